@@ -1,0 +1,200 @@
+//! What a drawn figure contains.
+#![allow(clippy::unwrap_used, reason = "a test stops where something is missing")]
+
+use headway_analysis::{Figure, FigureError, Series, Style};
+use roxmltree::{Document, Node};
+
+fn series(label: &str, style: Style, points: &[(f64, f64)]) -> Series {
+    Series { label: label.to_owned(), points: points.to_vec(), style }
+}
+
+fn figure(series: Vec<Series>) -> Figure {
+    let [title, x_label, y_label] = ["Loss", "step", "error"].map(str::to_owned);
+    Figure { title, x_label, y_label, series, ..Figure::default() }
+}
+
+/// Elements of that name with that colour, as a fill or as a stroke.
+fn coloured<'a, 'input>(svg: &'a Document<'input>, name: &str, colour: &str) -> Vec<Node<'a, 'input>> {
+    let has_colour = |node: &Node| ["fill", "stroke"].iter().any(|key| node.attribute(*key) == Some(colour));
+    svg.descendants()
+        .filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", name)) && has_colour(node))
+        .collect()
+}
+
+fn texts(svg: &Document<'_>) -> Vec<String> {
+    let texts = svg.descendants().filter(|node| node.tag_name().name() == "text");
+    texts.map(|node| node.text().unwrap_or_default().trim().to_owned()).collect()
+}
+
+fn vertices(line: &Node) -> Vec<(i32, i32)> {
+    let pairs = line.attribute("points").unwrap_or_default().split_whitespace();
+    let pairs = pairs.map(|pair| pair.split_once(',').unwrap());
+    pairs.map(|(x, y)| (x.parse().unwrap(), y.parse().unwrap())).collect()
+}
+
+fn centres(svg: &Document<'_>, colour: &str) -> Vec<(i32, i32)> {
+    let number = |node: &Node, key| node.attribute(key).unwrap().parse().unwrap();
+    coloured(svg, "circle", colour).iter().map(|node| (number(node, "cx"), number(node, "cy"))).collect()
+}
+
+const BLUE: &str = "#0072B2";
+const VERMILLION: &str = "#D55E00";
+
+/// Lines in the plot: the legend's swatches have the same colours and come first.
+fn lines(svg: &Document<'_>, colour: &str) -> Vec<Vec<(i32, i32)>> {
+    coloured(svg, "polyline", colour).iter().skip(1).map(vertices).collect()
+}
+
+#[test]
+fn texts_stand_once_each() -> Result<(), FigureError> {
+    let points = [(0.0, 1.0), (1.0, 2.0)];
+    let all = [series("seed 0", Style::Line, &points), series("bound", Style::Dashed, &points)];
+    let svg =
+        figure([all, [series("least squares", Style::Points, &points), series("", Style::Line, &points)]].concat())
+            .to_svg()?;
+    let svg = Document::parse(&svg).unwrap();
+    for text in ["seed 0", "bound", "least squares", "step", "error"] {
+        assert_eq!(texts(&svg).iter().filter(|found| *found == text).count(), 1, "{text}");
+    }
+    assert!(!texts(&svg).contains(&String::new()), "an empty label has no legend entry");
+    let title = svg.root_element().children().find(Node::is_element).unwrap();
+    assert_eq!((title.tag_name().name(), title.text()), ("title", Some("Loss")));
+    Ok(())
+}
+
+#[test]
+fn every_point_is_drawn_and_order_is_kept() -> Result<(), FigureError> {
+    for (x_log, y_log) in [(false, false), (false, true), (true, false), (true, true)] {
+        let points: Vec<_> = (1..=17).map(|i| (f64::from(i), f64::from(i * i))).collect();
+        let all = vec![series("line", Style::Line, &points), series("dots", Style::Points, &points)];
+        let svg = Figure { x_log, y_log, ..figure(all) }.to_svg()?;
+        let svg = Document::parse(&svg).unwrap();
+        let [line] = <[_; 1]>::try_from(lines(&svg, BLUE)).unwrap();
+        assert_eq!(line.len(), 17);
+        // Larger x stands further right, larger y higher up.
+        assert!(line.is_sorted_by(|a, b| a.0 < b.0 && a.1 > b.1), "{line:?}");
+        assert_eq!(centres(&svg, VERMILLION)[1..], line, "dots stand where the line passes");
+    }
+    Ok(())
+}
+
+#[test]
+fn equal_steps_are_equal_distances() -> Result<(), FigureError> {
+    let distances = |y_log, points: &[(f64, f64)]| -> Result<Vec<i32>, FigureError> {
+        let svg = Figure { y_log, ..figure(vec![series("a", Style::Line, points)]) }.to_svg()?;
+        let line = lines(&Document::parse(&svg).unwrap(), BLUE).remove(0);
+        Ok(line.windows(2).map(|pair| pair[0].1 - pair[1].1).collect())
+    };
+    let linear = distances(false, &[(0.0, 1.0), (1.0, 2.0), (2.0, 3.0)])?;
+    let log = distances(true, &[(0.0, 0.01), (1.0, 1.0), (2.0, 100.0)])?;
+    assert!(linear[0].abs_diff(linear[1]) <= 1 && log[0].abs_diff(log[1]) <= 1, "{linear:?} {log:?}");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_shown_interrupts_the_line() -> Result<(), FigureError> {
+    let points = [
+        (0.0, 1.0),
+        (1.0, 2.0),
+        (2.0, f64::NAN),
+        (3.0, 3.0),
+        (4.0, 0.0),
+        (5.0, -1.0),
+        (6.0, 1.0),
+        (f64::INFINITY, 1.0),
+    ];
+    let drawn = |y_log| -> Result<_, FigureError> {
+        let svg = Figure { y_log, ..figure(vec![series("a", Style::Line, &points)]) }.to_svg()?;
+        let svg = Document::parse(&svg).unwrap();
+        Ok((lines(&svg, BLUE).iter().map(Vec::len).collect::<Vec<_>>(), centres(&svg, BLUE).len()))
+    };
+    assert_eq!(drawn(false)?, (vec![2, 4], 0));
+    assert_eq!(drawn(true)?, (vec![2], 2), "zero and negative values leave a log axis; lone points become dots");
+    Ok(())
+}
+
+#[test]
+fn axes_ignore_what_is_dropped() -> Result<(), FigureError> {
+    let shown = [(1.0, 1.0), (2.0, 2.0)];
+    let dropped = [(1e9, f64::NAN), (f64::NEG_INFINITY, 1e9), (1e5, 0.0)];
+    let draw =
+        |points: Vec<(f64, f64)>| Figure { y_log: true, ..figure(vec![series("a", Style::Line, &points)]) }.to_svg();
+    assert_eq!(draw([&shown[..], &dropped].concat())?, draw(shown.to_vec())?);
+    Ok(())
+}
+
+#[test]
+fn nothing_to_show_is_said() -> Result<(), FigureError> {
+    for all in [vec![], vec![series("a", Style::Line, &[])], vec![series("a", Style::Dashed, &[(0.0, f64::NAN)])]] {
+        let svg = figure(all).to_svg()?;
+        assert!(texts(&Document::parse(&svg).unwrap()).contains(&"no data".to_owned()));
+    }
+    Ok(())
+}
+
+#[test]
+fn one_point_and_equal_values_are_visible() -> Result<(), FigureError> {
+    for style in [Style::Line, Style::Dashed, Style::Points] {
+        for points in [vec![(3.0, 0.0)], vec![(3.0, 0.0); 4]] {
+            let svg = figure(vec![series("", style, &points)]).to_svg()?;
+            assert_eq!(centres(&Document::parse(&svg).unwrap(), BLUE).len(), points.len(), "{style:?}");
+        }
+    }
+    for (value, y_log) in [(0.0, false), (7.0, false), (-1e9, false), (1e-7, true), (1e300, true)] {
+        let svg = Figure { y_log, ..figure(vec![series("a", Style::Line, &[(0.0, value), (1.0, value)])]) }.to_svg()?;
+        let line = lines(&Document::parse(&svg).unwrap(), BLUE).remove(0);
+        assert!(line.len() == 2 && line[0].1 == line[1].1, "{value}: {line:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn series_of_one_label_share_colour_and_legend_entry() -> Result<(), FigureError> {
+    let points = [(0.0, 1.0), (1.0, 2.0)];
+    let svg = figure(["a", "b", "a"].map(|label| series(label, Style::Line, &points)).to_vec()).to_svg()?;
+    let svg = Document::parse(&svg).unwrap();
+    assert_eq!((lines(&svg, BLUE).len(), lines(&svg, VERMILLION).len()), (2, 1));
+    assert_eq!(texts(&svg).iter().filter(|text| *text == "a").count(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_long_legend_wraps_and_stays_inside() -> Result<(), FigureError> {
+    let all: Vec<_> =
+        (0..30).map(|i| series(&format!("attention-only, seed {i}"), Style::Line, &[(0.0, 1.0)])).collect();
+    let svg = figure(all).to_svg()?;
+    let svg = Document::parse(&svg).unwrap();
+    let is_entry = |node: &Node| node.is_element() && node.text().is_some_and(|text| text.contains("seed"));
+    let number = |node: Node, key| node.attribute(key).unwrap().parse().unwrap();
+    let entries = svg.descendants().filter(is_entry);
+    let places: Vec<(i32, i32)> = entries.map(|node| (number(node, "x"), number(node, "y"))).collect();
+    assert_eq!(places.len(), 30);
+    let mut distinct = places.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert!(distinct.len() == 30 && places.iter().all(|(x, _)| *x < 7200 - 1000), "{places:?}");
+    Ok(())
+}
+
+#[test]
+fn any_text_keeps_the_document_well_formed() -> Result<(), FigureError> {
+    let hostile = "<b>\"a\" & 'b'</b>\u{0}\n#010203 \"#010203\" ]]> <script>";
+    let mut figure = figure(vec![series(hostile, Style::Line, &[(0.0, 1.0)])]);
+    (figure.title, figure.x_label, figure.y_label) = (hostile.into(), hostile.into(), hostile.into());
+    let svg = figure.to_svg()?;
+    let svg = Document::parse(&svg).unwrap();
+    assert!(!svg.descendants().any(|node| ["b", "script"].contains(&node.tag_name().name())));
+    assert_eq!(texts(&svg).iter().filter(|text| text.ends_with("\"#010203\" ]]> <script>")).count(), 3);
+    Ok(())
+}
+
+#[test]
+fn text_follows_the_page_and_nothing_paints_a_background() -> Result<(), FigureError> {
+    let svg = figure(vec![series("a", Style::Line, &[(0.0, 1.0), (1.0, 2.0)])]).to_svg()?;
+    let svg = Document::parse(&svg).unwrap();
+    for node in svg.descendants().filter(|node| node.tag_name().name() == "text") {
+        assert_eq!((node.attribute("fill"), node.attribute("font-family")), (Some("currentColor"), Some("sans-serif")));
+    }
+    assert!(!svg.descendants().any(|node| node.tag_name().name() == "rect"));
+    Ok(())
+}

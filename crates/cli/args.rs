@@ -1,0 +1,252 @@
+//! The command line: parsing only.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use headway_trainer::DeviceSpec;
+
+/// Train, evaluate and fine-tune attention-only transformers.
+#[derive(Parser)]
+#[command(
+    version,
+    max_term_width = 120,
+    after_help = "\
+Exit codes: 0 done, 1 failed, 2 usage or config, 3 bad or mismatched checkpoint, 4 device missing or out of memory,
+5 diverged (NaN), 130 and 143 stopped by SIGINT and SIGTERM after saving.
+
+Try:  headway train experiments/quickstart.toml"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Train an experiment from random weights in a new folder.
+    Train(Train),
+    /// Continue a run where it stopped; on the CPU with the same bits as if it had never stopped.
+    Resume(Resume),
+    /// Train an experiment from the weights of a checkpoint, in a new folder.
+    Finetune(Finetune),
+    /// Score a checkpoint and the task's classical predictors on the test set.
+    Eval(Eval),
+    /// Check everything but training, and report every problem at once.
+    Check(Check),
+    /// Print the resolved config with where each value came from, and what the model costs.
+    Show(Show),
+    /// List what a config file can name.
+    List(List),
+    /// List the devices that this build can reach.
+    Devices(Devices),
+    /// Look at finished and unfinished runs.
+    Runs(Runs),
+}
+
+/// An experiment file and changes to it.
+#[derive(ClapArgs)]
+pub struct ExperimentArgs {
+    /// Experiment file (TOML).
+    pub experiment: PathBuf,
+    /// Change one value, as in `-s train.steps=100`. A variant's name may be left out: `-s model.n_heads=8`.
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Seed of weights, data and order; the same as `-s seed=N`.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+impl ExperimentArgs {
+    /// All overrides, `--seed` last.
+    pub fn overrides(&self) -> Vec<String> {
+        self.set.iter().cloned().chain(self.seed.map(|seed| format!("seed={seed}"))).collect()
+    }
+}
+
+/// How to run, apart from what to run.
+#[derive(ClapArgs)]
+pub struct RunArgs {
+    /// Where to compute: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Show a live dashboard instead of plain progress (needs a terminal).
+    #[arg(long)]
+    pub tui: bool,
+    /// Save and stop after this long, as in 90s, 30m or 2h; `headway resume` goes on.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub max_time: Option<Duration>,
+    /// Print one JSON document on standard output instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where a new run goes.
+#[derive(ClapArgs)]
+pub struct OutArgs {
+    /// Folder of the run; must be empty or new. Default: runs/NAME-K, with the experiment's name and the first free K.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Check everything and print what would be done, without training.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct Train {
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    #[command(flatten)]
+    pub out: OutArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(ClapArgs)]
+pub struct Resume {
+    /// Folder of the run.
+    pub run_dir: PathBuf,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(ClapArgs)]
+pub struct Finetune {
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// Checkpoint folder, or run folder (its best checkpoint, else its newest).
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub from: PathBuf,
+    /// Load what fits and keep fresh values for the rest, instead of refusing.
+    #[arg(long)]
+    pub allow_partial: bool,
+    #[command(flatten)]
+    pub out: OutArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(ClapArgs)]
+pub struct Eval {
+    /// Checkpoint folder, or run folder (its best checkpoint, else its newest).
+    pub checkpoint: PathBuf,
+    /// Change the experiment that the checkpoint was trained on, as in `-s data.test=5000` or `-s seed=1`.
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Where to compute: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Also write the network's inputs and outputs on the first test batch to DIR/inputs.safetensors and DIR/outputs.safetensors.
+    #[arg(long, value_name = "DIR")]
+    pub save_outputs: Option<PathBuf>,
+    /// Print one JSON document on standard output instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct Check {
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// Device that must be there.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Print one JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct Show {
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// Print one JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct List {
+    /// What to list.
+    pub what: Listed,
+    /// Print one JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Listed {
+    Tasks,
+    Models,
+    Kernels,
+    Positions,
+    Optimizers,
+}
+
+#[derive(ClapArgs)]
+pub struct Devices {
+    /// Print one JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct Runs {
+    #[command(subcommand)]
+    pub action: RunsAction,
+}
+
+#[derive(Subcommand)]
+pub enum RunsAction {
+    /// One line per run in a folder.
+    List {
+        /// Folder that holds the runs.
+        #[arg(default_value = "runs")]
+        folder: PathBuf,
+        /// Print one JSON document on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The record of one run: device, versions, status, results.
+    Show {
+        /// Folder of the run.
+        run_dir: PathBuf,
+        /// Print one JSON document on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time; write 90s, 30m or 2h");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let (number, seconds) = match unit {
+        's' => (&text[..text.len() - 1], 1.0),
+        'm' => (&text[..text.len() - 1], 60.0),
+        'h' => (&text[..text.len() - 1], 3600.0),
+        _ => (text, 1.0),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_duration("7"), Ok(Duration::from_secs(7)));
+        assert!(parse_duration("soon").is_err());
+        assert!(parse_duration("-1s").is_err());
+        assert!(parse_duration("").is_err());
+    }
+}

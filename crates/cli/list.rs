@@ -1,0 +1,48 @@
+//! `headway list`
+
+use std::process::ExitCode;
+
+use headway_model::{KERNELS, MODELS, POSITIONS};
+use headway_tasks::TASKS;
+use headway_trainer::{Error, optimizer::OPTIMIZERS};
+use serde::Serialize;
+
+use crate::{
+    args::{List, Listed},
+    output,
+};
+
+#[derive(Serialize)]
+struct Entry {
+    name: String,
+    summary: &'static str,
+}
+
+pub fn run(args: &List) -> Result<ExitCode, Error> {
+    let entries = match args.what {
+        Listed::Tasks => plain(TASKS),
+        Listed::Models => plain(MODELS),
+        Listed::Optimizers => plain(OPTIMIZERS),
+        Listed::Kernels => named(KERNELS),
+        Listed::Positions => named(POSITIONS),
+    };
+    if args.json {
+        output::json(&entries);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or_default();
+    for Entry { name, summary } in entries {
+        output::line(format!("{name:width$}  {summary}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn plain(list: &[(&str, &'static str)]) -> Vec<Entry> {
+    list.iter().map(|(name, summary)| Entry { name: (*name).to_owned(), summary }).collect()
+}
+
+/// Entries whose config name is what serde calls them.
+fn named<T: Serialize>(list: &[(T, &'static str)]) -> Vec<Entry> {
+    let name = |kind: &T| serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(str::to_owned));
+    list.iter().map(|(kind, summary)| Entry { name: name(kind).unwrap_or_default(), summary }).collect()
+}

@@ -1,0 +1,41 @@
+//! The `headway` command: a table of contents. Each verb is one file; what it does lives in the library crates.
+
+mod args;
+mod check;
+mod devices;
+mod eval;
+mod finetune;
+mod list;
+mod output;
+mod resume;
+mod runs;
+mod show;
+mod signals;
+mod train;
+
+use std::process::ExitCode;
+
+use args::{Args, Verb};
+use clap::Parser;
+
+/// Training maps and frees large buffers at every step; a caching allocator keeps them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    output::catching_panics(|| {
+        let result = match &args.verb {
+            Verb::Train(args) => train::run(args),
+            Verb::Resume(args) => resume::run(args),
+            Verb::Finetune(args) => finetune::run(args),
+            Verb::Eval(args) => eval::run(args),
+            Verb::Check(args) => check::run(args),
+            Verb::Show(args) => show::run(args),
+            Verb::List(args) => list::run(args),
+            Verb::Devices(args) => devices::run(args),
+            Verb::Runs(args) => runs::run(args),
+        };
+        result.unwrap_or_else(|error| output::failure(&error))
+    })
+}

@@ -1,0 +1,175 @@
+//! What a person sees: progress, tables, errors.
+
+use std::{
+    any::Any,
+    io::{IsTerminal, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use comfy_table::{CellAlignment, Table, presets};
+use headway_trainer::{Error, Event, ExperimentError, Summary, experiment::Origin, provenance::Row, session::OnEvent};
+use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
+use serde::Serialize;
+
+/// Prints a line on standard output. A reader that has gone away is no error of ours.
+pub fn line(text: impl AsRef<str>) {
+    let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
+}
+
+/// Prints a note for the person watching, on standard error.
+pub fn note(text: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
+}
+
+/// Prints one JSON document on standard output.
+pub fn json(value: &impl Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => line(text),
+        Err(error) => note(format!("error: cannot write JSON: {error}")),
+    }
+}
+
+/// A table with a header; numbers to the right.
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+/// Result rows as a table: the network first, the slices of a score left to the report.
+pub fn results(network: &std::collections::BTreeMap<String, f64>, baselines: &[Row]) -> String {
+    let names: Vec<&String> = network.keys().filter(|name| !name.contains('[')).collect();
+    let mut header = vec![""];
+    header.extend(names.iter().map(|name| name.as_str()));
+    let cells = |name: &str, metrics: &std::collections::BTreeMap<String, f64>| {
+        let values = names.iter().map(|key| metrics.get(*key).map(|value| number(*value)).unwrap_or_default());
+        std::iter::once(name.to_owned()).chain(values).collect()
+    };
+    let rows = std::iter::once(cells("network", network));
+    table(&header, rows.chain(baselines.iter().map(|row| cells(&row.name, &row.metrics))))
+}
+
+/// A number with four significant digits.
+pub fn number(value: f64) -> String {
+    if value != 0.0 && !(1e-3..1e6).contains(&value.abs()) {
+        return format!("{value:.3e}");
+    }
+    let digits = if value == 0.0 { 0 } else { value.abs().log10().floor() as i32 };
+    format!("{value:.*}", usize::try_from(3 - digits).unwrap_or(0))
+}
+
+/// The end of a training session, for a person or for a program.
+pub fn summary(summary: &Summary, as_json: bool) {
+    if as_json {
+        json(summary);
+        return;
+    }
+    if !summary.metrics.is_empty() {
+        line(results(&summary.metrics, &summary.baselines));
+    }
+    let run = summary.run_dir.display();
+    line(format!("{} steps in {:.1} s of training", summary.step, summary.seconds));
+    if summary.status.is_final() {
+        line(format!("report: {run}/report.html"));
+    } else {
+        line(format!("not finished; continue with: headway resume {run}"));
+    }
+}
+
+/// Plain progress on standard error: one line that renews itself in a terminal, a line per report elsewhere.
+pub fn progress() -> OnEvent {
+    let in_place = std::io::stderr().is_terminal();
+    let wrote_partial = Mutex::new(false);
+    Arc::new(move |event| {
+        let mut partial = wrote_partial.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = match event {
+            Event::Logged { step, steps, loss, steps_per_second } => {
+                let left = (steps - step) as f64 / steps_per_second;
+                format!(
+                    "step {step:>7}/{steps}  loss {:<10} {steps_per_second:.0} steps/s  {} left",
+                    number(*loss),
+                    time(left)
+                )
+            }
+            Event::Validated { step, scores } => {
+                let shown = scores.iter().filter(|(name, _)| !name.contains('['));
+                let shown: Vec<String> = shown.map(|(name, value)| format!("{name} {}", number(*value))).collect();
+                format!("step {step:>7}  validation: {}", shown.join("  "))
+            }
+            Event::Saved { .. } => return,
+        };
+        let renews = in_place && matches!(event, Event::Logged { step, steps, .. } if step < steps);
+        let clear = if *partial { "\r\x1b[2K" } else { "" };
+        let end = if renews { "" } else { "\n" };
+        let mut stderr = std::io::stderr();
+        let _ = write!(stderr, "{clear}{text}{end}").and_then(|()| stderr.flush());
+        *partial = renews;
+    })
+}
+
+/// Seconds as a person would say them.
+fn time(seconds: f64) -> String {
+    match seconds {
+        s if s < 99.5 => format!("{s:.0} s"),
+        s if s < 5940.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+/// Prints an error and gives its exit code.
+pub fn failure(error: &Error) -> ExitCode {
+    match error {
+        Error::Experiment(problems) => experiment_problems(problems),
+        error => note(format!("error: {error}")),
+    }
+    ExitCode::from(error.exit_code())
+}
+
+fn experiment_problems(error: &ExperimentError) {
+    for problem in &error.problems {
+        match &problem.origin {
+            Origin::File { offset, length, .. } => {
+                let mut diagnostic = MietteDiagnostic::new(&problem.message)
+                    .with_label(LabeledSpan::underline(*offset..offset + length));
+                diagnostic.help.clone_from(&problem.help);
+                let source = NamedSource::new(error.path.display().to_string(), error.text.clone());
+                note(format!("{:?}", Report::new(diagnostic).with_source_code(source)));
+            }
+            Origin::Override(text) => {
+                let help = problem.help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default();
+                note(format!("error: -s {text}: {}{help}", problem.message));
+            }
+            Origin::Default => note(format!("error: {}: {}", error.path.display(), problem.message)),
+        }
+    }
+}
+
+/// Runs a verb. What panics inside a device driver or a library ends as an error message with an exit code.
+pub fn catching_panics(verb: impl FnOnce() -> ExitCode) -> ExitCode {
+    std::panic::set_hook(Box::new(|_| ()));
+    catch_unwind(AssertUnwindSafe(verb)).unwrap_or_else(|panic| {
+        let message = panic_message(panic.as_ref());
+        let lower = message.to_lowercase();
+        if ["out of memory", "allocation", "adapter", "device"].iter().any(|word| lower.contains(word)) {
+            note(format!("error: the device failed: {message}"));
+            return ExitCode::from(4);
+        }
+        note(format!(
+            "error: {message}\nThis is a fault in Headway, not in your input. Saved checkpoints are unharmed."
+        ));
+        ExitCode::FAILURE
+    })
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown failure".to_owned())
+}

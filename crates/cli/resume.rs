@@ -1,0 +1,13 @@
+//! `headway resume`
+
+use std::process::ExitCode;
+
+use headway_trainer::{Error, resume};
+
+use crate::{args::Resume, output, signals, train};
+
+pub fn run(args: &Resume) -> Result<ExitCode, Error> {
+    let summary = resume::resume(&args.run_dir, &train::options(&args.run)?)?;
+    output::summary(&summary, args.run.json);
+    Ok(signals::exit_code(summary.status))
+}

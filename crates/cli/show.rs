@@ -1,0 +1,43 @@
+//! `headway show`
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use headway_trainer::{
+    Error, Loaded,
+    experiment::{Origin, leaves},
+};
+use serde_json::json;
+
+use crate::{args::Show, output, train};
+
+pub fn run(args: &Show) -> Result<ExitCode, Error> {
+    let loaded = train::load(&args.experiment)?;
+    let table = loaded.experiment.to_table();
+    let values: Vec<(String, String, String)> = leaves("", &table)
+        .into_iter()
+        .map(|(key, value)| {
+            let origin = origin(&loaded, &key);
+            (key, value.to_string(), origin)
+        })
+        .collect();
+    if args.json {
+        let origins: BTreeMap<&str, &str> =
+            values.iter().map(|(key, _, origin)| (key.as_str(), origin.as_str())).collect();
+        output::json(&json!({ "experiment": loaded.experiment, "origins": origins }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let width = values.iter().map(|(key, value, _)| key.len() + value.len()).max().unwrap_or_default();
+    for (key, value, origin) in &values {
+        let padding = " ".repeat(width - key.len() - value.len());
+        output::line(format!("{key} = {value}{padding}  # {origin}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn origin(loaded: &Loaded, key: &str) -> String {
+    match loaded.origin(key) {
+        Origin::File { line, .. } => format!("{}:{line}", loaded.path.display()),
+        Origin::Override(text) => format!("-s {text}"),
+        Origin::Default => "default".to_owned(),
+    }
+}

@@ -1,0 +1,12 @@
+//! No positions.
+
+use super::{Scheme, Table};
+
+/// Adds nothing: without a causal mask the network is then equivariant under permutations of the sequence.
+pub struct None;
+
+impl Scheme for None {
+    fn table(&self, _seq_len: usize, _d_model: usize) -> Table {
+        Table::Nothing
+    }
+}

@@ -1,0 +1,84 @@
+//! One block of a transformer.
+
+use burn::{
+    module::Module,
+    nn::LayerNorm,
+    tensor::{Bool, Tensor},
+};
+
+use crate::{
+    attention::{AttentionConfig, MultiHeadAttention},
+    ffn::{Ffn, StateMixer},
+    init::Initializer,
+    trace::Recorder,
+    transformer::{Norm, TransformerConfig},
+};
+
+/// Sequence mixer, then an optional state mixer, each with its norm and residual:
+///
+/// h ← h + attention(norm(h)), then h ← h + ffn(norm(h)) where there is one. Without norm or residual that piece is dropped.
+///
+/// # References
+/// Pre-norm order: Xiong et al. 2020, arXiv 2002.04745.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// Norm before attention.
+    pub attention_norm: Option<LayerNorm>,
+    /// Self-attention.
+    pub attention: MultiHeadAttention,
+    /// Norm before the feed-forward network.
+    pub ffn_norm: Option<LayerNorm>,
+    /// Feed-forward network; absent in an attention-only block.
+    pub ffn: Option<Ffn>,
+    #[module(skip)]
+    residual: bool,
+}
+
+impl Block {
+    pub(crate) fn new(config: &TransformerConfig, init: &mut Initializer<'_>) -> Self {
+        let attention = AttentionConfig { d_model: config.d_model, n_heads: config.n_heads, kernel: config.kernel };
+        let norm = |init: &Initializer<'_>| (config.norm == Norm::Pre).then(|| init.layer_norm(config.d_model));
+        let ffn = match config.state_mixer {
+            StateMixer::None => None,
+            StateMixer::Ffn { d_ffn, activation } => Some((d_ffn, activation)),
+        };
+        Self {
+            attention_norm: norm(init),
+            attention: attention.init(init),
+            ffn_norm: ffn.and_then(|_| norm(init)),
+            ffn: ffn.map(|(d_ffn, activation)| Ffn::new(config.d_model, d_ffn, activation, init)),
+            residual: config.residual,
+        }
+    }
+
+    /// # Shapes
+    /// x `[batch, seq_len, d_model]`, hidden `[seq_len, seq_len]` -> `[batch, seq_len, d_model]`
+    pub fn forward(&self, x: Tensor<3>, hidden: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+        self.run(x, hidden, &mut Recorder::default())
+    }
+
+    pub(crate) fn run(&self, x: Tensor<3>, hidden: Option<&Tensor<2, Bool>>, recorder: &mut Recorder) -> Tensor<3> {
+        let normed = normalise(self.attention_norm.as_ref(), x.clone());
+        let x = self.add(x, self.attention.run(normed.clone(), normed, hidden, recorder));
+        let x = match &self.ffn {
+            Some(ffn) => {
+                let update = ffn.forward(normalise(self.ffn_norm.as_ref(), x.clone()));
+                self.add(x, update)
+            }
+            None => x,
+        };
+        recorder.layer(&x);
+        x
+    }
+
+    fn add(&self, x: Tensor<3>, update: Tensor<3>) -> Tensor<3> {
+        if self.residual { x + update } else { update }
+    }
+}
+
+fn normalise(norm: Option<&LayerNorm>, x: Tensor<3>) -> Tensor<3> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    }
+}

@@ -1,0 +1,222 @@
+//! From a plain config and the sizes of the data to a model.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    embed::Input,
+    ffn::StateMixer,
+    paper::{PaperOneLayer, PaperOneLayerConfig, PaperTwoLayer, PaperTwoLayerConfig, Readout},
+    trace::Trace,
+    transformer::{Transformer, TransformerConfig},
+};
+
+/// What one position of the input is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum InputDims {
+    /// A vector of `d_in` numbers.
+    Continuous {
+        /// Width of the vector.
+        d_in: usize,
+    },
+    /// A token id below `vocab`.
+    Tokens {
+        /// Vocabulary size.
+        vocab: usize,
+    },
+}
+
+/// The sizes that a task dictates to a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IoDims {
+    /// Longest sequence.
+    pub seq_len: usize,
+    /// What a position holds.
+    pub input: InputDims,
+    /// Numbers predicted per position; for tokens the logits.
+    pub d_out: usize,
+}
+
+impl IoDims {
+    /// Sequences of vectors.
+    pub fn continuous(seq_len: usize, d_in: usize, d_out: usize) -> Self {
+        Self { seq_len, input: InputDims::Continuous { d_in }, d_out }
+    }
+
+    /// Sequences of tokens, predicting logits over the same vocabulary.
+    pub fn tokens(seq_len: usize, vocab: usize) -> Self {
+        Self { seq_len, input: InputDims::Tokens { vocab }, d_out: vocab }
+    }
+}
+
+/// A model that cannot be built, with the key to change.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[error("{}{}{problem}", .key, if .key.is_empty() { "" } else { ": " })]
+pub struct ConfigError {
+    /// Key below the model's own table, for example `n_heads`.
+    pub key: &'static str,
+    /// What is wrong and what would be right.
+    pub problem: String,
+}
+
+impl ConfigError {
+    fn new(key: &'static str, problem: impl Into<String>) -> Self {
+        Self { key, problem: problem.into() }
+    }
+}
+
+/// Declares the list of models once: config names, the built model, dispatch and `headway list models` all come from it.
+macro_rules! models {
+    ($($name:literal = $variant:ident($config:ident), $summary:literal;)+) => {
+        /// A model by its name in a config file (`[model.transformer]`).
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub enum ModelConfig {
+            $(#[doc = $summary] #[serde(rename = $name)] $variant($config),)+
+        }
+
+        /// Every model's name with one line about it.
+        pub const MODELS: &[(&str, &str)] = &[$(($name, $summary),)+];
+
+        /// A built model.
+        #[derive(Module, Debug)]
+        #[allow(clippy::large_enum_variant, reason = "a program holds a handful of models, never a list of them")]
+        pub enum Model {
+            $(#[doc = $summary] $variant($variant),)+
+        }
+
+        impl ModelConfig {
+            /// Name in a config file.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)+ }
+            }
+        }
+    };
+}
+
+models! {
+    "paper_one_layer" = PaperOneLayer(PaperOneLayerConfig), "the paper's single attention layer: linear map, interpolation tokens, softmax attention";
+    "paper_two_layer" = PaperTwoLayer(PaperTwoLayerConfig), "the paper's two attention layers with an affine map between them and a linear readout";
+    "transformer" = Transformer(TransformerConfig), "a stack of blocks: attention-only, or with a feed-forward network by one field";
+}
+
+impl ModelConfig {
+    /// Checks every size against the data, reporting all problems at once.
+    pub fn validate(&self, dims: &IoDims) -> Vec<ConfigError> {
+        let mut problems = Vec::new();
+        let (d_model, n_heads) = self.d_model_and_heads();
+        for (key, value) in [("d_model", d_model), ("n_heads", n_heads)] {
+            if value == 0 {
+                problems.push(ConfigError::new(key, "must be at least 1"));
+            }
+        }
+        if n_heads > 0 && !d_model.is_multiple_of(n_heads) {
+            let fits: Vec<_> = (1..=d_model).filter(|h| d_model.is_multiple_of(*h)).map(|h| h.to_string()).collect();
+            let problem = format!("{n_heads} heads do not divide d_model = {d_model}; these do: {}", fits.join(", "));
+            problems.push(ConfigError::new("n_heads", problem));
+        }
+        match self {
+            Self::PaperOneLayer(config) => {
+                expect_vectors(dims, &mut problems);
+                match config.readout {
+                    Readout::Softmax if dims.d_out != 1 => {
+                        let problem =
+                            format!("the softmax readout gives one number per position, the task wants {}", dims.d_out);
+                        problems.push(ConfigError::new("readout", problem));
+                    }
+                    Readout::Channels if d_model < dims.d_out => {
+                        let problem = format!("{d_model} channels cannot hold the task's {} outputs", dims.d_out);
+                        problems.push(ConfigError::new("d_model", problem));
+                    }
+                    _ => {}
+                }
+            }
+            Self::PaperTwoLayer(_) => expect_vectors(dims, &mut problems),
+            Self::Transformer(config) => {
+                if config.n_layers == 0 {
+                    problems.push(ConfigError::new("n_layers", "must be at least 1"));
+                }
+                if let StateMixer::Ffn { d_ffn: 0, .. } = config.state_mixer {
+                    problems.push(ConfigError::new("state_mixer.ffn.d_ffn", "must be at least 1"));
+                }
+            }
+        }
+        problems
+    }
+
+    /// Width of the hidden state and number of heads.
+    pub fn d_model_and_heads(&self) -> (usize, usize) {
+        match self {
+            Self::PaperOneLayer(config) => (config.d_model, config.n_heads),
+            Self::PaperTwoLayer(config) => (config.d_model, config.n_heads),
+            Self::Transformer(config) => (config.d_model, config.n_heads),
+        }
+    }
+
+    /// Builds the model with fresh weights drawn from `rng` on the host, so that every device starts alike.
+    ///
+    /// # Errors
+    /// The first problem that [`ModelConfig::validate`] finds.
+    pub fn init(&self, dims: &IoDims, rng: &mut dyn Rng, device: &Device) -> Result<Model, ConfigError> {
+        if let Some(problem) = self.validate(dims).into_iter().next() {
+            return Err(problem);
+        }
+        Ok(match (self, &dims.input) {
+            (Self::PaperOneLayer(config), InputDims::Continuous { d_in }) => {
+                Model::PaperOneLayer(config.init(dims, *d_in, rng, device))
+            }
+            (Self::PaperTwoLayer(config), InputDims::Continuous { d_in }) => {
+                Model::PaperTwoLayer(config.init(dims, *d_in, rng, device))
+            }
+            (Self::Transformer(config), _) => Model::Transformer(config.init(dims, rng, device)),
+            (_, InputDims::Tokens { .. }) => unreachable!("validate refuses tokens for the paper's models"),
+        })
+    }
+}
+
+impl Model {
+    /// Predictions for a batch.
+    ///
+    /// # Shapes
+    /// continuous `[batch, seq_len, d_in]` or tokens `[batch, seq_len]` -> `[batch, seq_len, d_out]`;
+    /// the paper's one-layer model returns all its `d_model` channels, of which the first `d_out` are the prediction
+    ///
+    /// # Panics
+    /// When the kind of input is not the one the model was built for.
+    pub fn forward(&self, input: Input) -> Tensor<3> {
+        match self {
+            Self::PaperOneLayer(model) => model.forward(vectors(input)),
+            Self::PaperTwoLayer(model) => model.forward(vectors(input)),
+            Self::Transformer(model) => model.forward(input),
+        }
+    }
+
+    /// [`Model::forward`] together with hidden states and patterns of every layer.
+    pub fn forward_traced(&self, input: Input) -> Trace {
+        match self {
+            Self::PaperOneLayer(model) => model.forward_traced(vectors(input)),
+            Self::PaperTwoLayer(model) => model.forward_traced(vectors(input)),
+            Self::Transformer(model) => model.forward_traced(input),
+        }
+    }
+}
+
+fn expect_vectors(dims: &IoDims, problems: &mut Vec<ConfigError>) {
+    if let InputDims::Tokens { .. } = dims.input {
+        problems.push(ConfigError::new("", "takes vectors, this task gives tokens; use [model.transformer]"));
+    }
+}
+
+fn vectors(input: Input) -> Tensor<3> {
+    match input {
+        Input::Continuous(x) => x,
+        Input::Tokens(_) => panic!("the paper's models take vectors, not tokens"),
+    }
+}

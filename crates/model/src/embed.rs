@@ -1,0 +1,50 @@
+//! From data to hidden state: a linear map for vectors, a table for tokens.
+
+use burn::{
+    module::Module,
+    nn::{Embedding, Linear},
+    tensor::{Int, Tensor},
+};
+
+use crate::{config::InputDims, init::Initializer};
+
+/// A batch of inputs on a device.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Vectors. `[batch, seq_len, d_in]`
+    Continuous(Tensor<3>),
+    /// Token ids below the vocabulary size. `[batch, seq_len]`
+    Tokens(Tensor<2, Int>),
+}
+
+/// Input projection or token embedding; which one follows from the data.
+#[derive(Module, Debug)]
+pub enum Embed {
+    /// x W + b.
+    Projection(Linear),
+    /// Row `id` of a table.
+    Table(Embedding),
+}
+
+impl Embed {
+    pub(crate) fn new(input: &InputDims, d_model: usize, init: &mut Initializer<'_>) -> Self {
+        match *input {
+            InputDims::Continuous { d_in } => Self::Projection(init.linear(d_in, d_model)),
+            InputDims::Tokens { vocab } => Self::Table(init.embedding(vocab, d_model)),
+        }
+    }
+
+    /// # Shapes
+    /// continuous `[batch, seq_len, d_in]` or tokens `[batch, seq_len]` -> `[batch, seq_len, d_model]`
+    ///
+    /// # Panics
+    /// When vectors meet a token table or tokens a projection: a model is built for one kind of data.
+    pub fn forward(&self, input: Input) -> Tensor<3> {
+        match (self, input) {
+            (Self::Projection(projection), Input::Continuous(x)) => projection.forward(x),
+            (Self::Table(table), Input::Tokens(tokens)) => table.forward(tokens),
+            (Self::Projection(_), Input::Tokens(_)) => panic!("this model was built for vectors, not tokens"),
+            (Self::Table(_), Input::Continuous(_)) => panic!("this model was built for tokens, not vectors"),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The state mixer of a block: nothing (attention-only), or a feed-forward network.
+
+use burn::{
+    module::Module,
+    nn::Linear,
+    tensor::{Tensor, activation},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::init::Initializer;
+
+/// What follows attention in a block. `none` makes the transformer attention-only; `ffn` makes it the usual one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum StateMixer {
+    /// Nothing: the block is attention alone.
+    #[default]
+    None,
+    /// A two-layer network applied to each token.
+    Ffn {
+        /// Hidden width.
+        d_ffn: usize,
+        /// Nonlinearity between the two layers.
+        #[serde(default)]
+        activation: Activation,
+    },
+}
+
+/// Nonlinearity of a feed-forward network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// x Φ(x) with the exact error function.
+    #[default]
+    GeluErf,
+    /// GELU's tanh approximation: x/2 (1 + tanh(sqrt(2/π) (x + 0.044715 x³))).
+    GeluTanh,
+    /// max(x, 0).
+    Relu,
+}
+
+impl Activation {
+    /// Applies the nonlinearity to each entry.
+    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::GeluErf => activation::gelu(x),
+            Self::GeluTanh => activation::gelu_approximate(x),
+            Self::Relu => activation::relu(x),
+        }
+    }
+}
+
+/// y = g(x `W_1` + `b_1`) `W_2` + `b_2` on each token.
+#[derive(Module, Debug)]
+pub struct Ffn {
+    /// `d_model` -> `d_ffn`
+    pub expand: Linear,
+    /// `d_ffn` -> `d_model`
+    pub contract: Linear,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl Ffn {
+    pub(crate) fn new(d_model: usize, d_ffn: usize, activation: Activation, init: &mut Initializer<'_>) -> Self {
+        Self { expand: init.linear(d_model, d_ffn), contract: init.linear(d_ffn, d_model), activation }
+    }
+
+    /// # Shapes
+    /// `[batch, seq_len, d_model]` -> the same
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.contract.forward(self.activation.forward(self.expand.forward(x)))
+    }
+}

@@ -1,0 +1,67 @@
+//! Initial parameter values, drawn on the host so that every device starts from the same bits.
+
+use burn::{
+    module::{Param, ParamId},
+    nn::{Embedding, LayerNorm, LayerNormConfig, Linear},
+    tensor::{Device, Tensor, TensorData},
+};
+use rand::{Rng, RngExt};
+use rand_distr::{Distribution, Normal};
+
+/// Draws parameters in the order in which a model is built.
+///
+/// Linear maps follow PyTorch's default: weight and bias from U(−k, k), k = 1/sqrt(`d_in`).
+pub(crate) struct Initializer<'a> {
+    rng: &'a mut dyn Rng,
+    device: &'a Device,
+}
+
+/// Standard deviation of token and position embeddings, as in GPT-2.
+const EMBEDDING_STD: f32 = 0.02;
+
+impl<'a> Initializer<'a> {
+    pub(crate) fn new(rng: &'a mut dyn Rng, device: &'a Device) -> Self {
+        Self { rng, device }
+    }
+
+    /// A trainable parameter with these values, row-major.
+    pub(crate) fn param<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
+        let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
+        Param::initialized(ParamId::new(), tensor.require_grad())
+    }
+
+    fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f32) -> Param<Tensor<D>> {
+        let values = (0..shape.iter().product()).map(|_| self.rng.random_range(-bound..bound)).collect();
+        self.param(values, shape)
+    }
+
+    /// Entries from N(0, 0.02²).
+    pub(crate) fn embedding_table(&mut self, shape: [usize; 2]) -> Param<Tensor<2>> {
+        let law = Normal::new(0.0, EMBEDDING_STD).unwrap_or_else(|_| unreachable!("a positive constant"));
+        let values = (0..shape[0] * shape[1]).map(|_| law.sample(&mut self.rng)).collect();
+        self.param(values, shape)
+    }
+
+    pub(crate) fn embedding(&mut self, vocab: usize, d_model: usize) -> Embedding {
+        Embedding { weight: self.embedding_table([vocab, d_model]) }
+    }
+
+    pub(crate) fn linear(&mut self, d_in: usize, d_out: usize) -> Linear {
+        let bound = 1.0 / (d_in as f32).sqrt();
+        Linear { weight: self.uniform([d_in, d_out], bound), bias: Some(self.uniform([d_out], bound)) }
+    }
+
+    pub(crate) fn layer_norm(&self, d_model: usize) -> LayerNorm {
+        let mut norm = LayerNormConfig::new(d_model).with_epsilon(LAYER_NORM_EPSILON).init(self.device);
+        norm.gamma = self.param(vec![1.0; d_model], [d_model]);
+        norm.beta = Some(self.param(vec![0.0; d_model], [d_model]));
+        norm
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        self.device
+    }
+}
+
+/// Added to the variance in every layer norm, PyTorch's default.
+pub(crate) const LAYER_NORM_EPSILON: f64 = 1e-5;

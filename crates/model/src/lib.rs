@@ -1,0 +1,53 @@
+//! The networks: attention-only transformers, the paper's own models, and the same stack with a feed-forward block.
+//!
+//! No task and no training loop lives here. A network is a plain [`ModelConfig`] plus the [`IoDims`] of the data:
+//!
+//! ```
+//! use headway_model::{Input, IoDims, ModelConfig};
+//! use burn::tensor::{Device, Tensor};
+//! use rand::SeedableRng;
+//!
+//! let config = ModelConfig::PaperOneLayer(headway_model::PaperOneLayerConfig::default());
+//! let dims = IoDims::continuous(50, 10, 1);
+//! let model = config.init(&dims, &mut rand_chacha::ChaCha8Rng::seed_from_u64(0), &Device::flex())?;
+//! let output = model.forward(Input::Continuous(Tensor::zeros([4, 50, 10], &Device::flex())));
+//! assert_eq!(output.dims(), [4, 50, 32]);
+//! # Ok::<(), headway_model::ConfigError>(())
+//! ```
+//!
+//! # Axes
+//!
+//! `batch`, `seq_len` (`q_len` and `k_len` where they differ), `d_model`, `d_head`, `d_in`, `d_out`, `d_ffn`, `n_heads`,
+//! `n_layers`, `n_anchors` (the paper's p − n: learned interpolation tokens appended to the sequence).
+//!
+//! # Symbols
+//!
+//! `scores` are what enters the softmax, `pattern` what leaves it (rows sum to one), `weights` are parameters only.
+//! The paper's X is `[d, n]` with tokens as columns; here tokens are rows, so its `W X` is `x W` with `x [seq_len, d_in]`.
+
+pub mod attention;
+pub mod block;
+pub mod budget;
+pub mod config;
+pub mod embed;
+pub mod ffn;
+mod init;
+pub mod mask;
+pub mod paper;
+pub mod trace;
+pub mod transformer;
+pub mod weights;
+
+pub use attention::{
+    AttentionConfig, MultiHeadAttention,
+    kernel::{KERNELS, Kernel, KernelKind},
+    position::{POSITIONS, PositionKind},
+};
+pub use budget::Budget;
+pub use config::{ConfigError, InputDims, IoDims, MODELS, Model, ModelConfig};
+pub use embed::Input;
+pub use ffn::{Activation, StateMixer};
+pub use mask::Mask;
+pub use paper::{PaperOneLayer, PaperOneLayerConfig, PaperTwoLayer, PaperTwoLayerConfig, Readout};
+pub use trace::{LayerTrace, Trace};
+pub use transformer::{Norm, Transformer, TransformerConfig};

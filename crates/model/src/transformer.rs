@@ -1,0 +1,134 @@
+//! The general stack: embed, positions, blocks, head.
+
+use burn::{
+    module::Module,
+    nn::{LayerNorm, Linear},
+    tensor::Tensor,
+};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    attention::{
+        kernel::KernelKind,
+        position::{Position, PositionKind},
+    },
+    block::Block,
+    config::IoDims,
+    embed::{Embed, Input},
+    ffn::StateMixer,
+    init::Initializer,
+    mask::Mask,
+    trace::{Recorder, Trace},
+};
+
+/// Where layer norms stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// Before each mixer and once before the head.
+    #[default]
+    Pre,
+    /// Nowhere.
+    None,
+}
+
+/// A transformer; with `state_mixer = "none"`, the default, an attention-only one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransformerConfig {
+    /// Width of the hidden state. Default 64.
+    pub d_model: usize,
+    /// Number of blocks. Default 2.
+    pub n_layers: usize,
+    /// Heads per block; divides `d_model`. Default 4.
+    pub n_heads: usize,
+    /// Whether a position sees only itself and what came before. Default true.
+    pub causal: bool,
+    /// Where layer norms stand: `pre` or `none`. Default `pre`.
+    pub norm: Norm,
+    /// Whether each mixer adds to the hidden state (true) or replaces it. Default true.
+    pub residual: bool,
+    /// Position scheme, see `headway list positions`. Default `learned`.
+    pub position: PositionKind,
+    /// Attention kernel, see `headway list kernels`. Default `softmax`.
+    pub kernel: KernelKind,
+    /// What follows attention in a block: `none`, or `{ ffn = { d_ffn = …, activation = "gelu_erf" } }`. Default `none`.
+    pub state_mixer: StateMixer,
+}
+
+impl Default for TransformerConfig {
+    fn default() -> Self {
+        Self {
+            d_model: 64,
+            n_layers: 2,
+            n_heads: 4,
+            causal: true,
+            norm: Norm::Pre,
+            residual: true,
+            position: PositionKind::default(),
+            kernel: KernelKind::default(),
+            state_mixer: StateMixer::None,
+        }
+    }
+}
+
+/// h = embed(x) + position; h = `block_l`(h) for each layer; output = head(norm(h)).
+#[derive(Module, Debug)]
+pub struct Transformer {
+    /// Input projection or token embedding.
+    pub embed: Embed,
+    /// Position table.
+    pub position: Position,
+    /// Blocks, first to last.
+    pub blocks: Vec<Block>,
+    /// Norm before the head.
+    pub final_norm: Option<LayerNorm>,
+    /// `d_model` -> `d_out`
+    pub head: Linear,
+    #[module(skip)]
+    causal: bool,
+}
+
+impl TransformerConfig {
+    pub(crate) fn init(&self, dims: &IoDims, rng: &mut dyn Rng, device: &burn::tensor::Device) -> Transformer {
+        let mut init = Initializer::new(rng, device);
+        Transformer {
+            embed: Embed::new(&dims.input, self.d_model, &mut init),
+            position: Position::new(self.position, dims.seq_len, self.d_model, &mut init),
+            blocks: (0..self.n_layers).map(|_| Block::new(self, &mut init)).collect(),
+            final_norm: (self.norm == Norm::Pre).then(|| init.layer_norm(self.d_model)),
+            head: init.linear(self.d_model, dims.d_out),
+            causal: self.causal,
+        }
+    }
+}
+
+impl Transformer {
+    /// # Shapes
+    /// continuous `[batch, seq_len, d_in]` or tokens `[batch, seq_len]` -> `[batch, seq_len, d_out]`
+    pub fn forward(&self, input: Input) -> Tensor<3> {
+        self.run(input, &mut Recorder::default())
+    }
+
+    /// The same output together with hidden states and patterns.
+    pub fn forward_traced(&self, input: Input) -> Trace {
+        let mut recorder = Recorder::on();
+        let output = self.run(input, &mut recorder);
+        recorder.finish(output)
+    }
+
+    fn run(&self, input: Input, recorder: &mut Recorder) -> Tensor<3> {
+        let x = self.position.forward(self.embed.forward(input)); // [batch, seq_len, d_model]
+        recorder.embedded(&x);
+        let seq_len = x.dims()[1];
+        let mask = if self.causal { Mask::Causal } else { Mask::Full };
+        let hidden = mask.hidden(seq_len, seq_len, &x.device());
+        let x = self.blocks.iter().fold(x, |x, block| block.run(x, hidden.as_ref(), recorder));
+        let x = match &self.final_norm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        };
+        self.head.forward(x)
+    }
+}

@@ -1,0 +1,312 @@
+//! Parameters in and out of safetensors, in PyTorch's orientation and names.
+//!
+//! A tensor's name is its path in the model (`blocks.0.attention.query.weight`). Linear weights are stored `[out, in]`, layer
+//! norms as `weight` and `bias`, so `safetensors.torch.load_file` gives what a PyTorch module of the same names expects.
+
+use std::collections::{BTreeMap, HashMap};
+
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
+    tensor::{Tensor, TensorData},
+};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use thiserror::Error;
+
+/// A named array in file orientation: row-major values and their shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Shape in the file; linear weights are `[out, in]`.
+    pub shape: Vec<usize>,
+    /// Values, row-major.
+    pub values: Vec<f32>,
+}
+
+impl Array {
+    /// The matrix with its axes swapped. `[a, b]` -> `[b, a]`
+    fn transposed(self) -> Self {
+        let [rows, columns] = [self.shape[0], self.shape[1]];
+        let values = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c));
+        Self { values: values.map(|i| self.values[i]).collect(), shape: vec![columns, rows] }
+    }
+}
+
+/// A tensor's entries, row-major.
+///
+/// # Panics
+/// When the device fails.
+pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_into_vec_as().unwrap_or_else(|error| panic!("the device failed while its memory was read: {error}"))
+}
+
+/// What a file of weights could not give.
+#[derive(Debug, Error)]
+pub enum WeightsError {
+    /// Not a safetensors file, or cut short.
+    #[error("not a readable safetensors file: {0}")]
+    Format(#[from] safetensors::SafeTensorError),
+    /// A tensor of a type that weights cannot have.
+    #[error("tensor `{name}` holds {dtype}; weights are F32 or F64")]
+    Dtype {
+        /// Tensor name.
+        name: String,
+        /// Its type in the file.
+        dtype: String,
+    },
+    /// The file belongs to another architecture.
+    #[error("the weights do not fit the model:\n{}", .0.table())]
+    Mismatch(LoadReport),
+}
+
+/// A tensor that exists on both sides with different shapes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShapeMismatch {
+    /// Tensor name.
+    pub name: String,
+    /// Shape of the model's parameter.
+    pub wanted: Vec<usize>,
+    /// Shape in the file.
+    pub found: Vec<usize>,
+}
+
+/// What a load took, tensor by tensor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadReport {
+    /// Loaded names.
+    pub taken: Vec<String>,
+    /// Parameters of the model that the file lacks.
+    pub missing: Vec<String>,
+    /// Tensors of the file that the model has no place for.
+    pub extra: Vec<String>,
+    /// Names on both sides whose shapes differ.
+    pub mismatched: Vec<ShapeMismatch>,
+}
+
+impl LoadReport {
+    /// Whether every parameter was loaded and no tensor is left over.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.extra.is_empty() && self.mismatched.is_empty()
+    }
+
+    /// One line per tensor that did not fit, and what to change.
+    pub fn table(&self) -> String {
+        let mismatched = self
+            .mismatched
+            .iter()
+            .map(|m| format!("  {}: the model has {:?}, the file {:?}", m.name, m.wanted, m.found));
+        let missing = self.missing.iter().map(|name| format!("  {name}: not in the file"));
+        let extra = self.extra.iter().map(|name| format!("  {name}: not in the model"));
+        mismatched.chain(missing).chain(extra).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Every parameter by name, in file orientation.
+pub fn arrays<M: Module>(model: &M) -> BTreeMap<String, Array> {
+    collect(model, &Values)
+}
+
+/// What to read from a parameter: its value, its gradient, …
+pub trait Pick {
+    /// The tensor to read, of the parameter's own shape; nothing to leave the parameter out.
+    fn pick<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>>;
+}
+
+/// Picks the parameter's value.
+struct Values;
+
+impl Pick for Values {
+    fn pick<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
+        Some(param.val())
+    }
+}
+
+impl Pick for burn::optim::GradientsParams {
+    fn pick<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
+        self.get(param.id)
+    }
+}
+
+/// One array per parameter for which `pick` gives one, in file orientation.
+pub fn collect<M: Module>(model: &M, pick: &impl Pick) -> BTreeMap<String, Array> {
+    let mut collector = Collector { pick, path: Path::default(), arrays: BTreeMap::new() };
+    model.visit(&mut collector);
+    collector.arrays
+}
+
+/// Path and id of each parameter, in the model's order.
+pub fn names<M: Module>(model: &M) -> Vec<(String, ParamId)> {
+    struct Names(Path, Vec<(String, ParamId)>);
+    impl ModuleVisitor for Names {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.0.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.1.push((self.0.name(), param.id));
+        }
+    }
+    let mut names = Names(Path::default(), Vec::new());
+    model.visit(&mut names);
+    names.1
+}
+
+/// The model's parameters as the bytes of a safetensors file, equal for equal weights.
+///
+/// # Errors
+/// [`WeightsError::Format`] when the format itself refuses, which no model of ours provokes.
+pub fn to_bytes<M: Module>(model: &M) -> Result<Vec<u8>, WeightsError> {
+    arrays_to_bytes(&arrays(model))
+}
+
+/// Named arrays as the bytes of a safetensors file, with the metadata `format = pt`.
+///
+/// # Errors
+/// [`WeightsError::Format`] when the format itself refuses.
+pub fn arrays_to_bytes(arrays: &BTreeMap<String, Array>) -> Result<Vec<u8>, WeightsError> {
+    let bytes: Vec<(&String, &Array, Vec<u8>)> = arrays
+        .iter()
+        .map(|(name, array)| (name, array, array.values.iter().flat_map(|v| v.to_le_bytes()).collect()))
+        .collect();
+    let views = bytes
+        .iter()
+        .map(|(name, array, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, array.shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    Ok(safetensors::serialize(views, Some(metadata))?)
+}
+
+/// Reads every tensor of a safetensors file as f32.
+///
+/// # Errors
+/// [`WeightsError::Format`] for anything but a whole safetensors file, [`WeightsError::Dtype`] for other than F32 and F64.
+pub fn arrays_from_bytes(bytes: &[u8]) -> Result<BTreeMap<String, Array>, WeightsError> {
+    let file = SafeTensors::deserialize(bytes)?;
+    file.iter().map(|(name, view)| Ok((name.to_owned(), array(name, &view)?))).collect()
+}
+
+fn array(name: &str, view: &TensorView<'_>) -> Result<Array, WeightsError> {
+    let values = match view.dtype() {
+        Dtype::F32 => view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F64 => view.data().as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
+        other => return Err(WeightsError::Dtype { name: name.to_owned(), dtype: format!("{other:?}") }),
+    };
+    Ok(Array { shape: view.shape().to_vec(), values })
+}
+
+/// Puts named arrays into the model wherever name and shape agree; the rest keeps its values. The report says which.
+pub fn load_partial<M: Module>(model: M, arrays: BTreeMap<String, Array>) -> (M, LoadReport) {
+    let mut loader = Loader { arrays, path: Path::default(), report: LoadReport::default() };
+    let model = model.map(&mut loader);
+    let mut report = loader.report;
+    report.extra = loader.arrays.into_keys().collect();
+    (model, report)
+}
+
+/// Puts named arrays into the model; every name and shape must agree.
+///
+/// # Errors
+/// [`WeightsError::Mismatch`] listing each tensor that does not fit.
+pub fn load<M: Module>(model: M, arrays: BTreeMap<String, Array>) -> Result<(M, LoadReport), WeightsError> {
+    let (model, report) = load_partial(model, arrays);
+    if report.is_complete() { Ok((model, report)) } else { Err(WeightsError::Mismatch(report)) }
+}
+
+/// Where a traversal stands, and what its parameter is called in a file.
+#[derive(Default)]
+pub struct Path {
+    parts: Vec<(String, String)>,
+}
+
+impl Path {
+    /// Follows [`ModuleVisitor::enter_module`].
+    pub fn enter(&mut self, name: &str, container: &str) {
+        self.parts.push((name.to_owned(), container.to_owned()));
+    }
+
+    /// Follows [`ModuleVisitor::exit_module`].
+    pub fn exit(&mut self) {
+        self.parts.pop();
+    }
+
+    /// Name of the parameter that the traversal stands on.
+    pub fn name(&self) -> String {
+        // Variant names of enums are no part of a path: `embed.weight`, whichever embedding it is.
+        let parts = self.parts.iter().filter(|(_, container)| !container.starts_with("Enum:"));
+        let parts = parts.map(|(name, container)| match (name.as_str(), container.as_str()) {
+            ("gamma", "Struct:LayerNorm") => "weight",
+            ("beta", "Struct:LayerNorm") => "bias",
+            (name, _) => name,
+        });
+        parts.collect::<Vec<_>>().join(".")
+    }
+
+    /// Whether the parameter is a linear map's matrix, kept `[in, out]` in memory and `[out, in]` in files.
+    pub fn is_transposed(&self) -> bool {
+        self.parts.last().is_some_and(|(name, container)| name == "weight" && container == "Struct:Linear")
+    }
+}
+
+struct Collector<'a, P> {
+    pick: &'a P,
+    path: Path,
+    arrays: BTreeMap<String, Array>,
+}
+
+impl<P: Pick> ModuleVisitor for Collector<'_, P> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(tensor) = self.pick.pick(param) else { return };
+        let shape = tensor.dims().to_vec();
+        let array = Array { shape, values: to_host(tensor) };
+        let array = if self.path.is_transposed() { array.transposed() } else { array };
+        self.arrays.insert(self.path.name(), array);
+    }
+}
+
+struct Loader {
+    arrays: BTreeMap<String, Array>,
+    path: Path,
+    report: LoadReport,
+}
+
+impl ModuleMapper for Loader {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.name();
+        let transposed = self.path.is_transposed();
+        let mut wanted = param.lazy_shape().to_vec();
+        if transposed {
+            wanted.reverse();
+        }
+        let Some(array) = self.arrays.remove(&name) else {
+            self.report.missing.push(name);
+            return param;
+        };
+        if array.shape != wanted {
+            self.report.mismatched.push(ShapeMismatch { name, wanted, found: array.shape });
+            return param;
+        }
+        self.report.taken.push(name);
+        // Transposed on the host: a strided weight takes another path through matmul and would not resume bit for bit.
+        let array = if transposed { array.transposed() } else { array };
+        param.map(|old| {
+            let data = TensorData::new(array.values, array.shape);
+            Tensor::from_data(data, &old.device()).set_require_grad(old.is_require_grad())
+        })
+    }
+}

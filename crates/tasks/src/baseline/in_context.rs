@@ -1,0 +1,46 @@
+//! Predictors that learn from each prompt alone.
+
+use nalgebra::{DMatrixView, DVectorView};
+
+use super::Baseline;
+use crate::{
+    icl::prompt::{Prompt, x_position},
+    task::{Batch, TaskInput},
+};
+
+/// A rule that answers a query from the examples before it. Each rule is a [`Baseline`]: the rule is applied at every
+/// point of a prompt, and the answer without any example is 0, the mean of y.
+pub trait InContext: Send {
+    /// Name in result tables.
+    const NAME: &'static str;
+
+    /// The prediction for a query from i >= 1 examples.
+    ///
+    /// # Shapes
+    /// x `[d, i]`, an example per column; y `[i]`; query `[d]`
+    fn answer(&self, x: DMatrixView<f64>, y: DVectorView<f64>, query: DVectorView<f64>) -> f64;
+}
+
+impl<Rule: InContext> Baseline for Rule {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn fit(&mut self, _: &Batch) {}
+
+    fn predict(&self, batch: &Batch) -> Vec<f32> {
+        let TaskInput::Continuous { d_in } = batch.dims.input else { panic!("prompts hold numbers, not tokens") };
+        let prompts = batch.inputs.continuous().chunks_exact(batch.dims.seq_len * d_in);
+        prompts.flat_map(|tokens| answers(self, &Prompt::read(tokens, d_in), batch.dims.seq_len)).collect()
+    }
+}
+
+/// A rule's answer to every point of a prompt, at the position of its x. `[seq_len]`
+fn answers(rule: &impl InContext, Prompt { x, y }: &Prompt, seq_len: usize) -> Vec<f32> {
+    let mut predictions = vec![0.0; seq_len];
+    for seen in 1..x.ncols() {
+        let answer = rule.answer(x.columns(0, seen), y.rows(0, seen), x.column(seen));
+        predictions[x_position(seen)] = answer as f32;
+    }
+    predictions
+}

@@ -1,0 +1,24 @@
+//! Nearest neighbours in context.
+
+use nalgebra::{DMatrixView, DVectorView};
+
+use super::in_context::InContext;
+
+/// Mean y of the examples nearest to the query in Euclidean distance; of all of them while there are fewer. Of two
+/// equally near, the earlier counts.
+pub struct Knn {
+    /// Number of neighbours, at least 1.
+    pub neighbours: usize,
+}
+
+impl InContext for Knn {
+    const NAME: &'static str = "nearest_neighbours";
+
+    fn answer(&self, x: DMatrixView<f64>, y: DVectorView<f64>, query: DVectorView<f64>) -> f64 {
+        let mut nearest: Vec<(f64, f64)> =
+            x.column_iter().zip(y.iter()).map(|(x, &y)| ((x - query).norm_squared(), y)).collect();
+        nearest.sort_by(|(a, _), (b, _)| a.total_cmp(b)); // stable, so that ties keep the order of the prompt
+        nearest.truncate(self.neighbours);
+        nearest.iter().map(|(_, y)| y).sum::<f64>() / nearest.len() as f64
+    }
+}

@@ -1,0 +1,33 @@
+//! Classical predictors, called like a network. One file each.
+
+mod affine;
+pub mod averaging;
+pub mod chance;
+pub mod flattened;
+pub mod in_context;
+pub mod knn;
+pub mod least_squares;
+pub mod mean;
+pub mod min_norm;
+pub mod per_position;
+pub mod ridge;
+
+use crate::task::Batch;
+
+/// A classical predictor with the network's call shape.
+pub trait Baseline: Send {
+    /// Name in result tables.
+    fn name(&self) -> &'static str;
+
+    /// Learns from training examples. In-context predictors learn from each prompt alone and ignore this.
+    fn fit(&mut self, train: &Batch);
+
+    /// Predictions, row-major; logits where targets are classes. Unscored positions may hold anything.
+    ///
+    /// # Shapes
+    /// result `[batch, seq_len, d_out]`
+    ///
+    /// # Panics
+    /// A predictor that learns from training examples panics when it was not fitted, or to other sizes.
+    fn predict(&self, batch: &Batch) -> Vec<f32>;
+}

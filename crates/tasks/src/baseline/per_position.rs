@@ -1,0 +1,37 @@
+//! Least squares, position by position.
+
+use super::{
+    Baseline,
+    affine::{Affine, block},
+};
+use crate::task::Batch;
+
+/// An affine map for each position, y_i = W_i x_i + b_i, fitted by least squares: the best that needs no other
+/// position.
+#[derive(Default)]
+pub struct PerPosition {
+    /// One per position; empty until fitted.
+    maps: Vec<Affine>,
+}
+
+impl Baseline for PerPosition {
+    fn name(&self) -> &'static str {
+        "per_position_least_squares"
+    }
+
+    fn fit(&mut self, train: &Batch) {
+        let seq_len = train.dims.seq_len;
+        let (inputs, targets) = (train.inputs.continuous(), train.targets.continuous());
+        let fit = |i| Affine::fit(block(inputs, train, seq_len, i), block(targets, train, seq_len, i));
+        self.maps = (0..seq_len).map(fit).collect();
+    }
+
+    fn predict(&self, batch: &Batch) -> Vec<f32> {
+        let (seq_len, inputs) = (batch.dims.seq_len, batch.inputs.continuous());
+        assert_eq!(self.maps.len(), seq_len, "fit to examples of this length first");
+        let predict = |(i, map): (usize, &Affine)| map.apply(block(inputs, batch, seq_len, i));
+        let positions: Vec<_> = self.maps.iter().enumerate().map(predict).collect(); // [seq_len][batch, d_out]
+        let rows = (0..batch.size).flat_map(|example| positions.iter().map(move |position| position.row(example)));
+        rows.flat_map(|row| row.iter().map(|&value| value as f32).collect::<Vec<_>>()).collect()
+    }
+}

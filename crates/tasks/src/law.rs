@@ -1,0 +1,80 @@
+//! Laws that numbers are drawn from, by their name in a config file.
+
+use rand::RngExt;
+use rand_distr::StandardNormal;
+use serde::{Deserialize, Serialize};
+
+use crate::seed::SampleRng;
+
+/// The law of one number; the entries of a vector are independent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Law {
+    /// U(low, high).
+    Uniform {
+        /// Lower end, inclusive.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+    /// N(mean, std^2).
+    Normal {
+        /// Mean. Default 0.
+        #[serde(default = "default_mean")]
+        mean: f64,
+        /// Standard deviation. Default 1.
+        #[serde(default = "default_std")]
+        std: f64,
+    },
+}
+
+fn default_mean() -> f64 {
+    0.0
+}
+
+fn default_std() -> f64 {
+    1.0
+}
+
+impl Law {
+    /// N(0, 1).
+    pub const STANDARD_NORMAL: Self = Self::Normal { mean: 0.0, std: 1.0 };
+
+    /// One number: drawn in double precision, then rounded to what a model sees.
+    pub fn sample(&self, rng: &mut SampleRng) -> f32 {
+        let drawn = match *self {
+            Self::Uniform { low, high } => low + (high - low) * rng.random::<f64>(),
+            Self::Normal { mean, std } => mean + std * rng.sample::<f64, _>(StandardNormal),
+        };
+        drawn as f32
+    }
+
+    /// `len` independent numbers.
+    pub fn vector(&self, len: usize, rng: &mut SampleRng) -> Vec<f32> {
+        (0..len).map(|_| self.sample(rng)).collect()
+    }
+
+    /// What is wrong with the parameters and what would be right; `None` if nothing is.
+    pub fn validate(&self) -> Option<String> {
+        match *self {
+            Self::Uniform { low, high } if !is_finite_f32(low) || !is_finite_f32(high) => {
+                Some(format!("uniform needs finite single-precision ends, not low = {low}, high = {high}"))
+            }
+            Self::Uniform { low, high } if low >= high => {
+                Some(format!("uniform.low = {low} must be below uniform.high = {high}"))
+            }
+            Self::Normal { mean, std } if !is_finite_f32(mean) || !is_finite_f32(std) => {
+                Some(format!("normal needs finite single-precision parameters, not mean = {mean}, std = {std}"))
+            }
+            Self::Normal { std, .. } if std <= 0.0 => {
+                Some(format!("normal.std = {std} must be above 0, or every number is the same"))
+            }
+            Self::Uniform { .. } | Self::Normal { .. } => None,
+        }
+    }
+}
+
+/// Whether a number is still finite once rounded to single precision.
+fn is_finite_f32(value: f64) -> bool {
+    (value as f32).is_finite()
+}

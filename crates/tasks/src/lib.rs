@@ -1,0 +1,20 @@
+//! Where examples come from, and the classical predictors that answer the same questions. No model lives here.
+//!
+//! Every example is a pure function of (seed, stream, index): see [`seed`]. A [`Task`] draws one example from one
+//! generator; a [`Source`] turns a task and a seed into training batches and evaluation sets.
+
+pub mod baseline;
+pub mod icl;
+pub mod law;
+pub mod registry;
+pub mod seed;
+pub mod seq2seq;
+pub mod source;
+pub mod task;
+
+pub use baseline::Baseline;
+pub use law::Law;
+pub use registry::{TASKS, TaskConfig};
+pub use seed::{SampleRng, Seed, Stream};
+pub use source::{DataConfig, Source, Split};
+pub use task::{Batch, Example, Inputs, Slice, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec};

@@ -1,0 +1,89 @@
+//! Copying: the smallest task that attention solves by looking back at one place.
+
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    baseline::{Baseline, chance::Chance},
+    seed::SampleRng,
+    task::{Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+};
+
+/// Sizes of [`CopyTask`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CopyConfig {
+    /// Data symbols; the model's vocabulary has one more, the separator. Default 16.
+    pub vocab: usize,
+    /// Symbols to copy, m. Default 16.
+    pub n_data: usize,
+}
+
+impl Default for CopyConfig {
+    fn default() -> Self {
+        Self { vocab: 16, n_data: 16 }
+    }
+}
+
+impl TaskSpec for CopyConfig {
+    fn dims(&self) -> TaskDims {
+        let vocab = self.vocab + 1;
+        TaskDims { seq_len: 2 * self.n_data, input: TaskInput::Tokens { vocab }, d_out: vocab }
+    }
+
+    fn validate(&self) -> Vec<TaskError> {
+        // With a single symbol there is nothing to remember.
+        [TaskError::below("vocab", self.vocab, 2), TaskError::below("n_data", self.n_data, 1)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
+        Box::new(CopyTask { config: self.clone() })
+    }
+}
+
+/// Data symbols d_1 … d_m, a separator, then d_1 … d_(m-1) again, so that each next symbol of the copy is asked for
+/// where the one before it stands. Symbols are uniform and independent. Only the copy is scored.
+///
+/// ```text
+/// position   0    1   …  m-1    m    m+1  …  2m-1
+/// input     d_1  d_2  …  d_m   SEP   d_1  …  d_(m-1)
+/// target     .    .   …   .    d_1   d_2  …  d_m
+/// ```
+///
+/// # Shapes
+/// inputs `[2 m]`, ids below `vocab + 1` with SEP = `vocab` -> targets `[2 m]`
+#[derive(Clone, Debug)]
+pub struct CopyTask {
+    /// Sizes.
+    pub config: CopyConfig,
+}
+
+impl CopyTask {
+    /// The example that asks for given data symbols to be copied.
+    pub fn example(&self, data: &[u32]) -> Example {
+        let (m, separator) = (data.len(), self.config.vocab as u32);
+        let inputs = [data, &[separator], &data[..m - 1]].concat();
+        let targets = [&vec![0; m], data].concat();
+        let scored = (0..2 * m).map(|position| position >= m).collect();
+        Example { inputs: Inputs::Tokens(inputs), targets: Targets::Classes(targets), scored }
+    }
+}
+
+impl Task for CopyTask {
+    fn dims(&self) -> TaskDims {
+        self.config.dims()
+    }
+
+    fn sample(&self, rng: &mut SampleRng) -> Example {
+        let CopyConfig { vocab, n_data } = self.config;
+        let data: Vec<u32> = (0..n_data).map(|_| rng.random_range(0..vocab as u32)).collect();
+        self.example(&data)
+    }
+
+    fn baselines(&self) -> Vec<Box<dyn Baseline>> {
+        vec![Box::new(Chance { possible: self.config.vocab })]
+    }
+}

@@ -1,0 +1,118 @@
+//! Truncated linear: the target that one softmax attention layer is shown to approximate.
+
+use nalgebra::{DMatrix, DVector, DVectorView};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    baseline::{Baseline, mean::Mean, per_position::PerPosition},
+    law::Law,
+    seed::SampleRng,
+    task::{Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+};
+
+/// Sizes of [`TruncatedLinear`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TruncatedLinearConfig {
+    /// Positions. Default 50.
+    pub seq_len: usize,
+    /// Numbers per position. Default 10.
+    pub d_in: usize,
+    /// Least value of a target. Default -25.
+    pub low: f64,
+    /// Greatest value of a target. Default 25.
+    pub high: f64,
+    /// Law of every input number. Default U(-5, 5).
+    pub input: Law,
+}
+
+impl Default for TruncatedLinearConfig {
+    fn default() -> Self {
+        Self { seq_len: 50, d_in: 10, low: -25.0, high: 25.0, input: Law::Uniform { low: -5.0, high: 5.0 } }
+    }
+}
+
+impl TruncatedLinearConfig {
+    fn bad_range(&self) -> Option<TaskError> {
+        let Self { low, high, .. } = *self;
+        let good = low.is_finite() && high.is_finite() && low < high;
+        (!good).then(|| TaskError { key: "low", problem: format!("{low} must be finite and below high = {high}") })
+    }
+}
+
+impl TaskSpec for TruncatedLinearConfig {
+    fn dims(&self) -> TaskDims {
+        TaskDims { seq_len: self.seq_len, input: TaskInput::Continuous { d_in: self.d_in }, d_out: 1 }
+    }
+
+    fn validate(&self) -> Vec<TaskError> {
+        let problems = [
+            TaskError::below("seq_len", self.seq_len, 1),
+            TaskError::below("d_in", self.d_in, 1),
+            self.bad_range(),
+            TaskError::bad_law("input", &self.input),
+        ];
+        problems.into_iter().flatten().collect()
+    }
+
+    fn build(&self, rng: &mut SampleRng) -> Box<dyn Task> {
+        Box::new(TruncatedLinear::new(self.clone(), rng))
+    }
+}
+
+/// Clamp of a linear form, y_i = clamp(w_i . x_i + t_i, low, high), with w_i, t_i ~ N(0, 1) of each position's own,
+/// shared by all examples of a seed. Every position is scored.
+///
+/// # Shapes
+/// inputs `[seq_len, d_in]` -> targets `[seq_len, 1]`
+///
+/// # References
+/// Hu et al. 2025, arXiv 2504.15956. There the target is padded with zeros to the model's width and the error averaged
+/// over the padding too; here d_out is 1.
+#[derive(Clone, Debug)]
+pub struct TruncatedLinear {
+    /// Sizes and ends of the range.
+    pub config: TruncatedLinearConfig,
+    /// w_i as column i. `[d_in, seq_len]`
+    pub weights: DMatrix<f32>,
+    /// t_i. `[seq_len]`
+    pub offsets: DVector<f32>,
+}
+
+impl TruncatedLinear {
+    /// Draws w, then t.
+    pub fn new(config: TruncatedLinearConfig, rng: &mut SampleRng) -> Self {
+        let TruncatedLinearConfig { seq_len, d_in, .. } = config;
+        let weights = DMatrix::from_vec(d_in, seq_len, Law::STANDARD_NORMAL.vector(d_in * seq_len, rng));
+        let offsets = DVector::from_vec(Law::STANDARD_NORMAL.vector(seq_len, rng));
+        Self { config, weights, offsets }
+    }
+
+    /// The targets of given inputs.
+    ///
+    /// # Shapes
+    /// inputs `[seq_len, d_in]` -> `[seq_len]`
+    pub fn targets(&self, inputs: &[f32]) -> Vec<f32> {
+        let (low, high) = (self.config.low as f32, self.config.high as f32);
+        let tokens = inputs.chunks_exact(self.config.d_in).map(|x| DVectorView::from_slice(x, x.len()));
+        let forms = self.weights.column_iter().zip(&self.offsets).zip(tokens).map(|((w, t), x)| w.dot(&x) + t);
+        forms.map(|form| form.clamp(low, high)).collect()
+    }
+}
+
+impl Task for TruncatedLinear {
+    fn dims(&self) -> TaskDims {
+        self.config.dims()
+    }
+
+    fn sample(&self, rng: &mut SampleRng) -> Example {
+        let TruncatedLinearConfig { seq_len, d_in, ref input, .. } = self.config;
+        let inputs = input.vector(seq_len * d_in, rng);
+        let targets = Targets::Continuous(self.targets(&inputs));
+        Example { inputs: Inputs::Continuous(inputs), targets, scored: vec![true; seq_len] }
+    }
+
+    fn baselines(&self) -> Vec<Box<dyn Baseline>> {
+        vec![Box::new(PerPosition::default()), Box::new(Mean::default())]
+    }
+}

@@ -1,0 +1,165 @@
+//! A task and a seed turned into training batches and evaluation sets.
+
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    seed::{Seed, Stream},
+    task::{Batch, Example, Task, TaskError},
+};
+
+/// Where training examples come from, and how many are set apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum DataConfig {
+    /// New examples at every step.
+    Fresh {
+        /// Validation examples; 0 for none. Default 256.
+        #[serde(default = "default_evaluation")]
+        validation: usize,
+        /// Test examples. Default 256.
+        #[serde(default = "default_evaluation")]
+        test: usize,
+    },
+    /// A fixed training set, passed over in a new random order each epoch; the last batch of an epoch may be smaller.
+    Fixed {
+        /// Training examples.
+        train: usize,
+        /// Validation examples; 0 for none. Default 0.
+        #[serde(default)]
+        validation: usize,
+        /// Test examples. Default 256.
+        #[serde(default = "default_evaluation")]
+        test: usize,
+    },
+}
+
+fn default_evaluation() -> usize {
+    256
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self::Fresh { validation: default_evaluation(), test: default_evaluation() }
+    }
+}
+
+/// An evaluation set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Looked at during training, to choose a checkpoint and to stop early.
+    Validation,
+    /// Looked at once, at the end.
+    Test,
+}
+
+impl DataConfig {
+    /// Number of examples in an evaluation set.
+    pub fn evaluation_size(&self, split: Split) -> usize {
+        match (self, split) {
+            (Self::Fresh { validation, .. } | Self::Fixed { validation, .. }, Split::Validation) => *validation,
+            (Self::Fresh { test, .. } | Self::Fixed { test, .. }, Split::Test) => *test,
+        }
+    }
+
+    /// Everything that makes no sense, each with the key to change.
+    pub fn validate(&self) -> Vec<TaskError> {
+        let sizes = match *self {
+            Self::Fresh { test, .. } => [None, TaskError::below("fresh.test", test, 1)],
+            Self::Fixed { train, test, .. } => {
+                [TaskError::below("fixed.train", train, 1), TaskError::below("fixed.test", test, 1)]
+            }
+        };
+        sizes.into_iter().flatten().collect()
+    }
+}
+
+/// Training batches by number and evaluation sets, each a pure function of the seed.
+pub struct Source {
+    task: Box<dyn Task>,
+    seed: Seed,
+    data: DataConfig,
+    batch_size: usize,
+    /// The fixed training set, drawn once.
+    fixed: Vec<Example>,
+}
+
+/// Examples that classical predictors are fitted to when training data is drawn fresh.
+const FIT_EXAMPLES: u64 = 1024;
+
+impl Source {
+    /// A source of batches of `batch_size` examples.
+    ///
+    /// # Panics
+    /// If `batch_size` or a fixed training set is 0.
+    pub fn new(task: Box<dyn Task>, seed: Seed, data: DataConfig, batch_size: usize) -> Self {
+        assert!(batch_size > 0, "a batch needs at least one example");
+        assert!(!matches!(data, DataConfig::Fixed { train: 0, .. }), "a fixed training set needs at least one example");
+        let fixed = match data {
+            DataConfig::Fixed { train, .. } => {
+                (0..train as u64).map(|i| task.sample(&mut seed.rng(Stream::Train, i))).collect()
+            }
+            DataConfig::Fresh { .. } => Vec::new(),
+        };
+        Self { task, seed, data, batch_size, fixed }
+    }
+
+    /// The task behind the examples.
+    pub fn task(&self) -> &dyn Task {
+        self.task.as_ref()
+    }
+
+    /// Training batch number `number`, counted from 0 and independent of every other batch.
+    pub fn train_batch(&self, number: u64) -> Batch {
+        let dims = self.task.dims();
+        match self.data {
+            DataConfig::Fresh { .. } => {
+                let first = number * self.batch_size as u64;
+                Batch::stack(dims, (first..first + self.batch_size as u64).map(|i| self.draw(Stream::Train, i)))
+            }
+            DataConfig::Fixed { train, .. } => {
+                let per_epoch = self.batches_per_epoch(train) as u64;
+                let (epoch, within) = (number / per_epoch, (number % per_epoch) as usize);
+                let mut order: Vec<usize> = (0..train).collect();
+                order.shuffle(&mut self.seed.rng(Stream::Order, epoch));
+                let first = within * self.batch_size;
+                let chosen = &order[first..train.min(first + self.batch_size)];
+                Batch::stack(dims, chosen.iter().map(|&i| self.fixed[i].clone()))
+            }
+        }
+    }
+
+    fn batches_per_epoch(&self, train: usize) -> usize {
+        train.div_ceil(self.batch_size)
+    }
+
+    /// An evaluation set in batches, the last of which may be smaller.
+    pub fn evaluation(&self, split: Split) -> Vec<Batch> {
+        let stream = match split {
+            Split::Validation => Stream::Validation,
+            Split::Test => Stream::Test,
+        };
+        self.batches(stream, self.data.evaluation_size(split) as u64)
+    }
+
+    /// What classical predictors are fitted to: the fixed training set, or 1,024 examples of their own.
+    pub fn fit_set(&self) -> Batch {
+        let dims = self.task.dims();
+        if self.fixed.is_empty() {
+            Batch::stack(dims, (0..FIT_EXAMPLES).map(|i| self.draw(Stream::Fit, i)))
+        } else {
+            Batch::stack(dims, self.fixed.iter().cloned())
+        }
+    }
+
+    fn batches(&self, stream: Stream, count: u64) -> Vec<Batch> {
+        let dims = self.task.dims();
+        let indices: Vec<u64> = (0..count).collect();
+        let batches = indices.chunks(self.batch_size);
+        batches.map(|chunk| Batch::stack(dims, chunk.iter().map(|&i| self.draw(stream, i)))).collect()
+    }
+
+    fn draw(&self, stream: Stream, index: u64) -> Example {
+        self.task.sample(&mut self.seed.rng(stream, index))
+    }
+}

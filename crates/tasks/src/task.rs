@@ -1,0 +1,212 @@
+//! What a task is: sizes, one example from one generator, and the predictors it is compared with.
+
+use thiserror::Error;
+
+use crate::{baseline::Baseline, law::Law, seed::SampleRng};
+
+/// What one position of an input is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskInput {
+    /// A vector of `d_in` numbers.
+    Continuous {
+        /// Width of the vector.
+        d_in: usize,
+    },
+    /// A token id below `vocab`.
+    Tokens {
+        /// Vocabulary size.
+        vocab: usize,
+    },
+}
+
+/// Sizes that a task dictates to a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskDims {
+    /// Positions of a sequence.
+    pub seq_len: usize,
+    /// What a position holds.
+    pub input: TaskInput,
+    /// Numbers (or logits) predicted per position.
+    pub d_out: usize,
+}
+
+/// Input values, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inputs {
+    /// `[…, seq_len, d_in]`
+    Continuous(Vec<f32>),
+    /// `[…, seq_len]`
+    Tokens(Vec<u32>),
+}
+
+impl Inputs {
+    /// The numbers, `[…, seq_len, d_in]`.
+    ///
+    /// # Panics
+    /// On tokens.
+    pub fn continuous(&self) -> &[f32] {
+        match self {
+            Self::Continuous(values) => values,
+            Self::Tokens(_) => panic!("the inputs are tokens, not numbers"),
+        }
+    }
+
+    /// The token ids, `[…, seq_len]`.
+    ///
+    /// # Panics
+    /// On continuous inputs.
+    pub fn tokens(&self) -> &[u32] {
+        match self {
+            Self::Tokens(ids) => ids,
+            Self::Continuous(_) => panic!("the inputs are numbers, not tokens"),
+        }
+    }
+}
+
+/// Target values, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets {
+    /// `[…, seq_len, d_out]`
+    Continuous(Vec<f32>),
+    /// Class per position, below `d_out`. `[…, seq_len]`
+    Classes(Vec<u32>),
+}
+
+impl Targets {
+    /// The numbers, `[…, seq_len, d_out]`.
+    ///
+    /// # Panics
+    /// On classes.
+    pub fn continuous(&self) -> &[f32] {
+        match self {
+            Self::Continuous(values) => values,
+            Self::Classes(_) => panic!("the targets are classes, not numbers"),
+        }
+    }
+
+    /// The classes, `[…, seq_len]`.
+    ///
+    /// # Panics
+    /// On continuous targets.
+    pub fn classes(&self) -> &[u32] {
+        match self {
+            Self::Classes(classes) => classes,
+            Self::Continuous(_) => panic!("the targets are numbers, not classes"),
+        }
+    }
+}
+
+/// One example: inputs, targets, and which positions count.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// `[seq_len, d_in]` or `[seq_len]`
+    pub inputs: Inputs,
+    /// `[seq_len, d_out]` or `[seq_len]`; unscored positions hold zero.
+    pub targets: Targets,
+    /// Whether a position counts in the loss. `[seq_len]`
+    pub scored: Vec<bool>,
+}
+
+/// Examples side by side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Number of examples.
+    pub size: usize,
+    /// Sizes of the task.
+    pub dims: TaskDims,
+    /// `[batch, seq_len, d_in]` or `[batch, seq_len]`
+    pub inputs: Inputs,
+    /// `[batch, seq_len, d_out]` or `[batch, seq_len]`
+    pub targets: Targets,
+    /// Whether a position counts in the loss. `[batch, seq_len]`
+    pub scored: Vec<bool>,
+}
+
+impl Batch {
+    /// Puts examples side by side, in order.
+    pub fn stack(dims: TaskDims, examples: impl IntoIterator<Item = Example>) -> Self {
+        let inputs = match dims.input {
+            TaskInput::Continuous { .. } => Inputs::Continuous(Vec::new()),
+            TaskInput::Tokens { .. } => Inputs::Tokens(Vec::new()),
+        };
+        let mut batch = Self { size: 0, dims, inputs, targets: Targets::Continuous(Vec::new()), scored: Vec::new() };
+        for example in examples {
+            match (&mut batch.inputs, example.inputs) {
+                (Inputs::Continuous(all), Inputs::Continuous(one)) => all.extend(one),
+                (Inputs::Tokens(all), Inputs::Tokens(one)) => all.extend(one),
+                _ => unreachable!("a task gives the kind of input that its dims name"),
+            }
+            match (&mut batch.targets, example.targets) {
+                (Targets::Continuous(all), Targets::Continuous(one)) => all.extend(one),
+                (Targets::Classes(all), Targets::Classes(one)) => all.extend(one),
+                // The first example decides the kind.
+                (none_yet, one) if batch.size == 0 => *none_yet = one,
+                _ => unreachable!("all examples of a task have the same kind of target"),
+            }
+            batch.scored.extend(example.scored);
+            batch.size += 1;
+        }
+        batch
+    }
+}
+
+/// Positions that share a meaning, scored apart from the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// Name in metrics: `mse[name]`.
+    pub name: String,
+    /// Positions of the sequence.
+    pub positions: Vec<usize>,
+}
+
+/// A task: a law of examples. Constants that all examples share are drawn when the task is built from its config and a
+/// seed.
+pub trait Task: Send + Sync {
+    /// Sizes of inputs and targets.
+    fn dims(&self) -> TaskDims;
+
+    /// One example, a pure function of its generator.
+    fn sample(&self, rng: &mut SampleRng) -> Example;
+
+    /// Classical predictors for the same inputs.
+    fn baselines(&self) -> Vec<Box<dyn Baseline>>;
+
+    /// Groups of positions to score apart, such as one per number of examples seen in context.
+    fn slices(&self) -> Vec<Slice> {
+        Vec::new()
+    }
+}
+
+/// The config of one task: what is known before its shared constants are drawn.
+pub trait TaskSpec {
+    /// Sizes of inputs and targets.
+    fn dims(&self) -> TaskDims;
+
+    /// Everything that makes no sense, each with the key to change.
+    fn validate(&self) -> Vec<TaskError>;
+
+    /// The task, its shared constants drawn from the generator. The config must be valid.
+    fn build(&self, rng: &mut SampleRng) -> Box<dyn Task>;
+}
+
+/// A config that makes no sense, with the key to change.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{key}: {problem}")]
+pub struct TaskError {
+    /// Key below the config's own table, for example `seq_len`.
+    pub key: &'static str,
+    /// What is wrong and what would be right.
+    pub problem: String,
+}
+
+impl TaskError {
+    /// An error if the size is below `least`.
+    pub fn below(key: &'static str, size: usize, least: usize) -> Option<Self> {
+        (size < least).then(|| Self { key, problem: format!("{size} is too few; give {least} or more") })
+    }
+
+    /// An error if the law has parameters that make no sense.
+    pub fn bad_law(key: &'static str, law: &Law) -> Option<Self> {
+        law.validate().map(|problem| Self { key, problem })
+    }
+}

@@ -1,0 +1,129 @@
+//! Batches and evaluation sets are functions of the seed, and of nothing else.
+
+use headway_tasks::{Batch, DataConfig, Seed, Source, Split, Stream, TaskConfig};
+use rand::Rng;
+
+const FRESH: DataConfig = DataConfig::Fresh { validation: 11, test: 13 };
+const FIXED: DataConfig = DataConfig::Fixed { train: 11, validation: 5, test: 13 };
+
+fn source(seed: u64, data: DataConfig, batch_size: usize) -> Source {
+    let config = TaskConfig::with_defaults("truncated_linear").expect("a row of the list");
+    Source::new(config.build(Seed(seed)), Seed(seed), data, batch_size)
+}
+
+/// Inputs and targets of each example, as bits so that they can be sorted.
+fn examples(batches: &[Batch]) -> Vec<Vec<u32>> {
+    let examples = batches.iter().flat_map(|batch| {
+        let (inputs, targets) = (batch.inputs.continuous(), batch.targets.continuous());
+        inputs.chunks(inputs.len() / batch.size).zip(targets.chunks(targets.len() / batch.size))
+    });
+    examples.map(|(inputs, targets)| inputs.iter().chain(targets).map(|value| value.to_bits()).collect()).collect()
+}
+
+fn sorted(mut examples: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
+    examples.sort_unstable();
+    examples
+}
+
+#[test]
+fn generators_differ_by_seed_stream_and_index_and_never_change() {
+    let first = |seed, stream, index| Seed(seed).rng(stream, index).next_u64();
+    let start = first(1, Stream::Train, 0);
+    for other in [first(2, Stream::Train, 0), first(1, Stream::Test, 0), first(1, Stream::Train, 1)] {
+        assert_ne!(other, start);
+    }
+    // By an independent ChaCha8: key 1234 in 8 little-endian bytes, then 2 for Train, then zeros; stream number 5;
+    // first 8 bytes. Another value means that old runs can no longer be repeated.
+    assert_eq!(first(1234, Stream::Train, 5), 4_181_846_305_301_553_015);
+}
+
+#[test]
+fn a_training_batch_does_not_depend_on_those_before_it() {
+    for data in [FRESH, FIXED] {
+        let (forwards, backwards) = (source(1, data.clone(), 4), source(1, data, 4));
+        let up: Vec<Batch> = (0..7).map(|n| forwards.train_batch(n)).collect();
+        let mut down: Vec<Batch> = (0..7).rev().map(|n| backwards.train_batch(n)).collect();
+        down.reverse();
+        assert_eq!(up, down);
+        assert_ne!(up[0], up[1]);
+        assert_ne!(up[0], source(2, FRESH, 4).train_batch(0));
+    }
+}
+
+#[test]
+fn fresh_batches_are_full_and_never_repeat_an_example() {
+    let batches: Vec<Batch> = (0..5).map(|n| source(1, FRESH, 4).train_batch(n)).collect();
+    assert!(batches.iter().all(|batch| batch.size == 4));
+    let mut seen = sorted(examples(&batches));
+    seen.dedup();
+    assert_eq!(seen.len(), 20);
+}
+
+#[test]
+fn an_epoch_is_a_permutation_of_the_fixed_training_set() {
+    let source = source(1, FIXED, 4);
+    let training_set = examples(&[source.fit_set()]);
+    assert_eq!(training_set.len(), 11);
+    let epochs: Vec<Vec<Batch>> =
+        (0..2).map(|epoch| (0..3).map(|n| source.train_batch(3 * epoch + n)).collect()).collect();
+    for epoch in &epochs {
+        assert_eq!(epoch.iter().map(|batch| batch.size).collect::<Vec<_>>(), [4, 4, 3]);
+        assert_eq!(sorted(examples(epoch)), sorted(training_set.clone()));
+    }
+    assert_ne!(examples(&epochs[0]), examples(&epochs[1]), "each epoch has an order of its own");
+    assert_ne!(examples(&epochs[0]), training_set, "the first epoch is shuffled too");
+}
+
+#[test]
+fn a_batch_larger_than_the_training_set_is_the_whole_of_it() {
+    let source = source(1, FIXED, 100);
+    assert_eq!(source.train_batch(0).size, 11);
+    assert_eq!(sorted(examples(&[source.train_batch(0)])), sorted(examples(&[source.train_batch(1)])));
+}
+
+#[test]
+fn evaluation_sets_depend_on_the_seed_alone() {
+    for split in [Split::Validation, Split::Test] {
+        let whole = source(1, FRESH, 100).evaluation(split);
+        assert_eq!(whole.len(), 1);
+        let parts = source(1, FRESH, 3).evaluation(split);
+        assert_eq!(parts.iter().map(|batch| batch.size).sum::<usize>(), FRESH.evaluation_size(split));
+        assert_eq!(examples(&parts), examples(&whole), "batch size");
+        assert_ne!(examples(&source(2, FRESH, 100).evaluation(split)), examples(&whole), "seed");
+    }
+    assert_eq!(
+        source(1, FIXED, 4).evaluation(Split::Test),
+        source(1, FRESH, 4).evaluation(Split::Test),
+        "training data"
+    );
+    let none = DataConfig::Fresh { validation: 0, test: 1 };
+    assert_eq!(source(1, none, 4).evaluation(Split::Validation), []);
+}
+
+#[test]
+fn no_example_is_in_two_sets() {
+    let source = source(1, FIXED, 4);
+    let mut all = examples(&[source.fit_set()]);
+    all.extend(examples(&source.evaluation(Split::Validation)));
+    all.extend(examples(&source.evaluation(Split::Test)));
+    all.extend(examples(&[self::source(1, FRESH, 4).fit_set()]));
+    let count = all.len();
+    assert_eq!(count, 11 + 5 + 13 + 1024);
+    let mut distinct = sorted(all);
+    distinct.dedup();
+    assert_eq!(distinct.len(), count);
+}
+
+#[test]
+#[should_panic(expected = "fixed training set")]
+fn an_empty_training_set_is_refused() {
+    source(1, DataConfig::Fixed { train: 0, validation: 0, test: 1 }, 4);
+}
+
+#[test]
+fn data_sizes_of_zero_are_refused_by_key() {
+    let keys = |data: DataConfig| data.validate().into_iter().map(|error| error.key).collect::<Vec<_>>();
+    assert_eq!(keys(FRESH), [""; 0]);
+    assert_eq!(keys(DataConfig::Fresh { validation: 0, test: 0 }), ["fresh.test"]);
+    assert_eq!(keys(DataConfig::Fixed { train: 0, validation: 0, test: 0 }), ["fixed.train", "fixed.test"]);
+}

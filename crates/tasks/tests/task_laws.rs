@@ -1,0 +1,140 @@
+//! What holds for every task of the list: a new row in the registry is tested here without further work.
+
+use headway_tasks::{Batch, Example, Inputs, Seed, Stream, TASKS, Targets, Task, TaskConfig, TaskInput};
+
+const SEED: Seed = Seed(7);
+
+/// Every task at its default sizes, with its name for messages.
+fn every_task() -> impl Iterator<Item = (&'static str, TaskConfig, Box<dyn Task>)> {
+    TASKS.iter().map(|&(name, _)| {
+        let config = TaskConfig::with_defaults(name).expect(name);
+        let task = config.build(SEED);
+        (name, config, task)
+    })
+}
+
+fn draw(task: &dyn Task, stream: Stream, index: u64) -> Example {
+    task.sample(&mut SEED.rng(stream, index))
+}
+
+fn batch(task: &dyn Task, stream: Stream, size: u64) -> Batch {
+    Batch::stack(task.dims(), (0..size).map(|i| draw(task, stream, i)))
+}
+
+#[test]
+fn names_lead_to_valid_defaults_and_back() {
+    for (name, config, task) in every_task() {
+        assert_eq!(config.name(), name);
+        assert_eq!(config.validate(), [], "{name}");
+        assert_eq!(config.dims(), task.dims(), "{name}");
+    }
+    assert_eq!(TaskConfig::with_defaults("no_such_task"), None);
+}
+
+#[test]
+fn examples_have_the_sizes_that_dims_name() {
+    for (name, _, task) in every_task() {
+        let (dims, example) = (task.dims(), draw(&*task, Stream::Train, 0));
+        match (dims.input, &example.inputs) {
+            (TaskInput::Continuous { d_in }, Inputs::Continuous(values)) => {
+                assert_eq!(values.len(), dims.seq_len * d_in, "{name}");
+                assert!(values.iter().all(|value| value.is_finite()), "{name}");
+            }
+            (TaskInput::Tokens { vocab }, Inputs::Tokens(ids)) => {
+                assert_eq!(ids.len(), dims.seq_len, "{name}");
+                assert!(ids.iter().all(|&id| (id as usize) < vocab), "{name}");
+            }
+            _ => panic!("{name}: inputs are not of the kind that dims name"),
+        }
+        match &example.targets {
+            Targets::Continuous(values) => {
+                assert_eq!(values.len(), dims.seq_len * dims.d_out, "{name}");
+                assert!(values.iter().all(|value| value.is_finite()), "{name}");
+                assert!(values.iter().any(|&value| value != 0.0), "{name}: every target is zero");
+            }
+            Targets::Classes(classes) => {
+                assert_eq!(classes.len(), dims.seq_len, "{name}");
+                assert!(classes.iter().all(|&class| (class as usize) < dims.d_out), "{name}");
+            }
+        }
+        assert_eq!(example.scored.len(), dims.seq_len, "{name}");
+        assert!(example.scored.contains(&true), "{name}: nothing is scored");
+    }
+}
+
+#[test]
+fn unscored_targets_are_zero() {
+    for (name, _, task) in every_task() {
+        let (d_out, example) = (task.dims().d_out, draw(&*task, Stream::Train, 0));
+        for (position, _) in example.scored.iter().enumerate().filter(|(_, scored)| !**scored) {
+            let zero = match &example.targets {
+                Targets::Continuous(values) => values[position * d_out..][..d_out].iter().all(|&value| value == 0.0),
+                Targets::Classes(classes) => classes[position] == 0,
+            };
+            assert!(zero, "{name}: position {position}");
+        }
+    }
+}
+
+#[test]
+fn slices_name_scored_positions_and_no_position_twice() {
+    for (name, _, task) in every_task() {
+        let scored = draw(&*task, Stream::Train, 0).scored;
+        let mut positions: Vec<usize> = task.slices().into_iter().flat_map(|slice| slice.positions).collect();
+        assert!(positions.iter().all(|&position| scored[position]), "{name}");
+        let count = positions.len();
+        positions.sort_unstable();
+        positions.dedup();
+        assert_eq!(positions.len(), count, "{name}");
+    }
+}
+
+#[test]
+fn an_example_is_a_function_of_seed_stream_and_index() {
+    for (name, config, task) in every_task() {
+        let first = draw(&*task, Stream::Train, 0);
+        assert_eq!(draw(&*config.build(SEED), Stream::Train, 0), first, "{name}: same seed, stream and index");
+        let others =
+            [draw(&*task, Stream::Train, 1), draw(&*task, Stream::Validation, 0), draw(&*task, Stream::Test, 0)];
+        for other in others {
+            assert_ne!(other.inputs, first.inputs, "{name}: other index or stream");
+        }
+        assert_ne!(task.sample(&mut Seed(8).rng(Stream::Train, 0)).inputs, first.inputs, "{name}: other seed");
+    }
+}
+
+#[test]
+fn baselines_predict_a_finite_value_for_everything() {
+    for (name, _, task) in every_task() {
+        let (train, test) = (batch(&*task, Stream::Fit, 23), batch(&*task, Stream::Test, 3));
+        let mut names = Vec::new();
+        for mut baseline in task.baselines() {
+            baseline.fit(&train);
+            let predictions = baseline.predict(&test);
+            let d_out = task.dims().d_out;
+            assert_eq!(predictions.len(), 3 * task.dims().seq_len * d_out, "{name}: {}", baseline.name());
+            assert!(predictions.iter().all(|value| value.is_finite()), "{name}: {}", baseline.name());
+            names.push(baseline.name());
+        }
+        assert!(!names.is_empty(), "{name} has nothing to be compared with");
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "{name}: two baselines of one name");
+    }
+}
+
+#[test]
+fn baselines_treat_examples_one_by_one() {
+    for (name, _, task) in every_task() {
+        let (train, test) = (batch(&*task, Stream::Fit, 23), batch(&*task, Stream::Test, 3));
+        for mut baseline in task.baselines() {
+            baseline.fit(&train);
+            let alone = (0..3).map(|i| Batch::stack(task.dims(), [draw(&*task, Stream::Test, i)]));
+            let alone: Vec<f32> = alone.flat_map(|one| baseline.predict(&one)).collect();
+            let together = baseline.predict(&test);
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * a.abs().max(1.0);
+            assert!(alone.iter().zip(&together).all(close), "{name}: {}", baseline.name());
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The checkpoint folder: what is in it, and that every byte of it is as it was written.
+//!
+//! ```text
+//! model.safetensors   weights, PyTorch orientation and names
+//! config.json         model, sizes and the whole experiment
+//! optim.safetensors   optimiser moments by parameter name
+//! state.json          step, best score, early stopping
+//! MANIFEST            sha256 of each file, written last; `sha256sum -c MANIFEST` checks it
+//! ```
+//!
+//! Only the first two and the manifest are needed to evaluate or fine-tune.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use headway_model::{
+    IoDims, Model, ModelConfig,
+    weights::{self, Array},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+
+use crate::{error::Error, experiment::Experiment, run_dir};
+
+/// A checkpoint folder on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The folder.
+    pub path: PathBuf,
+    /// The step in its name, for one inside a run folder.
+    pub step: Option<u64>,
+}
+
+/// `config.json`: all that is needed to rebuild the model and its data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointConfig {
+    /// Version of this format, 1.
+    pub format: u32,
+    /// The model.
+    pub model: ModelConfig,
+    /// Sizes of its inputs and outputs.
+    pub dims: IoDims,
+    /// The experiment that trained it.
+    pub experiment: Experiment,
+}
+
+/// `state.json`: where training stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainState {
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// Best validation loss so far and its step.
+    pub best: Option<Best>,
+    /// Evaluations since the best one.
+    pub evaluations_since_best: u32,
+    /// Digest of the resolved experiment; resuming demands the same.
+    pub experiment: String,
+}
+
+/// The best evaluation so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Step of the evaluation.
+    pub step: u64,
+    /// Validation loss; f32, which JSON gives back to the last bit.
+    pub loss: f32,
+}
+
+/// What resuming needs beyond the weights.
+#[derive(Clone, Debug)]
+pub struct Resumable {
+    /// Where training stood.
+    pub state: TrainState,
+    /// Optimiser moments by name.
+    pub moments: BTreeMap<String, Array>,
+}
+
+impl Checkpoint {
+    /// File name of the manifest.
+    pub const MANIFEST: &str = "MANIFEST";
+    const MODEL: &str = "model.safetensors";
+    const CONFIG: &str = "config.json";
+    const OPTIM: &str = "optim.safetensors";
+    const STATE: &str = "state.json";
+
+    /// Finds the checkpoint that a path means: a checkpoint folder itself, or a run folder, whose best checkpoint by
+    /// validation loss is taken where there is one and its newest otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when there is none.
+    pub fn find(path: &Path) -> Result<Self, Error> {
+        if path.join(Self::MANIFEST).is_file() {
+            return Ok(Self { path: path.to_owned(), step: None });
+        }
+        let all = run_dir::checkpoints_in(path);
+        let Some(newest) = all.last() else {
+            let problem = if path.exists() {
+                "holds no whole checkpoint; give a run folder, or a checkpoint folder with a MANIFEST"
+            } else {
+                "does not exist"
+            };
+            return Err(Error::checkpoint(path, problem));
+        };
+        let best = newest.resumable()?.state.best.map(|best| best.step);
+        Ok(all.iter().find(|checkpoint| checkpoint.step == best).unwrap_or(newest).clone())
+    }
+
+    /// The bytes of the files of a checkpoint; optimiser and state only where training can go on from it.
+    ///
+    /// # Errors
+    /// [`Error::Training`] when a value cannot be written, which no value of ours provokes.
+    pub fn files(
+        config: &CheckpointConfig,
+        model: &Model,
+        resumable: Option<&Resumable>,
+    ) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
+        let safetensors =
+            |result: Result<Vec<u8>, _>| result.map_err(|e: weights::WeightsError| Error::Training(e.to_string()));
+        let mut files = vec![(Self::MODEL, safetensors(weights::to_bytes(model))?), (Self::CONFIG, json(config)?)];
+        if let Some(resumable) = resumable {
+            files.push((Self::OPTIM, safetensors(weights::arrays_to_bytes(&resumable.moments))?));
+            files.push((Self::STATE, json(&resumable.state)?));
+        }
+        Ok(files)
+    }
+
+    /// One line per file: sha256 in hexadecimal, two blanks, name.
+    pub fn manifest(files: &[(&str, Vec<u8>)]) -> String {
+        files.iter().fold(String::new(), |mut lines, (name, bytes)| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(lines, "{}  {name}", digest(bytes));
+            lines
+        })
+    }
+
+    /// The config, verified against the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`]
+    pub fn config(&self) -> Result<CheckpointConfig, Error> {
+        let config: CheckpointConfig = self.read_json(Self::CONFIG)?;
+        if config.format != 1 {
+            let problem = format!("{} has format {}, this version reads format 1", Self::CONFIG, config.format);
+            return Err(Error::checkpoint(&self.path, problem));
+        }
+        Ok(config)
+    }
+
+    /// The weights by name, verified against the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`]
+    pub fn weights(&self) -> Result<BTreeMap<String, Array>, Error> {
+        self.read_arrays(Self::MODEL)
+    }
+
+    /// Training state and optimiser moments, verified against the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`], also when the checkpoint has none and can only be evaluated or fine-tuned.
+    pub fn resumable(&self) -> Result<Resumable, Error> {
+        Ok(Resumable { state: self.read_json(Self::STATE)?, moments: self.read_arrays(Self::OPTIM)? })
+    }
+
+    /// Digest of the weights, to name where a fine-tuned model came from.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`]
+    pub fn weights_digest(&self) -> Result<String, Error> {
+        Ok(digest(&self.read(Self::MODEL)?))
+    }
+
+    fn read_arrays(&self, name: &str) -> Result<BTreeMap<String, Array>, Error> {
+        let bytes = self.read(name)?;
+        weights::arrays_from_bytes(&bytes).map_err(|error| Error::checkpoint(self.path.join(name), error))
+    }
+
+    fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        let bytes = self.read(name)?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::checkpoint(self.path.join(name), error))
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let path = self.path.join(name);
+        let manifest_path = self.path.join(Self::MANIFEST);
+        let manifest = fs::read_to_string(&manifest_path).map_err(|error| Error::checkpoint(&manifest_path, error))?;
+        let mut entries = manifest.lines().filter_map(|line| line.split_once("  "));
+        let Some((recorded, _)) = entries.find(|(_, file)| *file == name) else {
+            return Err(Error::checkpoint(&self.path, format!("has no {name}")));
+        };
+        let bytes = fs::read(&path).map_err(|error| Error::checkpoint(&path, error))?;
+        if digest(&bytes) != recorded {
+            let problem = "does not match its digest in MANIFEST: the file was cut short or changed";
+            return Err(Error::checkpoint(path, problem));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Sha256 in hexadecimal.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Error::Training(error.to_string()))?;
+    Ok((text + "\n").into_bytes())
+}

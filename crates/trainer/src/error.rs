@@ -1,0 +1,75 @@
+//! Everything that can go wrong while training, and the exit code it ends with.
+
+use std::{io, path::PathBuf};
+
+use thiserror::Error;
+
+use crate::experiment::ExperimentError;
+
+/// An error of any verb.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The experiment file or an override is wrong.
+    #[error(transparent)]
+    Experiment(#[from] Box<ExperimentError>),
+    /// What was asked for makes no sense; the message says what would.
+    #[error("{0}")]
+    Usage(String),
+    /// A checkpoint is missing, damaged or of another model.
+    #[error("checkpoint {}: {problem}", .path.display())]
+    Checkpoint {
+        /// Folder or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No such device, or it cannot be used.
+    #[error("{0}")]
+    Device(String),
+    /// The loss or a weight stopped being a number.
+    #[error("diverged at step {step}: {tensor} is not finite; {kept}. Try a smaller learning rate or train.clip_norm")]
+    Diverged {
+        /// Step at which it was noticed.
+        step: u64,
+        /// First tensor, in the model's order, that holds NaN or an infinity.
+        tensor: String,
+        /// What was saved before.
+        kept: String,
+    },
+    /// A file could not be read or written.
+    #[error("{action} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// burn's training frame stopped with an error.
+    #[error("training stopped: {0}")]
+    Training(String),
+}
+
+impl Error {
+    /// The process exit code: 1 failed, 2 usage or config, 3 checkpoint, 4 device, 5 diverged.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Io { .. } | Self::Training(_) => 1,
+            Self::Experiment(_) | Self::Usage(_) => 2,
+            Self::Checkpoint { .. } => 3,
+            Self::Device(_) => 4,
+            Self::Diverged { .. } => 5,
+        }
+    }
+
+    pub(crate) fn checkpoint(path: impl Into<PathBuf>, problem: impl ToString) -> Self {
+        Self::Checkpoint { path: path.into(), problem: problem.to_string() }
+    }
+
+    /// For `map_err`: wraps what the system said about a path.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}

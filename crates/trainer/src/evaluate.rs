@@ -1,0 +1,124 @@
+//! Scores of a model and of the classical predictors on the same examples.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Instant};
+
+use burn::{module::Module, tensor::Device};
+use headway_model::{
+    Model,
+    weights::{self, Array},
+};
+use headway_tasks::{Batch, Inputs, Slice, Source, Split};
+
+use crate::{
+    checkpoint::Checkpoint,
+    device::Found,
+    error::Error,
+    experiment::{self, Experiment},
+    loss::{self, Loss},
+    metric::Scores,
+    provenance::Row,
+    session::{self, Status, Summary},
+};
+
+/// Evaluates a checkpoint on the test set of its own experiment, or of one changed by `key=value` overrides.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when it cannot be read or does not fit, [`Error::Experiment`] for a wrong override.
+pub fn evaluate(path: &Path, overrides: &[String], device: &Found) -> Result<Summary, Error> {
+    let began = Instant::now();
+    let (model, experiment, checkpoint) = load(path, overrides, device)?;
+    let source = session::build_source(&experiment);
+    let mut rows = results(&model, &experiment, &source, &device.device).into_iter();
+    let step = checkpoint.resumable().map_or(experiment.train.steps, |resumable| resumable.state.step);
+    Ok(Summary {
+        run_dir: path.to_owned(),
+        status: Status::Complete,
+        step,
+        seconds: began.elapsed().as_secs_f64(),
+        metrics: rows.next().map(|row| row.metrics).unwrap_or_default(),
+        baselines: rows.collect(),
+    })
+}
+
+/// Writes the network's inputs and outputs on the first test batch as safetensors, for a check against other programs.
+///
+/// # Errors
+/// as [`evaluate`], and [`Error::Io`]
+pub fn save_outputs(path: &Path, overrides: &[String], device: &Found, folder: &Path) -> Result<(), Error> {
+    let (model, experiment, _) = load(path, overrides, device)?;
+    let batch = session::build_source(&experiment).evaluation(Split::Test).remove(0);
+    let outputs = model.valid().forward(loss::inputs(&batch, &device.device)); // [batch, seq_len, width]
+    let shape = outputs.dims().to_vec();
+    let outputs = Array { shape, values: weights::to_host(outputs) };
+    let [n, seq_len] = [batch.size, batch.dims.seq_len];
+    let inputs = match batch.inputs {
+        Inputs::Continuous(values) => Array { shape: vec![n, seq_len, values.len() / (n * seq_len)], values },
+        Inputs::Tokens(tokens) => {
+            Array { shape: vec![n, seq_len], values: tokens.into_iter().map(|token| token as f32).collect() }
+        }
+    };
+    fs::create_dir_all(folder).map_err(Error::io("cannot create folder", folder))?;
+    for (name, array) in [("inputs", inputs), ("outputs", outputs)] {
+        let bytes = weights::arrays_to_bytes(&BTreeMap::from([(name.to_owned(), array)]))
+            .map_err(|error| Error::Training(error.to_string()))?;
+        let path = folder.join(format!("{name}.safetensors"));
+        fs::write(&path, bytes).map_err(Error::io("cannot write", path))?;
+    }
+    Ok(())
+}
+
+/// A checkpoint's model with its experiment, the latter changed by overrides.
+///
+/// # Errors
+/// as [`evaluate`]
+pub fn load(path: &Path, overrides: &[String], device: &Found) -> Result<(Model, Experiment, Checkpoint), Error> {
+    let checkpoint = Checkpoint::find(path)?;
+    let config = checkpoint.config()?;
+    let text = config.experiment.to_toml();
+    let experiment = experiment::from_text(&checkpoint.path.join("config.json"), text, overrides)?.experiment;
+    let model = session::build_model(&experiment, device)?;
+    let (model, _) =
+        weights::load(model, checkpoint.weights()?).map_err(|error| Error::checkpoint(&checkpoint.path, error))?;
+    Ok((model, experiment, checkpoint))
+}
+
+/// Result rows on the test set: the network first, then every classical predictor of the task.
+pub(crate) fn results(model: &Model, experiment: &Experiment, source: &Source, device: &Device) -> Vec<Row> {
+    let (loss, slices) = (experiment.train.loss, source.task().slices());
+    let batches = source.evaluation(Split::Test);
+    let (scores, model_width) = score(&model.valid(), loss, &slices, &batches, device);
+    let mut rows = vec![row("network", scores)];
+    let fit_set = source.fit_set();
+    for mut baseline in source.task().baselines() {
+        baseline.fit(&fit_set);
+        let mut scores = Scores::new(loss, slices.clone());
+        for batch in &batches {
+            scores.add(batch, &baseline.predict(batch), batch.dims.d_out, model_width);
+        }
+        rows.push(row(baseline.name(), scores.values()));
+    }
+    rows
+}
+
+fn row(name: &str, scores: BTreeMap<String, f64>) -> Row {
+    let metrics = scores.into_iter().map(|(name, value)| (format!("test/{name}"), value)).collect();
+    Row { name: name.to_owned(), metrics }
+}
+
+/// Scores of a model on batches, and the number of channels it returns.
+pub(crate) fn score(
+    model: &Model,
+    loss: Loss,
+    slices: &[Slice],
+    batches: &[Batch],
+    device: &Device,
+) -> (BTreeMap<String, f64>, usize) {
+    let mut scores = Scores::new(loss, slices.to_vec());
+    let mut width = 0;
+    for batch in batches {
+        let prediction = model.forward(loss::inputs(batch, device)); // [batch, seq_len, width]
+        width = prediction.dims()[2];
+        scores.add(batch, &weights::to_host(prediction), width, width);
+    }
+    (scores.values(), width)
+}

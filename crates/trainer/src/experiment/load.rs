@@ -1,0 +1,262 @@
+//! From text and overrides to a checked experiment, collecting every problem on the way.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_path_to_error::Segment;
+use toml::{Table, Value};
+
+use super::{
+    Experiment, ExperimentError, join,
+    origin::{Origin, Places, place},
+};
+use crate::error::Error;
+
+/// One thing wrong with an experiment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong, beginning with the key.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// An experiment and where each of its values came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The resolved experiment.
+    pub experiment: Experiment,
+    /// The file it was read from.
+    pub path: PathBuf,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Loaded {
+    /// Where a value came from.
+    pub fn origin(&self, key: &str) -> &Origin {
+        self.origins.get(key).unwrap_or(&Origin::Default)
+    }
+}
+
+/// Reads an experiment, applies `key=value` overrides, fills in defaults and checks every rule.
+///
+/// # Errors
+/// [`Error::Experiment`] with every problem found; [`Error::Usage`] for an override that is not `key=value`.
+pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, Error> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            return Err(Error::Usage(format!("cannot read experiment {}: {error}", path.display())));
+        }
+    };
+    from_text(path, text, overrides)
+}
+
+/// [`load`] for a text that came from `path`.
+///
+/// # Errors
+/// as [`load`]
+pub fn from_text(path: &Path, text: String, overrides: &[String]) -> Result<Loaded, Error> {
+    let failed = |text: String, problems: Vec<Problem>| {
+        Error::Experiment(Box::new(ExperimentError { path: path.to_owned(), text, problems }))
+    };
+    let (places, mut table) = match (Places::of(&text), toml::from_str::<Table>(&text)) {
+        (Ok(places), Ok(table)) => (places, table),
+        (Err(error), _) | (_, Err(error)) => {
+            let origin = place(&text, error.span().unwrap_or_default());
+            let message = format!("not valid TOML: {}", error.message());
+            return Err(failed(text, vec![Problem { message, help: None, origin }]));
+        }
+    };
+    let mut overridden = BTreeMap::new();
+    for text in overrides {
+        let key = apply(&mut table, text)?;
+        overridden.insert(key, text.clone());
+    }
+    let reader = Reader { places, overridden };
+    match reader.read(table) {
+        Ok(experiment) => {
+            let origins = reader.origins(&experiment);
+            Ok(Loaded { experiment, path: path.to_owned(), origins })
+        }
+        Err(problems) => Err(failed(text, problems)),
+    }
+}
+
+/// Sets one value; returns its full key.
+///
+/// A key may leave out the name of the one variant its table holds: `model.n_heads` for `model.transformer.n_heads`.
+fn apply(table: &mut Table, text: &str) -> Result<String, Error> {
+    let Some((key, value)) = text.split_once('=') else {
+        return Err(Error::Usage(format!("-s {text}: write it as key=value, for example -s train.steps=100")));
+    };
+    let (key, value) = (key.trim(), value.trim());
+    // What is no TOML value is a string that lost its quotes to the shell.
+    let value = toml::from_str::<Table>(&format!("value = {value}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(value.to_owned()));
+    let mut parts: Vec<&str> = key.split('.').collect();
+    let last = parts.pop().unwrap_or_default();
+    let mut full = String::new();
+    let mut current = table;
+    for part in parts {
+        current = descend(current, part, &mut full);
+        let entry = current.entry(part).or_insert_with(|| Value::Table(Table::new()));
+        full = join(&full, part);
+        let Value::Table(below) = entry else {
+            return Err(Error::Usage(format!("-s {text}: {full} is a value, not a table")));
+        };
+        current = below;
+    }
+    current = descend(current, last, &mut full);
+    current.insert(last.to_owned(), value);
+    Ok(join(&full, last))
+}
+
+/// Steps into the only entry of `table` when it is a table and `key` is not in the table itself.
+fn descend<'a>(table: &'a mut Table, key: &str, full: &mut String) -> &'a mut Table {
+    let only = match table.iter().next() {
+        Some((name, Value::Table(_))) if table.len() == 1 && !full.is_empty() && !table.contains_key(key) => {
+            name.clone()
+        }
+        _ => return table,
+    };
+    *full = join(full, &only);
+    match table.get_mut(&only) {
+        Some(Value::Table(below)) => below,
+        _ => unreachable!("it was a table a line above"),
+    }
+}
+
+struct Reader {
+    places: Places,
+    overridden: BTreeMap<String, String>,
+}
+
+impl Reader {
+    fn read(&self, mut table: Table) -> Result<Experiment, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut removed: Vec<String> = Vec::new();
+        // Serde stops at the first error. Taking the culprit out and reading again finds the next one.
+        let experiment = loop {
+            match serde_path_to_error::deserialize::<_, Experiment>(Value::Table(table.clone())) {
+                Ok(experiment) => break Some(experiment),
+                Err(error) => {
+                    let path = error.path().iter().filter_map(|segment| match segment {
+                        Segment::Map { key } => Some(key.as_str()),
+                        Segment::Enum { variant } => Some(variant.as_str()),
+                        _ => None,
+                    });
+                    let path = path.collect::<Vec<_>>().join(".");
+                    let message = error.inner().message().trim().to_owned();
+                    let follows = missing_field(&message).is_some_and(|field| {
+                        let missing = join(&path, field);
+                        removed.iter().any(|key| key == &missing || key.starts_with(&format!("{missing}.")))
+                    });
+                    if !follows {
+                        problems.push(self.syntax_problem(&path, &message));
+                    }
+                    if !remove(&mut table, &path) {
+                        break None;
+                    }
+                    removed.push(path);
+                }
+            }
+        };
+        if let Some(experiment) = experiment {
+            let found = experiment.problems().into_iter();
+            problems.extend(found.map(|(key, message)| Problem {
+                message: format!("{key}: {message}"),
+                help: None,
+                origin: self.origin_of_value(&key),
+            }));
+            if problems.is_empty() {
+                return Ok(experiment);
+            }
+        }
+        problems.sort_by_key(|problem| match problem.origin {
+            Origin::File { offset, .. } => offset,
+            Origin::Override(_) | Origin::Default => usize::MAX,
+        });
+        Err(problems)
+    }
+
+    fn syntax_problem(&self, path: &str, message: &str) -> Problem {
+        let help = nearest(message);
+        if let Some(field) = missing_field(message) {
+            let key = join(path, field);
+            let origin = self.places.key(path).cloned().unwrap_or(Origin::Default);
+            return Problem { message: format!("{key} is missing"), help, origin };
+        }
+        if message.starts_with("unknown field") || message.starts_with("unknown variant") {
+            let origin = self.overridden_origin(path).or_else(|| self.places.key(path).cloned());
+            let what = if message.starts_with("unknown field") { "no such key" } else { "no such choice" };
+            let alternatives = message.split_once("expected").map_or("", |(_, rest)| rest.trim());
+            let message = format!("{path}: {what}; there is {alternatives}").replace("there is one of", "there are");
+            return Problem { message, help, origin: origin.unwrap_or(Origin::Default) };
+        }
+        Problem { message: format!("{path}: {message}"), help, origin: self.origin_of_value(path) }
+    }
+
+    fn origin_of_value(&self, key: &str) -> Origin {
+        let file = || self.places.value(key).cloned();
+        self.overridden_origin(key).or_else(file).unwrap_or(Origin::Default)
+    }
+
+    fn overridden_origin(&self, key: &str) -> Option<Origin> {
+        self.overridden.get(key).cloned().map(Origin::Override)
+    }
+
+    /// Origin of every key that somebody set.
+    fn origins(&self, experiment: &Experiment) -> BTreeMap<String, Origin> {
+        let keys = leaves("", &experiment.to_table()).into_iter().map(|(key, _)| key);
+        keys.filter_map(|key| {
+            let origin = self.overridden_origin(&key).or_else(|| self.places.sets(&key).cloned())?;
+            Some((key, origin))
+        })
+        .collect()
+    }
+}
+
+/// Every value of a table with its full key, in the table's order; empty tables count as values.
+pub fn leaves(prefix: &str, table: &Table) -> Vec<(String, Value)> {
+    let entries = table.iter().flat_map(|(key, value)| {
+        let key = join(prefix, key);
+        match value {
+            Value::Table(below) if !below.is_empty() => leaves(&key, below),
+            value => vec![(key, value.clone())],
+        }
+    });
+    entries.collect()
+}
+
+fn remove(table: &mut Table, path: &str) -> bool {
+    match path.split_once('.') {
+        None => table.remove(path).is_some(),
+        Some((first, rest)) => match table.get_mut(first) {
+            Some(Value::Table(below)) => remove(below, rest),
+            // A path into something that is no table: the whole of it is wrong.
+            Some(_) => table.remove(first).is_some(),
+            None => false,
+        },
+    }
+}
+
+fn missing_field(message: &str) -> Option<&str> {
+    message.strip_prefix("missing field `")?.split('`').next()
+}
+
+/// The alternative that a misspelt key or variant is closest to.
+fn nearest(message: &str) -> Option<String> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let wrong = quoted.next()?;
+    let closest = quoted.min_by_key(|candidate| strsim::damerau_levenshtein(wrong, candidate))?;
+    let distance = strsim::damerau_levenshtein(wrong, closest);
+    (distance <= wrong.chars().count().max(3) / 2).then(|| format!("did you mean `{closest}`?"))
+}

@@ -1,0 +1,214 @@
+//! One TOML file is one experiment: read, overridden, resolved and checked here, and nowhere else.
+
+mod load;
+mod origin;
+
+use std::path::PathBuf;
+
+use headway_model::{InputDims, IoDims, ModelConfig};
+use headway_tasks::{DataConfig, Split, TaskConfig, TaskDims, TaskInput};
+use serde::{Deserialize, Serialize};
+
+use crate::{checkpoint::digest, loss::Loss, optimizer::OptimizerConfig, schedule::Schedule};
+
+pub use load::{Loaded, Problem, from_text, leaves, load};
+pub use origin::Origin;
+
+/// A whole experiment with every default filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Seed of everything random: weights, data, order. Default 0.
+    #[serde(default)]
+    pub seed: u64,
+    /// What is learned, see `headway list tasks`.
+    pub task: TaskConfig,
+    /// Where training examples come from, and how many are set apart. Default: fresh ones, 256 for validation and 256 for test.
+    #[serde(default)]
+    pub data: DataConfig,
+    /// What learns it, see `headway list models`.
+    pub model: ModelConfig,
+    /// Update rule, see `headway list optimizers`. Default: Adam with learning rate 1e-3.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+    /// How the learning rate changes. Default: constant.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Length and rhythm of training.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// What fine-tuning leaves untouched.
+    #[serde(default)]
+    pub finetune: FinetuneConfig,
+}
+
+/// Length and rhythm of training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Optimiser updates. Default 1000.
+    pub steps: u64,
+    /// Examples per micro-batch. Default 32.
+    pub batch_size: usize,
+    /// Micro-batches whose mean gradient makes one update. Default 1.
+    pub accumulate: u64,
+    /// Objective: `plain`, or `padded` as in the paper's code. Default `plain`.
+    pub loss: Loss,
+    /// Largest norm of all gradients together; larger ones are scaled down. Default: no clipping.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Steps between logged training losses. Default 50.
+    pub log_every: u64,
+    /// Steps between evaluations on the validation set; 0 for none. Default 250.
+    pub eval_every: u64,
+    /// Steps between checkpoints; 0 for only the last. Default 500.
+    pub checkpoint_every: u64,
+    /// Newest checkpoints to keep, beside the best one. Default 2.
+    pub keep_last: usize,
+    /// Stop when validation stops improving. Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStopping>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            batch_size: 32,
+            accumulate: 1,
+            loss: Loss::default(),
+            clip_norm: None,
+            log_every: 50,
+            eval_every: 250,
+            checkpoint_every: 500,
+            keep_last: 2,
+            early_stopping: None,
+        }
+    }
+}
+
+/// When to stop before the last step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// Evaluations in a row without improvement that end training.
+    pub patience: u32,
+    /// Improvement of the validation loss that counts. Default 0.
+    #[serde(default)]
+    pub min_delta: f32,
+}
+
+/// What fine-tuning leaves untouched.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FinetuneConfig {
+    /// Parameter names to keep fixed; `*` stands for any text, as in `blocks.0.*`. Default: none.
+    pub freeze: Vec<String>,
+}
+
+/// Everything wrong with an experiment, with the text to point into.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.one_line())]
+pub struct ExperimentError {
+    /// The file.
+    pub path: PathBuf,
+    /// Its text; empty when it could not be read.
+    pub text: String,
+    /// What is wrong, in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+impl ExperimentError {
+    /// Each problem as `file:line:column: key: message`.
+    pub fn one_line(&self) -> String {
+        let lines = self.problems.iter().map(|problem| {
+            let place = match &problem.origin {
+                Origin::File { line, column, .. } => format!("{}:{line}:{column}", self.path.display()),
+                Origin::Override(text) => format!("-s {text}"),
+                Origin::Default => self.path.display().to_string(),
+            };
+            let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+            format!("{place}: {}{help}", problem.message)
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Experiment {
+    /// The sizes that the task dictates to the model.
+    pub fn dims(&self) -> IoDims {
+        let TaskDims { seq_len, input, d_out } = self.task.dims();
+        let input = match input {
+            TaskInput::Continuous { d_in } => InputDims::Continuous { d_in },
+            TaskInput::Tokens { vocab } => InputDims::Tokens { vocab },
+        };
+        IoDims { seq_len, input, d_out }
+    }
+
+    /// The resolved config as a file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_else(|_| unreachable!("every field of an experiment has a TOML form"))
+    }
+
+    /// The resolved config as a table.
+    pub fn to_table(&self) -> toml::Table {
+        toml::Table::try_from(self).unwrap_or_else(|_| unreachable!("every field of an experiment has a TOML form"))
+    }
+
+    /// Digest of the resolved config, which resuming compares.
+    pub fn digest(&self) -> String {
+        digest(self.to_toml().as_bytes())
+    }
+
+    /// Every rule that serde cannot see, as (key, message).
+    pub(crate) fn problems(&self) -> Vec<(String, String)> {
+        let mut problems: Vec<(String, String)> = Vec::new();
+        let mut refuse = |key: &str, message: &str| problems.push((key.to_owned(), message.to_owned()));
+        let train = &self.train;
+        for (key, value) in [
+            ("train.steps", train.steps),
+            ("train.batch_size", train.batch_size as u64),
+            ("train.accumulate", train.accumulate),
+            ("train.log_every", train.log_every),
+            ("train.keep_last", train.keep_last as u64),
+        ] {
+            if value == 0 {
+                refuse(key, "must be at least 1");
+            }
+        }
+        if train.clip_norm.is_some_and(|norm| !(norm > 0.0 && norm.is_finite())) {
+            refuse("train.clip_norm", "must be positive; leave it out for no clipping");
+        }
+        let validates = train.eval_every > 0 && self.data.evaluation_size(Split::Validation) > 0;
+        if train.early_stopping.is_some() && !validates {
+            refuse("train.early_stopping", "needs validation: set train.eval_every and data.*.validation above 0");
+        }
+        if train.early_stopping.as_ref().is_some_and(|early| early.patience == 0) {
+            refuse("train.early_stopping.patience", "must be at least 1");
+        }
+        if self.schedule.warmup_steps() > train.steps {
+            refuse("schedule", "warmup_steps is longer than train.steps");
+        }
+        if let Schedule::Linear { final_fraction, .. } | Schedule::Cosine { final_fraction, .. } = self.schedule
+            && !(0.0..=1.0).contains(&final_fraction)
+        {
+            refuse("schedule", "final_fraction must be between 0 and 1");
+        }
+        problems.extend(self.data.validate().into_iter().map(|p| (format!("data.{}", p.key), p.problem)));
+        let optimizer = self.optimizer.problems().into_iter();
+        problems
+            .extend(optimizer.map(|(key, problem)| (format!("optimizer.{}.{key}", self.optimizer.name()), problem)));
+        let task = self.task.validate();
+        let sound = task.is_empty();
+        problems.extend(task.into_iter().map(|p| (format!("task.{}.{}", self.task.name(), p.key), p.problem)));
+        if sound {
+            let model = self.model.validate(&self.dims()).into_iter();
+            problems.extend(model.map(|p| (join(&format!("model.{}", self.model.name()), p.key), p.problem)));
+        }
+        problems
+    }
+}
+
+fn join(parent: &str, key: &str) -> String {
+    if key.is_empty() { parent.to_owned() } else { format!("{parent}.{key}") }
+}

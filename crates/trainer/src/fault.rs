@@ -1,0 +1,71 @@
+//! Crash points for the tests that kill a run for real.
+//!
+//! `HEADWAY_FAULT=step:7` kills the process with SIGKILL after optimiser step 7; `file:13` kills it at its 13th file
+//! operation, half-way through when that is a write; `full:13` makes that operation fail as a full disk would.
+//! Without the variable none of this costs anything.
+
+use std::{
+    io,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+enum Fault {
+    KillAfterStep(u64),
+    KillAtFile(u64),
+    DiskFullAtFile(u64),
+}
+
+fn planned() -> Option<&'static Fault> {
+    static PLAN: OnceLock<Option<Fault>> = OnceLock::new();
+    PLAN.get_or_init(|| {
+        let plan = std::env::var("HEADWAY_FAULT").ok()?;
+        let (kind, number) = plan.split_once(':')?;
+        let number = number.parse().ok()?;
+        match kind {
+            "step" => Some(Fault::KillAfterStep(number)),
+            "file" => Some(Fault::KillAtFile(number)),
+            "full" => Some(Fault::DiskFullAtFile(number)),
+            _ => None,
+        }
+    })
+    .as_ref()
+}
+
+fn kill() {
+    // Cannot fail for a signal that every process may send to itself.
+    let _ = signal_hook::low_level::raise(signal_hook::consts::SIGKILL);
+}
+
+/// Called after each optimiser step.
+pub(crate) fn after_step(step: u64) {
+    if let Some(Fault::KillAfterStep(at)) = planned()
+        && *at == step
+    {
+        kill();
+    }
+}
+
+/// Called before each file operation; `half` carries out half of it, so that a crash leaves it torn.
+///
+/// # Errors
+/// The planned full disk.
+pub(crate) fn before_file(half: impl FnOnce()) -> io::Result<()> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let Some(fault) = planned() else { return Ok(()) };
+    let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
+    match fault {
+        Fault::KillAtFile(at) if *at == number => {
+            half();
+            kill();
+        }
+        Fault::DiskFullAtFile(at) if number >= *at => {
+            half();
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        _ => {}
+    }
+    Ok(())
+}

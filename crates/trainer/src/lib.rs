@@ -1,0 +1,37 @@
+//! Training: the only crate that knows both models and tasks.
+//!
+//! An [`Experiment`] is one TOML file with every default filled in and every rule checked. A [`RunDir`] owns the files of one
+//! run. The verbs [`train`], [`resume`], [`finetune`] and [`evaluate`] each make a plan and hand it to the one place that
+//! builds loader, optimiser and schedule: [`session`].
+//!
+//! On the CPU, the same binary, config and seed give the same bits for any number of threads and any resume point.
+
+pub mod checkpoint;
+pub mod device;
+mod error;
+pub mod evaluate;
+pub mod experiment;
+mod fault;
+pub mod finetune;
+mod loader;
+pub mod log;
+pub mod loss;
+pub mod metric;
+pub mod optimizer;
+pub mod provenance;
+pub mod report;
+pub mod resume;
+pub mod run_dir;
+pub mod schedule;
+pub mod session;
+mod step;
+mod strategy;
+pub mod train;
+
+pub use burn::train::Interrupter;
+pub use checkpoint::Checkpoint;
+pub use device::DeviceSpec;
+pub use error::Error;
+pub use experiment::{Experiment, ExperimentError, Loaded};
+pub use run_dir::RunDir;
+pub use session::{Event, Options, Status, Summary};

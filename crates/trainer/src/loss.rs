@@ -1,0 +1,93 @@
+//! The training objective.
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use headway_model::Input;
+use headway_tasks::{Batch, Inputs, Targets, TaskInput};
+use serde::{Deserialize, Serialize};
+
+/// What is minimised. Where targets are classes it is the cross-entropy, whichever is named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// Mean squared error over scored positions and the task's d_out channels.
+    #[default]
+    Plain,
+    /// The loss of the paper's code: targets are zero-padded to all channels the model returns, and the squared error is
+    /// averaged over all of them. With one meaningful channel of 32 it is about 1/32 of the plain loss.
+    Padded,
+}
+
+/// Inputs of a batch on a device.
+pub fn inputs(batch: &Batch, device: &Device) -> Input {
+    let [n, seq_len] = [batch.size, batch.dims.seq_len];
+    match (&batch.inputs, batch.dims.input) {
+        (Inputs::Continuous(values), TaskInput::Continuous { d_in }) => {
+            Input::Continuous(Tensor::from_data(TensorData::new(values.clone(), [n, seq_len, d_in]), device))
+        }
+        (Inputs::Tokens(tokens), _) => {
+            let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
+            Input::Tokens(Tensor::from_data(TensorData::new(ids, [n, seq_len]), device))
+        }
+        (Inputs::Continuous(_), TaskInput::Tokens { .. }) => unreachable!("a batch holds the input its dims name"),
+    }
+}
+
+impl Loss {
+    /// Channels that enter the loss when the model returns `width` of them.
+    pub fn channels(self, width: usize, d_out: usize) -> usize {
+        match self {
+            Self::Plain => d_out,
+            Self::Padded => width,
+        }
+    }
+
+    /// The loss of a prediction, ready for the backward pass.
+    ///
+    /// Squared error: Σ scored (prediction − target)² / (scored positions · channels). Cross-entropy: −Σ scored log softmax(prediction)[class] / scored positions.
+    ///
+    /// # Shapes
+    /// prediction `[batch, seq_len, width]` -> `[1]`
+    pub fn forward(self, prediction: Tensor<3>, batch: &Batch) -> Tensor<1> {
+        let [n, seq_len, width] = prediction.dims();
+        let device = prediction.device();
+        let scored = batch.scored.iter().filter(|s| **s).count().max(1);
+        let weight = (scored < n * seq_len).then(|| {
+            let weight: Vec<f32> = batch.scored.iter().map(|&s| f32::from(u8::from(s))).collect();
+            Tensor::<3>::from_data(TensorData::new(weight, [n, seq_len, 1]), &device)
+        });
+        match &batch.targets {
+            Targets::Continuous(targets) => {
+                let d_out = batch.dims.d_out;
+                let channels = self.channels(width, d_out);
+                let targets = zero_padded(targets, d_out, channels);
+                let target = Tensor::<3>::from_data(TensorData::new(targets, [n, seq_len, channels]), &device);
+                let prediction = if channels < width { prediction.narrow(2, 0, channels) } else { prediction };
+                let error = prediction - target;
+                let squared = error.clone() * error;
+                match weight {
+                    Some(weight) => (squared * weight).sum().div_scalar((scored * channels) as f64),
+                    None => squared.mean(),
+                }
+            }
+            Targets::Classes(classes) => {
+                let ids: Vec<i32> = classes.iter().map(|&class| class as i32).collect();
+                let ids = Tensor::<3, Int>::from_data(TensorData::new(ids, [n, seq_len, 1]), &device);
+                let log_likelihood = activation::log_softmax(prediction, 2).gather(2, ids); // [batch, seq_len, 1]
+                let log_likelihood = match weight {
+                    Some(weight) => log_likelihood * weight,
+                    None => log_likelihood,
+                };
+                log_likelihood.sum().div_scalar(-(scored as f64))
+            }
+        }
+    }
+}
+
+/// Widens rows of `d_out` numbers to `channels` with zeros.
+pub(crate) fn zero_padded(targets: &[f32], d_out: usize, channels: usize) -> Vec<f32> {
+    let mut padded = vec![0.0; targets.len() / d_out * channels];
+    for (row, target) in padded.chunks_exact_mut(channels).zip(targets.chunks_exact(d_out)) {
+        row[..d_out].copy_from_slice(target);
+    }
+    padded
+}

@@ -1,0 +1,322 @@
+//! Optimisers over named parameters, whose whole state is a set of named arrays and a step count.
+//!
+//! burn's `ModuleOptimizer` keeps its state by random parameter ids, restores it on whatever device is the default one and
+//! clips tensor by tensor. Exact resume and clipping by the global norm need neither, so the update rules stand here.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::{Device, Tensor, TensorData},
+};
+use headway_model::weights::{Array, Path, to_host};
+use serde::{Deserialize, Serialize};
+
+/// Declares the list of optimisers once: config names and `headway list optimizers` come from it.
+macro_rules! optimizers {
+    ($($name:literal = $variant:ident($config:ident), $summary:literal;)+) => {
+        /// An optimiser by its name in a config file (`[optimizer.adam]`).
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub enum OptimizerConfig {
+            $(#[doc = $summary] #[serde(rename = $name)] $variant($config),)+
+        }
+
+        /// Every optimiser with one line about it.
+        pub const OPTIMIZERS: &[(&str, &str)] = &[$(($name, $summary),)+];
+
+        impl OptimizerConfig {
+            /// Name in a config file.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)+ }
+            }
+        }
+    };
+}
+
+optimizers! {
+    "adam" = Adam(AdamConfig), "Adam; weight decay, if any, is added to the gradient";
+    "adamw" = AdamW(AdamWConfig), "Adam with decoupled weight decay";
+    "sgd" = Sgd(SgdConfig), "gradient descent with optional momentum";
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self::Adam(AdamConfig::default())
+    }
+}
+
+/// Adam as in PyTorch: m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², w ← w − η/(1−β₁ᵗ) · m / (sqrt(v)/sqrt(1−β₂ᵗ) + ε),
+/// where g includes `weight_decay` · w.
+///
+/// # References
+/// Kingma, Ba 2014, arXiv 1412.6980.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamConfig {
+    /// Base learning rate η. Default 1e-3.
+    pub learning_rate: f64,
+    /// Decay of the first moment. Default 0.9.
+    pub beta_1: f64,
+    /// Decay of the second moment. Default 0.999.
+    pub beta_2: f64,
+    /// Added to the denominator. Default 1e-8.
+    pub epsilon: f64,
+    /// L2 penalty added to the gradient. Default 0.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamConfig {
+    fn default() -> Self {
+        Self { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+    }
+}
+
+/// Adam whose weight decay bypasses the moments: w ← (1 − η · `weight_decay`) w before Adam's update.
+///
+/// # References
+/// Loshchilov, Hutter 2017, arXiv 1711.05101.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamWConfig {
+    /// Base learning rate η. Default 1e-3.
+    pub learning_rate: f64,
+    /// Decay of the first moment. Default 0.9.
+    pub beta_1: f64,
+    /// Decay of the second moment. Default 0.999.
+    pub beta_2: f64,
+    /// Added to the denominator. Default 1e-8.
+    pub epsilon: f64,
+    /// Decoupled weight decay. Default 0.01.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        let AdamConfig { learning_rate, beta_1, beta_2, epsilon, .. } = AdamConfig::default();
+        Self { learning_rate, beta_1, beta_2, epsilon, weight_decay: 0.01 }
+    }
+}
+
+/// b ← momentum · b + g, w ← w − η b, where g includes `weight_decay` · w.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SgdConfig {
+    /// Base learning rate η. Default 0.01.
+    pub learning_rate: f64,
+    /// Decay of the velocity; 0 for plain gradient descent. Default 0.
+    pub momentum: f64,
+    /// L2 penalty added to the gradient. Default 0.
+    pub weight_decay: f64,
+}
+
+impl Default for SgdConfig {
+    fn default() -> Self {
+        Self { learning_rate: 0.01, momentum: 0.0, weight_decay: 0.0 }
+    }
+}
+
+impl OptimizerConfig {
+    /// Base learning rate.
+    pub fn learning_rate(&self) -> f64 {
+        match self {
+            Self::Adam(config) => config.learning_rate,
+            Self::AdamW(config) => config.learning_rate,
+            Self::Sgd(config) => config.learning_rate,
+        }
+    }
+
+    /// Numbers that are out of range: key and what would be right.
+    pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
+        let positive = |value: f64| (!(value > 0.0 && value.is_finite())).then(|| "must be positive".to_owned());
+        let natural = |value: f64| (!(value >= 0.0 && value.is_finite())).then(|| "must not be negative".to_owned());
+        let decay = |value: f64| (!(0.0..1.0).contains(&value)).then(|| "must be at least 0 and below 1".to_owned());
+        let adam = |rate, beta_1, beta_2, epsilon, weight_decay| {
+            vec![
+                ("learning_rate", positive(rate)),
+                ("beta_1", decay(beta_1)),
+                ("beta_2", decay(beta_2)),
+                ("epsilon", positive(epsilon)),
+                ("weight_decay", natural(weight_decay)),
+            ]
+        };
+        let checks = match self {
+            Self::Adam(c) => adam(c.learning_rate, c.beta_1, c.beta_2, c.epsilon, c.weight_decay),
+            Self::AdamW(c) => adam(c.learning_rate, c.beta_1, c.beta_2, c.epsilon, c.weight_decay),
+            Self::Sgd(c) => vec![
+                ("learning_rate", positive(c.learning_rate)),
+                ("momentum", decay(c.momentum)),
+                ("weight_decay", natural(c.weight_decay)),
+            ],
+        };
+        checks.into_iter().filter_map(|(key, problem)| Some((key, problem?))).collect()
+    }
+}
+
+/// An optimiser in the middle of training.
+pub struct Optimizer {
+    config: OptimizerConfig,
+    updates: u64,
+    /// Moments by `<parameter>.<moment>`, in the memory order of the parameter.
+    moments: BTreeMap<String, Tensor<1>>,
+}
+
+impl Optimizer {
+    /// A fresh optimiser.
+    pub fn new(config: OptimizerConfig) -> Self {
+        Self { config, updates: 0, moments: BTreeMap::new() }
+    }
+
+    /// An optimiser as it was after `updates` updates.
+    pub fn restored(config: OptimizerConfig, updates: u64, moments: BTreeMap<String, Array>, device: &Device) -> Self {
+        let tensor = |array: Array| {
+            let length = array.values.len();
+            Tensor::from_data(TensorData::new(array.values, [length]), device)
+        };
+        let moments = moments.into_iter().map(|(name, array)| (name, tensor(array))).collect();
+        Self { config, updates, moments }
+    }
+
+    /// Every moment by name.
+    pub fn moments(&self) -> BTreeMap<String, Array> {
+        let array = |tensor: &Tensor<1>| {
+            let values = to_host(tensor.clone());
+            Array { shape: vec![values.len()], values }
+        };
+        self.moments.iter().map(|(name, tensor)| (name.clone(), array(tensor))).collect()
+    }
+
+    /// One update of every parameter that has a gradient, at learning rate `rate`.
+    pub fn step<M: Module>(&mut self, module: M, gradients: GradientsParams, rate: f64) -> M {
+        self.updates += 1;
+        module.map(&mut Update { optimizer: self, gradients, rate, path: Path::default() })
+    }
+
+    /// New value of a parameter, flattened.
+    fn update(&mut self, name: &str, weight: Tensor<1>, gradient: Tensor<1>, rate: f64) -> Tensor<1> {
+        let decayed = |gradient: Tensor<1>, decay: f64| {
+            if decay == 0.0 { gradient } else { gradient + weight.clone().mul_scalar(decay) }
+        };
+        match self.config.clone() {
+            OptimizerConfig::Adam(c) => {
+                let gradient = decayed(gradient, c.weight_decay);
+                let change = self.adam_change(name, gradient, [c.beta_1, c.beta_2, c.epsilon], rate);
+                weight - change
+            }
+            OptimizerConfig::AdamW(c) => {
+                let change = self.adam_change(name, gradient, [c.beta_1, c.beta_2, c.epsilon], rate);
+                weight.mul_scalar(1.0 - rate * c.weight_decay) - change
+            }
+            OptimizerConfig::Sgd(c) => {
+                let gradient = decayed(gradient, c.weight_decay);
+                let velocity = if c.momentum == 0.0 {
+                    gradient
+                } else {
+                    self.moment(name, "momentum", |old| match old {
+                        Some(old) => old.mul_scalar(c.momentum) + gradient,
+                        None => gradient,
+                    })
+                };
+                weight - velocity.mul_scalar(rate)
+            }
+        }
+    }
+
+    fn adam_change(
+        &mut self,
+        name: &str,
+        gradient: Tensor<1>,
+        [beta_1, beta_2, epsilon]: [f64; 3],
+        rate: f64,
+    ) -> Tensor<1> {
+        let updates = self.updates as f64;
+        let blend = |beta: f64, new: Tensor<1>| {
+            move |old: Option<Tensor<1>>| match old {
+                Some(old) => old.mul_scalar(beta) + new.mul_scalar(1.0 - beta),
+                None => new.mul_scalar(1.0 - beta),
+            }
+        };
+        let first = self.moment(name, "exp_avg", blend(beta_1, gradient.clone()));
+        let second = self.moment(name, "exp_avg_sq", blend(beta_2, gradient.clone() * gradient));
+        let denominator = second.sqrt().div_scalar((1.0 - beta_2.powf(updates)).sqrt()).add_scalar(epsilon);
+        (first / denominator).mul_scalar(rate / (1.0 - beta_1.powf(updates)))
+    }
+
+    fn moment(&mut self, name: &str, moment: &str, next: impl FnOnce(Option<Tensor<1>>) -> Tensor<1>) -> Tensor<1> {
+        let key = format!("{name}.{moment}");
+        let value = next(self.moments.remove(&key));
+        self.moments.insert(key, value.clone());
+        value
+    }
+}
+
+struct Update<'a> {
+    optimizer: &'a mut Optimizer,
+    gradients: GradientsParams,
+    rate: f64,
+    path: Path,
+}
+
+impl ModuleMapper for Update<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
+        let name = self.path.name();
+        param.map(|weight| {
+            let (weight, dims) = (weight.inner(), gradient.dims());
+            let length = dims.iter().product::<usize>();
+            let new = self.optimizer.update(&name, weight.reshape([length]), gradient.reshape([length]), self.rate);
+            Tensor::from_inner(new.reshape(dims)).require_grad()
+        })
+    }
+}
+
+/// Scales all gradients by min(1, max_norm / ‖g‖), ‖g‖ over all parameters together, without reading it back.
+pub fn clip_by_global_norm<M: Module>(module: &M, gradients: GradientsParams, max_norm: f64) -> GradientsParams {
+    let mut squares = SumOfSquares { gradients: &gradients, sum: None };
+    module.visit(&mut squares);
+    let Some(sum) = squares.sum else { return gradients };
+    let factor = (sum.sqrt().add_scalar(1e-6).recip() * max_norm).clamp_max(1.0);
+    let mut scale = Scale { gradients, factor, scaled: GradientsParams::new() };
+    module.visit(&mut scale);
+    scale.scaled
+}
+
+struct SumOfSquares<'a> {
+    gradients: &'a GradientsParams,
+    sum: Option<Tensor<1>>,
+}
+
+impl ModuleVisitor for SumOfSquares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
+        let square = (gradient.clone() * gradient).sum();
+        self.sum = Some(match self.sum.take() {
+            Some(sum) => sum + square,
+            None => square,
+        });
+    }
+}
+
+struct Scale {
+    gradients: GradientsParams,
+    factor: Tensor<1>,
+    scaled: GradientsParams,
+}
+
+impl ModuleVisitor for Scale {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            let factor = self.factor.clone().reshape([1; D]);
+            self.scaled.register(param.id, gradient * factor);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! `run.json`: where a run came from, on what it ran, how it ended.
+
+use std::{
+    collections::BTreeMap,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::session::Status;
+
+/// The record of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Digest of the config without the seed, twelve hexadecimal digits, then the seed: equal for equal runs.
+    pub run_id: String,
+    /// The verb that began the run: `train` or `finetune`.
+    pub verb: String,
+    /// The command line that began it.
+    pub command: String,
+    /// Headway's version and, where it was built from a checkout, the commit.
+    pub version: String,
+    /// Operating system and architecture.
+    pub platform: String,
+    /// Device by its `--device` name and by its own.
+    pub device: String,
+    /// Threads that the CPU backend may use.
+    pub threads: usize,
+    /// Trainable parameters, of which frozen.
+    pub parameters: usize,
+    /// Parameters kept fixed.
+    pub frozen_parameters: usize,
+    /// Where the weights came from, for a fine-tuned run.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lineage: Option<Lineage>,
+    /// Start, seconds since 1970.
+    pub started: u64,
+    /// Seconds of training so far, all sessions together.
+    pub seconds: f64,
+    /// How it stands.
+    pub status: Status,
+    /// Steps taken.
+    pub step: u64,
+    /// Results: one row for the network and one per classical predictor.
+    pub results: Vec<Row>,
+}
+
+/// One row of a result table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// `network`, or the predictor's name.
+    pub name: String,
+    /// Values by name, `test/loss`, `test/mse`, …
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// Where the weights of a fine-tuned run came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lineage {
+    /// The checkpoint as it was given.
+    pub from: String,
+    /// Sha256 of its `model.safetensors`.
+    pub weights_sha256: String,
+    /// Names loaded.
+    pub taken: usize,
+    /// Parameters that kept their fresh values, with `--allow-partial`.
+    pub missing: Vec<String>,
+    /// Tensors of the checkpoint that found no place.
+    pub extra: Vec<String>,
+    /// Names whose shapes differed.
+    pub mismatched: Vec<String>,
+}
+
+/// Version, and the commit where the sources are a git checkout.
+pub fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match commit() {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version.to_owned(),
+    }
+}
+
+fn commit() -> Option<String> {
+    // The checkout this binary was built from, not the folder it runs in.
+    let source = env!("CARGO_MANIFEST_DIR");
+    let output = Command::new("git").args(["-C", source, "describe", "--always", "--dirty"]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success()).then(|| text.trim().to_owned())
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// This process's command line.
+pub(crate) fn command_line() -> String {
+    let mut words = std::env::args();
+    let program = words.next().unwrap_or_default();
+    let program = program.rsplit('/').next().unwrap_or("headway").to_owned();
+    std::iter::once(program).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// Threads that rayon, and with it the CPU backend, uses.
+pub(crate) fn threads() -> usize {
+    let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).filter(|n| *n > 0);
+    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+}

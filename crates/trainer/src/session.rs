@@ -1,0 +1,329 @@
+//! The one place that builds loader, optimiser, schedule and strategy, and turns their end into files.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use burn::{
+    optim::SgdConfig,
+    train::{
+        Interrupter, Learner, SupervisedTraining, TrainingStrategy,
+        logger::InMemoryMetricLogger,
+        metric::LossMetric,
+        renderer::{MetricsRenderer, tui::TuiMetricsRendererWrapper},
+    },
+};
+use headway_model::{Model, weights};
+use headway_tasks::{Seed, Source, Split, Stream};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    checkpoint::{CheckpointConfig, Resumable, TrainState},
+    device::Found,
+    error::Error,
+    evaluate,
+    experiment::Experiment,
+    finetune,
+    loader::Loader,
+    provenance::{self, Lineage, Record, Row},
+    report,
+    run_dir::RunDir,
+    step::Trainee,
+    strategy::{Outcome, Steps},
+};
+
+/// What a session needs to know that is not part of the experiment.
+#[derive(Clone)]
+pub struct Options {
+    /// Where to train.
+    pub device: Found,
+    /// Show burn-train's dashboard instead of plain progress.
+    pub dashboard: bool,
+    /// Checkpoint and stop after this long.
+    pub max_time: Option<Duration>,
+    /// Stops training after the current step.
+    pub interrupter: Interrupter,
+    /// Told of every logged step, validation and checkpoint.
+    pub on_event: OnEvent,
+}
+
+/// A listener to [`Event`]s.
+pub type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// Something to tell whoever is watching.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A training loss was read.
+    Logged {
+        /// Steps taken.
+        step: u64,
+        /// Steps in all.
+        steps: u64,
+        /// Training loss of this step.
+        loss: f64,
+        /// Mean rate of this session.
+        steps_per_second: f64,
+    },
+    /// The validation set was scored.
+    Validated {
+        /// Steps taken.
+        step: u64,
+        /// Scores by name.
+        scores: BTreeMap<String, f64>,
+    },
+    /// A checkpoint is on disk.
+    Saved {
+        /// Steps taken.
+        step: u64,
+        /// Its folder.
+        path: PathBuf,
+    },
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// In progress, or killed.
+    Running,
+    /// Took every step.
+    Complete,
+    /// Validation stopped improving.
+    StoppedEarly,
+    /// Stopped by a signal; resumable.
+    Interrupted,
+    /// Stopped by the time limit; resumable.
+    OutOfTime,
+    /// A loss or weight stopped being a number.
+    Diverged,
+}
+
+impl Status {
+    /// Whether the run has nothing left to do.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Complete | Self::StoppedEarly)
+    }
+}
+
+/// The end of a session.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Folder of the run.
+    pub run_dir: PathBuf,
+    /// How it stands.
+    pub status: Status,
+    /// Steps taken.
+    pub step: u64,
+    /// Seconds of training, all sessions together.
+    pub seconds: f64,
+    /// The network's scores, keyed like `test/loss`.
+    pub metrics: BTreeMap<String, f64>,
+    /// The same scores of classical predictors.
+    pub baselines: Vec<Row>,
+}
+
+/// What is new in a session: where its weights come from.
+pub(crate) struct Start {
+    pub(crate) verb: &'static str,
+    pub(crate) model: Model,
+    pub(crate) lineage: Option<Lineage>,
+    /// Where training goes on; nothing for step 0.
+    pub(crate) resumable: Option<Resumable>,
+    /// The record of the run so far.
+    pub(crate) record: Option<Record>,
+}
+
+/// Fresh weights for an experiment, the same on every device.
+///
+/// # Errors
+/// [`Error::Usage`] when model and task do not fit, which a checked experiment rules out.
+pub(crate) fn build_model(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
+    let mut rng = Seed(experiment.seed).rng(Stream::Init, 0);
+    let device = device.device.clone().autodiff();
+    experiment.model.init(&experiment.dims(), &mut rng, &device).map_err(|error| Error::Usage(error.to_string()))
+}
+
+/// The examples of an experiment.
+pub(crate) fn build_source(experiment: &Experiment) -> Source {
+    let seed = Seed(experiment.seed);
+    Source::new(experiment.task.build(seed), seed, experiment.data.clone(), experiment.train.batch_size)
+}
+
+/// Trains until the last step or a reason to stop, evaluates, and writes record and report.
+pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start: Start) -> Result<Summary, Error> {
+    let dir = Arc::new(dir);
+    let (model, frozen) = finetune::freeze(start.model, &experiment.finetune.freeze)?;
+    let mut record = start.record.unwrap_or_else(|| new_record(experiment, options, &model, frozen));
+    record.verb = if start.resumable.is_some() { record.verb } else { start.verb.to_owned() };
+    record.lineage = start.lineage.or(record.lineage);
+    record.status = Status::Running;
+    save_record(&dir, &record)?;
+
+    let resumable = start.resumable.unwrap_or_else(|| Resumable {
+        state: TrainState { experiment: experiment.digest(), ..TrainState::default() },
+        moments: BTreeMap::new(),
+    });
+    let source = Arc::new(build_source(experiment));
+    let began = Instant::now();
+    let outcome = train(experiment, &dir, options, model, resumable, &source);
+    record.seconds += began.elapsed().as_secs_f64();
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            if let Error::Diverged { step, .. } = error {
+                (record.status, record.step) = (Status::Diverged, step);
+                save_record(&dir, &record)?;
+            }
+            return Err(error);
+        }
+    };
+    (record.status, record.step) = (outcome.status, outcome.step);
+    if outcome.status.is_final() {
+        record.results = evaluate::results(&outcome.model, experiment, &source, &options.device.device);
+    }
+    save_record(&dir, &record)?;
+    report::write(&dir, experiment, &record)?;
+    Ok(summary(&dir, record))
+}
+
+fn train(
+    experiment: &Experiment,
+    dir: &Arc<RunDir>,
+    options: &Options,
+    model: Model,
+    start: Resumable,
+    source: &Arc<Source>,
+) -> Result<Outcome, Error> {
+    let plan = &experiment.train;
+    let batches = start.state.step * plan.accumulate..plan.steps.max(start.state.step) * plan.accumulate;
+    let trainee = Trainee { model, loss: plan.loss, gradient_scale: 1.0 / plan.accumulate as f64 };
+    let strategy = Arc::new(Steps {
+        config: CheckpointConfig {
+            format: 1,
+            model: experiment.model.clone(),
+            dims: experiment.dims(),
+            experiment: experiment.clone(),
+        },
+        dir: dir.clone(),
+        device: options.device.device.clone(),
+        slices: source.task().slices(),
+        max_time: options.max_time,
+        on_event: options.on_event.clone(),
+        start,
+        outcome: Mutex::new(None),
+    });
+    let renderer: Box<dyn MetricsRenderer> = if options.dashboard {
+        Box::new(TuiMetricsRendererWrapper::new(options.interrupter.clone(), None))
+    } else {
+        Box::new(Quiet)
+    };
+    // The learner's own optimiser is never stepped; see the head of `strategy.rs`.
+    let learner = Learner::new(trainee, SgdConfig::new().init(), 0.0);
+    let result = SupervisedTraining::new(
+        dir.root(),
+        Arc::new(Loader::Train(source.clone(), batches)),
+        Arc::new(Loader::evaluation(source, Split::Validation)),
+    )
+    .with_training_strategy(TrainingStrategy::Custom(strategy.clone()))
+    .with_metric_logger(InMemoryMetricLogger::new())
+    .with_application_logger(None)
+    .with_interrupter(options.interrupter.clone())
+    .metric_train_numeric(LossMetric::new())
+    .renderer(renderer)
+    .launch(learner);
+    let outcome = strategy.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match (result.error, outcome) {
+        (_, Some(Err(error))) => Err(error),
+        (Some(error), _) => Err(Error::Training(error.to_string())),
+        (None, Some(Ok(outcome))) => Ok(outcome),
+        (None, None) => Err(Error::Training("the training loop never ran".to_owned())),
+    }
+}
+
+fn new_record(experiment: &Experiment, options: &Options, model: &Model, frozen: usize) -> Record {
+    let unseeded = Experiment { seed: 0, ..experiment.clone() };
+    let parameters = weights::arrays(model).values().map(|array| array.values.len()).sum();
+    Record {
+        run_id: format!("{}-{}", &unseeded.digest()[..12], experiment.seed),
+        verb: String::new(),
+        command: provenance::command_line(),
+        version: provenance::version(),
+        platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        device: format!("{} ({})", options.device.spec, options.device.name),
+        threads: provenance::threads(),
+        parameters,
+        frozen_parameters: frozen,
+        lineage: None,
+        started: provenance::now(),
+        seconds: 0.0,
+        status: Status::Running,
+        step: 0,
+        results: Vec::new(),
+    }
+}
+
+fn save_record(dir: &RunDir, record: &Record) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(record).map_err(|error| Error::Training(error.to_string()))?;
+    dir.write(&dir.record(), (text + "\n").as_bytes())
+}
+
+fn summary(dir: &RunDir, record: Record) -> Summary {
+    let mut rows = record.results.into_iter();
+    Summary {
+        run_dir: dir.root().to_owned(),
+        status: record.status,
+        step: record.step,
+        seconds: record.seconds,
+        metrics: rows.next().map(|row| row.metrics).unwrap_or_default(),
+        baselines: rows.collect(),
+    }
+}
+
+/// A renderer that draws nothing: plain progress comes through [`Event`]s.
+struct Quiet;
+
+mod quiet {
+    use burn::train::{
+        logger::{EvaluationProgressLogger, TrainingProgressLogger},
+        metric::MetricDefinition,
+        renderer::{EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining},
+    };
+
+    use super::Quiet;
+
+    impl MetricsRendererTraining for Quiet {
+        fn update_train(&mut self, _state: MetricState) {}
+        fn update_valid(&mut self, _state: MetricState) {}
+    }
+
+    impl MetricsRendererEvaluation for Quiet {
+        fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
+    }
+
+    impl TrainingProgressLogger for Quiet {
+        fn start(&mut self, _epochs: usize, _first: usize, _items: Option<usize>, _label: Option<&str>) {}
+        fn update_epoch(&mut self, _epoch: usize) {}
+        fn start_split(&mut self, _split: &str, _items: usize) {}
+        fn update_split(&mut self, _items: usize) {}
+        fn end_split(&mut self) {}
+        fn end(&mut self) {}
+        fn log_event_training(&mut self, _event: String) {}
+    }
+
+    impl EvaluationProgressLogger for Quiet {
+        fn start_global_progress(&mut self, _tests: usize) {}
+        fn start_test(&mut self, _name: &str, _items: usize) {}
+        fn update_test_progress(&mut self, _items: usize) {}
+        fn end_test(&mut self) {}
+        fn end_global_progress(&mut self) {}
+        fn log_event_evaluation(&mut self, _event: String) {}
+    }
+
+    impl MetricsRenderer for Quiet {
+        fn manual_close(&mut self) {}
+        fn register_metric(&mut self, _definition: MetricDefinition) {}
+    }
+}

@@ -1,0 +1,272 @@
+//! Our burn-train strategy: steps instead of epochs, and checkpoints from which training goes on bit for bit.
+//!
+//! burn-train supplies the frame: its dashboard and metrics, its interrupter, its loaders. The optimiser, the schedule and
+//! checkpointing of its `Learner` are not used: they keep state by random ids and by epoch, and panic on a missing file.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use burn::{
+    data::dataloader::Progress,
+    module::Module,
+    optim::GradientsAccumulator,
+    tensor::{Device, Tensor},
+    train::{
+        EventProcessorTraining, Interrupter, Learner, LearnerEvent, SupervisedLearningStrategy,
+        SupervisedTrainingEventProcessor, TrainLoader, TrainStep, TrainingComponents, TrainingItem, ValidLoader,
+    },
+};
+use headway_model::{
+    Model,
+    weights::{self, Array, to_host},
+};
+use headway_tasks::Slice;
+
+use crate::{
+    checkpoint::{Best, Checkpoint, CheckpointConfig, Resumable, TrainState},
+    error::Error,
+    evaluate, fault,
+    log::{self, Line},
+    optimizer::{Optimizer, clip_by_global_norm},
+    run_dir::RunDir,
+    session::{Event, OnEvent, Status},
+    step::{BatchLoss, Trainee},
+};
+
+/// The loop over steps of one session.
+pub(crate) struct Steps {
+    pub(crate) config: CheckpointConfig,
+    pub(crate) dir: Arc<RunDir>,
+    pub(crate) device: Device,
+    pub(crate) slices: Vec<Slice>,
+    pub(crate) max_time: Option<Duration>,
+    pub(crate) on_event: OnEvent,
+    pub(crate) start: Resumable,
+    /// Filled in when the loop ends.
+    pub(crate) outcome: Mutex<Option<Result<Outcome, Error>>>,
+}
+
+/// How the loop ended.
+pub(crate) struct Outcome {
+    pub(crate) model: Model,
+    pub(crate) step: u64,
+    pub(crate) status: Status,
+}
+
+type Processor = SupervisedTrainingEventProcessor<Trainee>;
+
+impl SupervisedLearningStrategy<Trainee> for Steps {
+    fn fit(
+        &self,
+        components: TrainingComponents<Trainee>,
+        learner: Learner<Trainee>,
+        train: TrainLoader<Trainee>,
+        validation: ValidLoader<Trainee>,
+        _starting_epoch: usize,
+    ) -> (Trainee, Processor) {
+        let mut running = Running {
+            plan: self,
+            trainee: learner.model(),
+            optimizer: Optimizer::restored(
+                self.config.experiment.optimizer.clone(),
+                self.start.state.step,
+                self.start.moments.clone(),
+                &self.device,
+            ),
+            state: self.start.state.clone(),
+            saved: None,
+            processor: components.event_processor,
+            interrupter: components.interrupter,
+            began: Instant::now(),
+        };
+        let result = running.run(&train, &validation);
+        let outcome =
+            result.map(|status| Outcome { model: running.trainee.model.clone(), step: running.state.step, status });
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        (running.trainee, running.processor)
+    }
+}
+
+struct Running<'a> {
+    plan: &'a Steps,
+    trainee: Trainee,
+    optimizer: Optimizer,
+    state: TrainState,
+    /// Step of the newest checkpoint of this session.
+    saved: Option<u64>,
+    processor: Processor,
+    interrupter: Interrupter,
+    began: Instant,
+}
+
+impl Running<'_> {
+    fn run(&mut self, train: &TrainLoader<Trainee>, validation: &ValidLoader<Trainee>) -> Result<Status, Error> {
+        let plan = &self.plan.config.experiment.train;
+        let first = self.state.step;
+        if first == 0 {
+            self.checkpoint()?;
+        }
+        self.split(|progress| LearnerEvent::StartSplit { epoch_number: 1, total_items: progress });
+        let mut batches = train.iter();
+        while self.state.step < plan.steps {
+            if self.patience_is_over() {
+                return Ok(Status::StoppedEarly);
+            }
+            if self.interrupter.should_stop() {
+                self.checkpoint()?;
+                return Ok(Status::Interrupted);
+            }
+            if self.plan.max_time.is_some_and(|limit| self.began.elapsed() >= limit) {
+                self.checkpoint()?;
+                return Ok(Status::OutOfTime);
+            }
+            let loss = self.step(&mut batches)?;
+            self.state.step += 1;
+            let (step, last) = (self.state.step, self.state.step == plan.steps);
+            let due = |every: u64| every > 0 && (last || step.is_multiple_of(every));
+            let mut line = BTreeMap::new();
+            if due(plan.log_every) {
+                self.log(loss, first, &mut line)?;
+            }
+            let mut improved = false;
+            if due(plan.eval_every) {
+                improved = self.validate(validation, &mut line)?;
+            }
+            if !line.is_empty() {
+                log::append(&self.plan.dir, &Line { step, values: line })?;
+            }
+            if last || improved || due(plan.checkpoint_every) {
+                self.checkpoint()?;
+            }
+            fault::after_step(step);
+        }
+        Ok(Status::Complete)
+    }
+
+    /// One update from the mean gradient of `accumulate` micro-batches; returns their losses, still on the device.
+    fn step(
+        &mut self,
+        batches: &mut impl Iterator<Item = Result<headway_tasks::Batch, burn::data::dataset::DatasetError>>,
+    ) -> Result<Vec<Tensor<1>>, Error> {
+        let experiment = &self.plan.config.experiment;
+        let mut losses = Vec::new();
+        let mut accumulated = GradientsAccumulator::new();
+        for batch in batches.take(experiment.train.accumulate as usize) {
+            let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
+            let output = TrainStep::step(&self.trainee, batch);
+            losses.push(output.item.0);
+            accumulated.accumulate(&self.trainee, output.grads);
+        }
+        let mut gradients = accumulated.grads();
+        if let Some(max_norm) = experiment.train.clip_norm {
+            gradients = clip_by_global_norm(&self.trainee, gradients, max_norm);
+        }
+        let rate = experiment.optimizer.learning_rate()
+            * experiment.schedule.factor(self.state.step + 1, experiment.train.steps);
+        // The mapper consumes the model; this clone shares every tensor.
+        self.trainee.model = self.optimizer.step(self.trainee.model.clone(), gradients, rate);
+        Ok(losses)
+    }
+
+    fn log(&mut self, losses: Vec<Tensor<1>>, first: u64, line: &mut BTreeMap<String, f64>) -> Result<(), Error> {
+        let experiment = &self.plan.config.experiment;
+        let (step, steps) = (self.state.step, experiment.train.steps);
+        let mean = losses.iter().map(|loss| f64::from(to_host(loss.clone())[0])).sum::<f64>() / losses.len() as f64;
+        if !mean.is_finite() {
+            return Err(self.diverged());
+        }
+        line.insert("train/loss".to_owned(), mean);
+        let rate = experiment.optimizer.learning_rate() * experiment.schedule.factor(step, steps);
+        line.insert("learning_rate".to_owned(), rate);
+        let steps_per_second = (step - first) as f64 / self.began.elapsed().as_secs_f64();
+        (self.plan.on_event)(&Event::Logged { step, steps, loss: mean, steps_per_second });
+        let progress = Progress::new(step as usize, steps as usize, Some("steps".to_owned()));
+        let item = TrainingItem::new(BatchLoss(losses[0].clone()), progress, Some(step as usize), None);
+        let shown = self.processor.process_train(LearnerEvent::ProcessedItem(item));
+        self.interrupter.fail_on_error(shown);
+        Ok(())
+    }
+
+    /// Scores the validation set; true when it is the best yet.
+    fn validate(&mut self, validation: &ValidLoader<Trainee>, line: &mut BTreeMap<String, f64>) -> Result<bool, Error> {
+        if validation.num_items() == 0 {
+            return Ok(false);
+        }
+        let experiment = &self.plan.config.experiment;
+        let batches: Result<Vec<_>, _> = validation.iter().collect();
+        let batches = batches.map_err(|error| Error::Training(error.to_string()))?;
+        let model = self.trainee.model.valid();
+        let scores = evaluate::score(&model, experiment.train.loss, &self.plan.slices, &batches, &self.plan.device).0;
+        let loss = scores.get("loss").copied().unwrap_or(f64::NAN) as f32;
+        if !loss.is_finite() {
+            return Err(self.diverged());
+        }
+        (self.plan.on_event)(&Event::Validated { step: self.state.step, scores: scores.clone() });
+        line.extend(scores.into_iter().map(|(name, value)| (format!("validation/{name}"), value)));
+        let min_delta = experiment.train.early_stopping.as_ref().map_or(0.0, |early| early.min_delta);
+        let improved = self.state.best.is_none_or(|best| loss < best.loss - min_delta);
+        if improved {
+            self.state.best = Some(Best { step: self.state.step, loss });
+            self.state.evaluations_since_best = 0;
+        } else {
+            self.state.evaluations_since_best += 1;
+        }
+        Ok(improved)
+    }
+
+    fn patience_is_over(&self) -> bool {
+        let early = self.plan.config.experiment.train.early_stopping.as_ref();
+        early.is_some_and(|early| self.state.evaluations_since_best >= early.patience)
+    }
+
+    fn checkpoint(&mut self) -> Result<(), Error> {
+        let step = self.state.step;
+        if self.saved == Some(step) {
+            return Ok(());
+        }
+        if self.first_bad_weight().is_some() {
+            return Err(self.diverged());
+        }
+        let resumable = Resumable { state: self.state.clone(), moments: self.optimizer.moments() };
+        let files = Checkpoint::files(&self.plan.config, &self.trainee.model, Some(&resumable))?;
+        let path = self.plan.dir.save_checkpoint(step, &files)?;
+        self.saved = Some(step);
+        (self.plan.on_event)(&Event::Saved { step, path });
+        self.forget_old_checkpoints()
+    }
+
+    fn forget_old_checkpoints(&self) -> Result<(), Error> {
+        let all = self.plan.dir.checkpoints();
+        let old = all.len().saturating_sub(self.plan.config.experiment.train.keep_last);
+        let best = self.state.best.map(|best| best.step);
+        let forgotten = all[..old].iter().filter(|checkpoint| checkpoint.step != best);
+        forgotten.into_iter().try_for_each(|checkpoint| self.plan.dir.delete_checkpoint(checkpoint))
+    }
+
+    /// First parameter, in the model's order, that holds NaN or an infinity.
+    fn first_bad_weight(&self) -> Option<String> {
+        let arrays = weights::arrays(&self.trainee.model);
+        let is_bad = |array: &Array| array.values.iter().any(|value| !value.is_finite());
+        weights::names(&self.trainee.model)
+            .into_iter()
+            .map(|(name, _)| name)
+            .find(|name| arrays.get(name).is_some_and(is_bad))
+    }
+
+    fn diverged(&self) -> Error {
+        let tensor = self.first_bad_weight().unwrap_or_else(|| "the loss".to_owned());
+        let kept = match self.plan.dir.checkpoints().last() {
+            Some(checkpoint) => format!("the last good state is {}", checkpoint.path.display()),
+            None => "nothing was saved before".to_owned(),
+        };
+        Error::Diverged { step: self.state.step, tensor, kept }
+    }
+
+    fn split(&mut self, event: impl FnOnce(usize) -> LearnerEvent<BatchLoss>) {
+        let shown = self.processor.process_train(event(self.plan.config.experiment.train.steps as usize));
+        self.interrupter.fail_on_error(shown);
+    }
+}

@@ -1,0 +1,282 @@
+#!/usr/bin/env python3
+"""Load a Headway checkpoint into PyTorch modules and compare what they compute.
+
+The modules below are ordinary PyTorch around PyTorch's own multi-head attention; a checkpoint's tensors
+enter through load_state_dict(strict=True), so a name or an orientation that PyTorch would not accept fails here. Their
+float64 output is compared with headway_reference.py and, where given, with the output that Headway itself wrote.
+
+Needs Python 3.10, numpy 1.24 and PyTorch 1.13 or newer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+import headway_reference as reference
+
+REFERENCE_TOLERANCE = 1e-10
+"""Largest difference, relative to the largest entry, between two float64 computations of the same network."""
+
+ACTIVATIONS = {
+    "gelu_erf": functional.gelu,
+    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "relu": functional.relu,
+}
+
+
+class MultiHeadAttention(nn.Module):
+    """PyTorch's multi-head attention, its four projections under Headway's names."""
+
+    def __init__(self, d_model, n_heads):
+        super().__init__()
+        self.query, self.key, self.value, self.output = (nn.Linear(d_model, d_model) for _ in range(4))
+        self.n_heads = n_heads
+
+    def forward(self, x, causal=False):
+        _, rows, d_model = x.shape
+        x = x.transpose(0, 1)  # [rows, batch, d_model], the order that PyTorch's function takes
+        mixed, _ = functional.multi_head_attention_forward(
+            query=x,
+            key=x,
+            value=x,
+            embed_dim_to_check=d_model,
+            num_heads=self.n_heads,
+            in_proj_weight=None,
+            in_proj_bias=torch.cat([self.query.bias, self.key.bias, self.value.bias]),
+            bias_k=None,
+            bias_v=None,
+            add_zero_attn=False,
+            dropout_p=0.0,
+            out_proj_weight=self.output.weight,
+            out_proj_bias=self.output.bias,
+            attn_mask=torch.ones(rows, rows, dtype=torch.bool).triu(1) if causal else None,
+            use_separate_proj_weight=True,
+            q_proj_weight=self.query.weight,
+            k_proj_weight=self.key.weight,
+            v_proj_weight=self.value.weight,
+        )
+        return mixed.transpose(0, 1)  # [batch, rows, d_model]
+
+
+class InputMap(nn.Module):
+    """Linear map, gain per position, anchors appended."""
+
+    def __init__(self, seq_len, d_in, d_model, n_anchors):
+        super().__init__()
+        self.project = nn.Linear(d_in, d_model)
+        self.modulation = nn.Parameter(torch.ones(seq_len, d_model))
+        self.register_parameter("anchors", nn.Parameter(torch.zeros(n_anchors, d_model)) if n_anchors else None)
+
+    def forward(self, x):
+        z = self.project(x) * self.modulation
+        return z if self.anchors is None else torch.cat([z, self.anchors.expand(len(x), -1, -1)], dim=1)
+
+
+class PaperOneLayer(nn.Module):
+    """The paper's single attention layer."""
+
+    def __init__(self, dims, config):
+        super().__init__()
+        d_model = config["d_model"]
+        self.input_map = InputMap(dims["seq_len"], dims["input"]["continuous"]["d_in"], d_model, config["n_anchors"])
+        self.attention = MultiHeadAttention(d_model, config["n_heads"])
+        self.softmax_readout = config["readout"] == "softmax"
+
+    def forward(self, x):
+        y = self.attention(self.input_map(x))[:, : x.shape[1]]
+        return (y.softmax(-1) * y).sum(-1, keepdim=True) if self.softmax_readout else y
+
+
+class PaperTwoLayer(nn.Module):
+    """The paper's two attention layers with an affine map between them."""
+
+    def __init__(self, dims, config):
+        super().__init__()
+        d_model, n_heads = config["d_model"], config["n_heads"]
+        self.input_map = InputMap(dims["seq_len"], dims["input"]["continuous"]["d_in"], d_model, config["n_anchors"])
+        self.attention_1 = MultiHeadAttention(d_model, n_heads)
+        self.affine = nn.Linear(d_model, d_model)
+        self.attention_2 = MultiHeadAttention(d_model, n_heads)
+        self.head = nn.Linear(d_model, dims["d_out"])
+
+    def forward(self, x):
+        z = self.attention_2(self.affine(self.attention_1(self.input_map(x))))
+        return self.head(z[:, : x.shape[1]])
+
+
+class Ffn(nn.Module):
+    """Two linear maps around a nonlinearity."""
+
+    def __init__(self, d_model, d_ffn, activation):
+        super().__init__()
+        self.expand = nn.Linear(d_model, d_ffn)
+        self.contract = nn.Linear(d_ffn, d_model)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x):
+        return self.contract(self.activation(self.expand(x)))
+
+
+def layer_norm(config):
+    """A layer norm, or nothing under the same name: the identity has no tensors."""
+    return nn.LayerNorm(config["d_model"], eps=1e-5) if config["norm"] == "pre" else nn.Identity()
+
+
+class Block(nn.Module):
+    """Attention and, where there is one, a feed-forward network, each with its norm and residual."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.residual, self.causal = config["residual"], config["causal"]
+        self.attention_norm = layer_norm(config)
+        self.attention = MultiHeadAttention(config["d_model"], config["n_heads"])
+        self.ffn = None
+        if config["state_mixer"] != "none":
+            self.ffn_norm = layer_norm(config)
+            self.ffn = Ffn(config["d_model"], **config["state_mixer"]["ffn"])
+
+    def forward(self, x):
+        update = self.attention(self.attention_norm(x), self.causal)
+        x = x + update if self.residual else update
+        if self.ffn is None:
+            return x
+        update = self.ffn(self.ffn_norm(x))
+        return x + update if self.residual else update
+
+
+class SinusoidalTable(nn.Module):
+    """Sines in the even channels, cosines in the odd ones; nothing to load."""
+
+    def __init__(self, seq_len, d_model):
+        super().__init__()
+        table = torch.zeros(seq_len, d_model + d_model % 2, dtype=torch.float64)
+        rate = 10_000 ** -(torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)
+        angle = torch.outer(torch.arange(seq_len, dtype=torch.float64), rate)
+        table[:, 0::2], table[:, 1::2] = angle.sin(), angle.cos()
+        self.register_buffer("table", table[:, :d_model], persistent=False)
+
+    def forward(self, positions):
+        return self.table[positions]
+
+
+class Transformer(nn.Module):
+    """Embed, positions, blocks, head."""
+
+    def __init__(self, dims, config):
+        super().__init__()
+        d_model, seq_len = config["d_model"], dims["seq_len"]
+        if "tokens" in dims["input"]:
+            self.embed = nn.Embedding(dims["input"]["tokens"]["vocab"], d_model)
+        else:
+            self.embed = nn.Linear(dims["input"]["continuous"]["d_in"], d_model)
+        positions = {"none": lambda *_: None, "learned": nn.Embedding, "sinusoidal": SinusoidalTable}
+        self.position = positions[config["position"]](seq_len, d_model)
+        self.blocks = nn.Sequential(*(Block(config) for _ in range(config["n_layers"])))
+        self.final_norm = layer_norm(config)
+        self.head = nn.Linear(d_model, dims["d_out"])
+
+    def forward(self, x):
+        h = self.embed(x)
+        if self.position is not None:
+            h = h + self.position(torch.arange(x.shape[1]))
+        return self.head(self.final_norm(self.blocks(h)))
+
+
+MODULES = {"paper_one_layer": PaperOneLayer, "paper_two_layer": PaperTwoLayer, "transformer": Transformer}
+
+
+def load(folder):
+    """The checkpoint as a float64 PyTorch module; every tensor name and shape must agree."""
+    name, config, dims = reference.read_config(folder)
+    module = MODULES[name](dims, config).double().eval()
+    module.load_state_dict(read_tensors(Path(folder) / "model.safetensors"), strict=True)
+    return module
+
+
+def read_tensors(path):
+    """Tensors by name, through the safetensors package where it is installed."""
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        return {name: torch.from_numpy(array.copy()) for name, array in reference.read_safetensors(path).items()}
+    return load_file(path)
+
+
+def drawn_inputs(dims):
+    """Two sequences from the standard normal law, or of uniform tokens, the same at every call."""
+    rng = np.random.default_rng(0)
+    match dims["input"]:
+        case {"tokens": {"vocab": vocab}}:
+            return rng.integers(vocab, size=(2, dims["seq_len"]))
+        case {"continuous": {"d_in": d_in}}:
+            return rng.standard_normal((2, dims["seq_len"], d_in))
+
+
+def agrees(name, found, wanted, tolerance):
+    """Prints one line about max |found − wanted| / max |wanted|, and says whether it is within the tolerance."""
+    if found.shape != wanted.shape:
+        print(f"FAIL  {name}: shape {list(found.shape)}, PyTorch has {list(wanted.shape)}")
+        return False
+    difference = np.abs(found - wanted).max(initial=0.0) / max(np.abs(wanted).max(initial=0.0), np.finfo(float).tiny)
+    within = bool(difference <= tolerance)  # false for a NaN
+    verdict = "ok  " if within else "FAIL"
+    print(f"{verdict}  {name}: {difference:.2e} of the largest entry apart, tolerance {tolerance:.0e}")
+    return within
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        description="Load a Headway checkpoint into PyTorch and compare its float64 output with headway_reference.py\n"
+        "and, where given, with Headway's own.",
+        epilog="""\
+example:
+  python check_with_torch.py runs/first/checkpoints/last --inputs in.npy --outputs out.npy
+
+Differences are the largest one, divided by the largest entry of PyTorch's output. Exit code 0 when all agree, 1 when
+something differs or does not load, 2 for a wrong command line.""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that holds config.json and model.safetensors")
+    parser.add_argument(
+        "--inputs", metavar="IN.npy", help="what to feed the model (default: two sequences drawn from a fixed seed)"
+    )
+    parser.add_argument("--outputs", metavar="OUT.npy", help="what Headway computed from the same inputs")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-5, help="largest relative difference to Headway's output (default: 1e-5)"
+    )
+    args = parser.parse_args()
+    if args.outputs and not args.inputs:
+        parser.error("--outputs needs the --inputs that they came from")
+    return args
+
+
+def main():
+    args = arguments()
+    try:
+        numpy_model = reference.load(args.checkpoint, np.float64)
+        inputs = reference.load_array(args.inputs) if args.inputs else drawn_inputs(numpy_model.dims)
+        from_numpy = numpy_model(inputs)
+        outputs = reference.load_array(args.outputs) if args.outputs else None
+        torch_model = load(args.checkpoint)
+    except (reference.CheckpointError, reference.InputError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
+
+    tensor = torch.from_numpy(inputs.astype(np.int64 if np.issubdtype(inputs.dtype, np.integer) else np.float64))
+    with torch.no_grad():
+        from_torch = torch_model(tensor).numpy()
+
+    checks = [agrees("headway_reference.py", from_numpy, from_torch, REFERENCE_TOLERANCE)]
+    if outputs is not None:
+        checks.append(agrees(args.outputs, outputs, from_torch, args.tolerance))
+    sys.exit(0 if all(checks) else 1)
+
+
+if __name__ == "__main__":
+    main()

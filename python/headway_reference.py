@@ -1,0 +1,533 @@
+#!/usr/bin/env python3
+"""The forward pass of any Headway checkpoint, rebuilt with numpy alone.
+
+A second, independent statement of what the networks compute: each layer below reads like its formula, with the axes
+named beside it. Headway itself is Rust; this file shares no code with it, only the checkpoint folder
+
+    config.json         which model, and the sizes of its data
+    model.safetensors   its weights, linear maps as [out, in]
+
+As a library:
+
+    import headway_reference
+    model = headway_reference.load("runs/first/checkpoints/last")      # dtype=np.float64 for twice the digits
+    output = model(inputs)                     # [batch, seq_len, d_out]
+    output, patterns = model.trace(inputs)     # and per layer the attention pattern, [batch, n_heads, q_len, k_len]
+
+Inputs are vectors [batch, seq_len, d_in] or token ids [batch, seq_len], whichever the model was built for. The paper's
+one-layer model returns all its d_model channels, of which the first d_out are the prediction.
+
+Needs Python 3.10 and numpy 1.24 or newer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = 1
+"""Version of the checkpoint folder that this file reads."""
+
+LAYER_NORM_EPSILON = 1e-5
+"""Added to the variance in every layer norm."""
+
+
+class CheckpointError(Exception):
+    """A folder that is no checkpoint, or whose weights do not fit its config."""
+
+
+class InputError(Exception):
+    """Inputs that the model was not built for."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Functions of arrays.
+
+
+def softmax(scores):
+    """exp(s_j) / Σ_k exp(s_k) along the last axis; subtracting the maximum changes nothing but the range of exp."""
+    exponentials = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def erf(x):
+    """The error function, entry by entry, in the precision of x."""
+    return np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype)
+
+
+def gelu_erf(x):
+    """x Φ(x), with Φ the distribution function of the standard normal law."""
+    return x * (0.5 * (1 + erf(x / math.sqrt(2))))
+
+
+def gelu_tanh(x):
+    """GELU's tanh approximation: x/2 (1 + tanh(sqrt(2/π) (x + 0.044715 x³)))."""
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def relu(x):
+    """max(x, 0)."""
+    return np.maximum(x, 0)
+
+
+def softmax_pattern(q, k, hidden):
+    """softmax(q kᵀ / sqrt(d_head)) over the visible keys.
+
+    q [batch, n_heads, q_len, d_head], k [batch, n_heads, k_len, d_head], hidden [q_len, k_len] with True where query i
+    may not see key j -> [batch, n_heads, q_len, k_len], rows sum to one
+    """
+    scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
+    scores[..., hidden] = -np.inf
+    return softmax(scores)
+
+
+def causal_mask(seq_len):
+    """True above the diagonal: query i sees keys 0 … i. [seq_len, seq_len]"""
+    return np.triu(np.ones((seq_len, seq_len), dtype=bool), k=1)
+
+
+def full_mask(seq_len):
+    """Nothing is hidden. [seq_len, seq_len]"""
+    return np.zeros((seq_len, seq_len), dtype=bool)
+
+
+def sinusoidal_table(seq_len, d_model):
+    """PE[pos, 2i] = sin(pos / 10000^(2i / d_model)), PE[pos, 2i+1] = cos of the same angle. [seq_len, d_model]"""
+    channel = np.arange(d_model)
+    angle = np.arange(seq_len)[:, None] / 10_000.0 ** ((channel - channel % 2) / d_model)
+    return np.where(channel % 2 == 0, np.sin(angle), np.cos(angle))
+
+
+KERNELS = {"softmax": softmax_pattern}
+ACTIVATIONS = {"gelu_erf": gelu_erf, "gelu_tanh": gelu_tanh, "relu": relu}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Layers. Each takes its weights by name, calls them in its formula, and owns nothing else.
+
+
+class Linear:
+    """x Wᵀ + b. [..., d_in] -> [..., d_out]"""
+
+    def __init__(self, weights, name, d_in, d_out):
+        self.weight = weights.take(f"{name}.weight", d_out, d_in)
+        self.bias = weights.take(f"{name}.bias", d_out)
+
+    def __call__(self, x):
+        return x @ self.weight.T + self.bias
+
+
+class LayerNorm:
+    """(x − mean) / sqrt(variance + ε) ⊙ g + b over the channels. [..., d_model] -> the same"""
+
+    def __init__(self, weights, name, d_model):
+        self.weight = weights.take(f"{name}.weight", d_model)
+        self.bias = weights.take(f"{name}.bias", d_model)
+
+    def __call__(self, x):
+        centred = x - x.mean(axis=-1, keepdims=True)
+        variance = (centred**2).mean(axis=-1, keepdims=True)
+        return centred / np.sqrt(variance + LAYER_NORM_EPSILON) * self.weight + self.bias
+
+
+class MultiHeadAttention:
+    """head_h = pattern(x W_q^h, x W_k^h) (x W_v^h), output = concat(head_1 … head_H) W_o + b_o.
+
+    Heads are contiguous slices of the channels. x [batch, rows, d_model] -> output of the same shape, and the pattern.
+    """
+
+    def __init__(self, weights, name, d_model, n_heads, kernel):
+        self.query, self.key, self.value, self.output = (
+            Linear(weights, f"{name}.{part}", d_model, d_model) for part in ("query", "key", "value", "output")
+        )
+        self.n_heads = n_heads
+        self.pattern = choose("kernel", KERNELS, kernel)
+
+    def __call__(self, x, hidden):
+        q, k, v = (self.split_heads(project(x)) for project in (self.query, self.key, self.value))
+        pattern = self.pattern(q, k, hidden)  # [batch, n_heads, rows, rows]
+        return self.output(self.merge_heads(pattern @ v)), pattern
+
+    def split_heads(self, x):
+        batch, rows, d_model = x.shape
+        heads = x.reshape(batch, rows, self.n_heads, d_model // self.n_heads)
+        return heads.swapaxes(1, 2)  # [batch, n_heads, rows, d_head]
+
+    @staticmethod
+    def merge_heads(x):
+        batch, n_heads, rows, d_head = x.shape
+        return x.swapaxes(1, 2).reshape(batch, rows, n_heads * d_head)  # [batch, rows, d_model]
+
+
+class Ffn:
+    """g(x W_1 + b_1) W_2 + b_2 on each token. [batch, rows, d_model] -> the same"""
+
+    def __init__(self, weights, name, d_model, d_ffn, activation):
+        self.expand = Linear(weights, f"{name}.expand", d_model, d_ffn)
+        self.contract = Linear(weights, f"{name}.contract", d_ffn, d_model)
+        self.activation = choose("activation", ACTIVATIONS, activation)
+
+    def __call__(self, x):
+        return self.contract(self.activation(self.expand(x)))
+
+
+class InputMap:
+    """The paper's map A: z_i = (x_i W + b) ⊙ m_i, then the interpolation tokens (anchors) as further rows.
+
+    [batch, seq_len, d_in] -> [batch, seq_len + n_anchors, d_model]
+    """
+
+    def __init__(self, weights, name, seq_len, d_in, d_model, n_anchors):
+        self.project = Linear(weights, f"{name}.project", d_in, d_model)
+        self.modulation = weights.take(f"{name}.modulation", seq_len, d_model)
+        # A model without anchors has no such tensor; zero rows then stand in for it.
+        self.anchors = weights.take(f"{name}.anchors", n_anchors, d_model) if n_anchors else self.modulation[:0]
+
+    def __call__(self, x):
+        batch, rows, _ = x.shape
+        if rows != len(self.modulation):
+            raise InputError(f"this model takes sequences of exactly {len(self.modulation)} vectors, not {rows}")
+        anchors = np.broadcast_to(self.anchors, (batch, *self.anchors.shape))
+        return np.concatenate([self.project(x) * self.modulation, anchors], axis=1)
+
+
+class TokenTable:
+    """Row `id` of a table. [batch, seq_len] -> [batch, seq_len, d_model]"""
+
+    def __init__(self, weights, name, vocab, d_model):
+        self.weight = weights.take(f"{name}.weight", vocab, d_model)
+
+    def __call__(self, tokens):
+        return self.weight[tokens]
+
+
+class Position:
+    """Adds one row per position: learned, computed from sines, or none at all. [batch, seq_len, d_model] -> the same"""
+
+    def __init__(self, weights, name, kind, seq_len, d_model):
+        tables = {
+            "none": lambda: None,
+            "learned": lambda: weights.take(f"{name}.weight", seq_len, d_model),
+            "sinusoidal": lambda: sinusoidal_table(seq_len, d_model).astype(weights.dtype),
+        }
+        self.table = choose("position", tables, kind)()
+
+    def __call__(self, x):
+        if self.table is None:
+            return x
+        rows = x.shape[1]
+        if rows > len(self.table):
+            raise InputError(f"this model has {len(self.table)} positions, too few for a sequence of {rows}")
+        return x + self.table[:rows]
+
+
+class Block:
+    """h ← h + attention(norm(h)), then h ← h + ffn(norm(h)) where there is one; norm and residual can be absent."""
+
+    def __init__(self, weights, name, d_model, n_heads, norm, residual, kernel, state_mixer):
+        self.residual = residual
+        self.attention_norm = norm_or_nothing(weights, f"{name}.attention_norm", norm, d_model)
+        self.attention = MultiHeadAttention(weights, f"{name}.attention", d_model, n_heads, kernel)
+        match state_mixer:
+            case "none":
+                self.ffn = None
+            case {"ffn": {"d_ffn": d_ffn, "activation": activation, **rest}} if not rest:
+                self.ffn_norm = norm_or_nothing(weights, f"{name}.ffn_norm", norm, d_model)
+                self.ffn = Ffn(weights, f"{name}.ffn", d_model, d_ffn, activation)
+            case _:
+                raise CheckpointError(f"state_mixer: `{state_mixer}` is not known to this file")
+
+    def __call__(self, x, hidden):
+        update, pattern = self.attention(self.attention_norm(x), hidden)
+        x = self.add(x, update)
+        if self.ffn is not None:
+            x = self.add(x, self.ffn(self.ffn_norm(x)))
+        return x, pattern
+
+    def add(self, x, update):
+        return x + update if self.residual else update
+
+
+def norm_or_nothing(weights, name, norm, d_model):
+    """A layer norm for `pre`, the identity for `none`."""
+    return choose("norm", {"pre": lambda: LayerNorm(weights, name, d_model), "none": lambda: lambda x: x}, norm)()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Networks. The keyword arguments after the star are the keys of the model's table in config.json, none more, none less.
+
+
+class PaperOneLayer:
+    """Input map A, one attention over all its rows, first seq_len rows kept.
+
+    Readout `channels` keeps all d_model channels; `softmax` gives y = Σ_c softmax(z)_c z_c, one number per token.
+    """
+
+    def __init__(self, weights, dims, *, d_model, n_heads, n_anchors, kernel, readout):
+        self.input_map = InputMap(weights, "input_map", dims["seq_len"], vector_width(dims), d_model, n_anchors)
+        self.attention = MultiHeadAttention(weights, "attention", d_model, n_heads, kernel)
+        readouts = {"channels": lambda z: z, "softmax": lambda z: (softmax(z) * z).sum(axis=-1, keepdims=True)}
+        self.readout = choose("readout", readouts, readout)
+
+    def trace(self, x):
+        z = self.input_map(x)  # [batch, seq_len + n_anchors, d_model]
+        z, pattern = self.attention(z, full_mask(z.shape[1]))
+        return self.readout(z[:, : x.shape[1]]), [pattern]
+
+
+class PaperTwoLayer:
+    """Input map A, attention, affine map, attention, first seq_len rows kept, linear readout."""
+
+    def __init__(self, weights, dims, *, d_model, n_heads, n_anchors, kernel):
+        self.input_map = InputMap(weights, "input_map", dims["seq_len"], vector_width(dims), d_model, n_anchors)
+        self.attention_1 = MultiHeadAttention(weights, "attention_1", d_model, n_heads, kernel)
+        self.affine = Linear(weights, "affine", d_model, d_model)
+        self.attention_2 = MultiHeadAttention(weights, "attention_2", d_model, n_heads, kernel)
+        self.head = Linear(weights, "head", d_model, dims["d_out"])
+
+    def trace(self, x):
+        z = self.input_map(x)  # [batch, seq_len + n_anchors, d_model]
+        hidden = full_mask(z.shape[1])
+        z, pattern_1 = self.attention_1(z, hidden)
+        z, pattern_2 = self.attention_2(self.affine(z), hidden)
+        return self.head(z[:, : x.shape[1]]), [pattern_1, pattern_2]
+
+
+class Transformer:
+    """h = embed(x) + position; h = block_l(h) for each layer; output = head(norm(h))."""
+
+    def __init__(
+        self, weights, dims, *, d_model, n_layers, n_heads, causal, norm, residual, position, kernel, state_mixer
+    ):
+        match dims["input"]:
+            case {"tokens": {"vocab": vocab}}:
+                self.embed = TokenTable(weights, "embed", vocab, d_model)
+            case _:
+                self.embed = Linear(weights, "embed", vector_width(dims), d_model)
+        self.position = Position(weights, "position", position, dims["seq_len"], d_model)
+        self.blocks = [
+            Block(weights, f"blocks.{layer}", d_model, n_heads, norm, residual, kernel, state_mixer)
+            for layer in range(n_layers)
+        ]
+        self.final_norm = norm_or_nothing(weights, "final_norm", norm, d_model)
+        self.head = Linear(weights, "head", d_model, dims["d_out"])
+        self.mask = causal_mask if causal else full_mask
+
+    def trace(self, x):
+        h = self.position(self.embed(x))  # [batch, seq_len, d_model]
+        hidden = self.mask(h.shape[1])
+        patterns = []
+        for block in self.blocks:
+            h, pattern = block(h, hidden)
+            patterns.append(pattern)
+        return self.head(self.final_norm(h)), patterns
+
+
+NETWORKS = {"paper_one_layer": PaperOneLayer, "paper_two_layer": PaperTwoLayer, "transformer": Transformer}
+
+
+class Model:
+    """A network together with the inputs that it accepts."""
+
+    def __init__(self, network, dims, dtype):
+        self.network = network
+        self.dims = dims
+        self.dtype = dtype
+
+    def __call__(self, inputs):
+        """Vectors [batch, seq_len, d_in] or token ids [batch, seq_len] -> [batch, seq_len, d_out]"""
+        return self.trace(inputs)[0]
+
+    def trace(self, inputs):
+        """The output, and one attention pattern [batch, n_heads, q_len, k_len] per layer, first to last."""
+        return self.network.trace(self.checked(np.asarray(inputs)))
+
+    def checked(self, inputs):
+        match self.dims["input"]:
+            case {"tokens": {"vocab": vocab}}:
+                if inputs.ndim != 2 or not np.issubdtype(inputs.dtype, np.integer):
+                    raise InputError(f"expected integers [batch, seq_len], got {inputs.dtype} {list(inputs.shape)}")
+                if inputs.size and not 0 <= inputs.min() <= inputs.max() < vocab:
+                    raise InputError(f"token ids must lie in 0 … {vocab - 1}, got {inputs.min()} … {inputs.max()}")
+                return inputs
+            case _:
+                d_in = vector_width(self.dims)
+                if inputs.ndim != 3 or inputs.shape[2] != d_in:
+                    raise InputError(f"expected vectors [batch, seq_len, {d_in}], got {list(inputs.shape)}")
+                return inputs.astype(self.dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files.
+
+
+class Weights:
+    """The tensors of a file, each handed out once by name and shape.
+
+    What does not fit is collected, so that one error names all of it.
+    """
+
+    def __init__(self, tensors, dtype):
+        self.dtype = dtype
+        self.tensors = dict(tensors)
+        self.problems = []
+
+    def take(self, name, *shape):
+        """The tensor of that name; zeros where the file cannot give it, until `finish` says so."""
+        tensor = self.tensors.pop(name, None)
+        if tensor is None:
+            self.problems.append(f"{name}: not in the file, the model wants {list(shape)}")
+        elif tensor.shape != shape:
+            self.problems.append(f"{name}: the model has {list(shape)}, the file {list(tensor.shape)}")
+        else:
+            return tensor.astype(self.dtype)
+        return np.zeros(shape, self.dtype)
+
+    def finish(self):
+        """Raises unless every tensor was found, fitted and used."""
+        problems = self.problems + [f"{name}: not in the model" for name in sorted(self.tensors)]
+        if problems:
+            raise CheckpointError("the weights do not fit the model:\n  " + "\n  ".join(problems))
+
+
+def read_safetensors(path):
+    """Every tensor of a safetensors file by name.
+
+    The format: the header's length as 8 little-endian bytes, a JSON header {name: {dtype, shape, data_offsets}}, then
+    the raw row-major values; data_offsets count from the end of the header.
+    """
+    try:
+        content = Path(path).read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        header.pop("__metadata__", None)
+        return {name: tensor_in(content[8 + length :], entry) for name, entry in header.items()}
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file of F32 or F64 tensors ({error})") from error
+
+
+def tensor_in(data, entry):
+    dtype = np.dtype({"F32": "<f4", "F64": "<f8"}[entry["dtype"]])
+    start, end = entry["data_offsets"]
+    return np.frombuffer(data[start:end], dtype).reshape(entry["shape"])
+
+
+def read_config(folder):
+    """Name of the model, its fields, and the sizes of its data."""
+    path = Path(folder) / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config["format"] != FORMAT:
+            raise CheckpointError(f"{path}: format {config['format']}, but this file reads format {FORMAT}")
+        [(name, fields)] = config["model"].items()
+        return name, fields, {key: config["dims"][key] for key in ("seq_len", "input", "d_out")}
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+    except KeyError as error:
+        raise CheckpointError(f"{path}: the key {error} is missing") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint's config ({error})") from error
+
+
+def choose(key, known, name):
+    """The entry of that name; an unknown name is an error that lists the known ones."""
+    try:
+        return known[name]
+    except (KeyError, TypeError):
+        raise CheckpointError(f"{key}: `{name}` is not known to this file; known: {', '.join(known)}") from None
+
+
+def vector_width(dims):
+    match dims["input"]:
+        case {"continuous": {"d_in": d_in}}:
+            return d_in
+        case other:
+            raise CheckpointError(f"dims.input: this model takes vectors, not {json.dumps(other)}")
+
+
+def load(folder, dtype=np.float32):
+    """The model of a checkpoint folder, computing in `dtype` (float32 or float64).
+
+    Raises CheckpointError when the config holds a key that this file does not know or lacks one, and when a tensor is
+    missing, left over or of another shape; the message names each.
+    """
+    dtype = np.dtype(dtype)
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64, not {dtype}")
+    name, fields, dims = read_config(folder)
+    network = choose("model", NETWORKS, name)
+    weights = Weights(read_safetensors(Path(folder) / "model.safetensors"), dtype)
+    try:
+        inspect.signature(network).bind(weights, dims, **fields)
+    except TypeError as error:
+        raise CheckpointError(f"config.json: model.{name}: {error}") from error
+    model = Model(network(weights, dims, **fields), dims, dtype)
+    weights.finish()
+    return model
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Command line.
+
+
+def load_array(path):
+    """The one array of a .npy file."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not a .npy array ({error})") from error
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        description="Compute the output of a Headway checkpoint with numpy alone, as a check on Headway itself.",
+        epilog="""\
+inputs, as a .npy array:
+  vectors     floats    [batch, seq_len, d_in]
+  token ids   integers  [batch, seq_len]
+
+output, as a .npy array:
+  [batch, seq_len, d_out]; the paper's one-layer model with the channels readout gives all d_model channels, of which
+  the first d_out are the prediction
+
+example:
+  python headway_reference.py runs/first/checkpoints/last --inputs in.npy --dtype float64 --out out.npy
+
+Tensors that are missing, left over or of the wrong shape are an error that names them. Exit code 0 when the output was
+written, 1 when checkpoint or inputs do not fit, 2 for a wrong command line.""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="folder that holds config.json and model.safetensors"
+    )
+    parser.add_argument("--inputs", required=True, metavar="IN.npy", help="what to feed the model")
+    parser.add_argument("--out", required=True, metavar="OUT.npy", help="where to write its output")
+    parser.add_argument(
+        "--dtype", choices=["float32", "float64"], default="float32", help="precision of every step (default: float32)"
+    )
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    try:
+        output = load(args.checkpoint, np.dtype(args.dtype))(load_array(args.inputs))
+    except (CheckpointError, InputError) as error:
+        sys.exit(f"error: {error}")
+    with open(args.out, "wb") as file:  # an open file keeps numpy from appending a second .npy
+        np.save(file, output)
+    print(f"wrote {args.out}: {output.dtype} {list(output.shape)}")
+
+
+if __name__ == "__main__":
+    main()
