@@ -33,7 +33,7 @@ pub enum Verb {
     Eval(Eval),
     /// Check everything but training, and report every problem at once.
     Check(Check),
-    /// Print the resolved config with where each value came from, and what the model costs.
+    /// Print the resolved config with where each value came from.
     Show(Show),
     /// List what a config file can name.
     List(List),

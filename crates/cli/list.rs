@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use headway_model::{KERNELS, MODELS, POSITIONS};
 use headway_tasks::TASKS;
-use headway_trainer::{Error, optimizer::OPTIMIZERS};
+use headway_trainer::optimizer::OPTIMIZERS;
 use serde::Serialize;
 
 use crate::{
@@ -18,7 +18,7 @@ struct Entry {
     summary: &'static str,
 }
 
-pub fn run(args: &List) -> Result<ExitCode, Error> {
+pub fn run(args: &List) -> ExitCode {
     let entries = match args.what {
         Listed::Tasks => plain(TASKS),
         Listed::Models => plain(MODELS),
@@ -28,13 +28,13 @@ pub fn run(args: &List) -> Result<ExitCode, Error> {
     };
     if args.json {
         output::json(&entries);
-        return Ok(ExitCode::SUCCESS);
+        return ExitCode::SUCCESS;
     }
     let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or_default();
     for Entry { name, summary } in entries {
         output::line(format!("{name:width$}  {summary}"));
     }
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }
 
 fn plain(list: &[(&str, &'static str)]) -> Vec<Entry> {

@@ -32,8 +32,8 @@ fn main() -> ExitCode {
             Verb::Eval(args) => eval::run(args),
             Verb::Check(args) => check::run(args),
             Verb::Show(args) => show::run(args),
-            Verb::List(args) => list::run(args),
-            Verb::Devices(args) => devices::run(args),
+            Verb::List(args) => Ok(list::run(args)),
+            Verb::Devices(args) => Ok(devices::run(args)),
             Verb::Runs(args) => runs::run(args),
         };
         result.unwrap_or_else(|error| output::failure(&error))

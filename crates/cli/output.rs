@@ -9,6 +9,7 @@ use std::{
 };
 
 use comfy_table::{CellAlignment, Table, presets};
+pub use headway_analysis::number;
 use headway_trainer::{Error, Event, ExperimentError, Summary, experiment::Origin, provenance::Row, session::OnEvent};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde::Serialize;
@@ -55,15 +56,6 @@ pub fn results(network: &std::collections::BTreeMap<String, f64>, baselines: &[R
     };
     let rows = std::iter::once(cells("network", network));
     table(&header, rows.chain(baselines.iter().map(|row| cells(&row.name, &row.metrics))))
-}
-
-/// A number with four significant digits.
-pub fn number(value: f64) -> String {
-    if value != 0.0 && !(1e-3..1e6).contains(&value.abs()) {
-        return format!("{value:.3e}");
-    }
-    let digits = if value == 0.0 { 0 } else { value.abs().log10().floor() as i32 };
-    format!("{value:.*}", usize::try_from(3 - digits).unwrap_or(0))
 }
 
 /// The end of a training session, for a person or for a program.

@@ -26,8 +26,10 @@
 mod axis;
 mod escape;
 pub mod figure;
+pub mod number;
 pub mod report;
 mod table;
 
 pub use figure::{Figure, FigureError, Series, Style};
+pub use number::number;
 pub use report::{Report, Section};

@@ -25,7 +25,7 @@ pub fn inputs(batch: &Batch, device: &Device) -> Input {
             Input::Continuous(Tensor::from_data(TensorData::new(values.clone(), [n, seq_len, d_in]), device))
         }
         (Inputs::Tokens(tokens), _) => {
-            let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
+            let ids: Vec<i32> = tokens.iter().map(|&id| id.cast_signed()).collect();
             Input::Tokens(Tensor::from_data(TensorData::new(ids, [n, seq_len]), device))
         }
         (Inputs::Continuous(_), TaskInput::Tokens { .. }) => unreachable!("a batch holds the input its dims name"),
@@ -70,7 +70,7 @@ impl Loss {
                 }
             }
             Targets::Classes(classes) => {
-                let ids: Vec<i32> = classes.iter().map(|&class| class as i32).collect();
+                let ids: Vec<i32> = classes.iter().map(|&class| class.cast_signed()).collect();
                 let ids = Tensor::<3, Int>::from_data(TensorData::new(ids, [n, seq_len, 1]), &device);
                 let log_likelihood = activation::log_softmax(prediction, 2).gather(2, ids); // [batch, seq_len, 1]
                 let log_likelihood = match weight {

@@ -1,6 +1,6 @@
 //! The page about one run: what came out, how it got there, with which settings, on what.
 
-use headway_analysis::{Figure, Report, Section, Series, Style};
+use headway_analysis::{Figure, Report, Section, Series, Style, number};
 
 use crate::{
     error::Error,
@@ -33,7 +33,7 @@ pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(
 
 fn summary(record: &Record) -> String {
     let scores = record.results.first().and_then(|network| network.metrics.get("test/loss"));
-    let score = scores.map(|loss| format!(" Test loss {loss:.4e}.")).unwrap_or_default();
+    let score = scores.map(|loss| format!(" Test loss {}.", number(*loss))).unwrap_or_default();
     format!(
         "One run, seed {}: {} steps in {:.1} s on {}.{score} A single seed says little about a method; compare several.",
         record.run_id.rsplit('-').next().unwrap_or_default(),
@@ -48,7 +48,7 @@ fn results(rows: &[Row]) -> Section {
     let (_, totals): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| name.contains('['));
     let header = std::iter::once("predictor".to_owned()).chain(totals.iter().cloned()).collect();
     let cells = |row: &Row| {
-        let values = totals.iter().map(|name| row.metrics.get(name).map(|value| format!("{value:.4e}")));
+        let values = totals.iter().map(|name| row.metrics.get(name).map(|value| number(*value)));
         std::iter::once(Some(row.name.clone())).chain(values).collect()
     };
     Section::Table {

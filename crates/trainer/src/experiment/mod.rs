@@ -209,6 +209,8 @@ impl Experiment {
     }
 }
 
+/// A key below a table; either may be empty.
 fn join(parent: &str, key: &str) -> String {
-    if key.is_empty() { parent.to_owned() } else { format!("{parent}.{key}") }
+    let dot = if parent.is_empty() || key.is_empty() { "" } else { "." };
+    format!("{parent}{dot}{key}")
 }
