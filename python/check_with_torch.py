@@ -237,7 +237,9 @@ def arguments():
         "and, where given, with Headway's own.",
         epilog="""\
 example:
-  python check_with_torch.py runs/first/checkpoints/last --inputs in.npy --outputs out.npy
+  headway eval runs/first/checkpoints/step-00001000 --save-outputs saved
+  python check_with_torch.py runs/first/checkpoints/step-00001000 \\
+      --inputs saved/inputs.safetensors --outputs saved/outputs.safetensors
 
 Differences are the largest one, divided by the largest entry of PyTorch's output. Exit code 0 when all agree, 1 when
 something differs or does not load, 2 for a wrong command line.""",
@@ -245,9 +247,11 @@ something differs or does not load, 2 for a wrong command line.""",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder that holds config.json and model.safetensors")
     parser.add_argument(
-        "--inputs", metavar="IN.npy", help="what to feed the model (default: two sequences drawn from a fixed seed)"
+        "--inputs",
+        metavar="IN",
+        help="what to feed the model, .npy or .safetensors (default: two sequences drawn from a fixed seed)",
     )
-    parser.add_argument("--outputs", metavar="OUT.npy", help="what Headway computed from the same inputs")
+    parser.add_argument("--outputs", metavar="OUT", help="what Headway computed from the same inputs")
     parser.add_argument(
         "--tolerance", type=float, default=1e-5, help="largest relative difference to Headway's output (default: 1e-5)"
     )
@@ -261,7 +265,8 @@ def main():
     args = arguments()
     try:
         numpy_model = reference.load(args.checkpoint, np.float64)
-        inputs = reference.load_array(args.inputs) if args.inputs else drawn_inputs(numpy_model.dims)
+        dims = numpy_model.dims
+        inputs = reference.load_inputs(args.inputs, dims) if args.inputs else drawn_inputs(dims)
         from_numpy = numpy_model(inputs)
         outputs = reference.load_array(args.outputs) if args.outputs else None
         torch_model = load(args.checkpoint)

@@ -10,7 +10,7 @@ named beside it. Headway itself is Rust; this file shares no code with it, only 
 As a library:
 
     import headway_reference
-    model = headway_reference.load("runs/first/checkpoints/last")      # dtype=np.float64 for twice the digits
+    model = headway_reference.load("runs/first/checkpoints/step-00001000")  # dtype=np.float64 for twice the digits
     output = model(inputs)                     # [batch, seq_len, d_out]
     output, patterns = model.trace(inputs)     # and per layer the attention pattern, [batch, n_heads, q_len, k_len]
 
@@ -479,7 +479,12 @@ def load(folder, dtype=np.float32):
 
 
 def load_array(path):
-    """The one array of a .npy file."""
+    """The one array of a .npy file, or the one tensor of a .safetensors file."""
+    if str(path).endswith(".safetensors"):
+        tensors = read_safetensors(path)
+        if len(tensors) != 1:
+            raise InputError(f"{path}: holds {len(tensors)} tensors, not one")
+        return next(iter(tensors.values()))
     try:
         return np.load(path, allow_pickle=False)
     except OSError as error:
@@ -488,11 +493,19 @@ def load_array(path):
         raise InputError(f"{path}: not a .npy array ({error})") from error
 
 
+def load_inputs(path, dims):
+    """What to feed a model of these sizes; the token ids of a .safetensors file are whole numbers in floats."""
+    inputs = load_array(path)
+    if "tokens" not in dims["input"] or not np.array_equal(inputs, np.trunc(inputs)):
+        return inputs
+    return inputs.astype(np.int64)
+
+
 def arguments():
     parser = argparse.ArgumentParser(
         description="Compute the output of a Headway checkpoint with numpy alone, as a check on Headway itself.",
         epilog="""\
-inputs, as a .npy array:
+inputs, as a .npy array or the one tensor of a .safetensors file:
   vectors     floats    [batch, seq_len, d_in]
   token ids   integers  [batch, seq_len]
 
@@ -501,7 +514,8 @@ output, as a .npy array:
   the first d_out are the prediction
 
 example:
-  python headway_reference.py runs/first/checkpoints/last --inputs in.npy --dtype float64 --out out.npy
+  headway eval runs/first/checkpoints/step-00001000 --save-outputs saved
+  python headway_reference.py runs/first/checkpoints/step-00001000 --inputs saved/inputs.safetensors --out out.npy
 
 Tensors that are missing, left over or of the wrong shape are an error that names them. Exit code 0 when the output was
 written, 1 when checkpoint or inputs do not fit, 2 for a wrong command line.""",
@@ -510,7 +524,7 @@ written, 1 when checkpoint or inputs do not fit, 2 for a wrong command line.""",
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="folder that holds config.json and model.safetensors"
     )
-    parser.add_argument("--inputs", required=True, metavar="IN.npy", help="what to feed the model")
+    parser.add_argument("--inputs", required=True, metavar="IN", help="what to feed the model, .npy or .safetensors")
     parser.add_argument("--out", required=True, metavar="OUT.npy", help="where to write its output")
     parser.add_argument(
         "--dtype", choices=["float32", "float64"], default="float32", help="precision of every step (default: float32)"
@@ -521,7 +535,8 @@ written, 1 when checkpoint or inputs do not fit, 2 for a wrong command line.""",
 def main():
     args = arguments()
     try:
-        output = load(args.checkpoint, np.dtype(args.dtype))(load_array(args.inputs))
+        model = load(args.checkpoint, np.dtype(args.dtype))
+        output = model(load_inputs(args.inputs, model.dims))
     except (CheckpointError, InputError) as error:
         sys.exit(f"error: {error}")
     with open(args.out, "wb") as file:  # an open file keeps numpy from appending a second .npy

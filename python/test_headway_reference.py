@@ -222,6 +222,18 @@ class ByHand(Checkpoints):
             with self.assertRaises(reference.InputError):
                 model(np.ones(shape))
 
+    def test_inputs_of_a_safetensors_file(self):
+        path = self.folder / "inputs.safetensors"
+        write_safetensors(path, {"inputs": np.float32([[0, 10, 3]])})
+        self.assertTrue(np.issubdtype(reference.load_inputs(path, TOKENS).dtype, np.integer))
+        self.assertEqual(reference.load_inputs(path, TOKENS).tolist(), [[0, 10, 3]])
+        self.assertEqual(reference.load_inputs(path, VECTORS).dtype, np.float32)
+        write_safetensors(path, {"inputs": np.float32([[0.5]])})  # left for the model to refuse
+        self.assertEqual(reference.load_inputs(path, TOKENS).dtype, np.float32)
+        write_safetensors(path, {"a": np.zeros(1), "b": np.zeros(1)})
+        with self.assertRaisesRegex(reference.InputError, "holds 2 tensors, not one"):
+            reference.load_inputs(path, VECTORS)
+
     def test_command_line(self):
         write_checkpoint(self.folder, self.model, self.dims, self.tensors())
         inputs, outputs = self.folder / "in.npy", self.folder / "result"

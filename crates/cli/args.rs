@@ -11,8 +11,9 @@ use headway_trainer::DeviceSpec;
     version,
     max_term_width = 120,
     after_help = "\
-Exit codes: 0 done, 1 failed, 2 usage or config, 3 bad or mismatched checkpoint, 4 device missing or out of memory,
-5 diverged (NaN), 130 and 143 stopped by SIGINT and SIGTERM after saving.
+Exit codes: 0 done, 1 failed, 2 usage or config, 3 bad or mismatched checkpoint,
+4 device missing or out of memory, 5 diverged (NaN), 130 and 143 stopped by
+SIGINT and SIGTERM after saving.
 
 Try:  headway train experiments/quickstart.toml"
 )]
@@ -243,7 +244,7 @@ mod tests {
     fn durations_have_units() {
         assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("1.5m"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_hours(2)));
         assert_eq!(parse_duration("7"), Ok(Duration::from_secs(7)));
         assert!(parse_duration("soon").is_err());
         assert!(parse_duration("-1s").is_err());

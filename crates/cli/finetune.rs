@@ -2,19 +2,20 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Checkpoint, Error, finetune};
+use headway_trainer::{Error, finetune};
 
 use crate::{args::Finetune, output, signals, train};
 
 pub fn run(args: &Finetune) -> Result<ExitCode, Error> {
     let loaded = train::load(&args.experiment)?;
-    let root = train::out_folder(&args.out, &args.experiment.experiment);
+    let place = train::place(&args.out, &args.experiment.experiment);
     let options = train::options(&args.run)?;
+    let (experiment, from) = (&loaded.experiment, args.from.as_path());
     if args.out.dry_run {
-        Checkpoint::find(&args.from)?.weights()?;
-        return Ok(train::dry_run(&loaded, &root, &options, args.run.json));
+        finetune::prepare(experiment, from, args.allow_partial, &options.device)?;
+        return train::dry_run(&loaded, &place, &options, args.run.json);
     }
-    let summary = finetune::finetune(&loaded.experiment, &args.from, args.allow_partial, &root, &options)?;
+    let summary = finetune::finetune(experiment, from, args.allow_partial, &place, &options)?;
     output::summary(&summary, args.run.json);
     Ok(signals::exit_code(summary.status))
 }

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    io::{IsTerminal, Write},
+    io::{ErrorKind, IsTerminal, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
@@ -14,9 +14,15 @@ use headway_trainer::{Error, Event, ExperimentError, Summary, experiment::Origin
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde::Serialize;
 
-/// Prints a line on standard output. A reader that has gone away is no error of ours.
+/// Prints a line on standard output. A reader that has gone away is no error of ours, a full disk is.
 pub fn line(text: impl AsRef<str>) {
-    let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
+    match writeln!(std::io::stdout(), "{}", text.as_ref()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            note(format!("error: cannot write to standard output: {error}"));
+            std::process::exit(1);
+        }
+        _ => {}
+    }
 }
 
 /// Prints a note for the person watching, on standard error.
@@ -127,6 +133,7 @@ pub fn failure(error: &Error) -> ExitCode {
 
 fn experiment_problems(error: &ExperimentError) {
     for problem in &error.problems {
+        let help = problem.help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default();
         match &problem.origin {
             Origin::File { offset, length, .. } => {
                 let mut diagnostic = MietteDiagnostic::new(&problem.message)
@@ -135,20 +142,24 @@ fn experiment_problems(error: &ExperimentError) {
                 let source = NamedSource::new(error.path.display().to_string(), error.text.clone());
                 note(format!("{:?}", Report::new(diagnostic).with_source_code(source)));
             }
-            Origin::Override(text) => {
-                let help = problem.help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default();
-                note(format!("error: -s {text}: {}{help}", problem.message));
-            }
-            Origin::Default => note(format!("error: {}: {}", error.path.display(), problem.message)),
+            Origin::Override(text) => note(format!("error: -s {text}: {}{help}", problem.message)),
+            Origin::Default => note(format!("error: {}: {}{help}", error.path.display(), problem.message)),
         }
     }
 }
+
+/// What burn-train's dashboard panics with when its user asks it to kill the program.
+const DASHBOARD_KILL: &str = "Killing training from user input.";
 
 /// Runs a verb. What panics inside a device driver or a library ends as an error message with an exit code.
 pub fn catching_panics(verb: impl FnOnce() -> ExitCode) -> ExitCode {
     std::panic::set_hook(Box::new(|_| ()));
     catch_unwind(AssertUnwindSafe(verb)).unwrap_or_else(|panic| {
         let message = panic_message(panic.as_ref());
+        if message == DASHBOARD_KILL {
+            note("killed from the dashboard; `headway resume` goes on from the newest checkpoint");
+            return ExitCode::from(130);
+        }
         let lower = message.to_lowercase();
         if ["out of memory", "allocation", "adapter", "device"].iter().any(|word| lower.contains(word)) {
             note(format!("error: the device failed: {message}"));

@@ -24,7 +24,11 @@ pub fn run(args: &Runs) -> Result<ExitCode, Error> {
 fn list(folder: &Path, as_json: bool) -> Result<ExitCode, Error> {
     let mut runs = Vec::new();
     for path in runs_below(folder)? {
-        runs.push((read_record(&path)?, path));
+        // One damaged record must not hide the other runs.
+        match read_record(&path) {
+            Ok(record) => runs.push((record, path)),
+            Err(error) => output::note(format!("warning: {error}")),
+        }
     }
     if as_json {
         let entries = runs.iter().map(|(record, path)| json!({ "run_dir": path, "record": record }));
@@ -51,7 +55,7 @@ fn show(path: &Path, as_json: bool) -> Result<ExitCode, Error> {
         output::json(&record);
         return Ok(ExitCode::SUCCESS);
     }
-    let lineage = record.lineage.as_ref().map(|l| format!("{} (sha256 {}…)", l.from, &l.weights_sha256[..12]));
+    let lineage = record.lineage.as_ref().map(|l| format!("{} (sha256 {:.12}…)", l.from, l.weights_sha256));
     let facts = [
         ("run", record.run_id.clone()),
         ("command", record.command.clone()),

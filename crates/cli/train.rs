@@ -1,11 +1,16 @@
 //! `headway train`
 
 use std::{
+    io::IsTerminal,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use headway_trainer::{Error, Interrupter, Loaded, Options, experiment, run_dir, train};
+use headway_trainer::{
+    Error, Interrupter, Loaded, Options, experiment,
+    run_dir::NewRun,
+    train::{self, train},
+};
 
 use crate::{
     args::{ExperimentArgs, OutArgs, RunArgs, Train},
@@ -14,12 +19,13 @@ use crate::{
 
 pub fn run(args: &Train) -> Result<ExitCode, Error> {
     let loaded = load(&args.experiment)?;
-    let root = out_folder(&args.out, &args.experiment.experiment);
+    train::check(&loaded.experiment)?;
+    let place = place(&args.out, &args.experiment.experiment);
     let options = options(&args.run)?;
     if args.out.dry_run {
-        return Ok(dry_run(&loaded, &root, &options, args.run.json));
+        return dry_run(&loaded, &place, &options, args.run.json);
     }
-    let summary = train::train(&loaded.experiment, &root, &options)?;
+    let summary = train(&loaded.experiment, &place, &options)?;
     output::summary(&summary, args.run.json);
     Ok(signals::exit_code(summary.status))
 }
@@ -28,10 +34,11 @@ pub fn load(args: &ExperimentArgs) -> Result<Loaded, Error> {
     experiment::load(&args.experiment, &args.overrides())
 }
 
-/// The folder asked for, or the first free `runs/NAME-K`.
-pub fn out_folder(args: &OutArgs, experiment: &Path) -> PathBuf {
-    let name = experiment.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy());
-    args.out.clone().unwrap_or_else(|| run_dir::fresh_path(Path::new("runs"), &name))
+/// The folder asked for, or one numbered after the experiment's name.
+pub fn place(args: &OutArgs, experiment: &Path) -> NewRun {
+    let name = experiment.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
+    let numbered = || NewRun::Numbered { parent: PathBuf::from("runs"), name };
+    args.out.clone().map_or_else(numbered, NewRun::At)
 }
 
 /// Opens the device, listens to signals, and shows progress.
@@ -40,21 +47,27 @@ pub fn options(args: &RunArgs) -> Result<Options, Error> {
     if let Some(warning) = warning {
         output::note(format!("warning: {warning}"));
     }
+    let dashboard = args.tui && std::io::stdout().is_terminal() && !args.json;
+    if args.tui && !dashboard {
+        output::note("warning: --tui needs a terminal and no --json; showing plain progress");
+    }
     let interrupter = Interrupter::new();
     signals::stop_on_signals(interrupter.clone());
     Ok(Options {
         device,
-        dashboard: args.tui,
+        dashboard,
         max_time: args.max_time,
         interrupter,
-        on_event: if args.tui { std::sync::Arc::new(|_| ()) } else { output::progress() },
+        on_event: if dashboard { std::sync::Arc::new(|_| ()) } else { output::progress() },
     })
 }
 
-pub fn dry_run(loaded: &Loaded, root: &Path, options: &Options, as_json: bool) -> ExitCode {
+/// Says what would be done, once nothing stands in its way.
+pub fn dry_run(loaded: &Loaded, place: &NewRun, options: &Options, as_json: bool) -> Result<ExitCode, Error> {
+    let root = place.path()?;
     check::report(loaded, &options.device, as_json);
     if !as_json {
         output::line(format!("would write to {}", root.display()));
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }

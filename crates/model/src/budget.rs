@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::{
     attention::position::PositionKind,
     config::{InputDims, IoDims, ModelConfig},
-    ffn::StateMixer,
+    ffn::{Activation, StateMixer},
+    paper::Readout,
     transformer::{Norm, TransformerConfig},
 };
 
@@ -17,57 +18,70 @@ pub struct Budget {
     /// Floating-point operations of the forward pass of one sequence, two per multiply–add; matrix products only
     /// (linear maps, scores, mixing), which norms, softmax and additions leave within a few per cent for `d_head` ≥ 8.
     pub forward_flops: usize,
-    /// Bytes that the forward pass of one sequence keeps for the backward pass, f32, plain tensor operations.
+    /// Bytes that the forward pass of one sequence keeps for the backward pass, f32, plain tensor operations; without the
+    /// prediction itself, the graph's own nodes and the mask. Kept is what a backward pass reads: of the softmax three
+    /// arrays of scores, since burn's autodiff differentiates its subtraction, exponential and division one by one.
     pub activation_bytes: usize,
 }
 
 impl Budget {
     /// Operations of one training step: the backward pass costs twice the forward pass.
     pub fn step_flops(&self, batch: usize) -> usize {
-        3 * batch * self.forward_flops
+        self.forward_flops.saturating_mul(batch).saturating_mul(3)
     }
 
     /// Activation bytes of one training step.
     pub fn step_activation_bytes(&self, batch: usize) -> usize {
-        batch * self.activation_bytes
+        self.activation_bytes.saturating_mul(batch)
     }
 }
 
-/// Running totals; each method adds one layer.
+/// Running totals; each method adds one layer. In f64, exact up to 2^53 and without overflow beyond: a config may hold any size.
 #[derive(Default)]
 struct Count {
-    parameters: usize,
-    flops: usize,
-    floats: usize,
+    parameters: f64,
+    flops: f64,
+    floats: f64,
 }
 
 impl Count {
     /// Biased linear map over `rows`: keeps its input, yields `rows · d_out`.
-    fn linear(&mut self, rows: usize, d_in: usize, d_out: usize) {
+    fn linear(&mut self, rows: f64, d_in: f64, d_out: f64) {
         self.parameters += d_in * d_out + d_out;
-        self.flops += 2 * rows * d_in * d_out;
+        self.flops += 2.0 * rows * d_in * d_out;
     }
 
-    fn keep(&mut self, floats: usize) {
+    fn keep(&mut self, floats: f64) {
         self.floats += floats;
     }
 
-    /// Self-attention over `rows` tokens of width `d`: keeps its input, q, k, v, one pattern and the merged mixture.
-    fn attention(&mut self, rows: usize, d: usize, n_heads: usize) {
+    /// Self-attention over `rows` tokens of width `d`: keeps its input, q, k, v and the merged mixture.
+    fn attention(&mut self, rows: f64, d: f64, n_heads: f64) {
         for _ in 0..4 {
             self.linear(rows, d, d);
         }
-        self.flops += 2 * 2 * rows * rows * d; // scores and mixing, summed over heads
-        self.keep(5 * rows * d + n_heads * rows * rows);
+        self.flops += 4.0 * rows * rows * d; // scores and mixing, summed over heads
+        self.keep(5.0 * rows * d);
+        self.softmax(n_heads * rows, rows);
     }
 
-    fn norm(&mut self, rows: usize, d: usize) {
-        self.parameters += 2 * d;
-        self.keep(rows * d);
+    /// Keeps shifted scores, their exponentials, the sum of those and the result.
+    fn softmax(&mut self, rows: f64, width: f64) {
+        self.keep(3.0 * rows * width + rows);
+    }
+
+    /// Keeps the centred and the normalised rows, the variance and its root; its output is kept by what follows.
+    fn norm(&mut self, rows: f64, d: f64) {
+        self.parameters += 2.0 * d;
+        self.keep(2.0 * rows * d + 2.0 * rows);
     }
 
     fn finish(self) -> Budget {
-        Budget { parameters: self.parameters, forward_flops: self.flops, activation_bytes: 4 * self.floats }
+        Budget {
+            parameters: self.parameters as usize,
+            forward_flops: self.flops as usize,
+            activation_bytes: (4.0 * self.floats) as usize,
+        }
     }
 }
 
@@ -77,18 +91,23 @@ impl ModelConfig {
         let mut count = Count::default();
         match self {
             Self::PaperOneLayer(config) => {
-                count.input_map(dims, config.d_model, config.n_anchors);
-                count.attention(dims.seq_len + config.n_anchors, config.d_model, config.n_heads);
+                let [n, d] = [dims.seq_len, config.d_model].map(size);
+                let rows = count.input_map(dims, d, config.n_anchors);
+                count.attention(rows, d, size(config.n_heads));
+                if config.readout == Readout::Softmax {
+                    count.keep(n * d);
+                    count.softmax(n, d);
+                }
             }
             Self::PaperTwoLayer(config) => {
-                let (rows, d) = (dims.seq_len + config.n_anchors, config.d_model);
-                count.input_map(dims, d, config.n_anchors);
-                count.attention(rows, d, config.n_heads);
+                let [n, d, d_out] = [dims.seq_len, config.d_model, dims.d_out].map(size);
+                let rows = count.input_map(dims, d, config.n_anchors);
+                count.attention(rows, d, size(config.n_heads));
                 count.linear(rows, d, d);
                 count.keep(rows * d);
-                count.attention(rows, d, config.n_heads);
-                count.linear(dims.seq_len, d, dims.d_out);
-                count.keep(dims.seq_len * d);
+                count.attention(rows, d, size(config.n_heads));
+                count.linear(n, d, d_out);
+                count.keep(n * d);
             }
             Self::Transformer(config) => count.transformer(dims, config),
         }
@@ -97,23 +116,27 @@ impl ModelConfig {
 }
 
 impl Count {
-    fn input_map(&mut self, dims: &IoDims, d: usize, n_anchors: usize) {
+    /// Adds the paper's map A; returns the rows it yields.
+    fn input_map(&mut self, dims: &IoDims, d: f64, n_anchors: usize) -> f64 {
+        let n = size(dims.seq_len);
         if let InputDims::Continuous { d_in } = dims.input {
-            self.linear(dims.seq_len, d_in, d);
-            self.keep(dims.seq_len * (d_in + d));
+            self.linear(n, size(d_in), d);
+            self.keep(n * (size(d_in) + d));
         }
-        self.parameters += (dims.seq_len + n_anchors) * d; // modulation and interpolation tokens
+        let rows = n + size(n_anchors);
+        self.parameters += rows * d; // modulation and interpolation tokens
+        rows
     }
 
     fn transformer(&mut self, dims: &IoDims, config: &TransformerConfig) {
-        let (n, d) = (dims.seq_len, config.d_model);
+        let [n, d, n_heads] = [dims.seq_len, config.d_model, config.n_heads].map(size);
         match dims.input {
             InputDims::Continuous { d_in } => {
-                self.linear(n, d_in, d);
-                self.keep(n * d_in);
+                self.linear(n, size(d_in), d);
+                self.keep(n * size(d_in));
             }
             InputDims::Tokens { vocab } => {
-                self.parameters += vocab * d;
+                self.parameters += size(vocab) * d;
                 self.keep(n);
             }
         }
@@ -124,20 +147,35 @@ impl Count {
             if config.norm == Norm::Pre {
                 self.norm(n, d);
             }
-            self.attention(n, d, config.n_heads);
-            if let StateMixer::Ffn { d_ffn, .. } = config.state_mixer {
+            self.attention(n, d, n_heads);
+            if let StateMixer::Ffn { d_ffn, activation } = config.state_mixer {
                 if config.norm == Norm::Pre {
                     self.norm(n, d);
                 }
-                self.linear(n, d, d_ffn);
-                self.linear(n, d_ffn, d);
-                self.keep(n * d + 2 * n * d_ffn);
+                self.linear(n, d, size(d_ffn));
+                self.linear(n, size(d_ffn), d);
+                self.keep(n * d + (1.0 + activation.kept()) * n * size(d_ffn));
             }
         }
         if config.norm == Norm::Pre {
             self.norm(n, d);
         }
-        self.linear(n, d, dims.d_out);
+        self.linear(n, d, size(dims.d_out));
         self.keep(n * d);
+    }
+}
+
+fn size(n: usize) -> f64 {
+    n as f64
+}
+
+impl Activation {
+    /// Numbers kept per entry, apart from the output: the input, and for the tanh formula the argument and the value of its
+    /// gate. The exact GELU is one operation on burn-flex; elsewhere it keeps as much as the tanh formula.
+    fn kept(self) -> f64 {
+        match self {
+            Self::GeluErf | Self::Relu => 1.0,
+            Self::GeluTanh => 3.0,
+        }
     }
 }

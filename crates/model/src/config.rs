@@ -107,6 +107,11 @@ models! {
     "transformer" = Transformer(TransformerConfig), "a stack of blocks: attention-only, or with a feed-forward network by one field";
 }
 
+/// Widths beyond this are a slip of the keyboard: one weight matrix would need terabytes.
+const LARGEST_WIDTH: usize = 1 << 20;
+/// As is a stack deeper than this.
+const MOST_LAYERS: usize = 10_000;
+
 impl ModelConfig {
     /// Checks every size against the data, reporting all problems at once.
     pub fn validate(&self, dims: &IoDims) -> Vec<ConfigError> {
@@ -116,8 +121,11 @@ impl ModelConfig {
             if value == 0 {
                 problems.push(ConfigError::new(key, "must be at least 1"));
             }
+            if value > LARGEST_WIDTH {
+                problems.push(ConfigError::new(key, format!("must be at most {LARGEST_WIDTH}")));
+            }
         }
-        if n_heads > 0 && !d_model.is_multiple_of(n_heads) {
+        if n_heads > 0 && d_model <= LARGEST_WIDTH && !d_model.is_multiple_of(n_heads) {
             let fits: Vec<_> = (1..=d_model).filter(|h| d_model.is_multiple_of(*h)).map(|h| h.to_string()).collect();
             let problem = format!("{n_heads} heads do not divide d_model = {d_model}; these do: {}", fits.join(", "));
             problems.push(ConfigError::new("n_heads", problem));
@@ -140,8 +148,8 @@ impl ModelConfig {
             }
             Self::PaperTwoLayer(_) => expect_vectors(dims, &mut problems),
             Self::Transformer(config) => {
-                if config.n_layers == 0 {
-                    problems.push(ConfigError::new("n_layers", "must be at least 1"));
+                if !(1..=MOST_LAYERS).contains(&config.n_layers) {
+                    problems.push(ConfigError::new("n_layers", format!("must be from 1 to {MOST_LAYERS}")));
                 }
                 if let StateMixer::Ffn { d_ffn: 0, .. } = config.state_mixer {
                     problems.push(ConfigError::new("state_mixer.ffn.d_ffn", "must be at least 1"));

@@ -24,10 +24,10 @@ impl<'a> Initializer<'a> {
         Self { rng, device }
     }
 
-    /// A trainable parameter with these values, row-major.
+    /// A parameter with these values, row-major; trainable on a device with autodiff.
     pub(crate) fn param<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
         let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
-        Param::initialized(ParamId::new(), tensor.require_grad())
+        Param::initialized(ParamId::new(), tensor.set_require_grad(self.device.is_autodiff()))
     }
 
     fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f32) -> Param<Tensor<D>> {

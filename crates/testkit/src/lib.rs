@@ -1,1 +1,158 @@
 //! What several test suites need: devices to test on, and closeness with a reason when it fails. A development dependency only.
+
+use burn::tensor::Device;
+
+/// A device that tests run on.
+#[derive(Clone, Debug)]
+pub struct TestDevice {
+    /// What failures call it.
+    pub name: &'static str,
+    /// The device, without autodiff.
+    pub device: Device,
+    /// How far a result may be from the truth, relative to its largest entry.
+    pub tolerance: f64,
+}
+
+/// Every device that tests must pass on: the CPU, and with the feature `wgpu` the software GPU adapter.
+///
+/// # Panics
+/// When the feature `wgpu` is on and there is no software adapter: a missing device must not pass for a passing test.
+pub fn devices() -> Vec<TestDevice> {
+    #[allow(unused_mut, reason = "grows with the features of the build")]
+    let mut devices = vec![TestDevice { name: "flex", device: Device::flex(), tolerance: 1e-5 }];
+    #[cfg(feature = "wgpu")]
+    devices.push(TestDevice { name: "wgpu", device: software_gpu(), tolerance: 1e-4 });
+    devices
+}
+
+#[cfg(feature = "wgpu")]
+fn software_gpu() -> Device {
+    let device = Device::wgpu(burn::tensor::DeviceKind::Cpu);
+    let probe = || burn::tensor::Tensor::<1>::ones([1], &device).try_into_vec_as::<f32>();
+    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(probe));
+    assert!(
+        matches!(&answer, Ok(Ok(ones)) if *ones == [1.0]),
+        "the feature wgpu is on, but no software GPU adapter answers; on Debian: apt-get install mesa-vulkan-drivers libvulkan1"
+    );
+    device
+}
+
+/// The entry that lies farthest from what was wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Worst {
+    /// Row-major index.
+    pub index: usize,
+    /// The entry there.
+    pub got: f32,
+    /// What was wanted there.
+    pub want: f32,
+    /// |got − want| / `scale`; infinite where either is not finite.
+    pub deviation: f64,
+    /// The largest |want|, or 1 where all wanted entries are zero.
+    pub scale: f64,
+}
+
+/// The entry of `got` that lies farthest from `want`, relative to the largest |want|; nothing for empty slices.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn worst(name: &str, got: &[f32], want: &[f32]) -> Option<Worst> {
+    let largest = want.iter().fold(0.0, |largest, w| f64::max(largest, f64::from(w.abs())));
+    worst_of_scale(name, got, want, if largest > 0.0 { largest } else { 1.0 })
+}
+
+/// The entry of `got` that lies farthest from `want`, in units of `scale`; nothing for empty slices.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn worst_of_scale(name: &str, got: &[f32], want: &[f32], scale: f64) -> Option<Worst> {
+    assert_eq!(got.len(), want.len(), "{name}: {} entries where {} are wanted", got.len(), want.len());
+    let entries = got.iter().zip(want).enumerate().map(|(index, (&got, &want))| {
+        let distance = (f64::from(got) - f64::from(want)).abs() / scale;
+        // NaN compares false with everything and would otherwise pass.
+        Worst { index, got, want, deviation: if distance.is_finite() { distance } else { f64::INFINITY }, scale }
+    });
+    entries.max_by(|a, b| a.deviation.total_cmp(&b.deviation))
+}
+
+/// Asserts that no entry is farther from what is wanted than `tolerance` times the largest |want|.
+///
+/// # Panics
+/// When one is, naming it.
+#[track_caller]
+pub fn assert_close(name: &str, got: &[f32], want: &[f32], tolerance: f64) {
+    check(name, worst(name, got, want), tolerance);
+}
+
+/// Asserts that no entry is farther from what is wanted than `tolerance` times `scale`: for values whose truth is zero.
+///
+/// # Panics
+/// When one is, naming it.
+#[track_caller]
+pub fn assert_close_of_scale(name: &str, got: &[f32], want: &[f32], scale: f64, tolerance: f64) {
+    check(name, worst_of_scale(name, got, want, scale), tolerance);
+}
+
+#[track_caller]
+fn check(name: &str, worst: Option<Worst>, tolerance: f64) {
+    if let Some(Worst { index, got, want, deviation, scale }) = worst {
+        assert!(
+            deviation <= tolerance,
+            "{name}: entry {index} is {got:e}, wanted {want:e}: off by {deviation:.1e} of {scale:.3e}, allowed {tolerance:.0e}"
+        );
+    }
+}
+
+/// `count` numbers in [−1, 1) that look random and are the same everywhere (SplitMix64).
+pub fn numbers(seed: u64, count: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0xd134_2543_de82_ef95);
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        // 24 bits fit an f32 exactly.
+        ((mixed ^ (mixed >> 31)) >> 40) as f32 / (1_u32 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_and_nearly_equal_pass() {
+        assert_close("exact", &[1.0, -2.0], &[1.0, -2.0], 0.0);
+        assert_close("of the largest entry", &[1.0 + 1e-3, 1000.0], &[1.0, 1000.0], 1.1e-6);
+        assert_close("zeros", &[1e-7], &[0.0], 1e-6);
+        assert_close("nothing", &[], &[], 0.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "entry 1 is 2.5e0, wanted 2e0")]
+    fn the_worst_entry_is_named() {
+        assert_close("far", &[1.01, 2.5], &[1.0, 2.0], 1e-3);
+    }
+
+    #[test]
+    #[should_panic(expected = "entry 0 is NaN")]
+    fn nan_is_far_from_everything() {
+        assert_close("nan", &[f32::NAN, 1.0], &[1.0, 1.0], 1.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "2 entries where 1 are wanted")]
+    fn lengths_must_agree() {
+        assert_close("lengths", &[1.0, 1.0], &[1.0], 1.0);
+    }
+
+    #[test]
+    fn numbers_fill_their_interval() {
+        let numbers = numbers(3, 10_000);
+        assert!(numbers.iter().all(|x| (-1.0..1.0).contains(x)));
+        let mean = numbers.iter().sum::<f32>() / 1e4;
+        let square = numbers.iter().map(|x| x * x).sum::<f32>() / 1e4;
+        assert!(mean.abs() < 0.03 && (square - 1.0 / 3.0).abs() < 0.02, "mean {mean}, mean square {square}");
+        assert_ne!(super::numbers(4, 3), super::numbers(5, 3));
+    }
+}

@@ -108,7 +108,7 @@ impl Checkpoint {
             };
             return Err(Error::checkpoint(path, problem));
         };
-        let best = newest.resumable()?.state.best.map(|best| best.step);
+        let best = newest.state()?.and_then(|state| state.best).map(|best| best.step);
         Ok(all.iter().find(|checkpoint| checkpoint.step == best).unwrap_or(newest).clone())
     }
 
@@ -169,6 +169,14 @@ impl Checkpoint {
         Ok(Resumable { state: self.read_json(Self::STATE)?, moments: self.read_arrays(Self::OPTIM)? })
     }
 
+    /// Training state alone, verified against the manifest; nothing where training cannot go on from.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`]
+    pub fn state(&self) -> Result<Option<TrainState>, Error> {
+        if self.digest_of(Self::STATE)?.is_some() { self.read_json(Self::STATE).map(Some) } else { Ok(None) }
+    }
+
     /// Digest of the weights, to name where a fine-tuned model came from.
     ///
     /// # Errors
@@ -189,10 +197,7 @@ impl Checkpoint {
 
     fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
         let path = self.path.join(name);
-        let manifest_path = self.path.join(Self::MANIFEST);
-        let manifest = fs::read_to_string(&manifest_path).map_err(|error| Error::checkpoint(&manifest_path, error))?;
-        let mut entries = manifest.lines().filter_map(|line| line.split_once("  "));
-        let Some((recorded, _)) = entries.find(|(_, file)| *file == name) else {
+        let Some(recorded) = self.digest_of(name)? else {
             return Err(Error::checkpoint(&self.path, format!("has no {name}")));
         };
         let bytes = fs::read(&path).map_err(|error| Error::checkpoint(&path, error))?;
@@ -201,6 +206,14 @@ impl Checkpoint {
             return Err(Error::checkpoint(path, problem));
         }
         Ok(bytes)
+    }
+
+    /// What the manifest says about a file, nothing when it does not list it.
+    fn digest_of(&self, name: &str) -> Result<Option<String>, Error> {
+        let path = self.path.join(Self::MANIFEST);
+        let manifest = fs::read_to_string(&path).map_err(|error| Error::checkpoint(&path, error))?;
+        let mut entries = manifest.lines().filter_map(|line| line.split_once("  "));
+        Ok(entries.find(|(_, file)| *file == name).map(|(digest, _)| digest.to_owned()))
     }
 }
 

@@ -91,6 +91,32 @@ pub fn available() -> Vec<Found> {
     found
 }
 
+/// Memory of this machine in bytes, where the system tells.
+fn machine_memory() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kibibytes: f64 =
+        text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024.0)
+}
+
+impl Found {
+    /// Refuses what cannot fit before anything is allocated; a failed allocation would end the process without a word.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when `bytes` are more than the machine has. A GPU's memory is not known in advance.
+    pub(crate) fn ensure_memory(&self, bytes: f64) -> Result<(), Error> {
+        match machine_memory() {
+            Some(there) if !self.spec.is_gpu() && bytes > there => Err(Error::Device(format!(
+                "out of memory: this experiment needs about {:.3e} GB and the machine has {:.1} GB; lower train.batch_size, the sizes of \
+                 [model] and [task], or the number of examples in [data]",
+                bytes / 1e9,
+                there / 1e9
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Features for further devices that this build was made without.
 pub fn features_left_out() -> Vec<&'static str> {
     let features =

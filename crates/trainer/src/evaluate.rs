@@ -29,7 +29,7 @@ pub fn evaluate(path: &Path, overrides: &[String], device: &Found) -> Result<Sum
     let (model, experiment, checkpoint) = load(path, overrides, device)?;
     let source = session::build_source(&experiment);
     let mut rows = results(&model, &experiment, &source, &device.device).into_iter();
-    let step = checkpoint.resumable().map_or(experiment.train.steps, |resumable| resumable.state.step);
+    let step = checkpoint.state()?.map_or(experiment.train.steps, |state| state.step);
     Ok(Summary {
         run_dir: path.to_owned(),
         status: Status::Complete,

@@ -1,7 +1,7 @@
 //! Crash points for the tests that kill a run for real.
 //!
 //! `HEADWAY_FAULT=step:7` kills the process with SIGKILL after optimiser step 7; `file:13` kills it at its 13th file
-//! operation, half-way through when that is a write; `full:13` makes that operation fail as a full disk would.
+//! operation, half-way through when that writes or deletes; `full:13` makes that operation fail as a full disk would.
 //! Without the variable none of this costs anything.
 
 use std::{

@@ -14,11 +14,12 @@ use headway_model::{
 
 use crate::{
     checkpoint::Checkpoint,
+    device::Found,
     error::Error,
     experiment::Experiment,
     provenance::Lineage,
-    run_dir::RunDir,
-    session::{self, Options, Start, Summary},
+    run_dir::{NewRun, RunDir},
+    session::{self, Options, Run, Start, Summary},
 };
 
 /// Trains an experiment from the weights of a checkpoint.
@@ -31,11 +32,28 @@ pub fn finetune(
     experiment: &Experiment,
     from: &Path,
     allow_partial: bool,
-    root: &Path,
+    place: &NewRun,
     options: &Options,
 ) -> Result<Summary, Error> {
+    let (model, lineage) = prepare(experiment, from, allow_partial, &options.device)?;
+    let dir = RunDir::create(place)?;
+    let start = Start { model, resumable: None, run: Run::New("finetune", Some(lineage)) };
+    session::run(experiment, dir, options, start)
+}
+
+/// Everything that can be wrong with a fine-tuning before its folder is made, so that a typo leaves nothing behind:
+/// the model with the weights of the checkpoint, and where they came from.
+///
+/// # Errors
+/// as [`finetune`]
+pub fn prepare(
+    experiment: &Experiment,
+    from: &Path,
+    allow_partial: bool,
+    device: &Found,
+) -> Result<(Model, Lineage), Error> {
     let checkpoint = Checkpoint::find(from)?;
-    let model = session::build_model(experiment, &options.device)?;
+    let model = session::build_model(experiment, device)?;
     let arrays = checkpoint.weights()?;
     let (model, report) = if allow_partial {
         weights::load_partial(model, arrays)
@@ -51,13 +69,8 @@ pub fn finetune(
             format!("none of its tensors fits the model:\n{}", report.table()),
         ));
     }
-    // Patterns are checked before the folder is made, so that a typo leaves nothing behind.
     freeze(model.clone(), &experiment.finetune.freeze)?;
-    let lineage = lineage(from, &checkpoint, report)?;
-    let dir = RunDir::create(root)?;
-    dir.write(&dir.experiment(), experiment.to_toml().as_bytes())?;
-    let start = Start { verb: "finetune", model, lineage: Some(lineage), resumable: None, record: None };
-    session::run(experiment, dir, options, start)
+    Ok((model, lineage(from, &checkpoint, report)?))
 }
 
 fn lineage(from: &Path, checkpoint: &Checkpoint, report: LoadReport) -> Result<Lineage, Error> {

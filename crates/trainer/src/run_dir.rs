@@ -14,7 +14,80 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{checkpoint::Checkpoint, error::Error, fault};
+use crate::{checkpoint::Checkpoint, error::Error, fault, provenance::Record, session::Status};
+
+/// Where a new run goes.
+#[derive(Clone, Debug)]
+pub enum NewRun {
+    /// Into this folder, which must be empty or new.
+    At(PathBuf),
+    /// Into the first free `<parent>/<name>-<k>`, k = 1, 2, …
+    Numbered {
+        /// Folder of runs.
+        parent: PathBuf,
+        /// What the run is about.
+        name: String,
+    },
+}
+
+impl NewRun {
+    /// The folder that would be made now.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when it is not empty, [`Error::Io`] when it cannot be read.
+    pub fn path(&self) -> Result<PathBuf, Error> {
+        match self {
+            Self::At(root) if is_occupied(root)? => Err(Error::Usage(occupied(root))),
+            Self::At(root) => Ok(root.clone()),
+            Self::Numbered { parent, name } => {
+                let mut candidates = numbered(parent, name);
+                Ok(candidates.find(|path| !path.exists()).unwrap_or_else(|| parent.join(name)))
+            }
+        }
+    }
+
+    /// Makes the folder. Of several processes that ask for a numbered one at once, each gets its own.
+    fn make(&self) -> Result<PathBuf, Error> {
+        let Self::Numbered { parent, name } = self else {
+            let root = self.path()?;
+            disk::create_dir(&root)?;
+            return Ok(root);
+        };
+        disk::create_dir(parent)?;
+        for path in numbered(parent, name) {
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(path),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io("cannot create folder", path)(error)),
+            }
+        }
+        unreachable!("numbers do not run out")
+    }
+}
+
+fn numbered(parent: &Path, name: &str) -> impl Iterator<Item = PathBuf> {
+    (1_u64..).map(move |k| parent.join(format!("{name}-{k}")))
+}
+
+fn is_occupied(root: &Path) -> Result<bool, Error> {
+    match fs::read_dir(root) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("cannot read", root)(error)),
+    }
+}
+
+fn occupied(root: &Path) -> String {
+    let has_run = root.join(EXPERIMENT).is_file();
+    let root = root.display();
+    if has_run {
+        format!(
+            "{root} is not empty; choose another folder with --out, or continue that run with `headway resume {root}`"
+        )
+    } else {
+        format!("{root} is not empty, and what it holds is no run; choose another folder with --out")
+    }
+}
 
 /// The folder of one run, locked against a second process while it is held.
 #[derive(Debug)]
@@ -25,24 +98,15 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes the folder of a new run; an existing one must be empty.
+    /// Makes the folder of a new run.
     ///
     /// # Errors
     /// [`Error::Usage`] when something is there already, [`Error::Io`] when it cannot be made or written.
-    pub fn create(root: &Path) -> Result<Self, Error> {
-        let occupied = match fs::read_dir(root) {
-            Ok(mut entries) => entries.next().is_some(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(Error::io("cannot read", root)(error)),
-        };
-        if occupied {
-            let root = root.display();
-            return Err(Error::Usage(format!(
-                "{root} is not empty; choose another folder with --out, or continue that run with `headway resume {root}`"
-            )));
-        }
-        disk::create_dir(&root.join("checkpoints"))?;
-        Self::lock(root)
+    pub fn create(place: &NewRun) -> Result<Self, Error> {
+        let root = place.make()?;
+        let dir = Self::lock(&root)?;
+        disk::create_dir(&dir.root.join(CHECKPOINTS))?;
+        Ok(dir)
     }
 
     /// Opens the folder of an existing run.
@@ -56,7 +120,19 @@ impl RunDir {
                 root.display()
             )));
         }
-        Self::lock(root)
+        let dir = Self::lock(root)?;
+        dir.sweep()?;
+        Ok(dir)
+    }
+
+    /// Deletes what a crash left half-made or half-deleted among the checkpoints.
+    fn sweep(&self) -> Result<(), Error> {
+        let Ok(entries) = fs::read_dir(self.root.join(CHECKPOINTS)) else { return Ok(()) };
+        let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+        let is_left_over = |path: &PathBuf| {
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(".step-"))
+        };
+        paths.filter(is_left_over).try_for_each(|path| disk::remove_dir(&path))
     }
 
     fn lock(root: &Path) -> Result<Self, Error> {
@@ -132,38 +208,51 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`]; earlier checkpoints are untouched then.
     pub fn save_checkpoint(&self, step: u64, files: &[(&str, Vec<u8>)]) -> Result<PathBuf, Error> {
-        let folder = self.root.join("checkpoints");
-        let (temporary, path) = (folder.join(format!(".step-{step:08}")), folder.join(format!("step-{step:08}")));
+        let path = self.root.join(CHECKPOINTS).join(format!("step-{step:08}"));
+        let temporary = hidden(&path);
         for stale in [&temporary, &path] {
             if stale.exists() {
                 disk::remove_dir(stale)?;
             }
+        }
+        if self.metrics().exists() {
+            // What was logged so far must reach the disk before the state that will not log it again.
+            disk::sync(&self.metrics())?;
         }
         disk::create_dir(&temporary)?;
         for (name, bytes) in files {
             disk::write(&temporary.join(name), bytes)?;
         }
         disk::write(&temporary.join(Checkpoint::MANIFEST), Checkpoint::manifest(files).as_bytes())?;
-        disk::sync_dir(&temporary)?;
+        disk::sync(&temporary)?;
         disk::rename(&temporary, &path)?;
         Ok(path)
     }
 
-    /// Deletes a checkpoint.
+    /// Deletes a checkpoint. It is out of sight before its first file goes, so that none is ever seen in part.
     ///
     /// # Errors
     /// [`Error::Io`]
     pub fn delete_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
-        disk::remove_dir(&checkpoint.path)
+        let hidden = hidden(&checkpoint.path);
+        disk::rename(&checkpoint.path, &hidden)?;
+        disk::remove_dir(&hidden)
     }
+}
+
+/// Name of a checkpoint while it is being written or deleted.
+fn hidden(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}"))
 }
 
 const EXPERIMENT: &str = "experiment.toml";
 const RECORD: &str = "run.json";
+const CHECKPOINTS: &str = "checkpoints";
 
 /// Whole checkpoints of a run folder, oldest first.
 pub(crate) fn checkpoints_in(root: &Path) -> Vec<Checkpoint> {
-    let Ok(entries) = fs::read_dir(root.join("checkpoints")) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(root.join(CHECKPOINTS)) else { return Vec::new() };
     let mut found: Vec<Checkpoint> = entries
         .filter_map(Result::ok)
         .filter_map(|entry| {
@@ -191,18 +280,25 @@ pub fn runs_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 /// The record of a run, without locking the folder.
 ///
 /// # Errors
-/// [`Error::Usage`] when the folder holds no run or its record cannot be read.
-pub fn read_record(root: &Path) -> Result<crate::provenance::Record, Error> {
+/// [`Error::Usage`] when the folder holds no run or its record makes no sense, [`Error::Io`] when it cannot be read.
+pub fn read_record(root: &Path) -> Result<Record, Error> {
     let path = root.join(RECORD);
-    let problem = |what: String| Error::Usage(format!("{} is not a run folder: {what}", root.display()));
-    let text = fs::read_to_string(&path).map_err(|error| problem(format!("{RECORD}: {error}")))?;
-    serde_json::from_str(&text).map_err(|error| problem(format!("{RECORD}: {error}")))
-}
-
-/// The first folder `<parent>/<name>-<k>`, k = 1, 2, …, that does not exist.
-pub fn fresh_path(parent: &Path, name: &str) -> PathBuf {
-    let candidates = (1_u32..).map(|k| parent.join(format!("{name}-{k}")));
-    candidates.into_iter().find(|path| !path.exists()).unwrap_or_else(|| parent.join(name))
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::Usage(format!("{} is not a run folder: it has no {RECORD}", root.display())));
+        }
+        Err(error) => return Err(Error::io("cannot read", path)(error)),
+    };
+    let mut record: Record = serde_json::from_str(&text)
+        .map_err(|error| Error::Usage(format!("{} is damaged: {error}. Put a copy of it back", path.display())))?;
+    if record.status == Status::Running
+        && let Some(newest) = checkpoints_in(root).last()
+    {
+        // It runs still, or was killed before it could write how far it came.
+        record.step = newest.step.unwrap_or(record.step);
+    }
+    Ok(record)
 }
 
 /// File operations, each a crash point and each on disk when it returns.
@@ -238,16 +334,21 @@ mod disk {
     pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
         fault::before_file(|| ()).and_then(|()| fs::rename(from, to)).map_err(Error::io("cannot rename to", to))?;
         match to.parent() {
-            Some(parent) => sync_dir(parent),
+            Some(parent) => sync(parent),
             None => Ok(()),
         }
     }
 
     pub(super) fn remove_dir(path: &Path) -> Result<(), Error> {
-        fault::before_file(|| ()).and_then(|()| fs::remove_dir_all(path)).map_err(Error::io("cannot delete", path))
+        let torn = || {
+            let files = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+            drop(files.map(|file| file.path()).max().map(fs::remove_file));
+        };
+        fault::before_file(torn).and_then(|()| fs::remove_dir_all(path)).map_err(Error::io("cannot delete", path))
     }
 
-    pub(super) fn sync_dir(path: &Path) -> Result<(), Error> {
+    /// Of a file or a folder.
+    pub(super) fn sync(path: &Path) -> Result<(), Error> {
         fault::before_file(|| ()).and_then(|()| File::open(path)?.sync_all()).map_err(Error::io("cannot write", path))
     }
 }

@@ -127,20 +127,27 @@ pub struct Summary {
 
 /// What is new in a session: where its weights come from.
 pub(crate) struct Start {
-    pub(crate) verb: &'static str,
     pub(crate) model: Model,
-    pub(crate) lineage: Option<Lineage>,
     /// Where training goes on; nothing for step 0.
     pub(crate) resumable: Option<Resumable>,
-    /// The record of the run so far.
-    pub(crate) record: Option<Record>,
+    pub(crate) run: Run,
+}
+
+/// The run that a session is part of.
+pub(crate) enum Run {
+    /// A new one, its verb and where its weights came from.
+    New(&'static str, Option<Lineage>),
+    /// One with a record.
+    Known(Box<Record>),
 }
 
 /// Fresh weights for an experiment, the same on every device.
 ///
 /// # Errors
-/// [`Error::Usage`] when model and task do not fit, which a checked experiment rules out.
+/// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Usage`] when model and task do not fit, which a
+/// checked experiment rules out.
 pub(crate) fn build_model(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
+    device.ensure_memory(experiment.memory())?;
     let mut rng = Seed(experiment.seed).rng(Stream::Init, 0);
     let device = device.device.clone().autodiff();
     experiment.model.init(&experiment.dims(), &mut rng, &device).map_err(|error| Error::Usage(error.to_string()))
@@ -156,19 +163,26 @@ pub(crate) fn build_source(experiment: &Experiment) -> Source {
 pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start: Start) -> Result<Summary, Error> {
     let dir = Arc::new(dir);
     let (model, frozen) = finetune::freeze(start.model, &experiment.finetune.freeze)?;
-    let mut record = start.record.unwrap_or_else(|| new_record(experiment, options, &model, frozen));
-    record.verb = if start.resumable.is_some() { record.verb } else { start.verb.to_owned() };
-    record.lineage = start.lineage.or(record.lineage);
+    let is_new = matches!(start.run, Run::New(..));
+    let mut record = match start.run {
+        Run::New(verb, lineage) => new_record(experiment, options, &model, frozen, verb, lineage),
+        Run::Known(record) => *record,
+    };
     record.status = Status::Running;
     save_record(&dir, &record)?;
+    if is_new {
+        // After the record: where there is a config to resume from, it is known where the weights came from.
+        dir.write(&dir.experiment(), experiment.to_toml().as_bytes())?;
+    }
 
+    let saved = start.resumable.as_ref().map(|resumable| resumable.state.step);
     let resumable = start.resumable.unwrap_or_else(|| Resumable {
         state: TrainState { experiment: experiment.digest(), ..TrainState::default() },
         moments: BTreeMap::new(),
     });
     let source = Arc::new(build_source(experiment));
     let began = Instant::now();
-    let outcome = train(experiment, &dir, options, model, resumable, &source);
+    let outcome = train(experiment, &dir, options, model, (resumable, saved), &source);
     record.seconds += began.elapsed().as_secs_f64();
     let outcome = match outcome {
         Ok(outcome) => outcome,
@@ -184,8 +198,9 @@ pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start
     if outcome.status.is_final() {
         record.results = evaluate::results(&outcome.model, experiment, &source, &options.device.device);
     }
-    save_record(&dir, &record)?;
+    // The report first: a record that says complete has its report beside it.
     report::write(&dir, experiment, &record)?;
+    save_record(&dir, &record)?;
     Ok(summary(&dir, record))
 }
 
@@ -194,11 +209,12 @@ fn train(
     dir: &Arc<RunDir>,
     options: &Options,
     model: Model,
-    start: Resumable,
+    (start, saved): (Resumable, Option<u64>),
     source: &Arc<Source>,
 ) -> Result<Outcome, Error> {
     let plan = &experiment.train;
-    let batches = start.state.step * plan.accumulate..plan.steps.max(start.state.step) * plan.accumulate;
+    let number = |step: u64| step.saturating_mul(plan.accumulate);
+    let batches = number(start.state.step)..number(plan.steps.max(start.state.step));
     let trainee = Trainee { model, loss: plan.loss, gradient_scale: 1.0 / plan.accumulate as f64 };
     let strategy = Arc::new(Steps {
         config: CheckpointConfig {
@@ -213,6 +229,7 @@ fn train(
         max_time: options.max_time,
         on_event: options.on_event.clone(),
         start,
+        saved,
         outcome: Mutex::new(None),
     });
     let renderer: Box<dyn MetricsRenderer> = if options.dashboard {
@@ -243,12 +260,19 @@ fn train(
     }
 }
 
-fn new_record(experiment: &Experiment, options: &Options, model: &Model, frozen: usize) -> Record {
+fn new_record(
+    experiment: &Experiment,
+    options: &Options,
+    model: &Model,
+    frozen: usize,
+    verb: &str,
+    lineage: Option<Lineage>,
+) -> Record {
     let unseeded = Experiment { seed: 0, ..experiment.clone() };
     let parameters = weights::arrays(model).values().map(|array| array.values.len()).sum();
     Record {
         run_id: format!("{}-{}", &unseeded.digest()[..12], experiment.seed),
-        verb: String::new(),
+        verb: verb.to_owned(),
         command: provenance::command_line(),
         version: provenance::version(),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -256,7 +280,7 @@ fn new_record(experiment: &Experiment, options: &Options, model: &Model, frozen:
         threads: provenance::threads(),
         parameters,
         frozen_parameters: frozen,
-        lineage: None,
+        lineage,
         started: provenance::now(),
         seconds: 0.0,
         status: Status::Running,
@@ -270,7 +294,8 @@ fn save_record(dir: &RunDir, record: &Record) -> Result<(), Error> {
     dir.write(&dir.record(), (text + "\n").as_bytes())
 }
 
-fn summary(dir: &RunDir, record: Record) -> Summary {
+/// What a record says about the end of a run.
+pub(crate) fn summary(dir: &RunDir, record: Record) -> Summary {
     let mut rows = record.results.into_iter();
     Summary {
         run_dir: dir.root().to_owned(),

@@ -45,6 +45,8 @@ pub(crate) struct Steps {
     pub(crate) max_time: Option<Duration>,
     pub(crate) on_event: OnEvent,
     pub(crate) start: Resumable,
+    /// Step of the checkpoint that training goes on from.
+    pub(crate) saved: Option<u64>,
     /// Filled in when the loop ends.
     pub(crate) outcome: Mutex<Option<Result<Outcome, Error>>>,
 }
@@ -77,7 +79,7 @@ impl SupervisedLearningStrategy<Trainee> for Steps {
                 &self.device,
             ),
             state: self.start.state.clone(),
-            saved: None,
+            saved: self.saved,
             processor: components.event_processor,
             interrupter: components.interrupter,
             began: Instant::now(),
@@ -95,7 +97,7 @@ struct Running<'a> {
     trainee: Trainee,
     optimizer: Optimizer,
     state: TrainState,
-    /// Step of the newest checkpoint of this session.
+    /// Step of the newest checkpoint.
     saved: Option<u64>,
     processor: Processor,
     interrupter: Interrupter,
@@ -106,13 +108,16 @@ impl Running<'_> {
     fn run(&mut self, train: &TrainLoader<Trainee>, validation: &ValidLoader<Trainee>) -> Result<Status, Error> {
         let plan = &self.plan.config.experiment.train;
         let first = self.state.step;
-        if first == 0 {
-            self.checkpoint()?;
+        match self.saved {
+            None => self.checkpoint()?,
+            // A crash may have come between a checkpoint and the deletion of older ones.
+            Some(_) => self.forget_old_checkpoints()?,
         }
         self.split(|progress| LearnerEvent::StartSplit { epoch_number: 1, total_items: progress });
         let mut batches = train.iter();
         while self.state.step < plan.steps {
             if self.patience_is_over() {
+                self.checkpoint()?;
                 return Ok(Status::StoppedEarly);
             }
             if self.interrupter.should_stop() {

@@ -1,26 +1,32 @@
 //! `train`: fresh weights, fresh optimiser, a new folder.
 
-use std::path::Path;
-
 use crate::{
     error::Error,
     experiment::Experiment,
-    run_dir::RunDir,
-    session::{self, Options, Start, Summary},
+    run_dir::{NewRun, RunDir},
+    session::{self, Options, Run, Start, Summary},
 };
 
 /// Trains an experiment in a new folder.
 ///
 /// # Errors
 /// Any [`Error`]; after [`Error::Diverged`] and [`Error::Io`] the folder holds the last good checkpoint.
-pub fn train(experiment: &Experiment, root: &Path, options: &Options) -> Result<Summary, Error> {
-    if !experiment.finetune.freeze.is_empty() {
-        let problem = "finetune.freeze is set, but `train` starts from random weights; use `headway finetune`";
-        return Err(Error::Usage(problem.to_owned()));
-    }
-    let dir = RunDir::create(root)?;
-    dir.write(&dir.experiment(), experiment.to_toml().as_bytes())?;
+pub fn train(experiment: &Experiment, place: &NewRun, options: &Options) -> Result<Summary, Error> {
+    check(experiment)?;
+    let dir = RunDir::create(place)?;
     let model = session::build_model(experiment, &options.device)?;
-    let start = Start { verb: "train", model, lineage: None, resumable: None, record: None };
+    let start = Start { model, resumable: None, run: Run::New("train", None) };
     session::run(experiment, dir, options, start)
+}
+
+/// The rules for this verb alone.
+///
+/// # Errors
+/// [`Error::Usage`]
+pub fn check(experiment: &Experiment) -> Result<(), Error> {
+    if experiment.finetune.freeze.is_empty() {
+        return Ok(());
+    }
+    let problem = "finetune.freeze is set, but `train` starts from random weights; use `headway finetune`";
+    Err(Error::Usage(problem.to_owned()))
 }

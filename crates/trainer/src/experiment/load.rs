@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use headway_tasks::DataConfig;
 use serde_path_to_error::Segment;
 use toml::{Table, Value};
 
@@ -13,7 +14,7 @@ use super::{
     Experiment, ExperimentError, join,
     origin::{Origin, Places, place},
 };
-use crate::error::Error;
+use crate::{error::Error, optimizer::OptimizerConfig, schedule::Schedule};
 
 /// One thing wrong with an experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,37 +102,50 @@ fn apply(table: &mut Table, text: &str) -> Result<String, Error> {
         .ok()
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(value.to_owned()));
-    let mut parts: Vec<&str> = key.split('.').collect();
+    let mut parts: Vec<String> = key.split('.').map(str::to_owned).collect();
+    if let [first, second, ..] = parts.as_slice()
+        && let Some(variant) = variant_left_out(table, first, second)
+    {
+        parts.insert(1, variant);
+    }
+    let full = parts.join(".");
     let last = parts.pop().unwrap_or_default();
-    let mut full = String::new();
-    let mut current = table;
+    let (mut current, mut at) = (table, String::new());
     for part in parts {
-        current = descend(current, part, &mut full);
-        let entry = current.entry(part).or_insert_with(|| Value::Table(Table::new()));
-        full = join(&full, part);
-        let Value::Table(below) = entry else {
-            return Err(Error::Usage(format!("-s {text}: {full} is a value, not a table")));
+        at = join(&at, &part);
+        let Value::Table(below) = current.entry(part).or_insert_with(|| Value::Table(Table::new())) else {
+            return Err(Error::Usage(format!("-s {text}: {at} is a value, not a table")));
         };
         current = below;
     }
-    current = descend(current, last, &mut full);
-    current.insert(last.to_owned(), value);
-    Ok(join(&full, last))
+    current.insert(last, value);
+    Ok(full)
 }
 
-/// Steps into the only entry of `table` when it is a table and `key` is not in the table itself.
-fn descend<'a>(table: &'a mut Table, key: &str, full: &mut String) -> &'a mut Table {
-    let only = match table.iter().next() {
-        Some((name, Value::Table(_))) if table.len() == 1 && !full.is_empty() && !table.contains_key(key) => {
-            name.clone()
-        }
-        _ => return table,
-    };
-    *full = join(full, &only);
-    match table.get_mut(&only) {
-        Some(Value::Table(below)) => below,
-        _ => unreachable!("it was a table a line above"),
+/// What a key `<choice>.<field>` leaves out: the name of the variant that the table `choice` holds, or holds by default.
+fn variant_left_out(table: &Table, choice: &str, field: &str) -> Option<String> {
+    if !CHOICES.contains(&choice) {
+        return None;
     }
+    let default = default_choices();
+    let variants = table.get(choice).or_else(|| default.get(choice))?.as_table()?;
+    let (name, below) = variants.iter().next().filter(|_| variants.len() == 1)?;
+    let set_or_possible = table.contains_key(choice) || below.as_table()?.contains_key(field);
+    (below.is_table() && name != field && set_or_possible).then(|| name.clone())
+}
+
+/// Parts of an experiment that are one of several variants, written as a table with the variant's name as its only key.
+const CHOICES: [&str; 5] = ["task", "data", "model", "optimizer", "schedule"];
+
+/// Those that may be left out, at their defaults.
+fn default_choices() -> Table {
+    #[derive(Default, serde::Serialize)]
+    struct Choices {
+        data: DataConfig,
+        optimizer: OptimizerConfig,
+        schedule: Schedule,
+    }
+    Table::try_from(Choices::default()).unwrap_or_else(|_| unreachable!("every choice has a TOML form"))
 }
 
 struct Reader {
@@ -155,10 +169,11 @@ impl Reader {
                     });
                     let path = path.collect::<Vec<_>>().join(".");
                     let message = error.inner().message().trim().to_owned();
-                    let follows = missing_field(&message).is_some_and(|field| {
-                        let missing = join(&path, field);
-                        removed.iter().any(|key| key == &missing || key.starts_with(&format!("{missing}.")))
-                    });
+                    let was_removed = |key: &str| {
+                        removed.iter().any(|removed| removed == key || removed.starts_with(&format!("{key}.")))
+                    };
+                    let follows = missing_field(&message).is_some_and(|field| was_removed(&join(&path, field)))
+                        || is_bad_choice(&message) && was_removed(&path);
                     if !follows {
                         problems.push(self.syntax_problem(&path, &message));
                     }
@@ -192,16 +207,30 @@ impl Reader {
         if let Some(field) = missing_field(message) {
             let key = join(path, field);
             let origin = self.places.key(path).cloned().unwrap_or(Origin::Default);
+            let help = matches!(field, "task" | "model")
+                .then(|| format!("add a table [{field}.NAME]; `headway list {field}s` shows the names"));
             return Problem { message: format!("{key} is missing"), help, origin };
         }
-        if message.starts_with("unknown field") || message.starts_with("unknown variant") {
-            let origin = self.overridden_origin(path).or_else(|| self.places.key(path).cloned());
-            let what = if message.starts_with("unknown field") { "no such key" } else { "no such choice" };
-            let alternatives = message.split_once("expected").map_or("", |(_, rest)| rest.trim());
-            let message = format!("{path}: {what}; there is {alternatives}").replace("there is one of", "there are");
-            return Problem { message, help, origin: origin.unwrap_or(Origin::Default) };
+        let alternatives = message.split_once("expected").map_or("", |(_, rest)| rest.trim());
+        let there_is = format!("there is {alternatives}").replace("there is one of", "there are");
+        if message.starts_with("unknown field") {
+            let origin = self.origin_of_key(path);
+            return Problem { message: format!("{path}: no such key; {there_is}"), help, origin };
         }
-        Problem { message: format!("{path}: {message}"), help, origin: self.origin_of_value(path) }
+        if message.starts_with("unknown variant") {
+            // The choice is a value (`loss = "sharp"`) or the name of a table (`[model.lstm]`).
+            let wrong = quoted(message).next().unwrap_or_default();
+            let table = join(path, wrong);
+            let named = self.overridden.contains_key(&table) || self.places.sets(&table).is_some();
+            let origin = if named { self.origin_of_key(&table) } else { self.origin_of_value(path) };
+            return Problem { message: format!("{path}: no such choice `{wrong}`; {there_is}"), help, origin };
+        }
+        Problem { message: format!("{path}: {}", plain(message)), help, origin: self.origin_of_value(path) }
+    }
+
+    fn origin_of_key(&self, key: &str) -> Origin {
+        let file = || self.places.key(key).cloned();
+        self.overridden_origin(key).or_else(file).unwrap_or(Origin::Default)
     }
 
     fn origin_of_value(&self, key: &str) -> Origin {
@@ -209,8 +238,14 @@ impl Reader {
         self.overridden_origin(key).or_else(file).unwrap_or(Origin::Default)
     }
 
+    /// The override that set this key, or one below it that made it a table.
     fn overridden_origin(&self, key: &str) -> Option<Origin> {
-        self.overridden.get(key).cloned().map(Origin::Override)
+        let below = || {
+            let prefix = format!("{key}.");
+            let is_new = self.places.sets(key).is_none();
+            self.overridden.iter().find(|(key, _)| is_new && key.starts_with(&prefix)).map(|(_, text)| text)
+        };
+        self.overridden.get(key).or_else(below).cloned().map(Origin::Override)
     }
 
     /// Origin of every key that somebody set.
@@ -254,9 +289,44 @@ fn missing_field(message: &str) -> Option<&str> {
 
 /// The alternative that a misspelt key or variant is closest to.
 fn nearest(message: &str) -> Option<String> {
-    let mut quoted = message.split('`').skip(1).step_by(2);
+    let mut quoted = quoted(message);
     let wrong = quoted.next()?;
     let closest = quoted.min_by_key(|candidate| strsim::damerau_levenshtein(wrong, candidate))?;
     let distance = strsim::damerau_levenshtein(wrong, closest);
     (distance <= wrong.chars().count().max(3) / 2).then(|| format!("did you mean `{closest}`?"))
+}
+
+/// What serde says, in the words of a config file.
+fn plain(message: &str) -> String {
+    let Some((found, expected)) = message.split_once(", expected ") else {
+        let message =
+            if is_bad_choice(message) { "must hold exactly one table, named after the choice" } else { message };
+        return message.to_owned();
+    };
+    let found = match found.split_once(": ").map_or(found, |(_, found)| found) {
+        "map" => "a table",
+        "sequence" => "a list",
+        "unit variant" if expected == "string only" => "neither",
+        "unit variant" => "only its name",
+        value => value,
+    };
+    let expected = match expected {
+        "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "f32" | "f64" => "a number",
+        "a sequence" => "a list",
+        "string only" => "a name, or a table under a name",
+        "a map" | "newtype variant" => "a table",
+        text if text.starts_with("struct ") => "a table",
+        text => text,
+    };
+    format!("expected {expected}, found {found}")
+}
+
+fn is_bad_choice(message: &str) -> bool {
+    message.starts_with("wanted exactly 1 element")
+}
+
+/// What stands between backticks.
+fn quoted(message: &str) -> impl Iterator<Item = &str> {
+    message.split('`').skip(1).step_by(2)
 }

@@ -145,6 +145,23 @@ impl Experiment {
         IoDims { seq_len, input, d_out }
     }
 
+    /// Bytes that training needs at least: weights, gradients and two moments, the activations of one micro-batch, and
+    /// every example that is held in memory.
+    pub(crate) fn memory(&self) -> f64 {
+        let dims = self.dims();
+        let budget = self.model.budget(&dims);
+        let width = match dims.input {
+            InputDims::Continuous { d_in } => d_in,
+            InputDims::Tokens { .. } => 1,
+        };
+        let held = match self.data {
+            DataConfig::Fixed { train, validation, test } => train as f64 + validation as f64 + test as f64,
+            DataConfig::Fresh { validation, test } => validation as f64 + test as f64,
+        } + self.train.batch_size as f64;
+        let example = 4.0 * dims.seq_len as f64 * (width as f64 + dims.d_out as f64);
+        16.0 * budget.parameters as f64 + budget.activation_bytes as f64 * self.train.batch_size as f64 + held * example
+    }
+
     /// The resolved config as a file.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_else(|_| unreachable!("every field of an experiment has a TOML form"))

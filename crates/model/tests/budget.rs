@@ -1,0 +1,189 @@
+//! The budget against what it promises: parameters as counted, operations as worked out by hand, activation memory as
+//! measured by the allocator.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot get its data has failed")]
+#![allow(unsafe_code, reason = "counting bytes takes an allocator of our own")]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use burn::{
+    module::Module,
+    tensor::{Device, Int, Tensor, TensorData},
+};
+use headway_model::{
+    Activation, Budget, Input, InputDims, IoDims, Model, ModelConfig, Norm, POSITIONS, PaperOneLayerConfig,
+    PaperTwoLayerConfig, Readout, StateMixer, TransformerConfig,
+};
+use headway_testkit::numbers;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+/// The system's allocator, counting the bytes in use.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is handed to `System` unchanged; counting touches no memory of the caller.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size(), Ordering::SeqCst);
+        // SAFETY: the caller keeps the contract of `alloc`, which is that of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Ordering::SeqCst);
+        // SAFETY: the pointer came from `alloc` above, that is from `System`, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Held by each test, so that no other one allocates while bytes are counted.
+static ALONE: Mutex<()> = Mutex::new(());
+
+const D_IN: usize = 7;
+const D_OUT: usize = 17;
+const VOCAB: usize = 23;
+
+fn build(config: &ModelConfig, dims: &IoDims, device: &Device) -> Model {
+    config.init(dims, &mut ChaCha8Rng::seed_from_u64(1), device).unwrap()
+}
+
+fn one_layer(d_model: usize, n_heads: usize, n_anchors: usize, readout: Readout) -> ModelConfig {
+    let config = PaperOneLayerConfig { d_model, n_heads, n_anchors, readout, ..PaperOneLayerConfig::default() };
+    ModelConfig::PaperOneLayer(config)
+}
+
+fn two_layer(d_model: usize, n_heads: usize, n_anchors: usize) -> ModelConfig {
+    ModelConfig::PaperTwoLayer(PaperTwoLayerConfig { d_model, n_heads, n_anchors, ..PaperTwoLayerConfig::default() })
+}
+
+fn stack(n_layers: usize, norm: Norm, causal: bool, state_mixer: StateMixer) -> TransformerConfig {
+    TransformerConfig { d_model: 48, n_layers, n_heads: 3, causal, norm, state_mixer, ..TransformerConfig::default() }
+}
+
+fn ffn(activation: Activation) -> StateMixer {
+    StateMixer::Ffn { d_ffn: 101, activation }
+}
+
+/// Models of every shape, each with its data.
+fn configs(seq_len: usize) -> Vec<(ModelConfig, IoDims)> {
+    let scalar = IoDims::continuous(seq_len, D_IN, 1);
+    let vectors = IoDims::continuous(seq_len, D_IN, D_OUT);
+    let mut configs = vec![
+        (one_layer(32, 1, 10, Readout::Channels), scalar.clone()),
+        (one_layer(40, 8, 0, Readout::Channels), scalar.clone()),
+        (one_layer(48, 16, 13, Readout::Softmax), scalar),
+        (two_layer(32, 8, 0), vectors.clone()),
+        (two_layer(40, 4, 13), vectors.clone()),
+    ];
+    for (position, _) in POSITIONS {
+        let config = TransformerConfig { position: *position, ..stack(2, Norm::Pre, true, StateMixer::None) };
+        configs.push((ModelConfig::Transformer(config), vectors.clone()));
+    }
+    for norm in [Norm::Pre, Norm::None] {
+        for state_mixer in
+            [StateMixer::None, ffn(Activation::GeluErf), ffn(Activation::GeluTanh), ffn(Activation::Relu)]
+        {
+            for (causal, n_layers) in [(true, 3), (false, 1)] {
+                let config = stack(n_layers, norm, causal, state_mixer.clone());
+                configs.push((ModelConfig::Transformer(config.clone()), vectors.clone()));
+                configs.push((ModelConfig::Transformer(config), IoDims::tokens(seq_len, VOCAB)));
+            }
+        }
+    }
+    configs
+}
+
+#[test]
+fn parameters_are_counted_right() {
+    let _alone = ALONE.lock();
+    for (config, dims) in configs(11) {
+        let model = build(&config, &dims, &Device::flex());
+        assert_eq!(config.budget(&dims).parameters, model.num_params(), "{config:?} on {dims:?}");
+    }
+}
+
+#[test]
+fn operations_by_hand() {
+    let _alone = ALONE.lock();
+    let flops = |config: ModelConfig, dims: &IoDims| config.budget(dims).forward_flops;
+    // 5 tokens of 3 numbers to width 4: 2·5·3·4 = 120. Then 5 + 2 rows: four projections 4·2·7·4·4 = 896,
+    // scores and mixing 2·2·7·7·4 = 784. The number of heads does not matter.
+    let dims = IoDims::continuous(5, 3, 1);
+    assert_eq!(flops(one_layer(4, 1, 2, Readout::Channels), &dims), 120 + 896 + 784);
+    assert_eq!(flops(one_layer(4, 2, 2, Readout::Channels), &dims), 120 + 896 + 784);
+    // The same map, two attentions, an affine map 2·7·4·4 = 224, a head for 5 tokens 2·5·4·6 = 240.
+    let dims = IoDims::continuous(5, 3, 6);
+    assert_eq!(flops(two_layer(4, 2, 2), &dims), 120 + 2 * (896 + 784) + 224 + 240);
+    // 5 rows: projections 4·2·5·4·4 = 640, scores and mixing 2·2·5·5·4 = 400, head 240; embedding a token costs nothing.
+    let config = |state_mixer| {
+        ModelConfig::Transformer(TransformerConfig {
+            d_model: 4,
+            n_layers: 3,
+            n_heads: 2,
+            state_mixer,
+            ..TransformerConfig::default()
+        })
+    };
+    assert_eq!(flops(config(StateMixer::None), &dims), 120 + 3 * (640 + 400) + 240);
+    assert_eq!(flops(config(StateMixer::None), &IoDims::tokens(5, 6)), 3 * (640 + 400) + 240);
+    // Feed-forward network of width 11: 2·2·5·4·11 = 880.
+    let wide = StateMixer::Ffn { d_ffn: 11, activation: Activation::Relu };
+    assert_eq!(flops(config(wide), &dims), 120 + 3 * (640 + 400 + 880) + 240);
+}
+
+#[test]
+fn a_step_costs_three_forward_passes() {
+    let budget = Budget { parameters: 5, forward_flops: 7, activation_bytes: 11 };
+    assert_eq!(budget.step_flops(13), 3 * 7 * 13);
+    assert_eq!(budget.step_activation_bytes(13), 11 * 13);
+}
+
+/// Bytes that a forward pass leaves in use, without the prediction itself.
+fn kept(model: &Model, dims: &IoDims, batch: usize, device: &Device) -> usize {
+    let before = IN_USE.load(Ordering::SeqCst);
+    let input = match dims.input {
+        InputDims::Continuous { d_in } => {
+            let values = numbers(1, batch * dims.seq_len * d_in);
+            Input::Continuous(Tensor::from_data(TensorData::new(values, [batch, dims.seq_len, d_in]), device))
+        }
+        InputDims::Tokens { vocab } => {
+            let ids: Vec<i32> = (0..batch * dims.seq_len).map(|at| (at % vocab).cast_signed() as i32).collect();
+            Input::Tokens(Tensor::<2, Int>::from_data(TensorData::new(ids, [batch, dims.seq_len]), device))
+        }
+    };
+    let prediction = model.forward(input);
+    let after = IN_USE.load(Ordering::SeqCst);
+    after - before - 4 * prediction.dims().iter().product::<usize>()
+}
+
+/// The formula leaves out the graph's own nodes, some 40 KB a layer whatever the sizes, and the mask, a byte a score of one
+/// head: at these sizes 1 to 7 per cent.
+#[test]
+fn activation_memory_is_what_the_allocator_sees() {
+    const BATCH: usize = 3;
+    let _alone = ALONE.lock();
+    let device = Device::flex().autodiff();
+    for seq_len in [61, 127] {
+        for (config, dims) in configs(seq_len) {
+            let model = build(&config, &dims, &device);
+            // A thread's first matrix product allocates a scratch buffer that stays: then another pass has less to keep.
+            let measured = (0..3).map(|_| kept(&model, &dims, BATCH, &device)).min().unwrap() as f64;
+            let claimed = config.budget(&dims).step_activation_bytes(BATCH) as f64;
+            assert!(
+                measured > claimed && measured < 1.1 * claimed,
+                "{config:?} on {dims:?}: measured {measured}, claimed {claimed}, ratio {:.3}",
+                measured / claimed
+            );
+        }
+    }
+}

@@ -1,0 +1,645 @@
+//! What goes wrong ends with an exit code and a message that names the place and the way out, never with a panic.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod harness;
+
+use std::{fs, path::Path};
+
+use harness::{Lab, whole_checkpoints};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+const SOUND: &str = r"[task.icl_linear]
+d = 3
+n_points = 4
+
+[data.fresh]
+validation = 0
+test = 5
+
+[model.transformer]
+d_model = 8
+n_layers = 1
+n_heads = 2
+
+[train]
+steps = 4
+batch_size = 3
+log_every = 1
+checkpoint_every = 2
+";
+
+const COPY: &str = "[task.copy]\nvocab = 5\nn_data = 3\n[model.transformer]\nd_model = 8\nn_heads = 2\n";
+
+/// `headway check` on a text must fail with these texts.
+fn refused(experiment: &str, texts: &[&str]) {
+    refused_with(experiment, &[], texts);
+}
+
+fn refused_with(experiment: &str, more: &[&str], texts: &[&str]) {
+    let lab = Lab::with(experiment);
+    let words = [&["check", "experiment.toml", "--device", "cpu"], more].concat();
+    let finished = lab.headway(&words).fail(2, texts);
+    assert_eq!(finished.stdout, "");
+}
+
+/// A finished run of the sound experiment in `run`.
+fn lab_with_run() -> Lab {
+    let lab = Lab::with(SOUND);
+    lab.train("run", &[]).succeed();
+    lab
+}
+
+/// A run that was killed with two checkpoints in `run`.
+fn lab_with_killed_run() -> Lab {
+    let lab = Lab::with(SOUND);
+    lab.train("run", &[]).fault("step:3").be_killed();
+    assert_eq!(whole_checkpoints(&lab.path("run")), [0, 2]);
+    lab
+}
+
+fn flip_one_byte(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Changes a file of a checkpoint and writes a manifest in which it is as it should be.
+fn forge(folder: &Path, name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+    let path = folder.join(name);
+    fs::write(&path, change(fs::read(&path).unwrap())).unwrap();
+    let digests = std::process::Command::new("sha256sum")
+        .args(["model.safetensors", "config.json", "optim.safetensors", "state.json"])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    fs::write(folder.join("MANIFEST"), digests.stdout).unwrap();
+}
+
+mod config {
+    use super::*;
+
+    #[test]
+    fn unknown_keys_come_with_their_place_and_the_nearest_key() {
+        let text = SOUND.replace("steps = 4", "stesp = 4");
+        refused(
+            &text,
+            &["train.stesp: no such key", "[experiment.toml:15:1]", "did you mean `steps`?", "`batch_size`"],
+        );
+        let text = SOUND.replace("n_heads = 2", "  heads = 2");
+        refused(&text, &["model.transformer.heads: no such key", "[experiment.toml:12:3]", "did you mean `n_heads`?"]);
+        refused(&format!("sead = 1\n{SOUND}"), &["sead: no such key", "[experiment.toml:1:1]", "did you mean `seed`?"]);
+        // Nothing is near enough to be meant.
+        let said =
+            Lab::with(&format!("banana = 1\n{SOUND}")).headway(&["check", "experiment.toml"]).fail(2, &["banana"]);
+        assert!(!said.stderr.contains("did you mean"), "{said:?}");
+    }
+
+    #[test]
+    fn unknown_choices_come_with_their_place_and_the_nearest_name() {
+        let text = SOUND.replace("model.transformer", "model.transfromer");
+        let texts = ["model: no such choice `transfromer`", "[experiment.toml:9:8]", "did you mean `transformer`?"];
+        refused(&text, &texts);
+        let text = SOUND.replace("task.icl_linear", "task.icl_liner");
+        refused(&text, &["task: no such choice `icl_liner`", "[experiment.toml:1:7]", "`truncated_linear`", "`copy`"]);
+        let text = SOUND.replace("steps = 4", "loss = \"padde\"");
+        refused(&text, &["train.loss: no such choice `padde`", "[experiment.toml:15:8]", "did you mean `padded`?"]);
+        let text = SOUND.replace("n_heads = 2", "kernel = \"sofmax\"");
+        refused(&text, &["model.transformer.kernel: no such choice `sofmax`", "did you mean `softmax`?"]);
+    }
+
+    #[test]
+    fn wrong_types_are_named_in_the_words_of_a_config_file() {
+        for (line, texts) in [
+            ("steps = \"4\"", ["train.steps: expected a whole number, 0 or more, found string \"4\"", "toml:15:9]"]),
+            ("steps = -4", ["train.steps: expected a whole number, 0 or more, found integer `-4`", "toml:15:9]"]),
+            (
+                "steps = 4.5",
+                ["train.steps: expected a whole number, 0 or more, found floating point `4.5`", "toml:15:9]"],
+            ),
+            ("clip_norm = true", ["train.clip_norm: expected a number, found boolean `true`", "toml:15:13]"]),
+            ("loss = 3", ["train.loss: expected a name", "toml:15:8]"]),
+            ("early_stopping = 3", ["train.early_stopping: expected a table, found integer `3`", "toml:15:18]"]),
+            ("steps = [4]", ["train.steps: expected a whole number, 0 or more, found a list", "toml:15:9]"]),
+        ] {
+            refused(&SOUND.replace("steps = 4", line), &texts);
+        }
+        refused(
+            &format!("{SOUND}[finetune]\nfreeze = \"head\"\n"),
+            &["finetune.freeze: expected a list, found string"],
+        );
+        refused(
+            "model = \"transformer\"\n[task.copy]\n",
+            &["expected a table, found only its name", "[experiment.toml:1:1]"],
+        );
+        refused("task = 5\n[model.transformer]\n", &["task: expected a name, or a table under a name"]);
+        refused("[task.copy]\n[model]\n", &["model: must hold exactly one table, named after the choice"]);
+        refused(
+            "[task.copy]\n[model.transformer]\n[model.paper_one_layer]\n",
+            &["model: must hold exactly one table, named after the choice"],
+        );
+    }
+
+    #[test]
+    fn several_problems_are_reported_at_once_in_the_order_of_the_file() {
+        let text = SOUND
+            .replace("d = 3", "d = 0")
+            .replace("test = 5", "tset = 5")
+            .replace("steps = 4", "steps = \"many\"")
+            .replace("log_every = 1", "log_every = 0\nclip_norm = -1.0");
+        let lab = Lab::with(&text);
+        let said = lab.headway(&["check", "experiment.toml"]).fail(2, &[]).said();
+        let problems = [
+            "task.icl_linear.d: 0",
+            "data.fresh.tset: no such key",
+            "train.steps: expected",
+            "train.log_every: must",
+            "train.clip_norm: must",
+        ];
+        let places: Vec<usize> =
+            problems.iter().map(|problem| said.find(problem).unwrap_or_else(|| panic!("{problem}: {said}"))).collect();
+        assert!(places.is_sorted(), "{said}");
+        assert_eq!(said.matches("experiment.toml:").count(), problems.len(), "one place each: {said}");
+    }
+
+    #[test]
+    fn one_mistake_is_one_problem() {
+        // A field is missing inside a choice: the choice itself was made.
+        for text in [
+            "[task.copy]\n[data.fixed]\ntest = 3\n[model.transformer]\n",
+            "[task.copy]\n[model.transfromer]\nd_model = 2\n",
+        ] {
+            let said = Lab::with(text).headway(&["check", "experiment.toml"]).fail(2, &[]).said();
+            assert_eq!(said.matches("experiment.toml:").count(), 1, "{said}");
+        }
+        refused(
+            "[task.copy]\n[data.fixed]\ntest = 3\n[model.transformer]\n",
+            &["data.fixed.train is missing", "toml:2:7]"],
+        );
+    }
+
+    #[test]
+    fn heads_that_do_not_divide_the_width_come_with_those_that_do() {
+        let text = SOUND.replace("n_heads = 2", "n_heads = 3");
+        let texts = [
+            "model.transformer.n_heads: 3 heads do not divide d_model = 8; these do: 1, 2, 4, 8",
+            "[experiment.toml:12:11]",
+        ];
+        refused(&text, &texts);
+    }
+
+    #[test]
+    fn sizes_of_nothing_and_rules_across_tables() {
+        for (from, to, text) in [
+            ("n_layers = 1", "n_layers = 0", "model.transformer.n_layers: must be from 1 to"),
+            ("d_model = 8", "d_model = 9999998", "model.transformer.d_model: must be at most"),
+            ("batch_size = 3", "batch_size = 0", "train.batch_size: must be at least 1"),
+            ("steps = 4", "steps = 0", "train.steps: must be at least 1"),
+            ("steps = 4", "keep_last = 0", "train.keep_last: must be at least 1"),
+            ("test = 5", "test = 0", "data.fresh.test: 0 is too few; give 1 or more"),
+            ("steps = 4", "clip_norm = nan", "train.clip_norm: must be positive; leave it out for no clipping"),
+            ("[train]", "[schedule.cosine]\nwarmup_steps = 5\n[train]", "warmup_steps is longer than train.steps"),
+            ("[train]", "[schedule.linear]\nfinal_fraction = 2.0\n[train]", "final_fraction must be between 0 and 1"),
+            (
+                "[train]",
+                "[optimizer.adam]\nbeta_1 = 1.0\n[train]",
+                "optimizer.adam.beta_1: must be at least 0 and below 1",
+            ),
+            ("[train]", "[optimizer.sgd]\nlearning_rate = 0\n[train]", "optimizer.sgd.learning_rate: must be positive"),
+            ("steps = 4", "early_stopping = { patience = 1 }", "train.early_stopping: needs validation"),
+        ] {
+            refused(&SOUND.replace(from, to), &[text, "experiment.toml:"]);
+        }
+    }
+
+    #[test]
+    fn models_that_take_vectors_refuse_tokens() {
+        for model in ["paper_one_layer", "paper_two_layer"] {
+            let text = COPY.replace("transformer", model);
+            refused(
+                &text,
+                &[&format!("model.{model}: takes vectors, this task gives tokens; use [model.transformer]")],
+            );
+        }
+    }
+
+    #[test]
+    fn a_readout_that_does_not_fit_the_task() {
+        let text = "[task.relu_network]\nd = 2\n[model.paper_one_layer]\nreadout = \"softmax\"\n";
+        refused(
+            text,
+            &["model.paper_one_layer.readout: the softmax readout gives one number per position", "toml:4:11]"],
+        );
+    }
+
+    #[test]
+    fn files_that_are_missing_or_no_toml() {
+        let lab = Lab::new();
+        for verb in ["check", "show", "train"] {
+            lab.headway(&[verb, "nowhere.toml"]).fail(2, &["cannot read experiment nowhere.toml: No such file"]);
+        }
+        lab.headway(&["check", "."]).fail(2, &["cannot read experiment .: Is a directory"]);
+        lab.write("binary.toml", b"\xff\xfe\x00");
+        lab.headway(&["check", "binary.toml"]).fail(2, &["cannot read experiment binary.toml", "UTF-8"]);
+        refused("[task.copy\n", &["not valid TOML", "[experiment.toml:1:11]"]);
+        refused("seed = 1\nseed = 2\n", &["not valid TOML: duplicate key", "[experiment.toml:2:1]"]);
+        refused("", &["task is missing", "add a table [task.NAME]; `headway list tasks` shows the names"]);
+        refused(
+            "[task.copy]\n",
+            &["model is missing", "add a table [model.NAME]; `headway list models` shows the names"],
+        );
+    }
+
+    #[test]
+    fn overrides_are_checked_like_the_file() {
+        for (set, texts) in [
+            ("train.steps", &["-s train.steps: write it as key=value, for example -s train.steps=100"][..]),
+            ("train.stesp=4", &["error: -s train.stesp=4: train.stesp: no such key", "did you mean `steps`?"]),
+            ("train.steps=many", &["error: -s train.steps=many: train.steps: expected a whole number"]),
+            ("model.n_heads=3", &["error: -s model.n_heads=3: model.transformer.n_heads: 3 heads do not divide"]),
+            ("model.n_haeds=2", &["error: -s model.n_haeds=2: model.transformer.n_haeds", "did you mean `n_heads`?"]),
+            ("data.fresh.tset=2", &["error: -s data.fresh.tset=2: data.fresh.tset", "did you mean `test`?"]),
+            (
+                "optimizer.adma.learning_rate=1",
+                &["error: -s optimizer.adma", "no such choice `adma`", "did you mean `adam`?"],
+            ),
+            (
+                "optimizer.learning_rate=-1",
+                &["error: -s optimizer.learning_rate=-1: optimizer.adam.learning_rate: must be"],
+            ),
+            ("model.paper_one_layer.d_model=8", &["error: -s model.paper_one_layer.d_model=8", "no such key"]),
+            ("train.steps.x=4", &["-s train.steps.x=4: train.steps is a value, not a table"]),
+            ("seed.x=4", &["error: -s seed.x=4: seed: expected a whole number, 0 or more, found a table"]),
+            ("seed=-1", &["error: -s seed=-1: seed: expected a whole number"]),
+            ("=4", &["no such key"]),
+        ] {
+            refused_with(SOUND, &["-s", set], texts);
+        }
+    }
+}
+
+mod command_line {
+    use super::*;
+
+    #[test]
+    fn usage_errors_exit_2() {
+        let lab = Lab::with(SOUND);
+        for (words, text) in [
+            (&["trian", "experiment.toml"][..], "similar subcommand exists: 'train'"),
+            (&["train"], "required arguments"),
+            (&["train", "experiment.toml", "--sede", "3"], "similar argument exists: '--seed'"),
+            (&["train", "experiment.toml", "--max-time", "soon"], "`soon` is not a time; write 90s, 30m or 2h"),
+            (&["train", "experiment.toml", "--device", "nonsense"], "no device `nonsense`; there are auto, cpu, wgpu"),
+            (&["train", "experiment.toml", "--device", "wgpu:x"], "`x` in `wgpu:x` is not a device number"),
+            (&["list", "colours"], "tasks, models, kernels, positions, optimizers"),
+            (&["finetune", "experiment.toml"], "--from"),
+        ] {
+            lab.headway(words).fail(2, &[text]);
+        }
+    }
+
+    #[test]
+    fn devices_that_are_not_there_exit_4() {
+        let lab = Lab::with(SOUND);
+        for (device, feature) in [("wgpu:9", cfg!(feature = "wgpu")), ("cuda", cfg!(feature = "cuda"))] {
+            let (kind, _) = device.split_once(':').unwrap_or((device, ""));
+            let what = if feature {
+                format!("no device `{device}` on this machine")
+            } else {
+                format!("this build has no {kind} devices: build it with `cargo build --release --features {kind}`")
+            };
+            for words in [&["train", "experiment.toml", "--out", "run"][..], &["check", "experiment.toml"]] {
+                lab.headway(&[words, &["--device", device]].concat()).fail(4, &[&what, "there are cpu (burn-flex"]);
+            }
+        }
+        assert!(!lab.path("run").exists());
+    }
+}
+
+mod folders {
+    use super::*;
+
+    #[test]
+    fn output_folders_that_are_taken() {
+        let lab = lab_with_run();
+        let texts = ["run is not empty; choose another folder with --out", "`headway resume run`"];
+        lab.train("run", &[]).fail(2, &texts);
+        lab.train("run", &["--dry-run"]).fail(2, &texts);
+        // Somebody's folder, no run.
+        fs::create_dir(lab.path("thesis")).unwrap();
+        lab.write("thesis/chapter.tex", "");
+        let said = lab.train("thesis", &[]).fail(2, &["thesis is not empty, and what it holds is no run"]);
+        assert!(!said.stderr.contains("resume"), "{said:?}");
+        // An empty one is welcome.
+        fs::create_dir(lab.path("empty")).unwrap();
+        lab.train("empty", &[]).succeed();
+    }
+
+    #[test]
+    fn output_folders_that_cannot_be_made_exit_1() {
+        let lab = Lab::with(SOUND);
+        lab.train("experiment.toml", &[]).fail(1, &["cannot read experiment.toml: Not a directory"]);
+        lab.train("experiment.toml/run", &[]).fail(1, &["cannot read experiment.toml/run: Not a directory"]);
+        lab.train("/proc/run", &[]).fail(1, &["cannot create folder /proc/run"]);
+    }
+
+    #[test]
+    fn a_full_disk_exits_1_and_names_the_file() {
+        let lab = Lab::with(SOUND);
+        lab.train("run", &[]).fault("full:1").fail(1, &["cannot create folder run", "no storage space"]);
+        lab.train("run", &[])
+            .fault("full:12")
+            .fail(1, &["cannot write run/checkpoints/.step-00000000/", "no storage space"]);
+    }
+
+    #[test]
+    fn verbs_on_folders_that_are_no_run() {
+        let lab = Lab::with(SOUND);
+        fs::create_dir(lab.path("empty")).unwrap();
+        for folder in ["empty", "nowhere"] {
+            lab.resume(folder).fail(2, &["is not a run folder: it has no experiment.toml", "`headway runs list`"]);
+            lab.headway(&["runs", "show", folder]).fail(2, &["is not a run folder: it has no run.json"]);
+        }
+        lab.headway(&["eval", "nowhere", "--device", "cpu"]).fail(3, &["checkpoint nowhere: does not exist"]);
+        lab.headway(&["eval", "empty", "--device", "cpu"])
+            .fail(3, &["checkpoint empty: holds no whole checkpoint", "with a MANIFEST"]);
+        lab.headway(&["runs", "list", "nowhere"]).fail(1, &["cannot read nowhere: No such file"]);
+        let finetune = ["finetune", "experiment.toml", "--out", "new", "--from"];
+        lab.headway(&[&finetune[..], &["empty"]].concat()).fail(3, &["checkpoint empty: holds no whole checkpoint"]);
+        assert!(!lab.path("new").exists());
+    }
+
+    #[test]
+    fn two_processes_on_one_run() {
+        let lab = Lab::with(SOUND);
+        let long = ["-s", "train.steps=100000", "-s", "train.checkpoint_every=0"];
+        let mut first = lab.train("run", &long).start();
+        first.wait_for(&lab.path("run/metrics.jsonl"));
+        lab.resume("run").fail(2, &["run is in use by another process"]);
+        lab.train("run", &[]).fail(2, &["run is not empty"]);
+        first.signal("INT");
+        assert_eq!(first.wait().status.code(), Some(130));
+        lab.headway(&["resume", "run", "--device", "cpu", "--max-time", "0s"]).succeed();
+    }
+
+    #[test]
+    fn runs_started_together_get_folders_of_their_own() {
+        let lab = Lab::with(SOUND);
+        let started: Vec<_> =
+            (0..4).map(|_| lab.headway(&["train", "experiment.toml", "--device", "cpu"]).start()).collect();
+        for process in started {
+            let finished = process.wait();
+            assert!(finished.status.success(), "{finished:#?}");
+        }
+        let mut names: Vec<_> = fs::read_dir(lab.path("runs")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["experiment-1", "experiment-2", "experiment-3", "experiment-4"]);
+    }
+
+    #[test]
+    fn records_that_cannot_be_read() {
+        let lab = lab_with_killed_run();
+        lab.train("sound", &[]).succeed();
+        let record = lab.read("run/run.json");
+        lab.write("run/run.json", &record[..record.len() / 2]);
+        let texts = ["run/run.json is damaged", "Put a copy of it back"];
+        lab.resume("run").fail(2, &texts);
+        lab.headway(&["runs", "show", "run"]).fail(2, &texts);
+        // It must not hide the others.
+        let list = lab.headway(&["runs", "list", "."]).succeed();
+        assert!(list.said().contains("warning: ./run/run.json is damaged"), "{list:?}");
+        assert!(list.stdout.contains("./sound"), "{list:?}");
+        // Everything but the record is there, and goes on with it.
+        lab.write("run/run.json", record);
+        lab.resume("run").succeed();
+        lab.run("run").assert_same(&lab.run("sound"), "with its record back");
+    }
+}
+
+mod checkpoints {
+    use super::*;
+
+    const NEWEST: &str = "run/checkpoints/step-00000002";
+
+    #[test]
+    fn one_flipped_byte_in_any_file_exits_3() {
+        for (name, verbs) in [
+            ("model.safetensors", &["resume", "eval", "finetune"][..]),
+            ("optim.safetensors", &["resume"]),
+            ("state.json", &["resume", "eval", "finetune"]),
+            ("config.json", &["eval"]),
+        ] {
+            let lab = lab_with_killed_run();
+            flip_one_byte(&lab.path(NEWEST).join(name));
+            let place = format!("checkpoint {NEWEST}/{name}: does not match its digest in MANIFEST");
+            for verb in verbs {
+                let words = match *verb {
+                    "finetune" => &["finetune", "experiment.toml", "--from", "run", "--out", "new"][..],
+                    verb => &[verb, "run"],
+                };
+                let said = lab.headway(&[words, &["--device", "cpu"]].concat()).fail(3, &[&place]);
+                if *verb == "resume" {
+                    let way_out = format!("Delete {NEWEST} to go on from run/checkpoints/step-00000000");
+                    assert!(said.said().contains(&way_out), "{said:?}");
+                }
+            }
+            assert!(!lab.path("new").exists());
+        }
+    }
+
+    #[test]
+    fn the_way_out_of_a_damaged_checkpoint_works() {
+        let lab = lab_with_killed_run();
+        lab.train("straight", &[]).succeed();
+        flip_one_byte(&lab.path(NEWEST).join("model.safetensors"));
+        lab.resume("run").fail(3, &["Delete"]);
+        fs::remove_dir_all(lab.path(NEWEST)).unwrap();
+        lab.resume("run").succeed();
+        lab.run("run").assert_same(&lab.run("straight"), "from the checkpoint before the damaged one");
+    }
+
+    #[test]
+    fn files_cut_short() {
+        let lab = lab_with_killed_run();
+        for name in ["model.safetensors", "optim.safetensors", "state.json"] {
+            let bytes = fs::read(lab.path(NEWEST).join(name)).unwrap();
+            fs::write(lab.path(NEWEST).join(name), &bytes[..bytes.len() - 1]).unwrap();
+            lab.resume("run").fail(3, &[name, "the file was cut short or changed"]);
+            fs::remove_file(lab.path(NEWEST).join(name)).unwrap();
+            lab.resume("run").fail(3, &[name, "No such file"]);
+            fs::write(lab.path(NEWEST).join(name), bytes).unwrap();
+        }
+        lab.resume("run").succeed();
+    }
+
+    #[test]
+    fn files_that_match_the_manifest_and_still_make_no_sense() {
+        let cut = |bytes: Vec<u8>| bytes[..bytes.len() - 4].to_vec();
+        for (name, text) in [
+            ("model.safetensors", "not a readable safetensors file"),
+            ("optim.safetensors", "not a readable safetensors file"),
+            ("state.json", "state.json: EOF"),
+        ] {
+            let lab = lab_with_killed_run();
+            forge(&lab.path(NEWEST), name, cut);
+            lab.resume("run").fail(3, &[&format!("{NEWEST}/{name}"), text]);
+        }
+        let lab = lab_with_killed_run();
+        forge(&lab.path(NEWEST), "config.json", |bytes| {
+            String::from_utf8(bytes).unwrap().replace("\"format\": 1", "\"format\": 2").into_bytes()
+        });
+        lab.headway(&["eval", "run", "--device", "cpu"])
+            .fail(3, &["config.json has format 2, this version reads format 1"]);
+        // Moments of another model.
+        let lab = lab_with_killed_run();
+        lab.train("wide", &["-s", "model.d_model=16"]).succeed();
+        let wide = fs::read(lab.path("wide/checkpoints/step-00000004/optim.safetensors")).unwrap();
+        forge(&lab.path(NEWEST), "optim.safetensors", |_| wide);
+        lab.resume("run").fail(3, &["the optimiser's blocks.0.attention", "does not fit the weights"]);
+    }
+
+    #[test]
+    fn without_its_manifest_a_checkpoint_does_not_count() {
+        let lab = lab_with_killed_run();
+        lab.train("straight", &[]).succeed();
+        fs::remove_file(lab.path(NEWEST).join("MANIFEST")).unwrap();
+        lab.headway(&["eval", NEWEST, "--device", "cpu"]).fail(3, &["holds no whole checkpoint", "with a MANIFEST"]);
+        let eval = lab.headway(&["eval", "run", "--device", "cpu", "--json"]).succeed().json();
+        assert_eq!(eval["step"], 0);
+        lab.resume("run").succeed();
+        lab.run("run").assert_same(&lab.run("straight"), "from the checkpoint before");
+    }
+
+    #[test]
+    fn weights_of_another_architecture_exit_3_with_a_line_per_tensor() {
+        let lab = lab_with_run();
+        let texts = [
+            "the weights do not fit the model",
+            "head.weight: the model has [1, 16], the file [1, 8]",
+            "blocks.1.attention.query.weight: not in the file",
+        ];
+        let wide = ["-s", "model.d_model=16", "-s", "model.n_layers=2"];
+        lab.headway(&[&["eval", "run", "--device", "cpu"], &wide[..]].concat()).fail(3, &texts);
+        let finetune = ["finetune", "experiment.toml", "--from", "run", "--device", "cpu", "--out", "new"];
+        let hint = "sizes come from [model] and [task]; --allow-partial takes what fits";
+        lab.headway(&[&finetune[..], &wide].concat()).fail(3, &[&texts[..], &[hint]].concat());
+        lab.headway(&[&finetune[..], &wide, &["--dry-run"]].concat()).fail(3, &texts);
+        let deeper = ["-s", "model.n_layers=2"];
+        lab.headway(&[&["eval", "wide", "--device", "cpu"], &deeper[..]].concat()).fail(3, &["does not exist"]);
+        lab.train("deep", &deeper).succeed();
+        let shallow = ["eval", "deep", "--device", "cpu", "-s", "model.n_layers=1"];
+        lab.headway(&shallow).fail(3, &["blocks.1.attention.query.weight: not in the model"]);
+        // Not one tensor in common is refused even where parts would do.
+        lab.write(
+            "paper.toml",
+            SOUND.replace("model.transformer", "model.paper_one_layer").replace("n_layers = 1", ""),
+        );
+        let paper = ["finetune", "paper.toml", "--from", "run", "--device", "cpu", "--out", "new", "--allow-partial"];
+        lab.headway(&paper).fail(3, &["none of its tensors fits the model"]);
+        assert!(!lab.path("new").exists());
+    }
+
+    #[test]
+    fn a_config_that_changed_after_the_run_began() {
+        for (lab, newest) in [(lab_with_killed_run(), 2), (lab_with_run(), 4)] {
+            let text = lab.read("run/experiment.toml");
+            lab.write("run/experiment.toml", text.replace("steps = 4", "steps = 8"));
+            let texts = [
+                &format!("checkpoint run/checkpoints/step-{newest:08}: belongs to another config"),
+                "Undo the change, or start a new run from these weights with `headway finetune`",
+            ];
+            lab.resume("run").fail(3, &texts);
+            // A comment changes nothing.
+            lab.write("run/experiment.toml", format!("# mine\n{text}"));
+            lab.resume("run").succeed();
+        }
+        let lab = lab_with_killed_run();
+        let text = lab.read("run/experiment.toml").replace("steps = 4", "stesp = 4");
+        lab.write("run/experiment.toml", text);
+        lab.resume("run").fail(2, &["train.stesp: no such key", "[run/experiment.toml:", "did you mean `steps`?"]);
+    }
+}
+
+mod training {
+    use super::*;
+
+    fn record(lab: &Lab) -> Value {
+        serde_json::from_str(&lab.read("run/run.json")).unwrap()
+    }
+
+    #[test]
+    fn divergence_exits_5_and_keeps_the_last_good_checkpoint() {
+        let huge =
+            ["-s", "optimizer={sgd={learning_rate=1e30}}", "-s", "train.steps=10", "-s", "train.checkpoint_every=1"];
+        for log_every in ["1", "3"] {
+            let lab = Lab::with(SOUND);
+            let log = format!("train.log_every={log_every}");
+            let said = lab.train("run", &[&huge[..], &["-s", &log]].concat()).fail(
+                5,
+                &[
+                    "diverged at step",
+                    "is not finite; the last good state is run/checkpoints/step-",
+                    "smaller learning rate",
+                ],
+            );
+            let (record, saved) = (record(&lab), whole_checkpoints(&lab.path("run")));
+            assert_eq!(record["status"], "diverged");
+            let newest = *saved.last().unwrap();
+            assert!(said.said().contains(&format!("run/checkpoints/step-{newest:08}")), "{said:?}");
+            assert!(record["step"].as_u64() > Some(newest), "{record}");
+            let weights = fs::read(lab.path(&format!("run/checkpoints/step-{newest:08}/model.safetensors"))).unwrap();
+            for (name, tensor) in SafeTensors::deserialize(&weights).unwrap().iter() {
+                let values = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+                assert!(values.into_iter().all(f32::is_finite), "{name} in the checkpoint that was kept");
+            }
+            // Resuming meets the same end.
+            lab.resume("run").fail(5, &["diverged at step"]);
+            assert_eq!(whole_checkpoints(&lab.path("run")), saved);
+        }
+    }
+
+    #[test]
+    fn divergence_names_the_first_bad_tensor_of_the_model() {
+        let lab = Lab::with(SOUND);
+        // Only the head moves: it alone can go bad.
+        lab.train("base", &[]).succeed();
+        let words = ["finetune", "experiment.toml", "--from", "base", "--out", "run", "--device", "cpu"];
+        let rate = ["-s", "optimizer={sgd={learning_rate=1e38}}", "-s", "train.steps=10"];
+        let freeze = ["-s", r#"finetune.freeze=["embed.*", "blocks.*", "position.*", "final_norm.*"]"#];
+        let finetune = lab.headway(&[&words[..], &rate, &freeze].concat());
+        finetune.fail(5, &["head.weight is not finite", "the last good state is run/checkpoints/step-00000000"]);
+    }
+
+    #[test]
+    fn freezing_what_is_not_there() {
+        let lab = lab_with_run();
+        let words = ["finetune", "experiment.toml", "--from", "run", "--out", "new", "--device", "cpu", "-s"];
+        for (freeze, texts) in [
+            (
+                r#"finetune.freeze=["blocks.0.atention.query.weight"]"#,
+                &[
+                    "`blocks.0.atention.query.weight` matches no parameter",
+                    "nearest names are blocks.0.attention.query.weight",
+                ][..],
+            ),
+            (r#"finetune.freeze=["head.weight", "blocks.7.*"]"#, &["`blocks.7.*` matches no parameter"]),
+            (r#"finetune.freeze=["embed"]"#, &["`embed` matches no parameter", "embed.bias"]),
+            (r#"finetune.freeze=["*"]"#, &["finetune.freeze leaves nothing to train"]),
+        ] {
+            lab.headway(&[&words[..], &[freeze]].concat()).fail(2, texts);
+            lab.headway(&[&words[..], &[freeze, "--dry-run"]].concat()).fail(2, texts);
+        }
+        assert!(!lab.path("new").exists());
+    }
+
+    #[test]
+    fn training_from_scratch_with_something_frozen() {
+        let lab = Lab::with(&format!("{SOUND}[finetune]\nfreeze = [\"head.*\"]\n"));
+        let texts = ["finetune.freeze is set, but `train` starts from random weights; use `headway finetune`"];
+        lab.train("run", &[]).fail(2, &texts);
+        lab.train("run", &["--dry-run"]).fail(2, &texts);
+        assert!(!lab.path("run").exists());
+    }
+}

@@ -1,0 +1,219 @@
+//! A checkpoint means the same to numpy, to PyTorch and to Headway.
+//!
+//! These tests need a Python with numpy, the last of them PyTorch: `HEADWAY_PYTHON` names it, `python3` by default. Where
+//! it has none they say so and pass, unless `HEADWAY_REQUIRE_PYTHON=1`.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod harness;
+
+use std::{
+    env, fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use harness::Lab;
+use safetensors::SafeTensors;
+
+/// Largest difference, relative to the largest output.
+const TOLERANCE: f32 = 1e-5;
+
+const VECTORS: &str = "[task.truncated_linear]\nseq_len = 7\nd_in = 5\nlow = -1.0\nhigh = 1.0\n";
+const WIDE_VECTORS: &str = "[task.relu_network]\nseq_len = 5\nd = 3\nd_hidden = 4\n";
+const PROMPTS: &str = "[task.icl_linear]\nd = 3\nn_points = 4\n";
+const TOKENS: &str = "[task.copy]\nvocab = 6\nn_data = 4\n";
+
+/// Steps large enough to leave the initial weights behind: zero biases would hide much.
+const TRAIN: &str = r"
+[data.fixed]
+train = 12
+test = 3
+[optimizer.adam]
+learning_rate = 0.05
+[train]
+steps = 15
+batch_size = 4
+log_every = 15
+eval_every = 0
+";
+
+fn python() -> Command {
+    let mut command = Command::new(env::var_os("HEADWAY_PYTHON").unwrap_or_else(|| "python3".into()));
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("python")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// Whether Python has these modules; without them the test is not run, and says so past the capture of test output.
+fn there_is(modules: &str) -> bool {
+    let found =
+        python().args(["-c", &format!("import {modules}")]).output().is_ok_and(|output| output.status.success());
+    let required = env::var("HEADWAY_REQUIRE_PYTHON").is_ok_and(|value| value == "1");
+    assert!(
+        found || !required,
+        "no Python with {modules}: `apt-get install python3-numpy python3-torch`, or name one that has them in HEADWAY_PYTHON"
+    );
+    if !found {
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or_default();
+        let mut uncaptured = std::io::stderr();
+        writeln!(uncaptured, "NOT RUN: {test} needs a Python with {modules}; see HEADWAY_PYTHON").unwrap();
+    }
+    found
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A trained model with Headway's own inputs and outputs beside it.
+struct Trained {
+    lab: Lab,
+}
+
+impl Trained {
+    fn new(task: &str, model: &str) -> Self {
+        let lab = Lab::with(&format!("{task}{model}{TRAIN}"));
+        lab.train("run", &[]).succeed();
+        let checkpoint = "run/checkpoints/step-00000015";
+        lab.headway(&["eval", checkpoint, "--device", "cpu", "--save-outputs", "saved"]).succeed();
+        Self { lab }
+    }
+
+    fn checkpoint(&self) -> PathBuf {
+        self.lab.path("run/checkpoints/step-00000015")
+    }
+
+    fn saved(&self, name: &str) -> PathBuf {
+        self.lab.path(&format!("saved/{name}.safetensors"))
+    }
+
+    /// Shape and values of Headway's output.
+    fn outputs(&self) -> (Vec<usize>, Vec<f32>) {
+        let bytes = fs::read(self.saved("outputs")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let tensor = file.tensor("outputs").unwrap();
+        (tensor.shape().to_vec(), floats(tensor.data()))
+    }
+
+    fn agrees_with_numpy(&self) {
+        let result = self.lab.path("numpy.npy");
+        let output = python()
+            .arg("headway_reference.py")
+            .arg(self.checkpoint())
+            .arg("--inputs")
+            .arg(self.saved("inputs"))
+            .arg("--out")
+            .arg(&result)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        let (shape, wanted) = self.outputs();
+        let (found_shape, found) = npy(&fs::read(result).unwrap());
+        assert_eq!(found_shape, shape);
+        let largest = wanted.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        assert!(largest > 0.01, "an output of nothing but zeros shows nothing");
+        for (index, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+            let difference = (found - wanted).abs() / largest;
+            assert!(difference <= TOLERANCE, "entry {index}: numpy {found}, Headway {wanted}, {difference:e} apart");
+        }
+    }
+
+    fn agrees_with_torch(&self) {
+        let output = python()
+            .arg("check_with_torch.py")
+            .arg(self.checkpoint())
+            .arg("--inputs")
+            .arg(self.saved("inputs"))
+            .arg("--outputs")
+            .arg(self.saved("outputs"))
+            .args(["--tolerance", &TOLERANCE.to_string()])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        // One for numpy, one for Headway.
+        assert_eq!(said(&output).matches("ok  ").count(), 2, "{}", said(&output));
+    }
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// Shape and values of a .npy file of version 1, float32, row-major.
+fn npy(bytes: &[u8]) -> (Vec<usize>, Vec<f32>) {
+    assert_eq!(bytes[..8], *b"\x93NUMPY\x01\x00");
+    let header_len = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let header = std::str::from_utf8(&bytes[10..10 + header_len]).unwrap();
+    assert!(header.contains("'<f4'") && header.contains("'fortran_order': False"), "{header}");
+    let shape = header.split_once('(').unwrap().1.split_once(')').unwrap().0;
+    let shape = shape.split(',').filter_map(|size| size.trim().parse().ok()).collect();
+    (shape, floats(&bytes[10 + header_len..]))
+}
+
+fn compare(task: &str, model: &str) {
+    if there_is("numpy") {
+        let trained = Trained::new(task, model);
+        trained.agrees_with_numpy();
+        if there_is("numpy, torch") {
+            trained.agrees_with_torch();
+        }
+    }
+}
+
+#[test]
+fn paper_one_layer_with_all_channels() {
+    compare(VECTORS, "[model.paper_one_layer]\nd_model = 6\nn_heads = 2\nn_anchors = 4\n");
+}
+
+#[test]
+fn paper_one_layer_with_softmax_readout() {
+    compare(VECTORS, "[model.paper_one_layer]\nd_model = 6\nn_heads = 3\nn_anchors = 0\nreadout = \"softmax\"\n");
+}
+
+#[test]
+fn paper_two_layer() {
+    compare(WIDE_VECTORS, "[model.paper_two_layer]\nd_model = 6\nn_heads = 2\nn_anchors = 3\n");
+}
+
+#[test]
+fn causal_transformer_with_feed_forward_networks() {
+    let ffn = "state_mixer = { ffn = { d_ffn = 13, activation = \"gelu_erf\" } }\n";
+    compare(PROMPTS, &format!("[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 3\n{ffn}"));
+}
+
+#[test]
+fn bidirectional_transformer_of_nothing_but_attention() {
+    let bare = "causal = false\nresidual = false\nnorm = \"none\"\nposition = \"sinusoidal\"\n";
+    compare(WIDE_VECTORS, &format!("[model.transformer]\nd_model = 7\nn_layers = 2\nn_heads = 1\n{bare}"));
+}
+
+#[test]
+fn tokens() {
+    let ffn = "state_mixer = { ffn = { d_ffn = 5, activation = \"gelu_tanh\" } }\n";
+    compare(TOKENS, &format!("[model.transformer]\nd_model = 8\nn_layers = 2\nn_heads = 4\n{ffn}"));
+}
+
+#[test]
+fn a_checkpoint_that_was_tampered_with_does_not_agree() {
+    if !there_is("numpy") {
+        return;
+    }
+    let trained = Trained::new(PROMPTS, "[model.transformer]\nd_model = 6\nn_layers = 1\nn_heads = 2\n");
+    let path = trained.checkpoint().join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    // Sign of the last number of the file.
+    *bytes.last_mut().unwrap() ^= 0x80;
+    fs::write(path, bytes).unwrap();
+    let disagrees = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trained.agrees_with_numpy()));
+    assert!(disagrees.is_err(), "the comparison does not see a changed weight");
+}
+
+#[test]
+fn the_scripts_pass_their_own_tests() {
+    if there_is("numpy, torch") {
+        let output = python().args(["-m", "unittest", "discover", "."]).output().unwrap();
+        assert!(output.status.success() && !said(&output).contains("skipped"), "{}", said(&output));
+    }
+}

@@ -1,0 +1,386 @@
+//! A run that was stopped, in whatever way and however often, ends with the same bits as one that was not.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod harness;
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use harness::{Lab, RunFiles, whole_checkpoints};
+use serde_json::{Value, json};
+
+/// Fresh data, two micro-batches a step, warm-up and cosine, clipping.
+const IN_CONTEXT: &str = r"
+seed = 3
+[task.icl_linear]
+d = 3
+n_points = 4
+[data.fresh]
+validation = 8
+test = 8
+[model.transformer]
+d_model = 8
+n_layers = 2
+n_heads = 2
+[optimizer.adam]
+learning_rate = 1e-2
+[schedule.cosine]
+warmup_steps = 3
+[train]
+steps = 12
+batch_size = 4
+accumulate = 2
+clip_norm = 0.5
+log_every = 1
+eval_every = 4
+checkpoint_every = 3
+";
+
+/// Fixed data whose last batch is smaller, checkpoints at other steps than evaluations.
+const PAPER: &str = r#"
+[task.truncated_linear]
+seq_len = 5
+d_in = 3
+low = -1.0
+high = 1.0
+[data.fixed]
+train = 11
+validation = 6
+test = 6
+[model.paper_one_layer]
+d_model = 6
+n_heads = 2
+n_anchors = 3
+[train]
+steps = 12
+batch_size = 4
+loss = "padded"
+log_every = 1
+eval_every = 4
+checkpoint_every = 5
+"#;
+
+/// Tokens, momentum, a feed-forward network, no validation, logs that skip steps.
+const TOKENS: &str = r#"
+[task.copy]
+vocab = 5
+n_data = 3
+[data.fixed]
+train = 10
+test = 4
+[model.transformer]
+d_model = 6
+n_layers = 1
+n_heads = 3
+norm = "none"
+position = "sinusoidal"
+state_mixer = { ffn = { d_ffn = 7 } }
+[optimizer.sgd]
+learning_rate = 0.1
+momentum = 0.9
+weight_decay = 0.01
+[schedule.linear]
+final_fraction = 0.1
+[train]
+steps = 12
+batch_size = 3
+log_every = 5
+checkpoint_every = 3
+"#;
+
+/// Few steps and many files: every checkpoint pushes out the one before, but for step 2, which stays the best.
+const SHORT: [&str; 10] = [
+    "-s",
+    "train.steps=4",
+    "-s",
+    "train.checkpoint_every=1",
+    "-s",
+    "train.eval_every=2",
+    "-s",
+    "train.keep_last=1",
+    "-s",
+    "optimizer.learning_rate=10",
+];
+
+/// Long enough to be stopped by hand.
+const LONG: [&str; 8] =
+    ["-s", "train.steps=2000", "-s", "train.checkpoint_every=0", "-s", "train.eval_every=0", "-s", "train.keep_last=1"];
+
+fn record(lab: &Lab, run: &str) -> Value {
+    serde_json::from_str(&lab.read(&format!("{run}/run.json"))).unwrap()
+}
+
+fn newest(root: &Path) -> Option<u64> {
+    whole_checkpoints(root).last().copied()
+}
+
+fn killed_after_every_step(experiment: &str, steps: u64, more: &[&str]) {
+    let lab = Lab::with(experiment);
+    lab.train("straight", more).threads(1).succeed();
+    lab.train("threads", more).threads(2).succeed();
+    let straight = lab.run("straight");
+    lab.run("threads").assert_same(&straight, "two threads");
+    assert_eq!(newest(&lab.path("straight")), Some(steps));
+    for step in 1..=steps {
+        let run = format!("killed-{step}");
+        let (before, after) = if step % 2 == 0 { (1, 2) } else { (2, 1) };
+        lab.train(&run, more).threads(before).fault(&format!("step:{step}")).be_killed();
+        assert_eq!(record(&lab, &run)["status"], "running");
+        lab.resume(&run).threads(after).succeed();
+        lab.run(&run).assert_same(&straight, &format!("killed after step {step}"));
+    }
+}
+
+#[test]
+fn in_context_regression_killed_after_every_step() {
+    killed_after_every_step(IN_CONTEXT, 12, &[]);
+}
+
+#[test]
+fn the_papers_model_killed_after_every_step() {
+    killed_after_every_step(PAPER, 12, &[]);
+}
+
+#[test]
+fn tokens_with_momentum_killed_after_every_step() {
+    killed_after_every_step(TOKENS, 12, &[]);
+}
+
+#[test]
+fn adamw_killed_after_every_step() {
+    killed_after_every_step(IN_CONTEXT, 4, &["-s", "optimizer={adamw={weight_decay=0.1}}", "-s", "train.steps=4"]);
+}
+
+#[test]
+fn early_stopping_killed_after_every_step() {
+    // Nothing ever improves by as much as this, so that the third evaluation ends training.
+    let early = [
+        "-s",
+        "train.early_stopping={patience=2, min_delta=1e6}",
+        "-s",
+        "train.eval_every=2",
+        "-s",
+        "train.checkpoint_every=4",
+    ];
+    killed_after_every_step(IN_CONTEXT, 6, &early);
+    let lab = Lab::with(IN_CONTEXT);
+    let ended = lab.train("run", &[&early[..], &["--json"]].concat()).succeed().json();
+    assert_eq!((&ended["status"], &ended["step"]), (&json!("stopped_early"), &json!(6)));
+    // The best, and the last two.
+    assert_eq!(whole_checkpoints(&lab.path("run")), [2, 4, 6]);
+    // What was scored is what was saved.
+    let scored = lab.headway(&["eval", "run/checkpoints/step-00000006", "--device", "cpu", "--json"]).succeed().json();
+    assert_eq!(scored["metrics"], ended["metrics"]);
+}
+
+#[test]
+fn matrices_large_enough_to_be_split_over_threads() {
+    let sizes = ["-s", "task.d=5", "-s", "task.n_points=40", "-s", "model.d_model=64", "-s", "model.n_heads=4"];
+    let rhythm = ["-s", "train.batch_size=32", "-s", "train.steps=3", "-s", "train.checkpoint_every=1"];
+    let more = [&sizes[..], &rhythm[..]].concat();
+    let lab = Lab::with(IN_CONTEXT);
+    lab.train("straight", &more).threads(1).succeed();
+    let straight = lab.run("straight");
+    for (before, after) in [(2, 3), (3, 1)] {
+        let run = format!("threads-{before}");
+        lab.train(&run, &more).threads(before).fault("step:2").be_killed();
+        lab.resume(&run).threads(after).succeed();
+        lab.run(&run).assert_same(&straight, &format!("{before}, then {after} threads"));
+    }
+}
+
+/// The short run, which keeps its best and its last checkpoint.
+fn short(lab: &Lab) -> RunFiles {
+    lab.train("straight", &SHORT).succeed();
+    assert_eq!(whole_checkpoints(&lab.path("straight")), [2, 4]);
+    lab.run("straight")
+}
+
+/// Runs `attempt` with the crash points 1, 2, … until one lies beyond the end; returns how many were met.
+fn every_crash_point(mut attempt: impl FnMut(u32) -> bool) -> u32 {
+    (1..1000).find(|&number| !attempt(number)).unwrap() - 1
+}
+
+#[test]
+fn killed_at_every_file_operation() {
+    let lab = Lab::with(PAPER);
+    let straight = short(&lab);
+    let mut newest_before = None;
+    let met = every_crash_point(|number| {
+        let run = format!("killed-{number}");
+        let process = lab.train(&run, &SHORT).fault(&format!("file:{number}")).run();
+        let killed = process.status.code().is_none();
+        let newest = newest(&lab.path(&run));
+        // Each crash comes one operation later than the last, so that nothing saved may be gone again.
+        assert!(newest >= newest_before, "file:{number} lost {newest_before:?}, newest is {newest:?}");
+        newest_before = newest;
+        if lab.path(&run).join("experiment.toml").exists() {
+            lab.resume(&run).succeed();
+            lab.run(&run).assert_same(&straight, &format!("killed at file operation {number}"));
+            assert!(lab.path(&run).join("report.html").exists());
+        } else {
+            lab.resume(&run).fail(2, &["is not a run folder"]);
+        }
+        fs::remove_dir_all(lab.path(&run)).ok();
+        killed
+    });
+    assert!(met > 60, "{met} file operations");
+}
+
+#[test]
+fn killed_again_at_every_file_operation_of_resuming() {
+    let lab = Lab::with(PAPER);
+    let straight = short(&lab);
+    // Stopped with a checkpoint at the step where it goes on, and with half of one.
+    lab.train("killed", &SHORT).fault("step:2").be_killed();
+    lab.copy("killed/checkpoints/step-00000002", "killed/checkpoints/.step-00000003");
+    let met = every_crash_point(|number| {
+        let run = format!("killed-{number}");
+        lab.copy("killed", &run);
+        let killed = lab.resume(&run).fault(&format!("file:{number}")).run().status.code().is_none();
+        assert!(newest(&lab.path(&run)) >= Some(2), "file:{number}");
+        lab.resume(&run).succeed();
+        lab.run(&run).assert_same(&straight, &format!("killed at file operation {number} of resuming"));
+        fs::remove_dir_all(lab.path(&run)).unwrap();
+        killed
+    });
+    assert!(met > 30, "{met} file operations");
+}
+
+#[test]
+fn disk_full_at_every_file_operation() {
+    let lab = Lab::with(PAPER);
+    let straight = short(&lab);
+    let mut newest_before = None;
+    let met = every_crash_point(|number| {
+        let run = format!("full-{number}");
+        let process = lab.train(&run, &SHORT).fault(&format!("full:{number}")).run();
+        let full = process.status.code() == Some(1);
+        if full {
+            let said = process.said();
+            assert!(said.contains("error: cannot") && said.contains(&format!(" {run}")), "no path: {said}");
+            assert!(said.contains("no storage space"), "no reason: {said}");
+        } else {
+            assert!(process.status.success(), "{process:#?}");
+        }
+        let newest = newest(&lab.path(&run));
+        assert!(newest >= newest_before, "full:{number} lost {newest_before:?}, newest is {newest:?}");
+        newest_before = newest;
+        if lab.path(&run).join("experiment.toml").exists() {
+            lab.resume(&run).succeed();
+            lab.run(&run).assert_same(&straight, &format!("disk full at file operation {number}"));
+        }
+        fs::remove_dir_all(lab.path(&run)).ok();
+        full
+    });
+    assert!(met > 60, "{met} file operations");
+}
+
+fn stopped_by(signal: &str, code: i32) {
+    let lab = Lab::with(PAPER);
+    lab.train("straight", &LONG).succeed();
+    let mut process = lab.train("stopped", &LONG).start();
+    process.wait_for(&lab.path("stopped/metrics.jsonl"));
+    process.signal(signal);
+    let stopped = process.wait();
+    assert_eq!(stopped.status.code(), Some(code), "{stopped:#?}");
+    assert!(stopped.stderr.contains("finishing this step, then saving"), "{stopped:#?}");
+    assert!(stopped.stdout.contains("not finished; continue with: headway resume stopped"), "{stopped:#?}");
+    let record = record(&lab, "stopped");
+    assert_eq!(record["status"], "interrupted");
+    assert_eq!(newest(&lab.path("stopped")), record["step"].as_u64());
+    assert!(record["step"].as_u64() < Some(2000), "it was too late to stop anything");
+    lab.resume("stopped").succeed();
+    lab.run("stopped").assert_same(&lab.run("straight"), signal);
+}
+
+#[test]
+fn interrupted_from_the_keyboard() {
+    stopped_by("INT", 130);
+}
+
+#[test]
+fn terminated_by_a_job_scheduler() {
+    stopped_by("TERM", 143);
+}
+
+#[test]
+fn out_of_time_again_and_again() {
+    let lab = Lab::with(PAPER);
+    lab.train("straight", &LONG).succeed();
+    let first = lab.train("run", &[&LONG[..], &["--max-time", "0s", "--json"]].concat()).succeed().json();
+    assert_eq!((&first["status"], &first["step"], &first["metrics"]), (&json!("out_of_time"), &json!(0), &json!({})));
+    assert_eq!(whole_checkpoints(&lab.path("run")), [0]);
+    assert!(lab.path("run/report.html").exists());
+    let mut steps = vec![0];
+    while record(&lab, "run")["status"] == "out_of_time" {
+        let words = ["resume", "run", "--device", "cpu", "--max-time", "0.3s"];
+        let stopped = lab.headway(&words).succeed();
+        let step = record(&lab, "run")["step"].as_u64().unwrap();
+        assert!(step > *steps.last().unwrap(), "no progress: {stopped:#?}");
+        steps.push(step);
+    }
+    assert!(steps.len() > 2, "finished at once: {steps:?}");
+    lab.run("run").assert_same(&lab.run("straight"), "out of time");
+}
+
+#[test]
+fn a_finished_run_stays_as_it_is() {
+    for experiment in [IN_CONTEXT, PAPER] {
+        let lab = Lab::with(experiment);
+        let trained = lab.train("run", &[]).succeed();
+        let before = every_file(&lab.path("run"));
+        let resumed = lab.resume("run").succeed();
+        assert_eq!(resumed.stdout, trained.stdout);
+        assert!(every_file(&lab.path("run")) == before, "resuming a finished run changed a file");
+    }
+}
+
+fn every_file(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(every_file(&path));
+        } else {
+            files.insert(path.display().to_string(), fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+#[test]
+fn fine_tuning_killed_after_every_step_and_before_the_first() {
+    let lab = Lab::with(IN_CONTEXT);
+    lab.train("base", &["-s", "train.steps=3"]).succeed();
+    let words = ["finetune", "experiment.toml", "--from", "base", "--device", "cpu", "--seed", "9"];
+    let freeze = ["-s", r#"finetune.freeze=["blocks.0.*"]"#, "-s", "train.steps=6"];
+    let finetune = |out: &str| lab.headway(&[&words[..], &freeze, &["--out", out]].concat());
+    finetune("straight").succeed();
+    let straight = lab.run("straight");
+    assert_eq!(straight.end["verb"], "finetune");
+    assert_eq!(straight.end["lineage"]["from"], "base");
+    for step in 1..=6 {
+        let run = format!("killed-{step}");
+        finetune(&run).fault(&format!("step:{step}")).be_killed();
+        lab.resume(&run).succeed();
+        lab.run(&run).assert_same(&straight, &format!("killed after step {step}"));
+    }
+    // Without its first checkpoint nobody can go on, least of all from random weights.
+    let too_early = every_crash_point(|number| {
+        let run = format!("early-{number}");
+        finetune(&run).fault(&format!("file:{number}")).be_killed();
+        if newest(&lab.path(&run)).is_some() {
+            lab.resume(&run).succeed();
+            lab.run(&run).assert_same(&straight, "killed after the first checkpoint");
+            return false;
+        }
+        if lab.path(&run).join("experiment.toml").exists() {
+            lab.resume(&run).fail(3, &["before its first checkpoint", "run `headway finetune` again"]);
+        } else {
+            lab.resume(&run).fail(2, &["is not a run folder"]);
+        }
+        true
+    });
+    assert!(too_early > 10, "{too_early} file operations before the first checkpoint");
+}

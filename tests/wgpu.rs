@@ -1,0 +1,87 @@
+//! The whole path on wgpu, from the command line: train, crash, resume, fine-tune, evaluate. Mesa's software Vulkan will do.
+//! Without any adapter these tests fail; they are never skipped in a build with the feature `wgpu`.
+
+#![cfg(feature = "wgpu")]
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod harness;
+
+use harness::{Finished, Headway, Lab};
+
+const EXPERIMENT: &str = r"
+seed = 5
+[task.icl_linear]
+d = 2
+n_points = 3
+[data.fresh]
+validation = 4
+test = 4
+[model.transformer]
+d_model = 8
+n_layers = 1
+n_heads = 2
+[train]
+steps = 6
+batch_size = 4
+log_every = 1
+eval_every = 3
+checkpoint_every = 2
+";
+
+/// `headway … --device DEVICE`.
+fn on(lab: &Lab, device: &str, words: &[&str]) -> Headway {
+    lab.headway(&[words, &["--device", device]].concat())
+}
+
+fn test_loss(finished: &Finished) -> f64 {
+    finished.json()["metrics"]["test/loss"].as_f64().unwrap()
+}
+
+fn assert_near(got: f64, want: f64, what: &str) {
+    // Two devices round differently at every one of the steps; the trained losses differ in the fifth digit or later.
+    assert!((got - want).abs() <= 1e-4 * want.abs(), "{what}: {got} against {want}");
+}
+
+#[test]
+fn devices_lists_an_adapter() {
+    let listed = Lab::new().headway(&["devices", "--json"]).succeed().json();
+    let names: Vec<&str> = listed.as_array().unwrap().iter().map(|found| found["device"].as_str().unwrap()).collect();
+    assert!(names.contains(&"wgpu:0"), "no wgpu adapter: {names:?}; install mesa-vulkan-drivers and libvulkan1");
+}
+
+#[test]
+fn train_crash_resume_finetune_and_evaluate() {
+    let lab = Lab::with(EXPERIMENT);
+    on(&lab, "wgpu", &["train", "experiment.toml", "--out", "run"]).fault("step:5").be_killed();
+    let resumed = on(&lab, "wgpu", &["resume", "run", "--json"]).succeed();
+    assert_eq!(resumed.json()["step"], 6);
+
+    let cpu = on(&lab, "cpu", &["train", "experiment.toml", "--out", "cpu", "--json"]).succeed();
+    assert_near(test_loss(&resumed), test_loss(&cpu), "trained on wgpu with a crash, and on the CPU");
+
+    let here = on(&lab, "wgpu", &["eval", "run", "--json"]).succeed();
+    let there = on(&lab, "cpu", &["eval", "run", "--json"]).succeed();
+    assert_near(test_loss(&here), test_loss(&there), "one checkpoint on both devices");
+
+    let words = ["finetune", "experiment.toml", "--from", "run", "--out", "tuned", "-s", "train.steps=4", "--json"];
+    let tuned = on(&lab, "wgpu", &words).succeed();
+    assert_eq!(tuned.json()["status"], "complete");
+}
+
+#[test]
+fn auto_takes_no_software_adapter_in_silence() {
+    let lab = Lab::with(EXPERIMENT);
+    let listed = lab.headway(&["devices", "--json"]).succeed().json();
+    let real_gpu = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|found| found["device"].as_str().unwrap().starts_with("wgpu") && found["software"] == false);
+    let checked = on(&lab, "auto", &["check", "experiment.toml", "--json"]).succeed();
+    if real_gpu {
+        assert_eq!(checked.json()["device"], "wgpu:0");
+    } else {
+        assert_eq!(checked.json()["device"], "cpu");
+        assert!(checked.stderr.contains("software"), "{}", checked.stderr);
+    }
+}
