@@ -163,7 +163,7 @@ fn kept(model: &Model, dims: &IoDims, batch: usize, device: &Device) -> usize {
     };
     let prediction = model.forward(input);
     let after = IN_USE.load(Ordering::SeqCst);
-    after - before - 4 * prediction.dims().iter().product::<usize>()
+    after.saturating_sub(before).saturating_sub(4 * prediction.dims().iter().product::<usize>())
 }
 
 /// The formula leaves out the graph's own nodes, some 40 KB a layer whatever the sizes, and the mask, a byte a score of one
@@ -176,8 +176,10 @@ fn activation_memory_is_what_the_allocator_sees() {
     for seq_len in [61, 127] {
         for (config, dims) in configs(seq_len) {
             let model = build(&config, &dims, &device);
-            // A thread's first matrix product allocates a scratch buffer that stays: then another pass has less to keep.
-            let measured = (0..3).map(|_| kept(&model, &dims, BATCH, &device)).min().unwrap() as f64;
+            // The median: a thread's first matrix product allocates a scratch buffer, and a thread that ends frees its own.
+            let mut passes: Vec<usize> = (0..5).map(|_| kept(&model, &dims, BATCH, &device)).collect();
+            passes.sort_unstable();
+            let measured = passes[2] as f64;
             let claimed = config.budget(&dims).step_activation_bytes(BATCH) as f64;
             assert!(
                 measured > claimed && measured < 1.1 * claimed,
