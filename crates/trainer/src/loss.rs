@@ -43,7 +43,8 @@ impl Loss {
 
     /// The loss of a prediction, ready for the backward pass.
     ///
-    /// Squared error: Σ scored (prediction − target)² / (scored positions · channels). Cross-entropy: −Σ scored log softmax(prediction)[class] / scored positions.
+    /// Squared error: Σ scored (prediction − target)² / (scored positions · channels). Cross-entropy:
+    /// −Σ scored log softmax(prediction) at the class / scored positions.
     ///
     /// # Shapes
     /// prediction `[batch, seq_len, width]` -> `[1]`
