@@ -82,6 +82,7 @@ pub fn available() -> Vec<Found> {
         spec: DeviceSpec::NdArray,
         name: "burn-ndarray, for cross-checking".to_owned(),
         software: false,
+        #[allow(deprecated, reason = "a second CPU implementation to compare flex with, for as long as burn keeps one")]
         device: Device::ndarray(),
     });
     #[cfg(feature = "wgpu")]
