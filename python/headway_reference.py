@@ -104,7 +104,8 @@ def sinusoidal_table(seq_len, d_model):
     return np.where(channel % 2 == 0, np.sin(angle), np.cos(angle))
 
 
-KERNELS = {"softmax": softmax_pattern}
+# Two ways to compute one function.
+KERNELS = {"softmax": softmax_pattern, "naive": softmax_pattern}
 ACTIVATIONS = {"gelu_erf": gelu_erf, "gelu_tanh": gelu_tanh, "relu": relu}
 
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 /// Crates that each crate may depend on. The root package, `headway`, is the command line.
 const ALLOWED: [(&str, &[&str]); 8] = [
     ("headway", &["headway-trainer", "headway-theory", "headway-analysis", "headway-model", "headway-tasks"]),
-    ("headway-trainer", &["headway-model", "headway-tasks", "headway-analysis"]),
+    ("headway-trainer", &["headway-kernels", "headway-model", "headway-tasks", "headway-analysis"]),
     ("headway-theory", &["headway-model"]),
     ("headway-analysis", &["headway-model"]),
     ("headway-model", &["headway-kernels"]),

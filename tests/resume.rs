@@ -99,7 +99,7 @@ const SHORT: [&str; 10] = [
     "-s",
     "train.keep_last=1",
     "-s",
-    "optimizer.learning_rate=10",
+    "optimizer={sgd={learning_rate=5, momentum=0.1}}",
 ];
 
 /// Long enough to be stopped by hand.

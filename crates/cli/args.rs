@@ -42,6 +42,8 @@ pub enum Verb {
     Devices(Devices),
     /// Look at finished and unfinished runs.
     Runs(Runs),
+    /// Time training steps on this machine, and compare them with what its matrix products could reach.
+    Bench(Bench),
 }
 
 /// An experiment file and changes to it.
@@ -215,6 +217,30 @@ pub enum RunsAction {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(ClapArgs)]
+pub struct Bench {
+    /// Benchmarks by name (see --list). Default: all of them, a quarter of an hour on two cores.
+    pub names: Vec<String>,
+    /// Numbers of CPU threads, as in `--threads 1,2`. Default: 1 and as many as there are cores.
+    #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Vec<u16>,
+    /// Samples of each figure, of which the fastest counts.
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub repeats: u16,
+    /// Where to compute: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Say what there is to time, and do nothing.
+    #[arg(long)]
+    pub list: bool,
+    /// Print one JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Time in this process, which then says so to the one that started it.
+    #[arg(long, hide = true)]
+    pub here: bool,
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

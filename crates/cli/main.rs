@@ -1,6 +1,7 @@
 //! The `headway` command: a table of contents. Each verb is one file; what it does lives in the library crates.
 
 mod args;
+mod bench;
 mod check;
 mod devices;
 mod eval;
@@ -17,12 +18,14 @@ use std::process::ExitCode;
 
 use args::{Args, Verb};
 use clap::Parser;
+use headway_trainer::memory;
 
-/// Training maps and frees large buffers at every step; a caching allocator keeps them.
+/// Training takes and frees large buffers at every step; a caching allocator keeps them.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: memory::Allocator = memory::Allocator;
 
 fn main() -> ExitCode {
+    memory::keep_freed_pages();
     let args = Args::parse();
     output::catching_panics(|| {
         let result = match &args.verb {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
             Verb::List(args) => Ok(list::run(args)),
             Verb::Devices(args) => Ok(devices::run(args)),
             Verb::Runs(args) => runs::run(args),
+            Verb::Bench(args) => bench::run(args),
         };
         result.unwrap_or_else(|error| output::failure(&error))
     })

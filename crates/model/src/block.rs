@@ -1,15 +1,13 @@
 //! One block of a transformer.
 
-use burn::{
-    module::Module,
-    nn::LayerNorm,
-    tensor::{Bool, Tensor},
-};
+use burn::{module::Module, tensor::Tensor};
 
 use crate::{
     attention::{AttentionConfig, MultiHeadAttention},
     ffn::{Ffn, StateMixer},
     init::Initializer,
+    mask::Mask,
+    norm::LayerNorm,
     trace::Recorder,
     transformer::{Norm, TransformerConfig},
 };
@@ -52,14 +50,14 @@ impl Block {
     }
 
     /// # Shapes
-    /// x `[batch, seq_len, d_model]`, hidden `[seq_len, seq_len]` -> `[batch, seq_len, d_model]`
-    pub fn forward(&self, x: Tensor<3>, hidden: Option<&Tensor<2, Bool>>) -> Tensor<3> {
-        self.run(x, hidden, &mut Recorder::default())
+    /// `[batch, seq_len, d_model]` -> `[batch, seq_len, d_model]`
+    pub fn forward(&self, x: Tensor<3>, mask: &Mask) -> Tensor<3> {
+        self.run(x, mask, &mut Recorder::default())
     }
 
-    pub(crate) fn run(&self, x: Tensor<3>, hidden: Option<&Tensor<2, Bool>>, recorder: &mut Recorder) -> Tensor<3> {
+    pub(crate) fn run(&self, x: Tensor<3>, mask: &Mask, recorder: &mut Recorder) -> Tensor<3> {
         let normed = normalise(self.attention_norm.as_ref(), x.clone());
-        let x = self.add(x, self.attention.run(normed.clone(), normed, hidden, recorder));
+        let x = self.add(x, self.attention.run(normed.clone(), normed, mask, recorder));
         let x = match &self.ffn {
             Some(ffn) => {
                 let update = ffn.forward(normalise(self.ffn_norm.as_ref(), x.clone()));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    attention::position::PositionKind,
+    attention::{kernel::KernelKind, position::PositionKind},
     config::{InputDims, IoDims, ModelConfig},
     ffn::{Activation, StateMixer},
     paper::Readout,
@@ -18,9 +18,8 @@ pub struct Budget {
     /// Floating-point operations of the forward pass of one sequence, two per multiply–add; matrix products only
     /// (linear maps, scores, mixing), which norms, softmax and additions leave within a few per cent for `d_head` ≥ 8.
     pub forward_flops: usize,
-    /// Bytes that the forward pass of one sequence keeps for the backward pass, f32, plain tensor operations; without the
-    /// prediction itself, the graph's own nodes and the mask. Kept is what a backward pass reads: of the softmax three
-    /// arrays of scores, since burn's autodiff differentiates its subtraction, exponential and division one by one.
+    /// Bytes that the forward pass of one sequence keeps for the backward pass, f32; without the prediction itself, the graph's
+    /// own nodes and the mask. Kept is what a backward pass reads.
     pub activation_bytes: usize,
 }
 
@@ -56,24 +55,19 @@ impl Count {
     }
 
     /// Self-attention over `rows` tokens of width `d`: keeps its input, q, k, v and the merged mixture.
-    fn attention(&mut self, rows: f64, d: f64, n_heads: f64) {
+    fn attention(&mut self, rows: f64, d: f64, n_heads: usize, kernel: KernelKind) {
         for _ in 0..4 {
             self.linear(rows, d, d);
         }
         self.flops += 4.0 * rows * rows * d; // scores and mixing, summed over heads
         self.keep(5.0 * rows * d);
-        self.softmax(n_heads * rows, rows);
+        self.keep(kernel.kernel().kept_floats(size(n_heads) * rows, rows));
     }
 
-    /// Keeps shifted scores, their exponentials, the sum of those and the result.
-    fn softmax(&mut self, rows: f64, width: f64) {
-        self.keep(3.0 * rows * width + rows);
-    }
-
-    /// Keeps the centred and the normalised rows, the variance and its root; its output is kept by what follows.
+    /// Keeps its input; its output is kept by what follows.
     fn norm(&mut self, rows: f64, d: f64) {
         self.parameters += 2.0 * d;
-        self.keep(2.0 * rows * d + 2.0 * rows);
+        self.keep(rows * d);
     }
 
     fn finish(self) -> Budget {
@@ -93,19 +87,20 @@ impl ModelConfig {
             Self::PaperOneLayer(config) => {
                 let [n, d] = [dims.seq_len, config.d_model].map(size);
                 let rows = count.input_map(dims, d, config.n_anchors);
-                count.attention(rows, d, size(config.n_heads));
+                count.attention(rows, d, config.n_heads, config.kernel);
                 if config.readout == Readout::Softmax {
                     count.keep(n * d);
-                    count.softmax(n, d);
+                    // A softmax of plain operations.
+                    count.keep(KernelKind::Naive.kernel().kept_floats(n, d));
                 }
             }
             Self::PaperTwoLayer(config) => {
                 let [n, d, d_out] = [dims.seq_len, config.d_model, dims.d_out].map(size);
                 let rows = count.input_map(dims, d, config.n_anchors);
-                count.attention(rows, d, size(config.n_heads));
+                count.attention(rows, d, config.n_heads, config.kernel);
                 count.linear(rows, d, d);
                 count.keep(rows * d);
-                count.attention(rows, d, size(config.n_heads));
+                count.attention(rows, d, config.n_heads, config.kernel);
                 count.linear(n, d, d_out);
                 count.keep(n * d);
             }
@@ -129,7 +124,7 @@ impl Count {
     }
 
     fn transformer(&mut self, dims: &IoDims, config: &TransformerConfig) {
-        let [n, d, n_heads] = [dims.seq_len, config.d_model, config.n_heads].map(size);
+        let [n, d] = [dims.seq_len, config.d_model].map(size);
         match dims.input {
             InputDims::Continuous { d_in } => {
                 self.linear(n, size(d_in), d);
@@ -147,7 +142,7 @@ impl Count {
             if config.norm == Norm::Pre {
                 self.norm(n, d);
             }
-            self.attention(n, d, n_heads);
+            self.attention(n, d, config.n_heads, config.kernel);
             if let StateMixer::Ffn { d_ffn, activation } = config.state_mixer {
                 if config.norm == Norm::Pre {
                     self.norm(n, d);

@@ -2,11 +2,11 @@
 
 use burn::{
     module::Module,
-    nn::{Embedding, Linear},
+    nn::Embedding,
     tensor::{Int, Tensor},
 };
 
-use crate::{config::InputDims, init::Initializer};
+use crate::{config::InputDims, init::Initializer, linear::Linear};
 
 /// A batch of inputs on a device.
 #[derive(Clone, Debug)]

@@ -4,12 +4,11 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use burn::{
     module::Module,
-    nn::Linear,
     tensor::{Device, Tensor, activation},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::init::Initializer;
+use crate::{init::Initializer, linear::Linear};
 
 /// What follows attention in a block. `none` makes the transformer attention-only; `ffn` makes it the usual one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

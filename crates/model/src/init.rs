@@ -2,11 +2,13 @@
 
 use burn::{
     module::{Param, ParamId},
-    nn::{Embedding, LayerNorm, LayerNormConfig, Linear},
+    nn::Embedding,
     tensor::{Device, Tensor, TensorData},
 };
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Normal};
+
+use crate::{linear::Linear, norm::LayerNorm};
 
 /// Draws parameters in the order in which a model is built.
 ///
@@ -48,20 +50,14 @@ impl<'a> Initializer<'a> {
 
     pub(crate) fn linear(&mut self, d_in: usize, d_out: usize) -> Linear {
         let bound = 1.0 / (d_in as f32).sqrt();
-        Linear { weight: self.uniform([d_in, d_out], bound), bias: Some(self.uniform([d_out], bound)) }
+        Linear { weight: self.uniform([d_in, d_out], bound), bias: self.uniform([d_out], bound) }
     }
 
     pub(crate) fn layer_norm(&self, d_model: usize) -> LayerNorm {
-        let mut norm = LayerNormConfig::new(d_model).with_epsilon(LAYER_NORM_EPSILON).init(self.device);
-        norm.gamma = self.param(vec![1.0; d_model], [d_model]);
-        norm.beta = Some(self.param(vec![0.0; d_model], [d_model]));
-        norm
+        LayerNorm { weight: self.param(vec![1.0; d_model], [d_model]), bias: self.param(vec![0.0; d_model], [d_model]) }
     }
 
     pub(crate) fn device(&self) -> &Device {
         self.device
     }
 }
-
-/// Added to the variance in every layer norm, PyTorch's default.
-pub(crate) const LAYER_NORM_EPSILON: f64 = 1e-5;

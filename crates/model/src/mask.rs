@@ -2,13 +2,15 @@
 
 use burn::tensor::{Bool, Device, Tensor};
 
-/// Visibility of keys, shared by all layers and heads of a forward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Visibility of keys, shared by all batches and heads of a layer.
+#[derive(Clone, Debug)]
 pub enum Mask {
     /// Every query sees every key.
     Full,
     /// Query i sees keys 0 ..= i + (`k_len` − `q_len`): the last query sees all keys.
     Causal,
+    /// Any other choice. `[q_len, k_len]`, `true` = hidden
+    Hidden(Tensor<2, Bool>),
 }
 
 impl Mask {
@@ -16,13 +18,14 @@ impl Mask {
     ///
     /// # Shapes
     /// result `[q_len, k_len]`, `true` = hidden
-    pub fn hidden(self, q_len: usize, k_len: usize, device: &Device) -> Option<Tensor<2, Bool>> {
+    pub fn hidden(&self, q_len: usize, k_len: usize, device: &Device) -> Option<Tensor<2, Bool>> {
         match self {
             Self::Full => None,
             Self::Causal => {
                 let offset = k_len.cast_signed() - q_len.cast_signed();
                 Some(Tensor::tril_mask([q_len, k_len], offset as i64, device))
             }
+            Self::Hidden(hidden) => Some(hidden.clone()),
         }
     }
 }

@@ -4,7 +4,6 @@
 
 use burn::{
     module::{Module, Param},
-    nn::Linear,
     tensor::{Tensor, activation},
 };
 use rand::Rng;
@@ -14,6 +13,8 @@ use crate::{
     attention::{AttentionConfig, MultiHeadAttention, kernel::KernelKind},
     config::IoDims,
     init::Initializer,
+    linear::Linear,
+    mask::Mask,
     trace::{Recorder, Trace},
 };
 
@@ -143,7 +144,7 @@ impl PaperOneLayer {
         let seq_len = x.dims()[1];
         let z = self.input_map.forward(x); // [batch, seq_len + n_anchors, d_model]
         recorder.embedded(&z);
-        let z = self.attention.run(z.clone(), z, None, recorder);
+        let z = self.attention.run(z.clone(), z, &Mask::Full, recorder);
         recorder.layer(&z);
         let y = z.narrow(1, 0, seq_len); // [batch, seq_len, d_model]
         match self.readout {
@@ -206,10 +207,10 @@ impl PaperTwoLayer {
         let seq_len = x.dims()[1];
         let z = self.input_map.forward(x); // [batch, seq_len + n_anchors, d_model]
         recorder.embedded(&z);
-        let z = self.attention_1.run(z.clone(), z, None, recorder);
+        let z = self.attention_1.run(z.clone(), z, &Mask::Full, recorder);
         recorder.layer(&z);
         let z = self.affine.forward(z);
-        let z = self.attention_2.run(z.clone(), z, None, recorder);
+        let z = self.attention_2.run(z.clone(), z, &Mask::Full, recorder);
         recorder.layer(&z);
         self.head.forward(z.narrow(1, 0, seq_len)) // [batch, seq_len, d_out]
     }

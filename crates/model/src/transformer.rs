@@ -1,10 +1,6 @@
 //! The general stack: embed, positions, blocks, head.
 
-use burn::{
-    module::Module,
-    nn::{LayerNorm, Linear},
-    tensor::Tensor,
-};
+use burn::{module::Module, tensor::Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +14,9 @@ use crate::{
     embed::{Embed, Input},
     ffn::StateMixer,
     init::Initializer,
+    linear::Linear,
     mask::Mask,
+    norm::LayerNorm,
     trace::{Recorder, Trace},
 };
 
@@ -121,10 +119,8 @@ impl Transformer {
     fn run(&self, input: Input, recorder: &mut Recorder) -> Tensor<3> {
         let x = self.position.forward(self.embed.forward(input)); // [batch, seq_len, d_model]
         recorder.embedded(&x);
-        let seq_len = x.dims()[1];
         let mask = if self.causal { Mask::Causal } else { Mask::Full };
-        let hidden = mask.hidden(seq_len, seq_len, &x.device());
-        let x = self.blocks.iter().fold(x, |x, block| block.run(x, hidden.as_ref(), recorder));
+        let x = self.blocks.iter().fold(x, |x, block| block.run(x, &mask, recorder));
         let x = match &self.final_norm {
             Some(norm) => norm.forward(x),
             None => x,

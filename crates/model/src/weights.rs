@@ -233,12 +233,7 @@ impl Path {
     pub fn name(&self) -> String {
         // Variant names of enums are no part of a path: `embed.weight`, whichever embedding it is.
         let parts = self.parts.iter().filter(|(_, container)| !container.starts_with("Enum:"));
-        let parts = parts.map(|(name, container)| match (name.as_str(), container.as_str()) {
-            ("gamma", "Struct:LayerNorm") => "weight",
-            ("beta", "Struct:LayerNorm") => "bias",
-            (name, _) => name,
-        });
-        parts.collect::<Vec<_>>().join(".")
+        parts.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
     }
 
     /// Whether the parameter is a linear map's matrix, kept `[in, out]` in memory and `[out, in]` in files.

@@ -17,7 +17,7 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use headway_model::{
-    Activation, Budget, Input, InputDims, IoDims, Model, ModelConfig, Norm, POSITIONS, PaperOneLayerConfig,
+    Activation, Budget, Input, InputDims, IoDims, KERNELS, Model, ModelConfig, Norm, POSITIONS, PaperOneLayerConfig,
     PaperTwoLayerConfig, Readout, StateMixer, TransformerConfig,
 };
 use headway_testkit::numbers;
@@ -87,6 +87,10 @@ fn configs(seq_len: usize) -> Vec<(ModelConfig, IoDims)> {
     ];
     for (position, _) in POSITIONS {
         let config = TransformerConfig { position: *position, ..stack(2, Norm::Pre, true, StateMixer::None) };
+        configs.push((ModelConfig::Transformer(config), vectors.clone()));
+    }
+    for (kernel, _) in KERNELS {
+        let config = TransformerConfig { kernel: *kernel, ..stack(2, Norm::Pre, false, StateMixer::None) };
         configs.push((ModelConfig::Transformer(config), vectors.clone()));
     }
     for norm in [Norm::Pre, Norm::None] {

@@ -7,7 +7,7 @@
 use burn::{
     module::Module,
     optim::GradientsParams,
-    tensor::{Bool, Device, Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData},
 };
 use headway_model::{
     IoDims, KERNELS, Kernel, KernelKind, Mask, Model, ModelConfig, MultiHeadAttention, PaperOneLayerConfig,
@@ -60,8 +60,8 @@ fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) ->
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
 }
 
-fn hidden(device: &Device) -> Tensor<2, Bool> {
-    Tensor::from_data(TensorData::new(HIDDEN.concat(), [Q_LEN, K_LEN]), device)
+fn hidden(device: &Device) -> Mask {
+    Mask::Hidden(Tensor::from_data(TensorData::new(HIDDEN.concat(), [Q_LEN, K_LEN]), device))
 }
 
 /// Whether a row of a pattern, whose last two axes are queries and keys, hides a key.
@@ -70,11 +70,11 @@ fn is_hidden(row: usize, key: usize) -> bool {
 }
 
 /// Runs a law for every kernel on every device, without a mask and with one.
-fn for_every_kernel(law: impl Fn(&str, &TestDevice, &'static dyn Kernel, Option<&Tensor<2, Bool>>)) {
+fn for_every_kernel(law: impl Fn(&str, &TestDevice, &'static dyn Kernel, &Mask)) {
     for test_device in devices() {
         let hidden = hidden(&test_device.device);
         for (kind, _) in KERNELS {
-            for (masked, mask) in [("unmasked", None), ("masked", Some(&hidden))] {
+            for (masked, mask) in [("unmasked", &Mask::Full), ("masked", &hidden)] {
                 law(&format!("{kind:?} on {}, {masked}", test_device.name), &test_device, kind.kernel(), mask);
             }
         }
@@ -90,6 +90,14 @@ fn index(shape: [usize; 4], [b, h, i, j]: [usize; 4]) -> usize {
 fn reorder(values: &[f32], shape: [usize; 4], order: &[usize]) -> Vec<f32> {
     let rows = values.chunks_exact(shape[2] * shape[3]);
     rows.flat_map(|rows| order.iter().flat_map(|&i| rows[i * shape[3]..][..shape[3]].to_vec())).collect()
+}
+
+/// A mask of the same kind with other hidden pairs.
+fn reordered(mask: &Mask, hidden: [[bool; K_LEN]; Q_LEN], device: &Device) -> Mask {
+    match mask {
+        Mask::Hidden(_) => Mask::Hidden(Tensor::from_data(TensorData::new(hidden.concat(), [Q_LEN, K_LEN]), device)),
+        other => other.clone(),
+    }
 }
 
 #[test]
@@ -138,15 +146,12 @@ fn the_order_of_keys_and_their_values_does_not_matter() {
     for_every_kernel(|name, on, kernel, mask| {
         let inputs = Inputs::draw(3);
         let permuted = Inputs { k: reorder(&inputs.k, K, &order), v: reorder(&inputs.v, K, &order), ..inputs.clone() };
-        let mask_permuted = mask.map(|_| {
-            let rows = HIDDEN.map(|row| order.map(|j| row[j]));
-            Tensor::<2, Bool>::from_data(TensorData::new(rows.concat(), [Q_LEN, K_LEN]), &on.device)
-        });
-        let mix = |inputs: &Inputs, mask: Option<&Tensor<2, Bool>>| {
+        let mask_permuted = reordered(mask, HIDDEN.map(|row| order.map(|j| row[j])), &on.device);
+        let mix = |inputs: &Inputs, mask: &Mask| {
             let [q, k, v] = inputs.tensors(&on.device);
             to_host(kernel.mix(q, k, v, mask))
         };
-        assert_close(name, &mix(&permuted, mask_permuted.as_ref()), &mix(&inputs, mask), on.tolerance);
+        assert_close(name, &mix(&permuted, &mask_permuted), &mix(&inputs, mask), on.tolerance);
     });
 }
 
@@ -158,27 +163,26 @@ fn the_order_of_queries_is_the_order_of_outputs() {
         let [q, k, v] = inputs.tensors(&on.device);
         let want = reorder(&to_host(kernel.mix(q, k.clone(), v.clone(), mask)), Q, &order);
         let q = tensor(&reorder(&inputs.q, Q, &order), Q, &on.device);
-        let mask = mask.map(|_| {
-            let rows = order.map(|i| HIDDEN[i]);
-            Tensor::<2, Bool>::from_data(TensorData::new(rows.concat(), [Q_LEN, K_LEN]), &on.device)
-        });
-        assert_close(name, &to_host(kernel.mix(q, k, v, mask.as_ref())), &want, on.tolerance);
+        let mask = reordered(mask, order.map(|i| HIDDEN[i]), &on.device);
+        assert_close(name, &to_host(kernel.mix(q, k, v, &mask)), &want, on.tolerance);
     });
 }
 
 #[test]
 fn hidden_keys_have_no_influence() {
     for_every_kernel(|name, on, kernel, mask| {
-        let Some(mask) = mask else { return };
+        if matches!(mask, Mask::Full) {
+            return;
+        }
         let inputs = Inputs::draw(5);
         let [q, k, v] = inputs.tensors(&on.device);
-        let pattern = to_host(kernel.pattern(q.clone(), k.clone(), Some(mask)));
+        let pattern = to_host(kernel.pattern(q.clone(), k.clone(), mask));
         for (row, weights) in pattern.chunks_exact(K_LEN).enumerate() {
             for (j, weight) in weights.iter().enumerate() {
                 assert_eq!(*weight == 0.0, is_hidden(row, j), "{name}: row {row}, key {j} has weight {weight}");
             }
         }
-        let before = to_host(kernel.mix(q, k, v, Some(mask)));
+        let before = to_host(kernel.mix(q, k, v, mask));
         for changed in 0..K_LEN {
             // Another key and a huge value in one place.
             let mut other = inputs.clone();
@@ -192,7 +196,7 @@ fn hidden_keys_have_no_influence() {
                 }
             }
             let [q, k, v] = other.tensors(&on.device);
-            let after = to_host(kernel.mix(q, k, v, Some(mask)));
+            let after = to_host(kernel.mix(q, k, v, mask));
             for (row, (before, after)) in before.chunks_exact(D_HEAD).zip(after.chunks_exact(D_HEAD)).enumerate() {
                 let name = format!("{name}: row {row} after a change of key {changed}");
                 if is_hidden(row, changed) {
@@ -208,13 +212,15 @@ fn hidden_keys_have_no_influence() {
 #[test]
 fn hidden_keys_get_no_gradient() {
     for_every_kernel(|name, on, kernel, mask| {
-        let Some(mask) = mask else { return };
+        if matches!(mask, Mask::Full) {
+            return;
+        }
         for (query, hidden) in HIDDEN.iter().enumerate() {
             // Only this query's output enters the objective.
             let chosen: Vec<f32> = (0..Q.iter().product::<usize>())
                 .map(|at| if at / D_HEAD % Q_LEN == query { 1.0 + (at % 13) as f32 } else { 0.0 })
                 .collect();
-            let gradients = gradients(kernel, &Inputs::draw(6), Some(mask), &chosen, &on.device);
+            let gradients = gradients(kernel, &Inputs::draw(6), mask, &chosen, &on.device);
             for (which, gradient) in ["k", "v"].iter().zip(&gradients[1..]) {
                 for (row, entries) in gradient.chunks_exact(D_HEAD).enumerate() {
                     let name = format!("{name}: gradient of {which} row {row} from query {query}");
@@ -236,12 +242,11 @@ fn hidden_keys_get_no_gradient() {
 fn causal_attention_ignores_the_future_and_sees_the_rest() {
     for test_device in devices() {
         let device = &test_device.device;
-        let mask = Mask::Causal.hidden(Q_LEN, K_LEN, device);
         for (kind, _) in KERNELS {
             let inputs = Inputs::draw(7);
             let mix = |inputs: &Inputs| {
                 let [q, k, v] = inputs.tensors(device);
-                to_host(kind.kernel().mix(q, k, v, mask.as_ref()))
+                to_host(kind.kernel().mix(q, k, v, &Mask::Causal))
             };
             let before = mix(&inputs);
             for changed in 0..K_LEN {
@@ -290,18 +295,14 @@ fn scores_of_size_ten_thousand_stay_finite() {
 }
 
 /// Gradients of Σ weights ⊙ mix(q, k, v) with respect to q, k and v.
-fn gradients(
-    kernel: &dyn Kernel,
-    inputs: &Inputs,
-    mask: Option<&Tensor<2, Bool>>,
-    weights: &[f32],
-    device: &Device,
-) -> [Vec<f32>; 3] {
+fn gradients(kernel: &dyn Kernel, inputs: &Inputs, mask: &Mask, weights: &[f32], device: &Device) -> [Vec<f32>; 3] {
     let device = device.clone().autodiff();
     let [q, k, v] = inputs.tensors(&device).map(Tensor::require_grad);
-    let objective = (kernel.mix(q.clone(), k.clone(), v.clone(), mask.map(|m| m.clone().autodiff()).as_ref())
-        * tensor(weights, Q, &device))
-    .sum();
+    let mask = match mask {
+        Mask::Hidden(hidden) => Mask::Hidden(hidden.clone().autodiff()),
+        other => other.clone(),
+    };
+    let objective = (kernel.mix(q.clone(), k.clone(), v.clone(), &mask) * tensor(weights, Q, &device)).sum();
     let gradients = objective.backward();
     [q, k, v].map(|x| to_host(x.grad(&gradients).unwrap()))
 }
@@ -367,7 +368,7 @@ fn every_parameter_of_attention_receives_its_gradient() {
             let attention = attention(*kind, &device);
             let query = tensor(&numbers(20, BATCH * Q_LEN * D_MODEL), [BATCH, Q_LEN, D_MODEL], &device);
             let context = tensor(&numbers(21, BATCH * K_LEN * D_MODEL), [BATCH, K_LEN, D_MODEL], &device);
-            let output = attention.forward(query, context, None);
+            let output = attention.forward(query, context, &Mask::Full);
             assert_eq!(output.dims(), [BATCH, Q_LEN, D_MODEL]);
             let weights = tensor(&numbers(22, BATCH * Q_LEN * D_MODEL), [BATCH, Q_LEN, D_MODEL], &device);
             let gradients = (output * weights).sum().backward();
@@ -410,7 +411,7 @@ fn attention_is_its_formula() {
             let output = attention.forward(
                 tensor(&query, [BATCH, Q_LEN, D_MODEL], device),
                 tensor(&context, [BATCH, K_LEN, D_MODEL], device),
-                Some(&hidden(device)),
+                &hidden(device),
             );
             // Projection and head split by hand, on the host.
             let arrays = headway_model::weights::arrays(&attention);
@@ -435,7 +436,7 @@ fn attention_is_its_formula() {
             let q = tensor(&split(&project(&query, "query"), Q_LEN), Q, device);
             let k = tensor(&split(&project(&context, "key"), K_LEN), K, device);
             let v = tensor(&split(&project(&context, "value"), K_LEN), K, device);
-            let mixed = to_host(kind.kernel().mix(q, k, v, Some(&hidden(device))));
+            let mixed = to_host(kind.kernel().mix(q, k, v, &hidden(device)));
             let mut merged = vec![0.0; mixed.len()];
             for (at, merged) in merged.iter_mut().enumerate() {
                 let (b, row, channel) = (at / D_MODEL / Q_LEN, at / D_MODEL % Q_LEN, at % D_MODEL);
@@ -451,20 +452,21 @@ fn attention_is_its_formula() {
 #[test]
 fn softmax_by_hand() {
     let ln2 = std::f32::consts::LN_2;
-    for test_device in devices() {
+    let kinds = [KernelKind::Softmax, KernelKind::Naive];
+    for (test_device, kind) in devices().into_iter().flat_map(|device| kinds.map(|kind| (device.clone(), kind))) {
         let device = &test_device.device;
-        let kernel = KernelKind::Softmax.kernel();
+        let kernel = kind.kernel();
         // sqrt(d_head) = 2, so that q · k = 2 s gives the score s.
         let q = tensor(&[0., 0., 0., 0., 2. * ln2, 0., 0., 0., 0., 400., 0., 0.], [1, 1, 3, 4], device);
         let k = tensor(&[1., 0., 5., 0., 0., 1., 0., 7.], [1, 1, 2, 4], device);
         let v = tensor(&[3., 6., 9., -12., 0., 12., 3., 30.], [1, 1, 2, 4], device);
-        let mixed = to_host(kernel.mix(q.clone(), k.clone(), v.clone(), None));
+        let mixed = to_host(kernel.mix(q.clone(), k.clone(), v.clone(), &Mask::Full));
         let want = [1.5, 9., 6., 9., 2., 8., 7., 2., 0., 12., 3., 30.];
         assert_close(test_device.name, &mixed, &want, 1e-6);
-        // The first query may not see the second key, the last not the first.
-        let hidden = TensorData::new(vec![false, true, false, false, true, false], [3, 2]);
-        let mixed = to_host(kernel.mix(q, k, v, Some(&Tensor::from_data(hidden, device))));
-        let want = [3., 6., 9., -12., 2., 8., 7., 2., 0., 12., 3., 30.];
+        // The first query may not see the second key, the second nothing, the last not the first.
+        let hidden = TensorData::new(vec![false, true, true, true, true, false], [3, 2]);
+        let mixed = to_host(kernel.mix(q, k, v, &Mask::Hidden(Tensor::from_data(hidden, device))));
+        let want = [3., 6., 9., -12., 0., 0., 0., 0., 0., 12., 3., 30.];
         assert_close(test_device.name, &mixed, &want, 1e-6);
     }
 }

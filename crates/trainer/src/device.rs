@@ -82,7 +82,10 @@ pub fn available() -> Vec<Found> {
         spec: DeviceSpec::NdArray,
         name: "burn-ndarray, for cross-checking".to_owned(),
         software: false,
-        #[allow(deprecated, reason = "a second CPU implementation to compare flex with, for as long as burn keeps one")]
+        #[allow(
+            deprecated,
+            reason = "a second CPU implementation to compare flex with, for as long as burn keeps one"
+        )]
         device: Device::ndarray(),
     });
     #[cfg(feature = "wgpu")]
@@ -165,7 +168,8 @@ impl DeviceSpec {
         Ok((found.clone(), warning))
     }
 
-    fn is_gpu(self) -> bool {
+    /// Whether it is a GPU, software adapters included.
+    pub fn is_gpu(self) -> bool {
         matches!(self, Self::Wgpu(_) | Self::Cuda(_))
     }
 

@@ -6,6 +6,7 @@
 //!
 //! On the CPU, the same binary, config and seed give the same bits for any number of threads and any resume point.
 
+pub mod bench;
 pub mod checkpoint;
 pub mod device;
 mod error;
@@ -33,5 +34,6 @@ pub use checkpoint::Checkpoint;
 pub use device::DeviceSpec;
 pub use error::Error;
 pub use experiment::{Experiment, ExperimentError, Loaded};
+pub use headway_kernels::memory;
 pub use run_dir::RunDir;
 pub use session::{Event, Options, Status, Summary};

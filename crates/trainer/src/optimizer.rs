@@ -10,6 +10,7 @@ use burn::{
     optim::GradientsParams,
     tensor::{Device, Tensor, TensorData},
 };
+use headway_kernels::{AdamStep, adam};
 use headway_model::weights::{Array, Path, to_host};
 use serde::{Deserialize, Serialize};
 
@@ -195,59 +196,37 @@ impl Optimizer {
 
     /// New value of a parameter, flattened.
     fn update(&mut self, name: &str, weight: Tensor<1>, gradient: Tensor<1>, rate: f64) -> Tensor<1> {
-        let decayed = |gradient: Tensor<1>, decay: f64| {
-            if decay == 0.0 { gradient } else { gradient + weight.clone().mul_scalar(decay) }
-        };
         match self.config.clone() {
-            OptimizerConfig::Adam(c) => {
-                let gradient = decayed(gradient, c.weight_decay);
-                let change = self.adam_change(name, gradient, [c.beta_1, c.beta_2, c.epsilon], rate);
-                weight - change
+            OptimizerConfig::Adam(AdamConfig { beta_1, beta_2, epsilon, weight_decay: penalty, .. }) => {
+                let step = AdamStep { beta_1, beta_2, epsilon, rate, updates: self.updates, penalty, decay: 0.0 };
+                self.adam(name, weight, gradient, step)
             }
-            OptimizerConfig::AdamW(c) => {
-                let change = self.adam_change(name, gradient, [c.beta_1, c.beta_2, c.epsilon], rate);
-                weight.mul_scalar(1.0 - rate * c.weight_decay) - change
+            OptimizerConfig::AdamW(AdamWConfig { beta_1, beta_2, epsilon, weight_decay: decay, .. }) => {
+                let step = AdamStep { beta_1, beta_2, epsilon, rate, updates: self.updates, penalty: 0.0, decay };
+                self.adam(name, weight, gradient, step)
             }
             OptimizerConfig::Sgd(c) => {
-                let gradient = decayed(gradient, c.weight_decay);
-                let velocity = if c.momentum == 0.0 {
-                    gradient
-                } else {
-                    self.moment(name, "momentum", |old| match old {
-                        Some(old) => old.mul_scalar(c.momentum) + gradient,
-                        None => gradient,
-                    })
+                let penalty = (c.weight_decay != 0.0).then(|| weight.clone().mul_scalar(c.weight_decay));
+                let gradient = penalty.into_iter().fold(gradient, |gradient, penalty| gradient + penalty);
+                let key = format!("{name}.momentum");
+                let velocity = match self.moments.remove(&key) {
+                    Some(old) => old.mul_scalar(c.momentum) + gradient,
+                    None => gradient,
                 };
+                if c.momentum != 0.0 {
+                    self.moments.insert(key, velocity.clone());
+                }
                 weight - velocity.mul_scalar(rate)
             }
         }
     }
 
-    fn adam_change(
-        &mut self,
-        name: &str,
-        gradient: Tensor<1>,
-        [beta_1, beta_2, epsilon]: [f64; 3],
-        rate: f64,
-    ) -> Tensor<1> {
-        let updates = self.updates as f64;
-        let blend = |beta: f64, new: Tensor<1>| {
-            move |old: Option<Tensor<1>>| match old {
-                Some(old) => old.mul_scalar(beta) + new.mul_scalar(1.0 - beta),
-                None => new.mul_scalar(1.0 - beta),
-            }
-        };
-        let first = self.moment(name, "exp_avg", blend(beta_1, gradient.clone()));
-        let second = self.moment(name, "exp_avg_sq", blend(beta_2, gradient.clone() * gradient));
-        let denominator = second.sqrt().div_scalar((1.0 - beta_2.powf(updates)).sqrt()).add_scalar(epsilon);
-        (first / denominator).mul_scalar(rate / (1.0 - beta_1.powf(updates)))
-    }
-
-    fn moment(&mut self, name: &str, moment: &str, next: impl FnOnce(Option<Tensor<1>>) -> Tensor<1>) -> Tensor<1> {
-        let key = format!("{name}.{moment}");
-        let value = next(self.moments.remove(&key));
-        self.moments.insert(key, value.clone());
-        value
+    fn adam(&mut self, name: &str, weight: Tensor<1>, gradient: Tensor<1>, step: AdamStep) -> Tensor<1> {
+        let keys = ["exp_avg", "exp_avg_sq"].map(|moment| format!("{name}.{moment}"));
+        let moments = keys.each_ref().map(|key| self.moments.remove(key).unwrap_or_else(|| gradient.zeros_like()));
+        let [weight, first, second] = adam(weight, gradient, moments, step);
+        self.moments.extend(keys.into_iter().zip([first, second]));
+        weight
     }
 }
 

@@ -84,7 +84,8 @@ impl SupervisedLearningStrategy<Trainee> for Steps {
             interrupter: components.interrupter,
             began: Instant::now(),
         };
-        let result = running.run(&train, &validation);
+        // Inside the pool, so that no operation has to wake it: its tasks begin on this very thread.
+        let result = rayon::scope(|_| running.run(&train, &validation));
         let outcome =
             result.map(|status| Outcome { model: running.trainee.model.clone(), step: running.state.step, status });
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);

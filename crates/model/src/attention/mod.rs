@@ -3,13 +3,9 @@
 pub mod kernel;
 pub mod position;
 
-use burn::{
-    module::Module,
-    nn::Linear,
-    tensor::{Bool, Tensor},
-};
+use burn::{module::Module, tensor::Tensor};
 
-use crate::{init::Initializer, trace::Recorder};
+use crate::{init::Initializer, linear::Linear, mask::Mask, trace::Recorder};
 use kernel::KernelKind;
 
 /// Sizes of one attention layer.
@@ -64,28 +60,22 @@ impl MultiHeadAttention {
     /// Attends from `query` to `context`.
     ///
     /// # Shapes
-    /// query `[batch, q_len, d_model]`, context `[batch, k_len, d_model]`, hidden `[q_len, k_len]` -> `[batch, q_len, d_model]`
-    pub fn forward(&self, query: Tensor<3>, context: Tensor<3>, hidden: Option<&Tensor<2, Bool>>) -> Tensor<3> {
-        self.run(query, context, hidden, &mut Recorder::default())
+    /// query `[batch, q_len, d_model]`, context `[batch, k_len, d_model]`, -> `[batch, q_len, d_model]`
+    pub fn forward(&self, query: Tensor<3>, context: Tensor<3>, mask: &Mask) -> Tensor<3> {
+        self.run(query, context, mask, &mut Recorder::default())
     }
 
-    pub(crate) fn run(
-        &self,
-        query: Tensor<3>,
-        context: Tensor<3>,
-        hidden: Option<&Tensor<2, Bool>>,
-        recorder: &mut Recorder,
-    ) -> Tensor<3> {
+    pub(crate) fn run(&self, query: Tensor<3>, context: Tensor<3>, mask: &Mask, recorder: &mut Recorder) -> Tensor<3> {
         let q = self.split_heads(self.query.forward(query)); // [batch, n_heads, q_len, d_head]
         let k = self.split_heads(self.key.forward(context.clone())); // [batch, n_heads, k_len, d_head]
         let v = self.split_heads(self.value.forward(context)); // [batch, n_heads, k_len, d_head]
         let kernel = self.kernel.kernel();
         let mixed = if recorder.is_on() {
-            let pattern = kernel.pattern(q, k, hidden); // [batch, n_heads, q_len, k_len]
+            let pattern = kernel.pattern(q, k, mask); // [batch, n_heads, q_len, k_len]
             recorder.pattern(&pattern);
             pattern.matmul(v)
         } else {
-            kernel.mix(q, k, v, hidden)
+            kernel.mix(q, k, v, mask)
         }; // [batch, n_heads, q_len, d_head]
         self.output.forward(Self::merge_heads(mixed))
     }

@@ -1,26 +1,32 @@
 //! Attention kernels: how queries, keys and values become a mixture. One file each, and one row in the list below.
 
+mod naive;
 mod softmax;
 
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::mask::Mask;
+
 /// An attention kernel. The law tests in `crates/model/tests/kernel_laws.rs` run for every entry of [`KERNELS`].
-pub trait Kernel {
-    /// Attention pattern; each row is a probability vector over the visible keys.
+pub trait Kernel: Sync {
+    /// Attention pattern; each row is a probability vector over the visible keys, or zero where there are none.
     ///
     /// # Shapes
-    /// q `[batch, n_heads, q_len, d_head]`, k `[batch, n_heads, k_len, d_head]`, hidden `[q_len, k_len]`
-    /// -> `[batch, n_heads, q_len, k_len]`
-    fn pattern(&self, q: Tensor<4>, k: Tensor<4>, hidden: Option<&Tensor<2, Bool>>) -> Tensor<4>;
+    /// q `[batch, n_heads, q_len, d_head]`, k `[batch, n_heads, k_len, d_head]` -> `[batch, n_heads, q_len, k_len]`
+    fn pattern(&self, q: Tensor<4>, k: Tensor<4>, mask: &Mask) -> Tensor<4>;
 
     /// pattern(q, k) · v, free to avoid building the pattern.
     ///
     /// # Shapes
     /// as [`Kernel::pattern`], v `[batch, n_heads, k_len, d_head]` -> `[batch, n_heads, q_len, d_head]`
-    fn mix(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, hidden: Option<&Tensor<2, Bool>>) -> Tensor<4> {
-        self.pattern(q, k, hidden).matmul(v)
+    fn mix(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &Mask) -> Tensor<4> {
+        self.pattern(q, k, mask).matmul(v)
     }
+
+    /// Numbers that [`Kernel::mix`] keeps for the backward pass on the CPU beside q, k, v and its result, for `rows` rows of
+    /// `width` scores.
+    fn kept_floats(&self, rows: f64, width: f64) -> f64;
 }
 
 /// Declares the list of kernels once: config names, dispatch and `headway list kernels` all come from it.
@@ -46,5 +52,6 @@ macro_rules! kernels {
 }
 
 kernels! {
-    #[default] Softmax = softmax::Softmax, "softmax(q k^T / sqrt(d_head)) v, exact, row maximum subtracted";
+    #[default] Softmax = softmax::Softmax, "softmax(q k^T / sqrt(d_head)) v, exact, fused: memory linear in the length";
+    Naive = naive::Naive, "the same from plain tensor operations: the readable reference, memory quadratic in the length";
 }

@@ -1,31 +1,34 @@
-//! Softmax attention from plain tensor operations: the readable reference.
+//! Softmax attention without its pattern: the fused operation of `headway-kernels`.
 
-use burn::tensor::{Bool, Tensor, activation};
+use burn::tensor::Tensor;
+use headway_kernels::{Options, fused_attention, is_supported};
 
-use super::Kernel;
+use super::{Kernel, naive::Naive};
+use crate::mask::Mask;
 
-/// mix(q, k, v) = softmax(q kᵀ / sqrt(`d_head`)) v, row-wise over the visible keys.
-///
-/// The softmax subtracts each row's maximum, so scores of size 1e4 stay finite. A hidden key has score −∞ and weight
-/// exactly zero. A row without any visible key has no distribution: [`crate::Mask`] rules it out.
-///
-/// # References
-/// Vaswani et al. 2017, arXiv 1706.03762, equation 1.
+/// mix(q, k, v) = softmax(q kᵀ / sqrt(`d_head`)) v, the same function as [`Naive`], in memory linear in the length.
 pub struct Softmax;
 
 impl Kernel for Softmax {
-    fn pattern(&self, q: Tensor<4>, k: Tensor<4>, hidden: Option<&Tensor<2, Bool>>) -> Tensor<4> {
-        let d_head = q.dims()[3];
-        // Scaling q touches d_head entries a row where scaling the scores would touch k_len.
-        let scores = q.mul_scalar(1.0 / (d_head as f64).sqrt()).matmul(k.swap_dims(2, 3)); // [batch, n_heads, q_len, k_len]
-        let scores = match hidden {
-            Some(hidden) => {
-                let [_, _, q_len, k_len] = scores.dims();
-                let hidden = hidden.clone().reshape([1, 1, q_len, k_len]).expand(scores.dims());
-                scores.mask_fill(hidden, f32::NEG_INFINITY)
-            }
-            None => scores,
+    fn pattern(&self, q: Tensor<4>, k: Tensor<4>, mask: &Mask) -> Tensor<4> {
+        Naive.pattern(q, k, mask)
+    }
+
+    fn mix(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &Mask) -> Tensor<4> {
+        if !is_supported(&q.device()) {
+            return Naive.mix(q, k, v, mask);
+        }
+        let scale = 1.0 / (q.dims()[3] as f32).sqrt();
+        let (causal, hidden) = match mask {
+            Mask::Full => (false, None),
+            Mask::Causal => (true, None),
+            Mask::Hidden(hidden) => (false, Some(hidden.clone())),
         };
-        activation::softmax(scores, 3)
+        fused_attention(q, k, v, None, hidden, Options { scale, causal })
+    }
+
+    /// One logarithm a row.
+    fn kept_floats(&self, rows: f64, _width: f64) -> f64 {
+        rows
     }
 }

@@ -1,0 +1,152 @@
+//! `headway bench`
+
+use std::process::{Command, ExitCode};
+
+use headway_trainer::{
+    Error,
+    bench::{BENCHES, Bench as Benchmark, Timing, matmul_peak},
+};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{args::Bench, output};
+
+/// One line of the table.
+#[derive(Serialize)]
+struct Measured {
+    name: &'static str,
+    device: String,
+    /// CPU threads.
+    threads: u16,
+    /// Fastest sample.
+    ms_per_step: f64,
+    steps_per_second: f64,
+    gflops: f64,
+    /// Of the fastest product of two large matrices on the same device with as many threads.
+    share_of_peak: f64,
+    /// Growth of the process over what it held before the first step.
+    peak_mb: Option<f64>,
+    /// Every sample.
+    seconds_per_step: Vec<f64>,
+}
+
+pub fn run(args: &Bench) -> Result<ExitCode, Error> {
+    let named = args.names.iter().map(|name| Benchmark::find(name)).collect::<Result<Vec<_>, _>>()?;
+    let benches = if named.is_empty() { BENCHES.iter().collect() } else { named };
+    if args.list {
+        return list(&benches, args.json);
+    }
+    if args.here {
+        return here(args, benches[0]);
+    }
+    let (device, warning) = args.device.open()?;
+    if let Some(warning) = warning {
+        output::note(format!("warning: {warning}"));
+    }
+    let threads = match (device.spec.is_gpu(), args.threads.as_slice()) {
+        (true, _) => vec![cores()],
+        (false, []) if cores() > 1 => vec![1, cores()],
+        (false, []) => vec![1],
+        (false, asked) => asked.to_vec(),
+    };
+    let mut peaks = Vec::new();
+    for threads in &threads {
+        output::note(format!("matrix products, {threads} threads"));
+        peaks.push(child::<f64>(args, PEAK, *threads)?);
+    }
+    let mut measured = Vec::new();
+    for bench in benches {
+        for (threads, peak) in threads.iter().zip(&peaks) {
+            output::note(format!("{}, {threads} threads: {}", bench.name, bench.summary));
+            let timing: Timing = child(args, bench.name, *threads)?;
+            measured.push(line(bench.name, device.spec.to_string(), *threads, timing, *peak));
+        }
+    }
+    if args.json {
+        output::json(&measured);
+    } else {
+        output::line(table(&measured));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cores() -> u16 {
+    std::thread::available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX))
+}
+
+/// What a child is asked for when it is to time matrix products.
+const PEAK: &str = "peak";
+
+/// Times one benchmark in a process of its own: the number of threads is fixed when a process starts, and its memory is its own.
+fn child<T: serde::de::DeserializeOwned>(args: &Bench, name: &str, threads: u16) -> Result<T, Error> {
+    let failed = |what: String| Error::Training(format!("benchmark {name}: {what}"));
+    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+    let mut command = Command::new(program);
+    command.arg("bench").args((name != PEAK).then_some(name)).arg("--here");
+    command.args(["--device", &args.device.to_string(), "--repeats", &args.repeats.to_string()]);
+    let done =
+        command.env("RAYON_NUM_THREADS", threads.to_string()).output().map_err(|error| failed(error.to_string()))?;
+    if !done.status.success() {
+        return Err(failed(String::from_utf8_lossy(&done.stderr).trim().to_owned()));
+    }
+    serde_json::from_slice(&done.stdout).map_err(|error| failed(error.to_string()))
+}
+
+/// The child's side: one figure on standard output.
+fn here(args: &Bench, bench: &Benchmark) -> Result<ExitCode, Error> {
+    let (device, _) = args.device.open()?;
+    let repeats = usize::from(args.repeats);
+    if args.names.is_empty() {
+        output::json(&matmul_peak(&device, repeats));
+    } else {
+        output::json(&bench.run(&device, repeats)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(name: &'static str, device: String, threads: u16, timing: Timing, peak: f64) -> Measured {
+    let best = timing.best();
+    let rate = timing.flops / best;
+    Measured {
+        name,
+        device,
+        threads,
+        ms_per_step: best * 1e3,
+        steps_per_second: 1.0 / best,
+        gflops: rate / 1e9,
+        share_of_peak: rate / peak,
+        peak_mb: timing.peak_bytes.map(|bytes| bytes as f64 / 1e6),
+        seconds_per_step: timing.seconds,
+    }
+}
+
+fn table(measured: &[Measured]) -> String {
+    let header = ["", "threads", "ms/step", "steps/s", "GFLOP/s", "of peak", "memory MB"];
+    let rows = measured.iter().map(|m| {
+        vec![
+            m.name.to_owned(),
+            m.threads.to_string(),
+            output::number(m.ms_per_step),
+            output::number(m.steps_per_second),
+            format!("{:.1}", m.gflops),
+            format!("{:.0} %", 100.0 * m.share_of_peak),
+            m.peak_mb.map(|mb| format!("{mb:.0}")).unwrap_or_default(),
+        ]
+    });
+    output::table(&header, rows)
+}
+
+fn list(benches: &[&Benchmark], as_json: bool) -> Result<ExitCode, Error> {
+    if as_json {
+        let entries = benches
+            .iter()
+            .map(|bench| Ok(json!({ "name": bench.name, "summary": bench.summary, "recipe": bench.recipe()? })))
+            .collect::<Result<Vec<_>, Error>>()?;
+        output::json(&entries);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for bench in benches {
+        output::line(format!("{:<6} {}", bench.name, bench.summary));
+    }
+    Ok(ExitCode::SUCCESS)
+}

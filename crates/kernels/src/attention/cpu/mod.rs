@@ -1,0 +1,254 @@
+//! Softmax attention on the CPU: tiles that stay in cache, forward and backward, without ever holding the pattern.
+//!
+//! The work is cut by the sizes alone, never by the number of threads, and every sum runs in a fixed order: the same inputs
+//! give the same bits on one thread and on sixty-four.
+
+mod narrow;
+mod tensor;
+mod wide;
+
+use std::ops::Range;
+
+use burn::tensor::Shape;
+use burn_flex::{Flex, FlexTensor};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::{Gradients, Inputs, Options, Sizes};
+use crate::{flex, vector};
+use tensor::{Buffer, Heads};
+use wide::KEYS_PER_TILE;
+
+/// Heads up to this wide go through [`narrow`], whose vectors run along the keys only.
+const NARROWEST_TILE: usize = 8;
+/// Queries of one forward task: packing keys and values once per task costs little beside so many rows.
+const QUERIES_PER_TASK: usize = 512;
+/// Tasks that a backward pass aims for, by cutting the keys of a head into parts when there are few heads.
+const BACKWARD_TASKS: usize = 64;
+/// Parts at most: each keeps its own gradient of the queries until they are added up.
+const MOST_PARTS: usize = 4;
+/// Keys in a part at least.
+const LEAST_KEYS_PER_PART: usize = 256;
+/// Multiply–adds worth handing to another thread.
+const LEAST_WORK_PER_JOB: usize = 1 << 17;
+
+/// Everything that stays the same over the tasks of one call.
+struct Problem<'a> {
+    sizes: Sizes,
+    options: Options,
+    q: Heads<'a>,
+    k: Heads<'a>,
+    v: Heads<'a>,
+    /// Biases by distance in units of log 2, per head.
+    bias: Option<Vec<Vec<f32>>>,
+    /// Hidden pairs, `[q_len, k_len]`.
+    hidden: Option<Vec<u8>>,
+}
+
+impl Problem<'_> {
+    /// Factor that turns a product of query and key into an exponent of 2.
+    fn exponent_scale(&self) -> f32 {
+        self.options.scale * std::f32::consts::LOG2_E
+    }
+
+    /// Keys that query `i` may see, counted from the first, as far as causality is concerned.
+    fn visible(&self, i: usize) -> usize {
+        if self.options.causal { self.sizes.causal_limit(i) } else { self.sizes.k_len }
+    }
+
+    /// Biases of query `i` in a head, starting at key 0, and room for whole vectors behind the last.
+    fn bias(&self, head: usize, i: usize) -> Option<&[f32]> {
+        self.bias.as_ref().map(|bias| &bias[head][self.sizes.q_len - 1 - i..])
+    }
+
+    /// Hides what query `i` may not see among the scores of the keys from `first` on, whole vectors of padding included.
+    #[inline(always)]
+    fn hide(&self, i: usize, first: usize, scores: &mut [f32]) {
+        let visible = self.visible(i).saturating_sub(first).min(scores.len());
+        scores[visible..].fill(f32::NEG_INFINITY);
+        if let Some(hidden) = &self.hidden {
+            let flags = &hidden[i * self.sizes.k_len + first.min(self.sizes.k_len)..(i + 1) * self.sizes.k_len];
+            for (score, flag) in scores.iter_mut().zip(flags) {
+                *score = if *flag == 0 { *score } else { f32::NEG_INFINITY };
+            }
+        }
+    }
+
+    fn is_narrow(&self) -> bool {
+        self.sizes.d_key < NARROWEST_TILE && self.sizes.d_key == self.sizes.d_value
+    }
+
+    /// Jobs of about equal and worthwhile size.
+    fn tasks_per_job(&self, tasks: usize) -> usize {
+        let Sizes { batch, heads, q_len, k_len, d_key, d_value } = self.sizes;
+        // An exponential costs about as much as sixteen multiply–adds.
+        let work = batch * heads * q_len * k_len * (d_key + d_value + 16);
+        (LEAST_WORK_PER_JOB * tasks).div_ceil(work.max(1)).clamp(1, tasks.max(1))
+    }
+}
+
+/// Room behind the biases of a head, so that whole vectors may be read at the last of them.
+const BIAS_ROOM: usize = 128;
+
+fn problem<'a>(
+    [q, k, v]: [&'a FlexTensor; 3],
+    bias: Option<&FlexTensor>,
+    hidden: Option<&FlexTensor>,
+    options: Options,
+) -> Problem<'a> {
+    let sizes = Sizes::of([q, k, v].map(|tensor| tensor.layout().shape()));
+    Problem {
+        sizes,
+        options,
+        q: Heads::of(q),
+        k: Heads::of(k),
+        v: Heads::of(v),
+        bias: bias.map(|bias| tensor::bias_rows(bias, sizes, BIAS_ROOM)),
+        hidden: hidden.map(flex::flags),
+    }
+}
+
+/// Output `[batch, heads, q_len, d_value]` and, for the backward pass, log₂ Σ 2^score per row `[batch, heads, q_len]`,
+/// +∞ for a row that sees no key.
+pub(super) fn forward(inputs: Inputs<Flex>, options: Options) -> (FlexTensor, FlexTensor) {
+    let qkv = [inputs.q, inputs.k, inputs.v].map(tensor::with_unit_columns);
+    let problem = problem(qkv.each_ref(), inputs.bias.as_ref(), inputs.hidden.as_ref(), options);
+    let Sizes { batch, heads, q_len, d_value, .. } = problem.sizes;
+    // SAFETY: the pieces below cover all queries of all heads, and each task writes both rows of its queries.
+    let (output, log_sums) =
+        unsafe { (Buffer::new([batch, heads, q_len, d_value]), Buffer::new([batch * heads, 1, q_len, 1])) };
+    let pieces = q_len.div_ceil(QUERIES_PER_TASK);
+    let tasks = batch * heads * pieces;
+    let arch = Arch::new();
+    (0..tasks).into_par_iter().with_min_len(problem.tasks_per_job(tasks)).for_each(|task| {
+        let at = [task / pieces / heads, task / pieces % heads];
+        let first = task % pieces * QUERIES_PER_TASK;
+        let queries = first..q_len.min(first + QUERIES_PER_TASK);
+        arch.dispatch(ForwardTask {
+            problem: &problem,
+            at,
+            queries,
+            log_row: task / pieces,
+            output: &output,
+            log_sums: &log_sums,
+        });
+    });
+    let log_sums = flex::dense(log_sums.into_entries(), Shape::new([batch, heads, q_len]));
+    (output.into_tensor(), log_sums)
+}
+
+/// Some queries of one head, forward.
+struct ForwardTask<'a> {
+    problem: &'a Problem<'a>,
+    /// Batch and head.
+    at: [usize; 2],
+    queries: Range<usize>,
+    output: &'a Buffer,
+    /// Row of the head in `log_sums`.
+    log_row: usize,
+    /// `[batch · heads, 1, q_len, 1]`
+    log_sums: &'a Buffer,
+}
+
+impl WithSimd for ForwardTask<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.problem.is_narrow() { narrow::forward(simd, self) } else { wide::forward(simd, self) }
+    }
+}
+
+/// Gradients of the inputs from that of the output.
+///
+/// With P the pattern, recomputed from the log-sums, and δ_i = Σ_c dO_ic O_ic:
+/// dV = Pᵀ dO, dS = P ⊙ (dO Vᵀ − δ), dQ = scale · dS K, dK = scale · dSᵀ Q, and a bias gathers dS over its distance.
+pub(super) fn backward(
+    inputs: Inputs<Flex>,
+    output: FlexTensor,
+    log_sums: FlexTensor,
+    d_output: FlexTensor,
+    options: Options,
+) -> Gradients<Flex> {
+    let [q, k, v, output, d_output] = [inputs.q, inputs.k, inputs.v, output, d_output].map(tensor::with_unit_columns);
+    let problem = problem([&q, &k, &v], inputs.bias.as_ref(), inputs.hidden.as_ref(), options);
+    let Sizes { batch, heads, q_len, k_len, d_key, d_value } = problem.sizes;
+    let (output, d_output) = (Heads::of(&output), Heads::of(&d_output));
+    let log_sums = flex::flat(&log_sums);
+    let parts = BACKWARD_TASKS.div_ceil((batch * heads).max(1)).min(k_len / LEAST_KEYS_PER_PART).clamp(1, MOST_PARTS);
+    let keys_per_part = k_len.div_ceil(parts).next_multiple_of(KEYS_PER_TILE);
+    // SAFETY: each task writes the rows of all queries in the buffer of its part, and those of its keys; the parts cover
+    // all keys.
+    let (mut d_q, d_k, d_v) = unsafe {
+        let d_q: Vec<Buffer> = (0..parts).map(|_| Buffer::new([batch, heads, q_len, d_key])).collect();
+        (d_q, Buffer::new([batch, heads, k_len, d_key]), Buffer::new([batch, heads, k_len, d_value]))
+    };
+    let tasks = batch * heads * parts;
+    let arch = Arch::new();
+    let jobs = (0..tasks).into_par_iter().with_min_len(problem.tasks_per_job(tasks));
+    let d_bias: Vec<Vec<f32>> = jobs
+        .map(|task| {
+            let (row, part) = (task / parts, task % parts);
+            arch.dispatch(BackwardTask {
+                problem: &problem,
+                at: [row / heads, row % heads],
+                keys: (part * keys_per_part).min(k_len)..((part + 1) * keys_per_part).min(k_len),
+                output: &output,
+                d_output: &d_output,
+                log_sums: &log_sums[row * q_len..][..q_len],
+                d_q: &d_q[part],
+                d_k: &d_k,
+                d_v: &d_v,
+            })
+        })
+        .collect();
+    let (total, others) = d_q.split_first_mut().unwrap_or_else(|| unreachable!("there is at least one part"));
+    for other in others {
+        total.add(other);
+    }
+    let bias = inputs.bias.map(|_| {
+        let distances = problem.sizes.distances();
+        let mut total = vec![0.0; heads * distances];
+        for (task, part) in d_bias.iter().enumerate() {
+            let head = task / parts % heads;
+            total[head * distances..][..distances].iter_mut().zip(part).for_each(|(sum, d)| *sum += d);
+        }
+        flex::dense(total, Shape::new([heads, distances]))
+    });
+    let d_q = d_q.swap_remove(0).into_tensor();
+    Gradients { q: d_q, k: d_k.into_tensor(), v: d_v.into_tensor(), bias }
+}
+
+/// Some keys of one head against all its queries, backward. Returns the gradient of the head's biases, if there are any.
+struct BackwardTask<'a> {
+    problem: &'a Problem<'a>,
+    /// Batch and head.
+    at: [usize; 2],
+    keys: Range<usize>,
+    output: &'a Heads<'a>,
+    d_output: &'a Heads<'a>,
+    /// Of this head, `[q_len]`.
+    log_sums: &'a [f32],
+    /// Gradient of the queries from this part of the keys.
+    d_q: &'a Buffer,
+    d_k: &'a Buffer,
+    d_v: &'a Buffer,
+}
+
+impl BackwardTask<'_> {
+    /// δ_i = Σ_c dO_ic O_ic of every query.
+    #[inline(always)]
+    fn deltas<S: Simd>(&self, simd: S) -> Vec<f32> {
+        let rows = 0..self.problem.sizes.q_len;
+        rows.map(|i| vector::inner(simd, self.output.row(self.at, i), self.d_output.row(self.at, i))).collect()
+    }
+}
+
+impl WithSimd for BackwardTask<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+        if self.problem.is_narrow() { narrow::backward(simd, self) } else { wide::backward(simd, self) }
+    }
+}

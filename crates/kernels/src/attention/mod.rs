@@ -1,0 +1,220 @@
+//! Fused softmax attention: exact, in memory linear in the length of the sequences, with its own backward pass.
+//!
+//! burn runs attention under autodiff as separate operations, each of which holds all scores of a batch. Here a tile of
+//! scores lives as long as it takes to use it, and the backward pass recomputes it from one number per row.
+//!
+//! # References
+//! Dao et al. 2022, arXiv 2205.14135 (tiles and recomputation); Milakov, Gimelshein 2018, arXiv 1805.02867 (running maximum).
+
+mod autodiff;
+mod cpu;
+
+use burn::{
+    backend::{
+        Backend, ExtensionType, Flex, backend_extension,
+        tensor::{BoolTensor, FloatTensor},
+    },
+    tensor::{Bool, Device, Shape, Tensor},
+};
+
+/// What attention does beside mixing values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// Factor on the products of queries and keys, usually 1 / sqrt(`d_key`).
+    pub scale: f32,
+    /// Whether query i sees keys 0 ..= i + (`k_len` − `q_len`) only.
+    pub causal: bool,
+}
+
+/// softmax(scale · q kᵀ + bias) v, row-wise over the visible keys; the row maximum is subtracted first.
+///
+/// The bias depends on the distance alone: query i and key j have `bias[head, j − i + q_len − 1]`, so that a learned one
+/// takes memory linear in the length. A hidden key has weight exactly zero, and a query that sees no key gives zeros, in the
+/// output and in every gradient. Gradients reach q, k, v and the bias. On the CPU the result is the same to the last bit for
+/// any number of threads. Inputs in half precision are summed in f32.
+///
+/// # Shapes
+/// q `[batch, n_heads, q_len, d_key]`, k `[batch, n_heads, k_len, d_key]`, v `[batch, n_heads, k_len, d_value]`,
+/// bias `[n_heads, q_len + k_len − 1]`, hidden `[q_len, k_len]`, true = hidden -> `[batch, n_heads, q_len, d_value]`
+///
+/// # Panics
+/// When shapes disagree, an axis is empty, or the device is not [supported](is_supported).
+///
+/// # References
+/// Vaswani et al. 2017, arXiv 1706.03762, equation 1; the backward pass is Dao et al. 2022, arXiv 2205.14135, appendix B.
+pub fn fused_attention(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    bias: Option<Tensor<2>>,
+    hidden: Option<Tensor<2, Bool>>,
+    options: Options,
+) -> Tensor<4> {
+    let sizes = Sizes::of([&q.shape(), &k.shape(), &v.shape()]);
+    if let Some(bias) = &bias {
+        assert_eq!(bias.dims(), [sizes.heads, sizes.distances()], "bias is [n_heads, q_len + k_len - 1]");
+    }
+    if let Some(hidden) = &hidden {
+        assert_eq!(hidden.dims(), [sizes.q_len, sizes.k_len], "hidden is [q_len, k_len]");
+    }
+    let bias = bias.map_or(MaybeFloat::Absent, |bias| MaybeFloat::Given(bias.into_dispatch()));
+    let hidden = hidden.map_or(MaybeBool::Absent, |hidden| MaybeBool::Given(hidden.into_dispatch()));
+    let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(burn::backend::Dispatch::fused_attention(q, k, v, bias, hidden, options))
+}
+
+/// Whether [`fused_attention`] runs there; elsewhere it has to be composed of plain operations.
+pub fn is_supported(device: &Device) -> bool {
+    crate::is_flex(device)
+}
+
+/// A float tensor that may be missing, in a form that crosses burn's dispatch.
+#[derive(Clone, Debug, ExtensionType)]
+pub enum MaybeFloat<B: Backend> {
+    /// Missing.
+    Absent,
+    /// There.
+    Given(FloatTensor<B>),
+}
+
+/// A boolean tensor that may be missing, in a form that crosses burn's dispatch.
+#[derive(Clone, Debug, ExtensionType)]
+pub enum MaybeBool<B: Backend> {
+    /// Missing.
+    Absent,
+    /// There.
+    Given(BoolTensor<B>),
+}
+
+/// The operation as every backend offers it, the differentiating one included.
+#[backend_extension(Autodiff, Flex)]
+pub trait FusedAttention: Backend {
+    /// See [`fused_attention`].
+    fn fused_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        #[extension_type] bias: MaybeFloat<Self>,
+        #[extension_type] hidden: MaybeBool<Self>,
+        options: Options,
+    ) -> FloatTensor<Self>;
+}
+
+/// What the operation works on.
+#[derive(Clone, Debug)]
+pub struct Inputs<B: Backend> {
+    /// `[batch, n_heads, q_len, d_key]`
+    pub q: FloatTensor<B>,
+    /// `[batch, n_heads, k_len, d_key]`
+    pub k: FloatTensor<B>,
+    /// `[batch, n_heads, k_len, d_value]`
+    pub v: FloatTensor<B>,
+    /// `[n_heads, q_len + k_len − 1]`
+    pub bias: Option<FloatTensor<B>>,
+    /// `[q_len, k_len]`
+    pub hidden: Option<BoolTensor<B>>,
+}
+
+/// What the backward pass yields, each of the shape of its input.
+#[derive(Debug)]
+pub struct Gradients<B: Backend> {
+    /// Of the queries.
+    pub q: FloatTensor<B>,
+    /// Of the keys.
+    pub k: FloatTensor<B>,
+    /// Of the values.
+    pub v: FloatTensor<B>,
+    /// Of the bias, if there is one.
+    pub bias: Option<FloatTensor<B>>,
+}
+
+/// Both passes on a backend that computes.
+pub trait AttentionPasses: Backend {
+    /// Output, and per row the logarithm of its sum of exponentials, to recompute the pattern from.
+    fn forward(inputs: Inputs<Self>, options: Options) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Gradients from those of the output.
+    fn backward(
+        inputs: Inputs<Self>,
+        output: FloatTensor<Self>,
+        log_sums: FloatTensor<Self>,
+        d_output: FloatTensor<Self>,
+        options: Options,
+    ) -> Gradients<Self>;
+}
+
+impl<B: Backend> Inputs<B> {
+    fn new([q, k, v]: [FloatTensor<B>; 3], bias: MaybeFloat<B>, hidden: MaybeBool<B>) -> Self {
+        let bias = match bias {
+            MaybeFloat::Given(bias) => Some(bias),
+            MaybeFloat::Absent => None,
+        };
+        let hidden = match hidden {
+            MaybeBool::Given(hidden) => Some(hidden),
+            MaybeBool::Absent => None,
+        };
+        Self { q, k, v, bias, hidden }
+    }
+}
+
+/// Lengths of the axes.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    batch: usize,
+    heads: usize,
+    q_len: usize,
+    k_len: usize,
+    d_key: usize,
+    d_value: usize,
+}
+
+impl Sizes {
+    /// From the shapes of q, k and v.
+    fn of([q, k, v]: [&Shape; 3]) -> Self {
+        let [[batch, heads, q_len, d_key], k, v] = [q, k, v].map(|shape| shape.dims::<4>());
+        let (k_len, d_value) = (v[2], v[3]);
+        assert_eq!(k, [batch, heads, k_len, d_key], "k is [batch, n_heads, k_len, d_key]");
+        assert_eq!(v[..2], [batch, heads], "v is [batch, n_heads, k_len, d_value]");
+        assert!([batch, heads, q_len, k_len, d_key, d_value].iter().all(|axis| *axis > 0), "no axis may be empty");
+        Self { batch, heads, q_len, k_len, d_key, d_value }
+    }
+
+    /// Number of distances between a query and a key.
+    fn distances(&self) -> usize {
+        self.q_len + self.k_len - 1
+    }
+
+    /// Number of keys, counted from the first, that query `i` sees under a causal mask.
+    fn causal_limit(&self, i: usize) -> usize {
+        (i + 1 + self.k_len).saturating_sub(self.q_len)
+    }
+}
+
+impl AttentionPasses for Flex {
+    fn forward(inputs: Inputs<Self>, options: Options) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        cpu::forward(inputs, options)
+    }
+
+    fn backward(
+        inputs: Inputs<Self>,
+        output: FloatTensor<Self>,
+        log_sums: FloatTensor<Self>,
+        d_output: FloatTensor<Self>,
+        options: Options,
+    ) -> Gradients<Self> {
+        cpu::backward(inputs, output, log_sums, d_output, options)
+    }
+}
+
+impl FusedAttention for Flex {
+    fn fused_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        bias: MaybeFloat<Self>,
+        hidden: MaybeBool<Self>,
+        options: Options,
+    ) -> FloatTensor<Self> {
+        Self::forward(Inputs::new([q, k, v], bias, hidden), options).0
+    }
+}

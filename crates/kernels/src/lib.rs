@@ -1,0 +1,35 @@
+//! What burn has no fast path for under autodiff, as backend extensions: attention that never holds its pattern, affine maps
+//! that write their result once, layer normalisation in one pass.
+//!
+//! The only crate with `unsafe` code, each block with the reason why it is sound. It knows tensors, not models. Every
+//! operation is a function on tensors that runs on every device: where there is no kernel of ours, on burn's own operations.
+//! On the CPU work is cut by sizes alone, never by the number of threads, so that neither does the result depend on it.
+
+#![allow(
+    unsafe_code,
+    reason = "the one crate where loops are worth it: disjoint writes from many threads, and unchecked vectors"
+)]
+
+pub mod adam;
+pub mod attention;
+mod flex;
+pub mod layer_norm;
+pub mod linear;
+pub mod memory;
+mod vector;
+
+use burn::{backend::DispatchDevice, tensor::Device};
+
+pub use adam::{AdamStep, adam};
+pub use attention::{Options, fused_attention, is_supported};
+pub use layer_norm::layer_norm;
+pub use linear::linear;
+
+/// Whether a device is burn-flex, with or without autodiff.
+fn is_flex(device: &Device) -> bool {
+    #[allow(unreachable_patterns, reason = "which devices there are depends on the features of burn")]
+    match device.clone().inner().as_dispatch() {
+        DispatchDevice::Flex(_) => true,
+        _ => false,
+    }
+}

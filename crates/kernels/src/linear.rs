@@ -1,0 +1,246 @@
+//! Affine maps whose bias costs no pass of its own, over all rows of a batch at once.
+//!
+//! burn-flex multiplies each sequence of a batch separately, writes the product to memory that it first zeroes and copies,
+//! and adds the bias in another pass. Here a block of rows is multiplied, biased while it is in cache, and written once.
+
+use burn::{
+    backend::{
+        Autodiff, Backend, Flex,
+        autodiff::{
+            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind},
+        },
+        backend_extension,
+        tensor::FloatTensor,
+    },
+    tensor::{Shape, Tensor, module},
+};
+use burn_flex::FlexTensor;
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use crate::{
+    flex::{self, densified, numbers},
+    is_flex,
+};
+
+/// x W + b.
+///
+/// # Shapes
+/// x `[…, d_in]`, weight `[d_in, d_out]`, bias `[d_out]` -> `[…, d_out]`
+///
+/// # Panics
+/// When the sizes disagree.
+pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+    let [d_in, d_out] = weight.dims();
+    assert_eq!(x.dims()[D - 1], d_in, "the last axis of x is d_in");
+    assert_eq!(bias.dims(), [d_out], "bias is [d_out]");
+    if !is_flex(&x.device()) {
+        return module::linear(x, weight, Some(bias));
+    }
+    let [x, weight, bias] = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
+    Tensor::from_dispatch(burn::backend::Dispatch::affine(x, weight, bias))
+}
+
+/// The operation on the backends that have one of their own.
+#[backend_extension(Autodiff, Flex)]
+pub trait Affine: Backend {
+    /// See [`linear`].
+    fn affine(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// Blocks of rows that the work is cut into at most, so that it does not depend on the number of threads.
+const MOST_BLOCKS: usize = 8;
+/// Rows of a block at least.
+const LEAST_ROWS: usize = 128;
+
+fn rows_per_block(rows: usize) -> usize {
+    rows.div_ceil(MOST_BLOCKS).max(LEAST_ROWS)
+}
+
+/// A matrix for gemm: numbers and the strides of rows and columns.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    entries: &'a [f32],
+    row: usize,
+    column: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Dense rows of `width` numbers.
+    fn of(entries: &'a [f32], width: usize) -> Self {
+        Self { entries, row: width, column: 1 }
+    }
+
+    fn transposed(self) -> Self {
+        Self { row: self.column, column: self.row, ..self }
+    }
+}
+
+/// C = A B, on this thread; A `[m, k]`, B `[k, n]`, C `[m, n]` dense.
+fn product([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32]) {
+    let reach =
+        |matrix: Matrix<'_>, rows: usize, columns: usize| (rows - 1) * matrix.row + (columns - 1) * matrix.column;
+    assert!(a.entries.len() > reach(a, m, k) && b.entries.len() > reach(b, k, n) && c.len() == m * n);
+    let stride = |stride: usize| stride.cast_signed();
+    // SAFETY: the assertion keeps every entry that the sizes and strides reach inside its slice; C is not read.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            stride(n),
+            false,
+            a.entries.as_ptr(),
+            stride(a.column),
+            stride(a.row),
+            b.entries.as_ptr(),
+            stride(b.column),
+            stride(b.row),
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+/// The tensor's numbers, row by row of its last axis, and how many rows there are.
+fn sizes(x: &FlexTensor, width: usize) -> usize {
+    x.layout().num_elements() / width
+}
+
+impl Affine for Flex {
+    fn affine(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        let mut shape: Vec<usize> = x.layout().shape().iter().copied().collect();
+        let [d_in, d_out] = weight.layout().shape().dims();
+        let [x, weight, bias] = [x, weight, bias].map(densified);
+        let rows = sizes(&x, d_in);
+        let (x, weight, bias) = (numbers(&x), numbers(&weight), numbers(&bias));
+        let block = rows_per_block(rows);
+        let fill = |output: &mut [f32]| {
+            output.par_chunks_mut(block * d_out).zip(x.par_chunks(block * d_in)).for_each(|(output, x)| {
+                let shape = [output.len() / d_out, d_in, d_out];
+                product(shape, Matrix::of(x, d_in), Matrix::of(weight, d_out), output);
+                output.chunks_exact_mut(d_out).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
+            });
+        };
+        // SAFETY: the blocks cover the output, and `product` writes a whole block without reading it.
+        let output = unsafe { flex::filled(rows * d_out, fill) };
+        if let Some(width) = shape.last_mut() {
+            *width = d_out;
+        }
+        flex::dense(output, Shape::from(shape))
+    }
+}
+
+/// Gradients of x, weight and bias: dX = dY Wᵀ where it is wanted, dW = Xᵀ dY, db = Σ dY.
+fn backward(
+    x: FlexTensor,
+    weight: FlexTensor,
+    d_output: FlexTensor,
+    wants_x: bool,
+) -> (Option<FlexTensor>, FlexTensor, FlexTensor) {
+    let shape = x.layout().shape().clone();
+    let [d_in, d_out] = weight.layout().shape().dims();
+    let [x, weight, d_output] = [x, weight, d_output].map(densified);
+    let rows = sizes(&x, d_in);
+    let (x, weight, d_output) = (numbers(&x), numbers(&weight), numbers(&d_output));
+    let block = rows_per_block(rows);
+    let part = |x: &[f32], d_output: &[f32], d_x: Option<&mut [f32]>| {
+        let rows = x.len() / d_in;
+        let d_y = Matrix::of(d_output, d_out);
+        if let Some(d_x) = d_x {
+            product([rows, d_out, d_in], d_y, Matrix::of(weight, d_out).transposed(), d_x);
+        }
+        let shape = [d_in, rows, d_out];
+        // SAFETY: `product` writes all of it without reading it.
+        let d_weight =
+            unsafe { flex::filled(d_in * d_out, |to| product(shape, Matrix::of(x, d_in).transposed(), d_y, to)) };
+        let mut d_bias = vec![0.0; d_out];
+        for row in d_output.chunks_exact(d_out) {
+            d_bias.iter_mut().zip(row).for_each(|(sum, d)| *sum += d);
+        }
+        (d_weight, d_bias)
+    };
+    let blocks = x.par_chunks(block * d_in).zip(d_output.par_chunks(block * d_out));
+    let mut parts: Vec<(Vec<f32>, Vec<f32>)> = Vec::new();
+    let d_x = if wants_x {
+        let fill = |d_x: &mut [f32]| {
+            let blocks = blocks.zip(d_x.par_chunks_mut(block * d_in));
+            parts = blocks.map(|((x, d_output), d_x)| part(x, d_output, Some(d_x))).collect();
+        };
+        // SAFETY: the blocks cover the gradient, and `product` writes a whole block without reading it.
+        Some(flex::dense(unsafe { flex::filled(rows * d_in, fill) }, shape))
+    } else {
+        parts = blocks.map(|(x, d_output)| part(x, d_output, None)).collect();
+        None
+    };
+    let total = parts.into_iter().reduce(|(mut d_weight, mut d_bias), (weight, bias)| {
+        d_weight.iter_mut().zip(weight).for_each(|(sum, d)| *sum += d);
+        d_bias.iter_mut().zip(bias).for_each(|(sum, d)| *sum += d);
+        (d_weight, d_bias)
+    });
+    let (d_weight, d_bias) = total.unwrap_or_else(|| (vec![0.0; d_in * d_out], vec![0.0; d_out]));
+    (d_x, flex::dense(d_weight, Shape::new([d_in, d_out])), flex::dense(d_bias, Shape::new([d_out])))
+}
+
+/// A backend that computes both passes.
+pub trait AffinePasses: Affine {
+    /// Gradients of x, if it is wanted, of weight and of bias.
+    fn affine_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        d_output: FloatTensor<Self>,
+        wants_x: bool,
+    ) -> (Option<FloatTensor<Self>>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+impl AffinePasses for Flex {
+    fn affine_backward(
+        x: FlexTensor,
+        weight: FlexTensor,
+        d_output: FlexTensor,
+        wants_x: bool,
+    ) -> (Option<FlexTensor>, FlexTensor, FlexTensor) {
+        backward(x, weight, d_output, wants_x)
+    }
+}
+
+#[derive(Debug)]
+struct Node;
+
+impl<B: AffinePasses> Backward<B, 3> for Node {
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let d_output = gradients.consume::<B>(&ops.node);
+        let (x, weight) = ops.state;
+        let [x_parent, weight_parent, bias_parent] = ops.parents;
+        let (d_x, d_weight, d_bias) = B::affine_backward(x, weight, d_output, x_parent.is_some());
+        let all = [(x_parent, d_x), (weight_parent, Some(d_weight)), (bias_parent, Some(d_bias))];
+        for (parent, gradient) in all {
+            if let (Some(parent), Some(gradient)) = (parent, gradient) {
+                gradients.register::<B>(parent.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: AffinePasses, C: CheckpointStrategy> Affine for Autodiff<B, C> {
+    fn affine(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+        let [(x, x_node), (weight, weight_node), (bias, bias_node)] =
+            [x, weight, bias].map(|tensor| tensor.into_parts());
+        let output = B::affine(x.clone(), weight.clone(), bias);
+        let nodes = [x_node, weight_node, bias_node];
+        match Backward::<B, 3>::prepare::<C>(Node, nodes).compute_bound().stateful() {
+            OpsKind::Tracked(node) => node.finish((x, weight), output),
+            OpsKind::UnTracked(node) => node.finish(output),
+        }
+    }
+}

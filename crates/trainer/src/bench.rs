@@ -1,0 +1,282 @@
+//! What a training step costs on this machine: the benchmarks, and how they are timed.
+//!
+//! A benchmark is an experiment with a few values changed, trained for some steps on batches that were made beforehand:
+//! forward, backward and update, nothing read back in between. Or it is attention alone, over growing lengths.
+
+use std::{fs, path::Path, time::Instant};
+
+use burn::{
+    tensor::{Device, Tensor, TensorData},
+    train::TrainStep,
+};
+use headway_model::{KernelKind, Mask, weights::to_host};
+use headway_tasks::Batch;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    device::Found,
+    error::Error,
+    experiment::{self, Experiment},
+    optimizer::{Optimizer, clip_by_global_norm},
+    session,
+    step::Trainee,
+};
+
+/// One benchmark.
+#[derive(Clone, Copy, Debug)]
+pub struct Bench {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// One line about it.
+    pub summary: &'static str,
+    work: Work,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    /// Training steps of an experiment with these overrides.
+    Steps(&'static str, &'static [&'static str]),
+    /// Attention alone, forward and backward, over this many queries and keys.
+    Attention(usize),
+}
+
+const PAPER_ONE_LAYER: &str = include_str!("../../../experiments/truncated_linear.toml");
+const PAPER_TWO_LAYER: &str = include_str!("../../../experiments/seq2seq_relu.toml");
+const IN_CONTEXT: &str = include_str!("../../../experiments/icl_linear.toml");
+
+/// Width 256 over 256 causal positions, vectors of 32 in and out.
+const WIDE: &[&str] = &[
+    "task={relu_network={seq_len=256, d=32, d_hidden=10}}",
+    "data={fresh={validation=0, test=1}}",
+    "train.batch_size=16",
+    "model={transformer={d_model=256, n_layers=4, n_heads=8, causal=true}}",
+];
+const WIDE_FFN: &[&str] = &[
+    WIDE[0],
+    WIDE[1],
+    WIDE[2],
+    "model={transformer={d_model=256, n_layers=4, n_heads=8, causal=true, state_mixer={ffn={d_ffn=1024}}}}",
+];
+/// In-context regression of 20 numbers from 41 points, as in Garg et al. 2022.
+const POINTS: &[&str] = &["task.d=20", "task.n_points=41", "data.test=1", "data.validation=0"];
+const IN_CONTEXT_WIDE: &[&str] = &[
+    POINTS[0],
+    POINTS[1],
+    POINTS[2],
+    POINTS[3],
+    "model={transformer={d_model=128, n_layers=6, n_heads=4, causal=true}}",
+];
+const IN_CONTEXT_FFN: &[&str] = &[
+    POINTS[0],
+    POINTS[1],
+    POINTS[2],
+    POINTS[3],
+    "model={transformer={d_model=128, n_layers=6, n_heads=4, causal=true, state_mixer={ffn={d_ffn=512}}}}",
+];
+
+/// Every benchmark, in the order of the tables.
+pub const BENCHES: &[Bench] = &[
+    steps("A1", "the paper's one-layer model, 1 head", PAPER_ONE_LAYER, &["model.n_heads=1"]),
+    steps("A4", "the paper's one-layer model, 4 heads", PAPER_ONE_LAYER, &["model.n_heads=4"]),
+    steps("A16", "the paper's one-layer model, 16 heads", PAPER_ONE_LAYER, &["model.n_heads=16"]),
+    steps("B", "the paper's two-layer model, 8 heads", PAPER_TWO_LAYER, &["data.train=800", "data.test=1"]),
+    steps("C", "attention-only, causal, width 256, 4 layers, 256 positions, batch 16", IN_CONTEXT, WIDE),
+    steps("D", "C with a feed-forward network of width 1024", IN_CONTEXT, WIDE_FFN),
+    steps("E", "in-context regression, width 128, 6 layers, 81 positions, batch 64", IN_CONTEXT, IN_CONTEXT_WIDE),
+    steps("EF", "E with a feed-forward network of width 512", IN_CONTEXT, IN_CONTEXT_FFN),
+    attention("F512", "attention alone, 8 heads of 64, 512 positions", 512),
+    attention("F1024", "attention alone, 1024 positions", 1024),
+    attention("F2048", "attention alone, 2048 positions", 2048),
+    attention("F4096", "attention alone, 4096 positions", 4096),
+    attention("F8192", "attention alone, 8192 positions", 8192),
+];
+
+const fn steps(
+    name: &'static str,
+    summary: &'static str,
+    text: &'static str,
+    overrides: &'static [&'static str],
+) -> Bench {
+    Bench { name, summary, work: Work::Steps(text, overrides) }
+}
+
+const fn attention(name: &'static str, summary: &'static str, length: usize) -> Bench {
+    Bench { name, summary, work: Work::Attention(length) }
+}
+
+/// Heads and width of the benchmarks of attention alone.
+const HEADS: usize = 8;
+const D_HEAD: usize = 64;
+/// Batches that training steps take turns with.
+const BATCHES: u64 = 8;
+/// Seconds that one sample should take at least.
+const SAMPLE_SECONDS: f64 = 0.5;
+
+/// What a benchmark does, for a program that does the same elsewhere.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recipe {
+    /// Training steps of this experiment.
+    Steps(Box<Experiment>),
+    /// Attention alone.
+    Attention {
+        /// Batch of one.
+        n_heads: usize,
+        /// Width of a head.
+        d_head: usize,
+        /// Queries and keys.
+        seq_len: usize,
+    },
+}
+
+/// How long the steps of a benchmark took.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Timing {
+    /// Seconds a step, one number per repeat.
+    pub seconds: Vec<f64>,
+    /// Floating-point operations of a step: two per multiply–add of the matrix products, the backward pass twice the forward.
+    pub flops: f64,
+    /// Bytes by which the process grew at its peak over what it held before the first step, where the system tells.
+    pub peak_bytes: Option<u64>,
+}
+
+impl Timing {
+    /// Fastest repeat, in seconds a step.
+    pub fn best(&self) -> f64 {
+        self.seconds.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+}
+
+impl Bench {
+    /// A benchmark by name, in either case.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the names there are.
+    pub fn find(name: &str) -> Result<&'static Self, Error> {
+        BENCHES.iter().find(|bench| bench.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+            let names: Vec<&str> = BENCHES.iter().map(|bench| bench.name).collect();
+            Error::Usage(format!("no benchmark `{name}`; there are {}", names.join(", ")))
+        })
+    }
+
+    /// What it does.
+    ///
+    /// # Errors
+    /// [`Error::Experiment`], which a test rules out.
+    pub fn recipe(&self) -> Result<Recipe, Error> {
+        match self.work {
+            Work::Steps(text, overrides) => {
+                let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+                let path = Path::new("benchmark").join(self.name);
+                let loaded = experiment::from_text(&path, text.to_owned(), &overrides)?;
+                Ok(Recipe::Steps(Box::new(loaded.experiment)))
+            }
+            Work::Attention(seq_len) => Ok(Recipe::Attention { n_heads: HEADS, d_head: D_HEAD, seq_len }),
+        }
+    }
+
+    /// Times it on a device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when it does not fit there.
+    pub fn run(&self, device: &Found, repeats: usize) -> Result<Timing, Error> {
+        match self.recipe()? {
+            Recipe::Steps(experiment) => time_steps(&experiment, device, repeats),
+            Recipe::Attention { n_heads, d_head, seq_len } => {
+                Ok(time_attention([1, n_heads, seq_len, d_head], &device.device, repeats))
+            }
+        }
+    }
+}
+
+fn time_steps(experiment: &Experiment, device: &Found, repeats: usize) -> Result<Timing, Error> {
+    let model = session::build_model(experiment, device)?;
+    let source = session::build_source(experiment);
+    let batches: Vec<Batch> = (0..BATCHES).map(|number| source.train_batch(number)).collect();
+    let mut trainee = Trainee { model, loss: experiment.train.loss, gradient_scale: 1.0 };
+    let mut optimizer = Optimizer::new(experiment.optimizer.clone());
+    let rate = experiment.optimizer.learning_rate();
+    let flops = experiment.model.budget(&experiment.dims()).step_flops(experiment.train.batch_size) as f64;
+    let mut turns = batches.iter().cycle();
+    let step = || {
+        let Some(batch) = turns.next() else { return };
+        let output = TrainStep::step(&trainee, batch.clone());
+        let mut gradients = output.grads;
+        if let Some(max_norm) = experiment.train.clip_norm {
+            gradients = clip_by_global_norm(&trainee, gradients, max_norm);
+        }
+        trainee.model = optimizer.step(trainee.model.clone(), gradients, rate);
+    };
+    Ok(time(step, flops, &device.device, repeats))
+}
+
+fn time_attention([batch, n_heads, seq_len, d_head]: [usize; 4], device: &Device, repeats: usize) -> Timing {
+    let shape = [batch, n_heads, seq_len, d_head];
+    let plain = device.clone();
+    let device = device.clone().autodiff();
+    let entries = |seed: usize| -> Vec<f32> {
+        let count = shape.iter().product::<usize>();
+        (0..count).map(|at| ((at * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
+    };
+    let tensor = |seed| Tensor::<4>::from_data(TensorData::new(entries(seed), shape), &device);
+    let [q, k, v] = [1, 2, 3].map(|seed| tensor(seed).require_grad());
+    let weights = tensor(4);
+    let kernel = KernelKind::default().kernel();
+    let step = || {
+        let mixed = kernel.mix(q.clone(), k.clone(), v.clone(), &Mask::Full);
+        let gradients = (mixed * weights.clone()).sum().backward();
+        drop([&q, &k, &v].map(|tensor| tensor.grad(&gradients)));
+    };
+    let flops = 3.0 * 4.0 * (batch * n_heads * seq_len * seq_len * d_head) as f64;
+    time(step, flops, &plain, repeats)
+}
+
+/// Times a step: once to warm up, then samples of so many steps that each lasts a while.
+fn time(mut step: impl FnMut() + Send, flops: f64, device: &Device, repeats: usize) -> Timing {
+    // A GPU queues its work: the end of a sample waits for all of it.
+    let wait = || drop(device.sync());
+    let before = memory("VmRSS:");
+    let mut sample = |count: usize| {
+        let began = Instant::now();
+        // Inside the pool, as in training.
+        rayon::scope(|_| (0..count).for_each(|_| step()));
+        wait();
+        began.elapsed().as_secs_f64() / count as f64
+    };
+    sample(1);
+    let count = (SAMPLE_SECONDS / sample(1)).ceil().clamp(1.0, 1000.0) as usize;
+    let seconds = (0..repeats).map(|_| sample(count)).collect();
+    let peak_bytes = memory("VmHWM:").zip(before).map(|(peak, before)| peak.saturating_sub(before));
+    Timing { seconds, flops, peak_bytes }
+}
+
+/// A figure of this process's memory in bytes, where the system tells.
+fn memory(key: &str) -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes = text.lines().find_map(|line| line.strip_prefix(key))?.trim().strip_suffix("kB")?.trim();
+    Some(kibibytes.parse::<u64>().ok()? * 1024)
+}
+
+/// Floating-point operations a second of a product of two 1024 × 1024 matrices: what a step could reach at most.
+pub fn matmul_peak(device: &Found, repeats: usize) -> f64 {
+    const SIZE: usize = 1024;
+    let matrix = Tensor::<2>::from_data(TensorData::new(vec![0.5_f32; SIZE * SIZE], [SIZE, SIZE]), &device.device);
+    let product = || drop(to_host(matrix.clone().matmul(matrix.clone())));
+    let flops = 2.0 * (SIZE as f64).powi(3);
+    flops / time(product, flops, &device.device, repeats).best()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_benchmark_is_a_sound_experiment() {
+        for bench in BENCHES {
+            let recipe = bench.recipe().unwrap_or_else(|error| panic!("{}: {error}", bench.name));
+            if let Recipe::Steps(experiment) = recipe {
+                assert!(experiment.problems().is_empty(), "{}", bench.name);
+            }
+        }
+    }
+}
