@@ -646,6 +646,54 @@ mod look {
     }
 }
 
+mod bench {
+    use super::*;
+
+    #[test]
+    fn lists_recipes_that_another_program_can_follow() {
+        let lab = Lab::new();
+        let plain = lab.headway(&["bench", "--list"]).succeed().stdout;
+        let document = lab.headway(&["bench", "--list", "--json"]).succeed().json();
+        assert_eq!(document.as_array().unwrap().len(), plain.lines().count());
+        let heads = |bench: &serde_json::Value| bench["recipe"]["steps"]["model"]["paper_one_layer"]["n_heads"].clone();
+        assert_eq!([0, 1, 2].map(|at| heads(&document[at])), [json!(1), json!(4), json!(16)]);
+        let one = lab.headway(&["bench", "f512", "--list", "--json"]).succeed().json();
+        assert_eq!(one[0]["recipe"]["attention"], json!({ "n_heads": 8, "d_head": 64, "seq_len": 512 }));
+        lab.headway(&["bench", "Z9"]).fail(2, &["no benchmark `Z9`", "A16"]);
+    }
+
+    #[test]
+    fn times_steps_and_attention() {
+        let lab = Lab::new();
+        let words = [
+            "bench",
+            "A1",
+            "F512",
+            "--threads",
+            "1",
+            "--repeats",
+            "1",
+            "--device",
+            "cpu",
+            "--json",
+            "--out",
+            "figures",
+        ];
+        let document = lab.headway(&words).succeed().json();
+        assert_eq!([&document[0]["name"], &document[1]["name"]], ["A1", "F512"]);
+        for line in document.as_array().unwrap() {
+            assert_eq!(line["threads"], 1);
+            let number = |key: &str| line[key].as_f64().unwrap();
+            assert!((number("ms_per_step") * number("steps_per_second") - 1e3).abs() < 1e-6);
+            assert!(number("share_of_peak") > 0.0 && number("gflops") > 0.0);
+        }
+        let saved = fs::read_to_string(lab.path("figures/bench.json")).unwrap();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&saved).unwrap(), document);
+        // One length has no exponent and makes no figure.
+        assert!(!lab.path("figures/attention_time.svg").exists());
+    }
+}
+
 mod texts {
     use super::*;
 
@@ -665,6 +713,7 @@ mod texts {
             &["runs"],
             &["runs", "list"],
             &["runs", "show"],
+            &["bench"],
         ] {
             let text = lab.headway(&[words, &["--help"]].concat()).succeed().stdout;
             assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");

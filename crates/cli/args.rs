@@ -232,6 +232,9 @@ pub struct Bench {
     /// Where to compute: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
+    /// Also write every figure of the table to DIR/bench.json, and draw what attention costs against the length.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// Say what there is to time, and do nothing.
     #[arg(long)]
     pub list: bool,

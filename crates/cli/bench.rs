@@ -1,7 +1,12 @@
 //! `headway bench`
 
-use std::process::{Command, ExitCode};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, ExitCode},
+};
 
+use headway_analysis::{Figure, Series, exponent};
 use headway_trainer::{
     Error,
     bench::{BENCHES, Bench as Benchmark, Timing, matmul_peak},
@@ -18,6 +23,8 @@ struct Measured {
     device: String,
     /// CPU threads.
     threads: u16,
+    /// Queries and keys, for attention alone.
+    attention_length: Option<usize>,
     /// Fastest sample.
     ms_per_step: f64,
     steps_per_second: f64,
@@ -59,15 +66,81 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
         for (threads, peak) in threads.iter().zip(&peaks) {
             output::note(format!("{}, {threads} threads: {}", bench.name, bench.summary));
             let timing: Timing = child(args, bench.name, *threads)?;
-            measured.push(line(bench.name, device.spec.to_string(), *threads, timing, *peak));
+            measured.push(line(bench, device.spec.to_string(), *threads, timing, *peak));
         }
     }
     if args.json {
         output::json(&measured);
     } else {
         output::line(table(&measured));
+        for (quantity, _, growths) in COSTS.map(|cost| growth(&measured, cost)) {
+            for (threads, _, exponent) in growths {
+                let Some(exponent) = exponent else { continue };
+                output::line(format!("{quantity} of attention, {threads} threads: length^{exponent:.2}"));
+            }
+        }
+    }
+    if let Some(folder) = &args.out {
+        save(&measured, folder)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A cost of attention: its name, its unit, and where it stands in a line of the table.
+type Cost = (&'static str, &'static str, fn(&Measured) -> Option<f64>);
+
+const COSTS: [Cost; 2] = [("time", "ms", |line| Some(line.ms_per_step)), ("memory", "MB", |line| line.peak_mb)];
+
+/// Threads, a cost of attention against its length, and the exponent with which it grows.
+type Growth = (u16, Vec<(f64, f64)>, Option<f64>);
+
+/// How a cost of attention alone grows with the length, for each number of threads.
+fn growth(measured: &[Measured], (quantity, unit, of): Cost) -> (&'static str, &'static str, Vec<Growth>) {
+    let mut threads: Vec<u16> = measured.iter().map(|line| line.threads).collect();
+    threads.sort_unstable();
+    threads.dedup();
+    let growths = threads.into_iter().map(|threads| {
+        let lines = measured.iter().filter(|line| line.threads == threads);
+        let points: Vec<(f64, f64)> =
+            lines.filter_map(|line| Some((line.attention_length? as f64, of(line)?))).collect();
+        let exponent = exponent(&points);
+        (threads, points, exponent)
+    });
+    (quantity, unit, growths.collect())
+}
+
+/// Writes the table as JSON, and a figure for each cost of attention that was measured at several lengths.
+fn save(measured: &[Measured], folder: &Path) -> Result<(), Error> {
+    let io = |action: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Io { action, path, source }
+    };
+    fs::create_dir_all(folder).map_err(io("cannot create folder", folder))?;
+    let path = folder.join("bench.json");
+    let text = serde_json::to_string_pretty(measured).map_err(|error| Error::Training(error.to_string()))?;
+    fs::write(&path, text + "\n").map_err(io("cannot write", &path))?;
+    for (quantity, unit, growths) in COSTS.map(|cost| growth(measured, cost)) {
+        let series = growths.into_iter().filter_map(|(threads, points, exponent)| {
+            let label = format!("{threads} threads: length^{:.2}", exponent?);
+            Some(Series { label, points, ..Series::default() })
+        });
+        let figure = Figure {
+            title: format!("{quantity} of attention, forward and backward, against its length"),
+            x_label: "queries and keys".to_owned(),
+            y_label: format!("{quantity} ({unit})"),
+            x_log: true,
+            y_log: true,
+            series: series.collect(),
+        };
+        if figure.series.is_empty() {
+            continue;
+        }
+        let path = folder.join(format!("attention_{quantity}.svg"));
+        let svg = figure.to_svg().map_err(|error| Error::Training(error.to_string()))?;
+        fs::write(&path, svg).map_err(io("cannot write", &path))?;
+        output::line(format!("figure: {}", path.display()));
+    }
+    Ok(())
 }
 
 fn cores() -> u16 {
@@ -104,13 +177,14 @@ fn here(args: &Bench, bench: &Benchmark) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(name: &'static str, device: String, threads: u16, timing: Timing, peak: f64) -> Measured {
+fn line(bench: &Benchmark, device: String, threads: u16, timing: Timing, peak: f64) -> Measured {
     let best = timing.best();
     let rate = timing.flops / best;
     Measured {
-        name,
+        name: bench.name,
         device,
         threads,
+        attention_length: bench.attention_length(),
         ms_per_step: best * 1e3,
         steps_per_second: 1.0 / best,
         gflops: rate / 1e9,

@@ -27,9 +27,11 @@ mod axis;
 mod escape;
 pub mod figure;
 pub mod number;
+mod rate;
 pub mod report;
 mod table;
 
 pub use figure::{Figure, FigureError, Series, Style};
 pub use number::number;
+pub use rate::exponent;
 pub use report::{Report, Section};

@@ -70,13 +70,16 @@ fn rows_per_block(rows: usize, d: usize) -> usize {
 fn moments<S: Simd>(simd: S, x: &[f32], epsilon: f32) -> [f32; 2] {
     let n = x.len() as f32;
     let (vectors, rest) = S::as_simd_f32s(x);
-    let total = vectors.iter().fold(simd.splat_f32s(0.0), |sum, x| simd.add_f32s(sum, *x));
+    let (mut total, mut squares) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
+    for x in vectors {
+        total = simd.add_f32s(total, *x);
+    }
     let mean = (simd.reduce_sum_f32s(total) + rest.iter().sum::<f32>()) / n;
     let centre = simd.splat_f32s(mean);
-    let squares = vectors.iter().fold(simd.splat_f32s(0.0), |sum, x| {
+    for x in vectors {
         let x = simd.sub_f32s(*x, centre);
-        simd.mul_add_e_f32s(x, x, sum)
-    });
+        squares = simd.mul_add_e_f32s(x, x, squares);
+    }
     let variance = (simd.reduce_sum_f32s(squares) + rest.iter().map(|x| (x - mean).powi(2)).sum::<f32>()) / n;
     [mean, 1.0 / (variance + epsilon).sqrt()]
 }
@@ -221,7 +224,9 @@ impl NormaliseRowsPasses for Flex {
         let d_x = unsafe { flex::filled(x.len(), fill) };
         let total = |which: usize| {
             let mut total = vec![0.0; d];
-            parts.iter().for_each(|part| total.iter_mut().zip(&part[which]).for_each(|(sum, d)| *sum += d));
+            for part in &parts {
+                total.iter_mut().zip(&part[which]).for_each(|(sum, d)| *sum += d);
+            }
             flex::dense(total, Shape::new([d]))
         };
         let (d_gamma, d_beta) = (total(0), total(1));
@@ -254,7 +259,8 @@ impl<B: NormaliseRowsPasses, C: CheckpointStrategy> NormaliseRows for Autodiff<B
         beta: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self> {
-        let [(x, x_node), (gamma, gamma_node), (beta, beta_node)] = [x, gamma, beta].map(|tensor| tensor.into_parts());
+        let [(x, x_node), (gamma, gamma_node), (beta, beta_node)] =
+            [x, gamma, beta].map(FloatTensor::<Self>::into_parts);
         let output = B::normalise_rows(x.clone(), gamma.clone(), beta, epsilon);
         match Backward::<B, 3>::prepare::<C>(Node, [x_node, gamma_node, beta_node]).compute_bound().stateful() {
             OpsKind::Tracked(node) => node.finish((x, gamma, epsilon), output),

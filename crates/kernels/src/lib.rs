@@ -9,6 +9,11 @@
     unsafe_code,
     reason = "the one crate where loops are worth it: disjoint writes from many threads, and unchecked vectors"
 )]
+#![allow(
+    clippy::inline_always,
+    reason = "a function that is not inlined into its dispatcher is compiled without the vector unit"
+)]
+#![allow(clippy::many_single_char_names, reason = "q, k, v and A, B, C are what the formulas call them")]
 
 pub mod adam;
 pub mod attention;
@@ -27,9 +32,5 @@ pub use linear::linear;
 
 /// Whether a device is burn-flex, with or without autodiff.
 fn is_flex(device: &Device) -> bool {
-    #[allow(unreachable_patterns, reason = "which devices there are depends on the features of burn")]
-    match device.clone().inner().as_dispatch() {
-        DispatchDevice::Flex(_) => true,
-        _ => false,
-    }
+    matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_))
 }

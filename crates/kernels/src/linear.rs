@@ -235,7 +235,7 @@ impl<B: AffinePasses> Backward<B, 3> for Node {
 impl<B: AffinePasses, C: CheckpointStrategy> Affine for Autodiff<B, C> {
     fn affine(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
         let [(x, x_node), (weight, weight_node), (bias, bias_node)] =
-            [x, weight, bias].map(|tensor| tensor.into_parts());
+            [x, weight, bias].map(FloatTensor::<Self>::into_parts);
         let output = B::affine(x.clone(), weight.clone(), bias);
         let nodes = [x_node, weight_node, bias_node];
         match Backward::<B, 3>::prepare::<C>(Node, nodes).compute_bound().stateful() {

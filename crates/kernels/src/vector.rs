@@ -1,5 +1,7 @@
 //! What the CPU kernels are made of: vector loads, an exponential, and the product of two tiles.
 
+use std::f32::consts::LN_2;
+
 use pulp::Simd;
 
 /// `length` rounded up to whole vectors.
@@ -25,31 +27,45 @@ pub(crate) fn store<S: Simd>(to: &mut [f32], value: S::f32s) {
 }
 
 /// Coefficients of 2^f = Σ c_k f^k on |f| ≤ 1/2, minimax in relative error: 1.9e-9, far below the rounding of f32.
-const EXP2: [f32; 7] =
-    [1.0, 0.693_147_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0.001_339_993_6, 0.000_153_458_23];
+const EXP2: [f32; 7] = [1.0, LN_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0.001_339_993_6, 0.000_153_458_23];
 
 /// 2^x for x ≤ 0, within 1.5 units in the last place; exactly 0 below −126, where f32 has no normal numbers left; NaN for NaN.
+///
+/// Several vectors go step by step together: one alone would wait for itself at every step of the polynomial. Here and in
+/// all loops over vectors stand `for` loops: a closure given to `map` or `from_fn` is compiled without the vector unit.
 #[inline(always)]
-pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+pub(crate) fn exp2<S: Simd, const N: usize>(simd: S, x: [S::f32s; N]) -> [S::f32s; N] {
     let lowest = simd.splat_f32s(-126.0);
     // Adding 1.5 · 2^23 rounds to an integer n and leaves it in the low bits; with 127 on top they are the exponent of 2^n.
     let magic = simd.splat_f32s(12_582_912.0 + 127.0);
-    let shifted = simd.add_f32s(simd.max_f32s(x, lowest), magic);
-    let fraction = simd.sub_f32s(x, simd.sub_f32s(shifted, magic));
-    let mut power = simd.splat_f32s(EXP2[6]);
-    for c in EXP2[..6].iter().rev() {
-        power = simd.mul_add_e_f32s(power, fraction, simd.splat_f32s(*c));
+    let (mut shifted, mut fraction) = (x, x);
+    for (shifted, fraction) in shifted.iter_mut().zip(&mut fraction) {
+        *shifted = simd.add_f32s(simd.max_f32s(*shifted, lowest), magic);
+        *fraction = simd.sub_f32s(*fraction, simd.sub_f32s(*shifted, magic));
     }
-    let exponent = simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(23));
-    let scaled = simd.mul_f32s(power, simd.transmute_f32s_u32s(exponent));
-    simd.select_f32s(simd.less_than_f32s(x, lowest), simd.splat_f32s(0.0), scaled)
+    let mut power = [simd.splat_f32s(EXP2[6]); N];
+    for c in EXP2[..6].iter().rev() {
+        let c = simd.splat_f32s(*c);
+        for (power, fraction) in power.iter_mut().zip(fraction) {
+            *power = simd.mul_add_e_f32s(*power, fraction, c);
+        }
+    }
+    for ((power, shifted), x) in power.iter_mut().zip(shifted).zip(x) {
+        let exponent = simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(23));
+        let scaled = simd.mul_f32s(*power, simd.transmute_f32s_u32s(exponent));
+        *power = simd.select_f32s(simd.less_than_f32s(x, lowest), simd.splat_f32s(0.0), scaled);
+    }
+    power
 }
 
 /// Σ_c a_c b_c.
 #[inline(always)]
 pub(crate) fn inner<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));
-    let sum = a.iter().zip(b).fold(simd.splat_f32s(0.0), |sum, (a, b)| simd.mul_add_e_f32s(*a, *b, sum));
+    let mut sum = simd.splat_f32s(0.0);
+    for (a, b) in a.iter().zip(b) {
+        sum = simd.mul_add_e_f32s(*a, *b, sum);
+    }
     simd.reduce_sum_f32s(sum) + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot get its data has failed")]
 
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use burn::tensor::{Bool, Device, FloatDType, Tensor, TensorData};
 use headway_kernels::{Options, fused_attention};
 use headway_testkit::{assert_close, assert_close_of_scale, devices, numbers};
 
@@ -343,4 +343,40 @@ fn keys_of_another_width_than_queries_are_refused() {
     let zeros = |shape: [usize; 4]| Tensor::<4>::zeros(shape, &device);
     let options = Options { scale: 1.0, causal: false };
     fused_attention(zeros([1, 2, 3, 4]), zeros([1, 2, 3, 5]), zeros([1, 2, 3, 4]), None, None, options);
+}
+
+/// Half precision rounds what goes in and what comes out, and nothing on the way.
+#[test]
+fn half_precision_is_summed_in_single() {
+    for (dtype, unit) in [(FloatDType::F16, 1.0 / 2048.0), (FloatDType::BF16, 1.0 / 256.0)] {
+        for d_key in [3, 8] {
+            let case = Case { q_len: 61, k_len: 131, d_key, d_value: d_key, causal: true, ..CASE };
+            for on in devices().into_iter().filter(|on| on.device.supports_dtype(dtype)) {
+                let rounded = |values: &[f32]| -> Vec<f32> {
+                    let tensor = tensor(values, [values.len()], &Device::flex()).cast(dtype).cast(FloatDType::F32);
+                    tensor.try_into_vec_as().unwrap()
+                };
+                let mut data = case.draw(14);
+                for values in [&mut data.q, &mut data.k, &mut data.v, &mut data.d_output] {
+                    *values = rounded(values);
+                }
+                let want = by_hand(&case, &data);
+                let device = on.device.clone().autodiff();
+                let q = tensor(&data.q, case.q_shape(), &device).require_grad();
+                let k = tensor(&data.k, case.k_shape(), &device).require_grad();
+                let v = tensor(&data.v, case.v_shape(), &device).require_grad();
+                let [half_q, half_k, half_v] = [&q, &k, &v].map(|tensor| tensor.clone().cast(dtype));
+                let output = fused_attention(half_q, half_k, half_v, None, None, case.options()).cast(FloatDType::F32);
+                let gradients = (output.clone() * tensor(&data.d_output, case.q_shape(), &device)).sum().backward();
+                let name = format!("{dtype:?}, d_key {d_key} on {}", on.name);
+                let host = |tensor: Tensor<4>| tensor.try_into_vec_as::<f32>().unwrap();
+                assert_close(&format!("output, {name}"), &host(output.inner()), &want.output, unit);
+                // The backward pass starts from the rounded output as well.
+                for (tensor, want) in [q, k, v].iter().zip(&want.gradients) {
+                    let got = host(tensor.grad(&gradients).unwrap());
+                    assert_close(&format!("gradient, {name}"), &got, want, 4.0 * unit);
+                }
+            }
+        }
+    }
 }

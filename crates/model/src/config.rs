@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
+    attention::precision::Precision,
     embed::Input,
     ffn::StateMixer,
     paper::{PaperOneLayer, PaperOneLayerConfig, PaperTwoLayer, PaperTwoLayerConfig, Readout},
@@ -204,6 +205,21 @@ impl Model {
             Self::PaperTwoLayer(model) => model.forward(vectors(input)),
             Self::Transformer(model) => model.forward(input),
         }
+    }
+
+    /// The same model with another precision inside attention.
+    pub fn with_attention_precision(mut self, precision: Precision) -> Self {
+        match &mut self {
+            Self::PaperOneLayer(model) => model.attention.precision = precision,
+            Self::PaperTwoLayer(model) => {
+                model.attention_1.precision = precision;
+                model.attention_2.precision = precision;
+            }
+            Self::Transformer(model) => {
+                model.blocks.iter_mut().for_each(|block| block.attention.precision = precision);
+            }
+        }
+        self
     }
 
     /// [`Model::forward`] together with hidden states and patterns of every layer.

@@ -44,6 +44,7 @@ pub use attention::{
     AttentionConfig, MultiHeadAttention,
     kernel::{KERNELS, Kernel, KernelKind},
     position::{POSITIONS, PositionKind},
+    precision::Precision,
 };
 pub use budget::Budget;
 pub use config::{ConfigError, InputDims, IoDims, MODELS, Model, ModelConfig};

@@ -4,6 +4,7 @@ use burn::tensor::{Bool, Device, Tensor};
 
 /// Visibility of keys, shared by all batches and heads of a layer.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one mask at a time, never a list of them")]
 pub enum Mask {
     /// Every query sees every key.
     Full,

@@ -2,15 +2,8 @@
 //! measured by the allocator.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot get its data has failed")]
-#![allow(unsafe_code, reason = "counting bytes takes an allocator of our own")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::sync::Mutex;
 
 use burn::{
     module::Module,
@@ -20,31 +13,11 @@ use headway_model::{
     Activation, Budget, Input, InputDims, IoDims, KERNELS, Model, ModelConfig, Norm, POSITIONS, PaperOneLayerConfig,
     PaperTwoLayerConfig, Readout, StateMixer, TransformerConfig,
 };
-use headway_testkit::numbers;
+use headway_testkit::{memory, numbers};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
-/// The system's allocator, counting the bytes in use.
-struct Counting;
-
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is handed to `System` unchanged; counting touches no memory of the caller.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        IN_USE.fetch_add(layout.size(), Ordering::SeqCst);
-        // SAFETY: the caller keeps the contract of `alloc`, which is that of `System`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size(), Ordering::SeqCst);
-        // SAFETY: the pointer came from `alloc` above, that is from `System`, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: memory::Counting = memory::Counting;
 
 /// Held by each test, so that no other one allocates while bytes are counted.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -154,7 +127,7 @@ fn a_step_costs_three_forward_passes() {
 
 /// Bytes that a forward pass leaves in use, without the prediction itself.
 fn kept(model: &Model, dims: &IoDims, batch: usize, device: &Device) -> usize {
-    let before = IN_USE.load(Ordering::SeqCst);
+    let before = memory::in_use();
     let input = match dims.input {
         InputDims::Continuous { d_in } => {
             let values = numbers(1, batch * dims.seq_len * d_in);
@@ -166,7 +139,7 @@ fn kept(model: &Model, dims: &IoDims, batch: usize, device: &Device) -> usize {
         }
     };
     let prediction = model.forward(input);
-    let after = IN_USE.load(Ordering::SeqCst);
+    let after = memory::in_use();
     after.saturating_sub(before).saturating_sub(4 * prediction.dims().iter().product::<usize>())
 }
 

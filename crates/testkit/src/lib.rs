@@ -1,5 +1,7 @@
 //! What several test suites need: devices to test on, and closeness with a reason when it fails. A development dependency only.
 
+pub mod memory;
+
 use burn::tensor::Device;
 
 /// A device that tests run on.

@@ -159,6 +159,14 @@ impl Bench {
         })
     }
 
+    /// Queries and keys of a benchmark of attention alone.
+    pub fn attention_length(&self) -> Option<usize> {
+        match self.work {
+            Work::Attention(length) => Some(length),
+            Work::Steps(..) => None,
+        }
+    }
+
     /// What it does.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use burn::tensor::Device;
+use headway_model::Precision;
 
 use crate::error::Error;
 
@@ -118,6 +119,24 @@ impl Found {
             ))),
             _ => Ok(()),
         }
+    }
+}
+
+impl Found {
+    /// Refuses a precision that the device cannot compute with.
+    ///
+    /// # Errors
+    /// [`Error::Device`] naming it.
+    pub(crate) fn ensure_precision(&self, precision: Precision) -> Result<(), Error> {
+        if self.device.supports_dtype(precision.dtype()) {
+            return Ok(());
+        }
+        Err(Error::Device(format!(
+            "{} ({}) cannot compute with train.attention_precision = \"{}\"; choose another precision or device",
+            self.spec,
+            self.name,
+            format!("{:?}", precision.dtype()).to_lowercase()
+        )))
     }
 }
 

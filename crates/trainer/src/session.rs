@@ -148,9 +148,12 @@ pub(crate) enum Run {
 /// checked experiment rules out.
 pub(crate) fn build_model(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
     device.ensure_memory(experiment.memory())?;
+    let precision = experiment.train.attention_precision;
+    device.ensure_precision(precision)?;
     let mut rng = Seed(experiment.seed).rng(Stream::Init, 0);
     let device = device.device.clone().autodiff();
-    experiment.model.init(&experiment.dims(), &mut rng, &device).map_err(|error| Error::Usage(error.to_string()))
+    let model = experiment.model.init(&experiment.dims(), &mut rng, &device);
+    model.map(|model| model.with_attention_precision(precision)).map_err(|error| Error::Usage(error.to_string()))
 }
 
 /// The examples of an experiment.

@@ -64,7 +64,7 @@ impl<B: AttentionPasses, C: CheckpointStrategy> FusedAttention for Autodiff<B, C
         hidden: MaybeBool<Self>,
         options: Options,
     ) -> FloatTensor<Self> {
-        let [(q, q_node), (k, k_node), (v, v_node)] = [q, k, v].map(|tensor| tensor.into_parts());
+        let [(q, q_node), (k, k_node), (v, v_node)] = [q, k, v].map(FloatTensor::<Self>::into_parts);
         let hidden = match hidden {
             MaybeBool::Given(hidden) => MaybeBool::Given(hidden),
             MaybeBool::Absent => MaybeBool::Absent,

@@ -8,13 +8,16 @@
 
 mod autodiff;
 mod cpu;
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+mod gpu;
 
 use burn::{
     backend::{
-        Backend, ExtensionType, Flex, backend_extension,
+        Backend, DispatchDevice, ExtensionType, Flex, backend_extension,
+        ops::FloatTensorOps,
         tensor::{BoolTensor, FloatTensor},
     },
-    tensor::{Bool, Device, Shape, Tensor},
+    tensor::{Bool, Device, FloatDType, Shape, Tensor},
 };
 
 /// What attention does beside mixing values.
@@ -65,7 +68,13 @@ pub fn fused_attention(
 
 /// Whether [`fused_attention`] runs there; elsewhere it has to be composed of plain operations.
 pub fn is_supported(device: &Device) -> bool {
-    crate::is_flex(device)
+    #[allow(unreachable_patterns, reason = "which devices there are depends on the features of burn")]
+    match device.clone().inner().as_dispatch() {
+        DispatchDevice::Flex(_) => true,
+        #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+        DispatchDevice::Cube(_) => true,
+        _ => false,
+    }
 }
 
 /// A float tensor that may be missing, in a form that crosses burn's dispatch.
@@ -87,7 +96,7 @@ pub enum MaybeBool<B: Backend> {
 }
 
 /// The operation as every backend offers it, the differentiating one included.
-#[backend_extension(Autodiff, Flex)]
+#[backend_extension(Autodiff, Flex, Cube: cfg(all(feature = "gpu", not(feature = "fusion"))))]
 pub trait FusedAttention: Backend {
     /// See [`fused_attention`].
     fn fused_attention(
@@ -171,7 +180,7 @@ struct Sizes {
 impl Sizes {
     /// From the shapes of q, k and v.
     fn of([q, k, v]: [&Shape; 3]) -> Self {
-        let [[batch, heads, q_len, d_key], k, v] = [q, k, v].map(|shape| shape.dims::<4>());
+        let [[batch, heads, q_len, d_key], k, v] = [q, k, v].map(Shape::dims::<4>);
         let (k_len, d_value) = (v[2], v[3]);
         assert_eq!(k, [batch, heads, k_len, d_key], "k is [batch, n_heads, k_len, d_key]");
         assert_eq!(v[..2], [batch, heads], "v is [batch, n_heads, k_len, d_value]");
@@ -192,7 +201,9 @@ impl Sizes {
 
 impl AttentionPasses for Flex {
     fn forward(inputs: Inputs<Self>, options: Options) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        cpu::forward(inputs, options)
+        let half = FloatDType::from(inputs.q.dtype());
+        let (output, log_sums) = cpu::forward(inputs.in_f32(), options);
+        (as_type(output, half), log_sums)
     }
 
     fn backward(
@@ -202,7 +213,25 @@ impl AttentionPasses for Flex {
         d_output: FloatTensor<Self>,
         options: Options,
     ) -> Gradients<Self> {
-        cpu::backward(inputs, output, log_sums, d_output, options)
+        let half = FloatDType::from(inputs.q.dtype());
+        let [output, d_output] = [output, d_output].map(|tensor| as_type(tensor, FloatDType::F32));
+        let Gradients { q, k, v, bias } = cpu::backward(inputs.in_f32(), output, log_sums, d_output, options);
+        let [q, k, v] = [q, k, v].map(|tensor| as_type(tensor, half));
+        Gradients { q, k, v, bias }
+    }
+}
+
+/// The tensor itself where it is of that type already.
+fn as_type(tensor: FloatTensor<Flex>, dtype: FloatDType) -> FloatTensor<Flex> {
+    if FloatDType::from(tensor.dtype()) == dtype { tensor } else { Flex::float_cast(tensor, dtype) }
+}
+
+impl Inputs<Flex> {
+    /// Queries, keys and values in the precision that the CPU computes in.
+    fn in_f32(self) -> Self {
+        let Self { q, k, v, .. } = self;
+        let [q, k, v] = [q, k, v].map(|tensor| as_type(tensor, FloatDType::F32));
+        Self { q, k, v, ..self }
     }
 }
 

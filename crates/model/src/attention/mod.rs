@@ -2,11 +2,13 @@
 
 pub mod kernel;
 pub mod position;
+pub mod precision;
 
 use burn::{module::Module, tensor::Tensor};
 
 use crate::{init::Initializer, linear::Linear, mask::Mask, trace::Recorder};
 use kernel::KernelKind;
+use precision::Precision;
 
 /// Sizes of one attention layer.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub struct MultiHeadAttention {
     n_heads: usize,
     #[module(skip)]
     kernel: KernelKind,
+    #[module(skip)]
+    pub(crate) precision: Precision,
 }
 
 impl AttentionConfig {
@@ -52,6 +56,7 @@ impl AttentionConfig {
             output: init.linear(d, d),
             n_heads: self.n_heads,
             kernel: self.kernel,
+            precision: Precision::F32,
         }
     }
 }
@@ -69,13 +74,14 @@ impl MultiHeadAttention {
         let q = self.split_heads(self.query.forward(query)); // [batch, n_heads, q_len, d_head]
         let k = self.split_heads(self.key.forward(context.clone())); // [batch, n_heads, k_len, d_head]
         let v = self.split_heads(self.value.forward(context)); // [batch, n_heads, k_len, d_head]
+        let [q, k, v] = [q, k, v].map(|tensor| self.precision.round(tensor));
         let kernel = self.kernel.kernel();
         let mixed = if recorder.is_on() {
             let pattern = kernel.pattern(q, k, mask); // [batch, n_heads, q_len, k_len]
             recorder.pattern(&pattern);
-            pattern.matmul(v)
+            pattern.matmul(Precision::F32.round(v))
         } else {
-            kernel.mix(q, k, v, mask)
+            Precision::F32.round(kernel.mix(q, k, v, mask))
         }; // [batch, n_heads, q_len, d_head]
         self.output.forward(Self::merge_heads(mixed))
     }

@@ -5,7 +5,7 @@ mod origin;
 
 use std::path::PathBuf;
 
-use headway_model::{InputDims, IoDims, ModelConfig};
+use headway_model::{InputDims, IoDims, ModelConfig, Precision};
 use headway_tasks::{DataConfig, Split, TaskConfig, TaskDims, TaskInput};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,8 @@ pub struct TrainConfig {
     pub accumulate: u64,
     /// Objective: `plain`, or `padded` as in the paper's code. Default `plain`.
     pub loss: Loss,
+    /// Precision of queries, keys and values inside attention: `f32`, `f16` or `bf16`; sums stay in f32. Default `f32`.
+    pub attention_precision: Precision,
     /// Largest norm of all gradients together; larger ones are scaled down. Default: no clipping.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
@@ -77,6 +79,7 @@ impl Default for TrainConfig {
             batch_size: 32,
             accumulate: 1,
             loss: Loss::default(),
+            attention_precision: Precision::default(),
             clip_norm: None,
             log_every: 50,
             eval_every: 250,

@@ -239,8 +239,11 @@ impl BackwardTask<'_> {
     /// δ_i = Σ_c dO_ic O_ic of every query.
     #[inline(always)]
     fn deltas<S: Simd>(&self, simd: S) -> Vec<f32> {
-        let rows = 0..self.problem.sizes.q_len;
-        rows.map(|i| vector::inner(simd, self.output.row(self.at, i), self.d_output.row(self.at, i))).collect()
+        let mut deltas = vec![0.0; self.problem.sizes.q_len];
+        for (i, delta) in deltas.iter_mut().enumerate() {
+            *delta = vector::inner(simd, self.output.row(self.at, i), self.d_output.row(self.at, i));
+        }
+        deltas
     }
 }
 

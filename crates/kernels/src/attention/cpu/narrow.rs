@@ -1,7 +1,7 @@
 //! Heads of up to seven channels, as the paper's models have them: every vector runs along the keys, and what belongs to a
 //! few keys stays in registers while all queries pass by.
 
-use std::f32::consts::LN_2;
+use std::{f32::consts::LN_2, ops::Range};
 
 use pulp::Simd;
 
@@ -33,13 +33,15 @@ pub(super) fn backward<S: Simd>(simd: S, task: BackwardTask<'_>) -> Vec<f32> {
     with_channels!(task.problem.sizes.d_key, backward_of::<S>(simd, task))
 }
 
-/// Channels of keys or values, each a row of `stride` numbers of which `D` at a time are read: `[stride / lanes][D][lanes]`.
-fn pack<'a, S: Simd, const D: usize>(rows: impl ExactSizeIterator<Item = &'a [f32]>) -> Vec<f32> {
+/// Channels of keys or values by groups of as many rows as a vector has lanes: `[rows / lanes, D, lanes]`, zeros at the end.
+fn pack<'a, S: Simd, const D: usize>(rows: Range<usize>, row: impl Fn(usize) -> &'a [f32]) -> Vec<f32> {
     let mut packed = vec![0.0; padded::<S>(rows.len()) * D];
-    for (j, row) in rows.enumerate() {
-        let (vector, lane) = (j / S::F32_LANES, j % S::F32_LANES);
-        for (channel, value) in row.iter().enumerate() {
-            packed[(vector * D + channel) * S::F32_LANES + lane] = *value;
+    for (first, group) in rows.clone().step_by(S::F32_LANES).zip(packed.chunks_exact_mut(D * S::F32_LANES)) {
+        for (lane, j) in (first..rows.end.min(first + S::F32_LANES)).enumerate() {
+            let row = &row(j)[..D];
+            for c in 0..D {
+                group[c * S::F32_LANES + lane] = row[c];
+            }
         }
     }
     packed
@@ -49,7 +51,9 @@ fn pack<'a, S: Simd, const D: usize>(rows: impl ExactSizeIterator<Item = &'a [f3
 #[inline(always)]
 fn vectors<S: Simd, const D: usize>(simd: S, packed: &[f32]) -> [S::f32s; D] {
     let mut vectors = [simd.splat_f32s(0.0); D];
-    vectors.iter_mut().zip(packed.chunks_exact(S::F32_LANES)).for_each(|(vector, from)| *vector = load::<S>(from));
+    for (vector, from) in vectors.iter_mut().zip(packed.chunks_exact(S::F32_LANES)) {
+        *vector = load::<S>(from);
+    }
     vectors
 }
 
@@ -66,48 +70,67 @@ fn dot<S: Simd, const D: usize>(simd: S, a: &[f32], b: &[S::f32s; D]) -> S::f32s
 /// Queries that share each load of keys and values.
 const QUERIES: usize = 4;
 
+/// Hides what query `i` may not see of the keys from `first` on.
+#[inline(always)]
+fn hide<S: Simd>(problem: &Problem<'_>, i: usize, first: usize, score: S::f32s) -> S::f32s {
+    let mut lanes = [0.0; MOST_LANES];
+    store::<S>(&mut lanes, score);
+    problem.hide(i, first, &mut lanes[..S::F32_LANES]);
+    load::<S>(&lanes)
+}
+
 #[inline(always)]
 fn forward_of<S: Simd, const D: usize>(simd: S, task: ForwardTask<'_>) {
     let ForwardTask { problem, at, queries, output, log_row, log_sums } = task;
     let lanes = S::F32_LANES;
     let seen = problem.visible(queries.end - 1);
-    let keys = pack::<S, D>((0..seen).map(|j| problem.k.row(at, j)));
-    let values = pack::<S, D>((0..seen).map(|j| problem.v.row(at, j)));
-    let stride = padded::<S>(seen);
-    let mut scores = vec![0.0; QUERIES * stride];
+    let keys = pack::<S, D>(0..seen, |j| problem.k.row(at, j));
+    let values = pack::<S, D>(0..seen, |j| problem.v.row(at, j));
+    let mut scores = vec![0.0; QUERIES * padded::<S>(seen)];
     let scale = problem.exponent_scale();
+    let lowest = simd.splat_f32s(f32::NEG_INFINITY);
     for first in queries.clone().step_by(QUERIES) {
         // The last group repeats its last query rather than having a shape of its own.
         let rows: [usize; QUERIES] = std::array::from_fn(|r| (first + r).min(queries.end - 1));
         let q: [[f32; D]; QUERIES] = rows.map(|i| {
-            let row = problem.q.row(at, i);
+            let row = &problem.q.row(at, i)[..D];
             std::array::from_fn(|c| row[c] * scale)
         });
-        for (group, packed) in keys.chunks_exact(D * lanes).enumerate() {
+        // Groups of keys that every query sees whole come first, then those that need a look, as far as the last query sees.
+        let whole = if problem.hidden.is_some() { 0 } else { problem.visible(rows[0]) / lanes };
+        let some = problem.visible(rows[QUERIES - 1]).div_ceil(lanes);
+        let mut tops = [lowest; QUERIES];
+        let groups = keys.chunks_exact(D * lanes).zip(scores.chunks_exact_mut(QUERIES * lanes)).take(some);
+        for (group, (packed, scores)) in groups.enumerate() {
             let k = vectors::<S, D>(simd, packed);
-            for (r, q) in q.iter().enumerate() {
-                store::<S>(&mut scores[r * stride + group * lanes..], dot(simd, q, &k));
+            for ((r, score), top) in scores.chunks_exact_mut(lanes).enumerate().zip(&mut tops) {
+                let mut sum = dot(simd, &q[r], &k);
+                if let Some(bias) = problem.bias(at[1], rows[r]) {
+                    sum = simd.add_f32s(sum, load::<S>(&bias[group * lanes..]));
+                }
+                if group >= whole {
+                    sum = hide::<S>(problem, rows[r], group * lanes, sum);
+                }
+                *top = simd.max_f32s(*top, sum);
+                store::<S>(score, sum);
             }
         }
-        let mut tops = [simd.splat_f32s(0.0); QUERIES];
-        for (r, top) in tops.iter_mut().enumerate() {
-            let row = &mut scores[r * stride..][..stride];
-            if let Some(bias) = problem.bias(at[1], rows[r]) {
-                row.iter_mut().zip(bias).for_each(|(score, bias)| *score += bias);
-            }
-            problem.hide(rows[r], 0, row);
-            let (row, _) = S::as_simd_f32s(row);
-            let lowest = simd.splat_f32s(f32::NEG_INFINITY);
-            *top =
-                simd.splat_f32s(simd.reduce_max_f32s(row.iter().fold(lowest, |top, score| simd.max_f32s(top, *score))));
+        let mut top_of = [0.0; QUERIES];
+        for (to, top) in top_of.iter_mut().zip(tops) {
+            *to = simd.reduce_max_f32s(top);
         }
+        let tops = top_of;
         let mut sums = [simd.splat_f32s(0.0); QUERIES];
         let mut mixed = [[simd.splat_f32s(0.0); D]; QUERIES];
-        for (group, packed) in values.chunks_exact(D * lanes).enumerate() {
+        let groups = values.chunks_exact(D * lanes).zip(scores.chunks_exact(QUERIES * lanes)).take(some);
+        for (packed, scores) in groups {
             let v = vectors::<S, D>(simd, packed);
-            for r in 0..QUERIES {
-                let score = load::<S>(&scores[r * stride + group * lanes..]);
-                let weight = exp2(simd, simd.sub_f32s(score, tops[r]));
+            let mut below = [lowest; QUERIES];
+            for (r, below) in below.iter_mut().enumerate() {
+                *below = simd.sub_f32s(load::<S>(&scores[r * lanes..]), simd.splat_f32s(tops[r]));
+            }
+            let weights = exp2(simd, below);
+            for (r, weight) in weights.into_iter().enumerate() {
                 sums[r] = simd.add_f32s(sums[r], weight);
                 for c in 0..D {
                     mixed[r][c] = simd.mul_add_e_f32s(weight, v[c], mixed[r][c]);
@@ -115,18 +138,19 @@ fn forward_of<S: Simd, const D: usize>(simd: S, task: ForwardTask<'_>) {
             }
         }
         for r in 0..QUERIES.min(queries.end - first) {
-            let top = simd.reduce_max_f32s(tops[r]);
             // SAFETY: this query of this head belongs to this task alone.
             let (to, log_sum) = unsafe { (output.row_mut(at, rows[r]), log_sums.row_mut([log_row, 0], rows[r])) };
-            if top == f32::NEG_INFINITY {
+            if tops[r] == f32::NEG_INFINITY {
                 // No visible key.
                 to.fill(0.0);
                 log_sum[0] = f32::INFINITY;
                 continue;
             }
             let sum = simd.reduce_sum_f32s(sums[r]);
-            to.iter_mut().zip(&mixed[r]).for_each(|(to, mixed)| *to = simd.reduce_sum_f32s(*mixed) / sum);
-            log_sum[0] = top + sum.log2();
+            for (to, mixed) in to.iter_mut().zip(&mixed[r]) {
+                *to = simd.reduce_sum_f32s(*mixed) / sum;
+            }
+            log_sum[0] = tops[r] + sum.log2();
         }
     }
 }
@@ -135,10 +159,10 @@ fn forward_of<S: Simd, const D: usize>(simd: S, task: ForwardTask<'_>) {
 fn pack_queries<const D: usize>(problem: &Problem<'_>, task: &BackwardTask<'_>, deltas: &[f32]) -> Vec<f32> {
     let scale = problem.exponent_scale();
     let mut packed = Vec::with_capacity(problem.sizes.q_len * (2 * D + 2));
-    for i in 0..problem.sizes.q_len {
+    for (i, (log_sum, delta)) in task.log_sums.iter().zip(deltas).enumerate() {
         packed.extend(problem.q.row(task.at, i).iter().map(|q| q * scale));
         packed.extend(task.d_output.row(task.at, i));
-        packed.extend([task.log_sums[i], deltas[i]]);
+        packed.extend([log_sum, delta]);
     }
     packed
 }
@@ -164,38 +188,65 @@ impl<S: Simd, const D: usize> Group<S, D> {
         d_queries: &mut [f32],
         d_bias: &mut [f32],
     ) {
-        let lanes = S::F32_LANES;
-        let rows = queries.chunks_exact(2 * D + 2).zip(d_queries.chunks_exact_mut(D * lanes));
-        for (i, (row, d_q)) in rows.enumerate() {
-            let (q, rest) = row.split_at(D);
-            let (d_o, rest) = rest.split_at(D);
-            let mut score = dot(simd, q, &self.k);
-            let i = start + i;
-            if let Some(bias) = problem.bias(head, i) {
+        let (width, reach) = (2 * D + 2, D * S::F32_LANES);
+        let mut pairs = queries.chunks_exact(TOGETHER * width);
+        let mut d_pairs = d_queries.chunks_exact_mut(TOGETHER * reach);
+        let mut i = start;
+        for (rows, d_q) in pairs.by_ref().zip(d_pairs.by_ref()) {
+            self.rows::<HIDDEN, TOGETHER>(simd, problem, [head, i], rows, d_q, d_bias);
+            i += TOGETHER;
+        }
+        let rest = pairs.remainder().chunks_exact(width).zip(d_pairs.into_remainder().chunks_exact_mut(reach));
+        for (row, d_q) in rest {
+            self.rows::<HIDDEN, 1>(simd, problem, [head, i], row, d_q, d_bias);
+            i += 1;
+        }
+    }
+
+    /// `N` queries from `i` on.
+    #[inline(always)]
+    fn rows<const HIDDEN: bool, const N: usize>(
+        &mut self,
+        simd: S,
+        problem: &Problem<'_>,
+        [head, i]: [usize; 2],
+        rows: &[f32],
+        d_queries: &mut [f32],
+        d_bias: &mut [f32],
+    ) {
+        let (width, lanes) = (2 * D + 2, S::F32_LANES);
+        let mut below = [simd.splat_f32s(0.0); N];
+        for (n, below) in below.iter_mut().enumerate() {
+            let mut score = dot(simd, &rows[n * width..][..D], &self.k);
+            if let Some(bias) = problem.bias(head, i + n) {
                 score = simd.add_f32s(score, load::<S>(&bias[self.first..]));
             }
             if HIDDEN {
-                let mut lane_scores = [0.0; MOST_LANES];
-                store::<S>(&mut lane_scores, score);
-                problem.hide(i, self.first, &mut lane_scores[..lanes]);
-                score = load::<S>(&lane_scores);
+                score = hide::<S>(problem, i + n, self.first, score);
             }
-            let weight = exp2(simd, simd.sub_f32s(score, simd.splat_f32s(rest[0])));
+            *below = simd.sub_f32s(score, simd.splat_f32s(rows[n * width + 2 * D]));
+        }
+        let weights = exp2(simd, below);
+        for (n, weight) in weights.into_iter().enumerate() {
+            let (q, d_o) = rows[n * width..][..2 * D].split_at(D);
             let d_weight = dot(simd, d_o, &self.v);
-            let d_score = simd.mul_f32s(weight, simd.sub_f32s(d_weight, simd.splat_f32s(rest[1])));
+            let d_score = simd.mul_f32s(weight, simd.sub_f32s(d_weight, simd.splat_f32s(rows[n * width + 2 * D + 1])));
             for c in 0..D {
                 self.d_v[c] = simd.mul_add_e_f32s(weight, simd.splat_f32s(d_o[c]), self.d_v[c]);
                 self.d_k[c] = simd.mul_add_e_f32s(d_score, simd.splat_f32s(q[c]), self.d_k[c]);
-                let d_q = &mut d_q[c * lanes..];
+                let d_q = &mut d_queries[(n * D + c) * lanes..];
                 store::<S>(d_q, simd.mul_add_e_f32s(d_score, self.k[c], load::<S>(d_q)));
             }
             if !d_bias.is_empty() {
-                let d_bias = &mut d_bias[problem.sizes.q_len - 1 - i + self.first..];
+                let d_bias = &mut d_bias[problem.sizes.q_len - 1 - (i + n) + self.first..];
                 store::<S>(d_bias, simd.add_f32s(load::<S>(d_bias), d_score));
             }
         }
     }
 }
+
+/// Queries that go through the backward pass side by side.
+const TOGETHER: usize = 2;
 
 /// Lanes of the widest vectors there are.
 const MOST_LANES: usize = 16;
@@ -205,8 +256,8 @@ fn backward_of<S: Simd, const D: usize>(simd: S, task: BackwardTask<'_>) -> Vec<
     let queries = pack_queries::<D>(task.problem, &task, &task.deltas(simd));
     let BackwardTask { problem, at, keys, d_q, d_k, d_v, .. } = task;
     let (lanes, q_len) = (S::F32_LANES, problem.sizes.q_len);
-    let packed_keys = pack::<S, D>(keys.clone().map(|j| problem.k.row(at, j)));
-    let packed_values = pack::<S, D>(keys.clone().map(|j| problem.v.row(at, j)));
+    let packed_keys = pack::<S, D>(keys.clone(), |j| problem.k.row(at, j));
+    let packed_values = pack::<S, D>(keys.clone(), |j| problem.v.row(at, j));
     let mut d_queries = vec![0.0; q_len * D * lanes];
     let mut d_bias = problem.bias.as_ref().map_or_else(Vec::new, |bias| vec![0.0; bias[at[1]].len()]);
     let packed = packed_keys.chunks_exact(D * lanes).zip(packed_values.chunks_exact(D * lanes));

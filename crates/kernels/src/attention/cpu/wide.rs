@@ -45,7 +45,9 @@ fn key_tiles(keys: Range<usize>) -> impl Iterator<Item = Range<usize>> {
 fn add_bias<S: Simd>(simd: S, scores: &mut [f32], bias: &[f32]) {
     let (scores, _) = S::as_mut_simd_f32s(scores);
     let (bias, _) = S::as_simd_f32s(bias);
-    scores.iter_mut().zip(bias).for_each(|(score, bias)| *score = simd.add_f32s(*score, *bias));
+    for (score, bias) in scores.iter_mut().zip(bias) {
+        *score = simd.add_f32s(*score, *bias);
+    }
 }
 
 /// Largest score of a row.
@@ -56,10 +58,14 @@ fn row_max<S: Simd>(simd: S, scores: &[f32]) -> f32 {
     let (quads, rest) = scores.as_chunks::<4>();
     let mut top = [lowest; 4];
     for quad in quads {
-        top.iter_mut().zip(quad).for_each(|(top, score)| *top = simd.max_f32s(*top, *score));
+        for (top, score) in top.iter_mut().zip(quad) {
+            *top = simd.max_f32s(*top, *score);
+        }
     }
-    let top = simd.max_f32s(simd.max_f32s(top[0], top[1]), simd.max_f32s(top[2], top[3]));
-    simd.reduce_max_f32s(rest.iter().fold(top, |top, score| simd.max_f32s(top, *score)))
+    for (top, score) in top.iter_mut().zip(rest) {
+        *top = simd.max_f32s(*top, *score);
+    }
+    simd.reduce_max_f32s(simd.max_f32s(simd.max_f32s(top[0], top[1]), simd.max_f32s(top[2], top[3])))
 }
 
 /// Scores become 2^(score − top); returns their sum.
@@ -70,13 +76,16 @@ fn exponentials<S: Simd>(simd: S, scores: &mut [f32], top: f32) -> f32 {
     let (quads, rest) = scores.as_chunks_mut::<4>();
     let mut sums = [zero; 4];
     for quad in quads {
-        for (score, sum) in quad.iter_mut().zip(&mut sums) {
-            *score = exp2(simd, simd.sub_f32s(*score, top));
-            *sum = simd.add_f32s(*sum, *score);
+        for score in &mut *quad {
+            *score = simd.sub_f32s(*score, top);
+        }
+        *quad = exp2(simd, *quad);
+        for (sum, weight) in sums.iter_mut().zip(quad) {
+            *sum = simd.add_f32s(*sum, *weight);
         }
     }
     for (score, sum) in rest.iter_mut().zip(&mut sums) {
-        *score = exp2(simd, simd.sub_f32s(*score, top));
+        [*score] = exp2(simd, [simd.sub_f32s(*score, top)]);
         *sum = simd.add_f32s(*sum, *score);
     }
     simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3])))
@@ -164,8 +173,19 @@ fn pattern_tile<S: Simd>(simd: S, scores: &mut [f32], d_pattern: &mut [f32], log
     let (scores, _) = S::as_mut_simd_f32s(scores);
     let (d_pattern, _) = S::as_mut_simd_f32s(d_pattern);
     let (log_sum, delta) = (simd.splat_f32s(log_sum), simd.splat_f32s(delta));
-    for (score, d) in scores.iter_mut().zip(d_pattern) {
-        *score = exp2(simd, simd.sub_f32s(*score, log_sum));
+    let (score_quads, score_rest) = scores.as_chunks_mut::<4>();
+    let (d_quads, d_rest) = d_pattern.as_chunks_mut::<4>();
+    for (scores, d) in score_quads.iter_mut().zip(d_quads) {
+        for score in &mut *scores {
+            *score = simd.sub_f32s(*score, log_sum);
+        }
+        *scores = exp2(simd, *scores);
+        for (d, weight) in d.iter_mut().zip(scores) {
+            *d = simd.mul_f32s(*weight, simd.sub_f32s(*d, delta));
+        }
+    }
+    for (score, d) in score_rest.iter_mut().zip(d_rest) {
+        [*score] = exp2(simd, [simd.sub_f32s(*score, log_sum)]);
         *d = simd.mul_f32s(*score, simd.sub_f32s(*d, delta));
     }
 }

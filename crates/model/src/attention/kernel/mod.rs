@@ -3,14 +3,15 @@
 mod naive;
 mod softmax;
 
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::mask::Mask;
 
 /// An attention kernel. The law tests in `crates/model/tests/kernel_laws.rs` run for every entry of [`KERNELS`].
 pub trait Kernel: Sync {
-    /// Attention pattern; each row is a probability vector over the visible keys, or zero where there are none.
+    /// Attention pattern in f32; each row is a probability vector over the visible keys, or zero where there are none. Queries
+    /// and keys may come in half precision.
     ///
     /// # Shapes
     /// q `[batch, n_heads, q_len, d_head]`, k `[batch, n_heads, k_len, d_head]` -> `[batch, n_heads, q_len, k_len]`
@@ -21,7 +22,7 @@ pub trait Kernel: Sync {
     /// # Shapes
     /// as [`Kernel::pattern`], v `[batch, n_heads, k_len, d_head]` -> `[batch, n_heads, q_len, d_head]`
     fn mix(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &Mask) -> Tensor<4> {
-        self.pattern(q, k, mask).matmul(v)
+        self.pattern(q, k, mask).matmul(v.cast(FloatDType::F32))
     }
 
     /// Numbers that [`Kernel::mix`] keeps for the backward pass on the CPU beside q, k, v and its result, for `rows` rows of

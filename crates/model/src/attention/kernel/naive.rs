@@ -1,6 +1,6 @@
 //! Softmax attention from plain tensor operations: the readable reference.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{FloatDType, Tensor, activation};
 
 use super::Kernel;
 use crate::mask::Mask;
@@ -22,6 +22,7 @@ impl Kernel for Naive {
         let [_, _, q_len, d_head] = q.dims();
         let k_len = k.dims()[2];
         let hidden = mask.hidden(q_len, k_len, &q.device());
+        let [q, k] = [q, k].map(|tensor| tensor.cast(FloatDType::F32));
         // Scaling q touches d_head entries a row where scaling the scores would touch k_len.
         let scores = q.mul_scalar(1.0 / (d_head as f64).sqrt()).matmul(k.swap_dims(2, 3)); // [batch, n_heads, q_len, k_len]
         match hidden {

@@ -1,0 +1,32 @@
+//! In which precision queries, keys and values enter the attention kernel.
+
+use burn::tensor::{FloatDType, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Precision of queries, keys and values, and of their gradients; scores, sums and everything outside attention stay in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 24 bits of significand.
+    #[default]
+    F32,
+    /// 11 bits of significand, largest number 65504.
+    F16,
+    /// 8 bits of significand, the range of f32.
+    Bf16,
+}
+
+impl Precision {
+    /// The type of its numbers.
+    pub fn dtype(self) -> FloatDType {
+        match self {
+            Self::F32 => FloatDType::F32,
+            Self::F16 => FloatDType::F16,
+            Self::Bf16 => FloatDType::BF16,
+        }
+    }
+
+    pub(super) fn round(self, tensor: Tensor<4>) -> Tensor<4> {
+        tensor.cast(self.dtype())
+    }
+}

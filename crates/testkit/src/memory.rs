@@ -1,0 +1,43 @@
+//! An allocator that counts, for tests of how much memory something takes. A test binary installs it as its global one.
+
+#![allow(unsafe_code, reason = "counting bytes takes an allocator of our own")]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+/// The system's allocator, counting the bytes in use.
+pub struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is handed to `System` unchanged; counting touches no memory of the caller.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let in_use = IN_USE.fetch_add(layout.size(), SeqCst) + layout.size();
+        PEAK.fetch_max(in_use, SeqCst);
+        // SAFETY: the caller keeps the contract of `alloc`, which is that of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), SeqCst);
+        // SAFETY: the pointer came from `alloc` above, that is from `System`, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// Bytes in use now.
+pub fn in_use() -> usize {
+    IN_USE.load(SeqCst)
+}
+
+/// What something returns, and the most bytes it had in use beyond those that were before.
+pub fn peak_of<T>(something: impl FnOnce() -> T) -> (T, usize) {
+    let before = in_use();
+    PEAK.store(before, SeqCst);
+    let result = something();
+    (result, PEAK.load(SeqCst).saturating_sub(before))
+}
