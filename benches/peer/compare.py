@@ -67,10 +67,11 @@ def main():
             ratio = min(best[name] for name in ("plain", "sdpa") if name in best) / best["headway"]
             compiled = f"{best['compile'] / best['headway']:>7.2f}x" if "compile" in best else " " * 8
             rate = samples["headway"][0]["flops"] / best["headway"] / 1e6
-            peak = [min(sample["peak_mb"] or 0 for sample in samples[name]) for name in ("headway", "sdpa")]
+            peaks = [[sample["peak_mb"] for sample in samples[name]] for name in ("headway", "sdpa")]
+            peak = [f"{min(all_):.0f}" if None not in all_ else "" for all_ in peaks]
             print(
                 f"{bench['name']:6} {threads:>7} {' '.join(cells)} {'':11} {ratio:>5.2f}x {compiled} {rate:>8.1f} "
-                f"{peak[0]:>6.0f} {peak[1]:>8.0f}",
+                f"{peak[0]:>6} {peak[1]:>8}",
                 flush=True,
             )
     if args.json:

@@ -121,7 +121,11 @@ def training_step(experiment, fused, compiled):
     (name, fields), = experiment["model"].items()
     model = MODELS[name](sizes, fused, **fields)
     forward = torch.compile(model) if compiled else model
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    (kind, settings), = experiment["optimizer"].items()
+    if kind != "adam":
+        sys.exit(f"no peer for the optimizer {kind}")
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings["learning_rate"])
+    clip_norm = experiment["train"].get("clip_norm")
     batch = experiment["train"]["batch_size"]
     inputs = torch.randn(BATCHES, batch, sizes["seq_len"], sizes["d_in"])
     targets = torch.randn(BATCHES, batch, sizes["seq_len"], sizes["d_out"])
@@ -138,6 +142,8 @@ def training_step(experiment, fused, compiled):
         loss = F.mse_loss(prediction[:, scored, : y.shape[-1]], y[:, scored])
         optimizer.zero_grad()
         loss.backward()
+        if clip_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()
 
     return step

@@ -44,28 +44,34 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
         return list(&benches, args.json);
     }
     if args.here {
-        return here(args, benches[0]);
+        return here(args, &benches);
     }
     let (device, warning) = args.device.open()?;
     if let Some(warning) = warning {
         output::note(format!("warning: {warning}"));
     }
-    let threads = match (device.spec.is_gpu(), args.threads.as_slice()) {
-        (true, _) => vec![cores()],
-        (false, []) if cores() > 1 => vec![1, cores()],
-        (false, []) => vec![1],
+    let mut threads = match (device.spec.is_gpu(), args.threads.as_slice()) {
+        (true, asked) => {
+            if !asked.is_empty() {
+                output::note("warning: --threads counts CPU threads; this device has none to count");
+            }
+            vec![cores()]
+        }
+        (false, []) => vec![1, cores()],
         (false, asked) => asked.to_vec(),
     };
+    threads.sort_unstable();
+    threads.dedup();
     let mut peaks = Vec::new();
     for threads in &threads {
         output::note(format!("matrix products, {threads} threads"));
-        peaks.push(child::<f64>(args, PEAK, *threads)?);
+        peaks.push(child::<f64>(args, None, *threads)?);
     }
     let mut measured = Vec::new();
     for bench in benches {
         for (threads, peak) in threads.iter().zip(&peaks) {
             output::note(format!("{}, {threads} threads: {}", bench.name, bench.summary));
-            let timing: Timing = child(args, bench.name, *threads)?;
+            let timing: Timing = child(args, Some(bench), *threads)?;
             measured.push(line(bench, device.spec.to_string(), *threads, timing, *peak));
         }
     }
@@ -147,32 +153,32 @@ fn cores() -> u16 {
     std::thread::available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX))
 }
 
-/// What a child is asked for when it is to time matrix products.
-const PEAK: &str = "peak";
-
-/// Times one benchmark in a process of its own: the number of threads is fixed when a process starts, and its memory is its own.
-fn child<T: serde::de::DeserializeOwned>(args: &Bench, name: &str, threads: u16) -> Result<T, Error> {
+/// Times one benchmark, or nothing but matrix products, in a process of its own: the number of threads is fixed when a process
+/// starts, and its memory is its own.
+fn child<T: serde::de::DeserializeOwned>(args: &Bench, bench: Option<&Benchmark>, threads: u16) -> Result<T, Error> {
+    let name = bench.map_or("matrix products", |bench| bench.name);
     let failed = |what: String| Error::Training(format!("benchmark {name}: {what}"));
     let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
     let mut command = Command::new(program);
-    command.arg("bench").args((name != PEAK).then_some(name)).arg("--here");
-    command.args(["--device", &args.device.to_string(), "--repeats", &args.repeats.to_string()]);
-    let done =
-        command.env("RAYON_NUM_THREADS", threads.to_string()).output().map_err(|error| failed(error.to_string()))?;
+    command.args(["bench", "--here", "--device", &args.device.to_string(), "--repeats", &args.repeats.to_string()]);
+    command.args(bench.map(|bench| bench.name)).env("RAYON_NUM_THREADS", threads.to_string());
+    let done = command.output().map_err(|error| failed(error.to_string()))?;
     if !done.status.success() {
-        return Err(failed(String::from_utf8_lossy(&done.stderr).trim().to_owned()));
+        let said = String::from_utf8_lossy(&done.stderr).trim().trim_start_matches("error: ").to_owned();
+        let is_device = done.status.code() == Some(i32::from(Error::Device(String::new()).exit_code()));
+        return Err(if is_device { Error::Device(format!("benchmark {name}: {said}")) } else { failed(said) });
     }
     serde_json::from_slice(&done.stdout).map_err(|error| failed(error.to_string()))
 }
 
-/// The child's side: one figure on standard output.
-fn here(args: &Bench, bench: &Benchmark) -> Result<ExitCode, Error> {
+/// The child's side: one figure on standard output, of the benchmark named or else of matrix products.
+fn here(args: &Bench, benches: &[&Benchmark]) -> Result<ExitCode, Error> {
     let (device, _) = args.device.open()?;
     let repeats = usize::from(args.repeats);
-    if args.names.is_empty() {
-        output::json(&matmul_peak(&device, repeats));
-    } else {
-        output::json(&bench.run(&device, repeats)?);
+    match (args.names.as_slice(), benches) {
+        ([], _) => output::json(&matmul_peak(&device, repeats)),
+        ([_], [bench]) => output::json(&bench.run(&device, repeats)?),
+        _ => return Err(Error::Usage("--here times one benchmark at a time".to_owned())),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 
 use burn::{
     backend::{Backend, Flex, backend_extension, tensor::FloatTensor},
-    tensor::Tensor,
+    tensor::{DType, Tensor},
 };
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
@@ -45,10 +45,16 @@ impl AdamStep {
 /// # Shapes
 /// all alike; none of them tracked by autodiff
 ///
+/// # Panics
+/// When the lengths differ.
+///
 /// # References
 /// Kingma, Ba 2014, arXiv 1412.6980; decoupled decay: Loshchilov, Hutter 2017, arXiv 1711.05101.
 pub fn adam(weight: Tensor<1>, gradient: Tensor<1>, moments: [Tensor<1>; 2], step: AdamStep) -> [Tensor<1>; 3] {
-    if is_flex(&weight.device()) {
+    let [first, second] = &moments;
+    assert!([&gradient, first, second].iter().all(|tensor| tensor.dims() == weight.dims()), "all are of one length");
+    let types = [weight.dtype(), gradient.dtype(), first.dtype(), second.dtype()];
+    if is_flex(&weight.device()) && types == [DType::F32; 4] {
         let [first, second] = moments.map(Tensor::into_dispatch);
         let (weight, gradient) = (weight.into_dispatch(), gradient.into_dispatch());
         let (weight, first, second) = burn::backend::Dispatch::adam(weight, gradient, first, second, step);

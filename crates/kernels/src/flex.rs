@@ -3,16 +3,17 @@
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
-/// Room for `count` numbers that `fill` writes, every one of them: results are written once, not zeroed first.
+/// `count` numbers that `fill` writes: results are written once, not zeroed first. What it is handed means nothing yet.
 ///
 /// # Safety
 /// `fill` writes every entry and reads none that it has not written.
-#[allow(clippy::uninit_vec, reason = "the contract of this function")]
 pub(crate) unsafe fn filled(count: usize, fill: impl FnOnce(&mut [f32])) -> Vec<f32> {
-    let mut entries = Vec::with_capacity(count);
-    // SAFETY: the capacity is there, and the caller's `fill` writes each entry before anyone reads it.
-    unsafe { entries.set_len(count) };
-    fill(&mut entries);
+    let mut entries: Vec<f32> = Vec::with_capacity(count);
+    // SAFETY: the room is there and any bits make a number; the caller's `fill` writes each before anyone reads it.
+    unsafe {
+        fill(std::slice::from_raw_parts_mut(entries.as_mut_ptr(), count));
+        entries.set_len(count);
+    }
     entries
 }
 

@@ -13,7 +13,7 @@ use burn::{
         backend_extension,
         tensor::FloatTensor,
     },
-    tensor::{Shape, Tensor},
+    tensor::{DType, Shape, Tensor},
 };
 use burn_flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
@@ -37,7 +37,7 @@ use crate::{
 pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> Tensor<D> {
     let d = x.dims()[D - 1];
     assert_eq!((gamma.dims(), beta.dims()), ([d], [d]), "gamma and beta are as wide as the last axis of x");
-    if !is_flex(&x.device()) {
+    if !is_flex(&x.device()) || [x.dtype(), gamma.dtype(), beta.dtype()] != [DType::F32; 3] {
         return burn::tensor::module::layer_norm(x, gamma, Some(beta), epsilon);
     }
     let [x, gamma, beta] = [x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch()];

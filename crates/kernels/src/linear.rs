@@ -14,7 +14,7 @@ use burn::{
         backend_extension,
         tensor::FloatTensor,
     },
-    tensor::{Shape, Tensor, module},
+    tensor::{DType, Shape, Tensor, module},
 };
 use burn_flex::FlexTensor;
 use gemm::Parallelism;
@@ -36,7 +36,7 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) 
     let [d_in, d_out] = weight.dims();
     assert_eq!(x.dims()[D - 1], d_in, "the last axis of x is d_in");
     assert_eq!(bias.dims(), [d_out], "bias is [d_out]");
-    if !is_flex(&x.device()) {
+    if !is_flex(&x.device()) || [x.dtype(), weight.dtype(), bias.dtype()] != [DType::F32; 3] {
         return module::linear(x, weight, Some(bias));
     }
     let [x, weight, bias] = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
@@ -110,8 +110,8 @@ fn product([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32]) {
     }
 }
 
-/// The tensor's numbers, row by row of its last axis, and how many rows there are.
-fn sizes(x: &FlexTensor, width: usize) -> usize {
+/// Rows of a tensor whose last axis is so wide.
+fn rows_of(x: &FlexTensor, width: usize) -> usize {
     x.layout().num_elements() / width
 }
 
@@ -120,7 +120,7 @@ impl Affine for Flex {
         let mut shape: Vec<usize> = x.layout().shape().iter().copied().collect();
         let [d_in, d_out] = weight.layout().shape().dims();
         let [x, weight, bias] = [x, weight, bias].map(densified);
-        let rows = sizes(&x, d_in);
+        let rows = rows_of(&x, d_in);
         let (x, weight, bias) = (numbers(&x), numbers(&weight), numbers(&bias));
         let block = rows_per_block(rows);
         let fill = |output: &mut [f32]| {
@@ -149,7 +149,7 @@ fn backward(
     let shape = x.layout().shape().clone();
     let [d_in, d_out] = weight.layout().shape().dims();
     let [x, weight, d_output] = [x, weight, d_output].map(densified);
-    let rows = sizes(&x, d_in);
+    let rows = rows_of(&x, d_in);
     let (x, weight, d_output) = (numbers(&x), numbers(&weight), numbers(&d_output));
     let block = rows_per_block(rows);
     let part = |x: &[f32], d_output: &[f32], d_x: Option<&mut [f32]>| {

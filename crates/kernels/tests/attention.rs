@@ -248,10 +248,18 @@ fn biases_by_distance() {
 /// Long enough for the backward pass to cut the keys into parts, and the forward pass the queries.
 #[test]
 fn lengths_that_are_cut_into_parts() {
-    for (d_key, causal) in [(2, false), (2, true), (8, true)] {
-        let case =
-            Case { batch: 1, heads: 1, q_len: 541, k_len: 1031, d_key, d_value: d_key, causal, bias: true, ..CASE };
-        check(case, 7);
+    for (d_key, causal, hidden) in [(2, false, false), (2, true, true), (8, true, false), (8, false, true)] {
+        let sizes = Case { batch: 1, heads: 1, q_len: 541, k_len: 1031, d_key, d_value: d_key, ..CASE };
+        check(Case { causal, hidden, bias: true, ..sizes }, 7);
+    }
+}
+
+/// Wide enough for a GPU to take the gradients of keys and of values one after the other, and tiles of fewer keys than queries.
+#[test]
+fn wide_heads_with_everything() {
+    for (q_len, k_len) in [(71, 67), (131, 137)] {
+        let sizes = Case { batch: 1, heads: 2, q_len, k_len, d_key: 72, d_value: 72, ..CASE };
+        check(Case { causal: true, hidden: true, bias: true, ..sizes }, 15);
     }
 }
 
@@ -308,12 +316,19 @@ fn the_derivative_is_the_central_difference() {
 #[test]
 fn what_is_not_a_number_stays_visible() {
     for d_key in [2, 8] {
-        let case = Case { d_key, d_value: d_key, ..CASE };
-        for on in devices() {
-            let mut data = case.draw(12);
-            data.k[0] = f32::NAN;
-            let output = fused(&case, &data, &on.device, false).output;
-            assert!(output[0].is_nan(), "{}: a score that is NaN must not look like a hidden one", on.name);
+        for k_len in [1, 7, 8, 131] {
+            let case = Case { k_len, d_key, d_value: d_key, ..CASE };
+            for on in devices() {
+                // One key, every key of the first tile, and a query that makes all its scores NaN.
+                for poison in [0..1, 0..64.min(k_len) * d_key, 0..0] {
+                    let mut data = case.draw(12);
+                    data.q[0] = if poison.is_empty() { f32::NAN } else { data.q[0] };
+                    data.k[poison.clone()].fill(f32::NAN);
+                    let output = fused(&case, &data, &on.device, false).output;
+                    let name = format!("d_key {d_key}, k_len {k_len}, {poison:?} on {}", on.name);
+                    assert!(output[0].is_nan(), "{name}: a score that is NaN must not look like a hidden one");
+                }
+            }
         }
     }
 }

@@ -22,7 +22,8 @@
 //!
 //! # Symbols
 //!
-//! `scores` are what enters the softmax, `pattern` what leaves it (rows sum to one), `weights` are parameters only.
+//! `scores` are what enters the softmax, `pattern` what leaves it (rows sum to one, or to zero where no
+//! key is visible), `weights` are parameters only.
 //! The paper's X is `[d, n]` with tokens as columns; here tokens are rows, so its `W X` is `x W` with `x [seq_len, d_in]`.
 
 pub mod attention;

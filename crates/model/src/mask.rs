@@ -10,7 +10,7 @@ pub enum Mask {
     Full,
     /// Query i sees keys 0 ..= i + (`k_len` − `q_len`): the last query sees all keys.
     Causal,
-    /// Any other choice. `[q_len, k_len]`, `true` = hidden
+    /// Any other choice, on the device of the inputs. `[q_len, k_len]`, `true` = hidden
     Hidden(Tensor<2, Bool>),
 }
 

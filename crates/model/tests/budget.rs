@@ -143,8 +143,8 @@ fn kept(model: &Model, dims: &IoDims, batch: usize, device: &Device) -> usize {
     after.saturating_sub(before).saturating_sub(4 * prediction.dims().iter().product::<usize>())
 }
 
-/// The formula leaves out the graph's own nodes, some 40 KB a layer whatever the sizes, and the mask, a byte a score of one
-/// head: at these sizes at most 4 per cent.
+/// The formula leaves out the graph's own nodes, some 40 KB a layer whatever the sizes, and the naive kernel's mask, a byte a
+/// score of one head: at these sizes at most 4 per cent.
 #[test]
 fn activation_memory_is_what_the_allocator_sees() {
     const BATCH: usize = 3;

@@ -9,7 +9,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
     train::TrainStep,
 };
-use headway_model::{KernelKind, Mask, weights::to_host};
+use headway_model::{KernelKind, Mask};
 use headway_tasks::Batch;
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +34,8 @@ pub struct Bench {
 
 #[derive(Clone, Copy, Debug)]
 enum Work {
-    /// Training steps of an experiment with these overrides.
-    Steps(&'static str, &'static [&'static str]),
+    /// Training steps of an experiment with overrides of its data and of its model.
+    Steps(&'static str, &'static [&'static str], &'static str),
     /// Attention alone, forward and backward, over this many queries and keys.
     Attention(usize),
 }
@@ -44,46 +44,32 @@ const PAPER_ONE_LAYER: &str = include_str!("../../../experiments/truncated_linea
 const PAPER_TWO_LAYER: &str = include_str!("../../../experiments/seq2seq_relu.toml");
 const IN_CONTEXT: &str = include_str!("../../../experiments/icl_linear.toml");
 
-/// Width 256 over 256 causal positions, vectors of 32 in and out.
-const WIDE: &[&str] = &[
+/// Vectors of 32 in and out over 256 positions.
+const VECTORS: &[&str] = &[
     "task={relu_network={seq_len=256, d=32, d_hidden=10}}",
     "data={fresh={validation=0, test=1}}",
     "train.batch_size=16",
-    "model={transformer={d_model=256, n_layers=4, n_heads=8, causal=true}}",
-];
-const WIDE_FFN: &[&str] = &[
-    WIDE[0],
-    WIDE[1],
-    WIDE[2],
-    "model={transformer={d_model=256, n_layers=4, n_heads=8, causal=true, state_mixer={ffn={d_ffn=1024}}}}",
 ];
 /// In-context regression of 20 numbers from 41 points, as in Garg et al. 2022.
 const POINTS: &[&str] = &["task.d=20", "task.n_points=41", "data.test=1", "data.validation=0"];
-const IN_CONTEXT_WIDE: &[&str] = &[
-    POINTS[0],
-    POINTS[1],
-    POINTS[2],
-    POINTS[3],
-    "model={transformer={d_model=128, n_layers=6, n_heads=4, causal=true}}",
-];
-const IN_CONTEXT_FFN: &[&str] = &[
-    POINTS[0],
-    POINTS[1],
-    POINTS[2],
-    POINTS[3],
-    "model={transformer={d_model=128, n_layers=6, n_heads=4, causal=true, state_mixer={ffn={d_ffn=512}}}}",
-];
+const WIDE: &str = "model={transformer={d_model=256, n_layers=4, n_heads=8, causal=true}}";
+const WIDE_FFN: &str =
+    "model={transformer={d_model=256, n_layers=4, n_heads=8, causal=true, state_mixer={ffn={d_ffn=1024}}}}";
+const MEDIUM: &str = "model={transformer={d_model=128, n_layers=6, n_heads=4, causal=true}}";
+const MEDIUM_FFN: &str =
+    "model={transformer={d_model=128, n_layers=6, n_heads=4, causal=true, state_mixer={ffn={d_ffn=512}}}}";
+const SMALL_SET: &[&str] = &["data.train=800", "data.test=1"];
 
 /// Every benchmark, in the order of the tables.
 pub const BENCHES: &[Bench] = &[
-    steps("A1", "the paper's one-layer model, 1 head", PAPER_ONE_LAYER, &["model.n_heads=1"]),
-    steps("A4", "the paper's one-layer model, 4 heads", PAPER_ONE_LAYER, &["model.n_heads=4"]),
-    steps("A16", "the paper's one-layer model, 16 heads", PAPER_ONE_LAYER, &["model.n_heads=16"]),
-    steps("B", "the paper's two-layer model, 8 heads", PAPER_TWO_LAYER, &["data.train=800", "data.test=1"]),
-    steps("C", "attention-only, causal, width 256, 4 layers, 256 positions, batch 16", IN_CONTEXT, WIDE),
-    steps("D", "C with a feed-forward network of width 1024", IN_CONTEXT, WIDE_FFN),
-    steps("E", "in-context regression, width 128, 6 layers, 81 positions, batch 64", IN_CONTEXT, IN_CONTEXT_WIDE),
-    steps("EF", "E with a feed-forward network of width 512", IN_CONTEXT, IN_CONTEXT_FFN),
+    steps("A1", "the paper's one-layer model, 1 head", PAPER_ONE_LAYER, &[], "model.n_heads=1"),
+    steps("A4", "the paper's one-layer model, 4 heads", PAPER_ONE_LAYER, &[], "model.n_heads=4"),
+    steps("A16", "the paper's one-layer model, 16 heads", PAPER_ONE_LAYER, &[], "model.n_heads=16"),
+    steps("B", "the paper's two-layer model, 8 heads", PAPER_TWO_LAYER, SMALL_SET, "model.n_heads=8"),
+    steps("C", "attention-only, causal, width 256, 4 layers, 256 positions, batch 16", IN_CONTEXT, VECTORS, WIDE),
+    steps("D", "C with a feed-forward network of width 1024", IN_CONTEXT, VECTORS, WIDE_FFN),
+    steps("E", "in-context regression, width 128, 6 layers, 81 positions, batch 64", IN_CONTEXT, POINTS, MEDIUM),
+    steps("EF", "E with a feed-forward network of width 512", IN_CONTEXT, POINTS, MEDIUM_FFN),
     attention("F512", "attention alone, 8 heads of 64, 512 positions", 512),
     attention("F1024", "attention alone, 1024 positions", 1024),
     attention("F2048", "attention alone, 2048 positions", 2048),
@@ -95,9 +81,10 @@ const fn steps(
     name: &'static str,
     summary: &'static str,
     text: &'static str,
-    overrides: &'static [&'static str],
+    data: &'static [&'static str],
+    model: &'static str,
 ) -> Bench {
-    Bench { name, summary, work: Work::Steps(text, overrides) }
+    Bench { name, summary, work: Work::Steps(text, data, model) }
 }
 
 const fn attention(name: &'static str, summary: &'static str, length: usize) -> Bench {
@@ -134,7 +121,8 @@ pub enum Recipe {
 pub struct Timing {
     /// Seconds a step, one number per repeat.
     pub seconds: Vec<f64>,
-    /// Floating-point operations of a step: two per multiply–add of the matrix products, the backward pass twice the forward.
+    /// Floating-point operations of a step: two per multiply–add of the matrix products, the backward pass twice the forward;
+    /// what a causal mask hides counts as if it were computed.
     pub flops: f64,
     /// Bytes by which the process grew at its peak over what it held before the first step, where the system tells.
     pub peak_bytes: Option<u64>,
@@ -173,8 +161,8 @@ impl Bench {
     /// [`Error::Experiment`], which a test rules out.
     pub fn recipe(&self) -> Result<Recipe, Error> {
         match self.work {
-            Work::Steps(text, overrides) => {
-                let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+            Work::Steps(text, data, model) => {
+                let overrides: Vec<String> = data.iter().chain([&model]).map(|text| (*text).to_owned()).collect();
                 let path = Path::new("benchmark").join(self.name);
                 let loaded = experiment::from_text(&path, text.to_owned(), &overrides)?;
                 Ok(Recipe::Steps(Box::new(loaded.experiment)))
@@ -188,12 +176,15 @@ impl Bench {
     /// # Errors
     /// [`Error::Device`] when it does not fit there.
     pub fn run(&self, device: &Found, repeats: usize) -> Result<Timing, Error> {
-        match self.recipe()? {
-            Recipe::Steps(experiment) => time_steps(&experiment, device, repeats),
+        let timing = match self.recipe()? {
+            Recipe::Steps(experiment) => time_steps(&experiment, device, repeats)?,
             Recipe::Attention { n_heads, d_head, seq_len } => {
-                Ok(time_attention([1, n_heads, seq_len, d_head], &device.device, repeats))
+                time_attention([1, n_heads, seq_len, d_head], &device.device, repeats)
             }
-        }
+        };
+        // A GPU's memory is not this process's.
+        let peak_bytes = timing.peak_bytes.filter(|_| !device.spec.is_gpu());
+        Ok(Timing { peak_bytes, ..timing })
     }
 }
 
@@ -241,14 +232,14 @@ fn time_attention([batch, n_heads, seq_len, d_head]: [usize; 4], device: &Device
 
 /// Times a step: once to warm up, then samples of so many steps that each lasts a while.
 fn time(mut step: impl FnMut() + Send, flops: f64, device: &Device, repeats: usize) -> Timing {
-    // A GPU queues its work: the end of a sample waits for all of it.
-    let wait = || drop(device.sync());
     let before = memory("VmRSS:");
     let mut sample = |count: usize| {
         let began = Instant::now();
-        // Inside the pool, as in training.
-        rayon::scope(|_| (0..count).for_each(|_| step()));
-        wait();
+        // Inside the pool, as in training. A GPU queues its work by thread: the same one waits for it at the end.
+        rayon::scope(|_| {
+            (0..count).for_each(|_| step());
+            drop(device.sync());
+        });
         began.elapsed().as_secs_f64() / count as f64
     };
     sample(1);
@@ -265,12 +256,12 @@ fn memory(key: &str) -> Option<u64> {
     Some(kibibytes.parse::<u64>().ok()? * 1024)
 }
 
-/// Floating-point operations a second of a product of two 1024 × 1024 matrices: what a step could reach at most.
+/// Floating-point operations a second of a product of two large matrices: what a step could reach at most.
 pub fn matmul_peak(device: &Found, repeats: usize) -> f64 {
-    const SIZE: usize = 1024;
-    let matrix = Tensor::<2>::from_data(TensorData::new(vec![0.5_f32; SIZE * SIZE], [SIZE, SIZE]), &device.device);
-    let product = || drop(to_host(matrix.clone().matmul(matrix.clone())));
-    let flops = 2.0 * (SIZE as f64).powi(3);
+    let size: usize = if device.spec.is_gpu() { 4096 } else { 1024 };
+    let matrix = Tensor::<2>::from_data(TensorData::new(vec![0.5_f32; size * size], [size, size]), &device.device);
+    let product = || drop(matrix.clone().matmul(matrix.clone()));
+    let flops = 2.0 * (size as f64).powi(3);
     flops / time(product, flops, &device.device, repeats).best()
 }
 

@@ -105,6 +105,22 @@ fn machine_memory() -> Option<f64> {
 }
 
 impl Found {
+    /// Refuses a precision that the device cannot compute with.
+    ///
+    /// # Errors
+    /// [`Error::Device`] naming it.
+    pub(crate) fn ensure_precision(&self, precision: Precision) -> Result<(), Error> {
+        if self.device.supports_dtype(precision.dtype()) {
+            return Ok(());
+        }
+        Err(Error::Device(format!(
+            "{} ({}) cannot compute with train.attention_precision = \"{}\"; choose another precision or device",
+            self.spec,
+            self.name,
+            precision.name()
+        )))
+    }
+
     /// Refuses what cannot fit before anything is allocated; a failed allocation would end the process without a word.
     ///
     /// # Errors
@@ -119,24 +135,6 @@ impl Found {
             ))),
             _ => Ok(()),
         }
-    }
-}
-
-impl Found {
-    /// Refuses a precision that the device cannot compute with.
-    ///
-    /// # Errors
-    /// [`Error::Device`] naming it.
-    pub(crate) fn ensure_precision(&self, precision: Precision) -> Result<(), Error> {
-        if self.device.supports_dtype(precision.dtype()) {
-            return Ok(());
-        }
-        Err(Error::Device(format!(
-            "{} ({}) cannot compute with train.attention_precision = \"{}\"; choose another precision or device",
-            self.spec,
-            self.name,
-            format!("{:?}", precision.dtype()).to_lowercase()
-        )))
     }
 }
 

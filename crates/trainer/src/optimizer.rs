@@ -206,8 +206,8 @@ impl Optimizer {
                 self.adam(name, weight, gradient, step)
             }
             OptimizerConfig::Sgd(c) => {
-                let penalty = (c.weight_decay != 0.0).then(|| weight.clone().mul_scalar(c.weight_decay));
-                let gradient = penalty.into_iter().fold(gradient, |gradient, penalty| gradient + penalty);
+                let gradient =
+                    if c.weight_decay == 0.0 { gradient } else { gradient + weight.clone().mul_scalar(c.weight_decay) };
                 let key = format!("{name}.momentum");
                 let velocity = match self.moments.remove(&key) {
                     Some(old) => old.mul_scalar(c.momentum) + gradient,

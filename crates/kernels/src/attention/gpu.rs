@@ -18,13 +18,13 @@ use burn_cubecl::{
 };
 use cubecl::{ir::ElemType, prelude::*};
 
-use super::{AttentionPasses, FusedAttention, Gradients, Inputs, MaybeBool, MaybeFloat, Options, Sizes};
+use super::{AttentionPasses, FusedAttention, Gradients, Inputs, MaybeBool, MaybeFloat, Options, Sizes, computes};
 
 /// Rows of a cube, a whole number of planes on every GPU there is.
 const UNITS: usize = 64;
-/// Bytes of shared memory for one tile: what WebGPU promises everywhere.
+/// Bytes of shared memory for one tile, but for heads of thousands of channels: what WebGPU promises everywhere.
 const TILE_BYTES: usize = 16 * 1024;
-/// Channels from which the gradients of keys and of values are separate passes: together their rows would spill registers.
+/// Channels up to which the gradients of keys and of values are one pass: of more, the rows together would spill registers.
 const MOST_CHANNELS_TOGETHER: usize = 32;
 /// Where a running maximum begins. WGSL has no literal for −∞.
 const LOWEST: f32 = -1e30;
@@ -46,7 +46,7 @@ struct Plan {
 impl Plan {
     fn new(sizes: Sizes, options: Options) -> Self {
         let (key_vectors, value_vectors) = (sizes.d_key.div_ceil(4), sizes.d_value.div_ceil(4));
-        let tile = (TILE_BYTES / (16 * (key_vectors + value_vectors) + 8)).clamp(1, UNITS);
+        let tile = (TILE_BYTES / (16 * (key_vectors + value_vectors))).clamp(1, UNITS);
         Self { key_vectors, value_vectors, tile, causal: options.causal }
     }
 }
@@ -92,12 +92,13 @@ fn position(batches: usize, heads: usize, rows: usize, row: usize) -> usize {
     CUBE_POS_Z as usize * batches + CUBE_POS_Y as usize * heads + row * rows
 }
 
-/// Copies `tile` rows from `first` on into shared memory, unit by unit.
+/// Copies `tile` rows from `first` on, times a factor, into shared memory, unit by unit.
 #[cube]
 fn stage<F: Float>(
     from: &Tensor<F>,
     to: &mut Shared<[Four]>,
     first: usize,
+    factor: f32,
     #[comptime] vectors: usize,
     #[comptime] tile: usize,
 ) {
@@ -107,7 +108,7 @@ fn stage<F: Float>(
         let row = first + at / vectors;
         let mut vector = Four::new(0.0f32);
         if row < rows {
-            vector = four::<F>(from, start::<F>(from, row), at % vectors, width);
+            vector = four::<F>(from, start::<F>(from, row), at % vectors, width) * Four::new(factor);
         }
         to[at] = vector;
         at += UNITS;
@@ -150,6 +151,23 @@ fn sees<B: Int>(
     visible
 }
 
+/// Keys, counted from the first, that the last query of this cube sees as far as causality is concerned.
+#[cube]
+fn keys_seen(q_len: usize, k_len: usize, #[comptime] causal: bool) -> usize {
+    let mut end = k_len;
+    if comptime!(causal) {
+        let last = (CUBE_POS_X as usize + 1) * UNITS + k_len;
+        end = 0usize;
+        if last > q_len {
+            end = last - q_len;
+        }
+        if end > k_len {
+            end = k_len;
+        }
+    }
+    end
+}
+
 #[cube(launch)]
 fn forward_kernel<F: Float, B: Int>(
     q: &Tensor<F>,
@@ -182,23 +200,12 @@ fn forward_kernel<F: Float, B: Int>(
     }
     let mut top = f32::new(LOWEST);
     let mut total = f32::new(0.0);
-    let mut end = k_len;
-    if comptime!(plan.causal) {
-        // Keys that the last query of the cube sees.
-        let last = (CUBE_POS_X as usize + 1) * UNITS + k_len;
-        end = 0usize;
-        if last > q_len {
-            end = last - q_len;
-        }
-        if end > k_len {
-            end = k_len;
-        }
-    }
+    let end = keys_seen(q_len, k_len, plan.causal);
     let mut first = 0usize;
     while first < end {
         sync_cube();
-        stage::<F>(k, &mut keys, first, plan.key_vectors, plan.tile);
-        stage::<F>(v, &mut values, first, plan.value_vectors, plan.tile);
+        stage::<F>(k, &mut keys, first, 1.0f32, plan.key_vectors, plan.tile);
+        stage::<F>(v, &mut values, first, 1.0f32, plan.value_vectors, plan.tile);
         sync_cube();
         for r in 0..plan.tile {
             let j = first + r;
@@ -295,22 +302,12 @@ fn queries_kernel<F: Float, B: Int>(
         log_sum = log_sums[at];
         deltas[at] = delta;
     }
-    let mut end = k_len;
-    if comptime!(plan.causal) {
-        let last = (CUBE_POS_X as usize + 1) * UNITS + k_len;
-        end = 0usize;
-        if last > q_len {
-            end = last - q_len;
-        }
-        if end > k_len {
-            end = k_len;
-        }
-    }
+    let end = keys_seen(q_len, k_len, plan.causal);
     let mut first = 0usize;
     while first < end {
         sync_cube();
-        stage::<F>(k, &mut keys, first, plan.key_vectors, plan.tile);
-        stage::<F>(v, &mut values, first, plan.value_vectors, plan.tile);
+        stage::<F>(k, &mut keys, first, 1.0f32, plan.key_vectors, plan.tile);
+        stage::<F>(v, &mut values, first, 1.0f32, plan.value_vectors, plan.tile);
         sync_cube();
         for r in 0..plan.tile {
             let j = first + r;
@@ -378,7 +375,7 @@ fn keys_kernel<F: Float, B: Int>(
         key[c] = Four::new(0.0f32);
         d_key[c] = Four::new(0.0f32);
         if j < k_len {
-            key[c] = four::<F>(k, start::<F>(k, j), c, k.shape(3)) * Four::new(scale);
+            key[c] = four::<F>(k, start::<F>(k, j), c, k.shape(3));
         }
     }
     #[unroll]
@@ -399,8 +396,8 @@ fn keys_kernel<F: Float, B: Int>(
     }
     while first < q_len {
         sync_cube();
-        stage::<F>(q, &mut queries, first, plan.key_vectors, plan.tile);
-        stage::<F>(d_output, &mut d_mixed, first, plan.value_vectors, plan.tile);
+        stage::<F>(q, &mut queries, first, scale, plan.key_vectors, plan.tile);
+        stage::<F>(d_output, &mut d_mixed, first, 1.0f32, plan.value_vectors, plan.tile);
         sync_cube();
         for r in 0..plan.tile {
             let i = first + r;
@@ -440,7 +437,7 @@ fn keys_kernel<F: Float, B: Int>(
             let width = d_k.shape(3);
             #[unroll]
             for c in 0..plan.key_vectors {
-                put_four::<F>(d_k, to, c, width, d_key[c], scale);
+                put_four::<F>(d_k, to, c, width, d_key[c], 1.0f32);
             }
         }
         if comptime!(of_values) {
@@ -492,12 +489,14 @@ fn bias_kernel<F: Float, B: Int>(
                     let mut product = Four::new(0.0f32);
                     let mut d_product = Four::new(0.0f32);
                     for c in 0..plan.key_vectors {
-                        product += four::<F>(q, q_start, c, q.shape(3)) * four::<F>(k, k_start, c, k.shape(3));
+                        product += four::<F>(q, q_start, c, q.shape(3))
+                            * Four::new(scale)
+                            * four::<F>(k, k_start, c, k.shape(3));
                     }
                     for c in 0..plan.value_vectors {
                         d_product += four::<F>(d_output, d_start, c, v.shape(3)) * four::<F>(v, v_start, c, v.shape(3));
                     }
-                    let weight = (sum(product) * scale + offset - log_sums[row + i]).exp();
+                    let weight = (sum(product) + offset - log_sums[row + i]).exp();
                     total += weight * (sum(d_product) - deltas[row + i]);
                 }
             }
@@ -639,15 +638,4 @@ impl AttentionPasses for CubeBackend {
     }
 }
 
-impl FusedAttention for CubeBackend {
-    fn fused_attention(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
-        bias: MaybeFloat<Self>,
-        hidden: MaybeBool<Self>,
-        options: Options,
-    ) -> FloatTensor<Self> {
-        Self::forward(Inputs::new([q, k, v], bias, hidden), options).0
-    }
-}
+computes!(CubeBackend);

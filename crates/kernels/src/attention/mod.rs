@@ -17,7 +17,7 @@ use burn::{
         ops::FloatTensorOps,
         tensor::{BoolTensor, FloatTensor},
     },
-    tensor::{Bool, Device, FloatDType, Shape, Tensor},
+    tensor::{Bool, DType, Device, FloatDType, Shape, Tensor},
 };
 
 /// What attention does beside mixing values.
@@ -38,10 +38,10 @@ pub struct Options {
 ///
 /// # Shapes
 /// q `[batch, n_heads, q_len, d_key]`, k `[batch, n_heads, k_len, d_key]`, v `[batch, n_heads, k_len, d_value]`,
-/// bias `[n_heads, q_len + k_len − 1]`, hidden `[q_len, k_len]`, true = hidden -> `[batch, n_heads, q_len, d_value]`
+/// bias `[n_heads, q_len + k_len − 1]` in f32, hidden `[q_len, k_len]`, true = hidden -> `[batch, n_heads, q_len, d_value]`
 ///
 /// # Panics
-/// When shapes disagree, an axis is empty, or the device is not [supported](is_supported).
+/// When shapes or types disagree, an axis is empty, or the device is not [supported](is_supported).
 ///
 /// # References
 /// Vaswani et al. 2017, arXiv 1706.03762, equation 1; the backward pass is Dao et al. 2022, arXiv 2205.14135, appendix B.
@@ -54,7 +54,9 @@ pub fn fused_attention(
     options: Options,
 ) -> Tensor<4> {
     let sizes = Sizes::of([&q.shape(), &k.shape(), &v.shape()]);
+    assert!([k.dtype(), v.dtype()] == [q.dtype(); 2], "queries, keys and values are of one type");
     if let Some(bias) = &bias {
+        assert_eq!(bias.dtype(), DType::F32, "the bias is f32");
         assert_eq!(bias.dims(), [sizes.heads, sizes.distances()], "bias is [n_heads, q_len + k_len - 1]");
     }
     if let Some(hidden) = &hidden {
@@ -152,6 +154,26 @@ pub trait AttentionPasses: Backend {
     ) -> Gradients<Self>;
 }
 
+/// Declares that a backend's [`FusedAttention`] is the output of its forward pass.
+macro_rules! computes {
+    ($backend:ty) => {
+        impl FusedAttention for $backend {
+            fn fused_attention(
+                q: FloatTensor<Self>,
+                k: FloatTensor<Self>,
+                v: FloatTensor<Self>,
+                bias: MaybeFloat<Self>,
+                hidden: MaybeBool<Self>,
+                options: Options,
+            ) -> FloatTensor<Self> {
+                Self::forward(Inputs::new([q, k, v], bias, hidden), options).0
+            }
+        }
+    };
+}
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+use computes;
+
 impl<B: Backend> Inputs<B> {
     fn new([q, k, v]: [FloatTensor<B>; 3], bias: MaybeFloat<B>, hidden: MaybeBool<B>) -> Self {
         let bias = match bias {
@@ -235,15 +257,4 @@ impl Inputs<Flex> {
     }
 }
 
-impl FusedAttention for Flex {
-    fn fused_attention(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
-        bias: MaybeFloat<Self>,
-        hidden: MaybeBool<Self>,
-        options: Options,
-    ) -> FloatTensor<Self> {
-        Self::forward(Inputs::new([q, k, v], bias, hidden), options).0
-    }
-}
+computes!(Flex);

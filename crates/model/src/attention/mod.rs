@@ -65,7 +65,7 @@ impl MultiHeadAttention {
     /// Attends from `query` to `context`.
     ///
     /// # Shapes
-    /// query `[batch, q_len, d_model]`, context `[batch, k_len, d_model]`, -> `[batch, q_len, d_model]`
+    /// query `[batch, q_len, d_model]`, context `[batch, k_len, d_model]` -> `[batch, q_len, d_model]`
     pub fn forward(&self, query: Tensor<3>, context: Tensor<3>, mask: &Mask) -> Tensor<3> {
         self.run(query, context, mask, &mut Recorder::default())
     }
@@ -81,8 +81,10 @@ impl MultiHeadAttention {
             recorder.pattern(&pattern);
             pattern.matmul(Precision::F32.round(v))
         } else {
-            Precision::F32.round(kernel.mix(q, k, v, mask))
+            kernel.mix(q, k, v, mask)
         }; // [batch, n_heads, q_len, d_head]
+        // A kernel may return what it was given or f32; either way the mixture is rounded like its inputs.
+        let mixed = Precision::F32.round(self.precision.round(mixed));
         self.output.forward(Self::merge_heads(mixed))
     }
 

@@ -54,7 +54,7 @@ pub struct TrainConfig {
     pub accumulate: u64,
     /// Objective: `plain`, or `padded` as in the paper's code. Default `plain`.
     pub loss: Loss,
-    /// Precision of queries, keys and values inside attention: `f32`, `f16` or `bf16`; sums stay in f32. Default `f32`.
+    /// Precision of queries, keys, values and their mixture in attention: `f32`, `f16` or `bf16`; sums stay f32. Default `f32`.
     pub attention_precision: Precision,
     /// Largest norm of all gradients together; larger ones are scaled down. Default: no clipping.
     #[serde(skip_serializing_if = "Option::is_none")]

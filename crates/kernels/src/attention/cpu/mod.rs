@@ -19,7 +19,7 @@ use crate::{flex, vector};
 use tensor::{Buffer, Heads};
 use wide::KEYS_PER_TILE;
 
-/// Heads up to this wide go through [`narrow`], whose vectors run along the keys only.
+/// Heads narrower than this go through [`narrow`], whose vectors run along the keys only.
 const NARROWEST_TILE: usize = 8;
 /// Queries of one forward task: packing keys and values once per task costs little beside so many rows.
 const QUERIES_PER_TASK: usize = 512;
@@ -87,6 +87,12 @@ impl Problem<'_> {
     }
 }
 
+/// The largest score of a row, or 0 where no key is visible: then every difference to it is still −∞, and not NaN.
+#[inline(always)]
+fn finite_or_zero(top: f32) -> f32 {
+    if top == f32::NEG_INFINITY { 0.0 } else { top }
+}
+
 /// Room behind the biases of a head, so that whole vectors may be read at the last of them.
 const BIAS_ROOM: usize = 128;
 
@@ -114,9 +120,7 @@ pub(super) fn forward(inputs: Inputs<Flex>, options: Options) -> (FlexTensor, Fl
     let qkv = [inputs.q, inputs.k, inputs.v].map(tensor::with_unit_columns);
     let problem = problem(qkv.each_ref(), inputs.bias.as_ref(), inputs.hidden.as_ref(), options);
     let Sizes { batch, heads, q_len, d_value, .. } = problem.sizes;
-    // SAFETY: the pieces below cover all queries of all heads, and each task writes both rows of its queries.
-    let (output, log_sums) =
-        unsafe { (Buffer::new([batch, heads, q_len, d_value]), Buffer::new([batch * heads, 1, q_len, 1])) };
+    let (output, log_sums) = (Buffer::new([batch, heads, q_len, d_value]), Buffer::new([batch * heads, 1, q_len, 1]));
     let pieces = q_len.div_ceil(QUERIES_PER_TASK);
     let tasks = batch * heads * pieces;
     let arch = Arch::new();
@@ -133,8 +137,9 @@ pub(super) fn forward(inputs: Inputs<Flex>, options: Options) -> (FlexTensor, Fl
             log_sums: &log_sums,
         });
     });
-    let log_sums = flex::dense(log_sums.into_entries(), Shape::new([batch, heads, q_len]));
-    (output.into_tensor(), log_sums)
+    // SAFETY: the pieces cover all queries of all heads, and each task wrote both rows of its queries.
+    let (output, log_sums) = unsafe { (output.into_tensor(), log_sums.into_entries()) };
+    (output, flex::dense(log_sums, Shape::new([batch, heads, q_len])))
 }
 
 /// Some queries of one head, forward.
@@ -177,12 +182,8 @@ pub(super) fn backward(
     let log_sums = flex::flat(&log_sums);
     let parts = BACKWARD_TASKS.div_ceil((batch * heads).max(1)).min(k_len / LEAST_KEYS_PER_PART).clamp(1, MOST_PARTS);
     let keys_per_part = k_len.div_ceil(parts).next_multiple_of(KEYS_PER_TILE);
-    // SAFETY: each task writes the rows of all queries in the buffer of its part, and those of its keys; the parts cover
-    // all keys.
-    let (mut d_q, d_k, d_v) = unsafe {
-        let d_q: Vec<Buffer> = (0..parts).map(|_| Buffer::new([batch, heads, q_len, d_key])).collect();
-        (d_q, Buffer::new([batch, heads, k_len, d_key]), Buffer::new([batch, heads, k_len, d_value]))
-    };
+    let d_q: Vec<Buffer> = (0..parts).map(|_| Buffer::new([batch, heads, q_len, d_key])).collect();
+    let (d_k, d_v) = (Buffer::new([batch, heads, k_len, d_key]), Buffer::new([batch, heads, k_len, d_value]));
     let tasks = batch * heads * parts;
     let arch = Arch::new();
     let jobs = (0..tasks).into_par_iter().with_min_len(problem.tasks_per_job(tasks));
@@ -202,10 +203,16 @@ pub(super) fn backward(
             })
         })
         .collect();
-    let (total, others) = d_q.split_first_mut().unwrap_or_else(|| unreachable!("there is at least one part"));
-    for other in others {
-        total.add(other);
-    }
+    // SAFETY: each task wrote the rows of all queries in the buffer of its part, and those of its keys; the parts cover all keys.
+    let (d_q, d_k, d_v) = unsafe {
+        let d_q = d_q.into_iter().map(|part| part.into_entries());
+        (d_q.collect::<Vec<_>>(), d_k.into_tensor(), d_v.into_tensor())
+    };
+    let d_q = d_q.into_iter().reduce(|mut total, part| {
+        total.iter_mut().zip(part).for_each(|(sum, term)| *sum += term);
+        total
+    });
+    let d_q = tensor::tensor_of(d_q.unwrap_or_default(), [batch, heads, q_len, d_key]);
     let bias = inputs.bias.map(|_| {
         let distances = problem.sizes.distances();
         let mut total = vec![0.0; heads * distances];
@@ -215,8 +222,7 @@ pub(super) fn backward(
         }
         flex::dense(total, Shape::new([heads, distances]))
     });
-    let d_q = d_q.swap_remove(0).into_tensor();
-    Gradients { q: d_q, k: d_k.into_tensor(), v: d_v.into_tensor(), bias }
+    Gradients { q: d_q, k: d_k, v: d_v, bias }
 }
 
 /// Some keys of one head against all its queries, backward. Returns the gradient of the head's biases, if there are any.

@@ -5,7 +5,7 @@ use std::{f32::consts::LN_2, ops::Range};
 
 use pulp::Simd;
 
-use super::{BackwardTask, ForwardTask, Problem};
+use super::{BackwardTask, ForwardTask, Problem, finite_or_zero};
 use crate::vector::{exp2, load, padded, store};
 
 /// Calls a function of the number of channels with that number known at compile time.
@@ -115,11 +115,11 @@ fn forward_of<S: Simd, const D: usize>(simd: S, task: ForwardTask<'_>) {
                 store::<S>(score, sum);
             }
         }
-        let mut top_of = [0.0; QUERIES];
-        for (to, top) in top_of.iter_mut().zip(tops) {
-            *to = simd.reduce_max_f32s(top);
+        // What the scores are compared with: the largest, or 0 where none is visible.
+        let mut bases = [0.0; QUERIES];
+        for (base, top) in bases.iter_mut().zip(tops) {
+            *base = finite_or_zero(simd.reduce_max_f32s(top));
         }
-        let tops = top_of;
         let mut sums = [simd.splat_f32s(0.0); QUERIES];
         let mut mixed = [[simd.splat_f32s(0.0); D]; QUERIES];
         let groups = values.chunks_exact(D * lanes).zip(scores.chunks_exact(QUERIES * lanes)).take(some);
@@ -127,7 +127,7 @@ fn forward_of<S: Simd, const D: usize>(simd: S, task: ForwardTask<'_>) {
             let v = vectors::<S, D>(simd, packed);
             let mut below = [lowest; QUERIES];
             for (r, below) in below.iter_mut().enumerate() {
-                *below = simd.sub_f32s(load::<S>(&scores[r * lanes..]), simd.splat_f32s(tops[r]));
+                *below = simd.sub_f32s(load::<S>(&scores[r * lanes..]), simd.splat_f32s(bases[r]));
             }
             let weights = exp2(simd, below);
             for (r, weight) in weights.into_iter().enumerate() {
@@ -140,17 +140,17 @@ fn forward_of<S: Simd, const D: usize>(simd: S, task: ForwardTask<'_>) {
         for r in 0..QUERIES.min(queries.end - first) {
             // SAFETY: this query of this head belongs to this task alone.
             let (to, log_sum) = unsafe { (output.row_mut(at, rows[r]), log_sums.row_mut([log_row, 0], rows[r])) };
-            if tops[r] == f32::NEG_INFINITY {
-                // No visible key.
+            let sum = simd.reduce_sum_f32s(sums[r]);
+            if sum == 0.0 {
+                // No visible key. A score that is not a number makes another sum.
                 to.fill(0.0);
                 log_sum[0] = f32::INFINITY;
                 continue;
             }
-            let sum = simd.reduce_sum_f32s(sums[r]);
             for (to, mixed) in to.iter_mut().zip(&mixed[r]) {
                 *to = simd.reduce_sum_f32s(*mixed) / sum;
             }
-            log_sum[0] = tops[r] + sum.log2();
+            log_sum[0] = bases[r] + sum.log2();
         }
     }
 }

@@ -3,10 +3,7 @@
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
-use crate::{
-    attention::Sizes,
-    flex::{filled, flat},
-};
+use crate::{attention::Sizes, flex::flat};
 
 /// The tensor itself when its last axis is dense, else a copy whose is.
 pub(super) fn with_unit_columns(tensor: FlexTensor) -> FlexTensor {
@@ -46,25 +43,26 @@ impl<'a> Heads<'a> {
 ///
 /// In memory it is `[batch, rows, heads, width]`, so that merging the heads afterwards moves nothing.
 pub(super) struct Buffer {
-    entries: std::cell::UnsafeCell<Vec<f32>>,
+    /// Empty, with room for every number.
+    entries: Vec<f32>,
+    /// Where that room begins.
+    start: *mut f32,
     shape: [usize; 4],
 }
 
-// SAFETY: shared access writes through `row_mut` only, whose caller promises that no two threads ask for the same row.
+// SAFETY: shared access goes through `row_mut` only, which touches nothing but the row asked for, and whose caller promises
+// that no two threads ask for the same one.
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// Room for a result.
-    ///
-    /// # Safety
-    /// Every row is written before the result is read.
-    pub(super) unsafe fn new([batch, heads, rows, width]: [usize; 4]) -> Self {
-        // SAFETY: passed on to the caller.
-        let entries = unsafe { filled(batch * heads * rows * width, |_| ()) };
-        Self { entries: entries.into(), shape: [batch, heads, rows, width] }
+    pub(super) fn new([batch, heads, rows, width]: [usize; 4]) -> Self {
+        let mut entries = Vec::with_capacity(batch * heads * rows * width);
+        let start = entries.as_mut_ptr();
+        Self { entries, start, shape: [batch, heads, rows, width] }
     }
 
-    /// One row to write.
+    /// One row to write; what stands in it before means nothing.
     ///
     /// # Safety
     /// While the row is borrowed, nobody else asks for it.
@@ -73,26 +71,37 @@ impl Buffer {
         let [batches, heads, rows, width] = self.shape;
         assert!(batch < batches && head < heads && row < rows);
         let start = ((batch * rows + row) * heads + head) * width;
-        // SAFETY: the assertion keeps the row inside the vector, which is never resized; the caller rules out overlap.
-        unsafe { std::slice::from_raw_parts_mut((*self.entries.get()).as_mut_ptr().add(start), width) }
-    }
-
-    /// Adds another result, entry by entry.
-    pub(super) fn add(&mut self, other: &mut Self) {
-        self.entries.get_mut().iter_mut().zip(other.entries.get_mut()).for_each(|(sum, term)| *sum += *term);
+        // SAFETY: the assertion keeps the row inside the room, which does not move while `self` lives; any bits make a number,
+        // and the caller rules out overlap.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), width) }
     }
 
     /// The numbers as they lie in memory.
-    pub(super) fn into_entries(self) -> Vec<f32> {
-        self.entries.into_inner()
+    ///
+    /// # Safety
+    /// Every row has been written.
+    pub(super) unsafe fn into_entries(mut self) -> Vec<f32> {
+        // SAFETY: so many were asked for, and the caller has written them.
+        unsafe { self.entries.set_len(self.shape.iter().product()) };
+        self.entries
     }
 
-    pub(super) fn into_tensor(self) -> FlexTensor {
+    /// The result as a tensor `[batch, heads, rows, width]`.
+    ///
+    /// # Safety
+    /// Every row has been written.
+    pub(super) unsafe fn into_tensor(self) -> FlexTensor {
         let [batch, heads, rows, width] = self.shape;
-        let strides = [rows * heads * width, width, heads * width, 1].map(usize::cast_signed).to_vec();
-        let layout = Layout::new(Shape::from([batch, heads, rows, width]), strides, 0);
-        FlexTensor::new(Bytes::from_elems(self.entries.into_inner()), layout, DType::F32)
+        // SAFETY: passed on to the caller.
+        tensor_of(unsafe { self.into_entries() }, [batch, heads, rows, width])
     }
+}
+
+/// Numbers that lie as those of a [`Buffer`] do.
+pub(super) fn tensor_of(entries: Vec<f32>, [batch, heads, rows, width]: [usize; 4]) -> FlexTensor {
+    let strides = [rows * heads * width, width, heads * width, 1].map(usize::cast_signed).to_vec();
+    let layout = Layout::new(Shape::from([batch, heads, rows, width]), strides, 0);
+    FlexTensor::new(Bytes::from_elems(entries), layout, DType::F32)
 }
 
 /// Biases per head in units of log 2, with `room` further numbers, so that a vector may reach beyond the last.

@@ -1,10 +1,10 @@
-//! Heads of eight channels and more: products of tiles whose vectors run along keys or along channels, whichever is dense.
+//! Heads of eight channels and more, or with values of another width than keys: products of tiles whose vectors run along keys or along channels, whichever is dense.
 
 use std::{f32::consts::LN_2, ops::Range};
 
 use pulp::Simd;
 
-use super::{BackwardTask, ForwardTask, Problem};
+use super::{BackwardTask, ForwardTask, Problem, finite_or_zero};
 use crate::vector::{Rows, Strided, exp2, padded, product};
 
 /// Queries per tile.
@@ -139,30 +139,26 @@ pub(super) fn forward<S: Simd>(simd: S, task: ForwardTask<'_>) {
             for (r, row) in scores.chunks_exact_mut(KEYS_PER_TILE).take(rows.len()).enumerate() {
                 let row = &mut row[..padded::<S>(tile.len())];
                 let top = row_max(simd, row).max(tops[r]);
-                if top == f32::NEG_INFINITY {
-                    // Nothing visible so far: weights of exactly zero, whatever stands in the row.
-                    row.fill(0.0);
-                    continue;
-                }
                 if top > tops[r] && tops[r] > f32::NEG_INFINITY {
                     let shrink = (tops[r] - top).exp2();
                     sums[r] *= shrink;
                     mixed[r * value_stride..][..value_stride].iter_mut().for_each(|entry| *entry *= shrink);
                 }
                 tops[r] = top;
-                sums[r] += exponentials(simd, row, top);
+                sums[r] += exponentials(simd, row, finite_or_zero(top));
             }
             let pattern = Strided { entries: &scores, row: KEYS_PER_TILE, column: 1 };
             let v = Rows { entries: &values[tile.start * value_stride..], stride: value_stride };
             product::<S, true>(simd, [rows.len(), tile.len(), value_stride], pattern, v, &mut mixed, value_stride);
         }
         for (r, i) in rows.enumerate() {
-            let is_blind = tops[r] == f32::NEG_INFINITY;
+            // No visible key. A score that is not a number makes another sum.
+            let is_blind = sums[r] == 0.0;
             let share = if is_blind { 0.0 } else { 1.0 / sums[r] };
             // SAFETY: query `i` of this head belongs to this task alone.
             let (to, log_sum) = unsafe { (output.row_mut(at, i), log_sums.row_mut([log_row, 0], i)) };
             to.iter_mut().zip(&mixed[r * value_stride..]).for_each(|(to, entry)| *to = entry * share);
-            log_sum[0] = if is_blind { f32::INFINITY } else { tops[r] + sums[r].log2() };
+            log_sum[0] = if is_blind { f32::INFINITY } else { finite_or_zero(tops[r]) + sums[r].log2() };
         }
     }
 }
