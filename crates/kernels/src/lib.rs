@@ -1,5 +1,5 @@
 //! What burn has no fast path for under autodiff, as backend extensions: attention that never holds its pattern, affine maps
-//! that write their result once, layer normalisation in one pass.
+//! that write their result once, layer normalisation, the GELU and Adam in one pass each.
 //!
 //! The only crate of the product with `unsafe` code, each block with the reason why it is sound. It knows tensors, not models. Every
 //! operation is a function on tensors that runs on every device: where there is no kernel of ours, on burn's own operations.
@@ -18,6 +18,7 @@
 pub mod adam;
 pub mod attention;
 mod flex;
+pub mod gelu;
 pub mod layer_norm;
 pub mod linear;
 pub mod memory;
@@ -27,6 +28,7 @@ use burn::{backend::DispatchDevice, tensor::Device};
 
 pub use adam::{AdamStep, adam};
 pub use attention::{Options, fused_attention, is_supported};
+pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot get its data has failed")]
 
 use burn::tensor::{Device, Tensor, TensorData};
-use headway_kernels::{AdamStep, adam, layer_norm, linear};
-use headway_testkit::{assert_close, devices, numbers};
+use headway_kernels::{AdamStep, adam, gelu, layer_norm, linear};
+use headway_testkit::{assert_close, assert_close_of_scale, devices, numbers};
 
 fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
@@ -133,6 +133,49 @@ fn layer_norm_and_its_gradients() {
                 assert_close(&format!("gradient of x, {name}"), &got, &rounded(&d_x), 10.0 * on.tolerance);
             }
         }
+    }
+}
+
+/// Φ(x), by summing the series of its density from 0: Φ(x) = 1/2 + φ(x) Σ_k x^(2k+1) / (1 · 3 · … · (2k+1)).
+fn phi(x: f64) -> f64 {
+    let (mut term, mut sum) = (x, x);
+    for k in 1..300 {
+        term *= x * x / f64::from(2 * k + 1);
+        sum += term;
+    }
+    0.5 + density(x) * sum
+}
+
+fn density(x: f64) -> f64 {
+    (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt()
+}
+
+#[test]
+fn gelu_and_its_gradient() {
+    // Over more than one block, to where both tails are flat, and a count that is no whole number of vectors.
+    let x: Vec<f32> = (0..33_001).map(|at| (at - 16_500) as f32 * 3.7e-4).chain([-40.0, 40.0, 0.0, -0.0]).collect();
+    let d_y = numbers(31, x.len());
+    let wanted = |of: fn(f64, f64) -> f64| -> Vec<f32> {
+        x.iter().zip(&d_y).map(|(x, d)| of(f64::from(*x).clamp(-9.0, 9.0), f64::from(*d)) as f32).collect()
+    };
+    // Beyond 9 the function is x or 0 to the last bit of an f32.
+    let mut want = wanted(|x, _| x * phi(x));
+    let far = x.len() - 4;
+    (want[far], want[far + 1]) = (0.0, 40.0);
+    let want_gradient = wanted(|x, d| d * (phi(x) + x * density(x)));
+    for on in devices() {
+        let input = tensor(&x, [1, x.len()], &on.device.clone().autodiff()).require_grad();
+        let output = gelu(input.clone());
+        let gradients = (output.clone() * tensor(&d_y, [1, x.len()], &on.device.clone().autodiff())).sum().backward();
+        // Of size one, but for the far end.
+        let got = host(output.inner());
+        assert_close_of_scale(&format!("output on {}", on.name), &got, &want, 6.0, 0.03 * on.tolerance);
+        let got = host(input.grad(&gradients).unwrap());
+        assert_close_of_scale(&format!("gradient on {}", on.name), &got, &want_gradient, 1.0, 0.2 * on.tolerance);
+    }
+    for on in devices() {
+        let poisoned = gelu(tensor(&[1.0, f32::NAN, -1.0], [1, 3], &on.device));
+        assert_eq!(host(poisoned).iter().map(|y| y.is_nan()).collect::<Vec<_>>(), [false, true, false], "{}", on.name);
     }
 }
 

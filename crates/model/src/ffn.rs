@@ -1,10 +1,8 @@
 //! The state mixer of a block: nothing (attention-only), or a feed-forward network.
 
-use std::f64::consts::FRAC_1_SQRT_2;
-
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, activation},
+    tensor::{Tensor, activation},
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,22 +42,11 @@ impl Activation {
     /// Applies the nonlinearity to each entry.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::GeluErf => gelu_erf(x),
+            Self::GeluErf => headway_kernels::gelu(x),
             Self::GeluTanh => activation::gelu_approximate(x),
             Self::Relu => activation::relu(x),
         }
     }
-}
-
-/// x Φ(x), differentiated exactly.
-fn gelu_erf<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    // burn 0.22's operation takes this value everywhere, but its derivative on burn-flex alone: other devices inherit
-    // the tanh formula's, which is off by up to 1e-3. Written out it is right, and slower.
-    if x.device().inner() == Device::flex() {
-        return activation::gelu(x);
-    }
-    let below = x.clone().mul_scalar(FRAC_1_SQRT_2).erf().add_scalar(1.0).mul_scalar(0.5); // Φ(x)
-    x * below
 }
 
 /// y = g(x `W_1` + `b_1`) `W_2` + `b_2` on each token.
