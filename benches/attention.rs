@@ -2,48 +2,62 @@
 //!
 //! Whole training steps are timed by `headway bench`, and beside PyTorch's by `benches/peer/compare.py`.
 
-#![allow(missing_docs, reason = "criterion's macros make functions without any")]
+use std::fmt;
 
 use burn::tensor::{Device, Distribution, Tensor};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use headway_model::{KERNELS, Mask};
+use divan::{Bencher, counter::ItemsCount};
+use headway_model::{KERNELS, KernelKind, Mask};
 use headway_trainer::memory;
 
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator;
 
-/// Name, `[batch, n_heads, length, d_head]`, mask.
-const SHAPES: [(&str, [usize; 4], Mask); 6] = [
-    ("paper, 1 head", [32, 1, 60, 32], Mask::Full),
-    ("paper, 4 heads", [32, 4, 60, 8], Mask::Full),
-    ("paper, 16 heads", [32, 16, 60, 2], Mask::Full),
-    ("in-context", [64, 4, 81, 32], Mask::Causal),
-    ("causal, 256", [16, 8, 256, 32], Mask::Causal),
-    ("long, 1024", [1, 8, 1024, 64], Mask::Full),
+/// Name, `[batch, n_heads, length, d_head]`, whether causal.
+const SHAPES: [(&str, [usize; 4], bool); 6] = [
+    ("paper, 1 head", [32, 1, 60, 32], false),
+    ("paper, 4 heads", [32, 4, 60, 8], false),
+    ("paper, 16 heads", [32, 16, 60, 2], false),
+    ("in-context", [64, 4, 81, 32], true),
+    ("causal, 256", [16, 8, 256, 32], true),
+    ("long, 1024", [1, 8, 1024, 64], false),
 ];
 
-fn forward_and_backward(criterion: &mut Criterion) {
-    memory::keep_freed_pages();
-    let device = Device::flex().autodiff();
-    for (name, shape, mask) in SHAPES {
-        let mut group = criterion.benchmark_group(name);
-        let [batch, n_heads, length, _] = shape;
-        group.throughput(Throughput::Elements((batch * n_heads * length * length) as u64));
-        group.sample_size(20);
-        let draw = || Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad();
-        let [q, k, v] = [draw(), draw(), draw()];
-        for (kind, _) in KERNELS {
-            group.bench_function(BenchmarkId::from_parameter(format!("{kind:?}")), |bencher| {
-                bencher.iter(|| {
-                    let mixed = kind.kernel().mix(q.clone(), k.clone(), v.clone(), &mask);
-                    let gradients = mixed.sum().backward();
-                    [&q, &k, &v].map(|tensor| tensor.grad(&gradients))
-                });
-            });
-        }
-        group.finish();
+/// One kernel on one shape.
+struct Case {
+    kernel: KernelKind,
+    name: &'static str,
+    shape: [usize; 4],
+    causal: bool,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {:?}", self.name, self.kernel)
     }
 }
 
-criterion_group!(benches, forward_and_backward);
-criterion_main!(benches);
+fn cases() -> impl Iterator<Item = Case> {
+    SHAPES.into_iter().flat_map(|(name, shape, causal)| {
+        KERNELS.iter().map(move |(kernel, _)| Case { kernel: *kernel, name, shape, causal })
+    })
+}
+
+/// Counts scores: what grows with the square of the length.
+#[divan::bench(args = cases(), sample_count = 20)]
+fn forward_and_backward(bencher: Bencher<'_, '_>, case: &Case) {
+    let device = Device::flex().autodiff();
+    let draw = || Tensor::<4>::random(case.shape, Distribution::Normal(0.0, 1.0), &device).require_grad();
+    let [q, k, v] = [draw(), draw(), draw()];
+    let mask = if case.causal { Mask::Causal } else { Mask::Full };
+    let [batch, n_heads, length, _] = case.shape;
+    bencher.counter(ItemsCount::new(batch * n_heads * length * length)).bench_local(|| {
+        let mixed = case.kernel.kernel().mix(q.clone(), k.clone(), v.clone(), &mask);
+        let gradients = mixed.sum().backward();
+        [&q, &k, &v].map(|tensor| tensor.grad(&gradients))
+    });
+}
+
+fn main() {
+    memory::keep_freed_pages();
+    divan::main();
+}
