@@ -689,6 +689,9 @@ mod bench {
         }
         let saved = fs::read_to_string(lab.path("figures/bench.json")).unwrap();
         assert_eq!(serde_json::from_str::<serde_json::Value>(&saved).unwrap(), document);
+        // A folder that cannot be made is refused before anything is timed.
+        lab.write("taken", "");
+        lab.headway(&["bench", "A1", "--device", "cpu", "--out", "taken"]).fail(1, &["cannot create folder taken"]);
         // One length has no exponent and makes no figure.
         assert!(!lab.path("figures/attention_time.svg").exists());
     }

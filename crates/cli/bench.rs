@@ -1,7 +1,7 @@
 //! `headway bench`
 
 use std::{
-    fs,
+    fs, io,
     path::Path,
     process::{Command, ExitCode},
 };
@@ -62,6 +62,10 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
     };
     threads.sort_unstable();
     threads.dedup();
+    if let Some(folder) = &args.out {
+        // Before the timing, which takes minutes that a wrong folder must not cost.
+        fs::create_dir_all(folder).map_err(cannot("cannot create folder", folder))?;
+    }
     let mut peaks = Vec::new();
     for threads in &threads {
         output::note(format!("matrix products, {threads} threads"));
@@ -115,16 +119,17 @@ fn growth(measured: &[Measured], (quantity, unit, of): Cost) -> (&'static str, &
     (quantity, unit, growths.collect())
 }
 
+/// For `map_err`: what could not be done, and where.
+fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { action, path, source }
+}
+
 /// Writes the table as JSON, and a figure for each cost of attention that was measured at several lengths.
 fn save(measured: &[Measured], folder: &Path) -> Result<(), Error> {
-    let io = |action: &'static str, path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::Io { action, path, source }
-    };
-    fs::create_dir_all(folder).map_err(io("cannot create folder", folder))?;
     let path = folder.join("bench.json");
     let text = serde_json::to_string_pretty(measured).map_err(|error| Error::Training(error.to_string()))?;
-    fs::write(&path, text + "\n").map_err(io("cannot write", &path))?;
+    fs::write(&path, text + "\n").map_err(cannot("cannot write", &path))?;
     for (quantity, unit, growths) in COSTS.map(|cost| growth(measured, cost)) {
         let series = growths.into_iter().filter_map(|(threads, points, exponent)| {
             let label = format!("{threads} threads: length^{:.2}", exponent?);
@@ -143,8 +148,9 @@ fn save(measured: &[Measured], folder: &Path) -> Result<(), Error> {
         }
         let path = folder.join(format!("attention_{quantity}.svg"));
         let svg = figure.to_svg().map_err(|error| Error::Training(error.to_string()))?;
-        fs::write(&path, svg).map_err(io("cannot write", &path))?;
-        output::line(format!("figure: {}", path.display()));
+        fs::write(&path, svg).map_err(cannot("cannot write", &path))?;
+        // Not on standard output, which may hold one JSON document.
+        output::note(format!("figure: {}", path.display()));
     }
     Ok(())
 }

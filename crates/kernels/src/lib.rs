@@ -1,9 +1,9 @@
 //! What burn has no fast path for under autodiff, as backend extensions: attention that never holds its pattern, affine maps
 //! that write their result once, layer normalisation, the GELU and Adam in one pass each.
 //!
-//! The only crate of the product with `unsafe` code, each block with the reason why it is sound. It knows tensors, not models. Every
-//! operation is a function on tensors that runs on every device: where there is no kernel of ours, on burn's own operations.
-//! On the CPU work is cut by sizes alone, never by the number of threads, so that neither does the result depend on it.
+//! The only crate of the product with `unsafe` code, each block with the reason why it is sound. It knows tensors, not
+//! models. Affine maps, norm, GELU and Adam run on every device, where there is no kernel of ours on burn's own operations;
+//! whether attention does, [`is_supported`] says. On the CPU work is cut by sizes alone, never by the number of threads, so that neither does the result depend on it.
 
 #![allow(
     unsafe_code,

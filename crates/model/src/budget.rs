@@ -18,9 +18,8 @@ pub struct Budget {
     /// Floating-point operations of the forward pass of one sequence, two per multiply–add; matrix products only
     /// (linear maps, scores, mixing), which norms, softmax and additions leave within a few per cent for `d_head` ≥ 8.
     pub forward_flops: usize,
-    /// Bytes that the forward pass of one sequence keeps for the backward pass, f32; where the fused kernels run (burn-flex; elsewhere
-    /// more); without the prediction itself, the graph's
-    /// own nodes and the mask. Kept is what a backward pass reads.
+    /// Bytes that the forward pass of one sequence keeps for the backward pass, f32, where the fused kernels run (burn-flex;
+    /// elsewhere more); without the prediction itself, the graph's own nodes and the mask. Kept is what a backward pass reads.
     pub activation_bytes: usize,
 }
 

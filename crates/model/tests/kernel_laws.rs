@@ -10,7 +10,8 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use headway_model::{
-    IoDims, KERNELS, Kernel, KernelKind, Mask, Model, ModelConfig, MultiHeadAttention, PaperOneLayerConfig,
+    Input, IoDims, KERNELS, Kernel, KernelKind, Mask, Model, ModelConfig, MultiHeadAttention, PaperOneLayerConfig,
+    Precision,
     weights::{collect, to_host},
 };
 use headway_testkit::{TestDevice, assert_close, assert_close_of_scale, devices, numbers};
@@ -491,4 +492,35 @@ fn attention_has_four_biased_projections() {
     let attention = attention(KernelKind::Softmax, &devices()[0].device);
     let d = HEADS * D_HEAD;
     assert_eq!(attention.num_params(), 4 * (d * d + d));
+}
+
+/// Half precision changes the output by about its rounding: no more, and not by nothing. Traced and untraced agree.
+#[test]
+fn attention_in_half_precision() {
+    let config = PaperOneLayerConfig { d_model: HEADS * D_HEAD, n_heads: HEADS, ..PaperOneLayerConfig::default() };
+    let dims = IoDims::continuous(Q_LEN, 13, 1);
+    for test_device in devices() {
+        let device = &test_device.device;
+        let model = |kernel, precision: Precision| {
+            let config = ModelConfig::PaperOneLayer(PaperOneLayerConfig { kernel, ..config.clone() });
+            let model = config.init(&dims, &mut ChaCha8Rng::seed_from_u64(19), device).unwrap();
+            model.with_attention_precision(precision)
+        };
+        let input = || Input::Continuous(tensor(&numbers(40, BATCH * Q_LEN * 13), [BATCH, Q_LEN, 13], device));
+        for (kernel, _) in KERNELS {
+            let exact = to_host(model(*kernel, Precision::F32).forward(input()));
+            for (precision, unit) in [(Precision::F16, 1.0 / 2048.0), (Precision::Bf16, 1.0 / 256.0)] {
+                if !device.supports_dtype(precision.dtype()) {
+                    continue;
+                }
+                let name = format!("{kernel:?}, {precision:?} on {}", test_device.name);
+                let half = to_host(model(*kernel, precision).forward(input()));
+                assert_close(&name, &half, &exact, 2.0 * unit);
+                let worst = headway_testkit::worst(&name, &half, &exact).unwrap();
+                assert!(worst.deviation > unit / 64.0, "{name}: nothing was rounded, {worst:?}");
+                let traced = to_host(model(*kernel, precision).forward_traced(input()).output);
+                assert_close(&format!("traced, {name}"), &traced, &half, unit);
+            }
+        }
+    }
 }

@@ -65,6 +65,7 @@ impl<B: AttentionPasses, C: CheckpointStrategy> FusedAttention for Autodiff<B, C
         options: Options,
     ) -> FloatTensor<Self> {
         let [(q, q_node), (k, k_node), (v, v_node)] = [q, k, v].map(FloatTensor::<Self>::into_parts);
+        // The same tensor under either backend, but not the same type.
         let hidden = match hidden {
             MaybeBool::Given(hidden) => MaybeBool::Given(hidden),
             MaybeBool::Absent => MaybeBool::Absent,

@@ -1,4 +1,5 @@
-//! Heads of eight channels and more, or with values of another width than keys: products of tiles whose vectors run along keys or along channels, whichever is dense.
+//! Heads of eight channels and more, or with values of another width than keys: products of tiles whose vectors run along
+//! keys or along channels, whichever is dense.
 
 use std::{f32::consts::LN_2, ops::Range};
 
