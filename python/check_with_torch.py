@@ -111,6 +111,29 @@ class PaperTwoLayer(nn.Module):
         return self.head(z[:, : x.shape[1]])
 
 
+class PaperSetKeys(nn.Module):
+    """The model of the paper's attention maps, with set interpolation points."""
+
+    def __init__(self, dims, config):
+        super().__init__()
+        d_model, rows = config["d_model"], dims["seq_len"] + config["n_anchors"]
+        self.input_map = InputMap(dims["seq_len"], dims["input"]["continuous"]["d_in"], d_model, config["n_anchors"])
+        self.attention = MultiHeadAttention(d_model, 1)
+        self.points = torch.linspace(config["low"], config["high"], rows, dtype=torch.float64)
+        self.keys = torch.arange(rows) * (self.points + self.points[0] - 2 * config["shift"])
+        self.scale = config["inverse_temperature"] / d_model**0.5
+
+    def forward(self, x):
+        z, attention = self.input_map(x), self.attention
+        batch = len(x)
+        keys = self.keys.to(z).expand(batch, -1)[..., None]
+        values = self.points.to(z).expand(batch, -1)[..., None]
+        k = torch.cat([attention.key(z)[..., :-1], keys], dim=-1)
+        v = torch.cat([values, attention.value(z)[..., 1:]], dim=-1)
+        pattern = (self.scale * attention.query(z) @ k.transpose(1, 2)).softmax(-1)
+        return attention.output(pattern @ v)[:, : x.shape[1]]
+
+
 class Ffn(nn.Module):
     """Two linear maps around a nonlinearity."""
 
@@ -189,7 +212,12 @@ class Transformer(nn.Module):
         return self.head(self.final_norm(self.blocks(h)))
 
 
-MODULES = {"paper_one_layer": PaperOneLayer, "paper_two_layer": PaperTwoLayer, "transformer": Transformer}
+MODULES = {
+    "paper_one_layer": PaperOneLayer,
+    "paper_two_layer": PaperTwoLayer,
+    "paper_set_keys": PaperSetKeys,
+    "transformer": Transformer,
+}
 
 
 def load(folder):

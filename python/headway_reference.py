@@ -302,6 +302,27 @@ class PaperTwoLayer:
         return self.head(z[:, : x.shape[1]]), [pattern_1, pattern_2]
 
 
+class PaperSetKeys:
+    """Input map A, one head whose keys' last channel and values' first channel hold set interpolation points."""
+
+    def __init__(self, weights, dims, *, d_model, n_anchors, low, high, inverse_temperature, shift):
+        self.input_map = InputMap(weights, "input_map", dims["seq_len"], vector_width(dims), d_model, n_anchors)
+        self.query, self.key, self.value, self.output = (
+            Linear(weights, f"attention.{name}", d_model, d_model) for name in ("query", "key", "value", "output")
+        )
+        rows = dims["seq_len"] + n_anchors
+        self.points = np.linspace(low, high, rows)  # L_k
+        self.keys = np.arange(rows) * (self.points + self.points[0]) - 2 * np.arange(rows) * shift
+        self.scale = inverse_temperature / np.sqrt(d_model)
+
+    def trace(self, x):
+        z = self.input_map(x)  # [batch, rows, d_model]
+        k, v = self.key(z), self.value(z)
+        k[..., -1], v[..., 0] = self.keys, self.points
+        pattern = softmax(self.scale * (self.query(z) @ k.swapaxes(-1, -2)))  # [batch, rows, rows]
+        return self.output(pattern @ v)[:, : x.shape[1]], [pattern[:, None]]
+
+
 class Transformer:
     """h = embed(x) + position; h = block_l(h) for each layer; output = head(norm(h))."""
 
@@ -332,7 +353,12 @@ class Transformer:
         return self.head(self.final_norm(h)), patterns
 
 
-NETWORKS = {"paper_one_layer": PaperOneLayer, "paper_two_layer": PaperTwoLayer, "transformer": Transformer}
+NETWORKS = {
+    "paper_one_layer": PaperOneLayer,
+    "paper_two_layer": PaperTwoLayer,
+    "paper_set_keys": PaperSetKeys,
+    "transformer": Transformer,
+}
 
 
 class Model:

@@ -85,7 +85,16 @@ mod train {
             assert!(stderr.contains(text), "{stderr}");
         }
         let rows: Vec<&str> = stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
-        let order = ["network", "least_squares", "ridge", "nearest_neighbours", "averaging", "6", "report:"];
+        let order = [
+            "network",
+            "least_squares",
+            "ridge",
+            "nearest_neighbours",
+            "averaging",
+            "gradient_descent",
+            "6",
+            "report:",
+        ];
         let found: Vec<&str> = rows.into_iter().filter(|word| order.contains(word)).collect();
         assert_eq!(found, order, "{stdout}");
         assert!(stdout.contains("report: run/report.html"), "{stdout}");
@@ -96,6 +105,7 @@ mod train {
             "report.html",
             "figures/learning.svg",
             "figures/slices.svg",
+            "figures/patterns.svg",
         ] {
             assert!(fs::metadata(lab.path("run").join(file)).unwrap().len() > 0, "{file}");
         }
@@ -122,7 +132,7 @@ mod train {
         assert_eq!(keys(&summary["metrics"]), BTreeSet::from(metrics));
         let names: Vec<&str> =
             summary["baselines"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["least_squares", "ridge", "nearest_neighbours", "averaging"]);
+        assert_eq!(names, ["least_squares", "ridge", "nearest_neighbours", "averaging", "gradient_descent"]);
         for row in summary["baselines"].as_array().unwrap() {
             assert_eq!(keys(&row["metrics"]), keys(&summary["metrics"]), "{row}");
         }
@@ -560,7 +570,7 @@ mod look {
     #[test]
     fn list_names_what_a_config_can_name() {
         let lab = Lab::new();
-        for what in ["tasks", "models", "kernels", "positions", "optimizers"] {
+        for what in ["tasks", "models", "kernels", "positions", "optimizers", "reproductions"] {
             let plain = lab.headway(&["list", what]).succeed().stdout;
             insta::assert_snapshot!(format!("list-{what}"), plain);
             let entries = lab.headway(&["list", what, "--json"]).succeed().json();
@@ -708,6 +718,13 @@ mod texts {
             &["train"],
             &["resume"],
             &["finetune"],
+            &["sweep"],
+            &["sweep", "plan"],
+            &["sweep", "exec"],
+            &["sweep", "status"],
+            &["compare"],
+            &["reproduce"],
+            &["report"],
             &["eval"],
             &["check"],
             &["show"],

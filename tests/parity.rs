@@ -227,6 +227,7 @@ impl Fixture {
                 targets: Targets::Classes((0..ids.len()).map(next).collect()),
                 // The last token has no successor.
                 scored: (0..ids.len()).map(|at| at % seq_len + 1 < seq_len).collect(),
+                slices: vec![None; ids.len()],
                 inputs: Inputs::Tokens(ids),
             };
             return (batch, Loss::default());
@@ -242,6 +243,7 @@ impl Fixture {
             inputs: Inputs::Continuous(x.values.clone()),
             targets: Targets::Continuous(rows.flat_map(|row| row[..d_out].to_vec()).collect()),
             scored: vec![true; size * seq_len],
+            slices: vec![None; size * seq_len],
         };
         (batch, if width > d_out { Loss::Padded } else { Loss::Plain })
     }

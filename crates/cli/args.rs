@@ -12,8 +12,9 @@ use headway_trainer::DeviceSpec;
     max_term_width = 120,
     after_help = "\
 Exit codes: 0 done, 1 failed, 2 usage or config, 3 bad or mismatched checkpoint,
-4 device missing or out of memory, 5 diverged (NaN), 130 and 143 stopped by
-SIGINT and SIGTERM after saving.
+4 device missing or out of memory, 5 diverged (NaN), 6 part of a sweep failed,
+7 a reproduction fell outside its tolerance, 130 and 143 stopped by SIGINT and
+SIGTERM after saving.
 
 Try:  headway train experiments/quickstart.toml"
 )]
@@ -30,6 +31,14 @@ pub enum Verb {
     Resume(Resume),
     /// Train an experiment from the weights of a checkpoint, in a new folder.
     Finetune(Finetune),
+    /// Run one experiment at many points, with several seeds each; done again, it does what is left.
+    Sweep(Sweep),
+    /// Put networks and classical predictors side by side at equal cost, with several seeds and intervals.
+    Compare(Compare),
+    /// Do an experiment of the paper with the authors' settings, and judge the result.
+    Reproduce(Reproduce),
+    /// Write the page about a run, a sweep or a comparison, or about several of them side by side.
+    Report(Report),
     /// Score a checkpoint and the task's classical predictors on the test set.
     Eval(Eval),
     /// Check everything but training, and report every problem at once.
@@ -128,6 +137,155 @@ pub struct Finetune {
     pub run: RunArgs,
 }
 
+/// Changes to a study's file.
+#[derive(ClapArgs)]
+pub struct ChangeArgs {
+    /// Profile of the file to use, a table [profiles.NAME] in it.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Change one value of every run, as in `-s train.steps=100`.
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Seeds in place of the file's, as in `--seeds 0,1,2`.
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    pub seeds: Vec<u64>,
+}
+
+/// How to do many runs.
+#[derive(ClapArgs)]
+pub struct JobArgs {
+    /// Runs at once; the threads are divided among them. Default: one per core on a CPU, which keeps small models busiest,
+    /// and one on a GPU.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Try failed runs again.
+    #[arg(long)]
+    pub retry: bool,
+    /// Where to compute: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Print one JSON document on standard output instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Sweep {
+    #[command(subcommand)]
+    pub action: Option<SweepAction>,
+    /// Sweep file (TOML), or the folder of a sweep to go on with.
+    #[arg(required = true, value_name = "SWEEP")]
+    pub study: Option<PathBuf>,
+    #[command(flatten)]
+    pub changes: ChangeArgs,
+    /// Folder of the sweep. Default: runs/NAME, with the file's name and the profile's.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub jobs: JobArgs,
+}
+
+#[derive(ClapArgs)]
+pub struct Compare {
+    /// Comparison file (TOML), or the folder of a comparison to go on with.
+    pub comparison: PathBuf,
+    #[command(flatten)]
+    pub changes: ChangeArgs,
+    /// Folder of the comparison. Default: runs/NAME, with the file's name and the profile's.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub jobs: JobArgs,
+}
+
+#[derive(ClapArgs)]
+pub struct Reproduce {
+    /// Which experiment (see `headway list reproductions`).
+    pub id: String,
+    /// The shortened profile for a laptop; the same as `--profile quick`.
+    #[arg(long, conflicts_with = "profile")]
+    pub quick: bool,
+    #[command(flatten)]
+    pub changes: ChangeArgs,
+    /// Folder of the runs. Default: runs/reproduce-ID, with the profile's name.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub jobs: JobArgs,
+}
+
+#[derive(ClapArgs)]
+pub struct Report {
+    /// Folders of runs, sweeps or comparisons. One has its page made again; of several, all runs go on one page.
+    #[arg(required = true)]
+    pub folders: Vec<PathBuf>,
+    /// Folder for the page about several. Default: runs/report.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Where to compute attention patterns that a run has no picture of.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+}
+
+#[derive(Subcommand)]
+pub enum SweepAction {
+    /// One line per run: index, run, seed, settings. Nothing is done.
+    Plan {
+        /// Sweep or comparison: its file or its folder.
+        study: PathBuf,
+        #[command(flatten)]
+        changes: ChangeArgs,
+        /// Folder of the sweep. Default: runs/NAME, with the file's name and the profile's.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Write the lines to a file instead.
+        #[arg(long, value_name = "FILE")]
+        write: Option<PathBuf>,
+        /// Print one JSON document on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Do one run of a plan, or what is left of it: one element of a cluster's job array.
+    Exec {
+        /// Sweep or comparison: its file or its folder.
+        study: PathBuf,
+        /// Index of the run, counted from 0. In a comparison that chooses learning rates, those of the final runs follow when the
+        /// first are done.
+        #[arg(long, value_name = "K", required_unless_present = "run_id")]
+        index: Option<usize>,
+        /// The run by its identity.
+        #[arg(long = "run", value_name = "RUN", hide = true)]
+        run_id: Option<String>,
+        #[command(flatten)]
+        changes: ChangeArgs,
+        /// Folder of the sweep. Default: runs/NAME, with the file's name and the profile's.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Try it again if it failed.
+        #[arg(long)]
+        retry: bool,
+        #[command(flatten)]
+        run: RunArgs,
+        /// Say nothing, and stop when standard input ends: led by a sweep.
+        #[arg(long, hide = true)]
+        led: bool,
+    },
+    /// How every run stands, from its folder alone.
+    Status {
+        /// Sweep or comparison: its file or its folder.
+        study: PathBuf,
+        #[command(flatten)]
+        changes: ChangeArgs,
+        /// Folder of the sweep. Default: runs/NAME, with the file's name and the profile's.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Print one JSON document on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 #[derive(ClapArgs)]
 pub struct Eval {
     /// Checkpoint folder, or run folder (its best checkpoint, else its newest).
@@ -138,6 +296,10 @@ pub struct Eval {
     /// Where to compute: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
+    /// Score under every distribution shift of an in-context task, and write a page with the error at each number of examples
+    /// to DIR/report.html.
+    #[arg(long, value_name = "DIR", conflicts_with = "save_outputs")]
+    pub shifts: Option<PathBuf>,
     /// Also write the network's inputs and outputs on the first test batch to DIR/inputs.safetensors and DIR/outputs.safetensors.
     #[arg(long, value_name = "DIR")]
     pub save_outputs: Option<PathBuf>,
@@ -183,6 +345,7 @@ pub enum Listed {
     Kernels,
     Positions,
     Optimizers,
+    Reproductions,
 }
 
 #[derive(ClapArgs)]

@@ -147,7 +147,7 @@ fn save(measured: &[Measured], folder: &Path) -> Result<(), Error> {
             continue;
         }
         let path = folder.join(format!("attention_{quantity}.svg"));
-        let svg = figure.to_svg().map_err(|error| Error::Training(error.to_string()))?;
+        let svg = figure.to_svg();
         fs::write(&path, svg).map_err(cannot("cannot write", &path))?;
         // Not on standard output, which may hold one JSON document.
         output::note(format!("figure: {}", path.display()));

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, evaluate};
+use headway_trainer::{Error, evaluate, report, study::StudyDir};
 
 use crate::{args::Eval, output};
 
@@ -10,6 +10,20 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
     let (device, warning) = args.device.open()?;
     if let Some(warning) = warning {
         output::note(format!("warning: {warning}"));
+    }
+    if let Some(folder) = &args.shifts {
+        let place = StudyDir::at(folder);
+        place.ensure_page()?;
+        let shifted = evaluate::shifts(&args.checkpoint, &args.set, &device)?;
+        let page = report::shifts::page(&args.checkpoint, shifted);
+        page.write(&place)?;
+        if args.json {
+            output::json(&page.json);
+        } else {
+            output::line(output::cells(&page.table.header, &page.table.rows));
+            output::line(format!("report: {}", folder.join("report.html").display()));
+        }
+        return Ok(ExitCode::SUCCESS);
     }
     let summary = evaluate::evaluate(&args.checkpoint, &args.set, &device)?;
     if let Some(folder) = &args.save_outputs {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use headway_model::{KERNELS, MODELS, POSITIONS};
 use headway_tasks::TASKS;
-use headway_trainer::optimizer::OPTIMIZERS;
+use headway_trainer::{optimizer::OPTIMIZERS, reproduce::REPRODUCTIONS};
 use serde::Serialize;
 
 use crate::{
@@ -23,6 +23,9 @@ pub fn run(args: &List) -> ExitCode {
         Listed::Tasks => plain(TASKS),
         Listed::Models => plain(MODELS),
         Listed::Optimizers => plain(OPTIMIZERS),
+        Listed::Reproductions => {
+            REPRODUCTIONS.iter().map(|r| Entry { name: r.id.to_owned(), summary: r.summary }).collect()
+        }
         Listed::Kernels => named(KERNELS),
         Listed::Positions => named(POSITIONS),
     };

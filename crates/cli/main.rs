@@ -3,15 +3,20 @@
 mod args;
 mod bench;
 mod check;
+mod compare;
 mod devices;
 mod eval;
 mod finetune;
 mod list;
 mod output;
+mod report;
+mod reproduce;
 mod resume;
 mod runs;
 mod show;
 mod signals;
+mod study;
+mod sweep;
 mod train;
 
 use std::process::ExitCode;
@@ -32,6 +37,10 @@ fn main() -> ExitCode {
             Verb::Train(args) => train::run(args),
             Verb::Resume(args) => resume::run(args),
             Verb::Finetune(args) => finetune::run(args),
+            Verb::Sweep(args) => sweep::run(args),
+            Verb::Compare(args) => compare::run(args),
+            Verb::Reproduce(args) => reproduce::run(args),
+            Verb::Report(args) => report::run(args),
             Verb::Eval(args) => eval::run(args),
             Verb::Check(args) => check::run(args),
             Verb::Show(args) => show::run(args),

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 pub use headway_analysis::number;
 use headway_trainer::{Error, Event, ExperimentError, Summary, experiment::Origin, provenance::Row, session::OnEvent};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
@@ -40,15 +40,39 @@ pub fn json(value: &impl Serialize) {
 
 /// A table with a header; numbers to the right.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = plain(header, rows);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+/// Columns of the terminal, or a hundred elsewhere.
+pub fn width() -> usize {
+    Table::new().width().map_or(100, usize::from).max(2)
+}
+
+/// A table of texts, wrapped to the terminal's width, or to a hundred columns elsewhere.
+pub fn prose_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = plain(header, rows);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(width()).unwrap_or(u16::MAX));
+    table.to_string()
+}
+
+fn plain(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
     for row in rows {
         table.add_row(row);
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.to_string()
+    table
+}
+
+/// The table of a page, for a terminal.
+pub fn cells(header: &[String], rows: &[Vec<Option<String>>]) -> String {
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    table(&header, rows.iter().map(|row| row.iter().map(|cell| cell.clone().unwrap_or_default()).collect()))
 }
 
 /// Result rows as a table: the network first, the slices of a score left to the report.
@@ -114,7 +138,7 @@ pub fn progress() -> OnEvent {
 }
 
 /// Seconds as a person would say them.
-fn time(seconds: f64) -> String {
+pub fn time(seconds: f64) -> String {
     match seconds {
         s if s < 99.5 => format!("{s:.0} s"),
         s if s < 5940.0 => format!("{:.0} min", s / 60.0),

@@ -35,8 +35,13 @@ pub fn stop_on_signals(interrupter: Interrupter) {
 
 /// Exit code of a session: 0, or 128 + the signal that ended it.
 pub fn exit_code(status: Status) -> ExitCode {
-    match (status, RECEIVED.load(Ordering::SeqCst)) {
-        (Status::Interrupted, signal) if signal > 0 => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
-        _ => ExitCode::SUCCESS,
+    if status == Status::Interrupted { stopped() } else { ExitCode::SUCCESS }
+}
+
+/// 128 + the signal that was received; 0 when there was none.
+pub fn stopped() -> ExitCode {
+    match RECEIVED.load(Ordering::SeqCst) {
+        0 => ExitCode::SUCCESS,
+        signal => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
     }
 }

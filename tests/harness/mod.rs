@@ -4,7 +4,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
+    io::Write,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -277,4 +278,38 @@ pub fn whole_checkpoints(root: &Path) -> Vec<u64> {
     }
     steps.sort_unstable();
     steps
+}
+
+/// The Python that `HEADWAY_PYTHON` names, else `python3`, in the folder of our scripts.
+pub fn python() -> Command {
+    let mut command = Command::new(env::var_os("HEADWAY_PYTHON").unwrap_or_else(|| "python3".into()));
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("python")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// Whether Python has these modules; without them the test is not run, and says so past the capture of test output.
+pub fn there_is(modules: &str) -> bool {
+    let found =
+        python().args(["-c", &format!("import {modules}")]).output().is_ok_and(|output| output.status.success());
+    let required = env::var("HEADWAY_REQUIRE_PYTHON").is_ok_and(|value| value == "1");
+    assert!(
+        found || !required,
+        "no Python with {modules}: `apt-get install python3-numpy python3-torch python3-html5lib`, or name one that has them in \
+         HEADWAY_PYTHON"
+    );
+    if !found {
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or_default();
+        let mut uncaptured = std::io::stderr();
+        writeln!(uncaptured, "NOT RUN: {test} needs a Python with {modules}; see HEADWAY_PYTHON").unwrap();
+    }
+    found
+}
+
+/// Pages are valid HTML, refer to nothing outside themselves and are of a moderate size, which `python/check_page.py` tells.
+pub fn assert_sound_pages(pages: &[PathBuf]) {
+    if there_is("html5lib") {
+        let output = python().args(["check_page.py", "--no-browser"]).args(pages).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
 }

@@ -69,9 +69,16 @@ impl Axis {
         Self { range, ticks }
     }
 
-    /// Characters of the longest label.
-    pub(crate) fn label_width(&self) -> usize {
-        self.ticks.iter().map(|tick| tick.label.chars().count()).max().unwrap_or(0)
+    /// The vertical axis of rows below each other: the first, between the places 0 and 1, is at the top.
+    pub(crate) fn rows(labels: impl Iterator<Item = String>) -> Self {
+        let ticks: Vec<Tick> =
+            (0..).zip(labels).map(|(row, label)| Tick { place: f64::from(row) + 0.5, label }).collect();
+        Self { range: ticks.len().max(1) as f64..0.0, ticks }
+    }
+
+    /// What stands beside the ticks.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = &str> {
+        self.ticks.iter().map(|tick| tick.label.as_str())
     }
 }
 

@@ -1,48 +1,58 @@
 //! A figure: series over two axes, drawn as SVG.
 
-use plotters::{
-    chart::{ChartBuilder, ChartContext, LabelAreaPosition},
-    coord::{Shift, cartesian::Cartesian2d},
-    drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea},
-    element::{Circle, DashedPathElement, PathElement},
-    prelude::SVGBackend,
-    style::{
-        Color, IntoFont, RGBColor, ShapeStyle, TextStyle,
-        text_anchor::{HPos, Pos, VPos},
-    },
-};
-use thiserror::Error;
+use plotters::coord::cartesian::Cartesian2d;
 
 use crate::{
     axis::{Axis, Scale},
-    escape::{escape, one_line},
+    canvas::{Area, DrawError, chart, draw_axes, draw_no_data, drawn, width_beside},
+    hover,
+    legend::{self, Entry},
+    look::Look,
+    number::number,
+    svg::{Element, FONT_SIZE, PIXEL},
 };
 
 /// How a series is drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Style {
-    /// A solid line through the points.
+    /// A solid line through the points, for curves of many points; intervals become a band.
     #[default]
     Line,
-    /// A dashed line through the points, for bounds and baselines.
+    /// A dashed line through the points, for bounds and baselines; intervals become a band.
     Dashed,
-    /// A dot per point.
+    /// A thin dotted line in grey, for what a theory predicts; intervals become a band.
+    Reference,
+    /// A dot per point; intervals become error bars.
     Points,
+    /// A line with a dot per point, for curves of few points; intervals become error bars.
+    LinePoints,
+}
+
+impl Style {
+    fn has_line(self) -> bool {
+        self != Self::Points
+    }
+
+    fn has_marks(self) -> bool {
+        matches!(self, Self::Points | Self::LinePoints)
+    }
 }
 
 /// Points that belong together.
 ///
 /// A point that cannot be shown is dropped, and a line is interrupted there: a value that is not finite, beyond 1e300,
-/// or below 1e-300 on a log axis. Series of one label, such as the seeds of a run, share a colour and a legend entry;
-/// an empty label has no entry.
+/// or below 1e-300 on a log axis; so is an interval with such an end. Series of one label, such as the seeds of a run, share
+/// a colour and a legend entry; an empty label has no entry.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
     /// Name in the legend.
     pub label: String,
     /// (x, y) in the order in which a line connects them.
     pub points: Vec<(f64, f64)>,
-    /// Line, dashed line or dots.
+    /// Line, dots or both.
     pub style: Style,
+    /// (x, low, high): how far to trust y at x, for example over seeds. A band or error bars, by style.
+    pub intervals: Vec<(f64, f64, f64)>,
 }
 
 /// Series over two axes.
@@ -62,116 +72,147 @@ pub struct Figure {
     pub series: Vec<Series>,
 }
 
-/// A figure that could not be drawn.
-#[derive(Debug, Error)]
-pub enum FigureError {
-    /// The drawing library refused.
-    #[error("the figure could not be drawn: {0}")]
-    Draw(#[from] DrawingAreaErrorKind<std::io::Error>),
-}
+type Plot<'svg> = Area<'svg, Cartesian2d<Axis, Axis>>;
 
-/// The drawing library counts in whole units; tenths of a pixel keep curves smooth when a page enlarges them.
-const PIXEL: i32 = 10;
-const WIDTH: i32 = 720 * PIXEL;
 const PLOT_HEIGHT: i32 = 400 * PIXEL;
-const MARGIN: i32 = 12 * PIXEL;
-const LINE_WIDTH: i32 = 2 * PIXEL;
-const DOT_RADIUS: i32 = 3 * PIXEL;
-const DASH: i32 = 7 * PIXEL;
-const GAP: i32 = 4 * PIXEL;
-const FONT_SIZE: i32 = 13 * PIXEL;
-const LEGEND_ROW: i32 = 22 * PIXEL;
-const LEGEND_SWATCH: i32 = 24 * PIXEL;
-const LEGEND_SPACE: i32 = 8 * PIXEL;
-
-/// Stands for the page's own text colour until [`themed`] puts `currentColor` in its place.
-const INK: RGBColor = RGBColor(1, 2, 3);
-const INK_IN_SVG: &str = "\"#010203\"";
-/// Visible on white and on black alike.
-const MID_GREY: RGBColor = RGBColor(128, 128, 128);
-
-/// Colours that stay apart for colour-blind readers.
-///
-/// # References
-/// Okabe and Ito 2008, "Color Universal Design". Their black is the page's ink here.
-const PALETTE: [RGBColor; 8] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    INK,
-    RGBColor(240, 228, 66),
-];
-
-type Canvas<'svg> = DrawingArea<SVGBackend<'svg>, Shift>;
-type Chart<'a, 'svg> = ChartContext<'a, SVGBackend<'svg>, Cartesian2d<Axis, Axis>>;
+/// Half the width of an error bar's ends.
+const CAP: i32 = 4 * PIXEL;
+/// Half the height of a band and of an error bar in the legend.
+const SWATCH_HEIGHT: i32 = 6 * PIXEL;
+/// A pointer this near to a point is told its numbers.
+const HOVER_RADIUS: i32 = 6 * PIXEL;
+/// Points of one series that tell their numbers.
+const MOST_HOVERED: usize = 100;
 
 impl Figure {
     /// The figure as an SVG document without fonts or a background; text takes the colour of the page it is placed in.
     ///
-    /// # Errors
-    /// [`FigureError::Draw`] when the drawing library refuses, which no figure is known to provoke.
-    pub fn to_svg(&self) -> Result<String, FigureError> {
-        let legend = self.legend();
-        let legend_height = legend.last().map_or(0, |entry| entry.row + 1) * LEGEND_ROW;
-        let height = PLOT_HEIGHT + legend_height;
-        let mut svg = String::new();
-        {
-            let canvas = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32)).into_drawing_area();
-            let canvas = canvas.margin(MARGIN, MARGIN, MARGIN, MARGIN);
-            let (top, plot) = canvas.split_vertically(legend_height);
+    /// Pointing at a line tells its label, and at a point its numbers.
+    pub fn to_svg(&self) -> String {
+        let legend = legend::arranged(self.labels().into_iter().filter(|label| !label.is_empty()));
+        let legend_height = legend::height(&legend);
+        drawn(&self.title, PLOT_HEIGHT + legend_height, |area| {
+            let (top, rest) = area.split_vertically(legend_height);
             for entry in &legend {
-                entry.draw(&top)?;
+                self.draw_entry(entry, &top)?;
             }
-            self.draw_plot(&plot)?;
-            canvas.present()?;
-        }
-        Ok(themed(&svg, &self.title, height))
+            self.draw_plot(&rest)
+        })
     }
 
-    fn draw_plot(&self, canvas: &Canvas<'_>) -> Result<(), FigureError> {
-        let series: Vec<_> = self.series.iter().map(|series| (series, self.runs(series))).collect();
-        let places = || series.iter().flat_map(|(_, runs)| runs.iter().flatten());
-        let x = Axis::covering(Scale::new(self.x_log), places().map(|place| place.0));
-        let y = Axis::covering(Scale::new(self.y_log), places().map(|place| place.1));
-
-        let beside_y = text_width(y.label_width()) + 5 * FONT_SIZE / 2;
-        let mut chart = ChartBuilder::on(canvas)
-            .set_label_area_size(LabelAreaPosition::Left, beside_y)
-            .set_label_area_size(LabelAreaPosition::Bottom, 4 * FONT_SIZE)
-            .build_cartesian_2d(x, y)?;
-        chart
-            .configure_mesh()
-            .x_desc(one_line(&self.x_label))
-            .y_desc(one_line(&self.y_label))
-            .axis_style(MID_GREY.stroke_width(PIXEL as u32))
-            .bold_line_style(MID_GREY.mix(0.25).stroke_width(PIXEL as u32))
-            .label_style(text())
-            .axis_desc_style(text())
-            .set_all_tick_mark_size(4 * PIXEL)
-            .draw()?;
-
-        for (series, runs) in &series {
-            for run in runs {
-                draw_run(&mut chart, run, series.style, self.colour(&series.label))?;
-            }
+    fn draw_entry(&self, entry: &Entry<'_>, area: &Area<'_>) -> Result<(), DrawError> {
+        let series: Vec<&Series> = self.series.iter().filter(|series| series.label == entry.label).collect();
+        let has_intervals = series.iter().any(|series| !series.intervals.is_empty());
+        let style = series.first().map_or(Style::Line, |series| series.style);
+        let look = self.look(entry.label, style);
+        let [(left, y), (right, _)] = entry.swatch();
+        let (top, bottom) = (y - SWATCH_HEIGHT, y + SWATCH_HEIGHT);
+        let middle = i32::midpoint(left, right);
+        match (has_intervals, style.has_marks()) {
+            (false, _) => {}
+            (true, false) => look.band(area, &[(left, top), (right, top), (right, bottom), (left, bottom)])?,
+            (true, true) => look.bar(area, [(middle, bottom), (middle, top)], (CAP, 0))?,
         }
-        if places().next().is_none() {
-            let plot = chart.plotting_area().strip_coord_spec();
-            let centre = (plot.relative_to_width(0.5) as i32, plot.relative_to_height(0.5) as i32);
-            plot.draw_text("no data", &text().pos(Pos::new(HPos::Center, VPos::Center)), centre)?;
+        if style.has_line() {
+            look.line(area, &[(left, y), (right, y)])?;
+        }
+        if style.has_marks() {
+            look.mark(area, (middle, y))?;
+        }
+        entry.draw_label(area)
+    }
+
+    /// Draws the plot and returns what can be pointed at.
+    fn draw_plot(&self, area: &Area<'_>) -> Result<Vec<Element>, DrawError> {
+        let (x, y) = (self.x_axis(), self.y_axis());
+        let mut chart = chart(area, width_beside(&y) + 3 * FONT_SIZE / 2, x, y)?;
+        draw_axes(&mut chart, &self.x_label, Some(&self.y_label))?;
+        let plot = chart.plotting_area();
+        // Bands stand behind every curve.
+        for series in self.series.iter().filter(|series| !series.style.has_marks()) {
+            self.draw_bands(series, plot)?;
+        }
+        for series in &self.series {
+            self.draw_series(series, plot)?;
+        }
+        if self.visible_points().next().is_none() && self.visible_intervals().next().is_none() {
+            draw_no_data(&chart)?;
+        }
+        Ok(self.series.iter().map(|series| self.hover(series, |place| chart.backend_coord(&place))).collect())
+    }
+
+    fn draw_bands(&self, series: &Series, plot: &Plot<'_>) -> Result<(), DrawError> {
+        let look = self.look(&series.label, series.style);
+        for run in unbroken(&series.intervals, |interval| self.place_interval(*interval)) {
+            let upper = run.iter().map(|(x, _, high)| (*x, *high));
+            let lower = run.iter().rev().map(|(x, low, _)| (*x, *low));
+            look.band(plot, &upper.chain(lower).collect::<Vec<_>>())?;
         }
         Ok(())
     }
 
-    /// The series' visible points, placed on the axes and split where a point is dropped.
-    fn runs(&self, series: &Series) -> Vec<Vec<(f64, f64)>> {
-        let (x, y) = (Scale::new(self.x_log), Scale::new(self.y_log));
-        let place = |point: &(f64, f64)| Some((x.place(point.0)?, y.place(point.1)?));
-        let runs = series.points.split(|point| place(point).is_none());
-        runs.filter(|run| !run.is_empty()).map(|run| run.iter().filter_map(place).collect()).collect()
+    fn draw_series(&self, series: &Series, plot: &Plot<'_>) -> Result<(), DrawError> {
+        let Series { style, intervals, .. } = series;
+        let look = self.look(&series.label, *style);
+        for (x, low, high) in intervals.iter().filter_map(|interval| self.place_interval(*interval)) {
+            if style.has_marks() {
+                look.bar(plot, [(x, low), (x, high)], (CAP, 0))?;
+            }
+        }
+        for run in unbroken(&series.points, |point| self.place(*point)) {
+            // A line that never leaves its first point would be invisible.
+            let is_line = style.has_line() && run.windows(2).any(|pair| pair[0] != pair[1]);
+            if is_line {
+                look.line(plot, &run)?;
+            }
+            for place in run.into_iter().filter(|_| style.has_marks() || !is_line) {
+                look.mark(plot, place)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the label along the line and numbers at its points, evenly chosen where there are many.
+    fn hover(&self, series: &Series, at: impl Fn((f64, f64)) -> (i32, i32)) -> Element {
+        let runs = unbroken(&series.points, |point| Some((*point, at(self.place(*point)?))));
+        let stride = runs.iter().map(Vec::len).sum::<usize>().div_ceil(MOST_HOVERED).max(1);
+        let runs: Vec<Vec<_>> = runs.into_iter().map(|run| run.into_iter().step_by(stride).collect()).collect();
+        let line = |run: &Vec<(_, (i32, i32))>| {
+            hover::line(&run.iter().map(|(_, place)| *place).collect::<Vec<_>>(), HOVER_RADIUS)
+        };
+        let lines = runs.iter().filter(|run| series.style.has_line() && run.len() > 1).map(line);
+        let mark =
+            |(point, place): &(_, (i32, i32))| hover::circle(*place, HOVER_RADIUS).titled(&series.description(*point));
+        Element::new("g").titled(&series.label).holding(lines).holding(runs.iter().flatten().map(mark))
+    }
+
+    fn x_axis(&self) -> Axis {
+        let scale = Scale::new(self.x_log);
+        let points = self.visible_points().map(|(x, _)| x);
+        Axis::covering(scale, points.chain(self.visible_intervals().map(|(x, _, _)| x)))
+    }
+
+    fn y_axis(&self) -> Axis {
+        let scale = Scale::new(self.y_log);
+        let points = self.visible_points().map(|(_, y)| y);
+        Axis::covering(scale, points.chain(self.visible_intervals().flat_map(|(_, low, high)| [low, high])))
+    }
+
+    fn visible_points(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.series.iter().flat_map(|series| &series.points).filter_map(|point| self.place(*point))
+    }
+
+    fn visible_intervals(&self) -> impl Iterator<Item = (f64, f64, f64)> {
+        self.series.iter().flat_map(|series| &series.intervals).filter_map(|interval| self.place_interval(*interval))
+    }
+
+    fn place(&self, (x, y): (f64, f64)) -> Option<(f64, f64)> {
+        Some((Scale::new(self.x_log).place(x)?, Scale::new(self.y_log).place(y)?))
+    }
+
+    fn place_interval(&self, (x, low, high): (f64, f64, f64)) -> Option<(f64, f64, f64)> {
+        let (x, low) = self.place((x, low))?;
+        Some((x, low, Scale::new(self.y_log).place(high)?))
     }
 
     /// Each label once, in order of first appearance.
@@ -185,105 +226,29 @@ impl Figure {
         labels
     }
 
-    fn colour(&self, label: &str) -> RGBColor {
-        let index = self.labels().iter().position(|known| *known == label).unwrap_or(0);
-        PALETTE[index % PALETTE.len()]
-    }
-
-    /// Legend entries from left to right, wrapped into rows.
-    fn legend(&self) -> Vec<LegendEntry> {
-        let mut entries: Vec<LegendEntry> = Vec::new();
-        let (mut row, mut left) = (0, 0);
-        for label in self.labels().into_iter().filter(|label| !label.is_empty()) {
-            let width = LEGEND_SWATCH + text_width(label.chars().count()) + 4 * LEGEND_SPACE;
-            if left > 0 && left + width > WIDTH - 2 * MARGIN {
-                (row, left) = (row + 1, 0);
-            }
-            let style =
-                self.series.iter().find(|series| series.label == label).map_or(Style::Line, |series| series.style);
-            entries.push(LegendEntry { label: one_line(label), style, colour: self.colour(label), row, left });
-            left += width;
+    /// Series of one label look alike; references take no colour from the others.
+    fn look(&self, label: &str, style: Style) -> Look {
+        if style == Style::Reference {
+            return Look::reference();
         }
-        entries
+        let is_reference =
+            |label: &str| self.series.iter().filter(|s| s.label == label).all(|s| s.style == Style::Reference);
+        let labels = self.labels().into_iter().filter(|label| !is_reference(label));
+        Look::new(labels.take_while(|known| *known != label).count(), style == Style::Dashed)
     }
 }
 
-struct LegendEntry {
-    label: String,
-    style: Style,
-    colour: RGBColor,
-    row: i32,
-    left: i32,
-}
-
-impl LegendEntry {
-    fn draw(&self, canvas: &Canvas<'_>) -> Result<(), FigureError> {
-        let middle = self.row * LEGEND_ROW + LEGEND_ROW / 3;
-        let swatch = [(self.left, middle), (self.left + LEGEND_SWATCH, middle)];
-        match self.style {
-            Style::Line => canvas.draw(&PathElement::new(swatch, stroke(self.colour)))?,
-            Style::Dashed => canvas.draw(&DashedPathElement::new(swatch, DASH, GAP, stroke(self.colour)))?,
-            Style::Points => canvas.draw(&dot((self.left + LEGEND_SWATCH / 2, middle), self.colour))?,
-        }
-        let beside = (self.left + LEGEND_SWATCH + LEGEND_SPACE, middle);
-        canvas.draw_text(&self.label, &text().pos(Pos::new(HPos::Left, VPos::Center)), beside)?;
-        Ok(())
+impl Series {
+    fn description(&self, (x, y): (f64, f64)) -> String {
+        let interval = self.intervals.iter().find(|interval| interval.0.total_cmp(&x).is_eq());
+        let interval = interval.map(|(_, low, high)| format!(" [{}, {}]", number(*low), number(*high)));
+        let label = if self.label.is_empty() { String::new() } else { format!("{}: ", self.label) };
+        format!("{label}{}{} at {x}", number(y), interval.unwrap_or_default())
     }
 }
 
-/// Draws points without a gap between them.
-fn draw_run(chart: &mut Chart<'_, '_>, run: &[(f64, f64)], style: Style, colour: RGBColor) -> Result<(), FigureError> {
-    let points = run.iter().copied();
-    // A line that never leaves its first point would be invisible.
-    let is_line = run.windows(2).any(|pair| pair[0] != pair[1]);
-    match style {
-        Style::Line if is_line => {
-            chart.draw_series([PathElement::new(run, stroke(colour))])?;
-        }
-        Style::Dashed if is_line => {
-            chart.draw_series([DashedPathElement::new(points, DASH, GAP, stroke(colour))])?;
-        }
-        Style::Line | Style::Dashed | Style::Points => {
-            chart.draw_series(points.map(|point| dot(point, colour)))?;
-        }
-    }
-    Ok(())
-}
-
-fn stroke(colour: RGBColor) -> ShapeStyle {
-    colour.stroke_width(LINE_WIDTH as u32)
-}
-
-fn dot<Coordinate>(centre: Coordinate, colour: RGBColor) -> Circle<Coordinate, i32> {
-    Circle::new(centre, DOT_RADIUS, colour.filled())
-}
-
-/// Estimated width of a text: there is no font file to measure it with.
-fn text_width(characters: usize) -> i32 {
-    (characters as f64 * 0.56 * f64::from(FONT_SIZE)) as i32
-}
-
-fn text() -> TextStyle<'static> {
-    // The library divides by 1.24 what it calls a font's size to get SVG's font-size.
-    TextStyle::from(("sans-serif", f64::from(FONT_SIZE) * 1.24).into_font()).color(&INK)
-}
-
-/// Gives the drawing its root element: size in pixels, accessible name, and a text colour that follows the page.
-fn themed(svg: &str, title: &str, height: i32) -> String {
-    let content = svg.split_once('>').map_or(svg, |(_root, content)| content);
-    let content = content.rsplit_once("</svg>").map_or(content, |(content, _root)| content);
-    // `svg:root` is the drawing as a file of its own; inside a page the root is the page, and its colour is inherited.
-    format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{}" height="{}" role="img">
-<title>{}</title>
-<style>svg:root {{ color: #1c1c1e }} @media (prefers-color-scheme: dark) {{ svg:root {{ color: #e4e4e6 }} }}</style>
-<g stroke-linejoin="round">
-{}</g>
-</svg>
-"#,
-        WIDTH / PIXEL,
-        height / PIXEL,
-        escape(title),
-        content.trim_start().replace(INK_IN_SVG, "\"currentColor\"")
-    )
+/// The items that can be placed, split where one cannot.
+fn unbroken<T, P>(items: &[T], place: impl Fn(&T) -> Option<P>) -> Vec<Vec<P>> {
+    let runs = items.split(|item| place(item).is_none()).filter(|run| !run.is_empty());
+    runs.map(|run| run.iter().filter_map(&place).collect()).collect()
 }

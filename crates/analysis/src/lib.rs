@@ -1,6 +1,7 @@
-//! Numbers made visible: a [`Figure`] becomes an SVG, a [`Report`] one HTML page that holds text, tables and figures.
+//! Numbers made visible: [`statistics`] say how far to trust a few runs; a [`Figure`] of curves, a [`Forest`] of methods and
+//! the attention [`Patterns`] of a network become SVGs, a [`Report`] one HTML page that holds text, tables and drawings.
 //!
-//! Neither needs a font file, a network or a script, and both follow the reader's choice of a light or dark page.
+//! None of them needs a font file, a network or a script, and all follow the reader's choice of a light or dark page.
 //!
 //! ```
 //! use headway_analysis::{Figure, Report, Section, Series, Style};
@@ -10,28 +11,45 @@
 //!     x_label: "step".into(),
 //!     y_label: "mean squared error".into(),
 //!     y_log: true,
-//!     series: vec![Series { label: "seed 0".into(), points: vec![(0.0, 1.0), (100.0, 0.01)], style: Style::Line }],
+//!     series: vec![Series {
+//!         label: "seed 0".into(),
+//!         points: vec![(0.0, 1.0), (100.0, 0.01)],
+//!         style: Style::Line,
+//!         ..Series::default()
+//!     }],
 //!     ..Figure::default()
 //! };
 //! let report = Report {
 //!     title: "First run".into(),
 //!     summary: "One seed, 100 steps.".into(),
 //!     command: "headway train experiments/quickstart.toml".into(),
-//!     sections: vec![Section::Figure { title: figure.title.clone(), note: String::new(), svg: figure.to_svg()? }],
+//!     sections: vec![Section::Figure { title: figure.title.clone(), note: String::new(), svg: figure.to_svg() }],
 //! };
 //! assert!(report.to_html().starts_with("<!DOCTYPE html>"));
-//! # Ok::<(), headway_analysis::FigureError>(())
 //! ```
 
 mod axis;
+mod canvas;
+pub mod csv;
 mod escape;
 pub mod figure;
+pub mod forest;
+mod hover;
+mod legend;
+mod look;
 pub mod number;
+pub mod pattern;
 mod rate;
 pub mod report;
+pub mod statistics;
+mod svg;
 mod table;
 
-pub use figure::{Figure, FigureError, Series, Style};
+pub use csv::csv;
+pub use figure::{Figure, Series, Style};
+pub use forest::{Forest, ForestRow};
 pub use number::number;
-pub use rate::exponent;
-pub use report::{Report, Section};
+pub use pattern::{Pattern, PatternError, Patterns};
+pub use rate::{exponent, exponent_interval};
+pub use report::{File, Report, Section};
+pub use statistics::{Interval, bca, mean, mean_interval, sign_flip_test};

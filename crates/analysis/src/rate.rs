@@ -1,5 +1,7 @@
 //! How fast one quantity grows with another.
 
+use crate::statistics::{Interval, bca};
+
 /// Exponent b of the power law y = a xᵇ closest to the points, by least squares of log y against log x; nothing for fewer than
 /// two different x, or where a number is not positive.
 pub fn exponent(points: &[(f64, f64)]) -> Option<f64> {
@@ -12,6 +14,23 @@ pub fn exponent(points: &[(f64, f64)]) -> Option<f64> {
     let product: f64 = logs.iter().map(|(x, y)| (x - x_mean) * (y - y_mean)).sum();
     let square: f64 = logs.iter().map(|(x, _)| (x - x_mean).powi(2)).sum();
     (square > 0.0).then(|| product / square)
+}
+
+/// [`bca`] of the [`exponent`] of the mean over seeds.
+///
+/// `values` has a row per x and a column per seed. Runs of one seed belong together, being alike in their data and initial
+/// weights, so whole columns are resampled; an interval from rows resampled one by one would be wrong.
+///
+/// Nothing where `bca` gives nothing or a mean curve has no exponent.
+///
+/// # Panics
+/// Where there is not one row per x, rows differ in length, or as [`bca`] does, `n` being the number of seeds.
+pub fn exponent_interval(x: &[f64], values: &[Vec<f64>], resamples: &[Vec<usize>], level: f64) -> Option<Interval> {
+    let n_seeds = values.first().map_or(0, Vec::len);
+    assert!(values.len() == x.len() && values.iter().all(|row| row.len() == n_seeds), "a value per x and seed");
+    let mean_over = |row: &[f64], seeds: &[usize]| seeds.iter().map(|s| row[*s]).sum::<f64>() / seeds.len() as f64;
+    let curve = |seeds: &[usize]| x.iter().zip(values).map(|(x, row)| (*x, mean_over(row, seeds))).collect::<Vec<_>>();
+    bca(n_seeds, |seeds| exponent(&curve(seeds)).unwrap_or(f64::NAN), resamples, level)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A report: one HTML page that explains a result and says how to get it again.
 
+use std::fmt::Write;
+
 use crate::{escape::escape, table::table};
 
 /// A page of results.
@@ -35,8 +37,25 @@ pub enum Section {
         title: String,
         /// Caption; may be empty.
         note: String,
-        /// Markup from [`crate::Figure::to_svg`]; it enters the page as it is.
+        /// Markup from [`crate::Figure::to_svg`], [`crate::Forest::to_svg`] or [`crate::Patterns::to_svg`]; it enters the page
+        /// as it is.
         svg: String,
+    },
+    /// Plain paragraphs, for example findings.
+    Prose {
+        /// Heading.
+        title: String,
+        /// The text; an empty line starts a new paragraph.
+        body: String,
+    },
+    /// The files beside the page.
+    Files {
+        /// Heading.
+        title: String,
+        /// What they have in common; may be empty.
+        note: String,
+        /// First to last.
+        files: Vec<File>,
     },
     /// Preformatted text, for example TOML.
     Text {
@@ -47,23 +66,37 @@ pub enum Section {
     },
 }
 
+/// A file beside the page.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct File {
+    /// Path relative to the page, parts separated by `/`.
+    pub path: String,
+    /// What it holds; may be empty.
+    pub note: String,
+}
+
+/// A page of more sections than this begins with a list of them.
+const MOST_UNLISTED: usize = 4;
+
 /// Colours, measures and type of the page.
 const STYLE: &str = include_str!("report.css");
 
 impl Report {
     /// The report as one self-contained HTML5 document: no script, no download, light or dark as readers prefer.
+    ///
+    /// The anchor of a section is its title in lower case, words joined by hyphens; a title's second section adds `-2`.
     pub fn to_html(&self) -> String {
         let title = escape(&self.title);
-        let summary: String = self.summary.split("\n\n").map(|text| element("p", text)).collect();
+        let anchors = anchors(self.sections.iter().map(Section::title));
         let sections: String =
-            self.sections.iter().enumerate().map(|(index, section)| section.to_html(index + 1)).collect();
+            self.sections.iter().zip(&anchors).map(|(section, anchor)| section.to_html(anchor)).collect();
         // Elements without content end in `/>`, so that the page is well-formed XML too.
         format!(
             r#"<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8"/>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'"/>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"/>
 <meta name="viewport" content="width=device-width, initial-scale=1"/>
 <meta name="color-scheme" content="light dark"/>
 <title>{title}</title>
@@ -74,30 +107,103 @@ impl Report {
 <main>
 <header>
 <h1>{title}</h1>
-{summary}{}</header>
+{}{}{}</header>
 {sections}</main>
 </body>
 </html>
 "#,
-            command(&self.command)
+            paragraphs(&self.summary),
+            command(&self.command),
+            self.contents(&anchors)
         )
+    }
+
+    /// Links to the sections, where there are many.
+    fn contents(&self, anchors: &[String]) -> String {
+        if self.sections.len() <= MOST_UNLISTED {
+            return String::new();
+        }
+        let link = |(section, anchor): (&Section, &String)| {
+            format!("<li><a href=\"#{anchor}\">{}</a></li>\n", escape(section.title()))
+        };
+        let links: String = self.sections.iter().zip(anchors).map(link).collect();
+        format!("<nav aria-label=\"Contents\">\n<ol>\n{links}</ol>\n</nav>\n")
     }
 }
 
 impl Section {
-    fn to_html(&self, number: usize) -> String {
-        let (title, content) = match self {
-            Self::Table { title, note, header, rows } => {
-                (title, element(r#"p class="note""#, note) + &table(title, header, rows))
-            }
-            Self::Figure { title, note, svg } => {
-                (title, format!("<figure>\n{svg}{}</figure>\n", element("figcaption", note)))
-            }
-            Self::Text { title, body } => (title, preformatted(title, body)),
-        };
-        let id = format!("section-{number}");
-        format!("<section aria-labelledby=\"{id}\">\n<h2 id=\"{id}\">{}</h2>\n{content}</section>\n", escape(title))
+    fn title(&self) -> &str {
+        match self {
+            Self::Table { title, .. }
+            | Self::Figure { title, .. }
+            | Self::Prose { title, .. }
+            | Self::Files { title, .. }
+            | Self::Text { title, .. } => title,
+        }
     }
+
+    fn to_html(&self, anchor: &str) -> String {
+        let content = match self {
+            Self::Table { title, note, header, rows } => {
+                element(r#"p class="note""#, note) + &table(title, header, rows)
+            }
+            Self::Figure { note, svg, .. } => format!("<figure>\n{svg}{}</figure>\n", element("figcaption", note)),
+            Self::Prose { body, .. } => paragraphs(body),
+            Self::Files { note, files, .. } => element(r#"p class="note""#, note) + &list(files),
+            Self::Text { title, body } => preformatted(title, body),
+        };
+        let title = escape(self.title());
+        format!("<section aria-labelledby=\"{anchor}\">\n<h2 id=\"{anchor}\">{title}</h2>\n{content}</section>\n")
+    }
+}
+
+/// An anchor per title, all of them different.
+fn anchors<'a>(titles: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut anchors: Vec<String> = Vec::new();
+    for title in titles {
+        let anchor = anchor(title);
+        let numbered = (2..).map(|count| format!("{anchor}-{count}"));
+        let free = std::iter::once(anchor.clone()).chain(numbered).find(|candidate| !anchors.contains(candidate));
+        anchors.extend(free);
+    }
+    anchors
+}
+
+/// Letters and digits in lower case, whatever is between them a hyphen.
+fn anchor(title: &str) -> String {
+    let lower = title.to_lowercase();
+    let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    if words.is_empty() { "section".to_owned() } else { words.join("-") }
+}
+
+fn list(files: &[File]) -> String {
+    let item = |File { path, note }: &File| {
+        let note = if note.is_empty() { String::new() } else { format!(" <span>{}</span>", escape(note)) };
+        format!("<li><a href=\"{}\">{}</a>{note}</li>\n", escape(&relative(path)), escape(path))
+    };
+    let items: String = files.iter().map(item).collect();
+    if items.is_empty() { String::new() } else { format!("<ul class=\"files\">\n{items}</ul>\n") }
+}
+
+/// The path as an address that cannot leave for another host or scheme: `./`, then what is neither letter nor digit in percent.
+fn relative(path: &str) -> String {
+    let mut address = ".".to_owned();
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        address.push('/');
+        for byte in part.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => address.push(char::from(byte)),
+                // Writing to a string does not fail.
+                _ => _ = write!(address, "%{byte:02X}"),
+            }
+        }
+    }
+    address
+}
+
+/// A paragraph per block of text between empty lines.
+fn paragraphs(text: &str) -> String {
+    text.split("\n\n").map(|text| element("p", text)).collect()
 }
 
 /// `<opening>text</name>`, or nothing where there is no text.

@@ -1,7 +1,7 @@
 //! What a report's page contains.
 #![allow(clippy::unwrap_used, reason = "a test stops where something is missing")]
 
-use headway_analysis::{Figure, Report, Section};
+use headway_analysis::{Figure, File, Report, Section};
 use roxmltree::{Document, Node, ParsingOptions};
 
 fn cells(row: &[&str]) -> Vec<Option<String>> {
@@ -44,12 +44,24 @@ fn everything_is_escaped() {
         Section::Table { title: text(), note: text(), header: vec![text()], rows: vec![vec![Some(text())]] },
         Section::Figure { title: text(), note: text(), svg: String::new() },
         Section::Text { title: text(), body: text() },
+        Section::Prose { title: text(), body: text() },
+        Section::Files { title: text(), note: text(), files: vec![File { path: text(), note: text() }] },
     ];
     let report = Report { title: text(), summary: text(), command: text(), sections };
     with_page(&report, |page| {
         assert!(named(page, "script").is_empty());
         let shown = hostile.replace('\u{1}', "\u{fffd}");
-        for (name, count) in [("title", 1), ("h1", 1), ("h2", 3), ("th", 2), ("figcaption", 1), ("pre", 2)] {
+        for (name, count) in [
+            ("title", 1),
+            ("h1", 1),
+            ("h2", 5),
+            ("th", 2),
+            ("figcaption", 1),
+            ("pre", 2),
+            ("a", 6),
+            ("p", 4),
+            ("span", 1),
+        ] {
             let found = named(page, name).iter().filter(|node| content(node).trim() == shown).count();
             assert_eq!(found, count, "{name}");
         }
@@ -98,7 +110,7 @@ fn tables_of_any_shape_are_rectangular() {
 
 #[test]
 fn figures_keep_their_markup_and_gain_a_caption() {
-    let svg = Figure { title: "Loss".into(), ..Figure::default() }.to_svg().unwrap();
+    let svg = Figure { title: "Loss".into(), ..Figure::default() }.to_svg();
     let figure = |note: &str| Section::Figure { title: "Training".into(), note: note.into(), svg: svg.clone() };
     with_page(&report(vec![figure("One seed."), figure("")]), |page| {
         let captions: Vec<_> =
@@ -119,7 +131,7 @@ fn text_keeps_its_lines() {
 
 #[test]
 fn the_page_stands_alone() {
-    let svg = Figure::default().to_svg().unwrap();
+    let svg = Figure::default().to_svg();
     let sections = vec![table(&["a"], &[&["1"]]), Section::Figure { title: "F".into(), note: String::new(), svg }];
     with_page(&report(sections), |page| {
         for name in ["script", "link", "img", "iframe", "base", "object"] {
@@ -154,5 +166,54 @@ fn the_summary_has_paragraphs_and_the_command_is_optional() {
     with_page(&report, |page| {
         assert_eq!(named(page, "p").iter().map(content).collect::<Vec<_>>(), ["One.", "Two."]);
         assert!(named(page, "pre").is_empty());
+    });
+}
+
+#[test]
+fn many_sections_are_listed_with_working_links() {
+    let titles = ["Results", "Learning curve", "results!", "…", "Results", "Größe"];
+    let sections = |count: usize| {
+        titles[..count].iter().map(|title| Section::Prose { title: (*title).into(), body: "x".into() }).collect()
+    };
+    with_page(&report(sections(6)), |page| {
+        let links: Vec<_> = named(page, "a").iter().map(|link| link.attribute("href").unwrap().to_owned()).collect();
+        assert_eq!(links, ["#results", "#learning-curve", "#results-2", "#section", "#results-3", "#größe"]);
+        let ids: Vec<_> =
+            named(page, "h2").iter().map(|heading| format!("#{}", heading.attribute("id").unwrap())).collect();
+        assert_eq!(links, ids);
+    });
+    with_page(&report(sections(4)), |page| assert!(named(page, "nav").is_empty(), "a few sections need no list"));
+}
+
+#[test]
+fn prose_has_paragraphs() {
+    let section = Section::Prose { title: "Findings".into(), body: "One.\n\nTwo.\n\n".into() };
+    with_page(&report(vec![section]), |page| {
+        let section = named(page, "section").remove(0);
+        let paragraphs = section.descendants().filter(|node| node.tag_name().name() == "p");
+        assert_eq!(paragraphs.map(|paragraph| content(&paragraph)).collect::<Vec<_>>(), ["One.", "Two."]);
+    });
+}
+
+#[test]
+fn files_are_relative_whatever_their_name() {
+    let paths =
+        ["seeds.csv", "figures/a b.svg", "/etc/passwd", "//host/x", "javascript:x()", "https://host/?q#f", "../é"];
+    let files = paths.map(|path| File { path: path.into(), note: String::new() }).to_vec();
+    let section = Section::Files { title: "Files".into(), note: String::new(), files };
+    with_page(&report(vec![section]), |page| {
+        let links = named(page, "a");
+        let addresses: Vec<_> = links.iter().filter_map(|link| link.attribute("href")).collect();
+        let expected = [
+            "./seeds.csv",
+            "./figures/a%20b.svg",
+            "./etc/passwd",
+            "./host/x",
+            "./javascript%3Ax%28%29",
+            "./https%3A/host/%3Fq%23f",
+            "./../%C3%A9",
+        ];
+        assert_eq!(addresses, expected);
+        assert_eq!(links.iter().map(content).collect::<Vec<_>>(), paths, "the name is shown as it is");
     });
 }

@@ -104,6 +104,11 @@ impl ModelConfig {
                 count.linear(n, d, d_out);
                 count.keep(n * d);
             }
+            Self::PaperSetKeys(config) => {
+                let d = size(config.d_model);
+                let rows = count.input_map(dims, d, config.n_anchors);
+                count.attention(rows, d, 1, KernelKind::Naive);
+            }
             Self::Transformer(config) => count.transformer(dims, config),
         }
         count.finish()

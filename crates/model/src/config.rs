@@ -13,6 +13,7 @@ use crate::{
     embed::Input,
     ffn::StateMixer,
     paper::{PaperOneLayer, PaperOneLayerConfig, PaperTwoLayer, PaperTwoLayerConfig, Readout},
+    paper_set_keys::{PaperSetKeys, PaperSetKeysConfig},
     trace::Trace,
     transformer::{Transformer, TransformerConfig},
 };
@@ -105,6 +106,7 @@ macro_rules! models {
 models! {
     "paper_one_layer" = PaperOneLayer(PaperOneLayerConfig), "the paper's single attention layer: linear map, interpolation tokens, softmax attention";
     "paper_two_layer" = PaperTwoLayer(PaperTwoLayerConfig), "the paper's two attention layers with an affine map between them and a linear readout";
+    "paper_set_keys" = PaperSetKeys(PaperSetKeysConfig), "the model of the paper's attention maps: one head with set interpolation points in keys and values";
     "transformer" = Transformer(TransformerConfig), "a stack of blocks: attention-only, or with a feed-forward network by one field";
 }
 
@@ -148,6 +150,18 @@ impl ModelConfig {
                 }
             }
             Self::PaperTwoLayer(_) => expect_vectors(dims, &mut problems),
+            Self::PaperSetKeys(config) => {
+                expect_vectors(dims, &mut problems);
+                if d_model < dims.d_out.max(2) {
+                    let problem = format!("{d_model} channels are too few; give {} or more", dims.d_out.max(2));
+                    problems.push(ConfigError::new("d_model", problem));
+                }
+                for (key, value) in config.numbers() {
+                    if !value.is_finite() {
+                        problems.push(ConfigError::new(key, "must be finite"));
+                    }
+                }
+            }
             Self::Transformer(config) => {
                 if !(1..=MOST_LAYERS).contains(&config.n_layers) {
                     problems.push(ConfigError::new("n_layers", format!("must be from 1 to {MOST_LAYERS}")));
@@ -160,11 +174,17 @@ impl ModelConfig {
         problems
     }
 
+    /// Whether [`Model::with_attention_precision`] changes anything.
+    pub fn takes_attention_precision(&self) -> bool {
+        !matches!(self, Self::PaperSetKeys(_))
+    }
+
     /// Width of the hidden state and number of heads.
     pub fn d_model_and_heads(&self) -> (usize, usize) {
         match self {
             Self::PaperOneLayer(config) => (config.d_model, config.n_heads),
             Self::PaperTwoLayer(config) => (config.d_model, config.n_heads),
+            Self::PaperSetKeys(config) => (config.d_model, 1),
             Self::Transformer(config) => (config.d_model, config.n_heads),
         }
     }
@@ -184,6 +204,9 @@ impl ModelConfig {
             (Self::PaperTwoLayer(config), InputDims::Continuous { d_in }) => {
                 Model::PaperTwoLayer(config.init(dims, *d_in, rng, device))
             }
+            (Self::PaperSetKeys(config), InputDims::Continuous { d_in }) => {
+                Model::PaperSetKeys(config.init(dims, *d_in, rng, device))
+            }
             (Self::Transformer(config), _) => Model::Transformer(config.init(dims, rng, device)),
             (_, InputDims::Tokens { .. }) => unreachable!("validate refuses tokens for the paper's models"),
         })
@@ -195,7 +218,7 @@ impl Model {
     ///
     /// # Shapes
     /// continuous `[batch, seq_len, d_in]` or tokens `[batch, seq_len]` -> `[batch, seq_len, d_out]`;
-    /// the paper's one-layer model returns all its `d_model` channels, of which the first `d_out` are the prediction
+    /// the paper's one-layer models return all their `d_model` channels, of which the first `d_out` are the prediction
     ///
     /// # Panics
     /// When the kind of input is not the one the model was built for.
@@ -203,6 +226,7 @@ impl Model {
         match self {
             Self::PaperOneLayer(model) => model.forward(vectors(input)),
             Self::PaperTwoLayer(model) => model.forward(vectors(input)),
+            Self::PaperSetKeys(model) => model.forward(vectors(input)),
             Self::Transformer(model) => model.forward(input),
         }
     }
@@ -215,6 +239,8 @@ impl Model {
                 model.attention_1.precision = precision;
                 model.attention_2.precision = precision;
             }
+            // It has no kernel that could round.
+            Self::PaperSetKeys(_) => {}
             Self::Transformer(model) => {
                 model.blocks.iter_mut().for_each(|block| block.attention.precision = precision);
             }
@@ -227,6 +253,7 @@ impl Model {
         match self {
             Self::PaperOneLayer(model) => model.forward_traced(vectors(input)),
             Self::PaperTwoLayer(model) => model.forward_traced(vectors(input)),
+            Self::PaperSetKeys(model) => model.forward_traced(vectors(input)),
             Self::Transformer(model) => model.forward_traced(input),
         }
     }

@@ -84,7 +84,13 @@ pub struct InputMap {
 }
 
 impl InputMap {
-    fn new(dims: &IoDims, d_in: usize, d_model: usize, n_anchors: usize, init: &mut Initializer<'_>) -> Self {
+    pub(crate) fn new(
+        dims: &IoDims,
+        d_in: usize,
+        d_model: usize,
+        n_anchors: usize,
+        init: &mut Initializer<'_>,
+    ) -> Self {
         let step = 2.0 / (n_anchors.max(2) - 1) as f32;
         let anchors = (0..n_anchors).flat_map(|k| std::iter::repeat_n(-1.0 + step * k as f32, d_model)).collect();
         Self {

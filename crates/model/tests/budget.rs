@@ -11,7 +11,7 @@ use burn::{
 };
 use headway_model::{
     Activation, Budget, Input, InputDims, IoDims, KERNELS, Model, ModelConfig, Norm, POSITIONS, PaperOneLayerConfig,
-    PaperTwoLayerConfig, Readout, StateMixer, TransformerConfig,
+    PaperSetKeysConfig, PaperTwoLayerConfig, Readout, StateMixer, TransformerConfig,
 };
 use headway_testkit::{memory, numbers};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -54,7 +54,15 @@ fn configs(seq_len: usize) -> Vec<(ModelConfig, IoDims)> {
     let mut configs = vec![
         (one_layer(32, 1, 10, Readout::Channels), scalar.clone()),
         (one_layer(40, 8, 0, Readout::Channels), scalar.clone()),
-        (one_layer(48, 16, 13, Readout::Softmax), scalar),
+        (one_layer(48, 16, 13, Readout::Softmax), scalar.clone()),
+        (
+            ModelConfig::PaperSetKeys(PaperSetKeysConfig {
+                d_model: 37,
+                n_anchors: 13,
+                ..PaperSetKeysConfig::default()
+            }),
+            scalar.clone(),
+        ),
         (two_layer(32, 8, 0), vectors.clone()),
         (two_layer(40, 4, 13), vectors.clone()),
     ];

@@ -9,8 +9,8 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use headway_model::{
-    Activation, Input, InputDims, IoDims, MODELS, Model, ModelConfig, Norm, PaperOneLayerConfig, PaperTwoLayerConfig,
-    PositionKind, Readout, StateMixer, Transformer, TransformerConfig,
+    Activation, Input, InputDims, IoDims, MODELS, Model, ModelConfig, Norm, PaperOneLayerConfig, PaperSetKeysConfig,
+    PaperTwoLayerConfig, PositionKind, Readout, StateMixer, Transformer, TransformerConfig,
     weights::{
         Array, ShapeMismatch, WeightsError, arrays, arrays_from_bytes, arrays_to_bytes, load, load_partial, names,
         to_bytes, to_host,
@@ -54,6 +54,10 @@ fn configs(name: &str) -> Vec<(ModelConfig, IoDims)> {
                 ..PaperTwoLayerConfig::default()
             };
             [config(0), config(ANCHORS)].map(|config| (ModelConfig::PaperTwoLayer(config), vectors.clone())).into()
+        }
+        "paper_set_keys" => {
+            let config = PaperSetKeysConfig { d_model: D_MODEL, n_anchors: ANCHORS, ..PaperSetKeysConfig::default() };
+            vec![(ModelConfig::PaperSetKeys(config), IoDims::continuous(SEQ_LEN, D_IN, 1))]
         }
         "transformer" => {
             let attention_only = TransformerConfig { d_model: D_MODEL, n_heads: HEADS, ..TransformerConfig::default() };
@@ -130,6 +134,7 @@ fn shapes_of_every_model() {
                 assert_eq!(config.validate(&dims), []);
                 let width = match &config {
                     ModelConfig::PaperOneLayer(config) if config.readout == Readout::Channels => D_MODEL,
+                    ModelConfig::PaperSetKeys(_) => D_MODEL,
                     _ => dims.d_out,
                 };
                 let model = build(&config, &dims, 1, &on.device);
@@ -157,13 +162,15 @@ fn a_trace_shows_the_forward_pass() {
                 let (rows, layers) = match &config {
                     ModelConfig::PaperOneLayer(config) => (SEQ_LEN + config.n_anchors, 1),
                     ModelConfig::PaperTwoLayer(config) => (SEQ_LEN + config.n_anchors, 2),
+                    ModelConfig::PaperSetKeys(config) => (SEQ_LEN + config.n_anchors, 1),
                     ModelConfig::Transformer(config) => (SEQ_LEN, config.n_layers),
                 };
+                let heads = config.d_model_and_heads().1;
                 assert_eq!(trace.embedded.dims(), [BATCH, rows, D_MODEL], "{label}");
                 assert_eq!(trace.layers.len(), layers, "{label}");
                 for layer in trace.layers {
                     assert_eq!(layer.hidden.dims(), [BATCH, rows, D_MODEL], "{label}");
-                    assert_eq!(layer.pattern.dims(), [BATCH, HEADS, rows, rows], "{label}");
+                    assert_eq!(layer.pattern.dims(), [BATCH, heads, rows, rows], "{label}");
                     let pattern = to_host(layer.pattern);
                     let sums: Vec<f32> = pattern.chunks_exact(rows).map(|row| row.iter().sum()).collect();
                     assert_close(&label, &sums, &vec![1.0; sums.len()], on.tolerance);

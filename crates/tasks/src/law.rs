@@ -54,6 +54,20 @@ impl Law {
         (0..len).map(|_| self.sample(rng)).collect()
     }
 
+    /// E[x^order], exactly.
+    pub fn moment(&self, order: i32) -> f64 {
+        match *self {
+            Self::Uniform { low, high } => {
+                (high.powi(order + 1) - low.powi(order + 1)) / (f64::from(order + 1) * (high - low))
+            }
+            // By parts: m_n = mean m_(n-1) + (n-1) std^2 m_(n-2), with m_0 = 1.
+            Self::Normal { mean, std } => {
+                let next = |(before, last), n| (last, mean * last + f64::from(n) * std.powi(2) * before);
+                (0..order).fold((0.0, 1.0), next).1
+            }
+        }
+    }
+
     /// What is wrong with the parameters and what would be right; `None` if nothing is.
     pub fn validate(&self) -> Option<String> {
         match *self {

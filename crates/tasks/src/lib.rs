@@ -6,6 +6,7 @@
 pub mod baseline;
 pub mod icl;
 pub mod law;
+pub mod recall;
 pub mod registry;
 pub mod seed;
 pub mod seq2seq;
@@ -13,8 +14,9 @@ pub mod source;
 pub mod task;
 
 pub use baseline::Baseline;
+pub use icl::shift::{SHIFTS, Shift};
 pub use law::Law;
 pub use registry::{TASKS, TaskConfig};
 pub use seed::{SampleRng, Seed, Stream};
 pub use source::{DataConfig, Source, Split};
-pub use task::{Batch, Example, Inputs, Slice, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec};
+pub use task::{Batch, Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec};

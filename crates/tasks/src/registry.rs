@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    icl,
+    icl::{self, shift::Shift},
+    recall,
     seed::{Seed, Stream},
     seq2seq,
     task::{Task, TaskDims, TaskError, TaskSpec},
@@ -36,6 +37,10 @@ macro_rules! tasks {
             fn spec(&self) -> &dyn TaskSpec {
                 match self { $(Self::$variant(config) => config,)+ }
             }
+
+            fn spec_mut(&mut self) -> &mut dyn TaskSpec {
+                match self { $(Self::$variant(config) => config,)+ }
+            }
         }
     };
 }
@@ -47,8 +52,26 @@ tasks! {
         "y = W2 relu(W1 vec(x) + b1) + b2: a random two-layer ReLU network of the whole sequence";
     "icl_linear" => IclLinear(icl::linear::LinearConfig),
         "x_1, y_1, x_2, y_2, ... with y = w . x and a new w in every prompt: linear regression in context";
+    "icl_sparse" => IclSparse(icl::sparse::SparseConfig),
+        "icl_linear with a w of few nonzero coordinates: sparse regression in context";
+    "icl_quadratic" => IclQuadratic(icl::quadratic::QuadraticConfig),
+        "y = sum_j w_j x_j^2 / sqrt(3), a new w in every prompt: quadratic regression in context";
+    "icl_relu" => IclRelu(icl::relu::ReluConfig),
+        "y = a random two-layer ReLU network of x, a new one in every prompt";
+    "icl_tree" => IclTree(icl::tree::TreeConfig),
+        "y = a random decision tree of the signs of x, a new one in every prompt";
+    "icl_logistic" => IclLogistic(icl::logistic::LogisticConfig),
+        "y = sign(w . x), a new w in every prompt: linear classification in context";
     "copy" => Copy(seq2seq::copy::CopyConfig),
         "symbols, a separator, then the same symbols again, one by one";
+    "mqar" => Mqar(recall::mqar::MqarConfig),
+        "k_1 v_1 k_2 v_2 ..., then every key once more to be answered by its value: multi-query associative recall";
+    "in_context_recall" => InContextRecall(recall::in_context_recall::InContextRecallConfig),
+        "k_1 v_1 k_2 v_2 ... with few keys, each to be answered by its value whenever it comes back";
+    "noisy_recall" => NoisyRecall(recall::noisy_recall::NoisyRecallConfig),
+        "in-context recall with some pairs replaced by two noise tokens";
+    "selective_copying" => SelectiveCopying(recall::selective_copying::SelectiveCopyingConfig),
+        "symbols among blanks, COPY, then blanks where the symbols are to be given back in order";
 }
 
 impl TaskConfig {
@@ -65,5 +88,19 @@ impl TaskConfig {
     /// The task with its shared constants drawn. The config must be valid.
     pub fn build(&self, seed: Seed) -> Box<dyn Task> {
         self.spec().build(&mut seed.rng(Stream::Task, 0))
+    }
+
+    /// The number of the first training batch of full size, if training starts with smaller ones. Such a task needs
+    /// fresh data: a fixed training set is drawn at full size.
+    pub fn curriculum_end(&self) -> Option<u64> {
+        self.spec().curriculum_end()
+    }
+
+    /// The same task, judged under a shift; `None` for tasks that have no key `shift`. Not every shift suits every size:
+    /// validate the result.
+    pub fn with_shift(&self, shift: Shift) -> Option<Self> {
+        let mut shifted = self.clone();
+        *shifted.spec_mut().shift_mut()? = Some(shift);
+        Some(shifted)
     }
 }

@@ -24,6 +24,8 @@ pub enum Stream {
     Order = 5,
     /// Examples that classical predictors are fitted to when training data is drawn fresh, by index.
     Fit = 6,
+    /// Resamples of seeds for intervals, by their number.
+    Resample = 7,
 }
 
 /// The seed of a run. All randomness of a run is a function of it, so there is no generator state to save.

@@ -87,6 +87,9 @@ pub struct Source {
 /// Examples that classical predictors are fitted to when training data is drawn fresh.
 const FIT_EXAMPLES: u64 = 1024;
 
+/// A training batch number that lies after every curriculum.
+const FULL_SIZE: u64 = u64::MAX;
+
 impl Source {
     /// A source of batches of `batch_size` examples.
     ///
@@ -97,7 +100,8 @@ impl Source {
         assert!(!matches!(data, DataConfig::Fixed { train: 0, .. }), "a fixed training set needs at least one example");
         let fixed = match data {
             DataConfig::Fixed { train, .. } => {
-                (0..train as u64).map(|i| task.sample(&mut seed.rng(Stream::Train, i))).collect()
+                let draw = |i| task.sample_training(FULL_SIZE, &mut seed.rng(Stream::Train, i));
+                (0..train as u64).map(draw).collect()
             }
             DataConfig::Fresh { .. } => Vec::new(),
         };
@@ -115,7 +119,8 @@ impl Source {
         match self.data {
             DataConfig::Fresh { .. } => {
                 let first = number * self.batch_size as u64;
-                Batch::stack(dims, (first..first + self.batch_size as u64).map(|i| self.draw(Stream::Train, i)))
+                let draw = |i| self.task.sample_training(number, &mut self.seed.rng(Stream::Train, i));
+                Batch::stack(dims, (first..first + self.batch_size as u64).map(draw))
             }
             DataConfig::Fixed { train, .. } => {
                 let per_epoch = self.batches_per_epoch(train) as u64;
@@ -146,7 +151,8 @@ impl Source {
     pub fn fit_set(&self) -> Batch {
         let dims = self.task.dims();
         if self.fixed.is_empty() {
-            Batch::stack(dims, (0..FIT_EXAMPLES).map(|i| self.draw(Stream::Fit, i)))
+            let draw = |i| self.task.sample_training(FULL_SIZE, &mut self.seed.rng(Stream::Fit, i));
+            Batch::stack(dims, (0..FIT_EXAMPLES).map(draw))
         } else {
             Batch::stack(dims, self.fixed.iter().cloned())
         }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{baseline::Baseline, law::Law, seed::SampleRng};
+use crate::{baseline::Baseline, icl::shift::Shift, law::Law, seed::SampleRng};
 
 /// What one position of an input is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl Targets {
     }
 }
 
-/// One example: inputs, targets, and which positions count.
+/// One example: inputs, targets, and which positions count and as what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
     /// `[seq_len, d_in]` or `[seq_len]`
@@ -105,6 +105,8 @@ pub struct Example {
     pub targets: Targets,
     /// Whether a position counts in the loss. `[seq_len]`
     pub scored: Vec<bool>,
+    /// The slice that a position belongs to, an index into [`Task::slices`]. `[seq_len]`
+    pub slices: Vec<Option<u32>>,
 }
 
 /// Examples side by side.
@@ -112,7 +114,7 @@ pub struct Example {
 pub struct Batch {
     /// Number of examples.
     pub size: usize,
-    /// Sizes of the task.
+    /// Sizes of the task, with the length of these examples.
     pub dims: TaskDims,
     /// `[batch, seq_len, d_in]` or `[batch, seq_len]`
     pub inputs: Inputs,
@@ -120,16 +122,23 @@ pub struct Batch {
     pub targets: Targets,
     /// Whether a position counts in the loss. `[batch, seq_len]`
     pub scored: Vec<bool>,
+    /// The slice that a position belongs to, an index into [`Task::slices`]. `[batch, seq_len]`
+    pub slices: Vec<Option<u32>>,
 }
 
 impl Batch {
-    /// Puts examples side by side, in order.
+    /// Puts examples side by side, in order. They may be shorter than `dims.seq_len`; the batch's own `dims` then name
+    /// their length.
+    ///
+    /// # Panics
+    /// If one is longer or shorter than another.
     pub fn stack(dims: TaskDims, examples: impl IntoIterator<Item = Example>) -> Self {
         let inputs = match dims.input {
             TaskInput::Continuous { .. } => Inputs::Continuous(Vec::new()),
             TaskInput::Tokens { .. } => Inputs::Tokens(Vec::new()),
         };
-        let mut batch = Self { size: 0, dims, inputs, targets: Targets::Continuous(Vec::new()), scored: Vec::new() };
+        let targets = Targets::Continuous(Vec::new());
+        let mut batch = Self { size: 0, dims, inputs, targets, scored: Vec::new(), slices: Vec::new() };
         for example in examples {
             match (&mut batch.inputs, example.inputs) {
                 (Inputs::Continuous(all), Inputs::Continuous(one)) => all.extend(one),
@@ -143,20 +152,36 @@ impl Batch {
                 (none_yet, one) if batch.size == 0 => *none_yet = one,
                 _ => unreachable!("all examples of a task have the same kind of target"),
             }
+            // The first example decides the length.
+            if batch.size == 0 {
+                batch.dims.seq_len = example.scored.len();
+            }
+            assert_eq!(example.scored.len(), batch.dims.seq_len, "all examples of a batch are equally long");
             batch.scored.extend(example.scored);
+            batch.slices.extend(example.slices);
             batch.size += 1;
         }
         batch
     }
 }
 
-/// Positions that share a meaning, scored apart from the rest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slice {
-    /// Name in metrics: `mse[name]`.
-    pub name: String,
-    /// Positions of the sequence.
-    pub positions: Vec<usize>,
+impl Batch {
+    /// Its first example alone.
+    pub fn first(mut self) -> Self {
+        let rows = self.scored.len() / self.size.max(1);
+        match &mut self.inputs {
+            Inputs::Continuous(values) => values.truncate(values.len() / self.size.max(1)),
+            Inputs::Tokens(ids) => ids.truncate(rows),
+        }
+        match &mut self.targets {
+            Targets::Continuous(values) => values.truncate(values.len() / self.size.max(1)),
+            Targets::Classes(classes) => classes.truncate(rows),
+        }
+        self.scored.truncate(rows);
+        self.slices.truncate(rows);
+        self.size = self.size.min(1);
+        self
+    }
 }
 
 /// A task: a law of examples. Constants that all examples share are drawn when the task is built from its config and a
@@ -168,11 +193,19 @@ pub trait Task: Send + Sync {
     /// One example, a pure function of its generator.
     fn sample(&self, rng: &mut SampleRng) -> Example;
 
+    /// One example of training batch number `batch`, for tasks that train on other examples than they are judged by.
+    /// All examples of a batch are equally long, and none is longer than `dims` names.
+    fn sample_training(&self, _batch: u64, rng: &mut SampleRng) -> Example {
+        self.sample(rng)
+    }
+
     /// Classical predictors for the same inputs.
     fn baselines(&self) -> Vec<Box<dyn Baseline>>;
 
-    /// Groups of positions to score apart, such as one per number of examples seen in context.
-    fn slices(&self) -> Vec<Slice> {
+    /// Names of the groups of positions that are scored apart, as in `mse[name]`; `key=number`, with one key, where a
+    /// number is meant, such as `points=3` for three points seen in context. Which positions they are may differ from
+    /// example to example.
+    fn slices(&self) -> Vec<String> {
         Vec::new()
     }
 }
@@ -187,6 +220,16 @@ pub trait TaskSpec {
 
     /// The task, its shared constants drawn from the generator. The config must be valid.
     fn build(&self, rng: &mut SampleRng) -> Box<dyn Task>;
+
+    /// The first training batch of full size, where training starts with smaller ones.
+    fn curriculum_end(&self) -> Option<u64> {
+        None
+    }
+
+    /// The key `shift`, where the task has one.
+    fn shift_mut(&mut self) -> Option<&mut Option<Shift>> {
+        None
+    }
 }
 
 /// A config that makes no sense, with the key to change.
@@ -203,6 +246,17 @@ impl TaskError {
     /// An error if the size is below `least`.
     pub fn below(key: &'static str, size: usize, least: usize) -> Option<Self> {
         (size < least).then(|| Self { key, problem: format!("{size} is too few; give {least} or more") })
+    }
+
+    /// An error if the number is not a finite one above zero.
+    pub fn not_positive(key: &'static str, value: f64) -> Option<Self> {
+        let good = value.is_finite() && value > 0.0;
+        (!good).then(|| Self { key, problem: format!("{value} must be finite and above 0") })
+    }
+
+    /// An error if the size is above `most`.
+    pub fn above(key: &'static str, size: usize, most: usize) -> Option<Self> {
+        (size > most).then(|| Self { key, problem: format!("{size} is too many; give {most} or fewer") })
     }
 
     /// An error if the law has parameters that make no sense.

@@ -1,6 +1,6 @@
 //! What a config file may say, and what is refused.
 
-use headway_tasks::{Law, Seed, Stream, TASKS, TaskConfig};
+use headway_tasks::{Law, SHIFTS, Seed, Stream, TASKS, TaskConfig};
 
 fn parse(text: &str) -> Result<TaskConfig, String> {
     toml::from_str(text).map_err(|error| error.to_string())
@@ -25,18 +25,55 @@ fn keys_are_read_and_typos_are_not() {
     let changed =
         parse("[icl_linear]\nd = 7\nn_points = 3\nnoise_std = 0.1\ninput = { uniform = { low = -1, high = 2 } }");
     let written = toml::to_string(&changed.expect("valid")).expect("a table");
+    let mqar = parse("[mqar]\nn_pairs = [2, 3]\npower = 1\nrandom_filler = true").expect("valid");
+    let written_mqar = toml::to_string(&mqar).expect("a table");
+    for line in ["n_pairs = [2, 3]", "power = 1.0", "random_filler = true"] {
+        assert!(written_mqar.contains(line), "{line} is missing from\n{written_mqar}");
+    }
     for line in ["d = 7", "n_points = 3", "noise_std = 0.1\n", "low = -1.0", "high = 2.0"] {
         assert!(written.contains(line), "{line} is missing from\n{written}");
     }
     for (typo, named) in [
         ("[coppy]", "coppy"),
         ("[copy]\nvocabulary = 3", "vocabulary"),
+        ("[icl_tree]\nnoise_std = 1", "noise_std"),
+        ("[icl_linear]\ncurriculum.evry = 3", "evry"),
+        ("[icl_linear]\nshift = \"rotated\"", "rotated"),
+        ("[icl_linear]\nshift = \"scale_x\"", "scale_x"),
         ("[truncated_linear]\ninput = { gaussian = {} }", "gaussian"),
         ("[truncated_linear]\ninput = { normal = { sigma = 2 } }", "sigma"),
         ("[truncated_linear]\ninput = { uniform = { low = 0 } }", "high"),
     ] {
         let message = parse(typo).expect_err(typo);
         assert!(message.contains(named), "{message}");
+    }
+}
+
+#[test]
+fn every_shift_of_the_list_suits_every_prompt_and_survives_a_round_trip() {
+    for &(name, _) in TASKS {
+        let config = TaskConfig::with_defaults(name).expect(name);
+        for (shift, _, value) in SHIFTS {
+            // The value in a config file reads like its name: a word, or a word and a number.
+            assert!(
+                shift.starts_with(toml::Value::try_from(value).map_or_else(|_| panic!("{shift}"), first_word).as_str())
+            );
+            let Some(shifted) = config.with_shift(value.clone()) else {
+                assert!(!name.starts_with("icl_"), "{name} has no key shift");
+                continue;
+            };
+            assert_eq!(shifted.validate(), [], "{name} {shift}");
+            let written = toml::to_string(&shifted).expect(name);
+            assert_eq!(parse(&written), Ok(shifted), "{written}");
+        }
+    }
+}
+
+fn first_word(value: toml::Value) -> String {
+    match value {
+        toml::Value::String(word) => word,
+        toml::Value::Table(table) => table.keys().next().expect("one key").clone(),
+        other => panic!("{other} is not a shift"),
     }
 }
 
@@ -58,8 +95,43 @@ fn sizes_that_make_no_sense_are_refused_by_key() {
         ("[relu_network]\nseq_len = 0\nd = 0\nd_hidden = 0", vec!["seq_len", "d", "d_hidden"]),
         ("[relu_network]\ninput.normal = { std = 0 }", vec!["input"]),
         ("[icl_linear]\nd = 0\nn_points = 0\nnoise_std = -1", vec!["d", "n_points", "noise_std"]),
-        ("[icl_linear]\nnoise_std = nan\ninput.normal = { mean = 1e300 }", vec!["noise_std", "input"]),
+        ("[icl_linear]\nnoise_std = nan\ninput.normal = { mean = 1e300 }", vec!["input", "noise_std"]),
+        ("[icl_sparse]\nd = 4\nn_nonzero = 5", vec!["n_nonzero"]),
+        ("[icl_sparse]\nn_nonzero = 0", vec!["n_nonzero"]),
+        ("[icl_sparse]\ncurriculum.d_start = 2", vec!["n_nonzero"]),
+        ("[icl_relu]\nd_hidden = 0", vec!["d_hidden"]),
+        ("[icl_tree]\ndepth = 0", vec!["depth"]),
+        ("[icl_tree]\ndepth = 17", vec!["depth"]),
+        ("[icl_quadratic]\nd = 0", vec!["d"]),
+        ("[icl_logistic]\nn_points = 0", vec!["n_points"]),
+        ("[icl_linear]\nd = 1\nshift = \"half_subspace\"", vec!["shift"]),
+        ("[icl_linear]\nd = 1\nshift = \"orthogonal_query\"", vec!["shift"]),
+        ("[icl_linear]\nn_points = 1\nshift = \"repeated_query\"", vec!["shift"]),
+        ("[icl_linear]\nshift.scale_x = 0", vec!["shift"]),
+        ("[icl_linear]\nshift.scale_y = inf", vec!["shift"]),
+        ("[icl_linear]\nshift.noisy_y = -1", vec!["shift"]),
+        (
+            "[icl_linear]\ncurriculum = { d_start = 0, points_start = 0, every = 0 }",
+            vec!["curriculum.d_start", "curriculum.points_start", "curriculum.every"],
+        ),
+        (
+            "[icl_linear]\ncurriculum = { d_start = 6, points_start = 12 }",
+            vec!["curriculum.d_start", "curriculum.points_start"],
+        ),
+        ("[icl_linear]\nd = 6\ncurriculum.d_step = 0", vec!["curriculum.d_step"]),
+        ("[icl_linear]\nn_points = 12\ncurriculum.points_step = 0", vec!["curriculum.points_step"]),
         ("[copy]\nvocab = 1\nn_data = 0", vec!["vocab", "n_data"]),
+        ("[mqar]\nseq_len = 33", vec!["seq_len"]),
+        ("[mqar]\nvocab = 32", vec!["vocab"]),
+        ("[mqar]\nn_pairs = []\npower = 0", vec!["n_pairs", "power"]),
+        ("[mqar]\nn_pairs = [0, 4]\npower = inf", vec!["n_pairs", "power"]),
+        ("[mqar]\nn_pairs = [4, 9]\npower = nan", vec!["n_pairs", "power"]),
+        ("[in_context_recall]\nvocab = 2\nn_pairs = 1", vec!["vocab", "n_pairs"]),
+        ("[noisy_recall]\nvocab = 18\nnoise = 1\nn_pairs = 1", vec!["vocab", "noise", "n_pairs"]),
+        ("[noisy_recall]\nnoise_vocab = 0\nnoise = nan", vec!["noise_vocab", "noise"]),
+        ("[noisy_recall]\nnoise = -0.1", vec!["noise"]),
+        ("[selective_copying]\nvocab = 3\nn_data = 0", vec!["vocab", "n_data"]),
+        ("[selective_copying]\nseq_len = 17", vec!["seq_len"]),
     ] {
         assert_eq!(refused_keys(text), keys, "{text}");
     }
@@ -69,6 +141,18 @@ fn sizes_that_make_no_sense_are_refused_by_key() {
 fn a_message_names_the_key_and_the_fix() {
     let problems = parse("[copy]\nn_data = 0").expect("well-formed").validate();
     assert_eq!(problems[0].to_string(), "n_data: 0 is too few; give 1 or more");
+    for (text, message) in [
+        ("vocab = 32", "vocab: 32 holds too few keys for seq_len = 32; give more than 32"),
+        ("seq_len = 31", "seq_len: 31 is odd, but pairs and query slots take two positions; give 32"),
+        (
+            "n_pairs = [9]",
+            "n_pairs: 9 pairs and their queries take 36 positions, seq_len is 32; give fewer, or seq_len = 36",
+        ),
+        ("n_pairs = []", "n_pairs: the list is empty; give a number of pairs, such as [4]"),
+    ] {
+        let problems = parse(&format!("[mqar]\n{text}")).expect("well-formed").validate();
+        assert_eq!(problems[0].to_string(), message);
+    }
     let problem = Law::Uniform { low: 2.0, high: 1.0 }.validate().expect("a problem");
     assert_eq!(problem, "uniform.low = 2 must be below uniform.high = 1");
 }
@@ -79,12 +163,38 @@ fn the_smallest_valid_sizes_can_be_drawn() {
         "[truncated_linear]\nseq_len = 1\nd_in = 1",
         "[relu_network]\nseq_len = 1\nd = 1\nd_hidden = 1",
         "[icl_linear]\nd = 1\nn_points = 1",
+        "[icl_sparse]\nd = 1\nn_points = 1\nn_nonzero = 1",
+        "[icl_quadratic]\nd = 1\nn_points = 1",
+        "[icl_relu]\nd = 1\nn_points = 1\nd_hidden = 1",
+        "[icl_tree]\nd = 1\nn_points = 1\ndepth = 1",
+        "[icl_logistic]\nd = 1\nn_points = 1",
+        "[icl_linear]\nd = 2\nshift = \"half_subspace\"",
+        "[icl_linear]\nd = 2\nn_points = 1\nshift = \"orthogonal_query\"",
+        "[icl_linear]\nn_points = 2\nshift = \"repeated_query\"",
         "[copy]\nvocab = 2\nn_data = 1",
+        "[mqar]\nvocab = 5\nseq_len = 4\nn_pairs = [1]",
+        "[mqar]\nvocab = 33\nn_pairs = [8]",
+        "[in_context_recall]\nvocab = 3\nn_pairs = 2",
+        "[noisy_recall]\nvocab = 4\nnoise_vocab = 1\nn_pairs = 2",
+        "[selective_copying]\nvocab = 4\nseq_len = 4\nn_data = 1",
     ] {
         assert_eq!(refused_keys(text), [""; 0], "{text}");
         let task = parse(text).expect(text).build(Seed(1));
         let example = task.sample(&mut Seed(1).rng(Stream::Train, 0));
         assert_eq!(example.scored.len(), task.dims().seq_len, "{text}");
+    }
+}
+
+#[test]
+fn moments_by_hand() {
+    // Of N(1, 2^2): 1, 1 + 4, 1 + 3 * 4, 1 + 6 * 4 + 3 * 16. Of U(-1, 2): (2^(n+1) - (-1)^(n+1)) / (3 (n+1)).
+    for (law, moments) in [
+        (Law::Normal { mean: 1.0, std: 2.0 }, [1.0, 1.0, 5.0, 13.0, 73.0]),
+        (Law::Uniform { low: -1.0, high: 2.0 }, [1.0, 0.5, 1.0, 1.25, 2.2]),
+    ] {
+        for (order, moment) in (0..).zip(moments) {
+            assert!((law.moment(order) - moment).abs() < 1e-12, "{law:?}: {order}");
+        }
     }
 }
 

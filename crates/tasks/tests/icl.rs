@@ -4,8 +4,9 @@ use headway_tasks::{
     Baseline, Batch, Inputs, Seed, Stream, Targets, Task,
     baseline::{averaging::Averaging, knn::Knn, least_squares::LeastSquares, ridge::Ridge},
     icl::{
-        linear::{Linear, LinearConfig},
-        prompt::{self, Prompt},
+        family::InContextTask,
+        linear::LinearConfig,
+        prompt::{self, Asked, Prompt},
     },
 };
 use nalgebra::{DMatrix, DVector};
@@ -13,8 +14,16 @@ use nalgebra::{DMatrix, DVector};
 const PROMPTS: u64 = 4000;
 
 fn draw(config: &LinearConfig, count: u64) -> Batch {
-    let task = Linear { config: config.clone() };
+    let task = InContextTask { config: config.clone() };
     Batch::stack(task.dims(), (0..count).map(|i| task.sample(&mut Seed(1).rng(Stream::Test, i))))
+}
+
+/// One prompt that asks at every point; a row per coordinate of x.
+fn asked<const POINTS: usize>(x: &[[f32; POINTS]], y: [f32; POINTS], asked: Asked) -> Batch {
+    let (d, every): (_, Vec<usize>) = (x.len(), (0..POINTS).collect());
+    let x = DMatrix::from_fn(d, POINTS, |row, point| x[row][point]);
+    let example = prompt::write(&x, &DVector::from_column_slice(&y), asked, &every);
+    Batch::stack(prompt::dims(d, POINTS, asked), [example])
 }
 
 /// A predictor's squared error at each point: its mean over prompts, and the standard error of that mean.
@@ -50,18 +59,23 @@ fn all_points(config: &LinearConfig) -> Vec<usize> {
 #[test]
 fn a_prompt_by_hand() {
     let x = DMatrix::from_row_slice(2, 3, &[2.0, 5.0, 11.0, 3.0, 7.0, 13.0]);
-    let example = prompt::write(&x, &DVector::from_vec(vec![17.0, 19.0, 23.0]));
-    assert_eq!(example.inputs.continuous(), [2., 3., 17., 0., 5., 7., 19., 0., 11., 13.]);
-    assert_eq!(example.targets.continuous(), [17., 0., 19., 0., 23.]);
+    let y = DVector::from_vec(vec![17.0, -19.0, 23.0]);
+    let example = prompt::write(&x, &y, Asked::Number, &[0, 1, 2]);
+    assert_eq!(example.inputs.continuous(), [2., 3., 17., 0., 5., 7., -19., 0., 11., 13.]);
+    assert_eq!(example.targets.continuous(), [17., 0., -19., 0., 23.]);
     assert_eq!(example.scored, [true, false, true, false, true]);
+    let signs = prompt::write(&x, &y, Asked::Sign, &[0, 1, 2]);
+    assert_eq!((signs.inputs, signs.scored), (example.inputs.clone(), example.scored));
+    assert_eq!(signs.targets.classes(), [1, 0, 0, 0, 1]);
+    let last = prompt::write(&x, &y, Asked::Number, &[2]);
+    assert_eq!(last.inputs, example.inputs);
+    assert_eq!(last.targets.continuous(), [0., 0., 0., 0., 23.]);
+    assert_eq!(last.scored, [false, false, false, false, true]);
     let read = Prompt::read(example.inputs.continuous(), 2);
-    assert_eq!(read, Prompt { x: x.cast(), y: DVector::from_vec(vec![17.0, 19.0]) });
-    let slices = prompt::slices(3);
-    assert_eq!(
-        slices.iter().map(|slice| slice.name.as_str()).collect::<Vec<_>>(),
-        ["points=0", "points=1", "points=2"]
-    );
-    assert_eq!(slices.iter().map(|slice| slice.positions[0]).collect::<Vec<_>>(), [0, 2, 4]);
+    assert_eq!(read, Prompt { x: x.cast(), y: DVector::from_vec(vec![17.0, -19.0]) });
+    assert_eq!(example.slices, [Some(0), None, Some(1), None, Some(2)]);
+    assert_eq!(last.slices, [None, None, None, None, Some(2)]);
+    assert_eq!(prompt::slices(3), ["points=0", "points=1", "points=2"]);
 }
 
 #[test]
@@ -112,7 +126,7 @@ fn averaging_follows_its_closed_form() {
 fn without_examples_every_rule_predicts_zero() {
     let config = LinearConfig::default();
     let batch = draw(&config, 5);
-    for baseline in (Linear { config }).baselines() {
+    for baseline in (InContextTask { config }).baselines() {
         let predictions = baseline.predict(&batch);
         assert!(predictions.chunks(batch.dims.seq_len).all(|prompt| prompt[0] == 0.0), "{}", baseline.name());
         assert!(predictions.chunks(batch.dims.seq_len).all(|prompt| prompt[2] != 0.0), "{}", baseline.name());
@@ -132,7 +146,7 @@ fn rules_see_only_what_stands_before_the_query() {
     let mut earlier = batch.clone();
     tokens[(query - 1) * d] += 1.0;
     earlier.inputs = Inputs::Continuous(tokens);
-    for baseline in (Linear { config }).baselines() {
+    for baseline in (InContextTask { config }).baselines() {
         let predictions = baseline.predict(&batch);
         assert_eq!(baseline.predict(&later)[..=query], predictions[..=query], "{}", baseline.name());
         assert_eq!(baseline.predict(&earlier)[..query], predictions[..query], "{}", baseline.name());
@@ -154,9 +168,7 @@ fn ridge_with_a_vanishing_penalty_is_least_squares() {
 #[test]
 fn ridge_by_hand() {
     // In one dimension w = sum x y / (sum x^2 + lambda) = (2 * 3 + 1 * 7) / (4 + 1 + 1.5) = 2.
-    let example =
-        prompt::write(&DMatrix::from_row_slice(1, 3, &[2.0, 1.0, 5.0]), &DVector::from_vec(vec![3.0, 7.0, 0.0]));
-    let predictions = Ridge { lambda: 1.5 }.predict(&Batch::stack(prompt::dims(1, 3), [example]));
+    let predictions = Ridge { lambda: 1.5 }.predict(&asked(&[[2.0, 1.0, 5.0]], [3.0, 7.0, 0.0], Asked::Number));
     assert!((predictions[4] - 10.0).abs() < 1e-5, "{predictions:?}");
 }
 
@@ -178,9 +190,8 @@ fn ridge_is_the_best_predictor_at_its_own_noise() {
 
 #[test]
 fn nearest_neighbours_by_hand() {
-    let x: DMatrix<f32> = DMatrix::from_row_slice(2, 5, &[0.0, 10.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 1.0]);
-    let example = prompt::write(&x, &DVector::from_vec(vec![1.0, 2.0, 3.0, 5.0, 100.0]));
-    let predictions = Knn { neighbours: 3 }.predict(&Batch::stack(prompt::dims(2, 5), [example]));
+    let x = [[0.0, 10.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 2.0, 1.0]];
+    let predictions = Knn { neighbours: 3 }.predict(&asked(&x, [1.0, 2.0, 3.0, 5.0, 100.0], Asked::Number));
     let answers: Vec<f32> = (0..5).map(|point| predictions[prompt::x_position(point)]).collect();
     // Up to three examples all count; the last query leaves out the example at (10, 0).
     assert_eq!(answers, [0.0, 1.0, 1.5, 2.0, 3.0]);

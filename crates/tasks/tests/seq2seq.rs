@@ -69,6 +69,7 @@ fn per_position_least_squares_finds_the_weights_when_nothing_is_cut_off() {
         inputs: Inputs::Continuous(units.row(row).iter().copied().collect::<Vec<_>>().repeat(5)),
         targets: Targets::Continuous(vec![0.0; 5]),
         scored: vec![true; 5],
+        slices: vec![None; 5],
     };
     let found = DMatrix::from_vec(5, 4, fit.predict(&Batch::stack(task.dims(), (0..4).map(probe))));
     for position in 0..5 {
@@ -107,7 +108,8 @@ fn per_position_least_squares_keeps_positions_and_outputs_apart() {
     let example = |index: u64| {
         let x = Law::STANDARD_NORMAL.vector(15, &mut Seed(1).rng(Stream::Train, index));
         let y = x.iter().enumerate().map(|(at, x)| (at / 3 + 2) as f32 * x + (at / 3) as f32).collect();
-        Example { inputs: Inputs::Continuous(x), targets: Targets::Continuous(y), scored: vec![true; 5] }
+        let (inputs, targets) = (Inputs::Continuous(x), Targets::Continuous(y));
+        Example { inputs, targets, scored: vec![true; 5], slices: vec![None; 5] }
     };
     let (train, test) = (Batch::stack(dims, (0..11).map(example)), Batch::stack(dims, (11..18).map(example)));
     assert!(test_error(PerPosition::default(), &train, &test) < 1e-10);
@@ -120,6 +122,7 @@ fn the_mean_predictor_knows_each_position_and_nothing_else() {
         inputs: Inputs::Continuous(vec![0.0; 6]),
         targets: Targets::Continuous(targets.to_vec()),
         scored: vec![true; 2],
+        slices: vec![None; 2],
     };
     let batch = Batch::stack(dims, [example([1., 2., 3., 4., 5., 6.]), example([3., 2., 1., 0., -1., -2.])]);
     let mut mean = Mean::default();
@@ -145,7 +148,7 @@ fn relu_network_by_hand() {
 
 #[test]
 fn relu_network_samples_are_the_network_of_their_inputs() {
-    let config = ReluNetworkConfig { seq_len: 5, d: 3, d_hidden: 7, input: Law::STANDARD_NORMAL };
+    let config = ReluNetworkConfig { seq_len: 5, d: 3, d_hidden: 7, input: Law::STANDARD_NORMAL, target_scale: 1.0 };
     let task = ReluNetwork::new(config, &mut Seed(5).rng(Stream::Task, 0));
     let example = task.sample(&mut Seed(5).rng(Stream::Train, 0));
     let x = example.inputs.continuous();
@@ -217,7 +220,7 @@ fn copy_draws_every_symbol_and_no_other() {
 fn chance_costs_the_logarithm_of_the_number_of_symbols() {
     let config = CopyConfig { vocab: 13, n_data: 5 };
     let batch = draw(&CopyTask { config }, Seed(1), Stream::Test, 3);
-    let logits = Chance { possible: 13 }.predict(&batch);
+    let logits = Chance { possible: 0..13 }.predict(&batch);
     assert_eq!(logits.len(), 3 * 10 * 14);
     for (position, logits) in logits.chunks(14).enumerate().filter(|(position, _)| batch.scored[*position]) {
         let total: f32 = logits.iter().map(|logit| logit.exp()).sum();

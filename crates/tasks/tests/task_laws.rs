@@ -77,15 +77,31 @@ fn unscored_targets_are_zero() {
 }
 
 #[test]
-fn slices_name_scored_positions_and_no_position_twice() {
+fn slices_are_named_and_hold_scored_positions() {
     for (name, _, task) in every_task() {
-        let scored = draw(&*task, Stream::Train, 0).scored;
-        let mut positions: Vec<usize> = task.slices().into_iter().flat_map(|slice| slice.positions).collect();
-        assert!(positions.iter().all(|&position| scored[position]), "{name}");
-        let count = positions.len();
-        positions.sort_unstable();
-        positions.dedup();
-        assert_eq!(positions.len(), count, "{name}");
+        let (names, examples) = (task.slices(), batch(&*task, Stream::Train, 101));
+        assert_eq!(examples.slices.len(), examples.scored.len(), "{name}");
+        for (slice, scored) in examples.slices.iter().zip(&examples.scored) {
+            assert!(slice.is_none_or(|slice| *scored && (slice as usize) < names.len()), "{name}: {slice:?}");
+        }
+        for (slice, slice_name) in names.iter().enumerate() {
+            assert!(examples.slices.contains(&Some(slice as u32)), "{name}: {slice_name} is empty");
+        }
+        let mut distinct = names.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), names.len(), "{name}: two slices of one name");
+    }
+}
+
+#[test]
+fn slices_share_one_key() {
+    // Numbered slices are drawn along one axis, which the key names.
+    for (name, _, task) in every_task() {
+        let names = task.slices();
+        let number = |name: &String| name.split_once('=').map(|(key, number)| (key.to_owned(), number.parse::<u32>()));
+        let numbers: Vec<_> = names.iter().filter_map(number).collect();
+        assert!(numbers.iter().all(|(key, number)| *key == numbers[0].0 && number.is_ok()), "{name}: {names:?}");
     }
 }
 

@@ -36,6 +36,14 @@ pub enum Error {
         /// What was saved before.
         kept: String,
     },
+    /// A run of a sweep that failed earlier and was not to be tried again.
+    #[error("failed before: {message}\n--retry tries again")]
+    FailedBefore {
+        /// Exit code of that error.
+        exit_code: u8,
+        /// That error.
+        message: String,
+    },
     /// A file could not be read or written.
     #[error("{action} {}: {source}", .path.display())]
     Io {
@@ -60,6 +68,7 @@ impl Error {
             Self::Checkpoint { .. } => 3,
             Self::Device(_) => 4,
             Self::Diverged { .. } => 5,
+            Self::FailedBefore { exit_code, .. } => *exit_code,
         }
     }
 

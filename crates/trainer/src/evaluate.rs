@@ -7,7 +7,8 @@ use headway_model::{
     Model,
     weights::{self, Array},
 };
-use headway_tasks::{Batch, Inputs, Slice, Source, Split};
+use headway_tasks::{Batch, Inputs, SHIFTS, Source, Split};
+use serde::Serialize;
 
 use crate::{
     checkpoint::Checkpoint,
@@ -38,6 +39,42 @@ pub fn evaluate(path: &Path, overrides: &[String], device: &Found) -> Result<Sum
         metrics: rows.next().map(|row| row.metrics).unwrap_or_default(),
         baselines: rows.collect(),
     })
+}
+
+/// Scores under one distribution shift.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shifted {
+    /// Name of the shift; `none` for prompts as in training.
+    pub name: &'static str,
+    /// One line about it.
+    pub summary: &'static str,
+    /// The network, then every classical predictor.
+    pub rows: Vec<Row>,
+}
+
+/// Evaluates a checkpoint of a task in context on its test set as it is and under every distribution shift that suits its
+/// sizes.
+///
+/// # Errors
+/// as [`evaluate`], and [`Error::Usage`] for a task without shifts.
+pub fn shifts(path: &Path, overrides: &[String], device: &Found) -> Result<Vec<Shifted>, Error> {
+    let (model, experiment, _) = load(path, overrides, device)?;
+    let score = |name, summary, experiment: &Experiment| {
+        let rows = results(&model, experiment, &session::build_source(experiment), &device.device);
+        Shifted { name, summary, rows }
+    };
+    let mut all = vec![score("none", "prompts as in training", &experiment)];
+    for (name, summary, shift) in SHIFTS {
+        let Some(task) = experiment.task.with_shift(shift.clone()) else {
+            let task = experiment.task.name();
+            let problem = format!("{task} has no distribution shifts; the tasks whose names begin with icl_ have");
+            return Err(Error::Usage(problem));
+        };
+        if task.validate().is_empty() {
+            all.push(score(name, summary, &Experiment { task, ..experiment.clone() }));
+        }
+    }
+    Ok(all)
 }
 
 /// Writes the network's inputs and outputs on the first test batch as safetensors, for a check against other programs.
@@ -87,7 +124,7 @@ pub(crate) fn results(model: &Model, experiment: &Experiment, source: &Source, d
     let (loss, slices) = (experiment.train.loss, source.task().slices());
     let batches = source.evaluation(Split::Test);
     let (scores, model_width) = score(&model.valid(), loss, &slices, &batches, device);
-    let mut rows = vec![row("network", scores)];
+    let mut rows = vec![row("network", &scores)];
     let fit_set = source.fit_set();
     for mut baseline in source.task().baselines() {
         baseline.fit(&fit_set);
@@ -95,24 +132,28 @@ pub(crate) fn results(model: &Model, experiment: &Experiment, source: &Source, d
         for batch in &batches {
             scores.add(batch, &baseline.predict(batch), batch.dims.d_out, model_width);
         }
-        rows.push(row(baseline.name(), scores.values()));
+        rows.push(row(baseline.name(), &scores));
     }
     rows
 }
 
-fn row(name: &str, scores: BTreeMap<String, f64>) -> Row {
-    let metrics = scores.into_iter().map(|(name, value)| (format!("test/{name}"), value)).collect();
-    Row { name: name.to_owned(), metrics }
+fn row(name: &str, scores: &Scores) -> Row {
+    let test = |values: BTreeMap<String, f64>| {
+        // What is not a number is missing: JSON has no word for it.
+        let finite = values.into_iter().filter(|(_, value)| value.is_finite());
+        finite.map(|(name, value)| (format!("test/{name}"), value)).collect()
+    };
+    Row { name: name.to_owned(), metrics: test(scores.values()), errors: test(scores.errors()) }
 }
 
 /// Scores of a model on batches, and the number of channels it returns.
 pub(crate) fn score(
     model: &Model,
     loss: Loss,
-    slices: &[Slice],
+    slices: &[String],
     batches: &[Batch],
     device: &Device,
-) -> (BTreeMap<String, f64>, usize) {
+) -> (Scores, usize) {
     let mut scores = Scores::new(loss, slices.to_vec());
     let mut width = 0;
     for batch in batches {
@@ -120,5 +161,5 @@ pub(crate) fn score(
         width = prediction.dims()[2];
         scores.add(batch, &weights::to_host(prediction), width, width);
     }
-    (scores.values(), width)
+    (scores, width)
 }

@@ -2,7 +2,8 @@
 //!
 //! An [`Experiment`] is one TOML file with every default filled in and every rule checked. A [`RunDir`] owns the files of one
 //! run. The verbs [`train`], [`resume`], [`finetune`] and [`evaluate`] each make a plan and hand it to the one place that
-//! builds loader, optimiser and schedule: [`session`].
+//! builds loader, optimiser and schedule: [`session`]. Many runs with one question are a [`study`]: a sweep, a comparison, or
+//! one of the paper's experiments ([`reproduce`]). A [`report`] is a page about any of them.
 //!
 //! On the CPU, the same binary, config and seed give the same bits for any number of threads and any resume point.
 
@@ -21,12 +22,14 @@ pub mod metric;
 pub mod optimizer;
 pub mod provenance;
 pub mod report;
+pub mod reproduce;
 pub mod resume;
 pub mod run_dir;
 pub mod schedule;
 pub mod session;
 mod step;
 mod strategy;
+pub mod study;
 pub mod train;
 
 pub use burn::train::Interrupter;

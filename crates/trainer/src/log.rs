@@ -1,6 +1,6 @@
 //! `metrics.jsonl`: one JSON object per logged step, a pure function of the run, so that a resumed run writes the same bytes.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,12 +26,25 @@ pub fn parse(text: &str) -> Vec<Line> {
 /// # Errors
 /// [`Error::Io`] when the file exists and cannot be read.
 pub fn read(dir: &RunDir) -> Result<Vec<Line>, Error> {
-    let path = dir.metrics();
-    match fs::read_to_string(&path) {
+    read_file(&dir.metrics())
+}
+
+/// Every whole line of a metrics file.
+///
+/// # Errors
+/// as [`read`]
+pub fn read_file(path: &Path) -> Result<Vec<Line>, Error> {
+    match fs::read_to_string(path) {
         Ok(text) => Ok(parse(&text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(Error::io("cannot read", path)(error)),
     }
+}
+
+/// The newest value of a name in a metrics file, and its step; nothing where there is none.
+pub fn newest(path: &Path, name: &str) -> Option<(u64, f64)> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().rev().filter_map(|line| parse(line).pop()).find_map(|line| Some((line.step, *line.values.get(name)?)))
 }
 
 /// Drops what was logged after `step`: a resumed run writes it again.

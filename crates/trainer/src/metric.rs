@@ -2,42 +2,54 @@
 
 use std::collections::BTreeMap;
 
-use headway_tasks::{Batch, Slice, Targets};
+use headway_tasks::{Batch, Targets};
 
 use crate::loss::{Loss, zero_padded};
 
 /// Scores accumulated over the batches of an evaluation set.
 pub struct Scores {
     loss: Loss,
-    slices: Vec<Slice>,
+    slices: Vec<String>,
     loss_sum: Mean,
     quality: Mean,
     per_slice: Vec<Mean>,
+    /// Mean of each example, for how far examples differ.
+    per_example: Vec<Mean>,
     classes: bool,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Mean {
     sum: f64,
+    square: f64,
     count: u64,
 }
 
 impl Mean {
     fn add(&mut self, value: f64) {
         self.sum += value;
+        self.square += value * value;
         self.count += 1;
     }
 
     fn get(self) -> Option<f64> {
         (self.count > 0).then(|| self.sum / self.count as f64)
     }
+
+    /// Standard deviation of the mean.
+    fn error(self) -> Option<f64> {
+        let n = self.count as f64;
+        let variance = (self.square - self.sum * self.sum / n) / (n - 1.0);
+        (self.count > 1).then(|| (variance.max(0.0) / n).sqrt())
+    }
 }
 
 impl Scores {
-    /// No scores yet.
-    pub fn new(loss: Loss, slices: Vec<Slice>) -> Self {
-        let per_slice = vec![Mean::default(); slices.len()];
-        Self { loss, slices, loss_sum: Mean::default(), quality: Mean::default(), per_slice, classes: false }
+    /// No scores yet; `slices` are the names that positions of examples refer to.
+    pub fn new(loss: Loss, slices: Vec<String>) -> Self {
+        let [per_slice, per_example] = [vec![Mean::default(); slices.len()], vec![Mean::default(); slices.len()]];
+        let [loss_sum, quality] = [Mean::default(); 2];
+        Self { loss, slices, loss_sum, quality, per_slice, per_example, classes: false }
     }
 
     /// Adds a batch. A prediction narrower than the network's is padded with zeros, which a classical predictor means.
@@ -46,46 +58,68 @@ impl Scores {
     /// prediction `[batch, seq_len, width]`, row-major; `model_width` the channels the network returns
     pub fn add(&mut self, batch: &Batch, prediction: &[f32], width: usize, model_width: usize) {
         let seq_len = batch.dims.seq_len;
+        let mut example = vec![Mean::default(); self.slices.len()];
         for (row, prediction) in prediction.chunks_exact(width).enumerate() {
-            if !batch.scored[row] {
-                continue;
+            if batch.scored[row] {
+                let quality = self.score(batch, row, prediction, model_width);
+                self.quality.add(quality);
+                if let Some(slice) = batch.slices[row] {
+                    self.per_slice[slice as usize].add(quality);
+                    example[slice as usize].add(quality);
+                }
             }
-            let quality = match &batch.targets {
-                Targets::Continuous(targets) => {
-                    let d_out = batch.dims.d_out;
-                    let channels = self.loss.channels(model_width, d_out);
-                    let target = zero_padded(&targets[row * d_out..][..d_out], d_out, channels.max(width));
-                    let error = |channel: usize| {
-                        let predicted = prediction.get(channel).copied().unwrap_or(0.0);
-                        (f64::from(predicted) - f64::from(target[channel])).powi(2)
-                    };
-                    (0..channels).for_each(|channel| self.loss_sum.add(error(channel)));
-                    (0..d_out).map(error).sum::<f64>() / d_out as f64
+            if (row + 1).is_multiple_of(seq_len) {
+                for (mean, all) in example.iter_mut().zip(&mut self.per_example) {
+                    std::mem::take(mean).get().into_iter().for_each(|value| all.add(value));
                 }
-                Targets::Classes(classes) => {
-                    self.classes = true;
-                    let class = classes[row] as usize;
-                    self.loss_sum.add(cross_entropy(prediction, class));
-                    f64::from(u8::from(argmax(prediction) == class))
-                }
-            };
-            self.quality.add(quality);
-            for (slice, mean) in self.slices.iter().zip(&mut self.per_slice) {
-                if slice.positions.contains(&(row % seq_len)) {
-                    mean.add(quality);
-                }
+            }
+        }
+    }
+
+    /// Adds the loss of one position; returns its squared error, or whether its class was right.
+    fn score(&mut self, batch: &Batch, row: usize, prediction: &[f32], model_width: usize) -> f64 {
+        match &batch.targets {
+            Targets::Continuous(targets) => {
+                let d_out = batch.dims.d_out;
+                let channels = self.loss.channels(model_width, d_out);
+                let target = zero_padded(&targets[row * d_out..][..d_out], d_out, channels.max(prediction.len()));
+                let error = |channel: usize| {
+                    let predicted = prediction.get(channel).copied().unwrap_or(0.0);
+                    (f64::from(predicted) - f64::from(target[channel])).powi(2)
+                };
+                (0..channels).for_each(|channel| self.loss_sum.add(error(channel)));
+                (0..d_out).map(error).sum::<f64>() / d_out as f64
+            }
+            Targets::Classes(classes) => {
+                self.classes = true;
+                let class = classes[row] as usize;
+                self.loss_sum.add(cross_entropy(prediction, class));
+                f64::from(u8::from(argmax(prediction) == class))
             }
         }
     }
 
     /// Values by name: `loss`, `mse` or `accuracy`, and one of the latter per slice, `mse[slice]`.
     pub fn values(&self) -> BTreeMap<String, f64> {
-        let quality = if self.classes { "accuracy" } else { "mse" };
-        let totals = [("loss".to_owned(), self.loss_sum), (quality.to_owned(), self.quality)];
-        let slices = self.slices.iter().zip(&self.per_slice);
-        let slices = slices.map(|(slice, mean)| (format!("{quality}[{}]", slice.name), *mean));
+        let totals = [("loss".to_owned(), self.loss_sum), (quality_name(self.classes).to_owned(), self.quality)];
+        let slices = self.of_slices(&self.per_slice);
         totals.into_iter().chain(slices).filter_map(|(name, mean)| Some((name, mean.get()?))).collect()
     }
+
+    /// Standard error of each slice's value, with examples as the independent observations.
+    pub fn errors(&self) -> BTreeMap<String, f64> {
+        self.of_slices(&self.per_example).filter_map(|(name, mean)| Some((name, mean.error()?))).collect()
+    }
+
+    fn of_slices<'a>(&'a self, means: &'a [Mean]) -> impl Iterator<Item = (String, Mean)> + 'a {
+        let name = quality_name(self.classes);
+        self.slices.iter().zip(means).map(move |(slice, mean)| (format!("{name}[{slice}]"), *mean))
+    }
+}
+
+/// What is scored besides the loss, by the kind of target.
+pub(crate) fn quality_name(classes: bool) -> &'static str {
+    if classes { "accuracy" } else { "mse" }
 }
 
 fn cross_entropy(logits: &[f32], class: usize) -> f64 {

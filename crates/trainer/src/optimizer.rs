@@ -128,6 +128,15 @@ impl OptimizerConfig {
         }
     }
 
+    /// Sets the base learning rate.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) {
+        match self {
+            Self::Adam(config) => config.learning_rate = learning_rate,
+            Self::AdamW(config) => config.learning_rate = learning_rate,
+            Self::Sgd(config) => config.learning_rate = learning_rate,
+        }
+    }
+
     /// Numbers that are out of range: key and what would be right.
     pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
         let positive = |value: f64| (!(value > 0.0 && value.is_finite())).then(|| "must be positive".to_owned());

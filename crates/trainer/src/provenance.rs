@@ -55,6 +55,9 @@ pub struct Row {
     pub name: String,
     /// Values by name, `test/loss`, `test/mse`, …
     pub metrics: BTreeMap<String, f64>,
+    /// Standard errors over test examples of the values of slices, by the same names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors: BTreeMap<String, f64>,
 }
 
 /// Where the weights of a fine-tuned run came from.

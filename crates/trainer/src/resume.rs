@@ -19,7 +19,12 @@ use crate::{
 /// # Errors
 /// [`Error::Checkpoint`] when the checkpoint is damaged or `experiment.toml` was changed since; any other [`Error`].
 pub fn resume(root: &Path, options: &Options) -> Result<Summary, Error> {
-    let dir = RunDir::open(root)?;
+    resume_in(RunDir::open(root)?, options)
+}
+
+/// [`resume`] of a run already opened.
+pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error> {
+    let root = &dir.root().to_owned();
     let experiment = experiment::load(&dir.experiment(), &[])?.experiment;
     let record = run_dir::read_record(root)?;
     let checkpoints = dir.checkpoints();

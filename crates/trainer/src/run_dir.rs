@@ -4,6 +4,7 @@
 //! experiment.toml    the resolved config, written before step 1
 //! run.json           command, versions, device, status, results
 //! metrics.jsonl      one line per logged step
+//! failure.json       why a run of a sweep ended in an error, if it did
 //! checkpoints/       step-00000250/ …
 //! report.html  figures/
 //! ```
@@ -12,9 +13,19 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
-use crate::{checkpoint::Checkpoint, error::Error, fault, provenance::Record, session::Status};
+use crate::{
+    checkpoint::Checkpoint,
+    error::Error,
+    experiment::{self, Experiment},
+    fault,
+    provenance::Record,
+    session::Status,
+    study::plan::Failure,
+};
 
 /// Where a new run goes.
 #[derive(Clone, Debug)]
@@ -89,12 +100,52 @@ fn occupied(root: &Path) -> String {
     }
 }
 
+/// A folder that no second process may hold.
+#[derive(Debug)]
+pub struct HeldFolder {
+    /// Held for its lock.
+    _lock: File,
+}
+
+impl HeldFolder {
+    /// File that the lock is on.
+    pub(crate) const LOCK: &str = ".lock";
+
+    /// # Errors
+    /// [`Error::Usage`] when another process holds it; [`Error::Io`]
+    pub(crate) fn lock(root: &Path) -> Result<Self, Error> {
+        // Who only asks whether it is held, holds it for a moment.
+        Self::wait(root, Duration::from_secs(1))
+    }
+
+    /// [`HeldFolder::lock`], waiting for a process that lets go.
+    ///
+    /// # Errors
+    /// as [`HeldFolder::lock`]
+    fn wait(root: &Path, patience: Duration) -> Result<Self, Error> {
+        let path = root.join(Self::LOCK);
+        let file = File::create(&path).map_err(Error::io("cannot write", &path))?;
+        let deadline = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _lock: file }),
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                Err(fs::TryLockError::WouldBlock) => {
+                    return Err(Error::Usage(format!("{} is in use by another process", root.display())));
+                }
+                Err(fs::TryLockError::Error(error)) => return Err(Error::io("cannot lock", path)(error)),
+            }
+        }
+    }
+}
+
 /// The folder of one run, locked against a second process while it is held.
 #[derive(Debug)]
 pub struct RunDir {
     root: PathBuf,
-    /// Held for its lock.
-    _lock: File,
+    _held: HeldFolder,
 }
 
 impl RunDir {
@@ -114,7 +165,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Usage`] when it is no run folder or another process holds it.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        if !root.join(EXPERIMENT).is_file() {
+        if !Self::is_run(root) {
             return Err(Error::Usage(format!(
                 "{} is not a run folder: it has no {EXPERIMENT}. `headway runs list` shows the runs there are",
                 root.display()
@@ -136,15 +187,59 @@ impl RunDir {
     }
 
     fn lock(root: &Path) -> Result<Self, Error> {
-        let path = root.join(".lock");
-        let file = File::create(&path).map_err(Error::io("cannot write", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_owned(), _lock: file }),
-            Err(fs::TryLockError::WouldBlock) => {
-                Err(Error::Usage(format!("{} is in use by another process", root.display())))
-            }
-            Err(fs::TryLockError::Error(error)) => Err(Error::io("cannot lock", path)(error)),
+        Ok(Self { root: root.to_owned(), _held: HeldFolder::lock(root)? })
+    }
+
+    /// The metrics file of the run in a folder.
+    pub fn metrics_of(root: &Path) -> PathBuf {
+        root.join("metrics.jsonl")
+    }
+
+    /// Whether a process holds the folder at this moment.
+    pub fn is_held(root: &Path) -> bool {
+        let lock = File::open(root.join(HeldFolder::LOCK));
+        lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+    }
+
+    /// Whether the folder holds a run that can be opened.
+    pub fn is_run(root: &Path) -> bool {
+        root.join(EXPERIMENT).is_file()
+    }
+
+    /// The folder of a run of a study, whatever is in it; made unless it is there. Waits for a process that was told to stop.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when another process holds it for longer than `patience`; [`Error::Io`]
+    pub fn claim(root: &Path, patience: Duration) -> Result<Self, Error> {
+        disk::create_dir(root)?;
+        let dir = Self { root: root.to_owned(), _held: HeldFolder::wait(root, patience)? };
+        dir.sweep()?;
+        Ok(dir)
+    }
+
+    /// Deletes what an earlier try left, so that the run begins anew.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub fn clear(&self) -> Result<(), Error> {
+        // The config first: without it the folder is known to hold nothing to go on from.
+        for path in [self.experiment(), self.record(), self.metrics(), self.report(), self.root.join(FAILURE)] {
+            disk::remove_file(&path)?;
         }
+        for folder in [CHECKPOINTS, FIGURES].map(|folder| self.root.join(folder)) {
+            if folder.exists() {
+                disk::remove_dir(&folder)?;
+            }
+        }
+        disk::create_dir(&self.root.join(CHECKPOINTS))
+    }
+
+    /// Forgets that an earlier try failed.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub fn forget_failure(&self) -> Result<(), Error> {
+        disk::remove_file(&self.root.join(FAILURE))
     }
 
     /// The folder itself.
@@ -164,7 +259,7 @@ impl RunDir {
 
     /// One line per logged step.
     pub fn metrics(&self) -> PathBuf {
-        self.root.join("metrics.jsonl")
+        Self::metrics_of(&self.root)
     }
 
     /// The page about this run.
@@ -174,7 +269,7 @@ impl RunDir {
 
     /// A figure by name.
     pub fn figure(&self, name: &str) -> PathBuf {
-        self.root.join("figures").join(format!("{name}.svg"))
+        self.root.join(FIGURES).join(format!("{name}.svg"))
     }
 
     /// Replaces a file of this run: it holds either the old bytes or the new, whatever happens in between.
@@ -182,12 +277,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`]
     pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        if let Some(parent) = path.parent() {
-            disk::create_dir(parent)?;
-        }
-        let temporary = path.with_extension("tmp");
-        disk::write(&temporary, bytes)?;
-        disk::rename(&temporary, path)
+        replace(path, bytes)
     }
 
     /// Appends lines to the metrics file.
@@ -240,6 +330,26 @@ impl RunDir {
     }
 }
 
+/// Replaces a file: it holds either the old bytes or the new, whatever happens in between.
+///
+/// # Errors
+/// [`Error::Io`]
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    replace_through(&path.with_extension("tmp"), path, bytes)
+}
+
+/// [`replace`] where several processes may do so at once, each through a temporary file of its own.
+///
+/// # Errors
+/// [`Error::Io`]
+pub(crate) fn replace_through(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    if let Some(parent) = path.parent() {
+        disk::create_dir(parent)?;
+    }
+    disk::write(temporary, bytes)?;
+    disk::rename(temporary, path)
+}
+
 /// Name of a checkpoint while it is being written or deleted.
 fn hidden(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -249,6 +359,22 @@ fn hidden(path: &Path) -> PathBuf {
 const EXPERIMENT: &str = "experiment.toml";
 const RECORD: &str = "run.json";
 const CHECKPOINTS: &str = "checkpoints";
+const FIGURES: &str = "figures";
+const FAILURE: &str = "failure.json";
+
+/// Why a run of a sweep ended in an error, if it did.
+pub(crate) fn read_failure(root: &Path) -> Option<Failure> {
+    serde_json::from_slice(&fs::read(root.join(FAILURE)).ok()?).ok()
+}
+
+/// Remembers why a run ended in an error.
+///
+/// # Errors
+/// [`Error::Io`]
+pub(crate) fn write_failure(root: &Path, failure: &Failure) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(failure).map_err(|error| Error::Training(error.to_string()))?;
+    replace(&root.join(FAILURE), (text + "\n").as_bytes())
+}
 
 /// Whole checkpoints of a run folder, oldest first.
 pub(crate) fn checkpoints_in(root: &Path) -> Vec<Checkpoint> {
@@ -275,6 +401,19 @@ pub fn runs_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.join(RECORD).is_file()).collect();
     runs.sort();
     Ok(runs)
+}
+
+/// The resolved experiment of a run, without locking the folder.
+///
+/// # Errors
+/// [`Error::Usage`] when it cannot be read; [`Error::Experiment`] when it makes no sense.
+pub fn read_experiment(root: &Path) -> Result<Experiment, Error> {
+    Ok(experiment::load(&root.join(EXPERIMENT), &[])?.experiment)
+}
+
+/// Whether the folder has a record, readable or not.
+pub(crate) fn has_record(root: &Path) -> bool {
+    root.join(RECORD).exists()
 }
 
 /// The record of a run, without locking the folder.
@@ -337,6 +476,13 @@ mod disk {
             Some(parent) => sync(parent),
             None => Ok(()),
         }
+    }
+
+    pub(super) fn remove_file(path: &Path) -> Result<(), Error> {
+        if !path.exists() {
+            return Ok(());
+        }
+        fault::before_file(|| ()).and_then(|()| fs::remove_file(path)).map_err(Error::io("cannot delete", path))
     }
 
     pub(super) fn remove_dir(path: &Path) -> Result<(), Error> {

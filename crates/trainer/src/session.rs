@@ -200,9 +200,12 @@ pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start
     (record.status, record.step) = (outcome.status, outcome.step);
     if outcome.status.is_final() {
         record.results = evaluate::results(&outcome.model, experiment, &source, &options.device.device);
+        if let Some(svg) = report::patterns::draw(&outcome.model, &source, &options.device.device)? {
+            dir.write(&dir.figure(report::patterns::NAME), svg.as_bytes())?;
+        }
     }
     // The report first: a record that says complete has its report beside it.
-    report::write(&dir, experiment, &record)?;
+    report::run::write(&dir, experiment, &record)?;
     save_record(&dir, &record)?;
     Ok(summary(&dir, record))
 }
@@ -271,10 +274,9 @@ fn new_record(
     verb: &str,
     lineage: Option<Lineage>,
 ) -> Record {
-    let unseeded = Experiment { seed: 0, ..experiment.clone() };
     let parameters = weights::arrays(model).values().map(|array| array.values.len()).sum();
     Record {
-        run_id: format!("{}-{}", &unseeded.digest()[..12], experiment.seed),
+        run_id: experiment.run_id(),
         verb: verb.to_owned(),
         command: provenance::command_line(),
         version: provenance::version(),

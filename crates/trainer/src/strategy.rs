@@ -9,6 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::{
+    checkpoint::{Best, Checkpoint, CheckpointConfig, Resumable, TrainState},
+    error::Error,
+    evaluate, fault,
+    log::{self, Line},
+    optimizer::{Optimizer, clip_by_global_norm},
+    run_dir::RunDir,
+    session::{Event, OnEvent, Status},
+    step::{BatchLoss, Trainee},
+};
 use burn::{
     data::dataloader::Progress,
     module::Module,
@@ -23,25 +33,13 @@ use headway_model::{
     Model,
     weights::{self, Array, to_host},
 };
-use headway_tasks::Slice;
-
-use crate::{
-    checkpoint::{Best, Checkpoint, CheckpointConfig, Resumable, TrainState},
-    error::Error,
-    evaluate, fault,
-    log::{self, Line},
-    optimizer::{Optimizer, clip_by_global_norm},
-    run_dir::RunDir,
-    session::{Event, OnEvent, Status},
-    step::{BatchLoss, Trainee},
-};
 
 /// The loop over steps of one session.
 pub(crate) struct Steps {
     pub(crate) config: CheckpointConfig,
     pub(crate) dir: Arc<RunDir>,
     pub(crate) device: Device,
-    pub(crate) slices: Vec<Slice>,
+    pub(crate) slices: Vec<String>,
     pub(crate) max_time: Option<Duration>,
     pub(crate) on_event: OnEvent,
     pub(crate) start: Resumable,
@@ -206,6 +204,7 @@ impl Running<'_> {
         let batches = batches.map_err(|error| Error::Training(error.to_string()))?;
         let model = self.trainee.model.valid();
         let scores = evaluate::score(&model, experiment.train.loss, &self.plan.slices, &batches, &self.plan.device).0;
+        let scores = scores.values();
         let loss = scores.get("loss").copied().unwrap_or(f64::NAN) as f32;
         if !loss.is_finite() {
             return Err(self.diverged());

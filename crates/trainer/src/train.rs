@@ -13,7 +13,11 @@ use crate::{
 /// Any [`Error`]; after [`Error::Diverged`] and [`Error::Io`] the folder holds the last good checkpoint.
 pub fn train(experiment: &Experiment, place: &NewRun, options: &Options) -> Result<Summary, Error> {
     check(experiment)?;
-    let dir = RunDir::create(place)?;
+    train_in(experiment, RunDir::create(place)?, options)
+}
+
+/// [`train`] in a folder already made.
+pub(crate) fn train_in(experiment: &Experiment, dir: RunDir, options: &Options) -> Result<Summary, Error> {
     let model = session::build_model(experiment, &options.device)?;
     let start = Start { model, resumable: None, run: Run::New("train", None) };
     session::run(experiment, dir, options, start)

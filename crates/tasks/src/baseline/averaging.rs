@@ -9,7 +9,9 @@ use super::in_context::InContext;
 pub struct Averaging;
 
 impl InContext for Averaging {
-    const NAME: &'static str = "averaging";
+    fn name(&self) -> &'static str {
+        "averaging"
+    }
 
     fn answer(&self, x: DMatrixView<f64>, y: DVectorView<f64>, query: DVectorView<f64>) -> f64 {
         (x * y).dot(&query) / y.len() as f64

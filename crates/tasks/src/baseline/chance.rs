@@ -1,5 +1,7 @@
 //! Guessing.
 
+use std::ops::Range;
+
 use super::Baseline;
 use crate::task::Batch;
 
@@ -8,8 +10,8 @@ const IMPOSSIBLE: f32 = -30.0;
 
 /// Equal logits for the classes that can be a target, whatever the input.
 pub struct Chance {
-    /// Number of classes that can be a target, from class 0 on.
-    pub possible: usize,
+    /// Classes that can be a target.
+    pub possible: Range<usize>,
 }
 
 impl Baseline for Chance {
@@ -20,8 +22,12 @@ impl Baseline for Chance {
     fn fit(&mut self, _: &Batch) {}
 
     fn predict(&self, batch: &Batch) -> Vec<f32> {
-        let position: Vec<f32> =
-            (0..batch.dims.d_out).map(|class| if class < self.possible { 0.0 } else { IMPOSSIBLE }).collect();
+        let position = equal_logits(batch.dims.d_out, |class| self.possible.contains(&class));
         position.repeat(batch.size * batch.dims.seq_len)
     }
+}
+
+/// Equal logits for the classes that a rule holds possible. `[d_out]`
+pub(super) fn equal_logits(d_out: usize, possible: impl Fn(usize) -> bool) -> Vec<f32> {
+    (0..d_out).map(|class| if possible(class) { 0.0 } else { IMPOSSIBLE }).collect()
 }

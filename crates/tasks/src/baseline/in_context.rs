@@ -5,14 +5,15 @@ use nalgebra::{DMatrixView, DVectorView};
 use super::Baseline;
 use crate::{
     icl::prompt::{Prompt, x_position},
-    task::{Batch, TaskInput},
+    task::{Batch, Targets, TaskInput},
 };
 
 /// A rule that answers a query from the examples before it. Each rule is a [`Baseline`]: the rule is applied at every
-/// point of a prompt, and the answer without any example is 0, the mean of y.
+/// scored point of a prompt, and the answer without any example is 0, the mean of y. Where targets are classes, the
+/// answer is the logit of class 1 less that of class 0.
 pub trait InContext: Send {
     /// Name in result tables.
-    const NAME: &'static str;
+    fn name(&self) -> &'static str;
 
     /// The prediction for a query from i >= 1 examples.
     ///
@@ -23,22 +24,27 @@ pub trait InContext: Send {
 
 impl<Rule: InContext> Baseline for Rule {
     fn name(&self) -> &'static str {
-        Self::NAME
+        InContext::name(self)
     }
 
     fn fit(&mut self, _: &Batch) {}
 
     fn predict(&self, batch: &Batch) -> Vec<f32> {
         let TaskInput::Continuous { d_in } = batch.dims.input else { panic!("prompts hold numbers, not tokens") };
-        let prompts = batch.inputs.continuous().chunks_exact(batch.dims.seq_len * d_in);
-        prompts.flat_map(|tokens| answers(self, &Prompt::read(tokens, d_in), batch.dims.seq_len)).collect()
+        let seq_len = batch.dims.seq_len;
+        let prompts = batch.inputs.continuous().chunks_exact(seq_len * d_in).zip(batch.scored.chunks_exact(seq_len));
+        let answers = prompts.flat_map(|(tokens, scored)| answers(self, &Prompt::read(tokens, d_in), scored));
+        match batch.targets {
+            Targets::Continuous(_) => answers.collect(),
+            Targets::Classes(_) => answers.flat_map(|answer| [-answer / 2.0, answer / 2.0]).collect(),
+        }
     }
 }
 
-/// A rule's answer to every point of a prompt, at the position of its x. `[seq_len]`
-fn answers(rule: &impl InContext, Prompt { x, y }: &Prompt, seq_len: usize) -> Vec<f32> {
-    let mut predictions = vec![0.0; seq_len];
-    for seen in 1..x.ncols() {
+/// A rule's answer to every scored point of a prompt, at the position of its x. `[seq_len]`
+fn answers(rule: &impl InContext, Prompt { x, y }: &Prompt, scored: &[bool]) -> Vec<f32> {
+    let mut predictions = vec![0.0; scored.len()];
+    for seen in (1..x.ncols()).filter(|&seen| scored[x_position(seen)]) {
         let answer = rule.answer(x.columns(0, seen), y.rows(0, seen), x.column(seen));
         predictions[x_position(seen)] = answer as f32;
     }

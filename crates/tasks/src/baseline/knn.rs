@@ -12,7 +12,9 @@ pub struct Knn {
 }
 
 impl InContext for Knn {
-    const NAME: &'static str = "nearest_neighbours";
+    fn name(&self) -> &'static str {
+        "nearest_neighbours"
+    }
 
     fn answer(&self, x: DMatrixView<f64>, y: DVectorView<f64>, query: DVectorView<f64>) -> f64 {
         let mut nearest: Vec<(f64, f64)> =

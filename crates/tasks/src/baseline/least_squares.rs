@@ -9,7 +9,9 @@ use super::{in_context::InContext, min_norm::min_norm};
 pub struct LeastSquares;
 
 impl InContext for LeastSquares {
-    const NAME: &'static str = "least_squares";
+    fn name(&self) -> &'static str {
+        "least_squares"
+    }
 
     fn answer(&self, x: DMatrixView<f64>, y: DVectorView<f64>, query: DVectorView<f64>) -> f64 {
         let w = min_norm(x.transpose(), DMatrix::from_column_slice(y.len(), 1, y.as_slice()));

@@ -4,13 +4,21 @@ mod affine;
 pub mod averaging;
 pub mod chance;
 pub mod flattened;
+pub mod gradient_descent;
 pub mod in_context;
 pub mod knn;
+pub mod lasso;
 pub mod least_squares;
+pub mod logistic_regression;
+pub mod lookup;
 pub mod mean;
 pub mod min_norm;
 pub mod per_position;
+pub mod regression_tree;
 pub mod ridge;
+pub mod seen;
+pub mod squares_least_squares;
+pub mod trained_network;
 
 use crate::task::Batch;
 

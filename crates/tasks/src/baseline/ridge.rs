@@ -12,7 +12,9 @@ pub struct Ridge {
 }
 
 impl InContext for Ridge {
-    const NAME: &'static str = "ridge";
+    fn name(&self) -> &'static str {
+        "ridge"
+    }
 
     fn answer(&self, x: DMatrixView<f64>, y: DVectorView<f64>, query: DVectorView<f64>) -> f64 {
         // The penalty is d more examples, sqrt(lambda) e_j -> 0. This does not square the condition number, as X X^T

@@ -1,4 +1,14 @@
-//! Learning from the examples of one prompt. One file per task; all share the layout in [`prompt`].
+//! Learning from the examples of one prompt. One file per family of hidden functions; all share the keys in [`config`]
+//! and the layout in [`prompt`], and [`family`] makes them tasks.
 
+pub mod config;
+pub mod curriculum;
+pub mod family;
 pub mod linear;
+pub mod logistic;
 pub mod prompt;
+pub mod quadratic;
+pub mod relu;
+pub mod shift;
+pub mod sparse;
+pub mod tree;

@@ -8,7 +8,33 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use crate::task::{Example, Inputs, Slice, Targets, TaskDims, TaskInput};
+use crate::task::{Example, Inputs, Targets, TaskDims, TaskInput};
+
+/// What is asked for at each x.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The number y.
+    Number,
+    /// The sign of y, as class 1 above zero and class 0 elsewhere.
+    Sign,
+}
+
+impl Asked {
+    /// Numbers or logits that answer.
+    pub fn d_out(self) -> usize {
+        match self {
+            Self::Number => 1,
+            Self::Sign => 2,
+        }
+    }
+
+    fn targets(self, y: Vec<f32>) -> Targets {
+        match self {
+            Self::Number => Targets::Continuous(y),
+            Self::Sign => Targets::Classes(y.into_iter().map(|y| u32::from(y > 0.0)).collect()),
+        }
+    }
+}
 
 /// Position of the x of point `point`, counted from 0.
 pub fn x_position(point: usize) -> usize {
@@ -21,35 +47,40 @@ pub fn y_position(point: usize) -> usize {
 }
 
 /// Sizes of prompts of `n_points` points in d dimensions.
-pub fn dims(d: usize, n_points: usize) -> TaskDims {
-    TaskDims { seq_len: (2 * n_points).saturating_sub(1), input: TaskInput::Continuous { d_in: d }, d_out: 1 }
+pub fn dims(d: usize, n_points: usize, asked: Asked) -> TaskDims {
+    let seq_len = (2 * n_points).saturating_sub(1);
+    TaskDims { seq_len, input: TaskInput::Continuous { d_in: d }, d_out: asked.d_out() }
 }
 
 /// One slice per point, named after the number of examples seen before it: `points=0`, `points=1`, …
-pub fn slices(n_points: usize) -> Vec<Slice> {
-    (0..n_points).map(|i| Slice { name: format!("points={i}"), positions: vec![x_position(i)] }).collect()
+pub fn slices(n_points: usize) -> Vec<String> {
+    (0..n_points).map(|seen| format!("points={seen}")).collect()
 }
 
-/// Lays points out as a prompt that asks for every y.
+/// Lays points out as a prompt that asks at the points `asked_at`, counted from 0.
 ///
 /// # Shapes
 /// x `[d, n_points]`, a point per column; y `[n_points]`
-pub fn write(x: &DMatrix<f32>, y: &DVector<f32>) -> Example {
+pub fn write(x: &DMatrix<f32>, y: &DVector<f32>, asked: Asked, asked_at: &[usize]) -> Example {
     let (d, n_points) = x.shape();
-    let seq_len = dims(d, n_points).seq_len;
+    let seq_len = dims(d, n_points, asked).seq_len;
     let mut tokens = DMatrix::zeros(d, seq_len);
-    let mut targets = vec![0.0; seq_len];
-    let mut scored = vec![false; seq_len];
     for (point, (x, &y)) in x.column_iter().zip(y).enumerate() {
         tokens.set_column(x_position(point), &x);
-        targets[x_position(point)] = y;
-        scored[x_position(point)] = true;
         if y_position(point) < seq_len {
             tokens[(0, y_position(point))] = y;
         }
     }
+    let mut targets = vec![0.0; seq_len];
+    let (mut scored, mut slices) = (vec![false; seq_len], vec![None; seq_len]);
+    for &point in asked_at {
+        targets[x_position(point)] = y[point];
+        scored[x_position(point)] = true;
+        slices[x_position(point)] = Some(point as u32);
+    }
     // Columns are tokens, so column-major storage is `[seq_len, d]` row-major.
-    Example { inputs: Inputs::Continuous(tokens.as_slice().to_vec()), targets: Targets::Continuous(targets), scored }
+    let inputs = Inputs::Continuous(tokens.as_slice().to_vec());
+    Example { inputs, targets: asked.targets(targets), scored, slices }
 }
 
 /// The points of one prompt, in double precision for classical predictors.

@@ -68,7 +68,8 @@ impl CopyTask {
         let inputs = [data, &[separator], &data[..m - 1]].concat();
         let targets = [&vec![0; m], data].concat();
         let scored = (0..2 * m).map(|position| position >= m).collect();
-        Example { inputs: Inputs::Tokens(inputs), targets: Targets::Classes(targets), scored }
+        let slices = vec![None; 2 * m];
+        Example { inputs: Inputs::Tokens(inputs), targets: Targets::Classes(targets), scored, slices }
     }
 }
 
@@ -84,6 +85,6 @@ impl Task for CopyTask {
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {
-        vec![Box::new(Chance { possible: self.config.vocab })]
+        vec![Box::new(Chance { possible: 0..self.config.vocab })]
     }
 }

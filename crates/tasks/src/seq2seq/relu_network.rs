@@ -22,11 +22,13 @@ pub struct ReluNetworkConfig {
     pub d_hidden: usize,
     /// Law of every input number. Default U(0, 1).
     pub input: Law,
+    /// Factor on every target. Default 1.
+    pub target_scale: f64,
 }
 
 impl Default for ReluNetworkConfig {
     fn default() -> Self {
-        Self { seq_len: 20, d: 5, d_hidden: 10, input: Law::Uniform { low: 0.0, high: 1.0 } }
+        Self { seq_len: 20, d: 5, d_hidden: 10, input: Law::Uniform { low: 0.0, high: 1.0 }, target_scale: 1.0 }
     }
 }
 
@@ -41,6 +43,7 @@ impl TaskSpec for ReluNetworkConfig {
             TaskError::below("d", self.d, 1),
             TaskError::below("d_hidden", self.d_hidden, 1),
             TaskError::bad_law("input", &self.input),
+            TaskError::not_positive("target_scale", self.target_scale),
         ];
         problems.into_iter().flatten().collect()
     }
@@ -50,7 +53,7 @@ impl TaskSpec for ReluNetworkConfig {
     }
 }
 
-/// y = W2 relu(W1 vec(x) + b1) + b2, where vec(x) is the sequence laid out in a row. All weights and biases are N(0, 1)
+/// y = target_scale * (W2 relu(W1 vec(x) + b1) + b2), where vec(x) is the sequence laid out in a row. All weights and biases are N(0, 1)
 /// and shared by all examples of a seed. Every position is scored.
 ///
 /// # Shapes
@@ -89,7 +92,8 @@ impl ReluNetwork {
     pub fn targets(&self, inputs: &[f32]) -> Vec<f32> {
         let x = DVector::from_column_slice(inputs);
         let hidden = (&self.weights_in * x + &self.bias_in).map(|unit| unit.max(0.0));
-        (&self.weights_out * hidden + &self.bias_out).as_slice().to_vec()
+        let scale = self.config.target_scale as f32;
+        ((&self.weights_out * hidden + &self.bias_out) * scale).as_slice().to_vec()
     }
 }
 
@@ -102,7 +106,8 @@ impl Task for ReluNetwork {
         let ReluNetworkConfig { seq_len, d, ref input, .. } = self.config;
         let inputs = input.vector(seq_len * d, rng);
         let targets = Targets::Continuous(self.targets(&inputs));
-        Example { inputs: Inputs::Continuous(inputs), targets, scored: vec![true; seq_len] }
+        let (scored, slices) = (vec![true; seq_len], vec![None; seq_len]);
+        Example { inputs: Inputs::Continuous(inputs), targets, scored, slices }
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

@@ -24,11 +24,14 @@ pub struct TruncatedLinearConfig {
     pub high: f64,
     /// Law of every input number. Default U(-5, 5).
     pub input: Law,
+    /// Factor on every target, after the clamp; 1/high for targets of size 1. Default 1.
+    pub target_scale: f64,
 }
 
 impl Default for TruncatedLinearConfig {
     fn default() -> Self {
-        Self { seq_len: 50, d_in: 10, low: -25.0, high: 25.0, input: Law::Uniform { low: -5.0, high: 5.0 } }
+        let input = Law::Uniform { low: -5.0, high: 5.0 };
+        Self { seq_len: 50, d_in: 10, low: -25.0, high: 25.0, input, target_scale: 1.0 }
     }
 }
 
@@ -51,6 +54,7 @@ impl TaskSpec for TruncatedLinearConfig {
             TaskError::below("d_in", self.d_in, 1),
             self.bad_range(),
             TaskError::bad_law("input", &self.input),
+            TaskError::not_positive("target_scale", self.target_scale),
         ];
         problems.into_iter().flatten().collect()
     }
@@ -60,7 +64,7 @@ impl TaskSpec for TruncatedLinearConfig {
     }
 }
 
-/// Clamp of a linear form, y_i = clamp(w_i . x_i + t_i, low, high), with w_i, t_i ~ N(0, 1) of each position's own,
+/// Clamp of a linear form, y_i = target_scale * clamp(w_i . x_i + t_i, low, high), with w_i, t_i ~ N(0, 1) of each position's own,
 /// shared by all examples of a seed. Every position is scored.
 ///
 /// # Shapes
@@ -96,7 +100,8 @@ impl TruncatedLinear {
         let (low, high) = (self.config.low as f32, self.config.high as f32);
         let tokens = inputs.chunks_exact(self.config.d_in).map(|x| DVectorView::from_slice(x, x.len()));
         let forms = self.weights.column_iter().zip(&self.offsets).zip(tokens).map(|((w, t), x)| w.dot(&x) + t);
-        forms.map(|form| form.clamp(low, high)).collect()
+        let scale = self.config.target_scale as f32;
+        forms.map(|form| scale * form.clamp(low, high)).collect()
     }
 }
 
@@ -109,7 +114,8 @@ impl Task for TruncatedLinear {
         let TruncatedLinearConfig { seq_len, d_in, ref input, .. } = self.config;
         let inputs = input.vector(seq_len * d_in, rng);
         let targets = Targets::Continuous(self.targets(&inputs));
-        Example { inputs: Inputs::Continuous(inputs), targets, scored: vec![true; seq_len] }
+        let (scored, slices) = (vec![true; seq_len], vec![None; seq_len]);
+        Example { inputs: Inputs::Continuous(inputs), targets, scored, slices }
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use headway_tasks::DataConfig;
+use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use toml::{Table, Value};
 
@@ -19,6 +20,8 @@ use crate::{error::Error, optimizer::OptimizerConfig, schedule::Schedule};
 /// One thing wrong with an experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// The key that it is about; empty for the text as a whole.
+    pub key: String,
     /// What is wrong, beginning with the key.
     pub message: String,
     /// What to do about it.
@@ -63,21 +66,31 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, Error> {
 /// # Errors
 /// as [`load`]
 pub fn from_text(path: &Path, text: String, overrides: &[String]) -> Result<Loaded, Error> {
-    let failed = |text: String, problems: Vec<Problem>| {
-        Error::Experiment(Box::new(ExperimentError { path: path.to_owned(), text, problems }))
-    };
-    let (places, mut table) = match (Places::of(&text), toml::from_str::<Table>(&text)) {
-        (Ok(places), Ok(table)) => (places, table),
-        (Err(error), _) | (_, Err(error)) => {
-            let origin = place(&text, error.span().unwrap_or_default());
-            let message = format!("not valid TOML: {}", error.message());
-            return Err(failed(text, vec![Problem { message, help: None, origin }]));
-        }
-    };
+    let (places, table) = parse(path, &text)?;
+    if let Some(verb) = study_verb(&table) {
+        let path = path.display();
+        let problem = format!(
+            "{path} is no experiment but names some; use `headway {verb}`, or `headway sweep plan` to see its runs"
+        );
+        return Err(Error::Usage(problem));
+    }
+    let overrides = overrides.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    from_table(path, text, (places, table), &overrides)
+}
+
+/// [`from_text`] for a text already parsed, with overrides that need not have come as text.
+///
+/// # Errors
+/// as [`load`]
+pub(crate) fn from_table(
+    path: &Path,
+    text: String,
+    (places, mut table): (Places, Table),
+    overrides: &[Override],
+) -> Result<Loaded, Error> {
     let mut overridden = BTreeMap::new();
-    for text in overrides {
-        let key = apply(&mut table, text)?;
-        overridden.insert(key, text.clone());
+    for setting in overrides {
+        overridden.insert(setting.apply(&mut table)?, setting.text.clone());
     }
     let reader = Reader { places, overridden };
     match reader.read(table) {
@@ -85,41 +98,112 @@ pub fn from_text(path: &Path, text: String, overrides: &[String]) -> Result<Load
             let origins = reader.origins(&experiment);
             Ok(Loaded { experiment, path: path.to_owned(), origins })
         }
-        Err(problems) => Err(failed(text, problems)),
+        Err(problems) => Err(Error::Experiment(Box::new(ExperimentError { path: path.to_owned(), text, problems }))),
     }
 }
 
-/// Sets one value; returns its full key.
+/// The verb for a table that is a study of experiments instead of one.
+fn study_verb(table: &Table) -> Option<&'static str> {
+    if table.contains_key("rows") && table.contains_key("tasks") {
+        Some("compare")
+    } else {
+        table.contains_key("experiment").then_some("sweep")
+    }
+}
+
+/// A TOML text as a table, with the places of its keys.
 ///
-/// A key may leave out the name of the one variant its table holds: `model.n_heads` for `model.transformer.n_heads`.
-fn apply(table: &mut Table, text: &str) -> Result<String, Error> {
-    let Some((key, value)) = text.split_once('=') else {
-        return Err(Error::Usage(format!("-s {text}: write it as key=value, for example -s train.steps=100")));
-    };
-    let (key, value) = (key.trim(), value.trim());
-    // What is no TOML value is a string that lost its quotes to the shell.
-    let value = toml::from_str::<Table>(&format!("value = {value}"))
-        .ok()
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| Value::String(value.to_owned()));
-    let mut parts: Vec<String> = key.split('.').map(str::to_owned).collect();
-    if let [first, second, ..] = parts.as_slice()
-        && let Some(variant) = variant_left_out(table, first, second)
-    {
-        parts.insert(1, variant);
+/// # Errors
+/// [`Error::Experiment`] for a text that is no TOML.
+pub(crate) fn parse(path: &Path, text: &str) -> Result<(Places, Table), Error> {
+    match (Places::of(text), toml::from_str::<Table>(text)) {
+        (Ok(places), Ok(table)) => Ok((places, table)),
+        (Err(error), _) | (_, Err(error)) => {
+            let origin = place(text, error.span().unwrap_or_default());
+            let message = format!("not valid TOML: {}", error.message());
+            let problems = vec![Problem { key: String::new(), message, help: None, origin }];
+            Err(Error::Experiment(Box::new(ExperimentError { path: path.to_owned(), text: text.to_owned(), problems })))
+        }
     }
-    let full = parts.join(".");
-    let last = parts.pop().unwrap_or_default();
-    let (mut current, mut at) = (table, String::new());
-    for part in parts {
-        at = join(&at, &part);
-        let Value::Table(below) = current.entry(part).or_insert_with(|| Value::Table(Table::new())) else {
-            return Err(Error::Usage(format!("-s {text}: {at} is a value, not a table")));
+}
+
+/// Reads a table as any config of ours, with every problem of form found.
+///
+/// # Errors
+/// [`Error::Experiment`]
+pub(crate) fn read_as<T: DeserializeOwned>(path: &Path, text: &str, places: Places, table: Table) -> Result<T, Error> {
+    let reader = Reader { places, overridden: BTreeMap::new() };
+    match reader.deserialize(table) {
+        (Some(config), problems) if problems.is_empty() => Ok(config),
+        (_, mut problems) => {
+            in_order(&mut problems);
+            Err(Error::Experiment(Box::new(ExperimentError { path: path.to_owned(), text: text.to_owned(), problems })))
+        }
+    }
+}
+
+/// One value to set, and how it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Override {
+    /// Key, in which the name of the one variant its table holds may be left out: `model.n_heads` for
+    /// `model.transformer.n_heads`.
+    pub key: String,
+    /// The value.
+    pub value: Value,
+    /// As in `-s KEY=VALUE`.
+    pub text: String,
+}
+
+impl Override {
+    /// A value from a file other than the experiment's.
+    pub fn new(key: &str, value: Value) -> Self {
+        Self { key: key.to_owned(), text: format!("{key}={value}"), value }
+    }
+
+    /// Reads `key=value`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`]
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(Error::Usage(format!("-s {text}: write it as key=value, for example -s train.steps=100")));
         };
-        current = below;
+        let (key, value) = (key.trim(), value.trim());
+        // What is no TOML value is a string that lost its quotes to the shell.
+        let value = toml::from_str::<Table>(&format!("value = {value}"))
+            .ok()
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| Value::String(value.to_owned()));
+        Ok(Self { key: key.to_owned(), value, text: text.to_owned() })
     }
-    current.insert(last, value);
-    Ok(full)
+
+    /// Sets the value; returns its full key.
+    ///
+    /// # Errors
+    /// [`Error::Usage`]
+    pub(crate) fn apply(&self, table: &mut Table) -> Result<String, Error> {
+        let mut parts: Vec<String> = self.key.split('.').map(str::to_owned).collect();
+        if let [first, second, ..] = parts.as_slice()
+            && let Some(variant) = variant_left_out(table, first, second)
+        {
+            parts.insert(1, variant);
+        }
+        let full = parts.join(".");
+        if let [choice, variant, _, ..] = parts.as_slice() {
+            replace_variant(table, choice, variant);
+        }
+        let last = parts.pop().unwrap_or_default();
+        let (mut current, mut at) = (table, String::new());
+        for part in parts {
+            at = join(&at, &part);
+            let Value::Table(below) = current.entry(part).or_insert_with(|| Value::Table(Table::new())) else {
+                return Err(Error::Usage(format!("-s {}: {at} is a value, not a table", self.text)));
+            };
+            current = below;
+        }
+        current.insert(last, self.value.clone());
+        Ok(full)
+    }
 }
 
 /// What a key `<choice>.<field>` leaves out: the name of the variant that the table `choice` holds, or holds by default.
@@ -136,6 +220,32 @@ fn variant_left_out(table: &Table, choice: &str, field: &str) -> Option<String> 
 
 /// Parts of an experiment that are one of several variants, written as a table with the variant's name as its only key.
 const CHOICES: [&str; 5] = ["task", "data", "model", "optimizer", "schedule"];
+
+/// Where a choice holds another variant than the one that is now set, that one goes.
+fn replace_variant(table: &mut Table, choice: &str, variant: &str) {
+    if CHOICES.contains(&choice)
+        && let Some(Value::Table(below)) = table.get_mut(choice)
+        && !below.contains_key(variant)
+    {
+        below.clear();
+    }
+}
+
+/// Puts the values of `changes` in place of those of the same keys; tables are merged, everything else replaced. In an
+/// `experiment`, another variant of a choice takes the place of the one that is there.
+pub(crate) fn merge(table: &mut Table, changes: Table, experiment: bool) {
+    for (key, value) in changes {
+        if let Value::Table(changes) = &value
+            && experiment
+        {
+            changes.keys().for_each(|variant| replace_variant(table, &key, variant));
+        }
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(changes)) => merge(below, changes, key == "experiment"),
+            (_, value) => drop(table.insert(key, value)),
+        }
+    }
+}
 
 /// Those that may be left out, at their defaults.
 fn default_choices() -> Table {
@@ -154,20 +264,34 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(&self, mut table: Table) -> Result<Experiment, Vec<Problem>> {
+    fn read(&self, table: Table) -> Result<Experiment, Vec<Problem>> {
+        let (experiment, mut problems) = self.deserialize::<Experiment>(table);
+        if let Some(experiment) = experiment {
+            let found = experiment.problems().into_iter();
+            problems.extend(found.map(|(key, message)| Problem {
+                message: format!("{key}: {message}"),
+                help: None,
+                origin: self.origin_of_value(&key),
+                key,
+            }));
+            if problems.is_empty() {
+                return Ok(experiment);
+            }
+        }
+        in_order(&mut problems);
+        Err(problems)
+    }
+
+    /// What could be read, and every problem of form.
+    fn deserialize<T: DeserializeOwned>(&self, mut table: Table) -> (Option<T>, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut removed: Vec<String> = Vec::new();
         // Serde stops at the first error. Taking the culprit out and reading again finds the next one.
-        let experiment = loop {
-            match serde_path_to_error::deserialize::<_, Experiment>(Value::Table(table.clone())) {
-                Ok(experiment) => break Some(experiment),
+        let config = loop {
+            match serde_path_to_error::deserialize::<_, T>(Value::Table(table.clone())) {
+                Ok(config) => break Some(config),
                 Err(error) => {
-                    let path = error.path().iter().filter_map(|segment| match segment {
-                        Segment::Map { key } => Some(key.as_str()),
-                        Segment::Enum { variant } => Some(variant.as_str()),
-                        _ => None,
-                    });
-                    let path = path.collect::<Vec<_>>().join(".");
+                    let path = key_of(error.path());
                     let message = error.inner().message().trim().to_owned();
                     let was_removed = |key: &str| {
                         removed.iter().any(|removed| removed == key || removed.starts_with(&format!("{key}.")))
@@ -184,22 +308,7 @@ impl Reader {
                 }
             }
         };
-        if let Some(experiment) = experiment {
-            let found = experiment.problems().into_iter();
-            problems.extend(found.map(|(key, message)| Problem {
-                message: format!("{key}: {message}"),
-                help: None,
-                origin: self.origin_of_value(&key),
-            }));
-            if problems.is_empty() {
-                return Ok(experiment);
-            }
-        }
-        problems.sort_by_key(|problem| match problem.origin {
-            Origin::File { offset, .. } => offset,
-            Origin::Override(_) | Origin::Default => usize::MAX,
-        });
-        Err(problems)
+        (config, problems)
     }
 
     fn syntax_problem(&self, path: &str, message: &str) -> Problem {
@@ -209,13 +318,13 @@ impl Reader {
             let origin = self.places.key(path).cloned().unwrap_or(Origin::Default);
             let help = matches!(field, "task" | "model")
                 .then(|| format!("add a table [{field}.NAME]; `headway list {field}s` shows the names"));
-            return Problem { message: format!("{key} is missing"), help, origin };
+            return Problem { message: format!("{key} is missing"), key, help, origin };
         }
         let alternatives = message.split_once("expected").map_or("", |(_, rest)| rest.trim());
         let there_is = format!("there is {alternatives}").replace("there is one of", "there are");
         if message.starts_with("unknown field") {
             let origin = self.origin_of_key(path);
-            return Problem { message: format!("{path}: no such key; {there_is}"), help, origin };
+            return Problem { key: path.to_owned(), message: format!("{path}: no such key; {there_is}"), help, origin };
         }
         if message.starts_with("unknown variant") {
             // The choice is a value (`loss = "sharp"`) or the name of a table (`[model.lstm]`).
@@ -223,9 +332,11 @@ impl Reader {
             let table = join(path, wrong);
             let named = self.overridden.contains_key(&table) || self.places.sets(&table).is_some();
             let origin = if named { self.origin_of_key(&table) } else { self.origin_of_value(path) };
-            return Problem { message: format!("{path}: no such choice `{wrong}`; {there_is}"), help, origin };
+            let message = format!("{path}: no such choice `{wrong}`; {there_is}");
+            return Problem { key: path.to_owned(), message, help, origin };
         }
-        Problem { message: format!("{path}: {}", plain(message)), help, origin: self.origin_of_value(path) }
+        let message = format!("{path}: {}", plain(message));
+        Problem { key: path.to_owned(), message, help, origin: self.origin_of_value(path) }
     }
 
     fn origin_of_key(&self, key: &str) -> Origin {
@@ -259,6 +370,14 @@ impl Reader {
     }
 }
 
+/// Sorts problems into the order of the file; what has no place in it comes last.
+fn in_order(problems: &mut [Problem]) {
+    problems.sort_by_key(|problem| match problem.origin {
+        Origin::File { offset, .. } => offset,
+        Origin::Override(_) | Origin::Default => usize::MAX,
+    });
+}
+
 /// Every value of a table with its full key, in the table's order; empty tables count as values.
 pub fn leaves(prefix: &str, table: &Table) -> Vec<(String, Value)> {
     let entries = table.iter().flat_map(|(key, value)| {
@@ -271,11 +390,30 @@ pub fn leaves(prefix: &str, table: &Table) -> Vec<(String, Value)> {
     entries.collect()
 }
 
+/// The key that a path means. An item of a list is part of it only where the path goes on into the item.
+fn key_of(path: &serde_path_to_error::Path) -> String {
+    let segments: Vec<&Segment> = path.iter().filter(|segment| !matches!(segment, Segment::Unknown)).collect();
+    let last = segments.iter().rposition(|segment| !matches!(segment, Segment::Seq { .. })).map_or(0, |last| last + 1);
+    let parts = segments[..last].iter().map(|segment| match segment {
+        Segment::Map { key } => key.clone(),
+        Segment::Enum { variant } => variant.clone(),
+        Segment::Seq { index } => index.to_string(),
+        Segment::Unknown => unreachable!("left out above"),
+    });
+    parts.collect::<Vec<_>>().join(".")
+}
+
 fn remove(table: &mut Table, path: &str) -> bool {
     match path.split_once('.') {
         None => table.remove(path).is_some(),
         Some((first, rest)) => match table.get_mut(first) {
             Some(Value::Table(below)) => remove(below, rest),
+            Some(Value::Array(items)) => {
+                let (index, rest) = rest.split_once('.').unwrap_or((rest, ""));
+                let item = index.parse().ok().and_then(|index: usize| items.get_mut(index));
+                let Some(Value::Table(below)) = item else { return false };
+                remove(below, rest)
+            }
             // A path into something that is no table: the whole of it is wrong.
             Some(_) => table.remove(first).is_some(),
             None => false,

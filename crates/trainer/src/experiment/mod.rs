@@ -6,13 +6,15 @@ mod origin;
 use std::path::PathBuf;
 
 use headway_model::{InputDims, IoDims, ModelConfig, Precision};
-use headway_tasks::{DataConfig, Split, TaskConfig, TaskDims, TaskInput};
+use headway_tasks::{DataConfig, Seed, Split, Stream, Targets, TaskConfig, TaskDims, TaskInput};
 use serde::{Deserialize, Serialize};
 
-use crate::{checkpoint::digest, loss::Loss, optimizer::OptimizerConfig, schedule::Schedule};
+use crate::{checkpoint::digest, loss::Loss, metric, optimizer::OptimizerConfig, schedule::Schedule};
 
-pub use load::{Loaded, Problem, from_text, leaves, load};
+pub use load::{Loaded, Override, Problem, from_text, leaves, load};
+pub(crate) use load::{from_table, merge, parse, read_as};
 pub use origin::Origin;
+pub(crate) use origin::Places;
 
 /// A whole experiment with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -165,6 +167,33 @@ impl Experiment {
         16.0 * budget.parameters as f64 + budget.activation_bytes as f64 * self.train.batch_size as f64 + held * example
     }
 
+    /// Floating-point operations of all training steps, by the model's budget.
+    pub fn training_flops(&self) -> f64 {
+        let budget = self.model.budget(&self.dims());
+        budget.step_flops(self.train.batch_size) as f64 * self.train.accumulate as f64 * self.train.steps as f64
+    }
+
+    /// Names of the scores that a run reports on test examples, known before it runs.
+    pub(crate) fn score_names(&self) -> Vec<String> {
+        let task = self.task.build(Seed(self.seed));
+        let example = task.sample(&mut Seed(self.seed).rng(Stream::Test, 0));
+        let quality = metric::quality_name(matches!(example.targets, Targets::Classes(_)));
+        let slices = task.slices().into_iter().map(|slice| format!("test/{quality}[{slice}]"));
+        ["loss", quality].map(|name| format!("test/{name}")).into_iter().chain(slices).collect()
+    }
+
+    /// Names of those who are scored: the network, and the task's classical predictors.
+    pub(crate) fn predictor_names(&self) -> Vec<String> {
+        let task = self.task.build(Seed(self.seed));
+        let classical = task.baselines().into_iter().map(|baseline| baseline.name().to_owned());
+        std::iter::once("network".to_owned()).chain(classical).collect()
+    }
+
+    /// Whether a validation set is scored during training.
+    pub fn validates(&self) -> bool {
+        self.train.eval_every > 0 && self.data.evaluation_size(Split::Validation) > 0
+    }
+
     /// The resolved config as a file.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_else(|_| unreachable!("every field of an experiment has a TOML form"))
@@ -178,6 +207,12 @@ impl Experiment {
     /// Digest of the resolved config, which resuming compares.
     pub fn digest(&self) -> String {
         digest(self.to_toml().as_bytes())
+    }
+
+    /// Identity of a run: digest of the resolved config without the seed, twelve hexadecimal digits, then the seed.
+    pub fn run_id(&self) -> String {
+        let unseeded = Self { seed: 0, ..self.clone() };
+        format!("{}-{}", &unseeded.digest()[..12], self.seed)
     }
 
     /// Every rule that serde cannot see, as (key, message).
@@ -196,11 +231,14 @@ impl Experiment {
                 refuse(key, "must be at least 1");
             }
         }
+        if train.attention_precision != Precision::F32 && !self.model.takes_attention_precision() {
+            let problem = format!("{} computes attention in f32 alone", self.model.name());
+            refuse("train.attention_precision", &problem);
+        }
         if train.clip_norm.is_some_and(|norm| !(norm > 0.0 && norm.is_finite())) {
             refuse("train.clip_norm", "must be positive; leave it out for no clipping");
         }
-        let validates = train.eval_every > 0 && self.data.evaluation_size(Split::Validation) > 0;
-        if train.early_stopping.is_some() && !validates {
+        if train.early_stopping.is_some() && !self.validates() {
             refuse("train.early_stopping", "needs validation: set train.eval_every and data.*.validation above 0");
         }
         if train.early_stopping.as_ref().is_some_and(|early| early.patience == 0) {
@@ -220,6 +258,18 @@ impl Experiment {
             .extend(optimizer.map(|(key, problem)| (format!("optimizer.{}.{key}", self.optimizer.name()), problem)));
         let task = self.task.validate();
         let sound = task.is_empty();
+        if let Some(end) = self.task.curriculum_end().filter(|_| sound) {
+            let key = format!("task.{}.curriculum", self.task.name());
+            let batches = train.steps.saturating_mul(train.accumulate);
+            if matches!(self.data, DataConfig::Fixed { .. }) {
+                problems.push((key, "needs new examples at every step: use [data.fresh]".to_owned()));
+            } else if end >= batches {
+                let problem = format!(
+                    "reaches full size at batch {end}, training has {batches}: raise train.steps or the growth"
+                );
+                problems.push((key, problem));
+            }
+        }
         problems.extend(task.into_iter().map(|p| (format!("task.{}.{}", self.task.name(), p.key), p.problem)));
         if sound {
             let model = self.model.validate(&self.dims()).into_iter();

@@ -25,14 +25,15 @@ pub enum Origin {
 }
 
 /// Every key of a TOML text with the place of the key and of its value.
-pub(super) struct Places {
+#[derive(Clone)]
+pub(crate) struct Places {
     keys: BTreeMap<String, (Origin, Origin)>,
 }
 
 impl Places {
     /// # Errors
     /// The syntax error of a text that is no TOML.
-    pub(super) fn of(text: &str) -> Result<Self, toml::de::Error> {
+    pub(crate) fn of(text: &str) -> Result<Self, toml::de::Error> {
         let table = DeTable::parse(text)?;
         let mut places = Self { keys: BTreeMap::new() };
         places.walk(text, "", table.get_ref());
@@ -44,24 +45,42 @@ impl Places {
             let path = super::join(prefix, key.get_ref());
             let (key_place, value_place) = (place(text, key.span()), place(text, value.span()));
             self.keys.insert(path.clone(), (key_place, value_place));
-            if let DeValue::Table(below) = Spanned::get_ref(value) {
-                self.walk(text, &path, below);
+            match Spanned::get_ref(value) {
+                DeValue::Table(below) => self.walk(text, &path, below),
+                DeValue::Array(items) => {
+                    for (index, item) in items.iter().enumerate() {
+                        if let DeValue::Table(below) = Spanned::get_ref(item) {
+                            self.walk(text, &format!("{path}.{index}"), below);
+                        }
+                    }
+                }
+                _ => {}
             }
         }
     }
 
+    /// Lets what stands below `prefix` stand for the keys of the same names at the top.
+    pub(crate) fn lift(&mut self, prefix: &str) {
+        let below = |(path, place): (&String, &(Origin, Origin))| {
+            let path = path.strip_prefix(prefix)?.strip_prefix('.')?;
+            Some((path.to_owned(), place.clone()))
+        };
+        let lifted: Vec<_> = self.keys.iter().filter_map(below).collect();
+        self.keys.extend(lifted);
+    }
+
     /// Place of a key, or of the nearest table above it.
-    pub(super) fn key(&self, path: &str) -> Option<&Origin> {
+    pub(crate) fn key(&self, path: &str) -> Option<&Origin> {
         self.nearest(path).map(|(key, _)| key)
     }
 
     /// Whether the text sets exactly this key.
-    pub(super) fn sets(&self, path: &str) -> Option<&Origin> {
+    pub(crate) fn sets(&self, path: &str) -> Option<&Origin> {
         self.keys.get(path).map(|(key, _)| key)
     }
 
     /// Place of a value, or of the key of the nearest table above it.
-    pub(super) fn value(&self, path: &str) -> Option<&Origin> {
+    pub(crate) fn value(&self, path: &str) -> Option<&Origin> {
         match self.keys.get(path) {
             Some((_, value)) => Some(value),
             None => self.key(path),

@@ -1,13 +1,23 @@
 //! The page about one run: what came out, how it got there, with which settings, on what.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
 use headway_analysis::{Figure, Report, Section, Series, Style, number};
 
+use super::{FLOOR_NOTE, cut_at_floor, patterns};
 use crate::{
+    device::Found,
     error::Error,
-    experiment::Experiment,
+    evaluate,
+    experiment::{self, Experiment},
     log::{self, Line},
     provenance::{Record, Row},
-    run_dir::RunDir,
+    run_dir::{self, RunDir},
+    session,
+    study::results::slice,
 };
 
 /// Writes `report.html` and the figures in it.
@@ -21,9 +31,15 @@ pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(
     let note = "Dashed lines are the test losses of classical predictors.";
     sections.push(figure(dir, "learning", "Learning curve", note, &learning)?);
     if let Some(slices) = slices(&record.results) {
-        let note = "One point per slice of the test set, such as the number of examples seen in context.";
-        sections.push(figure(dir, "slices", "Score by slice", note, &slices)?);
+        let note =
+            slice_note("One point per slice of the test set, such as the number of examples seen in context", &slices);
+        sections.push(figure(dir, "slices", "Score by slice", &note, &slices)?);
     }
+    if let Ok(svg) = fs::read_to_string(dir.figure(patterns::NAME)) {
+        let (title, note) = ("Attention patterns".to_owned(), patterns::NOTE.to_owned());
+        sections.push(Section::Figure { title, note, svg });
+    }
+    sections.push(budget(experiment));
     sections.push(Section::Text { title: "Settings".to_owned(), body: experiment.to_toml() });
     sections.push(provenance(record));
     let title = format!("{} on {}", experiment.model.name(), experiment.task.name());
@@ -64,11 +80,13 @@ fn learning_curve(lines: &[Line], rows: &[Row]) -> Figure {
         label: name.to_owned(),
         points: lines.iter().filter_map(|line| Some((line.step as f64, *line.values.get(name)?))).collect(),
         style,
+        ..Series::default()
     };
     let last = lines.last().map_or(1.0, |line| line.step as f64);
     let anchors = rows.iter().skip(1).filter_map(|row| {
         let loss = *row.metrics.get("test/loss")?;
-        Some(Series { label: row.name.clone(), points: vec![(0.0, loss), (last, loss)], style: Style::Dashed })
+        let points = vec![(0.0, loss), (last, loss)];
+        Some(Series { label: row.name.clone(), points, style: Style::Dashed, ..Series::default() })
     });
     let mut series = vec![curve("train/loss", Style::Line), curve("validation/loss", Style::Line)];
     series.retain(|series| !series.points.is_empty());
@@ -82,41 +100,91 @@ fn learning_curve(lines: &[Line], rows: &[Row]) -> Figure {
     }
 }
 
+/// Caption of [`slices`] after a first sentence.
+pub(super) fn slice_note(first: &str, figure: &Figure) -> String {
+    let floor = if figure.y_log { FLOOR_NOTE } else { "" };
+    format!("{first}. Bands are two standard errors over test examples. {floor}")
+}
+
 /// Scores of slices named `…=<number>`, one series per predictor; nothing when there are no such slices.
-fn slices(rows: &[Row]) -> Option<Figure> {
+pub(super) fn slices(rows: &[Row]) -> Option<Figure> {
     let points = |row: &Row| {
-        let mut points: Vec<(f64, f64)> = row
+        let place = |name: &String| slice(name).map(|(_, number)| number);
+        let mut points: Vec<(f64, f64, Option<f64>)> = row
             .metrics
             .iter()
-            .filter_map(|(name, value)| {
-                let (_, slice) = name.split_once('[')?;
-                let (_, number) = slice.trim_end_matches(']').split_once('=')?;
-                Some((number.parse().ok()?, *value))
-            })
+            .filter_map(|(name, value)| Some((place(name)?, *value, row.errors.get(name).copied())))
             .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         points
     };
     let network = rows.first()?;
-    let axis = network.metrics.keys().find_map(|name| Some(name.split_once('[')?.1.split_once('=')?.0.to_owned()))?;
-    let score = network.metrics.keys().find_map(|name| Some(name.split_once('[')?.0.to_owned()))?;
-    let series = rows.iter().enumerate().map(|(index, row)| Series {
-        label: row.name.clone(),
-        points: points(row),
-        style: if index == 0 { Style::Line } else { Style::Dashed },
+    let (score, axis) = network.metrics.keys().find_map(|name| Some((name.split('[').next()?, slice(name)?.0)))?;
+    let y_log = score.ends_with("mse");
+    let series = rows.iter().enumerate().map(|(index, row)| {
+        let points = points(row);
+        Series {
+            label: row.name.clone(),
+            points: points.iter().map(|(x, y, _)| (*x, *y)).collect(),
+            intervals: points
+                .iter()
+                .filter_map(|(x, y, error)| Some((*x, y - 2.0 * (*error)?, y + 2.0 * (*error)?)))
+                .collect(),
+            style: if index == 0 { Style::Line } else { Style::Dashed },
+        }
     });
+    let mut series: Vec<Series> = series.collect();
+    if y_log {
+        cut_at_floor(&mut series);
+    }
     Some(Figure {
         title: "Score by slice".to_owned(),
-        x_label: axis,
-        y_label: score,
+        x_label: axis.to_owned(),
+        y_label: score.to_owned(),
         x_log: false,
-        y_log: true,
-        series: series.collect(),
+        y_log,
+        series,
     })
 }
 
+fn budget(experiment: &Experiment) -> Section {
+    let budget = experiment.model.budget(&experiment.dims());
+    let batch = experiment.train.batch_size;
+    let facts = [
+        ("parameters", budget.parameters.to_string()),
+        ("GFLOP of a training step", number(budget.step_flops(batch) as f64 / 1e9)),
+        ("GFLOP of all training steps", number(experiment.training_flops() / 1e9)),
+        ("MB of activations of a step", number(budget.step_activation_bytes(batch) as f64 / 1e6)),
+    ];
+    Section::Table {
+        title: "Budget".to_owned(),
+        note: "By the model's sizes; matrix products only, forward and backward.".to_owned(),
+        header: vec!["what".to_owned(), "value".to_owned()],
+        rows: facts.into_iter().map(|(name, value)| vec![Some(name.to_owned()), Some(value)]).collect(),
+    }
+}
+
+/// Makes the page of a run again, with the attention patterns of its best checkpoint where it has no picture of them.
+///
+/// # Errors
+/// [`Error::Usage`] when the folder holds no run or another process holds it; [`Error::Checkpoint`]; [`Error::Io`]
+pub fn again(root: &Path, device: &Found) -> Result<PathBuf, Error> {
+    let dir = RunDir::open(root)?;
+    let record = run_dir::read_record(root)?;
+    let experiment = experiment::load(&dir.experiment(), &[])?.experiment;
+    if !dir.figure(patterns::NAME).is_file() && !dir.checkpoints().is_empty() {
+        let (model, _, _) = evaluate::load(root, &[], device)?;
+        let source = session::build_source(&experiment);
+        if let Some(svg) = patterns::draw(&model, &source, &device.device)? {
+            dir.write(&dir.figure(patterns::NAME), svg.as_bytes())?;
+        }
+    }
+    write(&dir, &experiment, &record)?;
+    Ok(dir.report())
+}
+
 fn figure(dir: &RunDir, name: &str, title: &str, note: &str, figure: &Figure) -> Result<Section, Error> {
-    let svg = figure.to_svg().map_err(|error| Error::Training(error.to_string()))?;
+    let svg = figure.to_svg();
     dir.write(&dir.figure(name), svg.as_bytes())?;
     Ok(Section::Figure { title: title.to_owned(), note: note.to_owned(), svg })
 }

@@ -1,0 +1,141 @@
+//! A forest plot, the picture of a comparison: a row per method with its seeds, their mean and its interval.
+
+use plotters::{
+    element::Circle,
+    style::{Color, RGBAColor},
+};
+
+use crate::{
+    axis::{Axis, Scale},
+    canvas::{Area, BELOW, Chart, DrawError, chart, draw_axes, draw_no_data, drawn, width_beside},
+    escape::one_line,
+    hover,
+    look::{Look, Shape},
+    number::number,
+    statistics::{Interval, mean},
+    svg::{Element, MARGIN, PIXEL, WIDTH, rectangle, shortened},
+};
+
+/// One method.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ForestRow {
+    /// Its name.
+    pub label: String,
+    /// One value per seed; what cannot be shown, such as a run that diverged, is left out of the picture alone.
+    pub values: Vec<f64>,
+    /// Of the mean, for example from [`crate::mean_interval`].
+    pub interval: Option<Interval>,
+}
+
+/// Methods below each other over one axis of values.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Forest {
+    /// What the plot shows, as its accessible name; it is not drawn.
+    pub title: String,
+    /// Quantity and unit.
+    pub value_label: String,
+    /// Logarithmic axis.
+    pub log: bool,
+    /// A value to compare with, drawn as a dotted line: the best baseline, or 1 for ratios.
+    pub reference: Option<f64>,
+    /// First to last, from the top.
+    pub rows: Vec<ForestRow>,
+}
+
+const ROW: i32 = 34 * PIXEL;
+/// In a row, from 0 at its top to 1, the mean with its interval stands here …
+const MEAN: f64 = 0.41;
+/// … and the seeds below it.
+const SEEDS: f64 = 0.71;
+/// Half the height of an interval's ends.
+const CAP: i32 = 3 * PIXEL;
+const SEED_RADIUS: i32 = 5 * PIXEL / 2;
+const SEED_OPACITY: f64 = 0.7;
+/// Half the width of the part of the reference that can be pointed at.
+const HOVER_RADIUS: i32 = 3 * PIXEL;
+/// Labels take no more than this from the plot.
+const WIDEST_LABEL: i32 = WIDTH / 3;
+
+impl ForestRow {
+    /// The mean of all values: nothing where one of them is missing a number.
+    fn mean(&self) -> Option<f64> {
+        mean(&self.values).filter(|mean| mean.is_finite())
+    }
+
+    fn description(&self) -> String {
+        let Self { label, values, interval } = self;
+        let mean = self.mean().map_or("no mean".to_owned(), number);
+        let interval = interval.map(|Interval { low, high }| format!(" [{}, {}]", number(low), number(high)));
+        format!("{label}: {mean}{}, {} values", interval.unwrap_or_default(), values.len())
+    }
+}
+
+impl Forest {
+    /// The plot as an SVG document, as [`crate::Figure::to_svg`] makes it. Pointing at a row tells its numbers.
+    pub fn to_svg(&self) -> String {
+        let rows_height = ROW.saturating_mul(i32::try_from(self.rows.len().max(1)).unwrap_or(i32::MAX));
+        let height = rows_height.saturating_add(BELOW + 2 * MARGIN);
+        drawn(&self.title, height, |area| self.draw(area))
+    }
+
+    /// Draws the plot and returns what can be pointed at.
+    fn draw(&self, area: &Area<'_>) -> Result<Vec<Element>, DrawError> {
+        let x = Axis::covering(Scale::new(self.log), self.numbers().filter_map(|value| self.place(value)));
+        let y = Axis::rows(self.rows.iter().map(|row| shortened(&one_line(&row.label), WIDEST_LABEL)));
+        let mut chart = chart(area, width_beside(&y), x, y)?;
+        draw_axes(&mut chart, &self.value_label, None)?;
+        let rows_hovered = (0..).zip(&self.rows).map(|(index, row)| row_hover(&chart, f64::from(index), row));
+        let mut hovered: Vec<Element> = rows_hovered.collect();
+        if let Some((value, place)) = self.reference.and_then(|value| Some((value, self.place(value)?))) {
+            let ends = [(place, 0.0), (place, self.rows.len().max(1) as f64)];
+            Look::reference().line(chart.plotting_area(), &ends)?;
+            let ends = ends.map(|end| chart.backend_coord(&end));
+            hovered.push(hover::line(&ends, 2 * HOVER_RADIUS).titled(&number(value)));
+        }
+        for (index, row) in (0..).zip(&self.rows) {
+            hovered.extend(self.draw_row(&chart, f64::from(index), row)?);
+        }
+        if self.numbers().all(|value| self.place(value).is_none()) {
+            draw_no_data(&chart)?;
+        }
+        Ok(hovered)
+    }
+
+    /// Draws a row and returns its seeds, which can be pointed at.
+    fn draw_row(&self, chart: &Chart<'_, '_>, top: f64, row: &ForestRow) -> Result<Vec<Element>, DrawError> {
+        let (plot, look) = (chart.plotting_area(), Look::new(0, false).with(Shape::Diamond));
+        let place = |value| Some((self.place(value)?, top + MEAN));
+        if let Some(ends) = row.interval.and_then(|Interval { low, high }| Some([place(low)?, place(high)?])) {
+            look.bar(plot, ends, (0, CAP))?;
+        }
+        let mut hovered = Vec::new();
+        for (value, x) in row.values.iter().filter_map(|value| Some((*value, self.place(*value)?))) {
+            let colour: RGBAColor = look.colour.mix(SEED_OPACITY);
+            plot.draw(&Circle::new((x, top + SEEDS), SEED_RADIUS, colour.filled()))?;
+            hovered.push(hover::circle(chart.backend_coord(&(x, top + SEEDS)), SEED_RADIUS).titled(&number(value)));
+        }
+        if let Some(mean) = row.mean().and_then(place) {
+            look.mark(plot, mean)?;
+        }
+        Ok(hovered)
+    }
+
+    fn place(&self, value: f64) -> Option<f64> {
+        Scale::new(self.log).place(value)
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = f64> {
+        let of_row = |row: &ForestRow| {
+            let ends = row.interval.map(|Interval { low, high }| [low, high]);
+            row.values.iter().copied().chain(ends.into_iter().flatten()).collect::<Vec<_>>()
+        };
+        self.rows.iter().flat_map(of_row).chain(self.reference)
+    }
+}
+
+/// All of a row tells its numbers.
+fn row_hover(chart: &Chart<'_, '_>, top: f64, row: &ForestRow) -> Element {
+    let edge = |place| chart.backend_coord(&(0.0, place)).1;
+    let (top, bottom) = (edge(top), edge(top + 1.0));
+    rectangle(MARGIN, top, WIDTH - 2 * MARGIN, bottom - top).titled(&row.description())
+}

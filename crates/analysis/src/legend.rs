@@ -1,0 +1,60 @@
+//! The legend of a figure: labels beside what stands for them, wrapped into rows.
+
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use crate::{
+    canvas::{Area, DrawError, ink},
+    escape::one_line,
+    svg::{MARGIN, PIXEL, WIDTH, shortened, text_width},
+};
+
+const ROW: i32 = 22 * PIXEL;
+const SPACE: i32 = 8 * PIXEL;
+/// Width of what stands for a series.
+const SWATCH: i32 = 24 * PIXEL;
+
+/// One label and its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry<'a> {
+    /// The whole label, which may be too long to be drawn.
+    pub label: &'a str,
+    row: i32,
+    left: i32,
+}
+
+/// Entries from left to right, in as many rows as they need.
+pub(crate) fn arranged<'a>(labels: impl Iterator<Item = &'a str>) -> Vec<Entry<'a>> {
+    let (mut row, mut left) = (0, 0);
+    let place = |label| {
+        let width = SWATCH + SPACE + text_width(&visible(label));
+        if left > 0 && left + width > WIDTH - 2 * MARGIN {
+            (row, left) = (row + 1, 0);
+        }
+        let entry = Entry { label, row, left };
+        left += width + 3 * SPACE;
+        entry
+    };
+    labels.map(place).collect()
+}
+
+/// Height of the legend with the space below it.
+pub(crate) fn height(entries: &[Entry<'_>]) -> i32 {
+    entries.last().map_or(0, |entry| (entry.row + 1) * ROW + SPACE)
+}
+
+fn visible(label: &str) -> String {
+    shortened(&one_line(label), WIDTH - 2 * MARGIN - SWATCH - SPACE)
+}
+
+impl Entry<'_> {
+    /// Ends of the line through what stands for the series.
+    pub(crate) fn swatch(&self) -> [(i32, i32); 2] {
+        let y = self.row * ROW + ROW / 3;
+        [(self.left, y), (self.left + SWATCH, y)]
+    }
+
+    pub(crate) fn draw_label(&self, area: &Area<'_>) -> Result<(), DrawError> {
+        let [_, (right, y)] = self.swatch();
+        area.draw_text(&visible(self.label), &ink().pos(Pos::new(HPos::Left, VPos::Center)), (right + SPACE, y))
+    }
+}

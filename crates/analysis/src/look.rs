@@ -1,0 +1,138 @@
+//! What tells series apart, a colour each, then dashes and shapes; and the elements they are drawn with, placed by value in
+//! a plot and by pixel in a legend.
+
+use plotters::{
+    coord::CoordTranslate,
+    element::{Circle, DashedPathElement, EmptyElement, PathElement, Polygon, Rectangle, TriangleMarker},
+    style::{Color, RGBColor, ShapeStyle},
+};
+
+use crate::{
+    canvas::{Area, DrawError},
+    svg::PIXEL,
+};
+
+/// Stands for the page's own text colour until the drawing is done and `currentColor` takes its place.
+pub(crate) const INK: RGBColor = RGBColor(1, 2, 3);
+/// Visible on white and on black alike.
+pub(crate) const MID_GREY: RGBColor = RGBColor(128, 128, 128);
+
+/// Colours that stay apart for colour-blind readers.
+///
+/// # References
+/// Okabe and Ito 2008, "Color Universal Design". Their black is the page's ink here; their yellow cannot be seen on white.
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    INK,
+];
+
+/// Lengths of a dash and of the gap after it.
+type Dash = (i32, i32);
+/// Of solid lines once the colours are used up …
+const SOLID: [Option<Dash>; 4] =
+    [None, Some((14 * PIXEL, 4 * PIXEL)), Some((8 * PIXEL, 8 * PIXEL)), Some((3 * PIXEL, 3 * PIXEL))];
+/// … and of dashed ones.
+const DASHED: [Option<Dash>; 4] = [
+    Some((7 * PIXEL, 4 * PIXEL)),
+    Some((4 * PIXEL, 2 * PIXEL)),
+    Some((2 * PIXEL, 5 * PIXEL)),
+    Some((5 * PIXEL, 9 * PIXEL)),
+];
+const DOTTED: Option<Dash> = Some((2 * PIXEL, 3 * PIXEL));
+
+const LINE_WIDTH: i32 = 2 * PIXEL;
+const REFERENCE_WIDTH: i32 = 3 * PIXEL / 2;
+const BAR_WIDTH: i32 = 3 * PIXEL / 2;
+const BAND_OPACITY: f64 = 0.2;
+const RADIUS: i32 = 3 * PIXEL;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Circle,
+    Square,
+    Triangle,
+    Diamond,
+}
+
+const SHAPES: [Shape; 4] = [Shape::Circle, Shape::Square, Shape::Triangle, Shape::Diamond];
+
+/// The look of one label.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub colour: RGBColor,
+    shape: Shape,
+    line_width: i32,
+    dash: Option<Dash>,
+}
+
+impl Look {
+    /// Of the label at that place among all labels.
+    pub(crate) fn new(index: usize, is_dashed: bool) -> Self {
+        let round = index / COLOURS.len() % SHAPES.len();
+        let dash = if is_dashed { DASHED[round] } else { SOLID[round] };
+        Self { colour: COLOURS[index % COLOURS.len()], shape: SHAPES[round], line_width: LINE_WIDTH, dash }
+    }
+
+    /// The same but for the shape of its marks.
+    pub(crate) fn with(self, shape: Shape) -> Self {
+        Self { shape, ..self }
+    }
+
+    /// Grey, thin and dotted.
+    pub(crate) fn reference() -> Self {
+        Self { colour: MID_GREY, shape: Shape::Circle, line_width: REFERENCE_WIDTH, dash: DOTTED }
+    }
+
+    pub(crate) fn line<C>(self, area: &Area<'_, C>, points: &[C::From]) -> Result<(), DrawError>
+    where
+        C: CoordTranslate<From: Clone>,
+    {
+        let stroke = self.stroke(self.line_width);
+        match self.dash {
+            None => area.draw(&PathElement::new(points, stroke)),
+            Some((dash, gap)) => area.draw(&DashedPathElement::new(points.iter().cloned(), dash, gap, stroke)),
+        }
+    }
+
+    pub(crate) fn band<C>(self, area: &Area<'_, C>, corners: &[C::From]) -> Result<(), DrawError>
+    where
+        C: CoordTranslate<From: Clone>,
+    {
+        area.draw(&Polygon::new(corners, self.colour.mix(BAND_OPACITY)))
+    }
+
+    /// An error bar, whose ends reach by `cap` to either side.
+    pub(crate) fn bar<C>(self, area: &Area<'_, C>, ends: [C::From; 2], cap: (i32, i32)) -> Result<(), DrawError>
+    where
+        C: CoordTranslate<From: Clone>,
+    {
+        let stroke = self.stroke(BAR_WIDTH);
+        area.draw(&PathElement::new(ends.clone(), stroke))?;
+        for end in ends {
+            area.draw(&(EmptyElement::at(end) + PathElement::new([(-cap.0, -cap.1), cap], stroke)))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn mark<C: CoordTranslate>(self, area: &Area<'_, C>, place: C::From) -> Result<(), DrawError> {
+        let (fill, r) = (self.colour.filled(), RADIUS);
+        match self.shape {
+            Shape::Circle => area.draw(&Circle::new(place, r, fill)),
+            Shape::Square => area.draw(&(EmptyElement::at(place) + Rectangle::new([(-r, -r), (r, r)], fill))),
+            Shape::Triangle => area.draw(&TriangleMarker::new(place, r * 4 / 3, fill)),
+            Shape::Diamond => {
+                let corners = [(0, -r * 3 / 2), (r * 5 / 4, 0), (0, r * 3 / 2), (-r * 5 / 4, 0)];
+                area.draw(&(EmptyElement::at(place) + Polygon::new(corners, fill)))
+            }
+        }
+    }
+
+    fn stroke(self, width: i32) -> ShapeStyle {
+        self.colour.stroke_width(width as u32)
+    }
+}

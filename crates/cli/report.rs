@@ -1,0 +1,73 @@
+//! `headway report`
+
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+
+use headway_trainer::{
+    Error, RunDir,
+    report::{self, run},
+    run_dir::{read_experiment, read_record, runs_below},
+    study::{Changes, Study, StudyDir, results::Group},
+};
+
+use crate::{args::Report, output};
+
+pub fn run(args: &Report) -> Result<ExitCode, Error> {
+    if let [folder] = args.folders.as_slice() {
+        let (page, path) = if RunDir::is_run(folder) {
+            let (device, _) = args.device.open()?;
+            (None, run::again(folder, &device)?)
+        } else {
+            let study = Study::read(folder, &Changes::default())?;
+            let dir = StudyDir::at(folder);
+            let page = report::of_study(&study, &dir, &study.command(&dir))?;
+            page.write(&dir)?;
+            (Some(page), dir.file("report.html"))
+        };
+        page.iter().flat_map(|page| &page.findings).for_each(output::line);
+        output::line(format!("report: {}", path.display()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let dir = StudyDir::at(args.out.clone().unwrap_or_else(|| PathBuf::from("runs/report")));
+    dir.ensure_page()?;
+    let groups = side_by_side(&args.folders)?;
+    for (seed, why) in groups.iter().flat_map(|group| &group.missing) {
+        output::note(format!("warning: seed {seed} is left out: {why}"));
+    }
+    let folders: Vec<String> = args.folders.iter().map(|folder| folder.display().to_string()).collect();
+    let page = report::groups::page(&groups, &format!("headway report {}", folders.join(" ")));
+    page.write(&dir)?;
+    output::line(output::cells(&page.table.header, &page.table.rows));
+    output::line(format!("report: {}", dir.file("report.html").display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The runs of some folders, those of one config and one origin together.
+fn side_by_side(folders: &[PathBuf]) -> Result<Vec<Group>, Error> {
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    let mut order = Vec::new();
+    for folder in folders {
+        let runs =
+            if RunDir::is_run(folder) { vec![folder.clone()] } else { runs_below(&StudyDir::at(folder).runs())? };
+        for root in runs {
+            let (experiment, record) = (read_experiment(&root)?, read_record(&root)?);
+            let (seed, run_id) = (experiment.seed, experiment.run_id());
+            let config = run_id.split('-').next().unwrap_or(&run_id).to_owned();
+            let origin =
+                record.lineage.map(|lineage| format!(" from {:.12}", lineage.weights_sha256)).unwrap_or_default();
+            let name = format!("{} on {} ({config}{origin})", experiment.model.name(), experiment.task.name());
+            if !order.contains(&name) {
+                order.push(name.clone());
+            }
+            let group = groups.entry(name.clone()).or_insert_with(|| Group::empty(&name, experiment));
+            if group.has(seed) {
+                output::note(format!(
+                    "warning: {} is left out: seed {seed} of {name} is there already",
+                    root.display()
+                ));
+            } else {
+                group.add(&root, seed)?;
+            }
+        }
+    }
+    Ok(order.into_iter().filter_map(|name| groups.remove(&name)).collect())
+}

@@ -1,0 +1,157 @@
+//! Leading the runs of a sweep or a comparison, and telling how far they are.
+
+use std::{
+    collections::BTreeSet,
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    sync::Mutex,
+};
+
+use headway_trainer::{
+    Error, Interrupter, report,
+    study::{
+        Changes, Failure, Plan, PlannedRun, Standing, Study, StudyDir,
+        jobs::{self, Jobs, Progress},
+        plan,
+    },
+};
+
+use crate::{
+    args::{ChangeArgs, JobArgs},
+    output, signals, sweep,
+};
+
+/// A study, its folder, and every run that can be named now.
+pub fn open(path: &Path, args: &ChangeArgs, out: Option<&PathBuf>) -> Result<(Study, StudyDir, Plan), Error> {
+    let changes: Changes = sweep::changes(args);
+    let dir = sweep::place(path, &changes, out);
+    let study = Study::read(path, &changes)?;
+    let plan = study.plan(&dir);
+    Ok((study, dir, plan))
+}
+
+/// Does every run that is not done, writes the report, and says what failed.
+pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, Error> {
+    let (device, warning) = args.device.open()?;
+    if let Some(warning) = warning {
+        output::note(format!("warning: {warning}"));
+    }
+    if study.differs(dir) {
+        let root = dir.root().display();
+        let old = "runs of the old one alone stay, off the page";
+        output::note(format!("{root} held another definition, which this one replaces; {old}"));
+    }
+    let _led = study.lead(dir)?;
+    let interrupter = Interrupter::new();
+    signals::stop_on_signals(interrupter.clone());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let at_once = args.jobs.map_or(if device.spec.is_gpu() { 1 } else { cores }, usize::from);
+    let program =
+        std::env::current_exe().map_err(|error| Error::Training(format!("cannot find this program: {error}")))?;
+    let command = |run: &PlannedRun| {
+        let mut command = Command::new(&program);
+        command.args(["sweep", "exec"]).arg(dir.root()).args(["--led", "--run", &run.run_id]);
+        command.args(["--device", &device.spec.to_string()]).args(args.retry.then_some("--retry"));
+        command
+    };
+    let view = view();
+    let mut failures: Vec<(String, Failure)> = Vec::new();
+    let mut seen = BTreeSet::new();
+    // A comparison that chooses learning rates can name its last runs only when the first are done.
+    let plan = loop {
+        let plan = study.plan(dir);
+        let new: Vec<&PlannedRun> = plan.runs().iter().filter(|run| seen.insert(run.run_id.clone())).collect();
+        if new.is_empty() {
+            break plan;
+        }
+        let (count, mut open) = (new.len(), Vec::new());
+        for run in new {
+            match plan::standing(&dir.run(&run.run_id)).0 {
+                Standing::Complete => {}
+                Standing::Failed(failure) if !args.retry => failures.push((run.label.clone(), failure)),
+                _ => open.push(run),
+            }
+        }
+        let at_once = at_once.min(open.len().max(1));
+        let last = if study.names_more(dir) { ", to choose learning rates by; the final ones follow" } else { "" };
+        output::note(format!("{count} runs{last}, {} of them done; {at_once} at once", count - open.len()));
+        let jobs = Jobs {
+            at_once,
+            threads: (cores / at_once).max(1),
+            command: &command,
+            interrupter: interrupter.clone(),
+            on_progress: &view,
+        };
+        failures.extend(jobs::run(dir, &open, &jobs)?);
+        if interrupter.should_stop() {
+            output::note(format!("stopped; the same command goes on, or: headway sweep {}", dir.root().display()));
+            return Ok(signals::stopped());
+        }
+    };
+    let agrees = finish(study, dir, args.json)?;
+    if failures.is_empty() {
+        return Ok(if agrees { ExitCode::SUCCESS } else { ExitCode::from(OUTSIDE) });
+    }
+    let rows = failures.iter().map(|(label, failure)| {
+        vec![
+            label.clone(),
+            failure.exit_code.to_string(),
+            failure.message.lines().next().unwrap_or_default().to_owned(),
+        ]
+    });
+    output::note(output::prose_table(&["failed", "exit code", "why"], rows));
+    output::note(format!("{} of {} runs failed; --retry tries them again", failures.len(), plan.runs().len()));
+    Ok(ExitCode::from(PART_FAILED))
+}
+
+/// Writes the report and shows its main table; whether every expectation is met.
+fn finish(study: &Study, dir: &StudyDir, as_json: bool) -> Result<bool, Error> {
+    let page = report::of_study(study, dir, &study.command(dir))?;
+    page.write(dir)?;
+    if as_json {
+        output::json(&page.json);
+    } else {
+        output::line(output::cells(&page.table.header, &page.table.rows));
+        page.findings.iter().for_each(output::line);
+        output::line(format!("report: {}", dir.file("report.html").display()));
+    }
+    Ok(page.verdict.unwrap_or(true))
+}
+
+/// Exit code of a sweep of which a part failed.
+const PART_FAILED: u8 = 6;
+/// Exit code of a reproduction that fell outside its tolerance.
+const OUTSIDE: u8 = 7;
+
+/// Progress on standard error: one line that renews itself in a terminal, a line per run that ends elsewhere.
+fn view() -> impl Fn(&Progress<'_>) {
+    let in_place = std::io::stderr().is_terminal();
+    let wrote_partial = Mutex::new(false);
+    move |progress| {
+        let mut partial = wrote_partial.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut stderr = std::io::stderr();
+        let clear = if *partial { "\r\x1b[2K" } else { "" };
+        let left = progress.seconds_left.map(|left| format!("  {} left", output::time(left))).unwrap_or_default();
+        let count = format!("{}/{}", progress.ended, progress.total);
+        if let Some((label, end)) = progress.news {
+            let end = match end {
+                Standing::Complete => "done".to_owned(),
+                Standing::Failed(failure) => format!("failed: {}", failure.message.lines().next().unwrap_or_default()),
+                Standing::Waiting | Standing::Running | Standing::Stopped => "stopped, and saved".to_owned(),
+            };
+            let _ = writeln!(stderr, "{clear}{count:>9}  {label}  {end}{left}");
+            *partial = false;
+        } else if in_place {
+            let running: Vec<String> =
+                progress.running.iter().map(|(label, step, steps)| format!("{label} {step}/{steps}")).collect();
+            let failed = if progress.failed > 0 { format!("  {} failed", progress.failed) } else { String::new() };
+            let line = format!("{count:>9}{failed}{left}  {}", running.join("  "));
+            // A line that wraps could not be renewed.
+            let line: String = line.chars().take(output::width() - 1).collect();
+            let _ = write!(stderr, "{clear}{line}");
+            *partial = true;
+        }
+        let _ = stderr.flush();
+    }
+}

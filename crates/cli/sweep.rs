@@ -1,0 +1,137 @@
+//! `headway sweep` and its parts
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    thread,
+};
+
+use headway_trainer::{
+    Error, Interrupter, Options,
+    study::{Changes, Plan, Standing, Study, StudyDir, plan},
+};
+use serde_json::json;
+
+use crate::{
+    args::{ChangeArgs, RunArgs, Sweep, SweepAction},
+    output, signals, study, train,
+};
+
+pub fn run(args: &Sweep) -> Result<ExitCode, Error> {
+    match &args.action {
+        None => {
+            let path = args.study.as_deref().unwrap_or(Path::new(""));
+            let (study, dir, _) = study::open(path, &args.changes, args.out.as_ref())?;
+            study::lead(&study, &dir, &args.jobs)
+        }
+        Some(SweepAction::Plan { study, changes, out, write, json }) => {
+            let (_, _, plan) = study::open(study, changes, out.as_ref())?;
+            list(&plan, write.as_deref(), *json)
+        }
+        Some(SweepAction::Exec { study, index, run_id, changes, out, retry, run, led }) => {
+            let (study, dir, plan) = study::open(study, changes, out.as_ref())?;
+            let planned = match (run_id, index) {
+                (Some(id), _) => {
+                    plan.find(id).ok_or_else(|| Error::Usage(format!("there is no run {id} in the plan")))?
+                }
+                (None, index) => plan.get(index.unwrap_or_default())?,
+            };
+            study.join(&dir)?;
+            let options = if *led { led_options(run)? } else { train::options(run)? };
+            let summary = plan::exec(&dir, planned, *retry, &options)?;
+            if !led {
+                output::summary(&summary, run.json);
+            }
+            Ok(signals::exit_code(summary.status))
+        }
+        Some(SweepAction::Status { study, changes, out, json }) => {
+            let (_, dir, plan) = study::open(study, changes, out.as_ref())?;
+            status(&dir, &plan, *json);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Options of a run that another process leads: it is told to stop by the end of its standard input, which comes even when
+/// that process is killed.
+fn led_options(args: &RunArgs) -> Result<Options, Error> {
+    let (device, _) = args.device.open()?;
+    let interrupter = Interrupter::new();
+    // A scheduler that cancels a job signals every process of it.
+    signals::stop_on_signals(interrupter.clone());
+    let stop = interrupter.clone();
+    thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        stop.stop(Some("the process that leads this run"));
+    });
+    Ok(Options { device, dashboard: false, max_time: args.max_time, interrupter, on_event: Arc::new(|_| ()) })
+}
+
+fn list(plan: &Plan, write: Option<&Path>, as_json: bool) -> Result<ExitCode, Error> {
+    if as_json {
+        let runs = plan.runs().iter().enumerate().map(|(index, run)| {
+            json!({ "index": index, "run_id": run.run_id, "label": run.label, "experiment": run.experiment })
+        });
+        output::json(&runs.collect::<Vec<_>>());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let lines = plan.runs().iter().enumerate().map(|(index, run)| format!("{index}\t{}\t{}", run.run_id, run.label));
+    let lines = lines.collect::<Vec<_>>();
+    match write {
+        None => lines.iter().for_each(output::line),
+        Some(path) => std::fs::write(path, lines.join("\n") + "\n").map_err(|source| Error::Io {
+            action: "cannot write",
+            path: path.to_owned(),
+            source,
+        })?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(dir: &StudyDir, plan: &Plan, as_json: bool) {
+    let standings: Vec<(Standing, u64)> = plan.runs().iter().map(|run| plan::standing(&dir.run(&run.run_id))).collect();
+    let lines = || plan.runs().iter().zip(&standings).enumerate();
+    if as_json {
+        let runs = lines().map(|(index, (run, (standing, step)))| {
+            json!({
+                "index": index, "run_id": run.run_id, "label": run.label, "standing": standing,
+                "step": step, "steps": run.experiment.train.steps, "run_dir": dir.run(&run.run_id),
+            })
+        });
+        output::json(&runs.collect::<Vec<_>>());
+        return;
+    }
+    let rows = lines().map(|(index, (run, (standing, step)))| {
+        let step = format!("{step}/{}", run.experiment.train.steps);
+        vec![run.label.clone(), index.to_string(), word(standing).to_owned(), step, run.run_id.clone()]
+    });
+    output::line(output::table(&["run", "index", "standing", "step", "folder"], rows));
+    let counts = ["complete", "running", "stopped", "waiting", "failed"].map(|name| {
+        let count = standings.iter().filter(|(standing, _)| word(standing) == name).count();
+        format!("{count} {name}")
+    });
+    output::line(format!("{} in {}", counts.join(", "), dir.root().display()));
+}
+
+fn word(standing: &Standing) -> &'static str {
+    match standing {
+        Standing::Waiting => "waiting",
+        Standing::Running => "running",
+        Standing::Stopped => "stopped",
+        Standing::Complete => "complete",
+        Standing::Failed(_) => "failed",
+    }
+}
+
+/// What the flags say about a study.
+pub fn changes(args: &ChangeArgs) -> Changes {
+    let seeds = (!args.seeds.is_empty()).then(|| args.seeds.clone());
+    Changes { profile: args.profile.clone(), set: args.set.clone(), seeds }
+}
+
+/// Folder of a study.
+pub fn place(path: &Path, changes: &Changes, out: Option<&PathBuf>) -> StudyDir {
+    StudyDir::at(out.cloned().unwrap_or_else(|| Study::place(path, changes)))
+}

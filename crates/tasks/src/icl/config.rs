@@ -1,0 +1,102 @@
+//! The keys that every in-context task has.
+
+use super::{
+    curriculum::{Curriculum, Size},
+    shift::Shift,
+};
+use crate::{law::Law, task::TaskError};
+
+/// The values of the shared keys, as each config documents them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prompts {
+    /// Dimensions of x.
+    pub d: usize,
+    /// Points of a prompt.
+    pub n_points: usize,
+    /// Law of every coordinate of x.
+    pub input: Law,
+    /// How training prompts grow.
+    pub curriculum: Option<Curriculum>,
+    /// What evaluation prompts depart by.
+    pub shift: Option<Shift>,
+}
+
+impl Prompts {
+    /// The size of evaluation prompts.
+    pub fn full_size(&self) -> Size {
+        Size { d: self.d, n_points: self.n_points }
+    }
+
+    /// The size of the prompts of training batch number `batch`.
+    pub fn training_size(&self, batch: u64) -> Size {
+        self.curriculum.as_ref().map_or(self.full_size(), |curriculum| curriculum.size(batch, self.full_size()))
+    }
+
+    /// Everything that makes no sense, each with the key to change.
+    pub fn problems(&self) -> Vec<TaskError> {
+        let sizes = [TaskError::below("d", self.d, 1), TaskError::below("n_points", self.n_points, 1)];
+        let input = TaskError::bad_law("input", &self.input);
+        let curriculum = self.curriculum.iter().flat_map(|curriculum| curriculum.problems(self.full_size()));
+        let shift = self.shift.iter().filter_map(|shift| shift.problem(self.full_size()));
+        sizes.into_iter().flatten().chain(input).chain(curriculum).chain(shift).collect()
+    }
+}
+
+/// A config with the shared keys.
+pub trait PromptConfig {
+    /// Their values.
+    fn prompts(&self) -> Prompts;
+
+    /// The key `shift`.
+    fn prompts_shift(&mut self) -> &mut Option<Shift>;
+}
+
+/// Declares the config of an in-context task: the shared keys, and those that are its own with their defaults.
+macro_rules! prompt_config {
+    ($(#[$doc:meta])* $config:ident { $($(#[$own_doc:meta])* $own:ident: $type:ty = $default:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $config {
+            /// Dimensions of x. Default 5.
+            pub d: usize,
+            /// Points of a prompt, k; the last is asked for with k-1 examples seen. Default 11.
+            pub n_points: usize,
+            $($(#[$own_doc])* pub $own: $type,)*
+            /// Law of every coordinate of x. Default N(0, 1).
+            pub input: $crate::law::Law,
+            /// How training prompts grow; evaluation prompts never do. Default none: all have full size.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub curriculum: Option<$crate::icl::curriculum::Curriculum>,
+            /// What evaluation prompts depart by; training prompts never do. Default none.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub shift: Option<$crate::icl::shift::Shift>,
+        }
+
+        impl Default for $config {
+            fn default() -> Self {
+                Self {
+                    d: 5,
+                    n_points: 11,
+                    $($own: $default,)*
+                    input: $crate::law::Law::STANDARD_NORMAL,
+                    curriculum: None,
+                    shift: None,
+                }
+            }
+        }
+
+        impl $crate::icl::config::PromptConfig for $config {
+            fn prompts(&self) -> $crate::icl::config::Prompts {
+                let Self { d, n_points, input, curriculum, shift, .. } = self.clone();
+                $crate::icl::config::Prompts { d, n_points, input, curriculum, shift }
+            }
+
+            fn prompts_shift(&mut self) -> &mut Option<$crate::icl::shift::Shift> {
+                &mut self.shift
+            }
+        }
+    };
+}
+
+pub(super) use prompt_config;

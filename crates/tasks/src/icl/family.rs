@@ -1,0 +1,117 @@
+//! A family of hidden functions, made a task.
+
+use nalgebra::{DMatrix, DVector};
+
+use super::{
+    config::{PromptConfig, Prompts},
+    curriculum::Size,
+    prompt::{self, Asked},
+    shift::Shift,
+};
+use crate::{
+    baseline::Baseline,
+    seed::SampleRng,
+    task::{Example, Task, TaskDims, TaskError, TaskSpec},
+};
+
+/// A law of hidden functions f: R^d -> R. Every prompt hides one of its own and shows y_i = f(x_i).
+pub trait Family: PromptConfig + Clone + Send + Sync + 'static {
+    /// One hidden function.
+    type Function;
+
+    /// What is asked for at each x.
+    const ASKED: Asked;
+
+    /// Problems of the keys that are this family's own.
+    fn own_problems(&self) -> Vec<TaskError>;
+
+    /// A hidden function of d coordinates, of which only the first `active` are not always zero.
+    fn draw(&self, active: usize, rng: &mut SampleRng) -> Self::Function;
+
+    /// The y of each x, noise included.
+    ///
+    /// # Shapes
+    /// x `[d, n_points]` -> `[n_points]`
+    fn answers(&self, function: &Self::Function, x: &DMatrix<f32>, rng: &mut SampleRng) -> DVector<f32>;
+
+    /// E[y^2] over hidden functions and x: the squared error of the predictor that always says 0, by which errors are
+    /// divided to compare families.
+    fn mean_square(&self) -> f64;
+
+    /// Classical predictors for these functions.
+    fn baselines(&self) -> Vec<Box<dyn Baseline>>;
+}
+
+impl<F: Family> TaskSpec for F {
+    fn dims(&self) -> TaskDims {
+        let Prompts { d, n_points, .. } = self.prompts();
+        prompt::dims(d, n_points, F::ASKED)
+    }
+
+    fn validate(&self) -> Vec<TaskError> {
+        self.prompts().problems().into_iter().chain(self.own_problems()).collect()
+    }
+
+    fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
+        Box::new(InContextTask { config: self.clone() })
+    }
+
+    fn curriculum_end(&self) -> Option<u64> {
+        let prompts = self.prompts();
+        prompts.curriculum.as_ref().map(|curriculum| curriculum.end(prompts.full_size()))
+    }
+
+    fn shift_mut(&mut self) -> Option<&mut Option<Shift>> {
+        Some(self.prompts_shift())
+    }
+}
+
+/// Prompts laid out as in [`prompt`], of a new hidden function each. Every point is scored, against the y that the
+/// prompt would show next; under a [`Shift`] of the query alone, one point is.
+///
+/// # Shapes
+/// inputs `[2 n_points - 1, d]` -> targets `[2 n_points - 1, 1]`, or classes `[2 n_points - 1]`
+#[derive(Clone, Debug)]
+pub struct InContextTask<F> {
+    /// Sizes, and the family.
+    pub config: F,
+}
+
+impl<F: Family> InContextTask<F> {
+    fn prompt(&self, size: Size, shift: Option<&Shift>, rng: &mut SampleRng) -> Example {
+        let Prompts { d, input, .. } = self.config.prompts();
+        let function = self.config.draw(size.d, rng);
+        let mut x = DMatrix::from_vec(d, size.n_points, input.vector(d * size.n_points, rng)); // [d, n_points]
+        x.rows_mut(size.d, d - size.d).fill(0.0);
+        let query = shift.and_then(|shift| shift.move_x(&mut x, rng));
+        let mut y = self.config.answers(&function, &x, rng);
+        if let Some(shift) = shift {
+            shift.move_y(&mut y, self.config.mean_square(), rng);
+        }
+        let asked_at: Vec<usize> = query.map_or((0..size.n_points).collect(), |query| vec![query]);
+        prompt::write(&x, &y, F::ASKED, &asked_at)
+    }
+}
+
+impl<F: Family> Task for InContextTask<F> {
+    fn dims(&self) -> TaskDims {
+        self.config.dims()
+    }
+
+    fn sample(&self, rng: &mut SampleRng) -> Example {
+        let prompts = self.config.prompts();
+        self.prompt(prompts.full_size(), prompts.shift.as_ref(), rng)
+    }
+
+    fn sample_training(&self, batch: u64, rng: &mut SampleRng) -> Example {
+        self.prompt(self.config.prompts().training_size(batch), None, rng)
+    }
+
+    fn baselines(&self) -> Vec<Box<dyn Baseline>> {
+        self.config.baselines()
+    }
+
+    fn slices(&self) -> Vec<String> {
+        prompt::slices(self.config.prompts().n_points)
+    }
+}

@@ -1,0 +1,107 @@
+//! The sequence k_1 v_1 k_2 v_2 … k_n, drawn and written here and nowhere else.
+//!
+//! A slot is two tokens: a key with its value, or noise. The last slot is a key that has stood before, without its
+//! value, so n slots take 2n-1 tokens. The value of every key that has stood before is asked for where that key stands
+//! again.
+//!
+//! # References
+//! MAD, Poli et al. 2024, arXiv 2403.17844, in its form with several queries.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
+
+use rand::{RngExt, seq::IteratorRandom};
+
+use super::distance;
+use crate::{
+    baseline::{Baseline, chance::Chance, lookup::Lookup, seen::Seen},
+    seed::SampleRng,
+    task::{Example, Inputs, Targets, TaskDims, TaskInput},
+};
+
+/// What a sequence is drawn from. Token ids are keys first, then values, then noise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pairs {
+    /// Slots of a sequence, n.
+    pub n_slots: usize,
+    /// Tokens that are a key or a value: the first half, rounded down, are keys.
+    pub n_paired: usize,
+    /// Tokens that are noise.
+    pub n_noise: usize,
+    /// Probability that a slot holds noise.
+    pub noise: f64,
+}
+
+impl Pairs {
+    /// Token ids of keys.
+    pub fn keys(&self) -> Range<u32> {
+        0..self.values().start
+    }
+
+    /// Token ids of values.
+    pub fn values(&self) -> Range<u32> {
+        (self.n_paired / 2) as u32..self.n_paired as u32
+    }
+
+    /// Token ids of noise.
+    pub fn noise_tokens(&self) -> Range<u32> {
+        self.n_paired as u32..(self.n_paired + self.n_noise) as u32
+    }
+
+    /// Sizes of inputs and targets.
+    pub fn dims(&self) -> TaskDims {
+        let (seq_len, vocab) = ((2 * self.n_slots).saturating_sub(1), self.n_paired + self.n_noise);
+        TaskDims { seq_len, input: TaskInput::Tokens { vocab }, d_out: vocab }
+    }
+
+    /// Slots with independent keys, uniform among all keys, and the last key uniform among those that have stood
+    /// before. The value of a key is uniform among all values, drawn anew for every sequence; two keys may have the
+    /// same. Each slot but the last is noise with probability `noise`, two uniform tokens; one of them, drawn
+    /// uniformly, never is. `[n_slots]`
+    pub fn draw(&self, rng: &mut SampleRng) -> Vec<[u32; 2]> {
+        let values: Vec<u32> = self.keys().map(|_| rng.random_range(self.values())).collect();
+        let pair = |key: u32| [key, values[key as usize]];
+        let never_noise = rng.random_range(0..self.n_slots - 1);
+        let mut slots = Vec::with_capacity(self.n_slots);
+        for slot in 0..self.n_slots - 1 {
+            if slot != never_noise && rng.random_bool(self.noise) {
+                slots.push([rng.random_range(self.noise_tokens()), rng.random_range(self.noise_tokens())]);
+            } else {
+                slots.push(pair(rng.random_range(self.keys())));
+            }
+        }
+        let keys: BTreeSet<u32> =
+            slots.iter().map(|slot| slot[0]).filter(|token| self.keys().contains(token)).collect();
+        slots.push(pair(keys.into_iter().choose(rng).expect("one slot is never noise")));
+        slots
+    }
+
+    /// Lays slots out as a sequence that asks for the value of every key that has stood before.
+    ///
+    /// # Shapes
+    /// slots `[n_slots]`; the second token of the last is asked for and not part of the inputs
+    pub fn write(&self, slots: &[[u32; 2]]) -> Example {
+        let seq_len = 2 * slots.len() - 1;
+        let (mut targets, mut scored, mut slices) = (vec![0; seq_len], vec![false; seq_len], vec![None; seq_len]);
+        let mut last_stood = HashMap::new();
+        for (slot, &[key, value]) in slots.iter().enumerate().filter(|(_, slot)| self.keys().contains(&slot[0])) {
+            let position = 2 * slot;
+            if let Some(before) = last_stood.insert(key, position) {
+                targets[position] = value;
+                scored[position] = true;
+                slices[position] = Some(distance::slice(position - before));
+            }
+        }
+        let inputs = slots.as_flattened()[..seq_len].to_vec();
+        Example { inputs: Inputs::Tokens(inputs), targets: Targets::Classes(targets), scored, slices }
+    }
+
+    /// Predictors from what is exact to what knows nothing of the sequence.
+    pub fn baselines(&self) -> Vec<Box<dyn Baseline>> {
+        let possible = self.values().start as usize..self.values().end as usize;
+        let (lookup, seen) = (Lookup { possible: possible.clone() }, Seen { possible: possible.clone() });
+        vec![Box::new(lookup), Box::new(seen), Box::new(Chance { possible })]
+    }
+}

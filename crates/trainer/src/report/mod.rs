@@ -1,0 +1,166 @@
+//! Pages: about one [`run`], and about many, in [`groups`] of runs that differ in nothing but the seed: a [`sweep`], a
+//! [`comparison`], or any runs side by side.
+
+pub mod comparison;
+pub mod groups;
+pub mod patterns;
+pub mod run;
+pub mod shifts;
+pub mod sweep;
+
+use std::collections::BTreeSet;
+
+use headway_analysis::{File, Report, Section, Series, csv};
+
+use crate::{
+    error::Error,
+    provenance::Record,
+    study::{Study, StudyDir},
+};
+
+/// Named columns; a missing number is `None`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// Column names.
+    pub header: Vec<String>,
+    /// Cells.
+    pub rows: Vec<Vec<Option<String>>>,
+}
+
+/// What a page about many runs holds.
+pub struct Page {
+    /// The page.
+    pub report: Report,
+    /// Its main table.
+    pub table: Table,
+    /// What was found, sentence by sentence.
+    pub findings: Vec<String>,
+    /// Whether every expectation is met; nothing where there is none.
+    pub verdict: Option<bool>,
+    /// Everything above as one document for programs.
+    pub json: serde_json::Value,
+    /// Figures by name, as SVG.
+    figures: Vec<(String, String)>,
+    /// Tables by name, to be written as CSV.
+    tables: Vec<(&'static str, Table)>,
+}
+
+/// Reads what a study's runs have left and makes its page.
+///
+/// # Errors
+/// [`Error::Usage`] when a record is damaged; [`Error::Io`]; [`Error::Training`] when a figure cannot be drawn.
+pub fn of_study(study: &Study, dir: &StudyDir, command: &str) -> Result<Page, Error> {
+    match study {
+        Study::Sweep(study) => sweep::page(study, dir, command),
+        Study::Comparison(study) => comparison::page(study, dir, command),
+    }
+}
+
+impl Page {
+    /// Writes the page with its figures and tables into a folder: `report.html`, `figures/*.svg`, `*.csv`, `results.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub fn write(&self, dir: &StudyDir) -> Result<(), Error> {
+        for (name, svg) in &self.figures {
+            dir.write(&format!("figures/{name}.svg"), svg.as_bytes())?;
+        }
+        for (name, table) in &self.tables {
+            dir.write(&format!("{name}.csv"), csv(&table.header, &table.rows).as_bytes())?;
+        }
+        let text = serde_json::to_string_pretty(&self.json).map_err(|error| Error::Training(error.to_string()))?;
+        dir.write("results.json", (text + "\n").as_bytes())?;
+        dir.write("report.html", self.report.to_html().as_bytes())
+    }
+}
+
+/// Sections in the making, and the figures among them.
+#[derive(Default)]
+struct Builder {
+    sections: Vec<Section>,
+    figures: Vec<(String, String)>,
+}
+
+impl Builder {
+    fn table(&mut self, title: impl Into<String>, note: impl Into<String>, table: Table) {
+        if !table.rows.is_empty() {
+            let Table { header, rows } = table;
+            self.sections.push(Section::Table { title: title.into(), note: note.into(), header, rows });
+        }
+    }
+
+    fn figure(&mut self, name: impl Into<String>, title: impl Into<String>, note: impl Into<String>, svg: String) {
+        self.figures.push((name.into(), svg.clone()));
+        self.sections.push(Section::Figure { title: title.into(), note: note.into(), svg });
+    }
+
+    /// The sections, the last of which lists what lies beside the page.
+    fn finish(mut self, tables: &[(&'static str, Table)]) -> (Vec<Section>, Vec<(String, String)>) {
+        let tables = tables.iter().map(|(name, _)| (format!("{name}.csv"), table_note(name)));
+        let json = [("results.json".to_owned(), "everything on this page, for programs")];
+        let figures = self.figures.iter().map(|(name, _)| (format!("figures/{name}.svg"), ""));
+        let files =
+            tables.chain(json).chain(figures).map(|(path, note)| File { path, note: note.to_owned() }).collect();
+        self.sections.push(Section::Files { title: "Files".to_owned(), note: String::new(), files });
+        (self.sections, self.figures)
+    }
+
+    fn prose(&mut self, title: &str, sentences: &[String]) {
+        if !sentences.is_empty() {
+            self.sections.push(Section::Prose { title: title.to_owned(), body: sentences.join("\n\n") });
+        }
+    }
+}
+
+/// What a table of this name holds.
+fn table_note(name: &str) -> &'static str {
+    match name {
+        groups::VALUES => "every value of every run",
+        groups::MEANS => "means over seeds with their intervals",
+        _ => "",
+    }
+}
+
+/// Share of the largest value below which a value has no place on a log axis: least squares without noise is exact but for
+/// rounding, and would squeeze everything else into a line.
+const FLOOR: f64 = 1e-6;
+
+/// What a caption says about that.
+const FLOOR_NOTE: &str = "Values below a millionth of the largest are left out.";
+
+/// Interrupts curves of a log axis where they fall below the floor.
+fn cut_at_floor(series: &mut [Series]) {
+    let all = || series.iter().flat_map(|series| &series.points).map(|(_, y)| *y);
+    let floor = FLOOR * all().filter(|y| y.is_finite()).fold(0.0, f64::max);
+    for Series { points, intervals, .. } in series {
+        for (_, y) in points.iter_mut().filter(|(_, y)| *y < floor) {
+            *y = f64::NAN;
+        }
+        intervals.retain(|(_, _, high)| *high >= floor);
+        for (_, low, _) in intervals {
+            *low = low.max(floor);
+        }
+    }
+}
+
+/// `1 seed`, `5 seeds`
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// For `map_err` on what draws.
+fn undrawn(error: impl ToString) -> Error {
+    Error::Training(error.to_string())
+}
+
+/// Devices, versions and threads behind some runs, each once.
+fn machines<'a>(records: impl Iterator<Item = &'a Record>) -> Table {
+    let machine = |record: &Record| [&record.version, &record.device, &record.platform].map(Clone::clone);
+    let threads = |record: &Record| record.threads.to_string();
+    let all: BTreeSet<_> = records.map(|record| (machine(record), threads(record))).collect();
+    let rows = all.into_iter().map(|(machine, threads)| machine.into_iter().chain([threads]).map(Some).collect());
+    Table {
+        header: ["version", "device", "platform", "threads of a run"].map(str::to_owned).into(),
+        rows: rows.collect(),
+    }
+}

@@ -1,0 +1,148 @@
+//! Many runs with one question: a [`sweep`] over settings, a comparison of rows ([`compare`]). Both work out a [`plan`] of
+//! ordinary runs, which [`jobs`] does side by side and [`plan::exec`] one at a time.
+
+pub mod compare;
+pub mod dir;
+pub mod file;
+pub mod jobs;
+pub mod plan;
+pub mod results;
+pub mod sweep;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+pub use compare::Comparison;
+pub use dir::StudyDir;
+pub use file::Changes;
+pub use plan::{Failure, Plan, PlannedRun, Standing};
+pub use sweep::Sweep;
+
+use crate::{error::Error, run_dir::HeldFolder};
+use file::StudyFile;
+
+/// A sweep or a comparison.
+#[derive(Clone, Debug)]
+pub enum Study {
+    /// One experiment at many points.
+    Sweep(Box<Sweep>),
+    /// Rows side by side.
+    Comparison(Box<Comparison>),
+}
+
+/// Names of the files that say what a study asks.
+const SWEEP: &str = "sweep.toml";
+const COMPARISON: &str = "compare.toml";
+
+impl Study {
+    /// Reads a study from its file, or from the folder that a study has made.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when there is none; [`Error::Experiment`] with what is wrong in it.
+    pub fn read(path: &Path, changes: &Changes) -> Result<Self, Error> {
+        let in_folder = |name: &str| Some(path.join(name)).filter(|file| file.is_file());
+        let file = match (path.is_dir(), in_folder(SWEEP).or_else(|| in_folder(COMPARISON))) {
+            (false, _) => path.to_owned(),
+            (true, Some(file)) => file,
+            (true, None) => {
+                let path = path.display();
+                return Err(Error::Usage(format!("{path} holds no run, and neither {SWEEP} nor {COMPARISON}")));
+            }
+        };
+        let file = StudyFile::read(&file, changes.profile.as_deref())?;
+        // Rows are what makes a comparison.
+        if file.has("rows") {
+            Ok(Self::Comparison(Box::new(Comparison::new(&file, changes)?)))
+        } else {
+            Ok(Self::Sweep(Box::new(Sweep::new(&file, changes)?)))
+        }
+    }
+
+    /// Its folder where none was asked for: that of the study in `path`, or one named after its file and profile.
+    pub fn place(path: &Path, changes: &Changes) -> PathBuf {
+        if path.is_dir() {
+            return path.to_owned();
+        }
+        let name = path.file_stem().map_or_else(|| "study".into(), |stem| stem.to_string_lossy());
+        let profile = changes.profile.as_ref().map(|profile| format!("-{profile}")).unwrap_or_default();
+        PathBuf::from("runs").join(format!("{name}{profile}"))
+    }
+
+    /// Every run that can be named now. A comparison that chooses learning rates names its last runs once the choice can be
+    /// made.
+    pub fn plan(&self, dir: &StudyDir) -> Plan {
+        match self {
+            Self::Sweep(sweep) => sweep.plan.clone(),
+            Self::Comparison(comparison) => comparison.plan(dir).0,
+        }
+    }
+
+    /// The command that does it again elsewhere, from the complete file in its folder.
+    pub fn command(&self, dir: &StudyDir) -> String {
+        let (verb, file) = match self {
+            Self::Sweep(_) => ("sweep", SWEEP),
+            Self::Comparison(_) => ("compare", COMPARISON),
+        };
+        let (file, root) = (dir.file(file), dir.root());
+        format!(
+            "headway {verb} {} --out again    # every run\nheadway report {}    # this page alone",
+            file.display(),
+            root.display()
+        )
+    }
+
+    /// Keeps other processes from leading it while the result lives, makes its folder, and writes what is asked into it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when another process leads it or the folder holds something else; [`Error::Io`]
+    pub fn lead(&self, dir: &StudyDir) -> Result<HeldFolder, Error> {
+        dir.ensure_ours(self.file().0)?;
+        // Nobody may change what is asked while runs read it.
+        let led = dir.lead()?;
+        self.settle(dir)?;
+        Ok(led)
+    }
+
+    /// Whether its folder is that of a study of another definition.
+    pub fn differs(&self, dir: &StudyDir) -> bool {
+        let (name, text) = self.file();
+        fs::read_to_string(dir.file(name)).is_ok_and(|there| there != text)
+    }
+
+    /// Whether it will name more runs when those that it names now are done.
+    pub fn names_more(&self, dir: &StudyDir) -> bool {
+        match self {
+            Self::Sweep(_) => false,
+            Self::Comparison(comparison) => comparison.is_choosing(dir),
+        }
+    }
+
+    /// Makes the folder for a single run of it, unless it is there.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the folder holds something else, a study of another definition perhaps; [`Error::Io`]
+    pub fn join(&self, dir: &StudyDir) -> Result<(), Error> {
+        if self.differs(dir) {
+            let root = dir.root().display();
+            let problem = format!("{root} holds another definition; give the folder itself, or another one with --out");
+            return Err(Error::Usage(problem));
+        }
+        self.settle(dir)
+    }
+
+    fn settle(&self, dir: &StudyDir) -> Result<(), Error> {
+        let (name, text) = self.file();
+        dir.ensure_ours(name)?;
+        dir.write(name, text.as_bytes())
+    }
+
+    /// The file in its folder, by name and text.
+    fn file(&self) -> (&'static str, String) {
+        match self {
+            Self::Sweep(sweep) => (SWEEP, sweep.to_toml()),
+            Self::Comparison(comparison) => (COMPARISON, comparison.to_toml()),
+        }
+    }
+}

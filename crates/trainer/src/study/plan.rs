@@ -1,0 +1,161 @@
+//! A plan: the runs of a sweep or a comparison, and what becomes of each.
+//!
+//! A run is identified by its resolved config without the seed, and the seed. Doing it again is skipping it when it is
+//! complete, and going on with it when it was stopped.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::Error,
+    experiment::Experiment,
+    resume,
+    run_dir::{self, RunDir},
+    session::{Options, Status, Summary},
+    study::dir::StudyDir,
+    train,
+};
+
+/// One run of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedRun {
+    /// [`Experiment::run_id`], which names its folder too.
+    pub run_id: String,
+    /// What tells it from the others, for people.
+    pub label: String,
+    /// The resolved experiment.
+    pub experiment: Experiment,
+}
+
+/// Runs in a fixed order, each once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    runs: Vec<PlannedRun>,
+    places: BTreeMap<String, usize>,
+}
+
+impl Plan {
+    /// The runs; a run's index is its place here.
+    pub fn runs(&self) -> &[PlannedRun] {
+        &self.runs
+    }
+
+    /// Adds a run unless it is there; gives its index.
+    pub fn add(&mut self, label: impl Into<String>, experiment: Experiment) -> usize {
+        let run_id = experiment.run_id();
+        *self.places.entry(run_id.clone()).or_insert_with(|| {
+            self.runs.push(PlannedRun { run_id, label: label.into(), experiment });
+            self.runs.len() - 1
+        })
+    }
+
+    /// The run of an identity, if it can be named now.
+    pub fn find(&self, run_id: &str) -> Option<&PlannedRun> {
+        self.places.get(run_id).map(|index| &self.runs[*index])
+    }
+
+    /// The run of an index.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when there are not so many.
+    pub fn get(&self, index: usize) -> Result<&PlannedRun, Error> {
+        let there_are = || format!("there is no run {index}: the plan has {}, counted from 0", self.runs.len());
+        self.runs.get(index).ok_or_else(|| Error::Usage(there_are()))
+    }
+}
+
+/// How a run of a plan stands, as its folder tells.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Not begun.
+    Waiting,
+    /// A process is at work on it.
+    Running,
+    /// Stopped before its end; it goes on from its newest checkpoint.
+    Stopped,
+    /// Took every step that it was to take.
+    Complete,
+    /// Ended in an error; it stays so until it is tried again.
+    Failed(Failure),
+}
+
+/// Why a run ended before its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// Exit code of the error.
+    pub exit_code: u8,
+    /// The error.
+    pub message: String,
+}
+
+/// How a run stands, and the steps it has taken. Reads its folder and nothing else.
+pub fn standing(root: &Path) -> (Standing, u64) {
+    let (standing, step) = left(root);
+    if RunDir::is_held(root) { (Standing::Running, step) } else { (standing, step) }
+}
+
+/// How a run stands when nobody is at work on it.
+fn left(root: &Path) -> (Standing, u64) {
+    if !run_dir::has_record(root) {
+        // It may have failed before it had one.
+        return (run_dir::read_failure(root).map_or(Standing::Waiting, Standing::Failed), 0);
+    }
+    let record = match run_dir::read_record(root) {
+        Ok(record) => record,
+        // Nothing may be lost for want of reading it.
+        Err(error) => {
+            return (Standing::Failed(Failure { exit_code: error.exit_code(), message: error.to_string() }), 0);
+        }
+    };
+    let step = record.step;
+    let standing = match (run_dir::read_failure(root), record.status) {
+        (Some(failure), _) => Standing::Failed(failure),
+        (None, status) if status.is_final() => Standing::Complete,
+        (None, Status::Diverged) => {
+            Standing::Failed(Failure { exit_code: 5, message: format!("diverged at step {step}") })
+        }
+        (None, _) => Standing::Stopped,
+    };
+    (standing, step)
+}
+
+/// Time that a process which was told to stop gets to save.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Does one run, or what is left of it. Doing a complete one again changes nothing.
+///
+/// With `retry`, a run that failed is tried again: from its newest checkpoint, or from the start when it diverged or its record
+/// cannot be read.
+///
+/// # Errors
+/// [`Error::FailedBefore`] for a failed run without `retry`; [`Error::Usage`] when another process is at work on it; what
+/// [`train::train`] and [`resume::resume`] return, which the folder remembers.
+pub fn exec(dir: &StudyDir, run: &PlannedRun, retry: bool, options: &Options) -> Result<Summary, Error> {
+    let root = dir.run(&run.run_id);
+    let held = RunDir::claim(&root, PATIENCE)?;
+    let goes_on = match left(&root).0 {
+        Standing::Failed(Failure { exit_code, message }) if !retry => {
+            return Err(Error::FailedBefore { exit_code, message });
+        }
+        Standing::Failed(_) => run_dir::read_record(&root).is_ok_and(|record| record.status != Status::Diverged),
+        Standing::Running | Standing::Stopped | Standing::Complete => true,
+        Standing::Waiting => false,
+    };
+    // Killed before its config was written, it has nothing to go on from.
+    let goes_on = goes_on && RunDir::is_run(&root);
+    if goes_on {
+        held.forget_failure()?;
+    } else {
+        held.clear()?;
+    }
+    let result =
+        if goes_on { resume::resume_in(held, options) } else { train::train_in(&run.experiment, held, options) };
+    if let Err(error) = &result {
+        // Where even that cannot be written, on a full disk perhaps, the run counts as stopped and the error as it was.
+        let _ = run_dir::write_failure(&root, &Failure { exit_code: error.exit_code(), message: error.to_string() });
+    }
+    result
+}
