@@ -180,6 +180,20 @@ fn logistic_regression_is_where_its_gradient_vanishes() {
 }
 
 #[test]
+fn logistic_regression_stands_inputs_beside_which_its_penalty_is_lost() {
+    // Three examples in seven dimensions: the curvature alone has no inverse, and at these sizes rounding swallows the rest.
+    for scale in [1e8, 1e15, 1e30] {
+        for Prompt { x, y } in prompts(&LogisticConfig { d: 7, n_points: 4, ..Default::default() }, 20) {
+            let x = x.columns(0, 3) * scale;
+            let w = LogisticRegression { lambda: 0.3 }.weights(x.as_view(), y.as_view());
+            assert!(w.iter().all(|entry| entry.is_finite()), "{scale}: {w}");
+            let right = x.tr_mul(&w).iter().zip(&y).all(|(form, sign)| form * sign > 0.0);
+            assert!(right, "{scale}: three examples in seven dimensions can be told apart");
+        }
+    }
+}
+
+#[test]
 fn answers_to_classes_are_differences_of_logits() {
     let config = LogisticConfig::default();
     let batch = draw(&config, 1);

@@ -2,7 +2,7 @@
 
 use nalgebra::{DMatrix, DMatrixView, DVector, DVectorView};
 
-use super::in_context::InContext;
+use super::{in_context::InContext, min_norm::min_norm};
 
 /// The logit w . x with w minimising sum_j log(1 + exp(-s_j w . x_j)) + lambda |w|^2 / 2, where s_j = 1 if y_j > 0 and -1
 /// elsewhere. Newton's method with step halving: the objective is strictly convex, so it always converges. Without a
@@ -34,7 +34,13 @@ impl LogisticRegression {
             let curvature = wrong.map(|p| p * (1.0 - p)); // [i]
             let mut hessian = &signed * DMatrix::from_diagonal(&curvature) * signed.transpose(); // [d, d]
             hessian.iter_mut().step_by(x.nrows() + 1).for_each(|entry| *entry += self.lambda);
-            let step = hessian.cholesky().expect("the penalty makes it positive definite").solve(&gradient);
+            let step = match hessian.clone().cholesky() {
+                Some(factor) => factor.solve(&gradient),
+                // Beside huge inputs rounding swallows the penalty, and with it directions that no example spans.
+                None => min_norm(hessian, DMatrix::from_column_slice(x.nrows(), 1, gradient.as_slice()))
+                    .column(0)
+                    .into_owned(),
+            };
             let slope = gradient.dot(&step); // at most twice what is left to gain, near the minimum
             if slope <= TOLERANCE {
                 return w;

@@ -94,7 +94,8 @@ pub struct Failure {
 /// How a run stands, and the steps it has taken. Reads its folder and nothing else.
 pub fn standing(root: &Path) -> (Standing, u64) {
     let (standing, step) = left(root);
-    if RunDir::is_held(root) { (Standing::Running, step) } else { (standing, step) }
+    // A complete run stays so whoever looks at it.
+    if standing != Standing::Complete && RunDir::is_held(root) { (Standing::Running, step) } else { (standing, step) }
 }
 
 /// How a run stands when nobody is at work on it.
