@@ -7,9 +7,9 @@ use headway_tasks::{
     baseline::{chance::Chance, lookup::Lookup, seen::Seen},
     recall::{
         distance,
-        in_context_recall::{InContextRecall, InContextRecallConfig},
+        in_context_recall::InContextRecallConfig,
         mqar::{Mqar, MqarConfig},
-        noisy_recall::{NoisyRecall, NoisyRecallConfig},
+        noisy_recall::NoisyRecallConfig,
         pairs::Pairs,
         selective_copying::{SelectiveCopying, SelectiveCopyingConfig},
     },
@@ -202,7 +202,7 @@ fn assert_recall(example: &Example, is_key: impl Fn(u32) -> bool) {
 
 #[test]
 fn in_context_recall_draws_a_new_map_for_every_sequence() {
-    let task = InContextRecall { config: InContextRecallConfig { vocab: 7, n_pairs: 5 } };
+    let task = InContextRecallConfig { vocab: 7, n_pairs: 5 }.pairs();
     let examples = draw(&task, 8000);
     for example in &examples {
         assert_recall(example, |token| token < 3);
@@ -221,7 +221,7 @@ fn in_context_recall_draws_a_new_map_for_every_sequence() {
 #[test]
 fn the_last_key_is_uniform_among_those_that_stood_before() {
     // Where one key stood twice and another once, either comes last equally often.
-    let task = InContextRecall { config: InContextRecallConfig { vocab: 6, n_pairs: 4 } };
+    let task = InContextRecallConfig { vocab: 6, n_pairs: 4 }.pairs();
     let all: Vec<_> = draw(&task, 4000).iter().map(slots).collect();
     let two_and_one = all.iter().filter(|s| s[0][0] == s[1][0] && s[1][0] != s[2][0]);
     let last_is_single: Vec<bool> = two_and_one.map(|s| s[3][0] == s[2][0]).collect();
@@ -231,7 +231,7 @@ fn the_last_key_is_uniform_among_those_that_stood_before() {
 
 #[test]
 fn noisy_recall_has_the_noise_that_it_names() {
-    let task = NoisyRecall { config: NoisyRecallConfig { vocab: 10, noise_vocab: 3, noise: 0.3, n_pairs: 7 } };
+    let task = NoisyRecallConfig { vocab: 10, noise_vocab: 3, noise: 0.3, n_pairs: 7 }.pairs();
     let examples = draw(&task, 4000);
     for example in &examples {
         assert_recall(example, |token| token < 3);
@@ -257,7 +257,7 @@ fn noisy_recall_has_the_noise_that_it_names() {
 
 #[test]
 fn a_key_is_left_however_much_noise_there_is() {
-    let task = NoisyRecall { config: NoisyRecallConfig { noise: 0.999, n_pairs: 5, ..Default::default() } };
+    let task = NoisyRecallConfig { noise: 0.999, n_pairs: 5, ..Default::default() }.pairs();
     for example in draw(&task, 500) {
         assert_recall(&example, |token| token < 8);
     }
@@ -340,9 +340,9 @@ fn lookup_is_exact_on_every_recall_task() {
         Box::new(mqar(MqarConfig { n_pairs: vec![1, 4, 8], ..Default::default() })),
         // Filler that happens to be a key, with something else after it, comes after the pairs.
         Box::new(mqar(MqarConfig { vocab: 33, random_filler: true, power: 1.0, ..Default::default() })),
-        Box::new(InContextRecall { config: InContextRecallConfig::default() }),
-        Box::new(NoisyRecall { config: NoisyRecallConfig::default() }),
-        Box::new(NoisyRecall { config: NoisyRecallConfig { noise: 0.8, ..Default::default() } }),
+        Box::new(InContextRecallConfig::default().pairs()),
+        Box::new(NoisyRecallConfig::default().pairs()),
+        Box::new(NoisyRecallConfig { noise: 0.8, ..Default::default() }.pairs()),
     ];
     for task in tasks {
         let batch = Batch::stack(task.dims(), draw(&*task, 200));

@@ -2,14 +2,27 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{distance, pairs::Pairs};
+use super::pairs::Pairs;
 use crate::{
-    baseline::Baseline,
     seed::SampleRng,
-    task::{Example, Task, TaskDims, TaskError, TaskSpec},
+    task::{Task, TaskDims, TaskError, TaskSpec},
 };
 
-/// Sizes of [`InContextRecall`].
+/// Pairs of a key and its value, drawn and laid out as in [`pairs`](super::pairs) without noise. Scored where a key
+/// stands that has stood before; sliced by the distance to where it last stood.
+///
+/// ```text
+/// position   0    1    2    3    4    5    6
+/// input     k_1  v_1  k_2  v_2  k_1  v_1  k_2
+/// target     .    .    .    .   v_1   .   v_2
+/// ```
+///
+/// # Shapes
+/// inputs `[2 n - 1]`, ids below `vocab`: keys, then values -> targets `[2 n - 1]`
+///
+/// # References
+/// Poli et al. 2024, arXiv 2403.17844. There training predicts every next token of the sequence and only the test is
+/// scored as here; here training is too. Accuracy is over scored positions, there averaged over classes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InContextRecallConfig {
@@ -27,7 +40,8 @@ impl Default for InContextRecallConfig {
 }
 
 impl InContextRecallConfig {
-    fn pairs(&self) -> Pairs {
+    /// The task.
+    pub fn pairs(&self) -> Pairs {
         Pairs { n_slots: self.n_pairs, n_paired: self.vocab, n_noise: 0, noise: 0.0 }
     }
 }
@@ -46,46 +60,6 @@ impl TaskSpec for InContextRecallConfig {
     }
 
     fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
-        Box::new(InContextRecall { config: self.clone() })
-    }
-}
-
-/// Pairs of a key and its value, drawn and laid out as in [`pairs`](super::pairs) without noise. Scored where a key
-/// stands that has stood before; sliced by the distance to where it last stood.
-///
-/// ```text
-/// position   0    1    2    3    4    5    6
-/// input     k_1  v_1  k_2  v_2  k_1  v_1  k_2
-/// target     .    .    .    .   v_1   .   v_2
-/// ```
-///
-/// # Shapes
-/// inputs `[2 n - 1]`, ids below `vocab`: keys, then values -> targets `[2 n - 1]`
-///
-/// # References
-/// Poli et al. 2024, arXiv 2403.17844. There training predicts every next token of the sequence and only the test is
-/// scored as here; here training is too. Accuracy is over scored positions, there averaged over classes.
-#[derive(Clone, Debug)]
-pub struct InContextRecall {
-    /// Sizes.
-    pub config: InContextRecallConfig,
-}
-
-impl Task for InContextRecall {
-    fn dims(&self) -> TaskDims {
-        self.config.dims()
-    }
-
-    fn sample(&self, rng: &mut SampleRng) -> Example {
-        let pairs = self.config.pairs();
-        pairs.write(&pairs.draw(rng))
-    }
-
-    fn baselines(&self) -> Vec<Box<dyn Baseline>> {
-        self.config.pairs().baselines()
-    }
-
-    fn slices(&self) -> Vec<String> {
-        distance::slices(self.dims().seq_len)
+        Box::new(self.pairs())
     }
 }

@@ -2,14 +2,28 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{distance, pairs::Pairs};
+use super::pairs::Pairs;
 use crate::{
-    baseline::Baseline,
     seed::SampleRng,
-    task::{Example, Task, TaskDims, TaskError, TaskSpec},
+    task::{Task, TaskDims, TaskError, TaskSpec},
 };
 
-/// Sizes and noise of [`NoisyRecall`].
+/// In-context recall with some pairs replaced by two noise tokens, drawn and laid out as in [`pairs`](super::pairs).
+/// Scored where a key stands that has stood before; sliced by the distance to where it last stood, noise included.
+///
+/// ```text
+/// position   0    1    2    3    4    5    6
+/// input     k_1  v_1  n_1  n_2  k_2  v_2  k_1
+/// target     .    .    .    .    .    .   v_1
+/// ```
+///
+/// # Shapes
+/// inputs `[2 n - 1]`, ids below `vocab`: keys, then values, then noise -> targets `[2 n - 1]`
+///
+/// # References
+/// Poli et al. 2024, arXiv 2403.17844. There training predicts every next token of the sequence and only the test is
+/// scored as here; here training is too. Accuracy is over scored positions, there averaged over classes. There the pair
+/// that is never noise may be the last, which leaves sequences of noise alone possible; here it is one before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NoisyRecallConfig {
@@ -31,7 +45,8 @@ impl Default for NoisyRecallConfig {
 }
 
 impl NoisyRecallConfig {
-    fn pairs(&self) -> Pairs {
+    /// The task.
+    pub fn pairs(&self) -> Pairs {
         let Self { vocab, noise_vocab, noise, n_pairs } = *self;
         Pairs { n_slots: n_pairs, n_paired: vocab.saturating_sub(noise_vocab), n_noise: noise_vocab, noise }
     }
@@ -66,47 +81,6 @@ impl TaskSpec for NoisyRecallConfig {
     }
 
     fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
-        Box::new(NoisyRecall { config: self.clone() })
-    }
-}
-
-/// In-context recall with some pairs replaced by two noise tokens, drawn and laid out as in [`pairs`](super::pairs).
-/// Scored where a key stands that has stood before; sliced by the distance to where it last stood, noise included.
-///
-/// ```text
-/// position   0    1    2    3    4    5    6
-/// input     k_1  v_1  n_1  n_2  k_2  v_2  k_1
-/// target     .    .    .    .    .    .   v_1
-/// ```
-///
-/// # Shapes
-/// inputs `[2 n - 1]`, ids below `vocab`: keys, then values, then noise -> targets `[2 n - 1]`
-///
-/// # References
-/// Poli et al. 2024, arXiv 2403.17844. There training predicts every next token of the sequence and only the test is
-/// scored as here; here training is too. Accuracy is over scored positions, there averaged over classes. There the pair
-/// that is never noise may be the last, which leaves sequences of noise alone possible; here it is one before.
-#[derive(Clone, Debug)]
-pub struct NoisyRecall {
-    /// Sizes and noise.
-    pub config: NoisyRecallConfig,
-}
-
-impl Task for NoisyRecall {
-    fn dims(&self) -> TaskDims {
-        self.config.dims()
-    }
-
-    fn sample(&self, rng: &mut SampleRng) -> Example {
-        let pairs = self.config.pairs();
-        pairs.write(&pairs.draw(rng))
-    }
-
-    fn baselines(&self) -> Vec<Box<dyn Baseline>> {
-        self.config.pairs().baselines()
-    }
-
-    fn slices(&self) -> Vec<String> {
-        distance::slices(self.dims().seq_len)
+        Box::new(self.pairs())
     }
 }

@@ -18,10 +18,10 @@ use super::distance;
 use crate::{
     baseline::{Baseline, chance::Chance, lookup::Lookup, seen::Seen},
     seed::SampleRng,
-    task::{Example, Inputs, Targets, TaskDims, TaskInput},
+    task::{Example, Inputs, Targets, Task, TaskDims, TaskInput},
 };
 
-/// What a sequence is drawn from. Token ids are keys first, then values, then noise.
+/// Recall of pairs, with or without noise: what a sequence is drawn from. Token ids are keys first, then values, then noise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pairs {
     /// Slots of a sequence, n.
@@ -48,12 +48,6 @@ impl Pairs {
     /// Token ids of noise.
     pub fn noise_tokens(&self) -> Range<u32> {
         self.n_paired as u32..(self.n_paired + self.n_noise) as u32
-    }
-
-    /// Sizes of inputs and targets.
-    pub fn dims(&self) -> TaskDims {
-        let (seq_len, vocab) = ((2 * self.n_slots).saturating_sub(1), self.n_paired + self.n_noise);
-        TaskDims { seq_len, input: TaskInput::Tokens { vocab }, d_out: vocab }
     }
 
     /// Slots with independent keys, uniform among all keys, and the last key uniform among those that have stood
@@ -97,11 +91,26 @@ impl Pairs {
         let inputs = slots.as_flattened()[..seq_len].to_vec();
         Example { inputs: Inputs::Tokens(inputs), targets: Targets::Classes(targets), scored, slices }
     }
+}
 
-    /// Predictors from what is exact to what knows nothing of the sequence.
-    pub fn baselines(&self) -> Vec<Box<dyn Baseline>> {
+impl Task for Pairs {
+    fn dims(&self) -> TaskDims {
+        let (seq_len, vocab) = ((2 * self.n_slots).saturating_sub(1), self.n_paired + self.n_noise);
+        TaskDims { seq_len, input: TaskInput::Tokens { vocab }, d_out: vocab }
+    }
+
+    fn sample(&self, rng: &mut SampleRng) -> Example {
+        self.write(&self.draw(rng))
+    }
+
+    /// From what is exact to what knows nothing of the sequence.
+    fn baselines(&self) -> Vec<Box<dyn Baseline>> {
         let possible = self.values().start as usize..self.values().end as usize;
         let (lookup, seen) = (Lookup { possible: possible.clone() }, Seen { possible: possible.clone() });
         vec![Box::new(lookup), Box::new(seen), Box::new(Chance { possible })]
+    }
+
+    fn slices(&self) -> Vec<String> {
+        distance::slices(self.dims().seq_len)
     }
 }
