@@ -134,6 +134,85 @@ class PaperSetKeys(nn.Module):
         return attention.output(pattern @ v)[:, : x.shape[1]]
 
 
+class AttentionStack(nn.Module):
+    """Attention layers of any sizes, each after its own affine map."""
+
+    def __init__(self, dims, config):
+        super().__init__()
+        rows, width = dims["seq_len"], dims["input"]["continuous"]["d_in"]
+        layers = []
+        for layer in config["layers"]:
+            layers.append(StackLayer(rows, width, layer))
+            rows, width = layers[-1].queries, layer["d_out"]
+        self.layers = nn.Sequential(*layers)
+        self.seq_len, self.readout = dims["seq_len"], None
+        if config["readout"] != "rows":
+            softmax = None if config["readout"] == "affine" else config["readout"]["softmax"]
+            self.readout = StackHead(rows, width, dims["seq_len"] * dims["d_out"], softmax)
+
+    def forward(self, x):
+        h = self.layers(x)
+        return h[:, : self.seq_len] if self.readout is None else self.readout(h).unflatten(1, (self.seq_len, -1))
+
+
+class StackLayer(nn.Module):
+    """An affine map to `rows` rows, of which the first ask and the last answer."""
+
+    def __init__(self, rows_in, d_in, config):
+        super().__init__()
+        self.rows, width = config["rows"], config["width"]
+        self.queries, self.keys = (config.get(part, self.rows) for part in ("queries", "keys"))
+        self.map = nn.Module()
+        self.token_wise = config["map"] == "token_wise"
+        if self.token_wise:
+            self.map.project = nn.Linear(d_in, width, bias=False)
+            self.map.position = nn.Parameter(torch.zeros(self.rows, width))
+        else:
+            self.map.project = nn.Linear(rows_in * d_in, self.rows * width)
+        self.heads = nn.ModuleList(HeadGroup(width, config["d_out"], **heads) for heads in config["heads"])
+
+    def forward(self, x):
+        if self.token_wise:
+            z = functional.pad(self.map.project(x), (0, 0, 0, self.rows - x.shape[1])) + self.map.position
+        else:
+            z = self.map.project(x.flatten(1)).unflatten(1, (self.rows, -1))
+        return sum(heads(z[:, : self.queries], z[:, self.rows - self.keys :]) for heads in self.heads)
+
+
+class HeadGroup(nn.Module):
+    """Heads of one size, one after the other."""
+
+    def __init__(self, width, d_out, count, d_key, d_value):
+        super().__init__()
+        self.count, self.d_key = count, d_key
+        self.query, self.key = (nn.Linear(width, count * d_key, bias=False) for _ in range(2))
+        self.value, self.output = nn.Linear(width, count * d_value, bias=False), nn.Linear(count * d_value, d_out, bias=False)
+
+    def forward(self, asking, answering):
+        parts = zip(*(x.chunk(self.count, -1) for x in (self.query(asking), self.key(answering), self.value(answering))))
+        mixed = [(q @ k.transpose(1, 2) / self.d_key**0.5).softmax(-1) @ v for q, k, v in parts]
+        return self.output(torch.cat(mixed, dim=-1))
+
+
+class StackHead(nn.Module):
+    """From the last rows to the flat prediction, through a softmax over channels or straight."""
+
+    def __init__(self, rows, width, flat, softmax):
+        super().__init__()
+        self.softmax = None
+        if softmax is not None:
+            self.softmax = nn.Module()
+            self.softmax.scores = nn.Linear(width, softmax["width"])
+            self.softmax.values = nn.Linear(softmax["width"], softmax["d_value"], bias=False)
+            width = softmax["d_value"]
+        self.project = nn.Linear(rows * width, flat)
+
+    def forward(self, h):
+        if self.softmax is not None:
+            h = self.softmax.values(self.softmax.scores(h).softmax(-1))
+        return self.project(h.flatten(1))
+
+
 class Ffn(nn.Module):
     """Two linear maps around a nonlinearity."""
 
@@ -216,6 +295,7 @@ MODULES = {
     "paper_one_layer": PaperOneLayer,
     "paper_two_layer": PaperTwoLayer,
     "paper_set_keys": PaperSetKeys,
+    "attention_stack": AttentionStack,
     "transformer": Transformer,
 }
 

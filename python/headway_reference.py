@@ -323,6 +323,99 @@ class PaperSetKeys:
         return self.output(pattern @ v)[:, : x.shape[1]], [pattern[:, None]]
 
 
+class AttentionStack:
+    """Layers of an affine map and attention: H ← Σ_h pattern_h (Z^k W_v^h) W_o^h with Z = map(H).
+
+    Z^q, the first `queries` rows of Z, ask; Z^k, the last `keys` rows, answer. No bias inside attention.
+    """
+
+    def __init__(self, weights, dims, *, layers, readout, kernel):
+        rows, width = dims["seq_len"], vector_width(dims)
+        self.layers = []
+        for at, config in enumerate(layers):
+            self.layers.append(StackLayer(weights, f"layers.{at}", rows, width, kernel, **config))
+            rows, width = self.layers[-1].queries, config["d_out"]
+        self.seq_len, flat = dims["seq_len"], dims["seq_len"] * dims["d_out"]
+        self.softmax, self.project = None, None
+        match readout:
+            case "rows":
+                pass
+            case "affine":
+                self.project = Linear(weights, "readout.project", rows * width, flat)
+            case {"softmax": {"width": channels, "d_value": d_value, **rest}} if not rest:
+                scores = Linear(weights, "readout.softmax.scores", width, channels)
+                values = weights.take("readout.softmax.values.weight", d_value, channels)
+                self.softmax = lambda h: softmax(scores(h)) @ values.T
+                self.project = Linear(weights, "readout.project", rows * d_value, flat)
+            case _:
+                raise CheckpointError(f"readout: `{readout}` is not known to this file")
+
+    def trace(self, x):
+        patterns = []
+        for layer in self.layers:
+            x, pattern = layer(x)
+            patterns.append(pattern)
+        if self.project is None:
+            return x[:, : self.seq_len], patterns
+        h = self.softmax(x) if self.softmax else x
+        return self.project(h.reshape(len(h), -1)).reshape(len(h), self.seq_len, -1), patterns
+
+
+class StackLayer:
+    """One layer of a stack. [batch, rows_in, d_in] -> [batch, queries, d_out], and the patterns of all heads."""
+
+    def __init__(self, weights, name, rows_in, d_in, kernel, *, map, rows, width, heads, d_out, queries=None, keys=None):
+        self.queries, self.keys = queries or rows, keys or rows
+        maps = {
+            "token_wise": lambda: self.token_wise(
+                weights.take(f"{name}.map.project.weight", width, d_in), weights.take(f"{name}.map.position", rows, width)
+            ),
+            "sequence_wise": lambda: self.sequence_wise(
+                Linear(weights, f"{name}.map.project", rows_in * d_in, rows * width), rows
+            ),
+        }
+        self.map = choose("map", maps, map)()
+        self.heads = [
+            HeadGroup(weights, f"{name}.heads.{at}", width, d_out, kernel, **heads) for at, heads in enumerate(heads)
+        ]
+
+    @staticmethod
+    def token_wise(weight, position):
+        def apply(x):
+            z = np.broadcast_to(position, (len(x), *position.shape)).copy()
+            z[:, : x.shape[1]] += x @ weight.T
+            return z  # [batch, rows, width]
+
+        return apply
+
+    @staticmethod
+    def sequence_wise(project, rows):
+        return lambda x: project(x.reshape(len(x), -1)).reshape(len(x), rows, -1)
+
+    def __call__(self, x):
+        z = self.map(x)
+        outputs, patterns = zip(*(heads(z[:, : self.queries], z[:, -self.keys :]) for heads in self.heads))
+        return sum(outputs), np.concatenate(patterns, axis=1)
+
+
+class HeadGroup:
+    """Heads of one size, without biases, their outputs summed."""
+
+    def __init__(self, weights, name, width, d_out, kernel, *, count, d_key, d_value):
+        self.count = count
+        self.query = weights.take(f"{name}.query.weight", count * d_key, width)
+        self.key = weights.take(f"{name}.key.weight", count * d_key, width)
+        self.value = weights.take(f"{name}.value.weight", count * d_value, width)
+        self.output = weights.take(f"{name}.output.weight", d_out, count * d_value)
+        self.pattern = choose("kernel", KERNELS, kernel)
+
+    def __call__(self, asking, answering):
+        split = lambda x: x.reshape(*x.shape[:2], self.count, -1).swapaxes(1, 2)  # [batch, count, rows, d_head]
+        q, k, v = split(asking @ self.query.T), split(answering @ self.key.T), split(answering @ self.value.T)
+        pattern = self.pattern(q, k, np.zeros((q.shape[2], k.shape[2]), dtype=bool))  # [batch, count, queries, keys]
+        return MultiHeadAttention.merge_heads(pattern @ v) @ self.output.T, pattern
+
+
 class Transformer:
     """h = embed(x) + position; h = block_l(h) for each layer; output = head(norm(h))."""
 
@@ -357,6 +450,7 @@ NETWORKS = {
     "paper_one_layer": PaperOneLayer,
     "paper_two_layer": PaperTwoLayer,
     "paper_set_keys": PaperSetKeys,
+    "attention_stack": AttentionStack,
     "transformer": Transformer,
 }
 

@@ -216,7 +216,7 @@ mod config {
 
     #[test]
     fn models_that_take_vectors_refuse_tokens() {
-        for model in ["paper_one_layer", "paper_two_layer", "paper_set_keys"] {
+        for model in ["paper_one_layer", "paper_two_layer", "paper_set_keys", "attention_stack"] {
             let text = COPY.replace("transformer", model);
             refused(
                 &text,

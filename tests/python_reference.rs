@@ -156,6 +156,17 @@ fn paper_set_keys() {
 }
 
 #[test]
+fn attention_stack() {
+    let first = "{ map = \"sequence_wise\", rows = 13, width = 4, queries = 11, keys = 9, \
+                 heads = [{ count = 2, d_key = 3, d_value = 1 }, { d_key = 5, d_value = 2 }], d_out = 6 }";
+    let second = "{ map = \"token_wise\", rows = 17, width = 7, heads = [{ d_key = 2, d_value = 3 }], d_out = D }";
+    for (readout, d_out) in [("\"rows\"", 3), ("\"affine\"", 4), ("{ softmax = { width = 19, d_value = 2 } }", 5)] {
+        let second = second.replace('D', &d_out.to_string());
+        compare(WIDE_VECTORS, &format!("[model.attention_stack]\nreadout = {readout}\nlayers = [{first}, {second}]\n"));
+    }
+}
+
+#[test]
 fn causal_transformer_with_feed_forward_networks() {
     let ffn = "state_mixer = { ffn = { d_ffn = 13, activation = \"gelu_erf\" } }\n";
     compare(PROMPTS, &format!("[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 3\n{ffn}"));

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::{
     attention::{kernel::KernelKind, position::PositionKind},
+    attention_stack::{AttentionStackConfig, StackMap, StackReadout},
     config::{InputDims, IoDims, ModelConfig},
     ffn::{Activation, StateMixer},
     paper::Readout,
@@ -47,6 +48,12 @@ impl Count {
     /// Biased linear map over `rows`: keeps its input, yields `rows · d_out`.
     fn linear(&mut self, rows: f64, d_in: f64, d_out: f64) {
         self.parameters += d_in * d_out + d_out;
+        self.flops += 2.0 * rows * d_in * d_out;
+    }
+
+    /// Linear map without bias.
+    fn projection(&mut self, rows: f64, d_in: f64, d_out: f64) {
+        self.parameters += d_in * d_out;
         self.flops += 2.0 * rows * d_in * d_out;
     }
 
@@ -109,6 +116,7 @@ impl ModelConfig {
                 let rows = count.input_map(dims, d, config.n_anchors);
                 count.attention(rows, d, 1, KernelKind::Naive);
             }
+            Self::AttentionStack(config) => count.attention_stack(dims, config),
             Self::Transformer(config) => count.transformer(dims, config),
         }
         count.finish()
@@ -126,6 +134,50 @@ impl Count {
         let rows = n + size(n_anchors);
         self.parameters += rows * d; // modulation and interpolation tokens
         rows
+    }
+
+    fn attention_stack(&mut self, dims: &IoDims, config: &AttentionStackConfig) {
+        let InputDims::Continuous { d_in } = dims.input else { return };
+        let (mut rows_in, mut d_in) = (size(dims.seq_len), size(d_in));
+        let flat = size(dims.seq_len) * size(dims.d_out);
+        for layer in &config.layers {
+            let [rows, width, queries, keys] = [layer.rows, layer.width, layer.n_queries(), layer.n_keys()].map(size);
+            match layer.map {
+                StackMap::TokenWise => {
+                    self.projection(rows_in, d_in, width);
+                    self.parameters += rows * width;
+                }
+                StackMap::SequenceWise => self.linear(1.0, rows_in * d_in, rows * width),
+            }
+            self.keep(rows_in * d_in + rows * width);
+            for heads in &layer.heads {
+                let [count, d_key, d_value] = [heads.count, heads.d_key, heads.d_value].map(size);
+                self.projection(queries, width, count * d_key);
+                self.projection(keys, width, count * d_key);
+                self.projection(keys, width, count * d_value);
+                self.projection(queries, count * d_value, size(layer.d_out));
+                self.flops += 2.0 * queries * keys * count * (d_key + d_value);
+                self.keep(count * (queries * (d_key + d_value) + keys * (d_key + d_value)));
+                self.keep(config.kernel.kernel().kept_floats(count * queries, keys));
+            }
+            (rows_in, d_in) = (queries, size(layer.d_out));
+        }
+        match config.readout {
+            StackReadout::Rows => {}
+            StackReadout::Affine => {
+                self.linear(1.0, rows_in * d_in, flat);
+                self.keep(rows_in * d_in);
+            }
+            StackReadout::Softmax { width, d_value } => {
+                let [width, d_value] = [width, d_value].map(size);
+                self.linear(rows_in, d_in, width);
+                self.keep(rows_in * d_in);
+                self.keep(KernelKind::Naive.kernel().kept_floats(rows_in, width));
+                self.projection(rows_in, width, d_value);
+                self.linear(1.0, rows_in * d_value, flat);
+                self.keep(rows_in * d_value);
+            }
+        }
     }
 
     fn transformer(&mut self, dims: &IoDims, config: &TransformerConfig) {

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::{
     attention::precision::Precision,
+    attention_stack::{AttentionStack, AttentionStackConfig},
     embed::Input,
     ffn::StateMixer,
     paper::{PaperOneLayer, PaperOneLayerConfig, PaperTwoLayer, PaperTwoLayerConfig, Readout},
@@ -69,7 +70,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    fn new(key: &'static str, problem: impl Into<String>) -> Self {
+    pub(crate) fn new(key: &'static str, problem: impl Into<String>) -> Self {
         Self { key, problem: problem.into() }
     }
 }
@@ -107,33 +108,32 @@ models! {
     "paper_one_layer" = PaperOneLayer(PaperOneLayerConfig), "the paper's single attention layer: linear map, interpolation tokens, softmax attention";
     "paper_two_layer" = PaperTwoLayer(PaperTwoLayerConfig), "the paper's two attention layers with an affine map between them and a linear readout";
     "paper_set_keys" = PaperSetKeys(PaperSetKeysConfig), "the model of the paper's attention maps: one head with set interpolation points in keys and values";
+    "attention_stack" = AttentionStack(AttentionStackConfig), "attention layers of any sizes, each after its own affine map: the form of the theorems";
     "transformer" = Transformer(TransformerConfig), "a stack of blocks: attention-only, or with a feed-forward network by one field";
 }
 
 /// Widths beyond this are a slip of the keyboard: one weight matrix would need terabytes.
-const LARGEST_WIDTH: usize = 1 << 20;
+pub(crate) const LARGEST_WIDTH: usize = 1 << 20;
 /// As is a stack deeper than this.
-const MOST_LAYERS: usize = 10_000;
+pub(crate) const MOST_LAYERS: usize = 10_000;
 
 impl ModelConfig {
     /// Checks every size against the data, reporting all problems at once.
     pub fn validate(&self, dims: &IoDims) -> Vec<ConfigError> {
         let mut problems = Vec::new();
-        let (d_model, n_heads) = self.d_model_and_heads();
-        for (key, value) in [("d_model", d_model), ("n_heads", n_heads)] {
-            if value == 0 {
-                problems.push(ConfigError::new(key, "must be at least 1"));
+        let d_model = match self {
+            Self::AttentionStack(config) => {
+                expect_vectors(dims, &mut problems);
+                config.validate(dims, &mut problems);
+                return problems;
             }
-            if value > LARGEST_WIDTH {
-                problems.push(ConfigError::new(key, format!("must be at most {LARGEST_WIDTH}")));
-            }
-        }
-        if n_heads > 0 && d_model <= LARGEST_WIDTH && !d_model.is_multiple_of(n_heads) {
-            let fits: Vec<_> = (1..=d_model).filter(|h| d_model.is_multiple_of(*h)).map(|h| h.to_string()).collect();
-            let problem = format!("{n_heads} heads do not divide d_model = {d_model}; these do: {}", fits.join(", "));
-            problems.push(ConfigError::new("n_heads", problem));
-        }
+            Self::PaperOneLayer(config) => shared_width(config.d_model, config.n_heads, &mut problems),
+            Self::PaperTwoLayer(config) => shared_width(config.d_model, config.n_heads, &mut problems),
+            Self::PaperSetKeys(config) => shared_width(config.d_model, 1, &mut problems),
+            Self::Transformer(config) => shared_width(config.d_model, config.n_heads, &mut problems),
+        };
         match self {
+            Self::AttentionStack(_) => {}
             Self::PaperOneLayer(config) => {
                 expect_vectors(dims, &mut problems);
                 match config.readout {
@@ -179,16 +179,6 @@ impl ModelConfig {
         !matches!(self, Self::PaperSetKeys(_))
     }
 
-    /// Width of the hidden state and number of heads.
-    pub fn d_model_and_heads(&self) -> (usize, usize) {
-        match self {
-            Self::PaperOneLayer(config) => (config.d_model, config.n_heads),
-            Self::PaperTwoLayer(config) => (config.d_model, config.n_heads),
-            Self::PaperSetKeys(config) => (config.d_model, 1),
-            Self::Transformer(config) => (config.d_model, config.n_heads),
-        }
-    }
-
     /// Builds the model with fresh weights drawn from `rng` on the host, so that every device starts alike.
     ///
     /// # Errors
@@ -207,8 +197,11 @@ impl ModelConfig {
             (Self::PaperSetKeys(config), InputDims::Continuous { d_in }) => {
                 Model::PaperSetKeys(config.init(dims, *d_in, rng, device))
             }
+            (Self::AttentionStack(config), InputDims::Continuous { d_in }) => {
+                Model::AttentionStack(config.init(dims, *d_in, rng, device))
+            }
             (Self::Transformer(config), _) => Model::Transformer(config.init(dims, rng, device)),
-            (_, InputDims::Tokens { .. }) => unreachable!("validate refuses tokens for the paper's models"),
+            (_, InputDims::Tokens { .. }) => unreachable!("validate refuses tokens for models of vectors"),
         })
     }
 }
@@ -227,6 +220,7 @@ impl Model {
             Self::PaperOneLayer(model) => model.forward(vectors(input)),
             Self::PaperTwoLayer(model) => model.forward(vectors(input)),
             Self::PaperSetKeys(model) => model.forward(vectors(input)),
+            Self::AttentionStack(model) => model.forward(vectors(input)),
             Self::Transformer(model) => model.forward(input),
         }
     }
@@ -241,6 +235,10 @@ impl Model {
             }
             // It has no kernel that could round.
             Self::PaperSetKeys(_) => {}
+            Self::AttentionStack(model) => {
+                let heads = model.layers.iter_mut().flat_map(|layer| &mut layer.heads);
+                heads.for_each(|heads| heads.precision = precision);
+            }
             Self::Transformer(model) => {
                 model.blocks.iter_mut().for_each(|block| block.attention.precision = precision);
             }
@@ -254,9 +252,28 @@ impl Model {
             Self::PaperOneLayer(model) => model.forward_traced(vectors(input)),
             Self::PaperTwoLayer(model) => model.forward_traced(vectors(input)),
             Self::PaperSetKeys(model) => model.forward_traced(vectors(input)),
+            Self::AttentionStack(model) => model.forward_traced(vectors(input)),
             Self::Transformer(model) => model.forward_traced(input),
         }
     }
+}
+
+/// Checks a hidden width that heads divide among themselves; returns it.
+fn shared_width(d_model: usize, n_heads: usize, problems: &mut Vec<ConfigError>) -> usize {
+    for (key, value) in [("d_model", d_model), ("n_heads", n_heads)] {
+        if value == 0 {
+            problems.push(ConfigError::new(key, "must be at least 1"));
+        }
+        if value > LARGEST_WIDTH {
+            problems.push(ConfigError::new(key, format!("must be at most {LARGEST_WIDTH}")));
+        }
+    }
+    if n_heads > 0 && d_model <= LARGEST_WIDTH && !d_model.is_multiple_of(n_heads) {
+        let fits: Vec<_> = (1..=d_model).filter(|h| d_model.is_multiple_of(*h)).map(|h| h.to_string()).collect();
+        let problem = format!("{n_heads} heads do not divide d_model = {d_model}; these do: {}", fits.join(", "));
+        problems.push(ConfigError::new("n_heads", problem));
+    }
+    d_model
 }
 
 fn expect_vectors(dims: &IoDims, problems: &mut Vec<ConfigError>) {
@@ -268,6 +285,6 @@ fn expect_vectors(dims: &IoDims, problems: &mut Vec<ConfigError>) {
 fn vectors(input: Input) -> Tensor<3> {
     match input {
         Input::Continuous(x) => x,
-        Input::Tokens(_) => panic!("the paper's models take vectors, not tokens"),
+        Input::Tokens(_) => panic!("this model takes vectors, not tokens"),
     }
 }

@@ -8,7 +8,10 @@ use burn::{
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Normal};
 
-use crate::{linear::Linear, norm::LayerNorm};
+use crate::{
+    linear::{Linear, Projection},
+    norm::LayerNorm,
+};
 
 /// Draws parameters in the order in which a model is built.
 ///
@@ -39,7 +42,16 @@ impl<'a> Initializer<'a> {
 
     /// Entries from N(0, 0.02²).
     pub(crate) fn embedding_table(&mut self, shape: [usize; 2]) -> Param<Tensor<2>> {
-        let law = Normal::new(0.0, EMBEDDING_STD).unwrap_or_else(|_| unreachable!("a positive constant"));
+        self.gaussian(shape, EMBEDDING_STD)
+    }
+
+    /// Entries from N(0, 1).
+    pub(crate) fn normal(&mut self, shape: [usize; 2]) -> Param<Tensor<2>> {
+        self.gaussian(shape, 1.0)
+    }
+
+    fn gaussian(&mut self, shape: [usize; 2], std: f32) -> Param<Tensor<2>> {
+        let law = Normal::new(0.0, std).unwrap_or_else(|_| unreachable!("a positive constant"));
         let values = (0..shape[0] * shape[1]).map(|_| law.sample(&mut self.rng)).collect();
         self.param(values, shape)
     }
@@ -51,6 +63,10 @@ impl<'a> Initializer<'a> {
     pub(crate) fn linear(&mut self, d_in: usize, d_out: usize) -> Linear {
         let bound = 1.0 / (d_in as f32).sqrt();
         Linear { weight: self.uniform([d_in, d_out], bound), bias: self.uniform([d_out], bound) }
+    }
+
+    pub(crate) fn projection(&mut self, d_in: usize, d_out: usize) -> Projection {
+        Projection { weight: self.uniform([d_in, d_out], 1.0 / (d_in as f32).sqrt()) }
     }
 
     pub(crate) fn layer_norm(&self, d_model: usize) -> LayerNorm {

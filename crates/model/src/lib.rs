@@ -27,6 +27,7 @@
 //! The paper's X is `[d, n]` with tokens as columns; here tokens are rows, so its `W X` is `x W` with `x [seq_len, d_in]`.
 
 pub mod attention;
+pub mod attention_stack;
 pub mod block;
 pub mod budget;
 pub mod config;
@@ -48,11 +49,12 @@ pub use attention::{
     position::{POSITIONS, PositionKind},
     precision::Precision,
 };
+pub use attention_stack::{AttentionStack, AttentionStackConfig, Heads, StackLayer, StackMap, StackReadout};
 pub use budget::Budget;
 pub use config::{ConfigError, InputDims, IoDims, MODELS, Model, ModelConfig};
 pub use embed::Input;
 pub use ffn::{Activation, StateMixer};
-pub use linear::Linear;
+pub use linear::{Linear, Projection};
 pub use mask::Mask;
 pub use norm::LayerNorm;
 pub use paper::{PaperOneLayer, PaperOneLayerConfig, PaperTwoLayer, PaperTwoLayerConfig, Readout};

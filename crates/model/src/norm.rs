@@ -6,7 +6,7 @@ use burn::{
 };
 
 /// Added to the variance, PyTorch's default.
-const EPSILON: f64 = 1e-5;
+pub const EPSILON: f64 = 1e-5;
 
 /// y = (x − mean(x)) / sqrt(var(x) + 1e-5) ⊙ weight + bias, over the last axis.
 ///

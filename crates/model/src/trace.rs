@@ -46,11 +46,16 @@ impl Recorder {
         }
     }
 
+    /// Heads of the layer at hand; further ones go beside those already seen.
     pub(crate) fn pattern(&mut self, pattern: &Tensor<4>) {
-        self.pattern = Some(pattern.clone());
+        let seen = self.pattern.take();
+        self.pattern = Some(match seen {
+            Some(seen) => Tensor::cat(vec![seen, pattern.clone()], 1),
+            None => pattern.clone(),
+        });
     }
 
-    /// Closes the layer whose pattern came last.
+    /// Closes the layer whose patterns came last.
     pub(crate) fn layer(&mut self, hidden: &Tensor<3>) {
         if let Some(pattern) = self.pattern.take() {
             self.layers.push(LayerTrace { pattern, hidden: hidden.clone() });

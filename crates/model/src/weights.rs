@@ -238,7 +238,8 @@ impl Path {
 
     /// Whether the parameter is a linear map's matrix, kept `[in, out]` in memory and `[out, in]` in files.
     pub fn is_transposed(&self) -> bool {
-        self.parts.last().is_some_and(|(name, container)| name == "weight" && container == "Struct:Linear")
+        let is_map = |container: &str| ["Struct:Linear", "Struct:Projection"].contains(&container);
+        self.parts.last().is_some_and(|(name, container)| name == "weight" && is_map(container))
     }
 }
 

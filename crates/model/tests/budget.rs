@@ -10,8 +10,9 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use headway_model::{
-    Activation, Budget, Input, InputDims, IoDims, KERNELS, Model, ModelConfig, Norm, POSITIONS, PaperOneLayerConfig,
-    PaperSetKeysConfig, PaperTwoLayerConfig, Readout, StateMixer, TransformerConfig,
+    Activation, AttentionStackConfig, Budget, Heads, Input, InputDims, IoDims, KERNELS, Model, ModelConfig, Norm,
+    POSITIONS, PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, Readout, StackLayer, StackMap,
+    StackReadout, StateMixer, TransformerConfig,
 };
 use headway_testkit::{memory, numbers};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -66,6 +67,28 @@ fn configs(seq_len: usize) -> Vec<(ModelConfig, IoDims)> {
         (two_layer(32, 8, 0), vectors.clone()),
         (two_layer(40, 4, 13), vectors.clone()),
     ];
+    for readout in [StackReadout::Affine, StackReadout::Softmax { width: 531, d_value: 4 }] {
+        let token_wise = StackLayer {
+            map: StackMap::TokenWise,
+            rows: seq_len + 180,
+            width: 109,
+            queries: Some(113),
+            keys: Some(161),
+            heads: vec![Heads { count: 8, d_key: 33, d_value: 25 }, Heads { count: 1, d_key: 230, d_value: 102 }],
+            d_out: 3,
+        };
+        let sequence_wise = StackLayer {
+            map: StackMap::SequenceWise,
+            rows: 97,
+            width: 61,
+            heads: vec![Heads { count: 3, d_key: 42, d_value: 59 }],
+            d_out: 8,
+            ..StackLayer::default()
+        };
+        let layers = vec![token_wise, sequence_wise];
+        let config = AttentionStackConfig { layers, readout, ..AttentionStackConfig::default() };
+        configs.push((ModelConfig::AttentionStack(config), vectors.clone()));
+    }
     for (position, _) in POSITIONS {
         let config = TransformerConfig { position: *position, ..stack(2, Norm::Pre, true, StateMixer::None) };
         configs.push((ModelConfig::Transformer(config), vectors.clone()));
@@ -124,6 +147,26 @@ fn operations_by_hand() {
     // Feed-forward network of width 11: 2·2·5·4·11 = 880.
     let wide = StateMixer::Ffn { d_ffn: 11, activation: Activation::Relu };
     assert_eq!(flops(config(wide), &dims), 120 + 3 * (640 + 400 + 880) + 240);
+}
+
+#[test]
+fn operations_of_a_stack_by_hand() {
+    let _alone = ALONE.lock();
+    // 5 tokens of 3 numbers to width 4: 2·5·3·4 = 120. Of 9 rows 5 ask and 7 answer: queries 2·5·4·(2·3) = 240,
+    // keys 2·7·4·6 = 336, values 2·7·4·(2·1) = 112, scores and mixing 2·5·7·2·(3 + 1) = 560, output 2·5·2·6 = 120.
+    let layer = StackLayer {
+        map: StackMap::TokenWise,
+        rows: 9,
+        width: 4,
+        queries: Some(5),
+        keys: Some(7),
+        heads: vec![Heads { count: 2, d_key: 3, d_value: 1 }],
+        d_out: 6,
+    };
+    let readout = StackReadout::Rows;
+    let config = AttentionStackConfig { layers: vec![layer], readout, ..AttentionStackConfig::default() };
+    let flops = ModelConfig::AttentionStack(config).budget(&IoDims::continuous(5, 3, 6)).forward_flops;
+    assert_eq!(flops, 120 + 240 + 336 + 112 + 560 + 120);
 }
 
 #[test]

@@ -9,8 +9,9 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use headway_model::{
-    Activation, Input, InputDims, IoDims, MODELS, Model, ModelConfig, Norm, PaperOneLayerConfig, PaperSetKeysConfig,
-    PaperTwoLayerConfig, PositionKind, Readout, StateMixer, Transformer, TransformerConfig,
+    Activation, AttentionStackConfig, Heads, Input, InputDims, IoDims, MODELS, Model, ModelConfig, Norm,
+    PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, Readout, StackLayer, StackMap,
+    StackReadout, StateMixer, Transformer, TransformerConfig,
     weights::{
         Array, ShapeMismatch, WeightsError, arrays, arrays_from_bytes, arrays_to_bytes, load, load_partial, names,
         to_bytes, to_host,
@@ -59,6 +60,7 @@ fn configs(name: &str) -> Vec<(ModelConfig, IoDims)> {
             let config = PaperSetKeysConfig { d_model: D_MODEL, n_anchors: ANCHORS, ..PaperSetKeysConfig::default() };
             vec![(ModelConfig::PaperSetKeys(config), IoDims::continuous(SEQ_LEN, D_IN, 1))]
         }
+        "attention_stack" => stacks().into_iter().map(|config| (config, vectors.clone())).collect(),
         "transformer" => {
             let attention_only = TransformerConfig { d_model: D_MODEL, n_heads: HEADS, ..TransformerConfig::default() };
             let ffn = TransformerConfig {
@@ -81,6 +83,55 @@ fn configs(name: &str) -> Vec<(ModelConfig, IoDims)> {
             ]
         }
         other => panic!("a config for `{other}` belongs here, so that the new model is tested too"),
+    }
+}
+
+/// Every map, readout and split of rows into those that ask and those that answer, no two sizes alike.
+fn stacks() -> Vec<ModelConfig> {
+    let token_wise = StackLayer {
+        map: StackMap::TokenWise,
+        rows: 29,
+        width: 19,
+        queries: Some(13),
+        keys: Some(16),
+        heads: vec![Heads { count: 2, d_key: 3, d_value: 5 }, Heads { count: 1, d_key: 23, d_value: 2 }],
+        d_out: D_OUT,
+    };
+    let sequence_wise = StackLayer {
+        map: StackMap::SequenceWise,
+        rows: 14,
+        width: 6,
+        queries: None,
+        keys: None,
+        heads: vec![Heads { count: 3, d_key: 2, d_value: 1 }],
+        d_out: 8,
+    };
+    let stack = |layers, readout| {
+        ModelConfig::AttentionStack(AttentionStackConfig { layers, readout, ..AttentionStackConfig::default() })
+    };
+    let softmax = StackReadout::Softmax { width: 31, d_value: 4 };
+    let last = StackLayer { queries: None, keys: None, ..token_wise.clone() };
+    vec![
+        stack(vec![token_wise.clone()], StackReadout::Rows),
+        stack(vec![sequence_wise.clone(), last], StackReadout::Rows),
+        stack(vec![token_wise, sequence_wise.clone()], StackReadout::Affine),
+        stack(vec![sequence_wise], softmax),
+    ]
+}
+
+/// What a trace shows: shape of what enters the first layer, and heads, queries, keys and width of each layer.
+fn traced(config: &ModelConfig) -> ([usize; 2], Vec<[usize; 4]>) {
+    let same = |rows, layers: usize, heads| ([rows, D_MODEL], vec![[heads, rows, rows, D_MODEL]; layers]);
+    match config {
+        ModelConfig::PaperOneLayer(config) => same(SEQ_LEN + config.n_anchors, 1, config.n_heads),
+        ModelConfig::PaperTwoLayer(config) => same(SEQ_LEN + config.n_anchors, 2, config.n_heads),
+        ModelConfig::PaperSetKeys(config) => same(SEQ_LEN + config.n_anchors, 1, 1),
+        ModelConfig::Transformer(config) => same(SEQ_LEN, config.n_layers, config.n_heads),
+        ModelConfig::AttentionStack(config) => {
+            let layer = |layer: &StackLayer| [layer.n_heads(), layer.n_queries(), layer.n_keys(), layer.d_out];
+            let first = &config.layers[0];
+            ([first.rows, first.width], config.layers.iter().map(layer).collect())
+        }
     }
 }
 
@@ -159,29 +210,149 @@ fn a_trace_shows_the_forward_pass() {
                 let output = to_host(model.forward(input(&dims, 2, &on.device)));
                 let trace = model.forward_traced(input(&dims, 2, &on.device));
                 assert_close(&label, &to_host(trace.output), &output, on.tolerance);
-                let (rows, layers) = match &config {
-                    ModelConfig::PaperOneLayer(config) => (SEQ_LEN + config.n_anchors, 1),
-                    ModelConfig::PaperTwoLayer(config) => (SEQ_LEN + config.n_anchors, 2),
-                    ModelConfig::PaperSetKeys(config) => (SEQ_LEN + config.n_anchors, 1),
-                    ModelConfig::Transformer(config) => (SEQ_LEN, config.n_layers),
-                };
-                let heads = config.d_model_and_heads().1;
-                assert_eq!(trace.embedded.dims(), [BATCH, rows, D_MODEL], "{label}");
-                assert_eq!(trace.layers.len(), layers, "{label}");
-                for layer in trace.layers {
-                    assert_eq!(layer.hidden.dims(), [BATCH, rows, D_MODEL], "{label}");
-                    assert_eq!(layer.pattern.dims(), [BATCH, heads, rows, rows], "{label}");
+                let ([rows, width], layers) = traced(&config);
+                assert_eq!(trace.embedded.dims(), [BATCH, rows, width], "{label}");
+                assert_eq!(trace.layers.len(), layers.len(), "{label}");
+                for (layer, [heads, queries, keys, width]) in trace.layers.into_iter().zip(layers) {
+                    assert_eq!(layer.hidden.dims(), [BATCH, queries, width], "{label}");
+                    assert_eq!(layer.pattern.dims(), [BATCH, heads, queries, keys], "{label}");
                     let pattern = to_host(layer.pattern);
-                    let sums: Vec<f32> = pattern.chunks_exact(rows).map(|row| row.iter().sum()).collect();
+                    let sums: Vec<f32> = pattern.chunks_exact(keys).map(|row| row.iter().sum()).collect();
                     assert_close(&label, &sums, &vec![1.0; sums.len()], on.tolerance);
                     let causal = matches!(&config, ModelConfig::Transformer(config) if config.causal);
-                    let future = |at: usize| at % rows > at / rows % rows;
+                    let future = |at: usize| at % keys > at / keys % queries;
                     let sees_future = pattern.iter().enumerate().any(|(at, weight)| future(at) && *weight != 0.0);
                     assert_eq!(sees_future, !causal, "{label}");
                 }
             }
         }
     }
+}
+
+/// Rows: two tokens x_i of one number, z_i = (x_i, 1), and a third row (2, 1) that alone is attended beside token 2. All
+/// scores are zero, so that both keys weigh one half: values 3·z gives 3·(x_2 + 2)/2, output doubles it and adds nothing.
+#[test]
+fn a_stack_by_hand() {
+    let layer = StackLayer {
+        map: StackMap::TokenWise,
+        rows: 3,
+        width: 2,
+        queries: Some(2),
+        keys: Some(2),
+        heads: vec![Heads { count: 1, d_key: 1, d_value: 1 }],
+        d_out: 1,
+    };
+    let layers = vec![layer.clone()];
+    let dims = IoDims::continuous(2, 1, 1);
+    let common = [
+        ("layers.0.map.project.weight", array(&[2, 1], &[1.0, 0.0])),
+        ("layers.0.map.position", array(&[3, 2], &[0.0, 1.0, 0.0, 1.0, 2.0, 1.0])),
+        ("layers.0.heads.0.query.weight", array(&[1, 2], &[1.0, 0.0])),
+        ("layers.0.heads.0.key.weight", array(&[1, 2], &[0.0, 0.0])),
+        ("layers.0.heads.0.value.weight", array(&[1, 2], &[3.0, 0.0])),
+        ("layers.0.heads.0.output.weight", array(&[1, 1], &[2.0])),
+    ];
+    for on in devices() {
+        let run = |readout, parameters: &[(&str, Array)]| {
+            let config = AttentionStackConfig { layers: layers.clone(), readout, ..AttentionStackConfig::default() };
+            let model = with(build(&ModelConfig::AttentionStack(config), &dims, 1, &on.device), parameters);
+            to_host(model.forward(Input::Continuous(vectors(&[10.0, 4.0], [1, 2, 1], &on.device))))
+        };
+        // 2 · 3 · (4 + 2) / 2 = 18 for either query.
+        assert_close(on.name, &run(StackReadout::Rows, &common), &[18.0, 18.0], on.tolerance);
+        // Y = W vec(H) + b with W = [[1, 2], [0, -1]].
+        let affine = [("readout.project.weight", array(&[2, 2], &[1.0, 2.0, 0.0, -1.0])), {
+            ("readout.project.bias", array(&[2], &[5.0, 6.0]))
+        }];
+        let parameters: Vec<_> = common.iter().cloned().chain(affine).collect();
+        assert_close(on.name, &run(StackReadout::Affine, &parameters), &[59.0, -12.0], on.tolerance);
+        // Scores (0 · 18, ln 3) weigh a quarter and three quarters: U = 4/4 + 3·8/4 = 7 in both rows.
+        let softmax = [
+            ("readout.softmax.scores.weight", array(&[2, 1], &[0.0, 0.0])),
+            ("readout.softmax.scores.bias", array(&[2], &[0.0, 3.0_f32.ln()])),
+            ("readout.softmax.values.weight", array(&[1, 2], &[4.0, 8.0])),
+        ];
+        let parameters: Vec<_> = parameters.into_iter().chain(softmax).collect();
+        let output = run(StackReadout::Softmax { width: 2, d_value: 1 }, &parameters);
+        assert_close(on.name, &output, &[26.0, -1.0], on.tolerance);
+    }
+}
+
+#[test]
+fn a_sequence_wise_map_reaches_every_row() {
+    let layer = StackLayer {
+        map: StackMap::SequenceWise,
+        rows: 2,
+        width: 2,
+        heads: vec![Heads { count: 1, d_key: 1, d_value: 2 }],
+        d_out: 2,
+        ..StackLayer::default()
+    };
+    let dims = IoDims::continuous(2, 2, 2);
+    // Row 0 of Z is (x_11, x_22), row 1 is (x_12 + 1, 7); of the scores only that of row 0 for itself is not zero.
+    let swap = [1., 0., 0., 0., 0., 0., 0., 1., 0., 1., 0., 0., 0., 0., 0., 0.];
+    let parameters = [
+        ("layers.0.map.project.weight", array(&[4, 4], &swap)),
+        ("layers.0.map.project.bias", array(&[4], &[0., 0., 1., 7.])),
+        ("layers.0.heads.0.query.weight", array(&[1, 2], &[0.0, 0.0])),
+        ("layers.0.heads.0.key.weight", array(&[1, 2], &[0.0, 0.0])),
+        ("layers.0.heads.0.value.weight", array(&[2, 2], &[1.0, 0.0, 0.0, 1.0])),
+        ("layers.0.heads.0.output.weight", array(&[2, 2], &[2.0, 0.0, 0.0, 2.0])),
+    ];
+    for on in devices() {
+        let readout = StackReadout::Rows;
+        let config = AttentionStackConfig { layers: vec![layer.clone()], readout, ..AttentionStackConfig::default() };
+        let model = with(build(&ModelConfig::AttentionStack(config), &dims, 1, &on.device), &parameters);
+        let output = to_host(model.forward(Input::Continuous(vectors(&[3., 4., 5., 6.], [1, 2, 2], &on.device))));
+        // Twice the mean of (3, 6) and (5, 7), in both rows.
+        assert_close(on.name, &output, &[8.0, 13.0, 8.0, 13.0], on.tolerance);
+    }
+}
+
+#[test]
+fn a_stack_refuses_sizes_that_do_not_meet() {
+    let dims = IoDims::continuous(SEQ_LEN, D_IN, D_OUT);
+    let token_wise = StackLayer { map: StackMap::TokenWise, ..StackLayer::default() };
+    let good = StackLayer { d_out: D_OUT, ..token_wise.clone() };
+    let problems = |layers: Vec<StackLayer>, readout| {
+        let config = AttentionStackConfig { layers, readout, ..AttentionStackConfig::default() };
+        let problems = ModelConfig::AttentionStack(config).validate(&dims);
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let one = |layer: StackLayer| problems(vec![layer], StackReadout::Affine);
+    assert_eq!(problems(vec![good.clone()], StackReadout::Rows), Vec::<String>::new());
+    assert_eq!(problems(vec![], StackReadout::Rows), ["layers: must be from 1 to 10000 layers"]);
+    let few = StackLayer { rows: 5, ..good.clone() };
+    assert_eq!(one(few.clone()), ["layers: layer 0: a token-wise map keeps the 11 rows that come in; rows is 5"]);
+    assert_eq!(one(StackLayer { map: StackMap::SequenceWise, ..few.clone() }), Vec::<String>::new());
+    let cut = StackLayer { queries: Some(7), ..good.clone() };
+    assert_eq!(
+        problems(vec![cut.clone()], StackReadout::Rows),
+        ["readout: the last layer gives 7 rows, the task wants 11"]
+    );
+    assert_eq!(
+        problems(vec![cut, StackLayer { rows: 6, ..good.clone() }], StackReadout::Affine),
+        ["layers: layer 1: a token-wise map keeps the 7 rows that come in; rows is 6"]
+    );
+    assert_eq!(
+        problems(vec![token_wise], StackReadout::Rows),
+        ["readout: the last layer's d_out is 32, the task wants 17 numbers"]
+    );
+    assert_eq!(
+        one(StackLayer { keys: Some(33), ..good.clone() }),
+        ["layers: layer 0: keys must be from 1 to the 32 rows"]
+    );
+    assert_eq!(
+        one(StackLayer { heads: vec![], ..good.clone() }),
+        ["layers: layer 0: heads must name one group at least"]
+    );
+    let none = vec![Heads { count: 0, d_key: 1, d_value: 1 }];
+    assert_eq!(
+        one(StackLayer { heads: none, ..good.clone() }),
+        ["layers: layer 0: heads.count must be from 1 to 1048576"]
+    );
+    let tokens = ModelConfig::AttentionStack(AttentionStackConfig::default()).validate(&IoDims::tokens(5, VOCAB));
+    assert!(tokens[0].to_string().contains("takes vectors"), "{tokens:?}");
 }
 
 #[test]

@@ -71,30 +71,49 @@ impl MultiHeadAttention {
     }
 
     pub(crate) fn run(&self, query: Tensor<3>, context: Tensor<3>, mask: &Mask, recorder: &mut Recorder) -> Tensor<3> {
-        let q = self.split_heads(self.query.forward(query)); // [batch, n_heads, q_len, d_head]
-        let k = self.split_heads(self.key.forward(context.clone())); // [batch, n_heads, k_len, d_head]
-        let v = self.split_heads(self.value.forward(context)); // [batch, n_heads, k_len, d_head]
-        let [q, k, v] = [q, k, v].map(|tensor| self.precision.round(tensor));
-        let kernel = self.kernel.kernel();
-        let mixed = if recorder.is_on() {
-            let pattern = kernel.pattern(q, k, mask); // [batch, n_heads, q_len, k_len]
-            recorder.pattern(&pattern);
-            pattern.matmul(Precision::F32.round(v))
-        } else {
-            kernel.mix(q, k, v, mask)
-        }; // [batch, n_heads, q_len, d_head]
-        // A kernel may return what it was given or f32; either way the mixture is rounded like its inputs.
-        let mixed = Precision::F32.round(self.precision.round(mixed));
-        self.output.forward(Self::merge_heads(mixed))
+        let q = split_heads(self.query.forward(query), self.n_heads); // [batch, n_heads, q_len, d_head]
+        let k = split_heads(self.key.forward(context.clone()), self.n_heads); // [batch, n_heads, k_len, d_head]
+        let v = split_heads(self.value.forward(context), self.n_heads); // [batch, n_heads, k_len, d_head]
+        let mixed = attend([q, k, v], mask, self.kernel, self.precision, recorder); // [batch, n_heads, q_len, d_head]
+        self.output.forward(merge_heads(mixed))
     }
+}
 
-    fn split_heads(&self, x: Tensor<3>) -> Tensor<4> {
-        let [batch, rows, d_model] = x.dims();
-        x.reshape([batch, rows, self.n_heads, d_model / self.n_heads]).swap_dims(1, 2) // [batch, n_heads, rows, d_head]
-    }
+/// The kernel between projections: rounds what it is given, shows its pattern to whoever asks, rounds the mixture.
+///
+/// # Shapes
+/// q `[batch, n_heads, q_len, d_key]`, k `[batch, n_heads, k_len, d_key]`, v `[batch, n_heads, k_len, d_value]` ->
+/// `[batch, n_heads, q_len, d_value]`
+pub(crate) fn attend(
+    qkv: [Tensor<4>; 3],
+    mask: &Mask,
+    kernel: KernelKind,
+    precision: Precision,
+    recorder: &mut Recorder,
+) -> Tensor<4> {
+    let [q, k, v] = qkv.map(|tensor| precision.round(tensor));
+    let kernel = kernel.kernel();
+    let mixed = if recorder.is_on() {
+        let pattern = kernel.pattern(q, k, mask); // [batch, n_heads, q_len, k_len]
+        recorder.pattern(&pattern);
+        pattern.matmul(Precision::F32.round(v))
+    } else {
+        kernel.mix(q, k, v, mask)
+    };
+    // A kernel may return what it was given or f32; either way the mixture is rounded like its inputs.
+    Precision::F32.round(precision.round(mixed))
+}
 
-    fn merge_heads(x: Tensor<4>) -> Tensor<3> {
-        let [batch, n_heads, rows, d_head] = x.dims();
-        x.swap_dims(1, 2).reshape([batch, rows, n_heads * d_head]) // [batch, rows, d_model]
-    }
+/// # Shapes
+/// `[batch, rows, n_heads · d_head]` -> `[batch, n_heads, rows, d_head]`
+pub(crate) fn split_heads(x: Tensor<3>, n_heads: usize) -> Tensor<4> {
+    let [batch, rows, width] = x.dims();
+    x.reshape([batch, rows, n_heads, width / n_heads]).swap_dims(1, 2)
+}
+
+/// # Shapes
+/// `[batch, n_heads, rows, d_head]` -> `[batch, rows, n_heads · d_head]`
+pub(crate) fn merge_heads(x: Tensor<4>) -> Tensor<3> {
+    let [batch, n_heads, rows, d_head] = x.dims();
+    x.swap_dims(1, 2).reshape([batch, rows, n_heads * d_head])
 }
