@@ -726,6 +726,9 @@ mod texts {
             &["reproduce"],
             &["report"],
             &["eval"],
+            &["analyze"],
+            &["analyze", "rank"],
+            &["analyze", "paths"],
             &["check"],
             &["show"],
             &["list"],
@@ -734,6 +737,9 @@ mod texts {
             &["runs", "list"],
             &["runs", "show"],
             &["bench"],
+            &["construct"],
+            &["construct", "truncated-linear-heads"],
+            &["construct", "relu-network"],
         ] {
             let text = lab.headway(&[words, &["--help"]].concat()).succeed().stdout;
             assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");

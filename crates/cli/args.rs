@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use headway_trainer::DeviceSpec;
 
+use crate::construct::args::What;
+
 /// Train, evaluate and fine-tune attention-only transformers.
 #[derive(Parser)]
 #[command(
@@ -35,12 +37,16 @@ pub enum Verb {
     Sweep(Sweep),
     /// Put networks and classical predictors side by side at equal cost, with several seeds and intervals.
     Compare(Compare),
+    /// Build weights from a theorem instead of training, with a certificate that the error is below the bound.
+    Construct(Construct),
     /// Do an experiment of the paper with the authors' settings, and judge the result.
     Reproduce(Reproduce),
     /// Write the page about a run, a sweep or a comparison, or about several of them side by side.
     Report(Report),
     /// Score a checkpoint and the task's classical predictors on the test set.
     Eval(Eval),
+    /// Look into a network's weights: rank collapse, and the paths through its heads.
+    Analyze(crate::analyze::args::Analyze),
     /// Check everything but training, and report every problem at once.
     Check(Check),
     /// Print the resolved config with where each value came from.
@@ -107,6 +113,10 @@ pub struct OutArgs {
 pub struct Train {
     #[command(flatten)]
     pub experiment: ExperimentArgs,
+    /// Start from the weights of this checkpoint or run instead of random ones, all of which must fit; the same as
+    /// `-s init_from=CHECKPOINT`.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub init_from: Option<PathBuf>,
     #[command(flatten)]
     pub out: OutArgs,
     #[command(flatten)]
@@ -197,6 +207,20 @@ pub struct Compare {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub jobs: JobArgs,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+Each construction plans first: the smallest size whose bound, rounding in float32 included,
+meets the tolerance. Then it writes the weights, measures their error at random points and at
+those known to be hard, and writes an ordinary checkpoint with certificate.json beside it.
+
+Try:  headway construct truncated-linear --tolerance 0.05 --out runs/clamp
+      headway eval runs/clamp
+      headway train runs/clamp/train.toml --init-from runs/clamp")]
+pub struct Construct {
+    #[command(subcommand)]
+    pub what: What,
 }
 
 #[derive(ClapArgs)]
@@ -346,6 +370,8 @@ pub enum Listed {
     Positions,
     Optimizers,
     Reproductions,
+    Constructions,
+    Functions,
 }
 
 #[derive(ClapArgs)]

@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use headway_model::{KERNELS, MODELS, POSITIONS};
-use headway_tasks::TASKS;
+use headway_tasks::{BUILT_INS, TASKS};
+use headway_theory::CONSTRUCTIONS;
 use headway_trainer::{optimizer::OPTIMIZERS, reproduce::REPRODUCTIONS};
 use serde::Serialize;
 
 use crate::{
     args::{List, Listed},
-    output,
+    output, rates,
 };
 
 #[derive(Serialize)]
@@ -22,9 +23,13 @@ pub fn run(args: &List) -> ExitCode {
     let entries = match args.what {
         Listed::Tasks => plain(TASKS),
         Listed::Models => plain(MODELS),
+        Listed::Constructions => plain(CONSTRUCTIONS),
+        Listed::Functions => BUILT_INS.iter().map(|f| Entry { name: f.name.to_owned(), summary: f.summary }).collect(),
         Listed::Optimizers => plain(OPTIMIZERS),
         Listed::Reproductions => {
-            REPRODUCTIONS.iter().map(|r| Entry { name: r.id.to_owned(), summary: r.summary }).collect()
+            let trained = REPRODUCTIONS.iter().map(|r| (r.id, r.summary));
+            let all = trained.chain([(rates::ID, rates::SUMMARY)]);
+            all.map(|(name, summary)| Entry { name: name.to_owned(), summary }).collect()
         }
         Listed::Kernels => named(KERNELS),
         Listed::Positions => named(POSITIONS),

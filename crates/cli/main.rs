@@ -1,14 +1,17 @@
 //! The `headway` command: a table of contents. Each verb is one file; what it does lives in the library crates.
 
+mod analyze;
 mod args;
 mod bench;
 mod check;
 mod compare;
+mod construct;
 mod devices;
 mod eval;
 mod finetune;
 mod list;
 mod output;
+mod rates;
 mod report;
 mod reproduce;
 mod resume;
@@ -38,10 +41,12 @@ fn main() -> ExitCode {
             Verb::Resume(args) => resume::run(args),
             Verb::Finetune(args) => finetune::run(args),
             Verb::Sweep(args) => sweep::run(args),
+            Verb::Construct(args) => construct::run(args),
             Verb::Compare(args) => compare::run(args),
             Verb::Reproduce(args) => reproduce::run(args),
             Verb::Report(args) => report::run(args),
             Verb::Eval(args) => eval::run(args),
+            Verb::Analyze(args) => analyze::run(args),
             Verb::Check(args) => check::run(args),
             Verb::Show(args) => show::run(args),
             Verb::List(args) => Ok(list::run(args)),

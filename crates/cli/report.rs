@@ -1,18 +1,26 @@
 //! `headway report`
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use headway_trainer::{
-    Error, RunDir,
+    Checkpoint, Error, RunDir,
     report::{self, run},
     run_dir::{read_experiment, read_record, runs_below},
     study::{Changes, Study, StudyDir, results::Group},
 };
 
-use crate::{args::Report, output};
+use crate::{args::Report, construct::page, output};
 
 pub fn run(args: &Report) -> Result<ExitCode, Error> {
     if let [folder] = args.folders.as_slice() {
+        if let Some(path) = certificate(folder)? {
+            output::line(format!("report: {}", path.display()));
+            return Ok(ExitCode::SUCCESS);
+        }
         let (page, path) = if RunDir::is_run(folder) {
             let (device, _) = args.device.open()?;
             (None, run::again(folder, &device)?)
@@ -39,6 +47,15 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
     output::line(output::cells(&page.table.header, &page.table.rows));
     output::line(format!("report: {}", dir.file("report.html").display()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the page of a constructed checkpoint again; nothing where the folder is none.
+fn certificate(folder: &Path) -> Result<Option<PathBuf>, Error> {
+    if !folder.join(Checkpoint::MANIFEST).is_file() {
+        return Ok(None);
+    }
+    let checkpoint = Checkpoint::find(folder)?;
+    Ok(page::write(&checkpoint)?.then(|| checkpoint.path.join("report.html")))
 }
 
 /// The runs of some folders, those of one config and one origin together.

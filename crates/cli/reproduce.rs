@@ -4,21 +4,27 @@ use std::{path::PathBuf, process::ExitCode};
 
 use headway_trainer::{
     Error,
-    reproduce::Reproduction,
+    reproduce::{REPRODUCTIONS, Reproduction},
     study::{Study, StudyDir},
 };
 
-use crate::{args::Reproduce, study, sweep};
+use crate::{args::Reproduce, rates, study, sweep};
 
 /// The profile for a laptop.
 const QUICK: &str = "quick";
 
 pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
+    if args.id == rates::ID {
+        return rates::run(args);
+    }
     let mut changes = sweep::changes(&args.changes);
     if args.quick {
         changes.profile = Some(QUICK.to_owned());
     }
-    let reproduction = Reproduction::find(&args.id)?;
+    let Some(reproduction) = Reproduction::find(&args.id) else {
+        let ids: Vec<&str> = REPRODUCTIONS.iter().map(|reproduction| reproduction.id).chain([rates::ID]).collect();
+        return Err(Error::Usage(format!("no reproduction is called `{}`; there are {}", args.id, ids.join(", "))));
+    };
     let study = Study::Sweep(Box::new(reproduction.sweep(&changes)?));
     let profile = changes.profile.as_ref().map(|profile| format!("-{profile}")).unwrap_or_default();
     let numbered = || PathBuf::from("runs").join(format!("reproduce-{}{profile}", args.id));

@@ -18,11 +18,12 @@ use crate::{
 };
 
 pub fn run(args: &Train) -> Result<ExitCode, Error> {
-    let loaded = load(&args.experiment)?;
+    let loaded = load_with(&args.experiment, args.init_from.as_deref())?;
     train::check(&loaded.experiment)?;
     let place = place(&args.out, &args.experiment.experiment);
     let options = options(&args.run)?;
     if args.out.dry_run {
+        train::start(&loaded.experiment, &options.device)?;
         return dry_run(&loaded, &place, &options, args.run.json);
     }
     let summary = train(&loaded.experiment, &place, &options)?;
@@ -31,7 +32,19 @@ pub fn run(args: &Train) -> Result<ExitCode, Error> {
 }
 
 pub fn load(args: &ExperimentArgs) -> Result<Loaded, Error> {
-    experiment::load(&args.experiment, &args.overrides())
+    load_with(args, None)
+}
+
+/// The experiment, its weights from `init_from` where that is given.
+fn load_with(args: &ExperimentArgs, init_from: Option<&Path>) -> Result<Loaded, Error> {
+    let init_from = init_from.map(|path| match path.to_str() {
+        // A JSON string is a TOML string, which nothing in a path can leave.
+        Some(path) => Ok(format!("init_from={}", serde_json::Value::from(path))),
+        None => Err(Error::Usage(format!("--init-from {}: the path must be Unicode", path.display()))),
+    });
+    let init_from = init_from.transpose()?;
+    let overrides: Vec<String> = args.overrides().into_iter().chain(init_from).collect();
+    experiment::load(&args.experiment, &overrides)
 }
 
 /// The folder asked for, or one numbered after the experiment's name.

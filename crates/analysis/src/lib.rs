@@ -1,7 +1,8 @@
 //! Numbers made visible: [`statistics`] say how far to trust a few runs; a [`Figure`] of curves, a [`Forest`] of methods and
-//! the attention [`Patterns`] of a network become SVGs, a [`Report`] one HTML page that holds text, tables and drawings.
+//! the attention [`Patterns`] of a network become SVGs, a [`Report`] one HTML page that holds text, tables and drawings. From the
+//! weights alone, as a plain [`network`], come its [`rank`] collapse and its [`paths`].
 //!
-//! None of them needs a font file, a network or a script, and all follow the reader's choice of a light or dark page.
+//! None of the pictures needs a font file, a network or a script, and all follow the reader's choice of a light or dark page.
 //!
 //! ```
 //! use headway_analysis::{Figure, Report, Section, Series, Style};
@@ -37,8 +38,11 @@ pub mod forest;
 mod hover;
 mod legend;
 mod look;
+pub mod network;
 pub mod number;
+pub mod paths;
 pub mod pattern;
+pub mod rank;
 mod rate;
 pub mod report;
 pub mod statistics;
@@ -48,6 +52,7 @@ mod table;
 pub use csv::csv;
 pub use figure::{Figure, Series, Style};
 pub use forest::{Forest, ForestRow};
+pub use network::Network;
 pub use number::number;
 pub use pattern::{Pattern, PatternError, Patterns};
 pub use rate::{exponent, exponent_interval};

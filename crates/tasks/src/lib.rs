@@ -4,6 +4,7 @@
 //! generator; a [`Source`] turns a task and a seed into training batches and evaluation sets.
 
 pub mod baseline;
+pub mod expression;
 pub mod icl;
 pub mod law;
 pub mod recall;
@@ -13,10 +14,18 @@ pub mod seq2seq;
 pub mod source;
 pub mod task;
 
-pub use baseline::Baseline;
-pub use icl::shift::{SHIFTS, Shift};
+pub use baseline::{Baseline, gradient_descent::gradient_descent};
+pub use icl::{
+    regression::{Descent, Regression, RegressionConfig},
+    shift::{SHIFTS, Shift},
+};
 pub use law::Law;
 pub use registry::{TASKS, TaskConfig};
 pub use seed::{SampleRng, Seed, Stream};
+pub use seq2seq::{
+    function::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig, Table},
+    relu_network::{GivenNetwork, ReluNetwork, ReluNetworkConfig},
+    truncated_linear::{GivenForms, TruncatedLinear, TruncatedLinearConfig},
+};
 pub use source::{DataConfig, Source, Split};
 pub use task::{Batch, Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec};

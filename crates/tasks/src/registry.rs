@@ -50,6 +50,8 @@ tasks! {
         "y_i = clamp(w_i . x_i + t_i, low, high): a linear form per position, cut off at both ends";
     "relu_network" => ReluNetwork(seq2seq::relu_network::ReluNetworkConfig),
         "y = W2 relu(W1 vec(x) + b1) + b2: a random two-layer ReLU network of the whole sequence";
+    "function" => Function(seq2seq::function::FunctionConfig),
+        "y = f(x) with f written down, as formulas or as a table: the targets that weights can be constructed for";
     "icl_linear" => IclLinear(icl::linear::LinearConfig),
         "x_1, y_1, x_2, y_2, ... with y = w . x and a new w in every prompt: linear regression in context";
     "icl_sparse" => IclSparse(icl::sparse::SparseConfig),
@@ -62,6 +64,8 @@ tasks! {
         "y = a random decision tree of the signs of x, a new one in every prompt";
     "icl_logistic" => IclLogistic(icl::logistic::LogisticConfig),
         "y = sign(w . x), a new w in every prompt: linear classification in context";
+    "in_context_regression" => InContextRegression(icl::regression::RegressionConfig),
+        "(x_1, y_1), ..., (x_N, y_N), (x_q, 0) with y = w . x + noise: the rows that attention descends a gradient on";
     "copy" => Copy(seq2seq::copy::CopyConfig),
         "symbols, a separator, then the same symbols again, one by one";
     "mqar" => Mqar(recall::mqar::MqarConfig),

@@ -148,7 +148,7 @@ fn relu_network_by_hand() {
 
 #[test]
 fn relu_network_samples_are_the_network_of_their_inputs() {
-    let config = ReluNetworkConfig { seq_len: 5, d: 3, d_hidden: 7, input: Law::STANDARD_NORMAL, target_scale: 1.0 };
+    let config = ReluNetworkConfig { seq_len: 5, d: 3, d_hidden: 7, input: Law::STANDARD_NORMAL, ..Default::default() };
     let task = ReluNetwork::new(config, &mut Seed(5).rng(Stream::Task, 0));
     let example = task.sample(&mut Seed(5).rng(Stream::Train, 0));
     let x = example.inputs.continuous();

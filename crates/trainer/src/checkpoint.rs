@@ -5,6 +5,9 @@
 //! config.json         model, sizes and the whole experiment
 //! optim.safetensors   optimiser moments by parameter name
 //! state.json          step, best score, early stopping
+//! certificate.json    what was proved and measured of constructed weights
+//! hardest.safetensors the points where they are farthest from their target
+//! train.toml          the experiment of constructed weights, to train the same network
 //! MANIFEST            sha256 of each file, written last; `sha256sum -c MANIFEST` checks it
 //! ```
 //!
@@ -89,6 +92,10 @@ impl Checkpoint {
     const CONFIG: &str = "config.json";
     const OPTIM: &str = "optim.safetensors";
     const STATE: &str = "state.json";
+    const CERTIFICATE: &str = "certificate.json";
+    const HARDEST: &str = "hardest.safetensors";
+    /// The experiment, to train the same network on the same task.
+    const TRAIN: &str = "train.toml";
 
     /// Finds the checkpoint that a path means: a checkpoint folder itself, or a run folder, whose best checkpoint by
     /// validation loss is taken where there is one and its newest otherwise.
@@ -175,6 +182,51 @@ impl Checkpoint {
     /// [`Error::Checkpoint`]
     pub fn state(&self) -> Result<Option<TrainState>, Error> {
         if self.digest_of(Self::STATE)?.is_some() { self.read_json(Self::STATE).map(Some) } else { Ok(None) }
+    }
+
+    /// The certificate of constructed weights, verified against the manifest; nothing where weights were trained.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`]
+    pub fn certificate(&self) -> Result<Option<serde_json::Value>, Error> {
+        if self.digest_of(Self::CERTIFICATE)?.is_some() {
+            self.read_json(Self::CERTIFICATE).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Writes constructed weights with their certificate and the points that are hardest for them as a checkpoint into an empty or new folder.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the folder is not empty; [`Error::Io`]
+    pub fn write_constructed(
+        place: &run_dir::NewRun,
+        experiment: &Experiment,
+        model: &Model,
+        certificate: &impl Serialize,
+        hardest: &BTreeMap<String, Array>,
+    ) -> Result<Self, Error> {
+        let config = CheckpointConfig {
+            format: 1,
+            model: experiment.model.clone(),
+            dims: experiment.dims(),
+            experiment: experiment.clone(),
+        };
+        let mut files = Self::files(&config, model, None)?;
+        files.push((Self::CERTIFICATE, json(certificate)?));
+        files.push((Self::HARDEST, weights::arrays_to_bytes(hardest).map_err(|e| Error::Training(e.to_string()))?));
+        files.push((Self::TRAIN, experiment.to_toml().into_bytes()));
+        let path = place.path()?;
+        // The folder above is synced too, and a relative path may name none.
+        let whole = std::path::absolute(&path).map_err(Error::io("cannot resolve", &path))?;
+        // A name that nobody else has: what is there already is not ours to replace.
+        let temporary = whole.with_extension(format!("tmp-{}", std::process::id()));
+        run_dir::write_checkpoint(&temporary, &whole, &files).inspect_err(|_| {
+            // Best effort: the error at hand is the one to tell.
+            let _ = fs::remove_dir_all(&temporary);
+        })?;
+        Ok(Self { path, step: None })
     }
 
     /// Digest of the weights, to name where a fine-tuned model came from.

@@ -30,7 +30,11 @@ pub fn evaluate(path: &Path, overrides: &[String], device: &Found) -> Result<Sum
     let (model, experiment, checkpoint) = load(path, overrides, device)?;
     let source = session::build_source(&experiment);
     let mut rows = results(&model, &experiment, &source, &device.device).into_iter();
-    let step = checkpoint.state()?.map_or(experiment.train.steps, |state| state.step);
+    let step = match checkpoint.state()? {
+        Some(state) => state.step,
+        None if checkpoint.certificate()?.is_some() => 0,
+        None => experiment.train.steps,
+    };
     Ok(Summary {
         run_dir: path.to_owned(),
         status: Status::Complete,

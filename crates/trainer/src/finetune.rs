@@ -52,6 +52,11 @@ pub fn prepare(
     allow_partial: bool,
     device: &Found,
 ) -> Result<(Model, Lineage), Error> {
+    if let Some(other) = experiment.init_from.as_deref().filter(|other| *other != from) {
+        let problem =
+            format!("init_from names {}, fine-tuning starts from {}; leave one out", other.display(), from.display());
+        return Err(Error::Usage(problem));
+    }
     let checkpoint = Checkpoint::find(from)?;
     let model = session::build_model(experiment, device)?;
     let arrays = checkpoint.weights()?;

@@ -3,10 +3,12 @@
 //! An [`Experiment`] is one TOML file with every default filled in and every rule checked. A [`RunDir`] owns the files of one
 //! run. The verbs [`train`], [`resume`], [`finetune`] and [`evaluate`] each make a plan and hand it to the one place that
 //! builds loader, optimiser and schedule: [`session`]. Many runs with one question are a [`study`]: a sweep, a comparison, or
-//! one of the paper's experiments ([`reproduce`]). A [`report`] is a page about any of them.
+//! one of the paper's experiments ([`reproduce`]). A [`report`] is a page about any of them, and [`analyze`] looks into a
+//! network's weights.
 //!
 //! On the CPU, the same binary, config and seed give the same bits for any number of threads and any resume point.
 
+pub mod analyze;
 pub mod bench;
 pub mod checkpoint;
 pub mod device;

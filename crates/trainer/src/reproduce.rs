@@ -39,14 +39,8 @@ reproductions! {
 
 impl Reproduction {
     /// The reproduction of a name.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] with the names there are.
-    pub fn find(id: &str) -> Result<&'static Self, Error> {
-        REPRODUCTIONS.iter().find(|reproduction| reproduction.id == id).ok_or_else(|| {
-            let ids: Vec<&str> = REPRODUCTIONS.iter().map(|reproduction| reproduction.id).collect();
-            Error::Usage(format!("no reproduction is called `{id}`; there are {}", ids.join(", ")))
-        })
+    pub fn find(id: &str) -> Option<&'static Self> {
+        REPRODUCTIONS.iter().find(|reproduction| reproduction.id == id)
     }
 
     /// Its sweep.

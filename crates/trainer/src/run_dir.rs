@@ -299,23 +299,17 @@ impl RunDir {
     /// [`Error::Io`]; earlier checkpoints are untouched then.
     pub fn save_checkpoint(&self, step: u64, files: &[(&str, Vec<u8>)]) -> Result<PathBuf, Error> {
         let path = self.root.join(CHECKPOINTS).join(format!("step-{step:08}"));
+        if self.metrics().exists() {
+            // What was logged so far must reach the disk before the state that will not log it again.
+            disk::sync(&self.metrics())?;
+        }
         let temporary = hidden(&path);
         for stale in [&temporary, &path] {
             if stale.exists() {
                 disk::remove_dir(stale)?;
             }
         }
-        if self.metrics().exists() {
-            // What was logged so far must reach the disk before the state that will not log it again.
-            disk::sync(&self.metrics())?;
-        }
-        disk::create_dir(&temporary)?;
-        for (name, bytes) in files {
-            disk::write(&temporary.join(name), bytes)?;
-        }
-        disk::write(&temporary.join(Checkpoint::MANIFEST), Checkpoint::manifest(files).as_bytes())?;
-        disk::sync(&temporary)?;
-        disk::rename(&temporary, &path)?;
+        write_checkpoint(&temporary, &path, files)?;
         Ok(path)
     }
 
@@ -347,6 +341,20 @@ pub(crate) fn replace_through(temporary: &Path, path: &Path, bytes: &[u8]) -> Re
         disk::create_dir(parent)?;
     }
     disk::write(temporary, bytes)?;
+    disk::rename(temporary, path)
+}
+
+/// Writes a checkpoint into a temporary folder that becomes `path`, which is not there or empty, when every byte is on disk.
+///
+/// # Errors
+/// [`Error::Io`]
+pub(crate) fn write_checkpoint(temporary: &Path, path: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Error> {
+    disk::create_dir(temporary)?;
+    for (name, bytes) in files {
+        disk::write(&temporary.join(name), bytes)?;
+    }
+    disk::write(&temporary.join(Checkpoint::MANIFEST), Checkpoint::manifest(files).as_bytes())?;
+    disk::sync(temporary)?;
     disk::rename(temporary, path)
 }
 

@@ -126,7 +126,7 @@ pub struct Summary {
 }
 
 /// What is new in a session: where its weights come from.
-pub(crate) struct Start {
+pub struct Start {
     pub(crate) model: Model,
     /// Where training goes on; nothing for step 0.
     pub(crate) resumable: Option<Resumable>,
@@ -134,7 +134,7 @@ pub(crate) struct Start {
 }
 
 /// The run that a session is part of.
-pub(crate) enum Run {
+pub enum Run {
     /// A new one, its verb and where its weights came from.
     New(&'static str, Option<Lineage>),
     /// One with a record.

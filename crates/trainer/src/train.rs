@@ -1,8 +1,10 @@
-//! `train`: fresh weights, fresh optimiser, a new folder.
+//! `train`: fresh weights or those of a checkpoint that the experiment names, fresh optimiser, a new folder.
 
 use crate::{
+    device::Found,
     error::Error,
     experiment::Experiment,
+    finetune,
     run_dir::{NewRun, RunDir},
     session::{self, Options, Run, Start, Summary},
 };
@@ -13,14 +15,29 @@ use crate::{
 /// Any [`Error`]; after [`Error::Diverged`] and [`Error::Io`] the folder holds the last good checkpoint.
 pub fn train(experiment: &Experiment, place: &NewRun, options: &Options) -> Result<Summary, Error> {
     check(experiment)?;
-    train_in(experiment, RunDir::create(place)?, options)
+    // Before the folder is made: a checkpoint that does not fit leaves nothing behind.
+    let start = start(experiment, &options.device)?;
+    session::run(experiment, RunDir::create(place)?, options, start)
 }
 
 /// [`train`] in a folder already made.
 pub(crate) fn train_in(experiment: &Experiment, dir: RunDir, options: &Options) -> Result<Summary, Error> {
-    let model = session::build_model(experiment, &options.device)?;
-    let start = Start { model, resumable: None, run: Run::New("train", None) };
-    session::run(experiment, dir, options, start)
+    session::run(experiment, dir, options, start(experiment, &options.device)?)
+}
+
+/// The model at step 0.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when the weights that the experiment starts from do not fit; [`Error::Device`]
+pub fn start(experiment: &Experiment, device: &Found) -> Result<Start, Error> {
+    let (model, lineage) = match &experiment.init_from {
+        None => (session::build_model(experiment, device)?, None),
+        Some(from) => {
+            let (model, lineage) = finetune::prepare(experiment, from, false, device)?;
+            (model, Some(lineage))
+        }
+    };
+    Ok(Start { model, resumable: None, run: Run::New("train", lineage) })
 }
 
 /// The rules for this verb alone.
@@ -28,9 +45,10 @@ pub(crate) fn train_in(experiment: &Experiment, dir: RunDir, options: &Options) 
 /// # Errors
 /// [`Error::Usage`]
 pub fn check(experiment: &Experiment) -> Result<(), Error> {
-    if experiment.finetune.freeze.is_empty() {
+    if experiment.finetune.freeze.is_empty() || experiment.init_from.is_some() {
         return Ok(());
     }
-    let problem = "finetune.freeze is set, but `train` starts from random weights; use `headway finetune`";
+    let problem =
+        "finetune.freeze is set, but `train` starts from random weights; use `headway finetune`, or set init_from";
     Err(Error::Usage(problem.to_owned()))
 }

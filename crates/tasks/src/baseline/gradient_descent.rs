@@ -1,8 +1,33 @@
 //! Gradient descent in context.
 
-use nalgebra::{DMatrixView, DVector, DVectorView};
+use nalgebra::{DMatrix, DMatrixView, DVector, DVectorView};
 
 use super::in_context::InContext;
+
+/// The w that `steps` steps of gradient descent on |X^T w - y|^2 / (2 n_points) reach from zero:
+/// w <- w - rate / n_points * X (X^T w - y).
+///
+/// # Shapes
+/// x `[d, n_points]`, a point per column; y `[n_points]` -> `[d]`
+///
+/// # Panics
+/// If there are not as many y as points.
+pub fn gradient_descent(x: DMatrixView<f64>, y: DVectorView<f64>, steps: usize, rate: f64) -> DVector<f64> {
+    descend(&(x * x.transpose()), &(x * y), steps, rate / y.len() as f64)
+}
+
+/// Steps of the given size on |X^T w - y|^2 / 2 from zero.
+///
+/// # Shapes
+/// gram X X^T `[d, d]`; products X y `[d]` -> `[d]`
+fn descend(gram: &DMatrix<f64>, products: &DVector<f64>, steps: usize, size: f64) -> DVector<f64> {
+    let mut w = DVector::zeros(products.len());
+    for _ in 0..steps {
+        let gradient = gram * &w - products;
+        w -= gradient * size;
+    }
+    w
+}
 
 /// y = w . x with the w that so many steps of gradient descent on |X^T w - y|^2 / 2 reach from zero. With a step size
 /// below 2, in units of 1 / (largest eigenvalue of X X^T), it converges to least squares of least norm.
@@ -21,13 +46,24 @@ impl InContext for GradientDescent {
     fn answer(&self, x: DMatrixView<f64>, y: DVectorView<f64>, query: DVectorView<f64>) -> f64 {
         let (gram, products) = (x * x.transpose(), x * y); // [d, d], [d]
         let largest = gram.symmetric_eigenvalues().max();
-        let mut w = DVector::zeros(x.nrows());
-        if largest > 0.0 {
-            for _ in 0..self.steps {
-                let gradient = &gram * &w - &products;
-                w -= gradient * (self.step_size / largest);
-            }
-        }
-        w.dot(&query)
+        if largest > 0.0 { descend(&gram, &products, self.steps, self.step_size / largest).dot(&query) } else { 0.0 }
+    }
+}
+
+/// y = w . x with the w of [`gradient_descent`]: the same rate for every prompt, as weights of a network have it.
+pub struct FixedRateDescent {
+    /// Number of steps.
+    pub steps: usize,
+    /// Rate on the mean of squares over two.
+    pub rate: f64,
+}
+
+impl InContext for FixedRateDescent {
+    fn name(&self) -> &'static str {
+        "gradient_descent"
+    }
+
+    fn answer(&self, x: DMatrixView<f64>, y: DVectorView<f64>, query: DVectorView<f64>) -> f64 {
+        gradient_descent(x, y, self.steps, self.rate).dot(&query)
     }
 }

@@ -16,6 +16,7 @@ pub mod min_norm;
 pub mod per_position;
 pub mod regression_tree;
 pub mod ridge;
+pub mod rows;
 pub mod seen;
 pub mod squares_least_squares;
 pub mod trained_network;

@@ -1,5 +1,5 @@
 //! Learning from the examples of one prompt. One file per family of hidden functions; all share the keys in [`config`]
-//! and the layout in [`prompt`], and [`family`] makes them tasks.
+//! and the layout in [`prompt`], and [`family`] makes them tasks. [`regression`] alone has a layout of its own.
 
 pub mod config;
 pub mod curriculum;
@@ -8,6 +8,7 @@ pub mod linear;
 pub mod logistic;
 pub mod prompt;
 pub mod quadratic;
+pub mod regression;
 pub mod relu;
 pub mod shift;
 pub mod sparse;

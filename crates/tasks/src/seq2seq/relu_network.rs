@@ -3,6 +3,7 @@
 use nalgebra::{DMatrix, DVector};
 use serde::{Deserialize, Serialize};
 
+use super::given::{self, Size};
 use crate::{
     baseline::{Baseline, flattened::Flattened, mean::Mean},
     law::Law,
@@ -16,36 +17,81 @@ use crate::{
 pub struct ReluNetworkConfig {
     /// Positions. Default 20.
     pub seq_len: usize,
-    /// Numbers per position, in and out. Default 5.
+    /// Numbers per position, in and, unless told otherwise, out. Default 5.
     pub d: usize,
+    /// Numbers per position out. Default d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub d_out: Option<usize>,
     /// Hidden units of the network. Default 10.
     pub d_hidden: usize,
     /// Law of every input number. Default U(0, 1).
     pub input: Law,
     /// Factor on every target. Default 1.
     pub target_scale: f64,
+    /// The network, written down. Default none: it is drawn from the seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given: Option<GivenNetwork>,
+}
+
+/// The constants of a [`ReluNetwork`], in double precision; the task rounds them to single.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivenNetwork {
+    /// W1. `[d_hidden][seq_len * d]`
+    pub weights_in: Vec<Vec<f64>>,
+    /// b1. `[d_hidden]`
+    pub bias_in: Vec<f64>,
+    /// W2. `[seq_len * d_out][d_hidden]`
+    pub weights_out: Vec<Vec<f64>>,
+    /// b2. `[seq_len * d_out]`
+    pub bias_out: Vec<f64>,
 }
 
 impl Default for ReluNetworkConfig {
     fn default() -> Self {
-        Self { seq_len: 20, d: 5, d_hidden: 10, input: Law::Uniform { low: 0.0, high: 1.0 }, target_scale: 1.0 }
+        let input = Law::Uniform { low: 0.0, high: 1.0 };
+        Self { seq_len: 20, d: 5, d_out: None, d_hidden: 10, input, target_scale: 1.0, given: None }
+    }
+}
+
+impl ReluNetworkConfig {
+    /// Numbers per position out.
+    pub fn d_out(&self) -> usize {
+        self.d_out.unwrap_or(self.d)
+    }
+
+    fn bad_given(&self) -> impl Iterator<Item = TaskError> + '_ {
+        let flat_in = Size { value: self.seq_len.saturating_mul(self.d), name: "seq_len * d" };
+        let name = if self.d_out.is_some() { "seq_len * d_out" } else { flat_in.name };
+        let flat_out = Size { value: self.seq_len.saturating_mul(self.d_out()), name };
+        let d_hidden = Size { value: self.d_hidden, name: "d_hidden" };
+        let problems = move |given: &GivenNetwork| {
+            [
+                given::bad_matrix("given.weights_in", &given.weights_in, d_hidden, flat_in),
+                given::bad_vector("given.bias_in", &given.bias_in, d_hidden),
+                given::bad_matrix("given.weights_out", &given.weights_out, flat_out, d_hidden),
+                given::bad_vector("given.bias_out", &given.bias_out, flat_out),
+            ]
+        };
+        self.given.iter().flat_map(problems).flatten()
     }
 }
 
 impl TaskSpec for ReluNetworkConfig {
     fn dims(&self) -> TaskDims {
-        TaskDims { seq_len: self.seq_len, input: TaskInput::Continuous { d_in: self.d }, d_out: self.d }
+        TaskDims { seq_len: self.seq_len, input: TaskInput::Continuous { d_in: self.d }, d_out: self.d_out() }
     }
 
     fn validate(&self) -> Vec<TaskError> {
         let problems = [
             TaskError::below("seq_len", self.seq_len, 1),
             TaskError::below("d", self.d, 1),
+            self.d_out.and_then(|d_out| TaskError::below("d_out", d_out, 1)),
             TaskError::below("d_hidden", self.d_hidden, 1),
             TaskError::bad_law("input", &self.input),
             TaskError::not_positive("target_scale", self.target_scale),
         ];
-        problems.into_iter().flatten().collect()
+        problems.into_iter().flatten().chain(self.bad_given()).collect()
     }
 
     fn build(&self, rng: &mut SampleRng) -> Box<dyn Task> {
@@ -54,10 +100,10 @@ impl TaskSpec for ReluNetworkConfig {
 }
 
 /// y = target_scale * (W2 relu(W1 vec(x) + b1) + b2), where vec(x) is the sequence laid out in a row. All weights and biases are N(0, 1)
-/// and shared by all examples of a seed. Every position is scored.
+/// and shared by all examples of a seed, unless they are given. Every position is scored.
 ///
 /// # Shapes
-/// inputs `[seq_len, d]` -> targets `[seq_len, d]`
+/// inputs `[seq_len, d]` -> targets `[seq_len, d_out]`
 ///
 /// # References
 /// Hu et al. 2025, arXiv 2504.15956.
@@ -69,26 +115,43 @@ pub struct ReluNetwork {
     pub weights_in: DMatrix<f32>,
     /// b1. `[d_hidden]`
     pub bias_in: DVector<f32>,
-    /// W2. `[seq_len * d, d_hidden]`
+    /// W2. `[seq_len * d_out, d_hidden]`
     pub weights_out: DMatrix<f32>,
-    /// b2. `[seq_len * d]`
+    /// b2. `[seq_len * d_out]`
     pub bias_out: DVector<f32>,
 }
 
 impl ReluNetwork {
-    /// Draws W1, b1, W2 and b2, in this order.
+    /// Takes the constants that are given, or draws W1, b1, W2 and b2, in this order. The config must be valid.
     pub fn new(config: ReluNetworkConfig, rng: &mut SampleRng) -> Self {
-        let (flat, d_hidden) = (config.seq_len * config.d, config.d_hidden);
+        if let Some(GivenNetwork { weights_in, bias_in, weights_out, bias_out }) = &config.given {
+            let (weights_in, bias_in) = (given::matrix(weights_in), given::vector(bias_in));
+            let (weights_out, bias_out) = (given::matrix(weights_out), given::vector(bias_out));
+            return Self { config, weights_in, bias_in, weights_out, bias_out };
+        }
+        let (flat_in, flat_out) = (config.seq_len * config.d, config.seq_len * config.d_out());
+        let d_hidden = config.d_hidden;
         let mut matrix = |rows, cols| DMatrix::from_vec(rows, cols, Law::STANDARD_NORMAL.vector(rows * cols, rng));
-        let (weights_in, bias_in) = (matrix(d_hidden, flat), matrix(d_hidden, 1).column(0).into_owned());
-        let (weights_out, bias_out) = (matrix(flat, d_hidden), matrix(flat, 1).column(0).into_owned());
+        let (weights_in, bias_in) = (matrix(d_hidden, flat_in), matrix(d_hidden, 1).column(0).into_owned());
+        let (weights_out, bias_out) = (matrix(flat_out, d_hidden), matrix(flat_out, 1).column(0).into_owned());
         Self { config, weights_in, bias_in, weights_out, bias_out }
+    }
+
+    /// The same task with its constants written down, so that no seed is needed to build it again.
+    pub fn written_down(&self) -> ReluNetworkConfig {
+        let given = GivenNetwork {
+            weights_in: given::rows(&self.weights_in),
+            bias_in: given::numbers(&self.bias_in),
+            weights_out: given::rows(&self.weights_out),
+            bias_out: given::numbers(&self.bias_out),
+        };
+        ReluNetworkConfig { given: Some(given), ..self.config.clone() }
     }
 
     /// The targets of given inputs.
     ///
     /// # Shapes
-    /// inputs `[seq_len, d]` -> `[seq_len, d]`
+    /// inputs `[seq_len, d]` -> `[seq_len, d_out]`
     pub fn targets(&self, inputs: &[f32]) -> Vec<f32> {
         let x = DVector::from_column_slice(inputs);
         let hidden = (&self.weights_in * x + &self.bias_in).map(|unit| unit.max(0.0));

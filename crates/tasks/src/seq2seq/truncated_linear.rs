@@ -3,6 +3,7 @@
 use nalgebra::{DMatrix, DVector, DVectorView};
 use serde::{Deserialize, Serialize};
 
+use super::given::{self, Size};
 use crate::{
     baseline::{Baseline, mean::Mean, per_position::PerPosition},
     law::Law,
@@ -26,12 +27,25 @@ pub struct TruncatedLinearConfig {
     pub input: Law,
     /// Factor on every target, after the clamp; 1/high for targets of size 1. Default 1.
     pub target_scale: f64,
+    /// The linear forms, written down. Default none: they are drawn from the seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given: Option<GivenForms>,
+}
+
+/// The constants of a [`TruncatedLinear`], in double precision; the task rounds them to single.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivenForms {
+    /// w_i as row i. `[seq_len][d_in]`
+    pub weights: Vec<Vec<f64>>,
+    /// t_i. `[seq_len]`
+    pub offsets: Vec<f64>,
 }
 
 impl Default for TruncatedLinearConfig {
     fn default() -> Self {
         let input = Law::Uniform { low: -5.0, high: 5.0 };
-        Self { seq_len: 50, d_in: 10, low: -25.0, high: 25.0, input, target_scale: 1.0 }
+        Self { seq_len: 50, d_in: 10, low: -25.0, high: 25.0, input, target_scale: 1.0, given: None }
     }
 }
 
@@ -40,6 +54,15 @@ impl TruncatedLinearConfig {
         let Self { low, high, .. } = *self;
         let good = low.is_finite() && high.is_finite() && low < high;
         (!good).then(|| TaskError { key: "low", problem: format!("{low} must be finite and below high = {high}") })
+    }
+
+    fn bad_given(&self) -> impl Iterator<Item = TaskError> + '_ {
+        let seq_len = Size { value: self.seq_len, name: "seq_len" };
+        let d_in = Size { value: self.d_in, name: "d_in" };
+        self.given.iter().flat_map(move |GivenForms { weights, offsets }| {
+            let weights = given::bad_matrix("given.weights", weights, seq_len, d_in);
+            weights.into_iter().chain(given::bad_vector("given.offsets", offsets, seq_len))
+        })
     }
 }
 
@@ -56,7 +79,7 @@ impl TaskSpec for TruncatedLinearConfig {
             TaskError::bad_law("input", &self.input),
             TaskError::not_positive("target_scale", self.target_scale),
         ];
-        problems.into_iter().flatten().collect()
+        problems.into_iter().flatten().chain(self.bad_given()).collect()
     }
 
     fn build(&self, rng: &mut SampleRng) -> Box<dyn Task> {
@@ -65,7 +88,7 @@ impl TaskSpec for TruncatedLinearConfig {
 }
 
 /// Clamp of a linear form, y_i = target_scale * clamp(w_i . x_i + t_i, low, high), with w_i, t_i ~ N(0, 1) of each position's own,
-/// shared by all examples of a seed. Every position is scored.
+/// shared by all examples of a seed, unless they are given. Every position is scored.
 ///
 /// # Shapes
 /// inputs `[seq_len, d_in]` -> targets `[seq_len, 1]`
@@ -84,12 +107,23 @@ pub struct TruncatedLinear {
 }
 
 impl TruncatedLinear {
-    /// Draws w, then t.
+    /// Takes the constants that are given, or draws w, then t. The config must be valid.
     pub fn new(config: TruncatedLinearConfig, rng: &mut SampleRng) -> Self {
         let TruncatedLinearConfig { seq_len, d_in, .. } = config;
+        if let Some(GivenForms { weights, offsets }) = &config.given {
+            let (weights, offsets) = (given::matrix(weights).transpose(), given::vector(offsets));
+            return Self { config, weights, offsets };
+        }
         let weights = DMatrix::from_vec(d_in, seq_len, Law::STANDARD_NORMAL.vector(d_in * seq_len, rng));
         let offsets = DVector::from_vec(Law::STANDARD_NORMAL.vector(seq_len, rng));
         Self { config, weights, offsets }
+    }
+
+    /// The same task with its constants written down, so that no seed is needed to build it again.
+    pub fn written_down(&self) -> TruncatedLinearConfig {
+        let given =
+            GivenForms { weights: given::rows(&self.weights.transpose()), offsets: given::numbers(&self.offsets) };
+        TruncatedLinearConfig { given: Some(given), ..self.config.clone() }
     }
 
     /// The targets of given inputs.

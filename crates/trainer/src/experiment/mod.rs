@@ -9,7 +9,7 @@ use headway_model::{InputDims, IoDims, ModelConfig, Precision};
 use headway_tasks::{DataConfig, Seed, Split, Stream, Targets, TaskConfig, TaskDims, TaskInput};
 use serde::{Deserialize, Serialize};
 
-use crate::{checkpoint::digest, loss::Loss, metric, optimizer::OptimizerConfig, schedule::Schedule};
+use crate::{checkpoint::digest, error::Error, loss::Loss, metric, optimizer::OptimizerConfig, schedule::Schedule};
 
 pub use load::{Loaded, Override, Problem, from_text, leaves, load};
 pub(crate) use load::{from_table, merge, parse, read_as};
@@ -30,6 +30,9 @@ pub struct Experiment {
     pub data: DataConfig,
     /// What learns it, see `headway list models`.
     pub model: ModelConfig,
+    /// Checkpoint or run folder whose weights training starts from, all of which must fit. Default: random weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<PathBuf>,
     /// Update rule, see `headway list optimizers`. Default: Adam with learning rate 1e-3.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
@@ -140,6 +143,27 @@ impl ExperimentError {
 }
 
 impl Experiment {
+    /// The experiment whose network was constructed for a task: nothing about training is decided by it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with everything that model and task get wrong.
+    pub fn of_construction(task: TaskConfig, model: ModelConfig, seed: u64) -> Result<Self, Error> {
+        let experiment = Self {
+            seed,
+            task,
+            model,
+            init_from: None,
+            data: DataConfig::default(),
+            optimizer: OptimizerConfig::default(),
+            schedule: Schedule::default(),
+            train: TrainConfig::default(),
+            finetune: FinetuneConfig::default(),
+        };
+        let problems: Vec<String> =
+            experiment.problems().into_iter().map(|(key, problem)| format!("{key}: {problem}")).collect();
+        if problems.is_empty() { Ok(experiment) } else { Err(Error::Usage(problems.join("\n"))) }
+    }
+
     /// The sizes that the task dictates to the model.
     pub fn dims(&self) -> IoDims {
         let TaskDims { seq_len, input, d_out } = self.task.dims();

@@ -3,7 +3,9 @@
 
 pub mod comparison;
 pub mod groups;
+pub mod paths;
 pub mod patterns;
+pub mod rank;
 pub mod run;
 pub mod shifts;
 pub mod sweep;
@@ -117,6 +119,9 @@ fn table_note(name: &str) -> &'static str {
     match name {
         groups::VALUES => "every value of every run",
         groups::MEANS => "means over seeds with their intervals",
+        rank::NAME => "the residual of every sequence after every layer",
+        paths::LENGTHS => "contributions by the number of heads on a path",
+        paths::NAME => "the largest paths",
         _ => "",
     }
 }
@@ -144,7 +149,7 @@ fn cut_at_floor(series: &mut [Series]) {
 }
 
 /// `1 seed`, `5 seeds`
-fn counted(count: usize, what: &str) -> String {
+pub(crate) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 

@@ -1,0 +1,215 @@
+//! The output of attention layers as a sum over paths through their heads.
+//!
+//! With the patterns P of the forward pass held fixed, a layer is linear: X ← X + Σ_h P_h X `W_h` + 1 bᵀ, with `W_h` the product of a
+//! head's value and output map. So the output is a sum over paths, which pass at each layer through one head, or past all of
+//! them where there is a skip (P = I, W = I):
+//!
+//! X_L = Σ_(h_1 … h_L) P_(h_L) … P_(h_1) X `W_(h_1)` … `W_(h_L)` + what the biases give.
+//!
+//! A layer norm joins in with its deviations held fixed as well: norm(X) = diag(1/σ) X C diag(g) + 1 bᵀ, C taking the mean off
+//! each row, so diag(1/σ) goes to P and C diag(g) to W. A map in front of a layer is affine in all rows: its linear part is
+//! applied to every contribution that comes in, and its constant is one of the biases. A feed-forward network has no such form and is refused.
+//!
+//! # References
+//! Dong, Cordonnier, Loukas 2021, arXiv 2103.03404, section 2.1. Biases and norms are ours.
+
+use crate::network::{Layer, Matrix, Network, norm_1_inf, normed, plus_row};
+
+/// The sum over paths for one input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decomposition {
+    /// Paths by the number of heads on them, from the shortest; lengths without a path are left out.
+    pub lengths: Vec<Length>,
+    /// ‖·‖_{1,∞} of each path's contribution, in the order of [`path`].
+    pub sizes: Vec<f64>,
+    /// ‖·‖_{1,∞} of what the biases give.
+    pub bias: f64,
+    /// ‖·‖_{1,∞} of the output.
+    pub output: f64,
+    /// Largest entry of |Σ paths + biases − output|, over the largest of |output|.
+    pub error: f64,
+}
+
+/// All paths with one number of heads on them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Length {
+    /// Heads on each path; the other layers are skipped.
+    pub heads: usize,
+    /// How many paths.
+    pub paths: usize,
+    /// ‖·‖_{1,∞} of the sum of their contributions.
+    pub sum: f64,
+    /// Mean over paths of ‖·‖_{1,∞} of the contribution.
+    pub mean: f64,
+    /// Mean of ‖res(·)‖_{1,∞} / ‖·‖_{1,∞} over paths that contribute: how far a contribution is from equal rows. Not a number
+    /// where none does.
+    pub residual: f64,
+}
+
+/// Number of paths; in f64, exact up to 2^53.
+pub fn count(network: &Network) -> f64 {
+    choices(network).map(|n| n as f64).product()
+}
+
+/// Ways through each layer: its heads, and the skip.
+fn choices(network: &Network) -> impl Iterator<Item = usize> {
+    network.layers.iter().map(|layer| layer.heads.len() + usize::from(layer.skip))
+}
+
+/// The path of this number: at each layer the head, or nothing for the skip. The last layer changes fastest.
+pub fn path(network: &Network, mut number: usize) -> Vec<Option<usize>> {
+    let layers: Vec<(usize, usize)> =
+        network.layers.iter().map(|layer| layer.heads.len()).zip(choices(network)).collect();
+    let mut path: Vec<Option<usize>> = Vec::with_capacity(layers.len());
+    for (heads, choices) in layers.into_iter().rev() {
+        let choice = number % choices.max(1);
+        number /= choices.max(1);
+        path.push((choice < heads).then_some(choice));
+    }
+    path.reverse();
+    path
+}
+
+/// A layer with its patterns and deviations held fixed.
+struct Frozen<'a> {
+    layer: &'a Layer,
+    /// Per head the matrix on the left, P diag(1/σ), and on the right, C diag(g) W.
+    heads: Vec<(Matrix, Matrix)>,
+    /// What it gives at zero input. `[rows, d_model]`
+    bias: Matrix,
+}
+
+impl Frozen<'_> {
+    /// What the heads see of a contribution: the linear part of the map, of the rows that answer.
+    fn enter(&self, x: &Matrix) -> Matrix {
+        match &self.layer.map {
+            Some(map) => self.layer.answering(&map.linear(x)),
+            None => x.clone(),
+        }
+    }
+
+    /// The contribution of one way through the layer, from what [`Self::enter`] made of the one before. A map leaves no skip.
+    fn way(&self, entered: &Matrix, choice: Option<usize>) -> Matrix {
+        choice.map_or_else(|| entered.clone(), |head| &self.heads[head].0 * entered * &self.heads[head].1)
+    }
+}
+
+/// Decomposes the state after the last layer.
+///
+/// Every path is walked; see [`count`] first.
+///
+/// # Shapes
+/// x `[rows, d_model]`
+///
+/// # Panics
+/// When the network has a feed-forward network, or another width.
+pub fn decompose(network: &Network, x: &Matrix) -> Decomposition {
+    assert!(!network.has_feed_forward(), "a feed-forward network has no paths");
+    let states = network.forward(x);
+    let layers: Vec<Frozen<'_>> = (0..network.layers.len()).map(|l| freeze(network, l, &states[l])).collect();
+    let output = &states[layers.len()];
+    let mut by_heads: Vec<Sum> = (0..=layers.len())
+        .map(|_| Sum { matrix: output * 0.0, paths: 0, contributing: 0, sizes: 0.0, residuals: 0.0 })
+        .collect();
+    let mut sizes = Vec::new();
+    walk(network, &layers, x, |way, contribution| {
+        let heads = way.iter().flatten().count();
+        let size = norm_1_inf(contribution);
+        let residual = norm_1_inf(&plus_row(contribution.clone(), &-contribution.row_mean()));
+        let sum = &mut by_heads[heads];
+        sum.matrix += contribution;
+        sum.paths += 1;
+        sum.sizes += size;
+        if size != 0.0 {
+            sum.contributing += 1;
+            sum.residuals += residual / size;
+        }
+        sizes.push(size);
+    });
+    let bias = layers.iter().fold(x * 0.0, |bias, frozen| {
+        let entered = frozen.enter(&bias);
+        let ways = frozen.heads.iter().fold(frozen.bias.clone(), |sum, (left, right)| sum + left * &entered * right);
+        if frozen.layer.skip { ways + bias } else { ways }
+    });
+    let total = by_heads.iter().fold(bias.clone(), |total, sum| total + &sum.matrix);
+    let lengths = by_heads.iter().enumerate().filter(|(_, sum)| sum.paths > 0).map(|(heads, sum)| Length {
+        heads,
+        paths: sum.paths,
+        sum: norm_1_inf(&sum.matrix),
+        mean: sum.sizes / sum.paths as f64,
+        residual: sum.residuals / sum.contributing as f64,
+    });
+    Decomposition {
+        lengths: lengths.collect(),
+        sizes,
+        bias: norm_1_inf(&bias),
+        output: norm_1_inf(output),
+        error: (total - output).amax() / output.amax(),
+    }
+}
+
+/// Running totals over the paths of one length.
+struct Sum {
+    matrix: Matrix,
+    paths: usize,
+    contributing: usize,
+    sizes: f64,
+    residuals: f64,
+}
+
+fn freeze<'a>(network: &'a Network, index: usize, x: &Matrix) -> Frozen<'a> {
+    let layer = &network.layers[index];
+    let z = layer.mapped(x);
+    let y = normed(layer.norm.as_ref(), &z);
+    let (asking, answering) = (layer.asking(&y), layer.answering(&y));
+    let mut bias = Matrix::from_fn(asking.nrows(), layer.bias.len(), |_, column| layer.bias[column]);
+    let mut heads = Vec::new();
+    for head in &layer.heads {
+        let mut left = head.pattern(&asking, &answering, network.causal);
+        let through = head.value_output();
+        let (mut right, mut constant) = (through.weight, through.bias);
+        if let Some(norm) = &layer.norm {
+            constant += &norm.bias * &right;
+            right.row_iter_mut().zip(norm.gain.iter()).for_each(|(mut row, gain)| row *= *gain);
+            let mean = right.row_mean();
+            right = plus_row(right, &-mean); // C W = W − 1 (mean row of W)
+            let deviations = norm.deviations(&layer.answering(&z));
+            left.column_iter_mut().zip(deviations).for_each(|(mut column, sigma)| column /= sigma);
+        }
+        bias = plus_row(bias, &constant);
+        if let Some(map) = &layer.map {
+            bias += &left * layer.answering(&map.constant) * &right;
+        }
+        heads.push((left, right));
+    }
+    Frozen { layer, heads, bias }
+}
+
+/// Visits every path in the order of [`path`], with its contribution.
+fn walk(network: &Network, layers: &[Frozen<'_>], x: &Matrix, mut visit: impl FnMut(&[Option<usize>], &Matrix)) {
+    let choices: Vec<usize> = choices(network).collect();
+    if choices.contains(&0) {
+        return;
+    }
+    let way = |l: usize, digit: usize| (digit < layers[l].heads.len()).then_some(digit);
+    let mut digits = vec![0; layers.len()];
+    // Behind each layer of the current path, as far as it still holds, seen by the next layer.
+    let enter = |l: usize, x: Matrix| match layers.get(l) {
+        Some(next) => next.enter(&x),
+        None => x,
+    };
+    let mut states = vec![enter(0, x.clone())];
+    loop {
+        for l in states.len() - 1..layers.len() {
+            let behind = layers[l].way(&states[l], way(l, digits[l]));
+            states.push(enter(l + 1, behind));
+        }
+        let path: Vec<Option<usize>> = digits.iter().enumerate().map(|(l, digit)| way(l, *digit)).collect();
+        visit(&path, &states[layers.len()]);
+        // The next path changes the last layer that has another way left, and begins anew behind it.
+        let Some(last) = (0..layers.len()).rev().find(|l| digits[*l] + 1 < choices[*l]) else { return };
+        digits[last] += 1;
+        digits[last + 1..].fill(0);
+        states.truncate(last + 1);
+    }
+}

@@ -1,0 +1,135 @@
+//! The words of `headway analyze`: parsing only.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use headway_trainer::{DeviceSpec, analyze};
+
+#[derive(ClapArgs)]
+pub struct Analyze {
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+#[derive(Subcommand)]
+pub enum Action {
+    /// Rank collapse: how far the rows of the hidden state are from being equal, layer by layer.
+    #[command(after_help = "\
+Attention alone drives all rows together, doubly exponentially in the depth
+(Dong, Cordonnier, Loukas 2021); skips keep them apart. The residual is the
+hidden state less its mean row. It is followed down to 1e-300, far below what
+rounding would leave of it, in f64 from the weights; what stands before the first
+layer and behind the last is left out.
+
+A map in front of each layer, as an attention_stack has (headway construct writes
+such), adds a bias of its own to every row, and equal rows do not stay equal. The
+residual of the rows that leave each layer is then computed plainly, in f64; below
+1e-15 of the state it is rounding. Nothing goes past such layers: no --skip on.
+
+Twelve layers with their first weights, with and without skips, on one page:
+  headway analyze rank experiments/icl_linear.toml -s model.n_layers=12 \\
+    -s model.causal=false -s model.norm=none --compare --out runs/rank
+
+What is left of a trained network without its skips:
+  headway analyze rank checkpoints/icl_linear_d5 --skip off --norm off")]
+    Rank(Rank),
+    /// The last hidden state as a sum over paths through the heads, and which paths matter.
+    #[command(after_help = "\
+With its attention patterns held fixed, a stack of attention layers is linear, and
+its last hidden state is a sum over paths that pass at each layer through one head
+or, where there is a skip, past all of them. Of H heads, a skip and L layers there
+are (H + 1)^L; more than a million are refused. Layer norms take part with their
+deviations held fixed, and maps in front of layers with their linear parts, their
+constants being biases; feed-forward networks cannot (--ffn off).
+
+Which paths through a trained network carry its output:
+  headway analyze paths checkpoints/icl_linear_d5 --top 5")]
+    Paths(Paths),
+}
+
+/// A network and the part of it to look at.
+#[derive(ClapArgs)]
+pub struct Subject {
+    /// Checkpoint folder, run folder (its best checkpoint, else its newest), or an experiment file (TOML), which is taken with the
+    /// weights that training would start from.
+    #[arg(value_name = "CHECKPOINT|EXPERIMENT")]
+    pub source: PathBuf,
+    /// Change one value of the experiment, as in `-s model.n_layers=12`.
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Seed of weights and data; the same as `-s seed=N`.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Sequences of the first test batch to take at most; numbers are medians over them.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub sequences: u16,
+    /// Take only the first N layers.
+    #[arg(long, value_name = "N")]
+    pub layers: Option<usize>,
+    /// The layer norms; off takes them out. Default: as the model has it.
+    #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
+    pub norm: Option<Switch>,
+    /// Where to embed the sequences: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Write a page with the figure and the numbers to DIR/report.html.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON document on standard output instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct Rank {
+    #[command(flatten)]
+    pub subject: Subject,
+    /// The skips around attention and feed-forward network; on adds them where the model has none. Default: as the model has it.
+    #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
+    pub skip: Option<Switch>,
+    /// The feed-forward networks; off takes them out. Default: as the model has it.
+    #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
+    pub ffn: Option<Switch>,
+    /// Put side by side all combinations of skips and feed-forward networks that the model has weights for.
+    #[arg(long, conflicts_with_all = ["skip", "ffn"])]
+    pub compare: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct Paths {
+    #[command(flatten)]
+    pub subject: Subject,
+    /// The skips around attention and feed-forward network; on adds them where the model has none. Default: as the model has it.
+    #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
+    pub skip: Option<Switch>,
+    /// The feed-forward networks; off takes them out. Default: as the model has it.
+    #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
+    pub ffn: Option<Switch>,
+    /// How many of the largest paths to show.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+impl Subject {
+    /// What to analyse.
+    pub fn ask(&self) -> analyze::Ask {
+        analyze::Ask {
+            source: self.source.clone(),
+            overrides: self.set.iter().cloned().chain(self.seed.map(|seed| format!("seed={seed}"))).collect(),
+            sequences: usize::from(self.sequences),
+            layers: self.layers,
+        }
+    }
+
+    /// The pieces switched on or off.
+    pub fn parts(&self, skip: Option<Switch>, ffn: Option<Switch>) -> analyze::Parts {
+        let is_on = |switch: Switch| matches!(switch, Switch::On);
+        analyze::Parts { skip: skip.map(is_on), norm: self.norm.map(is_on), ffn: ffn.map(is_on) }
+    }
+}

@@ -1,0 +1,382 @@
+//! What `headway construct` takes: parsing only.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use headway_trainer::DeviceSpec;
+
+/// What every construction takes.
+#[derive(Args)]
+pub struct Common {
+    /// Largest error of any output number, over the whole domain, in float32. May be left out where a size is given, such as
+    /// --intervals or --heads: then the certificate is for what that size reaches.
+    #[arg(long, value_name = "EPS")]
+    pub tolerance: Option<f64>,
+    /// Folder of the checkpoint; must be empty or new.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Most numbers in the weights; more is refused before any work.
+    #[arg(long, default_value_t = 50_000_000, value_name = "N")]
+    pub max_params: usize,
+    /// Where to measure: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Print the certificate on standard output instead of a summary.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One construction with its options.
+#[derive(Subcommand)]
+pub enum What {
+    /// One head: y_i = clamp(w_i . x_i + t_i, low, high) at every position, error 0.062 (high - low) / p.
+    TruncatedLinear(TruncatedLinear),
+    /// H heads: the same clamp, each head on a part of the range, error 0.062 (high - low) / ((n - 1) H).
+    TruncatedLinearHeads(TruncatedLinearHeads),
+    /// One head: any function of one number, at every position, by its values at the anchors.
+    Activation(Activation),
+    /// A two-layer ReLU network of the whole sequence, compiled to attention alone.
+    ReluNetwork(ReluNetwork),
+    /// Any continuous function of the whole sequence: by a grid, or by fitting a ReLU network and compiling it.
+    Seq2seq(Seq2seq),
+    /// Steps of gradient descent on the linear regression that a prompt holds.
+    InContextGd(InContextGd),
+    /// One head cuts space into cells, by the largest of affine scores, and gives each its value.
+    MaxAffine(MaxAffine),
+    /// A prefix for a frozen head that makes it compute a function on the circle or the sphere.
+    Prefix(Prefix),
+}
+
+/// How sharply a head looks at its anchors.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Sharpness {
+    /// c = 2.725: the smallest error over all inputs.
+    Minimax,
+    /// c = 1: nearly exact away from kinks.
+    Smooth,
+    /// c = 12: the theorem's regime, the nearest anchor takes all.
+    Hard,
+}
+
+/// The clamp that both constructions of it compute.
+#[derive(Args)]
+pub struct Clamp {
+    /// Positions.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub seq_len: usize,
+    /// Numbers per position.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub d_in: usize,
+    /// Least value.
+    #[arg(long, default_value_t = -25.0, value_name = "A", allow_negative_numbers = true)]
+    pub low: f64,
+    /// Greatest value.
+    #[arg(long, default_value_t = 25.0, value_name = "B", allow_negative_numbers = true)]
+    pub high: f64,
+    /// Input numbers lie within plus or minus this.
+    #[arg(long, default_value_t = 5.0, value_name = "X")]
+    pub input: f64,
+    /// Draws w and t, all from N(0, 1), as the task `truncated_linear` does.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Takes them from a safetensors file instead: `weights [seq_len, d_in]` and `offsets [seq_len]`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seq_len", "d_in", "seed"])]
+    pub weights: Option<PathBuf>,
+    /// How sharply heads look at their anchors.
+    #[arg(long, default_value = "minimax", value_name = "MODE")]
+    pub mode: Sharpness,
+}
+
+/// Options of `truncated-linear`.
+#[derive(Args)]
+pub struct TruncatedLinear {
+    #[command(flatten)]
+    pub clamp: Clamp,
+    /// p, intervals between anchors. Default: the fewest that meet the tolerance.
+    #[arg(long, value_name = "P")]
+    pub intervals: Option<usize>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of `truncated-linear-heads`.
+#[derive(Args)]
+pub struct TruncatedLinearHeads {
+    #[command(flatten)]
+    pub clamp: Clamp,
+    /// The same w and t at every position, those of the first: then the map before attention is token-wise.
+    #[arg(long)]
+    pub shared: bool,
+    /// H. Default: the fewest heads that meet the tolerance.
+    #[arg(long, value_name = "H")]
+    pub heads: Option<usize>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// A box of inputs.
+#[derive(Args)]
+pub struct Ends {
+    /// Least value of an input number.
+    #[arg(long, default_value_t = 0.0, value_name = "A", allow_negative_numbers = true)]
+    pub low: f64,
+    /// Greatest value of an input number.
+    #[arg(long, default_value_t = 1.0, value_name = "B", allow_negative_numbers = true)]
+    pub high: f64,
+}
+
+/// Options of `activation`.
+#[derive(Args)]
+pub struct Activation {
+    /// A built-in (see `headway list functions`) or a formula in x1, such as "x1*sigmoid(x1)".
+    #[arg(long, value_name = "NAME|FORMULA", required_unless_present = "table")]
+    pub function: Option<String>,
+    /// A CSV file of x,y in increasing x instead: straight lines between them, constant beyond the ends.
+    #[arg(long, value_name = "FILE", conflicts_with = "function")]
+    pub table: Option<PathBuf>,
+    /// Where the slope of a formula jumps; those of built-ins and tables are known.
+    #[arg(long, value_name = "X", allow_negative_numbers = true, conflicts_with = "table")]
+    pub kink: Vec<f64>,
+    /// Positions, each a number of its own.
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub seq_len: usize,
+    /// Least value of an input number.
+    #[arg(long, default_value_t = -3.0, value_name = "A", allow_negative_numbers = true)]
+    pub low: f64,
+    /// Greatest value of an input number.
+    #[arg(long, default_value_t = 3.0, value_name = "B", allow_negative_numbers = true)]
+    pub high: f64,
+    /// How sharply the head looks at its anchors. Default: whichever of minimax and smooth needs fewer of them.
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<Sharpness>,
+    /// p, intervals between anchors. Default: about the fewest that meet the tolerance.
+    #[arg(long, value_name = "P")]
+    pub intervals: Option<usize>,
+    #[command(flatten)]
+    pub smoothness: Smoothness,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What is known about a function's slopes.
+#[derive(Args)]
+pub struct Smoothness {
+    /// Largest slope of the function, which makes its bound proved. Default: measured, and the certificate says so.
+    #[arg(long, value_name = "L")]
+    pub lipschitz: Option<f64>,
+    /// Largest second derivative of the function. Default: measured.
+    #[arg(long, value_name = "M")]
+    pub curvature: Option<f64>,
+}
+
+/// Form of a compiled ReLU network.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum ReluForm {
+    /// Two attention layers, the paper's form: error 0.062 S / (p H).
+    T1,
+    /// Three strict self-attention layers with token-wise maps; the error does not depend on the size.
+    T2,
+    /// One attention layer, then a softmax.
+    S,
+}
+
+/// Options of `relu-network`.
+#[derive(Args)]
+pub struct ReluNetwork {
+    /// A safetensors file as of PyTorch's nn.Sequential(Linear, ReLU, Linear): 0.weight, 0.bias, 2.weight, 2.bias.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["d", "hidden", "seed"])]
+    pub network: Option<PathBuf>,
+    /// Positions that the network's flat inputs and outputs are cut into.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub seq_len: usize,
+    /// Numbers per position of a drawn network, in and out.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub d: usize,
+    /// Hidden units of a drawn network.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub hidden: usize,
+    /// Draws the network, all weights from N(0, 1), as the task `relu_network` does.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// What it becomes.
+    #[arg(long, default_value = "t2", value_name = "FORM")]
+    pub form: ReluForm,
+    #[command(flatten)]
+    pub ends: Ends,
+    /// How sharply heads look at their anchors (t1 and s). Default: minimax.
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<Sharpness>,
+    /// p, intervals between anchors of a head (t1 and s). Default: the fewest that meet the tolerance.
+    #[arg(long, value_name = "P")]
+    pub intervals: Option<usize>,
+    /// H, heads (t1). Default: the fewest that meet the tolerance.
+    #[arg(long, value_name = "H")]
+    pub heads: Option<usize>,
+    /// Inverse temperature of the gates (t2). Default: so large that they matter little beside rounding.
+    #[arg(long, value_name = "BETA")]
+    pub beta: Option<f64>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// How a function of the sequence is approximated.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Method {
+    /// A grid for at most four input numbers where it meets the tolerance, else a fit.
+    Auto,
+    /// One head looks the function up on a grid.
+    Grid,
+    /// A ReLU network is fitted, then compiled.
+    Fit,
+}
+
+/// Options of `seq2seq`.
+#[derive(Args)]
+pub struct Seq2seq {
+    /// A built-in (see `headway list functions`) or a formula per output number of a position, in x1 … (the position's own numbers),
+    /// x1_1 … (number 1 of position 1, …) and i (the position); given once per output number.
+    #[arg(long, value_name = "NAME|FORMULA", required_unless_present = "samples")]
+    pub function: Vec<String>,
+    /// Samples instead: `inputs [count, seq_len, d_in]` and `outputs [count, seq_len, d_out]` in a .safetensors or .npz file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["function", "seq_len", "d_in"])]
+    pub samples: Option<PathBuf>,
+    /// Positions. Default: those of a built-in, else 2.
+    #[arg(long, value_name = "N")]
+    pub seq_len: Option<usize>,
+    /// Numbers per position. Default: those of a built-in, else 2.
+    #[arg(long, value_name = "N")]
+    pub d_in: Option<usize>,
+    #[command(flatten)]
+    pub ends: Ends,
+    /// How.
+    #[arg(long, default_value = "auto", value_name = "METHOD")]
+    pub method: Method,
+    /// L with |f(x)_i - f(x')_i| <= L |x - x'|, which makes the grid's bound proved. Default: measured, and the certificate says so.
+    #[arg(long, value_name = "L")]
+    pub lipschitz: Option<f64>,
+    /// G, cells per input number of a grid. Default: the fewest that meet the tolerance.
+    #[arg(long, value_name = "G")]
+    pub cells: Option<usize>,
+    /// Hidden units of a fit. Default: doubled from 8 until the tolerance is met.
+    #[arg(long, value_name = "N")]
+    pub units: Option<usize>,
+    /// Seed of sampled points and random directions.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// How residuals meet inputs in a step of gradient descent.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum GdForm {
+    /// One head a step, at scores so small that softmax is linear.
+    E1,
+    /// Products as differences of squares, interpolated between anchors: the paper's way.
+    E2,
+}
+
+/// Options of `in-context-gd`.
+#[derive(Args)]
+pub struct InContextGd {
+    /// N, examples of a prompt.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub points: usize,
+    /// d, numbers of an input.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub d: usize,
+    /// Steps of gradient descent.
+    #[arg(long, default_value_t = 10, value_name = "K")]
+    pub steps: usize,
+    /// Rate of a step, at most 2 / (d x_max^2).
+    #[arg(long, default_value_t = 0.2, value_name = "ETA")]
+    pub rate: f64,
+    /// Input numbers lie within plus or minus this.
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    pub x_max: f64,
+    /// Labels lie within plus or minus this.
+    #[arg(long, default_value_t = 1.0, value_name = "Y")]
+    pub y_max: f64,
+    /// How.
+    #[arg(long, default_value = "e1", value_name = "FORM")]
+    pub form: GdForm,
+    /// Scale of scores (e1). Default: the one with the smallest error.
+    #[arg(long, value_name = "DELTA")]
+    pub delta: Option<f64>,
+    /// p, intervals between anchors (e2). Default: the fewest that meet the tolerance.
+    #[arg(long, value_name = "P")]
+    pub intervals: Option<usize>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Which rows tokens attend to.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum AttentionKind {
+    /// Their own, which hold a cell each as well.
+    #[value(name = "self")]
+    SelfAttention,
+    /// Further ones, a cell each.
+    #[value(name = "cross")]
+    CrossAttention,
+}
+
+/// Options of `max-affine`.
+#[derive(Args)]
+pub struct MaxAffine {
+    /// A built-in (see `headway list functions`) or a formula in x1 … per output number; given once per output number.
+    #[arg(long, value_name = "NAME|FORMULA", required_unless_present = "cells")]
+    pub function: Vec<String>,
+    /// Cells instead: `slopes [cells, d_in]`, `offsets [cells]`, `values [cells, d_out]` in a safetensors file. The value of the
+    /// cell with the largest slope . x + offset is promised where it leads all others by --gap.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["function", "d_in", "per_axis", "padding", "mode", "lipschitz", "curvature"])]
+    pub cells: Option<PathBuf>,
+    /// Lead of the largest score, for given cells. Default: 0.05.
+    #[arg(long, value_name = "G", requires = "cells")]
+    pub gap: Option<f64>,
+    /// Positions.
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    pub seq_len: usize,
+    /// Numbers per position. Default: those of a built-in, else 2.
+    #[arg(long, value_name = "N")]
+    pub d_in: Option<usize>,
+    #[command(flatten)]
+    pub ends: Ends,
+    /// Self-attention or cross-attention.
+    #[arg(long, default_value = "self", value_name = "KIND")]
+    pub attention: AttentionKind,
+    /// How sharply tokens look at cells; smooth pads the grid, where the function must be defined too. Default: minimax.
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<Sharpness>,
+    /// G, cells per axis. Default: the fewest that meet the tolerance.
+    #[arg(long, value_name = "G")]
+    pub per_axis: Option<usize>,
+    /// Cells beyond every face. Default: 3 for smooth, else none.
+    #[arg(long, value_name = "N")]
+    pub padding: Option<usize>,
+    #[command(flatten)]
+    pub smoothness: Smoothness,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of `prefix`.
+#[derive(Args)]
+pub struct Prefix {
+    /// A built-in (see `headway list functions`) or a formula in x1 … per output number; given once per output number.
+    #[arg(long, value_name = "NAME|FORMULA", required = true)]
+    pub function: Vec<String>,
+    /// Numbers of the input, a unit vector: 2 for the circle, 3 for the sphere. Default: those of a built-in, else 3.
+    #[arg(long, value_name = "N")]
+    pub d_in: Option<usize>,
+    /// How sharply the head looks at its prefix; on the sphere the three stand for c = pi, pi/2 and 4 pi.
+    #[arg(long, default_value = "minimax", value_name = "MODE")]
+    pub mode: Sharpness,
+    /// N, rows of the prefix. Default: about the fewest that meet the tolerance.
+    #[arg(long, value_name = "N")]
+    pub length: Option<usize>,
+    #[command(flatten)]
+    pub smoothness: Smoothness,
+    #[command(flatten)]
+    pub common: Common,
+}

@@ -1,0 +1,181 @@
+//! The page about a certificate, made from `certificate.json` alone.
+
+use headway_analysis::{Figure, File, Report, Section, Series, Style, number};
+use headway_theory::{Bound, Certificate, Measured};
+use headway_trainer::{Checkpoint, Error, study::StudyDir};
+
+use super::sizes;
+
+/// Writes `report.html` and its figures beside a constructed checkpoint; whether it is one.
+///
+/// # Errors
+/// [`Error::Checkpoint`], [`Error::Io`]
+pub fn write(checkpoint: &Checkpoint) -> Result<bool, Error> {
+    let Some(certificate) = read(checkpoint)? else { return Ok(false) };
+    let dir = StudyDir::at(&checkpoint.path);
+    let figures = figures(&certificate);
+    for (name, figure, _) in &figures {
+        dir.write(&format!("figures/{name}.svg"), figure.to_svg().as_bytes())?;
+    }
+    let place = checkpoint.path.display().to_string();
+    dir.write("report.html", page(&certificate, &place, figures).to_html().as_bytes())?;
+    Ok(true)
+}
+
+/// The certificate of a constructed checkpoint; nothing for a trained one.
+fn read(checkpoint: &Checkpoint) -> Result<Option<Certificate>, Error> {
+    let Some(value) = checkpoint.certificate()? else { return Ok(None) };
+    let wrong = |problem| Error::Checkpoint { path: checkpoint.path.join("certificate.json"), problem };
+    if value["format"] != 1 {
+        return Err(wrong(format!("has format {}, this version reads format 1", value["format"])));
+    }
+    serde_json::from_value(value).map(Some).map_err(|error| wrong(error.to_string()))
+}
+
+fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figure, String)>) -> Report {
+    let Certificate { bound, rounding, float32, float64, tolerance, temperature, .. } = certificate;
+    let proved = bound.value + rounding.value;
+    let caution = if certificate.rests_on_measurements() {
+        " This rests on what was measured of the target, as the formulas below say: it is proved as far as that holds."
+    } else {
+        ""
+    };
+    let summary = format!(
+        "These weights were not trained but written down, by the construction {}. In float32 no output number is farther than {} from its \
+         target anywhere on the domain: {} in exact arithmetic, and {} for rounding. The largest error found is {}.{caution}\n\nTarget: \
+         {}. Domain: {}.",
+        certificate.construction,
+        number(proved),
+        number(bound.value),
+        number(rounding.value),
+        number(float32.error),
+        certificate.target,
+        certificate.domain
+    );
+    let cells = |cells: Vec<String>| cells.into_iter().map(Some).collect::<Vec<_>>();
+    let header = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let all = certificate.sizes.iter().map(|(name, value)| (name.as_str(), *value));
+    let facts = vec![
+        cells(vec!["certified".to_owned(), if certificate.holds { "yes" } else { "no" }.to_owned()]),
+        cells(vec!["tolerance asked for".to_owned(), number(*tolerance)]),
+        cells(vec!["bound and rounding".to_owned(), number(proved)]),
+        cells(vec!["largest error found, float32".to_owned(), number(float32.error)]),
+        cells(vec!["largest error found, float64".to_owned(), number(float64.error)]),
+        cells(vec!["sizes".to_owned(), sizes(all)]),
+        cells(vec!["parameters".to_owned(), certificate.parameters.to_string()]),
+        cells(vec!["inverse temperature beta".to_owned(), number(temperature.beta)]),
+        cells(vec!["measured on".to_owned(), certificate.device.clone()]),
+    ];
+    let terms = |bound: &Bound| {
+        let rows =
+            bound.terms.iter().map(|term| cells(vec![term.name.clone(), number(term.value), term.formula.clone()]));
+        rows.collect::<Vec<_>>()
+    };
+    let table = |title: &str, note: String, names: &[&str], rows| Section::Table {
+        title: title.to_owned(),
+        note,
+        header: header(names),
+        rows,
+    };
+    let mut sections = vec![
+        table("Certificate", format!("Temperature: {}.", temperature.reason), &["", "value"], facts),
+        table(
+            "Bound",
+            "What the error is in exact arithmetic at most, term by term.".to_owned(),
+            &["term", "value", "formula"],
+            terms(bound),
+        ),
+        table(
+            "Rounding",
+            "What computing in float32 adds at most; eps is half a unit in the last place of 1, 2^-24. Where a formula speaks of standard deviations, roundings are taken as independent of each other.".to_owned(),
+            &["term", "value", "formula"],
+            terms(rounding),
+        ),
+        table("Measured", measured_note(float32), &["points", "float32", "float64"], {
+            let kinds = float32.points.iter().map(|(kind, count)| {
+                let doubles = float64.points.get(kind).map(ToString::to_string);
+                vec![Some(kind.clone()), Some(count.to_string()), doubles]
+            });
+            kinds.collect()
+        }),
+    ];
+    let files = figures.iter().map(|(name, _, _)| File { path: format!("figures/{name}.svg"), note: String::new() });
+    let files = [
+        ("certificate.json", "everything on this page, for programs"),
+        ("model.safetensors", "the weights"),
+        (
+            "hardest.safetensors",
+            "the points with the largest errors; python/check_certificate.py checks them with numpy",
+        ),
+        ("train.toml", "the same network and task as an experiment, to train it"),
+    ]
+    .map(|(path, note)| File { path: path.to_owned(), note: note.to_owned() })
+    .into_iter()
+    .chain(files)
+    .collect();
+    sections.extend(figures.into_iter().map(|(_, figure, note)| Section::Figure {
+        title: figure.title.clone(),
+        note,
+        svg: figure.to_svg(),
+    }));
+    sections.push(Section::Files { title: "Files".to_owned(), note: String::new(), files });
+    Report {
+        title: format!("Certificate: {}", certificate.construction),
+        summary,
+        command: format!("headway report {place}"),
+        sections,
+    }
+}
+
+fn measured_note(measured: &Measured) -> String {
+    format!(
+        "Points at which the error was measured, by kind: random ones, those known to be hard, and the ascent of the error from the worst of \
+         both. The worst, {}, is of kind {}: output {} of position {} is {} and should be {}.",
+        number(measured.error),
+        measured.worst_kind,
+        measured.worst_channel + 1,
+        measured.worst_position + 1,
+        // All digits that single precision has: the difference is what matters.
+        measured.found as f32,
+        measured.wanted as f32
+    )
+}
+
+/// Target and network along the line through the worst point, and the error there below its bound.
+fn figures(certificate: &Certificate) -> Vec<(&'static str, Figure, String)> {
+    let line = &certificate.line;
+    let curve = |values: &[f64]| line.at.iter().copied().zip(values.iter().copied()).collect::<Vec<_>>();
+    let errors: Vec<f64> = line.wanted.iter().zip(&line.found).map(|(wanted, found)| (wanted - found).abs()).collect();
+    let series = |label: &str, points, style| Series { label: label.to_owned(), points, style, intervals: Vec::new() };
+    let (first, last) = (line.at.first().copied().unwrap_or(0.0), line.at.last().copied().unwrap_or(1.0));
+    let level = |value: f64| vec![(first, value), (last, value)];
+    let x_label = "place on the line: 0 the middle of the domain, 1 the worst point".to_owned();
+    let output = Figure {
+        title: "Along a line through the worst point".to_owned(),
+        x_label: x_label.clone(),
+        y_label: "output".to_owned(),
+        series: vec![
+            series("network", curve(&line.found), Style::Line),
+            series("target", curve(&line.wanted), Style::Dashed),
+        ],
+        ..Figure::default()
+    };
+    let error = Figure {
+        title: "Error along that line".to_owned(),
+        x_label,
+        y_label: "error".to_owned(),
+        y_log: true,
+        series: vec![
+            series("error", curve(&errors), Style::Line),
+            series("bound and rounding", level(certificate.bound.value + certificate.rounding.value), Style::Dashed),
+            series("bound", level(certificate.bound.value), Style::Reference),
+        ],
+        ..Figure::default()
+    };
+    let note = format!(
+        "Output {} of position {}, the one that is farthest off at the worst point.",
+        certificate.float32.worst_channel + 1,
+        certificate.float32.worst_position + 1
+    );
+    vec![("line", output, note), ("error", error, "In float32, beside what is proved.".to_owned())]
+}

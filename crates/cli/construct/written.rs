@@ -1,0 +1,83 @@
+//! A function written down on the command line.
+
+use std::sync::Arc;
+
+use headway_tasks::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig};
+use headway_theory::Target;
+use headway_trainer::Error;
+
+use super::targets::sound;
+
+/// Sizes as asked for, and what they are where neither options nor a built-in say.
+pub struct Sizes {
+    pub seq_len: (Option<usize>, usize),
+    pub d_in: (Option<usize>, usize),
+}
+
+/// A function written down on the command line: a built-in by its name, or a formula per output number.
+pub struct WrittenDown {
+    pub config: FunctionConfig,
+    pub text: String,
+    pub function: Function,
+}
+
+impl WrittenDown {
+    pub fn new(texts: &[String], sizes: Sizes, domain: Domain) -> Result<Self, Error> {
+        let built_in = match texts {
+            [name] => BuiltIn::find(name),
+            _ => None,
+        };
+        let pick = |option: &str, asked: Option<usize>, own: Option<usize>, otherwise: usize| match (asked, own) {
+            (Some(asked), Some(own)) if asked != own => {
+                Err(Error::Usage(format!("--{option}: {} has {own} of its own; leave it out", texts.join(", "))))
+            }
+            (asked, own) => Ok(asked.or(own).unwrap_or(otherwise)),
+        };
+        let (outputs, text) = match built_in {
+            Some(built_in) => {
+                let outputs = built_in.config().outputs;
+                let text = format!("{}: {}", built_in.name, outputs.join(", "));
+                (outputs, text)
+            }
+            None => (texts.to_vec(), texts.join(", ")),
+        };
+        let seq_len = pick("seq-len", sizes.seq_len.0, built_in.and_then(|f| f.seq_len), sizes.seq_len.1)?;
+        let d_in = pick("d-in", sizes.d_in.0, built_in.map(|f| f.d_in), sizes.d_in.1)?;
+        let config = FunctionConfig { seq_len, d_in, outputs, table: None, domain };
+        let function = Function::new(&config).map_err(|problems| {
+            // A single word that is no formula was meant as a name.
+            let names: Vec<&str> = BUILT_INS.iter().map(|built_in| built_in.name).collect();
+            let hint = match texts {
+                [name] if name.chars().all(|c| c.is_ascii_alphabetic() || c == '_') => {
+                    format!("; built-in functions are {}", names.join(", "))
+                }
+                _ => String::new(),
+            };
+            match sound(problems) {
+                Err(Error::Usage(problem)) => Error::Usage(format!("{problem}{hint}")),
+                Err(error) => error,
+                Ok(()) => Error::Usage(format!("--function: makes no sense{hint}")),
+            }
+        })?;
+        Ok(Self { config, text, function })
+    }
+
+    pub fn target(&self) -> Target {
+        let function = self.function.clone();
+        Target { text: self.text.clone(), function: Arc::new(move |x| function.evaluate(x)) }
+    }
+
+    /// The function of one position, for constructions that treat every position alike.
+    pub fn per_position(&self) -> Result<Target, Error> {
+        if !self.function.is_alike_everywhere() {
+            let problem = "--function: this construction treats every position alike; use x1, x2, … and not i or x1_1, or construct seq2seq";
+            return Err(Error::Usage(problem.to_owned()));
+        }
+        let alone = FunctionConfig { seq_len: 1, ..self.config.clone() };
+        let function = Function::new(&alone).map_err(|problems| match sound(problems) {
+            Err(error) => error,
+            Ok(()) => Error::Usage("--function: makes no sense".to_owned()),
+        })?;
+        Ok(Target { text: self.text.clone(), function: Arc::new(move |x| function.evaluate(x)) })
+    }
+}

@@ -1,0 +1,549 @@
+//! Formulas of real numbers, written as text.
+//!
+//! | written | means |
+//! |---|---|
+//! | `a + b`, `a - b`, `a * b`, `a / b` | the four operations; `*` and `/` before `+` and `-`, from left to right |
+//! | `a ^ b` | power, before all of these and from right to left: `-x1^2` is -(x1^2), `2^3^2` is 2^9, `2^-x1` is fine |
+//! | `-a`, `+a`, `(a)` | signs and brackets |
+//! | `2`, `0.5`, `.5`, `1e-3` | numbers |
+//! | `PI`, `E` | constants |
+//! | `sin(a)` | a function of [`FUNCTIONS`] of one number |
+//! | `min(a, b)`, `max(a, b, c)` | the least and the greatest of two numbers or more |
+//! | `atan2(a, b)` | the angle of the point (b, a) |
+//!
+//! The product sign is never left out: `2*x1`, not `2x1`.
+
+use std::fmt;
+
+/// A function of one number, by its name in a formula.
+type Named = (&'static str, fn(f64) -> f64);
+
+/// Every function of one number. None of them hides that its argument is not a number.
+pub const FUNCTIONS: &[Named] = &[
+    ("abs", f64::abs),
+    ("acos", f64::acos),
+    ("asin", f64::asin),
+    ("atan", f64::atan),
+    ("ceil", f64::ceil),
+    ("cos", f64::cos),
+    ("cosh", f64::cosh),
+    ("erf", libm::erf),
+    ("exp", f64::exp),
+    ("floor", f64::floor),
+    ("gelu", gelu),
+    ("ln", f64::ln),
+    ("log10", f64::log10),
+    ("log2", f64::log2),
+    ("relu", relu),
+    ("sigmoid", sigmoid),
+    ("signum", signum),
+    ("silu", silu),
+    ("sin", f64::sin),
+    ("sinh", f64::sinh),
+    ("sqrt", f64::sqrt),
+    ("step", step),
+    ("tan", f64::tan),
+    ("tanh", f64::tanh),
+];
+
+/// Functions of more numbers than one.
+const OF_SEVERAL: [&str; 3] = ["atan2", "max", "min"];
+
+/// Constants.
+const CONSTANTS: [(&str, f64); 2] = [("E", std::f64::consts::E), ("PI", std::f64::consts::PI)];
+
+/// Brackets, powers and signs that may be open at once.
+const DEEPEST: usize = 200;
+
+/// x Phi(x) with the law of N(0, 1), exactly and not by its approximation with tanh.
+fn gelu(x: f64) -> f64 {
+    // By the complement, which keeps all its digits where Phi is small.
+    0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+}
+
+/// max(x, 0)
+fn relu(x: f64) -> f64 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+/// 1 / (1 + exp(-x))
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// x sigmoid(x)
+fn silu(x: f64) -> f64 {
+    x * sigmoid(x)
+}
+
+/// -1, 0 or 1.
+fn signum(x: f64) -> f64 {
+    if x == 0.0 { 0.0 } else { x.signum() }
+}
+
+/// 0 below 0, 1 from 0 on.
+fn step(x: f64) -> f64 {
+    if x.is_nan() { x } else { f64::from(x >= 0.0) }
+}
+
+fn least(a: f64, b: f64) -> f64 {
+    if a < b || a.is_nan() { a } else { b }
+}
+
+fn greatest(a: f64, b: f64) -> f64 {
+    if a > b || a.is_nan() { a } else { b }
+}
+
+/// Why a text is no formula.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, in characters from 1.
+    pub column: usize,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "column {}: {}", self.column, self.message)
+    }
+}
+
+/// A formula ready to be evaluated: instructions for a stack, with `V` for variables.
+#[derive(Clone, Debug)]
+pub struct Expression<V> {
+    program: Vec<Instruction<V>>,
+}
+
+/// What is done to the stack.
+#[derive(Clone, Copy, Debug)]
+enum Instruction<V> {
+    /// Puts a number on it.
+    Number(f64),
+    /// Puts a variable's number on it.
+    Variable(V),
+    /// Replaces its top.
+    One(fn(f64) -> f64),
+    /// Replaces its top two, the second argument being the upper.
+    Two(fn(f64, f64) -> f64),
+}
+
+impl<V: Copy> Expression<V> {
+    /// Reads a formula. `variable` knows the variables by name; `variables` is how a message lists them.
+    pub fn parse(text: &str, variable: &dyn Fn(&str) -> Option<V>, variables: &str) -> Result<Self, Problem> {
+        let (tokens, end) = tokens(text)?;
+        let mut parser = Parser { tokens, next: 0, end, depth: 0, variable, variables, program: Vec::new() };
+        parser.sum()?;
+        match parser.peek() {
+            None => Ok(Self { program: parser.program }),
+            Some(token) => {
+                parser.fail(format!("{token} does not belong here; an operator such as * or the end should"))
+            }
+        }
+    }
+
+    /// The value where variables have these numbers. `stack` is working space, so that it is made once for many calls.
+    pub fn evaluate(&self, variable: impl Fn(V) -> f64, stack: &mut Vec<f64>) -> f64 {
+        stack.clear();
+        let mut top = f64::NAN; // the top of the stack, apart from the rest
+        for instruction in &self.program {
+            match *instruction {
+                Instruction::Number(number) => {
+                    stack.push(top);
+                    top = number;
+                }
+                Instruction::Variable(name) => {
+                    stack.push(top);
+                    top = variable(name);
+                }
+                Instruction::One(function) => top = function(top),
+                Instruction::Two(function) => top = function(stack.pop().unwrap_or(f64::NAN), top),
+            }
+        }
+        top
+    }
+
+    /// The variables that the formula mentions.
+    pub fn variables(&self) -> impl Iterator<Item = V> + '_ {
+        self.program.iter().filter_map(|instruction| match *instruction {
+            Instruction::Variable(variable) => Some(variable),
+            _ => None,
+        })
+    }
+}
+
+/// A piece of a formula.
+#[derive(Clone, Debug, PartialEq)]
+enum Token {
+    Number(f64),
+    Name(String),
+    /// One of `+-*/^(),`
+    Sign(char),
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "`{number}`"),
+            Self::Name(name) => write!(f, "`{name}`"),
+            Self::Sign(sign) => write!(f, "`{sign}`"),
+        }
+    }
+}
+
+/// The pieces of a text with their columns, and the column after the last one.
+fn tokens(text: &str) -> Result<(Vec<(Token, usize)>, usize), Problem> {
+    let characters: Vec<char> = text.chars().collect();
+    let (mut tokens, mut at) = (Vec::new(), 0);
+    // The end of the characters of a kind, from a place on.
+    let run = |from: usize, kind: fn(&char) -> bool| from + characters[from..].iter().take_while(|&c| kind(c)).count();
+    while let Some(&character) = characters.get(at) {
+        let start = at;
+        let token = match character {
+            ' ' | '\t' | '\n' | '\r' => {
+                at += 1;
+                continue;
+            }
+            '+' | '-' | '*' | '/' | '^' | '(' | ')' | ',' => {
+                at += 1;
+                Token::Sign(character)
+            }
+            '0'..='9' | '.' => {
+                at = run(at, char::is_ascii_digit);
+                if characters.get(at) == Some(&'.') {
+                    at = run(at + 1, char::is_ascii_digit);
+                }
+                if matches!(characters.get(at), Some('e' | 'E')) {
+                    let sign = usize::from(matches!(characters.get(at + 1), Some('+' | '-')));
+                    if characters.get(at + 1 + sign).is_some_and(char::is_ascii_digit) {
+                        at = run(at + 1 + sign, char::is_ascii_digit);
+                    }
+                }
+                let written: String = characters[start..at].iter().collect();
+                let number = written.parse().ok().filter(|number: &f64| number.is_finite());
+                let message = || format!("`{written}` is no finite number");
+                Token::Number(number.ok_or_else(|| Problem { column: start + 1, message: message() })?)
+            }
+            letter if letter.is_alphabetic() || letter == '_' => {
+                at = run(at, |c| c.is_alphanumeric() || *c == '_');
+                Token::Name(characters[start..at].iter().collect())
+            }
+            other => {
+                let message = format!("`{other}` has no meaning in a formula; there are + - * / ^ ( ) and the comma");
+                return Err(Problem { column: start + 1, message });
+            }
+        };
+        tokens.push((token, start + 1));
+    }
+    Ok((tokens, characters.len() + 1))
+}
+
+/// Recursive descent: one method per level of precedence, each of which leaves its value on top of the stack.
+struct Parser<'a, V> {
+    tokens: Vec<(Token, usize)>,
+    next: usize,
+    /// Column after the last token.
+    end: usize,
+    depth: usize,
+    variable: &'a dyn Fn(&str) -> Option<V>,
+    variables: &'a str,
+    program: Vec<Instruction<V>>,
+}
+
+impl<V> Parser<'_, V> {
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.next).map(|(token, _)| token)
+    }
+
+    /// An error at the next token.
+    fn fail<T>(&self, message: String) -> Result<T, Problem> {
+        let column = self.tokens.get(self.next).map_or(self.end, |&(_, column)| column);
+        Err(Problem { column, message })
+    }
+
+    /// Takes the next token if it is one of these signs.
+    fn take(&mut self, signs: &str) -> Option<char> {
+        let Some(&Token::Sign(sign)) = self.peek() else { return None };
+        let found = signs.contains(sign).then_some(sign);
+        self.next += usize::from(found.is_some());
+        found
+    }
+
+    fn expect(&mut self, sign: char) -> Result<(), Problem> {
+        if self.take(sign.encode_utf8(&mut [0; 4])).is_some() {
+            return Ok(());
+        }
+        match self.peek() {
+            Some(token) => self.fail(format!("{token} stands where `{sign}` or an operator should")),
+            None => self.fail(format!("`{sign}` is missing")),
+        }
+    }
+
+    /// product + product - …
+    fn sum(&mut self) -> Result<(), Problem> {
+        self.product()?;
+        while let Some(sign) = self.take("+-") {
+            self.product()?;
+            self.program.push(Instruction::Two(if sign == '+' { |a, b| a + b } else { |a, b| a - b }));
+        }
+        Ok(())
+    }
+
+    /// signed * signed / …
+    fn product(&mut self) -> Result<(), Problem> {
+        self.signed()?;
+        while let Some(sign) = self.take("*/") {
+            self.signed()?;
+            self.program.push(Instruction::Two(if sign == '*' { |a, b| a * b } else { |a, b| a / b }));
+        }
+        Ok(())
+    }
+
+    /// - signed, or a power.
+    fn signed(&mut self) -> Result<(), Problem> {
+        if self.depth == DEEPEST {
+            return self.fail(format!("more than {DEEPEST} brackets, powers and signs are open at once"));
+        }
+        self.depth += 1;
+        match self.take("+-") {
+            Some(sign) => {
+                self.signed()?;
+                if sign == '-' {
+                    self.program.push(Instruction::One(|a| -a));
+                }
+            }
+            None => self.power()?,
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// atom ^ signed
+    fn power(&mut self) -> Result<(), Problem> {
+        self.atom()?;
+        if self.take("^").is_some() {
+            self.signed()?;
+            self.program.push(Instruction::Two(f64::powf));
+        }
+        Ok(())
+    }
+
+    /// A number, a name, a call or something in brackets.
+    fn atom(&mut self) -> Result<(), Problem> {
+        match self.peek().cloned() {
+            Some(Token::Number(number)) => {
+                self.next += 1;
+                self.program.push(Instruction::Number(number));
+                Ok(())
+            }
+            Some(Token::Sign('(')) => {
+                self.next += 1;
+                self.sum()?;
+                self.expect(')')
+            }
+            Some(Token::Name(name)) => self.name(&name),
+            Some(token) => self.fail(format!("{token} stands where a number, a variable or a function should")),
+            None => self.fail("a number, a variable or a function is missing at the end".to_owned()),
+        }
+    }
+
+    fn name(&mut self, name: &str) -> Result<(), Problem> {
+        let is_called = matches!(self.tokens.get(self.next + 1), Some((Token::Sign('('), _)));
+        let function = FUNCTIONS.iter().find(|(there, _)| *there == name);
+        let constant = CONSTANTS.iter().find(|(there, _)| *there == name);
+        let instruction = match (function, constant, (self.variable)(name)) {
+            (Some(&(_, function)), ..) if is_called => {
+                self.next += 1;
+                self.arguments(name, 1..=1)?;
+                Instruction::One(function)
+            }
+            _ if OF_SEVERAL.contains(&name) && is_called => {
+                self.next += 1;
+                let most = if name == "atan2" { 2 } else { usize::MAX };
+                let function = match name {
+                    "min" => least,
+                    "max" => greatest,
+                    _ => f64::atan2,
+                };
+                let count = self.arguments(name, 2..=most)?;
+                // All but the last of its applications.
+                self.program.extend((2..count).map(|_| Instruction::Two(function)));
+                Instruction::Two(function)
+            }
+            (Some(_), ..) => return self.fail(format!("`{name}` is a function; write {name}(…)")),
+            _ if OF_SEVERAL.contains(&name) => {
+                return self.fail(format!("`{name}` is a function; write {name}(…, …)"));
+            }
+            (_, Some(&(_, value)), _) => {
+                self.next += 1;
+                Instruction::Number(value)
+            }
+            (.., Some(variable)) => {
+                self.next += 1;
+                Instruction::Variable(variable)
+            }
+            _ if is_called => {
+                let mut all: Vec<&str> = FUNCTIONS.iter().map(|&(name, _)| name).chain(OF_SEVERAL).collect();
+                all.sort_unstable();
+                return self.fail(format!("there is no function `{name}`; there are {}", all.join(", ")));
+            }
+            _ => {
+                let constants = CONSTANTS.map(|(name, _)| name).join(" and ");
+                let known = format!("there are {} and the constants {constants}", self.variables);
+                return self.fail(format!("there is no variable `{name}`; {known}"));
+            }
+        };
+        self.program.push(instruction);
+        Ok(())
+    }
+
+    /// The arguments of a call, brackets included; their number.
+    fn arguments(&mut self, name: &str, allowed: std::ops::RangeInclusive<usize>) -> Result<usize, Problem> {
+        self.expect('(')?;
+        self.sum()?;
+        let mut count = 1;
+        while self.take(",").is_some() {
+            self.sum()?;
+            count += 1;
+        }
+        self.expect(')')?;
+        if allowed.contains(&count) {
+            return Ok(count);
+        }
+        self.next -= 1;
+        let or_more = if *allowed.end() == usize::MAX { " or more" } else { "" };
+        self.fail(format!("`{name}` takes {}{or_more} numbers, not {count}", allowed.start()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Expression, FUNCTIONS};
+
+    fn variable(name: &str) -> Option<usize> {
+        ["x1", "x2", "i"].iter().position(|there| *there == name)
+    }
+
+    fn value(text: &str) -> f64 {
+        let expression = Expression::parse(text, &variable, "x1, x2 and i").unwrap_or_else(|e| panic!("{text}: {e}"));
+        expression.evaluate(|index| [2.0, 3.0, 5.0][index], &mut Vec::new())
+    }
+
+    fn problem(text: &str) -> String {
+        Expression::parse(text, &variable, "x1, x2 and i").expect_err(text).to_string()
+    }
+
+    #[test]
+    fn operations_in_their_order() {
+        for (text, expected) in [
+            ("x1", 2.0),
+            ("1 + 2 * 3", 7.0),
+            ("(1 + 2) * 3", 9.0),
+            ("10 - 3 - 2", 5.0),
+            ("12 / 3 * 2", 8.0),
+            ("12 / (3 * 2)", 2.0),
+            ("2 ^ 3 ^ 2", 512.0),
+            ("-x1^2", -4.0),
+            ("(-x1)^2", 4.0),
+            ("2^-x1", 0.25),
+            ("2*-x2", -6.0),
+            ("--x1", 2.0),
+            ("1 - -x1", 3.0),
+            ("+x2 - +x1", 1.0),
+            ("-2^-2", -0.25),
+            ("x1*x2^2", 18.0),
+            (".5 + 1. + 2e1 + 3E-1 + 1e+0", 22.8),
+            ("exp(-x1^2)", (-4.0_f64).exp()),
+            ("min(x1, x2) + 10*max(x1, x2)", 32.0),
+            ("max(1, x2, x1, -7)", 3.0),
+            ("min(4, 3, 1, 2) - max(4, 1)*2", -7.0),
+            ("atan2(x1, x2)", 2.0_f64.atan2(3.0)),
+            ("cos(PI) + ln(E)", 0.0),
+            ("\tsin ( x1 )\n* i", 2.0_f64.sin() * 5.0),
+            ("1e3", 1000.0),
+        ] {
+            assert!((value(text) - expected).abs() < 1e-12, "{text} is {}, not {expected}", value(text));
+        }
+    }
+
+    #[test]
+    fn functions_at_known_points() {
+        for (text, expected) in [
+            ("relu(-1) + relu(2)", 2.0),
+            ("step(-1) + step(0) + step(1)", 2.0),
+            ("signum(-3) + 10*signum(0) + 100*signum(2)", 99.0),
+            ("floor(-0.5) + 10*ceil(0.5)", 9.0),
+            ("sigmoid(0)", 0.5),
+            ("silu(2) * (1 + exp(-2))", 2.0),
+            ("log10(1000) + log2(8)", 6.0),
+            ("abs(-3)", 3.0),
+            ("sqrt(9)", 3.0),
+            ("sinh(1) + cosh(1)", std::f64::consts::E),
+            ("tanh(1)", 1.0_f64.tanh()),
+            ("asin(1) + acos(1) + atan(1)", 0.75 * std::f64::consts::PI),
+            ("tan(1)*cos(1) - sin(1)", 0.0),
+            // Abramowitz and Stegun, tables 7.1 and 26.1: erf(1), Phi(1) and Phi(-5).
+            ("erf(1)", 0.842_700_792_949_715),
+            ("erf(-1)", -0.842_700_792_949_715),
+            ("gelu(1)", 0.841_344_746_068_543),
+            ("gelu(-5) * 1e7", -5.0 * 2.866_515_718_791_939),
+        ] {
+            assert!((value(text) - expected).abs() < 1e-12, "{text} is {}, not {expected}", value(text));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so() {
+        for (name, function) in FUNCTIONS {
+            assert!(function(f64::NAN).is_nan(), "{name}");
+        }
+        for text in ["min(sqrt(-1), 1)", "min(1, sqrt(-1))", "max(sqrt(-1), 1)", "max(1, sqrt(-1))", "(-8)^0.5"] {
+            assert!(value(text).is_nan(), "{text}");
+        }
+        assert!(value("1/0").is_infinite());
+    }
+
+    #[test]
+    fn functions_are_listed_in_order_once() {
+        assert!(FUNCTIONS.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn what_is_no_formula_is_refused_with_its_place() {
+        for (text, expected) in [
+            ("", "column 1: a number, a variable or a function is missing at the end"),
+            ("x1 +", "column 5: a number, a variable or a function is missing at the end"),
+            ("2x1", "column 2: `x1` does not belong here; an operator such as * or the end should"),
+            ("(x1", "column 4: `)` is missing"),
+            ("(x1 x2)", "column 5: `x2` stands where `)` or an operator should"),
+            ("x1)", "column 3: `)` does not belong here; an operator such as * or the end should"),
+            ("x1 ** 2", "column 5: `*` stands where a number, a variable or a function should"),
+            ("x1 + x3", "column 6: there is no variable `x3`; there are x1, x2 and i and the constants E and PI"),
+            ("sin", "column 1: `sin` is a function; write sin(…)"),
+            ("1 + max", "column 5: `max` is a function; write max(…, …)"),
+            ("sin(x1, x2)", "column 11: `sin` takes 1 numbers, not 2"),
+            ("max(x1)", "column 7: `max` takes 2 or more numbers, not 1"),
+            ("sin()", "column 5: `)` stands where a number, a variable or a function should"),
+            ("|x1|", "column 1: `|` has no meaning in a formula; there are + - * / ^ ( ) and the comma"),
+            ("é + x1^", "column 1: there is no variable `é`; there are x1, x2 and i and the constants E and PI"),
+            ("1e999", "column 1: `1e999` is no finite number"),
+            ("1 + .", "column 5: `.` is no finite number"),
+            ("1.2.3", "column 4: `0.3` does not belong here; an operator such as * or the end should"),
+        ] {
+            assert_eq!(problem(text), expected, "{text}");
+        }
+        let message = problem("2*sine(x1)");
+        assert!(message.starts_with("column 3: there is no function `sine`; there are abs, acos, "), "{message}");
+        assert!(message.contains("max, min, relu"), "{message}");
+    }
+
+    #[test]
+    fn depth_is_bounded_and_length_is_not() {
+        for (open, close) in [("(", ")"), ("-", ""), ("sin(", ")"), ("2^", "")] {
+            let nested = |times: usize| format!("{}x1{}", open.repeat(times), close.repeat(times));
+            assert!(value(&nested(150)).is_finite() || open == "2^", "{open}");
+            assert!(problem(&nested(100_000)).contains("more than 200 brackets"), "{open}");
+        }
+        assert!((value(&vec!["x1"; 100_000].join(" + ")) - 200_000.0).abs() < 1e-9);
+    }
+}

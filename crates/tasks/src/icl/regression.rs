@@ -1,0 +1,173 @@
+//! Linear regression in context with an example per row: written and read here and nowhere else.
+//!
+//! ```text
+//! row       1           …     N         N+1
+//! input  (x_1, y_1)     …  (x_N, y_N)  (x_q, 0)
+//! target     .          …      .       w . x_q
+//! ```
+
+use nalgebra::{DMatrix, DVector};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    baseline::{
+        Baseline, averaging::Averaging, gradient_descent::FixedRateDescent, least_squares::LeastSquares, mean::Mean,
+        ridge::Ridge, rows::Rows,
+    },
+    law::Law,
+    seed::SampleRng,
+    task::{Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+};
+
+/// Sizes and laws of [`Regression`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegressionConfig {
+    /// Dimensions of x. Default 5.
+    pub d: usize,
+    /// Examples of a prompt, N; the query is one row more. Default 20.
+    pub n_points: usize,
+    /// Standard deviation of the noise added to the y of every example, in units of y; the target has none. Default 0.1.
+    pub noise: f64,
+    /// Law of every coordinate of x. Default U(-1, 1).
+    pub input: Law,
+    /// Law of every coordinate of w. Default N(0, 1).
+    pub weights: Law,
+    /// The descent that predictions are compared with; examples do not depend on it.
+    pub gradient_descent: Descent,
+}
+
+/// Gradient descent on sum_i (w . x_i - y_i)^2 / (2 N) from w = 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Descent {
+    /// Steps. Default 10.
+    pub steps: usize,
+    /// Rate of a step; it converges below 2 / (largest eigenvalue of sum_i x_i x_i^T / N). Default 0.3.
+    pub rate: f64,
+}
+
+impl Default for Descent {
+    fn default() -> Self {
+        Self { steps: 10, rate: 0.3 }
+    }
+}
+
+impl Default for RegressionConfig {
+    fn default() -> Self {
+        let input = Law::Uniform { low: -1.0, high: 1.0 };
+        let (weights, gradient_descent) = (Law::STANDARD_NORMAL, Descent::default());
+        Self { d: 5, n_points: 20, noise: 0.1, input, weights, gradient_descent }
+    }
+}
+
+impl RegressionConfig {
+    fn bad_noise(&self) -> Option<TaskError> {
+        let good = (self.noise as f32).is_finite() && self.noise >= 0.0;
+        let problem = || format!("{} must be finite and not negative; 0 is no noise", self.noise);
+        (!good).then(|| TaskError { key: "noise", problem: problem() })
+    }
+}
+
+impl TaskSpec for RegressionConfig {
+    fn dims(&self) -> TaskDims {
+        TaskDims { seq_len: self.n_points + 1, input: TaskInput::Continuous { d_in: self.d + 1 }, d_out: 1 }
+    }
+
+    fn validate(&self) -> Vec<TaskError> {
+        let problems = [
+            TaskError::below("d", self.d, 1),
+            TaskError::below("n_points", self.n_points, 1),
+            self.bad_noise(),
+            TaskError::bad_law("input", &self.input),
+            TaskError::bad_law("weights", &self.weights),
+            TaskError::below("gradient_descent.steps", self.gradient_descent.steps, 1),
+            TaskError::not_positive("gradient_descent.rate", self.gradient_descent.rate),
+        ];
+        problems.into_iter().flatten().collect()
+    }
+
+    fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
+        Box::new(Regression { config: self.clone() })
+    }
+}
+
+/// y_i = w . x_i + noise with a new w in every prompt, shown as rows (x_i, y_i), and w . x_q asked for at the last row,
+/// (x_q, 0). This is the layout in which a layer of linear attention does a step of gradient descent. Only the last row is
+/// scored.
+///
+/// # Shapes
+/// inputs `[n_points + 1, d + 1]` -> targets `[n_points + 1, 1]`
+///
+/// # References
+/// von Oswald et al. 2022, arXiv 2212.07677. There x is U(-1, 1) and w is N(0, 1) without noise.
+#[derive(Clone, Debug)]
+pub struct Regression {
+    /// Sizes and laws.
+    pub config: RegressionConfig,
+}
+
+impl Task for Regression {
+    fn dims(&self) -> TaskDims {
+        self.config.dims()
+    }
+
+    /// Draws w, then x_1, …, x_N, x_q, then the noise.
+    fn sample(&self, rng: &mut SampleRng) -> Example {
+        let RegressionConfig { d, n_points, noise, ref input, ref weights, .. } = self.config;
+        let w = DVector::from_vec(weights.vector(d, rng));
+        let x = DMatrix::from_vec(d, n_points + 1, input.vector(d * (n_points + 1), rng)); // a point per column
+        let answers = x.map(f64::from).tr_mul(&w.map(f64::from));
+        let noise = DVector::from_vec(Law::STANDARD_NORMAL.vector(n_points, rng)).map(f64::from) * noise;
+        write(&x, &(answers.rows(0, n_points) + noise).map(|y| y as f32), answers[n_points] as f32)
+    }
+
+    fn baselines(&self) -> Vec<Box<dyn Baseline>> {
+        let Descent { steps, rate } = self.config.gradient_descent;
+        let mut baselines: Vec<Box<dyn Baseline>> = vec![
+            Box::new(Rows(FixedRateDescent { steps, rate })),
+            Box::new(Rows(LeastSquares)),
+            Box::new(Rows(Averaging)),
+            Box::new(Mean::default()),
+        ];
+        // The posterior mean where w has mean 0, and least squares without noise.
+        let lambda = self.config.noise.powi(2) / self.config.weights.moment(2);
+        if lambda > 0.0 {
+            baselines.push(Box::new(Rows(Ridge { lambda })));
+        }
+        baselines
+    }
+}
+
+/// Lays examples and a query out as rows.
+///
+/// # Shapes
+/// x `[d, n_points + 1]`, a point per column and the query last; y `[n_points]`
+pub fn write(x: &DMatrix<f32>, y: &DVector<f32>, answer: f32) -> Example {
+    let n_points = y.len();
+    // Columns are rows of the prompt, so column-major storage is `[seq_len, d + 1]` row-major.
+    let mut rows = x.clone().insert_row(x.nrows(), 0.0);
+    rows.row_mut(x.nrows()).columns_mut(0, n_points).copy_from(&y.transpose());
+    let at_query = |position| position == n_points;
+    Example {
+        inputs: Inputs::Continuous(rows.as_slice().to_vec()),
+        targets: Targets::Continuous((0..=n_points).map(|row| if at_query(row) { answer } else { 0.0 }).collect()),
+        scored: (0..=n_points).map(at_query).collect(),
+        slices: vec![None; n_points + 1],
+    }
+}
+
+/// The examples x and y of one prompt and its query, in double precision for classical predictors.
+///
+/// # Shapes
+/// rows `[seq_len, d + 1]` -> x `[d, n_points]`, a point per column; y `[n_points]`; query `[d]`
+pub fn read(rows: &[f32], seq_len: usize) -> (DMatrix<f64>, DVector<f64>, DVector<f64>) {
+    let width = rows.len() / seq_len;
+    let (d, n_points) = (width - 1, seq_len - 1);
+    let at = |row: usize, column: usize| f64::from(rows[row * width + column]);
+    (
+        DMatrix::from_fn(d, n_points, |column, row| at(row, column)),
+        DVector::from_fn(n_points, |row, _| at(row, d)),
+        DVector::from_fn(d, |column, _| at(n_points, column)),
+    )
+}

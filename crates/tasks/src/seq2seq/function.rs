@@ -1,0 +1,582 @@
+//! A function written down: the target that a construction is made for, or any other.
+
+use rand::RngExt;
+use rand_distr::StandardNormal;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    baseline::{Baseline, flattened::Flattened, mean::Mean, per_position::PerPosition},
+    expression::Expression,
+    law::Law,
+    seed::{SampleRng, Seed, Stream},
+    task::{Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+};
+
+/// A target written down, as formulas or as a table of values.
+///
+/// ```toml
+/// [task.function]
+/// seq_len = 2
+/// d_in = 3
+/// outputs = ["x1*x2 + x3^2/i", "max(x1_1, x2_3)"]
+/// domain = "sphere"
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written")]
+pub struct FunctionConfig {
+    /// Positions. Default 8.
+    pub seq_len: usize,
+    /// Numbers per position. Default 2.
+    pub d_in: usize,
+    /// One formula per number out, in the notation of [`crate::expression`], evaluated at every position. `x1`, `x2`, …
+    /// are the numbers of the position itself, `i` is its number, from 1, and `x2_3` is number 3 of position 2. Default
+    /// sin(2*PI*x1)*x2, unless there is a table.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<String>,
+    /// In place of formulas: every number out is looked up for the number in at its place. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<Table>,
+    /// Where inputs come from. Default the cube from 0 to 1.
+    pub domain: Domain,
+}
+
+/// What a config file may say about a [`FunctionConfig`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    seq_len: usize,
+    d_in: usize,
+    outputs: Option<Vec<String>>,
+    table: Option<Table>,
+    domain: Domain,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self { seq_len: 8, d_in: 2, outputs: None, table: None, domain: Domain::default() }
+    }
+}
+
+impl From<Written> for FunctionConfig {
+    fn from(Written { seq_len, d_in, outputs, table, domain }: Written) -> Self {
+        // A table takes the place of the default formula.
+        let default = || if table.is_none() { vec!["sin(2*PI*x1)*x2".to_owned()] } else { Vec::new() };
+        Self { seq_len, d_in, outputs: outputs.unwrap_or_else(default), table, domain }
+    }
+}
+
+impl Default for FunctionConfig {
+    fn default() -> Self {
+        Written::default().into()
+    }
+}
+
+/// A function of one number by its values at some points: linear between them, constant beyond the first and the last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// Points, each above the one before.
+    pub x: Vec<f64>,
+    /// Value at each point.
+    pub y: Vec<f64>,
+}
+
+impl Table {
+    fn problems(&self) -> Vec<TaskError> {
+        let Self { x, y } = self;
+        let error = |key, problem| Some(TaskError { key, problem });
+        let infinite = |numbers: &[f64]| numbers.iter().copied().find(|&value| !(value as f32).is_finite());
+        let x_problem = match (infinite(x), x.windows(2).find(|pair| pair[0] >= pair[1])) {
+            _ if x.len() < 2 => error("table.x", format!("{} points are too few; give 2 or more", x.len())),
+            (Some(value), _) => error("table.x", format!("it holds {value:?}; give finite single-precision numbers")),
+            (_, Some(pair)) => {
+                error("table.x", format!("{} stands before {}; give points in increasing order", pair[0], pair[1]))
+            }
+            _ => None,
+        };
+        let y_problem = match infinite(y) {
+            _ if y.len() != x.len() => {
+                error("table.y", format!("there are {} values for {} points; give as many", y.len(), x.len()))
+            }
+            Some(value) => error("table.y", format!("it holds {value:?}; give finite single-precision numbers")),
+            None => None,
+        };
+        x_problem.into_iter().chain(y_problem).collect()
+    }
+
+    /// The value at a point.
+    fn at(&self, point: f64) -> f64 {
+        let (x, y) = (&self.x, &self.y);
+        let above = x.partition_point(|&x| x <= point); // the first point above this one
+        if above == 0 {
+            y[0]
+        } else if above == x.len() {
+            y[above - 1]
+        } else {
+            let below = above - 1;
+            y[below] + (y[above] - y[below]) * ((point - x[below]) / (x[above] - x[below]))
+        }
+    }
+}
+
+/// Where the inputs of a function lie, and their law there.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Domain {
+    /// Every number is U(low, high).
+    Cube {
+        /// Lower end.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+    /// Every number is N(mean, std^2).
+    Normal {
+        /// Mean. Default 0.
+        #[serde(default = "default_mean")]
+        mean: f64,
+        /// Standard deviation. Default 1.
+        #[serde(default = "default_std")]
+        std: f64,
+    },
+    /// Every position is uniform on the unit sphere of R^d_in.
+    Sphere,
+}
+
+fn default_mean() -> f64 {
+    0.0
+}
+
+fn default_std() -> f64 {
+    1.0
+}
+
+impl Default for Domain {
+    fn default() -> Self {
+        Self::Cube { low: 0.0, high: 1.0 }
+    }
+}
+
+/// Points beside the corners at which a function is tried before it is accepted; fewer where sequences are so large that
+/// trying them would take seconds.
+fn n_tried(len: usize) -> u64 {
+    ((1 << 20) / len as u64).clamp(16, 256)
+}
+
+/// Where the tried points come from, whatever the seed of a run.
+const TRY: Seed = Seed(0);
+
+/// Numbers of a sequence at most.
+const MOST_NUMBERS: usize = 1 << 24;
+/// Numbers of a point that a message spells out.
+const SPELLED_OUT: usize = 12;
+
+impl Domain {
+    /// The law of every number, if they are independent.
+    fn law(self) -> Option<Law> {
+        match self {
+            Self::Cube { low, high } => Some(Law::Uniform { low, high }),
+            Self::Normal { mean, std } => Some(Law::Normal { mean, std }),
+            Self::Sphere => None,
+        }
+    }
+
+    fn problem(self) -> Option<TaskError> {
+        let problem = self.law()?.validate()?.replace("uniform", "cube");
+        Some(TaskError { key: "domain", problem })
+    }
+
+    /// One sequence. `[seq_len * d_in]`
+    pub fn sample(self, seq_len: usize, d_in: usize, rng: &mut SampleRng) -> Vec<f32> {
+        match self.law() {
+            Some(law) => law.vector(seq_len * d_in, rng),
+            None => (0..seq_len).flat_map(|_| on_sphere(d_in, rng)).collect(),
+        }
+    }
+
+    /// A fixed set of sequences: the centre, ends and corners, then some at random.
+    fn tried(self, seq_len: usize, d_in: usize) -> impl Iterator<Item = Vec<f32>> {
+        let len = seq_len * d_in;
+        let ends = match self {
+            Self::Cube { low, high } => Some((low, f64::midpoint(low, high), high)),
+            // Beyond six deviations lies one number in 10^9.
+            Self::Normal { mean, std } => Some((mean - 6.0 * std, mean, mean + 6.0 * std)),
+            Self::Sphere => None,
+        };
+        let constant =
+            ends.into_iter().flat_map(move |(low, centre, high)| [centre, low, high].map(|x| vec![x as f32; len]));
+        let corners = ends.into_iter().flat_map(move |(low, _, high)| {
+            // Every corner where there are few; else some of them.
+            let count = if len < 8 { 1 << len } else { n_tried(len) };
+            (0..count).map(move |corner| {
+                let mut rng = TRY.rng(Stream::Task, corner);
+                let bit = |i: usize| if len < 8 { corner >> i & 1 == 1 } else { rng.random() };
+                (0..len).map(bit).map(|is_high| if is_high { high as f32 } else { low as f32 }).collect()
+            })
+        });
+        // On the sphere: both ends of each axis, at all positions.
+        let axes = if ends.is_none() { 0..2 * d_in } else { 0..0 };
+        let poles = axes.map(move |pole| {
+            let mut token = vec![0.0; d_in];
+            token[pole / 2] = if pole % 2 == 0 { 1.0 } else { -1.0 };
+            token.repeat(seq_len)
+        });
+        let random = (0..n_tried(len)).map(move |i| self.sample(seq_len, d_in, &mut TRY.rng(Stream::Fit, i)));
+        constant.chain(corners).chain(poles).chain(random)
+    }
+}
+
+/// A point of the unit sphere of R^d: a normal one, brought to length 1. `[d]`
+fn on_sphere(d: usize, rng: &mut SampleRng) -> Vec<f32> {
+    loop {
+        let point: Vec<f64> = (0..d).map(|_| rng.sample(StandardNormal)).collect();
+        let length = point.iter().map(|x| x * x).sum::<f64>().sqrt();
+        // Shorter ones, which are as good as never drawn, say too little about their direction.
+        if length > 1e-9 {
+            return point.iter().map(|x| (x / length) as f32).collect();
+        }
+    }
+}
+
+impl TaskSpec for FunctionConfig {
+    fn dims(&self) -> TaskDims {
+        let d_out = if self.table.is_some() { self.d_in } else { self.outputs.len() };
+        TaskDims { seq_len: self.seq_len, input: TaskInput::Continuous { d_in: self.d_in }, d_out }
+    }
+
+    fn validate(&self) -> Vec<TaskError> {
+        Function::new(self).err().unwrap_or_default()
+    }
+
+    fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
+        let function = Function::new(self).expect("the config was validated");
+        Box::new(FunctionTask { config: self.clone(), function })
+    }
+}
+
+/// A variable of a formula.
+#[derive(Clone, Copy, Debug)]
+enum Variable {
+    /// `x1`, `x2`, …: a number of the position itself, from 0.
+    Own(usize),
+    /// `x1_1`, `x1_2`, …: a number of the whole sequence, from 0.
+    Any(usize),
+    /// `i`
+    Position,
+}
+
+impl Variable {
+    /// The variable of a name, in sequences `[seq_len, d_in]`.
+    fn read(name: &str, seq_len: usize, d_in: usize) -> Option<Self> {
+        // A number from 1 to `most` written without leading zeros, counted from 0.
+        let number = |text: &str, most: usize| {
+            let number = text.parse().ok().filter(|number| (1..=most).contains(number))?;
+            (number.to_string() == text).then_some(number - 1)
+        };
+        if name == "i" {
+            return Some(Self::Position);
+        }
+        let numbers = name.strip_prefix('x')?;
+        match numbers.split_once('_') {
+            None => number(numbers, d_in).map(Self::Own),
+            Some((i, j)) => Some(Self::Any(number(i, seq_len)? * d_in + number(j, d_in)?)),
+        }
+    }
+
+    /// How a message lists them.
+    fn all(seq_len: usize, d_in: usize) -> String {
+        match (seq_len * d_in, d_in) {
+            (1, _) => "x1, x1_1, i".to_owned(),
+            (_, 1) => format!("x1, x1_1 to x{seq_len}_1, i"),
+            _ => format!("x1 to x{d_in}, x1_1 to x{seq_len}_{d_in}, i"),
+        }
+    }
+}
+
+/// A function of sequences, read from a [`FunctionConfig`] once and then evaluated in double precision as often as
+/// needed.
+#[derive(Clone, Debug)]
+pub struct Function {
+    seq_len: usize,
+    d_in: usize,
+    rule: Rule,
+}
+
+#[derive(Clone, Debug)]
+enum Rule {
+    Outputs(Vec<Expression<Variable>>),
+    Table(Table),
+}
+
+impl Function {
+    /// The function that a config writes down. It is tried at the centre, at corners and at random points of the domain,
+    /// the same ones every time.
+    ///
+    /// # Errors
+    /// Everything that makes no sense, each with the key to change: among them a formula that cannot be read, with its
+    /// place, and one that is not finite at a tried point, with that point.
+    pub fn new(config: &FunctionConfig) -> Result<Self, Vec<TaskError>> {
+        let FunctionConfig { seq_len, d_in, ref outputs, ref table, domain } = *config;
+        let sizes = [TaskError::below("seq_len", seq_len, 1), TaskError::below("d_in", d_in, 1), domain.problem()];
+        let mut problems: Vec<TaskError> = sizes.into_iter().flatten().collect();
+        if seq_len.checked_mul(d_in).is_none_or(|numbers| numbers > MOST_NUMBERS) {
+            let problem =
+                format!("{seq_len} positions of {d_in} numbers are too many; give {MOST_NUMBERS} numbers at most");
+            // Nothing else can be tried at that size.
+            return Err(vec![TaskError { key: "seq_len", problem }]);
+        }
+        let rule = match (table, outputs.is_empty()) {
+            (Some(_), false) => {
+                let problem = "there are both outputs and a table; leave one of them out".to_owned();
+                Err(vec![TaskError { key: "outputs", problem }])
+            }
+            (None, true) => {
+                let problem = "the list is empty; give one formula per number out, such as [\"sin(x1)\"]".to_owned();
+                Err(vec![TaskError { key: "outputs", problem }])
+            }
+            (Some(table), true) => {
+                let problems = table.problems();
+                if problems.is_empty() { Ok(Rule::Table(table.clone())) } else { Err(problems) }
+            }
+            (None, false) => Self::read(outputs, seq_len, d_in).map(Rule::Outputs),
+        };
+        match rule {
+            Ok(rule) if problems.is_empty() => {
+                let function = Self { seq_len, d_in, rule };
+                function.not_finite(config).map_or(Ok(function), |problem| Err(vec![problem]))
+            }
+            Ok(_) => Err(problems),
+            Err(more) => {
+                problems.extend(more);
+                Err(problems)
+            }
+        }
+    }
+
+    fn read(outputs: &[String], seq_len: usize, d_in: usize) -> Result<Vec<Expression<Variable>>, Vec<TaskError>> {
+        let (mut expressions, mut problems) = (Vec::new(), Vec::new());
+        let variable = |name: &str| Variable::read(name, seq_len, d_in);
+        let all = Variable::all(seq_len, d_in);
+        for output in outputs {
+            match Expression::parse(output, &variable, &all) {
+                Ok(expression) => expressions.push(expression),
+                Err(problem) => {
+                    problems.push(TaskError { key: "outputs", problem: format!("`{output}`, {problem}") });
+                }
+            }
+        }
+        if problems.is_empty() { Ok(expressions) } else { Err(problems) }
+    }
+
+    /// An error if a value at a tried point is not a finite single-precision number.
+    fn not_finite(&self, config: &FunctionConfig) -> Option<TaskError> {
+        // A table has finite values, and so has what lies between them.
+        let Rule::Outputs(_) = self.rule else { return None };
+        let (d_in, d_out) = (self.d_in, self.d_out());
+        config.domain.tried(self.seq_len, d_in).find_map(|inputs| {
+            let inputs: Vec<f64> = inputs.into_iter().map(f64::from).collect();
+            let values = self.evaluate(&inputs);
+            let (at, value) = values.iter().enumerate().find(|(_, value)| !(**value as f32).is_finite())?;
+            let (position, output) = (at / d_out, &config.outputs[at % d_out]);
+            let point = if inputs.len() <= SPELLED_OUT {
+                format!("{:?}", inputs.chunks_exact(d_in).collect::<Vec<_>>())
+            } else {
+                let own = &inputs[position * d_in..][..d_in.min(SPELLED_OUT)];
+                let more = if d_in > SPELLED_OUT { " and more" } else { "" };
+                format!("a sequence with {own:?}{more} there")
+            };
+            let fix = "give a formula that is finite in single precision on the whole domain, or a smaller domain";
+            let problem = format!("`{output}` is {value:?} at position {} of {point}; {fix}", position + 1);
+            Some(TaskError { key: "outputs", problem })
+        })
+    }
+
+    /// Positions.
+    pub fn seq_len(&self) -> usize {
+        self.seq_len
+    }
+
+    /// Numbers per position in.
+    pub fn d_in(&self) -> usize {
+        self.d_in
+    }
+
+    /// Numbers per position out.
+    pub fn d_out(&self) -> usize {
+        match &self.rule {
+            Rule::Outputs(outputs) => outputs.len(),
+            Rule::Table(_) => self.d_in,
+        }
+    }
+
+    /// Whether what comes out at a position depends on nothing but what goes in there, and on its number.
+    pub fn is_per_position(&self) -> bool {
+        match &self.rule {
+            Rule::Outputs(outputs) => {
+                !outputs.iter().flat_map(Expression::variables).any(|variable| matches!(variable, Variable::Any(_)))
+            }
+            Rule::Table(_) => true,
+        }
+    }
+
+    /// Whether it depends on nothing but what goes in at a position, not even on the number of the position.
+    pub fn is_alike_everywhere(&self) -> bool {
+        match &self.rule {
+            Rule::Outputs(outputs) => {
+                outputs.iter().flat_map(Expression::variables).all(|variable| matches!(variable, Variable::Own(_)))
+            }
+            Rule::Table(_) => true,
+        }
+    }
+
+    /// The values for one sequence. Where a formula is not finite, neither are they.
+    ///
+    /// # Shapes
+    /// inputs `[seq_len, d_in]` -> `[seq_len, d_out]`
+    ///
+    /// # Panics
+    /// If there are not `seq_len * d_in` inputs.
+    pub fn evaluate(&self, inputs: &[f64]) -> Vec<f64> {
+        assert_eq!(inputs.len(), self.seq_len * self.d_in, "a sequence of another size");
+        let outputs = match &self.rule {
+            Rule::Outputs(outputs) => outputs,
+            Rule::Table(table) => return inputs.iter().map(|&x| table.at(x)).collect(),
+        };
+        let (mut values, mut stack) = (Vec::with_capacity(self.seq_len * outputs.len()), Vec::new());
+        for (position, own) in inputs.chunks_exact(self.d_in).enumerate() {
+            let variable = |variable| match variable {
+                Variable::Own(j) => own[j],
+                Variable::Any(at) => inputs[at],
+                Variable::Position => (position + 1) as f64,
+            };
+            values.extend(outputs.iter().map(|output| output.evaluate(variable, &mut stack)));
+        }
+        values
+    }
+}
+
+/// y = f(x) with the same f, written down, for all examples and seeds, and x from its domain. Evaluated in double
+/// precision at what a model sees, then rounded. Inputs where f is not finite are drawn again. Every position is scored.
+///
+/// # Shapes
+/// inputs `[seq_len, d_in]` -> targets `[seq_len, d_out]`
+#[derive(Clone, Debug)]
+pub struct FunctionTask {
+    config: FunctionConfig,
+    function: Function,
+}
+
+impl Task for FunctionTask {
+    fn dims(&self) -> TaskDims {
+        self.config.dims()
+    }
+
+    fn sample(&self, rng: &mut SampleRng) -> Example {
+        let FunctionConfig { seq_len, d_in, domain, .. } = self.config;
+        // Ends, since the function was finite at every one of many points of this law.
+        loop {
+            let inputs = domain.sample(seq_len, d_in, rng);
+            let values = self.function.evaluate(&inputs.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+            let targets: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
+            if targets.iter().all(|target| target.is_finite()) {
+                let (scored, slices) = (vec![true; seq_len], vec![None; seq_len]);
+                let (inputs, targets) = (Inputs::Continuous(inputs), Targets::Continuous(targets));
+                return Example { inputs, targets, scored, slices };
+            }
+        }
+    }
+
+    fn baselines(&self) -> Vec<Box<dyn Baseline>> {
+        let least_squares: Box<dyn Baseline> = if self.function.is_per_position() {
+            Box::new(PerPosition::default())
+        } else {
+            Box::new(Flattened::default())
+        };
+        vec![least_squares, Box::new(Mean::default())]
+    }
+}
+
+/// A function by name.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltIn {
+    /// Its name.
+    pub name: &'static str,
+    /// Positions that it needs; `None` where every position is alike and any number will do.
+    pub seq_len: Option<usize>,
+    /// Numbers per position that it needs.
+    pub d_in: usize,
+    /// As in [`FunctionConfig`].
+    pub outputs: &'static [&'static str],
+    /// Where it is meant to be looked at.
+    pub domain: Domain,
+    /// One line about it.
+    pub summary: &'static str,
+}
+
+impl BuiltIn {
+    /// The function of this name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        BUILT_INS.iter().find(|function| function.name == name)
+    }
+
+    /// The function written down; with one position where any number will do.
+    pub fn config(&self) -> FunctionConfig {
+        let outputs = self.outputs.iter().map(|&output| output.to_owned()).collect();
+        let (seq_len, domain) = (self.seq_len.unwrap_or(1), self.domain);
+        FunctionConfig { seq_len, d_in: self.d_in, outputs, table: None, domain }
+    }
+}
+
+/// Domain of the scalar functions: both sides of every kink, and where sigmoids level off.
+const AROUND_ZERO: Domain = Domain::Cube { low: -3.0, high: 3.0 };
+
+/// Domain of functions of several numbers.
+const UNIT: Domain = Domain::Cube { low: 0.0, high: 1.0 };
+
+/// Functions by name.
+pub const BUILT_INS: &[BuiltIn] = &[
+    scalar("relu", &["relu(x1)"], "max(x, 0)"),
+    scalar("gelu", &["gelu(x1)"], "x Phi(x), with the law of N(0, 1)"),
+    scalar("tanh", &["tanh(x1)"], "the hyperbolic tangent"),
+    scalar("sine", &["sin(3*x1)"], "sin(3 x): three periods, nearly"),
+    scalar("sigmoid", &["sigmoid(x1)"], "1 / (1 + exp(-x))"),
+    scalar("abs", &["abs(x1)"], "|x|"),
+    BuiltIn {
+        name: "waves",
+        seq_len: None,
+        d_in: 2,
+        outputs: &["sin(2*PI*x1)*x2"],
+        domain: UNIT,
+        summary: "a sine along x1 whose height is x2",
+    },
+    BuiltIn {
+        name: "kink",
+        seq_len: None,
+        d_in: 2,
+        outputs: &["max(abs(x1 - 0.413), abs(x2 - 0.577))"],
+        domain: UNIT,
+        summary: "1-Lipschitz in the maximum norm, with kinks off every grid",
+    },
+    BuiltIn {
+        name: "mixing",
+        seq_len: Some(2),
+        d_in: 2,
+        outputs: &["sin(2*x1_1 + x2_2) + x1/2", "x1_2*x2_1 + cos(i*x2)"],
+        domain: UNIT,
+        summary: "smooth, of all four numbers of two positions, and another one at each position",
+    },
+    sphere("sphere_lipschitz", 3, &["abs(x1)", "max(x2, x3)", "abs(x1 - x2)/2"], "three 1-Lipschitz functions"),
+    sphere("sphere_smooth", 3, &["x1*x2", "sin(2*x3)", "x1^2 - x3"], "three smooth functions"),
+    sphere("circle_lipschitz", 2, &["abs(x1)", "max(x1, x2)"], "two 1-Lipschitz functions on the circle"),
+    sphere("circle_smooth", 2, &["x1*x2", "sin(2*x2)"], "two smooth functions on the circle"),
+];
+
+/// A function of one number.
+const fn scalar(name: &'static str, outputs: &'static [&'static str], summary: &'static str) -> BuiltIn {
+    BuiltIn { name, seq_len: None, d_in: 1, outputs, domain: AROUND_ZERO, summary }
+}
+
+/// A function on the unit sphere of R^d_in.
+const fn sphere(name: &'static str, d_in: usize, outputs: &'static [&'static str], summary: &'static str) -> BuiltIn {
+    BuiltIn { name, seq_len: None, d_in, outputs, domain: Domain::Sphere, summary }
+}

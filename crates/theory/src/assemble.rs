@@ -1,0 +1,192 @@
+//! From a network in double precision to the model: names, orientation, the factor of attention's scores.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Device;
+use headway_model::{
+    IoDims, Model, ModelConfig,
+    weights::{self, Array},
+};
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+use crate::{
+    construct::{Construction, Refusal},
+    network::{Head, Layer, Map, Matrix, Network, Readout, flatten},
+};
+
+/// A number that float32 does not hold in full is let go beside one in its column that is so much larger.
+const NEGLIGIBLE: f64 = 1e-15;
+
+impl Construction {
+    /// The construction as it is, unless float32 does not hold its weights; `key` is the option to blame.
+    pub(crate) fn in_float32(self, key: &'static str) -> Result<Self, Refusal> {
+        let layers = self.network.layers.iter().enumerate();
+        let in_layers =
+            layers.filter_map(|(at, layer)| layer.unfit().map(|(part, w)| (format!("{part} of layer {at}"), w)));
+        let in_readout = self.network.readout.unfit().map(|w| ("readout".to_owned(), w));
+        match in_layers.chain(in_readout).next() {
+            None => Ok(self),
+            Some((part, weight)) => Err(Refusal::invalid(
+                key,
+                format!(
+                    "would put {weight:.1e} into the {part}, which float32 does not hold; inputs and outputs nearer to 1 in size can be had"
+                ),
+            )),
+        }
+    }
+}
+
+impl Network {
+    /// Sizes of inputs and outputs, as a model takes them.
+    pub fn dims(&self) -> IoDims {
+        IoDims::continuous(self.seq_len, self.d_in, self.d_out)
+    }
+
+    /// The config of the model.
+    pub fn model_config(&self) -> ModelConfig {
+        ModelConfig::AttentionStack(self.config())
+    }
+
+    /// Numbers of the model.
+    pub fn parameters(&self) -> usize {
+        self.model_config().budget(&self.dims()).parameters
+    }
+
+    /// The model, its weights rounded to f32.
+    ///
+    /// # Panics
+    /// When sizes do not meet: a fault of the construction.
+    pub fn assemble(&self, device: &Device) -> Model {
+        // Every number is replaced below; the generator only fills what is about to go.
+        let model = self.model_config().init(&self.dims(), &mut ChaCha8Rng::seed_from_u64(0), device);
+        let model = model.unwrap_or_else(|error| panic!("the sizes of a construction do not meet: {error}"));
+        match weights::load(model, self.arrays()) {
+            Ok((model, _)) => model,
+            Err(error) => panic!("the weights of a construction do not fit its model: {error}"),
+        }
+    }
+
+    /// The model's parameters by name, in file orientation.
+    fn arrays(&self) -> BTreeMap<String, Array> {
+        let layers = self.layers.iter().enumerate();
+        let layers = layers.flat_map(|(at, layer)| layer.arrays(&format!("layers.{at}")));
+        layers.chain(self.readout.arrays()).collect()
+    }
+}
+
+/// A number that float32 does not hold, in the columns of matrices that stand one below the other, times a factor.
+fn unfit(matrices: &[&Matrix], factor: f64) -> Option<f64> {
+    let columns = (0..matrices[0].ncols()).map(|column| {
+        let numbers = matrices.iter().flat_map(move |matrix| (0..matrix.nrows()).map(move |row| matrix[(row, column)]));
+        numbers.map(|number| number * factor)
+    });
+    columns.into_iter().find_map(|mut column| {
+        let largest = column.clone().fold(0.0, |top: f64, number| top.max(number.abs()));
+        let is_lost = |size: f64| size > 0.0 && size < f64::from(f32::MIN_POSITIVE) && size > NEGLIGIBLE * largest;
+        column.find(|number| !(*number as f32).is_finite() || is_lost(number.abs()))
+    })
+}
+
+impl Layer {
+    /// The first number that float32 does not hold, and the part that holds it.
+    fn unfit(&self) -> Option<(&'static str, f64)> {
+        let map = match &self.map {
+            Map::TokenWise { weight, position } => unfit(&[weight, position], 1.0),
+            Map::SequenceWise { weight, bias } => {
+                unfit(&[weight, &Matrix::from_vec(1, bias.len(), flatten(bias))], 1.0)
+            }
+        };
+        let in_head = |head: &Head| {
+            let parts = [
+                ("query", &head.query, (head.query.ncols() as f64).sqrt()),
+                ("key", &head.key, 1.0),
+                ("value", &head.value, 1.0),
+                ("output", &head.output, 1.0),
+            ];
+            parts.into_iter().find_map(|(part, matrix, factor)| Some((part, unfit(&[matrix], factor)?)))
+        };
+        map.map(|number| ("map", number)).or_else(|| self.heads.iter().find_map(in_head))
+    }
+
+    fn arrays(&self, name: &str) -> Vec<(String, Array)> {
+        let mut arrays = match &self.map {
+            Map::TokenWise { weight, position } => vec![
+                (format!("{name}.map.project.weight"), transposed(weight)),
+                (format!("{name}.map.position"), rows(position)),
+            ],
+            Map::SequenceWise { weight, bias } => vec![
+                (format!("{name}.map.project.weight"), transposed(weight)),
+                (format!("{name}.map.project.bias"), flat(bias)),
+            ],
+        };
+        for (at, heads) in self.groups().enumerate() {
+            // The model divides scores by this.
+            let factor = (heads[0].query.ncols() as f64).sqrt();
+            let side_by_side = |pick: fn(&Head) -> &Matrix| {
+                let columns: Vec<_> = heads.iter().flat_map(|head| pick(head).column_iter()).collect();
+                Matrix::from_columns(&columns)
+            };
+            let output: Vec<_> = heads.iter().flat_map(|head| head.output.row_iter()).collect();
+            let parts = [
+                ("query", side_by_side(|head| &head.query) * factor),
+                ("key", side_by_side(|head| &head.key)),
+                ("value", side_by_side(|head| &head.value)),
+                ("output", Matrix::from_rows(&output)),
+            ];
+            arrays
+                .extend(parts.map(|(part, matrix)| (format!("{name}.heads.{at}.{part}.weight"), transposed(&matrix))));
+        }
+        arrays
+    }
+}
+
+impl Readout {
+    /// The first number that float32 does not hold.
+    fn unfit(&self) -> Option<f64> {
+        match self {
+            Self::Rows => None,
+            Self::Affine { weight, bias } => unfit(&[weight, bias], 1.0),
+            Self::Softmax { scores, scores_bias, values, weight, bias } => unfit(&[scores, scores_bias], 1.0)
+                .or_else(|| unfit(&[values], 1.0))
+                .or_else(|| unfit(&[weight, bias], 1.0)),
+        }
+    }
+
+    fn arrays(&self) -> Vec<(String, Array)> {
+        let project = |weight: &Matrix, bias: &Matrix| {
+            [("readout.project.weight".to_owned(), transposed(weight)), ("readout.project.bias".to_owned(), flat(bias))]
+        };
+        match self {
+            Self::Rows => Vec::new(),
+            Self::Affine { weight, bias } => project(weight, bias).into(),
+            Self::Softmax { scores, scores_bias, values, weight, bias } => {
+                let softmax = [
+                    ("readout.softmax.scores.weight".to_owned(), transposed(scores)),
+                    ("readout.softmax.scores.bias".to_owned(), flat(scores_bias)),
+                    ("readout.softmax.values.weight".to_owned(), transposed(values)),
+                ];
+                softmax.into_iter().chain(project(weight, bias)).collect()
+            }
+        }
+    }
+}
+
+/// Row by row, as it stands.
+fn rows(matrix: &Matrix) -> Array {
+    Array { shape: vec![matrix.nrows(), matrix.ncols()], values: flat(matrix).values }
+}
+
+/// Row by row, as one axis.
+fn flat(matrix: &Matrix) -> Array {
+    let values: Vec<f32> =
+        matrix.row_iter().flat_map(|row| row.iter().map(|v| *v as f32).collect::<Vec<_>>()).collect();
+    Array { shape: vec![values.len()], values }
+}
+
+/// With its axes swapped, as linear weights are kept in files; columns are contiguous in memory already.
+fn transposed(matrix: &Matrix) -> Array {
+    Array {
+        shape: vec![matrix.ncols(), matrix.nrows()],
+        values: matrix.as_slice().iter().map(|value| *value as f32).collect(),
+    }
+}

@@ -1,0 +1,129 @@
+//! Softmax over affine scores: one head that gives x the value of the cell whose score a_k · w + b_k is largest, softly.
+//!
+//! Rows have columns (w, one, slope, offset, value): a token asks with σ (w, 1), w = (x − m)/h, and a cell answers with its
+//! slope and offset. For cells around v_k the slope is 2 v_k and the offset −|v_k|², so that scores are −σ |w − v_k|² up to
+//! what all cells share. With v_k in steps of one half both are exact in float32; so is the factor that attention divides scores
+//! by, since the key's width is filled up to a power of four with zeros.
+
+use crate::{
+    interpolation::F32_ROUNDOFF,
+    network::{Head, Layer, Map, Matrix, Network, Readout},
+    space::Space,
+};
+
+/// Which rows the tokens attend to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attention {
+    /// To all rows; each of max(n, K) rows is a token, a cell, or both.
+    #[default]
+    SelfAttention,
+    /// To K rows of their own behind the n tokens.
+    CrossAttention,
+}
+
+/// What the head needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Cells {
+    /// m. `[d_in]`
+    pub centre: Vec<f64>,
+    /// h.
+    pub spacing: f64,
+    /// σ.
+    pub sharpness: f64,
+    /// a, a row per cell. `[K][d_in]`
+    pub slopes: Vec<Vec<f64>>,
+    /// b. `[K]`
+    pub offsets: Vec<f64>,
+    /// What the cells stand for. `[K][d_out]`
+    pub values: Vec<Vec<f64>>,
+    /// A score that every token's best cell exceeds by 60: rows that are no cell have it, and a weight below e⁻⁶⁰.
+    pub nobody: f64,
+}
+
+/// Rows of the layer.
+pub(crate) fn rows(seq_len: usize, cells: usize, attention: Attention) -> usize {
+    match attention {
+        Attention::SelfAttention => seq_len.max(cells),
+        Attention::CrossAttention => seq_len + cells,
+    }
+}
+
+/// The smallest power of four from d + 1 on: attention divides scores by its root, which is then exact.
+fn key_width(d: usize) -> usize {
+    std::iter::successors(Some(1), |width| Some(width * 4)).find(|width| *width > d).unwrap_or(d + 1)
+}
+
+/// Numbers in the weights.
+pub(crate) fn parameters(seq_len: usize, d_in: usize, d_out: usize, cells: usize, attention: Attention) -> f64 {
+    let (rows, width) = (rows(seq_len, cells, attention) as f64, (2 * d_in + 2 + d_out) as f64);
+    let (d_in, d_key, d_out) = (d_in as f64, key_width(d_in) as f64, d_out as f64);
+    width * (d_in + rows + 2.0 * d_key + d_out) + d_out * d_out
+}
+
+/// Keys per axis whose weight at sharpness c is above e⁻¹⁷ of the largest: others are below one rounding.
+pub(crate) fn felt(sharpness: f64) -> f64 {
+    2.0 * (17.0 / sharpness).sqrt().ceil() + 1.0
+}
+
+/// Rounding of values and of the sum over `keys` of them, and of the sum that weights are divided by.
+pub(crate) fn value_noise(keys: f64, largest: f64) -> f64 {
+    (2.0 * keys + 8.0) * F32_ROUNDOFF * largest
+}
+
+/// Noise γ in the scores moves Σ P_k V_k by Σ P_k |V_k − mean| (e^{2γ} − 1)/2 at most; where all values are alike, by nothing.
+pub(crate) fn moved(spread: f64, noise: f64) -> f64 {
+    if spread > 0.0 { spread * (2.0 * noise).exp_m1() / 2.0 } else { 0.0 }
+}
+
+impl Cells {
+    pub(crate) fn network(&self, seq_len: usize, attention: Attention) -> Network {
+        let (d, d_out) = (self.centre.len(), self.values[0].len());
+        let (rows, count) = (rows(seq_len, self.slopes.len(), attention), self.slopes.len());
+        let z = Space::new(&[("w", d), ("one", 1), ("slope", d), ("offset", 1), ("value", d_out)]);
+        let mut map = Map::token_wise(&z, d, rows);
+        if let Map::TokenWise { weight, .. } = &mut map {
+            (0..d).for_each(|j| weight[(j, z.nth("w", j))] = 1.0 / self.spacing);
+        }
+        let constant = map.constant();
+        for i in 0..seq_len {
+            for (j, m) in self.centre.iter().enumerate() {
+                constant[(i, z.nth("w", j))] = -m / self.spacing;
+            }
+            constant[(i, z.at("one"))] = 1.0;
+        }
+        let first = match attention {
+            Attention::SelfAttention => {
+                // Tokens beyond the cells answer as well; nobody attends to them.
+                (count..rows).for_each(|row| constant[(row, z.at("offset"))] = self.nobody);
+                0
+            }
+            Attention::CrossAttention => seq_len,
+        };
+        for k in 0..count {
+            let row = first + k;
+            (0..d).for_each(|j| constant[(row, z.nth("slope", j))] = self.slopes[k][j]);
+            constant[(row, z.at("offset"))] = self.offsets[k];
+            (0..d_out).for_each(|o| constant[(row, z.nth("value", o))] = self.values[k][o]);
+        }
+        let mut head = Head::new(&z, key_width(d), d_out, d_out);
+        for j in 0..d {
+            head.query[(z.nth("w", j), j)] = self.sharpness;
+            head.key[(z.nth("slope", j), j)] = 1.0;
+        }
+        head.query[(z.at("one"), d)] = self.sharpness;
+        head.key[(z.at("offset"), d)] = 1.0;
+        (0..d_out).for_each(|o| head.value[(z.nth("value", o), o)] = 1.0);
+        head.output = Matrix::identity(d_out, d_out);
+        let keys = if attention == Attention::SelfAttention { rows } else { count };
+        let layer = Layer { space: z, map, queries: seq_len, keys, heads: vec![head] };
+        Network { seq_len, d_in: d, d_out, layers: vec![layer], readout: Readout::Rows }
+    }
+}
+
+/// Sequences that hold these tokens, the last of which is repeated to fill up.
+pub(crate) fn sequences(tokens: &[Vec<f64>], seq_len: usize) -> Vec<Vec<f64>> {
+    let chunk =
+        |chunk: &[Vec<f64>]| (0..seq_len).flat_map(|i| chunk[i.min(chunk.len() - 1)].clone()).collect::<Vec<f64>>();
+    tokens.chunks(seq_len).map(chunk).collect()
+}

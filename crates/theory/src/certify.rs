@@ -1,0 +1,435 @@
+//! A certificate: the error that was proved, the error that was measured, and whether the one is below the other.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use headway_model::{Input, Model, weights::to_host};
+use rand::RngExt;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bound::Bound,
+    construct::{Construction, Temperature},
+};
+
+/// What is known about a construction's error, in the largest difference of any output number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Version of this layout, 1.
+    pub format: u32,
+    /// Name of the construction.
+    pub construction: String,
+    /// The function it computes.
+    pub target: String,
+    /// Where.
+    pub domain: String,
+    /// Error that was asked for.
+    pub tolerance: f64,
+    /// Sizes by name.
+    pub sizes: BTreeMap<String, f64>,
+    /// Numbers in the weights.
+    pub parameters: usize,
+    /// Temperature of the softmax, and why.
+    pub temperature: Temperature,
+    /// Error in exact arithmetic at most.
+    pub bound: Bound,
+    /// What rounding to float32 adds at most.
+    pub rounding: Bound,
+    /// Error of the model in float32, as it stands in the checkpoint.
+    pub float32: Measured,
+    /// Error of the same network in double precision.
+    pub float64: Measured,
+    /// The device that computed in float32.
+    pub device: String,
+    /// Target and model along a line through the worst point.
+    pub line: Line,
+    /// The points with the largest errors in float32, worst first; kept apart from the certificate's own file.
+    #[serde(skip)]
+    pub hardest: Vec<Hardest>,
+    /// Whether both measured errors are within their bounds, and the bounds within the tolerance.
+    pub holds: bool,
+}
+
+impl Certificate {
+    /// Whether the bound rests on something measured, such as slopes on a lattice or the error of a fit: the formulas of such
+    /// terms say so.
+    pub fn rests_on_measurements(&self) -> bool {
+        self.bound.terms.iter().any(|term| term.formula.contains("measured"))
+    }
+}
+
+/// A point with what the target makes of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hardest {
+    /// Input. `[seq_len · d_in]`
+    pub x: Vec<f32>,
+    /// Target. `[seq_len · d_out]`
+    pub wanted: Vec<f64>,
+}
+
+/// The output number that was farthest off, along the line from the point opposite to the worst one, through the middle of the
+/// domain, to the worst one and on to where the domain ends.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// Place on the line: 0 in the middle of the domain, 1 at the worst point.
+    pub at: Vec<f64>,
+    /// What the target gives.
+    pub wanted: Vec<f64>,
+    /// What the model gives in float32.
+    pub found: Vec<f64>,
+}
+
+/// The largest error seen, and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Largest error.
+    pub error: f64,
+    /// Points by kind: `random`, `ascent`, and those that the construction knows to be hard.
+    pub points: BTreeMap<String, usize>,
+    /// Kind of the worst point.
+    pub worst_kind: String,
+    /// The worst point. `[seq_len · d_in]`
+    pub worst_point: Vec<f64>,
+    /// Position of the output number that is off.
+    pub worst_position: usize,
+    /// Channel of the output number that is off.
+    pub worst_channel: usize,
+    /// What it is.
+    pub found: f64,
+    /// What it should be.
+    pub wanted: f64,
+}
+
+/// How long to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// Random points at most.
+    pub random: usize,
+    /// Points from which the error is climbed.
+    pub climbers: usize,
+    /// Steps of the climb.
+    pub climb: usize,
+    /// Floating-point operations on random points at most, and on the climb, which makes both fewer for large networks.
+    pub flops: usize,
+}
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self { random: 4096, climbers: 16, climb: 24, flops: 20_000_000_000 }
+    }
+}
+
+/// Points are run together as long as their activations stay below this, in bytes.
+const BATCH_BYTES: usize = 256 << 20;
+/// Points that a certificate keeps for others to check.
+const KEPT: usize = 64;
+/// Hard points that are tried whatever they cost.
+const FEWEST_HARD: usize = 256;
+/// Memory that the climb may take: activations and their gradients, all climbers together. A network of which one pass takes
+/// more is not climbed on.
+const CLIMB_BYTES: usize = 2 << 30;
+/// Operations spent in double precision.
+const DOUBLE_FLOPS: usize = 1_500_000_000;
+/// Points in double precision at least, however large the network.
+const FEWEST_DOUBLES: usize = 12;
+/// Points from which the error is climbed at least, however large the network.
+const FEWEST_CLIMBERS: usize = 4;
+
+/// A point with what the target makes of it.
+struct Point {
+    kind: usize,
+    x: Vec<f32>,
+    wanted: Vec<f64>,
+}
+
+impl Point {
+    fn hardest(&self) -> Hardest {
+        Hardest { x: self.x.clone(), wanted: self.wanted.clone() }
+    }
+}
+
+/// The largest error at a point.
+#[derive(Clone, Copy)]
+struct Miss {
+    error: f64,
+    at: usize,
+    found: f64,
+}
+
+/// Measures the error of a construction's model, and of its network in double precision, at random points, at those that it
+/// knows to be hard, and along the ascent of the error from the worst of both.
+///
+/// Points are rounded to float32 first, so that all stages see the same. `model` is the construction's, on `device`.
+pub fn certify(
+    construction: &Construction,
+    tolerance: f64,
+    model: &Model,
+    device: &Device,
+    device_name: &str,
+    effort: Effort,
+) -> Certificate {
+    let bench = Bench { construction, kinds: construction.kinds() };
+    let network = &construction.network;
+    let budget = network.model_config().budget(&network.dims());
+    let flops = budget.forward_flops.max(1);
+    let batch = (BATCH_BYTES / budget.activation_bytes.max(1)).clamp(1, 512);
+    let mut rng = ChaCha8Rng::seed_from_u64(0x5eed);
+    let hard = construction.hard.iter().enumerate();
+    // Of many hard points an even share of each kind.
+    let n_hard: usize = construction.hard.iter().map(|(_, points)| points.len()).sum();
+    let stride = n_hard.div_ceil((4 * effort.flops / flops).max(FEWEST_HARD)).max(1);
+    let hard = hard.flat_map(|(kind, (_, points))| points.iter().step_by(stride).map(move |x| (kind + 2, x.clone())));
+    let n_random = effort.random.min((effort.flops / flops).max(64));
+    let random = (0..n_random).map(|_| (0, construction.domain.sample(&mut rng)));
+    let mut points: Vec<Point> = bench.points(hard.chain(random).collect());
+    let mut misses = bench.run(model, device, &points, batch);
+    // A step costs a pass forward and two back.
+    let memory = CLIMB_BYTES / (3 * budget.activation_bytes.max(1));
+    let climbers =
+        effort.climbers.min(memory).min((effort.flops / (3 * flops * (effort.climb + 1))).max(FEWEST_CLIMBERS));
+    let starts = worst_first(&misses).into_iter().take(climbers).collect::<Vec<_>>();
+    let climbed = bench.climb(&starts.iter().map(|at| points[*at].x.clone()).collect::<Vec<_>>(), device, effort.climb);
+    let climbed = bench.points(climbed.into_iter().map(|x| (1, x.into_iter().map(f64::from).collect())).collect());
+    misses.extend(bench.run(model, device, &climbed, batch));
+    points.extend(climbed);
+    let float32 = bench.measured(&points, &misses);
+
+    // Hard and climbed points first: they are fewer, and matter more.
+    let in_double = (DOUBLE_FLOPS / flops).clamp(FEWEST_DOUBLES, points.len().max(FEWEST_DOUBLES));
+    let mut order: Vec<usize> = worst_first(&misses);
+    order.sort_by_key(|at| points[*at].kind == 0);
+    order.truncate(in_double);
+    let doubles: Vec<&Point> = order.iter().map(|at| &points[*at]).collect();
+    let found: Vec<Miss> = doubles
+        .par_iter()
+        .map(|point| {
+            let x: Vec<f64> = point.x.iter().copied().map(f64::from).collect();
+            construction.miss(&network.forward(&x), &point.wanted)
+        })
+        .collect();
+    let float64 = bench.measured(&doubles, &found);
+
+    let bounds = construction.bound.value + construction.rounding.value;
+    // The network in double precision rounds too, which at a bound of zero would count.
+    let double_roundoff = construction.rounding.value * 1e-6;
+    let holds = float32.error <= bounds
+        && float64.error <= construction.bound.value + double_roundoff
+        && bounds <= tolerance * (1.0 + 1e-12);
+    Certificate {
+        format: 1,
+        construction: construction.name.to_owned(),
+        target: construction.target.text.clone(),
+        domain: construction.domain.to_string(),
+        tolerance,
+        sizes: construction.sizes.iter().cloned().collect(),
+        parameters: budget.parameters,
+        temperature: construction.temperature.clone(),
+        bound: construction.bound.clone(),
+        rounding: construction.rounding.clone(),
+        hardest: worst_first(&misses).into_iter().take(KEPT).map(|at| points[at].hardest()).collect(),
+        line: bench.line(model, device, &float32, batch, (effort.flops / flops).clamp(101, 801)),
+        float32,
+        float64,
+        device: device_name.to_owned(),
+        holds,
+    }
+}
+
+/// Indices of the largest errors first.
+fn worst_first(misses: &[Miss]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..misses.len()).collect();
+    order.sort_by(|a, b| misses[*b].error.total_cmp(&misses[*a].error));
+    order
+}
+
+impl Construction {
+    /// The scored output number that is farthest off; one that is not a number is infinitely far off.
+    fn miss(&self, found: &[f64], wanted: &[f64]) -> Miss {
+        let d_out = self.network.d_out;
+        let scored = (0..wanted.len()).filter(|at| self.is_scored(at / d_out));
+        let misses = scored.map(|at| {
+            let error = (found[at] - wanted[at]).abs();
+            Miss { error: if error.is_nan() { f64::INFINITY } else { error }, at, found: found[at] }
+        });
+        let none = Miss { error: 0.0, at: 0, found: 0.0 };
+        misses.max_by(|a, b| a.error.total_cmp(&b.error)).unwrap_or(none)
+    }
+
+    fn kinds(&self) -> Vec<String> {
+        let hard = self.hard.iter().map(|(kind, _)| (*kind).to_owned());
+        ["random", "ascent"].map(str::to_owned).into_iter().chain(hard).collect()
+    }
+}
+
+struct Bench<'a> {
+    construction: &'a Construction,
+    kinds: Vec<String>,
+}
+
+impl Bench<'_> {
+    fn points(&self, points: Vec<(usize, Vec<f64>)>) -> Vec<Point> {
+        let points = points.into_par_iter().map(|(kind, x)| {
+            let x: Vec<f32> = x.into_iter().map(|value| value as f32).collect();
+            Point { kind, wanted: self.wanted(&x), x }
+        });
+        points.collect()
+    }
+
+    fn wanted(&self, x: &[f32]) -> Vec<f64> {
+        let x: Vec<f64> = x.iter().copied().map(f64::from).collect();
+        (self.construction.target.function)(&x)
+    }
+
+    fn input(&self, xs: &[&[f32]], device: &Device) -> Tensor<3> {
+        let network = &self.construction.network;
+        let shape = [xs.len(), network.seq_len, network.d_in];
+        Tensor::from_data(TensorData::new(xs.concat(), shape), device)
+    }
+
+    fn run(&self, model: &Model, device: &Device, points: &[Point], batch: usize) -> Vec<Miss> {
+        let mut misses = Vec::with_capacity(points.len());
+        for points in points.chunks(batch) {
+            let xs: Vec<&[f32]> = points.iter().map(|point| point.x.as_slice()).collect();
+            let output = to_host(model.forward(Input::Continuous(self.input(&xs, device))));
+            let each = output.chunks(output.len() / points.len());
+            misses.extend(points.iter().zip(each).map(|(point, found)| {
+                let found: Vec<f64> = found.iter().copied().map(f64::from).collect();
+                self.construction.miss(&found, &point.wanted)
+            }));
+        }
+        misses
+    }
+
+    /// Climbs |model − target| from each start: along the model's gradient less the target's, which is taken by central
+    /// differences, or in a random direction where there is none; a step that does not help is halved.
+    fn climb(&self, starts: &[Vec<f32>], device: &Device, steps: usize) -> Vec<Vec<f32>> {
+        if starts.is_empty() || steps == 0 {
+            return Vec::new();
+        }
+        let network = &self.construction.network;
+        let device = device.clone().autodiff();
+        let model = network.assemble(&device);
+        let mut rng = ChaCha8Rng::seed_from_u64(0xc11b);
+        let mut best: Vec<(Vec<f32>, Miss, f64)> = Vec::new();
+        let mut places: Vec<Vec<f32>> = starts.to_vec();
+        let scale = self.construction.domain.scale();
+        let mut gradients = vec![Vec::new(); starts.len()];
+        for step in 0..=steps {
+            let xs: Vec<&[f32]> = places.iter().map(Vec::as_slice).collect();
+            let x = self.input(&xs, &device).require_grad();
+            let y = model.forward(Input::Continuous(x.clone())); // [batch, seq_len, d_out]
+            let shape = y.dims();
+            let output = to_host(y.clone());
+            let each = output.len() / places.len();
+            let misses: Vec<Miss> = places
+                .iter()
+                .zip(output.chunks(each))
+                .map(|(x, found)| {
+                    let found: Vec<f64> = found.iter().copied().map(f64::from).collect();
+                    self.construction.miss(&found, &self.wanted(x))
+                })
+                .collect();
+            // One for the output number to climb with its sign, zero for all others.
+            let mut seeds = vec![0.0_f32; output.len()];
+            for (at, miss) in misses.iter().enumerate() {
+                let wanted = self.wanted(&places[at])[miss.at];
+                seeds[at * each + miss.at] = if miss.found >= wanted { 1.0 } else { -1.0 };
+            }
+            let seeds_tensor = Tensor::from_data(TensorData::new(seeds.clone(), shape), &device);
+            let grads = (y * seeds_tensor).sum().backward();
+            let slopes = x.grad(&grads).map_or_else(|| vec![0.0; starts.len() * starts[0].len()], to_host);
+            let width = starts[0].len();
+            for (at, miss) in misses.into_iter().enumerate() {
+                let better = best.get(at).is_none_or(|(_, known, _)| miss.error > known.error);
+                if better {
+                    let sign = f64::from(seeds[at * each + miss.at]);
+                    gradients[at] = self.slope(&places[at], &slopes[at * width..][..width], miss.at, sign);
+                    let length = best.get(at).map_or(0.05 * scale, |(_, _, length)| length * 1.5);
+                    let entry = (places[at].clone(), miss, length);
+                    if at < best.len() { best[at] = entry } else { best.push(entry) }
+                } else {
+                    best[at].2 *= 0.5;
+                }
+            }
+            if step == steps {
+                break;
+            }
+            places = best
+                .iter()
+                .zip(&gradients)
+                .map(|((x, _, length), gradient)| {
+                    let steepest = gradient.iter().fold(0.0_f64, |top, g| top.max(g.abs()));
+                    // Every third step wanders, so that a plateau or a ridge does not end the climb.
+                    let wander = step % 3 == 2 || steepest == 0.0 || !steepest.is_finite();
+                    let moved = x.iter().zip(gradient).map(|(x, g)| {
+                        let direction = if wander { rng.random_range(-1.0..1.0) } else { g / steepest };
+                        f64::from(*x) + length * direction
+                    });
+                    let mut moved: Vec<f64> = moved.collect();
+                    self.construction.domain.project(&mut moved);
+                    moved.into_iter().map(|value| value as f32).collect()
+                })
+                .collect();
+        }
+        best.into_iter().map(|(x, _, _)| x).collect()
+    }
+
+    /// Gradient of sign · (model − target) of one output number.
+    fn slope(&self, x: &[f32], model: &[f32], output: usize, sign: f64) -> Vec<f64> {
+        let Construction { domain, target, .. } = self.construction;
+        let h = 1e-4 * domain.scale();
+        let x: Vec<f64> = x.iter().copied().map(f64::from).collect();
+        let slope = |i: usize| {
+            // Never outside the domain, where the target need not be defined.
+            let [above, below] = [h, -h].map(|step| domain.beside(&x, i, step));
+            let distance = above[i] - below[i];
+            let rise = (target.function)(&above)[output] - (target.function)(&below)[output];
+            let rise = if distance > 0.0 { rise / distance } else { 0.0 };
+            let slope = f64::from(model[i]) - sign * rise;
+            if slope.is_finite() { slope } else { 0.0 }
+        };
+        (0..model.len()).map(slope).collect()
+    }
+
+    fn line(&self, model: &Model, device: &Device, worst: &Measured, batch: usize, points: usize) -> Line {
+        let network = &self.construction.network;
+        let output = worst.worst_position * network.d_out + worst.worst_channel;
+        let ends = 1.25;
+        let at: Vec<f64> = (0..points).map(|i| ends * (2.0 * i as f64 / (points - 1) as f64 - 1.0)).collect();
+        let points: Vec<Vec<f32>> = at
+            .iter()
+            .map(|t| self.construction.domain.through(&worst.worst_point, *t).into_iter().map(|x| x as f32).collect())
+            .collect();
+        let wanted = points.par_iter().map(|x| self.wanted(x)[output]).collect();
+        let mut found = Vec::with_capacity(points.len());
+        for points in points.chunks(batch) {
+            let xs: Vec<&[f32]> = points.iter().map(Vec::as_slice).collect();
+            let outputs = to_host(model.forward(Input::Continuous(self.input(&xs, device))));
+            let each = outputs.len() / points.len();
+            found.extend(outputs.chunks(each).map(|outputs| f64::from(outputs[output])));
+        }
+        Line { at, wanted, found }
+    }
+
+    fn measured<P: std::borrow::Borrow<Point>>(&self, points: &[P], misses: &[Miss]) -> Measured {
+        let counts = self.kinds.iter().enumerate().map(|(kind, name)| {
+            let count = points.iter().filter(|point| (*point).borrow().kind == kind).count();
+            (name.clone(), count)
+        });
+        let worst = worst_first(misses)[0];
+        let (point, miss) = (points[worst].borrow(), misses[worst]);
+        let d_out = self.construction.network.d_out;
+        Measured {
+            error: miss.error,
+            points: counts.filter(|(_, count)| *count > 0).collect(),
+            worst_kind: self.kinds[point.kind].clone(),
+            worst_point: point.x.iter().copied().map(f64::from).collect(),
+            worst_position: miss.at / d_out,
+            worst_channel: miss.at % d_out,
+            found: miss.found,
+            wanted: point.wanted[miss.at],
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Steps of gradient descent on a regression that the prompt poses, run by attention.
+//!
+//! The prompt holds N examples (x_i, y_i) and, last, (x_q, 0). The network predicts ŷ = w_k · x_q there, where
+//!
+//! w_0 = 0,  w_{t+1} = w_t − η ∇L(w_t),  L(w) = 1/(2N) Σ_i (w · x_i − y_i)².
+//!
+//! A step needs the products of residuals r_i = w · x_i − y_i with inputs. Two forms make them, each in its own file:
+//! [`linear`] (E1) takes them from softmax at small scores, where it is linear: one head a step, error O(δ²).
+//! [`squares`] (E2) takes them as r x = ((r + x)² − (r − x)²)/4, the squares interpolated between anchors: 2d heads a step.
+//! Every map is token-wise. There is no skip connection; heads that attend to one row only carry prompt and state along.
+//!
+//! # What both bounds rest on
+//! On |x_ij| ≤ x, |y_i| ≤ y the curvature H = XᵀX/N has eigenvalues within [0, λ], λ = d x². For η λ ≤ 2 a step is a contraction,
+//! |1 − η h| ≤ 1, so that the root mean square of residuals stays below y and errors of steps add up at most.
+//! - One residual may grow: r_t = −P y with P = (I − η XXᵀ/N)^t symmetric, eigenvalues in \[l, 1\]; a row of P − (1 + l)/2 has length
+//!   (1 − l)/2 at most, hence |r_i| ≤ ((1 + l)/2 + (1 − l)/2 √N) y.
+//! - |w_t| ≤ y max_h |1 − (1 − η h)^t| / √h ≤ y min(η t √λ, √(η t)), with 2 η t under the root where η λ > 1.
+//!
+//! # References
+//! Hu et al. 2025, arXiv 2504.15956, whose appendix runs gradient descent in context by interpolation; the two forms and their
+//! bounds are ours, and so is the carrying without a skip connection.
+
+pub mod linear;
+pub mod squares;
+
+use std::{f64::consts::SQRT_2, sync::Arc};
+
+use nalgebra::{DMatrix, DVector};
+use rand::RngExt;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+use crate::{
+    construct::{Construction, Refusal, Request, Target},
+    domain::Domain,
+    network::{Head, Layer, Map},
+    space::Space,
+};
+
+/// The construction of this file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InContextGd {
+    /// N, the examples of a prompt; the query is one more position. Default 20.
+    pub points: usize,
+    /// d, numbers of an input. Default 5.
+    pub d: usize,
+    /// k, steps of gradient descent. Default 10.
+    pub steps: usize,
+    /// η, at most 2 / (d x²). Default 0.2.
+    pub rate: f64,
+    /// Inputs lie within ± this. Default 1.
+    pub x_max: f64,
+    /// Labels lie within ± this. Default 1.
+    pub y_max: f64,
+    /// How residuals meet inputs. Default [`Form::Linear`].
+    pub form: Form,
+}
+
+/// How residuals are multiplied with inputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Form {
+    /// E1: softmax at scores so small that it is linear.
+    Linear {
+        /// δ, the scale of scores; where it is not given, the one that makes bound and rounding together smallest.
+        delta: Option<f64>,
+    },
+    /// E2: squares, interpolated between anchors.
+    Squares {
+        /// p; the fewest that meet the tolerance where it is not given.
+        intervals: Option<usize>,
+        /// c = β Δ²; the best for each p where it is not given.
+        sharpness: Option<f64>,
+    },
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self::Linear { delta: None }
+    }
+}
+
+impl Default for InContextGd {
+    fn default() -> Self {
+        Self { points: 20, d: 5, steps: 10, rate: 0.2, x_max: 1.0, y_max: 1.0, form: Form::default() }
+    }
+}
+
+/// Rows of a layer at most: positions are told apart by squares of their distance, which float32 no longer holds beyond.
+const MOST_ROWS: usize = 1024;
+/// Layers are two a step at most, and a model has 10 000 at most.
+const MOST_STEPS: usize = 1000;
+/// Score by which a row that is attended to leads all others, e⁻⁶⁰ = 9e-27.
+const GAP: f64 = 60.0;
+
+impl InContextGd {
+    /// Name on the command line.
+    pub const NAME: &str = "in-context-gd";
+
+    /// Plans, then writes the weights.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for sizes of zero or beyond what is written here, numbers that are not positive and finite, and a rate
+    /// above 2 / (d x²), at which gradient descent may diverge; and what [`choose`](super::choose) refuses.
+    pub fn build(&self, request: Request) -> Result<Construction, Refusal> {
+        self.check()?;
+        match self.form {
+            Form::Linear { delta } => linear::build(self, delta, request),
+            Form::Squares { intervals, sharpness } => squares::build(self, intervals, sharpness, request),
+        }?
+        .in_float32("x-max")
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        let sizes = [("points", self.points, MOST_ROWS), ("d", self.d, MOST_ROWS), ("steps", self.steps, MOST_STEPS)];
+        for (key, size, most) in sizes {
+            if !(1..=most).contains(&size) {
+                return Err(Refusal::invalid(key, format!("must be from 1 to {most}, not {size}")));
+            }
+        }
+        for (key, value) in [("rate", self.rate), ("x-max", self.x_max), ("y-max", self.y_max)] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(Refusal::invalid(key, format!("must be a positive number, not {value}")));
+            }
+        }
+        let stable = 2.0 / self.curvature();
+        if self.rate > stable * (1.0 + 1e-12) {
+            let problem = format!(
+                "must be at most 2 / (d x_max^2) = {stable}, not {}: the curvature of some prompt is d x_max^2, where larger \
+                 steps diverge, and no bound holds",
+                self.rate
+            );
+            return Err(Refusal::invalid("rate", problem));
+        }
+        Ok(())
+    }
+
+    /// Refuses what takes more rows than positions can be told apart.
+    fn check_rows(&self, rows: usize) -> Result<(), Refusal> {
+        if rows > MOST_ROWS {
+            let problem = format!("{} take {rows} rows, of which float32 tells {MOST_ROWS} apart at most", self.points);
+            return Err(Refusal::invalid("points", problem));
+        }
+        Ok(())
+    }
+
+    /// λ = d x², above every eigenvalue of XᵀX/N.
+    fn curvature(&self) -> f64 {
+        self.d as f64 * self.x_max.powi(2)
+    }
+
+    /// √d x, above the length of every input.
+    fn input_norm(&self) -> f64 {
+        self.curvature().sqrt()
+    }
+
+    /// Above every |r_i| of step t.
+    fn largest_residual(&self, t: usize) -> f64 {
+        let base = 1.0 - self.rate * self.curvature();
+        // l: the least of (1 − η h)^t for η h from 0 to η λ; where that is beyond 1, even powers reach down to 0.
+        let low = if base < 0.0 && t > 0 && t.is_multiple_of(2) { 0.0 } else { power(base, t) };
+        (f64::midpoint(1.0, low) + (1.0 - low) / 2.0 * (self.points as f64).sqrt()) * self.y_max
+    }
+
+    /// Above |w_t| for all t up to k.
+    fn weight_norm(&self) -> f64 {
+        let time = self.rate * self.steps as f64;
+        let fast = if self.rate * self.curvature() > 1.0 { SQRT_2 } else { 1.0 };
+        self.y_max * (time * self.input_norm()).min(fast * time.sqrt())
+    }
+
+    /// w_k of gradient descent on a prompt.
+    fn descend(&self, prompt: &[f64]) -> Vec<f64> {
+        let mut w = vec![0.0; self.d];
+        for _ in 0..self.steps {
+            let mut gradient = vec![0.0; self.d];
+            for example in prompt.chunks(self.d + 1).take(self.points) {
+                let (x, y) = example.split_at(self.d);
+                let residual = dot(&w, x) - y[0];
+                gradient.iter_mut().zip(x).for_each(|(sum, x)| *sum += residual * x);
+            }
+            w.iter_mut().zip(gradient).for_each(|(w, sum)| *w -= self.rate / self.points as f64 * sum);
+        }
+        w
+    }
+
+    /// ŷ of the last position: k steps of gradient descent in double precision.
+    ///
+    /// # Shapes
+    /// `[(points + 1) · (d + 1)]`, row by row
+    pub fn predict(&self, prompt: &[f64]) -> f64 {
+        dot(&self.descend(prompt), self.query(prompt))
+    }
+
+    /// How far this prediction is from that of least squares, the solution of smallest norm, which is where more and more steps
+    /// lead.
+    ///
+    /// # Shapes
+    /// `[(points + 1) · (d + 1)]`, row by row
+    pub fn least_squares_gap(&self, prompt: &[f64]) -> f64 {
+        let width = self.d + 1;
+        let x = DMatrix::from_fn(self.points, self.d, |i, j| prompt[i * width + j]);
+        let y = DVector::from_fn(self.points, |i, _| prompt[i * width + self.d]);
+        let svd = x.svd(true, true);
+        let cut = 1e-12 * svd.singular_values.max() * self.points.max(self.d) as f64;
+        // Both factors were asked for, so that there is a solution.
+        let limit = svd.solve(&y, cut).map_or(f64::NAN, |w| dot(w.as_slice(), self.query(prompt)));
+        (self.predict(prompt) - limit).abs()
+    }
+
+    fn query<'a>(&self, prompt: &'a [f64]) -> &'a [f64] {
+        &prompt[self.points * (self.d + 1)..][..self.d]
+    }
+
+    fn target(&self) -> Target {
+        let this = self.clone();
+        let Self { steps, rate, .. } = self;
+        Target {
+            text: format!(
+                "w . x_q after {steps} steps of gradient descent from 0 at rate {rate} on 1/(2N) sum (w . x_i - y_i)^2"
+            ),
+            function: Arc::new(move |prompt| {
+                let mut y = vec![0.0; this.points + 1];
+                y[this.points] = this.predict(prompt);
+                y
+            }),
+        }
+    }
+
+    fn domain(&self) -> Domain {
+        let example: Vec<f64> = vec![self.x_max; self.d].into_iter().chain([self.y_max]).collect();
+        let mut high = example.repeat(self.points + 1);
+        if let Some(last) = high.last_mut() {
+            *last = 0.0;
+        }
+        Domain::Box { low: high.iter().map(|end| 0.0 - end).collect(), high }
+    }
+
+    fn scored(&self) -> Vec<bool> {
+        (0..=self.points).map(|position| position == self.points).collect()
+    }
+
+    /// A prompt from its examples and query.
+    fn prompt(&self, example: impl FnMut(usize) -> (Vec<f64>, f64), query: Vec<f64>) -> Vec<f64> {
+        let examples = (0..self.points).map(example).flat_map(|(x, y)| x.into_iter().chain([y]));
+        examples.chain(query).chain([0.0]).collect()
+    }
+
+    /// Prompts at which a form is at its limits: labels that a linear function gives, corners with labels that drive w as far as
+    /// it goes, all examples alike (errors do not average out), one among small ones (its residual grows), and nothing at all.
+    fn hard(&self) -> Vec<(&'static str, Vec<Vec<f64>>)> {
+        let Self { points, d, x_max, y_max, .. } = *self;
+        let mut rng = ChaCha8Rng::seed_from_u64(0x1c1);
+        let mut signs =
+            |count: usize| -> Vec<f64> { (0..count).map(|_| if rng.random::<bool>() { 1.0 } else { -1.0 }).collect() };
+        let (mut corners, mut outliers) = (Vec::new(), Vec::new());
+        for _ in 0..48 {
+            let w = signs(d);
+            let xs: Vec<Vec<f64>> = (0..points).map(|_| signs(d).iter().map(|s| s * x_max).collect()).collect();
+            let query: Vec<f64> = w.iter().map(|s| s * x_max).collect();
+            corners.push(self.prompt(|i| (xs[i].clone(), y_max * dot(&w, &xs[i]).signum()), query.clone()));
+            let small = 1.0 / (points as f64).sqrt();
+            let labels = signs(points);
+            let outlier = |i: usize| {
+                let size = if i == 0 { 1.0 } else { small };
+                (
+                    w.iter().map(|s| s * size * labels[i] * x_max).collect(),
+                    if i == 0 { -1.0 } else { 1.0 } * y_max * labels[i],
+                )
+            };
+            outliers.push(self.prompt(outlier, query));
+        }
+        let mut random =
+            |count: usize, size: f64| -> Vec<f64> { (0..count).map(|_| size * rng.random_range(-1.0..=1.0)).collect() };
+        let linear = (0..48).map(|_| {
+            let w = random(d, y_max / (d as f64 * x_max));
+            let xs: Vec<Vec<f64>> = (0..points).map(|_| random(d, x_max)).collect();
+            let query = random(d, x_max);
+            self.prompt(|i| (xs[i].clone(), dot(&w, &xs[i])), query)
+        });
+        let linear: Vec<Vec<f64>> = linear.collect();
+        let steps = [-1.0, -0.83, -0.5, -0.31, -0.11, 0.07, 0.29, 0.5, 0.71, 0.9, 1.0];
+        let alike = steps.iter().flat_map(|y| steps.iter().map(move |x| (x * x_max, y * y_max)));
+        let alike = alike.map(|(x, y)| self.prompt(|_| (vec![x; d], y), vec![x_max; d]));
+        vec![
+            ("linear", linear),
+            ("corners", corners),
+            ("outlier", outliers),
+            ("alike", alike.collect()),
+            ("nothing", vec![self.prompt(|_| (vec![0.0; d], 0.0), vec![0.0; d])]),
+        ]
+    }
+}
+
+fn power(base: f64, exponent: usize) -> f64 {
+    base.powi(i32::try_from(exponent).unwrap_or(i32::MAX))
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// A token-wise map that keeps the columns which both sides know by the same name.
+fn keeping(from: &Space, to: &Space, names: &[&str], rows: usize) -> Map {
+    let mut map = Map::token_wise(to, from.width(), rows);
+    if let Map::TokenWise { weight, .. } = &mut map {
+        for name in names {
+            for (from, to) in from.part(name).zip(to.part(name)) {
+                weight[(from, to)] = 1.0;
+            }
+        }
+    }
+    map
+}
+
+/// Marks every row with its place, counted from the middle, and with the square of it.
+fn mark_places(map: &mut Map, z: &Space, places: &[f64]) {
+    for (row, place) in places.iter().enumerate() {
+        map.constant()[(row, z.at("one"))] = 1.0;
+        map.constant()[(row, z.at("place"))] = *place;
+        map.constant()[(row, z.at("square"))] = place * place;
+    }
+}
+
+/// Places 0, 1, … around their middle.
+fn places(rows: usize) -> Vec<f64> {
+    (0..rows).map(|row| row as f64 - (rows as f64 - 1.0) / 2.0).collect()
+}
+
+/// A head by which every row takes `names`, times `sign`, from the row whose place its column `target` names: scores are
+/// −60 (target − place)², up to what a row's scores have in common.
+fn carrying(z: &Space, out: &Space, target: &str, names: &[&str], sign: f64) -> Head {
+    let width = names.iter().map(|name| z.part(name).len()).sum();
+    let mut head = Head::new(z, 2, width, out.width());
+    head.query[(z.at(target), 0)] = 2.0 * GAP;
+    head.query[(z.at("one"), 1)] = GAP;
+    head.key[(z.at("place"), 0)] = 1.0;
+    head.key[(z.at("square"), 1)] = -1.0;
+    let columns = names.iter().flat_map(|name| z.part(name).zip(out.part(name)));
+    for (at, (from, to)) in columns.enumerate() {
+        head.value[(from, at)] = 1.0;
+        head.output[(at, to)] = sign;
+    }
+    head
+}
+
+/// Numbers in a token-wise layer after `d_in` numbers; heads as count, d_key and d_value.
+fn layer_size(d_in: usize, [rows, width, d_out]: [usize; 3], heads: &[[usize; 3]]) -> f64 {
+    let heads = heads.iter().map(|[count, d_key, d_value]| count * (width * (2 * d_key + d_value) + d_value * d_out));
+    (d_in * width + rows * width + heads.sum::<usize>()) as f64
+}
+
+/// A layer in which all rows ask and answer.
+fn layer(space: Space, map: Map, heads: Vec<Head>) -> Layer {
+    let rows = map.rows();
+    Layer { space, map, queries: rows, keys: rows, heads }
+}

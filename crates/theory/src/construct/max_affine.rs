@@ -1,0 +1,498 @@
+//! One head, self- or cross-attention, assigns values to the cells of a max-affine partition: y_i = value of the cell that x_i is in.
+//!
+//! Scores are affine, β (a_k · x + b_k), and the cell of k is where its score is largest ([`crate::cells`] has the
+//! columns). Two kinds of cells:
+//!
+//! - a grid of G^d cubes of side h = (b − a)/G over [a, b]^d, with scores −c |x − v_k|²/h² up to what all share and values f(v_k), for
+//!   any continuous f from R^d. The weights are products over the axes, so with ρ² = sup E (w − k)² and r = sup |w − E k| of one axis,
+//!   in units of h, |head − f| ≤ L √d ρ h, and also ≤ L √d r h + M d ρ² h²/2 where second derivatives are below M. Hard: ρ = ½. At
+//!   c = 1, r is 3e-4, and the second is of order h² if f is also defined on 3 cells around the cube.
+//! - cells that are given, whose values are the target itself. It jumps at walls, so the error is small only where the largest score
+//!   exceeds all others by g: (K − 1) e^{−β g} max |V_k − V_l|.
+//!
+//! Only the n tokens ask: scores are n × K, not K × K.
+//!
+//! # References
+//! Liu et al. 2025, arXiv 2504.19901: the limit of large β; the padded grid at c = 1 is ours.
+
+use std::sync::Arc;
+
+use rand::RngExt;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+use crate::{
+    bound::Bound,
+    cells::{self, Attention, Cells, felt, moved, sequences, value_noise},
+    construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
+    domain::{Domain, Partition},
+    interpolation::{F32_ROUNDOFF, Mode, Moments},
+    smoothness::{Given, Smoothness},
+};
+
+/// The construction of this file.
+#[derive(Clone, Debug)]
+pub struct MaxAffine {
+    /// n.
+    pub seq_len: usize,
+    /// a.
+    pub low: f64,
+    /// b.
+    pub high: f64,
+    /// Which cells, and what they stand for.
+    pub partition: Cut,
+    /// Which rows the tokens attend to.
+    pub attention: Attention,
+}
+
+/// How the cube is cut into cells.
+#[derive(Clone, Debug)]
+pub enum Cut {
+    /// Into cubes.
+    Grid(Grid),
+    /// By the largest of affine scores.
+    Given(GivenCells),
+}
+
+/// A function over cubes.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    /// d.
+    pub d_in: usize,
+    /// f, of one position: `[d_in]` -> `[d_out]`. It is asked for values at the centres of padding cells too.
+    pub function: Target,
+    /// Temperature.
+    pub mode: Mode,
+    /// G; the smallest that meets the tolerance where it is not given.
+    pub per_axis: Option<usize>,
+    /// Cells beyond every face of the cube. Where it is not given, 3 at c = 1 and none otherwise.
+    pub padding: Option<usize>,
+    /// L and M, of each output number on the padded cube; what is not given is measured.
+    pub given: Given,
+}
+
+/// Cells as they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GivenCells {
+    /// a. `[cells][d_in]`
+    pub slopes: Vec<Vec<f64>>,
+    /// b. `[cells]`
+    pub offsets: Vec<f64>,
+    /// `[cells][d_out]`
+    pub values: Vec<Vec<f64>>,
+    /// The error is promised where the largest score exceeds all others by this.
+    pub gap: f64,
+}
+
+/// More cells than this are never tried.
+const MOST_CELLS: usize = 1 << 16;
+/// Axes of a grid at most.
+const MOST_AXES: usize = 8;
+
+impl MaxAffine {
+    /// Name on the command line.
+    pub const NAME: &str = "max-affine";
+
+    /// Plans, then writes the weights.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn build(&self, request: Request) -> Result<Construction, Refusal> {
+        let Self { low, high, .. } = *self;
+        if self.seq_len == 0 {
+            return Err(Refusal::invalid("seq-len", "must be at least 1"));
+        }
+        if !(low.is_finite() && high.is_finite() && low < high) {
+            return Err(Refusal::invalid("low", format!("must be below high, but {low} is not below {high}")));
+        }
+        match &self.partition {
+            Cut::Grid(grid) => grid.build(self, request),
+            Cut::Given(cells) => cells.build(self, request),
+        }
+    }
+
+    fn text(&self) -> &'static str {
+        match self.attention {
+            Attention::SelfAttention => "self-attention",
+            Attention::CrossAttention => "cross-attention",
+        }
+    }
+}
+
+/// What the weights of one axis do to it, in units of h.
+#[derive(Clone, Copy, Debug)]
+struct Axis {
+    /// ρ² = sup E (w − k)².
+    square: f64,
+    /// r = sup |w − E k|.
+    ripple: f64,
+}
+
+impl Axis {
+    /// For G cells and as many more on either side as `padding` says, from a lattice of 1024 points per cell; half the largest step
+    /// between neighbours, and half as much again, is added for what lies between.
+    fn of(c: f64, per_axis: usize, padding: usize) -> Self {
+        // All cells but the first are alike, and the last is the first's mirror image.
+        let per_axis = per_axis.min(24);
+        let last = 1024 * per_axis.div_ceil(2);
+        let looks = (0..=last).map(|step| {
+            let w = -0.5 + f64::from(u32::try_from(step).unwrap_or(u32::MAX)) / 1024.0;
+            let seen = Moments::of(w + padding as f64, per_axis - 1 + 2 * padding, c);
+            let off = seen.mean - padding as f64 - w;
+            [seen.variance + off * off, off.abs()]
+        });
+        let (mut top, mut step, mut before) = ([0.0_f64; 2], [0.0_f64; 2], None);
+        for look in looks {
+            for i in 0..2 {
+                top[i] = top[i].max(look[i]);
+                step[i] = before.map_or(step[i], |before: [f64; 2]| step[i].max((look[i] - before[i]).abs()));
+            }
+            before = Some(look);
+        }
+        Self { square: top[0] + 0.75 * step[0], ripple: top[1] + 0.75 * step[1] }
+    }
+}
+
+impl Grid {
+    fn build(&self, whole: &MaxAffine, request: Request) -> Result<Construction, Refusal> {
+        let d_out = self.check(whole)?;
+        let per_axis: Vec<usize> = match self.per_axis {
+            Some(per_axis) => vec![per_axis],
+            None => (1..=MOST_CELLS).take_while(|per_axis| self.cells(*per_axis) <= MOST_CELLS).collect(),
+        };
+        // Without padding the constants are those of the cube, whatever G.
+        let on_cube = (self.padding() == 0).then(|| self.smoothness(whole, 1));
+        let smoothness = |per_axis: usize| on_cube.unwrap_or_else(|| self.smoothness(whole, per_axis));
+        let cost = |per_axis: &usize| {
+            let (bound, rounding) = self.bounds(whole, *per_axis, smoothness(*per_axis));
+            let cells = self.cells(*per_axis);
+            Cost {
+                error: bound.value + rounding.value,
+                parameters: cells::parameters(whole.seq_len, self.d_in, d_out, cells, whole.attention),
+            }
+        };
+        let hint = format!("; a grid of {} axes has {MOST_CELLS} cells at most", self.d_in);
+        let per_axis = choose(request, per_axis, cost, &hint).map_err(|refusal| {
+            refusal.or_blame_function("must be finite and of one width on the cube and the padding around it")
+        })?;
+        self.write(whole, per_axis, self.bounds(whole, per_axis, smoothness(per_axis)))?.in_float32("low")
+    }
+
+    /// The width of an output.
+    fn check(&self, whole: &MaxAffine) -> Result<usize, Refusal> {
+        if !(1..=MOST_AXES).contains(&self.d_in) {
+            return Err(Refusal::invalid("d-in", format!("must be from 1 to {MOST_AXES}: the cells are G^d")));
+        }
+        if let Some(per_axis) = self.per_axis
+            && !(per_axis >= 1 && self.cells(per_axis) <= MOST_CELLS)
+        {
+            return Err(Refusal::invalid(
+                "per-axis",
+                format!("must be at least 1, and make {MOST_CELLS} cells at most"),
+            ));
+        }
+        if self.cells(1) > MOST_CELLS {
+            let problem = format!("is so wide that not even one cell is left; there are {MOST_CELLS} at most");
+            return Err(Refusal::invalid("padding", problem));
+        }
+        for (key, given) in [("lipschitz", self.given.lipschitz), ("curvature", self.given.curvature)] {
+            if given.is_some_and(|value| !(value >= 0.0 && value.is_finite())) {
+                return Err(Refusal::invalid(key, "must be a number from 0 on"));
+            }
+        }
+        let middle = (self.function.function)(&vec![f64::midpoint(whole.low, whole.high); self.d_in]);
+        if middle.is_empty() || middle.iter().any(|value| !value.is_finite()) {
+            return Err(Refusal::invalid("function", "must give finite numbers, one at least"));
+        }
+        Ok(middle.len())
+    }
+
+    fn padding(&self) -> usize {
+        self.padding.unwrap_or(if self.mode == Mode::Smooth { 3 } else { 0 })
+    }
+
+    fn cells(&self, per_axis: usize) -> usize {
+        per_axis.saturating_add(self.padding().saturating_mul(2)).saturating_pow(self.d_in as u32)
+    }
+
+    fn smoothness(&self, whole: &MaxAffine, per_axis: usize) -> Smoothness {
+        let beyond = self.padding() as f64 * (whole.high - whole.low) / per_axis as f64;
+        let function = self.function.function.as_ref();
+        Smoothness::on_cube(&|x| function(x), self.d_in, [whole.low - beyond, whole.high + beyond], self.given)
+    }
+
+    fn bounds(&self, whole: &MaxAffine, per_axis: usize, smoothness: Smoothness) -> (Bound, Bound) {
+        let Smoothness { lipschitz, curvature, largest } = smoothness;
+        let (c, d, padding) = (self.mode.sharpness(), self.d_in as f64, self.padding() as f64);
+        let h = (whole.high - whole.low) / per_axis as f64;
+        let Axis { square, ripple } = Axis::of(c, per_axis, self.padding());
+        let spread = lipschitz.value * (d * square).sqrt() * h;
+        let (bias, bend) = (lipschitz.value * d.sqrt() * ripple * h, curvature.value * d * square * h * h / 2.0);
+        let bound = if spread <= bias + bend {
+            let formula = format!("L sqrt(d) rho h, L = {lipschitz}, rho({c}) = {:.4}; hard rho = 1/2", square.sqrt());
+            Bound::default().and("distance to cells", formula, spread)
+        } else {
+            Bound::default().and("ripple", format!("L sqrt(d) r h, L = {lipschitz}, r({c}) = {ripple:.2e}"), bias).and(
+                "curvature",
+                format!("M d rho^2 h^2 / 2, M = {curvature}, rho^2({c}) = {square:.4}"),
+                bend,
+            )
+        };
+        let (token, cell) = (per_axis as f64 / 2.0, per_axis as f64 / 2.0 + padding);
+        let noise = F32_ROUNDOFF * (c * (d + 2.0) * d * (2.0 * token * cell + cell * cell) + 16.0);
+        let size = (whole.low.abs().max(whole.high.abs()) * 3.0 + 2.0 * f64::midpoint(whole.low, whole.high).abs()) / h;
+        let shift = F32_ROUNDOFF * (size + 3.0 * token);
+        let keys = (self.cells(per_axis) as f64).min(felt(c).powf(d));
+        let rounding = Bound::default()
+            .and(
+                "scores",
+                "2 L sqrt(d) rho h (exp(2 gamma) - 1) / 2, gamma = eps (c (d + 2) d (2 w v + v^2) + 16)",
+                moved(2.0 * spread, noise),
+            )
+            .and(
+                "input",
+                "d 2 c rho^2 L sqrt(d) eps (3 |x| + 2 |m| + 3 |x - m|)",
+                d * 2.0 * c * square * lipschitz.value * d.sqrt() * h * shift,
+            )
+            .and("values", "(2 keys felt + 8) eps max |f|", value_noise(keys, largest));
+        (bound, rounding)
+    }
+
+    fn write(&self, whole: &MaxAffine, per_axis: usize, bounds: (Bound, Bound)) -> Result<Construction, Refusal> {
+        let MaxAffine { seq_len, low, high, attention, .. } = *whole;
+        let (c, d, padding) = (self.mode.sharpness(), self.d_in, self.padding());
+        let (h, m) = ((high - low) / per_axis as f64, f64::midpoint(low, high));
+        let side = per_axis + 2 * padding;
+        // Centres relative to m, in units of h: whole numbers or halves.
+        let place = |j: usize| j as f64 - padding as f64 + 0.5 - per_axis as f64 / 2.0;
+        let centres: Vec<Vec<f64>> = (0..side.pow(d as u32))
+            .map(|k| (0..d).map(|axis| place(k / side.pow(axis as u32) % side)).collect())
+            .collect();
+        let values: Vec<Vec<f64>> = centres
+            .iter()
+            .map(|v| (self.function.function)(&v.iter().map(|v| m + h * v).collect::<Vec<f64>>()))
+            .collect();
+        if values.iter().any(|value| value.len() != values[0].len() || value.iter().any(|value| !value.is_finite())) {
+            return Err(Refusal::invalid("function", "must be finite and of one width on the cube and its padding"));
+        }
+        let cells = Cells {
+            centre: vec![m; d],
+            spacing: h,
+            sharpness: c,
+            slopes: centres.iter().map(|v| v.iter().map(|v| 2.0 * v).collect()).collect(),
+            offsets: centres.iter().map(|v| -v.iter().map(|v| v * v).sum::<f64>()).collect(),
+            values,
+            // A token is at most h √d/2 from a centre.
+            nobody: -(d as f64) / 4.0 - 60.0 / c,
+        };
+        let network = cells.network(seq_len, attention);
+        let f = self.function.function.clone();
+        Ok(Construction {
+            name: MaxAffine::NAME,
+            target: Target {
+                text: format!("y_i = f(x_i) by {}, f(x) = {}", whole.text(), self.function.text),
+                function: Arc::new(move |x| x.chunks(d).flat_map(|x| f(x)).collect()),
+            },
+            domain: Domain::cube(seq_len * d, low, high),
+            sizes: vec![
+                ("G".to_owned(), per_axis as f64),
+                ("padding".to_owned(), padding as f64),
+                ("cells".to_owned(), cells.slopes.len() as f64),
+                ("rows".to_owned(), network.layers[0].rows() as f64),
+            ],
+            network,
+            scored: None,
+            temperature: Temperature { beta: c / (h * h), reason: self.mode.reason().to_owned() },
+            bound: bounds.0,
+            rounding: bounds.1,
+            hard: self.hard(whole, per_axis),
+        })
+    }
+
+    /// Corners of the cube, corners and walls of cells, and points between: all combinations of some places on each axis, or some of
+    /// them at random where there are too many.
+    fn hard(&self, whole: &MaxAffine, per_axis: usize) -> Vec<(&'static str, Vec<Vec<f64>>)> {
+        const MOST_POINTS: usize = 2048;
+        let h = (whole.high - whole.low) / per_axis as f64;
+        let mut rng = ChaCha8Rng::seed_from_u64(0xc0de);
+        let mut product = |places: &[f64]| {
+            let total = places.len().pow(self.d_in as u32);
+            let token = |at: usize| {
+                let axes = (0..self.d_in).map(|axis| places[at / places.len().pow(axis as u32) % places.len()]);
+                axes.collect::<Vec<f64>>()
+            };
+            match total {
+                ..=MOST_POINTS => (0..total).map(token).collect::<Vec<_>>(),
+                _ => (0..MOST_POINTS).map(|_| token(rng.random_range(0..total))).collect(),
+            }
+        };
+        let mut places: Vec<f64> = [0, per_axis / 3, per_axis / 2, per_axis - 1]
+            .into_iter()
+            .flat_map(|cell| [0.0, 0.25, 0.5, 0.75, 1.0].map(|t| whole.low + h * (cell as f64 + t)))
+            .collect();
+        places.sort_by(f64::total_cmp);
+        places.dedup();
+        let corners = product(&[whole.low, whole.high]);
+        [("corners", corners), ("walls", product(&places))]
+            .into_iter()
+            .map(|(kind, tokens)| (kind, sequences(&tokens, whole.seq_len)))
+            .collect()
+    }
+}
+
+impl GivenCells {
+    fn build(&self, whole: &MaxAffine, request: Request) -> Result<Construction, Refusal> {
+        let domain = self.check(whole)?;
+        let (count, d, d_out) = (self.slopes.len(), self.slopes[0].len(), self.values[0].len());
+        let parameters = cells::parameters(whole.seq_len, d, d_out, count, whole.attention);
+        // β g from 1/4 on: the weight of a wrong cell is e^{−β g}.
+        let leads = (1..=400).map(|quarter| f64::from(quarter) / 4.0);
+        let cost = |lead: &f64| {
+            let (bound, rounding) = self.bounds(whole, *lead);
+            Cost { error: bound.value + rounding.value, parameters }
+        };
+        let lead = choose(request, leads, cost, "; a wider gap reaches further").map_err(Refusal::at_given_size)?;
+        self.write(whole, lead, domain).in_float32("slopes")
+    }
+
+    fn check(&self, whole: &MaxAffine) -> Result<Partition, Refusal> {
+        let Self { slopes, offsets, values, gap } = self;
+        let count = slopes.len();
+        if !(1..=MOST_CELLS).contains(&count) {
+            return Err(Refusal::invalid("slopes", format!("must be from 1 to {MOST_CELLS} cells")));
+        }
+        let (d, d_out) = (slopes[0].len(), values.first().map_or(0, Vec::len));
+        if d == 0 || slopes.iter().any(|a| a.len() != d) || offsets.len() != count {
+            return Err(Refusal::invalid("slopes", format!("need {count} rows of equal length, and as many offsets")));
+        }
+        if d_out == 0 || values.len() != count || values.iter().any(|value| value.len() != d_out) {
+            return Err(Refusal::invalid("values", format!("need {count} rows of equal length, one for each cell")));
+        }
+        if slopes.iter().flatten().chain(offsets).chain(values.iter().flatten()).any(|value| !value.is_finite()) {
+            return Err(Refusal::invalid("slopes", "or offsets or values hold something that is not a finite number"));
+        }
+        if !(*gap > 0.0 && gap.is_finite()) {
+            return Err(Refusal::invalid("gap", format!("must be a positive number, not {gap}: values jump at walls")));
+        }
+        let MaxAffine { seq_len, low, high, .. } = *whole;
+        let (slopes, offsets) = (slopes.clone(), offsets.clone());
+        let mut domain = Partition { seq_len, low, high, slopes, offsets, gap: *gap, inside: vec![low; d] };
+        let mut rng = ChaCha8Rng::seed_from_u64(0x9a9);
+        for _ in 0..1024 {
+            let mut x: Vec<f64> = (0..d).map(|_| low + (high - low) * rng.random::<f64>()).collect();
+            if domain.settle(&mut x) {
+                domain.inside = x;
+                return Ok(domain);
+            }
+        }
+        Err(Refusal::invalid(
+            "gap",
+            format!("none of 1024 points of the cube has a largest score {gap} above all others"),
+        ))
+    }
+
+    /// Largest Σ |a| |x| + |b| of a cell.
+    fn largest_score(&self, whole: &MaxAffine) -> f64 {
+        let input = whole.low.abs().max(whole.high.abs());
+        let size = |(a, b): (&Vec<f64>, &f64)| a.iter().map(|a| a.abs() * input).sum::<f64>() + b.abs();
+        self.slopes.iter().zip(&self.offsets).map(size).fold(0.0, f64::max)
+    }
+
+    fn bounds(&self, whole: &MaxAffine, lead: f64) -> (Bound, Bound) {
+        let (count, d) = (self.slopes.len() as f64, self.slopes[0].len() as f64);
+        let ends = |o: usize| {
+            let column = self.values.iter().map(|value| value[o]);
+            column.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
+        };
+        let spread = (0..self.values[0].len()).map(|o| ends(o).1 - ends(o).0).fold(0.0, f64::max);
+        let largest = self.values.iter().flatten().fold(0.0_f64, |top, v| top.max(v.abs()));
+        let others = (count - 1.0) * (-lead).exp() * spread;
+        let noise = F32_ROUNDOFF * ((d + 6.0) * lead / self.gap * self.largest_score(whole) + 16.0);
+        let bound = Bound::default().and(
+            "other cells",
+            format!("(K - 1) exp(-beta g) max |V_k - V_l|, beta g = {lead}; where the gap is g at least"),
+            others,
+        );
+        let rounding = Bound::default()
+            .and(
+                "scores",
+                "(K - 1) exp(-beta g) max |V_k - V_l| (exp(2 gamma) - 1), gamma = eps (beta (d + 6) (|a| |x| + |b|) + 16)",
+                moved(2.0 * others, noise),
+            )
+            // Cells of a weight below a rounding do not count; no more than this many are above.
+            .and("values", "(2 keys felt + 8) eps max |V|", {
+                value_noise(1.0 + ((count - 1.0) * (17.0 - lead).exp().min(1.0)).ceil(), largest)
+            });
+        (bound, rounding)
+    }
+
+    fn write(&self, whole: &MaxAffine, lead: f64, domain: Partition) -> Construction {
+        let beta = lead / self.gap;
+        let d = self.slopes[0].len();
+        let cells = Cells {
+            centre: vec![0.0; d],
+            spacing: 1.0,
+            sharpness: beta,
+            slopes: self.slopes.clone(),
+            offsets: self.offsets.clone(),
+            values: self.values.clone(),
+            nobody: -self.largest_score(whole) - 60.0 / beta,
+        };
+        let network = cells.network(whole.seq_len, whole.attention);
+        let (bound, rounding) = self.bounds(whole, lead);
+        let (partition, values) = (domain.clone(), self.values.clone());
+        Construction {
+            name: MaxAffine::NAME,
+            target: Target {
+                text: format!("y_i = value of the cell with the largest a_k . x_i + b_k, by {}", whole.text()),
+                function: Arc::new(move |x| {
+                    x.chunks(d).flat_map(|x| values[partition.cell(x)].clone()).collect::<Vec<f64>>()
+                }),
+            },
+            sizes: vec![
+                ("cells".to_owned(), self.slopes.len() as f64),
+                ("rows".to_owned(), network.layers[0].rows() as f64),
+            ],
+            network,
+            scored: None,
+            temperature: Temperature {
+                beta,
+                reason: "the smallest at which a gap of g leaves the other cells no more than the tolerance".to_owned(),
+            },
+            bound,
+            rounding,
+            hard: hard_points(&domain),
+            domain: Domain::Partition(domain),
+        }
+    }
+}
+
+/// Corners, and both sides of walls, as near as the gap allows.
+fn hard_points(domain: &Partition) -> Vec<(&'static str, Vec<Vec<f64>>)> {
+    let Partition { low, high, .. } = *domain;
+    let d = domain.inside.len();
+    let mut rng = ChaCha8Rng::seed_from_u64(0xa11);
+    let mut point = || (0..d).map(|_| low + (high - low) * rng.random::<f64>()).collect::<Vec<f64>>();
+    let settled = |mut x: Vec<f64>| domain.settle(&mut x).then_some(x);
+    let mut walls = Vec::new();
+    for _ in 0..512 {
+        let (mut one, mut other) = (point(), point());
+        let cell = domain.cell(&one);
+        if cell == domain.cell(&other) {
+            continue;
+        }
+        // To the wall between them.
+        for _ in 0..40 {
+            let middle: Vec<f64> = one.iter().zip(&other).map(|(a, b)| f64::midpoint(*a, *b)).collect();
+            if domain.cell(&middle) == cell { one = middle } else { other = middle }
+        }
+        walls.extend([one, other].into_iter().filter_map(settled));
+    }
+    let corners = (0..1_usize << d.min(8))
+        .filter_map(|bits| settled((0..d).map(|axis| if bits >> (axis % 8) & 1 == 1 { high } else { low }).collect()));
+    let kinds = [("corners", corners.collect::<Vec<_>>()), ("walls", walls)];
+    kinds
+        .into_iter()
+        .filter(|(_, tokens)| !tokens.is_empty())
+        .map(|(kind, tokens)| (kind, sequences(&tokens, domain.seq_len)))
+        .collect()
+}

@@ -1,0 +1,474 @@
+//! Prefix tuning: one frozen head, told by its prefix alone, computes any continuous function on the circle or the sphere.
+//!
+//! The head is the same for every f: it asks with the first block of a row, answers with the second, and passes on the third.
+//!
+//! token (x, 0, 0),  prefix rows (0, λ k_i, f(k_i)), i < N;  y = Σ_i e^{λ x·k_i} f(k_i) / (1 + Σ_i e^{λ x·k_i})
+//!
+//! Since |x − k|² = 2 − 2 x·k these are Gaussian weights of inverse temperature β = λ/2 on points of the prefix, which are equally
+//! spaced on the circle and a Fibonacci lattice on the sphere. The 1 is the token itself, a key with score 0 and value 0. With E
+//! the mean over the prefix, θ the angle between x and k, p_0 the token's own weight, L the slope of f and M its second derivative along
+//! great circles,
+//!
+//! |y − f(x)| ≤ p_0 max |f| + min( L E θ,  L (|E k_⟂| + E (θ − sin θ)) + M E θ²/2 ),  k_⟂ = k − (x·k) x.
+//!
+//! The first falls as N^{−1/m} on a sphere of m dimensions. So does the second in the end, by the ripple |E k_⟂|, but most of it falls
+//! as N^{−2/m}. Both are evaluated on a lattice that is finer than the prefix, and what can happen off the lattice is added.
+//!
+//! # References
+//! Petrov et al. 2024, arXiv 2402.14753; their bound on the prefix is of Jackson's kind, this one is a posteriori.
+
+use std::{cell::Cell, f64::consts::PI, sync::Arc};
+
+use rayon::prelude::*;
+
+use crate::{
+    bound::Bound,
+    cells::{felt, moved, value_noise},
+    construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
+    domain::Domain,
+    interpolation::{F32_ROUNDOFF, Mode},
+    network::{Head, Layer, Map, Matrix, Network, Readout},
+    smoothness::{Given, Smoothness, sphere_lattice},
+    space::Space,
+};
+
+/// The construction of this file.
+#[derive(Clone, Debug)]
+pub struct Prefix {
+    /// Numbers of the input, a unit vector: 2 for the circle, 3 for the sphere.
+    pub d_in: usize,
+    /// f, on unit vectors.
+    pub function: Target,
+    /// Temperature, by c = λ/2 times the length, or the area, that one point of the prefix has for itself. On the circle c is the
+    /// mode's; on the sphere 3.14 for minimax (λ = N/2), 1.57 for smooth (λ = N/4), and 12.6 for hard (λ = 2 N).
+    pub mode: Mode,
+    /// N; about the smallest that meets the tolerance where it is not given.
+    pub length: Option<usize>,
+    /// L and M, of each output number along great circles; what is not given is measured.
+    pub given: Given,
+}
+
+/// Longest prefix that is tried.
+const MOST_LENGTH: usize = 1 << 13;
+/// Points of the lattice for each point of the prefix, along a line on the sphere.
+const DENSITY: f64 = 10.0;
+
+/// Largest values over all x, in exact arithmetic.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spread {
+    /// E θ.
+    angle: f64,
+    /// |E k_⟂|.
+    ripple: f64,
+    /// E (θ − sin θ).
+    arc: f64,
+    /// E θ².
+    square: f64,
+    /// log p_0.
+    own: f64,
+}
+
+impl Spread {
+    fn of(points: &[Vec<f64>], lambda: f64, d: usize) -> Self {
+        let count = points.len() as f64;
+        // Points of the circle are all alike: one interval between two of them stands for all.
+        let (lattice, far): (Vec<Vec<f64>>, f64) = if d == 2 {
+            let step = 2.0 * PI / count / 512.0;
+            let angles = (0..=512).map(|i| step * f64::from(i));
+            (angles.map(|angle| vec![angle.cos(), angle.sin()]).collect(), step / 2.0)
+        } else {
+            let step = (4.0 * PI / count).sqrt() / DENSITY;
+            (sphere_lattice(3, step), step * std::f64::consts::FRAC_1_SQRT_2)
+        };
+        // By height, so that neighbours are few.
+        let mut order: Vec<&[f64]> = points.iter().map(Vec::as_slice).collect();
+        order.sort_by(|a, b| a[d - 1].total_cmp(&b[d - 1]));
+        // Weights below e⁻³² of the largest are left out; the nearest point is never farther than `gap`.
+        let gap = if d == 2 { PI / count } else { (4.0 * PI / count).sqrt() };
+        let reach = (64.0 / lambda + gap * gap).sqrt();
+        let look = |x: &Vec<f64>| {
+            let first = order.partition_point(|k| k[d - 1] < x[d - 1] - reach);
+            let last = order.partition_point(|k| k[d - 1] <= x[d - 1] + reach);
+            Extremes::at(x, &order[first..last], lambda, reach)
+        };
+        let none = || Extremes { reached: Self { own: f64::NEG_INFINITY, ..Self::default() }, slope: Self::default() };
+        let seen = lattice.par_iter().map(|x| look(x).within(far)).reduce(none, Extremes::or);
+        // Every derivative of a mean under these weights brings a factor of about √λ: 2 √λ times the largest slope stands for the
+        // second derivative, by which a slope changes on the way to the lattice.
+        let cover = |reached: f64, slope: f64| reached + far * far * lambda.sqrt() * slope;
+        Self {
+            angle: cover(seen.reached.angle, seen.slope.angle),
+            ripple: cover(seen.reached.ripple, seen.slope.ripple),
+            arc: cover(seen.reached.arc, seen.slope.arc),
+            square: cover(seen.reached.square, seen.slope.square),
+            // Scores never change faster than λ.
+            own: seen.reached.own + lambda * far,
+        }
+    }
+
+    fn with(self, other: Self, of: impl Fn(f64, f64) -> f64) -> Self {
+        Self {
+            angle: of(self.angle, other.angle),
+            ripple: of(self.ripple, other.ripple),
+            arc: of(self.arc, other.arc),
+            square: of(self.square, other.square),
+            own: of(self.own, other.own),
+        }
+    }
+}
+
+/// Values with the lengths of their gradients at one point, or the largest of both.
+#[derive(Clone, Copy, Debug)]
+struct Extremes {
+    reached: Spread,
+    slope: Spread,
+}
+
+impl Extremes {
+    /// What the slopes lead to at this distance.
+    fn within(self, far: f64) -> Self {
+        Self { reached: self.reached.with(self.slope, |value, slope| value + far * slope), slope: self.slope }
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self { reached: self.reached.with(other.reached, f64::max), slope: self.slope.with(other.slope, f64::max) }
+    }
+
+    /// The values at x, and the lengths of their gradients on the sphere: for E φ that is |E ∇φ + λ Cov(φ, k_⟂)|.
+    fn at(x: &[f64], near: &[&[f64]], lambda: f64, reach: f64) -> Self {
+        let d = x.len();
+        let least = 1.0 - reach * reach / 2.0;
+        let (mut total, mut mean, mut product) = (0.0, [0.0; 3], [[0.0; 3]; 3]);
+        // Per φ: E φ, E φ k_⟂, E ∇φ.
+        let mut values = [0.0; 3];
+        let (mut with, mut own) = ([[0.0; 3]; 3], [[0.0; 3]; 3]);
+        let mut along = 0.0;
+        for k in near {
+            let cosine: f64 = x.iter().zip(*k).map(|(x, k)| x * k).sum();
+            if cosine < least {
+                continue;
+            }
+            let weight = (lambda * (cosine - 1.0)).exp();
+            let mut side = [0.0; 3];
+            (0..d).for_each(|j| side[j] = k[j] - cosine * x[j]);
+            let sine = side.iter().map(|s| s * s).sum::<f64>().sqrt();
+            let angle = sine.atan2(cosine);
+            let phi = [angle, angle - sine, angle * angle];
+            // The angle grows away from k, along −k_⟂.
+            let growth = [1.0, 1.0 - cosine, 2.0 * angle].map(|g| if sine > 0.0 { -g / sine } else { 0.0 });
+            total += weight;
+            along += weight * cosine;
+            for i in 0..d {
+                mean[i] += weight * side[i];
+                (0..d).for_each(|j| product[i][j] += weight * side[i] * side[j]);
+            }
+            for f in 0..3 {
+                values[f] += weight * phi[f];
+                for j in 0..d {
+                    with[f][j] += weight * phi[f] * side[j];
+                    own[f][j] += weight * growth[f] * side[j];
+                }
+            }
+        }
+        let mean = mean.map(|m| m / total);
+        let length = |v: [f64; 3]| v.iter().map(|v| v * v).sum::<f64>().sqrt();
+        let slope = |f: usize| {
+            let part = |j: usize| own[f][j] / total + lambda * (with[f][j] / total - values[f] / total * mean[j]);
+            length([0, 1, 2].map(part))
+        };
+        // Of |E k_⟂|: (λ Cov(k_⟂) − E x·k) applied to its direction.
+        let ripple = length(mean);
+        let turn = |i: usize| {
+            let pull = |j: usize| lambda * (product[i][j] / total - mean[i] * mean[j]) * mean[j];
+            if ripple > 0.0 { ((0..d).map(pull).sum::<f64>() - along / total * mean[i]) / ripple } else { 0.0 }
+        };
+        let turn = length([0, 1, 2].map(turn));
+        let reached = Spread {
+            angle: values[0] / total,
+            ripple,
+            arc: values[1] / total,
+            square: values[2] / total,
+            own: -lambda - total.ln(),
+        };
+        let slope = Spread { angle: slope(0), ripple: turn, arc: slope(1), square: slope(2), own: 0.0 };
+        Self { reached, slope }
+    }
+}
+
+impl Prefix {
+    /// Name on the command line.
+    pub const NAME: &str = "prefix";
+
+    /// Plans, then writes the prefix; the head is always the same.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn build(&self, request: Request) -> Result<Construction, Refusal> {
+        let d_out = self.check()?;
+        let function = self.function.function.as_ref();
+        let smoothness = Smoothness::on_sphere(&|x| function(x), self.d_in, self.given);
+        let lengths: Vec<usize> = match self.length {
+            Some(length) => vec![length],
+            // In steps of a sixth.
+            None => {
+                let next = |n: &usize| Some(n + (n / 6).max(1));
+                std::iter::successors(Some(3), next).take_while(|n| *n <= MOST_LENGTH).collect()
+            }
+        };
+        // The last that was looked at is the one that is chosen.
+        let last = Cell::new((Bound::default(), Bound::default()));
+        let cost = |length: &usize| {
+            let (bound, rounding) = self.bounds(*length, smoothness);
+            let error = bound.value + rounding.value;
+            last.set((bound, rounding));
+            Cost { error, parameters: self.parameters(*length, d_out) }
+        };
+        let hint = format!("; a prefix has {MOST_LENGTH} rows at most");
+        let length = choose(request, lengths, cost, &hint).map_err(|refusal| {
+            refusal.or_blame_function("must be finite and of one width on all of the circle or the sphere")
+        })?;
+        self.write(length, d_out, last.take())?.in_float32("function")
+    }
+
+    /// The width of an output.
+    fn check(&self) -> Result<usize, Refusal> {
+        if !(2..=3).contains(&self.d_in) {
+            return Err(Refusal::invalid("d-in", "must be 2, for the circle, or 3, for the sphere"));
+        }
+        if !self.length.is_none_or(|length| (3..=MOST_LENGTH).contains(&length)) {
+            return Err(Refusal::invalid("length", format!("must be from 3 to {MOST_LENGTH}")));
+        }
+        for (key, given) in [("lipschitz", self.given.lipschitz), ("curvature", self.given.curvature)] {
+            if given.is_some_and(|value| !(value >= 0.0 && value.is_finite())) {
+                return Err(Refusal::invalid(key, "must be a number from 0 on"));
+            }
+        }
+        let values: Vec<Vec<f64>> = self.points(64).iter().map(|x| (self.function.function)(x)).collect();
+        let width = values[0].len();
+        if width == 0 || values.iter().any(|v| v.len() != width || v.iter().any(|v| !v.is_finite())) {
+            return Err(Refusal::invalid("function", "must give finite numbers, one at least and always as many"));
+        }
+        Ok(width)
+    }
+
+    /// k_0 … k_{N − 1}.
+    fn points(&self, length: usize) -> Vec<Vec<f64>> {
+        let count = length as f64;
+        let golden = PI * (1.0 + 5.0_f64.sqrt());
+        (0..length)
+            .map(|i| {
+                if self.d_in == 2 {
+                    let angle = 2.0 * PI * i as f64 / count;
+                    return vec![angle.cos(), angle.sin()];
+                }
+                let i = i as f64 + 0.5;
+                let (height, turn) = (1.0 - 2.0 * i / count, golden * i);
+                let radius = (1.0 - height * height).sqrt();
+                vec![radius * turn.cos(), radius * turn.sin(), height]
+            })
+            .collect()
+    }
+
+    /// λ.
+    fn lambda(&self, length: usize) -> f64 {
+        let count = length as f64;
+        match (self.d_in, self.mode) {
+            (2, mode) => 2.0 * mode.sharpness() * (count / (2.0 * PI)).powi(2),
+            (_, Mode::Minimax) => count / 2.0,
+            (_, Mode::Smooth) => count / 4.0,
+            (_, Mode::Hard) => 2.0 * count,
+        }
+    }
+
+    fn parameters(&self, length: usize, d_out: usize) -> f64 {
+        let (d, rows, d_out) = (self.d_in as f64, length as f64 + 1.0, d_out as f64);
+        let width = 2.0 * d + d_out;
+        width * (d + rows + 2.0 * d + d_out) + d_out * d_out
+    }
+
+    fn bounds(&self, length: usize, smoothness: Smoothness) -> (Bound, Bound) {
+        let Smoothness { lipschitz, curvature, largest } = smoothness;
+        let (lambda, d) = (self.lambda(length), self.d_in as f64);
+        let spread = Spread::of(&self.points(length), lambda, self.d_in);
+        let own = spread.own.exp().min(1.0) * largest;
+        let flat = lipschitz.value * spread.angle;
+        let bias = lipschitz.value * (spread.ripple + spread.arc);
+        let bend = curvature.value * spread.square / 2.0;
+        let bound = Bound::default().and("the token itself", "p_0 max |f|, p_0 <= 1 / sum_i exp(lambda x.k_i)", own);
+        let why = "sup (value + |slope| r) over a lattice no farther than r, plus r^2 sqrt(lambda) sup |slope|";
+        let bound =
+            if flat <= bias + bend {
+                bound.and("distance to the prefix", format!("L E theta, L = {lipschitz}; {why}"), flat)
+            } else {
+                bound
+                    .and("ripple", format!("L (|E k_perp| + E (theta - sin theta)), L = {lipschitz}; {why}"), bias)
+                    .and("curvature", format!("M E theta^2 / 2, M = {curvature}; {why}"), bend)
+            };
+        let noise = F32_ROUNDOFF * (lambda * (d + 4.0) * d.sqrt() + 16.0);
+        let share = if self.d_in == 2 { (2.0 * PI / length as f64).powi(2) } else { 4.0 * PI / length as f64 };
+        let c = lambda / 2.0 * share;
+        // Points within the radius at which weights fall below a rounding; on a lattice that is no square, half as many again.
+        let keys = if self.d_in == 2 { felt(c) } else { (1.5 * PI * (17.0 / c + 1.0) + 8.0).min(length as f64) };
+        let rounding = Bound::default()
+            .and(
+                "scores",
+                "2 L E theta (exp(2 gamma) - 1) / 2, gamma = eps (lambda (d + 4) sqrt(d) + 16)",
+                moved(2.0 * flat, noise),
+            )
+            .and("input", "4 eps L: float32 leaves the sphere", 4.0 * F32_ROUNDOFF * lipschitz.value)
+            .and("values", "(2 keys felt + 8) eps max |f|", value_noise(keys, largest));
+        (bound, rounding)
+    }
+
+    fn write(&self, length: usize, d_out: usize, bounds: (Bound, Bound)) -> Result<Construction, Refusal> {
+        let d = self.d_in;
+        let (points, lambda) = (self.points(length), self.lambda(length));
+        let z = Space::new(&[("token", d), ("key", d), ("value", d_out)]);
+        let mut map = Map::token_wise(&z, d, length + 1);
+        if let Map::TokenWise { weight, position } = &mut map {
+            (0..d).for_each(|j| weight[(j, z.nth("token", j))] = 1.0);
+            for (i, k) in points.iter().enumerate() {
+                let value = (self.function.function)(k);
+                if value.len() != d_out || value.iter().any(|value| !value.is_finite()) {
+                    return Err(Refusal::invalid("function", "must be finite and of one width on all of the sphere"));
+                }
+                (0..d).for_each(|j| position[(i + 1, z.nth("key", j))] = lambda * k[j]);
+                (0..d_out).for_each(|o| position[(i + 1, z.nth("value", o))] = value[o]);
+            }
+        }
+        // Nothing of f, of the prefix or of λ is in the head.
+        let mut head = Head::new(&z, d, d_out, d_out);
+        (0..d).for_each(|j| head.query[(z.nth("token", j), j)] = 1.0);
+        (0..d).for_each(|j| head.key[(z.nth("key", j), j)] = 1.0);
+        (0..d_out).for_each(|o| head.value[(z.nth("value", o), o)] = 1.0);
+        head.output = Matrix::identity(d_out, d_out);
+        let layer = Layer { space: z, map, queries: 1, keys: length + 1, heads: vec![head] };
+        let f = self.function.function.clone();
+        let domain = Domain::Sphere { seq_len: 1, d };
+        let sphere = domain.clone();
+        let place = if d == 2 { "circle" } else { "sphere" };
+        let share = if d == 2 { 2.0 * PI / length as f64 } else { 4.0 * PI / length as f64 };
+        let c = lambda / 2.0 * if d == 2 { share * share } else { share };
+        Ok(Construction {
+            name: Self::NAME,
+            target: Target {
+                text: format!("y = f(x / |x|) on the {place}, f(x) = {}", self.function.text),
+                // Points are rounded to float32, which no sphere holds: f is asked at the nearest point of it.
+                function: Arc::new(move |x| {
+                    let mut x = x.to_vec();
+                    sphere.project(&mut x);
+                    f(&x)
+                }),
+            },
+            domain,
+            network: Network { seq_len: 1, d_in: d, d_out, layers: vec![layer], readout: Readout::Rows },
+            scored: None,
+            sizes: vec![("N".to_owned(), length as f64), ("lambda".to_owned(), lambda)],
+            temperature: Temperature {
+                beta: lambda / 2.0,
+                reason: format!(
+                    "c = beta times the share of one point of the prefix = {c:.3}: wider than its gaps, and not much"
+                ),
+            },
+            bound: bounds.0,
+            rounding: bounds.1,
+            hard: self.hard(&points),
+        })
+    }
+
+    /// Points of the prefix, points half-way between some of them, and the poles with what is around them.
+    fn hard(&self, points: &[Vec<f64>]) -> Vec<(&'static str, Vec<Vec<f64>>)> {
+        const MOST_POINTS: usize = 512;
+        let domain = Domain::Sphere { seq_len: 1, d: self.d_in };
+        let stride = points.len().div_ceil(MOST_POINTS);
+        // Fibonacci numbers apart are neighbours on the sphere.
+        let apart: &[usize] = if self.d_in == 2 { &[1] } else { &[1, 5, 13, 34, 89] };
+        let between = (0..points.len()).step_by(stride).flat_map(|i| {
+            let others = apart.iter().filter_map(move |apart| points.get(i + apart));
+            others.map(move |other| points[i].iter().zip(other).map(|(a, b)| a + b).collect::<Vec<f64>>())
+        });
+        let between: Vec<Vec<f64>> = between
+            .map(|mut x| {
+                domain.project(&mut x);
+                x
+            })
+            .collect();
+        // Axes, diagonals and what is a little off them, where functions tend to have kinks.
+        let axes = (0..3_i32.pow(self.d_in as u32)).flat_map(|code| {
+            let way = (0..self.d_in).map(move |j| f64::from(code / 3_i32.pow(j as u32) % 3 - 1)).collect::<Vec<f64>>();
+            [0.0, 1e-3, 1e-2].map(|off| {
+                let mut x: Vec<f64> = way.iter().enumerate().map(|(j, w)| w + off * (j as f64 + 1.0)).collect();
+                domain.project(&mut x);
+                x
+            })
+        });
+        let prefix = points.iter().step_by(stride).cloned().collect();
+        vec![("prefix", prefix), ("between", between), ("axes", axes.collect())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+    #[test]
+    fn the_lattice_misses_nothing() {
+        let f = Target { text: String::new(), function: Arc::new(|_| vec![0.0]) };
+        for (d, mode, length) in [
+            (2, Mode::Smooth, 5),
+            (2, Mode::Minimax, 31),
+            (3, Mode::Smooth, 60),
+            (3, Mode::Minimax, 400),
+            (3, Mode::Hard, 200),
+        ] {
+            let prefix = Prefix { d_in: d, function: f.clone(), mode, length: None, given: Given::default() };
+            let (points, lambda) = (prefix.points(length), prefix.lambda(length));
+            let all: Vec<&[f64]> = points.iter().map(Vec::as_slice).collect();
+            let known = Spread::of(&points, lambda, d);
+            let domain = Domain::Sphere { seq_len: 1, d };
+            let mut rng = ChaCha8Rng::seed_from_u64(5);
+            let looks = (0..40_000).map(|_| Extremes::at(&domain.sample(&mut rng), &all, lambda, 2.5));
+            let Some(worst) = looks.reduce(Extremes::or) else { panic!("no points") };
+            let worst = worst.reached;
+            for (name, worst, known) in [
+                ("angle", worst.angle, known.angle),
+                ("ripple", worst.ripple, known.ripple),
+                ("arc", worst.arc, known.arc),
+                ("square", worst.square, known.square),
+                ("own", worst.own.exp(), known.own.exp()),
+            ] {
+                assert!(worst <= known, "{d} {mode:?} {length} {name}: {worst} beyond {known}");
+                assert!(
+                    name == "own" || worst > 0.5 * known,
+                    "{d} {mode:?} {length} {name}: {worst} far below {known}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn slopes_are_those_of_differences() {
+        let f = Target { text: String::new(), function: Arc::new(|_| vec![0.0]) };
+        let prefix = Prefix { d_in: 3, function: f, mode: Mode::Minimax, length: None, given: Given::default() };
+        let (points, lambda) = (prefix.points(40), prefix.lambda(40));
+        let all: Vec<&[f64]> = points.iter().map(Vec::as_slice).collect();
+        let (x, e, g) = ([0.6, 0.0, 0.8], [0.0, 1.0, 0.0], [0.8, 0.0, -0.6]);
+        let at = |way: [f64; 3], t: f64| {
+            let moved: Vec<f64> = x.iter().zip(way).map(|(x, w)| x * t.cos() + w * t.sin()).collect();
+            Extremes::at(&moved, &all, lambda, 2.5).reached
+        };
+        let h = 1e-5;
+        let along = |way| at(way, h).with(at(way, -h), |up, down| (up - down) / (2.0 * h));
+        let wanted = along(e).with(along(g), f64::hypot);
+        let found = Extremes::at(&x, &all, lambda, 2.5).slope;
+        for (name, found, wanted) in [
+            ("angle", found.angle, wanted.angle),
+            ("ripple", found.ripple, wanted.ripple),
+            ("arc", found.arc, wanted.arc),
+            ("square", found.square, wanted.square),
+        ] {
+            assert!((found - wanted).abs() <= 1e-6 * (1.0 + wanted), "{name}: {found}, by differences {wanted}");
+        }
+    }
+}

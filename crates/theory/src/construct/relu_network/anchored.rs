@@ -1,0 +1,206 @@
+//! Form t1: anchors after a sequence-wise map, then scatter.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::{
+    APART, ReluNetwork, scatter_layer, scatter_parameters,
+    units::{Units, rounding_formula, scatter_rounding},
+};
+use crate::{
+    bound::Bound,
+    construct::{
+        Construction, Cost, Refusal, Request, Temperature, choose,
+        truncated_linear::{MOST_INTERVALS as LONGEST, score_rounding},
+    },
+    interpolation::{Anchors, F32_ROUNDOFF, Profile, profile, tail},
+    mixing::Noise,
+    network::{Head, Layer, Map, Network, Readout},
+    space::Space,
+};
+
+/// Intervals of one head before there is a second: float32 counts them well.
+const MOST_INTERVALS: usize = 256;
+/// More heads than this are never tried.
+const MOST_HEADS: usize = 1 << 10;
+
+#[derive(Clone, Copy)]
+struct Size {
+    intervals: usize,
+    heads: usize,
+}
+
+impl Size {
+    fn candidates(options: &ReluNetwork) -> Vec<Self> {
+        let next = |size: &usize| Some((size + size / 64).max(size + 1));
+        let heads = || std::iter::successors(Some(1), next).take_while(|heads| *heads <= MOST_HEADS);
+        match (options.intervals, options.heads) {
+            (Some(intervals), Some(heads)) => vec![Self { intervals, heads }],
+            (Some(intervals), None) => heads().map(|heads| Self { intervals, heads }).collect(),
+            (None, Some(heads)) => {
+                let all = std::iter::successors(Some(1), next).take_while(|intervals| *intervals <= LONGEST);
+                all.map(|intervals| Self { intervals, heads }).collect()
+            }
+            (None, None) => {
+                let one = (1..MOST_INTERVALS).map(|intervals| Self { intervals, heads: 1 });
+                one.chain(heads().map(|heads| Self { intervals: MOST_INTERVALS, heads })).collect()
+            }
+        }
+    }
+
+    /// Those of one head, moved to start at 0: [0, 1/H].
+    fn anchors(self) -> Anchors {
+        Anchors { low: 0.0, high: 1.0 / self.heads as f64, intervals: self.intervals }
+    }
+}
+
+struct Plan<'a> {
+    options: &'a ReluNetwork,
+    units: &'a Units,
+    noise: Vec<Noise>,
+    scatter: (f64, f64),
+    profiles: RefCell<BTreeMap<(usize, usize), Profile>>,
+}
+
+pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> Result<Construction, Refusal> {
+    let (mixing, mixes) = units.scatter();
+    let scatter = (mixing.leak(&mixes, mixing.rows(), 1.0), scatter_rounding(&mixing, &mixes));
+    let plan = Plan { options, units, noise: units.product_noise(), scatter, profiles: RefCell::default() };
+    let last = scatter_parameters(units);
+    let cost = |size: &Size| Cost {
+        error: plan.bound(*size).value + plan.rounding(*size).value,
+        parameters: plan.parameters(*size) + last,
+    };
+    let size = choose(request, Size::candidates(options), cost, "; form t2 reaches further")?;
+    Ok(plan.write(size))
+}
+
+impl Plan<'_> {
+    /// Beyond some intervals, and some heads, a profile stays the same.
+    fn profile(&self, size: Size) -> Profile {
+        let alike = (size.intervals.min(32), size.heads.min(if size.intervals < 8 { 17 } else { 3 }));
+        let known = || profile(self.options.mode.sharpness(), alike.0, alike.1);
+        *self.profiles.borrow_mut().entry(alike).or_insert_with(known)
+    }
+
+    fn rows(&self, size: Size) -> usize {
+        (size.intervals + 1).max(self.units.count())
+    }
+
+    fn parameters(&self, size: Size) -> f64 {
+        let flat = (self.units.seq_len * self.units.d_in) as f64;
+        (flat + 1.0) * self.rows(size) as f64 * 4.0 + size.heads as f64 * 21.0
+    }
+
+    fn bound(&self, size: Size) -> Bound {
+        let (c, total) = (self.options.mode.sharpness(), self.units.weight());
+        let spacing = size.anchors().spacing();
+        let anyway = (0.5 + tail(c)) * spacing * total;
+        let profile = self.profile(size);
+        let others = (self.rows(size) - size.intervals - 1) as f64;
+        Bound::default()
+            .and(
+                "interpolation",
+                format!(
+                    "kappa(c) S / (p H), S = max_i sum_j |W2_ij| s_j = {total:.4}, kappa({c}) = {:.4}; for any c one head is off by \
+                     (1/2 + tau(c)) S / (p H) = {anyway:.3e} at most",
+                    profile.error
+                ),
+                profile.error * spacing * total,
+            )
+            .and("rows that are no anchors", "S exp(-64) per row", total * others * (-APART).exp())
+            .and("weights of zero", "exp(-80) 2 rows scale, summed over scattering heads", self.scatter.0)
+    }
+
+    fn rounding(&self, size: Size) -> Bound {
+        let (anchors, total) = (size.anchors(), self.units.weight());
+        let scores = score_rounding(anchors, self.options.mode.sharpness(), self.profile(size)).value;
+        // u − m_h is rounded once more, in each of the heads at a seam.
+        let seen = |noise: &Noise| noise.and(0.0, 3.0 * F32_ROUNDOFF);
+        let noise: Vec<Noise> = self.noise.iter().map(seen).collect();
+        Bound::default()
+            .and(
+                "linear form",
+                rounding_formula("through W2 s, u' as a row of a matrix product"),
+                self.units.through_output(&noise),
+            )
+            .and("scores", "S times S(c) Delta (exp(2 gamma) - 1) / 2, gamma = 2.25 eps c p^2", total * scores)
+            // Heads that are full add the same number again and again, and those additions all round the same way.
+            .and("sum over heads", "S eps (8 + H)", total * F32_ROUNDOFF * (8.0 + size.heads as f64))
+            .and("scatter", rounding_formula("h scattered by log weights"), self.scatter.1)
+    }
+
+    fn write(&self, size: Size) -> Construction {
+        let units = self.units;
+        let (anchors, rows) = (size.anchors(), self.rows(size));
+        let beta = anchors.inverse_temperature(self.options.mode.sharpness());
+        let layers = vec![self.anchor_layer(size), scatter_layer(units)];
+        let spacing = anchors.spacing();
+        let around = [0.0, 0.25, 0.5, -0.25, 0.75, -0.5, 1.0, -1.0].map(|at| at * spacing);
+        let seams = (1..size.heads).step_by(size.heads.div_ceil(8)).map(|head| head as f64 * anchors.high);
+        let values: Vec<f64> =
+            around.into_iter().chain([1.0 - spacing / 2.0, 1.0 - spacing / 4.0]).chain(seams).collect();
+        Construction {
+            name: ReluNetwork::NAME,
+            target: self.options.network.target(),
+            domain: units.domain(),
+            network: Network {
+                seq_len: units.seq_len,
+                d_in: units.d_in,
+                d_out: units.d_out,
+                layers,
+                readout: Readout::Rows,
+            },
+            scored: None,
+            sizes: vec![
+                ("units".to_owned(), units.count() as f64),
+                ("p".to_owned(), size.intervals as f64),
+                ("H".to_owned(), size.heads as f64),
+                ("rows".to_owned(), rows as f64),
+            ],
+            temperature: Temperature { beta, reason: self.options.mode.reason().to_owned() },
+            bound: self.bound(size),
+            rounding: self.rounding(size),
+            hard: units.hard_points(&values),
+        }
+    }
+
+    /// Rows (u', 1, L̃, L̃²): the heads share anchors, each sees u' less the middle of its own part of [0, 1].
+    fn anchor_layer(&self, size: Size) -> Layer {
+        let units = self.units;
+        let (anchors, rows, flat) = (size.anchors(), self.rows(size), units.seq_len * units.d_in);
+        let (middle, beta) = (anchors.centre(), anchors.inverse_temperature(self.options.mode.sharpness()));
+        let z = Space::new(&[("u", 1), ("one", 1), ("anchor", 1), ("square", 1)]);
+        let mut map = Map::sequence_wise(&z, flat, rows);
+        if let Map::SequenceWise { weight, bias } = &mut map {
+            for j in 0..units.count() {
+                (0..flat).for_each(|at| weight[(at, j * z.width() + z.at("u"))] = units.weights[(j, at)]);
+                bias[(j, z.at("u"))] = units.bias[j];
+            }
+            for row in 0..rows {
+                let (anchor, square) = match row {
+                    k if k <= size.intervals => (anchors.at(k) - middle, (anchors.at(k) - middle).powi(2)),
+                    // The best anchor's score is −β middle² at least.
+                    _ => (0.0, middle.powi(2) + APART / beta),
+                };
+                bias[(row, z.at("one"))] = 1.0;
+                bias[(row, z.at("anchor"))] = anchor;
+                bias[(row, z.at("square"))] = square;
+            }
+        }
+        let heads = (0..size.heads).map(|at| {
+            let mut head = Head::new(&z, 2, 1, 1);
+            head.query[(z.at("u"), 0)] = 2.0 * beta;
+            head.query[(z.at("one"), 0)] = -2.0 * beta * (at as f64 * anchors.high + middle);
+            head.query[(z.at("one"), 1)] = beta;
+            head.key[(z.at("anchor"), 0)] = 1.0;
+            head.key[(z.at("square"), 1)] = -1.0;
+            head.value[(z.at("anchor"), 0)] = 1.0;
+            head.value[(z.at("one"), 0)] = middle;
+            head.output[(0, 0)] = 1.0;
+            head
+        });
+        let heads = heads.collect();
+        Layer { space: z, map, queries: units.count(), keys: rows, heads }
+    }
+}

@@ -1,0 +1,158 @@
+//! Form t2: gather, gate, scatter, three layers whose maps are token-wise.
+
+use super::{
+    APART, ReluNetwork, gather_layer, gather_parameters, scatter_layer, scatter_parameters,
+    units::{Gather, Units, rounding_formula, scatter_rounding},
+};
+use crate::{
+    bound::Bound,
+    construct::{Construction, Cost, Refusal, Request, Temperature, choose},
+    interpolation::F32_ROUNDOFF,
+    mixing::Noise,
+    network::{Head, Layer, Map, Network, Readout},
+    space::Space,
+};
+
+/// sup_t t σ(−t): how far u σ(β u) stays below relu(u), times β.
+const GATE: f64 = 0.278_465;
+/// |t| where that is.
+const GATE_AT: f64 = 1.2785;
+/// Largest β: float32 still tells β and β + M apart.
+pub(super) const SHARPEST: f64 = 1e8;
+
+/// What both are computed from.
+struct Plan<'a> {
+    units: &'a Units,
+    gather: Gather,
+    noise: Vec<Noise>,
+    scatter: (f64, f64),
+}
+
+pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> Result<Construction, Refusal> {
+    let (gather, parameters) = (Gather::of(units, 0.0), parameters(units));
+    let noise = gather.rounding(units);
+    let (mixing, mixes) = units.scatter();
+    // Outputs of a gate lie between −0.2785/β and 1.
+    let scatter = (mixing.leak(&mixes, mixing.rows(), 1.0), scatter_rounding(&mixing, &mixes));
+    let plan = Plan { units, gather, noise, scatter };
+    let candidates = match options.beta {
+        Some(beta) => vec![beta],
+        None => vec![(100.0 * GATE * units.one_signed_weight() / request.tolerance).clamp(1.0, SHARPEST), SHARPEST],
+    };
+    let cost = |beta: &f64| Cost { error: plan.bound(*beta).value + plan.rounding(*beta).value, parameters };
+    let beta = choose(request, candidates, cost, "").map_err(Refusal::at_given_size)?;
+    Ok(plan.write(options, beta))
+}
+
+pub(super) fn parameters(units: &Units) -> f64 {
+    gather_parameters(units, &Gather::of(units, 0.0)) + gate_parameters(units.count()) + scatter_parameters(units)
+}
+
+/// Map of u, key flag and two one-hot blocks; one head.
+fn gate_parameters(units: usize) -> f64 {
+    let (units, width) = (units as f64, 2.0 + 2.0 * units as f64);
+    (units + 2.0) * width + 2.0 * width * (units + 1.0) + width + 1.0
+}
+
+impl Plan<'_> {
+    fn bound(&self, beta: f64) -> Bound {
+        let (one_signed, total) = (self.units.one_signed_weight(), self.units.weight());
+        let others = self.units.count() as f64 - 1.0;
+        let reach = 2.0 * self.units.lowest().abs().max(1.0);
+        Bound::default()
+            .and(
+                "gates",
+                format!("0.2785 S1 / beta, S1 = max_i sum_j (W2_ij s_j)+ or (...)- = {one_signed:.4}"),
+                GATE * one_signed / beta,
+            )
+            .and(
+                "other keys of a gate",
+                "S (r - 1) exp(-64) 2 max(1, -inf u')",
+                total * others * (-APART).exp() * reach,
+            )
+            .and(
+                "weights of zero",
+                "exp(-80) (S sum over gathering heads + sum over scattering heads), each 2 rows scale reach",
+                total * self.gather.leak() + self.scatter.0 * (1.0 + GATE / beta),
+            )
+    }
+
+    fn rounding(&self, beta: f64) -> Bound {
+        let total = self.units.weight();
+        // A score difference of t = β u is off by ε (4 |t| + 8 M + 16), exponentials included, and moves the output by |u| σ'(t) as much.
+        let gates = F32_ROUNDOFF * (0.224 * (8.0 * APART + 16.0) + 4.0 * 0.44) / beta;
+        let own = vec![Noise::default().and(0.0, F32_ROUNDOFF); self.units.count()];
+        Bound::default()
+            .and(
+                "gather",
+                rounding_formula("through W2 s, u' gathered by log weights"),
+                self.units.through_output(&self.noise),
+            )
+            .and(
+                "gates",
+                "S eps (0.224 (8 M + 16) + 1.8) / beta, M = 64, and eps per unit as a deviation",
+                total * gates + self.units.through_output(&own),
+            )
+            .and("scatter", rounding_formula("h scattered by log weights"), self.scatter.1 * (1.0 + GATE / beta))
+    }
+
+    fn write(&self, options: &ReluNetwork, beta: f64) -> Construction {
+        let Self { units, gather, .. } = self;
+        let layers = vec![gather_layer(units, gather), gate_layer(units.count(), beta), scatter_layer(units)];
+        let at = GATE_AT / beta;
+        let rows = layers.iter().map(Layer::rows).max().unwrap_or(0);
+        let heads = layers.iter().map(|layer| layer.heads.len()).sum::<usize>();
+        Construction {
+            name: ReluNetwork::NAME,
+            target: options.network.target(),
+            domain: units.domain(),
+            network: Network {
+                seq_len: units.seq_len,
+                d_in: units.d_in,
+                d_out: units.d_out,
+                layers,
+                readout: Readout::Rows,
+            },
+            scored: None,
+            sizes: vec![
+                ("units".to_owned(), units.count() as f64),
+                ("rows".to_owned(), rows as f64),
+                ("heads".to_owned(), heads as f64),
+            ],
+            temperature: Temperature {
+                beta,
+                reason: "of the gates: their error 0.2785 S1 / beta is a hundredth of the tolerance unless beta was given or that is beyond float32"
+                    .to_owned(),
+            },
+            bound: self.bound(beta),
+            rounding: self.rounding(beta),
+            hard: units.hard_points(&[at, -at, 0.0, 4.0 * at, -4.0 * at]),
+        }
+    }
+}
+
+/// Row j < r holds u'_j, and asks; row r is the null row.
+fn gate_layer(units: usize, beta: f64) -> Layer {
+    let z = Space::new(&[("u", 1), ("unit", 1), ("asks", units), ("answers", units)]);
+    let mut map = Map::token_wise(&z, 1, units + 1);
+    if let Map::TokenWise { weight, position } = &mut map {
+        weight[(0, z.at("u"))] = 1.0;
+        for j in 0..units {
+            position[(j, z.at("unit"))] = 1.0;
+            position[(j, z.nth("asks", j))] = 1.0;
+            position[(j, z.nth("answers", j))] = 1.0;
+            // The null row answers to all.
+            position[(units, z.nth("answers", j))] = 1.0;
+        }
+    }
+    let mut head = Head::new(&z, units + 1, 1, 1);
+    head.query[(z.at("u"), 0)] = beta;
+    head.key[(z.at("unit"), 0)] = 1.0;
+    for j in 0..units {
+        head.query[(z.nth("asks", j), j + 1)] = APART;
+        head.key[(z.nth("answers", j), j + 1)] = 1.0;
+    }
+    head.value[(z.at("u"), 0)] = 1.0;
+    head.output[(0, 0)] = 1.0;
+    Layer { space: z, map, queries: units, keys: units + 1, heads: vec![head] }
+}

@@ -1,0 +1,190 @@
+//! A two-layer ReLU network compiled into attention alone: Y = W₂ relu(W₁ vec(X) + b₁) + b₂.
+//!
+//! On a box of inputs every hidden unit is divided by its largest value s_j there, and what is left is relu(u') for u' ≤ 1. Three forms:
+//!
+//! - **t2**, three layers with token-wise maps: [mixing](crate::mixing) gathers u'_j in row j, a *gate* head takes its ReLU, mixing scatters to
+//!   the positions. The gate sees two keys that count: itself, score β u' + M, and a null row, score M; its output u' σ(β u') is within
+//!   0.2785/β of relu(u'), always from below. The error is set by β alone, whatever the sizes.
+//! - **t1**, two layers, the first after a sequence-wise map that computes u'_j itself: heads [interpolate](crate::interpolation) relu(u')
+//!   between anchors on [0, 1], then mixing scatters. Error κ(c)/(p H) per unit. The paper's form has H = 1.
+//! - **s**, one layer that gathers, then a softmax over p + 1 channels, the same anchors, and a linear readout.
+//!
+//! With S = max_i Σ_j |W₂_ij| s_j the error is 0.0622 S/(p H) for anchors; for gates 0.2785 S₁/β, where S₁ ≤ S sums W₂ of one sign only.
+//!
+//! # References
+//! Hu et al. 2025, arXiv 2504.15956, sequence-to-sequence theorems: t1 and s follow them in their layers, not in their dimensions, which are
+//! smaller here. The gate: after Huben and Morris 2023, "Attention-Only Transformers and Implementing MLPs with Attention Heads".
+
+mod anchored;
+mod gated;
+mod readout;
+mod units;
+mod weights;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    construct::{Construction, Refusal, Request},
+    interpolation::Mode,
+    network::{Layer, Map, Matrix},
+    space::Space,
+};
+
+use units::{Gather, Units};
+pub use weights::ReluWeights;
+
+/// How far keys that are not to count lie below those that do, in score: e⁻⁶⁴ = 1.6e-28.
+const APART: f64 = 64.0;
+
+/// How a ReLU network becomes attention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// Two layers: anchors, scatter.
+    T1,
+    /// Three layers with token-wise maps: gather, gates, scatter.
+    #[default]
+    T2,
+    /// One layer and a softmax.
+    S,
+}
+
+/// The construction of this file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReluNetwork {
+    /// What to compile.
+    pub network: ReluWeights,
+    /// How.
+    pub form: Form,
+    /// Lower end of every input number. `[seq_len · d_in]`
+    pub low: Vec<f64>,
+    /// Upper end of every input number. `[seq_len · d_in]`
+    pub high: Vec<f64>,
+    /// Temperature of anchors, for t1 and s.
+    pub mode: Mode,
+    /// p, for t1 and s; the smallest that meets the tolerance where it is not given.
+    pub intervals: Option<usize>,
+    /// H, for t1; the fewest that meet the tolerance where it is not given.
+    pub heads: Option<usize>,
+    /// β, for t2; where it is not given the gates are off by a hundredth of the tolerance, for sharpness costs no parameters.
+    pub beta: Option<f64>,
+}
+
+impl ReluNetwork {
+    /// Name on the command line.
+    pub const NAME: &str = "relu-network";
+
+    /// By t2, for inputs in [0, 1], sizes chosen.
+    pub fn new(network: ReluWeights) -> Self {
+        let flat = network.seq_len * network.d_in;
+        let (low, high) = (vec![0.0; flat], vec![1.0; flat]);
+        Self { network, form: Form::T2, low, high, mode: Mode::Minimax, intervals: None, heads: None, beta: None }
+    }
+
+    /// Plans, then writes the weights.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn build(&self, request: Request) -> Result<Construction, Refusal> {
+        self.check()?;
+        let units = Units::of(&self.network, &self.low, &self.high);
+        match self.form {
+            Form::T1 => anchored::build(self, &units, request),
+            Form::T2 => gated::build(self, &units, request),
+            Form::S => readout::build(self, &units, request),
+        }?
+        .in_float32("network")
+    }
+
+    /// Numbers in the weights of form t2, which do not depend on the tolerance.
+    pub(super) fn parameters(&self) -> f64 {
+        gated::parameters(&Units::of(&self.network, &self.low, &self.high))
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        self.network.check()?;
+        let flat = self.network.seq_len * self.network.d_in;
+        if self.low.len() != flat || self.high.len() != flat {
+            return Err(Refusal::invalid("low", format!("need {flat} lower and upper ends, one per input number")));
+        }
+        for (low, high) in self.low.iter().zip(&self.high) {
+            if !(low.is_finite() && high.is_finite() && low < high) {
+                return Err(Refusal::invalid("low", format!("must be below high, both finite, not {low} and {high}")));
+            }
+        }
+        let anchors = self.form != Form::T2;
+        for (key, given, wanted, forms) in
+            [("intervals", self.intervals, anchors, "t1 and s"), ("heads", self.heads, self.form == Form::T1, "t1")]
+        {
+            if given.is_some() && !wanted {
+                return Err(Refusal::invalid(key, format!("is an option of form {forms}")));
+            }
+            if given == Some(0) {
+                return Err(Refusal::invalid(key, "must be at least 1"));
+            }
+        }
+        if let Some(beta) = self.beta {
+            if anchors {
+                return Err(Refusal::invalid("beta", "is an option of form t2"));
+            }
+            if !(beta > 0.0 && beta <= gated::SHARPEST) {
+                let problem =
+                    format!("must be above 0 and at most {:e}, where float32 ends, not {beta}", gated::SHARPEST);
+                return Err(Refusal::invalid("beta", problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The layer that gathers: rows x_i − m, u' in the rows that leave it.
+fn gather_layer(units: &Units, gather: &Gather) -> Layer {
+    let [asks, answers, dead] = gather.mixing.parts();
+    let space = Space::new(&[("x", units.d_in), asks, answers, dead]);
+    let rows = gather.mixing.rows();
+    let mut map = Map::token_wise(&space, units.d_in, rows);
+    if let Map::TokenWise { weight, position } = &mut map {
+        for f in 0..units.d_in {
+            weight[(f, space.nth("x", f))] = 1.0;
+            (0..units.seq_len).for_each(|i| position[(i, space.nth("x", f))] = -gather.middle[(i, f)]);
+        }
+        gather.mixing.label(&space, position);
+    }
+    let heads = gather.mixing.heads(&space, &gather.mixes, 1);
+    Layer { space, map, queries: gather.mixing.queries, keys: rows, heads }
+}
+
+fn gather_parameters(units: &Units, gather: &Gather) -> f64 {
+    let (heads, values) = gather.mixing.count(&gather.mixes);
+    let width = (units.d_in + gather.mixing.queries + gather.mixing.keys + 3) as f64;
+    let map = (units.d_in + gather.mixing.rows()) as f64 * width;
+    map + heads as f64 * 2.0 * width * gather.mixing.queries as f64 + values as f64 * (width + 1.0)
+}
+
+/// The layer that scatters: rows h_j, y_i in the rows that leave it.
+fn scatter_layer(units: &Units) -> Layer {
+    let (mixing, mixes) = units.scatter();
+    let [asks, answers, dead] = mixing.parts();
+    let space = Space::new(&[("h", 1), asks, answers, dead]);
+    let rows = mixing.rows();
+    let mut map = Map::token_wise(&space, 1, rows);
+    if let Map::TokenWise { weight, position } = &mut map {
+        weight[(0, space.at("h"))] = 1.0;
+        mixing.label(&space, position);
+    }
+    let heads = mixing.heads(&space, &mixes, units.d_out);
+    Layer { space, map, queries: mixing.queries, keys: rows, heads }
+}
+
+fn scatter_parameters(units: &Units) -> f64 {
+    let (mixing, mixes) = units.scatter();
+    let (heads, values) = mixing.count(&mixes);
+    let width = (mixing.queries + mixing.keys + 4) as f64;
+    let map = (1 + mixing.rows()) as f64 * width;
+    map + heads as f64 * 2.0 * width * mixing.queries as f64 + values as f64 * (width + units.d_out as f64)
+}
+
+/// W₂ s as a readout's matrix: from the units to the flat output.
+fn output_matrix(units: &Units) -> (Matrix, Matrix) {
+    (units.output.transpose(), Matrix::from_row_slice(1, units.bias_out.len(), &units.bias_out))
+}

@@ -1,0 +1,126 @@
+//! Form s: gather, then a softmax over anchors and a linear readout.
+
+use super::{
+    ReluNetwork, gather_layer, gather_parameters, output_matrix,
+    units::{Gather, Units, rounding_formula},
+};
+use crate::{
+    bound::Bound,
+    construct::{
+        Construction, Cost, Refusal, Request, Temperature, choose,
+        truncated_linear::{MOST_INTERVALS, score_rounding},
+    },
+    interpolation::{Anchors, F32_ROUNDOFF, Profile, profile, tail},
+    mixing::Noise,
+    network::{Matrix, Network, Readout},
+};
+
+struct Plan<'a> {
+    options: &'a ReluNetwork,
+    units: &'a Units,
+    gather: Gather,
+    noise: Vec<Noise>,
+    /// For few intervals one by one, then for all others.
+    profiles: Vec<Profile>,
+}
+
+pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> Result<Construction, Refusal> {
+    let gather = Gather::of(units, 0.5);
+    let noise = gather.rounding(units);
+    let profiles = (1..=16).map(|intervals| profile(options.mode.sharpness(), intervals, 1)).collect();
+    let plan = Plan { options, units, gather, noise, profiles };
+    let next = |size: &usize| Some((size + size / 64).max(size + 1));
+    let sizes = std::iter::successors(Some(1), next).take_while(|intervals| *intervals <= MOST_INTERVALS);
+    let candidates: Vec<usize> = options.intervals.map_or_else(|| sizes.collect(), |intervals| vec![intervals]);
+    let first = gather_parameters(units, &plan.gather);
+    let flat_out = units.bias_out.len() as f64;
+    let cost = |intervals: &usize| Cost {
+        error: plan.bound(*intervals).value + plan.rounding(*intervals).value,
+        parameters: first + 3.0 * (*intervals as f64 + 1.0) + (units.count() as f64 + 1.0) * flat_out,
+    };
+    let intervals = choose(request, candidates, cost, "; form t2 reaches further")?;
+    Ok(plan.write(intervals))
+}
+
+impl Plan<'_> {
+    fn anchors(intervals: usize) -> Anchors {
+        Anchors { low: 0.0, high: 1.0, intervals }
+    }
+
+    fn profile(&self, intervals: usize) -> Profile {
+        self.profiles[intervals.min(self.profiles.len()) - 1]
+    }
+
+    fn bound(&self, intervals: usize) -> Bound {
+        let (c, total) = (self.options.mode.sharpness(), self.units.weight());
+        let spacing = Self::anchors(intervals).spacing();
+        let kappa = self.profile(intervals).error;
+        let anyway = (0.5 + tail(c)) * spacing * total;
+        let formula = format!(
+            "kappa(c) S / p, S = max_i sum_j |W2_ij| s_j = {total:.4}, kappa({c}) = {kappa:.4}; for any c at most \
+             (1/2 + tau(c)) S / p = {anyway:.3e}"
+        );
+        Bound::default().and("interpolation", formula, kappa * spacing * total).and(
+            "weights of zero",
+            "S exp(-80) 2 rows scale reach, summed over gathering heads",
+            total * self.gather.leak(),
+        )
+    }
+
+    fn rounding(&self, intervals: usize) -> Bound {
+        let total = self.units.weight();
+        let anchors = Self::anchors(intervals);
+        let scores = score_rounding(anchors, self.options.mode.sharpness(), self.profile(intervals)).value;
+        // Anchor values, their sum, and the readout's: each a rounding of a number of at most 1 per unit.
+        let readout = vec![Noise::default().and(0.0, 4.0 * F32_ROUNDOFF); self.units.count()];
+        let largest = self.units.bias_out.iter().fold(0.0_f64, |top, bias| top.max(bias.abs()));
+        let sums = F32_ROUNDOFF * (self.units.count() as f64 / 3.0).sqrt() * (total + largest);
+        Bound::default()
+            .and(
+                "gather",
+                rounding_formula("through W2 s, u' gathered by log weights"),
+                self.units.through_output(&self.noise),
+            )
+            .and("scores", "S times S(c) Delta (exp(2 gamma) - 1) / 2, gamma = 2.25 eps c p^2", total * scores)
+            .and(
+                "readout",
+                "4 eps per unit and sqrt(r / 3) eps (S + max |b2|), as deviations",
+                self.units.through_output(&readout) + Noise::default().and(0.0, sums).bound(),
+            )
+    }
+
+    fn write(&self, intervals: usize) -> Construction {
+        let Self { units, gather, .. } = self;
+        let anchors = Self::anchors(intervals);
+        let (beta, middle) = (anchors.inverse_temperature(self.options.mode.sharpness()), anchors.centre());
+        let layers = vec![gather_layer(units, gather)];
+        let centred = |k: usize| anchors.at(k) - middle;
+        let (weight, bias) = output_matrix(units);
+        let readout = Readout::Softmax {
+            scores: Matrix::from_fn(1, intervals + 1, |_, k| 2.0 * beta * centred(k)),
+            scores_bias: Matrix::from_fn(1, intervals + 1, |_, k| -beta * centred(k).powi(2)),
+            values: Matrix::from_fn(intervals + 1, 1, |k, _| anchors.at(k)),
+            weight,
+            bias,
+        };
+        let spacing = anchors.spacing();
+        let around = [0.0, 0.25, 0.5, -0.25, 0.75, -0.5, 1.0, -1.0].map(|at| at * spacing);
+        let values: Vec<f64> = around.into_iter().chain([1.0 - spacing / 2.0, 1.0 - spacing / 4.0]).collect();
+        Construction {
+            name: ReluNetwork::NAME,
+            target: self.options.network.target(),
+            domain: units.domain(),
+            network: Network { seq_len: units.seq_len, d_in: units.d_in, d_out: units.d_out, layers, readout },
+            scored: None,
+            sizes: vec![
+                ("units".to_owned(), units.count() as f64),
+                ("p".to_owned(), intervals as f64),
+                ("rows".to_owned(), gather.mixing.rows() as f64),
+            ],
+            temperature: Temperature { beta, reason: self.options.mode.reason().to_owned() },
+            bound: self.bound(intervals),
+            rounding: self.rounding(intervals),
+            hard: units.hard_points(&values),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Hidden units on a box of inputs: normalised to at most 1, without those that are never on; and inputs that put them at kinks.
+
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+use super::ReluWeights;
+use crate::{
+    domain::Domain,
+    interpolation::F32_ROUNDOFF,
+    mixing::{Channel, DEVIATIONS, Mix, Mixing, Noise},
+    network::Matrix,
+};
+
+/// relu(u_j) = s_j relu(u'_j), u'_j = u_j / s_j, with s_j the largest value of u_j in the box; units with s_j ≤ 0 are dropped.
+pub(crate) struct Units {
+    pub seq_len: usize,
+    pub d_in: usize,
+    pub d_out: usize,
+    /// W₁ / s. `[units, seq_len · d_in]`
+    pub weights: Matrix,
+    /// b₁ / s. `[units]`
+    pub bias: Vec<f64>,
+    /// W₂ s. `[seq_len · d_out, units]`
+    pub output: Matrix,
+    /// b₂. `[seq_len · d_out]`
+    pub bias_out: Vec<f64>,
+    low: Vec<f64>,
+    high: Vec<f64>,
+}
+
+impl Units {
+    /// Those of a network that are on somewhere in the box, and count somewhere; one that is never on where there are none.
+    pub fn of(network: &ReluWeights, low: &[f64], high: &[f64]) -> Self {
+        let largest = |(w, bias): (&Vec<f64>, &f64)| {
+            w.iter().zip(low.iter().zip(high)).map(|(w, (low, high))| (w * low).max(w * high)).sum::<f64>() + bias
+        };
+        let sizes: Vec<f64> = network.weights_in.iter().zip(&network.bias_in).map(largest).collect();
+        let counts = |j: &usize| sizes[*j] > 0.0 && network.weights_out.iter().any(|row| row[*j] != 0.0);
+        let live: Vec<usize> = (0..network.units()).filter(counts).collect();
+        let (flat_in, flat_out) = (low.len(), network.bias_out.len());
+        let (weights, bias, output) = if live.is_empty() {
+            (Matrix::zeros(1, flat_in), vec![-1.0], Matrix::zeros(flat_out, 1))
+        } else {
+            (
+                Matrix::from_fn(live.len(), flat_in, |j, at| network.weights_in[live[j]][at] / sizes[live[j]]),
+                live.iter().map(|j| network.bias_in[*j] / sizes[*j]).collect(),
+                Matrix::from_fn(flat_out, live.len(), |at, j| network.weights_out[at][live[j]] * sizes[live[j]]),
+            )
+        };
+        Self {
+            seq_len: network.seq_len,
+            d_in: network.d_in,
+            d_out: network.d_out,
+            weights,
+            bias,
+            output,
+            bias_out: network.bias_out.clone(),
+            low: low.to_vec(),
+            high: high.to_vec(),
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.bias.len()
+    }
+
+    pub fn domain(&self) -> Domain {
+        Domain::Box { low: self.low.clone(), high: self.high.clone() }
+    }
+
+    /// S = max_i Σ_j |W₂_ij| s_j: what an error of 1 in every unit makes of an output number.
+    pub fn weight(&self) -> f64 {
+        self.output.row_iter().map(|row| row.iter().map(|w| w.abs()).sum()).fold(0.0, f64::max)
+    }
+
+    /// S₁ = max_i max(Σ_j (W₂_ij s_j)⁺, Σ_j (W₂_ij s_j)⁻): the same for errors that all have one sign.
+    pub fn one_signed_weight(&self) -> f64 {
+        let sums = |sign: f64| {
+            self.output
+                .row_iter()
+                .map(move |row| row.iter().map(|w| (sign * w).max(0.0)).sum::<f64>())
+                .fold(0.0, f64::max)
+        };
+        sums(1.0).max(sums(-1.0))
+    }
+
+    /// The least value of any u', 0 if that is positive.
+    pub fn lowest(&self) -> f64 {
+        (0..self.count()).map(|j| self.end(j, -1.0).1).fold(0.0, f64::min)
+    }
+
+    /// What noise of the units makes of the worst output number.
+    pub fn through_output(&self, units: &[Noise]) -> f64 {
+        let each = self.output.row_iter().map(|row| {
+            let noise = row.iter().zip(units);
+            noise.fold(Noise::default(), |sum, (w, unit)| sum.and(w.abs() * unit.shared, w * unit.deviation)).bound()
+        });
+        each.fold(0.0, f64::max)
+    }
+
+    /// What float32 adds to u'_j when it is computed as one row of a matrix product, whose partial sums are at most Σ |w| |x| + |b|.
+    pub fn product_noise(&self) -> Vec<Noise> {
+        let reach: Vec<f64> = self.low.iter().zip(&self.high).map(|(low, high)| low.abs().max(high.abs())).collect();
+        let noise = |j: usize| {
+            let terms = self.weights.row(j).into_owned();
+            let terms = terms.iter().zip(&reach).map(|(w, x)| w.abs() * x);
+            let squares: f64 = terms.clone().map(|term| term * term).sum();
+            let total = terms.sum::<f64>() + self.bias[j].abs();
+            let deviation = (2.0 * squares + (reach.len() + 2) as f64 * total * total).sqrt();
+            Noise::default().and(0.0, F32_ROUNDOFF / 3.0_f64.sqrt() * deviation)
+        };
+        (0..self.count()).map(noise).collect()
+    }
+
+    /// The mixing of the last layer: y_i = Σ_j W₂_ij s_j h_j + b₂, for h in column 0 of row j.
+    pub fn scatter(&self) -> (Mixing, Vec<Mix>) {
+        let mixing = Mixing { queries: self.seq_len, keys: self.count() };
+        let mixes = (0..self.d_out).map(|c| Mix {
+            matrix: Matrix::from_fn(self.seq_len, self.count(), |i, j| self.output[(i * self.d_out + c, j)]),
+            bias: (0..self.seq_len).map(|i| self.bias_out[i * self.d_out + c]).collect(),
+            channels: vec![Channel { from: 0, to: c, bias: 1.0 }],
+        });
+        (mixing, mixes.collect())
+    }
+
+    fn value(&self, j: usize, x: &[f64]) -> f64 {
+        self.weights.row(j).iter().zip(x).map(|(w, x)| w * x).sum::<f64>() + self.bias[j]
+    }
+
+    /// The corner where a unit is largest (sign 1) or least (sign −1), and its value there.
+    fn end(&self, j: usize, sign: f64) -> (Vec<f64>, f64) {
+        let row = self.weights.row(j);
+        let ends = row.iter().zip(self.low.iter().zip(&self.high));
+        let corner: Vec<f64> = ends.map(|(w, (low, high))| if w * sign > 0.0 { *high } else { *low }).collect();
+        let value = self.value(j, &corner);
+        (corner, value)
+    }
+
+    /// A point at which unit j has this value: on the way from `start` to its largest or least corner.
+    fn with_value(&self, j: usize, value: f64, start: &[f64]) -> Option<Vec<f64>> {
+        let here = self.value(j, start);
+        let (corner, there) = self.end(j, if value > here { 1.0 } else { -1.0 });
+        let t = (value - here) / (there - here);
+        let between = || start.iter().zip(&corner).map(|(from, to)| from + t * (to - from)).collect();
+        (0.0..=1.0).contains(&t).then(between)
+    }
+
+    /// The point near `start` at which all of these units have this value together, or the nearest to it that was found: steps of least
+    /// squares, each cut off at the box.
+    fn together(&self, units: &[usize], value: f64, start: &[f64]) -> Vec<f64> {
+        let w = Matrix::from_fn(units.len(), self.low.len(), |row, at| self.weights[(units[row], at)]);
+        let mut x = start.to_vec();
+        let gram = &w * w.transpose();
+        let ridge = 1e-12 * gram.trace();
+        let Some(solver) = (gram + Matrix::identity(units.len(), units.len()) * ridge).cholesky() else { return x };
+        for _ in 0..200 {
+            let misses = Matrix::from_iterator(units.len(), 1, units.iter().map(|j| value - self.value(*j, &x)));
+            let step = w.transpose() * solver.solve(&misses);
+            x.iter_mut().zip(step.iter()).for_each(|(x, step)| *x += step);
+            self.domain().project(&mut x);
+        }
+        x
+    }
+
+    /// Inputs with units at these values: one unit at a time, all together, and those together that push one output number the same way;
+    /// and corners. `kinds` names them.
+    pub fn hard_points(&self, values: &[f64]) -> Vec<(&'static str, Vec<Vec<f64>>)> {
+        let mut rng = ChaCha8Rng::seed_from_u64(0x4e1);
+        let middle: Vec<f64> = self.low.iter().zip(&self.high).map(|(low, high)| f64::midpoint(*low, *high)).collect();
+        let inside = |rng: &mut ChaCha8Rng| -> Vec<f64> {
+            let sample = self.domain().sample(rng);
+            sample.iter().zip(&middle).map(|(x, middle)| middle + 0.8 * (x - middle)).collect()
+        };
+        let some = |count: usize, most: usize| (0..count).step_by(count.div_ceil(most).max(1));
+        let (mut kinks, mut corners) = (Vec::new(), vec![self.low.clone(), self.high.clone()]);
+        // Of many units a few, so that a certificate of a large network takes no longer.
+        for j in some(self.count(), if self.count() > 64 { 16 } else { 64 }) {
+            for value in values {
+                let start = inside(&mut rng);
+                kinks.extend(self.with_value(j, *value, &start));
+            }
+            corners.extend([1.0, -1.0].map(|sign| self.end(j, sign).0));
+        }
+        let near = &values[..values.len().min(3)];
+        let all: Vec<usize> = some(self.count(), 64).collect();
+        let mut together = Vec::new();
+        let mut one_way = Vec::new();
+        for value in near {
+            together.push(self.together(&all, *value, &middle));
+            together.push(self.together(&all, *value, &inside(&mut rng)));
+            // The outputs with the largest sums of one sign.
+            for sign in [1.0, -1.0] {
+                let sum = |at: usize| self.output.row(at).iter().map(|w| (sign * w).max(0.0)).sum::<f64>();
+                let mut outputs: Vec<usize> = (0..self.output.nrows()).collect();
+                outputs.sort_by(|a, b| sum(*b).total_cmp(&sum(*a)));
+                for at in outputs.into_iter().take(4) {
+                    let units: Vec<usize> =
+                        all.iter().copied().filter(|j| sign * self.output[(at, *j)] > 0.0).collect();
+                    if !units.is_empty() {
+                        one_way.push(self.together(&units, *value, &inside(&mut rng)));
+                    }
+                }
+            }
+        }
+        let kinds = [("kinks", kinks), ("all kinks", together), ("kinks of one sign", one_way), ("corners", corners)];
+        kinds.into_iter().filter(|(_, points)| !points.is_empty()).collect()
+    }
+}
+
+/// The first layer of two forms: u'_j − shift = Σ_i W₁_ji/s_j x_i + b₁/s_j − shift, gathered by attention from rows that hold x − m, with m the
+/// middle of the box, so that its place costs no digits.
+pub(crate) struct Gather {
+    pub mixing: Mixing,
+    pub mixes: Vec<Mix>,
+    /// m, a number of float32. `[seq_len, d_in]`
+    pub middle: Matrix,
+    /// Largest |x − m|.
+    half: f64,
+}
+
+impl Gather {
+    pub fn of(units: &Units, shift: f64) -> Self {
+        let (n, d) = (units.seq_len, units.d_in);
+        let at = |i: usize| f64::from(f64::midpoint(units.low[i], units.high[i]) as f32);
+        let middle = Matrix::from_fn(n, d, |i, f| at(i * d + f));
+        let reach = |i: usize| (units.high[i] - at(i)).abs().max((units.low[i] - at(i)).abs());
+        let half = (0..n * d).map(reach).fold(0.0, f64::max);
+        let centred = |j: usize| units.value(j, &(0..n * d).map(at).collect::<Vec<_>>()) - shift;
+        let mixes = (0..d).map(|f| Mix {
+            matrix: Matrix::from_fn(units.count(), n, |j, i| units.weights[(j, i * d + f)]),
+            bias: (0..units.count()).map(|j| if f == 0 { centred(j) / half } else { 0.0 }).collect(),
+            channels: vec![Channel { from: f, to: 0, bias: if f == 0 { half } else { 0.0 } }],
+        });
+        Self { mixing: Mixing { queries: units.count(), keys: n }, mixes: mixes.collect(), middle, half }
+    }
+
+    /// What weights of zero leave in u'.
+    pub fn leak(&self) -> f64 {
+        self.mixing.leak(&self.mixes, self.mixing.rows(), self.half)
+    }
+
+    /// What float32 adds to each u'.
+    pub fn rounding(&self, units: &Units) -> Vec<Noise> {
+        let noise = self.mixing.rounding(&self.mixes, 1, |_| (-self.half, self.half));
+        // x − m is rounded once.
+        let centring = |j: usize| F32_ROUNDOFF / 3.0_f64.sqrt() * self.half * units.weights.row(j).norm();
+        noise.iter().enumerate().map(|(j, noise)| noise[0].and(0.0, centring(j))).collect()
+    }
+}
+
+/// What float32 adds to the output of a scatter of units that lie in [0, 1], its own part only.
+pub(crate) fn scatter_rounding(mixing: &Mixing, mixes: &[Mix]) -> f64 {
+    let noise = mixing.rounding(mixes, mixes.len(), |_| (0.0, 1.0));
+    noise.iter().flatten().map(|noise| noise.bound()).fold(0.0, f64::max)
+}
+
+/// How the two kinds of rounding are added up, for formulas.
+pub(crate) fn rounding_formula(of: &str) -> String {
+    format!("{of}: shared part + {DEVIATIONS} standard deviations")
+}

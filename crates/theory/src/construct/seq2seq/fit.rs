@@ -1,0 +1,342 @@
+//! A ReLU network of random directions fitted by ridge regression, then compiled.
+//!
+//! Hidden units are relu(w · (t − p)) with t the input on [−1, 1], w a random direction and p a random point, so that every unit
+//! has its kink in the box; one unit per input number is always on, which leaves the affine part exact. Output weights
+//! solve least squares with a ridge, the one of five that leaves the smallest error together with what float32 makes of large weights.
+
+use std::fmt::Write;
+
+use rand::{RngExt, seq::SliceRandom};
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use rand_distr::StandardNormal;
+
+use super::{Seq2seq, Source};
+use crate::{
+    bound::{Bound, Term},
+    construct::{Construction, Function, Refusal, ReluNetwork, ReluWeights, Request},
+    domain::Domain,
+    interpolation::F32_ROUNDOFF,
+    network::Matrix,
+};
+
+/// Hidden units when they are chosen.
+const SIZES: [usize; 8] = [8, 16, 32, 64, 128, 256, 512, 1024];
+/// Ridges, relative to the mean square of a unit.
+const RIDGES: [f64; 5] = [1e-12, 1e-10, 1e-8, 1e-6, 1e-4];
+/// Points at which a fit to a function is judged at least.
+const JUDGED: usize = 4000;
+/// Factor on the largest error found of a fit to a function: more points would find a little more.
+const SAFETY: f64 = 1.5;
+/// Work of the normal equations at most, points times features squared: some ten seconds per size.
+const MOST_WORK: f64 = 4e10;
+/// Samples at which a certificate looks at most.
+const LOOKED_AT: usize = 256;
+
+/// Points with what the function makes of them.
+struct Points {
+    inputs: Vec<Vec<f64>>,
+    outputs: Vec<Vec<f64>>,
+}
+
+struct Fitted {
+    network: ReluWeights,
+    error: f64,
+    judged: Judged,
+    /// Where it is worst.
+    worst: Vec<Vec<f64>>,
+}
+
+/// What a fit's error means.
+enum Judged {
+    /// A part of the bound: the target is the function.
+    Function(Term),
+    /// The largest errors at samples of either kind. The target is the fitted network, so that they are no part of the bound; the
+    /// tolerance covers both.
+    Samples { held_out: f64, fitted: f64 },
+}
+
+pub(super) fn build(options: &Seq2seq, request: Request) -> Result<(Construction, Option<ReluWeights>), Refusal> {
+    let Request { tolerance: wanted, max_parameters: allowed } = request;
+    let sizes: Vec<usize> = options.units.map_or_else(|| SIZES.to_vec(), |units| vec![units]);
+    let mut reached = (f64::INFINITY, 0);
+    for units in sizes {
+        // Of sizes that nobody asked for, those that take too long end the search.
+        if let Err(refusal) = check_work(options, units) {
+            if reached.0.is_finite() {
+                break;
+            }
+            return Err(refusal);
+        }
+        let fitted = fit(options, units)?;
+        let mut compile = ReluNetwork::new(fitted.network.clone());
+        compile.low.clone_from(&options.low);
+        compile.high.clone_from(&options.high);
+        let needed = compile.parameters();
+        if needed > allowed as f64 {
+            return Err(Refusal::TooLarge { wanted, needed, allowed, reachable: reached.0 });
+        }
+        // Where the fit alone takes all of the tolerance, we still want to know what would be reached.
+        let tolerance = if fitted.error < wanted { wanted - fitted.error } else { f64::MIN_POSITIVE };
+        match compile.build(Request { tolerance, max_parameters: allowed }) {
+            Ok(compiled) => {
+                let network = fitted.network.clone();
+                return Ok((certified(options, fitted, compiled), Some(network)));
+            }
+            Err(Refusal::Unreachable { reachable, .. }) => {
+                // A hair more, so that rounding does not take the promise back.
+                let total = (fitted.error + reachable) * (1.0 + 1e-9);
+                if total < reached.0 {
+                    reached = (total, units);
+                }
+            }
+            // Of a network that nobody has given.
+            Err(Refusal::Invalid { problem, .. }) => return Err(Refusal::invalid("low", problem)),
+            Err(other) => return Err(other),
+        }
+    }
+    Err(Refusal::Unfit { wanted, reached: reached.0, units: reached.1 })
+}
+
+/// Refuses before any work what would take hours.
+fn check_work(options: &Seq2seq, units: usize) -> Result<(), Refusal> {
+    let features = features(options, units);
+    let points = match &options.source {
+        Source::Function(_) => points_for(features),
+        Source::Samples { inputs, .. } => inputs.len() - held_out_of(inputs.len()),
+    };
+    if points as f64 * (features as f64).powi(2) <= MOST_WORK {
+        return Ok(());
+    }
+    let key = match &options.source {
+        _ if options.units.is_some() => "units",
+        Source::Function(_) => "seq-len",
+        Source::Samples { .. } => "samples",
+    };
+    let problem = format!(
+        "{} input numbers and {units} units, fitted at {points} points, take too long: points times (numbers + units + 1)^2 must be at most \
+         {MOST_WORK:e}",
+        options.flat_in()
+    );
+    Err(Refusal::invalid(key, problem))
+}
+
+/// One unit per input number that is always on, the random ones, and a constant.
+fn features(options: &Seq2seq, units: usize) -> usize {
+    options.flat_in() + units + 1
+}
+
+/// Points of a function at which so many features are fitted.
+fn points_for(features: usize) -> usize {
+    4 * features + 500
+}
+
+fn certified(options: &Seq2seq, fitted: Fitted, compiled: Construction) -> Construction {
+    let Fitted { judged, worst, .. } = fitted;
+    let Construction { mut target, mut bound, mut sizes, mut hard, .. } = compiled;
+    hard.push(("worst of the fit", worst));
+    match (&options.source, judged) {
+        (Source::Function(function), Judged::Function(fit)) => {
+            target = function.clone();
+            let first = Bound::default().and(&fit.name, fit.formula, fit.value);
+            bound = bound.terms.into_iter().fold(first, |sum, term| sum.and(&term.name, term.formula, term.value));
+        }
+        (Source::Samples { inputs, .. }, Judged::Samples { held_out, fitted }) => {
+            let judging = held_out_of(inputs.len());
+            let _ = write!(
+                target.text,
+                ", off by {held_out:.2e} at {judging} held-out samples and by {fitted:.2e} at the {} fitted ones",
+                inputs.len() - judging
+            );
+            sizes.extend([("off at held-out samples", held_out), ("off at fitted samples", fitted)].map(named));
+            let every = inputs.len().div_ceil(LOOKED_AT);
+            hard.push(("samples", inputs.iter().step_by(every).cloned().collect()));
+        }
+        _ => unreachable!("a fit is judged by its own source"),
+    }
+    Construction { name: Seq2seq::NAME, target, bound, sizes, hard, ..compiled }
+}
+
+/// To the function or to the samples, by this many units of random directions.
+fn fit(options: &Seq2seq, units: usize) -> Result<Fitted, Refusal> {
+    let mut rng = ChaCha8Rng::seed_from_u64(options.seed ^ 0xf17);
+    let domain = Domain::Box { low: options.low.clone(), high: options.high.clone() };
+    let hidden = Hidden::random(options, units, &mut rng);
+    let (training, judging) = match &options.source {
+        Source::Function(target) => {
+            let mut points = |count: usize| -> Result<Points, Refusal> {
+                let inputs: Vec<Vec<f64>> = (0..count).map(|_| domain.sample(&mut rng)).collect();
+                let outputs: Vec<Vec<f64>> = inputs.iter().map(|x| (target.function)(x)).collect();
+                if let Some(at) = outputs.iter().position(|y| y.iter().any(|y| !y.is_finite())) {
+                    return Err(Refusal::invalid("function", format!("gives {:?} at {:?}", outputs[at], inputs[at])));
+                }
+                Ok(Points { inputs, outputs })
+            };
+            (points(points_for(features(options, units)))?, points(JUDGED)?)
+        }
+        Source::Samples { inputs, outputs } => {
+            let mut order: Vec<usize> = (0..inputs.len()).collect();
+            order.shuffle(&mut rng);
+            let points = |order: &[usize]| Points {
+                inputs: order.iter().map(|at| inputs[*at].clone()).collect(),
+                outputs: order.iter().map(|at| outputs[*at].clone()).collect(),
+            };
+            let (judging, training) = order.split_at(held_out_of(inputs.len()));
+            (points(training), points(judging))
+        }
+    };
+    let is_function = matches!(options.source, Source::Function(_));
+    let candidates = hidden.solve(options, &training).into_iter().map(|network| {
+        let (held_out, at) = judging.worst(&network);
+        // Between its samples nothing is known of a target, so that all of them count.
+        let fitted = if is_function { (0.0, 0) } else { training.worst(&network) };
+        // Float32 leaves about ten roundings of the largest sum behind.
+        let error = held_out.max(fitted.0);
+        (error + 10.0 * F32_ROUNDOFF * size(&network, &domain), (held_out, at), fitted, network)
+    });
+    let Some((_, held_out, fitted, network)) = candidates.min_by(|a, b| a.0.total_cmp(&b.0)) else {
+        return Err(Refusal::invalid("units", "leave nothing to solve"));
+    };
+    Ok(match &options.source {
+        Source::Function(target) => {
+            let mut worst = judging.worst_of(&network, 12);
+            let climbed = worst.iter_mut().map(|x| climb(x, &network, &target.function, &domain, &mut rng));
+            let error = SAFETY * climbed.fold(held_out.0, f64::max);
+            let formula = format!(
+                "measured, not proved: {SAFETY} times the largest error of {units} random units at {JUDGED} points and along the ascent from the worst"
+            );
+            let judged = Judged::Function(Term { name: "fit".to_owned(), formula, value: error });
+            Fitted { network, error, judged, worst }
+        }
+        Source::Samples { .. } => Fitted {
+            network,
+            error: held_out.0.max(fitted.0),
+            judged: Judged::Samples { held_out: held_out.0, fitted: fitted.0 },
+            worst: vec![judging.inputs[held_out.1].clone(), training.inputs[fitted.1].clone()],
+        },
+    })
+}
+
+/// Samples that judge a fit.
+fn held_out_of(samples: usize) -> usize {
+    samples / 5
+}
+
+fn named((name, value): (&str, f64)) -> (String, f64) {
+    (name.to_owned(), value)
+}
+
+/// max_i Σ_j |W₂_ij| s_j, the largest sum that an output number is made of.
+fn size(network: &ReluWeights, domain: &Domain) -> f64 {
+    let Domain::Box { low, high } = domain else { return 0.0 };
+    let largest = network.weights_in.iter().zip(&network.bias_in).map(|(w, bias)| {
+        let ends = w.iter().zip(low.iter().zip(high)).map(|(w, (low, high))| (w * low).max(w * high));
+        (ends.sum::<f64>() + bias).max(0.0)
+    });
+    let largest: Vec<f64> = largest.collect();
+    let sums = network.weights_out.iter().map(|row| row.iter().zip(&largest).map(|(w, s)| w.abs() * s).sum());
+    sums.fold(0.0, f64::max)
+}
+
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).fold(0.0, |top, (a, b)| f64::max(top, (a - b).abs()))
+}
+
+impl Points {
+    fn errors(&self, network: &ReluWeights) -> Vec<f64> {
+        self.inputs.iter().zip(&self.outputs).map(|(x, y)| distance(&network.forward(x), y)).collect()
+    }
+
+    fn worst(&self, network: &ReluWeights) -> (f64, usize) {
+        let errors = self.errors(network).into_iter().enumerate();
+        errors.fold((0.0, 0), |top, (at, error)| if error > top.0 { (error, at) } else { top })
+    }
+
+    fn worst_of(&self, network: &ReluWeights, count: usize) -> Vec<Vec<f64>> {
+        let errors = self.errors(network);
+        let mut order: Vec<usize> = (0..errors.len()).collect();
+        order.sort_by(|a, b| errors[*b].total_cmp(&errors[*a]));
+        order.into_iter().take(count).map(|at| self.inputs[at].clone()).collect()
+    }
+}
+
+/// Moves a point to where the error is larger, by steps that shrink when they do not help; gives the error there.
+fn climb(x: &mut Vec<f64>, network: &ReluWeights, function: &Function, domain: &Domain, rng: &mut ChaCha8Rng) -> f64 {
+    let error = |x: &[f64]| distance(&network.forward(x), &function(x));
+    let (mut best, mut length) = (error(x), 0.1 * domain.scale());
+    for _ in 0..300 {
+        let single = (rng.random::<f64>() < 0.5).then(|| rng.random_range(0..x.len()));
+        let moved = x.iter().enumerate().map(|(i, x)| {
+            let moves = single.is_none_or(|single| single == i);
+            if moves { x + length * rng.random_range(-1.0..1.0) } else { *x }
+        });
+        let mut moved: Vec<f64> = moved.collect();
+        domain.project(&mut moved);
+        let here = error(&moved);
+        if here > best {
+            (*x, best, length) = (moved, here, length * 1.3);
+        } else {
+            length *= 0.95;
+        }
+    }
+    best
+}
+
+/// The first layer of a fit.
+struct Hidden {
+    weights: Vec<Vec<f64>>,
+    bias: Vec<f64>,
+}
+
+impl Hidden {
+    fn random(options: &Seq2seq, units: usize, rng: &mut ChaCha8Rng) -> Self {
+        let flat = options.flat_in();
+        let half = |i: usize| (options.high[i] - options.low[i]) / 2.0;
+        let (mut weights, mut bias) = (Vec::new(), Vec::new());
+        for i in 0..flat {
+            let mut w = vec![0.0; flat];
+            w[i] = 1.0 / half(i);
+            weights.push(w);
+            bias.push(-options.low[i] / half(i));
+        }
+        for _ in 0..units {
+            let direction: Vec<f64> = (0..flat).map(|_| rng.sample(StandardNormal)).collect();
+            let norm = direction.iter().map(|w: &f64| w * w).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+            let point: Vec<f64> = (0..flat).map(|i| rng.random_range(options.low[i]..options.high[i])).collect();
+            let w: Vec<f64> = direction.iter().enumerate().map(|(i, w)| w / norm / half(i)).collect();
+            bias.push(-w.iter().zip(&point).map(|(w, x)| w * x).sum::<f64>());
+            weights.push(w);
+        }
+        Self { weights, bias }
+    }
+
+    /// One network per ridge.
+    fn solve(&self, options: &Seq2seq, points: &Points) -> Vec<ReluWeights> {
+        let (units, count) = (self.weights.len(), points.inputs.len());
+        let unit = |x: &[f64], j: usize| {
+            (self.weights[j].iter().zip(x).map(|(w, x)| w * x).sum::<f64>() + self.bias[j]).max(0.0)
+        };
+        let features =
+            Matrix::from_fn(count, units + 1, |at, j| if j < units { unit(&points.inputs[at], j) } else { 1.0 });
+        let wanted = Matrix::from_fn(count, options.flat_out(), |at, to| points.outputs[at][to]);
+        let gram = features.tr_mul(&features);
+        let right = features.tr_mul(&wanted);
+        let scale = gram.trace() / (units + 1) as f64;
+        let solved = RIDGES.iter().filter_map(|ridge| {
+            let solver = (&gram + Matrix::identity(units + 1, units + 1) * (ridge * scale)).cholesky()?;
+            let mut weights = solver.solve(&right);
+            // Once more on what is left, which the normal equations have rounded away.
+            let left = &right - &gram * &weights - &weights * (ridge * scale);
+            weights += solver.solve(&left);
+            Some(ReluWeights {
+                seq_len: options.seq_len,
+                d_in: options.d_in,
+                d_out: options.d_out,
+                weights_in: self.weights.clone(),
+                bias_in: self.bias.clone(),
+                weights_out: (0..options.flat_out()).map(|to| (0..units).map(|j| weights[(j, to)]).collect()).collect(),
+                bias_out: (0..options.flat_out()).map(|to| weights[(units, to)]).collect(),
+            })
+        });
+        solved.filter(|network| network.check().is_ok()).collect()
+    }
+}

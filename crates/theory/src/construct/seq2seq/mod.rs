@@ -1,0 +1,207 @@
+//! Any continuous function of the whole sequence, [low, high]^{n × d_in} -> R^{n × d_out}, by attention alone. Two methods:
+//!
+//! - **grid**: one head looks up the function on a grid of G^{n d} points; exact mathematics, and hopeless beyond a few input numbers;
+//! - **fit**: a two-layer ReLU network is fitted to the function, or to samples of it, and [compiled](super::relu_network).
+//!
+//! What is proved differs. The grid's bound rests on a Lipschitz constant; where it is not given, it is estimated, and the bound says so. A
+//! fit's own error can only be measured, which its term says as well; that of compiling it is proved. Samples say nothing of what lies
+//! between them: there the target is the fitted network, the bound is that of compiling it alone, and how far the fit is off at the
+//! samples stands beside it; the tolerance covers both.
+//!
+//! # References
+//! Hu et al. 2025, arXiv 2504.15956 (universality by compiling ReLU networks), and 2504.19901 (attention as a partition of the domain).
+
+mod fit;
+mod grid;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Construction, Refusal, ReluWeights, Request, Target};
+
+/// What is to be approximated.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A function that can be asked anywhere in the box.
+    Function(Target),
+    /// Pairs of inputs `[seq_len · d_in]` and outputs `[seq_len · d_out]`; four in five are fitted, the rest judges the fit.
+    Samples {
+        /// Inputs.
+        inputs: Vec<Vec<f64>>,
+        /// Outputs.
+        outputs: Vec<Vec<f64>>,
+    },
+}
+
+/// How it is approximated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// The grid for functions of at most four input numbers where it meets the tolerance, else the fit.
+    #[default]
+    Auto,
+    /// A grid of keys.
+    Grid,
+    /// A fitted ReLU network.
+    Fit,
+}
+
+/// The construction of this file.
+#[derive(Clone, Debug)]
+pub struct Seq2seq {
+    /// What to approximate.
+    pub source: Source,
+    /// Positions.
+    pub seq_len: usize,
+    /// Numbers per position, in.
+    pub d_in: usize,
+    /// Numbers per position, out.
+    pub d_out: usize,
+    /// Lower end of every input number. `[seq_len · d_in]`
+    pub low: Vec<f64>,
+    /// Upper end of every input number. `[seq_len · d_in]`
+    pub high: Vec<f64>,
+    /// How.
+    pub method: Method,
+    /// L with |f(x)_i − f(x')_i| ≤ L |x − x'|₂ for every output number, for the grid; estimated where it is not given.
+    pub lipschitz: Option<f64>,
+    /// G, for the grid; the fewest that meet the tolerance where it is not given.
+    pub cells: Option<usize>,
+    /// Hidden units, for the fit; doubled from 8 to 1024 until the tolerance is met where it is not given.
+    pub units: Option<usize>,
+    /// Seed of sampled points and random directions.
+    pub seed: u64,
+}
+
+/// A grid is tried without being asked for up to so many input numbers.
+const FEW: usize = 4;
+
+impl Seq2seq {
+    /// Name on the command line.
+    pub const NAME: &str = "seq2seq";
+
+    /// Of inputs in [0, 1], method and sizes chosen.
+    pub fn new(source: Source, seq_len: usize, d_in: usize, d_out: usize) -> Self {
+        let flat = seq_len * d_in;
+        Self {
+            source,
+            seq_len,
+            d_in,
+            d_out,
+            low: vec![0.0; flat],
+            high: vec![1.0; flat],
+            method: Method::Auto,
+            lipschitz: None,
+            cells: None,
+            units: None,
+            seed: 0,
+        }
+    }
+
+    /// Plans, then writes the weights.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn build(&self, request: Request) -> Result<Construction, Refusal> {
+        self.build_with_fit(request).map(|(construction, _)| construction)
+    }
+
+    /// [`Seq2seq::build`] together with the ReLU network that was fitted, if one was.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn build_with_fit(&self, request: Request) -> Result<(Construction, Option<ReluWeights>), Refusal> {
+        self.check()?;
+        if !(request.tolerance > 0.0 && request.tolerance.is_finite()) {
+            let problem = format!("must be a positive number, not {}", request.tolerance);
+            return Err(Refusal::invalid("tolerance", problem));
+        }
+        match (self.method, &self.source) {
+            (Method::Grid, Source::Function(target)) => grid::build(self, target, request).map(|built| (built, None)),
+            (Method::Grid, Source::Samples { .. }) => {
+                Err(Refusal::invalid("method", "grid needs a function; samples are fitted"))
+            }
+            (Method::Auto, Source::Function(target)) if self.flat_in() <= FEW && self.units.is_none() => {
+                // Only a grid that is out of reach sends us on.
+                match grid::build(self, target, request) {
+                    Err(Refusal::Unreachable { .. } | Refusal::TooLarge { .. }) => fit::build(self, request),
+                    other => other.map(|built| (built, None)),
+                }
+            }
+            (Method::Auto | Method::Fit, _) => fit::build(self, request),
+        }
+    }
+
+    fn flat_in(&self) -> usize {
+        self.seq_len * self.d_in
+    }
+
+    fn flat_out(&self) -> usize {
+        self.seq_len * self.d_out
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        let (flat_in, flat_out) = (self.flat_in(), self.flat_out());
+        if flat_in == 0 || flat_out == 0 {
+            return Err(Refusal::invalid("seq-len", "needs a position and a number per position, in and out"));
+        }
+        if self.low.len() != flat_in || self.high.len() != flat_in {
+            return Err(Refusal::invalid("low", format!("need {flat_in} lower and upper ends, one per input number")));
+        }
+        for (low, high) in self.low.iter().zip(&self.high) {
+            if !(low.is_finite() && high.is_finite() && low < high) {
+                return Err(Refusal::invalid("low", format!("must be below high, both finite, not {low} and {high}")));
+            }
+        }
+        for (key, value) in [("cells", self.cells), ("units", self.units)] {
+            if value == Some(0) {
+                return Err(Refusal::invalid(key, "must be at least 1"));
+            }
+        }
+        if let Some(lipschitz) = self.lipschitz
+            && !(lipschitz >= 0.0 && lipschitz.is_finite())
+        {
+            return Err(Refusal::invalid("lipschitz", format!("must be a number from 0 on, not {lipschitz}")));
+        }
+        match &self.source {
+            Source::Function(target) => {
+                let middle: Vec<f64> =
+                    self.low.iter().zip(&self.high).map(|(low, high)| f64::midpoint(*low, *high)).collect();
+                let found = (target.function)(&middle);
+                if found.len() != flat_out || found.iter().any(|y| !y.is_finite()) {
+                    let problem =
+                        format!("must give {flat_out} finite numbers, but gives {found:?} in the middle of the box");
+                    return Err(Refusal::invalid("function", problem));
+                }
+                Ok(())
+            }
+            Source::Samples { inputs, outputs } => self.check_samples(inputs, outputs),
+        }
+    }
+
+    fn check_samples(&self, inputs: &[Vec<f64>], outputs: &[Vec<f64>]) -> Result<(), Refusal> {
+        let refuse = |problem: String| Err(Refusal::invalid("samples", problem));
+        let (flat_in, flat_out) = (self.flat_in(), self.flat_out());
+        if inputs.len() != outputs.len() || inputs.len() < 10 {
+            return refuse(format!(
+                "need as many outputs as inputs, 10 at least, not {} and {}",
+                outputs.len(),
+                inputs.len()
+            ));
+        }
+        if inputs.iter().any(|x| x.len() != flat_in) || outputs.iter().any(|y| y.len() != flat_out) {
+            return refuse(format!("need {flat_in} numbers per input and {flat_out} per output"));
+        }
+        if inputs.iter().chain(outputs).flatten().any(|number| !number.is_finite()) {
+            return refuse("hold something that is not a finite number".to_owned());
+        }
+        for (at, x) in inputs.iter().enumerate() {
+            let ends = self.low.iter().zip(&self.high);
+            if let Some((i, x)) = x.iter().zip(ends).position(|(x, (low, high))| x < low || x > high).map(|i| (i, x[i]))
+            {
+                let (low, high) = (self.low[i], self.high[i]);
+                return refuse(format!("number {i} of input {at} is {x}, outside [{low}, {high}]"));
+            }
+        }
+        Ok(())
+    }
+}

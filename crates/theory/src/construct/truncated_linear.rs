@@ -1,0 +1,310 @@
+//! One head clamps a linear form at every position: y_i = clamp(w_i · x_i + t_i, a, b).
+//!
+//! A sequence-wise affine map lays out max(n, p + 1) rows
+//!
+//! z_i = (ũ_i, 1, L̃_i, L̃_i²),  ũ_i = w_i · x_i + t_i − m for i < n, else 0;  L̃_k = L_k − m for k ≤ p,  m = (a + b)/2,
+//!
+//! and one head with query (2β ũ, β), key (L̃, −L̃²) and value L̃ + m interpolates. Rows beyond the anchors get a square so large
+//! that nobody attends to them. The error is κ(c) (b − a)/p with c = β Δ²: 0.062 (b − a)/p at c = 2.725, where the paper
+//! promises (b − a)/p.
+//!
+//! # References
+//! Hu et al. 2025, arXiv 2504.15956, single-head theorem.
+
+use std::sync::Arc;
+
+use crate::{
+    bound::Bound,
+    construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
+    domain::Domain,
+    interpolation::{Anchors, F32_ROUNDOFF, Mode, Profile, profile, tail},
+    network::{Head, Layer, Map, Network, Readout},
+    space::Space,
+};
+
+/// A linear form per position, cut off at both ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clamp {
+    /// w, a row per position. `[seq_len][d_in]`
+    pub weights: Vec<Vec<f64>>,
+    /// t. `[seq_len]`
+    pub offsets: Vec<f64>,
+    /// a.
+    pub low: f64,
+    /// b.
+    pub high: f64,
+    /// Input numbers lie within ± this; where they do not, rounding may add more than is promised.
+    pub input: f64,
+}
+
+impl Clamp {
+    /// Positions.
+    pub fn seq_len(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// Numbers per position.
+    pub fn d_in(&self) -> usize {
+        self.weights.first().map_or(0, Vec::len)
+    }
+
+    /// # Errors
+    /// [`Refusal::Invalid`] for sizes that do not meet, ends in the wrong order, and what is not a number.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let (n, d) = (self.seq_len(), self.d_in());
+        if n == 0 || d == 0 {
+            return Err(Refusal::invalid("weights", "need at least one position and one number per position"));
+        }
+        if self.weights.iter().any(|w| w.len() != d) || self.offsets.len() != n {
+            return Err(Refusal::invalid("weights", format!("need {n} rows of {d} numbers and {n} offsets")));
+        }
+        let numbers = self.weights.iter().flatten().chain(&self.offsets).chain([&self.low, &self.high, &self.input]);
+        if numbers.clone().any(|value| !value.is_finite()) {
+            return Err(Refusal::invalid("weights", "hold something that is not a finite number"));
+        }
+        if self.low >= self.high {
+            let problem = format!("must be below high, but {} is not below {}", self.low, self.high);
+            return Err(Refusal::invalid("low", problem));
+        }
+        if self.input <= 0.0 {
+            return Err(Refusal::invalid("input", "must be positive"));
+        }
+        Ok(())
+    }
+
+    /// The form of position i before it is cut off.
+    pub fn form(&self, i: usize, x: &[f64]) -> f64 {
+        self.weights[i].iter().zip(x).map(|(w, x)| w * x).sum::<f64>() + self.offsets[i]
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        let clamp = self.clone();
+        let d = self.d_in();
+        Target {
+            text: format!("y_i = clamp(w_i . x_i + t_i, {}, {})", self.low, self.high),
+            function: Arc::new(move |x| {
+                let forms = x.chunks(d).enumerate().map(|(i, x)| clamp.form(i, x));
+                forms.map(|u| u.clamp(clamp.low, clamp.high)).collect()
+            }),
+        }
+    }
+
+    pub(crate) fn domain(&self) -> Domain {
+        Domain::cube(self.seq_len() * self.d_in(), -self.input, self.input)
+    }
+
+    /// What float32 makes of the form itself: (d + 3) roundings of Σ |w| |x| + |t| + |m|, worst position.
+    pub(crate) fn form_noise(&self) -> f64 {
+        let centre = f64::midpoint(self.low, self.high).abs();
+        let size = |(w, t): (&Vec<f64>, &f64)| w.iter().map(|w| w.abs() * self.input).sum::<f64>() + t.abs() + centre;
+        let largest = self.weights.iter().zip(&self.offsets).map(size).fold(0.0, f64::max);
+        (self.d_in() as f64 + 3.0) * F32_ROUNDOFF * largest
+    }
+
+    /// Inputs that put the form of every position at one value after another, or as near to it as the domain reaches.
+    pub(crate) fn at_values(&self, values: &[f64]) -> Vec<Vec<f64>> {
+        let points = values.iter().map(|value| {
+            let tokens = self.weights.iter().zip(&self.offsets).map(|(w, t)| shortest(w, value - t, self.input));
+            tokens.flatten().collect()
+        });
+        points.collect()
+    }
+}
+
+/// The shortest x within ± `input` with w · x = u, or the one that comes nearest to u: λ w cut off at the ends, with the λ for which
+/// what is not cut off makes up for what is.
+fn shortest(w: &[f64], u: f64, input: f64) -> Vec<f64> {
+    let mut factor = 0.0;
+    // A number that is cut off stays cut off, for λ only grows.
+    for _ in 0..=w.len() {
+        let free = w.iter().filter(|w| (*w * factor).abs() < input);
+        let square: f64 = free.map(|w| w * w).sum();
+        let cut: f64 = w.iter().filter(|w| (*w * factor).abs() >= input).map(|w| w.abs() * input).sum();
+        if square == 0.0 {
+            break;
+        }
+        factor = (u.abs() - cut) / square;
+    }
+    w.iter().map(|w| (w * factor.copysign(u)).clamp(-input, input)).collect()
+}
+
+/// The construction of this file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TruncatedLinear {
+    /// What to clamp.
+    pub clamp: Clamp,
+    /// Temperature.
+    pub mode: Mode,
+    /// p; the smallest that meets the tolerance where it is not given.
+    pub intervals: Option<usize>,
+}
+
+/// More anchors of one head than this are never tried: rounding has won long before.
+pub(crate) const MOST_INTERVALS: usize = 1 << 14;
+
+impl TruncatedLinear {
+    /// Name on the command line.
+    pub const NAME: &str = "truncated-linear";
+
+    /// Plans, then writes the weights.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn build(&self, request: Request) -> Result<Construction, Refusal> {
+        self.clamp.check()?;
+        if !self.intervals.is_none_or(|intervals| (1..=MOST_INTERVALS).contains(&intervals)) {
+            return Err(Refusal::invalid("intervals", format!("must be from 1 to {MOST_INTERVALS}")));
+        }
+        let profile = profile(self.mode.sharpness(), MOST_INTERVALS, 1);
+        let candidates: Vec<usize> = match self.intervals {
+            Some(intervals) => vec![intervals],
+            None => (1..=MOST_INTERVALS).collect(),
+        };
+        let cost = |intervals: &usize| Cost {
+            error: self.bound(*intervals, profile).value + self.rounding(*intervals, profile).value,
+            parameters: self.parameters(*intervals),
+        };
+        let hint = "; truncated-linear-heads splits the range and reaches further";
+        let intervals = choose(request, candidates, cost, hint)?;
+        self.write(intervals, profile).in_float32("low")
+    }
+
+    fn anchors(&self, intervals: usize) -> Anchors {
+        Anchors { low: self.clamp.low, high: self.clamp.high, intervals }
+    }
+
+    fn rows(&self, intervals: usize) -> usize {
+        self.clamp.seq_len().max(intervals + 1)
+    }
+
+    /// Map, query and key of 2 columns each, value, output.
+    fn parameters(&self, intervals: usize) -> f64 {
+        let (rows, flat) = (self.rows(intervals) as f64, (self.clamp.seq_len() * self.clamp.d_in()) as f64);
+        (flat + 1.0) * rows * 4.0 + 4.0 * 5.0 + 1.0
+    }
+
+    fn bound(&self, intervals: usize, profile: Profile) -> Bound {
+        let (c, spacing) = (self.mode.sharpness(), self.anchors(intervals).spacing());
+        let anyway = (0.5 + tail(c)) * spacing;
+        let formula = format!(
+            "kappa(c) (b - a) / p, kappa({c}) = {:.4}; for any c at most (1/2 + tau(c)) (b - a) / p = {anyway:.3e}",
+            profile.error
+        );
+        Bound::default().and("interpolation", formula, profile.error * spacing)
+    }
+
+    fn rounding(&self, intervals: usize, profile: Profile) -> Bound {
+        let anchors = self.anchors(intervals);
+        score_rounding(anchors, self.mode.sharpness(), profile)
+            .and("linear form", "(d + 3) eps (sum |w| |x| + |t| + |m|)", self.clamp.form_noise())
+            .and("values", "8 eps max(|a|, |b|)", 8.0 * F32_ROUNDOFF * anchors.low.abs().max(anchors.high.abs()))
+    }
+
+    fn write(&self, intervals: usize, profile: Profile) -> Construction {
+        let Clamp { weights, offsets, .. } = &self.clamp;
+        let (n, d) = (self.clamp.seq_len(), self.clamp.d_in());
+        let (anchors, rows) = (self.anchors(intervals), self.rows(intervals));
+        let (c, m) = (self.mode.sharpness(), anchors.centre());
+        let beta = anchors.inverse_temperature(c);
+        let z = Space::new(&[("u", 1), ("one", 1), ("anchor", 1), ("square", 1)]);
+
+        let mut map = Map::sequence_wise(&z, n * d, rows);
+        if let Map::SequenceWise { weight, bias } = &mut map {
+            for (i, (w, t)) in weights.iter().zip(offsets).enumerate() {
+                for (j, w) in w.iter().enumerate() {
+                    weight[(i * d + j, i * z.width() + z.at("u"))] = *w;
+                }
+                bias[(i, z.at("u"))] = t - m;
+            }
+            for row in 0..rows {
+                bias[(row, z.at("one"))] = 1.0;
+                // Nobody attends to a row that is no anchor.
+                let (anchor, square) = match row {
+                    k if k <= intervals => (anchors.at(k) - m, (anchors.at(k) - m).powi(2)),
+                    _ => (0.0, 4.0 * ((anchors.high - anchors.low).powi(2) + 40.0 / beta)),
+                };
+                bias[(row, z.at("anchor"))] = anchor;
+                bias[(row, z.at("square"))] = square;
+            }
+        }
+
+        let mut head = Head::new(&z, 2, 1, 1);
+        head.query[(z.at("u"), 0)] = 2.0 * beta;
+        head.query[(z.at("one"), 1)] = beta;
+        head.key[(z.at("anchor"), 0)] = 1.0;
+        head.key[(z.at("square"), 1)] = -1.0;
+        head.value[(z.at("anchor"), 0)] = 1.0;
+        head.value[(z.at("one"), 0)] = m;
+        head.output[(0, 0)] = 1.0;
+
+        let layer = Layer { space: z, map, queries: n, keys: rows, heads: vec![head] };
+        Construction {
+            name: Self::NAME,
+            target: self.clamp.target(),
+            domain: self.clamp.domain(),
+            network: Network { seq_len: n, d_in: d, d_out: 1, layers: vec![layer], readout: Readout::Rows },
+            scored: None,
+            sizes: vec![("p".to_owned(), intervals as f64), ("rows".to_owned(), rows as f64)],
+            temperature: Temperature { beta, reason: self.mode.reason().to_owned() },
+            bound: self.bound(intervals, profile),
+            rounding: self.rounding(intervals, profile),
+            hard: hard_points(&self.clamp, &[anchors]),
+        }
+    }
+}
+
+/// Rounding of scores: noise γ in them moves the output by Σ softmax |L − output| (e^{2γ} − 1)/2 at most.
+pub(crate) fn score_rounding(anchors: Anchors, sharpness: f64, profile: Profile) -> Bound {
+    let noise = anchors.score_noise(sharpness);
+    let value = profile.spread * anchors.spacing() * (2.0 * noise).exp_m1() / 2.0;
+    Bound::default().and("scores", "S(c) Delta (exp(2 gamma) - 1) / 2, gamma = 2.25 eps c p^2", value)
+}
+
+/// Kinks, the seams between heads, ties between anchors and where the ripple is largest, at the ends and in the middle.
+pub(crate) fn hard_points(clamp: &Clamp, heads: &[Anchors]) -> Vec<(&'static str, Vec<Vec<f64>>)> {
+    let (first, last) = (heads[0], heads[heads.len() - 1]);
+    let offsets = [-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0];
+    let around = |at: f64, spacing: f64| offsets.map(|offset| at + offset * spacing).to_vec();
+    let kinks = [around(first.low, first.spacing()), around(last.high, last.spacing())].concat();
+    // At most 64 heads, and 64 anchors each or 1024 in all, evenly chosen.
+    let (every, most) = (heads.len().div_ceil(64), (1024 / heads.len().min(64)).min(64));
+    let seams = heads.iter().skip(1).step_by(every).flat_map(|head| around(head.low, head.spacing()));
+    let seams: Vec<f64> = seams.collect();
+    let ties = heads.iter().step_by(every).flat_map(|head| {
+        let stride = head.intervals.div_ceil(most);
+        (0..head.intervals).step_by(stride).flat_map(|k| [0.25, 0.5, 0.75].map(|t| head.at(k) + t * head.spacing()))
+    });
+    let ties: Vec<f64> = ties.collect();
+    let beyond = [-1e3, -10.0, 10.0, 1e3].map(|factor| clamp.low + factor * (clamp.high - clamp.low));
+    let kinds = [("kinks", kinks), ("seams", seams), ("ties", ties), ("saturation", beyond.to_vec())];
+    kinds
+        .into_iter()
+        .filter(|(_, values)| !values.is_empty())
+        .map(|(kind, values)| (kind, clamp.at_values(&values)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_reach_the_values_that_the_box_reaches() {
+        let clamp = Clamp {
+            weights: vec![vec![3.0, -0.1, 0.2], vec![1.0, 1.0, 0.0], vec![0.0; 3]],
+            offsets: vec![0.5, -1.0, 2.0],
+            low: -1.0,
+            high: 1.0,
+            input: 2.0,
+        };
+        let values = [0.0, 1.0, 6.4, -5.9, 7.1, 1e3, -1e3, -6.1];
+        for (x, value) in clamp.at_values(&values).iter().zip(values) {
+            for (i, x) in x.chunks(3).enumerate() {
+                let reach: f64 = clamp.weights[i].iter().map(|w| w.abs() * 2.0).sum();
+                let nearest = value.clamp(clamp.offsets[i] - reach, clamp.offsets[i] + reach);
+                assert!((clamp.form(i, x) - nearest).abs() < 1e-12, "{x:?} puts form {i} not at {nearest}");
+                assert!(x.iter().all(|x| x.abs() <= 2.0), "{x:?} is outside");
+            }
+        }
+    }
+}

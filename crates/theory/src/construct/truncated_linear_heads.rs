@@ -1,0 +1,190 @@
+//! H heads clamp a linear form together, each on a part of the range: y_i = clamp(w_i · x_i + t_i, a, b).
+//!
+//! [a, b] is split into H parts [a_h, b_h] of n − 1 intervals each; head h gives clamp(u, a_h, b_h) − a_h, and
+//!
+//! clamp(u, a, b) = a + Σ_h (clamp(u, a_h, b_h) − a_h)
+//!
+//! exactly. The map is token-wise: z_i = (x_i, e_i), or (e_i ⊗ x_i, e_i) where positions differ in w; the n positions are the n anchors
+//! of every head, whose key and value sit in the rows e_k of W_K and W_V. Each head's anchors are taken relative to their own
+//! mean, which is what keeps float32 exact where one head with as many anchors loses digits. The error is κ(c) (b − a)/((n − 1) H).
+//!
+//! # References
+//! Hu et al. 2025, arXiv 2504.15956, multi-head theorem; there a head outside its part is silenced, here it saturates.
+
+use crate::{
+    bound::Bound,
+    construct::{
+        Construction, Cost, Refusal, Request, Temperature, choose,
+        truncated_linear::{Clamp, hard_points, score_rounding},
+    },
+    domain::Domain,
+    interpolation::{Anchors, F32_ROUNDOFF, Mode, Profile, profile, tail},
+    network::{Head, Layer, Map, Network, Readout},
+    space::Space,
+};
+
+/// The construction of this file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TruncatedLinearHeads {
+    /// What to clamp.
+    pub clamp: Clamp,
+    /// Temperature.
+    pub mode: Mode,
+    /// H; the fewest that meet the tolerance where it is not given.
+    pub heads: Option<usize>,
+}
+
+/// More heads than this are never tried.
+const MOST_HEADS: usize = 1 << 16;
+
+impl TruncatedLinearHeads {
+    /// Name on the command line.
+    pub const NAME: &str = "truncated-linear-heads";
+
+    /// Plans, then writes the weights.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub fn build(&self, request: Request) -> Result<Construction, Refusal> {
+        self.clamp.check()?;
+        if self.clamp.seq_len() < 2 {
+            return Err(Refusal::invalid("seq-len", "must be at least 2: the positions are the anchors"));
+        }
+        if !self.heads.is_none_or(|heads| (1..=MOST_HEADS).contains(&heads)) {
+            return Err(Refusal::invalid("heads", format!("must be from 1 to {MOST_HEADS}")));
+        }
+        let candidates: Vec<usize> = match self.heads {
+            Some(heads) => vec![heads],
+            // Every number up to 64, then in steps of a few per cent.
+            None => {
+                let next = |heads: &usize| Some((heads + heads / 64).max(heads + 1));
+                std::iter::successors(Some(1), next).take_while(|heads| *heads <= MOST_HEADS).collect()
+            }
+        };
+        // Beyond a few heads the profile stays the same.
+        let chain = |heads: usize| profile(self.mode.sharpness(), self.intervals(), heads.min(9));
+        let profiles: Vec<Profile> = (1..=9).map(chain).collect();
+        let known = |heads: usize| profiles[heads.min(9) - 1];
+        let cost = |heads: &usize| Cost {
+            error: self.bound(*heads, known(*heads)).value + self.rounding(*heads, known(*heads)).value,
+            parameters: self.parameters(*heads),
+        };
+        let heads = choose(request, candidates, cost, "; longer sequences have more anchors")?;
+        self.write(heads, known(heads)).in_float32("low")
+    }
+
+    /// Intervals of one head.
+    fn intervals(&self) -> usize {
+        self.clamp.seq_len() - 1
+    }
+
+    /// Whether all positions share one linear form.
+    fn is_shared(&self) -> bool {
+        let Clamp { weights, offsets, .. } = &self.clamp;
+        weights.iter().all(|w| *w == weights[0]) && offsets.iter().all(|t| t.to_bits() == offsets[0].to_bits())
+    }
+
+    fn space(&self) -> Space {
+        let (n, d) = (self.clamp.seq_len(), self.clamp.d_in());
+        Space::new(&[("x", if self.is_shared() { d } else { n * d }), ("position", n)])
+    }
+
+    fn part(&self, heads: usize, head: usize) -> Anchors {
+        let whole = Anchors { low: self.clamp.low, high: self.clamp.high, intervals: heads * self.intervals() };
+        let first = head * self.intervals();
+        Anchors { low: whole.at(first), high: whole.at(first + self.intervals()), intervals: self.intervals() }
+    }
+
+    fn parameters(&self, heads: usize) -> f64 {
+        let (n, d, width) = (self.clamp.seq_len() as f64, self.clamp.d_in() as f64, self.space().width() as f64);
+        let map = if self.is_shared() { d * width + n * width } else { (n * d + 1.0) * n * width };
+        map + heads as f64 * (width * 5.0 + 1.0)
+    }
+
+    fn bound(&self, heads: usize, profile: Profile) -> Bound {
+        let (c, spacing) = (self.mode.sharpness(), self.part(heads, 0).spacing());
+        let anyway = (0.5 + tail(c)) * spacing;
+        let formula = format!(
+            "kappa(c) (b - a) / ((n - 1) H), kappa({c}) = {:.4}; for any c one head is off by (1/2 + tau(c)) Delta = {anyway:.3e} at most",
+            profile.error
+        );
+        Bound::default().and("interpolation", formula, profile.error * spacing)
+    }
+
+    fn rounding(&self, heads: usize, profile: Profile) -> Bound {
+        let part = self.part(heads, 0);
+        let range = self.clamp.high - self.clamp.low;
+        let largest = self.clamp.low.abs().max(self.clamp.high.abs());
+        score_rounding(part, self.mode.sharpness(), profile)
+            .and(
+                "linear form",
+                "(d + 3) eps (sum |w| |x| + |t| + |m|), once per head that sees it: two",
+                2.0 * self.clamp.form_noise(),
+            )
+            .and("values", "8 eps (max(|a|, |b|) + b - a)", 8.0 * F32_ROUNDOFF * (largest + range))
+            // Saturated heads add the same number again and again, which rounds the same way as long as the exponent stays.
+            .and(
+                "sum over heads",
+                "(H - 1) eps max(|a|, |b|, b - a), in whatever order",
+                (heads as f64 - 1.0) * F32_ROUNDOFF * largest.max(range),
+            )
+    }
+
+    fn write(&self, heads: usize, profile: Profile) -> Construction {
+        let Clamp { weights, offsets, low, .. } = &self.clamp;
+        let (n, d) = (self.clamp.seq_len(), self.clamp.d_in());
+        let z = self.space();
+        let shared = self.is_shared();
+        let mut map = if shared { Map::token_wise(&z, d, n) } else { Map::sequence_wise(&z, n * d, n) };
+        match &mut map {
+            Map::TokenWise { weight, .. } => (0..d).for_each(|j| weight[(j, z.nth("x", j))] = 1.0),
+            // Row i holds x_i in the i-th block: a map that differs from position to position.
+            Map::SequenceWise { weight, .. } => {
+                (0..n * d).for_each(|at| weight[(at, at / d * z.width() + z.nth("x", at))] = 1.0);
+            }
+        }
+        for i in 0..n {
+            map.constant()[(i, z.nth("position", i))] = 1.0;
+        }
+
+        let mut all = Vec::with_capacity(heads);
+        let parts: Vec<Anchors> = (0..heads).map(|head| self.part(heads, head)).collect();
+        for (at, part) in parts.iter().enumerate() {
+            let m = part.centre();
+            let beta = part.inverse_temperature(self.mode.sharpness());
+            let mut head = Head::new(&z, 2, 1, 1);
+            for (column, w) in z.part("x").zip(weights.iter().flatten()) {
+                head.query[(column, 0)] = 2.0 * beta * w;
+            }
+            for (i, (t, anchor)) in offsets.iter().zip(part.all()).enumerate() {
+                let position = z.nth("position", i);
+                head.query[(position, 0)] = 2.0 * beta * (t - m);
+                head.query[(position, 1)] = beta;
+                head.key[(position, 0)] = anchor - m;
+                head.key[(position, 1)] = -(anchor - m).powi(2);
+                // The first head carries a as well.
+                head.value[(position, 0)] = anchor - part.low + if at == 0 { *low } else { 0.0 };
+            }
+            head.output[(0, 0)] = 1.0;
+            all.push(head);
+        }
+        let beta = parts[0].inverse_temperature(self.mode.sharpness());
+        let layer = Layer { space: z, map, queries: n, keys: n, heads: all };
+        Construction {
+            name: Self::NAME,
+            target: self.clamp.target(),
+            domain: self.domain(),
+            network: Network { seq_len: n, d_in: d, d_out: 1, layers: vec![layer], readout: Readout::Rows },
+            scored: None,
+            sizes: vec![("n".to_owned(), n as f64), ("H".to_owned(), heads as f64)],
+            temperature: Temperature { beta, reason: self.mode.reason().to_owned() },
+            bound: self.bound(heads, profile),
+            rounding: self.rounding(heads, profile),
+            hard: hard_points(&self.clamp, &parts),
+        }
+    }
+
+    fn domain(&self) -> Domain {
+        self.clamp.domain()
+    }
+}

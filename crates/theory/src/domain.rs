@@ -1,0 +1,238 @@
+//! Where a construction promises its error, and how points are drawn there.
+
+use std::fmt;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+
+use crate::interpolation::F32_ROUNDOFF;
+
+/// A set of inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Domain {
+    /// Each number between these ends, which one input number has for itself. `[seq_len · d_in]`
+    Box {
+        /// Lower ends.
+        low: Vec<f64>,
+        /// Upper ends.
+        high: Vec<f64>,
+    },
+    /// Every position a unit vector of this many numbers.
+    Sphere {
+        /// Positions.
+        seq_len: usize,
+        /// Numbers per position.
+        d: usize,
+    },
+    /// Every position a point of a cube at which one of some affine scores a_k · x + b_k exceeds all others clearly.
+    Partition(Partition),
+}
+
+/// The points of [low, high]^d whose largest score a_k · x + b_k exceeds all others by `gap` at least.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partition {
+    /// Positions.
+    pub seq_len: usize,
+    /// Lower end of every number.
+    pub low: f64,
+    /// Upper end of every number.
+    pub high: f64,
+    /// a, a row per cell. `[cells][d]`
+    pub slopes: Vec<Vec<f64>>,
+    /// b. `[cells]`
+    pub offsets: Vec<f64>,
+    /// By how much the largest score exceeds the others.
+    pub gap: f64,
+    /// One of the points, to which those are moved that no way leads from to a nearer one.
+    pub inside: Vec<f64>,
+}
+
+impl Partition {
+    /// The cell with the largest score, the first of several.
+    pub fn cell(&self, x: &[f64]) -> usize {
+        let scores = (0..self.slopes.len()).map(|k| self.score(k, x));
+        let best = scores.enumerate().fold(
+            (0, f64::NEG_INFINITY),
+            |best, (k, score)| {
+                if score > best.1 { (k, score) } else { best }
+            },
+        );
+        best.0
+    }
+
+    fn score(&self, k: usize, x: &[f64]) -> f64 {
+        self.slopes[k].iter().zip(x).map(|(a, x)| a * x).sum::<f64>() + self.offsets[k]
+    }
+
+    /// By how much the largest score exceeds the second largest.
+    pub fn margin(&self, x: &[f64]) -> f64 {
+        let cell = self.cell(x);
+        let others = (0..self.slopes.len()).filter(|k| *k != cell).map(|k| self.score(k, x));
+        self.score(cell, x) - others.fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    /// Moves one token into the cube, then away from the walls of its cell; whether it got there, and is there in float32 as well.
+    ///
+    /// Gaps are aimed at wider by a thousandth and by 4 ε max Σ |a| |x|, what rounding the point to float32 moves scores by.
+    pub fn settle(&self, x: &mut [f64]) -> bool {
+        let steepest = self.slopes.iter().map(|a| a.iter().map(|a| a.abs()).sum::<f64>()).fold(0.0, f64::max);
+        let aim = self.gap * 1.001 + 4.0 * F32_ROUNDOFF * steepest * self.low.abs().max(self.high.abs());
+        for _ in 0..256 {
+            for x in x.iter_mut() {
+                *x = x.clamp(self.low, self.high);
+            }
+            let cell = self.cell(x);
+            let lead = |k: usize, x: &[f64]| self.score(cell, x) - self.score(k, x);
+            let nearest =
+                (0..self.slopes.len()).filter(|k| *k != cell).min_by(|j, k| lead(*j, x).total_cmp(&lead(*k, x)));
+            let Some(nearest) = nearest.filter(|k| lead(*k, x) < aim) else {
+                return self.margin(&x.iter().map(|x| f64::from(*x as f32)).collect::<Vec<f64>>()) >= self.gap;
+            };
+            let away: Vec<f64> = self.slopes[cell].iter().zip(&self.slopes[nearest]).map(|(a, b)| a - b).collect();
+            let square: f64 = away.iter().map(|a| a * a).sum();
+            if square == 0.0 {
+                return false;
+            }
+            let step = (aim * (1.0 + 1e-6) - lead(nearest, x)) / square;
+            x.iter_mut().zip(&away).for_each(|(x, a)| *x += step * a);
+        }
+        false
+    }
+}
+
+impl Domain {
+    /// `count` numbers, each on [low, high].
+    pub fn cube(count: usize, low: f64, high: f64) -> Self {
+        Self::Box { low: vec![low; count], high: vec![high; count] }
+    }
+
+    /// A point of it: uniform in a box, a corner of it once in eight; uniform on a sphere.
+    pub fn sample(&self, rng: &mut ChaCha8Rng) -> Vec<f64> {
+        match self {
+            Self::Box { low, high } => {
+                let corner = rng.random::<f64>() < 0.125;
+                let ends = low.iter().zip(high);
+                ends.map(|(low, high)| match (corner, rng.random::<f64>()) {
+                    (false, t) => low + (high - low) * t,
+                    (true, t) if t < 0.5 => *low,
+                    (true, _) => *high,
+                })
+                .collect()
+            }
+            Self::Sphere { seq_len, d } => {
+                let mut x: Vec<f64> = (0..seq_len * d).map(|_| rng.sample(StandardNormal)).collect();
+                self.project(&mut x);
+                x
+            }
+            Self::Partition(Partition { seq_len, low, high, inside, .. }) => {
+                let mut x: Vec<f64> =
+                    (0..seq_len * inside.len()).map(|_| low + (high - low) * rng.random::<f64>()).collect();
+                self.project(&mut x);
+                x
+            }
+        }
+    }
+
+    /// Moves a point to the nearest of the domain, or to one close by.
+    pub fn project(&self, x: &mut [f64]) {
+        match self {
+            Self::Box { low, high } => {
+                for (x, (low, high)) in x.iter_mut().zip(low.iter().zip(high)) {
+                    *x = x.clamp(*low, *high);
+                }
+            }
+            Self::Sphere { d, .. } => {
+                for token in x.chunks_mut(*d) {
+                    let norm = token.iter().map(|v| v * v).sum::<f64>().sqrt();
+                    if norm > 0.0 {
+                        for v in token.iter_mut() {
+                            *v /= norm;
+                        }
+                    } else {
+                        token[0] = 1.0;
+                    }
+                }
+            }
+            Self::Partition(partition) => {
+                for token in x.chunks_mut(partition.inside.len()) {
+                    if !partition.settle(token) {
+                        token.copy_from_slice(&partition.inside);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The point `step` farther along one number, or as far as the domain goes.
+    pub fn beside(&self, x: &[f64], i: usize, step: f64) -> Vec<f64> {
+        let mut x = x.to_vec();
+        x[i] += step;
+        match self {
+            // What `project` does, for one number.
+            Self::Box { low, high } => x[i] = x[i].clamp(low[i], high[i]),
+            Self::Sphere { .. } | Self::Partition(_) => self.project(&mut x),
+        }
+        x
+    }
+
+    /// The point at `t` on the line from the middle of the domain, 0, through `x`, 1; on a sphere, on the great circle through the
+    /// last axis, `t` in quarters of it. Where the line leaves the domain, the nearest point of it.
+    pub fn through(&self, x: &[f64], t: f64) -> Vec<f64> {
+        let mut point: Vec<f64> = match self {
+            Self::Box { low, high } => {
+                let middles = low.iter().zip(high).map(|(low, high)| f64::midpoint(*low, *high));
+                middles.zip(x).map(|(middle, x)| middle + t * (x - middle)).collect()
+            }
+            Self::Partition(Partition { low, high, .. }) => {
+                let middle = f64::midpoint(*low, *high);
+                x.iter().map(|x| middle + t * (x - middle)).collect()
+            }
+            Self::Sphere { d, .. } => {
+                let (sin, cos) = ((t - 1.0) * std::f64::consts::FRAC_PI_2).sin_cos();
+                let across = |token: &[f64], j: usize| {
+                    // The part of the last axis that is at right angles to the token, or of the first where there is none.
+                    let pick = if token[d - 1].abs() < 0.9 { d - 1 } else { 0 };
+                    f64::from(u8::from(j == pick)) - token[pick] * token[j]
+                };
+                let tokens = x.chunks(*d);
+                tokens.flat_map(|token| (0..*d).map(move |j| cos * token[j] + sin * across(token, j))).collect()
+            }
+        };
+        self.project(&mut point);
+        point
+    }
+
+    /// Its size, from which steps of a climb are taken.
+    pub fn scale(&self) -> f64 {
+        match self {
+            Self::Box { low, high } => low.iter().zip(high).fold(0.0, |top, (low, high)| f64::max(top, high - low)),
+            Self::Sphere { .. } => 2.0,
+            Self::Partition(Partition { low, high, .. }) => high - low,
+        }
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Box { low, high } => {
+                let alike = |ends: &[f64]| ends.windows(2).all(|pair| pair[0].to_bits() == pair[1].to_bits());
+                if alike(low) && alike(high) {
+                    write!(f, "each of the {} input numbers in [{}, {}]", low.len(), low[0], high[0])
+                } else {
+                    let least = low.iter().copied().fold(f64::INFINITY, f64::min);
+                    let largest = high.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    write!(f, "a box of {} input numbers within [{least}, {largest}]", low.len())
+                }
+            }
+            Self::Sphere { d: 2, .. } => write!(f, "every position a point of the unit circle"),
+            Self::Sphere { d, .. } => write!(f, "every position a unit vector of {d} numbers"),
+            Self::Partition(Partition { low, high, inside, gap, .. }) => write!(
+                f,
+                "every position a point of [{low}, {high}]^{} whose largest score exceeds all others by {gap} at least",
+                inside.len()
+            ),
+        }
+    }
+}

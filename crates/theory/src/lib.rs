@@ -1,0 +1,51 @@
+//! Theory you can run: functions compiled into attention weights, with a certificate.
+//!
+//! Softmax attention interpolates. A construction turns that into weights: it plans the sizes that a tolerance takes, writes a
+//! [`Network`] in double precision over named columns ([`Space`]), and [assembles](Network::assemble) it to an ordinary model.
+//! [`certify()`] then measures that model and compares with the proved bound.
+//!
+//! ```
+//! use burn::tensor::Device;
+//! use headway_theory::{Effort, Request, certify, construct::{TruncatedLinear, truncated_linear::Clamp}};
+//!
+//! let clamp = Clamp { weights: vec![vec![1.0, -2.0]; 5], offsets: vec![0.5; 5], low: -1.0, high: 1.0, input: 2.0 };
+//! let head = TruncatedLinear { clamp, mode: Default::default(), intervals: None };
+//! let construction = head.build(Request { tolerance: 0.01, max_parameters: 1_000_000 })?;
+//! let device = Device::flex();
+//! let model = construction.network.assemble(&device);
+//! let certificate = certify(&construction, 0.01, &model, &device, "cpu", Effort::default());
+//! assert!(certificate.holds && certificate.float32.error < 0.01);
+//! # Ok::<(), headway_theory::Refusal>(())
+//! ```
+//!
+//! # Symbols
+//!
+//! n positions, d numbers per position, p intervals between p + 1 anchors L_k, Δ apart; H heads; β inverse temperature, c = β Δ².
+
+#![allow(
+    clippy::many_single_char_names,
+    clippy::single_match_else,
+    reason = "formulas have their letters, and an option that is given or not reads best as a match"
+)]
+
+mod assemble;
+pub mod bound;
+pub mod cells;
+pub mod certify;
+pub mod construct;
+pub mod domain;
+pub mod interpolation;
+pub mod mixing;
+pub mod network;
+pub mod rates;
+pub mod smoothness;
+pub mod space;
+
+pub use bound::{Bound, Term};
+pub use cells::Attention;
+pub use certify::{Certificate, Effort, Hardest, Line, Measured, certify};
+pub use construct::{CONSTRUCTIONS, Construction, Function, Refusal, Request, Target, Temperature};
+pub use domain::{Domain, Partition};
+pub use interpolation::Mode;
+pub use network::{Head, Layer, Map, Matrix, Network, Readout};
+pub use space::Space;

@@ -1,0 +1,234 @@
+//! How fast errors fall: each construction at growing sizes, beside its bound and the paper's.
+
+use std::sync::Arc;
+
+use crate::{
+    Attention, Mode, Refusal, Request, Target,
+    construct::{
+        Construction, InContextGd, MaxAffine, Prefix, ReluNetwork, ReluWeights, TruncatedLinear, TruncatedLinearHeads,
+        in_context_gd, max_affine, relu_network, truncated_linear::Clamp,
+    },
+    smoothness::Given,
+};
+
+/// A construction at growing sizes.
+pub struct Rate {
+    /// Name of the figure and of its rows.
+    pub id: &'static str,
+    /// What is seen.
+    pub title: &'static str,
+    /// What grows.
+    pub size: &'static str,
+    /// Power of the size with which the error falls.
+    pub exponent: f64,
+    /// How far the fitted power may be from it.
+    pub within: f64,
+    /// The sizes.
+    pub sizes: &'static [usize],
+    /// The construction of a size.
+    pub build: fn(usize) -> Result<Construction, Refusal>,
+    /// What the paper promises at a size, where it does.
+    pub paper: Option<fn(usize) -> f64>,
+}
+
+/// Any error will do: the size is given.
+const ANY: Request = Request { tolerance: f64::MAX, max_parameters: 50_000_000 };
+
+/// Every rate, in the order of the report.
+pub const RATES: &[Rate] = &[
+    Rate {
+        id: "truncated-linear",
+        title: "One head clamps a linear form: error against the intervals p between anchors",
+        size: "p",
+        exponent: -1.0,
+        within: 0.05,
+        sizes: &[15, 30, 60, 120, 240, 480],
+        build: |p| TruncatedLinear { clamp: clamp(20, false), mode: Mode::Minimax, intervals: Some(p) }.build(ANY),
+        paper: Some(|p| RANGE / p as f64),
+    },
+    Rate {
+        id: "truncated-linear-hard",
+        title: "The same in the theorem's regime, where the nearest anchor takes all",
+        size: "p",
+        exponent: -1.0,
+        within: 0.05,
+        sizes: &[15, 30, 60, 120, 240, 480],
+        build: |p| TruncatedLinear { clamp: clamp(20, false), mode: Mode::Hard, intervals: Some(p) }.build(ANY),
+        paper: Some(|p| RANGE / p as f64),
+    },
+    Rate {
+        id: "heads",
+        title: "H heads on 20 positions clamp a linear form: error against H",
+        size: "H",
+        exponent: -1.0,
+        within: 0.05,
+        sizes: &[1, 2, 4, 8, 16, 32],
+        build: |heads| {
+            TruncatedLinearHeads { clamp: clamp(20, true), mode: Mode::Minimax, heads: Some(heads) }.build(ANY)
+        },
+        paper: Some(|heads| RANGE / (18.0 * heads as f64)),
+    },
+    Rate {
+        id: "positions",
+        title: "Four heads on n positions clamp a linear form: error against n - 1, intervals of a head",
+        size: "n - 1",
+        exponent: -1.0,
+        within: 0.05,
+        sizes: &[4, 8, 16, 32, 64],
+        build: |intervals| {
+            TruncatedLinearHeads { clamp: clamp(intervals + 1, true), mode: Mode::Minimax, heads: Some(4) }.build(ANY)
+        },
+        paper: Some(|intervals| RANGE / ((intervals as f64 - 1.0) * 4.0)),
+    },
+    Rate {
+        id: "relu-network-t1",
+        title: "Two layers compute a ReLU network of 6 x 3 numbers with 8 units: error against the intervals p",
+        size: "p",
+        exponent: -1.0,
+        within: 0.05,
+        sizes: &[16, 32, 64, 128, 256],
+        build: |p| {
+            let form = relu_network::Form::T1;
+            ReluNetwork { form, intervals: Some(p), heads: Some(1), ..ReluNetwork::new(network()) }.build(ANY)
+        },
+        paper: None,
+    },
+    Rate {
+        id: "in-context-gd-e1",
+        title: "Ten steps of gradient descent, softmax made linear by small scores: error against 1 / delta",
+        size: "1 / delta",
+        exponent: -2.0,
+        within: 0.1,
+        sizes: &[4, 8, 16, 32],
+        build: |inverse| {
+            let form = in_context_gd::Form::Linear { delta: Some(1.0 / inverse as f64) };
+            InContextGd { points: 10, d: 3, form, ..InContextGd::default() }.build(ANY)
+        },
+        paper: None,
+    },
+    Rate {
+        id: "in-context-gd-e2",
+        title: "A step with products as squares interpolated between anchors, at c = 200: error against the intervals p",
+        size: "p",
+        // Over fixed random prompts the power looks like -0.88; over hard ones as well it is that of the bound.
+        exponent: -1.0,
+        within: 0.1,
+        sizes: &[24, 48, 96, 192],
+        build: |p| {
+            let form = in_context_gd::Form::Squares { intervals: Some(p), sharpness: Some(200.0) };
+            InContextGd { points: 3, d: 1, steps: 1, rate: 0.7, form, ..InContextGd::default() }.build(ANY)
+        },
+        paper: None,
+    },
+    Rate {
+        id: "max-affine-kink",
+        title: "One head looks up a function with kinks on G x G cells: error against G",
+        size: "G",
+        exponent: -1.0,
+        within: 0.1,
+        sizes: &[4, 8, 16, 32],
+        build: |cells| cells_of(kink(), Mode::Minimax, cells),
+        paper: None,
+    },
+    Rate {
+        id: "max-affine-smooth",
+        title: "The same for a smooth function, at c = 1 with cells beyond the square: error against G",
+        size: "G",
+        exponent: -2.0,
+        within: 0.15,
+        sizes: &[4, 8, 16, 32],
+        build: |cells| cells_of(waves(), Mode::Smooth, cells),
+        paper: None,
+    },
+    Rate {
+        id: "prefix-lipschitz",
+        title: "A prefix of N rows makes a frozen head compute a function with kinks on the sphere: error against N",
+        size: "N",
+        exponent: -0.5,
+        within: 0.1,
+        sizes: &[100, 200, 400, 800, 1600],
+        build: |rows| prefix(lipschitz(), Mode::Minimax, rows),
+        paper: None,
+    },
+    Rate {
+        id: "prefix-smooth",
+        title: "The same for a smooth function: error against N",
+        size: "N",
+        // The curvature's share falls as 1 / N; the ripple of a Fibonacci lattice, which is no square one, falls more slowly.
+        exponent: -1.0,
+        within: 0.15,
+        sizes: &[100, 200, 400, 800, 1600],
+        build: |rows| prefix(smooth(), Mode::Smooth, rows),
+        paper: None,
+    },
+];
+
+/// b − a of the clamps above, the authors' own.
+const RANGE: f64 = 50.0;
+
+/// A clamp to [−25, 25] of forms in ten numbers from −5 to 5: weights ±0.9 … ±1.1, no two positions alike unless they share.
+fn clamp(n: usize, shared: bool) -> Clamp {
+    let row = |i: usize| if shared { 0.0 } else { i as f64 };
+    let weight = |i: usize, j: usize| if (i + j).is_multiple_of(2) { 1.0 } else { -1.0 } * (0.9 + 0.2 * (row(i) * 0.37 + j as f64 * 0.61).fract());
+    Clamp {
+        weights: (0..n).map(|i| (0..10).map(|j| weight(if shared { 0 } else { i }, j)).collect()).collect(),
+        offsets: (0..n).map(|i| (row(i) * 0.29).fract() - 0.5).collect(),
+        low: -RANGE / 2.0,
+        high: RANGE / 2.0,
+        input: 5.0,
+    }
+}
+
+/// Weights that look random and are the same everywhere, in [−1, 1].
+fn weight(i: usize, j: usize) -> f64 {
+    ((i as f64 + 1.0) * 0.754_877_666 + (j as f64 + 1.0) * 0.569_840_291).fract() * 2.0 - 1.0
+}
+
+/// Six positions of three numbers, eight units.
+fn network() -> ReluWeights {
+    let (n, d, units) = (6, 3, 8);
+    let matrix = |rows: usize, columns: usize, salt: usize| {
+        (0..rows).map(|i| (0..columns).map(|j| weight(i * 31 + salt, j)).collect()).collect()
+    };
+    ReluWeights {
+        seq_len: n,
+        d_in: d,
+        d_out: d,
+        weights_in: matrix(units, n * d, 1),
+        bias_in: (0..units).map(|j| weight(j, 77)).collect(),
+        weights_out: matrix(n * d, units, 5),
+        bias_out: (0..n * d).map(|i| weight(i, 99)).collect(),
+    }
+}
+
+fn target(text: &str, function: impl Fn(&[f64]) -> Vec<f64> + Send + Sync + 'static) -> Target {
+    Target { text: text.to_owned(), function: Arc::new(function) }
+}
+
+fn kink() -> Target {
+    target("max(|x1 - 0.413|, |x2 - 0.577|)", |x| vec![(x[0] - 0.413).abs().max((x[1] - 0.577).abs())])
+}
+
+fn waves() -> Target {
+    target("sin(2 pi x1) x2", |x| vec![(std::f64::consts::TAU * x[0]).sin() * x[1]])
+}
+
+fn lipschitz() -> Target {
+    let text = "|x1|, max(x2, x3), |x1 - x2| / 2";
+    target(text, |x| vec![x[0].abs(), x[1].max(x[2]), (x[0] - x[1]).abs() / 2.0])
+}
+
+fn smooth() -> Target {
+    target("x1 x2, sin(2 x3), x1^2 - x3", |x| vec![x[0] * x[1], (2.0 * x[2]).sin(), x[0] * x[0] - x[2]])
+}
+
+fn cells_of(function: Target, mode: Mode, per_axis: usize) -> Result<Construction, Refusal> {
+    let grid =
+        max_affine::Grid { d_in: 2, function, mode, per_axis: Some(per_axis), padding: None, given: Given::default() };
+    let partition = max_affine::Cut::Grid(grid);
+    MaxAffine { seq_len: 4, low: 0.0, high: 1.0, partition, attention: Attention::CrossAttention }.build(ANY)
+}
+
+fn prefix(function: Target, mode: Mode, length: usize) -> Result<Construction, Refusal> {
+    Prefix { d_in: 3, function, mode, length: Some(length), given: Given::default() }.build(ANY)
+}

@@ -1,0 +1,59 @@
+//! Columns by name: what each number of a row means.
+
+use std::ops::Range;
+
+/// The columns of a layer's rows, in named parts.
+///
+/// ```
+/// let z = headway_theory::Space::new(&[("x", 3), ("one", 1)]);
+/// assert_eq!((z.width(), z.part("x"), z.at("one")), (4, 0..3, 3));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Space {
+    parts: Vec<(&'static str, usize)>,
+}
+
+impl Space {
+    /// Parts by name and width, first to last.
+    pub fn new(parts: &[(&'static str, usize)]) -> Self {
+        Self { parts: parts.to_vec() }
+    }
+
+    /// Columns of all parts.
+    pub fn width(&self) -> usize {
+        self.parts.iter().map(|(_, width)| width).sum()
+    }
+
+    /// Columns of a part.
+    ///
+    /// # Panics
+    /// When there is no part of this name: a construction that misspells its own columns.
+    pub fn part(&self, name: &str) -> Range<usize> {
+        let mut start = 0;
+        for (known, width) in &self.parts {
+            if *known == name {
+                return start..start + width;
+            }
+            start += width;
+        }
+        panic!("no part is called {name}; there are {:?}", self.parts)
+    }
+
+    /// First column of a part.
+    ///
+    /// # Panics
+    /// As [`Space::part`].
+    pub fn at(&self, name: &str) -> usize {
+        self.part(name).start
+    }
+
+    /// Column `index` of a part.
+    ///
+    /// # Panics
+    /// As [`Space::part`], and beyond its width.
+    pub fn nth(&self, name: &str, index: usize) -> usize {
+        let part = self.part(name);
+        assert!(index < part.len(), "{name} has {} columns, not {}", part.len(), index + 1);
+        part.start + index
+    }
+}

@@ -1,0 +1,175 @@
+//! Any function of one number by one head.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod stages;
+
+use headway_theory::{
+    Mode, Refusal, Request,
+    construct::{Activation, activation::Scalar},
+};
+use stages::{holds, slope};
+
+const SIZE: Request = Request { tolerance: f64::MAX, max_parameters: 50_000_000 };
+
+/// x Φ(x) by a series that is exact to double precision on the interval in use.
+fn gelu(x: f64) -> f64 {
+    // Φ(x) = ½ + φ(x) (x + x³/3 + x⁵/(3·5) + …)
+    let (mut term, mut sum) = (x, x);
+    for k in 1..200 {
+        term *= x * x / f64::from(2 * k + 1);
+        sum += term;
+    }
+    x * (0.5 + sum * (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt())
+}
+
+fn on(function: Scalar, [low, high]: [f64; 2]) -> Activation {
+    Activation { seq_len: 7, function, low, high, mode: None, intervals: None, lipschitz: None, curvature: None }
+}
+
+fn table() -> Scalar {
+    Scalar::table(&[(-1.0, 0.5), (-0.3, -0.2), (0.1, 1.0), (0.15, 0.9), (2.0, -1.0)]).unwrap()
+}
+
+#[test]
+fn case_by_case() {
+    let tanh = || Scalar::smooth("tanh(x)", f64::tanh);
+    let relu = on(Scalar::relu(), [-4.0, 4.0]);
+    for (activation, tolerance) in [
+        (on(tanh(), [-4.0, 4.0]), 1e-3),
+        (Activation { lipschitz: Some(1.0), curvature: Some(0.7699), ..on(tanh(), [-4.0, 4.0]) }, 1e-3),
+        (on(Scalar::smooth("gelu(x)", gelu), [-4.0, 4.0]), 2e-3),
+        (on(Scalar::smooth("sin(3 x)", |x| (3.0 * x).sin()), [-1.0, 2.0]), 1e-3),
+        (relu.clone(), 0.01),
+        (Activation { lipschitz: Some(1.0), curvature: Some(0.0), ..relu.clone() }, 0.01),
+        (Activation { lipschitz: Some(1.0), ..relu.clone() }, 0.01),
+        (Activation { mode: Some(Mode::Hard), ..relu.clone() }, 0.1),
+        (Activation { mode: Some(Mode::Smooth), ..relu.clone() }, 0.03),
+        // The kink at no anchor, and the interval far from zero.
+        (
+            on(Scalar { kinks: vec![100.3], ..Scalar::smooth("|x - 100.3|", |x| (x - 100.3).abs()) }, [100.0, 101.0]),
+            2e-3,
+        ),
+        // A kink that nobody has told of.
+        (on(Scalar::smooth("|x - 0.1|", |x| (x - 0.1).abs()), [-1.0, 1.0]), 5e-3),
+        (on(table(), [-1.0, 2.0]), 0.02),
+        // Beyond both ends of the table, where it is constant.
+        (on(table(), [-2.0, 3.0]), 0.02),
+        // More positions than anchors: rows that nobody attends to.
+        (Activation { seq_len: 50, ..on(tanh(), [-4.0, 4.0]) }, 0.1),
+        (Activation { seq_len: 1, ..on(tanh(), [-4.0, 4.0]) }, 0.1),
+        (on(Scalar::smooth("5", |_| 5.0), [-1.0, 1.0]), 1e-4),
+    ] {
+        let construction = activation.build(Request { tolerance, ..SIZE }).unwrap();
+        let certificate = holds(&construction, tolerance);
+        println!(
+            "{} {:?} {:?}: bound {:.2e} rounding {:.2e}, float64 {:.2e} float32 {:.2e}",
+            certificate.target,
+            certificate.sizes,
+            activation.mode,
+            certificate.bound.value,
+            certificate.rounding.value,
+            certificate.float64.error,
+            certificate.float32.error
+        );
+        // The bound is no more than a few times what is found, so that it means something.
+        let found = certificate.float64.error + certificate.rounding.value;
+        assert!(certificate.bound.value < 3.0 * found, "{certificate:?}");
+    }
+}
+
+/// As the task that reads the same file has it.
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn a_table_is_constant_beyond_its_ends() {
+    let table = table();
+    for (x, y) in [(-1.0, 0.5), (-7.0, 0.5), (2.0, -1.0), (1e6, -1.0), (0.125, 0.95)] {
+        assert!(((table.function)(x) - y).abs() < 1e-12, "{x}: {} for {y}", (table.function)(x));
+    }
+}
+
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn parameters_are_known_before_weights_are_written() {
+    let construction = on(Scalar::relu(), [-4.0, 4.0]).build(Request { tolerance: 0.1, ..SIZE }).unwrap();
+    let needed = construction.network.parameters();
+    let short = Request { tolerance: 0.1, max_parameters: needed - 1 };
+    let refusal = on(Scalar::relu(), [-4.0, 4.0]).build(short).unwrap_err();
+    assert!(
+        matches!(refusal, Refusal::TooLarge { needed: found, .. } if (found - needed as f64).abs() < 0.5),
+        "{refusal}"
+    );
+}
+
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn the_error_falls_with_the_anchors() {
+    let tanh = on(Scalar::smooth("tanh(x)", f64::tanh), [-4.0, 4.0]);
+    for (activation, mode, wanted) in [
+        (tanh.clone(), Mode::Smooth, -2.0),
+        (tanh, Mode::Hard, -1.0),
+        (on(Scalar::relu(), [-4.0, 4.0]), Mode::Minimax, -1.0),
+        (on(Scalar::relu(), [-4.0, 4.0]), Mode::Smooth, -1.0),
+    ] {
+        let errors = [16, 32, 64, 128, 256].map(|p| {
+            let sized = Activation { mode: Some(mode), intervals: Some(p), ..activation.clone() };
+            (p as f64, holds(&sized.build(SIZE).unwrap(), f64::MAX).float64.error)
+        });
+        println!("{} {mode:?}: {errors:?} {}", activation.function.text, slope(&errors));
+        assert!((slope(&errors) - wanted).abs() < 0.1, "{} {mode:?}: {errors:?}", activation.function.text);
+    }
+}
+
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn what_is_refused() {
+    let tanh = on(Scalar::smooth("tanh(x)", f64::tanh), [-4.0, 4.0]);
+    let Refusal::Unreachable { reachable, .. } = tanh.build(Request { tolerance: 1e-7, ..SIZE }).unwrap_err() else {
+        panic!("not refused for its tolerance")
+    };
+    println!("tanh: reachable {reachable:.2e}");
+    assert!(reachable < 1e-4, "{reachable}");
+    holds(&tanh.build(Request { tolerance: reachable, ..SIZE }).unwrap(), reachable);
+    let small = Request { tolerance: 1e-3, max_parameters: 300 };
+    let Refusal::TooLarge { reachable, .. } = tanh.build(small).unwrap_err() else {
+        panic!("not refused for its size")
+    };
+    assert!(reachable > 1e-3 && tanh.build(Request { tolerance: reachable, ..small }).is_ok());
+    for (activation, words) in [
+        (Activation { seq_len: 0, ..tanh.clone() }, "seq-len: must be at least 1"),
+        (Activation { low: 4.0, ..tanh.clone() }, "low: must be below high, but 4 is not below 4"),
+        (Activation { low: f64::NAN, ..tanh.clone() }, "low: must be below high"),
+        (Activation { intervals: Some(0), ..tanh.clone() }, "intervals: must be from 1 to 4000"),
+        (Activation { lipschitz: Some(-1.0), ..tanh.clone() }, "lipschitz: must be a number from 0 on"),
+        (on(Scalar::smooth("1/x", |x| 1.0 / x), [-1.0, 1.0]), "function: is no finite number at 0"),
+    ] {
+        let refusal = activation.build(Request { tolerance: 0.1, ..SIZE }).unwrap_err().to_string();
+        assert!(refusal.starts_with(words), "{refusal}");
+    }
+    // Not a number beyond an end only, where anchors are as well.
+    let edge = on(Scalar::smooth("sqrt(x)", f64::sqrt), [0.0, 1.0]);
+    let refusal = edge.build(Request { tolerance: 0.1, ..SIZE }).unwrap_err().to_string();
+    assert!(refusal.starts_with("function: is not finite at some anchor"), "{refusal}");
+    // Finite where anchors are close enough.
+    let log = on(Scalar::smooth("ln(x)", f64::ln), [0.5, 1.0]);
+    holds(&log.build(Request { tolerance: 1e-3, ..SIZE }).unwrap(), 1e-3);
+    let refusal = Scalar::table(&[(0.0, 1.0), (0.0, 2.0)]).unwrap_err().to_string();
+    assert!(refusal.starts_with("table: x must grow from point to point, but 0 is not below 0"), "{refusal}");
+}
+
+/// A certificate that could not fail would be worth nothing: each of these is caught.
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn a_wrong_weight_is_found() {
+    let build = || on(Scalar::relu(), [-4.0, 4.0]).build(Request { tolerance: 0.02, ..SIZE }).unwrap();
+    let mut shifted = build();
+    shifted.network.layers[0].map.constant()[(25, 4)] += 0.05;
+    let mut hotter = build();
+    hotter.network.layers[0].heads[0].query *= 0.25;
+    let mut swapped = build();
+    swapped.network.layers[0].map.constant().swap_rows(3, 30);
+    for (name, construction) in [("value", shifted), ("temperature", hotter), ("rows", swapped)] {
+        let certificate = stages::certificates(&construction, 0.02).remove(0).1;
+        assert!(!certificate.holds, "a wrong {name} passes: {certificate:?}");
+    }
+}

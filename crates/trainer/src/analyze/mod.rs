@@ -1,0 +1,254 @@
+//! What a network's weights say beyond its scores, computed in f64 on the host: [`rank()`] collapse, and the [`paths()`] through
+//! its heads.
+//!
+//! A [`Subject`] is a checkpoint or an experiment with its first weights, as a plain network together with hidden states of
+//! its own test set. [`Parts`] switches pieces of it on and off.
+
+mod network;
+mod paths;
+mod rank;
+
+use std::path::PathBuf;
+
+use burn::module::Module;
+use headway_analysis::{Network, network::Matrix};
+use headway_model::{Input, weights};
+use headway_tasks::Split;
+use serde::Serialize;
+
+pub use paths::{Largest, Length, MOST_PATHS, Paths, paths};
+pub use rank::{Curve, Layer, Method, Rank, combinations, rank};
+
+use crate::{device::Found, error::Error, evaluate, experiment, loss, report::counted, session};
+
+/// What to analyse.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Checkpoint folder, run folder, or experiment file.
+    pub source: PathBuf,
+    /// Changes to its experiment, as `key=value`.
+    pub overrides: Vec<String>,
+    /// Take at most this many sequences of the first test batch.
+    pub sequences: usize,
+    /// Take only this many of the first layers.
+    pub layers: Option<usize>,
+}
+
+/// A network and what enters its first layer.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Where it comes from.
+    pub about: About,
+    /// The network, as plain matrices.
+    pub network: Network,
+    /// What enters its first layer, one per sequence. `[rows, d_model]`
+    pub inputs: Vec<Matrix>,
+}
+
+/// Where a subject comes from, and its sizes.
+#[derive(Clone, Debug, Serialize)]
+pub struct About {
+    /// The checkpoint or the experiment file.
+    pub source: PathBuf,
+    /// How its weights came about.
+    pub weights: Origin,
+    /// Seed of the experiment.
+    pub seed: u64,
+    /// Name of the model in a config file.
+    pub model: &'static str,
+    /// Layers taken.
+    pub n_layers: usize,
+    /// Heads of each layer.
+    pub n_heads: Vec<usize>,
+    /// Width of what enters the first layer.
+    pub d_model: usize,
+    /// Rows of what enters the first layer: the tokens, and learned interpolation tokens where there are any.
+    pub rows: usize,
+    /// Rows and width behind each layer.
+    pub behind: Vec<[usize; 2]>,
+    /// Whether a row sees only itself and the rows above.
+    pub causal: bool,
+    /// Sequences taken.
+    pub sequences: usize,
+}
+
+/// How weights came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// By training.
+    Trained,
+    /// From a theorem, with a certificate.
+    Constructed,
+    /// Drawn from the experiment's seed; training would start from them.
+    First,
+}
+
+/// Pieces to switch; nothing leaves a piece as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// The skips.
+    pub skip: Option<bool>,
+    /// The layer norms inside the layers.
+    pub norm: Option<bool>,
+    /// The feed-forward networks.
+    pub ffn: Option<bool>,
+}
+
+/// Builds a subject.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::Experiment`] for a wrong experiment or override,
+/// [`Error::Usage`] for more layers than there are.
+pub fn subject(ask: &Ask, device: &Found) -> Result<Subject, Error> {
+    let Ask { source, overrides, .. } = ask;
+    // A name that is nothing at all is a missing checkpoint, unless it reads like an experiment's.
+    let is_experiment = source.is_file() || source.extension().is_some_and(|extension| extension == "toml");
+    let (model, experiment, source, origin) = if is_experiment {
+        let experiment = experiment::load(source, overrides)?.experiment;
+        (session::build_model(&experiment, device)?, experiment, source.clone(), Origin::First)
+    } else {
+        let (model, experiment, checkpoint) = evaluate::load(source, overrides, device)?;
+        let origin = if checkpoint.certificate()?.is_some() { Origin::Constructed } else { Origin::Trained };
+        (model, experiment, checkpoint.path, origin)
+    };
+    let model = model.valid();
+    let mut network = network::plain(&experiment.model, &model)?;
+    if let Some(layers) = ask.layers {
+        if !(1..=network.layers.len()).contains(&layers) {
+            let problem = format!("--layers {layers}: the network has {} layers", network.layers.len());
+            return Err(Error::Usage(problem));
+        }
+        network.layers.truncate(layers);
+    }
+    let batch = session::build_source(&experiment).evaluation(Split::Test).remove(0);
+    let sequences = ask.sequences.min(batch.size);
+    let input = match loss::inputs(&batch, &device.device) {
+        Input::Continuous(x) => Input::Continuous(x.narrow(0, 0, sequences)),
+        Input::Tokens(ids) => Input::Tokens(ids.narrow(0, 0, sequences)),
+    };
+    let entering = network::entering(&model, input); // [sequences, rows, d_model]
+    let [_, rows, d_model] = entering.dims();
+    let values: Vec<f64> = weights::to_host(entering).into_iter().map(f64::from).collect();
+    let inputs = values.chunks_exact(rows * d_model).map(|values| Matrix::from_row_slice(rows, d_model, values));
+    let about = About {
+        source,
+        weights: origin,
+        seed: experiment.seed,
+        model: experiment.model.name(),
+        n_layers: network.layers.len(),
+        n_heads: network.layers.iter().map(|layer| layer.heads.len()).collect(),
+        d_model,
+        rows,
+        behind: network.shapes([rows, d_model]),
+        causal: network.causal,
+        sequences,
+    };
+    Ok(Subject { about, network, inputs: inputs.collect() })
+}
+
+impl About {
+    /// The subject in a sentence.
+    pub fn sentence(&self) -> String {
+        let Self { source, seed, model, d_model, rows, .. } = self;
+        let origin = match self.weights {
+            Origin::Trained => "trained weights".to_owned(),
+            Origin::Constructed => "constructed weights".to_owned(),
+            Origin::First => format!("first weights of seed {seed}"),
+        };
+        let layers = format!("{} of {}", counted(self.n_layers, "layer"), self.heads());
+        let mask = if self.causal { "causal" } else { "full" };
+        let sequences = counted(self.sequences, "test sequence");
+        let sizes = if self.behind.iter().all(|behind| behind == &[*rows, *d_model]) {
+            format!("width {d_model}, {mask} attention; {sequences} of {rows} rows")
+        } else {
+            let behind: Vec<String> = self.behind.iter().map(|[rows, width]| format!("{rows} x {width}")).collect();
+            format!("{mask} attention; {sequences} of {rows} x {d_model}, behind the layers {}", behind.join(", "))
+        };
+        format!("{}, {origin}: {model} with {layers}, {sizes}.", source.display())
+    }
+
+    /// Heads per layer, once where all layers have as many.
+    fn heads(&self) -> String {
+        match self.n_heads.as_slice() {
+            [first, others @ ..] if others.iter().all(|heads| heads == first) => counted(*first, "head"),
+            all => format!("{} heads", all.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+impl Parts {
+    /// The network with pieces switched.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when a piece is to be on that the network does not have.
+    pub fn of(self, network: &Network) -> Result<Network, Error> {
+        let mut network = network.clone();
+        match self.skip {
+            Some(true) if network.has_maps() => {
+                let problem =
+                    "--skip on: the model has no skips, and the maps in front of its layers leave no room for any";
+                return Err(missing(problem, "-s model.residual=true"));
+            }
+            Some(skip) => network = network.with_skip(skip),
+            None => {}
+        }
+        match self.norm {
+            Some(false) => network = network.without_norm(),
+            Some(true) if !network.has_norm() => {
+                return Err(missing("--norm on: the model has no layer norms", "-s model.norm=pre"));
+            }
+            _ => {}
+        }
+        match self.ffn {
+            Some(false) => network = network.without_feed_forward(),
+            Some(true) if !network.has_feed_forward() => {
+                let cure = "-s 'model.state_mixer={ ffn = { d_ffn = 64 } }'";
+                return Err(missing("--ffn on: the model has no feed-forward networks", cure));
+            }
+            _ => {}
+        }
+        Ok(network)
+    }
+}
+
+fn missing(problem: &str, cure: &str) -> Error {
+    Error::Usage(format!("{problem}; an experiment of a transformer gets them by {cure}"))
+}
+
+/// Its pieces by name, as in `attention + skip`.
+pub(crate) fn name(network: &Network) -> String {
+    let pieces = [
+        (true, "attention"),
+        (network.has_maps(), "maps"),
+        (network.has_skip(), "skip"),
+        (network.has_norm(), "norm"),
+        (network.has_feed_forward(), "feed-forward"),
+    ];
+    pieces.into_iter().filter(|(has, _)| *has).map(|(_, piece)| piece).collect::<Vec<_>>().join(" + ")
+}
+
+/// The middle of some numbers, the mean of the two middle ones for an even count; what is missing counts as below every number.
+/// Nothing where the middle is missing.
+fn median(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let mut values: Vec<f64> = values.map(|value| value.unwrap_or(f64::NEG_INFINITY)).collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len().checked_sub(1)? / 2;
+    let pair = [values[middle], values[values.len() / 2]];
+    Some(0.5 * (pair[0] + pair[1])).filter(|median| median.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn medians() {
+        let of = |values: &[Option<f64>]| median(values.iter().copied());
+        assert_eq!(of(&[Some(3.0), Some(1.0), Some(7.0)]), Some(3.0));
+        assert_eq!(of(&[Some(3.0), Some(1.0), Some(7.0), Some(4.0)]), Some(3.5));
+        assert_eq!(of(&[Some(3.0), None, Some(7.0)]), Some(3.0));
+        assert_eq!(of(&[Some(3.0), None]), None);
+        assert_eq!(of(&[]), None);
+    }
+}
