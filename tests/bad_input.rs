@@ -226,6 +226,19 @@ mod config {
     }
 
     #[test]
+    fn models_of_one_length_refuse_prompts_that_grow() {
+        let prompts =
+            "[task.icl_linear]\nd = 3\nn_points = 4\ncurriculum = { d_start = 1, points_start = P, every = 2 }\n";
+        for model in ["paper_one_layer", "paper_two_layer", "paper_set_keys", "attention_stack"] {
+            let text = |points| format!("{}[model.{model}]\n[train]\nsteps = 20\n", prompts.replace('P', points));
+            let wanted = format!("begins with shorter sequences, and {model} takes one length alone");
+            refused(&text("2"), &["task.icl_linear.curriculum", &wanted]);
+            // Prompts that only gain dimensions keep their length.
+            Lab::with(&text("4")).train("run", &["-s", "train.eval_every=0"]).succeed();
+        }
+    }
+
+    #[test]
     fn a_readout_that_does_not_fit_the_task() {
         let text = "[task.relu_network]\nd = 2\n[model.paper_one_layer]\nreadout = \"softmax\"\n";
         refused(

@@ -253,6 +253,11 @@ fn what_cannot_be_built_is_refused_before_any_work() {
             &["prefix", "--tolerance", "0.1", "--function", "waves", "--out", "x", "--d-in", "5"],
             &["--d-in: waves has 2"],
         ),
+        // More rows than a model may have, and fewer parameters than allowed.
+        (
+            &["activation", "--tolerance", "0.1", "--function", "relu", "--seq-len", "2000000", "--out", "x"],
+            &["rows must be from 1 to 1048576"],
+        ),
         (&["no-such-thing", "--tolerance", "0.1", "--out", "x"], &["no-such-thing"]),
     ] {
         lab.headway(&[&["construct"], words].concat()).fail(2, texts);
@@ -271,6 +276,22 @@ fn what_lies_beside_the_folder_is_left_alone() {
     assert_eq!(lab.read(".made/precious"), "kept");
     let names = fs::read_dir(lab.path(".")).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(names.count(), 2, "something else is left behind");
+}
+
+/// What the last line says: a bound that rests on measured slopes is no proof.
+#[test]
+fn only_what_is_proved_is_called_so() {
+    let function = ["--function", "sin(3*x1_1)*x2_1", "--seq-len", "2", "--d-in", "1", "--method", "grid"];
+    for (more, word, basis) in [(&[][..], "bounded", "measured"), (&["--lipschitz", "3.2"], "proved", "given")] {
+        let lab = Lab::new();
+        let common = ["construct", "seq2seq", "--tolerance", "0.2", "--out", "made", "--device", "cpu"];
+        let said = lab.headway(&[&common[..], &function, more].concat()).succeed().stdout;
+        let last = said.lines().find(|line| line.starts_with("certified")).unwrap();
+        assert!(last.contains(&format!(" {word} <= ")), "{last}");
+        let certificate: Value = serde_json::from_str(&lab.read("made/certificate.json")).unwrap();
+        assert_eq!(certificate["bound"]["terms"][0]["basis"], basis);
+        assert_eq!(lab.read("made/report.html").contains("as far as that holds"), word == "bounded");
+    }
 }
 
 /// A table and samples from files, in both of their formats.

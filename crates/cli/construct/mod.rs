@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use headway_model::weights::Array;
 use headway_tasks::TaskConfig;
-use headway_theory::{Certificate, Construction, Effort, Measured, Refusal, Request, certify};
+use headway_theory::{Basis, Certificate, Construction, Effort, Measured, Refusal, Request, certify};
 use headway_trainer::{Checkpoint, Error, Experiment, run_dir::NewRun};
 
 use crate::{
@@ -68,12 +68,13 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
         number(bound),
         number(rounding)
     ));
-    let model = construction.network.assemble(&device.device);
+    // Before the model is made: this is where sizes are checked that no model may have.
     let experiment = Experiment::of_construction(task, construction.network.model_config(), planned.seed)?;
+    let model = construction.network.assemble(&device.device);
     let named = format!("{} ({})", device.spec, device.name);
     let certificate = certify(&construction, tolerance, &model, &device.device, &named, Effort::default());
     if !certificate.holds {
-        if let Some(problem) = not_ours(&construction, &certificate, args.what.gives_slopes()) {
+        if let Some(problem) = not_ours(&construction, &certificate) {
             return Err(Error::Usage(problem));
         }
         return Err(Error::Training(format!(
@@ -109,7 +110,7 @@ fn hardest(construction: &Construction, certificate: &Certificate) -> BTreeMap<S
 }
 
 /// Why a certificate can fail without a fault of ours: the target is not a number somewhere, or what the bound rests on is wrong.
-fn not_ours(construction: &Construction, certificate: &Certificate, gives_slopes: bool) -> Option<String> {
+fn not_ours(construction: &Construction, certificate: &Certificate) -> Option<String> {
     let Measured { error, wanted, worst_point, .. } = &certificate.float32;
     let wanted_everywhere = certificate.hardest.iter().flat_map(|point| &point.wanted).all(|y| y.is_finite());
     if !wanted.is_finite() || !wanted_everywhere {
@@ -118,12 +119,12 @@ fn not_ours(construction: &Construction, certificate: &Certificate, gives_slopes
     }
     let allowed = construction.bound.value + construction.rounding.value;
     let beyond = format!("the error found, {error:.3e}, is beyond the {allowed:.3e} that follow from");
-    if gives_slopes {
+    if certificate.bound.rests_on(Basis::Given) {
         return Some(format!(
             "{beyond} --lipschitz and --curvature: the function is steeper, or bends more, than they say"
         ));
     }
-    certificate.rests_on_measurements().then(|| {
+    certificate.bound.rests_on(Basis::Measured).then(|| {
         format!("{beyond} what was measured of the function: it is steeper somewhere; give --lipschitz (and --curvature) if you know them")
     })
 }
@@ -171,7 +172,7 @@ fn summary(certificate: &Certificate, asked: Option<f64>) {
                 number(float32.error),
                 number(bound.value + rounding.value),
                 // What rests on measured slopes or the error of a fit is no proof.
-                if certificate.rests_on_measurements() { "bounded" } else { "proved" },
+                if bound.rests_on(Basis::Measured) { "bounded" } else { "proved" },
                 asked.map(|asked| format!(" <= {} asked", number(asked))).unwrap_or_default()
             ),
         ),

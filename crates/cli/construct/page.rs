@@ -1,7 +1,7 @@
 //! The page about a certificate, made from `certificate.json` alone.
 
 use headway_analysis::{Figure, File, Report, Section, Series, Style, number};
-use headway_theory::{Bound, Certificate, Measured};
+use headway_theory::{Basis, Bound, Certificate, Measured};
 use headway_trainer::{Checkpoint, Error, study::StudyDir};
 
 use super::sizes;
@@ -35,7 +35,7 @@ fn read(checkpoint: &Checkpoint) -> Result<Option<Certificate>, Error> {
 fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figure, String)>) -> Report {
     let Certificate { bound, rounding, float32, float64, tolerance, temperature, .. } = certificate;
     let proved = bound.value + rounding.value;
-    let caution = if certificate.rests_on_measurements() {
+    let caution = if certificate.bound.rests_on(Basis::Measured) {
         " This rests on what was measured of the target, as the formulas below say: it is proved as far as that holds."
     } else {
         ""

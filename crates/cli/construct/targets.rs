@@ -42,20 +42,6 @@ impl What {
         }
     }
 
-    /// Whether slopes of the function were given, on which the bound then rests.
-    pub(super) fn gives_slopes(&self) -> bool {
-        let given = |known: &Smoothness| known.lipschitz.is_some() || known.curvature.is_some();
-        match self {
-            Self::Activation(args) => given(&args.smoothness),
-            Self::MaxAffine(args) => given(&args.smoothness),
-            Self::Prefix(args) => given(&args.smoothness),
-            Self::Seq2seq(args) => args.lipschitz.is_some(),
-            Self::TruncatedLinear(_) | Self::TruncatedLinearHeads(_) | Self::ReluNetwork(_) | Self::InContextGd(_) => {
-                false
-            }
-        }
-    }
-
     /// Options that give a size, and whether one of them was given.
     pub(super) fn size(&self) -> (&'static str, bool) {
         match self {
@@ -165,11 +151,7 @@ fn activation(args: &args::Activation) -> Result<Planned, Error> {
             return Err(Error::Usage("--function: takes one number, x1, and gives one".to_owned()));
         }
         let of_position = written.per_position()?.function;
-        let mut kinks = args.kink.clone();
-        // The corners of what formulas are made of.
-        if ["relu", "abs"].iter().any(|name| texts.iter().any(|text| text == name)) {
-            kinks.push(0.0);
-        }
+        let kinks = [written.kinks, &args.kink].concat();
         let function = Arc::new(move |x: f64| of_position(&[x])[0]);
         (Scalar { text: written.text, function, kinks }, written.config)
     };

@@ -19,6 +19,8 @@ pub struct WrittenDown {
     pub config: FunctionConfig,
     pub text: String,
     pub function: Function,
+    /// Where its slope jumps, as far as that is known.
+    pub kinks: &'static [f64],
 }
 
 impl WrittenDown {
@@ -59,7 +61,7 @@ impl WrittenDown {
                 Ok(()) => Error::Usage(format!("--function: makes no sense{hint}")),
             }
         })?;
-        Ok(Self { config, text, function })
+        Ok(Self { config, text, function, kinks: built_in.map_or(&[], |built_in| built_in.kinks) })
     }
 
     pub fn target(&self) -> Target {

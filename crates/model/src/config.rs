@@ -174,6 +174,11 @@ impl ModelConfig {
         problems
     }
 
+    /// Whether the model takes sequences shorter than it was built for.
+    pub fn takes_shorter_sequences(&self) -> bool {
+        matches!(self, Self::Transformer(_))
+    }
+
     /// Whether [`Model::with_attention_precision`] changes anything.
     pub fn takes_attention_precision(&self) -> bool {
         !matches!(self, Self::PaperSetKeys(_))

@@ -100,6 +100,11 @@ impl TaskConfig {
         self.spec().curriculum_end()
     }
 
+    /// Whether training starts with shorter sequences, which not every model takes. The config must be valid.
+    pub fn starts_shorter(&self) -> bool {
+        self.spec().starts_shorter()
+    }
+
     /// The same task, judged under a shift; `None` for tasks that have no key `shift`. Not every shift suits every size:
     /// validate the result.
     pub fn with_shift(&self, shift: Shift) -> Option<Self> {

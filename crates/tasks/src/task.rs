@@ -226,6 +226,11 @@ pub trait TaskSpec {
         None
     }
 
+    /// Whether training starts with shorter sequences.
+    fn starts_shorter(&self) -> bool {
+        false
+    }
+
     /// The key `shift`, where the task has one.
     fn shift_mut(&mut self) -> Option<&mut Option<Shift>> {
         None

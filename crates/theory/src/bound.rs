@@ -20,13 +20,44 @@ pub struct Term {
     pub formula: String,
     /// Its value.
     pub value: f64,
+    /// What it rests on.
+    #[serde(default)]
+    pub basis: Basis,
+}
+
+/// What a term rests on beside mathematics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// Nothing.
+    #[default]
+    Proved,
+    /// A constant of the target that was given, and is taken for true.
+    Given,
+    /// Something measured, such as slopes on a lattice or the error of a fit.
+    Measured,
 }
 
 impl Bound {
+    /// With one more term, proved.
+    pub fn and(self, name: &str, formula: impl Into<String>, value: f64) -> Self {
+        self.with(Term { name: name.to_owned(), formula: formula.into(), value, basis: Basis::Proved })
+    }
+
+    /// With one more term that rests on something.
+    pub fn and_on(self, basis: Basis, name: &str, formula: impl Into<String>, value: f64) -> Self {
+        self.with(Term { name: name.to_owned(), formula: formula.into(), value, basis })
+    }
+
     /// With one more term.
-    pub fn and(mut self, name: &str, formula: impl Into<String>, value: f64) -> Self {
-        self.value += value;
-        self.terms.push(Term { name: name.to_owned(), formula: formula.into(), value });
+    pub fn with(mut self, term: Term) -> Self {
+        self.value += term.value;
+        self.terms.push(term);
         self
+    }
+
+    /// Whether one of its terms rests on this.
+    pub fn rests_on(&self, basis: Basis) -> bool {
+        self.terms.iter().any(|term| term.basis == basis)
     }
 }

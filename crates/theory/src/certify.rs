@@ -52,14 +52,6 @@ pub struct Certificate {
     pub holds: bool,
 }
 
-impl Certificate {
-    /// Whether the bound rests on something measured, such as slopes on a lattice or the error of a fit: the formulas of such
-    /// terms say so.
-    pub fn rests_on_measurements(&self) -> bool {
-        self.bound.terms.iter().any(|term| term.formula.contains("measured"))
-    }
-}
-
 /// A point with what the target makes of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hardest {

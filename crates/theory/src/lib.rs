@@ -41,7 +41,7 @@ pub mod rates;
 pub mod smoothness;
 pub mod space;
 
-pub use bound::{Bound, Term};
+pub use bound::{Basis, Bound, Term};
 pub use cells::Attention;
 pub use certify::{Certificate, Effort, Hardest, Line, Measured, certify};
 pub use construct::{CONSTRUCTIONS, Construction, Function, Refusal, Request, Target, Temperature};

@@ -5,24 +5,31 @@ use std::fmt;
 use rand::{Rng, RngExt};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
+use crate::bound::Basis;
+
 /// A bound on a derivative.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Constant {
     /// Its value.
     pub value: f64,
-    /// Whether it was read off differences, and not given.
-    pub measured: bool,
+    /// Given, or read off differences.
+    pub basis: Basis,
 }
 
 impl Constant {
     fn of(given: Option<f64>, measured: f64) -> Self {
-        given.map_or(Self { value: measured, measured: true }, |value| Self { value, measured: false })
+        given.map_or(Self { value: measured, basis: Basis::Measured }, |value| Self { value, basis: Basis::Given })
     }
 }
 
 impl fmt::Display for Constant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.4e} ({})", self.value, if self.measured { "measured, not proved" } else { "given" })
+        write!(
+            f,
+            "{:.4e} ({})",
+            self.value,
+            if self.basis == Basis::Measured { "measured, not proved" } else { "given" }
+        )
     }
 }
 
@@ -67,7 +74,7 @@ fn sound(value: &[f64], width: usize) -> bool {
 impl Smoothness {
     /// Of a function that is not finite everywhere, or not always of the same width: no size has a bound.
     fn nowhere() -> Self {
-        let endless = Constant { value: f64::INFINITY, measured: true };
+        let endless = Constant { value: f64::INFINITY, basis: Basis::Measured };
         Self { lipschitz: endless, curvature: endless, largest: f64::INFINITY }
     }
 
@@ -273,12 +280,12 @@ mod tests {
         let found = Smoothness::on_cube(&f, 2, [-1.0, 1.0], Given::default());
         assert!((found.lipschitz.value / SLOPE_SAFETY - 3.0).abs() < 0.03, "{found:?}");
         assert!((found.curvature.value / CURVATURE_SAFETY - 9.0).abs() < 0.1, "{found:?}");
-        assert!(found.largest >= 1.0 && found.largest < 1.1 && found.lipschitz.measured);
+        assert!(found.largest >= 1.0 && found.largest < 1.1 && found.lipschitz.basis == Basis::Measured);
         // On the sphere x² has slope sin 2θ and second derivative 2 cos 2θ; z has slope and second derivative 1 at most.
         let f = |x: &[f64]| vec![x[0] * x[0], x[2]];
         let found = Smoothness::on_sphere(&f, 3, Given { lipschitz: Some(1.0), curvature: None });
         assert!((found.curvature.value / CURVATURE_SAFETY - 2.0).abs() < 0.02, "{found:?}");
-        assert!(!found.lipschitz.measured && found.lipschitz.value.to_bits() == 1.0_f64.to_bits());
+        assert!(found.lipschitz.basis == Basis::Given && found.lipschitz.value.to_bits() == 1.0_f64.to_bits());
         let found = Smoothness::on_sphere(&|x: &[f64]| vec![x[0].abs()], 2, Given::default());
         assert!(
             (found.lipschitz.value / SLOPE_SAFETY - 1.0).abs() < 0.01 && found.curvature.value > 1000.0,

@@ -76,7 +76,7 @@ fn case_by_case() {
 fn what_is_proved_and_what_is_measured() {
     let build = |options: Seq2seq| options.build(Request { tolerance: 0.1, ..SIZE }).unwrap();
     let grid = Seq2seq { method: Method::Grid, ..Seq2seq::new(waves(), 2, 1, 1) };
-    assert!(term(&build(grid.clone()), "interpolation").contains("estimated, not proved"));
+    assert!(term(&build(grid.clone()), "interpolation").contains("measured, not proved"));
     let given = Seq2seq { lipschitz: Some(3.61), ..grid };
     assert!(term(&build(given.clone()), "interpolation").contains("(as given)"));
     let fit = build(Seq2seq { method: Method::Fit, ..given });

@@ -61,6 +61,12 @@ impl<F: Family> TaskSpec for F {
         prompts.curriculum.as_ref().map(|curriculum| curriculum.end(prompts.full_size()))
     }
 
+    fn starts_shorter(&self) -> bool {
+        let prompts = self.prompts();
+        let full = prompts.full_size();
+        prompts.curriculum.as_ref().is_some_and(|curriculum| curriculum.size(0, full).n_points < full.n_points)
+    }
+
     fn shift_mut(&mut self) -> Option<&mut Option<Shift>> {
         Some(self.prompts_shift())
     }

@@ -509,6 +509,8 @@ pub struct BuiltIn {
     pub outputs: &'static [&'static str],
     /// Where it is meant to be looked at.
     pub domain: Domain,
+    /// Where the slope of a function of one number jumps.
+    pub kinks: &'static [f64],
     /// One line about it.
     pub summary: &'static str,
 }
@@ -535,18 +537,19 @@ const UNIT: Domain = Domain::Cube { low: 0.0, high: 1.0 };
 
 /// Functions by name.
 pub const BUILT_INS: &[BuiltIn] = &[
-    scalar("relu", &["relu(x1)"], "max(x, 0)"),
-    scalar("gelu", &["gelu(x1)"], "x Phi(x), with the law of N(0, 1)"),
-    scalar("tanh", &["tanh(x1)"], "the hyperbolic tangent"),
-    scalar("sine", &["sin(3*x1)"], "sin(3 x): three periods, nearly"),
-    scalar("sigmoid", &["sigmoid(x1)"], "1 / (1 + exp(-x))"),
-    scalar("abs", &["abs(x1)"], "|x|"),
+    scalar("relu", &["relu(x1)"], &[0.0], "max(x, 0)"),
+    scalar("gelu", &["gelu(x1)"], &[], "x Phi(x), with the law of N(0, 1)"),
+    scalar("tanh", &["tanh(x1)"], &[], "the hyperbolic tangent"),
+    scalar("sine", &["sin(3*x1)"], &[], "sin(3 x): three periods, nearly"),
+    scalar("sigmoid", &["sigmoid(x1)"], &[], "1 / (1 + exp(-x))"),
+    scalar("abs", &["abs(x1)"], &[0.0], "|x|"),
     BuiltIn {
         name: "waves",
         seq_len: None,
         d_in: 2,
         outputs: &["sin(2*PI*x1)*x2"],
         domain: UNIT,
+        kinks: &[],
         summary: "a sine along x1 whose height is x2",
     },
     BuiltIn {
@@ -555,6 +558,7 @@ pub const BUILT_INS: &[BuiltIn] = &[
         d_in: 2,
         outputs: &["max(abs(x1 - 0.413), abs(x2 - 0.577))"],
         domain: UNIT,
+        kinks: &[],
         summary: "1-Lipschitz in the maximum norm, with kinks off every grid",
     },
     BuiltIn {
@@ -563,6 +567,7 @@ pub const BUILT_INS: &[BuiltIn] = &[
         d_in: 2,
         outputs: &["sin(2*x1_1 + x2_2) + x1/2", "x1_2*x2_1 + cos(i*x2)"],
         domain: UNIT,
+        kinks: &[],
         summary: "smooth, of all four numbers of two positions, and another one at each position",
     },
     sphere("sphere_lipschitz", 3, &["abs(x1)", "max(x2, x3)", "abs(x1 - x2)/2"], "three 1-Lipschitz functions"),
@@ -572,11 +577,16 @@ pub const BUILT_INS: &[BuiltIn] = &[
 ];
 
 /// A function of one number.
-const fn scalar(name: &'static str, outputs: &'static [&'static str], summary: &'static str) -> BuiltIn {
-    BuiltIn { name, seq_len: None, d_in: 1, outputs, domain: AROUND_ZERO, summary }
+const fn scalar(
+    name: &'static str,
+    outputs: &'static [&'static str],
+    kinks: &'static [f64],
+    summary: &'static str,
+) -> BuiltIn {
+    BuiltIn { name, seq_len: None, d_in: 1, outputs, domain: AROUND_ZERO, kinks, summary }
 }
 
 /// A function on the unit sphere of R^d_in.
 const fn sphere(name: &'static str, d_in: usize, outputs: &'static [&'static str], summary: &'static str) -> BuiltIn {
-    BuiltIn { name, seq_len: None, d_in, outputs, domain: Domain::Sphere, summary }
+    BuiltIn { name, seq_len: None, d_in, outputs, domain: Domain::Sphere, kinks: &[], summary }
 }

@@ -13,7 +13,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    bound::Bound,
+    bound::{Basis, Bound},
     cells::{self, Attention, Cells, felt, moved, sequences, value_noise},
     construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
     domain::Domain,
@@ -299,20 +299,22 @@ impl Activation {
         // How far g strays from its chord over one step of the lattice.
         let by_slope = self.lipschitz.map(|l| l * step / 2.0);
         let by_curvature = self.curvature.map(|m| m * step * step / 8.0);
-        let (stray, why) = match (by_slope, by_curvature) {
+        let (stray, why, on) = match (by_slope, by_curvature) {
             (None, None) => (
                 bend / 2.0,
                 "half the largest second difference of g there (measured: it sees kinks, but nothing narrower)",
+                Basis::Measured,
             ),
             (slope, curvature) => (
                 slope.unwrap_or(f64::INFINITY).min(curvature.unwrap_or(f64::INFINITY)),
                 "min(L s / 2, M s^2 / 8) as given",
+                Basis::Given,
             ),
         };
         let own = steepest * spacing * c * c * third / (2.0 * (density as f64).powi(2));
         let bound = Bound::default()
             .and("on the lattice", format!("max |head - g| at {density} points per Delta and at kinks"), error)
-            .and("between its points, g", why, stray)
+            .and_on(on, "between its points, g", why, stray)
             .and("between its points, head", "max |V_k+1 - V_k| c^2 T(c) / (2 density^2), from sup |head''|", own);
         let size = self.low.abs().max(self.high.abs()) / spacing;
         let half = intervals.div_ceil(2) as f64;

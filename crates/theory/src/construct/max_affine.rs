@@ -229,11 +229,14 @@ impl Grid {
         let (bias, bend) = (lipschitz.value * d.sqrt() * ripple * h, curvature.value * d * square * h * h / 2.0);
         let bound = if spread <= bias + bend {
             let formula = format!("L sqrt(d) rho h, L = {lipschitz}, rho({c}) = {:.4}; hard rho = 1/2", square.sqrt());
-            Bound::default().and("distance to cells", formula, spread)
+            Bound::default().and_on(lipschitz.basis, "distance to cells", formula, spread)
         } else {
-            Bound::default().and("ripple", format!("L sqrt(d) r h, L = {lipschitz}, r({c}) = {ripple:.2e}"), bias).and(
+            let first = format!("L sqrt(d) r h, L = {lipschitz}, r({c}) = {ripple:.2e}");
+            let second = format!("M d rho^2 h^2 / 2, M = {curvature}, rho^2({c}) = {square:.4}");
+            Bound::default().and_on(lipschitz.basis, "ripple", first, bias).and_on(
+                curvature.basis,
                 "curvature",
-                format!("M d rho^2 h^2 / 2, M = {curvature}, rho^2({c}) = {square:.4}"),
+                second,
                 bend,
             )
         };

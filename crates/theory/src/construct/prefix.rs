@@ -22,7 +22,7 @@ use std::{cell::Cell, f64::consts::PI, sync::Arc};
 use rayon::prelude::*;
 
 use crate::{
-    bound::Bound,
+    bound::{Basis, Bound},
     cells::{felt, moved, value_noise},
     construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
     domain::Domain,
@@ -295,15 +295,16 @@ impl Prefix {
         let bias = lipschitz.value * (spread.ripple + spread.arc);
         let bend = curvature.value * spread.square / 2.0;
         let bound = Bound::default().and("the token itself", "p_0 max |f|, p_0 <= 1 / sum_i exp(lambda x.k_i)", own);
+        // Whatever L and M rest on, the last part of this takes the slopes' own slope from what was seen.
+        let on = Basis::Measured;
         let why = "sup (value + |slope| r) over a lattice no farther than r, plus r^2 sqrt(lambda) sup |slope|";
-        let bound =
-            if flat <= bias + bend {
-                bound.and("distance to the prefix", format!("L E theta, L = {lipschitz}; {why}"), flat)
-            } else {
-                bound
-                    .and("ripple", format!("L (|E k_perp| + E (theta - sin theta)), L = {lipschitz}; {why}"), bias)
-                    .and("curvature", format!("M E theta^2 / 2, M = {curvature}; {why}"), bend)
-            };
+        let bound = if flat <= bias + bend {
+            bound.and_on(on, "distance to the prefix", format!("L E theta, L = {lipschitz}; {why}"), flat)
+        } else {
+            bound
+                .and_on(on, "ripple", format!("L (|E k_perp| + E (theta - sin theta)), L = {lipschitz}; {why}"), bias)
+                .and_on(on, "curvature", format!("M E theta^2 / 2, M = {curvature}; {why}"), bend)
+        };
         let noise = F32_ROUNDOFF * (lambda * (d + 4.0) * d.sqrt() + 16.0);
         let share = if self.d_in == 2 { (2.0 * PI / length as f64).powi(2) } else { 4.0 * PI / length as f64 };
         let c = lambda / 2.0 * share;

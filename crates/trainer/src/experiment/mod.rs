@@ -285,6 +285,13 @@ impl Experiment {
         if let Some(end) = self.task.curriculum_end().filter(|_| sound) {
             let key = format!("task.{}.curriculum", self.task.name());
             let batches = train.steps.saturating_mul(train.accumulate);
+            if self.task.starts_shorter() && !self.model.takes_shorter_sequences() {
+                let problem = format!(
+                    "begins with shorter sequences, and {} takes one length alone: set points_start to n_points, or use [model.transformer]",
+                    self.model.name()
+                );
+                problems.push((key.clone(), problem));
+            }
             if matches!(self.data, DataConfig::Fixed { .. }) {
                 problems.push((key, "needs new examples at every step: use [data.fresh]".to_owned()));
             } else if end >= batches {

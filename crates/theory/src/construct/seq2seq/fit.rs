@@ -12,7 +12,7 @@ use rand_distr::StandardNormal;
 
 use super::{Seq2seq, Source};
 use crate::{
-    bound::{Bound, Term},
+    bound::{Basis, Bound, Term},
     construct::{Construction, Function, Refusal, ReluNetwork, ReluWeights, Request},
     domain::Domain,
     interpolation::F32_ROUNDOFF,
@@ -137,8 +137,7 @@ fn certified(options: &Seq2seq, fitted: Fitted, compiled: Construction) -> Const
     match (&options.source, judged) {
         (Source::Function(function), Judged::Function(fit)) => {
             target = function.clone();
-            let first = Bound::default().and(&fit.name, fit.formula, fit.value);
-            bound = bound.terms.into_iter().fold(first, |sum, term| sum.and(&term.name, term.formula, term.value));
+            bound = bound.terms.into_iter().fold(Bound::default().with(fit), Bound::with);
         }
         (Source::Samples { inputs, .. }, Judged::Samples { held_out, fitted }) => {
             let judging = held_out_of(inputs.len());
@@ -204,7 +203,8 @@ fn fit(options: &Seq2seq, units: usize) -> Result<Fitted, Refusal> {
             let formula = format!(
                 "measured, not proved: {SAFETY} times the largest error of {units} random units at {JUDGED} points and along the ascent from the worst"
             );
-            let judged = Judged::Function(Term { name: "fit".to_owned(), formula, value: error });
+            let judged =
+                Judged::Function(Term { name: "fit".to_owned(), formula, value: error, basis: Basis::Measured });
             Fitted { network, error, judged, worst }
         }
         Source::Samples { .. } => Fitted {

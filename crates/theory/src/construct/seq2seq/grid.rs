@@ -11,7 +11,7 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::Seq2seq;
 use crate::{
-    bound::Bound,
+    bound::{Basis, Bound},
     construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
     domain::Domain,
     interpolation::{F32_ROUNDOFF, Mode, Moments},
@@ -121,14 +121,15 @@ impl Plan<'_> {
     }
 
     fn bound(&self, cells: usize) -> Bound {
-        let from = if self.options.lipschitz.is_some() {
-            "as given".to_owned()
+        let (from, on) = if self.options.lipschitz.is_some() {
+            ("as given".to_owned(), Basis::Given)
         } else {
-            format!("estimated, not proved: {SPARSE_SAFETY} times the largest slope at {SLOPES} points")
+            let from = format!("measured, not proved: {SPARSE_SAFETY} times the largest slope at {SLOPES} points");
+            (from, Basis::Measured)
         };
         let m = self.squares[cells.min(self.squares.len()) - 1];
         let formula = format!("L sqrt(m(c) sum_i Delta_i^2), m(c) = {m:.4}, L = {:.4} ({from})", self.lipschitz);
-        Bound::default().and("interpolation", formula, self.interpolation(cells))
+        Bound::default().and_on(on, "interpolation", formula, self.interpolation(cells))
     }
 
     fn rounding(&self, cells: usize) -> Bound {
