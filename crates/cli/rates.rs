@@ -150,7 +150,11 @@ fn figure(rate: &Rate, points: &[Point]) -> Figure {
     let series = |label: &str, points, style| Series { label: label.to_owned(), points, style, intervals: Vec::new() };
     let mut all = vec![
         series("error in float32", curve(&|p| p.certificate.float32.error), Style::LinePoints),
-        series("bound", curve(&|p| p.certificate.bound.value), Style::Dashed),
+        series(
+            "bound and rounding",
+            curve(&|p| p.certificate.bound.value + p.certificate.rounding.value),
+            Style::Dashed,
+        ),
     ];
     if let Some(paper) = rate.paper {
         all.push(series("the paper's bound", curve(&|p| paper(p.size)), Style::Reference));

@@ -8,7 +8,7 @@ use headway_theory::{
     Effort, Mode, Refusal, Request, certify,
     construct::{TruncatedLinear, TruncatedLinearHeads, truncated_linear::Clamp},
 };
-use stages::{holds, slope};
+use stages::{holds, knew_its_size, slope};
 
 /// Weights and offsets between −1 and 1, different at every position unless they are to be shared.
 fn clamp(n: usize, d: usize, ends: [f64; 2], shared: bool) -> Clamp {
@@ -41,8 +41,10 @@ fn one_head_case_by_case() {
         (1, 1, [100.0, 101.0], Mode::Minimax, 2e-3),
         (5, 3, [-1e-3, 1e-3], Mode::Minimax, 1e-4),
     ] {
-        let construction = one(clamp(n, d, ends, false), mode, None).build(Request { tolerance, ..SIZE }).unwrap();
+        let head = one(clamp(n, d, ends, false), mode, None);
+        let construction = head.build(Request { tolerance, ..SIZE }).unwrap();
         holds(&construction, tolerance);
+        knew_its_size(&construction, tolerance, |request| head.build(request));
     }
 }
 
@@ -56,10 +58,10 @@ fn many_heads_case_by_case() {
         (3, 2, [-1.0, 0.5], Mode::Smooth, 0.02, false),
         (100, 4, [-10.0, 10.0], Mode::Minimax, 1e-3, true),
     ] {
-        let construction = TruncatedLinearHeads { clamp: clamp(n, d, ends, shared), mode, heads: None }
-            .build(Request { tolerance, ..SIZE })
-            .unwrap();
+        let heads = TruncatedLinearHeads { clamp: clamp(n, d, ends, shared), mode, heads: None };
+        let construction = heads.build(Request { tolerance, ..SIZE }).unwrap();
         holds(&construction, tolerance);
+        knew_its_size(&construction, tolerance, |request| heads.build(request));
     }
 }
 

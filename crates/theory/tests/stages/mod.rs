@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "not every suite needs all of it")]
 
 use headway_testkit::devices;
-use headway_theory::{Certificate, Construction, Effort, certify};
+use headway_theory::{Certificate, Construction, Effort, Refusal, Request, certify};
 
 /// A certificate per device. The double-precision stage is in each of them.
 ///
@@ -48,6 +48,26 @@ pub fn holds(construction: &Construction, tolerance: f64) -> Certificate {
         assert!((terms(bound) - bound.value).abs() <= 1e-12 * bound.value, "the terms do not add up: {bound:?}");
     }
     certificates.into_iter().next().unwrap().1
+}
+
+/// Asserts that the plan knew the number of parameters: with one fewer allowed, it names as many.
+#[track_caller]
+pub fn knew_its_size(
+    construction: &Construction,
+    tolerance: f64,
+    build: impl Fn(Request) -> Result<Construction, Refusal>,
+) {
+    let parameters = construction.network.parameters();
+    match build(Request { tolerance, max_parameters: parameters - 1 }) {
+        Err(Refusal::TooLarge { needed, .. }) => assert!(
+            (needed - parameters as f64).abs() < 0.5,
+            "{} {:?}: {needed} planned, {parameters} written",
+            construction.name,
+            construction.sizes
+        ),
+        Err(other) => panic!("refused for another reason: {other}"),
+        Ok(_) => panic!("one parameter fewer would have done"),
+    }
 }
 
 /// Slope of a straight line through (log x, log y).
