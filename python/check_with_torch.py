@@ -38,9 +38,21 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         self.query, self.key, self.value, self.output = (nn.Linear(d_model, d_model) for _ in range(4))
         self.n_heads = n_heads
+        self.prefix = None
 
     def forward(self, x, causal=False):
-        _, rows, d_model = x.shape
+        batch, rows, d_model = x.shape
+        if self.prefix is not None:
+            split = lambda x: x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+            before = lambda rows, x: torch.cat([rows.expand(batch, -1, -1), x], dim=1)
+            k, v = before(self.prefix.keys, self.key(x)), before(self.prefix.values, self.value(x))
+            length = k.shape[1] - rows
+            seen = torch.ones(rows, rows, dtype=torch.bool).tril() if causal else torch.ones(rows, rows, dtype=torch.bool)
+            seen = torch.cat([torch.ones(rows, length, dtype=torch.bool), seen], dim=1)
+            q, k, v = split(self.query(x)), split(k), split(v)
+            scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+            mixed = scores.masked_fill(~seen, -torch.inf).softmax(-1) @ v
+            return self.output(mixed.transpose(1, 2).flatten(2))
         x = x.transpose(0, 1)  # [rows, batch, d_model], the order that PyTorch's function takes
         mixed, _ = functional.multi_head_attention_forward(
             query=x,
@@ -187,9 +199,14 @@ class HeadGroup(nn.Module):
         self.count, self.d_key = count, d_key
         self.query, self.key = (nn.Linear(width, count * d_key, bias=False) for _ in range(2))
         self.value, self.output = nn.Linear(width, count * d_value, bias=False), nn.Linear(count * d_value, d_out, bias=False)
+        self.prefix = None
 
     def forward(self, asking, answering):
-        parts = zip(*(x.chunk(self.count, -1) for x in (self.query(asking), self.key(answering), self.value(answering))))
+        k, v = self.key(answering), self.value(answering)
+        if self.prefix is not None:
+            learned = (self.prefix.keys, self.prefix.values)
+            k, v = (torch.cat([rows.expand(len(x), -1, -1), x], dim=1) for rows, x in zip(learned, (k, v)))
+        parts = zip(*(x.chunk(self.count, -1) for x in (self.query(asking), k, v)))
         mixed = [(q @ k.transpose(1, 2) / self.d_key**0.5).softmax(-1) @ v for q, k, v in parts]
         return self.output(torch.cat(mixed, dim=-1))
 
@@ -280,6 +297,7 @@ class Transformer(nn.Module):
             self.embed = nn.Linear(dims["input"]["continuous"]["d_in"], d_model)
         positions = {"none": lambda *_: None, "learned": nn.Embedding, "sinusoidal": SinusoidalTable}
         self.position = positions[config["position"]](seq_len, d_model)
+        self.prompt = None
         self.blocks = nn.Sequential(*(Block(config) for _ in range(config["n_layers"])))
         self.final_norm = layer_norm(config)
         self.head = nn.Linear(d_model, dims["d_out"])
@@ -288,7 +306,9 @@ class Transformer(nn.Module):
         h = self.embed(x)
         if self.position is not None:
             h = h + self.position(torch.arange(x.shape[1]))
-        return self.head(self.final_norm(self.blocks(h)))
+        if self.prompt is not None:
+            h = torch.cat([self.prompt.rows.expand(len(h), -1, -1), h], dim=1)
+        return self.head(self.final_norm(self.blocks(h)[:, -x.shape[1] :]))
 
 
 MODULES = {
@@ -303,9 +323,27 @@ MODULES = {
 def load(folder):
     """The checkpoint as a float64 PyTorch module; every tensor name and shape must agree."""
     name, config, dims = reference.read_config(folder)
-    module = MODULES[name](dims, config).double().eval()
-    module.load_state_dict(read_tensors(Path(folder) / "model.safetensors"), strict=True)
+    module = MODULES[name](dims, config)
+    state = with_low_rank(read_tensors(Path(folder) / "model.safetensors"), reference.lora_scale(folder))
+    for at in {tensor.rsplit(".", 1)[0] for tensor in state if tensor.rsplit(".", 2)[-2] in ("prefix", "prompt")}:
+        owner, _, part = at.rpartition(".")
+        learned = nn.Module()
+        for name in ("keys", "values", "rows"):
+            if f"{at}.{name}" in state:
+                learned.register_parameter(name, nn.Parameter(state[f"{at}.{name}"]))
+        setattr(module.get_submodule(owner), part, learned)
+    module = module.double().eval()
+    module.load_state_dict(state, strict=True)
     return module
+
+
+def with_low_rank(state, scale):
+    """W + scale B A in place of each W that LoRA has learned A and B beside."""
+    state = dict(state)
+    for name in [name.removesuffix(".low_rank.a") for name in state if name.endswith(".low_rank.a")]:
+        a, b = (state.pop(f"{name}.low_rank.{half}").double() for half in "ab")
+        state[f"{name}.weight"] = state[f"{name}.weight"].double() + scale * (b @ a)
+    return state
 
 
 def read_tensors(path):

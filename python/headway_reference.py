@@ -4,8 +4,8 @@
 A second, independent statement of what the networks compute: each layer below reads like its formula, with the axes
 named beside it. Headway itself is Rust; this file shares no code with it, only the checkpoint folder
 
-    config.json         which model, and the sizes of its data
-    model.safetensors   its weights, linear maps as [out, in]
+    config.json         which model, the sizes of its data, and how it was fine-tuned
+    model.safetensors   its weights, linear maps as [out, in], and what LoRA, a prefix or a prompt adds to them
 
 As a library:
 
@@ -149,12 +149,14 @@ class MultiHeadAttention:
         self.query, self.key, self.value, self.output = (
             Linear(weights, f"{name}.{part}", d_model, d_model) for part in ("query", "key", "value", "output")
         )
+        self.prefix = Prefix(weights, name, d_model, d_model)
         self.n_heads = n_heads
         self.pattern = choose("kernel", KERNELS, kernel)
 
     def __call__(self, x, hidden):
-        q, k, v = (self.split_heads(project(x)) for project in (self.query, self.key, self.value))
-        pattern = self.pattern(q, k, hidden)  # [batch, n_heads, rows, rows]
+        k, v, hidden = self.prefix(self.key(x), self.value(x), hidden)
+        q, k, v = (self.split_heads(part) for part in (self.query(x), k, v))
+        pattern = self.pattern(q, k, hidden)  # [batch, n_heads, rows, length + rows]
         return self.output(self.merge_heads(pattern @ v)), pattern
 
     def split_heads(self, x):
@@ -166,6 +168,28 @@ class MultiHeadAttention:
     def merge_heads(x):
         batch, n_heads, rows, d_head = x.shape
         return x.swapaxes(1, 2).reshape(batch, rows, n_heads * d_head)  # [batch, rows, d_model]
+
+
+class Prefix:
+    """Learned keys and values in front of those of the rows, seen by every query; none where the file has none.
+
+    k [batch, rows, d_keys], v [batch, rows, d_values], hidden [q_len, rows] -> the same with `length` rows more
+    """
+
+    def __init__(self, weights, name, d_keys, d_values):
+        self.keys = weights.rows(f"{name}.prefix.keys", d_keys)
+        self.values = weights.rows(f"{name}.prefix.values", d_values)
+
+    def __call__(self, k, v, hidden):
+        if self.keys is None or self.values is None:
+            return k, v, hidden
+        seen = np.zeros((len(hidden), len(self.keys)), dtype=bool)
+        return before(self.keys, k), before(self.values, v), np.concatenate([seen, hidden], axis=1)
+
+
+def before(rows, x):
+    """The same rows in front of every sequence. [length, width], [batch, n, width] -> [batch, length + n, width]"""
+    return np.concatenate([np.broadcast_to(rows, (len(x), *rows.shape)), x], axis=1)
 
 
 class Ffn:
@@ -407,12 +431,15 @@ class HeadGroup:
         self.key = weights.take(f"{name}.key.weight", count * d_key, width)
         self.value = weights.take(f"{name}.value.weight", count * d_value, width)
         self.output = weights.take(f"{name}.output.weight", d_out, count * d_value)
+        self.prefix = Prefix(weights, name, count * d_key, count * d_value)
         self.pattern = choose("kernel", KERNELS, kernel)
 
     def __call__(self, asking, answering):
         split = lambda x: x.reshape(*x.shape[:2], self.count, -1).swapaxes(1, 2)  # [batch, count, rows, d_head]
-        q, k, v = split(asking @ self.query.T), split(answering @ self.key.T), split(answering @ self.value.T)
-        pattern = self.pattern(q, k, np.zeros((q.shape[2], k.shape[2]), dtype=bool))  # [batch, count, queries, keys]
+        hidden = np.zeros((asking.shape[1], answering.shape[1]), dtype=bool)
+        k, v, hidden = self.prefix(answering @ self.key.T, answering @ self.value.T, hidden)
+        q, k, v = split(asking @ self.query.T), split(k), split(v)
+        pattern = self.pattern(q, k, hidden)  # [batch, count, queries, keys]
         return MultiHeadAttention.merge_heads(pattern @ v) @ self.output.T, pattern
 
 
@@ -428,6 +455,7 @@ class Transformer:
             case _:
                 self.embed = Linear(weights, "embed", vector_width(dims), d_model)
         self.position = Position(weights, "position", position, dims["seq_len"], d_model)
+        self.prompt = weights.rows("prompt.rows", d_model)
         self.blocks = [
             Block(weights, f"blocks.{layer}", d_model, n_heads, norm, residual, kernel, state_mixer)
             for layer in range(n_layers)
@@ -438,12 +466,15 @@ class Transformer:
 
     def trace(self, x):
         h = self.position(self.embed(x))  # [batch, seq_len, d_model]
+        seq_len = h.shape[1]
+        if self.prompt is not None:
+            h = before(self.prompt, h)
         hidden = self.mask(h.shape[1])
         patterns = []
         for block in self.blocks:
             h, pattern = block(h, hidden)
             patterns.append(pattern)
-        return self.head(self.final_norm(h)), patterns
+        return self.head(self.final_norm(h[:, -seq_len:])), patterns
 
 
 NETWORKS = {
@@ -496,8 +527,9 @@ class Weights:
     What does not fit is collected, so that one error names all of it.
     """
 
-    def __init__(self, tensors, dtype):
+    def __init__(self, tensors, dtype, lora_scale=None):
         self.dtype = dtype
+        self.lora_scale = lora_scale
         self.tensors = dict(tensors)
         self.problems = []
 
@@ -509,8 +541,21 @@ class Weights:
         elif tensor.shape != shape:
             self.problems.append(f"{name}: the model has {list(shape)}, the file {list(tensor.shape)}")
         else:
-            return tensor.astype(self.dtype)
+            return self.with_low_rank(name, tensor.astype(self.dtype))
         return np.zeros(shape, self.dtype)
+
+    def rows(self, name, width):
+        """The learned rows of that name, [length, width]; None where there are none."""
+        tensor = self.tensors.get(name)
+        return None if tensor is None or tensor.ndim != 2 else self.take(name, len(tensor), width)
+
+    def with_low_rank(self, name, weight):
+        """W + scale B A, where LoRA has learned A [rank, d_in] and B [d_out, rank] beside the weight."""
+        a, b = (f"{name.removesuffix('.weight')}.low_rank.{half}" for half in "ab")
+        if self.lora_scale is None or not {a, b} <= self.tensors.keys():
+            return weight
+        a, b = (self.tensors.pop(half).astype(self.dtype) for half in (a, b))
+        return weight + self.lora_scale * (b @ a)
 
     def finish(self):
         """Raises unless every tensor was found, fitted and used."""
@@ -560,6 +605,16 @@ def read_config(folder):
         raise CheckpointError(f"{path}: not a checkpoint's config ({error})") from error
 
 
+def lora_scale(folder):
+    """alpha / rank of a checkpoint that was fine-tuned with LoRA, else None."""
+    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    match config.get("experiment"):
+        case {"finetune": {"lora": {"rank": rank, "alpha": alpha}}}:
+            return alpha / rank
+        case _:
+            return None
+
+
 def choose(key, known, name):
     """The entry of that name; an unknown name is an error that lists the known ones."""
     try:
@@ -587,7 +642,7 @@ def load(folder, dtype=np.float32):
         raise ValueError(f"dtype must be float32 or float64, not {dtype}")
     name, fields, dims = read_config(folder)
     network = choose("model", NETWORKS, name)
-    weights = Weights(read_safetensors(Path(folder) / "model.safetensors"), dtype)
+    weights = Weights(read_safetensors(Path(folder) / "model.safetensors"), dtype, lora_scale(folder))
     try:
         inspect.signature(network).bind(weights, dims, **fields)
     except TypeError as error:

@@ -282,7 +282,7 @@ mod config {
                 "optimizer.learning_rate=-1",
                 &["error: -s optimizer.learning_rate=-1: optimizer.adam.learning_rate: must be"],
             ),
-            ("model.paper_one_layer.d_model=8", &["error: -s model.paper_one_layer.d_model=8", "no such key"]),
+            ("model.paper_one_layer.n_layers=8", &["error: -s model.paper_one_layer.n_layers=8", "no such key"]),
             ("train.steps.x=4", &["-s train.steps.x=4: train.steps is a value, not a table"]),
             ("seed.x=4", &["error: -s seed.x=4: seed: expected a whole number, 0 or more, found a table"]),
             ("seed=-1", &["error: -s seed=-1: seed: expected a whole number"]),
@@ -530,8 +530,8 @@ mod checkpoints {
         let lab = lab_with_run();
         let texts = [
             "the weights do not fit the model",
-            "head.weight: the model has [1, 16], the file [1, 8]",
-            "blocks.1.attention.query.weight: not in the file",
+            "head.weight [1, 16] [1, 8] model.transformer.d_model",
+            "blocks.1.attention.query.weight a parameter nothing model.transformer.n_layers",
         ];
         let wide = ["-s", "model.d_model=16", "-s", "model.n_layers=2"];
         lab.headway(&[&["eval", "run", "--device", "cpu"], &wide[..]].concat()).fail(3, &texts);
@@ -543,7 +543,7 @@ mod checkpoints {
         lab.headway(&[&["eval", "wide", "--device", "cpu"], &deeper[..]].concat()).fail(3, &["does not exist"]);
         lab.train("deep", &deeper).succeed();
         let shallow = ["eval", "deep", "--device", "cpu", "-s", "model.n_layers=1"];
-        lab.headway(&shallow).fail(3, &["blocks.1.attention.query.weight: not in the model"]);
+        lab.headway(&shallow).fail(3, &["blocks.1.attention.query.weight nothing a tensor model.transformer.n_layers"]);
         // Not one tensor in common is refused even where parts would do.
         lab.write(
             "paper.toml",

@@ -253,10 +253,10 @@ fn what_cannot_be_built_is_refused_before_any_work() {
             &["prefix", "--tolerance", "0.1", "--function", "waves", "--out", "x", "--d-in", "5"],
             &["--d-in: waves has 2"],
         ),
-        // More rows than a model may have, and fewer parameters than allowed.
+        // More numbers than an example may hold, and fewer parameters than allowed.
         (
             &["activation", "--tolerance", "0.1", "--function", "relu", "--seq-len", "2000000", "--out", "x"],
-            &["rows must be from 1 to 1048576"],
+            &["--seq-len: 2000000 positions", "are too many; give 1048576 numbers at most"],
         ),
         (&["no-such-thing", "--tolerance", "0.1", "--out", "x"], &["no-such-thing"]),
     ] {

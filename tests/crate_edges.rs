@@ -12,10 +12,21 @@ use std::{
 use serde_json::Value;
 
 /// Crates that each crate may depend on. The root package, `headway`, is the command line.
-const ALLOWED: [(&str, &[&str]); 8] = [
-    ("headway", &["headway-trainer", "headway-theory", "headway-analysis", "headway-model", "headway-tasks"]),
+const ALLOWED: [(&str, &[&str]); 9] = [
+    (
+        "headway",
+        &[
+            "headway-trainer",
+            "headway-theory",
+            "headway-exchange",
+            "headway-analysis",
+            "headway-model",
+            "headway-tasks",
+        ],
+    ),
     ("headway-trainer", &["headway-kernels", "headway-model", "headway-tasks", "headway-analysis"]),
     ("headway-theory", &["headway-model"]),
+    ("headway-exchange", &["headway-model"]),
     ("headway-analysis", &["headway-model"]),
     ("headway-model", &["headway-kernels"]),
     ("headway-kernels", &[]),

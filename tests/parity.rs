@@ -18,6 +18,7 @@ use std::{
 };
 
 use burn::{optim::GradientsParams, tensor::Device};
+use headway_exchange::names::{Convention, Format};
 use headway_model::{
     Activation, Input, IoDims, Model, ModelConfig, Norm, PaperOneLayerConfig, PaperTwoLayerConfig, PositionKind,
     Readout, StateMixer, TransformerConfig,
@@ -127,10 +128,22 @@ impl Fixture {
     /// The tensors of a group such as `g.` under our names, in our file orientation. `g.x` is no parameter.
     fn parameters(&self, group: &str) -> BTreeMap<String, Array> {
         let in_group = self.arrays.iter().filter_map(|(name, array)| Some((name.strip_prefix(group)?, array)));
-        let parameters = in_group.filter(|(name, _)| !matches!(*name, "x" | "loss"));
-        // A model without interpolation tokens has an empty tensor of them in PyTorch and none here.
-        let parameters = parameters.filter(|(_, array)| !array.values.is_empty());
-        parameters.map(|(name, array)| rename(self.kind, name, array)).collect()
+        let parameters: BTreeMap<String, Array> = in_group
+            .filter(|(name, _)| !matches!(*name, "x" | "loss"))
+            .map(|(name, array)| (name.to_owned(), array.clone()))
+            .collect();
+        let format = match self.kind {
+            Kind::Stack => return parameters.into_iter().map(|(name, array)| (rename(&name), array)).collect(),
+            Kind::PaperOneLayer | Kind::PaperTwoLayer => Format::Pytorch,
+            Kind::TransformerLens => Format::TransformerLens,
+        };
+        if parameters.is_empty() {
+            return parameters;
+        }
+        let renamed = Convention::of(&parameters, Some(format)).and_then(|convention| convention.rename(parameters));
+        let renamed = renamed.unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        assert!(renamed.unknown.is_empty(), "{}: {:?}", self.name, renamed.unknown);
+        renamed.arrays
     }
 
     fn model(&self) -> (ModelConfig, IoDims) {
@@ -249,21 +262,10 @@ impl Fixture {
     }
 }
 
-/// Our name and our file orientation of a parameter, whose heads are contiguous slices of the feature axis.
-fn rename(kind: Kind, name: &str, array: &Array) -> (String, Array) {
-    let array = array.clone();
-    if kind == Kind::TransformerLens {
-        return rename_transformer_lens(name, array);
-    }
-    let name = if name.starts_with("out_proj.") { name.replacen("out_proj", "head", 1) } else { name.to_owned() };
+/// Our name of a parameter of a stack, whose layouts are ours.
+fn rename(name: &str) -> String {
     let part = |part: &str| match part {
-        "mapping_A" => "input_map".to_owned(),
-        "token_proj" => "project".to_owned(),
-        "interp_tokens" => "anchors".to_owned(),
-        "attn" | "attn_layer" => "attention".to_owned(),
-        "attn1" => "attention_1".to_owned(),
-        "attn2" => "attention_2".to_owned(),
-        "A2" => "affine".to_owned(),
+        "attn" => "attention".to_owned(),
         "q_proj" => "query".to_owned(),
         "k_proj" => "key".to_owned(),
         "v_proj" => "value".to_owned(),
@@ -276,58 +278,7 @@ fn rename(kind: Kind, name: &str, array: &Array) -> (String, Array) {
         "ln_f" => "final_norm".to_owned(),
         same => same.to_owned(),
     };
-    (name.split('.').map(part).collect::<Vec<_>>().join("."), array)
-}
-
-/// TransformerLens: `W_Q`, `W_K`, `W_V` `[head, d_model, d_head]`, `W_O` `[head, d_head, d_model]`, biases of heads
-/// `[head, d_head]`, `W_U` `[d_model, vocab]`.
-fn rename_transformer_lens(name: &str, array: Array) -> (String, Array) {
-    let (module, parameter) = name.rsplit_once('.').unwrap();
-    let module = module
-        .replace("pos_embed", "position")
-        .replace("unembed", "head")
-        .replace("ln1", "attention_norm")
-        .replace("ln_final", "final_norm")
-        .replace("attn", "attention");
-    let flat = |array: Array| Array { shape: vec![array.values.len()], values: array.values };
-    let (parameter, array) = match parameter {
-        "w" | "W_E" | "W_pos" => ("weight", array),
-        "b" | "b_U" => ("bias", array),
-        "W_U" => ("weight", transposed(array)),
-        "W_Q" => ("query.weight", heads_out(array)),
-        "W_K" => ("key.weight", heads_out(array)),
-        "W_V" => ("value.weight", heads_out(array)),
-        "b_Q" => ("query.bias", flat(array)),
-        "b_K" => ("key.bias", flat(array)),
-        "b_V" => ("value.bias", flat(array)),
-        "W_O" => {
-            let [heads, d_head, d_model] = [array.shape[0], array.shape[1], array.shape[2]];
-            ("output.weight", transposed(Array { shape: vec![heads * d_head, d_model], values: array.values }))
-        }
-        "b_O" => ("output.bias", array),
-        other => panic!("TransformerLens parameter `{other}`"),
-    };
-    (format!("{module}.{parameter}"), array)
-}
-
-/// `[head, d_model, d_head]` -> `[head · d_head, d_model]`
-fn heads_out(array: Array) -> Array {
-    let [heads, d_model, d_head] = [array.shape[0], array.shape[1], array.shape[2]];
-    let head = |h: usize| Array {
-        shape: vec![d_model, d_head],
-        values: array.values[h * d_model * d_head..][..d_model * d_head].to_vec(),
-    };
-    Array {
-        shape: vec![heads * d_head, d_model],
-        values: (0..heads).flat_map(|h| transposed(head(h)).values).collect(),
-    }
-}
-
-/// `[a, b]` -> `[b, a]`
-fn transposed(array: Array) -> Array {
-    let [rows, columns] = [array.shape[0], array.shape[1]];
-    let values = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c));
-    Array { values: values.map(|at| array.values[at]).collect(), shape: vec![columns, rows] }
+    name.split('.').map(part).collect::<Vec<_>>().join(".")
 }
 
 /// What was compared, how far apart it was, and what was too far.
@@ -530,31 +481,4 @@ fn own_fixtures_cover_every_kind() {
     assert_eq!(anchors.collect::<BTreeSet<_>>().len(), 2, "two layers with and without interpolation tokens");
     let readouts = fixtures.iter().filter(|f| f.kind == Kind::PaperOneLayer).map(|f| f.entry["readout"].to_string());
     assert_eq!(readouts.collect::<BTreeSet<_>>().len(), 2, "both readouts");
-}
-
-/// The name map against a layout counted out by hand: two heads of two channels, width three.
-#[test]
-fn transformer_lens_layouts_by_hand() {
-    let count = |shape: &[usize]| Array {
-        shape: shape.to_vec(),
-        values: (0..shape.iter().product::<usize>()).map(|at| at as f32).collect(),
-    };
-    let (name, array) = rename_transformer_lens("blocks.1.attn.W_K", count(&[2, 3, 2]));
-    assert_eq!(name, "blocks.1.attention.key.weight");
-    assert_eq!(array, Array { shape: vec![4, 3], values: vec![0., 2., 4., 1., 3., 5., 6., 8., 10., 7., 9., 11.] });
-    let (name, array) = rename_transformer_lens("blocks.0.attn.W_O", count(&[2, 2, 3]));
-    assert_eq!(name, "blocks.0.attention.output.weight");
-    assert_eq!(array, Array { shape: vec![3, 4], values: vec![0., 3., 6., 9., 1., 4., 7., 10., 2., 5., 8., 11.] });
-    let names = ["embed.W_E", "pos_embed.W_pos", "unembed.b_U", "ln_final.w", "blocks.0.ln1.b", "blocks.0.attn.b_O"];
-    let ours = [
-        "embed.weight",
-        "position.weight",
-        "head.bias",
-        "final_norm.weight",
-        "blocks.0.attention_norm.bias",
-        "blocks.0.attention.output.bias",
-    ];
-    for (name, ours) in names.iter().zip(ours) {
-        assert_eq!(rename_transformer_lens(name, count(&[1])).0, ours);
-    }
 }

@@ -47,8 +47,21 @@ impl Trained {
     fn new(task: &str, model: &str) -> Self {
         let lab = Lab::with(&format!("{task}{model}{TRAIN}"));
         lab.train("run", &[]).succeed();
-        let checkpoint = "run/checkpoints/step-00000015";
-        lab.headway(&["eval", checkpoint, "--device", "cpu", "--save-outputs", "saved"]).succeed();
+        Self::saved_outputs(lab, "run")
+    }
+
+    /// A model fine-tuned in a mode that learns something beside its weights.
+    fn tuned(task: &str, model: &str, mode: &str) -> Self {
+        let lab = Lab::with(&format!("{task}{model}{TRAIN}"));
+        lab.train("base", &[]).succeed();
+        let words = ["finetune", "experiment.toml", "--from", "base", "--out", "run", "--device", "cpu", "-s", mode];
+        lab.headway(&words).succeed();
+        Self::saved_outputs(lab, "run")
+    }
+
+    fn saved_outputs(lab: Lab, run: &str) -> Self {
+        let checkpoint = format!("{run}/checkpoints/step-00000015");
+        lab.headway(&["eval", &checkpoint, "--device", "cpu", "--save-outputs", "saved"]).succeed();
         Self { lab }
     }
 
@@ -66,6 +79,13 @@ impl Trained {
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let tensor = file.tensor("outputs").unwrap();
         (tensor.shape().to_vec(), floats(tensor.data()))
+    }
+
+    fn agrees(&self) {
+        self.agrees_with_numpy();
+        if there_is("numpy, torch") {
+            self.agrees_with_torch();
+        }
     }
 
     fn agrees_with_numpy(&self) {
@@ -125,10 +145,32 @@ fn npy(bytes: &[u8]) -> (Vec<usize>, Vec<f32>) {
 
 fn compare(task: &str, model: &str) {
     if there_is("numpy") {
-        let trained = Trained::new(task, model);
-        trained.agrees_with_numpy();
-        if there_is("numpy, torch") {
-            trained.agrees_with_torch();
+        Trained::new(task, model).agrees();
+    }
+}
+
+#[test]
+fn what_fine_tuning_learns_beside_the_weights() {
+    let transformer = "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 2\n";
+    let full = "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 2\ncausal = false\n";
+    let two_layer = "[model.paper_two_layer]\nd_model = 6\nn_heads = 2\nn_anchors = 3\n";
+    let heads = "[{ count = 2, d_key = 3, d_value = 2 }, { d_key = 2, d_value = 5 }]";
+    let layer = format!("{{ map = \"token_wise\", rows = 9, width = 4, heads = {heads}, d_out = 5 }}");
+    let stack = format!("[model.attention_stack]\nlayers = [{layer}]\n");
+    let (lora, prefix) = ("finetune.lora={rank=2, alpha=3}", "finetune.prefix.length=3");
+    if there_is("numpy") {
+        for (task, model, mode) in [
+            (PROMPTS, transformer, lora),
+            (PROMPTS, transformer, prefix),
+            (PROMPTS, transformer, "finetune.prompt.length=3"),
+            (TOKENS, full, prefix),
+            (TOKENS, full, "finetune.prompt.length=3"),
+            (WIDE_VECTORS, two_layer, lora),
+            (WIDE_VECTORS, two_layer, prefix),
+            (WIDE_VECTORS, &stack, lora),
+            (WIDE_VECTORS, &stack, prefix),
+        ] {
+            Trained::tuned(task, model, mode).agrees();
         }
     }
 }

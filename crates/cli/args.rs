@@ -33,19 +33,27 @@ pub enum Verb {
     Resume(Resume),
     /// Train an experiment from the weights of a checkpoint, in a new folder.
     Finetune(Finetune),
+    /// Fold what LoRA learned into the weights that it stands beside.
+    Merge(Merge),
     /// Run one experiment at many points, with several seeds each; done again, it does what is left.
     Sweep(Sweep),
     /// Put networks and classical predictors side by side at equal cost, with several seeds and intervals.
     Compare(Compare),
     /// Build weights from a theorem instead of training, with a certificate that the error is below the bound.
     Construct(Construct),
+    /// Make a checkpoint of weights that PyTorch or TransformerLens saved, or show what such a file holds.
+    Import(crate::exchange::args::Import),
+    /// Write a checkpoint's weights as safetensors, as a state dict of PyTorch, or for numpy.
+    Export(crate::exchange::args::Export),
+    /// Write the model card of a checkpoint, or of several runs that differ in the seed: what it is, how good it is, where it is from.
+    Card(crate::exchange::args::Card),
     /// Do an experiment of the paper with the authors' settings, and judge the result.
     Reproduce(Reproduce),
     /// Write the page about a run, a sweep or a comparison, or about several of them side by side.
     Report(Report),
     /// Score a checkpoint and the task's classical predictors on the test set.
     Eval(Eval),
-    /// Look into a network's weights: rank collapse, and the paths through its heads.
+    /// Look inside a network: its patterns, what each head is worth, what each layer knows, what it learns in context by.
     Analyze(crate::analyze::args::Analyze),
     /// Check everything but training, and report every problem at once.
     Check(Check),
@@ -132,6 +140,21 @@ pub struct Resume {
 }
 
 #[derive(ClapArgs)]
+#[command(after_help = "\
+What is trained stands in the experiment, or in -s:
+  full     every parameter (default)         -s finetune=full
+  head     the last map                      -s finetune=head
+  freeze   all but the names that match      -s 'finetune.freeze=[\"embed.*\", \"blocks.0.*\"]'
+  lora     A B beside attention's maps       -s finetune.lora.rank=4 -s finetune.lora.alpha=8
+  prefix   keys and values of each layer     -s finetune.prefix.length=8
+  prompt   rows in front of the sequence     -s finetune.prompt.length=8
+
+Everything else keeps its bits. Where the task has other inputs or outputs than the
+checkpoint's, the maps that they decide are made anew, and said. A LoRA, prefix or
+prompt is saved beside the weights in PEFT's layout (adapter_config.json,
+adapter_model.safetensors); headway merge folds a LoRA in.
+
+Try:  headway finetune experiments/finetune_sparse.toml --from checkpoints/icl_linear_d5")]
 pub struct Finetune {
     #[command(flatten)]
     pub experiment: ExperimentArgs,
@@ -145,6 +168,24 @@ pub struct Finetune {
     pub out: OutArgs,
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+Try:  headway finetune experiments/finetune_sparse.toml --from checkpoints/icl_linear_d5 \\
+        -s finetune.lora.rank=4 --out runs/lora
+      headway merge runs/lora --out runs/merged
+      headway eval runs/merged")]
+pub struct Merge {
+    /// Run or checkpoint fine-tuned in the mode `lora`, or a folder with adapter_config.json and adapter_model.safetensors alone.
+    pub adapter: PathBuf,
+    /// Checkpoint to fold the adapter into. Default: the weights beside it, or the checkpoint that a folder with the adapter
+    /// alone names.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub base: Option<PathBuf>,
+    /// Folder of the merged checkpoint; must be empty or new.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 /// Changes to a study's file.
@@ -369,9 +410,11 @@ pub enum Listed {
     Kernels,
     Positions,
     Optimizers,
+    Modes,
     Reproductions,
     Constructions,
     Functions,
+    Conventions,
 }
 
 #[derive(ClapArgs)]

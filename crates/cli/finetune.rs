@@ -12,7 +12,8 @@ pub fn run(args: &Finetune) -> Result<ExitCode, Error> {
     let options = train::options(&args.run)?;
     let (experiment, from) = (&loaded.experiment, args.from.as_path());
     if args.out.dry_run {
-        finetune::prepare(experiment, from, args.allow_partial, &options.device)?;
+        let prepared = finetune::prepare(experiment, from, args.allow_partial, &options.device)?;
+        prepared.notes.iter().for_each(output::note);
         return train::dry_run(&loaded, &place, &options, args.run.json);
     }
     let summary = finetune::finetune(experiment, from, args.allow_partial, &place, &options)?;

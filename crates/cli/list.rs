@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
+use headway_exchange::names::CONVENTIONS;
 use headway_model::{KERNELS, MODELS, POSITIONS};
 use headway_tasks::{BUILT_INS, TASKS};
 use headway_theory::CONSTRUCTIONS;
-use headway_trainer::{optimizer::OPTIMIZERS, reproduce::REPRODUCTIONS};
+use headway_trainer::{finetune::MODES, optimizer::OPTIMIZERS, reproduce::REPRODUCTIONS};
 use serde::Serialize;
 
 use crate::{
@@ -25,11 +26,15 @@ pub fn run(args: &List) -> ExitCode {
         Listed::Models => plain(MODELS),
         Listed::Constructions => plain(CONSTRUCTIONS),
         Listed::Functions => BUILT_INS.iter().map(|f| Entry { name: f.name.to_owned(), summary: f.summary }).collect(),
+        Listed::Modes => plain(MODES),
         Listed::Optimizers => plain(OPTIMIZERS),
         Listed::Reproductions => {
             let trained = REPRODUCTIONS.iter().map(|r| (r.id, r.summary));
             let all = trained.chain([(rates::ID, rates::SUMMARY)]);
             all.map(|(name, summary)| Entry { name: name.to_owned(), summary }).collect()
+        }
+        Listed::Conventions => {
+            CONVENTIONS.iter().map(|c| Entry { name: c.name.to_owned(), summary: c.summary }).collect()
         }
         Listed::Kernels => named(KERNELS),
         Listed::Positions => named(POSITIONS),

@@ -8,8 +8,10 @@ mod compare;
 mod construct;
 mod devices;
 mod eval;
+mod exchange;
 mod finetune;
 mod list;
+mod merge;
 mod output;
 mod rates;
 mod report;
@@ -40,8 +42,12 @@ fn main() -> ExitCode {
             Verb::Train(args) => train::run(args),
             Verb::Resume(args) => resume::run(args),
             Verb::Finetune(args) => finetune::run(args),
+            Verb::Merge(args) => merge::run(args),
             Verb::Sweep(args) => sweep::run(args),
             Verb::Construct(args) => construct::run(args),
+            Verb::Import(args) => exchange::import::run(args),
+            Verb::Export(args) => exchange::export::run(args),
+            Verb::Card(args) => exchange::card::run(args),
             Verb::Compare(args) => compare::run(args),
             Verb::Reproduce(args) => reproduce::run(args),
             Verb::Report(args) => report::run(args),

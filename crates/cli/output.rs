@@ -113,6 +113,7 @@ pub fn progress() -> OnEvent {
     Arc::new(move |event| {
         let mut partial = wrote_partial.lock().unwrap_or_else(PoisonError::into_inner);
         let text = match event {
+            Event::Prepared { notes } => return notes.iter().for_each(note),
             Event::Logged { step, steps, loss, steps_per_second } => {
                 let left = (steps - step) as f64 / steps_per_second;
                 format!(

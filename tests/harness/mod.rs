@@ -266,6 +266,9 @@ pub fn whole_checkpoints(root: &Path) -> Vec<u64> {
         let mut files: Vec<String> =
             fs::read_dir(&path).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
         files.sort();
+        let count = files.len();
+        // A fine-tuned run's checkpoints say where its weights came from.
+        files.retain(|name| name != "lineage.json");
         assert_eq!(files, ["MANIFEST", "config.json", "model.safetensors", "optim.safetensors", "state.json"]);
         let check = Command::new("sha256sum")
             .args(["--check", "--strict", "--quiet", "MANIFEST"])
@@ -273,7 +276,7 @@ pub fn whole_checkpoints(root: &Path) -> Vec<u64> {
             .output()
             .unwrap();
         assert!(check.status.success(), "{}: {check:?}", path.display());
-        assert_eq!(fs::read_to_string(path.join("MANIFEST")).unwrap().lines().count(), 4);
+        assert_eq!(fs::read_to_string(path.join("MANIFEST")).unwrap().lines().count(), count - 1);
         steps.push(step.parse().unwrap());
     }
     steps.sort_unstable();

@@ -21,6 +21,24 @@ pub struct Pattern {
     pub weights: Vec<f32>,
 }
 
+impl Pattern {
+    /// The means of blocks of `side` x `side` weights; blocks at the lower and the right edge may be smaller.
+    pub fn pooled(self, side: usize) -> Self {
+        if side <= 1 {
+            return self;
+        }
+        let Self { q_len, k_len, weights } = self;
+        let blocks = |length: usize| (0..length).step_by(side).map(move |first| first..(first + side).min(length));
+        let mean = |(queries, keys): (std::ops::Range<usize>, std::ops::Range<usize>)| {
+            let size = queries.len() * keys.len();
+            let sum: f32 = queries.map(|query| weights[query * k_len..][keys.clone()].iter().sum::<f32>()).sum();
+            sum / size as f32
+        };
+        let all = blocks(q_len).flat_map(|queries| blocks(k_len).map(move |keys| (queries.clone(), keys)));
+        Self { q_len: q_len.div_ceil(side), k_len: k_len.div_ceil(side), weights: all.map(mean).collect() }
+    }
+}
+
 /// Patterns of a network for one input.
 ///
 /// Each map has its own scale: opacity √(w / max w), whose largest weight stands above the map. The root keeps the small

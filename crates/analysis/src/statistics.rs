@@ -24,6 +24,30 @@ pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
+/// Σ sums / Σ counts over observations, and its standard error; both missing without counts, the error for fewer than two
+/// observations.
+///
+/// ```text
+/// r = Σ s_i / Σ c_i,   error = sqrt(n/(n − 1) Σ (s_i − r c_i)²) / Σ c_i
+/// ```
+///
+/// With equal counts it is the mean of s_i / c_i and its usual error.
+///
+/// # References
+/// Cochran 1977, "Sampling Techniques", 6.3.
+pub fn ratio(observations: &[(f64, f64)]) -> (Option<f64>, Option<f64>) {
+    let counts: f64 = observations.iter().map(|(_, count)| count).sum();
+    if counts <= 0.0 {
+        return (None, None);
+    }
+    let n = observations.len() as f64;
+    let ratio = observations.iter().map(|(sum, _)| sum).sum::<f64>() / counts;
+    let squares: f64 = observations.iter().map(|(sum, count)| (sum - ratio * count).powi(2)).sum();
+    let error = (observations.len() > 1).then(|| (n / (n - 1.0) * squares).sqrt() / counts);
+    let known = |value: &f64| value.is_finite();
+    (Some(ratio).filter(known), error.filter(known))
+}
+
 /// [`bca`] of the mean.
 ///
 /// # Panics

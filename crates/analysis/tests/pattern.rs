@@ -127,3 +127,12 @@ fn nothing_to_show_is_said() {
     let svg = Patterns::default().to_svg().unwrap();
     assert_eq!(texts(&Document::parse(&svg).unwrap(), "text"), ["no data"]);
 }
+
+#[test]
+fn pooled_patterns_are_means_of_blocks() {
+    let whole = pattern(3, 4, &[1.0, 3.0, 5.0, 7.0, 1.0, 3.0, 5.0, 7.0, 8.0, 0.0, 2.0, 4.0]);
+    assert_eq!(whole.clone().pooled(1), whole);
+    assert_eq!(whole.clone().pooled(2), pattern(2, 2, &[2.0, 6.0, 4.0, 3.0]));
+    assert_eq!(whole.clone().pooled(3), pattern(1, 2, &[28.0 / 9.0, 6.0]));
+    assert_eq!(pattern(0, 0, &[]).pooled(2), pattern(0, 0, &[]));
+}

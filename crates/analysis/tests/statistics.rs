@@ -1,7 +1,7 @@
 //! Intervals and tests agree with SciPy's, from the same random numbers.
 #![allow(clippy::unwrap_used, reason = "a test stops where something is missing")]
 
-use headway_analysis::{Interval, bca, exponent_interval, mean, mean_interval, sign_flip_test};
+use headway_analysis::{Interval, bca, exponent_interval, mean, mean_interval, sign_flip_test, statistics::ratio};
 use serde::Deserialize;
 
 const TOLERANCE: f64 = 1e-9;
@@ -176,4 +176,19 @@ fn where_there_is_no_test_and_where_it_is_extreme() {
 #[should_panic(expected = "3 indices")]
 fn a_resample_of_the_wrong_size_is_refused() {
     mean_interval(&[1.0, 2.0, 3.0], &[vec![0, 1]], 0.95);
+}
+
+#[test]
+fn a_ratio_with_equal_counts_is_a_mean_with_its_error() {
+    // Means 1, 2 and 6: mean 3, deviation sqrt(7), error sqrt(7/3).
+    let (value, error) = ratio(&[(2.0, 2.0), (4.0, 2.0), (12.0, 2.0)]);
+    assert!((value.unwrap() - 3.0).abs() < 1e-15 && (error.unwrap() - (7.0_f64 / 3.0).sqrt()).abs() < 1e-14);
+    // Of unequal counts the larger weighs more; proportional sums have no error.
+    assert_eq!(ratio(&[(1.0, 2.0), (3.0, 6.0)]), (Some(0.5), Some(0.0)));
+    assert_eq!(ratio(&[(3.0, 1.0), (1.0, 3.0)]).0, Some(1.0));
+    assert_eq!(
+        (ratio(&[]), ratio(&[(0.0, 0.0)]), ratio(&[(2.0, 1.0)])),
+        ((None, None), (None, None), (Some(2.0), None))
+    );
+    assert_eq!(ratio(&[(f64::NAN, 1.0), (1.0, 1.0)]), (None, None));
 }

@@ -45,11 +45,54 @@ constants being biases; feed-forward networks cannot (--ffn off).
 Which paths through a trained network carry its output:
   headway analyze paths checkpoints/icl_linear_d5 --top 5")]
     Paths(Paths),
+    /// Attention patterns: a map per layer and head, and where each head's attention goes.
+    #[command(after_help = "\
+Of each head: the entropy of its patterns, and their mass on the first key, on learned
+keys (anchors, prefixes), on the own position, on the one before, and with tokens on
+those after earlier occurrences of the same token (an induction head, Elhage et al.
+2021, Olsson et al. 2022). Beside them stands what uniform attention would have. With
+prompts x_1, y_1, x_2, ... also the mass from x to y and so on.
+
+What the heads of a trained network look at, as a page:
+  headway analyze patterns checkpoints/icl_linear_d5 --out runs/patterns
+
+The same of one test sequence instead of the mean:
+  headway analyze patterns checkpoints/icl_linear_d5 --sequence 3 --out runs/third")]
+    Patterns(Patterns),
+    /// What each head and each layer of attention is worth: the loss without it.
+    #[command(after_help = "\
+What a head mixes from its values, before the output projection, is replaced by zero
+or by its mean over the evaluated sequences and their queries, in one head after the
+other and in whole layers. The differences are paired by example.
+
+Which heads of a trained network matter:
+  headway analyze ablate checkpoints/icl_linear_d5 --sequences 512")]
+    Ablate(Ablate),
+    /// What the network would answer if it stopped after each layer, and what an affine map could read there.
+    #[command(after_help = "\
+The network's own head (last norm and head, channels, or readout) is put on the state
+after each layer (nostalgebraist 2020). Beside it stands the best affine map of that
+state, fitted by ridge regression to other examples (after Belrose et al. 2023): the
+one says what the head can read, the other what is there to be read.
+
+  headway analyze logit-lens checkpoints/icl_linear_d5")]
+    LogitLens(LogitLens),
+    /// Which classical predictor the network behaves like: gradient descent, ridge regression, least squares.
+    #[command(after_help = "\
+For tasks that are learned from the examples of a prompt: the mean squared distance
+between the network's prediction and that of each predictor, divided by d, at every
+number of examples (Garg et al. 2022, Akyürek et al. 2022). Ridge regression and
+gradient descent are fitted to the network on other prompts. For rules that predict
+w . x also the cosine of sensitivities (von Oswald et al. 2022) and the distance of
+the network's implicit weights.
+
+  headway analyze in-context checkpoints/icl_linear_d5 --out runs/in-context")]
+    InContext(InContext),
 }
 
-/// A network and the part of it to look at.
+/// A network, and where its page goes.
 #[derive(ClapArgs)]
-pub struct Subject {
+pub struct Target {
     /// Checkpoint folder, run folder (its best checkpoint, else its newest), or an experiment file (TOML), which is taken with the
     /// weights that training would start from.
     #[arg(value_name = "CHECKPOINT|EXPERIMENT")]
@@ -60,6 +103,22 @@ pub struct Subject {
     /// Seed of weights and data; the same as `-s seed=N`.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Where to compute: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Write a page with the figure and the numbers to DIR/report.html.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON document on standard output instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A network and the part of it to look at.
+#[derive(ClapArgs)]
+pub struct Subject {
+    #[command(flatten)]
+    pub target: Target,
     /// Sequences of the first test batch to take at most; numbers are medians over them.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub sequences: u16,
@@ -69,15 +128,64 @@ pub struct Subject {
     /// The layer norms; off takes them out. Default: as the model has it.
     #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
     pub norm: Option<Switch>,
-    /// Where to embed the sequences: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    pub device: DeviceSpec,
-    /// Write a page with the figure and the numbers to DIR/report.html.
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Print one JSON document on standard output instead of a table.
-    #[arg(long)]
-    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct Patterns {
+    #[command(flatten)]
+    pub target: Target,
+    /// Test sequences to take the mean over, at most.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub sequences: u16,
+    /// Look at test sequence K alone, counted from 0.
+    #[arg(long, value_name = "K", conflicts_with = "sequences")]
+    pub sequence: Option<usize>,
+}
+
+#[derive(ClapArgs)]
+pub struct Ablate {
+    #[command(flatten)]
+    pub target: Target,
+    /// Test examples to score, at most.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub sequences: u16,
+    /// What takes the place of a head. Default: both, one after the other.
+    #[arg(long, value_name = "ZERO|MEAN", hide_possible_values = true)]
+    pub with: Option<StandIn>,
+}
+
+#[derive(ClapArgs)]
+pub struct LogitLens {
+    #[command(flatten)]
+    pub target: Target,
+    /// Test examples to score, at most.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub sequences: u16,
+}
+
+#[derive(ClapArgs)]
+pub struct InContext {
+    #[command(flatten)]
+    pub target: Target,
+    /// Test prompts to compare on, at most; rules are fitted to as many others, up to 256.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub sequences: u16,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum StandIn {
+    Zero,
+    Mean,
+}
+
+impl StandIn {
+    /// What the analysis calls it.
+    pub fn with(self) -> analyze::With {
+        match self {
+            Self::Zero => analyze::With::Zero,
+            Self::Mean => analyze::With::Mean,
+        }
+    }
 }
 
 #[derive(ClapArgs)]
@@ -116,12 +224,19 @@ pub enum Switch {
     Off,
 }
 
+impl Target {
+    /// All changes to the experiment, `--seed` last.
+    pub fn overrides(&self) -> Vec<String> {
+        self.set.iter().cloned().chain(self.seed.map(|seed| format!("seed={seed}"))).collect()
+    }
+}
+
 impl Subject {
     /// What to analyse.
     pub fn ask(&self) -> analyze::Ask {
         analyze::Ask {
-            source: self.source.clone(),
-            overrides: self.set.iter().cloned().chain(self.seed.map(|seed| format!("seed={seed}"))).collect(),
+            source: self.target.source.clone(),
+            overrides: self.target.overrides(),
             sequences: usize::from(self.sequences),
             layers: self.layers,
         }

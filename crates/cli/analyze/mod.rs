@@ -6,41 +6,83 @@ use std::process::ExitCode;
 
 use headway_trainer::{
     Error, analyze,
+    device::Found,
     report::{self, Page},
     study::StudyDir,
 };
 
 use crate::output;
-use args::{Action, Analyze, Paths, Rank, Subject};
+use args::{Ablate, Action, Analyze, InContext, LogitLens, Paths, Patterns, Rank, Subject, Target};
 
 pub fn run(args: &Analyze) -> Result<ExitCode, Error> {
     match &args.action {
         Action::Rank(args) => rank(args),
         Action::Paths(args) => paths(args),
+        Action::Patterns(args) => patterns(args),
+        Action::Ablate(args) => ablate(args),
+        Action::LogitLens(args) => logit_lens(args),
+        Action::InContext(args) => in_context(args),
     }
 }
 
 fn rank(args: &Rank) -> Result<ExitCode, Error> {
-    let subject = open(&args.subject)?;
+    let subject = subject(&args.subject)?;
     let parts = args.subject.parts(args.skip, args.ffn);
     let choices = if args.compare { analyze::combinations(&subject, parts.norm) } else { vec![parts] };
     let rank = analyze::rank(&subject, &choices)?;
     let names: Vec<&str> = rank.curves.iter().map(|curve| curve.name.as_str()).collect();
     let heading = if args.compare { "log10 of the relative residual".to_owned() } else { names.join(", ") };
-    show(&args.subject, &report::rank::page(&rank), &[subject.about.sentence(), heading], &[])
+    show(&args.subject.target, &report::rank::page(&rank), &[subject.about.sentence(), heading], &[])
 }
 
 fn paths(args: &Paths) -> Result<ExitCode, Error> {
-    let subject = open(&args.subject)?;
+    let subject = subject(&args.subject)?;
     let parts = args.subject.parts(args.skip, args.ffn);
     let paths = analyze::paths(&subject, parts, args.top)?;
     let largest = report::paths::largest(&paths);
     let heading = [subject.about.sentence(), paths.name.clone()];
-    show(&args.subject, &report::paths::page(&paths), &heading, &[output::cells(&largest.header, &largest.rows)])
+    show(&args.subject.target, &report::paths::page(&paths), &heading, &[output::cells(&largest.header, &largest.rows)])
 }
 
-/// The network, once the page has a place.
-fn open(args: &Subject) -> Result<analyze::Subject, Error> {
+fn patterns(args: &Patterns) -> Result<ExitCode, Error> {
+    let (opened, device) = open(&args.target)?;
+    let which = args.sequence.map_or(analyze::Which::Mean(args.sequences.into()), analyze::Which::One);
+    let patterns = analyze::patterns(&opened, which, &device)?;
+    show(&args.target, &report::attention::page(&patterns)?, &[opened.whence.sentence()], &[])
+}
+
+fn ablate(args: &Ablate) -> Result<ExitCode, Error> {
+    let (opened, device) = open(&args.target)?;
+    let withs = args.with.map_or(analyze::With::ALL.map(|(with, _)| with).to_vec(), |with| vec![with.with()]);
+    let ablation = analyze::ablate(&opened, args.sequences.into(), &withs, &device)?;
+    show(&args.target, &report::ablation::page(&ablation), &[opened.whence.sentence()], &[])
+}
+
+fn logit_lens(args: &LogitLens) -> Result<ExitCode, Error> {
+    let (opened, device) = open(&args.target)?;
+    let lens = analyze::lens(&opened, args.sequences.into(), &device)?;
+    show(&args.target, &report::lens::page(&lens), &[opened.whence.sentence()], &[])
+}
+
+fn in_context(args: &InContext) -> Result<ExitCode, Error> {
+    let (opened, device) = open(&args.target)?;
+    let found = analyze::in_context(&opened, args.sequences.into(), &device)?;
+    show(&args.target, &report::in_context::page(&found), &[opened.whence.sentence()], &[])
+}
+
+/// The network as plain matrices, once the page has a place.
+fn subject(args: &Subject) -> Result<analyze::Subject, Error> {
+    analyze::subject(&args.ask(), &device(&args.target)?)
+}
+
+/// The network as it is, once the page has a place.
+fn open(args: &Target) -> Result<(analyze::Opened, Found), Error> {
+    let device = device(args)?;
+    Ok((analyze::open(&args.source, &args.overrides(), &device)?, device))
+}
+
+/// The device, once the page has a place.
+fn device(args: &Target) -> Result<Found, Error> {
     if let Some(folder) = &args.out {
         StudyDir::at(folder).ensure_page()?;
     }
@@ -48,11 +90,11 @@ fn open(args: &Subject) -> Result<analyze::Subject, Error> {
     if let Some(warning) = warning {
         output::note(format!("warning: {warning}"));
     }
-    analyze::subject(&args.ask(), &device)
+    Ok(device)
 }
 
 /// Writes the page where one is wanted, and prints its table between other texts, or all of it as JSON.
-fn show(args: &Subject, page: &Page, before: &[String], after: &[String]) -> Result<ExitCode, Error> {
+fn show(args: &Target, page: &Page, before: &[String], after: &[String]) -> Result<ExitCode, Error> {
     if let Some(folder) = &args.out {
         page.write(&StudyDir::at(folder))?;
     }

@@ -1,23 +1,28 @@
 //! Targets from files: tables, samples, cells, linear forms, weights.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
+use headway_exchange::npz;
 use headway_model::weights::{Array, arrays_from_bytes};
 use headway_tasks::{GivenForms, Table};
 use headway_theory::construct::max_affine;
-use headway_trainer::Error;
-
-use super::npz;
+use headway_trainer::{Error, input};
 
 /// x and y of a CSV file; a first line that holds no numbers is a heading.
 pub fn read_table(path: &Path) -> Result<Table, Error> {
     let wrong = |problem: String| Error::Usage(format!("{}: {problem}", path.display()));
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .trim(csv::Trim::All)
-        .from_path(path)
-        .map_err(|e| wrong(e.to_string()))?;
-    let mut table = Table { x: Vec::new(), y: Vec::new() };
+    let bytes = read(path)?;
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(bytes.as_slice());
+    // The reader notes every cell of a line.
+    if let Some(line) = bytes.split(|byte| *byte == b'\n').position(|line| line.len() > LONGEST_LINE) {
+        return Err(wrong(format!(
+            "line {}: more than {LONGEST_LINE} characters; give two numbers, x and y",
+            line + 1
+        )));
+    }
+    // Lists that grew would take their memory several times. A line is four characters at least.
+    let most = bytes.len() / 4 + 1;
+    let mut table = Table { x: Vec::with_capacity(most), y: Vec::with_capacity(most) };
     for (line, record) in (1..).zip(reader.records()) {
         let record = record.map_err(|error| wrong(error.to_string()))?;
         let numbers: Option<Vec<f64>> = record.iter().map(|cell| cell.parse().ok()).collect();
@@ -32,6 +37,9 @@ pub fn read_table(path: &Path) -> Result<Table, Error> {
     }
     Ok(table)
 }
+
+/// Characters of a line of a table at most.
+const LONGEST_LINE: usize = 1000;
 
 /// Inputs and outputs of a file of samples, both with three axes.
 pub fn read_samples(path: &Path) -> Result<[Array; 2], Error> {
@@ -117,7 +125,7 @@ pub fn read_arrays(path: &Path) -> Result<BTreeMap<String, Array>, Error> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|error| Error::Usage(format!("cannot read {}: {error}", path.display())))
+    input::read(path).map_err(|error| Error::Usage(format!("cannot read {}: {error}", path.display())))
 }
 
 /// An array's numbers in double precision.

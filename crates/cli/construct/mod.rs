@@ -2,7 +2,6 @@
 
 pub mod args;
 mod files;
-mod npz;
 pub mod page;
 mod targets;
 mod written;

@@ -49,8 +49,9 @@ impl WrittenDown {
         let function = Function::new(&config).map_err(|problems| {
             // A single word that is no formula was meant as a name.
             let names: Vec<&str> = BUILT_INS.iter().map(|built_in| built_in.name).collect();
+            let of_formula = problems.iter().any(|problem| problem.key == "outputs");
             let hint = match texts {
-                [name] if name.chars().all(|c| c.is_ascii_alphabetic() || c == '_') => {
+                [name] if of_formula && name.chars().all(|c| c.is_ascii_alphabetic() || c == '_') => {
                     format!("; built-in functions are {}", names.join(", "))
                 }
                 _ => String::new(),

@@ -7,11 +7,11 @@ use burn::{
     module::{Module, Param},
     tensor::{Tensor, activation},
 };
-use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    attention::{attend, kernel::KernelKind, merge_heads, precision::Precision, split_heads},
+    adapter::{AttentionPlace, Prefix, Target},
+    attention::{attend, kernel::KernelKind, merge_heads, precision::Precision, split_heads, with_prefix},
     config::{ConfigError, IoDims, LARGEST_WIDTH, MOST_LAYERS},
     init::Initializer,
     linear::{Linear, Projection},
@@ -198,17 +198,10 @@ impl AttentionStackConfig {
         }
     }
 
-    pub(crate) fn init(
-        &self,
-        dims: &IoDims,
-        d_in: usize,
-        rng: &mut dyn Rng,
-        device: &burn::tensor::Device,
-    ) -> AttentionStack {
-        let mut init = Initializer::new(rng, device);
+    pub(crate) fn init(&self, dims: &IoDims, d_in: usize, init: &mut Initializer<'_>) -> AttentionStack {
         let inputs = self.inputs(dims, d_in);
         let layers = self.layers.iter().zip(&inputs);
-        let layers = layers.map(|(layer, input)| AttentionLayer::new(layer, *input, self.kernel, &mut init)).collect();
+        let layers = layers.map(|(layer, input)| AttentionLayer::new(layer, *input, self.kernel, init)).collect();
         let (rows, width) = inputs.last().copied().unwrap_or((dims.seq_len, d_in));
         let flat = dims.seq_len * dims.d_out;
         let readout = match self.readout {
@@ -295,6 +288,8 @@ pub struct HeadGroup {
     pub value: Projection,
     /// `count · d_value` -> `d_out`
     pub output: Projection,
+    /// Learned keys and values in front of the rows'.
+    pub prefix: Option<Prefix>,
     #[module(skip)]
     count: usize,
     #[module(skip)]
@@ -344,6 +339,7 @@ impl AttentionLayer {
             key: init.projection(width, heads.count * heads.d_key),
             value: init.projection(width, heads.count * heads.d_value),
             output: init.projection(heads.count * heads.d_value, d_out),
+            prefix: None,
             count: heads.count,
             kernel,
             precision: Precision::F32,
@@ -411,8 +407,19 @@ impl HeadGroup {
         let q = split_heads(self.query.forward(asking), self.count); // [batch, count, queries, d_key]
         let k = split_heads(self.key.forward(answering.clone()), self.count); // [batch, count, keys, d_key]
         let v = split_heads(self.value.forward(answering), self.count); // [batch, count, keys, d_value]
+        let [k, v] = with_prefix(self.prefix.as_ref(), k, v);
         let mixed = attend([q, k, v], &Mask::Full, self.kernel, self.precision, recorder);
         self.output.forward(merge_heads(mixed)) // [batch, queries, d_out]
+    }
+
+    pub(crate) fn place(&mut self) -> AttentionPlace<'_> {
+        let projections = [
+            (Target::Query, self.query.place()),
+            (Target::Key, self.key.place()),
+            (Target::Value, self.value.place()),
+            (Target::Output, self.output.place()),
+        ];
+        AttentionPlace { projections, prefix: &mut self.prefix }
     }
 }
 
@@ -435,6 +442,14 @@ impl AttentionStack {
     pub(crate) fn run(&self, x: Tensor<3>, recorder: &mut Recorder) -> Tensor<3> {
         let layers = self.layers.iter().enumerate();
         let h = layers.fold(x, |h, (at, layer)| layer.run(h, at == 0, recorder)); // [batch, queries, d_out]
+        self.read_out(h)
+    }
+
+    /// From the rows behind the last layer to the prediction.
+    ///
+    /// # Shapes
+    /// `[batch, queries, d_out of the layer]` -> `[batch, seq_len, d_out]`
+    pub(crate) fn read_out(&self, h: Tensor<3>) -> Tensor<3> {
         match &self.readout {
             None => h.narrow(1, 0, self.seq_len), // [batch, seq_len, d_out]
             Some(readout) => readout.forward(h, self.seq_len),

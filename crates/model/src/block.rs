@@ -35,7 +35,7 @@ pub struct Block {
 impl Block {
     pub(crate) fn new(config: &TransformerConfig, init: &mut Initializer<'_>) -> Self {
         let attention = AttentionConfig { d_model: config.d_model, n_heads: config.n_heads, kernel: config.kernel };
-        let norm = |init: &Initializer<'_>| (config.norm == Norm::Pre).then(|| init.layer_norm(config.d_model));
+        let norm = |init: &mut Initializer<'_>| (config.norm == Norm::Pre).then(|| init.layer_norm(config.d_model));
         let ffn = match config.state_mixer {
             StateMixer::None => None,
             StateMixer::Ffn { d_ffn, activation } => Some((d_ffn, activation)),

@@ -195,25 +195,34 @@ impl Count {
         if config.position == PositionKind::Learned {
             self.parameters += n * d;
         }
-        for _ in 0..config.n_layers {
-            if config.norm == Norm::Pre {
-                self.norm(n, d);
-            }
-            self.attention(n, d, config.n_heads, config.kernel);
-            if let StateMixer::Ffn { d_ffn, activation } = config.state_mixer {
-                if config.norm == Norm::Pre {
-                    self.norm(n, d);
-                }
-                self.linear(n, d, size(d_ffn));
-                self.linear(n, size(d_ffn), d);
-                self.keep(n * d + (1.0 + activation.kept()) * n * size(d_ffn));
-            }
-        }
+        let mut block = Self::default();
+        block.block(n, config);
+        let n_layers = size(config.n_layers);
+        self.parameters += n_layers * block.parameters;
+        self.flops += n_layers * block.flops;
+        self.floats += n_layers * block.floats;
         if config.norm == Norm::Pre {
             self.norm(n, d);
         }
         self.linear(n, d, size(dims.d_out));
         self.keep(n * d);
+    }
+
+    /// One block over `n` tokens.
+    fn block(&mut self, n: f64, config: &TransformerConfig) {
+        let d = size(config.d_model);
+        if config.norm == Norm::Pre {
+            self.norm(n, d);
+        }
+        self.attention(n, d, config.n_heads, config.kernel);
+        if let StateMixer::Ffn { d_ffn, activation } = config.state_mixer {
+            if config.norm == Norm::Pre {
+                self.norm(n, d);
+            }
+            self.linear(n, d, size(d_ffn));
+            self.linear(n, size(d_ffn), d);
+            self.keep(n * d + (1.0 + activation.kept()) * n * size(d_ffn));
+        }
     }
 }
 

@@ -13,9 +13,9 @@ use crate::{
     attention_stack::{AttentionStack, AttentionStackConfig},
     embed::Input,
     ffn::StateMixer,
+    init::Initializer,
     paper::{PaperOneLayer, PaperOneLayerConfig, PaperTwoLayer, PaperTwoLayerConfig, Readout},
     paper_set_keys::{PaperSetKeys, PaperSetKeysConfig},
-    trace::Trace,
     transformer::{Transformer, TransformerConfig},
 };
 
@@ -115,7 +115,7 @@ models! {
 /// Widths beyond this are a slip of the keyboard: one weight matrix would need terabytes.
 pub(crate) const LARGEST_WIDTH: usize = 1 << 20;
 /// As is a stack deeper than this.
-pub(crate) const MOST_LAYERS: usize = 10_000;
+pub(crate) const MOST_LAYERS: usize = 2_000;
 
 impl ModelConfig {
     /// Checks every size against the data, reporting all problems at once.
@@ -136,6 +136,7 @@ impl ModelConfig {
             Self::AttentionStack(_) => {}
             Self::PaperOneLayer(config) => {
                 expect_vectors(dims, &mut problems);
+                countable_anchors(config.n_anchors, &mut problems);
                 match config.readout {
                     Readout::Softmax if dims.d_out != 1 => {
                         let problem =
@@ -149,9 +150,13 @@ impl ModelConfig {
                     _ => {}
                 }
             }
-            Self::PaperTwoLayer(_) => expect_vectors(dims, &mut problems),
+            Self::PaperTwoLayer(config) => {
+                expect_vectors(dims, &mut problems);
+                countable_anchors(config.n_anchors, &mut problems);
+            }
             Self::PaperSetKeys(config) => {
                 expect_vectors(dims, &mut problems);
+                countable_anchors(config.n_anchors, &mut problems);
                 if d_model < dims.d_out.max(2) {
                     let problem = format!("{d_model} channels are too few; give {} or more", dims.d_out.max(2));
                     problems.push(ConfigError::new("d_model", problem));
@@ -166,12 +171,26 @@ impl ModelConfig {
                 if !(1..=MOST_LAYERS).contains(&config.n_layers) {
                     problems.push(ConfigError::new("n_layers", format!("must be from 1 to {MOST_LAYERS}")));
                 }
-                if let StateMixer::Ffn { d_ffn: 0, .. } = config.state_mixer {
-                    problems.push(ConfigError::new("state_mixer.ffn.d_ffn", "must be at least 1"));
+                if let StateMixer::Ffn { d_ffn, .. } = config.state_mixer
+                    && !(1..=LARGEST_WIDTH).contains(&d_ffn)
+                {
+                    let problem = format!("must be at least 1 and at most {LARGEST_WIDTH}");
+                    problems.push(ConfigError::new("state_mixer.ffn.d_ffn", problem));
                 }
             }
         }
         problems
+    }
+
+    /// Heads of every layer alike; nothing for a model whose layers have their own.
+    pub fn n_heads(&self) -> Option<usize> {
+        match self {
+            Self::PaperOneLayer(config) => Some(config.n_heads),
+            Self::PaperTwoLayer(config) => Some(config.n_heads),
+            Self::PaperSetKeys(_) => Some(1),
+            Self::AttentionStack(_) => None,
+            Self::Transformer(config) => Some(config.n_heads),
+        }
     }
 
     /// Whether the model takes sequences shorter than it was built for.
@@ -189,23 +208,35 @@ impl ModelConfig {
     /// # Errors
     /// The first problem that [`ModelConfig::validate`] finds.
     pub fn init(&self, dims: &IoDims, rng: &mut dyn Rng, device: &Device) -> Result<Model, ConfigError> {
+        self.build(dims, &mut Initializer::new(rng, device))
+    }
+
+    /// The model without weights, for those of a file: names and shapes are there, memory is taken when values are.
+    ///
+    /// # Errors
+    /// as [`ModelConfig::init`]
+    pub fn hollow(&self, dims: &IoDims, device: &Device) -> Result<Model, ConfigError> {
+        self.build(dims, &mut Initializer::hollow(device))
+    }
+
+    fn build(&self, dims: &IoDims, init: &mut Initializer<'_>) -> Result<Model, ConfigError> {
         if let Some(problem) = self.validate(dims).into_iter().next() {
             return Err(problem);
         }
         Ok(match (self, &dims.input) {
             (Self::PaperOneLayer(config), InputDims::Continuous { d_in }) => {
-                Model::PaperOneLayer(config.init(dims, *d_in, rng, device))
+                Model::PaperOneLayer(config.init(dims, *d_in, init))
             }
             (Self::PaperTwoLayer(config), InputDims::Continuous { d_in }) => {
-                Model::PaperTwoLayer(config.init(dims, *d_in, rng, device))
+                Model::PaperTwoLayer(config.init(dims, *d_in, init))
             }
             (Self::PaperSetKeys(config), InputDims::Continuous { d_in }) => {
-                Model::PaperSetKeys(config.init(dims, *d_in, rng, device))
+                Model::PaperSetKeys(config.init(dims, *d_in, init))
             }
             (Self::AttentionStack(config), InputDims::Continuous { d_in }) => {
-                Model::AttentionStack(config.init(dims, *d_in, rng, device))
+                Model::AttentionStack(config.init(dims, *d_in, init))
             }
-            (Self::Transformer(config), _) => Model::Transformer(config.init(dims, rng, device)),
+            (Self::Transformer(config), _) => Model::Transformer(config.init(dims, init)),
             (_, InputDims::Tokens { .. }) => unreachable!("validate refuses tokens for models of vectors"),
         })
     }
@@ -250,17 +281,6 @@ impl Model {
         }
         self
     }
-
-    /// [`Model::forward`] together with hidden states and patterns of every layer.
-    pub fn forward_traced(&self, input: Input) -> Trace {
-        match self {
-            Self::PaperOneLayer(model) => model.forward_traced(vectors(input)),
-            Self::PaperTwoLayer(model) => model.forward_traced(vectors(input)),
-            Self::PaperSetKeys(model) => model.forward_traced(vectors(input)),
-            Self::AttentionStack(model) => model.forward_traced(vectors(input)),
-            Self::Transformer(model) => model.forward_traced(input),
-        }
-    }
 }
 
 /// Checks a hidden width that heads divide among themselves; returns it.
@@ -281,13 +301,19 @@ fn shared_width(d_model: usize, n_heads: usize, problems: &mut Vec<ConfigError>)
     d_model
 }
 
+fn countable_anchors(n_anchors: usize, problems: &mut Vec<ConfigError>) {
+    if n_anchors > LARGEST_WIDTH {
+        problems.push(ConfigError::new("n_anchors", format!("must be at most {LARGEST_WIDTH}")));
+    }
+}
+
 fn expect_vectors(dims: &IoDims, problems: &mut Vec<ConfigError>) {
     if let InputDims::Tokens { .. } = dims.input {
         problems.push(ConfigError::new("", "takes vectors, this task gives tokens; use [model.transformer]"));
     }
 }
 
-fn vectors(input: Input) -> Tensor<3> {
+pub(crate) fn vectors(input: Input) -> Tensor<3> {
     match input {
         Input::Continuous(x) => x,
         Input::Tokens(_) => panic!("this model takes vectors, not tokens"),

@@ -19,6 +19,7 @@ pub enum Input {
 
 /// Input projection or token embedding; which one follows from the data.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a model holds one, never a list of them")]
 pub enum Embed {
     /// x W + b.
     Projection(Linear),

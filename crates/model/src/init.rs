@@ -3,7 +3,7 @@
 use burn::{
     module::{Param, ParamId},
     nn::Embedding,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Shape, Tensor, TensorData},
 };
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Normal};
@@ -13,11 +13,12 @@ use crate::{
     norm::LayerNorm,
 };
 
-/// Draws parameters in the order in which a model is built.
+/// Makes parameters in the order in which a model is built: draws them, or only says what shapes they have.
 ///
 /// Linear maps follow PyTorch's default: weight and bias from U(−k, k), k = 1/sqrt(`d_in`).
-pub(crate) struct Initializer<'a> {
-    rng: &'a mut dyn Rng,
+pub struct Initializer<'a> {
+    /// Nothing where parameters are only declared.
+    rng: Option<&'a mut dyn Rng>,
     device: &'a Device,
 }
 
@@ -26,18 +27,31 @@ const EMBEDDING_STD: f32 = 0.02;
 
 impl<'a> Initializer<'a> {
     pub(crate) fn new(rng: &'a mut dyn Rng, device: &'a Device) -> Self {
-        Self { rng, device }
+        Self { rng: Some(rng), device }
     }
 
-    /// A parameter with these values, row-major; trainable on a device with autodiff.
-    pub(crate) fn param<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
-        let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
-        Param::initialized(ParamId::new(), tensor.set_require_grad(self.device.is_autodiff()))
+    /// One whose parameters take no memory before somebody asks for their values, which are zeros.
+    pub(crate) fn hollow(device: &'a Device) -> Self {
+        Self { rng: None, device }
+    }
+
+    /// A parameter of this shape, its values row-major; trainable on a device with autodiff.
+    pub(crate) fn param<const D: usize>(
+        &mut self,
+        shape: [usize; D],
+        values: impl FnOnce(&mut dyn Rng) -> Vec<f32>,
+    ) -> Param<Tensor<D>> {
+        let trainable = self.device.is_autodiff();
+        let Some(rng) = &mut self.rng else {
+            let zeros = move |device: &Device, trainable| Tensor::zeros(shape, device).set_require_grad(trainable);
+            return Param::uninitialized(ParamId::new(), zeros, self.device.clone(), trainable, Shape::from(shape));
+        };
+        let tensor = Tensor::from_data(TensorData::new(values(*rng), shape), self.device);
+        Param::initialized(ParamId::new(), tensor.set_require_grad(trainable))
     }
 
     fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f32) -> Param<Tensor<D>> {
-        let values = (0..shape.iter().product()).map(|_| self.rng.random_range(-bound..bound)).collect();
-        self.param(values, shape)
+        self.param(shape, |rng| (0..shape.iter().product()).map(|_| rng.random_range(-bound..bound)).collect())
     }
 
     /// Entries from N(0, 0.02²).
@@ -52,8 +66,7 @@ impl<'a> Initializer<'a> {
 
     fn gaussian(&mut self, shape: [usize; 2], std: f32) -> Param<Tensor<2>> {
         let law = Normal::new(0.0, std).unwrap_or_else(|_| unreachable!("a positive constant"));
-        let values = (0..shape[0] * shape[1]).map(|_| law.sample(&mut self.rng)).collect();
-        self.param(values, shape)
+        self.param(shape, |mut rng| (0..shape[0] * shape[1]).map(|_| law.sample(&mut rng)).collect())
     }
 
     pub(crate) fn embedding(&mut self, vocab: usize, d_model: usize) -> Embedding {
@@ -62,18 +75,17 @@ impl<'a> Initializer<'a> {
 
     pub(crate) fn linear(&mut self, d_in: usize, d_out: usize) -> Linear {
         let bound = 1.0 / (d_in as f32).sqrt();
-        Linear { weight: self.uniform([d_in, d_out], bound), bias: self.uniform([d_out], bound) }
+        Linear { weight: self.uniform([d_in, d_out], bound), bias: self.uniform([d_out], bound), low_rank: None }
     }
 
     pub(crate) fn projection(&mut self, d_in: usize, d_out: usize) -> Projection {
-        Projection { weight: self.uniform([d_in, d_out], 1.0 / (d_in as f32).sqrt()) }
+        Projection { weight: self.uniform([d_in, d_out], 1.0 / (d_in as f32).sqrt()), low_rank: None }
     }
 
-    pub(crate) fn layer_norm(&self, d_model: usize) -> LayerNorm {
-        LayerNorm { weight: self.param(vec![1.0; d_model], [d_model]), bias: self.param(vec![0.0; d_model], [d_model]) }
-    }
-
-    pub(crate) fn device(&self) -> &Device {
-        self.device
+    pub(crate) fn layer_norm(&mut self, d_model: usize) -> LayerNorm {
+        LayerNorm {
+            weight: self.param([d_model], |_| vec![1.0; d_model]),
+            bias: self.param([d_model], |_| vec![0.0; d_model]),
+        }
     }
 }

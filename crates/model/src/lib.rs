@@ -26,6 +26,7 @@
 //! key is visible), `weights` are parameters only.
 //! The paper's X is `[d, n]` with tokens as columns; here tokens are rows, so its `W X` is `x W` with `x [seq_len, d_in]`.
 
+pub mod adapter;
 pub mod attention;
 pub mod attention_stack;
 pub mod block;
@@ -34,15 +35,18 @@ pub mod config;
 pub mod embed;
 pub mod ffn;
 mod init;
+mod inspect;
 pub mod linear;
 pub mod mask;
 pub mod norm;
 pub mod paper;
 pub mod paper_set_keys;
+pub mod parameters;
 pub mod trace;
 pub mod transformer;
 pub mod weights;
 
+pub use adapter::{Adapter, LowRankConfig, PrefixConfig, PromptConfig};
 pub use attention::{
     AttentionConfig, MultiHeadAttention,
     kernel::{KERNELS, Kernel, KernelKind},
@@ -59,5 +63,5 @@ pub use mask::Mask;
 pub use norm::LayerNorm;
 pub use paper::{PaperOneLayer, PaperOneLayerConfig, PaperTwoLayer, PaperTwoLayerConfig, Readout};
 pub use paper_set_keys::{PaperSetKeys, PaperSetKeysConfig};
-pub use trace::{LayerTrace, Trace};
+pub use trace::{LayerTrace, StandIn, Trace};
 pub use transformer::{Norm, Transformer, TransformerConfig};

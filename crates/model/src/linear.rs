@@ -5,6 +5,8 @@ use burn::{
     tensor::Tensor,
 };
 
+use crate::adapter::{LowRank, ProjectionPlace};
+
 /// y = x W + b.
 #[derive(Module, Debug)]
 pub struct Linear {
@@ -12,6 +14,8 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// b. `[d_out]`
     pub bias: Param<Tensor<1>>,
+    /// What fine-tuning learns beside W.
+    pub low_rank: Option<LowRank>,
 }
 
 /// y = x W.
@@ -19,6 +23,8 @@ pub struct Linear {
 pub struct Projection {
     /// W; `[d_in, d_out]` in memory, `[d_out, d_in]` in files.
     pub weight: Param<Tensor<2>>,
+    /// What fine-tuning learns beside W.
+    pub low_rank: Option<LowRank>,
 }
 
 impl Projection {
@@ -27,7 +33,11 @@ impl Projection {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let weight = self.weight.val();
         let zeros = Tensor::zeros([weight.dims()[1]], &x.device());
-        headway_kernels::linear(x, weight, zeros)
+        forward(x, weight, zeros, self.low_rank.as_ref())
+    }
+
+    pub(crate) fn place(&mut self) -> ProjectionPlace<'_> {
+        ProjectionPlace { weight: &self.weight, low_rank: &mut self.low_rank }
     }
 }
 
@@ -35,6 +45,17 @@ impl Linear {
     /// # Shapes
     /// `[batch, rows, d_in]` -> `[batch, rows, d_out]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        headway_kernels::linear(x, self.weight.val(), self.bias.val())
+        forward(x, self.weight.val(), self.bias.val(), self.low_rank.as_ref())
+    }
+
+    pub(crate) fn place(&mut self) -> ProjectionPlace<'_> {
+        ProjectionPlace { weight: &self.weight, low_rank: &mut self.low_rank }
+    }
+}
+
+fn forward(x: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>, low_rank: Option<&LowRank>) -> Tensor<3> {
+    match low_rank {
+        Some(low_rank) => headway_kernels::linear(x.clone(), weight, bias) + low_rank.forward(x),
+        None => headway_kernels::linear(x, weight, bias),
     }
 }

@@ -6,7 +6,6 @@ use burn::{
     module::{Module, Param},
     tensor::{Tensor, activation},
 };
-use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -92,12 +91,17 @@ impl InputMap {
         init: &mut Initializer<'_>,
     ) -> Self {
         let step = 2.0 / (n_anchors.max(2) - 1) as f32;
-        let anchors = (0..n_anchors).flat_map(|k| std::iter::repeat_n(-1.0 + step * k as f32, d_model)).collect();
+        let anchors = || (0..n_anchors).flat_map(|k| std::iter::repeat_n(-1.0 + step * k as f32, d_model)).collect();
         Self {
             project: init.linear(d_in, d_model),
-            modulation: init.param(vec![1.0; dims.seq_len * d_model], [dims.seq_len, d_model]),
-            anchors: (n_anchors > 0).then(|| init.param(anchors, [n_anchors, d_model])),
+            modulation: init.param([dims.seq_len, d_model], |_| vec![1.0; dims.seq_len * d_model]),
+            anchors: (n_anchors > 0).then(|| init.param([n_anchors, d_model], |_| anchors())),
         }
+    }
+
+    /// Tokens of a sequence, which the rows begin with.
+    pub(crate) fn seq_len(&self) -> usize {
+        self.modulation.val().dims()[0]
     }
 
     /// # Shapes
@@ -128,18 +132,11 @@ pub struct PaperOneLayer {
 }
 
 impl PaperOneLayerConfig {
-    pub(crate) fn init(
-        &self,
-        dims: &IoDims,
-        d_in: usize,
-        rng: &mut dyn Rng,
-        device: &burn::tensor::Device,
-    ) -> PaperOneLayer {
-        let mut init = Initializer::new(rng, device);
+    pub(crate) fn init(&self, dims: &IoDims, d_in: usize, init: &mut Initializer<'_>) -> PaperOneLayer {
         let attention = AttentionConfig { d_model: self.d_model, n_heads: self.n_heads, kernel: self.kernel };
         PaperOneLayer {
-            input_map: InputMap::new(dims, d_in, self.d_model, self.n_anchors, &mut init),
-            attention: attention.init(&mut init),
+            input_map: InputMap::new(dims, d_in, self.d_model, self.n_anchors, init),
+            attention: attention.init(init),
             readout: self.readout,
         }
     }
@@ -147,12 +144,19 @@ impl PaperOneLayerConfig {
 
 impl PaperOneLayer {
     pub(crate) fn run(&self, x: Tensor<3>, recorder: &mut Recorder) -> Tensor<3> {
-        let seq_len = x.dims()[1];
         let z = self.input_map.forward(x); // [batch, seq_len + n_anchors, d_model]
         recorder.embedded(&z);
         let z = self.attention.run(z.clone(), z, &Mask::Full, recorder);
         recorder.layer(&z);
-        let y = z.narrow(1, 0, seq_len); // [batch, seq_len, d_model]
+        self.read_out(z)
+    }
+
+    /// From the rows behind the layer to the prediction.
+    ///
+    /// # Shapes
+    /// `[batch, rows, d_model]` -> as [`Self::forward`]
+    pub(crate) fn read_out(&self, z: Tensor<3>) -> Tensor<3> {
+        let y = z.narrow(1, 0, self.input_map.seq_len()); // [batch, seq_len, d_model]
         match self.readout {
             Readout::Channels => y,
             Readout::Softmax => (activation::softmax(y.clone(), 2) * y).sum_dim(2), // [batch, seq_len, 1]
@@ -189,20 +193,13 @@ pub struct PaperTwoLayer {
 }
 
 impl PaperTwoLayerConfig {
-    pub(crate) fn init(
-        &self,
-        dims: &IoDims,
-        d_in: usize,
-        rng: &mut dyn Rng,
-        device: &burn::tensor::Device,
-    ) -> PaperTwoLayer {
-        let mut init = Initializer::new(rng, device);
+    pub(crate) fn init(&self, dims: &IoDims, d_in: usize, init: &mut Initializer<'_>) -> PaperTwoLayer {
         let attention = AttentionConfig { d_model: self.d_model, n_heads: self.n_heads, kernel: self.kernel };
         PaperTwoLayer {
-            input_map: InputMap::new(dims, d_in, self.d_model, self.n_anchors, &mut init),
-            attention_1: attention.init(&mut init),
+            input_map: InputMap::new(dims, d_in, self.d_model, self.n_anchors, init),
+            attention_1: attention.init(init),
             affine: init.linear(self.d_model, self.d_model),
-            attention_2: attention.init(&mut init),
+            attention_2: attention.init(init),
             head: init.linear(self.d_model, dims.d_out),
         }
     }
@@ -210,7 +207,6 @@ impl PaperTwoLayerConfig {
 
 impl PaperTwoLayer {
     pub(crate) fn run(&self, x: Tensor<3>, recorder: &mut Recorder) -> Tensor<3> {
-        let seq_len = x.dims()[1];
         let z = self.input_map.forward(x); // [batch, seq_len + n_anchors, d_model]
         recorder.embedded(&z);
         let z = self.attention_1.run(z.clone(), z, &Mask::Full, recorder);
@@ -218,7 +214,15 @@ impl PaperTwoLayer {
         let z = self.affine.forward(z);
         let z = self.attention_2.run(z.clone(), z, &Mask::Full, recorder);
         recorder.layer(&z);
-        self.head.forward(z.narrow(1, 0, seq_len)) // [batch, seq_len, d_out]
+        self.read_out(z)
+    }
+
+    /// From the rows behind a layer to the prediction.
+    ///
+    /// # Shapes
+    /// `[batch, rows, d_model]` -> `[batch, seq_len, d_out]`
+    pub(crate) fn read_out(&self, z: Tensor<3>) -> Tensor<3> {
+        self.head.forward(z.narrow(1, 0, self.input_map.seq_len()))
     }
 
     /// # Shapes

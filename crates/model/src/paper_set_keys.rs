@@ -3,9 +3,8 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, TensorData, activation},
+    tensor::{Tensor, TensorData, activation},
 };
-use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -53,7 +52,9 @@ pub struct PaperSetKeys {
     /// Its four projections; the keys' last channel and the values' first are not used.
     pub attention: MultiHeadAttention,
     #[module(skip)]
-    points: Vec<f32>,
+    low: f64,
+    #[module(skip)]
+    high: f64,
     #[module(skip)]
     inverse_temperature: f64,
     #[module(skip)]
@@ -67,15 +68,13 @@ impl PaperSetKeysConfig {
         [("low", low), ("high", high), ("inverse_temperature", inverse_temperature), ("shift", shift)]
     }
 
-    pub(crate) fn init(&self, dims: &IoDims, d_in: usize, rng: &mut dyn Rng, device: &Device) -> PaperSetKeys {
-        let mut init = Initializer::new(rng, device);
+    pub(crate) fn init(&self, dims: &IoDims, d_in: usize, init: &mut Initializer<'_>) -> PaperSetKeys {
         let attention = AttentionConfig { d_model: self.d_model, n_heads: 1, kernel: KernelKind::default() };
-        let rows = dims.seq_len + self.n_anchors;
-        let gap = (self.high - self.low) / (rows.max(2) - 1) as f64;
         PaperSetKeys {
-            input_map: InputMap::new(dims, d_in, self.d_model, self.n_anchors, &mut init),
-            attention: attention.init(&mut init),
-            points: (0..rows).map(|k| (self.low + gap * k as f64) as f32).collect(),
+            input_map: InputMap::new(dims, d_in, self.d_model, self.n_anchors, init),
+            attention: attention.init(init),
+            low: self.low,
+            high: self.high,
             inverse_temperature: self.inverse_temperature,
             shift: self.shift as f32,
         }
@@ -83,24 +82,38 @@ impl PaperSetKeysConfig {
 }
 
 impl PaperSetKeys {
+    /// L_0 … L_(rows − 1).
+    fn points(&self, rows: usize) -> Vec<f32> {
+        let gap = (self.high - self.low) / (rows.max(2) - 1) as f64;
+        (0..rows).map(|k| (self.low + gap * k as f64) as f32).collect()
+    }
+
     pub(crate) fn run(&self, x: Tensor<3>, recorder: &mut Recorder) -> Tensor<3> {
-        let seq_len = x.dims()[1];
         let z = self.input_map.forward(x); // [batch, rows, d_model]
         recorder.embedded(&z);
-        let learned = z.dims()[2] - 1;
-        let set_keys =
-            self.points.iter().enumerate().map(|(k, point)| k as f32 * (point + self.points[0] - 2.0 * self.shift));
+        let [_, rows, d_model] = z.dims();
+        let (learned, points) = (d_model - 1, self.points(rows));
+        let set_keys = points.iter().enumerate().map(|(k, point)| k as f32 * (point + points[0] - 2.0 * self.shift));
         let query = self.attention.query.forward(z.clone());
         let key = self.attention.key.forward(z.clone()).narrow(2, 0, learned);
         let key = Tensor::cat(vec![key, channel(set_keys.collect(), &z)], 2); // [batch, rows, d_model]
         let value = self.attention.value.forward(z.clone()).narrow(2, 1, learned);
-        let value = Tensor::cat(vec![channel(self.points.clone(), &z), value], 2); // [batch, rows, d_model]
+        let value = Tensor::cat(vec![channel(points, &z), value], 2); // [batch, rows, d_model]
         let scale = self.inverse_temperature / ((learned + 1) as f64).sqrt();
         let pattern = activation::softmax(query.matmul(key.swap_dims(1, 2)).mul_scalar(scale), 2); // [batch, rows, rows]
         recorder.pattern(&pattern.clone().unsqueeze_dim(1));
-        let hidden = self.attention.output.forward(pattern.matmul(value));
+        let mixed = recorder.mixture(pattern.matmul(value).unsqueeze_dim(1)).squeeze_dim(1); // [batch, rows, d_model]
+        let hidden = self.attention.output.forward(mixed);
         recorder.layer(&hidden);
-        hidden.narrow(1, 0, seq_len) // [batch, seq_len, d_model]
+        self.read_out(hidden)
+    }
+
+    /// From the rows behind the layer to the prediction.
+    ///
+    /// # Shapes
+    /// `[batch, rows, d_model]` -> `[batch, seq_len, d_model]`
+    pub(crate) fn read_out(&self, hidden: Tensor<3>) -> Tensor<3> {
+        hidden.narrow(1, 0, self.input_map.seq_len())
     }
 
     /// # Shapes

@@ -1,12 +1,15 @@
-//! What a forward pass can remember of itself.
+//! What a forward pass can remember of itself, and what can be put in the place of its heads.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 /// One attention layer seen from inside.
 #[derive(Clone, Debug)]
 pub struct LayerTrace {
     /// Attention pattern, rows sum to one. `[batch, n_heads, q_len, k_len]`
     pub pattern: Tensor<4>,
+    /// What each head mixes from the values, pattern · values, before the output projection; heads of one size together.
+    /// `[batch, heads of that size, q_len, d_value]`
+    pub mixtures: Vec<Tensor<4>>,
     /// Hidden state after the layer (after the whole block in a transformer). `[batch, q_len, d_model]`
     pub hidden: Tensor<3>,
 }
@@ -22,18 +25,38 @@ pub struct Trace {
     pub layers: Vec<LayerTrace>,
 }
 
-/// Collects a [`Trace`] on the way, or nothing: then attention may fuse what nobody looks at.
+/// A constant in the place of one head's mixture: the same vector in every sequence and at every query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StandIn {
+    /// Number of the layer, from 0.
+    pub layer: usize,
+    /// Number of the head in its layer, from 0.
+    pub head: usize,
+    /// The vector, as wide as the head's values. `[d_value]`
+    pub mixture: Vec<f32>,
+}
+
+/// Collects a [`Trace`] on the way and puts constants in the place of heads; or neither: then attention may fuse what nobody
+/// looks at, and nothing is copied.
 #[derive(Default)]
-pub(crate) struct Recorder {
+pub(crate) struct Recorder<'a> {
     on: bool,
+    stands: &'a [StandIn],
+    /// Layers that are closed, and heads of the layer at hand that have passed.
+    passed: [usize; 2],
     embedded: Option<Tensor<3>>,
     pattern: Option<Tensor<4>>,
+    mixtures: Vec<Tensor<4>>,
     layers: Vec<LayerTrace>,
 }
 
-impl Recorder {
+impl<'a> Recorder<'a> {
     pub(crate) fn on() -> Self {
         Self { on: true, ..Self::default() }
+    }
+
+    pub(crate) fn replacing(stands: &'a [StandIn]) -> Self {
+        Self { stands, ..Self::default() }
     }
 
     pub(crate) fn is_on(&self) -> bool {
@@ -48,17 +71,41 @@ impl Recorder {
 
     /// Heads of the layer at hand; further ones go beside those already seen.
     pub(crate) fn pattern(&mut self, pattern: &Tensor<4>) {
-        let seen = self.pattern.take();
-        self.pattern = Some(match seen {
-            Some(seen) => Tensor::cat(vec![seen, pattern.clone()], 1),
-            None => pattern.clone(),
-        });
+        if self.on {
+            let seen = self.pattern.take();
+            self.pattern = Some(match seen {
+                Some(seen) => Tensor::cat(vec![seen, pattern.clone()], 1),
+                None => pattern.clone(),
+            });
+        }
     }
 
-    /// Closes the layer whose patterns came last.
+    /// What heads of the layer at hand mix, after those that have passed; returns what takes its place.
+    ///
+    /// # Shapes
+    /// `[batch, n_heads, q_len, d_value]` -> the same
+    pub(crate) fn mixture(&mut self, mixed: Tensor<4>) -> Tensor<4> {
+        let [batch, n_heads, q_len, d_value] = mixed.dims();
+        let [layer, first] = self.passed;
+        self.passed[1] += n_heads;
+        let here = |stand: &&StandIn| stand.layer == layer && (first..first + n_heads).contains(&stand.head);
+        let mixed = self.stands.iter().filter(here).fold(mixed, |mixed, StandIn { head, mixture, .. }| {
+            let constant = TensorData::new(mixture.clone(), [1, 1, 1, d_value]);
+            let constant = Tensor::<4>::from_data(constant, &mixed.device()).expand([batch, 1, q_len, d_value]);
+            mixed.slice_assign([0..batch, head - first..head - first + 1, 0..q_len, 0..d_value], constant)
+        });
+        if self.on {
+            self.mixtures.push(mixed.clone());
+        }
+        mixed
+    }
+
+    /// Closes the layer whose heads came last.
     pub(crate) fn layer(&mut self, hidden: &Tensor<3>) {
+        self.passed = [self.passed[0] + 1, 0];
         if let Some(pattern) = self.pattern.take() {
-            self.layers.push(LayerTrace { pattern, hidden: hidden.clone() });
+            let mixtures = std::mem::take(&mut self.mixtures);
+            self.layers.push(LayerTrace { pattern, mixtures, hidden: hidden.clone() });
         }
     }
 

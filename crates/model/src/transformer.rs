@@ -1,10 +1,10 @@
 //! The general stack: embed, positions, blocks, head.
 
 use burn::{module::Module, tensor::Tensor};
-use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    adapter::Prompt,
     attention::{
         kernel::KernelKind,
         position::{Position, PositionKind},
@@ -78,6 +78,8 @@ pub struct Transformer {
     pub embed: Embed,
     /// Position table.
     pub position: Position,
+    /// Learned rows in front of the sequence.
+    pub prompt: Option<Prompt>,
     /// Blocks, first to last.
     pub blocks: Vec<Block>,
     /// Norm before the head.
@@ -89,12 +91,12 @@ pub struct Transformer {
 }
 
 impl TransformerConfig {
-    pub(crate) fn init(&self, dims: &IoDims, rng: &mut dyn Rng, device: &burn::tensor::Device) -> Transformer {
-        let mut init = Initializer::new(rng, device);
+    pub(crate) fn init(&self, dims: &IoDims, init: &mut Initializer<'_>) -> Transformer {
         Transformer {
-            embed: Embed::new(&dims.input, self.d_model, &mut init),
-            position: Position::new(self.position, dims.seq_len, self.d_model, &mut init),
-            blocks: (0..self.n_layers).map(|_| Block::new(self, &mut init)).collect(),
+            embed: Embed::new(&dims.input, self.d_model, init),
+            position: Position::new(self.position, dims.seq_len, self.d_model, init),
+            prompt: None,
+            blocks: (0..self.n_layers).map(|_| Block::new(self, init)).collect(),
             final_norm: (self.norm == Norm::Pre).then(|| init.layer_norm(self.d_model)),
             head: init.linear(self.d_model, dims.d_out),
             causal: self.causal,
@@ -116,11 +118,25 @@ impl Transformer {
         recorder.finish(output)
     }
 
-    fn run(&self, input: Input, recorder: &mut Recorder) -> Tensor<3> {
+    pub(crate) fn run(&self, input: Input, recorder: &mut Recorder) -> Tensor<3> {
         let x = self.position.forward(self.embed.forward(input)); // [batch, seq_len, d_model]
+        let seq_len = x.dims()[1];
+        let x = match &self.prompt {
+            Some(prompt) => prompt.before(x), // [batch, length + seq_len, d_model]
+            None => x,
+        };
         recorder.embedded(&x);
         let mask = if self.causal { Mask::Causal } else { Mask::Full };
         let x = self.blocks.iter().fold(x, |x, block| block.run(x, &mask, recorder));
+        let learned = x.dims()[1] - seq_len;
+        self.read_out(if learned == 0 { x } else { x.narrow(1, learned, seq_len) })
+    }
+
+    /// From the hidden state behind a block to the prediction: head(norm(h)).
+    ///
+    /// # Shapes
+    /// `[batch, seq_len, d_model]` -> `[batch, seq_len, d_out]`
+    pub(crate) fn read_out(&self, x: Tensor<3>) -> Tensor<3> {
         let x = match &self.final_norm {
             Some(norm) => norm.forward(x),
             None => x,

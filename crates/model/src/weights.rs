@@ -44,6 +44,9 @@ pub enum WeightsError {
     /// Not a safetensors file, or cut short.
     #[error("not a readable safetensors file: {0}")]
     Format(#[from] safetensors::SafeTensorError),
+    /// A header that takes far more memory than the file.
+    #[error("not a readable safetensors file: its header lists {0} values, more than a file of its size needs")]
+    Header(usize),
     /// A tensor of a type that weights cannot have.
     #[error("tensor `{name}` holds {dtype}; weights are F32 or F64")]
     Dtype {
@@ -87,17 +90,38 @@ impl LoadReport {
         self.missing.is_empty() && self.extra.is_empty() && self.mismatched.is_empty()
     }
 
-    /// One line per tensor that did not fit, and what to change.
+    /// Tensors that did not fit, up to 100 of them, as a table: name, the shape wanted, the shape found.
     pub fn table(&self) -> String {
+        self.table_with(|_| None)
+    }
+
+    /// [`LoadReport::table`] with a last column: the config keys that decide about each tensor.
+    pub fn table_with(&self, keys: impl Fn(&str) -> Option<String>) -> String {
         let mismatched = self
             .mismatched
             .iter()
-            .map(|m| format!("  {}: the model has {:?}, the file {:?}", m.name, m.wanted, m.found));
-        let missing = self.missing.iter().map(|name| format!("  {name}: not in the file"));
-        let extra = self.extra.iter().map(|name| format!("  {name}: not in the model"));
-        mismatched.chain(missing).chain(extra).collect::<Vec<_>>().join("\n")
+            .map(|m| [&m.name, &format!("{:?}", m.wanted), &format!("{:?}", m.found)].map(String::from));
+        let missing = self.missing.iter().map(|name| [name, "a parameter", "nothing"].map(String::from));
+        let extra = self.extra.iter().map(|name| [name, "nothing", "a tensor"].map(String::from));
+        let header = ["parameter", "the model has", "the file has"].map(String::from);
+        let tensors = mismatched.chain(missing).chain(extra).take(MOST_LINES);
+        let rows: Vec<[String; 3]> = std::iter::once(header).chain(tensors).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+        let widths = [width(0), width(1), width(2)];
+        let mut last: Vec<Option<String>> = rows.iter().map(|[name, ..]| keys(name)).collect();
+        last[0] = last.iter().any(Option::is_some).then(|| "set by".to_owned());
+        let lines = rows.iter().zip(last).map(|([name, wanted, found], set_by)| {
+            let [w0, w1, w2] = widths;
+            format!("  {name:w0$}  {wanted:w1$}  {found:w2$}  {}", set_by.unwrap_or_default()).trim_end().to_owned()
+        });
+        let count = self.mismatched.len() + self.missing.len() + self.extra.len();
+        let more = count.checked_sub(MOST_LINES).filter(|more| *more > 0).map(|more| format!("  and {more} more"));
+        lines.chain(more).collect::<Vec<_>>().join("\n")
     }
 }
+
+/// Lines of a table of tensors.
+const MOST_LINES: usize = 100;
 
 /// Every parameter by name, in file orientation.
 pub fn arrays<M: Module>(model: &M) -> BTreeMap<String, Array> {
@@ -151,6 +175,39 @@ pub fn names<M: Module>(model: &M) -> Vec<(String, ParamId)> {
     names.1
 }
 
+/// Shape of each parameter by name, in file orientation.
+pub fn shapes<M: Module>(model: &M) -> BTreeMap<String, Vec<usize>> {
+    struct Shapes(Path, BTreeMap<String, Vec<usize>>);
+    impl ModuleVisitor for Shapes {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.0.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let mut shape = param.lazy_shape().to_vec();
+            if self.0.is_transposed() {
+                shape.reverse();
+            }
+            self.1.insert(self.0.name(), shape);
+        }
+    }
+    let mut shapes = Shapes(Path::default(), BTreeMap::new());
+    model.visit(&mut shapes);
+    shapes.1
+}
+
+/// Picks the values of parameters that are trained.
+pub struct Trained;
+
+impl Pick for Trained {
+    fn pick<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
+        let value = param.val();
+        value.is_require_grad().then_some(value)
+    }
+}
+
 /// The model's parameters as the bytes of a safetensors file, equal for equal weights.
 ///
 /// # Errors
@@ -181,9 +238,27 @@ pub fn arrays_to_bytes(arrays: &BTreeMap<String, Array>) -> Result<Vec<u8>, Weig
 /// # Errors
 /// [`WeightsError::Format`] for anything but a whole safetensors file, [`WeightsError::Dtype`] for other than F32 and F64.
 pub fn arrays_from_bytes(bytes: &[u8]) -> Result<BTreeMap<String, Array>, WeightsError> {
+    ensure_lean_header(bytes)?;
     let file = SafeTensors::deserialize(bytes)?;
     file.iter().map(|(name, view)| Ok((name.to_owned(), array(name, &view)?))).collect()
 }
+
+/// Refuses a header that would take more than its share of memory: each value of it takes a hundred bytes while it is read, the two
+/// characters `0,` among them.
+fn ensure_lean_header(bytes: &[u8]) -> Result<(), WeightsError> {
+    let Some((len, rest)) = bytes.split_first_chunk::<8>() else { return Ok(()) };
+    let len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX);
+    // A length beyond the file is refused by the format.
+    let header = rest.get(..len).unwrap_or_default();
+    let values = header.iter().filter(|byte| b",:[{".contains(byte)).count();
+    let allowed = MOST_VALUES + bytes.len() / BYTES_PER_VALUE;
+    if values > allowed { Err(WeightsError::Header(values)) } else { Ok(()) }
+}
+
+/// Values of a header that any file may list: those of tens of thousands of tensors …
+const MOST_VALUES: usize = 300_000;
+/// … and bytes of a file for each further one.
+const BYTES_PER_VALUE: usize = 24;
 
 fn array(name: &str, view: &TensorView<'_>) -> Result<Array, WeightsError> {
     let values = match view.dtype() {
@@ -238,8 +313,11 @@ impl Path {
 
     /// Whether the parameter is a linear map's matrix, kept `[in, out]` in memory and `[out, in]` in files.
     pub fn is_transposed(&self) -> bool {
-        let is_map = |container: &str| ["Struct:Linear", "Struct:Projection"].contains(&container);
-        self.parts.last().is_some_and(|(name, container)| name == "weight" && is_map(container))
+        self.parts.last().is_some_and(|(name, container)| match container.as_str() {
+            "Struct:Linear" | "Struct:Projection" => name == "weight",
+            "Struct:LowRank" => true,
+            _ => false,
+        })
     }
 }
 

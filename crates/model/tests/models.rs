@@ -11,10 +11,10 @@ use burn::{
 use headway_model::{
     Activation, AttentionStackConfig, Heads, Input, InputDims, IoDims, MODELS, Model, ModelConfig, Norm,
     PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, Readout, StackLayer, StackMap,
-    StackReadout, StateMixer, Transformer, TransformerConfig,
+    StackReadout, StandIn, StateMixer, Transformer, TransformerConfig,
     weights::{
-        Array, ShapeMismatch, WeightsError, arrays, arrays_from_bytes, arrays_to_bytes, load, load_partial, names,
-        to_bytes, to_host,
+        Array, LoadReport, ShapeMismatch, WeightsError, arrays, arrays_from_bytes, arrays_to_bytes, collect, load,
+        load_partial, names, to_bytes, to_host,
     },
 };
 use headway_testkit::{assert_close, devices, numbers};
@@ -176,6 +176,104 @@ fn with<M: Module>(module: M, parameters: &[(&str, Array)]) -> M {
     load(module, arrays).unwrap().0
 }
 
+/// Every head of a model by layer and number, with the mixture it has at the first query of the first sequence.
+fn mixtures(model: &Model, input: Input) -> Vec<StandIn> {
+    let of_layer = |(layer, trace): (usize, headway_model::LayerTrace)| {
+        let mut heads = Vec::new();
+        for group in trace.mixtures {
+            let [_, n_heads, q_len, d_value] = group.dims();
+            let values = to_host(group);
+            heads.extend((0..n_heads).map(|head| values[head * q_len * d_value..][..d_value].to_vec()));
+        }
+        let stand_in = move |(head, mixture)| StandIn { layer, head, mixture };
+        heads.into_iter().enumerate().map(stand_in).collect::<Vec<_>>()
+    };
+    model.forward_traced(input).layers.into_iter().enumerate().flat_map(of_layer).collect()
+}
+
+#[test]
+fn the_state_behind_the_last_layer_is_read_as_the_model_reads_it() {
+    for on in devices() {
+        for (name, _) in MODELS {
+            for (config, dims) in configs(name) {
+                let model = build(&config, &dims, 1, &on.device);
+                let trace = model.forward_traced(input(&dims, 2, &on.device));
+                let last = trace.layers.into_iter().last().unwrap().hidden;
+                let what = format!("{config:?} on {}", on.name);
+                assert_close(&what, &to_host(model.read_out(last)), &to_host(trace.output), on.tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn stand_ins_replace_the_heads_they_name_and_no_others() {
+    for on in devices() {
+        for (name, _) in MODELS {
+            for (config, dims) in configs(name) {
+                let model = build(&config, &dims, 1, &on.device);
+                let plain = to_host(model.forward(input(&dims, 2, &on.device)));
+                let what = format!("{config:?} on {}", on.name);
+                let replaced = |all: &[StandIn]| to_host(model.forward_replacing(input(&dims, 2, &on.device), all));
+                assert_eq!(replaced(&[]), plain, "{what}");
+                let (_, layers) = traced(&config);
+                let heads = mixtures(&model, input(&dims, 2, &on.device));
+                assert_eq!(heads.len(), layers.iter().map(|[n_heads, ..]| n_heads).sum::<usize>(), "{what}");
+                let nowhere = StandIn { layer: layers.len(), head: 0, mixture: vec![] };
+                assert_eq!(replaced(&[nowhere]), plain, "{what}");
+                // Each head has something to say of its own.
+                let mut outputs = vec![plain];
+                for head in &heads {
+                    outputs.push(replaced(&[StandIn { mixture: vec![0.0; head.mixture.len()], ..head.clone() }]));
+                }
+                for (a, b) in (0..outputs.len()).flat_map(|a| (0..a).map(move |b| (a, b))) {
+                    assert_ne!(outputs[a], outputs[b], "{what}: {a} and {b}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_layer_whose_heads_are_all_zero_is_one_without_attention() {
+    for on in devices() {
+        let config = TransformerConfig { d_model: D_MODEL, n_heads: HEADS, ..TransformerConfig::default() };
+        let dims = IoDims::tokens(SEQ_LEN, VOCAB);
+        let model = build(&ModelConfig::Transformer(config), &dims, 3, &on.device);
+        let heads = mixtures(&model, input(&dims, 2, &on.device));
+        let second = heads.into_iter().filter(|head| head.layer == 1);
+        let zeros: Vec<_> = second.map(|head| StandIn { mixture: vec![0.0; D_HEAD], ..head }).collect();
+        let replaced = to_host(model.forward_replacing(input(&dims, 2, &on.device), &zeros));
+        // Without its output projection only the bias of a layer is left.
+        let mut parameters = arrays(&model);
+        parameters.get_mut("blocks.1.attention.output.weight").unwrap().values.fill(0.0);
+        let without = load(model, parameters).unwrap().0.forward(input(&dims, 2, &on.device));
+        assert_close("no attention", &replaced, &to_host(without), on.tolerance);
+    }
+}
+
+#[test]
+fn a_head_that_says_the_same_everywhere_loses_nothing_by_its_mean() {
+    for on in devices() {
+        let config = PaperTwoLayerConfig { d_model: D_MODEL, n_heads: HEADS, n_anchors: ANCHORS, ..Default::default() };
+        let dims = IoDims::continuous(SEQ_LEN, D_IN, D_OUT);
+        let model = build(&ModelConfig::PaperTwoLayer(config), &dims, 3, &on.device);
+        // The values of head 1 of the first layer no longer depend on the tokens.
+        let mut parameters = arrays(&model);
+        let rows = D_HEAD * D_MODEL..2 * D_HEAD * D_MODEL;
+        parameters.get_mut("attention_1.value.weight").unwrap().values[rows].fill(0.0);
+        let bias = parameters["attention_1.value.bias"].values[D_HEAD..2 * D_HEAD].to_vec();
+        let model = load(model, parameters).unwrap().0;
+        let plain = to_host(model.forward(input(&dims, 2, &on.device)));
+        let heads = mixtures(&model, input(&dims, 2, &on.device));
+        assert_close("mixture", &heads[1].mixture, &bias, on.tolerance);
+        let replaced = to_host(model.forward_replacing(input(&dims, 2, &on.device), &heads[1..2]));
+        assert_close("head 1", &replaced, &plain, on.tolerance);
+        let other = to_host(model.forward_replacing(input(&dims, 2, &on.device), &heads[..1]));
+        assert_ne!(other, plain);
+    }
+}
+
 #[test]
 fn shapes_of_every_model() {
     for on in devices() {
@@ -321,7 +419,7 @@ fn a_stack_refuses_sizes_that_do_not_meet() {
     };
     let one = |layer: StackLayer| problems(vec![layer], StackReadout::Affine);
     assert_eq!(problems(vec![good.clone()], StackReadout::Rows), Vec::<String>::new());
-    assert_eq!(problems(vec![], StackReadout::Rows), ["layers: must be from 1 to 10000 layers"]);
+    assert_eq!(problems(vec![], StackReadout::Rows), ["layers: must be from 1 to 2000 layers"]);
     let few = StackLayer { rows: 5, ..good.clone() };
     assert_eq!(one(few.clone()), ["layers: layer 0: a token-wise map keeps the 11 rows that come in; rows is 5"]);
     assert_eq!(one(StackLayer { map: StackMap::SequenceWise, ..few.clone() }), Vec::<String>::new());
@@ -449,6 +547,53 @@ fn weights_survive_a_file_bit_for_bit() {
 }
 
 #[test]
+fn a_hollow_model_takes_weights_as_a_drawn_one_does() {
+    for device in [Device::flex(), Device::flex().autodiff()] {
+        for (config, dims) in MODELS.iter().flat_map(|(name, _)| configs(name)) {
+            let drawn = build(&config, &dims, 1, &device);
+            let hollow = config.hollow(&dims, &device).unwrap();
+            let all_zero = arrays(&hollow).into_values().all(|array| array.values.iter().all(|value| *value == 0.0));
+            assert!(all_zero, "{config:?}");
+            let (filled, report) = load(config.hollow(&dims, &device).unwrap(), arrays(&drawn)).unwrap();
+            assert_eq!(report.taken.len(), names(&drawn).len(), "{config:?}");
+            assert_eq!(to_bytes(&filled).unwrap(), to_bytes(&drawn).unwrap(), "{config:?}");
+            let [wanted, found] = [&drawn, &filled].map(|m| to_host(m.forward(input(&dims, 3, &device))));
+            assert_eq!(wanted, found, "{config:?}");
+            // As ready to be trained as the drawn one.
+            let trainable = |model: &Model| {
+                let gradients = model.forward(input(&dims, 3, &device)).powi_scalar(2).sum().backward();
+                let gradients = burn::optim::GradientsParams::from_grads(gradients, model);
+                collect(model, &gradients).len()
+            };
+            if device.is_autodiff() {
+                assert_eq!(trainable(&drawn), trainable(&filled), "{config:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hollow_model_takes_no_memory_for_what_does_not_fit() {
+    // Terabytes, if they were made.
+    let config = TransformerConfig { d_model: 1 << 20, n_heads: 1, ..TransformerConfig::default() };
+    let config = ModelConfig::Transformer(config);
+    let dims = IoDims::continuous(1 << 20, 1 << 20, 1);
+    let file = BTreeMap::from([("head.bias".to_owned(), array(&[1], &[0.5]))]);
+    let (_, report) = load_partial(config.hollow(&dims, &Device::flex()).unwrap(), file);
+    assert_eq!(report.taken, ["head.bias"]);
+    assert!(report.missing.contains(&"blocks.1.attention.query.weight".to_owned()), "{report:?}");
+}
+
+#[test]
+fn a_table_of_misfits_ends_somewhere() {
+    let missing = (0..250).map(|index| format!("blocks.{index}")).collect();
+    let table = LoadReport { missing, ..LoadReport::default() }.table();
+    // A heading, a hundred tensors, and how many more there are.
+    assert_eq!(table.lines().count(), 102);
+    assert!(table.contains("\n  blocks.99 ") && table.ends_with("\n  and 150 more"), "{table}");
+}
+
+#[test]
 fn names_are_paths_and_linear_weights_are_out_by_in() {
     let dims = IoDims::tokens(SEQ_LEN, VOCAB);
     let config = TransformerConfig {
@@ -526,11 +671,12 @@ fn a_strict_load_names_everything_that_does_not_fit() {
     let mismatch =
         ShapeMismatch { name: "head.weight".to_owned(), wanted: vec![D_OUT, D_MODEL], found: vec![D_MODEL, D_OUT] };
     assert_eq!(report.mismatched, [mismatch]);
-    let message = error.to_string();
+    let message = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     for name in [
-        "head.weight: the model has [17, 15], the file [15, 17]",
-        "position.weight: not in the file",
-        "rotary: not in the model",
+        "parameter the model has the file has",
+        "head.weight [17, 15] [15, 17]",
+        "position.weight a parameter nothing",
+        "rotary nothing a tensor",
     ] {
         assert!(message.contains(name), "{message}");
     }

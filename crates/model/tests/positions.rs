@@ -68,7 +68,7 @@ fn a_shorter_sequence_gets_the_first_rows_and_a_longer_one_is_refused() {
             let (all, some) = (added(&model, SEQ_LEN, &on.device), added(&model, SHORTER, &on.device));
             assert_eq!(all[..SHORTER * D_MODEL], some[..SHORTER * D_MODEL], "{name}");
             let longer = catch_unwind(AssertUnwindSafe(|| added(&model, SEQ_LEN + 1, &on.device)));
-            let unlimited = matches!(kind.scheme().table(SEQ_LEN, D_MODEL), Table::Nothing);
+            let unlimited = matches!(kind.scheme().table(), Table::Nothing);
             assert_eq!(longer.is_ok(), unlimited, "{name}: a sequence beyond the table");
         }
     }
@@ -82,7 +82,7 @@ fn positions_differ_unless_the_scheme_is_none() {
             let table = added(&model, SEQ_LEN, &on.device);
             let rows: Vec<&[f32]> = table[..SEQ_LEN * D_MODEL].chunks_exact(D_MODEL).collect();
             let distinct = (0..SEQ_LEN).all(|i| (0..i).all(|j| rows[i] != rows[j]));
-            let nothing = matches!(kind.scheme().table(SEQ_LEN, D_MODEL), Table::Nothing);
+            let nothing = matches!(kind.scheme().table(), Table::Nothing);
             assert_eq!(distinct, !nothing, "{kind:?} on {}: {rows:?}", on.name);
             assert!(!nothing || table.iter().all(|x| *x == 0.0), "{kind:?} adds something");
         }
@@ -102,7 +102,7 @@ fn only_a_learned_table_is_a_parameter_and_it_is_trained() {
                 Tensor::from_data(TensorData::new(numbers(3, BATCH * SEQ_LEN * 2), [BATCH, SEQ_LEN, 2]), &device);
             let gradients = GradientsParams::from_grads((output * weights).sum().backward(), &model);
             let gradient = collect(&model, &gradients).remove("position.weight");
-            let learned = matches!(kind.scheme().table(SEQ_LEN, D_MODEL), Table::Learned);
+            let learned = matches!(kind.scheme().table(), Table::Learned);
             assert_eq!(gradient.is_some(), learned, "{kind:?} on {}", on.name);
             if let Some(gradient) = gradient {
                 assert_eq!(gradient.shape, [SEQ_LEN, D_MODEL]);

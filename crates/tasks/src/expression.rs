@@ -103,6 +103,13 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Problem {
+    /// One at a byte of a text.
+    fn at(text: &str, byte: usize, message: String) -> Self {
+        Self { column: text[..byte].chars().count() + 1, message }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "column {}: {}", self.column, self.message)
@@ -131,8 +138,13 @@ enum Instruction<V> {
 impl<V: Copy> Expression<V> {
     /// Reads a formula. `variable` knows the variables by name; `variables` is how a message lists them.
     pub fn parse(text: &str, variable: &dyn Fn(&str) -> Option<V>, variables: &str) -> Result<Self, Problem> {
-        let (tokens, end) = tokens(text)?;
-        let mut parser = Parser { tokens, next: 0, end, depth: 0, variable, variables, program: Vec::new() };
+        let (mut at, mut count) = (0, 0);
+        while let Some((_, _, end)) = token(text, at)? {
+            (at, count) = (end, count + 1);
+        }
+        // A long program that grew would take its memory several times.
+        let program = Vec::with_capacity(count);
+        let mut parser = Parser { text, next: token(text, 0)?, depth: 0, variable, variables, program };
         parser.sum()?;
         match parser.peek() {
             None => Ok(Self { program: parser.program }),
@@ -163,6 +175,11 @@ impl<V: Copy> Expression<V> {
         top
     }
 
+    /// Operations that one value takes.
+    pub fn operations(&self) -> usize {
+        self.program.len()
+    }
+
     /// The variables that the formula mentions.
     pub fn variables(&self) -> impl Iterator<Item = V> + '_ {
         self.program.iter().filter_map(|instruction| match *instruction {
@@ -173,15 +190,15 @@ impl<V: Copy> Expression<V> {
 }
 
 /// A piece of a formula.
-#[derive(Clone, Debug, PartialEq)]
-enum Token {
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Token<'a> {
     Number(f64),
-    Name(String),
+    Name(&'a str),
     /// One of `+-*/^(),`
     Sign(char),
 }
 
-impl fmt::Display for Token {
+impl fmt::Display for Token<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Number(number) => write!(f, "`{number}`"),
@@ -191,82 +208,82 @@ impl fmt::Display for Token {
     }
 }
 
-/// The pieces of a text with their columns, and the column after the last one.
-fn tokens(text: &str) -> Result<(Vec<(Token, usize)>, usize), Problem> {
-    let characters: Vec<char> = text.chars().collect();
-    let (mut tokens, mut at) = (Vec::new(), 0);
-    // The end of the characters of a kind, from a place on.
-    let run = |from: usize, kind: fn(&char) -> bool| from + characters[from..].iter().take_while(|&c| kind(c)).count();
-    while let Some(&character) = characters.get(at) {
-        let start = at;
-        let token = match character {
-            ' ' | '\t' | '\n' | '\r' => {
-                at += 1;
-                continue;
+/// The piece that begins at a byte, blanks aside, with the bytes where it begins and ends; nothing at the end of the text.
+fn token(text: &str, from: usize) -> Result<Option<(Token<'_>, usize, usize)>, Problem> {
+    let rest = text[from..].trim_start_matches([' ', '\t', '\n', '\r']);
+    let start = text.len() - rest.len();
+    let Some(character) = rest.chars().next() else { return Ok(None) };
+    // The length of the characters of a kind, from a place on.
+    let run = |from: usize, kind: fn(char) -> bool| rest[from..].find(|c| !kind(c)).unwrap_or(rest.len() - from);
+    let digits = |from: usize| run(from, |c| c.is_ascii_digit());
+    let (token, len) = match character {
+        '+' | '-' | '*' | '/' | '^' | '(' | ')' | ',' => (Token::Sign(character), 1),
+        '0'..='9' | '.' => {
+            let mut len = digits(0);
+            if rest[len..].starts_with('.') {
+                len += 1 + digits(len + 1);
             }
-            '+' | '-' | '*' | '/' | '^' | '(' | ')' | ',' => {
-                at += 1;
-                Token::Sign(character)
+            if rest[len..].starts_with(['e', 'E']) {
+                let sign = usize::from(rest[len + 1..].starts_with(['+', '-']));
+                let exponent = digits(len + 1 + sign);
+                len += if exponent > 0 { 1 + sign + exponent } else { 0 };
             }
-            '0'..='9' | '.' => {
-                at = run(at, char::is_ascii_digit);
-                if characters.get(at) == Some(&'.') {
-                    at = run(at + 1, char::is_ascii_digit);
-                }
-                if matches!(characters.get(at), Some('e' | 'E')) {
-                    let sign = usize::from(matches!(characters.get(at + 1), Some('+' | '-')));
-                    if characters.get(at + 1 + sign).is_some_and(char::is_ascii_digit) {
-                        at = run(at + 1 + sign, char::is_ascii_digit);
-                    }
-                }
-                let written: String = characters[start..at].iter().collect();
-                let number = written.parse().ok().filter(|number: &f64| number.is_finite());
-                let message = || format!("`{written}` is no finite number");
-                Token::Number(number.ok_or_else(|| Problem { column: start + 1, message: message() })?)
-            }
-            letter if letter.is_alphabetic() || letter == '_' => {
-                at = run(at, |c| c.is_alphanumeric() || *c == '_');
-                Token::Name(characters[start..at].iter().collect())
-            }
-            other => {
-                let message = format!("`{other}` has no meaning in a formula; there are + - * / ^ ( ) and the comma");
-                return Err(Problem { column: start + 1, message });
-            }
-        };
-        tokens.push((token, start + 1));
-    }
-    Ok((tokens, characters.len() + 1))
+            let written = &rest[..len];
+            let number = written.parse().ok().filter(|number: &f64| number.is_finite());
+            let message = || format!("`{written}` is no finite number");
+            (Token::Number(number.ok_or_else(|| Problem::at(text, start, message()))?), len)
+        }
+        letter if letter.is_alphabetic() || letter == '_' => {
+            let len = run(0, |c| c.is_alphanumeric() || c == '_');
+            (Token::Name(&rest[..len]), len)
+        }
+        other => {
+            let message = format!("`{other}` has no meaning in a formula; there are + - * / ^ ( ) and the comma");
+            return Err(Problem::at(text, start, message));
+        }
+    };
+    Ok(Some((token, start, start + len)))
 }
 
 /// Recursive descent: one method per level of precedence, each of which leaves its value on top of the stack.
 struct Parser<'a, V> {
-    tokens: Vec<(Token, usize)>,
-    next: usize,
-    /// Column after the last token.
-    end: usize,
+    text: &'a str,
+    /// The next token, and the bytes where it begins and ends.
+    next: Option<(Token<'a>, usize, usize)>,
     depth: usize,
     variable: &'a dyn Fn(&str) -> Option<V>,
     variables: &'a str,
     program: Vec<Instruction<V>>,
 }
 
-impl<V> Parser<'_, V> {
-    fn peek(&self) -> Option<&Token> {
-        self.tokens.get(self.next).map(|(token, _)| token)
+impl<'a, V> Parser<'a, V> {
+    fn peek(&self) -> Option<Token<'a>> {
+        self.next.map(|(token, ..)| token)
+    }
+
+    /// The token behind the next one.
+    fn after(&self) -> Option<(Token<'a>, usize, usize)> {
+        let (_, _, end) = self.next?;
+        // Every token was read once before.
+        token(self.text, end).ok().flatten()
+    }
+
+    fn advance(&mut self) {
+        self.next = self.after();
     }
 
     /// An error at the next token.
     fn fail<T>(&self, message: String) -> Result<T, Problem> {
-        let column = self.tokens.get(self.next).map_or(self.end, |&(_, column)| column);
-        Err(Problem { column, message })
+        let at = self.next.map_or(self.text.len(), |(_, start, _)| start);
+        Err(Problem::at(self.text, at, message))
     }
 
     /// Takes the next token if it is one of these signs.
     fn take(&mut self, signs: &str) -> Option<char> {
-        let Some(&Token::Sign(sign)) = self.peek() else { return None };
-        let found = signs.contains(sign).then_some(sign);
-        self.next += usize::from(found.is_some());
-        found
+        let Some(Token::Sign(sign)) = self.peek() else { return None };
+        let found = signs.contains(sign).then_some(sign)?;
+        self.advance();
+        Some(found)
     }
 
     fn expect(&mut self, sign: char) -> Result<(), Problem> {
@@ -330,35 +347,35 @@ impl<V> Parser<'_, V> {
 
     /// A number, a name, a call or something in brackets.
     fn atom(&mut self) -> Result<(), Problem> {
-        match self.peek().cloned() {
+        match self.peek() {
             Some(Token::Number(number)) => {
-                self.next += 1;
+                self.advance();
                 self.program.push(Instruction::Number(number));
                 Ok(())
             }
             Some(Token::Sign('(')) => {
-                self.next += 1;
+                self.advance();
                 self.sum()?;
                 self.expect(')')
             }
-            Some(Token::Name(name)) => self.name(&name),
+            Some(Token::Name(name)) => self.name(name),
             Some(token) => self.fail(format!("{token} stands where a number, a variable or a function should")),
             None => self.fail("a number, a variable or a function is missing at the end".to_owned()),
         }
     }
 
     fn name(&mut self, name: &str) -> Result<(), Problem> {
-        let is_called = matches!(self.tokens.get(self.next + 1), Some((Token::Sign('('), _)));
+        let is_called = matches!(self.after(), Some((Token::Sign('('), ..)));
         let function = FUNCTIONS.iter().find(|(there, _)| *there == name);
         let constant = CONSTANTS.iter().find(|(there, _)| *there == name);
         let instruction = match (function, constant, (self.variable)(name)) {
             (Some(&(_, function)), ..) if is_called => {
-                self.next += 1;
+                self.advance();
                 self.arguments(name, 1..=1)?;
                 Instruction::One(function)
             }
             _ if OF_SEVERAL.contains(&name) && is_called => {
-                self.next += 1;
+                self.advance();
                 let most = if name == "atan2" { 2 } else { usize::MAX };
                 let function = match name {
                     "min" => least,
@@ -375,11 +392,11 @@ impl<V> Parser<'_, V> {
                 return self.fail(format!("`{name}` is a function; write {name}(…, …)"));
             }
             (_, Some(&(_, value)), _) => {
-                self.next += 1;
+                self.advance();
                 Instruction::Number(value)
             }
             (.., Some(variable)) => {
-                self.next += 1;
+                self.advance();
                 Instruction::Variable(variable)
             }
             _ if is_called => {
@@ -406,11 +423,12 @@ impl<V> Parser<'_, V> {
             self.sum()?;
             count += 1;
         }
+        let end = self.next;
         self.expect(')')?;
         if allowed.contains(&count) {
             return Ok(count);
         }
-        self.next -= 1;
+        self.next = end;
         let or_more = if *allowed.end() == usize::MAX { " or more" } else { "" };
         self.fail(format!("`{name}` takes {}{or_more} numbers, not {count}", allowed.start()))
     }

@@ -16,6 +16,7 @@ pub mod task;
 
 pub use baseline::{Baseline, gradient_descent::gradient_descent};
 pub use icl::{
+    question::{Layout, Question, set_query},
     regression::{Descent, Regression, RegressionConfig},
     shift::{SHIFTS, Shift},
 };

@@ -86,7 +86,12 @@ impl TaskConfig {
 
     /// Everything that makes no sense, each with the key to change; empty when the task can be built.
     pub fn validate(&self) -> Vec<TaskError> {
-        self.spec().validate()
+        let dims = self.spec().dims();
+        match dims.problem() {
+            // Nothing else is tried at that size.
+            Some(problem) => vec![problem],
+            None => self.spec().validate(),
+        }
     }
 
     /// The task with its shared constants drawn. The config must be valid.

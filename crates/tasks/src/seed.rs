@@ -26,6 +26,10 @@ pub enum Stream {
     Fit = 6,
     /// Resamples of seeds for intervals, by their number.
     Resample = 7,
+    /// Initial values of adapters.
+    Adapter = 8,
+    /// What adapters drop, by training batch.
+    Dropout = 9,
 }
 
 /// The seed of a run. All randomness of a run is a function of it, so there is no generator state to save.

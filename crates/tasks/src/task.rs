@@ -1,8 +1,15 @@
 //! What a task is: sizes, one example from one generator, and the predictors it is compared with.
 
+use std::ops::Range;
+
 use thiserror::Error;
 
-use crate::{baseline::Baseline, icl::shift::Shift, law::Law, seed::SampleRng};
+use crate::{
+    baseline::Baseline,
+    icl::{question::Layout, shift::Shift},
+    law::Law,
+    seed::SampleRng,
+};
 
 /// What one position of an input is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +35,33 @@ pub struct TaskDims {
     pub input: TaskInput,
     /// Numbers (or logits) predicted per position.
     pub d_out: usize,
+}
+
+/// Numbers or tokens of an example at most, those that go in and those that come out counted together: a few megabytes.
+pub(crate) const MOST_NUMBERS: usize = 1 << 20;
+/// Tokens of a vocabulary at most.
+const LARGEST_VOCABULARY: usize = 1 << 24;
+
+impl TaskDims {
+    /// What is wrong with sizes that a slip of the keyboard gives; nothing for others.
+    pub(crate) fn problem(&self) -> Option<TaskError> {
+        let (width, vocab) = match self.input {
+            TaskInput::Continuous { d_in } => (d_in.saturating_add(self.d_out), 0),
+            // A token in, a class out.
+            TaskInput::Tokens { vocab } => (2, vocab),
+        };
+        let seq_len = self.seq_len;
+        let problem = if seq_len.saturating_mul(width) > MOST_NUMBERS {
+            format!(
+                "{seq_len} positions of {width} numbers, in and out, are too many; give {MOST_NUMBERS} numbers at most"
+            )
+        } else if vocab > LARGEST_VOCABULARY {
+            format!("{vocab} tokens are too many; give {LARGEST_VOCABULARY} or fewer")
+        } else {
+            return None;
+        };
+        Some(TaskError { key: "", problem })
+    }
 }
 
 /// Input values, row-major.
@@ -166,21 +200,28 @@ impl Batch {
 }
 
 impl Batch {
-    /// Its first example alone.
-    pub fn first(mut self) -> Self {
-        let rows = self.scored.len() / self.size.max(1);
-        match &mut self.inputs {
-            Inputs::Continuous(values) => values.truncate(values.len() / self.size.max(1)),
-            Inputs::Tokens(ids) => ids.truncate(rows),
+    /// Some of its examples, in their order; those beyond its size are not there.
+    pub fn part(&self, examples: Range<usize>) -> Self {
+        let end = examples.end.min(self.size);
+        let examples = examples.start.min(end)..end;
+        let of = |len: usize| {
+            let each = len / self.size.max(1);
+            each * examples.start..each * examples.end
+        };
+        Self {
+            size: examples.len(),
+            dims: self.dims,
+            inputs: match &self.inputs {
+                Inputs::Continuous(values) => Inputs::Continuous(values[of(values.len())].to_vec()),
+                Inputs::Tokens(ids) => Inputs::Tokens(ids[of(ids.len())].to_vec()),
+            },
+            targets: match &self.targets {
+                Targets::Continuous(values) => Targets::Continuous(values[of(values.len())].to_vec()),
+                Targets::Classes(classes) => Targets::Classes(classes[of(classes.len())].to_vec()),
+            },
+            scored: self.scored[of(self.scored.len())].to_vec(),
+            slices: self.slices[of(self.slices.len())].to_vec(),
         }
-        match &mut self.targets {
-            Targets::Continuous(values) => values.truncate(values.len() / self.size.max(1)),
-            Targets::Classes(classes) => classes.truncate(rows),
-        }
-        self.scored.truncate(rows);
-        self.slices.truncate(rows);
-        self.size = self.size.min(1);
-        self
     }
 }
 
@@ -207,6 +248,11 @@ pub trait Task: Send + Sync {
     /// example to example.
     fn slices(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Where prompts hold their examples and queries, for tasks that are learned in context.
+    fn prompt_layout(&self) -> Option<Layout> {
+        None
     }
 }
 
@@ -239,9 +285,9 @@ pub trait TaskSpec {
 
 /// A config that makes no sense, with the key to change.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{key}: {problem}")]
+#[error("{}{}{problem}", .key, if .key.is_empty() { "" } else { ": " })]
 pub struct TaskError {
-    /// Key below the config's own table, for example `seq_len`.
+    /// Key below the config's own table, for example `seq_len`; empty for several together.
     pub key: &'static str,
     /// What is wrong and what would be right.
     pub problem: String,

@@ -12,11 +12,16 @@ pub struct Counting;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+static CEILING: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-// SAFETY: every call is handed to `System` unchanged; counting touches no memory of the caller.
+// SAFETY: every call is handed to `System` unchanged, or refused; counting touches no memory of the caller.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let in_use = IN_USE.fetch_add(layout.size(), SeqCst) + layout.size();
+        if in_use > CEILING.load(SeqCst) {
+            IN_USE.fetch_sub(layout.size(), SeqCst);
+            return std::ptr::null_mut();
+        }
         PEAK.fetch_max(in_use, SeqCst);
         // SAFETY: the caller keeps the contract of `alloc`, which is that of `System`.
         unsafe { System.alloc(layout) }
@@ -32,6 +37,11 @@ unsafe impl GlobalAlloc for Counting {
 /// Bytes in use now.
 pub fn in_use() -> usize {
     IN_USE.load(SeqCst)
+}
+
+/// Refuses memory that would bring the bytes in use above a ceiling, so that a test that asks for all of it ends alone.
+pub fn set_ceiling(bytes: usize) {
+    CEILING.store(bytes, SeqCst);
 }
 
 /// What something returns, and the most bytes it had in use beyond those that were before.

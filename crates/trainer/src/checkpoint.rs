@@ -8,6 +8,9 @@
 //! certificate.json    what was proved and measured of constructed weights
 //! hardest.safetensors the points where they are farthest from their target
 //! train.toml          the experiment of constructed weights, to train the same network
+//! lineage.json        where the first weights of a fine-tuned model came from
+//! adapter_config.json, adapter_model.safetensors   what fine-tuning learned beside the weights, in PEFT's layout
+//! import.json         the file that imported weights came from, and what was made of it
 //! MANIFEST            sha256 of each file, written last; `sha256sum -c MANIFEST` checks it
 //! ```
 //!
@@ -27,7 +30,9 @@ use headway_model::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
-use crate::{error::Error, experiment::Experiment, run_dir};
+use crate::{
+    error::Error, experiment::Experiment, finetune::adapter, import::Import, input, provenance::Lineage, run_dir,
+};
 
 /// A checkpoint folder on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +55,12 @@ pub struct CheckpointConfig {
     pub dims: IoDims,
     /// The experiment that trained it.
     pub experiment: Experiment,
+}
+
+impl CheckpointConfig {
+    fn of(experiment: &Experiment) -> Self {
+        Self { format: 1, model: experiment.model.clone(), dims: experiment.dims(), experiment: experiment.clone() }
+    }
 }
 
 /// `state.json`: where training stands.
@@ -93,9 +104,11 @@ impl Checkpoint {
     const OPTIM: &str = "optim.safetensors";
     const STATE: &str = "state.json";
     const CERTIFICATE: &str = "certificate.json";
+    const LINEAGE: &str = "lineage.json";
     const HARDEST: &str = "hardest.safetensors";
     /// The experiment, to train the same network on the same task.
     const TRAIN: &str = "train.toml";
+    const IMPORT: &str = "import.json";
 
     /// Finds the checkpoint that a path means: a checkpoint folder itself, or a run folder, whose best checkpoint by
     /// validation loss is taken where there is one and its newest otherwise.
@@ -127,10 +140,13 @@ impl Checkpoint {
         config: &CheckpointConfig,
         model: &Model,
         resumable: Option<&Resumable>,
+        lineage: Option<&Lineage>,
     ) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
-        let safetensors =
-            |result: Result<Vec<u8>, _>| result.map_err(|e: weights::WeightsError| Error::Training(e.to_string()));
         let mut files = vec![(Self::MODEL, safetensors(weights::to_bytes(model))?), (Self::CONFIG, json(config)?)];
+        if let Some(lineage) = lineage {
+            files.push((Self::LINEAGE, json(lineage)?));
+        }
+        files.extend(adapter::files(&config.experiment.finetune, model, lineage)?);
         if let Some(resumable) = resumable {
             files.push((Self::OPTIM, safetensors(weights::arrays_to_bytes(&resumable.moments))?));
             files.push((Self::STATE, json(&resumable.state)?));
@@ -156,6 +172,10 @@ impl Checkpoint {
         if config.format != 1 {
             let problem = format!("{} has format {}, this version reads format 1", Self::CONFIG, config.format);
             return Err(Error::checkpoint(&self.path, problem));
+        }
+        if config.model != config.experiment.model || config.dims != config.experiment.dims() {
+            let problem = "model and dims are not those of the experiment beside them";
+            return Err(Error::checkpoint(self.path.join(Self::CONFIG), problem));
         }
         Ok(config)
     }
@@ -207,26 +227,70 @@ impl Checkpoint {
         certificate: &impl Serialize,
         hardest: &BTreeMap<String, Array>,
     ) -> Result<Self, Error> {
-        let config = CheckpointConfig {
-            format: 1,
-            model: experiment.model.clone(),
-            dims: experiment.dims(),
-            experiment: experiment.clone(),
-        };
-        let mut files = Self::files(&config, model, None)?;
+        let mut files = Self::files(&CheckpointConfig::of(experiment), model, None, None)?;
         files.push((Self::CERTIFICATE, json(certificate)?));
-        files.push((Self::HARDEST, weights::arrays_to_bytes(hardest).map_err(|e| Error::Training(e.to_string()))?));
+        files.push((Self::HARDEST, safetensors(weights::arrays_to_bytes(hardest))?));
         files.push((Self::TRAIN, experiment.to_toml().into_bytes()));
+        Self::write_new(place, &files)
+    }
+
+    /// Writes imported weights with where they came from as a checkpoint into an empty or new folder.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the folder is not empty; [`Error::Io`]
+    pub fn write_imported(
+        place: &run_dir::NewRun,
+        experiment: &Experiment,
+        model: &Model,
+        import: &Import,
+    ) -> Result<Self, Error> {
+        let mut files = Self::files(&CheckpointConfig::of(experiment), model, None, None)?;
+        files.push((Self::IMPORT, json(import)?));
+        Self::write_new(place, &files)
+    }
+
+    /// Writes weights that come from another checkpoint as one into an empty or new folder.
+    ///
+    /// # Errors
+    /// as [`Checkpoint::write_imported`]
+    pub(crate) fn write_merged(
+        place: &run_dir::NewRun,
+        config: &CheckpointConfig,
+        arrays: &BTreeMap<String, Array>,
+        lineage: &Lineage,
+    ) -> Result<Self, Error> {
+        let weights = safetensors(weights::arrays_to_bytes(arrays))?;
+        let files = [(Self::MODEL, weights), (Self::CONFIG, json(config)?), (Self::LINEAGE, json(lineage)?)];
+        Self::write_new(place, &files)
+    }
+
+    fn write_new(place: &run_dir::NewRun, files: &[(&str, Vec<u8>)]) -> Result<Self, Error> {
         let path = place.path()?;
         // The folder above is synced too, and a relative path may name none.
         let whole = std::path::absolute(&path).map_err(Error::io("cannot resolve", &path))?;
         // A name that nobody else has: what is there already is not ours to replace.
         let temporary = whole.with_extension(format!("tmp-{}", std::process::id()));
-        run_dir::write_checkpoint(&temporary, &whole, &files).inspect_err(|_| {
+        run_dir::write_checkpoint(&temporary, &whole, files).inspect_err(|_| {
             // Best effort: the error at hand is the one to tell.
             let _ = fs::remove_dir_all(&temporary);
         })?;
         Ok(Self { path, step: None })
+    }
+
+    /// Where the first weights came from, verified against the manifest; nothing where they were random or constructed.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`]
+    pub fn lineage(&self) -> Result<Option<Lineage>, Error> {
+        if self.digest_of(Self::LINEAGE)?.is_some() { self.read_json(Self::LINEAGE).map(Some) } else { Ok(None) }
+    }
+
+    /// Where imported weights came from, verified against the manifest; nothing for others.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`]
+    pub fn import(&self) -> Result<Option<Import>, Error> {
+        if self.digest_of(Self::IMPORT)?.is_some() { self.read_json(Self::IMPORT).map(Some) } else { Ok(None) }
     }
 
     /// Digest of the weights, to name where a fine-tuned model came from.
@@ -244,7 +308,7 @@ impl Checkpoint {
 
     fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
         let bytes = self.read(name)?;
-        serde_json::from_slice(&bytes).map_err(|error| Error::checkpoint(self.path.join(name), error))
+        input::from_json(&bytes).map_err(|problem| Error::checkpoint(self.path.join(name), problem))
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
@@ -252,7 +316,7 @@ impl Checkpoint {
         let Some(recorded) = self.digest_of(name)? else {
             return Err(Error::checkpoint(&self.path, format!("has no {name}")));
         };
-        let bytes = fs::read(&path).map_err(|error| Error::checkpoint(&path, error))?;
+        let bytes = input::read(&path).map_err(|error| Error::checkpoint(&path, error))?;
         if digest(&bytes) != recorded {
             let problem = "does not match its digest in MANIFEST: the file was cut short or changed";
             return Err(Error::checkpoint(path, problem));
@@ -263,7 +327,7 @@ impl Checkpoint {
     /// What the manifest says about a file, nothing when it does not list it.
     fn digest_of(&self, name: &str) -> Result<Option<String>, Error> {
         let path = self.path.join(Self::MANIFEST);
-        let manifest = fs::read_to_string(&path).map_err(|error| Error::checkpoint(&path, error))?;
+        let manifest = input::read_text(&path).map_err(|error| Error::checkpoint(&path, error))?;
         let mut entries = manifest.lines().filter_map(|line| line.split_once("  "));
         Ok(entries.find(|(_, file)| *file == name).map(|(digest, _)| digest.to_owned()))
     }
@@ -276,6 +340,10 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+fn safetensors(bytes: Result<Vec<u8>, weights::WeightsError>) -> Result<Vec<u8>, Error> {
+    bytes.map_err(|error| Error::Training(error.to_string()))
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {

@@ -97,7 +97,7 @@ pub fn available() -> Vec<Found> {
 }
 
 /// Memory of this machine in bytes, where the system tells.
-fn machine_memory() -> Option<f64> {
+pub(crate) fn machine_memory() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kibibytes: f64 =
         text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -32,7 +32,7 @@ pub fn evaluate(path: &Path, overrides: &[String], device: &Found) -> Result<Sum
     let mut rows = results(&model, &experiment, &source, &device.device).into_iter();
     let step = match checkpoint.state()? {
         Some(state) => state.step,
-        None if checkpoint.certificate()?.is_some() => 0,
+        None if checkpoint.certificate()?.is_some() || checkpoint.import()?.is_some() => 0,
         None => experiment.train.steps,
     };
     Ok(Summary {
@@ -115,11 +115,14 @@ pub fn save_outputs(path: &Path, overrides: &[String], device: &Found, folder: &
 pub fn load(path: &Path, overrides: &[String], device: &Found) -> Result<(Model, Experiment, Checkpoint), Error> {
     let checkpoint = Checkpoint::find(path)?;
     let config = checkpoint.config()?;
-    let text = config.experiment.to_toml();
-    let experiment = experiment::from_text(&checkpoint.path.join("config.json"), text, overrides)?.experiment;
-    let model = session::build_model(&experiment, device)?;
-    let (model, _) =
-        weights::load(model, checkpoint.weights()?).map_err(|error| Error::checkpoint(&checkpoint.path, error))?;
+    let (path, text) = (checkpoint.path.join("config.json"), config.experiment.to_toml());
+    // What is wrong without overrides is wrong with the checkpoint.
+    let unchanged = experiment::from_text(&path, text.clone(), &[]).map_err(|error| Error::checkpoint(&path, error))?;
+    let experiment = match overrides {
+        [] => unchanged.experiment,
+        _ => experiment::from_text(&path, text, overrides)?.experiment,
+    };
+    let model = session::load_model(&experiment, &checkpoint, device)?;
     Ok((model, experiment, checkpoint))
 }
 

@@ -10,6 +10,7 @@
 
 pub mod analyze;
 pub mod bench;
+pub mod card;
 pub mod checkpoint;
 pub mod device;
 mod error;
@@ -17,6 +18,8 @@ pub mod evaluate;
 pub mod experiment;
 mod fault;
 pub mod finetune;
+pub mod import;
+pub mod input;
 mod loader;
 pub mod log;
 pub mod loss;

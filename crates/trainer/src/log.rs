@@ -1,10 +1,10 @@
 //! `metrics.jsonl`: one JSON object per logged step, a pure function of the run, so that a resumed run writes the same bytes.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Error, run_dir::RunDir};
+use crate::{error::Error, input, run_dir::RunDir};
 
 /// One line of metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,14 +17,22 @@ pub struct Line {
 }
 
 /// Every whole line of a metrics text. A line that a crash cut short is left out.
-pub fn parse(text: &str) -> Vec<Line> {
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+pub fn parse(text: &[u8]) -> Vec<Line> {
+    lines(text).filter_map(parse_line).collect()
+}
+
+fn lines(text: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
+}
+
+fn parse_line(line: &[u8]) -> Option<Line> {
+    input::from_json(line).ok()
 }
 
 /// Every whole line of a run's metrics.
 ///
 /// # Errors
-/// [`Error::Io`] when the file exists and cannot be read.
+/// [`Error::Usage`] when the file exists and cannot be read.
 pub fn read(dir: &RunDir) -> Result<Vec<Line>, Error> {
     read_file(&dir.metrics())
 }
@@ -34,34 +42,38 @@ pub fn read(dir: &RunDir) -> Result<Vec<Line>, Error> {
 /// # Errors
 /// as [`read`]
 pub fn read_file(path: &Path) -> Result<Vec<Line>, Error> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(parse(&text)),
+    Ok(parse(&bytes(path)?))
+}
+
+/// The bytes of a metrics file; none where there is no file.
+fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
+    match input::read(path) {
+        Ok(bytes) => Ok(bytes),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Error::io("cannot read", path)(error)),
+        Err(error) => Err(Error::Usage(format!("cannot read {}: {error}", path.display()))),
     }
 }
 
 /// The newest value of a name in a metrics file, and its step; nothing where there is none.
 pub fn newest(path: &Path, name: &str) -> Option<(u64, f64)> {
-    let text = fs::read_to_string(path).ok()?;
-    text.lines().rev().filter_map(|line| parse(line).pop()).find_map(|line| Some((line.step, *line.values.get(name)?)))
+    let text = input::read(path).ok()?;
+    lines(&text).rev().filter_map(parse_line).find_map(|line| Some((line.step, *line.values.get(name)?)))
 }
 
 /// Drops what was logged after `step`: a resumed run writes it again.
 ///
 /// # Errors
-/// [`Error::Io`]
+/// as [`read`], and [`Error::Io`]
 pub fn truncate(dir: &RunDir, step: u64) -> Result<(), Error> {
     let path = dir.metrics();
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io("cannot read", path)(error)),
-    };
+    if !path.exists() {
+        return Ok(());
+    }
+    let text = bytes(&path)?;
     // Kept to the letter: a number read and written again could change its last digit.
-    let keep = |line: &&str| serde_json::from_str::<Line>(line).is_ok_and(|line| line.step <= step);
-    let kept: String = text.lines().filter(keep).flat_map(|line| [line, "\n"]).collect();
-    dir.write(&path, kept.as_bytes())
+    let keep = |line: &&[u8]| parse_line(line).is_some_and(|line| line.step <= step);
+    let kept: Vec<&[u8]> = lines(&text).filter(keep).flat_map(|line| [line, b"\n"]).collect();
+    dir.write(&path, &kept.concat())
 }
 
 impl Line {

@@ -61,7 +61,8 @@ impl Scores {
         let mut example = vec![Mean::default(); self.slices.len()];
         for (row, prediction) in prediction.chunks_exact(width).enumerate() {
             if batch.scored[row] {
-                let quality = self.score(batch, row, prediction, model_width);
+                let quality = score(self.loss, batch, row, prediction, model_width, &mut self.loss_sum);
+                self.classes |= matches!(batch.targets, Targets::Classes(_));
                 self.quality.add(quality);
                 if let Some(slice) = batch.slices[row] {
                     self.per_slice[slice as usize].add(quality);
@@ -72,29 +73,6 @@ impl Scores {
                 for (mean, all) in example.iter_mut().zip(&mut self.per_example) {
                     std::mem::take(mean).get().into_iter().for_each(|value| all.add(value));
                 }
-            }
-        }
-    }
-
-    /// Adds the loss of one position; returns its squared error, or whether its class was right.
-    fn score(&mut self, batch: &Batch, row: usize, prediction: &[f32], model_width: usize) -> f64 {
-        match &batch.targets {
-            Targets::Continuous(targets) => {
-                let d_out = batch.dims.d_out;
-                let channels = self.loss.channels(model_width, d_out);
-                let target = zero_padded(&targets[row * d_out..][..d_out], d_out, channels.max(prediction.len()));
-                let error = |channel: usize| {
-                    let predicted = prediction.get(channel).copied().unwrap_or(0.0);
-                    (f64::from(predicted) - f64::from(target[channel])).powi(2)
-                };
-                (0..channels).for_each(|channel| self.loss_sum.add(error(channel)));
-                (0..d_out).map(error).sum::<f64>() / d_out as f64
-            }
-            Targets::Classes(classes) => {
-                self.classes = true;
-                let class = classes[row] as usize;
-                self.loss_sum.add(cross_entropy(prediction, class));
-                f64::from(u8::from(argmax(prediction) == class))
             }
         }
     }
@@ -117,6 +95,63 @@ impl Scores {
     }
 }
 
+/// Adds the loss of one position to a mean; returns its squared error, or whether its class was right.
+fn score(loss: Loss, batch: &Batch, row: usize, prediction: &[f32], model_width: usize, losses: &mut Mean) -> f64 {
+    match &batch.targets {
+        Targets::Continuous(targets) => {
+            let d_out = batch.dims.d_out;
+            let channels = loss.channels(model_width, d_out);
+            let target = zero_padded(&targets[row * d_out..][..d_out], d_out, channels.max(prediction.len()));
+            let error = |channel: usize| {
+                let predicted = prediction.get(channel).copied().unwrap_or(0.0);
+                (f64::from(predicted) - f64::from(target[channel])).powi(2)
+            };
+            (0..channels).for_each(|channel| losses.add(error(channel)));
+            (0..d_out).map(error).sum::<f64>() / d_out as f64
+        }
+        Targets::Classes(classes) => {
+            let class = classes[row] as usize;
+            losses.add(cross_entropy(prediction, class));
+            f64::from(u8::from(argmax(prediction) == class))
+        }
+    }
+}
+
+/// Sums over the scored positions of one example.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExampleScore {
+    /// Sum of losses, and how many there are.
+    pub loss: (f64, f64),
+    /// Sum of squared errors or of right answers, and how many positions there are.
+    pub quality: (f64, f64),
+}
+
+/// The scores of each example of a batch: over all of them, sums divided by counts are what [`Scores`] gives.
+///
+/// # Shapes
+/// as [`Scores::add`]
+pub fn by_example(
+    loss: Loss,
+    batch: &Batch,
+    prediction: &[f32],
+    width: usize,
+    model_width: usize,
+) -> Vec<ExampleScore> {
+    let seq_len = batch.dims.seq_len;
+    let example = |(example, prediction): (usize, &[f32])| {
+        let (mut losses, mut quality) = (Mean::default(), Mean::default());
+        for (at, prediction) in prediction.chunks_exact(width).enumerate() {
+            let row = example * seq_len + at;
+            if batch.scored[row] {
+                quality.add(score(loss, batch, row, prediction, model_width, &mut losses));
+            }
+        }
+        let pair = |mean: Mean| (mean.sum, mean.count as f64);
+        ExampleScore { loss: pair(losses), quality: pair(quality) }
+    };
+    prediction.chunks_exact(seq_len * width).enumerate().map(example).collect()
+}
+
 /// What is scored besides the loss, by the kind of target.
 pub(crate) fn quality_name(classes: bool) -> &'static str {
     if classes { "accuracy" } else { "mse" }
@@ -126,6 +161,16 @@ fn cross_entropy(logits: &[f32], class: usize) -> f64 {
     let top = logits.iter().fold(f32::NEG_INFINITY, |top, &logit| top.max(logit));
     let total: f64 = logits.iter().map(|&logit| f64::from(logit - top).exp()).sum();
     total.ln() - f64::from(logits[class] - top)
+}
+
+/// KL(p ‖ q) = Σ_c p_c ln(p_c / q_c) in nats, of the distributions p and q behind two rows of logits.
+pub(crate) fn divergence(p: &[f32], q: &[f32]) -> f64 {
+    let log_softmax = |logits: &[f32]| -> Vec<f64> {
+        let top = logits.iter().fold(f32::NEG_INFINITY, |top, &logit| top.max(logit));
+        let total: f64 = logits.iter().map(|&logit| f64::from(logit - top).exp()).sum();
+        logits.iter().map(|&logit| f64::from(logit - top) - total.ln()).collect()
+    };
+    log_softmax(p).iter().zip(log_softmax(q)).map(|(p, q)| p.exp() * (p - q)).sum()
 }
 
 fn argmax(logits: &[f32]) -> usize {

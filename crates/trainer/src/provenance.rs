@@ -2,13 +2,18 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::session::Status;
+use crate::{
+    checkpoint::{Checkpoint, CheckpointConfig},
+    error::Error,
+    session::Status,
+};
 
 /// The record of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +73,9 @@ pub struct Lineage {
     pub from: String,
     /// Sha256 of its `model.safetensors`.
     pub weights_sha256: String,
+    /// Identity of the run that trained it: digest of its config, then its seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
     /// Names loaded.
     pub taken: usize,
     /// Parameters that kept their fresh values, with `--allow-partial`.
@@ -76,6 +84,38 @@ pub struct Lineage {
     pub extra: Vec<String>,
     /// Names whose shapes differed.
     pub mismatched: Vec<String>,
+    /// Parameters that the task's sizes made anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<String>,
+}
+
+impl Lineage {
+    /// Of weights that were all taken.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`]
+    pub(crate) fn whole(
+        from: &Path,
+        checkpoint: &Checkpoint,
+        config: &CheckpointConfig,
+        taken: usize,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            from: from.display().to_string(),
+            weights_sha256: checkpoint.weights_digest()?,
+            run_id: Some(config.experiment.run_id()),
+            taken,
+            missing: Vec::new(),
+            extra: Vec::new(),
+            mismatched: Vec::new(),
+            replaced: Vec::new(),
+        })
+    }
+
+    /// Parameters that the checkpoint did not give.
+    pub fn fresh(&self) -> Vec<String> {
+        [&self.missing, &self.mismatched, &self.replaced].into_iter().flatten().cloned().collect()
+    }
 }
 
 /// Version, and the commit where the sources are a git checkout.

@@ -49,7 +49,8 @@ pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error
     if record.status.is_final() {
         return Ok(session::summary(&dir, record));
     }
-    let arrays = newest.weights().map_err(damaged)?;
+    let model = session::load_model(&experiment, newest, &options.device).map_err(damaged)?;
+    let arrays = weights::arrays(&model);
     let stray = resumable.moments.iter().find(|(name, moment)| {
         let parameter = name.rsplit_once('.').and_then(|(parameter, _)| arrays.get(parameter));
         parameter.is_none_or(|parameter| parameter.values.len() != moment.values.len())
@@ -58,8 +59,6 @@ pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error
         let problem = format!("the optimiser's {name} does not fit the weights");
         return Err(damaged(Error::checkpoint(&newest.path, problem)));
     }
-    let model = session::build_model(&experiment, &options.device)?;
-    let (model, _) = weights::load(model, arrays).map_err(|error| Error::checkpoint(&newest.path, error))?;
     log::truncate(&dir, resumable.state.step)?;
     let start = Start { model, resumable: Some(resumable), run: Run::Known(Box::new(record)) };
     session::run(&experiment, dir, options, start)

@@ -21,7 +21,7 @@ use crate::{
     checkpoint::Checkpoint,
     error::Error,
     experiment::{self, Experiment},
-    fault,
+    fault, input,
     provenance::Record,
     session::Status,
     study::plan::Failure,
@@ -124,6 +124,9 @@ impl HeldFolder {
     /// as [`HeldFolder::lock`]
     fn wait(root: &Path, patience: Duration) -> Result<Self, Error> {
         let path = root.join(Self::LOCK);
+        if fs::metadata(&path).is_ok_and(|about| !about.is_file()) {
+            return Err(Error::Usage(format!("{} is no file; delete it", path.display())));
+        }
         let file = File::create(&path).map_err(Error::io("cannot write", &path))?;
         let deadline = Instant::now() + patience;
         loop {
@@ -197,8 +200,10 @@ impl RunDir {
 
     /// Whether a process holds the folder at this moment.
     pub fn is_held(root: &Path) -> bool {
-        let lock = File::open(root.join(HeldFolder::LOCK));
-        lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+        let path = root.join(HeldFolder::LOCK);
+        // Opening a pipe would wait.
+        path.is_file()
+            && File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
     }
 
     /// Whether the folder holds a run that can be opened.
@@ -372,7 +377,7 @@ const FAILURE: &str = "failure.json";
 
 /// Why a run of a sweep ended in an error, if it did.
 pub(crate) fn read_failure(root: &Path) -> Option<Failure> {
-    serde_json::from_slice(&fs::read(root.join(FAILURE)).ok()?).ok()
+    input::from_json(&input::read(&root.join(FAILURE)).ok()?).ok()
 }
 
 /// Remembers why a run ended in an error.
@@ -427,17 +432,17 @@ pub(crate) fn has_record(root: &Path) -> bool {
 /// The record of a run, without locking the folder.
 ///
 /// # Errors
-/// [`Error::Usage`] when the folder holds no run or its record makes no sense, [`Error::Io`] when it cannot be read.
+/// [`Error::Usage`] when the folder holds no run, or its record cannot be read or makes no sense.
 pub fn read_record(root: &Path) -> Result<Record, Error> {
     let path = root.join(RECORD);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let bytes = match input::read(&path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Error::Usage(format!("{} is not a run folder: it has no {RECORD}", root.display())));
         }
-        Err(error) => return Err(Error::io("cannot read", path)(error)),
+        Err(error) => return Err(Error::Usage(format!("cannot read {}: {error}", path.display()))),
     };
-    let mut record: Record = serde_json::from_str(&text)
+    let mut record: Record = input::from_json(&bytes)
         .map_err(|error| Error::Usage(format!("{} is damaged: {error}. Put a copy of it back", path.display())))?;
     if record.status == Status::Running
         && let Some(newest) = checkpoints_in(root).last()

@@ -21,7 +21,7 @@ use headway_tasks::{Seed, Source, Split, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkpoint::{CheckpointConfig, Resumable, TrainState},
+    checkpoint::{Checkpoint, CheckpointConfig, Resumable, TrainState},
     device::Found,
     error::Error,
     evaluate,
@@ -56,6 +56,11 @@ pub type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
 /// Something to tell whoever is watching.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// The weights that training starts from are in place.
+    Prepared {
+        /// What to know about them.
+        notes: Vec<String>,
+    },
     /// A training loss was read.
     Logged {
         /// Steps taken.
@@ -141,12 +146,27 @@ pub enum Run {
     Known(Box<Record>),
 }
 
+/// Fresh weights for an experiment, with what fine-tuning learns beside them; the same on every device.
+///
+/// # Errors
+/// as [`build_plain`]
+pub(crate) fn build_model(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
+    Ok(with_adapter(build_plain(experiment, device)?, experiment, device))
+}
+
+/// A model with fresh parts for what the experiment's mode of fine-tuning learns beside it.
+pub(crate) fn with_adapter(model: Model, experiment: &Experiment, device: &Found) -> Model {
+    let Some(adapter) = experiment.finetune.adapter() else { return model };
+    let mut rng = Seed(experiment.seed).rng(Stream::Adapter, 0);
+    model.with_adapter(adapter, Some(&mut rng), &device.device.clone().autodiff())
+}
+
 /// Fresh weights for an experiment, the same on every device.
 ///
 /// # Errors
 /// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Usage`] when model and task do not fit, which a
 /// checked experiment rules out.
-pub(crate) fn build_model(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
+pub(crate) fn build_plain(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
     device.ensure_memory(experiment.memory())?;
     let precision = experiment.train.attention_precision;
     device.ensure_precision(precision)?;
@@ -154,6 +174,28 @@ pub(crate) fn build_model(experiment: &Experiment, device: &Found) -> Result<Mod
     let device = device.device.clone().autodiff();
     let model = experiment.model.init(&experiment.dims(), &mut rng, &device);
     model.map(|model| model.with_attention_precision(precision)).map_err(|error| Error::Usage(error.to_string()))
+}
+
+/// The model of an experiment with the weights of a checkpoint. Every name and shape is compared before memory is taken for
+/// any weight, so that a config takes no more of it than the weights beside it.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when a tensor does not fit, with one line per tensor; [`Error::Device`]
+pub(crate) fn load_model(experiment: &Experiment, checkpoint: &Checkpoint, device: &Found) -> Result<Model, Error> {
+    let (config, arrays) = (checkpoint.config()?, checkpoint.weights()?);
+    let autodiff = device.device.clone().autodiff();
+    let hollow = experiment.model.hollow(&experiment.dims(), &autodiff);
+    let hollow = hollow.map_err(|error| Error::Usage(error.to_string()))?;
+    let hollow = match experiment.finetune.adapter() {
+        Some(adapter) => hollow.with_adapter(adapter, None, &autodiff),
+        None => hollow,
+    };
+    let unfit = |error| Error::checkpoint(&checkpoint.path, finetune::explained(error, experiment, &config));
+    let (model, _) = weights::load(hollow, arrays).map_err(unfit)?;
+    device.ensure_memory(experiment.memory())?;
+    let precision = experiment.train.attention_precision;
+    device.ensure_precision(precision)?;
+    Ok(model.with_attention_precision(precision))
 }
 
 /// The examples of an experiment.
@@ -165,7 +207,12 @@ pub(crate) fn build_source(experiment: &Experiment) -> Source {
 /// Trains until the last step or a reason to stop, evaluates, and writes record and report.
 pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start: Start) -> Result<Summary, Error> {
     let dir = Arc::new(dir);
-    let (model, frozen) = finetune::freeze(start.model, &experiment.finetune.freeze)?;
+    let lineage = match &start.run {
+        Run::New(_, lineage) => lineage.clone(),
+        Run::Known(record) => record.lineage.clone(),
+    };
+    let fresh = lineage.as_ref().map(Lineage::fresh).unwrap_or_default();
+    let (model, frozen) = finetune::freeze(start.model, &experiment.finetune, &experiment.model, &fresh)?;
     let is_new = matches!(start.run, Run::New(..));
     let mut record = match start.run {
         Run::New(verb, lineage) => new_record(experiment, options, &model, frozen, verb, lineage),
@@ -185,7 +232,7 @@ pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start
     });
     let source = Arc::new(build_source(experiment));
     let began = Instant::now();
-    let outcome = train(experiment, &dir, options, model, (resumable, saved), &source);
+    let outcome = train(experiment, &dir, options, model, (resumable, saved, lineage), &source);
     record.seconds += began.elapsed().as_secs_f64();
     let outcome = match outcome {
         Ok(outcome) => outcome,
@@ -215,7 +262,7 @@ fn train(
     dir: &Arc<RunDir>,
     options: &Options,
     model: Model,
-    (start, saved): (Resumable, Option<u64>),
+    (start, saved, lineage): (Resumable, Option<u64>, Option<Lineage>),
     source: &Arc<Source>,
 ) -> Result<Outcome, Error> {
     let plan = &experiment.train;
@@ -236,6 +283,7 @@ fn train(
         on_event: options.on_event.clone(),
         start,
         saved,
+        lineage,
         outcome: Mutex::new(None),
     });
     let renderer: Box<dyn MetricsRenderer> = if options.dashboard {

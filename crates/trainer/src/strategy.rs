@@ -13,8 +13,10 @@ use crate::{
     checkpoint::{Best, Checkpoint, CheckpointConfig, Resumable, TrainState},
     error::Error,
     evaluate, fault,
+    finetune::FinetuneConfig,
     log::{self, Line},
     optimizer::{Optimizer, clip_by_global_norm},
+    provenance::Lineage,
     run_dir::RunDir,
     session::{Event, OnEvent, Status},
     step::{BatchLoss, Trainee},
@@ -33,6 +35,8 @@ use headway_model::{
     Model,
     weights::{self, Array, to_host},
 };
+use headway_tasks::{Seed, Stream};
+use rand::RngExt;
 
 /// The loop over steps of one session.
 pub(crate) struct Steps {
@@ -45,6 +49,8 @@ pub(crate) struct Steps {
     pub(crate) start: Resumable,
     /// Step of the checkpoint that training goes on from.
     pub(crate) saved: Option<u64>,
+    /// Where its first weights came from.
+    pub(crate) lineage: Option<Lineage>,
     /// Filled in when the loop ends.
     pub(crate) outcome: Mutex<Option<Result<Outcome, Error>>>,
 }
@@ -158,11 +164,17 @@ impl Running<'_> {
         let experiment = &self.plan.config.experiment;
         let mut losses = Vec::new();
         let mut accumulated = GradientsAccumulator::new();
-        for batch in batches.take(experiment.train.accumulate as usize) {
+        let first = self.state.step * experiment.train.accumulate;
+        let mut dropping = false;
+        for (number, batch) in (first..).zip(batches.take(experiment.train.accumulate as usize)) {
+            dropping |= self.drop_inputs(number);
             let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
             let output = TrainStep::step(&self.trainee, batch);
             losses.push(output.item.0);
             accumulated.accumulate(&self.trainee, output.grads);
+        }
+        if dropping {
+            self.trainee.model = self.trainee.model.clone().with_dropout(None);
         }
         let mut gradients = accumulated.grads();
         if let Some(max_norm) = experiment.train.clip_norm {
@@ -173,6 +185,19 @@ impl Running<'_> {
         // The mapper consumes the model; this clone shares every tensor.
         self.trainee.model = self.optimizer.step(self.trainee.model.clone(), gradients, rate);
         Ok(losses)
+    }
+
+    /// What adapters drop is a function of the seed and the number of the batch, as the batch is. False where they drop nothing.
+    fn drop_inputs(&mut self, batch: u64) -> bool {
+        let experiment = &self.plan.config.experiment;
+        if let FinetuneConfig::Lora(lora) = &experiment.finetune
+            && lora.dropout > 0.0
+        {
+            let seed = Seed(experiment.seed).rng(Stream::Dropout, batch).random();
+            self.trainee.model = self.trainee.model.clone().with_dropout(Some(seed));
+            return true;
+        }
+        false
     }
 
     fn log(&mut self, losses: Vec<Tensor<1>>, first: u64, line: &mut BTreeMap<String, f64>) -> Result<(), Error> {
@@ -217,7 +242,7 @@ impl Running<'_> {
             self.state.best = Some(Best { step: self.state.step, loss });
             self.state.evaluations_since_best = 0;
         } else {
-            self.state.evaluations_since_best += 1;
+            self.state.evaluations_since_best = self.state.evaluations_since_best.saturating_add(1);
         }
         Ok(improved)
     }
@@ -236,7 +261,8 @@ impl Running<'_> {
             return Err(self.diverged());
         }
         let resumable = Resumable { state: self.state.clone(), moments: self.optimizer.moments() };
-        let files = Checkpoint::files(&self.plan.config, &self.trainee.model, Some(&resumable))?;
+        let files =
+            Checkpoint::files(&self.plan.config, &self.trainee.model, Some(&resumable), self.plan.lineage.as_ref())?;
         let path = self.plan.dir.save_checkpoint(step, &files)?;
         self.saved = Some(step);
         (self.plan.on_event)(&Event::Saved { step, path });

@@ -4,7 +4,7 @@ use crate::{
     device::Found,
     error::Error,
     experiment::Experiment,
-    finetune,
+    finetune::{self, Prepared},
     run_dir::{NewRun, RunDir},
     session::{self, Options, Run, Start, Summary},
 };
@@ -33,7 +33,7 @@ pub fn start(experiment: &Experiment, device: &Found) -> Result<Start, Error> {
     let (model, lineage) = match &experiment.init_from {
         None => (session::build_model(experiment, device)?, None),
         Some(from) => {
-            let (model, lineage) = finetune::prepare(experiment, from, false, device)?;
+            let Prepared { model, lineage, .. } = finetune::prepare(experiment, from, false, device)?;
             (model, Some(lineage))
         }
     };
@@ -45,10 +45,11 @@ pub fn start(experiment: &Experiment, device: &Found) -> Result<Start, Error> {
 /// # Errors
 /// [`Error::Usage`]
 pub fn check(experiment: &Experiment) -> Result<(), Error> {
-    if experiment.finetune.freeze.is_empty() || experiment.init_from.is_some() {
+    if !experiment.finetune.keeps_weights() || experiment.init_from.is_some() {
         return Ok(());
     }
-    let problem =
-        "finetune.freeze is set, but `train` starts from random weights; use `headway finetune`, or set init_from";
-    Err(Error::Usage(problem.to_owned()))
+    let mode = experiment.finetune.name();
+    Err(Error::Usage(format!(
+        "finetune.{mode} is set, but `train` starts from random weights; use `headway finetune`, or set init_from"
+    )))
 }

@@ -6,7 +6,13 @@ pub mod precision;
 
 use burn::{module::Module, tensor::Tensor};
 
-use crate::{init::Initializer, linear::Linear, mask::Mask, trace::Recorder};
+use crate::{
+    adapter::{AttentionPlace, Prefix, Target},
+    init::Initializer,
+    linear::Linear,
+    mask::Mask,
+    trace::Recorder,
+};
 use kernel::KernelKind;
 use precision::Precision;
 
@@ -38,6 +44,8 @@ pub struct MultiHeadAttention {
     pub value: Linear,
     /// Output projection.
     pub output: Linear,
+    /// Learned keys and values in front of the context's.
+    pub prefix: Option<Prefix>,
     #[module(skip)]
     n_heads: usize,
     #[module(skip)]
@@ -54,6 +62,7 @@ impl AttentionConfig {
             key: init.linear(d, d),
             value: init.linear(d, d),
             output: init.linear(d, d),
+            prefix: None,
             n_heads: self.n_heads,
             kernel: self.kernel,
             precision: Precision::F32,
@@ -74,12 +83,24 @@ impl MultiHeadAttention {
         let q = split_heads(self.query.forward(query), self.n_heads); // [batch, n_heads, q_len, d_head]
         let k = split_heads(self.key.forward(context.clone()), self.n_heads); // [batch, n_heads, k_len, d_head]
         let v = split_heads(self.value.forward(context), self.n_heads); // [batch, n_heads, k_len, d_head]
+        let [k, v] = with_prefix(self.prefix.as_ref(), k, v);
         let mixed = attend([q, k, v], mask, self.kernel, self.precision, recorder); // [batch, n_heads, q_len, d_head]
         self.output.forward(merge_heads(mixed))
     }
+
+    pub(crate) fn place(&mut self) -> AttentionPlace<'_> {
+        let projections = [
+            (Target::Query, self.query.place()),
+            (Target::Key, self.key.place()),
+            (Target::Value, self.value.place()),
+            (Target::Output, self.output.place()),
+        ];
+        AttentionPlace { projections, prefix: &mut self.prefix }
+    }
 }
 
-/// The kernel between projections: rounds what it is given, shows its pattern to whoever asks, rounds the mixture.
+/// The kernel between projections: rounds what it is given, shows its pattern to whoever asks, rounds the mixture, which whoever
+/// asks may replace.
 ///
 /// # Shapes
 /// q `[batch, n_heads, q_len, d_key]`, k `[batch, n_heads, k_len, d_key]`, v `[batch, n_heads, k_len, d_value]` ->
@@ -101,7 +122,15 @@ pub(crate) fn attend(
         kernel.mix(q, k, v, mask)
     };
     // A kernel may return what it was given or f32; either way the mixture is rounded like its inputs.
-    Precision::F32.round(precision.round(mixed))
+    recorder.mixture(Precision::F32.round(precision.round(mixed)))
+}
+
+/// Keys and values with a prefix in front of them, where there is one.
+pub(crate) fn with_prefix(prefix: Option<&Prefix>, k: Tensor<4>, v: Tensor<4>) -> [Tensor<4>; 2] {
+    match prefix {
+        Some(prefix) => prefix.before(k, v),
+        None => [k, v],
+    }
 }
 
 /// # Shapes

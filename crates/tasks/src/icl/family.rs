@@ -6,6 +6,7 @@ use super::{
     config::{PromptConfig, Prompts},
     curriculum::Size,
     prompt::{self, Asked},
+    question::Layout,
     shift::Shift,
 };
 use crate::{
@@ -119,5 +120,9 @@ impl<F: Family> Task for InContextTask<F> {
 
     fn slices(&self) -> Vec<String> {
         prompt::slices(self.config.prompts().n_points)
+    }
+
+    fn prompt_layout(&self) -> Option<Layout> {
+        Some(Layout::Alternating)
     }
 }

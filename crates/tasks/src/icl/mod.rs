@@ -8,6 +8,7 @@ pub mod linear;
 pub mod logistic;
 pub mod prompt;
 pub mod quadratic;
+pub mod question;
 pub mod regression;
 pub mod relu;
 pub mod shift;

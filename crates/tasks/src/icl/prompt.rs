@@ -48,7 +48,7 @@ pub fn y_position(point: usize) -> usize {
 
 /// Sizes of prompts of `n_points` points in d dimensions.
 pub fn dims(d: usize, n_points: usize, asked: Asked) -> TaskDims {
-    let seq_len = (2 * n_points).saturating_sub(1);
+    let seq_len = n_points.saturating_mul(2).saturating_sub(1);
     TaskDims { seq_len, input: TaskInput::Continuous { d_in: d }, d_out: asked.d_out() }
 }
 

@@ -9,6 +9,7 @@
 use nalgebra::{DMatrix, DVector};
 use serde::{Deserialize, Serialize};
 
+use super::question::Layout;
 use crate::{
     baseline::{
         Baseline, averaging::Averaging, gradient_descent::FixedRateDescent, least_squares::LeastSquares, mean::Mean,
@@ -136,6 +137,10 @@ impl Task for Regression {
             baselines.push(Box::new(Rows(Ridge { lambda })));
         }
         baselines
+    }
+
+    fn prompt_layout(&self) -> Option<Layout> {
+        Some(Layout::Rows)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     },
     law::Law,
     seed::SampleRng,
-    task::TaskError,
+    task::{MOST_NUMBERS, TaskError},
 };
 
 prompt_config! {
@@ -38,7 +38,11 @@ impl Family for ReluConfig {
     const ASKED: Asked = Asked::Number;
 
     fn own_problems(&self) -> Vec<TaskError> {
-        TaskError::below("d_hidden", self.d_hidden, 1).into_iter().collect()
+        let Self { d, d_hidden, n_points, .. } = *self;
+        let numbers = d_hidden.saturating_mul(d.saturating_add(n_points));
+        let problem = || format!("{d_hidden} units for {d} dimensions and {n_points} points are too many");
+        let too_many = (numbers > MOST_NUMBERS).then(|| TaskError { key: "d_hidden", problem: problem() });
+        TaskError::below("d_hidden", self.d_hidden, 1).into_iter().chain(too_many).collect()
     }
 
     fn draw(&self, _: usize, rng: &mut SampleRng) -> ReluFunction {

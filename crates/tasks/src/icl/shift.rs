@@ -59,6 +59,9 @@ pub const SHIFTS: &[(&str, &str, Shift)] = &[
     ("noisy_y=1", "y carries noise of standard deviation 1", Shift::NoisyY(1.0)),
 ];
 
+/// Dimensions of a rotation at most.
+const MOST_ROTATED: usize = 1 << 10;
+
 impl Shift {
     /// Points that can be the query; `None` if all points are alike.
     pub fn queries(&self, Size { d, n_points }: Size) -> Option<Range<usize>> {
@@ -130,6 +133,11 @@ impl Shift {
         match *self {
             Self::OrthogonalQuery | Self::HalfSubspace if d < 2 => Some(few("d")),
             Self::RepeatedQuery if n_points < 2 => Some(few("n_points")),
+            // A random rotation is drawn for every prompt.
+            Self::HalfSubspace | Self::Skewed if d > MOST_ROTATED => {
+                let problem = format!("turns d = {d} dimensions; give {MOST_ROTATED} or fewer");
+                Some(TaskError { key: "shift", problem })
+            }
             Self::ScaleX(size) | Self::ScaleY(size) | Self::NoisyY(size) if !(size.is_finite() && size > 0.0) => {
                 Some(TaskError { key: "shift", problem: format!("{size} must be finite and above 0") })
             }

@@ -95,7 +95,8 @@ impl Pairs {
 
 impl Task for Pairs {
     fn dims(&self) -> TaskDims {
-        let (seq_len, vocab) = ((2 * self.n_slots).saturating_sub(1), self.n_paired + self.n_noise);
+        let (seq_len, vocab) =
+            (self.n_slots.saturating_mul(2).saturating_sub(1), self.n_paired.saturating_add(self.n_noise));
         TaskDims { seq_len, input: TaskInput::Tokens { vocab }, d_out: vocab }
     }
 

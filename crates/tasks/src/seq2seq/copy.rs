@@ -27,8 +27,8 @@ impl Default for CopyConfig {
 
 impl TaskSpec for CopyConfig {
     fn dims(&self) -> TaskDims {
-        let vocab = self.vocab + 1;
-        TaskDims { seq_len: 2 * self.n_data, input: TaskInput::Tokens { vocab }, d_out: vocab }
+        let vocab = self.vocab.saturating_add(1);
+        TaskDims { seq_len: self.n_data.saturating_mul(2), input: TaskInput::Tokens { vocab }, d_out: vocab }
     }
 
     fn validate(&self) -> Vec<TaskError> {

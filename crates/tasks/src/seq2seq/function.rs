@@ -157,17 +157,20 @@ impl Default for Domain {
     }
 }
 
-/// Points beside the corners at which a function is tried before it is accepted; fewer where sequences are so large that
-/// trying them would take seconds.
-fn n_tried(len: usize) -> u64 {
-    ((1 << 20) / len as u64).clamp(16, 256)
+/// Points beside the corners at which a function is tried before it is accepted; fewer where sequences are so large, or
+/// formulas so long, that trying them would take seconds.
+fn n_tried(len: usize, operations: usize) -> u64 {
+    ((1 << 20) / len.max(operations / 64).max(1) as u64).clamp(2, 256)
 }
+
+/// Operations of the formulas on one sequence at most, which take a second.
+const MOST_OPERATIONS: usize = 1 << 28;
 
 /// Where the tried points come from, whatever the seed of a run.
 const TRY: Seed = Seed(0);
 
-/// Numbers of a sequence at most.
-const MOST_NUMBERS: usize = 1 << 24;
+/// Characters of all formulas together at most; ready to be evaluated, each takes up to 16 bytes.
+const MOST_CHARACTERS: usize = 4_000_000;
 /// Numbers of a point that a message spells out.
 const SPELLED_OUT: usize = 12;
 
@@ -195,7 +198,7 @@ impl Domain {
     }
 
     /// A fixed set of sequences: the centre, ends and corners, then some at random.
-    fn tried(self, seq_len: usize, d_in: usize) -> impl Iterator<Item = Vec<f32>> {
+    fn tried(self, seq_len: usize, d_in: usize, count: u64) -> impl Iterator<Item = Vec<f32>> {
         let len = seq_len * d_in;
         let ends = match self {
             Self::Cube { low, high } => Some((low, f64::midpoint(low, high), high)),
@@ -207,7 +210,7 @@ impl Domain {
             ends.into_iter().flat_map(move |(low, centre, high)| [centre, low, high].map(|x| vec![x as f32; len]));
         let corners = ends.into_iter().flat_map(move |(low, _, high)| {
             // Every corner where there are few; else some of them.
-            let count = if len < 8 { 1 << len } else { n_tried(len) };
+            let count = if len < 8 { 1 << len } else { count };
             (0..count).map(move |corner| {
                 let mut rng = TRY.rng(Stream::Task, corner);
                 let bit = |i: usize| if len < 8 { corner >> i & 1 == 1 } else { rng.random() };
@@ -221,7 +224,7 @@ impl Domain {
             token[pole / 2] = if pole % 2 == 0 { 1.0 } else { -1.0 };
             token.repeat(seq_len)
         });
-        let random = (0..n_tried(len)).map(move |i| self.sample(seq_len, d_in, &mut TRY.rng(Stream::Fit, i)));
+        let random = (0..count).map(move |i| self.sample(seq_len, d_in, &mut TRY.rng(Stream::Fit, i)));
         constant.chain(corners).chain(poles).chain(random)
     }
 }
@@ -319,11 +322,9 @@ impl Function {
         let FunctionConfig { seq_len, d_in, ref outputs, ref table, domain } = *config;
         let sizes = [TaskError::below("seq_len", seq_len, 1), TaskError::below("d_in", d_in, 1), domain.problem()];
         let mut problems: Vec<TaskError> = sizes.into_iter().flatten().collect();
-        if seq_len.checked_mul(d_in).is_none_or(|numbers| numbers > MOST_NUMBERS) {
-            let problem =
-                format!("{seq_len} positions of {d_in} numbers are too many; give {MOST_NUMBERS} numbers at most");
+        if let Some(problem) = config.dims().problem() {
             // Nothing else can be tried at that size.
-            return Err(vec![TaskError { key: "seq_len", problem }]);
+            return Err(vec![TaskError { key: "seq_len", ..problem }]);
         }
         let rule = match (table, outputs.is_empty()) {
             (Some(_), false) => {
@@ -337,6 +338,10 @@ impl Function {
             (Some(table), true) => {
                 let problems = table.problems();
                 if problems.is_empty() { Ok(Rule::Table(table.clone())) } else { Err(problems) }
+            }
+            (None, false) if outputs.iter().map(String::len).sum::<usize>() > MOST_CHARACTERS => {
+                let problem = format!("the formulas are too long; give {MOST_CHARACTERS} characters at most");
+                Err(vec![TaskError { key: "outputs", problem }])
             }
             (None, false) => Self::read(outputs, seq_len, d_in).map(Rule::Outputs),
         };
@@ -371,9 +376,18 @@ impl Function {
     /// An error if a value at a tried point is not a finite single-precision number.
     fn not_finite(&self, config: &FunctionConfig) -> Option<TaskError> {
         // A table has finite values, and so has what lies between them.
-        let Rule::Outputs(_) = self.rule else { return None };
+        let Rule::Outputs(outputs) = &self.rule else { return None };
         let (d_in, d_out) = (self.d_in, self.d_out());
-        config.domain.tried(self.seq_len, d_in).find_map(|inputs| {
+        let operations = outputs.iter().map(Expression::operations).sum::<usize>().saturating_mul(self.seq_len);
+        if operations > MOST_OPERATIONS {
+            let problem = format!(
+                "{operations} operations for {} positions are too many; give {MOST_OPERATIONS} at most",
+                self.seq_len
+            );
+            return Some(TaskError { key: "outputs", problem });
+        }
+        let count = n_tried(self.seq_len * d_in, operations);
+        config.domain.tried(self.seq_len, d_in, count).find_map(|inputs| {
             let inputs: Vec<f64> = inputs.into_iter().map(f64::from).collect();
             let values = self.evaluate(&inputs);
             let (at, value) = values.iter().enumerate().find(|(_, value)| !(**value as f32).is_finite())?;

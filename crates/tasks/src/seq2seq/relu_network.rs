@@ -54,10 +54,21 @@ impl Default for ReluNetworkConfig {
     }
 }
 
+/// Weights of the network at most: 16 MB.
+const MOST_WEIGHTS: usize = 1 << 22;
+
 impl ReluNetworkConfig {
     /// Numbers per position out.
     pub fn d_out(&self) -> usize {
         self.d_out.unwrap_or(self.d)
+    }
+
+    /// W1 and W2 are held in memory.
+    fn too_wide(&self) -> Option<TaskError> {
+        let (d_hidden, flat) = (self.d_hidden, self.seq_len.saturating_mul(self.d.saturating_add(self.d_out())));
+        let problem = || format!("{d_hidden} units of {flat} weights are too many; give {MOST_WEIGHTS} at most");
+        let too_many = d_hidden.saturating_mul(flat) > MOST_WEIGHTS;
+        too_many.then(|| TaskError { key: "d_hidden", problem: problem() })
     }
 
     fn bad_given(&self) -> impl Iterator<Item = TaskError> + '_ {
@@ -88,6 +99,7 @@ impl TaskSpec for ReluNetworkConfig {
             TaskError::below("d", self.d, 1),
             self.d_out.and_then(|d_out| TaskError::below("d_out", d_out, 1)),
             TaskError::below("d_hidden", self.d_hidden, 1),
+            self.too_wide(),
             TaskError::bad_law("input", &self.input),
             TaskError::not_positive("target_scale", self.target_scale),
         ];

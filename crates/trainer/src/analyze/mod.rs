@@ -1,11 +1,19 @@
-//! What a network's weights say beyond its scores, computed in f64 on the host: [`rank()`] collapse, and the [`paths()`] through
-//! its heads.
+//! What is inside a network.
 //!
-//! A [`Subject`] is a checkpoint or an experiment with its first weights, as a plain network together with hidden states of
+//! As it is, [`Opened`], it is run on test examples: its attention [`patterns()`], what it loses when heads are put out of action
+//! ([`ablate()`]), what could be read after each layer ([`lens()`]), and which classical predictor it behaves like
+//! ([`in_context()`]).
+//!
+//! Of its weights alone, in f64 on the host, come [`rank()`] collapse and the [`paths()`] through its heads. A [`Subject`] is a checkpoint or an experiment with its first weights, as a plain network together with hidden states of
 //! its own test set. [`Parts`] switches pieces of it on and off.
 
+mod ablate;
+mod in_context;
+mod lens;
 mod network;
+mod opened;
 mod paths;
+mod patterns;
 mod rank;
 
 use std::path::PathBuf;
@@ -16,10 +24,15 @@ use headway_model::{Input, weights};
 use headway_tasks::Split;
 use serde::Serialize;
 
+pub use ablate::{Ablation, Effect, With, ablate};
+pub use in_context::{InContext, Linear, Nearest, Predictor, Seen, in_context};
+pub use lens::{Distance, Layer as LensLayer, Lens, Reading, lens};
+pub use opened::{Measured, Opened, Whence, open};
 pub use paths::{Largest, Length, MOST_PATHS, Paths, paths};
+pub use patterns::{Head, Layer as PatternLayer, Patterns, Scores as PatternScores, Which, patterns};
 pub use rank::{Curve, Layer, Method, Rank, combinations, rank};
 
-use crate::{device::Found, error::Error, evaluate, experiment, loss, report::counted, session};
+use crate::{device::Found, error::Error, loss, report::counted, session};
 
 /// What to analyse.
 #[derive(Clone, Debug)]
@@ -101,19 +114,9 @@ pub struct Parts {
 /// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::Experiment`] for a wrong experiment or override,
 /// [`Error::Usage`] for more layers than there are.
 pub fn subject(ask: &Ask, device: &Found) -> Result<Subject, Error> {
-    let Ask { source, overrides, .. } = ask;
-    // A name that is nothing at all is a missing checkpoint, unless it reads like an experiment's.
-    let is_experiment = source.is_file() || source.extension().is_some_and(|extension| extension == "toml");
-    let (model, experiment, source, origin) = if is_experiment {
-        let experiment = experiment::load(source, overrides)?.experiment;
-        (session::build_model(&experiment, device)?, experiment, source.clone(), Origin::First)
-    } else {
-        let (model, experiment, checkpoint) = evaluate::load(source, overrides, device)?;
-        let origin = if checkpoint.certificate()?.is_some() { Origin::Constructed } else { Origin::Trained };
-        (model, experiment, checkpoint.path, origin)
-    };
+    let Opened { model, experiment, whence } = open(&ask.source, &ask.overrides, device)?;
     let model = model.valid();
-    let mut network = network::plain(&experiment.model, &model)?;
+    let mut network = network::plain(&experiment.model, &experiment.finetune, &model)?;
     if let Some(layers) = ask.layers {
         if !(1..=network.layers.len()).contains(&layers) {
             let problem = format!("--layers {layers}: the network has {} layers", network.layers.len());
@@ -132,10 +135,10 @@ pub fn subject(ask: &Ask, device: &Found) -> Result<Subject, Error> {
     let values: Vec<f64> = weights::to_host(entering).into_iter().map(f64::from).collect();
     let inputs = values.chunks_exact(rows * d_model).map(|values| Matrix::from_row_slice(rows, d_model, values));
     let about = About {
-        source,
-        weights: origin,
-        seed: experiment.seed,
-        model: experiment.model.name(),
+        source: whence.source,
+        weights: whence.weights,
+        seed: whence.seed,
+        model: whence.model,
         n_layers: network.layers.len(),
         n_heads: network.layers.iter().map(|layer| layer.heads.len()).collect(),
         d_model,
@@ -151,11 +154,7 @@ impl About {
     /// The subject in a sentence.
     pub fn sentence(&self) -> String {
         let Self { source, seed, model, d_model, rows, .. } = self;
-        let origin = match self.weights {
-            Origin::Trained => "trained weights".to_owned(),
-            Origin::Constructed => "constructed weights".to_owned(),
-            Origin::First => format!("first weights of seed {seed}"),
-        };
+        let introduction = opened::introduction(source, self.weights, *seed);
         let layers = format!("{} of {}", counted(self.n_layers, "layer"), self.heads());
         let mask = if self.causal { "causal" } else { "full" };
         let sequences = counted(self.sequences, "test sequence");
@@ -165,7 +164,7 @@ impl About {
             let behind: Vec<String> = self.behind.iter().map(|[rows, width]| format!("{rows} x {width}")).collect();
             format!("{mask} attention; {sequences} of {rows} x {d_model}, behind the layers {}", behind.join(", "))
         };
-        format!("{}, {origin}: {model} with {layers}, {sizes}.", source.display())
+        format!("{introduction}: {model} with {layers}, {sizes}.")
     }
 
     /// Heads per layer, once where all layers have as many.

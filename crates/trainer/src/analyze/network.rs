@@ -9,19 +9,30 @@ use headway_analysis::network::{
 use headway_model::{
     Activation as ModelActivation, AttentionStackConfig, Input, KernelKind, Model, ModelConfig, Norm,
     PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, StackLayer, StackMap, StateMixer,
-    TransformerConfig, norm,
+    TransformerConfig,
+    adapter::merge,
+    norm,
     weights::{self, Array},
 };
 
-use crate::error::Error;
+use crate::{error::Error, finetune::FinetuneConfig};
 
 /// The model's layers, from the state that enters the first to the state behind the last; what stands before and after them
 /// is left out: embedding and positions, last norm and head. [`entering`] gives that first state.
 ///
 /// # Errors
-/// [`Error::Training`] for a model without the parameters that its config asks for.
-pub(super) fn plain(config: &ModelConfig, model: &Model) -> Result<Network, Error> {
-    let arrays = Arrays(weights::arrays(model));
+/// [`Error::Usage`] for a model with a learned prefix; [`Error::Training`] for one without the parameters that its config asks for.
+pub(super) fn plain(config: &ModelConfig, mode: &FinetuneConfig, model: &Model) -> Result<Network, Error> {
+    let arrays = weights::arrays(model);
+    let arrays = Arrays(match mode {
+        FinetuneConfig::Lora(lora) => merge(arrays, lora.scale()).map_err(Error::Training)?,
+        FinetuneConfig::Prefix(_) => {
+            let problem =
+                "rank and paths follow layers whose keys are their own rows; this network has a learned prefix";
+            return Err(Error::Usage(problem.to_owned()));
+        }
+        FinetuneConfig::Full | FinetuneConfig::Head | FinetuneConfig::Freeze(_) | FinetuneConfig::Prompt(_) => arrays,
+    });
     match config {
         ModelConfig::Transformer(config) => arrays.transformer(config),
         ModelConfig::PaperOneLayer(PaperOneLayerConfig { n_heads, kernel, .. }) => {
@@ -235,7 +246,7 @@ mod tests {
                 burn::tensor::Tensor::from_data(burn::tensor::TensorData::new(values, [1, 5, 3]), &device.device);
             let entering = entering(&model, Input::Continuous(input.clone()));
             let trace = model.forward_traced(Input::Continuous(input));
-            let network = plain(config, &model).unwrap();
+            let network = plain(config, &FinetuneConfig::Full, &model).unwrap();
             let [_, rows, d_model] = entering.dims();
             let entering: Vec<f64> = weights::to_host(entering).into_iter().map(f64::from).collect();
             let states = network.forward(&Matrix::from_row_slice(rows, d_model, &entering));

@@ -2,11 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
-use headway_tasks::DataConfig;
+use headway_model::ModelConfig;
+use headway_tasks::{DataConfig, TaskConfig};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use toml::{Table, Value};
@@ -15,7 +15,7 @@ use super::{
     Experiment, ExperimentError, join,
     origin::{Origin, Places, place},
 };
-use crate::{error::Error, optimizer::OptimizerConfig, schedule::Schedule};
+use crate::{error::Error, finetune::FinetuneConfig, input, optimizer::OptimizerConfig, schedule::Schedule};
 
 /// One thing wrong with an experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Loaded {
 /// # Errors
 /// [`Error::Experiment`] with every problem found; [`Error::Usage`] for an override that is not `key=value`.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, Error> {
-    let text = match fs::read_to_string(path) {
+    let text = match input::read_text(path) {
         Ok(text) => text,
         Err(error) => {
             return Err(Error::Usage(format!("cannot read experiment {}: {error}", path.display())));
@@ -116,15 +116,20 @@ fn study_verb(table: &Table) -> Option<&'static str> {
 /// # Errors
 /// [`Error::Experiment`] for a text that is no TOML.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<(Places, Table), Error> {
-    match (Places::of(text), toml::from_str::<Table>(text)) {
-        (Ok(places), Ok(table)) => Ok((places, table)),
-        (Err(error), _) | (_, Err(error)) => {
-            let origin = place(text, error.span().unwrap_or_default());
-            let message = format!("not valid TOML: {}", error.message());
-            let problems = vec![Problem { key: String::new(), message, help: None, origin }];
-            Err(Error::Experiment(Box::new(ExperimentError { path: path.to_owned(), text: text.to_owned(), problems })))
-        }
+    let refused = |origin, message| {
+        let problems = vec![Problem { key: String::new(), message, help: None, origin }];
+        Error::Experiment(Box::new(ExperimentError { path: path.to_owned(), text: text.to_owned(), problems }))
+    };
+    input::ensure_lean_toml(text).map_err(|problem| refused(Origin::Default, problem))?;
+    let syntax = |error: toml::de::Error| {
+        let origin = place(text, error.span().unwrap_or_default());
+        refused(origin, format!("not valid TOML: {}", error.message()))
+    };
+    let places = Places::of(text).map_err(syntax)?;
+    if let Some(at) = places.too_long() {
+        return Err(refused(at.clone(), format!("a key of more than {} characters", Places::LONGEST)));
     }
+    Ok((places, toml::from_str::<Table>(text).map_err(syntax)?))
 }
 
 /// Reads a table as any config of ours, with every problem of form found.
@@ -182,6 +187,13 @@ impl Override {
     /// # Errors
     /// [`Error::Usage`]
     pub(crate) fn apply(&self, table: &mut Table) -> Result<String, Error> {
+        if self.key.len() > Places::LONGEST {
+            return Err(Error::Usage(format!(
+                "-s {:.40}…: a key of more than {} characters",
+                self.key,
+                Places::LONGEST
+            )));
+        }
         let mut parts: Vec<String> = self.key.split('.').map(str::to_owned).collect();
         if let [first, second, ..] = parts.as_slice()
             && let Some(variant) = variant_left_out(table, first, second)
@@ -208,7 +220,7 @@ impl Override {
 
 /// What a key `<choice>.<field>` leaves out: the name of the variant that the table `choice` holds, or holds by default.
 fn variant_left_out(table: &Table, choice: &str, field: &str) -> Option<String> {
-    if !CHOICES.contains(&choice) {
+    if !CHOICES.contains(&choice) || is_variant(choice, field) {
         return None;
     }
     let default = default_choices();
@@ -219,15 +231,32 @@ fn variant_left_out(table: &Table, choice: &str, field: &str) -> Option<String> 
 }
 
 /// Parts of an experiment that are one of several variants, written as a table with the variant's name as its only key.
-const CHOICES: [&str; 5] = ["task", "data", "model", "optimizer", "schedule"];
+const CHOICES: [&str; 6] = ["task", "data", "model", "optimizer", "schedule", "finetune"];
+
+/// Whether a choice has a variant of this name.
+fn is_variant(choice: &str, name: &str) -> bool {
+    fn knows<T: DeserializeOwned>(name: &str) -> bool {
+        let alone = Table::from_iter([(name.to_owned(), Value::Table(Table::new()))]);
+        !Value::Table(alone).try_into::<T>().is_err_and(|error| error.message().starts_with("unknown variant"))
+    }
+    match choice {
+        "task" => knows::<TaskConfig>(name),
+        "data" => knows::<DataConfig>(name),
+        "model" => knows::<ModelConfig>(name),
+        "optimizer" => knows::<OptimizerConfig>(name),
+        "schedule" => knows::<Schedule>(name),
+        "finetune" => knows::<FinetuneConfig>(name),
+        _ => false,
+    }
+}
 
 /// Where a choice holds another variant than the one that is now set, that one goes.
 fn replace_variant(table: &mut Table, choice: &str, variant: &str) {
     if CHOICES.contains(&choice)
-        && let Some(Value::Table(below)) = table.get_mut(choice)
-        && !below.contains_key(variant)
+        && let Some(value) = table.get_mut(choice)
+        && !matches!(value, Value::Table(below) if below.contains_key(variant))
     {
-        below.clear();
+        *value = Value::Table(Table::new());
     }
 }
 
@@ -257,6 +286,9 @@ fn default_choices() -> Table {
     }
     Table::try_from(Choices::default()).unwrap_or_else(|_| unreachable!("every choice has a TOML form"))
 }
+
+/// Problems of form that one reading names: whoever has more starts with these.
+const MOST_PROBLEMS: usize = 50;
 
 struct Reader {
     places: Places,
@@ -301,7 +333,7 @@ impl Reader {
                     if !follows {
                         problems.push(self.syntax_problem(&path, &message));
                     }
-                    if !remove(&mut table, &path) {
+                    if problems.len() == MOST_PROBLEMS || !remove(&mut table, &path) {
                         break None;
                     }
                     removed.push(path);
@@ -428,7 +460,7 @@ fn missing_field(message: &str) -> Option<&str> {
 /// The alternative that a misspelt key or variant is closest to.
 fn nearest(message: &str) -> Option<String> {
     let mut quoted = quoted(message);
-    let wrong = quoted.next()?;
+    let wrong = quoted.next().filter(|wrong| wrong.len() <= Places::LONGEST)?;
     let closest = quoted.min_by_key(|candidate| strsim::damerau_levenshtein(wrong, candidate))?;
     let distance = strsim::damerau_levenshtein(wrong, closest);
     (distance <= wrong.chars().count().max(3) / 2).then(|| format!("did you mean `{closest}`?"))

@@ -9,7 +9,10 @@ use headway_model::{InputDims, IoDims, ModelConfig, Precision};
 use headway_tasks::{DataConfig, Seed, Split, Stream, Targets, TaskConfig, TaskDims, TaskInput};
 use serde::{Deserialize, Serialize};
 
-use crate::{checkpoint::digest, error::Error, loss::Loss, metric, optimizer::OptimizerConfig, schedule::Schedule};
+use crate::{
+    checkpoint::digest, error::Error, finetune::FinetuneConfig, loss::Loss, metric, optimizer::OptimizerConfig,
+    schedule::Schedule,
+};
 
 pub use load::{Loaded, Override, Problem, from_text, leaves, load};
 pub(crate) use load::{from_table, merge, parse, read_as};
@@ -42,7 +45,7 @@ pub struct Experiment {
     /// Length and rhythm of training.
     #[serde(default)]
     pub train: TrainConfig,
-    /// What fine-tuning leaves untouched.
+    /// What fine-tuning trains, see `headway list modes`. Default `full`.
     #[serde(default)]
     pub finetune: FinetuneConfig,
 }
@@ -104,14 +107,6 @@ pub struct EarlyStopping {
     /// Improvement of the validation loss that counts. Default 0.
     #[serde(default)]
     pub min_delta: f32,
-}
-
-/// What fine-tuning leaves untouched.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FinetuneConfig {
-    /// Parameter names to keep fixed; `*` stands for any text, as in `blocks.0.*`. Default: none.
-    pub freeze: Vec<String>,
 }
 
 /// Everything wrong with an experiment, with the text to point into.
@@ -255,6 +250,10 @@ impl Experiment {
                 refuse(key, "must be at least 1");
             }
         }
+        let batches = train.steps.checked_mul(train.accumulate);
+        if batches.and_then(|batches| batches.checked_mul(train.batch_size as u64)).is_none() {
+            refuse("train.steps", "times accumulate and batch_size is more than can be counted");
+        }
         if train.attention_precision != Precision::F32 && !self.model.takes_attention_precision() {
             let problem = format!("{} computes attention in f32 alone", self.model.name());
             refuse("train.attention_precision", &problem);
@@ -301,7 +300,8 @@ impl Experiment {
                 problems.push((key, problem));
             }
         }
-        problems.extend(task.into_iter().map(|p| (format!("task.{}.{}", self.task.name(), p.key), p.problem)));
+        problems.extend(self.finetune.problems(&self.model));
+        problems.extend(task.into_iter().map(|p| (join(&format!("task.{}", self.task.name()), p.key), p.problem)));
         if sound {
             let model = self.model.validate(&self.dims()).into_iter();
             problems.extend(model.map(|p| (join(&format!("model.{}", self.model.name()), p.key), p.problem)));

@@ -1,6 +1,6 @@
 //! Where each value of an experiment came from.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use toml::{Spanned, de::DeTable, de::DeValue};
 
@@ -28,22 +28,36 @@ pub enum Origin {
 #[derive(Clone)]
 pub(crate) struct Places {
     keys: BTreeMap<String, (Origin, Origin)>,
+    /// Of the first key that is too long; keys below it are left out.
+    too_long: Option<Origin>,
 }
 
 impl Places {
+    /// Characters of a key with those of the tables above it. No key of ours comes near.
+    pub(crate) const LONGEST: usize = 250;
+
     /// # Errors
     /// The syntax error of a text that is no TOML.
     pub(crate) fn of(text: &str) -> Result<Self, toml::de::Error> {
         let table = DeTable::parse(text)?;
-        let mut places = Self { keys: BTreeMap::new() };
-        places.walk(text, "", table.get_ref());
+        let mut places = Self { keys: BTreeMap::new(), too_long: None };
+        places.walk(&Lines::of(text), "", table.get_ref());
         Ok(places)
     }
 
-    fn walk(&mut self, text: &str, prefix: &str, table: &DeTable<'_>) {
+    /// Place of a key that is too long.
+    pub(crate) fn too_long(&self) -> Option<&Origin> {
+        self.too_long.as_ref()
+    }
+
+    fn walk(&mut self, text: &Lines<'_>, prefix: &str, table: &DeTable<'_>) {
         for (key, value) in table {
+            if prefix.len() + key.get_ref().len() >= Self::LONGEST {
+                self.too_long.get_or_insert(text.place(key.span()));
+                continue;
+            }
             let path = super::join(prefix, key.get_ref());
-            let (key_place, value_place) = (place(text, key.span()), place(text, value.span()));
+            let (key_place, value_place) = (text.place(key.span()), text.place(value.span()));
             self.keys.insert(path.clone(), (key_place, value_place));
             match Spanned::get_ref(value) {
                 DeValue::Table(below) => self.walk(text, &path, below),
@@ -99,11 +113,27 @@ impl Places {
 }
 
 /// Line and column of a span of bytes.
-pub(super) fn place(text: &str, span: std::ops::Range<usize>) -> Origin {
-    let before = text.get(..span.start).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    // Point at one line only, so that a whole table is not underlined.
-    let shown = text.get(span.clone()).unwrap_or_default().lines().next().unwrap_or_default();
-    Origin::File { line, column, offset: span.start, length: shown.len() }
+pub(super) fn place(text: &str, span: Range<usize>) -> Origin {
+    Lines::of(text).place(span)
+}
+
+/// A text and where its lines begin, so that a place is found without reading all that stands before it.
+struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(text: &'a str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, starts }
+    }
+
+    fn place(&self, span: Range<usize>) -> Origin {
+        let line = self.starts.partition_point(|start| *start <= span.start).max(1);
+        let before = self.text.get(self.starts[line - 1]..span.start).unwrap_or_default();
+        // Point at one line only, so that a whole table is not underlined.
+        let shown = self.text.get(span.clone()).unwrap_or_default().lines().next().unwrap_or_default();
+        Origin::File { line, column: before.chars().count() + 1, offset: span.start, length: shown.len() }
+    }
 }

@@ -123,6 +123,7 @@ struct Line {
     estimate: Estimate,
     difference: Option<Difference>,
     parameters: Option<f64>,
+    trained: Option<f64>,
     gflop: Option<f64>,
     seconds: Option<f64>,
     learning_rate: Option<f64>,
@@ -133,7 +134,7 @@ impl Line {
     fn to_json(&self) -> serde_json::Value {
         json!({
             "name": self.name, "values": self.values, "estimate": self.estimate, "difference": self.difference,
-            "parameters": self.parameters, "training_gflop": self.gflop, "seconds": self.seconds,
+            "parameters": self.parameters, "trained_parameters": self.trained, "training_gflop": self.gflop, "seconds": self.seconds,
             "learning_rate": self.learning_rate, "solved": self.solved,
         })
     }
@@ -156,6 +157,7 @@ fn lines(comparison: &Comparison, block: &Block, all: &[(&RowRuns, Group)]) -> V
             values: values.into_values().collect(),
             estimate,
             parameters: row.map(Row::parameters),
+            trained: group.trained_parameters(),
             gflop: Some(group.experiment.training_flops() / 1e9),
             seconds: group.seconds(),
             learning_rate: runs.learning_rate,
@@ -172,6 +174,7 @@ fn lines(comparison: &Comparison, block: &Block, all: &[(&RowRuns, Group)]) -> V
             values: values.into_values().collect(),
             estimate,
             parameters: None,
+            trained: None,
             gflop: None,
             seconds: None,
             learning_rate: None,
@@ -183,33 +186,31 @@ fn lines(comparison: &Comparison, block: &Block, all: &[(&RowRuns, Group)]) -> V
 
 fn table(block: &Block, lines: &[Line]) -> Table {
     let metric = format!("{}, mean [95 %]", block.metric);
-    let header = [
-        "row",
-        "seeds",
-        &metric,
-        "difference to the reference",
-        "p",
-        "parameters",
-        "training GFLOP",
-        "seconds a run",
-        "learning rate",
-        "solved for",
-    ];
+    // A column that says something only where a row keeps some of its weights.
+    let keeps = lines.iter().any(|line| line.trained.is_some() && line.trained != line.parameters);
+    let mut header = vec!["row", "seeds", &metric, "difference to the reference", "p", "parameters"];
+    header.extend(keeps.then_some("of these trained"));
+    header.extend(["training GFLOP", "seconds a run", "learning rate", "solved for"]);
+    let count = |count: Option<f64>| count.map(|count| format!("{count:.0}"));
     let rows = lines.iter().map(|line| {
-        vec![
+        let mut cells = vec![
             Some(line.name.clone()),
             Some(line.estimate.seeds.to_string()),
             Some(shown(&line.estimate)),
             line.difference.as_ref().map(|difference| shown(&difference.estimate)),
             line.difference.as_ref().and_then(|difference| difference.p_value).map(number),
-            line.parameters.map(|parameters| format!("{parameters:.0}")),
+            count(line.parameters),
+        ];
+        cells.extend(keeps.then(|| count(line.trained)));
+        cells.extend([
             line.gflop.map(number),
             line.seconds.map(|seconds| format!("{seconds:.1}")),
             line.learning_rate.map(|rate| format!("{rate:e}")),
             line.solved.as_ref().map(|(key, value)| format!("{} = {value}", key.rsplit('.').next().unwrap_or(key))),
-        ]
+        ]);
+        cells
     });
-    Table { header: header.map(str::to_owned).into(), rows: rows.collect() }
+    Table { header: header.into_iter().map(str::to_owned).collect(), rows: rows.collect() }
 }
 
 /// Puts a block's table below another's.

@@ -1,6 +1,6 @@
 //! Tables and figures about groups of runs.
 
-use std::{collections::BTreeSet, fs};
+use std::collections::BTreeSet;
 
 use headway_analysis::{Figure, Report, Series, Style, number};
 use serde_json::json;
@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{Builder, FLOOR_NOTE, Page, Table, cut_at_floor, machines, patterns};
 use crate::{
     experiment::leaves,
+    input,
     study::results::{Estimate, Group},
 };
 
@@ -182,7 +183,7 @@ pub(super) fn closing(builder: &mut Builder, groups: &[Group], show_patterns: Op
             let Some(run) = group.runs.first() else { continue };
             // Runs draw their own when they end.
             let path = run.root.join("figures").join(patterns::NAME).with_extension("svg");
-            if let Ok(svg) = fs::read_to_string(path) {
+            if let Ok(svg) = input::read_text(&path) {
                 let title = format!("Attention patterns: {}", group.name);
                 let note = format!("Seed {}. {}", run.seed, patterns::NOTE);
                 let name = format!("patterns-{}", file_name(&group.name));

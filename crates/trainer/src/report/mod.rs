@@ -1,8 +1,12 @@
 //! Pages: about one [`run`], and about many, in [`groups`] of runs that differ in nothing but the seed: a [`sweep`], a
 //! [`comparison`], or any runs side by side.
 
+pub mod ablation;
+pub mod attention;
 pub mod comparison;
 pub mod groups;
+pub mod in_context;
+pub mod lens;
 pub mod paths;
 pub mod patterns;
 pub mod rank;
@@ -122,6 +126,12 @@ fn table_note(name: &str) -> &'static str {
         rank::NAME => "the residual of every sequence after every layer",
         paths::LENGTHS => "contributions by the number of heads on a path",
         paths::NAME => "the largest paths",
+        attention::SCORES_NAME => "scores of every head",
+        attention::ROLES_NAME => "mass from role to role",
+        ablation::NAME => "what each head and each layer is worth",
+        lens::NAME => "what is read after each layer",
+        in_context::NAME => "distances at every number of examples",
+        in_context::LINEAR => "sensitivities and implicit weights",
         _ => "",
     }
 }
@@ -151,6 +161,12 @@ fn cut_at_floor(series: &mut [Series]) {
 /// `1 seed`, `5 seeds`
 pub(crate) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// With a capital letter.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// For `map_err` on what draws.

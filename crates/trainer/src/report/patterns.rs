@@ -25,7 +25,7 @@ const MOST_HEADS: usize = 64;
 /// # Errors
 /// [`Error::Training`] when it cannot be drawn.
 pub(crate) fn draw(model: &Model, source: &Source, device: &Device) -> Result<Option<String>, Error> {
-    let batch = source.evaluation(Split::Test).remove(0).first();
+    let batch = source.evaluation(Split::Test).remove(0).part(0..1);
     if batch.dims.seq_len > LONGEST {
         return Ok(None);
     }

@@ -1,9 +1,6 @@
 //! The page about one run: what came out, how it got there, with which settings, on what.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use headway_analysis::{Figure, Report, Section, Series, Style, number};
 
@@ -13,11 +10,12 @@ use crate::{
     error::Error,
     evaluate,
     experiment::{self, Experiment},
+    input,
     log::{self, Line},
     provenance::{Record, Row},
     run_dir::{self, RunDir},
     session,
-    study::results::slice,
+    study::results::{MOST_PREDICTORS, slice},
 };
 
 /// Writes `report.html` and the figures in it.
@@ -35,7 +33,7 @@ pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(
             slice_note("One point per slice of the test set, such as the number of examples seen in context", &slices);
         sections.push(figure(dir, "slices", "Score by slice", &note, &slices)?);
     }
-    if let Ok(svg) = fs::read_to_string(dir.figure(patterns::NAME)) {
+    if let Ok(svg) = input::read_text(&dir.figure(patterns::NAME)) {
         let (title, note) = ("Attention patterns".to_owned(), patterns::NOTE.to_owned());
         sections.push(Section::Figure { title, note, svg });
     }
@@ -83,7 +81,7 @@ fn learning_curve(lines: &[Line], rows: &[Row]) -> Figure {
         ..Series::default()
     };
     let last = lines.last().map_or(1.0, |line| line.step as f64);
-    let anchors = rows.iter().skip(1).filter_map(|row| {
+    let anchors = rows.iter().take(MOST_PREDICTORS).skip(1).filter_map(|row| {
         let loss = *row.metrics.get("test/loss")?;
         let points = vec![(0.0, loss), (last, loss)];
         Some(Series { label: row.name.clone(), points, style: Style::Dashed, ..Series::default() })
@@ -121,7 +119,7 @@ pub(super) fn slices(rows: &[Row]) -> Option<Figure> {
     let network = rows.first()?;
     let (score, axis) = network.metrics.keys().find_map(|name| Some((name.split('[').next()?, slice(name)?.0)))?;
     let y_log = score.ends_with("mse");
-    let series = rows.iter().enumerate().map(|(index, row)| {
+    let series = rows.iter().take(MOST_PREDICTORS).enumerate().map(|(index, row)| {
         let points = points(row);
         Series {
             label: row.name.clone(),

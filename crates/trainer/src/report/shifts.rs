@@ -9,6 +9,7 @@ use super::{
     Builder, Page, Table,
     groups::{VALUES, file_name},
     run::{slice_note, slices},
+    sentence,
 };
 use crate::{
     evaluate::Shifted,
@@ -58,11 +59,6 @@ fn every_score(shifted: &[Shifted]) -> Table {
         })
     });
     Table { header, rows: rows.collect() }
-}
-
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Mean squared error, or accuracy where answers are classes.

@@ -245,9 +245,9 @@ impl Comparison {
         };
         let mut predictors = Vec::new();
         for index in 0..config.tasks.len() {
-            let task = &mut config.tasks[index];
-            let base = file.base(&format!("tasks.{index}.experiment"), &task.experiment)?;
-            task.experiment = base.inline();
+            let base = file.base(&format!("tasks.{index}.experiment"), &config.tasks[index].experiment)?;
+            config.tasks[index].experiment = base.inline();
+            base.ensure_few(file, "tasks", most_runs(&config))?;
             let task = &config.tasks[index];
             let maker = Maker { file, base, task, index, set: &config.set };
             let mut rows = maker.rows(&config.rows, &config.reference, &matches)?;
@@ -371,8 +371,22 @@ fn tuning_score(dir: &StudyDir, row: &Row, rate: f64, seeds: &[u64]) -> Tried {
     Tried::Scored(total / seeds.len() as f64)
 }
 
+/// Runs that a file may come to ask for, whether or not they make sense.
+fn most_runs(config: &CompareConfig) -> usize {
+    let tables = match &config.matched {
+        Matches::One(_) => 1,
+        Matches::Several(several) => several.len(),
+    };
+    let of_row = |row| config.seeds.count().saturating_add(config.rates(row).len().saturating_mul(config.tuning_seeds));
+    let rows = config.rows.iter().map(of_row).fold(0, usize::saturating_add);
+    rows.saturating_mul(tables).saturating_mul(config.tasks.len())
+}
+
 /// Rules that serde cannot see.
 fn check(file: &StudyFile, config: &CompareConfig) -> Result<(), Error> {
+    if config.seeds.count() > MOST_SEEDS {
+        return Err(file.problem("seeds", &format!("give {MOST_SEEDS} or fewer")));
+    }
     if config.seeds.list().is_empty() {
         return Err(file.problem("seeds", "give at least one seed"));
     }
@@ -578,6 +592,8 @@ impl Maker<'_> {
     }
 }
 
+/// Seeds at most.
+const MOST_SEEDS: usize = 10_000;
 /// No size of a model is beyond this.
 const LARGEST: u64 = 1 << 20;
 /// Values on either side of the best that are looked at for a sound one: a width must be a multiple of the heads.

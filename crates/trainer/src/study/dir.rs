@@ -14,6 +14,7 @@ use std::{
 
 use crate::{
     error::Error,
+    input,
     run_dir::{self, HeldFolder},
 };
 
@@ -64,7 +65,7 @@ impl StudyDir {
     /// [`Error::Io`]
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let path = self.file(name);
-        if fs::read(&path).is_ok_and(|there| there == bytes) {
+        if input::read(&path).is_ok_and(|there| there == bytes) {
             return Ok(());
         }
         // Processes that do single runs of one study may write the same file at once.

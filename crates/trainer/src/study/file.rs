@@ -1,7 +1,7 @@
 //! The file of a study: a TOML text that names experiments, changes them and may hold profiles, with errors that point into it.
 
 use std::{
-    fs,
+    collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +11,7 @@ use toml::{Table, Value};
 use crate::{
     error::Error,
     experiment::{self, Experiment, ExperimentError, Origin, Override, Places, Problem},
+    input,
 };
 
 /// What the command line changes about a study.
@@ -39,8 +40,8 @@ impl StudyFile {
     /// # Errors
     /// [`Error::Usage`] when it cannot be read or has no such profile; [`Error::Experiment`] when it is no TOML.
     pub fn read(path: &Path, profile: Option<&str>) -> Result<Self, Error> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| Error::Usage(format!("cannot read {}: {error}", path.display())))?;
+        let text =
+            input::read_text(path).map_err(|error| Error::Usage(format!("cannot read {}: {error}", path.display())))?;
         Self::from_text(path, text, profile)
     }
 
@@ -107,7 +108,7 @@ impl StudyFile {
         match value {
             Value::String(name) => {
                 let path = self.path.parent().unwrap_or(Path::new("")).join(name);
-                let text = fs::read_to_string(&path)
+                let text = input::read_text(&path)
                     .map_err(|error| self.problem(at, &format!("cannot read {}: {error}", path.display())))?;
                 let (places, table) = experiment::parse(&path, &text)?;
                 Ok(Base { path, text, places, table, inline_at: None })
@@ -153,6 +154,11 @@ impl StudyFile {
     }
 }
 
+/// Memory that a planned run takes beside the text of its experiment.
+const BYTES_OF_A_RUN: usize = 4000;
+/// Memory that all runs of a plan may take.
+const MOST_BYTES: usize = 40_000_000;
+
 /// An experiment before a study changes it.
 pub struct Base {
     path: PathBuf,
@@ -164,6 +170,19 @@ pub struct Base {
 }
 
 impl Base {
+    /// Refuses more runs of it than anybody waits for, before the first is made.
+    ///
+    /// # Errors
+    /// [`Error::Experiment`] at the key
+    pub(super) fn ensure_few(&self, file: &StudyFile, key: &str, runs: usize) -> Result<(), Error> {
+        let bytes = runs.saturating_mul(self.text.len() + BYTES_OF_A_RUN);
+        if bytes <= MOST_BYTES {
+            return Ok(());
+        }
+        let most = MOST_BYTES / (self.text.len() + BYTES_OF_A_RUN);
+        Err(file.problem(key, &format!("these are {runs} runs; give {most} or fewer of an experiment of this size")))
+    }
+
     /// The experiment as a value that needs no other file.
     pub fn inline(&self) -> Value {
         Value::Table(self.table.clone())
@@ -201,7 +220,8 @@ pub(super) fn named(file: &StudyFile, key: &str, name: &str, there_are: &[String
     }
     // Slices would fill the screen.
     let shown: Vec<&str> = there_are.iter().map(String::as_str).filter(|name| !name.contains('[')).collect();
-    let closest = there_are.iter().min_by_key(|there| strsim::damerau_levenshtein(name, there));
+    let near = there_are.iter().filter(|there| there.len().abs_diff(name.len()) < 100);
+    let closest = near.min_by_key(|there| strsim::damerau_levenshtein(name, there));
     let closest = closest.map(|closest| format!("; did you mean `{closest}`?")).unwrap_or_default();
     Err(file.problem(key, &format!("nothing is called `{name}`; there are {}{closest}", shown.join(", "))))
 }
@@ -262,12 +282,15 @@ impl Seeds {
             Self::List(seeds) => seeds.clone(),
             Self::Range { first, count } => (*first..first.saturating_add(*count)).collect(),
         };
-        let mut seen = Vec::new();
-        for seed in all {
-            if !seen.contains(&seed) {
-                seen.push(seed);
-            }
+        let mut seen = BTreeSet::new();
+        all.into_iter().filter(|seed| seen.insert(*seed)).collect()
+    }
+
+    /// How many there are at most, without listing them.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::List(seeds) => seeds.len(),
+            Self::Range { count, .. } => usize::try_from(*count).unwrap_or(usize::MAX),
         }
-        seen
     }
 }

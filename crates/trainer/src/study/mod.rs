@@ -9,10 +9,7 @@ pub mod plan;
 pub mod results;
 pub mod sweep;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 pub use compare::Comparison;
 pub use dir::StudyDir;
@@ -20,7 +17,7 @@ pub use file::Changes;
 pub use plan::{Failure, Plan, PlannedRun, Standing};
 pub use sweep::Sweep;
 
-use crate::{error::Error, run_dir::HeldFolder};
+use crate::{error::Error, input, run_dir::HeldFolder};
 use file::StudyFile;
 
 /// A sweep or a comparison.
@@ -108,7 +105,7 @@ impl Study {
     /// Whether its folder is that of a study of another definition.
     pub fn differs(&self, dir: &StudyDir) -> bool {
         let (name, text) = self.file();
-        fs::read_to_string(dir.file(name)).is_ok_and(|there| there != text)
+        input::read_text(&dir.file(name)).is_ok_and(|there| there != text)
     }
 
     /// Whether it will name more runs when those that it names now are done.

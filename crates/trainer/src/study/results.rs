@@ -78,13 +78,15 @@ fn ends(interval: Interval) -> [f64; 2] {
     [interval.low, interval.high]
 }
 
+/// Predictors that a report shows; no task has half as many.
+pub(crate) const MOST_PREDICTORS: usize = 24;
 /// Level of all intervals.
 pub const LEVEL: f64 = 0.95;
 /// Resamples behind an interval.
 const RESAMPLES: usize = 4999;
 
-/// Resamples of `n` seeds, the same in every report; drawn once.
-fn resamples(n: usize) -> Arc<Vec<Vec<usize>>> {
+/// Resamples of `n` observations, the same in every report; drawn once.
+pub(crate) fn resamples(n: usize) -> Arc<Vec<Vec<usize>>> {
     static DRAWN: Mutex<BTreeMap<usize, Arc<Vec<Vec<usize>>>>> = Mutex::new(BTreeMap::new());
     let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
     let draw = || {
@@ -188,7 +190,7 @@ impl Group {
     /// Everyone who was scored: the network, then the classical predictors.
     pub fn predictors(&self) -> Vec<String> {
         let rows = self.runs.first().map(|run| &run.record.results);
-        rows.into_iter().flatten().map(|row| row.name.clone()).collect()
+        rows.into_iter().flatten().take(MOST_PREDICTORS).map(|row| row.name.clone()).collect()
     }
 
     /// Names of the scores that are not about a slice.
@@ -244,6 +246,12 @@ impl Group {
         }
         let whole = by_step.into_iter().filter(|(_, values)| values.len() == self.runs.len());
         whole.filter_map(|(step, values)| Some((step as f64, Estimate::of(&values)?))).collect()
+    }
+
+    /// Parameters that training moves, those of adapters among them.
+    pub fn trained_parameters(&self) -> Option<f64> {
+        let record = &self.runs.first()?.record;
+        Some((record.parameters - record.frozen_parameters.min(record.parameters)) as f64)
     }
 
     /// Mean seconds of training.

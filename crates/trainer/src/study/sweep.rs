@@ -197,6 +197,7 @@ impl Sweep {
         if config.title.is_empty() {
             config.title = file.path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         }
+        base.ensure_few(file, "seeds", config.seeds.count().saturating_mul(count_points(&config)))?;
         let seeds = config.seeds.list();
         if seeds.is_empty() {
             return Err(file.problem("seeds", "give at least one seed"));
@@ -242,6 +243,13 @@ impl Sweep {
 struct Swept {
     values: Vec<Override>,
     table: String,
+}
+
+/// Points that a file asks for, whether or not they make sense.
+fn count_points(config: &SweepConfig) -> usize {
+    let lens = |table| settings(table).into_iter().map(|setting| setting.value.as_array().map_or(1, Vec::len));
+    let steps = lens(&config.zip).next().unwrap_or(1);
+    lens(&config.grid).fold(config.list.len().max(1).saturating_mul(steps), usize::saturating_mul)
 }
 
 /// Every point's values: each of the list, with each step of the zip, with each combination of the grid.

@@ -6,7 +6,7 @@ use super::{Scheme, Table};
 pub struct Learned;
 
 impl Scheme for Learned {
-    fn table(&self, _seq_len: usize, _d_model: usize) -> Table {
+    fn table(&self) -> Table {
         Table::Learned
     }
 }

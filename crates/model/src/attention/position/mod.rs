@@ -4,9 +4,11 @@ mod learned;
 mod none;
 mod sinusoidal;
 
+use std::sync::OnceLock;
+
 use burn::{
     module::{Module, Param},
-    tensor::Tensor,
+    tensor::{Device, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +16,8 @@ use crate::init::Initializer;
 
 /// A position scheme that adds a table to the embedded tokens.
 pub trait Scheme {
-    /// The table to add, built once with the model. `[seq_len, d_model]`
-    fn table(&self, seq_len: usize, d_model: usize) -> Table;
+    /// The table to add. `[seq_len, d_model]`
+    fn table(&self) -> Table;
 }
 
 /// What a scheme adds to the hidden state before the first layer.
@@ -24,8 +26,8 @@ pub enum Table {
     Nothing,
     /// Trainable rows, one per position.
     Learned,
-    /// Fixed values, row-major `[seq_len, d_model]`.
-    Fixed(Vec<f32>),
+    /// Fixed values, row-major `[seq_len, d_model]`; worked out when they are first used.
+    Fixed(fn(usize, usize) -> Vec<f32>),
 }
 
 /// Declares the list of schemes once: config names, dispatch and `headway list positions` all come from it.
@@ -62,19 +64,32 @@ pub struct Position {
     /// Trainable rows of a learned scheme. `[seq_len, d_model]`
     pub weight: Option<Param<Tensor<2>>>,
     #[module(skip)]
-    fixed: Option<Tensor<2>>,
+    fixed: Option<Fixed>,
+}
+
+/// A table of a fixed scheme, kept from its first use on.
+#[derive(Clone, Debug)]
+struct Fixed {
+    shape: [usize; 2],
+    values: fn(usize, usize) -> Vec<f32>,
+    table: OnceLock<Tensor<2>>,
+}
+
+impl Fixed {
+    fn table(&self, device: &Device) -> Tensor<2> {
+        let [seq_len, d_model] = self.shape;
+        let values = || TensorData::new((self.values)(seq_len, d_model), self.shape);
+        self.table.get_or_init(|| Tensor::from_data(values(), device)).clone()
+    }
 }
 
 impl Position {
     pub(crate) fn new(kind: PositionKind, seq_len: usize, d_model: usize, init: &mut Initializer<'_>) -> Self {
         let shape = [seq_len, d_model];
-        match kind.scheme().table(seq_len, d_model) {
+        match kind.scheme().table() {
             Table::Nothing => Self { weight: None, fixed: None },
             Table::Learned => Self { weight: Some(init.embedding_table(shape)), fixed: None },
-            Table::Fixed(values) => {
-                let table = burn::tensor::TensorData::new(values, shape);
-                Self { weight: None, fixed: Some(Tensor::from_data(table, init.device())) }
-            }
+            Table::Fixed(values) => Self { weight: None, fixed: Some(Fixed { shape, values, table: OnceLock::new() }) },
         }
     }
 
@@ -83,7 +98,8 @@ impl Position {
     /// # Shapes
     /// hidden `[batch, seq_len, d_model]` -> the same
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
-        let table = self.weight.as_ref().map(Param::val).or_else(|| self.fixed.clone());
+        let fixed = || self.fixed.as_ref().map(|fixed| fixed.table(&hidden.device()));
+        let table = self.weight.as_ref().map(Param::val).or_else(fixed);
         match table {
             Some(table) => {
                 let seq_len = hidden.dims()[1];

@@ -6,7 +6,7 @@ use super::{Scheme, Table};
 pub struct None;
 
 impl Scheme for None {
-    fn table(&self, _seq_len: usize, _d_model: usize) -> Table {
+    fn table(&self) -> Table {
         Table::Nothing
     }
 }

@@ -9,15 +9,20 @@ use super::{Scheme, Table};
 pub struct Sinusoidal;
 
 impl Scheme for Sinusoidal {
-    fn table(&self, seq_len: usize, d_model: usize) -> Table {
-        let angle = |position: usize, channel: usize| {
-            let exponent = (channel - channel % 2) as f64 / d_model as f64;
-            position as f64 / 10_000_f64.powf(exponent)
-        };
-        let entry = |position, channel| {
-            let angle = angle(position, channel);
-            (if channel % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
-        };
-        Table::Fixed((0..seq_len).flat_map(|p| (0..d_model).map(move |c| entry(p, c))).collect())
+    fn table(&self) -> Table {
+        Table::Fixed(values)
     }
+}
+
+/// Row-major. `[seq_len, d_model]`
+fn values(seq_len: usize, d_model: usize) -> Vec<f32> {
+    let angle = |position: usize, channel: usize| {
+        let exponent = (channel - channel % 2) as f64 / d_model as f64;
+        position as f64 / 10_000_f64.powf(exponent)
+    };
+    let entry = |position, channel| {
+        let angle = angle(position, channel);
+        (if channel % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+    };
+    (0..seq_len).flat_map(|p| (0..d_model).map(move |c| entry(p, c))).collect()
 }

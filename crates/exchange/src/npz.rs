@@ -1,10 +1,54 @@
 //! Arrays in numpy's .npz files, as `numpy.savez` writes them: a zip of .npy files, none of them compressed.
 //!
 //! Read here and not by a crate: those for .npz turn on features of crates beneath burn, which would then be built anew.
+//!
+//! # References
+//! The format of .npy: numpy.lib.format, version 1.0.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{Cursor, Write},
+};
 
 use headway_model::weights::Array;
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+use crate::{Arrays, Error};
+
+/// Bytes at whose multiples the numbers of an array begin, for whoever maps the file into memory.
+const ALIGNMENT: usize = 64;
+
+/// The arrays as the bytes of a file that `numpy.load` takes, in f4 and C order, equal for equal arrays.
+///
+/// # Errors
+/// [`Error::File`] when the archive refuses, which no array of ours provokes.
+pub fn write(arrays: &Arrays) -> Result<Vec<u8>, Error> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, Array { shape, values }) in arrays {
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .with_alignment(ALIGNMENT as u16)
+            .large_file(values.len() > MOST_WITHOUT_ZIP64);
+        archive.start_file(format!("{name}.npy"), options).map_err(Error::file)?;
+        // A tuple of one ends in a comma, as Python writes it.
+        let comma = if shape.len() == 1 { "," } else { "" };
+        let sizes = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sizes}{comma}), }}");
+        let unpadded = 10 + header.len() + 1;
+        header.push_str(&" ".repeat(unpadded.next_multiple_of(ALIGNMENT) - unpadded));
+        header.push('\n');
+        let length = u16::try_from(header.len()).map_err(Error::file)?;
+        let mut bytes = b"\x93NUMPY\x01\0".to_vec();
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        archive.write_all(&bytes).map_err(Error::file)?;
+    }
+    Ok(archive.finish().map_err(Error::file)?.into_inner())
+}
+
+/// Numbers beyond which an array and its header pass 4 GB.
+pub(crate) const MOST_WITHOUT_ZIP64: usize = (1 << 30) - (1 << 20);
 
 /// Every array of a file of f4 or f8 numbers in C order.
 ///
@@ -18,6 +62,7 @@ pub fn read(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
     let count = number(bytes, end + 10, 2)?;
     let mut at = number(bytes, end + 16, 4)?;
     let mut arrays = BTreeMap::new();
+    let mut left = bytes.len();
     for _ in 0..count {
         if bytes.get(at..at.saturating_add(4)) != Some(b"PK\x01\x02".as_slice()) {
             return Err("not a whole .npz file: its directory is damaged".to_owned());
@@ -32,6 +77,8 @@ pub fn read(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
             return Err(format!("`{name}` is compressed; write the file with numpy.savez, not savez_compressed"));
         }
         let body = local + 30 + number(bytes, local + 26, 2)? + number(bytes, local + 28, 2)?;
+        // Files that lie over each other would make much of little.
+        left = left.checked_sub(size).ok_or("its files lie over each other")?;
         let array = npy(slice(bytes, body, size)?).map_err(|problem| format!("`{name}`: {problem}"))?;
         arrays.insert(name, array);
         at += 46 + name_len + extra + comment;
@@ -65,7 +112,7 @@ fn npy(bytes: &[u8]) -> Result<Array, String> {
     let shape: Vec<usize> =
         sizes.map(str::parse).collect::<Result<_, _>>().map_err(|_| "has a header without a shape")?;
     let count = shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size)).ok_or("is too large")?;
-    let body = &bytes[8 + width + header_len..];
+    let body = bytes.get(8 + width + header_len..).unwrap_or_default();
     let values: Vec<f32> = if header.contains("'<f4'") {
         body.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
     } else if header.contains("'<f8'") {
@@ -124,6 +171,21 @@ mod tests {
         let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 1), }\n";
         let arrays = read(&zipped("inputs.npy", &array(header, &values), 0)).unwrap_or_default();
         assert_eq!(arrays["inputs"], Array { shape: vec![3, 1], values: vec![1.0, -2.0, 0.5] });
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let array = |shape: &[usize], values: &[f32]| Array { shape: shape.to_vec(), values: values.to_vec() };
+        let arrays = BTreeMap::from([
+            ("blocks.0.bias".to_owned(), array(&[3], &[1.0, -2.0, 0.5])),
+            ("one".to_owned(), array(&[], &[7.0])),
+            ("pair".to_owned(), array(&[2, 1], &[f32::MIN, f32::MAX])),
+        ]);
+        let bytes = write(&arrays).unwrap_or_default();
+        assert_eq!(read(&bytes), Ok(arrays));
+        for (at, _) in bytes.windows(6).enumerate().filter(|(_, window)| *window == b"\x93NUMPY") {
+            assert_eq!(at % ALIGNMENT, 0, "an array at {at}");
+        }
     }
 
     #[test]

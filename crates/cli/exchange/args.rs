@@ -1,0 +1,123 @@
+//! The words of `import`, `export` and `card`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use headway_exchange::names::{FORMATS, Format};
+
+#[derive(Args)]
+#[command(after_help = "\
+Without --experiment nothing is written: the tensors are listed, with whose names they carry and
+the sizes to write into the experiment. Code inside a PyTorch file is never run.
+
+  headway import model.pt
+  headway import model.pt --format pytorch --experiment experiments/copy.toml \\
+      -s model.d_model=64 --rename tok=embed --rename pos=position.weight --out runs/imported
+  headway eval runs/imported
+  headway finetune experiments/copy.toml --from runs/imported
+
+docs/exchange.md says what comes from where.")]
+pub struct Import {
+    /// File of tensors: safetensors, what torch.save writes, or .npz; told by its content.
+    pub file: PathBuf,
+    /// Whose names the tensors carry: pytorch, transformer-lens or headway. Default: found out.
+    #[arg(long, value_name = "FORMAT", value_parser = format_of)]
+    pub format: Option<Format>,
+    /// Experiment file that gives model and task, and with them every size.
+    #[arg(long, value_name = "EXPERIMENT", requires = "out")]
+    pub experiment: Option<PathBuf>,
+    /// Change one value of the experiment, as in `-s model.n_heads=8`.
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE", requires = "experiment")]
+    pub set: Vec<String>,
+    /// Give a tensor, or all tensors whose names begin with OLD and a dot, another name before its format is looked for.
+    #[arg(long, value_name = "OLD=NEW", value_parser = rename_of)]
+    pub rename: Vec<(String, String)>,
+    /// Key of the file below which the weights lie. Default: model_state_dict, state_dict or model, where there is one.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Leave out tensors that the model has no place for, and say which, instead of refusing.
+    #[arg(long, requires = "experiment")]
+    pub allow_extra: bool,
+    /// Take the first rows of a table of positions that is longer than the task's sequences, instead of refusing.
+    #[arg(long, requires = "experiment")]
+    pub cut_positions: bool,
+    /// Folder of the checkpoint; must be empty or new.
+    #[arg(long, value_name = "DIR", requires = "experiment")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn format_of(text: &str) -> Result<Format, String> {
+    let names = FORMATS.map(|(name, _)| name).join(", ");
+    let found = FORMATS.into_iter().find(|(name, _)| *name == text);
+    found.map(|(_, format)| format).ok_or_else(|| format!("formats are {names}"))
+}
+
+fn rename_of(text: &str) -> Result<(String, String), String> {
+    let (old, new) = text.split_once('=').ok_or("write OLD=NEW, as in tok=embed")?;
+    if old.is_empty() || new.is_empty() {
+        return Err("write OLD=NEW, as in tok=embed".to_owned());
+    }
+    Ok((old.to_owned(), new.to_owned()))
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+Linear weights are [out, in] in every format, as in PyTorch.
+
+  headway export runs/first --format pytorch-state-dict --out first.pt
+      torch.load(\"first.pt\", weights_only=True)
+  headway export runs/first --format npz --out first.npz
+      numpy.load(\"first.npz\")[\"head.weight\"]
+  headway export runs/first --format safetensors --names transformer-lens --out first.safetensors
+      HookedTransformer(cfg).load_state_dict(safetensors.torch.load_file(\"first.safetensors\"), strict=False)")]
+pub struct Export {
+    /// Checkpoint folder, or run folder (its best checkpoint, else its newest).
+    pub checkpoint: PathBuf,
+    /// Form of the file.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: FileFormat,
+    /// Names and layout of the tensors: our own, or those of HookedTransformer.
+    #[arg(long, value_name = "NAMES", default_value = "headway")]
+    pub names: Names,
+    /// The file; must not be there yet.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum FileFormat {
+    /// A header and the bytes, as safetensors.torch.load_file takes them.
+    Safetensors,
+    /// A state dict, as torch.load(FILE, weights_only=True) takes it.
+    PytorchStateDict,
+    /// Arrays, as numpy.load takes them.
+    Npz,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Names {
+    Headway,
+    TransformerLens,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+Several runs must be of one experiment with different seeds; scores are then means over seeds with
+an interval. Of one checkpoint, the interval is over test examples.
+
+  headway card checkpoints/icl_linear_d5 --out README.md
+  headway card runs/seed-0 runs/seed-1 runs/seed-2")]
+pub struct Card {
+    /// Checkpoint folders or run folders.
+    #[arg(required = true, value_name = "CHECKPOINT")]
+    pub checkpoints: Vec<PathBuf>,
+    /// Write the card to a file, which must not be there yet, instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Where to compute scores: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: headway_trainer::DeviceSpec,
+}

@@ -1,0 +1,24 @@
+//! `headway card`
+
+use std::process::ExitCode;
+
+use headway_trainer::{Error, card};
+
+use super::{args::Card, write_new};
+use crate::output;
+
+pub fn run(args: &Card) -> Result<ExitCode, Error> {
+    let (device, warning) = args.device.open()?;
+    if let Some(warning) = warning {
+        output::note(format!("warning: {warning}"));
+    }
+    let text = card::card(&args.checkpoints, &device)?;
+    match &args.out {
+        Some(path) => {
+            write_new(path, text.as_bytes())?;
+            output::line(format!("card: {}", path.display()));
+        }
+        None => output::line(text.trim_end()),
+    }
+    Ok(ExitCode::SUCCESS)
+}

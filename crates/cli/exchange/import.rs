@@ -1,0 +1,197 @@
+//! `headway import`
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use headway_exchange::{
+    Choices, Contents, Fitted, Sizes, fit,
+    names::{Convention, Renamed, substitute, unwrap},
+    read,
+};
+use headway_trainer::{
+    DeviceSpec, Error, experiment,
+    import::{self, file_digest, refused},
+    provenance,
+    run_dir::NewRun,
+};
+use serde_json::json;
+
+use super::args::Import;
+use crate::output;
+
+pub fn run(args: &Import) -> Result<ExitCode, Error> {
+    let wrong = |error: headway_exchange::Error| refused(&args.file, error);
+    let mut contents = read(&args.file, args.key.as_deref()).map_err(wrong)?;
+    let count = contents.tensors.len();
+    let (tensors, wrappers) = unwrap(std::mem::take(&mut contents.tensors));
+    let tensors = substitute(tensors, &args.rename).map_err(wrong)?;
+    let convention = Convention::of(&tensors, args.format);
+    match (&args.experiment, &args.out) {
+        (Some(path), Some(out)) => {
+            let convention = convention.map_err(wrong)?;
+            let mut renamed = convention.rename(tensors).map_err(wrong)?;
+            for wrapper in wrappers {
+                renamed.assumed.push(format!("`{wrapper}` before every name is a wrapper's"));
+            }
+            let loaded = experiment::load(path, &args.set)?;
+            let place = NewRun::At(out.clone());
+            place.path()?;
+            check_heads(args, &renamed, loaded.experiment.model.n_heads())?;
+            let (device, _) = DeviceSpec::Cpu.open()?;
+            let model = import::fresh(&loaded.experiment, &device)?;
+            let choices = Choices { allow_extra: args.allow_extra, cut_positions: args.cut_positions };
+            let (assumed, not_weights) = (renamed.assumed.clone(), renamed.not_weights.clone());
+            let fitted = fit(renamed, &import::shapes(&model), choices).map_err(wrong)?;
+            let strange =
+                fitted.arrays.values().flat_map(|array| &array.values).filter(|value| !value.is_finite()).count();
+            if strange > 0 {
+                output::note(format!("warning: {strange} weights are no finite numbers"));
+            }
+            let record = import::Import { assumed, not_weights, ..record(args, &contents, convention, &fitted)? };
+            let checkpoint = import::write(&place, &loaded.experiment, model, fitted.arrays, &record)?;
+            if args.json {
+                output::json(&record);
+            } else {
+                said(&record, count);
+                output::line(format!("checkpoint: {}", checkpoint.path.display()));
+            }
+        }
+        _ => inspect(args, &contents, convention, tensors),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Heads lie side by side in our matrices, whose shapes are the same for any number of them.
+fn check_heads(args: &Import, renamed: &Renamed, wanted: Option<usize>) -> Result<(), Error> {
+    match (renamed.n_heads, wanted) {
+        (Some(found), Some(wanted)) if found != wanted => Err(refused(
+            &args.file,
+            format!("has {found} heads, the experiment {wanted}; write -s model.n_heads={found}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn record(
+    args: &Import,
+    contents: &Contents,
+    convention: &Convention,
+    fitted: &Fitted,
+) -> Result<import::Import, Error> {
+    let rounded = contents.rounded.iter().map(|r| (r.name.clone(), (r.from.to_owned(), r.numbers)));
+    Ok(import::Import {
+        file: args.file.display().to_string(),
+        sha256: file_digest(&args.file)?,
+        container: contents.container.text().to_owned(),
+        key: contents.key.clone(),
+        convention: convention.name.to_owned(),
+        renamed: args.rename.iter().map(|(old, new)| format!("{old}={new}")).collect(),
+        assumed: Vec::new(),
+        not_weights: Vec::new(),
+        beside: contents.beside.clone(),
+        left_out: fitted.left_out.clone(),
+        filled: fitted.filled.iter().map(|filled| (filled.name.clone(), filled.with.to_owned())).collect(),
+        rounded: rounded.collect(),
+        positions: fitted.positions,
+        version: provenance::version(),
+    })
+}
+
+/// What was made of the file.
+fn said(record: &import::Import, tensors: usize) {
+    let below = record.key.as_ref().map(|key| format!(" below `{key}`")).unwrap_or_default();
+    output::line(format!(
+        "{}: {}, {tensors} tensors{below}, named as {}",
+        record.file, record.container, record.convention
+    ));
+    for assumed in &record.assumed {
+        output::line(format!("  taken for granted: {assumed}"));
+    }
+    for (what, names) in
+        [("beside it, not taken", &record.beside), ("no weights", &record.not_weights), ("left out", &record.left_out)]
+    {
+        if !names.is_empty() {
+            output::line(format!("  {what}: {} ({})", names.len(), shortened(names)));
+        }
+    }
+    let mut filled: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, with) in &record.filled {
+        filled.entry(with).or_default().push(name.clone());
+    }
+    for (with, names) in filled {
+        output::line(format!("  filled with {with}: {} ({})", names.len(), shortened(&names)));
+    }
+    for (name, (from, numbers)) in &record.rounded {
+        output::line(format!("  rounded from {from} to float32: {name}, {numbers} numbers changed"));
+    }
+    if let Some(rows) = record.positions {
+        output::line(format!("  positions: the first of {rows} rows, as many as the task has"));
+    }
+}
+
+/// The first few of many names.
+fn shortened(names: &[String]) -> String {
+    let more = if names.len() > 3 { ", …" } else { "" };
+    names.iter().take(3).cloned().collect::<Vec<_>>().join(", ") + more
+}
+
+/// Shows what is in a file.
+fn inspect(
+    args: &Import,
+    contents: &Contents,
+    convention: Result<&Convention, headway_exchange::Error>,
+    tensors: headway_exchange::Arrays,
+) {
+    let shapes: Vec<(String, Vec<usize>)> =
+        tensors.iter().map(|(name, array)| (name.clone(), array.shape.clone())).collect();
+    let renamed = match convention {
+        Ok(convention) => convention.rename(tensors).map(|renamed| (convention, renamed)),
+        Err(error) => Err(error),
+    };
+    let sizes = renamed.as_ref().ok().map(|(_, renamed)| Sizes::of(&renamed.arrays, renamed.n_heads));
+    let table = sizes.as_ref().and_then(Sizes::to_toml);
+    if args.json {
+        let (unknown, not_weights) = match &renamed {
+            Ok((_, renamed)) => (renamed.unknown.clone(), renamed.not_weights.clone()),
+            Err(_) => Default::default(),
+        };
+        output::json(&json!({
+            "container": contents.container.text(),
+            "key": contents.key,
+            "beside": contents.beside,
+            "tensors": shapes.into_iter().collect::<BTreeMap<_, _>>(),
+            "convention": renamed.as_ref().ok().map(|(convention, _)| convention.name),
+            "unknown": unknown,
+            "not_weights": not_weights,
+            "table": table,
+        }));
+        return;
+    }
+    let below = contents.key.as_ref().map(|key| format!(" below `{key}`")).unwrap_or_default();
+    output::line(format!("{}: {}, {} tensors{below}", args.file.display(), contents.container.text(), shapes.len()));
+    if !contents.beside.is_empty() {
+        output::line(format!("beside it, not taken: {} ({})", contents.beside.len(), shortened(&contents.beside)));
+    }
+    let width = shapes.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    for (name, shape) in &shapes {
+        output::line(format!("  {name:width$}  {shape:?}"));
+    }
+    let (convention, renamed) = match renamed {
+        Ok(both) => both,
+        Err(error) => {
+            output::line(error.to_string());
+            return;
+        }
+    };
+    output::line(format!("named as {}: {}", convention.name, convention.summary));
+    for (what, names) in [("no weights", &renamed.not_weights), ("unknown", &renamed.unknown)] {
+        if !names.is_empty() {
+            output::line(format!("  {what}: {}", names.join(", ")));
+        }
+    }
+    for assumed in &renamed.assumed {
+        output::line(format!("  taken for granted: {assumed}"));
+    }
+    if let Some(table) = table {
+        output::line(format!("\nwhat the experiment must say:\n\n{table}"));
+    }
+}

@@ -1,0 +1,49 @@
+//! What a file of weights gets wrong.
+
+use thiserror::Error;
+
+/// Why a file of tensors, or what it holds, is refused.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The file itself.
+    #[error("{0}")]
+    File(String),
+    /// It asks for more memory than a file of its size may.
+    #[error(
+        "refused: reading it would take {needed} MB of memory, and a file of its size may take {allowed} MB. \
+         A checkpoint of this form is damaged, or made to exhaust memory"
+    )]
+    Memory {
+        /// Megabytes that it would take, at least.
+        needed: u64,
+        /// Megabytes that a file of its size may take.
+        allowed: u64,
+    },
+    /// Tensors below a key that the file does not have, or has twice.
+    #[error("{problem}; its keys are {}", .keys.join(", "))]
+    Key {
+        /// What is wrong with it.
+        problem: String,
+        /// Keys with tensors below them.
+        keys: Vec<String>,
+    },
+    /// A tensor whose shape its name does not allow.
+    #[error("`{name}` has shape {found:?}; {wanted}")]
+    Shape {
+        /// Name in the file.
+        name: String,
+        /// What the convention wants.
+        wanted: String,
+        /// What the file has.
+        found: Vec<usize>,
+    },
+    /// Names that no convention of the format has.
+    #[error("{0}")]
+    Names(String),
+}
+
+impl Error {
+    pub(crate) fn file(problem: impl ToString) -> Self {
+        Self::File(problem.to_string())
+    }
+}

@@ -1,0 +1,329 @@
+//! What a pickle takes to read, found by walking its opcodes without making anything they name.
+//!
+//! A pickle of a few bytes can stand for any number of objects: an opcode of one byte makes an object of a hundred, and one
+//! that fetches from the memo copies all that an object holds. So before a reader that makes those objects sees it, its
+//! stack is played through with a [`Weight`] in place of each object. Each estimate is an upper one.
+//!
+//! # References
+//! The opcodes: Lib/pickletools.py of CPython.
+
+use std::collections::HashMap;
+
+use super::Budget;
+use crate::Error;
+
+/// A value, wherever it lies.
+const VALUE: u64 = 112;
+/// What a value costs more in a list, which grows by doubling while the old one is copied.
+const IN_LIST: u64 = 2 * VALUE;
+/// What a pair costs more in a dictionary, which keeps room to spare.
+const IN_DICT: u64 = 3 * VALUE;
+/// What a value costs more on the stack or in the memo.
+const IN_TABLE: u64 = 3 * VALUE;
+/// What a tensor takes once it has a name: handles, shape, stride, its row in a table.
+const TENSOR: u64 = 1024;
+
+/// Estimate of one object.
+#[derive(Clone, Copy, Default)]
+struct Weight {
+    /// Bytes of the object and all that it holds.
+    bytes: u64,
+    /// Bytes of its text, for a string.
+    text: u64,
+    /// Tensors and storages that it holds.
+    tensors: u64,
+    /// Bytes of the names of those tensors: the path to each, through every dictionary above it.
+    names: u64,
+    /// Where the memo holds it.
+    memo: Option<u32>,
+}
+
+/// Bytes of an index in a list as part of a name.
+const INDEX: u64 = 21;
+
+impl Weight {
+    fn text(length: u64) -> Self {
+        Self { bytes: VALUE + 3 * length, text: length, ..Self::default() }
+    }
+
+    /// Takes a value in, which is called by `name` bytes.
+    fn hold(&mut self, value: Self, name: u64) {
+        self.bytes = self.bytes.saturating_add(value.bytes);
+        self.tensors = self.tensors.saturating_add(value.tensors);
+        let names = value.tensors.saturating_mul(name + 1);
+        self.names = self.names.saturating_add(value.names).saturating_add(names);
+    }
+
+    fn whole(self) -> u64 {
+        let tensors = self.tensors.saturating_mul(TENSOR);
+        self.bytes.saturating_add(tensors).saturating_add(self.names.saturating_mul(4))
+    }
+}
+
+/// Bytes that reading the pickle at `at` takes, and where it ends.
+///
+/// # Errors
+/// [`Error::Memory`] as soon as that is more than the budget; [`Error::File`] for what is no pickle.
+pub(super) fn of_pickle(bytes: &[u8], at: usize, budget: Budget) -> Result<(u64, usize), Error> {
+    let mut walk = Walk { bytes, at, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), live: 0, highest: 0 };
+    walk.run(budget)
+}
+
+struct Walk<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    stack: Vec<Weight>,
+    marks: Vec<usize>,
+    memo: HashMap<u32, Weight>,
+    /// Bytes of all objects on the stack and in the memo.
+    live: u64,
+    /// Most values and marks that were on the stack at once, whose room it keeps.
+    highest: usize,
+}
+
+fn damaged(problem: &str) -> Error {
+    Error::file(format!("holds a damaged pickle: {problem}"))
+}
+
+impl<'a> Walk<'a> {
+    fn take(&mut self, length: u64) -> Result<&'a [u8], Error> {
+        let end = usize::try_from(length).ok().and_then(|length| self.at.checked_add(length));
+        let taken = end.and_then(|end| self.bytes.get(self.at..end)).ok_or_else(|| damaged("it is cut short"))?;
+        self.at += taken.len();
+        Ok(taken)
+    }
+
+    /// A little-endian number of `width` bytes.
+    fn number(&mut self, width: u64) -> Result<u64, Error> {
+        Ok(self.take(width)?.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    fn line(&mut self) -> Result<&'a [u8], Error> {
+        let rest = &self.bytes[self.at..];
+        let length = rest.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("it is cut short"))?;
+        self.at += length + 1;
+        Ok(&rest[..length])
+    }
+
+    fn push(&mut self, weight: Weight) {
+        self.live = self.live.saturating_add(weight.bytes);
+        self.stack.push(weight);
+        self.highest = self.highest.max(self.stack.len() + self.marks.len());
+    }
+
+    fn push_text(&mut self, length: u64) -> Result<(), Error> {
+        let length = self.take(length)?.len();
+        self.push(Weight::text(length as u64));
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Result<Weight, Error> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        let weight = if self.stack.len() > floor { self.stack.pop() } else { None };
+        let weight = weight.ok_or_else(|| damaged("it takes more than it has made"))?;
+        self.live = self.live.saturating_sub(weight.bytes);
+        Ok(weight)
+    }
+
+    fn pop_to_mark(&mut self) -> Result<Vec<Weight>, Error> {
+        let mark = self.marks.pop().ok_or_else(|| damaged("a mark is missing"))?;
+        let taken = self.stack.split_off(mark);
+        self.live = taken.iter().fold(self.live, |live, weight| live.saturating_sub(weight.bytes));
+        Ok(taken)
+    }
+
+    /// One object of several, each found by its index.
+    fn gather(&mut self, items: &[Weight], more: u64) {
+        let mut all = Weight { bytes: VALUE, ..Weight::default() };
+        // Pairs that a dictionary is made of come as tuples, of which one part names the other.
+        let name = items.iter().map(|item| item.text).max().unwrap_or(0) + INDEX;
+        for item in items {
+            all.hold(*item, name);
+            all.bytes = all.bytes.saturating_add(more);
+        }
+        self.push(all);
+    }
+
+    /// Puts items into the list on top of the stack.
+    fn append(&mut self, items: &[Weight]) -> Result<(), Error> {
+        let mut list = self.pop()?;
+        for item in items {
+            list.hold(*item, INDEX);
+            list.bytes = list.bytes.saturating_add(IN_LIST);
+        }
+        self.push(list);
+        Ok(())
+    }
+
+    /// Puts pairs into the dictionary on top of the stack.
+    fn set(&mut self, items: &[Weight]) -> Result<(), Error> {
+        let mut dict = self.pop()?;
+        for pair in items.chunks(2) {
+            let [key, value] = [pair[0], pair.get(1).copied().unwrap_or_default()];
+            dict.hold(key, 0);
+            dict.hold(value, key.text.max(INDEX));
+            dict.bytes = dict.bytes.saturating_add(IN_DICT);
+        }
+        self.push(dict);
+        Ok(())
+    }
+
+    fn get(&mut self, index: u64) -> Result<(), Error> {
+        let weight = u32::try_from(index).ok().and_then(|index| self.memo.get(&index).copied());
+        self.push(weight.ok_or_else(|| damaged("it fetches what it did not keep"))?);
+        Ok(())
+    }
+
+    fn put(&mut self, index: u64) -> Result<(), Error> {
+        let index = u32::try_from(index).map_err(|_| damaged("its memo is too large"))?;
+        let mut weight = self.pop()?;
+        weight.memo = Some(index);
+        self.push(weight);
+        self.keep(index, weight);
+        Ok(())
+    }
+
+    fn keep(&mut self, index: u32, weight: Weight) {
+        let old = self.memo.insert(index, weight);
+        self.live = self.live.saturating_add(weight.bytes).saturating_sub(old.map_or(0, |old| old.bytes));
+    }
+
+    /// Pops several and pushes what holds them all.
+    fn combine(&mut self, count: usize) -> Result<(), Error> {
+        let mut items = (0..count).map(|_| self.pop()).collect::<Result<Vec<_>, _>>()?;
+        items.reverse();
+        self.gather(&items, 0);
+        Ok(())
+    }
+
+    fn needed(&self) -> u64 {
+        let slots = (self.highest + self.memo.len()) as u64;
+        self.live.saturating_add(slots.saturating_mul(IN_TABLE))
+    }
+
+    fn run(&mut self, budget: Budget) -> Result<(u64, usize), Error> {
+        let mut most = 0;
+        loop {
+            let opcode = self.take(1)?[0];
+            if opcode == b'.' {
+                break;
+            }
+            self.step(opcode)?;
+            most = most.max(self.needed());
+            budget.check(most)?;
+        }
+        // The tensors stay while the file is looked at a second time.
+        let needed = most.saturating_add(self.pop()?.whole().saturating_mul(2));
+        budget.check(needed)?;
+        Ok((needed, self.at))
+    }
+
+    fn step(&mut self, opcode: u8) -> Result<(), Error> {
+        match opcode {
+            0x80 => drop(self.take(1)?),
+            0x95 => drop(self.take(8)?),
+            b'g' | b'h' | b'j' | b'p' | b'q' | b'r' | 0x94 => self.remember(opcode)?,
+            b'(' => {
+                self.marks.push(self.stack.len());
+                self.highest = self.highest.max(self.stack.len() + self.marks.len());
+            }
+            b't' | b'l' | 0x91 => {
+                let items = self.pop_to_mark()?;
+                self.gather(&items, 0);
+            }
+            b'd' => {
+                let items = self.pop_to_mark()?;
+                self.push(Weight::text(0));
+                self.set(&items)?;
+            }
+            // Tuples; a call or an object with its arguments, which is at most all that it was given.
+            0x85 => self.combine(1)?,
+            0x86 | b'R' | 0x81 | 0x93 => self.combine(2)?,
+            0x87 | 0x92 => self.combine(3)?,
+            b'a' => {
+                let item = self.pop()?;
+                self.append(&[item])?;
+            }
+            b'e' | 0x90 => {
+                let items = self.pop_to_mark()?;
+                self.append(&items)?;
+            }
+            b's' => {
+                let value = self.pop()?;
+                let key = self.pop()?;
+                self.set(&[key, value])?;
+            }
+            b'u' => {
+                let items = self.pop_to_mark()?;
+                self.set(&items)?;
+            }
+            b'0' if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()),
+            b'0' => drop(self.pop()?),
+            b'1' => drop(self.pop_to_mark()?),
+            b'2' => {
+                let top = self.pop()?;
+                self.push(top);
+                self.push(top);
+            }
+            b'Q' => {
+                let mut identity = self.pop()?;
+                identity.tensors += 1;
+                self.push(identity);
+            }
+            b'b' => {
+                let state = self.pop()?;
+                let object = self.pop()?;
+                let memo = object.memo;
+                self.gather(&[object, state], IN_DICT);
+                if let (Some(index), Some(built)) = (memo, self.stack.last().copied()) {
+                    self.keep(index, built);
+                }
+            }
+            _ => self.scalar(opcode)?,
+        }
+        Ok(())
+    }
+
+    /// Opcodes that push one value and take nothing.
+    fn scalar(&mut self, opcode: u8) -> Result<(), Error> {
+        let length = match opcode {
+            b'N' | 0x88 | 0x89 | b')' | b']' | b'}' | 0x8f => 0,
+            b'K' => 1,
+            b'M' => 2,
+            b'J' => 4,
+            b'G' => 8,
+            b'I' | b'L' | b'F' | b'V' | b'P' => {
+                let length = self.line()?.len() as u64;
+                // As an identity it may stand for a tensor.
+                self.push(Weight { tensors: u64::from(opcode == b'P'), ..Weight::text(length) });
+                return Ok(());
+            }
+            b'c' => {
+                let length = self.line()?.len() + self.line()?.len();
+                self.push(Weight::text(length as u64));
+                return Ok(());
+            }
+            0x8a | 0x8c | b'U' | b'C' => self.number(1)?,
+            0x8b | b'X' | b'T' | b'B' => self.number(4)?,
+            0x8d | 0x8e | 0x96 => self.number(8)?,
+            other => return Err(damaged(&format!("0x{other:02x} is no opcode that checkpoints use"))),
+        };
+        self.push_text(length)
+    }
+
+    /// Opcodes of the memo.
+    fn remember(&mut self, opcode: u8) -> Result<(), Error> {
+        let index = match opcode {
+            b'g' | b'p' => index(self.line()?)?,
+            b'h' | b'q' => self.number(1)?,
+            b'j' | b'r' => self.number(4)?,
+            _ => self.memo.len() as u64,
+        };
+        if matches!(opcode, b'g' | b'h' | b'j') { self.get(index) } else { self.put(index) }
+    }
+}
+
+fn index(line: &[u8]) -> Result<u64, Error> {
+    let index = std::str::from_utf8(line).ok().and_then(|line| line.trim().parse().ok());
+    index.ok_or_else(|| damaged("an index into its memo is no number"))
+}

@@ -1,0 +1,189 @@
+//! What `torch.save` writes, read by `pytorch-reader`, which makes nothing that a pickle names.
+//!
+//! That reader trusts a file with more memory than we do: it copies from the memo, unpacks, and gathers views of any size
+//! that fits the machine. So all sizes are checked first, from the bytes of the file.
+
+use std::{
+    io::{Cursor, Read},
+    path::Path,
+};
+
+use pytorch_reader::{DType, PytorchReader, Tensor};
+use zip::ZipArchive;
+
+use super::{Budget, Container, Contents, MOST_AXES, Numbers, below, cost, top_keys, usual_key};
+use crate::{Arrays, Error};
+
+/// Most files in an archive: ten times those of any model, and 30 MB of their directory.
+const MOST_FILES: u64 = 65_536;
+
+const CUT_SHORT: &str = "is not a whole zip archive: it was cut short or changed";
+
+/// Whether the archive holds a pickle and not arrays of numpy.
+///
+/// # Errors
+/// [`Error::File`] for an archive that cannot be read or lists more files than any model has.
+pub(super) fn is_checkpoint(bytes: &[u8]) -> Result<bool, Error> {
+    let archive = open(bytes)?;
+    let names = archive.file_names().collect::<Result<Vec<_>, _>>().map_err(Error::file)?;
+    Ok(names.iter().any(|name| is_pickle(name)))
+}
+
+fn is_pickle(name: &str) -> bool {
+    name.strip_suffix("data.pkl").is_some_and(|root| root.is_empty() || root.ends_with('/'))
+}
+
+fn open(bytes: &[u8]) -> Result<ZipArchive<Cursor<&[u8]>>, Error> {
+    // A directory makes an entry of each header and room for as many as it claims, before anything can be asked.
+    let mut headers = 0;
+    for (at, window) in bytes.windows(4).enumerate() {
+        match window {
+            b"PK\x01\x02" => headers += 1,
+            b"PK\x06\x06" => headers = headers.max(claimed(bytes, at)),
+            _ => {}
+        }
+        if headers > MOST_FILES {
+            return Err(Error::file(format!("lists more than {MOST_FILES} files, which no model has")));
+        }
+    }
+    ZipArchive::new(Cursor::new(bytes)).map_err(|error| Error::file(format!("{CUT_SHORT} ({error})")))
+}
+
+/// Files that a record of the zip64 form claims, which stands at `at`: its length, then versions and disks, then the two
+/// counts. Among the numbers of weights its signature comes about by chance, but not with a length that lies within the file.
+fn claimed(bytes: &[u8], at: usize) -> u64 {
+    let number = |from: usize| {
+        let number = bytes.get(at + from..).and_then(<[u8]>::first_chunk::<8>);
+        number.map(|number| u64::from_le_bytes(*number))
+    };
+    let is_record =
+        number(4).and_then(|length| length.checked_add(at as u64 + 12)).is_some_and(|end| end <= bytes.len() as u64);
+    if is_record { number(24).max(number(32)).unwrap_or(0) } else { 0 }
+}
+
+pub(super) fn read_zip(path: &Path, bytes: Vec<u8>, key: Option<&str>, budget: Budget) -> Result<Contents, Error> {
+    let mut archive = open(&bytes)?;
+    let (mut unpacked, mut largest) = (0_u64, 0_u64);
+    let mut pickles = Vec::new();
+    for index in 0..archive.len() {
+        let entry = archive.by_index_raw(index).map_err(|error| Error::file(format!("{CUT_SHORT} ({error})")))?;
+        unpacked = unpacked.saturating_add(entry.size());
+        largest = largest.max(entry.size());
+        let name = entry.name().map_err(Error::file)?.into_owned();
+        if is_pickle(&name) {
+            pickles.push((name.len(), index));
+        }
+    }
+    // What was packed is unpacked into memory; torch.save packs nothing.
+    if unpacked > 2 * bytes.len() as u64 + 8_000_000 {
+        return Err(Error::file(format!(
+            "unpacks to {} MB from {} MB, which no checkpoint does",
+            unpacked / 1_000_000,
+            bytes.len() / 1_000_000
+        )));
+    }
+    pickles.sort_unstable();
+    let pickle = match pickles[..] {
+        [] => return Err(Error::file("holds no data.pkl")),
+        [(first, _), (second, _), ..] if first == second => {
+            return Err(Error::file("holds two checkpoints, each with a data.pkl"));
+        }
+        [(_, index), ..] => index,
+    };
+    let entry = archive.by_index(pickle).map_err(Error::file)?;
+    let mut data = Vec::new();
+    let size = entry.size();
+    entry.take(size).read_to_end(&mut data).map_err(Error::file)?;
+    let (parsing, _) = cost::of_pickle(&data, 0, budget)?;
+    drop(archive);
+    drop((bytes, data));
+    tensors(path, Container::PytorchZip, key, parsing.saturating_add(largest), budget)
+}
+
+pub(super) fn read_legacy(path: &Path, bytes: Vec<u8>, key: Option<&str>, budget: Budget) -> Result<Contents, Error> {
+    // Magic number, protocol, system, the object itself, keys of storages; their bytes follow.
+    let (mut parsing, mut at) = (0_u64, 0);
+    for _ in 0..5 {
+        let (needed, end) = cost::of_pickle(&bytes, at, budget)?;
+        parsing = parsing.saturating_add(needed);
+        at = end;
+    }
+    let largest = bytes.len() as u64;
+    drop(bytes);
+    tensors(path, Container::PytorchLegacy, key, parsing.saturating_add(largest), budget)
+}
+
+/// A pickle without storages cannot hold tensors.
+pub(super) fn refuse_pickle(bytes: &[u8], budget: Budget) -> Result<Contents, Error> {
+    cost::of_pickle(bytes, 0, budget)?;
+    Err(Error::file(
+        "is a plain pickle, which holds no tensors of PyTorch; write the weights with torch.save(model.state_dict(), FILE)",
+    ))
+}
+
+/// Reads tensors; `held` are the bytes that are held meanwhile.
+fn tensors(path: &Path, container: Container, key: Option<&str>, held: u64, budget: Budget) -> Result<Contents, Error> {
+    budget.check(held)?;
+    let refused = |error: pytorch_reader::PytorchError| Error::file(format!("is not a whole checkpoint: {error}"));
+    let reader = PytorchReader::new(path).map_err(refused)?;
+    let mut found: Vec<(String, Tensor)> = reader.into_tensors().into_iter().collect();
+    let mut chosen = key.map(str::to_owned);
+    if chosen.is_none()
+        && let Some(usual) = usual_key(&top_keys(found.iter().map(|(name, _)| name)))?
+        // Whether it is a dictionary in the file, and not the first part of names.
+        && PytorchReader::with_top_level_key(path, usual).is_ok_and(|below| !below.is_empty())
+    {
+        chosen = Some(usual.to_owned());
+    }
+    let mut beside = Vec::new();
+    if let Some(key) = &chosen {
+        let keys = top_keys(found.iter().map(|(name, _)| name));
+        let (inside, outside): (Vec<_>, Vec<_>) = found.into_iter().partition(|(name, _)| below(name, key).is_some());
+        if inside.is_empty() {
+            return Err(Error::Key { problem: format!("has no tensors below `{key}`"), keys });
+        }
+        found = inside
+            .into_iter()
+            .map(|(name, tensor)| (below(&name, key).unwrap_or_default().to_owned(), tensor))
+            .collect();
+        beside = outside.into_iter().map(|(name, _)| name).collect();
+        beside.sort();
+    }
+    // A view can be of any size, whatever the file's.
+    let mut needed = held;
+    for (name, tensor) in &found {
+        if tensor.shape().len() > MOST_AXES {
+            return Err(Error::file(format!("`{name}` has {} axes; weights have up to four", tensor.shape().len())));
+        }
+        needed = needed.saturating_add(4 * tensor.num_elements() as u64);
+    }
+    let largest = found.iter().map(|(_, tensor)| tensor.byte_len() as u64).max().unwrap_or(0);
+    budget.check(needed.saturating_add(largest))?;
+    let (mut tensors, mut all_rounded) = (Arrays::new(), Vec::new());
+    for (name, tensor) in found {
+        let bytes = tensor.read().map_err(|error| Error::file(format!("is not a whole checkpoint: {error}")))?;
+        let (array, rounded) = numbers(tensor.dtype()).array(&name, tensor.shape(), &bytes);
+        tensors.insert(name, array);
+        all_rounded.extend(rounded);
+    }
+    all_rounded.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Contents { container, key: chosen, beside, tensors, rounded: all_rounded })
+}
+
+fn numbers(dtype: DType) -> Numbers {
+    match dtype {
+        DType::F64 => Numbers::F64,
+        DType::F32 => Numbers::F32,
+        DType::F16 => Numbers::F16,
+        DType::BF16 => Numbers::Bf16,
+        DType::I64 => Numbers::I64,
+        DType::I32 => Numbers::I32,
+        DType::I16 => Numbers::I16,
+        DType::I8 => Numbers::I8,
+        DType::U64 => Numbers::U64,
+        DType::U32 => Numbers::U32,
+        DType::U16 => Numbers::U16,
+        DType::U8 => Numbers::U8,
+        DType::Bool => Numbers::Bool,
+    }
+}

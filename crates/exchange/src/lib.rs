@@ -1,0 +1,20 @@
+//! Weights from other programs and for other programs: files of tensors, and whose names they carry.
+//!
+//! [`read`] takes a file of tensors that anybody may have made, without running any of it and within a bound on memory. A
+//! [`names::Convention`] gives its tensors our names and our layout. [`pickle`], [`npz`] and safetensors are written.
+
+mod error;
+mod file;
+mod fit;
+pub mod names;
+pub mod npz;
+pub mod pickle;
+mod sizes;
+
+pub use error::Error;
+pub use file::{Container, Contents, Rounded, read};
+pub use fit::{Choices, Filled, Fitted, fit};
+pub use sizes::Sizes;
+
+/// Named arrays, in the order of their names.
+pub type Arrays = std::collections::BTreeMap<String, headway_model::weights::Array>;

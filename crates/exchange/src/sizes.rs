@@ -1,0 +1,87 @@
+//! The sizes that weights under our names show.
+
+use crate::Arrays;
+
+/// What a table `[model.…]` must say for weights to fit, as far as their shapes show it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Name of the model; nothing where the names are of none that is known.
+    pub model: Option<&'static str>,
+    /// Keys of its table, as TOML.
+    pub shown: Vec<(&'static str, String)>,
+    /// Keys that shapes do not show.
+    pub hidden: Vec<&'static str>,
+    /// What the task must give, by name.
+    pub task: Vec<(&'static str, usize)>,
+}
+
+impl Sizes {
+    /// Of weights under our names; heads where the file shows them.
+    pub fn of(arrays: &Arrays, n_heads: Option<usize>) -> Self {
+        let rows = |name: &str, axis: usize| arrays.get(name).and_then(|array| array.shape.get(axis).copied());
+        let has = |prefix: &str| arrays.keys().any(|name| name.starts_with(prefix));
+        let mut sizes = Self::default();
+        let mut show = |key, size: Option<usize>| {
+            if let Some(size) = size {
+                sizes.shown.push((key, size.to_string()));
+            }
+        };
+        let heads = |sizes: &mut Self| match n_heads {
+            Some(n) => sizes.shown.push(("n_heads", n.to_string())),
+            None => sizes.hidden.push("n_heads"),
+        };
+        if has("blocks.") {
+            let n_layers = (0..arrays.len()).take_while(|layer| has(&format!("blocks.{layer}."))).count();
+            show("d_model", rows("blocks.0.attention.query.weight", 1));
+            show("n_layers", Some(n_layers));
+            sizes.model = Some("transformer");
+            heads(&mut sizes);
+            let norm = if has("blocks.0.attention_norm.") { "\"pre\"" } else { "\"none\"" };
+            sizes.shown.push(("norm", norm.to_owned()));
+            sizes.hidden.extend(["causal", "residual", "kernel"]);
+            match rows("position.weight", 0) {
+                Some(_) => sizes.shown.push(("position", "\"learned\"".to_owned())),
+                None => sizes.hidden.push("position"),
+            }
+            if let Some(d_ffn) = rows("blocks.0.ffn.expand.weight", 0) {
+                sizes.shown.push(("state_mixer", format!("{{ ffn = {{ d_ffn = {d_ffn} }} }}")));
+                sizes.hidden.push("state_mixer.ffn.activation");
+            }
+        } else if has("input_map.") {
+            show("d_model", rows("input_map.project.weight", 0));
+            show("n_anchors", Some(rows("input_map.anchors", 0).unwrap_or(0)));
+            sizes.model = Some(if has("attention_1.") { "paper_two_layer" } else { "paper_one_layer" });
+            heads(&mut sizes);
+            sizes.hidden.push("kernel");
+            if !has("attention_1.") {
+                sizes.hidden.push("readout");
+            }
+        }
+        // A table of tokens is [vocab, d_model] and has no bias, a map of vectors is [d_model, d_in].
+        let d_model = rows("blocks.0.attention.query.weight", 1);
+        let is_map = has("embed.bias") || rows("embed.weight", 1) != d_model;
+        let (table, map) = if is_map { (None, rows("embed.weight", 1)) } else { (rows("embed.weight", 0), None) };
+        let task = [
+            ("seq_len", rows("position.weight", 0).or_else(|| rows("input_map.modulation", 0))),
+            ("vocab", table),
+            ("d_in", map.or_else(|| rows("input_map.project.weight", 1))),
+            ("d_out", rows("head.weight", 0)),
+        ];
+        sizes.task = task.into_iter().filter_map(|(name, size)| Some((name, size?))).collect();
+        sizes
+    }
+
+    /// The table for an experiment file, with what it leaves open as comments.
+    pub fn to_toml(&self) -> Option<String> {
+        let mut lines = vec![format!("[model.{}]", self.model?)];
+        lines.extend(self.shown.iter().map(|(key, value)| format!("{key} = {value}")));
+        if !self.hidden.is_empty() {
+            lines.push(format!("# tensors do not show: {}", self.hidden.join(", ")));
+        }
+        if !self.task.is_empty() {
+            let task = self.task.iter().map(|(name, size)| format!("{name} = {size}"));
+            lines.push(format!("# the task must have: {}", task.collect::<Vec<_>>().join(", ")));
+        }
+        Some(lines.join("\n"))
+    }
+}

@@ -1,0 +1,189 @@
+//! LoRA: a product of two thin matrices beside a projection that stays as it is.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Tensor, TensorData},
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::Adapter;
+use crate::{
+    config::{ConfigError, LARGEST_WIDTH, Model, ModelConfig},
+    init::Initializer,
+    weights::Array,
+};
+
+/// Which projections learn beside themselves, and how much.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LowRankConfig {
+    /// Columns of A and rows of B. Default 8.
+    pub rank: usize,
+    /// The product is scaled by alpha / rank. Default 16.
+    pub alpha: f64,
+    /// Probability that training drops an input of A, the others being scaled up; from 0 to below 1. Default 0.
+    pub dropout: f64,
+    /// Projections of every attention layer: `query`, `key`, `value`, `output`. Default: all four.
+    pub targets: Vec<Target>,
+}
+
+impl Default for LowRankConfig {
+    fn default() -> Self {
+        Self { rank: 8, alpha: 16.0, dropout: 0.0, targets: Target::ALL.to_vec() }
+    }
+}
+
+/// A projection of attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Makes queries.
+    Query,
+    /// Makes keys.
+    Key,
+    /// Makes values.
+    Value,
+    /// Brings the heads' mixtures together.
+    Output,
+}
+
+impl Target {
+    /// All four.
+    pub const ALL: [Self; 4] = [Self::Query, Self::Key, Self::Value, Self::Output];
+}
+
+impl LowRankConfig {
+    /// alpha / rank.
+    pub fn scale(&self) -> f64 {
+        self.alpha / self.rank as f64
+    }
+}
+
+impl Adapter for LowRankConfig {
+    fn validate(&self, _: &ModelConfig) -> Vec<ConfigError> {
+        let mut problems = Vec::new();
+        let mut refuse = |key, problem: &str| problems.push(ConfigError::new(key, problem));
+        if !(1..=LARGEST_WIDTH).contains(&self.rank) {
+            refuse("rank", &format!("must be from 1 to {LARGEST_WIDTH}"));
+        }
+        if !self.alpha.is_finite() || self.alpha == 0.0 {
+            refuse("alpha", "must be a number other than 0, or nothing is learned");
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            refuse("dropout", "must be from 0 to below 1");
+        }
+        if self.targets.is_empty() {
+            refuse("targets", "names no projection; there are query, key, value and output");
+        }
+        if self.targets.iter().enumerate().any(|(at, target)| self.targets[..at].contains(target)) {
+            refuse("targets", "names a projection twice");
+        }
+        problems
+    }
+
+    /// As in the source, A is drawn and B zero, so that nothing changes before the first step.
+    fn attach(&self, model: &mut Model, init: &mut Initializer<'_>) {
+        for attention in model.attention_places() {
+            for (target, place) in attention.projections {
+                if self.targets.contains(&target) {
+                    let [d_in, d_out] = place.dims();
+                    *place.low_rank = Some(LowRank {
+                        a: init.projection(d_in, self.rank).weight,
+                        b: init.param([self.rank, d_out], |_| vec![0.0; self.rank * d_out]),
+                        scale: self.scale(),
+                        dropout: self.dropout,
+                        noise: None,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// x ↦ (alpha / rank) drop(x) A B, added to what the projection beside it gives.
+///
+/// # References
+/// Hu et al. 2021, arXiv 2106.09685, section 4.1. A is drawn from U(−k, k), k = 1/sqrt(`d_in`), as PEFT draws it; the paper takes
+/// a normal law.
+#[derive(Module, Debug)]
+pub struct LowRank {
+    /// A; `[d_in, rank]` in memory, `[rank, d_in]` in files.
+    pub a: Param<Tensor<2>>,
+    /// B; `[rank, d_out]` in memory, `[d_out, rank]` in files.
+    pub b: Param<Tensor<2>>,
+    #[module(skip)]
+    scale: f64,
+    #[module(skip)]
+    dropout: f64,
+    /// What the next mask is drawn from; nothing where nothing is dropped.
+    #[module(skip)]
+    noise: Option<u64>,
+}
+
+impl LowRank {
+    /// # Shapes
+    /// `[batch, rows, d_in]` -> `[batch, rows, d_out]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = match self.noise {
+            Some(noise) if self.dropout > 0.0 => self.drop(x, noise),
+            _ => x,
+        };
+        let thin = x.matmul(self.a.val().unsqueeze()); // [batch, rows, rank]
+        thin.mul_scalar(self.scale).matmul(self.b.val().unsqueeze())
+    }
+
+    /// Each entry is zero with probability p and 1/(1 − p) times as large otherwise. The mask is drawn on the host, so that it is the
+    /// same on every device and after every resume.
+    fn drop(&self, x: Tensor<3>, noise: u64) -> Tensor<3> {
+        let mut rng = ChaCha8Rng::seed_from_u64(noise);
+        let kept = (1.0 / (1.0 - self.dropout)) as f32;
+        let n: usize = x.dims().iter().product();
+        let mask = (0..n).map(|_| if rng.random_bool(self.dropout) { 0.0 } else { kept }).collect::<Vec<f32>>();
+        let mask = Tensor::from_data(TensorData::new(mask, x.dims()), &x.device());
+        x * mask
+    }
+
+    /// Projections that share a seed draw masks of their own.
+    pub(super) fn set_noise(&mut self, seed: Option<u64>, number: u64) {
+        // Apart by the odd number next to 2^64 / golden ratio, as SplitMix64 spreads its states.
+        self.noise = seed.map(|seed| seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    }
+}
+
+/// Adds every low-rank part to the weight that it stands beside: W ← W + scale · A B, computed in f64.
+///
+/// Arrays are in file orientation: W `[d_out, d_in]`, A `[rank, d_in]`, B `[d_out, rank]`.
+///
+/// # Errors
+/// The name of a part whose other half or weight is missing or has another shape.
+pub fn merge(mut arrays: BTreeMap<String, Array>, scale: f64) -> Result<BTreeMap<String, Array>, String> {
+    let projections: Vec<String> =
+        arrays.keys().filter_map(|name| name.strip_suffix(".low_rank.a").map(str::to_owned)).collect();
+    for projection in projections {
+        let [a, b] = ["a", "b"].map(|half| arrays.remove(&format!("{projection}.low_rank.{half}")));
+        let weight = arrays.get_mut(&format!("{projection}.weight"));
+        let (Some(a), Some(b), Some(weight)) = (a, b, weight) else { return Err(projection) };
+        let ([rank, d_in], [d_out, rank_b]) = (matrix(&a, &projection)?, matrix(&b, &projection)?);
+        if rank != rank_b || weight.shape != [d_out, d_in] {
+            return Err(projection);
+        }
+        for (o, row) in weight.values.chunks_exact_mut(d_in.max(1)).enumerate() {
+            for (i, w) in row.iter_mut().enumerate() {
+                let products = (0..rank).map(|r| f64::from(b.values[o * rank + r]) * f64::from(a.values[r * d_in + i]));
+                *w = (f64::from(*w) + scale * products.sum::<f64>()) as f32;
+            }
+        }
+    }
+    match arrays.keys().find(|name| super::is_adapter(name)) {
+        Some(name) => Err(name.clone()),
+        None => Ok(arrays),
+    }
+}
+
+fn matrix(array: &Array, name: &str) -> Result<[usize; 2], String> {
+    array.shape.as_slice().try_into().map_err(|_| name.to_owned())
+}

@@ -1,0 +1,98 @@
+//! Small trainable parts beside weights that stay as they are. One file each.
+
+mod low_rank;
+mod prefix;
+mod prompt;
+
+use burn::{
+    module::Param,
+    tensor::{Device, Tensor},
+};
+use rand::Rng;
+
+use crate::{
+    config::{ConfigError, Model, ModelConfig},
+    init::Initializer,
+};
+
+pub use low_rank::{LowRank, LowRankConfig, Target, merge};
+pub use prefix::{Prefix, PrefixConfig};
+pub use prompt::{Prompt, PromptConfig};
+
+/// A kind of adapter with its sizes.
+pub trait Adapter {
+    /// Everything that makes no sense, or has no place in such a model.
+    fn validate(&self, model: &ModelConfig) -> Vec<ConfigError>;
+
+    /// Puts fresh parts into a model for which [`Adapter::validate`] finds nothing.
+    #[doc(hidden)]
+    fn attach(&self, model: &mut Model, init: &mut Initializer<'_>);
+}
+
+/// Modules in which adapters keep their parameters.
+const MODULES: [&str; 3] = ["low_rank", "prefix", "prompt"];
+
+/// Whether a parameter of this name belongs to an adapter.
+pub fn is_adapter(name: &str) -> bool {
+    name.split('.').any(|part| MODULES.contains(&part))
+}
+
+impl Model {
+    /// The model with fresh adapter parts, drawn from `rng` on the host, or without values for those of a file; everything else
+    /// stays as it is.
+    pub fn with_adapter(mut self, adapter: &dyn Adapter, rng: Option<&mut dyn Rng>, device: &Device) -> Self {
+        let mut init = match rng {
+            Some(rng) => Initializer::new(rng, device),
+            None => Initializer::hollow(device),
+        };
+        adapter.attach(&mut self, &mut init);
+        self
+    }
+
+    /// The same model whose forward passes drop inputs of low-rank parts at random, drawn from `seed`, as training does; without
+    /// a seed nothing is dropped.
+    pub fn with_dropout(mut self, seed: Option<u64>) -> Self {
+        let projections = self.attention_places().into_iter().flat_map(|attention| attention.projections);
+        for (number, (_, projection)) in (0_u64..).zip(projections) {
+            if let Some(low_rank) = projection.low_rank {
+                low_rank.set_noise(seed, number);
+            }
+        }
+        self
+    }
+
+    /// Every attention layer, or group of heads where a layer has several, in the model's order.
+    pub(crate) fn attention_places(&mut self) -> Vec<AttentionPlace<'_>> {
+        match self {
+            Self::PaperOneLayer(model) => vec![model.attention.place()],
+            Self::PaperTwoLayer(model) => vec![model.attention_1.place(), model.attention_2.place()],
+            Self::PaperSetKeys(model) => vec![model.attention.place()],
+            Self::AttentionStack(model) => {
+                model.layers.iter_mut().flat_map(|layer| &mut layer.heads).map(|group| group.place()).collect()
+            }
+            Self::Transformer(model) => model.blocks.iter_mut().map(|block| block.attention.place()).collect(),
+        }
+    }
+}
+
+/// Where adapters of one attention layer go.
+pub(crate) struct AttentionPlace<'a> {
+    /// Its four projections.
+    pub(crate) projections: [(Target, ProjectionPlace<'a>); 4],
+    /// Its learned keys and values.
+    pub(crate) prefix: &'a mut Option<Prefix>,
+}
+
+/// A projection and what is learned beside it.
+pub(crate) struct ProjectionPlace<'a> {
+    /// `[d_in, d_out]`
+    pub(crate) weight: &'a Param<Tensor<2>>,
+    pub(crate) low_rank: &'a mut Option<LowRank>,
+}
+
+impl ProjectionPlace<'_> {
+    /// Width of its inputs and of its outputs.
+    pub(crate) fn dims(&self) -> [usize; 2] {
+        self.weight.lazy_shape().dims()
+    }
+}

@@ -1,0 +1,127 @@
+//! The questions of a prompt, whatever its layout: each a query after some examples.
+
+use nalgebra::{DMatrix, DVector};
+
+use super::{
+    prompt::{self, Prompt},
+    regression,
+};
+use crate::task::{Batch, Inputs, TaskInput};
+
+/// Where a prompt holds its examples and its queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// x_1, y_1, x_2, y_2, …: every x is a query after the pairs before it, as in [`prompt`].
+    Alternating,
+    /// (x_1, y_1), …, (x_N, y_N), (x_q, 0): one query after all examples, as in [`regression`].
+    Rows,
+}
+
+/// A query after some examples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// Where the query stands, and its answer is read.
+    pub position: usize,
+    /// An example per column. `[d, seen]`
+    pub x: DMatrix<f64>,
+    /// Their answers. `[seen]`
+    pub y: DVector<f64>,
+    /// The query. `[d]`
+    pub query: DVector<f64>,
+}
+
+impl Question {
+    /// Examples before the query.
+    pub fn seen(&self) -> usize {
+        self.y.len()
+    }
+}
+
+impl Layout {
+    /// The scored questions of each prompt, first to last.
+    ///
+    /// # Panics
+    /// On tokens, which no prompt holds.
+    pub fn questions(self, batch: &Batch) -> Vec<Vec<Question>> {
+        let TaskInput::Continuous { d_in } = batch.dims.input else { panic!("prompts hold numbers, not tokens") };
+        let seq_len = batch.dims.seq_len;
+        let prompts = batch.inputs.continuous().chunks_exact(seq_len * d_in).zip(batch.scored.chunks_exact(seq_len));
+        let of_prompt = |(tokens, scored): (&[f32], &[bool])| {
+            let all = match self {
+                Self::Alternating => {
+                    let Prompt { x, y } = Prompt::read(tokens, d_in);
+                    let question = |seen: usize| Question {
+                        position: prompt::x_position(seen),
+                        x: x.columns(0, seen).into_owned(),
+                        y: y.rows(0, seen).into_owned(),
+                        query: x.column(seen).into_owned(),
+                    };
+                    (0..x.ncols()).map(question).collect()
+                }
+                Self::Rows => {
+                    let (x, y, query) = regression::read(tokens, seq_len);
+                    vec![Question { position: y.len(), x, y, query }]
+                }
+            };
+            all.into_iter().filter(|question: &Question| scored[question.position]).collect()
+        };
+        prompts.map(of_prompt).collect()
+    }
+
+    /// The role of each position of a sequence.
+    pub fn roles(self, seq_len: usize) -> Vec<&'static str> {
+        let role = |position: usize| match self {
+            Self::Alternating => ["x", "y"][position % 2],
+            Self::Rows if position + 1 == seq_len => "query",
+            Self::Rows => "example",
+        };
+        (0..seq_len).map(role).collect()
+    }
+}
+
+/// Puts another query in the place of one.
+///
+/// # Panics
+/// Where the prompt or the position is not there, or the query is wider than a token.
+pub fn set_query(batch: &mut Batch, prompt: usize, position: usize, query: &[f32]) {
+    let seq_len = batch.dims.seq_len;
+    let Inputs::Continuous(values) = &mut batch.inputs else { panic!("prompts hold numbers, not tokens") };
+    let width = values.len() / (batch.size * seq_len);
+    // A token of either layout begins with x.
+    values[(prompt * seq_len + position) * width..][..query.len()].copy_from_slice(query);
+}
+
+#[cfg(test)]
+mod tests {
+    use nalgebra::{DMatrix, DVector};
+
+    use super::{
+        super::{prompt, regression},
+        Layout, set_query,
+    };
+    use crate::task::Batch;
+
+    #[test]
+    fn questions_of_both_layouts_are_what_was_written() {
+        let x = DMatrix::from_row_slice(2, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let example = prompt::write(&x, &DVector::from_vec(vec![7.0, 8.0, 9.0]), prompt::Asked::Number, &[0, 2]);
+        let mut batch = Batch::stack(prompt::dims(2, 3, prompt::Asked::Number), [example.clone(), example]);
+        let questions = Layout::Alternating.questions(&batch);
+        let [first, last] = &questions[1][..] else { panic!("{questions:?}") };
+        assert_eq!((first.position, first.seen(), first.query.as_slice()), (0, 0, &[1.0, 4.0][..]));
+        assert_eq!((last.position, last.seen(), last.query.as_slice()), (4, 2, &[3.0, 6.0][..]));
+        assert_eq!((last.x.as_slice(), last.y.as_slice()), (&[1.0, 4.0, 2.0, 5.0][..], &[7.0, 8.0][..]));
+        set_query(&mut batch, 1, 4, &[-1.0, -2.0]);
+        let changed = Layout::Alternating.questions(&batch);
+        assert_eq!((&changed[0], changed[1][1].query.as_slice()), (&questions[0], &[-1.0, -2.0][..]));
+        assert_eq!(Layout::Alternating.roles(5), ["x", "y", "x", "y", "x"]);
+
+        let example = regression::write(&x, &DVector::from_vec(vec![7.0, 8.0]), 9.0);
+        let dims =
+            crate::task::TaskSpec::dims(&regression::RegressionConfig { d: 2, n_points: 2, ..Default::default() });
+        let questions = Layout::Rows.questions(&Batch::stack(dims, [example]));
+        let [only] = &questions[0][..] else { panic!("{questions:?}") };
+        assert_eq!((only.position, only.y.as_slice(), only.query.as_slice()), (2, &[7.0, 8.0][..], &[3.0, 6.0][..]));
+        assert_eq!(Layout::Rows.roles(3), ["example", "example", "query"]);
+    }
+}

@@ -1,0 +1,193 @@
+//! Weights of one network in another: what carries over, what the task's sizes make anew, and what does not fit.
+
+use std::{collections::BTreeMap, mem::discriminant};
+
+use burn::tensor::Device;
+use headway_model::{
+    InputDims, IoDims, Model, ModelConfig,
+    parameters::Key,
+    weights::{self, Array, LoadReport, WeightsError},
+};
+
+use crate::{
+    checkpoint::CheckpointConfig,
+    experiment::{Experiment, leaves},
+};
+
+/// A parameter that the task's sizes made anew.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replaced {
+    /// Its name.
+    pub name: String,
+    /// Its shape in the checkpoint; nothing where it had none.
+    pub was: Option<Vec<usize>>,
+    /// Its shape now; nothing where it is gone.
+    pub now: Option<Vec<usize>>,
+    /// Rows that it kept, one per position that both have.
+    pub kept_rows: usize,
+}
+
+/// What became of the arrays of a checkpoint.
+#[derive(Debug)]
+pub(crate) struct Fitted {
+    pub(crate) model: Model,
+    /// What was taken, and what did not fit for another reason than the task's sizes.
+    pub(crate) report: LoadReport,
+    pub(crate) replaced: Vec<Replaced>,
+}
+
+/// Puts arrays into a model that was built fresh for an experiment.
+///
+/// A tensor that does not fit is *replaced* where the model of the experiment would have it just so with the checkpoint's inputs and
+/// outputs: then the task is the reason. Of parameters with a row per position, the rows of positions that both have are kept.
+pub(crate) fn fit(
+    model: Model,
+    experiment: &Experiment,
+    from: &CheckpointConfig,
+    arrays: BTreeMap<String, Array>,
+) -> Fitted {
+    let mut arrays = arrays;
+    let dims = experiment.dims();
+    if dims == from.dims {
+        let (model, report) = weights::load_partial(model, arrays);
+        return Fitted { model, report, replaced: Vec::new() };
+    }
+    let config = &experiment.model;
+    let (before, now) = (shapes(config, &from.dims), weights::shapes(&model));
+    let mut replaced = Vec::new();
+    if discriminant(&dims.input) != discriminant(&from.dims.input) {
+        // Equal shapes would be a coincidence: a table's rows are tokens, a projection's are channels.
+        for name in arrays.keys().filter(|name| reads_inputs(config, name)).cloned().collect::<Vec<_>>() {
+            let was = arrays.remove(&name).map(|array| array.shape);
+            replaced.push(Replaced { now: now.get(&name).cloned(), name, was, kept_rows: 0 });
+        }
+    }
+    for name in config.rows_by_position() {
+        let (Some(array), Some(shape)) = (arrays.get_mut(*name), now.get(*name)) else { continue };
+        let (&[rows, width], &[wanted, wanted_width]) = (array.shape.as_slice(), shape.as_slice()) else { continue };
+        if width == wanted_width && rows != wanted && before.get(*name) == Some(&array.shape) {
+            let kept = rows.min(wanted);
+            replaced.push(Replaced {
+                name: (*name).to_owned(),
+                was: Some(array.shape.clone()),
+                now: Some(shape.clone()),
+                kept_rows: kept,
+            });
+            let fresh = weights::arrays(&model).remove(*name).map(|fresh| fresh.values).unwrap_or_default();
+            array.values.truncate(kept * width);
+            array.values.extend_from_slice(fresh.get(kept * width..).unwrap_or_default());
+            array.shape.clone_from(shape);
+        }
+    }
+    let sizes: BTreeMap<String, Vec<usize>> =
+        arrays.iter().map(|(n, array)| (n.clone(), array.shape.clone())).collect();
+    let (model, mut report) = weights::load_partial(model, arrays);
+    let because_of_the_task = |name: &str| !before.is_empty() && before.get(name) == sizes.get(name);
+    let already: Vec<String> = replaced.iter().map(|replaced| replaced.name.clone()).collect();
+    report.missing.retain(|name| !already.contains(name));
+    let names = report.mismatched.iter().map(|m| &m.name).chain(&report.missing).chain(&report.extra);
+    let excused: Vec<String> = names.filter(|name| because_of_the_task(name)).cloned().collect();
+    replaced.extend(excused.iter().map(|name| Replaced {
+        name: name.clone(),
+        was: sizes.get(name).cloned(),
+        now: now.get(name).cloned(),
+        kept_rows: 0,
+    }));
+    report.mismatched.retain(|m| !excused.contains(&m.name));
+    report.missing.retain(|name| !excused.contains(name));
+    report.extra.retain(|name| !excused.contains(name));
+    Fitted { model, report, replaced }
+}
+
+fn reads_inputs(config: &ModelConfig, name: &str) -> bool {
+    config.keys_of(name).is_some_and(|keys| [keys.shape, keys.presence].concat().contains(&Key::Inputs))
+}
+
+/// Shapes of the parameters that a config has with other sizes of the data; none where it cannot have those.
+fn shapes(config: &ModelConfig, dims: &IoDims) -> BTreeMap<String, Vec<usize>> {
+    config.hollow(dims, &Device::flex()).map(|model| weights::shapes(&model)).unwrap_or_default()
+}
+
+/// Why the weights of a checkpoint do not fit the model of an experiment.
+pub(crate) fn explained(error: WeightsError, experiment: &Experiment, from: &CheckpointConfig) -> String {
+    match error {
+        WeightsError::Mismatch(report) => mismatch(&report, experiment, from),
+        other => other.to_string(),
+    }
+}
+
+/// The table of what does not fit, with the keys in which experiment and checkpoint differ.
+pub(crate) fn mismatch(report: &LoadReport, experiment: &Experiment, from: &CheckpointConfig) -> String {
+    let model = &experiment.model;
+    let [now, was] = [model, &from.model].map(|model| toml::Table::try_from(model).unwrap_or_default());
+    let value = |table: &toml::Table, key: &str| table.get(model.name())?.get(key).cloned();
+    let (dims, old) = (experiment.dims(), &from.dims);
+    let differs = |key: &Key| match key {
+        Key::Model(key) => value(&now, key) != value(&was, key),
+        Key::Inputs => dims.input != old.input,
+        Key::Length => dims.seq_len != old.seq_len,
+        Key::Outputs => dims.d_out != old.d_out,
+    };
+    let named = |key: &Key| match key {
+        Key::Model(key) => format!("model.{}.{key}", model.name()),
+        Key::Inputs => format!("task.{} (inputs)", experiment.task.name()),
+        Key::Length => format!("task.{} (length)", experiment.task.name()),
+        Key::Outputs => format!("task.{} (outputs)", experiment.task.name()),
+    };
+    let keys = |name: &str| {
+        let keys = model.keys_of(name)?;
+        let is_on_both_sides = report.mismatched.iter().any(|mismatch| mismatch.name == name);
+        let all = if is_on_both_sides { keys.shape } else { keys.presence };
+        // Where nothing that is written down differs, the file itself does.
+        let some: Vec<&Key> = all.iter().filter(|key| differs(key)).collect();
+        let shown = if some.is_empty() { all.iter().collect() } else { some };
+        Some(shown.into_iter().map(named).collect::<Vec<_>>().join(", "))
+    };
+    format!("the weights do not fit the model:\n{}", report.table_with(keys))
+}
+
+/// Keys of the model that differ from the checkpoint's, as `model.transformer.n_heads = 2, the checkpoint's 4`. Where all weights fit, they
+/// compute another function than they did.
+pub(crate) fn other_keys(experiment: &Experiment, from: &CheckpointConfig) -> Vec<String> {
+    let of = |model: &ModelConfig| leaves("model", &toml::Table::try_from(model).unwrap_or_default());
+    let was: BTreeMap<String, toml::Value> = of(&from.model).into_iter().collect();
+    let now = of(&experiment.model).into_iter();
+    let others = now.filter_map(|(key, value)| {
+        let was = was.get(&key)?;
+        (*was != value).then(|| format!("{key} = {value}, the checkpoint's {was}"))
+    });
+    others.collect()
+}
+
+/// Sizes of one position's input, in words.
+fn input(dims: &InputDims) -> String {
+    match dims {
+        InputDims::Continuous { d_in } => format!("{d_in} numbers"),
+        InputDims::Tokens { vocab } => format!("one of {vocab} tokens"),
+    }
+}
+
+/// How the data of two tasks differ, in words.
+pub(crate) fn difference(was: &IoDims, now: &IoDims) -> String {
+    let mut parts = Vec::new();
+    if was.input != now.input {
+        parts.push(format!("inputs: {}, were {}", input(&now.input), input(&was.input)));
+    }
+    if was.d_out != now.d_out {
+        parts.push(format!("outputs: {}, were {}", now.d_out, was.d_out));
+    }
+    if was.seq_len != now.seq_len {
+        parts.push(format!("longest sequence: {}, was {}", now.seq_len, was.seq_len));
+    }
+    parts.join("; ")
+}
+
+impl Replaced {
+    /// In words, as `head.weight [1, 64] -> [5, 64]`.
+    pub fn sentence(&self) -> String {
+        let shape =
+            |shape: &Option<Vec<usize>>| shape.as_ref().map_or("nothing".to_owned(), |shape| format!("{shape:?}"));
+        let kept = if self.kept_rows > 0 { format!(", the first {} rows kept", self.kept_rows) } else { String::new() };
+        format!("{} {} -> {}{kept}", self.name, shape(&self.was), shape(&self.now))
+    }
+}

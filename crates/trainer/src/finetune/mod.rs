@@ -1,0 +1,141 @@
+//! `finetune`: weights from another run, everything else fresh, in a new folder that records where they came from.
+
+pub mod adapter;
+mod fit;
+mod merge;
+mod mode;
+
+use std::{collections::BTreeMap, path::Path};
+
+use headway_model::{
+    Model,
+    weights::{Array, LoadReport},
+};
+
+use crate::{
+    checkpoint::{Checkpoint, CheckpointConfig},
+    device::Found,
+    error::Error,
+    experiment::Experiment,
+    provenance::Lineage,
+    run_dir::{NewRun, RunDir},
+    session::{self, Event, Options, Run, Start, Summary},
+};
+
+pub use fit::Replaced;
+pub(crate) use fit::explained;
+pub use merge::merge;
+pub(crate) use mode::freeze;
+pub use mode::{FinetuneConfig, MODES};
+
+/// A model with the weights of a checkpoint.
+pub struct Prepared {
+    /// The model, with fresh parts where the mode learns some beside it.
+    pub model: Model,
+    /// Where its weights came from.
+    pub lineage: Lineage,
+    /// What a person should know: what was replaced or left out, and why.
+    pub notes: Vec<String>,
+}
+
+/// Trains an experiment from the weights of a checkpoint.
+///
+/// Every tensor must find its place, but for those whose sizes the task decides, where the task is another; with `allow_partial` the rest
+/// keeps fresh values and the record says which.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when the weights do not fit, with one line per tensor; any other [`Error`].
+pub fn finetune(
+    experiment: &Experiment,
+    from: &Path,
+    allow_partial: bool,
+    place: &NewRun,
+    options: &Options,
+) -> Result<Summary, Error> {
+    let Prepared { model, lineage, notes } = prepare(experiment, from, allow_partial, &options.device)?;
+    let dir = RunDir::create(place)?;
+    (options.on_event)(&Event::Prepared { notes });
+    let start = Start { model, resumable: None, run: Run::New("finetune", Some(lineage)) };
+    session::run(experiment, dir, options, start)
+}
+
+/// Everything that can be wrong with a fine-tuning before its folder is made, so that a typo leaves nothing behind.
+///
+/// # Errors
+/// as [`finetune`]
+pub fn prepare(experiment: &Experiment, from: &Path, allow_partial: bool, device: &Found) -> Result<Prepared, Error> {
+    if let Some(other) = experiment.init_from.as_deref().filter(|other| *other != from) {
+        let problem =
+            format!("init_from names {}, fine-tuning starts from {}; leave one out", other.display(), from.display());
+        return Err(Error::Usage(problem));
+    }
+    let checkpoint = Checkpoint::find(from)?;
+    let config = checkpoint.config()?;
+    let arrays = adapter::without(&checkpoint, &config)?;
+    let model = session::build_plain(experiment, device)?;
+    let fit::Fitted { model, report, replaced } = fit::fit(model, experiment, &config, arrays);
+    if !allow_partial && !report.is_complete() {
+        let hint = "sizes come from [model] and [task]; --allow-partial takes what fits";
+        let problem = format!("{}\n{hint}", fit::mismatch(&report, experiment, &config));
+        return Err(Error::checkpoint(&checkpoint.path, problem));
+    }
+    if report.taken.is_empty() {
+        let problem = format!("none of its tensors fits the model:\n{}", report.table());
+        return Err(Error::checkpoint(&checkpoint.path, problem));
+    }
+    let notes = notes(&report, &replaced, experiment, &config);
+    let lineage = lineage(from, &checkpoint, &config, report, &replaced)?;
+    let model = session::with_adapter(model, experiment, device);
+    freeze(model.clone(), &experiment.finetune, &experiment.model, &lineage.fresh())?;
+    Ok(Prepared { model, lineage, notes })
+}
+
+/// A checkpoint's weights by name, those of a LoRA folded in: what other programs can take.
+///
+/// # Errors
+/// [`Error::Checkpoint`], also for one that holds a prefix or a prompt, which no weights can take up.
+pub fn plain_weights(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Array>, Error> {
+    adapter::without(checkpoint, &checkpoint.config()?)
+}
+
+fn notes(report: &LoadReport, replaced: &[Replaced], experiment: &Experiment, from: &CheckpointConfig) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !replaced.is_empty() {
+        let difference = fit::difference(&from.dims, &experiment.dims());
+        notes.push(format!("the task has other sizes than the checkpoint's ({difference}); replaced:"));
+        notes.extend(replaced.iter().map(|replaced| format!("  {}", replaced.sentence())));
+    }
+    let others = fit::other_keys(experiment, from);
+    if report.is_complete() && !others.is_empty() {
+        notes.push(format!("the weights fit, but make another function of: {}", others.join("; ")));
+    }
+    if !report.is_complete() {
+        let LoadReport { taken, missing, extra, mismatched } = report;
+        notes.push(format!(
+            "--allow-partial: {} tensors taken, {} of another shape and {} missing stay fresh, {} of the checkpoint left out:",
+            taken.len(),
+            mismatched.len(),
+            missing.len(),
+            extra.len()
+        ));
+        notes.push(report.table());
+    }
+    notes
+}
+
+fn lineage(
+    from: &Path,
+    checkpoint: &Checkpoint,
+    config: &CheckpointConfig,
+    report: LoadReport,
+    replaced: &[Replaced],
+) -> Result<Lineage, Error> {
+    let now = replaced.iter().filter(|replaced| replaced.now.is_some());
+    Ok(Lineage {
+        missing: report.missing,
+        extra: report.extra,
+        mismatched: report.mismatched.into_iter().map(|mismatch| mismatch.name).collect(),
+        replaced: now.map(|replaced| replaced.name.clone()).collect(),
+        ..Lineage::whole(from, checkpoint, config, report.taken.len())?
+    })
+}

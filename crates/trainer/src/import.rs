@@ -1,0 +1,100 @@
+//! `import`: weights of another program as a checkpoint, with a record of where they came from.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use headway_model::{
+    Model,
+    weights::{self, Array},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    checkpoint::{Checkpoint, digest},
+    device::Found,
+    error::Error,
+    experiment::Experiment,
+    run_dir::NewRun,
+    session,
+};
+
+/// `import.json`: the file that weights came from, and what was made of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// The file as it was given.
+    pub file: String,
+    /// Its sha256.
+    pub sha256: String,
+    /// Its form: `safetensors`, `PyTorch zip`, …
+    pub container: String,
+    /// Key of the file below which the weights lay.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<String>,
+    /// Whose names they carried.
+    pub convention: String,
+    /// Names that were changed by hand, as OLD=NEW.
+    pub renamed: Vec<String>,
+    /// What was taken for granted, in words.
+    pub assumed: Vec<String>,
+    /// Tensors of the file that are no weights.
+    pub not_weights: Vec<String>,
+    /// Tensors that lay beside the key.
+    pub beside: Vec<String>,
+    /// Tensors that were left out by the user's wish.
+    pub left_out: Vec<String>,
+    /// Parameters that the file does not have, with what stands there.
+    pub filled: BTreeMap<String, String>,
+    /// Tensors whose numbers were rounded to f32: type in the file, and how many changed.
+    pub rounded: BTreeMap<String, (String, usize)>,
+    /// Rows of positions in the file, where only the first were taken.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub positions: Option<usize>,
+    /// Version of this program.
+    pub version: String,
+}
+
+/// The model of an experiment with fresh weights, to be replaced.
+///
+/// # Errors
+/// [`Error::Experiment`] and [`Error::Device`] as for training.
+pub fn fresh(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
+    session::build_model(experiment, device)
+}
+
+/// Shape of each parameter of a model, by name, in file orientation.
+pub fn shapes(model: &Model) -> BTreeMap<String, Vec<usize>> {
+    weights::arrays(model).into_iter().map(|(name, array)| (name, array.shape)).collect()
+}
+
+/// Puts weights into a fresh model and writes it as a checkpoint into an empty or new folder.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when the weights do not fit, with one line per tensor; [`Error::Usage`] when the folder is not empty;
+/// [`Error::Io`]
+pub fn write(
+    place: &NewRun,
+    experiment: &Experiment,
+    fresh: Model,
+    arrays: BTreeMap<String, Array>,
+    import: &Import,
+) -> Result<Checkpoint, Error> {
+    let (model, _) = weights::load(fresh, arrays).map_err(|error| {
+        let hint =
+            "sizes come from [model] and [task] of the experiment; `headway import FILE` alone shows those of the file";
+        Error::checkpoint(&import.file, format!("{error}\n{hint}"))
+    })?;
+    Checkpoint::write_imported(place, experiment, &model, import)
+}
+
+/// Sha256 of a file.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when it cannot be read.
+pub fn file_digest(path: &Path) -> Result<String, Error> {
+    fs::read(path).map(|bytes| digest(&bytes)).map_err(|error| Error::checkpoint(path, error))
+}
+
+/// An error about a file of weights that is no checkpoint of ours.
+pub fn refused(path: &Path, problem: impl ToString) -> Error {
+    Error::checkpoint(path, problem)
+}

@@ -1,0 +1,80 @@
+//! Reading what a user hands in: whole files that fit into memory, and texts that are not made to take many times their size.
+//!
+//! Reading any of them takes at most ten times its size and 64 MB.
+
+use std::{fs, io, path::Path};
+
+use serde::de::DeserializeOwned;
+
+use crate::device::machine_memory;
+
+/// The bytes of a file.
+///
+/// # Errors
+/// What the system says, and for what is no file with an end: a pipe, a device, more than the machine has memory.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let about = fs::metadata(path)?;
+    // Opening a pipe would wait for somebody to write into it. A folder is refused by the system.
+    if !about.is_file() && !about.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a pipe or device; give a file"));
+    }
+    let (size, there) = (about.len() as f64, machine_memory());
+    if let Some(there) = there.filter(|there| size > *there) {
+        let problem = format!("{:.1} GB, and the machine has {:.1} GB of memory", size / 1e9, there / 1e9);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+    }
+    fs::read(path)
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// as [`read`], and for what is not UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let not_text = |error| io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8 text: {error}"));
+    String::from_utf8(read(path)?).map_err(not_text)
+}
+
+/// A value from JSON.
+///
+/// # Errors
+/// What is wrong with the text.
+pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    // A list of `0,` takes a whole value for every two characters, twice that while it grows; a named value may also come to
+    // stand in a report.
+    let cost = |byte: &u8| match byte {
+        b':' => 500,
+        b',' | b'[' | b'{' => 100,
+        _ => 0,
+    };
+    ensure_lean(bytes.len(), bytes.iter().map(cost).sum())?;
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+/// Refuses a TOML text that would take more than its share of memory.
+///
+/// # Errors
+/// What is wrong with the text.
+pub(crate) fn ensure_lean_toml(text: &str) -> Result<(), String> {
+    // The parser keeps every token, and of every key we keep the place and the path.
+    let cost = |byte: u8| match byte {
+        b'=' | b'[' | b'{' => 900,
+        b',' => 500,
+        b'.' | b'\n' | b'}' | b']' | b'"' | b'\'' | b'#' | b' ' | b'\t' => 150,
+        _ => 0,
+    };
+    ensure_lean(text.len(), text.bytes().map(cost).sum())
+}
+
+/// Refuses a text whose values would take `bytes`, unless a text of its length may.
+fn ensure_lean(len: usize, bytes: usize) -> Result<(), String> {
+    if bytes <= SPARE + SHARE * len {
+        return Ok(());
+    }
+    Err(format!("too many values: they would take about {:.0} MB of memory", bytes as f64 / 1e6))
+}
+
+/// Bytes that the values of any text may take …
+const SPARE: usize = 48 << 20;
+/// … and how many more for each byte of it. The text itself and copies of it are not counted here.
+const SHARE: usize = 6;

@@ -1,0 +1,517 @@
+//! Weights from other programs and for other programs: what is imported computes what it computed there, what is exported
+//! computes there what it computes here, and what cannot be imported is refused with what to do.
+//!
+//! Tests that compare with PyTorch need a Python that has it, as those of `python_reference.rs` do.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod harness;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use burn::tensor::{Int, Tensor, TensorData};
+use harness::{Lab, python, there_is};
+use headway_exchange::names::{CONVENTIONS, FORMATS};
+use headway_model::{
+    Input,
+    weights::{self, Array, to_host},
+};
+use headway_testkit::{devices, worst};
+use headway_trainer::{DeviceSpec, evaluate};
+use safetensors::SafeTensors;
+
+const TOKENS: &str = "[task.copy]\nvocab = 6\nn_data = 4\n";
+const VECTORS: &str = "[task.truncated_linear]\nseq_len = 7\nd_in = 5\nlow = -1.0\nhigh = 1.0\n";
+const PROMPTS: &str = "[task.icl_linear]\nd = 3\nn_points = 5\n";
+const DATA: &str = "[data.fresh]\nvalidation = 1\ntest = 6\n";
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A network of `python/foreign_models.py`, and how a user imports it.
+struct Foreign {
+    name: &'static str,
+    task: &'static str,
+    model: &'static str,
+    words: &'static [&'static str],
+    /// What is said about it, each on a line of its own.
+    said: &'static [&'static str],
+}
+
+const FOREIGN: [Foreign; 9] = [
+    Foreign {
+        name: "encoder",
+        task: VECTORS,
+        model: "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 3\ncausal = false\nstate_mixer = { ffn = { d_ffn = 11, activation = \"relu\" } }\n",
+        words: &[
+            "--format",
+            "pytorch",
+            "--rename",
+            "read=embed",
+            "--rename",
+            "pos=position.weight",
+            "--rename",
+            "write=head",
+        ],
+        said: &["named as torch_encoder", "norm_first = True", "activation: relu"],
+    },
+    Foreign {
+        name: "encoder_attention_only",
+        task: TOKENS,
+        model: "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 2\n",
+        words: &["--format", "pytorch"],
+        said: &["zero: the file has no bias here: 12"],
+    },
+    Foreign {
+        name: "bare_attention",
+        task: VECTORS,
+        model: "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 3\ncausal = false\nnorm = \"none\"\nposition = \"none\"\n",
+        words: &["--format", "pytorch"],
+        said: &["named as torch_attention"],
+    },
+    Foreign {
+        name: "hugging_face",
+        task: TOKENS,
+        model: "[model.transformer]\nd_model = 8\nn_layers = 2\nn_heads = 4\nstate_mixer = { ffn = { d_ffn = 32, activation = \"gelu_tanh\" } }\n",
+        words: &["--cut-positions"],
+        said: &[
+            "below `model_state_dict`",
+            "beside it, not taken: 2",
+            "[in, out]",
+            "no weights: 4",
+            "the first of 16 rows",
+        ],
+    },
+    Foreign {
+        name: "nano_gpt",
+        task: TOKENS,
+        model: "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 2\n",
+        words: &["--format", "pytorch"],
+        said: &["[out, in]", "`_orig_mod.` before every name"],
+    },
+    Foreign {
+        name: "in_context",
+        task: PROMPTS,
+        model: "[model.transformer]\nd_model = 8\nn_layers = 2\nn_heads = 2\nstate_mixer = { ffn = { d_ffn = 32, activation = \"gelu_tanh\" } }\n",
+        words: &["--format", "pytorch", "--cut-positions"],
+        said: &["named as in_context_gpt2", "_backbone.wte.weight", "the first of 10 rows"],
+    },
+    Foreign {
+        name: "hooked_transformer",
+        task: TOKENS,
+        model: "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 3\n",
+        words: &["--format", "transformer-lens"],
+        said: &["no weights: 4", "one: the file's norms have no parameters: 3"],
+    },
+    Foreign {
+        name: "paper_one_layer",
+        task: VECTORS,
+        model: "[model.paper_one_layer]\nd_model = 6\nn_heads = 2\nn_anchors = 4\n",
+        words: &["--format", "pytorch"],
+        said: &["below `state_dict`"],
+    },
+    Foreign {
+        name: "paper_two_layer",
+        task: VECTORS,
+        model: "[model.paper_two_layer]\nd_model = 6\nn_heads = 3\nn_anchors = 0\n",
+        words: &["--format", "pytorch"],
+        said: &["named as paper_two_layer"],
+    },
+];
+
+impl Foreign {
+    fn named(name: &str) -> &'static Self {
+        FOREIGN.iter().find(|foreign| foreign.name == name).unwrap()
+    }
+
+    /// Imports a file of this network, and returns what was said.
+    fn import(&self, lab: &Lab, file: &Path, out: &str) -> String {
+        lab.write("experiment.toml", format!("{}{}{DATA}", self.task, self.model));
+        let file = file.to_str().unwrap();
+        let words = [&["import", file, "--experiment", "experiment.toml", "--out", out], self.words].concat();
+        lab.headway(&words).succeed().stdout
+    }
+}
+
+/// The files of every network.
+fn foreign_files(lab: &Lab) -> PathBuf {
+    let folder = lab.path("foreign");
+    fs::create_dir(&folder).unwrap();
+    let output = python().arg("foreign_models.py").arg("make").arg(&folder).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    folder
+}
+
+/// Headway's inputs and outputs of a checkpoint, in `OUT-saved`.
+fn save_outputs(lab: &Lab, checkpoint: &str) -> [PathBuf; 2] {
+    let saved = format!("{checkpoint}-saved");
+    lab.headway(&["eval", checkpoint, "--device", "cpu", "--save-outputs", &saved]).succeed();
+    ["inputs", "outputs"].map(|name| lab.path(&format!("{saved}/{name}.safetensors")))
+}
+
+fn manifest_holds(folder: &Path) {
+    let mut check = Command::new("sha256sum");
+    let check = check.args(["--check", "--strict", "--quiet", "MANIFEST"]).current_dir(folder).output().unwrap();
+    assert!(check.status.success(), "{}: {check:?}", folder.display());
+}
+
+#[test]
+fn what_pytorch_saved_computes_the_same_here() {
+    if !there_is("numpy, torch") {
+        return;
+    }
+    let lab = Lab::new();
+    let files = foreign_files(&lab);
+    let mut check = python();
+    check.args(["foreign_models.py", "check"]);
+    for foreign in &FOREIGN {
+        for form in ["pt", "legacy.pt"] {
+            let out = format!("{}-{form}", foreign.name);
+            let heard = foreign.import(&lab, &files.join(format!("{}.{form}", foreign.name)), &out);
+            for text in foreign.said {
+                assert!(heard.contains(text), "{}: `{text}` is not in {heard}", foreign.name);
+            }
+            let container = if form == "pt" { "PyTorch zip" } else { "PyTorch legacy" };
+            assert!(heard.contains(container), "{heard}");
+            manifest_holds(&lab.path(&out));
+            check.arg(foreign.name).args(save_outputs(&lab, &out));
+        }
+    }
+    let output = check.output().unwrap();
+    println!("{}", said(&output));
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(said(&output).matches("ok  ").count(), 2 * FOREIGN.len(), "{}", said(&output));
+    // What is imported is an ordinary checkpoint.
+    lab.write(
+        "experiment.toml",
+        format!("{TOKENS}{}{DATA}[train]\nsteps = 2\neval_every = 0\n", Foreign::named("hooked_transformer").model),
+    );
+    lab.headway(&[
+        "finetune",
+        "experiment.toml",
+        "--from",
+        "hooked_transformer-pt",
+        "--out",
+        "tuned",
+        "--device",
+        "cpu",
+    ])
+    .succeed();
+    lab.headway(&["analyze", "rank", "hooked_transformer-pt", "--out", "rank"]).succeed();
+    lab.headway(&["import", "foreign/whole_module.pt"]).succeed();
+}
+
+/// A trained model in every format, each read by PyTorch or numpy and not by us.
+#[test]
+fn what_was_exported_computes_the_same_there() {
+    if !there_is("numpy, torch") {
+        return;
+    }
+    let train = "[train]\nsteps = 5\nbatch_size = 4\neval_every = 0\n[optimizer.adam]\nlearning_rate = 0.05\n";
+    for (task, model) in [
+        (TOKENS, "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 3\n"),
+        (VECTORS, "[model.paper_two_layer]\nd_model = 6\nn_heads = 3\nn_anchors = 2\n"),
+    ] {
+        let lab = Lab::with(&format!("{task}{model}{DATA}{train}"));
+        lab.train("run", &[]).succeed();
+        let checkpoint = "run/checkpoints/step-00000005";
+        let [inputs, outputs] = save_outputs(&lab, checkpoint);
+        let formats =
+            [("safetensors", "weights.safetensors"), ("pytorch-state-dict", "weights.pt"), ("npz", "weights.npz")];
+        let mut check = python();
+        check.args(["foreign_models.py", "exported"]).arg(lab.path(checkpoint));
+        for (format, file) in formats {
+            lab.headway(&["export", "run", "--format", format, "--out", file]).succeed();
+            check.arg(lab.path(file));
+            // And back: the same weights, to the last bit.
+            let back = format!("back-{format}");
+            let words = ["import", file, "--format", "headway", "--experiment", "experiment.toml", "--out", &back];
+            lab.headway(&words).succeed();
+            let weights = |folder: &str| fs::read(lab.path(folder).join("model.safetensors")).unwrap();
+            assert!(weights(&back) == weights(checkpoint), "{format}: other weights");
+            lab.headway(&["export", "run", "--format", format, "--out", file]).fail(2, &["is there already"]);
+        }
+        let output = check.arg("--inputs").arg(&inputs).arg("--outputs").arg(&outputs).output().unwrap();
+        println!("{}", said(&output));
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(said(&output).matches("ok  ").count(), formats.len(), "{}", said(&output));
+    }
+}
+
+#[test]
+fn names_of_transformer_lens_come_back() {
+    let lab = Lab::with(&format!(
+        "{TOKENS}{DATA}[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 3\nstate_mixer = {{ ffn = {{ d_ffn = 5 }} }}\n\
+         [train]\nsteps = 1\neval_every = 0\n"
+    ));
+    lab.train("run", &[]).succeed();
+    let export = ["export", "run", "--format", "safetensors", "--names", "transformer-lens", "--out", "tl.safetensors"];
+    lab.headway(&export).succeed();
+    let bytes = fs::read(lab.path("tl.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(file.tensor("blocks.1.attn.W_Q").unwrap().shape(), [3, 6, 2]);
+    assert_eq!(file.tensor("blocks.0.mlp.W_in").unwrap().shape(), [6, 5]);
+    lab.headway(&["import", "tl.safetensors", "--experiment", "experiment.toml", "--out", "back"]).succeed();
+    let weights = |folder: &str| fs::read(lab.path(folder).join("model.safetensors")).unwrap();
+    assert!(weights("back") == weights("run/checkpoints/step-00000001"), "other weights");
+    let lab = Lab::with(&format!("{VECTORS}{DATA}[model.paper_one_layer]\n[train]\nsteps = 1\neval_every = 0\n"));
+    lab.train("run", &[]).succeed();
+    lab.headway(&export).fail(3, &["has no name in TransformerLens"]);
+}
+
+/// The tensors of a safetensors file that are float32 or int64.
+fn tensors(path: &Path) -> BTreeMap<String, Array> {
+    let bytes = fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let array = |view: &safetensors::tensor::TensorView<'_>| {
+        let values = match view.dtype() {
+            safetensors::Dtype::I64 => {
+                view.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f32).collect()
+            }
+            _ => view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        };
+        Array { shape: view.shape().to_vec(), values }
+    };
+    file.iter().map(|(name, view)| (name.to_owned(), array(&view))).collect()
+}
+
+/// The fixtures hold weights as TransformerLens names them below `w`, tokens, and the logits they give.
+#[test]
+fn fixtures_of_transformer_lens_give_their_logits() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let tolerance = devices()[0].tolerance;
+    for (name, norm) in [("transformer_lens_ln", "pre"), ("transformer_lens_noln", "none")] {
+        let path = fixtures.join(format!("{name}.safetensors"));
+        // Its 11 positions are one more than the task has: what stands there is not taken, and causal models do not see it.
+        let lab = Lab::with(&format!(
+            "[task.copy]\nvocab = 22\nn_data = 5\n[model.transformer]\nd_model = 15\nn_layers = 2\nn_heads = 3\nnorm = \"{norm}\"\n"
+        ));
+        let import = |more: &[&str]| {
+            let words =
+                ["import", path.to_str().unwrap(), "--key", "w", "--experiment", "experiment.toml", "--out", "in"];
+            lab.headway(&[words.as_slice(), &["--format", "transformer-lens"], more].concat())
+        };
+        import(&[]).fail(3, &["position.weight", "[10, 15]", "[11, 15]"]);
+        import(&["--cut-positions"]).succeed();
+        let device = DeviceSpec::Cpu.open().unwrap().0;
+        let (model, _, _) = evaluate::load(&lab.path("in"), &[], &device).unwrap();
+        let all = tensors(&path);
+        let (tokens, logits) = (&all["tokens"], &all["logits"]);
+        let [batch, rows, vocab] = [tokens.shape[0], tokens.shape[1], logits.shape[2]];
+        let first = |values: &[f32], width: usize| -> Vec<f32> {
+            values.chunks(rows * width).flat_map(|one| one[..(rows - 1) * width].to_vec()).collect()
+        };
+        let ids: Vec<i32> = first(&tokens.values, 1).into_iter().map(|id| id as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [batch, rows - 1]), &device.device);
+        let found = to_host(model.forward(Input::Tokens(ids)));
+        let worst = worst(name, &found, &first(&logits.values, vocab)).unwrap();
+        assert!(worst.deviation <= tolerance, "{name}: {worst:?}");
+        println!("{name}: {worst:?}");
+    }
+}
+
+/// Files that hold weights, and cannot be imported as asked.
+#[test]
+fn what_does_not_fit_is_refused_with_what_to_do() {
+    let lab = Lab::with(&format!("{TOKENS}{DATA}[model.transformer]\nd_model = 6\nn_layers = 1\nn_heads = 3\n"));
+    let array = |shape: &[usize]| Array { shape: shape.to_vec(), values: vec![0.25; shape.iter().product()] };
+    let sound: BTreeMap<&str, Array> = BTreeMap::from([
+        ("embed.W_E", array(&[7, 6])),
+        ("pos_embed.W_pos", array(&[8, 6])),
+        ("blocks.0.attn.W_Q", array(&[3, 6, 2])),
+        ("blocks.0.attn.W_K", array(&[3, 6, 2])),
+        ("blocks.0.attn.W_V", array(&[3, 6, 2])),
+        ("blocks.0.attn.W_O", array(&[3, 2, 6])),
+        ("unembed.W_U", array(&[6, 7])),
+    ]);
+    let write = |name: &str, changes: &[(&'static str, Option<&[usize]>)]| {
+        let mut arrays = sound.clone();
+        for (name, shape) in changes {
+            match shape {
+                Some(shape) => drop(arrays.insert(name, array(shape))),
+                None => drop(arrays.remove(name)),
+            }
+        }
+        let arrays = arrays.into_iter().map(|(name, array)| (name.to_owned(), array)).collect();
+        lab.write(name, weights::arrays_to_bytes(&arrays).unwrap());
+    };
+    write("sound", &[]);
+    write("heads", &[("blocks.0.attn.W_Q", Some(&[2, 6, 3]))]);
+    write("axes", &[("blocks.0.attn.W_K", Some(&[6, 6]))]);
+    write("width", &[("embed.W_E", Some(&[9, 6]))]);
+    write("layer", &[("blocks.1.attn.W_Q", Some(&[3, 6, 2]))]);
+    write("unknown", &[("blocks.0.attn.rotary_sin", Some(&[4])), ("extra", Some(&[1]))]);
+    write("missing", &[("unembed.W_U", None)]);
+    write("nothing_known", &[("blocks.0.attn.W_Q", None)]);
+    lab.write("text", "no weights");
+    let config = ["--experiment", "experiment.toml", "--out", "in"];
+    for (file, words, code, texts) in [
+        ("nowhere", &[][..], 3, &["nowhere", "No such file"][..]),
+        (".", &[], 3, &["is not a file"]),
+        ("text", &[], 3, &["no file of tensors", "torch.save"]),
+        ("heads", &[], 3, &["has 2 heads, the experiment 3", "-s model.n_heads=2"]),
+        ("axes", &[], 3, &["`blocks.0.attn.W_K` has shape [6, 6]", "[n_heads, d_model, d_head]"]),
+        ("width", &[], 3, &["embed.weight", "[7, 6]", "[9, 6]", "headway import FILE"]),
+        ("layer", &[], 3, &["blocks.1.attention.query.weight nothing a tensor"]),
+        ("unknown", &[], 3, &["blocks.0.attn.rotary_sin", "extra", "--allow-extra"]),
+        ("missing", &[], 3, &["head.weight a parameter nothing"]),
+        ("nothing_known", &[], 3, &["no convention", "--rename"]),
+        ("sound", &["--format", "pytorch"], 3, &["no convention", "nn.TransformerEncoder"]),
+        ("sound", &["--format", "keras"], 2, &["pytorch, transformer-lens, headway"]),
+        ("sound", &["--rename", "a"], 2, &["OLD=NEW"]),
+        ("sound", &["--rename", "tok=embed"], 3, &["--rename tok=embed: no tensor is called that", "embed.W_E"]),
+        ("sound", &["--rename", "unembed=embed"], 0, &[]),
+        ("sound", &["--rename", "unembed.W_U=embed.W_E"], 3, &["there is a `embed.W_E` already"]),
+        ("sound", &["--key", "model"], 3, &["no tensors below `model`", "blocks"]),
+        ("sound", &["-s", "model.n_heads=0"], 2, &["n_heads"]),
+    ] {
+        // One that is not refused for its words is refused for what the model then lacks.
+        let code = if code == 0 { 3 } else { code };
+        lab.headway(&[&["import", file], config.as_slice(), words].concat()).fail(code, texts);
+        assert!(!lab.path("in").exists(), "{file} {words:?} left a folder");
+    }
+    lab.headway(&["import", "sound", "--experiment", "experiment.toml"]).fail(2, &["--out"]);
+    lab.headway(&["import", "sound", "--allow-extra"]).fail(2, &["--experiment"]);
+    let heard = lab.headway(&[&["import", "unknown", "--allow-extra"], config.as_slice()].concat()).succeed().stdout;
+    assert!(heard.contains("left out: 2 (blocks.0.attn.rotary_sin, extra)"), "{heard}");
+    lab.headway(&[&["import", "sound"], config.as_slice()].concat()).fail(2, &["in is not empty"]);
+    lab.headway(&["eval", "in", "--device", "cpu"]).succeed();
+    let import: serde_json::Value = serde_json::from_str(&lab.read("in/import.json")).unwrap();
+    assert_eq!(import["left_out"], serde_json::json!(["blocks.0.attn.rotary_sin", "extra"]));
+    assert_eq!(import["convention"], "transformer_lens");
+    let sha256 = Command::new("sha256sum").arg(lab.path("unknown")).output().unwrap();
+    assert!(String::from_utf8(sha256.stdout).unwrap().starts_with(import["sha256"].as_str().unwrap()));
+}
+
+/// Without an experiment a file is shown: what is in it, whose names it has, and the table to write.
+#[test]
+fn a_file_is_shown_without_an_experiment() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/transformer_lens_ln.safetensors");
+    let lab = Lab::new();
+    let words = ["import", fixtures.to_str().unwrap(), "--key", "w"];
+    let heard = lab.headway(&words).succeed().stdout;
+    for text in [
+        "blocks.0.attn.W_Q",
+        "[3, 15, 5]",
+        "named as transformer_lens",
+        "[model.transformer]\nd_model = 15\nn_layers = 2\nn_heads = 3\nnorm = \"pre\"\nposition = \"learned\"\n",
+        "tensors do not show: causal, residual, kernel",
+        "the task must have: seq_len = 11, vocab = 23, d_out = 23",
+    ] {
+        assert!(heard.contains(text), "`{text}` is not in {heard}");
+    }
+    let json = lab.headway(&[words.as_slice(), &["--json"]].concat()).succeed().json();
+    assert_eq!(json["convention"], "transformer_lens");
+    assert_eq!(json["tensors"]["embed.W_E"], serde_json::json!([23, 15]));
+    assert_eq!(fs::read_dir(lab.path("")).unwrap().count(), 0, "nothing is written");
+}
+
+/// The page about formats has a row for every convention and every format.
+#[test]
+fn the_page_knows_every_convention() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/exchange.md")).unwrap();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with('|')).collect();
+    for convention in CONVENTIONS {
+        let format = FORMATS.iter().find(|(_, format)| *format == convention.format).unwrap().0;
+        let is_row =
+            |row: &&&str| row.contains(&format!("`{}`", convention.name)) && row.contains(&format!("`{format}`"));
+        assert_eq!(rows.iter().filter(is_row).count(), 1, "{} of {format}", convention.name);
+    }
+}
+
+/// A pickle that would write a file if any of it were called.
+#[test]
+fn code_in_a_checkpoint_is_not_run() {
+    let lab = Lab::new();
+    let victim = lab.path("victim");
+    let shell = format!("touch {}", victim.display());
+    let mut pickle = b"\x80\x02cposix\nsystem\nX".to_vec();
+    pickle.extend((shell.len() as u32).to_le_bytes());
+    pickle.extend(shell.as_bytes());
+    pickle.extend(b"\x85R.");
+    lab.write("evil.pt", &pickle);
+    lab.headway(&["import", "evil.pt"]).fail(3, &["evil.pt"]);
+    assert!(!victim.exists(), "it was run");
+    // The file is as evil as it says: Python runs it.
+    if there_is("pickle") {
+        let output = python()
+            .args(["-c", "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))"])
+            .arg(lab.path("evil.pt"))
+            .output();
+        assert!(output.unwrap().status.success() && victim.exists(), "the file is harmless, so the test shows nothing");
+    }
+}
+
+#[test]
+fn a_card_says_what_is_known() {
+    let lab = Lab::with(&format!(
+        "{PROMPTS}[data.fresh]\nvalidation = 2\ntest = 40\n[model.transformer]\nd_model = 8\nn_layers = 1\nn_heads = 2\n\
+         [train]\nsteps = 3\nbatch_size = 4\neval_every = 0\n"
+    ));
+    for seed in ["0", "1", "2"] {
+        lab.train(&format!("run-{seed}"), &["--seed", seed]).succeed();
+    }
+    let card = lab.headway(&["card", "run-1", "--device", "cpu"]).succeed().stdout;
+    for text in [
+        "# transformer on icl_linear",
+        "linear regression in context",
+        "n_points = 5",
+        "3 of 3 steps of 4 examples, seed 1",
+        "learning_rate",
+        "over 40 test examples",
+        "| network |",
+        "| least_squares |",
+        "trained from random weights",
+        "One seed: the numbers describe this file",
+        "headway_reference.load(\"run-1/checkpoints/step-00000003\")",
+    ] {
+        assert!(card.contains(text), "`{text}` is not in {card}");
+    }
+    // The mean is the one that eval gives, and lies in its interval.
+    let eval = lab.headway(&["eval", "run-1", "--device", "cpu", "--json"]).succeed().json();
+    let [mean, low, high] = network_cell(&card);
+    let wanted = eval["metrics"]["test/loss"].as_f64().unwrap();
+    assert!((mean - wanted).abs() < 1e-3 * wanted, "{mean} on the card, {wanted} by eval");
+    assert!(low < mean && mean < high, "{low} {mean} {high}");
+    let card = lab.headway(&["card", "run-0", "run-1", "run-2", "--device", "cpu", "--out", "README.md"]).succeed();
+    assert!(card.stdout.contains("README.md"));
+    let card = lab.read("README.md");
+    assert!(card.contains("means over 3 seeds") && card.contains("seeds 0, 1, 2"), "{card}");
+    let [over_seeds, ..] = network_cell(&card);
+    let losses = ["run-0", "run-1", "run-2"].map(|run| {
+        let record: serde_json::Value = serde_json::from_str(&lab.read(&format!("{run}/run.json"))).unwrap();
+        record["results"][0]["metrics"]["test/loss"].as_f64().unwrap()
+    });
+    let wanted = losses.iter().sum::<f64>() / 3.0;
+    assert!((over_seeds - wanted).abs() < 1e-3 * wanted, "{over_seeds} on the card, {wanted} by run.json");
+    lab.headway(&["card", "run-0", "--out", "README.md"]).fail(2, &["README.md is there already"]);
+    lab.headway(&["card", "run-0", "run-0"]).fail(2, &["same seed"]);
+    lab.headway(&["card", "nowhere"]).fail(3, &["nowhere"]);
+    lab.write(
+        "experiment.toml",
+        format!("{TOKENS}[model.transformer]\nd_model = 6\nn_heads = 3\n[train]\nsteps = 1\neval_every = 0\n"),
+    );
+    lab.train("other", &[]).succeed();
+    lab.headway(&["card", "run-0", "other"]).fail(2, &["different experiments"]);
+    // Constructed weights come with their bound.
+    lab.headway(&["construct", "truncated-linear", "--tolerance", "0.5", "--out", "clamp", "--device", "cpu"])
+        .succeed();
+    let card = lab.headway(&["card", "clamp", "--device", "cpu"]).succeed().stdout;
+    assert!(card.contains("constructed as") && card.contains("error at most"), "{card}");
+}
+
+/// Mean and interval of the network's loss on a card.
+fn network_cell(card: &str) -> [f64; 3] {
+    let header = card.lines().find(|line| line.starts_with("| |")).unwrap();
+    let column = header.split('|').position(|cell| cell.trim() == "test/loss").unwrap();
+    let row = card.lines().find(|line| line.starts_with("| network |")).unwrap();
+    let cell = row.split('|').nth(column).unwrap();
+    let numbers: Vec<f64> = cell.split(['[', ',', ']']).filter_map(|number| number.trim().parse().ok()).collect();
+    numbers.try_into().unwrap_or_else(|_| panic!("no mean and interval in `{cell}`"))
+}

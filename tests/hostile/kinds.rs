@@ -1,0 +1,528 @@
+//! Every kind of file that a user may hand in: sound ones, and what reads them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use headway_theory::{Certificate, construct::relu_network::ReluWeights};
+use headway_trainer::{
+    Checkpoint, Error, Experiment, Interrupter, Options, RunDir,
+    device::Found,
+    evaluate, experiment, finetune, import, log, report, resume,
+    run_dir::{self, NewRun},
+    study::{Changes, Study, StudyDir, plan},
+    train::train,
+};
+use serde_json::Value;
+
+use crate::{change::Format, files};
+
+/// A kind of file.
+pub struct Kind {
+    /// What failures and kept seeds call it.
+    pub name: &'static str,
+    /// How the file is laid out.
+    pub format: Format,
+    /// Sound folders, and in each of them the file.
+    pub examples: fn() -> Vec<Example>,
+    /// Everything that reads the file, in a folder.
+    pub read: fn(&Path) -> Result<(), Error>,
+    /// Cases that a test tries.
+    pub cases: u32,
+}
+
+/// A sound folder.
+#[derive(Clone)]
+pub struct Example {
+    /// Its files by path below it.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// The one that is changed.
+    pub changed: usize,
+}
+
+/// The list: a new kind of file is one row.
+pub const KINDS: &[Kind] = &[
+    Kind { name: "experiment", format: Format::Toml, examples: experiments, read: read_experiment, cases: 400 },
+    Kind { name: "study", format: Format::Toml, examples: studies, read: read_study, cases: 150 },
+    Kind { name: "config", format: Format::Json, examples: configs, read: read_checkpoint, cases: 600 },
+    Kind { name: "weights", format: Format::Safetensors, examples: weights, read: read_checkpoint, cases: 400 },
+    Kind { name: "state", format: Format::Json, examples: states, read: read_run, cases: 100 },
+    Kind { name: "moments", format: Format::Safetensors, examples: moments, read: read_run, cases: 100 },
+    Kind { name: "certificate", format: Format::Json, examples: certificates, read: read_certificate, cases: 200 },
+    Kind { name: "manifest", format: Format::Text, examples: manifests, read: read_checkpoint, cases: 300 },
+    Kind { name: "record", format: Format::Json, examples: records, read: read_record, cases: 200 },
+    Kind { name: "metrics", format: Format::JsonLines, examples: metrics, read: read_record, cases: 200 },
+    Kind { name: "failure", format: Format::Json, examples: failures, read: read_failure, cases: 300 },
+    Kind { name: "study_record", format: Format::Json, examples: study_records, read: read_report, cases: 40 },
+    Kind { name: "study_metrics", format: Format::JsonLines, examples: study_metrics, read: read_report, cases: 40 },
+    Kind { name: "table", format: Format::Text, examples: tables, read: read_table, cases: 300 },
+    Kind { name: "archive", format: Format::Binary, examples: archives, read: read_samples, cases: 400 },
+    Kind { name: "arrays", format: Format::Safetensors, examples: arrays, read: read_arrays, cases: 400 },
+    Kind { name: "adapter", format: Format::Json, examples: adapters, read: read_adapter, cases: 200 },
+    Kind { name: "low_rank", format: Format::Safetensors, examples: low_rank_parts, read: read_adapter, cases: 200 },
+    Kind { name: "lineage", format: Format::Json, examples: lineages, read: read_lineage, cases: 100 },
+    Kind { name: "state_dict", format: Format::Binary, examples: state_dicts, read: read_foreign, cases: 400 },
+    Kind { name: "foreign", format: Format::Safetensors, examples: foreign, read: read_foreign, cases: 300 },
+];
+
+impl Example {
+    /// The file alone, as `name`.
+    fn alone(name: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { files: vec![(name.to_owned(), bytes.into())], changed: 0 }
+    }
+
+    /// A folder in which the files of this name are changed, one at a time.
+    fn each(folder: &Path, name: &str) -> Vec<Self> {
+        let mut files = Vec::new();
+        collect(folder, Path::new(""), &mut files);
+        let of_name = |index: &usize| files[*index].0.rsplit('/').next() == Some(name);
+        let places: Vec<usize> = (0..files.len()).filter(of_name).collect();
+        assert!(!places.is_empty(), "{} holds no {name}", folder.display());
+        places.into_iter().map(|changed| Self { files: files.clone(), changed }).collect()
+    }
+}
+
+fn collect(root: &Path, below: &Path, files: &mut Vec<(String, Vec<u8>)>) {
+    let mut entries: Vec<_> = fs::read_dir(root.join(below)).unwrap().map(|entry| entry.unwrap()).collect();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = below.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            collect(root, &path, files);
+        } else {
+            files.push((path.to_str().unwrap().to_owned(), fs::read(entry.path()).unwrap()));
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Sound files: those of this repository, and runs made once.
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub fn cpu() -> Found {
+    headway_trainer::DeviceSpec::Cpu.open().unwrap().0
+}
+
+/// Options of a run that takes no step.
+fn no_step() -> Options {
+    let max_time = Some(Duration::ZERO);
+    Options { max_time, ..options() }
+}
+
+fn options() -> Options {
+    Options {
+        device: cpu(),
+        dashboard: false,
+        max_time: None,
+        interrupter: Interrupter::new(),
+        on_event: Arc::new(|_| ()),
+    }
+}
+
+/// Tiny networks, one for each way that a model is put together.
+const MODELS: &[&str] = &[
+    "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 2\n",
+    "[model.transformer]\nd_model = 4\nn_layers = 1\nn_heads = 1\nposition = \"sinusoidal\"\nnorm = \"none\"\n\
+     state_mixer = { ffn = { d_ffn = 3 } }\n",
+    "[model.paper_one_layer]\nd_model = 4\nn_anchors = 3\n",
+    "[model.paper_two_layer]\nd_model = 4\nn_heads = 2\n",
+    "[model.paper_set_keys]\nd_model = 5\n",
+    "[model.attention_stack]\nlayers = [{ map = \"token_wise\", rows = 9, width = 3, heads = [{ d_key = 2, d_value = 2 }], d_out = 2 }]\n",
+];
+
+fn tiny(model: &str) -> String {
+    format!(
+        "[task.icl_linear]\nd = 2\nn_points = 3\n[data.fresh]\nvalidation = 4\ntest = 4\n{model}[train]\nsteps = 3\nbatch_size = 2\n\
+         log_every = 1\neval_every = 2\ncheckpoint_every = 2\nkeep_last = 2\n"
+    )
+}
+
+/// Finished runs of tiny networks, one folder each.
+static RUNS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
+    let runs = MODELS.iter().enumerate().map(|(index, model)| {
+        let root = crate::workplace().join(format!("runs-{index}"));
+        let _ = fs::remove_dir_all(&root);
+        let loaded = experiment::from_text(Path::new("tiny.toml"), tiny(model), &[]).unwrap();
+        train(&loaded.experiment, &NewRun::At(root.clone()), &options()).unwrap();
+        root
+    });
+    runs.collect()
+});
+
+/// A sweep of a few runs, all of them done.
+static STUDY: LazyLock<PathBuf> = LazyLock::new(|| {
+    let root = crate::workplace().join("study");
+    let _ = fs::remove_dir_all(&root);
+    fs::create_dir_all(&root).unwrap();
+    let experiment: toml::Table = toml::from_str(&tiny(MODELS[0])).unwrap();
+    let seeds: toml::Table = toml::from_str("seeds = [0, 1]\n[grid]\n\"model.d_model\" = [2, 4]\n").unwrap();
+    let table =
+        seeds.into_iter().chain([("experiment".to_owned(), toml::Value::Table(experiment))]).collect::<toml::Table>();
+    fs::write(root.join("sweep.toml"), toml::to_string(&table).unwrap()).unwrap();
+    let study = Study::read(&root, &Changes::default()).unwrap();
+    let dir = StudyDir::at(&root);
+    for run in study.plan(&dir).runs() {
+        plan::exec(&dir, run, false, &options()).unwrap();
+    }
+    root
+});
+
+/// The first run fine-tuned with LoRA.
+static TUNED: LazyLock<PathBuf> = LazyLock::new(|| {
+    let root = crate::workplace().join("tuned");
+    let _ = fs::remove_dir_all(&root);
+    let overrides = ["finetune.lora.rank=2".to_owned()];
+    let loaded = experiment::from_text(Path::new("tiny.toml"), tiny(MODELS[0]), &overrides).unwrap();
+    finetune::finetune(&loaded.experiment, &RUNS[0], false, &NewRun::At(root.clone()), &options()).unwrap();
+    root.join("checkpoints/step-00000003")
+});
+
+/// An adapter alone, with its base beside it.
+fn adapter_files(changed: &str) -> Vec<Example> {
+    let mut files = Vec::new();
+    collect(&RUNS[0].join("checkpoints/step-00000003"), Path::new(""), &mut files);
+    for (name, _) in &mut files {
+        name.insert_str(0, "base/");
+    }
+    for name in [finetune::adapter::CONFIG, finetune::adapter::WEIGHTS] {
+        files.push((format!("alone/{name}"), fs::read(TUNED.join(name)).unwrap()));
+    }
+    let changed = files.iter().position(|(name, _)| name.ends_with(changed)).unwrap();
+    vec![Example { files, changed }]
+}
+
+fn adapters() -> Vec<Example> {
+    adapter_files(finetune::adapter::CONFIG)
+}
+
+fn low_rank_parts() -> Vec<Example> {
+    adapter_files(finetune::adapter::WEIGHTS)
+}
+
+fn lineages() -> Vec<Example> {
+    Example::each(&TUNED, "lineage.json")
+}
+
+/// What `torch.save` and numpy would write of the weights of every model.
+fn state_dicts() -> Vec<Example> {
+    let of = |run: &PathBuf| {
+        let arrays = Checkpoint::find(run).unwrap().weights().unwrap();
+        [headway_exchange::pickle::write(&arrays).unwrap(), headway_exchange::npz::write(&arrays).unwrap()]
+    };
+    RUNS.iter().flat_map(of).map(|bytes| Example::alone("weights.pt", bytes)).collect()
+}
+
+fn foreign() -> Vec<Example> {
+    let of = |run: &PathBuf| {
+        let arrays = Checkpoint::find(run).unwrap().weights().unwrap();
+        headway_model::weights::arrays_to_bytes(&arrays).unwrap()
+    };
+    RUNS.iter().map(of).map(|bytes| Example::alone("weights.pt", bytes)).collect()
+}
+
+fn experiments() -> Vec<Example> {
+    let mut examples: Vec<Example> = toml_files("experiments")
+        .into_iter()
+        .filter(|text| experiment::from_text(Path::new(""), text.clone(), &[]).is_ok())
+        .map(|text| Example::alone("experiment.toml", text))
+        .collect();
+    examples.extend(MODELS.iter().map(|model| Example::alone("experiment.toml", tiny(model))));
+    let constructed = fs::read(repository().join("checkpoints/clamp/train.toml")).unwrap();
+    examples.push(Example::alone("experiment.toml", constructed));
+    examples
+}
+
+fn toml_files(folder: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    collect(&repository().join(folder), Path::new(""), &mut files);
+    files.into_iter().filter_map(|(_, bytes)| String::from_utf8(bytes).ok()).collect()
+}
+
+/// Sweeps and comparisons that need no other file, as their folders hold them, and one as a person writes it.
+fn studies() -> Vec<Example> {
+    let folder = repository().join("experiments");
+    let mut examples = Vec::new();
+    let mut files = Vec::new();
+    collect(&folder, Path::new(""), &mut files);
+    for (name, _) in files {
+        let complete = match Study::read(&folder.join(name), &Changes::default()) {
+            Ok(Study::Sweep(sweep)) => sweep.to_toml(),
+            Ok(Study::Comparison(comparison)) => comparison.to_toml(),
+            Err(_) => continue,
+        };
+        examples.push(Example::alone("study.toml", complete));
+    }
+    assert!(examples.len() > 3, "the studies of this repository are examples");
+    let beside = |name: &str, as_name: &str| (as_name.to_owned(), fs::read(folder.join(name)).unwrap());
+    let named = ["icl_linear.toml", "icl_linear_d20.toml", "copy.toml", "mqar.toml"].map(|name| beside(name, name));
+    let files = [beside("compare_ffn.toml", "study.toml")].into_iter().chain(named).collect();
+    examples.push(Example { files, changed: 0 });
+    examples
+}
+
+fn checkpoints(name: &str) -> Vec<Example> {
+    let newest = |run: &PathBuf| run.join("checkpoints/step-00000003");
+    let mut examples: Vec<Example> = RUNS.iter().flat_map(|run| Example::each(&newest(run), name)).collect();
+    if name != "optim.safetensors" && name != "state.json" {
+        examples.extend(Example::each(&repository().join("checkpoints/clamp"), name));
+    }
+    examples
+}
+
+fn configs() -> Vec<Example> {
+    checkpoints("config.json")
+}
+
+fn weights() -> Vec<Example> {
+    checkpoints("model.safetensors")
+}
+
+fn manifests() -> Vec<Example> {
+    checkpoints(Checkpoint::MANIFEST)
+}
+
+fn certificates() -> Vec<Example> {
+    ["clamp", "clamp_hard"]
+        .iter()
+        .flat_map(|name| Example::each(&repository().join("checkpoints").join(name), "certificate.json"))
+        .collect()
+}
+
+/// A run that has steps left to take: there is something to resume.
+fn stopped(name: &str) -> Vec<Example> {
+    let of_run = |run: &PathBuf| {
+        let mut examples = Example::each(run, name);
+        examples.retain(|example| example.files[example.changed].0.contains("step-00000002"));
+        for example in &mut examples {
+            let changed = example.files[example.changed].0.clone();
+            example.files.retain(|(path, _)| !path.contains("step-00000003"));
+            example.changed = example.files.iter().position(|(path, _)| *path == changed).unwrap();
+            let record = example.files.iter_mut().find(|(path, _)| path == "run.json").unwrap();
+            record.1 = String::from_utf8_lossy(&record.1).replace("\"complete\"", "\"interrupted\"").into_bytes();
+        }
+        examples
+    };
+    RUNS.iter().flat_map(of_run).collect()
+}
+
+fn states() -> Vec<Example> {
+    stopped("state.json")
+}
+
+fn moments() -> Vec<Example> {
+    stopped("optim.safetensors")
+}
+
+fn records() -> Vec<Example> {
+    Example::each(&RUNS[0], "run.json")
+}
+
+fn metrics() -> Vec<Example> {
+    Example::each(&RUNS[0], "metrics.jsonl")
+}
+
+fn failures() -> Vec<Example> {
+    vec![Example::alone("failure.json", r#"{"exit_code": 5, "message": "diverged at step 3"}"#)]
+}
+
+fn study_records() -> Vec<Example> {
+    Example::each(&STUDY, "run.json")
+}
+
+fn study_metrics() -> Vec<Example> {
+    Example::each(&STUDY, "metrics.jsonl")
+}
+
+fn tables() -> Vec<Example> {
+    ["x,y\n0,1\n0.5,2\n1,-1e-3\n", "0 , 1\n1,2\n\n3,4"].map(|text| Example::alone("table.csv", text)).to_vec()
+}
+
+/// A file of samples as `numpy.savez` writes it.
+fn archives() -> Vec<Example> {
+    let of = |dtype: &str, width: usize| {
+        let array = |shape: &str, count: usize| {
+            let header = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}\n");
+            let numbers = vec![0_u8; count * width];
+            [b"\x93NUMPY\x01\0", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), &numbers].concat()
+        };
+        zip(&[("inputs.npy", array("(3, 2, 2)", 12)), ("outputs.npy", array("(3, 2, 1)", 6))])
+    };
+    vec![Example::alone("samples.npz", of("<f4", 4)), Example::alone("samples.npz", of("<f8", 8))]
+}
+
+/// Stored files in a zip.
+fn zip(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let (mut zip, mut directory) = (Vec::new(), Vec::new());
+    let short = |n: usize| (n as u16).to_le_bytes();
+    let long = |n: usize| (n as u32).to_le_bytes();
+    for (name, content) in files {
+        let at = zip.len();
+        let about = [&[0; 6], &[0; 4][..], &long(content.len()), &long(content.len()), &short(name.len())].concat();
+        zip.extend([b"PK\x03\x04\x14\0\0\0", &about[..], &short(0), name.as_bytes(), content].concat());
+        directory.extend([b"PK\x01\x02\x14\0\x14\0\0\0", &about[..], &[0; 12], &long(at), name.as_bytes()].concat());
+    }
+    let (count, len, at) = (files.len(), directory.len(), zip.len());
+    zip.extend(directory);
+    zip.extend([b"PK\x05\x06\0\0\0\0", &short(count)[..], &short(count), &long(len), &long(at), &short(0)].concat());
+    zip
+}
+
+/// Cells, forms, a network and samples.
+fn arrays() -> Vec<Example> {
+    let arrays = |all: &[(&str, &[usize])]| {
+        let array = |shape: &[usize]| headway_model::weights::Array {
+            shape: shape.to_vec(),
+            values: vec![0.5; shape.iter().product()],
+        };
+        let all = all.iter().map(|(name, shape)| ((*name).to_owned(), array(shape))).collect();
+        Example::alone("arrays.safetensors", headway_model::weights::arrays_to_bytes(&all).unwrap())
+    };
+    vec![
+        arrays(&[("slopes", &[3, 2]), ("offsets", &[3]), ("values", &[3, 1])]),
+        arrays(&[("weights", &[4, 2]), ("offsets", &[4])]),
+        arrays(&[("net.0.weight", &[3, 4]), ("net.0.bias", &[3]), ("net.2.weight", &[2, 3]), ("net.2.bias", &[2])]),
+        arrays(&[("inputs", &[3, 2, 2]), ("outputs", &[3, 2, 1])]),
+    ]
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What reads them: the functions that the commands call.
+
+/// `check`, `show`, `train --dry-run` up to the model itself, whose size an experiment may ask for.
+fn read_experiment(folder: &Path) -> Result<(), Error> {
+    let loaded = experiment::load(&folder.join("experiment.toml"), &[])?;
+    let Experiment { model, train, .. } = &loaded.experiment;
+    let budget = model.budget(&loaded.experiment.dims());
+    let _ = (budget.step_flops(train.batch_size), budget.step_activation_bytes(train.batch_size));
+    let table = loaded.experiment.to_table();
+    for (key, _) in experiment::leaves("", &table) {
+        let _ = loaded.origin(&key);
+    }
+    headway_trainer::train::check(&loaded.experiment)
+}
+
+/// `sweep plan` and `sweep status`, or those of a comparison, in every profile.
+fn read_study(folder: &Path) -> Result<(), Error> {
+    let path = folder.join("study.toml");
+    let dir = StudyDir::at(folder.join("out"));
+    for profile in [None, Some("quick"), Some("converged")] {
+        let profile = profile.map(str::to_owned);
+        let study = match Study::read(&path, &Changes { profile: profile.clone(), ..Changes::default() }) {
+            Ok(study) => study,
+            Err(Error::Usage(_)) if profile.is_some() => continue,
+            Err(error) => return Err(error),
+        };
+        for run in study.plan(&dir).runs().iter().take(100) {
+            let _ = plan::standing(&dir.run(&run.run_id));
+        }
+    }
+    Ok(())
+}
+
+/// `eval`, `analyze` and `finetune` up to the network with its weights.
+fn read_checkpoint(folder: &Path) -> Result<(), Error> {
+    let (_, _, checkpoint) = evaluate::load(folder, &[], &cpu())?;
+    checkpoint.state()?;
+    checkpoint.certificate()?;
+    checkpoint.weights_digest()?;
+    Ok(())
+}
+
+/// `resume`, up to its first step.
+fn read_run(folder: &Path) -> Result<(), Error> {
+    Checkpoint::find(folder)?;
+    resume::resume(folder, &no_step()).map(drop)
+}
+
+/// `report` of a constructed network.
+fn read_certificate(folder: &Path) -> Result<(), Error> {
+    let Some(value) = Checkpoint::find(folder)?.certificate()? else { return Ok(()) };
+    let path = folder.join("certificate.json");
+    let certificate = serde_json::from_value::<Certificate>(value)
+        .map_err(|error| Error::Checkpoint { path, problem: error.to_string() })?;
+    let _ = serde_json::to_string(&certificate);
+    Ok(())
+}
+
+/// `runs list`, `runs show`, `sweep status` and `report` of one run.
+fn read_record(folder: &Path) -> Result<(), Error> {
+    run_dir::runs_below(folder.parent().unwrap())?;
+    let _ = plan::standing(folder);
+    log::newest(&RunDir::metrics_of(folder), "validation/loss");
+    log::read_file(&RunDir::metrics_of(folder))?;
+    run_dir::read_record(folder)?;
+    report::run::again(folder, &cpu()).map(drop)
+}
+
+/// `sweep status` of a run that failed.
+fn read_failure(folder: &Path) -> Result<(), Error> {
+    // What cannot be read is no failure that anybody remembers.
+    let (standing, _) = plan::standing(folder);
+    let text = serde_json::to_string(&standing).map_err(|error| Error::Training(error.to_string()))?;
+    assert!(!text.is_empty());
+    Ok(())
+}
+
+/// `report` of a study.
+fn read_report(folder: &Path) -> Result<(), Error> {
+    let study = Study::read(folder, &Changes::default())?;
+    let dir = StudyDir::at(folder);
+    report::of_study(&study, &dir, &study.command(&dir))?.write(&dir)
+}
+
+/// `merge` of an adapter alone.
+fn read_adapter(folder: &Path) -> Result<(), Error> {
+    let _ = fs::remove_dir_all(folder.join("merged"));
+    let place = NewRun::At(folder.join("merged"));
+    finetune::merge(&folder.join("alone"), Some(&folder.join("base")), &place).map(drop)
+}
+
+/// `card` of a fine-tuned network, up to its scores.
+fn read_lineage(folder: &Path) -> Result<(), Error> {
+    Checkpoint::find(folder)?.lineage().map(drop)
+}
+
+/// `import`, up to the names.
+fn read_foreign(folder: &Path) -> Result<(), Error> {
+    let path = folder.join("weights.pt");
+    let refused = |error: headway_exchange::Error| import::refused(&path, error);
+    headway_exchange::read(&path, None).map_err(refused).map(drop)
+}
+
+/// `construct activation --table`
+fn read_table(folder: &Path) -> Result<(), Error> {
+    files::read_table(&folder.join("table.csv")).map(drop)
+}
+
+/// `construct seq2seq --samples`
+fn read_samples(folder: &Path) -> Result<(), Error> {
+    files::read_samples(&folder.join("samples.npz")).map(drop)
+}
+
+/// `construct` with `--cells`, `--forms`, `--network` and `--samples` of safetensors.
+fn read_arrays(folder: &Path) -> Result<(), Error> {
+    let path = folder.join("arrays.safetensors");
+    let arrays = files::read_arrays(&path)?;
+    let cells = files::read_cells(&path, 0.05).map(drop);
+    let forms = files::read_forms(&path).map(drop);
+    let samples = files::read_samples(&path).map(drop);
+    let network = ReluWeights::from_arrays(&arrays, 2);
+    let network = network.map(drop).map_err(|refusal| Error::Usage(refusal.to_string()));
+    cells.or(forms).or(samples).or(network)
+}
+
+/// A config whose copies of the model and its sizes are those of its experiment, as far as it can be read.
+pub fn agreeing(config: &[u8]) -> Option<Vec<u8>> {
+    let mut config: Value = serde_json::from_slice(config).ok()?;
+    let experiment: Experiment = serde_json::from_value(config.get("experiment")?.clone()).ok()?;
+    let table = config.as_object_mut()?;
+    table.insert("model".to_owned(), serde_json::to_value(&experiment.model).ok()?);
+    table.insert("dims".to_owned(), serde_json::to_value(experiment.dims()).ok()?);
+    serde_json::to_vec(&config).ok()
+}
