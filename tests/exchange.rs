@@ -59,7 +59,11 @@ const FOREIGN: [Foreign; 9] = [
             "--rename",
             "write=head",
         ],
-        said: &["named as torch_encoder", "norm_first = True", "activation: relu"],
+        said: &[
+            "named as torch_encoder",
+            "norm_first = True",
+            "activation: the experiment says it; that of an encoder layer is relu",
+        ],
     },
     Foreign {
         name: "encoder_attention_only",

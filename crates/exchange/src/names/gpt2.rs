@@ -107,7 +107,7 @@ fn rename(arrays: Arrays) -> Result<Renamed, Error> {
     ));
     if has_ffn {
         renamed.assumed.push(
-            "activation: gelu_new of Hugging Face and minGPT is our gelu_tanh, nn.GELU() of nanoGPT our gelu_erf"
+            "activation: the experiment says it; gelu_new of Hugging Face and minGPT is our gelu_tanh, nn.GELU() of nanoGPT our gelu_erf"
                 .to_owned(),
         );
     }

@@ -84,7 +84,9 @@ fn rename(arrays: Arrays, last: &str) -> Result<Renamed, Error> {
     })?;
     renamed.fills = Fills { zero_biases: true, unit_norms: false };
     if renamed.arrays.contains_key("blocks.0.ffn.expand.weight") {
-        renamed.assumed.push("activation: relu unless the encoder layer was given another".to_owned());
+        renamed.assumed.push(
+            "activation: the experiment says it; that of an encoder layer is relu unless another was given".to_owned(),
+        );
     }
     Ok(renamed)
 }
