@@ -11,7 +11,7 @@ A result is one file, docs/results/NAME.json:
     about       what was measured, in a line
     commands    the commands, run by bash at the top of the repository; `headway` is the release binary, `python3` HEADWAY_PYTHON or what
                 runs this, $OUT a folder of the result's own
-    keep        what is kept of them, by name: a JSON file below $OUT, or `stdout N` of command N
+    keep        what is kept of them, by name: a JSON file below $OUT, or `stdout N` of command N; nothing where --run can't run them
     drop        keys of the JSON that are left out; slices: scores of slices, such as test/mse[points=10], that are not
     figures     docs/figures/FILE and the SVG below $OUT that it is a copy of
     seeds       which
@@ -724,7 +724,8 @@ def machine():
 
 def program(binary):
     version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    words = ["git", "log", "-1", "--format=%h", "--abbrev=12", "--", "crates", "Cargo.lock"]
+    commit = subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout.strip()
     return f"{version}, commit {commit}" if commit else version
 
 
@@ -748,6 +749,9 @@ def document(text):
 
 def run(name, binary, work):
     made = result(name)
+    if not made["keep"]:
+        print(f"{name}: left as recorded; its commands need what is not part of this repository", file=sys.stderr)
+        return
     codes = made.get("exit_codes", [0] * len(made["commands"]))
     out, spent = work / name, work / f"{name}.seconds"
     out.mkdir(parents=True, exist_ok=True)
