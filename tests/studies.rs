@@ -474,7 +474,14 @@ model.n_heads = [1, 2]
             let finished = verdict(&mean.to_string());
             assert_eq!(finished.status.code(), Some(code), "{mean} against {found}: {finished:#?}");
             assert_eq!(finished.json()["agrees"], json!(code == 0));
+            assert_eq!(finished.json()["checks"][0]["can_tell"], json!(tolerance < mean));
         }
+        // Within a tolerance that an error of zero would be within as well, nothing agrees.
+        lab.write("sweep.toml", expect(&found.to_string()).replace("deviation = 0.5", "deviation = 50"));
+        let wide = sweep(&lab, &["--json"]).run();
+        assert_eq!((wide.status.code(), &wide.json()["checks"][0]["can_tell"]), (Some(0), &json!(false)));
+        let findings = wide.json()["findings"].to_string();
+        assert!(findings.contains("1 mean cannot tell") && !findings.contains("means are as expected"), "{findings}");
         let text = expect("2.0").replace("at = 8", "at = 9");
         lab.write("sweep.toml", text);
         sweep(&lab, &[]).fail(2, &["expect.0.at: no point stands at 9"]);

@@ -57,7 +57,7 @@ pub(super) fn page(sweep: &Sweep, dir: &StudyDir, command: &str) -> Result<Page,
     }
     let note = "A mean agrees with another within three standard errors of their difference, each side with its own deviation over \
                 seeds: 3 sqrt(s²/n + s²/n). It is better than a classical predictor's where the 95 % interval of the difference, paired \
-                by seed, leaves out zero.";
+                by seed, leaves out zero. A tolerance as wide as the expected mean can tell nothing: an error of zero would be within it.";
     builder.table("Verdict", note, verdict_table(&checks, &first));
     if let Some(figure) = groups::by_slice(&all) {
         builder.figure("slices", "Score by slice", groups::slice_note(&figure), figure.to_svg());
@@ -201,6 +201,8 @@ struct Check {
     expected: String,
     source: String,
     agrees: bool,
+    /// Whether a mean far better than expected would be outside.
+    can_tell: bool,
 }
 
 impl Check {
@@ -222,6 +224,7 @@ impl Check {
             at: expect.at.to_string(),
             score: format!("{metric} of {}{unit}", expect.predictor),
             agrees: found.as_ref().is_some_and(|found| (found.mean - expect.mean).abs() <= tolerance),
+            can_tell: expect.can_tell(tolerance),
             found,
             expected: format!(
                 "{} ± {} (theirs: deviation {} over {} seeds)",
@@ -246,6 +249,7 @@ impl Check {
             at: group.name.clone(),
             score: format!("{metric} of network"),
             agrees: difference.as_ref().is_some_and(below),
+            can_tell: true,
             found: group.estimate("network", metric),
             expected: group
                 .estimate(predictor, metric)
@@ -255,8 +259,19 @@ impl Check {
     }
 
     fn to_json(&self) -> serde_json::Value {
-        let Self { at, score, found, expected, source, agrees } = self;
-        json!({ "at": at, "score": score, "found": found, "expected": expected, "source": source, "agrees": agrees })
+        let Self { at, score, found, expected, source, agrees, can_tell } = self;
+        json!({
+            "at": at, "score": score, "found": found, "expected": expected, "source": source, "agrees": agrees, "can_tell": can_tell,
+        })
+    }
+
+    /// In one word. What is outside is so however wide the tolerance.
+    fn verdict(&self) -> &'static str {
+        match (self.agrees, self.can_tell) {
+            (false, _) => "no",
+            (true, true) => "yes",
+            (true, false) => "cannot tell",
+        }
     }
 }
 
@@ -274,7 +289,7 @@ fn verdict_table(checks: &[Check], x: &str) -> Table {
             Some(check.score.clone()),
             check.found.as_ref().map(shown),
             Some(check.expected.clone()),
-            Some(if check.agrees { "yes" } else { "no" }.to_owned()),
+            Some(check.verdict().to_owned()),
             Some(check.source.clone()),
         ]
     });
@@ -316,12 +331,18 @@ fn findings(sweep: &Sweep, all: &[Group], laws: &[(String, Estimate)], checks: &
         let changed = sweep.config.changed.join(", ");
         findings.push(format!("What was expected holds for the settings as published; here {changed} was changed."));
     }
-    if !checks.is_empty() {
-        let agreeing = checks.iter().filter(|check| check.agrees).count();
-        let sentence = format!("{agreeing} of {} means are as expected.", checks.len());
-        let outside: Vec<&str> = checks.iter().filter(|check| !check.agrees).map(|check| check.at.as_str()).collect();
+    let those = |verdict: &str| -> Vec<&str> {
+        checks.iter().filter(|check| check.verdict() == verdict).map(|check| check.at.as_str()).collect()
+    };
+    let [agreeing, outside, wide] = ["yes", "no", "cannot tell"].map(those);
+    let told = agreeing.len() + outside.len();
+    if told > 0 {
         let outside = if outside.is_empty() { String::new() } else { format!(" Outside: {}.", outside.join(", ")) };
-        findings.push(sentence + &outside);
+        findings.push(format!("{} of {told} means are as expected.{outside}", agreeing.len()));
+    }
+    if !wide.is_empty() {
+        let why = "within a tolerance that is as wide as the mean itself";
+        findings.push(format!("{} cannot tell, {why}: {}.", counted(wide.len(), "mean"), wide.join(", ")));
     }
     findings
 }

@@ -141,6 +141,11 @@ impl Expect {
         };
         AGREEMENT * (variance / n + self.deviation.powi(2) / self.seeds as f64).sqrt()
     }
+
+    /// Whether a tolerance tells means apart at all: one as wide as the mean itself would let an error of zero pass for it.
+    pub fn can_tell(&self, tolerance: f64) -> bool {
+        tolerance < self.mean.abs()
+    }
 }
 
 fn network() -> String {
