@@ -531,7 +531,18 @@ def checkpoints():
     return table(["folder", "model", "task", "parameters", "test result"], rows)
 
 
+def results():
+    rows = []
+    for name in names():
+        made = result(name)
+        measured = made["measured"]
+        day = measured["date"] + (", as recorded" if "recorded" in measured else "")
+        rows.append([f"[{name}]({name}.json)", made["about"], made["seeds"], day, "" if "recorded" in measured else duration(made)])
+    return table(["", "what", "seeds", "day", "took"], rows)
+
+
 TABLES |= {
+    "results": results,
     "checkpoints": checkpoints,
     "finetune-noisy": finetune_noisy,
     "training-steps": training_steps,
@@ -595,8 +606,8 @@ FACTS = {
     "mqar.solved": lambda: WORDS[len(recalled())],
     "mqar.solved-range": lambda: f"{min(recalled()):.2f} to {max(recalled()):.2f}",
     "mqar.guessing": lambda: digits(lines_of(values("compare-ffn", "study"), "MQAR", "parameters")["seen_in_context"]["estimate"]["mean"]),
-    "anchors.60": lambda: seeds_below("reproduce-anchors", 60, 0.05),
-    "anchors.70": lambda: seeds_below("reproduce-anchors", 70, 0.05),
+    "anchors.60": lambda: seeds_below("reproduce-anchors", 60, 0.03),
+    "anchors.70": lambda: seeds_below("reproduce-anchors", 70, 0.03),
     "converged.5000": lambda: law(values("converged-seq2seq-heads-5000", "study")),
     "converged.two-layers": lambda: f"{max(times_better('converged-seq2seq-heads')):.0f}",
     "converged.one-layer": lambda: "{:.0f} to {:.0f}".format(
@@ -754,14 +765,15 @@ def run(name, binary, work):
     codes = made.get("exit_codes", [0] * len(made["commands"]))
     out, spent = work / name, work / f"{name}.seconds"
     out.mkdir(parents=True, exist_ok=True)
-    for old in out.iterdir():
-        # Sweeps and comparisons go on; all else begins anew.
-        if not any((old / file).exists() for file in ("sweep.toml", "compare.toml")):
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    if any(out.iterdir()) and not spent.exists():
+        raise Wrong(f"{out} holds what no earlier call has left there; --work takes a folder of its own")
+    studies = [old for old in out.iterdir() if any((old / file).exists() for file in ("sweep.toml", "compare.toml"))]
+    for old in set(out.iterdir()) - set(studies):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     with tempfile.TemporaryDirectory() as path:
         (Path(path) / "headway").symlink_to(binary)
         (Path(path) / "python3").symlink_to(os.environ.get("HEADWAY_PYTHON", sys.executable))
-        env = {**os.environ, "OUT": str(out), "PATH": f"{path}:{os.environ['PATH']}", "COLUMNS": "200"}
+        env = {**os.environ, "OUT": str(out), "PATH": f"{path}:{os.environ['PATH']}"}
         printed, began = [], time.monotonic()
         for command, code in zip(made["commands"], codes):
             print(f"{name}: {command}", file=sys.stderr)
@@ -769,8 +781,8 @@ def run(name, binary, work):
             if done.returncode != code:
                 raise Wrong(f"{name}: exit code {done.returncode}, not {code}\n{done.stderr[-2000:]}")
             printed.append(done.stdout if code == 0 else done.stdout + done.stderr)
-    # With what earlier calls have spent in the same folder.
-    seconds = time.monotonic() - began + (float(spent.read_text()) if spent.exists() else 0)
+    # With what earlier calls have spent on studies that went on.
+    seconds = time.monotonic() - began + (float(spent.read_text()) if studies and spent.exists() else 0)
     spent.write_text(f"{seconds}\n")
     kept = {}
     for key, source in made["keep"].items():
