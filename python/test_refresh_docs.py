@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import docs_tables  # noqa: E402
 import refresh_docs  # noqa: E402
 
 
@@ -43,10 +44,10 @@ class Numbers(unittest.TestCase):
     def test_digits(self):
         values = [0, 0.0149996, 0.0150, 2.684, 84.79, 99.96, 1234.5, 3.04e-5, -0.27, -1e-4]
         expected = ["0", "0.0150", "0.0150", "2.68", "84.8", "100", "1234", "3.04e-5", "−0.270", "−1.00e-4"]
-        self.assertEqual([refresh_docs.digits(value) for value in values], expected)
+        self.assertEqual([docs_tables.digits(value) for value in values], expected)
 
     def test_a_span_names_the_value_that_is_farthest_out(self):
-        span = refresh_docs.span
+        span = docs_tables.span
         self.assertEqual(span([("1", 3.0), ("2", 2.0), ("4", 1.0)]), "3.00 … 1.00")
         self.assertEqual(span([("1", 3.0), ("2", 0.5), ("4", 1.0)]), "3.00 … 0.500 (2), 1.00")
         self.assertEqual(span([("1", 3.0), ("4", 3.0)]), "3.00")
@@ -60,7 +61,7 @@ class Numbers(unittest.TestCase):
     def test_means_that_cannot_fail_are_counted_apart(self):
         checks = [(True, "0.5 ± 0.4 (theirs)"), (True, "0.028 ± 0.079 (theirs)"), (False, "0.028 ± 0.079 (theirs)"), (True, "2.0e-4 ± 2.0e-4 (theirs)")]
         study = {"checks": [{"at": "n_heads=1", "agrees": agrees, "expected": expected} for agrees, expected in checks]}
-        self.assertEqual(refresh_docs.verdicts(study), "1 of 2, not H = 1; 2 cannot tell")
+        self.assertEqual(docs_tables.verdicts(study), "1 of 2, not H = 1; 2 cannot tell")
 
 
 if __name__ == "__main__":
