@@ -184,6 +184,8 @@ def differences(write=False):
             is_refusal = "exit_codes" in made and made["exit_codes"][index] == 2
             if not is_refusal and unbroken(command) not in unbroken(new):
                 found.append(f"{place}: shows what `{command}` printed, and not the command")
+        for line in re.findall(r"^ *<!--=.*", new, re.MULTILINE):
+            found.append(f"{place}: a line that begins with a mark is HTML to Markdown; break it elsewhere: {line}")
         for line in undrawn(new):
             found.append(f"{place}: a table of measured numbers that no result is behind: {line}")
         for shown in re.findall(r"\]\(([^)\s]*\.svg)\)", new):
