@@ -15,6 +15,7 @@ Needs Python 3.10, numpy 1.24 and PyTorch 1.13 or newer.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -406,6 +407,11 @@ def make(folder):
         torch.save(state, folder / f"{name}.pt")
         torch.save(state, folder / f"{name}.legacy.pt", _use_new_zipfile_serialization=False)
     torch.save(build("encoder"), folder / "whole_module.pt")
+    # As save_pretrained of Hugging Face wrote it until it wrote safetensors.
+    (folder / "hugging_face").mkdir()
+    torch.save(build("hugging_face").state_dict(), folder / "hugging_face" / "pytorch_model.bin")
+    config = {"model_type": "gpt2", "n_head": 4, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5}
+    (folder / "hugging_face" / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
 
 
 def check(name, inputs, outputs):

@@ -52,6 +52,8 @@ const FOREIGN: [Foreign; 9] = [
         words: &[
             "--format",
             "pytorch",
+            "--given",
+            "norm_first=true",
             "--rename",
             "read=embed",
             "--rename",
@@ -61,7 +63,9 @@ const FOREIGN: [Foreign; 9] = [
         ],
         said: &[
             "named as torch_encoder",
-            "norm_first = True",
+            "told by --given: norm_first = true",
+            "n_heads = 3 is the experiment's",
+            "causal = false is the experiment's",
             "activation: the experiment says it; that of an encoder layer is relu",
         ],
     },
@@ -69,8 +73,8 @@ const FOREIGN: [Foreign; 9] = [
         name: "encoder_attention_only",
         task: TOKENS,
         model: "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 2\n",
-        words: &["--format", "pytorch"],
-        said: &["zero: the file has no bias here: 12"],
+        words: &["--format", "pytorch", "--given", "norm_first=True"],
+        said: &["zero: the file has no bias here: 12", "norms are layer norms and no RMSNorm"],
     },
     Foreign {
         name: "bare_attention",
@@ -111,7 +115,11 @@ const FOREIGN: [Foreign; 9] = [
         task: TOKENS,
         model: "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 3\n",
         words: &["--format", "transformer-lens"],
-        said: &["no weights: 4", "one: the file's norms have no parameters: 3"],
+        said: &[
+            "no weights: 4",
+            "one: the file's norms have no parameters: 3",
+            "norm = \"pre\" is the experiment's: the file has no weights of norms",
+        ],
     },
     Foreign {
         name: "paper_one_layer",
@@ -208,7 +216,14 @@ fn what_pytorch_saved_computes_the_same_here() {
     ])
     .succeed();
     lab.headway(&["analyze", "rank", "hooked_transformer-pt", "--out", "rank"]).succeed();
-    lab.headway(&["import", "foreign/whole_module.pt"]).succeed();
+    // A module that was saved whole says where its norms stand, and how many heads it has.
+    let shown = lab.headway(&["import", "foreign/whole_module.pt"]).succeed().stdout;
+    assert!(shown.contains("told by the file: norm_first = true") && shown.contains("n_heads = 3"), "{shown}");
+    let hugging_face = Foreign::named("hugging_face");
+    let heard = hugging_face.import(&lab, &files.join("hugging_face"), "folder");
+    assert!(heard.contains("told by config.json: n_head = 4"), "{heard}");
+    let weights = |folder: &str| fs::read(lab.path(folder).join("model.safetensors")).unwrap();
+    assert!(weights("folder") == weights("hugging_face-pt"), "other weights");
 }
 
 /// A trained model in every format, each read by PyTorch or numpy and not by us.
@@ -266,7 +281,7 @@ fn names_of_transformer_lens_come_back() {
     assert!(weights("back") == weights("run/checkpoints/step-00000001"), "other weights");
     let lab = Lab::with(&format!("{VECTORS}{DATA}[model.paper_one_layer]\n[train]\nsteps = 1\neval_every = 0\n"));
     lab.train("run", &[]).succeed();
-    lab.headway(&export).fail(3, &["has no name in TransformerLens"]);
+    lab.headway(&export).fail(3, &["has no name in other programs"]);
 }
 
 /// The tensors of a safetensors file that are float32 or int64.
@@ -283,6 +298,170 @@ fn tensors(path: &Path) -> BTreeMap<String, Array> {
         Array { shape: view.shape().to_vec(), values }
     };
     file.iter().map(|(name, view)| (name.to_owned(), array(&view))).collect()
+}
+
+fn fixture(name: &str) -> String {
+    format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Deviation of an imported checkpoint from logits beside their tokens.
+fn deviation(lab: &Lab, checkpoint: &str, logits: &str) -> f64 {
+    let device = DeviceSpec::Cpu.open().unwrap().0;
+    let (model, _, _) = evaluate::load(&lab.path(checkpoint), &[], &device).unwrap();
+    let all = tensors(Path::new(&fixture(logits)));
+    let ids: Vec<i32> = all["tokens"].values.iter().map(|id| *id as i32).collect();
+    let shape: [usize; 2] = all["tokens"].shape.clone().try_into().unwrap();
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &device.device);
+    let worst = worst(checkpoint, &to_host(model.forward(Input::Tokens(ids))), &all["logits"].values).unwrap();
+    println!("{checkpoint}: {worst:?}");
+    worst.deviation
+}
+
+/// Files that transformers, TransformerLens and PyTorch wrote themselves (`python/foreign_programs.py fixtures`), with logits
+/// of the networks that wrote them.
+#[test]
+fn files_of_the_programs_themselves_are_read() {
+    let lab = Lab::new();
+    let sizes = "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 3\n";
+    let ffn = |activation: &str| format!("state_mixer = {{ ffn = {{ d_ffn = 24, activation = \"{activation}\" }} }}\n");
+    lab.write("attention.toml", format!("{TOKENS}{DATA}{sizes}"));
+    lab.write("gpt2.toml", format!("{TOKENS}{DATA}{sizes}{}", ffn("gelu_tanh")));
+    lab.write("erf.toml", format!("{TOKENS}{DATA}{sizes}{}", ffn("gelu_erf")));
+    let tolerance = devices()[0].tolerance;
+    for (file, experiment, out, logits) in [
+        ("gpt2_folder", "gpt2.toml", "folder", "gpt2"),
+        ("bridge_of_gpt2.pt", "gpt2.toml", "booted", "gpt2"),
+        ("bridge.pt", "attention.toml", "native", "bridge"),
+        ("no_check_sums.pt", "attention.toml", "no_sums", "bridge"),
+    ] {
+        let file = fixture(&format!("programs/{file}"));
+        lab.headway(&["import", &file, "--experiment", experiment, "--out", out]).succeed();
+        let deviation = deviation(&lab, out, &format!("programs/{logits}_logits.safetensors"));
+        assert!(deviation <= tolerance, "{file}: {deviation}");
+    }
+    // What config.json says of the network is held against the experiment.
+    let folder = fixture("programs/gpt2_folder");
+    let refused = |experiment: &str, words: &[&str], texts: &[&str]| {
+        let import = ["import", &folder, "--experiment", experiment, "--out", "no"];
+        lab.headway(&[import.as_slice(), words].concat()).fail(3, texts);
+    };
+    refused("gpt2.toml", &["-s", "model.n_heads=2"], &["config.json: n_head = 3", "-s model.n_heads=3"]);
+    refused("erf.toml", &[], &["activation_function = gelu_new", "-s model.state_mixer.ffn.activation=gelu_tanh"]);
+    // A part of the folder that is missing or is not what the index says.
+    fs::create_dir(lab.path("cut")).unwrap();
+    for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), lab.path("cut").join(entry.file_name())).unwrap();
+    }
+    let [second, third] = [2, 3].map(|part| lab.path("cut").join(format!("model-0000{part}-of-00003.safetensors")));
+    fs::copy(&second, &third).unwrap();
+    lab.headway(&["import", "cut"]).fail(3, &["does not list"]);
+    fs::remove_file(&third).unwrap();
+    lab.headway(&["import", "cut"]).fail(3, &["lists model-00003-of-00003.safetensors, which is missing"]);
+    for (file, text) in [
+        ("sparse.pt", ".to_dense()"),
+        ("quantized.pt", ".dequantize()"),
+        ("float8.pt", ".float()"),
+        ("tensor.pt", "holds one `torch.Tensor`"),
+    ] {
+        lab.headway(&["import", &fixture(&format!("programs/{file}"))]).fail(3, &[text]);
+    }
+}
+
+/// nn.TransformerEncoder lets its norms stand behind unless it is told otherwise: a file is not read as if they stood before.
+#[test]
+fn norms_that_stand_behind_are_not_read_as_before() {
+    let lab = Lab::with(&format!(
+        "{VECTORS}{DATA}[model.transformer]\nd_model = 4\nn_layers = 1\nn_heads = 2\ncausal = false\n\
+         state_mixer = {{ ffn = {{ d_ffn = 5, activation = \"relu\" }} }}\n"
+    ));
+    for (file, words, text) in [
+        ("post_norm.pt", &[][..], "--given norm_first=true"),
+        ("post_norm.pt", &["--given", "norm_first=false"], "behind attention"),
+        ("post_norm_module.pt", &[], "the file: norm_first = false"),
+    ] {
+        let file = fixture(&format!("programs/{file}"));
+        let import = ["import", &file, "--experiment", "experiment.toml", "--out", "in"];
+        lab.headway(&[import.as_slice(), words].concat()).fail(3, &[text]);
+    }
+}
+
+/// Inputs that were read as something else, or not at all.
+#[test]
+fn wrapped_and_unusual_files_are_read_as_what_they_are() {
+    let lab = Lab::new();
+    let case = |name: &str| fixture(&format!("cases/{name}"));
+    let import = |file: &str, experiment: &str, out: &str, words: &[&str]| {
+        let all = ["import", &case(file), "--experiment", &case(experiment), "--out", out].map(str::to_owned);
+        let all: Vec<&str> = all.iter().map(String::as_str).chain(words.iter().copied()).collect();
+        lab.headway(&all)
+    };
+    let weights = |folder: &str| tensors(&lab.path(folder).join("model.safetensors"));
+    let heard = import("06_prefix_model.ckpt", "q.toml", "prefix", &[]).succeed().stdout;
+    assert!(heard.contains("`model.` before every name is a wrapper's"), "{heard}");
+    let named = headway_exchange::read(Path::new(&case("06_prefix_model.ckpt")), Some("state_dict.model")).unwrap();
+    assert!(weights("prefix") == named.tensors, "other weights");
+    import("06_prefix_model.ckpt", "q.toml", "by_key", &["--key", "state_dict.model"]).succeed();
+    assert!(weights("by_key") == named.tensors, "other weights");
+    // A head of its own, wrapped or not.
+    import("07_gpt_plain.pt", "gpt.toml", "plain", &[]).succeed();
+    import("07_gpt_in_wrapper.ckpt", "gpt.toml", "wrapped", &[]).succeed();
+    assert!(weights("wrapped") == weights("plain"), "other weights");
+    assert!(weights("plain")["head.weight"] != weights("plain")["embed.weight"]);
+    // A gain without an offset is RMSNorm, whether or not the rest fits.
+    import("08_tl_rms.pt", "tl.toml", "rms", &[]).fail(3, &["ln1.w", "RMSNorm"]);
+    let heard = import("09_tl_mask.npz", "tl.toml", "mask", &[]).succeed().stdout;
+    assert!(heard.contains("no weights: 2 (blocks.0.attn.IGNORE, blocks.0.attn.mask)"), "{heard}");
+    lab.headway(&["import", &case("11_torchscript.pt")]).fail(3, &["TorchScript", "torch.jit.load(FILE).state_dict()"]);
+    // Names below a key that nobody gave.
+    let array = |shape: &[usize]| Array { shape: shape.to_vec(), values: vec![0.25; shape.iter().product()] };
+    let deep = [("a.student.blocks.0.attn.W_Q", array(&[1, 2, 2])), ("a.teacher.weight", array(&[2]))];
+    lab.write("deep", weights::arrays_to_bytes(&deep.map(|(name, array)| (name.to_owned(), array)).into()).unwrap());
+    let shown = lab.headway(&["import", "deep"]).succeed().stdout;
+    assert!(shown.contains("--key a.student"), "{shown}");
+    // Without weights of norms nothing is said about norms.
+    let bare = [("blocks.0.attn.W_Q", array(&[1, 2, 2]))];
+    lab.write("bare", weights::arrays_to_bytes(&bare.map(|(name, array)| (name.to_owned(), array)).into()).unwrap());
+    let shown = lab.headway(&["import", "bare"]).succeed().stdout;
+    assert!(!shown.contains("norm =") && shown.contains("tensors do not show: norm, causal"), "{shown}");
+}
+
+/// A folder for Hugging Face and a file for TransformerBridge, and back: what those programs make of both is checked by
+/// `python/foreign_programs.py`.
+#[test]
+fn folders_and_bridges_come_back() {
+    let lab = Lab::with(&format!(
+        "{TOKENS}{DATA}[model.transformer]\nd_model = 8\nn_layers = 2\nn_heads = 2\n\
+         state_mixer = {{ ffn = {{ d_ffn = 5, activation = \"relu\" }} }}\n\
+         [train]\nsteps = 3\nbatch_size = 2\neval_every = 0\n[optimizer.adam]\nlearning_rate = 0.05\n"
+    ));
+    lab.train("run", &[]).succeed();
+    let checkpoint = "run/checkpoints/step-00000003";
+    lab.headway(&["export", "run", "--format", "hugging-face", "--out", "hf"]).succeed();
+    lab.headway(&["export", "run", "--format", "hugging-face", "--out", "hf"]).fail(2, &["hf is there already"]);
+    lab.headway(&["import", "hf", "--experiment", "experiment.toml", "--out", "back"]).succeed();
+    // The bias of the head lies in the last norm: the same outputs from other weights.
+    let [ours, theirs] =
+        [checkpoint, "back"].map(|folder| tensors(&save_outputs(&lab, folder)[1]).into_values().next().unwrap());
+    let back = worst("back", &theirs.values, &ours.values).unwrap();
+    assert!(back.deviation <= 1e-5, "{back:?}");
+    assert!(tensors(&lab.path("back/model.safetensors"))["head.bias"].values.iter().all(|bias| *bias == 0.0));
+    let bridge =
+        ["export", "run", "--format", "pytorch-state-dict", "--names", "transformer-bridge", "--out", "bridge.pt"];
+    let said = lab.headway(&bridge).succeed().stdout;
+    assert!(said.contains("n_heads=2") && said.contains("d_mlp=5, act_fn=\"relu\""), "{said}");
+    lab.headway(&["import", "bridge.pt", "--experiment", "experiment.toml", "--out", "bridge"]).succeed();
+    let weights = |folder: &str| fs::read(lab.path(folder).join("model.safetensors")).unwrap();
+    assert!(weights("bridge") == weights(checkpoint), "other weights");
+    // GPT-2 has no bias there: with a vocabulary wider than the model it has no place.
+    lab.train("narrow", &["-s", "model.d_model=4"]).succeed();
+    lab.headway(&["export", "narrow", "--format", "hugging-face", "--out", "no"])
+        .fail(3, &["bias", "d_out = 7, d_model = 4"]);
+    lab.train("open", &["-s", "model.causal=false"]).succeed();
+    lab.headway(&["export", "open", "--format", "hugging-face", "--out", "no"]).fail(3, &["causal"]);
+    lab.train("plain", &["-s", "model.residual=false"]).succeed();
+    lab.headway(&["export", "plain", "--format", "npz", "--names", "transformer-lens", "--out", "no"])
+        .fail(3, &["residual"]);
+    assert!(!lab.path("no").exists());
 }
 
 /// The fixtures hold weights as TransformerLens names them below `w`, tokens, and the logits they give.
@@ -351,19 +530,36 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
     write("width", &[("embed.W_E", Some(&[9, 6]))]);
     write("layer", &[("blocks.1.attn.W_Q", Some(&[3, 6, 2]))]);
     write("unknown", &[("blocks.0.attn.rotary_sin", Some(&[4])), ("extra", Some(&[1]))]);
+    write("in_block", &[("blocks.0.attn.temperature", Some(&[1]))]);
+    write("beside", &[("extra", Some(&[1]))]);
     write("missing", &[("unembed.W_U", None)]);
     write("nothing_known", &[("blocks.0.attn.W_Q", None)]);
     lab.write("text", "no weights");
     let config = ["--experiment", "experiment.toml", "--out", "in"];
     for (file, words, code, texts) in [
         ("nowhere", &[][..], 3, &["nowhere", "No such file"][..]),
-        (".", &[], 3, &["is not a file"]),
+        (".", &[], 3, &["is a folder without model.safetensors"]),
         ("text", &[], 3, &["no file of tensors", "torch.save"]),
-        ("heads", &[], 3, &["has 2 heads, the experiment 3", "-s model.n_heads=2"]),
+        ("heads", &[], 3, &["n_heads is 2, in the experiment 3", "-s model.n_heads=2"]),
         ("axes", &[], 3, &["`blocks.0.attn.W_K` has shape [6, 6]", "[n_heads, d_model, d_head]"]),
         ("width", &[], 3, &["embed.weight", "[7, 6]", "[9, 6]", "headway import FILE"]),
         ("layer", &[], 3, &["blocks.1.attention.query.weight nothing a tensor"]),
-        ("unknown", &[], 3, &["blocks.0.attn.rotary_sin", "extra", "--allow-extra"]),
+        ("unknown", &[], 3, &["blocks.0.attn.rotary_sin: rotary positions", "extra", "--allow-extra"]),
+        ("unknown", &["--allow-extra"], 3, &["blocks.0.attn.rotary_sin", "changes what the network computes"]),
+        ("in_block", &["--allow-extra"], 3, &["blocks.0.attn.temperature", "changes what the network computes"]),
+        ("layer", &["--allow-extra"], 3, &["blocks.1.attention.query.weight nothing a tensor"]),
+        (
+            "sound",
+            &["--given", "positional_embedding_type=rotary"],
+            3,
+            &["positions act inside attention", "no model here"],
+        ),
+        ("sound", &["--given", "attn_scores_soft_cap=30"], 3, &["capped"]),
+        ("sound", &["--given", "attn_scale=4"], 3, &["sqrt(d_head) = 1.4142"]),
+        ("sound", &["--given", "eps=1e-12"], 3, &["1e-12", "1e-5"]),
+        ("sound", &["--given", "attention_dir=bidirectional"], 3, &["causal is false", "-s model.causal=false"]),
+        ("sound", &["--given", "normalization_type=RMSPre"], 3, &["no layer norms"]),
+        ("sound", &["--given", "n_headz=3"], 2, &["nothing is known of `n_headz`", "n_heads"]),
         ("missing", &[], 3, &["head.weight a parameter nothing"]),
         ("nothing_known", &[], 3, &["no convention", "--rename"]),
         ("sound", &["--format", "pytorch"], 3, &["no convention", "nn.TransformerEncoder"]),
@@ -382,14 +578,35 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
     }
     lab.headway(&["import", "sound", "--experiment", "experiment.toml"]).fail(2, &["--out"]);
     lab.headway(&["import", "sound", "--allow-extra"]).fail(2, &["--experiment"]);
-    let heard = lab.headway(&[&["import", "unknown", "--allow-extra"], config.as_slice()].concat()).succeed().stdout;
-    assert!(heard.contains("left out: 2 (blocks.0.attn.rotary_sin, extra)"), "{heard}");
+    // The program's own configuration beside the file is compared too, and overruled by the user's word.
+    let beside = |json: &str| {
+        lab.write("cfg.json", json);
+        lab.headway(&[&["import", "beside", "--allow-extra"], config.as_slice()].concat())
+    };
+    beside(r#"{"n_heads": 3, "use_local_attn": true}"#)
+        .fail(3, &["cfg.json: use_local_attn = true", "--given use_local_attn="]);
+    beside(r#"{"normalization_type": null}"#).fail(3, &["cfg.json", "norm is none, in the experiment pre"]);
+    beside("{").fail(3, &["cfg.json beside it that is no JSON"]);
+    let heard =
+        beside(r#"{"attention_dir": "causal", "eps": 1e-5, "rotary_dim": null, "n_layers": 9}"#).succeed().stdout;
+    for text in [
+        "left out: 1 (extra)",
+        "told by cfg.json: attention_dir = causal",
+        "taken for granted: scores are divided by sqrt(d_head)",
+        "taken for granted: scores are divided by no layer's number",
+        "taken for granted: neither scores nor logits are capped",
+        "taken for granted: positions are added to the embedding alone (not as shortformer does)",
+        "taken for granted: each position sees all before it: attention is not local",
+    ] {
+        assert!(heard.contains(text), "`{text}` is not in {heard}");
+    }
+    assert!(!heard.contains("causal = true is the experiment's") && !heard.contains("norms add"), "{heard}");
     lab.headway(&[&["import", "sound"], config.as_slice()].concat()).fail(2, &["in is not empty"]);
     lab.headway(&["eval", "in", "--device", "cpu"]).succeed();
     let import: serde_json::Value = serde_json::from_str(&lab.read("in/import.json")).unwrap();
-    assert_eq!(import["left_out"], serde_json::json!(["blocks.0.attn.rotary_sin", "extra"]));
+    assert_eq!(import["left_out"], serde_json::json!(["extra"]));
     assert_eq!(import["convention"], "transformer_lens");
-    let sha256 = Command::new("sha256sum").arg(lab.path("unknown")).output().unwrap();
+    let sha256 = Command::new("sha256sum").arg(lab.path("beside")).output().unwrap();
     assert!(String::from_utf8(sha256.stdout).unwrap().starts_with(import["sha256"].as_str().unwrap()));
 }
 

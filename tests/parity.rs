@@ -140,7 +140,8 @@ impl Fixture {
         if parameters.is_empty() {
             return parameters;
         }
-        let renamed = Convention::of(&parameters, Some(format)).and_then(|convention| convention.rename(parameters));
+        let renamed =
+            Convention::of(&parameters, Some(format), "").and_then(|convention| convention.rename(parameters));
         let renamed = renamed.unwrap_or_else(|error| panic!("{}: {error}", self.name));
         assert!(renamed.unknown.is_empty(), "{}: {:?}", self.name, renamed.unknown);
         renamed.arrays

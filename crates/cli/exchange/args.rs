@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use headway_exchange::names::{FORMATS, Format};
+use headway_exchange::{
+    names::{FORMATS, Format},
+    told::Told,
+};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -18,7 +21,7 @@ the sizes to write into the experiment. Code inside a PyTorch file is never run.
 
 docs/exchange.md says what comes from where.")]
 pub struct Import {
-    /// File of tensors: safetensors, what torch.save writes, or .npz; told by its content.
+    /// File of tensors: safetensors, what torch.save writes, or .npz, told by its content; or a folder of Hugging Face.
     pub file: PathBuf,
     /// Whose names the tensors carry: pytorch, transformer-lens or headway. Default: found out.
     #[arg(long, value_name = "FORMAT", value_parser = format_of)]
@@ -35,7 +38,11 @@ pub struct Import {
     /// Key of the file below which the weights lie. Default: model_state_dict, state_dict or model, where there is one.
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
-    /// Leave out tensors that the model has no place for, and say which, instead of refusing.
+    /// What the other program's configuration says and no tensor shows, in its own words, as in `--given norm_first=true`.
+    /// Default: what config.json or cfg.json beside the file says, and the file itself.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Told::given)]
+    pub given: Vec<Told>,
+    /// Leave out tensors that stand beside the network, and say which, instead of refusing.
     #[arg(long, requires = "experiment")]
     pub allow_extra: bool,
     /// Take the first rows of a table of positions that is longer than the task's sequences, instead of refusing.
@@ -71,18 +78,20 @@ Linear weights are [out, in] in every format, as in PyTorch.
       torch.load(\"first.pt\", weights_only=True)
   headway export runs/first --format npz --out first.npz
       numpy.load(\"first.npz\")[\"head.weight\"]
-  headway export runs/first --format safetensors --names transformer-lens --out first.safetensors
-      HookedTransformer(cfg).load_state_dict(safetensors.torch.load_file(\"first.safetensors\"), strict=False)")]
+  headway export runs/first --format safetensors --names transformer-bridge --out first.safetensors
+      TransformerBridge.boot_native(cfg).load_state_dict(safetensors.torch.load_file(\"first.safetensors\"))
+  headway export runs/first --format hugging-face --out first
+      AutoModelForCausalLM.from_pretrained(\"./first\")")]
 pub struct Export {
     /// Checkpoint folder, or run folder (its best checkpoint, else its newest).
     pub checkpoint: PathBuf,
     /// Form of the file.
     #[arg(long, value_name = "FORMAT")]
     pub format: FileFormat,
-    /// Names and layout of the tensors: our own, or those of HookedTransformer.
+    /// Names and layout of the tensors: our own, or those of TransformerLens. A folder of hugging-face has GPT-2's.
     #[arg(long, value_name = "NAMES", default_value = "headway")]
     pub names: Names,
-    /// The file; must not be there yet.
+    /// The file, or the folder of hugging-face; must not be there yet.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }
@@ -95,12 +104,17 @@ pub enum FileFormat {
     PytorchStateDict,
     /// Arrays, as numpy.load takes them.
     Npz,
+    /// A folder with config.json and model.safetensors of GPT-2, as from_pretrained takes it.
+    HuggingFace,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Names {
     Headway,
+    /// HookedTransformer, before 4.0.
     TransformerLens,
+    /// TransformerBridge.boot_native, from 4.0 on.
+    TransformerBridge,
 }
 
 #[derive(Args)]

@@ -2,13 +2,17 @@
 
 use std::process::ExitCode;
 
-use headway_exchange::{names::transformer_lens, npz, pickle};
+use headway_exchange::{
+    Arrays,
+    names::{Elsewhere, gpt2, transformer_bridge, transformer_lens},
+    npz, pickle,
+};
 use headway_model::weights::arrays_to_bytes;
 use headway_trainer::{Checkpoint, Error, finetune, import::refused};
 
 use super::{
     args::{Export, FileFormat, Names},
-    write_new,
+    write_new, write_new_folder,
 };
 use crate::output;
 
@@ -16,19 +20,49 @@ pub fn run(args: &Export) -> Result<ExitCode, Error> {
     let checkpoint = Checkpoint::find(&args.checkpoint)?;
     let wrong = |error: headway_exchange::Error| refused(&checkpoint.path, error);
     let arrays = finetune::plain_weights(&checkpoint)?;
-    let arrays = match args.names {
-        Names::Headway => arrays,
-        Names::TransformerLens => {
-            let n_heads = checkpoint.config()?.model.n_heads().unwrap_or(1);
-            transformer_lens::export(&arrays, n_heads).map_err(wrong)?
+    let elsewhere = || {
+        let config = checkpoint.config()?;
+        Elsewhere::of(arrays.clone(), &config.model, &config.dims).map_err(wrong)
+    };
+    let safetensors = |arrays: &Arrays| arrays_to_bytes(arrays).map_err(|error| Error::Training(error.to_string()));
+    let mut said = Vec::new();
+    let theirs = match (args.format, args.names) {
+        (FileFormat::HuggingFace, Names::Headway) => {
+            let (theirs, config) = gpt2::export(&elsewhere()?).map_err(wrong)?;
+            let config = serde_json::to_string_pretty(&config).map_err(|error| Error::Training(error.to_string()))?;
+            let files = [("config.json", (config + "\n").into_bytes()), ("model.safetensors", safetensors(&theirs)?)];
+            write_new_folder(&args.out, &files)?;
+            theirs
+        }
+        (FileFormat::HuggingFace, _) => {
+            let problem = "a folder of hugging-face has the names of GPT-2; leave --names out";
+            return Err(Error::Usage(problem.to_owned()));
+        }
+        (format, names) => {
+            let theirs = match names {
+                Names::Headway => arrays.clone(),
+                Names::TransformerLens | Names::TransformerBridge => {
+                    let model = elsewhere()?;
+                    let arguments = model.arguments_of_transformer_lens();
+                    let (class, theirs) = if matches!(names, Names::TransformerLens) {
+                        ("HookedTransformerConfig", transformer_lens::export(&model.arrays, model.n_heads()))
+                    } else {
+                        ("TransformerBridgeConfig", transformer_bridge::export(&model.arrays))
+                    };
+                    said.push(format!("cfg = {class}({arguments})"));
+                    theirs.map_err(wrong)?
+                }
+            };
+            let bytes = match format {
+                FileFormat::Safetensors | FileFormat::HuggingFace => safetensors(&theirs)?,
+                FileFormat::PytorchStateDict => pickle::write(&theirs).map_err(wrong)?,
+                FileFormat::Npz => npz::write(&theirs).map_err(wrong)?,
+            };
+            write_new(&args.out, &bytes)?;
+            theirs
         }
     };
-    let bytes = match args.format {
-        FileFormat::Safetensors => arrays_to_bytes(&arrays).map_err(|error| Error::Training(error.to_string()))?,
-        FileFormat::PytorchStateDict => pickle::write(&arrays).map_err(wrong)?,
-        FileFormat::Npz => npz::write(&arrays).map_err(wrong)?,
-    };
-    write_new(&args.out, &bytes)?;
-    output::line(format!("{}: {} tensors of {}", args.out.display(), arrays.len(), checkpoint.path.display()));
+    output::line(format!("{}: {} tensors of {}", args.out.display(), theirs.len(), checkpoint.path.display()));
+    said.into_iter().for_each(output::line);
     Ok(ExitCode::SUCCESS)
 }

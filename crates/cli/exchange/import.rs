@@ -1,15 +1,16 @@
 //! `headway import`
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use headway_exchange::{
     Choices, Contents, Fitted, Sizes, fit,
-    names::{Convention, Renamed, substitute, unwrap},
+    names::{Convention, substitute, unwrap},
     read,
+    told::{self, Compared, Told},
 };
 use headway_trainer::{
     DeviceSpec, Error, experiment,
-    import::{self, file_digest, refused},
+    import::{self, file_digest, files_digest, refused},
     provenance,
     run_dir::NewRun,
 };
@@ -21,32 +22,36 @@ use crate::output;
 pub fn run(args: &Import) -> Result<ExitCode, Error> {
     let wrong = |error: headway_exchange::Error| refused(&args.file, error);
     let mut contents = read(&args.file, args.key.as_deref()).map_err(wrong)?;
+    let told = told(args, &contents).map_err(wrong)?;
     let count = contents.tensors.len();
-    let (tensors, wrappers) = unwrap(std::mem::take(&mut contents.tensors));
-    let tensors = substitute(tensors, &args.rename).map_err(wrong)?;
-    let convention = Convention::of(&tensors, args.format);
+    let unwrapped = unwrap(std::mem::take(&mut contents.tensors));
+    let tensors = substitute(unwrapped.tensors, &args.rename).map_err(wrong)?;
+    let key = contents.key.as_ref().map(|key| format!("{key}."));
+    let convention = Convention::of(&tensors, args.format, &(key.unwrap_or_default() + &unwrapped.before));
     match (&args.experiment, &args.out) {
         (Some(path), Some(out)) => {
             let convention = convention.map_err(wrong)?;
             let mut renamed = convention.rename(tensors).map_err(wrong)?;
-            for wrapper in wrappers {
-                renamed.assumed.push(format!("`{wrapper}` before every name is a wrapper's"));
-            }
+            renamed.assumed.extend(unwrapped.said);
+            renamed.not_weights.extend(unwrapped.not_weights);
             let loaded = experiment::load(path, &args.set)?;
             let place = NewRun::At(out.clone());
             place.path()?;
-            check_heads(args, &renamed, loaded.experiment.model.n_heads())?;
+            let compared = Compared { model: &loaded.experiment.model, convention, renamed: &renamed };
+            compared.check(&told).map_err(wrong)?;
+            let assumed = compared.taken_for_granted(&told);
             let (device, _) = DeviceSpec::Cpu.open()?;
             let model = import::fresh(&loaded.experiment, &device)?;
             let choices = Choices { allow_extra: args.allow_extra, cut_positions: args.cut_positions };
-            let (assumed, not_weights) = (renamed.assumed.clone(), renamed.not_weights.clone());
+            let not_weights = renamed.not_weights.clone();
             let fitted = fit(renamed, &import::shapes(&model), choices).map_err(wrong)?;
             let strange =
                 fitted.arrays.values().flat_map(|array| &array.values).filter(|value| !value.is_finite()).count();
             if strange > 0 {
                 output::note(format!("warning: {strange} weights are no finite numbers"));
             }
-            let record = import::Import { assumed, not_weights, ..record(args, &contents, convention, &fitted)? };
+            let told = told.iter().map(|told| format!("{}: {} = {}", told.source, told.key, told.value)).collect();
+            let record = import::Import { assumed, not_weights, told, ..record(args, &contents, convention, &fitted)? };
             let checkpoint = import::write(&place, &loaded.experiment, model, fitted.arrays, &record)?;
             if args.json {
                 output::json(&record);
@@ -55,20 +60,17 @@ pub fn run(args: &Import) -> Result<ExitCode, Error> {
                 output::line(format!("checkpoint: {}", checkpoint.path.display()));
             }
         }
-        _ => inspect(args, &contents, convention, tensors),
+        _ => inspect(args, &contents, convention, tensors, &told),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Heads lie side by side in our matrices, whose shapes are the same for any number of them.
-fn check_heads(args: &Import, renamed: &Renamed, wanted: Option<usize>) -> Result<(), Error> {
-    match (renamed.n_heads, wanted) {
-        (Some(found), Some(wanted)) if found != wanted => Err(refused(
-            &args.file,
-            format!("has {found} heads, the experiment {wanted}; write -s model.n_heads={found}"),
-        )),
-        _ => Ok(()),
-    }
+/// What is told of the network: by the user, beside the file, in the file, in this order.
+fn told(args: &Import, contents: &Contents) -> Result<Vec<Told>, headway_exchange::Error> {
+    let file = contents.files.first().unwrap_or(&args.file);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let found = told::beside(folder)?.into_iter().chain(contents.told.iter().cloned()).collect();
+    Ok(told::before(args.given.clone(), found))
 }
 
 fn record(
@@ -80,13 +82,14 @@ fn record(
     let rounded = contents.rounded.iter().map(|r| (r.name.clone(), (r.from.to_owned(), r.numbers)));
     Ok(import::Import {
         file: args.file.display().to_string(),
-        sha256: file_digest(&args.file)?,
+        sha256: if contents.files.is_empty() { file_digest(&args.file)? } else { files_digest(&contents.files)? },
         container: contents.container.text().to_owned(),
         key: contents.key.clone(),
         convention: convention.name.to_owned(),
         renamed: args.rename.iter().map(|(old, new)| format!("{old}={new}")).collect(),
         assumed: Vec::new(),
         not_weights: Vec::new(),
+        told: Vec::new(),
         beside: contents.beside.clone(),
         left_out: fitted.left_out.clone(),
         filled: fitted.filled.iter().map(|filled| (filled.name.clone(), filled.with.to_owned())).collect(),
@@ -103,6 +106,9 @@ fn said(record: &import::Import, tensors: usize) {
         "{}: {}, {tensors} tensors{below}, named as {}",
         record.file, record.container, record.convention
     ));
+    for told in &record.told {
+        output::line(format!("  told by {told}"));
+    }
     for assumed in &record.assumed {
         output::line(format!("  taken for granted: {assumed}"));
     }
@@ -140,6 +146,7 @@ fn inspect(
     contents: &Contents,
     convention: Result<&Convention, headway_exchange::Error>,
     tensors: headway_exchange::Arrays,
+    told: &[Told],
 ) {
     let shapes: Vec<(String, Vec<usize>)> =
         tensors.iter().map(|(name, array)| (name.clone(), array.shape.clone())).collect();
@@ -147,7 +154,7 @@ fn inspect(
         Ok(convention) => convention.rename(tensors).map(|renamed| (convention, renamed)),
         Err(error) => Err(error),
     };
-    let sizes = renamed.as_ref().ok().map(|(_, renamed)| Sizes::of(&renamed.arrays, renamed.n_heads));
+    let sizes = renamed.as_ref().ok().map(|(_, renamed)| Sizes::of(renamed, told));
     let table = sizes.as_ref().and_then(Sizes::to_toml);
     if args.json {
         let (unknown, not_weights) = match &renamed {
@@ -161,6 +168,7 @@ fn inspect(
             "tensors": shapes.into_iter().collect::<BTreeMap<_, _>>(),
             "convention": renamed.as_ref().ok().map(|(convention, _)| convention.name),
             "unknown": unknown,
+            "told": told.iter().map(|told| format!("{}: {} = {}", told.source, told.key, told.value)).collect::<Vec<_>>(),
             "not_weights": not_weights,
             "table": table,
         }));
@@ -190,6 +198,9 @@ fn inspect(
     }
     for assumed in &renamed.assumed {
         output::line(format!("  taken for granted: {assumed}"));
+    }
+    for told in told {
+        output::line(format!("  told by {}: {} = {}", told.source, told.key, told.value));
     }
     if let Some(table) = table {
         output::line(format!("\nwhat the experiment must say:\n\n{table}"));

@@ -37,6 +37,9 @@ pub enum Error {
         /// What the file has.
         found: Vec<usize>,
     },
+    /// What is told of the network, or what nobody tells, does not agree with the experiment or with any model of ours.
+    #[error("{0}")]
+    Told(String),
     /// Names that no convention of the format has.
     #[error("{0}")]
     Names(String),

@@ -1,15 +1,18 @@
 //! Weights under our names made to fit one model: what is known to be zero or one is filled in, and what was filled is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headway_model::weights::Array;
 
-use crate::{Arrays, Error, names::Renamed};
+use crate::{
+    Arrays, Error,
+    names::{Renamed, effect_of},
+};
 
 /// What the user allows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Choices {
-    /// Leave out tensors that the model has no place for.
+    /// Leave out tensors that stand beside the network.
     pub allow_extra: bool,
     /// Take the first rows of a table of positions that is longer than the task's sequences.
     pub cut_positions: bool,
@@ -40,22 +43,42 @@ pub struct Fitted {
 /// Fits weights to a model, whose parameters have the shapes `wanted`. Shapes are not compared: loading does.
 ///
 /// # Errors
-/// [`Error::Names`] listing names of the file that are unknown, unless they may be left out.
+/// [`Error::Names`] listing names of the file that are unknown, unless they may be left out: what changes the function of the
+/// network never may.
 pub fn fit(renamed: Renamed, wanted: &BTreeMap<String, Vec<usize>>, choices: Choices) -> Result<Fitted, Error> {
-    let Renamed { mut arrays, unknown, fills, .. } = renamed;
+    let Renamed { mut arrays, unknown, inside, fills, .. } = renamed;
+    let effect = |name: &String| {
+        effect_of(name).or_else(|| inside.contains(name).then_some("in a block, so part of what the network computes"))
+    };
     if !unknown.is_empty() && !choices.allow_extra {
+        let lines = unknown.iter().map(|name| match effect(name) {
+            Some(effect) => format!("{name}: {effect}"),
+            None => name.clone(),
+        });
         return Err(Error::Names(format!(
-            "these tensors are unknown:\n  {}\n--rename OLD=NEW gives one our name, --allow-extra leaves all of them out",
-            unknown.join("\n  ")
+            "these tensors are unknown:\n  {}\n--rename OLD=NEW gives one our name, --allow-extra leaves out all that stand beside \
+             the network",
+            lines.collect::<Vec<_>>().join("\n  ")
         )));
     }
     let mut left_out = unknown;
     if choices.allow_extra {
-        let extra: Vec<String> = arrays.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
+        // What has a name of ours and no place in the model is a part of the network: loading refuses it.
+        let first = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
+        let ours: BTreeSet<String> =
+            wanted.keys().map(|name| first(name)).chain(["position".to_owned(), "final_norm".to_owned()]).collect();
+        let extra: Vec<String> =
+            arrays.keys().filter(|name| !wanted.contains_key(*name) && !ours.contains(&first(name))).cloned().collect();
         for name in &extra {
             arrays.remove(name);
         }
         left_out.extend(extra);
+        if let Some((name, effect)) = left_out.iter().find_map(|name| Some((name, effect(name)?))) {
+            return Err(Error::Names(format!(
+                "`{name}` changes what the network computes ({effect}); --allow-extra leaves out what stands beside the network, \
+                 and never that"
+            )));
+        }
     }
     let has_norms = arrays.keys().any(|name| is_norm(name));
     let mut filled = Vec::new();
@@ -104,6 +127,6 @@ pub fn fit(renamed: Renamed, wanted: &BTreeMap<String, Vec<usize>>, choices: Cho
 
 const POSITIONS: &str = "position.weight";
 
-fn is_norm(name: &str) -> bool {
+pub(crate) fn is_norm(name: &str) -> bool {
     ["attention_norm.", "ffn_norm.", "final_norm."].iter().any(|norm| name.contains(norm))
 }

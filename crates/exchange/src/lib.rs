@@ -10,6 +10,7 @@ pub mod names;
 pub mod npz;
 pub mod pickle;
 mod sizes;
+pub mod told;
 
 pub use error::Error;
 pub use file::{Container, Contents, Rounded, read};

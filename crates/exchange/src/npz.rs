@@ -13,7 +13,10 @@ use std::{
 use headway_model::weights::Array;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-use crate::{Arrays, Error};
+use crate::{
+    Arrays, Error,
+    file::{Numbers, Rounded},
+};
 
 /// Bytes at whose multiples the numbers of an array begin, for whoever maps the file into memory.
 const ALIGNMENT: usize = 64;
@@ -50,18 +53,26 @@ pub fn write(arrays: &Arrays) -> Result<Vec<u8>, Error> {
 /// Numbers beyond which an array and its header pass 4 GB.
 pub(crate) const MOST_WITHOUT_ZIP64: usize = (1 << 30) - (1 << 20);
 
-/// Every array of a file of f4 or f8 numbers in C order.
+/// Every array of a file, as f32.
 ///
 /// # Errors
 /// What is not as it should be.
 pub fn read(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
+    Ok(read_rounded(bytes)?.0)
+}
+
+/// Every array of a file, as f32, and which numbers that changed.
+///
+/// # Errors
+/// What is not as it should be.
+pub(crate) fn read_rounded(bytes: &[u8]) -> Result<(Arrays, Vec<Rounded>), String> {
     // The end of the central directory lies in the last 64 KiB, and says where the directory is.
     let start = bytes.len().saturating_sub(22 + 0xffff);
     let end = bytes[start..].windows(4).rposition(|window| window == b"PK\x05\x06").map(|at| start + at);
     let end = end.ok_or("not a whole .npz file: the end of its directory is missing")?;
     let count = number(bytes, end + 10, 2)?;
     let mut at = number(bytes, end + 16, 4)?;
-    let mut arrays = BTreeMap::new();
+    let (mut arrays, mut all_rounded) = (BTreeMap::new(), Vec::new());
     let mut left = bytes.len();
     for _ in 0..count {
         if bytes.get(at..at.saturating_add(4)) != Some(b"PK\x01\x02".as_slice()) {
@@ -79,11 +90,13 @@ pub fn read(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
         let body = local + 30 + number(bytes, local + 26, 2)? + number(bytes, local + 28, 2)?;
         // Files that lie over each other would make much of little.
         left = left.checked_sub(size).ok_or("its files lie over each other")?;
-        let array = npy(slice(bytes, body, size)?).map_err(|problem| format!("`{name}`: {problem}"))?;
+        let (array, rounded) =
+            npy(&name, slice(bytes, body, size)?).map_err(|problem| format!("`{name}`: {problem}"))?;
         arrays.insert(name, array);
+        all_rounded.extend(rounded);
         at += 46 + name_len + extra + comment;
     }
-    Ok(arrays)
+    Ok((arrays, all_rounded))
 }
 
 /// A little-endian number of `width` bytes.
@@ -97,33 +110,69 @@ fn slice(bytes: &[u8], at: usize, len: usize) -> Result<&[u8], String> {
 }
 
 /// One .npy file: magic, version, a header that reads like a Python dictionary, then the numbers.
-fn npy(bytes: &[u8]) -> Result<Array, String> {
+fn npy(name: &str, bytes: &[u8]) -> Result<(Array, Option<Rounded>), String> {
     if bytes.get(..6) != Some(b"\x93NUMPY".as_slice()) {
         return Err("is no .npy array".to_owned());
     }
     let width = if bytes.get(6) == Some(&1) { 2 } else { 4 };
     let header_len = number(bytes, 8, width)?;
     let header = String::from_utf8_lossy(slice(bytes, 8 + width, header_len)?).into_owned();
-    if header.contains("'fortran_order': True") {
-        return Err("is in Fortran order; save numpy.ascontiguousarray of it".to_owned());
-    }
     let shape = header.split_once("'shape': (").and_then(|(_, rest)| rest.split_once(')')).map(|(shape, _)| shape);
     let sizes = shape.unwrap_or_default().split(',').map(str::trim).filter(|size| !size.is_empty());
     let shape: Vec<usize> =
         sizes.map(str::parse).collect::<Result<_, _>>().map_err(|_| "has a header without a shape")?;
     let count = shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size)).ok_or("is too large")?;
     let body = bytes.get(8 + width + header_len..).unwrap_or_default();
-    let values: Vec<f32> = if header.contains("'<f4'") {
-        body.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
-    } else if header.contains("'<f8'") {
-        body.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect()
-    } else {
-        return Err("holds neither float32 nor float64".to_owned());
+    let descr = header.split_once("'descr': '").and_then(|(_, rest)| rest.split_once('\'')).map(|(descr, _)| descr);
+    let descr = descr.unwrap_or_default();
+    let (order, kind) = descr.split_at_checked(1).unwrap_or_default();
+    let numbers = match kind {
+        "f2" => Numbers::F16,
+        "f4" => Numbers::F32,
+        "f8" => Numbers::F64,
+        "i1" => Numbers::I8,
+        "i2" => Numbers::I16,
+        "i4" => Numbers::I32,
+        "i8" => Numbers::I64,
+        "u1" => Numbers::U8,
+        "u2" => Numbers::U16,
+        "u4" => Numbers::U32,
+        "u8" => Numbers::U64,
+        "b1" => Numbers::Bool,
+        "O" => return Err("holds objects of Python and no numbers; save numpy.asarray of it as float32".to_owned()),
+        _ => return Err(format!("holds `{descr}`, which is no type of number that is read; save it as float32")),
     };
-    if values.len() != count {
-        return Err(format!("holds {} numbers, its shape asks for {count}", values.len()));
+    if body.len() != count.saturating_mul(numbers.width()) {
+        let held = body.len() / numbers.width();
+        return Err(format!("holds {held} numbers, its shape asks for {count}"));
     }
-    Ok(Array { shape, values })
+    let swapped: Vec<u8>;
+    let body = if order == ">" {
+        swapped = body.chunks(numbers.width()).flat_map(|number| number.iter().rev().copied()).collect();
+        swapped.as_slice()
+    } else {
+        body
+    };
+    let (mut array, rounded) = numbers.array(name, &shape, body);
+    if header.contains("'fortran_order': True") {
+        array.values = row_major(&shape, &array.values);
+    }
+    Ok((array, rounded))
+}
+
+/// Column-major numbers, whose first axis moves fastest, in row-major order.
+fn row_major(shape: &[usize], values: &[f32]) -> Vec<f32> {
+    let place = |at: usize| {
+        let (mut rest, mut from) = (at, 0);
+        let mut step: usize = shape.iter().product();
+        for size in shape.iter().rev() {
+            step /= size;
+            from += rest % size * step;
+            rest /= size;
+        }
+        from
+    };
+    (0..values.len()).map(|at| values[place(at)]).collect()
 }
 
 #[cfg(test)]
@@ -173,6 +222,22 @@ mod tests {
         assert_eq!(arrays["inputs"], Array { shape: vec![3, 1], values: vec![1.0, -2.0, 0.5] });
     }
 
+    /// Types and orders as numpy.savez writes them, by hand.
+    #[test]
+    fn reads_every_type_and_order() {
+        let read_one = |descr: &str, order: &str, shape: &str, bytes: &[u8]| {
+            let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n");
+            let arrays = read(&zipped("x.npy", &array(&header, bytes), 0));
+            arrays.map(|arrays| arrays["x"].values.clone())
+        };
+        assert_eq!(read_one("<f2", "False", "(2,)", &[0x00, 0x3c, 0x00, 0xc0]), Ok(vec![1.0, -2.0]));
+        assert_eq!(read_one("|b1", "False", "(3,)", &[1, 0, 1]), Ok(vec![1.0, 0.0, 1.0]));
+        assert_eq!(read_one(">i2", "False", "(2,)", &[1, 0, 0xff, 0xfe]), Ok(vec![256.0, -2.0]));
+        assert_eq!(read_one("|u1", "True", "(2, 3)", &[1, 4, 2, 5, 3, 6]), Ok(vec![1., 2., 3., 4., 5., 6.]));
+        assert_eq!(read_one("|u1", "True", "(2, 1, 2)", &[1, 3, 2, 4]), Ok(vec![1., 2., 3., 4.]));
+        assert_eq!(read_one("|u1", "True", "()", &[7]), Ok(vec![7.0]));
+    }
+
     #[test]
     fn what_was_written_is_read_again() {
         let array = |shape: &[usize], values: &[f32]| Array { shape: shape.to_vec(), values: values.to_vec() };
@@ -197,9 +262,8 @@ mod tests {
         assert!(problem(b"nothing").contains("end of its directory"));
         assert!(problem(&zipped("x.npy", b"", 8)).contains("numpy.savez"));
         assert!(problem(&zipped("x.npy", b"junk", 0)).contains("no .npy array"));
-        let fortran = header.replace("False", "True");
-        assert!(problem(&zipped("x.npy", &array(&fortran, &[0; 4]), 0)).contains("Fortran"));
-        assert!(problem(&zipped("x.npy", &array(&header.replace("<f4", "<i4"), &[0; 4]), 0)).contains("float32"));
+        assert!(problem(&zipped("x.npy", &array(&header.replace("<f4", "<c8"), &[0; 8]), 0)).contains("float32"));
+        assert!(problem(&zipped("x.npy", &array(&header.replace("<f4", "|O"), &[0; 8]), 0)).contains("objects"));
         assert!(problem(&zipped("x.npy", &array(header, &[0; 8]), 0)).contains("2 numbers"));
         // Every prefix and every changed byte: an answer or a message.
         for at in 0..good.len() {

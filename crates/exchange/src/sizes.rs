@@ -1,6 +1,9 @@
 //! The sizes that weights under our names show.
 
-use crate::Arrays;
+use crate::{
+    names::Renamed,
+    told::{self, Told},
+};
 
 /// What a table `[model.…]` must say for weights to fit, as far as their shapes show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,8 +19,11 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Of weights under our names; heads where the file shows them.
-    pub fn of(arrays: &Arrays, n_heads: Option<usize>) -> Self {
+    /// Of weights under our names, with what a configuration says of them.
+    pub fn of(renamed: &Renamed, told: &[Told]) -> Self {
+        let Renamed { arrays, n_heads, causal, .. } = renamed;
+        let settings = told::settings(told);
+        let said = |key: &str| settings.iter().find(|(other, _)| *other == key).map(|(_, value)| value.clone());
         let rows = |name: &str, axis: usize| arrays.get(name).and_then(|array| array.shape.get(axis).copied());
         let has = |prefix: &str| arrays.keys().any(|name| name.starts_with(prefix));
         let mut sizes = Self::default();
@@ -26,32 +32,41 @@ impl Sizes {
                 sizes.shown.push((key, size.to_string()));
             }
         };
-        let heads = |sizes: &mut Self| match n_heads {
-            Some(n) => sizes.shown.push(("n_heads", n.to_string())),
-            None => sizes.hidden.push("n_heads"),
+        let either = |sizes: &mut Self, key: &'static str, value: Option<String>| match value.or_else(|| said(key)) {
+            Some(value) => sizes.shown.push((key, value)),
+            None => sizes.hidden.push(key),
         };
+        let n_heads = n_heads.map(|n| n.to_string());
         if has("blocks.") {
             let n_layers = (0..arrays.len()).take_while(|layer| has(&format!("blocks.{layer}."))).count();
             show("d_model", rows("blocks.0.attention.query.weight", 1));
             show("n_layers", Some(n_layers));
             sizes.model = Some("transformer");
-            heads(&mut sizes);
-            let norm = if has("blocks.0.attention_norm.") { "\"pre\"" } else { "\"none\"" };
-            sizes.shown.push(("norm", norm.to_owned()));
-            sizes.hidden.extend(["causal", "residual", "kernel"]);
-            match rows("position.weight", 0) {
-                Some(_) => sizes.shown.push(("position", "\"learned\"".to_owned())),
-                None => sizes.hidden.push("position"),
-            }
+            either(&mut sizes, "n_heads", n_heads);
+            // Norms without weights leave no trace.
+            let norm = if has("blocks.0.attention_norm.") {
+                Some("\"pre\"")
+            } else {
+                Some("\"none\"").filter(|_| !renamed.fills.unit_norms)
+            };
+            let norm = norm.map(str::to_owned);
+            either(&mut sizes, "norm", norm);
+            either(&mut sizes, "causal", causal.map(|causal| causal.to_string()));
+            sizes.hidden.extend(["residual", "kernel"]);
+            either(&mut sizes, "position", rows("position.weight", 0).map(|_| "\"learned\"".to_owned()));
             if let Some(d_ffn) = rows("blocks.0.ffn.expand.weight", 0) {
-                sizes.shown.push(("state_mixer", format!("{{ ffn = {{ d_ffn = {d_ffn} }} }}")));
-                sizes.hidden.push("state_mixer.ffn.activation");
+                let activation = said("activation").map(|activation| format!(", activation = {activation}"));
+                if activation.is_none() {
+                    sizes.hidden.push("state_mixer.ffn.activation");
+                }
+                let activation = activation.unwrap_or_default();
+                sizes.shown.push(("state_mixer", format!("{{ ffn = {{ d_ffn = {d_ffn}{activation} }} }}")));
             }
         } else if has("input_map.") {
             show("d_model", rows("input_map.project.weight", 0));
             show("n_anchors", Some(rows("input_map.anchors", 0).unwrap_or(0)));
             sizes.model = Some(if has("attention_1.") { "paper_two_layer" } else { "paper_one_layer" });
-            heads(&mut sizes);
+            either(&mut sizes, "n_heads", n_heads);
             sizes.hidden.push("kernel");
             if !has("attention_1.") {
                 sizes.hidden.push("readout");

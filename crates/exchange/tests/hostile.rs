@@ -194,7 +194,7 @@ fn hostile_files_are_refused_within_the_bound() {
         ("a long text that is not there", checkpoint(b"\x80\x02X\xff\xff\xff\xff."), "cut short"),
         ("a pickle that takes what is not there", checkpoint(b"\x80\x02\x86."), "more than it has made"),
         ("an opcode of nobody", checkpoint(b"\x80\x02\xff."), "no opcode"),
-        ("nothing but a number", checkpoint(b"\x80\x02K\x01."), "not a whole checkpoint"),
+        ("nothing but a number", checkpoint(b"\x80\x02K\x01."), "holds one `int`"),
         ("an empty dictionary", checkpoint(b"\x80\x02}."), "no tensors"),
         ("half an archive", stored, "not a whole zip"),
         (
@@ -208,7 +208,7 @@ fn hostile_files_are_refused_within_the_bound() {
         ("safetensors of 2^60 numbers", safetensors(huge_tensor), "safetensors"),
         ("safetensors of many axes", safetensors(&numbers), "takes more"),
         ("safetensors with a long header", b"\xff\xff\xff\xff\xff\xff\xff\x7f{}".to_vec(), "safetensors"),
-        ("nothing", Vec::new(), "no file of tensors"),
+        ("nothing", Vec::new(), "is empty"),
         ("a text", b"these are no weights at all".to_vec(), "no file of tensors"),
         ("a plain pickle", b"\x80\x02}X\x01\0\0\0aK\x01s.".to_vec(), "plain pickle"),
     ];

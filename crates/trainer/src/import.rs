@@ -1,6 +1,10 @@
 //! `import`: weights of another program as a checkpoint, with a record of where they came from.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use headway_model::{
     Model,
@@ -23,7 +27,7 @@ use crate::{
 pub struct Import {
     /// The file as it was given.
     pub file: String,
-    /// Its sha256.
+    /// Its sha256; of a folder, that of a line with sha256, two blanks and name for each file that was read.
     pub sha256: String,
     /// Its form: `safetensors`, `PyTorch zip`, …
     pub container: String,
@@ -36,6 +40,9 @@ pub struct Import {
     pub renamed: Vec<String>,
     /// What was taken for granted, in words.
     pub assumed: Vec<String>,
+    /// What configurations said of the network, as `source: key = value`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub told: Vec<String>,
     /// Tensors of the file that are no weights.
     pub not_weights: Vec<String>,
     /// Tensors that lay beside the key.
@@ -92,6 +99,18 @@ pub fn write(
 /// [`Error::Checkpoint`] when it cannot be read.
 pub fn file_digest(path: &Path) -> Result<String, Error> {
     fs::read(path).map(|bytes| digest(&bytes)).map_err(|error| Error::checkpoint(path, error))
+}
+
+/// Sha256 of a line with sha256, two blanks and name for each of several files.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when one cannot be read.
+pub fn files_digest(paths: &[PathBuf]) -> Result<String, Error> {
+    let line = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Ok::<String, Error>(format!("{}  {name}\n", file_digest(path)?))
+    };
+    Ok(digest(paths.iter().map(line).collect::<Result<String, _>>()?.as_bytes()))
 }
 
 /// An error about a file of weights that is no checkpoint of ours.

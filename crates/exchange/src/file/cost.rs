@@ -4,13 +4,19 @@
 //! that fetches from the memo copies all that an object holds. So before a reader that makes those objects sees it, its
 //! stack is played through with a [`Weight`] in place of each object. Each estimate is an upper one.
 //!
+//! On the way, entries of dictionaries that tell of the network are kept: those of configurations, and the attributes of
+//! modules that were saved whole.
+//!
 //! # References
 //! The opcodes: Lib/pickletools.py of CPython.
 
 use std::collections::HashMap;
 
 use super::Budget;
-use crate::Error;
+use crate::{
+    Error,
+    told::{self, Told, Value},
+};
 
 /// A value, wherever it lies.
 const VALUE: u64 = 112;
@@ -36,6 +42,20 @@ struct Weight {
     names: u64,
     /// Where the memo holds it.
     memo: Option<u32>,
+    /// Its value, for what is no container.
+    scalar: Option<Scalar>,
+    /// Whether it is a module that was saved whole, or its attributes.
+    is_module: bool,
+}
+
+/// A value as it stands in the pickle.
+#[derive(Clone, Copy)]
+enum Scalar {
+    Nothing,
+    Bool(bool),
+    Number(f64),
+    /// Where its letters begin and end.
+    Text(usize, usize),
 }
 
 /// Bytes of an index in a list as part of a name.
@@ -60,12 +80,38 @@ impl Weight {
     }
 }
 
-/// Bytes that reading the pickle at `at` takes, and where it ends.
+/// What walking a pickle found.
+pub(super) struct Walked {
+    /// Bytes that reading it takes.
+    pub needed: u64,
+    /// Where it ends.
+    pub end: usize,
+    /// Entries that tell of the network.
+    pub told: Vec<Told>,
+    /// Whether it is a module that was saved whole.
+    pub is_module: bool,
+}
+
+/// Entries that are kept, at most: a file may repeat one at the price of two bytes.
+const MOST_TOLD: usize = 256;
+/// Letters of a key or a value that is looked at, at most.
+const LONGEST_TOLD: u64 = 128;
+
+/// Walks the pickle at `at`.
 ///
 /// # Errors
 /// [`Error::Memory`] as soon as that is more than the budget; [`Error::File`] for what is no pickle.
-pub(super) fn of_pickle(bytes: &[u8], at: usize, budget: Budget) -> Result<(u64, usize), Error> {
-    let mut walk = Walk { bytes, at, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), live: 0, highest: 0 };
+pub(super) fn of_pickle(bytes: &[u8], at: usize, budget: Budget) -> Result<Walked, Error> {
+    let mut walk = Walk {
+        bytes,
+        at,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        live: 0,
+        highest: 0,
+        told: Vec::new(),
+    };
     walk.run(budget)
 }
 
@@ -79,6 +125,7 @@ struct Walk<'a> {
     live: u64,
     /// Most values and marks that were on the stack at once, whose room it keeps.
     highest: usize,
+    told: Vec<Told>,
 }
 
 fn damaged(problem: &str) -> Error {
@@ -112,9 +159,32 @@ impl<'a> Walk<'a> {
     }
 
     fn push_text(&mut self, length: u64) -> Result<(), Error> {
+        let from = self.at;
         let length = self.take(length)?.len();
-        self.push(Weight::text(length as u64));
+        self.push(Weight { scalar: Some(Scalar::Text(from, self.at)), ..Weight::text(length as u64) });
         Ok(())
+    }
+
+    /// A text as it stands in the pickle; of a long one, which may be fetched over and over, nothing.
+    fn letters(&self, weight: Weight) -> &'a str {
+        let Some(Scalar::Text(from, to)) = weight.scalar.filter(|_| weight.text <= LONGEST_TOLD) else { return "" };
+        self.bytes.get(from..to).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+    }
+
+    /// Keeps an entry of a dictionary that tells of the network.
+    fn keep_told(&mut self, key: &str, value: Weight) {
+        let value = match value.scalar {
+            Some(Scalar::Nothing) => Value::Nothing,
+            Some(Scalar::Bool(value)) => Value::Bool(value),
+            Some(Scalar::Number(value)) => Value::Number(value),
+            // A function is called by its last name.
+            Some(Scalar::Text(..)) => Value::Text(self.letters(value).to_owned()),
+            None => return,
+        };
+        let told = Told { source: "the file".to_owned(), key: key.to_owned(), value };
+        if self.told.len() < MOST_TOLD && !self.told.contains(&told) {
+            self.told.push(told);
+        }
     }
 
     fn pop(&mut self) -> Result<Weight, Error> {
@@ -158,6 +228,14 @@ impl<'a> Walk<'a> {
     /// Puts pairs into the dictionary on top of the stack.
     fn set(&mut self, items: &[Weight]) -> Result<(), Error> {
         let mut dict = self.pop()?;
+        let keys: Vec<&str> = items.iter().step_by(2).map(|key| self.letters(*key)).collect();
+        dict.is_module |= keys.contains(&"_modules");
+        for (key, pair) in keys.iter().zip(items.chunks(2)).filter(|(key, _)| told::is_known(key)) {
+            // The epsilon of an optimizer is none of a norm.
+            if *key != "eps" || !keys.contains(&"lr") {
+                self.keep_told(key, pair.get(1).copied().unwrap_or_default());
+            }
+        }
         for pair in items.chunks(2) {
             let [key, value] = [pair[0], pair.get(1).copied().unwrap_or_default()];
             dict.hold(key, 0);
@@ -201,7 +279,7 @@ impl<'a> Walk<'a> {
         self.live.saturating_add(slots.saturating_mul(IN_TABLE))
     }
 
-    fn run(&mut self, budget: Budget) -> Result<(u64, usize), Error> {
+    fn run(&mut self, budget: Budget) -> Result<Walked, Error> {
         let mut most = 0;
         loop {
             let opcode = self.take(1)?[0];
@@ -213,9 +291,11 @@ impl<'a> Walk<'a> {
             budget.check(most)?;
         }
         // The tensors stay while the file is looked at a second time.
-        let needed = most.saturating_add(self.pop()?.whole().saturating_mul(2));
+        let root = self.pop()?;
+        let needed = most.saturating_add(root.whole().saturating_mul(2));
         budget.check(needed)?;
-        Ok((needed, self.at))
+        let told = std::mem::take(&mut self.told);
+        Ok(Walked { needed, end: self.at, told, is_module: root.is_module })
     }
 
     fn step(&mut self, opcode: u8) -> Result<(), Error> {
@@ -238,7 +318,15 @@ impl<'a> Walk<'a> {
             }
             // Tuples; a call or an object with its arguments, which is at most all that it was given.
             0x85 => self.combine(1)?,
-            0x86 | b'R' | 0x81 | 0x93 => self.combine(2)?,
+            0x86 | b'R' | 0x81 => self.combine(2)?,
+            0x93 => {
+                let name = self.stack.last().copied().unwrap_or_default();
+                self.combine(2)?;
+                if let Some(global) = self.stack.last_mut() {
+                    (global.scalar, global.text) = (name.scalar, name.text);
+                }
+                self.keep_class();
+            }
             0x87 | 0x92 => self.combine(3)?,
             b'a' => {
                 let item = self.pop()?;
@@ -273,9 +361,11 @@ impl<'a> Walk<'a> {
             b'b' => {
                 let state = self.pop()?;
                 let object = self.pop()?;
-                let memo = object.memo;
                 self.gather(&[object, state], IN_DICT);
-                if let (Some(index), Some(built)) = (memo, self.stack.last().copied()) {
+                if let Some(built) = self.stack.last_mut() {
+                    built.is_module = state.is_module;
+                }
+                if let (Some(index), Some(built)) = (object.memo, self.stack.last().copied()) {
                     self.keep(index, built);
                 }
             }
@@ -286,28 +376,60 @@ impl<'a> Walk<'a> {
 
     /// Opcodes that push one value and take nothing.
     fn scalar(&mut self, opcode: u8) -> Result<(), Error> {
-        let length = match opcode {
-            b'N' | 0x88 | 0x89 | b')' | b']' | b'}' | 0x8f => 0,
-            b'K' => 1,
-            b'M' => 2,
-            b'J' => 4,
-            b'G' => 8,
+        let scalar = match opcode {
+            b'N' => Some(Scalar::Nothing),
+            0x88 | 0x89 => Some(Scalar::Bool(opcode == 0x88)),
+            b'K' => Some(Scalar::Number(self.number(1)? as f64)),
+            b'M' => Some(Scalar::Number(self.number(2)? as f64)),
+            b'J' => Some(Scalar::Number(f64::from(self.number(4)? as u32 as i32))),
+            b'G' => Some(Scalar::Number(f64::from_bits((self.number(8)?).swap_bytes()))),
+            b')' | b']' | b'}' | 0x8f => None,
             b'I' | b'L' | b'F' | b'V' | b'P' => {
-                let length = self.line()?.len() as u64;
+                let from = self.at;
+                let line = self.line()?;
+                let text = std::str::from_utf8(line).unwrap_or_default();
+                let scalar = match opcode {
+                    b'V' => Some(Scalar::Text(from, from + line.len())),
+                    // As protocol 0 writes False and True.
+                    b'I' if matches!(text, "00" | "01") => Some(Scalar::Bool(text == "01")),
+                    _ => text.trim_end_matches('L').parse().ok().map(Scalar::Number),
+                };
                 // As an identity it may stand for a tensor.
-                self.push(Weight { tensors: u64::from(opcode == b'P'), ..Weight::text(length) });
+                self.push(Weight { tensors: u64::from(opcode == b'P'), scalar, ..Weight::text(line.len() as u64) });
                 return Ok(());
             }
             b'c' => {
-                let length = self.line()?.len() + self.line()?.len();
-                self.push(Weight::text(length as u64));
+                let module = self.line()?.len();
+                let from = self.at;
+                let name = self.line()?.len();
+                let global = Weight::text((module + name) as u64);
+                self.push(Weight { scalar: Some(Scalar::Text(from, from + name)), ..global });
+                self.keep_class();
                 return Ok(());
             }
+            _ => return self.counted(opcode),
+        };
+        self.push(Weight { scalar, ..Weight::text(0) });
+        Ok(())
+    }
+
+    /// A class of norms tells of the network by its name.
+    fn keep_class(&mut self) {
+        let class = self.stack.last().copied().unwrap_or_default();
+        if self.letters(class).contains("RMSNorm") {
+            self.keep_told("normalization_type", class);
+        }
+    }
+
+    /// Opcodes that push as many letters as they count.
+    fn counted(&mut self, opcode: u8) -> Result<(), Error> {
+        let length = match opcode {
             0x8a | 0x8c | b'U' | b'C' => self.number(1)?,
             0x8b | b'X' | b'T' | b'B' => self.number(4)?,
             0x8d | 0x8e | 0x96 => self.number(8)?,
             other => return Err(damaged(&format!("0x{other:02x} is no opcode that checkpoints use"))),
         };
+        // Large integers come as bytes too, and are no text: no entry that is looked for is one of them.
         self.push_text(length)
     }
 

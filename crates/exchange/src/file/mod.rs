@@ -4,14 +4,20 @@
 //! code that a pickle names. What would take more is refused before it is read.
 
 mod cost;
+mod folder;
+mod named;
 mod pytorch;
 mod safetensors;
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use headway_model::weights::Array;
 
-use crate::{Arrays, Error, npz};
+use crate::{Arrays, Error, npz, told::Told};
 
 /// Form of a file of tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +57,10 @@ pub struct Contents {
     pub tensors: Arrays,
     /// Tensors that hold numbers which f32 does not.
     pub rounded: Vec<Rounded>,
+    /// What the file says of the network beside its tensors.
+    pub told: Vec<Told>,
+    /// The files that were read, where not the one that was asked for.
+    pub files: Vec<PathBuf>,
 }
 
 /// A tensor whose numbers were rounded to f32.
@@ -92,13 +102,20 @@ impl Budget {
     }
 }
 
-/// Reads every tensor of a file; of one that holds more than weights, those below `key`, or below the key that weights are
-/// usually found at.
+/// Reads every tensor of a file, or of a folder as Hugging Face writes it; of a file that holds more than weights, those below
+/// `key`, or below the key that weights are usually found at.
 ///
 /// # Errors
 /// [`Error::File`] for what is no whole file of tensors, [`Error::Memory`] for one that takes more memory than a sound one
 /// could, [`Error::Key`] where the weights are not to be found.
 pub fn read(path: &Path, key: Option<&str>) -> Result<Contents, Error> {
+    if path.metadata().map_err(Error::file)?.is_dir() {
+        return folder::read(path, key);
+    }
+    if folder::is_index(path) { folder::read_index(path, key) } else { read_file(path, key) }
+}
+
+fn read_file(path: &Path, key: Option<&str>) -> Result<Contents, Error> {
     let mut file = File::open(path).map_err(Error::file)?;
     let size = file.metadata().map_err(Error::file)?;
     if !size.is_file() {
@@ -111,24 +128,28 @@ pub fn read(path: &Path, key: Option<&str>) -> Result<Contents, Error> {
     (&mut file).take(size).read_to_end(&mut bytes).map_err(Error::file)?;
     let budget = Budget::of(size);
     let contents = match Form::of(&bytes) {
-        Some(Form::Zip) if pytorch::is_checkpoint(&bytes)? => pytorch::read_zip(path, bytes, key, budget),
-        Some(Form::Zip) => {
-            let tensors = npz::read(&bytes).map_err(Error::File)?;
-            select(Container::Npz, tensors, Vec::new(), key)
-        }
+        Some(Form::Zip) => match pytorch::of_archive(&bytes)? {
+            pytorch::Archive::Checkpoint => pytorch::read_zip(path, bytes, key, budget),
+            pytorch::Archive::Arrays => {
+                let (tensors, rounded) = npz::read_rounded(&bytes).map_err(Error::File)?;
+                select(Container::Npz, tensors, rounded, key)
+            }
+        },
         Some(Form::Legacy) => pytorch::read_legacy(path, bytes, key, budget),
         Some(Form::Pickle) => pytorch::refuse_pickle(&bytes, budget),
         Some(Form::Safetensors) => {
             let (tensors, rounded) = safetensors::read(&bytes, budget)?;
             select(Container::Safetensors, tensors, rounded, key)
         }
-        Some(Form::Tar) => Err(Error::file(
+        Some(Form::Tar) if bytes.windows(8).take(1 << 16).any(|window| window == b"sys_info") => Err(Error::file(
             "is a TAR archive of PyTorch before 0.1.10; load it with torch.load and save it again with torch.save",
         )),
-        None => Err(Error::file(
+        Some(Form::Tar) => Err(Error::file("is a TAR archive; unpack it and import the file of weights in it")),
+        None => Err(Error::File(named::what_it_is(&bytes, path).unwrap_or_else(|| {
             "is no file of tensors: neither safetensors, nor what torch.save writes, nor .npz. \
-             From Python, write one with torch.save(model.state_dict(), FILE) or safetensors.torch.save_file",
-        )),
+             From Python, write one with torch.save(model.state_dict(), FILE) or safetensors.torch.save_file"
+                .to_owned()
+        }))),
     }?;
     if contents.tensors.is_empty() {
         return Err(Error::file("holds no tensors"));
@@ -156,7 +177,8 @@ impl Form {
             Some(Self::Tar)
         } else if LEGACY.iter().any(|magic| start.windows(magic.len()).any(|window| window == *magic)) {
             Some(Self::Legacy)
-        } else if bytes.get(8) == Some(&b'{') {
+        } else if bytes.get(8) == Some(&b'{') && bytes[..8].contains(&0) {
+            // A text may have a brace there too, but no byte of zero.
             Some(Self::Safetensors)
         } else {
             matches!(bytes.first(), Some(0x80 | b'(' | b'}' | b']' | b'c')).then_some(Self::Pickle)
@@ -165,7 +187,7 @@ impl Form {
 }
 
 /// Keys below which training scripts put the weights.
-const USUAL_KEYS: [&str; 3] = ["model_state_dict", "state_dict", "model"];
+const USUAL_KEYS: [&str; 6] = ["model_state_dict", "state_dict", "model", "model_state", "network", "module"];
 
 /// Of several keys with tensors below them, the one with the weights; nothing where the tensors lie at the top.
 ///
@@ -199,7 +221,8 @@ fn below<'a>(name: &'a str, key: &str) -> Option<&'a str> {
 /// Tensors of a container without nesting: below a key only where one was asked for.
 fn select(container: Container, tensors: Arrays, rounded: Vec<Rounded>, key: Option<&str>) -> Result<Contents, Error> {
     let Some(key) = key else {
-        return Ok(Contents { container, key: None, beside: Vec::new(), tensors, rounded });
+        let (beside, told, files) = Default::default();
+        return Ok(Contents { container, key: None, beside, tensors, rounded, told, files });
     };
     let keys = top_keys(tensors.keys());
     let (inside, outside): (Arrays, Arrays) = tensors.into_iter().partition(|(name, _)| below(name, key).is_some());
@@ -215,12 +238,14 @@ fn select(container: Container, tensors: Arrays, rounded: Vec<Rounded>, key: Opt
         beside: outside.into_keys().collect(),
         rounded: rounded.map(|rounded| Rounded { name: rename(rounded.name), ..rounded }).collect(),
         tensors,
+        told: Vec::new(),
+        files: Vec::new(),
     })
 }
 
 /// Type of the numbers in a file.
 #[derive(Clone, Copy)]
-enum Numbers {
+pub(crate) enum Numbers {
     F64,
     F32,
     F16,
@@ -298,8 +323,18 @@ impl Numbers {
         }
     }
 
+    /// Bytes of one.
+    pub(crate) fn width(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 | Self::U64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::Bf16 | Self::I16 | Self::U16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
+        }
+    }
+
     /// The array, and what was rounded.
-    fn array(self, name: &str, shape: &[usize], bytes: &[u8]) -> (Array, Option<Rounded>) {
+    pub(crate) fn array(self, name: &str, shape: &[usize], bytes: &[u8]) -> (Array, Option<Rounded>) {
         let (values, numbers) = self.to_f32(bytes);
         let rounded = (numbers > 0).then(|| Rounded { name: name.to_owned(), from: self.name(), numbers });
         (Array { shape: shape.to_vec(), values }, rounded)

@@ -4,29 +4,50 @@
 //! that fits the machine. So all sizes are checked first, from the bytes of the file.
 
 use std::{
+    borrow::Cow,
     io::{Cursor, Read},
     path::Path,
 };
 
-use pytorch_reader::{DType, PytorchReader, Tensor};
-use zip::ZipArchive;
+use pytorch_reader::{DType, PickleError, PytorchError, PytorchReader, Tensor};
+use zip::{CompressionMethod, ZipArchive};
 
-use super::{Budget, Container, Contents, MOST_AXES, Numbers, below, cost, top_keys, usual_key};
-use crate::{Arrays, Error};
+use super::{Budget, Container, Contents, MOST_AXES, Numbers, below, cost, named, top_keys, usual_key};
+use crate::{Arrays, Error, told::Told};
 
 /// Most files in an archive: ten times those of any model, and 30 MB of their directory.
 const MOST_FILES: u64 = 65_536;
 
 const CUT_SHORT: &str = "is not a whole zip archive: it was cut short or changed";
 
-/// Whether the archive holds a pickle and not arrays of numpy.
+/// What a zip archive holds.
+pub(super) enum Archive {
+    /// What `torch.save` writes.
+    Checkpoint,
+    /// Arrays of numpy.
+    Arrays,
+}
+
+/// Tells a checkpoint from arrays of numpy.
 ///
 /// # Errors
-/// [`Error::File`] for an archive that cannot be read or lists more files than any model has.
-pub(super) fn is_checkpoint(bytes: &[u8]) -> Result<bool, Error> {
+/// [`Error::File`] for an archive that cannot be read, that lists more files than any model has, or that holds neither.
+pub(super) fn of_archive(bytes: &[u8]) -> Result<Archive, Error> {
     let archive = open(bytes)?;
-    let names = archive.file_names().collect::<Result<Vec<_>, _>>().map_err(Error::file)?;
-    Ok(names.iter().any(|name| is_pickle(name)))
+    let names = archive
+        .file_names()
+        .map(|name| name.map(Cow::into_owned))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Error::file)?;
+    // A program of TorchScript has a data.pkl too, of another kind.
+    let is_program = names.iter().any(|name| name.ends_with("constants.pkl"));
+    if !is_program && names.iter().any(|name| is_pickle(name)) {
+        Ok(Archive::Checkpoint)
+    } else if names.iter().all(|name| name.ends_with(".npy")) {
+        Ok(Archive::Arrays)
+    } else {
+        Err(Error::file(named::zip_that_holds_no_weights(&names)))
+    }
 }
 
 fn is_pickle(name: &str) -> bool {
@@ -90,45 +111,82 @@ pub(super) fn read_zip(path: &Path, bytes: Vec<u8>, key: Option<&str>, budget: B
         }
         [(_, index), ..] => index,
     };
-    let entry = archive.by_index(pickle).map_err(Error::file)?;
+    // One that is stored as it is may have no check sum: PyTorch leaves it out where it is told to.
+    let is_stored = archive.by_index_raw(pickle).is_ok_and(|entry| entry.compression() == CompressionMethod::Stored);
+    let entry = if is_stored { archive.by_index_raw(pickle) } else { archive.by_index(pickle) }.map_err(Error::file)?;
     let mut data = Vec::new();
     let size = entry.size();
     entry.take(size).read_to_end(&mut data).map_err(Error::file)?;
-    let (parsing, _) = cost::of_pickle(&data, 0, budget)?;
+    let walked = cost::of_pickle(&data, 0, budget)?;
     drop(archive);
     drop((bytes, data));
-    tensors(path, Container::PytorchZip, key, parsing.saturating_add(largest), budget)
+    let held = walked.needed.saturating_add(largest);
+    let found = Found { told: walked.told, is_module: walked.is_module, held };
+    tensors(path, Container::PytorchZip, key, found, budget)
+}
+
+/// What is known of a file before its tensors are read.
+struct Found {
+    told: Vec<Told>,
+    /// Whether a module was saved whole.
+    is_module: bool,
+    /// Bytes that are held while its tensors are read.
+    held: u64,
 }
 
 pub(super) fn read_legacy(path: &Path, bytes: Vec<u8>, key: Option<&str>, budget: Budget) -> Result<Contents, Error> {
     // Magic number, protocol, system, the object itself, keys of storages; their bytes follow.
-    let (mut parsing, mut at) = (0_u64, 0);
+    let mut found = Found { told: Vec::new(), is_module: false, held: bytes.len() as u64 };
+    let mut at = 0;
     for _ in 0..5 {
-        let (needed, end) = cost::of_pickle(&bytes, at, budget)?;
-        parsing = parsing.saturating_add(needed);
-        at = end;
+        let walked = cost::of_pickle(&bytes, at, budget)?;
+        found.held = found.held.saturating_add(walked.needed);
+        found.is_module |= walked.is_module;
+        found.told.extend(walked.told);
+        at = walked.end;
     }
-    let largest = bytes.len() as u64;
     drop(bytes);
-    tensors(path, Container::PytorchLegacy, key, parsing.saturating_add(largest), budget)
+    tensors(path, Container::PytorchLegacy, key, found, budget)
 }
 
 /// A pickle without storages cannot hold tensors.
 pub(super) fn refuse_pickle(bytes: &[u8], budget: Budget) -> Result<Contents, Error> {
     cost::of_pickle(bytes, 0, budget)?;
     Err(Error::file(
-        "is a plain pickle, which holds no tensors of PyTorch; write the weights with torch.save(model.state_dict(), FILE)",
+        "is a plain pickle, as pickle.dump and joblib write it and torch.save does not; load it with what wrote it, and write the \
+         weights with torch.save(model.state_dict(), FILE)",
     ))
 }
 
-/// Reads tensors; `held` are the bytes that are held meanwhile.
-fn tensors(path: &Path, container: Container, key: Option<&str>, held: u64, budget: Budget) -> Result<Contents, Error> {
+/// Why a checkpoint could not be read.
+fn refused(error: PytorchError) -> Error {
+    match error {
+        PytorchError::Pickle(PickleError::UnsupportedType(name)) => Error::File(named::unreadable_type(&name)),
+        PytorchError::InvalidFormat(said) if said.contains("Expected a dictionary") => {
+            let found = said.rsplit(' ').next().unwrap_or_default();
+            Error::file(format!(
+                "holds one `{found}` and no dictionary of tensors by name; write torch.save(model.state_dict(), FILE)"
+            ))
+        }
+        error => Error::file(format!("is not a whole checkpoint: {error}")),
+    }
+}
+
+/// Reads tensors.
+fn tensors(
+    path: &Path,
+    container: Container,
+    key: Option<&str>,
+    Found { told, is_module, held }: Found,
+    budget: Budget,
+) -> Result<Contents, Error> {
     budget.check(held)?;
-    let refused = |error: pytorch_reader::PytorchError| Error::file(format!("is not a whole checkpoint: {error}"));
     let reader = PytorchReader::new(path).map_err(refused)?;
     let mut found: Vec<(String, Tensor)> = reader.into_tensors().into_iter().collect();
     let mut chosen = key.map(str::to_owned);
     if chosen.is_none()
+        // Of a module, they are names of parts of one network.
+        && !is_module
         && let Some(usual) = usual_key(&top_keys(found.iter().map(|(name, _)| name)))?
         // Whether it is a dictionary in the file, and not the first part of names.
         && PytorchReader::with_top_level_key(path, usual).is_ok_and(|below| !below.is_empty())
@@ -167,7 +225,7 @@ fn tensors(path: &Path, container: Container, key: Option<&str>, held: u64, budg
         all_rounded.extend(rounded);
     }
     all_rounded.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Contents { container, key: chosen, beside, tensors, rounded: all_rounded })
+    Ok(Contents { container, key: chosen, beside, tensors, rounded: all_rounded, told, files: Vec::new() })
 }
 
 fn numbers(dtype: DType) -> Numbers {

@@ -2,12 +2,18 @@
 //! gives tensors ours.
 
 mod authors;
-mod gpt2;
+mod effect;
+mod elsewhere;
+pub mod gpt2;
 mod headway;
 mod torch_modules;
+pub mod transformer_bridge;
 pub mod transformer_lens;
 
-use std::collections::BTreeMap;
+pub use effect::effect_of;
+pub use elsewhere::Elsewhere;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use headway_model::weights::Array;
 
@@ -18,7 +24,7 @@ use crate::{Arrays, Error};
 pub enum Format {
     /// Modules of PyTorch, scripts of authors.
     Pytorch,
-    /// HookedTransformer.
+    /// HookedTransformer, and TransformerBridge since 4.0.
     TransformerLens,
     /// Our own names.
     Headway,
@@ -45,6 +51,7 @@ pub struct Convention {
 pub const CONVENTIONS: &[Convention] = &[
     headway::CONVENTION,
     transformer_lens::CONVENTION,
+    transformer_bridge::CONVENTION,
     authors::ONE_LAYER,
     authors::TWO_LAYER,
     gpt2::IN_CONTEXT,
@@ -64,8 +71,18 @@ pub struct Renamed {
     pub not_weights: Vec<String>,
     /// Tensors that the convention does not know.
     pub unknown: Vec<String>,
+    /// Those of them that stand in a list with tensors that it knows, such as that of the blocks.
+    pub inside: Vec<String>,
     /// What was taken for granted, in words.
     pub assumed: Vec<String>,
+    /// Whether a position sees only itself and what came before, where masks show it.
+    pub causal: Option<bool>,
+    /// Whether masks show that attention is not local.
+    pub shows_no_window: bool,
+    /// Whether the head is a copy of the embedding because the file has no other; false where it has one that differs.
+    pub head_is_embedding: Option<bool>,
+    /// Whether the program lets norms stand behind attention unless it is told otherwise.
+    pub is_post_norm_by_default: bool,
     pub(crate) fills: Fills,
 }
 
@@ -95,19 +112,24 @@ impl Place {
 }
 
 impl Convention {
-    /// The convention of a file among those of a format, or among all.
+    /// The convention of a file among those of a format, or among all. `above` is what stood before every name and is taken away.
     ///
     /// # Errors
     /// [`Error::Names`] where none fits, with what each looks for.
-    pub fn of(arrays: &Arrays, format: Option<Format>) -> Result<&'static Self, Error> {
+    pub fn of(arrays: &Arrays, format: Option<Format>, above: &str) -> Result<&'static Self, Error> {
         let asked = |convention: &&Self| format.is_none_or(|format| convention.format == format);
         let mut all = CONVENTIONS.iter().filter(asked);
         all.clone().find(|convention| (convention.fits)(arrays)).ok_or_else(|| {
             let known = all.by_ref().map(|convention| format!("  {}: {}", convention.name, convention.summary));
             let some: Vec<&str> = arrays.keys().map(String::as_str).take(5).collect();
+            let way = below_which_one_fits(arrays, format, above).unwrap_or_else(|| {
+                let effects: BTreeMap<&str, &String> =
+                    arrays.keys().filter_map(|name| Some((effect_of(name)?, name))).collect();
+                let lines = effects.iter().map(|(effect, name)| format!("`{name}`: {effect}\n"));
+                lines.collect::<String>() + "--rename OLD=NEW gives a tensor, or all below a name, another name"
+            });
             Error::Names(format!(
-                "its names, such as {}, are of no convention that is known:\n{}\n--rename OLD=NEW gives a tensor, or all below a \
-                 name, another name",
+                "its names, such as {}, are of no convention that is known:\n{}\n{way}",
                 some.join(", "),
                 known.collect::<Vec<_>>().join("\n")
             ))
@@ -154,25 +176,116 @@ pub fn substitute(mut arrays: Arrays, changes: &[(String, String)]) -> Result<Ar
     Ok(arrays)
 }
 
-/// What wrappers put before every name: data parallelism, and compilation.
-const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+/// Where names fit below a key and not as they are: what to write.
+fn below_which_one_fits(arrays: &Arrays, format: Option<Format>, above: &str) -> Option<String> {
+    // Names like `a.b.c`: every beginning that ends before a dot.
+    let keys: BTreeSet<&str> =
+        arrays.keys().flat_map(|name| name.match_indices('.').map(|(at, _)| &name[..at])).take(10_000).collect();
+    let fits = |key: &str| {
+        let inside = arrays.iter().filter_map(|(name, array)| {
+            Some((
+                name.strip_prefix(key)?.strip_prefix('.')?.to_owned(),
+                Array { shape: array.shape.clone(), values: Vec::new() },
+            ))
+        });
+        let inside: Arrays = inside.collect();
+        CONVENTIONS
+            .iter()
+            .find(|convention| format.is_none_or(|format| convention.format == format) && (convention.fits)(&inside))
+    };
+    // The shortest, which has everything below it.
+    let (key, convention) = keys.into_iter().take(1000).find_map(|key| Some((key, fits(key)?)))?;
+    Some(format!(
+        "below `{above}{key}` they are those of {}: --key {above}{key} takes what lies there",
+        convention.name
+    ))
+}
 
-/// Takes away what a wrapper put before every name; says what it was.
-pub fn unwrap(mut arrays: Arrays) -> (Arrays, Vec<&'static str>) {
-    let mut taken = Vec::new();
-    while let Some(wrapper) =
-        WRAPPERS.into_iter().find(|w| arrays.keys().all(|name| name.starts_with(w)) && !arrays.is_empty())
-    {
-        arrays = arrays.into_iter().map(|(name, array)| (name[wrapper.len()..].to_owned(), array)).collect();
-        taken.push(wrapper);
+/// What wrappers put before every name: data parallelism, compilation, and the attribute that a training script keeps its
+/// network in.
+const WRAPPERS: [&str; 6] = ["module.", "_orig_mod.", "model.", "net.", "network.", "_forward_module."];
+/// What they put between the parts of names.
+const BETWEEN: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."];
+/// What `torch.optim.swa_utils.AveragedModel` counts.
+const AVERAGED: &str = "n_averaged";
+
+/// Weights without what wrappers put around their names.
+#[derive(Clone, Debug, Default)]
+pub struct Unwrapped {
+    /// The weights.
+    pub tensors: Arrays,
+    /// What was taken away, in words.
+    pub said: Vec<String>,
+    /// Tensors of wrappers that are no weights.
+    pub not_weights: Vec<String>,
+    /// What stood before every name.
+    pub before: String,
+}
+
+/// Takes away what a wrapper put before every name, or between the parts of names; says what it was.
+pub fn unwrap(mut tensors: Arrays) -> Unwrapped {
+    let (mut said, mut not_weights, mut before) = (Vec::new(), Vec::new(), String::new());
+    let is_average =
+        tensors.contains_key(AVERAGED) && tensors.keys().all(|name| name == AVERAGED || name.starts_with("module."));
+    if is_average && tensors.len() > 1 {
+        tensors.remove(AVERAGED);
+        not_weights.push(AVERAGED.to_owned());
     }
-    (arrays, taken)
+    while let Some(wrapper) =
+        WRAPPERS.into_iter().find(|w| tensors.keys().all(|name| name.starts_with(w)) && !tensors.is_empty())
+    {
+        tensors = tensors.into_iter().map(|(name, array)| (name[wrapper.len()..].to_owned(), array)).collect();
+        said.push(format!("`{wrapper}` before every name is a wrapper's"));
+        before.push_str(wrapper);
+    }
+    for wrapper in BETWEEN {
+        let without = |name: &str| name.split_inclusive('.').filter(|part| *part != wrapper).collect::<String>();
+        let names: BTreeSet<String> = tensors.keys().map(|name| without(name)).collect();
+        if names.len() == tensors.len() && tensors.keys().any(|name| !names.contains(name)) {
+            tensors = tensors.into_iter().map(|(name, array)| (without(&name), array)).collect();
+            said.push(format!("`{wrapper}` in names is a wrapper's"));
+        }
+    }
+    Unwrapped { tensors, said, not_weights, before }
+}
+
+/// What a mask of attention shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// Each position sees itself and all before it.
+    Causal,
+    /// Each sees all.
+    Full,
+}
+
+/// Reads a mask `[…, n, n]` whose entries are one where a position sees another, or one where it does not.
+///
+/// # Errors
+/// [`Error::Names`] for a mask of another kind, such as that of local attention.
+fn mask(name: &str, array: &Array) -> Result<Shown, Error> {
+    let rows = array.shape.last().copied().unwrap_or(0);
+    let is_square =
+        array.shape.len() >= 2 && array.shape[array.shape.len() - 2] == rows && array.values.len() == rows * rows;
+    let visible = |row: usize, column: usize| array.values[row * rows + column] > 0.0;
+    let all = |wanted: &dyn Fn(usize, usize) -> bool| {
+        (0..rows).all(|row| (0..rows).all(|column| visible(row, column) == wanted(row, column)))
+    };
+    if is_square && (all(&|row, column| column <= row) || rows > 1 && all(&|row, column| column > row)) {
+        Ok(Shown::Causal)
+    } else if is_square && all(&|_, _| true) {
+        Ok(Shown::Full)
+    } else {
+        Err(Error::Names(format!(
+            "`{name}` is the mask of local attention, or of another kind: our models attend to all that came before, or to all"
+        )))
+    }
 }
 
 /// Puts each tensor where it belongs.
 fn rename_each(arrays: Arrays, mut place: impl FnMut(&str, Array) -> Result<Place, Error>) -> Result<Renamed, Error> {
     let mut renamed = Renamed::default();
     let mut from: BTreeMap<String, String> = BTreeMap::new();
+    let mut lists: BTreeSet<String> = BTreeSet::new();
     for (name, array) in arrays {
         match place(&name, array)? {
             Place::Weights(weights) => {
@@ -182,12 +295,22 @@ fn rename_each(arrays: Arrays, mut place: impl FnMut(&str, Array) -> Result<Plac
                     }
                     renamed.arrays.insert(ours, array);
                 }
+                lists.extend(list_of(&name));
             }
             Place::NoWeight => renamed.not_weights.push(name),
             Place::Unknown => renamed.unknown.push(name),
         }
     }
+    let is_inside = |name: &&String| list_of(name).is_some_and(|list| lists.contains(&list));
+    renamed.inside = renamed.unknown.iter().filter(is_inside).cloned().collect();
     Ok(renamed)
+}
+
+/// What stands before the first number of a name.
+fn list_of(name: &str) -> Option<String> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let at = parts.iter().position(|part| part.parse::<usize>().is_ok())?;
+    Some(parts[..at].join("."))
 }
 
 /// Whether a name is one of ours that stands outside attention and feed-forward networks, where torch modules have no name of

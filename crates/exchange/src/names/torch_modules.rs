@@ -15,7 +15,7 @@ pub(super) const ENCODER: Convention = Convention {
     fits: |arrays| layers(arrays, SELF).is_some(),
     rename: |arrays| {
         let mut renamed = rename(arrays, SELF)?;
-        renamed.assumed.push("norm_first = True: norms stand before attention, as ours do".to_owned());
+        renamed.is_post_norm_by_default = true;
         Ok(renamed)
     },
 };

@@ -8,7 +8,7 @@
 
 use headway_model::weights::Array;
 
-use super::{Convention, Fills, Format, Place, axes, layer_of, rename_each, transposed};
+use super::{Convention, Fills, Format, Place, axes, layer_of, mask, rename_each, transposed};
 use crate::{Arrays, Error, names::Renamed};
 
 pub(super) const CONVENTION: Convention = Convention {
@@ -22,14 +22,39 @@ pub(super) const CONVENTION: Convention = Convention {
 fn rename(arrays: Arrays) -> Result<Renamed, Error> {
     let n_heads = arrays.get("blocks.0.attn.W_Q").and_then(|array| array.shape.first().copied());
     let has_ffn = arrays.contains_key("blocks.0.mlp.W_in");
-    let mut renamed = rename_each(arrays, place)?;
+    no_rms(&arrays, ".w", ".b")?;
+    let mut renamed = rename_each(arrays, |name, array| {
+        if name.ends_with(".attn.mask") {
+            // It is the same for attention_dir = "bidirectional", where it is not looked at.
+            mask(name, &array)?;
+        }
+        place(name, array)
+    })?;
     renamed.n_heads = n_heads;
+    renamed.shows_no_window = renamed.not_weights.iter().any(|name| name.ends_with(".attn.mask"));
     renamed.fills = Fills { zero_biases: true, unit_norms: true };
     if has_ffn {
-        renamed.assumed.push("act_fn: gelu is our gelu_erf, gelu_new our gelu_tanh, relu our relu".to_owned());
+        renamed.assumed.push(ACTIVATIONS.to_owned());
     }
-    renamed.assumed.push("attention_dir is causal where the experiment says causal = true".to_owned());
     Ok(renamed)
+}
+
+pub(super) const ACTIVATIONS: &str =
+    "activation: the experiment says it; act_fn gelu is our gelu_erf, gelu_new our gelu_tanh, relu our relu";
+
+/// Norms with a gain and without an offset are RMSNorm in TransformerLens, whose layer norms have both.
+pub(super) fn no_rms(arrays: &Arrays, gain: &str, offset: &str) -> Result<(), Error> {
+    let is_norm = |name: &str| matches!(name.rsplit('.').next(), Some("ln1" | "ln2" | "ln_final"));
+    let alone = arrays.keys().find_map(|name| {
+        let norm = name.strip_suffix(gain).filter(|norm| is_norm(norm))?;
+        (!arrays.contains_key(&format!("{norm}{offset}"))).then_some(name)
+    });
+    match alone {
+        Some(name) => Err(Error::Names(format!(
+            "`{name}` is the gain of a norm without an offset: RMSNorm, which no model here has; ours are layer norms"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Our name and layout of one tensor.
@@ -183,11 +208,19 @@ mod tests {
             ("blocks.0.attn.b_V", &[2, 2]),
             ("unembed.W_U", &[2, 3]),
             ("embed.W_E", &[5, 3]),
-            ("blocks.0.attn.mask", &[4, 4]),
             ("blocks.0.attn.IGNORE", &[]),
             ("blocks.0.attn.rotary_sin", &[4, 2]),
         ]);
-        let renamed = rename(all)?;
+        let masked = |window: usize| {
+            let see = |row: usize, column: usize| f32::from(u8::from(column <= row && row - column < window));
+            let values = (0..16).map(|at| see(at / 4, at % 4)).collect();
+            let mut all = all.clone();
+            all.insert("blocks.0.attn.mask".to_owned(), Array { shape: vec![4, 4], values });
+            rename(all)
+        };
+        let local = masked(2).map(|_| ()).map_err(|error| error.to_string());
+        assert!(local.as_ref().is_err_and(|said| said.contains("blocks.0.attn.mask")), "{local:?}");
+        let renamed = masked(4)?;
         let values = |name: &str| renamed.arrays[name].clone();
         let key = Array { shape: vec![4, 3], values: vec![0., 2., 4., 1., 3., 5., 6., 8., 10., 7., 9., 11.] };
         assert_eq!(values("blocks.1.attention.key.weight"), key);
@@ -231,6 +264,12 @@ mod tests {
         assert_eq!(ours.len(), theirs.len());
         assert_eq!(export(&ours, 3)?, theirs);
         Ok(())
+    }
+
+    #[test]
+    fn a_gain_without_an_offset_is_rms_norm() {
+        let error = rename(counted::arrays(&[("blocks.0.attn.W_Q", &[1, 2, 2]), ("blocks.0.ln1.w", &[2])])).map(|_| ());
+        assert!(error.is_err_and(|error| error.to_string().contains("RMSNorm")));
     }
 
     #[test]

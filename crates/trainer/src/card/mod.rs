@@ -232,6 +232,7 @@ fn origin_section(subjects: &[Subject]) -> String {
                 "- {path}: imported from `{}` ({}, sha256 `{}`), named as {}.",
                 import.file, import.container, import.sha256, import.convention
             ));
+            lines.extend(import.told.iter().map(|told| format!("  - told by {told}")));
             lines.extend(import.assumed.iter().map(|assumed| format!("  - taken for granted: {assumed}")));
             lines.extend(import.filled.iter().map(|(name, with)| format!("  - `{name}` is {with}")));
             lines.extend(import.left_out.iter().map(|name| format!("  - `{name}` of the file was left out")));

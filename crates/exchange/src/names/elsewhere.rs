@@ -1,0 +1,82 @@
+//! A model of ours as other programs can run it: a transformer of tokens whose positions are a table.
+
+use headway_model::{
+    Activation, InputDims, IoDims, ModelConfig, StateMixer,
+    attention::position::Table,
+    transformer::{Norm, TransformerConfig},
+};
+
+use super::Array;
+use crate::{Arrays, Error};
+
+/// What GPT-2 and TransformerLens are told beside the weights.
+#[derive(Clone, Debug)]
+pub struct Elsewhere {
+    /// Under our names, with a table of positions.
+    pub arrays: Arrays,
+    pub(super) config: TransformerConfig,
+    pub(super) vocab: usize,
+    pub(super) rows: usize,
+}
+
+impl Elsewhere {
+    /// Takes a model with its weights under our names.
+    ///
+    /// # Errors
+    /// [`Error::Names`] for a model that computes what no transformer of tokens elsewhere does.
+    pub fn of(mut arrays: Arrays, model: &ModelConfig, dims: &IoDims) -> Result<Self, Error> {
+        let no = |what: &str| {
+            Err(Error::Names(format!("{what} has no name in other programs, which know transformers of tokens")))
+        };
+        let ModelConfig::Transformer(config) = model else { return no(&format!("a model `{}`", model.name())) };
+        let InputDims::Tokens { vocab } = dims.input else { return no("an embedding of vectors") };
+        if !config.residual {
+            return no("a mixer that replaces the hidden state (residual = false)");
+        }
+        if dims.d_out != vocab {
+            return no("a head that predicts something else than the next token");
+        }
+        let (rows, width) = (dims.seq_len, config.d_model);
+        let fixed = match config.position.scheme().table() {
+            Table::Learned => None,
+            Table::Nothing => Some(vec![0.0; rows * width]),
+            Table::Fixed(values) => Some(values(rows, width)),
+        };
+        if let Some(values) = fixed {
+            arrays.insert("position.weight".to_owned(), Array { shape: vec![rows, width], values });
+        }
+        Ok(Self { arrays, config: config.clone(), vocab, rows })
+    }
+
+    /// Heads of each layer.
+    pub fn n_heads(&self) -> usize {
+        self.config.n_heads
+    }
+
+    /// The arguments of TransformerLens's configuration for these weights.
+    pub fn arguments_of_transformer_lens(&self) -> String {
+        let Self { config, vocab, rows, .. } = self;
+        let d_head = config.d_model / config.n_heads.max(1);
+        let mixer = match &config.state_mixer {
+            StateMixer::None => "attn_only=True".to_owned(),
+            StateMixer::Ffn { d_ffn, activation } => {
+                let act_fn = match activation {
+                    Activation::GeluErf => "gelu",
+                    Activation::GeluTanh => "gelu_new",
+                    Activation::Relu => "relu",
+                };
+                format!("d_mlp={d_ffn}, act_fn=\"{act_fn}\"")
+            }
+        };
+        let norm = match config.norm {
+            Norm::Pre => "\"LN\"",
+            Norm::None => "None",
+        };
+        let direction = if config.causal { "causal" } else { "bidirectional" };
+        format!(
+            "d_model={}, d_head={d_head}, n_heads={}, n_layers={}, n_ctx={rows}, d_vocab={vocab}, {mixer}, \
+             normalization_type={norm}, attention_dir=\"{direction}\"",
+            config.d_model, config.n_heads, config.n_layers
+        )
+    }
+}
