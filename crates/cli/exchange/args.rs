@@ -35,7 +35,7 @@ pub struct Import {
     /// Give a tensor, or all tensors whose names begin with OLD and a dot, another name before its format is looked for.
     #[arg(long, value_name = "OLD=NEW", value_parser = rename_of)]
     pub rename: Vec<(String, String)>,
-    /// Key of the file below which the weights lie. Default: model_state_dict, state_dict or model, where there is one.
+    /// Key of the file below which the weights lie. Default: one of those that training scripts use, such as state_dict.
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
     /// What the other program's configuration says and no tensor shows, in its own words, as in `--given norm_first=true`.
@@ -110,6 +110,7 @@ pub enum FileFormat {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Names {
+    /// Those of this program.
     Headway,
     /// HookedTransformer, before 4.0.
     TransformerLens,

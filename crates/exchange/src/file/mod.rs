@@ -152,7 +152,9 @@ fn read_file(path: &Path, key: Option<&str>) -> Result<Contents, Error> {
         }))),
     }?;
     if contents.tensors.is_empty() {
-        return Err(Error::file("holds no tensors"));
+        return Err(Error::file(
+            "holds no tensors; arrays of numpy in a file of torch.save and tensors on the meta device are none",
+        ));
     }
     Ok(contents)
 }

@@ -162,6 +162,12 @@ pub(super) fn refuse_pickle(bytes: &[u8], budget: Budget) -> Result<Contents, Er
 fn refused(error: PytorchError) -> Error {
     match error {
         PytorchError::Pickle(PickleError::UnsupportedType(name)) => Error::File(named::unreadable_type(&name)),
+        PytorchError::Pickle(PickleError::InvalidData(said)) if said.starts_with("persistent id must be a tuple") => {
+            Error::file(
+                "was written with pickle_protocol=0, which keeps no tensors so that any program reads them; write it without that \
+                 argument",
+            )
+        }
         PytorchError::InvalidFormat(said) if said.contains("Expected a dictionary") => {
             let found = said.rsplit(' ').next().unwrap_or_default();
             Error::file(format!(
