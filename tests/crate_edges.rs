@@ -24,7 +24,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
             "headway-tasks",
         ],
     ),
-    ("headway-trainer", &["headway-kernels", "headway-model", "headway-tasks", "headway-analysis"]),
+    ("headway-trainer", &["headway-kernels", "headway-model", "headway-tasks", "headway-analysis", "headway-exchange"]),
     ("headway-theory", &["headway-model"]),
     ("headway-exchange", &["headway-model"]),
     ("headway-analysis", &["headway-model"]),

@@ -4,7 +4,7 @@
 
 mod harness;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use harness::Lab;
 use safetensors::SafeTensors;
@@ -123,6 +123,9 @@ fn adapters_are_files_in_the_layout_of_peft() {
         }
         let config: Value = serde_json::from_slice(&fs::read(&files[0]).unwrap()).unwrap();
         assert_eq!(config["base_model_name_or_path"], "base");
+        // Which weights those were, for whoever folds it in.
+        let begins = format!("{}-", record(&lab, mode)["lineage"]["weights_sha256"].as_str().unwrap());
+        assert!(config["revision"].as_str().unwrap().starts_with(&begins), "{config}");
         let (tensors, model) = (tensors(&files[1]), weights(&lab, mode, 4));
         let shapes: BTreeMap<&str, Vec<usize>> =
             tensors.iter().map(|(name, (shape, _))| (name.as_str(), shape.clone())).collect();
@@ -147,7 +150,7 @@ fn adapters_are_files_in_the_layout_of_peft() {
             }
             "prefix" => {
                 assert_eq!(config["peft_type"], "PREFIX_TUNING");
-                assert_eq!(config["num_virtual_tokens"], 3);
+                assert_rows(&config);
                 assert_eq!(shapes, rows(layers * 2 * d));
                 // Row by row: the keys of the first layer, its values, the keys of the second, its values.
                 let parts = ["0.attention.prefix.keys", "0.attention.prefix.values", "1.attention.prefix.keys"];
@@ -162,12 +165,24 @@ fn adapters_are_files_in_the_layout_of_peft() {
             }
             _ => {
                 assert_eq!(config["peft_type"], "PROMPT_TUNING");
+                assert_rows(&config);
                 assert_eq!(shapes, rows(d));
                 assert_eq!(tensors["prompt_embeddings"], model["prompt.rows"]);
             }
         }
         let small = fs::metadata(&files[1]).unwrap().len();
         assert!(small < fs::metadata(folder.join("model.safetensors")).unwrap().len(), "{mode}: {small} bytes");
+    }
+}
+
+/// Without a task PEFT leaves learned rows out; without the sizes it asks the network's config for them.
+fn assert_rows(config: &Value) {
+    let wanted = json!({
+        "num_virtual_tokens": 3, "task_type": "FEATURE_EXTRACTION", "token_dim": 8, "num_layers": 2, "num_attention_heads": 2,
+        "num_transformer_submodules": 1,
+    });
+    for (key, value) in wanted.as_object().unwrap() {
+        assert_eq!(config[key], *value, "{key}");
     }
 }
 
@@ -201,6 +216,21 @@ fn merging_gives_what_base_and_adapter_give_together() {
     let merged = model("merged");
     assert!(merged.keys().all(|name| !name.contains("low_rank")));
     assert!(model("named") == merged && model("given") == merged);
+    // Each says what was folded into what.
+    let base = record(&lab, "tuned")["lineage"]["weights_sha256"].clone();
+    for (folder, from, file) in [
+        ("merged", "tuned/checkpoints/step-00000004", "model.safetensors"),
+        ("named", "alone", "adapter_model.safetensors"),
+        ("given", "alone", "adapter_model.safetensors"),
+    ] {
+        let lineage: Value = serde_json::from_str(&lab.read(&format!("{folder}/lineage.json"))).unwrap();
+        assert_eq!([&lineage["from"], &lineage["weights_sha256"]], [&json!("base"), &base], "{folder}");
+        assert_eq!(lineage["folded"]["from"], from, "{folder}");
+        let sum = Command::new("sha256sum").arg(lab.path(from).join(file)).output().unwrap();
+        assert!(String::from_utf8(sum.stdout).unwrap().starts_with(lineage["folded"]["sha256"].as_str().unwrap()));
+    }
+    let card = lab.headway(&["card", "named", "--device", "cpu"]).succeed().stdout;
+    assert!(card.contains("with the adapter of `alone` (sha256 `"), "{card}");
     // What is merged is a checkpoint like any other.
     let words = ["finetune", "experiment.toml", "--from", "merged", "--out", "again", "--device", "cpu"];
     lab.headway(&words).succeed();
@@ -247,9 +277,30 @@ fn what_cannot_be_merged_says_why() {
     let named = r#""base_model_name_or_path": "base""#;
     for (config, text) in [
         (format!(r#"{{"peft_type": "LORA", {named}}}"#), "`r` and `lora_alpha` must be given"),
-        (format!(r#"{{"peft_type": "LORA", "r": 0, "lora_alpha": 4, {named}}}"#), "r above 0"),
+        (format!(r#"{{"peft_type": "LORA", "r": 0, "lora_alpha": 4, {named}}}"#), "`r` must be above 0"),
+        (
+            format!(r#"{{"peft_type": "LORA", "r": 8, "lora_alpha": 4, {named}}}"#),
+            "of rank 2, and the config says r = 8",
+        ),
+        (
+            format!(r#"{{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["key"], {named}}}"#),
+            "low-rank parts for blocks.0.attention.query, which its config leaves out",
+        ),
+        (
+            format!(
+                r#"{{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ".*(query|value|key)", {named}}}"#
+            ),
+            "has no low-rank parts for blocks.0.attention.key, which its config names",
+        ),
+        (
+            format!(r#"{{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "modules_to_save": ["head"], {named}}}"#),
+            "has no head.bias, which its config says was saved with it",
+        ),
         (format!(r#"{{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "use_dora": true, {named}}}"#), "`use_dora`"),
-        (format!(r#"{{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "all", {named}}}"#), "`bias`"),
+        (
+            format!(r#"{{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "all", {named}}}"#),
+            "has no blocks.0.attention.key.bias",
+        ),
         (format!(r#"{{"peft_type": "OFT", {named}}}"#), "OFT"),
         ("{".to_owned(), "adapter_config.json"),
     ] {
@@ -260,6 +311,155 @@ fn what_cannot_be_merged_says_why() {
     assert!(!lab.path("merged").exists());
     let prefix = ["finetune", "experiment.toml", "--from", "prefix", "--out", "new", "--device", "cpu"];
     lab.headway(&prefix).fail(3, &["holds a learned prefix", "start from the checkpoint that it was learned for"]);
+}
+
+/// An adapter goes with the weights and the function that it was learned beside, whatever has the same shapes.
+#[test]
+fn an_adapter_is_folded_into_nothing_but_its_base() {
+    let lab = lab();
+    lab.train("other", &["--seed", "7"]).succeed();
+    let lora = ["-s", "finetune.lora.rank=2"];
+    finetune(&lab, "lora", &lora).succeed();
+    let heads = finetune(&lab, "heads", &[&lora[..], &["-s", "model.n_heads=4"]].concat()).succeed();
+    assert!(heads.said().contains("warning: the weights fit, but make another function of"), "{heads:?}");
+    let changed = &record(&lab, "heads")["lineage"]["changed"];
+    assert_eq!(*changed, json!(["model.transformer.n_heads = 4, the checkpoint's 2"]));
+    let merge = |tuned: &str, base: &str, out: &str| lab.headway(&["merge", tuned, "--base", base, "--out", out]);
+    merge("lora", "other", "no").fail(3, &["was learned beside other weights", "other/checkpoints", "--base"]);
+    merge("heads", "base", "no").fail(3, &["another function of the weights", "merge from the folder of the run"]);
+    // From its own folder it knows both.
+    lab.headway(&["merge", "heads", "--out", "merged"]).succeed();
+    assert!(lab.read("merged/config.json").contains("\"n_heads\": 4"));
+    // PEFT writes no digest: that is said.
+    let config = lab.path("lora/checkpoints/step-00000004/adapter_config.json");
+    let mut peft: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    peft["revision"] = json!("main");
+    fs::create_dir(lab.path("alone")).unwrap();
+    lab.write("alone/adapter_config.json", peft.to_string());
+    fs::copy(config.with_file_name("adapter_model.safetensors"), lab.path("alone/adapter_model.safetensors")).unwrap();
+    let said = merge("alone", "other", "unsaid").succeed().said();
+    assert!(said.contains("alone does not say which weights it was learned beside; folded into other/"), "{said}");
+}
+
+/// Every way in which PEFT names modules, scales, stores and saves gives the weights that its `merge_and_unload` gives; what asks for
+/// more than W + s A B is refused. `python/check_with_peft.py` made the files with PEFT itself.
+#[test]
+fn what_peft_wrote_is_folded_in_as_peft_does_it() {
+    let lab = Lab::with(EXPERIMENT);
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/peft");
+    let base = fixtures.join("base.safetensors");
+    let import = ["import", base.to_str().unwrap(), "--experiment", "experiment.toml", "--out", "base"];
+    lab.headway(&import).succeed();
+    let numbers = |(_, bytes): &(Vec<usize>, Vec<u8>)| -> Vec<f32> {
+        bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    };
+    let base = tensors(&base);
+    let more = BTreeMap::from([
+        ("dora", "`use_dora` asks for more than W + s A B"),
+        ("lora_bias", "`lora_bias` asks for more than W + s A B"),
+        ("pissa", "`init_lora_weights` = \"pissa\" takes its first A B out of the base's weights"),
+        ("tokens", "`trainable_token_indices` asks for more than W + s A B"),
+    ]);
+    let mut folders: Vec<_> = fs::read_dir(&fixtures).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|path| path.is_dir());
+    assert_eq!(folders.len(), 15 + more.len());
+    for folder in folders {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        let merge = lab.headway(&["merge", folder.to_str().unwrap(), "--base", "base", "--out", name]);
+        if let Some(reason) = more.get(name) {
+            merge.fail(3, &[reason]);
+            continue;
+        }
+        merge.succeed();
+        let (merged, wanted) =
+            (tensors(&lab.path(name).join("model.safetensors")), tensors(&folder.join("merged.safetensors")));
+        assert!(merged.keys().eq(wanted.keys()), "{name}");
+        assert_ne!(merged, base, "{name} changes nothing");
+        for (at, wanted) in &wanted {
+            let largest = numbers(wanted).into_iter().fold(0.0_f32, |largest, w| largest.max(w.abs()));
+            let pairs = numbers(&merged[at]).into_iter().zip(numbers(wanted));
+            let apart = pairs.fold(0.0_f32, |apart, (a, b)| apart.max((a - b).abs()));
+            // PEFT adds in float32, here it is done in double precision and rounded once.
+            assert!(apart <= 1e-6 * largest, "{name}: {at} is {apart:e} apart, weights to {largest}");
+        }
+    }
+}
+
+/// What changes the function of the weights and not their shapes is refused by whatever takes a network as it was trained.
+#[test]
+fn a_network_is_taken_as_it_was_trained() {
+    let lab = lab();
+    finetune(&lab, "lora", &["-s", "finetune.lora={rank=2, alpha=4}"]).succeed();
+    let eval: &[&str] = &["eval", "--device", "cpu"];
+    let patterns: &[&str] = &["analyze", "patterns", "--device", "cpu", "--out", "seen"];
+    for (verb, run, set, text) in [
+        (eval, "base", "model.n_heads=4", "model.transformer.n_heads = 4, the checkpoint's 2"),
+        (eval, "base", "model.residual=false", "model.transformer.residual = false, the checkpoint's true"),
+        (eval, "lora", "finetune.lora.alpha=8", "finetune.lora.alpha = 8.0, the checkpoint's 4.0"),
+        (patterns, "base", "model.n_heads=4", "model.transformer.n_heads = 4, the checkpoint's 2"),
+    ] {
+        lab.headway(&[verb, &[run, "-s", set]].concat()).fail(3, &["trained for another function", text]);
+    }
+    assert!(!lab.path("seen").exists());
+    // The same function in another way, and another task for the same network.
+    for set in
+        ["model.kernel=naive", "train.attention_precision=bf16", "task.noise_std=0.5", "finetune.lora.dropout=0.5"]
+    {
+        lab.headway(&[eval, &["lora", "-s", set]].concat()).succeed();
+    }
+    // An experiment that starts from a checkpoint is looked into with those weights.
+    let rank = |source: &[&str]| {
+        let words = [&["analyze", "rank", "--device", "cpu", "--json"], source].concat();
+        lab.headway(&words).succeed().json()["curves"][0]["layers"].clone()
+    };
+    assert_eq!(rank(&["base"]), rank(&["experiment.toml", "-s", "init_from=base"]));
+    assert_ne!(rank(&["base"]), rank(&["experiment.toml"]));
+    // Weights to train from may make another function, which is said, by `train` too.
+    let said = lab.train("heads", &["--init-from", "base", "-s", "model.n_heads=4"]).succeed().said();
+    assert!(
+        said.contains("warning: the weights fit, but make another function of: model.transformer.n_heads = 4"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_prefix_or_prompt_is_trained_on_in_its_own_mode() {
+    let lab = lab();
+    for (mode, learned) in [("prefix", "blocks.1.attention.prefix.keys"), ("prompt", "prompt.rows")] {
+        let length = format!("finetune.{mode}.length=3");
+        finetune(&lab, mode, &["-s", &length]).succeed();
+        let on = |out: &str, set: &str| {
+            let from = format!("{mode}/checkpoints/step-00000004");
+            let words = ["finetune", "experiment.toml", "--from", &from, "--out", out, "--device", "cpu", "-s", set];
+            lab.headway(&words)
+        };
+        let further = format!("further-{mode}");
+        on(&further, &length).succeed();
+        let (before, first, last) = (weights(&lab, mode, 4), weights(&lab, &further, 0), weights(&lab, &further, 4));
+        assert!(first == before, "{mode}: the first step does not begin with what was learned");
+        let moved = |name: &String| first[name] != last[name];
+        assert!(moved(&learned.to_owned()) && !moved(&"head.weight".to_owned()), "{mode}");
+        let text = format!("holds a {mode} of 3 rows, which is trained on as it is: write -s {length}");
+        on("no", &length.replace('3', "5")).fail(3, &[&text]);
+    }
+    assert!(!lab.path("no").exists());
+}
+
+#[test]
+fn what_is_asked_for_twice_or_beyond_the_width_is_refused() {
+    let lab = lab();
+    let two = ["-s", "finetune.lora.rank=2", "-s", "finetune.prefix.length=3"];
+    let text = "-s finetune.lora.rank=2 and -s finetune.prefix.length=3 choose two of `finetune`: lora and prefix";
+    finetune(&lab, "no", &two).fail(2, &[text]);
+    finetune(&lab, "no", &["-s", "finetune=head", "-s", "finetune.lora.rank=2"]).fail(2, &["head and lora"]);
+    finetune(&lab, "no", &["-s", "optimizer.sgd.momentum=0.9", "-s", "optimizer.adam.beta_1=0.5"])
+        .fail(2, &["two of `optimizer`: sgd and adam"]);
+    let wide = finetune(&lab, "no", &["-s", "finetune.lora.rank=9"]);
+    wide.fail(2, &["finetune.lora.rank: must be at most 8, the rank that a projection of such a model can have"]);
+    assert!(!lab.path("no").exists());
+    let same = ["-s", "finetune.lora.rank=2", "-s", "finetune.lora.alpha=4", "-s", "finetune.lora.rank=1"];
+    finetune(&lab, "lora", &same).succeed();
+    assert_eq!(weights(&lab, "lora", 0)["blocks.0.attention.key.low_rank.a"].0, [1, 8]);
 }
 
 /// What was replaced, the base's weights and the first ones of the fine-tuned run.
@@ -328,6 +528,11 @@ fn another_task_replaces_what_its_sizes_decide() {
     assert_eq!(config["modules_to_save"], json!(["embed", "head", "position"]));
     let saved = tensors(&folder.join("adapter_model.safetensors"));
     assert_eq!(saved["base_model.model.head.weight"].0, [7, 8]);
+    // PEFT takes a module that is saved whole with all of its parameters, trained or not.
+    finetune(&lab, "wide-lora", &["-s", "task.icl_linear.d=5", "-s", "finetune.lora.rank=2"]).succeed();
+    let saved = tensors(&lab.path("wide-lora/checkpoints/step-00000004/adapter_model.safetensors"));
+    assert_eq!(saved["base_model.model.embed.weight"].0, [8, 5]);
+    assert_eq!(saved["base_model.model.embed.bias"], base["embed.bias"]);
     lab.headway(&["merge", "tokens-lora", "--out", "merged"]).succeed();
     lab.headway(&["eval", "merged", "--device", "cpu"]).succeed();
     let onto = ["merge", "tokens-lora", "--base", "base", "--out", "new"];
@@ -391,6 +596,15 @@ fn what_the_task_does_not_explain_is_a_table_with_the_keys() {
     let moved = |name: &str| first[name] != last[name];
     assert!(moved("blocks.2.attention.query.weight") && moved("head.weight"));
     assert!(!moved("blocks.1.attention.query.weight"));
+    // A layer that is saved whole has no low-rank parts of its own in PEFT: they are in its weights.
+    let lora = ["-s", "model.n_layers=3", "-s", "finetune.lora.rank=2", "--allow-partial"];
+    finetune(&lab, "lora", &lora).succeed();
+    let saved = tensors(&lab.path("lora/checkpoints/step-00000004/adapter_model.safetensors"));
+    assert!(saved.keys().all(|name| !name.contains("blocks.2.") || !name.contains("lora_")), "{:?}", saved.keys());
+    assert!(saved.contains_key("base_model.model.blocks.1.attention.query.lora_A.weight"));
+    lab.headway(&["merge", "lora/checkpoints/step-00000004", "--out", "merged"]).succeed();
+    let (name, merged) = ("blocks.2.attention.query.weight", tensors(&lab.path("merged/model.safetensors")));
+    assert_eq!(saved[&format!("base_model.model.{name}")], merged[name]);
 }
 
 #[test]

@@ -23,7 +23,8 @@ pub fn run(args: &Train) -> Result<ExitCode, Error> {
     let place = place(&args.out, &args.experiment.experiment);
     let options = options(&args.run)?;
     if args.out.dry_run {
-        train::start(&loaded.experiment, &options.device)?;
+        let (_, notes) = train::prepare(&loaded.experiment, &options.device)?;
+        notes.iter().for_each(output::note);
         return dry_run(&loaded, &place, &options, args.run.json);
     }
     let summary = train(&loaded.experiment, &place, &options)?;

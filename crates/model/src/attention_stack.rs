@@ -144,6 +144,20 @@ impl AttentionStackConfig {
         std::iter::once((dims.seq_len, d_in)).chain(outputs).collect()
     }
 
+    /// The narrower side of a projection, in the layer where it is widest.
+    pub(crate) fn projection_rank(&self, target: Target) -> usize {
+        let groups = self.layers.iter().flat_map(|layer| layer.heads.iter().map(move |heads| (layer, heads)));
+        let ranks = groups.map(|(layer, heads)| {
+            let (keys, values) = (heads.count.saturating_mul(heads.d_key), heads.count.saturating_mul(heads.d_value));
+            match target {
+                Target::Query | Target::Key => layer.width.min(keys),
+                Target::Value => layer.width.min(values),
+                Target::Output => values.min(layer.d_out),
+            }
+        });
+        ranks.max().unwrap_or(0)
+    }
+
     pub(crate) fn validate(&self, dims: &IoDims, problems: &mut Vec<ConfigError>) {
         let mut refuse = |key, problem: String| problems.push(ConfigError { key, problem });
         if !(1..=MOST_LAYERS).contains(&self.layers.len()) {

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    attention::precision::Precision,
+    adapter::Target,
+    attention::{kernel::KernelKind, precision::Precision},
     attention_stack::{AttentionStack, AttentionStackConfig},
     embed::Input,
     ffn::StateMixer,
@@ -190,6 +191,31 @@ impl ModelConfig {
             Self::PaperSetKeys(_) => Some(1),
             Self::AttentionStack(_) => None,
             Self::Transformer(config) => Some(config.n_heads),
+        }
+    }
+
+    /// The config with everything at its default that changes how the same function of the same weights is computed, and not the function:
+    /// the kernel. Two configs whose weights fit each other differ in this where they compute different things.
+    pub fn function(&self) -> Self {
+        let mut config = self.clone();
+        match &mut config {
+            Self::PaperOneLayer(config) => config.kernel = KernelKind::default(),
+            Self::PaperTwoLayer(config) => config.kernel = KernelKind::default(),
+            Self::PaperSetKeys(_) => {}
+            Self::AttentionStack(config) => config.kernel = KernelKind::default(),
+            Self::Transformer(config) => config.kernel = KernelKind::default(),
+        }
+        config
+    }
+
+    /// Largest rank that a projection of attention can have in any layer: the narrower of its two sides.
+    pub(crate) fn projection_rank(&self, target: Target) -> usize {
+        match self {
+            Self::PaperOneLayer(config) => config.d_model,
+            Self::PaperTwoLayer(config) => config.d_model,
+            Self::PaperSetKeys(config) => config.d_model,
+            Self::AttentionStack(config) => config.projection_rank(target),
+            Self::Transformer(config) => config.d_model,
         }
     }
 

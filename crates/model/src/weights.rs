@@ -23,7 +23,10 @@ pub struct Array {
 
 impl Array {
     /// The matrix with its axes swapped. `[a, b]` -> `[b, a]`
-    fn transposed(self) -> Self {
+    ///
+    /// # Panics
+    /// When it has fewer than two axes.
+    pub fn transposed(self) -> Self {
         let [rows, columns] = [self.shape[0], self.shape[1]];
         let values = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c));
         Self { values: values.map(|i| self.values[i]).collect(), shape: vec![columns, rows] }

@@ -9,10 +9,10 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use headway_model::{
-    Adapter, AttentionStackConfig, Heads, Input, IoDims, LowRankConfig, Model, ModelConfig, Norm, PaperOneLayerConfig,
-    PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, PrefixConfig, PromptConfig, StackLayer, StackMap,
-    StackReadout, StateMixer, TransformerConfig,
-    adapter::{Target, is_adapter, merge},
+    Adapter, AttentionStackConfig, Heads, Input, IoDims, KernelKind, LowRankConfig, Model, ModelConfig, Norm,
+    PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, PrefixConfig, PromptConfig, StackLayer,
+    StackMap, StackReadout, StateMixer, TransformerConfig,
+    adapter::{MergeError, Target, is_adapter, merge},
     parameters::{Key, matches},
     weights::{Array, arrays, load, load_partial, shapes, to_host},
 };
@@ -135,7 +135,7 @@ fn merged_weights_do_what_the_adapter_does() {
                 let adapted = with_random_adapter(plain.clone(), &adapter, &device.device);
                 let before = outputs(&plain, &device.device);
                 let with = outputs(&adapted, &device.device);
-                let merged = merge(arrays(&adapted), adapter.scale()).unwrap();
+                let merged = merge(arrays(&adapted), |_| (adapter.rank, adapter.scale())).unwrap();
                 let (merged, _) = load(plain.clone(), merged).unwrap();
                 let name = format!("{config:?} {targets:?} on {}", device.name);
                 // Two roundings of f32 instead of one; the GPU sums in another order.
@@ -156,18 +156,25 @@ fn low_rank_parts_by_hand() {
         ("p.low_rank.a".to_owned(), array([1, 2], &[5.0, 7.0])),
         ("p.low_rank.b".to_owned(), array([2, 1], &[11.0, 13.0])),
     ]);
-    let merged = merge(weights.clone(), 2.0).unwrap();
+    let one = |_: &str| (1, 2.0);
+    let merged = merge(weights.clone(), one).unwrap();
     // W[o][i] + 2 b[o] a[i]
     assert_eq!(merged["p.weight"].values, [111.0, 156.0, 133.0, 186.0]);
     assert_eq!(merged.len(), 1);
     for missing in ["p.weight", "p.low_rank.b"] {
         let mut weights = weights.clone();
         weights.remove(missing);
-        assert!(merge(weights, 2.0).is_err(), "without {missing}");
+        assert!(merge(weights, one).is_err(), "without {missing}");
     }
+    // A scale that was computed with another rank is another scale.
+    let of_two = merge(weights.clone(), |_| (2, 1.0)).unwrap_err();
+    assert_eq!(of_two, MergeError::Rank { projection: "p".to_owned(), said: 2, found: 1 });
+    let mut huge = weights.clone();
+    huge.insert("p.low_rank.b".to_owned(), array([2, 1], &[f32::MAX, 1.0]));
+    assert_eq!(merge(huge, one).unwrap_err(), MergeError::NotFinite("p".to_owned()));
     let mut wide = weights;
     wide.insert("p.low_rank.b".to_owned(), array([2, 2], &[0.0; 4]));
-    assert!(merge(wide, 2.0).is_err(), "of two ranks");
+    assert!(merge(wide, one).is_err(), "of two ranks");
 }
 
 #[test]
@@ -311,6 +318,7 @@ fn what_makes_no_sense_is_refused() {
     assert!(keys(&fine, &config).is_empty());
     for (adapter, key) in [
         (LowRankConfig { rank: 0, ..fine.clone() }, "rank"),
+        (LowRankConfig { rank: D_MODEL + 1, ..fine.clone() }, "rank"),
         (LowRankConfig { alpha: 0.0, ..fine.clone() }, "alpha"),
         (LowRankConfig { alpha: f64::NAN, ..fine.clone() }, "alpha"),
         (LowRankConfig { dropout: 1.0, ..fine.clone() }, "dropout"),
@@ -319,6 +327,21 @@ fn what_makes_no_sense_is_refused() {
         (LowRankConfig { targets: vec![Target::Key, Target::Key], ..fine.clone() }, "targets"),
     ] {
         assert_eq!(keys(&adapter, &config), [key], "{adapter:?}");
+    }
+    assert!(keys(&LowRankConfig { rank: D_MODEL, ..fine.clone() }, &config).is_empty());
+    // Layers of a stack have widths of their own; the widest counts, here by its values: 13 numbers in, 2 heads of 3 give 6.
+    let stack = ModelConfig::AttentionStack(AttentionStackConfig {
+        layers: vec![StackLayer {
+            width: 13,
+            heads: vec![Heads { count: 2, d_key: 2, d_value: 3 }],
+            d_out: 5,
+            ..StackLayer::default()
+        }],
+        ..AttentionStackConfig::default()
+    });
+    for (target, largest) in Target::ALL.into_iter().zip([4, 4, 6, 5]) {
+        let of_rank = |rank| keys(&LowRankConfig { rank, ..lora(&[target]) }, &stack);
+        assert_eq!([of_rank(largest), of_rank(largest + 1)], [vec![], vec!["rank"]], "{target:?}");
     }
     assert_eq!(keys(&PrefixConfig { length: 0 }, &config), ["length"]);
     assert_eq!(keys(&PromptConfig { length: 0 }, &config), ["length"]);
@@ -421,6 +444,26 @@ fn parameters_follow_the_keys_that_they_name() {
             }
         }
     }
+}
+
+#[test]
+fn kernels_are_another_way_to_the_same_function() {
+    let kernel = KernelKind::Naive;
+    let (one, two) = (PaperOneLayerConfig::default(), PaperTwoLayerConfig::default());
+    for (config, other) in [
+        (
+            ModelConfig::Transformer(transformer()),
+            ModelConfig::Transformer(TransformerConfig { kernel, ..transformer() }),
+        ),
+        (ModelConfig::AttentionStack(stack()), ModelConfig::AttentionStack(AttentionStackConfig { kernel, ..stack() })),
+        (ModelConfig::PaperOneLayer(one.clone()), ModelConfig::PaperOneLayer(PaperOneLayerConfig { kernel, ..one })),
+        (ModelConfig::PaperTwoLayer(two.clone()), ModelConfig::PaperTwoLayer(PaperTwoLayerConfig { kernel, ..two })),
+    ] {
+        assert_ne!(config, other);
+        assert_eq!(config.function(), other.function());
+    }
+    let heads = TransformerConfig { n_heads: 1, ..transformer() };
+    assert_ne!(ModelConfig::Transformer(heads).function(), ModelConfig::Transformer(transformer()).function());
 }
 
 #[test]

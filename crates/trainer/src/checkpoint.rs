@@ -146,7 +146,7 @@ impl Checkpoint {
         if let Some(lineage) = lineage {
             files.push((Self::LINEAGE, json(lineage)?));
         }
-        files.extend(adapter::files(&config.experiment.finetune, model, lineage)?);
+        files.extend(adapter::files(config, model, lineage)?);
         if let Some(resumable) = resumable {
             files.push((Self::OPTIM, safetensors(weights::arrays_to_bytes(&resumable.moments))?));
             files.push((Self::STATE, json(&resumable.state)?));

@@ -87,6 +87,25 @@ pub struct Lineage {
     /// Parameters that the task's sizes made anew.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<String>,
+    /// Keys that make another function of the same weights than the checkpoint's config did, as `KEY = VALUE, the checkpoint's VALUE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
+    /// What was folded into the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folded: Option<Folded>,
+}
+
+/// An adapter that was folded into weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Folded {
+    /// The run, its checkpoint or the adapter's folder, as it was given.
+    pub from: String,
+    /// Sha256 of the file that held its parameters.
+    pub sha256: String,
+    /// Identity of the run that trained it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
 }
 
 impl Lineage {
@@ -109,6 +128,8 @@ impl Lineage {
             extra: Vec::new(),
             mismatched: Vec::new(),
             replaced: Vec::new(),
+            changed: Vec::new(),
+            folded: None,
         })
     }
 

@@ -180,7 +180,8 @@ pub(crate) fn build_plain(experiment: &Experiment, device: &Found) -> Result<Mod
 /// any weight, so that a config takes no more of it than the weights beside it.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when a tensor does not fit, with one line per tensor; [`Error::Device`]
+/// [`Error::Checkpoint`] when a tensor does not fit, with one line per tensor, and when the experiment makes another function of the
+/// weights than the checkpoint's config; [`Error::Device`]
 pub(crate) fn load_model(experiment: &Experiment, checkpoint: &Checkpoint, device: &Found) -> Result<Model, Error> {
     let (config, arrays) = (checkpoint.config()?, checkpoint.weights()?);
     let autodiff = device.device.clone().autodiff();
@@ -192,6 +193,8 @@ pub(crate) fn load_model(experiment: &Experiment, checkpoint: &Checkpoint, devic
     };
     let unfit = |error| Error::checkpoint(&checkpoint.path, finetune::explained(error, experiment, &config));
     let (model, _) = weights::load(hollow, arrays).map_err(unfit)?;
+    finetune::ensure_same_function(experiment, &config)
+        .map_err(|problem| Error::checkpoint(&checkpoint.path, problem))?;
     device.ensure_memory(experiment.memory())?;
     let precision = experiment.train.attention_precision;
     device.ensure_precision(precision)?;

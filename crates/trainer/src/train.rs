@@ -6,7 +6,7 @@ use crate::{
     experiment::Experiment,
     finetune::{self, Prepared},
     run_dir::{NewRun, RunDir},
-    session::{self, Options, Run, Start, Summary},
+    session::{self, Event, Options, Run, Start, Summary},
 };
 
 /// Trains an experiment in a new folder.
@@ -16,28 +16,32 @@ use crate::{
 pub fn train(experiment: &Experiment, place: &NewRun, options: &Options) -> Result<Summary, Error> {
     check(experiment)?;
     // Before the folder is made: a checkpoint that does not fit leaves nothing behind.
-    let start = start(experiment, &options.device)?;
-    session::run(experiment, RunDir::create(place)?, options, start)
+    let (start, notes) = prepare(experiment, &options.device)?;
+    let dir = RunDir::create(place)?;
+    (options.on_event)(&Event::Prepared { notes });
+    session::run(experiment, dir, options, start)
 }
 
 /// [`train`] in a folder already made.
 pub(crate) fn train_in(experiment: &Experiment, dir: RunDir, options: &Options) -> Result<Summary, Error> {
-    session::run(experiment, dir, options, start(experiment, &options.device)?)
+    let (start, notes) = prepare(experiment, &options.device)?;
+    (options.on_event)(&Event::Prepared { notes });
+    session::run(experiment, dir, options, start)
 }
 
-/// The model at step 0.
+/// The model at step 0, and what a person should know about its weights.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] when the weights that the experiment starts from do not fit; [`Error::Device`]
-pub fn start(experiment: &Experiment, device: &Found) -> Result<Start, Error> {
-    let (model, lineage) = match &experiment.init_from {
-        None => (session::build_model(experiment, device)?, None),
+pub fn prepare(experiment: &Experiment, device: &Found) -> Result<(Start, Vec<String>), Error> {
+    let (model, lineage, notes) = match &experiment.init_from {
+        None => (session::build_model(experiment, device)?, None, Vec::new()),
         Some(from) => {
-            let Prepared { model, lineage, .. } = finetune::prepare(experiment, from, false, device)?;
-            (model, Some(lineage))
+            let Prepared { model, lineage, notes } = finetune::prepare(experiment, from, false, device)?;
+            (model, Some(lineage), notes)
         }
     };
-    Ok(Start { model, resumable: None, run: Run::New("train", lineage) })
+    Ok((Start { model, resumable: None, run: Run::New("train", lineage) }, notes))
 }
 
 /// The rules for this verb alone.

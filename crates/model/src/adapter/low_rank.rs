@@ -9,6 +9,7 @@ use burn::{
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use super::Adapter;
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LowRankConfig {
-    /// Columns of A and rows of B. Default 8.
+    /// Columns of A and rows of B; no more than the width of a projection. Default 8.
     pub rank: usize,
     /// The product is scaled by alpha / rank. Default 16.
     pub alpha: f64,
@@ -64,11 +65,17 @@ impl LowRankConfig {
 }
 
 impl Adapter for LowRankConfig {
-    fn validate(&self, _: &ModelConfig) -> Vec<ConfigError> {
+    fn validate(&self, model: &ModelConfig) -> Vec<ConfigError> {
         let mut problems = Vec::new();
         let mut refuse = |key, problem: &str| problems.push(ConfigError::new(key, problem));
+        let widest = self.targets.iter().map(|target| model.projection_rank(*target)).max();
         if !(1..=LARGEST_WIDTH).contains(&self.rank) {
             refuse("rank", &format!("must be from 1 to {LARGEST_WIDTH}"));
+        } else if let Some(widest) = widest.filter(|widest| self.rank > *widest) {
+            let problem = format!(
+                "must be at most {widest}, the rank that a projection of such a model can have: more adds parameters and nothing else"
+            );
+            refuse("rank", &problem);
         }
         if !self.alpha.is_finite() || self.alpha == 0.0 {
             refuse("alpha", "must be a number other than 0, or nothing is learned");
@@ -154,22 +161,53 @@ impl LowRank {
     }
 }
 
+/// Why low-rank parts cannot be added to the weights that they stand beside.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum MergeError {
+    /// A part whose other half or weight is missing or has another shape.
+    #[error("{0}: its low-rank parts and its weight do not fit together")]
+    Unfit(String),
+    /// Parts of another rank than the one that their scale was computed with.
+    #[error(
+        "{projection}: its low-rank parts are of rank {found}, and the config says r = {said}, which sets their scale"
+    )]
+    Rank {
+        /// Name of the projection.
+        projection: String,
+        /// Rank that the config gives.
+        said: usize,
+        /// Rank of the parts.
+        found: usize,
+    },
+    /// A sum that float32 does not hold, or parts that are no numbers.
+    #[error("{0}: its weight and its low-rank parts add up to what is no finite number")]
+    NotFinite(String),
+}
+
 /// Adds every low-rank part to the weight that it stands beside: W ← W + scale · A B, computed in f64.
 ///
-/// Arrays are in file orientation: W `[d_out, d_in]`, A `[rank, d_in]`, B `[d_out, rank]`.
+/// `scaling` gives the rank and the scale of each projection. Arrays are in file orientation: W `[d_out, d_in]`, A `[rank, d_in]`,
+/// B `[d_out, rank]`.
 ///
 /// # Errors
-/// The name of a part whose other half or weight is missing or has another shape.
-pub fn merge(mut arrays: BTreeMap<String, Array>, scale: f64) -> Result<BTreeMap<String, Array>, String> {
+/// [`MergeError`]
+pub fn merge(
+    mut arrays: BTreeMap<String, Array>,
+    scaling: impl Fn(&str) -> (usize, f64),
+) -> Result<BTreeMap<String, Array>, MergeError> {
     let projections: Vec<String> =
         arrays.keys().filter_map(|name| name.strip_suffix(".low_rank.a").map(str::to_owned)).collect();
     for projection in projections {
         let [a, b] = ["a", "b"].map(|half| arrays.remove(&format!("{projection}.low_rank.{half}")));
         let weight = arrays.get_mut(&format!("{projection}.weight"));
-        let (Some(a), Some(b), Some(weight)) = (a, b, weight) else { return Err(projection) };
+        let (Some(a), Some(b), Some(weight)) = (a, b, weight) else { return Err(MergeError::Unfit(projection)) };
         let ([rank, d_in], [d_out, rank_b]) = (matrix(&a, &projection)?, matrix(&b, &projection)?);
         if rank != rank_b || weight.shape != [d_out, d_in] {
-            return Err(projection);
+            return Err(MergeError::Unfit(projection));
+        }
+        let (said, scale) = scaling(&projection);
+        if said != rank {
+            return Err(MergeError::Rank { projection, said, found: rank });
         }
         for (o, row) in weight.values.chunks_exact_mut(d_in.max(1)).enumerate() {
             for (i, w) in row.iter_mut().enumerate() {
@@ -177,13 +215,16 @@ pub fn merge(mut arrays: BTreeMap<String, Array>, scale: f64) -> Result<BTreeMap
                 *w = (f64::from(*w) + scale * products.sum::<f64>()) as f32;
             }
         }
+        if weight.values.iter().any(|w| !w.is_finite()) {
+            return Err(MergeError::NotFinite(projection));
+        }
     }
     match arrays.keys().find(|name| super::is_adapter(name)) {
-        Some(name) => Err(name.clone()),
+        Some(name) => Err(MergeError::Unfit(name.clone())),
         None => Ok(arrays),
     }
 }
 
-fn matrix(array: &Array, name: &str) -> Result<[usize; 2], String> {
-    array.shape.as_slice().try_into().map_err(|_| name.to_owned())
+fn matrix(array: &Array, name: &str) -> Result<[usize; 2], MergeError> {
+    array.shape.as_slice().try_into().map_err(|_| MergeError::Unfit(name.to_owned()))
 }

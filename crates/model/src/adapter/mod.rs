@@ -15,7 +15,7 @@ use crate::{
     init::Initializer,
 };
 
-pub use low_rank::{LowRank, LowRankConfig, Target, merge};
+pub use low_rank::{LowRank, LowRankConfig, MergeError, Target, merge};
 pub use prefix::{Prefix, PrefixConfig};
 pub use prompt::{Prompt, PromptConfig};
 

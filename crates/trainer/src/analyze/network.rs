@@ -25,7 +25,9 @@ use crate::{error::Error, finetune::FinetuneConfig};
 pub(super) fn plain(config: &ModelConfig, mode: &FinetuneConfig, model: &Model) -> Result<Network, Error> {
     let arrays = weights::arrays(model);
     let arrays = Arrays(match mode {
-        FinetuneConfig::Lora(lora) => merge(arrays, lora.scale()).map_err(Error::Training)?,
+        FinetuneConfig::Lora(lora) => {
+            merge(arrays, |_| (lora.rank, lora.scale())).map_err(|error| Error::Training(error.to_string()))?
+        }
         FinetuneConfig::Prefix(_) => {
             let problem =
                 "rank and paths follow layers whose keys are their own rows; this network has a learned prefix";

@@ -8,7 +8,7 @@ use headway_tasks::Batch;
 use serde::Serialize;
 
 use super::Origin;
-use crate::{device::Found, error::Error, evaluate, experiment, experiment::Experiment, session};
+use crate::{device::Found, error::Error, evaluate, experiment, experiment::Experiment, train};
 
 /// A checkpoint, or an experiment with its first weights.
 pub struct Opened {
@@ -44,7 +44,10 @@ pub fn open(source: &Path, overrides: &[String], device: &Found) -> Result<Opene
     let is_experiment = source.is_file() || source.extension().is_some_and(|extension| extension == "toml");
     let (model, experiment, source, weights) = if is_experiment {
         let experiment = experiment::load(source, overrides)?.experiment;
-        (session::build_model(&experiment, device)?, experiment, source.to_owned(), Origin::First)
+        // What training would start from.
+        let weights = if experiment.init_from.is_some() { Origin::Trained } else { Origin::First };
+        let (start, _) = train::prepare(&experiment, device)?;
+        (start.model, experiment, source.to_owned(), weights)
     } else {
         let (model, experiment, checkpoint) = evaluate::load(source, overrides, device)?;
         let weights = if checkpoint.certificate()?.is_some() { Origin::Constructed } else { Origin::Trained };

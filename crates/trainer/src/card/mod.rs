@@ -253,6 +253,11 @@ fn origin_section(subjects: &[Subject]) -> String {
             ] {
                 lines.extend(number_at(at).map(|value| format!("  - {name} {value}")));
             }
+        } else if let Some(Lineage { from, weights_sha256, folded: Some(folded), .. }) = &subject.lineage {
+            lines.push(format!(
+                "- {path}: the weights of `{from}` (sha256 `{weights_sha256}`) with the adapter of `{}` (sha256 `{}`) folded in.",
+                folded.from, folded.sha256
+            ));
         } else if let Some(lineage) = &subject.lineage {
             lines.push(format!(
                 "- {path}: trained from the weights of `{}` (sha256 `{}`), {} tensors taken, {} fresh.",
@@ -261,6 +266,7 @@ fn origin_section(subjects: &[Subject]) -> String {
                 lineage.taken,
                 lineage.fresh().len()
             ));
+            lines.extend(lineage.changed.iter().map(|key| format!("  - they made another function before: `{key}`")));
         } else if subject.record.is_some() {
             lines.push(format!("- {path}: trained from random weights."));
         } else {

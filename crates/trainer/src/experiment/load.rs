@@ -74,7 +74,7 @@ pub fn from_text(path: &Path, text: String, overrides: &[String]) -> Result<Load
         );
         return Err(Error::Usage(problem));
     }
-    let overrides = overrides.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let overrides = Override::parse_all(overrides)?;
     from_table(path, text, (places, table), &overrides)
 }
 
@@ -180,6 +180,37 @@ impl Override {
             .and_then(|mut table| table.remove("value"))
             .unwrap_or_else(|| Value::String(value.to_owned()));
         Ok(Self { key: key.to_owned(), value, text: text.to_owned() })
+    }
+
+    /// Reads every `key=value` of a command line.
+    ///
+    /// # Errors
+    /// [`Error::Usage`], also for two that choose different variants of one part of an experiment: the first would go without a word.
+    pub(crate) fn parse_all(texts: &[String]) -> Result<Vec<Self>, Error> {
+        let all = texts.iter().map(|text| Self::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut chosen: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+        for (choice, variant, text) in all.iter().filter_map(Self::choice) {
+            let (before, first) = *chosen.entry(choice).or_insert((variant, text));
+            if before != variant {
+                let problem =
+                    format!("-s {first} and -s {text} choose two of `{choice}`: {before} and {variant}; leave one out");
+                return Err(Error::Usage(problem));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The part of an experiment of which it chooses a variant, and which.
+    fn choice(&self) -> Option<(&str, &str, &str)> {
+        let (choice, rest) = self.key.split_once('.').unwrap_or((&self.key, ""));
+        CHOICES.contains(&choice).then_some(())?;
+        let variant = match (rest, &self.value) {
+            ("", Value::String(name)) => name.as_str(),
+            ("", Value::Table(table)) => table.keys().next().filter(|_| table.len() == 1)?.as_str(),
+            ("", _) => return None,
+            _ => rest.split('.').next().filter(|name| is_variant(choice, name))?,
+        };
+        Some((choice, variant, &self.text))
     }
 
     /// Sets the value; returns its full key.

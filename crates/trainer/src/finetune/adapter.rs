@@ -5,26 +5,29 @@
 //! | `X.low_rank.a`, `X.low_rank.b` | `base_model.model.X.lora_A.weight` `[rank, d_in]`, `….lora_B.weight` `[d_out, rank]` |
 //! | `X.prefix.keys`, `X.prefix.values` | side by side, layer by layer, in `prompt_embeddings` `[length, Σ (d_keys + d_values)]` |
 //! | `prompt.rows` | `prompt_embeddings` `[length, d_model]` |
-//! | parameters that no checkpoint gave | `base_model.model.NAME`, their modules listed in `modules_to_save` |
+//! | parameters that no checkpoint gave | `base_model.model.NAME`, beside learned rows `base_model.NAME`, with the others of their modules, which `modules_to_save` lists |
+//!
+//! Of a LoRA that PEFT wrote, A and B of a table stand in the file as `lora_embedding_A` `[rank, rows]` and `lora_embedding_B` `[width, rank]`.
 //!
 //! # References
 //! Mangrulkar et al. 2022, PEFT, `src/peft/utils/save_and_load.py`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use headway_model::{
-    Model,
+    Model, ModelConfig,
     adapter::{self, Target, is_adapter},
     weights::{self, Array, Trained},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::mode::FinetuneConfig;
+use super::{mode::FinetuneConfig, peft::Asked};
 use crate::{
-    checkpoint::{Checkpoint, CheckpointConfig},
+    checkpoint::{Checkpoint, CheckpointConfig, digest},
     error::Error,
     input,
     provenance::Lineage,
@@ -34,78 +37,73 @@ use crate::{
 pub const CONFIG: &str = "adapter_config.json";
 /// File of its parameters.
 pub const WEIGHTS: &str = "adapter_model.safetensors";
+/// The same as PEFT wrote it before 0.7, and writes it still where it is asked to.
+const PICKLE: &str = "adapter_model.bin";
 const PREFIX: &str = "base_model.model.";
+const AROUND_ROWS: &str = "base_model.";
 const PROMPT: &str = "prompt_embeddings";
 
 /// `adapter_config.json`, with the fields of PEFT that say how the parameters are to be used.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(clippy::struct_excessive_bools, reason = "the fields are PEFT's")]
-pub struct PeftConfig {
-    /// `LORA`, `PREFIX_TUNING` or `PROMPT_TUNING`.
-    pub peft_type: PeftType,
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct PeftConfig {
+    peft_type: &'static str,
     /// The checkpoint that it goes with.
-    #[serde(default)]
-    pub base_model_name_or_path: Option<String>,
+    base_model_name_or_path: Option<String>,
+    /// Which weights those are, and what function they made: [`revision`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
     /// PEFT loads without gradients.
-    #[serde(default)]
-    pub inference_mode: bool,
-    /// Rank of LoRA.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub r: Option<usize>,
-    /// LoRA's product is scaled by this over the rank.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lora_alpha: Option<f64>,
-    /// Probability of dropping an input while training.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lora_dropout: Option<f64>,
-    /// Last parts of the names of the projections.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target_modules: Option<Vec<String>>,
+    inference_mode: bool,
     /// Modules that are saved whole.
-    #[serde(default)]
-    pub modules_to_save: Option<Vec<String>>,
-    /// Learned rows of a prefix or prompt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub num_virtual_tokens: Option<usize>,
-    /// Biases learned with LoRA: `none`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bias: Option<String>,
+    modules_to_save: Option<Vec<String>>,
+    #[serde(flatten)]
+    sizes: Sizes,
+}
+
+/// What only one kind of adapter has; PEFT takes no field of another.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Sizes {
+    LowRank(LowRank),
+    Rows(Rows),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct LowRank {
+    r: usize,
+    /// The product is scaled by this over the rank.
+    lora_alpha: f64,
+    /// Probability of dropping an input while training.
+    lora_dropout: f64,
+    /// Last parts of the names of the projections.
+    target_modules: Vec<&'static str>,
+    /// Biases learned beside: `none`.
+    bias: &'static str,
     /// Whether weights are `[d_in, d_out]`.
-    #[serde(default)]
-    pub fan_in_fan_out: bool,
+    fan_in_fan_out: bool,
     /// Scale by alpha / sqrt(rank) instead.
-    #[serde(default)]
-    pub use_rslora: bool,
+    use_rslora: bool,
     /// Weight-decomposed LoRA.
-    #[serde(default)]
-    pub use_dora: bool,
-    /// Ranks by module.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub rank_pattern: BTreeMap<String, usize>,
-    /// Alphas by module.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub alpha_pattern: BTreeMap<String, f64>,
+    use_dora: bool,
 }
 
-/// Kinds of adapter, in PEFT's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum PeftType {
-    /// Low-rank products beside projections.
-    Lora,
-    /// Keys and values in front of those of every layer.
-    PrefixTuning,
-    /// Rows in front of the sequence.
-    PromptTuning,
-}
-
-/// An adapter-only folder.
-#[derive(Clone, Debug)]
-pub struct AdapterFiles {
-    /// What it is.
-    pub config: PeftConfig,
-    /// Its parameters by the names of the model.
-    pub arrays: BTreeMap<String, Array>,
+/// What PEFT must know to put a prefix or a prompt in front of a network.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Rows {
+    /// Learned rows.
+    num_virtual_tokens: usize,
+    /// Without one PEFT loads the rows and leaves them out of every forward pass. Of its tasks, this one asks nothing of the outputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_type: Option<&'static str>,
+    /// Width of the hidden state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_dim: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_attention_heads: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_layers: Option<usize>,
+    /// Encoder and decoder would be two.
+    num_transformer_submodules: usize,
 }
 
 /// The files of a fine-tuned model's adapter; none where the mode trains none.
@@ -113,56 +111,123 @@ pub struct AdapterFiles {
 /// # Errors
 /// [`Error::Training`] when a value cannot be written, which no value of ours provokes.
 pub(crate) fn files(
-    mode: &FinetuneConfig,
+    config: &CheckpointConfig,
     model: &Model,
     lineage: Option<&Lineage>,
 ) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
+    let mode = &config.experiment.finetune;
+    if mode.adapter().is_none() {
+        return Ok(Vec::new());
+    }
     let trained = weights::collect(model, &Trained);
-    let whole: BTreeSet<String> = trained
-        .keys()
-        .filter(|name| !is_adapter(name))
-        .map(|name| name.rsplit_once('.').map_or(name.as_str(), |(module, _)| module).to_owned())
-        .collect();
-    let blank = PeftConfig {
-        peft_type: PeftType::Lora,
-        base_model_name_or_path: lineage.map(|lineage| lineage.from.clone()),
-        inference_mode: true,
-        r: None,
-        lora_alpha: None,
-        lora_dropout: None,
-        target_modules: None,
-        modules_to_save: (!whole.is_empty()).then(|| whole.into_iter().collect()),
-        num_virtual_tokens: None,
-        bias: None,
-        fan_in_fan_out: false,
-        use_rslora: false,
-        use_dora: false,
-        rank_pattern: BTreeMap::new(),
-        alpha_pattern: BTreeMap::new(),
-    };
-    let config = match mode {
-        FinetuneConfig::Full | FinetuneConfig::Head | FinetuneConfig::Freeze(_) => return Ok(Vec::new()),
-        FinetuneConfig::Lora(lora) => PeftConfig {
-            r: Some(lora.rank),
-            lora_alpha: Some(lora.alpha),
-            lora_dropout: Some(lora.dropout),
-            target_modules: Some(lora.targets.iter().map(|target| module(*target).to_owned()).collect()),
-            bias: Some("none".to_owned()),
-            ..blank
-        },
-        FinetuneConfig::Prefix(prefix) => {
-            PeftConfig { peft_type: PeftType::PrefixTuning, num_virtual_tokens: Some(prefix.length), ..blank }
-        }
-        FinetuneConfig::Prompt(prompt) => {
-            PeftConfig { peft_type: PeftType::PromptTuning, num_virtual_tokens: Some(prompt.length), ..blank }
-        }
-    };
+    let whole = outermost(trained.keys().filter(|name| !is_adapter(name)).map(|name| parts(name).0));
+    let saved = if whole.is_empty() { trained } else { with_whole(mode, model, &whole)? };
+    let revision = lineage.map(|lineage| revision(&lineage.weights_sha256, &config.model)).transpose()?;
     // The order of the model, in which layers stand by their numbers.
     let order: Vec<String> = weights::names(model).into_iter().map(|(name, _)| name).collect();
-    let arrays = to_peft(trained, &order);
-    let json = serde_json::to_string_pretty(&config).map_err(|error| Error::Training(error.to_string()))?;
+    let widths: Vec<usize> =
+        order.iter().filter(|name| is_adapter(name)).filter_map(|name| Some(saved.get(name)?.shape[1])).collect();
+    let (peft_type, sizes) = match mode {
+        FinetuneConfig::Full | FinetuneConfig::Head | FinetuneConfig::Freeze(_) => return Ok(Vec::new()),
+        FinetuneConfig::Lora(lora) => {
+            let low_rank = LowRank {
+                r: lora.rank,
+                lora_alpha: lora.alpha,
+                lora_dropout: lora.dropout,
+                target_modules: lora.targets.iter().map(|target| module(*target)).collect(),
+                bias: "none",
+                fan_in_fan_out: false,
+                use_rslora: false,
+                use_dora: false,
+            };
+            ("LORA", Sizes::LowRank(low_rank))
+        }
+        FinetuneConfig::Prefix(prefix) => {
+            // Keys and values of each layer.
+            ("PREFIX_TUNING", Sizes::Rows(Rows::new(prefix.length, &config.model, &widths, widths.len() / 2)))
+        }
+        FinetuneConfig::Prompt(prompt) => {
+            ("PROMPT_TUNING", Sizes::Rows(Rows::new(prompt.length, &config.model, &widths, layers(&config.model))))
+        }
+    };
+    // Around learned rows PEFT puts one wrapper less.
+    let prefix = if matches!(sizes, Sizes::Rows(_)) { AROUND_ROWS } else { PREFIX };
+    let arrays = to_peft(saved, &order, prefix);
+    let peft = PeftConfig {
+        peft_type,
+        base_model_name_or_path: lineage.map(|lineage| lineage.from.clone()),
+        revision,
+        inference_mode: true,
+        modules_to_save: (!whole.is_empty()).then(|| whole.into_iter().collect()),
+        sizes,
+    };
+    let json = serde_json::to_string_pretty(&peft).map_err(|error| Error::Training(error.to_string()))?;
     let bytes = weights::arrays_to_bytes(&arrays).map_err(|error| Error::Training(error.to_string()))?;
     Ok(vec![(CONFIG, (json + "\n").into_bytes()), (WEIGHTS, bytes)])
+}
+
+impl Rows {
+    /// Of a network whose keys and values have these widths. Those of PEFT's networks are all alike, and divided among as many heads in
+    /// every layer; to another one it cannot put rows, and is not told to.
+    fn new(length: usize, model: &ModelConfig, widths: &[usize], layers: usize) -> Self {
+        let width = widths.first().copied().filter(|first| widths.iter().all(|width| width == first));
+        let sizes = width.zip(model.n_heads());
+        Self {
+            num_virtual_tokens: length,
+            task_type: sizes.map(|_| "FEATURE_EXTRACTION"),
+            token_dim: sizes.map(|(width, _)| width),
+            num_attention_heads: sizes.map(|(_, heads)| heads),
+            num_layers: sizes.map(|_| layers),
+            num_transformer_submodules: 1,
+        }
+    }
+}
+
+/// Modules, without those that are part of another.
+fn outermost<'a>(modules: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    let all: BTreeSet<&str> = modules.collect();
+    let is_part = |module: &str| all.iter().any(|other| is_below(module, other));
+    all.iter().filter(|module| !is_part(module)).map(|module| (*module).to_owned()).collect()
+}
+
+fn is_below(name: &str, module: &str) -> bool {
+    name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Adapter and modules that are saved whole: PEFT takes those from the file with all of their parameters, whichever were trained, and puts
+/// no low-rank parts beside them, so that theirs are folded in.
+///
+/// # Errors
+/// [`Error::Training`] where the sum is no finite number.
+fn with_whole(
+    mode: &FinetuneConfig,
+    model: &Model,
+    whole: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Array>, Error> {
+    let is_whole = |name: &str| whole.iter().any(|module| is_below(name, module));
+    let all = weights::arrays(model).into_iter().filter(|(name, _)| is_adapter(name) || is_whole(name));
+    let (mut inside, mut saved): (BTreeMap<_, _>, BTreeMap<_, _>) = all.partition(|(name, _)| is_whole(name));
+    if let FinetuneConfig::Lora(lora) = mode {
+        inside = adapter::merge(inside, |_| (lora.rank, lora.scale()))
+            .map_err(|error| Error::Training(error.to_string()))?;
+    }
+    saved.extend(inside);
+    Ok(saved)
+}
+
+/// Which weights an adapter was learned beside and what function they made: the sha256 of the weights' file and, behind a dash, twelve
+/// digits of that of the model's config, without what changes no function.
+fn revision(weights_sha256: &str, model: &ModelConfig) -> Result<String, Error> {
+    let function = serde_json::to_vec(&model.function()).map_err(|error| Error::Training(error.to_string()))?;
+    Ok(format!("{weights_sha256}-{}", &digest(&function)[..12]))
+}
+
+/// Layers of a model that takes a prompt.
+fn layers(model: &ModelConfig) -> usize {
+    match model {
+        ModelConfig::Transformer(config) => config.n_layers,
+        _ => 1,
+    }
 }
 
 /// A projection's name in the model.
@@ -175,7 +240,12 @@ fn module(target: Target) -> &'static str {
     }
 }
 
-fn to_peft(mut trained: BTreeMap<String, Array>, order: &[String]) -> BTreeMap<String, Array> {
+/// The module of a parameter, and the parameter's own name.
+fn parts(name: &str) -> (&str, &str) {
+    name.rsplit_once('.').unwrap_or(("", name))
+}
+
+fn to_peft(mut trained: BTreeMap<String, Array>, order: &[String], prefix: &str) -> BTreeMap<String, Array> {
     let mut arrays = BTreeMap::new();
     let mut rows: Option<Array> = None;
     for name in order {
@@ -183,14 +253,14 @@ fn to_peft(mut trained: BTreeMap<String, Array>, order: &[String]) -> BTreeMap<S
         let low_rank = name.strip_suffix(".low_rank.a").map(|at| (at, "A"));
         let low_rank = low_rank.or_else(|| name.strip_suffix(".low_rank.b").map(|at| (at, "B")));
         match low_rank {
-            Some((at, half)) => drop(arrays.insert(format!("{PREFIX}{at}.lora_{half}.weight"), array)),
+            Some((at, half)) => drop(arrays.insert(format!("{prefix}{at}.lora_{half}.weight"), array)),
             None if is_adapter(name) => {
                 rows = Some(match rows {
                     Some(rows) => beside(&rows, &array),
                     None => array,
                 });
             }
-            None => drop(arrays.insert(format!("{PREFIX}{name}"), array)),
+            None => drop(arrays.insert(format!("{prefix}{name}"), array)),
         }
     }
     arrays.extend(rows.map(|rows| (PROMPT.to_owned(), rows)));
@@ -205,47 +275,179 @@ fn beside(left: &Array, right: &Array) -> Array {
     Array { shape: vec![left.shape[0], l + r], values }
 }
 
-/// Reads an adapter-only folder.
+/// A LoRA as files, with what its config asks for.
+#[derive(Clone, Debug)]
+pub(super) struct AdapterFiles {
+    folder: PathBuf,
+    /// What is to be done with its parameters.
+    pub(super) asked: Asked,
+    /// Its parameters by the names of the model.
+    arrays: BTreeMap<String, Array>,
+    /// Sha256 of the file that holds them.
+    pub(super) sha256: String,
+}
+
+/// Whether a folder holds an adapter.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for files that are missing, damaged, or of a kind of adapter that cannot be used.
-pub fn read(folder: &Path) -> Result<AdapterFiles, Error> {
+/// [`Error::Io`] where that cannot be seen.
+pub(super) fn lies_in(folder: &Path) -> Result<bool, Error> {
+    let path = folder.join(CONFIG);
+    path.try_exists().map_err(Error::io("cannot look for", path))
+}
+
+/// Reads the two files of a LoRA.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for files that are missing, damaged, or of a kind of adapter that cannot be folded in.
+pub(super) fn read(folder: &Path) -> Result<AdapterFiles, Error> {
     let path = folder.join(CONFIG);
     let bytes = input::read(&path).map_err(|error| Error::checkpoint(&path, error))?;
-    let config: PeftConfig = input::from_json(&bytes).map_err(|problem| Error::checkpoint(&path, problem))?;
-    let unusable = [
-        (config.fan_in_fan_out, "fan_in_fan_out"),
-        (config.use_dora, "use_dora"),
-        (!config.rank_pattern.is_empty(), "rank_pattern"),
-        (!config.alpha_pattern.is_empty(), "alpha_pattern"),
-        (config.bias.as_ref().is_some_and(|bias| bias != "none"), "bias"),
-    ];
-    if let Some((_, key)) = unusable.iter().find(|(is_set, _)| *is_set) {
-        return Err(Error::checkpoint(&path, format!("`{key}` asks for something that is not done here")));
-    }
-    let path = folder.join(WEIGHTS);
-    let bytes = input::read(&path).map_err(|error| Error::checkpoint(&path, error))?;
-    let arrays = weights::arrays_from_bytes(&bytes).map_err(|error| Error::checkpoint(&path, error))?;
-    let arrays = arrays.into_iter().map(|(name, array)| (of_peft(&name), array)).collect();
-    Ok(AdapterFiles { config, arrays })
-}
-
-/// A parameter's name in the model.
-fn of_peft(name: &str) -> String {
-    let name = name.strip_prefix(PREFIX).unwrap_or(name);
-    for (theirs, ours) in [(".lora_A.weight", ".low_rank.a"), (".lora_B.weight", ".low_rank.b")] {
-        if let Some(at) = name.strip_suffix(theirs) {
-            return format!("{at}{ours}");
+    let config: Map<String, Value> = input::from_json(&bytes).map_err(|problem| Error::checkpoint(&path, problem))?;
+    let asked = Asked::read(&config).map_err(|problem| Error::checkpoint(&path, problem))?;
+    let mut path = folder.join(WEIGHTS);
+    if !path.try_exists().map_err(Error::io("cannot look for", &path))? {
+        path = folder.join(PICKLE);
+        if !path.try_exists().map_err(Error::io("cannot look for", &path))? {
+            return Err(Error::checkpoint(folder, format!("holds neither {WEIGHTS} nor {PICKLE}")));
         }
     }
-    name.to_owned()
+    let bytes = input::read(&path).map_err(|error| Error::checkpoint(&path, error))?;
+    let sha256 = digest(&bytes);
+    drop(bytes);
+    let contents = headway_exchange::read(&path, None).map_err(|error| Error::checkpoint(&path, error))?;
+    let mut arrays = BTreeMap::new();
+    for (name, array) in contents.tensors {
+        let (name, array) = of_peft(&name, array);
+        if let Some(value) = array.values.iter().find(|value| !value.is_finite()) {
+            return Err(Error::checkpoint(&path, format!("{name} holds {value}, which is no finite number")));
+        }
+        if arrays.contains_key(&name) {
+            return Err(Error::checkpoint(&path, format!("holds {name} twice")));
+        }
+        arrays.insert(name, array);
+    }
+    Ok(AdapterFiles { folder: folder.to_owned(), asked, arrays, sha256 })
 }
 
-impl PeftConfig {
-    /// The factor on LoRA's product.
-    pub(crate) fn scale(&self) -> Option<f64> {
-        let (rank, alpha) = (self.r.filter(|rank| *rank > 0)? as f64, self.lora_alpha?);
-        Some(if self.use_rslora { alpha / rank.sqrt() } else { alpha / rank }).filter(|scale| scale.is_finite())
+/// A parameter under its name in the model, in our layout.
+fn of_peft(name: &str, array: Array) -> (String, Array) {
+    // A layer that is adapted keeps its own parameters one level down.
+    let name = name.strip_prefix(PREFIX).unwrap_or(name).replace(".base_layer.", ".");
+    let is_matrix = array.shape.len() == 2;
+    for (theirs, ours) in [(".lora_A.weight", ".low_rank.a"), (".lora_B.weight", ".low_rank.b")] {
+        if let Some(at) = name.strip_suffix(theirs) {
+            return (format!("{at}{ours}"), array);
+        }
+    }
+    // A table [rows, width] gets (B A)ᵀ = Aᵀ Bᵀ.
+    for (theirs, ours) in [(".lora_embedding_A", ".low_rank.b"), (".lora_embedding_B", ".low_rank.a")] {
+        if let Some(at) = name.strip_suffix(theirs).filter(|_| is_matrix) {
+            return (format!("{at}{ours}"), array.transposed());
+        }
+    }
+    (name, array)
+}
+
+impl AdapterFiles {
+    /// The weights of its base with it folded in.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where config, parameters and base contradict each other.
+    pub(super) fn onto(self, base: &Path, weights: BTreeMap<String, Array>) -> Result<BTreeMap<String, Array>, Error> {
+        let Self { folder, asked, arrays, .. } = self;
+        let refused = |problem: String| Error::checkpoint(&folder, problem);
+        let matrices = weights.iter().filter(|(name, array)| parts(name).1 == "weight" && array.shape.len() == 2);
+        let modules: Vec<String> = matrices.map(|(name, _)| parts(name).0.to_owned()).collect();
+        let mut scalings = BTreeMap::new();
+        for (name, array) in &arrays {
+            let (module, parameter) = parts(name);
+            if let Some(module) = module.strip_suffix(".low_rank") {
+                if !modules.iter().any(|known| known == module) {
+                    let known: Vec<&str> = modules.iter().map(String::as_str).take(3).collect();
+                    return Err(refused(format!(
+                        "has low-rank parts for {module}, and {} no such weight, but {}, …",
+                        base.display(),
+                        known.join(", ")
+                    )));
+                }
+                if asked.targets(module) == Some(false) {
+                    return Err(refused(format!(
+                        "has low-rank parts for {module}, which its config leaves out: see `target_modules`, `exclude_modules`, \
+                         `modules_to_save` and `layers_to_transform` in {CONFIG}"
+                    )));
+                }
+                scalings.insert(module.to_owned(), asked.scaling(module).map_err(refused)?);
+                continue;
+            }
+            if weights.get(name).is_none_or(|weight| weight.shape != array.shape) {
+                return Err(refused(format!(
+                    "its {name} {:?} does not fit {}; merge from the folder of the run, which knows its task",
+                    array.shape,
+                    base.display()
+                )));
+            }
+            if !asked.saves(module) && !(parameter == "bias" && asked.saves_bias(module)) {
+                return Err(refused(format!(
+                    "holds {name}, which its config says nothing of: neither `modules_to_save` nor `bias` in {CONFIG} names it"
+                )));
+            }
+        }
+        let is_targeted = |module: &&String| asked.targets(module) == Some(true) && !scalings.contains_key(*module);
+        if let Some(module) = modules.iter().find(is_targeted) {
+            return Err(refused(format!(
+                "has no low-rank parts for {module}, which its config names: it is not whole"
+            )));
+        }
+        let is_saved = |name: &&String| {
+            let (module, parameter) = parts(name);
+            !arrays.contains_key(*name) && (asked.saves(module) || parameter == "bias" && asked.saves_bias(module))
+        };
+        if let Some(name) = weights.keys().find(is_saved) {
+            return Err(refused(format!("has no {name}, which its config says was saved with it: it is not whole")));
+        }
+        let mut weights = weights;
+        weights.extend(arrays);
+        // Every part has its scaling by now; what has none has no place either.
+        fold(&folder, weights, |module| scalings.get(module).copied().unwrap_or_default())
+    }
+
+    /// Whether it was learned beside these weights, as far as it says so; else what to know about it.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where it says that it was not.
+    pub(super) fn belongs_to(&self, base: &Checkpoint, config: &CheckpointConfig) -> Result<Option<String>, Error> {
+        let (weights, base) = (base.weights_digest()?, base.path.display());
+        let Some((beside, function)) = self
+            .asked
+            .revision
+            .as_deref()
+            .and_then(|text| text.split_once('-'))
+            .filter(|(beside, function)| [beside.len(), function.len()] == [64, 12])
+        else {
+            let note = format!(
+                "{} does not say which weights it was learned beside; folded into {base} (sha256 {weights}), whose shapes it fits",
+                self.folder.display()
+            );
+            return Ok(Some(note));
+        };
+        let refused = |problem: String| {
+            let hint = "give the checkpoint that it was learned for with --base";
+            Err(Error::checkpoint(&self.folder, format!("{problem}; {hint}")))
+        };
+        if beside != weights {
+            return refused(format!(
+                "was learned beside other weights than those of {base}, though the shapes are the same: the `revision` in {CONFIG} \
+                 begins with their sha256, {beside}, and there it is {weights}"
+            ));
+        }
+        if revision(&weights, &config.model)?.split_once('-').is_none_or(|(_, found)| found != function) {
+            return refused(format!(
+                "was learned for another function of the weights of {base}: with other heads, another mask or norm, or other positions than \
+                 its config.json says; merge from the folder of the run, which knows them"
+            ));
+        }
+        Ok(None)
     }
 }
 
@@ -255,13 +457,15 @@ impl PeftConfig {
 /// [`Error::Checkpoint`], also for one that holds a prefix or a prompt, which no weights can take up.
 pub(crate) fn without(checkpoint: &Checkpoint, config: &CheckpointConfig) -> Result<BTreeMap<String, Array>, Error> {
     let arrays = checkpoint.weights()?;
-    match &config.experiment.finetune {
+    let mode = &config.experiment.finetune;
+    match mode {
         FinetuneConfig::Full | FinetuneConfig::Head | FinetuneConfig::Freeze(_) => Ok(arrays),
-        FinetuneConfig::Lora(lora) => fold(&checkpoint.path, arrays, lora.scale()),
+        FinetuneConfig::Lora(lora) => fold(&checkpoint.path, arrays, |_| (lora.rank, lora.scale())),
         FinetuneConfig::Prefix(_) | FinetuneConfig::Prompt(_) => {
             let problem = format!(
-                "holds a learned {}, which its other weights cannot take up; start from the checkpoint that it was learned for",
-                config.experiment.finetune.name()
+                "holds a learned {name}, which its other weights cannot take up; start from the checkpoint that it was learned for, or \
+                 train the {name} on with `finetune` in the mode `{name}`",
+                name = mode.name()
             );
             Err(Error::checkpoint(&checkpoint.path, problem))
         }
@@ -272,8 +476,10 @@ pub(crate) fn without(checkpoint: &Checkpoint, config: &CheckpointConfig) -> Res
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a part whose other half or weight is missing or of another size.
-pub(super) fn fold(path: &Path, arrays: BTreeMap<String, Array>, scale: f64) -> Result<BTreeMap<String, Array>, Error> {
-    adapter::merge(arrays, scale).map_err(|name| {
-        Error::checkpoint(path, format!("{name}: its low-rank parts and its weight do not fit together"))
-    })
+fn fold(
+    path: &Path,
+    arrays: BTreeMap<String, Array>,
+    scaling: impl Fn(&str) -> (usize, f64),
+) -> Result<BTreeMap<String, Array>, Error> {
+    adapter::merge(arrays, scaling).map_err(|error| Error::checkpoint(path, error))
 }

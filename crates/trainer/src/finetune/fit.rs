@@ -1,6 +1,9 @@
 //! Weights of one network in another: what carries over, what the task's sizes make anew, and what does not fit.
 
-use std::{collections::BTreeMap, mem::discriminant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem::discriminant,
+};
 
 use burn::tensor::Device;
 use headway_model::{
@@ -9,6 +12,7 @@ use headway_model::{
     weights::{self, Array, LoadReport, WeightsError},
 };
 
+use super::mode::FinetuneConfig;
 use crate::{
     checkpoint::CheckpointConfig,
     experiment::{Experiment, leaves},
@@ -146,15 +150,44 @@ pub(crate) fn mismatch(report: &LoadReport, experiment: &Experiment, from: &Chec
     format!("the weights do not fit the model:\n{}", report.table_with(keys))
 }
 
-/// Keys of the model that differ from the checkpoint's, as `model.transformer.n_heads = 2, the checkpoint's 4`. Where all weights fit, they
-/// compute another function than they did.
+/// Keys of the model that make another function of the same weights than the checkpoint's config, as `model.transformer.n_heads = 2, the
+/// checkpoint's 4`.
 pub(crate) fn other_keys(experiment: &Experiment, from: &CheckpointConfig) -> Vec<String> {
-    let of = |model: &ModelConfig| leaves("model", &toml::Table::try_from(model).unwrap_or_default());
-    let was: BTreeMap<String, toml::Value> = of(&from.model).into_iter().collect();
-    let now = of(&experiment.model).into_iter();
-    let others = now.filter_map(|(key, value)| {
-        let was = was.get(&key)?;
-        (*was != value).then(|| format!("{key} = {value}, the checkpoint's {was}"))
+    let of = |model: &ModelConfig| leaves("model", &toml::Table::try_from(model.function()).unwrap_or_default());
+    differing(of(&experiment.model), of(&from.model))
+}
+
+/// Whether an experiment makes the same function of a checkpoint's weights as its own config does. What decides the shapes alone shows
+/// when they are loaded; this is about what does not: heads, causality, norms, positions without parameters, the scale of a LoRA. The one
+/// rule for every verb that takes a network as it was trained.
+///
+/// # Errors
+/// The keys that do not, and what to do.
+pub(crate) fn ensure_same_function(experiment: &Experiment, from: &CheckpointConfig) -> Result<(), String> {
+    let of = |mode: &FinetuneConfig| {
+        let mode = toml::Value::try_from(mode.function()).ok().into_iter().map(|mode| ("finetune".to_owned(), mode));
+        leaves("", &mode.collect())
+    };
+    let mut others = other_keys(experiment, from);
+    others.extend(differing(of(&experiment.finetune), of(&from.experiment.finetune)));
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "its weights fit, but were trained for another function: {}; leave that as it was, or train them for it with \
+         `headway finetune`",
+        others.join("; ")
+    ))
+}
+
+/// Keys whose values differ, with both.
+fn differing(now: Vec<(String, toml::Value)>, was: Vec<(String, toml::Value)>) -> Vec<String> {
+    let [now, was] = [now, was].map(BTreeMap::from_iter);
+    let keys: BTreeSet<&String> = now.keys().chain(was.keys()).collect();
+    let text = |value: Option<&toml::Value>| value.map_or("not set".to_owned(), toml::Value::to_string);
+    let others = keys.into_iter().filter_map(|key| {
+        let (now, was) = (now.get(key), was.get(key));
+        (now != was).then(|| format!("{key} = {}, the checkpoint's {}", text(now), text(was)))
     });
     others.collect()
 }

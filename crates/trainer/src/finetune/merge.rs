@@ -1,18 +1,28 @@
 //! `merge`: a checkpoint without its adapter, the low-rank parts folded into the weights.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
-use super::{
-    adapter::{self, PeftType},
-    mode::FinetuneConfig,
-};
+use headway_model::weights::Array;
+
+use super::{adapter, mode::FinetuneConfig};
 use crate::{
     checkpoint::{Checkpoint, CheckpointConfig},
     error::Error,
     experiment::Experiment,
-    provenance::Lineage,
+    provenance::{Folded, Lineage},
     run_dir::NewRun,
 };
+
+/// What was folded into what.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    /// The checkpoint that was written.
+    pub checkpoint: Checkpoint,
+    /// Its record of both.
+    pub lineage: Lineage,
+    /// What a person should know about it.
+    pub note: Option<String>,
+}
 
 /// Writes W + (alpha / rank) A B in place of every weight W that an adapter stands beside, as a checkpoint like any other.
 ///
@@ -20,19 +30,28 @@ use crate::{
 /// the checkpoint that the adapter names.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for what cannot be read or does not fit, [`Error::Usage`] for what has nothing to fold in, and for a folder
-/// that is not empty; [`Error::Io`]
-pub fn merge(tuned: &Path, base: Option<&Path>, place: &NewRun) -> Result<Checkpoint, Error> {
+/// [`Error::Checkpoint`] for what cannot be read or does not fit, and for an adapter that was learned beside other weights;
+/// [`Error::Usage`] for what has nothing to fold in, and for a folder that is not empty; [`Error::Io`]
+pub fn merge(tuned: &Path, base: Option<&Path>, place: &NewRun) -> Result<Merged, Error> {
     place.path()?;
-    let is_alone = tuned.join(adapter::CONFIG).is_file() && !tuned.join(Checkpoint::MANIFEST).is_file();
-    let (config, arrays, lineage) =
+    let manifest = tuned.join(Checkpoint::MANIFEST);
+    let is_checkpoint = manifest.try_exists().map_err(Error::io("cannot look for", manifest))?;
+    let is_alone = adapter::lies_in(tuned)? && !is_checkpoint;
+    let Sum { config, arrays, lineage, note } =
         if is_alone || base.is_some() { into_base(tuned, base)? } else { of_checkpoint(tuned)? };
-    Checkpoint::write_merged(place, &config, &arrays, &lineage)
+    let checkpoint = Checkpoint::write_merged(place, &config, &arrays, &lineage)?;
+    Ok(Merged { checkpoint, lineage, note })
 }
 
-type Merged = (CheckpointConfig, std::collections::BTreeMap<String, headway_model::weights::Array>, Lineage);
+/// Weights with an adapter folded in.
+struct Sum {
+    config: CheckpointConfig,
+    arrays: BTreeMap<String, Array>,
+    lineage: Lineage,
+    note: Option<String>,
+}
 
-fn of_checkpoint(tuned: &Path) -> Result<Merged, Error> {
+fn of_checkpoint(tuned: &Path) -> Result<Sum, Error> {
     let checkpoint = Checkpoint::find(tuned)?;
     let config = checkpoint.config()?;
     if !matches!(config.experiment.finetune, FinetuneConfig::Lora(_)) {
@@ -44,47 +63,37 @@ fn of_checkpoint(tuned: &Path) -> Result<Merged, Error> {
         return Err(Error::Usage(problem));
     }
     let arrays = adapter::without(&checkpoint, &config)?;
-    let lineage = Lineage::whole(tuned, &checkpoint, &config, arrays.len())?;
-    Ok((plain(config), arrays, lineage))
+    let itself = Lineage::whole(tuned, &checkpoint, &config, arrays.len())?;
+    let folded =
+        Folded { from: itself.from.clone(), sha256: itself.weights_sha256.clone(), run_id: itself.run_id.clone() };
+    // The weights beside the parts are those that the run began with.
+    let base = checkpoint.lineage()?.unwrap_or(itself);
+    Ok(Sum { config: plain(config), arrays, lineage: Lineage { folded: Some(folded), ..base }, note: None })
 }
 
-fn into_base(tuned: &Path, base: Option<&Path>) -> Result<Merged, Error> {
-    let folder = if tuned.join(adapter::CONFIG).is_file() { tuned.to_owned() } else { Checkpoint::find(tuned)?.path };
+fn into_base(tuned: &Path, base: Option<&Path>) -> Result<Sum, Error> {
+    let (folder, run_id) = if adapter::lies_in(tuned)? {
+        (tuned.to_owned(), None)
+    } else {
+        let checkpoint = Checkpoint::find(tuned)?;
+        let run_id = checkpoint.config()?.experiment.run_id();
+        (checkpoint.path, Some(run_id))
+    };
     let files = adapter::read(&folder)?;
-    if files.config.peft_type != PeftType::Lora {
-        let problem = "holds learned rows, which no weights can take up; only LoRA can be folded in";
-        return Err(Error::checkpoint(&folder, problem));
-    }
-    let named = files.config.base_model_name_or_path.as_deref().map(Path::new);
-    let Some(base) = base.or(named) else {
+    let named = files.asked.base.clone();
+    let Some(base) = base.or(named.as_deref().map(Path::new)) else {
         let problem = format!("{} does not name the checkpoint it goes with; give it with --base", folder.display());
         return Err(Error::Usage(problem));
     };
-    let Some(scale) = files.config.scale() else {
-        return Err(Error::checkpoint(
-            folder.join(adapter::CONFIG),
-            "`r` and `lora_alpha` must be given, and r above 0",
-        ));
-    };
     let checkpoint = Checkpoint::find(base)?;
     let config = checkpoint.config()?;
-    let mut arrays = adapter::without(&checkpoint, &config)?;
-    for (name, array) in files.arrays {
-        let is_part = headway_model::adapter::is_adapter(&name);
-        let fits = arrays.get(&name).is_some_and(|weight| weight.shape == array.shape);
-        if !is_part && !fits {
-            let problem = format!(
-                "its {name} {:?} does not fit {}; merge from the folder of the run, which knows its task",
-                array.shape,
-                checkpoint.path.display()
-            );
-            return Err(Error::checkpoint(&folder, problem));
-        }
-        arrays.insert(name, array);
-    }
-    let arrays = adapter::fold(&folder, arrays, scale)?;
+    let folded = Folded { from: tuned.display().to_string(), sha256: files.sha256.clone(), run_id };
+    let belongs = files.belongs_to(&checkpoint, &config);
+    // What does not fit says more than that it is another.
+    let arrays = files.onto(&checkpoint.path, adapter::without(&checkpoint, &config)?)?;
+    let note = belongs?;
     let lineage = Lineage::whole(base, &checkpoint, &config, arrays.len())?;
-    Ok((plain(config), arrays, lineage))
+    Ok(Sum { config: plain(config), arrays, lineage: Lineage { folded: Some(folded), ..lineage }, note })
 }
 
 /// The config of a model that keeps nothing beside its weights.

@@ -4,6 +4,7 @@ pub mod adapter;
 mod fit;
 mod merge;
 mod mode;
+mod peft;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -23,8 +24,8 @@ use crate::{
 };
 
 pub use fit::Replaced;
-pub(crate) use fit::explained;
-pub use merge::merge;
+pub(crate) use fit::{ensure_same_function, explained};
+pub use merge::{Merged, merge};
 pub(crate) use mode::freeze;
 pub use mode::{FinetuneConfig, MODES};
 
@@ -71,8 +72,10 @@ pub fn prepare(experiment: &Experiment, from: &Path, allow_partial: bool, device
     }
     let checkpoint = Checkpoint::find(from)?;
     let config = checkpoint.config()?;
-    let arrays = adapter::without(&checkpoint, &config)?;
+    let goes_on = goes_on(experiment, &config).map_err(|problem| Error::checkpoint(&checkpoint.path, problem))?;
+    let arrays = if goes_on { checkpoint.weights()? } else { adapter::without(&checkpoint, &config)? };
     let model = session::build_plain(experiment, device)?;
+    let model = if goes_on { session::with_adapter(model, experiment, device) } else { model };
     let fit::Fitted { model, report, replaced } = fit::fit(model, experiment, &config, arrays);
     if !allow_partial && !report.is_complete() {
         let hint = "sizes come from [model] and [task]; --allow-partial takes what fits";
@@ -83,9 +86,10 @@ pub fn prepare(experiment: &Experiment, from: &Path, allow_partial: bool, device
         let problem = format!("none of its tensors fits the model:\n{}", report.table());
         return Err(Error::checkpoint(&checkpoint.path, problem));
     }
-    let notes = notes(&report, &replaced, experiment, &config);
-    let lineage = lineage(from, &checkpoint, &config, report, &replaced)?;
-    let model = session::with_adapter(model, experiment, device);
+    let changed = fit::other_keys(experiment, &config);
+    let notes = notes(&report, &replaced, &changed, experiment, &config);
+    let lineage = Lineage { changed, ..lineage(from, &checkpoint, &config, report, &replaced)? };
+    let model = if goes_on { model } else { session::with_adapter(model, experiment, device) };
     freeze(model.clone(), &experiment.finetune, &experiment.model, &lineage.fresh())?;
     Ok(Prepared { model, lineage, notes })
 }
@@ -98,16 +102,39 @@ pub fn plain_weights(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Array>,
     adapter::without(checkpoint, &checkpoint.config()?)
 }
 
-fn notes(report: &LoadReport, replaced: &[Replaced], experiment: &Experiment, from: &CheckpointConfig) -> Vec<String> {
+/// Whether the prefix or prompt of a checkpoint is trained on: it cannot be folded into weights as a LoRA is, but its own mode knows it.
+///
+/// # Errors
+/// For one of another length.
+fn goes_on(experiment: &Experiment, from: &CheckpointConfig) -> Result<bool, String> {
+    let (length, was) = match (&experiment.finetune, &from.experiment.finetune) {
+        (FinetuneConfig::Prefix(now), FinetuneConfig::Prefix(was)) => (now.length, was.length),
+        (FinetuneConfig::Prompt(now), FinetuneConfig::Prompt(was)) => (now.length, was.length),
+        _ => return Ok(false),
+    };
+    if length == was {
+        return Ok(true);
+    }
+    let name = experiment.finetune.name();
+    Err(format!("holds a {name} of {was} rows, which is trained on as it is: write -s finetune.{name}.length={was}"))
+}
+
+fn notes(
+    report: &LoadReport,
+    replaced: &[Replaced],
+    changed: &[String],
+    experiment: &Experiment,
+    from: &CheckpointConfig,
+) -> Vec<String> {
     let mut notes = Vec::new();
     if !replaced.is_empty() {
         let difference = fit::difference(&from.dims, &experiment.dims());
         notes.push(format!("the task has other sizes than the checkpoint's ({difference}); replaced:"));
         notes.extend(replaced.iter().map(|replaced| format!("  {}", replaced.sentence())));
     }
-    let others = fit::other_keys(experiment, from);
-    if report.is_complete() && !others.is_empty() {
-        notes.push(format!("the weights fit, but make another function of: {}", others.join("; ")));
+    if !changed.is_empty() {
+        let what = if report.is_complete() { "the weights fit, but make another function" } else { "another function" };
+        notes.push(format!("warning: {what} of: {}", changed.join("; ")));
     }
     if !report.is_complete() {
         let LoadReport { taken, missing, extra, mismatched } = report;

@@ -58,6 +58,15 @@ impl FinetuneConfig {
         }
     }
 
+    /// The mode with everything at its default that changes training alone and not what a network computes with its parameters.
+    pub(crate) fn function(&self) -> Self {
+        match self {
+            Self::Full | Self::Head | Self::Freeze(_) => Self::Full,
+            Self::Lora(config) => Self::Lora(LowRankConfig { dropout: 0.0, ..config.clone() }),
+            Self::Prefix(_) | Self::Prompt(_) => self.clone(),
+        }
+    }
+
     /// Whether a network keeps some of its weights, which asks for weights worth keeping.
     pub fn keeps_weights(&self) -> bool {
         match self {

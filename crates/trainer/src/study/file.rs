@@ -231,8 +231,7 @@ pub(super) fn named(file: &StudyFile, key: &str, name: &str, there_are: &[String
 /// # Errors
 /// [`Error::Usage`] for what is not `key=value`, or for one of the keys that have a value of their own in every run.
 pub(super) fn set(table: &mut Table, texts: &[String], taken: &[String]) -> Result<(), Error> {
-    for text in texts {
-        let Override { key, value, .. } = Override::parse(text)?;
+    for Override { key, value, text } in Override::parse_all(texts)? {
         if key == "seed" {
             return Err(Error::Usage(format!("-s {text}: seeds are an axis of their own; use --seeds")));
         }
