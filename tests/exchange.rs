@@ -480,7 +480,7 @@ fn fixtures_of_transformer_lens_give_their_logits() {
                 ["import", path.to_str().unwrap(), "--key", "w", "--experiment", "experiment.toml", "--out", "in"];
             lab.headway(&[words.as_slice(), &["--format", "transformer-lens"], more].concat())
         };
-        import(&[]).fail(3, &["position.weight", "[10, 15]", "[11, 15]"]);
+        import(&[]).fail(3, &["position.weight", "[10, 15]", "[11, 15]", "--cut-positions takes the first rows"]);
         import(&["--cut-positions"]).succeed();
         let device = DeviceSpec::Cpu.open().unwrap().0;
         let (model, _, _) = evaluate::load(&lab.path("in"), &[], &device).unwrap();

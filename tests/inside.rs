@@ -585,7 +585,59 @@ fn wrong_words_end_with_the_agreed_codes() {
 fn weights_that_are_not_finite_are_a_failure_with_a_message() {
     let lab = trained(SMALL);
     rewrite(&lab.path(CHECKPOINT), "blocks.0.attention.query.weight", |_| true, f32::NAN);
-    for command in ["patterns", "ablate", "logit-lens", "in-context"] {
-        lab.headway(&["analyze", command, CHECKPOINT, "--device", "cpu"]).fail(1, &["not finite"]);
+    for command in ["patterns", "ablate", "logit-lens", "in-context", "rank", "paths"] {
+        lab.headway(&["analyze", command, CHECKPOINT, "--device", "cpu"]).fail(5, &["not finite"]);
     }
+    lab.headway(&["card", CHECKPOINT, "--device", "cpu"]).fail(5, &["a test score of the network is not finite"]);
+    // The classical predictors keep their numbers.
+    let evaluated =
+        lab.headway(&["eval", CHECKPOINT, "--device", "cpu"]).fail(5, &["a test score of the network is not finite"]);
+    let row =
+        |name: &str| evaluated.stdout.lines().find(|line| line.trim_start().starts_with(name)).unwrap().to_owned();
+    assert!(row("network").contains("not finite") && !row("least_squares").contains("not finite"), "{evaluated:?}");
+    let shifts = ["eval", CHECKPOINT, "--device", "cpu", "--shifts", "shifts"];
+    lab.headway(&shifts).fail(5, &["not finite"]);
+    assert!(lab.read("shifts/report.html").contains("not finite"));
+}
+
+/// Programs read what people see rounded: every digit of every number, below names that are there once.
+#[test]
+fn tables_for_programs_hold_every_digit_under_names_of_their_own() {
+    let lab = trained(SMALL);
+    let mut files = 0;
+    for (command, json_of) in [
+        ("patterns", "/layers/0/heads/0/scores/scores"),
+        ("ablate", "/effects/0/loss"),
+        ("logit-lens", "/layers/0/own"),
+        ("in-context", "/seen/1/error"),
+        ("paths", "/lengths/0"),
+    ] {
+        lab.headway(&["analyze", command, "run", "--device", "cpu", "--out", command]).succeed();
+        let tables = fs::read_dir(lab.path(command)).unwrap().map(|entry| entry.unwrap().path());
+        let tables: Vec<_> =
+            tables.filter(|path| path.extension().is_some_and(|extension| extension == "csv")).collect();
+        let mut cells = Vec::new();
+        for table in &tables {
+            let text = fs::read_to_string(table).unwrap();
+            let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+            let mut names = lines.next().unwrap();
+            cells.extend(lines.flatten().map(str::to_owned));
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count, "{}: two columns of one name", table.display());
+        }
+        files += tables.len();
+        let document: Value = serde_json::from_str(&lab.read(&format!("{command}/results.json"))).unwrap();
+        let numbers = document.pointer(json_of).unwrap_or_else(|| panic!("{command}: {document}")).as_object().unwrap();
+        for number in numbers.values().filter_map(Value::as_f64) {
+            let is_there = cells.iter().any(|cell| cell.parse().is_ok_and(|cell: f64| cell.total_cmp(&number).is_eq()));
+            // The table of in-context has no column for errors.
+            assert!(
+                is_there || (command == "in-context" && numbers["error"] == number),
+                "{command}: {number} is not in {cells:?}"
+            );
+        }
+    }
+    assert_eq!(files, 8);
 }

@@ -77,7 +77,7 @@ fn runs(lab: &Lab, out: &str) -> BTreeMap<String, RunFiles> {
 /// Squared errors of the network of width 8, seed by seed, from `results.csv`.
 fn values_of(csv: &str) -> Vec<f64> {
     let lines = csv.lines().filter_map(|line| line.strip_prefix("d_model=8,network,")?.split_once(",test/mse,"));
-    lines.map(|(_, value)| value.parse().unwrap()).collect()
+    lines.map(|(_, rest)| rest.split(',').next().unwrap().parse().unwrap()).collect()
 }
 
 fn standings(lab: &Lab) -> Vec<String> {
@@ -189,7 +189,10 @@ model.n_heads = [1, 2]
         assert_eq!(lab.read("out/report.html"), report, "the page is a function of the folders");
         // Every value of every run is kept, with its mean and interval beside it.
         let values = lab.read("out/results.csv");
-        assert_eq!(values.lines().next(), Some("group,predictor,seed,metric,value"));
+        assert_eq!(values.lines().next(), Some("group,predictor,seed,metric,value,model.d_model"));
+        // What is swept is a number there and a number in the document.
+        assert!(values.lines().skip(1).all(|line| line.ends_with(",4") || line.ends_with(",8")), "{values}");
+        assert_eq!(json_of(&lab, "out/results.json")["points"][0]["settings"], json!({ "model.d_model": 4 }));
         let network = values_of(&values);
         assert_eq!(network.len(), 3);
         let summary = lab.read("out/summary.csv");
@@ -268,6 +271,68 @@ model.n_heads = [1, 2]
             .fail(5, &["failed before: diverged", "--retry tries again"]);
         // … and fail again when they are tried again.
         sweep(&lab, &["--retry"]).fail(6, &["3 of them done", "3 of 6 runs failed"]);
+    }
+
+    /// One step too many: the loss before it is a number, the network after it none.
+    #[test]
+    fn a_network_whose_scores_are_not_finite_has_failed_wherever_it_is_met() {
+        let text = "experiment = \"experiment.toml\"\nseeds = [0, 1]\n[set]\ntrain.steps = 1\ntrain.log_every = 100\n\
+                    train.eval_every = 0\n[grid]\noptimizer.sgd.learning_rate = [1e-3, 1e25]\n";
+        let lab = lab(&[("sweep.toml", text)]);
+        let finished = sweep(&lab, &[]).fail(6, &["a test score of the network is not finite", "2 of 4 runs failed"]);
+        assert!(finished.stdout.contains("diverged: seeds 0, 1"), "{}", finished.stdout);
+        assert_eq!(standings(&lab), ["complete", "complete", "failed", "failed"]);
+        // The network keeps its line without a number, the classical predictors keep theirs.
+        let page = json_of(&lab, "out/results.json");
+        let means = &page["points"][1]["means"];
+        assert!(
+            means["network"]["test/loss"].is_null() && means["least_squares"]["test/loss"]["seeds"] == 2,
+            "{means}"
+        );
+        let values = lab.read("out/results.csv");
+        let line = |start: &str| values.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
+        let label = page["points"][1]["name"].as_str().unwrap();
+        assert!(line(&format!("{label},network,1,test/loss,")).contains("test/loss,,"), "{values}");
+        assert!(!line(&format!("{label},ridge,1,test/loss,")).contains("test/loss,,"), "{values}");
+        assert!(page["findings"].to_string().contains("its mean is not formed"), "{page}");
+        lab.headway(&["report", "out"]).fail(6, &[]);
+        let id = page["points"][1]["runs"][0]["run_id"].as_str().unwrap();
+        let run = format!("out/runs/{id}");
+        lab.headway(&["report", &run, "--device", "cpu"]).fail(5, &["the network of this run diverged"]);
+        let html = lab.read(&format!("{run}/report.html"));
+        assert!(html.contains("It failed: the network diverged") && html.contains("least_squares"), "{html}");
+        lab.headway(&["report", &run, "out", "--out", "both"]).fail(6, &["seed 0 is left out"]);
+        lab.resume(&run).fail(5, &["a test score of the network is not finite"]);
+        // What an older program called complete is no less of a failure.
+        let record = lab.read(&format!("{run}/run.json"));
+        lab.write(&format!("{run}/run.json"), record.replace("\"diverged\"", "\"complete\""));
+        fs::remove_file(lab.path(&format!("{run}/failure.json"))).unwrap();
+        assert_eq!(standings(&lab)[2], "failed");
+        sweep(&lab, &["--retry"]).fail(6, &["2 of 4 runs failed"]);
+    }
+
+    /// A number, and worse than anything that was learned.
+    #[test]
+    fn a_loss_beyond_all_reason_and_a_score_beyond_the_possible_are_said() {
+        let lab = lab(&[("sweep.toml", SWEEP)]);
+        let huge = ["-s", "optimizer={sgd={learning_rate=1e6}}", "-s", "train.steps=1", "-s", "train.eval_every=0"];
+        let said = lab.train("huge", &huge).succeed().stdout;
+        assert!(said.contains("‡ test/loss") && said.contains("more than ten times"), "{said}");
+        assert!(lab.read("huge/report.html").contains("nothing was learned"));
+        // A record that says so stands for a network that sees its answers.
+        lab.headway(&["sweep", "exec", "sweep.toml", "--out", "out", "--device", "cpu", "--index", "4"]).succeed();
+        let run = runs(&lab, "out").keys().next().unwrap().clone();
+        let path = format!("out/runs/{run}/run.json");
+        let mut record = json_of(&lab, &path);
+        record["results"][0]["doubts"] = json!({ "test/mse": { "beyond_best": 123.5 } });
+        lab.write(&path, record.to_string());
+        let said = lab.headway(&["report", "out"]).succeed().stdout;
+        assert!(said.contains("d_model=8, seed 1: † test/mse") && said.contains("best possible 123.5"), "{said}");
+        let html = lab.read("out/report.html");
+        assert!(html.contains(" †</td>") && html.contains("1 of 3"), "{html}");
+        lab.headway(&["report", &format!("out/runs/{run}"), "--device", "cpu"]).succeed();
+        assert!(lab.read(&format!("out/runs/{run}/report.html")).contains("the answer leaks"));
+        assert!(lab.headway(&["runs", "show", &format!("out/runs/{run}")]).succeed().stdout.contains('†'));
     }
 
     #[test]
@@ -686,6 +751,34 @@ free = "model.state_mixer.ffn.d_ffn"
         for name in ["regression-equal-parameters", "regression-equal-training-flops"] {
             assert!(lab.path("out/figures").join(format!("{name}.svg")).exists(), "{name}");
         }
+    }
+
+    /// Products of inputs up to 7e4 overflow f16 with some seeds, and a mean over the others would be that of the lucky ones.
+    #[test]
+    fn no_mean_is_formed_over_the_seeds_that_came_through() {
+        const LARGE: &str = "[task.function]\nseq_len = 2\nd_in = 3\noutputs = [\"x1*x2/1e10\"]\n\
+                             domain = { cube = { low = -7e4, high = 7e4 } }\n[data.fresh]\nvalidation = 16\ntest = 32\n\
+                             [model.transformer]\nd_model = 8\nn_layers = 1\nn_heads = 2\ncausal = false\nnorm = \"none\"\n\
+                             [optimizer.sgd]\nlearning_rate = 1e-30\n[train]\nsteps = 5\nbatch_size = 4\nlog_every = 1\neval_every = 0\n";
+        const PRECISIONS: &str = "seeds = [0, 1, 2, 3, 4, 5]\nreference = \"f32\"\n[[tasks]]\nname = \"=fn\"\n\
+                                  experiment = \"large.toml\"\n[tasks.set]\ntrain.steps = 1\ntrain.log_every = 100\n\
+                                  train.batch_size = 1\n[[rows]]\nname = \"f32\"\n[[rows]]\nname = \"f16\"\n\
+                                  set = { \"train.attention_precision\" = \"f16\" }\n";
+        let lab = lab(&[("compare.toml", PRECISIONS), ("large.toml", LARGE)]);
+        let finished = compare(&lab, &["--json"]).fail(6, &["1 of 12 runs failed", "f16 ends at 65504"]);
+        let page = finished.json();
+        let lines = page["blocks"][0]["lines"].as_array().unwrap();
+        let line = |name: &str| lines.iter().find(|line| line["name"] == name).unwrap();
+        assert_eq!((&line("f32")["estimate"]["seeds"], &line("f16")["estimate"]), (&json!(6), &Value::Null));
+        assert_eq!(line("f16")["values"].as_array().unwrap().len(), 5, "every value is kept");
+        assert!(line("f16")["difference"].is_null() && line("mean")["estimate"]["seeds"] == 6, "{page}");
+        let findings = page["findings"].to_string();
+        assert!(findings.contains("f16 diverged: seed "), "{findings}");
+        assert!(lab.read("out/report.html").contains("<td>5 of 6</td>"), "{}", lab.read("out/report.html"));
+        let means = lab.read("out/summary.csv");
+        // A spreadsheet must not take the name of the task for a formula.
+        assert!(means.lines().any(|line| line.starts_with("'=fn: f16,network,test/loss,5,,,")), "{means}");
+        assert!(means.lines().any(|line| line.starts_with("'=fn: f16,mean,test/loss,6,0")), "{means}");
     }
 
     #[test]

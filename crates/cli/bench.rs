@@ -171,8 +171,10 @@ fn child<T: serde::de::DeserializeOwned>(args: &Bench, bench: Option<&Benchmark>
     let done = command.output().map_err(|error| failed(error.to_string()))?;
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr).trim().trim_start_matches("error: ").to_owned();
-        let is_device = done.status.code() == Some(i32::from(Error::Device(String::new()).exit_code()));
-        return Err(if is_device { Error::Device(format!("benchmark {name}: {said}")) } else { failed(said) });
+        let kinds: [fn(String) -> Error; 2] = [Error::Device, Error::NotFinite];
+        let is_it = |kind: &fn(String) -> Error| done.status.code() == Some(i32::from(kind(String::new()).exit_code()));
+        let kind = kinds.into_iter().find(is_it);
+        return Err(kind.map_or_else(|| failed(said.clone()), |kind| kind(format!("benchmark {name}: {said}"))));
     }
     serde_json::from_slice(&done.stdout).map_err(|error| failed(error.to_string()))
 }

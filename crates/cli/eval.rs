@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, evaluate, report, study::StudyDir};
+use headway_trainer::{Error, Status, evaluate, provenance::Row, report, study::StudyDir};
 
 use crate::{args::Eval, output};
 
@@ -15,15 +15,17 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
         let place = StudyDir::at(folder);
         place.ensure_page()?;
         let shifted = evaluate::shifts(&args.checkpoint, &args.set, &device)?;
+        let is_finite = shifted.iter().all(|shift| shift.rows.first().is_some_and(Row::is_scored));
         let page = report::shifts::page(&args.checkpoint, shifted);
         page.write(&place)?;
         if args.json {
             output::json(&page.json);
         } else {
             output::line(output::cells(&page.table.header, &page.table.rows));
+            page.findings.iter().for_each(output::line);
             output::line(format!("report: {}", folder.join("report.html").display()));
         }
-        return Ok(ExitCode::SUCCESS);
+        return ended(is_finite, args);
     }
     let summary = evaluate::evaluate(&args.checkpoint, &args.set, &device)?;
     if let Some(folder) = &args.save_outputs {
@@ -32,8 +34,13 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
     if args.json {
         output::json(&summary);
     } else {
-        output::line(output::results(&summary.metrics, &summary.baselines));
+        output::line(output::results(&summary.rows()));
         output::line(format!("step {}, evaluated in {:.1} s", summary.step, summary.seconds));
     }
-    Ok(ExitCode::SUCCESS)
+    ended(summary.status == Status::Complete, args)
+}
+
+/// Success where the network's scores are finite. What the classical predictors scored is shown all the same.
+fn ended(is_finite: bool, args: &Eval) -> Result<ExitCode, Error> {
+    if is_finite { Ok(ExitCode::SUCCESS) } else { Err(evaluate::not_finite(&args.checkpoint, &args.set)) }
 }

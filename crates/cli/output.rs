@@ -10,7 +10,12 @@ use std::{
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 pub use headway_analysis::number;
-use headway_trainer::{Error, Event, ExperimentError, Summary, experiment::Origin, provenance::Row, session::OnEvent};
+use headway_trainer::{
+    Error, Event, ExperimentError, Summary,
+    experiment::Origin,
+    provenance::{self, Row},
+    session::OnEvent,
+};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde::Serialize;
 
@@ -75,17 +80,16 @@ pub fn cells(header: &[String], rows: &[Vec<Option<String>>]) -> String {
     table(&header, rows.iter().map(|row| row.iter().map(|cell| cell.clone().unwrap_or_default()).collect()))
 }
 
-/// Result rows as a table: the network first, the slices of a score left to the report.
-pub fn results(network: &std::collections::BTreeMap<String, f64>, baselines: &[Row]) -> String {
-    let names: Vec<&String> = network.keys().filter(|name| !name.contains('[')).collect();
-    let mut header = vec![""];
-    header.extend(names.iter().map(|name| name.as_str()));
-    let cells = |name: &str, metrics: &std::collections::BTreeMap<String, f64>| {
-        let values = names.iter().map(|key| metrics.get(*key).map(|value| number(*value)).unwrap_or_default());
-        std::iter::once(name.to_owned()).chain(values).collect()
+/// Result rows as a table, the network first and the slices of a score left to the report, and what is wrong with them.
+pub fn results(rows: &[Row]) -> String {
+    let names = provenance::totals(rows);
+    let header: Vec<&str> = std::iter::once("").chain(names.iter().map(|name| name.as_str())).collect();
+    let cells = |row: &Row| {
+        let values = names.iter().map(|name| row.shown(name).unwrap_or_default());
+        std::iter::once(row.name.clone()).chain(values).collect()
     };
-    let rows = std::iter::once(cells("network", network));
-    table(&header, rows.chain(baselines.iter().map(|row| cells(&row.name, &row.metrics))))
+    let table = table(&header, rows.iter().map(cells));
+    std::iter::once(table).chain(rows.iter().flat_map(Row::remarks)).collect::<Vec<_>>().join("\n")
 }
 
 /// The end of a training session, for a person or for a program.
@@ -95,7 +99,7 @@ pub fn summary(summary: &Summary, as_json: bool) {
         return;
     }
     if !summary.metrics.is_empty() {
-        line(results(&summary.metrics, &summary.baselines));
+        line(results(&summary.rows()));
     }
     let run = summary.run_dir.display();
     line(format!("{} steps in {:.1} s of training", summary.step, summary.seconds));

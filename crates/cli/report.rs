@@ -7,13 +7,13 @@ use std::{
 };
 
 use headway_trainer::{
-    Checkpoint, Error, RunDir,
+    Checkpoint, Error, RunDir, Status,
     report::{self, run},
     run_dir::{read_experiment, read_record, runs_below},
     study::{Changes, Study, StudyDir, results::Group},
 };
 
-use crate::{args::Report, construct::page, output};
+use crate::{args::Report, construct::page, output, study};
 
 pub fn run(args: &Report) -> Result<ExitCode, Error> {
     if let [folder] = args.folders.as_slice() {
@@ -21,19 +21,24 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
             output::line(format!("report: {}", path.display()));
             return Ok(ExitCode::SUCCESS);
         }
-        let (page, path) = if RunDir::is_run(folder) {
+        if RunDir::is_run(folder) {
             let (device, _) = args.device.open()?;
-            (None, run::again(folder, &device)?)
-        } else {
-            let study = Study::read(folder, &Changes::default())?;
-            let dir = StudyDir::at(folder);
-            let page = report::of_study(&study, &dir, &study.command(&dir))?;
-            page.write(&dir)?;
-            (Some(page), dir.file("report.html"))
-        };
-        page.iter().flat_map(|page| &page.findings).for_each(output::line);
-        output::line(format!("report: {}", path.display()));
-        return Ok(ExitCode::SUCCESS);
+            let (path, status) = run::again(folder, &device)?;
+            output::line(format!("report: {}", path.display()));
+            return match status {
+                Status::Diverged => {
+                    Err(Error::NotFinite(format!("{}: the network of this run diverged", folder.display())))
+                }
+                _ => Ok(ExitCode::SUCCESS),
+            };
+        }
+        let asked = Study::read(folder, &Changes::default())?;
+        let dir = StudyDir::at(folder);
+        let page = report::of_study(&asked, &dir, &asked.command(&dir))?;
+        page.write(&dir)?;
+        page.findings.iter().for_each(output::line);
+        output::line(format!("report: {}", dir.file("report.html").display()));
+        return Ok(study::ended(study::has_diverged(&asked, &dir)));
     }
     let dir = StudyDir::at(args.out.clone().unwrap_or_else(|| PathBuf::from("runs/report")));
     dir.ensure_page()?;
@@ -45,8 +50,9 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
     let page = report::groups::page(&groups, &format!("headway report {}", folders.join(" ")));
     page.write(&dir)?;
     output::line(output::cells(&page.table.header, &page.table.rows));
+    page.findings.iter().for_each(output::line);
     output::line(format!("report: {}", dir.file("report.html").display()));
-    Ok(ExitCode::SUCCESS)
+    Ok(study::ended(groups.iter().any(|group| !group.diverged().is_empty())))
 }
 
 /// Makes the page of a constructed checkpoint again; nothing where the folder is none.

@@ -68,8 +68,8 @@ fn show(path: &Path, as_json: bool) -> Result<ExitCode, Error> {
     for (name, value) in facts {
         output::line(format!("{name:<11} {value}"));
     }
-    if let [network, baselines @ ..] = record.results.as_slice() {
-        output::line(output::results(&network.metrics, baselines));
+    if !record.results.is_empty() {
+        output::line(output::results(&record.results));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -119,6 +119,19 @@ fn finish(study: &Study, dir: &StudyDir, as_json: bool) -> Result<bool, Error> {
     Ok(page.verdict.unwrap_or(true))
 }
 
+/// Whether a run of a study diverged.
+pub fn has_diverged(study: &Study, dir: &StudyDir) -> bool {
+    let standing = |run: &PlannedRun| plan::standing(&dir.run(&run.run_id)).0;
+    let diverged = Error::NotFinite(String::new()).exit_code();
+    let plan = study.plan(dir);
+    plan.runs().iter().any(|run| matches!(standing(run), Standing::Failed(failure) if failure.exit_code == diverged))
+}
+
+/// The end of a command that shows runs which other commands did.
+pub fn ended(has_diverged: bool) -> ExitCode {
+    if has_diverged { ExitCode::from(PART_FAILED) } else { ExitCode::SUCCESS }
+}
+
 /// Exit code of a sweep of which a part failed.
 const PART_FAILED: u8 = 6;
 /// Exit code of a reproduction that fell outside its tolerance.

@@ -2,18 +2,33 @@
 
 use csv::{Terminator, WriterBuilder};
 
+/// What a spreadsheet takes for the beginning of a formula, wide forms of CJK included.
+///
+/// # References
+/// OWASP, "CSV Injection".
+const FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+
 /// The table as CSV with a header line, as RFC 4180 has it but for its line ends, which are `\n`: cells with commas, quotes or
 /// line breaks are quoted; a missing number is an empty cell. Short rows are filled with empty cells.
+///
+/// A text that a spreadsheet would take for a formula has a `'` before it; a number never has.
 pub fn csv(header: &[String], rows: &[Vec<Option<String>>]) -> String {
     let width = rows.iter().map(Vec::len).fold(header.len(), usize::max);
     let mut writer = WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(Vec::new());
-    let filled = |cells: Vec<String>| cells.into_iter().chain(std::iter::repeat_with(String::new)).take(width);
+    let filled =
+        |cells: Vec<String>| cells.into_iter().map(defused).chain(std::iter::repeat_with(String::new)).take(width);
     let rows = rows.iter().map(|row| row.iter().map(|cell| cell.clone().unwrap_or_default()).collect());
     for row in std::iter::once(header.to_vec()).chain(rows).filter(|_| width > 0) {
         // Writing rows of one width to memory does not fail.
         let _ = writer.write_record(filled(row));
     }
     writer.into_inner().ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
+/// The cell, with a `'` before what is no number and looks like a formula.
+fn defused(cell: String) -> String {
+    let is_harmless = !cell.starts_with(FORMULA) || cell.parse::<f64>().is_ok();
+    if is_harmless { cell } else { format!("'{cell}") }
 }
 
 #[cfg(test)]
@@ -30,6 +45,19 @@ mod tests {
     fn cells_are_quoted_where_they_must_be() {
         let found = table(&["a,b", "\"c\""], &[&["1e-3", "-"], &["x\ny", " z "], &["-"]]);
         assert_eq!(found, "\"a,b\",\"\"\"c\"\"\"\n1e-3,\n\"x\ny\", z \n,\n");
+    }
+
+    #[test]
+    fn no_text_is_a_formula_and_every_number_stays() {
+        let texts = ["=1+1", "-2+3: =cmd|'/C calc'!A0", "+1+1", "@SUM(A1)", "\t=1", "＝1", "- 0 1"];
+        for text in texts {
+            let found = table(&[text], &[&["1", text]]);
+            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(found.as_bytes());
+            let cells: Vec<_> = reader.records().flatten().collect();
+            assert_eq!((&cells[0][0], &cells[1][1]), (format!("'{text}").as_str(), format!("'{text}").as_str()));
+        }
+        assert_eq!(table(&["a"], &[&["-1.5", "+2e3", "-inf", "-0.0"]]), "a,,,\n-1.5,+2e3,-inf,-0.0\n");
+        assert_eq!(table(&["a"], &[&["a=b", "1-2", "'=1"]]), "a,,\na=b,1-2,'=1\n");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A figure: series over two axes, drawn as SVG.
 
-use plotters::coord::cartesian::Cartesian2d;
+use std::ops::Range;
+
+use plotters::coord::{cartesian::Cartesian2d, ranged1d::Ranged};
 
 use crate::{
     axis::{Axis, Scale},
@@ -9,7 +11,7 @@ use crate::{
     legend::{self, Entry},
     look::Look,
     number::number,
-    svg::{Element, FONT_SIZE, PIXEL},
+    svg::{Element, FONT_SIZE, PIXEL, WIDTH},
 };
 
 /// How a series is drawn.
@@ -20,7 +22,7 @@ pub enum Style {
     Line,
     /// A dashed line through the points, for bounds and baselines; intervals become a band.
     Dashed,
-    /// A thin dotted line in grey, for what a theory predicts; intervals become a band.
+    /// A thin dotted line in grey, a second one dashed, for what a theory predicts; intervals become a band.
     Reference,
     /// A dot per point; intervals become error bars.
     Points,
@@ -83,6 +85,8 @@ const SWATCH_HEIGHT: i32 = 6 * PIXEL;
 const HOVER_RADIUS: i32 = 6 * PIXEL;
 /// Points of one series that tell their numbers.
 const MOST_HOVERED: usize = 100;
+/// Covered points of one series that a note names.
+const MOST_NAMED: usize = 8;
 
 impl Figure {
     /// The figure as an SVG document without fonts or a background; text takes the colour of the page it is placed in.
@@ -90,12 +94,15 @@ impl Figure {
     /// Pointing at a line tells its label, and at a point its numbers.
     pub fn to_svg(&self) -> String {
         let legend = legend::arranged(self.labels().into_iter().filter(|label| !label.is_empty()));
-        let legend_height = legend::height(&legend);
-        drawn(&self.title, PLOT_HEIGHT + legend_height, |area| {
+        let (legend_height, covered) = (legend::height(&legend), self.covered());
+        let notes_height = legend::notes_height(&covered);
+        drawn(&self.title, PLOT_HEIGHT + legend_height + notes_height, |area| {
             let (top, rest) = area.split_vertically(legend_height);
             for entry in &legend {
                 self.draw_entry(entry, &top)?;
             }
+            let (notes, rest) = rest.split_vertically(notes_height);
+            legend::draw_notes(&covered, &notes)?;
             self.draw_plot(&rest)
         })
     }
@@ -228,13 +235,40 @@ impl Figure {
 
     /// Series of one label look alike; references take no colour from the others.
     fn look(&self, label: &str, style: Style) -> Look {
-        if style == Style::Reference {
-            return Look::reference();
-        }
         let is_reference =
             |label: &str| self.series.iter().filter(|s| s.label == label).all(|s| s.style == Style::Reference);
-        let labels = self.labels().into_iter().filter(|label| !is_reference(label));
-        Look::new(labels.take_while(|known| *known != label).count(), style == Style::Dashed)
+        let alike = |other: &&str| is_reference(other) == (style == Style::Reference);
+        let place = self.labels().into_iter().filter(alike).take_while(|known| *known != label).count();
+        if style == Style::Reference { Look::reference(place) } else { Look::new(place, style == Style::Dashed) }
+    }
+
+    /// Of each series with marks, the points that stand on the spot of another of its points.
+    fn covered(&self) -> Vec<String> {
+        let [x, y] = [self.x_axis(), self.y_axis()].map(|axis| axis.range());
+        // Nothing is drawn larger than that.
+        let spot = |(px, py): (f64, f64)| {
+            let at = |place: f64, range: &Range<f64>, size: i32| {
+                (place - range.start) / (range.end - range.start) * f64::from(size)
+            };
+            (at(px, &x, WIDTH), at(py, &y, PLOT_HEIGHT))
+        };
+        let of_series = |series: &Series| {
+            let spotted = |point: &(f64, f64)| Some((*point, spot(self.place(*point)?)));
+            let spotted: Vec<_> = series.points.iter().filter_map(spotted).collect();
+            let is_covered = |(point, at): &((f64, f64), (f64, f64))| {
+                let covers = |(other, there): &((f64, f64), (f64, f64))| {
+                    other != point && (at.0 - there.0).abs().max((at.1 - there.1).abs()) < f64::from(PIXEL)
+                };
+                spotted.iter().any(covers)
+            };
+            let covered = spotted.iter().filter(|one| is_covered(one)).take(MOST_NAMED);
+            let covered: Vec<String> = covered.map(|((x, _), _)| x.to_string()).collect();
+            let label = if series.label.is_empty() { String::new() } else { format!("{}: ", series.label) };
+            let note = || format!("{label}points cannot be told from a neighbour at {}", covered.join(", "));
+            (!covered.is_empty()).then(note)
+        };
+        let has_marks = |series: &&Series| series.style.has_marks() && series.points.len() <= MOST_HOVERED;
+        self.series.iter().filter(has_marks).filter_map(of_series).collect()
     }
 }
 

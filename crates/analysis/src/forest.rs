@@ -88,7 +88,7 @@ impl Forest {
         let mut hovered: Vec<Element> = rows_hovered.collect();
         if let Some((value, place)) = self.reference.and_then(|value| Some((value, self.place(value)?))) {
             let ends = [(place, 0.0), (place, self.rows.len().max(1) as f64)];
-            Look::reference().line(chart.plotting_area(), &ends)?;
+            Look::reference(0).line(chart.plotting_area(), &ends)?;
             let ends = ends.map(|end| chart.backend_coord(&end));
             hovered.push(hover::line(&ends, 2 * HOVER_RADIUS).titled(&number(value)));
         }

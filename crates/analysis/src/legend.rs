@@ -42,6 +42,19 @@ pub(crate) fn height(entries: &[Entry<'_>]) -> i32 {
     entries.last().map_or(0, |entry| (entry.row + 1) * ROW + SPACE)
 }
 
+/// Height of notes with the space below them.
+pub(crate) fn notes_height(notes: &[String]) -> i32 {
+    if notes.is_empty() { 0 } else { notes.len() as i32 * ROW + SPACE }
+}
+
+/// Notes below each other, as much of each as fits into a line.
+pub(crate) fn draw_notes(notes: &[String], area: &Area<'_>) -> Result<(), DrawError> {
+    let left_of_middle = ink().pos(Pos::new(HPos::Left, VPos::Center));
+    (0..).zip(notes).try_for_each(|(row, note)| {
+        area.draw_text(&shortened(&one_line(note), WIDTH - 2 * MARGIN), &left_of_middle, (0, row * ROW + ROW / 3))
+    })
+}
+
 fn visible(label: &str) -> String {
     shortened(&one_line(label), WIDTH - 2 * MARGIN - SWATCH - SPACE)
 }

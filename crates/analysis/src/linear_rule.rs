@@ -73,9 +73,18 @@ impl Spectrum {
         &self.basis * self.filtered(rule)
     }
 
+    /// Largest rate at which descent of any number of steps converges on these examples: 2 k / (largest λ).
+    fn largest_rate(&self) -> f64 {
+        2.0 * self.points as f64 / self.largest()
+    }
+
+    fn largest(&self) -> f64 {
+        self.values.iter().copied().fold(0.0, f64::max)
+    }
+
     /// Uᵀ w.
     fn filtered(&self, rule: LinearRule) -> DVector<f64> {
-        let largest = self.values.iter().copied().fold(0.0, f64::max);
+        let largest = self.largest();
         self.products.zip_map(&self.values, |product, value| {
             if largest > 0.0 { product * rule.filter(value, largest, self.points) } else { 0.0 }
         })
@@ -170,7 +179,14 @@ impl Family {
 
     /// The rule of this family with the least mean squared distance from what was predicted: of numbers of steps all up to
     /// [`MOST_STEPS`], of penalties and rates a grid of six to a decade, refined by golden section. Nothing where no distance is finite.
-    pub fn nearest(self, observed: &[Observed]) -> Option<LinearRule> {
+    ///
+    /// Of several steps only rates are tried at which descent converges on all the examples, those of `others` too: beyond, errors
+    /// grow with every step, and one prompt with a larger curvature than any that was fitted to would show it.
+    pub fn nearest<'a>(
+        self,
+        observed: &'a [Observed],
+        others: impl IntoIterator<Item = &'a Spectrum>,
+    ) -> Option<LinearRule> {
         let turned: Vec<(DVector<f64>, &Observed)> =
             observed.iter().map(|one| (one.spectrum.basis.tr_mul(&one.query), one)).collect();
         let distance = |rule: LinearRule| {
@@ -179,38 +195,50 @@ impl Family {
             let sum: f64 = squares.sum();
             if sum.is_finite() { sum } else { f64::INFINITY }
         };
-        let rules: Vec<Box<dyn Fn(f64) -> LinearRule>> = match self {
-            Self::Ridge => vec![Box::new(|lambda| LinearRule::Ridge { lambda })],
-            Self::Descent => (1..=MOST_STEPS)
-                .map(|steps| -> Box<dyn Fn(f64) -> LinearRule> {
-                    Box::new(move |rate| LinearRule::Descent { steps, rate })
-                })
-                .collect(),
-            Self::ScaledDescent => (1..=MOST_STEPS)
-                .map(|steps| -> Box<dyn Fn(f64) -> LinearRule> {
-                    Box::new(move |step_size| LinearRule::ScaledDescent { steps, step_size })
-                })
-                .collect(),
-        };
-        let decades = if self == Self::Ridge { PENALTIES } else { RATES };
-        let best = rules.iter().map(|rule| {
-            let (exponent, distance) = least(decades, |exponent| distance(rule(10.0_f64.powf(exponent))));
-            (rule(10.0_f64.powf(exponent)), distance)
+        let spectra = observed.iter().map(|one| &one.spectrum).chain(others);
+        let largest_rate = spectra.map(Spectrum::largest_rate).fold(f64::INFINITY, f64::min);
+        let best = (1..=self.most_steps()).map(|steps| {
+            let rule = |exponent: f64| self.rule(steps, 10.0_f64.powf(exponent));
+            let largest = match self {
+                Self::Descent if steps > 1 => largest_rate.log10(),
+                Self::ScaledDescent if steps > 1 => 2.0_f64.log10(),
+                Self::Ridge | Self::Descent | Self::ScaledDescent => f64::INFINITY,
+            };
+            let (exponent, distance) = least(self.decades(), largest, |exponent| distance(rule(exponent)));
+            (rule(exponent), distance)
         });
         let best = best.min_by(|a, b| a.1.total_cmp(&b.1))?;
         best.1.is_finite().then_some(best.0)
     }
+
+    fn most_steps(self) -> usize {
+        if self == Self::Ridge { 1 } else { MOST_STEPS }
+    }
+
+    fn decades(self) -> (i32, i32) {
+        if self == Self::Ridge { PENALTIES } else { RATES }
+    }
+
+    /// The rule with this number of steps, of which ridge regression has none, and this penalty or rate.
+    fn rule(self, steps: usize, value: f64) -> LinearRule {
+        match self {
+            Self::Ridge => LinearRule::Ridge { lambda: value },
+            Self::Descent => LinearRule::Descent { steps, rate: value },
+            Self::ScaledDescent => LinearRule::ScaledDescent { steps, step_size: value },
+        }
+    }
 }
 
-/// The exponent of ten with the least value, and that value.
-fn least((first, last): (i32, i32), value: impl Fn(f64) -> f64) -> (f64, f64) {
+/// The exponent of ten with the least value, at most `largest`, and that value.
+fn least((first, last): (i32, i32), largest: f64, value: impl Fn(f64) -> f64) -> (f64, f64) {
     let step = 1.0 / f64::from(PER_DECADE);
     let grid = (first * PER_DECADE..=last * PER_DECADE).map(|place| f64::from(place) * step);
-    let rated = grid.map(|exponent| (exponent, value(exponent)));
+    let end = largest.is_finite().then_some(largest);
+    let rated = grid.filter(|exponent| *exponent < largest).chain(end).map(|exponent| (exponent, value(exponent)));
     let best = rated.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0.0, f64::INFINITY));
     // Golden section between the neighbours of the best.
     let share = (5.0_f64.sqrt() - 1.0) / 2.0;
-    let (mut low, mut high) = (best.0 - step, best.0 + step);
+    let (mut low, mut high) = (best.0 - step, (best.0 + step).min(largest));
     let (mut left, mut right) = (high - share * (high - low), low + share * (high - low));
     let (mut at_left, mut at_right) = (value(left), value(right));
     for _ in 0..REFINEMENTS {

@@ -43,7 +43,13 @@ const DASHED: [Option<Dash>; 4] = [
     Some((2 * PIXEL, 5 * PIXEL)),
     Some((5 * PIXEL, 9 * PIXEL)),
 ];
-const DOTTED: Option<Dash> = Some((2 * PIXEL, 3 * PIXEL));
+/// Of references, the first dotted.
+const DOTTED: [Option<Dash>; 4] = [
+    Some((2 * PIXEL, 3 * PIXEL)),
+    Some((9 * PIXEL, 3 * PIXEL)),
+    Some((2 * PIXEL, 8 * PIXEL)),
+    Some((5 * PIXEL, 5 * PIXEL)),
+];
 
 const LINE_WIDTH: i32 = 2 * PIXEL;
 const REFERENCE_WIDTH: i32 = 3 * PIXEL / 2;
@@ -83,9 +89,10 @@ impl Look {
         Self { shape, ..self }
     }
 
-    /// Grey, thin and dotted.
-    pub(crate) fn reference() -> Self {
-        Self { colour: MID_GREY, shape: Shape::Circle, line_width: REFERENCE_WIDTH, dash: DOTTED }
+    /// Of the reference at that place among all references: grey, thin and dotted or dashed.
+    pub(crate) fn reference(index: usize) -> Self {
+        let dash = DOTTED[index % DOTTED.len()];
+        Self { colour: MID_GREY, shape: Shape::Circle, line_width: REFERENCE_WIDTH, dash }
     }
 
     pub(crate) fn line<C>(self, area: &Area<'_, C>, points: &[C::From]) -> Result<(), DrawError>

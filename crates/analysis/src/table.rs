@@ -51,10 +51,10 @@ fn is_numeric(rows: &[Vec<Option<String>>], column: usize) -> bool {
     cells.peek().is_some() && cells.all(is_number)
 }
 
-/// Whether the text is a number, perhaps with a deviation, a range or a short unit: `1.2e-3`, `0.5 ± 0.1`, `34 MiB`.
+/// Whether the text is a number, perhaps with a deviation, a range, a short unit or a mark: `1.2e-3`, `0.5 ± 0.1`, `34 MiB`, `2 †`.
 fn is_number(text: &str) -> bool {
     let text = text.replace('\u{2212}', "-");
-    let separators = |c: char| c.is_whitespace() || "±[](),;–…/%×<>≤≥~≈".contains(c);
+    let separators = |c: char| c.is_whitespace() || "±[](),;–…/%×<>≤≥~≈†‡".contains(c);
     let mut words = text.split(separators).filter(|word| !word.is_empty());
     let is_figure = |word: &str| word.parse::<f64>().is_ok();
     let is_unit = |word: &str| word.chars().count() <= 4 && word.chars().all(char::is_alphabetic);
@@ -79,6 +79,7 @@ mod tests {
             "1.9×",
             "< 1e-6",
             "NaN",
+            "0.5 [0.4, 0.6] †",
         ] {
             assert!(is_number(number), "{number}");
         }

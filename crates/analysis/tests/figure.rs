@@ -320,3 +320,41 @@ fn what_tells_a_number_lies_on_its_point() {
         assert_eq!(telling, centres(&svg, BLUE));
     }
 }
+
+#[test]
+fn references_can_be_told_apart() {
+    let points = [(0.0, 1.0), (1.0, 2.0)];
+    let dashes = |label: &str| {
+        let all = ["theory", "practice"].map(|label| series(label, Style::Reference, &points)).to_vec();
+        let svg = figure([vec![series("network", Style::Line, &points)], all].concat()).to_svg();
+        let svg = Document::parse(&svg).unwrap();
+        // Dashes are lines of their own; those of the legend stand to the left of their label.
+        let texts = svg.descendants().filter(|node| node.tag_name().name() == "text");
+        let text = texts.filter(|node| node.text().unwrap_or_default().trim() == label).last().unwrap();
+        let [x, y] = ["x", "y"].map(|key| text.attribute(key).unwrap().parse::<i32>().unwrap());
+        let is_before = |line: &Vec<(i32, i32)>| {
+            line.iter().all(|(at, height)| *at < x && x - at < 400 && (height - y).abs() < 100)
+        };
+        let grey: Vec<_> = coloured(&svg, "polyline", "#808080").iter().map(vertices).filter(is_before).collect();
+        grey.iter().map(|line| line.last().unwrap().0 - line[0].0).collect::<Vec<_>>()
+    };
+    let (theory, practice) = (dashes("theory"), dashes("practice"));
+    assert!(!theory.is_empty() && !practice.is_empty() && theory != practice, "{theory:?} {practice:?}");
+}
+
+#[test]
+fn points_on_one_spot_are_named() {
+    let note = |points: &[(f64, f64)], style| {
+        let svg = figure(vec![series("network", style, points)]).to_svg();
+        texts(&Document::parse(&svg).unwrap()).into_iter().find(|text| text.contains("cannot be told"))
+    };
+    let apart = [(1.0, 1.0), (2.0, 1.0), (3.0, 2.0)];
+    assert_eq!(note(&apart, Style::LinePoints), None);
+    let close = [(1e-4, 1.0), (1e-3, 1.0), (1e-2, 1.0), (1e3, 1.0)];
+    let said = note(&close, Style::LinePoints).unwrap();
+    assert!(said.contains("network: points cannot be told from a neighbour at 0.0001, 0.001, 0.01"), "{said}");
+    // A line of many points is meant to be one.
+    assert_eq!(note(&close, Style::Line), None);
+    // Other heights are other places.
+    assert_eq!(note(&[(1.0, 1.0), (1.0 + 1e-9, 2.0)], Style::Points), None);
+}

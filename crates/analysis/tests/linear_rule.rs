@@ -64,24 +64,39 @@ fn observed(rule: LinearRule) -> Vec<Observed> {
 
 #[test]
 fn a_rule_is_found_by_what_it_predicts() {
-    match Family::Descent.nearest(&observed(LinearRule::Descent { steps: 7, rate: 0.13 })) {
+    match Family::Descent.nearest(&observed(LinearRule::Descent { steps: 7, rate: 0.13 }), []) {
         Some(LinearRule::Descent { steps: 7, rate }) => assert!((rate - 0.13).abs() < 1e-6, "{rate}"),
         other => panic!("{other:?}"),
     }
-    match Family::ScaledDescent.nearest(&observed(LinearRule::ScaledDescent { steps: 3, step_size: 0.9 })) {
+    match Family::ScaledDescent.nearest(&observed(LinearRule::ScaledDescent { steps: 3, step_size: 0.9 }), []) {
         Some(LinearRule::ScaledDescent { steps: 3, step_size }) => {
             assert!((step_size - 0.9).abs() < 1e-6, "{step_size}");
         }
         other => panic!("{other:?}"),
     }
-    match Family::Ridge.nearest(&observed(LinearRule::Ridge { lambda: 0.7 })) {
+    match Family::Ridge.nearest(&observed(LinearRule::Ridge { lambda: 0.7 }), []) {
         Some(LinearRule::Ridge { lambda }) => assert!((lambda - 0.7).abs() < 1e-5, "{lambda}"),
         other => panic!("{other:?}"),
     }
     // What no rate fits has no rule.
     let mut broken = observed(LinearRule::Averaging);
     broken[3].prediction = f64::NAN;
-    assert_eq!(Family::Ridge.nearest(&broken), None);
+    assert_eq!(Family::Ridge.nearest(&broken, []), None);
+}
+
+/// What was fitted to few prompts is applied to others, of which one has a far larger curvature.
+#[test]
+fn descent_of_several_steps_converges_on_every_prompt_in_hand() {
+    let few = &observed(LinearRule::LeastSquares)[..6];
+    let (x, y) = examples(3, 4, 500);
+    let steep = Spectrum::of(&(x * 4.0), &y);
+    let size = |rule: LinearRule| steep.weights(rule).norm() / steep.weights(LinearRule::LeastSquares).norm();
+    for family in [Family::Descent, Family::ScaledDescent] {
+        let rule = family.nearest(few, [&steep]).unwrap();
+        assert!(size(rule) < 3.0, "{rule}: {}", size(rule));
+    }
+    let alone = Family::Descent.nearest(few, []).unwrap();
+    assert!(size(alone) > 1e6, "{alone}: {}: the case has lost its point", size(alone));
 }
 
 #[test]

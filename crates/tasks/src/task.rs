@@ -243,6 +243,13 @@ pub trait Task: Send + Sync {
     /// Classical predictors for the same inputs.
     fn baselines(&self) -> Vec<Box<dyn Baseline>>;
 
+    /// The predictor that none can beat in the mean over evaluation examples by what a position may see: the posterior mean
+    /// of numbers, the posterior of classes. It needs no fit. NaN at scored positions where nobody knows it; `None` where it is
+    /// known nowhere, or is no more than what is asked for.
+    fn best_possible(&self) -> Option<Box<dyn Baseline>> {
+        None
+    }
+
     /// Names of the groups of positions that are scored apart, as in `mse[name]`; `key=number`, with one key, where a
     /// number is meant, such as `points=3` for three points seen in context. Which positions they are may differ from
     /// example to example.

@@ -1,7 +1,7 @@
 //! Prompts, and the error curves of in-context predictors against their closed forms.
 
 use headway_tasks::{
-    Baseline, Batch, Inputs, Seed, Stream, Targets, Task,
+    Baseline, Batch, Inputs, Seed, Shift, Stream, Targets, Task,
     baseline::{averaging::Averaging, knn::Knn, least_squares::LeastSquares, ridge::Ridge},
     icl::{
         family::InContextTask,
@@ -185,6 +185,29 @@ fn ridge_is_the_best_predictor_at_its_own_noise() {
         &Ridge { lambda: 0.2 },
     ] {
         assert!(best < mean(other), "{} {best} {}", other.name(), mean(other));
+    }
+}
+
+/// Noise of three sources: of the task, before y is scaled down, and of a shift after that.
+#[test]
+fn the_best_possible_predictor_knows_how_noisy_prompts_are() {
+    let shift = Some(Shift::NoisyY(1.0));
+    for config in [
+        LinearConfig { noise_std: 0.7, ..Default::default() },
+        LinearConfig { noise_std: 1.5, rescale: true, shift: shift.clone(), ..Default::default() },
+        LinearConfig { shift, ..Default::default() },
+    ] {
+        let best = InContextTask { config: config.clone() }.best_possible().expect("it is known");
+        let mean = |baseline: &dyn Baseline| curve(baseline, &config).iter().map(|(mean, _)| mean).sum::<f64>();
+        let found = mean(&*best);
+        for lambda in [0.2, 1.5, 8.0] {
+            assert!(
+                found < 1.001 * mean(&Ridge { lambda }),
+                "{config:?}: {found}, {lambda}: {}",
+                mean(&Ridge { lambda })
+            );
+        }
+        assert!(1.05 * found < mean(&LeastSquares), "{config:?}: {found}");
     }
 }
 

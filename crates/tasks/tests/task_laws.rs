@@ -154,3 +154,36 @@ fn baselines_treat_examples_one_by_one() {
         }
     }
 }
+
+#[test]
+fn no_baseline_beats_the_best_possible() {
+    let mut known = Vec::new();
+    for (name, _, task) in every_task() {
+        let Some(best) = task.best_possible() else { continue };
+        known.push(name);
+        let (train, test) = (batch(&*task, Stream::Fit, 23), batch(&*task, Stream::Test, 100));
+        let (d_out, best) = (task.dims().d_out, best.predict(&test));
+        let is_known = |row: &usize| test.scored[*row] && best[row * d_out].is_finite();
+        let rows: Vec<usize> = (0..test.scored.len()).filter(is_known).collect();
+        assert!(!rows.is_empty(), "{name}: known nowhere");
+        let Targets::Continuous(targets) = &test.targets else {
+            assert!(
+                rows.iter().all(|row| best[row * d_out..][..d_out] == best[row * d_out..][..1].repeat(d_out)),
+                "{name}"
+            );
+            continue;
+        };
+        for mut baseline in task.baselines() {
+            baseline.fit(&train);
+            let predictions = baseline.predict(&test);
+            let square = |of: &[f32], row: usize| f64::from(of[row] - targets[row]).powi(2);
+            let leads: Vec<f64> = rows.iter().map(|&row| square(&best, row) - square(&predictions, row)).collect();
+            let (n, mean) = (leads.len() as f64, leads.iter().sum::<f64>() / leads.len() as f64);
+            let error = (leads.iter().map(|lead| (lead - mean).powi(2)).sum::<f64>() / (n * (n - 1.0))).sqrt();
+            assert!(mean <= 4.0 * error + 1e-9, "{name}: {} is better by {mean} +- {error}", baseline.name());
+        }
+    }
+    let expected =
+        ["icl_linear", "icl_sparse", "icl_quadratic", "icl_relu", "icl_tree", "icl_logistic", "in_context_regression"];
+    assert_eq!(known, expected);
+}

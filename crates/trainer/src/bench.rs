@@ -9,7 +9,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
     train::TrainStep,
 };
-use headway_model::{KernelKind, Mask};
+use headway_model::{KernelKind, Mask, weights::to_host};
 use headway_tasks::Batch;
 use serde::{Deserialize, Serialize};
 
@@ -174,7 +174,7 @@ impl Bench {
     /// Times it on a device.
     ///
     /// # Errors
-    /// [`Error::Device`] when it does not fit there.
+    /// [`Error::Device`] when it does not fit there, [`Error::NotFinite`] when the loss of its last step is not finite.
     pub fn run(&self, device: &Found, repeats: usize) -> Result<Timing, Error> {
         let timing = match self.recipe()? {
             Recipe::Steps(experiment) => time_steps(&experiment, device, repeats)?,
@@ -197,16 +197,22 @@ fn time_steps(experiment: &Experiment, device: &Found, repeats: usize) -> Result
     let rate = experiment.optimizer.learning_rate();
     let flops = experiment.model.budget(&experiment.dims()).step_flops(experiment.train.batch_size) as f64;
     let mut turns = batches.iter().cycle();
+    let mut loss = None;
     let step = || {
         let Some(batch) = turns.next() else { return };
         let output = TrainStep::step(&trainee, batch.clone());
+        loss = Some(output.item.0);
         let mut gradients = output.grads;
         if let Some(max_norm) = experiment.train.clip_norm {
             gradients = clip_by_global_norm(&trainee, gradients, max_norm);
         }
         trainee.model = optimizer.step(trainee.model.clone(), gradients, rate);
     };
-    Ok(time(step, flops, &device.device, repeats))
+    let timing = time(step, flops, &device.device, repeats);
+    match loss.map(|loss| to_host(loss)[0]) {
+        Some(loss) if !loss.is_finite() => Err(Error::not_finite("the last loss", experiment)),
+        _ => Ok(timing),
+    }
 }
 
 fn time_attention([batch, n_heads, seq_len, d_head]: [usize; 4], device: &Device, repeats: usize) -> Timing {

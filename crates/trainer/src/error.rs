@@ -4,7 +4,9 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
-use crate::experiment::ExperimentError;
+use headway_model::Precision;
+
+use crate::experiment::{Experiment, ExperimentError};
 
 /// An error of any verb.
 #[derive(Debug, Error)]
@@ -36,6 +38,9 @@ pub enum Error {
         /// What was saved before.
         kept: String,
     },
+    /// What a network answers is not finite.
+    #[error("{0}")]
+    NotFinite(String),
     /// A run of a sweep that failed earlier and was not to be tried again.
     #[error("failed before: {message}\n--retry tries again")]
     FailedBefore {
@@ -67,9 +72,18 @@ impl Error {
             Self::Experiment(_) | Self::Usage(_) => 2,
             Self::Checkpoint { .. } => 3,
             Self::Device(_) => 4,
-            Self::Diverged { .. } => 5,
+            Self::Diverged { .. } | Self::NotFinite(_) => 5,
             Self::FailedBefore { exit_code, .. } => *exit_code,
         }
+    }
+
+    /// Of an experiment's network, whose `what` is not finite; says what may help.
+    pub(crate) fn not_finite(what: &str, experiment: &Experiment) -> Self {
+        let remedy = match experiment.train.attention_precision {
+            Precision::F16 => "f16 ends at 65504: set train.attention_precision to bf16 or f32",
+            Precision::F32 | Precision::Bf16 => "train with a smaller learning rate or train.clip_norm",
+        };
+        Self::NotFinite(format!("{what} of the network is not finite; {remedy}"))
     }
 
     pub(crate) fn checkpoint(path: impl Into<PathBuf>, problem: impl ToString) -> Self {

@@ -8,7 +8,7 @@ use std::{
 
 use headway_model::{
     Model,
-    weights::{self, Array},
+    weights::{self, Array, WeightsError},
 };
 use serde::{Deserialize, Serialize};
 
@@ -88,9 +88,22 @@ pub fn write(
     let (model, _) = weights::load(fresh, arrays).map_err(|error| {
         let hint =
             "sizes come from [model] and [task] of the experiment; `headway import FILE` alone shows those of the file";
-        Error::checkpoint(&import.file, format!("{error}\n{hint}"))
+        let longer = if has_more_positions(&error) { CUT } else { "" };
+        Error::checkpoint(&import.file, format!("{error}\n{hint}{longer}"))
     })?;
     Checkpoint::write_imported(place, experiment, &model, import)
+}
+
+const CUT: &str = "\n--cut-positions takes the first rows of position.weight, as many as the task has";
+
+/// Whether a file's table of positions is too long and would fit but for that.
+fn has_more_positions(error: &WeightsError) -> bool {
+    let WeightsError::Mismatch(report) = error else { return false };
+    report.mismatched.iter().any(|mismatch| {
+        let (wanted, found) = (mismatch.wanted.as_slice(), mismatch.found.as_slice());
+        let is_longer = matches!((wanted, found), ([few, a], [many, b]) if many > few && a == b);
+        mismatch.name == "position.weight" && is_longer
+    })
 }
 
 /// Sha256 of a file.

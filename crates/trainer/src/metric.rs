@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use headway_tasks::{Batch, Targets};
 
-use crate::loss::{Loss, zero_padded};
+use crate::{
+    loss::{Loss, zero_padded},
+    provenance::Doubt,
+};
 
 /// Scores accumulated over the batches of an evaluation set.
 pub struct Scores {
@@ -77,6 +80,11 @@ impl Scores {
         }
     }
 
+    /// Whether every value is a number; a network of which one is not has none.
+    pub fn are_finite(&self) -> bool {
+        self.values().values().all(|value| value.is_finite())
+    }
+
     /// Values by name: `loss`, `mse` or `accuracy`, and one of the latter per slice, `mse[slice]`.
     pub fn values(&self) -> BTreeMap<String, f64> {
         let totals = [("loss".to_owned(), self.loss_sum), (quality_name(self.classes).to_owned(), self.quality)];
@@ -92,6 +100,89 @@ impl Scores {
     fn of_slices<'a>(&'a self, means: &'a [Mean]) -> impl Iterator<Item = (String, Mean)> + 'a {
         let name = quality_name(self.classes);
         self.slices.iter().zip(means).map(move |(slice, mean)| (format!("{name}[{slice}]"), *mean))
+    }
+}
+
+/// How far a network is ahead of the best possible predictor, example by example. Where that one is unknown, which NaN says, no error
+/// at all is possible.
+pub struct Lead {
+    loss: Loss,
+    slices: Vec<String>,
+    /// Of the loss, of the quality, then of each slice: the best possible score, how much better the network's is, and the size of
+    /// what is scored, a mean per example each.
+    scores: Vec<[Mean; 3]>,
+    classes: bool,
+}
+
+/// Standard errors by which a network must be ahead to be doubted.
+const CLEARLY: f64 = 4.0;
+/// Examples that a standard error needs to be trusted that far.
+const FEWEST: u64 = 20;
+/// A lead below this share of what is scored is rounding: squares of what is left of numbers in single precision.
+const ROUNDING: f64 = 1e-8;
+
+impl Lead {
+    /// Nothing yet; `slices` as for [`Scores::new`].
+    pub fn new(loss: Loss, slices: Vec<String>) -> Self {
+        let scores = vec![[Mean::default(); 3]; 2 + slices.len()];
+        Self { loss, slices, scores, classes: false }
+    }
+
+    /// Adds a batch with the network's prediction and the best possible.
+    ///
+    /// # Shapes
+    /// prediction `[batch, seq_len, width]`, best `[batch, seq_len, d_out]`, row-major
+    pub fn add(&mut self, batch: &Batch, prediction: &[f32], width: usize, best: &[f32]) {
+        let (seq_len, d_out) = (batch.dims.seq_len, batch.dims.d_out);
+        self.classes = matches!(batch.targets, Targets::Classes(_));
+        let mut example = vec![[Mean::default(); 3]; self.scores.len()];
+        let rows = prediction.chunks_exact(width).zip(best.chunks_exact(d_out));
+        for (row, (prediction, best)) in rows.enumerate() {
+            if batch.scored[row] {
+                let mut losses = [Mean::default(); 2];
+                let quality = score(self.loss, batch, row, prediction, width, &mut losses[0]);
+                let best_quality = if best.iter().any(|value| value.is_nan()) {
+                    losses[1].add(0.0);
+                    f64::from(u8::from(self.classes))
+                } else {
+                    score(self.loss, batch, row, best, width, &mut losses[1])
+                };
+                let [loss, best_loss] = losses.map(|mean| mean.get().unwrap_or_default());
+                let size = match &batch.targets {
+                    Targets::Continuous(targets) => {
+                        let targets = &targets[row * d_out..][..d_out];
+                        targets.iter().map(|target| f64::from(*target).powi(2)).sum::<f64>() / d_out as f64
+                    }
+                    Targets::Classes(_) => 1.0,
+                };
+                // More is better of an accuracy alone.
+                let ahead = if self.classes { quality - best_quality } else { best_quality - quality };
+                let slice = batch.slices[row].map(|slice| 2 + slice as usize);
+                let of_quality = [Some(1), slice].into_iter().flatten().map(|at| (at, [best_quality, ahead, size]));
+                for (at, values) in of_quality.chain([(0, [best_loss, best_loss - loss, size])]) {
+                    example[at].iter_mut().zip(values).for_each(|(mean, value)| mean.add(value));
+                }
+            }
+            if (row + 1).is_multiple_of(seq_len) {
+                for (of_example, all) in example.iter_mut().flatten().zip(self.scores.iter_mut().flatten()) {
+                    std::mem::take(of_example).get().into_iter().for_each(|value| all.add(value));
+                }
+            }
+        }
+    }
+
+    /// Names of the scores, as [`Scores::values`] has them, that are better than the best possible by more than [`CLEARLY`] standard
+    /// errors, paired by example.
+    pub fn doubts(&self) -> BTreeMap<String, Doubt> {
+        let quality = quality_name(self.classes);
+        let totals = ["loss".to_owned(), quality.to_owned()];
+        let names = totals.into_iter().chain(self.slices.iter().map(|slice| format!("{quality}[{slice}]")));
+        let doubt = |[best, ahead, size]: &[Mean; 3]| {
+            let (best, lead, error, size) = (best.get()?, ahead.get()?, ahead.error()?, size.get()?);
+            let is_clear = ahead.count >= FEWEST && lead > CLEARLY * error && lead > ROUNDING * size;
+            is_clear.then_some(Doubt::BeyondBest(best))
+        };
+        names.zip(&self.scores).filter_map(|(name, scores)| Some((name, doubt(scores)?))).collect()
     }
 }
 
@@ -157,7 +248,11 @@ pub(crate) fn quality_name(classes: bool) -> &'static str {
     if classes { "accuracy" } else { "mse" }
 }
 
+/// −ln softmax(logits) at the class; NaN where a logit is not finite, whichever it is.
 fn cross_entropy(logits: &[f32], class: usize) -> f64 {
+    if !logits.iter().all(|logit| logit.is_finite()) {
+        return f64::NAN;
+    }
     let top = logits.iter().fold(f32::NEG_INFINITY, |top, &logit| top.max(logit));
     let total: f64 = logits.iter().map(|&logit| f64::from(logit - top).exp()).sum();
     total.ln() - f64::from(logits[class] - top)

@@ -1,12 +1,13 @@
 //! `run.json`: where a run came from, on what it ran, how it ended.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use headway_analysis::number;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -48,7 +49,7 @@ pub struct Record {
     pub status: Status,
     /// Steps taken.
     pub step: u64,
-    /// Results: one row for the network and one per classical predictor.
+    /// Results: one row for the network and one per classical predictor. Of a network that diverged the row is empty.
     pub results: Vec<Row>,
 }
 
@@ -63,6 +64,111 @@ pub struct Row {
     /// Standard errors over test examples of the values of slices, by the same names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub errors: BTreeMap<String, f64>,
+    /// What is wrong with scores of the network that are finite, by the same names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub doubts: BTreeMap<String, Doubt>,
+}
+
+/// What is wrong with a score that is finite.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doubt {
+    /// It is better by more than four standard errors than this one, the best possible on these examples.
+    BeyondBest(f64),
+    /// It is more than ten times this one, that of a predictor which says the mean whatever the input.
+    Absurd(f64),
+}
+
+impl Doubt {
+    /// Stands behind the score in tables.
+    pub fn sign(self) -> char {
+        match self {
+            Self::BeyondBest(_) => '†',
+            Self::Absurd(_) => '‡',
+        }
+    }
+
+    /// The sign in words.
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::BeyondBest(_) => {
+                "better by more than four standard errors than the best possible: the answer leaks into what the network sees"
+            }
+            Self::Absurd(_) => {
+                "more than ten times the loss of a predictor that always says the mean: nothing was learned"
+            }
+        }
+    }
+
+    /// The score that it is measured against, in words.
+    fn against(self) -> String {
+        match self {
+            Self::BeyondBest(best) => format!("best possible {}", number(best)),
+            Self::Absurd(mean) => format!("the mean's {}", number(mean)),
+        }
+    }
+}
+
+/// Name of the network's row.
+pub const NETWORK: &str = "network";
+/// What stands for scores of a network that are not finite.
+pub const NOT_FINITE: &str = "not finite";
+/// The score that every network has.
+const TEST_LOSS: &str = "test/loss";
+
+impl Row {
+    /// A row of scores alone.
+    pub fn new(name: &str, metrics: BTreeMap<String, f64>) -> Self {
+        Self { name: name.to_owned(), metrics, errors: BTreeMap::new(), doubts: BTreeMap::new() }
+    }
+
+    /// Whether there are scores: those of a network are all finite, or there are none.
+    pub fn is_scored(&self) -> bool {
+        self.metrics.contains_key(TEST_LOSS)
+    }
+
+    /// A score as a table shows it, with the sign of what is wrong with it.
+    pub fn shown(&self, metric: &str) -> Option<String> {
+        match self.metrics.get(metric) {
+            Some(value) => {
+                let sign = self.doubts.get(metric).map(|doubt| format!(" {}", doubt.sign())).unwrap_or_default();
+                Some(number(*value) + &sign)
+            }
+            None => (self.name == NETWORK && !self.is_scored()).then(|| NOT_FINITE.to_owned()),
+        }
+    }
+
+    /// A sentence for each sign in [`Row::shown`].
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks: BTreeMap<char, (Doubt, Vec<String>)> = BTreeMap::new();
+        for (name, doubt) in &self.doubts {
+            let score = self.metrics.get(name).map(|value| number(*value)).unwrap_or_default();
+            let (_, scores) = remarks.entry(doubt.sign()).or_insert((*doubt, Vec::new()));
+            scores.push(format!("{name} {score} ({})", doubt.against()));
+        }
+        let sentence = |(sign, (doubt, scores)): (char, (Doubt, Vec<String>))| {
+            let more = scores.len().saturating_sub(MOST_NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let named = scores[..scores.len().min(MOST_NAMED)].join(", ");
+            format!("{sign} {named}{more}: {}", doubt.meaning())
+        };
+        remarks.into_iter().map(sentence).collect()
+    }
+}
+
+/// Scores that a remark names.
+const MOST_NAMED: usize = 3;
+
+/// Names of the scores that are not about a slice, of any of these rows.
+pub fn totals(rows: &[Row]) -> BTreeSet<&String> {
+    rows.iter().flat_map(|row| row.metrics.keys()).filter(|name| !name.contains('[')).collect()
+}
+
+impl Record {
+    /// Whether the network has scores.
+    pub fn is_scored(&self) -> bool {
+        self.results.first().is_some_and(Row::is_scored)
+    }
 }
 
 /// Where the weights of a fine-tuned run came from.

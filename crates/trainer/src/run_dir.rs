@@ -444,6 +444,10 @@ pub fn read_record(root: &Path) -> Result<Record, Error> {
     };
     let mut record: Record = input::from_json(&bytes)
         .map_err(|error| Error::Usage(format!("{} is damaged: {error}. Put a copy of it back", path.display())))?;
+    if record.status.is_final() && !record.is_scored() {
+        // Scores that are not finite are a failure, whatever the program that wrote it made of them.
+        record.status = Status::Diverged;
+    }
     if record.status == Status::Running
         && let Some(newest) = checkpoints_in(root).last()
     {

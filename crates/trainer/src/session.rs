@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -28,7 +28,7 @@ use crate::{
     experiment::Experiment,
     finetune,
     loader::Loader,
-    provenance::{self, Lineage, Record, Row},
+    provenance::{self, Doubt, Lineage, NETWORK, Record, Row},
     report,
     run_dir::RunDir,
     step::Trainee,
@@ -124,10 +124,29 @@ pub struct Summary {
     pub step: u64,
     /// Seconds of training, all sessions together.
     pub seconds: f64,
-    /// The network's scores, keyed like `test/loss`.
+    /// The network's scores, keyed like `test/loss`; none where one is not finite.
     pub metrics: BTreeMap<String, f64>,
+    /// What is wrong with them where they are finite.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub doubts: BTreeMap<String, Doubt>,
     /// The same scores of classical predictors.
     pub baselines: Vec<Row>,
+}
+
+impl Summary {
+    /// From result rows, of which the network's is the first.
+    pub(crate) fn new(run_dir: &Path, status: Status, step: u64, seconds: f64, rows: Vec<Row>) -> Self {
+        let mut rows = rows.into_iter();
+        let network = rows.next().unwrap_or_else(|| Row::new(NETWORK, BTreeMap::new()));
+        let (metrics, doubts, baselines) = (network.metrics, network.doubts, rows.collect());
+        Self { run_dir: run_dir.to_owned(), status, step, seconds, metrics, doubts, baselines }
+    }
+
+    /// The result rows again.
+    pub fn rows(&self) -> Vec<Row> {
+        let network = Row { doubts: self.doubts.clone(), ..Row::new(NETWORK, self.metrics.clone()) };
+        std::iter::once(network).chain(self.baselines.iter().cloned()).collect()
+    }
 }
 
 /// What is new in a session: where its weights come from.
@@ -222,6 +241,7 @@ pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start
         Run::Known(record) => *record,
     };
     record.status = Status::Running;
+    record.results.clear();
     save_record(&dir, &record)?;
     if is_new {
         // After the record: where there is a config to resume from, it is known where the weights came from.
@@ -243,6 +263,12 @@ pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start
             if let Error::Diverged { step, .. } = error {
                 (record.status, record.step) = (Status::Diverged, step);
                 save_record(&dir, &record)?;
+                // For want of memory perhaps they have no scores; that it diverged is what matters.
+                if let Ok(results) = evaluate::without_network(experiment, &source, &options.device) {
+                    record.results = results;
+                    report::run::write(&dir, experiment, &record)?;
+                    save_record(&dir, &record)?;
+                }
             }
             return Err(error);
         }
@@ -250,13 +276,18 @@ pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start
     (record.status, record.step) = (outcome.status, outcome.step);
     if outcome.status.is_final() {
         record.results = evaluate::results(&outcome.model, experiment, &source, &options.device.device);
-        if let Some(svg) = report::patterns::draw(&outcome.model, &source, &options.device.device)? {
+        if !record.is_scored() {
+            record.status = Status::Diverged;
+        } else if let Some(svg) = report::patterns::draw(&outcome.model, &source, &options.device.device)? {
             dir.write(&dir.figure(report::patterns::NAME), svg.as_bytes())?;
         }
     }
     // The report first: a record that says complete has its report beside it.
     report::run::write(&dir, experiment, &record)?;
     save_record(&dir, &record)?;
+    if record.status == Status::Diverged {
+        return Err(Error::not_finite(evaluate::SCORES, experiment));
+    }
     Ok(summary(&dir, record))
 }
 
@@ -352,15 +383,7 @@ fn save_record(dir: &RunDir, record: &Record) -> Result<(), Error> {
 
 /// What a record says about the end of a run.
 pub(crate) fn summary(dir: &RunDir, record: Record) -> Summary {
-    let mut rows = record.results.into_iter();
-    Summary {
-        run_dir: dir.root().to_owned(),
-        status: record.status,
-        step: record.step,
-        seconds: record.seconds,
-        metrics: rows.next().map(|row| row.metrics).unwrap_or_default(),
-        baselines: rows.collect(),
-    }
+    Summary::new(dir.root(), record.status, record.step, record.seconds, record.results)
 }
 
 /// A renderer that draws nothing: plain progress comes through [`Event`]s.

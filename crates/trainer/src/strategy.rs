@@ -228,7 +228,7 @@ impl Running<'_> {
         let batches: Result<Vec<_>, _> = validation.iter().collect();
         let batches = batches.map_err(|error| Error::Training(error.to_string()))?;
         let model = self.trainee.model.valid();
-        let scores = evaluate::score(&model, experiment.train.loss, &self.plan.slices, &batches, &self.plan.device).0;
+        let scores = evaluate::score(&model, experiment.train.loss, &self.plan.slices, &batches, &self.plan.device);
         let scores = scores.values();
         let loss = scores.get("loss").copied().unwrap_or(f64::NAN) as f32;
         if !loss.is_finite() {

@@ -20,6 +20,7 @@ pub mod rows;
 pub mod seen;
 pub mod squares_least_squares;
 pub mod trained_network;
+pub mod unbeatable;
 
 use crate::task::Batch;
 

@@ -10,7 +10,7 @@ use super::{
     shift::Shift,
 };
 use crate::{
-    baseline::Baseline,
+    baseline::{Baseline, in_context::InContext, unbeatable::Unbeatable},
     seed::SampleRng,
     task::{Example, Task, TaskDims, TaskError, TaskSpec},
 };
@@ -41,6 +41,12 @@ pub trait Family: PromptConfig + Clone + Send + Sync + 'static {
 
     /// Classical predictors for these functions.
     fn baselines(&self) -> Vec<Box<dyn Baseline>>;
+
+    /// E[y | examples, x] for evaluation prompts, where a formula gives it. The law of functions does not change when f becomes -f,
+    /// so that it is 0 without examples.
+    fn posterior_mean(&self) -> Option<Box<dyn InContext>> {
+        None
+    }
 }
 
 impl<F: Family> TaskSpec for F {
@@ -116,6 +122,10 @@ impl<F: Family> Task for InContextTask<F> {
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {
         self.config.baselines()
+    }
+
+    fn best_possible(&self) -> Option<Box<dyn Baseline>> {
+        Some(Box::new(Unbeatable { posterior_mean: self.config.posterior_mean() }))
     }
 
     fn slices(&self) -> Vec<String> {

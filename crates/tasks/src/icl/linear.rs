@@ -2,11 +2,11 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::{config::prompt_config, family::Family, prompt::Asked};
+use super::{config::prompt_config, family::Family, prompt::Asked, shift::Shift};
 use crate::{
     baseline::{
-        Baseline, averaging::Averaging, gradient_descent::GradientDescent, knn::Knn, least_squares::LeastSquares,
-        ridge::Ridge,
+        Baseline, averaging::Averaging, gradient_descent::GradientDescent, in_context::InContext, knn::Knn,
+        least_squares::LeastSquares, ridge::Ridge,
     },
     law::Law,
     seed::SampleRng,
@@ -32,6 +32,11 @@ impl LinearConfig {
     fn signal(&self) -> f64 {
         self.d as f64 * self.input.moment(2)
     }
+
+    /// The square of the factor on noisy y.
+    fn scale_squared(&self) -> f64 {
+        if self.rescale { self.signal() / (self.signal() + self.noise_std.powi(2)) } else { 1.0 }
+    }
 }
 
 impl Family for LinearConfig {
@@ -53,8 +58,7 @@ impl Family for LinearConfig {
     fn answers(&self, w: &DVector<f32>, x: &DMatrix<f32>, rng: &mut SampleRng) -> DVector<f32> {
         let noise = DVector::from_vec(Law::STANDARD_NORMAL.vector(x.ncols(), rng)) * self.noise_std as f32;
         let y = x.tr_mul(w) + noise;
-        let scale = (self.signal() / (self.signal() + self.noise_std.powi(2))).sqrt();
-        if self.rescale { y * scale as f32 } else { y }
+        if self.rescale { y * self.scale_squared().sqrt() as f32 } else { y }
     }
 
     fn mean_square(&self) -> f64 {
@@ -70,5 +74,12 @@ impl Family for LinearConfig {
             Box::new(Averaging),
             Box::new(GradientDescent { steps: 10, step_size: 1.0 }),
         ]
+    }
+
+    fn posterior_mean(&self) -> Option<Box<dyn InContext>> {
+        let added = if let Some(Shift::NoisyY(std)) = self.shift { std.powi(2) } else { 0.0 };
+        // The variance of all noise in units of that of w. A shift of x tells nothing about w.
+        let lambda = self.noise_std.powi(2) + added / self.scale_squared();
+        Some(if lambda > 0.0 { Box::new(Ridge { lambda }) } else { Box::new(LeastSquares) })
     }
 }

@@ -63,6 +63,11 @@ impl Default for RegressionConfig {
 }
 
 impl RegressionConfig {
+    /// The penalty with which ridge regression is the posterior mean of a normal w of mean 0.
+    fn lambda(&self) -> f64 {
+        self.noise.powi(2) / self.weights.moment(2)
+    }
+
     fn bad_noise(&self) -> Option<TaskError> {
         let good = (self.noise as f32).is_finite() && self.noise >= 0.0;
         let problem = || format!("{} must be finite and not negative; 0 is no noise", self.noise);
@@ -131,12 +136,21 @@ impl Task for Regression {
             Box::new(Rows(Averaging)),
             Box::new(Mean::default()),
         ];
-        // The posterior mean where w has mean 0, and least squares without noise.
-        let lambda = self.config.noise.powi(2) / self.config.weights.moment(2);
+        // Least squares without noise.
+        let lambda = self.config.lambda();
         if lambda > 0.0 {
             baselines.push(Box::new(Rows(Ridge { lambda })));
         }
         baselines
+    }
+
+    fn best_possible(&self) -> Option<Box<dyn Baseline>> {
+        let lambda = self.config.lambda();
+        match self.config.weights {
+            Law::Normal { mean: 0.0, .. } if lambda > 0.0 => Some(Box::new(Rows(Ridge { lambda }))),
+            Law::Normal { mean: 0.0, .. } => Some(Box::new(Rows(LeastSquares))),
+            Law::Normal { .. } | Law::Uniform { .. } => None,
+        }
     }
 
     fn prompt_layout(&self) -> Option<Layout> {

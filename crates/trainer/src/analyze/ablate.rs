@@ -78,7 +78,7 @@ pub struct Effect {
 /// Scores the network on the first so many test examples, then with each head and each layer of attention replaced.
 ///
 /// # Errors
-/// [`Error::Training`] when the whole network's loss is not finite.
+/// [`Error::NotFinite`] when the whole network's loss is not finite.
 pub fn ablate(opened: &Opened, examples: usize, withs: &[With], device: &Found) -> Result<Ablation, Error> {
     let Opened { model, experiment, whence } = opened;
     let model = model.valid();
@@ -90,7 +90,7 @@ pub fn ablate(opened: &Opened, examples: usize, withs: &[With], device: &Found) 
     let total = |of: fn(&ExampleScore) -> (f64, f64)| {
         Measured::ratio(&whole.iter().map(of).collect::<Vec<_>>())
             .value
-            .ok_or_else(|| Error::Training("the network's loss on its test examples is not finite".to_owned()))
+            .ok_or_else(|| Error::not_finite("the loss", experiment))
     };
     let mut effects = Vec::new();
     for (layer, heads) in means.iter().enumerate() {

@@ -100,7 +100,7 @@ const MOST_PROBED: usize = 64;
 /// Compares the network with classical predictors on the first so many test prompts.
 ///
 /// # Errors
-/// [`Error::Usage`] for a task that asks for no number learned in context; [`Error::Training`] when predictions are not finite.
+/// [`Error::Usage`] for a task that asks for no number learned in context; [`Error::NotFinite`] when predictions are not finite.
 pub fn in_context(opened: &Opened, prompts: usize, device: &Found) -> Result<InContext, Error> {
     let Opened { model, experiment, whence } = opened;
     // Test prompts do not depend on the batches that they come in; probes are the queries of one batch.
@@ -108,13 +108,13 @@ pub fn in_context(opened: &Opened, prompts: usize, device: &Found) -> Result<InC
     let source = session::build_source(&Experiment { train, ..experiment.clone() });
     let layout = asks_for_numbers(source.task(), Seed(experiment.seed))
         .ok_or_else(|| Error::Usage(unsuited(whence.task, Seed(experiment.seed))))?;
-    let network = Network { model, plain: model.valid(), layout, device: &device.device };
+    let network = Network { model, plain: model.valid(), experiment, layout, device: &device.device };
     let test = first(source.evaluation(Split::Test), prompts);
     let asked = network.ask(&test)?;
     let d = asked.first().map_or(1, |one| one.question.query.len());
 
     let fit_set = source.fit_set().part(0..prompts.min(MOST_FITTED));
-    let rules = rules(&network.ask(&batched(&fit_set, MOST_PROBED))?);
+    let rules = rules(&network.ask(&batched(&fit_set, MOST_PROBED))?, &asked);
     let mut predictors = listed(&source, &test, &asked);
     predictors.extend(rules.iter().map(|(name, rule)| {
         let predictions = asked.iter().map(|one| one.spectrum.weights(*rule).dot(&one.question.query)).collect();
@@ -212,6 +212,7 @@ struct Network<'a> {
     model: &'a Model,
     /// The same without gradients.
     plain: Model,
+    experiment: &'a Experiment,
     layout: Layout,
     device: &'a Device,
 }
@@ -233,7 +234,7 @@ impl Network<'_> {
                     let at = prompt * seq_len + question.position;
                     let prediction = f64::from(predictions[at]);
                     if !prediction.is_finite() {
-                        return Err(Error::Training("a prediction of the network is not finite".to_owned()));
+                        return Err(Error::not_finite("an answer", self.experiment));
                     }
                     let spectrum = Spectrum::of(&question.x, &question.y);
                     let target = f64::from(targets[at]);
@@ -318,8 +319,8 @@ fn batched(all: &Batch, size: usize) -> Vec<Batch> {
     (0..all.size).step_by(size).map(|start| all.part(start..start + size)).collect()
 }
 
-/// The rules that come nearest to a network's answers, by name.
-fn rules(asked: &[Asked]) -> Vec<(String, LinearRule)> {
+/// The rules that come nearest to a network's answers, by name; they are to be applied to other questions.
+fn rules(asked: &[Asked], others: &[Asked]) -> Vec<(String, LinearRule)> {
     let observed: Vec<Observed> = asked
         .iter()
         .filter(|one| one.question.seen() > 0)
@@ -329,12 +330,16 @@ fn rules(asked: &[Asked]) -> Vec<(String, LinearRule)> {
             prediction: one.prediction,
         })
         .collect();
+    let spectra = || others.iter().map(|one| &one.spectrum);
     let name = |family: &Family| match family {
         Family::Ridge => "fitted ridge",
         Family::Descent => "fitted descent",
         Family::ScaledDescent => "fitted scaled descent",
     };
-    Family::ALL.iter().filter_map(|family| Some((name(family).to_owned(), family.nearest(&observed)?))).collect()
+    Family::ALL
+        .iter()
+        .filter_map(|family| Some((name(family).to_owned(), family.nearest(&observed, spectra())?)))
+        .collect()
 }
 
 /// The task's own baselines, each with its answer to every question.

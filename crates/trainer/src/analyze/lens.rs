@@ -86,7 +86,7 @@ const FEWEST_FITTED: usize = 32;
 /// Reads the state after every layer on the first so many test examples.
 ///
 /// # Errors
-/// [`Error::Training`] when the network's own prediction is not finite.
+/// [`Error::NotFinite`] when the network's own prediction is not finite.
 pub fn lens(opened: &Opened, examples: usize, device: &Found) -> Result<Lens, Error> {
     let Opened { model, experiment, whence } = opened;
     let model = model.valid();
@@ -99,7 +99,7 @@ pub fn lens(opened: &Opened, examples: usize, device: &Found) -> Result<Lens, Er
     let classes = matches!(fit_set.targets, Targets::Classes(_));
     let (seen, fitted) = (Seen::of(&model, &test, &device.device), Seen::of(&model, &fit, &device.device));
     if !seen.prediction.iter().flatten().all(|value| value.is_finite()) {
-        return Err(Error::Training("the network's prediction on its test examples is not finite".to_owned()));
+        return Err(Error::not_finite("an answer", experiment));
     }
     let judge = Judge { loss: experiment.train.loss, batches: &test, width: seen.width, prediction: &seen.prediction };
     let Some(last) = seen.states.last().map(|state| state.shape) else {

@@ -112,7 +112,7 @@ pub struct Parts {
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::Experiment`] for a wrong experiment or override,
-/// [`Error::Usage`] for more layers than there are.
+/// [`Error::Usage`] for more layers than there are, [`Error::NotFinite`] for a network whose answers are not finite.
 pub fn subject(ask: &Ask, device: &Found) -> Result<Subject, Error> {
     let Opened { model, experiment, whence } = open(&ask.source, &ask.overrides, device)?;
     let model = model.valid();
@@ -130,6 +130,7 @@ pub fn subject(ask: &Ask, device: &Found) -> Result<Subject, Error> {
         Input::Continuous(x) => Input::Continuous(x.narrow(0, 0, sequences)),
         Input::Tokens(ids) => Input::Tokens(ids.narrow(0, 0, sequences)),
     };
+    opened::ensure_finite(model.forward(input.clone()), &experiment)?;
     let entering = network::entering(&model, input); // [sequences, rows, d_model]
     let [_, rows, d_model] = entering.dims();
     let values: Vec<f64> = weights::to_host(entering).into_iter().map(f64::from).collect();

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Tensor;
 use headway_analysis::statistics::ratio;
-use headway_model::Model;
+use headway_model::{Model, weights};
 use headway_tasks::Batch;
 use serde::Serialize;
 
@@ -56,6 +57,13 @@ pub fn open(source: &Path, overrides: &[String], device: &Found) -> Result<Opene
     let (model_name, task) = (experiment.model.name(), experiment.task.name());
     let whence = Whence { source, weights, seed: experiment.seed, model: model_name, task };
     Ok(Opened { model, experiment, whence })
+}
+
+/// # Errors
+/// [`Error::NotFinite`] when what a network answers is not finite.
+pub(super) fn ensure_finite(output: Tensor<3>, experiment: &Experiment) -> Result<(), Error> {
+    let is_finite = weights::to_host(output).iter().all(|value| value.is_finite());
+    if is_finite { Ok(()) } else { Err(Error::not_finite("an answer", experiment)) }
 }
 
 /// A mean over test examples.

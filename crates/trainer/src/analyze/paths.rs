@@ -60,7 +60,7 @@ pub struct Largest {
 /// Walks every path of every sequence; keeps this many of the largest.
 ///
 /// # Errors
-/// [`Error::Usage`] for a network with feed-forward networks, for too many paths, and as [`Parts::of`]; [`Error::Training`] when
+/// [`Error::Usage`] for a network with feed-forward networks, for too many paths, and as [`Parts::of`]; [`Error::NotFinite`] when
 /// the state behind the last layer is not finite.
 pub fn paths(subject: &Subject, parts: Parts, largest: usize) -> Result<Paths, Error> {
     let network = parts.of(&subject.network)?;
@@ -73,7 +73,7 @@ pub fn paths(subject: &Subject, parts: Parts, largest: usize) -> Result<Paths, E
     let over =
         |of: &dyn Fn(&Decomposition) -> f64| median(all.iter().map(|one| Some(of(one)).filter(|v| v.is_finite())));
     let Some((first, output)) = all.first().zip(over(&|one| one.output)) else {
-        return Err(Error::Training("the state behind the last layer is not finite".to_owned()));
+        return Err(Error::NotFinite("the state behind the last layer is not finite".to_owned()));
     };
     let lengths = first.lengths.iter().enumerate().map(|(i, length)| Length {
         heads: length.heads,

@@ -8,7 +8,7 @@ use headway_model::{LayerTrace, ModelConfig, StackMap, weights};
 use headway_tasks::{Batch, Inputs, Split};
 use serde::Serialize;
 
-use super::opened::{Opened, Whence, count, first};
+use super::opened::{Opened, Whence, count, ensure_finite, first};
 use crate::{device::Found, error::Error, experiment::Experiment, loss, session};
 
 /// What to look at.
@@ -73,7 +73,7 @@ const MOST_WEIGHTS: usize = 1 << 22;
 /// Traces test examples.
 ///
 /// # Errors
-/// [`Error::Usage`] for an example that there is not; [`Error::Training`] when a pattern is not finite.
+/// [`Error::Usage`] for an example that there is not; [`Error::NotFinite`] when a pattern or an answer is not finite.
 pub fn patterns(opened: &Opened, which: Which, device: &Found) -> Result<Patterns, Error> {
     let Opened { model, experiment, whence } = opened;
     let model = model.valid();
@@ -93,6 +93,7 @@ pub fn patterns(opened: &Opened, which: Which, device: &Found) -> Result<Pattern
             let size = if layers.is_empty() { 1 } else { (MOST_WEIGHTS / weights.max(1)).max(1) };
             let part = batch.part(start..start + size);
             let trace = model.forward_traced_without_prompt(loss::inputs(&part, &device.device));
+            ensure_finite(trace.output, experiment)?;
             if layers.is_empty() {
                 layers = tallies(experiment, &trace.layers, roles.as_deref());
             }
@@ -152,7 +153,7 @@ impl Tally {
             for ((sum, means), pattern) in heads.iter_mut().zip(patterns.chunks_exact(uniform.len())) {
                 let pattern: Vec<f64> = pattern.iter().copied().map(f64::from).collect();
                 if !pattern.iter().all(|weight| weight.is_finite()) {
-                    return Err(Error::Training("an attention pattern is not finite".to_owned()));
+                    return Err(Error::NotFinite("an attention pattern of the network is not finite".to_owned()));
                 }
                 score(&pattern, means);
                 sum.iter_mut().zip(&pattern).for_each(|(sum, weight)| *sum += weight);

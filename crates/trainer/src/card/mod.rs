@@ -21,6 +21,7 @@ use crate::{
     import::Import,
     provenance::{Lineage, Record},
     run_dir,
+    session::Status,
 };
 use score::{Score, Scores};
 
@@ -58,7 +59,8 @@ impl Subject {
 /// The card of one checkpoint, or of several of one experiment with different seeds, in Markdown.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for what is no whole checkpoint, [`Error::Usage`] where several are of different experiments.
+/// [`Error::Checkpoint`] for what is no whole checkpoint, [`Error::Usage`] where several are of different experiments,
+/// [`Error::NotFinite`] where a network has no scores.
 pub fn card(paths: &[PathBuf], device: &Found) -> Result<String, Error> {
     let subjects = paths.iter().map(|path| Subject::find(path)).collect::<Result<Vec<_>, _>>()?;
     let Some(first) = subjects.first() else {
@@ -67,13 +69,17 @@ pub fn card(paths: &[PathBuf], device: &Found) -> Result<String, Error> {
     alike(&subjects)?;
     let scores = if let [only] = subjects.as_slice() {
         let (model, experiment, _) = evaluate::load(&only.checkpoint.path, &[], device)?;
-        Scores::over_examples(&model, &experiment, &device.device)
+        Scores::over_examples(&model, &experiment, &device.device)?
     } else {
-        let mut rows = Vec::new();
+        let mut runs = Vec::new();
         for subject in &subjects {
-            rows.push(evaluate::evaluate(&subject.checkpoint.path, &[], device)?);
+            let run = evaluate::evaluate(&subject.checkpoint.path, &[], device)?;
+            if run.status == Status::Diverged {
+                return Err(Error::not_finite(evaluate::SCORES, &subject.experiment));
+            }
+            runs.push(run.rows());
         }
-        Scores::over_seeds(&rows)
+        Scores::over_seeds(&runs)
     };
     let Experiment { model, task, .. } = &first.experiment;
     let mut text = format!("# {} on {}\n", model.name(), task.name());
@@ -213,6 +219,7 @@ fn scores_section(subjects: &[Subject], scores: &Scores, device: &Found) -> Stri
     }
     lines.push(String::new());
     lines.push("The other rows are classical predictors on the same examples.".to_owned());
+    lines.extend(scores.remarks.iter().map(|remark| format!("\n{remark}.")));
     lines.join("\n")
 }
 

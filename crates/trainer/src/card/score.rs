@@ -8,10 +8,12 @@ use headway_model::{Model, weights};
 use headway_tasks::{Batch, Inputs, Split, Targets};
 
 use crate::{
+    error::Error,
+    evaluate::{self, Doubter},
     experiment::Experiment,
     loss, metric,
-    provenance::Row,
-    session::{self, Summary},
+    provenance::{NETWORK, Row},
+    session,
     study::results::{Estimate, LEVEL, resamples},
 };
 
@@ -34,20 +36,16 @@ pub(super) struct Scores {
     /// Test examples of each seed.
     pub examples: usize,
     pub rows: Vec<Scored>,
+    /// What is wrong with scores of the network that are finite.
+    pub remarks: Vec<String>,
 }
 
 /// Observations beyond which neighbours are taken together: more would make intervals slow, not better.
 const MOST_OBSERVATIONS: usize = 1000;
 
 impl Scores {
-    /// Means of the scores of runs, one per seed.
-    pub(super) fn over_seeds(runs: &[Summary]) -> Self {
-        let network =
-            |run: &Summary| Row { name: "network".to_owned(), metrics: run.metrics.clone(), errors: BTreeMap::new() };
-        let runs: Vec<Vec<Row>> = runs
-            .iter()
-            .map(|run| std::iter::once(network(run)).chain(run.baselines.iter().cloned()).collect())
-            .collect();
+    /// Means of the scores of runs, one per seed, each as its result rows.
+    pub(super) fn over_seeds(runs: &[Vec<Row>]) -> Self {
         let rows = runs.first().map(Vec::as_slice).unwrap_or_default().iter().map(|row| {
             let values = row.metrics.keys().filter(|name| !name.contains('[')).filter_map(|name| {
                 let of = |run: &Vec<Row>| run.iter().find(|other| other.name == row.name)?.metrics.get(name).copied();
@@ -56,11 +54,15 @@ impl Scores {
             });
             Scored { name: row.name.clone(), values: values.collect() }
         });
-        Self { seeds: Some(runs.len()), examples: 0, rows: rows.collect() }
+        let remarks = runs.iter().flatten().flat_map(Row::remarks).collect();
+        Self { seeds: Some(runs.len()), examples: 0, rows: rows.collect(), remarks }
     }
 
     /// Scores of one network, whose test examples are the independent observations.
-    pub(super) fn over_examples(model: &Model, experiment: &Experiment, device: &Device) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] where one of them is not finite.
+    pub(super) fn over_examples(model: &Model, experiment: &Experiment, device: &Device) -> Result<Self, Error> {
         let source = session::build_source(experiment);
         let batches = source.evaluation(Split::Test);
         let model = model.valid();
@@ -85,14 +87,26 @@ impl Scores {
             });
             Scored { name: name.to_owned(), values: intervals(&examples.collect::<Vec<_>>()) }
         };
-        let mut rows = vec![score("network", &predictions, width)];
         let fit_set = source.fit_set();
+        let mut network = metric::Scores::new(experiment.train.loss, source.task().slices());
+        let mut doubter = Doubter::new(experiment.train.loss, &source, &fit_set);
+        for (batch, prediction) in batches.iter().zip(&predictions) {
+            network.add(batch, prediction, width, width);
+            doubter.add(batch, prediction, width);
+        }
+        if !network.are_finite() {
+            return Err(Error::not_finite(evaluate::SCORES, experiment));
+        }
+        let metrics = evaluate::test_names(network.values());
+        let network = Row { doubts: doubter.doubts(&metrics), ..Row::new(NETWORK, metrics) };
+        let mut rows = vec![score(NETWORK, &predictions, width)];
         for mut baseline in source.task().baselines() {
             baseline.fit(&fit_set);
             let predictions: Vec<Vec<f32>> = batches.iter().map(|batch| baseline.predict(batch)).collect();
             rows.push(score(baseline.name(), &predictions, experiment.dims().d_out));
         }
-        Self { seeds: None, examples: batches.iter().map(|batch| batch.size).sum(), rows }
+        let examples = batches.iter().map(|batch| batch.size).sum();
+        Ok(Self { seeds: None, examples, rows, remarks: network.remarks() })
     }
 }
 

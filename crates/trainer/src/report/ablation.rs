@@ -3,7 +3,7 @@
 use headway_analysis::{Heatmap, Report, number};
 use serde_json::json;
 
-use super::{Builder, Page, Table, counted};
+use super::{Builder, Page, Table, Write, counted, exact};
 use crate::{
     analyze::{Ablation, Effect, Measured, With},
     provenance,
@@ -14,7 +14,7 @@ pub(super) const NAME: &str = "ablation";
 
 /// The page: a map of effects on the loss for each stand-in, and the numbers.
 pub fn page(ablation: &Ablation) -> Page {
-    let table = table(ablation);
+    let table = self::table(ablation, number);
     let findings = findings(ablation);
     let mut builder = Builder::default();
     builder.prose("What was found", &findings);
@@ -36,7 +36,7 @@ pub fn page(ablation: &Ablation) -> Page {
         counted(ablation.examples, "test example"),
     );
     builder.table("Every head and every layer", note, table.clone());
-    let tables = vec![(NAME, table.clone())];
+    let tables = vec![(NAME, self::table(ablation, exact))];
     let (sections, figures) = builder.finish(&tables);
     let report = Report {
         title: "Heads out of action".to_owned(),
@@ -81,14 +81,14 @@ fn heatmap(ablation: &Ablation, with: With) -> Heatmap {
 }
 
 /// A row per head and per layer, columns for each stand-in.
-fn table(ablation: &Ablation) -> Table {
+fn table(ablation: &Ablation, write: Write) -> Table {
     let withs = withs(ablation);
     // Where the objective is the squared error itself, one of the two says all.
     let has_quality = ablation.effects.iter().any(|effect| effect.quality != effect.loss);
     let mut header = vec!["layer".to_owned(), "head".to_owned()];
     for with in &withs {
         for what in [Some("loss"), has_quality.then_some(ablation.quality)].into_iter().flatten() {
-            header.extend([format!("{}: {what}", with.name()), "±".to_owned()]);
+            header.extend(["", " ±"].map(|of| format!("{}: {what}{of}", with.name())));
         }
     }
     let mut rows: Vec<Vec<Option<String>>> = Vec::new();
@@ -99,7 +99,7 @@ fn table(ablation: &Ablation) -> Table {
         for effect in ablation.effects.iter().filter(same) {
             let changes = [Some(effect.loss), has_quality.then_some(effect.quality)];
             for Measured { value, error } in changes.into_iter().flatten() {
-                row.extend([value.map(number), error.map(number)]);
+                row.extend([value.map(write), error.map(write)]);
             }
         }
         rows.push(row);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use headway_analysis::{Pattern, Patterns as Picture, Report, attention::SCORES, number};
 use serde_json::json;
 
-use super::{Builder, Page, Table, counted, undrawn};
+use super::{Builder, Page, Table, Write, counted, exact, undrawn};
 use crate::{
     analyze::{PatternLayer as Layer, PatternScores as Scores, Patterns},
     error::Error,
@@ -31,11 +31,12 @@ const MOST_MAPS: usize = 512;
 /// [`Error::Training`] when the maps cannot be drawn.
 pub fn page(patterns: &Patterns) -> Result<Page, Error> {
     let names: Vec<&str> = SCORES.iter().map(|score| score.name).collect();
-    let table = table(&patterns.layers, &names, |scores, name| scores.scores.get(name).copied());
+    let of_scores = |scores: &Scores, name: &str| scores.scores.get(name).copied();
+    let table = self::table(&patterns.layers, &names, of_scores, number);
     let kinds: BTreeSet<&str> =
         patterns.layers.iter().flat_map(|layer| layer.uniform.roles.keys()).map(String::as_str).collect();
     let kinds: Vec<&str> = kinds.into_iter().collect();
-    let roles = self::table(&patterns.layers, &kinds, |scores, name| scores.roles.get(name).copied());
+    let of_roles = |scores: &Scores, name: &str| scores.roles.get(name).copied();
     let findings = findings(&patterns.layers);
     let mut builder = Builder::default();
     builder.prose("What was found", &findings);
@@ -59,15 +60,15 @@ pub fn page(patterns: &Patterns) -> Result<Page, Error> {
     if !kinds.is_empty() {
         let note = "Mass from positions of one role to all other positions of another that they see, to themselves, and to the position \
                     before; means over queries that see some.";
-        builder.table("From role to role", note, roles.clone());
+        builder.table("From role to role", note, self::table(&patterns.layers, &kinds, of_roles, number));
     }
     let formulas = SCORES.iter().map(|score| vec![Some(score.name.to_owned()), Some(score.formula.to_owned())]);
     let header = ["score", "mean over queries i of"].map(str::to_owned).into();
     let note = "p_ij is the weight of key j for query i; each row of p sums to 1.";
     builder.table("What the scores are", note, Table { header, rows: formulas.collect() });
-    let mut tables = vec![(SCORES_NAME, table.clone())];
+    let mut tables = vec![(SCORES_NAME, self::table(&patterns.layers, &names, of_scores, exact))];
     if !kinds.is_empty() {
-        tables.push((ROLES_NAME, roles));
+        tables.push((ROLES_NAME, self::table(&patterns.layers, &kinds, of_roles, exact)));
     }
     let (sections, figures) = builder.finish(&tables);
     let report = Report {
@@ -92,12 +93,12 @@ fn lower(text: &str) -> String {
 }
 
 /// A row per head and one per layer for uniform attention; columns that say nothing anywhere are left out.
-fn table(layers: &[Layer], names: &[&str], of: impl Fn(&Scores, &str) -> Option<f64>) -> Table {
+fn table(layers: &[Layer], names: &[&str], of: impl Fn(&Scores, &str) -> Option<f64>, write: Write) -> Table {
     let is_known =
         |name: &&&str| layers.iter().any(|layer| layer.heads.iter().any(|head| of(&head.scores, name).is_some()));
     let names: Vec<&str> = names.iter().filter(is_known).copied().collect();
     let row = |layer: usize, head: String, scores: &Scores| {
-        let cells = names.iter().map(|name| of(scores, name).map(number));
+        let cells = names.iter().map(|name| of(scores, name).map(write));
         [Some(layer.to_string()), Some(head)].into_iter().chain(cells).collect()
     };
     let rows = layers.iter().enumerate().flat_map(|(number, layer)| {

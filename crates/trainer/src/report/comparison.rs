@@ -1,6 +1,6 @@
 //! The page about a comparison.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use headway_analysis::{Forest, ForestRow, Interval, Report, Section, number};
 use serde_json::json;
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    provenance::NETWORK,
     study::{
         Comparison, StudyDir,
         compare::{Block, Match, Row, RowRuns},
@@ -32,9 +33,7 @@ pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Re
             let runs: Vec<_> = row_runs.runs.iter().map(|index| &plan.runs()[*index]).collect();
             let group = if runs.is_empty() {
                 let mut group = Group::empty(&row.name, row.experiment.clone());
-                let all_failed = !row_runs.tried.is_empty() && row_runs.tried.iter().all(|(_, loss)| loss.is_none());
-                let why =
-                    if all_failed { "no learning rate could be scored" } else { "no learning rate is chosen yet" };
+                let why = if row_runs.cannot_choose() { NO_RATE } else { "no learning rate is chosen yet" };
                 group.missing = config.seeds.list().into_iter().map(|seed| (seed, why.to_owned())).collect();
                 group
             } else {
@@ -45,21 +44,21 @@ pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Re
         let lines = lines(comparison, block, &all);
         parts.push(Part { block, all, lines });
     }
-    let findings: Vec<String> = parts.iter().filter_map(|part| finding(comparison, part)).collect();
+    let findings: Vec<String> = parts.iter().flat_map(|part| findings(comparison, part)).collect();
     let mut builder = Builder::default();
     builder.prose("What was found", &findings);
     let mut main = Table::default();
     for part in &parts {
         let table = table(part.block, &part.lines);
         add(&mut main, &heading(part.block), &table);
-        section(&mut builder, part, table);
+        section(&mut builder, part, &config.reference, table);
     }
     let blocks: Vec<_> = parts.iter().map(Part::to_json).collect();
     let everything: Vec<Group> = parts.into_iter().flat_map(Part::named).collect();
     closing(&mut builder, &everything, None, "row");
     builder.sections.push(Section::Text { title: "What was asked".to_owned(), body: comparison.to_toml() });
     let profile = config.profile.as_ref().map(|profile| format!(", {profile} profile")).unwrap_or_default();
-    let finished: usize = everything.iter().map(|group| group.runs.len()).sum();
+    let finished: usize = everything.iter().map(|group| group.finished().count()).sum();
     let counts = format!(
         "{} on {}, {} each, measured against {}; {finished} final runs are finished. Intervals are 95 % bootstrap \
          intervals (BCa) over seeds; differences are paired by seed.",
@@ -119,8 +118,14 @@ fn heading(block: &Block) -> String {
 /// A line of a block's table: a row of the comparison, or a classical predictor.
 struct Line {
     name: String,
+    is_row: bool,
+    /// Scores, seed by seed.
     values: Vec<f64>,
-    estimate: Estimate,
+    /// The number of seeds, and of how many.
+    seeds: String,
+    /// The mean as the table shows it, or why there is none.
+    shown: Option<String>,
+    estimate: Option<Estimate>,
     difference: Option<Difference>,
     parameters: Option<f64>,
     trained: Option<f64>,
@@ -131,6 +136,33 @@ struct Line {
 }
 
 impl Line {
+    /// Of one predictor of a group.
+    fn of(group: &Group, predictor: &str, metric: &str, reference: &BTreeMap<u64, f64>) -> Self {
+        let values = group.all_values(predictor, metric);
+        Self {
+            name: predictor.to_owned(),
+            is_row: false,
+            seeds: group.seeds(values.len()),
+            shown: groups::cell(group, predictor, metric),
+            estimate: group.estimate(predictor, metric),
+            difference: Difference::between(&group.values(predictor, metric), reference),
+            values: values.into_values().collect(),
+            parameters: None,
+            trained: None,
+            gflop: None,
+            seconds: None,
+            learning_rate: None,
+            solved: None,
+        }
+    }
+
+    /// The mean, and its seeds where some are missing; or why there is none.
+    fn sentence(&self) -> String {
+        let seeds = if self.seeds.contains(' ') { format!(" ({} seeds)", self.seeds) } else { String::new() };
+        let shown = self.shown.as_deref().unwrap_or("has no result");
+        format!("{shown}{}", if self.estimate.is_some() { &seeds } else { "" })
+    }
+
     fn to_json(&self) -> serde_json::Value {
         json!({
             "name": self.name, "values": self.values, "estimate": self.estimate, "difference": self.difference,
@@ -144,45 +176,39 @@ impl Line {
 fn lines(comparison: &Comparison, block: &Block, all: &[(&RowRuns, Group)]) -> Vec<Line> {
     let config = &comparison.config;
     let Some((_, reference)) = all.iter().find(|(_, group)| group.name == config.reference) else { return Vec::new() };
-    let base = reference.values("network", &block.metric);
+    let base = reference.values(NETWORK, &block.metric);
     let mut lines = Vec::new();
     for (runs, group) in all {
-        let values = group.values("network", &block.metric);
-        let Some(estimate) = Estimate::of(&values.values().copied().collect::<Vec<_>>()) else { continue };
+        let line = Line::of(group, NETWORK, &block.metric, &base);
         let is_reference = group.name == config.reference;
         let row = block.rows.iter().find(|row| row.name == group.name);
         lines.push(Line {
             name: group.name.clone(),
-            difference: Difference::between(&values, &base).filter(|_| !is_reference),
-            values: values.into_values().collect(),
-            estimate,
+            is_row: true,
+            shown: line.shown.or_else(|| runs.cannot_choose().then(|| NO_RATE.to_owned())),
+            difference: line.difference.filter(|_| !is_reference),
             parameters: row.map(Row::parameters),
             trained: group.trained_parameters(),
             gflop: Some(group.experiment.training_flops() / 1e9),
             seconds: group.seconds(),
             learning_rate: runs.learning_rate,
             solved: row.and_then(|row| row.solved.clone()),
+            ..line
         });
     }
     let shown = |name: &String| config.baselines.as_ref().is_none_or(|names| names.contains(name));
-    for predictor in reference.predictors().into_iter().skip(1).filter(shown) {
-        let values = reference.values(&predictor, &block.metric);
-        let Some(estimate) = Estimate::of(&values.values().copied().collect::<Vec<_>>()) else { continue };
-        lines.push(Line {
-            name: predictor,
-            difference: Difference::between(&values, &base),
-            values: values.into_values().collect(),
-            estimate,
-            parameters: None,
-            trained: None,
-            gflop: None,
-            seconds: None,
-            learning_rate: None,
-            solved: None,
-        });
+    // Where the reference has nothing, its classical predictors are those of a row that has.
+    let scored = all.iter().map(|(_, group)| group).find(|group| !group.runs.is_empty()).unwrap_or(reference);
+    let scored = if reference.runs.is_empty() { scored } else { reference };
+    for predictor in scored.predictors().into_iter().skip(1).filter(shown) {
+        let line = Line::of(scored, &predictor, &block.metric, &base);
+        lines.extend(line.estimate.is_some().then_some(line));
     }
     lines
 }
+
+/// Why a row has no final runs.
+const NO_RATE: &str = "no learning rate could be scored";
 
 fn table(block: &Block, lines: &[Line]) -> Table {
     let metric = format!("{}, mean [95 %]", block.metric);
@@ -195,8 +221,8 @@ fn table(block: &Block, lines: &[Line]) -> Table {
     let rows = lines.iter().map(|line| {
         let mut cells = vec![
             Some(line.name.clone()),
-            Some(line.estimate.seeds.to_string()),
-            Some(shown(&line.estimate)),
+            Some(line.seeds.clone()),
+            line.shown.clone(),
             line.difference.as_ref().map(|difference| shown(&difference.estimate)),
             line.difference.as_ref().and_then(|difference| difference.p_value).map(number),
             count(line.parameters),
@@ -223,7 +249,7 @@ fn add(main: &mut Table, heading: &str, table: &Table) {
     main.rows.extend(lines);
 }
 
-fn section(builder: &mut Builder, Part { block, all, lines }: &Part<'_>, table: Table) {
+fn section(builder: &mut Builder, Part { block, all, lines }: &Part<'_>, reference: &str, table: Table) {
     let title = heading(block);
     let name = file_name(&title);
     let cost = match block.matched {
@@ -232,13 +258,13 @@ fn section(builder: &mut Builder, Part { block, all, lines }: &Part<'_>, table: 
         Match::None => "Sizes as given",
     };
     let mut note = format!("{cost}. Differences are paired by seed, with the two-sided p-value of the sign-flip test.");
-    let seeds = lines.first().map_or(0, |line| line.estimate.seeds);
+    let seeds = lines.iter().filter_map(|line| Some(line.estimate.as_ref()?.seeds)).max().unwrap_or(0);
     if seeds > 1 {
         let least = number(2.0 / 2.0_f64.powf(seeds as f64));
         let _ = write!(note, " With {seeds} seeds no p below {least} is possible.");
     }
     builder.table(title.clone(), note, table);
-    if let Some(forest) = forest(block, lines, &title) {
+    if let Some(forest) = forest(block, lines, reference, &title) {
         let floor = if forest.log { FLOOR_NOTE } else { "" };
         let note =
             format!("Each seed, the mean and its 95 % interval; the dotted line is the reference's mean. {floor}");
@@ -267,36 +293,41 @@ fn section(builder: &mut Builder, Part { block, all, lines }: &Part<'_>, table: 
 }
 
 /// The picture of a block's table.
-fn forest(block: &Block, lines: &[Line], title: &str) -> Option<Forest> {
+fn forest(block: &Block, lines: &[Line], reference: &str, title: &str) -> Option<Forest> {
     let all = || lines.iter().flat_map(|line| &line.values).copied();
     let log = !block.metric.contains("accuracy") && all().all(|value| value > 0.0);
     let floor = if log { FLOOR * all().fold(0.0, f64::max) } else { f64::NEG_INFINITY };
-    let rows = lines.iter().map(|line| ForestRow {
-        label: line.name.clone(),
+    let rows = lines.iter().map(|line| {
         // All or nothing: a mean of some of them would be another mean.
-        values: if line.estimate.mean < floor { Vec::new() } else { line.values.clone() },
-        interval: line
-            .estimate
-            .interval
-            .filter(|_| line.estimate.mean >= floor)
-            .map(|[low, high]| Interval { low: low.max(floor), high }),
+        let drawn = line.estimate.as_ref().filter(|estimate| estimate.mean >= floor);
+        ForestRow {
+            label: if line.seeds.contains(' ') { format!("{} ({})", line.name, line.seeds) } else { line.name.clone() },
+            values: if drawn.is_some() { line.values.clone() } else { Vec::new() },
+            interval: drawn
+                .and_then(|estimate| estimate.interval)
+                .map(|[low, high]| Interval { low: low.max(floor), high }),
+        }
     });
-    let reference = lines.iter().find(|line| line.difference.is_none() && line.parameters.is_some())?;
+    let reference = lines.iter().find(|line| line.is_row && line.name == reference)?;
     Some(Forest {
         title: format!("{title}: {}", block.metric),
         value_label: block.metric.clone(),
         log,
-        reference: Some(reference.estimate.mean),
+        reference: reference.estimate.as_ref().map(|estimate| estimate.mean),
         rows: rows.collect(),
     })
 }
 
 /// What a block says, in words.
-fn finding(comparison: &Comparison, Part { block, lines, .. }: &Part<'_>) -> Option<String> {
-    let reference = lines.iter().find(|line| line.name == comparison.config.reference)?;
-    let first = format!("{} reaches {} {}", reference.name, block.metric, shown(&reference.estimate));
-    let rows = lines.iter().filter(|line| line.parameters.is_some()).filter_map(|line| {
-        let difference = line.difference.as_ref()?;
+fn findings(comparison: &Comparison, Part { block, all, lines }: &Part<'_>) -> Vec<String> {
+    let Some(reference) = lines.iter().find(|line| line.name == comparison.config.reference) else { return Vec::new() };
+    if lines.iter().all(|line| line.shown.is_none()) {
+        return Vec::new();
+    }
+    let verb = if reference.estimate.is_some() { "reaches " } else { "" };
+    let first = format!("{} {verb}{} {}", reference.name, block.metric, reference.sentence());
+    let rows = lines.iter().filter(|line| line.is_row && line.name != reference.name).map(|line| {
+        let Some(difference) = &line.difference else { return format!("{} {}", line.name, line.sentence()) };
         let sure = match difference.estimate.interval {
             Some(_) if difference.estimate.seeds < 3 => "two seeds give no more than a range",
             Some([low, high]) if low > 0.0 || high < 0.0 => "the interval of the difference leaves out zero",
@@ -305,17 +336,15 @@ fn finding(comparison: &Comparison, Part { block, lines, .. }: &Part<'_>) -> Opt
         };
         let p = difference.p_value.map(|p| format!(", p = {}", number(p))).unwrap_or_default();
         let (by, seeds) = (shown(&difference.estimate), difference.estimate.seeds);
-        Some(format!(
-            "{} {} (difference {by} over {}{p}; {sure})",
-            line.name,
-            shown(&line.estimate),
-            counted(seeds, "seed")
-        ))
+        format!("{} {} (difference {by} over {}{p}; {sure})", line.name, line.sentence(), counted(seeds, "seed"))
     });
-    let classical = lines.iter().filter(|line| line.parameters.is_none());
-    let classical: Vec<String> = classical.map(|line| format!("{} {}", line.name, shown(&line.estimate))).collect();
+    let classical = lines.iter().filter(|line| !line.is_row);
+    let classical: Vec<String> = classical.map(|line| format!("{} {}", line.name, line.sentence())).collect();
     let classical =
         if classical.is_empty() { None } else { Some(format!("classical predictors: {}", classical.join(", "))) };
     let clauses: Vec<String> = std::iter::once(first).chain(rows).chain(classical).collect();
-    Some(format!("{}: {}. {}.", heading(block), clauses.join("; "), counted(reference.estimate.seeds, "seed")))
+    let seeds = counted(all.first().map_or(0, |(_, group)| group.asked()), "seed");
+    let finding = format!("{}: {}. {seeds}.", heading(block), clauses.join("; "));
+    let remarks = all.iter().flat_map(|(_, group)| group.remarks());
+    std::iter::once(finding).chain(remarks.map(|remark| format!("{}: {remark}", heading(block)))).collect()
 }

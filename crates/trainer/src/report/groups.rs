@@ -1,6 +1,6 @@
 //! Tables and figures about groups of runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headway_analysis::{Figure, Report, Series, Style, number};
 use serde_json::json;
@@ -9,7 +9,11 @@ use super::{Builder, FLOOR_NOTE, Page, Table, cut_at_floor, machines, patterns};
 use crate::{
     experiment::leaves,
     input,
-    study::results::{Estimate, Group},
+    provenance::NETWORK,
+    study::{
+        results::{Estimate, Group, counted_seeds},
+        sweep::plain,
+    },
 };
 
 /// Groups that one figure tells apart.
@@ -25,6 +29,29 @@ pub(super) fn shown(estimate: &Estimate) -> String {
     }
 }
 
+/// The signs of what is wrong with a score, behind its mean.
+fn signed(estimate: &Estimate, signs: &BTreeSet<char>) -> String {
+    signs.iter().fold(shown(estimate), |text, sign| format!("{text} {sign}"))
+}
+
+/// A score of a group as a table shows it: its mean, with the signs of what is wrong with it, or why there is none.
+pub(super) fn cell(group: &Group, predictor: &str, metric: &str) -> Option<String> {
+    let mean = group.estimate(predictor, metric);
+    let mean = mean.map(|mean| signed(&mean, &group.signs(predictor, metric)));
+    mean.or_else(|| Some(diverged(group)?).filter(|_| predictor == NETWORK))
+}
+
+/// With which seeds the network diverged; nothing where it did with none.
+pub(super) fn diverged(group: &Group) -> Option<String> {
+    let seeds = group.diverged();
+    (!seeds.is_empty()).then(|| format!("diverged: {}", counted_seeds(&seeds)))
+}
+
+/// What there is to say about the networks' scores, group by group.
+pub(super) fn remarks(groups: &[Group]) -> Vec<String> {
+    groups.iter().flat_map(Group::remarks).collect()
+}
+
 fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
@@ -37,10 +64,9 @@ pub(super) fn scores(groups: &[Group], first_column: &str) -> Table {
     let rows = groups.iter().flat_map(|group| {
         let totals = &totals;
         group.predictors().into_iter().map(move |predictor| {
-            let seeds = Some(group.runs.len().to_string());
-            let scores =
-                totals.iter().map(|metric| group.estimate(&predictor, metric).map(|estimate| shown(&estimate)));
-            let scores: Vec<_> = scores.collect();
+            let count = totals.iter().map(|metric| group.all_values(&predictor, metric).len()).max().unwrap_or(0);
+            let seeds = Some(group.seeds(count));
+            let scores: Vec<_> = totals.iter().map(|metric| cell(group, &predictor, metric)).collect();
             [Some(group.name.clone()), Some(predictor), seeds].into_iter().chain(scores).collect()
         })
     });
@@ -53,8 +79,12 @@ pub(super) fn by_seed(groups: &[Group], metric: &str, first_column: &str) -> Tab
     let header =
         std::iter::once(first_column.to_owned()).chain(seeds.iter().map(|seed| format!("seed {seed}"))).collect();
     let rows = groups.iter().map(|group| {
-        let values = group.values("network", metric);
-        let cells = seeds.iter().map(|seed| values.get(seed).map(|value| number(*value)));
+        let values = group.all_values(NETWORK, metric);
+        let diverged = group.diverged();
+        let cells = seeds.iter().map(|seed| {
+            let value = values.get(seed).map(|value| number(*value));
+            value.or_else(|| diverged.contains(seed).then(|| "diverged".to_owned()))
+        });
         std::iter::once(Some(group.name.clone())).chain(cells).collect()
     });
     Table { header, rows: rows.collect() }
@@ -127,11 +157,12 @@ pub(super) fn series(label: &str, style: Style, points: &[(f64, Estimate)]) -> S
 
 /// Loss against step with bands over the seeds: of validation where every group has it, else of training.
 pub(super) fn learning(groups: &[Group]) -> Option<Figure> {
-    let begun: Vec<&Group> = groups.iter().filter(|group| !group.runs.is_empty()).take(MOST_CURVES).collect();
+    let has_finished = |group: &&Group| group.finished().next().is_some();
+    let begun: Vec<&Group> = groups.iter().filter(has_finished).take(MOST_CURVES).collect();
     let name = ["validation/loss", "train/loss"]
         .into_iter()
         .find(|name| !begun.is_empty() && begun.iter().all(|group| group.logs(name)))?;
-    let curves = begun.iter().map(|group| series(&group.name, Style::Line, &group.curve(name)));
+    let curves = begun.iter().map(|group| series(&group.label(), Style::Line, &group.curve(name)));
     Some(Figure {
         title: "Learning curves".to_owned(),
         x_label: "step".to_owned(),
@@ -155,9 +186,10 @@ pub(super) fn by_slice(groups: &[Group]) -> Option<Figure> {
     let (score, axis) = first.sliced()?;
     // Another score, or slices of another kind, have no place on these axes.
     let alike = groups.iter().filter(|group| group.sliced().is_some_and(|of| of == (score.clone(), axis.clone())));
-    let networks = alike.take(MOST_CURVES).map(|group| {
-        let name = if groups.len() == 1 { "network" } else { &group.name };
-        series(name, Style::Line, &group.by_slice("network"))
+    let networks = alike.take(MOST_CURVES).filter_map(|group| {
+        let name = if groups.len() == 1 { NETWORK.to_owned() } else { group.label() };
+        let points = group.by_slice(NETWORK);
+        (!points.is_empty()).then(|| series(&name, Style::Line, &points))
     });
     let classical = first.predictors().into_iter().skip(1);
     let classical = classical.map(|name| series(&name, Style::Dashed, &first.by_slice(&name)));
@@ -180,7 +212,7 @@ pub(super) fn by_slice(groups: &[Group]) -> Option<Figure> {
 pub(super) fn closing(builder: &mut Builder, groups: &[Group], show_patterns: Option<bool>, first_column: &str) {
     if show_patterns.unwrap_or(groups.len() <= MOST_PATTERNS) {
         for group in groups {
-            let Some(run) = group.runs.first() else { continue };
+            let Some(run) = group.finished().next() else { continue };
             // Runs draw their own when they end.
             let path = run.root.join("figures").join(patterns::NAME).with_extension("svg");
             if let Ok(svg) = input::read_text(&path) {
@@ -214,41 +246,69 @@ pub(super) const MEANS: &str = "summary";
 
 /// Every value of every run, and every mean.
 pub(super) fn tables(groups: &[Group]) -> Vec<(&'static str, Table)> {
-    vec![(VALUES, values(groups)), (MEANS, means(groups))]
+    vec![(VALUES, with_settings(values(groups), groups)), (MEANS, with_settings(means(groups), groups))]
 }
 
-/// Every value of every run.
+/// Every value of every run; an empty one where a network diverged.
 fn values(groups: &[Group]) -> Table {
-    let rows = groups.iter().flat_map(|group| {
-        group.runs.iter().flat_map(move |run| {
-            run.record.results.iter().flat_map(move |row| {
-                row.metrics.iter().map(move |(metric, value)| {
-                    let [group, predictor, metric] = [&group.name, &row.name, metric].map(Clone::clone);
-                    [group, predictor, run.seed.to_string(), metric, value.to_string()].map(Some).to_vec()
-                })
-            })
-        })
-    });
-    Table { header: strings(&["group", "predictor", "seed", "metric", "value"]), rows: rows.collect() }
+    let mut rows = Vec::new();
+    for group in groups {
+        let totals = group.totals();
+        for run in &group.runs {
+            for row in &run.record.results {
+                let known = row.metrics.iter().map(|(metric, value)| (metric, Some(value.to_string())));
+                let unknown =
+                    totals.iter().filter(|_| row.name == NETWORK && !row.is_scored()).map(|name| (name, None));
+                rows.extend(known.chain(unknown).map(|(metric, value)| {
+                    let cells = [group.name.clone(), row.name.clone(), run.seed.to_string(), metric.clone()];
+                    cells.map(Some).into_iter().chain([value]).collect()
+                }));
+            }
+        }
+    }
+    Table { header: strings(&["group", "predictor", "seed", "metric", "value"]), rows }
 }
 
-/// Every mean with its interval.
+/// Every mean with its interval; none where a network diverged.
 fn means(groups: &[Group]) -> Table {
     let mut rows = Vec::new();
     for group in groups {
-        let metrics = group.runs.first().and_then(|run| run.record.results.first()).map(|row| row.metrics.keys());
-        let metrics: Vec<&String> = metrics.into_iter().flatten().collect();
         for predictor in group.predictors() {
-            for metric in &metrics {
-                let Some(Estimate { seeds, mean, interval }) = group.estimate(&predictor, metric) else { continue };
+            for metric in group.metrics() {
+                let seeds = group.all_values(&predictor, &metric).len();
+                let estimate = group.estimate(&predictor, &metric);
+                if seeds == 0 && predictor != NETWORK {
+                    continue;
+                }
+                let mean = estimate.as_ref().map(|estimate| estimate.mean.to_string());
+                let interval = estimate.and_then(|estimate| estimate.interval);
                 let end = |index: usize| interval.map(|ends| ends[index].to_string());
-                let cells =
-                    [group.name.clone(), predictor.clone(), (*metric).clone(), seeds.to_string(), mean.to_string()];
-                rows.push(cells.map(Some).into_iter().chain([end(0), end(1)]).collect());
+                let cells = [group.name.clone(), predictor.clone(), metric, seeds.to_string()];
+                rows.push(cells.map(Some).into_iter().chain([mean, end(0), end(1)]).collect());
             }
         }
     }
     Table { header: strings(&["group", "predictor", "metric", "seeds", "mean", "low", "high"]), rows }
+}
+
+/// A column more for each key that tells groups apart, such as those of a sweep.
+fn with_settings(Table { mut header, mut rows }: Table, groups: &[Group]) -> Table {
+    let mut keys: Vec<&String> = Vec::new();
+    for (key, _) in groups.iter().flat_map(|group| &group.settings) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    header.extend(keys.iter().map(|key| (*key).clone()));
+    let of: BTreeMap<&str, &Group> = groups.iter().map(|group| (group.name.as_str(), group)).collect();
+    for row in &mut rows {
+        let group = row.first().and_then(|name| of.get(name.as_deref()?));
+        row.extend(keys.iter().map(|key| {
+            let (_, value) = group?.settings.iter().find(|(name, _)| name == *key)?;
+            Some(plain(value))
+        }));
+    }
+    Table { header, rows }
 }
 
 /// Groups for programs.
@@ -269,7 +329,7 @@ pub(super) fn to_json(groups: &[Group]) -> serde_json::Value {
         let missing = group.missing.iter().map(|(seed, reason)| json!({ "seed": seed, "reason": reason }));
         json!({
             "name": group.name,
-            "settings": group.settings.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+            "settings": group.settings.iter().cloned().collect::<BTreeMap<_, _>>(),
             "parameters": group.experiment.model.budget(&group.experiment.dims()).parameters,
             "training_flops": group.experiment.training_flops(),
             "runs": runs.collect::<Vec<_>>(),
@@ -285,6 +345,8 @@ pub fn page(groups: &[Group], command: &str) -> Page {
     const FIRST: &str = "config";
     let mut builder = Builder::default();
     let table = scores(groups, FIRST);
+    let findings = remarks(groups);
+    builder.prose("What to know", &findings);
     let note = "Means over seeds with 95 % bootstrap intervals (BCa), on test examples that training never saw.";
     builder.table("Results", note, table.clone());
     if let Some(figure) = by_slice(groups) {
@@ -294,7 +356,7 @@ pub fn page(groups: &[Group], command: &str) -> Page {
         builder.figure("learning", "Learning curves", "Bands are 95 % intervals over seeds.", figure.to_svg());
     }
     closing(&mut builder, groups, None, FIRST);
-    let runs: usize = groups.iter().map(|group| group.runs.len()).sum();
+    let runs: usize = groups.iter().map(|group| group.finished().count()).sum();
     let tables = tables(groups);
     let (sections, figures) = builder.finish(&tables);
     let report = Report {
@@ -304,5 +366,5 @@ pub fn page(groups: &[Group], command: &str) -> Page {
         sections,
     };
     let json = json!({ "groups": to_json(groups) });
-    Page { report, table, findings: Vec::new(), verdict: None, json, figures, tables }
+    Page { report, table, findings, verdict: None, json, figures, tables }
 }

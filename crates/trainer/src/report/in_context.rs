@@ -3,7 +3,7 @@
 use headway_analysis::{Figure, Report, Series, Style, linear_rule::MOST_STEPS, number};
 use serde_json::json;
 
-use super::{Builder, FLOOR_NOTE, Page, Table, counted, cut_at_floor, sentence};
+use super::{Builder, FLOOR_NOTE, Page, Table, Write, counted, cut_at_floor, exact, sentence};
 use crate::{
     analyze::{InContext, Linear, Measured, Seen},
     provenance,
@@ -16,8 +16,7 @@ pub(super) const LINEAR: &str = "linear";
 
 /// The page: distances from every predictor at every number of examples, and the linear rules in detail.
 pub fn page(found: &InContext) -> Page {
-    let table = distances(found);
-    let linear = linear(found);
+    let (table, linear) = (distances(found, number), linear(found, number));
     let findings = findings(found);
     let mut builder = Builder::default();
     builder.prose("What was found", &findings);
@@ -31,13 +30,14 @@ pub fn page(found: &InContext) -> Page {
                 prediction / d, the distance from a predictor that says 0; `truth` is the network's squared error / d.";
     builder.table("Distances", note, table.clone());
     let fitted = found.predictors.iter().filter_map(|predictor| {
-        let cells = [Some(predictor.name.clone()), Some(predictor.rule.clone()?), cell(predictor.distance)];
+        let cells = [Some(predictor.name.clone()), Some(predictor.rule.clone()?), cell(predictor.distance, number)];
         Some(cells.into())
     });
     let header = ["predictor", "rule", "distance"].map(str::to_owned).into();
     let note = format!(
         "Rules of the family with the least squared distance from the network on {} of other data; the distance is that on test prompts, over \
-         all queries with examples before them. Numbers of steps up to {MOST_STEPS} are tried.",
+         all queries with examples before them. Numbers of steps up to {MOST_STEPS} are tried, of several steps at rates with which descent \
+         converges on every prompt.",
         counted(found.fitted_to, "prompt")
     );
     builder.table("Fitted rules", note, Table { header, rows: fitted.collect() });
@@ -48,9 +48,9 @@ pub fn page(found: &InContext) -> Page {
              `linear` is the share of those predictions' mean square that its own w explains: 1 is a linear function of the query.",
             counted(found.probed, "prompt")
         );
-        builder.table("Sensitivities and implicit weights", note, linear.clone());
+        builder.table("Sensitivities and implicit weights", note, linear);
     }
-    let tables = vec![(NAME, table.clone()), (LINEAR, linear)];
+    let tables = vec![(NAME, distances(found, exact)), (LINEAR, self::linear(found, exact))];
     let (sections, figures) = builder.finish(&tables);
     let report = Report {
         title: "Which predictor it behaves like".to_owned(),
@@ -61,30 +61,31 @@ pub fn page(found: &InContext) -> Page {
     Page { report, table, findings, verdict: None, json: json!(found), figures, tables }
 }
 
-fn cell(measured: Measured) -> Option<String> {
-    measured.value.map(number)
+fn cell(measured: Measured, write: Write) -> Option<String> {
+    measured.value.map(write)
 }
 
-fn distances(found: &InContext) -> Table {
+fn distances(found: &InContext, write: Write) -> Table {
     let names = found.predictors.iter().map(|predictor| predictor.name.clone());
     let header = ["examples", "nearest", "prediction", "truth"].map(str::to_owned).into_iter().chain(names);
     let rows = found.seen.iter().map(|seen| {
         let nearest = seen.nearest.map(|nearest| found.predictors[nearest.predictor].name.clone());
-        [Some(seen.examples.to_string()), nearest, seen.size.map(number), cell(seen.error)]
+        [Some(seen.examples.to_string()), nearest, seen.size.map(write), cell(seen.error, write)]
             .into_iter()
-            .chain(seen.distances.iter().map(|distance| cell(*distance)))
+            .chain(seen.distances.iter().map(|distance| cell(*distance, write)))
             .collect()
     });
     Table { header: header.collect(), rows: rows.collect() }
 }
 
-fn linear(found: &InContext) -> Table {
+fn linear(found: &InContext, write: Write) -> Table {
     let Some(first) = found.seen.iter().find(|seen| !seen.linear.is_empty()) else { return Table::default() };
-    let columns = first.linear.iter().flat_map(|linear| [format!("{}: cos", linear.rule), "|dw|^2 / d".to_owned()]);
+    let columns =
+        first.linear.iter().flat_map(|linear| ["cos", "|dw|^2 / d"].map(|of| format!("{}: {of}", linear.rule)));
     let header = ["examples", "linear"].map(str::to_owned).into_iter().chain(columns).collect();
-    let of = |linear: &Linear| [linear.cosine.map(number), linear.weights.map(number)];
+    let of = |linear: &Linear| [linear.cosine.map(write), linear.weights.map(write)];
     let rows = found.seen.iter().filter(|seen| !seen.linear.is_empty()).map(|seen| {
-        [Some(seen.examples.to_string()), seen.linearity.map(number)]
+        [Some(seen.examples.to_string()), seen.linearity.map(write)]
             .into_iter()
             .chain(seen.linear.iter().flat_map(of))
             .collect()

@@ -3,7 +3,7 @@
 use headway_analysis::{Figure, Report, Series, Style, number};
 use serde_json::json;
 
-use super::{Builder, Page, Table, counted};
+use super::{Builder, Page, Table, Write, counted, exact};
 use crate::{
     analyze::{Distance, Lens, LensLayer as Layer, Reading},
     provenance,
@@ -17,7 +17,7 @@ const GAP: f64 = 0.05;
 
 /// The page: losses layer by layer, by the network's head and by the best affine map.
 pub fn page(lens: &Lens) -> Page {
-    let table = table(lens);
+    let table = self::table(lens, number);
     let findings = findings(lens);
     let mut builder = Builder::default();
     builder.prose("What was found", &findings);
@@ -47,7 +47,7 @@ pub fn page(lens: &Lens) -> Page {
     });
     let header = ["layers", "what is missing, and why"].map(str::to_owned).into();
     builder.table("What does not fit", "", Table { header, rows: notes.collect() });
-    let tables = vec![(NAME, table.clone())];
+    let tables = vec![(NAME, self::table(lens, exact))];
     let (sections, figures) = builder.finish(&tables);
     let report = Report {
         title: "What could be read after each layer".to_owned(),
@@ -96,7 +96,7 @@ fn figure(lens: &Lens, y_label: &str, of: fn(&Reading) -> f64) -> Figure {
     }
 }
 
-fn table(lens: &Lens) -> Table {
+fn table(lens: &Lens, write: Write) -> Table {
     let distance = distance(lens.distance);
     // Where the objective is the squared error itself, one of the two says all.
     let readings = || lens.layers.iter().flat_map(|layer| [layer.own, layer.affine]).flatten();
@@ -111,7 +111,7 @@ fn table(lens: &Lens) -> Table {
         let [rows, width] = layer.shape;
         let mut row = vec![Some(layer.layer.to_string()), Some(format!("{rows} x {width}"))];
         for reading in [layer.own, layer.affine] {
-            let cell = |of: fn(&Reading) -> f64| reading.as_ref().map(of).filter(|value| value.is_finite()).map(number);
+            let cell = |of: fn(&Reading) -> f64| reading.as_ref().map(of).filter(|value| value.is_finite()).map(write);
             row.push(cell(|one| one.loss));
             row.extend(has_quality.then(|| cell(|one| one.quality)));
             row.push(cell(|one| one.distance));

@@ -141,12 +141,17 @@ fn table_note(name: &str) -> &'static str {
 const FLOOR: f64 = 1e-6;
 
 /// What a caption says about that.
-const FLOOR_NOTE: &str = "Values below a millionth of the largest are left out.";
+const FLOOR_NOTE: &str =
+    "Values below a millionth of the largest are left out; a curve a million times above most others is not counted.";
 
 /// Interrupts curves of a log axis where they fall below the floor.
 fn cut_at_floor(series: &mut [Series]) {
-    let all = || series.iter().flat_map(|series| &series.points).map(|(_, y)| *y);
-    let floor = FLOOR * all().filter(|y| y.is_finite()).fold(0.0, f64::max);
+    let largest = |series: &Series| series.points.iter().map(|(_, y)| *y).filter(|y| y.is_finite()).fold(0.0, f64::max);
+    let mut largest: Vec<f64> = series.iter().map(largest).collect();
+    largest.sort_by(f64::total_cmp);
+    // One curve that runs away would take all the others off the figure.
+    let middle = largest.get(largest.len() / 2).copied().unwrap_or(0.0);
+    let floor = FLOOR * largest.into_iter().filter(|value| value * FLOOR <= middle).fold(0.0, f64::max);
     for Series { points, intervals, .. } in series {
         for (_, y) in points.iter_mut().filter(|(_, y)| *y < floor) {
             *y = f64::NAN;
@@ -161,6 +166,14 @@ fn cut_at_floor(series: &mut [Series]) {
 /// `1 seed`, `5 seeds`
 pub(crate) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// How a table writes a number: [`headway_analysis::number`] for people, [`exact`] for programs.
+type Write = fn(f64) -> String;
+
+/// All digits.
+fn exact(value: f64) -> String {
+    value.to_string()
 }
 
 /// With a capital letter.

@@ -3,7 +3,7 @@
 use headway_analysis::{Figure, Report, Series, Style, number};
 use serde_json::json;
 
-use super::{Builder, Page, Table};
+use super::{Builder, Page, Table, Write, exact};
 use crate::{analyze::Paths, provenance};
 
 /// Name of the figure and of the table of paths.
@@ -14,7 +14,7 @@ pub(super) const LENGTHS: &str = "lengths";
 /// The page: contributions by length, and the largest paths.
 pub fn page(paths: &Paths) -> Page {
     let findings = findings(paths);
-    let (table, largest) = (lengths(paths), largest(paths));
+    let table = lengths(paths, number);
     let mut builder = Builder::default();
     builder.prose("What was found", &findings);
     let note = "A path passes at each layer through one head or, where there is a skip, past all of them. Sizes are geometric means of the \
@@ -24,8 +24,8 @@ pub fn page(paths: &Paths) -> Page {
         "The residual is what a contribution has beside equal rows, relative to its size, in the mean over paths.";
     builder.table("By length", note, table.clone());
     let note = "Heads are counted from 0; a dash is the skip.";
-    builder.table("Largest paths", note, largest.clone());
-    let tables = vec![(LENGTHS, table.clone()), (NAME, largest)];
+    builder.table("Largest paths", note, largest(paths));
+    let tables = vec![(LENGTHS, lengths(paths, exact)), (NAME, largest_as(paths, exact))];
     let (sections, figures) = builder.finish(&tables);
     let report = Report {
         title: "Paths through the heads".to_owned(),
@@ -83,8 +83,8 @@ fn figure(paths: &Paths) -> Figure {
     }
 }
 
-fn lengths(paths: &Paths) -> Table {
-    let cell = |value: Option<f64>| value.map(number);
+fn lengths(paths: &Paths, write: Write) -> Table {
+    let cell = |value: Option<f64>| value.map(write);
     let rows = paths.lengths.iter().map(|length| {
         let share = length.sum.map(|sum| sum / paths.output);
         let counts = [length.heads, length.paths].map(|count| Some(count.to_string()));
@@ -96,9 +96,13 @@ fn lengths(paths: &Paths) -> Table {
 
 /// The table of the largest paths.
 pub fn largest(paths: &Paths) -> Table {
+    largest_as(paths, number)
+}
+
+fn largest_as(paths: &Paths, write: Write) -> Table {
     let rows = paths.largest.iter().map(|one| {
         let way = one.path.iter().map(|head| head.map_or("-".to_owned(), |head| head.to_string()));
-        vec![Some(way.collect::<Vec<_>>().join(" ")), one.size.map(number)]
+        vec![Some(way.collect::<Vec<_>>().join(" ")), one.size.map(write)]
     });
     Table { header: ["head at each layer", "size"].map(str::to_owned).into(), rows: rows.collect() }
 }

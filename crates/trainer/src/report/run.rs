@@ -12,9 +12,9 @@ use crate::{
     experiment::{self, Experiment},
     input,
     log::{self, Line},
-    provenance::{Record, Row},
+    provenance::{self, Record, Row},
     run_dir::{self, RunDir},
-    session,
+    session::{self, Status},
     study::results::{MOST_PREDICTORS, slice},
 };
 
@@ -39,30 +39,37 @@ pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(
     }
     sections.push(budget(experiment));
     sections.push(Section::Text { title: "Settings".to_owned(), body: experiment.to_toml() });
-    sections.push(provenance(record));
+    sections.push(machine(record));
     let title = format!("{} on {}", experiment.model.name(), experiment.task.name());
     let report = Report { title, summary: summary(record), command: record.command.clone(), sections };
     dir.write(&dir.report(), report.to_html().as_bytes())
 }
 
 fn summary(record: &Record) -> String {
-    let scores = record.results.first().and_then(|network| network.metrics.get("test/loss"));
+    let network = record.results.first();
+    let scores = network.and_then(|network| network.metrics.get("test/loss"));
     let score = scores.map(|loss| format!(" Test loss {}.", number(*loss))).unwrap_or_default();
-    format!(
-        "One run, seed {}: {} steps in {:.1} s on {}.{score} A single seed says little about a method; compare several.",
+    let end = if record.status == Status::Diverged {
+        " It failed: the network diverged, and its answers or weights are not finite. The classical predictors keep their scores."
+    } else {
+        " A single seed says little about a method; compare several."
+    };
+    let run = format!(
+        "One run, seed {}: {} steps in {:.1} s on {}.{score}{end}",
         record.run_id.rsplit('-').next().unwrap_or_default(),
         record.step,
         record.seconds,
         record.device,
-    )
+    );
+    let remarks = network.map(Row::remarks).unwrap_or_default().into_iter().map(|remark| format!("{remark}."));
+    std::iter::once(run).chain(remarks).collect::<Vec<_>>().join("\n\n")
 }
 
 fn results(rows: &[Row]) -> Section {
-    let names: Vec<String> = rows.first().map(|network| network.metrics.keys().cloned().collect()).unwrap_or_default();
-    let (_, totals): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| name.contains('['));
-    let header = std::iter::once("predictor".to_owned()).chain(totals.iter().cloned()).collect();
+    let totals = provenance::totals(rows);
+    let header = std::iter::once("predictor".to_owned()).chain(totals.iter().map(|name| (*name).clone())).collect();
     let cells = |row: &Row| {
-        let values = totals.iter().map(|name| row.metrics.get(name).map(|value| number(*value)));
+        let values = totals.iter().map(|name| row.shown(name));
         std::iter::once(Some(row.name.clone())).chain(values).collect()
     };
     Section::Table {
@@ -116,8 +123,8 @@ pub(super) fn slices(rows: &[Row]) -> Option<Figure> {
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         points
     };
-    let network = rows.first()?;
-    let (score, axis) = network.metrics.keys().find_map(|name| Some((name.split('[').next()?, slice(name)?.0)))?;
+    let mut names = rows.iter().flat_map(|row| row.metrics.keys());
+    let (score, axis) = names.find_map(|name| Some((name.split('[').next()?, slice(name)?.0)))?;
     let y_log = score.ends_with("mse");
     let series = rows.iter().take(MOST_PREDICTORS).enumerate().map(|(index, row)| {
         let points = points(row);
@@ -131,7 +138,7 @@ pub(super) fn slices(rows: &[Row]) -> Option<Figure> {
             style: if index == 0 { Style::Line } else { Style::Dashed },
         }
     });
-    let mut series: Vec<Series> = series.collect();
+    let mut series: Vec<Series> = series.filter(|series| !series.points.is_empty()).collect();
     if y_log {
         cut_at_floor(&mut series);
     }
@@ -162,15 +169,16 @@ fn budget(experiment: &Experiment) -> Section {
     }
 }
 
-/// Makes the page of a run again, with the attention patterns of its best checkpoint where it has no picture of them.
+/// Makes the page of a run again and says how the run stands, with the attention patterns of its best checkpoint where it has no picture of them.
 ///
 /// # Errors
 /// [`Error::Usage`] when the folder holds no run or another process holds it; [`Error::Checkpoint`]; [`Error::Io`]
-pub fn again(root: &Path, device: &Found) -> Result<PathBuf, Error> {
+pub fn again(root: &Path, device: &Found) -> Result<(PathBuf, Status), Error> {
     let dir = RunDir::open(root)?;
     let record = run_dir::read_record(root)?;
     let experiment = experiment::load(&dir.experiment(), &[])?.experiment;
-    if !dir.figure(patterns::NAME).is_file() && !dir.checkpoints().is_empty() {
+    let has_patterns = record.status == Status::Diverged || dir.figure(patterns::NAME).is_file();
+    if !has_patterns && !dir.checkpoints().is_empty() {
         let (model, _, _) = evaluate::load(root, &[], device)?;
         let source = session::build_source(&experiment);
         if let Some(svg) = patterns::draw(&model, &source, &device.device)? {
@@ -178,7 +186,7 @@ pub fn again(root: &Path, device: &Found) -> Result<PathBuf, Error> {
         }
     }
     write(&dir, &experiment, &record)?;
-    Ok(dir.report())
+    Ok((dir.report(), record.status))
 }
 
 fn figure(dir: &RunDir, name: &str, title: &str, note: &str, figure: &Figure) -> Result<Section, Error> {
@@ -187,7 +195,7 @@ fn figure(dir: &RunDir, name: &str, title: &str, note: &str, figure: &Figure) ->
     Ok(Section::Figure { title: title.to_owned(), note: note.to_owned(), svg })
 }
 
-fn provenance(record: &Record) -> Section {
+fn machine(record: &Record) -> Section {
     let from = record.lineage.as_ref();
     let facts = [
         ("run", Some(record.run_id.clone())),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use headway_analysis::{Report, number};
+use headway_analysis::Report;
 use serde_json::json;
 
 use super::{
@@ -24,6 +24,8 @@ pub fn page(checkpoint: &Path, shifted: Vec<Shifted>) -> Page {
                 the same ones. Where a shift treats the query apart from its context, \
                 one point of each prompt is scored.";
     builder.table("Scores under each shift", note, table.clone());
+    let findings = findings(&shifted);
+    builder.prose("What to know", &findings);
     for shift in &shifted {
         if let Some(figure) = slices(&shift.rows) {
             let note = slice_note(&sentence(shift.summary), &figure);
@@ -43,7 +45,7 @@ pub fn page(checkpoint: &Path, shifted: Vec<Shifted>) -> Page {
         sections,
     };
     let json = json!({ "shifts": shifted });
-    Page { report, table, findings: Vec::new(), verdict: None, json, figures, tables }
+    Page { report, table, findings, verdict: None, json, figures, tables }
 }
 
 /// Every score of every predictor under every shift.
@@ -64,8 +66,8 @@ fn every_score(shifted: &[Shifted]) -> Table {
 /// Mean squared error, or accuracy where answers are classes.
 fn table(shifted: &[Shifted]) -> Table {
     let score = |row: &Row| {
-        let metric = ["test/accuracy", "test/mse"].into_iter().find_map(|name| row.metrics.get(name));
-        metric.map(|value| number(*value))
+        let name = if row.metrics.contains_key("test/accuracy") { "test/accuracy" } else { "test/mse" };
+        row.shown(name)
     };
     let predictors = shifted.first().map(|shift| shift.rows.iter().map(|row| row.name.clone()).collect());
     let predictors: Vec<String> = predictors.unwrap_or_default();
@@ -74,4 +76,13 @@ fn table(shifted: &[Shifted]) -> Table {
         .map(|shift| std::iter::once(Some(shift.name.to_owned())).chain(shift.rows.iter().map(score)).collect());
     let header = std::iter::once("shift".to_owned()).chain(predictors).collect();
     Table { header, rows: rows.collect() }
+}
+
+/// What is wrong with the network's scores, shift by shift.
+fn findings(shifted: &[Shifted]) -> Vec<String> {
+    let of = |shift: &Shifted| {
+        let remarks = shift.rows.iter().flat_map(Row::remarks);
+        remarks.map(|remark| format!("{}: {remark}.", shift.name)).collect::<Vec<_>>()
+    };
+    shifted.iter().flat_map(of).collect()
 }

@@ -27,9 +27,8 @@ pub(super) fn page(sweep: &Sweep, dir: &StudyDir, command: &str) -> Result<Page,
     let mut all = Vec::new();
     for point in &sweep.points {
         let runs: Vec<_> = point.runs.iter().map(|index| &sweep.plan.runs()[*index]).collect();
-        let settings = point.settings.iter().map(|(key, value)| (key.clone(), plain(value))).collect();
         let name = if point.label.is_empty() { "all" } else { &point.label };
-        all.push(Group::read(dir, name, settings, &runs)?);
+        all.push(Group::read(dir, name, point.settings.clone(), &runs)?);
     }
     let curves = curves(sweep, &all);
     // Two points lie on any power law, and an accuracy on none.
@@ -74,7 +73,7 @@ pub(super) fn page(sweep: &Sweep, dir: &StudyDir, command: &str) -> Result<Page,
     builder.sections.push(Section::Text { title: "What was asked".to_owned(), body: sweep.to_toml() });
 
     let profile = config.profile.as_ref().map(|profile| format!(", {profile} profile")).unwrap_or_default();
-    let finished: usize = all.iter().map(|group| group.runs.len()).sum();
+    let finished: usize = all.iter().map(|group| group.finished().count()).sum();
     let counts = format!(
         "{}, {} each; {finished} of {} runs are finished.",
         counted(all.len(), "point"),
@@ -121,7 +120,7 @@ fn curves(sweep: &Sweep, all: &[Group]) -> Vec<Curve> {
     let mut add = |label: String, is_network: bool, x: f64, values: BTreeMap<u64, f64>| {
         let known = curves.iter_mut().find(|curve| curve.label == label);
         match known {
-            Some(curve) if curve.values.iter().any(|(there, _)| (there - x).abs() < 1e-12) => {}
+            Some(curve) if curve.values.iter().any(|(there, _)| there.total_cmp(&x).is_eq()) => {}
             Some(curve) => curve.values.push((x, values)),
             None => curves.push(Curve { label, is_network, values: vec![(x, values)] }),
         }
@@ -132,7 +131,7 @@ fn curves(sweep: &Sweep, all: &[Group]) -> Vec<Curve> {
             .settings
             .iter()
             .filter(|(key, _)| !is_along_x(sweep, key))
-            .map(|(key, value)| format!("{}={value}", key.rsplit('.').next().unwrap_or(key)))
+            .map(|(key, value)| format!("{}={}", key.rsplit('.').next().unwrap_or(key), plain(value)))
             .collect();
         let network = if others.is_empty() { "network".to_owned() } else { format!("network, {}", others.join(" ")) };
         add(network, true, x, group.values("network", metric));
@@ -155,6 +154,9 @@ fn is_along_x(sweep: &Sweep, key: &str) -> bool {
     }
 }
 
+/// Largest value along x over the smallest, up to which an axis is linear.
+const NARROW: f64 = 1.01;
+
 /// The score against x in log-log where both are positive, with the theory's line through the first point.
 fn figure(sweep: &Sweep, curves: &[Curve], laws: &[(String, Estimate)]) -> Option<Figure> {
     let estimated = |curve: &Curve| -> Vec<(f64, Estimate)> {
@@ -164,7 +166,9 @@ fn figure(sweep: &Sweep, curves: &[Curve], laws: &[(String, Estimate)]) -> Optio
     let drawn: Vec<(&Curve, Vec<(f64, Estimate)>)> = curves.iter().map(|curve| (curve, estimated(curve))).collect();
     let points = || drawn.iter().flat_map(|(_, points)| points);
     points().next()?;
-    let x_log = points().all(|(x, _)| *x > 0.0);
+    // Over a narrow range far from zero a logarithm would put all points on one spot.
+    let ends = points().fold((f64::INFINITY, 0.0_f64), |(least, most), (x, _)| (least.min(*x), most.max(*x)));
+    let x_log = ends.0 > 0.0 && ends.1 > NARROW * ends.0;
     let y_log = points().all(|(_, estimate)| estimate.mean > 0.0) && !sweep.config.metric.contains("accuracy");
     let mut all: Vec<Series> = drawn
         .iter()
@@ -209,7 +213,7 @@ impl Check {
     /// That a mean agrees with someone else's.
     fn agreement(sweep: &Sweep, all: &[Group], expect: &Expect) -> Self {
         let metric = expect.metric.as_ref().unwrap_or(&sweep.config.metric);
-        let is_there = |x: Option<f64>| x.is_some_and(|x| (x - expect.at).abs() < 1e-9);
+        let is_there = |x: Option<f64>| x.is_some_and(|x| expect.is_at(x));
         let group = sweep.points.iter().zip(all).find(|(point, _)| is_there(point.x)).map(|(_, group)| group);
         let values: Vec<f64> = group.map_or_else(Vec::new, |group| {
             let units = expect.relative_to.as_ref().map(|predictor| group.values(predictor, metric));
@@ -322,6 +326,7 @@ fn findings(sweep: &Sweep, all: &[Group], laws: &[(String, Estimate)], checks: &
         findings.push(measured + &compared.collect::<String>());
     }
     findings.extend(against_anchors(metric, all));
+    findings.extend(groups::remarks(all));
     let missing: usize = all.iter().map(|group| group.missing.len()).sum();
     if missing > 0 {
         findings

@@ -217,6 +217,13 @@ pub struct RowRuns {
     pub runs: Vec<usize>,
 }
 
+impl RowRuns {
+    /// Whether every learning rate that there was to choose from failed.
+    pub fn cannot_choose(&self) -> bool {
+        self.runs.is_empty() && !self.tried.is_empty() && self.tried.iter().all(|(_, loss)| loss.is_none())
+    }
+}
+
 impl Comparison {
     /// Reads a comparison, solves for the free sizes and checks every row.
     ///

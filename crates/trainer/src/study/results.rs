@@ -1,7 +1,7 @@
 //! What finished runs say: values by seed, their mean with a bootstrap interval, paired differences, power laws.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -22,8 +22,9 @@ use crate::{
     error::Error,
     experiment::Experiment,
     log::{self, Line},
-    provenance::Record,
+    provenance::{NETWORK, Record, Row},
     run_dir::{self, RunDir},
+    session::Status,
 };
 
 /// Runs that differ in nothing but the seed: a point of a sweep, a row of a comparison.
@@ -32,16 +33,17 @@ pub struct Group {
     /// What tells it from the others.
     pub name: String,
     /// The values that tell it, by key.
-    pub settings: Vec<(String, String)>,
+    pub settings: Vec<(String, toml::Value)>,
     /// The experiment, with seed 0.
     pub experiment: Experiment,
-    /// Finished runs, in the order of the seeds.
+    /// Runs that took every step, in the order of the seeds; also those that diverged, of which the classical predictors alone have
+    /// scores.
     pub runs: Vec<FinishedRun>,
-    /// Runs that are not finished, with the reason.
+    /// Runs without a result, with the reason.
     pub missing: Vec<(u64, String)>,
 }
 
-/// A finished run.
+/// A run that has come to its end.
 #[derive(Clone, Debug)]
 pub struct FinishedRun {
     /// Its seed.
@@ -144,7 +146,7 @@ impl Group {
     pub fn read(
         dir: &StudyDir,
         name: &str,
-        settings: Vec<(String, String)>,
+        settings: Vec<(String, toml::Value)>,
         runs: &[&PlannedRun],
     ) -> Result<Self, Error> {
         let experiment = runs.first().map(|run| run.experiment.clone());
@@ -179,12 +181,47 @@ impl Group {
                 self.runs.push(FinishedRun { seed, root: root.to_owned(), record, lines });
                 return Ok(());
             }
-            Standing::Failed(Failure { message, .. }) => message,
+            Standing::Failed(Failure { message, .. }) => {
+                if let Ok(record) = run_dir::read_record(root)
+                    && record.status == Status::Diverged
+                    && !record.results.is_empty()
+                {
+                    self.runs.push(FinishedRun { seed, root: root.to_owned(), record, lines: Vec::new() });
+                }
+                message
+            }
             Standing::Waiting => "not begun".to_owned(),
             Standing::Running | Standing::Stopped => "not finished".to_owned(),
         };
         self.missing.push((seed, reason));
         Ok(())
+    }
+
+    /// Runs whose network has scores.
+    pub fn finished(&self) -> impl Iterator<Item = &FinishedRun> {
+        self.runs.iter().filter(|run| run.record.is_scored())
+    }
+
+    /// Seeds with which the network diverged.
+    pub fn diverged(&self) -> Vec<u64> {
+        self.runs.iter().filter(|run| !run.record.is_scored()).map(|run| run.seed).collect()
+    }
+
+    /// Number of seeds that the group is to have.
+    pub fn asked(&self) -> usize {
+        self.finished().count() + self.missing.len()
+    }
+
+    /// `5`, or `3 of 5` where there are fewer than the group is to have.
+    pub fn seeds(&self, count: usize) -> String {
+        if count == self.asked() { count.to_string() } else { format!("{count} of {}", self.asked()) }
+    }
+
+    /// Its name, with the number of its seeds where some are missing.
+    pub fn label(&self) -> String {
+        let finished = self.finished().count();
+        let seeds = if finished < self.asked() { format!(" ({} seeds)", self.seeds(finished)) } else { String::new() };
+        format!("{}{seeds}", self.name)
     }
 
     /// Everyone who was scored: the network, then the classical predictors.
@@ -195,18 +232,32 @@ impl Group {
 
     /// Names of the scores that are not about a slice.
     pub fn totals(&self) -> Vec<String> {
-        let network = self.runs.first().and_then(|run| run.record.results.first());
-        let names = network.into_iter().flat_map(|row| row.metrics.keys());
-        names.filter(|name| !name.contains('[')).cloned().collect()
+        self.metrics().into_iter().filter(|name| !name.contains('[')).collect()
+    }
+
+    /// Names of all scores.
+    pub fn metrics(&self) -> BTreeSet<String> {
+        self.rows(None).flat_map(|(_, row)| row.metrics.keys().cloned()).collect()
+    }
+
+    /// Result rows with the seeds of their runs, of one predictor or of all.
+    fn rows<'a>(&'a self, predictor: Option<&'a str>) -> impl Iterator<Item = (u64, &'a Row)> {
+        let of_run = |run: &'a FinishedRun| run.record.results.iter().map(|row| (run.seed, row));
+        self.runs.iter().flat_map(of_run).filter(move |(_, row)| predictor.is_none_or(|name| row.name == name))
     }
 
     /// A score by seed.
+    pub fn all_values(&self, predictor: &str, metric: &str) -> BTreeMap<u64, f64> {
+        self.rows(Some(predictor)).filter_map(|(seed, row)| Some((seed, *row.metrics.get(metric)?))).collect()
+    }
+
+    /// A score by seed, to be averaged: none of a network that diverged with some seed, for the mean over the others would be that of
+    /// the lucky ones.
     pub fn values(&self, predictor: &str, metric: &str) -> BTreeMap<u64, f64> {
-        let value = |run: &FinishedRun| {
-            let row = run.record.results.iter().find(|row| row.name == predictor)?;
-            Some((run.seed, *row.metrics.get(metric)?))
-        };
-        self.runs.iter().filter_map(value).collect()
+        if predictor == NETWORK && !self.diverged().is_empty() {
+            return BTreeMap::new();
+        }
+        self.all_values(predictor, metric)
     }
 
     /// A score over the seeds.
@@ -214,37 +265,61 @@ impl Group {
         Estimate::of(&self.values(predictor, metric).into_values().collect::<Vec<_>>())
     }
 
+    /// The signs of what is wrong with a score of some seed.
+    pub fn signs(&self, predictor: &str, metric: &str) -> BTreeSet<char> {
+        self.rows(Some(predictor)).filter_map(|(_, row)| Some(row.doubts.get(metric)?.sign())).collect()
+    }
+
+    /// What there is to say about its network's scores: that it diverged, and what is wrong with what is finite.
+    pub fn remarks(&self) -> Vec<String> {
+        let name = &self.name;
+        let diverged = self.diverged();
+        let failed = (!diverged.is_empty()).then(|| {
+            let seeds = counted_seeds(&diverged);
+            format!("{name} diverged with {seeds} of {}: its mean is not formed.", self.asked())
+        });
+        let mut doubts: BTreeMap<Option<char>, (String, Vec<u64>)> = BTreeMap::new();
+        for (seed, row) in self.rows(Some(NETWORK)) {
+            for remark in row.remarks() {
+                doubts.entry(remark.chars().next()).or_insert((remark, Vec::new())).1.push(seed);
+            }
+        }
+        let doubts = doubts.into_values().map(|(remark, seeds)| {
+            let first = if seeds.len() > 1 { " (numbers of the first)" } else { "" };
+            format!("{name}, {}{first}: {remark}.", counted_seeds(&seeds))
+        });
+        failed.into_iter().chain(doubts).collect()
+    }
+
     /// The score that slices have, and the axis along which they lie, of slices named `<axis>=<number>`.
     pub fn sliced(&self) -> Option<(String, String)> {
-        let row = self.runs.first()?.record.results.first()?;
         let name = |name: &String| Some((name.split('[').next()?.to_owned(), slice(name)?.0.to_owned()));
-        row.metrics.keys().find_map(name)
+        self.metrics().iter().find_map(name)
     }
 
     /// The estimate at each number of such slices.
     pub fn by_slice(&self, predictor: &str) -> Vec<(f64, Estimate)> {
-        let row = self.runs.first().and_then(|run| run.record.results.first());
-        let names = row.into_iter().flat_map(|row| row.metrics.keys());
         let point = |name: &String| Some((slice(name)?.1, self.estimate(predictor, name)?));
-        let mut points: Vec<(f64, Estimate)> = names.filter_map(point).collect();
+        let mut points: Vec<(f64, Estimate)> = self.metrics().iter().filter_map(point).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         points
     }
 
-    /// Whether all runs logged a value of this name.
+    /// Whether all finished runs logged a value of this name.
     pub fn logs(&self, name: &str) -> bool {
-        self.runs.iter().all(|run| run.lines.iter().any(|line| line.values.contains_key(name)))
+        self.finished().all(|run| run.lines.iter().any(|line| line.values.contains_key(name)))
     }
 
-    /// A logged value over the seeds at every step that all of them logged.
+    /// A logged value over the seeds at every step that all finished runs logged.
     pub fn curve(&self, name: &str) -> Vec<(f64, Estimate)> {
         let mut by_step: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-        for line in self.runs.iter().flat_map(|run| &run.lines) {
+        for line in self.finished().flat_map(|run| &run.lines) {
             if let Some(value) = line.values.get(name) {
                 by_step.entry(line.step).or_default().push(*value);
             }
         }
-        let whole = by_step.into_iter().filter(|(_, values)| values.len() == self.runs.len());
+        let runs = self.finished().count();
+        let whole = by_step.into_iter().filter(|(_, values)| values.len() == runs);
         whole.filter_map(|(step, values)| Some((step as f64, Estimate::of(&values)?))).collect()
     }
 
@@ -256,8 +331,14 @@ impl Group {
 
     /// Mean seconds of training.
     pub fn seconds(&self) -> Option<f64> {
-        statistics::mean(&self.runs.iter().map(|run| run.record.seconds).collect::<Vec<_>>())
+        statistics::mean(&self.finished().map(|run| run.record.seconds).collect::<Vec<_>>())
     }
+}
+
+/// `seed 3`, `seeds 1, 3`
+pub(crate) fn counted_seeds(seeds: &[u64]) -> String {
+    let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
+    format!("seed{} {}", if seeds.len() == 1 { "" } else { "s" }, list.join(", "))
 }
 
 /// Axis and number of a score such as `test/mse[points=3]`.

@@ -130,6 +130,11 @@ pub struct Expect {
 const AGREEMENT: f64 = 3.0;
 
 impl Expect {
+    /// Whether a point stands where it is expected: numbers that a file writes in two ways differ by rounding.
+    pub fn is_at(&self, x: f64) -> bool {
+        (x - self.at).abs() <= 1e-9 * x.abs().max(self.at.abs())
+    }
+
     /// Largest distance at which a mean of `values` agrees: 3 sqrt(s²/n + their s²/their n), each side with its own standard
     /// deviation. A single value has none, and is lent theirs.
     pub fn tolerance(&self, values: &[f64]) -> f64 {
@@ -417,7 +422,7 @@ fn place(
                 file.problem(&format!("expect.{index}.deviation"), "a deviation of 0 or more over 1 seed or more")
             );
         }
-        let is_there = points.iter().any(|point| point.x.is_some_and(|x| (x - expect.at).abs() < 1e-9));
+        let is_there = points.iter().any(|point| point.x.is_some_and(|x| expect.is_at(x)));
         if !is_there {
             return Err(file.problem(&format!("expect.{index}.at"), &format!("no point stands at {}", expect.at)));
         }
