@@ -499,12 +499,10 @@ fn fixtures_of_transformer_lens_give_their_logits() {
     }
 }
 
-/// Files that hold weights, and cannot be imported as asked.
-#[test]
-fn what_does_not_fit_is_refused_with_what_to_do() {
-    let lab = Lab::with(&format!("{TOKENS}{DATA}[model.transformer]\nd_model = 6\nn_layers = 1\nn_heads = 3\n"));
+/// A file of a small HookedTransformer with tensors of other shapes (`Some`) or without some (`None`).
+fn hooked(changes: &[(&str, Option<&[usize]>)]) -> Vec<u8> {
     let array = |shape: &[usize]| Array { shape: shape.to_vec(), values: vec![0.25; shape.iter().product()] };
-    let sound: BTreeMap<&str, Array> = BTreeMap::from([
+    let mut arrays: BTreeMap<&str, Array> = BTreeMap::from([
         ("embed.W_E", array(&[7, 6])),
         ("pos_embed.W_pos", array(&[8, 6])),
         ("blocks.0.attn.W_Q", array(&[3, 6, 2])),
@@ -513,17 +511,21 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
         ("blocks.0.attn.W_O", array(&[3, 2, 6])),
         ("unembed.W_U", array(&[6, 7])),
     ]);
-    let write = |name: &str, changes: &[(&'static str, Option<&[usize]>)]| {
-        let mut arrays = sound.clone();
-        for (name, shape) in changes {
-            match shape {
-                Some(shape) => drop(arrays.insert(name, array(shape))),
-                None => drop(arrays.remove(name)),
-            }
+    for (name, shape) in changes {
+        match shape {
+            Some(shape) => drop(arrays.insert(name, array(shape))),
+            None => drop(arrays.remove(name)),
         }
-        let arrays = arrays.into_iter().map(|(name, array)| (name.to_owned(), array)).collect();
-        lab.write(name, weights::arrays_to_bytes(&arrays).unwrap());
-    };
+    }
+    let arrays = arrays.into_iter().map(|(name, array)| (name.to_owned(), array)).collect();
+    weights::arrays_to_bytes(&arrays).unwrap()
+}
+
+/// Files that hold weights, and cannot be imported as asked.
+#[test]
+fn what_does_not_fit_is_refused_with_what_to_do() {
+    let lab = Lab::with(&format!("{TOKENS}{DATA}[model.transformer]\nd_model = 6\nn_layers = 1\nn_heads = 3\n"));
+    let write = |name: &str, changes: &[(&str, Option<&[usize]>)]| lab.write(name, hooked(changes));
     write("sound", &[]);
     write("heads", &[("blocks.0.attn.W_Q", Some(&[2, 6, 3]))]);
     write("axes", &[("blocks.0.attn.W_K", Some(&[6, 6]))]);
@@ -531,7 +533,6 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
     write("layer", &[("blocks.1.attn.W_Q", Some(&[3, 6, 2]))]);
     write("unknown", &[("blocks.0.attn.rotary_sin", Some(&[4])), ("extra", Some(&[1]))]);
     write("in_block", &[("blocks.0.attn.temperature", Some(&[1]))]);
-    write("beside", &[("extra", Some(&[1]))]);
     write("missing", &[("unembed.W_U", None)]);
     write("nothing_known", &[("blocks.0.attn.W_Q", None)]);
     lab.write("text", "no weights");
@@ -578,7 +579,14 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
     }
     lab.headway(&["import", "sound", "--experiment", "experiment.toml"]).fail(2, &["--out"]);
     lab.headway(&["import", "sound", "--allow-extra"]).fail(2, &["--experiment"]);
-    // The program's own configuration beside the file is compared too, and overruled by the user's word.
+}
+
+/// The program's own configuration beside a file is held against the experiment, and what nobody tells is listed.
+#[test]
+fn what_other_programs_tell_is_compared() {
+    let lab = Lab::with(&format!("{TOKENS}{DATA}[model.transformer]\nd_model = 6\nn_layers = 1\nn_heads = 3\n"));
+    lab.write("beside", hooked(&[("extra", Some(&[1]))]));
+    let config = ["--experiment", "experiment.toml", "--out", "in"];
     let beside = |json: &str| {
         lab.write("cfg.json", json);
         lab.headway(&[&["import", "beside", "--allow-extra"], config.as_slice()].concat())
@@ -601,7 +609,7 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
         assert!(heard.contains(text), "`{text}` is not in {heard}");
     }
     assert!(!heard.contains("causal = true is the experiment's") && !heard.contains("norms add"), "{heard}");
-    lab.headway(&[&["import", "sound"], config.as_slice()].concat()).fail(2, &["in is not empty"]);
+    lab.headway(&[&["import", "beside"], config.as_slice()].concat()).fail(2, &["in is not empty"]);
     lab.headway(&["eval", "in", "--device", "cpu"]).succeed();
     let import: serde_json::Value = serde_json::from_str(&lab.read("in/import.json")).unwrap();
     assert_eq!(import["left_out"], serde_json::json!(["extra"]));

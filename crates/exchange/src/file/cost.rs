@@ -381,7 +381,7 @@ impl<'a> Walk<'a> {
             0x88 | 0x89 => Some(Scalar::Bool(opcode == 0x88)),
             b'K' => Some(Scalar::Number(self.number(1)? as f64)),
             b'M' => Some(Scalar::Number(self.number(2)? as f64)),
-            b'J' => Some(Scalar::Number(f64::from(self.number(4)? as u32 as i32))),
+            b'J' => Some(Scalar::Number(f64::from((self.number(4)? as u32).cast_signed()))),
             b'G' => Some(Scalar::Number(f64::from_bits((self.number(8)?).swap_bytes()))),
             b')' | b']' | b'}' | 0x8f => None,
             b'I' | b'L' | b'F' | b'V' | b'P' => {

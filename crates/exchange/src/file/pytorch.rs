@@ -43,7 +43,7 @@ pub(super) fn of_archive(bytes: &[u8]) -> Result<Archive, Error> {
     let is_program = names.iter().any(|name| name.ends_with("constants.pkl"));
     if !is_program && names.iter().any(|name| is_pickle(name)) {
         Ok(Archive::Checkpoint)
-    } else if names.iter().all(|name| name.ends_with(".npy")) {
+    } else if names.iter().all(|name| name.rsplit_once('.').is_some_and(|(_, ending)| ending == "npy")) {
         Ok(Archive::Arrays)
     } else {
         Err(Error::file(named::zip_that_holds_no_weights(&names)))

@@ -134,15 +134,22 @@ fn rename(arrays: Arrays) -> Result<Renamed, Error> {
         renamed.assumed.push(format!("{prefix}wte.weight is never looked at: the model reads vectors"));
         return Ok(renamed);
     }
-    let Some(table) = renamed.arrays.get("embed.weight").cloned() else { return Ok(renamed) };
+    head(&mut renamed, &prefix, &outer)?;
+    Ok(renamed)
+}
+
+/// Takes the embedding for the head where the file has no other. `prefix` stands before `h.0`, `outer` before `lm_head`.
+///
+/// # Errors
+/// [`Error::Names`] where a tensor of another name may be the head: it would be lost, and the embedding stand in its place.
+fn head(renamed: &mut Renamed, prefix: &str, outer: &str) -> Result<(), Error> {
+    let Some(table) = renamed.arrays.get("embed.weight").cloned() else { return Ok(()) };
     if let Some(head) = renamed.arrays.get("head.weight") {
         renamed.head_is_embedding = (*head != table).then_some(false);
-        return Ok(renamed);
+        return Ok(());
     }
-    // A head of another name would be lost, and the embedding stand in its place.
-    if let Some(other) =
-        renamed.unknown.iter().find(|name| name.ends_with("weight") && !name.starts_with(&format!("{prefix}h.")))
-    {
+    let blocks = format!("{prefix}h.");
+    if let Some(other) = renamed.unknown.iter().find(|name| name.ends_with("weight") && !name.starts_with(&blocks)) {
         return Err(Error::Names(format!(
             "there is no {outer}lm_head.weight, and `{other}` may be the head: --rename {}={outer}lm_head says so; without any \
              other tensor the head is a copy of the embedding",
@@ -152,7 +159,7 @@ fn rename(arrays: Arrays) -> Result<Renamed, Error> {
     renamed.arrays.insert("head.weight".to_owned(), table);
     renamed.head_is_embedding = Some(true);
     renamed.assumed.push("the head is tied to the embedding: head.weight is a copy of wte.weight".to_owned());
-    Ok(renamed)
+    Ok(())
 }
 
 /// Weights of a transformer under our names as `GPT2LMHeadModel` of Hugging Face has them, and its `config.json`.
@@ -328,9 +335,8 @@ fn solve(rows: &mut [Vec<f64>]) -> Option<Vec<f64>> {
         }
         for row in column + 1..size {
             let factor = rows[row][column] / rows[column][column];
-            for at in column..=size {
-                rows[row][at] -= factor * rows[column][at];
-            }
+            let above = rows[column].clone();
+            rows[row].iter_mut().zip(above).skip(column).for_each(|(entry, above)| *entry -= factor * above);
         }
     }
     let mut solution = vec![0.0; size];
