@@ -160,7 +160,7 @@ pub struct Start {
 /// The run that a session is part of.
 pub enum Run {
     /// A new one, its verb and where its weights came from.
-    New(&'static str, Option<Lineage>),
+    New(&'static str, Option<Box<Lineage>>),
     /// One with a record.
     Known(Box<Record>),
 }
@@ -230,14 +230,16 @@ pub(crate) fn build_source(experiment: &Experiment) -> Source {
 pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start: Start) -> Result<Summary, Error> {
     let dir = Arc::new(dir);
     let lineage = match &start.run {
-        Run::New(_, lineage) => lineage.clone(),
+        Run::New(_, lineage) => lineage.as_deref().cloned(),
         Run::Known(record) => record.lineage.clone(),
     };
     let fresh = lineage.as_ref().map(Lineage::fresh).unwrap_or_default();
     let (model, frozen) = finetune::freeze(start.model, &experiment.finetune, &experiment.model, &fresh)?;
     let is_new = matches!(start.run, Run::New(..));
     let mut record = match start.run {
-        Run::New(verb, lineage) => new_record(experiment, options, &model, frozen, verb, lineage),
+        Run::New(verb, lineage) => {
+            new_record(experiment, options, &model, frozen, verb, lineage.map(|lineage| *lineage))
+        }
         Run::Known(record) => *record,
     };
     record.status = Status::Running;

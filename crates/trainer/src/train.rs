@@ -38,7 +38,7 @@ pub fn prepare(experiment: &Experiment, device: &Found) -> Result<(Start, Vec<St
         None => (session::build_model(experiment, device)?, None, Vec::new()),
         Some(from) => {
             let Prepared { model, lineage, notes } = finetune::prepare(experiment, from, false, device)?;
-            (model, Some(lineage), notes)
+            (model, Some(Box::new(lineage)), notes)
         }
     };
     Ok((Start { model, resumable: None, run: Run::New("train", lineage) }, notes))

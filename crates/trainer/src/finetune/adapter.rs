@@ -359,10 +359,13 @@ impl AdapterFiles {
         let refused = |problem: String| Error::checkpoint(&folder, problem);
         let matrices = weights.iter().filter(|(name, array)| parts(name).1 == "weight" && array.shape.len() == 2);
         let modules: Vec<String> = matrices.map(|(name, _)| parts(name).0.to_owned()).collect();
+        let is_saved = |name: &str| {
+            let (module, parameter) = parts(name);
+            asked.saves(module) || parameter == "bias" && asked.saves_bias(module)
+        };
         let mut scalings = BTreeMap::new();
         for (name, array) in &arrays {
-            let (module, parameter) = parts(name);
-            if let Some(module) = module.strip_suffix(".low_rank") {
+            if let Some(module) = parts(name).0.strip_suffix(".low_rank") {
                 if !modules.iter().any(|known| known == module) {
                     let known: Vec<&str> = modules.iter().map(String::as_str).take(3).collect();
                     return Err(refused(format!(
@@ -387,7 +390,7 @@ impl AdapterFiles {
                     base.display()
                 )));
             }
-            if !asked.saves(module) && !(parameter == "bias" && asked.saves_bias(module)) {
+            if !is_saved(name) {
                 return Err(refused(format!(
                     "holds {name}, which its config says nothing of: neither `modules_to_save` nor `bias` in {CONFIG} names it"
                 )));
@@ -399,11 +402,7 @@ impl AdapterFiles {
                 "has no low-rank parts for {module}, which its config names: it is not whole"
             )));
         }
-        let is_saved = |name: &&String| {
-            let (module, parameter) = parts(name);
-            !arrays.contains_key(*name) && (asked.saves(module) || parameter == "bias" && asked.saves_bias(module))
-        };
-        if let Some(name) = weights.keys().find(is_saved) {
+        if let Some(name) = weights.keys().find(|name| is_saved(name) && !arrays.contains_key(*name)) {
             return Err(refused(format!("has no {name}, which its config says was saved with it: it is not whole")));
         }
         let mut weights = weights;

@@ -56,7 +56,7 @@ pub fn finetune(
     let Prepared { model, lineage, notes } = prepare(experiment, from, allow_partial, &options.device)?;
     let dir = RunDir::create(place)?;
     (options.on_event)(&Event::Prepared { notes });
-    let start = Start { model, resumable: None, run: Run::New("finetune", Some(lineage)) };
+    let start = Start { model, resumable: None, run: Run::New("finetune", Some(Box::new(lineage))) };
     session::run(experiment, dir, options, start)
 }
 
