@@ -44,7 +44,7 @@ pub(crate) fn height(entries: &[Entry<'_>]) -> i32 {
 
 /// Height of notes with the space below them.
 pub(crate) fn notes_height(notes: &[String]) -> i32 {
-    if notes.is_empty() { 0 } else { notes.len() as i32 * ROW + SPACE }
+    if notes.is_empty() { 0 } else { notes.iter().map(|_| ROW).sum::<i32>() + SPACE }
 }
 
 /// Notes below each other, as much of each as fits into a line.
