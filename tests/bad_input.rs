@@ -130,10 +130,6 @@ mod config {
             &format!("{SOUND}[finetune]\nfreeze = \"head\"\n"),
             &["finetune.freeze: expected a list, found string"],
         );
-        refused(
-            "model = \"transformer\"\n[task.copy]\n",
-            &["expected a table, found only its name", "[experiment.toml:1:1]"],
-        );
         refused("task = 5\n[model.transformer]\n", &["task: expected a name, or a table under a name"]);
         refused("[task.copy]\n[model]\n", &["model: must hold exactly one table, named after the choice"]);
         refused(
@@ -178,6 +174,33 @@ mod config {
             "[task.copy]\n[data.fixed]\ntest = 3\n[model.transformer]\n",
             &["data.fixed.train is missing", "toml:2:7]"],
         );
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_model_does_not_wait_for_the_task() {
+        let text =
+            SOUND.replace("n_points = 4", "n_points = 4\nnoise_std = -0.5").replace("n_heads = 2", "n_heads = 0");
+        refused(&text, &["noise_std: -0.5", "n_heads: must be at least 1"]);
+    }
+
+    #[test]
+    fn a_problem_has_no_echo() {
+        let warm = |train: &str| {
+            SOUND.replace("[train]\nsteps = 4", &format!("[schedule.linear]\nwarmup_steps = 2000\n[train]\n{train}"))
+        };
+        for (text, problem) in [
+            // No default takes the place of what could not be read, to be wrong in its turn.
+            (warm("steps = \"many\""), "train.steps: expected a whole number"),
+            (warm("stesp = 4000"), "train.stesp: no such key"),
+            (warm("steps = 0"), "train.steps: must be at least 1"),
+            (
+                SOUND.replace("d_model = 8", "d_model = \"8\"").replace("n_heads = 2", "n_heads = 3"),
+                "d_model: expected",
+            ),
+        ] {
+            let said = Lab::with(&text).headway(&["check", "experiment.toml"]).fail(2, &[problem]).said();
+            assert_eq!(said.matches("experiment.toml:").count(), 1, "{said}");
+        }
     }
 
     #[test]
@@ -287,6 +310,14 @@ mod config {
             ("seed.x=4", &["error: -s seed.x=4: seed: expected a whole number, 0 or more, found a table"]),
             ("seed=-1", &["error: -s seed=-1: seed: expected a whole number"]),
             ("=4", &["no such key"]),
+            // What can be no variant is a field that there is not.
+            (
+                "optimizer.lr=1e-3",
+                &["-s optimizer.lr=1e-3: optimizer.adam.lr: no such key; there are `learning_rate`, `beta_1`"],
+            ),
+            ("schedule=step", &["-s schedule=step: schedule: no such choice `step`; there are", "`cosine`"]),
+            // A name that stands alone has no defaults for what must be given.
+            ("model.state_mixer=ffn", &["model.transformer.state_mixer.ffn.d_ffn is missing"]),
         ] {
             refused_with(SOUND, &["-s", set], texts);
         }
@@ -303,6 +334,12 @@ mod command_line {
             (&["trian", "experiment.toml"][..], "similar subcommand exists: 'train'"),
             (&["train"], "required arguments"),
             (&["train", "experiment.toml", "--sede", "3"], "similar argument exists: '--seed'"),
+            (&["train", "experiment.toml", "--steps", "3"], "write '-s train.steps=3'"),
+            (&["train", "experiment.toml", "--batch-size=8"], "write '-s train.batch_size=8'"),
+            (&["train", "experiment.toml", "--epochs", "3"], "write '-s train.steps=VALUE'"),
+            (&["train", "experiment.toml", "--lr", "1e-4"], "write '-s optimizer.learning_rate=1e-4'"),
+            (&["train", "experiment.toml", "--resume"], "write 'headway resume RUN'"),
+            (&["check", "experiment.toml", "--unset", "train.clip_norm"], "experiment.toml does not set it"),
             (&["train", "experiment.toml", "--max-time", "soon"], "`soon` is not a time; write 90s, 30m or 2h"),
             (&["train", "experiment.toml", "--device", "nonsense"], "no device `nonsense`; there are auto, cpu, wgpu"),
             (&["train", "experiment.toml", "--device", "wgpu:x"], "`x` in `wgpu:x` is not a device number"),
@@ -378,7 +415,10 @@ mod folders {
         lab.headway(&["eval", "nowhere", "--device", "cpu"]).fail(3, &["checkpoint nowhere: does not exist"]);
         lab.headway(&["eval", "empty", "--device", "cpu"])
             .fail(3, &["checkpoint empty: holds no whole checkpoint", "with a MANIFEST"]);
-        lab.headway(&["runs", "list", "nowhere"]).fail(1, &["cannot read nowhere: No such file"]);
+        lab.headway(&["runs", "list", "nowhere"]).fail(2, &["cannot read nowhere: No such file"]);
+        for folders in [&["nowhere"][..], &["nowhere", "empty"]] {
+            lab.headway(&[&["report"], folders].concat()).fail(2, &["cannot read nowhere", "No such file"]);
+        }
         let finetune = ["finetune", "experiment.toml", "--out", "new", "--from"];
         lab.headway(&[&finetune[..], &["empty"]].concat()).fail(3, &["checkpoint empty: holds no whole checkpoint"]);
         assert!(!lab.path("new").exists());
@@ -572,6 +612,196 @@ mod checkpoints {
         let text = lab.read("run/experiment.toml").replace("steps = 4", "stesp = 4");
         lab.write("run/experiment.toml", text);
         lab.resume("run").fail(2, &["train.stesp: no such key", "[run/experiment.toml:", "did you mean `steps`?"]);
+    }
+}
+
+mod names {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    use super::*;
+
+    #[test]
+    fn that_are_missing_come_with_the_nearest_one() {
+        let lab = lab_with_run();
+        fs::create_dir(lab.path("experiments")).unwrap();
+        lab.write("experiments/quickstart.toml", SOUND);
+        for (words, texts) in [
+            (
+                &["check", "experimnet.toml"][..],
+                &["experimnet.toml: No such file", "did you mean `experiment.toml`?"][..],
+            ),
+            (&["check", "experiment"], &["did you mean `experiment.toml`?"]),
+            (&["check", "experiment/quickstrat.toml"], &["did you mean `experiments/quickstart.toml`?"]),
+            (&["check", "quickstart.toml"], &["did you mean `experiments/quickstart.toml`?"]),
+            (&["sweep", "experimnets"], &["did you mean `experiments`?"]),
+            (&["train", "run"], &["it is the folder of a run; `headway resume run` continues it"]),
+        ] {
+            lab.headway(words).fail(2, texts);
+        }
+        lab.headway(&["eval", "rum"]).fail(3, &["checkpoint rum: does not exist; did you mean `run`?"]);
+        lab.headway(&["runs", "show", "runn"]).fail(2, &["did you mean `run`?"]);
+    }
+
+    /// Of a folder whose name is no text: it is shown, never turned into a panic, and hints quote it for the shell.
+    #[test]
+    fn that_are_no_text() {
+        let lab = Lab::with(SOUND);
+        let name = OsStr::from_bytes(b"run\xff");
+        let train = ["train", "experiment.toml", "--device", "cpu", "--max-time", "0s", "--out"];
+        let said = lab.headway(&train).word(name).succeed().stdout;
+        assert!(said.contains(r"headway resume $'run\xff'"), "{said}");
+        lab.headway(&["resume", "--json"]).word(name).succeed().json();
+        for words in [
+            &["report"][..],
+            &["eval", "--json"],
+            &["card"],
+            &["runs", "show"],
+            &["runs", "list", "--json"],
+            &["analyze", "rank", "--json"],
+            &["export", "--format", "npz", "--out", "x.npz"],
+            &["finetune", "experiment.toml", "--out", "tuned", "--from"],
+            &["merge", "--out", "merged"],
+            &["check"],
+            &["show"],
+            &["sweep"],
+            &["import"],
+            &["train", "experiment.toml", "--out", "new", "--init-from"],
+            &["train", "experiment.toml", "-s"],
+        ] {
+            let finished = lab.headway(words).word(name).run();
+            let code = finished.status.code();
+            assert!(matches!(code, Some(0 | 2 | 3)), "{finished:#?}");
+            assert_eq!(code == Some(0), finished.stderr.find("error:").is_none(), "{finished:#?}");
+        }
+        lab.headway(&["sweep", "status"]).word(name).fail(2, &["neither sweep.toml"]);
+    }
+
+    #[test]
+    fn that_a_terminal_would_obey_are_shown_instead() {
+        let lab = Lab::with(SOUND);
+        let name = "\x1b[31mred\u{9b}2J\rrun";
+        lab.train(name, &[]).succeed();
+        lab.write("\x1b[2J.toml", "\x1b[31m = 1\n");
+        let set = format!("{name}=1");
+        for words in [
+            &["train", "experiment.toml", "--out", name][..],
+            &["eval", name, "--json"],
+            &["card", name],
+            &["runs", "list", "."],
+            &["check", "\x1b[2J.toml"],
+            &["check", "experiment.toml", "-s", &set],
+            &["check", "experiment.toml", &set],
+            &[name],
+        ] {
+            let finished = lab.headway(words).run();
+            let all = finished.stdout + &finished.stderr;
+            let obeyed = all.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t'));
+            assert_eq!(obeyed, None, "{words:?}: {all:?}");
+        }
+        let eval = lab.headway(&["eval", name, "--json"]).succeed().json();
+        assert_eq!(eval["run_dir"], name, "it is read back from JSON as it is");
+    }
+
+    /// What a card says can be pasted.
+    #[test]
+    fn that_mean_something_to_a_shell_or_a_page() {
+        let lab = Lab::with(SOUND);
+        let name = "it's <b>`touch x`\" $HOME";
+        let said = lab.train(name, &["--max-time", "0s"]).succeed().stdout;
+        assert!(said.contains(r#"headway resume 'it'\''s <b>`touch x`" $HOME'"#), "{said}");
+        let card = lab.headway(&["card", name]).succeed().stdout;
+        let line = card.lines().find(|line| line.starts_with("headway eval ")).unwrap();
+        let line = line.replacen("headway", env!("CARGO_BIN_EXE_headway"), 1);
+        let pasted =
+            std::process::Command::new("bash").arg("-c").arg(&line).current_dir(lab.path("")).output().unwrap();
+        assert!(pasted.status.success() && !lab.path("x").exists(), "{line}: {pasted:?}");
+        if harness::there_is("ast") {
+            let literal = card.split_once("load_file(").unwrap().1.split_once(")  #").unwrap().0;
+            let output = harness::python().args(["-c", &format!("print({literal})")]).output().unwrap();
+            let read = String::from_utf8(output.stdout).unwrap();
+            assert!(read.starts_with(&format!("{name}/checkpoints/step-")), "{literal}: {read}");
+        }
+        // Outside of blocks of code it stands in spans of code alone.
+        let mut in_block = false;
+        for line in card.lines() {
+            in_block ^= line.starts_with("```");
+            assert!(in_block || !line.contains("<b>") || line.contains("``"), "{line}");
+        }
+    }
+}
+
+mod beside_a_run_in_progress {
+    use super::*;
+
+    #[test]
+    fn every_verb_works() {
+        let lab = Lab::with(SOUND);
+        let lora = ["-s", "finetune.lora.rank=2"];
+        lab.train("base", &[]).succeed();
+        // Each checkpoint pushes out the one before.
+        let endless = ["-s", "train.steps=100000000", "-s", "train.checkpoint_every=1", "-s", "train.keep_last=1"];
+        let tune = ["finetune", "experiment.toml", "--from", "base", "--device", "cpu", "--out", "run"];
+        let mut process = lab.headway(&[&tune[..], &lora, &endless].concat()).start();
+        process.wait_for(&lab.path("run/metrics.jsonl"));
+        let short = ["finetune", "experiment.toml", "--from", "run", "--device", "cpu", "--out"];
+        for words in [
+            &["report", "run"][..],
+            &["report", "run", "base", "--out", "both"],
+            &["eval", "run", "--device", "cpu"],
+            &["runs", "list", "."],
+            &["runs", "show", "run"],
+            &["card", "run", "--device", "cpu"],
+            &["export", "run", "--format", "npz", "--out", "x.npz"],
+            &["analyze", "rank", "run"],
+            &["merge", "run", "--out", "merged"],
+            &[&short[..], &["tuned"]].concat(),
+        ] {
+            lab.headway(words).succeed();
+        }
+        // Whatever is looked at is not deleted before it was read.
+        (0..20).for_each(|_| drop(lab.headway(&["eval", "run", "--device", "cpu"]).succeed()));
+        assert!(lab.read("run/report.html").contains("One run, seed 0"));
+        lab.resume("run").fail(2, &["run is in use by another process"]);
+        process.signal("TERM");
+        assert_eq!(process.wait().status.code(), Some(143));
+    }
+}
+
+mod machine {
+    use std::{
+        os::unix::fs::PermissionsExt,
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    /// A user who may start no second thread.
+    #[test]
+    fn without_threads() {
+        let lab = lab_with_run();
+        // The limit binds nobody who is root, and everybody must be let in.
+        fs::copy(env!("CARGO_BIN_EXE_headway"), lab.path("headway")).unwrap();
+        for path in ["", "headway", "run"] {
+            fs::set_permissions(lab.path(path), fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+        let other: &[&str] =
+            if is_root { &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] } else { &["env"] };
+        for words in
+            [&["eval", "run", "--device", "cpu"][..], &["train", "experiment.toml", "--device", "cpu", "--out", "new"]]
+        {
+            let output = Command::new(other[0])
+                .args(&other[1..])
+                .args(["prlimit", "--nproc=1:1", "./headway"])
+                .args(words)
+                .current_dir(lab.path(""))
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            assert!(said.starts_with("error: the system gives no more threads (") && !said.contains("fault"), "{said}");
+        }
     }
 }
 

@@ -222,6 +222,89 @@ mod train {
     }
 
     #[test]
+    fn a_bare_name_is_the_variant_with_its_defaults() {
+        let lab = Lab::with(REGRESSION);
+        lab.write("bare.toml", "task = \"copy\"\nmodel = \"transformer\"\nschedule = \"linear\"\n");
+        let show = |words: &[&str]| lab.headway(&[&["show"], words].concat()).succeed().stdout;
+        let values = |words: &[&str]| -> Vec<String> {
+            show(words).lines().map(|line| line.split("  #").next().unwrap().trim().to_owned()).collect()
+        };
+        for (bare, whole) in [
+            ("schedule=linear", "schedule={linear={}}"),
+            ("optimizer=sgd", "optimizer={sgd={}}"),
+            ("task=copy", "task={copy={}}"),
+            ("finetune=full", "finetune=full"),
+        ] {
+            assert_eq!(values(&["experiment.toml", "-s", bare]), values(&["experiment.toml", "-s", whole]));
+        }
+        let more = values(&[
+            "bare.toml",
+            "-s",
+            "schedule.final_fraction=0.5",
+            "-s",
+            "optimizer=sgd",
+            "-s",
+            "optimizer.momentum=0.5",
+        ]);
+        for line in ["schedule.linear.final_fraction = 0.5", "optimizer.sgd.momentum = 0.5", "task.copy.vocab = 16"] {
+            assert!(more.iter().any(|shown| shown.starts_with(line.split(" = ").next().unwrap())), "{line}: {more:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_can_be_unset() {
+        let lab = Lab::with(&REGRESSION.replace("[train]", "[train]\nclip_norm = 0.5"));
+        let show = |words: &[&str]| lab.headway(&[&["show", "experiment.toml"], words].concat()).succeed().stdout;
+        assert!(show(&[]).contains("train.clip_norm = 0.5"));
+        let unset =
+            show(&["--unset", "train.clip_norm", "--unset", "optimizer.learning_rate", "--unset", "train.steps"]);
+        assert!(!unset.contains("clip_norm"), "{unset}");
+        for (key, value) in [("optimizer.adam.learning_rate", "0.001"), ("train.steps", "1000")] {
+            let line = unset.lines().find(|line| line.starts_with(key)).unwrap();
+            assert!(line.contains(value) && line.ends_with("# default"), "{line}");
+        }
+        lab.write(
+            "sweep.toml",
+            "experiment = \"experiment.toml\"\nset.train.keep_last = 1\n[grid]\nmodel.n_heads = [1, 2]\n",
+        );
+        let words =
+            ["sweep", "plan", "sweep.toml", "--json", "--unset", "train.clip_norm", "--unset", "train.keep_last"];
+        let plan = lab.headway(&words).succeed().json();
+        let train = &plan[1]["experiment"]["train"];
+        assert_eq!((train.get("clip_norm"), &train["keep_last"]), (None, &json!(2)), "{train}");
+        let nothing = ["sweep", "plan", "sweep.toml", "--unset", "train.early_stopping"];
+        lab.headway(&nothing).fail(2, &["--unset train.early_stopping: nothing in sweep.toml sets it"]);
+    }
+
+    /// However an update of 16 sequences is divided, it is the same update: sequences ask from 2 to 4 questions each.
+    #[test]
+    fn micro_batches_weigh_as_many_as_they_have_scored_positions() {
+        let lab = Lab::with(include_str!("fixtures/cases/mqar_fixed.toml"));
+        let mut first: Option<BTreeMap<String, Vec<f32>>> = None;
+        for (batch_size, accumulate) in [(16, 1), (4, 4), (1, 16)] {
+            let run = format!("by-{batch_size}");
+            let sizes = [format!("train.batch_size={batch_size}"), format!("train.accumulate={accumulate}")];
+            let words = ["-s", &sizes[0], "-s", &sizes[1], "-s", "train.steps=1", "-s", "train.log_every=1"];
+            lab.train(&run, &words).succeed();
+            let metrics = lab.read(&format!("{run}/metrics.jsonl"));
+            let line: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+            let loss = line["train/loss"].as_f64().unwrap();
+            assert!((loss - 4.37552).abs() < 5e-6, "{run}: {loss}");
+            // One step of gradient descent: weights are equal where gradients are.
+            let floats = |bytes: &Vec<u8>| bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            let weights: BTreeMap<String, Vec<f32>> = tensors(&lab, &format!("{run}/checkpoints/step-00000001"))
+                .iter()
+                .map(|(name, bytes)| (name.clone(), floats(bytes)))
+                .collect();
+            let whole = first.get_or_insert_with(|| weights.clone());
+            for (name, values) in &weights {
+                let apart = values.iter().zip(&whole[name]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(apart < 2e-6, "{run}: {name} is {apart} off");
+            }
+        }
+    }
+
+    #[test]
     fn records_where_a_run_came_from() {
         let lab = Lab::with(COPY);
         lab.train("run", &[]).threads(1).succeed();

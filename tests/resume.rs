@@ -6,7 +6,7 @@ mod harness;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use harness::{Lab, RunFiles, whole_checkpoints};
+use harness::{Lab, RunFiles, there_is, whole_checkpoints};
 use serde_json::{Value, json};
 
 /// Fresh data, two micro-batches a step, warm-up and cosine, clipping.
@@ -279,12 +279,14 @@ fn disk_full_at_every_file_operation() {
 fn stopped_by(signal: &str, code: i32) {
     let lab = Lab::with(PAPER);
     lab.train("straight", &LONG).succeed();
-    let mut process = lab.train("stopped", &LONG).start();
+    // Whoever runs the tests may have had the signal ignored.
+    let default = format!("--default-signal={signal}");
+    let mut process = lab.train("stopped", &LONG).by("env", &[&default]).start();
     process.wait_for(&lab.path("stopped/metrics.jsonl"));
     process.signal(signal);
     let stopped = process.wait();
     assert_eq!(stopped.status.code(), Some(code), "{stopped:#?}");
-    assert!(stopped.stderr.contains("finishing this step, then saving"), "{stopped:#?}");
+    assert!(stopped.stderr.contains("finishing this micro-batch, then saving"), "{stopped:#?}");
     assert!(stopped.stdout.contains("not finished; continue with: headway resume stopped"), "{stopped:#?}");
     let record = record(&lab, "stopped");
     assert_eq!(record["status"], "interrupted");
@@ -302,6 +304,94 @@ fn interrupted_from_the_keyboard() {
 #[test]
 fn terminated_by_a_job_scheduler() {
     stopped_by("TERM", 143);
+}
+
+#[test]
+fn left_by_its_terminal() {
+    stopped_by("HUP", 129);
+}
+
+#[test]
+fn nohup_and_the_warning_of_a_job_scheduler_stop_nothing() {
+    let lab = Lab::with(PAPER);
+    lab.train("straight", &LONG).succeed();
+    let mut process = lab.train("run", &LONG).by("env", &["--ignore-signal=HUP"]).start();
+    process.wait_for(&lab.path("run/metrics.jsonl"));
+    process.signal("HUP");
+    process.signal("USR1");
+    process.wait_until("a checkpoint was saved", || newest(&lab.path("run")) > Some(0));
+    assert!(newest(&lab.path("run")) < Some(2000), "it was too late to ask for anything");
+    let finished = process.wait();
+    assert_eq!(finished.status.code(), Some(0), "{finished:#?}");
+    lab.run("run").assert_same(&lab.run("straight"), "with a checkpoint in between");
+}
+
+#[test]
+fn a_sweep_passes_the_warning_on() {
+    let lab = Lab::with(PAPER);
+    lab.write("sweep.toml", "experiment = \"experiment.toml\"\n");
+    let words = ["sweep", "sweep.toml", "--out", "sweep", "--device", "cpu"];
+    let endless = ["-s", "train.steps=100000000", "-s", "train.checkpoint_every=0", "-s", "train.eval_every=0"];
+    let mut process = lab.headway(&[&words[..], &endless].concat()).start();
+    let run = || fs::read_dir(lab.path("sweep/runs")).ok()?.next()?.ok().map(|entry| entry.path());
+    let has_begun =
+        || run().is_some_and(|run| fs::metadata(run.join("metrics.jsonl")).is_ok_and(|file| file.len() > 0));
+    process.wait_until("the run has begun", has_begun);
+    process.signal("USR1");
+    process.wait_until("a checkpoint was saved", || run().is_some_and(|run| newest(&run) > Some(0)));
+    process.signal("TERM");
+    assert_eq!(process.wait().status.code(), Some(143));
+}
+
+/// The dashboard reads keys itself, in a terminal that turns none of them into a signal.
+#[test]
+fn the_dashboard_stops_at_ctrl_c() {
+    const TERMINAL: &str = r#"
+import fcntl, os, pty, struct, sys, termios, time
+process, terminal = pty.fork()
+if process == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+os.set_blocking(terminal, False)
+pressed, deadline = 0, time.time() + 60
+while time.time() < deadline:
+    try:
+        os.read(terminal, 65536)
+    except BlockingIOError:
+        time.sleep(0.01)
+    except OSError:
+        break
+    # The first key may come before the dashboard has taken the terminal; a second one would stop at once.
+    if not pressed and os.path.exists("run/metrics.jsonl") and not termios.tcgetattr(terminal)[3] & termios.ICANON:
+        pressed = time.time() + 0.5
+    if pressed and pressed < time.time() and pressed != deadline:
+        os.write(terminal, b"\x03")
+        pressed = deadline
+print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+"#;
+    let lab = Lab::with(PAPER);
+    if !there_is("pty") {
+        return;
+    }
+    let endless = [&LONG[..], &["-s", "train.steps=100000000", "--tui"]].concat();
+    let output = lab.train("run", &endless).by("python3", &["-c", TERMINAL]).run();
+    assert_eq!(output.stdout.trim(), "130", "{output:#?}");
+    assert_eq!(record(&lab, "run")["status"], "interrupted");
+}
+
+/// An update may take hours: what is told to stop drops it and is where it was before.
+#[test]
+fn stopped_between_micro_batches() {
+    let lab = Lab::with(IN_CONTEXT);
+    let long = ["-s", "train.steps=1", "-s", "train.accumulate=1500"];
+    let long = [&long[..], &["-s", "schedule={constant={}}"]].concat();
+    lab.train("straight", &long).succeed();
+    let words = [&long[..], &["--max-time", "0.1s", "--json"]].concat();
+    let stopped = lab.train("run", &words).succeed().json();
+    assert_eq!((&stopped["status"], &stopped["step"]), (&json!("out_of_time"), &json!(0)));
+    assert_eq!(whole_checkpoints(&lab.path("run")), [0]);
+    lab.resume("run").succeed();
+    lab.run("run").assert_same(&lab.run("straight"), "after an update that was dropped");
 }
 
 #[test]

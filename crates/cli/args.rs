@@ -1,11 +1,14 @@
 //! The command line: parsing only.
 
-use std::{path::PathBuf, time::Duration};
+use std::{borrow::Cow, ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use headway_trainer::DeviceSpec;
+use clap::{
+    Args as ClapArgs, Parser, Subcommand, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use headway_trainer::{DeviceSpec, experiment, quote};
 
-use crate::construct::args::What;
+use crate::{construct::args::What, output};
 
 /// Train, evaluate and fine-tune attention-only transformers.
 #[derive(Parser)]
@@ -15,8 +18,13 @@ use crate::construct::args::What;
     after_help = "\
 Exit codes: 0 done, 1 failed, 2 usage or config, 3 bad or mismatched checkpoint,
 4 device missing or out of memory, 5 diverged (NaN), 6 part of a sweep failed,
-7 a reproduction fell outside its tolerance, 130 and 143 stopped by SIGINT and
-SIGTERM after saving.
+7 a reproduction fell outside its tolerance, 129, 130 and 143 stopped by SIGHUP,
+SIGINT and SIGTERM after saving.
+
+Training stops at SIGINT (Ctrl-C), SIGTERM and, unless nohup has it ignored,
+SIGHUP: it finishes the micro-batch, saves the last whole update and ends;
+headway resume goes on with the same bits. At SIGUSR1 it saves and goes on.
+A sweep passes these on to its runs.
 
 Try:  headway train experiments/quickstart.toml"
 )]
@@ -74,9 +82,13 @@ pub enum Verb {
 pub struct ExperimentArgs {
     /// Experiment file (TOML).
     pub experiment: PathBuf,
-    /// Change one value, as in `-s train.steps=100`. A variant's name may be left out: `-s model.n_heads=8`.
+    /// Change one value, as in `-s train.steps=100`. A variant's name may be left out, `-s model.n_heads=8`, and alone stands
+    /// for its defaults, `-s schedule=linear`.
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Take a value out of the file, before anything is set.
+    #[arg(long, value_name = "KEY")]
+    pub unset: Vec<String>,
     /// Seed of weights, data and order; the same as `-s seed=N`.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -85,7 +97,8 @@ pub struct ExperimentArgs {
 impl ExperimentArgs {
     /// All overrides, `--seed` last.
     pub fn overrides(&self) -> Vec<String> {
-        self.set.iter().cloned().chain(self.seed.map(|seed| format!("seed={seed}"))).collect()
+        let unset = self.unset.iter().map(|key| format!("{}{key}", experiment::UNSET));
+        unset.chain(self.set.iter().cloned()).chain(self.seed.map(|seed| format!("seed={seed}"))).collect()
     }
 }
 
@@ -197,6 +210,9 @@ pub struct ChangeArgs {
     /// Change one value of every run, as in `-s train.steps=100`.
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Take a value out of what the file sets in every run, before anything is set.
+    #[arg(long, value_name = "KEY")]
+    pub unset: Vec<String>,
     /// Seeds in place of the file's, as in `--seeds 0,1,2`.
     #[arg(long, value_name = "N,N", value_delimiter = ',')]
     pub seeds: Vec<u64>,
@@ -476,6 +492,55 @@ pub struct Bench {
     /// Time in this process, which then says so to the one that started it.
     #[arg(long, hide = true)]
     pub here: bool,
+}
+
+impl Args {
+    /// The words of this process. What is wrong with them is said, with the key that an option stands for elsewhere.
+    pub fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|mut error| {
+            let words: Vec<OsString> = std::env::args_os().collect();
+            if let Some(tip) = key_instead(&error, &words) {
+                let tip = ContextValue::StyledStrs(vec![tip.into()]);
+                // In the place of an option that is only spelt alike.
+                error.remove(ContextKind::SuggestedArg);
+                error.insert(ContextKind::Suggested, tip);
+            }
+            if words.iter().all(|word| matches!(quote::printable(&word.to_string_lossy()), Cow::Borrowed(_))) {
+                error.exit();
+            }
+            output::note(error.to_string().trim_end());
+            std::process::exit(error.exit_code());
+        })
+    }
+}
+
+/// Options that other programs have for what is a key of the experiment here. Those that are named as their key need no row.
+const OPTIONS_ELSEWHERE: [(&str, &str); 6] = [
+    ("epochs", "train.steps"),
+    ("lr", "optimizer.learning_rate"),
+    ("max-steps", "train.steps"),
+    ("num-steps", "train.steps"),
+    ("optim", "optimizer"),
+    ("batch", "train.batch_size"),
+];
+
+/// What to write in place of an option that there is not.
+fn key_instead(error: &clap::Error, words: &[OsString]) -> Option<String> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidArg) else { return None };
+    let name = wrong.strip_prefix("--")?.split('=').next()?;
+    if name == "resume" {
+        return Some("to continue a run, write 'headway resume RUN'".to_owned());
+    }
+    let elsewhere = OPTIONS_ELSEWHERE.iter().find(|(option, _)| *option == name).map(|(_, key)| (*key).to_owned());
+    let key = elsewhere.or_else(|| experiment::key_called(&name.replace('-', "_")))?;
+    let mut words = words.iter().filter_map(|word| word.to_str()).skip_while(|word| !word.starts_with(wrong.as_str()));
+    let given = words.next()?.strip_prefix(wrong.as_str())?.strip_prefix('=').or_else(|| words.next());
+    // Epochs are no steps.
+    let number = given.filter(|word| name != "epochs" && word.parse::<f64>().is_ok());
+    Some(format!("to set a value of the experiment, write '-s {key}={}'", number.unwrap_or("VALUE")))
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

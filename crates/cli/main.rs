@@ -27,7 +27,6 @@ mod train;
 use std::process::ExitCode;
 
 use args::{Args, Verb};
-use clap::Parser;
 use headway_trainer::memory;
 
 /// Training takes and frees large buffers at every step; a caching allocator keeps them.
@@ -36,7 +35,7 @@ static ALLOCATOR: memory::Allocator = memory::Allocator;
 
 fn main() -> ExitCode {
     memory::keep_freed_pages();
-    let args = Args::parse();
+    let args = Args::read();
     output::catching_panics(|| {
         let result = match &args.verb {
             Verb::Train(args) => train::run(args),

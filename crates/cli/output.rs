@@ -13,18 +13,28 @@ pub use headway_analysis::number;
 use headway_trainer::{
     Error, Event, ExperimentError, Summary,
     experiment::Origin,
+    no_threads,
     provenance::{self, Row},
+    quote::{self, printable, printable_in_place},
     session::OnEvent,
 };
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde::Serialize;
 
+use crate::signals;
+
+/// Whether the last line on standard error is one that the next may take the place of. Whatever is written goes through this
+/// file, and nothing that a terminal would obey goes through it unseen.
+static UNFINISHED: Mutex<bool> = Mutex::new(false);
+
 /// Prints a line on standard output. A reader that has gone away is no error of ours, a full disk is.
 pub fn line(text: impl AsRef<str>) {
-    match writeln!(std::io::stdout(), "{}", text.as_ref()) {
+    finish_line();
+    match writeln!(std::io::stdout(), "{}", printable(text.as_ref())) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             note(format!("error: cannot write to standard output: {error}"));
-            std::process::exit(1);
+            // With a closed terminal goes its output, and the signal is the one to tell.
+            std::process::exit(i32::from(signals::stopped().max(1)));
         }
         _ => {}
     }
@@ -32,14 +42,39 @@ pub fn line(text: impl AsRef<str>) {
 
 /// Prints a note for the person watching, on standard error.
 pub fn note(text: impl AsRef<str>) {
-    let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
+    styled_note(&printable(text.as_ref()));
+}
+
+/// [`note`] of a text in which colours are ours and everything else is printable.
+fn styled_note(text: &str) {
+    finish_line();
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// A line of progress on standard error in the place of an unfinished one; `unfinished` where the next may take its place.
+pub fn progress_line(text: &str, unfinished: bool) {
+    let mut was_unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
+    let clear = if *was_unfinished { "\r\x1b[2K" } else { "" };
+    let end = if unfinished { "" } else { "\n" };
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "{clear}{}{end}", printable(text)).and_then(|()| stderr.flush());
+    *was_unfinished = unfinished;
+}
+
+fn finish_line() {
+    if std::mem::take(&mut *UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let _ = writeln!(std::io::stderr());
+    }
 }
 
 /// Prints one JSON document on standard output.
 pub fn json(value: &impl Serialize) {
     match serde_json::to_string_pretty(value) {
         Ok(text) => line(text),
-        Err(error) => note(format!("error: cannot write JSON: {error}")),
+        Err(error) => {
+            note(format!("error: cannot write JSON: {error}"));
+            std::process::exit(1);
+        }
     }
 }
 
@@ -106,16 +141,14 @@ pub fn summary(summary: &Summary, as_json: bool) {
     if summary.status.is_final() {
         line(format!("report: {run}/report.html"));
     } else {
-        line(format!("not finished; continue with: headway resume {run}"));
+        line(format!("not finished; continue with: headway resume {}", quote::shell_path(&summary.run_dir)));
     }
 }
 
 /// Plain progress on standard error: one line that renews itself in a terminal, a line per report elsewhere.
 pub fn progress() -> OnEvent {
     let in_place = std::io::stderr().is_terminal();
-    let wrote_partial = Mutex::new(false);
     Arc::new(move |event| {
-        let mut partial = wrote_partial.lock().unwrap_or_else(PoisonError::into_inner);
         let text = match event {
             Event::Prepared { notes } => return notes.iter().for_each(note),
             Event::Logged { step, steps, loss, steps_per_second } => {
@@ -134,11 +167,7 @@ pub fn progress() -> OnEvent {
             Event::Saved { .. } => return,
         };
         let renews = in_place && matches!(event, Event::Logged { step, steps, .. } if step < steps);
-        let clear = if *partial { "\r\x1b[2K" } else { "" };
-        let end = if renews { "" } else { "\n" };
-        let mut stderr = std::io::stderr();
-        let _ = write!(stderr, "{clear}{text}{end}").and_then(|()| stderr.flush());
-        *partial = renews;
+        progress_line(&text, renews);
     })
 }
 
@@ -165,11 +194,12 @@ fn experiment_problems(error: &ExperimentError) {
         let help = problem.help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default();
         match &problem.origin {
             Origin::File { offset, length, .. } => {
-                let mut diagnostic = MietteDiagnostic::new(&problem.message)
+                let mut diagnostic = MietteDiagnostic::new(printable(&problem.message))
                     .with_label(LabeledSpan::underline(*offset..offset + length));
-                diagnostic.help.clone_from(&problem.help);
-                let source = NamedSource::new(error.path.display().to_string(), error.text.clone());
-                note(format!("{:?}", Report::new(diagnostic).with_source_code(source)));
+                diagnostic.help = problem.help.as_ref().map(|help| printable(help).into_owned());
+                let name = printable(&error.path.to_string_lossy()).into_owned();
+                let source = NamedSource::new(name, printable_in_place(&error.text));
+                styled_note(&format!("{:?}", Report::new(diagnostic).with_source_code(source)));
             }
             Origin::Override(text) => note(format!("error: -s {text}: {}{help}", problem.message)),
             Origin::Default => note(format!("error: {}: {}{help}", error.path.display(), problem.message)),
@@ -188,6 +218,12 @@ pub fn catching_panics(verb: impl FnOnce() -> ExitCode) -> ExitCode {
         if message == DASHBOARD_KILL {
             note("killed from the dashboard; `headway resume` goes on from the newest checkpoint");
             return ExitCode::from(130);
+        }
+        // What the standard library and rayon say when a thread cannot be started.
+        let no_thread = ["failed to spawn thread", "global thread pool", "Resource temporarily unavailable"];
+        if no_thread.iter().any(|words| message.contains(words)) {
+            note(format!("error: {}", no_threads(&message)));
+            return ExitCode::FAILURE;
         }
         let lower = message.to_lowercase();
         if ["out of memory", "allocation", "adapter", "device"].iter().any(|word| lower.contains(word)) {

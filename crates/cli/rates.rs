@@ -7,7 +7,7 @@ use headway_theory::{
     Certificate, Effort, certify,
     rates::{RATES, Rate},
 };
-use headway_trainer::{Error, device::Found, study::StudyDir};
+use headway_trainer::{Error, device::Found, quote, study::StudyDir};
 use serde_json::json;
 
 use crate::{
@@ -74,7 +74,7 @@ pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
         "points": points.iter().map(|point| json!({ "size": point.size, "certificate": point.certificate })).collect::<Vec<_>>(),
     })).collect::<Vec<_>>() });
     dir.write("results.json", format!("{document:#}\n").as_bytes())?;
-    let command = format!("headway reproduce {ID} --out {}", dir.root().display());
+    let command = format!("headway reproduce {ID} --out {}", quote::shell_path(dir.root()));
     dir.write("report.html", page(&header, &rows, figures, command).to_html().as_bytes())?;
     if args.jobs.json {
         output::json(&document);

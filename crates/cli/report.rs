@@ -7,7 +7,7 @@ use std::{
 };
 
 use headway_trainer::{
-    Checkpoint, Error, RunDir, Status,
+    Checkpoint, Error, RunDir, Status, input, quote,
     report::{self, run},
     run_dir::{read_experiment, read_record, runs_below},
     study::{Changes, Study, StudyDir, results::Group},
@@ -46,7 +46,7 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
     for (seed, why) in groups.iter().flat_map(|group| &group.missing) {
         output::note(format!("warning: seed {seed} is left out: {why}"));
     }
-    let folders: Vec<String> = args.folders.iter().map(|folder| folder.display().to_string()).collect();
+    let folders: Vec<String> = args.folders.iter().map(quote::shell_path).collect();
     let page = report::groups::page(&groups, &format!("headway report {}", folders.join(" ")));
     page.write(&dir)?;
     output::line(output::cells(&page.table.header, &page.table.rows));
@@ -69,6 +69,12 @@ fn side_by_side(folders: &[PathBuf]) -> Result<Vec<Group>, Error> {
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     let mut order = Vec::new();
     for folder in folders {
+        if let Err(error) = std::fs::metadata(folder)
+            && error.kind() == std::io::ErrorKind::NotFound
+        {
+            let near = input::did_you_mean(folder, &error);
+            return Err(Error::Usage(format!("cannot read {}: {error}{near}", folder.display())));
+        }
         let runs =
             if RunDir::is_run(folder) { vec![folder.clone()] } else { runs_below(&StudyDir::at(folder).runs())? };
         for root in runs {

@@ -31,7 +31,7 @@ fn list(folder: &Path, as_json: bool) -> Result<ExitCode, Error> {
         }
     }
     if as_json {
-        let entries = runs.iter().map(|(record, path)| json!({ "run_dir": path, "record": record }));
+        let entries = runs.iter().map(|(record, path)| json!({ "run_dir": path.to_string_lossy(), "record": record }));
         output::json(&entries.collect::<Vec<_>>());
         return Ok(ExitCode::SUCCESS);
     }

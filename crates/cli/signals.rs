@@ -1,47 +1,96 @@
-//! SIGINT and SIGTERM: finish the step, save, stop. A second one stops at once.
+//! SIGINT, SIGTERM and SIGHUP: finish the micro-batch, save, stop. SIGUSR1: save and go on.
 
 use std::{
     process::ExitCode,
-    sync::atomic::{AtomicI32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI32, Ordering},
+    },
     thread,
 };
 
-use headway_trainer::{Interrupter, Status};
+use headway_trainer::{Error, Interrupter, Status};
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,
 };
 
 use crate::output;
 
-static RECEIVED: AtomicI32 = AtomicI32::new(0);
+/// The signal that stops this process; 0 for none.
+static STOPPED_BY: AtomicI32 = AtomicI32::new(0);
 
-/// Lets signals stop training through `interrupter`.
-pub fn stop_on_signals(interrupter: Interrupter) {
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else {
+/// Lets signals stop training through `interrupter`, and have a checkpoint written through `save_now`.
+///
+/// # Errors
+/// [`Error::NoThread`] when there is no thread to wait for them.
+pub fn listen(interrupter: Interrupter, save_now: Arc<AtomicBool>) -> Result<(), Error> {
+    let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGUSR1].into_iter().chain(hangup)) else {
         output::note("warning: signals cannot be caught here; Ctrl-C will not save");
-        return;
+        return Ok(());
     };
-    thread::spawn(move || {
+    let wait = move || {
+        let mut asked = false;
         for signal in signals.forever() {
-            if RECEIVED.swap(signal, Ordering::SeqCst) != 0 {
+            if signal == SIGUSR1 {
+                output::note("saving after this micro-batch, then going on");
+                save_now.store(true, Ordering::SeqCst);
+                continue;
+            }
+            // A terminal that closes says so more than once, and a session that ends sends SIGTERM as well.
+            if signal != SIGHUP && std::mem::replace(&mut asked, true) {
                 std::process::exit(128 + signal);
             }
-            output::note("\nfinishing this step, then saving; once more stops at once");
-            interrupter.stop(Some("signal"));
+            if STOPPED_BY.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                interrupter.stop(Some("signal"));
+                output::note("finishing this micro-batch, then saving; Ctrl-C once more stops at once");
+            }
         }
-    });
+    };
+    thread::Builder::new().spawn(wait).map_err(Error::NoThread)?;
+    Ok(())
+}
+
+/// Whether a signal was ignored when this process began, as nohup has it for SIGHUP. Where the system does not tell, nobody
+/// has asked for that signal to be caught either.
+fn is_ignored(signal: i32) -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return true };
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    ignored >> (signal - 1) & 1 == 1
+}
+
+/// Lets Ctrl-C be a signal again, which burn-train's dashboard turns off a moment after it opens.
+///
+/// # Errors
+/// [`Error::NoThread`] when there is no thread to wait for that moment.
+pub fn keep_ctrl_c() -> Result<(), Error> {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    let wait = || {
+        let terminal = std::io::stdout();
+        while let Ok(mut modes) = tcgetattr(&terminal) {
+            if !modes.local_modes.contains(LocalModes::ISIG) {
+                modes.local_modes.insert(LocalModes::ISIG);
+                let _ = tcsetattr(&terminal, OptionalActions::Now, &modes);
+                return;
+            }
+            thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    thread::Builder::new().spawn(wait).map_err(Error::NoThread)?;
+    Ok(())
 }
 
 /// Exit code of a session: 0, or 128 + the signal that ended it.
 pub fn exit_code(status: Status) -> ExitCode {
-    if status == Status::Interrupted { stopped() } else { ExitCode::SUCCESS }
+    if status == Status::Interrupted { stopped().into() } else { ExitCode::SUCCESS }
 }
 
 /// 128 + the signal that was received; 0 when there was none.
-pub fn stopped() -> ExitCode {
-    match RECEIVED.load(Ordering::SeqCst) {
-        0 => ExitCode::SUCCESS,
-        signal => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
+pub fn stopped() -> u8 {
+    match STOPPED_BY.load(Ordering::SeqCst) {
+        0 => 0,
+        signal => u8::try_from(128 + signal).unwrap_or(1),
     }
 }

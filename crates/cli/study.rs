@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeSet,
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
-    sync::Mutex,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use headway_trainer::{
-    Error, Interrupter, report,
+    Error, Interrupter, quote, report,
     study::{
         Changes, Failure, Plan, PlannedRun, Standing, Study, StudyDir,
         jobs::{self, Jobs, Progress},
@@ -43,8 +43,8 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
         output::note(format!("{root} held another definition, which this one replaces; {old}"));
     }
     let _led = study.lead(dir)?;
-    let interrupter = Interrupter::new();
-    signals::stop_on_signals(interrupter.clone());
+    let (interrupter, save_now) = (Interrupter::new(), Arc::<AtomicBool>::default());
+    signals::listen(interrupter.clone(), save_now.clone())?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let at_once = args.jobs.map_or(if device.spec.is_gpu() { 1 } else { cores }, usize::from);
     let program =
@@ -81,12 +81,14 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
             threads: (cores / at_once).max(1),
             command: &command,
             interrupter: interrupter.clone(),
+            save_now: save_now.clone(),
             on_progress: &view,
         };
         failures.extend(jobs::run(dir, &open, &jobs)?);
         if interrupter.should_stop() {
-            output::note(format!("stopped; the same command goes on, or: headway sweep {}", dir.root().display()));
-            return Ok(signals::stopped());
+            let root = quote::shell_path(dir.root());
+            output::note(format!("stopped; the same command goes on, or: headway sweep {root}"));
+            return Ok(signals::stopped().into());
         }
     };
     let agrees = finish(study, dir, args.json)?;
@@ -140,11 +142,7 @@ const OUTSIDE: u8 = 7;
 /// Progress on standard error: one line that renews itself in a terminal, a line per run that ends elsewhere.
 fn view() -> impl Fn(&Progress<'_>) {
     let in_place = std::io::stderr().is_terminal();
-    let wrote_partial = Mutex::new(false);
     move |progress| {
-        let mut partial = wrote_partial.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut stderr = std::io::stderr();
-        let clear = if *partial { "\r\x1b[2K" } else { "" };
         let left = progress.seconds_left.map(|left| format!("  {} left", output::time(left))).unwrap_or_default();
         let count = format!("{}/{}", progress.ended, progress.total);
         if let Some((label, end)) = progress.news {
@@ -153,18 +151,15 @@ fn view() -> impl Fn(&Progress<'_>) {
                 Standing::Failed(failure) => format!("failed: {}", failure.message.lines().next().unwrap_or_default()),
                 Standing::Waiting | Standing::Running | Standing::Stopped => "stopped, and saved".to_owned(),
             };
-            let _ = writeln!(stderr, "{clear}{count:>9}  {label}  {end}{left}");
-            *partial = false;
+            output::progress_line(&format!("{count:>9}  {label}  {end}{left}"), false);
         } else if in_place {
             let running: Vec<String> =
                 progress.running.iter().map(|(label, step, steps)| format!("{label} {step}/{steps}")).collect();
             let failed = if progress.failed > 0 { format!("  {} failed", progress.failed) } else { String::new() };
             let line = format!("{count:>9}{failed}{left}  {}", running.join("  "));
             // A line that wraps could not be renewed.
-            let line: String = line.chars().take(output::width() - 1).collect();
-            let _ = write!(stderr, "{clear}{line}");
-            *partial = true;
+            let line: String = quote::printable(&line).chars().take(output::width() - 1).collect();
+            output::progress_line(&line, true);
         }
-        let _ = stderr.flush();
     }
 }

@@ -1,15 +1,17 @@
 //! `headway sweep` and its parts
 
 use std::{
-    io::Read,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
 use headway_trainer::{
-    Error, Interrupter, Options,
+    Error, Event, Interrupter, Options,
     study::{Changes, Plan, Standing, Study, StudyDir, plan},
 };
 use serde_json::json;
@@ -54,19 +56,23 @@ pub fn run(args: &Sweep) -> Result<ExitCode, Error> {
     }
 }
 
-/// Options of a run that another process leads: it is told to stop by the end of its standard input, which comes even when
-/// that process is killed.
+/// Options of a run that another process leads: it is told to save by a line on its standard input, and to stop by its end,
+/// which comes even when that process is killed.
 fn led_options(args: &RunArgs) -> Result<Options, Error> {
     let (device, _) = args.device.open()?;
-    let interrupter = Interrupter::new();
+    let (interrupter, save_now) = (Interrupter::new(), Arc::<AtomicBool>::default());
     // A scheduler that cancels a job signals every process of it.
-    signals::stop_on_signals(interrupter.clone());
-    let stop = interrupter.clone();
-    thread::spawn(move || {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    signals::listen(interrupter.clone(), save_now.clone())?;
+    let (stop, save) = (interrupter.clone(), save_now.clone());
+    let wait = move || {
+        for _ in std::io::stdin().lines().map_while(Result::ok) {
+            save.store(true, Ordering::SeqCst);
+        }
         stop.stop(Some("the process that leads this run"));
-    });
-    Ok(Options { device, dashboard: false, max_time: args.max_time, interrupter, on_event: Arc::new(|_| ()) })
+    };
+    thread::Builder::new().spawn(wait).map_err(Error::NoThread)?;
+    let on_event = Arc::new(|_: &Event| ());
+    Ok(Options { device, dashboard: false, max_time: args.max_time, interrupter, save_now, on_event })
 }
 
 fn list(plan: &Plan, write: Option<&Path>, as_json: bool) -> Result<ExitCode, Error> {
@@ -97,7 +103,7 @@ fn status(dir: &StudyDir, plan: &Plan, as_json: bool) {
         let runs = lines().map(|(index, (run, (standing, step)))| {
             json!({
                 "index": index, "run_id": run.run_id, "label": run.label, "standing": standing,
-                "step": step, "steps": run.experiment.train.steps, "run_dir": dir.run(&run.run_id),
+                "step": step, "steps": run.experiment.train.steps, "run_dir": dir.run(&run.run_id).to_string_lossy(),
             })
         });
         output::json(&runs.collect::<Vec<_>>());
@@ -128,7 +134,7 @@ fn word(standing: &Standing) -> &'static str {
 /// What the flags say about a study.
 pub fn changes(args: &ChangeArgs) -> Changes {
     let seeds = (!args.seeds.is_empty()).then(|| args.seeds.clone());
-    Changes { profile: args.profile.clone(), set: args.set.clone(), seeds }
+    Changes { profile: args.profile.clone(), unset: args.unset.clone(), set: args.set.clone(), seeds }
 }
 
 /// Folder of a study.

@@ -4,6 +4,7 @@ use std::{
     io::IsTerminal,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use headway_trainer::{
@@ -65,14 +66,18 @@ pub fn options(args: &RunArgs) -> Result<Options, Error> {
     if args.tui && !dashboard {
         output::note("warning: --tui needs a terminal and no --json; showing plain progress");
     }
-    let interrupter = Interrupter::new();
-    signals::stop_on_signals(interrupter.clone());
+    let (interrupter, save_now) = (Interrupter::new(), Arc::default());
+    signals::listen(interrupter.clone(), Arc::clone(&save_now))?;
+    if dashboard {
+        signals::keep_ctrl_c()?;
+    }
     Ok(Options {
         device,
         dashboard,
         max_time: args.max_time,
         interrupter,
-        on_event: if dashboard { std::sync::Arc::new(|_| ()) } else { output::progress() },
+        save_now,
+        on_event: if dashboard { Arc::new(|_| ()) } else { output::progress() },
     })
 }
 

@@ -4,7 +4,9 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::Write,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
@@ -112,6 +114,26 @@ impl Headway {
         self
     }
 
+    /// With one more word, which need not be text.
+    pub fn word(mut self, word: impl AsRef<OsStr>) -> Self {
+        self.0.arg(word);
+        self
+    }
+
+    /// Started by another program, which becomes it: `env`, `setpriv` and the like with these words.
+    pub fn by(self, program: &str, words: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(words).arg(self.0.get_program()).args(self.0.get_args()).stdin(Stdio::null());
+        command.current_dir(self.0.get_current_dir().unwrap());
+        for (name, value) in self.0.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self(command)
+    }
+
     /// Runs to the end.
     pub fn run(mut self) -> Finished {
         let output = self.0.output().unwrap();
@@ -163,18 +185,24 @@ pub struct Running(Child);
 impl Running {
     /// Waits until a file has something in it.
     pub fn wait_for(&mut self, path: &Path) {
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while fs::metadata(path).map_or(0, |file| file.len()) == 0 {
-            assert!(self.0.try_wait().unwrap().is_none(), "it ended before it wrote {}", path.display());
-            assert!(Instant::now() < deadline, "{} is still missing", path.display());
-            thread::sleep(Duration::from_millis(1));
-        }
+        let is_there = || fs::metadata(path).is_ok_and(|file| file.len() > 0);
+        self.wait_until(&format!("{} was written", path.display()), is_there);
     }
 
     /// Sends a signal by name, such as `INT`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status().unwrap();
         assert!(status.success(), "kill -s {name}: {status}");
+    }
+
+    /// Waits until something is so.
+    pub fn wait_until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !is_so() {
+            assert!(self.0.try_wait().unwrap().is_none(), "it ended before {what}");
+            assert!(Instant::now() < deadline, "still not: {what}");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits for the end.

@@ -121,6 +121,7 @@ fn options() -> Options {
         dashboard: false,
         max_time: None,
         interrupter: Interrupter::new(),
+        save_now: Arc::default(),
         on_event: Arc::new(|_| ()),
     }
 }

@@ -2,7 +2,7 @@
 
 use headway_analysis::{Figure, File, Report, Section, Series, Style, number};
 use headway_theory::{Basis, Bound, Certificate, Measured};
-use headway_trainer::{Checkpoint, Error, study::StudyDir};
+use headway_trainer::{Checkpoint, Error, quote, study::StudyDir};
 
 use super::sizes;
 
@@ -17,7 +17,7 @@ pub fn write(checkpoint: &Checkpoint) -> Result<bool, Error> {
     for (name, figure, _) in &figures {
         dir.write(&format!("figures/{name}.svg"), figure.to_svg().as_bytes())?;
     }
-    let place = checkpoint.path.display().to_string();
+    let place = quote::shell_path(&checkpoint.path);
     dir.write("report.html", page(&certificate, &place, figures).to_html().as_bytes())?;
     Ok(true)
 }

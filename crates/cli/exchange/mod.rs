@@ -13,13 +13,14 @@ use headway_trainer::Error;
 /// Writes a file that is not there yet.
 ///
 /// # Errors
-/// [`Error::Usage`] when it is, or when it cannot be written.
+/// [`Error::Usage`] when it is, or its folder is not; [`Error::Io`] when it cannot be written.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let cannot = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
             Error::Usage(format!("{} is there already; choose another file with --out", path.display()))
         }
-        _ => Error::Usage(format!("cannot write {}: {error}", path.display())),
+        std::io::ErrorKind::NotFound => Error::Usage(format!("cannot write {}: {error}", path.display())),
+        _ => Error::Io { action: "cannot write", path: path.to_owned(), source: error },
     };
     let mut file = fs::File::create_new(path).map_err(cannot)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {

@@ -192,7 +192,7 @@ fn time_steps(experiment: &Experiment, device: &Found, repeats: usize) -> Result
     let model = session::build_model(experiment, device)?;
     let source = session::build_source(experiment);
     let batches: Vec<Batch> = (0..BATCHES).map(|number| source.train_batch(number)).collect();
-    let mut trainee = Trainee { model, loss: experiment.train.loss, gradient_scale: 1.0 };
+    let mut trainee = Trainee { model, loss: experiment.train.loss };
     let mut optimizer = Optimizer::new(experiment.optimizer.clone());
     let rate = experiment.optimizer.learning_rate();
     let flops = experiment.model.budget(&experiment.dims()).step_flops(experiment.train.batch_size) as f64;

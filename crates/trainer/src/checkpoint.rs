@@ -19,8 +19,9 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs,
+    fs::{self, File, TryLockError},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use headway_model::{
@@ -31,16 +32,24 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    error::Error, experiment::Experiment, finetune::adapter, import::Import, input, provenance::Lineage, run_dir,
+    error::Error,
+    experiment::Experiment,
+    finetune::adapter,
+    import::Import,
+    input,
+    provenance::Lineage,
+    run_dir::{self, RunDir},
 };
 
 /// A checkpoint folder on disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// The folder.
     pub path: PathBuf,
     /// The step in its name, for one inside a run folder.
     pub step: Option<u64>,
+    /// The manifest under a lock that several may hold, which keeps a run in progress from deleting what is being read.
+    read: Option<Arc<File>>,
 }
 
 /// `config.json`: all that is needed to rebuild the model and its data.
@@ -110,21 +119,60 @@ impl Checkpoint {
     const TRAIN: &str = "train.toml";
     const IMPORT: &str = "import.json";
 
+    /// One that is written, or known to be there.
+    pub(crate) fn at(path: PathBuf, step: Option<u64>) -> Self {
+        Self { path, step, read: None }
+    }
+
     /// Finds the checkpoint that a path means: a checkpoint folder itself, or a run folder, whose best checkpoint by
     /// validation loss is taken where there is one and its newest otherwise.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when there is none.
     pub fn find(path: &Path) -> Result<Self, Error> {
+        // What a run in progress deletes between two looks is looked for again, in what it has saved since.
+        for _ in 0..100 {
+            let found = Self::look(path);
+            match found.map(Self::while_read) {
+                Ok(Some(checkpoint)) => return Ok(checkpoint),
+                Err(error) if !RunDir::is_held(path) => return Err(error),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        Self::look(path)
+    }
+
+    /// The checkpoint with its manifest locked; nothing where it is being deleted. Where there are no locks, it goes without.
+    fn while_read(mut self) -> Option<Self> {
+        let manifest = self.path.join(Self::MANIFEST);
+        if let Ok(file) = File::open(&manifest) {
+            match file.try_lock_shared() {
+                Ok(()) => self.read = Some(Arc::new(file)),
+                Err(TryLockError::WouldBlock) => return None,
+                Err(TryLockError::Error(_)) => {}
+            }
+        }
+        // Between the look and the lock it may have gone.
+        manifest.is_file().then_some(self)
+    }
+
+    /// Whether a process reads it, so that it must not be deleted now.
+    pub(crate) fn is_being_read(&self) -> bool {
+        let manifest = File::open(self.path.join(Self::MANIFEST));
+        manifest.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
+    fn look(path: &Path) -> Result<Self, Error> {
         if path.join(Self::MANIFEST).is_file() {
-            return Ok(Self { path: path.to_owned(), step: None });
+            return Ok(Self::at(path.to_owned(), None));
         }
         let all = run_dir::checkpoints_in(path);
         let Some(newest) = all.last() else {
-            let problem = if path.exists() {
-                "holds no whole checkpoint; give a run folder, or a checkpoint folder with a MANIFEST"
-            } else {
-                "does not exist"
+            let problem = match std::fs::metadata(path) {
+                Ok(_) => {
+                    "holds no whole checkpoint; give a run folder, or a checkpoint folder with a MANIFEST".to_owned()
+                }
+                Err(error) => format!("does not exist{}", input::did_you_mean(path, &error)),
             };
             return Err(Error::checkpoint(path, problem));
         };
@@ -274,7 +322,7 @@ impl Checkpoint {
             // Best effort: the error at hand is the one to tell.
             let _ = fs::remove_dir_all(&temporary);
         })?;
-        Ok(Self { path, step: None })
+        Ok(Self::at(path, None))
     }
 
     /// Where the first weights came from, verified against the manifest; nothing where they were random or constructed.

@@ -1,6 +1,6 @@
 //! Everything that can go wrong while training, and the exit code it ends with.
 
-use std::{io, path::PathBuf};
+use std::{fmt::Display, io, path::PathBuf};
 
 use thiserror::Error;
 
@@ -59,16 +59,24 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The system gave no thread.
+    #[error("{}", no_threads(.0))]
+    NoThread(io::Error),
     /// burn's training frame stopped with an error.
     #[error("training stopped: {0}")]
     Training(String),
+}
+
+/// What to say where the system gives no thread.
+pub fn no_threads(problem: &impl Display) -> String {
+    format!("the system gives no more threads ({problem}); raise the limit (`ulimit -u`) or set RAYON_NUM_THREADS=1")
 }
 
 impl Error {
     /// The process exit code: 1 failed, 2 usage or config, 3 checkpoint, 4 device, 5 diverged.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Io { .. } | Self::Training(_) => 1,
+            Self::Io { .. } | Self::NoThread(_) | Self::Training(_) => 1,
             Self::Experiment(_) | Self::Usage(_) => 2,
             Self::Checkpoint { .. } => 3,
             Self::Device(_) => 4,

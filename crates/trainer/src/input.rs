@@ -2,11 +2,14 @@
 //!
 //! Reading any of them takes at most ten times its size and 64 MB.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::de::DeserializeOwned;
 
-use crate::device::machine_memory;
+use crate::{device::machine_memory, quote};
 
 /// The bytes of a file.
 ///
@@ -33,6 +36,41 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 pub fn read_text(path: &Path) -> io::Result<String> {
     let not_text = |error| io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8 text: {error}"));
     String::from_utf8(read(path)?).map_err(not_text)
+}
+
+/// Where a file is missing, a question about the one whose name is nearest: `; did you mean `experiments/copy.toml`?`.
+pub fn did_you_mean(path: &Path, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::NotFound {
+        return String::new();
+    }
+    nearest(path, &|_| true).map_or_else(String::new, |path| format!("; did you mean `{}`?", quote::shell_path(path)))
+}
+
+/// What is there under a name like that of a path where nothing is: in the same folder or, if that is missing too, in the
+/// folder nearest to it; with the very name also one folder further down. Only what is `wanted` counts.
+fn nearest(path: &Path, wanted: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
+    const LONGEST: usize = 255;
+    let name_wanted = path.file_name()?.to_str().filter(|name| name.len() <= LONGEST)?;
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let folder = match above {
+        Some(above) if !above.exists() => nearest(above, &Path::is_dir)?,
+        Some(above) => above.to_owned(),
+        None => PathBuf::new(),
+    };
+    let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
+    let names: Vec<String> =
+        fs::read_dir(listed).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    let distance = |name: &String| {
+        let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        strsim::damerau_levenshtein(name_wanted, name).min(strsim::damerau_levenshtein(name_wanted, stem))
+    };
+    let shown = names.iter().filter(|name| !name.starts_with('.') && wanted(&folder.join(name)));
+    let closest = shown.clone().map(|name| (distance(name), name)).min();
+    if let Some((_, name)) = closest.filter(|(distance, _)| *distance <= name_wanted.chars().count() / 3) {
+        return Some(folder.join(name));
+    }
+    let mut below = shown.map(|name| folder.join(name).join(name_wanted));
+    below.find(|path| path.exists() && wanted(path))
 }
 
 /// A value from JSON.

@@ -51,7 +51,7 @@ impl Loss {
     pub fn forward(self, prediction: Tensor<3>, batch: &Batch) -> Tensor<1> {
         let [n, seq_len, width] = prediction.dims();
         let device = prediction.device();
-        let scored = batch.scored.iter().filter(|s| **s).count().max(1);
+        let scored = scored_positions(batch).max(1);
         let weight = (scored < n * seq_len).then(|| {
             let weight: Vec<f32> = batch.scored.iter().map(|&s| f32::from(u8::from(s))).collect();
             Tensor::<3>::from_data(TensorData::new(weight, [n, seq_len, 1]), &device)
@@ -82,6 +82,11 @@ impl Loss {
             }
         }
     }
+}
+
+/// Positions of a batch whose prediction counts.
+pub(crate) fn scored_positions(batch: &Batch) -> usize {
+    batch.scored.iter().filter(|scored| **scored).count()
 }
 
 /// Widens rows of `d_out` numbers to `channels` with zeros.

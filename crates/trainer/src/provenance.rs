@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     checkpoint::{Checkpoint, CheckpointConfig},
     error::Error,
+    quote,
     session::Status,
 };
 
@@ -267,12 +268,12 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// This process's command line.
+/// This process's command line, as a shell takes it.
 pub(crate) fn command_line() -> String {
-    let mut words = std::env::args();
+    let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();
-    let program = program.rsplit('/').next().unwrap_or("headway").to_owned();
-    std::iter::once(program).chain(words).collect::<Vec<_>>().join(" ")
+    let program = Path::new(&program).file_name().unwrap_or("headway".as_ref());
+    std::iter::once(quote::shell(program)).chain(words.map(quote::shell)).collect::<Vec<_>>().join(" ")
 }
 
 /// Threads that rayon, and with it the CPU backend, uses.

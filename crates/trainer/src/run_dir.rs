@@ -23,6 +23,7 @@ use crate::{
     experiment::{self, Experiment},
     fault, input,
     provenance::Record,
+    quote,
     session::Status,
     study::plan::Failure,
 };
@@ -90,10 +91,10 @@ fn is_occupied(root: &Path) -> Result<bool, Error> {
 
 fn occupied(root: &Path) -> String {
     let has_run = root.join(EXPERIMENT).is_file();
-    let root = root.display();
+    let (word, root) = (quote::shell_path(root), root.display());
     if has_run {
         format!(
-            "{root} is not empty; choose another folder with --out, or continue that run with `headway resume {root}`"
+            "{root} is not empty; choose another folder with --out, or continue that run with `headway resume {word}`"
         )
     } else {
         format!("{root} is not empty, and what it holds is no run; choose another folder with --out")
@@ -148,7 +149,8 @@ impl HeldFolder {
 #[derive(Debug)]
 pub struct RunDir {
     root: PathBuf,
-    _held: HeldFolder,
+    /// Nothing where another process may hold it.
+    held: Option<HeldFolder>,
 }
 
 impl RunDir {
@@ -179,6 +181,11 @@ impl RunDir {
         Ok(dir)
     }
 
+    /// The folder of a run that another process may be training: to read it, and to write pages about it.
+    pub fn beside(root: &Path) -> Self {
+        Self { root: root.to_owned(), held: None }
+    }
+
     /// Deletes what a crash left half-made or half-deleted among the checkpoints.
     fn sweep(&self) -> Result<(), Error> {
         let Ok(entries) = fs::read_dir(self.root.join(CHECKPOINTS)) else { return Ok(()) };
@@ -190,12 +197,17 @@ impl RunDir {
     }
 
     fn lock(root: &Path) -> Result<Self, Error> {
-        Ok(Self { root: root.to_owned(), _held: HeldFolder::lock(root)? })
+        Ok(Self { root: root.to_owned(), held: Some(HeldFolder::lock(root)?) })
     }
 
     /// The metrics file of the run in a folder.
     pub fn metrics_of(root: &Path) -> PathBuf {
         root.join("metrics.jsonl")
+    }
+
+    /// The resolved config of the run in a folder.
+    pub fn experiment_of(root: &Path) -> PathBuf {
+        root.join(EXPERIMENT)
     }
 
     /// Whether a process holds the folder at this moment.
@@ -217,7 +229,7 @@ impl RunDir {
     /// [`Error::Usage`] when another process holds it for longer than `patience`; [`Error::Io`]
     pub fn claim(root: &Path, patience: Duration) -> Result<Self, Error> {
         disk::create_dir(root)?;
-        let dir = Self { root: root.to_owned(), _held: HeldFolder::wait(root, patience)? };
+        let dir = Self { root: root.to_owned(), held: Some(HeldFolder::wait(root, patience)?) };
         dir.sweep()?;
         Ok(dir)
     }
@@ -282,7 +294,11 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`]
     pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        replace(path, bytes)
+        match self.held {
+            Some(_) => replace(path, bytes),
+            // Whoever holds it may write the same file.
+            None => replace_through(&path.with_extension(format!("tmp-{}", std::process::id())), path, bytes),
+        }
     }
 
     /// Appends lines to the metrics file.
@@ -397,7 +413,7 @@ pub(crate) fn checkpoints_in(root: &Path) -> Vec<Checkpoint> {
         .filter_map(|entry| {
             let step = entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
             let path = entry.path();
-            path.join(Checkpoint::MANIFEST).is_file().then_some(Checkpoint { path, step: Some(step) })
+            path.join(Checkpoint::MANIFEST).is_file().then(|| Checkpoint::at(path, Some(step)))
         })
         .collect();
     found.sort_by_key(|checkpoint| checkpoint.step);
@@ -409,7 +425,13 @@ pub(crate) fn checkpoints_in(root: &Path) -> Vec<Checkpoint> {
 /// # Errors
 /// [`Error::Io`] when the folder cannot be read.
 pub fn runs_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = fs::read_dir(folder).map_err(Error::io("cannot read", folder))?;
+    let entries = fs::read_dir(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            let near = input::did_you_mean(folder, &error);
+            Error::Usage(format!("cannot read {}: {error}{near}", folder.display()))
+        }
+        _ => Error::io("cannot read", folder)(error),
+    })?;
     let mut runs: Vec<PathBuf> =
         entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.join(RECORD).is_file()).collect();
     runs.sort();
@@ -438,7 +460,8 @@ pub fn read_record(root: &Path) -> Result<Record, Error> {
     let bytes = match input::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::Usage(format!("{} is not a run folder: it has no {RECORD}", root.display())));
+            let near = input::did_you_mean(root, &error);
+            return Err(Error::Usage(format!("{} is not a run folder: it has no {RECORD}{near}", root.display())));
         }
         Err(error) => return Err(Error::Usage(format!("cannot read {}: {error}", path.display()))),
     };

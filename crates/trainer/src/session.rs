@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -29,7 +29,7 @@ use crate::{
     finetune,
     loader::Loader,
     provenance::{self, Doubt, Lineage, NETWORK, Record, Row},
-    report,
+    quote, report,
     run_dir::RunDir,
     step::Trainee,
     strategy::{Outcome, Steps},
@@ -44,8 +44,10 @@ pub struct Options {
     pub dashboard: bool,
     /// Checkpoint and stop after this long.
     pub max_time: Option<Duration>,
-    /// Stops training after the current step.
+    /// Stops training after the current micro-batch; an unfinished update is dropped.
     pub interrupter: Interrupter,
+    /// Set by whoever wants a checkpoint after the current micro-batch, of the last whole update; training goes on.
+    pub save_now: Arc<AtomicBool>,
     /// Told of every logged step, validation and checkpoint.
     pub on_event: OnEvent,
 }
@@ -117,6 +119,7 @@ impl Status {
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     /// Folder of the run.
+    #[serde(serialize_with = "quote::lossy")]
     pub run_dir: PathBuf,
     /// How it stands.
     pub status: Status,
@@ -304,7 +307,7 @@ fn train(
     let plan = &experiment.train;
     let number = |step: u64| step.saturating_mul(plan.accumulate);
     let batches = number(start.state.step)..number(plan.steps.max(start.state.step));
-    let trainee = Trainee { model, loss: plan.loss, gradient_scale: 1.0 / plan.accumulate as f64 };
+    let trainee = Trainee { model, loss: plan.loss };
     let strategy = Arc::new(Steps {
         config: CheckpointConfig {
             format: 1,
@@ -316,6 +319,7 @@ fn train(
         device: options.device.device.clone(),
         slices: source.task().slices(),
         max_time: options.max_time,
+        save_now: options.save_now.clone(),
         on_event: options.on_event.clone(),
         start,
         saved,

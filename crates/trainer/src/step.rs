@@ -19,9 +19,6 @@ pub(crate) struct Trainee {
     pub(crate) model: Model,
     #[module(skip)]
     pub(crate) loss: Loss,
-    /// Factor on the gradient: 1 / micro-batches per step.
-    #[module(skip)]
-    pub(crate) gradient_scale: f64,
 }
 
 /// Loss of one batch, still on the device.
@@ -33,6 +30,13 @@ impl Trainee {
         let device = self.devices().first().cloned().unwrap_or_default();
         self.loss.forward(self.model.forward(loss::inputs(batch, &device)), batch)
     }
+
+    /// The loss of a micro-batch, and its gradient times the micro-batch's share of the scored positions of an update.
+    pub(crate) fn micro_batch(&self, batch: &Batch, share: f64) -> TrainOutput<BatchLoss> {
+        let loss = self.batch_loss(batch);
+        let gradients = loss.clone().mul_scalar(share).backward();
+        TrainOutput::new(self, gradients, BatchLoss(loss.inner()))
+    }
 }
 
 impl TrainStep for Trainee {
@@ -40,9 +44,7 @@ impl TrainStep for Trainee {
     type Output = BatchLoss;
 
     fn step(&self, batch: Batch) -> TrainOutput<BatchLoss> {
-        let loss = self.batch_loss(&batch);
-        let gradients = loss.clone().mul_scalar(self.gradient_scale).backward();
-        TrainOutput::new(self, gradients, BatchLoss(loss.inner()))
+        self.micro_batch(&batch, 1.0)
     }
 }
 

@@ -5,7 +5,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    ops::ControlFlow,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,6 +19,7 @@ use crate::{
     evaluate, fault,
     finetune::FinetuneConfig,
     log::{self, Line},
+    loss::scored_positions,
     optimizer::{Optimizer, clip_by_global_norm},
     provenance::Lineage,
     run_dir::RunDir,
@@ -28,7 +33,7 @@ use burn::{
     tensor::{Device, Tensor},
     train::{
         EventProcessorTraining, Interrupter, Learner, LearnerEvent, SupervisedLearningStrategy,
-        SupervisedTrainingEventProcessor, TrainLoader, TrainStep, TrainingComponents, TrainingItem, ValidLoader,
+        SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
     },
 };
 use headway_model::{
@@ -45,6 +50,7 @@ pub(crate) struct Steps {
     pub(crate) device: Device,
     pub(crate) slices: Vec<String>,
     pub(crate) max_time: Option<Duration>,
+    pub(crate) save_now: Arc<AtomicBool>,
     pub(crate) on_event: OnEvent,
     pub(crate) start: Resumable,
     /// Step of the checkpoint that training goes on from.
@@ -61,6 +67,9 @@ pub(crate) struct Outcome {
     pub(crate) step: u64,
     pub(crate) status: Status,
 }
+
+/// What an update was made from: per micro-batch its scored positions, and its loss, still on the device.
+type Losses = Vec<(usize, Tensor<1>)>;
 
 type Processor = SupervisedTrainingEventProcessor<Trainee>;
 
@@ -125,21 +134,19 @@ impl Running<'_> {
                 self.checkpoint()?;
                 return Ok(Status::StoppedEarly);
             }
-            if self.interrupter.should_stop() {
-                self.checkpoint()?;
-                return Ok(Status::Interrupted);
-            }
-            if self.plan.max_time.is_some_and(|limit| self.began.elapsed() >= limit) {
-                self.checkpoint()?;
-                return Ok(Status::OutOfTime);
-            }
-            let loss = self.step(&mut batches)?;
+            let losses = match self.step(&mut batches)? {
+                ControlFlow::Continue(losses) => losses,
+                ControlFlow::Break(status) => {
+                    self.checkpoint()?;
+                    return Ok(status);
+                }
+            };
             self.state.step += 1;
             let (step, last) = (self.state.step, self.state.step == plan.steps);
             let due = |every: u64| every > 0 && (last || step.is_multiple_of(every));
             let mut line = BTreeMap::new();
             if due(plan.log_every) {
-                self.log(loss, first, &mut line)?;
+                self.log(losses, first, &mut line)?;
             }
             let mut improved = false;
             if due(plan.eval_every) {
@@ -156,21 +163,51 @@ impl Running<'_> {
         Ok(Status::Complete)
     }
 
-    /// One update from the mean gradient of `accumulate` micro-batches; returns their losses, still on the device.
+    /// Between two micro-batches: why training stops here, if it does. Weights and moments are those of the last whole update.
+    fn pause(&mut self) -> Result<Option<Status>, Error> {
+        if self.interrupter.should_stop() {
+            return Ok(Some(Status::Interrupted));
+        }
+        if self.plan.max_time.is_some_and(|limit| self.began.elapsed() >= limit) {
+            return Ok(Some(Status::OutOfTime));
+        }
+        if self.plan.save_now.swap(false, Ordering::SeqCst) {
+            self.checkpoint()?;
+        }
+        Ok(None)
+    }
+
+    /// One update from `accumulate` micro-batches, or the reason to stop before it.
+    ///
+    /// Its loss is Σ over all their scored positions / their number: micro-batch i with n_i of them weighs n_i / Σ n.
     fn step(
         &mut self,
         batches: &mut impl Iterator<Item = Result<headway_tasks::Batch, burn::data::dataset::DatasetError>>,
-    ) -> Result<Vec<Tensor<1>>, Error> {
+    ) -> Result<ControlFlow<Status, Losses>, Error> {
         let experiment = &self.plan.config.experiment;
+        let accumulate = experiment.train.accumulate;
+        // All are drawn before the first is used: only then is Σ n known.
+        let mut drawn = Vec::new();
+        while (drawn.len() as u64) < accumulate {
+            if let Some(status) = self.pause()? {
+                return Ok(ControlFlow::Break(status));
+            }
+            let Some(batch) = batches.next() else { break };
+            let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
+            drawn.push((scored_positions(&batch), batch));
+        }
+        let all = drawn.iter().map(|(scored, _)| scored).sum::<usize>().max(1);
         let mut losses = Vec::new();
         let mut accumulated = GradientsAccumulator::new();
-        let first = self.state.step * experiment.train.accumulate;
+        let first = self.state.step * accumulate;
         let mut dropping = false;
-        for (number, batch) in (first..).zip(batches.take(experiment.train.accumulate as usize)) {
+        for (number, (scored, batch)) in (first..).zip(drawn) {
+            if let Some(status) = self.pause()? {
+                return Ok(ControlFlow::Break(status));
+            }
             dropping |= self.drop_inputs(number);
-            let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
-            let output = TrainStep::step(&self.trainee, batch);
-            losses.push(output.item.0);
+            let output = self.trainee.micro_batch(&batch, scored as f64 / all as f64);
+            losses.push((scored, output.item.0));
             accumulated.accumulate(&self.trainee, output.grads);
         }
         if dropping {
@@ -184,7 +221,7 @@ impl Running<'_> {
             * experiment.schedule.factor(self.state.step + 1, experiment.train.steps);
         // The mapper consumes the model; this clone shares every tensor.
         self.trainee.model = self.optimizer.step(self.trainee.model.clone(), gradients, rate);
-        Ok(losses)
+        Ok(ControlFlow::Continue(losses))
     }
 
     /// What adapters drop is a function of the seed and the number of the batch, as the batch is. False where they drop nothing.
@@ -200,10 +237,12 @@ impl Running<'_> {
         false
     }
 
-    fn log(&mut self, losses: Vec<Tensor<1>>, first: u64, line: &mut BTreeMap<String, f64>) -> Result<(), Error> {
+    fn log(&mut self, losses: Losses, first: u64, line: &mut BTreeMap<String, f64>) -> Result<(), Error> {
         let experiment = &self.plan.config.experiment;
         let (step, steps) = (self.state.step, experiment.train.steps);
-        let mean = losses.iter().map(|loss| f64::from(to_host(loss.clone())[0])).sum::<f64>() / losses.len() as f64;
+        let all = losses.iter().map(|(scored, _)| scored).sum::<usize>().max(1);
+        let sum: f64 = losses.into_iter().map(|(scored, loss)| scored as f64 * f64::from(to_host(loss)[0])).sum();
+        let mean = sum / all as f64;
         if !mean.is_finite() {
             return Err(self.diverged());
         }
@@ -213,7 +252,8 @@ impl Running<'_> {
         let steps_per_second = (step - first) as f64 / self.began.elapsed().as_secs_f64();
         (self.plan.on_event)(&Event::Logged { step, steps, loss: mean, steps_per_second });
         let progress = Progress::new(step as usize, steps as usize, Some("steps".to_owned()));
-        let item = TrainingItem::new(BatchLoss(losses[0].clone()), progress, Some(step as usize), None);
+        let shown = Tensor::from_data([mean as f32], &self.plan.device);
+        let item = TrainingItem::new(BatchLoss(shown), progress, Some(step as usize), None);
         let shown = self.processor.process_train(LearnerEvent::ProcessedItem(item));
         self.interrupter.fail_on_error(shown);
         Ok(())
@@ -274,7 +314,10 @@ impl Running<'_> {
         let old = all.len().saturating_sub(self.plan.config.experiment.train.keep_last);
         let best = self.state.best.map(|best| best.step);
         let forgotten = all[..old].iter().filter(|checkpoint| checkpoint.step != best);
-        forgotten.into_iter().try_for_each(|checkpoint| self.plan.dir.delete_checkpoint(checkpoint))
+        // One that is being read goes the next time.
+        forgotten
+            .filter(|checkpoint| !checkpoint.is_being_read())
+            .try_for_each(|checkpoint| self.plan.dir.delete_checkpoint(checkpoint))
     }
 
     /// First parameter, in the model's order, that holds NaN or an infinity.

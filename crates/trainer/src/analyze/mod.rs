@@ -62,6 +62,7 @@ pub struct Subject {
 #[derive(Clone, Debug, Serialize)]
 pub struct About {
     /// The checkpoint or the experiment file.
+    #[serde(serialize_with = "crate::quote::lossy")]
     pub source: PathBuf,
     /// How its weights came about.
     pub weights: Origin,

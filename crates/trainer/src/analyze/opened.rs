@@ -9,7 +9,7 @@ use headway_tasks::Batch;
 use serde::Serialize;
 
 use super::Origin;
-use crate::{device::Found, error::Error, evaluate, experiment, experiment::Experiment, train};
+use crate::{device::Found, error::Error, evaluate, experiment, experiment::Experiment, quote, session, train};
 
 /// A checkpoint, or an experiment with its first weights.
 pub struct Opened {
@@ -25,6 +25,7 @@ pub struct Opened {
 #[derive(Clone, Debug, Serialize)]
 pub struct Whence {
     /// The checkpoint or the experiment file.
+    #[serde(serialize_with = "quote::lossy")]
     pub source: PathBuf,
     /// How its weights came about.
     pub weights: Origin,

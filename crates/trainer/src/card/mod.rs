@@ -20,7 +20,7 @@ use crate::{
     experiment::Experiment,
     import::Import,
     provenance::{Lineage, Record},
-    run_dir,
+    quote, run_dir,
     session::Status,
 };
 use score::{Score, Scores};
@@ -191,8 +191,13 @@ fn training_section(subjects: &[Subject]) -> String {
     lines.push(String::new());
     for record in subjects.iter().filter_map(|subject| subject.record.as_ref()) {
         lines.push(format!(
-            "- `{}`: {:.1} s on {}, {} threads, {}; Headway {}",
-            record.command, record.seconds, record.device, record.threads, record.platform, record.version
+            "- {}: {:.1} s on {}, {} threads, {}; Headway {}",
+            quote::code(&record.command),
+            record.seconds,
+            record.device,
+            record.threads,
+            record.platform,
+            record.version
         ));
     }
     lines.join("\n")
@@ -233,16 +238,21 @@ fn shown(score: &Score) -> String {
 fn origin_section(subjects: &[Subject]) -> String {
     let mut lines = Vec::new();
     for subject in subjects {
-        let path = subject.checkpoint.path.display();
+        let path = quote::code(&subject.checkpoint.path);
         if let Some(import) = &subject.import {
             lines.push(format!(
-                "- {path}: imported from `{}` ({}, sha256 `{}`), named as {}.",
-                import.file, import.container, import.sha256, import.convention
+                "- {path}: imported from {} ({}, sha256 `{}`), named as {}.",
+                quote::code(&import.file),
+                import.container,
+                import.sha256,
+                import.convention
             ));
             lines.extend(import.told.iter().map(|told| format!("  - told by {told}")));
             lines.extend(import.assumed.iter().map(|assumed| format!("  - taken for granted: {assumed}")));
-            lines.extend(import.filled.iter().map(|(name, with)| format!("  - `{name}` is {with}")));
-            lines.extend(import.left_out.iter().map(|name| format!("  - `{name}` of the file was left out")));
+            lines.extend(import.filled.iter().map(|(name, with)| format!("  - {} is {with}", quote::code(name))));
+            lines.extend(
+                import.left_out.iter().map(|name| format!("  - {} of the file was left out", quote::code(name))),
+            );
         } else if let Some(certificate) = &subject.certificate {
             let number_at = |path: &str| certificate.pointer(path).and_then(serde_json::Value::as_f64).map(number);
             let text_at =
@@ -267,8 +277,8 @@ fn origin_section(subjects: &[Subject]) -> String {
             ));
         } else if let Some(lineage) = &subject.lineage {
             lines.push(format!(
-                "- {path}: trained from the weights of `{}` (sha256 `{}`), {} tensors taken, {} fresh.",
-                lineage.from,
+                "- {path}: trained from the weights of {} (sha256 `{}`), {} tensors taken, {} fresh.",
+                quote::code(&lineage.from),
                 lineage.weights_sha256,
                 lineage.taken,
                 lineage.fresh().len()
@@ -306,11 +316,12 @@ fn limits_section(subjects: &[Subject], scores: &Scores) -> String {
 }
 
 fn loading_section(path: &Path) -> String {
-    let path = path.display();
+    let (word, weights) = (quote::shell_path(path), quote::python(path.join("model.safetensors")));
+    let path = quote::python(path);
     format!(
-        "```sh\nheadway eval {path}\nheadway finetune EXPERIMENT.toml --from {path}\n```\n\n```python\n\
-         from safetensors.torch import load_file\nweights = load_file(\"{path}/model.safetensors\")  # linear weights [out, in]\n\n\
-         import headway_reference  # python/headway_reference.py, numpy alone\nmodel = headway_reference.load(\"{path}\")\n\
+        "```sh\nheadway eval {word}\nheadway finetune EXPERIMENT.toml --from {word}\n```\n\n```python\n\
+         from safetensors.torch import load_file\nweights = load_file({weights})  # linear weights [out, in]\n\n\
+         import headway_reference  # python/headway_reference.py, numpy alone\nmodel = headway_reference.load({path})\n\
          output = model(inputs)\n```"
     )
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -12,10 +13,13 @@ use serde_path_to_error::Segment;
 use toml::{Table, Value};
 
 use super::{
-    Experiment, ExperimentError, join,
+    Experiment, ExperimentError, TrainConfig, join,
     origin::{Origin, Places, place},
 };
-use crate::{error::Error, finetune::FinetuneConfig, input, optimizer::OptimizerConfig, schedule::Schedule};
+use crate::{
+    error::Error, finetune::FinetuneConfig, input, optimizer::OptimizerConfig, quote, run_dir::RunDir,
+    schedule::Schedule,
+};
 
 /// One thing wrong with an experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,18 +51,32 @@ impl Loaded {
     }
 }
 
-/// Reads an experiment, applies `key=value` overrides, fills in defaults and checks every rule.
+/// What a change begins with that takes a key out of the file, before any value is set.
+pub const UNSET: &str = "--unset ";
+
+/// Reads an experiment, applies `key=value` overrides and `--unset key`, fills in defaults and checks every rule.
 ///
 /// # Errors
 /// [`Error::Experiment`] with every problem found; [`Error::Usage`] for an override that is not `key=value`.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, Error> {
-    let text = match input::read_text(path) {
-        Ok(text) => text,
-        Err(error) => {
-            return Err(Error::Usage(format!("cannot read experiment {}: {error}", path.display())));
-        }
-    };
+    let text = input::read_text(path).map_err(|error| Error::Usage(unreadable(path, &error)))?;
     from_text(path, text, overrides)
+}
+
+/// Why an experiment cannot be read, and what the path may stand for instead.
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    let cannot = format!("cannot read experiment {}: {error}", path.display());
+    if error.kind() != io::ErrorKind::IsADirectory {
+        return cannot + &input::did_you_mean(path, error);
+    }
+    let word = quote::shell_path(path);
+    if RunDir::is_run(path) {
+        let again = quote::shell_path(RunDir::experiment_of(path));
+        return format!(
+            "{cannot}: it is the folder of a run; `headway resume {word}` continues it, {again} is its experiment"
+        );
+    }
+    cannot
 }
 
 /// [`load`] for a text that came from `path`.
@@ -66,7 +84,7 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, Error> {
 /// # Errors
 /// as [`load`]
 pub fn from_text(path: &Path, text: String, overrides: &[String]) -> Result<Loaded, Error> {
-    let (places, table) = parse(path, &text)?;
+    let (mut places, mut table) = parse(path, &text)?;
     if let Some(verb) = study_verb(&table) {
         let path = path.display();
         let problem = format!(
@@ -74,7 +92,18 @@ pub fn from_text(path: &Path, text: String, overrides: &[String]) -> Result<Load
         );
         return Err(Error::Usage(problem));
     }
-    let overrides = Override::parse_all(overrides)?;
+    let unset = |text: &String| text.strip_prefix(UNSET).map(str::to_owned);
+    for key in overrides.iter().filter_map(unset) {
+        let Some(whole) = take(&mut table, &key) else {
+            let path = path.display();
+            return Err(Error::Usage(format!(
+                "{UNSET}{key}: {path} does not set it; `headway show` says what it sets"
+            )));
+        };
+        places.forget(&whole);
+    }
+    let set: Vec<String> = overrides.iter().filter(|text| unset(text).is_none()).cloned().collect();
+    let overrides = Override::parse_all(&set)?;
     from_table(path, text, (places, table), &overrides)
 }
 
@@ -129,7 +158,9 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<(Places, Table), Error> {
     if let Some(at) = places.too_long() {
         return Err(refused(at.clone(), format!("a key of more than {} characters", Places::LONGEST)));
     }
-    Ok((places, toml::from_str::<Table>(text).map_err(syntax)?))
+    let mut table = toml::from_str::<Table>(text).map_err(syntax)?;
+    spell_out_choices(&mut table);
+    Ok((places, table))
 }
 
 /// Reads a table as any config of ours, with every problem of form found.
@@ -226,8 +257,9 @@ impl Override {
             )));
         }
         let mut parts: Vec<String> = self.key.split('.').map(str::to_owned).collect();
+        let is_field = parts.len() == 2 && !self.value.is_table();
         if let [first, second, ..] = parts.as_slice()
-            && let Some(variant) = variant_left_out(table, first, second)
+            && let Some(variant) = variant_left_out(table, first, second, is_field)
         {
             parts.insert(1, variant);
         }
@@ -236,7 +268,7 @@ impl Override {
             replace_variant(table, choice, variant);
         }
         let last = parts.pop().unwrap_or_default();
-        let (mut current, mut at) = (table, String::new());
+        let (mut current, mut at) = (&mut *table, String::new());
         for part in parts {
             at = join(&at, &part);
             let Value::Table(below) = current.entry(part).or_insert_with(|| Value::Table(Table::new())) else {
@@ -245,39 +277,94 @@ impl Override {
             current = below;
         }
         current.insert(last, self.value.clone());
+        spell_out_choices(table);
         Ok(full)
     }
 }
 
 /// What a key `<choice>.<field>` leaves out: the name of the variant that the table `choice` holds, or holds by default.
-fn variant_left_out(table: &Table, choice: &str, field: &str) -> Option<String> {
+/// `is_field` where it can be no name of a variant, misspelt perhaps.
+fn variant_left_out(table: &Table, choice: &str, field: &str, is_field: bool) -> Option<String> {
     if !CHOICES.contains(&choice) || is_variant(choice, field) {
         return None;
     }
     let default = default_choices();
     let variants = table.get(choice).or_else(|| default.get(choice))?.as_table()?;
     let (name, below) = variants.iter().next().filter(|_| variants.len() == 1)?;
-    let set_or_possible = table.contains_key(choice) || below.as_table()?.contains_key(field);
+    let set_or_possible = is_field || table.contains_key(choice) || below.as_table()?.contains_key(field);
     (below.is_table() && name != field && set_or_possible).then(|| name.clone())
 }
 
 /// Parts of an experiment that are one of several variants, written as a table with the variant's name as its only key.
 const CHOICES: [&str; 6] = ["task", "data", "model", "optimizer", "schedule", "finetune"];
 
-/// Whether a choice has a variant of this name.
-fn is_variant(choice: &str, name: &str) -> bool {
-    fn knows<T: DeserializeOwned>(name: &str) -> bool {
-        let alone = Table::from_iter([(name.to_owned(), Value::Table(Table::new()))]);
-        !Value::Table(alone).try_into::<T>().is_err_and(|error| error.message().starts_with("unknown variant"))
+/// Reads a value as a choice.
+///
+/// # Errors
+/// What serde says.
+fn read_choice(choice: &str, value: Value) -> Result<(), String> {
+    fn read<T: DeserializeOwned>(value: Value) -> Result<(), String> {
+        value.try_into::<T>().map(drop).map_err(|error| error.message().to_owned())
     }
     match choice {
-        "task" => knows::<TaskConfig>(name),
-        "data" => knows::<DataConfig>(name),
-        "model" => knows::<ModelConfig>(name),
-        "optimizer" => knows::<OptimizerConfig>(name),
-        "schedule" => knows::<Schedule>(name),
-        "finetune" => knows::<FinetuneConfig>(name),
-        _ => false,
+        "task" => read::<TaskConfig>(value),
+        "data" => read::<DataConfig>(value),
+        "model" => read::<ModelConfig>(value),
+        "optimizer" => read::<OptimizerConfig>(value),
+        "schedule" => read::<Schedule>(value),
+        "finetune" => read::<FinetuneConfig>(value),
+        _ => Err(String::new()),
+    }
+}
+
+/// A variant with every value at its default.
+fn with_defaults(variant: &str) -> Value {
+    Value::Table(Table::from_iter([(variant.to_owned(), Value::Table(Table::new()))]))
+}
+
+/// Whether a choice has a variant of this name.
+fn is_variant(choice: &str, name: &str) -> bool {
+    CHOICES.contains(&choice)
+        && !read_choice(choice, with_defaults(name)).is_err_and(|error| error.starts_with("unknown variant"))
+}
+
+/// A bare name is the variant with its defaults: `schedule = "linear"` for `[schedule.linear]`.
+fn spell_out_choices(table: &mut Table) {
+    for choice in CHOICES {
+        let Some(Value::String(name)) = table.get(choice) else { continue };
+        let spelt_out = with_defaults(name);
+        let is_alone = read_choice(choice, Value::String(name.clone())).is_ok();
+        let read = read_choice(choice, spelt_out.clone());
+        // What is missing then is said with its name.
+        if !is_alone && !read.is_err_and(|error| !error.starts_with("missing field")) {
+            table.insert(choice.to_owned(), spelt_out);
+        }
+    }
+}
+
+/// Takes a key out of a table, the name of a variant being left out perhaps; returns the whole key.
+pub(crate) fn take(table: &mut Table, key: &str) -> Option<String> {
+    let whole = match key.split_once('.') {
+        Some((choice, field)) if CHOICES.contains(&choice) => {
+            let first = field.split('.').next().unwrap_or(field);
+            match variant_left_out(table, choice, first, false) {
+                Some(variant) => format!("{choice}.{variant}.{field}"),
+                None => key.to_owned(),
+            }
+        }
+        _ => key.to_owned(),
+    };
+    let taken = has(table, &whole) && remove(table, &whole);
+    // A choice without a variant is none.
+    table.retain(|key, value| !(CHOICES.contains(&key) && value.as_table().is_some_and(Table::is_empty)));
+    taken.then_some(whole)
+}
+
+/// Whether a table holds exactly this key.
+fn has(table: &Table, key: &str) -> bool {
+    match key.split_once('.') {
+        None => table.contains_key(key),
+        Some((first, rest)) => table.get(first).and_then(Value::as_table).is_some_and(|below| has(below, rest)),
     }
 }
 
@@ -307,6 +394,17 @@ pub(crate) fn merge(table: &mut Table, changes: Table, experiment: bool) {
     }
 }
 
+/// The key whose last part is `name`, of those that every experiment has.
+pub fn key_called(name: &str) -> Option<String> {
+    let mut all = default_choices();
+    all.insert("train".to_owned(), Value::try_from(TrainConfig::default()).ok()?);
+    let (key, _) = leaves("", &all).into_iter().find(|(key, _)| key.rsplit('.').next() == Some(name))?;
+    match key.split('.').collect::<Vec<_>>().as_slice() {
+        [choice, _variant, field] if CHOICES.contains(choice) => Some(format!("{choice}.{field}")),
+        _ => Some(key),
+    }
+}
+
 /// Those that may be left out, at their defaults.
 fn default_choices() -> Table {
     #[derive(Default, serde::Serialize)]
@@ -330,7 +428,18 @@ impl Reader {
     fn read(&self, table: Table) -> Result<Experiment, Vec<Problem>> {
         let (experiment, mut problems) = self.deserialize::<Experiment>(table);
         if let Some(experiment) = experiment {
-            let found = experiment.problems().into_iter();
+            // A default stands where a value could not be read: what does not go together with that is no problem of its own.
+            // A key that there is not stands for the one that is meant.
+            let meant = |problem: &Problem| -> Vec<String> {
+                let nearest = problem.help.iter().flat_map(|help| quoted(help)).map(str::to_owned);
+                let is_stray = problem.message.contains(": no such key");
+                nearest.chain((!is_stray).then(|| problem.key.clone())).collect()
+            };
+            let unread: Vec<String> = problems.iter().flat_map(meant).collect();
+            let echoes = |key: &str, message: &str| {
+                unread.iter().any(|unread| is_same_or_below(key, unread) || names(message, unread))
+            };
+            let found = experiment.problems().into_iter().filter(|(key, message)| !echoes(key, message));
             problems.extend(found.map(|(key, message)| Problem {
                 message: format!("{key}: {message}"),
                 help: None,
@@ -356,6 +465,9 @@ impl Reader {
                 Err(error) => {
                     let path = key_of(error.path());
                     let message = error.inner().message().trim().to_owned();
+                    if is_bare_name(&message) && spell_out(&mut table, &path) {
+                        continue;
+                    }
                     let was_removed = |key: &str| {
                         removed.iter().any(|removed| removed == key || removed.starts_with(&format!("{key}.")))
                     };
@@ -431,6 +543,16 @@ impl Reader {
         })
         .collect()
     }
+}
+
+fn is_same_or_below(key: &str, above: &str) -> bool {
+    key.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Whether a message speaks of a key by its last part.
+fn names(message: &str, key: &str) -> bool {
+    let name = key.rsplit('.').next().unwrap_or(key);
+    !name.is_empty() && message.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
 }
 
 /// Sorts problems into the order of the file; what has no place in it comes last.
@@ -521,6 +643,26 @@ fn plain(message: &str) -> String {
         text => text,
     };
     format!("expected {expected}, found {found}")
+}
+
+/// Whether a name stands where serde expects the values of the variant, too.
+fn is_bare_name(message: &str) -> bool {
+    ["newtype", "struct"].iter().any(|kind| message == format!("invalid type: unit variant, expected {kind} variant"))
+}
+
+/// Puts the variant with its defaults in place of its bare name, where a path leads to one.
+fn spell_out(table: &mut Table, path: &str) -> bool {
+    let mut current = table;
+    for part in path.split('.') {
+        let bare = current.get(part).and_then(Value::as_str).map(with_defaults);
+        if let Some(spelt_out) = bare {
+            current.insert(part.to_owned(), spelt_out);
+            return true;
+        }
+        let Some(Value::Table(below)) = current.get_mut(part) else { return false };
+        current = below;
+    }
+    false
 }
 
 fn is_bad_choice(message: &str) -> bool {

@@ -5,7 +5,7 @@ mod origin;
 
 use std::path::PathBuf;
 
-use headway_model::{InputDims, IoDims, ModelConfig, Precision};
+use headway_model::{ConfigError, InputDims, IoDims, ModelConfig, Precision};
 use headway_tasks::{DataConfig, Seed, Split, Stream, Targets, TaskConfig, TaskDims, TaskInput};
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,8 @@ use crate::{
     schedule::Schedule,
 };
 
-pub use load::{Loaded, Override, Problem, from_text, leaves, load};
-pub(crate) use load::{from_table, merge, parse, read_as};
+pub use load::{Loaded, Override, Problem, UNSET, from_text, key_called, leaves, load};
+pub(crate) use load::{from_table, merge, parse, read_as, take};
 pub use origin::Origin;
 pub(crate) use origin::Places;
 
@@ -58,7 +58,7 @@ pub struct TrainConfig {
     pub steps: u64,
     /// Examples per micro-batch. Default 32.
     pub batch_size: usize,
-    /// Micro-batches whose mean gradient makes one update. Default 1.
+    /// Micro-batches that make one update; its loss is the mean over the scored positions of them all. Default 1.
     pub accumulate: u64,
     /// Objective: `plain`, or `padded` as in the paper's code. Default `plain`.
     pub loss: Loss,
@@ -170,7 +170,7 @@ impl Experiment {
     }
 
     /// Bytes that training needs at least: weights, gradients and two moments, the activations of one micro-batch, and
-    /// every example that is held in memory.
+    /// every example that is held in memory: the sets apart, and the micro-batches of one update.
     pub(crate) fn memory(&self) -> f64 {
         let dims = self.dims();
         let budget = self.model.budget(&dims);
@@ -181,7 +181,7 @@ impl Experiment {
         let held = match self.data {
             DataConfig::Fixed { train, validation, test } => train as f64 + validation as f64 + test as f64,
             DataConfig::Fresh { validation, test } => validation as f64 + test as f64,
-        } + self.train.batch_size as f64;
+        } + self.train.batch_size as f64 * self.train.accumulate as f64;
         let example = 4.0 * dims.seq_len as f64 * (width as f64 + dims.d_out as f64);
         16.0 * budget.parameters as f64 + budget.activation_bytes as f64 * self.train.batch_size as f64 + held * example
     }
@@ -267,7 +267,7 @@ impl Experiment {
         if train.early_stopping.as_ref().is_some_and(|early| early.patience == 0) {
             refuse("train.early_stopping.patience", "must be at least 1");
         }
-        if self.schedule.warmup_steps() > train.steps {
+        if train.steps > 0 && self.schedule.warmup_steps() > train.steps {
             refuse("schedule", "warmup_steps is longer than train.steps");
         }
         if let Schedule::Linear { final_fraction, .. } | Schedule::Cosine { final_fraction, .. } = self.schedule
@@ -293,7 +293,7 @@ impl Experiment {
             }
             if matches!(self.data, DataConfig::Fixed { .. }) {
                 problems.push((key, "needs new examples at every step: use [data.fresh]".to_owned()));
-            } else if end >= batches {
+            } else if batches > 0 && end >= batches {
                 let problem = format!(
                     "reaches full size at batch {end}, training has {batches}: raise train.steps or the growth"
                 );
@@ -302,12 +302,20 @@ impl Experiment {
         }
         problems.extend(self.finetune.problems(&self.model));
         problems.extend(task.into_iter().map(|p| (join(&format!("task.{}", self.task.name()), p.key), p.problem)));
-        if sound {
-            let model = self.model.validate(&self.dims()).into_iter();
-            problems.extend(model.map(|p| (join(&format!("model.{}", self.model.name()), p.key), p.problem)));
-        }
+        // What the sizes of an unsound task would do to the model is not known; what is wrong for any sizes is.
+        let model = if sound { self.model.validate(&self.dims()) } else { wrong_for_any_task(&self.model) };
+        let model = model.into_iter();
+        problems.extend(model.map(|p| (join(&format!("model.{}", self.model.name()), p.key), p.problem)));
         problems
     }
+}
+
+/// What is wrong with a model alone: with sizes as different as can be.
+fn wrong_for_any_task(model: &ModelConfig) -> Vec<ConfigError> {
+    let wrong =
+        |seq_len, d_in, d_out| model.validate(&IoDims { seq_len, input: InputDims::Continuous { d_in }, d_out });
+    let with_others = wrong(1, 1, 1);
+    wrong(64, 48, 32).into_iter().filter(|problem| with_others.contains(problem)).collect()
 }
 
 /// A key below a table; either may be empty.

@@ -73,6 +73,12 @@ impl Places {
         }
     }
 
+    /// Forgets a key and all that stands below it.
+    pub(crate) fn forget(&mut self, key: &str) {
+        let below = format!("{key}.");
+        self.keys.retain(|path, _| path != key && !path.starts_with(&below));
+    }
+
     /// Lets what stands below `prefix` stand for the keys of the same names at the top.
     pub(crate) fn lift(&mut self, prefix: &str) {
         let below = |(path, place): (&String, &(Origin, Origin))| {

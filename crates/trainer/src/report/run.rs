@@ -170,10 +170,21 @@ fn budget(experiment: &Experiment) -> Section {
 }
 
 /// Makes the page of a run again and says how the run stands, with the attention patterns of its best checkpoint where it has no picture of them.
+/// A run in progress is shown as far as it is, and draws that picture itself.
 ///
 /// # Errors
-/// [`Error::Usage`] when the folder holds no run or another process holds it; [`Error::Checkpoint`]; [`Error::Io`]
+/// [`Error::Usage`] when the folder holds no run; [`Error::Checkpoint`]; [`Error::Io`]
 pub fn again(root: &Path, device: &Found) -> Result<(PathBuf, Status), Error> {
+    if RunDir::is_run(root) && RunDir::is_held(root) {
+        let dir = RunDir::beside(root);
+        let experiment = experiment::load(&dir.experiment(), &[])?.experiment;
+        let record = run_dir::read_record(root)?;
+        write(&dir, &experiment, &record)?;
+        // If it has ended meanwhile, this page took the place of the last one.
+        if RunDir::is_held(root) {
+            return Ok((dir.report(), record.status));
+        }
+    }
     let dir = RunDir::open(root)?;
     let record = run_dir::read_record(root)?;
     let experiment = experiment::load(&dir.experiment(), &[])?.experiment;

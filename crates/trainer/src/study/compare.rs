@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::{
     dir::StudyDir,
-    file::{self, Base, Changes, Seeds, StudyFile, named, settings},
+    file::{self, Base, Changes, Seeds, StudyFile, Unset, named, settings},
     plan::{self, Plan, Standing},
     sweep::default_metric,
 };
@@ -244,6 +244,10 @@ impl Comparison {
         if config.rows.iter().any(|row| !config.rates(row).is_empty()) {
             taken.push("optimizer.learning_rate".to_owned());
         }
+        let mut unset = Unset::of(changes);
+        let (rows, tasks) =
+            (config.rows.iter_mut().map(|row| &mut row.set), config.tasks.iter_mut().map(|task| &mut task.set));
+        rows.chain(tasks).chain([&mut config.set]).for_each(|set| unset.from_settings(set));
         file::set(&mut config.set, &changes.set, &taken)?;
         let mut blocks = Vec::new();
         let matches = match &config.matched {
@@ -252,7 +256,8 @@ impl Comparison {
         };
         let mut predictors = Vec::new();
         for index in 0..config.tasks.len() {
-            let base = file.base(&format!("tasks.{index}.experiment"), &config.tasks[index].experiment)?;
+            let mut base = file.base(&format!("tasks.{index}.experiment"), &config.tasks[index].experiment)?;
+            unset.from_base(&mut base);
             config.tasks[index].experiment = base.inline();
             base.ensure_few(file, "tasks", most_runs(&config))?;
             let task = &config.tasks[index];
@@ -269,6 +274,7 @@ impl Comparison {
                 blocks.push(Block { task: task.name.clone(), matched, metric: task.metric.clone(), rows });
             }
         }
+        unset.ensure_found(file)?;
         for (index, name) in config.baselines.iter().flatten().enumerate() {
             named(file, &format!("baselines.{index}"), name, &predictors)?;
         }

@@ -19,6 +19,8 @@ use crate::{
 pub struct Changes {
     /// Profile of the file to use.
     pub profile: Option<String>,
+    /// Keys that no experiment of the study shall set.
+    pub unset: Vec<String>,
     /// `key=value` for every experiment of the study.
     pub set: Vec<String>,
     /// Seeds in place of the file's.
@@ -40,8 +42,10 @@ impl StudyFile {
     /// # Errors
     /// [`Error::Usage`] when it cannot be read or has no such profile; [`Error::Experiment`] when it is no TOML.
     pub fn read(path: &Path, profile: Option<&str>) -> Result<Self, Error> {
-        let text =
-            input::read_text(path).map_err(|error| Error::Usage(format!("cannot read {}: {error}", path.display())))?;
+        let text = input::read_text(path).map_err(|error| {
+            let near = input::did_you_mean(path, &error);
+            Error::Usage(format!("cannot read {}: {error}{near}", path.display()))
+        })?;
         Self::from_text(path, text, profile)
     }
 
@@ -108,8 +112,10 @@ impl StudyFile {
         match value {
             Value::String(name) => {
                 let path = self.path.parent().unwrap_or(Path::new("")).join(name);
-                let text = input::read_text(&path)
-                    .map_err(|error| self.problem(at, &format!("cannot read {}: {error}", path.display())))?;
+                let text = input::read_text(&path).map_err(|error| {
+                    let near = input::did_you_mean(&path, &error);
+                    self.problem(at, &format!("cannot read {}: {error}{near}", path.display()))
+                })?;
                 let (places, table) = experiment::parse(&path, &text)?;
                 Ok(Base { path, text, places, table, inline_at: None })
             }
@@ -242,6 +248,41 @@ pub(super) fn set(table: &mut Table, texts: &[String], taken: &[String]) -> Resu
         table.insert(key, value);
     }
     Ok(())
+}
+
+/// Keys that a command line takes out of whatever sets them, and whether they were found.
+pub(super) struct Unset(Vec<(String, bool)>);
+
+impl Unset {
+    pub(super) fn of(changes: &Changes) -> Self {
+        Self(changes.unset.iter().map(|key| (key.clone(), false)).collect())
+    }
+
+    /// Takes them out of an experiment.
+    pub(super) fn from_base(&mut self, base: &mut Base) {
+        for (key, found) in &mut self.0 {
+            if let Some(whole) = experiment::take(&mut base.table, key) {
+                base.places.forget(&whole);
+                *found = true;
+            }
+        }
+    }
+
+    /// Takes them out of a table of settings.
+    pub(super) fn from_settings(&mut self, table: &mut Table) {
+        for (key, found) in &mut self.0 {
+            *found |= table.remove(key.as_str()).is_some() || experiment::take(table, key).is_some();
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Usage`] for a key that was set nowhere.
+    pub(super) fn ensure_found(&self, file: &StudyFile) -> Result<(), Error> {
+        match self.0.iter().find(|(_, found)| !found) {
+            Some((key, _)) => Err(Error::Usage(format!("--unset {key}: nothing in {} sets it", file.path.display()))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Whether two keys mean the same value, the name of a variant being left out in one of them perhaps.

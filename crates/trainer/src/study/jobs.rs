@@ -1,9 +1,13 @@
 //! Runs of a plan side by side, each in a process of its own: what ends one in any way leaves the others alone.
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -26,10 +30,12 @@ pub struct Jobs<'a> {
     pub at_once: usize,
     /// CPU threads of each.
     pub threads: usize,
-    /// The command that does a run. It stops, saving, when its standard input ends.
+    /// The command that does a run. It saves when a line comes on its standard input, and saves and stops when that ends.
     pub command: &'a dyn Fn(&PlannedRun) -> Command,
-    /// Stops every run after its current step.
+    /// Stops every run after its current micro-batch.
     pub interrupter: Interrupter,
+    /// Set by whoever wants a checkpoint of every run that is under way.
+    pub save_now: Arc<AtomicBool>,
     /// Told how far the plan is, now and then and whenever a run ends.
     pub on_progress: &'a dyn Fn(&Progress<'_>),
 }
@@ -88,6 +94,12 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
             // Its end tells the process to save and stop.
             for job in &mut active {
                 drop(job.child.stdin.take());
+            }
+        }
+        if jobs.save_now.swap(false, Ordering::SeqCst) {
+            for stdin in active.iter_mut().filter_map(|job| job.child.stdin.as_mut()) {
+                // A process that has just ended has saved.
+                let _ = writeln!(stdin);
             }
         }
         while active.len() < jobs.at_once
@@ -184,13 +196,13 @@ fn start(run: &PlannedRun, mut command: Command, threads: usize) -> Result<Job<'
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn().map_err(|error| cannot("start", &error))?;
     let listener = child.stderr.take().map(|mut stderr| {
-        thread::spawn(move || {
+        thread::Builder::new().spawn(move || {
             let mut said = Vec::new();
             let _ = stderr.read_to_end(&mut said);
             String::from_utf8_lossy(&said).into_owned()
         })
     });
-    Ok(Job { run, child, listener })
+    Ok(Job { run, child, listener: listener.transpose().map_err(Error::NoThread)? })
 }
 
 fn cannot(action: &str, error: &std::io::Error) -> Error {

@@ -17,7 +17,7 @@ pub use file::Changes;
 pub use plan::{Failure, Plan, PlannedRun, Standing};
 pub use sweep::Sweep;
 
-use crate::{error::Error, input, run_dir::HeldFolder};
+use crate::{error::Error, input, quote, run_dir::HeldFolder};
 use file::StudyFile;
 
 /// A sweep or a comparison.
@@ -85,8 +85,8 @@ impl Study {
         let (file, root) = (dir.file(file), dir.root());
         format!(
             "headway {verb} {} --out again    # every run\nheadway report {}    # this page alone",
-            file.display(),
-            root.display()
+            quote::shell_path(file),
+            quote::shell_path(root)
         )
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::{
-    file::{self, Base, Changes, Seeds, StudyFile, named, settings},
+    file::{self, Base, Changes, Seeds, StudyFile, Unset, named, settings},
     plan::Plan,
 };
 use crate::{
@@ -192,12 +192,17 @@ impl Sweep {
     /// [`Error::Usage`] when a file cannot be read.
     pub fn new(file: &StudyFile, changes: &Changes) -> Result<Self, Error> {
         let mut config: SweepConfig = file.config()?;
-        let base = file.base("experiment", &config.experiment)?;
+        let mut base = file.base("experiment", &config.experiment)?;
+        let mut unset = Unset::of(changes);
+        unset.from_base(&mut base);
+        unset.from_settings(&mut config.set);
+        unset.ensure_found(file)?;
         config.experiment = base.inline();
         let points_of = [&config.grid, &config.zip].into_iter().chain(&config.list);
         let swept: Vec<String> = points_of.flat_map(settings).map(|setting| setting.key).collect();
         file::set(&mut config.set, &changes.set, &swept)?;
         unmixed(file, &config)?;
+        config.changed.extend(changes.unset.iter().map(|key| format!("{key} unset")));
         config.changed.extend(changes.set.clone());
         config.changed.extend(changes.seeds.as_ref().map(|seeds| format!("seeds={seeds:?}")));
         if let Some(seeds) = &changes.seeds {
