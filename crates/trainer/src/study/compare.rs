@@ -247,7 +247,7 @@ impl Comparison {
         let mut unset = Unset::of(changes);
         let (rows, tasks) =
             (config.rows.iter_mut().map(|row| &mut row.set), config.tasks.iter_mut().map(|task| &mut task.set));
-        rows.chain(tasks).chain([&mut config.set]).for_each(|set| unset.from_settings(set));
+        rows.chain(tasks).chain([&mut config.set]).for_each(|set| unset.take_from_settings(set));
         file::set(&mut config.set, &changes.set, &taken)?;
         let mut blocks = Vec::new();
         let matches = match &config.matched {
@@ -257,7 +257,7 @@ impl Comparison {
         let mut predictors = Vec::new();
         for index in 0..config.tasks.len() {
             let mut base = file.base(&format!("tasks.{index}.experiment"), &config.tasks[index].experiment)?;
-            unset.from_base(&mut base);
+            unset.take_from(&mut base);
             config.tasks[index].experiment = base.inline();
             base.ensure_few(file, "tasks", most_runs(&config))?;
             let task = &config.tasks[index];

@@ -259,7 +259,7 @@ impl Unset {
     }
 
     /// Takes them out of an experiment.
-    pub(super) fn from_base(&mut self, base: &mut Base) {
+    pub(super) fn take_from(&mut self, base: &mut Base) {
         for (key, found) in &mut self.0 {
             if let Some(whole) = experiment::take(&mut base.table, key) {
                 base.places.forget(&whole);
@@ -269,7 +269,7 @@ impl Unset {
     }
 
     /// Takes them out of a table of settings.
-    pub(super) fn from_settings(&mut self, table: &mut Table) {
+    pub(super) fn take_from_settings(&mut self, table: &mut Table) {
         for (key, found) in &mut self.0 {
             *found |= table.remove(key.as_str()).is_some() || experiment::take(table, key).is_some();
         }

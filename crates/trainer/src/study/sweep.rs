@@ -194,8 +194,8 @@ impl Sweep {
         let mut config: SweepConfig = file.config()?;
         let mut base = file.base("experiment", &config.experiment)?;
         let mut unset = Unset::of(changes);
-        unset.from_base(&mut base);
-        unset.from_settings(&mut config.set);
+        unset.take_from(&mut base);
+        unset.take_from_settings(&mut config.set);
         unset.ensure_found(file)?;
         config.experiment = base.inline();
         let points_of = [&config.grid, &config.zip].into_iter().chain(&config.list);
