@@ -9,7 +9,7 @@ use headway_tasks::Batch;
 use serde::Serialize;
 
 use super::Origin;
-use crate::{device::Found, error::Error, evaluate, experiment, experiment::Experiment, quote, session, train};
+use crate::{device::Found, error::Error, evaluate, experiment, experiment::Experiment, quote, train};
 
 /// A checkpoint, or an experiment with its first weights.
 pub struct Opened {
