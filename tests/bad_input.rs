@@ -71,7 +71,7 @@ fn forge(folder: &Path, name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
     let path = folder.join(name);
     fs::write(&path, change(fs::read(&path).unwrap())).unwrap();
     let digests = std::process::Command::new("sha256sum")
-        .args(["model.safetensors", "config.json", "optim.safetensors", "state.json"])
+        .args(["model.safetensors", "config.json", "optim.safetensors", "state.json", "metrics.json"])
         .current_dir(folder)
         .output()
         .unwrap();
@@ -391,7 +391,7 @@ mod folders {
     fn output_folders_that_cannot_be_made_exit_1() {
         let lab = Lab::with(SOUND);
         lab.train("experiment.toml", &[]).fail(1, &["cannot read experiment.toml: Not a directory"]);
-        lab.train("experiment.toml/run", &[]).fail(1, &["cannot read experiment.toml/run: Not a directory"]);
+        lab.train("experiment.toml/run", &[]).fail(1, &["cannot create folder experiment.toml/run: Not a directory"]);
         lab.train("/proc/run", &[]).fail(1, &["cannot create folder /proc/run"]);
     }
 
@@ -415,9 +415,9 @@ mod folders {
         lab.headway(&["eval", "nowhere", "--device", "cpu"]).fail(3, &["checkpoint nowhere: does not exist"]);
         lab.headway(&["eval", "empty", "--device", "cpu"])
             .fail(3, &["checkpoint empty: holds no whole checkpoint", "with a MANIFEST"]);
-        lab.headway(&["runs", "list", "nowhere"]).fail(2, &["cannot read nowhere: No such file"]);
+        lab.headway(&["runs", "list", "nowhere"]).fail(2, &["nowhere does not exist"]);
         for folders in [&["nowhere"][..], &["nowhere", "empty"]] {
-            lab.headway(&[&["report"], folders].concat()).fail(2, &["cannot read nowhere", "No such file"]);
+            lab.headway(&[&["report"], folders].concat()).fail(2, &["nowhere"]);
         }
         let finetune = ["finetune", "experiment.toml", "--out", "new", "--from"];
         lab.headway(&[&finetune[..], &["empty"]].concat()).fail(3, &["checkpoint empty: holds no whole checkpoint"]);
@@ -435,6 +435,35 @@ mod folders {
         first.signal("INT");
         assert_eq!(first.wait().status.code(), Some(130));
         lab.headway(&["resume", "run", "--device", "cpu", "--max-time", "0s"]).succeed();
+    }
+
+    #[test]
+    fn a_folder_that_was_taken_while_it_was_waited_for() {
+        let lab = Lab::with(SOUND);
+        fs::create_dir(lab.path("run")).unwrap();
+        let lock = fs::File::create(lab.path("run/.lock")).unwrap();
+        lock.lock().unwrap();
+        let second = lab.train("run", &[]).start();
+        // Time to look at the folder, which is free, and to wait for the lock.
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        lab.write("run/experiment.toml", SOUND);
+        drop(lock);
+        let second = second.wait();
+        assert_eq!(second.status.code(), Some(2), "{second:?}");
+        assert!(second.said().contains("run is not empty"), "{second:?}");
+        assert!(!lab.path("run/metrics.jsonl").exists());
+    }
+
+    #[test]
+    fn beyond_the_limit_of_a_files_size() {
+        let lab = Lab::with(SOUND);
+        // In blocks of 512 bytes: the weights are larger.
+        let script =
+            format!("ulimit -f 1; exec {} train experiment.toml --device cpu --out run", env!("CARGO_BIN_EXE_headway"));
+        let ended = std::process::Command::new("sh").args(["-c", &script]).current_dir(lab.path("")).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(said.contains("cannot write run/") && said.contains("File too large"), "{said}");
     }
 
     #[test]
@@ -457,17 +486,17 @@ mod folders {
         lab.train("sound", &[]).succeed();
         let record = lab.read("run/run.json");
         lab.write("run/run.json", &record[..record.len() / 2]);
-        let texts = ["run/run.json is damaged", "Put a copy of it back"];
-        lab.resume("run").fail(2, &texts);
-        lab.headway(&["runs", "show", "run"]).fail(2, &texts);
+        lab.headway(&["runs", "show", "run"]).fail(2, &["run/run.json is damaged", "Put a copy of it back"]);
         // It must not hide the others.
         let list = lab.headway(&["runs", "list", "."]).succeed();
         assert!(list.said().contains("warning: ./run/run.json is damaged"), "{list:?}");
         assert!(list.stdout.contains("./sound"), "{list:?}");
-        // Everything but the record is there, and goes on with it.
-        lab.write("run/run.json", record);
-        lab.resume("run").succeed();
-        lab.run("run").assert_same(&lab.run("sound"), "with its record back");
+        // Everything but the record is there, and the run goes on from it.
+        let said = lab.resume("run").succeed();
+        let texts = ["run/run.json is damaged", "Going on from run/checkpoints/step-00000002", "run/run.json.aside-1"];
+        assert!(texts.iter().all(|text| said.said().contains(text)), "{said:?}");
+        assert_eq!(lab.read("run/run.json.aside-1"), record[..record.len() / 2]);
+        lab.run("run").assert_same(&lab.run("sound"), "with a new record");
     }
 }
 
@@ -528,6 +557,28 @@ mod checkpoints {
     }
 
     #[test]
+    fn a_manifest_that_is_not_of_its_folder() {
+        let lab = lab_with_killed_run();
+        let whole = lab.read(&format!("{NEWEST}/MANIFEST"));
+        let lines: Vec<&str> = whole.lines().collect();
+        for (manifest, text) in [
+            (lines[..3].join("\n"), "does not list state.json, which lies beside it"),
+            (lines[..4].join("\n"), "does not list metrics.json, which lies beside it"),
+            (whole[..whole.len() - 50].to_owned(), "line 5 is no sha256 and name"),
+            (whole.replace(&lines[1][..20], ""), "line 2 is no sha256 and name"),
+            (format!("{whole}{}\n", lines[0]), "line 6 is no sha256 and name, or names a file again"),
+        ] {
+            lab.write(&format!("{NEWEST}/MANIFEST"), manifest);
+            lab.resume("run").fail(3, &[&format!("checkpoint {NEWEST}/MANIFEST: "), text]);
+            lab.headway(&["eval", NEWEST, "--device", "cpu"]).fail(3, &[text]);
+        }
+        lab.write(&format!("{NEWEST}/MANIFEST"), whole);
+        // What is no part of a checkpoint may lie in its folder.
+        lab.write(&format!("{NEWEST}/notes.txt"), "");
+        lab.resume("run").succeed();
+    }
+
+    #[test]
     fn files_that_match_the_manifest_and_still_make_no_sense() {
         let cut = |bytes: Vec<u8>| bytes[..bytes.len() - 4].to_vec();
         for (name, text) in [
@@ -561,7 +612,10 @@ mod checkpoints {
         lab.headway(&["eval", NEWEST, "--device", "cpu"]).fail(3, &["holds no whole checkpoint", "with a MANIFEST"]);
         let eval = lab.headway(&["eval", "run", "--device", "cpu", "--json"]).succeed().json();
         assert_eq!(eval["step"], 0);
-        lab.resume("run").succeed();
+        let said = lab.resume("run").succeed();
+        let text = format!("{NEWEST} has no MANIFEST and is passed over; run/checkpoints/step-00000000 is taken");
+        assert!(said.said().contains(&text), "{said:?}");
+        fs::remove_dir_all(lab.path(&format!("{NEWEST}.aside-1"))).unwrap();
         lab.run("run").assert_same(&lab.run("straight"), "from the checkpoint before");
     }
 

@@ -851,3 +851,43 @@ mod texts {
         insta::assert_snapshot!("several-problems", said);
     }
 }
+
+#[test]
+fn a_killed_writer_does_not_block_the_next() {
+    let lab = Lab::with(REGRESSION);
+    lab.train("run", &[]).succeed();
+    let construct =
+        ["construct", "activation", "--function", "gelu", "--seq-len", "1", "--tolerance", "0.1", "--out", "made"];
+    for (words, made, whole) in [
+        (&["export", "run", "--format", "npz", "--out", "weights.npz"][..], "weights.npz", "weights.npz"),
+        (&["card", "run", "--device", "cpu", "--out", "CARD.md"], "CARD.md", "CARD.md"),
+        (
+            &["eval", "run", "--device", "cpu", "--save-outputs", "so"],
+            "so/outputs.safetensors",
+            "so/outputs.safetensors",
+        ),
+        (&construct, "made", "made/report.html"),
+    ] {
+        let mut kills = 0;
+        loop {
+            let attempt = lab.headway(words).fault(&format!("file:{}", kills + 1)).run();
+            if attempt.status.code() == Some(0) {
+                break;
+            }
+            assert_eq!(attempt.status.code(), None, "{attempt:?}");
+            kills += 1;
+            // It has its name when it is whole.
+            if lab.path(made).exists() {
+                assert!(lab.path(whole).exists(), "killed at file operation {kills}: {words:?}");
+                fs::rename(lab.path(made), lab.path(&format!("whole-{kills}"))).unwrap();
+            }
+        }
+        assert!(kills > 0 && lab.path(whole).exists(), "{words:?}");
+    }
+    let left = |folder: &str| {
+        let names =
+            fs::read_dir(lab.path(folder)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(".tmp")).collect::<Vec<_>>()
+    };
+    assert_eq!([left(""), left("so")], [Vec::<String>::new(), Vec::new()]);
+}

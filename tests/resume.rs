@@ -6,7 +6,7 @@ mod harness;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use harness::{Lab, RunFiles, there_is, whole_checkpoints};
+use harness::{Finished, Lab, RunFiles, there_is, whole_checkpoints};
 use serde_json::{Value, json};
 
 /// Fresh data, two micro-batches a step, warm-up and cosine, clipping.
@@ -220,6 +220,9 @@ fn killed_at_every_file_operation() {
             assert!(lab.path(&run).join("report.html").exists());
         } else {
             lab.resume(&run).fail(2, &["is not a run folder"]);
+            // Nothing had begun, and nothing is in the way.
+            lab.train(&run, &SHORT).succeed();
+            lab.run(&run).assert_same(&straight, &format!("begun again after file operation {number}"));
         }
         fs::remove_dir_all(lab.path(&run)).ok();
         killed
@@ -473,4 +476,160 @@ fn fine_tuning_killed_after_every_step_and_before_the_first() {
         true
     });
     assert!(too_early > 10, "{too_early} file operations before the first checkpoint");
+}
+
+/// Runs `attempt` with the reads 1, 2, … failing, until several in a row have met none; returns how many failed.
+fn every_read(mut attempt: impl FnMut(u32) -> bool) -> usize {
+    let (mut failed, mut last) = (0, 0);
+    for number in 1.. {
+        if attempt(number) {
+            (failed, last) = (failed + 1, number);
+        }
+        // Some reads may fail without harm.
+        if number > last + 5 {
+            break;
+        }
+    }
+    failed
+}
+
+/// Whether a process ended for what it could not read, and said what; nothing else may have gone wrong with it.
+fn could_not_read(finished: &Finished, number: u32) -> bool {
+    match finished.status.code() {
+        Some(0) => false,
+        Some(1) => {
+            let said = finished.said();
+            assert!(
+                said.contains("error: cannot read ") && said.contains("stale network file handle"),
+                "read:{number}: {said}"
+            );
+            true
+        }
+        _ => panic!("read:{number}: {finished:#?}"),
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_not_taken_for_missing() {
+    let lab = Lab::with(PAPER);
+    let straight = short(&lab);
+    lab.train("killed", &SHORT).fault("step:3").be_killed();
+    lab.write("sweep.toml", "experiment = \"experiment.toml\"\n[grid]\nmodel.n_heads = [2]\n");
+    let exec = ["sweep", "exec", "sweep.toml", "--index", "0", "--device", "cpu", "--out", "study"];
+    lab.headway(&[&exec[..], &["-s", "train.steps=4"]].concat()).succeed();
+    lab.headway(&["report", "study"]).succeed();
+    let run = fs::read_dir(lab.path("study/runs")).unwrap().next().unwrap().unwrap().path();
+    // Verbs that change nothing but pages, with the folders that they read: whatever cannot be read, these stay as they are.
+    let is_page = |path: &String| path.ends_with("report.html") || path.contains("/figures/");
+    let kept =
+        |folder: &Path| every_file(folder).into_iter().filter(|(path, _)| !is_page(path)).collect::<BTreeMap<_, _>>();
+    let study = lab.path("study");
+    let finished = lab.path("straight");
+    for (words, folder) in [
+        (&["sweep", "exec", "study", "--index", "0", "--device", "cpu"][..], &study),
+        (&["sweep", "status", "study"], &study),
+        (&["report", "study"], &study),
+        (&["report", "straight", "study", "--out", "page"], &study),
+        (&["report", "straight", "--device", "cpu"], &finished),
+        (&["resume", "straight", "--device", "cpu"], &finished),
+        (&["eval", "straight", "--device", "cpu"], &finished),
+        (&["card", "straight", "--device", "cpu"], &finished),
+        (&["export", "straight", "--format", "npz", "--out", "weights.npz"], &finished),
+        (&["runs", "show", "straight"], &finished),
+        (&["runs", "list", "."], &finished),
+    ] {
+        let before = kept(folder);
+        let failed = every_read(|number| {
+            fs::remove_file(lab.path("weights.npz")).ok();
+            let attempt = lab.headway(words).fault(&format!("read:{number}")).run();
+            assert!(kept(folder) == before, "{words:?} read:{number} changed a file: {attempt:?}");
+            could_not_read(&attempt, number)
+        });
+        assert!(failed > 0, "{words:?}");
+    }
+    assert!(run.join("checkpoints/step-00000004").exists());
+    // Verbs that train: what there was is there still, and the run ends as one that never stumbled.
+    let failed = every_read(|number| {
+        lab.copy("killed", "again");
+        let attempt = lab.resume("again").fault(&format!("read:{number}")).run();
+        assert!(newest(&lab.path("again")) >= Some(3), "read:{number}");
+        lab.resume("again").succeed();
+        lab.run("again").assert_same(&straight, &format!("read {number} of resuming failed"));
+        fs::remove_dir_all(lab.path("again")).unwrap();
+        could_not_read(&attempt, number)
+    });
+    assert!(failed > 20, "{failed} reads of resuming");
+    let two = [&SHORT[..], &["-s", "train.steps=2"]].concat();
+    lab.train("two", &two).succeed();
+    let straight = lab.run("two");
+    let failed = every_read(|number| {
+        let attempt = lab.train("new", &two).fault(&format!("read:{number}")).run();
+        if lab.path("new/experiment.toml").exists() {
+            lab.resume("new").succeed();
+        } else {
+            lab.train("new", &two).succeed();
+        }
+        lab.run("new").assert_same(&straight, &format!("read {number} of training failed"));
+        fs::remove_dir_all(lab.path("new")).unwrap();
+        could_not_read(&attempt, number)
+    });
+    assert!(failed > 20, "{failed} reads of training");
+}
+
+#[test]
+fn checkpoints_out_of_reach() {
+    let lab = Lab::with(PAPER);
+    let straight = short(&lab);
+    lab.train("run", &SHORT).fault("step:3").be_killed();
+    fs::rename(lab.path("run/checkpoints"), lab.path("disk")).unwrap();
+    // A disk that is not mounted: a link that leads nowhere.
+    std::os::unix::fs::symlink(lab.path("away"), lab.path("run/checkpoints")).unwrap();
+    let before = every_file_but_links(&lab.path("run"));
+    lab.resume("run").fail(1, &["cannot follow the link run/checkpoints"]);
+    assert_eq!(every_file_but_links(&lab.path("run")), before);
+    // Nor is a run begun anew where its checkpoints are gone.
+    fs::remove_file(lab.path("run/checkpoints")).unwrap();
+    lab.resume("run").fail(3, &["has logged steps, but no whole checkpoint is left"]);
+    assert_eq!(every_file_but_links(&lab.path("run")), before);
+    fs::rename(lab.path("disk"), lab.path("away")).unwrap();
+    std::os::unix::fs::symlink(lab.path("away"), lab.path("run/checkpoints")).unwrap();
+    lab.resume("run").succeed();
+    lab.run("run").assert_same(&straight, "the disk is back");
+}
+
+fn every_file_but_links(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let paths = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    paths.map(|path| (path.display().to_string(), fs::read(&path).unwrap())).collect()
+}
+
+#[test]
+fn metrics_that_are_not_as_they_were_written() {
+    let lab = Lab::with(PAPER);
+    short(&lab);
+    lab.train("run", &SHORT).fault("step:3").be_killed();
+    let metrics = lab.read("run/metrics.jsonl");
+    let amiss = "metrics.jsonl: lines up to step 3 are missing or changed";
+    let lost: String = metrics.lines().skip(1).flat_map(|line| [line, "\n"]).collect();
+    lab.write("run/metrics.jsonl", lost);
+    let said = lab.resume("run").succeed().said();
+    assert!(said.contains(amiss), "{said}");
+    // Said once, and on every page from then on: later checkpoints know.
+    assert!(lab.read("run/report.html").contains(amiss));
+    for words in [&["report", "run", "--device", "cpu"][..], &["report", "run", "straight", "--out", "both"]] {
+        let said = lab.headway(words).succeed().said();
+        assert!(said.contains(amiss), "{said}");
+    }
+    assert!(lab.read("both/report.html").contains("lines up to step 3 are missing or changed"));
+    // A finished run is looked at too, and one whose checkpoints say nothing is not.
+    lab.write("straight/metrics.jsonl", "");
+    let said = lab.headway(&["report", "straight", "--device", "cpu"]).succeed().said();
+    assert!(said.contains("metrics.jsonl: lines up to step 4 are missing or changed"), "{said}");
+    let newest = lab.path("straight/checkpoints/step-00000004");
+    fs::remove_file(newest.join("metrics.json")).unwrap();
+    let manifest = fs::read_to_string(newest.join("MANIFEST")).unwrap();
+    let without: String =
+        manifest.lines().filter(|line| !line.ends_with("metrics.json")).flat_map(|line| [line, "\n"]).collect();
+    fs::write(newest.join("MANIFEST"), without).unwrap();
+    let said = lab.headway(&["report", "straight", "--device", "cpu"]).succeed().said();
+    assert!(!said.contains("missing or changed"), "{said}");
 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Finished, Headway, Lab, RunFiles, assert_sound_pages};
+use harness::{Finished, Headway, Lab, RunFiles, assert_sound_pages, whole_checkpoints};
 use serde_json::{Value, json};
 
 const EXPERIMENT: &str = r"[task.icl_linear]
@@ -271,6 +271,11 @@ model.n_heads = [1, 2]
             .fail(5, &["failed before: diverged", "--retry tries again"]);
         // … and fail again when they are tried again.
         sweep(&lab, &["--retry"]).fail(6, &["3 of them done", "3 of 6 runs failed"]);
+        // What the earlier try left was moved aside, not away.
+        let plan = lab.headway(&["sweep", "plan", "out", "--json"]).succeed().json();
+        let aside = lab.path("out/runs").join(plan[3]["run_id"].as_str().unwrap()).join("aside-1");
+        assert_eq!(whole_checkpoints(&aside), [0]);
+        assert!(["experiment.toml", "run.json", "failure.json"].iter().all(|name| aside.join(name).exists()));
     }
 
     /// One step too many: the loss before it is a number, the network after it none.
@@ -365,17 +370,41 @@ model.n_heads = [1, 2]
     fn a_record_that_cannot_be_read_costs_nothing() {
         let lab = lab(&[("sweep.toml", SWEEP)]);
         sweep(&lab, &[]).succeed();
-        let id = runs(&lab, "out").keys().next().unwrap().clone();
+        let before = runs(&lab, "out");
+        let id = before.keys().next().unwrap().clone();
         let record = lab.path("out/runs").join(&id).join("run.json");
         let whole = fs::read_to_string(&record).unwrap();
         fs::write(&record, &whole[..whole.len() / 2]).unwrap();
-        sweep(&lab, &[]).fail(6, &["run.json is damaged", "1 of 6 runs failed"]);
-        assert!(
-            record.with_file_name("checkpoints").read_dir().unwrap().next().is_some(),
-            "its checkpoints are still there"
-        );
-        fs::write(&record, whole).unwrap();
+        // A new one is made from its newest checkpoint, with a word.
+        let said = sweep(&lab, &[]).succeed();
+        assert!(said.stderr.contains("run.json is damaged") && said.stderr.contains("Going on from"), "{said:?}");
+        for (name, run) in runs(&lab, "out") {
+            run.assert_same(&before[&name], &name);
+        }
+        // So it is for a run that was stopped, tried again or not.
+        let path = record.parent().unwrap();
+        fs::remove_dir_all(path.join("checkpoints/step-00000012")).unwrap();
+        for text in [&whole[..whole.len() / 2], "{}"] {
+            fs::write(&record, text).unwrap();
+            let index = lab.headway(&["sweep", "exec", "out", "--device", "cpu", "--run", &id, "--retry"]).succeed();
+            assert!(index.stderr.contains("Going on from"), "{index:?}");
+            lab.run(&format!("out/runs/{id}")).assert_same(&before[&id], "its record was damaged");
+        }
+    }
+
+    #[test]
+    fn labels_of_any_length_make_pages() {
+        const KEYS: &str = "model.d_model = 8\nmodel.n_heads = 2\nmodel.n_layers = 1\ntrain.batch_size = 3\ntrain.log_every = 2\n\
+                            train.eval_every = 4\ntrain.checkpoint_every = 6\ntrain.accumulate = 2\ntrain.clip_norm = 1.0\n\
+                            train.keep_last = 1\ndata.validation = 8\ndata.test = 6\ntask.noise_std = 0.12345678901234567\n\
+                            optimizer.adam.weight_decay = 0.01234567890123456\noptimizer.adam.epsilon = 1.2345678901234567e-8\n";
+        let rates = ["0.001", "0.003"].map(|rate| format!("[[list]]\n{KEYS}optimizer.adam.learning_rate = {rate}\n"));
+        let lab = lab(&[("sweep.toml", &format!("experiment = \"experiment.toml\"\nseeds = [0]\n{}", rates.concat()))]);
         sweep(&lab, &[]).succeed();
+        let figures = fs::read_dir(lab.path("out/figures")).unwrap();
+        let names: Vec<String> = figures.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let patterns = names.iter().filter(|name| name.starts_with("patterns-")).count();
+        assert!(patterns == 2 && names.iter().all(|name| name.len() <= 120), "{names:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use headway_analysis::{Figure, Series, exponent};
 use headway_trainer::{
     Error,
     bench::{BENCHES, Bench as Benchmark, Timing, matmul_peak},
+    beside,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -129,7 +130,7 @@ fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error 
 fn save(measured: &[Measured], folder: &Path) -> Result<(), Error> {
     let path = folder.join("bench.json");
     let text = serde_json::to_string_pretty(measured).map_err(|error| Error::Training(error.to_string()))?;
-    fs::write(&path, text + "\n").map_err(cannot("cannot write", &path))?;
+    beside::write(&path, (text + "\n").as_bytes())?;
     for (quantity, unit, growths) in COSTS.map(|cost| growth(measured, cost)) {
         let series = growths.into_iter().filter_map(|(threads, points, exponent)| {
             let label = format!("{threads} threads: length^{:.2}", exponent?);
@@ -148,7 +149,7 @@ fn save(measured: &[Measured], folder: &Path) -> Result<(), Error> {
         }
         let path = folder.join(format!("attention_{quantity}.svg"));
         let svg = figure.to_svg();
-        fs::write(&path, svg).map_err(cannot("cannot write", &path))?;
+        beside::write(&path, svg.as_bytes())?;
         // Not on standard output, which may hold one JSON document.
         output::note(format!("figure: {}", path.display()));
     }

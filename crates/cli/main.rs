@@ -1,5 +1,7 @@
 //! The `headway` command: a table of contents. Each verb is one file; what it does lives in the library crates.
 
+#![warn(clippy::disallowed_methods)]
+
 mod analyze;
 mod args;
 mod bench;
@@ -27,7 +29,7 @@ mod train;
 use std::process::ExitCode;
 
 use args::{Args, Verb};
-use headway_trainer::memory;
+use headway_trainer::{memory, notice};
 
 /// Training takes and frees large buffers at every step; a caching allocator keeps them.
 #[global_allocator]
@@ -35,6 +37,8 @@ static ALLOCATOR: memory::Allocator = memory::Allocator;
 
 fn main() -> ExitCode {
     memory::keep_freed_pages();
+    notice::tell(|text| output::note(text));
+    signals::outlive_file_limits();
     let args = Args::read();
     output::catching_panics(|| {
         let result = match &args.verb {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use headway_trainer::{
-    Checkpoint, Error, RunDir, Status, input, quote,
+    Checkpoint, Error, RunDir, Status, input, presence, quote,
     report::{self, run},
     run_dir::{read_experiment, read_record, runs_below},
     study::{Changes, Study, StudyDir, results::Group},
@@ -21,7 +21,7 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
             output::line(format!("report: {}", path.display()));
             return Ok(ExitCode::SUCCESS);
         }
-        if RunDir::is_run(folder) {
+        if RunDir::is_run(folder)? {
             let (device, _) = args.device.open()?;
             let (path, status) = run::again(folder, &device)?;
             output::line(format!("report: {}", path.display()));
@@ -38,7 +38,7 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
         page.write(&dir)?;
         page.findings.iter().for_each(output::line);
         output::line(format!("report: {}", dir.file("report.html").display()));
-        return Ok(study::ended(study::has_diverged(&asked, &dir)));
+        return Ok(study::ended(study::has_diverged(&asked, &dir)?));
     }
     let dir = StudyDir::at(args.out.clone().unwrap_or_else(|| PathBuf::from("runs/report")));
     dir.ensure_page()?;
@@ -47,7 +47,7 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
         output::note(format!("warning: seed {seed} is left out: {why}"));
     }
     let folders: Vec<String> = args.folders.iter().map(quote::shell_path).collect();
-    let page = report::groups::page(&groups, &format!("headway report {}", folders.join(" ")));
+    let page = report::groups::page(&groups, &format!("headway report {}", folders.join(" ")))?;
     page.write(&dir)?;
     output::line(output::cells(&page.table.header, &page.table.rows));
     page.findings.iter().for_each(output::line);
@@ -57,11 +57,11 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
 
 /// Makes the page of a constructed checkpoint again; nothing where the folder is none.
 fn certificate(folder: &Path) -> Result<Option<PathBuf>, Error> {
-    if !folder.join(Checkpoint::MANIFEST).is_file() {
+    if !presence::is_file(&folder.join(Checkpoint::MANIFEST))? {
         return Ok(None);
     }
     let checkpoint = Checkpoint::find(folder)?;
-    Ok(page::write(&checkpoint)?.then(|| checkpoint.path.join("report.html")))
+    Ok(page::write(&checkpoint, &checkpoint.path)?.then(|| checkpoint.path.join("report.html")))
 }
 
 /// The runs of some folders, those of one config and one origin together.
@@ -69,14 +69,11 @@ fn side_by_side(folders: &[PathBuf]) -> Result<Vec<Group>, Error> {
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     let mut order = Vec::new();
     for folder in folders {
-        if let Err(error) = std::fs::metadata(folder)
-            && error.kind() == std::io::ErrorKind::NotFound
-        {
-            let near = input::did_you_mean(folder, &error);
-            return Err(Error::Usage(format!("cannot read {}: {error}{near}", folder.display())));
+        if !presence::is_there(folder)? {
+            return Err(Error::Usage(format!("{} does not exist{}", folder.display(), input::did_you_mean(folder))));
         }
         let runs =
-            if RunDir::is_run(folder) { vec![folder.clone()] } else { runs_below(&StudyDir::at(folder).runs())? };
+            if RunDir::is_run(folder)? { vec![folder.clone()] } else { runs_below(&StudyDir::at(folder).runs())? };
         for root in runs {
             let (experiment, record) = (read_experiment(&root)?, read_record(&root)?);
             let (seed, run_id) = (experiment.seed, experiment.run_id());

@@ -22,18 +22,19 @@ pub fn run(args: &Runs) -> Result<ExitCode, Error> {
 }
 
 fn list(folder: &Path, as_json: bool) -> Result<ExitCode, Error> {
-    let mut runs = Vec::new();
+    let (mut runs, mut end) = (Vec::new(), Ok(ExitCode::SUCCESS));
     for path in runs_below(folder)? {
-        // One damaged record must not hide the other runs.
+        // One damaged record must not hide the other runs, nor may one that cannot be read.
         match read_record(&path) {
             Ok(record) => runs.push((record, path)),
+            Err(error @ Error::Io { .. }) => end = Err(error),
             Err(error) => output::note(format!("warning: {error}")),
         }
     }
     if as_json {
         let entries = runs.iter().map(|(record, path)| json!({ "run_dir": path.to_string_lossy(), "record": record }));
         output::json(&entries.collect::<Vec<_>>());
-        return Ok(ExitCode::SUCCESS);
+        return end;
     }
     let rows = runs.iter().map(|(record, path)| {
         let loss = record.results.first().and_then(|row| row.metrics.get("test/loss"));
@@ -46,7 +47,7 @@ fn list(folder: &Path, as_json: bool) -> Result<ExitCode, Error> {
         ]
     });
     output::line(output::table(&["run", "status", "step", "seconds", "test/loss"], rows));
-    Ok(ExitCode::SUCCESS)
+    end
 }
 
 fn show(path: &Path, as_json: bool) -> Result<ExitCode, Error> {

@@ -82,6 +82,13 @@ pub fn keep_ctrl_c() -> Result<(), Error> {
     Ok(())
 }
 
+/// A write beyond the limit of a file's size (`ulimit -f`) ends in an error that names the file, not in a signal.
+pub fn outlive_file_limits() {
+    // Caught and passed over. It can be caught wherever it is sent.
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+}
+
 /// Exit code of a session: 0, or 128 + the signal that ended it.
 pub fn exit_code(status: Status) -> ExitCode {
     if status == Status::Interrupted { stopped().into() } else { ExitCode::SUCCESS }

@@ -25,9 +25,9 @@ use crate::{
 /// A study, its folder, and every run that can be named now.
 pub fn open(path: &Path, args: &ChangeArgs, out: Option<&PathBuf>) -> Result<(Study, StudyDir, Plan), Error> {
     let changes: Changes = sweep::changes(args);
-    let dir = sweep::place(path, &changes, out);
+    let dir = sweep::place(path, &changes, out)?;
     let study = Study::read(path, &changes)?;
-    let plan = study.plan(&dir);
+    let plan = study.plan(&dir)?;
     Ok((study, dir, plan))
 }
 
@@ -37,7 +37,7 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
     if let Some(warning) = warning {
         output::note(format!("warning: {warning}"));
     }
-    if study.differs(dir) {
+    if study.differs(dir)? {
         let root = dir.root().display();
         let old = "runs of the old one alone stay, off the page";
         output::note(format!("{root} held another definition, which this one replaces; {old}"));
@@ -60,21 +60,21 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
     let mut seen = BTreeSet::new();
     // A comparison that chooses learning rates can name its last runs only when the first are done.
     let plan = loop {
-        let plan = study.plan(dir);
+        let plan = study.plan(dir)?;
         let new: Vec<&PlannedRun> = plan.runs().iter().filter(|run| seen.insert(run.run_id.clone())).collect();
         if new.is_empty() {
             break plan;
         }
         let (count, mut open) = (new.len(), Vec::new());
         for run in new {
-            match plan::standing(&dir.run(&run.run_id)).0 {
+            match plan::standing(&dir.run(&run.run_id))?.0 {
                 Standing::Complete => {}
                 Standing::Failed(failure) if !args.retry => failures.push((run.label.clone(), failure)),
                 _ => open.push(run),
             }
         }
         let at_once = at_once.min(open.len().max(1));
-        let last = if study.names_more(dir) { ", to choose learning rates by; the final ones follow" } else { "" };
+        let last = if study.names_more(dir)? { ", to choose learning rates by; the final ones follow" } else { "" };
         output::note(format!("{count} runs{last}, {} of them done; {at_once} at once", count - open.len()));
         let jobs = Jobs {
             at_once,
@@ -122,11 +122,18 @@ fn finish(study: &Study, dir: &StudyDir, as_json: bool) -> Result<bool, Error> {
 }
 
 /// Whether a run of a study diverged.
-pub fn has_diverged(study: &Study, dir: &StudyDir) -> bool {
-    let standing = |run: &PlannedRun| plan::standing(&dir.run(&run.run_id)).0;
+///
+/// # Errors
+/// [`Error::Io`] when that cannot be told.
+pub fn has_diverged(study: &Study, dir: &StudyDir) -> Result<bool, Error> {
     let diverged = Error::NotFinite(String::new()).exit_code();
-    let plan = study.plan(dir);
-    plan.runs().iter().any(|run| matches!(standing(run), Standing::Failed(failure) if failure.exit_code == diverged))
+    for run in study.plan(dir)?.runs() {
+        if matches!(plan::standing(&dir.run(&run.run_id))?.0, Standing::Failed(failure) if failure.exit_code == diverged)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The end of a command that shows runs which other commands did.
@@ -145,13 +152,16 @@ fn view() -> impl Fn(&Progress<'_>) {
     move |progress| {
         let left = progress.seconds_left.map(|left| format!("  {} left", output::time(left))).unwrap_or_default();
         let count = format!("{}/{}", progress.ended, progress.total);
-        if let Some((label, end)) = progress.news {
+        if let Some((label, end, said)) = progress.news {
             let end = match end {
                 Standing::Complete => "done".to_owned(),
                 Standing::Failed(failure) => format!("failed: {}", failure.message.lines().next().unwrap_or_default()),
                 Standing::Waiting | Standing::Running | Standing::Stopped => "stopped, and saved".to_owned(),
             };
             output::progress_line(&format!("{count:>9}  {label}  {end}{left}"), false);
+            if !said.is_empty() {
+                output::note(said);
+            }
         } else if in_place {
             let running: Vec<String> =
                 progress.running.iter().map(|(label, step, steps)| format!("{label} {step}/{steps}")).collect();

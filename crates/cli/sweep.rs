@@ -11,7 +11,7 @@ use std::{
 };
 
 use headway_trainer::{
-    Error, Event, Interrupter, Options,
+    Error, Event, Interrupter, Options, beside,
     study::{Changes, Plan, Standing, Study, StudyDir, plan},
 };
 use serde_json::json;
@@ -50,7 +50,7 @@ pub fn run(args: &Sweep) -> Result<ExitCode, Error> {
         }
         Some(SweepAction::Status { study, changes, out, json }) => {
             let (_, dir, plan) = study::open(study, changes, out.as_ref())?;
-            status(&dir, &plan, *json);
+            status(&dir, &plan, *json)?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -87,17 +87,14 @@ fn list(plan: &Plan, write: Option<&Path>, as_json: bool) -> Result<ExitCode, Er
     let lines = lines.collect::<Vec<_>>();
     match write {
         None => lines.iter().for_each(output::line),
-        Some(path) => std::fs::write(path, lines.join("\n") + "\n").map_err(|source| Error::Io {
-            action: "cannot write",
-            path: path.to_owned(),
-            source,
-        })?,
+        Some(path) => beside::write(path, (lines.join("\n") + "\n").as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn status(dir: &StudyDir, plan: &Plan, as_json: bool) {
-    let standings: Vec<(Standing, u64)> = plan.runs().iter().map(|run| plan::standing(&dir.run(&run.run_id))).collect();
+fn status(dir: &StudyDir, plan: &Plan, as_json: bool) -> Result<(), Error> {
+    let standings = plan.runs().iter().map(|run| plan::standing(&dir.run(&run.run_id)));
+    let standings = standings.collect::<Result<Vec<(Standing, u64)>, _>>()?;
     let lines = || plan.runs().iter().zip(&standings).enumerate();
     if as_json {
         let runs = lines().map(|(index, (run, (standing, step)))| {
@@ -107,7 +104,7 @@ fn status(dir: &StudyDir, plan: &Plan, as_json: bool) {
             })
         });
         output::json(&runs.collect::<Vec<_>>());
-        return;
+        return Ok(());
     }
     let rows = lines().map(|(index, (run, (standing, step)))| {
         let step = format!("{step}/{}", run.experiment.train.steps);
@@ -119,6 +116,7 @@ fn status(dir: &StudyDir, plan: &Plan, as_json: bool) {
         format!("{count} {name}")
     });
     output::line(format!("{} in {}", counts.join(", "), dir.root().display()));
+    Ok(())
 }
 
 fn word(standing: &Standing) -> &'static str {
@@ -138,6 +136,9 @@ pub fn changes(args: &ChangeArgs) -> Changes {
 }
 
 /// Folder of a study.
-pub fn place(path: &Path, changes: &Changes, out: Option<&PathBuf>) -> StudyDir {
-    StudyDir::at(out.cloned().unwrap_or_else(|| Study::place(path, changes)))
+///
+/// # Errors
+/// as [`Study::place`]
+pub fn place(path: &Path, changes: &Changes, out: Option<&PathBuf>) -> Result<StudyDir, Error> {
+    Ok(StudyDir::at(out.cloned().map_or_else(|| Study::place(path, changes), Ok)?))
 }

@@ -83,7 +83,7 @@ pub fn options(args: &RunArgs) -> Result<Options, Error> {
 
 /// Says what would be done, once nothing stands in its way.
 pub fn dry_run(loaded: &Loaded, place: &NewRun, options: &Options, as_json: bool) -> Result<ExitCode, Error> {
-    let root = place.path()?;
+    let root = place.run_path()?;
     check::report(loaded, &options.device, as_json);
     if !as_json {
         output::line(format!("would write to {}", root.display()));

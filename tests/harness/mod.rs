@@ -108,7 +108,7 @@ impl Headway {
         self
     }
 
-    /// With a crash point, `step:7`, `file:13` or `full:13`.
+    /// With a crash point, `step:7`, `file:13`, `full:13` or `read:13`.
     pub fn fault(mut self, fault: &str) -> Self {
         self.0.env("HEADWAY_FAULT", fault);
         self
@@ -297,7 +297,8 @@ pub fn whole_checkpoints(root: &Path) -> Vec<u64> {
         let count = files.len();
         // A fine-tuned run's checkpoints say where its weights came from.
         files.retain(|name| name != "lineage.json");
-        assert_eq!(files, ["MANIFEST", "config.json", "model.safetensors", "optim.safetensors", "state.json"]);
+        let all = ["MANIFEST", "config.json", "metrics.json", "model.safetensors", "optim.safetensors", "state.json"];
+        assert_eq!(files, all);
         let check = Command::new("sha256sum")
             .args(["--check", "--strict", "--quiet", "MANIFEST"])
             .current_dir(&path)

@@ -168,7 +168,7 @@ static STUDY: LazyLock<PathBuf> = LazyLock::new(|| {
     fs::write(root.join("sweep.toml"), toml::to_string(&table).unwrap()).unwrap();
     let study = Study::read(&root, &Changes::default()).unwrap();
     let dir = StudyDir::at(&root);
-    for run in study.plan(&dir).runs() {
+    for run in study.plan(&dir).unwrap().runs() {
         plan::exec(&dir, run, false, &options()).unwrap();
     }
     root
@@ -419,8 +419,8 @@ fn read_study(folder: &Path) -> Result<(), Error> {
             Err(Error::Usage(_)) if profile.is_some() => continue,
             Err(error) => return Err(error),
         };
-        for run in study.plan(&dir).runs().iter().take(100) {
-            let _ = plan::standing(&dir.run(&run.run_id));
+        for run in study.plan(&dir)?.runs().iter().take(100) {
+            plan::standing(&dir.run(&run.run_id))?;
         }
     }
     Ok(())
@@ -454,8 +454,8 @@ fn read_certificate(folder: &Path) -> Result<(), Error> {
 /// `runs list`, `runs show`, `sweep status` and `report` of one run.
 fn read_record(folder: &Path) -> Result<(), Error> {
     run_dir::runs_below(folder.parent().unwrap())?;
-    let _ = plan::standing(folder);
-    log::newest(&RunDir::metrics_of(folder), "validation/loss");
+    plan::standing(folder)?;
+    log::newest(&RunDir::metrics_of(folder), "validation/loss")?;
     log::read_file(&RunDir::metrics_of(folder))?;
     run_dir::read_record(folder)?;
     report::run::again(folder, &cpu()).map(drop)
@@ -464,7 +464,7 @@ fn read_record(folder: &Path) -> Result<(), Error> {
 /// `sweep status` of a run that failed.
 fn read_failure(folder: &Path) -> Result<(), Error> {
     // What cannot be read is no failure that anybody remembers.
-    let (standing, _) = plan::standing(folder);
+    let (standing, _) = plan::standing(folder)?;
     let text = serde_json::to_string(&standing).map_err(|error| Error::Training(error.to_string()))?;
     assert!(!text.is_empty());
     Ok(())

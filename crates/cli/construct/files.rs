@@ -125,7 +125,8 @@ pub fn read_arrays(path: &Path) -> Result<BTreeMap<String, Array>, Error> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    input::read(path).map_err(|error| Error::Usage(format!("cannot read {}: {error}", path.display())))
+    let given = |error| Error::Usage(format!("cannot read {}: {error}", path.display()));
+    input::read(path).map_err(|error| Error::unreadable(path, error, given))
 }
 
 /// An array's numbers in double precision.

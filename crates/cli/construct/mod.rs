@@ -83,8 +83,9 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
         )));
     }
     let hardest = hardest(&construction, &certificate);
-    let checkpoint = Checkpoint::write_constructed(&place, &experiment, &model, &certificate, &hardest)?;
-    page::write(&checkpoint)?;
+    // The page before the folder has its name: a whole folder has its page.
+    let page = |half: &Checkpoint| page::write(half, &common.out).map(drop);
+    let checkpoint = Checkpoint::write_constructed(&place, &experiment, &model, &certificate, &hardest, page)?;
     if common.json {
         output::json(&certificate);
     } else {

@@ -1,23 +1,25 @@
 //! The page about a certificate, made from `certificate.json` alone.
 
+use std::path::Path;
+
 use headway_analysis::{Figure, File, Report, Section, Series, Style, number};
 use headway_theory::{Basis, Bound, Certificate, Measured};
 use headway_trainer::{Checkpoint, Error, quote, study::StudyDir};
 
 use super::sizes;
 
-/// Writes `report.html` and its figures beside a constructed checkpoint; whether it is one.
+/// Writes `report.html` and its figures beside a constructed checkpoint that is to lie at `place`; whether it is one.
 ///
 /// # Errors
 /// [`Error::Checkpoint`], [`Error::Io`]
-pub fn write(checkpoint: &Checkpoint) -> Result<bool, Error> {
+pub fn write(checkpoint: &Checkpoint, place: &Path) -> Result<bool, Error> {
     let Some(certificate) = read(checkpoint)? else { return Ok(false) };
     let dir = StudyDir::at(&checkpoint.path);
     let figures = figures(&certificate);
     for (name, figure, _) in &figures {
         dir.write(&format!("figures/{name}.svg"), figure.to_svg().as_bytes())?;
     }
-    let place = quote::shell_path(&checkpoint.path);
+    let place = quote::shell_path(place);
     dir.write("report.html", page(&certificate, &place, figures).to_html().as_bytes())?;
     Ok(true)
 }

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, card};
+use headway_trainer::{Error, beside, card};
 
-use super::{args::Card, write_new};
+use super::args::Card;
 use crate::output;
 
 pub fn run(args: &Card) -> Result<ExitCode, Error> {
@@ -15,7 +15,7 @@ pub fn run(args: &Card) -> Result<ExitCode, Error> {
     let text = card::card(&args.checkpoints, &device)?;
     match &args.out {
         Some(path) => {
-            write_new(path, text.as_bytes())?;
+            beside::write_new(path, text.as_bytes())?;
             output::line(format!("card: {}", path.display()));
         }
         None => output::line(text.trim_end()),

@@ -8,12 +8,9 @@ use headway_exchange::{
     npz, pickle,
 };
 use headway_model::weights::arrays_to_bytes;
-use headway_trainer::{Checkpoint, Error, finetune, import::refused};
+use headway_trainer::{Checkpoint, Error, beside, finetune, import::refused};
 
-use super::{
-    args::{Export, FileFormat, Names},
-    write_new, write_new_folder,
-};
+use super::args::{Export, FileFormat, Names};
 use crate::output;
 
 pub fn run(args: &Export) -> Result<ExitCode, Error> {
@@ -31,7 +28,7 @@ pub fn run(args: &Export) -> Result<ExitCode, Error> {
             let (theirs, config) = gpt2::export(&elsewhere()?).map_err(wrong)?;
             let config = serde_json::to_string_pretty(&config).map_err(|error| Error::Training(error.to_string()))?;
             let files = [("config.json", (config + "\n").into_bytes()), ("model.safetensors", safetensors(&theirs)?)];
-            write_new_folder(&args.out, &files)?;
+            beside::write_new_folder(&args.out, &files)?;
             theirs
         }
         (FileFormat::HuggingFace, _) => {
@@ -58,7 +55,7 @@ pub fn run(args: &Export) -> Result<ExitCode, Error> {
                 FileFormat::PytorchStateDict => pickle::write(&theirs).map_err(wrong)?,
                 FileFormat::Npz => npz::write(&theirs).map_err(wrong)?,
             };
-            write_new(&args.out, &bytes)?;
+            beside::write_new(&args.out, &bytes)?;
             theirs
         }
     };

@@ -5,6 +5,7 @@
 //! config.json         model, sizes and the whole experiment
 //! optim.safetensors   optimiser moments by parameter name
 //! state.json          step, best score, early stopping
+//! metrics.json        length and sha256 of the run's metrics.jsonl at that time
 //! certificate.json    what was proved and measured of constructed weights
 //! hardest.safetensors the points where they are farthest from their target
 //! train.toml          the experiment of constructed weights, to train the same network
@@ -20,6 +21,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -32,11 +34,14 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    beside,
     error::Error,
     experiment::Experiment,
     finetune::adapter,
     import::Import,
     input,
+    log::Written,
+    presence,
     provenance::Lineage,
     run_dir::{self, RunDir},
 };
@@ -118,6 +123,23 @@ impl Checkpoint {
     /// The experiment, to train the same network on the same task.
     const TRAIN: &str = "train.toml";
     const IMPORT: &str = "import.json";
+    /// What the run had logged.
+    pub(crate) const METRICS: &str = "metrics.json";
+    /// Every file that a manifest lists; others in a checkpoint's folder, pages perhaps, are none of its.
+    const FILES: [&str; 12] = [
+        Self::MODEL,
+        Self::CONFIG,
+        Self::OPTIM,
+        Self::STATE,
+        Self::METRICS,
+        Self::CERTIFICATE,
+        Self::HARDEST,
+        Self::TRAIN,
+        Self::LINEAGE,
+        Self::IMPORT,
+        adapter::CONFIG,
+        adapter::WEIGHTS,
+    ];
 
     /// One that is written, or known to be there.
     pub(crate) fn at(path: PathBuf, step: Option<u64>) -> Self {
@@ -132,10 +154,9 @@ impl Checkpoint {
     pub fn find(path: &Path) -> Result<Self, Error> {
         // What a run in progress deletes between two looks is looked for again, in what it has saved since.
         for _ in 0..100 {
-            let found = Self::look(path);
-            match found.map(Self::while_read) {
+            match Self::look(path).and_then(Self::while_read) {
                 Ok(Some(checkpoint)) => return Ok(checkpoint),
-                Err(error) if !RunDir::is_held(path) => return Err(error),
+                Err(error) if !RunDir::is_held(path)? => return Err(error),
                 Ok(None) | Err(_) => {}
             }
         }
@@ -143,36 +164,37 @@ impl Checkpoint {
     }
 
     /// The checkpoint with its manifest locked; nothing where it is being deleted. Where there are no locks, it goes without.
-    fn while_read(mut self) -> Option<Self> {
+    fn while_read(mut self) -> Result<Option<Self>, Error> {
         let manifest = self.path.join(Self::MANIFEST);
         if let Ok(file) = File::open(&manifest) {
             match file.try_lock_shared() {
                 Ok(()) => self.read = Some(Arc::new(file)),
-                Err(TryLockError::WouldBlock) => return None,
+                Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(_)) => {}
             }
         }
         // Between the look and the lock it may have gone.
-        manifest.is_file().then_some(self)
+        Ok(presence::is_file(&manifest)?.then_some(self))
     }
 
-    /// Whether a process reads it, so that it must not be deleted now.
+    /// Whether a process reads it, so that it must not be deleted now; also where that cannot be told.
     pub(crate) fn is_being_read(&self) -> bool {
-        let manifest = File::open(self.path.join(Self::MANIFEST));
-        manifest.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+        match File::open(self.path.join(Self::MANIFEST)) {
+            Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 
     fn look(path: &Path) -> Result<Self, Error> {
-        if path.join(Self::MANIFEST).is_file() {
+        if presence::is_file(&path.join(Self::MANIFEST))? {
             return Ok(Self::at(path.to_owned(), None));
         }
-        let all = run_dir::checkpoints_in(path);
+        let all = run_dir::checkpoints_in(path)?;
         let Some(newest) = all.last() else {
-            let problem = match std::fs::metadata(path) {
-                Ok(_) => {
-                    "holds no whole checkpoint; give a run folder, or a checkpoint folder with a MANIFEST".to_owned()
-                }
-                Err(error) => format!("does not exist{}", input::did_you_mean(path, &error)),
+            let problem = if presence::is_there(path)? {
+                "holds no whole checkpoint; give a run folder, or a checkpoint folder with a MANIFEST".to_owned()
+            } else {
+                format!("does not exist{}", input::did_you_mean(path))
             };
             return Err(Error::checkpoint(path, problem));
         };
@@ -252,6 +274,14 @@ impl Checkpoint {
         if self.digest_of(Self::STATE)?.is_some() { self.read_json(Self::STATE).map(Some) } else { Ok(None) }
     }
 
+    /// What the run had logged when this was saved; nothing where that was not noted.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`]
+    pub(crate) fn metrics(&self) -> Result<Option<Written>, Error> {
+        if self.digest_of(Self::METRICS)?.is_some() { self.read_json(Self::METRICS).map(Some) } else { Ok(None) }
+    }
+
     /// The certificate of constructed weights, verified against the manifest; nothing where weights were trained.
     ///
     /// # Errors
@@ -265,6 +295,7 @@ impl Checkpoint {
     }
 
     /// Writes constructed weights with their certificate and the points that are hardest for them as a checkpoint into an empty or new folder.
+    /// `page` adds to it, before it has its name.
     ///
     /// # Errors
     /// [`Error::Usage`] when the folder is not empty; [`Error::Io`]
@@ -274,12 +305,13 @@ impl Checkpoint {
         model: &Model,
         certificate: &impl Serialize,
         hardest: &BTreeMap<String, Array>,
+        page: impl FnOnce(&Self) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let mut files = Self::files(&CheckpointConfig::of(experiment), model, None, None)?;
         files.push((Self::CERTIFICATE, json(certificate)?));
         files.push((Self::HARDEST, safetensors(weights::arrays_to_bytes(hardest))?));
         files.push((Self::TRAIN, experiment.to_toml().into_bytes()));
-        Self::write_new(place, &files)
+        Self::write_new(place, &files, page)
     }
 
     /// Writes imported weights with where they came from as a checkpoint into an empty or new folder.
@@ -294,7 +326,7 @@ impl Checkpoint {
     ) -> Result<Self, Error> {
         let mut files = Self::files(&CheckpointConfig::of(experiment), model, None, None)?;
         files.push((Self::IMPORT, json(import)?));
-        Self::write_new(place, &files)
+        Self::write_new(place, &files, |_| Ok(()))
     }
 
     /// Writes weights that come from another checkpoint as one into an empty or new folder.
@@ -309,16 +341,20 @@ impl Checkpoint {
     ) -> Result<Self, Error> {
         let weights = safetensors(weights::arrays_to_bytes(arrays))?;
         let files = [(Self::MODEL, weights), (Self::CONFIG, json(config)?), (Self::LINEAGE, json(lineage)?)];
-        Self::write_new(place, &files)
+        Self::write_new(place, &files, |_| Ok(()))
     }
 
-    fn write_new(place: &run_dir::NewRun, files: &[(&str, Vec<u8>)]) -> Result<Self, Error> {
+    fn write_new(
+        place: &run_dir::NewRun,
+        files: &[(&str, Vec<u8>)],
+        more: impl FnOnce(&Self) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let path = place.path()?;
-        // The folder above is synced too, and a relative path may name none.
-        let whole = std::path::absolute(&path).map_err(Error::io("cannot resolve", &path))?;
+        let whole = beside::absolute(&path)?;
         // A name that nobody else has: what is there already is not ours to replace.
-        let temporary = whole.with_extension(format!("tmp-{}", std::process::id()));
-        run_dir::write_checkpoint(&temporary, &whole, files).inspect_err(|_| {
+        let temporary = beside::temporary(&whole);
+        let half = Self::at(temporary.clone(), None);
+        run_dir::write_checkpoint(&temporary, &whole, files, || more(&half)).inspect_err(|_| {
             // Best effort: the error at hand is the one to tell.
             let _ = fs::remove_dir_all(&temporary);
         })?;
@@ -364,7 +400,8 @@ impl Checkpoint {
         let Some(recorded) = self.digest_of(name)? else {
             return Err(Error::checkpoint(&self.path, format!("has no {name}")));
         };
-        let bytes = input::read(&path).map_err(|error| Error::checkpoint(&path, error))?;
+        let damaged = |error| Error::checkpoint(&path, error);
+        let bytes = input::read(&path).map_err(|error| Error::unreadable(&path, error, damaged))?;
         if digest(&bytes) != recorded {
             let problem = "does not match its digest in MANIFEST: the file was cut short or changed";
             return Err(Error::checkpoint(path, problem));
@@ -373,17 +410,48 @@ impl Checkpoint {
     }
 
     /// What the manifest says about a file, nothing when it does not list it.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is no manifest of this folder.
     fn digest_of(&self, name: &str) -> Result<Option<String>, Error> {
         let path = self.path.join(Self::MANIFEST);
-        let manifest = input::read_text(&path).map_err(|error| Error::checkpoint(&path, error))?;
-        let mut entries = manifest.lines().filter_map(|line| line.split_once("  "));
-        Ok(entries.find(|(_, file)| *file == name).map(|(digest, _)| digest.to_owned()))
+        let damaged = |problem: String| Error::checkpoint(&path, problem);
+        let manifest = input::read_text(&path)
+            .map_err(|error| Error::unreadable(&path, error, |error| damaged(error.to_string())))?;
+        let mut entries = BTreeMap::new();
+        for (number, line) in (1..).zip(manifest.lines()) {
+            let entry = line.split_once("  ").filter(|(digest, _)| is_digest(digest));
+            if entry.and_then(|(digest, file)| entries.insert(file, digest).is_none().then_some(())).is_none() {
+                return Err(damaged(format!("line {number} is no sha256 and name, or names a file again")));
+            }
+        }
+        // What is left of one that was cut short between two lines looks whole.
+        for file in presence::list(&self.path)?.unwrap_or_default() {
+            let file = presence::name(&file);
+            // What was logged concerns nobody where training cannot go on.
+            let concerns = file != Self::METRICS || entries.contains_key(Self::STATE);
+            if concerns && Self::FILES.contains(&file.as_str()) && !entries.contains_key(file.as_str()) {
+                return Err(damaged(format!(
+                    "does not list {file}, which lies beside it: it was cut short or changed"
+                )));
+            }
+        }
+        Ok(entries.get(name).map(|digest| (*digest).to_owned()))
     }
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Sha256 in hexadecimal.
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+    hex(Sha256::digest(bytes).as_slice())
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
@@ -394,7 +462,8 @@ fn safetensors(bytes: Result<Vec<u8>, weights::WeightsError>) -> Result<Vec<u8>,
     bytes.map_err(|error| Error::Training(error.to_string()))
 }
 
-fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+/// A value as the text of a JSON file.
+pub(crate) fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Error::Training(error.to_string()))?;
     Ok((text + "\n").into_bytes())
 }

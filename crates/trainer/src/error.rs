@@ -1,12 +1,18 @@
 //! Everything that can go wrong while training, and the exit code it ends with.
 
-use std::{fmt::Display, io, path::PathBuf};
+use std::{
+    fmt::Display,
+    io,
+    path::{Path, PathBuf},
+};
 
 use thiserror::Error;
 
 use headway_model::Precision;
 
 use crate::experiment::{Experiment, ExperimentError};
+
+const CANNOT_READ: &str = "cannot read";
 
 /// An error of any verb.
 #[derive(Debug, Error)]
@@ -96,6 +102,32 @@ impl Error {
 
     pub(crate) fn checkpoint(path: impl Into<PathBuf>, problem: impl ToString) -> Self {
         Self::Checkpoint { path: path.into(), problem: problem.to_string() }
+    }
+
+    /// For `map_err`: a path that could not be read or looked at.
+    pub(crate) fn unread(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        Self::io(CANNOT_READ, path)
+    }
+
+    /// What was given is at fault where there is no such file, or none that can be what it should be, as `given` says; the
+    /// system for everything else, which may be right the next time.
+    pub fn unreadable(path: &Path, error: io::Error, given: impl FnOnce(io::Error) -> Self) -> Self {
+        use io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::NotFound
+            | Kind::NotADirectory
+            | Kind::IsADirectory
+            | Kind::InvalidInput
+            | Kind::InvalidData
+            | Kind::InvalidFilename
+            | Kind::FileTooLarge => given(error),
+            _ => Self::unread(path)(error),
+        }
+    }
+
+    /// Whether nothing was wrong but that something could not be read.
+    pub(crate) fn is_unread(&self) -> bool {
+        matches!(self, Self::Io { action: CANNOT_READ, .. })
     }
 
     /// For `map_err`: wraps what the system said about a path.

@@ -1,6 +1,6 @@
 //! Scores of a model and of the classical predictors on the same examples.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Instant};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use burn::{module::Module, tensor::Device};
 use headway_model::{
@@ -11,6 +11,7 @@ use headway_tasks::{Baseline, Batch, Inputs, SHIFTS, Source, Split, Targets, bas
 use serde::Serialize;
 
 use crate::{
+    beside,
     checkpoint::Checkpoint,
     device::Found,
     error::Error,
@@ -101,12 +102,10 @@ pub fn save_outputs(path: &Path, overrides: &[String], device: &Found, folder: &
             Array { shape: vec![n, seq_len], values: tokens.into_iter().map(|token| token as f32).collect() }
         }
     };
-    fs::create_dir_all(folder).map_err(Error::io("cannot create folder", folder))?;
     for (name, array) in [("inputs", inputs), ("outputs", outputs)] {
         let bytes = weights::arrays_to_bytes(&BTreeMap::from([(name.to_owned(), array)]))
             .map_err(|error| Error::Training(error.to_string()))?;
-        let path = folder.join(format!("{name}.safetensors"));
-        fs::write(&path, bytes).map_err(Error::io("cannot write", path))?;
+        beside::write(&folder.join(format!("{name}.safetensors")), &bytes)?;
     }
     Ok(())
 }

@@ -9,13 +9,15 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use crate::{device::machine_memory, quote};
+use crate::{device::machine_memory, error::Error, fault, presence, quote};
 
 /// The bytes of a file.
 ///
 /// # Errors
 /// What the system says, and for what is no file with an end: a pipe, a device, more than the machine has memory.
+#[allow(clippy::disallowed_methods, reason = "what the system says is handed on")]
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    fault::before_reading()?;
     let about = fs::metadata(path)?;
     // Opening a pipe would wait for somebody to write into it. A folder is refused by the system.
     if !about.is_file() && !about.is_dir() {
@@ -26,7 +28,16 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
         let problem = format!("{:.1} GB, and the machine has {:.1} GB of memory", size / 1e9, there / 1e9);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
     }
+    fault::before_reading()?;
     fs::read(path)
+}
+
+/// The bytes of a file of ours; nothing where there is none.
+///
+/// # Errors
+/// [`Error::Io`]
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    if presence::is_there(path)? { read(path).map(Some).map_err(Error::unread(path)) } else { Ok(None) }
 }
 
 /// The text of a file.
@@ -39,8 +50,10 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 }
 
 /// Where a file is missing, a question about the one whose name is nearest: `; did you mean `experiments/copy.toml`?`.
-pub fn did_you_mean(path: &Path, error: &io::Error) -> String {
-    if error.kind() != io::ErrorKind::NotFound {
+///
+/// A courtesy: nothing where something is there, or where that cannot be told.
+pub fn did_you_mean(path: &Path) -> String {
+    if presence::is_there(path).unwrap_or(true) {
         return String::new();
     }
     nearest(path, &|_| true).map_or_else(String::new, |path| format!("; did you mean `{}`?", quote::shell_path(path)))
@@ -53,13 +66,15 @@ fn nearest(path: &Path, wanted: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     let name_wanted = path.file_name()?.to_str().filter(|name| name.len() <= LONGEST)?;
     let above = path.parent().filter(|above| !above.as_os_str().is_empty());
     let folder = match above {
-        Some(above) if !above.exists() => nearest(above, &Path::is_dir)?,
+        Some(above) if !presence::is_there(above).ok()? => {
+            nearest(above, &|path| presence::is_folder(path).unwrap_or(false))?
+        }
         Some(above) => above.to_owned(),
         None => PathBuf::new(),
     };
     let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
     let names: Vec<String> =
-        fs::read_dir(listed).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        presence::list(listed).ok()??.iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect();
     let distance = |name: &String| {
         let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         strsim::damerau_levenshtein(name_wanted, name).min(strsim::damerau_levenshtein(name_wanted, stem))
@@ -70,7 +85,7 @@ fn nearest(path: &Path, wanted: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
         return Some(folder.join(name));
     }
     let mut below = shown.map(|name| folder.join(name).join(name_wanted));
-    below.find(|path| path.exists() && wanted(path))
+    below.find(|path| presence::is_there(path).unwrap_or(false) && wanted(path))
 }
 
 /// A value from JSON.

@@ -8,8 +8,11 @@
 //!
 //! On the CPU, the same binary, config and seed give the same bits for any number of threads and any resume point.
 
+#![warn(clippy::disallowed_methods)]
+
 pub mod analyze;
 pub mod bench;
+pub mod beside;
 pub mod card;
 pub mod checkpoint;
 pub mod device;
@@ -24,7 +27,9 @@ mod loader;
 pub mod log;
 pub mod loss;
 pub mod metric;
+pub mod notice;
 pub mod optimizer;
+pub mod presence;
 pub mod provenance;
 pub mod quote;
 pub mod report;

@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Error, input, run_dir::RunDir};
+use crate::{
+    checkpoint::digest,
+    error::Error,
+    input, notice,
+    run_dir::{self, RunDir},
+};
 
 /// One line of metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +37,7 @@ fn parse_line(line: &[u8]) -> Option<Line> {
 /// Every whole line of a run's metrics.
 ///
 /// # Errors
-/// [`Error::Usage`] when the file exists and cannot be read.
+/// [`Error::Io`] when the file exists and cannot be read.
 pub fn read(dir: &RunDir) -> Result<Vec<Line>, Error> {
     read_file(&dir.metrics())
 }
@@ -46,18 +51,59 @@ pub fn read_file(path: &Path) -> Result<Vec<Line>, Error> {
 }
 
 /// The bytes of a metrics file; none where there is no file.
-fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
-    match input::read(path) {
-        Ok(bytes) => Ok(bytes),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Error::Usage(format!("cannot read {}: {error}", path.display()))),
-    }
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
+    Ok(input::read_if_there(path)?.unwrap_or_default())
 }
 
 /// The newest value of a name in a metrics file, and its step; nothing where there is none.
-pub fn newest(path: &Path, name: &str) -> Option<(u64, f64)> {
-    let text = input::read(path).ok()?;
-    lines(&text).rev().filter_map(parse_line).find_map(|line| Some((line.step, *line.values.get(name)?)))
+///
+/// # Errors
+/// as [`read`]
+pub fn newest(path: &Path, name: &str) -> Result<Option<(u64, f64)>, Error> {
+    let text = bytes(path)?;
+    Ok(lines(&text).rev().filter_map(parse_line).find_map(|line| Some((line.step, *line.values.get(name)?))))
+}
+
+/// `metrics.json` of a checkpoint: what the metrics file held when it was saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// Its length.
+    pub bytes: u64,
+    /// Sha256 of so many bytes.
+    pub sha256: String,
+    /// What had been found amiss before; the digest is of what was left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amiss: Option<String>,
+}
+
+/// Compares the metrics file of a run with what its newest checkpoint says about it, says what differs, and gives it back for
+/// the page. Nothing where they agree, or where the checkpoint does not say.
+///
+/// # Errors
+/// as [`read`]
+pub fn verify(root: &Path) -> Result<Option<String>, Error> {
+    let Some(newest) = run_dir::checkpoints_in(root)?.pop() else { return Ok(None) };
+    let written = match newest.metrics() {
+        Ok(Some(written)) => written,
+        Ok(None) => return Ok(None),
+        // A page is about more than its newest checkpoint.
+        Err(error @ Error::Checkpoint { .. }) => return Ok(Some(format!("cannot be verified: {error}"))),
+        Err(error) => return Err(error),
+    };
+    let path = RunDir::metrics_of(root);
+    let there = bytes(&path)?;
+    let is_whole = usize::try_from(written.bytes).ok().and_then(|len| there.get(..len));
+    let amiss = if is_whole.is_some_and(|whole| digest(whole) == written.sha256) {
+        written.amiss
+    } else {
+        let step = newest.step.unwrap_or_default();
+        Some(format!("lines up to step {step} are missing or changed: it is not the file that this run wrote"))
+    };
+    if let Some(amiss) = &amiss {
+        notice::say(format!("warning: {}: {amiss}", path.display()));
+    }
+    Ok(amiss)
 }
 
 /// Drops what was logged after `step`: a resumed run writes it again.
@@ -66,10 +112,7 @@ pub fn newest(path: &Path, name: &str) -> Option<(u64, f64)> {
 /// as [`read`], and [`Error::Io`]
 pub fn truncate(dir: &RunDir, step: u64) -> Result<(), Error> {
     let path = dir.metrics();
-    if !path.exists() {
-        return Ok(());
-    }
-    let text = bytes(&path)?;
+    let Some(text) = input::read_if_there(&path)? else { return Ok(()) };
     // Kept to the letter: a number read and written again could change its last digit.
     let keep = |line: &&[u8]| parse_line(line).is_some_and(|line| line.step <= step);
     let kept: Vec<&[u8]> = lines(&text).filter(keep).flat_map(|line| [line, b"\n"]).collect();

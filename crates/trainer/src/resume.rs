@@ -5,16 +5,17 @@ use std::path::Path;
 use headway_model::weights;
 
 use crate::{
+    checkpoint::Checkpoint,
     error::Error,
     experiment::{self, Experiment},
-    log,
+    log, notice,
     provenance::Record,
     run_dir::{self, RunDir},
     session::{self, Options, Run, Start, Summary},
 };
 
 /// Continues a run from its newest checkpoint, or from the start when it was killed before the first. A run that is
-/// complete stays as it is.
+/// complete stays as it is. Where the record cannot be read, a new one is made from the checkpoint, and said so.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] when the checkpoint is damaged or `experiment.toml` was changed since; any other [`Error`].
@@ -26,10 +27,18 @@ pub fn resume(root: &Path, options: &Options) -> Result<Summary, Error> {
 pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error> {
     let root = &dir.root().to_owned();
     let experiment = experiment::load(&dir.experiment(), &[])?.experiment;
-    let record = run_dir::read_record(root)?;
-    let checkpoints = dir.checkpoints();
+    // It tells, and decides nothing but whether the run is done, which the checkpoints know.
+    let record = match run_dir::read_record(root) {
+        Err(Error::Usage(problem)) => Err(problem),
+        record => Ok(record?),
+    };
+    let checkpoints = dir.checkpoints()?;
     let Some((newest, earlier)) = checkpoints.split_last() else {
-        let start = from_the_start(root, &experiment, options, record)?;
+        let record = record.map_err(Error::Usage)?;
+        if record.status.is_final() {
+            return Ok(session::summary(&dir, record));
+        }
+        let start = from_the_start(&dir, &experiment, options, record)?;
         log::truncate(&dir, 0)?;
         return session::run(&experiment, dir, options, start);
     };
@@ -46,9 +55,11 @@ pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error
                        Undo the change, or start a new run from these weights with `headway finetune`";
         return Err(Error::checkpoint(&newest.path, problem));
     }
-    if record.status.is_final() {
-        return Ok(session::summary(&dir, record));
-    }
+    dir.note_amiss(log::verify(root)?);
+    let record = match record {
+        Ok(record) if record.status.is_final() => return Ok(session::summary(&dir, record)),
+        record => record,
+    };
     let model = session::load_model(&experiment, newest, &options.device).map_err(damaged)?;
     let arrays = weights::arrays(&model);
     let stray = resumable.moments.iter().find(|(name, moment)| {
@@ -59,12 +70,34 @@ pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error
         let problem = format!("the optimiser's {name} does not fit the weights");
         return Err(damaged(Error::checkpoint(&newest.path, problem)));
     }
+    let run = match record {
+        Ok(record) => Run::Known(Box::new(record)),
+        Err(problem) => unrecorded(&dir, newest, &problem)?,
+    };
     log::truncate(&dir, resumable.state.step)?;
-    let start = Start { model, resumable: Some(resumable), run: Run::Known(Box::new(record)) };
-    session::run(&experiment, dir, options, start)
+    session::run(&experiment, dir, options, Start { model, resumable: Some(resumable), run })
 }
 
-fn from_the_start(root: &Path, experiment: &Experiment, options: &Options, record: Record) -> Result<Start, Error> {
+/// What a checkpoint knows of a run whose record cannot be read.
+fn unrecorded(dir: &RunDir, newest: &Checkpoint, problem: &str) -> Result<Run, Error> {
+    let lineage = newest.lineage()?;
+    let verb = if lineage.is_some() { "finetune" } else { "train" };
+    let there = dir.set_record_aside()?.map(|aside| format!(" The old one is {}.", aside.display()));
+    let (newest, there) = (newest.path.display(), there.unwrap_or_default());
+    notice::say(format!(
+        "warning: {problem}. Going on from {newest} with a new record, whose seconds count from here.{there}"
+    ));
+    Ok(Run::Unrecorded(verb, lineage.map(Box::new)))
+}
+
+fn from_the_start(dir: &RunDir, experiment: &Experiment, options: &Options, record: Record) -> Result<Start, Error> {
+    let root = dir.root();
+    // The first checkpoint is saved before the first line is logged.
+    if record.step > 0 || !log::read(dir)?.is_empty() {
+        let problem = "has logged steps, but no whole checkpoint is left in checkpoints/. Put one back to go on from it, or \
+                       train anew in another folder";
+        return Err(Error::checkpoint(root, problem));
+    }
     if record.lineage.is_some() {
         let problem = "was killed before its first checkpoint, and its starting weights came from elsewhere; \
                        delete the folder and run `headway finetune` again";

@@ -3,25 +3,32 @@
 //! ```text
 //! experiment.toml    the resolved config, written before step 1
 //! run.json           command, versions, device, status, results
-//! metrics.jsonl      one line per logged step
+//! metrics.jsonl      one line per logged step; each checkpoint knows what it held
 //! failure.json       why a run of a sweep ended in an error, if it did
 //! checkpoints/       step-00000250/ …
 //! report.html  figures/
+//! aside-1/ …         what a failed try left when the run was begun anew
 //! ```
 
 use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
+use sha2::{Digest, Sha256};
+
 use crate::{
-    checkpoint::Checkpoint,
+    beside,
+    checkpoint::{Checkpoint, hex, json},
     error::Error,
     experiment::{self, Experiment},
     fault, input,
+    log::{self, Written},
+    notice, presence,
     provenance::Record,
     quote,
     session::Status,
@@ -43,25 +50,35 @@ pub enum NewRun {
 }
 
 impl NewRun {
-    /// The folder that would be made now.
+    /// The folder that would be made now, new or empty.
     ///
     /// # Errors
     /// [`Error::Usage`] when it is not empty, [`Error::Io`] when it cannot be read.
     pub fn path(&self) -> Result<PathBuf, Error> {
         match self {
-            Self::At(root) if is_occupied(root)? => Err(Error::Usage(occupied(root))),
-            Self::At(root) => Ok(root.clone()),
-            Self::Numbered { parent, name } => {
-                let mut candidates = numbered(parent, name);
-                Ok(candidates.find(|path| !path.exists()).unwrap_or_else(|| parent.join(name)))
-            }
+            Self::At(root) => match presence::list(root)? {
+                Some(entries) if !entries.is_empty() => Err(occupied(root)?),
+                _ => Ok(root.clone()),
+            },
+            Self::Numbered { parent, name } => free(parent, name),
+        }
+    }
+
+    /// [`NewRun::path`] for a run, which also takes the folder of one that was killed before it began.
+    ///
+    /// # Errors
+    /// as [`NewRun::path`]
+    pub fn run_path(&self) -> Result<PathBuf, Error> {
+        match self {
+            Self::At(root) if is_unbegun(root)? => Ok(root.clone()),
+            place => place.path(),
         }
     }
 
     /// Makes the folder. Of several processes that ask for a numbered one at once, each gets its own.
     fn make(&self) -> Result<PathBuf, Error> {
         let Self::Numbered { parent, name } = self else {
-            let root = self.path()?;
+            let root = self.run_path()?;
             disk::create_dir(&root)?;
             return Ok(root);
         };
@@ -81,24 +98,51 @@ fn numbered(parent: &Path, name: &str) -> impl Iterator<Item = PathBuf> {
     (1_u64..).map(move |k| parent.join(format!("{name}-{k}")))
 }
 
-fn is_occupied(root: &Path) -> Result<bool, Error> {
-    match fs::read_dir(root) {
-        Ok(mut entries) => Ok(entries.next().is_some()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Error::io("cannot read", root)(error)),
+/// The first of the numbered paths at which nothing is.
+fn free(parent: &Path, name: &str) -> Result<PathBuf, Error> {
+    for path in numbered(parent, name) {
+        if !presence::is_there(&path)? {
+            return Ok(path);
+        }
+    }
+    unreachable!("numbers do not run out")
+}
+
+/// Whether a folder holds what a run leaves that was killed before its config was there, and nothing else.
+fn is_unbegun(root: &Path) -> Result<bool, Error> {
+    let Some(entries) = presence::list(root)? else { return Ok(false) };
+    for path in entries {
+        let is_nothing = match presence::name(&path).as_str() {
+            HeldFolder::LOCK | "run.tmp" | "experiment.tmp" => true,
+            CHECKPOINTS => is_empty(&path)?,
+            RECORD => read_record(root).is_ok_and(|record| record.status == Status::Running && record.step == 0),
+            _ => false,
+        };
+        if !is_nothing {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether nothing is at a path, or an empty folder.
+fn is_empty(path: &Path) -> Result<bool, Error> {
+    match presence::kind(path)? {
+        Some(kind) if kind.is_dir() => Ok(presence::list(path)?.is_none_or(|entries| entries.is_empty())),
+        kind => Ok(kind.is_none()),
     }
 }
 
-fn occupied(root: &Path) -> String {
-    let has_run = root.join(EXPERIMENT).is_file();
+fn occupied(root: &Path) -> Result<Error, Error> {
+    let has_run = RunDir::is_run(root)?;
     let (word, root) = (quote::shell_path(root), root.display());
-    if has_run {
+    Ok(Error::Usage(if has_run {
         format!(
             "{root} is not empty; choose another folder with --out, or continue that run with `headway resume {word}`"
         )
     } else {
         format!("{root} is not empty, and what it holds is no run; choose another folder with --out")
-    }
+    }))
 }
 
 /// A folder that no second process may hold.
@@ -125,7 +169,7 @@ impl HeldFolder {
     /// as [`HeldFolder::lock`]
     fn wait(root: &Path, patience: Duration) -> Result<Self, Error> {
         let path = root.join(Self::LOCK);
-        if fs::metadata(&path).is_ok_and(|about| !about.is_file()) {
+        if presence::kind(&path)?.is_some_and(|kind| !kind.is_file()) {
             return Err(Error::Usage(format!("{} is no file; delete it", path.display())));
         }
         let file = File::create(&path).map_err(Error::io("cannot write", &path))?;
@@ -139,10 +183,22 @@ impl HeldFolder {
                 Err(fs::TryLockError::WouldBlock) => {
                     return Err(Error::Usage(format!("{} is in use by another process", root.display())));
                 }
+                Err(fs::TryLockError::Error(error)) if is_lockless(&error) => {
+                    let problem = format!(
+                        "{error}: this file system keeps no locks, which keep two processes out of one folder; choose a folder \
+                         on a local disk with --out, or have it mounted with locks (Lustre: `-o flock`; NFS: without `nolock`)"
+                    );
+                    return Err(Error::io("cannot lock", path)(io::Error::new(error.kind(), problem)));
+                }
                 Err(fs::TryLockError::Error(error)) => return Err(Error::io("cannot lock", path)(error)),
             }
         }
     }
+}
+
+/// Whether the system says that locks cannot be had at all: ENOTSUP, ENOSYS, ENOLCK.
+fn is_lockless(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported || matches!(error.raw_os_error(), Some(37 | 77 | 95))
 }
 
 /// The folder of one run, locked against a second process while it is held.
@@ -151,6 +207,24 @@ pub struct RunDir {
     root: PathBuf,
     /// Nothing where another process may hold it.
     held: Option<HeldFolder>,
+    /// What was logged; nothing until the file was read.
+    logged: Mutex<Option<Logged>>,
+    /// What is wrong with the metrics file.
+    amiss: Mutex<Option<String>>,
+}
+
+/// Length and digest of the metrics file, kept up as it grows.
+#[derive(Clone, Debug, Default)]
+struct Logged {
+    bytes: u64,
+    digest: Sha256,
+}
+
+impl Logged {
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.digest.update(bytes);
+    }
 }
 
 impl RunDir {
@@ -161,6 +235,10 @@ impl RunDir {
     pub fn create(place: &NewRun) -> Result<Self, Error> {
         let root = place.make()?;
         let dir = Self::lock(&root)?;
+        // Before it was held, another process may have trained here.
+        if !is_unbegun(&root)? {
+            return Err(occupied(&root)?);
+        }
         disk::create_dir(&dir.root.join(CHECKPOINTS))?;
         Ok(dir)
     }
@@ -170,39 +248,57 @@ impl RunDir {
     /// # Errors
     /// [`Error::Usage`] when it is no run folder or another process holds it.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        if !Self::is_run(root) {
-            return Err(Error::Usage(format!(
-                "{} is not a run folder: it has no {EXPERIMENT}. `headway runs list` shows the runs there are",
-                root.display()
-            )));
-        }
+        let ensure_run = || {
+            let is_run = Self::is_run(root)?;
+            let problem = || {
+                let root = root.display();
+                format!(
+                    "{root} is not a run folder: it has no {EXPERIMENT}. `headway runs list` shows the runs there are"
+                )
+            };
+            is_run.then_some(()).ok_or_else(|| Error::Usage(problem()))
+        };
+        ensure_run()?;
         let dir = Self::lock(root)?;
+        // Whoever held it before may have moved the run away.
+        ensure_run()?;
         dir.sweep()?;
         Ok(dir)
     }
 
     /// The folder of a run that another process may be training: to read it, and to write pages about it.
     pub fn beside(root: &Path) -> Self {
-        Self { root: root.to_owned(), held: None }
+        Self::of(root, None)
     }
 
-    /// Deletes what a crash left half-made or half-deleted among the checkpoints.
+    /// Deletes what a crash left half-made or half-deleted: checkpoints, and files that were about to be replaced.
     fn sweep(&self) -> Result<(), Error> {
-        let Ok(entries) = fs::read_dir(self.root.join(CHECKPOINTS)) else { return Ok(()) };
-        let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
-        let is_left_over = |path: &PathBuf| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(".step-"))
-        };
-        paths.filter(is_left_over).try_for_each(|path| disk::remove_dir(&path))
+        for path in presence::list(&self.root.join(CHECKPOINTS))?.unwrap_or_default() {
+            if presence::name(&path).starts_with(".step-") {
+                disk::remove_dir(&path)?;
+            }
+        }
+        for folder in [self.root.clone(), self.root.join(FIGURES)] {
+            for path in presence::list(&folder)?.unwrap_or_default() {
+                if path.extension().is_some_and(|extension| extension == HALF) {
+                    disk::remove_file(&path)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn lock(root: &Path) -> Result<Self, Error> {
-        Ok(Self { root: root.to_owned(), held: Some(HeldFolder::lock(root)?) })
+        Ok(Self::of(root, Some(HeldFolder::lock(root)?)))
+    }
+
+    fn of(root: &Path, held: Option<HeldFolder>) -> Self {
+        Self { root: root.to_owned(), held, logged: Mutex::default(), amiss: Mutex::default() }
     }
 
     /// The metrics file of the run in a folder.
     pub fn metrics_of(root: &Path) -> PathBuf {
-        root.join("metrics.jsonl")
+        root.join(METRICS)
     }
 
     /// The resolved config of the run in a folder.
@@ -211,16 +307,31 @@ impl RunDir {
     }
 
     /// Whether a process holds the folder at this moment.
-    pub fn is_held(root: &Path) -> bool {
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that cannot be told.
+    pub fn is_held(root: &Path) -> Result<bool, Error> {
         let path = root.join(HeldFolder::LOCK);
         // Opening a pipe would wait.
-        path.is_file()
-            && File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+        if !presence::is_file(&path)? {
+            return Ok(false);
+        }
+        let file = fault::before_reading().and_then(|()| File::open(&path)).map_err(Error::unread(&path))?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(fs::TryLockError::WouldBlock) => Ok(true),
+            // Where there are no locks, nobody has one.
+            Err(fs::TryLockError::Error(error)) if is_lockless(&error) => Ok(false),
+            Err(fs::TryLockError::Error(error)) => Err(Error::unread(&path)(error)),
+        }
     }
 
     /// Whether the folder holds a run that can be opened.
-    pub fn is_run(root: &Path) -> bool {
-        root.join(EXPERIMENT).is_file()
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that cannot be told.
+    pub fn is_run(root: &Path) -> Result<bool, Error> {
+        presence::is_file(&root.join(EXPERIMENT))
     }
 
     /// The folder of a run of a study, whatever is in it; made unless it is there. Waits for a process that was told to stop.
@@ -229,26 +340,51 @@ impl RunDir {
     /// [`Error::Usage`] when another process holds it for longer than `patience`; [`Error::Io`]
     pub fn claim(root: &Path, patience: Duration) -> Result<Self, Error> {
         disk::create_dir(root)?;
-        let dir = Self { root: root.to_owned(), held: Some(HeldFolder::wait(root, patience)?) };
+        let dir = Self::of(root, Some(HeldFolder::wait(root, patience)?));
         dir.sweep()?;
         Ok(dir)
     }
 
-    /// Deletes what an earlier try left, so that the run begins anew.
+    /// Moves what an earlier try left out of the way, so that the run begins anew, and says where to.
     ///
     /// # Errors
     /// [`Error::Io`]
-    pub fn clear(&self) -> Result<(), Error> {
+    pub fn set_aside(&self) -> Result<(), Error> {
+        let mut left = Vec::new();
         // The config first: without it the folder is known to hold nothing to go on from.
-        for path in [self.experiment(), self.record(), self.metrics(), self.report(), self.root.join(FAILURE)] {
-            disk::remove_file(&path)?;
-        }
-        for folder in [CHECKPOINTS, FIGURES].map(|folder| self.root.join(folder)) {
-            if folder.exists() {
-                disk::remove_dir(&folder)?;
+        for name in [EXPERIMENT, RECORD, METRICS, FAILURE, REPORT, CHECKPOINTS, FIGURES] {
+            let path = self.root.join(name);
+            if !is_empty(&path)? {
+                left.push(path);
             }
         }
+        // That it failed is all that is known of it, or that it was about to begin.
+        if left.iter().all(|path| path.ends_with(FAILURE)) {
+            self.forget_failure()?;
+        } else if is_unbegun(&self.root)? {
+            disk::remove_file(&self.record())?;
+        } else {
+            let aside = free(&self.root, "aside")?;
+            disk::create_dir(&aside)?;
+            for path in left {
+                disk::rename(&path, &aside.join(presence::name(&path)))?;
+            }
+            notice::say(format!("begun anew; what the earlier try left is in {}", aside.display()));
+        }
         disk::create_dir(&self.root.join(CHECKPOINTS))
+    }
+
+    /// Moves a record that cannot be read out of the way; where to, if there was one.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub(crate) fn set_record_aside(&self) -> Result<Option<PathBuf>, Error> {
+        if !has_record(&self.root)? {
+            return Ok(None);
+        }
+        let aside = free(&self.root, "run.json.aside")?;
+        disk::rename(&self.record(), &aside)?;
+        Ok(Some(aside))
     }
 
     /// Forgets that an earlier try failed.
@@ -281,7 +417,7 @@ impl RunDir {
 
     /// The page about this run.
     pub fn report(&self) -> PathBuf {
-        self.root.join("report.html")
+        self.root.join(REPORT)
     }
 
     /// A figure by name.
@@ -294,11 +430,14 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`]
     pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        match self.held {
-            Some(_) => replace(path, bytes),
+        if self.held.is_none() {
             // Whoever holds it may write the same file.
-            None => replace_through(&path.with_extension(format!("tmp-{}", std::process::id())), path, bytes),
+            return beside::write(path, bytes);
         }
+        if path == self.metrics() {
+            *self.logged.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        replace(path, bytes)
     }
 
     /// Appends lines to the metrics file.
@@ -306,11 +445,37 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`]
     pub fn append_metrics(&self, line: &str) -> Result<(), Error> {
-        disk::append(&self.metrics(), format!("{line}\n").as_bytes())
+        let line = format!("{line}\n");
+        disk::append(&self.metrics(), line.as_bytes())?;
+        if let Some(logged) = &mut *self.logged.lock().unwrap_or_else(PoisonError::into_inner) {
+            logged.add(line.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// Remembers what is wrong with the metrics file: later checkpoints, whose digests are of what is left, say so.
+    pub(crate) fn note_amiss(&self, amiss: Option<String>) {
+        *self.amiss.lock().unwrap_or_else(PoisonError::into_inner) = amiss;
+    }
+
+    /// What the metrics file holds, for a checkpoint to know.
+    fn written(&self) -> Result<Written, Error> {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.is_none() {
+            let mut all = Logged::default();
+            all.add(&log::bytes(&self.metrics())?);
+            *logged = Some(all);
+        }
+        let Logged { bytes, digest } = logged.clone().unwrap_or_default();
+        let amiss = self.amiss.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Written { bytes, sha256: hex(digest.finalize().as_slice()), amiss })
     }
 
     /// Whole checkpoints, oldest first. What a crash left half-made is passed over.
-    pub fn checkpoints(&self) -> Vec<Checkpoint> {
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that cannot be told.
+    pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, Error> {
         checkpoints_in(&self.root)
     }
 
@@ -318,19 +483,22 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Io`]; earlier checkpoints are untouched then.
-    pub fn save_checkpoint(&self, step: u64, files: &[(&str, Vec<u8>)]) -> Result<PathBuf, Error> {
+    pub fn save_checkpoint(&self, step: u64, mut files: Vec<(&'static str, Vec<u8>)>) -> Result<PathBuf, Error> {
         let path = self.root.join(CHECKPOINTS).join(format!("step-{step:08}"));
-        if self.metrics().exists() {
+        if presence::is_there(&self.metrics())? {
             // What was logged so far must reach the disk before the state that will not log it again.
             disk::sync(&self.metrics())?;
         }
+        files.push((Checkpoint::METRICS, json(&self.written()?)?));
         let temporary = hidden(&path);
-        for stale in [&temporary, &path] {
-            if stale.exists() {
-                disk::remove_dir(stale)?;
-            }
+        if presence::is_there(&temporary)? {
+            disk::remove_dir(&temporary)?;
         }
-        write_checkpoint(&temporary, &path, files)?;
+        if presence::is_there(&path)? {
+            // One without a manifest, which training did not go on from.
+            disk::rename(&path, &free(&self.root.join(CHECKPOINTS), &format!("{}.aside", presence::name(&path)))?)?;
+        }
+        write_checkpoint(&temporary, &path, &files, || Ok(()))?;
         Ok(path)
     }
 
@@ -350,7 +518,15 @@ impl RunDir {
 /// # Errors
 /// [`Error::Io`]
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    replace_through(&path.with_extension("tmp"), path, bytes)
+    replace_through(&path.with_extension(HALF), path, bytes)
+}
+
+/// Writes a file to the disk.
+///
+/// # Errors
+/// [`Error::Io`]
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    disk::write(path, bytes)
 }
 
 /// [`replace`] where several processes may do so at once, each through a temporary file of its own.
@@ -365,18 +541,37 @@ pub(crate) fn replace_through(temporary: &Path, path: &Path, bytes: &[u8]) -> Re
     disk::rename(temporary, path)
 }
 
-/// Writes a checkpoint into a temporary folder that becomes `path`, which is not there or empty, when every byte is on disk.
+/// Writes a checkpoint, and what `more` adds to it, into a temporary folder that becomes `path`, which is not there or empty, when
+/// every byte is on disk.
 ///
 /// # Errors
 /// [`Error::Io`]
-pub(crate) fn write_checkpoint(temporary: &Path, path: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Error> {
-    disk::create_dir(temporary)?;
-    for (name, bytes) in files {
-        disk::write(&temporary.join(name), bytes)?;
-    }
+pub(crate) fn write_checkpoint(
+    temporary: &Path,
+    path: &Path,
+    files: &[(&str, Vec<u8>)],
+    more: impl FnOnce() -> Result<(), Error>,
+) -> Result<(), Error> {
+    write_files(temporary, files)?;
     disk::write(&temporary.join(Checkpoint::MANIFEST), Checkpoint::manifest(files).as_bytes())?;
+    more()?;
     disk::sync(temporary)?;
     disk::rename(temporary, path)
+}
+
+/// Writes a folder of files into a temporary one that becomes `path`, where nothing is, when every byte is on disk.
+///
+/// # Errors
+/// [`Error::Io`]
+pub(crate) fn write_folder(temporary: &Path, path: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Error> {
+    write_files(temporary, files)?;
+    disk::sync(temporary)?;
+    disk::rename(temporary, path)
+}
+
+fn write_files(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Error> {
+    disk::create_dir(folder)?;
+    files.iter().try_for_each(|(name, bytes)| disk::write(&folder.join(name), bytes))
 }
 
 /// Name of a checkpoint while it is being written or deleted.
@@ -387,13 +582,20 @@ fn hidden(path: &Path) -> PathBuf {
 
 const EXPERIMENT: &str = "experiment.toml";
 const RECORD: &str = "run.json";
+const METRICS: &str = "metrics.jsonl";
+const REPORT: &str = "report.html";
+/// Extension of a file of a run while it is being written.
+const HALF: &str = "tmp";
 const CHECKPOINTS: &str = "checkpoints";
 const FIGURES: &str = "figures";
 const FAILURE: &str = "failure.json";
 
 /// Why a run of a sweep ended in an error, if it did.
-pub(crate) fn read_failure(root: &Path) -> Option<Failure> {
-    input::from_json(&input::read(&root.join(FAILURE)).ok()?).ok()
+///
+/// # Errors
+/// [`Error::Io`]
+pub(crate) fn read_failure(root: &Path) -> Result<Option<Failure>, Error> {
+    Ok(input::read_if_there(&root.join(FAILURE))?.and_then(|text| input::from_json(&text).ok()))
 }
 
 /// Remembers why a run ended in an error.
@@ -405,36 +607,47 @@ pub(crate) fn write_failure(root: &Path, failure: &Failure) -> Result<(), Error>
     replace(&root.join(FAILURE), (text + "\n").as_bytes())
 }
 
-/// Whole checkpoints of a run folder, oldest first.
-pub(crate) fn checkpoints_in(root: &Path) -> Vec<Checkpoint> {
-    let Ok(entries) = fs::read_dir(root.join(CHECKPOINTS)) else { return Vec::new() };
-    let mut found: Vec<Checkpoint> = entries
-        .filter_map(Result::ok)
-        .filter_map(|entry| {
-            let step = entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
-            let path = entry.path();
-            path.join(Checkpoint::MANIFEST).is_file().then(|| Checkpoint::at(path, Some(step)))
-        })
-        .collect();
-    found.sort_by_key(|checkpoint| checkpoint.step);
-    found
+/// Whole checkpoints of a run folder, oldest first. Says where the newest has no manifest, and is passed over.
+///
+/// # Errors
+/// [`Error::Io`] when that cannot be told.
+pub(crate) fn checkpoints_in(root: &Path) -> Result<Vec<Checkpoint>, Error> {
+    let mut all = Vec::new();
+    for path in presence::list(&root.join(CHECKPOINTS))?.unwrap_or_default() {
+        if let Some(step) = presence::name(&path).strip_prefix("step-").and_then(|step| step.parse().ok()) {
+            all.push(Checkpoint::at(path, Some(step)));
+        }
+    }
+    all.sort_by_key(|checkpoint| checkpoint.step);
+    let mut whole = Vec::new();
+    for checkpoint in &all {
+        if presence::is_file(&checkpoint.path.join(Checkpoint::MANIFEST))? {
+            whole.push(checkpoint.clone());
+        }
+    }
+    if let Some(newest) = all.last()
+        && whole.last().is_none_or(|it: &Checkpoint| it.step != newest.step)
+    {
+        let instead =
+            whole.last().map_or("there is no other".to_owned(), |it| format!("{} is taken", it.path.display()));
+        let newest = newest.path.display();
+        notice::say(format!("warning: {newest} has no {} and is passed over; {instead}", Checkpoint::MANIFEST));
+    }
+    Ok(whole)
 }
 
 /// The run folders directly below a folder, by name.
 ///
 /// # Errors
-/// [`Error::Io`] when the folder cannot be read.
+/// [`Error::Usage`] when there is no such folder, [`Error::Io`] when it cannot be read.
 pub fn runs_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = fs::read_dir(folder).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            let near = input::did_you_mean(folder, &error);
-            Error::Usage(format!("cannot read {}: {error}{near}", folder.display()))
+    let not_there = || Error::Usage(format!("{} does not exist{}", folder.display(), input::did_you_mean(folder)));
+    let mut runs = Vec::new();
+    for path in presence::list(folder)?.ok_or_else(not_there)? {
+        if presence::is_file(&path.join(RECORD))? {
+            runs.push(path);
         }
-        _ => Error::io("cannot read", folder)(error),
-    })?;
-    let mut runs: Vec<PathBuf> =
-        entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.join(RECORD).is_file()).collect();
-    runs.sort();
+    }
     Ok(runs)
 }
 
@@ -447,32 +660,40 @@ pub fn read_experiment(root: &Path) -> Result<Experiment, Error> {
 }
 
 /// Whether the folder has a record, readable or not.
-pub(crate) fn has_record(root: &Path) -> bool {
-    root.join(RECORD).exists()
+///
+/// # Errors
+/// [`Error::Io`] when that cannot be told.
+pub(crate) fn has_record(root: &Path) -> Result<bool, Error> {
+    presence::is_there(&root.join(RECORD))
 }
 
 /// The record of a run, without locking the folder.
 ///
 /// # Errors
-/// [`Error::Usage`] when the folder holds no run, or its record cannot be read or makes no sense.
+/// [`Error::Usage`] when the folder holds no run, or its record makes no sense; [`Error::Io`] when it cannot be read.
 pub fn read_record(root: &Path) -> Result<Record, Error> {
     let path = root.join(RECORD);
     let bytes = match input::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let near = input::did_you_mean(root, &error);
+            let near = input::did_you_mean(root);
             return Err(Error::Usage(format!("{} is not a run folder: it has no {RECORD}{near}", root.display())));
         }
-        Err(error) => return Err(Error::Usage(format!("cannot read {}: {error}", path.display()))),
+        Err(error) => {
+            let given = |error| Error::Usage(format!("cannot read {}: {error}", path.display()));
+            return Err(Error::unreadable(&path, error, given));
+        }
     };
-    let mut record: Record = input::from_json(&bytes)
-        .map_err(|error| Error::Usage(format!("{} is damaged: {error}. Put a copy of it back", path.display())))?;
+    let mut record: Record = input::from_json(&bytes).map_err(|error| {
+        let advice = "Put a copy of it back; where there is a whole checkpoint, `headway resume` makes a new one";
+        Error::Usage(format!("{} is damaged: {error}. {advice}", path.display()))
+    })?;
     if record.status.is_final() && !record.is_scored() {
         // Scores that are not finite are a failure, whatever the program that wrote it made of them.
         record.status = Status::Diverged;
     }
     if record.status == Status::Running
-        && let Some(newest) = checkpoints_in(root).last()
+        && let Some(newest) = checkpoints_in(root)?.last()
     {
         // It runs still, or was killed before it could write how far it came.
         record.step = newest.step.unwrap_or(record.step);
@@ -482,10 +703,10 @@ pub fn read_record(root: &Path) -> Result<Record, Error> {
 
 /// File operations, each a crash point and each on disk when it returns.
 mod disk {
-    use super::{Error, File, Path, Write, fault, fs};
+    use super::{Error, File, Path, Write, fault, fs, presence};
 
     pub(super) fn create_dir(path: &Path) -> Result<(), Error> {
-        if path.is_dir() {
+        if presence::is_folder(path)? {
             return Ok(());
         }
         fault::before_file(|| ())
@@ -519,12 +740,13 @@ mod disk {
     }
 
     pub(super) fn remove_file(path: &Path) -> Result<(), Error> {
-        if !path.exists() {
+        if !presence::is_there(path)? {
             return Ok(());
         }
         fault::before_file(|| ()).and_then(|()| fs::remove_file(path)).map_err(Error::io("cannot delete", path))
     }
 
+    #[allow(clippy::disallowed_methods, reason = "half of a deletion, for a test")]
     pub(super) fn remove_dir(path: &Path) -> Result<(), Error> {
         let torn = || {
             let files = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);

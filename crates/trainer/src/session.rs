@@ -166,6 +166,8 @@ pub enum Run {
     New(&'static str, Option<Box<Lineage>>),
     /// One with a record.
     Known(Box<Record>),
+    /// One whose record was lost, its verb and where its weights came from.
+    Unrecorded(&'static str, Option<Box<Lineage>>),
 }
 
 /// Fresh weights for an experiment, with what fine-tuning learns beside them; the same on every device.
@@ -233,14 +235,14 @@ pub(crate) fn build_source(experiment: &Experiment) -> Source {
 pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start: Start) -> Result<Summary, Error> {
     let dir = Arc::new(dir);
     let lineage = match &start.run {
-        Run::New(_, lineage) => lineage.as_deref().cloned(),
+        Run::New(_, lineage) | Run::Unrecorded(_, lineage) => lineage.as_deref().cloned(),
         Run::Known(record) => record.lineage.clone(),
     };
     let fresh = lineage.as_ref().map(Lineage::fresh).unwrap_or_default();
     let (model, frozen) = finetune::freeze(start.model, &experiment.finetune, &experiment.model, &fresh)?;
     let is_new = matches!(start.run, Run::New(..));
     let mut record = match start.run {
-        Run::New(verb, lineage) => {
+        Run::New(verb, lineage) | Run::Unrecorded(verb, lineage) => {
             new_record(experiment, options, &model, frozen, verb, lineage.map(|lineage| *lineage))
         }
         Run::Known(record) => *record,

@@ -303,14 +303,14 @@ impl Running<'_> {
         let resumable = Resumable { state: self.state.clone(), moments: self.optimizer.moments() };
         let files =
             Checkpoint::files(&self.plan.config, &self.trainee.model, Some(&resumable), self.plan.lineage.as_ref())?;
-        let path = self.plan.dir.save_checkpoint(step, &files)?;
+        let path = self.plan.dir.save_checkpoint(step, files)?;
         self.saved = Some(step);
         (self.plan.on_event)(&Event::Saved { step, path });
         self.forget_old_checkpoints()
     }
 
     fn forget_old_checkpoints(&self) -> Result<(), Error> {
-        let all = self.plan.dir.checkpoints();
+        let all = self.plan.dir.checkpoints()?;
         let old = all.len().saturating_sub(self.plan.config.experiment.train.keep_last);
         let best = self.state.best.map(|best| best.step);
         let forgotten = all[..old].iter().filter(|checkpoint| checkpoint.step != best);
@@ -332,7 +332,7 @@ impl Running<'_> {
 
     fn diverged(&self) -> Error {
         let tensor = self.first_bad_weight().unwrap_or_else(|| "the loss".to_owned());
-        let kept = match self.plan.dir.checkpoints().last() {
+        let kept = match self.plan.dir.checkpoints().unwrap_or_default().last() {
             Some(checkpoint) => format!("the last good state is {}", checkpoint.path.display()),
             None => "nothing was saved before".to_owned(),
         };

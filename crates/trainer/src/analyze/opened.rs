@@ -9,7 +9,7 @@ use headway_tasks::Batch;
 use serde::Serialize;
 
 use super::Origin;
-use crate::{device::Found, error::Error, evaluate, experiment, experiment::Experiment, quote, train};
+use crate::{device::Found, error::Error, evaluate, experiment, experiment::Experiment, presence, quote, train};
 
 /// A checkpoint, or an experiment with its first weights.
 pub struct Opened {
@@ -40,10 +40,11 @@ pub struct Whence {
 /// Opens a checkpoint folder, a run folder or an experiment file, the experiment changed by `key=value` overrides.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::Experiment`] for a wrong experiment or override.
+/// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::Experiment`] for a wrong experiment or override;
+/// [`Error::Io`]
 pub fn open(source: &Path, overrides: &[String], device: &Found) -> Result<Opened, Error> {
     // A name that is nothing at all is a missing checkpoint, unless it reads like an experiment's.
-    let is_experiment = source.is_file() || source.extension().is_some_and(|extension| extension == "toml");
+    let is_experiment = presence::is_file(source)? || source.extension().is_some_and(|extension| extension == "toml");
     let (model, experiment, source, weights) = if is_experiment {
         let experiment = experiment::load(source, overrides)?.experiment;
         // What training would start from.

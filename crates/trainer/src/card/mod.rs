@@ -43,7 +43,7 @@ impl Subject {
         // A checkpoint of a run lies in its folder `checkpoints/`.
         let above = checkpoint.path.parent().filter(|above| above.ends_with("checkpoints"));
         let run = above.and_then(Path::parent).unwrap_or(path);
-        let record = run_dir::has_record(run).then(|| run_dir::read_record(run)).transpose()?;
+        let record = run_dir::has_record(run)?.then(|| run_dir::read_record(run)).transpose()?;
         Ok(Self {
             experiment: checkpoint.config()?.experiment,
             import: checkpoint.import()?,

@@ -59,18 +59,25 @@ pub const UNSET: &str = "--unset ";
 /// # Errors
 /// [`Error::Experiment`] with every problem found; [`Error::Usage`] for an override that is not `key=value`.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, Error> {
-    let text = input::read_text(path).map_err(|error| Error::Usage(unreadable(path, &error)))?;
+    let text = match input::read_text(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let is_run = RunDir::is_run(path)?;
+            let given = |error| Error::Usage(unreadable(path, &error, is_run));
+            return Err(Error::unreadable(path, error, given));
+        }
+    };
     from_text(path, text, overrides)
 }
 
 /// Why an experiment cannot be read, and what the path may stand for instead.
-fn unreadable(path: &Path, error: &io::Error) -> String {
+fn unreadable(path: &Path, error: &io::Error, is_run: bool) -> String {
     let cannot = format!("cannot read experiment {}: {error}", path.display());
     if error.kind() != io::ErrorKind::IsADirectory {
-        return cannot + &input::did_you_mean(path, error);
+        return cannot + &input::did_you_mean(path);
     }
     let word = quote::shell_path(path);
-    if RunDir::is_run(path) {
+    if is_run {
         let again = quote::shell_path(RunDir::experiment_of(path));
         return format!(
             "{cannot}: it is the folder of a run; `headway resume {word}` continues it, {again} is its experiment"

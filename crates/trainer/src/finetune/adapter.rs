@@ -29,7 +29,7 @@ use super::{mode::FinetuneConfig, peft::Asked};
 use crate::{
     checkpoint::{Checkpoint, CheckpointConfig, digest},
     error::Error,
-    input,
+    input, presence,
     provenance::Lineage,
 };
 
@@ -292,8 +292,7 @@ pub(super) struct AdapterFiles {
 /// # Errors
 /// [`Error::Io`] where that cannot be seen.
 pub(super) fn lies_in(folder: &Path) -> Result<bool, Error> {
-    let path = folder.join(CONFIG);
-    path.try_exists().map_err(Error::io("cannot look for", path))
+    presence::is_there(&folder.join(CONFIG))
 }
 
 /// Reads the two files of a LoRA.
@@ -302,17 +301,17 @@ pub(super) fn lies_in(folder: &Path) -> Result<bool, Error> {
 /// [`Error::Checkpoint`] for files that are missing, damaged, or of a kind of adapter that cannot be folded in.
 pub(super) fn read(folder: &Path) -> Result<AdapterFiles, Error> {
     let path = folder.join(CONFIG);
-    let bytes = input::read(&path).map_err(|error| Error::checkpoint(&path, error))?;
+    let bytes = read_whole(&path)?;
     let config: Map<String, Value> = input::from_json(&bytes).map_err(|problem| Error::checkpoint(&path, problem))?;
     let asked = Asked::read(&config).map_err(|problem| Error::checkpoint(&path, problem))?;
     let mut path = folder.join(WEIGHTS);
-    if !path.try_exists().map_err(Error::io("cannot look for", &path))? {
+    if !presence::is_there(&path)? {
         path = folder.join(PICKLE);
-        if !path.try_exists().map_err(Error::io("cannot look for", &path))? {
+        if !presence::is_there(&path)? {
             return Err(Error::checkpoint(folder, format!("holds neither {WEIGHTS} nor {PICKLE}")));
         }
     }
-    let bytes = input::read(&path).map_err(|error| Error::checkpoint(&path, error))?;
+    let bytes = read_whole(&path)?;
     let sha256 = digest(&bytes);
     drop(bytes);
     let contents = headway_exchange::read(&path, None).map_err(|error| Error::checkpoint(&path, error))?;
@@ -328,6 +327,10 @@ pub(super) fn read(folder: &Path) -> Result<AdapterFiles, Error> {
         arrays.insert(name, array);
     }
     Ok(AdapterFiles { folder: folder.to_owned(), asked, arrays, sha256 })
+}
+
+fn read_whole(path: &Path) -> Result<Vec<u8>, Error> {
+    input::read(path).map_err(|error| Error::unreadable(path, error, |error| Error::checkpoint(path, error)))
 }
 
 /// A parameter under its name in the model, in our layout.

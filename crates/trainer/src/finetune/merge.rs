@@ -9,6 +9,7 @@ use crate::{
     checkpoint::{Checkpoint, CheckpointConfig},
     error::Error,
     experiment::Experiment,
+    presence,
     provenance::{Folded, Lineage},
     run_dir::NewRun,
 };
@@ -34,9 +35,7 @@ pub struct Merged {
 /// [`Error::Usage`] for what has nothing to fold in, and for a folder that is not empty; [`Error::Io`]
 pub fn merge(tuned: &Path, base: Option<&Path>, place: &NewRun) -> Result<Merged, Error> {
     place.path()?;
-    let manifest = tuned.join(Checkpoint::MANIFEST);
-    let is_checkpoint = manifest.try_exists().map_err(Error::io("cannot look for", manifest))?;
-    let is_alone = adapter::lies_in(tuned)? && !is_checkpoint;
+    let is_alone = adapter::lies_in(tuned)? && !presence::is_file(&tuned.join(Checkpoint::MANIFEST))?;
     let Sum { config, arrays, lineage, note } =
         if is_alone || base.is_some() { into_base(tuned, base)? } else { of_checkpoint(tuned)? };
     let checkpoint = Checkpoint::write_merged(place, &config, &arrays, &lineage)?;

@@ -25,7 +25,7 @@ use crate::{
 /// as [`super::of_study`]
 pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Result<Page, Error> {
     let config = &comparison.config;
-    let (plan, tables) = comparison.plan(dir);
+    let (plan, tables) = comparison.plan(dir)?;
     let mut parts = Vec::new();
     for (block, rows) in comparison.blocks.iter().zip(&tables) {
         let mut all = Vec::new();
@@ -55,7 +55,7 @@ pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Re
     }
     let blocks: Vec<_> = parts.iter().map(Part::to_json).collect();
     let everything: Vec<Group> = parts.into_iter().flat_map(Part::named).collect();
-    closing(&mut builder, &everything, None, "row");
+    closing(&mut builder, &everything, None, "row")?;
     builder.sections.push(Section::Text { title: "What was asked".to_owned(), body: comparison.to_toml() });
     let profile = config.profile.as_ref().map(|profile| format!(", {profile} profile")).unwrap_or_default();
     let finished: usize = everything.iter().map(|group| group.finished().count()).sum();

@@ -7,11 +7,12 @@ use serde_json::json;
 
 use super::{Builder, FLOOR_NOTE, Page, Table, cut_at_floor, machines, patterns};
 use crate::{
+    error::Error,
     experiment::leaves,
     input,
     provenance::NETWORK,
     study::{
-        results::{Estimate, Group, counted_seeds},
+        results::{Estimate, FinishedRun, Group, counted_seeds},
         sweep::plain,
     },
 };
@@ -117,6 +118,17 @@ pub(super) fn unfinished(groups: &[Group], first_column: &str) -> Table {
     Table { header: strings(&[first_column, "seed", "why it has no result"]), rows: rows.collect() }
 }
 
+/// Runs whose metrics are not those that they logged.
+fn amiss(groups: &[Group], first_column: &str) -> Table {
+    let rows = groups.iter().flat_map(|group| {
+        let row = |run: &FinishedRun| {
+            Some(vec![Some(group.name.clone()), Some(run.seed.to_string()), Some(run.amiss.clone()?)])
+        };
+        group.runs.iter().filter_map(row)
+    });
+    Table { header: strings(&[first_column, "seed", "metrics.jsonl"]), rows: rows.collect() }
+}
+
 /// Keys whose values differ between groups, a column each.
 pub(super) fn differences(groups: &[Group], first_column: &str) -> Table {
     let settings: Vec<Vec<(String, toml::Value)>> =
@@ -209,13 +221,22 @@ pub(super) fn by_slice(groups: &[Group]) -> Option<Figure> {
 }
 
 /// The sections that every page about groups ends with.
-pub(super) fn closing(builder: &mut Builder, groups: &[Group], show_patterns: Option<bool>, first_column: &str) {
+///
+/// # Errors
+/// [`Error::Io`] when a run's picture of its patterns cannot be read.
+pub(super) fn closing(
+    builder: &mut Builder,
+    groups: &[Group],
+    show_patterns: Option<bool>,
+    first_column: &str,
+) -> Result<(), Error> {
     if show_patterns.unwrap_or(groups.len() <= MOST_PATTERNS) {
         for group in groups {
             let Some(run) = group.finished().next() else { continue };
             // Runs draw their own when they end.
             let path = run.root.join("figures").join(patterns::NAME).with_extension("svg");
-            if let Ok(svg) = input::read_text(&path) {
+            if let Some(svg) = input::read_if_there(&path)? {
+                let svg = String::from_utf8_lossy(&svg).into_owned();
                 let title = format!("Attention patterns: {}", group.name);
                 let note = format!("Seed {}. {}", run.seed, patterns::NOTE);
                 let name = format!("patterns-{}", file_name(&group.name));
@@ -230,8 +251,14 @@ pub(super) fn closing(builder: &mut Builder, groups: &[Group], show_patterns: Op
     );
     builder.table("What differs", "Settings that are not the same everywhere.", differences(groups, first_column));
     builder.table("Unfinished runs", "", unfinished(groups, first_column));
+    builder.table(
+        "Curves not to be trusted",
+        "Their metrics.jsonl is not as it was written.",
+        amiss(groups, first_column),
+    );
     let records = groups.iter().flat_map(|group| group.runs.iter().map(|run| &run.record));
     builder.table("Machine and versions", "", machines(records));
+    Ok(())
 }
 
 /// A name that a file can have.
@@ -341,7 +368,10 @@ pub(super) fn to_json(groups: &[Group]) -> serde_json::Value {
 }
 
 /// A page about any runs side by side.
-pub fn page(groups: &[Group], command: &str) -> Page {
+///
+/// # Errors
+/// as [`super::of_study`]
+pub fn page(groups: &[Group], command: &str) -> Result<Page, Error> {
     const FIRST: &str = "config";
     let mut builder = Builder::default();
     let table = scores(groups, FIRST);
@@ -355,7 +385,7 @@ pub fn page(groups: &[Group], command: &str) -> Page {
     if let Some(figure) = learning(groups) {
         builder.figure("learning", "Learning curves", "Bands are 95 % intervals over seeds.", figure.to_svg());
     }
-    closing(&mut builder, groups, None, FIRST);
+    closing(&mut builder, groups, None, FIRST)?;
     let runs: usize = groups.iter().map(|group| group.finished().count()).sum();
     let tables = tables(groups);
     let (sections, figures) = builder.finish(&tables);
@@ -366,5 +396,5 @@ pub fn page(groups: &[Group], command: &str) -> Page {
         sections,
     };
     let json = json!({ "groups": to_json(groups) });
-    Page { report, table, findings, verdict: None, json, figures, tables }
+    Ok(Page { report, table, findings, verdict: None, json, figures, tables })
 }

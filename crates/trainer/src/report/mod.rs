@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use headway_analysis::{File, Report, Section, Series, csv};
 
 use crate::{
+    checkpoint::digest,
     error::Error,
     provenance::Record,
     study::{Study, StudyDir},
@@ -80,6 +81,9 @@ impl Page {
     }
 }
 
+/// Bytes of the name of a figure at most; file systems end a name at 255.
+const LONGEST_NAME: usize = 100;
+
 /// Sections in the making, and the figures among them.
 #[derive(Default)]
 struct Builder {
@@ -96,8 +100,22 @@ impl Builder {
     }
 
     fn figure(&mut self, name: impl Into<String>, title: impl Into<String>, note: impl Into<String>, svg: String) {
-        self.figures.push((name.into(), svg.clone()));
+        let name = self.file_name(name.into());
+        self.figures.push((name, svg.clone()));
         self.sections.push(Section::Figure { title: title.into(), note: note.into(), svg });
+    }
+
+    /// A name of bounded length that no other figure has: labels may be long, and alike but for what no file name has.
+    fn file_name(&self, name: String) -> String {
+        let is_new = |name: &String| self.figures.iter().all(|(other, _)| other != name);
+        if name.len() <= LONGEST_NAME && is_new(&name) {
+            return name;
+        }
+        let digest = digest(name.as_bytes());
+        let start = &name[..name.floor_char_boundary(LONGEST_NAME - 13)];
+        let bounded = format!("{start}-{}", &digest[..12]);
+        let numbered = (2..).map(|number: u32| format!("{bounded}-{number}"));
+        std::iter::once(bounded.clone()).chain(numbered).find(is_new).unwrap_or(bounded)
     }
 
     /// The sections, the last of which lists what lies beside the page.

@@ -12,6 +12,7 @@ use crate::{
     experiment::{self, Experiment},
     input,
     log::{self, Line},
+    presence,
     provenance::{self, Record, Row},
     run_dir::{self, RunDir},
     session::{self, Status},
@@ -26,14 +27,17 @@ pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(
     let lines = log::read(dir)?;
     let mut sections = vec![results(&record.results)];
     let learning = learning_curve(&lines, &record.results);
-    let note = "Dashed lines are the test losses of classical predictors.";
-    sections.push(figure(dir, "learning", "Learning curve", note, &learning)?);
+    let amiss =
+        log::verify(dir.root())?.map(|amiss| format!(" The curve is not to be trusted, metrics.jsonl: {amiss}."));
+    let note = format!("Dashed lines are the test losses of classical predictors.{}", amiss.unwrap_or_default());
+    sections.push(figure(dir, "learning", "Learning curve", &note, &learning)?);
     if let Some(slices) = slices(&record.results) {
         let note =
             slice_note("One point per slice of the test set, such as the number of examples seen in context", &slices);
         sections.push(figure(dir, "slices", "Score by slice", &note, &slices)?);
     }
-    if let Ok(svg) = input::read_text(&dir.figure(patterns::NAME)) {
+    if let Some(svg) = input::read_if_there(&dir.figure(patterns::NAME))? {
+        let svg = String::from_utf8_lossy(&svg).into_owned();
         let (title, note) = ("Attention patterns".to_owned(), patterns::NOTE.to_owned());
         sections.push(Section::Figure { title, note, svg });
     }
@@ -175,21 +179,21 @@ fn budget(experiment: &Experiment) -> Section {
 /// # Errors
 /// [`Error::Usage`] when the folder holds no run; [`Error::Checkpoint`]; [`Error::Io`]
 pub fn again(root: &Path, device: &Found) -> Result<(PathBuf, Status), Error> {
-    if RunDir::is_run(root) && RunDir::is_held(root) {
+    if RunDir::is_run(root)? && RunDir::is_held(root)? {
         let dir = RunDir::beside(root);
         let experiment = experiment::load(&dir.experiment(), &[])?.experiment;
         let record = run_dir::read_record(root)?;
         write(&dir, &experiment, &record)?;
         // If it has ended meanwhile, this page took the place of the last one.
-        if RunDir::is_held(root) {
+        if RunDir::is_held(root)? {
             return Ok((dir.report(), record.status));
         }
     }
     let dir = RunDir::open(root)?;
     let record = run_dir::read_record(root)?;
     let experiment = experiment::load(&dir.experiment(), &[])?.experiment;
-    let has_patterns = record.status == Status::Diverged || dir.figure(patterns::NAME).is_file();
-    if !has_patterns && !dir.checkpoints().is_empty() {
+    let has_patterns = record.status == Status::Diverged || presence::is_file(&dir.figure(patterns::NAME))?;
+    if !has_patterns && !dir.checkpoints()?.is_empty() {
         let (model, _, _) = evaluate::load(root, &[], device)?;
         let source = session::build_source(&experiment);
         if let Some(svg) = patterns::draw(&model, &source, &device.device)? {

@@ -69,7 +69,7 @@ pub(super) fn page(sweep: &Sweep, dir: &StudyDir, command: &str) -> Result<Page,
         "Of the network.",
         groups::by_seed(&all, &config.metric, "point"),
     );
-    closing(&mut builder, &all, config.plot.patterns, "point");
+    closing(&mut builder, &all, config.plot.patterns, "point")?;
     builder.sections.push(Section::Text { title: "What was asked".to_owned(), body: sweep.to_toml() });
 
     let profile = config.profile.as_ref().map(|profile| format!(", {profile} profile")).unwrap_or_default();

@@ -289,7 +289,10 @@ impl Comparison {
 
     /// Every run that can be named now, and those of each row of each block. Where learning rates are chosen, the final runs
     /// follow when the runs to choose by are done.
-    pub fn plan(&self, dir: &StudyDir) -> (Plan, Vec<Vec<RowRuns>>) {
+    ///
+    /// # Errors
+    /// [`Error::Io`] when how runs stand cannot be told.
+    pub fn plan(&self, dir: &StudyDir) -> Result<(Plan, Vec<Vec<RowRuns>>), Error> {
         let seeds = self.config.seeds.list();
         let mut plan = Plan::default();
         let tuning = &self.tuning();
@@ -303,21 +306,21 @@ impl Comparison {
         }
         // The final runs follow all at once, so that no index ever changes.
         let mut tables = Vec::new();
-        let is_open = self.is_choosing(dir);
+        let is_open = self.is_choosing(dir)?;
         for block in &self.blocks {
             let rows = block.rows.iter().map(|row| {
-                let tried = row.learning_rates.iter().map(|&rate| (rate, tuning_score(dir, row, rate, tuning)));
-                let tried: Vec<(f64, Tried)> = tried.collect();
+                let tried = row.learning_rates.iter().map(|&rate| Ok((rate, tuning_score(dir, row, rate, tuning)?)));
+                let tried = tried.collect::<Result<Vec<(f64, Tried)>, Error>>()?;
                 let mut runs = RowRuns::default();
                 let loss = |tried: &Tried| if let Tried::Scored(loss) = tried { Some(*loss) } else { None };
                 runs.tried = tried.iter().map(|(rate, tried)| (*rate, loss(tried))).collect();
                 if is_open {
-                    return runs;
+                    return Ok(runs);
                 }
                 let scored = runs.tried.iter().filter_map(|(rate, loss)| Some((*rate, (*loss)?)));
                 let best = scored.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(rate, _)| rate);
                 if best.is_none() && !row.learning_rates.is_empty() {
-                    return runs;
+                    return Ok(runs);
                 }
                 let rate = best.unwrap_or(row.experiment.optimizer.learning_rate());
                 runs.learning_rate = Some(rate);
@@ -325,11 +328,11 @@ impl Comparison {
                     let label = format!("{} seed {seed}", block.label(row));
                     runs.runs.push(plan.add(label, with(&row.experiment, rate, seed)));
                 }
-                runs
+                Ok(runs)
             });
-            tables.push(rows.collect());
+            tables.push(rows.collect::<Result<Vec<RowRuns>, Error>>()?);
         }
-        (plan, tables)
+        Ok((plan, tables))
     }
 
     /// Seeds that learning rates are chosen with.
@@ -338,12 +341,19 @@ impl Comparison {
     }
 
     /// Whether runs that learning rates are chosen by are still open.
-    pub fn is_choosing(&self, dir: &StudyDir) -> bool {
+    ///
+    /// # Errors
+    /// as [`Comparison::plan`]
+    pub fn is_choosing(&self, dir: &StudyDir) -> Result<bool, Error> {
         let tuning = self.tuning();
-        self.all_rows().any(|(_, row)| {
-            let mut tried = row.learning_rates.iter().map(|&rate| tuning_score(dir, row, rate, &tuning));
-            tried.any(|tried| tried == Tried::Open)
-        })
+        for (_, row) in self.all_rows() {
+            for &rate in &row.learning_rates {
+                if tuning_score(dir, row, rate, &tuning)? == Tried::Open {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn all_rows(&self) -> impl Iterator<Item = (&Block, &Row)> {
@@ -368,20 +378,20 @@ enum Tried {
     Scored(f64),
 }
 
-fn tuning_score(dir: &StudyDir, row: &Row, rate: f64, seeds: &[u64]) -> Tried {
+fn tuning_score(dir: &StudyDir, row: &Row, rate: f64, seeds: &[u64]) -> Result<Tried, Error> {
     let mut total = 0.0;
     for &seed in seeds {
         let root = dir.run(&with(&row.experiment, rate, seed).run_id());
-        match plan::standing(&root).0 {
-            Standing::Complete => match log::newest(&RunDir::metrics_of(&root), "validation/loss") {
+        match plan::standing(&root)?.0 {
+            Standing::Complete => match log::newest(&RunDir::metrics_of(&root), "validation/loss")? {
                 Some((_, loss)) => total += loss,
-                None => return Tried::Failed,
+                None => return Ok(Tried::Failed),
             },
-            Standing::Failed(_) => return Tried::Failed,
-            Standing::Waiting | Standing::Running | Standing::Stopped => return Tried::Open,
+            Standing::Failed(_) => return Ok(Tried::Failed),
+            Standing::Waiting | Standing::Running | Standing::Stopped => return Ok(Tried::Open),
         }
     }
-    Tried::Scored(total / seeds.len() as f64)
+    Ok(Tried::Scored(total / seeds.len() as f64))
 }
 
 /// Runs that a file may come to ask for, whether or not they make sense.

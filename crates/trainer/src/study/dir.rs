@@ -9,14 +9,9 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::{
-    error::Error,
-    input,
-    run_dir::{self, HeldFolder},
-};
+use crate::{beside, error::Error, input, presence, run_dir::HeldFolder};
 
 /// The folder of a sweep or a comparison.
 #[derive(Clone, Debug)]
@@ -69,9 +64,7 @@ impl StudyDir {
             return Ok(());
         }
         // Processes that do single runs of one study may write the same file at once.
-        let moment = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let temporary = path.with_extension(format!("tmp-{}-{moment}", std::process::id()));
-        run_dir::replace_through(&temporary, &path, bytes)
+        beside::write(&path, bytes)
     }
 
     /// Refuses a folder whose page is about something else: a run, a sweep or a comparison.
@@ -79,11 +72,14 @@ impl StudyDir {
     /// # Errors
     /// [`Error::Usage`]
     pub fn ensure_page(&self) -> Result<(), Error> {
-        let taken = ["run.json", "sweep.toml", "compare.toml"].into_iter().find(|name| self.file(name).exists());
-        taken.map_or(Ok(()), |name| {
-            let root = self.root.display();
-            Err(Error::Usage(format!("{root} holds {name}, and a page of its own; choose another folder for this one")))
-        })
+        for name in ["run.json", "sweep.toml", "compare.toml"] {
+            if presence::is_there(&self.file(name))? {
+                let root = self.root.display();
+                let problem = format!("{root} holds {name}, and a page of its own; choose another folder for this one");
+                return Err(Error::Usage(problem));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a folder that holds something else.
@@ -91,14 +87,13 @@ impl StudyDir {
     /// # Errors
     /// [`Error::Usage`]
     pub fn ensure_ours(&self, name: &str) -> Result<(), Error> {
-        let Ok(entries) = fs::read_dir(&self.root) else { return Ok(()) };
+        let Some(entries) = presence::list(&self.root)? else { return Ok(()) };
         // Nor is it occupied by a lock, or by a file that a killed process was about to write.
-        let is_ours = |entry: &fs::DirEntry| {
-            let file = entry.file_name();
-            file == HeldFolder::LOCK || file.to_string_lossy().contains(".tmp-")
+        let is_ours = |entry: &PathBuf| {
+            let file = presence::name(entry);
+            file == HeldFolder::LOCK || file.contains(beside::MARK)
         };
-        let is_empty = entries.filter_map(Result::ok).all(|entry| is_ours(&entry));
-        if is_empty || self.file(name).is_file() {
+        if entries.iter().all(is_ours) || presence::is_file(&self.file(name))? {
             return Ok(());
         }
         let root = self.root.display();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -42,10 +43,11 @@ impl StudyFile {
     /// # Errors
     /// [`Error::Usage`] when it cannot be read or has no such profile; [`Error::Experiment`] when it is no TOML.
     pub fn read(path: &Path, profile: Option<&str>) -> Result<Self, Error> {
-        let text = input::read_text(path).map_err(|error| {
-            let near = input::did_you_mean(path, &error);
+        let given = |error: io::Error| {
+            let near = input::did_you_mean(path);
             Error::Usage(format!("cannot read {}: {error}{near}", path.display()))
-        })?;
+        };
+        let text = input::read_text(path).map_err(|error| Error::unreadable(path, error, given))?;
         Self::from_text(path, text, profile)
     }
 
@@ -112,10 +114,11 @@ impl StudyFile {
         match value {
             Value::String(name) => {
                 let path = self.path.parent().unwrap_or(Path::new("")).join(name);
-                let text = input::read_text(&path).map_err(|error| {
-                    let near = input::did_you_mean(&path, &error);
+                let given = |error: io::Error| {
+                    let near = input::did_you_mean(&path);
                     self.problem(at, &format!("cannot read {}: {error}{near}", path.display()))
-                })?;
+                };
+                let text = input::read_text(&path).map_err(|error| Error::unreadable(&path, error, given))?;
                 let (places, table) = experiment::parse(&path, &text)?;
                 Ok(Base { path, text, places, table, inline_at: None })
             }

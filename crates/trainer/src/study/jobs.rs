@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    log,
+    log, presence,
     run_dir::{self, RunDir},
 };
 
@@ -50,8 +50,8 @@ pub struct Progress<'a> {
     pub total: usize,
     /// Runs at this moment, each with the steps it has taken and will take.
     pub running: Vec<(&'a str, u64, u64)>,
-    /// The run that ended just now, and how.
-    pub news: Option<(&'a str, &'a Standing)>,
+    /// The run that ended just now, how, and what it said about that.
+    pub news: Option<(&'a str, &'a Standing, &'a str)>,
     /// Seconds until the end, once that can be told.
     pub seconds_left: Option<f64>,
 }
@@ -115,10 +115,15 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
             };
             let mut job = active.swap_remove(index);
             let root = dir.run(&job.run.run_id);
+            let said = job.said();
             let end = if status.success() || jobs.interrupter.should_stop() {
-                plan::standing(&root).0
+                // What cannot be read ends this run alone.
+                let unread = |error: Error| {
+                    Standing::Failed(Failure { exit_code: error.exit_code(), message: error.to_string() })
+                };
+                plan::standing(&root).map_or_else(unread, |(standing, _)| standing)
             } else {
-                Standing::Failed(failure(&root, status.code(), &job.said())?)
+                Standing::Failed(failure(&root, status.code(), &said)?)
             };
             match &end {
                 Standing::Failed(failure) => {
@@ -134,7 +139,9 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
                 Standing::Waiting | Standing::Running | Standing::Stopped => {}
             }
             let left = left(began, work_ended + under_way(dir, &active), at_first, all);
-            tell(dir, jobs, &active, (ended, failed.len(), chosen.len()), Some((&job.run.label, &end)), left);
+            // A run that did what it should may have had something to say about it.
+            let said = if status.success() { said.trim() } else { "" };
+            tell(dir, jobs, &active, (ended, failed.len(), chosen.len()), Some((&job.run.label, &end, said)), left);
             told = Instant::now();
         }
         if told.elapsed() > TELL_EVERY {
@@ -165,7 +172,7 @@ fn tell<'a>(
     jobs: &Jobs<'_>,
     active: &[Job<'a>],
     (ended, failed, total): (usize, usize, usize),
-    news: Option<(&'a str, &Standing)>,
+    news: Option<(&'a str, &Standing, &str)>,
     seconds_left: Option<f64>,
 ) {
     let step = |job: &Job<'a>| (job.run.label.as_str(), steps(dir, job.run), job.run.experiment.train.steps);
@@ -185,7 +192,9 @@ fn share(dir: &StudyDir, run: &PlannedRun) -> f64 {
 
 /// Steps that a run has logged.
 fn steps(dir: &StudyDir, run: &PlannedRun) -> u64 {
-    log::newest(&RunDir::metrics_of(&dir.run(&run.run_id)), "train/loss").map_or(0, |(step, _)| step)
+    // Nothing but progress hangs on it.
+    let newest = log::newest(&RunDir::metrics_of(&dir.run(&run.run_id)), "train/loss").ok().flatten();
+    newest.map_or(0, |(step, _)| step)
 }
 
 fn start(run: &PlannedRun, mut command: Command, threads: usize) -> Result<Job<'_>, Error> {
@@ -211,7 +220,7 @@ fn cannot(action: &str, error: &std::io::Error) -> Error {
 
 /// Why a run ended without success; remembered in its folder when the process could not do that itself.
 fn failure(root: &Path, code: Option<i32>, said: &str) -> Result<Failure, Error> {
-    if let (Standing::Failed(failure), _) = plan::standing(root) {
+    if let Ok((Standing::Failed(failure), _)) = plan::standing(root) {
         return Ok(failure);
     }
     let said = said.trim().trim_start_matches("error: ").to_owned();
@@ -221,7 +230,7 @@ fn failure(root: &Path, code: Option<i32>, said: &str) -> Result<Failure, Error>
     };
     let failure = Failure { exit_code: u8::try_from(code).unwrap_or(1), message: said };
     let is_fault = failure.exit_code == 1;
-    if is_fault && root.is_dir() {
+    if is_fault && presence::is_folder(root)? {
         run_dir::write_failure(root, &failure)?;
     }
     Ok(failure)

@@ -17,7 +17,7 @@ pub use file::Changes;
 pub use plan::{Failure, Plan, PlannedRun, Standing};
 pub use sweep::Sweep;
 
-use crate::{error::Error, input, quote, run_dir::HeldFolder};
+use crate::{error::Error, input, presence, quote, run_dir::HeldFolder};
 use file::StudyFile;
 
 /// A sweep or a comparison.
@@ -39,14 +39,15 @@ impl Study {
     /// # Errors
     /// [`Error::Usage`] when there is none; [`Error::Experiment`] with what is wrong in it.
     pub fn read(path: &Path, changes: &Changes) -> Result<Self, Error> {
-        let in_folder = |name: &str| Some(path.join(name)).filter(|file| file.is_file());
-        let file = match (path.is_dir(), in_folder(SWEEP).or_else(|| in_folder(COMPARISON))) {
-            (false, _) => path.to_owned(),
-            (true, Some(file)) => file,
-            (true, None) => {
-                let path = path.display();
-                return Err(Error::Usage(format!("{path} holds no run, and neither {SWEEP} nor {COMPARISON}")));
-            }
+        let file = if !presence::is_folder(path)? {
+            path.to_owned()
+        } else if presence::is_file(&path.join(SWEEP))? {
+            path.join(SWEEP)
+        } else if presence::is_file(&path.join(COMPARISON))? {
+            path.join(COMPARISON)
+        } else {
+            let path = path.display();
+            return Err(Error::Usage(format!("{path} holds no run, and neither {SWEEP} nor {COMPARISON}")));
         };
         let file = StudyFile::read(&file, changes.profile.as_deref())?;
         // Rows are what makes a comparison.
@@ -58,21 +59,27 @@ impl Study {
     }
 
     /// Its folder where none was asked for: that of the study in `path`, or one named after its file and profile.
-    pub fn place(path: &Path, changes: &Changes) -> PathBuf {
-        if path.is_dir() {
-            return path.to_owned();
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that cannot be told.
+    pub fn place(path: &Path, changes: &Changes) -> Result<PathBuf, Error> {
+        if presence::is_folder(path)? {
+            return Ok(path.to_owned());
         }
         let name = path.file_stem().map_or_else(|| "study".into(), |stem| stem.to_string_lossy());
         let profile = changes.profile.as_ref().map(|profile| format!("-{profile}")).unwrap_or_default();
-        PathBuf::from("runs").join(format!("{name}{profile}"))
+        Ok(PathBuf::from("runs").join(format!("{name}{profile}")))
     }
 
     /// Every run that can be named now. A comparison that chooses learning rates names its last runs once the choice can be
     /// made.
-    pub fn plan(&self, dir: &StudyDir) -> Plan {
+    ///
+    /// # Errors
+    /// [`Error::Io`] when how runs stand cannot be told.
+    pub fn plan(&self, dir: &StudyDir) -> Result<Plan, Error> {
         match self {
-            Self::Sweep(sweep) => sweep.plan.clone(),
-            Self::Comparison(comparison) => comparison.plan(dir).0,
+            Self::Sweep(sweep) => Ok(sweep.plan.clone()),
+            Self::Comparison(comparison) => Ok(comparison.plan(dir)?.0),
         }
     }
 
@@ -103,15 +110,21 @@ impl Study {
     }
 
     /// Whether its folder is that of a study of another definition.
-    pub fn differs(&self, dir: &StudyDir) -> bool {
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that cannot be told.
+    pub fn differs(&self, dir: &StudyDir) -> Result<bool, Error> {
         let (name, text) = self.file();
-        input::read_text(&dir.file(name)).is_ok_and(|there| there != text)
+        Ok(input::read_if_there(&dir.file(name))?.is_some_and(|there| there != text.as_bytes()))
     }
 
     /// Whether it will name more runs when those that it names now are done.
-    pub fn names_more(&self, dir: &StudyDir) -> bool {
+    ///
+    /// # Errors
+    /// as [`Study::plan`]
+    pub fn names_more(&self, dir: &StudyDir) -> Result<bool, Error> {
         match self {
-            Self::Sweep(_) => false,
+            Self::Sweep(_) => Ok(false),
             Self::Comparison(comparison) => comparison.is_choosing(dir),
         }
     }
@@ -121,12 +134,25 @@ impl Study {
     /// # Errors
     /// [`Error::Usage`] when the folder holds something else, a study of another definition perhaps; [`Error::Io`]
     pub fn join(&self, dir: &StudyDir) -> Result<(), Error> {
-        if self.differs(dir) {
-            let root = dir.root().display();
-            let problem = format!("{root} holds another definition; give the folder itself, or another one with --out");
-            return Err(Error::Usage(problem));
+        let is_there = || -> Result<bool, Error> {
+            if self.differs(dir)? {
+                let root = dir.root().display();
+                let problem =
+                    format!("{root} holds another definition; give the folder itself, or another one with --out");
+                return Err(Error::Usage(problem));
+            }
+            presence::is_file(&dir.file(self.file().0))
+        };
+        if is_there()? {
+            return Ok(());
         }
-        self.settle(dir)
+        dir.ensure_ours(self.file().0)?;
+        // Of two definitions that come at once, the second must not replace the first.
+        let led = dir.lead();
+        if is_there()? {
+            return Ok(());
+        }
+        led.and_then(|_led| self.settle(dir))
     }
 
     fn settle(&self, dir: &StudyDir) -> Result<(), Error> {

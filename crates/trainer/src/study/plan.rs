@@ -92,35 +92,47 @@ pub struct Failure {
 }
 
 /// How a run stands, and the steps it has taken. Reads its folder and nothing else.
-pub fn standing(root: &Path) -> (Standing, u64) {
-    let (standing, step) = left(root);
+///
+/// # Errors
+/// [`Error::Io`] when that cannot be told.
+pub fn standing(root: &Path) -> Result<(Standing, u64), Error> {
+    let (standing, step) = left(root)?;
     // A complete run stays so whoever looks at it.
-    if standing != Standing::Complete && RunDir::is_held(root) { (Standing::Running, step) } else { (standing, step) }
+    let is_held = standing != Standing::Complete && RunDir::is_held(root)?;
+    Ok((if is_held { Standing::Running } else { standing }, step))
 }
 
 /// How a run stands when nobody is at work on it.
-fn left(root: &Path) -> (Standing, u64) {
-    if !run_dir::has_record(root) {
-        // It may have failed before it had one.
-        return (run_dir::read_failure(root).map_or(Standing::Waiting, Standing::Failed), 0);
-    }
+fn left(root: &Path) -> Result<(Standing, u64), Error> {
+    let failure = run_dir::read_failure(root)?;
     let record = match run_dir::read_record(root) {
         Ok(record) => record,
-        // Nothing may be lost for want of reading it.
-        Err(error) => {
-            return (Standing::Failed(Failure { exit_code: error.exit_code(), message: error.to_string() }), 0);
+        // Without a record that can be read it goes on from a whole checkpoint, as long as its config is there.
+        Err(error @ Error::Usage(_)) => {
+            let newest = if RunDir::is_run(root)? { run_dir::checkpoints_in(root)?.pop() } else { None };
+            let standing = match (failure, newest.is_some()) {
+                (Some(failure), _) => Standing::Failed(failure),
+                (None, true) => Standing::Stopped,
+                (None, false) if run_dir::has_record(root)? => {
+                    Standing::Failed(Failure { exit_code: error.exit_code(), message: error.to_string() })
+                }
+                (None, false) => Standing::Waiting,
+            };
+            return Ok((standing, newest.and_then(|newest| newest.step).unwrap_or_default()));
         }
+        Err(error) => return Err(error),
     };
     let step = record.step;
-    let standing = match (run_dir::read_failure(root), record.status) {
+    let standing = match (failure, record.status) {
+        // Whatever failed later, its results are there.
+        (_, status) if status.is_final() => Standing::Complete,
         (Some(failure), _) => Standing::Failed(failure),
-        (None, status) if status.is_final() => Standing::Complete,
         (None, Status::Diverged) => {
             Standing::Failed(Failure { exit_code: 5, message: format!("diverged at step {step}") })
         }
         (None, _) => Standing::Stopped,
     };
-    (standing, step)
+    Ok((standing, step))
 }
 
 /// Time that a process which was told to stop gets to save.
@@ -128,8 +140,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Does one run, or what is left of it. Doing a complete one again changes nothing.
 ///
-/// With `retry`, a run that failed is tried again: from its newest checkpoint, or from the start when it diverged or its record
-/// cannot be read.
+/// With `retry`, a run that failed is tried again: from its newest checkpoint, or from the start when it diverged or has none. What
+/// an earlier try left is then moved aside.
 ///
 /// # Errors
 /// [`Error::FailedBefore`] for a failed run without `retry`; [`Error::Usage`] when another process is at work on it; what
@@ -137,24 +149,34 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn exec(dir: &StudyDir, run: &PlannedRun, retry: bool, options: &Options) -> Result<Summary, Error> {
     let root = dir.run(&run.run_id);
     let held = RunDir::claim(&root, PATIENCE)?;
-    let goes_on = match left(&root).0 {
+    let goes_on = match left(&root)?.0 {
         Standing::Failed(Failure { exit_code, message }) if !retry => {
             return Err(Error::FailedBefore { exit_code, message });
         }
-        Standing::Failed(_) => run_dir::read_record(&root).is_ok_and(|record| record.status != Status::Diverged),
+        Standing::Failed(_) => {
+            let diverged = match run_dir::read_record(&root) {
+                Ok(record) => record.status == Status::Diverged,
+                Err(Error::Usage(_)) => false,
+                Err(error) => return Err(error),
+            };
+            !diverged && !held.checkpoints()?.is_empty()
+        }
         Standing::Running | Standing::Stopped | Standing::Complete => true,
         Standing::Waiting => false,
     };
     // Killed before its config was written, it has nothing to go on from.
-    let goes_on = goes_on && RunDir::is_run(&root);
+    let goes_on = goes_on && RunDir::is_run(&root)?;
     if goes_on {
         held.forget_failure()?;
     } else {
-        held.clear()?;
+        held.set_aside()?;
     }
     let result =
         if goes_on { resume::resume_in(held, options) } else { train::train_in(&run.experiment, held, options) };
-    if let Err(error) = &result {
+    // What could not be read may be readable the next time: that is nothing to remember.
+    if let Err(error) = &result
+        && !error.is_unread()
+    {
         // Where even that cannot be written, on a full disk perhaps, the run counts as stopped and the error as it was.
         let _ = run_dir::write_failure(&root, &Failure { exit_code: error.exit_code(), message: error.to_string() });
     }

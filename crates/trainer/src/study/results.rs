@@ -54,6 +54,8 @@ pub struct FinishedRun {
     pub record: Record,
     /// Its metrics.
     pub lines: Vec<Line>,
+    /// What is wrong with the file that they are from.
+    pub amiss: Option<String>,
 }
 
 /// A mean over seeds and how far to trust it.
@@ -174,11 +176,12 @@ impl Group {
     /// # Errors
     /// as [`Group::read`]
     pub fn add(&mut self, root: &Path, seed: u64) -> Result<(), Error> {
-        let reason = match plan::standing(root).0 {
+        let reason = match plan::standing(root)?.0 {
             Standing::Complete => {
                 let lines = log::read_file(&RunDir::metrics_of(root))?;
                 let record = run_dir::read_record(root)?;
-                self.runs.push(FinishedRun { seed, root: root.to_owned(), record, lines });
+                let amiss = log::verify(root)?;
+                self.runs.push(FinishedRun { seed, root: root.to_owned(), record, lines, amiss });
                 return Ok(());
             }
             Standing::Failed(Failure { message, .. }) => {
@@ -186,7 +189,7 @@ impl Group {
                     && record.status == Status::Diverged
                     && !record.results.is_empty()
                 {
-                    self.runs.push(FinishedRun { seed, root: root.to_owned(), record, lines: Vec::new() });
+                    self.runs.push(FinishedRun { seed, root: root.to_owned(), record, lines: Vec::new(), amiss: None });
                 }
                 message
             }
