@@ -249,6 +249,102 @@ mod config {
     }
 
     #[test]
+    fn models_that_would_see_answers_are_refused_by_every_verb_that_trains() {
+        let text = SOUND.replace("n_heads = 2", "n_heads = 2\ncausal = false");
+        let texts = [
+            "model.transformer.causal: lets positions see later ones, and in icl_linear every y stands right after the x",
+            "would copy answers instead of learning; set it to true",
+            "[experiment.toml:13:10]",
+        ];
+        let lab = Lab::with(&text);
+        lab.write("sound.toml", SOUND);
+        lab.headway(&["train", "sound.toml", "--out", "run", "--device", "cpu", "-s", "train.steps=1"]).succeed();
+        for words in [
+            &["check", "experiment.toml"][..],
+            &["train", "experiment.toml", "--out", "new"],
+            &["train", "experiment.toml", "--out", "new", "--dry-run"],
+            &["finetune", "experiment.toml", "--from", "run", "--out", "new"],
+        ] {
+            lab.headway(words).fail(2, &texts);
+        }
+        lab.write("sweep.toml", "experiment = \"sound.toml\"\n[grid]\nmodel.causal = [true, false]\n");
+        let in_sweep = ["model.transformer.causal: lets positions see later ones", "sweep.toml:3:", "causal=false"];
+        lab.headway(&["sweep", "sweep.toml", "--out", "new"]).fail(2, &in_sweep);
+        assert!(!lab.path("new").exists());
+        // A run of former times is not gone on with, but looked at.
+        let former = lab.read("run/experiment.toml").replace("causal = true", "causal = false");
+        lab.write("run/experiment.toml", former);
+        lab.headway(&["resume", "run", "--device", "cpu"]).fail(2, &["model.transformer.causal: lets positions"]);
+        for words in [&["eval", "run", "-s", "model.causal=false"][..], &["show", "experiment.toml"]] {
+            lab.headway(words).succeed();
+        }
+        // Other models, and a task whose last position alone is asked.
+        let paper = "[task.icl_linear]\n[model.paper_two_layer]\n";
+        refused(
+            paper,
+            &["model.paper_two_layer: lets positions see later ones", "use [model.transformer]", "experiment.toml:2:"],
+        );
+        let rows = SOUND.replace("icl_linear", "in_context_regression").replace("n_heads = 2", "causal = false");
+        Lab::with(&rows).headway(&["check", "experiment.toml"]).succeed();
+    }
+
+    #[test]
+    fn check_ends_as_train_would_before_its_first_step() {
+        // Examples, weights and activations that no machine holds.
+        let examples = "[task.relu_network]\n[data.fixed]\ntrain = 2147483648000\n[model.paper_two_layer]\n";
+        let weights = COPY.replace("d_model = 8", "d_model = 1048576\nn_layers = 2000");
+        let activations = format!("{COPY}[train]\nbatch_size = 1000000000000\n");
+        for text in [examples, &weights, &activations] {
+            let lab = Lab::with(text);
+            for verb in ["check", "train"] {
+                lab.headway(&[verb, "experiment.toml", "--device", "cpu"]).fail(4, &["out of memory", "GB"]);
+            }
+        }
+        let lab = Lab::with(SOUND);
+        for verb in ["check", "train"] {
+            let words = [verb, "experiment.toml", "--device", "cpu", "-s", "init_from=nowhere"];
+            lab.headway(&words).fail(3, &["checkpoint nowhere: does not exist"]);
+        }
+    }
+
+    #[test]
+    fn seeds_end_where_the_numbers_of_a_file_do() {
+        let lab = Lab::with(SOUND);
+        let largest = "9223372036854775807";
+        let said = |words: &[&str]| lab.headway(words).fail(2, &[largest]);
+        let check = ["check", "experiment.toml", "--device", "cpu"];
+        for set in [&["-s", "seed=9223372036854775808"], &["--seed", "9223372036854775808"]] {
+            said(&[&check[..], set].concat());
+        }
+        lab.headway(&[&check[..], &["--seed", largest]].concat()).succeed();
+        lab.train("run", &["--seed", largest, "-s", "train.steps=1"]).succeed();
+        lab.headway(&["eval", "run"]).succeed();
+        lab.write("large.toml", format!("seed = 9223372036854775808\n{SOUND}"));
+        lab.headway(&["show", "large.toml"]).fail(2, &["seed: whole numbers end at", largest, "large.toml:1:8"]);
+        let rows = "[[tasks]]\nname = \"a\"\nexperiment = \"experiment.toml\"\n[[rows]]\nname = \"b\"\n[[rows]]\nname = \"c\"\n";
+        for seeds in ["{ first = 9223372036854775806, count = 3 }", "[0, 9223372036854775808]"] {
+            lab.write("sweep.toml", format!("experiment = \"experiment.toml\"\nseeds = {seeds}\n"));
+            lab.headway(&["sweep", "plan", "sweep.toml"]).fail(2, &["seeds:", largest, "sweep.toml:2:"]);
+            lab.write("compare.toml", format!("seeds = {seeds}\nreference = \"b\"\n{rows}"));
+            lab.headway(&["compare", "compare.toml"]).fail(2, &["seeds:", largest, "compare.toml:1:"]);
+        }
+        lab.write(
+            "sweep.toml",
+            format!("experiment = \"experiment.toml\"\nseeds = {{ first = {largest}, count = 1 }}\n"),
+        );
+        lab.headway(&["sweep", "plan", "sweep.toml"]).succeed();
+        said(&["sweep", "plan", "sweep.toml", "--seeds", "0,9223372036854775808"]);
+        said(&["construct", "truncated-linear", "--seed", "9223372036854775808", "--out", "new"]);
+        said(&["analyze", "rank", "experiment.toml", "--seed", "9223372036854775808"]);
+        // What a JSON file alone can hold.
+        let step = lab.path("run/checkpoints/step-00000001");
+        forge(&step, "config.json", |text| {
+            String::from_utf8(text).unwrap().replace(largest, "9223372036854775808").into_bytes()
+        });
+        lab.headway(&["eval", "run/checkpoints/step-00000001"]).fail(3, &["config.json"]);
+    }
+
+    #[test]
     fn models_of_one_length_refuse_prompts_that_grow() {
         let prompts =
             "[task.icl_linear]\nd = 3\nn_points = 4\ncurriculum = { d_start = 1, points_start = P, every = 2 }\n";
@@ -256,8 +352,8 @@ mod config {
             let text = |points| format!("{}[model.{model}]\n[train]\nsteps = 20\n", prompts.replace('P', points));
             let wanted = format!("begins with shorter sequences, and {model} takes one length alone");
             refused(&text("2"), &["task.icl_linear.curriculum", &wanted]);
-            // Prompts that only gain dimensions keep their length.
-            Lab::with(&text("4")).train("run", &["-s", "train.eval_every=0"]).succeed();
+            // Prompts that only gain dimensions keep their length; `show` trains nothing, and minds no answers.
+            Lab::with(&text("4")).headway(&["show", "experiment.toml"]).succeed();
         }
     }
 
@@ -641,7 +737,10 @@ mod checkpoints {
         // Not one tensor in common is refused even where parts would do.
         lab.write(
             "paper.toml",
-            SOUND.replace("model.transformer", "model.paper_one_layer").replace("n_layers = 1", ""),
+            SOUND
+                .replace("[task.icl_linear]\nd = 3\nn_points = 4", "[task.truncated_linear]\nseq_len = 7\nd_in = 3")
+                .replace("model.transformer", "model.paper_one_layer")
+                .replace("n_layers = 1", ""),
         );
         let paper = ["finetune", "paper.toml", "--from", "run", "--device", "cpu", "--out", "new", "--allow-partial"];
         lab.headway(&paper).fail(3, &["none of its tensors fits the model"]);
@@ -895,6 +994,41 @@ mod training {
             lab.resume("run").fail(5, &["diverged at step"]);
             assert_eq!(whole_checkpoints(&lab.path("run")), saved);
         }
+    }
+
+    #[test]
+    fn numbers_that_overflow_before_any_update_are_not_blamed_on_the_learning_rate() {
+        let text = r#"[task.function]
+seq_len = 2
+d_in = 3
+outputs = ["x1*x2/1e12"]
+domain = { cube = { low = -1e6, high = 1e6 } }
+[data.fresh]
+validation = 0
+test = 4
+[model.transformer]
+d_model = 8
+n_layers = 1
+n_heads = 2
+causal = false
+norm = "none"
+[optimizer.sgd]
+learning_rate = 1e-30
+[train]
+steps = 2
+batch_size = 4
+log_every = 1
+"#;
+        let lab = Lab::with(text);
+        let way_out = ["diverged at step 1", "f16 ends at 65504", "set train.attention_precision to bf16 or f32"];
+        let said = lab.train("f16", &["-s", "train.attention_precision=f16"]).fail(5, &way_out);
+        assert!(!said.said().contains("learning rate"), "{said:?}");
+        for precision in ["bf16", "f32"] {
+            let set = format!("train.attention_precision={precision}");
+            lab.train(precision, &["-s", &set]).succeed();
+        }
+        let said = lab.train("large", &["-s", "task.outputs=[\"x1*1e20\"]"]).fail(5, &["No update was made yet"]);
+        assert!(!said.said().contains("learning rate"), "{said:?}");
     }
 
     #[test]

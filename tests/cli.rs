@@ -686,13 +686,16 @@ mod look {
             |words: &[&str]| lab.headway(&[&["check", "experiment.toml", "--device", "cpu"], words].concat()).succeed();
         for (what, set) in [
             ("tasks", "task={NAME={}}"),
-            ("models", "model={NAME={}}"),
+            // A task that every model may see the whole of.
+            ("models", "model={NAME={}} task={truncated_linear={}}"),
             ("kernels", "model.kernel=NAME"),
             ("positions", "model.position=NAME"),
             ("optimizers", "optimizer={NAME={}}"),
         ] {
             for name in names(what) {
-                check(&["-s", &set.replace("NAME", &name)]);
+                let set = set.replace("NAME", &name);
+                let words: Vec<&str> = set.split(' ').flat_map(|set| ["-s", set]).collect();
+                check(&words);
             }
         }
     }

@@ -19,6 +19,8 @@ const VECTORS: &str = "[task.truncated_linear]\nseq_len = 7\nd_in = 5\nlow = -1.
 const WIDE_VECTORS: &str = "[task.relu_network]\nseq_len = 5\nd = 3\nd_hidden = 4\n";
 const PROMPTS: &str = "[task.icl_linear]\nd = 3\nn_points = 4\n";
 const TOKENS: &str = "[task.copy]\nvocab = 6\nn_data = 4\n";
+/// Tokens that hold no answers, for networks that see all of them.
+const WHOLE_TOKENS: &str = "[task.selective_copying]\nvocab = 6\nseq_len = 9\nn_data = 3\n";
 
 /// Steps large enough to leave the initial weights behind: zero biases would hide much.
 const TRAIN: &str = r"
@@ -163,8 +165,8 @@ fn what_fine_tuning_learns_beside_the_weights() {
             (PROMPTS, transformer, lora),
             (PROMPTS, transformer, prefix),
             (PROMPTS, transformer, "finetune.prompt.length=3"),
-            (TOKENS, full, prefix),
-            (TOKENS, full, "finetune.prompt.length=3"),
+            (WHOLE_TOKENS, full, prefix),
+            (WHOLE_TOKENS, full, "finetune.prompt.length=3"),
             (WIDE_VECTORS, two_layer, lora),
             (WIDE_VECTORS, two_layer, prefix),
             (WIDE_VECTORS, &stack, lora),

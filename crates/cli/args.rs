@@ -6,6 +6,7 @@ use clap::{
     Args as ClapArgs, Parser, Subcommand, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
 };
+use headway_tasks::LARGEST_SEED;
 use headway_trainer::{DeviceSpec, experiment, quote};
 
 use crate::{construct::args::What, output};
@@ -90,7 +91,7 @@ pub struct ExperimentArgs {
     #[arg(long, value_name = "KEY")]
     pub unset: Vec<String>,
     /// Seed of weights, data and order; the same as `-s seed=N`.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_seed)]
     pub seed: Option<u64>,
 }
 
@@ -214,7 +215,7 @@ pub struct ChangeArgs {
     #[arg(long, value_name = "KEY")]
     pub unset: Vec<String>,
     /// Seeds in place of the file's, as in `--seeds 0,1,2`.
-    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = parse_seed)]
     pub seeds: Vec<u64>,
 }
 
@@ -541,6 +542,12 @@ fn key_instead(error: &clap::Error, words: &[OsString]) -> Option<String> {
     // Epochs are no steps.
     let number = given.filter(|word| name != "epochs" && word.parse::<f64>().is_ok());
     Some(format!("to set a value of the experiment, write '-s {key}={}'", number.unwrap_or("VALUE")))
+}
+
+/// A seed as every verb takes it.
+pub fn parse_seed(text: &str) -> Result<u64, String> {
+    let seed = text.parse().ok().filter(|seed| *seed <= LARGEST_SEED);
+    seed.ok_or_else(|| format!("a seed is a whole number from 0 to {LARGEST_SEED}"))
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

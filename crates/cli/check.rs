@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, Loaded, device::Found};
+use headway_trainer::{Error, Experiment, Loaded, device::Found, train::prepare};
 use serde_json::json;
 
 use crate::{args::Check, output, train};
@@ -13,23 +13,32 @@ pub fn run(args: &Check) -> Result<ExitCode, Error> {
     if let Some(warning) = warning {
         output::note(format!("warning: {warning}"));
     }
+    ensure_can_begin(&loaded.experiment, &device)?;
     report(&loaded, &device, args.json);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `train` refuses before its first step; nothing is built where it starts from random weights.
+fn ensure_can_begin(experiment: &Experiment, device: &Found) -> Result<(), Error> {
+    device.ensure_takes(experiment)?;
+    if experiment.init_from.is_some() {
+        prepare(experiment, device)?.1.iter().for_each(output::note);
+    }
+    Ok(())
 }
 
 /// What a sound experiment would do and cost.
 pub fn report(loaded: &Loaded, device: &Found, as_json: bool) {
     let experiment = &loaded.experiment;
     let budget = experiment.model.budget(&experiment.dims());
-    let batch = experiment.train.batch_size;
-    let (flops, bytes) = (budget.step_flops(batch), budget.step_activation_bytes(batch));
+    let (flops, bytes) = (experiment.step_flops(), budget.step_activation_bytes(experiment.micro_batch()));
     if as_json {
         output::json(&json!({
             "ok": true,
             "experiment": experiment,
             "device": device.spec.to_string(),
             "parameters": budget.parameters,
-            "step_flops": flops,
+            "step_flops": flops as usize,
             "step_activation_bytes": bytes,
         }));
         return;
@@ -37,10 +46,10 @@ pub fn report(loaded: &Loaded, device: &Found, as_json: bool) {
     output::line(format!("{}: sound", loaded.path.display()));
     output::line(format!("  {} on {}", experiment.model.name(), experiment.task.name()));
     output::line(format!("  {} parameters", budget.parameters));
-    output::line(format!(
-        "  {:.3} GFLOP a step, about {:.1} MB of activations",
-        flops as f64 / 1e9,
-        bytes as f64 / 1e6
-    ));
+    output::line(format!("  {:.3} GFLOP a step, about {:.1} MB of activations", flops / 1e9, bytes as f64 / 1e6));
     output::line(format!("  {} steps on {} ({})", experiment.train.steps, device.spec, device.name));
+    if device.has_own_memory() {
+        let needed = experiment.memory().total() / 1e9;
+        output::line(format!("  {needed:.1} GB of its memory at least, which is not known to be there"));
+    }
 }

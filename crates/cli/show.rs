@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use headway_trainer::{
     Error, Loaded,
-    experiment::{Origin, leaves},
+    experiment::{self, Origin, leaves},
 };
 use serde_json::json;
 
-use crate::{args::Show, output, train};
+use crate::{args::Show, output};
 
 pub fn run(args: &Show) -> Result<ExitCode, Error> {
-    let loaded = train::load(&args.experiment)?;
+    let loaded = experiment::load(&args.experiment.experiment, &args.experiment.overrides())?;
     let table = loaded.experiment.to_table();
     let values: Vec<(String, String, String)> = leaves("", &table)
         .into_iter()

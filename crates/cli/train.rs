@@ -33,11 +33,12 @@ pub fn run(args: &Train) -> Result<ExitCode, Error> {
     Ok(signals::exit_code(summary.status))
 }
 
+/// An experiment to be trained.
 pub fn load(args: &ExperimentArgs) -> Result<Loaded, Error> {
     load_with(args, None)
 }
 
-/// The experiment, its weights from `init_from` where that is given.
+/// An experiment to be trained, its weights from `init_from` where that is given.
 fn load_with(args: &ExperimentArgs, init_from: Option<&Path>) -> Result<Loaded, Error> {
     let init_from = init_from.map(|path| match path.to_str() {
         // A JSON string is a TOML string, which nothing in a path can leave.
@@ -46,7 +47,7 @@ fn load_with(args: &ExperimentArgs, init_from: Option<&Path>) -> Result<Loaded, 
     });
     let init_from = init_from.transpose()?;
     let overrides: Vec<String> = args.overrides().into_iter().chain(init_from).collect();
-    experiment::load(&args.experiment, &overrides)
+    experiment::load_to_train(&args.experiment, &overrides)
 }
 
 /// The folder asked for, or one numbered after the experiment's name.

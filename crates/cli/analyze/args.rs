@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use headway_trainer::{DeviceSpec, analyze};
 
+use crate::args::parse_seed;
+
 #[derive(ClapArgs)]
 pub struct Analyze {
     #[command(subcommand)]
@@ -101,7 +103,7 @@ pub struct Target {
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Seed of weights and data; the same as `-s seed=N`.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_seed)]
     pub seed: Option<u64>,
     /// Where to compute: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
     #[arg(long, default_value = "auto", value_name = "DEVICE")]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use headway_trainer::DeviceSpec;
 
+use crate::args::parse_seed;
+
 /// What every construction takes.
 #[derive(Args)]
 pub struct Common {
@@ -77,7 +79,7 @@ pub struct Clamp {
     #[arg(long, default_value_t = 5.0, value_name = "X")]
     pub input: f64,
     /// Draws w and t, all from N(0, 1), as the task `truncated_linear` does.
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = parse_seed)]
     pub seed: u64,
     /// Takes them from a safetensors file instead: `weights [seq_len, d_in]` and `offsets [seq_len]`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seq_len", "d_in", "seed"])]
@@ -196,7 +198,7 @@ pub struct ReluNetwork {
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub hidden: usize,
     /// Draws the network, all weights from N(0, 1), as the task `relu_network` does.
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = parse_seed)]
     pub seed: u64,
     /// What it becomes.
     #[arg(long, default_value = "t2", value_name = "FORM")]
@@ -261,7 +263,7 @@ pub struct Seq2seq {
     #[arg(long, value_name = "N")]
     pub units: Option<usize>,
     /// Seed of sampled points and random directions.
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = parse_seed)]
     pub seed: u64,
     #[command(flatten)]
     pub common: Common,

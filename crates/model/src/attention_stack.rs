@@ -158,6 +158,23 @@ impl AttentionStackConfig {
         ranks.max().unwrap_or(0)
     }
 
+    /// Whether a row of the prediction depends on positions after its own. It does not where all maps are token-wise and only
+    /// rows that belong to no position answer, as in cross-attention to learned rows.
+    pub(crate) fn sees_ahead(&self, seq_len: usize) -> bool {
+        // Rows that still belong to the position of the same number, first to last.
+        let mut own = seq_len;
+        for layer in &self.layers {
+            let first_key = layer.rows.saturating_sub(layer.n_keys());
+            // Every query sees the last of them.
+            let mixes = own > 1 && first_key < own;
+            if mixes || layer.map == StackMap::SequenceWise {
+                return true;
+            }
+            own = own.min(layer.n_queries());
+        }
+        self.readout != StackReadout::Rows
+    }
+
     pub(crate) fn validate(&self, dims: &IoDims, problems: &mut Vec<ConfigError>) {
         let mut refuse = |key, problem: String| problems.push(ConfigError { key, problem });
         if !(1..=MOST_LAYERS).contains(&self.layers.len()) {

@@ -167,6 +167,15 @@ impl ModelConfig {
                         problems.push(ConfigError::new(key, "must be finite"));
                     }
                 }
+                // Points and scores are computed in single precision.
+                let [low, high] = [config.low, config.high].map(|end| end as f32);
+                if low >= high && low.is_finite() && high.is_finite() {
+                    let problem = format!("{} must be below high = {}", config.low, config.high);
+                    problems.push(ConfigError::new("low", problem));
+                }
+                if config.inverse_temperature.is_finite() && config.inverse_temperature <= 0.0 {
+                    problems.push(ConfigError::new("inverse_temperature", "must be above 0"));
+                }
             }
             Self::Transformer(config) => {
                 if !(1..=MOST_LAYERS).contains(&config.n_layers) {
@@ -217,6 +226,17 @@ impl ModelConfig {
             Self::AttentionStack(config) => config.projection_rank(target),
             Self::Transformer(config) => config.d_model,
         }
+    }
+
+    /// Whether what comes out at one position depends on what goes in at later ones, whatever the weights and with any adapter.
+    pub fn sees_ahead(&self, dims: &IoDims) -> bool {
+        // There is nothing ahead of a single position.
+        dims.seq_len > 1
+            && match self {
+                Self::PaperOneLayer(_) | Self::PaperTwoLayer(_) | Self::PaperSetKeys(_) => true,
+                Self::AttentionStack(config) => config.sees_ahead(dims.seq_len),
+                Self::Transformer(config) => !config.causal,
+            }
     }
 
     /// Whether the model takes sequences shorter than it was built for.

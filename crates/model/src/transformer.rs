@@ -41,7 +41,8 @@ pub struct TransformerConfig {
     pub n_layers: usize,
     /// Heads per block; divides `d_model`. Default 4.
     pub n_heads: usize,
-    /// Whether a position sees only itself and what came before. Default true.
+    /// Whether a position sees only itself and what came before, as tasks ask whose answers stand further on in the input.
+    /// Default true.
     pub causal: bool,
     /// Where layer norms stand: `pre` or `none`. Default `pre`.
     pub norm: Norm,

@@ -74,8 +74,10 @@ impl Law {
             Self::Uniform { low, high } if !is_finite_f32(low) || !is_finite_f32(high) => {
                 Some(format!("uniform needs finite single-precision ends, not low = {low}, high = {high}"))
             }
-            Self::Uniform { low, high } if low >= high => {
-                Some(format!("uniform.low = {low} must be below uniform.high = {high}"))
+            // What a model sees is rounded to single precision.
+            Self::Uniform { low, high } if low as f32 >= high as f32 => {
+                let rounded = if low < high { " in single precision" } else { "" };
+                Some(format!("uniform.low = {low} must be below uniform.high = {high}{rounded}"))
             }
             Self::Normal { mean, std } if !is_finite_f32(mean) || !is_finite_f32(std) => {
                 Some(format!("normal needs finite single-precision parameters, not mean = {mean}, std = {std}"))
@@ -83,10 +85,22 @@ impl Law {
             Self::Normal { std, .. } if std <= 0.0 => {
                 Some(format!("normal.std = {std} must be above 0, or every number is the same"))
             }
+            Self::Normal { mean, std } if (mean - std) as f32 >= (mean + std) as f32 => {
+                Some(format!("normal.std = {std} is lost beside normal.mean = {mean} in single precision"))
+            }
+            Self::Uniform { low, high } if low.abs().max(high.abs()) > LARGEST => {
+                Some(format!("uniform reaches beyond {LARGEST:e}, where squares overflow single precision"))
+            }
+            Self::Normal { mean, std } if mean.abs() + 6.0 * std > LARGEST => {
+                Some(format!("normal reaches beyond {LARGEST:e}, where squares overflow single precision"))
+            }
             Self::Uniform { .. } | Self::Normal { .. } => None,
         }
     }
 }
+
+/// Largest size of a number that is drawn: products of two such numbers are what attention computes.
+const LARGEST: f64 = 1e18;
 
 /// Whether a number is still finite once rounded to single precision.
 fn is_finite_f32(value: f64) -> bool {

@@ -22,7 +22,7 @@ pub use icl::{
 };
 pub use law::Law;
 pub use registry::{TASKS, TaskConfig};
-pub use seed::{SampleRng, Seed, Stream};
+pub use seed::{LARGEST_SEED, SampleRng, Seed, Stream};
 pub use seq2seq::{
     function::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig, Table},
     relu_network::{GivenNetwork, ReluNetwork, ReluNetworkConfig},

@@ -99,6 +99,12 @@ impl TaskConfig {
         self.spec().build(&mut seed.rng(Stream::Task, 0))
     }
 
+    /// Where answers stand in the input further on than they are asked for, in words; nothing where every position may see
+    /// all others. The config must be valid.
+    pub fn answers_ahead(&self) -> Option<&'static str> {
+        self.spec().answers_ahead()
+    }
+
     /// The number of the first training batch of full size, if training starts with smaller ones. Such a task needs
     /// fresh data: a fixed training set is drawn at full size.
     pub fn curriculum_end(&self) -> Option<u64> {

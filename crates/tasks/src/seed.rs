@@ -32,7 +32,10 @@ pub enum Stream {
     Dropout = 9,
 }
 
-/// The seed of a run. All randomness of a run is a function of it, so there is no generator state to save.
+/// The largest seed: the largest whole number of a TOML file, where the seed of every run stands.
+pub const LARGEST_SEED: u64 = i64::MAX.cast_unsigned();
+
+/// The seed of a run, at most [`LARGEST_SEED`]. All randomness of a run is a function of it, so there is no generator state to save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(pub u64);
 

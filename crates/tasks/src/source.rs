@@ -54,6 +54,26 @@ pub enum Split {
 }
 
 impl DataConfig {
+    /// Examples of the largest training batch, which is asked for with `batch_size`: no more than there are.
+    pub fn largest_batch(&self, batch_size: usize) -> usize {
+        match self {
+            Self::Fresh { .. } => batch_size,
+            Self::Fixed { train, .. } => batch_size.min(*train),
+        }
+    }
+
+    /// Examples of the first so many training batches, an example counting as often as it is seen.
+    pub fn examples_of(&self, batches: u64, batch_size: usize) -> f64 {
+        let full = |batches: u64| batches as f64 * batch_size as f64;
+        match self {
+            Self::Fresh { .. } => full(batches),
+            Self::Fixed { train, .. } => {
+                let per_epoch = train.div_ceil(batch_size.max(1)).max(1) as u64;
+                (batches / per_epoch) as f64 * *train as f64 + full(batches % per_epoch)
+            }
+        }
+    }
+
     /// Number of examples in an evaluation set.
     pub fn evaluation_size(&self, split: Split) -> usize {
         match (self, split) {

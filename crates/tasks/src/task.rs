@@ -274,6 +274,11 @@ pub trait TaskSpec {
     /// The task, its shared constants drawn from the generator. The config must be valid.
     fn build(&self, rng: &mut SampleRng) -> Box<dyn Task>;
 
+    /// Where answers stand in the input further on than they are asked for, in words: a model that sees what comes later
+    /// would copy them. Nothing where no answer stands ahead, so that every position may see all others. The config must be
+    /// valid.
+    fn answers_ahead(&self) -> Option<&'static str>;
+
     /// The first training batch of full size, where training starts with smaller ones.
     fn curriculum_end(&self) -> Option<u64> {
         None
@@ -310,6 +315,14 @@ impl TaskError {
     pub fn not_positive(key: &'static str, value: f64) -> Option<Self> {
         let good = value.is_finite() && value > 0.0;
         (!good).then(|| Self { key, problem: format!("{value} must be finite and above 0") })
+    }
+
+    /// An error if the squared error of targets of this mean square overflows single precision, in which losses are computed.
+    pub fn squares_overflow(key: &'static str, mean_square: f64) -> Option<Self> {
+        // Six deviations are seldom left.
+        let fits = ((36.0 * mean_square) as f32).is_finite();
+        let problem = || format!("targets of mean square {mean_square:.1e} overflow single precision when squared");
+        (!fits).then(|| Self { key, problem: format!("{}; make them smaller", problem()) })
     }
 
     /// An error if the size is above `most`.

@@ -90,7 +90,7 @@ fn sizes_that_make_no_sense_are_refused_by_key() {
     for (text, keys) in [
         ("[truncated_linear]\nseq_len = 0\nd_in = 0", vec!["seq_len", "d_in"]),
         ("[truncated_linear]\nlow = 3\nhigh = 3", vec!["low"]),
-        ("[truncated_linear]\nhigh = inf", vec!["low"]),
+        ("[truncated_linear]\nhigh = inf", vec!["high"]),
         ("[truncated_linear]\ninput.uniform = { low = 2, high = 1 }", vec!["input"]),
         ("[relu_network]\nseq_len = 0\nd = 0\nd_hidden = 0", vec!["seq_len", "d", "d_hidden"]),
         ("[relu_network]\ninput.normal = { std = 0 }", vec!["input"]),
@@ -120,6 +120,23 @@ fn sizes_that_make_no_sense_are_refused_by_key() {
         ),
         ("[icl_linear]\nd = 6\ncurriculum.d_step = 0", vec!["curriculum.d_step"]),
         ("[icl_linear]\nn_points = 12\ncurriculum.points_step = 0", vec!["curriculum.points_step"]),
+        // What single precision makes of a number.
+        ("[truncated_linear]\nlow = 1\nhigh = 1.00000001", vec!["low"]),
+        ("[truncated_linear]\nhigh = 1e39", vec!["high"]),
+        ("[truncated_linear]\nhigh = 1e30\ntarget_scale = 1e20", vec!["target_scale"]),
+        ("[truncated_linear]\ninput.uniform = { low = 1, high = 1.00000001 }", vec!["input"]),
+        ("[truncated_linear]\ninput.uniform = { low = 0, high = 1e19 }", vec!["input"]),
+        ("[relu_network]\ntarget_scale = 1e20", vec!["target_scale"]),
+        ("[relu_network]\ninput.normal = { mean = 1, std = 1e-9 }", vec!["input"]),
+        ("[icl_linear]\nnoise_std = 1e20", vec!["noise_std"]),
+        ("[icl_linear]\nshift.scale_x = 1e9", vec!["shift"]),
+        ("[icl_quadratic]\ninput.normal = { std = 1e12 }", vec!["input"]),
+        ("[in_context_regression]\nweights.normal = { std = 1e17 }\ninput.normal = { std = 1e17 }", vec!["weights"]),
+        (
+            "[in_context_regression]\ngradient_descent = { steps = 1000000, rate = 0 }",
+            vec!["gradient_descent.steps", "gradient_descent.rate"],
+        ),
+        ("[mqar]\npower = 1e9", vec!["power"]),
         ("[copy]\nvocab = 1\nn_data = 0", vec!["vocab", "n_data"]),
         ("[mqar]\nseq_len = 33", vec!["seq_len"]),
         ("[mqar]\nvocab = 32", vec!["vocab"]),
@@ -155,6 +172,8 @@ fn a_message_names_the_key_and_the_fix() {
     }
     let problem = Law::Uniform { low: 2.0, high: 1.0 }.validate().expect("a problem");
     assert_eq!(problem, "uniform.low = 2 must be below uniform.high = 1");
+    let problem = Law::Uniform { low: 1.0, high: 1.000_000_01 }.validate().expect("a problem");
+    assert_eq!(problem, "uniform.low = 1 must be below uniform.high = 1.00000001 in single precision");
 }
 
 #[test]

@@ -75,6 +75,18 @@ fn an_epoch_is_a_permutation_of_the_fixed_training_set() {
 }
 
 #[test]
+fn examples_are_counted_as_they_are_drawn() {
+    for (data, batch_size) in [(FRESH, 4), (FIXED, 4), (FIXED, 11), (FIXED, 100)] {
+        let source = source(1, data.clone(), batch_size);
+        let sizes: Vec<usize> = (0..9).map(|n| source.train_batch(n).size).collect();
+        assert_eq!(sizes.iter().max(), Some(&data.largest_batch(batch_size)), "{data:?}");
+        let drawn: Vec<f64> = (0..9).map(|batches| sizes[..batches].iter().sum::<usize>() as f64).collect();
+        let counted: Vec<f64> = (0..9).map(|batches| data.examples_of(batches, batch_size)).collect();
+        assert_eq!(counted, drawn, "{data:?} in batches of {batch_size}");
+    }
+}
+
+#[test]
 fn a_batch_larger_than_the_training_set_is_the_whole_of_it() {
     let source = source(1, FIXED, 100);
     assert_eq!(source.train_batch(0).size, 11);

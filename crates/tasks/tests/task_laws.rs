@@ -119,6 +119,53 @@ fn an_example_is_a_function_of_seed_stream_and_index() {
     }
 }
 
+/// Whether the input at a position is the answer asked for at another.
+fn is_answer(batch: &Batch, example: usize, position: usize, ahead: usize) -> bool {
+    let seq_len = batch.dims.seq_len;
+    let [asked, there] = [position, position + ahead].map(|position| example * seq_len + position);
+    match (&batch.inputs, &batch.targets) {
+        (Inputs::Tokens(ids), Targets::Classes(classes)) => ids[there] == classes[asked],
+        // The sign of y is asked for where y itself is shown.
+        (Inputs::Continuous(x), Targets::Classes(classes)) => {
+            u32::from(x[there * (x.len() / batch.scored.len())] > 0.0) == classes[asked]
+        }
+        (Inputs::Continuous(x), Targets::Continuous(y)) => {
+            x[there * (x.len() / batch.scored.len())].to_bits() == y[asked * batch.dims.d_out].to_bits()
+        }
+        (Inputs::Tokens(_), Targets::Continuous(_)) => unreachable!("no task asks for the number of a token"),
+    }
+}
+
+#[test]
+fn a_task_knows_whether_its_answers_stand_further_on_in_the_input() {
+    let smaller = [
+        "[copy]\nn_data = 1",
+        "[in_context_recall]\nn_pairs = 2",
+        "[noisy_recall]\nn_pairs = 2",
+        "[icl_tree]\nn_points = 1",
+    ];
+    let smaller = smaller.map(|text| toml::from_str::<TaskConfig>(text).expect(text));
+    let all = every_task().map(|(_, config, _)| config).chain(smaller);
+    let mut ahead_in = 0;
+    for config in all {
+        let examples = batch(&*config.build(SEED), Stream::Train, 97);
+        let seq_len = examples.dims.seq_len;
+        // Of all that is asked for, how much stands so many positions further on.
+        let share = |ahead: usize| {
+            let asked = (0..examples.scored.len()).filter(|&at| examples.scored[at] && at % seq_len + ahead < seq_len);
+            let asked: Vec<usize> = asked.collect();
+            let found = asked.iter().filter(|&&at| is_answer(&examples, at / seq_len, at % seq_len, ahead)).count();
+            found as f64 / asked.len().max(10) as f64
+        };
+        let most = (1..seq_len).map(share).fold(0.0, f64::max);
+        assert_eq!(most > 0.9, config.answers_ahead().is_some(), "{config:?}: {most} of its answers");
+        // Nothing between: by chance the sign of one coordinate agrees as often as not.
+        assert!(!(0.7..=0.9).contains(&most), "{config:?}: {most}");
+        ahead_in += usize::from(most > 0.9);
+    }
+    assert_eq!(ahead_in, 9);
+}
+
 #[test]
 fn baselines_predict_a_finite_value_for_everything() {
     for (name, _, task) in every_task() {

@@ -195,7 +195,7 @@ fn time_steps(experiment: &Experiment, device: &Found, repeats: usize) -> Result
     let mut trainee = Trainee { model, loss: experiment.train.loss };
     let mut optimizer = Optimizer::new(experiment.optimizer.clone());
     let rate = experiment.optimizer.learning_rate();
-    let flops = experiment.model.budget(&experiment.dims()).step_flops(experiment.train.batch_size) as f64;
+    let flops = experiment.model.budget(&experiment.dims()).step_flops(experiment.micro_batch()) as f64;
     let mut turns = batches.iter().cycle();
     let mut loss = None;
     let step = || {

@@ -85,8 +85,11 @@ pub struct TrainState {
     pub step: u64,
     /// Best validation loss so far and its step.
     pub best: Option<Best>,
-    /// Evaluations since the best one.
+    /// Evaluations since the last improvement that counts, which is that of the best one unless `min_delta` is above 0.
     pub evaluations_since_best: u32,
+    /// Validation loss of that improvement, where it is not the best one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_from: Option<f32>,
     /// Digest of the resolved experiment; resuming demands the same.
     pub experiment: String,
 }
@@ -99,6 +102,26 @@ pub struct Best {
     pub step: u64,
     /// Validation loss; f32, which JSON gives back to the last bit.
     pub loss: f32,
+}
+
+impl TrainState {
+    /// Takes in the validation loss of this step; whether it is the lowest so far. Patience begins anew where it is more than
+    /// `min_delta` below the loss at which it last began.
+    pub(crate) fn evaluated(&mut self, loss: f32, min_delta: f32) -> bool {
+        let lowest = self.best.map(|best| best.loss);
+        let counted_from = self.counted_from.or(lowest);
+        let is_lowest = lowest.is_none_or(|lowest| loss < lowest);
+        if counted_from.is_none_or(|from| loss < from - min_delta) {
+            (self.evaluations_since_best, self.counted_from) = (0, None);
+        } else {
+            self.evaluations_since_best = self.evaluations_since_best.saturating_add(1);
+            self.counted_from = counted_from.filter(|_| is_lowest || self.counted_from.is_some());
+        }
+        if is_lowest {
+            self.best = Some(Best { step: self.step, loss });
+        }
+        is_lowest
+    }
 }
 
 /// What resuming needs beyond the weights.
@@ -243,6 +266,9 @@ impl Checkpoint {
             let problem = format!("{} has format {}, this version reads format 1", Self::CONFIG, config.format);
             return Err(Error::checkpoint(&self.path, problem));
         }
+        // JSON has numbers that a config file cannot hold.
+        let written = toml::Table::try_from(&config.experiment).map(|_| ());
+        written.map_err(|error| Error::checkpoint(self.path.join(Self::CONFIG), error.to_string().trim()))?;
         if config.model != config.experiment.model || config.dims != config.experiment.dims() {
             let problem = "model and dims are not those of the experiment beside them";
             return Err(Error::checkpoint(self.path.join(Self::CONFIG), problem));
@@ -466,4 +492,38 @@ fn safetensors(bytes: Result<Vec<u8>, weights::WeightsError>) -> Result<Vec<u8>,
 pub(crate) fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Error::Training(error.to_string()))?;
     Ok((text + "\n").into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Best step and evaluations without improvement after each of some losses, and the state at the end.
+    fn evaluate(losses: &[f32], min_delta: f32) -> (Vec<(Option<u64>, u32)>, TrainState) {
+        let mut state = TrainState::default();
+        let after = losses.iter().map(|&loss| {
+            state.step += 1;
+            state.evaluated(loss, min_delta);
+            (state.best.map(|best| best.step), state.evaluations_since_best)
+        });
+        (after.collect(), state)
+    }
+
+    #[test]
+    fn the_best_is_the_lowest_and_patience_alone_asks_for_more() {
+        let losses = [4.0, 3.5, 3.25, 3.5, 2.5, 2.75, 2.0];
+        let plain = [(1, 0), (2, 0), (3, 0), (3, 1), (5, 0), (5, 1), (7, 0)].map(|(best, count)| (Some(best), count));
+        assert_eq!(evaluate(&losses, 0.0).0, plain);
+        // 3 and 1.5 would count.
+        let demanding =
+            [(1, 0), (2, 1), (3, 2), (3, 3), (5, 0), (5, 1), (7, 2)].map(|(best, count)| (Some(best), count));
+        let (after, state) = evaluate(&losses, 1.0);
+        assert_eq!(after, demanding);
+        // What patience counts from outlives a checkpoint, and is written only where it is not the best.
+        let text = serde_json::to_string(&state).unwrap_or_default();
+        assert!(text.contains("\"counted_from\":2.5"), "{text}");
+        assert_eq!(serde_json::from_str::<TrainState>(&text).ok().as_ref(), Some(&state));
+        let text = serde_json::to_string(&evaluate(&losses, 0.0).1).unwrap_or_default();
+        assert!(!text.contains("counted_from"), "{text}");
+    }
 }

@@ -5,7 +5,10 @@ use std::{fmt, str::FromStr};
 use burn::tensor::Device;
 use headway_model::Precision;
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    experiment::{Experiment, Memory},
+};
 
 /// A device as asked for on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,11 +108,26 @@ pub(crate) fn machine_memory() -> Option<f64> {
 }
 
 impl Found {
+    /// Refuses an experiment that the device has no memory for, or cannot compute in its precision; before anything is allocated,
+    /// since a failed allocation would end the process without a word.
+    ///
+    /// # Errors
+    /// [`Error::Device`]
+    pub fn ensure_takes(&self, experiment: &Experiment) -> Result<(), Error> {
+        self.ensure_memory(&experiment.memory())?;
+        self.ensure_precision(experiment.train.attention_precision)
+    }
+
+    /// Whether tensors lie in memory of their own, how much of which there is not being known in advance.
+    pub fn has_own_memory(&self) -> bool {
+        self.spec.is_gpu() && !self.software
+    }
+
     /// Refuses a precision that the device cannot compute with.
     ///
     /// # Errors
     /// [`Error::Device`] naming it.
-    pub(crate) fn ensure_precision(&self, precision: Precision) -> Result<(), Error> {
+    fn ensure_precision(&self, precision: Precision) -> Result<(), Error> {
         if self.device.supports_dtype(precision.dtype()) {
             return Ok(());
         }
@@ -121,13 +139,14 @@ impl Found {
         )))
     }
 
-    /// Refuses what cannot fit before anything is allocated; a failed allocation would end the process without a word.
+    /// Refuses what is more than the machine has, on a GPU of what stays on this side.
     ///
     /// # Errors
-    /// [`Error::Device`] when `bytes` are more than the machine has. A GPU's memory is not known in advance.
-    pub(crate) fn ensure_memory(&self, bytes: f64) -> Result<(), Error> {
+    /// [`Error::Device`]
+    fn ensure_memory(&self, needed: &Memory) -> Result<(), Error> {
+        let bytes = if self.has_own_memory() { needed.beside_gpu() } else { needed.total() };
         match machine_memory() {
-            Some(there) if !self.spec.is_gpu() && bytes > there => Err(Error::Device(format!(
+            Some(there) if bytes > there => Err(Error::Device(format!(
                 "out of memory: this experiment needs about {:.3e} GB and the machine has {:.1} GB; lower train.batch_size, the sizes of \
                  [model] and [task], or the number of examples in [data]",
                 bytes / 1e9,

@@ -35,7 +35,7 @@ pub enum Error {
     #[error("{0}")]
     Device(String),
     /// The loss or a weight stopped being a number.
-    #[error("diverged at step {step}: {tensor} is not finite; {kept}. Try a smaller learning rate or train.clip_norm")]
+    #[error("diverged at step {step}: {tensor} is not finite; {kept}. {remedy}")]
     Diverged {
         /// Step at which it was noticed.
         step: u64,
@@ -43,6 +43,8 @@ pub enum Error {
         tensor: String,
         /// What was saved before.
         kept: String,
+        /// What may help.
+        remedy: &'static str,
     },
     /// What a network answers is not finite.
     #[error("{0}")]

@@ -141,7 +141,14 @@ impl OptimizerConfig {
     pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
         let positive = |value: f64| (!(value > 0.0 && value.is_finite())).then(|| "must be positive".to_owned());
         let natural = |value: f64| (!(value >= 0.0 && value.is_finite())).then(|| "must not be negative".to_owned());
-        let decay = |value: f64| (!(0.0..1.0).contains(&value)).then(|| "must be at least 0 and below 1".to_owned());
+        let decay = |value: f64| {
+            let range = "must be at least 0 and below 1";
+            if !(0.0..1.0).contains(&value) {
+                return Some(range.to_owned());
+            }
+            // Nothing new would enter a mean that keeps all of itself.
+            (value as f32 >= 1.0).then(|| format!("{value} is 1 in single precision; {range} there"))
+        };
         let adam = |rate, beta_1, beta_2, epsilon, weight_decay| {
             vec![
                 ("learning_rate", positive(rate)),

@@ -26,7 +26,7 @@ pub fn resume(root: &Path, options: &Options) -> Result<Summary, Error> {
 /// [`resume`] of a run already opened.
 pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error> {
     let root = &dir.root().to_owned();
-    let experiment = experiment::load(&dir.experiment(), &[])?.experiment;
+    let experiment = experiment::load_to_train(&dir.experiment(), &[])?.experiment;
     // It tells, and decides nothing but whether the run is done, which the checkpoints know.
     let record = match run_dir::read_record(root) {
         Err(Error::Usage(problem)) => Err(problem),

@@ -191,9 +191,8 @@ pub(crate) fn with_adapter(model: Model, experiment: &Experiment, device: &Found
 /// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Usage`] when model and task do not fit, which a
 /// checked experiment rules out.
 pub(crate) fn build_plain(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
-    device.ensure_memory(experiment.memory())?;
+    device.ensure_takes(experiment)?;
     let precision = experiment.train.attention_precision;
-    device.ensure_precision(precision)?;
     let mut rng = Seed(experiment.seed).rng(Stream::Init, 0);
     let device = device.device.clone().autodiff();
     let model = experiment.model.init(&experiment.dims(), &mut rng, &device);
@@ -219,9 +218,8 @@ pub(crate) fn load_model(experiment: &Experiment, checkpoint: &Checkpoint, devic
     let (model, _) = weights::load(hollow, arrays).map_err(unfit)?;
     finetune::ensure_same_function(experiment, &config)
         .map_err(|problem| Error::checkpoint(&checkpoint.path, problem))?;
-    device.ensure_memory(experiment.memory())?;
+    device.ensure_takes(experiment)?;
     let precision = experiment.train.attention_precision;
-    device.ensure_precision(precision)?;
     Ok(model.with_attention_precision(precision))
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    checkpoint::{Best, Checkpoint, CheckpointConfig, Resumable, TrainState},
+    checkpoint::{Checkpoint, CheckpointConfig, Resumable, TrainState},
     error::Error,
     evaluate, fault,
     finetune::FinetuneConfig,
@@ -37,7 +37,7 @@ use burn::{
     },
 };
 use headway_model::{
-    Model,
+    Model, Precision,
     weights::{self, Array, to_host},
 };
 use headway_tasks::{Seed, Stream};
@@ -244,7 +244,8 @@ impl Running<'_> {
         let sum: f64 = losses.into_iter().map(|(scored, loss)| scored as f64 * f64::from(to_host(loss)[0])).sum();
         let mean = sum / all as f64;
         if !mean.is_finite() {
-            return Err(self.diverged());
+            // The loss of the first step is that of the first weights.
+            return Err(self.diverged(step == 1));
         }
         line.insert("train/loss".to_owned(), mean);
         let rate = experiment.optimizer.learning_rate() * experiment.schedule.factor(step, steps);
@@ -272,19 +273,12 @@ impl Running<'_> {
         let scores = scores.values();
         let loss = scores.get("loss").copied().unwrap_or(f64::NAN) as f32;
         if !loss.is_finite() {
-            return Err(self.diverged());
+            return Err(self.diverged(false));
         }
         (self.plan.on_event)(&Event::Validated { step: self.state.step, scores: scores.clone() });
         line.extend(scores.into_iter().map(|(name, value)| (format!("validation/{name}"), value)));
         let min_delta = experiment.train.early_stopping.as_ref().map_or(0.0, |early| early.min_delta);
-        let improved = self.state.best.is_none_or(|best| loss < best.loss - min_delta);
-        if improved {
-            self.state.best = Some(Best { step: self.state.step, loss });
-            self.state.evaluations_since_best = 0;
-        } else {
-            self.state.evaluations_since_best = self.state.evaluations_since_best.saturating_add(1);
-        }
-        Ok(improved)
+        Ok(self.state.evaluated(loss, min_delta))
     }
 
     fn patience_is_over(&self) -> bool {
@@ -298,7 +292,7 @@ impl Running<'_> {
             return Ok(());
         }
         if self.first_bad_weight().is_some() {
-            return Err(self.diverged());
+            return Err(self.diverged(false));
         }
         let resumable = Resumable { state: self.state.clone(), moments: self.optimizer.moments() };
         let files =
@@ -330,13 +324,30 @@ impl Running<'_> {
             .find(|name| arrays.get(name).is_some_and(is_bad))
     }
 
-    fn diverged(&self) -> Error {
+    /// `at_first`: no update was made yet.
+    fn diverged(&self, at_first: bool) -> Error {
         let tensor = self.first_bad_weight().unwrap_or_else(|| "the loss".to_owned());
         let kept = match self.plan.dir.checkpoints().unwrap_or_default().last() {
             Some(checkpoint) => format!("the last good state is {}", checkpoint.path.display()),
             None => "nothing was saved before".to_owned(),
         };
-        Error::Diverged { step: self.state.step, tensor, kept }
+        Error::Diverged { step: self.state.step, tensor, kept, remedy: self.remedy(at_first) }
+    }
+
+    /// What may help against numbers that are not finite.
+    fn remedy(&self, at_first: bool) -> &'static str {
+        match (self.plan.config.experiment.train.attention_precision, at_first) {
+            (Precision::F16, true) => {
+                "f16 ends at 65504, and no update was made yet: set train.attention_precision to bf16 or f32"
+            }
+            (Precision::F16, false) => {
+                "f16 ends at 65504: set train.attention_precision to bf16 or f32, or else try a smaller learning rate or train.clip_norm"
+            }
+            (Precision::F32 | Precision::Bf16, true) => {
+                "No update was made yet: inputs, targets or first weights are too large for single precision; make those of [task] smaller"
+            }
+            (Precision::F32 | Precision::Bf16, false) => "Try a smaller learning rate or train.clip_norm",
+        }
     }
 
     fn split(&mut self, event: impl FnOnce(usize) -> LearnerEvent<BatchLoss>) {

@@ -56,11 +56,20 @@ impl<F: Family> TaskSpec for F {
     }
 
     fn validate(&self) -> Vec<TaskError> {
-        self.prompts().problems().into_iter().chain(self.own_problems()).collect()
+        let mut problems: Vec<TaskError> = self.prompts().problems().into_iter().chain(self.own_problems()).collect();
+        if problems.is_empty() {
+            problems.extend(TaskError::squares_overflow("input", self.mean_square()));
+        }
+        problems
     }
 
     fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
         Box::new(InContextTask { config: self.clone() })
+    }
+
+    fn answers_ahead(&self) -> Option<&'static str> {
+        // The last y is no part of a prompt.
+        (self.prompts().n_points > 1).then_some("every y stands right after the x where it is asked for")
     }
 
     fn curriculum_end(&self) -> Option<u64> {

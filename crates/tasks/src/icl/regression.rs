@@ -62,6 +62,9 @@ impl Default for RegressionConfig {
     }
 }
 
+/// Steps of gradient descent at most: each is taken on every prompt of a test set.
+const MOST_STEPS: usize = 100_000;
+
 impl RegressionConfig {
     /// The penalty with which ridge regression is the posterior mean of a normal w of mean 0.
     fn lambda(&self) -> f64 {
@@ -88,13 +91,23 @@ impl TaskSpec for RegressionConfig {
             TaskError::bad_law("input", &self.input),
             TaskError::bad_law("weights", &self.weights),
             TaskError::below("gradient_descent.steps", self.gradient_descent.steps, 1),
+            TaskError::above("gradient_descent.steps", self.gradient_descent.steps, MOST_STEPS),
             TaskError::not_positive("gradient_descent.rate", self.gradient_descent.rate),
         ];
-        problems.into_iter().flatten().collect()
+        let mut problems: Vec<TaskError> = problems.into_iter().flatten().collect();
+        if problems.is_empty() {
+            let mean_square = self.d as f64 * self.weights.moment(2) * self.input.moment(2) + self.noise.powi(2);
+            problems.extend(TaskError::squares_overflow("weights", mean_square));
+        }
+        problems
     }
 
     fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
         Box::new(Regression { config: self.clone() })
+    }
+
+    fn answers_ahead(&self) -> Option<&'static str> {
+        None
     }
 }
 

@@ -59,6 +59,9 @@ pub const SHIFTS: &[(&str, &str, Shift)] = &[
     ("noisy_y=1", "y carries noise of standard deviation 1", Shift::NoisyY(1.0)),
 ];
 
+/// Largest factor on x or y.
+const LARGEST_FACTOR: f64 = 1e8;
+
 /// Dimensions of a rotation at most.
 const MOST_ROTATED: usize = 1 << 10;
 
@@ -140,6 +143,10 @@ impl Shift {
             }
             Self::ScaleX(size) | Self::ScaleY(size) | Self::NoisyY(size) if !(size.is_finite() && size > 0.0) => {
                 Some(TaskError { key: "shift", problem: format!("{size} must be finite and above 0") })
+            }
+            Self::ScaleX(size) | Self::ScaleY(size) | Self::NoisyY(size) if size > LARGEST_FACTOR => {
+                let problem = format!("{size:e} is beyond {LARGEST_FACTOR:e}, where squares overflow single precision");
+                Some(TaskError { key: "shift", problem })
             }
             _ => None,
         }

@@ -62,4 +62,8 @@ impl TaskSpec for InContextRecallConfig {
     fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
         Box::new(self.pairs())
     }
+
+    fn answers_ahead(&self) -> Option<&'static str> {
+        self.pairs().answers_ahead()
+    }
 }

@@ -40,6 +40,9 @@ impl Default for MqarConfig {
     }
 }
 
+/// From here on the last slots are as good as certain; far beyond, powers overflow and the law is lost.
+const LARGEST_POWER: f64 = 1e6;
+
 impl MqarConfig {
     /// Token ids of keys.
     pub fn keys(&self) -> Range<u32> {
@@ -85,8 +88,8 @@ impl MqarConfig {
     }
 
     fn bad_power(&self) -> Option<TaskError> {
-        let good = self.power.is_finite() && self.power > 0.0;
-        let problem = || format!("{} must be finite and above 0; 1 is uniform", self.power);
+        let good = self.power > 0.0 && self.power <= LARGEST_POWER;
+        let problem = || format!("{} must be above 0 and at most {LARGEST_POWER:e}; 1 is uniform", self.power);
         (!good).then(|| TaskError { key: "power", problem: problem() })
     }
 }
@@ -104,6 +107,10 @@ impl TaskSpec for MqarConfig {
 
     fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
         Box::new(Mqar { config: self.clone() })
+    }
+
+    fn answers_ahead(&self) -> Option<&'static str> {
+        None
     }
 }
 

@@ -83,4 +83,8 @@ impl TaskSpec for NoisyRecallConfig {
     fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
         Box::new(self.pairs())
     }
+
+    fn answers_ahead(&self) -> Option<&'static str> {
+        self.pairs().answers_ahead()
+    }
 }

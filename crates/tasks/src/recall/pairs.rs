@@ -72,6 +72,11 @@ impl Pairs {
         slots
     }
 
+    /// Where answers stand ahead, in words: behind every key that comes back but the last.
+    pub fn answers_ahead(&self) -> Option<&'static str> {
+        (self.n_slots > 2).then_some("the value of a key that comes back stands right after it, where it is asked for")
+    }
+
     /// Lays slots out as a sequence that asks for the value of every key that has stood before.
     ///
     /// # Shapes

@@ -63,6 +63,10 @@ impl TaskSpec for SelectiveCopyingConfig {
     fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
         Box::new(SelectiveCopying { config: self.clone() })
     }
+
+    fn answers_ahead(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Data symbols d_1 … d_m in order among blanks, then COPY, then m blanks, where the symbols are asked for in order.

@@ -42,6 +42,10 @@ impl TaskSpec for CopyConfig {
     fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
         Box::new(CopyTask { config: self.clone() })
     }
+
+    fn answers_ahead(&self) -> Option<&'static str> {
+        (self.n_data > 1).then_some("every symbol of the copy stands right after the place where it is asked for")
+    }
 }
 
 /// Data symbols d_1 … d_m, a separator, then d_1 … d_(m-1) again, so that each next symbol of the copy is asked for

@@ -255,6 +255,10 @@ impl TaskSpec for FunctionConfig {
         let function = Function::new(self).expect("the config was validated");
         Box::new(FunctionTask { config: self.clone(), function })
     }
+
+    fn answers_ahead(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// A variable of a formula.

@@ -103,11 +103,22 @@ impl TaskSpec for ReluNetworkConfig {
             TaskError::bad_law("input", &self.input),
             TaskError::not_positive("target_scale", self.target_scale),
         ];
-        problems.into_iter().flatten().chain(self.bad_given()).collect()
+        let mut problems: Vec<TaskError> = problems.into_iter().flatten().chain(self.bad_given()).collect();
+        if problems.is_empty() && self.given.is_none() {
+            // E[y^2] for weights and biases that are drawn: half of what enters a unit passes it.
+            let unit = ((self.seq_len * self.d) as f64).mul_add(self.input.moment(2), 1.0) / 2.0;
+            let mean_square = (self.d_hidden as f64).mul_add(unit, 1.0);
+            problems.extend(TaskError::squares_overflow("target_scale", self.target_scale.powi(2) * mean_square));
+        }
+        problems
     }
 
     fn build(&self, rng: &mut SampleRng) -> Box<dyn Task> {
         Box::new(ReluNetwork::new(self.clone(), rng))
+    }
+
+    fn answers_ahead(&self) -> Option<&'static str> {
+        None
     }
 }
 

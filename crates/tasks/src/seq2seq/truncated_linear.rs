@@ -52,8 +52,13 @@ impl Default for TruncatedLinearConfig {
 impl TruncatedLinearConfig {
     fn bad_range(&self) -> Option<TaskError> {
         let Self { low, high, .. } = *self;
-        let good = low.is_finite() && high.is_finite() && low < high;
-        (!good).then(|| TaskError { key: "low", problem: format!("{low} must be finite and below high = {high}") })
+        let infinite = |value: f64| !(value as f32).is_finite();
+        if let Some((key, end)) = [("low", low), ("high", high)].into_iter().find(|(_, end)| infinite(*end)) {
+            return Some(TaskError { key, problem: format!("{end} must be a finite single-precision number") });
+        }
+        let rounded = if low < high { " in single precision" } else { "" };
+        let problem = || format!("{low} must be below high = {high}{rounded}");
+        (low as f32 >= high as f32).then(|| TaskError { key: "low", problem: problem() })
     }
 
     fn bad_given(&self) -> impl Iterator<Item = TaskError> + '_ {
@@ -79,11 +84,22 @@ impl TaskSpec for TruncatedLinearConfig {
             TaskError::bad_law("input", &self.input),
             TaskError::not_positive("target_scale", self.target_scale),
         ];
-        problems.into_iter().flatten().chain(self.bad_given()).collect()
+        let mut problems: Vec<TaskError> = problems.into_iter().flatten().chain(self.bad_given()).collect();
+        if problems.is_empty() && self.given.is_none() {
+            // E[(w . x + t)^2] for w and t that are drawn.
+            let mean_square = (self.d_in as f64).mul_add(self.input.moment(2), 1.0);
+            let clamped = self.low.abs().max(self.high.abs()).powi(2).min(mean_square);
+            problems.extend(TaskError::squares_overflow("target_scale", self.target_scale.powi(2) * clamped));
+        }
+        problems
     }
 
     fn build(&self, rng: &mut SampleRng) -> Box<dyn Task> {
         Box::new(TruncatedLinear::new(self.clone(), rng))
+    }
+
+    fn answers_ahead(&self) -> Option<&'static str> {
+        None
     }
 }
 

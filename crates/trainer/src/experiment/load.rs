@@ -59,15 +59,35 @@ pub const UNSET: &str = "--unset ";
 /// # Errors
 /// [`Error::Experiment`] with every problem found; [`Error::Usage`] for an override that is not `key=value`.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, Error> {
-    let text = match input::read_text(path) {
-        Ok(text) => text,
+    from_text(path, read(path)?, overrides)
+}
+
+/// [`load`] of an experiment that is to be trained: a model that would see the answers is refused too.
+///
+/// # Errors
+/// as [`load`]
+pub fn load_to_train(path: &Path, overrides: &[String]) -> Result<Loaded, Error> {
+    from_text_for(Purpose::Train, path, read(path)?, overrides)
+}
+
+/// What an experiment is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To look at it, or at a network that it describes.
+    Look,
+    /// To train by it, which makes sense only where no answer is seen.
+    Train,
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    match input::read_text(path) {
+        Ok(text) => Ok(text),
         Err(error) => {
             let is_run = RunDir::is_run(path)?;
             let given = |error| Error::Usage(unreadable(path, &error, is_run));
-            return Err(Error::unreadable(path, error, given));
+            Err(Error::unreadable(path, error, given))
         }
-    };
-    from_text(path, text, overrides)
+    }
 }
 
 /// Why an experiment cannot be read, and what the path may stand for instead.
@@ -91,6 +111,10 @@ fn unreadable(path: &Path, error: &io::Error, is_run: bool) -> String {
 /// # Errors
 /// as [`load`]
 pub fn from_text(path: &Path, text: String, overrides: &[String]) -> Result<Loaded, Error> {
+    from_text_for(Purpose::Look, path, text, overrides)
+}
+
+fn from_text_for(purpose: Purpose, path: &Path, text: String, overrides: &[String]) -> Result<Loaded, Error> {
     let (mut places, mut table) = parse(path, &text)?;
     if let Some(verb) = study_verb(&table) {
         let path = path.display();
@@ -111,7 +135,7 @@ pub fn from_text(path: &Path, text: String, overrides: &[String]) -> Result<Load
     }
     let set: Vec<String> = overrides.iter().filter(|text| unset(text).is_none()).cloned().collect();
     let overrides = Override::parse_all(&set)?;
-    from_table(path, text, (places, table), &overrides)
+    from_table(path, text, (places, table), &overrides, purpose)
 }
 
 /// [`from_text`] for a text already parsed, with overrides that need not have come as text.
@@ -123,13 +147,14 @@ pub(crate) fn from_table(
     text: String,
     (places, mut table): (Places, Table),
     overrides: &[Override],
+    purpose: Purpose,
 ) -> Result<Loaded, Error> {
     let mut overridden = BTreeMap::new();
     for setting in overrides {
         overridden.insert(setting.apply(&mut table)?, setting.text.clone());
     }
     let reader = Reader { places, overridden };
-    match reader.read(table) {
+    match reader.read(table, purpose) {
         Ok(experiment) => {
             let origins = reader.origins(&experiment);
             Ok(Loaded { experiment, path: path.to_owned(), origins })
@@ -165,10 +190,16 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<(Places, Table), Error> {
     if let Some(at) = places.too_long() {
         return Err(refused(at.clone(), format!("a key of more than {} characters", Places::LONGEST)));
     }
+    if let Some((key, at)) = places.too_large() {
+        return Err(refused(at.clone(), format!("{key}: {BEYOND_NUMBERS}")));
+    }
     let mut table = toml::from_str::<Table>(text).map_err(syntax)?;
     spell_out_choices(&mut table);
     Ok((places, table))
 }
+
+/// What is wrong with a whole number outside the range of TOML's.
+const BEYOND_NUMBERS: &str = "whole numbers end at 9223372036854775807, which is 2^63 - 1";
 
 /// Reads a table as any config of ours, with every problem of form found.
 ///
@@ -212,8 +243,12 @@ impl Override {
             return Err(Error::Usage(format!("-s {text}: write it as key=value, for example -s train.steps=100")));
         };
         let (key, value) = (key.trim(), value.trim());
+        let alone = format!("value = {value}");
+        if Places::of(&alone).is_ok_and(|places| places.too_large().is_some()) {
+            return Err(Error::Usage(format!("-s {text}: {BEYOND_NUMBERS}")));
+        }
         // What is no TOML value is a string that lost its quotes to the shell.
-        let value = toml::from_str::<Table>(&format!("value = {value}"))
+        let value = toml::from_str::<Table>(&alone)
             .ok()
             .and_then(|mut table| table.remove("value"))
             .unwrap_or_else(|| Value::String(value.to_owned()));
@@ -432,7 +467,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(&self, table: Table) -> Result<Experiment, Vec<Problem>> {
+    fn read(&self, table: Table, purpose: Purpose) -> Result<Experiment, Vec<Problem>> {
         let (experiment, mut problems) = self.deserialize::<Experiment>(table);
         if let Some(experiment) = experiment {
             // A default stands where a value could not be read: what does not go together with that is no problem of its own.
@@ -446,7 +481,14 @@ impl Reader {
             let echoes = |key: &str, message: &str| {
                 unread.iter().any(|unread| is_same_or_below(key, unread) || names(message, unread))
             };
-            let found = experiment.problems().into_iter().filter(|(key, message)| !echoes(key, message));
+            let mut found = experiment.problems();
+            // What a model sees is known once model and task make sense.
+            if purpose == Purpose::Train
+                && !found.iter().any(|(key, _)| key.starts_with("task") || key.starts_with("model"))
+            {
+                found.extend(experiment.leak());
+            }
+            let found = found.into_iter().filter(|(key, message)| !echoes(key, message));
             problems.extend(found.map(|(key, message)| Problem {
                 message: format!("{key}: {message}"),
                 help: None,

@@ -1,12 +1,14 @@
 //! One TOML file is one experiment: read, overridden, resolved and checked here, and nowhere else.
 
+mod leak;
 mod load;
 mod origin;
+mod single;
 
 use std::path::PathBuf;
 
 use headway_model::{ConfigError, InputDims, IoDims, ModelConfig, Precision};
-use headway_tasks::{DataConfig, Seed, Split, Stream, Targets, TaskConfig, TaskDims, TaskInput};
+use headway_tasks::{DataConfig, LARGEST_SEED, Seed, Split, Stream, Targets, TaskConfig, TaskDims, TaskInput};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -14,16 +16,17 @@ use crate::{
     schedule::Schedule,
 };
 
-pub use load::{Loaded, Override, Problem, UNSET, from_text, key_called, leaves, load};
-pub(crate) use load::{from_table, merge, parse, read_as, take};
+pub use load::{Loaded, Override, Problem, UNSET, from_text, key_called, leaves, load, load_to_train};
+pub(crate) use load::{Purpose, from_table, merge, parse, read_as, take};
 pub use origin::Origin;
 pub(crate) use origin::Places;
+pub(crate) use single::lost;
 
 /// A whole experiment with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
-    /// Seed of everything random: weights, data, order. Default 0.
+    /// Seed of everything random: weights, data, order; at most 2^63 − 1. Default 0.
     #[serde(default)]
     pub seed: u64,
     /// What is learned, see `headway list tasks`.
@@ -104,9 +107,34 @@ impl Default for TrainConfig {
 pub struct EarlyStopping {
     /// Evaluations in a row without improvement that end training.
     pub patience: u32,
-    /// Improvement of the validation loss that counts. Default 0.
+    /// Improvement of the validation loss that patience counts; the best checkpoint is that of the lowest loss all the same. Default 0.
     #[serde(default)]
     pub min_delta: f32,
+}
+
+/// Bytes that training needs at least.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Memory {
+    /// Every example that is held, of all sets and of one micro-batch.
+    pub examples: f64,
+    /// The weights.
+    pub weights: f64,
+    /// Gradients and two moments.
+    pub optimizer: f64,
+    /// What one micro-batch keeps for the backward pass.
+    pub activations: f64,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> f64 {
+        self.examples + self.weights + self.optimizer + self.activations
+    }
+
+    /// What the machine itself needs where a GPU trains: the examples, and the weights, which are drawn here.
+    pub fn beside_gpu(&self) -> f64 {
+        self.examples + self.weights
+    }
 }
 
 /// Everything wrong with an experiment, with the text to point into.
@@ -169,9 +197,13 @@ impl Experiment {
         IoDims { seq_len, input, d_out }
     }
 
-    /// Bytes that training needs at least: weights, gradients and two moments, the activations of one micro-batch, and
-    /// every example that is held in memory: the sets apart, and the micro-batches of one update.
-    pub(crate) fn memory(&self) -> f64 {
+    /// Examples of a micro-batch.
+    pub fn micro_batch(&self) -> usize {
+        self.data.largest_batch(self.train.batch_size)
+    }
+
+    /// What training needs at least; among the examples are the micro-batches of one update. On the CPU all of it is memory of the machine.
+    pub fn memory(&self) -> Memory {
         let dims = self.dims();
         let budget = self.model.budget(&dims);
         let width = match dims.input {
@@ -181,15 +213,27 @@ impl Experiment {
         let held = match self.data {
             DataConfig::Fixed { train, validation, test } => train as f64 + validation as f64 + test as f64,
             DataConfig::Fresh { validation, test } => validation as f64 + test as f64,
-        } + self.train.batch_size as f64 * self.train.accumulate as f64;
+        } + self.micro_batch() as f64 * self.train.accumulate as f64;
         let example = 4.0 * dims.seq_len as f64 * (width as f64 + dims.d_out as f64);
-        16.0 * budget.parameters as f64 + budget.activation_bytes as f64 * self.train.batch_size as f64 + held * example
+        let parameters = budget.parameters as f64;
+        Memory {
+            examples: held * example,
+            weights: 4.0 * parameters,
+            optimizer: 12.0 * parameters,
+            activations: budget.activation_bytes as f64 * self.micro_batch() as f64,
+        }
+    }
+
+    /// Floating-point operations of a training step, by the model's budget: of one update, whose micro-batches are full.
+    pub fn step_flops(&self) -> f64 {
+        let budget = self.model.budget(&self.dims());
+        budget.step_flops(self.micro_batch()) as f64 * self.train.accumulate as f64
     }
 
     /// Floating-point operations of all training steps, by the model's budget.
     pub fn training_flops(&self) -> f64 {
-        let budget = self.model.budget(&self.dims());
-        budget.step_flops(self.train.batch_size) as f64 * self.train.accumulate as f64 * self.train.steps as f64
+        let batches = self.train.steps.saturating_mul(self.train.accumulate);
+        self.model.budget(&self.dims()).step_flops(1) as f64 * self.data.examples_of(batches, self.train.batch_size)
     }
 
     /// Names of the scores that a run reports on test examples, known before it runs.
@@ -239,6 +283,9 @@ impl Experiment {
         let mut problems: Vec<(String, String)> = Vec::new();
         let mut refuse = |key: &str, message: &str| problems.push((key.to_owned(), message.to_owned()));
         let train = &self.train;
+        if self.seed > LARGEST_SEED {
+            refuse("seed", &format!("must be at most {LARGEST_SEED}"));
+        }
         for (key, value) in [
             ("train.steps", train.steps),
             ("train.batch_size", train.batch_size as u64),
@@ -266,6 +313,9 @@ impl Experiment {
         }
         if train.early_stopping.as_ref().is_some_and(|early| early.patience == 0) {
             refuse("train.early_stopping.patience", "must be at least 1");
+        }
+        if train.early_stopping.as_ref().is_some_and(|early| !(early.min_delta >= 0.0 && early.min_delta.is_finite())) {
+            refuse("train.early_stopping.min_delta", "must be 0 or more");
         }
         if train.steps > 0 && self.schedule.warmup_steps() > train.steps {
             refuse("schedule", "warmup_steps is longer than train.steps");
@@ -306,6 +356,11 @@ impl Experiment {
         let model = if sound { self.model.validate(&self.dims()) } else { wrong_for_any_task(&self.model) };
         let model = model.into_iter();
         problems.extend(model.map(|p| (join(&format!("model.{}", self.model.name()), p.key), p.problem)));
+        // What is wrong for another reason is not said twice.
+        let lost =
+            self.lost_numbers().filter(|(key, _)| !problems.iter().any(|(other, _)| key.starts_with(other.as_str())));
+        let lost: Vec<_> = lost.collect();
+        problems.extend(lost);
         problems
     }
 }

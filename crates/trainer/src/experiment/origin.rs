@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use toml::{Spanned, de::DeTable, de::DeValue};
+use toml::{
+    Spanned,
+    de::{DeInteger, DeTable, DeValue},
+};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub(crate) struct Places {
     keys: BTreeMap<String, (Origin, Origin)>,
     /// Of the first key that is too long; keys below it are left out.
     too_long: Option<Origin>,
+    /// Key and place of the first whole number that no config can hold.
+    too_large: Option<(String, Origin)>,
 }
 
 impl Places {
@@ -40,7 +45,7 @@ impl Places {
     /// The syntax error of a text that is no TOML.
     pub(crate) fn of(text: &str) -> Result<Self, toml::de::Error> {
         let table = DeTable::parse(text)?;
-        let mut places = Self { keys: BTreeMap::new(), too_long: None };
+        let mut places = Self { keys: BTreeMap::new(), too_long: None, too_large: None };
         places.walk(&Lines::of(text), "", table.get_ref());
         Ok(places)
     }
@@ -48,6 +53,11 @@ impl Places {
     /// Place of a key that is too long.
     pub(crate) fn too_long(&self) -> Option<&Origin> {
         self.too_long.as_ref()
+    }
+
+    /// Key and place of a whole number that is too large, or too far below 0.
+    pub(crate) fn too_large(&self) -> Option<&(String, Origin)> {
+        self.too_large.as_ref()
     }
 
     fn walk(&mut self, text: &Lines<'_>, prefix: &str, table: &DeTable<'_>) {
@@ -63,11 +73,14 @@ impl Places {
                 DeValue::Table(below) => self.walk(text, &path, below),
                 DeValue::Array(items) => {
                     for (index, item) in items.iter().enumerate() {
-                        if let DeValue::Table(below) = Spanned::get_ref(item) {
-                            self.walk(text, &format!("{path}.{index}"), below);
+                        match Spanned::get_ref(item) {
+                            DeValue::Table(below) => self.walk(text, &format!("{path}.{index}"), below),
+                            DeValue::Integer(number) => self.count(text, &path, number, item.span()),
+                            _ => {}
                         }
                     }
                 }
+                DeValue::Integer(number) => self.count(text, &path, number, value.span()),
                 _ => {}
             }
         }
@@ -77,6 +90,12 @@ impl Places {
     pub(crate) fn forget(&mut self, key: &str) {
         let below = format!("{key}.");
         self.keys.retain(|path, _| path != key && !path.starts_with(&below));
+    }
+
+    fn count(&mut self, text: &Lines<'_>, key: &str, number: &DeInteger<'_>, span: Range<usize>) {
+        if i64::from_str_radix(number.as_str(), number.radix()).is_err() {
+            self.too_large.get_or_insert_with(|| (key.to_owned(), text.place(span)));
+        }
     }
 
     /// Lets what stands below `prefix` stand for the keys of the same names at the top.

@@ -158,12 +158,11 @@ pub(super) fn slices(rows: &[Row]) -> Option<Figure> {
 
 fn budget(experiment: &Experiment) -> Section {
     let budget = experiment.model.budget(&experiment.dims());
-    let batch = experiment.train.batch_size;
     let facts = [
         ("parameters", budget.parameters.to_string()),
-        ("GFLOP of a training step", number(budget.step_flops(batch) as f64 / 1e9)),
+        ("GFLOP of a training step", number(experiment.step_flops() / 1e9)),
         ("GFLOP of all training steps", number(experiment.training_flops() / 1e9)),
-        ("MB of activations of a step", number(budget.step_activation_bytes(batch) as f64 / 1e6)),
+        ("MB of activations of a step", number(budget.step_activation_bytes(experiment.micro_batch()) as f64 / 1e6)),
     ];
     Section::Table {
         title: "Budget".to_owned(),

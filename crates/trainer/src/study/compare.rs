@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    experiment::{Experiment, Override},
+    experiment::{Experiment, Override, lost},
     log,
     run_dir::RunDir,
 };
@@ -410,8 +410,8 @@ fn check(file: &StudyFile, config: &CompareConfig) -> Result<(), Error> {
     if config.seeds.count() > MOST_SEEDS {
         return Err(file.problem("seeds", &format!("give {MOST_SEEDS} or fewer")));
     }
-    if config.seeds.list().is_empty() {
-        return Err(file.problem("seeds", "give at least one seed"));
+    if let Some(problem) = config.seeds.problem() {
+        return Err(file.problem("seeds", &problem));
     }
     let names = config.rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>();
     if !names.contains(&config.reference.as_str()) {
@@ -464,6 +464,9 @@ fn check(file: &StudyFile, config: &CompareConfig) -> Result<(), Error> {
     for (key, rates) in std::iter::once(("learning_rates".to_owned(), &config.learning_rates)).chain(of_rows) {
         if let Some(rate) = rates.iter().find(|rate| !(rate.is_finite() && **rate > 0.0)) {
             return Err(file.problem(&key, &format!("{rate} is no learning rate")));
+        }
+        if let Some(problem) = rates.iter().find_map(|rate| lost(*rate)) {
+            return Err(file.problem(&key, &problem));
         }
     }
     Ok(())

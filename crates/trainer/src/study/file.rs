@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use headway_tasks::LARGEST_SEED;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
 use crate::{
     error::Error,
-    experiment::{self, Experiment, ExperimentError, Origin, Override, Places, Problem},
+    experiment::{self, Experiment, ExperimentError, Origin, Override, Places, Problem, Purpose},
     input,
 };
 
@@ -137,8 +138,13 @@ impl StudyFile {
     /// # Errors
     /// [`Error::Experiment`], pointing into this file where it set what is wrong.
     pub fn experiment(&self, base: &Base, settings: &[Override], places: &[String]) -> Result<Experiment, Error> {
-        let read =
-            experiment::from_table(&base.path, base.text.clone(), (base.places.clone(), base.table.clone()), settings);
+        let read = experiment::from_table(
+            &base.path,
+            base.text.clone(),
+            (base.places.clone(), base.table.clone()),
+            settings,
+            Purpose::Train,
+        );
         let error = match read {
             Ok(loaded) => return Ok(loaded.experiment),
             Err(Error::Experiment(error)) => error,
@@ -327,6 +333,19 @@ impl Seeds {
         };
         let mut seen = BTreeSet::new();
         all.into_iter().filter(|seed| seen.insert(*seed)).collect()
+    }
+
+    /// What is wrong with them, before they are listed.
+    pub(super) fn problem(&self) -> Option<String> {
+        let last = match self {
+            Self::List(seeds) => seeds.iter().copied().max(),
+            Self::Range { first, count } => count.checked_sub(1).map(|more| first.saturating_add(more)),
+        };
+        match last {
+            None => Some("give at least one seed".to_owned()),
+            Some(last) if last > LARGEST_SEED => Some(format!("{last} is beyond the largest seed, {LARGEST_SEED}")),
+            Some(_) => None,
+        }
     }
 
     /// How many there are at most, without listing them.

@@ -213,10 +213,10 @@ impl Sweep {
             config.title = file.path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         }
         base.ensure_few(file, "seeds", config.seeds.count().saturating_mul(count_points(&config)))?;
-        let seeds = config.seeds.list();
-        if seeds.is_empty() {
-            return Err(file.problem("seeds", "give at least one seed"));
+        if let Some(problem) = config.seeds.problem() {
+            return Err(file.problem("seeds", &problem));
         }
+        let seeds = config.seeds.list();
         let (mut plan, mut points) = (Plan::default(), Vec::<Point>::new());
         for swept in combinations(file, &config)? {
             let label = label(&swept.values);
@@ -399,6 +399,14 @@ fn place(
             places
         }
     };
+    let of_plot = match &config.plot.x {
+        Some(XAxis::Numbers(numbers)) => numbers.as_slice(),
+        _ => &[],
+    };
+    let exponents = config.plot.theory.iter().map(|law| law.exponent);
+    if let Some(number) = of_plot.iter().copied().chain(exponents).find(|number| !number.is_finite()) {
+        return Err(file.problem("plot", &format!("{number} is no number of a figure")));
+    }
     if let Some(XAxis::Numbers(numbers)) = &config.plot.x
         && let Some(index) = (1..numbers.len()).find(|index| numbers[..*index].contains(&numbers[*index]))
     {
@@ -426,6 +434,9 @@ fn place(
             return Err(
                 file.problem(&format!("expect.{index}.deviation"), "a deviation of 0 or more over 1 seed or more")
             );
+        }
+        if !expect.mean.is_finite() {
+            return Err(file.problem(&format!("expect.{index}.mean"), "must be a finite number"));
         }
         let is_there = points.iter().any(|point| point.x.is_some_and(|x| expect.is_at(x)));
         if !is_there {
