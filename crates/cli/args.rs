@@ -498,8 +498,8 @@ pub struct Bench {
 impl Args {
     /// The words of this process. What is wrong with them is said, with the key that an option stands for elsewhere.
     pub fn read() -> Self {
-        Self::try_parse().unwrap_or_else(|mut error| {
-            let words: Vec<OsString> = std::env::args_os().collect();
+        let words = with_numbers(std::env::args_os());
+        Self::try_parse_from(&words).unwrap_or_else(|mut error| {
             if let Some(tip) = key_instead(&error, &words) {
                 let tip = ContextValue::StyledStrs(vec![tip.into()]);
                 // In the place of an option that is only spelt alike.
@@ -563,6 +563,31 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
 }
 
+/// The words of a command line, with every negative number that follows an option taken for its value: `--low -1e-3` becomes
+/// `--low=-1e-3`, which nothing else can be meant by.
+pub fn with_numbers(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    let mut options = true;
+    for word in words {
+        let number = word.to_str().is_some_and(|text| text.starts_with('-') && text.parse::<f64>().is_ok());
+        match joined.last_mut().filter(|_| number && options) {
+            Some(option)
+                if option
+                    .to_str()
+                    .is_some_and(|text| text.len() > 2 && text.starts_with("--") && !text.contains('=')) =>
+            {
+                option.push("=");
+                option.push(word);
+            }
+            _ => {
+                options &= word != "--";
+                joined.push(word);
+            }
+        }
+    }
+    joined
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -571,6 +596,30 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    /// At every option of every verb that takes a value, negative numbers however they are written.
+    #[test]
+    fn negative_numbers_are_values() {
+        use clap::CommandFactory;
+        let mut verbs: Vec<clap::Command> = Args::command().get_subcommands().cloned().collect();
+        let mut tried = 0;
+        while let Some(verb) = verbs.pop() {
+            verbs.extend(verb.get_subcommands().cloned());
+            for option in verb.get_arguments().filter_map(clap::Arg::get_long) {
+                for number in ["-1e-3", "-2", "-.5", "-1E+4"] {
+                    let words = ["headway", verb.get_name(), &format!("--{option}"), number, "--out", "x"];
+                    let joined = with_numbers(words.into_iter().map(OsString::from));
+                    assert_eq!(joined[2], OsString::from(format!("--{option}={number}")));
+                    assert_eq!(joined.len(), 5);
+                    tried += 1;
+                }
+            }
+        }
+        assert!(tried > 100);
+        let same = ["headway", "train", "-s", "optimizer.adam.beta_1=-1", "--", "--low", "-1", "-x", "a-1"]
+            .map(OsString::from);
+        assert_eq!(with_numbers(same.clone().into_iter()), same);
     }
 
     #[test]

@@ -70,10 +70,10 @@ pub struct Clamp {
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub d_in: usize,
     /// Least value.
-    #[arg(long, default_value_t = -25.0, value_name = "A", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = -25.0, value_name = "A")]
     pub low: f64,
     /// Greatest value.
-    #[arg(long, default_value_t = 25.0, value_name = "B", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 25.0, value_name = "B")]
     pub high: f64,
     /// Input numbers lie within plus or minus this.
     #[arg(long, default_value_t = 5.0, value_name = "X")]
@@ -120,10 +120,10 @@ pub struct TruncatedLinearHeads {
 #[derive(Args)]
 pub struct Ends {
     /// Least value of an input number.
-    #[arg(long, default_value_t = 0.0, value_name = "A", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.0, value_name = "A")]
     pub low: f64,
     /// Greatest value of an input number.
-    #[arg(long, default_value_t = 1.0, value_name = "B", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1.0, value_name = "B")]
     pub high: f64,
 }
 
@@ -137,16 +137,16 @@ pub struct Activation {
     #[arg(long, value_name = "FILE", conflicts_with = "function")]
     pub table: Option<PathBuf>,
     /// Where the slope of a formula jumps; those of built-ins and tables are known.
-    #[arg(long, value_name = "X", allow_negative_numbers = true, conflicts_with = "table")]
+    #[arg(long, value_name = "X", conflicts_with = "table")]
     pub kink: Vec<f64>,
     /// Positions, each a number of its own.
     #[arg(long, default_value_t = 8, value_name = "N")]
     pub seq_len: usize,
     /// Least value of an input number.
-    #[arg(long, default_value_t = -3.0, value_name = "A", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = -3.0, value_name = "A")]
     pub low: f64,
     /// Greatest value of an input number.
-    #[arg(long, default_value_t = 3.0, value_name = "B", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 3.0, value_name = "B")]
     pub high: f64,
     /// How sharply the head looks at its anchors. Default: whichever of minimax and smooth needs fewer of them.
     #[arg(long, value_name = "MODE")]
@@ -163,10 +163,10 @@ pub struct Activation {
 /// What is known about a function's slopes.
 #[derive(Args)]
 pub struct Smoothness {
-    /// Largest slope of the function, which makes its bound proved. Default: measured, and the certificate says so.
+    /// Largest slope of the function, where its formula says less or nothing: the certificate then holds if that is true.
     #[arg(long, value_name = "L")]
     pub lipschitz: Option<f64>,
-    /// Largest second derivative of the function. Default: measured.
+    /// Largest second derivative of the function, likewise.
     #[arg(long, value_name = "M")]
     pub curvature: Option<f64>,
 }
@@ -253,7 +253,8 @@ pub struct Seq2seq {
     /// How.
     #[arg(long, default_value = "auto", value_name = "METHOD")]
     pub method: Method,
-    /// L with |f(x)_i - f(x')_i| <= L |x - x'|, which makes the grid's bound proved. Default: measured, and the certificate says so.
+    /// L with |f(x)_i - f(x')_i| <= L |x - x'|, for the grid, where the formula says less or nothing: the certificate then holds if that
+    /// is true.
     #[arg(long, value_name = "L")]
     pub lipschitz: Option<f64>,
     /// G, cells per input number of a grid. Default: the fewest that meet the tolerance.

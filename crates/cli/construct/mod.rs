@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use headway_model::weights::Array;
 use headway_tasks::TaskConfig;
-use headway_theory::{Basis, Certificate, Construction, Effort, Measured, Refusal, Request, certify};
+use headway_theory::{Basis, Bound, Certificate, Construction, Effort, Measured, Refusal, Request, Verdict, certify};
 use headway_trainer::{Checkpoint, Error, Experiment, run_dir::NewRun};
 
 use crate::{
@@ -72,9 +72,14 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     let model = construction.network.assemble(&device.device);
     let named = format!("{} ({})", device.spec, device.name);
     let certificate = certify(&construction, tolerance, &model, &device.device, &named, Effort::default());
-    if !certificate.holds {
-        if let Some(problem) = not_ours(&construction, &certificate) {
-            return Err(Error::Usage(problem));
+    if let Some(problem) = not_finite(&certificate) {
+        return Err(Error::Usage(problem));
+    }
+    // What was only measured certifies nothing, and says so; what is proved and does not hold is a fault.
+    let measured = certificate.bound.rests_on(Basis::Measured);
+    if !certificate.holds && !measured {
+        if certificate.bound.rests_on(Basis::Given) {
+            return Err(Error::Usage(beyond_what_was_given(&certificate)));
         }
         return Err(Error::Training(format!(
             "measured errors {:e} in float32 and {:e} in float64 are beyond the bound {bound:e} + {rounding:e}; nothing was written. \
@@ -92,8 +97,25 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
         summary(&certificate, common.tolerance);
         output::line(format!("checkpoint: {0}\nreport: {0}/report.html", checkpoint.path.display()));
     }
-    Ok(ExitCode::SUCCESS)
+    if certificate.holds {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let why = format!(
+        "{}: largest error found {}; no bound follows from this formula, whose slopes could only be measured at points; give \
+         --lipschitz if you know it",
+        Verdict::NotCertified,
+        number(certificate.float32.error)
+    );
+    if common.json {
+        output::note(why)
+    } else {
+        output::line(why)
+    }
+    Ok(ExitCode::from(NOT_CERTIFIED))
 }
+
+/// Exit code where a folder was written, and nothing is certified about it.
+const NOT_CERTIFIED: u8 = 7;
 
 /// The hardest points as arrays: `inputs`, `targets`, and which positions count.
 fn hardest(construction: &Construction, certificate: &Certificate) -> BTreeMap<String, Array> {
@@ -109,24 +131,24 @@ fn hardest(construction: &Construction, certificate: &Certificate) -> BTreeMap<S
     ])
 }
 
-/// Why a certificate can fail without a fault of ours: the target is not a number somewhere, or what the bound rests on is wrong.
-fn not_ours(construction: &Construction, certificate: &Certificate) -> Option<String> {
-    let Measured { error, wanted, worst_point, .. } = &certificate.float32;
-    let wanted_everywhere = certificate.hardest.iter().flat_map(|point| &point.wanted).all(|y| y.is_finite());
-    if !wanted.is_finite() || !wanted_everywhere {
-        let some: Vec<f64> = worst_point.iter().copied().take(6).collect();
-        return Some(format!("--function: gives {wanted} at {some:?} …; it must be finite on the whole domain"));
-    }
-    let allowed = construction.bound.value + construction.rounding.value;
-    let beyond = format!("the error found, {error:.3e}, is beyond the {allowed:.3e} that follow from");
-    if certificate.bound.rests_on(Basis::Given) {
-        return Some(format!(
-            "{beyond} --lipschitz and --curvature: the function is steeper, or bends more, than they say"
-        ));
-    }
-    certificate.bound.rests_on(Basis::Measured).then(|| {
-        format!("{beyond} what was measured of the function: it is steeper somewhere; give --lipschitz (and --curvature) if you know them")
-    })
+/// The target is not a number somewhere.
+fn not_finite(certificate: &Certificate) -> Option<String> {
+    let Measured { wanted, worst_point, .. } = &certificate.float32;
+    let everywhere = certificate.hardest.iter().flat_map(|point| &point.wanted).all(|y| y.is_finite());
+    let some: Vec<f64> = worst_point.iter().copied().take(6).collect();
+    (!wanted.is_finite() || !everywhere)
+        .then(|| format!("--function: gives {wanted} at {some:?} …; it must be finite on the whole domain"))
+}
+
+/// Constants that were given are refuted by an error that was found.
+fn beyond_what_was_given(certificate: &Certificate) -> String {
+    let Certificate { bound, rounding, float32, .. } = certificate;
+    format!(
+        "the error found, {:.3e}, is beyond the {:.3e} that follow from --lipschitz and --curvature: the function is steeper, or bends \
+         more, than they say",
+        float32.error,
+        bound.value + rounding.value
+    )
 }
 
 fn refused(refusal: Refusal) -> Error {
@@ -147,7 +169,7 @@ pub fn sizes<'a>(sizes: impl Iterator<Item = (&'a str, f64)>) -> String {
 
 fn summary(certificate: &Certificate, asked: Option<f64>) {
     let Certificate { bound, rounding, float32, float64, .. } = certificate;
-    let terms = |bound: &headway_theory::Bound| {
+    let terms = |bound: &Bound| {
         let lines =
             bound.terms.iter().map(|term| format!("{:>14}  {}: {}", number(term.value), term.name, term.formula));
         lines.collect::<Vec<_>>().join("\n            ")
@@ -163,20 +185,32 @@ fn summary(certificate: &Certificate, asked: Option<f64>) {
         ("sizes", format!("  {}; {} parameters", sizes(all), certificate.parameters)),
         ("bound", terms(bound)),
         ("rounding", terms(rounding)),
+        ("likely", certificate.rounding_likely.as_ref().map_or_else(String::new, likely)),
         ("float32", measured(float32)),
         ("float64", measured(float64)),
-        (
-            "certified",
-            format!(
-                "  {} measured <= {} {}{}",
-                number(float32.error),
-                number(bound.value + rounding.value),
-                // What rests on measured slopes or the error of a fit is no proof.
-                if bound.rests_on(Basis::Measured) { "bounded" } else { "proved" },
-                asked.map(|asked| format!(" <= {} asked", number(asked))).unwrap_or_default()
-            ),
-        ),
+        ("certified", format!("  {}", conclusion(certificate, asked))),
     ] {
-        output::line(format!("{name:<12}{text}"));
+        if !text.is_empty() {
+            output::line(format!("{name:<12}{text}"));
+        }
+    }
+}
+
+/// What rounding adds if roundings are independent, beside what is proved.
+pub fn likely(bound: &Bound) -> String {
+    format!(
+        "{:>14}  of rounding, if roundings are independent of each other: 5 standard deviations, no proof",
+        number(bound.value)
+    )
+}
+
+/// `0.045 measured <= 0.099 proved <= 0.1 asked`
+fn conclusion(certificate: &Certificate, asked: Option<f64>) -> String {
+    let Certificate { bound, rounding, float32, verdict, .. } = certificate;
+    let (found, most) = (number(float32.error), number(bound.value + rounding.value));
+    let asked = asked.map(|asked| format!(" <= {} asked", number(asked))).unwrap_or_default();
+    match verdict {
+        Verdict::NotCertified => format!("{verdict}: {found} found, {most} guessed from what was measured at points"),
+        Verdict::Proved | Verdict::Given => format!("{found} measured <= {most} {verdict}{asked}"),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use headway_analysis::{Figure, File, Report, Section, Series, Style, number};
-use headway_theory::{Basis, Bound, Certificate, Measured};
+use headway_theory::{Basis, Bound, Certificate, Measured, Verdict};
 use headway_trainer::{Checkpoint, Error, quote, study::StudyDir};
 
 use super::sizes;
@@ -31,25 +31,42 @@ fn read(checkpoint: &Checkpoint) -> Result<Option<Certificate>, Error> {
     if value["format"] != 1 {
         return Err(wrong(format!("has format {}, this version reads format 1", value["format"])));
     }
-    serde_json::from_value(value).map(Some).map_err(|error| wrong(error.to_string()))
+    let says_what_it_is = value.get("verdict").is_some();
+    let mut certificate: Certificate = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+    if !says_what_it_is {
+        // Written before measured slopes were told from proved ones.
+        certificate.holds &= !certificate.bound.rests_on(Basis::Measured);
+        certificate.verdict = Verdict::of(&certificate.bound, certificate.holds);
+    }
+    Ok(Some(certificate))
 }
 
 fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figure, String)>) -> Report {
     let Certificate { bound, rounding, float32, float64, tolerance, temperature, .. } = certificate;
     let proved = bound.value + rounding.value;
-    let caution = if certificate.bound.rests_on(Basis::Measured) {
-        " This rests on what was measured of the target, as the formulas below say: it is proved as far as that holds."
-    } else {
-        ""
+    let parts = format!("{} in exact arithmetic, and {} for rounding", number(bound.value), number(rounding.value));
+    let claim = match certificate.verdict {
+        Verdict::Proved => {
+            format!(
+                "In float32 no output number is farther than {} from its target anywhere on the domain: {parts}.",
+                number(proved)
+            )
+        }
+        Verdict::Given => format!(
+            "In float32 no output number is farther than {} from its target anywhere on the domain, {}: {parts}.",
+            number(proved),
+            certificate.verdict
+        ),
+        Verdict::NotCertified => format!(
+            "{}: nothing is proved about their error. What was measured of the target at points suggests {}: {parts}.",
+            certificate.verdict,
+            number(proved)
+        ),
     };
     let summary = format!(
-        "These weights were not trained but written down, by the construction {}. In float32 no output number is farther than {} from its \
-         target anywhere on the domain: {} in exact arithmetic, and {} for rounding. The largest error found is {}.{caution}\n\nTarget: \
+        "These weights were not trained but written down, by the construction {}. {claim} The largest error found is {}.\n\nTarget: \
          {}. Domain: {}.",
         certificate.construction,
-        number(proved),
-        number(bound.value),
-        number(rounding.value),
         number(float32.error),
         certificate.target,
         certificate.domain
@@ -57,8 +74,11 @@ fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figu
     let cells = |cells: Vec<String>| cells.into_iter().map(Some).collect::<Vec<_>>();
     let header = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let all = certificate.sizes.iter().map(|(name, value)| (name.as_str(), *value));
-    let facts = vec![
-        cells(vec!["certified".to_owned(), if certificate.holds { "yes" } else { "no" }.to_owned()]),
+    let likely = certificate.rounding_likely.as_ref();
+    let likely =
+        likely.map(|likely| cells(vec!["rounding, likely".to_owned(), super::likely(likely).trim().to_owned()]));
+    let facts: Vec<_> = [
+        cells(vec!["certified".to_owned(), certificate.verdict.to_string()]),
         cells(vec!["tolerance asked for".to_owned(), number(*tolerance)]),
         cells(vec!["bound and rounding".to_owned(), number(proved)]),
         cells(vec!["largest error found, float32".to_owned(), number(float32.error)]),
@@ -67,7 +87,10 @@ fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figu
         cells(vec!["parameters".to_owned(), certificate.parameters.to_string()]),
         cells(vec!["inverse temperature beta".to_owned(), number(temperature.beta)]),
         cells(vec!["measured on".to_owned(), certificate.device.clone()]),
-    ];
+    ]
+    .into_iter()
+    .chain(likely)
+    .collect();
     let terms = |bound: &Bound| {
         let rows =
             bound.terms.iter().map(|term| cells(vec![term.name.clone(), number(term.value), term.formula.clone()]));
@@ -89,7 +112,7 @@ fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figu
         ),
         table(
             "Rounding",
-            "What computing in float32 adds at most; eps is half a unit in the last place of 1, 2^-24. Where a formula speaks of standard deviations, roundings are taken as independent of each other.".to_owned(),
+            "What computing in float32 adds at most, in whatever order sums are taken; eps is half a unit in the last place of 1, 2^-24.".to_owned(),
             &["term", "value", "formula"],
             terms(rounding),
         ),
@@ -122,7 +145,10 @@ fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figu
     }));
     sections.push(Section::Files { title: "Files".to_owned(), note: String::new(), files });
     Report {
-        title: format!("Certificate: {}", certificate.construction),
+        title: match certificate.verdict {
+            Verdict::NotCertified => format!("{}: {}", certificate.verdict, certificate.construction),
+            Verdict::Proved | Verdict::Given => format!("Certificate: {}", certificate.construction),
+        },
         summary,
         command: format!("headway report {place}"),
         sections,
@@ -179,5 +205,5 @@ fn figures(certificate: &Certificate) -> Vec<(&'static str, Figure, String)> {
         certificate.float32.worst_channel + 1,
         certificate.float32.worst_position + 1
     );
-    vec![("line", output, note), ("error", error, "In float32, beside what is proved.".to_owned())]
+    vec![("line", output, note), ("error", error, "In float32, beside the bound.".to_owned())]
 }

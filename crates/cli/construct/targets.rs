@@ -1,14 +1,12 @@
 //! From options to a construction, and to the task of the same target.
 
-use std::sync::Arc;
-
 use headway_model::weights::Array;
 use headway_tasks::{
     Descent, Domain, FunctionConfig, GivenForms, GivenNetwork, Law, RegressionConfig, ReluNetworkConfig, Seed, Stream,
     TaskConfig, TaskError, TruncatedLinearConfig,
 };
 use headway_theory::{
-    Attention, Mode,
+    Attention, Mode, Target,
     construct::{
         self, ReluWeights,
         activation::Scalar,
@@ -150,10 +148,8 @@ fn activation(args: &args::Activation) -> Result<Planned, Error> {
         if written.config.d_in != 1 || written.function.d_out() != 1 {
             return Err(Error::Usage("--function: takes one number, x1, and gives one".to_owned()));
         }
-        let of_position = written.per_position()?.function;
         let kinks = [written.kinks, &args.kink].concat();
-        let function = Arc::new(move |x: f64| of_position(&[x])[0]);
-        (Scalar { text: written.text, function, kinks }, written.config)
+        (Scalar::written(&written.text, written.per_position()?, kinks), written.config)
     };
     let construction = construct::Activation {
         seq_len: args.seq_len,
@@ -317,7 +313,7 @@ fn max_affine(args: &args::MaxAffine) -> Result<Planned, Error> {
         let written = WrittenDown::new(&args.function, sizes, domain)?;
         let grid = max_affine::Grid {
             d_in: written.config.d_in,
-            function: written.per_position()?,
+            function: Target::written(&written.text, written.per_position()?),
             mode: args.mode.map_or(Mode::default(), Mode::from),
             per_axis: args.per_axis,
             padding: args.padding,
@@ -359,7 +355,7 @@ fn prefix(args: &args::Prefix) -> Result<Planned, Error> {
     let written = WrittenDown::new(&args.function, sizes, Domain::Sphere)?;
     let construction = construct::Prefix {
         d_in: written.config.d_in,
-        function: written.per_position()?,
+        function: Target::written(&written.text, written.per_position()?),
         mode: args.mode.into(),
         length: args.length,
         given: (&args.smoothness).into(),

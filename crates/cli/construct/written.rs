@@ -1,7 +1,5 @@
 //! A function written down on the command line.
 
-use std::sync::Arc;
-
 use headway_tasks::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig};
 use headway_theory::Target;
 use headway_trainer::Error;
@@ -66,21 +64,19 @@ impl WrittenDown {
     }
 
     pub fn target(&self) -> Target {
-        let function = self.function.clone();
-        Target { text: self.text.clone(), function: Arc::new(move |x| function.evaluate(x)) }
+        Target::written(&self.text, self.function.clone())
     }
 
     /// The function of one position, for constructions that treat every position alike.
-    pub fn per_position(&self) -> Result<Target, Error> {
+    pub fn per_position(&self) -> Result<Function, Error> {
         if !self.function.is_alike_everywhere() {
             let problem = "--function: this construction treats every position alike; use x1, x2, … and not i or x1_1, or construct seq2seq";
             return Err(Error::Usage(problem.to_owned()));
         }
         let alone = FunctionConfig { seq_len: 1, ..self.config.clone() };
-        let function = Function::new(&alone).map_err(|problems| match sound(problems) {
+        Function::new(&alone).map_err(|problems| match sound(problems) {
             Err(error) => error,
             Ok(()) => Error::Usage("--function: makes no sense".to_owned()),
-        })?;
-        Ok(Target { text: self.text.clone(), function: Arc::new(move |x| function.evaluate(x)) })
+        })
     }
 }

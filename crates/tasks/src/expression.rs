@@ -15,39 +15,70 @@
 
 use std::fmt;
 
-/// A function of one number, by its name in a formula.
-type Named = (&'static str, fn(f64) -> f64);
+use crate::{
+    interval::{Derivatives, Interval, functions},
+    jet::{Jet, Order},
+};
+
+/// A function of one number.
+#[derive(Debug)]
+pub struct Unary {
+    /// Its name in a formula.
+    pub name: &'static str,
+    /// Its value.
+    pub value: fn(f64) -> f64,
+    /// Its values and derivatives over an interval.
+    pub enclose: fn(Interval) -> Derivatives,
+}
+
+/// A function of two numbers.
+#[derive(Debug)]
+struct Binary {
+    value: fn(f64, f64) -> f64,
+    enclose: fn(Jet, Jet) -> Jet,
+}
 
 /// Every function of one number. None of them hides that its argument is not a number.
-pub const FUNCTIONS: &[Named] = &[
-    ("abs", f64::abs),
-    ("acos", f64::acos),
-    ("asin", f64::asin),
-    ("atan", f64::atan),
-    ("ceil", f64::ceil),
-    ("cos", f64::cos),
-    ("cosh", f64::cosh),
-    ("erf", libm::erf),
-    ("exp", f64::exp),
-    ("floor", f64::floor),
-    ("gelu", gelu),
-    ("ln", f64::ln),
-    ("log10", f64::log10),
-    ("log2", f64::log2),
-    ("relu", relu),
-    ("sigmoid", sigmoid),
-    ("signum", signum),
-    ("silu", silu),
-    ("sin", f64::sin),
-    ("sinh", f64::sinh),
-    ("sqrt", f64::sqrt),
-    ("step", step),
-    ("tan", f64::tan),
-    ("tanh", f64::tanh),
+pub static FUNCTIONS: &[Unary] = &[
+    Unary { name: "abs", value: f64::abs, enclose: functions::abs },
+    Unary { name: "acos", value: f64::acos, enclose: functions::acos },
+    Unary { name: "asin", value: f64::asin, enclose: functions::asin },
+    Unary { name: "atan", value: f64::atan, enclose: functions::atan },
+    Unary { name: "ceil", value: f64::ceil, enclose: functions::ceil },
+    Unary { name: "cos", value: f64::cos, enclose: functions::cos },
+    Unary { name: "cosh", value: f64::cosh, enclose: functions::cosh },
+    Unary { name: "erf", value: libm::erf, enclose: functions::erf },
+    Unary { name: "exp", value: f64::exp, enclose: functions::exp },
+    Unary { name: "floor", value: f64::floor, enclose: functions::floor },
+    Unary { name: "gelu", value: gelu, enclose: functions::gelu },
+    Unary { name: "ln", value: f64::ln, enclose: functions::ln },
+    Unary { name: "log10", value: f64::log10, enclose: functions::log10 },
+    Unary { name: "log2", value: f64::log2, enclose: functions::log2 },
+    Unary { name: "relu", value: relu, enclose: functions::relu },
+    Unary { name: "sigmoid", value: sigmoid, enclose: functions::sigmoid },
+    Unary { name: "signum", value: signum, enclose: functions::signum },
+    Unary { name: "silu", value: silu, enclose: functions::silu },
+    Unary { name: "sin", value: f64::sin, enclose: functions::sin },
+    Unary { name: "sinh", value: f64::sinh, enclose: functions::sinh },
+    Unary { name: "sqrt", value: f64::sqrt, enclose: functions::sqrt },
+    Unary { name: "step", value: step, enclose: functions::step },
+    Unary { name: "tan", value: f64::tan, enclose: functions::tan },
+    Unary { name: "tanh", value: f64::tanh, enclose: functions::tanh },
 ];
 
+static NEGATE: Unary = Unary { name: "-", value: |a| -a, enclose: functions::negate };
+static PLUS: Binary = Binary { value: |a, b| a + b, enclose: |a, b| a.plus(&b) };
+static MINUS: Binary = Binary { value: |a, b| a - b, enclose: |a, b| a.minus(&b) };
+static TIMES: Binary = Binary { value: |a, b| a * b, enclose: |a, b| a.times(&b) };
+static OVER: Binary = Binary { value: |a, b| a / b, enclose: Jet::over };
+static POWER: Binary = Binary { value: f64::powf, enclose: Jet::power };
+
 /// Functions of more numbers than one.
-const OF_SEVERAL: [&str; 3] = ["atan2", "max", "min"];
+static OF_SEVERAL: [(&str, Binary); 3] = [
+    ("atan2", Binary { value: f64::atan2, enclose: Jet::angle }),
+    ("max", Binary { value: greatest, enclose: Jet::greatest }),
+    ("min", Binary { value: least, enclose: Jet::least }),
+];
 
 /// Constants.
 const CONSTANTS: [(&str, f64); 2] = [("E", std::f64::consts::E), ("PI", std::f64::consts::PI)];
@@ -130,9 +161,21 @@ enum Instruction<V> {
     /// Puts a variable's number on it.
     Variable(V),
     /// Replaces its top.
-    One(fn(f64) -> f64),
+    One(&'static Unary),
     /// Replaces its top two, the second argument being the upper.
-    Two(fn(f64, f64) -> f64),
+    Two(&'static Binary),
+}
+
+impl<V: PartialEq> PartialEq for Instruction<V> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Number(a), Self::Number(b)) => a.to_bits() == b.to_bits(),
+            (Self::Variable(a), Self::Variable(b)) => a == b,
+            (Self::One(a), Self::One(b)) => std::ptr::eq(*a, *b),
+            (Self::Two(a), Self::Two(b)) => std::ptr::eq(*a, *b),
+            _ => false,
+        }
+    }
 }
 
 impl<V: Copy> Expression<V> {
@@ -168,11 +211,47 @@ impl<V: Copy> Expression<V> {
                     stack.push(top);
                     top = variable(name);
                 }
-                Instruction::One(function) => top = function(top),
-                Instruction::Two(function) => top = function(stack.pop().unwrap_or(f64::NAN), top),
+                Instruction::One(function) => top = (function.value)(top),
+                Instruction::Two(function) => top = (function.value)(stack.pop().unwrap_or(f64::NAN), top),
             }
         }
         top
+    }
+
+    /// Values and derivatives where variables have these, of `n` numbers.
+    pub fn enclose(&self, variable: impl Fn(V) -> Jet, n: usize, order: Order) -> Jet
+    where
+        V: PartialEq,
+    {
+        // Beside each operand the place where its part of the program begins.
+        let mut stack: Vec<(Jet, usize)> = Vec::new();
+        let nothing = || Jet::constant(Interval::UNDEFINED, n, order);
+        for (at, instruction) in self.program.iter().enumerate() {
+            let (mut jet, mut from) = match *instruction {
+                Instruction::Number(number) => (Jet::constant(Interval::point(number), n, order), at),
+                Instruction::Variable(name) => (variable(name), at),
+                Instruction::One(_) | Instruction::Two(_) => stack.pop().unwrap_or_else(|| (nothing(), at)),
+            };
+            if let Instruction::One(function) = instruction {
+                let by = (function.enclose)(jet.value);
+                jet = jet.then(by);
+            }
+            if let Instruction::Two(function) = instruction {
+                let (first, start) = stack.pop().unwrap_or_else(|| (nothing(), at));
+                // The same twice is a square, and no square is negative.
+                jet = if std::ptr::eq(*function, &raw const TIMES)
+                    && self.program[start..from] == self.program[from..at]
+                {
+                    let by = functions::square(jet.value);
+                    jet.then(by)
+                } else {
+                    (function.enclose)(first, jet)
+                };
+                from = start;
+            }
+            stack.push((jet, from));
+        }
+        stack.pop().map_or_else(nothing, |(jet, _)| jet)
     }
 
     /// Operations that one value takes.
@@ -301,7 +380,7 @@ impl<'a, V> Parser<'a, V> {
         self.product()?;
         while let Some(sign) = self.take("+-") {
             self.product()?;
-            self.program.push(Instruction::Two(if sign == '+' { |a, b| a + b } else { |a, b| a - b }));
+            self.program.push(Instruction::Two(if sign == '+' { &PLUS } else { &MINUS }));
         }
         Ok(())
     }
@@ -311,7 +390,7 @@ impl<'a, V> Parser<'a, V> {
         self.signed()?;
         while let Some(sign) = self.take("*/") {
             self.signed()?;
-            self.program.push(Instruction::Two(if sign == '*' { |a, b| a * b } else { |a, b| a / b }));
+            self.program.push(Instruction::Two(if sign == '*' { &TIMES } else { &OVER }));
         }
         Ok(())
     }
@@ -326,7 +405,7 @@ impl<'a, V> Parser<'a, V> {
             Some(sign) => {
                 self.signed()?;
                 if sign == '-' {
-                    self.program.push(Instruction::One(|a| -a));
+                    self.program.push(Instruction::One(&NEGATE));
                 }
             }
             None => self.power()?,
@@ -340,7 +419,7 @@ impl<'a, V> Parser<'a, V> {
         self.atom()?;
         if self.take("^").is_some() {
             self.signed()?;
-            self.program.push(Instruction::Two(f64::powf));
+            self.program.push(Instruction::Two(&POWER));
         }
         Ok(())
     }
@@ -366,32 +445,28 @@ impl<'a, V> Parser<'a, V> {
 
     fn name(&mut self, name: &str) -> Result<(), Problem> {
         let is_called = matches!(self.after(), Some((Token::Sign('('), ..)));
-        let function = FUNCTIONS.iter().find(|(there, _)| *there == name);
+        let function = FUNCTIONS.iter().find(|function| function.name == name);
+        let of_several = OF_SEVERAL.iter().find(|(there, _)| *there == name);
         let constant = CONSTANTS.iter().find(|(there, _)| *there == name);
-        let instruction = match (function, constant, (self.variable)(name)) {
-            (Some(&(_, function)), ..) if is_called => {
+        let instruction = match (function, of_several, constant, (self.variable)(name)) {
+            (Some(function), ..) if is_called => {
                 self.advance();
                 self.arguments(name, 1..=1)?;
                 Instruction::One(function)
             }
-            _ if OF_SEVERAL.contains(&name) && is_called => {
+            (_, Some((_, function)), ..) if is_called => {
                 self.advance();
                 let most = if name == "atan2" { 2 } else { usize::MAX };
-                let function = match name {
-                    "min" => least,
-                    "max" => greatest,
-                    _ => f64::atan2,
-                };
                 let count = self.arguments(name, 2..=most)?;
                 // All but the last of its applications.
                 self.program.extend((2..count).map(|_| Instruction::Two(function)));
                 Instruction::Two(function)
             }
             (Some(_), ..) => return self.fail(format!("`{name}` is a function; write {name}(…)")),
-            _ if OF_SEVERAL.contains(&name) => {
+            (_, Some(_), ..) => {
                 return self.fail(format!("`{name}` is a function; write {name}(…, …)"));
             }
-            (_, Some(&(_, value)), _) => {
+            (_, _, Some(&(_, value)), _) => {
                 self.advance();
                 Instruction::Number(value)
             }
@@ -400,7 +475,8 @@ impl<'a, V> Parser<'a, V> {
                 Instruction::Variable(variable)
             }
             _ if is_called => {
-                let mut all: Vec<&str> = FUNCTIONS.iter().map(|&(name, _)| name).chain(OF_SEVERAL).collect();
+                let mut all: Vec<&str> =
+                    FUNCTIONS.iter().map(|f| f.name).chain(OF_SEVERAL.iter().map(|(name, _)| *name)).collect();
                 all.sort_unstable();
                 return self.fail(format!("there is no function `{name}`; there are {}", all.join(", ")));
             }
@@ -437,6 +513,7 @@ impl<'a, V> Parser<'a, V> {
 #[cfg(test)]
 mod tests {
     use super::{Expression, FUNCTIONS};
+    use crate::{Interval, Jet, Order};
 
     fn variable(name: &str) -> Option<usize> {
         ["x1", "x2", "i"].iter().position(|there| *there == name)
@@ -512,8 +589,8 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_stays_so() {
-        for (name, function) in FUNCTIONS {
-            assert!(function(f64::NAN).is_nan(), "{name}");
+        for function in FUNCTIONS {
+            assert!((function.value)(f64::NAN).is_nan(), "{}", function.name);
         }
         for text in ["min(sqrt(-1), 1)", "min(1, sqrt(-1))", "max(sqrt(-1), 1)", "max(1, sqrt(-1))", "(-8)^0.5"] {
             assert!(value(text).is_nan(), "{text}");
@@ -521,9 +598,87 @@ mod tests {
         assert!(value("1/0").is_infinite());
     }
 
+    /// Over boxes of all sizes, values and differences of formulas lie in what is promised.
+    #[test]
+    fn formulas_are_held_with_their_slopes() {
+        for text in [
+            "sin(3*x1)*x2 - x1/(2 + x2^2)",
+            "max(abs(x1 - 0.413), abs(x2 - 0.577))",
+            "min(x1, x2, 0.3) + relu(x1*x2)*2",
+            "exp(-((x1 - 0.2)*4)^2) + tanh(x2)^3",
+            "sqrt((x1 - x2)*(x1 - x2)) + abs(x2)^0.5",
+            "2^x1 - (1 + x2)^-2 + (2 + x1)^x2",
+            "atan2(x2 + 1.5, x1) + atan2(x1, x2 - 2)",
+            "gelu(x1)*silu(x2) + i",
+            "step(x1 - x2)",
+        ] {
+            let expression =
+                Expression::parse(text, &variable, "x1, x2 and i").unwrap_or_else(|e| panic!("{text}: {e}"));
+            let value = |x: [f64; 2]| expression.evaluate(|at| [x[0], x[1], 5.0][at], &mut Vec::new());
+            for pieces in [1_u32, 2, 7, 30] {
+                for piece in 0..pieces * pieces {
+                    let side = 2.0 / f64::from(pieces);
+                    let low = [piece % pieces, piece / pieces].map(|at| -0.9 + side * f64::from(at));
+                    let cell = low.map(|low| Interval::new(low, low + side));
+                    let enclosed = |at: usize| match at {
+                        2 => Jet::constant(Interval::point(5.0), 2, Order::Second),
+                        at => Jet::variable(cell[at], at, 2, Order::Second),
+                    };
+                    let jet = expression.enclose(enclosed, 2, Order::Second);
+                    let h = side / 4.0;
+                    let at = |i: f64, j: f64| value([low[0] + i * h, low[1] + j * h]);
+                    let size = jet.value.magnitude().max(1.0);
+                    assert!(
+                        jet.value.contains(at(1.7, 2.3)) && jet.value.contains(at(4.0, 0.0)),
+                        "{text} over {cell:?}"
+                    );
+                    let slopes = [(at(3.0, 2.0) - at(1.0, 2.0)) / (2.0 * h), (at(2.0, 3.0) - at(2.0, 1.0)) / (2.0 * h)];
+                    let holds = |wanted: Interval, found: f64, slack: f64| {
+                        found >= wanted.low - slack && found <= wanted.high + slack
+                    };
+                    for (slope, found) in jet.gradient.iter().zip(slopes) {
+                        assert!(
+                            holds(*slope, found, 1e-14 * size / h),
+                            "{text} over {cell:?}: {found} outside {slope:?}"
+                        );
+                    }
+                    // Along the diagonal, by as much as the bound on the length of the gradient allows.
+                    let rise = (at(3.0, 3.0) - at(1.0, 1.0)).abs() / (8.0_f64.sqrt() * h);
+                    assert!(
+                        rise <= jet.steepest + 1e-13 * size / h,
+                        "{text} over {cell:?}: {rise} beyond {}",
+                        jet.steepest
+                    );
+                    let slack = 1e-14 * size / (h * h);
+                    let seconds = [
+                        (at(3.0, 2.0) - 2.0 * at(2.0, 2.0) + at(1.0, 2.0)) / (h * h),
+                        (at(3.0, 3.0) - at(3.0, 1.0) - at(1.0, 3.0) + at(1.0, 1.0)) / (4.0 * h * h),
+                        (at(2.0, 3.0) - 2.0 * at(2.0, 2.0) + at(2.0, 1.0)) / (h * h),
+                    ];
+                    for (second, found) in jet.second.iter().zip(seconds) {
+                        assert!(holds(*second, found, slack), "{text} over {cell:?}: {found} outside {second:?}");
+                    }
+                }
+            }
+        }
+        // What may be no number is never promised to be one, not even where it is multiplied by 0.
+        for text in ["ln(x1)", "0*ln(x1)", "1/x1", "x1/x1", "sqrt(x1)", "max(1, asin(2*x1))", "min(1, tan(2*x1))"] {
+            let expression =
+                Expression::parse(text, &variable, "x1, x2 and i").unwrap_or_else(|e| panic!("{text}: {e}"));
+            let jet =
+                expression.enclose(|at| Jet::variable(Interval::new(-1.0, 1.0), at, 2, Order::First), 2, Order::First);
+            assert!(jet.value.magnitude().is_infinite() && jet.steepest.is_infinite(), "{text}: {jet:?}");
+        }
+        // A maximum is no steeper than what it is the maximum of.
+        let expression = Expression::parse("max(x1, x2)", &variable, "").unwrap_or_else(|e| panic!("{e}"));
+        let jet =
+            expression.enclose(|at| Jet::variable(Interval::new(-1.0, 1.0), at, 2, Order::First), 2, Order::First);
+        assert!(jet.steepest <= 1.0 && jet.gradient == [Interval::new(0.0, 1.0); 2], "{jet:?}");
+    }
+
     #[test]
     fn functions_are_listed_in_order_once() {
-        assert!(FUNCTIONS.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(FUNCTIONS.windows(2).all(|pair| pair[0].name < pair[1].name));
     }
 
     #[test]

@@ -6,6 +6,8 @@
 pub mod baseline;
 pub mod expression;
 pub mod icl;
+pub mod interval;
+pub mod jet;
 pub mod law;
 pub mod recall;
 pub mod registry;
@@ -20,6 +22,8 @@ pub use icl::{
     regression::{Descent, Regression, RegressionConfig},
     shift::{SHIFTS, Shift},
 };
+pub use interval::Interval;
+pub use jet::{Jet, Order};
 pub use law::Law;
 pub use registry::{TASKS, TaskConfig};
 pub use seed::{LARGEST_SEED, SampleRng, Seed, Stream};

@@ -11,30 +11,41 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use crate::{
     construct::{Construction, Refusal},
-    network::{Head, Layer, Map, Matrix, Network, Readout, flatten},
+    network::{Head, Layer, Map, Matrix, Network, Readout},
 };
 
 /// A number that float32 does not hold in full is let go beside one in its column that is so much larger.
 const NEGLIGIBLE: f64 = 1e-15;
 
 impl Construction {
-    /// The construction as it is, unless float32 does not hold its weights; `key` is the option to blame.
-    pub(crate) fn in_float32(self, key: &'static str) -> Result<Self, Refusal> {
+    /// The construction as it is, unless float32 does not hold its weights, which is `key`'s fault, or what becomes of inputs, which is
+    /// that of `inputs`.
+    pub(crate) fn in_float32(self, key: &'static str, inputs: &'static str) -> Result<Self, Refusal> {
         let layers = self.network.layers.iter().enumerate();
         let in_layers =
             layers.filter_map(|(at, layer)| layer.unfit().map(|(part, w)| (format!("{part} of layer {at}"), w)));
         let in_readout = self.network.readout.unfit().map(|w| ("readout".to_owned(), w));
-        match in_layers.chain(in_readout).next() {
+        if let Some((part, weight)) = in_layers.chain(in_readout).next() {
+            let problem = format!(
+                "would put {weight:.1e} into the {part}, which float32 does not hold; inputs and outputs nearer to 1 in size can be had"
+            );
+            return Err(Refusal::invalid(key, problem));
+        }
+        match self.network.overflow(self.domain.reach()) {
             None => Ok(self),
-            Some((part, weight)) => Err(Refusal::invalid(
-                key,
-                format!(
-                    "would put {weight:.1e} into the {part}, which float32 does not hold; inputs and outputs nearer to 1 in size can be had"
-                ),
-            )),
+            Some((part, size)) => {
+                let problem = format!(
+                    "lets {part} reach {size:.1e}, and float32 ends at {:.1e}; inputs nearer to 1 in size can be had",
+                    f32::MAX
+                );
+                Err(Refusal::invalid(inputs, problem))
+            }
         }
     }
 }
+
+/// Activations are kept this far below the largest number of float32, for partial sums and factors.
+const HEADROOM: f64 = 64.0;
 
 impl Network {
     /// Sizes of inputs and outputs, as a model takes them.
@@ -66,6 +77,63 @@ impl Network {
         }
     }
 
+    /// The first activation that may be beyond float32 where input numbers are within ± `reach`, and its size at most.
+    fn overflow(&self, reach: f64) -> Option<(String, f64)> {
+        let most = f64::from(f32::MAX) / HEADROOM;
+        let beyond = |size: f64| size.is_nan() || size > most;
+        // The largest of every column, over all rows.
+        let mut columns = Matrix::from_element(1, self.d_in, reach);
+        let mut rows_in = self.seq_len;
+        for (at, layer) in self.layers.iter().enumerate() {
+            let rows = match &layer.map {
+                Map::TokenWise { weight, position } => {
+                    let tokens = &columns * weight.abs();
+                    let largest = |column: usize| position.column(column).amax() + tokens[column];
+                    Matrix::from_fn(1, position.ncols(), |_, column| largest(column))
+                }
+                Map::SequenceWise { weight, bias } => {
+                    let flat = Matrix::from_fn(1, rows_in * columns.ncols(), |_, i| columns[i % columns.ncols()]);
+                    let rows = flat * weight.abs(); // [1, rows · width]
+                    let width = bias.ncols();
+                    let row = |row: usize, column: usize| rows[row * width + column] + bias[(row, column)].abs();
+                    Matrix::from_fn(1, width, |_, column| (0..bias.nrows()).map(|i| row(i, column)).fold(0.0, f64::max))
+                }
+            };
+            let mut sum = Matrix::zeros(1, layer.heads.first()?.output.ncols());
+            for head in &layer.heads {
+                let (query, key) = (&rows * head.query.abs(), &rows * head.key.abs());
+                let scores =
+                    query.iter().zip(key.iter()).map(|(q, k)| q * k * (query.len() as f64).sqrt()).sum::<f64>();
+                let value = &rows * head.value.abs();
+                sum += &value * head.output.abs();
+                let parts =
+                    [("queries", query.amax()), ("keys", key.amax()), ("scores", scores), ("values", value.amax())];
+                if let Some((part, size)) = parts.into_iter().find(|(_, size)| beyond(*size)) {
+                    return Some((format!("{part} of layer {at}"), size));
+                }
+            }
+            if beyond(rows.amax()) || beyond(sum.amax()) {
+                return Some((format!("rows of layer {at}"), rows.amax().max(sum.amax())));
+            }
+            (columns, rows_in) = (sum, layer.queries);
+        }
+        let output = match &self.readout {
+            Readout::Rows => columns.amax(),
+            Readout::Affine { weight, bias } => {
+                let flat = Matrix::from_fn(1, weight.nrows(), |_, i| columns[i % columns.ncols()]);
+                (flat * weight.abs() + bias.abs()).amax()
+            }
+            Readout::Softmax { scores, scores_bias, values, weight, bias } => {
+                let channels = (&columns * scores.abs() + scores_bias.abs()).amax();
+                let value = values.amax();
+                channels.max(
+                    weight.column_iter().map(|column| column.abs().sum() * value).fold(0.0, f64::max) + bias.amax(),
+                )
+            }
+        };
+        beyond(output).then(|| ("outputs".to_owned(), output))
+    }
+
     /// The model's parameters by name, in file orientation.
     fn arrays(&self) -> BTreeMap<String, Array> {
         let layers = self.layers.iter().enumerate();
@@ -92,9 +160,8 @@ impl Layer {
     fn unfit(&self) -> Option<(&'static str, f64)> {
         let map = match &self.map {
             Map::TokenWise { weight, position } => unfit(&[weight, position], 1.0),
-            Map::SequenceWise { weight, bias } => {
-                unfit(&[weight, &Matrix::from_vec(1, bias.len(), flatten(bias))], 1.0)
-            }
+            // What is lost in a bias is lost beside the same column of other rows.
+            Map::SequenceWise { weight, bias } => unfit(&[weight], 1.0).or_else(|| unfit(&[bias], 1.0)),
         };
         let in_head = |head: &Head| {
             let parts = [

@@ -34,7 +34,7 @@ pub enum Basis {
     Proved,
     /// A constant of the target that was given, and is taken for true.
     Given,
-    /// Something measured, such as slopes on a lattice or the error of a fit.
+    /// Something measured, such as slopes on a lattice or the error of a fit: it proves nothing.
     Measured,
 }
 
@@ -54,6 +54,11 @@ impl Bound {
         self.value += term.value;
         self.terms.push(term);
         self
+    }
+
+    /// No more than this, whatever the terms say.
+    pub fn at_most(self, most: f64, name: &str, formula: impl Into<String>) -> Self {
+        if self.value <= most { self } else { Self::default().and(name, formula, most) }
     }
 
     /// Whether one of its terms rests on this.

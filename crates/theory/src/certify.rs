@@ -1,6 +1,6 @@
 //! A certificate: the error that was proved, the error that was measured, and whether the one is below the other.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use headway_model::{Input, Model, weights::to_host};
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bound::Bound,
+    bound::{Basis, Bound},
     construct::{Construction, Temperature},
 };
 
@@ -35,8 +35,11 @@ pub struct Certificate {
     pub temperature: Temperature,
     /// Error in exact arithmetic at most.
     pub bound: Bound,
-    /// What rounding to float32 adds at most.
+    /// What rounding to float32 adds at most, in whatever order sums are taken.
     pub rounding: Bound,
+    /// What it adds but for one case in two million, if roundings are independent of each other; where that is less by far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding_likely: Option<Bound>,
     /// Error of the model in float32, as it stands in the checkpoint.
     pub float32: Measured,
     /// Error of the same network in double precision.
@@ -48,8 +51,45 @@ pub struct Certificate {
     /// The points with the largest errors in float32, worst first; kept apart from the certificate's own file.
     #[serde(skip)]
     pub hardest: Vec<Hardest>,
-    /// Whether both measured errors are within their bounds, and the bounds within the tolerance.
+    /// Whether the bound holds: nothing in it is only measured, both measured errors are within, and the bounds within the tolerance.
     pub holds: bool,
+    /// The same in one word, with what it rests on.
+    #[serde(default)]
+    pub verdict: Verdict,
+}
+
+/// What a certificate certifies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The bound, without condition.
+    #[default]
+    Proved,
+    /// The bound, if constants are what they were said to be.
+    Given,
+    /// Nothing: the bound rests on what was measured at points, or is not kept.
+    NotCertified,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Proved => "proved",
+            Self::Given => "if |f'| <= L (and |f''| <= M) as given",
+            Self::NotCertified => "NOT CERTIFIED",
+        })
+    }
+}
+
+impl Verdict {
+    /// Of a bound, and whether it was kept.
+    pub fn of(bound: &Bound, holds: bool) -> Self {
+        match holds {
+            false => Self::NotCertified,
+            true if bound.rests_on(Basis::Given) => Self::Given,
+            true => Self::Proved,
+        }
+    }
 }
 
 /// A point with what the target makes of it.
@@ -206,7 +246,8 @@ pub fn certify(
     let bounds = construction.bound.value + construction.rounding.value;
     // The network in double precision rounds too, which at a bound of zero would count.
     let double_roundoff = construction.rounding.value * 1e-6;
-    let holds = float32.error <= bounds
+    let holds = !construction.bound.rests_on(Basis::Measured)
+        && float32.error <= bounds
         && float64.error <= construction.bound.value + double_roundoff
         && bounds <= tolerance * (1.0 + 1e-12);
     Certificate {
@@ -220,12 +261,14 @@ pub fn certify(
         temperature: construction.temperature.clone(),
         bound: construction.bound.clone(),
         rounding: construction.rounding.clone(),
+        rounding_likely: construction.likely.clone(),
         hardest: worst_first(&misses).into_iter().take(KEPT).map(|at| points[at].hardest()).collect(),
         line: bench.line(model, device, &float32, batch, (effort.flops / flops).clamp(101, 801)),
         float32,
         float64,
         device: device_name.to_owned(),
         holds,
+        verdict: Verdict::of(&construction.bound, holds),
     }
 }
 

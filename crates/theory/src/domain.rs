@@ -203,6 +203,15 @@ impl Domain {
         point
     }
 
+    /// Every input number lies within ± this.
+    pub fn reach(&self) -> f64 {
+        match self {
+            Self::Box { low, high } => low.iter().chain(high).fold(0.0, |top, end| f64::max(top, end.abs())),
+            Self::Sphere { .. } => 1.0,
+            Self::Partition(Partition { low, high, .. }) => low.abs().max(high.abs()),
+        }
+    }
+
     /// Its size, from which steps of a climb are taken.
     pub fn scale(&self) -> f64 {
         match self {

@@ -34,6 +34,7 @@ pub mod cells;
 pub mod certify;
 pub mod construct;
 pub mod domain;
+pub mod enclosure;
 pub mod interpolation;
 pub mod mixing;
 pub mod network;
@@ -43,8 +44,8 @@ pub mod space;
 
 pub use bound::{Basis, Bound, Term};
 pub use cells::Attention;
-pub use certify::{Certificate, Effort, Hardest, Line, Measured, certify};
-pub use construct::{CONSTRUCTIONS, Construction, Function, Refusal, Request, Target, Temperature};
+pub use certify::{Certificate, Effort, Hardest, Line, Measured, Verdict, certify};
+pub use construct::{CONSTRUCTIONS, Construction, Enclosure, Function, Refusal, Request, Target, Temperature};
 pub use domain::{Domain, Partition};
 pub use interpolation::Mode;
 pub use network::{Head, Layer, Map, Matrix, Network, Readout};

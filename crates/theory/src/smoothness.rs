@@ -1,24 +1,54 @@
-//! How smooth a function is: constants that are given, or else measured, and marked as such in every formula.
+//! How smooth a function is: constants that are proved from its formula, given, or else measured, and marked as such in every formula.
 
 use std::fmt;
 
 use rand::{Rng, RngExt};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
-use crate::bound::Basis;
+use headway_tasks::{Interval, Order};
+
+use crate::{
+    bound::Basis,
+    construct::{Refusal, Target},
+    enclosure::{Bracket, Suprema},
+};
 
 /// A bound on a derivative.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Constant {
     /// Its value.
     pub value: f64,
-    /// Given, or read off differences.
+    /// Proved from the formula, given, or read off differences.
     pub basis: Basis,
 }
 
 impl Constant {
-    fn of(given: Option<f64>, measured: f64) -> Self {
-        given.map_or(Self { value: measured, basis: Basis::Measured }, |value| Self { value, basis: Basis::Given })
+    /// What is known of a supremum: by the formula, by what was given where that is less, or by what was measured where neither is.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] where what was given is refuted by the formula or by what was measured.
+    pub(crate) fn of(
+        key: &'static str,
+        given: Option<f64>,
+        known: Bracket,
+        measured: f64,
+        seen: f64,
+    ) -> Result<Self, Refusal> {
+        let what = if key == "lipschitz" {
+            "is steeper: its slope reaches"
+        } else {
+            "bends more: its second derivative reaches"
+        };
+        let least = known.least.max(seen);
+        match given {
+            // Differences have rounding errors of their own.
+            Some(given) if given < least * (1.0 - 1e-5) => {
+                Err(Refusal::invalid(key, format!("{given} is refuted, for the function {what} {least:.4e}")))
+            }
+            Some(given) if given < known.most => Ok(Self { value: given, basis: Basis::Given }),
+            _ if known.most.is_finite() => Ok(Self { value: known.most, basis: Basis::Proved }),
+            _ => Ok(Self { value: measured, basis: Basis::Measured }),
+        }
     }
 }
 
@@ -28,7 +58,11 @@ impl fmt::Display for Constant {
             f,
             "{:.4e} ({})",
             self.value,
-            if self.basis == Basis::Measured { "measured, not proved" } else { "given" }
+            match self.basis {
+                Basis::Proved => "from the formula",
+                Basis::Given => "as given",
+                Basis::Measured => "measured, not proved",
+            }
         )
     }
 }
@@ -42,6 +76,8 @@ pub struct Smoothness {
     pub curvature: Constant,
     /// Absolute value at most.
     pub largest: f64,
+    /// No two values are farther apart than this; infinite where the formula does not say.
+    pub range: f64,
 }
 
 /// What slopes are multiplied by that a fine lattice shows.
@@ -56,6 +92,17 @@ const POINTS: usize = 1 << 15;
 const PROBES: usize = 2048;
 /// Axes of which a lattice of so many points is fine.
 const FINE_AXES: usize = 2;
+
+/// What finite differences show.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// The largest slope along one axis: the function is no less steep, up to rounding.
+    least: f64,
+    slope: f64,
+    bend: f64,
+    largest: f64,
+    safety: [f64; 2],
+}
 
 /// The constants that were given.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -72,17 +119,60 @@ fn sound(value: &[f64], width: usize) -> bool {
 }
 
 impl Smoothness {
+    /// On [low, high]^d: from the formula where there is one, from differences where that bounds nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] where a constant that was given is refuted.
+    pub fn on_cube(target: &Target, d: usize, [low, high]: [f64; 2], given: Given) -> Result<Self, Refusal> {
+        let sides = vec![Interval::new(low, high); d];
+        let known = target
+            .enclosure
+            .as_ref()
+            .map_or(Suprema::UNKNOWN, |enclosure| Suprema::on_box(enclosure.as_ref(), &sides, Order::Second));
+        let function = target.function.as_ref();
+        Self::settled(known, given, || Seen::on_cube(&|x| function(x), d, [low, high]))
+    }
+
+    /// The same on the circle or the sphere, derivatives being taken along great circles.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] where a constant that was given is refuted.
+    pub fn on_sphere(target: &Target, d: usize, given: Given) -> Result<Self, Refusal> {
+        let known =
+            target.enclosure.as_ref().map_or(Suprema::UNKNOWN, |enclosure| Suprema::on_sphere(enclosure.as_ref(), d));
+        let function = target.function.as_ref();
+        Self::settled(known, given, || Seen::on_sphere(&|x| function(x), d))
+    }
+
+    /// Kinks leave second derivatives infinite, which is no reason to measure them: slopes alone bound as well.
+    fn settled(known: Suprema, given: Given, look: impl FnOnce() -> Seen) -> Result<Self, Refusal> {
+        let seen = (known.slope.most.is_infinite() || known.size.most.is_infinite()).then(look);
+        let measured = |of: fn(&Seen) -> f64| seen.as_ref().map_or(f64::INFINITY, of);
+        let least = seen.as_ref().map_or(0.0, |seen| seen.least);
+        let lipschitz =
+            Constant::of("lipschitz", given.lipschitz, known.slope, measured(|s| s.safety[0] * s.slope), least)?;
+        // Where slopes are certain, nothing is gained from what is not.
+        let bend = if lipschitz.basis == Basis::Measured { measured(|s| s.safety[1] * s.bend) } else { f64::INFINITY };
+        let mut curvature = Constant::of("curvature", given.curvature, known.bend, bend, 0.0)?;
+        if curvature.value.is_infinite() {
+            curvature.basis = Basis::Proved;
+        }
+        let largest = if known.size.most.is_finite() { known.size.most } else { measured(|seen| seen.largest) };
+        Ok(Self { lipschitz, curvature, largest, range: 2.0 * known.size.most })
+    }
+}
+
+impl Seen {
     /// Of a function that is not finite everywhere, or not always of the same width: no size has a bound.
     fn nowhere() -> Self {
-        let endless = Constant { value: f64::INFINITY, basis: Basis::Measured };
-        Self { lipschitz: endless, curvature: endless, largest: f64::INFINITY }
+        Self { least: 0.0, slope: f64::INFINITY, bend: f64::INFINITY, largest: f64::INFINITY, safety: [1.0; 2] }
     }
 
     /// On [low, high]^d, from differences between the neighbours of a lattice of about 2¹⁵ points, and between points a thousandth of
     /// the cube apart around 2048 random ones, many of them on faces and edges: a lattice of many axes has few points on each. Up to two axes
     /// slopes count 1.05 times and second differences 1.25 times, from three on both 1.5 times. Neighbours of a lattice touch, so no kink
     /// falls between them.
-    pub fn on_cube(function: &dyn Fn(&[f64]) -> Vec<f64>, d: usize, [low, high]: [f64; 2], given: Given) -> Self {
+    fn on_cube(function: &dyn Fn(&[f64]) -> Vec<f64>, d: usize, [low, high]: [f64; 2]) -> Self {
         let per_axis = ((POINTS as f64).powf(1.0 / d as f64) as usize).max(3);
         let step = (high - low) / (per_axis - 1) as f64;
         let strides: Vec<usize> = (0..d).map(|axis| per_axis.pow(axis as u32)).collect();
@@ -125,17 +215,16 @@ impl Smoothness {
             }
         }
         let safety = if d <= FINE_AXES { [SLOPE_SAFETY, CURVATURE_SAFETY] } else { [SPARSE_SAFETY; 2] };
-        let lipschitz = Constant::of(given.lipschitz, safety[0] * seen.slope);
-        let curvature = Constant::of(given.curvature, safety[1] * seen.bend);
         // No point is farther from the lattice than half a diagonal of its cells.
-        Self { lipschitz, curvature, largest: seen.largest + lipschitz.value * step * (d as f64).sqrt() / 2.0 }
+        let largest = seen.largest + safety[0] * seen.slope * step * (d as f64).sqrt() / 2.0;
+        Self { least: seen.axis, slope: seen.slope, bend: seen.bend, largest, safety }
     }
 
     /// On the circle or the sphere, derivatives being taken along great circles: differences between points of a lattice and their
     /// neighbours one step away, times 1.05 and 1.25 as on a cube.
-    pub fn on_sphere(function: &dyn Fn(&[f64]) -> Vec<f64>, d: usize, given: Given) -> Self {
+    fn on_sphere(function: &dyn Fn(&[f64]) -> Vec<f64>, d: usize) -> Self {
         let step = if d == 2 { std::f64::consts::TAU / POINTS as f64 } else { (12.6 / POINTS as f64).sqrt() };
-        let (mut slope, mut bend, mut largest) = (0.0_f64, 0.0_f64, 0.0_f64);
+        let (mut least, mut slope, mut bend, mut largest) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
         for x in sphere_lattice(d, step) {
             let here = function(&x);
             let sides = tangents(&x);
@@ -161,6 +250,7 @@ impl Smoothness {
                 let first = |(up, down): &(Vec<f64>, Vec<f64>)| (up[o] - here).abs().max((here - down[o]).abs());
                 let second = |(up, down): &(Vec<f64>, Vec<f64>)| up[o] - 2.0 * here + down[o];
                 let gradient = seen[..sides.len()].iter().map(|pair| first(pair).powi(2)).sum::<f64>().sqrt();
+                least = seen.iter().map(first).fold(least, |least, rise| least.max(rise / step));
                 let norm = match seen.as_slice() {
                     [one, two, plus, minus] => {
                         let mixed = f64::midpoint(second(plus), -second(minus));
@@ -173,9 +263,8 @@ impl Smoothness {
                 bend = bend.max(norm / step.powi(2));
             }
         }
-        let lipschitz = Constant::of(given.lipschitz, SLOPE_SAFETY * slope);
-        let curvature = Constant::of(given.curvature, CURVATURE_SAFETY * bend);
-        Self { lipschitz, curvature, largest: largest + lipschitz.value * step * std::f64::consts::FRAC_1_SQRT_2 }
+        let largest = largest + SLOPE_SAFETY * slope * step * std::f64::consts::FRAC_1_SQRT_2;
+        Self { least, slope, bend, largest, safety: [SLOPE_SAFETY, CURVATURE_SAFETY] }
     }
 }
 
@@ -191,6 +280,7 @@ fn ends_or_between(rng: &mut impl Rng, share: f64, [low, high]: [f64; 2]) -> f64
 /// The largest differences so far.
 #[derive(Default)]
 struct Steepest {
+    axis: f64,
     slope: f64,
     bend: f64,
     largest: f64,
@@ -216,7 +306,9 @@ impl Steepest {
             let (mut gradient, mut square, mut rows) = (0.0, 0.0, vec![0.0_f64; d]);
             for a in 0..d {
                 let [up, down] = [sides[a][0].as_ref()[o], sides[a][1].as_ref()[o]];
-                gradient += f64::max((up - here).abs(), (here - down).abs()).powi(2);
+                let rise = f64::max((up - here).abs(), (here - down).abs());
+                self.axis = self.axis.max(rise / step);
+                gradient += rise.powi(2);
                 for b in 0..d {
                     let second = if a == b { up - 2.0 * here + down } else { mixed[a.min(b) * d + a.max(b)][o] };
                     square += second.powi(2);
@@ -271,26 +363,46 @@ fn tangents(x: &[f64]) -> Vec<Vec<f64>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod tests {
     use super::*;
 
     #[test]
-    fn constants_of_known_functions() {
+    fn differences_of_known_functions() {
         let f = |x: &[f64]| vec![(3.0 * x[0]).sin(), x[0] * x[1]];
-        let found = Smoothness::on_cube(&f, 2, [-1.0, 1.0], Given::default());
-        assert!((found.lipschitz.value / SLOPE_SAFETY - 3.0).abs() < 0.03, "{found:?}");
-        assert!((found.curvature.value / CURVATURE_SAFETY - 9.0).abs() < 0.1, "{found:?}");
-        assert!(found.largest >= 1.0 && found.largest < 1.1 && found.lipschitz.basis == Basis::Measured);
+        let found = Seen::on_cube(&f, 2, [-1.0, 1.0]);
+        assert!((found.slope - 3.0).abs() < 0.03 && (found.bend - 9.0).abs() < 0.1, "{found:?}");
+        assert!(found.largest >= 1.0 && found.largest < 1.1 && found.least <= 3.0, "{found:?}");
         // On the sphere x² has slope sin 2θ and second derivative 2 cos 2θ; z has slope and second derivative 1 at most.
         let f = |x: &[f64]| vec![x[0] * x[0], x[2]];
-        let found = Smoothness::on_sphere(&f, 3, Given { lipschitz: Some(1.0), curvature: None });
-        assert!((found.curvature.value / CURVATURE_SAFETY - 2.0).abs() < 0.02, "{found:?}");
-        assert!(found.lipschitz.basis == Basis::Given && found.lipschitz.value.to_bits() == 1.0_f64.to_bits());
-        let found = Smoothness::on_sphere(&|x: &[f64]| vec![x[0].abs()], 2, Given::default());
-        assert!(
-            (found.lipschitz.value / SLOPE_SAFETY - 1.0).abs() < 0.01 && found.curvature.value > 1000.0,
-            "{found:?}"
-        );
+        let found = Seen::on_sphere(&f, 3);
+        assert!((found.bend - 2.0).abs() < 0.02 && found.least <= 1.0 + 1e-9, "{found:?}");
+        let found = Seen::on_sphere(&|x: &[f64]| vec![x[0].abs()], 2);
+        assert!((found.slope - 1.0).abs() < 0.01 && found.bend > 1000.0, "{found:?}");
+    }
+
+    #[test]
+    fn what_constants_rest_on() {
+        let formula = Target::formulas(&["sin(3*x1)*x2"], [1, 2], [0.0, 1.0]).unwrap();
+        let opaque = Target::opaque("the same", |x| vec![(3.0 * x[0]).sin() * x[1]]);
+        let of = |target: &Target, lipschitz: Option<f64>| {
+            Smoothness::on_cube(target, 2, [0.0, 1.0], Given { lipschitz, curvature: None })
+        };
+        for (target, given, basis) in [
+            (&formula, None, Basis::Proved),
+            (&formula, Some(3.0), Basis::Given),
+            (&formula, Some(4.0), Basis::Proved),
+            (&opaque, None, Basis::Measured),
+            (&opaque, Some(3.0), Basis::Given),
+        ] {
+            let found = of(target, given).unwrap();
+            assert!(found.lipschitz.basis == basis && found.lipschitz.value >= 3.0, "{given:?}: {found:?}");
+            assert!(found.lipschitz.value < 3.2 && found.curvature.value >= 9.0, "{given:?}: {found:?}");
+        }
+        for target in [&formula, &opaque] {
+            let refusal = of(target, Some(2.9)).unwrap_err().to_string();
+            assert!(refusal.starts_with("lipschitz: 2.9 is refuted, for the function is steeper"), "{refusal}");
+        }
     }
 
     #[test]
@@ -303,8 +415,8 @@ mod tests {
                 (Box::new(|x: &[f64]| vec![x[0] * x[0]]), 2.0, 2.0),
                 (Box::new(|x: &[f64]| vec![x.iter().sum::<f64>().powi(2) / 2.0]), (d as f64).powf(1.5), d as f64),
             ] {
-                let found = Smoothness::on_cube(&f, d, [0.0, 1.0], Given::default());
-                let [l, m] = [found.lipschitz.value, found.curvature.value].map(|value| value / SPARSE_SAFETY);
+                let found = Seen::on_cube(&f, d, [0.0, 1.0]);
+                let [l, m] = [found.slope, found.bend];
                 // The corner at which the last is steepest is one of 256.
                 assert!((0.8..1.01).contains(&(l / slope)), "{d}: slope {slope}, {found:?}");
                 assert!((0.99..1.01).contains(&(m / bend)), "{d}: bend {bend}, {found:?}");

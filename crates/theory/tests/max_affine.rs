@@ -4,8 +4,6 @@
 
 mod stages;
 
-use std::sync::Arc;
-
 use headway_theory::{
     Attention, Mode, Refusal, Request, Target,
     construct::{
@@ -18,17 +16,17 @@ use stages::{holds, knew_its_size, slope};
 
 const SIZE: Request = Request { tolerance: f64::MAX, max_parameters: 50_000_000 };
 
-fn target(text: &str, function: impl Fn(&[f64]) -> Vec<f64> + Send + Sync + 'static) -> Target {
-    Target { text: text.to_owned(), function: Arc::new(function) }
+fn formulas(list: &[&str], d_in: usize, ends: [f64; 2]) -> Target {
+    Target::formulas(list, [1, d_in], ends).unwrap()
 }
 
 fn smooth() -> Target {
-    target("sin(2 pi x) y", |x| vec![(std::f64::consts::TAU * x[0]).sin() * x[1]])
+    formulas(&["sin(2*PI*x1)*x2"], 2, [0.0, 1.0])
 }
 
 /// Slope 1 everywhere, with kinks where the two differences are equal and where each is zero.
 fn kinked() -> Target {
-    target("max(|x - 0.413|, |y - 0.577|)", |x| vec![f64::max((x[0] - 0.413).abs(), (x[1] - 0.577).abs())])
+    formulas(&["max(abs(x1 - 0.413), abs(x2 - 0.577))"], 2, [0.0, 1.0])
 }
 
 fn grid(function: Target, d_in: usize, mode: Mode) -> Grid {
@@ -54,7 +52,7 @@ fn scattered(cells: usize, d: usize, gap: f64) -> GivenCells {
 
 #[test]
 fn case_by_case() {
-    let several = |x: &[f64]| vec![x[0] * x[1] - x[2], (x[0] + 2.0 * x[2]).cos()];
+    let several = formulas(&["x1*x2 - x3", "cos(x1 + 2*x3)"], 3, [-1.0, 0.5]);
     let given = Given { lipschitz: Some(1.0), curvature: None };
     let wave = Given { lipschitz: Some(3.0), curvature: Some(9.0) };
     for (partition, ends, tolerance) in [
@@ -64,21 +62,17 @@ fn case_by_case() {
         (Cut::Grid(Grid { given, ..grid(kinked(), 2, Mode::Minimax) }), [0.0, 1.0], 0.03),
         (Cut::Grid(Grid { given, ..grid(kinked(), 2, Mode::Hard) }), [0.0, 1.0], 0.03),
         (Cut::Grid(grid(kinked(), 2, Mode::Smooth)), [0.0, 1.0], 0.05),
-        (Cut::Grid(grid(target("two numbers", several), 3, Mode::Minimax)), [-1.0, 0.5], 0.5),
+        (Cut::Grid(grid(several, 3, Mode::Minimax)), [-1.0, 0.5], 0.5),
         // One axis, far from zero.
         (
-            Cut::Grid(Grid { given: wave, ..grid(target("sin(3 x)", |x| vec![(3.0 * x[0]).sin()]), 1, Mode::Smooth) }),
+            Cut::Grid(Grid { given: wave, ..grid(formulas(&["sin(3*x1)"], 1, [100.0, 101.0]), 1, Mode::Smooth) }),
             [100.0, 101.0],
             5e-3,
         ),
         // Constants of a function that is zero at the ends and in the middle of an axis, where alone a lattice of 8 axes looks.
-        (
-            Cut::Grid(grid(target("sin(2 pi x)", |x| vec![(std::f64::consts::TAU * x[0]).sin()]), 8, Mode::Minimax)),
-            [0.0, 0.1],
-            3.0,
-        ),
+        (Cut::Grid(grid(formulas(&["sin(2*PI*x1)"], 8, [0.0, 0.1]), 8, Mode::Minimax)), [0.0, 0.1], 3.0),
         // Fewer cells than positions: rows that nobody attends to.
-        (Cut::Grid(grid(target("x", |x| vec![x[0]]), 1, Mode::Minimax)), [0.0, 1.0], 0.3),
+        (Cut::Grid(grid(formulas(&["x1"], 1, [0.0, 1.0]), 1, Mode::Minimax)), [0.0, 1.0], 0.3),
         (Cut::Given(scattered(13, 2, 0.1)), [-1.0, 1.0], 1e-4),
         (Cut::Given(scattered(13, 2, 0.02)), [-1.0, 1.0], 0.01),
         (Cut::Given(scattered(200, 3, 0.03)), [-2.0, 2.0], 1e-3),
@@ -155,14 +149,17 @@ fn what_is_refused() {
         ),
         (Cut::Grid(Grid { per_axis: Some(257), ..base.clone() }), "per-axis: "),
         (Cut::Grid(Grid { d_in: 8, mode: Mode::Smooth, ..base.clone() }), "padding: is so wide that not even one cell"),
-        (Cut::Grid(grid(target("1/0", |_| vec![f64::INFINITY]), 2, Mode::Hard)), "function: must give finite numbers"),
+        (
+            Cut::Grid(grid(Target::opaque("1/0", |_| vec![f64::INFINITY]), 2, Mode::Hard)),
+            "function: must give finite numbers",
+        ),
         // Finite in the middle, and neither finite nor of one width elsewhere.
         (
-            Cut::Grid(grid(target("1/x", |x| vec![1.0 / x[0]]), 2, Mode::Hard)),
+            Cut::Grid(grid(Target::opaque("1/x", |x| vec![1.0 / x[0]]), 2, Mode::Hard)),
             "function: must be finite and of one width",
         ),
         (
-            Cut::Grid(grid(target("two", |x| vec![1.0; if x[0] < 0.1 { 2 } else { 1 }]), 2, Mode::Hard)),
+            Cut::Grid(grid(Target::opaque("two", |x| vec![1.0; if x[0] < 0.1 { 2 } else { 1 }]), 2, Mode::Hard)),
             "function: must be finite and of one width",
         ),
         (Cut::Given(GivenCells { gap: 0.0, ..cells.clone() }), "gap: must be a positive number, not 0"),
@@ -217,7 +214,7 @@ fn cells_that_are_alike_need_no_gap() {
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn hard_points_reach_all_of_every_axis() {
     for d in [7, 8] {
-        let construction = on(Cut::Grid(grid(target("0", |_| vec![0.0]), d, Mode::Hard)), [0.0, 1.0]);
+        let construction = on(Cut::Grid(grid(formulas(&["0"], d, [0.0, 1.0]), d, Mode::Hard)), [0.0, 1.0]);
         let construction = construction.build(Request { tolerance: 0.1, ..SIZE }).unwrap();
         for (kind, points) in &construction.hard {
             for axis in 0..d {

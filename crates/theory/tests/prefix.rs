@@ -4,23 +4,21 @@
 
 mod stages;
 
-use std::sync::Arc;
-
 use headway_theory::{Mode, Refusal, Request, Target, construct::Prefix, smoothness::Given};
 use stages::{holds, knew_its_size, slope};
 
 const SIZE: Request = Request { tolerance: f64::MAX, max_parameters: 50_000_000 };
 
-fn target(text: &str, function: impl Fn(&[f64]) -> Vec<f64> + Send + Sync + 'static) -> Target {
-    Target { text: text.to_owned(), function: Arc::new(function) }
+fn formulas(list: &[&str], d_in: usize) -> Target {
+    Target::formulas(list, [1, d_in], [-1.0, 1.0]).unwrap()
 }
 
 fn smooth() -> Target {
-    target("(x y, sin 2 z, x^2 - z)", |x| vec![x[0] * x[1], (2.0 * x[2]).sin(), x[0] * x[0] - x[2]])
+    formulas(&["x1*x2", "sin(2*x3)", "x1^2 - x3"], 3)
 }
 
 fn kinked() -> Target {
-    target("(|x|, max(y, z), |x - y| / 2)", |x| vec![x[0].abs(), x[1].max(x[2]), (x[0] - x[1]).abs() / 2.0])
+    formulas(&["abs(x1)", "max(x2, x3)", "abs(x1 - x2)/2"], 3)
 }
 
 fn on(d_in: usize, function: Target, mode: Mode) -> Prefix {
@@ -29,8 +27,8 @@ fn on(d_in: usize, function: Target, mode: Mode) -> Prefix {
 
 #[test]
 fn case_by_case() {
-    let circle = target("(|x|, x y)", |x| vec![x[0].abs(), x[0] * x[1]]);
-    let wave = target("sin 3 angle", |x| vec![(3.0 * x[1].atan2(x[0])).sin()]);
+    let circle = formulas(&["abs(x1)", "x1*x2"], 2);
+    let wave = Target::opaque("sin 3 angle", |x| vec![(3.0 * x[1].atan2(x[0])).sin()]);
     let known = Given { lipschitz: Some(3.0), curvature: Some(9.0) };
     for (prefix, tolerance) in [
         (on(2, circle.clone(), Mode::Minimax), 0.05),
@@ -71,8 +69,8 @@ fn the_head_is_the_same_for_all_functions() {
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn the_error_falls_with_the_prefix() {
-    let on_circle = || target("|x|", |x: &[f64]| vec![x[0].abs()]);
-    let wave = || target("sin 2 angle", |x: &[f64]| vec![2.0 * x[0] * x[1]]);
+    let on_circle = || formulas(&["abs(x1)"], 2);
+    let wave = || formulas(&["2*x1*x2"], 2);
     for (d_in, function, mode, lengths, wanted) in [
         (3, kinked(), Mode::Minimax, [100, 400, 1600, 6400], -0.5),
         (3, smooth(), Mode::Smooth, [100, 400, 1600, 6400], -1.0),
@@ -103,7 +101,7 @@ fn the_error_falls_with_the_prefix() {
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn the_target_lives_on_the_sphere() {
-    let radius = target("|x|", |x| vec![x.iter().map(|x| x * x).sum::<f64>().sqrt() * 1e9]);
+    let radius = Target::opaque("|x|", |x| vec![x.iter().map(|x| x * x).sum::<f64>().sqrt() * 1e9]);
     let built = Prefix { length: Some(20), ..on(3, radius, Mode::Minimax) }.build(SIZE).unwrap();
     let found = (built.target.function)(&[0.6 + 1e-7, 0.0, 0.8])[0];
     assert!((found - 1e9).abs() < 1e-5, "{found}");
@@ -112,7 +110,7 @@ fn the_target_lives_on_the_sphere() {
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn what_is_refused() {
-    let circle = on(2, target("x", |x| vec![x[0]]), Mode::Minimax);
+    let circle = on(2, formulas(&["x1"], 2), Mode::Minimax);
     let Refusal::Unreachable { reachable, .. } = circle.build(Request { tolerance: 1e-6, ..SIZE }).unwrap_err() else {
         panic!("not refused for its tolerance")
     };
@@ -127,12 +125,16 @@ fn what_is_refused() {
         (Prefix { d_in: 4, ..circle.clone() }, "d-in: must be 2, for the circle, or 3, for the sphere"),
         (Prefix { length: Some(2), ..circle.clone() }, "length: must be from 3 to 8192"),
         (Prefix { given: negative, ..circle.clone() }, "curvature: must be a number from 0 on"),
-        (on(2, target("1 / y", |x| vec![1.0 / x[1]]), Mode::Hard), "function: must give finite numbers"),
+        (on(2, Target::opaque("1 / y", |x| vec![1.0 / x[1]]), Mode::Hard), "function: must give finite numbers"),
         (
-            on(3, target("not a number near a pole", |x| vec![if x[0] > 0.99 { f64::NAN } else { 1.0 }]), Mode::Hard),
+            on(
+                3,
+                Target::opaque("not a number near a pole", |x| vec![if x[0] > 0.99 { f64::NAN } else { 1.0 }]),
+                Mode::Hard,
+            ),
             "function: must",
         ),
-        (on(2, target("nothing", |_| vec![]), Mode::Hard), "function: must give finite numbers"),
+        (on(2, Target::opaque("nothing", |_| vec![]), Mode::Hard), "function: must give finite numbers"),
     ] {
         let refusal = prefix.build(Request { tolerance: 0.1, ..SIZE }).unwrap_err().to_string();
         assert!(refusal.starts_with(words), "{refusal}");
@@ -143,7 +145,7 @@ fn what_is_refused() {
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn a_wrong_weight_is_found() {
-    let circle = target("(|x|, x y)", |x| vec![x[0].abs(), x[0] * x[1]]);
+    let circle = formulas(&["abs(x1)", "x1*x2"], 2);
     for (prefix, tolerance, rows) in [
         (on(3, kinked(), Mode::Minimax), 0.3, 50..60),
         (on(2, circle.clone(), Mode::Minimax), 0.1, 5..7),

@@ -210,6 +210,49 @@ fn a_sum_of_a_thousand_heads_is_within_its_rounding() {
     holds(&options.build(SIZE).unwrap(), f64::MAX);
 }
 
+/// y = Σ over equal units of the sum of all inputs.
+fn sum(seq_len: usize, d: usize, units: usize) -> ReluWeights {
+    let flat = seq_len * d;
+    let first = |at: usize| if at == 0 { 1.0 } else { 0.0 };
+    ReluWeights {
+        seq_len,
+        d_in: d,
+        d_out: 1,
+        weights_in: vec![vec![1.0; flat]; units],
+        bias_in: vec![0.0; units],
+        weights_out: (0..seq_len).map(|at| vec![first(at); units]).collect(),
+        bias_out: vec![0.0; seq_len],
+    }
+}
+
+/// Hundreds of equal inputs, and equal units: roundings that are all alike add up, in whatever order sums are taken.
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn equal_inputs_and_units_are_within_their_rounding() {
+    let device = headway_testkit::devices().remove(0).device;
+    for (n, d, units) in [(777, 1, 1), (1, 600, 4), (1, 900, 1)] {
+        let network = sum(n, d, units);
+        let options = ReluNetwork { beta: Some(1e8), ..on_box(network.clone(), Form::T2, -1.0, 1.0) };
+        let construction = options.build(SIZE).unwrap();
+        let bound = construction.bound.value + construction.rounding.value;
+        let likely = construction.likely.as_ref().unwrap().value;
+        assert!(likely < construction.rounding.value, "{n} {d}: {likely} of {}", construction.rounding.value);
+        let model = construction.network.assemble(&device);
+        for x in [0.986_800_1_f32, 1.0, -1.0, 0.333] {
+            let input = burn::tensor::TensorData::new(vec![x; n * d], [1, n, d]);
+            let found = to_host(model.forward(Input::Continuous(burn::tensor::Tensor::from_data(input, &device))));
+            let wanted = network.forward(&vec![f64::from(x); n * d])[0];
+            let error = (f64::from(found[0]) - wanted).abs();
+            assert!(error <= bound, "{n} {d} at {x}: off by {error}, beyond {bound}");
+            // A plain loop over the inputs, each with a weight of 1/s: the order in which errors are largest.
+            let one = 1.0 / (n * d) as f32;
+            let looped = (0..n * d).fold(0.0_f32, |sum, _| sum + one * x);
+            let error = (f64::from(looped.max(0.0)) * (n * d * units) as f64 - wanted).abs();
+            assert!(error <= bound && bound < 0.2 * (n * d) as f64, "{n} {d} at {x}: off by {error}, beyond {bound}");
+        }
+    }
+}
+
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn units_that_are_never_on_are_dropped() {

@@ -4,10 +4,8 @@
 
 mod stages;
 
-use std::sync::Arc;
-
 use headway_theory::{
-    Construction, Refusal, Request, Target,
+    Basis, Construction, Refusal, Request, Target, Verdict,
     construct::{
         Seq2seq,
         seq2seq::{Method, Source},
@@ -17,26 +15,26 @@ use stages::{holds, slope};
 
 const SIZE: Request = Request { tolerance: f64::MAX, max_parameters: 20_000_000 };
 
-fn function(text: &str, f: impl Fn(&[f64]) -> Vec<f64> + Send + Sync + 'static) -> Source {
-    Source::Function(Target { text: text.to_owned(), function: Arc::new(f) })
+fn formulas(list: &[&str], n: usize, d_in: usize) -> Source {
+    Source::Function(Target::formulas(list, [n, d_in], [0.0, 1.0]).unwrap())
 }
 
 /// Two positions of one number: smooth, with a slope of at most sqrt(3² + 2²) on [0, 1]².
 fn waves() -> Source {
-    function("(sin 3 x1 + x2², x1 x2)", |x| vec![(3.0 * x[0]).sin() + x[1] * x[1], x[0] * x[1]])
+    formulas(&["(2 - i)*(sin(3*x1_1) + x2_1^2) + (i - 1)*x1_1*x2_1"], 2, 1)
 }
 
 /// Two positions of two numbers, all of them mixed, 1-Lipschitz in each, with a kink.
 fn kinked() -> Source {
-    function("(|x1 - x4|, max(x2, x3))", |x| vec![(x[0] - x[3]).abs(), x[1].max(x[2])])
+    formulas(&["(2 - i)*abs(x1_1 - x2_2) + (i - 1)*max(x1_2, x2_1)"], 2, 2)
 }
 
 /// Any number of positions: a softmax of inputs over positions, as different from a ReLU network as can be.
 fn soft(n: usize) -> Source {
-    function("softmax of the sequence", move |x| {
+    Source::Function(Target::opaque("softmax of the sequence", move |x| {
         let sum: f64 = x.iter().map(|x| x.exp()).sum();
         (0..n).map(|i| x[i].exp() / sum).collect()
-    })
+    }))
 }
 
 fn term(construction: &Construction, name: &str) -> String {
@@ -67,7 +65,14 @@ fn case_by_case() {
         };
         let construction = options.build(Request { tolerance, ..SIZE });
         let construction = construction.unwrap_or_else(|refusal| panic!("{n} {d:?} {method:?}: {refusal}"));
-        holds(&construction, tolerance);
+        if construction.bound.rests_on(Basis::Measured) {
+            // Of six numbers, by no formula: nothing is certified, and what was measured is kept all the same.
+            let certificate = stages::certificates(&construction, tolerance).remove(0).1;
+            assert!(n == 6 && !certificate.holds && certificate.verdict == Verdict::NotCertified, "{certificate:?}");
+            assert!(certificate.float32.error <= certificate.bound.value, "{certificate:?}");
+        } else {
+            holds(&construction, tolerance);
+        }
     }
 }
 
@@ -76,12 +81,47 @@ fn case_by_case() {
 fn what_is_proved_and_what_is_measured() {
     let build = |options: Seq2seq| options.build(Request { tolerance: 0.1, ..SIZE }).unwrap();
     let grid = Seq2seq { method: Method::Grid, ..Seq2seq::new(waves(), 2, 1, 1) };
-    assert!(term(&build(grid.clone()), "interpolation").contains("measured, not proved"));
-    let given = Seq2seq { lipschitz: Some(3.61), ..grid };
-    assert!(term(&build(given.clone()), "interpolation").contains("(as given)"));
-    let fit = build(Seq2seq { method: Method::Fit, ..given });
-    assert!(term(&fit, "fit").starts_with("measured, not proved"));
-    assert!(!term(&fit, "gates").is_empty());
+    let known = build(grid.clone());
+    assert!(term(&known, "interpolation").contains("(from the formula)"), "{:?}", known.bound);
+    assert_eq!(holds(&known, 0.1).verdict, Verdict::Proved);
+    let Source::Function(target) = waves() else { panic!("no function") };
+    let opaque = Seq2seq { source: Source::Function(Target { enclosure: None, ..target }), ..grid };
+    let measured = build(opaque.clone());
+    assert!(term(&measured, "interpolation").contains("(measured, not proved)"), "{:?}", measured.bound);
+    assert_eq!(stages::certificates(&measured, 0.1).remove(0).1.verdict, Verdict::NotCertified);
+    let given = build(Seq2seq { lipschitz: Some(3.61), ..opaque.clone() });
+    assert!(term(&given, "interpolation").contains("(as given)"), "{:?}", given.bound);
+    assert_eq!(holds(&given, 0.1).verdict, Verdict::Given);
+    // A fit to a formula is bounded all over the box, one to values alone is not.
+    let fit = build(Seq2seq { method: Method::Fit, ..Seq2seq::new(waves(), 2, 1, 1) });
+    assert!(term(&fit, "fit").starts_with("from the formula: ") && !term(&fit, "gates").is_empty(), "{:?}", fit.bound);
+    assert_eq!(holds(&fit, 0.1).verdict, Verdict::Proved);
+    let fit = build(Seq2seq { method: Method::Fit, ..opaque });
+    assert!(term(&fit, "fit").starts_with("measured, not proved"), "{:?}", fit.bound);
+}
+
+/// A spike between the points at which slopes would be measured.
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn spikes_are_bounded_or_refused() {
+    let spike = || formulas(&["x1_1 + 125*relu(0.008 - abs(x1_1 - 0.3) - abs(x2_1 - 0.7))"], 2, 1);
+    let grid = Seq2seq { method: Method::Grid, ..Seq2seq::new(spike(), 2, 1, 1) };
+    let refusal = grid.build(Request { tolerance: 0.1, ..SIZE }).unwrap_err();
+    assert!(matches!(refusal, Refusal::Unreachable { .. }), "{refusal}");
+    let built = Seq2seq { cells: Some(20), ..grid }.build(SIZE).unwrap();
+    let (found, wanted) = (built.network.forward(&[0.3, 0.7])[0], (built.target.function)(&[0.3, 0.7])[0]);
+    assert!((wanted - 1.3).abs() < 1e-12 && built.bound.value >= (found - wanted).abs(), "{:?}", built.bound);
+    // No proof is found where there is none: a fit that misses the spike is not within a tolerance below it.
+    let fit = Seq2seq { method: Method::Fit, units: Some(8), ..Seq2seq::new(spike(), 2, 1, 1) };
+    match fit.build(Request { tolerance: 0.5, ..SIZE }) {
+        Ok(built) => assert!(built.bound.rests_on(Basis::Measured), "{:?}", built.bound),
+        Err(refusal) => assert!(matches!(refusal, Refusal::Unfit { .. }), "{refusal}"),
+    }
+    // A fit that is zero compiles to nothing, and its error counts all the same.
+    let thin = formulas(&["relu(1 - 1e3*abs(x1_1 - 0.1234))"], 2, 1);
+    let refusal =
+        Seq2seq { method: Method::Auto, ..Seq2seq::new(thin, 2, 1, 1) }.build(Request { tolerance: 0.1, ..SIZE });
+    assert!(matches!(refusal, Err(Refusal::Unfit { reached, .. }) if reached > 0.5), "{refusal:?}");
 }
 
 #[test]

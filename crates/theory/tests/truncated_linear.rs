@@ -217,3 +217,29 @@ fn a_wrong_weight_of_many_heads_is_found() {
         }
     }
 }
+
+/// Inputs whose scores float32 does not hold, a range so small that middles of anchors are rounding residues, and more than the range.
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn extreme_sizes() {
+    let clamp = |input: f64, low: f64, high: f64| Clamp {
+        weights: vec![vec![1.0, -0.5]; 3],
+        offsets: vec![0.0, 0.1, -0.2].into_iter().map(|t: f64| t * (high - low)).collect(),
+        low,
+        high,
+        input,
+    };
+    let build = |clamp: Clamp, intervals: usize| {
+        let request = Request { tolerance: f64::MAX, max_parameters: 1_000_000 };
+        TruncatedLinear { clamp, mode: Mode::Minimax, intervals: Some(intervals) }.build(request)
+    };
+    let refusal = build(clamp(1e38, -25.0, 25.0), 10).unwrap_err().to_string();
+    assert!(refusal.starts_with("input: lets ") && refusal.contains("float32 ends at 3.4e38"), "{refusal}");
+    let tiny = build(clamp(1.0, -1e-4, 1e-4), 50).unwrap();
+    stages::holds(&tiny, f64::MAX);
+    // One interval: the head is off by half of it at most, and never by more than the range.
+    for intervals in [1, 16_384] {
+        let built = build(clamp(1.0, -1.0, 1.0), intervals).unwrap();
+        assert!(built.bound.value <= 2.0 && built.rounding.terms[0].value <= 2.0, "{:?}", built.rounding);
+    }
+}

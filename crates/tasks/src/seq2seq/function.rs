@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     baseline::{Baseline, flattened::Flattened, mean::Mean, per_position::PerPosition},
     expression::Expression,
+    interval::{Derivatives, Interval},
+    jet::{Jet, Order},
     law::Law,
     seed::{SampleRng, Seed, Stream},
     task::{Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
@@ -102,6 +104,32 @@ impl Table {
             None => None,
         };
         x_problem.into_iter().chain(y_problem).collect()
+    }
+
+    /// Values and slopes over an interval, which at the points are those of both sides and all between.
+    fn over(&self, points: Interval) -> Derivatives {
+        let (x, y) = (&self.x, &self.y);
+        if points.is_undefined() {
+            return [points; 3];
+        }
+        // Lines that the interval touches, from 0, constant before the first point, to the last, constant beyond.
+        let first = x.partition_point(|x| *x < points.low);
+        let last = x.partition_point(|x| *x <= points.high);
+        let slope = |line: usize| {
+            if line == 0 || line == x.len() {
+                return Interval::ZERO;
+            }
+            let difference = |of: &[f64]| Interval::point(of[line]) - Interval::point(of[line - 1]);
+            difference(y) * difference(x).reciprocal()
+        };
+        let slopes = (first..=last).map(slope).fold(slope(first), Interval::hull);
+        let inside = y[first..last].iter().copied();
+        let ends = [self.at(points.low), self.at(points.high)];
+        let (low, high) = inside.chain(ends).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), y| (l.min(y), h.max(y)));
+        // What is read off a line is rounded a few times.
+        let slack = 8.0 * f64::EPSILON * low.abs().max(high.abs());
+        let second = if first == last { Interval::ZERO } else { Interval::ENTIRE };
+        [Interval::new(low - slack, high + slack), slopes, second]
     }
 
     /// The value at a point.
@@ -262,7 +290,7 @@ impl TaskSpec for FunctionConfig {
 }
 
 /// A variable of a formula.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Variable {
     /// `x1`, `x2`, …: a number of the position itself, from 0.
     Own(usize),
@@ -470,6 +498,33 @@ impl Function {
             values.extend(outputs.iter().map(|output| output.evaluate(variable, &mut stack)));
         }
         values
+    }
+
+    /// What the values and derivatives are for all sequences whose numbers lie in these intervals.
+    ///
+    /// # Shapes
+    /// inputs `[seq_len, d_in]` -> `[seq_len, d_out]`, each with derivatives by all inputs
+    ///
+    /// # Panics
+    /// If there are not `seq_len * d_in` inputs.
+    pub fn enclose(&self, inputs: &[Interval], order: Order) -> Vec<Jet> {
+        let n = inputs.len();
+        assert_eq!(n, self.seq_len * self.d_in, "a sequence of another size");
+        let input = |at: usize| Jet::variable(inputs[at], at, n, order);
+        let outputs = match &self.rule {
+            Rule::Outputs(outputs) => outputs,
+            Rule::Table(table) => return (0..n).map(|at| input(at).then(table.over(inputs[at]))).collect(),
+        };
+        let positions = (0..self.seq_len).flat_map(|position| outputs.iter().map(move |output| (position, output)));
+        let enclosed = positions.map(|(position, output)| {
+            let variable = |variable| match variable {
+                Variable::Own(j) => input(position * self.d_in + j),
+                Variable::Any(at) => input(at),
+                Variable::Position => Jet::constant(Interval::point((position + 1) as f64), n, order),
+            };
+            output.enclose(variable, n, order)
+        });
+        enclosed.collect()
     }
 }
 

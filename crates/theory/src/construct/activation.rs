@@ -2,8 +2,10 @@
 //!
 //! Anchors L_k stand Δ = (b − a)/p apart on [a, b] and on a few steps beyond either end, with values V_k = g(L_k), and the head
 //! gives Σ_k softmax_k(−c (x − L_k)²/Δ²) g(L_k) ([`crate::cells`] has the columns). On a smooth g it errs by g'' Δ²/(4c): c = 1
-//! is then best. At a kink it errs by 0.07 Δ times the jump of the slope at c = 2.725. No formula is needed for the bound:
-//! head and g are compared on a lattice of 64 or more points per Δ, and what can happen between its points is added.
+//! is then best. At a kink it errs by 0.07 Δ times the jump of the slope at c = 2.725. For the bound head and g are compared on a
+//! lattice of 64 or more points per Δ, and what can happen between its points is added. Over a step s of the lattice g strays from its
+//! chord by w, (b − a) s/4 or M s²/8 at most, where values lie within w of each other, slopes between a and b, and |g''| ≤ M: all three
+//! from the formula of g, over intervals.
 //!
 //! g is asked for values on the padded interval, ⌈6/√c⌉ Δ beyond both ends.
 //!
@@ -12,13 +14,17 @@
 
 use std::{fmt, sync::Arc};
 
+use headway_tasks::{FunctionConfig, Interval, Order, Table, interval::Derivatives};
+use rayon::prelude::*;
+
 use crate::{
     bound::{Basis, Bound},
     cells::{self, Attention, Cells, felt, moved, sequences, value_noise},
     construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
     domain::Domain,
+    enclosure::Bracket,
     interpolation::{F32_ROUNDOFF, Mode},
-    smoothness::SLOPE_SAFETY,
+    smoothness::Constant,
 };
 
 /// A function of one number.
@@ -30,6 +36,8 @@ pub struct Scalar {
     pub function: Arc<dyn Fn(f64) -> f64 + Send + Sync>,
     /// Where its slope jumps.
     pub kinks: Vec<f64>,
+    /// Its values and derivatives over an interval, where they are known.
+    pub enclosure: Option<Arc<dyn Fn(Interval) -> Derivatives + Send + Sync>>,
 }
 
 impl fmt::Debug for Scalar {
@@ -39,14 +47,41 @@ impl fmt::Debug for Scalar {
 }
 
 impl Scalar {
-    /// A function without kinks.
-    pub fn smooth(text: &str, function: impl Fn(f64) -> f64 + Send + Sync + 'static) -> Self {
-        Self { text: text.to_owned(), function: Arc::new(function), kinks: Vec::new() }
+    /// A function of which nothing is known but its values.
+    pub fn opaque(text: &str, function: impl Fn(f64) -> f64 + Send + Sync + 'static) -> Self {
+        Self { text: text.to_owned(), function: Arc::new(function), kinks: Vec::new(), enclosure: None }
     }
 
-    /// max(x, 0).
-    pub fn relu() -> Self {
-        Self { kinks: vec![0.0], ..Self::smooth("relu(x)", |x| x.max(0.0)) }
+    /// A function of one number that is written down.
+    pub fn written(text: impl Into<String>, function: headway_tasks::Function, kinks: Vec<f64>) -> Self {
+        let same = function.clone();
+        let enclosure = move |x: Interval| {
+            let undefined = || [Interval::UNDEFINED; 3];
+            let jet = same.enclose(&[x], Order::Second).into_iter().next();
+            jet.map_or_else(undefined, |jet| [jet.value, jet.gradient[0], jet.second[0]])
+        };
+        Self {
+            text: text.into(),
+            function: Arc::new(move |x| function.evaluate(&[x]).first().copied().unwrap_or(f64::NAN)),
+            kinks,
+            enclosure: Some(Arc::new(enclosure)),
+        }
+    }
+
+    /// A formula in x1 between two ends, with the places where its slope jumps, as far as they are known.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for what is no formula, or not finite there.
+    pub fn formula(text: &str, [low, high]: [f64; 2], kinks: &[f64]) -> Result<Self, Refusal> {
+        let outputs = vec![text.to_owned()];
+        let config = FunctionConfig {
+            seq_len: 1,
+            d_in: 1,
+            outputs,
+            table: None,
+            domain: headway_tasks::Domain::Cube { low, high },
+        };
+        Ok(Self::written(text, function(&config, "function")?, kinks.to_vec()))
     }
 
     /// Straight lines through these points (x, y), constant before the first and beyond the last.
@@ -64,15 +99,70 @@ impl Scalar {
             let problem = format!("x must grow from point to point, but {} is not below {}", pair[0].0, pair[1].0);
             return Err(Refusal::invalid("table", problem));
         }
-        let kinks = points.iter().map(|(x, _)| *x).collect();
-        let points = points.to_vec();
+        let (x, y): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
         let text = format!("straight lines through {} points, constant beyond", points.len());
-        let line = move |x: f64| {
-            let after = points.partition_point(|(at, _)| *at < x).clamp(1, points.len() - 1);
-            let ((x0, y0), (x1, y1)) = (points[after - 1], points[after]);
-            y0 + (y1 - y0) * ((x - x0) / (x1 - x0)).clamp(0.0, 1.0)
+        let table = Table { x: x.clone(), y };
+        let config = FunctionConfig {
+            seq_len: 1,
+            d_in: 1,
+            outputs: Vec::new(),
+            table: Some(table),
+            ..FunctionConfig::default()
         };
-        Ok(Self { kinks, ..Self::smooth(&text, line) })
+        Ok(Self::written(text, function(&config, "table")?, x))
+    }
+}
+
+fn function(config: &FunctionConfig, key: &'static str) -> Result<headway_tasks::Function, Refusal> {
+    headway_tasks::Function::new(config).map_err(|problems| {
+        let problems: Vec<String> = problems.into_iter().map(|problem| problem.problem).collect();
+        Refusal::invalid(key, problems.join("; "))
+    })
+}
+
+/// Parts of [a, b] over which values and derivatives are looked up.
+const PIECES: usize = 1 << 14;
+
+/// A function over equal pieces of an interval.
+struct Pieces {
+    low: f64,
+    width: f64,
+    all: Vec<Derivatives>,
+}
+
+impl Pieces {
+    fn of(scalar: &Scalar, low: f64, high: f64) -> Option<Self> {
+        let enclosure = scalar.enclosure.as_ref()?;
+        let width = (high - low) / PIECES as f64;
+        let end = |at: usize| if at == PIECES { high } else { low + width * at as f64 };
+        let all: Vec<Derivatives> =
+            (0..PIECES).into_par_iter().map(|at| enclosure(Interval::new(end(at), end(at + 1)))).collect();
+        all.iter().all(|[value, ..]| value.magnitude().is_finite()).then_some(Self { low, width, all })
+    }
+
+    /// How far g strays from its chord over a step of the lattice at most: the steps are of length `step`, from the lower end on.
+    fn stray(&self, step: f64, steps: usize) -> f64 {
+        let stray = |at: usize| {
+            // A hair more on either side, for ends are rounded.
+            let place = |x: f64| ((x - self.low) / self.width).clamp(0.0, PIECES as f64);
+            let first = place(self.low + step * at as f64 - 1e-9 * self.width).floor() as usize;
+            let last = place(self.low + step * (at + 1) as f64 + 1e-9 * self.width).ceil() as usize;
+            let touched = &self.all[first.min(PIECES - 1)..last.clamp(first + 1, PIECES)];
+            let whole = touched.iter().skip(1).fold(touched[0], |[v, d, m], [value, slope, second]| {
+                [v.hull(*value), d.hull(*slope), m.hull(*second)]
+            });
+            let [value, slope, second] = whole;
+            value.width().min(slope.width() * step / 4.0).min(second.magnitude() * step * step / 8.0)
+        };
+        (0..steps).map(stray).fold(0.0, f64::max)
+    }
+
+    /// sup |g'| or sup |g''|, as far as it is known.
+    fn supremum(&self, derivative: usize) -> Bracket {
+        let all = self.all.iter().map(|derivatives| derivatives[derivative]);
+        all.fold(Bracket { least: 0.0, most: 0.0 }, |bracket, range| {
+            bracket.or(Bracket { least: range.mignitude(), most: range.magnitude() })
+        })
     }
 }
 
@@ -91,9 +181,9 @@ pub struct Activation {
     pub mode: Option<Mode>,
     /// p; about the smallest that meets the tolerance where it is not given.
     pub intervals: Option<usize>,
-    /// sup |g'| on [a, b], which makes the bound proved where g has kinks that are not listed.
+    /// sup |g'| on [a, b], for a g of which no formula is known, or which says less.
     pub lipschitz: Option<f64>,
-    /// sup |g''| on [a, b] but for the listed kinks, which makes the bound proved.
+    /// sup |g''| on [a, b] but for the listed kinks, likewise.
     pub curvature: Option<f64>,
 }
 
@@ -104,10 +194,14 @@ const MOST_INTERVALS: usize = 4000;
 struct Kernel {
     c: f64,
     padding: usize,
-    /// Per lattice point, one weight for each of the anchors −padding … padding + 1, and their mean.
-    weights: Vec<(Vec<f64>, f64)>,
+    /// Per lattice point, one weight for each of the anchors −padding … padding + 1.
+    weights: Vec<Vec<f64>>,
     /// sup Σ P_k (k − mean)² (|k − mean| + Σ P_j |j − mean|), which with slopes of values at most 1 bounds h'' Δ / (4 c²).
     third: f64,
+    /// sup Σ P_k |k − mean|, which with slopes of values at most 1 bounds Σ P_k |V_k − h|, by twice as much.
+    deviation: f64,
+    /// sup 2 c Σ P_k (k − mean)², which with slopes of values at most 1 bounds h'.
+    slope: f64,
 }
 
 impl Kernel {
@@ -115,7 +209,7 @@ impl Kernel {
         let c = mode.sharpness();
         let padding = (6.0 / c.sqrt()).ceil() as usize;
         let density = 64.max((5.0 * c).ceil() as usize);
-        let mut third = 0.0_f64;
+        let (mut third, mut deviations, mut slope) = (0.0_f64, 0.0_f64, 0.0_f64);
         let at = |step: usize| {
             let t = step as f64 / density as f64;
             let place = |j: usize| j as f64 - padding as f64;
@@ -129,10 +223,14 @@ impl Kernel {
             let deviation: f64 = weights.iter().enumerate().map(|(j, weight)| weight * away(j)).sum();
             let cubes = weights.iter().enumerate().map(|(j, weight)| weight * away(j).powi(2) * (away(j) + deviation));
             third = third.max(cubes.sum());
-            (weights, mean)
+            deviations = deviations.max(deviation);
+            slope = slope
+                .max(2.0 * c * weights.iter().enumerate().map(|(j, weight)| weight * away(j).powi(2)).sum::<f64>());
+            weights
         };
         let weights = (0..density).map(at).collect();
-        Self { c, padding, weights, third: 1.05 * third }
+        // Functions of c alone, which change by less than this within a step of 1/64.
+        Self { c, padding, weights, third: 1.05 * third, deviation: 1.05 * deviations, slope: 1.05 * slope }
     }
 
     fn density(&self) -> usize {
@@ -145,6 +243,13 @@ impl Kernel {
 struct Plan {
     mode: Mode,
     intervals: usize,
+}
+
+/// What is known of g beyond its values.
+struct Known<'a> {
+    pieces: Option<&'a Pieces>,
+    lipschitz: Option<Constant>,
+    curvature: Option<Constant>,
 }
 
 /// What the lattice shows of a plan.
@@ -163,6 +268,8 @@ impl Activation {
     /// [`Refusal`]
     pub fn build(&self, request: Request) -> Result<Construction, Refusal> {
         self.check()?;
+        let pieces = Pieces::of(&self.function, self.low, self.high);
+        let known = self.known(pieces.as_ref())?;
         let modes = self.mode.map_or(vec![Mode::Minimax, Mode::Smooth], |mode| vec![mode]);
         let kernels: Vec<(Mode, Kernel)> = modes.iter().map(|mode| (*mode, Kernel::new(*mode))).collect();
         let intervals: Vec<usize> = match self.intervals {
@@ -176,7 +283,7 @@ impl Activation {
         let candidates = intervals.iter().flat_map(|p| modes.iter().map(|mode| Plan { mode: *mode, intervals: *p }));
         let of = |plan: &Plan| kernels.iter().find(|(mode, _)| *mode == plan.mode).map(|(_, kernel)| kernel);
         let cost = |plan: &Plan| {
-            let study = of(plan).map(|kernel| self.study(plan, kernel));
+            let study = of(plan).map(|kernel| self.study(plan, kernel, &known));
             let error = study.map_or(f64::INFINITY, |study| study.bound.value + study.rounding.value);
             Cost { error, parameters: self.parameters(plan) }
         };
@@ -189,7 +296,7 @@ impl Activation {
             )
         })?;
         let kernel = Kernel::new(plan.mode);
-        self.write(&plan, &kernel).in_float32("low")
+        self.write(&plan, &kernel, &known).in_float32("low", "low")
     }
 
     fn check(&self) -> Result<(), Refusal> {
@@ -218,6 +325,23 @@ impl Activation {
         Ok(())
     }
 
+    /// What is known of g beyond its values; what was given must not be refuted.
+    fn known<'a>(&self, pieces: Option<&'a Pieces>) -> Result<Known<'a>, Refusal> {
+        let bracket = |derivative: usize| pieces.map_or(Bracket::UNKNOWN, |pieces| pieces.supremum(derivative));
+        // Differences of values that are not enclosed: between neighbours of a lattice, g is no less steep.
+        let looks: Vec<f64> = (0..=4096)
+            .map(|i| (self.function.function)(self.low + (self.high - self.low) * f64::from(i) / 4096.0))
+            .collect();
+        let seen = looks.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f64::max) * 4096.0
+            / (self.high - self.low);
+        let given = |key, given: Option<f64>, derivative, seen| {
+            given.map(|given| Constant::of(key, Some(given), bracket(derivative), f64::INFINITY, seen)).transpose()
+        };
+        let lipschitz = given("lipschitz", self.lipschitz, 1, seen)?;
+        let curvature = given("curvature", self.curvature, 2, 0.0)?;
+        Ok(Known { pieces, lipschitz, curvature })
+    }
+
     fn spacing(&self, intervals: usize) -> f64 {
         (self.high - self.low) / intervals as f64
     }
@@ -238,7 +362,7 @@ impl Activation {
         cells::parameters(self.seq_len, 1, 1, plan.intervals + 2 * padding + 1, Attention::SelfAttention)
     }
 
-    fn study(&self, plan: &Plan, kernel: &Kernel) -> Study {
+    fn study(&self, plan: &Plan, kernel: &Kernel, known: &Known) -> Study {
         let Plan { intervals, .. } = *plan;
         let Kernel { c, padding, third, .. } = *kernel;
         let (spacing, density) = (self.spacing(intervals), kernel.density());
@@ -262,30 +386,22 @@ impl Activation {
         // What is not finite meets no tolerance.
         let finite = values.iter().all(|value| value.is_finite());
         let mut error = if finite { kink_errors.fold(0.0, f64::max) } else { f64::INFINITY };
-        let (mut scores, mut slope, mut bend) = (0.0_f64, 0.0_f64, 0.0_f64);
+        let (mut noisiest, mut bend) = (0.0_f64, 0.0_f64);
         let at = |step: usize| self.low + spacing * (step as f64 / density as f64);
         let last = intervals * density;
         let (mut before, mut here) = (None, g(at(0)));
         for step in 0..=last {
             // The last point is the end of the last cell, where weights are those of a cell's start, one anchor on.
             let (cell, t) = (step / density, step % density);
-            let (weights, mean) = &kernel.weights[t];
+            let weights = &kernel.weights[t];
             let seen = &values[cell..(cell + 2 * padding + 2).min(values.len())];
             let h: f64 = weights.iter().zip(seen).map(|(w, v)| w * v).sum();
-            let spread: f64 = weights.iter().zip(seen).map(|(w, v)| w * (v - h).abs()).sum();
-            let covariance: f64 = weights
-                .iter()
-                .zip(seen)
-                .enumerate()
-                .map(|(j, (w, v))| w * (j as f64 - padding as f64 - mean) * (v - h))
-                .sum();
             let miss = (h - here).abs();
             error = if miss.is_nan() { f64::INFINITY } else { error.max(miss) };
-            slope = slope.max(2.0 * c * covariance.abs());
             let u = (step as f64 / density as f64 - (intervals / 2) as f64).abs();
             let key = u + reach;
             let noise = F32_ROUNDOFF * (c * (2.0 * u * key + key * key + f64::max(u * u, reach * reach)) + 16.0);
-            scores = scores.max(moved(spread, noise));
+            noisiest = noisiest.max(noise);
             let next = if step < last { g(at(step + 1)) } else { here };
             if let Some(before) = before
                 && step < last
@@ -296,42 +412,52 @@ impl Activation {
             (before, here) = (Some(here), next);
         }
         let step = spacing / density as f64;
-        // How far g strays from its chord over one step of the lattice.
-        let by_slope = self.lipschitz.map(|l| l * step / 2.0);
-        let by_curvature = self.curvature.map(|m| m * step * step / 8.0);
-        let (stray, why, on) = match (by_slope, by_curvature) {
-            (None, None) => (
-                bend / 2.0,
-                "half the largest second difference of g there (measured: it sees kinks, but nothing narrower)",
-                Basis::Measured,
-            ),
-            (slope, curvature) => (
-                slope.unwrap_or(f64::INFINITY).min(curvature.unwrap_or(f64::INFINITY)),
-                "min(L s / 2, M s^2 / 8) as given",
-                Basis::Given,
-            ),
+        // Head and g lie between these ends.
+        let range = known.pieces.map_or(f64::INFINITY, |pieces| {
+            let all = pieces.all.iter().map(|[value, ..]| *value).chain(values.iter().map(|v| Interval::point(*v)));
+            all.fold(pieces.all[0][0], Interval::hull).width()
+        });
+        // How far g strays from its chord over one step of the lattice: by the formula, by what was given, or by differences.
+        let enclosed = known.pieces.map_or(f64::INFINITY, |pieces| pieces.stray(step, last));
+        let by = |constant: Option<Constant>, factor: f64| {
+            constant.map_or(f64::INFINITY, |constant| constant.value * factor)
+        };
+        let given = by(known.lipschitz, step / 2.0).min(by(known.curvature, step * step / 8.0));
+        let formula = "from the formula: range of g, range of g' times s / 4, or sup |g''| s^2 / 8, over every step s";
+        let (stray, why, on) = if enclosed <= given && enclosed.is_finite() {
+            (enclosed, formula, Basis::Proved)
+        } else if given.is_finite() {
+            (given, "min(L s / 2, M s^2 / 8) as given", Basis::Given)
+        } else {
+            let why = "half the largest second difference of g there (measured: it sees kinks, but nothing narrower)";
+            (bend / 2.0, why, Basis::Measured)
         };
         let own = steepest * spacing * c * c * third / (2.0 * (density as f64).powi(2));
         let bound = Bound::default()
             .and("on the lattice", format!("max |head - g| at {density} points per Delta and at kinks"), error)
             .and_on(on, "between its points, g", why, stray)
             .and("between its points, head", "max |V_k+1 - V_k| c^2 T(c) / (2 density^2), from sup |head''|", own);
+        let bound = bound.at_most(range, "range", "sup - inf of g and of its values at the anchors");
         let size = self.low.abs().max(self.high.abs()) / spacing;
         let half = intervals.div_ceil(2) as f64;
         let shift = F32_ROUNDOFF * (3.0 * size + 2.0 * self.centre(intervals).abs() / spacing + 3.0 * half);
         let rounding = Bound::default()
             .and(
                 "scores",
-                "sup_u S(u) (exp(2 gamma(u)) - 1) / 2, gamma = eps (c (2 u k + k^2 + |u^2 - (u - k)^2|) + 16), u and k in units of Delta",
-                1.05 * scores,
+                "S max |V_k+1 - V_k| (exp(2 gamma) - 1) / 2, gamma = eps (c (2 u k + k^2 + |u^2 - (u - k)^2|) + 16), u and k in units of Delta",
+                moved(2.0 * kernel.deviation * steepest * spacing, 1.05 * noisiest).min(range),
             )
-            .and("input", "sup |head'| eps (3 |x| + 2 |m| + 3 |x - m|)", SLOPE_SAFETY * slope * shift)
+            .and(
+                "input",
+                "2 c Var max |V_k+1 - V_k| eps (3 |x| + 2 |m| + 3 |x - m|), all in units of Delta",
+                kernel.slope * steepest * spacing * shift,
+            )
             .and("values", "(2 keys felt + 8) eps max |V|", value_noise(felt(c), largest));
         Study { bound, rounding }
     }
 
-    fn write(&self, plan: &Plan, kernel: &Kernel) -> Construction {
-        let Study { bound, rounding } = self.study(plan, kernel);
+    fn write(&self, plan: &Plan, kernel: &Kernel, known: &Known) -> Construction {
+        let Study { bound, rounding } = self.study(plan, kernel, known);
         let Plan { mode, intervals } = *plan;
         let (c, padding) = (kernel.c, kernel.padding);
         let keys: Vec<f64> =
@@ -352,10 +478,9 @@ impl Activation {
         let rows = network.layers[0].rows() as f64;
         Construction {
             name: Self::NAME,
-            target: Target {
-                text: format!("y_i = {} of every number", self.function.text),
-                function: Arc::new(move |x| x.iter().map(|x| g(*x)).collect()),
-            },
+            target: Target::opaque(format!("y_i = {} of every number", self.function.text), move |x| {
+                x.iter().map(|x| g(*x)).collect()
+            }),
             domain: Domain::cube(self.seq_len, self.low, self.high),
             network,
             scored: None,
@@ -367,6 +492,7 @@ impl Activation {
             temperature: Temperature { beta: c / spacing.powi(2), reason: mode.reason().to_owned() },
             bound,
             rounding,
+            likely: None,
             hard: self.hard(intervals),
         }
     }

@@ -23,7 +23,7 @@
 pub mod linear;
 pub mod squares;
 
-use std::{f64::consts::SQRT_2, sync::Arc};
+use std::f64::consts::SQRT_2;
 
 use nalgebra::{DMatrix, DVector};
 use rand::RngExt;
@@ -106,7 +106,7 @@ impl InContextGd {
             Form::Linear { delta } => linear::build(self, delta, request),
             Form::Squares { intervals, sharpness } => squares::build(self, intervals, sharpness, request),
         }?
-        .in_float32("x-max")
+        .in_float32("x-max", "x-max")
     }
 
     fn check(&self) -> Result<(), Refusal> {
@@ -213,16 +213,14 @@ impl InContextGd {
     fn target(&self) -> Target {
         let this = self.clone();
         let Self { steps, rate, .. } = self;
-        Target {
-            text: format!(
-                "w . x_q after {steps} steps of gradient descent from 0 at rate {rate} on 1/(2N) sum (w . x_i - y_i)^2"
-            ),
-            function: Arc::new(move |prompt| {
-                let mut y = vec![0.0; this.points + 1];
-                y[this.points] = this.predict(prompt);
-                y
-            }),
-        }
+        let text = format!(
+            "w . x_q after {steps} steps of gradient descent from 0 at rate {rate} on 1/(2N) sum (w . x_i - y_i)^2"
+        );
+        Target::opaque(text, move |prompt| {
+            let mut y = vec![0.0; this.points + 1];
+            y[this.points] = this.predict(prompt);
+            y
+        })
     }
 
     fn domain(&self) -> Domain {

@@ -15,8 +15,6 @@
 //! # References
 //! Liu et al. 2025, arXiv 2504.19901: the limit of large β; the padded grid at c = 1 is ours.
 
-use std::sync::Arc;
-
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
@@ -159,22 +157,26 @@ impl Grid {
             Some(per_axis) => vec![per_axis],
             None => (1..=MOST_CELLS).take_while(|per_axis| self.cells(*per_axis) <= MOST_CELLS).collect(),
         };
-        // Without padding the constants are those of the cube, whatever G.
-        let on_cube = (self.padding() == 0).then(|| self.smoothness(whole, 1));
-        let smoothness = |per_axis: usize| on_cube.unwrap_or_else(|| self.smoothness(whole, per_axis));
+        // Without padding the constants are those of the cube, whatever G; with it those of the cube hold as far as anything does.
+        let on_cube = self.smoothness(whole, None)?;
+        let smoothness = |per_axis: usize| match self.padding() {
+            0 => Ok(on_cube),
+            _ => self.smoothness(whole, Some(per_axis)),
+        };
         let cost = |per_axis: &usize| {
-            let (bound, rounding) = self.bounds(whole, *per_axis, smoothness(*per_axis));
             let cells = self.cells(*per_axis);
-            Cost {
-                error: bound.value + rounding.value,
-                parameters: cells::parameters(whole.seq_len, self.d_in, d_out, cells, whole.attention),
-            }
+            // Where a constant is refuted beyond the cube, more cells lead back to it.
+            let error = smoothness(*per_axis).map_or(f64::INFINITY, |smoothness| {
+                let (bound, rounding) = self.bounds(whole, *per_axis, smoothness);
+                bound.value + rounding.value
+            });
+            Cost { error, parameters: cells::parameters(whole.seq_len, self.d_in, d_out, cells, whole.attention) }
         };
         let hint = format!("; a grid of {} axes has {MOST_CELLS} cells at most", self.d_in);
         let per_axis = choose(request, per_axis, cost, &hint).map_err(|refusal| {
             refusal.or_blame_function("must be finite and of one width on the cube and the padding around it")
         })?;
-        self.write(whole, per_axis, self.bounds(whole, per_axis, smoothness(per_axis)))?.in_float32("low")
+        self.write(whole, per_axis, self.bounds(whole, per_axis, smoothness(per_axis)?))?.in_float32("low", "low")
     }
 
     /// The width of an output.
@@ -214,19 +216,21 @@ impl Grid {
         per_axis.saturating_add(self.padding().saturating_mul(2)).saturating_pow(self.d_in as u32)
     }
 
-    fn smoothness(&self, whole: &MaxAffine, per_axis: usize) -> Smoothness {
-        let beyond = self.padding() as f64 * (whole.high - whole.low) / per_axis as f64;
-        let function = self.function.function.as_ref();
-        Smoothness::on_cube(&|x| function(x), self.d_in, [whole.low - beyond, whole.high + beyond], self.given)
+    /// On the cube, or with the padding of so many cells per axis.
+    fn smoothness(&self, whole: &MaxAffine, per_axis: Option<usize>) -> Result<Smoothness, Refusal> {
+        let beyond =
+            per_axis.map_or(0.0, |per_axis| self.padding() as f64 * (whole.high - whole.low) / per_axis as f64);
+        Smoothness::on_cube(&self.function, self.d_in, [whole.low - beyond, whole.high + beyond], self.given)
     }
 
     fn bounds(&self, whole: &MaxAffine, per_axis: usize, smoothness: Smoothness) -> (Bound, Bound) {
-        let Smoothness { lipschitz, curvature, largest } = smoothness;
+        let Smoothness { lipschitz, curvature, largest, range } = smoothness;
         let (c, d, padding) = (self.mode.sharpness(), self.d_in as f64, self.padding() as f64);
         let h = (whole.high - whole.low) / per_axis as f64;
         let Axis { square, ripple } = Axis::of(c, per_axis, self.padding());
         let spread = lipschitz.value * (d * square).sqrt() * h;
         let (bias, bend) = (lipschitz.value * d.sqrt() * ripple * h, curvature.value * d * square * h * h / 2.0);
+        // Slopes alone, or slopes and second derivatives, whichever proves more.
         let bound = if spread <= bias + bend {
             let formula = format!("L sqrt(d) rho h, L = {lipschitz}, rho({c}) = {:.4}; hard rho = 1/2", square.sqrt());
             Bound::default().and_on(lipschitz.basis, "distance to cells", formula, spread)
@@ -240,6 +244,8 @@ impl Grid {
                 bend,
             )
         };
+        // A mean of values is no farther from a value than two values can be.
+        let bound = bound.at_most(range, "range", "2 max |f|: the head gives a mean of values of f");
         let (token, cell) = (per_axis as f64 / 2.0, per_axis as f64 / 2.0 + padding);
         let noise = F32_ROUNDOFF * (c * (d + 2.0) * d * (2.0 * token * cell + cell * cell) + 16.0);
         let size = (whole.low.abs().max(whole.high.abs()) * 3.0 + 2.0 * f64::midpoint(whole.low, whole.high).abs()) / h;
@@ -249,7 +255,7 @@ impl Grid {
             .and(
                 "scores",
                 "2 L sqrt(d) rho h (exp(2 gamma) - 1) / 2, gamma = eps (c (d + 2) d (2 w v + v^2) + 16)",
-                moved(2.0 * spread, noise),
+                moved(2.0 * spread, noise).min(range),
             )
             .and(
                 "input",
@@ -291,10 +297,10 @@ impl Grid {
         let f = self.function.function.clone();
         Ok(Construction {
             name: MaxAffine::NAME,
-            target: Target {
-                text: format!("y_i = f(x_i) by {}, f(x) = {}", whole.text(), self.function.text),
-                function: Arc::new(move |x| x.chunks(d).flat_map(|x| f(x)).collect()),
-            },
+            target: Target::opaque(
+                format!("y_i = f(x_i) by {}, f(x) = {}", whole.text(), self.function.text),
+                move |x| x.chunks(d).flat_map(|x| f(x)).collect(),
+            ),
             domain: Domain::cube(seq_len * d, low, high),
             sizes: vec![
                 ("G".to_owned(), per_axis as f64),
@@ -307,6 +313,7 @@ impl Grid {
             temperature: Temperature { beta: c / (h * h), reason: self.mode.reason().to_owned() },
             bound: bounds.0,
             rounding: bounds.1,
+            likely: None,
             hard: self.hard(whole, per_axis),
         })
     }
@@ -354,7 +361,7 @@ impl GivenCells {
             Cost { error: bound.value + rounding.value, parameters }
         };
         let lead = choose(request, leads, cost, "; a wider gap reaches further").map_err(Refusal::at_given_size)?;
-        self.write(whole, lead, domain).in_float32("slopes")
+        self.write(whole, lead, domain).in_float32("slopes", "low")
     }
 
     fn check(&self, whole: &MaxAffine) -> Result<Partition, Refusal> {
@@ -413,13 +420,13 @@ impl GivenCells {
         let bound = Bound::default().and(
             "other cells",
             format!("(K - 1) exp(-beta g) max |V_k - V_l|, beta g = {lead}; where the gap is g at least"),
-            others,
+            others.min(spread),
         );
         let rounding = Bound::default()
             .and(
                 "scores",
                 "(K - 1) exp(-beta g) max |V_k - V_l| (exp(2 gamma) - 1), gamma = eps (beta (d + 6) (|a| |x| + |b|) + 16)",
-                moved(2.0 * others, noise),
+                moved(2.0 * others, noise).min(spread),
             )
             // Cells of a weight below a rounding do not count; no more than this many are above.
             .and("values", "(2 keys felt + 8) eps max |V|", {
@@ -445,12 +452,10 @@ impl GivenCells {
         let (partition, values) = (domain.clone(), self.values.clone());
         Construction {
             name: MaxAffine::NAME,
-            target: Target {
-                text: format!("y_i = value of the cell with the largest a_k . x_i + b_k, by {}", whole.text()),
-                function: Arc::new(move |x| {
-                    x.chunks(d).flat_map(|x| values[partition.cell(x)].clone()).collect::<Vec<f64>>()
-                }),
-            },
+            target: Target::opaque(
+                format!("y_i = value of the cell with the largest a_k . x_i + b_k, by {}", whole.text()),
+                move |x| x.chunks(d).flat_map(|x| values[partition.cell(x)].clone()).collect(),
+            ),
             sizes: vec![
                 ("cells".to_owned(), self.slopes.len() as f64),
                 ("rows".to_owned(), network.layers[0].rows() as f64),
@@ -463,6 +468,7 @@ impl GivenCells {
             },
             bound,
             rounding,
+            likely: None,
             hard: hard_points(&domain),
             domain: Domain::Partition(domain),
         }

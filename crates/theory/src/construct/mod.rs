@@ -14,6 +14,7 @@ pub mod truncated_linear_heads;
 
 use std::{fmt, sync::Arc};
 
+use headway_tasks::{Interval, Jet, Order};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -52,6 +53,9 @@ pub const CONSTRUCTIONS: &[(&str, &str)] = &[
 /// A function of the whole sequence, row by row: `[seq_len · d_in]` -> `[seq_len · d_out]`.
 pub type Function = Arc<dyn Fn(&[f64]) -> Vec<f64> + Send + Sync>;
 
+/// What holds for a function on a whole box of inputs: intervals `[seq_len · d_in]` -> values and derivatives `[seq_len · d_out]`.
+pub type Enclosure = Arc<dyn Fn(&[Interval], Order) -> Vec<Jet> + Send + Sync>;
+
 /// What is to be computed.
 #[derive(Clone)]
 pub struct Target {
@@ -59,6 +63,42 @@ pub struct Target {
     pub text: String,
     /// The function, in double precision.
     pub function: Function,
+    /// The same over boxes, where it is known: what is proved about slopes is read off here.
+    pub enclosure: Option<Enclosure>,
+}
+
+impl Target {
+    /// A function of which nothing is known but its values.
+    pub fn opaque(text: impl Into<String>, function: impl Fn(&[f64]) -> Vec<f64> + Send + Sync + 'static) -> Self {
+        Self { text: text.into(), function: Arc::new(function), enclosure: None }
+    }
+
+    /// A function that is written down.
+    pub fn written(text: impl Into<String>, function: headway_tasks::Function) -> Self {
+        let same = function.clone();
+        Self {
+            text: text.into(),
+            function: Arc::new(move |x| function.evaluate(x)),
+            enclosure: Some(Arc::new(move |x, order| same.enclose(x, order))),
+        }
+    }
+
+    /// A function of sequences `[seq_len, d_in]` of numbers between two ends, by a formula per output number of a position.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for what is no formula, or not finite there.
+    pub fn formulas(formulas: &[&str], [seq_len, d_in]: [usize; 2], [low, high]: [f64; 2]) -> Result<Self, Refusal> {
+        let outputs: Vec<String> = formulas.iter().map(|formula| (*formula).to_owned()).collect();
+        let domain = headway_tasks::Domain::Cube { low, high };
+        let config = headway_tasks::FunctionConfig { seq_len, d_in, outputs, table: None, domain };
+        match headway_tasks::Function::new(&config) {
+            Ok(function) => Ok(Self::written(formulas.join(", "), function)),
+            Err(problems) => {
+                let problems: Vec<String> = problems.into_iter().map(|problem| problem.problem).collect();
+                Err(Refusal::invalid("function", problems.join("; ")))
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Target {
@@ -95,8 +135,10 @@ pub struct Construction {
     pub temperature: Temperature,
     /// Error in exact arithmetic at most.
     pub bound: Bound,
-    /// What rounding to float32 adds at most.
+    /// What rounding to float32 adds at most, in whatever order sums are taken.
     pub rounding: Bound,
+    /// What it adds but for one case in two million, if roundings are independent of each other; where that is less by far.
+    pub likely: Option<Bound>,
     /// Inputs known to be hard, by kind: kinks, seams, ties, corners. `[seq_len · d_in]`
     pub hard: Vec<(&'static str, Vec<Vec<f64>>)>,
 }

@@ -12,17 +12,17 @@
 //! |y − f(x)| ≤ p_0 max |f| + min( L E θ,  L (|E k_⟂| + E (θ − sin θ)) + M E θ²/2 ),  k_⟂ = k − (x·k) x.
 //!
 //! The first falls as N^{−1/m} on a sphere of m dimensions. So does the second in the end, by the ripple |E k_⟂|, but most of it falls
-//! as N^{−2/m}. Both are evaluated on a lattice that is finer than the prefix, and what can happen off the lattice is added.
+//! as N^{−2/m}. Both are evaluated on a lattice that is finer than the prefix, and what can happen off the lattice is added ([`Spread`]).
 //!
 //! # References
 //! Petrov et al. 2024, arXiv 2402.14753; their bound on the prefix is of Jackson's kind, this one is a posteriori.
 
-use std::{cell::Cell, f64::consts::PI, sync::Arc};
+use std::{cell::Cell, f64::consts::PI};
 
 use rayon::prelude::*;
 
 use crate::{
-    bound::{Basis, Bound},
+    bound::Bound,
     cells::{felt, moved, value_noise},
     construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
     domain::Domain,
@@ -51,13 +51,20 @@ pub struct Prefix {
 /// Longest prefix that is tried.
 const MOST_LENGTH: usize = 1 << 13;
 /// Points of the lattice for each point of the prefix, along a line on the sphere.
-const DENSITY: f64 = 10.0;
+const DENSITY: f64 = 14.0;
 
 /// Largest values over all x, in exact arithmetic.
+///
+/// Everything follows from the mean m of the prefix under the weights at x: E |x − k|² = 2 − 2 x·m, and k_⟂ is m without its part
+/// along x. From a point of the lattice to any x' no farther than r, along a great circle with direction t, m changes by
+/// m' = λ C t and m'' = λ² E (a − E a)² (k − E k) − λ C x, a = t·k, C the covariance of k. Values and first derivatives are
+/// known at the point of the lattice, and r²/2 times a bound on second ones is added.
+///
+/// What bounds those, at x' itself, is the same mean with inflated weights: a score changes by λ r |k − m| at most beside what it
+/// shares with all others, and Σ_k P_k exp(λ (x' − x)·(k − m)) ≥ 1 by Jensen's inequality, so that E' φ ≤ Σ_k P_k e^{λ r |k − m|} φ
+/// for every φ ≥ 0.
 #[derive(Clone, Copy, Debug, Default)]
 struct Spread {
-    /// E θ.
-    angle: f64,
     /// |E k_⟂|.
     ripple: f64,
     /// E (θ − sin θ).
@@ -83,116 +90,104 @@ impl Spread {
         // By height, so that neighbours are few.
         let mut order: Vec<&[f64]> = points.iter().map(Vec::as_slice).collect();
         order.sort_by(|a, b| a[d - 1].total_cmp(&b[d - 1]));
-        // Weights below e⁻³² of the largest are left out; the nearest point is never farther than `gap`.
+        // Beyond this points weigh e⁻³² of a near one; those that are left out count with what they weigh at most.
         let gap = if d == 2 { PI / count } else { (4.0 * PI / count).sqrt() };
         let reach = (64.0 / lambda + gap * gap).sqrt();
         let look = |x: &Vec<f64>| {
             let first = order.partition_point(|k| k[d - 1] < x[d - 1] - reach);
             let last = order.partition_point(|k| k[d - 1] <= x[d - 1] + reach);
-            Extremes::at(x, &order[first..last], lambda, reach)
+            Self::around(x, far, &order[first..last], points.len(), lambda, reach)
         };
-        let none = || Extremes { reached: Self { own: f64::NEG_INFINITY, ..Self::default() }, slope: Self::default() };
-        let seen = lattice.par_iter().map(|x| look(x).within(far)).reduce(none, Extremes::or);
-        // Every derivative of a mean under these weights brings a factor of about √λ: 2 √λ times the largest slope stands for the
-        // second derivative, by which a slope changes on the way to the lattice.
-        let cover = |reached: f64, slope: f64| reached + far * far * lambda.sqrt() * slope;
-        Self {
-            angle: cover(seen.reached.angle, seen.slope.angle),
-            ripple: cover(seen.reached.ripple, seen.slope.ripple),
-            arc: cover(seen.reached.arc, seen.slope.arc),
-            square: cover(seen.reached.square, seen.slope.square),
-            // Scores never change faster than λ.
-            own: seen.reached.own + lambda * far,
-        }
+        let none = || Self { own: f64::NEG_INFINITY, ..Self::default() };
+        lattice.par_iter().map(look).reduce(none, |a, b| a.with(b, f64::max))
     }
 
     fn with(self, other: Self, of: impl Fn(f64, f64) -> f64) -> Self {
         Self {
-            angle: of(self.angle, other.angle),
             ripple: of(self.ripple, other.ripple),
             arc: of(self.arc, other.arc),
             square: of(self.square, other.square),
             own: of(self.own, other.own),
         }
     }
-}
 
-/// Values with the lengths of their gradients at one point, or the largest of both.
-#[derive(Clone, Copy, Debug)]
-struct Extremes {
-    reached: Spread,
-    slope: Spread,
-}
-
-impl Extremes {
-    /// What the slopes lead to at this distance.
-    fn within(self, far: f64) -> Self {
-        Self { reached: self.reached.with(self.slope, |value, slope| value + far * slope), slope: self.slope }
-    }
-
-    fn or(self, other: Self) -> Self {
-        Self { reached: self.reached.with(other.reached, f64::max), slope: self.slope.with(other.slope, f64::max) }
-    }
-
-    /// The values at x, and the lengths of their gradients on the sphere: for E φ that is |E ∇φ + λ Cov(φ, k_⟂)|.
-    fn at(x: &[f64], near: &[&[f64]], lambda: f64, reach: f64) -> Self {
+    /// At all points no farther than `far` from x, where those of `all` points of the prefix that are near enough to count are among
+    /// these.
+    fn around(x: &[f64], far: f64, near: &[&[f64]], all: usize, lambda: f64, reach: f64) -> Self {
         let d = x.len();
         let least = 1.0 - reach * reach / 2.0;
-        let (mut total, mut mean, mut product) = (0.0, [0.0; 3], [[0.0; 3]; 3]);
-        // Per φ: E φ, E φ k_⟂, E ∇φ.
-        let mut values = [0.0; 3];
-        let (mut with, mut own) = ([[0.0; 3]; 3], [[0.0; 3]; 3]);
-        let mut along = 0.0;
-        for k in near {
-            let cosine: f64 = x.iter().zip(*k).map(|(x, k)| x * k).sum();
-            if cosine < least {
-                continue;
-            }
-            let weight = (lambda * (cosine - 1.0)).exp();
-            let mut side = [0.0; 3];
-            (0..d).for_each(|j| side[j] = k[j] - cosine * x[j]);
-            let sine = side.iter().map(|s| s * s).sum::<f64>().sqrt();
-            let angle = sine.atan2(cosine);
-            let phi = [angle, angle - sine, angle * angle];
-            // The angle grows away from k, along −k_⟂.
-            let growth = [1.0, 1.0 - cosine, 2.0 * angle].map(|g| if sine > 0.0 { -g / sine } else { 0.0 });
-            total += weight;
-            along += weight * cosine;
+        let cosine = |k: &[f64]| x.iter().zip(k).map(|(x, k)| x * k).sum::<f64>();
+        let near: Vec<(&[f64], f64)> = near.iter().map(|k| (*k, cosine(k))).filter(|(_, c)| *c >= least).collect();
+        let mut weights: Vec<f64> = near.iter().map(|(_, c)| (lambda * (c - 1.0)).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let mut mean = [0.0; 3];
+        for (weight, (k, _)) in weights.iter_mut().zip(&near) {
+            *weight /= total;
+            (0..d).for_each(|j| mean[j] += *weight * k[j]);
+        }
+        // Covariance times λ, and sums with inflated weights: |k − m|², the part of k − m along x and its square, θ² − |x − k|², θ − sin θ.
+        let mut spread = [[0.0; 3]; 3];
+        let [mut square, mut along, mut across, mut beyond, mut arc] = [0.0; 5];
+        let mut distances = Vec::with_capacity(near.len());
+        for (weight, (k, cosine)) in weights.iter().zip(&near) {
+            let off: [f64; 3] = std::array::from_fn(|j| if j < d { k[j] - mean[j] } else { 0.0 });
             for i in 0..d {
-                mean[i] += weight * side[i];
-                (0..d).for_each(|j| product[i][j] += weight * side[i] * side[j]);
+                (0..d).for_each(|j| spread[i][j] += lambda * weight * off[i] * off[j]);
             }
-            for f in 0..3 {
-                values[f] += weight * phi[f];
-                for j in 0..d {
-                    with[f][j] += weight * phi[f] * side[j];
-                    own[f][j] += weight * growth[f] * side[j];
-                }
+            let distance = length(off);
+            let inflated = weight * (lambda * far * distance).exp();
+            let radial = (0..d).map(|j| x[j] * off[j]).sum::<f64>().abs() + far * distance;
+            let angle = (cosine.clamp(-1.0, 1.0).acos() + far).min(PI);
+            square += inflated * distance * distance;
+            along += inflated * radial;
+            across += inflated * radial * radial;
+            beyond += inflated * (angle * angle - 4.0 * (angle / 2.0).sin().powi(2));
+            arc += inflated * (angle - angle.sin());
+            distances.push((inflated, distance, radial));
+        }
+        // |E' k − m| ≤ λ r E' |k − m|², within which a − E' a and x'·(k − E' k) are off from what they are around m.
+        let moved = lambda * far * square;
+        let third: f64 = distances.iter().map(|(w, distance, _)| w * (distance + moved).powi(3)).sum();
+        let radial_third: f64 =
+            distances.iter().map(|(w, distance, radial)| w * (distance + moved).powi(2) * (radial + along)).sum();
+        let mean_bend = lambda * lambda * third + lambda * square;
+        let height: f64 = (0..d).map(|j| x[j] * mean[j]).sum();
+        // (x·m)'' = −x·m + 2 λ t·C t + x·m'', whose first two parts have opposite signs where x·m stays positive.
+        let opposed =
+            if height > far + moved { f64::max(1.0, 2.0 * lambda * square) } else { 1.0 + 2.0 * lambda * square };
+        let height_bend = opposed + lambda * lambda * radial_third + lambda * across;
+        let side: [f64; 3] = std::array::from_fn(|j| if j < d { mean[j] - height * x[j] } else { 0.0 });
+        let ripple = length(side);
+        // P (λ C − (x·m) I) P and P λ C x, P taking away what is along x.
+        let radial: [f64; 3] = std::array::from_fn(|i| (0..d).map(|j| spread[i][j] * x[j]).sum());
+        let both: f64 = (0..d).map(|j| radial[j] * x[j]).sum();
+        let mut turn = 0.0;
+        for i in 0..d {
+            for j in 0..d {
+                let inner = spread[i][j] - radial[i] * x[j] - x[i] * radial[j] + x[i] * x[j] * both;
+                let identity = f64::from(u8::from(i == j)) - x[i] * x[j];
+                turn += (inner - height * identity).powi(2);
             }
         }
-        let mean = mean.map(|m| m / total);
-        let length = |v: [f64; 3]| v.iter().map(|v| v * v).sum::<f64>().sqrt();
-        let slope = |f: usize| {
-            let part = |j: usize| own[f][j] / total + lambda * (with[f][j] / total - values[f] / total * mean[j]);
-            length([0, 1, 2].map(part))
-        };
-        // Of |E k_⟂|: (λ Cov(k_⟂) − E x·k) applied to its direction.
-        let ripple = length(mean);
-        let turn = |i: usize| {
-            let pull = |j: usize| lambda * (product[i][j] / total - mean[i] * mean[j]) * mean[j];
-            if ripple > 0.0 { ((0..d).map(pull).sum::<f64>() - along / total * mean[i]) / ripple } else { 0.0 }
-        };
-        let turn = length([0, 1, 2].map(turn));
-        let reached = Spread {
-            angle: values[0] / total,
-            ripple,
-            arc: values[1] / total,
-            square: values[2] / total,
-            own: -lambda - total.ln(),
-        };
-        let slope = Spread { angle: slope(0), ripple: turn, arc: slope(1), square: slope(2), own: 0.0 };
-        Self { reached, slope }
+        let rise = length(std::array::from_fn(|j| if j < d { side[j] + radial[j] - x[j] * both } else { 0.0 }));
+        let half = far * far / 2.0;
+        let ripple_bend = mean_bend + height_bend + 2.0 * (rise + far * height_bend) + 1.0;
+        let ripple = ripple + far * (turn.sqrt() + ripple) + half * ripple_bend;
+        let fall = 1.0 - (height - far * rise - half * height_bend);
+        // Those that are left out, all of them together, against those that are near.
+        let rest = (all - near.len()) as f64 * (-lambda * (reach - far).powi(2) / 2.0 + lambda * far).exp() / total;
+        Self {
+            ripple: ripple + rest,
+            arc: arc + rest * PI,
+            square: 2.0 * fall + beyond + rest * PI * PI,
+            // Scores never change faster than λ.
+            own: -lambda - total.ln() + lambda * far,
+        }
     }
+}
+
+fn length(v: [f64; 3]) -> f64 {
+    v.iter().map(|v| v * v).sum::<f64>().sqrt()
 }
 
 impl Prefix {
@@ -205,8 +200,7 @@ impl Prefix {
     /// [`Refusal`]
     pub fn build(&self, request: Request) -> Result<Construction, Refusal> {
         let d_out = self.check()?;
-        let function = self.function.function.as_ref();
-        let smoothness = Smoothness::on_sphere(&|x| function(x), self.d_in, self.given);
+        let smoothness = Smoothness::on_sphere(&self.function, self.d_in, self.given)?;
         let lengths: Vec<usize> = match self.length {
             Some(length) => vec![length],
             // In steps of a sixth.
@@ -227,7 +221,7 @@ impl Prefix {
         let length = choose(request, lengths, cost, &hint).map_err(|refusal| {
             refusal.or_blame_function("must be finite and of one width on all of the circle or the sphere")
         })?;
-        self.write(length, d_out, last.take())?.in_float32("function")
+        self.write(length, d_out, last.take())?.in_float32("function", "function")
     }
 
     /// The width of an output.
@@ -287,24 +281,25 @@ impl Prefix {
     }
 
     fn bounds(&self, length: usize, smoothness: Smoothness) -> (Bound, Bound) {
-        let Smoothness { lipschitz, curvature, largest } = smoothness;
+        let Smoothness { lipschitz, curvature, largest, range } = smoothness;
         let (lambda, d) = (self.lambda(length), self.d_in as f64);
         let spread = Spread::of(&self.points(length), lambda, self.d_in);
         let own = spread.own.exp().min(1.0) * largest;
-        let flat = lipschitz.value * spread.angle;
+        let flat = lipschitz.value * spread.square.sqrt();
         let bias = lipschitz.value * (spread.ripple + spread.arc);
         let bend = curvature.value * spread.square / 2.0;
         let bound = Bound::default().and("the token itself", "p_0 max |f|, p_0 <= 1 / sum_i exp(lambda x.k_i)", own);
-        // Whatever L and M rest on, the last part of this takes the slopes' own slope from what was seen.
-        let on = Basis::Measured;
-        let why = "sup (value + |slope| r) over a lattice no farther than r, plus r^2 sqrt(lambda) sup |slope|";
+        let why = "over a lattice, with what its derivatives allow between";
         let bound = if flat <= bias + bend {
-            bound.and_on(on, "distance to the prefix", format!("L E theta, L = {lipschitz}; {why}"), flat)
+            let formula = format!("L E theta <= L sqrt(E theta^2), L = {lipschitz}; {why}");
+            bound.and_on(lipschitz.basis, "distance to the prefix", formula, flat)
         } else {
-            bound
-                .and_on(on, "ripple", format!("L (|E k_perp| + E (theta - sin theta)), L = {lipschitz}; {why}"), bias)
-                .and_on(on, "curvature", format!("M E theta^2 / 2, M = {curvature}; {why}"), bend)
+            let ripple = format!("L (|E k_perp| + E (theta - sin theta)), L = {lipschitz}; {why}");
+            let curve = format!("M E theta^2 / 2, M = {curvature}; {why}");
+            bound.and_on(lipschitz.basis, "ripple", ripple, bias).and_on(curvature.basis, "curvature", curve, bend)
         };
+        // A mean of values and of 0 is no farther from a value than this.
+        let bound = bound.at_most(range, "range", "2 max |f|: the head gives a mean of values of f and of 0");
         let noise = F32_ROUNDOFF * (lambda * (d + 4.0) * d.sqrt() + 16.0);
         let share = if self.d_in == 2 { (2.0 * PI / length as f64).powi(2) } else { 4.0 * PI / length as f64 };
         let c = lambda / 2.0 * share;
@@ -313,8 +308,8 @@ impl Prefix {
         let rounding = Bound::default()
             .and(
                 "scores",
-                "2 L E theta (exp(2 gamma) - 1) / 2, gamma = eps (lambda (d + 4) sqrt(d) + 16)",
-                moved(2.0 * flat, noise),
+                "2 L sqrt(E theta^2) (exp(2 gamma) - 1) / 2, gamma = eps (lambda (d + 4) sqrt(d) + 16)",
+                moved(2.0 * flat, noise).min(range),
             )
             .and("input", "4 eps L: float32 leaves the sphere", 4.0 * F32_ROUNDOFF * lipschitz.value)
             .and("values", "(2 keys felt + 8) eps max |f|", value_noise(keys, largest));
@@ -352,15 +347,12 @@ impl Prefix {
         let c = lambda / 2.0 * if d == 2 { share * share } else { share };
         Ok(Construction {
             name: Self::NAME,
-            target: Target {
-                text: format!("y = f(x / |x|) on the {place}, f(x) = {}", self.function.text),
-                // Points are rounded to float32, which no sphere holds: f is asked at the nearest point of it.
-                function: Arc::new(move |x| {
-                    let mut x = x.to_vec();
-                    sphere.project(&mut x);
-                    f(&x)
-                }),
-            },
+            // Points are rounded to float32, which no sphere holds: f is asked at the nearest point of it.
+            target: Target::opaque(format!("y = f(x / |x|) on the {place}, f(x) = {}", self.function.text), move |x| {
+                let mut x = x.to_vec();
+                sphere.project(&mut x);
+                f(&x)
+            }),
             domain,
             network: Network { seq_len: 1, d_in: d, d_out, layers: vec![layer], readout: Readout::Rows },
             scored: None,
@@ -373,6 +365,7 @@ impl Prefix {
             },
             bound: bounds.0,
             rounding: bounds.1,
+            likely: None,
             hard: self.hard(&points),
         })
     }
@@ -415,7 +408,7 @@ mod tests {
 
     #[test]
     fn the_lattice_misses_nothing() {
-        let f = Target { text: String::new(), function: Arc::new(|_| vec![0.0]) };
+        let f = Target::opaque("", |_| vec![0.0]);
         for (d, mode, length) in [
             (2, Mode::Smooth, 5),
             (2, Mode::Minimax, 31),
@@ -425,51 +418,41 @@ mod tests {
         ] {
             let prefix = Prefix { d_in: d, function: f.clone(), mode, length: None, given: Given::default() };
             let (points, lambda) = (prefix.points(length), prefix.lambda(length));
-            let all: Vec<&[f64]> = points.iter().map(Vec::as_slice).collect();
             let known = Spread::of(&points, lambda, d);
             let domain = Domain::Sphere { seq_len: 1, d };
             let mut rng = ChaCha8Rng::seed_from_u64(5);
-            let looks = (0..40_000).map(|_| Extremes::at(&domain.sample(&mut rng), &all, lambda, 2.5));
-            let Some(worst) = looks.reduce(Extremes::or) else { panic!("no points") };
-            let worst = worst.reached;
-            for (name, worst, known) in [
-                ("angle", worst.angle, known.angle),
-                ("ripple", worst.ripple, known.ripple),
-                ("arc", worst.arc, known.arc),
-                ("square", worst.square, known.square),
-                ("own", worst.own.exp(), known.own.exp()),
+            // By definition, over all points of the prefix.
+            let look = |x: &[f64]| {
+                let terms = points.iter().map(|k| {
+                    let cosine: f64 = x.iter().zip(k).map(|(x, k)| x * k).sum();
+                    let angle = cosine.clamp(-1.0, 1.0).acos();
+                    ((lambda * (cosine - 1.0)).exp(), cosine, angle, k)
+                });
+                let terms: Vec<_> = terms.collect();
+                let total: f64 = terms.iter().map(|term| term.0).sum();
+                let mean = |of: &dyn Fn(f64, f64, &[f64]) -> f64| {
+                    terms.iter().map(|(w, c, a, k)| w * of(*c, *a, k)).sum::<f64>() / total
+                };
+                let side: Vec<f64> = (0..d).map(|j| mean(&|c, _, k| k[j] - c * x[j])).collect();
+                Spread {
+                    ripple: side.iter().map(|s| s * s).sum::<f64>().sqrt(),
+                    arc: mean(&|_, a, _| a - a.sin()),
+                    square: mean(&|_, a, _| a * a),
+                    own: -lambda - total.ln(),
+                }
+            };
+            let looks = (0..20_000).map(|_| look(&domain.sample(&mut rng)));
+            let Some(worst) = looks.reduce(|a, b| a.with(b, f64::max)) else { panic!("no points") };
+            for (name, worst, known, most) in [
+                ("ripple", worst.ripple, known.ripple, if d == 2 { 1.2 } else { 6.0 }),
+                ("arc", worst.arc, known.arc, 2.5),
+                ("square", worst.square, known.square, 1.3),
+                ("own", worst.own.exp(), known.own.exp(), f64::INFINITY),
             ] {
+                println!("{d} {mode:?} {length} {name}: {worst:.3e} of {known:.3e}");
                 assert!(worst <= known, "{d} {mode:?} {length} {name}: {worst} beyond {known}");
-                assert!(
-                    name == "own" || worst > 0.5 * known,
-                    "{d} {mode:?} {length} {name}: {worst} far below {known}"
-                );
+                assert!(known < most * worst, "{d} {mode:?} {length} {name}: {known} far beyond {worst}");
             }
-        }
-    }
-
-    #[test]
-    fn slopes_are_those_of_differences() {
-        let f = Target { text: String::new(), function: Arc::new(|_| vec![0.0]) };
-        let prefix = Prefix { d_in: 3, function: f, mode: Mode::Minimax, length: None, given: Given::default() };
-        let (points, lambda) = (prefix.points(40), prefix.lambda(40));
-        let all: Vec<&[f64]> = points.iter().map(Vec::as_slice).collect();
-        let (x, e, g) = ([0.6, 0.0, 0.8], [0.0, 1.0, 0.0], [0.8, 0.0, -0.6]);
-        let at = |way: [f64; 3], t: f64| {
-            let moved: Vec<f64> = x.iter().zip(way).map(|(x, w)| x * t.cos() + w * t.sin()).collect();
-            Extremes::at(&moved, &all, lambda, 2.5).reached
-        };
-        let h = 1e-5;
-        let along = |way| at(way, h).with(at(way, -h), |up, down| (up - down) / (2.0 * h));
-        let wanted = along(e).with(along(g), f64::hypot);
-        let found = Extremes::at(&x, &all, lambda, 2.5).slope;
-        for (name, found, wanted) in [
-            ("angle", found.angle, wanted.angle),
-            ("ripple", found.ripple, wanted.ripple),
-            ("arc", found.arc, wanted.arc),
-            ("square", found.square, wanted.square),
-        ] {
-            assert!((found - wanted).abs() <= 1e-6 * (1.0 + wanted), "{name}: {found}, by differences {wanted}");
         }
     }
 }

@@ -11,10 +11,9 @@
 //! # References
 //! Hu et al. 2025, arXiv 2504.15956, single-head theorem.
 
-use std::sync::Arc;
-
 use crate::{
     bound::Bound,
+    cells::{felt, value_noise},
     construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
     domain::Domain,
     interpolation::{Anchors, F32_ROUNDOFF, Mode, Profile, profile, tail},
@@ -80,13 +79,15 @@ impl Clamp {
     pub(crate) fn target(&self) -> Target {
         let clamp = self.clone();
         let d = self.d_in();
-        Target {
-            text: format!("y_i = clamp(w_i . x_i + t_i, {}, {})", self.low, self.high),
-            function: Arc::new(move |x| {
-                let forms = x.chunks(d).enumerate().map(|(i, x)| clamp.form(i, x));
-                forms.map(|u| u.clamp(clamp.low, clamp.high)).collect()
-            }),
-        }
+        Target::opaque(format!("y_i = clamp(w_i . x_i + t_i, {}, {})", self.low, self.high), move |x| {
+            let forms = x.chunks(d).enumerate().map(|(i, x)| clamp.form(i, x));
+            forms.map(|u| u.clamp(clamp.low, clamp.high)).collect()
+        })
+    }
+
+    /// What stays within [a, b] is never off by more than b − a.
+    pub(crate) fn no_more_than_range(&self, bound: Bound) -> Bound {
+        bound.at_most(self.high - self.low, "range", "b - a: values and target both lie within")
     }
 
     pub(crate) fn domain(&self) -> Domain {
@@ -166,7 +167,7 @@ impl TruncatedLinear {
         };
         let hint = "; truncated-linear-heads splits the range and reaches further";
         let intervals = choose(request, candidates, cost, hint)?;
-        self.write(intervals, profile).in_float32("low")
+        self.write(intervals, profile).in_float32("low", "input")
     }
 
     fn anchors(&self, intervals: usize) -> Anchors {
@@ -190,14 +191,19 @@ impl TruncatedLinear {
             "kappa(c) (b - a) / p, kappa({c}) = {:.4}; for any c at most (1/2 + tau(c)) (b - a) / p = {anyway:.3e}",
             profile.error
         );
-        Bound::default().and("interpolation", formula, profile.error * spacing)
+        let bound = Bound::default().and("interpolation", formula, profile.error * spacing);
+        self.clamp.no_more_than_range(bound)
     }
 
     fn rounding(&self, intervals: usize, profile: Profile) -> Bound {
         let anchors = self.anchors(intervals);
         score_rounding(anchors, self.mode.sharpness(), profile)
             .and("linear form", "(d + 3) eps (sum |w| |x| + |t| + |m|)", self.clamp.form_noise())
-            .and("values", "8 eps max(|a|, |b|)", 8.0 * F32_ROUNDOFF * anchors.low.abs().max(anchors.high.abs()))
+            .and(
+                "values",
+                "(2 keys felt + 8) eps max(|a|, |b|)",
+                value_noise(felt(self.mode.sharpness()), anchors.low.abs().max(anchors.high.abs())),
+            )
     }
 
     fn write(&self, intervals: usize, profile: Profile) -> Construction {
@@ -248,6 +254,7 @@ impl TruncatedLinear {
             temperature: Temperature { beta, reason: self.mode.reason().to_owned() },
             bound: self.bound(intervals, profile),
             rounding: self.rounding(intervals, profile),
+            likely: None,
             hard: hard_points(&self.clamp, &[anchors]),
         }
     }
@@ -257,6 +264,8 @@ impl TruncatedLinear {
 pub(crate) fn score_rounding(anchors: Anchors, sharpness: f64, profile: Profile) -> Bound {
     let noise = anchors.score_noise(sharpness);
     let value = profile.spread * anchors.spacing() * (2.0 * noise).exp_m1() / 2.0;
+    // Whatever the scores, the head gives a mean of its anchors.
+    let value = value.min(anchors.high - anchors.low);
     Bound::default().and("scores", "S(c) Delta (exp(2 gamma) - 1) / 2, gamma = 2.25 eps c p^2", value)
 }
 

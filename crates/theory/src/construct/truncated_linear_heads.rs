@@ -13,6 +13,7 @@
 
 use crate::{
     bound::Bound,
+    cells::{felt, value_noise},
     construct::{
         Construction, Cost, Refusal, Request, Temperature, choose,
         truncated_linear::{Clamp, hard_points, score_rounding},
@@ -70,7 +71,7 @@ impl TruncatedLinearHeads {
             parameters: self.parameters(*heads),
         };
         let heads = choose(request, candidates, cost, "; longer sequences have more anchors")?;
-        self.write(heads, known(heads)).in_float32("low")
+        self.write(heads, known(heads)).in_float32("low", "input")
     }
 
     /// Intervals of one head.
@@ -108,7 +109,8 @@ impl TruncatedLinearHeads {
             "kappa(c) (b - a) / ((n - 1) H), kappa({c}) = {:.4}; for any c one head is off by (1/2 + tau(c)) Delta = {anyway:.3e} at most",
             profile.error
         );
-        Bound::default().and("interpolation", formula, profile.error * spacing)
+        let bound = Bound::default().and("interpolation", formula, profile.error * spacing);
+        self.clamp.no_more_than_range(bound)
     }
 
     fn rounding(&self, heads: usize, profile: Profile) -> Bound {
@@ -121,7 +123,11 @@ impl TruncatedLinearHeads {
                 "(d + 3) eps (sum |w| |x| + |t| + |m|), once per head that sees it: two",
                 2.0 * self.clamp.form_noise(),
             )
-            .and("values", "8 eps (max(|a|, |b|) + b - a)", 8.0 * F32_ROUNDOFF * (largest + range))
+            .and(
+                "values",
+                "(2 keys felt + 8) eps (max(|a|, |b|) + b - a)",
+                value_noise(felt(self.mode.sharpness()), largest + range),
+            )
             // Saturated heads add the same number again and again, which rounds the same way as long as the exponent stays.
             .and(
                 "sum over heads",
@@ -180,6 +186,7 @@ impl TruncatedLinearHeads {
             temperature: Temperature { beta, reason: self.mode.reason().to_owned() },
             bound: self.bound(heads, profile),
             rounding: self.rounding(heads, profile),
+            likely: None,
             hard: hard_points(&self.clamp, &parts),
         }
     }

@@ -263,11 +263,17 @@ fn origin_section(subjects: &[Subject]) -> String {
                 text_at("/target"),
                 text_at("/domain")
             ));
-            for (name, at) in [
-                ("error at most", "/bound/value"),
-                ("rounding to float32 adds at most", "/rounding/value"),
-                ("largest error measured", "/float32/error"),
-            ] {
+            let holds = certificate["holds"] == true;
+            if !holds {
+                lines.push("  - NOT CERTIFIED: nothing is proved about the error".to_owned());
+            }
+            let condition = if text_at("/verdict") == "given" { ", if slopes are as they were given," } else { "" };
+            let claims = [
+                (format!("error{condition} at most"), "/bound/value"),
+                ("rounding to float32 adds at most".to_owned(), "/rounding/value"),
+            ];
+            let found = ("largest error measured".to_owned(), "/float32/error");
+            for (name, at) in claims.into_iter().filter(|_| holds).chain([found]) {
                 lines.extend(number_at(at).map(|value| format!("  - {name} {value}")));
             }
         } else if let Some(Lineage { from, weights_sha256, folded: Some(folded), .. }) = &subject.lineage {

@@ -175,6 +175,7 @@ impl Plan {
             },
             bound: self.bound(gd),
             rounding: self.rounding(gd),
+            likely: None,
             hard: gd.hard(),
         }
     }

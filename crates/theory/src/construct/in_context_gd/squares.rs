@@ -335,6 +335,7 @@ impl Plan {
             },
             bound: self.bound(gd),
             rounding: self.rounding(gd),
+            likely: None,
             hard: gd.hard().into_iter().chain([("ties", self.ties(gd))]).collect(),
         }
     }

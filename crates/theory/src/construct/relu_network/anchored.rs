@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 
 use super::{
     APART, ReluNetwork, scatter_layer, scatter_parameters,
-    units::{Units, rounding_formula, scatter_rounding},
+    units::{ScatterRounding, Units, rounding_formula},
 };
 use crate::{
     bound::Bound,
+    cells::{felt, value_noise},
     construct::{
         Construction, Cost, Refusal, Request, Temperature, choose,
         truncated_linear::{MOST_INTERVALS as LONGEST, score_rounding},
     },
     interpolation::{Anchors, F32_ROUNDOFF, Profile, profile, tail},
-    mixing::Noise,
+    mixing::{Noise, Roundings},
     network::{Head, Layer, Map, Network, Readout},
     space::Space,
 };
@@ -58,17 +59,18 @@ struct Plan<'a> {
     options: &'a ReluNetwork,
     units: &'a Units,
     noise: Vec<Noise>,
-    scatter: (f64, f64),
+    leak: f64,
+    scatter: ScatterRounding,
     profiles: RefCell<BTreeMap<(usize, usize), Profile>>,
 }
 
 pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> Result<Construction, Refusal> {
     let (mixing, mixes) = units.scatter();
-    let scatter = (mixing.leak(&mixes, mixing.rows(), 1.0), scatter_rounding(&mixing, &mixes));
-    let plan = Plan { options, units, noise: units.product_noise(), scatter, profiles: RefCell::default() };
+    let (leak, scatter) = (mixing.leak(&mixes, mixing.rows(), 1.0), ScatterRounding::of(&mixing, &mixes));
+    let plan = Plan { options, units, noise: units.product_noise(), leak, scatter, profiles: RefCell::default() };
     let last = scatter_parameters(units);
     let cost = |size: &Size| Cost {
-        error: plan.bound(*size).value + plan.rounding(*size).value,
+        error: plan.bound(*size).value + plan.rounding(*size, Roundings::Any).value,
         parameters: plan.parameters(*size) + last,
     };
     let size = choose(request, Size::candidates(options), cost, "; form t2 reaches further")?;
@@ -108,26 +110,32 @@ impl Plan<'_> {
                 ),
                 profile.error * spacing * total,
             )
+            .at_most(total, "range", "S: values and what they stand for both lie in [0, 1]")
             .and("rows that are no anchors", "S exp(-64) per row", total * others * (-APART).exp())
-            .and("weights of zero", "exp(-80) 2 rows scale, summed over scattering heads", self.scatter.0)
+            .and("weights of zero", "exp(-80) 2 rows scale, summed over scattering heads", self.leak)
     }
 
-    fn rounding(&self, size: Size) -> Bound {
+    fn rounding(&self, size: Size, roundings: Roundings) -> Bound {
         let (anchors, total) = (size.anchors(), self.units.weight());
         let scores = score_rounding(anchors, self.options.mode.sharpness(), self.profile(size)).value;
         // u − m_h is rounded once more, in each of the heads at a seam.
-        let seen = |noise: &Noise| noise.and(0.0, 3.0 * F32_ROUNDOFF);
+        let seen = |noise: &Noise| noise.and(Noise::of(1.0, 3.0));
         let noise: Vec<Noise> = self.noise.iter().map(seen).collect();
         Bound::default()
             .and(
                 "linear form",
-                rounding_formula("through W2 s, u' as a row of a matrix product"),
-                self.units.through_output(&noise),
+                rounding_formula("through W2 s, u' as a row of a matrix product", roundings),
+                self.units.through_output(&noise, roundings),
             )
             .and("scores", "S times S(c) Delta (exp(2 gamma) - 1) / 2, gamma = 2.25 eps c p^2", total * scores)
             // Heads that are full add the same number again and again, and those additions all round the same way.
-            .and("sum over heads", "S eps (8 + H)", total * F32_ROUNDOFF * (8.0 + size.heads as f64))
-            .and("scatter", rounding_formula("h scattered by log weights"), self.scatter.1)
+            .and(
+                "sum over heads",
+                "S eps (2 keys felt + 8 + H)",
+                total * value_noise(felt(self.options.mode.sharpness()), 1.0)
+                    + total * F32_ROUNDOFF * size.heads as f64,
+            )
+            .and("scatter", rounding_formula("h scattered by log weights", roundings), self.scatter.bound(roundings))
     }
 
     fn write(&self, size: Size) -> Construction {
@@ -160,7 +168,8 @@ impl Plan<'_> {
             ],
             temperature: Temperature { beta, reason: self.options.mode.reason().to_owned() },
             bound: self.bound(size),
-            rounding: self.rounding(size),
+            rounding: self.rounding(size, Roundings::Any),
+            likely: Some(self.rounding(size, Roundings::Independent)),
             hard: units.hard_points(&values),
         }
     }

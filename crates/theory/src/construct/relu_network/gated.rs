@@ -2,13 +2,13 @@
 
 use super::{
     APART, ReluNetwork, gather_layer, gather_parameters, scatter_layer, scatter_parameters,
-    units::{Gather, Units, rounding_formula, scatter_rounding},
+    units::{Gather, ScatterRounding, Units, rounding_formula},
 };
 use crate::{
     bound::Bound,
     construct::{Construction, Cost, Refusal, Request, Temperature, choose},
     interpolation::F32_ROUNDOFF,
-    mixing::Noise,
+    mixing::{Noise, Roundings},
     network::{Head, Layer, Map, Network, Readout},
     space::Space,
 };
@@ -25,7 +25,8 @@ struct Plan<'a> {
     units: &'a Units,
     gather: Gather,
     noise: Vec<Noise>,
-    scatter: (f64, f64),
+    leak: f64,
+    scatter: ScatterRounding,
 }
 
 pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> Result<Construction, Refusal> {
@@ -33,13 +34,14 @@ pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> R
     let noise = gather.rounding(units);
     let (mixing, mixes) = units.scatter();
     // Outputs of a gate lie between −0.2785/β and 1.
-    let scatter = (mixing.leak(&mixes, mixing.rows(), 1.0), scatter_rounding(&mixing, &mixes));
-    let plan = Plan { units, gather, noise, scatter };
+    let (leak, scatter) = (mixing.leak(&mixes, mixing.rows(), 1.0), ScatterRounding::of(&mixing, &mixes));
+    let plan = Plan { units, gather, noise, leak, scatter };
     let candidates = match options.beta {
         Some(beta) => vec![beta],
         None => vec![(100.0 * GATE * units.one_signed_weight() / request.tolerance).clamp(1.0, SHARPEST), SHARPEST],
     };
-    let cost = |beta: &f64| Cost { error: plan.bound(*beta).value + plan.rounding(*beta).value, parameters };
+    let cost =
+        |beta: &f64| Cost { error: plan.bound(*beta).value + plan.rounding(*beta, Roundings::Any).value, parameters };
     let beta = choose(request, candidates, cost, "").map_err(Refusal::at_given_size)?;
     Ok(plan.write(options, beta))
 }
@@ -62,8 +64,9 @@ impl Plan<'_> {
         Bound::default()
             .and(
                 "gates",
-                format!("0.2785 S1 / beta, S1 = max_i sum_j (W2_ij s_j)+ or (...)- = {one_signed:.4}"),
-                GATE * one_signed / beta,
+                format!("min(0.2785 / beta, 1 / 2) S1, S1 = max_i sum_j (W2_ij s_j)+ or (...)- = {one_signed:.4}"),
+                // However blunt, a gate gives between 0 and u', and half of it at most on the wrong side.
+                (GATE / beta).min(reach / 4.0) * one_signed,
             )
             .and(
                 "other keys of a gate",
@@ -73,27 +76,35 @@ impl Plan<'_> {
             .and(
                 "weights of zero",
                 "exp(-80) (S sum over gathering heads + sum over scattering heads), each 2 rows scale reach",
-                total * self.gather.leak() + self.scatter.0 * (1.0 + GATE / beta),
+                total * self.gather.leak() + self.leak * (1.0 + GATE / beta),
             )
     }
 
-    fn rounding(&self, beta: f64) -> Bound {
+    fn rounding(&self, beta: f64, roundings: Roundings) -> Bound {
         let total = self.units.weight();
         // A score difference of t = β u is off by ε (4 |t| + 8 M + 16), exponentials included, and moves the output by |u| σ'(t) as much.
         let gates = F32_ROUNDOFF * (0.224 * (8.0 * APART + 16.0) + 4.0 * 0.44) / beta;
-        let own = vec![Noise::default().and(0.0, F32_ROUNDOFF); self.units.count()];
+        // The sum of both exponentials, its inverse, a product, and the sum of two.
+        let own = vec![Noise::of(1.0, 4.0); self.units.count()];
         Bound::default()
             .and(
                 "gather",
-                rounding_formula("through W2 s, u' gathered by log weights"),
-                self.units.through_output(&self.noise),
+                rounding_formula("through W2 s, u' gathered by log weights", roundings),
+                self.units.through_output(&self.noise, roundings),
             )
             .and(
                 "gates",
-                "S eps (0.224 (8 M + 16) + 1.8) / beta, M = 64, and eps per unit as a deviation",
-                total * gates + self.units.through_output(&own),
+                rounding_formula(
+                    "S eps (0.224 (8 M + 16) + 1.8) / beta, M = 64, and four roundings per unit",
+                    roundings,
+                ),
+                total * gates + self.units.through_output(&own, roundings),
             )
-            .and("scatter", rounding_formula("h scattered by log weights"), self.scatter.1 * (1.0 + GATE / beta))
+            .and(
+                "scatter",
+                rounding_formula("h scattered by log weights", roundings),
+                self.scatter.bound(roundings) * (1.0 + GATE / beta),
+            )
     }
 
     fn write(&self, options: &ReluNetwork, beta: f64) -> Construction {
@@ -125,7 +136,8 @@ impl Plan<'_> {
                     .to_owned(),
             },
             bound: self.bound(beta),
-            rounding: self.rounding(beta),
+            rounding: self.rounding(beta, Roundings::Any),
+            likely: Some(self.rounding(beta, Roundings::Independent)),
             hard: units.hard_points(&[at, -at, 0.0, 4.0 * at, -4.0 * at]),
         }
     }

@@ -93,7 +93,7 @@ impl ReluNetwork {
             Form::T2 => gated::build(self, &units, request),
             Form::S => readout::build(self, &units, request),
         }?
-        .in_float32("network")
+        .in_float32("network", "low")
     }
 
     /// Numbers in the weights of form t2, which do not depend on the tolerance.

@@ -6,12 +6,13 @@ use super::{
 };
 use crate::{
     bound::Bound,
+    cells::felt,
     construct::{
         Construction, Cost, Refusal, Request, Temperature, choose,
         truncated_linear::{MOST_INTERVALS, score_rounding},
     },
-    interpolation::{Anchors, F32_ROUNDOFF, Profile, profile, tail},
-    mixing::Noise,
+    interpolation::{Anchors, Profile, profile, tail},
+    mixing::{Noise, Roundings},
     network::{Matrix, Network, Readout},
 };
 
@@ -35,7 +36,7 @@ pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> R
     let first = gather_parameters(units, &plan.gather);
     let flat_out = units.bias_out.len() as f64;
     let cost = |intervals: &usize| Cost {
-        error: plan.bound(*intervals).value + plan.rounding(*intervals).value,
+        error: plan.bound(*intervals).value + plan.rounding(*intervals, Roundings::Any).value,
         parameters: first + 3.0 * (*intervals as f64 + 1.0) + (units.count() as f64 + 1.0) * flat_out,
     };
     let intervals = choose(request, candidates, cost, "; form t2 reaches further")?;
@@ -60,32 +61,35 @@ impl Plan<'_> {
             "kappa(c) S / p, S = max_i sum_j |W2_ij| s_j = {total:.4}, kappa({c}) = {kappa:.4}; for any c at most \
              (1/2 + tau(c)) S / p = {anyway:.3e}"
         );
-        Bound::default().and("interpolation", formula, kappa * spacing * total).and(
-            "weights of zero",
-            "S exp(-80) 2 rows scale reach, summed over gathering heads",
-            total * self.gather.leak(),
-        )
+        Bound::default()
+            .and("interpolation", formula, kappa * spacing * total)
+            .at_most(total, "range", "S: values and what they stand for both lie in [0, 1]")
+            .and(
+                "weights of zero",
+                "S exp(-80) 2 rows scale reach, summed over gathering heads",
+                total * self.gather.leak(),
+            )
     }
 
-    fn rounding(&self, intervals: usize) -> Bound {
+    fn rounding(&self, intervals: usize, roundings: Roundings) -> Bound {
         let total = self.units.weight();
         let anchors = Self::anchors(intervals);
         let scores = score_rounding(anchors, self.options.mode.sharpness(), self.profile(intervals)).value;
-        // Anchor values, their sum, and the readout's: each a rounding of a number of at most 1 per unit.
-        let readout = vec![Noise::default().and(0.0, 4.0 * F32_ROUNDOFF); self.units.count()];
+        // Anchor values and their sums: roundings of a number of at most 1 per unit.
+        let readout = vec![Noise::of(1.0, 2.0 * felt(self.options.mode.sharpness()) + 8.0); self.units.count()];
         let largest = self.units.bias_out.iter().fold(0.0_f64, |top, bias| top.max(bias.abs()));
-        let sums = F32_ROUNDOFF * (self.units.count() as f64 / 3.0).sqrt() * (total + largest);
+        let sums = Noise::of(total + largest, self.units.count() as f64 + 2.0);
         Bound::default()
             .and(
                 "gather",
-                rounding_formula("through W2 s, u' gathered by log weights"),
-                self.units.through_output(&self.noise),
+                rounding_formula("through W2 s, u' gathered by log weights", roundings),
+                self.units.through_output(&self.noise, roundings),
             )
             .and("scores", "S times S(c) Delta (exp(2 gamma) - 1) / 2, gamma = 2.25 eps c p^2", total * scores)
             .and(
                 "readout",
-                "4 eps per unit and sqrt(r / 3) eps (S + max |b2|), as deviations",
-                self.units.through_output(&readout) + Noise::default().and(0.0, sums).bound(),
+                rounding_formula("2 keys felt + 8 roundings per unit, and r + 2 of S + max |b2|", roundings),
+                self.units.through_output(&readout, roundings) + sums.bound(roundings),
             )
     }
 
@@ -119,7 +123,8 @@ impl Plan<'_> {
             ],
             temperature: Temperature { beta, reason: self.options.mode.reason().to_owned() },
             bound: self.bound(intervals),
-            rounding: self.rounding(intervals),
+            rounding: self.rounding(intervals, Roundings::Any),
+            likely: Some(self.rounding(intervals, Roundings::Independent)),
             hard: units.hard_points(&values),
         }
     }

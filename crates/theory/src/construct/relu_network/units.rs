@@ -6,7 +6,7 @@ use super::ReluWeights;
 use crate::{
     domain::Domain,
     interpolation::F32_ROUNDOFF,
-    mixing::{Channel, DEVIATIONS, Mix, Mixing, Noise},
+    mixing::{Channel, DEVIATIONS, Mix, Mixing, Noise, Roundings},
     network::Matrix,
 };
 
@@ -89,24 +89,25 @@ impl Units {
     }
 
     /// What noise of the units makes of the worst output number.
-    pub fn through_output(&self, units: &[Noise]) -> f64 {
+    pub fn through_output(&self, units: &[Noise], roundings: Roundings) -> f64 {
         let each = self.output.row_iter().map(|row| {
             let noise = row.iter().zip(units);
-            noise.fold(Noise::default(), |sum, (w, unit)| sum.and(w.abs() * unit.shared, w * unit.deviation)).bound()
+            noise.fold(Noise::default(), |sum, (w, unit)| sum.and(unit.times(*w))).bound(roundings)
         });
         each.fold(0.0, f64::max)
     }
 
-    /// What float32 adds to u'_j when it is computed as one row of a matrix product, whose partial sums are at most Σ |w| |x| + |b|.
+    /// What float32 adds to u'_j when it is computed as one row of a matrix product, in any order: a rounding of each weight, one of each
+    /// product, and as many sums as there are inputs.
     pub fn product_noise(&self) -> Vec<Noise> {
         let reach: Vec<f64> = self.low.iter().zip(&self.high).map(|(low, high)| low.abs().max(high.abs())).collect();
         let noise = |j: usize| {
             let terms = self.weights.row(j).into_owned();
             let terms = terms.iter().zip(&reach).map(|(w, x)| w.abs() * x);
             let squares: f64 = terms.clone().map(|term| term * term).sum();
-            let total = terms.sum::<f64>() + self.bias[j].abs();
-            let deviation = (2.0 * squares + (reach.len() + 2) as f64 * total * total).sqrt();
-            Noise::default().and(0.0, F32_ROUNDOFF / 3.0_f64.sqrt() * deviation)
+            let (total, count) = (terms.sum::<f64>() + self.bias[j].abs(), (reach.len() + 2) as f64);
+            let deviation = F32_ROUNDOFF / 3.0_f64.sqrt() * (2.0 * squares + count * total * total).sqrt();
+            Noise { deviation, ..Noise::of(total, count) }
         };
         (0..self.count()).map(noise).collect()
     }
@@ -242,18 +243,35 @@ impl Gather {
     pub fn rounding(&self, units: &Units) -> Vec<Noise> {
         let noise = self.mixing.rounding(&self.mixes, 1, |_| (-self.half, self.half));
         // x − m is rounded once.
-        let centring = |j: usize| F32_ROUNDOFF / 3.0_f64.sqrt() * self.half * units.weights.row(j).norm();
-        noise.iter().enumerate().map(|(j, noise)| noise[0].and(0.0, centring(j))).collect()
+        let centring = |j: usize| {
+            let row = units.weights.row(j);
+            let sizes: f64 = row.iter().map(|w| w.abs()).sum();
+            Noise {
+                deviation: F32_ROUNDOFF / 3.0_f64.sqrt() * self.half * row.norm(),
+                ..Noise::of(self.half * sizes, 1.0)
+            }
+        };
+        noise.iter().enumerate().map(|(j, noise)| noise[0].and(centring(j))).collect()
     }
 }
 
 /// What float32 adds to the output of a scatter of units that lie in [0, 1], its own part only.
-pub(crate) fn scatter_rounding(mixing: &Mixing, mixes: &[Mix]) -> f64 {
-    let noise = mixing.rounding(mixes, mixes.len(), |_| (0.0, 1.0));
-    noise.iter().flatten().map(|noise| noise.bound()).fold(0.0, f64::max)
+pub(crate) struct ScatterRounding(Vec<Noise>);
+
+impl ScatterRounding {
+    pub fn of(mixing: &Mixing, mixes: &[Mix]) -> Self {
+        Self(mixing.rounding(mixes, mixes.len(), |_| (0.0, 1.0)).into_iter().flatten().collect())
+    }
+
+    pub fn bound(&self, roundings: Roundings) -> f64 {
+        self.0.iter().map(|noise| noise.bound(roundings)).fold(0.0, f64::max)
+    }
 }
 
-/// How the two kinds of rounding are added up, for formulas.
-pub(crate) fn rounding_formula(of: &str) -> String {
-    format!("{of}: shared part + {DEVIATIONS} standard deviations")
+/// How roundings are added up, for formulas.
+pub(crate) fn rounding_formula(of: &str, roundings: Roundings) -> String {
+    match roundings {
+        Roundings::Any => format!("{of}: sums in any order"),
+        Roundings::Independent => format!("{of}: shared part + {DEVIATIONS} standard deviations"),
+    }
 }

@@ -1,6 +1,6 @@
 //! A two-layer ReLU network of the whole sequence, as numbers and as PyTorch's files name them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use headway_model::weights::Array;
 
@@ -70,10 +70,9 @@ impl ReluWeights {
 
     pub(crate) fn target(&self) -> Target {
         let network = self.clone();
-        Target {
-            text: format!("Y = W2 relu(W1 vec(X) + b1) + b2 with {} hidden units", self.units()),
-            function: Arc::new(move |x| network.forward(x)),
-        }
+        Target::opaque(format!("Y = W2 relu(W1 vec(X) + b1) + b2 with {} hidden units", self.units()), move |x| {
+            network.forward(x)
+        })
     }
 
     /// The two linear layers of a PyTorch `nn.Sequential(nn.Linear, nn.ReLU, nn.Linear)` on flattened sequences: `0.weight` and

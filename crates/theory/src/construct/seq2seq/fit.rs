@@ -10,7 +10,7 @@ use rand::{RngExt, seq::SliceRandom};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rand_distr::StandardNormal;
 
-use super::{Seq2seq, Source};
+use super::{Seq2seq, Source, proof};
 use crate::{
     bound::{Basis, Bound, Term},
     construct::{Construction, Function, Refusal, ReluNetwork, ReluWeights, Request},
@@ -78,9 +78,16 @@ pub(super) fn build(options: &Seq2seq, request: Request) -> Result<(Construction
         // Where the fit alone takes all of the tolerance, we still want to know what would be reached.
         let tolerance = if fitted.error < wanted { wanted - fitted.error } else { f64::MIN_POSITIVE };
         match compile.build(Request { tolerance, max_parameters: allowed }) {
+            // A network that is constant compiles exactly, whatever its fit.
+            Ok(compiled) if fitted.error + compiled.bound.value + compiled.rounding.value > wanted * (1.0 + 1e-12) => {
+                let total = (fitted.error + compiled.bound.value + compiled.rounding.value) * (1.0 + 1e-9);
+                if total < reached.0 {
+                    reached = (total, units);
+                }
+            }
             Ok(compiled) => {
                 let network = fitted.network.clone();
-                return Ok((certified(options, fitted, compiled), Some(network)));
+                return Ok((certified(options, fitted, compiled, wanted), Some(network)));
             }
             Err(Refusal::Unreachable { reachable, .. }) => {
                 // A hair more, so that rounding does not take the promise back.
@@ -130,13 +137,17 @@ fn points_for(features: usize) -> usize {
     4 * features + 500
 }
 
-fn certified(options: &Seq2seq, fitted: Fitted, compiled: Construction) -> Construction {
-    let Fitted { judged, worst, .. } = fitted;
+fn certified(options: &Seq2seq, fitted: Fitted, compiled: Construction, wanted: f64) -> Construction {
+    let left = wanted - compiled.bound.value - compiled.rounding.value;
+    let Fitted { judged, worst, network, .. } = fitted;
     let Construction { mut target, mut bound, mut sizes, mut hard, .. } = compiled;
     hard.push(("worst of the fit", worst));
     match (&options.source, judged) {
         (Source::Function(function), Judged::Function(fit)) => {
             target = function.clone();
+            // All that the tolerance leaves, where there is one: the more, the sooner it is proved.
+            let aim = if wanted < f64::MAX { left * (1.0 - 1e-9) } else { fit.value };
+            let fit = proof::error_within(options, function, &network, aim).unwrap_or(fit);
             bound = bound.terms.into_iter().fold(Bound::default().with(fit), Bound::with);
         }
         (Source::Samples { inputs, .. }, Judged::Samples { held_out, fitted }) => {

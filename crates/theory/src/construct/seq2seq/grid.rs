@@ -10,14 +10,17 @@
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::Seq2seq;
+use headway_tasks::{Interval, Order};
+
 use crate::{
-    bound::{Basis, Bound},
+    bound::Bound,
+    cells::{moved, value_noise},
     construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
     domain::Domain,
+    enclosure::Suprema,
     interpolation::{F32_ROUNDOFF, Mode, Moments},
-    mixing::DEVIATIONS,
     network::{Head, Layer, Map, Matrix, Network, Readout},
-    smoothness::SPARSE_SAFETY,
+    smoothness::{Constant, SPARSE_SAFETY},
     space::Space,
 };
 
@@ -30,9 +33,11 @@ struct Plan<'a> {
     options: &'a Seq2seq,
     target: &'a Target,
     sharpness: f64,
-    lipschitz: f64,
+    lipschitz: Constant,
     /// Output numbers are at most this.
     largest: f64,
+    /// No two of them are farther apart than this; infinite where the formula does not say.
+    range: f64,
     /// m(c) by the number of cells, then for all others.
     squares: Vec<f64>,
 }
@@ -47,18 +52,15 @@ pub(super) fn build(options: &Seq2seq, target: &Target, request: Request) -> Res
     if let Some(cells) = options.cells.filter(|cells| (*cells as f64).powf(numbers) > MOST_KEYS) {
         return Err(Refusal::invalid("cells", format!("make more than {MOST_KEYS} keys, {cells}^{numbers}")));
     }
-    let lipschitz = options.lipschitz.unwrap_or_else(|| SPARSE_SAFETY * steepest(options, target));
-    let extent: Vec<f64> = options.low.iter().zip(&options.high).map(|(low, high)| high - low).collect();
-    let middle: Vec<f64> = options.low.iter().zip(&extent).map(|(low, extent)| low + extent / 2.0).collect();
-    let diagonal = extent.iter().map(|extent| extent * extent).sum::<f64>().sqrt();
-    let there = (target.function)(&middle).iter().fold(0.0_f64, |top, y| top.max(y.abs()));
+    let (lipschitz, [largest, range]) = constants(options, target)?;
     let sharpness = Mode::Minimax.sharpness();
     let plan = Plan {
         options,
         target,
         sharpness,
         lipschitz,
-        largest: there + lipschitz * diagonal / 2.0,
+        largest,
+        range,
         squares: (1..=16).map(|cells| mean_square(sharpness, cells)).collect(),
     };
     let candidates: Vec<usize> = match options.cells {
@@ -70,7 +72,25 @@ pub(super) fn build(options: &Seq2seq, target: &Target, request: Request) -> Res
         parameters: plan.parameters((*cells as f64).powf(numbers)),
     };
     let cells = choose(request, candidates, cost, "; method fit goes beyond a grid")?;
-    plan.write(cells)?.in_float32("low")
+    plan.write(cells)?.in_float32("low", "low")
+}
+
+/// L, max |f| and how far apart values are over the box: from the formula, from what was given, or from the largest slope |∇ f_i| at random points, by differences.
+fn constants(options: &Seq2seq, target: &Target) -> Result<(Constant, [f64; 2]), Refusal> {
+    let sides: Vec<Interval> =
+        options.low.iter().zip(&options.high).map(|(low, high)| Interval::new(*low, *high)).collect();
+    let known = target
+        .enclosure
+        .as_ref()
+        .map_or(Suprema::UNKNOWN, |enclosure| Suprema::on_box(enclosure.as_ref(), &sides, Order::First));
+    let seen = if known.slope.most.is_infinite() { steepest(options, target) } else { 0.0 };
+    let lipschitz = Constant::of("lipschitz", options.lipschitz, known.slope, SPARSE_SAFETY * seen, seen)?;
+    let extent = |i: usize| options.high[i] - options.low[i];
+    let diagonal = (0..options.flat_in()).map(|i| extent(i).powi(2)).sum::<f64>().sqrt();
+    let middle: Vec<f64> = (0..options.flat_in()).map(|i| options.low[i] + extent(i) / 2.0).collect();
+    let there = (target.function)(&middle).iter().fold(0.0_f64, |top, y| top.max(y.abs()));
+    let largest = known.size.most.min(there + lipschitz.value * diagonal / 2.0);
+    Ok((lipschitz, [largest, 2.0 * known.size.most]))
 }
 
 /// The largest slope |∇ f_i| at random points, by differences.
@@ -117,19 +137,14 @@ impl Plan<'_> {
     /// L sqrt(m(c) Σ Δ²).
     fn interpolation(&self, cells: usize) -> f64 {
         let squares: f64 = (0..self.options.flat_in()).map(|i| (self.extent(i) / cells as f64).powi(2)).sum();
-        self.lipschitz * (self.squares[cells.min(self.squares.len()) - 1] * squares).sqrt()
+        self.lipschitz.value * (self.squares[cells.min(self.squares.len()) - 1] * squares).sqrt()
     }
 
     fn bound(&self, cells: usize) -> Bound {
-        let (from, on) = if self.options.lipschitz.is_some() {
-            ("as given".to_owned(), Basis::Given)
-        } else {
-            let from = format!("measured, not proved: {SPARSE_SAFETY} times the largest slope at {SLOPES} points");
-            (from, Basis::Measured)
-        };
         let m = self.squares[cells.min(self.squares.len()) - 1];
-        let formula = format!("L sqrt(m(c) sum_i Delta_i^2), m(c) = {m:.4}, L = {:.4} ({from})", self.lipschitz);
-        Bound::default().and_on(on, "interpolation", formula, self.interpolation(cells))
+        let formula = format!("L sqrt(m(c) sum_i Delta_i^2), m(c) = {m:.4}, L = {}", self.lipschitz);
+        let bound = Bound::default().and_on(self.lipschitz.basis, "interpolation", formula, self.interpolation(cells));
+        bound.at_most(self.range, "range", "2 max |f|: the head gives a mean of values of f")
     }
 
     fn rounding(&self, cells: usize) -> Bound {
@@ -144,14 +159,10 @@ impl Plan<'_> {
             .and(
                 "scores",
                 "2 L sqrt(m(c) sum Delta^2) (exp(2 gamma) - 1) / 2, gamma = eps (0.75 c G^2 nd (3 + nd) + 30)",
-                self.interpolation(cells) * (2.0 * noise).exp_m1(),
+                moved(2.0 * self.interpolation(cells), noise).min(self.range),
             )
-            .and("input in units of cells", "6 eps L |x|", self.lipschitz * inputs)
-            .and(
-                "values",
-                format!("{DEVIATIONS} deviations of sqrt((2 k + 6) / 3) eps max |f|, k keys that carry weight"),
-                DEVIATIONS * F32_ROUNDOFF * ((2.0 * carried + 6.0) / 3.0).sqrt() * self.largest,
-            )
+            .and("input in units of cells", "6 eps L |x|", self.lipschitz.value * inputs)
+            .and("values", "(2 k + 8) eps max |f|, k keys that carry weight", value_noise(carried, self.largest))
     }
 
     /// Map, query and key of n d + 1 columns, value, output, readout.
@@ -230,6 +241,7 @@ impl Plan<'_> {
             },
             bound: self.bound(cells),
             rounding: self.rounding(cells),
+            likely: None,
             hard: self.hard_points(cells),
         })
     }

@@ -3,8 +3,9 @@
 //! - **grid**: one head looks up the function on a grid of G^{n d} points; exact mathematics, and hopeless beyond a few input numbers;
 //! - **fit**: a two-layer ReLU network is fitted to the function, or to samples of it, and [compiled](super::relu_network).
 //!
-//! What is proved differs. The grid's bound rests on a Lipschitz constant; where it is not given, it is measured, and the bound says so. A
-//! fit's own error can only be measured, which its term says as well; that of compiling it is proved. Samples say nothing of what lies
+//! What is proved differs. The grid's bound rests on a Lipschitz constant, from the formula or given. A fit's own error is bounded by branch
+//! and bound over the box where that ends in time; that of compiling it is proved. What can only be measured says so, and proves
+//! nothing. Samples say nothing of what lies
 //! between them: there the target is the fitted network, the bound is that of compiling it alone, and how far the fit is off at the
 //! samples stands beside it; the tolerance covers both.
 //!
@@ -13,6 +14,7 @@
 
 mod fit;
 mod grid;
+mod proof;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +64,7 @@ pub struct Seq2seq {
     pub high: Vec<f64>,
     /// How.
     pub method: Method,
-    /// L with |f(x)_i − f(x')_i| ≤ L |x − x'|₂ for every output number, for the grid; measured where it is not given.
+    /// L with |f(x)_i − f(x')_i| ≤ L |x − x'|₂ for every output number, for the grid, where the formula says less or nothing.
     pub lipschitz: Option<f64>,
     /// G, for the grid; the fewest that meet the tolerance where it is not given.
     pub cells: Option<usize>,

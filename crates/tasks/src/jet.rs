@@ -1,0 +1,268 @@
+//! A formula over a box: intervals that hold all its values, all its slopes and all its second derivatives there.
+//!
+//! Forward differentiation in [intervals](crate::interval). At kinks slopes are those of either side and all between, so that the mean
+//! value theorem holds with them; second derivatives are then anything. Beside the box of slopes goes a bound on the length of
+//! the gradient, which maxima do not make longer: the box around (1, 0) and (0, 1) has a corner of length √2, the gradient of
+//! max(x₁, x₂) none beyond 1.
+
+use crate::interval::{Derivatives, Interval, functions};
+
+/// How many derivatives are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    /// The gradient.
+    First,
+    /// The gradient and all second derivatives.
+    Second,
+}
+
+/// Values, slopes and second derivatives over a box of n numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Jet {
+    /// f.
+    pub value: Interval,
+    /// ∂f/∂x_i. `[n]`
+    pub gradient: Vec<Interval>,
+    /// |∇f|₂ at most.
+    pub steepest: f64,
+    /// ∂²f/∂x_i∂x_j for j ≤ i, row by row; nothing where they were not asked for. `[n (n + 1) / 2]`
+    pub second: Vec<Interval>,
+}
+
+impl Jet {
+    /// A number that does not depend on the box.
+    pub fn constant(value: Interval, n: usize, order: Order) -> Self {
+        let second = if order == Order::Second { vec![Interval::ZERO; n * (n + 1) / 2] } else { Vec::new() };
+        Self { value, gradient: vec![Interval::ZERO; n], steepest: 0.0, second }
+    }
+
+    /// Number `at` of the box.
+    pub fn variable(value: Interval, at: usize, n: usize, order: Order) -> Self {
+        let mut jet = Self::constant(value, n, order);
+        jet.gradient[at] = Interval::ONE;
+        jet.steepest = 1.0;
+        jet
+    }
+
+    /// Whether it is one number, whatever the point.
+    fn as_number(&self) -> Option<f64> {
+        let fixed = self.gradient.iter().all(|slope| *slope == Interval::ZERO)
+            && self.value.low.to_bits() == self.value.high.to_bits();
+        fixed.then_some(self.value.low)
+    }
+
+    /// Largest |∇f|₂: by the box of slopes, or by what was carried along, whichever is less.
+    fn settled(mut self) -> Self {
+        let squares = self.gradient.iter().fold(Interval::ZERO, |sum, slope| {
+            let size = slope.magnitude();
+            sum + Interval::point(size) * Interval::point(size)
+        });
+        let boxed = if squares.high.is_nan() { f64::INFINITY } else { squares.high.sqrt().next_up() };
+        self.steepest = if self.steepest.is_nan() { boxed } else { self.steepest.min(boxed) };
+        self
+    }
+
+    /// |∇f|₂ at least, at every point of the box.
+    pub fn flattest(&self) -> f64 {
+        let squares: f64 = self.gradient.iter().map(|slope| slope.mignitude().powi(2)).sum();
+        squares.sqrt() * (1.0 - 1e-14)
+    }
+
+    /// |second derivative along any line| at most: the spectral norm of all matrices within, that is of their middle, by the Frobenius
+    /// norm of its 32nd power, and the Frobenius norm of what they are away from it; or the largest sum of a row, if that is less.
+    pub fn bend(&self) -> f64 {
+        let n = self.gradient.len();
+        let at = |i: usize, j: usize| self.second[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)];
+        let row = |i: usize| (0..n).map(|j| at(i, j).magnitude()).sum::<f64>();
+        let rows = (0..n).map(row).fold(0.0, f64::max);
+        if !rows.is_finite() || rows == 0.0 {
+            return rows;
+        }
+        let frobenius = |matrix: &[f64]| matrix.iter().map(|entry| entry * entry).sum::<f64>().sqrt();
+        let entries = || (0..n * n).map(|k| at(k / n, k % n));
+        let away: Vec<f64> = entries().map(|entry| entry.width() / 2.0).collect();
+        let middle: Vec<f64> = entries().map(Interval::middle).collect();
+        let size = frobenius(&middle);
+        let mut power: Vec<f64> = middle.iter().map(|entry| if size > 0.0 { entry / size } else { 0.0 }).collect();
+        for _ in 0..5 {
+            let product = |k: usize| (0..n).map(|i| power[k / n * n + i] * power[i * n + k % n]).sum::<f64>();
+            power = (0..n * n).map(product).collect();
+        }
+        // Rounding of the powers is far below the hair that is added.
+        let spectral = size * frobenius(&power).powf(1.0 / 32.0) + frobenius(&away);
+        rows.min(spectral) * (1.0 + 1e-12)
+    }
+
+    /// |second derivative along some line| at least, at every point of the box.
+    pub fn least_bend(&self) -> f64 {
+        let n = self.gradient.len();
+        // A diagonal entry is that along an axis; the spectral norm is no less than any entry.
+        (0..n * (n + 1) / 2).map(|at| self.second[at].mignitude()).fold(0.0, f64::max) * (1.0 - 1e-14)
+    }
+
+    /// g(f), for a g that has these values and derivatives where f is.
+    pub fn then(self, [value, first, second]: Derivatives) -> Self {
+        let n = self.gradient.len();
+        let mut hessian = self.second;
+        if !hessian.is_empty() {
+            for i in 0..n {
+                for j in 0..=i {
+                    let at = i * (i + 1) / 2 + j;
+                    hessian[at] = first * hessian[at] + second * self.gradient[i] * self.gradient[j];
+                }
+            }
+        }
+        let gradient = self.gradient.into_iter().map(|slope| first * slope).collect();
+        let steepest = if self.steepest == 0.0 && !first.is_undefined() {
+            0.0
+        } else {
+            (first.magnitude() * self.steepest).next_up()
+        };
+        Self { value, gradient, steepest, second: hessian }.settled()
+    }
+
+    fn with(self, other: &Self, value: Interval, steepest: f64, of: impl Fn(Interval, Interval) -> Interval) -> Self {
+        let pair =
+            |own: Vec<Interval>, other: &[Interval]| own.into_iter().zip(other).map(|(a, b)| of(a, *b)).collect();
+        let (gradient, second) = (pair(self.gradient, &other.gradient), pair(self.second, &other.second));
+        Self { value, gradient, steepest, second }.settled()
+    }
+
+    /// f + g
+    pub fn plus(self, other: &Self) -> Self {
+        let (value, steepest) = (self.value + other.value, (self.steepest + other.steepest).next_up());
+        self.with(other, value, steepest, |a, b| a + b)
+    }
+
+    /// f − g
+    pub fn minus(self, other: &Self) -> Self {
+        let (value, steepest) = (self.value - other.value, (self.steepest + other.steepest).next_up());
+        self.with(other, value, steepest, |a, b| a - b)
+    }
+
+    /// f g
+    pub fn times(self, other: &Self) -> Self {
+        let n = self.gradient.len();
+        let (a, b) = (self.value, other.value);
+        let mut second = self.second;
+        if !second.is_empty() {
+            for i in 0..n {
+                for j in 0..=i {
+                    let at = i * (i + 1) / 2 + j;
+                    second[at] = second[at] * b
+                        + a * other.second[at]
+                        + self.gradient[i] * other.gradient[j]
+                        + self.gradient[j] * other.gradient[i];
+                }
+            }
+        }
+        let gradient = self.gradient.iter().zip(&other.gradient).map(|(p, q)| *p * b + a * *q).collect();
+        let weighed = |size: f64, steep: f64| if steep == 0.0 { 0.0 } else { size * steep };
+        let steepest = weighed(a.magnitude(), other.steepest) + weighed(b.magnitude(), self.steepest);
+        Self { value: a * b, gradient, steepest: steepest * (1.0 + 1e-15), second }.settled()
+    }
+
+    /// f / g
+    pub fn over(self, other: Self) -> Self {
+        let by = functions::reciprocal(other.value);
+        self.times(&other.then(by))
+    }
+
+    /// f^g
+    pub fn power(self, other: Self) -> Self {
+        match other.as_number() {
+            Some(b) if b.fract() == 0.0 && b.abs() <= 1024.0 => {
+                let by = functions::power(self.value, b as i32);
+                self.then(by)
+            }
+            Some(b) => {
+                let by = functions::real_power(self.value, b);
+                self.then(by)
+            }
+            None => {
+                let by = functions::ln(self.value);
+                let exponent = self.then(by).times(&other);
+                let by = functions::exp(exponent.value);
+                exponent.then(by)
+            }
+        }
+    }
+
+    /// max(f, g)
+    pub fn greatest(self, other: Self) -> Self {
+        let (a, b) = (self.value, other.value);
+        if a.is_undefined() || b.is_undefined() {
+            return self.undefined();
+        }
+        if a.low >= b.high {
+            return self;
+        }
+        if b.low >= a.high {
+            return other;
+        }
+        let steepest = self.steepest.max(other.steepest);
+        let mut jet = self.with(&other, Interval::new(a.low.max(b.low), a.high.max(b.high)), steepest, Interval::hull);
+        jet.second.fill(Interval::ENTIRE);
+        jet
+    }
+
+    /// min(f, g)
+    pub fn least(self, other: Self) -> Self {
+        self.negative().greatest(other.negative()).negative()
+    }
+
+    fn negative(self) -> Self {
+        let by = functions::negate(self.value);
+        self.then(by)
+    }
+
+    /// The angle of the point (g, f).
+    pub fn angle(self, other: Self) -> Self {
+        let (y, x) = (self.value, other.value);
+        if y.is_undefined() || x.is_undefined() {
+            return self.undefined();
+        }
+        let n = self.gradient.len();
+        let turn = Interval::new(-std::f64::consts::PI.next_up(), std::f64::consts::PI.next_up());
+        if x.low <= 0.0 && y.low <= 0.0 && y.high >= 0.0 {
+            // The angle jumps on the way round.
+            let anything = vec![Interval::ENTIRE; n];
+            let second = vec![Interval::ENTIRE; self.second.len()];
+            return Self { value: turn, gradient: anything, steepest: f64::INFINITY, second };
+        }
+        let corners = [(y.low, x.low), (y.low, x.high), (y.high, x.low), (y.high, x.high)].map(|(y, x)| y.atan2(x));
+        let (low, high) = corners.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), a| (l.min(*a), h.max(*a)));
+        let value = Interval::new(low - 1e-15 * (1.0 + low.abs()), high + 1e-15 * (1.0 + high.abs()));
+        // d angle = (x dy − y dx) / (x² + y²); second derivatives by the same quotient, term by term.
+        let part = (x.square() + y.square()).reciprocal();
+        let square = part.square();
+        let two = Interval::point(2.0);
+        let (by_y, by_x) = (x * part, -(y * part));
+        let (yy, xy) = (-(two * x * y * square), (y.square() - x.square()) * square);
+        let mut second = self.second.clone();
+        for i in 0..if second.is_empty() { 0 } else { n } {
+            for j in 0..=i {
+                let at = i * (i + 1) / 2 + j;
+                let (yi, yj, xi, xj) = (self.gradient[i], self.gradient[j], other.gradient[i], other.gradient[j]);
+                second[at] = by_y * self.second[at]
+                    + by_x * other.second[at]
+                    + yy * yi * yj
+                    + xy * (yi * xj + yj * xi)
+                    + -(yy * xi * xj);
+            }
+        }
+        let gradient: Vec<Interval> =
+            self.gradient.iter().zip(&other.gradient).map(|(dy, dx)| by_y * *dy + by_x * *dx).collect();
+        Self { value, gradient, steepest: f64::INFINITY, second }.settled()
+    }
+
+    fn undefined(self) -> Self {
+        let nothing = |of: &[Interval]| vec![Interval::UNDEFINED; of.len()];
+        Self {
+            value: Interval::UNDEFINED,
+            gradient: nothing(&self.gradient),
+            steepest: f64::INFINITY,
+            second: nothing(&self.second),
+        }
+    }
+}
