@@ -162,9 +162,6 @@ class Interval:
         """inf |x|"""
         return np.where(self.low > 0, self.low, np.where(self.high < 0, -self.high, 0.0))
 
-    def straddles(self):
-        return (self.low < 0) & (self.high > 0)
-
 
 NOTHING = Interval(np.nan, np.nan)
 ANYTHING = Interval(-np.inf, np.inf)
@@ -186,7 +183,8 @@ def meets(x, phase, period):
 
 
 def kink(x):
-    return ANYTHING.where(x.straddles(), ZERO)
+    """A kink at an end counts as well: slopes jump between this interval and the next."""
+    return ANYTHING.where((x.low <= 0) & (x.high >= 0), ZERO)
 
 
 def slope_of_kink(x, below):
@@ -410,7 +408,8 @@ class Jet:
         pick = lambda s, t: s.where(first, t.where(second, s.hull(t)))  # noqa: E731
         steepest = np.where(first, self.steepest, np.where(second, other.steepest, np.maximum(self.steepest, other.steepest)))
         jet = self.combine(other, value, pick, steepest)
-        jet.second = [[s.where(first | second, ANYTHING) for s in row] for row in jet.second]
+        apart = (a.low > b.high) | (b.low > a.high)
+        jet.second = [[s.where(apart, ANYTHING) for s in row] for row in jet.second]
         return jet
 
     def power(self, other, exponent):

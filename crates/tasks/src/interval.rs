@@ -147,11 +147,6 @@ impl Interval {
     fn within(self, low: f64, high: f64) -> Self {
         if self.is_undefined() { self } else { Self::new(self.low.clamp(low, high), self.high.clamp(low, high)) }
     }
-
-    /// 0 lies in its inside.
-    fn straddles(self) -> bool {
-        self.low < 0.0 && self.high > 0.0
-    }
 }
 
 impl Neg for Interval {
@@ -276,10 +271,11 @@ pub(crate) mod functions {
         }
     }
 
+    /// A kink at an end counts as well: beside this interval there may be another, and slopes jump between them.
     fn second_of_kink(x: Interval) -> Interval {
         if x.is_undefined() {
             x
-        } else if x.straddles() || (x.low == 0.0 && x.high == 0.0) {
+        } else if x.contains(0.0) {
             Interval::ENTIRE
         } else {
             Interval::ZERO

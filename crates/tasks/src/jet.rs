@@ -194,11 +194,14 @@ impl Jet {
         if a.is_undefined() || b.is_undefined() {
             return self.undefined();
         }
-        if a.low >= b.high {
-            return self;
-        }
-        if b.low >= a.high {
-            return other;
+        // Where both meet at an end alone there is a kink between this box and another beside it.
+        let apart = a.low > b.high || b.low > a.high;
+        if a.low >= b.high || b.low >= a.high {
+            let mut jet = if a.low >= b.high { self } else { other };
+            if !apart {
+                jet.second.fill(Interval::ENTIRE);
+            }
+            return jet;
         }
         let steepest = self.steepest.max(other.steepest);
         let mut jet = self.with(&other, Interval::new(a.low.max(b.low), a.high.max(b.high)), steepest, Interval::hull);

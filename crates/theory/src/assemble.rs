@@ -35,7 +35,8 @@ impl Construction {
             None => Ok(self),
             Some((part, size)) => {
                 let problem = format!(
-                    "lets {part} reach {size:.1e}, and float32 ends at {:.1e}; inputs nearer to 1 in size can be had",
+                    "lets {part} reach {size:.1e}, which with sums of them is beyond float32, whose end is {:.1e}; inputs nearer to 1 in size \
+                     can be had",
                     f32::MAX
                 );
                 Err(Refusal::invalid(inputs, problem))

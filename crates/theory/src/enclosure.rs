@@ -249,6 +249,10 @@ mod tests {
         assert!(near(spike.slope, 126.0_f64.hypot(125.0)) && spike.bend.most.is_infinite(), "{spike:?}");
         let kink = on_box("max(abs(x1 - 0.413), abs(x2 - 0.577))", 2, [0.0, 1.0]);
         assert!(near(kink.slope, 1.0) && kink.bend.most.is_infinite() && near(kink.size, 0.587), "{kink:?}");
+        // Kinks where boxes are halved.
+        for (formula, d) in [("abs(x1)", 1), ("max(x1, 0)*x2", 2), ("relu(x1 - x2)", 2), ("min(x1, 0.5)", 1)] {
+            assert!(on_box(formula, d, [-1.0, 1.0]).bend.most.is_infinite(), "{formula}");
+        }
         for endless in ["abs(x1)^0.25", "step(x1 - 0.3)", "1/(x1 - 0.3)"] {
             let target = Target::formulas(&[endless], [1, 1], [0.5, 1.0]).unwrap();
             let sides = [Interval::new(-1.0, 1.0)];
@@ -265,6 +269,7 @@ mod tests {
             ("x3", 3, 1.0, 1.0),
             ("x1*x2", 2, 1.0, 2.0),
             ("max(x2, x3)", 3, 1.0, f64::INFINITY),
+            ("abs(x1)", 2, 1.0, f64::INFINITY),
         ] {
             let enclosure = Target::formulas(&[formula], [1, d], [-1.0, 1.0]).unwrap().enclosure.unwrap();
             let found = Suprema::on_sphere(enclosure.as_ref(), d);

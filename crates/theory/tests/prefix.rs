@@ -72,8 +72,8 @@ fn the_error_falls_with_the_prefix() {
     let on_circle = || formulas(&["abs(x1)"], 2);
     let wave = || formulas(&["2*x1*x2"], 2);
     for (d_in, function, mode, lengths, wanted) in [
-        (3, kinked(), Mode::Minimax, [100, 400, 1600, 6400], -0.5),
-        (3, smooth(), Mode::Smooth, [100, 400, 1600, 6400], -1.0),
+        (3, kinked(), Mode::Minimax, [100, 250, 640, 1600], -0.5),
+        (3, smooth(), Mode::Smooth, [100, 250, 640, 1600], -1.0),
         (2, on_circle(), Mode::Minimax, [11, 41, 161, 641], -1.0),
         (2, wave(), Mode::Smooth, [16, 32, 64, 128], -2.0),
     ] {
@@ -115,7 +115,7 @@ fn what_is_refused() {
         panic!("not refused for its tolerance")
     };
     holds(&circle.build(Request { tolerance: reachable, ..SIZE }).unwrap(), reachable);
-    let small = Request { tolerance: 0.01, max_parameters: 300 };
+    let small = Request { tolerance: 0.01, max_parameters: 200 };
     let Refusal::TooLarge { reachable, .. } = circle.build(small).unwrap_err() else {
         panic!("not refused for its size")
     };

@@ -198,9 +198,7 @@ struct Kernel {
     weights: Vec<Vec<f64>>,
     /// sup Σ P_k (k − mean)² (|k − mean| + Σ P_j |j − mean|), which with slopes of values at most 1 bounds h'' Δ / (4 c²).
     third: f64,
-    /// sup Σ P_k |k − mean|, which with slopes of values at most 1 bounds Σ P_k |V_k − h|, by twice as much.
-    deviation: f64,
-    /// sup 2 c Σ P_k (k − mean)², which with slopes of values at most 1 bounds h'.
+    /// sup 2 c Var, Var = Σ P_k (k − mean)². With slopes of values at most 1 it bounds h', and √Var bounds Σ P_k |V_k − h|.
     slope: f64,
 }
 
@@ -209,7 +207,7 @@ impl Kernel {
         let c = mode.sharpness();
         let padding = (6.0 / c.sqrt()).ceil() as usize;
         let density = 64.max((5.0 * c).ceil() as usize);
-        let (mut third, mut deviations, mut slope) = (0.0_f64, 0.0_f64, 0.0_f64);
+        let (mut third, mut slope) = (0.0_f64, 0.0_f64);
         let at = |step: usize| {
             let t = step as f64 / density as f64;
             let place = |j: usize| j as f64 - padding as f64;
@@ -223,14 +221,13 @@ impl Kernel {
             let deviation: f64 = weights.iter().enumerate().map(|(j, weight)| weight * away(j)).sum();
             let cubes = weights.iter().enumerate().map(|(j, weight)| weight * away(j).powi(2) * (away(j) + deviation));
             third = third.max(cubes.sum());
-            deviations = deviations.max(deviation);
             slope = slope
                 .max(2.0 * c * weights.iter().enumerate().map(|(j, weight)| weight * away(j).powi(2)).sum::<f64>());
             weights
         };
         let weights = (0..density).map(at).collect();
         // Functions of c alone, which change by less than this within a step of 1/64.
-        Self { c, padding, weights, third: 1.05 * third, deviation: 1.05 * deviations, slope: 1.05 * slope }
+        Self { c, padding, weights, third: 1.05 * third, slope: 1.05 * slope }
     }
 
     fn density(&self) -> usize {
@@ -386,7 +383,7 @@ impl Activation {
         // What is not finite meets no tolerance.
         let finite = values.iter().all(|value| value.is_finite());
         let mut error = if finite { kink_errors.fold(0.0, f64::max) } else { f64::INFINITY };
-        let (mut noisiest, mut bend) = (0.0_f64, 0.0_f64);
+        let (mut scores, mut bend) = (0.0_f64, 0.0_f64);
         let at = |step: usize| self.low + spacing * (step as f64 / density as f64);
         let last = intervals * density;
         let (mut before, mut here) = (None, g(at(0)));
@@ -398,10 +395,14 @@ impl Activation {
             let h: f64 = weights.iter().zip(seen).map(|(w, v)| w * v).sum();
             let miss = (h - here).abs();
             error = if miss.is_nan() { f64::INFINITY } else { error.max(miss) };
-            let u = (step as f64 / density as f64 - (intervals / 2) as f64).abs();
-            let key = u + reach;
-            let noise = F32_ROUNDOFF * (c * (2.0 * u * key + key * key + f64::max(u * u, reach * reach)) + 16.0);
-            noisiest = noisiest.max(noise);
+            if t == 0 {
+                // Of a whole cell, by the steepest values that are felt in it.
+                let steep = seen.windows(2).fold(0.0_f64, |top, v| top.max((v[1] - v[0]).abs()));
+                let u = (cell as f64 - (intervals / 2) as f64).abs() + 1.0;
+                let key = u + reach;
+                let noise = F32_ROUNDOFF * (c * (2.0 * u * key + key * key + f64::max(u * u, reach * reach)) + 16.0);
+                scores = scores.max(moved((kernel.slope / (2.0 * c)).sqrt() * steep, noise));
+            }
             let next = if step < last { g(at(step + 1)) } else { here };
             if let Some(before) = before
                 && step < last
@@ -444,8 +445,8 @@ impl Activation {
         let rounding = Bound::default()
             .and(
                 "scores",
-                "S max |V_k+1 - V_k| (exp(2 gamma) - 1) / 2, gamma = eps (c (2 u k + k^2 + |u^2 - (u - k)^2|) + 16), u and k in units of Delta",
-                moved(2.0 * kernel.deviation * steepest * spacing, 1.05 * noisiest).min(range),
+                "sup_u sqrt(Var) |V_k+1 - V_k| (exp(2 gamma(u)) - 1) / 2, gamma = eps (c (2 u k + k^2 + |u^2 - (u - k)^2|) + 16), u and k in units of Delta",
+                scores.min(range),
             )
             .and(
                 "input",

@@ -19,6 +19,7 @@ mod proof;
 use serde::{Deserialize, Serialize};
 
 use super::{Construction, Refusal, ReluWeights, Request, Target};
+use crate::bound::Basis;
 
 /// What is to be approximated.
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ pub enum Source {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// The grid for functions of at most four input numbers where it meets the tolerance, else the fit.
+    /// The grid for functions of at most four input numbers where it meets the tolerance with not too many keys, else the fit.
     #[default]
     Auto,
     /// A grid of keys.
@@ -76,6 +77,8 @@ pub struct Seq2seq {
 
 /// A grid is tried without being asked for up to so many input numbers.
 const FEW: usize = 4;
+/// Keys of a grid beyond which a fit is tried as well.
+const MANY: usize = 1 << 14;
 
 impl Seq2seq {
     /// Name on the command line.
@@ -123,9 +126,14 @@ impl Seq2seq {
                 Err(Refusal::invalid("method", "grid needs a function; samples are fitted"))
             }
             (Method::Auto, Source::Function(target)) if self.flat_in() <= FEW && self.units.is_none() => {
-                // Only a grid that is out of reach sends us on.
+                // Only a grid that is out of reach sends us on, or one so large that a fit which is proved as well may be smaller.
                 match grid::build(self, target, request) {
                     Err(Refusal::Unreachable { .. } | Refusal::TooLarge { .. }) => fit::build(self, request),
+                    Ok(grid) if self.cells.is_none() && grid.network.layers[0].keys > MANY => {
+                        let fit =
+                            fit::build(self, request).ok().filter(|(fit, _)| !fit.bound.rests_on(Basis::Measured));
+                        Ok(fit.unwrap_or((grid, None)))
+                    }
                     other => other.map(|built| (built, None)),
                 }
             }
