@@ -179,7 +179,9 @@ fn numpy_finds_the_certificate_true() {
         let path = lab.path("made/certificate.json");
         let whole: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let mut smaller = whole.clone();
-        let error = whole["float32"]["error"].as_f64().unwrap().max(0.7 * whole["bound"]["value"].as_f64().unwrap());
+        // A fit is as good as can be proved of it, which may be better than what was claimed.
+        let share = if options.contains(&"fit") { 0.0 } else { 0.7 };
+        let error = whole["float32"]["error"].as_f64().unwrap().max(share * whole["bound"]["value"].as_f64().unwrap());
         let terms = smaller["bound"]["terms"].as_array_mut().unwrap();
         let most = terms.iter().map(|term| term["value"].as_f64().unwrap()).fold(0.0, f64::max);
         for term in terms.iter_mut().filter(|term| term["value"].as_f64() == Some(most)) {
@@ -386,7 +388,8 @@ fn nothing_false_is_certified() {
         let certificate = lab.headway(&words).succeed().json();
         assert_eq!(certificate["verdict"], "proved", "{out}");
         let error = certificate["float32"]["error"].as_f64().unwrap();
-        assert!(error <= certificate["bound"]["value"].as_f64().unwrap(), "{certificate:#}");
+        let [bound, rounding] = ["bound", "rounding"].map(|part| certificate[part]["value"].as_f64().unwrap());
+        assert!(error <= bound + rounding, "{certificate:#}");
     }
 }
 
