@@ -3,10 +3,7 @@
 //! The four operations and the root are rounded outward by one unit in the last place, and not at all where they are exact, so that
 //! 0 stays 0. What the system's library computes is taken to be right to [`LIBRARY`] units.
 
-use std::{
-    f64::consts::{FRAC_2_SQRT_PI, FRAC_PI_2, LN_2, LN_10, PI, SQRT_2, TAU},
-    ops::{Add, Mul, Neg, Sub},
-};
+use std::ops::{Add, Mul, Neg, Sub};
 
 /// All real numbers from `low` to `high`, both of which may be infinite.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -255,7 +252,9 @@ fn meets(x: Interval, phase: f64, period: f64) -> bool {
 /// Functions of formulas by name, with their derivatives. At a kink the first derivative is that of either side and all between, and
 /// there is no second; where values jump there is neither; outside its domain a function is undefined.
 pub(crate) mod functions {
-    use super::*;
+    use std::f64::consts::{FRAC_2_SQRT_PI, FRAC_PI_2, LN_2, LN_10, PI, SQRT_2, TAU};
+
+    use super::{Derivatives, Interval, around, constant, falling, meets, rising};
 
     pub fn abs(x: Interval) -> Derivatives {
         [x.abs(), slope_of_abs(x), second_of_kink(x)]
