@@ -329,8 +329,8 @@ fn references_can_be_told_apart() {
         let svg = figure([vec![series("network", Style::Line, &points)], all].concat()).to_svg();
         let svg = Document::parse(&svg).unwrap();
         // Dashes are lines of their own; those of the legend stand to the left of their label.
-        let texts = svg.descendants().filter(|node| node.tag_name().name() == "text");
-        let text = texts.filter(|node| node.text().unwrap_or_default().trim() == label).next_back().unwrap();
+        let mut texts = svg.descendants().filter(|node| node.tag_name().name() == "text");
+        let text = texts.rfind(|node| node.text().unwrap_or_default().trim() == label).unwrap();
         let [x, y] = ["x", "y"].map(|key| text.attribute(key).unwrap().parse::<i32>().unwrap());
         let is_before = |line: &Vec<(i32, i32)>| {
             line.iter().all(|(at, height)| *at < x && x - at < 400 && (height - y).abs() < 100)
