@@ -130,6 +130,9 @@ pub struct Subject {
     /// The layer norms; off takes them out. Default: as the model has it.
     #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
     pub norm: Option<Switch>,
+    /// The causal mask; off takes it away. Default: as the model has it.
+    #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
+    pub causal: Option<Switch>,
 }
 
 #[derive(ClapArgs)]
@@ -247,6 +250,11 @@ impl Subject {
     /// The pieces switched on or off.
     pub fn parts(&self, skip: Option<Switch>, ffn: Option<Switch>) -> analyze::Parts {
         let is_on = |switch: Switch| matches!(switch, Switch::On);
-        analyze::Parts { skip: skip.map(is_on), norm: self.norm.map(is_on), ffn: ffn.map(is_on) }
+        analyze::Parts {
+            skip: skip.map(is_on),
+            norm: self.norm.map(is_on),
+            ffn: ffn.map(is_on),
+            causal: self.causal.map(is_on),
+        }
     }
 }

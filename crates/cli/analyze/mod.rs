@@ -28,7 +28,7 @@ pub fn run(args: &Analyze) -> Result<ExitCode, Error> {
 fn rank(args: &Rank) -> Result<ExitCode, Error> {
     let subject = subject(&args.subject)?;
     let parts = args.subject.parts(args.skip, args.ffn);
-    let choices = if args.compare { analyze::combinations(&subject, parts.norm) } else { vec![parts] };
+    let choices = if args.compare { analyze::combinations(&subject, parts) } else { vec![parts] };
     let rank = analyze::rank(&subject, &choices)?;
     let names: Vec<&str> = rank.curves.iter().map(|curve| curve.name.as_str()).collect();
     let heading = if args.compare { "log10 of the relative residual".to_owned() } else { names.join(", ") };

@@ -107,6 +107,8 @@ pub struct Parts {
     pub norm: Option<bool>,
     /// The feed-forward networks.
     pub ffn: Option<bool>,
+    /// The causal mask.
+    pub causal: Option<bool>,
 }
 
 /// Builds a subject.
@@ -208,6 +210,13 @@ impl Parts {
                 return Err(missing("--ffn on: the model has no feed-forward networks", cure));
             }
             _ => {}
+        }
+        match self.causal {
+            Some(true) if !network.causal => {
+                return Err(missing("--causal on: the model has no causal mask", "-s model.causal=true"));
+            }
+            Some(causal) => network.causal = causal,
+            None => {}
         }
         Ok(network)
     }

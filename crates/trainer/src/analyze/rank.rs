@@ -63,12 +63,13 @@ pub struct Layer {
     pub log10_relatives: Vec<Option<f64>>,
 }
 
-/// Every combination of skip and feed-forward network that the subject has room and weights for, attention alone first.
-pub fn combinations(subject: &Subject, norm: Option<bool>) -> Vec<Parts> {
+/// Every combination of skip and feed-forward network that the subject has room and weights for, attention alone first;
+/// the rest as `parts` has it.
+pub fn combinations(subject: &Subject, parts: Parts) -> Vec<Parts> {
     let ffns = if subject.network.has_feed_forward() { &[false, true][..] } else { &[false] };
     let skips = if subject.network.has_maps() { &[false][..] } else { &[false, true] };
     let both = ffns.iter().flat_map(|ffn| skips.iter().map(|skip| (*skip, *ffn)));
-    both.map(|(skip, ffn)| Parts { skip: Some(skip), ffn: Some(ffn), norm }).collect()
+    both.map(|(skip, ffn)| Parts { skip: Some(skip), ffn: Some(ffn), ..parts }).collect()
 }
 
 /// Follows the residual of every sequence through the network with each of these choices of pieces.
