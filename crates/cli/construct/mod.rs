@@ -107,9 +107,9 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
         number(certificate.float32.error)
     );
     if common.json {
-        output::note(why)
+        output::note(why);
     } else {
-        output::line(why)
+        output::line(why);
     }
     Ok(ExitCode::from(NOT_CERTIFIED))
 }

@@ -44,25 +44,7 @@ fn read(checkpoint: &Checkpoint) -> Result<Option<Certificate>, Error> {
 fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figure, String)>) -> Report {
     let Certificate { bound, rounding, float32, float64, tolerance, temperature, .. } = certificate;
     let proved = bound.value + rounding.value;
-    let parts = format!("{} in exact arithmetic, and {} for rounding", number(bound.value), number(rounding.value));
-    let claim = match certificate.verdict {
-        Verdict::Proved => {
-            format!(
-                "In float32 no output number is farther than {} from its target anywhere on the domain: {parts}.",
-                number(proved)
-            )
-        }
-        Verdict::Given => format!(
-            "In float32 no output number is farther than {} from its target anywhere on the domain, {}: {parts}.",
-            number(proved),
-            certificate.verdict
-        ),
-        Verdict::NotCertified => format!(
-            "{}: nothing is proved about their error. What was measured of the target at points suggests {}: {parts}.",
-            certificate.verdict,
-            number(proved)
-        ),
-    };
+    let claim = claim(certificate);
     let summary = format!(
         "These weights were not trained but written down, by the construction {}. {claim} The largest error found is {}.\n\nTarget: \
          {}. Domain: {}.",
@@ -152,6 +134,31 @@ fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figu
         summary,
         command: format!("headway report {place}"),
         sections,
+    }
+}
+
+/// What the certificate says, in a sentence or two.
+fn claim(certificate: &Certificate) -> String {
+    let Certificate { bound, rounding, verdict, .. } = certificate;
+    let proved = bound.value + rounding.value;
+    let parts = format!("{} in exact arithmetic, and {} for rounding", number(bound.value), number(rounding.value));
+    match verdict {
+        Verdict::Proved => {
+            format!(
+                "In float32 no output number is farther than {} from its target anywhere on the domain: {parts}.",
+                number(proved)
+            )
+        }
+        Verdict::Given => format!(
+            "In float32 no output number is farther than {} from its target anywhere on the domain, {}: {parts}.",
+            number(proved),
+            verdict
+        ),
+        Verdict::NotCertified => format!(
+            "{}: nothing is proved about their error. What was measured of the target at points suggests {}: {parts}.",
+            certificate.verdict,
+            number(proved)
+        ),
     }
 }
 

@@ -577,16 +577,16 @@ mod tests {
                         assert!(value.contains(here), "{name} at {at}: {here} outside {value:?} over {x:?}");
                     }
                     // Differences within the piece lie among the derivatives of the piece, up to their own rounding.
-                    let h = (x.high - x.low) / 4.0;
-                    let [a, b, c] = [1.0, 2.0, 3.0].map(|i| (operation.value)(x.low + i * h));
-                    let slope = (c - a) / (2.0 * h);
-                    let slack = 1e-13 / h;
+                    let quarter = (x.high - x.low) / 4.0;
+                    let [a, b, c] = [1.0, 2.0, 3.0].map(|i| (operation.value)(x.low + i * quarter));
+                    let slope = (c - a) / (2.0 * quarter);
+                    let slack = 1e-13 / quarter;
                     assert!(
                         slope >= first.low - slack && slope <= first.high + slack,
                         "{name} over {x:?}: slope {slope} outside {first:?}"
                     );
-                    let bend = (a - 2.0 * b + c) / (h * h);
-                    let slack = 1e-14 * 4.0 * value.magnitude().max(1.0) / (h * h);
+                    let bend = (a - 2.0 * b + c) / (quarter * quarter);
+                    let slack = 1e-14 * 4.0 * value.magnitude().max(1.0) / (quarter * quarter);
                     assert!(
                         bend >= second.low - slack && bend <= second.high + slack,
                         "{name} over {x:?}: bend {bend} outside {second:?}"

@@ -77,9 +77,11 @@ fn case_by_case() {
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn what_lies_between_points_is_bounded() {
-    for (formula, place) in
-        [("exp(-((x1 - 0.0123456)*1e5)^2)", 0.012_345_6), ("abs(x1)^0.25", 0.0), ("step(x1 - 0.1)", 0.1_f64.next_down())]
-    {
+    for (formula, place) in [
+        ("exp(-((x1 - 0.0123456)*1e5)^2)", 0.012_345_6),
+        ("abs(x1)^0.25", 0.0),
+        ("step(x1 - 0.1)", 0.1_f64.next_down()),
+    ] {
         let activation = Activation {
             mode: Some(Mode::Hard),
             intervals: Some(20),
