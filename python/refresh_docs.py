@@ -218,7 +218,7 @@ def undrawn(text):
             yield rows.splitlines()[0]
 
 
-STATED = ["| chapter | what is built | error |", "| form | layers | ReLU by | error |", "| start | weights |"]
+STATED = ["| chapter | what is built | error |", "| form | layers | ReLU by | error |", "| start | weights |", "| from | convention |"]
 """Headers of tables whose decimals are part of formulas and settings."""
 
 

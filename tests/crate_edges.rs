@@ -25,7 +25,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
         ],
     ),
     ("headway-trainer", &["headway-kernels", "headway-model", "headway-tasks", "headway-analysis", "headway-exchange"]),
-    ("headway-theory", &["headway-model"]),
+    ("headway-theory", &["headway-model", "headway-tasks"]),
     ("headway-exchange", &["headway-model"]),
     ("headway-analysis", &["headway-model"]),
     ("headway-model", &["headway-kernels"]),

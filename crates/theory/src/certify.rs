@@ -63,11 +63,11 @@ pub struct Certificate {
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The bound, without condition.
-    #[default]
     Proved,
     /// The bound, if constants are what they were said to be.
     Given,
     /// Nothing: the bound rests on what was measured at points, or is not kept.
+    #[default]
     NotCertified,
 }
 

@@ -627,6 +627,8 @@ pub(crate) fn checkpoints_in(root: &Path) -> Result<Vec<Checkpoint>, Error> {
     }
     if let Some(newest) = all.last()
         && whole.last().is_none_or(|it: &Checkpoint| it.step != newest.step)
+        // A run in progress may have deleted it meanwhile.
+        && presence::is_folder(&newest.path)?
     {
         let instead =
             whole.last().map_or("there is no other".to_owned(), |it| format!("{} is taken", it.path.display()));
@@ -641,7 +643,13 @@ pub(crate) fn checkpoints_in(root: &Path) -> Result<Vec<Checkpoint>, Error> {
 /// # Errors
 /// [`Error::Usage`] when there is no such folder, [`Error::Io`] when it cannot be read.
 pub fn runs_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let not_there = || Error::Usage(format!("{} does not exist{}", folder.display(), input::did_you_mean(folder)));
+    let not_there = || {
+        Error::Usage(format!(
+            "{} does not exist; give a folder of runs{}",
+            folder.display(),
+            input::did_you_mean(folder)
+        ))
+    };
     let mut runs = Vec::new();
     for path in presence::list(folder)?.ok_or_else(not_there)? {
         if presence::is_file(&path.join(RECORD))? {

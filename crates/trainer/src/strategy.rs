@@ -327,9 +327,11 @@ impl Running<'_> {
     /// `at_first`: no update was made yet.
     fn diverged(&self, at_first: bool) -> Error {
         let tensor = self.first_bad_weight().unwrap_or_else(|| "the loss".to_owned());
-        let kept = match self.plan.dir.checkpoints().unwrap_or_default().last() {
-            Some(checkpoint) => format!("the last good state is {}", checkpoint.path.display()),
-            None => "nothing was saved before".to_owned(),
+        let kept = match self.plan.dir.checkpoints() {
+            Ok(all) => all.last().map_or("nothing was saved before".to_owned(), |checkpoint| {
+                format!("the last good state is {}", checkpoint.path.display())
+            }),
+            Err(error) => format!("what was saved before cannot be told: {error}"),
         };
         Error::Diverged { step: self.state.step, tensor, kept, remedy: self.remedy(at_first) }
     }

@@ -83,7 +83,7 @@ fn read(path: &Path) -> Result<String, Error> {
     match input::read_text(path) {
         Ok(text) => Ok(text),
         Err(error) => {
-            let is_run = RunDir::is_run(path)?;
+            let is_run = error.kind() == io::ErrorKind::IsADirectory && RunDir::is_run(path)?;
             let given = |error| Error::Usage(unreadable(path, &error, is_run));
             Err(Error::unreadable(path, error, given))
         }

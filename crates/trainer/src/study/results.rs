@@ -185,7 +185,11 @@ impl Group {
                 return Ok(());
             }
             Standing::Failed(Failure { message, .. }) => {
-                if let Ok(record) = run_dir::read_record(root)
+                let record = match run_dir::read_record(root) {
+                    Err(error @ Error::Io { .. }) => return Err(error),
+                    record => record.ok(),
+                };
+                if let Some(record) = record
                     && record.status == Status::Diverged
                     && !record.results.is_empty()
                 {
