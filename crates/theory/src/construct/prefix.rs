@@ -215,6 +215,10 @@ impl Prefix {
         // The last that was looked at is the one that is chosen.
         let last = Cell::new((Bound::default(), Bound::default()));
         let cost = |length: &usize| {
+            // Nothing is gained by looking where no length has a bound.
+            if smoothness.lipschitz.value.is_infinite() {
+                return Cost { error: f64::INFINITY, parameters: self.parameters(*length, d_out) };
+            }
             let (bound, rounding) = self.bounds(*length, smoothness);
             let error = bound.value + rounding.value;
             last.set((bound, rounding));
