@@ -318,7 +318,7 @@ def bound_of_activation(folder):
     step = (high - low) * unit / count
     own = np.abs(np.diff(values)).max() * 4 * sharp**2 * step**2 / 8
     found = np.abs(head - wanted).max()
-    return found + (stray + own if stray <= found else 0.0)
+    return found + stray + own
 
 
 def bound_of_relu_network(folder):

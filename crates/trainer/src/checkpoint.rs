@@ -189,12 +189,14 @@ impl Checkpoint {
     /// The checkpoint with its manifest locked; nothing where it is being deleted. Where there are no locks, it goes without.
     fn while_read(mut self) -> Result<Option<Self>, Error> {
         let manifest = self.path.join(Self::MANIFEST);
-        if let Ok(file) = File::open(&manifest) {
-            match file.try_lock_shared() {
+        match File::open(&manifest) {
+            Ok(file) => match file.try_lock_shared() {
                 Ok(()) => self.read = Some(Arc::new(file)),
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(_)) => {}
-            }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::unread(&manifest)(error)),
         }
         // Between the look and the lock it may have gone.
         Ok(presence::is_file(&manifest)?.then_some(self))

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +16,7 @@ use crate::{
     device::Found,
     error::Error,
     experiment::Experiment,
+    input,
     run_dir::NewRun,
     session,
 };
@@ -85,6 +85,12 @@ pub fn write(
     arrays: BTreeMap<String, Array>,
     import: &Import,
 ) -> Result<Checkpoint, Error> {
+    if let Some((name, _)) = arrays.iter().find(|(_, array)| array.values.iter().any(|value| !value.is_finite())) {
+        return Err(Error::checkpoint(
+            &import.file,
+            format!("{name} holds numbers that are not finite: no network to go on from"),
+        ));
+    }
     let (model, _) = weights::load(fresh, arrays).map_err(|error| {
         let hint =
             "sizes come from [model] and [task] of the experiment; `headway import FILE` alone shows those of the file";
@@ -111,7 +117,8 @@ fn has_more_positions(error: &WeightsError) -> bool {
 /// # Errors
 /// [`Error::Checkpoint`] when it cannot be read.
 pub fn file_digest(path: &Path) -> Result<String, Error> {
-    fs::read(path).map(|bytes| digest(&bytes)).map_err(|error| Error::checkpoint(path, error))
+    let given = |error| Error::checkpoint(path, error);
+    input::read(path).map(|bytes| digest(&bytes)).map_err(|error| Error::unreadable(path, error, given))
 }
 
 /// Sha256 of a line with sha256, two blanks and name for each of several files.
