@@ -1,7 +1,7 @@
 //! Intervals that hold what they should whatever is rounded, and the functions of formulas over them, with two derivatives.
 //!
 //! The four operations and the root are rounded outward by one unit in the last place, and not at all where they are exact, so that
-//! 0 stays 0. What the system's library computes is taken to be right to [`LIBRARY`] units.
+//! 0 stays 0. What the system's library computes is taken to be right to `LIBRARY` units.
 
 use std::ops::{Add, Mul, Neg, Sub};
 

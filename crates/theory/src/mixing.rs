@@ -132,7 +132,7 @@ impl Mixing {
     ///   more on each, the exponential (3 + 2 |s| units in the last place, what Vulkan allows) 6 + 4 |s|. Relative errors δ_j of the
     ///   weights move the output by Σ_j w_j (δ_j − Σ w δ) z_j. Those that all scores share make it S · range · ½ · 3 Σ_j w_j |s_j − Σ w s|,
     ///   others S · min(range/2, |z| √T) · sqrt(Σ_j w_j e_j²) at most, e_j = 6 + 7 |s_j|, by the inequality of Cauchy and Schwarz.
-    /// - *sums* in any order, of exponentials and of products, each with [`in_any_order`] its weights, and four roundings more; then the
+    /// - *sums* in any order, of exponentials and of products, each with `in_any_order` its weights, and four roundings more; then the
     ///   output factor, its product, and the sum over heads.
     ///
     /// As independent errors, each with the deviation 1/√3 of one that is uniform: S · sqrt(range² max_j w_j e_j² / 4 + (2 k + 2 + m) T² |z|²),

@@ -171,7 +171,7 @@ impl Lead {
         }
     }
 
-    /// Names of the scores, as [`Scores::values`] has them, that are better than the best possible by more than [`CLEARLY`] standard
+    /// Names of the scores, as [`Scores::values`] has them, that are better than the best possible by more than `CLEARLY` standard
     /// errors, paired by example.
     pub fn doubts(&self) -> BTreeMap<String, Doubt> {
         let quality = quality_name(self.classes);

@@ -12,7 +12,7 @@
 //! |y − f(x)| ≤ p_0 max |f| + min( L E θ,  L (|E k_⟂| + E (θ − sin θ)) + M E θ²/2 ),  k_⟂ = k − (x·k) x.
 //!
 //! The first falls as N^{−1/m} on a sphere of m dimensions. So does the second in the end, by the ripple |E k_⟂|, but most of it falls
-//! as N^{−2/m}. Both are evaluated on a lattice that is finer than the prefix, and what can happen off the lattice is added ([`Spread`]).
+//! as N^{−2/m}. Both are evaluated on a lattice that is finer than the prefix, and what can happen off the lattice is added (`Spread`).
 //!
 //! # References
 //! Petrov et al. 2024, arXiv 2402.14753; their bound on the prefix is of Jackson's kind, this one is a posteriori.
