@@ -163,13 +163,14 @@ fn rates_are_drawn_and_judged() {
     assert_sound_pages(&[lab.path("rates/report.html")]);
 }
 
+/// Between the points of any lattice: what its bound rests on is the formula alone.
+const SPIKE: (&str, &[&str], f64) = ("activation", &["--function", "exp(-((x1-0.0123456)*1e5)^2)"], 1.1);
+
 #[test]
 fn numpy_finds_the_certificate_true() {
     if !there_is("numpy") {
         return;
     }
-    // Between the points of any lattice: what its bound rests on is the formula alone.
-    const SPIKE: (&str, &[&str], f64) = ("activation", &["--function", "exp(-((x1-0.0123456)*1e5)^2)"], 1.1);
     for (name, options, tolerance) in CASES.iter().chain([&SPIKE]) {
         let lab = Lab::new();
         construct(&lab, name, options, *tolerance, "made");
