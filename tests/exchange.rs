@@ -536,12 +536,17 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
     write("in_block", &[("blocks.0.attn.temperature", Some(&[1]))]);
     write("missing", &[("unembed.W_U", None)]);
     write("nothing_known", &[("blocks.0.attn.W_Q", None)]);
+    let mut infinite = hooked(&[]);
+    let last = infinite.len() - 4;
+    infinite[last..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    lab.write("infinite", infinite);
     lab.write("text", "no weights");
     let config = ["--experiment", "experiment.toml", "--out", "in"];
     for (file, words, code, texts) in [
         ("nowhere", &[][..], 3, &["nowhere", "No such file"][..]),
         (".", &[], 3, &["is a folder without model.safetensors"]),
         ("text", &[], 3, &["no file of tensors", "torch.save"]),
+        ("infinite", &[], 3, &["head.weight holds numbers that are not finite"]),
         ("heads", &[], 3, &["n_heads is 2, in the experiment 3", "-s model.n_heads=2"]),
         ("axes", &[], 3, &["`blocks.0.attn.W_K` has shape [6, 6]", "[n_heads, d_model, d_head]"]),
         ("width", &[], 3, &["embed.weight", "[7, 6]", "[9, 6]", "headway import FILE"]),
