@@ -4,6 +4,8 @@
 #![cfg(feature = "wgpu")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+#[path = "it/harness.rs"]
+#[allow(dead_code, reason = "the command line's tests use the rest")]
 mod harness;
 
 use harness::{Finished, Headway, Lab};

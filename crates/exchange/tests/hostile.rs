@@ -1,4 +1,5 @@
-//! Files made to do harm: reading them ends in an error, within the bound on memory, and runs nothing.
+//! Files made to do harm: reading them ends in an error, within the bound on memory, and runs nothing. A binary of its own: bytes are
+//! counted for the whole process.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 

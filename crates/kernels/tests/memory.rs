@@ -1,4 +1,5 @@
-//! The memory that fused attention takes grows with the length, not with its square.
+//! The memory that fused attention takes grows with the length, not with its square. A binary of its own: bytes are counted for the whole
+//! process, in which nothing else may run.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use headway_kernels::{Options, fused_attention};

@@ -1,5 +1,5 @@
 //! The budget against what it promises: parameters as counted, operations as worked out by hand, activation memory as
-//! measured by the allocator.
+//! measured by the allocator. A binary of its own: bytes are counted for the whole process.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot get its data has failed")]
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::mask::Mask;
 
-/// An attention kernel. The law tests in `crates/model/tests/kernel_laws.rs` run for every entry of [`KERNELS`].
+/// An attention kernel. The law tests in `crates/model/tests/it/kernel_laws.rs` run for every entry of [`KERNELS`].
 pub trait Kernel: Sync {
     /// Attention pattern in f32; each row is a probability vector over the visible keys, or zero where there are none. Queries
     /// and keys may come in half precision.

@@ -1,0 +1,214 @@
+//! Affine maps, layer normalisation and Adam against the same written out in f64, on every device of the build.
+
+#![allow(clippy::many_single_char_names, reason = "the names of the formulas")]
+
+use burn::tensor::{Device, Tensor, TensorData};
+use headway_kernels::{AdamStep, adam, gelu, layer_norm, linear};
+use headway_testkit::{assert_close, assert_close_of_scale, devices, numbers};
+
+fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_into_vec_as().unwrap()
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|x| f64::from(*x)).collect()
+}
+
+fn rounded(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|x| *x as f32).collect()
+}
+
+/// Sizes around a vector, a block of rows, and one number.
+const SIZES: [[usize; 4]; 6] =
+    [[1, 1, 1, 1], [2, 3, 5, 7], [3, 11, 8, 16], [2, 61, 32, 32], [5, 113, 13, 29], [7, 331, 3, 2]];
+
+#[test]
+fn affine_maps_and_their_gradients() {
+    for [batch, rows, d_in, d_out] in SIZES {
+        let (x, w, b) = (numbers(1, batch * rows * d_in), numbers(2, d_in * d_out), numbers(3, d_out));
+        let d_y = numbers(4, batch * rows * d_out);
+        let (x64, w64, b64, d64) = (wide(&x), wide(&w), wide(&b), wide(&d_y));
+        let mut y = vec![0.0; d_y.len()];
+        let [mut d_x, mut d_w, mut d_b] = [&x, &w, &b].map(|values| vec![0.0; values.len()]);
+        for r in 0..batch * rows {
+            for o in 0..d_out {
+                y[r * d_out + o] = b64[o];
+                d_b[o] += d64[r * d_out + o];
+                for i in 0..d_in {
+                    y[r * d_out + o] += x64[r * d_in + i] * w64[i * d_out + o];
+                    d_x[r * d_in + i] += d64[r * d_out + o] * w64[i * d_out + o];
+                    d_w[i * d_out + o] += d64[r * d_out + o] * x64[r * d_in + i];
+                }
+            }
+        }
+        for on in devices() {
+            let device = on.device.clone().autodiff();
+            for tracked in [true, false] {
+                let track = |tensor: Tensor<3>| if tracked { tensor.require_grad() } else { tensor };
+                let x = track(tensor(&x, [batch, rows, d_in], &device));
+                let (w, b) =
+                    (tensor(&w, [d_in, d_out], &device).require_grad(), tensor(&b, [d_out], &device).require_grad());
+                let output = linear(x.clone(), w.clone(), b.clone());
+                let gradients = (output.clone() * tensor(&d_y, [batch, rows, d_out], &device)).sum().backward();
+                let name = format!("{batch} × {rows} × {d_in} -> {d_out} on {}, x tracked: {tracked}", on.name);
+                assert_close(&format!("output, {name}"), &host(output.inner()), &rounded(&y), on.tolerance);
+                let got = [(host(w.grad(&gradients).unwrap()), &d_w), (host(b.grad(&gradients).unwrap()), &d_b)];
+                for (got, want) in got {
+                    assert_close(&format!("gradient, {name}"), &got, &rounded(want), on.tolerance);
+                }
+                match x.grad(&gradients) {
+                    Some(got) => {
+                        assert_close(&format!("gradient of x, {name}"), &host(got), &rounded(&d_x), on.tolerance);
+                    }
+                    None => assert!(!tracked, "{name}: x has no gradient"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_affine_map_takes_any_view() {
+    for on in devices() {
+        let x = tensor(&numbers(5, 7 * 5 * 3), [7, 5, 3], &on.device);
+        let w = tensor(&numbers(6, 5 * 11), [11, 5], &on.device);
+        let b = tensor(&numbers(7, 11), [11], &on.device);
+        let copied = |tensor: Tensor<3>| Tensor::<3>::from_data(tensor.to_data(), &on.device);
+        let want = linear(
+            copied(x.clone().swap_dims(1, 2)),
+            Tensor::from_data(w.clone().transpose().to_data(), &on.device),
+            b.clone(),
+        );
+        let got = linear(x.swap_dims(1, 2), w.transpose(), b);
+        assert_close(on.name, &host(got), &host(want), on.tolerance);
+    }
+}
+
+#[test]
+fn layer_norm_and_its_gradients() {
+    const EPSILON: f64 = 1e-5;
+    for [batch, rows, _, d] in SIZES.into_iter().chain([[2, 3, 0, 64], [1, 700, 0, 48]]) {
+        let (x, gamma, beta) = (numbers(11, batch * rows * d), numbers(12, d), numbers(13, d));
+        let d_y = numbers(14, batch * rows * d);
+        let (x64, g64, b64, d64) = (wide(&x), wide(&gamma), wide(&beta), wide(&d_y));
+        let mut y = vec![0.0; x.len()];
+        let [mut d_x, mut d_gamma, mut d_beta] = [&x, &gamma, &beta].map(|values| vec![0.0; values.len()]);
+        for r in 0..batch * rows {
+            let row = &x64[r * d..][..d];
+            let mean = row.iter().sum::<f64>() / d as f64;
+            let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64;
+            let rate = 1.0 / (variance + EPSILON).sqrt();
+            let normal: Vec<f64> = row.iter().map(|x| (x - mean) * rate).collect();
+            // The Jacobian, entry by entry: dy_o / dx_i = γ_o rate (δ_oi − 1/d − n_o n_i / d).
+            for o in 0..d {
+                let d_o = d64[r * d + o];
+                y[r * d + o] = normal[o] * g64[o] + b64[o];
+                d_gamma[o] += d_o * normal[o];
+                d_beta[o] += d_o;
+                for i in 0..d {
+                    let same = f64::from(u8::from(o == i));
+                    d_x[r * d + i] += d_o * g64[o] * rate * (same - (1.0 + normal[o] * normal[i]) / d as f64);
+                }
+            }
+        }
+        for on in devices() {
+            let device = on.device.clone().autodiff();
+            let input = tensor(&x, [batch, rows, d], &device).require_grad();
+            let [gamma, beta] = [&gamma, &beta].map(|values| tensor(values, [d], &device).require_grad());
+            let output = layer_norm(input.clone(), gamma.clone(), beta.clone(), EPSILON);
+            let gradients = (output.clone() * tensor(&d_y, [batch, rows, d], &device)).sum().backward();
+            let name = format!("{batch} × {rows} × {d} on {}", on.name);
+            assert_close(&format!("output, {name}"), &host(output.inner()), &rounded(&y), on.tolerance);
+            let got = [gamma, beta].map(|tensor| host(tensor.grad(&gradients).unwrap()));
+            assert_close(&format!("gradient of gamma, {name}"), &got[0], &rounded(&d_gamma), on.tolerance);
+            assert_close(&format!("gradient of beta, {name}"), &got[1], &rounded(&d_beta), on.tolerance);
+            // Of one number or two, next to nothing is left: both terms are as large as their difference is small.
+            if d > 2 {
+                let got = host(input.grad(&gradients).unwrap());
+                assert_close(&format!("gradient of x, {name}"), &got, &rounded(&d_x), 10.0 * on.tolerance);
+            }
+        }
+    }
+}
+
+/// Φ(x), by summing the series of its density from 0: Φ(x) = 1/2 + φ(x) Σ_k x^(2k+1) / (1 · 3 · … · (2k+1)).
+fn phi(x: f64) -> f64 {
+    let (mut term, mut sum) = (x, x);
+    for k in 1..300 {
+        term *= x * x / f64::from(2 * k + 1);
+        sum += term;
+    }
+    0.5 + density(x) * sum
+}
+
+fn density(x: f64) -> f64 {
+    (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt()
+}
+
+#[test]
+fn gelu_and_its_gradient() {
+    // Over more than one block, to where both tails are flat, and a count that is no whole number of vectors.
+    let x: Vec<f32> = (0..33_001).map(|at| (at - 16_500) as f32 * 3.7e-4).chain([-40.0, 40.0, 0.0, -0.0]).collect();
+    let d_y = numbers(31, x.len());
+    let wanted = |of: fn(f64, f64) -> f64| -> Vec<f32> {
+        x.iter().zip(&d_y).map(|(x, d)| of(f64::from(*x).clamp(-9.0, 9.0), f64::from(*d)) as f32).collect()
+    };
+    // Beyond 9 the function is x or 0 to the last bit of an f32.
+    let mut want = wanted(|x, _| x * phi(x));
+    let far = x.len() - 4;
+    (want[far], want[far + 1]) = (0.0, 40.0);
+    let want_gradient = wanted(|x, d| d * (phi(x) + x * density(x)));
+    for on in devices() {
+        let input = tensor(&x, [1, x.len()], &on.device.clone().autodiff()).require_grad();
+        let output = gelu(input.clone());
+        let gradients = (output.clone() * tensor(&d_y, [1, x.len()], &on.device.clone().autodiff())).sum().backward();
+        // Of size one, but for the far end.
+        let got = host(output.inner());
+        assert_close_of_scale(&format!("output on {}", on.name), &got, &want, 6.0, 0.03 * on.tolerance);
+        let got = host(input.grad(&gradients).unwrap());
+        assert_close_of_scale(&format!("gradient on {}", on.name), &got, &want_gradient, 1.0, 0.2 * on.tolerance);
+    }
+    for on in devices() {
+        let poisoned = gelu(tensor(&[1.0, f32::NAN, -1.0], [1, 3], &on.device));
+        assert_eq!(host(poisoned).iter().map(|y| y.is_nan()).collect::<Vec<_>>(), [false, true, false], "{}", on.name);
+    }
+}
+
+#[test]
+fn adam_for_some_updates() {
+    // Long enough for two blocks.
+    for (count, penalty, decay) in [(1, 0.0, 0.0), (37, 0.3, 0.0), (40_009, 0.0, 0.2)] {
+        let start = numbers(21, count);
+        let gradients: Vec<Vec<f32>> = (0..4).map(|update| numbers(22 + update, count)).collect();
+        let (beta_1, beta_2, epsilon, rate) = (0.9, 0.99, 1e-8, 0.05);
+        let (mut w, mut m, mut v) = (wide(&start), vec![0.0; count], vec![0.0; count]);
+        for (t, gradient) in (1..).zip(&gradients) {
+            for i in 0..count {
+                let g = f64::from(gradient[i]) + penalty * w[i];
+                m[i] = beta_1 * m[i] + (1.0 - beta_1) * g;
+                v[i] = beta_2 * v[i] + (1.0 - beta_2) * g * g;
+                let (m_hat, v_hat): (f64, f64) = (m[i] / (1.0 - beta_1.powi(t)), v[i] / (1.0 - beta_2.powi(t)));
+                w[i] = w[i] * (1.0 - rate * decay) - rate * m_hat / (v_hat.sqrt() + epsilon);
+            }
+        }
+        for on in devices() {
+            let zeros = || Tensor::<1>::zeros([count], &on.device);
+            let mut state = [tensor(&start, [count], &on.device), zeros(), zeros()];
+            let kept = state[0].clone();
+            for (update, gradient) in gradients.iter().enumerate() {
+                let [weight, first, second] = state;
+                let step = AdamStep { beta_1, beta_2, epsilon, rate, updates: update as u64 + 1, penalty, decay };
+                state = adam(weight, tensor(gradient, [count], &on.device), [first, second], step);
+            }
+            for (got, want) in state.into_iter().zip([&w, &m, &v]) {
+                assert_close(&format!("{count} numbers on {}", on.name), &host(got), &rounded(want), on.tolerance);
+            }
+            // Whoever else holds the weight sees it unchanged.
+            assert_eq!(host(kept), start);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Kernels, positions, models and adapters, one module each. Apart is `budget`, which counts the bytes of its process.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod adapters;
+mod kernel_laws;
+mod models;
+mod positions;

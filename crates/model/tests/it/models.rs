@@ -1,0 +1,934 @@
+//! Every model of the list: shapes, traces, symmetries, weights; and layers worked out by hand.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::Module,
+    tensor::{Device, Int, Tensor, TensorData},
+};
+use headway_model::{
+    Activation, AttentionStackConfig, Heads, Input, InputDims, IoDims, MODELS, Model, ModelConfig, Norm,
+    PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, Readout, StackLayer, StackMap,
+    StackReadout, StandIn, StateMixer, Transformer, TransformerConfig,
+    weights::{
+        Array, LoadReport, ShapeMismatch, WeightsError, arrays, arrays_from_bytes, arrays_to_bytes, collect, load,
+        load_partial, names, to_bytes, to_host,
+    },
+};
+use headway_testkit::{assert_close, devices, numbers};
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+const BATCH: usize = 2;
+const HEADS: usize = 3;
+const D_HEAD: usize = 5;
+const D_MODEL: usize = HEADS * D_HEAD;
+const D_IN: usize = 7;
+const SEQ_LEN: usize = 11;
+const ANCHORS: usize = 13;
+const D_OUT: usize = 17;
+const D_FFN: usize = 19;
+const VOCAB: usize = 23;
+
+/// One or more configs of a model, by its name in the list.
+fn configs(name: &str) -> Vec<(ModelConfig, IoDims)> {
+    let vectors = IoDims::continuous(SEQ_LEN, D_IN, D_OUT);
+    match name {
+        "paper_one_layer" => {
+            let channels = PaperOneLayerConfig {
+                d_model: D_MODEL,
+                n_heads: HEADS,
+                n_anchors: ANCHORS,
+                ..PaperOneLayerConfig::default()
+            };
+            let softmax = PaperOneLayerConfig { readout: Readout::Softmax, ..channels.clone() };
+            let scalar = IoDims::continuous(SEQ_LEN, D_IN, 1);
+            let alone = PaperOneLayerConfig { n_anchors: 0, ..channels.clone() };
+            [channels, softmax, alone].map(|config| (ModelConfig::PaperOneLayer(config), scalar.clone())).into()
+        }
+        "paper_two_layer" => {
+            let config = |n_anchors| PaperTwoLayerConfig {
+                d_model: D_MODEL,
+                n_heads: HEADS,
+                n_anchors,
+                ..PaperTwoLayerConfig::default()
+            };
+            [config(0), config(ANCHORS)].map(|config| (ModelConfig::PaperTwoLayer(config), vectors.clone())).into()
+        }
+        "paper_set_keys" => {
+            let config = PaperSetKeysConfig { d_model: D_MODEL, n_anchors: ANCHORS, ..PaperSetKeysConfig::default() };
+            vec![(ModelConfig::PaperSetKeys(config), IoDims::continuous(SEQ_LEN, D_IN, 1))]
+        }
+        "attention_stack" => stacks().into_iter().map(|config| (config, vectors.clone())).collect(),
+        "transformer" => {
+            let attention_only = TransformerConfig { d_model: D_MODEL, n_heads: HEADS, ..TransformerConfig::default() };
+            let ffn = TransformerConfig {
+                causal: false,
+                state_mixer: StateMixer::Ffn { d_ffn: D_FFN, activation: Activation::GeluTanh },
+                ..attention_only.clone()
+            };
+            let bare = TransformerConfig {
+                norm: Norm::None,
+                residual: false,
+                position: PositionKind::Sinusoidal,
+                ..attention_only.clone()
+            };
+            let tokens = IoDims::tokens(SEQ_LEN, VOCAB);
+            vec![
+                (ModelConfig::Transformer(attention_only.clone()), vectors.clone()),
+                (ModelConfig::Transformer(ffn), vectors.clone()),
+                (ModelConfig::Transformer(bare), vectors),
+                (ModelConfig::Transformer(attention_only), tokens),
+            ]
+        }
+        other => panic!("a config for `{other}` belongs here, so that the new model is tested too"),
+    }
+}
+
+/// Every map, readout and split of rows into those that ask and those that answer, no two sizes alike.
+fn stacks() -> Vec<ModelConfig> {
+    let token_wise = StackLayer {
+        map: StackMap::TokenWise,
+        rows: 29,
+        width: 19,
+        queries: Some(13),
+        keys: Some(16),
+        heads: vec![Heads { count: 2, d_key: 3, d_value: 5 }, Heads { count: 1, d_key: 23, d_value: 2 }],
+        d_out: D_OUT,
+    };
+    let sequence_wise = StackLayer {
+        map: StackMap::SequenceWise,
+        rows: 14,
+        width: 6,
+        queries: None,
+        keys: None,
+        heads: vec![Heads { count: 3, d_key: 2, d_value: 1 }],
+        d_out: 8,
+    };
+    let stack = |layers, readout| {
+        ModelConfig::AttentionStack(AttentionStackConfig { layers, readout, ..AttentionStackConfig::default() })
+    };
+    let softmax = StackReadout::Softmax { width: 31, d_value: 4 };
+    let last = StackLayer { queries: None, keys: None, ..token_wise.clone() };
+    vec![
+        stack(vec![token_wise.clone()], StackReadout::Rows),
+        stack(vec![sequence_wise.clone(), last], StackReadout::Rows),
+        stack(vec![token_wise, sequence_wise.clone()], StackReadout::Affine),
+        stack(vec![sequence_wise], softmax),
+    ]
+}
+
+/// What a trace shows: shape of what enters the first layer, and heads, queries, keys and width of each layer.
+fn traced(config: &ModelConfig) -> ([usize; 2], Vec<[usize; 4]>) {
+    let same = |rows, layers: usize, heads| ([rows, D_MODEL], vec![[heads, rows, rows, D_MODEL]; layers]);
+    match config {
+        ModelConfig::PaperOneLayer(config) => same(SEQ_LEN + config.n_anchors, 1, config.n_heads),
+        ModelConfig::PaperTwoLayer(config) => same(SEQ_LEN + config.n_anchors, 2, config.n_heads),
+        ModelConfig::PaperSetKeys(config) => same(SEQ_LEN + config.n_anchors, 1, 1),
+        ModelConfig::Transformer(config) => same(SEQ_LEN, config.n_layers, config.n_heads),
+        ModelConfig::AttentionStack(config) => {
+            let layer = |layer: &StackLayer| [layer.n_heads(), layer.n_queries(), layer.n_keys(), layer.d_out];
+            let first = &config.layers[0];
+            ([first.rows, first.width], config.layers.iter().map(layer).collect())
+        }
+    }
+}
+
+fn build(config: &ModelConfig, dims: &IoDims, seed: u64, device: &Device) -> Model {
+    config.init(dims, &mut ChaCha8Rng::seed_from_u64(seed), device).unwrap()
+}
+
+fn transformer(config: TransformerConfig, dims: &IoDims, device: &Device) -> Transformer {
+    match build(&ModelConfig::Transformer(config), dims, 3, device) {
+        Model::Transformer(model) => model,
+        other => panic!("not a transformer: {other:?}"),
+    }
+}
+
+fn vectors(values: &[f32], shape: [usize; 3], device: &Device) -> Tensor<3> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+fn input(dims: &IoDims, seed: u64, device: &Device) -> Input {
+    match dims.input {
+        InputDims::Continuous { d_in } => {
+            let values = numbers(seed, BATCH * dims.seq_len * d_in);
+            Input::Continuous(vectors(&values, [BATCH, dims.seq_len, d_in], device))
+        }
+        InputDims::Tokens { vocab } => {
+            let signed = numbers(seed, BATCH * dims.seq_len).into_iter();
+            let ids: Vec<i32> = signed.map(|x| (x.abs() * vocab as f32) as i32).collect();
+            Input::Tokens(Tensor::<2, Int>::from_data(TensorData::new(ids, [BATCH, dims.seq_len]), device))
+        }
+    }
+}
+
+/// A named array of integers or other numbers written out.
+fn array(shape: &[usize], values: &[f32]) -> Array {
+    assert_eq!(shape.iter().product::<usize>(), values.len());
+    Array { shape: shape.to_vec(), values: values.to_vec() }
+}
+
+fn with<M: Module>(module: M, parameters: &[(&str, Array)]) -> M {
+    let arrays: BTreeMap<String, Array> =
+        parameters.iter().map(|(name, array)| ((*name).to_owned(), array.clone())).collect();
+    load(module, arrays).unwrap().0
+}
+
+/// Every head of a model by layer and number, with the mixture it has at the first query of the first sequence.
+fn mixtures(model: &Model, input: Input) -> Vec<StandIn> {
+    let of_layer = |(layer, trace): (usize, headway_model::LayerTrace)| {
+        let mut heads = Vec::new();
+        for group in trace.mixtures {
+            let [_, n_heads, q_len, d_value] = group.dims();
+            let values = to_host(group);
+            heads.extend((0..n_heads).map(|head| values[head * q_len * d_value..][..d_value].to_vec()));
+        }
+        let stand_in = move |(head, mixture)| StandIn { layer, head, mixture };
+        heads.into_iter().enumerate().map(stand_in).collect::<Vec<_>>()
+    };
+    model.forward_traced(input).layers.into_iter().enumerate().flat_map(of_layer).collect()
+}
+
+#[test]
+fn the_state_behind_the_last_layer_is_read_as_the_model_reads_it() {
+    for on in devices() {
+        for (name, _) in MODELS {
+            for (config, dims) in configs(name) {
+                let model = build(&config, &dims, 1, &on.device);
+                let trace = model.forward_traced(input(&dims, 2, &on.device));
+                let last = trace.layers.into_iter().last().unwrap().hidden;
+                let what = format!("{config:?} on {}", on.name);
+                assert_close(&what, &to_host(model.read_out(last)), &to_host(trace.output), on.tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn stand_ins_replace_the_heads_they_name_and_no_others() {
+    for on in devices() {
+        for (name, _) in MODELS {
+            for (config, dims) in configs(name) {
+                let model = build(&config, &dims, 1, &on.device);
+                let plain = to_host(model.forward(input(&dims, 2, &on.device)));
+                let what = format!("{config:?} on {}", on.name);
+                let replaced = |all: &[StandIn]| to_host(model.forward_replacing(input(&dims, 2, &on.device), all));
+                assert_eq!(replaced(&[]), plain, "{what}");
+                let (_, layers) = traced(&config);
+                let heads = mixtures(&model, input(&dims, 2, &on.device));
+                assert_eq!(heads.len(), layers.iter().map(|[n_heads, ..]| n_heads).sum::<usize>(), "{what}");
+                let nowhere = StandIn { layer: layers.len(), head: 0, mixture: vec![] };
+                assert_eq!(replaced(&[nowhere]), plain, "{what}");
+                // Each head has something to say of its own.
+                let mut outputs = vec![plain];
+                for head in &heads {
+                    outputs.push(replaced(&[StandIn { mixture: vec![0.0; head.mixture.len()], ..head.clone() }]));
+                }
+                for (a, b) in (0..outputs.len()).flat_map(|a| (0..a).map(move |b| (a, b))) {
+                    assert_ne!(outputs[a], outputs[b], "{what}: {a} and {b}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_layer_whose_heads_are_all_zero_is_one_without_attention() {
+    for on in devices() {
+        let config = TransformerConfig { d_model: D_MODEL, n_heads: HEADS, ..TransformerConfig::default() };
+        let dims = IoDims::tokens(SEQ_LEN, VOCAB);
+        let model = build(&ModelConfig::Transformer(config), &dims, 3, &on.device);
+        let heads = mixtures(&model, input(&dims, 2, &on.device));
+        let second = heads.into_iter().filter(|head| head.layer == 1);
+        let zeros: Vec<_> = second.map(|head| StandIn { mixture: vec![0.0; D_HEAD], ..head }).collect();
+        let replaced = to_host(model.forward_replacing(input(&dims, 2, &on.device), &zeros));
+        // Without its output projection only the bias of a layer is left.
+        let mut parameters = arrays(&model);
+        parameters.get_mut("blocks.1.attention.output.weight").unwrap().values.fill(0.0);
+        let without = load(model, parameters).unwrap().0.forward(input(&dims, 2, &on.device));
+        assert_close("no attention", &replaced, &to_host(without), on.tolerance);
+    }
+}
+
+#[test]
+fn a_head_that_says_the_same_everywhere_loses_nothing_by_its_mean() {
+    for on in devices() {
+        let config = PaperTwoLayerConfig { d_model: D_MODEL, n_heads: HEADS, n_anchors: ANCHORS, ..Default::default() };
+        let dims = IoDims::continuous(SEQ_LEN, D_IN, D_OUT);
+        let model = build(&ModelConfig::PaperTwoLayer(config), &dims, 3, &on.device);
+        // The values of head 1 of the first layer no longer depend on the tokens.
+        let mut parameters = arrays(&model);
+        let rows = D_HEAD * D_MODEL..2 * D_HEAD * D_MODEL;
+        parameters.get_mut("attention_1.value.weight").unwrap().values[rows].fill(0.0);
+        let bias = parameters["attention_1.value.bias"].values[D_HEAD..2 * D_HEAD].to_vec();
+        let model = load(model, parameters).unwrap().0;
+        let plain = to_host(model.forward(input(&dims, 2, &on.device)));
+        let heads = mixtures(&model, input(&dims, 2, &on.device));
+        assert_close("mixture", &heads[1].mixture, &bias, on.tolerance);
+        let replaced = to_host(model.forward_replacing(input(&dims, 2, &on.device), &heads[1..2]));
+        assert_close("head 1", &replaced, &plain, on.tolerance);
+        let other = to_host(model.forward_replacing(input(&dims, 2, &on.device), &heads[..1]));
+        assert_ne!(other, plain);
+    }
+}
+
+#[test]
+fn shapes_of_every_model() {
+    for on in devices() {
+        for (name, _) in MODELS {
+            for (config, dims) in configs(name) {
+                assert_eq!(config.name(), *name);
+                assert_eq!(config.validate(&dims), []);
+                let width = match &config {
+                    ModelConfig::PaperOneLayer(config) if config.readout == Readout::Channels => D_MODEL,
+                    ModelConfig::PaperSetKeys(_) => D_MODEL,
+                    _ => dims.d_out,
+                };
+                let model = build(&config, &dims, 1, &on.device);
+                let output = model.forward(input(&dims, 2, &on.device));
+                assert_eq!(output.dims(), [BATCH, SEQ_LEN, width], "{config:?} on {}", on.name);
+                let output = to_host(output);
+                assert!(output.iter().all(|y| y.is_finite()), "{config:?} on {}", on.name);
+                let half = output.len() / 2;
+                assert_ne!(output[..half], output[half..], "{config:?}: both sequences give the same");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_trace_shows_the_forward_pass() {
+    for on in devices() {
+        for (name, _) in MODELS {
+            for (config, dims) in configs(name) {
+                let label = format!("{config:?} on {}", on.name);
+                let model = build(&config, &dims, 1, &on.device);
+                let output = to_host(model.forward(input(&dims, 2, &on.device)));
+                let trace = model.forward_traced(input(&dims, 2, &on.device));
+                assert_close(&label, &to_host(trace.output), &output, on.tolerance);
+                let ([rows, width], layers) = traced(&config);
+                assert_eq!(trace.embedded.dims(), [BATCH, rows, width], "{label}");
+                assert_eq!(trace.layers.len(), layers.len(), "{label}");
+                for (layer, [heads, queries, keys, width]) in trace.layers.into_iter().zip(layers) {
+                    assert_eq!(layer.hidden.dims(), [BATCH, queries, width], "{label}");
+                    assert_eq!(layer.pattern.dims(), [BATCH, heads, queries, keys], "{label}");
+                    let pattern = to_host(layer.pattern);
+                    let sums: Vec<f32> = pattern.chunks_exact(keys).map(|row| row.iter().sum()).collect();
+                    assert_close(&label, &sums, &vec![1.0; sums.len()], on.tolerance);
+                    let causal = matches!(&config, ModelConfig::Transformer(config) if config.causal);
+                    let future = |at: usize| at % keys > at / keys % queries;
+                    let sees_future = pattern.iter().enumerate().any(|(at, weight)| future(at) && *weight != 0.0);
+                    assert_eq!(sees_future, !causal, "{label}");
+                }
+            }
+        }
+    }
+}
+
+/// Rows: two tokens x_i of one number, z_i = (x_i, 1), and a third row (2, 1) that alone is attended beside token 2. All
+/// scores are zero, so that both keys weigh one half: values 3·z gives 3·(x_2 + 2)/2, output doubles it and adds nothing.
+#[test]
+fn a_stack_by_hand() {
+    let layer = StackLayer {
+        map: StackMap::TokenWise,
+        rows: 3,
+        width: 2,
+        queries: Some(2),
+        keys: Some(2),
+        heads: vec![Heads { count: 1, d_key: 1, d_value: 1 }],
+        d_out: 1,
+    };
+    let layers = vec![layer.clone()];
+    let dims = IoDims::continuous(2, 1, 1);
+    let common = [
+        ("layers.0.map.project.weight", array(&[2, 1], &[1.0, 0.0])),
+        ("layers.0.map.position", array(&[3, 2], &[0.0, 1.0, 0.0, 1.0, 2.0, 1.0])),
+        ("layers.0.heads.0.query.weight", array(&[1, 2], &[1.0, 0.0])),
+        ("layers.0.heads.0.key.weight", array(&[1, 2], &[0.0, 0.0])),
+        ("layers.0.heads.0.value.weight", array(&[1, 2], &[3.0, 0.0])),
+        ("layers.0.heads.0.output.weight", array(&[1, 1], &[2.0])),
+    ];
+    for on in devices() {
+        let run = |readout, parameters: &[(&str, Array)]| {
+            let config = AttentionStackConfig { layers: layers.clone(), readout, ..AttentionStackConfig::default() };
+            let model = with(build(&ModelConfig::AttentionStack(config), &dims, 1, &on.device), parameters);
+            to_host(model.forward(Input::Continuous(vectors(&[10.0, 4.0], [1, 2, 1], &on.device))))
+        };
+        // 2 · 3 · (4 + 2) / 2 = 18 for either query.
+        assert_close(on.name, &run(StackReadout::Rows, &common), &[18.0, 18.0], on.tolerance);
+        // Y = W vec(H) + b with W = [[1, 2], [0, -1]].
+        let affine = [("readout.project.weight", array(&[2, 2], &[1.0, 2.0, 0.0, -1.0])), {
+            ("readout.project.bias", array(&[2], &[5.0, 6.0]))
+        }];
+        let parameters: Vec<_> = common.iter().cloned().chain(affine).collect();
+        assert_close(on.name, &run(StackReadout::Affine, &parameters), &[59.0, -12.0], on.tolerance);
+        // Scores (0 · 18, ln 3) weigh a quarter and three quarters: U = 4/4 + 3·8/4 = 7 in both rows.
+        let softmax = [
+            ("readout.softmax.scores.weight", array(&[2, 1], &[0.0, 0.0])),
+            ("readout.softmax.scores.bias", array(&[2], &[0.0, 3.0_f32.ln()])),
+            ("readout.softmax.values.weight", array(&[1, 2], &[4.0, 8.0])),
+        ];
+        let parameters: Vec<_> = parameters.into_iter().chain(softmax).collect();
+        let output = run(StackReadout::Softmax { width: 2, d_value: 1 }, &parameters);
+        assert_close(on.name, &output, &[26.0, -1.0], on.tolerance);
+    }
+}
+
+#[test]
+fn a_sequence_wise_map_reaches_every_row() {
+    let layer = StackLayer {
+        map: StackMap::SequenceWise,
+        rows: 2,
+        width: 2,
+        heads: vec![Heads { count: 1, d_key: 1, d_value: 2 }],
+        d_out: 2,
+        ..StackLayer::default()
+    };
+    let dims = IoDims::continuous(2, 2, 2);
+    // Row 0 of Z is (x_11, x_22), row 1 is (x_12 + 1, 7); of the scores only that of row 0 for itself is not zero.
+    let swap = [1., 0., 0., 0., 0., 0., 0., 1., 0., 1., 0., 0., 0., 0., 0., 0.];
+    let parameters = [
+        ("layers.0.map.project.weight", array(&[4, 4], &swap)),
+        ("layers.0.map.project.bias", array(&[4], &[0., 0., 1., 7.])),
+        ("layers.0.heads.0.query.weight", array(&[1, 2], &[0.0, 0.0])),
+        ("layers.0.heads.0.key.weight", array(&[1, 2], &[0.0, 0.0])),
+        ("layers.0.heads.0.value.weight", array(&[2, 2], &[1.0, 0.0, 0.0, 1.0])),
+        ("layers.0.heads.0.output.weight", array(&[2, 2], &[2.0, 0.0, 0.0, 2.0])),
+    ];
+    for on in devices() {
+        let readout = StackReadout::Rows;
+        let config = AttentionStackConfig { layers: vec![layer.clone()], readout, ..AttentionStackConfig::default() };
+        let model = with(build(&ModelConfig::AttentionStack(config), &dims, 1, &on.device), &parameters);
+        let output = to_host(model.forward(Input::Continuous(vectors(&[3., 4., 5., 6.], [1, 2, 2], &on.device))));
+        // Twice the mean of (3, 6) and (5, 7), in both rows.
+        assert_close(on.name, &output, &[8.0, 13.0, 8.0, 13.0], on.tolerance);
+    }
+}
+
+#[test]
+fn a_stack_refuses_sizes_that_do_not_meet() {
+    let dims = IoDims::continuous(SEQ_LEN, D_IN, D_OUT);
+    let token_wise = StackLayer { map: StackMap::TokenWise, ..StackLayer::default() };
+    let good = StackLayer { d_out: D_OUT, ..token_wise.clone() };
+    let problems = |layers: Vec<StackLayer>, readout| {
+        let config = AttentionStackConfig { layers, readout, ..AttentionStackConfig::default() };
+        let problems = ModelConfig::AttentionStack(config).validate(&dims);
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let one = |layer: StackLayer| problems(vec![layer], StackReadout::Affine);
+    assert_eq!(problems(vec![good.clone()], StackReadout::Rows), Vec::<String>::new());
+    assert_eq!(problems(vec![], StackReadout::Rows), ["layers: must be from 1 to 2000 layers"]);
+    let few = StackLayer { rows: 5, ..good.clone() };
+    assert_eq!(one(few.clone()), ["layers: layer 0: a token-wise map keeps the 11 rows that come in; rows is 5"]);
+    assert_eq!(one(StackLayer { map: StackMap::SequenceWise, ..few.clone() }), Vec::<String>::new());
+    let cut = StackLayer { queries: Some(7), ..good.clone() };
+    assert_eq!(
+        problems(vec![cut.clone()], StackReadout::Rows),
+        ["readout: the last layer gives 7 rows, the task wants 11"]
+    );
+    assert_eq!(
+        problems(vec![cut, StackLayer { rows: 6, ..good.clone() }], StackReadout::Affine),
+        ["layers: layer 1: a token-wise map keeps the 7 rows that come in; rows is 6"]
+    );
+    assert_eq!(
+        problems(vec![token_wise], StackReadout::Rows),
+        ["readout: the last layer's d_out is 32, the task wants 17 numbers"]
+    );
+    assert_eq!(
+        one(StackLayer { keys: Some(33), ..good.clone() }),
+        ["layers: layer 0: keys must be from 1 to the 32 rows"]
+    );
+    assert_eq!(
+        one(StackLayer { heads: vec![], ..good.clone() }),
+        ["layers: layer 0: heads must name one group at least"]
+    );
+    let none = vec![Heads { count: 0, d_key: 1, d_value: 1 }];
+    assert_eq!(
+        one(StackLayer { heads: none, ..good.clone() }),
+        ["layers: layer 0: heads.count must be from 1 to 1048576"]
+    );
+    let tokens = ModelConfig::AttentionStack(AttentionStackConfig::default()).validate(&IoDims::tokens(5, VOCAB));
+    assert!(tokens[0].to_string().contains("takes vectors"), "{tokens:?}");
+}
+
+#[test]
+fn without_positions_a_bidirectional_transformer_sees_a_set() {
+    let order = [4, 0, 10, 2, 7, 1, 3, 9, 5, 8, 6];
+    let permuted = |values: &[f32], width: usize| -> Vec<f32> {
+        let sequences = values.chunks_exact(SEQ_LEN * width);
+        sequences.flat_map(|rows| order.iter().flat_map(|&i| rows[i * width..][..width].to_vec())).collect()
+    };
+    let dims = IoDims::continuous(SEQ_LEN, D_IN, D_OUT);
+    for on in devices() {
+        let outputs = |causal, position| {
+            let state_mixer = StateMixer::Ffn { d_ffn: D_FFN, activation: Activation::GeluErf };
+            let config = TransformerConfig {
+                d_model: D_MODEL,
+                n_heads: HEADS,
+                causal,
+                position,
+                state_mixer,
+                ..TransformerConfig::default()
+            };
+            let model = transformer(config, &dims, &on.device);
+            let x = numbers(4, BATCH * SEQ_LEN * D_IN);
+            let run =
+                |x: &[f32]| to_host(model.forward(Input::Continuous(vectors(x, [BATCH, SEQ_LEN, D_IN], &on.device))));
+            (run(&permuted(&x, D_IN)), permuted(&run(&x), D_OUT))
+        };
+        let (got, want) = outputs(false, PositionKind::None);
+        assert_close(on.name, &got, &want, on.tolerance);
+        for (causal, position) in
+            [(true, PositionKind::None), (false, PositionKind::Learned), (false, PositionKind::Sinusoidal)]
+        {
+            let (got, want) = outputs(causal, position);
+            let differ = got.iter().zip(&want).any(|(g, w)| (g - w).abs() > 1e-3);
+            assert!(differ, "causal {causal}, {position:?} on {}: order is not seen", on.name);
+        }
+    }
+}
+
+#[test]
+fn a_causal_transformer_ignores_the_future() {
+    const CHANGED: usize = 6;
+    let dims = IoDims::continuous(SEQ_LEN, D_IN, D_OUT);
+    for on in devices() {
+        let config = TransformerConfig { d_model: D_MODEL, n_heads: HEADS, ..TransformerConfig::default() };
+        let model = transformer(config, &dims, &on.device);
+        let mut x = numbers(4, SEQ_LEN * D_IN);
+        let mut run = |change: f32| {
+            x[CHANGED * D_IN] += change;
+            to_host(model.forward(Input::Continuous(vectors(&x, [1, SEQ_LEN, D_IN], &on.device))))
+        };
+        let (before, after) = (run(0.0), run(10.0));
+        let past = CHANGED * D_OUT;
+        assert_close(on.name, &after[..past], &before[..past], 1e-6);
+        let seen = before[past..].chunks_exact(D_OUT).zip(after[past..].chunks_exact(D_OUT));
+        assert!(seen.into_iter().all(|(b, a)| a != b), "{}: the change is not seen later", on.name);
+    }
+}
+
+#[test]
+fn initial_weights_come_from_the_generator_alone() {
+    let devices = devices();
+    for (name, _) in MODELS {
+        for (config, dims) in configs(name) {
+            let bytes = |seed, device: &Device| to_bytes(&build(&config, &dims, seed, device)).unwrap();
+            let first = bytes(1, &devices[0].device);
+            for on in &devices {
+                assert_eq!(first, bytes(1, &on.device), "{config:?} on {}", on.name);
+                assert_eq!(first, bytes(1, &on.device.clone().autodiff()), "{config:?} on {} with gradients", on.name);
+            }
+            assert_ne!(first, bytes(2, &devices[0].device), "{config:?}: another seed gives the same weights");
+        }
+    }
+}
+
+#[test]
+fn weights_survive_a_file_bit_for_bit() {
+    for on in devices() {
+        for (name, _) in MODELS {
+            for (config, dims) in configs(name) {
+                let label = format!("{config:?} on {}", on.name);
+                let model = build(&config, &dims, 1, &on.device);
+                let bytes = to_bytes(&model).unwrap();
+                let (restored, report) =
+                    load(build(&config, &dims, 2, &on.device), arrays_from_bytes(&bytes).unwrap()).unwrap();
+                assert!(report.is_complete(), "{label}");
+                assert_eq!(report.taken.len(), names(&model).len(), "{label}");
+                assert_eq!(to_bytes(&restored).unwrap(), bytes, "{label}");
+                let [before, after] = [&model, &restored].map(|m| to_host(m.forward(input(&dims, 3, &on.device))));
+                assert_eq!(before, after, "{label}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hollow_model_takes_weights_as_a_drawn_one_does() {
+    for device in [Device::flex(), Device::flex().autodiff()] {
+        for (config, dims) in MODELS.iter().flat_map(|(name, _)| configs(name)) {
+            let drawn = build(&config, &dims, 1, &device);
+            let hollow = config.hollow(&dims, &device).unwrap();
+            let all_zero = arrays(&hollow).into_values().all(|array| array.values.iter().all(|value| *value == 0.0));
+            assert!(all_zero, "{config:?}");
+            let (filled, report) = load(config.hollow(&dims, &device).unwrap(), arrays(&drawn)).unwrap();
+            assert_eq!(report.taken.len(), names(&drawn).len(), "{config:?}");
+            assert_eq!(to_bytes(&filled).unwrap(), to_bytes(&drawn).unwrap(), "{config:?}");
+            let [wanted, found] = [&drawn, &filled].map(|m| to_host(m.forward(input(&dims, 3, &device))));
+            assert_eq!(wanted, found, "{config:?}");
+            // As ready to be trained as the drawn one.
+            let trainable = |model: &Model| {
+                let gradients = model.forward(input(&dims, 3, &device)).powi_scalar(2).sum().backward();
+                let gradients = burn::optim::GradientsParams::from_grads(gradients, model);
+                collect(model, &gradients).len()
+            };
+            if device.is_autodiff() {
+                assert_eq!(trainable(&drawn), trainable(&filled), "{config:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hollow_model_takes_no_memory_for_what_does_not_fit() {
+    // Terabytes, if they were made.
+    let config = TransformerConfig { d_model: 1 << 20, n_heads: 1, ..TransformerConfig::default() };
+    let config = ModelConfig::Transformer(config);
+    let dims = IoDims::continuous(1 << 20, 1 << 20, 1);
+    let file = BTreeMap::from([("head.bias".to_owned(), array(&[1], &[0.5]))]);
+    let (_, report) = load_partial(config.hollow(&dims, &Device::flex()).unwrap(), file);
+    assert_eq!(report.taken, ["head.bias"]);
+    assert!(report.missing.contains(&"blocks.1.attention.query.weight".to_owned()), "{report:?}");
+}
+
+#[test]
+fn a_table_of_misfits_ends_somewhere() {
+    let missing = (0..250).map(|index| format!("blocks.{index}")).collect();
+    let table = LoadReport { missing, ..LoadReport::default() }.table();
+    // A heading, a hundred tensors, and how many more there are.
+    assert_eq!(table.lines().count(), 102);
+    assert!(table.contains("\n  blocks.99 ") && table.ends_with("\n  and 150 more"), "{table}");
+}
+
+#[test]
+fn names_are_paths_and_linear_weights_are_out_by_in() {
+    let dims = IoDims::tokens(SEQ_LEN, VOCAB);
+    let config = TransformerConfig {
+        d_model: D_MODEL,
+        n_heads: HEADS,
+        n_layers: 1,
+        state_mixer: StateMixer::Ffn { d_ffn: D_FFN, activation: Activation::Relu },
+        ..TransformerConfig::default()
+    };
+    let model = transformer(config, &dims, &Device::flex());
+    let shapes: Vec<(String, Vec<usize>)> =
+        arrays(&model).into_iter().map(|(name, array)| (name, array.shape)).collect();
+    let want: Vec<(&str, &[usize])> = vec![
+        ("blocks.0.attention.key.bias", &[D_MODEL]),
+        ("blocks.0.attention.key.weight", &[D_MODEL, D_MODEL]),
+        ("blocks.0.attention.output.bias", &[D_MODEL]),
+        ("blocks.0.attention.output.weight", &[D_MODEL, D_MODEL]),
+        ("blocks.0.attention.query.bias", &[D_MODEL]),
+        ("blocks.0.attention.query.weight", &[D_MODEL, D_MODEL]),
+        ("blocks.0.attention.value.bias", &[D_MODEL]),
+        ("blocks.0.attention.value.weight", &[D_MODEL, D_MODEL]),
+        ("blocks.0.attention_norm.bias", &[D_MODEL]),
+        ("blocks.0.attention_norm.weight", &[D_MODEL]),
+        ("blocks.0.ffn.contract.bias", &[D_MODEL]),
+        ("blocks.0.ffn.contract.weight", &[D_MODEL, D_FFN]),
+        ("blocks.0.ffn.expand.bias", &[D_FFN]),
+        ("blocks.0.ffn.expand.weight", &[D_FFN, D_MODEL]),
+        ("blocks.0.ffn_norm.bias", &[D_MODEL]),
+        ("blocks.0.ffn_norm.weight", &[D_MODEL]),
+        ("embed.weight", &[VOCAB, D_MODEL]),
+        ("final_norm.bias", &[D_MODEL]),
+        ("final_norm.weight", &[D_MODEL]),
+        ("head.bias", &[VOCAB]),
+        ("head.weight", &[VOCAB, D_MODEL]),
+        ("position.weight", &[SEQ_LEN, D_MODEL]),
+    ];
+    let want: Vec<(String, Vec<usize>)> =
+        want.into_iter().map(|(name, shape)| (name.to_owned(), shape.to_vec())).collect();
+    assert_eq!(shapes, want);
+}
+
+#[test]
+fn attention_only_means_no_feed_forward_parameters() {
+    let dims = IoDims::continuous(SEQ_LEN, D_IN, D_OUT);
+    let with = |state_mixer| {
+        let config =
+            TransformerConfig { d_model: D_MODEL, n_heads: HEADS, state_mixer, ..TransformerConfig::default() };
+        let model = transformer(config, &dims, &Device::flex());
+        names(&model).into_iter().map(|(name, _)| name).filter(|name| name.contains("ffn")).count()
+    };
+    assert_eq!(with(StateMixer::None), 0);
+    assert_eq!(with(StateMixer::Ffn { d_ffn: D_FFN, activation: Activation::Relu }), 2 * 6);
+}
+
+#[test]
+fn a_strict_load_names_everything_that_does_not_fit() {
+    let (config, dims) = configs("transformer").remove(0);
+    let model = build(&config, &dims, 1, &Device::flex());
+    let mut file = arrays(&model);
+    let head = file.remove("head.weight").unwrap();
+    file.insert("head.weight".to_owned(), Array { shape: vec![D_MODEL, D_OUT], values: head.values });
+    file.remove("position.weight");
+    file.remove("blocks.1.attention.query.bias");
+    file.insert("blocks.2.attention.query.bias".to_owned(), array(&[1], &[0.0]));
+    file.insert("rotary".to_owned(), array(&[2], &[0.0, 1.0]));
+    let error = load(build(&config, &dims, 2, &Device::flex()), file).unwrap_err();
+    let WeightsError::Mismatch(report) = &error else { panic!("{error}") };
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort();
+        names
+    };
+    assert_eq!(sorted(&report.missing), ["blocks.1.attention.query.bias", "position.weight"]);
+    assert_eq!(sorted(&report.extra), ["blocks.2.attention.query.bias", "rotary"]);
+    let mismatch =
+        ShapeMismatch { name: "head.weight".to_owned(), wanted: vec![D_OUT, D_MODEL], found: vec![D_MODEL, D_OUT] };
+    assert_eq!(report.mismatched, [mismatch]);
+    let message = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    for name in [
+        "parameter the model has the file has",
+        "head.weight [17, 15] [15, 17]",
+        "position.weight a parameter nothing",
+        "rotary nothing a tensor",
+    ] {
+        assert!(message.contains(name), "{message}");
+    }
+}
+
+#[test]
+fn a_partial_load_takes_what_fits_and_keeps_the_rest() {
+    let (config, dims) = configs("transformer").remove(0);
+    let (source, fresh) = (build(&config, &dims, 1, &Device::flex()), build(&config, &dims, 2, &Device::flex()));
+    let (old, own) = (arrays(&source), arrays(&fresh));
+    let mut file = old.clone();
+    file.remove("head.bias");
+    file.insert("head.weight".to_owned(), array(&[1, 2], &[0.0, 0.0]));
+    file.insert("extra".to_owned(), array(&[1], &[0.0]));
+    let (loaded, report) = load_partial(fresh, file);
+    assert!(!report.is_complete());
+    assert_eq!(
+        (report.missing.as_slice(), report.extra.as_slice()),
+        (&["head.bias".to_owned()][..], &["extra".to_owned()][..])
+    );
+    assert_eq!(report.mismatched.len(), 1);
+    assert_eq!(report.taken.len() + 2, old.len());
+    for (name, array) in arrays(&loaded) {
+        let kept = name.starts_with("head.");
+        assert_eq!(array, if kept { own[&name].clone() } else { old[&name].clone() }, "{name}");
+        assert_eq!(!kept, report.taken.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn loaded_weights_can_be_trained() {
+    let (config, dims) = configs("transformer").remove(0);
+    let device = Device::flex().autodiff();
+    let model = build(&config, &dims, 1, &device);
+    let (model, _) = load(build(&config, &dims, 2, &device), arrays(&model)).unwrap();
+    let gradients = model.forward(input(&dims, 3, &device)).sum().backward();
+    let gradients = burn::optim::GradientsParams::from_grads(gradients, &model);
+    assert_eq!(gradients.len(), names(&model).len());
+}
+
+#[test]
+fn bytes_that_are_no_weights_are_refused() {
+    assert!(matches!(arrays_from_bytes(b"not a file"), Err(WeightsError::Format(_))));
+    let bytes = arrays_to_bytes(&BTreeMap::from([("w".to_owned(), array(&[2], &[1.0, 2.0]))])).unwrap();
+    assert!(matches!(arrays_from_bytes(&bytes[..bytes.len() - 1]), Err(WeightsError::Format(_))));
+    let integers = String::from_utf8(bytes[8..bytes.len() - 8].to_vec()).unwrap().replace("F32", "I32");
+    let mut file = bytes.clone();
+    file[8..bytes.len() - 8].copy_from_slice(integers.as_bytes());
+    let error = arrays_from_bytes(&file).unwrap_err();
+    assert_eq!(error.to_string(), "tensor `w` holds I32; weights are F32 or F64");
+}
+
+/// A = x W + b, gains per position and channel, one interpolation token.
+fn one_layer_by_hand(readout: Readout, device: &Device) -> Model {
+    let config =
+        PaperOneLayerConfig { d_model: 2, n_heads: 1, n_anchors: 1, readout, ..PaperOneLayerConfig::default() };
+    let model = build(&ModelConfig::PaperOneLayer(config), &IoDims::continuous(2, 3, 1), 1, device);
+    let square = |values: [f32; 4]| array(&[2, 2], &values);
+    with(
+        model,
+        &[
+            ("input_map.project.weight", array(&[2, 3], &[1., 0., 2., 0., 1., -1.])),
+            ("input_map.project.bias", array(&[2], &[1., -2.])),
+            ("input_map.modulation", array(&[2, 2], &[1., 2., 3., -1.])),
+            ("input_map.anchors", array(&[1, 2], &[6., 0.])),
+            // Every score is zero: the pattern is uniform over the two positions and the interpolation token.
+            ("attention.query.weight", square([0.; 4])),
+            ("attention.query.bias", array(&[2], &[0., 0.])),
+            ("attention.key.weight", square([1., 2., 3., 4.])),
+            ("attention.key.bias", array(&[2], &[5., 6.])),
+            ("attention.value.weight", square([0., 3., 3., 0.])),
+            ("attention.value.bias", array(&[2], &[1., 0.])),
+            ("attention.output.weight", square([1., 1., 0., 2.])),
+            ("attention.output.bias", array(&[2], &[0., -1.])),
+        ],
+    )
+}
+
+#[test]
+fn input_map_and_one_layer_by_hand() {
+    for on in devices() {
+        let Model::PaperOneLayer(model) = one_layer_by_hand(Readout::Channels, &on.device) else { unreachable!() };
+        // x W^T + b: [1 + 2·3 + 1, 2 − 3 − 2] = [8, −3] and [0 + 2 + 1, 4 − 1 − 2] = [3, 1]; times the gains.
+        let x = vectors(&[1., 2., 3., 0., 4., 1.], [1, 2, 3], &on.device);
+        let z = model.input_map.forward(x.clone());
+        assert_eq!(z.dims(), [1, 3, 2]);
+        assert_eq!(to_host(z), [8., -6., 9., -1., 6., 0.]);
+        // Values 3 z_2 + 1, 3 z_1: [−17, 24], [−2, 27], [1, 18]; their mean [−6, 23]; output [17, 45] at each position.
+        let trace = model.forward_traced(x.clone());
+        assert_close(on.name, &to_host(trace.layers[0].pattern.clone()), &[1.0 / 3.0; 9], 1e-6);
+        assert_close(on.name, &to_host(trace.output), &[17., 45., 17., 45.], 1e-6);
+        let batch = Tensor::cat(vec![x.clone(), x.clone().mul_scalar(0.0)], 0);
+        assert_close(on.name, &to_host(model.forward(batch))[..4], &[17., 45., 17., 45.], 1e-6);
+        // softmax([17, 45]) takes the larger channel whole.
+        let output = one_layer_by_hand(Readout::Softmax, &on.device).forward(Input::Continuous(x));
+        assert_eq!(output.dims(), [1, 2, 1]);
+        assert_close(on.name, &to_host(output), &[45., 45.], 1e-6);
+    }
+}
+
+#[test]
+fn anchors_start_evenly_spaced_and_gains_at_one() {
+    let config = PaperOneLayerConfig { d_model: 2, n_heads: 1, n_anchors: 5, ..PaperOneLayerConfig::default() };
+    let arrays = arrays(&build(&ModelConfig::PaperOneLayer(config), &IoDims::continuous(3, 1, 1), 1, &Device::flex()));
+    assert_eq!(arrays["input_map.anchors"], array(&[5, 2], &[-1., -1., -0.5, -0.5, 0., 0., 0.5, 0.5, 1., 1.]));
+    assert_eq!(arrays["input_map.modulation"], array(&[3, 2], &[1.; 6]));
+}
+
+/// A block whose attention sends [a, b] to the causal mean of [2a + 1, a − b].
+fn block_by_hand(
+    residual: bool,
+    state_mixer: StateMixer,
+    parameters: &[(&str, Array)],
+    device: &Device,
+) -> Transformer {
+    let config = TransformerConfig {
+        d_model: 2,
+        n_layers: 1,
+        n_heads: 2,
+        causal: true,
+        norm: Norm::None,
+        residual,
+        position: PositionKind::None,
+        state_mixer,
+        ..TransformerConfig::default()
+    };
+    let model = transformer(config, &IoDims::continuous(2, 2, 2), device);
+    let zero = || array(&[2, 2], &[0.; 4]);
+    let one = || array(&[2, 2], &[1., 0., 0., 1.]);
+    let mut all = vec![
+        ("embed.weight", one()),
+        ("embed.bias", array(&[2], &[0., 0.])),
+        ("blocks.0.attention.query.weight", zero()),
+        ("blocks.0.attention.query.bias", array(&[2], &[0., 0.])),
+        ("blocks.0.attention.key.weight", one()),
+        ("blocks.0.attention.key.bias", array(&[2], &[0., 0.])),
+        ("blocks.0.attention.value.weight", array(&[2, 2], &[2., 0., 1., -1.])),
+        ("blocks.0.attention.value.bias", array(&[2], &[1., 0.])),
+        ("blocks.0.attention.output.weight", one()),
+        ("blocks.0.attention.output.bias", array(&[2], &[0., 0.])),
+        ("head.weight", one()),
+        ("head.bias", array(&[2], &[0., 0.])),
+    ];
+    all.extend(parameters.iter().cloned());
+    with(model, &all)
+}
+
+#[test]
+fn block_by_hand_with_and_without_residual() {
+    for on in devices() {
+        let run = |residual, state_mixer, parameters: &[(&str, Array)]| {
+            let x = vectors(&[1., 2., 3., -4.], [1, 2, 2], &on.device);
+            to_host(block_by_hand(residual, state_mixer, parameters, &on.device).forward(Input::Continuous(x)))
+        };
+        // Values [3, −1] and [7, 7]; causal means [3, −1] and [5, 3].
+        assert_close(on.name, &run(false, StateMixer::None, &[]), &[3., -1., 5., 3.], 1e-6);
+        assert_close(on.name, &run(true, StateMixer::None, &[]), &[4., 1., 8., -1.], 1e-6);
+        // Feed-forward: hidden max(0, [a − b, −a, 1]), output [hidden_1 + 2 hidden_3, hidden_2 − 1].
+        let ffn = StateMixer::Ffn { d_ffn: 3, activation: Activation::Relu };
+        let parameters = [
+            ("blocks.0.ffn.expand.weight", array(&[3, 2], &[1., -1., -1., 0., 0., 0.])),
+            ("blocks.0.ffn.expand.bias", array(&[3], &[0., 0., 1.])),
+            ("blocks.0.ffn.contract.weight", array(&[2, 3], &[1., 0., 2., 0., 1., 0.])),
+            ("blocks.0.ffn.contract.bias", array(&[2], &[0., -1.])),
+        ];
+        // From [3, −1], [5, 3]: hidden [4, 0, 1], [2, 0, 1].
+        assert_close(on.name, &run(false, ffn.clone(), &parameters), &[6., -1., 4., -1.], 1e-6);
+        // From [4, 1], [8, −1]: hidden [3, 0, 1], [9, 0, 1], added to them.
+        assert_close(on.name, &run(true, ffn, &parameters), &[9., 0., 19., -2.], 1e-6);
+    }
+}
+
+#[test]
+fn layer_norm_by_hand() {
+    let config = TransformerConfig {
+        d_model: 2,
+        n_layers: 1,
+        n_heads: 1,
+        position: PositionKind::None,
+        ..TransformerConfig::default()
+    };
+    for on in devices() {
+        let model = transformer(config.clone(), &IoDims::continuous(2, 2, 2), &on.device);
+        let parameters = [("weight", array(&[2], &[3., 5.])), ("bias", array(&[2], &[7., -1.]))];
+        let norm = with(model.final_norm.unwrap(), &parameters);
+        // [4, −4] and [1, 7] have mean 0 and 4, deviation 4 and 3; constant rows are divided by sqrt(0 + 1e-5).
+        let x = vectors(&[4., -4., 1., 7., 2., 2.], [1, 3, 2], &on.device);
+        assert_close(on.name, &to_host(norm.forward(x)), &[10., -6., 4., 4., 7., -1.], 1e-5);
+        // The variance is biased and epsilon enters below the root: a deviation of 1e-3 shows both.
+        let x = vectors(&[1e-3, -1e-3], [1, 1, 2], &on.device);
+        let unit = 1e-3 / (1e-6_f32 + 1e-5).sqrt();
+        assert_close(on.name, &to_host(norm.forward(x)), &[7. + 3. * unit, -1. - 5. * unit], 1e-5);
+    }
+}
+
+#[test]
+fn feed_forward_by_hand() {
+    let dims = IoDims::continuous(SEQ_LEN, D_IN, D_OUT);
+    for on in devices() {
+        let run = |activation, x: &[f32]| {
+            let state_mixer = StateMixer::Ffn { d_ffn: 3, activation };
+            let config =
+                TransformerConfig { d_model: 2, n_layers: 1, n_heads: 1, state_mixer, ..TransformerConfig::default() };
+            let ffn = transformer(config, &dims, &on.device).blocks.remove(0).ffn.unwrap();
+            let ffn = with(
+                ffn,
+                &[
+                    ("expand.weight", array(&[3, 2], &[1., 0., 0., 1., 2., -1.])),
+                    ("expand.bias", array(&[3], &[0., -1., 1.])),
+                    ("contract.weight", array(&[2, 3], &[1., 2., 0., 0., -1., 1.])),
+                    ("contract.bias", array(&[2], &[10., 20.])),
+                ],
+            );
+            to_host(ffn.forward(vectors(x, [1, 1, 2], &on.device)))
+        };
+        // [2, 4] -> hidden [2, 3, 1]; [−2, 3] -> hidden [−2, 2, −6].
+        assert_close(on.name, &run(Activation::Relu, &[2., 4.]), &[18., 18.], 1e-6);
+        assert_close(on.name, &run(Activation::Relu, &[-2., 3.]), &[14., 18.], 1e-6);
+        // x Φ(x) at 2, 3, 1 and at −2, 2, −6, with Φ from tables.
+        let gelu = [1.954_499_7, 2.995_950_3, 0.841_344_7];
+        let want = [10. + gelu[0] + 2. * gelu[1], 20. - gelu[1] + gelu[2]];
+        assert_close(on.name, &run(Activation::GeluErf, &[2., 4.]), &want, 1e-6);
+        let gelu = [-0.045_500_3, 1.954_499_7, 0.0];
+        let want = [10. + gelu[0] + 2. * gelu[1], 20. - gelu[1] + gelu[2]];
+        assert_close(on.name, &run(Activation::GeluErf, &[-2., 3.]), &want, 1e-6);
+        // The tanh formula at 2, 3, 1.
+        let gelu = [1.954_597_7, 2.996_362_7, 0.841_191_9];
+        let want = [10. + gelu[0] + 2. * gelu[1], 20. - gelu[1] + gelu[2]];
+        assert_close(on.name, &run(Activation::GeluTanh, &[2., 4.]), &want, 1e-6);
+    }
+}
+
+#[test]
+fn configs_that_cannot_be_built_name_every_key() {
+    let dims = IoDims::continuous(3, 2, 40);
+    let keys = |config: ModelConfig, dims: &IoDims| config.validate(dims).iter().map(|e| e.key).collect::<Vec<_>>();
+    let one = |config| ModelConfig::PaperOneLayer(config);
+    assert_eq!(
+        keys(one(PaperOneLayerConfig { d_model: 9, n_heads: 2, ..Default::default() }), &dims),
+        ["n_heads", "d_model"]
+    );
+    assert_eq!(keys(one(PaperOneLayerConfig { readout: Readout::Softmax, ..Default::default() }), &dims), ["readout"]);
+    assert_eq!(keys(one(PaperOneLayerConfig::default()), &IoDims::tokens(3, 5)), [""]);
+    let deep = TransformerConfig {
+        d_model: 0,
+        n_heads: 0,
+        n_layers: 0,
+        state_mixer: StateMixer::Ffn { d_ffn: 0, activation: Activation::Relu },
+        ..Default::default()
+    };
+    assert_eq!(
+        keys(ModelConfig::Transformer(deep.clone()), &dims),
+        ["d_model", "n_heads", "n_layers", "state_mixer.ffn.d_ffn"]
+    );
+    let refused = ModelConfig::Transformer(deep).init(&dims, &mut ChaCha8Rng::seed_from_u64(1), &Device::flex());
+    assert_eq!(refused.unwrap_err().key, "d_model");
+}

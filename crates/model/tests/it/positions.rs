@@ -1,0 +1,142 @@
+//! Laws that every position scheme obeys, on every device of the build.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use burn::{
+    module::Module,
+    optim::GradientsParams,
+    tensor::{Device, Tensor, TensorData},
+};
+use headway_model::{
+    Input, IoDims, Model, ModelConfig, POSITIONS, PositionKind, Transformer, TransformerConfig,
+    attention::position::Table,
+    weights::{collect, to_host},
+};
+use headway_testkit::{assert_close, devices, numbers};
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+const BATCH: usize = 2;
+const SEQ_LEN: usize = 7;
+const D_IN: usize = 3;
+/// Odd, so that a scheme built on pairs of channels has one left over.
+const D_MODEL: usize = 5;
+
+fn transformer(position: PositionKind, device: &Device) -> Transformer {
+    let config =
+        TransformerConfig { d_model: D_MODEL, n_heads: 1, causal: false, position, ..TransformerConfig::default() };
+    let dims = IoDims::continuous(SEQ_LEN, D_IN, 2);
+    match ModelConfig::Transformer(config).init(&dims, &mut ChaCha8Rng::seed_from_u64(5), device).unwrap() {
+        Model::Transformer(model) => model,
+        other => panic!("not a transformer: {other:?}"),
+    }
+}
+
+fn rows(seed: u64, seq_len: usize, device: &Device) -> Tensor<3> {
+    let values = numbers(seed, BATCH * seq_len * D_MODEL);
+    Tensor::from_data(TensorData::new(values, [BATCH, seq_len, D_MODEL]), device)
+}
+
+/// What a model's scheme adds to zeros. `[BATCH, seq_len, D_MODEL]`
+fn added(model: &Transformer, seq_len: usize, device: &Device) -> Vec<f32> {
+    to_host(model.position.forward(Tensor::zeros([BATCH, seq_len, D_MODEL], device)))
+}
+
+#[test]
+fn a_scheme_adds_the_same_rows_to_every_sequence() {
+    for on in devices() {
+        for (kind, _) in POSITIONS {
+            let name = format!("{kind:?} on {}", on.name);
+            let model = transformer(*kind, &on.device);
+            let table = added(&model, SEQ_LEN, &on.device);
+            assert_eq!(table[..SEQ_LEN * D_MODEL], table[SEQ_LEN * D_MODEL..], "{name}: sequences differ");
+            let hidden = rows(1, SEQ_LEN, &on.device);
+            let sum: Vec<f32> = to_host(hidden.clone()).iter().zip(&table).map(|(h, t)| h + t).collect();
+            assert_close(&name, &to_host(model.position.forward(hidden)), &sum, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn a_shorter_sequence_gets_the_first_rows_and_a_longer_one_is_refused() {
+    const SHORTER: usize = 3;
+    for on in devices() {
+        for (kind, _) in POSITIONS {
+            let name = format!("{kind:?} on {}", on.name);
+            let model = transformer(*kind, &on.device);
+            let (all, some) = (added(&model, SEQ_LEN, &on.device), added(&model, SHORTER, &on.device));
+            assert_eq!(all[..SHORTER * D_MODEL], some[..SHORTER * D_MODEL], "{name}");
+            let longer = catch_unwind(AssertUnwindSafe(|| added(&model, SEQ_LEN + 1, &on.device)));
+            let unlimited = matches!(kind.scheme().table(), Table::Nothing);
+            assert_eq!(longer.is_ok(), unlimited, "{name}: a sequence beyond the table");
+        }
+    }
+}
+
+#[test]
+fn positions_differ_unless_the_scheme_is_none() {
+    for on in devices() {
+        for (kind, _) in POSITIONS {
+            let model = transformer(*kind, &on.device);
+            let table = added(&model, SEQ_LEN, &on.device);
+            let rows: Vec<&[f32]> = table[..SEQ_LEN * D_MODEL].chunks_exact(D_MODEL).collect();
+            let distinct = (0..SEQ_LEN).all(|i| (0..i).all(|j| rows[i] != rows[j]));
+            let nothing = matches!(kind.scheme().table(), Table::Nothing);
+            assert_eq!(distinct, !nothing, "{kind:?} on {}: {rows:?}", on.name);
+            assert!(!nothing || table.iter().all(|x| *x == 0.0), "{kind:?} adds something");
+        }
+    }
+}
+
+#[test]
+fn only_a_learned_table_is_a_parameter_and_it_is_trained() {
+    for on in devices() {
+        let device = on.device.clone().autodiff();
+        for (kind, _) in POSITIONS {
+            let model = transformer(*kind, &device);
+            let x =
+                Tensor::from_data(TensorData::new(numbers(2, BATCH * SEQ_LEN * D_IN), [BATCH, SEQ_LEN, D_IN]), &device);
+            let output = model.forward(Input::Continuous(x));
+            let weights =
+                Tensor::from_data(TensorData::new(numbers(3, BATCH * SEQ_LEN * 2), [BATCH, SEQ_LEN, 2]), &device);
+            let gradients = GradientsParams::from_grads((output * weights).sum().backward(), &model);
+            let gradient = collect(&model, &gradients).remove("position.weight");
+            let learned = matches!(kind.scheme().table(), Table::Learned);
+            assert_eq!(gradient.is_some(), learned, "{kind:?} on {}", on.name);
+            if let Some(gradient) = gradient {
+                assert_eq!(gradient.shape, [SEQ_LEN, D_MODEL]);
+                assert!(gradient.values.iter().all(|g| *g != 0.0), "{kind:?} on {}: {gradient:?}", on.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_trained_model_can_be_evaluated_without_gradients() {
+    for on in devices() {
+        let device = on.device.clone().autodiff();
+        for (kind, _) in POSITIONS {
+            let model = transformer(*kind, &device);
+            let x = TensorData::new(numbers(4, BATCH * SEQ_LEN * D_IN), [BATCH, SEQ_LEN, D_IN]);
+            let training = model.forward(Input::Continuous(Tensor::from_data(x.clone(), &device)));
+            let evaluation = model.valid().forward(Input::Continuous(Tensor::from_data(x, &on.device)));
+            // The same up to rounding: without gradients a device may fuse operations.
+            assert_close(&format!("{kind:?} on {}", on.name), &to_host(evaluation), &to_host(training), on.tolerance);
+        }
+    }
+}
+
+#[test]
+fn sinusoids_by_hand() {
+    for on in devices() {
+        let model = transformer(PositionKind::Sinusoidal, &on.device);
+        let table = added(&model, SEQ_LEN, &on.device);
+        // Pairs of channels turn by 1, 10000^(-2/5) and 10000^(-4/5) radians per position.
+        let row = |p: f64| {
+            let (slow, slower) = (p * 0.025_118_864_315_095_8, p * 0.000_630_957_344_480_193);
+            [p.sin(), p.cos(), slow.sin(), slow.cos(), slower.sin()].map(|x| x as f32)
+        };
+        let want: Vec<f32> = (0..SEQ_LEN).flat_map(|p| row(p as f64)).collect();
+        assert_close(on.name, &table[..SEQ_LEN * D_MODEL], &want, 1e-6);
+        assert_eq!(table[..D_MODEL], [0.0, 1.0, 0.0, 1.0, 0.0]);
+    }
+}

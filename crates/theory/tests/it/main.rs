@@ -1,0 +1,13 @@
+//! Every construction through all its stages, one module each.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod activation;
+mod in_context_gd;
+mod max_affine;
+mod prefix;
+mod rates;
+mod relu_network;
+mod seq2seq;
+mod stages;
+mod truncated_linear;

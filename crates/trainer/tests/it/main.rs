@@ -1,0 +1,6 @@
+//! Configs and optimisers, one module each.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod numbers;
+mod optimizers;

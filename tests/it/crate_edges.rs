@@ -1,0 +1,99 @@
+//! Which crate may see which: the layout that keeps models, tasks and training apart.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
+
+use serde_json::Value;
+
+/// Crates that each crate may depend on. The root package, `headway`, is the command line.
+const ALLOWED: [(&str, &[&str]); 9] = [
+    (
+        "headway",
+        &[
+            "headway-trainer",
+            "headway-theory",
+            "headway-exchange",
+            "headway-analysis",
+            "headway-model",
+            "headway-tasks",
+        ],
+    ),
+    ("headway-trainer", &["headway-kernels", "headway-model", "headway-tasks", "headway-analysis", "headway-exchange"]),
+    ("headway-theory", &["headway-model", "headway-tasks"]),
+    ("headway-exchange", &["headway-model"]),
+    ("headway-analysis", &["headway-model"]),
+    ("headway-model", &["headway-kernels"]),
+    ("headway-kernels", &[]),
+    ("headway-tasks", &[]),
+    ("headway-testkit", &[]),
+];
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+fn name(package: &Value) -> &str {
+    package["name"].as_str().unwrap()
+}
+
+/// Names of the dependencies for which `wanted` holds of the kind: null for normal ones, `dev` or `build`.
+fn dependencies(package: &Value, wanted: impl Fn(&Value) -> bool) -> BTreeSet<&str> {
+    let all = package["dependencies"].as_array().unwrap().iter();
+    all.filter(|dependency| wanted(&dependency["kind"])).map(name).collect()
+}
+
+#[test]
+fn crates_depend_only_on_those_they_may_see() {
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.into();
+    let packages = packages();
+    let members: BTreeSet<&str> = packages.iter().map(name).collect();
+    assert!(members.len() >= 6, "{members:?}");
+    for package in &packages {
+        let name = name(package);
+        let allowed = allowed.get(name).unwrap_or_else(|| panic!("{name} is new: say above what it may see"));
+        for dependency in dependencies(package, |kind| kind != "dev") {
+            let is_ours = dependency.starts_with("headway");
+            assert_eq!(is_ours, members.contains(dependency), "{dependency} has a name of ours");
+            assert!(!is_ours || allowed.contains(&dependency), "{name} may not depend on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn nobody_depends_on_the_command_line_and_only_tests_on_the_test_kit() {
+    for package in &packages() {
+        assert!(!dependencies(package, |_| true).contains("headway"), "{} depends on the command line", name(package));
+        let normal = dependencies(package, |kind| kind != "dev");
+        assert!(!normal.contains("headway-testkit"), "{} depends on the test kit", name(package));
+    }
+}
+
+#[test]
+fn no_member_leaves_the_workspace_lints_of_which_unsafe_code_is_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lines = |path: &Path| -> Vec<String> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().map(|line| line.split('#').next().unwrap().trim().to_owned()).collect()
+    };
+    let section = |lines: &[String], header: &str| -> Vec<String> {
+        let body = lines.iter().skip_while(|line| *line != header).skip(1);
+        body.take_while(|line| !line.starts_with('[')).filter(|line| !line.is_empty()).cloned().collect()
+    };
+    let rust = section(&lines(&root.join("Cargo.toml")), "[workspace.lints.rust]");
+    assert!(rust.contains(&"unsafe_code = \"deny\"".to_owned()), "{rust:?}");
+    for package in &packages() {
+        let manifest = Path::new(package["manifest_path"].as_str().unwrap());
+        assert_eq!(section(&lines(manifest), "[lints]"), ["workspace = true"], "{}", manifest.display());
+    }
+}

@@ -1,0 +1,18 @@
+//! The command line from end to end, one module a subject. Apart are `hostile`, which counts the memory of its process, `parity`,
+//! which takes other people's fixtures, and `wgpu`.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod analyze;
+mod bad_input;
+mod cli;
+mod construct;
+mod crate_edges;
+mod exchange;
+mod finetune;
+mod harness;
+mod inside;
+mod kept;
+mod python_reference;
+mod resume;
+mod studies;

@@ -1,0 +1,249 @@
+//! A checkpoint means the same to numpy, to PyTorch and to Headway.
+//!
+//! These tests need a Python with numpy, the last of them PyTorch: `HEADWAY_PYTHON` names it, `python3` by default. Where
+//! it has none they say so and pass, unless `HEADWAY_REQUIRE_PYTHON=1`.
+
+use std::{fs, path::PathBuf, process::Output};
+
+use safetensors::SafeTensors;
+
+use crate::harness::{Lab, python, there_is};
+
+/// Largest difference, relative to the largest output.
+const TOLERANCE: f32 = 1e-5;
+
+const VECTORS: &str = "[task.truncated_linear]\nseq_len = 7\nd_in = 5\nlow = -1.0\nhigh = 1.0\n";
+const WIDE_VECTORS: &str = "[task.relu_network]\nseq_len = 5\nd = 3\nd_hidden = 4\n";
+const PROMPTS: &str = "[task.icl_linear]\nd = 3\nn_points = 4\n";
+const TOKENS: &str = "[task.copy]\nvocab = 6\nn_data = 4\n";
+/// Tokens that hold no answers, for networks that see all of them.
+const WHOLE_TOKENS: &str = "[task.selective_copying]\nvocab = 6\nseq_len = 9\nn_data = 3\n";
+
+/// Steps large enough to leave the initial weights behind: zero biases would hide much.
+const TRAIN: &str = r"
+[data.fixed]
+train = 12
+test = 3
+[optimizer.adam]
+learning_rate = 0.05
+[train]
+steps = 15
+batch_size = 4
+log_every = 15
+eval_every = 0
+";
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A trained model with Headway's own inputs and outputs beside it.
+struct Trained {
+    lab: Lab,
+}
+
+impl Trained {
+    fn new(task: &str, model: &str) -> Self {
+        let lab = Lab::with(&format!("{task}{model}{TRAIN}"));
+        lab.train("run", &[]).succeed();
+        Self::saved_outputs(lab, "run")
+    }
+
+    /// A model fine-tuned in a mode that learns something beside its weights.
+    fn tuned(task: &str, model: &str, mode: &str) -> Self {
+        let lab = Lab::with(&format!("{task}{model}{TRAIN}"));
+        lab.train("base", &[]).succeed();
+        let words = ["finetune", "experiment.toml", "--from", "base", "--out", "run", "--device", "cpu", "-s", mode];
+        lab.headway(&words).succeed();
+        Self::saved_outputs(lab, "run")
+    }
+
+    fn saved_outputs(lab: Lab, run: &str) -> Self {
+        let checkpoint = format!("{run}/checkpoints/step-00000015");
+        lab.headway(&["eval", &checkpoint, "--device", "cpu", "--save-outputs", "saved"]).succeed();
+        Self { lab }
+    }
+
+    fn checkpoint(&self) -> PathBuf {
+        self.lab.path("run/checkpoints/step-00000015")
+    }
+
+    fn saved(&self, name: &str) -> PathBuf {
+        self.lab.path(&format!("saved/{name}.safetensors"))
+    }
+
+    /// Shape and values of Headway's output.
+    fn outputs(&self) -> (Vec<usize>, Vec<f32>) {
+        let bytes = fs::read(self.saved("outputs")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let tensor = file.tensor("outputs").unwrap();
+        (tensor.shape().to_vec(), floats(tensor.data()))
+    }
+
+    fn agrees(&self) {
+        self.agrees_with_numpy();
+        if there_is("numpy, torch") {
+            self.agrees_with_torch();
+        }
+    }
+
+    fn agrees_with_numpy(&self) {
+        let result = self.lab.path("numpy.npy");
+        let output = python()
+            .arg("headway_reference.py")
+            .arg(self.checkpoint())
+            .arg("--inputs")
+            .arg(self.saved("inputs"))
+            .arg("--out")
+            .arg(&result)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        let (shape, wanted) = self.outputs();
+        let (found_shape, found) = npy(&fs::read(result).unwrap());
+        assert_eq!(found_shape, shape);
+        let largest = wanted.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        assert!(largest > 0.01, "an output of nothing but zeros shows nothing");
+        for (index, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+            let difference = (found - wanted).abs() / largest;
+            assert!(difference <= TOLERANCE, "entry {index}: numpy {found}, Headway {wanted}, {difference:e} apart");
+        }
+    }
+
+    fn agrees_with_torch(&self) {
+        let output = python()
+            .arg("check_with_torch.py")
+            .arg(self.checkpoint())
+            .arg("--inputs")
+            .arg(self.saved("inputs"))
+            .arg("--outputs")
+            .arg(self.saved("outputs"))
+            .args(["--tolerance", &TOLERANCE.to_string()])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        // One for numpy, one for Headway.
+        assert_eq!(said(&output).matches("ok  ").count(), 2, "{}", said(&output));
+    }
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// Shape and values of a .npy file of version 1, float32, row-major.
+fn npy(bytes: &[u8]) -> (Vec<usize>, Vec<f32>) {
+    assert_eq!(bytes[..8], *b"\x93NUMPY\x01\x00");
+    let header_len = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let header = std::str::from_utf8(&bytes[10..10 + header_len]).unwrap();
+    assert!(header.contains("'<f4'") && header.contains("'fortran_order': False"), "{header}");
+    let shape = header.split_once('(').unwrap().1.split_once(')').unwrap().0;
+    let shape = shape.split(',').filter_map(|size| size.trim().parse().ok()).collect();
+    (shape, floats(&bytes[10 + header_len..]))
+}
+
+fn compare(task: &str, model: &str) {
+    if there_is("numpy") {
+        Trained::new(task, model).agrees();
+    }
+}
+
+#[test]
+fn what_fine_tuning_learns_beside_the_weights() {
+    let transformer = "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 2\n";
+    let full = "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 2\ncausal = false\n";
+    let two_layer = "[model.paper_two_layer]\nd_model = 6\nn_heads = 2\nn_anchors = 3\n";
+    let heads = "[{ count = 2, d_key = 3, d_value = 2 }, { d_key = 2, d_value = 5 }]";
+    let layer = format!("{{ map = \"token_wise\", rows = 9, width = 4, heads = {heads}, d_out = 5 }}");
+    let stack = format!("[model.attention_stack]\nlayers = [{layer}]\n");
+    let (lora, prefix) = ("finetune.lora={rank=2, alpha=3}", "finetune.prefix.length=3");
+    if there_is("numpy") {
+        for (task, model, mode) in [
+            (PROMPTS, transformer, lora),
+            (PROMPTS, transformer, prefix),
+            (PROMPTS, transformer, "finetune.prompt.length=3"),
+            (WHOLE_TOKENS, full, prefix),
+            (WHOLE_TOKENS, full, "finetune.prompt.length=3"),
+            (WIDE_VECTORS, two_layer, lora),
+            (WIDE_VECTORS, two_layer, prefix),
+            (WIDE_VECTORS, &stack, lora),
+            (WIDE_VECTORS, &stack, prefix),
+        ] {
+            Trained::tuned(task, model, mode).agrees();
+        }
+    }
+}
+
+#[test]
+fn paper_one_layer_with_all_channels() {
+    compare(VECTORS, "[model.paper_one_layer]\nd_model = 6\nn_heads = 2\nn_anchors = 4\n");
+}
+
+#[test]
+fn paper_one_layer_with_softmax_readout() {
+    compare(VECTORS, "[model.paper_one_layer]\nd_model = 6\nn_heads = 3\nn_anchors = 0\nreadout = \"softmax\"\n");
+}
+
+#[test]
+fn paper_two_layer() {
+    compare(WIDE_VECTORS, "[model.paper_two_layer]\nd_model = 6\nn_heads = 2\nn_anchors = 3\n");
+}
+
+#[test]
+fn paper_set_keys() {
+    // A larger temperature than the paper's: at theirs the pattern is so sharp that rounding decides ties.
+    let model = "[model.paper_set_keys]\nd_model = 6\nn_anchors = 3\nlow = -1.5\nhigh = 0.5\ninverse_temperature = 0.5\nshift = 0.7\n";
+    compare(VECTORS, model);
+}
+
+#[test]
+fn attention_stack() {
+    let first = "{ map = \"sequence_wise\", rows = 13, width = 4, queries = 11, keys = 9, \
+                 heads = [{ count = 2, d_key = 3, d_value = 1 }, { d_key = 5, d_value = 2 }], d_out = 6 }";
+    let second = "{ map = \"token_wise\", rows = 17, width = 7, heads = [{ d_key = 2, d_value = 3 }], d_out = D }";
+    for (readout, d_out) in [("\"rows\"", 3), ("\"affine\"", 4), ("{ softmax = { width = 19, d_value = 2 } }", 5)] {
+        let second = second.replace('D', &d_out.to_string());
+        compare(WIDE_VECTORS, &format!("[model.attention_stack]\nreadout = {readout}\nlayers = [{first}, {second}]\n"));
+    }
+}
+
+#[test]
+fn causal_transformer_with_feed_forward_networks() {
+    let ffn = "state_mixer = { ffn = { d_ffn = 13, activation = \"gelu_erf\" } }\n";
+    compare(PROMPTS, &format!("[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 3\n{ffn}"));
+}
+
+#[test]
+fn bidirectional_transformer_of_nothing_but_attention() {
+    let bare = "causal = false\nresidual = false\nnorm = \"none\"\nposition = \"sinusoidal\"\n";
+    compare(WIDE_VECTORS, &format!("[model.transformer]\nd_model = 7\nn_layers = 2\nn_heads = 1\n{bare}"));
+}
+
+#[test]
+fn tokens() {
+    let ffn = "state_mixer = { ffn = { d_ffn = 5, activation = \"gelu_tanh\" } }\n";
+    compare(TOKENS, &format!("[model.transformer]\nd_model = 8\nn_layers = 2\nn_heads = 4\n{ffn}"));
+}
+
+#[test]
+fn a_checkpoint_that_was_tampered_with_does_not_agree() {
+    if !there_is("numpy") {
+        return;
+    }
+    let trained = Trained::new(PROMPTS, "[model.transformer]\nd_model = 6\nn_layers = 1\nn_heads = 2\n");
+    let path = trained.checkpoint().join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    // Sign of the last number of the file.
+    *bytes.last_mut().unwrap() ^= 0x80;
+    fs::write(path, bytes).unwrap();
+    let disagrees = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trained.agrees_with_numpy()));
+    assert!(disagrees.is_err(), "the comparison does not see a changed weight");
+}
+
+#[test]
+fn the_scripts_pass_their_own_tests() {
+    if there_is("numpy, torch") {
+        let output = python().args(["-m", "unittest", "discover", "."]).output().unwrap();
+        assert!(output.status.success() && !said(&output).contains("skipped"), "{}", said(&output));
+    }
+}
