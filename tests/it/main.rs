@@ -11,7 +11,6 @@ mod crate_edges;
 mod exchange;
 mod finetune;
 mod harness;
-mod inside;
 mod kept;
 mod python_reference;
 mod resume;

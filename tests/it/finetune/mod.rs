@@ -1,5 +1,7 @@
 //! Fine-tuning from the command line: what each mode leaves untouched, adapters as files, merging, and tasks of other sizes.
 
+mod base;
+
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use safetensors::SafeTensors;

@@ -1,0 +1,4 @@
+//! `headway analyze` from end to end.
+
+mod activations;
+mod weights;
