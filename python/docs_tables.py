@@ -465,26 +465,39 @@ def times_better(name):
     return [means(point, "least squares", "test/mse") / means(point, "network", "test/mse") for point in points]
 
 
-def proved(name, index):
-    """The bound of a certificate that was printed, in exact arithmetic."""
-    return digits(float(next(line for line in printed(name, index) if line.startswith("bound ")).split()[1]))
+def printed_number(name, index, label):
+    """The first number on the line of a certificate that begins with this label."""
+    return digits(float(next(line for line in printed(name, index) if line.startswith(f"{label} ")).split()[1]))
+
+
+def judged():
+    """How many means of the paper's experiments agree with the authors', of those that could disagree, and how many could not."""
+    checks = [check for name in names() if name.startswith("reproduce-") for check in values(name, "study")["checks"]]
+    told = [check for check in checks if check["can_tell"] or not check["agrees"]]
+    return sum(check["agrees"] for check in told), len(told), len(checks) - len(told)
 
 
 FACTS = {
-    "clamp.bound": lambda: proved("clamp-starts", 0),
-    "clamp-hard.bound": lambda: proved("clamp-starts", 1),
+    "clamp.bound": lambda: printed_number("clamp-starts", 0, "bound"),
+    "clamp-hard.bound": lambda: printed_number("clamp-starts", 1, "bound"),
+    "relu-network.bound": lambda: printed_number("theory-relu-network", 0, "bound"),
+    "relu-network.float32": lambda: printed_number("theory-relu-network", 0, "float32"),
     "noisy.before": lambda: digits(mse("finetune-noisy", "before")),
     "noisy.tuned": lambda: digits(mse("finetune-noisy", "tuned")),
     "noisy.scratch": lambda: digits(mse("finetune-noisy", "scratch")),
     "noisy.ridge": lambda: digits(mse("finetune-noisy", "before", "ridge")),
     "sparse.before": lambda: digits(mse("compare-finetune", "before")),
     "sparse.least-squares": lambda: digits(lines_of(values("compare-finetune", "study"))["least_squares"]["estimate"]["mean"]),
+    "regression.attention-only": lambda: regression("attention-only"),
+    "regression.feed-forward": lambda: regression("with feed-forward"),
     "regression.ridge": lambda: regression("ridge"),
     "regression.descent": lambda: regression("gradient_descent"),
     "regression.averaging": lambda: regression("averaging"),
     "mqar.solved": lambda: WORDS[len(recalled())],
     "mqar.solved-range": lambda: f"{min(recalled()):.2f} to {max(recalled()):.2f}",
     "mqar.guessing": lambda: digits(lines_of(values("compare-ffn", "study"), "MQAR", "parameters")["seen_in_context"]["estimate"]["mean"]),
+    "reproduced.agree": lambda: "{} of {}".format(*judged()),
+    "reproduced.unknown": lambda: WORDS[judged()[2]],
     "anchors.60": lambda: seeds_below("reproduce-anchors", 60, 0.03),
     "anchors.70": lambda: seeds_below("reproduce-anchors", 70, 0.03),
     "converged.5000": lambda: law(values("converged-seq2seq-heads-5000", "study")),

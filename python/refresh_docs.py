@@ -59,7 +59,8 @@ FIGURES = ROOT / "docs/figures"
 
 
 def pages():
-    return [ROOT / "README.md", ROOT / "checkpoints/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    top = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "checkpoints/README.md")]
+    return [*top, *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 # What commands printed
@@ -188,9 +189,7 @@ def differences(write=False):
             found.append(f"{place}: a line that begins with a mark is HTML to Markdown; break it elsewhere: {line}")
         for line in undrawn(new):
             found.append(f"{place}: a table of measured numbers that no result is behind: {line}")
-        for shown in re.findall(r"\]\(([^)\s]*\.svg)\)", new):
-            if not (page.parent / shown).is_file():
-                found.append(f"{place}: shows {shown}, which is not there")
+        found += [f"{place}: links to {link}, which is not there" for link in broken_links(page, new)]
     owners = {}
     for name in names():
         made = result(name)
@@ -208,6 +207,21 @@ def differences(write=False):
         if path.name not in owners:
             found.append(f"docs/figures/{path.name}: belongs to no result")
     return found
+
+
+def broken_links(page, text):
+    """Links and figures that lead to no file of the repository, or to no heading of a page."""
+    for link in re.findall(r"\]\((?!\w+://)([^)\s]+)\)", text):
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or heading and heading not in headings(text if target == page else target.read_text()):
+            yield link
+
+
+def headings(text):
+    """Headings as links name them: lower case, words joined by hyphens."""
+    for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
+        yield re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def undrawn(text):
