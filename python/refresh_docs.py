@@ -190,6 +190,10 @@ def differences(write=False):
         for line in undrawn(new):
             found.append(f"{place}: a table of measured numbers that no result is behind: {line}")
         found += [f"{place}: links to {link}, which is not there" for link in broken_links(page, new)]
+    index = (ROOT / "docs/README.md").read_text()
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        if page.name != "README.md" and f"]({page.name})" not in index:
+            found.append(f"docs/README.md: does not list {page.name}")
     owners = {}
     for name in names():
         made = result(name)
