@@ -6,6 +6,8 @@
 
 import json
 import math
+import os
+import re
 import shutil
 import sys
 import tempfile
@@ -18,6 +20,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import certificate_folder  # noqa: E402
 import check_certificate  # noqa: E402
 import formulas  # noqa: E402
 import headway_reference as reference  # noqa: E402
@@ -86,41 +89,78 @@ class Formulas(unittest.TestCase):
             self.assertTrue(good.all(), name)
 
 
-class Certificates(unittest.TestCase):
-    def setUp(self):
-        self.folder = tempfile.TemporaryDirectory()
-        self.addCleanup(self.folder.cleanup)
-        self.place = Path(self.folder.name) / "clamp"
-        shutil.copytree(CHECKPOINTS / "clamp", self.place)
+class Folders(unittest.TestCase):
+    """A copy of a folder, to be damaged."""
+
+    def take(self, folder):
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.place = Path(holder.name) / "made"
+        shutil.copytree(folder, self.place)
+
+    def certificate(self):
+        return json.loads((self.place / "certificate.json").read_text(encoding="utf-8"))
 
     def change(self, change):
-        path = self.place / "certificate.json"
-        certificate = json.loads(path.read_text())
+        certificate = self.certificate()
         change(certificate)
-        path.write_text(json.dumps(certificate))
+        (self.place / "certificate.json").write_text(json.dumps(certificate), encoding="utf-8")
 
     def assert_noticed(self, message):
         with self.assertRaises(check_certificate.Problem) as found:
             check_certificate.verify(self.place)
         self.assertIn(message, str(found.exception))
 
+    def assert_noticed_if(self, change, message):
+        """Changes the certificate, and takes that back."""
+        whole = self.certificate()
+        self.change(change)
+        self.assert_noticed(message)
+        self.change(lambda certificate: (certificate.clear(), certificate.update(whole)))
+
+    def assert_every_smaller_rounding_is_noticed(self):
+        for at, term in enumerate(self.certificate()["rounding"]["terms"]):
+            # Of a term of nothing there is no less, and formulas on a sphere are known at points alone.
+            if term["value"] > 0:
+                for share in (0.7, 0.0):
+                    self.assert_noticed_if(lambda c: smaller(c["rounding"], at, share), f"rounding: the term `{term['name']}` is")  # noqa: B023
+
+    def assert_other_words_are_noticed(self):
+        for what in ("target", "domain"):
+            for change in (more, lambda text: text[:-1], lambda text: text + "?", lambda text: ""):
+                self.assert_noticed_if(lambda c: c.update({what: change(c[what])}), f"the {what}")  # noqa: B023
+
+
+def smaller(bound, at, share):
+    """One term less, and the sum with it."""
+    terms = bound["terms"]
+    terms[at]["value"] *= share
+    bound["value"] = sum(term["value"] for term in terms)
+
+
+def more(text):
+    """With a larger last number, or with other words where there is none."""
+    larger = re.sub(r"\d+(?=\D*$)", lambda number: str(int(number[0]) + 1), text)
+    return larger if larger != text else text.replace("circle", "sphere").replace("largest", "smallest")
+
+
+class Certificates(Folders):
+    def setUp(self):
+        self.take(CHECKPOINTS / "clamp")
+
     def test_what_ships_is_as_claimed(self):
         for name in ("clamp", "clamp_hard"):
             lines = check_certificate.verify(CHECKPOINTS / name)
-            self.assertEqual(len(lines), 4, lines)
+            self.assertEqual(len(lines), 6, lines)
             self.assertTrue(all(line.startswith("ok") for line in lines), lines)
 
     def test_a_smaller_claim(self):
         # A tenth less than what follows is still more than most errors.
-        def smaller(certificate):
-            for part in (certificate["bound"], certificate["bound"]["terms"][0]):
-                part["value"] *= 0.9
-
-        self.change(smaller)
+        self.change(lambda certificate: smaller(certificate["bound"], 0, 0.9))
         self.assert_noticed("an error of")
         # Nor does it help to show no points at which the error is large.
         self.points_where_the_error_is_small()
-        with mock.patch.object(check_certificate, "RANDOM", 0):
+        with mock.patch.object(certificate_folder, "RANDOM", 0):
             self.assert_noticed("is claimed where")
 
     def points_where_the_error_is_small(self):
@@ -140,6 +180,20 @@ class Certificates(unittest.TestCase):
 
         self.rewrite("hardest.safetensors", network)
         self.assert_noticed("stored targets are off")
+
+    def test_a_smaller_rounding(self):
+        self.assert_every_smaller_rounding_is_noticed()
+
+    def test_a_rounding_of_nothing(self):
+        self.change(lambda certificate: certificate.update(rounding={"value": 0.0, "terms": []}))
+        self.assert_noticed("the term `scores` is missing")
+
+    def test_other_words(self):
+        self.assert_other_words_are_noticed()
+
+    def test_another_verdict(self):
+        self.change(lambda certificate: certificate.update(verdict="given"))
+        self.assert_noticed("the verdict is said to be")
 
     def test_terms_that_do_not_add_up(self):
         self.change(lambda certificate: certificate["bound"].update(value=0.02))
@@ -166,7 +220,11 @@ class Certificates(unittest.TestCase):
 
     def test_another_task(self):
         path = self.place / "train.toml"
-        path.write_text(path.read_text().replace("high = 2.0", "high = 1.9", 1))
+        whole = path.read_text()
+        path.write_text(whole.replace("high = 2.0", "high = 1.9", 1))
+        self.assert_noticed("the target is said to be")
+        # A weight of the other sign.
+        path.write_text(re.sub(r"(weights = \[\s*\[\s*)(-?)", lambda found: found[1] + ("" if found[2] else "-"), whole))
         self.assert_noticed("stored targets are off")
 
     def rewrite(self, name, change):
@@ -180,6 +238,36 @@ class Certificates(unittest.TestCase):
             data += array.tobytes()
         text = json.dumps(header).encode()
         (self.place / name).write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+MADE = os.environ.get("HEADWAY_MADE")
+"""Folders that `headway construct` has just written, one of every kind, with the separator of paths between them."""
+
+
+@unittest.skipUnless(MADE, "the program's own tests name folders that it made")
+class Made(Folders):
+    def test_every_one_is_as_claimed_and_nothing_less(self):
+        for folder in MADE.split(os.pathsep):
+            self.take(folder)
+            name = self.certificate()["construction"]
+            with self.subTest(name, folder=folder):
+                lines = check_certificate.verify(self.place)
+                self.assertEqual(sum(line.startswith("ok ") for line in lines), 6, lines)
+                self.assert_every_smaller_rounding_is_noticed()
+                self.assert_other_words_are_noticed()
+                self.assert_noticed_if(lambda c: c["bound"]["terms"][0].update(basis="measured"), "NOT CERTIFIED")
+                self.assert_noticed_if(self.smaller_bound, "")
+
+    @staticmethod
+    def smaller_bound(certificate):
+        """Less than what follows, though more than any error that was found."""
+        bound, error = certificate["bound"], certificate["float32"]["error"]
+        values = [term["value"] for term in bound["terms"]]
+        most = max(values)
+        # A fit is as good as can be proved of it, which may be better than what was claimed.
+        is_fit = any(term["name"] == "fit" for term in bound["terms"])
+        wanted = 0.9 * (error if is_fit else max(error, 0.7 * bound["value"]))
+        smaller(bound, values.index(most), max(wanted - (bound["value"] - most), 0) / most)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,349 @@
+"""Bounds in exact arithmetic, derived anew: from sizes and temperature read off the weights, and from slopes of the task's formula.
+
+Each `bound_of_…` gives what follows at least; a certificate that claims less is refused. The formulas are those of docs/theory.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import formulas
+import headway_reference as reference
+from certificate_folder import (
+    Cells,
+    Grid,
+    anchors_of_clamp,
+    anchors_of_units,
+    check,
+    claimed_constant,
+    form_of,
+    gap_of,
+    has_given_cells,
+    largest_label,
+    names_of,
+    network_of,
+    suprema,
+    target,
+)
+
+SLACK = 0.03
+"""A claim may be this much below what is derived here: suprema are known to a hundredth on either side."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Attention to anchors, in units of their distance.
+
+
+def moments(u, anchors, c):
+    """Mean and variance of the anchor that softmax(−c (u − k)²) picks among 0 … anchors − 1, for every u."""
+    k = np.arange(anchors)
+    weights = reference.softmax(-c * (u[:, None] - k) ** 2)
+    mean = weights @ k
+    return mean, weights @ k**2 - mean**2
+
+
+def chain(c, intervals, heads):
+    """Heads in a row, in units of the distance: sup |Σ_h head_h(u) − clamp(u)|, and sup Σ_h E |k − E k|, which noise in scores multiplies."""
+    heads, intervals = min(heads, 4), min(intervals, 24)
+    u = np.arange(-6 * 512, (heads * intervals + 6) * 512) / 512
+    found, spread, k = 0.0, 0.0, np.arange(intervals + 1)
+    for h in range(heads):
+        weights = reference.softmax(-c * (u[:, None] - h * intervals - k) ** 2)
+        mean = weights @ k
+        found += mean
+        spread += (weights * np.abs(k - mean[:, None])).sum(axis=1)
+    return np.abs(found - np.clip(u, 0, heads * intervals)).max(), spread.max()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One for each construction.
+
+
+def constant(folder, letter, what, beyond=None):
+    least, most = suprema(folder, what, beyond)
+    given = claimed_constant(folder, letter)
+    check(given >= least * (1 - SLACK), f"{letter} = {given} is refuted: {least:.4g} is reached")
+    return min(most, given)
+
+
+def bound_of_clamp(folder):
+    c, intervals, heads, step = anchors_of_clamp(folder)
+    return min(chain(c, intervals, heads)[0] * step, folder.task["high"] - folder.task["low"])
+
+
+def bound_of_activation(folder):
+    """On a fine lattice, and by what formula and head may do between its points."""
+    low, high = (ends[0] for ends in folder.ends())
+    cells = Cells(folder)
+    unit, sharp, middle = cells.unit, cells.sharpness, folder.weights["layers.0.map.position"][0, 0]
+    slopes, offsets, values = cells.slopes[:, 0], cells.offsets, cells.values[:, 0]
+    count = 1 << 14
+    x = np.linspace(low, high, count + 1)
+    head = np.empty_like(x)
+    for part in np.array_split(np.arange(count + 1), 64):
+        w = x[part] * unit + middle
+        head[part] = reference.softmax(sharp * (w[:, None] * slopes + offsets)) @ values
+    task = folder.task
+    if "table" in task:
+        wanted = np.interp(x, task["table"]["x"], task["table"]["y"])
+        slope = np.abs(np.diff(task["table"]["y"]) / np.diff(task["table"]["x"])).max()
+        stray = slope * (high - low) / count / 2
+    else:
+        tree = formulas.parse(task["outputs"][0])
+        wanted = np.broadcast_to(formulas.evaluate(tree, {"x1": x, "x1_1": x}), x.shape)
+        jet = formulas.enclose(tree, x[:-1, None], x[1:, None], {"x1": 0, "x1_1": 0})
+        step = (high - low) / count
+        with np.errstate(all="ignore"):
+            parts = [
+                jet.value.high - jet.value.low,
+                (jet.gradient[0].high - jet.gradient[0].low) * step / 4,
+                jet.second[0][0].most() * step**2 / 8,
+            ]
+            stray = np.fmin.reduce([np.broadcast_to(np.where(np.isnan(p), np.inf, p), count) for p in parts]).max()
+    # |head''| is at most 4 c² (distance)⁻² max |V_k+1 − V_k| E |k − mean|³, and that at c ≥ 1 at most once.
+    step = (high - low) * unit / count
+    own = np.abs(np.diff(values)).max() * 4 * sharp**2 * step**2 / 8
+    found = np.abs(head - wanted).max()
+    return found + stray + own
+
+
+def bound_of_relu_network(folder):
+    weights, bias, output, _ = network_of(folder)
+    low, high = folder.ends()
+    largest = np.maximum(weights * low, weights * high).sum(axis=1) + bias
+    check(np.all(largest <= 1 + 1e-4), "hidden units are not normalised to 1")
+    if form_of(folder) == "t2":
+        beta = beta_of_gates(folder)
+        one_signed = max(np.maximum(output, 0).sum(axis=1).max(), np.maximum(-output, 0).sum(axis=1).max())
+        t, lowest = np.linspace(1.0, 1.6, 6001), np.minimum(weights * low, weights * high).sum(axis=1) + bias
+        # However blunt, a gate gives between 0 and u', and half of it at most on the wrong side.
+        return min((t / (1 + np.exp(t))).max() / beta, max(-lowest.min(), 1) / 2) * one_signed
+    c, intervals, heads, step = anchors_of_units(folder)
+    return min(chain(c, intervals, heads)[0] * step, 1) * np.abs(output).sum(axis=1).max()
+
+
+def beta_of_gates(folder):
+    query = folder.layers[1].heads[0].query
+    return query[0, 0] / math.sqrt(len(query))
+
+
+def mean_square(c, cells):
+    """sup E (u − k)² over a line of so many cells, in units of one."""
+    u = np.arange(-256, min(cells, 20) * 512 - 255) / 512
+    mean, variance = moments(u, min(cells, 60), c)
+    return (variance + (mean - u) ** 2).max()
+
+
+def bound_of_grid(folder):
+    grid = Grid(folder)
+    spacing = math.sqrt(((grid.extents / grid.cells) ** 2).sum())
+    lipschitz = constant(folder, "L", "slope")
+    return min(lipschitz * math.sqrt(mean_square(grid.sharpness, grid.cells)) * spacing, 2 * suprema(folder, "size")[1])
+
+
+def fit_is_within(folder, aim, most=400_000):
+    """Whether |f − network| ≤ aim all over the box: by the value at the centre of a part and slopes over it, halving parts."""
+    weights, bias, output, shift = network_of(folder)
+    low, high = folder.ends()
+    centres, radius, looked = (low + high)[None] / 2, (high - low) / 2, 0
+    trees = [formulas.parse(text) for text in folder.task["outputs"]]
+    rows = [(tree, names) for names in names_of(folder) for tree in trees]
+    while len(centres):
+        looked += len(centres)
+        if looked > most:
+            return False
+        u, far = centres @ weights.T + bias, np.abs(weights) @ radius
+        slope = np.where(u >= far, 1.0, np.where(u <= -far, 0.0, 0.5))
+        unsure = np.where(slope == 0.5, 0.5, 0.0)
+        found = np.maximum(u, 0) @ output.T + shift
+        by_axis, good = np.zeros_like(centres), np.ones(len(centres), bool)
+        for o, (tree, names) in enumerate(rows):
+            variables = {k: centres[:, v] if isinstance(v, int) else np.float64(v) for k, v in names.items()}
+            here = np.abs(formulas.evaluate(tree, variables) - found[:, o])
+            if not (here <= aim).all():
+                return False
+            jet = formulas.enclose(tree, centres - radius, centres + radius, names)
+            middle = (slope * output[o]) @ weights
+            steep = [np.maximum(np.abs(s.low - middle[:, i]), np.abs(s.high - middle[:, i])) for i, s in enumerate(jet.gradient)]
+            part = (np.stack(steep, axis=1) + (unsure * np.abs(output[o])) @ np.abs(weights)) * radius
+            by_axis += part
+            good &= here + part.sum(axis=1) * (1 + 1e-12) <= aim
+        centres, by_axis = centres[~good], by_axis[~good]
+        axis = int(by_axis.sum(axis=0).argmax())
+        radius = radius.copy()
+        radius[axis] /= 2
+        step = np.zeros_like(radius)
+        step[axis] = radius[axis]
+        centres = np.concatenate([centres - step, centres + step])
+    return True
+
+
+def moments_of_axis(c, per_axis, padding):
+    """sup E (w − k)² and sup |w − E k| of one axis of a padded grid, in units of its cells."""
+    per_axis = min(per_axis, 24)
+    u = np.arange(-256, per_axis * 256 + 1) / 512
+    mean, variance = moments(u + padding, per_axis + 2 * padding, c)
+    off = np.abs(mean - padding - u)
+    return (variance + off**2).max(), off.max()
+
+
+def bound_of_max_affine(folder):
+    cells, d = Cells(folder), folder.d_in
+    if has_given_cells(folder):
+        return min((len(cells) - 1) * math.exp(-cells.sharpness * gap_of(folder)), 1) * np.ptp(cells.values, axis=0).max()
+    per_axis, padding, h = cells.grid(folder)
+    square, ripple = moments_of_axis(cells.sharpness, per_axis, padding)
+    lipschitz = constant(folder, "L", "slope", padding * h)
+    by_slope = lipschitz * math.sqrt(d * square) * h
+    if any(term["name"] == "curvature" for term in folder.certificate["bound"]["terms"]):
+        curvature = constant(folder, "M", "bend", padding * h)
+        return min(by_slope, lipschitz * math.sqrt(d) * ripple * h + curvature * d * square * h * h / 2)
+    return min(by_slope, 2 * suprema(folder, "size", padding * h)[1])
+
+
+class Prefix:
+    """Means over the prefix, and slopes of the formula, at many points of the circle or the sphere: suprema from below."""
+
+    def __init__(self, folder):
+        d = folder.d_in
+        z, rng = folder.weights["layers.0.map.position"], np.random.default_rng(1)
+        keys, self.values = z[1:, d : 2 * d], z[1:, 2 * d :]
+        self.sharpness = lam = np.linalg.norm(keys, axis=1).mean()
+        keys = keys / np.linalg.norm(keys, axis=1, keepdims=True)
+        x = rng.normal(size=(512, d))
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
+        cosine = np.clip(x @ keys.T, -1, 1)
+        weights, angle = reference.softmax(lam * cosine), np.arccos(cosine)
+        side = weights @ keys - (weights * cosine).sum(axis=1, keepdims=True) * x
+        self.ripple = (np.linalg.norm(side, axis=1) + (weights * (angle - np.sin(angle))).sum(axis=1)).max()
+        self.mean, self.square = (weights * angle).sum(axis=1).max(), (weights * angle**2).sum(axis=1).max()
+        # Slopes along great circles between neighbours, which none that holds everywhere is below.
+        self.slope = self.curve = 0.0
+        for _ in range(8):
+            t = np.linalg.qr(np.stack([x, rng.normal(size=x.shape)], axis=-1))[0][..., 1]
+            ahead = [(x * math.cos(a) + t * math.sin(a))[:, None] for a in (-1e-3, 0.0, 1e-3)]
+            below, here, above = (target(folder, points)[:, 0] for points in ahead)
+            self.slope = max(self.slope, (np.abs(above - below) / 2e-3).max())
+            self.curve = max(self.curve, (np.abs(above - 2 * here + below) / 1e-6).max())
+
+
+def bound_of_prefix(folder):
+    prefix = Prefix(folder)
+    by_slope = prefix.slope * prefix.mean
+    if any(term["name"] == "curvature" for term in folder.certificate["bound"]["terms"]):
+        return min(by_slope, prefix.slope * prefix.ripple + prefix.curve * prefix.square / 2)
+    return by_slope
+
+
+class Descent:
+    """Steps of gradient descent on N examples (x, y), and how far errors of steps may carry w. All examples within ± x and ± y."""
+
+    def __init__(self, folder):
+        task = folder.task
+        self.d, self.n, self.steps, self.rate = task["d"], task["n_points"], *map(task["gradient_descent"].get, ("steps", "rate"))
+        self.x, self.y = task["input"]["uniform"]["high"], largest_label(folder)
+        self.curvature = self.d * self.x**2
+        self.input_norm = math.sqrt(self.curvature)
+        time, fast = self.rate * self.steps, math.sqrt(2) if self.rate * self.curvature > 1 else 1
+        self.weight_norm = self.y * min(time * self.input_norm, fast * math.sqrt(time))
+        # Rows of the first layer are (x, y) alone by E1, and hold w and products as well by E2.
+        self.is_linear = folder.layers[0].heads[0].output.shape[0] == self.d + 1
+
+    def largest_residual(self, steps):
+        """Above every |w · x_i − y_i| after so many steps, for η λ ≤ 2."""
+        base = 1 - self.rate * self.curvature
+        low = 0.0 if base < 0 and steps > 0 and steps % 2 == 0 else base**steps
+        return ((1 + low) / 2 + (1 - low) / 2 * math.sqrt(self.n)) * self.y
+
+    def drift_of_linear(self, delta):
+        """E_k of E1."""
+        rate, lam = self.rate, self.curvature
+        gains, each, drift = [], [], 0.0
+        for s in range(self.steps):
+            at = [rate * math.sqrt(h) * abs(1 - rate * h) ** s for h in (lam, min(lam, 1 / (rate * (2 * s + 1))))]
+            gains.append(max(at))
+        for t in range(self.steps + 1):
+            drift = sum(v * gain for v, gain in zip(reversed(each), gains))
+            largest = self.largest_residual(t) + self.input_norm * drift
+            mean = self.y + self.input_norm * drift
+            each.append(mean * delta**2 * max(largest**2 / 6, mean**2 / 2) * math.cosh(delta * largest))
+        return drift
+
+
+class Linear:
+    """Off the weights of E1: δ, by which a step's output is −η/δ, and δ', by which that of the readout is 3/δ'."""
+
+    def __init__(self, folder, descent):
+        self.delta = -descent.rate / folder.layers[1].heads[-1].output[descent.d + 1, 0]
+        self.readout = 3 / folder.layers[-1].heads[0].output[0, 0]
+        self.drift = descent.drift_of_linear(self.delta)
+
+
+class Squares:
+    """Off the weights of E2: anchors on [−R, R], the part ± U of it that is used, balance α, stretch σ, and ripples of c = β Δ²."""
+
+    def __init__(self, folder, descent):
+        d, layer = descent.d, folder.layers[0]
+        heads, anchor = layer.heads[1], 2 * d + 1
+        anchors = folder.weights["layers.0.map.position"][descent.n + 2 :, anchor]
+        self.intervals, self.end = len(anchors) - 1, anchors.max()
+        self.spacing = 2 * self.end / self.intervals
+        self.beta = heads.query[d + 1, anchor + 3] / math.sqrt(d + 2)
+        self.sharpness = c = self.beta * self.spacing**2
+        # What is missing beyond the ends weighs 1e-16 at most.
+        padding = max(math.ceil(math.sqrt(37 / c + 0.25) - 1e-6) - 1, 1)
+        self.reach = self.end - self.spacing * padding
+        self.balance = abs(heads.key[d, anchor]) / 2
+        self.stretch = 1 / folder.layers[-1].heads[0].output[0, 0]
+        residual = max(map(descent.largest_residual, range(descent.steps)))
+        # The reach is what residuals need that have drifted.
+        self.drift = max(((self.reach - descent.x / self.balance) / self.balance - residual) / descent.input_norm, 0.0)
+        u = np.linspace(0, 1, 4097)
+        mean, variance = moments(u + 40, 81, c)
+        self.mean, self.square = np.abs(mean - u - 40).max(), np.abs(variance + (mean - u - 40) ** 2 - 1 / (2 * c)).max()
+
+
+def bound_of_descent(folder):
+    """E1: softmax at scores of scale δ is linear up to δ². E2: two squares per product, interpolated between anchors."""
+    descent = Descent(folder)
+    if descent.is_linear:
+        return descent.input_norm * Linear(folder, descent).drift
+    plan = Squares(folder, descent)
+    # Errors of products that the anchors' reach must hold, which depends on them.
+    product = plan.reach * plan.spacing * plan.mean + plan.spacing**2 * plan.square / 2
+    drift = descent.rate * descent.steps * math.sqrt(descent.d) * product
+    return descent.input_norm * drift + plan.spacing * plan.mean / plan.stretch
+
+
+BOUNDS = {
+    "truncated-linear": bound_of_clamp,
+    "truncated-linear-heads": bound_of_clamp,
+    "activation": bound_of_activation,
+    "relu-network": bound_of_relu_network,
+    "max-affine": bound_of_max_affine,
+    "prefix": bound_of_prefix,
+    "in-context-gd": bound_of_descent,
+}
+
+
+def is_grid(folder):
+    """Whether a function of a sequence was looked up on a grid, by one layer; what was fitted takes three."""
+    return folder.name == "seq2seq" and len(folder.layers) == 1
+
+
+def bound_of(folder):
+    """What follows from weights and task at least."""
+    if folder.name != "seq2seq":
+        return BOUNDS[folder.name](folder)
+    if is_grid(folder):
+        return bound_of_grid(folder)
+    compiled = bound_of_relu_network(folder)
+    if folder.kind == "relu_network":
+        return compiled
+    # As claimed, if that can be proved; weights are rounded to float32.
+    rounding = folder.certificate["rounding"]["value"]
+    fit = next(term["value"] for term in folder.certificate["bound"]["terms"] if term["name"] == "fit")
+    check(fit_is_within(folder, fit + rounding), f"that the fit is within {fit:.4g} everywhere does not follow")
+    return compiled + fit
