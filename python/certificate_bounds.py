@@ -212,7 +212,9 @@ class Prefix:
         keys, self.values = z[1:, d : 2 * d], z[1:, 2 * d :]
         self.sharpness = lam = np.linalg.norm(keys, axis=1).mean()
         keys = keys / np.linalg.norm(keys, axis=1, keepdims=True)
-        x = rng.normal(size=(512, d))
+        x = rng.normal(size=(1024, d))
+        # Half of them near the poles, where a Fibonacci lattice is least even.
+        x[512:] = x[512:] * math.sqrt(4 * math.pi / len(keys)) + np.sign(x[512:, -1:]) * np.eye(d)[-1]
         x /= np.linalg.norm(x, axis=1, keepdims=True)
         cosine = np.clip(x @ keys.T, -1, 1)
         weights, angle = reference.softmax(lam * cosine), np.arccos(cosine)

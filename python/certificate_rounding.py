@@ -1,8 +1,8 @@
 """What float32 adds to a constructed network at most, derived anew, term by term, from the weights and the task.
 
-Every sum may be taken in any order, so that n roundings one after the other count γ_n = n ε / (1 − n ε), ε = 2⁻²⁴. The formulas are those of
-docs/theory; sizes, temperatures and values in them are read off the weights, slopes are those of the task's formula. Suprema are taken from
-below, over lattices and boxes, so that nothing here is above what its formula says: a term that is stated below it is too small.
+Every sum may be taken in any order: n roundings one after the other count γ_n = n ε / (1 − n ε), ε = 2⁻²⁴. The formulas are those of
+docs/theory; sizes, temperatures and values in them are read off the weights, slopes are those of the task's formula. Suprema are taken
+from below, over lattices and boxes, so that nothing here is above what its formula says: a term that is stated below it is too small.
 
 What does not count here is `rounding_likely`, which proves nothing.
 """
@@ -43,8 +43,8 @@ from certificate_folder import (
 )
 
 CLOSE = 1e-4
-"""A term may be this much of itself below what is derived here: weights are read as float32 rounded them, by 6e-8 of themselves, logarithms
-of weights reach 80, and temperatures are squares of distances."""
+"""A term may be this much of itself below what is derived here: weights are read as float32 rounded them, by 6e-8 of themselves, which
+logarithms of up to 80 make 5e-6 of a weight, and differences of biases as many times more as digits cancel."""
 
 
 def any_order(n):

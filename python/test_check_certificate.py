@@ -195,6 +195,10 @@ class Certificates(Folders):
         self.change(lambda certificate: certificate.update(verdict="given"))
         self.assert_noticed("the verdict is said to be")
 
+    def test_a_smaller_error(self):
+        self.change(lambda certificate: certificate["float32"].update(error=0.011))
+        self.assert_noticed("the largest error is said to be")
+
     def test_terms_that_do_not_add_up(self):
         self.change(lambda certificate: certificate["bound"].update(value=0.02))
         self.assert_noticed("do not add up")
