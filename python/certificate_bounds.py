@@ -16,6 +16,7 @@ from certificate_folder import (
     Grid,
     anchors_of_clamp,
     anchors_of_units,
+    apart,
     check,
     claimed_constant,
     form_of,
@@ -26,6 +27,7 @@ from certificate_folder import (
     network_of,
     suprema,
     target,
+    within_range,
 )
 
 SLACK = 0.03
@@ -106,7 +108,7 @@ def bound_of_activation(folder):
     step = (high - low) * unit / count
     own = np.abs(np.diff(values)).max() * 4 * sharp**2 * step**2 / 8
     found = np.abs(head - wanted).max()
-    return found + stray + own
+    return within_range(folder, found + stray + own, cells.values)
 
 
 def bound_of_relu_network(folder):
@@ -140,7 +142,7 @@ def bound_of_grid(folder):
     grid = Grid(folder)
     spacing = math.sqrt(((grid.extents / grid.cells) ** 2).sum())
     lipschitz = constant(folder, "L", "slope")
-    return min(lipschitz * math.sqrt(mean_square(grid.sharpness, grid.cells)) * spacing, 2 * suprema(folder, "size")[1])
+    return within_range(folder, lipschitz * math.sqrt(mean_square(grid.sharpness, grid.cells)) * spacing, grid.values)
 
 
 def fit_is_within(folder, aim, most=400_000):
@@ -196,11 +198,11 @@ def bound_of_max_affine(folder):
     per_axis, padding, h = cells.grid(folder)
     square, ripple = moments_of_axis(cells.sharpness, per_axis, padding)
     lipschitz = constant(folder, "L", "slope", padding * h)
-    by_slope = lipschitz * math.sqrt(d * square) * h
+    by_slope = within_range(folder, lipschitz * math.sqrt(d * square) * h, cells.values)
     if any(term["name"] == "curvature" for term in folder.certificate["bound"]["terms"]):
         curvature = constant(folder, "M", "bend", padding * h)
         return min(by_slope, lipschitz * math.sqrt(d) * ripple * h + curvature * d * square * h * h / 2)
-    return min(by_slope, 2 * suprema(folder, "size", padding * h)[1])
+    return by_slope
 
 
 class Prefix:
@@ -221,6 +223,8 @@ class Prefix:
         side = weights @ keys - (weights * cosine).sum(axis=1, keepdims=True) * x
         self.ripple = (np.linalg.norm(side, axis=1) + (weights * (angle - np.sin(angle))).sum(axis=1)).max()
         self.mean, self.square = (weights * angle).sum(axis=1).max(), (weights * angle**2).sum(axis=1).max()
+        # The token itself has value 0.
+        self.apart = max(apart(folder, self.values), np.abs(self.values).max())
         # Slopes along great circles between neighbours, which none that holds everywhere is below.
         self.slope = self.curve = 0.0
         for _ in range(8):
@@ -233,7 +237,7 @@ class Prefix:
 
 def bound_of_prefix(folder):
     prefix = Prefix(folder)
-    by_slope = prefix.slope * prefix.mean
+    by_slope = min(prefix.slope * prefix.mean, prefix.apart)
     if any(term["name"] == "curvature" for term in folder.certificate["bound"]["terms"]):
         return min(by_slope, prefix.slope * prefix.ripple + prefix.curve * prefix.square / 2)
     return by_slope

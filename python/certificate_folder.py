@@ -336,6 +336,48 @@ def suprema(folder, what, beyond=None):
     return formulas.supremum(bounds, low, high)
 
 
+@functools.cache
+def extent(folder, every_position):
+    """sup f − inf f of the output number where that is most, from below; of positions that are all alike, or of the whole sequence."""
+    (low, high), names = folder.ends(), names_of(folder)
+    if not every_position:
+        low, high, names = low[: folder.d_in], high[: folder.d_in], names[:1]
+
+    def over(tree, table):
+        whole = formulas.enclose(tree, low[None], high[None], table).value
+        floor, roof = np.min(whole.low), np.max(whole.high)
+        if not np.isfinite(roof - floor):
+            return 0.0
+
+        def above(a, b):
+            value = formulas.enclose(tree, a, b, table).value
+            return value.high - floor, value.low - floor
+
+        def below(a, b):
+            value = formulas.enclose(tree, a, b, table).value
+            return roof - value.low, roof - value.high
+
+        return sum(formulas.supremum(side, low, high)[0] for side in (above, below)) - (roof - floor)
+
+    return max(over(formulas.parse(text), table) for text in folder.task["outputs"] for table in names)
+
+
+def apart(folder, values):
+    """How far a mean of values [keys, outputs] may be from a target, whatever the weights, by the targets that are stored: from below."""
+    seen = np.concatenate([values, folder.points["targets"].astype(float).reshape(-1, values.shape[1])])
+    # Both are stored in float32.
+    return max(np.ptp(seen, axis=0).max() - 4 * ROUNDOFF * np.abs(seen).max(), 0.0)
+
+
+def within_range(folder, error, values, already=0.0):
+    """An error, or what is left beside another of how far a mean of values and a target are apart at most, where that is less."""
+    seen = apart(folder, values) - already
+    if error > seen and "table" not in folder.task:
+        # Somewhere between the points the function may reach farther.
+        seen = max(seen, extent(folder, folder.name == "seq2seq") * (1 - 1e-9) - already)
+    return min(error, max(seen, 0.0))
+
+
 def claimed_constant(folder, letter):
     """A constant that was given, off the certificate: the claim is then under the condition that it is true."""
     for term in folder.certificate["bound"]["terms"]:

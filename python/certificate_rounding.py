@@ -40,6 +40,7 @@ from certificate_folder import (
     has_given_cells,
     network_of,
     suprema,
+    within_range,
 )
 
 CLOSE = 1e-4
@@ -73,8 +74,9 @@ def of_scores_to_anchors(c, intervals, heads, step):
     return min(moved(chain(c, intervals, heads)[1] * step, 2.25 * ROUNDOFF * c * intervals**2), step * intervals)
 
 
-def range_of(values):
-    return np.ptp(values, axis=0).max()
+def beside_the_bound(folder, error, values):
+    """An error, or what the bound leaves of how far a mean of values and a target are apart at most: no rounding counts beyond that."""
+    return within_range(folder, error, values, folder.claimed()[0])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -114,9 +116,10 @@ def of_activation(folder):
         noise = ROUNDOFF * (c * (2 * u * key + key**2 + max(u, reach) ** 2) + 16)
         scores.append(moved(math.sqrt(variance) * steps[cell : cell + 2 * padding + 1].max(), noise))
     size, middle = max(abs(low), abs(high)) / spacing, abs(low + spacing * (p // 2)) / spacing
+    shift = ROUNDOFF * (3 * size + 2 * middle + 3 * -(-p // 2))
     return {
-        "scores": min(max(scores), np.ptp(values)),
-        "input": 2 * c * variance * steps.max() * ROUNDOFF * (3 * size + 2 * middle + 3 * -(-p // 2)),
+        "scores": beside_the_bound(folder, max(scores), cells.values),
+        "input": beside_the_bound(folder, 2 * c * variance * steps.max() * shift, cells.values),
         "values": of_values(felt(c), np.abs(values).max()),
     }
 
@@ -134,8 +137,8 @@ def of_grid_of_sequence(folder):
     noise = ROUNDOFF * (0.75 * c * count**2 * numbers * (3 + numbers) + 30)
     inputs = 6 * ROUNDOFF * np.linalg.norm(np.maximum(np.abs(low), np.abs(high)))
     return {
-        "scores": min(moved(2 * spread, noise), range_of(grid.values)),
-        "input in units of cells": slope * inputs,
+        "scores": beside_the_bound(folder, moved(2 * spread, noise), grid.values),
+        "input in units of cells": beside_the_bound(folder, slope * inputs, grid.values),
         "values": of_values(min(count, 7) ** numbers, np.abs(grid.values).max()),
     }
 
@@ -146,7 +149,7 @@ def of_max_affine(folder):
     c, largest, reach = cells.sharpness, np.abs(cells.values).max(), max(abs(low), abs(high))
     if has_given_cells(folder):
         lead, others = c * gap_of(folder), len(cells) - 1
-        spread = range_of(cells.values)
+        spread = np.ptp(cells.values, axis=0).max()
         score = (np.abs(cells.slopes).sum(axis=1) * reach + np.abs(cells.offsets)).max()
         noise = ROUNDOFF * ((d + 6) * c * score + 16)
         keys = 1 + math.ceil(others * min(math.exp(17 - lead), 1) * (1 - CLOSE))
@@ -161,8 +164,8 @@ def of_max_affine(folder):
     noise = ROUNDOFF * (c * (d + 2) * d * (2 * token * cell + cell**2) + 16)
     shift = ROUNDOFF * ((3 * reach + abs(low + high)) / h + 3 * token)
     return {
-        "scores": min(moved(2 * slope * math.sqrt(square), noise), range_of(cells.values)),
-        "input": d * 2 * c * square * slope * shift,
+        "scores": beside_the_bound(folder, moved(2 * slope * math.sqrt(square), noise), cells.values),
+        "input": beside_the_bound(folder, d * 2 * c * square * slope * shift, cells.values),
         "values": of_values(min(len(cells), felt(c) ** d), largest),
     }
 
@@ -178,7 +181,7 @@ def of_prefix(folder):
         # Points within the radius at which weights fall below a rounding; on a lattice that is no square, half as many again.
         keys = min(1.5 * math.pi * (17 / (lam / 2 * 4 * math.pi / count) + 1) + 8, count)
     return {
-        "scores": min(moved(2 * slope * math.sqrt(prefix.square), noise), range_of(prefix.values)),
+        "scores": min(moved(2 * slope * math.sqrt(prefix.square), noise), max(prefix.apart - folder.claimed()[0], 0.0)),
         "input": 4 * ROUNDOFF * slope,
         "values": of_values(keys, np.abs(prefix.values).max()),
     }

@@ -74,7 +74,8 @@ def verify(path):
         check(error <= allowed, f"{np.dtype(dtype)}: an error of {error:.4g} is beyond {allowed:.4g}")
         # Another device rounds otherwise.
         shown = errors[: len(stored)].max()
-        check(shown <= stated + 2 * rounding, f"{np.dtype(dtype)}: the largest error is said to be {stated:.4g}, but a stored point shows {shown:.4g}")
+        said = f"{np.dtype(dtype)}: the largest error is said to be {stated:.4g}, but a stored point shows {shown:.4g}"
+        check(shown <= stated + 2 * rounding, said)
         lines.append(f"ok   {np.dtype(dtype)}: largest error {error:.4g}, bound with rounding {allowed:.4g}")
     follows = bound_of(folder)
     check(bound >= follows * (1 - SLACK) - 1e-12, f"a bound of {bound:.4g} is claimed where {follows:.4g} follows")
