@@ -44,6 +44,16 @@ impl Jet {
         jet
     }
 
+    /// All numbers of a box, each with the derivatives that it has by itself. `[n]`
+    pub fn variables(sides: &[Interval], order: Order) -> Vec<Self> {
+        (0..sides.len()).map(|at| Self::variable(sides[at], at, sides.len(), order)).collect()
+    }
+
+    /// How many derivatives it holds.
+    pub fn order(&self) -> Order {
+        if self.second.is_empty() { Order::First } else { Order::Second }
+    }
+
     /// Whether it is one number, whatever the point.
     fn as_number(&self) -> Option<f64> {
         let fixed = self.gradient.iter().all(|slope| *slope == Interval::ZERO)
@@ -119,6 +129,18 @@ impl Jet {
             (first.magnitude() * self.steepest).next_up()
         };
         Self { value, gradient, steepest, second: hessian }.settled()
+    }
+
+    /// cos f
+    pub fn cos(self) -> Self {
+        let by = functions::cos(self.value);
+        self.then(by)
+    }
+
+    /// sin f
+    pub fn sin(self) -> Self {
+        let by = functions::sin(self.value);
+        self.then(by)
     }
 
     fn with(self, other: &Self, value: Interval, steepest: f64, of: impl Fn(Interval, Interval) -> Interval) -> Self {

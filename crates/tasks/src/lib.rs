@@ -4,6 +4,7 @@
 //! generator; a [`Source`] turns a task and a seed into training batches and evaluation sets.
 
 pub mod baseline;
+pub mod breaks;
 pub mod expression;
 pub mod icl;
 pub mod interval;
@@ -17,6 +18,7 @@ pub mod source;
 pub mod task;
 
 pub use baseline::{Baseline, gradient_descent::gradient_descent};
+pub use breaks::breaks;
 pub use icl::{
     question::{Layout, Question, set_query},
     regression::{Descent, Regression, RegressionConfig},

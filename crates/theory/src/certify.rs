@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use headway_model::{Input, Model, weights::to_host};
+use headway_tasks::breaks;
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rayon::prelude::*;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bound::{Basis, Bound},
     construct::{Construction, Temperature},
+    domain::Path,
 };
 
 /// What is known about a construction's error, in the largest difference of any output number.
@@ -162,6 +164,12 @@ const FEWEST_HARD: usize = 256;
 /// Memory that the climb may take: activations and their gradients, all climbers together. A network of which one pass takes
 /// more is not climbed on.
 const CLIMB_BYTES: usize = 2 << 30;
+/// Points with the largest errors through which paths are followed to where the target breaks, each time.
+const CROSSED: usize = 4;
+/// Paths at most, each time.
+const MOST_PATHS: usize = 64;
+/// Pieces of a path that are looked at side by side.
+const MOST_PIECES: usize = 16;
 /// Operations spent in double precision.
 const DOUBLE_FLOPS: usize = 1_500_000_000;
 /// Points in double precision at least, however large the network.
@@ -191,7 +199,9 @@ struct Miss {
 }
 
 /// Measures the error of a construction's model, and of its network in double precision, at random points, at those that it
-/// knows to be hard, and along the ascent of the error from the worst of both.
+/// knows to be hard, and along the ascent of the error from the worst of both; then on either side of where the target's formula
+/// [breaks](headway_tasks::breaks) along [paths](crate::domain::Domain::paths) through the middle of the domain and the worst points,
+/// and once more through the worst of these, for breaks may cross.
 ///
 /// Points are rounded to float32 first, so that all stages see the same. `model` is the construction's, on `device`.
 pub fn certify(
@@ -226,6 +236,12 @@ pub fn certify(
     let climbed = bench.points(climbed.into_iter().map(|x| (1, x.into_iter().map(f64::from).collect())).collect());
     misses.extend(bench.run(model, device, &climbed, batch));
     points.extend(climbed);
+    for _ in 0..2 {
+        let worst = worst_first(&misses).into_iter().take(CROSSED).map(|at| points[at].x.as_slice());
+        let broken = bench.breaks(worst, (effort.flops / flops).max(FEWEST_HARD));
+        misses.extend(bench.run(model, device, &broken, batch));
+        points.extend(broken);
+    }
     let float32 = bench.measured(&points, &misses);
 
     // Hard and climbed points first: they are fewer, and matter more.
@@ -294,7 +310,7 @@ impl Construction {
 
     fn kinds(&self) -> Vec<String> {
         let hard = self.hard.iter().map(|(kind, _)| (*kind).to_owned());
-        ["random", "ascent"].map(str::to_owned).into_iter().chain(hard).collect()
+        ["random", "ascent"].map(str::to_owned).into_iter().chain(hard).chain(["breaks".to_owned()]).collect()
     }
 }
 
@@ -310,6 +326,24 @@ impl Bench<'_> {
             Point { kind, wanted: self.wanted(&x), x }
         });
         points.collect()
+    }
+
+    /// Points on either side of where the target breaks, on paths through the middle of the domain and through these; `most` of them.
+    fn breaks<'b>(&self, worst: impl Iterator<Item = &'b [f32]>, most: usize) -> Vec<Point> {
+        let Construction { domain, target, .. } = self.construction;
+        let Some(enclosure) = &target.enclosure else { return Vec::new() };
+        let worst: Vec<Vec<f64>> = worst.map(|x| x.iter().copied().map(f64::from).collect()).collect();
+        let middle = worst.first().map(|x| domain.through(x, 0.0).into_iter().map(|x| f64::from(x as f32)).collect());
+        let paths: Vec<_> = middle.iter().chain(&worst).flat_map(|x: &Vec<f64>| domain.paths(x)).collect();
+        let every = paths.len().div_ceil(MOST_PATHS).max(1);
+        let along = |path: &Path| {
+            let places = breaks(|t| enclosure(&path.over(t)), path.ends(), MOST_PIECES);
+            places.into_iter().map(|t| path.at(t)).collect::<Vec<_>>()
+        };
+        let found: Vec<Vec<f64>> = paths.par_iter().step_by(every).flat_map_iter(along).collect();
+        let stride = found.len().div_ceil(most).max(1);
+        let kind = self.kinds.len() - 1;
+        self.points(found.into_iter().step_by(stride).map(|x| (kind, x)).collect())
     }
 
     fn wanted(&self, x: &[f32]) -> Vec<f64> {

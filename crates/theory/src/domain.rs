@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use headway_tasks::{Interval, Jet, Order};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
@@ -101,7 +102,90 @@ impl Partition {
     }
 }
 
+/// A way through a domain, by one number t.
+#[derive(Clone, Debug)]
+pub struct Path {
+    /// A point of it. `[seq_len · d_in]`
+    through: Vec<f64>,
+    way: Way,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    /// Number `at` is t, between its ends; the others stay.
+    Axis { at: usize, ends: Interval },
+    /// The token from `at` on turns by the angle t, towards a unit vector at right angles to it.
+    Turn { at: usize, towards: Vec<f64> },
+}
+
+impl Path {
+    /// Ends of t.
+    pub fn ends(&self) -> Interval {
+        match self.way {
+            Way::Axis { ends, .. } => ends,
+            Way::Turn { .. } => Interval::new(-std::f64::consts::PI, std::f64::consts::PI),
+        }
+    }
+
+    /// The point at t.
+    pub fn at(&self, t: f64) -> Vec<f64> {
+        let mut x = self.through.clone();
+        match &self.way {
+            Way::Axis { at, .. } => x[*at] = t,
+            Way::Turn { at, towards } => {
+                for (x, side) in x[*at..].iter_mut().zip(towards) {
+                    *x = *x * t.cos() + side * t.sin();
+                }
+            }
+        }
+        x
+    }
+
+    /// All points over a piece of the path. `[seq_len · d_in]`
+    pub fn over(&self, t: Jet) -> Vec<Jet> {
+        let fixed = |x: f64| Jet::constant(Interval::point(x), 1, Order::Second);
+        let mut x: Vec<Jet> = self.through.iter().copied().map(fixed).collect();
+        match &self.way {
+            Way::Axis { at, .. } => x[*at] = t,
+            Way::Turn { at, towards } => {
+                let (cos, sin) = (t.clone().cos(), t.sin());
+                for (i, side) in towards.iter().enumerate() {
+                    let turned = fixed(self.through[at + i]).times(&cos);
+                    x[at + i] = turned.plus(&fixed(*side).times(&sin));
+                }
+            }
+        }
+        x
+    }
+}
+
 impl Domain {
+    /// Ways through a point of the domain, one per input number: along its axis; on a sphere, the great circle through it. None where walls
+    /// bound the domain.
+    pub fn paths(&self, x: &[f64]) -> Vec<Path> {
+        let through = |way| Path { through: x.to_vec(), way };
+        match self {
+            Self::Box { low, high } => {
+                let ends = low.iter().zip(high).map(|(low, high)| Interval::new(*low, *high));
+                ends.enumerate().map(|(at, ends)| through(Way::Axis { at, ends })).collect()
+            }
+            Self::Sphere { d, .. } => {
+                let ways = (0..x.len()).filter_map(|i| {
+                    let (at, axis) = (i / d * d, i % d);
+                    let token = &x[at..at + d];
+                    let mut side: Vec<f64> = token.iter().map(|v| -token[axis] * v).collect();
+                    side[axis] += 1.0;
+                    let norm = side.iter().map(|v| v * v).sum::<f64>().sqrt();
+                    let towards = side.iter().map(|v| v / norm).collect();
+                    // A token on the axis has no way towards it.
+                    (norm > 1e-3).then_some(Way::Turn { at, towards })
+                });
+                ways.map(through).collect()
+            }
+            Self::Partition(_) => Vec::new(),
+        }
+    }
+
     /// `count` numbers, each on [low, high].
     pub fn cube(count: usize, low: f64, high: f64) -> Self {
         Self::Box { low: vec![low; count], high: vec![high; count] }

@@ -103,18 +103,23 @@ pub struct Suprema {
     pub bend: Bracket,
     /// Absolute value.
     pub size: Bracket,
+    /// No two values of an output number are farther apart than this.
+    pub range: f64,
 }
 
 impl Suprema {
     /// Of a function of which nothing is known but its values.
-    pub const UNKNOWN: Self = Self { slope: Bracket::UNKNOWN, bend: Bracket::UNKNOWN, size: Bracket::UNKNOWN };
+    pub const UNKNOWN: Self =
+        Self { slope: Bracket::UNKNOWN, bend: Bracket::UNKNOWN, size: Bracket::UNKNOWN, range: f64::INFINITY };
 
     /// Over a box; second derivatives only where `order` asks for them.
-    pub fn on_box(function: &dyn Fn(&[Interval], Order) -> Vec<Jet>, sides: &[Interval], order: Order) -> Self {
+    pub fn on_box(function: &dyn Fn(&[Jet]) -> Vec<Jet>, sides: &[Interval], order: Order) -> Self {
         // Ever fewer of what takes ever longer.
         let boxes = 20_000 / (1 + sides.len());
         let over = |order: Order, of: &dyn Fn(&Jet) -> Bracket| {
-            supremum(sides, boxes, |part| function(part, order).iter().map(of).fold(Bracket::NOWHERE, Bracket::or))
+            supremum(sides, boxes, |part| {
+                function(&Jet::variables(part, order)).iter().map(of).fold(Bracket::NOWHERE, Bracket::or)
+            })
         };
         let bend = if order == Order::Second {
             over(order, &|jet| Bracket::of(jet.least_bend(), jet.bend()))
@@ -125,21 +130,27 @@ impl Suprema {
             slope: over(Order::First, &|jet| Bracket::of(jet.flattest(), jet.steepest)),
             bend,
             size: over(Order::First, &|jet| Bracket::of(jet.value.mignitude(), jet.value.magnitude())),
+            range: range(function, sides, |of| {
+                supremum(sides, boxes, |part| of(&function(&Jet::variables(part, Order::First)))).most
+            }),
         }
     }
 
     /// Over the unit sphere of R^d, slopes and second derivatives being taken along great circles: for ∇f and the Hessian H in R^d
     /// they are those of P ∇f and P (H − (x · ∇f) I) P, P = I − x xᵀ.
-    pub fn on_sphere(function: &dyn Fn(&[Interval], Order) -> Vec<Jet>, d: usize) -> Self {
+    pub fn on_sphere(function: &dyn Fn(&[Jet]) -> Vec<Jet>, d: usize) -> Self {
         let cube = vec![Interval::new(-1.0, 1.0); d];
-        let over = |order: Order, of: &dyn Fn(&[Interval], &Jet) -> Bracket| {
+        let every = |order: Order, of: &dyn Fn(&[Interval], &[Jet]) -> Bracket| {
             supremum(&cube, SPHERE_BOXES, |part| {
                 let Some(part) = touching(part) else { return Bracket::NOWHERE };
                 // A middle is no point of the sphere, so that it says nothing of what is reached there.
                 let inside = part.iter().all(|side| side.low < side.high);
-                let all = function(&part, order).iter().map(|jet| of(&part, jet)).fold(Bracket::NOWHERE, Bracket::or);
+                let all = of(&part, &function(&Jet::variables(&part, order)));
                 if inside { all } else { Bracket { least: 0.0, ..all } }
             })
+        };
+        let over = |order: Order, of: &dyn Fn(&[Interval], &Jet) -> Bracket| {
+            every(order, &|x, jets| jets.iter().map(|jet| of(x, jet)).fold(Bracket::NOWHERE, Bracket::or))
         };
         Self {
             slope: over(Order::First, &|x, jet| {
@@ -150,8 +161,26 @@ impl Suprema {
             }),
             bend: over(Order::Second, &|x, jet| Bracket::of(0.0, bend_on_sphere(x, jet))),
             size: over(Order::First, &|_, jet| Bracket::of(jet.value.mignitude(), jet.value.magnitude())),
+            range: range(function, &cube, |of| every(Order::First, &|_, jets| of(jets)).most),
         }
     }
+}
+
+/// How far values of an output number are apart at most: twice as far as any is from the middle of what all over the box lie in, which
+/// `supremum` finds.
+fn range(
+    function: &dyn Fn(&[Jet]) -> Vec<Jet>,
+    sides: &[Interval],
+    supremum: impl Fn(&dyn Fn(&[Jet]) -> Bracket) -> f64,
+) -> f64 {
+    let whole = function(&Jet::variables(sides, Order::First));
+    let middle = |jet: &Jet| Some(jet.value.middle()).filter(|middle| middle.is_finite()).unwrap_or(0.0);
+    let middles: Vec<f64> = whole.iter().map(middle).collect();
+    let away = |(jet, middle): (&Jet, &f64)| {
+        let from = jet.value - Interval::point(*middle);
+        Bracket::of(from.mignitude(), from.magnitude())
+    };
+    2.0 * supremum(&|jets| jets.iter().zip(&middles).map(away).fold(Bracket::NOWHERE, Bracket::or))
 }
 
 /// The part of a box in which points of the unit sphere may lie, each side cut to what the others leave it; nothing where there are none.
@@ -243,6 +272,11 @@ mod tests {
             let found = on_box(formula, d, ends);
             assert!(near(found.slope, slope), "{formula}: slope {slope}, found {:?}", found.slope);
             assert!(near(found.bend, bend), "{formula}: bend {bend}, found {:?}", found.bend);
+        }
+        // How far values are apart, which is less than twice the largest of them.
+        for (formula, known) in [("step(x1 - 0.3)", 1.0), ("7 + sin(3*x1)*x2", 2.0), ("x1^2", 1.0)] {
+            let found = on_box(formula, 2, [-1.0, 1.0]).range;
+            assert!((known..=1.02 * known).contains(&found), "{formula}: {found}");
         }
         // A spike that two thousand points miss, an edge of a maximum, a root, a jump.
         let spike = on_box("x1 + 125*relu(0.008 - abs(x1 - 0.3) - abs(x2 - 0.7))", 2, [0.0, 1.0]);

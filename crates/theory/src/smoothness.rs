@@ -158,7 +158,7 @@ impl Smoothness {
             curvature.basis = Basis::Proved;
         }
         let largest = if known.size.most.is_finite() { known.size.most } else { measured(|seen| seen.largest) };
-        Ok(Self { lipschitz, curvature, largest, range: 2.0 * known.size.most })
+        Ok(Self { lipschitz, curvature, largest, range: known.range.min(2.0 * known.size.most) })
     }
 }
 

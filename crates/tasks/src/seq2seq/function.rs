@@ -8,7 +8,7 @@ use crate::{
     baseline::{Baseline, flattened::Flattened, mean::Mean, per_position::PerPosition},
     expression::Expression,
     interval::{Derivatives, Interval},
-    jet::{Jet, Order},
+    jet::Jet,
     law::Law,
     seed::{SampleRng, Seed, Stream},
     task::{Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
@@ -500,26 +500,26 @@ impl Function {
         values
     }
 
-    /// What the values and derivatives are for all sequences whose numbers lie in these intervals.
+    /// What the values and derivatives are for all sequences whose numbers are these: the [variables](Jet::variables) of a box, or
+    /// the points of a path.
     ///
     /// # Shapes
-    /// inputs `[seq_len, d_in]` -> `[seq_len, d_out]`, each with derivatives by all inputs
+    /// inputs `[seq_len, d_in]` -> `[seq_len, d_out]`, each with derivatives by all that the inputs have derivatives by
     ///
     /// # Panics
     /// If there are not `seq_len * d_in` inputs.
-    pub fn enclose(&self, inputs: &[Interval], order: Order) -> Vec<Jet> {
-        let n = inputs.len();
-        assert_eq!(n, self.seq_len * self.d_in, "a sequence of another size");
-        let input = |at: usize| Jet::variable(inputs[at], at, n, order);
+    pub fn enclose(&self, inputs: &[Jet]) -> Vec<Jet> {
+        assert_eq!(inputs.len(), self.seq_len * self.d_in, "a sequence of another size");
+        let (n, order) = (inputs[0].gradient.len(), inputs[0].order());
         let outputs = match &self.rule {
             Rule::Outputs(outputs) => outputs,
-            Rule::Table(table) => return (0..n).map(|at| input(at).then(table.over(inputs[at]))).collect(),
+            Rule::Table(table) => return inputs.iter().map(|x| x.clone().then(table.over(x.value))).collect(),
         };
         let positions = (0..self.seq_len).flat_map(|position| outputs.iter().map(move |output| (position, output)));
         let enclosed = positions.map(|(position, output)| {
             let variable = |variable| match variable {
-                Variable::Own(j) => input(position * self.d_in + j),
-                Variable::Any(at) => input(at),
+                Variable::Own(j) => inputs[position * self.d_in + j].clone(),
+                Variable::Any(at) => inputs[at].clone(),
                 Variable::Position => Jet::constant(Interval::point((position + 1) as f64), n, order),
             };
             output.enclose(variable, n, order)

@@ -7,14 +7,14 @@
 //! chord by w, (b − a) s/4 or M s²/8 at most, where values lie within w of each other, slopes between a and b, and |g''| ≤ M: all three
 //! from the formula of g, over intervals.
 //!
-//! g is asked for values on the padded interval, ⌈6/√c⌉ Δ beyond both ends.
+//! g is asked for values on the padded interval, ⌈6/√c⌉ Δ beyond both ends; where it has none there, anchors keep the value of the end.
 //!
 //! # References
 //! Hu et al. 2025, arXiv 2504.15956, have V_k = L_k; here values are any function's, and the temperature is chosen.
 
 use std::{fmt, sync::Arc};
 
-use headway_tasks::{FunctionConfig, Interval, Order, Table, interval::Derivatives};
+use headway_tasks::{FunctionConfig, Interval, Jet, Order, Table, breaks, interval::Derivatives};
 use rayon::prelude::*;
 
 use crate::{
@@ -57,7 +57,7 @@ impl Scalar {
         let same = function.clone();
         let enclosure = move |x: Interval| {
             let undefined = || [Interval::UNDEFINED; 3];
-            let jet = same.enclose(&[x], Order::Second).into_iter().next();
+            let jet = same.enclose(&Jet::variables(&[x], Order::Second)).into_iter().next();
             jet.map_or_else(undefined, |jet| [jet.value, jet.gradient[0], jet.second[0]])
         };
         Self {
@@ -66,6 +66,21 @@ impl Scalar {
             kinks,
             enclosure: Some(Arc::new(enclosure)),
         }
+    }
+
+    /// Single-precision numbers around every break of a function that is written down.
+    fn breaks(&self, ends: Interval) -> Vec<f64> {
+        let of = |enclosure: &dyn Fn(Interval) -> Derivatives| {
+            breaks(
+                |t| {
+                    let by = enclosure(t.value);
+                    vec![t.then(by)]
+                },
+                ends,
+                MOST_BREAKS,
+            )
+        };
+        self.enclosure.as_deref().map_or_else(Vec::new, |enclosure| of(&enclosure))
     }
 
     /// A formula in x1 between two ends, with the places where its slope jumps, as far as they are known.
@@ -123,25 +138,33 @@ fn function(config: &FunctionConfig, key: &'static str) -> Result<headway_tasks:
 /// Parts of [a, b] over which values and derivatives are looked up.
 const PIECES: usize = 1 << 14;
 
+/// Pieces that are followed side by side to where a function breaks.
+const MOST_BREAKS: usize = 512;
+
 /// A function over equal pieces of an interval.
-struct Pieces {
+struct Pieces<'a> {
     low: f64,
+    high: f64,
     width: f64,
     all: Vec<Derivatives>,
+    enclosure: &'a (dyn Fn(Interval) -> Derivatives + Send + Sync),
 }
 
-impl Pieces {
-    fn of(scalar: &Scalar, low: f64, high: f64) -> Option<Self> {
-        let enclosure = scalar.enclosure.as_ref()?;
+impl<'a> Pieces<'a> {
+    fn of(scalar: &'a Scalar, low: f64, high: f64) -> Option<Self> {
+        let enclosure = scalar.enclosure.as_deref()?;
         let width = (high - low) / PIECES as f64;
         let end = |at: usize| if at == PIECES { high } else { low + width * at as f64 };
         let all: Vec<Derivatives> =
             (0..PIECES).into_par_iter().map(|at| enclosure(Interval::new(end(at), end(at + 1)))).collect();
-        all.iter().all(|[value, ..]| value.magnitude().is_finite()).then_some(Self { low, width, all })
+        all.iter().all(|[value, ..]| value.magnitude().is_finite()).then_some(Self { low, high, width, all, enclosure })
     }
 
     /// How far g strays from its chord over a step of the lattice at most: the steps are of length `step`, from the lower end on.
     fn stray(&self, step: f64, steps: usize) -> f64 {
+        let most = |[value, slope, second]: Derivatives| {
+            value.width().min(slope.width() * step / 4.0).min(second.magnitude() * step * step / 8.0)
+        };
         let stray = |at: usize| {
             // A hair more on either side, for ends are rounded.
             let place = |x: f64| ((x - self.low) / self.width).clamp(0.0, PIECES as f64);
@@ -151,8 +174,14 @@ impl Pieces {
             let whole = touched.iter().skip(1).fold(touched[0], |[v, d, m], [value, slope, second]| {
                 [v.hull(*value), d.hull(*slope), m.hull(*second)]
             });
-            let [value, slope, second] = whole;
-            value.width().min(slope.width() * step / 4.0).min(second.magnitude() * step * step / 8.0)
+            if whole[1].magnitude().is_finite() {
+                return most(whole);
+            }
+            // At the end of a root, a cusp or a jump pieces are too wide: over the step itself values range as far as they do.
+            let [from, to] = [at, at + 1].map(|at| self.low + step * at as f64);
+            let hair = 1e-9 * step + 4.0 * f64::EPSILON * from.abs().max(to.abs());
+            let alone = Interval::new((from - hair).max(self.low), (to + hair).min(self.high));
+            most((self.enclosure)(alone)).min(most(whole))
         };
         (0..steps).map(stray).fold(0.0, f64::max)
     }
@@ -244,7 +273,7 @@ struct Plan {
 
 /// What is known of g beyond its values.
 struct Known<'a> {
-    pieces: Option<&'a Pieces>,
+    pieces: Option<&'a Pieces<'a>>,
     lipschitz: Option<Constant>,
     curvature: Option<Constant>,
 }
@@ -280,17 +309,17 @@ impl Activation {
         let candidates = intervals.iter().flat_map(|p| modes.iter().map(|mode| Plan { mode: *mode, intervals: *p }));
         let of = |plan: &Plan| kernels.iter().find(|(mode, _)| *mode == plan.mode).map(|(_, kernel)| kernel);
         let cost = |plan: &Plan| {
-            let study = of(plan).map(|kernel| self.study(plan, kernel, &known));
-            let error = study.map_or(f64::INFINITY, |study| study.bound.value + study.rounding.value);
-            Cost { error, parameters: self.parameters(plan) }
+            let (study, parameters) = (of(plan).map(|kernel| self.study(plan, kernel, &known)), self.parameters(plan));
+            study.map_or(Cost::unbounded(parameters), |study| Cost::of(&study.bound, &study.rounding, parameters))
         };
         let hint = "; a shorter interval has finer anchors";
         let plan = choose(request, candidates, cost, hint).map_err(|refusal| {
             // Modes are left to choose from.
             let refusal = if self.intervals.is_some() { refusal.at_given_size() } else { refusal };
-            refusal.or_blame_function(
-                "is not finite at some anchor whatever their number; they stand on up to 6 steps beyond either end as well",
-            )
+            refusal.or_blame_function(&format!(
+                "{} is no finite number somewhere between the ends; give an interval on which it is finite",
+                self.function.text
+            ))
         })?;
         let kernel = Kernel::new(plan.mode);
         self.write(&plan, &kernel, &known).in_float32("low", "low")
@@ -317,13 +346,17 @@ impl Activation {
         }
         let lattice = (0..=256).map(|i| low + (high - low) * f64::from(i) / 256.0);
         if let Some(x) = lattice.into_iter().find(|x| !(self.function.function)(*x).is_finite()) {
-            return Err(Refusal::invalid("function", format!("is no finite number at {x}")));
+            let text = &self.function.text;
+            return Err(Refusal::invalid(
+                "function",
+                format!("{text} is no finite number at {x}; give an interval on which it is finite"),
+            ));
         }
         Ok(())
     }
 
     /// What is known of g beyond its values; what was given must not be refuted.
-    fn known<'a>(&self, pieces: Option<&'a Pieces>) -> Result<Known<'a>, Refusal> {
+    fn known<'a>(&self, pieces: Option<&'a Pieces<'a>>) -> Result<Known<'a>, Refusal> {
         let bracket = |derivative: usize| pieces.map_or(Bracket::UNKNOWN, |pieces| pieces.supremum(derivative));
         // Differences of values that are not enclosed: between neighbours of a lattice, g is no less steep.
         let looks: Vec<f64> = (0..=4096)
@@ -348,10 +381,15 @@ impl Activation {
         self.low + self.spacing(intervals) * (intervals / 2) as f64
     }
 
-    /// Values from the first padded anchor to the last.
+    /// Values from the first padded anchor to the last. Beyond an end where g is no number anchors keep the value of that end.
     fn values(&self, intervals: usize, padding: usize) -> Vec<f64> {
-        let at = |j: usize| self.low + self.spacing(intervals) * (j as f64 - padding as f64);
-        (0..=intervals + 2 * padding).map(|j| (self.function.function)(at(j))).collect()
+        let g = &self.function.function;
+        let value = |j: usize| {
+            let x = self.low + self.spacing(intervals) * (j as f64 - padding as f64);
+            let value = g(x);
+            if value.is_finite() { value } else { g(x.clamp(self.low, self.high)) }
+        };
+        (0..=intervals + 2 * padding).map(value).collect()
     }
 
     fn parameters(&self, plan: &Plan) -> f64 {
@@ -384,7 +422,8 @@ impl Activation {
         let finite = values.iter().all(|value| value.is_finite());
         let mut error = if finite { kink_errors.fold(0.0, f64::max) } else { f64::INFINITY };
         let (mut scores, mut bend) = (0.0_f64, 0.0_f64);
-        let at = |step: usize| self.low + spacing * (step as f64 / density as f64);
+        // Rounding must not lead beyond the end, where g may be no number.
+        let at = |step: usize| (self.low + spacing * (step as f64 / density as f64)).min(self.high);
         let last = intervals * density;
         let (mut before, mut here) = (None, g(at(0)));
         for step in 0..=last {
@@ -418,6 +457,7 @@ impl Activation {
             let all = pieces.all.iter().map(|[value, ..]| *value).chain(values.iter().map(|v| Interval::point(*v)));
             all.fold(pieces.all[0][0], Interval::hull).width()
         });
+        let left = |bound: &Bound| (range - bound.value).max(0.0);
         // How far g strays from its chord over one step of the lattice: by the formula, by what was given, or by differences.
         let enclosed = known.pieces.map_or(f64::INFINITY, |pieces| pieces.stray(step, last));
         let by = |constant: Option<Constant>, factor: f64| {
@@ -446,12 +486,12 @@ impl Activation {
             .and(
                 "scores",
                 "sup_u sqrt(Var) |V_k+1 - V_k| (exp(2 gamma(u)) - 1) / 2, gamma = eps (c (2 u k + k^2 + |u^2 - (u - k)^2|) + 16), u and k in units of Delta",
-                scores.min(range),
+                scores.min(left(&bound)),
             )
             .and(
                 "input",
                 "2 c Var max |V_k+1 - V_k| eps (3 |x| + 2 |m| + 3 |x - m|), all in units of Delta",
-                kernel.slope * steepest * spacing * shift,
+                (kernel.slope * steepest * spacing * shift).min(left(&bound)),
             )
             .and("values", "(2 keys felt + 8) eps max |V|", value_noise(felt(c), largest));
         Study { bound, rounding }
@@ -498,7 +538,8 @@ impl Activation {
         }
     }
 
-    /// Kinks, both ends, and all of a cell wherever there are not too many of them.
+    /// Where the formula breaks, on either side; kinks that were told of, both ends, and all of a cell wherever there are not too many of
+    /// them.
     fn hard(&self, intervals: usize) -> Vec<(&'static str, Vec<Vec<f64>>)> {
         let spacing = self.spacing(intervals);
         let around = |at: f64| (-4..=4).map(move |i| at + 0.25 * f64::from(i) * spacing);
@@ -508,7 +549,8 @@ impl Activation {
         let ties: Vec<f64> =
             cells.flat_map(|k| (0..4).map(move |t| self.low + spacing * (k as f64 + 0.25 * f64::from(t)))).collect();
         let ends: Vec<f64> = [self.low, self.high].into_iter().flat_map(around).collect();
-        let kinds = [("kinks", kinks), ("ends", ends), ("ties", ties)].map(|(kind, values)| {
+        let breaks = self.function.breaks(Interval::new(self.low, self.high));
+        let kinds = [("breaks", breaks), ("kinks", kinks), ("ends", ends), ("ties", ties)].map(|(kind, values)| {
             let inside = values.into_iter().filter(|x| (self.low..=self.high).contains(x)).map(|x| vec![x]);
             (kind, sequences(&inside.collect::<Vec<_>>(), self.seq_len))
         });

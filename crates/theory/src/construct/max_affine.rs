@@ -15,13 +15,15 @@
 //! # References
 //! Liu et al. 2025, arXiv 2504.19901: the limit of large β; the padded grid at c = 1 is ours.
 
+use std::sync::Arc;
+
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use crate::{
     bound::Bound,
     cells::{self, Attention, Cells, felt, moved, sequences, value_noise},
-    construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
+    construct::{Construction, Cost, Enclosure, Refusal, Request, Target, Temperature, choose},
     domain::{Domain, Partition},
     interpolation::{F32_ROUNDOFF, Mode, Moments},
     smoothness::{Given, Smoothness},
@@ -166,11 +168,11 @@ impl Grid {
         let cost = |per_axis: &usize| {
             let cells = self.cells(*per_axis);
             // Where a constant is refuted beyond the cube, more cells lead back to it.
-            let error = smoothness(*per_axis).map_or(f64::INFINITY, |smoothness| {
+            let parameters = cells::parameters(whole.seq_len, self.d_in, d_out, cells, whole.attention);
+            smoothness(*per_axis).map_or(Cost::unbounded(parameters), |smoothness| {
                 let (bound, rounding) = self.bounds(whole, *per_axis, smoothness);
-                bound.value + rounding.value
-            });
-            Cost { error, parameters: cells::parameters(whole.seq_len, self.d_in, d_out, cells, whole.attention) }
+                Cost::of(&bound, &rounding, parameters)
+            })
         };
         let hint = format!("; a grid of {} axes has {MOST_CELLS} cells at most", self.d_in);
         let per_axis = choose(request, per_axis, cost, &hint).map_err(|refusal| {
@@ -244,8 +246,9 @@ impl Grid {
                 bend,
             )
         };
-        // A mean of values is no farther from a value than two values can be.
-        let bound = bound.at_most(range, "range", "2 max |f|: the head gives a mean of values of f");
+        // A mean of values is no farther from a value than two values can be, whatever the weights.
+        let bound = bound.at_most(range, "range", "sup f - inf f: the head gives a mean of values of f");
+        let left = (range - bound.value).max(0.0);
         let (token, cell) = (per_axis as f64 / 2.0, per_axis as f64 / 2.0 + padding);
         let noise = F32_ROUNDOFF * (c * (d + 2.0) * d * (2.0 * token * cell + cell * cell) + 16.0);
         let size = (whole.low.abs().max(whole.high.abs()) * 3.0 + 2.0 * f64::midpoint(whole.low, whole.high).abs()) / h;
@@ -255,12 +258,12 @@ impl Grid {
             .and(
                 "scores",
                 "2 L sqrt(d) rho h (exp(2 gamma) - 1) / 2, gamma = eps (c (d + 2) d (2 w v + v^2) + 16)",
-                moved(2.0 * spread, noise).min(range),
+                moved(2.0 * spread, noise).min(left),
             )
             .and(
                 "input",
                 "d 2 c rho^2 L sqrt(d) eps (3 |x| + 2 |m| + 3 |x - m|)",
-                d * 2.0 * c * square * lipschitz.value * d.sqrt() * h * shift,
+                (d * 2.0 * c * square * lipschitz.value * d.sqrt() * h * shift).min(left),
             )
             .and("values", "(2 keys felt + 8) eps max |f|", value_noise(keys, largest));
         (bound, rounding)
@@ -297,10 +300,13 @@ impl Grid {
         let f = self.function.function.clone();
         Ok(Construction {
             name: MaxAffine::NAME,
-            target: Target::opaque(
-                format!("y_i = f(x_i) by {}, f(x) = {}", whole.text(), self.function.text),
-                move |x| x.chunks(d).flat_map(|x| f(x)).collect(),
-            ),
+            target: Target {
+                text: format!("y_i = f(x_i) by {}, f(x) = {}", whole.text(), self.function.text),
+                function: Arc::new(move |x| x.chunks(d).flat_map(|x| f(x)).collect()),
+                enclosure: self.function.enclosure.clone().map(|enclosure| -> Enclosure {
+                    Arc::new(move |x| x.chunks(d).flat_map(|x| enclosure(x)).collect())
+                }),
+            },
             domain: Domain::cube(seq_len * d, low, high),
             sizes: vec![
                 ("G".to_owned(), per_axis as f64),
@@ -358,7 +364,7 @@ impl GivenCells {
         let leads = (1..=400).map(|quarter| f64::from(quarter) / 4.0);
         let cost = |lead: &f64| {
             let (bound, rounding) = self.bounds(whole, *lead);
-            Cost { error: bound.value + rounding.value, parameters }
+            Cost::of(&bound, &rounding, parameters)
         };
         let lead = choose(request, leads, cost, "; a wider gap reaches further").map_err(Refusal::at_given_size)?;
         self.write(whole, lead, domain).in_float32("slopes", "low")

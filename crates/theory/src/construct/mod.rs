@@ -14,7 +14,7 @@ pub mod truncated_linear_heads;
 
 use std::{fmt, sync::Arc};
 
-use headway_tasks::{Interval, Jet, Order};
+use headway_tasks::Jet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -53,8 +53,9 @@ pub const CONSTRUCTIONS: &[(&str, &str)] = &[
 /// A function of the whole sequence, row by row: `[seq_len · d_in]` -> `[seq_len · d_out]`.
 pub type Function = Arc<dyn Fn(&[f64]) -> Vec<f64> + Send + Sync>;
 
-/// What holds for a function on a whole box of inputs: intervals `[seq_len · d_in]` -> values and derivatives `[seq_len · d_out]`.
-pub type Enclosure = Arc<dyn Fn(&[Interval], Order) -> Vec<Jet> + Send + Sync>;
+/// What holds for a function on a whole box of inputs, or on a piece of a path: numbers `[seq_len · d_in]`, each with its derivatives, ->
+/// values and derivatives `[seq_len · d_out]`.
+pub type Enclosure = Arc<dyn Fn(&[Jet]) -> Vec<Jet> + Send + Sync>;
 
 /// What is to be computed.
 #[derive(Clone)]
@@ -79,7 +80,7 @@ impl Target {
         Self {
             text: text.into(),
             function: Arc::new(move |x| function.evaluate(x)),
-            enclosure: Some(Arc::new(move |x, order| same.enclose(x, order))),
+            enclosure: Some(Arc::new(move |x| same.enclose(x))),
         }
     }
 
@@ -226,6 +227,8 @@ pub enum Limit {
     Largest,
     /// A smaller size is the best: beyond it, float32 loses more than is gained.
     Rounding,
+    /// A smaller size is the best, and none would be better even in exact arithmetic.
+    Target,
 }
 
 impl fmt::Display for Limit {
@@ -234,6 +237,7 @@ impl fmt::Display for Limit {
             Self::Given => " with this size",
             Self::Largest => " even at the largest size that is tried",
             Self::Rounding => " in float32: beyond a certain size rounding costs more than size gains",
+            Self::Target => " at any size: the bound does not fall with it, as where a function jumps",
         })
     }
 }
@@ -294,8 +298,22 @@ impl Refusal {
 pub struct Cost {
     /// Bound and rounding together.
     pub error: f64,
+    /// The bound alone, in exact arithmetic.
+    pub exact: f64,
     /// Numbers in the weights.
     pub parameters: f64,
+}
+
+impl Cost {
+    /// Of a bound, what rounding adds to it, and the size of the weights.
+    pub fn of(bound: &Bound, rounding: &Bound, parameters: f64) -> Self {
+        Self { error: bound.value + rounding.value, exact: bound.value, parameters }
+    }
+
+    /// Of a size without a bound.
+    pub fn unbounded(parameters: f64) -> Self {
+        Self { error: f64::INFINITY, exact: f64::INFINITY, parameters }
+    }
 }
 
 /// The first of the candidates, which go from small to large, that meets the tolerance within the allowed size.
@@ -314,9 +332,11 @@ pub fn choose<P>(
     }
     let (mut within, mut ever) = (f64::INFINITY, f64::INFINITY);
     let (mut count, mut best) = (0, 0);
+    // The least that exact arithmetic gives beyond the best size.
+    let mut beyond = f64::INFINITY;
     for candidate in candidates {
         count += 1;
-        let Cost { error, parameters } = cost(&candidate);
+        let Cost { error, exact, parameters } = cost(&candidate);
         let fits = parameters <= allowed as f64;
         if error <= wanted {
             return if fits {
@@ -326,7 +346,9 @@ pub fn choose<P>(
             };
         }
         if error < ever {
-            (ever, best) = (error, count);
+            (ever, best, beyond) = (error, count, f64::INFINITY);
+        } else {
+            beyond = beyond.min(exact);
         }
         if fits {
             within = within.min(error);
@@ -336,7 +358,9 @@ pub fn choose<P>(
         (1, _) => Limit::Given,
         // Two candidates may share a size.
         (_, 0 | 1) => Limit::Largest,
-        _ => Limit::Rounding,
+        // A hundredth less would be worth the size.
+        _ if beyond < 0.99 * ever => Limit::Rounding,
+        _ => Limit::Target,
     };
     Err(Refusal::Unreachable { wanted, reachable: within, with_more: ever, allowed, why, hint: hint.to_owned() })
 }
@@ -346,9 +370,11 @@ pub fn choose<P>(
 mod tests {
     use super::*;
 
-    /// Sizes 1, 2, … with these errors, and ten times as many parameters.
+    /// Sizes 1, 2, … with these errors, and ten times as many parameters; without rounding errors would fall with the size.
     fn refused(errors: &[f64], max_parameters: usize) -> String {
-        let cost = |size: &usize| Cost { error: errors[size - 1], parameters: 10.0 * *size as f64 };
+        let exact = |size: usize| errors[size - 1] / size as f64;
+        let cost =
+            |size: &usize| Cost { exact: exact(*size), error: errors[size - 1], parameters: 10.0 * *size as f64 };
         let chosen = choose(Request { tolerance: 1e-3, max_parameters }, 1..=errors.len(), cost, "; a hint");
         chosen.unwrap_err().to_string()
     }
@@ -384,6 +410,44 @@ mod tests {
                 found.starts_with("tolerance 1e-3 is out of reach") && found.ends_with(words),
                 "{found}, not {words}"
             );
+        }
+    }
+
+    /// Rounding is not blamed for what no size changes: a step is off by a half wherever cells end, and the bound on it is 1.
+    #[test]
+    fn a_jump_is_named_as_the_reason() {
+        let step = Target::formulas(&["step(x1 - 0.3)"], [1, 4], [0.0, 1.0]).unwrap();
+        let scalar = activation::Scalar::formula("step(x1 - 0.3)", [0.0, 1.0], &[]).unwrap();
+        let head = Activation {
+            seq_len: 2,
+            function: scalar,
+            low: 0.0,
+            high: 1.0,
+            mode: None,
+            intervals: None,
+            lipschitz: None,
+            curvature: None,
+        };
+        let cells = MaxAffine {
+            seq_len: 2,
+            low: 0.0,
+            high: 1.0,
+            partition: max_affine::Cut::Grid(max_affine::Grid {
+                d_in: 4,
+                function: step,
+                mode: crate::Mode::default(),
+                per_axis: None,
+                padding: None,
+                given: crate::smoothness::Given::default(),
+            }),
+            attention: crate::Attention::default(),
+        };
+        let request = Request { tolerance: 0.1, max_parameters: 50_000_000 };
+        for refusal in [head.build(request), cells.build(request)].map(Result::unwrap_err) {
+            let Refusal::Unreachable { why, reachable, .. } = &refusal else { panic!("{refusal}") };
+            assert!(*why == Limit::Target && (1.0..1.01).contains(reachable), "{refusal}");
+            let text = refusal.to_string();
+            assert!(text.contains("at any size: the bound does not fall") && !text.contains("float32"), "{text}");
         }
     }
 

@@ -17,7 +17,7 @@
 //! # References
 //! Petrov et al. 2024, arXiv 2402.14753; their bound on the prefix is of Jackson's kind, this one is a posteriori.
 
-use std::{cell::Cell, f64::consts::PI};
+use std::{cell::Cell, f64::consts::PI, sync::Arc};
 
 use rayon::prelude::*;
 
@@ -217,12 +217,12 @@ impl Prefix {
         let cost = |length: &usize| {
             // Nothing is gained by looking where no length has a bound.
             if smoothness.lipschitz.value.is_infinite() {
-                return Cost { error: f64::INFINITY, parameters: self.parameters(*length, d_out) };
+                return Cost::unbounded(self.parameters(*length, d_out));
             }
             let (bound, rounding) = self.bounds(*length, smoothness);
-            let error = bound.value + rounding.value;
+            let cost = Cost::of(&bound, &rounding, self.parameters(*length, d_out));
             last.set((bound, rounding));
-            Cost { error, parameters: self.parameters(*length, d_out) }
+            cost
         };
         let hint = format!("; a prefix has {MOST_LENGTH} rows at most");
         let length = choose(request, lengths, cost, &hint).map_err(|refusal| {
@@ -305,8 +305,11 @@ impl Prefix {
             let curve = format!("M E theta^2 / 2, M = {curvature}; {why}");
             bound.and_on(lipschitz.basis, "ripple", ripple, bias).and_on(curvature.basis, "curvature", curve, bend)
         };
-        // A mean of values and of 0 is no farther from a value than this.
-        let bound = bound.at_most(range, "range", "2 max |f|: the head gives a mean of values of f and of 0");
+        // A mean of values and of 0 is no farther from a value than this, whatever the weights.
+        let range = range.max(largest);
+        let why = "sup f - inf f, or max |f|: the head gives a mean of values of f and of 0";
+        let bound = bound.at_most(range, "range", why);
+        let left = (range - bound.value).max(0.0);
         let noise = F32_ROUNDOFF * (lambda * (d + 4.0) * d.sqrt() + 16.0);
         let share = if self.d_in == 2 { (2.0 * PI / length as f64).powi(2) } else { 4.0 * PI / length as f64 };
         let c = lambda / 2.0 * share;
@@ -316,7 +319,7 @@ impl Prefix {
             .and(
                 "scores",
                 "2 L sqrt(E theta^2) (exp(2 gamma) - 1) / 2, gamma = eps (lambda (d + 4) sqrt(d) + 16)",
-                moved(2.0 * flat, noise).min(range),
+                moved(2.0 * flat, noise).min(left),
             )
             .and("input", "4 eps L: float32 leaves the sphere", 4.0 * F32_ROUNDOFF * lipschitz.value)
             .and("values", "(2 keys felt + 8) eps max |f|", value_noise(keys, largest));
@@ -355,11 +358,15 @@ impl Prefix {
         Ok(Construction {
             name: Self::NAME,
             // Points are rounded to float32, which no sphere holds: f is asked at the nearest point of it.
-            target: Target::opaque(format!("y = f(x / |x|) on the {place}, f(x) = {}", self.function.text), move |x| {
-                let mut x = x.to_vec();
-                sphere.project(&mut x);
-                f(&x)
-            }),
+            target: Target {
+                text: format!("y = f(x / |x|) on the {place}, f(x) = {}", self.function.text),
+                function: Arc::new(move |x| {
+                    let mut x = x.to_vec();
+                    sphere.project(&mut x);
+                    f(&x)
+                }),
+                enclosure: self.function.enclosure.clone(),
+            },
             domain,
             network: Network { seq_len: 1, d_in: d, d_out, layers: vec![layer], readout: Readout::Rows },
             scored: None,

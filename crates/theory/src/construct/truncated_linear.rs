@@ -161,9 +161,9 @@ impl TruncatedLinear {
             Some(intervals) => vec![intervals],
             None => (1..=MOST_INTERVALS).collect(),
         };
-        let cost = |intervals: &usize| Cost {
-            error: self.bound(*intervals, profile).value + self.rounding(*intervals, profile).value,
-            parameters: self.parameters(*intervals),
+        let cost = |intervals: &usize| {
+            let (bound, rounding) = (self.bound(*intervals, profile), self.rounding(*intervals, profile));
+            Cost::of(&bound, &rounding, self.parameters(*intervals))
         };
         let hint = "; truncated-linear-heads splits the range and reaches further";
         let intervals = choose(request, candidates, cost, hint)?;

@@ -66,9 +66,9 @@ impl TruncatedLinearHeads {
         let chain = |heads: usize| profile(self.mode.sharpness(), self.intervals(), heads.min(9));
         let profiles: Vec<Profile> = (1..=9).map(chain).collect();
         let known = |heads: usize| profiles[heads.min(9) - 1];
-        let cost = |heads: &usize| Cost {
-            error: self.bound(*heads, known(*heads)).value + self.rounding(*heads, known(*heads)).value,
-            parameters: self.parameters(*heads),
+        let cost = |heads: &usize| {
+            let (bound, rounding) = (self.bound(*heads, known(*heads)), self.rounding(*heads, known(*heads)));
+            Cost::of(&bound, &rounding, self.parameters(*heads))
         };
         let heads = choose(request, candidates, cost, "; longer sequences have more anchors")?;
         self.write(heads, known(heads)).in_float32("low", "input")

@@ -108,6 +108,66 @@ fn what_lies_between_points_is_bounded() {
     assert_eq!(holds(&given.build(Request { tolerance: 0.01, ..SIZE }).unwrap(), 0.01).verdict, Verdict::Given);
 }
 
+/// The place of a cusp or a kink is among the points, whatever it is: what is found there is what the head gives by its definition.
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn breaks_are_measured() {
+    let (ends, intervals, c) = ([-1.0, 1.0123], 20, 12.0);
+    for (formula, place) in [
+        ("abs(x1)^0.25", 0.0),
+        ("abs(x1 - 0.3137)", 0.3137),
+        ("relu(0.3137 - x1)", 0.3137),
+        ("max(x1, 0.4321)", 0.4321),
+        ("step(x1 - 0.1)", 0.1),
+        ("floor(2*x1 + 0.77)", 0.115),
+        ("sqrt(abs(x1 + 0.777))", -0.777),
+    ] {
+        let activation =
+            Activation { mode: Some(Mode::Hard), intervals: Some(intervals), ..on(smooth(formula, ends), ends) };
+        let built = activation.build(SIZE).unwrap();
+        let spacing = (ends[1] - ends[0]) / intervals as f64;
+        let g = |x: f64| (built.target.function)(&[x; 7])[0];
+        let head = |x: f64| {
+            let anchors = (-2..=22).map(|k| ends[0] + f64::from(k) * spacing);
+            let terms = anchors.map(|anchor| ((-c * ((x - anchor) / spacing).powi(2)).exp(), g(anchor)));
+            let (sum, total) = terms.fold((0.0, 0.0), |(sum, total), (w, y)| (sum + w * y, total + w));
+            sum / total
+        };
+        // The place itself as far as single precision has it, and its neighbours.
+        let near = [(place as f32).next_down(), place as f32, (place as f32).next_up()].map(f64::from);
+        let there = near.iter().map(|x| (head(*x) - g(*x)).abs()).fold(0.0, f64::max);
+        let certificate = holds(&built, f64::MAX);
+        assert!(certificate.float32.error >= there - 1e-5, "{formula}: {} found of {there}", certificate.float32.error);
+        let breaks = &built.hard.iter().find(|(kind, _)| *kind == "breaks").unwrap().1;
+        assert!(near.iter().all(|x| breaks.iter().flatten().any(|found| found == x)), "{formula}: {breaks:?}");
+        if place == 0.0 {
+            assert!((there - 0.2800).abs() < 1e-4, "{there}");
+        }
+    }
+}
+
+/// A root that is steep without bound where the interval ends, and a function that has no values beyond both of its ends.
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn what_ends_with_the_interval_is_built() {
+    for (formula, ends, tolerance) in [
+        ("sqrt(x1)", [0.0, 1.0], 0.02),
+        ("sqrt(x1)", [0.0, 3.0], 0.03),
+        ("2*asin(x1)", [-1.0, 1.0], 0.1),
+        ("x1^0.3", [0.0, 1.0], 0.1),
+        ("ln(x1)", [0.1, 1.0], 1e-3),
+    ] {
+        let built = on(smooth(formula, ends), ends).build(Request { tolerance, ..SIZE }).unwrap();
+        let certificate = holds(&built, tolerance);
+        assert_eq!(certificate.verdict, Verdict::Proved, "{formula}");
+        // Where it is steepest, points ever nearer to the end.
+        let near = (0..60).map(|i| ends[0] + (ends[1] - ends[0]) * 0.7_f64.powi(i));
+        let off = near.map(|x| (built.network.forward(&[x; 7])[0] - (built.target.function)(&[x; 7])[0]).abs());
+        assert!(off.fold(0.0, f64::max) <= certificate.bound.value, "{formula}: {certificate:?}");
+        assert!(certificate.bound.value < 5.0 * certificate.float64.error, "{formula}: {certificate:?}");
+    }
+}
+
 /// As the task that reads the same file has it.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
@@ -166,15 +226,18 @@ fn what_is_refused() {
         (Activation { low: f64::NAN, ..tanh.clone() }, "low: must be below high"),
         (Activation { intervals: Some(0), ..tanh.clone() }, "intervals: must be from 1 to 4000"),
         (Activation { lipschitz: Some(-1.0), ..tanh.clone() }, "lipschitz: must be a number from 0 on"),
-        (on(Scalar::opaque("1/x", |x| 1.0 / x), [-1.0, 1.0]), "function: is no finite number at 0"),
+        (
+            on(Scalar::opaque("1/x", |x| 1.0 / x), [-1.0, 1.0]),
+            "function: 1/x is no finite number at 0; give an interval",
+        ),
     ] {
         let refusal = activation.build(Request { tolerance: 0.1, ..SIZE }).unwrap_err().to_string();
         assert!(refusal.starts_with(words), "{refusal}");
     }
-    // Not a number beyond an end only, where anchors are as well.
-    let edge = on(Scalar::opaque("sqrt(x)", f64::sqrt), [0.0, 1.0]);
-    let refusal = edge.build(Request { tolerance: 0.1, ..SIZE }).unwrap_err().to_string();
-    assert!(refusal.starts_with("function: is not finite at some anchor"), "{refusal}");
+    // No number where only a finer lattice looks.
+    let gap = Scalar::opaque("gap", |x| if (0.1135..0.117).contains(&x) { f64::NAN } else { x });
+    let refusal = Activation { intervals: Some(100), ..on(gap, [0.0, 1.0]) }.build(SIZE).unwrap_err().to_string();
+    assert!(refusal.starts_with("function: gap is no finite number somewhere between the ends"), "{refusal}");
     // Finite where anchors are close enough.
     let log = on(smooth("ln(x1)", [0.5, 1.0]), [0.5, 1.0]);
     holds(&log.build(Request { tolerance: 1e-3, ..SIZE }).unwrap(), 1e-3);

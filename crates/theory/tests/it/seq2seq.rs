@@ -121,6 +121,44 @@ fn spikes_are_bounded_or_refused() {
     assert!(matches!(refusal, Err(Refusal::Unfit { reached, .. }) if reached > 0.5), "{refusal:?}");
 }
 
+/// Whatever its slope: a mean of zeros and ones is off by 1 at most, and rounding of scores is in that.
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn no_bound_is_beyond_the_range() {
+    for (formula, range) in [("step(x1_1 + x2_1 - 0.7)", 1.0), ("5 - 3*step(x1_1 - x2_1)", 3.0)] {
+        let grid = Seq2seq {
+            method: Method::Grid,
+            lipschitz: Some(1e9),
+            cells: Some(12),
+            ..Seq2seq::new(formulas(&[formula], 2, 1), 2, 1, 1)
+        };
+        let built = grid.build(SIZE).unwrap();
+        let certificate = holds(&built, f64::MAX);
+        let (bound, rounding) = (certificate.bound.value, certificate.rounding.value);
+        assert!((range..1.01 * range).contains(&bound) && rounding < 1e-4, "{formula}: {bound} + {rounding}");
+        assert_eq!(certificate.verdict, Verdict::Proved, "{formula}");
+    }
+}
+
+/// Where a formula of several numbers breaks, along their axes and where two of these places cross.
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn breaks_are_measured() {
+    for (formula, place) in [
+        ("abs(x1_1 - 0.3137)^0.5 + x2_1", [0.3137, 0.5]),
+        ("abs(x1_1 - 0.413)^0.5 + abs(x2_1 - 0.577)^0.5", [0.413, 0.577]),
+    ] {
+        let options =
+            Seq2seq { method: Method::Grid, cells: Some(4), ..Seq2seq::new(formulas(&[formula], 2, 1), 2, 1, 1) };
+        let built = options.build(SIZE).unwrap();
+        let place = place.map(|x: f64| f64::from(x as f32));
+        let there = (built.network.forward(&place)[0] - (built.target.function)(&place)[0]).abs();
+        let certificate = stages::certificates(&built, f64::MAX).remove(0).1;
+        assert!(certificate.float32.points["breaks"] > 0, "{formula}: {:?}", certificate.float32.points);
+        assert!(certificate.float32.error >= there - 1e-5, "{formula}: {} found of {there}", certificate.float32.error);
+    }
+}
+
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn a_grid_gets_better_with_its_cells() {

@@ -62,7 +62,7 @@ pub(super) fn build(gd: &InContextGd, delta: Option<f64>, request: Request) -> R
             .min_by(|a, b| error(a).total_cmp(&error(b)))
             .unwrap_or_else(|| Plan::of(gd, 1e-2)),
     };
-    let cost = |plan: &Plan| Cost { error: error(plan), parameters: parameters(gd) };
+    let cost = |plan: &Plan| Cost { error: error(plan), exact: plan.bound(gd).value, parameters: parameters(gd) };
     let hint =
         if delta.is_some() { "; another delta may do better" } else { "; fewer steps or a smaller rate reach further" };
     let plan = choose(request, [plan], cost, hint)?;

@@ -135,7 +135,7 @@ pub(super) fn build(
         let problem = format!("{} leave {most} rows for anchors, too few to hold the residuals", gd.points);
         return Err(Refusal::invalid("points", problem));
     }
-    let cost = |plan: &Plan| Cost { error: error(plan), parameters: plan.parameters(gd) };
+    let cost = |plan: &Plan| Cost::of(&plan.bound(gd), &plan.rounding(gd), plan.parameters(gd));
     Ok(choose(request, plans, cost, "; fewer steps or a smaller rate reach further")?.write(gd))
 }
 

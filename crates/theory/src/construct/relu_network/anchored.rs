@@ -69,9 +69,8 @@ pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> R
     let (leak, scatter) = (mixing.leak(&mixes, mixing.rows(), 1.0), ScatterRounding::of(&mixing, &mixes));
     let plan = Plan { options, units, noise: units.product_noise(), leak, scatter, profiles: RefCell::default() };
     let last = scatter_parameters(units);
-    let cost = |size: &Size| Cost {
-        error: plan.bound(*size).value + plan.rounding(*size, Roundings::Any).value,
-        parameters: plan.parameters(*size) + last,
+    let cost = |size: &Size| {
+        Cost::of(&plan.bound(*size), &plan.rounding(*size, Roundings::Any), plan.parameters(*size) + last)
     };
     let size = choose(request, Size::candidates(options), cost, "; form t2 reaches further")?;
     Ok(plan.write(size))

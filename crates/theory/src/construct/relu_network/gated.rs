@@ -40,8 +40,7 @@ pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> R
         Some(beta) => vec![beta],
         None => vec![(100.0 * GATE * units.one_signed_weight() / request.tolerance).clamp(1.0, SHARPEST), SHARPEST],
     };
-    let cost =
-        |beta: &f64| Cost { error: plan.bound(*beta).value + plan.rounding(*beta, Roundings::Any).value, parameters };
+    let cost = |beta: &f64| Cost::of(&plan.bound(*beta), &plan.rounding(*beta, Roundings::Any), parameters);
     let beta = choose(request, candidates, cost, "").map_err(Refusal::at_given_size)?;
     Ok(plan.write(options, beta))
 }

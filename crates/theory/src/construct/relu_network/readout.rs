@@ -35,9 +35,9 @@ pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> R
     let candidates: Vec<usize> = options.intervals.map_or_else(|| sizes.collect(), |intervals| vec![intervals]);
     let first = gather_parameters(units, &plan.gather);
     let flat_out = units.bias_out.len() as f64;
-    let cost = |intervals: &usize| Cost {
-        error: plan.bound(*intervals).value + plan.rounding(*intervals, Roundings::Any).value,
-        parameters: first + 3.0 * (*intervals as f64 + 1.0) + (units.count() as f64 + 1.0) * flat_out,
+    let cost = |intervals: &usize| {
+        let parameters = first + 3.0 * (*intervals as f64 + 1.0) + (units.count() as f64 + 1.0) * flat_out;
+        Cost::of(&plan.bound(*intervals), &plan.rounding(*intervals, Roundings::Any), parameters)
     };
     let intervals = choose(request, candidates, cost, "; form t2 reaches further")?;
     Ok(plan.write(intervals))

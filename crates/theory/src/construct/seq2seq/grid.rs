@@ -67,9 +67,8 @@ pub(super) fn build(options: &Seq2seq, target: &Target, request: Request) -> Res
         Some(cells) => vec![cells],
         None => (1..).take_while(|cells| (*cells as f64).powf(numbers) <= MOST_KEYS).take(1 << 12).collect(),
     };
-    let cost = |cells: &usize| Cost {
-        error: plan.bound(*cells).value + plan.rounding(*cells).value,
-        parameters: plan.parameters((*cells as f64).powf(numbers)),
+    let cost = |cells: &usize| {
+        Cost::of(&plan.bound(*cells), &plan.rounding(*cells), plan.parameters((*cells as f64).powf(numbers)))
     };
     let cells = choose(request, candidates, cost, "; method fit goes beyond a grid")?;
     plan.write(cells)?.in_float32("low", "low")
@@ -90,7 +89,7 @@ fn constants(options: &Seq2seq, target: &Target) -> Result<(Constant, [f64; 2]),
     let middle: Vec<f64> = (0..options.flat_in()).map(|i| options.low[i] + extent(i) / 2.0).collect();
     let there = (target.function)(&middle).iter().fold(0.0_f64, |top, y| top.max(y.abs()));
     let largest = known.size.most.min(there + lipschitz.value * diagonal / 2.0);
-    Ok((lipschitz, [largest, 2.0 * known.size.most]))
+    Ok((lipschitz, [largest, known.range.min(2.0 * known.size.most)]))
 }
 
 /// The largest slope |∇ f_i| at random points, by differences.
@@ -144,7 +143,7 @@ impl Plan<'_> {
         let m = self.squares[cells.min(self.squares.len()) - 1];
         let formula = format!("L sqrt(m(c) sum_i Delta_i^2), m(c) = {m:.4}, L = {}", self.lipschitz);
         let bound = Bound::default().and_on(self.lipschitz.basis, "interpolation", formula, self.interpolation(cells));
-        bound.at_most(self.range, "range", "2 max |f|: the head gives a mean of values of f")
+        bound.at_most(self.range, "range", "sup f - inf f: the head gives a mean of values of f")
     }
 
     fn rounding(&self, cells: usize) -> Bound {
@@ -155,13 +154,15 @@ impl Plan<'_> {
         let reach = |i: usize| 6.0 * F32_ROUNDOFF * self.options.low[i].abs().max(self.options.high[i].abs());
         let inputs = (0..self.options.flat_in()).map(|i| reach(i).powi(2)).sum::<f64>().sqrt();
         let carried = size.powf(numbers).min(7.0_f64.powf(numbers));
+        // Whatever the weights, the head gives a mean of values.
+        let left = (self.range - self.bound(cells).value).max(0.0);
         Bound::default()
             .and(
                 "scores",
                 "2 L sqrt(m(c) sum Delta^2) (exp(2 gamma) - 1) / 2, gamma = eps (0.75 c G^2 nd (3 + nd) + 30)",
-                moved(2.0 * self.interpolation(cells), noise).min(self.range),
+                moved(2.0 * self.interpolation(cells), noise).min(left),
             )
-            .and("input in units of cells", "6 eps L |x|", self.lipschitz.value * inputs)
+            .and("input in units of cells", "6 eps L |x|", (self.lipschitz.value * inputs).min(left))
             .and("values", "(2 k + 8) eps max |f|, k keys that carry weight", value_noise(carried, self.largest))
     }
 

@@ -7,7 +7,7 @@
 //! with ∂_i f from intervals, and the slope of relu(u_j) 0 or 1 where the sign of u_j is the same all over the part, else between both.
 //! Parts where that is not enough are halved, all along the axis that matters most.
 
-use headway_tasks::{Interval, Order};
+use headway_tasks::{Interval, Jet, Order};
 use rayon::prelude::*;
 
 use super::Seq2seq;
@@ -79,7 +79,7 @@ fn look(
     let reach: Vec<f64> = radius.iter().map(|r| r * (1.0 + hair)).collect();
     let sides: Vec<Interval> =
         centre.iter().zip(&reach).map(|(c, r)| Interval::new((c - r).next_down(), (c + r).next_up())).collect();
-    let jets = enclosure(&sides, Order::First);
+    let jets = enclosure(&Jet::variables(&sides, Order::First));
     // The slope of each unit, and how far it may be from that.
     let slopes: Vec<(f64, f64)> = before
         .iter()

@@ -1,0 +1,115 @@
+//! Where formulas break along a path: kinks, cusps, jumps and borders of what they are defined on.
+//!
+//! Along a path a formula is a function of one number t. Over a piece of the path without a break its second derivative is bounded, and
+//! its [jet](crate::jet) shows so once the piece is small enough. Pieces whose jet does not are halved, until no single-precision number
+//! is left inside. So no kind of break has to be listed, and none that is followed to its end is missed. Where more pieces are open at
+//! once than may be, an even share of them is followed.
+
+use crate::{
+    interval::Interval,
+    jet::{Jet, Order},
+};
+
+/// Single-precision numbers around every break of `of` between two ends, in increasing order: the break where it is one of
+/// them, and the nearest on either side. `of` gives the jets of some formulas for a jet of t; `most` pieces are open at once.
+pub fn breaks(of: impl Fn(Jet) -> Vec<Jet>, ends: Interval, most: usize) -> Vec<f64> {
+    let is_whole = |piece: &Interval| {
+        let jets = of(Jet::variable(*piece, 0, 1, Order::Second));
+        jets.iter().all(|jet| jet.value.magnitude().is_finite() && jet.second[0].magnitude().is_finite())
+    };
+    let (mut open, mut found) = (vec![ends], Vec::new());
+    while !open.is_empty() {
+        open.retain(|piece| !is_whole(piece));
+        let (narrow, wide): (Vec<Interval>, Vec<Interval>) = open.into_iter().partition(is_narrow);
+        found.extend(narrow);
+        let stride = wide.len().div_ceil(most.max(1)).max(1);
+        open = wide.into_iter().step_by(stride).flat_map(Interval::halves).collect();
+    }
+    // Two pieces meet at a break.
+    found.sort_by(|a, b| a.low.total_cmp(&b.low));
+    let stride = found.len().div_ceil(2 * most.max(1)).max(1);
+    let mut places: Vec<f64> = found.into_iter().step_by(stride).flat_map(around).collect();
+    places.retain(|t| ends.contains(*t));
+    places.sort_by(f64::total_cmp);
+    places.dedup();
+    places
+}
+
+/// Whether no single-precision number lies between those nearest to the ends.
+fn is_narrow(piece: &Interval) -> bool {
+    let (low, high) = (piece.low as f32, piece.high as f32);
+    low.next_up() >= high
+}
+
+/// Rounding to the nearest may have left the piece, on either side.
+fn around(piece: Interval) -> [f64; 4] {
+    let (low, high) = (piece.low as f32, piece.high as f32);
+    [low.next_down(), low, high, high.next_up()].map(f64::from)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+    use crate::seq2seq::function::{Domain, Function, FunctionConfig, Table};
+
+    fn of(config: &FunctionConfig, [low, high]: [f64; 2]) -> Vec<f64> {
+        let function = Function::new(config).unwrap();
+        breaks(|t| function.enclose(&[t]), Interval::new(low, high), 64)
+    }
+
+    fn formula(text: &str, [low, high]: [f64; 2]) -> Vec<f64> {
+        let outputs = vec![text.to_owned()];
+        of(
+            &FunctionConfig { seq_len: 1, d_in: 1, outputs, table: None, domain: Domain::Cube { low, high } },
+            [low, high],
+        )
+    }
+
+    /// Both single-precision numbers next to a place, and the place itself where it is one, are among those found.
+    fn surrounds(found: &[f64], place: f64) -> bool {
+        let near = place as f32;
+        [near.next_down(), near, near.next_up()].map(f64::from).iter().all(|t| found.contains(t))
+    }
+
+    #[test]
+    fn breaks_are_found_on_both_sides_wherever_they_are() {
+        let ends = [-1.0, 1.0123];
+        for (text, places) in [
+            ("abs(x1 - 0.3137)", &[0.3137][..]),
+            ("abs(x1)^0.25", &[0.0]),
+            ("3*relu(0.7 - 2*x1) + x1^2", &[0.35]),
+            ("step(x1 - 0.1)", &[0.1]),
+            ("floor(3*x1)", &[-2.0 / 3.0, -1.0 / 3.0, 0.0, 1.0 / 3.0, 2.0 / 3.0]),
+            ("ceil(x1/2 + 0.25)", &[-0.5]),
+            ("signum(x1^3 - 0.2)", &[0.584_803_547_642_573_2]),
+            ("max(x1, 0.2, 0.5 - x1)", &[0.25]),
+            ("min(sin(x1), 0.5)", &[std::f64::consts::FRAC_PI_6]),
+            ("abs(x1 + 0.777)^1.5*exp(x1)", &[-0.777]),
+            ("relu(abs(x1 - 0.25) - 0.01)", &[0.24, 0.26]),
+            ("exp(-abs(x1 - 0.0123456)*1e5)", &[0.012_345_6]),
+        ] {
+            let found = formula(text, ends);
+            assert!(places.iter().all(|place| surrounds(&found, *place)), "{text}: {places:?} in {found:?}");
+            // And little else.
+            assert!(found.len() <= 8 * places.len(), "{text}: {found:?}");
+        }
+        // A border of the domain, at an end of the path.
+        assert!(formula("sqrt(x1)", [0.0, 1.0]).contains(&0.0));
+        let table = Table { x: vec![-0.3, 0.1, 0.15], y: vec![0.0, 1.0, -2.0] };
+        let table =
+            FunctionConfig { seq_len: 1, d_in: 1, outputs: Vec::new(), table: Some(table), ..Default::default() };
+        assert!([-0.3, 0.1, 0.15].iter().all(|place| surrounds(&of(&table, ends), *place)));
+        for smooth in ["sin(3*x1)*gelu(x1)", "exp(-((x1 - 0.0123456)*1e5)^2)", "5", "x1^3/(2 + x1)"] {
+            assert_eq!(formula(smooth, ends), Vec::<f64>::new(), "{smooth}");
+        }
+    }
+
+    /// What breaks everywhere ends, with a share of its places.
+    #[test]
+    fn what_breaks_everywhere_ends() {
+        let found = formula("max(x1, x1)", [-1.0, 1.0]);
+        assert!((64..=64 * 8).contains(&found.len()), "{} of them", found.len());
+        assert!(formula("step(sin(1e6*x1))", [-1.0, 1.0]).len() <= 64 * 8);
+    }
+}
