@@ -1,7 +1,6 @@
 //! The whole path on wgpu, from the command line: train, crash, resume, fine-tune, evaluate. Mesa's software Vulkan will do.
-//! Without any adapter these tests fail; they are never skipped in a build with the feature `wgpu`.
+//! Without any adapter these tests fail; they are never skipped in a build with the feature `wgpu`, and there are none without it.
 
-#![cfg(feature = "wgpu")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 #[path = "it/harness.rs"]
