@@ -1,6 +1,6 @@
 //! A run that was stopped, in whatever way and however often, ends with the same bits as one that was not.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, thread};
 
 use serde_json::{Value, json};
 
@@ -482,6 +482,12 @@ fn fine_tuning_killed_after_every_step_and_before_the_first() {
     assert!(too_early > 10, "{too_early} file operations before the first checkpoint");
 }
 
+/// Every file but pages, which are made again.
+fn kept(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let is_page = |path: &String| path.ends_with("report.html") || path.contains("/figures/");
+    every_file(folder).into_iter().filter(|(path, _)| !is_page(path)).collect()
+}
+
 /// Runs `attempt` with the reads 1, 2, … failing, until several in a row have met none; returns how many failed.
 fn every_read(mut attempt: impl FnMut(u32) -> bool) -> usize {
     let (mut failed, mut last) = (0, 0);
@@ -524,60 +530,160 @@ fn what_cannot_be_read_is_not_taken_for_missing() {
     lab.headway(&["report", "study"]).succeed();
     let run = fs::read_dir(lab.path("study/runs")).unwrap().next().unwrap().unwrap().path();
     // Verbs that change nothing but pages, with the folders that they read: whatever cannot be read, these stay as they are.
-    let is_page = |path: &String| path.ends_with("report.html") || path.contains("/figures/");
-    let kept =
-        |folder: &Path| every_file(folder).into_iter().filter(|(path, _)| !is_page(path)).collect::<BTreeMap<_, _>>();
     let study = lab.path("study");
     let finished = lab.path("straight");
-    for (words, folder) in [
-        (&["sweep", "exec", "study", "--index", "0", "--device", "cpu"][..], &study),
-        (&["sweep", "status", "study"], &study),
-        (&["report", "study"], &study),
-        (&["report", "straight", "study", "--out", "page"], &study),
-        (&["report", "straight", "--device", "cpu"], &finished),
-        (&["resume", "straight", "--device", "cpu"], &finished),
-        (&["eval", "straight", "--device", "cpu"], &finished),
-        (&["card", "straight", "--device", "cpu"], &finished),
-        (&["export", "straight", "--format", "npz", "--out", "weights.npz"], &finished),
-        (&["runs", "show", "straight"], &finished),
-        (&["runs", "list", "."], &finished),
-    ] {
-        let before = kept(folder);
+    let of_study = [
+        &["sweep", "exec", "study", "--index", "0", "--device", "cpu"][..],
+        &["sweep", "status", "study"],
+        &["report", "study"],
+        &["report", "straight", "study", "--out", "page"],
+    ];
+    let of_run = [
+        &["report", "straight", "--device", "cpu"][..],
+        &["resume", "straight", "--device", "cpu"],
+        &["eval", "straight", "--device", "cpu"],
+        &["card", "straight", "--device", "cpu"],
+        &["export", "straight", "--format", "npz", "--out", "weights.npz"],
+        &["runs", "show", "straight"],
+        &["runs", "list", "."],
+    ];
+    let walk = |verbs: &[&[&str]], folder: &Path| {
+        for words in verbs {
+            let before = kept(folder);
+            let failed = every_read(|number| {
+                fs::remove_file(lab.path("weights.npz")).ok();
+                let attempt = lab.headway(words).fault(&format!("read:{number}")).run();
+                assert!(kept(folder) == before, "{words:?} read:{number} changed a file: {attempt:?}");
+                could_not_read(&attempt, number)
+            });
+            assert!(failed > 0, "{words:?}");
+        }
+    };
+    // Verbs that train: what there was is there still, and the run ends as one that never stumbled.
+    let resuming = || {
         let failed = every_read(|number| {
-            fs::remove_file(lab.path("weights.npz")).ok();
-            let attempt = lab.headway(words).fault(&format!("read:{number}")).run();
-            assert!(kept(folder) == before, "{words:?} read:{number} changed a file: {attempt:?}");
+            lab.copy("killed", "again");
+            let attempt = lab.resume("again").fault(&format!("read:{number}")).run();
+            assert!(newest(&lab.path("again")) >= Some(3), "read:{number}");
+            lab.resume("again").succeed();
+            lab.run("again").assert_same(&straight, &format!("read {number} of resuming failed"));
+            fs::remove_dir_all(lab.path("again")).unwrap();
             could_not_read(&attempt, number)
         });
-        assert!(failed > 0, "{words:?}");
-    }
+        assert!(failed > 20, "{failed} reads of resuming");
+    };
+    let training = || {
+        let two = [&SHORT[..], &["-s", "train.steps=2"]].concat();
+        lab.train("two", &two).succeed();
+        let straight = lab.run("two");
+        let failed = every_read(|number| {
+            let attempt = lab.train("new", &two).fault(&format!("read:{number}")).run();
+            if lab.path("new/experiment.toml").exists() {
+                lab.resume("new").succeed();
+            } else {
+                lab.train("new", &two).succeed();
+            }
+            lab.run("new").assert_same(&straight, &format!("read {number} of training failed"));
+            fs::remove_dir_all(lab.path("new")).unwrap();
+            could_not_read(&attempt, number)
+        });
+        assert!(failed > 20, "{failed} reads of training");
+    };
+    // Most of the time is spent waiting for the disk.
+    thread::scope(|scope| {
+        scope.spawn(|| walk(&of_study, &study));
+        scope.spawn(|| walk(&of_run, &finished));
+        scope.spawn(resuming);
+        scope.spawn(training);
+    });
     assert!(run.join("checkpoints/step-00000004").exists());
-    // Verbs that train: what there was is there still, and the run ends as one that never stumbled.
-    let failed = every_read(|number| {
-        lab.copy("killed", "again");
-        let attempt = lab.resume("again").fault(&format!("read:{number}")).run();
-        assert!(newest(&lab.path("again")) >= Some(3), "read:{number}");
-        lab.resume("again").succeed();
-        lab.run("again").assert_same(&straight, &format!("read {number} of resuming failed"));
-        fs::remove_dir_all(lab.path("again")).unwrap();
-        could_not_read(&attempt, number)
+}
+
+/// Verbs that make something of what others made: they end with the error before there is anything, or a second go makes it
+/// whole. What they read stays as it is.
+#[test]
+fn what_is_made_of_files_that_cannot_be_read() {
+    let lab = Lab::with(PAPER);
+    let one = ["-s", "train.steps=1", "-s", "train.eval_every=0"];
+    lab.train("run", &one).succeed();
+    let lora = ["finetune", "experiment.toml", "--from", "run", "--device", "cpu", "-s", "finetune.lora.rank=1"];
+    let finetune = [&lora[..], &one, &["--out"]].concat();
+    lab.headway(&[&finetune[..], &["lora"]].concat()).succeed();
+    // An adapter alone, in PEFT's older form.
+    fs::create_dir(lab.path("adapter")).unwrap();
+    let tuned = lab.path("lora/checkpoints/step-00000001");
+    fs::copy(tuned.join("adapter_config.json"), lab.path("adapter/adapter_config.json")).unwrap();
+    fs::copy(tuned.join("adapter_model.safetensors"), lab.path("adapter/adapter_model.bin")).unwrap();
+    lab.headway(&["export", "run", "--format", "pytorch-state-dict", "--out", "weights.pt"]).succeed();
+    lab.write("table.csv", "0,0\n1,1\n");
+    lab.write(
+        "compare.toml",
+        r#"seeds = [0]
+        match = "none"
+        reference = "one"
+        [[tasks]]
+        name = "task"
+        experiment = "experiment.toml"
+        metric = "test/loss"
+        set = { train.steps = 1, train.eval_every = 0 }
+        [[rows]]
+        name = "one"
+        [[rows]]
+        name = "two"
+        set = { model.n_heads = 1 }"#,
+    );
+    let compare = ["compare", "compare.toml", "--device", "cpu", "--out", "compared"];
+    lab.headway(&compare).succeed();
+    let table = ["construct", "activation", "--table", "table.csv", "--low", "0", "--high", "1", "--seq-len", "1"];
+    let given = ["run", "lora", "adapter", "weights.pt", "table.csv", "compare.toml", "experiment.toml"];
+    let every = |name: &str| {
+        let path = lab.path(name);
+        if path.is_dir() { every_file(&path) } else { BTreeMap::from([(name.to_owned(), fs::read(path).unwrap())]) }
+    };
+    let before = given.map(every);
+    let walk = |words: &[&str], made: &str, is_training: bool, at_least: usize| {
+        let (words, made) = ([words, &[made]].concat(), lab.path(made));
+        let failed = every_read(|number| {
+            let attempt = lab.headway(&words).fault(&format!("read:{number}")).run();
+            assert!(given.map(every) == before, "{words:?} read:{number} changed a file: {attempt:?}");
+            let has_failed = could_not_read(&attempt, number);
+            if has_failed && is_training {
+                let is_begun = newest_seen(&made).is_some();
+                // Without its first checkpoint no fine-tuning can go on.
+                if !is_begun && made.join("experiment.toml").exists() {
+                    fs::remove_dir_all(&made).unwrap();
+                }
+                if is_begun { lab.resume(made.to_str().unwrap()) } else { lab.headway(&words) }.succeed();
+            } else if !is_training {
+                assert_eq!(made.join("MANIFEST").exists(), !has_failed, "{words:?} read:{number}");
+            }
+            fs::remove_dir_all(&made).ok();
+            has_failed
+        });
+        assert!(failed >= at_least, "{words:?}: {failed} reads");
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| walk(&finetune, "tuned", true, 20));
+        scope.spawn(|| {
+            // How its runs are trained is walked with `train`; here they are done, and stay.
+            let runs = || kept(&lab.path("compared/runs"));
+            let before = runs();
+            let failed = every_read(|number| {
+                let attempt = lab.headway(&compare).fault(&format!("read:{number}")).run();
+                assert!(runs() == before, "read:{number} changed a run: {attempt:?}");
+                could_not_read(&attempt, number)
+            });
+            assert!(failed > 20, "{failed} reads of comparing");
+        });
+        scope.spawn(|| {
+            walk(&[&table[..], &["--tolerance", "0.5", "--device", "cpu", "--out"]].concat(), "made", false, 5)
+        });
+        scope.spawn(|| {
+            walk(&["merge", "lora", "--out"], "merged", false, 20);
+            walk(&["merge", "adapter", "--base", "run", "--out"], "merged", false, 20);
+            walk(&["import", "weights.pt", "--experiment", "experiment.toml", "--out"], "imported", false, 5);
+        });
     });
-    assert!(failed > 20, "{failed} reads of resuming");
-    let two = [&SHORT[..], &["-s", "train.steps=2"]].concat();
-    lab.train("two", &two).succeed();
-    let straight = lab.run("two");
-    let failed = every_read(|number| {
-        let attempt = lab.train("new", &two).fault(&format!("read:{number}")).run();
-        if lab.path("new/experiment.toml").exists() {
-            lab.resume("new").succeed();
-        } else {
-            lab.train("new", &two).succeed();
-        }
-        lab.run("new").assert_same(&straight, &format!("read {number} of training failed"));
-        fs::remove_dir_all(lab.path("new")).unwrap();
-        could_not_read(&attempt, number)
-    });
-    assert!(failed > 20, "{failed} reads of training");
 }
 
 #[test]

@@ -1,10 +1,23 @@
 //! What a file of weights gets wrong.
 
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
 use thiserror::Error;
 
 /// Why a file of tensors, or what it holds, is refused.
 #[derive(Debug, Error)]
 pub enum Error {
+    /// The system did not let it be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Unread {
+        /// File or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The file itself.
     #[error("{0}")]
     File(String),
@@ -48,5 +61,11 @@ pub enum Error {
 impl Error {
     pub(crate) fn file(problem: impl ToString) -> Self {
         Self::File(problem.to_string())
+    }
+
+    /// For `map_err`: what the system said about a path.
+    pub(crate) fn unread(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Unread { path, source }
     }
 }

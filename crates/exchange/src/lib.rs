@@ -3,6 +3,9 @@
 //! [`read`] takes a file of tensors that anybody may have made, without running any of it and within a bound on memory. A
 //! [`names::Convention`] gives its tensors our names and our layout. [`pickle`], [`npz`] and safetensors are written.
 
+#![warn(clippy::disallowed_methods)]
+
+pub mod disk;
 mod error;
 mod file;
 mod fit;

@@ -4,10 +4,10 @@
 //! of a module that was saved whole. Whatever is found there is compared with the experiment. What nobody says is taken for
 //! granted, and listed.
 
-use std::{fs, io::ErrorKind, path::Path};
+use std::{io::ErrorKind, path::Path};
 
 use crate::{
-    Error,
+    Error, disk,
     names::{Convention, Renamed},
 };
 use headway_model::{
@@ -246,14 +246,15 @@ impl Told {
 /// What the configurations beside a file of weights say: `config.json` and `cfg.json` in its folder.
 ///
 /// # Errors
-/// [`Error::File`] for one that cannot be read or is no JSON.
+/// [`Error::Unread`]; [`Error::File`] for one that is no JSON.
 pub fn beside(folder: &Path) -> Result<Vec<Told>, Error> {
     let mut told = Vec::new();
     for name in ["config.json", "cfg.json"] {
-        let bytes = match fs::read(folder.join(name)) {
+        let path = folder.join(name);
+        let bytes = match disk::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(Error::file(format!("has a {name} beside it that cannot be read: {error}"))),
+            Err(error) => return Err(Error::unread(&path)(error)),
         };
         let json: serde_json::Value = serde_json::from_slice(&bytes)
             .map_err(|error| Error::file(format!("has a {name} beside it that is no JSON: {error}")))?;

@@ -26,6 +26,7 @@ use std::{
     sync::Arc,
 };
 
+use headway_exchange::disk;
 use headway_model::{
     IoDims, Model, ModelConfig,
     weights::{self, Array},
@@ -189,7 +190,7 @@ impl Checkpoint {
     /// The checkpoint with its manifest locked; nothing where it is being deleted. Where there are no locks, it goes without.
     fn while_read(mut self) -> Result<Option<Self>, Error> {
         let manifest = self.path.join(Self::MANIFEST);
-        match File::open(&manifest) {
+        match disk::open(&manifest) {
             Ok(file) => match file.try_lock_shared() {
                 Ok(()) => self.read = Some(Arc::new(file)),
                 Err(TryLockError::WouldBlock) => return Ok(None),

@@ -1,9 +1,8 @@
 //! Crash points for the tests that kill a run for real.
 //!
 //! `HEADWAY_FAULT=step:7` kills the process with SIGKILL after optimiser step 7; `file:13` kills it at its 13th file
-//! operation, half-way through when that writes or deletes; `full:13` makes that operation fail as a full disk would;
-//! `read:13` makes the 13th look at what is there or read of it fail, as on a network disk, and no other.
-//! Without the variable none of this costs anything.
+//! operation, half-way through when that writes or deletes; `full:13` makes that operation fail as a full disk would.
+//! What is read fails in [`headway_exchange::disk`]. Without the variable none of this costs anything.
 
 use std::{
     io,
@@ -17,7 +16,6 @@ enum Fault {
     KillAfterStep(u64),
     KillAtFile(u64),
     DiskFullAtFile(u64),
-    FailAtRead(u64),
 }
 
 fn planned() -> Option<&'static Fault> {
@@ -30,7 +28,6 @@ fn planned() -> Option<&'static Fault> {
             "step" => Some(Fault::KillAfterStep(number)),
             "file" => Some(Fault::KillAtFile(number)),
             "full" => Some(Fault::DiskFullAtFile(number)),
-            "read" => Some(Fault::FailAtRead(number)),
             _ => None,
         }
     })
@@ -71,18 +68,4 @@ pub(crate) fn before_file(half: impl FnOnce()) -> io::Result<()> {
         _ => {}
     }
     Ok(())
-}
-
-/// Called before each look at what is there, and before each read of it.
-///
-/// # Errors
-/// The planned failure.
-pub(crate) fn before_reading() -> io::Result<()> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    match planned() {
-        Some(Fault::FailAtRead(at)) if COUNT.fetch_add(1, Ordering::SeqCst) + 1 == *at => {
-            Err(io::ErrorKind::StaleNetworkFileHandle.into())
-        }
-        _ => Ok(()),
-    }
 }

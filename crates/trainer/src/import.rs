@@ -133,7 +133,12 @@ pub fn files_digest(paths: &[PathBuf]) -> Result<String, Error> {
     Ok(digest(paths.iter().map(line).collect::<Result<String, _>>()?.as_bytes()))
 }
 
-/// An error about a file of weights that is no checkpoint of ours.
-pub fn refused(path: &Path, problem: impl ToString) -> Error {
-    Error::checkpoint(path, problem)
+/// An error about a file of weights that is no checkpoint of ours, unless the system does not let it be read.
+pub fn refused(path: &Path, error: headway_exchange::Error) -> Error {
+    match error {
+        headway_exchange::Error::Unread { path, source } => {
+            Error::unreadable(&path, source, |source| Error::checkpoint(&path, source))
+        }
+        error => Error::checkpoint(path, error),
+    }
 }

@@ -3,22 +3,21 @@
 //! Reading any of them takes at most ten times its size and 64 MB.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
+use headway_exchange::disk;
 use serde::de::DeserializeOwned;
 
-use crate::{device::machine_memory, error::Error, fault, presence, quote};
+use crate::{device::machine_memory, error::Error, presence, quote};
 
 /// The bytes of a file.
 ///
 /// # Errors
 /// What the system says, and for what is no file with an end: a pipe, a device, more than the machine has memory.
-#[allow(clippy::disallowed_methods, reason = "what the system says is handed on")]
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    fault::before_reading()?;
-    let about = fs::metadata(path)?;
+    let about = disk::about(path)?;
     // Opening a pipe would wait for somebody to write into it. A folder is refused by the system.
     if !about.is_file() && !about.is_dir() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a pipe or device; give a file"));
@@ -28,8 +27,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
         let problem = format!("{:.1} GB, and the machine has {:.1} GB of memory", size / 1e9, there / 1e9);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
     }
-    fault::before_reading()?;
-    fs::read(path)
+    disk::read(path)
 }
 
 /// The bytes of a file of ours; nothing where there is none.

@@ -2,34 +2,43 @@
 //! what could not be looked at may well be there.
 
 use std::{
-    fs::{self, FileType},
-    io::ErrorKind,
+    fs::FileType,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
-use crate::{error::Error, fault};
+use headway_exchange::disk;
+
+use crate::error::Error;
 
 /// What is at a path, through links; nothing where nothing is.
 ///
 /// # Errors
 /// [`Error::Io`] when that cannot be told, also for a link to what is not there, a disk that is not mounted perhaps.
-#[allow(clippy::disallowed_methods, reason = "this is the place that asks")]
 pub fn kind(path: &Path) -> Result<Option<FileType>, Error> {
-    match fault::before_reading().and_then(|()| fs::metadata(path)) {
+    match disk::about(path) {
         Ok(about) => Ok(Some(about.file_type())),
-        // Below a file there is nothing, which the system says in these words.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+        Err(error) if is_not_there(&error) => {
             // The first part of the path that is there: a link that leads nowhere hides what is behind it.
-            let there = path.ancestors().find_map(|part| Some((part, fs::symlink_metadata(part).ok()?)));
-            match there {
-                Some((link, about)) if about.is_symlink() && fs::metadata(link).is_err() => {
-                    Err(Error::io("cannot follow the link", link)(error))
+            for part in path.ancestors() {
+                match disk::about_link(part) {
+                    Ok(about) if about.is_symlink() && disk::about(part).is_err() => {
+                        return Err(Error::io("cannot follow the link", part)(error));
+                    }
+                    Ok(_) => break,
+                    Err(error) if is_not_there(&error) => {}
+                    Err(error) => return Err(Error::unread(part)(error)),
                 }
-                _ => Ok(None),
             }
+            Ok(None)
         }
         Err(error) => Err(Error::unread(path)(error)),
     }
+}
+
+/// Whether the system says that nothing is there. It has other words for what is below a file.
+fn is_not_there(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// Whether anything is at a path.
@@ -60,18 +69,10 @@ pub fn is_folder(path: &Path) -> Result<bool, Error> {
 ///
 /// # Errors
 /// as [`kind`], and for what is no folder
-#[allow(clippy::disallowed_methods, reason = "this is the place that asks")]
 pub fn list(folder: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
-    let entries = fault::before_reading().and_then(|()| fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect());
-    match entries {
-        Ok(entries) => {
-            let mut entries: Vec<PathBuf> = entries;
-            entries.sort();
-            Ok(Some(entries))
-        }
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) && !is_there(folder)? => {
-            Ok(None)
-        }
+    match disk::entries(folder) {
+        Ok(entries) => Ok(Some(entries)),
+        Err(error) if is_not_there(&error) && !is_there(folder)? => Ok(None),
         Err(error) => Err(Error::unread(folder)(error)),
     }
 }

@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use headway_exchange::disk::open;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -115,7 +116,10 @@ fn is_unbegun(root: &Path) -> Result<bool, Error> {
         let is_nothing = match presence::name(&path).as_str() {
             HeldFolder::LOCK | "run.tmp" | "experiment.tmp" => true,
             CHECKPOINTS => is_empty(&path)?,
-            RECORD => read_record(root).is_ok_and(|record| record.status == Status::Running && record.step == 0),
+            RECORD => match read_record(root) {
+                Err(error) if error.is_unread() => return Err(error),
+                record => record.is_ok_and(|record| record.status == Status::Running && record.step == 0),
+            },
             _ => false,
         };
         if !is_nothing {
@@ -316,7 +320,7 @@ impl RunDir {
         if !presence::is_file(&path)? {
             return Ok(false);
         }
-        let file = fault::before_reading().and_then(|()| File::open(&path)).map_err(Error::unread(&path))?;
+        let file = open(&path).map_err(Error::unread(&path))?;
         match file.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(fs::TryLockError::WouldBlock) => Ok(true),

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     io::ErrorKind,
     path::Path,
 };
@@ -13,7 +12,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{Contents, named, read_file};
-use crate::{Arrays, Error};
+use crate::{Arrays, Error, disk};
 
 /// Files of weights in such a folder, the one first that `from_pretrained` takes first.
 const WEIGHTS: [&str; 4] =
@@ -37,11 +36,9 @@ pub(super) fn is_index(path: &Path) -> bool {
 /// # Errors
 /// as [`super::read`], naming what the folder is where it has none of these files
 pub(super) fn read(folder: &Path, key: Option<&str>) -> Result<Contents, Error> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::file)? {
-        names.push(entry.map_err(Error::file)?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
+    let entries = disk::entries(folder).map_err(Error::unread(folder))?;
+    let names: Vec<String> =
+        entries.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
     let is_ours = names.iter().any(|name| name == "MANIFEST");
     let found = WEIGHTS.into_iter().find(|wanted| names.iter().any(|name| name == wanted));
     let Some(file) = found.filter(|_| !is_ours) else {
@@ -65,11 +62,11 @@ fn in_file(file: &str, error: Error) -> Error {
 /// # Errors
 /// as [`super::read`], and for a part that is missing or does not hold what the index says
 pub(super) fn read_index(path: &Path, key: Option<&str>) -> Result<Contents, Error> {
-    let size = path.metadata().map_err(Error::file)?.len();
+    let size = disk::about(path).map_err(Error::unread(path))?.len();
     if size > LARGEST_INDEX {
         return Err(Error::file(format!("is an index of {} MB, larger than that of any model", size / 1_000_000)));
     }
-    let index: Index = serde_json::from_slice(&fs::read(path).map_err(Error::file)?)
+    let index: Index = serde_json::from_slice(&disk::read(path).map_err(Error::unread(path))?)
         .map_err(|error| Error::file(format!("is no index of the parts of a model: {error}")))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let parts: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
@@ -79,11 +76,12 @@ pub(super) fn read_index(path: &Path, key: Option<&str>) -> Result<Contents, Err
             return Err(Error::file(format!("lists `{part}`, which does not lie beside it")));
         }
         let file = folder.join(part);
-        if let Err(error) = file.metadata() {
-            let problem = if error.kind() == ErrorKind::NotFound { "is missing".to_owned() } else { error.to_string() };
-            return Err(Error::file(format!("lists {part}, which {problem}; all parts must lie beside the index")));
-        }
-        let contents = read_file(&file, None).map_err(|error| in_file(part, error))?;
+        let contents = read_file(&file, None).map_err(|error| match error {
+            Error::Unread { source, .. } if source.kind() == ErrorKind::NotFound => {
+                Error::file(format!("lists {part}, which is missing; all parts must lie beside the index"))
+            }
+            error => in_file(part, error),
+        })?;
         let all = whole.get_or_insert_with(|| Contents {
             container: contents.container,
             key: None,

@@ -10,14 +10,13 @@ mod pytorch;
 mod safetensors;
 
 use std::{
-    fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
 
 use headway_model::weights::Array;
 
-use crate::{Arrays, Error, npz, told::Told};
+use crate::{Arrays, Error, disk, npz, told::Told};
 
 /// Form of a file of tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,18 +105,18 @@ impl Budget {
 /// `key`, or below the key that weights are usually found at.
 ///
 /// # Errors
-/// [`Error::File`] for what is no whole file of tensors, [`Error::Memory`] for one that takes more memory than a sound one
+/// [`Error::Unread`] where the system says so, [`Error::File`] for what is no whole file of tensors, [`Error::Memory`] for one that takes more memory than a sound one
 /// could, [`Error::Key`] where the weights are not to be found.
 pub fn read(path: &Path, key: Option<&str>) -> Result<Contents, Error> {
-    if path.metadata().map_err(Error::file)?.is_dir() {
+    if disk::about(path).map_err(Error::unread(path))?.is_dir() {
         return folder::read(path, key);
     }
     if folder::is_index(path) { folder::read_index(path, key) } else { read_file(path, key) }
 }
 
 fn read_file(path: &Path, key: Option<&str>) -> Result<Contents, Error> {
-    let mut file = File::open(path).map_err(Error::file)?;
-    let size = file.metadata().map_err(Error::file)?;
+    let mut file = disk::open(path).map_err(Error::unread(path))?;
+    let size = file.metadata().map_err(Error::unread(path))?;
     if !size.is_file() {
         return Err(Error::file("is not a file"));
     }
@@ -125,7 +124,7 @@ fn read_file(path: &Path, key: Option<&str>) -> Result<Contents, Error> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(usize::try_from(size).map_err(Error::file)?).map_err(Error::file)?;
     // One that grows meanwhile is not read to its end.
-    (&mut file).take(size).read_to_end(&mut bytes).map_err(Error::file)?;
+    (&mut file).take(size).read_to_end(&mut bytes).map_err(Error::unread(path))?;
     let budget = Budget::of(size);
     let contents = match Form::of(&bytes) {
         Some(Form::Zip) => match pytorch::of_archive(&bytes)? {

@@ -5,12 +5,12 @@
 
 use std::{
     borrow::Cow,
-    io::{Cursor, Read},
+    io::{self, Cursor, Read},
     path::Path,
 };
 
 use pytorch_reader::{DType, PickleError, PytorchError, PytorchReader, Tensor};
-use zip::{CompressionMethod, ZipArchive};
+use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
 use super::{Budget, Container, Contents, MOST_AXES, Numbers, below, cost, named, top_keys, usual_key};
 use crate::{Arrays, Error, told::Told};
@@ -159,8 +159,11 @@ pub(super) fn refuse_pickle(bytes: &[u8], budget: Budget) -> Result<Contents, Er
 }
 
 /// Why a checkpoint could not be read.
-fn refused(error: PytorchError) -> Error {
+fn refused(path: &Path, error: PytorchError) -> Error {
     match error {
+        PytorchError::Io(error) | PytorchError::Zip(ZipError::Io(error)) if is_of_system(&error) => {
+            Error::unread(path)(io::Error::other(error))
+        }
         PytorchError::Pickle(PickleError::UnsupportedType(name)) => Error::File(named::unreadable_type(&name)),
         PytorchError::Pickle(PickleError::InvalidData(said)) if said.starts_with("persistent id must be a tuple") => {
             Error::file(
@@ -178,6 +181,23 @@ fn refused(error: PytorchError) -> Error {
     }
 }
 
+/// Whether the system says so, and not the reader of what it finds in the bytes. Where it says it of an entry of an archive, the
+/// words of the system are all that is left.
+fn is_of_system(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof, Unsupported};
+    let is_of_bytes = matches!(error.kind(), InvalidData | InvalidInput | Other | UnexpectedEof | Unsupported);
+    !is_of_bytes || error.to_string().contains("(os error ")
+}
+
+/// Whether a key is that of a dictionary in the file, and not the first part of names.
+fn is_dictionary(path: &Path, key: &str) -> Result<bool, Error> {
+    match PytorchReader::with_top_level_key(path, key).map_err(|error| refused(path, error)) {
+        Ok(below) => Ok(!below.is_empty()),
+        Err(error @ Error::Unread { .. }) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
 /// Reads tensors.
 fn tensors(
     path: &Path,
@@ -187,15 +207,14 @@ fn tensors(
     budget: Budget,
 ) -> Result<Contents, Error> {
     budget.check(held)?;
-    let reader = PytorchReader::new(path).map_err(refused)?;
+    let reader = PytorchReader::new(path).map_err(|error| refused(path, error))?;
     let mut found: Vec<(String, Tensor)> = reader.into_tensors().into_iter().collect();
     let mut chosen = key.map(str::to_owned);
     if chosen.is_none()
         // Of a module, they are names of parts of one network.
         && !is_module
         && let Some(usual) = usual_key(&top_keys(found.iter().map(|(name, _)| name)))?
-        // Whether it is a dictionary in the file, and not the first part of names.
-        && PytorchReader::with_top_level_key(path, usual).is_ok_and(|below| !below.is_empty())
+        && is_dictionary(path, usual)?
     {
         chosen = Some(usual.to_owned());
     }
@@ -225,7 +244,7 @@ fn tensors(
     budget.check(needed.saturating_add(largest))?;
     let (mut tensors, mut all_rounded) = (Arrays::new(), Vec::new());
     for (name, tensor) in found {
-        let bytes = tensor.read().map_err(|error| Error::file(format!("is not a whole checkpoint: {error}")))?;
+        let bytes = tensor.read().map_err(|error| refused(path, error.into()))?;
         let (array, rounded) = numbers(tensor.dtype()).array(&name, tensor.shape(), &bytes);
         tensors.insert(name, array);
         all_rounded.extend(rounded);

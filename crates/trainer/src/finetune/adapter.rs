@@ -29,6 +29,7 @@ use super::{mode::FinetuneConfig, peft::Asked};
 use crate::{
     checkpoint::{Checkpoint, CheckpointConfig, digest},
     error::Error,
+    import::refused,
     input, presence,
     provenance::Lineage,
 };
@@ -314,7 +315,7 @@ pub(super) fn read(folder: &Path) -> Result<AdapterFiles, Error> {
     let bytes = read_whole(&path)?;
     let sha256 = digest(&bytes);
     drop(bytes);
-    let contents = headway_exchange::read(&path, None).map_err(|error| Error::checkpoint(&path, error))?;
+    let contents = headway_exchange::read(&path, None).map_err(|error| refused(&path, error))?;
     let mut arrays = BTreeMap::new();
     for (name, array) in contents.tensors {
         let (name, array) = of_peft(&name, array);
