@@ -10,6 +10,7 @@ use crate::{
     experiment::{self, Experiment},
     log, notice,
     provenance::Record,
+    quote,
     run_dir::{self, RunDir},
     session::{self, Options, Run, Start, Summary},
 };
@@ -44,8 +45,9 @@ pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error
     };
     let damaged = |error| match (error, earlier.last()) {
         (Error::Checkpoint { path, problem }, Some(earlier)) => {
-            let (newest, earlier) = (newest.path.display(), earlier.path.display());
-            Error::checkpoint(path, format!("{problem}. Delete {newest} to go on from {earlier}"))
+            let aside = quote::shell_path(newest.path.with_extension("aside"));
+            let (newest, earlier) = (quote::shell_path(&newest.path), earlier.path.display());
+            Error::checkpoint(path, format!("{problem}. To go on from {earlier}, move it aside: mv {newest} {aside}"))
         }
         (error, _) => error,
     };

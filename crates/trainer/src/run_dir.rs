@@ -288,6 +288,8 @@ impl RunDir {
                     disk::remove_file(&path)?;
                 }
             }
+            // Pages are also written by processes that do not hold the folder.
+            beside::sweep(&folder);
         }
         Ok(())
     }
