@@ -228,6 +228,22 @@ impl Checkpoint {
         Ok(all.iter().find(|checkpoint| checkpoint.step == best).unwrap_or(newest).clone())
     }
 
+    /// Refuses weights of it that are no numbers to compute with.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] with the first tensor that holds NaN or an infinity; as [`Checkpoint::import`]
+    pub(crate) fn ensure_finite(&self, weights: &BTreeMap<String, Array>) -> Result<(), Error> {
+        let is_finite = |array: &Array| array.values.iter().all(|value| value.is_finite());
+        let Some((name, _)) = weights.iter().find(|(_, array)| !is_finite(array)) else { return Ok(()) };
+        let anew = self.import()?.map_or_else(String::new, |import| {
+            format!(", or write {} anew where it comes from, and import it again", import.file)
+        });
+        let path = self.path.display();
+        Err(Error::NotFinite(format!(
+            "{path}: {name} holds numbers that are not finite; take another checkpoint{anew}"
+        )))
+    }
+
     /// The bytes of the files of a checkpoint; optimiser and state only where training can go on from it.
     ///
     /// # Errors

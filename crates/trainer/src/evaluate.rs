@@ -41,9 +41,15 @@ pub fn evaluate(path: &Path, overrides: &[String], device: &Found) -> Result<Sum
     Ok(Summary::new(path, status, step, began.elapsed().as_secs_f64(), rows))
 }
 
-/// [`Error::NotFinite`] for the experiment of a checkpoint, changed by `key=value` overrides.
+/// [`Error::NotFinite`] for a checkpoint whose experiment was changed by `key=value` overrides: its weights are not finite, or
+/// become too large on the way.
 pub fn not_finite(path: &Path, overrides: &[String]) -> Error {
-    experiment_of(path, overrides).map_or_else(|error| error, |(experiment, _)| Error::not_finite(SCORES, &experiment))
+    let why = || {
+        let (experiment, checkpoint) = experiment_of(path, overrides)?;
+        checkpoint.ensure_finite(&checkpoint.weights()?)?;
+        Ok(Error::not_finite(SCORES, &experiment))
+    };
+    why().unwrap_or_else(|error| error)
 }
 
 /// What a network has none of when one of them is not finite.

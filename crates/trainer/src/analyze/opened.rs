@@ -40,8 +40,8 @@ pub struct Whence {
 /// Opens a checkpoint folder, a run folder or an experiment file, the experiment changed by `key=value` overrides.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::Experiment`] for a wrong experiment or override;
-/// [`Error::Io`]
+/// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::NotFinite`] for one whose weights are not finite,
+/// [`Error::Experiment`] for a wrong experiment or override; [`Error::Io`]
 pub fn open(source: &Path, overrides: &[String], device: &Found) -> Result<Opened, Error> {
     // A name that is nothing at all is a missing checkpoint, unless it reads like an experiment's.
     let is_experiment = presence::is_file(source)? || source.extension().is_some_and(|extension| extension == "toml");
@@ -53,6 +53,7 @@ pub fn open(source: &Path, overrides: &[String], device: &Found) -> Result<Opene
         (start.model, experiment, source.to_owned(), weights)
     } else {
         let (model, experiment, checkpoint) = evaluate::load(source, overrides, device)?;
+        checkpoint.ensure_finite(&weights::arrays(&model))?;
         let weights = if checkpoint.certificate()?.is_some() { Origin::Constructed } else { Origin::Trained };
         (model, experiment, checkpoint.path, weights)
     };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use headway_analysis::number;
-use headway_model::{InputDims, MODELS};
+use headway_model::{InputDims, MODELS, weights};
 use headway_tasks::{DataConfig, TASKS};
 
 use crate::{
@@ -68,14 +68,15 @@ pub fn card(paths: &[PathBuf], device: &Found) -> Result<String, Error> {
     };
     alike(&subjects)?;
     let scores = if let [only] = subjects.as_slice() {
-        let (model, experiment, _) = evaluate::load(&only.checkpoint.path, &[], device)?;
+        let (model, experiment, checkpoint) = evaluate::load(&only.checkpoint.path, &[], device)?;
+        checkpoint.ensure_finite(&weights::arrays(&model))?;
         Scores::over_examples(&model, &experiment, &device.device)?
     } else {
         let mut runs = Vec::new();
         for subject in &subjects {
             let run = evaluate::evaluate(&subject.checkpoint.path, &[], device)?;
             if run.status == Status::Diverged {
-                return Err(Error::not_finite(evaluate::SCORES, &subject.experiment));
+                return Err(evaluate::not_finite(&subject.checkpoint.path, &[]));
             }
             runs.push(run.rows());
         }

@@ -100,13 +100,8 @@ pub fn prepare(experiment: &Experiment, from: &Path, allow_partial: bool, device
 /// [`Error::Checkpoint`], also for one that holds a prefix or a prompt, which no weights can take up; [`Error::NotFinite`]
 pub fn plain_weights(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Array>, Error> {
     let arrays = adapter::without(checkpoint, &checkpoint.config()?)?;
-    match arrays.iter().find(|(_, array)| array.values.iter().any(|value| !value.is_finite())) {
-        Some((name, _)) => Err(Error::NotFinite(format!(
-            "{}: {name} holds numbers that are not finite; take another checkpoint",
-            checkpoint.path.display()
-        ))),
-        None => Ok(arrays),
-    }
+    checkpoint.ensure_finite(&arrays)?;
+    Ok(arrays)
 }
 
 /// Whether the prefix or prompt of a checkpoint is trained on: it cannot be folded into weights as a LoRA is, but its own mode knows it.
