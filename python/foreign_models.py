@@ -407,6 +407,10 @@ def make(folder):
         torch.save(state, folder / f"{name}.pt")
         torch.save(state, folder / f"{name}.legacy.pt", _use_new_zipfile_serialization=False)
     torch.save(build("encoder"), folder / "whole_module.pt")
+    # Weights and their running mean, beside the state of the optimiser.
+    state = build("encoder").state_dict()
+    both = {"model": state, "ema": {name: 0.5 * tensor for name, tensor in state.items()}}
+    torch.save(both | {"optimizer": {"step": torch.zeros(1)}}, folder / "averaged.pt")
     # As save_pretrained of Hugging Face wrote it until it wrote safetensors.
     (folder / "hugging_face").mkdir()
     torch.save(build("hugging_face").state_dict(), folder / "hugging_face" / "pytorch_model.bin")

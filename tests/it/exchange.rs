@@ -216,6 +216,11 @@ fn what_pytorch_saved_computes_the_same_here() {
     // A module that was saved whole says where its norms stand, and how many heads it has.
     let shown = lab.headway(&["import", "foreign/whole_module.pt"]).succeed().stdout;
     assert!(shown.contains("told by the file: norm_first = true") && shown.contains("n_heads = 3"), "{shown}");
+    let shown = lab.headway(&["import", "foreign/averaged.pt"]).succeed().stdout;
+    assert!(shown.contains("below `model`"), "{shown}");
+    assert!(shown.contains("`ema` has tensors of the same names and shapes; --key ema takes those"), "{shown}");
+    let shown = lab.headway(&["import", "foreign/averaged.pt", "--key", "ema"]).succeed().stdout;
+    assert!(!shown.contains("--key"), "{shown}");
     let hugging_face = Foreign::named("hugging_face");
     let heard = hugging_face.import(&lab, &files.join("hugging_face"), "folder");
     assert!(heard.contains("told by config.json: n_head = 4"), "{heard}");

@@ -57,6 +57,7 @@ pub fn run(args: &Import) -> Result<ExitCode, Error> {
                 output::json(&record);
             } else {
                 said(&record, count);
+                others(&contents);
                 output::line(format!("checkpoint: {}", checkpoint.path.display()));
             }
         }
@@ -134,6 +135,13 @@ fn said(record: &import::Import, tensors: usize) {
     }
 }
 
+/// Which other weights of the file fit as well.
+fn others(contents: &Contents) {
+    for key in &contents.alike {
+        output::line(format!("  `{key}` has tensors of the same names and shapes; --key {key} takes those"));
+    }
+}
+
 /// The first few of many names.
 fn shortened(names: &[String]) -> String {
     let more = if names.len() > 3 { ", …" } else { "" };
@@ -165,6 +173,7 @@ fn inspect(
             "container": contents.container.text(),
             "key": contents.key,
             "beside": contents.beside,
+            "alike": contents.alike,
             "tensors": shapes.into_iter().collect::<BTreeMap<_, _>>(),
             "convention": renamed.as_ref().ok().map(|(convention, _)| convention.name),
             "unknown": unknown,
@@ -176,6 +185,7 @@ fn inspect(
     }
     let below = contents.key.as_ref().map(|key| format!(" below `{key}`")).unwrap_or_default();
     output::line(format!("{}: {}, {} tensors{below}", args.file.display(), contents.container.text(), shapes.len()));
+    others(contents);
     if !contents.beside.is_empty() {
         output::line(format!("beside it, not taken: {} ({})", contents.beside.len(), shortened(&contents.beside)));
     }

@@ -86,6 +86,7 @@ pub(super) fn read_index(path: &Path, key: Option<&str>) -> Result<Contents, Err
             container: contents.container,
             key: None,
             beside: Vec::new(),
+            alike: Vec::new(),
             tensors: Arrays::new(),
             rounded: Vec::new(),
             told: Vec::new(),

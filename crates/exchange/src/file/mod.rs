@@ -52,6 +52,8 @@ pub struct Contents {
     pub key: Option<String>,
     /// Names beside that key, which were not taken.
     pub beside: Vec<String>,
+    /// Other keys with tensors of the same names and shapes below them, where nobody said which key is meant.
+    pub alike: Vec<String>,
     /// The tensors.
     pub tensors: Arrays,
     /// Tensors that hold numbers which f32 does not.
@@ -222,8 +224,8 @@ fn below<'a>(name: &'a str, key: &str) -> Option<&'a str> {
 /// Tensors of a container without nesting: below a key only where one was asked for.
 fn select(container: Container, tensors: Arrays, rounded: Vec<Rounded>, key: Option<&str>) -> Result<Contents, Error> {
     let Some(key) = key else {
-        let (beside, told, files) = Default::default();
-        return Ok(Contents { container, key: None, beside, tensors, rounded, told, files });
+        let (beside, alike, told, files) = Default::default();
+        return Ok(Contents { container, key: None, beside, alike, tensors, rounded, told, files });
     };
     let keys = top_keys(tensors.keys());
     let (inside, outside): (Arrays, Arrays) = tensors.into_iter().partition(|(name, _)| below(name, key).is_some());
@@ -237,6 +239,7 @@ fn select(container: Container, tensors: Arrays, rounded: Vec<Rounded>, key: Opt
         container,
         key: Some(key.to_owned()),
         beside: outside.into_keys().collect(),
+        alike: Vec::new(),
         rounded: rounded.map(|rounded| Rounded { name: rename(rounded.name), ..rounded }).collect(),
         tensors,
         told: Vec::new(),

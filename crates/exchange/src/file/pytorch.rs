@@ -5,6 +5,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     io::{self, Cursor, Read},
     path::Path,
 };
@@ -218,7 +219,14 @@ fn tensors(
     {
         chosen = Some(usual.to_owned());
     }
-    let mut beside = Vec::new();
+    let (mut beside, mut alike) = (Vec::new(), Vec::new());
+    if let Some(taken) = chosen.as_ref().filter(|_| key.is_none()) {
+        let below_key = |key: &str| -> BTreeMap<&str, &[usize]> {
+            found.iter().filter_map(|(name, tensor)| Some((below(name, key)?, tensor.shape()))).collect()
+        };
+        let others = top_keys(found.iter().map(|(name, _)| name)).into_iter().filter(|other| other != taken);
+        alike = others.filter(|other| below_key(other) == below_key(taken)).collect();
+    }
     if let Some(key) = &chosen {
         let keys = top_keys(found.iter().map(|(name, _)| name));
         let (inside, outside): (Vec<_>, Vec<_>) = found.into_iter().partition(|(name, _)| below(name, key).is_some());
@@ -250,7 +258,7 @@ fn tensors(
         all_rounded.extend(rounded);
     }
     all_rounded.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Contents { container, key: chosen, beside, tensors, rounded: all_rounded, told, files: Vec::new() })
+    Ok(Contents { container, key: chosen, beside, alike, tensors, rounded: all_rounded, told, files: Vec::new() })
 }
 
 fn numbers(dtype: DType) -> Numbers {
