@@ -299,10 +299,10 @@ pub struct Reproduce {
 
 #[derive(ClapArgs)]
 pub struct Report {
-    /// Folders of runs, sweeps or comparisons. One has its page made again; of several, all runs go on one page.
+    /// Folders of runs, sweeps or comparisons. One has its page made again; of several, or with --out, all runs go on one page.
     #[arg(required = true)]
     pub folders: Vec<PathBuf>,
-    /// Folder for the page about several. Default: runs/report.
+    /// Folder for the page about all runs. Default with several folders: runs/report.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Where to compute attention patterns that a run has no picture of.

@@ -16,7 +16,7 @@ use headway_trainer::{
 use crate::{args::Report, construct::page, output, study};
 
 pub fn run(args: &Report) -> Result<ExitCode, Error> {
-    if let [folder] = args.folders.as_slice() {
+    if let ([folder], None) = (args.folders.as_slice(), &args.out) {
         if let Some(path) = certificate(folder)? {
             output::line(format!("report: {}", path.display()));
             return Ok(ExitCode::SUCCESS);

@@ -20,6 +20,11 @@ fn runs_side_by_side_are_grouped_by_config() {
     assert!(finished.stderr.contains("copy is left out: seed 0 of"), "{finished:#?}");
     assert_eq!(json_of(&lab, "twice/results.json")["groups"][0]["runs"].as_array().unwrap().len(), 2);
     lab.headway(&["report", "a", "b", "--out", "c"]).fail(2, &["c holds run.json, and a page of its own"]);
+    // A single run too, where it is asked for.
+    let before = lab.read("a/report.html");
+    lab.headway(&["report", "a", "--out", "alone"]).succeed();
+    assert_eq!(json_of(&lab, "alone/results.json")["groups"][0]["runs"].as_array().unwrap().len(), 1);
+    assert!(lab.path("alone/report.html").exists() && lab.read("a/report.html") == before);
     let page = lab.read("page/report.html");
     for text in
         ["model.transformer.d_model", "Learning curves", "Attention patterns", "Budgets", "Machine and versions"]
