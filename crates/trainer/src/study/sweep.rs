@@ -361,9 +361,13 @@ fn label(values: &[Override]) -> String {
     values.iter().map(|value| format!("{}={}", name(&value.key), plain(&value.value))).collect::<Vec<_>>().join(" ")
 }
 
-/// A value without the quotes of a string.
+/// A value without the quotes of a string, a number in powers of ten where its zeros would hide it.
 pub(crate) fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Float(number) if *number != 0.0 && !(1e-6..1e9).contains(&number.abs()) => format!("{number:e}"),
+        value => value.to_string(),
+    }
 }
 
 /// Gives every point its place along x.
@@ -444,4 +448,16 @@ fn place(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_without_rows_of_zeros() {
+        let shown = [1e25, -1e-20, 0.0, 1e-5, 0.25, 64.0].map(|number| plain(&Value::Float(number)));
+        assert_eq!(shown, ["1e25", "-1e-20", "0.0", "0.00001", "0.25", "64.0"]);
+        assert_eq!(plain(&Value::String("adam".to_owned())), "adam");
+    }
 }
