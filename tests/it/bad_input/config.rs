@@ -305,6 +305,7 @@ fn overrides_are_checked_like_the_file() {
         ("schedule=step", &["-s schedule=step: schedule: no such choice `step`; there are", "`cosine`"]),
         // A name that stands alone has no defaults for what must be given.
         ("model.state_mixer=ffn", &["model.transformer.state_mixer.ffn.d_ffn is missing"]),
+        ("finetune=freeze", &["finetune.freeze: the name alone says too little; write finetune.freeze = [\"…\""]),
     ] {
         refused_with(SOUND, &["-s", set], texts);
     }

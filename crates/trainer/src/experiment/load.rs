@@ -507,6 +507,7 @@ impl Reader {
     fn deserialize<T: DeserializeOwned>(&self, mut table: Table) -> (Option<T>, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut removed: Vec<String> = Vec::new();
+        let mut was_bare = false;
         // Serde stops at the first error. Taking the culprit out and reading again finds the next one.
         let config = loop {
             match serde_path_to_error::deserialize::<_, T>(Value::Table(table.clone())) {
@@ -515,7 +516,15 @@ impl Reader {
                     let path = key_of(error.path());
                     let message = error.inner().message().trim().to_owned();
                     if is_bare_name(&message) && spell_out(&mut table, &path) {
+                        was_bare = true;
                         continue;
+                    }
+                    // What was spelt out is a table, which nobody wrote.
+                    if was_bare && message == "invalid type: map, expected a sequence" {
+                        let message = format!("{path}: the name alone says too little; write {path} = [\"…\", …]");
+                        let origin = self.origin_of_value(&path);
+                        problems.push(Problem { key: path, message, help: None, origin });
+                        break None;
                     }
                     let was_removed = |key: &str| {
                         removed.iter().any(|removed| removed == key || removed.starts_with(&format!("{key}.")))
