@@ -74,16 +74,22 @@ fn nearest(path: &Path, wanted: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     let names: Vec<String> =
         presence::list(listed).ok()??.iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect();
     let distance = |name: &String| {
-        let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        strsim::damerau_levenshtein(name_wanted, name).min(strsim::damerau_levenshtein(name_wanted, stem))
+        strsim::damerau_levenshtein(name_wanted, name).min(strsim::damerau_levenshtein(name_wanted, stem(name)))
     };
+    // An ending that both have says nothing about how near they are.
+    let most = stem(name_wanted).chars().count() / 3;
     let shown = names.iter().filter(|name| !name.starts_with('.') && wanted(&folder.join(name)));
     let closest = shown.clone().map(|name| (distance(name), name)).min();
-    if let Some((_, name)) = closest.filter(|(distance, _)| *distance <= name_wanted.chars().count() / 3) {
+    if let Some((_, name)) = closest.filter(|(distance, _)| *distance <= most) {
         return Some(folder.join(name));
     }
     let mut below = shown.map(|name| folder.join(name).join(name_wanted));
     below.find(|path| presence::is_there(path).unwrap_or(false) && wanted(path))
+}
+
+/// A name without its ending.
+fn stem(name: &str) -> &str {
+    Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
 }
 
 /// A value from JSON.

@@ -16,9 +16,14 @@ fn that_are_missing_come_with_the_nearest_one() {
         (&["check", "quickstart.toml"], &["did you mean `experiments/quickstart.toml`?"]),
         (&["sweep", "experimnets"], &["did you mean `experiments`?"]),
         (&["train", "run"], &["it is the folder of a run; `headway resume run` continues it"]),
+        (&["report", "rum"], &["did you mean `run`?"]),
     ] {
         lab.headway(words).fail(2, texts);
     }
+    // Half of a short name is no name that is near.
+    lab.write("mq.toml", SOUND);
+    let said = lab.headway(&["check", "qq.toml"]).fail(2, &["qq.toml: No such file"]).said();
+    assert!(!said.contains("did you mean"), "{said}");
     lab.headway(&["eval", "rum"]).fail(3, &["checkpoint rum: does not exist; did you mean `run`?"]);
     lab.headway(&["runs", "show", "runn"]).fail(2, &["did you mean `run`?"]);
 }
