@@ -98,9 +98,14 @@ pub struct ExperimentArgs {
 impl ExperimentArgs {
     /// All overrides, `--seed` last.
     pub fn overrides(&self) -> Vec<String> {
-        let unset = self.unset.iter().map(|key| format!("{}{key}", experiment::UNSET));
-        unset.chain(self.set.iter().cloned()).chain(self.seed.map(|seed| format!("seed={seed}"))).collect()
+        overrides(&self.unset, &self.set, self.seed)
     }
+}
+
+/// Changes to an experiment in the order in which they apply.
+pub fn overrides(unset: &[String], set: &[String], seed: Option<u64>) -> Vec<String> {
+    let unset = unset.iter().map(|key| format!("{}{key}", experiment::UNSET));
+    unset.chain(set.iter().cloned()).chain(seed.map(|seed| format!("seed={seed}"))).collect()
 }
 
 /// How to run, apart from what to run.
@@ -375,6 +380,9 @@ pub struct Eval {
     /// Change the experiment that the checkpoint was trained on, as in `-s data.test=5000` or `-s seed=1`.
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Give a value of that experiment its default, before anything is set.
+    #[arg(long, value_name = "KEY")]
+    pub unset: Vec<String>,
     /// Where to compute: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
@@ -388,6 +396,13 @@ pub struct Eval {
     /// Print one JSON document on standard output instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+impl Eval {
+    /// All changes to the experiment.
+    pub fn overrides(&self) -> Vec<String> {
+        overrides(&self.unset, &self.set, None)
+    }
 }
 
 #[derive(ClapArgs)]

@@ -14,7 +14,7 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
     if let Some(folder) = &args.shifts {
         let place = StudyDir::at(folder);
         place.ensure_page()?;
-        let shifted = evaluate::shifts(&args.checkpoint, &args.set, &device)?;
+        let shifted = evaluate::shifts(&args.checkpoint, &args.overrides(), &device)?;
         let is_finite = shifted.iter().all(|shift| shift.rows.first().is_some_and(Row::is_scored));
         let page = report::shifts::page(&args.checkpoint, shifted);
         page.write(&place)?;
@@ -27,9 +27,9 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
         }
         return ended(is_finite, args);
     }
-    let summary = evaluate::evaluate(&args.checkpoint, &args.set, &device)?;
+    let summary = evaluate::evaluate(&args.checkpoint, &args.overrides(), &device)?;
     if let Some(folder) = &args.save_outputs {
-        evaluate::save_outputs(&args.checkpoint, &args.set, &device, folder)?;
+        evaluate::save_outputs(&args.checkpoint, &args.overrides(), &device, folder)?;
     }
     if args.json {
         output::json(&summary);
@@ -42,5 +42,5 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
 
 /// Success where the network's scores are finite. What the classical predictors scored is shown all the same.
 fn ended(is_finite: bool, args: &Eval) -> Result<ExitCode, Error> {
-    if is_finite { Ok(ExitCode::SUCCESS) } else { Err(evaluate::not_finite(&args.checkpoint, &args.set)) }
+    if is_finite { Ok(ExitCode::SUCCESS) } else { Err(evaluate::not_finite(&args.checkpoint, &args.overrides())) }
 }

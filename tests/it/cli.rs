@@ -268,6 +268,16 @@ mod train {
         let plan = lab.headway(&words).succeed().json();
         let train = &plan[1]["experiment"]["train"];
         assert_eq!((train.get("clip_norm"), &train["keep_last"]), (None, &json!(2)), "{train}");
+        // Of a checkpoint, whose experiment says everything, a default takes its place.
+        lab.train("run", &["-s", "train.steps=1", "-s", "data.test=3"]).succeed();
+        let eval = |words: &[&str]| lab.headway(&[&["eval", "run", "--json"], words].concat()).succeed().json();
+        let whole = eval(&["-s", "data.test=256"])["metrics"].clone();
+        assert_eq!(eval(&["--unset", "data.test"])["metrics"], whole);
+        assert_ne!(eval(&[])["metrics"], whole);
+        for verb in [&["eval"][..], &["analyze", "rank"]] {
+            let words = [verb, &["run", "--unset", "train.clip_norms"]].concat();
+            lab.headway(&words).fail(2, &["--unset train.clip_norms", "does not set it"]);
+        }
         let nothing = ["sweep", "plan", "sweep.toml", "--unset", "train.early_stopping"];
         lab.headway(&nothing).fail(2, &["--unset train.early_stopping: nothing in sweep.toml sets it"]);
     }

@@ -579,6 +579,7 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
         ("sound", &["--rename", "unembed.W_U=embed.W_E"], 3, &["there is a `embed.W_E` already"]),
         ("sound", &["--key", "model"], 3, &["no tensors below `model`", "blocks"]),
         ("sound", &["-s", "model.n_heads=0"], 2, &["n_heads"]),
+        ("sound", &["--unset", "model.n_headz"], 2, &["--unset model.n_headz", "does not set it"]),
     ] {
         // One that is not refused for its words is refused for what the model then lacks.
         let code = if code == 0 { 3 } else { code };

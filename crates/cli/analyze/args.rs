@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use headway_trainer::{DeviceSpec, analyze};
 
-use crate::args::parse_seed;
+use crate::args::{overrides, parse_seed};
 
 #[derive(ClapArgs)]
 pub struct Analyze {
@@ -102,6 +102,9 @@ pub struct Target {
     /// Change one value of the experiment, as in `-s model.n_layers=12`.
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Give a value of the experiment its default, before anything is set.
+    #[arg(long, value_name = "KEY")]
+    pub unset: Vec<String>,
     /// Seed of weights and data; the same as `-s seed=N`.
     #[arg(long, value_name = "N", value_parser = parse_seed)]
     pub seed: Option<u64>,
@@ -232,7 +235,7 @@ pub enum Switch {
 impl Target {
     /// All changes to the experiment, `--seed` last.
     pub fn overrides(&self) -> Vec<String> {
-        self.set.iter().cloned().chain(self.seed.map(|seed| format!("seed={seed}"))).collect()
+        overrides(&self.unset, &self.set, self.seed)
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Import {
     /// Change one value of the experiment, as in `-s model.n_heads=8`.
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE", requires = "experiment")]
     pub set: Vec<String>,
+    /// Take a value out of the experiment, before anything is set.
+    #[arg(long, value_name = "KEY", requires = "experiment")]
+    pub unset: Vec<String>,
     /// Give a tensor, or all tensors whose names begin with OLD and a dot, another name before its format is looked for.
     #[arg(long, value_name = "OLD=NEW", value_parser = rename_of)]
     pub rename: Vec<(String, String)>,

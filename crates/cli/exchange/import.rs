@@ -17,7 +17,7 @@ use headway_trainer::{
 use serde_json::json;
 
 use super::args::Import;
-use crate::output;
+use crate::{args::overrides, output};
 
 pub fn run(args: &Import) -> Result<ExitCode, Error> {
     let wrong = |error: headway_exchange::Error| refused(&args.file, error);
@@ -34,7 +34,7 @@ pub fn run(args: &Import) -> Result<ExitCode, Error> {
             let mut renamed = convention.rename(tensors).map_err(wrong)?;
             renamed.assumed.extend(unwrapped.said);
             renamed.not_weights.extend(unwrapped.not_weights);
-            let loaded = experiment::load(path, &args.set)?;
+            let loaded = experiment::load(path, &overrides(&args.unset, &args.set, None))?;
             let place = NewRun::At(out.clone());
             place.path()?;
             let compared = Compared { model: &loaded.experiment.model, convention, renamed: &renamed };
