@@ -60,7 +60,7 @@ pub use forest::{Forest, ForestRow};
 pub use heatmap::Heatmap;
 pub use linear_rule::LinearRule;
 pub use network::Network;
-pub use number::number;
+pub use number::{number, number_within};
 pub use pattern::{Pattern, PatternError, Patterns};
 pub use rate::{exponent, exponent_interval};
 pub use report::{File, Report, Section};

@@ -9,9 +9,17 @@ pub fn number(value: f64) -> String {
     format!("{value:.*}", usize::try_from(3 - digits).unwrap_or(0))
 }
 
+/// A number with the interval that it lies in, where there is one: `0.5800 [0.5100, 0.6400]`.
+pub fn number_within(value: f64, interval: Option<[f64; 2]>) -> String {
+    match interval {
+        Some([low, high]) => format!("{} [{}, {}]", number(value), number(low), number(high)),
+        None => number(value),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::number;
+    use super::{number, number_within};
 
     #[test]
     fn four_digits_wherever_the_point_is() {
@@ -19,5 +27,7 @@ mod tests {
         let expected =
             ["0.000", "0.01821", "0.5800", "2.650", "84.79", "12346", "-3.216", "1.000e-4", "2.500e7", "NaN"];
         assert_eq!(shown, expected);
+        assert_eq!(number_within(0.58, Some([0.51, 0.64])), "0.5800 [0.5100, 0.6400]");
+        assert_eq!(number_within(0.58, None), "0.5800");
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     device::Found,
     error::Error,
     experiment::Experiment,
-    input,
+    input, presence,
     run_dir::NewRun,
     session,
 };
@@ -126,10 +126,7 @@ pub fn file_digest(path: &Path) -> Result<String, Error> {
 /// # Errors
 /// [`Error::Checkpoint`] when one cannot be read.
 pub fn files_digest(paths: &[PathBuf]) -> Result<String, Error> {
-    let line = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Ok::<String, Error>(format!("{}  {name}\n", file_digest(path)?))
-    };
+    let line = |path: &PathBuf| Ok::<String, Error>(format!("{}  {}\n", file_digest(path)?, presence::name(path)));
     Ok(digest(paths.iter().map(line).collect::<Result<String, _>>()?.as_bytes()))
 }
 

@@ -582,8 +582,7 @@ fn write_files(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Error> {
 
 /// Name of a checkpoint while it is being written or deleted.
 fn hidden(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}"))
+    path.with_file_name(format!(".{}", presence::name(path)))
 }
 
 const EXPERIMENT: &str = "experiment.toml";

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use headway_analysis::number;
+use headway_analysis::{number, number_within};
 use headway_model::{InputDims, MODELS, weights};
 use headway_tasks::{DataConfig, TASKS};
 
@@ -220,6 +220,7 @@ fn scores_section(subjects: &[Subject], scores: &Scores, device: &Found) -> Stri
         format!("|---|{}", "---|".repeat(names.len())),
     ];
     for row in &scores.rows {
+        let shown = |score: &Score| number_within(score.mean, score.interval);
         let cell = |name: &&String| row.values.get(*name).map(shown).unwrap_or_default();
         lines.push(format!("| {} | {} |", row.name, names.iter().map(cell).collect::<Vec<_>>().join(" | ")));
     }
@@ -227,13 +228,6 @@ fn scores_section(subjects: &[Subject], scores: &Scores, device: &Found) -> Stri
     lines.push("The other rows are classical predictors on the same examples.".to_owned());
     lines.extend(scores.remarks.iter().map(|remark| format!("\n{remark}.")));
     lines.join("\n")
-}
-
-fn shown(score: &Score) -> String {
-    match score.interval {
-        Some([low, high]) => format!("{} [{}, {}]", number(score.mean), number(low), number(high)),
-        None => number(score.mean),
-    }
 }
 
 fn origin_section(subjects: &[Subject]) -> String {

@@ -258,7 +258,8 @@ impl Override {
     /// Reads every `key=value` of a command line.
     ///
     /// # Errors
-    /// [`Error::Usage`], also for two that choose different variants of one part of an experiment: the first would go without a word.
+    /// [`Error::Usage`], also for two that choose different variants of one part of an experiment: the first would go without a
+    /// word.
     pub(crate) fn parse_all(texts: &[String]) -> Result<Vec<Self>, Error> {
         let all = texts.iter().map(|text| Self::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let mut chosen: BTreeMap<&str, (&str, &str)> = BTreeMap::new();

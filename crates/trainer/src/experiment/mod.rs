@@ -202,7 +202,8 @@ impl Experiment {
         self.data.largest_batch(self.train.batch_size)
     }
 
-    /// What training needs at least; among the examples are the micro-batches of one update. On the CPU all of it is memory of the machine.
+    /// What training needs at least; among the examples are the micro-batches of one update. On the CPU all of it is memory of
+    /// the machine.
     pub fn memory(&self) -> Memory {
         let dims = self.dims();
         let budget = self.model.budget(&dims);

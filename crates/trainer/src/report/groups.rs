@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headway_analysis::{Figure, Report, Series, Style, number};
+use headway_analysis::{Figure, Report, Series, Style, number, number_within};
 use serde_json::json;
 
 use super::{Builder, FLOOR_NOTE, Page, Table, cut_at_floor, machines, patterns};
@@ -24,10 +24,7 @@ const MOST_PATTERNS: usize = 4;
 
 /// A mean with its interval, or alone where one seed gives none.
 pub(super) fn shown(estimate: &Estimate) -> String {
-    match estimate.interval {
-        Some([low, high]) => format!("{} [{}, {}]", number(estimate.mean), number(low), number(high)),
-        None => number(estimate.mean),
-    }
+    number_within(estimate.mean, estimate.interval)
 }
 
 /// The signs of what is wrong with a score, behind its mean.

@@ -172,8 +172,8 @@ fn budget(experiment: &Experiment) -> Section {
     }
 }
 
-/// Makes the page of a run again and says how the run stands, with the attention patterns of its best checkpoint where it has no picture of them.
-/// A run in progress is shown as far as it is, and draws that picture itself.
+/// Makes the page of a run again and says how the run stands, with the attention patterns of its best checkpoint where it has no
+/// picture of them. A run in progress is shown as far as it is, and draws that picture itself.
 ///
 /// # Errors
 /// [`Error::Usage`] when the folder holds no run; [`Error::Checkpoint`]; [`Error::Io`]
