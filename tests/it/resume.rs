@@ -676,7 +676,7 @@ fn what_is_made_of_files_that_cannot_be_read() {
             assert!(failed > 20, "{failed} reads of comparing");
         });
         scope.spawn(|| {
-            walk(&[&table[..], &["--tolerance", "0.5", "--device", "cpu", "--out"]].concat(), "made", false, 5)
+            walk(&[&table[..], &["--tolerance", "0.5", "--device", "cpu", "--out"]].concat(), "made", false, 5);
         });
         scope.spawn(|| {
             walk(&["merge", "lora", "--out"], "merged", false, 20);
