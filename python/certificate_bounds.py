@@ -33,6 +33,9 @@ from certificate_folder import (
 SLACK = 0.03
 """A claim may be this much below what is derived here: suprema are known to a hundredth on either side."""
 
+HALVINGS = 16
+"""Halvings of a step over which a formula is steep without bound, as at the end of a root."""
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Attention to anchors, in units of their distance.
@@ -75,6 +78,25 @@ def bound_of_clamp(folder):
     return min(chain(c, intervals, heads)[0] * step, folder.task["high"] - folder.task["low"])
 
 
+def strays(tree, x):
+    """Points x, more of them where the formula is steep without bound, and how far it is from a line between neighbours at most."""
+    for _ in range(HALVINGS):
+        jet = formulas.enclose(tree, x[:-1, None], x[1:, None], {"x1": 0, "x1_1": 0})
+        step = np.diff(x)
+        with np.errstate(all="ignore"):
+            parts = [
+                jet.value.high - jet.value.low,
+                (jet.gradient[0].high - jet.gradient[0].low) * step / 4,
+                jet.second[0][0].most() * step**2 / 8,
+            ]
+            stray = np.fmin.reduce([np.broadcast_to(np.where(np.isnan(p), np.inf, p), len(step)) for p in parts]).max()
+        steep = ~np.isfinite(np.broadcast_to(jet.gradient[0].most(), len(step)))
+        if not steep.any():
+            break
+        x = np.sort(np.concatenate([x, ((x[:-1] + x[1:]) / 2)[steep]]))
+    return x, stray
+
+
 def bound_of_activation(folder):
     """On a fine lattice, and by what formula and head may do between its points."""
     low, high = (ends[0] for ends in folder.ends())
@@ -83,10 +105,6 @@ def bound_of_activation(folder):
     slopes, offsets, values = cells.slopes[:, 0], cells.offsets, cells.values[:, 0]
     count = 1 << 14
     x = np.linspace(low, high, count + 1)
-    head = np.empty_like(x)
-    for part in np.array_split(np.arange(count + 1), 64):
-        w = x[part] * unit + middle
-        head[part] = reference.softmax(sharp * (w[:, None] * slopes + offsets)) @ values
     task = folder.task
     if "table" in task:
         wanted = np.interp(x, task["table"]["x"], task["table"]["y"])
@@ -94,16 +112,12 @@ def bound_of_activation(folder):
         stray = slope * (high - low) / count / 2
     else:
         tree = formulas.parse(task["outputs"][0])
+        x, stray = strays(tree, x)
         wanted = np.broadcast_to(formulas.evaluate(tree, {"x1": x, "x1_1": x}), x.shape)
-        jet = formulas.enclose(tree, x[:-1, None], x[1:, None], {"x1": 0, "x1_1": 0})
-        step = (high - low) / count
-        with np.errstate(all="ignore"):
-            parts = [
-                jet.value.high - jet.value.low,
-                (jet.gradient[0].high - jet.gradient[0].low) * step / 4,
-                jet.second[0][0].most() * step**2 / 8,
-            ]
-            stray = np.fmin.reduce([np.broadcast_to(np.where(np.isnan(p), np.inf, p), count) for p in parts]).max()
+    head = np.empty_like(x)
+    for part in np.array_split(np.arange(len(x)), 64):
+        w = x[part] * unit + middle
+        head[part] = reference.softmax(sharp * (w[:, None] * slopes + offsets)) @ values
     # |head''| is at most 4 c² (distance)⁻² max |V_k+1 − V_k| E |k − mean|³, and that at c ≥ 1 at most once.
     step = (high - low) * unit / count
     own = np.abs(np.diff(values)).max() * 4 * sharp**2 * step**2 / 8
