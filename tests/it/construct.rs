@@ -143,6 +143,16 @@ fn the_constructions_that_ship_fit_their_experiment() {
     }
 }
 
+/// Slope of a straight line through (log x, log y).
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let logs: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
+    let n = logs.len() as f64;
+    let (x, y) = logs.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0 / n, y + point.1 / n));
+    let product: f64 = logs.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    product / logs.iter().map(|point| (point.0 - x).powi(2)).sum::<f64>()
+}
+
+/// Every rate of the report: certificates hold, the error falls as it should, and the command says so.
 #[test]
 fn rates_are_drawn_and_judged() {
     let lab = Lab::new();
@@ -152,6 +162,14 @@ fn rates_are_drawn_and_judged() {
     let rates = found["rates"].as_array().unwrap();
     assert!(rates.len() >= 10 && rates.iter().all(|rate| rate["agrees"] == true));
     for rate in rates {
+        let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("no number: {rate:#}"));
+        let points = rate["points"].as_array().unwrap();
+        assert!(points.iter().all(|point| point["certificate"]["holds"] == true), "{rate:#}");
+        let errors =
+            points.iter().map(|point| (number(&point["size"]), number(&point["certificate"]["float32"]["error"])));
+        let found = slope(&errors.collect::<Vec<_>>());
+        assert!((found - number(&rate["exponent"])).abs() < 1e-6, "{found} is not the exponent of {rate:#}");
+        assert!((found - number(&rate["expected"])).abs() <= number(&rate["within"]), "{found}: {rate:#}");
         assert!(lab.path(&format!("rates/figures/{}.svg", rate["id"].as_str().unwrap())).is_file());
     }
     let values = lab.read("rates/results.csv");

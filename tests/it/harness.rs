@@ -9,6 +9,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -320,8 +321,14 @@ pub fn python() -> Command {
 
 /// Whether Python has these modules; without them the test is not run, and says so past the capture of test output.
 pub fn there_is(modules: &str) -> bool {
-    let found =
-        python().args(["-c", &format!("import {modules}")]).output().is_ok_and(|output| output.status.success());
+    // Importing PyTorch takes a second: asked once for all tests.
+    static FOUND: Mutex<BTreeMap<String, bool>> = Mutex::new(BTreeMap::new());
+    let import = || python().args(["-c", &format!("import {modules}")]).output();
+    let found = *FOUND
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .entry(modules.to_owned())
+        .or_insert_with(|| import().is_ok_and(|output| output.status.success()));
     let required = env::var("HEADWAY_REQUIRE_PYTHON").is_ok_and(|value| value == "1");
     assert!(
         found || !required,

@@ -6,7 +6,6 @@ mod activation;
 mod in_context_gd;
 mod max_affine;
 mod prefix;
-mod rates;
 mod relu_network;
 mod seq2seq;
 mod stages;
