@@ -1,4 +1,4 @@
-//! Which crate may see which: the layout that keeps models, tasks and training apart.
+//! Which crate may see which: the layout that keeps models, tasks and training apart; and where the rest comes from.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -95,5 +95,18 @@ fn no_member_leaves_the_workspace_lints_of_which_unsafe_code_is_one() {
     for package in &packages() {
         let manifest = Path::new(package["manifest_path"].as_str().unwrap());
         assert_eq!(section(&lines(manifest), "[lints]"), ["workspace = true"], "{}", manifest.display());
+    }
+}
+
+#[test]
+fn what_is_not_ours_comes_from_one_registry_in_versions_that_are_named() {
+    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
+    let sources: BTreeSet<&str> = lock.lines().filter_map(|line| line.strip_prefix("source = ")).collect();
+    assert!(sources.len() == 1 && sources.iter().all(|source| source.starts_with("\"registry+")), "{sources:?}");
+    for package in &packages() {
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let is_ours = dependency["source"].is_null();
+            assert!(is_ours || dependency["req"] != "*", "{}: {dependency}", name(package));
+        }
     }
 }
