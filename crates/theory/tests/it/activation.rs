@@ -1,5 +1,7 @@
 //! Any function of one number by one head.
 
+#![allow(clippy::float_cmp, reason = "hard points are the very ones, to the last bit")]
+
 use headway_theory::{
     Mode, Refusal, Request, Verdict,
     construct::{Activation, activation::Scalar},
