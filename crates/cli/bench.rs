@@ -6,7 +6,8 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use headway_analysis::{Figure, Series, exponent};
+use headway_draw::{Figure, Series};
+use headway_plain::exponent;
 use headway_trainer::{
     Error,
     bench::{BENCHES, Bench as Benchmark, Timing, matmul_peak},

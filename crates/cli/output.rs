@@ -9,7 +9,7 @@ use std::{
 };
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-pub use headway_analysis::number;
+pub use headway_draw::number;
 use headway_trainer::{
     Error, Event, ExperimentError, Summary,
     experiment::Origin,

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use headway_analysis::{Figure, File, Report, Section, Series, Style, csv, exponent, number};
+use headway_draw::{Figure, File, Report, Section, Series, Style, csv, number};
+use headway_plain::exponent;
 use headway_theory::{
     Certificate, Effort, certify,
     rates::{RATES, Rate},

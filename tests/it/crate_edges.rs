@@ -10,22 +10,27 @@ use std::{
 use serde_json::Value;
 
 /// Crates that each crate may depend on. The root package, `headway`, is the command line.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     (
         "headway",
         &[
             "headway-trainer",
             "headway-theory",
             "headway-exchange",
-            "headway-analysis",
+            "headway-draw",
+            "headway-plain",
             "headway-model",
             "headway-tasks",
         ],
     ),
-    ("headway-trainer", &["headway-kernels", "headway-model", "headway-tasks", "headway-analysis", "headway-exchange"]),
+    (
+        "headway-trainer",
+        &["headway-kernels", "headway-model", "headway-tasks", "headway-draw", "headway-plain", "headway-exchange"],
+    ),
     ("headway-theory", &["headway-model", "headway-tasks"]),
     ("headway-exchange", &["headway-model"]),
-    ("headway-analysis", &["headway-model"]),
+    ("headway-draw", &[]),
+    ("headway-plain", &[]),
     ("headway-model", &["headway-kernels"]),
     ("headway-kernels", &[]),
     ("headway-tasks", &[]),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use headway_analysis::{Figure, File, Report, Section, Series, Style, number};
+use headway_draw::{Figure, File, Report, Section, Series, Style, number};
 use headway_theory::{Basis, Bound, Certificate, Measured, Verdict};
 use headway_trainer::{Checkpoint, Error, quote, study::StudyDir};
 

@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use headway_analysis::number;
+use headway_draw::number;
 use serde::{Deserialize, Serialize};
 
 use crate::{

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use burn::{module::Module, tensor::Device};
-use headway_analysis::linear_rule::{Family, LinearRule, Observed, Spectrum, cosine, implicit_weights};
+use headway_draw::number;
 use headway_model::{Input, Model, weights};
+use headway_plain::linear_rule::{Family, LinearRule, Observed, Spectrum, cosine, implicit_weights};
 use headway_tasks::{
     Batch, Layout, Question, Seed, Source, Split, Stream, TASKS, Targets, Task, TaskConfig, set_query,
 };
@@ -118,7 +119,7 @@ pub fn in_context(opened: &Opened, prompts: usize, device: &Found) -> Result<InC
     let mut predictors = listed(&source, &test, &asked);
     predictors.extend(rules.iter().map(|(name, rule)| {
         let predictions = asked.iter().map(|one| one.spectrum.weights(*rule).dot(&one.question.query)).collect();
-        (name.clone(), Some(rule.to_string()), predictions)
+        (name.clone(), Some(rule.described(number)), predictions)
     }));
     let linear =
         [("least squares".to_owned(), LinearRule::LeastSquares), ("averaging".to_owned(), LinearRule::Averaging)];
@@ -397,5 +398,5 @@ fn beside(name: &str, rule: LinearRule, probes: &[Probe]) -> Linear {
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    headway_analysis::mean(&values.collect::<Vec<_>>()).filter(|mean| mean.is_finite())
+    headway_plain::mean(&values.collect::<Vec<_>>()).filter(|mean| mean.is_finite())
 }

@@ -5,8 +5,8 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use headway_analysis::{Ridge, network::Matrix};
 use headway_model::{Model, weights};
+use headway_plain::{Ridge, network::Matrix};
 use headway_tasks::{Batch, Split, Targets};
 use serde::Serialize;
 

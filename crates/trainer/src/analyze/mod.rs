@@ -19,8 +19,8 @@ mod rank;
 use std::path::PathBuf;
 
 use burn::module::Module;
-use headway_analysis::{Network, network::Matrix};
 use headway_model::{Input, weights};
+use headway_plain::{Network, network::Matrix};
 use headway_tasks::Split;
 use serde::Serialize;
 

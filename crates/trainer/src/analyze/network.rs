@@ -3,9 +3,6 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
-use headway_analysis::network::{
-    Activation, Affine, FeedForward, Head, InputMap, Layer, LayerNorm, Linear, Matrix, Network, Row,
-};
 use headway_model::{
     Activation as ModelActivation, AttentionStackConfig, Input, KernelKind, Model, ModelConfig, Norm,
     PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, StackLayer, StackMap, StateMixer,
@@ -13,6 +10,9 @@ use headway_model::{
     adapter::merge,
     norm,
     weights::{self, Array},
+};
+use headway_plain::network::{
+    Activation, Affine, FeedForward, Head, InputMap, Layer, LayerNorm, Linear, Matrix, Network, Row,
 };
 
 use crate::{error::Error, finetune::FinetuneConfig};

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use headway_analysis::statistics::ratio;
 use headway_model::{Model, weights};
+use headway_plain::statistics::ratio;
 use headway_tasks::Batch;
 use serde::Serialize;
 

@@ -1,6 +1,6 @@
 //! The paths through a subject's heads, and what each contributes.
 
-use headway_analysis::{
+use headway_plain::{
     Network,
     paths::{Decomposition, count, decompose, path},
 };

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, iter::repeat_n};
 
 use burn::module::Module;
-use headway_analysis::attention::{Key, Layout, Measure, Query, SCORES};
 use headway_model::{LayerTrace, ModelConfig, StackMap, weights};
+use headway_plain::attention::{Key, Layout, Measure, Query, SCORES};
 use headway_tasks::{Batch, Inputs, Split};
 use serde::Serialize;
 

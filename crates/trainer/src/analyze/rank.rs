@@ -1,6 +1,6 @@
 //! Rank collapse of a subject: the residual after each layer, with pieces of the network switched on and off.
 
-use headway_analysis::{
+use headway_plain::{
     Network,
     rank::{fall_ratios, residuals},
 };
@@ -86,7 +86,7 @@ fn curve(subject: &Subject, network: &Network) -> Curve {
     let logs: Vec<Vec<(Option<f64>, Option<f64>)>> = subject
         .inputs
         .iter()
-        .map(|x| residuals(network, x).iter().map(headway_analysis::rank::Residual::log10).collect())
+        .map(|x| residuals(network, x).iter().map(headway_plain::rank::Residual::log10).collect())
         .collect();
     let mut layers: Vec<Layer> = (0..=network.layers.len())
         .map(|layer| {

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use headway_analysis::{number, number_within};
+use headway_draw::{number, number_within};
 use headway_model::{InputDims, MODELS, weights};
 use headway_tasks::{DataConfig, TASKS};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use burn::{module::Module, tensor::Device};
-use headway_analysis::statistics;
 use headway_model::{Model, weights};
+use headway_plain::statistics;
 use headway_tasks::{Batch, Inputs, Split, Targets};
 
 use crate::{

@@ -1,6 +1,6 @@
 //! The page about heads and layers put out of action.
 
-use headway_analysis::{Heatmap, Report, number};
+use headway_draw::{Heatmap, Report, number};
 use serde_json::json;
 
 use super::{Builder, Page, Table, Write, counted, exact};

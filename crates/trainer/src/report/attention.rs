@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use headway_analysis::{Pattern, Patterns as Picture, Report, attention::SCORES, number};
+use headway_draw::{Pattern, Patterns as Picture, Report, number};
+use headway_plain::attention::SCORES;
 use serde_json::json;
 
 use super::{Builder, Page, Table, Write, counted, exact, undrawn};

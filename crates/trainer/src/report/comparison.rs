@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use headway_analysis::{Forest, ForestRow, Interval, Report, Section, number};
+use headway_draw::{Forest, ForestRow, Report, Section, number};
 use serde_json::json;
 
 use super::{
@@ -303,9 +303,7 @@ fn forest(block: &Block, lines: &[Line], reference: &str, title: &str) -> Option
         ForestRow {
             label: if line.seeds.contains(' ') { format!("{} ({})", line.name, line.seeds) } else { line.name.clone() },
             values: if drawn.is_some() { line.values.clone() } else { Vec::new() },
-            interval: drawn
-                .and_then(|estimate| estimate.interval)
-                .map(|[low, high]| Interval { low: low.max(floor), high }),
+            interval: drawn.and_then(|estimate| estimate.interval).map(|[low, high]| [low.max(floor), high]),
         }
     });
     let reference = lines.iter().find(|line| line.is_row && line.name == reference)?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headway_analysis::{Figure, Report, Series, Style, number, number_within};
+use headway_draw::{Figure, Report, Series, Style, number, number_within};
 use serde_json::json;
 
 use super::{Builder, FLOOR_NOTE, Page, Table, cut_at_floor, machines, patterns};

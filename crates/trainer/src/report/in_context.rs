@@ -1,6 +1,7 @@
 //! The page about which classical predictor a network behaves like.
 
-use headway_analysis::{Figure, Report, Series, Style, linear_rule::MOST_STEPS, number};
+use headway_draw::{Figure, Report, Series, Style, number};
+use headway_plain::linear_rule::MOST_STEPS;
 use serde_json::json;
 
 use super::{Builder, FLOOR_NOTE, Page, Table, Write, counted, cut_at_floor, exact, sentence};

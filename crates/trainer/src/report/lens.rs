@@ -1,6 +1,6 @@
 //! The page about what could be read after each layer.
 
-use headway_analysis::{Figure, Report, Series, Style, number};
+use headway_draw::{Figure, Report, Series, Style, number};
 use serde_json::json;
 
 use super::{Builder, Page, Table, Write, counted, exact};

@@ -16,7 +16,7 @@ pub mod sweep;
 
 use std::collections::BTreeSet;
 
-use headway_analysis::{File, Report, Section, Series, csv};
+use headway_draw::{File, Report, Section, Series, csv};
 
 use crate::{
     checkpoint::digest,
@@ -186,7 +186,7 @@ pub(crate) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// How a table writes a number: [`headway_analysis::number`] for people, [`exact`] for programs.
+/// How a table writes a number: [`headway_draw::number`] for people, [`exact`] for programs.
 type Write = fn(f64) -> String;
 
 /// All digits.

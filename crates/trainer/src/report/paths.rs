@@ -1,6 +1,6 @@
 //! The page about the paths through a network's heads.
 
-use headway_analysis::{Figure, Report, Series, Style, number};
+use headway_draw::{Figure, Report, Series, Style, number};
 use serde_json::json;
 
 use super::{Builder, Page, Table, Write, exact};

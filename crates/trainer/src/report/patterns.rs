@@ -1,7 +1,7 @@
 //! Attention patterns of a run on its first test example, drawn once when the run ends.
 
 use burn::{module::Module, tensor::Device};
-use headway_analysis::{Pattern, Patterns};
+use headway_draw::{Pattern, Patterns};
 use headway_model::{Model, weights};
 use headway_tasks::{Source, Split};
 

@@ -1,6 +1,6 @@
 //! The page about rank collapse.
 
-use headway_analysis::{Figure, Report, Series, Style, number};
+use headway_draw::{Figure, Report, Series, Style, number};
 use serde_json::json;
 
 use super::{Builder, Page, Table};

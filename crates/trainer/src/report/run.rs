@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use headway_analysis::{Figure, Report, Section, Series, Style, number};
+use headway_draw::{Figure, Report, Section, Series, Style, number};
 
 use super::{FLOOR_NOTE, cut_at_floor, patterns};
 use crate::{

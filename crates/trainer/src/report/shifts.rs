@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use headway_analysis::Report;
+use headway_draw::Report;
 use serde_json::json;
 
 use super::{

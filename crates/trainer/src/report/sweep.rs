@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headway_analysis::{Figure, Report, Section, Series, Style, number};
+use headway_draw::{Figure, Report, Section, Series, Style, number};
 use serde_json::json;
 
 use super::{

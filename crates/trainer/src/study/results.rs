@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use headway_analysis::{
+use headway_plain::{
     exponent, exponent_interval,
     statistics::{self, Interval},
 };

@@ -1,10 +1,9 @@
 //! What a forest plot contains.
 
-use headway_analysis::{Forest, ForestRow, Interval};
+use headway_draw::{Forest, ForestRow};
 use roxmltree::{Document, Node};
 
-fn row(label: &str, values: &[f64], interval: Option<(f64, f64)>) -> ForestRow {
-    let interval = interval.map(|(low, high)| Interval { low, high });
+fn row(label: &str, values: &[f64], interval: Option<[f64; 2]>) -> ForestRow {
     ForestRow { label: label.to_owned(), values: values.to_vec(), interval }
 }
 
@@ -40,7 +39,7 @@ fn numbers(text: &str) -> Vec<i32> {
 #[test]
 fn seeds_mean_and_interval_stand_at_their_values() {
     // Seeds at 1, 2 and 6, their mean at 3, an interval from 1 to 6.
-    let svg = forest(vec![row("a", &[1.0, 6.0, 2.0], Some((1.0, 6.0)))]).to_svg();
+    let svg = forest(vec![row("a", &[1.0, 6.0, 2.0], Some([1.0, 6.0]))]).to_svg();
     let svg = Document::parse(&svg).unwrap();
     let seeds: Vec<i32> = seeds(&svg).iter().map(|dot| number(dot, "cx")).collect();
     let [one, six, two] = <[_; 3]>::try_from(seeds).unwrap();
@@ -69,7 +68,7 @@ fn rows_stand_below_each_other_with_their_labels() {
 
 #[test]
 fn what_cannot_be_shown_is_left_out_and_has_no_mean() {
-    let svg = Forest { log: true, ..forest(vec![row("a", &[f64::NAN, 2.0], Some((0.0, 1.0))), row("b", &[], None)]) };
+    let svg = Forest { log: true, ..forest(vec![row("a", &[f64::NAN, 2.0], Some([0.0, 1.0])), row("b", &[], None)]) };
     let svg = svg.to_svg();
     let svg = Document::parse(&svg).unwrap();
     assert_eq!(seeds(&svg).len(), 1);
@@ -84,7 +83,7 @@ fn what_cannot_be_shown_is_left_out_and_has_no_mean() {
 #[test]
 fn pointing_at_a_row_tells_its_numbers_in_full() {
     let long = "<a method> with a name that is much too long to stand beside a plot";
-    let svg = Forest { reference: Some(4.0), ..forest(vec![row(long, &[1.0, 2.0], Some((1.25, 1.75)))]) }.to_svg();
+    let svg = Forest { reference: Some(4.0), ..forest(vec![row(long, &[1.0, 2.0], Some([1.25, 1.75]))]) }.to_svg();
     let svg = Document::parse(&svg).unwrap();
     let titles = texts(&svg, "title");
     for title in [format!("{long}: 1.500 [1.250, 1.750], 2 values"), "1.000".to_owned(), "4.000".to_owned()] {

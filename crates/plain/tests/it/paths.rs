@@ -1,11 +1,10 @@
 //! The sum over paths is the output, and its parts are what they are called.
 
-use headway_analysis::{
+use crate::random::{Parts, REACHES, Random, stack};
+use headway_plain::{
     network::{Affine, Head, InputMap, Layer, Linear, Matrix, Network, Row, norm_1_inf},
     paths::{count, decompose, path},
 };
-
-use crate::random::{Parts, REACHES, Random, stack};
 
 /// Heads whose pattern is uniform and whose value is the token times a factor.
 fn averaging(factors: &[f64], skip: bool, n_layers: usize) -> Network {
@@ -205,7 +204,7 @@ fn numbers_of_paths() {
 #[test]
 #[should_panic(expected = "a feed-forward network has no paths")]
 fn a_feed_forward_network_is_refused() {
-    let parts = Parts { activation: Some(headway_analysis::network::Activation::Relu), ..Parts::default() };
+    let parts = Parts { activation: Some(headway_plain::network::Activation::Relu), ..Parts::default() };
     let network = parts.network(&mut Random(0));
     decompose(&network, &Matrix::zeros(2, 7));
 }

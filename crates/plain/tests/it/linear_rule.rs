@@ -1,6 +1,6 @@
 //! Rules as filters of a spectrum, beside the same rules worked out plainly.
 
-use headway_analysis::linear_rule::{Family, LinearRule, Observed, Spectrum, cosine, implicit_weights};
+use headway_plain::linear_rule::{Family, LinearRule, Observed, Spectrum, cosine, implicit_weights};
 use nalgebra::{DMatrix, DVector};
 
 /// Numbers that look random, the same each time.
@@ -47,7 +47,7 @@ fn filters_are_the_rules_worked_out_plainly() {
 fn nothing_is_learned_from_no_examples() {
     let spectrum = Spectrum::of(&DMatrix::zeros(3, 0), &DVector::zeros(0));
     for rule in [LinearRule::LeastSquares, LinearRule::Averaging, LinearRule::Descent { steps: 3, rate: 0.1 }] {
-        assert_eq!(spectrum.weights(rule), DVector::zeros(3), "{rule}");
+        assert_eq!(spectrum.weights(rule), DVector::zeros(3), "{rule:?}");
     }
 }
 
@@ -92,10 +92,10 @@ fn descent_of_several_steps_converges_on_every_prompt_in_hand() {
     let size = |rule: LinearRule| steep.weights(rule).norm() / steep.weights(LinearRule::LeastSquares).norm();
     for family in [Family::Descent, Family::ScaledDescent] {
         let rule = family.nearest(few, [&steep]).unwrap();
-        assert!(size(rule) < 3.0, "{rule}: {}", size(rule));
+        assert!(size(rule) < 3.0, "{rule:?}: {}", size(rule));
     }
     let alone = Family::Descent.nearest(few, []).unwrap();
-    assert!(size(alone) > 1e6, "{alone}: {}: the case has lost its point", size(alone));
+    assert!(size(alone) > 1e6, "{alone:?}: {}: the case has lost its point", size(alone));
 }
 
 #[test]

@@ -6,11 +6,7 @@
 //! w = U diag(f(λ)) Uᵀ X y
 //! ```
 
-use std::fmt::{self, Display};
-
 use nalgebra::{DMatrix, DVector};
-
-use crate::number::number;
 
 /// A rule, as the filter f that it puts on the spectrum.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,21 +116,20 @@ fn descended(value: f64, steps: usize, size: f64) -> f64 {
     (1.0 - (1.0 - z).powi(i32::try_from(steps).unwrap_or(i32::MAX))) / value
 }
 
-impl Display for LinearRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl LinearRule {
+    /// The rule in words; `number` writes its numbers.
+    pub fn described(self, number: impl Fn(f64) -> String) -> String {
         match self {
-            Self::LeastSquares => write!(f, "least squares"),
-            Self::Ridge { lambda } => write!(f, "ridge with lambda {}", number(*lambda)),
-            Self::Averaging => write!(f, "averaging"),
+            Self::LeastSquares => "least squares".to_owned(),
+            Self::Ridge { lambda } => format!("ridge with lambda {}", number(lambda)),
+            Self::Averaging => "averaging".to_owned(),
             Self::Descent { steps, rate } => {
-                write!(f, "{} of gradient descent at rate {}", counted(*steps), number(*rate))
+                format!("{} of gradient descent at rate {}", counted(steps), number(rate))
             }
-            Self::ScaledDescent { steps, step_size } => write!(
-                f,
-                "{} of gradient descent of size {} / (largest eigenvalue of X X^T)",
-                counted(*steps),
-                number(*step_size)
-            ),
+            Self::ScaledDescent { steps, step_size } => {
+                let (steps, step_size) = (counted(steps), number(step_size));
+                format!("{steps} of gradient descent of size {step_size} / (largest eigenvalue of X X^T)")
+            }
         }
     }
 }

@@ -7,11 +7,11 @@ use plotters::coord::{cartesian::Cartesian2d, ranged1d::Ranged};
 use crate::{
     axis::{Axis, Scale},
     canvas::{Area, DrawError, chart, draw_axes, draw_no_data, drawn, width_beside},
-    hover,
     legend::{self, Entry},
-    look::Look,
     number::number,
+    style::Pen,
     svg::{Element, FONT_SIZE, PIXEL, WIDTH},
+    tooltips,
 };
 
 /// How a series is drawn.
@@ -111,20 +111,20 @@ impl Figure {
         let series: Vec<&Series> = self.series.iter().filter(|series| series.label == entry.label).collect();
         let has_intervals = series.iter().any(|series| !series.intervals.is_empty());
         let style = series.first().map_or(Style::Line, |series| series.style);
-        let look = self.look(entry.label, style);
+        let pen = self.pen(entry.label, style);
         let [(left, y), (right, _)] = entry.swatch();
         let (top, bottom) = (y - SWATCH_HEIGHT, y + SWATCH_HEIGHT);
         let middle = i32::midpoint(left, right);
         match (has_intervals, style.has_marks()) {
             (false, _) => {}
-            (true, false) => look.band(area, &[(left, top), (right, top), (right, bottom), (left, bottom)])?,
-            (true, true) => look.bar(area, [(middle, bottom), (middle, top)], (CAP, 0))?,
+            (true, false) => pen.band(area, &[(left, top), (right, top), (right, bottom), (left, bottom)])?,
+            (true, true) => pen.bar(area, [(middle, bottom), (middle, top)], (CAP, 0))?,
         }
         if style.has_line() {
-            look.line(area, &[(left, y), (right, y)])?;
+            pen.line(area, &[(left, y), (right, y)])?;
         }
         if style.has_marks() {
-            look.mark(area, (middle, y))?;
+            pen.mark(area, (middle, y))?;
         }
         entry.draw_label(area)
     }
@@ -149,31 +149,31 @@ impl Figure {
     }
 
     fn draw_bands(&self, series: &Series, plot: &Plot<'_>) -> Result<(), DrawError> {
-        let look = self.look(&series.label, series.style);
+        let pen = self.pen(&series.label, series.style);
         for run in unbroken(&series.intervals, |interval| self.place_interval(*interval)) {
             let upper = run.iter().map(|(x, _, high)| (*x, *high));
             let lower = run.iter().rev().map(|(x, low, _)| (*x, *low));
-            look.band(plot, &upper.chain(lower).collect::<Vec<_>>())?;
+            pen.band(plot, &upper.chain(lower).collect::<Vec<_>>())?;
         }
         Ok(())
     }
 
     fn draw_series(&self, series: &Series, plot: &Plot<'_>) -> Result<(), DrawError> {
         let Series { style, intervals, .. } = series;
-        let look = self.look(&series.label, *style);
+        let pen = self.pen(&series.label, *style);
         for (x, low, high) in intervals.iter().filter_map(|interval| self.place_interval(*interval)) {
             if style.has_marks() {
-                look.bar(plot, [(x, low), (x, high)], (CAP, 0))?;
+                pen.bar(plot, [(x, low), (x, high)], (CAP, 0))?;
             }
         }
         for run in unbroken(&series.points, |point| self.place(*point)) {
             // A line that never leaves its first point would be invisible.
             let is_line = style.has_line() && run.windows(2).any(|pair| pair[0] != pair[1]);
             if is_line {
-                look.line(plot, &run)?;
+                pen.line(plot, &run)?;
             }
             for place in run.into_iter().filter(|_| style.has_marks() || !is_line) {
-                look.mark(plot, place)?;
+                pen.mark(plot, place)?;
             }
         }
         Ok(())
@@ -185,11 +185,12 @@ impl Figure {
         let stride = runs.iter().map(Vec::len).sum::<usize>().div_ceil(MOST_HOVERED).max(1);
         let runs: Vec<Vec<_>> = runs.into_iter().map(|run| run.into_iter().step_by(stride).collect()).collect();
         let line = |run: &Vec<(_, (i32, i32))>| {
-            hover::line(&run.iter().map(|(_, place)| *place).collect::<Vec<_>>(), HOVER_RADIUS)
+            tooltips::line(&run.iter().map(|(_, place)| *place).collect::<Vec<_>>(), HOVER_RADIUS)
         };
         let lines = runs.iter().filter(|run| series.style.has_line() && run.len() > 1).map(line);
-        let mark =
-            |(point, place): &(_, (i32, i32))| hover::circle(*place, HOVER_RADIUS).titled(&series.description(*point));
+        let mark = |(point, place): &(_, (i32, i32))| {
+            tooltips::circle(*place, HOVER_RADIUS).titled(&series.description(*point))
+        };
         Element::new("g").titled(&series.label).holding(lines).holding(runs.iter().flatten().map(mark))
     }
 
@@ -234,12 +235,12 @@ impl Figure {
     }
 
     /// Series of one label look alike; references take no colour from the others.
-    fn look(&self, label: &str, style: Style) -> Look {
+    fn pen(&self, label: &str, style: Style) -> Pen {
         let is_reference =
             |label: &str| self.series.iter().filter(|s| s.label == label).all(|s| s.style == Style::Reference);
         let alike = |other: &&str| is_reference(other) == (style == Style::Reference);
         let place = self.labels().into_iter().filter(alike).take_while(|known| *known != label).count();
-        if style == Style::Reference { Look::reference(place) } else { Look::new(place, style == Style::Dashed) }
+        if style == Style::Reference { Pen::reference(place) } else { Pen::new(place, style == Style::Dashed) }
     }
 
     /// Of each series with marks, the points that stand on the spot of another of its points.

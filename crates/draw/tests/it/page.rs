@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use headway_analysis::{Figure, File, Forest, ForestRow, Interval, Pattern, Patterns, Report, Section, Series, Style};
+use headway_draw::{Figure, File, Forest, ForestRow, Pattern, Patterns, Report, Section, Series, Style};
 
 const HOSTILE: &str =
     "</title></style><script>alert(1)</script> \" onload='x' <!-- ]]> & &amp; \u{1}\u{fffe} <svg:a> {{ }}";
@@ -63,7 +63,7 @@ fn forest(label: &str) -> Forest {
     let row = |index: u32| ForestRow {
         label: format!("{label} {index}"),
         values: (1..6).map(|seed| f64::from(seed * (1 + index))).collect(),
-        interval: Some(Interval { low: f64::from(1 + index), high: f64::from(4 * (1 + index)) }),
+        interval: Some([f64::from(1 + index), f64::from(4 * (1 + index))]),
     };
     let [title, value_label] = [label; 2].map(str::to_owned);
     Forest { title, value_label, log: true, reference: Some(3.0), rows: (0..6).map(row).collect() }

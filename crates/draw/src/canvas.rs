@@ -14,9 +14,9 @@ use plotters::{
 use crate::{
     axis::Axis,
     escape::one_line,
-    hover,
-    look::{INK, MID_GREY},
+    style::{INK, MID_GREY},
     svg::{Anchor, Element, FONT_SIZE, MARGIN, PIXEL, WIDTH, document, text, text_width},
+    tooltips,
 };
 
 pub(crate) type Area<'svg, Coordinates = Shift> = DrawingArea<SVGBackend<'svg>, Coordinates>;
@@ -48,7 +48,7 @@ pub(crate) fn drawn(
     match hovered {
         Ok(hovered) => {
             let drawing = Element::new("g").holding_markup(&themed(&svg));
-            document(title, height, [drawing, hover::overlay(hovered)])
+            document(title, height, [drawing, tooltips::overlay(hovered)])
         }
         Err(error) => {
             let message = format!("this could not be drawn: {error}");

@@ -1,6 +1,6 @@
 //! Random networks, the same at each run.
 
-use headway_analysis::network::{
+use headway_plain::network::{
     Activation, Affine, FeedForward, Head, InputMap, Layer, LayerNorm, Linear, Matrix, Network, Row,
 };
 

@@ -1,12 +1,10 @@
-//! Numbers made visible: [`statistics`] say how far to trust a few runs; a [`Figure`] of curves, a [`Forest`] of methods and
-//! the attention [`Patterns`] of a network become SVGs, a [`Report`] one HTML page that holds text, tables and drawings. From the
-//! weights alone, as a plain [`network`], come its [`rank`] collapse and its [`paths`]; from its patterns, where [`attention`] goes; from
-//! what it predicts, which [`linear_rule`] it follows.
+//! Numbers made visible: a [`Figure`] of curves, a [`Forest`] of methods, a [`Heatmap`] and the attention [`Patterns`] of a network
+//! become SVGs, a [`Report`] one HTML page that holds text, tables and drawings.
 //!
 //! None of the pictures needs a font file, a network or a script, and all follow the reader's choice of a light or dark page.
 //!
 //! ```
-//! use headway_analysis::{Figure, Report, Section, Series, Style};
+//! use headway_draw::{Figure, Report, Section, Series, Style};
 //!
 //! let figure = Figure {
 //!     title: "Loss during training".into(),
@@ -30,7 +28,6 @@
 //! assert!(report.to_html().starts_with("<!DOCTYPE html>"));
 //! ```
 
-pub mod attention;
 mod axis;
 mod canvas;
 pub mod csv;
@@ -38,31 +35,19 @@ mod escape;
 pub mod figure;
 pub mod forest;
 pub mod heatmap;
-mod hover;
 mod legend;
-pub mod linear_rule;
-mod look;
-pub mod network;
 pub mod number;
-pub mod paths;
 pub mod pattern;
-pub mod rank;
-mod rate;
 pub mod report;
-pub mod ridge;
-pub mod statistics;
+mod style;
 mod svg;
 mod table;
+mod tooltips;
 
 pub use csv::csv;
 pub use figure::{Figure, Series, Style};
 pub use forest::{Forest, ForestRow};
 pub use heatmap::Heatmap;
-pub use linear_rule::LinearRule;
-pub use network::Network;
 pub use number::{number, number_within};
 pub use pattern::{Pattern, PatternError, Patterns};
-pub use rate::{exponent, exponent_interval};
 pub use report::{File, Report, Section};
-pub use ridge::Ridge;
-pub use statistics::{Interval, bca, mean, mean_interval, sign_flip_test};

@@ -1,6 +1,6 @@
 //! What a drawn heat map contains.
 
-use headway_analysis::Heatmap;
+use headway_draw::Heatmap;
 use roxmltree::Document;
 
 fn names(names: &[&str]) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! What a report's page contains.
 
-use headway_analysis::{Figure, File, Report, Section};
+use headway_draw::{Figure, File, Report, Section};
 use roxmltree::{Document, Node, ParsingOptions};
 
 fn cells(row: &[&str]) -> Vec<Option<String>> {

@@ -3,7 +3,7 @@
 
 use std::iter::repeat_n;
 
-use headway_analysis::attention::{Key, Layout, SCORES};
+use headway_plain::attention::{Key, Layout, SCORES};
 
 fn rows(keys: usize) -> Vec<Key> {
     (0..keys).map(|row| Key { row: Some(row), is_learned: false }).collect()

@@ -1,11 +1,10 @@
 //! The residual beside plain propagation where that still sees it, and beside its own power law where nothing else does.
 
-use headway_analysis::{
+use crate::random::{Parts, REACHES, Random, Reach, pure, stack};
+use headway_plain::{
     network::{Activation, Affine, Layer, Linear, Matrix, Network, Row, norm_1_inf, plus_row},
     rank::{Deflated, Residual, fall_ratios, propagate, propagate_from, residuals},
 };
-
-use crate::random::{Parts, REACHES, Random, Reach, pure, stack};
 
 /// X less its mean row, of a matrix computed plainly.
 fn residual_of(x: &Matrix) -> Matrix {

@@ -1,6 +1,6 @@
 //! What a drawn figure contains.
 
-use headway_analysis::{Figure, Series, Style};
+use headway_draw::{Figure, Series, Style};
 use roxmltree::{Document, Node};
 
 fn series(label: &str, style: Style, points: &[(f64, f64)]) -> Series {

@@ -1,7 +1,7 @@
 //! What drawn attention patterns contain.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use headway_analysis::{Pattern, PatternError, Patterns};
+use headway_draw::{Pattern, PatternError, Patterns};
 use image_webp::WebPDecoder;
 use roxmltree::{Document, Node};
 

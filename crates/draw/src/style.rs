@@ -67,16 +67,16 @@ pub(crate) enum Shape {
 
 const SHAPES: [Shape; 4] = [Shape::Circle, Shape::Square, Shape::Triangle, Shape::Diamond];
 
-/// The look of one label.
+/// How everything of one label is drawn.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Look {
+pub(crate) struct Pen {
     pub colour: RGBColor,
     shape: Shape,
     line_width: i32,
     dash: Option<Dash>,
 }
 
-impl Look {
+impl Pen {
     /// Of the label at that place among all labels.
     pub(crate) fn new(index: usize, is_dashed: bool) -> Self {
         let round = index / COLOURS.len() % SHAPES.len();

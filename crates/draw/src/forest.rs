@@ -9,11 +9,10 @@ use crate::{
     axis::{Axis, Scale},
     canvas::{Area, BELOW, Chart, DrawError, chart, draw_axes, draw_no_data, drawn, width_beside},
     escape::one_line,
-    hover,
-    look::{Look, Shape},
     number::number,
-    statistics::{Interval, mean},
+    style::{Pen, Shape},
     svg::{Element, MARGIN, PIXEL, WIDTH, rectangle, shortened},
+    tooltips,
 };
 
 /// One method.
@@ -23,8 +22,8 @@ pub struct ForestRow {
     pub label: String,
     /// One value per seed; what cannot be shown, such as a run that diverged, is left out of the picture alone.
     pub values: Vec<f64>,
-    /// Of the mean, for example from [`crate::mean_interval`].
-    pub interval: Option<Interval>,
+    /// Of the mean: its low and its high end.
+    pub interval: Option<[f64; 2]>,
 }
 
 /// Methods below each other over one axis of values.
@@ -59,13 +58,13 @@ const WIDEST_LABEL: i32 = WIDTH / 3;
 impl ForestRow {
     /// The mean of all values: nothing where one of them is missing a number.
     fn mean(&self) -> Option<f64> {
-        mean(&self.values).filter(|mean| mean.is_finite())
+        Some(self.values.iter().sum::<f64>() / self.values.len() as f64).filter(|mean| mean.is_finite())
     }
 
     fn description(&self) -> String {
         let Self { label, values, interval } = self;
         let mean = self.mean().map_or("no mean".to_owned(), number);
-        let interval = interval.map(|Interval { low, high }| format!(" [{}, {}]", number(low), number(high)));
+        let interval = interval.map(|[low, high]| format!(" [{}, {}]", number(low), number(high)));
         format!("{label}: {mean}{}, {} values", interval.unwrap_or_default(), values.len())
     }
 }
@@ -88,9 +87,9 @@ impl Forest {
         let mut hovered: Vec<Element> = rows_hovered.collect();
         if let Some((value, place)) = self.reference.and_then(|value| Some((value, self.place(value)?))) {
             let ends = [(place, 0.0), (place, self.rows.len().max(1) as f64)];
-            Look::reference(0).line(chart.plotting_area(), &ends)?;
+            Pen::reference(0).line(chart.plotting_area(), &ends)?;
             let ends = ends.map(|end| chart.backend_coord(&end));
-            hovered.push(hover::line(&ends, 2 * HOVER_RADIUS).titled(&number(value)));
+            hovered.push(tooltips::line(&ends, 2 * HOVER_RADIUS).titled(&number(value)));
         }
         for (index, row) in (0..).zip(&self.rows) {
             hovered.extend(self.draw_row(&chart, f64::from(index), row)?);
@@ -103,19 +102,19 @@ impl Forest {
 
     /// Draws a row and returns its seeds, which can be pointed at.
     fn draw_row(&self, chart: &Chart<'_, '_>, top: f64, row: &ForestRow) -> Result<Vec<Element>, DrawError> {
-        let (plot, look) = (chart.plotting_area(), Look::new(0, false).with(Shape::Diamond));
+        let (plot, pen) = (chart.plotting_area(), Pen::new(0, false).with(Shape::Diamond));
         let place = |value| Some((self.place(value)?, top + MEAN));
-        if let Some(ends) = row.interval.and_then(|Interval { low, high }| Some([place(low)?, place(high)?])) {
-            look.bar(plot, ends, (0, CAP))?;
+        if let Some(ends) = row.interval.and_then(|[low, high]| Some([place(low)?, place(high)?])) {
+            pen.bar(plot, ends, (0, CAP))?;
         }
         let mut hovered = Vec::new();
         for (value, x) in row.values.iter().filter_map(|value| Some((*value, self.place(*value)?))) {
-            let colour: RGBAColor = look.colour.mix(SEED_OPACITY);
+            let colour: RGBAColor = pen.colour.mix(SEED_OPACITY);
             plot.draw(&Circle::new((x, top + SEEDS), SEED_RADIUS, colour.filled()))?;
-            hovered.push(hover::circle(chart.backend_coord(&(x, top + SEEDS)), SEED_RADIUS).titled(&number(value)));
+            hovered.push(tooltips::circle(chart.backend_coord(&(x, top + SEEDS)), SEED_RADIUS).titled(&number(value)));
         }
         if let Some(mean) = row.mean().and_then(place) {
-            look.mark(plot, mean)?;
+            pen.mark(plot, mean)?;
         }
         Ok(hovered)
     }
@@ -126,7 +125,7 @@ impl Forest {
 
     fn numbers(&self) -> impl Iterator<Item = f64> {
         let of_row = |row: &ForestRow| {
-            let ends = row.interval.map(|Interval { low, high }| [low, high]);
+            let ends = row.interval;
             row.values.iter().copied().chain(ends.into_iter().flatten()).collect::<Vec<_>>()
         };
         self.rows.iter().flat_map(of_row).chain(self.reference)
