@@ -27,7 +27,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
         "headway-trainer",
         &["headway-kernels", "headway-model", "headway-tasks", "headway-draw", "headway-plain", "headway-exchange"],
     ),
-    ("headway-theory", &["headway-model", "headway-tasks"]),
+    ("headway-theory", &["headway-model", "headway-plain", "headway-tasks"]),
     ("headway-exchange", &["headway-model"]),
     ("headway-draw", &[]),
     ("headway-plain", &[]),

@@ -9,11 +9,13 @@ pub mod linear_rule;
 pub mod network;
 pub mod paths;
 pub mod rank;
+pub mod readout;
 pub mod ridge;
 pub mod statistics;
 
 pub use convergence::{exponent, exponent_interval};
 pub use linear_rule::LinearRule;
 pub use network::Network;
+pub use readout::Readout;
 pub use ridge::Ridge;
 pub use statistics::{Interval, bca, mean, mean_interval, sign_flip_test};

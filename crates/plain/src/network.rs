@@ -1,9 +1,9 @@
-//! A transformer as plain matrices in f64, for what is computed from its weights: [`rank`](crate::rank) and
-//! [`paths`](crate::paths).
+//! An attention network as plain matrices in f64: for what is computed from its weights, as [`rank`](crate::rank) and
+//! [`paths`](crate::paths) are, and for weights that are written down in double precision before they become a model.
 //!
 //! Symbols: X `[rows, d_model]` holds a token per row; x is one row. Linear maps stand on the right, x W + b.
 
-use nalgebra::{DMatrix, DVector, RowDVector};
+use nalgebra::{DMatrix, Dim, RawStorageMut, RowDVector};
 
 /// A matrix, a token per row.
 pub type Matrix = DMatrix<f64>;
@@ -39,16 +39,16 @@ pub enum Linear {
     SequenceWise(Matrix),
 }
 
-/// Affine map in front of a layer's attention: Z = linear(X) + C. The first rows of Z ask, its last rows answer.
+/// Affine map in front of a layer's attention: Z = linear(X) + C. The first rows of Z are queries, its last rows are keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputMap {
     /// From `[rows_in, d_in]` to `[rows, width]`.
     pub linear: Linear,
     /// C, a bias per row. `[rows, width]`
     pub constant: Matrix,
-    /// So many rows of Z ask, and become the layer's output.
+    /// Number of queries, the rows of the layer's output.
     pub queries: usize,
-    /// So many rows of Z answer.
+    /// Number of keys.
     pub keys: usize,
 }
 
@@ -96,7 +96,7 @@ pub struct FeedForward {
 /// Attention, then perhaps a feed-forward network: X ← X + Σ_h head_h(norm(X)) + b, then X ← X + ffn(norm(X)); without skip
 /// both replace X instead of adding to it.
 ///
-/// With a map, attention is that of the first rows of Z = map(X) to its last rows, which leaves no room for a skip.
+/// With a map, the first rows of Z = map(X) attend to its last rows, which leaves no room for a skip.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     /// Map before everything else, by which rows and width may change.
@@ -135,19 +135,56 @@ pub fn norm_1_inf(matrix: &Matrix) -> f64 {
 
 /// The matrix with a row added to each of its own.
 pub fn plus_row(mut matrix: Matrix, row: &Row) -> Matrix {
-    matrix.row_iter_mut().for_each(|mut each| each += row);
+    matrix.column_iter_mut().zip(row.iter()).for_each(|(mut column, number)| column.add_scalar_mut(*number));
     matrix
 }
 
-/// softmax of one row of scores.
-pub(crate) fn softmax(scores: &[f64]) -> Vec<f64> {
+/// vec(X), row by row, times a matrix. `[rows, d]` and `[rows · d, d_out]` -> `d_out` numbers
+pub(crate) fn flat_times(x: &Matrix, weight: &Matrix) -> Vec<f64> {
+    let flat = flattened(x);
+    let column = |column: usize| flat.iter().zip(weight.column(column).iter()).map(|(x, w)| x * w).sum();
+    (0..weight.ncols()).map(column).collect()
+}
+
+/// The rows of a matrix one after the other.
+pub fn flattened(matrix: &Matrix) -> Vec<f64> {
+    matrix.transpose().as_slice().to_vec()
+}
+
+/// exp(s_j) / Σ_k exp(s_k), in place.
+pub(crate) fn softmax<R: Dim, C: Dim, S: RawStorageMut<f64, R, C>>(scores: &mut nalgebra::Matrix<f64, R, C, S>) {
     let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let exponentials: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
-    let sum: f64 = exponentials.iter().sum();
-    exponentials.into_iter().map(|exponential| exponential / sum).collect()
+    scores.apply(|score| *score = (*score - largest).exp());
+    let sum: f64 = scores.iter().sum();
+    scores.apply(|exponential| *exponential /= sum);
+}
+
+/// Softmax of every row of scores; under a causal mask row i sees the first i + 1 columns alone.
+pub fn softmax_rows(mut scores: Matrix, causal: bool) -> Matrix {
+    let keys = scores.ncols();
+    for (i, mut row) in scores.row_iter_mut().enumerate() {
+        let visible = if causal { keys.min(i + 1) } else { keys };
+        softmax(&mut row.columns_mut(0, visible));
+        row.columns_mut(visible, keys - visible).fill(0.0);
+    }
+    scores
+}
+
+/// What heads write together: Σ_h head_h(queries, keys).
+///
+/// # Shapes
+/// queries `[q_len, width]`, keys `[k_len, width]` -> `[q_len, d_out]`
+pub fn attend(heads: &[Head], queries: &Matrix, keys: &Matrix, causal: bool, d_out: usize) -> Matrix {
+    let nothing = Matrix::zeros(queries.nrows(), d_out);
+    heads.iter().fold(nothing, |sum, head| sum + head.forward(queries, keys, causal))
 }
 
 impl Affine {
+    /// y = x W.
+    pub fn linear(weight: Matrix) -> Self {
+        Self { bias: Row::zeros(weight.ncols()), weight }
+    }
+
     /// x W + b of each row.
     pub fn forward(&self, x: &Matrix) -> Matrix {
         plus_row(x * &self.weight, &self.bias)
@@ -159,7 +196,45 @@ impl Affine {
     }
 }
 
+impl Linear {
+    /// W.
+    pub fn weight(&self) -> &Matrix {
+        match self {
+            Self::TokenWise(weight) | Self::SequenceWise(weight) => weight,
+        }
+    }
+
+    /// W, to be written.
+    pub fn weight_mut(&mut self) -> &mut Matrix {
+        match self {
+            Self::TokenWise(weight) | Self::SequenceWise(weight) => weight,
+        }
+    }
+}
+
 impl InputMap {
+    /// A token-wise map of zeros from `d_in` numbers to rows that are all of them queries and keys.
+    pub fn token_wise(d_in: usize, rows: usize, width: usize) -> Self {
+        let linear = Linear::TokenWise(Matrix::zeros(d_in, width));
+        Self { linear, constant: Matrix::zeros(rows, width), queries: rows, keys: rows }
+    }
+
+    /// A sequence-wise map of zeros from `flat_in` numbers to rows that are all of them queries and keys.
+    pub fn sequence_wise(flat_in: usize, rows: usize, width: usize) -> Self {
+        let linear = Linear::SequenceWise(Matrix::zeros(flat_in, rows * width));
+        Self { linear, constant: Matrix::zeros(rows, width), queries: rows, keys: rows }
+    }
+
+    /// The queries among its rows. `[rows, _]` -> `[queries, _]`
+    pub fn queries(&self, z: &Matrix) -> Matrix {
+        z.rows(0, self.queries).into_owned()
+    }
+
+    /// The keys among its rows. `[rows, _]` -> `[keys, _]`
+    pub fn keys(&self, z: &Matrix) -> Matrix {
+        z.rows(z.nrows() - self.keys, self.keys).into_owned()
+    }
+
     /// linear(X)
     ///
     /// # Shapes
@@ -168,10 +243,7 @@ impl InputMap {
         let (rows, width) = self.constant.shape();
         match &self.linear {
             Linear::TokenWise(weight) => (x * weight).resize_vertically(rows, 0.0),
-            Linear::SequenceWise(weight) => {
-                let flat = DVector::from_column_slice(x.transpose().as_slice()); // [rows_in * d_in]
-                Matrix::from_row_slice(rows, width, weight.tr_mul(&flat).as_slice())
-            }
+            Linear::SequenceWise(weight) => Matrix::from_row_slice(rows, width, &flat_times(x, weight)),
         }
     }
 
@@ -249,18 +321,25 @@ fn normal_distribution(x: f64) -> f64 {
 }
 
 impl Head {
-    /// Attention pattern of normed rows that ask on normed rows that answer; under a causal mask row i sees the first i + 1.
-    /// `[queries, keys]`
-    pub fn pattern(&self, asking: &Matrix, answering: &Matrix, causal: bool) -> Matrix {
-        let scores = self.query.forward(asking) * self.key.forward(answering).transpose() * self.scale;
-        let (queries, keys) = scores.shape();
-        let mut pattern = Matrix::zeros(queries, keys);
-        for i in 0..queries {
-            let visible = if causal { i + 1 } else { keys };
-            let scores: Vec<f64> = scores.row(i).iter().take(visible).copied().collect();
-            softmax(&scores).into_iter().enumerate().for_each(|(j, share)| pattern[(i, j)] = share);
-        }
-        pattern
+    /// A head of zeros, without a factor on its scores.
+    pub fn zeros(width: usize, d_key: usize, d_value: usize, d_out: usize) -> Self {
+        let [query, key, value] = [d_key, d_key, d_value].map(|to| Affine::linear(Matrix::zeros(width, to)));
+        Self { query, key, value, output: Matrix::zeros(d_value, d_out), scale: 1.0 }
+    }
+
+    /// Attention pattern of normed queries on normed keys; under a causal mask query i sees the first i + 1 keys.
+    /// `[q_len, k_len]`
+    pub fn pattern(&self, queries: &Matrix, keys: &Matrix, causal: bool) -> Matrix {
+        let scores = self.query.forward(queries) * self.key.forward(keys).transpose() * self.scale;
+        softmax_rows(scores, causal)
+    }
+
+    /// What the head writes.
+    ///
+    /// # Shapes
+    /// queries `[q_len, width]`, keys `[k_len, width]` -> `[q_len, d_out]`
+    pub fn forward(&self, queries: &Matrix, keys: &Matrix, causal: bool) -> Matrix {
+        self.pattern(queries, keys, causal) * self.value.forward(keys) * &self.output
     }
 
     /// From a token to what the head would write had it attended to that token alone.
@@ -286,11 +365,7 @@ impl Layer {
     /// X after this layer.
     pub fn forward(&self, x: &Matrix, causal: bool) -> Matrix {
         let y = normed(self.norm.as_ref(), &self.mapped(x));
-        let (asking, answering) = (self.asking(&y), self.answering(&y));
-        let mut update = Matrix::zeros(asking.nrows(), self.bias.len());
-        for head in &self.heads {
-            update += head.pattern(&asking, &answering, causal) * head.value.forward(&answering) * &head.output;
-        }
+        let update = attend(&self.heads, &self.queries(&y), &self.keys(&y), causal, self.bias.len());
         let x = self.add(x, plus_row(update, &self.bias));
         match &self.feed_forward {
             Some(feed_forward) => self.add(&x, feed_forward.forward(&x)),
@@ -303,14 +378,14 @@ impl Layer {
         self.map.as_ref().map_or_else(|| x.clone(), |map| map.forward(x))
     }
 
-    /// The rows that ask. `[rows, _]` -> `[queries, _]`
-    pub(crate) fn asking(&self, z: &Matrix) -> Matrix {
-        self.map.as_ref().map_or_else(|| z.clone(), |map| z.rows(0, map.queries).into_owned())
+    /// The queries among the rows. `[rows, _]` -> `[q_len, _]`
+    pub(crate) fn queries(&self, z: &Matrix) -> Matrix {
+        self.map.as_ref().map_or_else(|| z.clone(), |map| map.queries(z))
     }
 
-    /// The rows that answer. `[rows, _]` -> `[keys, _]`
-    pub(crate) fn answering(&self, z: &Matrix) -> Matrix {
-        self.map.as_ref().map_or_else(|| z.clone(), |map| z.rows(z.nrows() - map.keys, map.keys).into_owned())
+    /// The keys among the rows. `[rows, _]` -> `[k_len, _]`
+    pub(crate) fn keys(&self, z: &Matrix) -> Matrix {
+        self.map.as_ref().map_or_else(|| z.clone(), |map| map.keys(z))
     }
 
     fn add(&self, x: &Matrix, update: Matrix) -> Matrix {

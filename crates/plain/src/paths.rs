@@ -80,10 +80,10 @@ struct Frozen<'a> {
 }
 
 impl Frozen<'_> {
-    /// What the heads see of a contribution: the linear part of the map, of the rows that answer.
+    /// What the heads see of a contribution: the linear part of the map, of the keys.
     fn enter(&self, x: &Matrix) -> Matrix {
         match &self.layer.map {
-            Some(map) => self.layer.answering(&map.linear(x)),
+            Some(map) => self.layer.keys(&map.linear(x)),
             None => x.clone(),
         }
     }
@@ -161,11 +161,11 @@ fn freeze<'a>(network: &'a Network, index: usize, x: &Matrix) -> Frozen<'a> {
     let layer = &network.layers[index];
     let z = layer.mapped(x);
     let y = normed(layer.norm.as_ref(), &z);
-    let (asking, answering) = (layer.asking(&y), layer.answering(&y));
-    let mut bias = Matrix::from_fn(asking.nrows(), layer.bias.len(), |_, column| layer.bias[column]);
+    let (queries, keys) = (layer.queries(&y), layer.keys(&y));
+    let mut bias = Matrix::from_fn(queries.nrows(), layer.bias.len(), |_, column| layer.bias[column]);
     let mut heads = Vec::new();
     for head in &layer.heads {
-        let mut left = head.pattern(&asking, &answering, network.causal);
+        let mut left = head.pattern(&queries, &keys, network.causal);
         let through = head.value_output();
         let (mut right, mut constant) = (through.weight, through.bias);
         if let Some(norm) = &layer.norm {
@@ -173,12 +173,12 @@ fn freeze<'a>(network: &'a Network, index: usize, x: &Matrix) -> Frozen<'a> {
             right.row_iter_mut().zip(norm.gain.iter()).for_each(|(mut row, gain)| row *= *gain);
             let mean = right.row_mean();
             right = plus_row(right, &-mean); // C W = W − 1 (mean row of W)
-            let deviations = norm.deviations(&layer.answering(&z));
+            let deviations = norm.deviations(&layer.keys(&z));
             left.column_iter_mut().zip(deviations).for_each(|(mut column, sigma)| column /= sigma);
         }
         bias = plus_row(bias, &constant);
         if let Some(map) = &layer.map {
-            bias += &left * layer.answering(&map.constant) * &right;
+            bias += &left * layer.keys(&map.constant) * &right;
         }
         heads.push((left, right));
     }

@@ -153,7 +153,7 @@ fn attended(head: &Head, state: &Deflated, causal: bool) -> Deflated {
     let visible = |i: usize| if causal { i + 1 } else { rows };
     let first = |row: &[f64], count: usize| row[..count].to_vec();
     let same_in_all_rows: Vec<f64> = same_in_all_rows.iter().copied().collect();
-    let reference = softmax(&same_in_all_rows); // of a row that sees everything
+    let reference = softmax_of(&same_in_all_rows); // of a row that sees everything
     let mut deviation = Matrix::zeros(rows, rows); // P − 1 qᵀ
     for i in 0..rows {
         let base = first(&same_in_all_rows, visible(i));
@@ -169,16 +169,22 @@ fn attended(head: &Head, state: &Deflated, causal: bool) -> Deflated {
     Deflated { common: common * &head.output, rest: rest * &head.output }
 }
 
+fn softmax_of(scores: &[f64]) -> Vec<f64> {
+    let mut shares = Row::from_row_slice(scores);
+    softmax(&mut shares);
+    shares.iter().copied().collect()
+}
+
 /// exp overflows beyond 709.
 const LARGEST_EXPONENT: f64 = 500.0;
 
 /// softmax(s), and softmax(s + e) − softmax(s) to full precision however small e is.
 fn softmax_change(s: &[f64], e: &[f64]) -> (Vec<f64>, Vec<f64>) {
-    let q = softmax(s);
+    let q = softmax_of(s);
     let mean: f64 = q.iter().zip(e).map(|(q, e)| q * e).sum();
     if e.iter().any(|e| e - mean > LARGEST_EXPONENT) {
         let whole: Vec<f64> = s.iter().zip(e).map(|(s, e)| s + e).collect();
-        let change = softmax(&whole).iter().zip(&q).map(|(p, q)| p - q).collect();
+        let change = softmax_of(&whole).iter().zip(&q).map(|(p, q)| p - q).collect();
         return (q, change);
     }
     let growth: Vec<f64> = e.iter().map(|e| (e - mean).exp_m1()).collect();

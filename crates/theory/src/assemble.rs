@@ -7,11 +7,15 @@ use headway_model::{
     IoDims, Model, ModelConfig,
     weights::{self, Array},
 };
+use headway_plain::{
+    Readout,
+    network::{Affine, Head, Linear, Matrix},
+};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use crate::{
     construct::{Construction, Refusal},
-    network::{Head, Layer, Map, Matrix, Network, Readout},
+    network::{Layer, Network},
 };
 
 /// A number that float32 does not hold in full is let go beside one in its column that is so much larger.
@@ -24,7 +28,7 @@ impl Construction {
         let layers = self.network.layers.iter().enumerate();
         let in_layers =
             layers.filter_map(|(at, layer)| layer.unfit().map(|(part, w)| (format!("{part} of layer {at}"), w)));
-        let in_readout = self.network.readout.unfit().map(|w| ("readout".to_owned(), w));
+        let in_readout = unfit_readout(&self.network.readout).map(|w| ("readout".to_owned(), w));
         if let Some((part, weight)) = in_layers.chain(in_readout).next() {
             let problem = format!(
                 "would put {weight:.1e} into the {part}, which float32 does not hold; inputs and outputs nearer to 1 in size can be had"
@@ -67,7 +71,7 @@ impl Network {
     /// The model, its weights rounded to f32.
     ///
     /// # Panics
-    /// When sizes do not meet: a fault of the construction.
+    /// When sizes do not meet, or a head has biases or a factor, for which the model has no place: a fault of the construction.
     pub fn assemble(&self, device: &Device) -> Model {
         // Every number is replaced below; the generator only fills what is about to go.
         let model = self.model_config().init(&self.dims(), &mut ChaCha8Rng::seed_from_u64(0), device);
@@ -86,26 +90,27 @@ impl Network {
         let mut columns = Matrix::from_element(1, self.d_in, reach);
         let mut rows_in = self.seq_len;
         for (at, layer) in self.layers.iter().enumerate() {
-            let rows = match &layer.map {
-                Map::TokenWise { weight, position } => {
+            let constant = &layer.map.constant;
+            let (n_rows, width) = constant.shape();
+            let rows = match &layer.map.linear {
+                Linear::TokenWise(weight) => {
                     let tokens = &columns * weight.abs();
-                    let largest = |column: usize| position.column(column).amax() + tokens[column];
-                    Matrix::from_fn(1, position.ncols(), |_, column| largest(column))
+                    let largest = |column: usize| constant.column(column).amax() + tokens[column];
+                    Matrix::from_fn(1, width, |_, column| largest(column))
                 }
-                Map::SequenceWise { weight, bias } => {
+                Linear::SequenceWise(weight) => {
                     let flat = Matrix::from_fn(1, rows_in * columns.ncols(), |_, i| columns[i % columns.ncols()]);
                     let rows = flat * weight.abs(); // [1, rows · width]
-                    let width = bias.ncols();
-                    let row = |row: usize, column: usize| rows[row * width + column] + bias[(row, column)].abs();
-                    Matrix::from_fn(1, width, |_, column| (0..bias.nrows()).map(|i| row(i, column)).fold(0.0, f64::max))
+                    let row = |row: usize, column: usize| rows[row * width + column] + constant[(row, column)].abs();
+                    Matrix::from_fn(1, width, |_, column| (0..n_rows).map(|i| row(i, column)).fold(0.0, f64::max))
                 }
             };
             let mut sum = Matrix::zeros(1, layer.heads.first()?.output.ncols());
             for head in &layer.heads {
-                let (query, key) = (&rows * head.query.abs(), &rows * head.key.abs());
+                let (query, key) = (&rows * head.query.weight.abs(), &rows * head.key.weight.abs());
                 let scores =
                     query.iter().zip(key.iter()).map(|(q, k)| q * k * (query.len() as f64).sqrt()).sum::<f64>();
-                let value = &rows * head.value.abs();
+                let value = &rows * head.value.weight.abs();
                 sum += &value * head.output.abs();
                 let parts =
                     [("queries", query.amax()), ("keys", key.amax()), ("scores", scores), ("values", value.amax())];
@@ -116,7 +121,7 @@ impl Network {
             if beyond(rows.amax()) || beyond(sum.amax()) {
                 return Some((format!("rows of layer {at}"), rows.amax().max(sum.amax())));
             }
-            (columns, rows_in) = (sum, layer.queries);
+            (columns, rows_in) = (sum, layer.map.queries);
         }
         let output = match &self.readout {
             Readout::Rows => columns.amax(),
@@ -139,7 +144,7 @@ impl Network {
     fn arrays(&self) -> BTreeMap<String, Array> {
         let layers = self.layers.iter().enumerate();
         let layers = layers.flat_map(|(at, layer)| layer.arrays(&format!("layers.{at}")));
-        layers.chain(self.readout.arrays()).collect()
+        layers.chain(readout_arrays(&self.readout)).collect()
     }
 }
 
@@ -159,16 +164,17 @@ fn unfit(matrices: &[&Matrix], factor: f64) -> Option<f64> {
 impl Layer {
     /// The first number that float32 does not hold, and the part that holds it.
     fn unfit(&self) -> Option<(&'static str, f64)> {
-        let map = match &self.map {
-            Map::TokenWise { weight, position } => unfit(&[weight, position], 1.0),
-            // What is lost in a bias is lost beside the same column of other rows.
-            Map::SequenceWise { weight, bias } => unfit(&[weight], 1.0).or_else(|| unfit(&[bias], 1.0)),
+        let constant = &self.map.constant;
+        let map = match &self.map.linear {
+            Linear::TokenWise(weight) => unfit(&[weight, constant], 1.0),
+            // What is lost in a constant is lost beside the same column of other rows.
+            Linear::SequenceWise(weight) => unfit(&[weight], 1.0).or_else(|| unfit(&[constant], 1.0)),
         };
         let in_head = |head: &Head| {
             let parts = [
-                ("query", &head.query, (head.query.ncols() as f64).sqrt()),
-                ("key", &head.key, 1.0),
-                ("value", &head.value, 1.0),
+                ("query", &head.query.weight, (head.query.weight.ncols() as f64).sqrt()),
+                ("key", &head.key.weight, 1.0),
+                ("value", &head.value.weight, 1.0),
                 ("output", &head.output, 1.0),
             ];
             parts.into_iter().find_map(|(part, matrix, factor)| Some((part, unfit(&[matrix], factor)?)))
@@ -177,28 +183,24 @@ impl Layer {
     }
 
     fn arrays(&self, name: &str) -> Vec<(String, Array)> {
-        let mut arrays = match &self.map {
-            Map::TokenWise { weight, position } => vec![
-                (format!("{name}.map.project.weight"), transposed(weight)),
-                (format!("{name}.map.position"), rows(position)),
-            ],
-            Map::SequenceWise { weight, bias } => vec![
-                (format!("{name}.map.project.weight"), transposed(weight)),
-                (format!("{name}.map.project.bias"), flat(bias)),
-            ],
+        let constant = match &self.map.linear {
+            Linear::TokenWise(_) => (format!("{name}.map.position"), rows(&self.map.constant)),
+            Linear::SequenceWise(_) => (format!("{name}.map.project.bias"), flat(&self.map.constant)),
         };
+        let mut arrays = vec![(format!("{name}.map.project.weight"), transposed(self.map.linear.weight())), constant];
+        assert!(self.heads.iter().all(is_linear), "a head of a construction has a bias or a factor");
         for (at, heads) in self.groups().enumerate() {
             // The model divides scores by this.
-            let factor = (heads[0].query.ncols() as f64).sqrt();
+            let factor = (heads[0].query.weight.ncols() as f64).sqrt();
             let side_by_side = |pick: fn(&Head) -> &Matrix| {
                 let columns: Vec<_> = heads.iter().flat_map(|head| pick(head).column_iter()).collect();
                 Matrix::from_columns(&columns)
             };
             let output: Vec<_> = heads.iter().flat_map(|head| head.output.row_iter()).collect();
             let parts = [
-                ("query", side_by_side(|head| &head.query) * factor),
-                ("key", side_by_side(|head| &head.key)),
-                ("value", side_by_side(|head| &head.value)),
+                ("query", side_by_side(|head| &head.query.weight) * factor),
+                ("key", side_by_side(|head| &head.key.weight)),
+                ("value", side_by_side(|head| &head.value.weight)),
                 ("output", Matrix::from_rows(&output)),
             ];
             arrays
@@ -208,33 +210,37 @@ impl Layer {
     }
 }
 
-impl Readout {
-    /// The first number that float32 does not hold.
-    fn unfit(&self) -> Option<f64> {
-        match self {
-            Self::Rows => None,
-            Self::Affine { weight, bias } => unfit(&[weight, bias], 1.0),
-            Self::Softmax { scores, scores_bias, values, weight, bias } => unfit(&[scores, scores_bias], 1.0)
-                .or_else(|| unfit(&[values], 1.0))
-                .or_else(|| unfit(&[weight, bias], 1.0)),
+/// Whether the head has neither biases nor a factor on its scores.
+fn is_linear(head: &Head) -> bool {
+    let has_bias = |map: &Affine| map.bias.iter().any(|number| *number != 0.0);
+    head.scale.to_bits() == 1.0_f64.to_bits() && ![&head.query, &head.key, &head.value].into_iter().any(has_bias)
+}
+
+/// The first number of a readout that float32 does not hold.
+fn unfit_readout(readout: &Readout) -> Option<f64> {
+    match readout {
+        Readout::Rows => None,
+        Readout::Affine { weight, bias } => unfit(&[weight, bias], 1.0),
+        Readout::Softmax { scores, scores_bias, values, weight, bias } => {
+            unfit(&[scores, scores_bias], 1.0).or_else(|| unfit(&[values], 1.0)).or_else(|| unfit(&[weight, bias], 1.0))
         }
     }
+}
 
-    fn arrays(&self) -> Vec<(String, Array)> {
-        let project = |weight: &Matrix, bias: &Matrix| {
-            [("readout.project.weight".to_owned(), transposed(weight)), ("readout.project.bias".to_owned(), flat(bias))]
-        };
-        match self {
-            Self::Rows => Vec::new(),
-            Self::Affine { weight, bias } => project(weight, bias).into(),
-            Self::Softmax { scores, scores_bias, values, weight, bias } => {
-                let softmax = [
-                    ("readout.softmax.scores.weight".to_owned(), transposed(scores)),
-                    ("readout.softmax.scores.bias".to_owned(), flat(scores_bias)),
-                    ("readout.softmax.values.weight".to_owned(), transposed(values)),
-                ];
-                softmax.into_iter().chain(project(weight, bias)).collect()
-            }
+fn readout_arrays(readout: &Readout) -> Vec<(String, Array)> {
+    let project = |weight: &Matrix, bias: &Matrix| {
+        [("readout.project.weight".to_owned(), transposed(weight)), ("readout.project.bias".to_owned(), flat(bias))]
+    };
+    match readout {
+        Readout::Rows => Vec::new(),
+        Readout::Affine { weight, bias } => project(weight, bias).into(),
+        Readout::Softmax { scores, scores_bias, values, weight, bias } => {
+            let softmax = [
+                ("readout.softmax.scores.weight".to_owned(), transposed(scores)),
+                ("readout.softmax.scores.bias".to_owned(), flat(scores_bias)),
+                ("readout.softmax.values.weight".to_owned(), transposed(values)),
+            ];
+            softmax.into_iter().chain(project(weight, bias)).collect()
         }
     }
 }

@@ -5,9 +5,14 @@
 //! what all cells share. With v_k in steps of one half both are exact in float32; so is the factor that attention divides scores
 //! by, since the key's width is filled up to a power of four with zeros.
 
+use headway_plain::{
+    Readout,
+    network::{Head, InputMap, Matrix},
+};
+
 use crate::{
     interpolation::F32_ROUNDOFF,
-    network::{Head, Layer, Map, Matrix, Network, Readout},
+    network::{Layer, Network},
     space::Space,
 };
 
@@ -81,11 +86,10 @@ impl Cells {
         let (d, d_out) = (self.centre.len(), self.values[0].len());
         let (rows, count) = (rows(seq_len, self.slopes.len(), attention), self.slopes.len());
         let z = Space::new(&[("w", d), ("one", 1), ("slope", d), ("offset", 1), ("value", d_out)]);
-        let mut map = Map::token_wise(&z, d, rows);
-        if let Map::TokenWise { weight, .. } = &mut map {
-            (0..d).for_each(|j| weight[(j, z.nth("w", j))] = 1.0 / self.spacing);
-        }
-        let constant = map.constant();
+        let mut map = InputMap::token_wise(d, rows, z.width());
+        let weight = map.linear.weight_mut();
+        (0..d).for_each(|j| weight[(j, z.nth("w", j))] = 1.0 / self.spacing);
+        let constant = &mut map.constant;
         for i in 0..seq_len {
             for (j, m) in self.centre.iter().enumerate() {
                 constant[(i, z.nth("w", j))] = -m / self.spacing;
@@ -106,17 +110,17 @@ impl Cells {
             constant[(row, z.at("offset"))] = self.offsets[k];
             (0..d_out).for_each(|o| constant[(row, z.nth("value", o))] = self.values[k][o]);
         }
-        let mut head = Head::new(&z, key_width(d), d_out, d_out);
+        let mut head = Head::zeros(z.width(), key_width(d), d_out, d_out);
         for j in 0..d {
-            head.query[(z.nth("w", j), j)] = self.sharpness;
-            head.key[(z.nth("slope", j), j)] = 1.0;
+            head.query.weight[(z.nth("w", j), j)] = self.sharpness;
+            head.key.weight[(z.nth("slope", j), j)] = 1.0;
         }
-        head.query[(z.at("one"), d)] = self.sharpness;
-        head.key[(z.at("offset"), d)] = 1.0;
-        (0..d_out).for_each(|o| head.value[(z.nth("value", o), o)] = 1.0);
+        head.query.weight[(z.at("one"), d)] = self.sharpness;
+        head.key.weight[(z.at("offset"), d)] = 1.0;
+        (0..d_out).for_each(|o| head.value.weight[(z.nth("value", o), o)] = 1.0);
         head.output = Matrix::identity(d_out, d_out);
         let keys = if attention == Attention::SelfAttention { rows } else { count };
-        let layer = Layer { space: z, map, queries: seq_len, keys, heads: vec![head] };
+        let layer = Layer { space: z, map: InputMap { queries: seq_len, keys, ..map }, heads: vec![head] };
         Network { seq_len, d_in: d, d_out, layers: vec![layer], readout: Readout::Rows }
     }
 }

@@ -48,5 +48,5 @@ pub use certify::{Certificate, Effort, Hardest, Line, Measured, Verdict, certify
 pub use construct::{CONSTRUCTIONS, Construction, Enclosure, Function, Refusal, Request, Target, Temperature};
 pub use domain::{Domain, Partition};
 pub use interpolation::Mode;
-pub use network::{Head, Layer, Map, Matrix, Network, Readout};
+pub use network::{Layer, Network};
 pub use space::Space;

@@ -6,22 +6,20 @@
 //! zero, which become e⁻⁸⁰ times the row's largest, as ln 0 would give NaN.
 //!
 //! Rows of the layer: `keys` rows that hold data, then the bias token, then the null token; those beyond are dead, nobody attends to them.
-//! The first `queries` rows ask. Columns: `asks`, one-hot among the queries; `answers`, one-hot among the keys and both tokens;
+//! The first `queries` rows are the queries. Columns: `query`, one-hot among the queries; `key`, one-hot among the keys and both tokens;
 //! `dead`. With query e_i, the key of row j is column j of the scores, whatever they are.
 //!
 //! A matrix costs a head per sign, and heads with nothing to mix are left out. Channels mixed by *one* matrix share its heads
 //! (their values stand side by side, d_value > 1): averaging d channels over positions takes one head, not d.
 
-use crate::{
-    interpolation::F32_ROUNDOFF,
-    network::{Head, Matrix},
-    space::Space,
-};
+use headway_plain::network::{Head, Matrix};
 
-/// Who asks and who answers.
+use crate::{interpolation::F32_ROUNDOFF, space::Space};
+
+/// Which rows attend to which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mixing {
-    /// Rows that ask, the first of the layer.
+    /// Queries, the first rows of the layer.
     pub queries: usize,
     /// Rows that hold data, the first of the layer; the bias token and the null token follow.
     pub keys: usize,
@@ -64,7 +62,7 @@ struct Signed<'a> {
 impl Mixing {
     /// The columns that mixing needs; the caller adds those of its data.
     pub fn parts(&self) -> [(&'static str, usize); 3] {
-        [("asks", self.queries), ("answers", self.keys + 2), ("dead", 1)]
+        [("query", self.queries), ("key", self.keys + 2), ("dead", 1)]
     }
 
     /// Rows at least.
@@ -77,8 +75,8 @@ impl Mixing {
     /// # Panics
     /// When there are fewer rows than [`Mixing::rows`], or none of its columns.
     pub fn label(&self, space: &Space, constant: &mut Matrix) {
-        (0..self.queries).for_each(|i| constant[(i, space.nth("asks", i))] = 1.0);
-        (0..self.keys + 2).for_each(|j| constant[(j, space.nth("answers", j))] = 1.0);
+        (0..self.queries).for_each(|i| constant[(i, space.nth("query", i))] = 1.0);
+        (0..self.keys + 2).for_each(|j| constant[(j, space.nth("key", j))] = 1.0);
         (self.keys + 2..constant.nrows()).for_each(|row| constant[(row, space.at("dead"))] = 1.0);
     }
 
@@ -89,24 +87,24 @@ impl Mixing {
     pub fn heads(&self, space: &Space, mixes: &[Mix], d_out: usize) -> Vec<Head> {
         let heads = self.signed(mixes).map(|signed| {
             let Mix { channels, .. } = signed.mix;
-            let mut head = Head::new(space, self.queries, channels.len(), d_out);
+            let mut head = Head::zeros(space.width(), self.queries, channels.len(), d_out);
             for (i, row) in signed.weights.row_iter().enumerate() {
-                head.query[(space.nth("asks", i), i)] = 1.0;
+                head.query.weight[(space.nth("query", i), i)] = 1.0;
                 let top = row.max();
                 for (j, weight) in row.iter().enumerate() {
-                    head.key[(space.nth("answers", j), i)] = score(*weight, top);
+                    head.key.weight[(space.nth("key", j), i)] = score(*weight, top);
                 }
-                head.key[(space.at("dead"), i)] = NOTHING;
+                head.key.weight[(space.at("dead"), i)] = NOTHING;
             }
             for (at, channel) in channels.iter().enumerate() {
-                head.value[(channel.from, at)] = 1.0;
-                head.value[(space.nth("answers", self.keys), at)] = channel.bias;
+                head.value.weight[(channel.from, at)] = 1.0;
+                head.value.weight[(space.nth("key", self.keys), at)] = channel.bias;
                 head.output[(at, channel.to)] += signed.scale;
             }
             head
         });
         let heads: Vec<Head> = heads.collect();
-        if heads.is_empty() { vec![Head::new(space, self.queries, 1, d_out)] } else { heads }
+        if heads.is_empty() { vec![Head::zeros(space.width(), self.queries, 1, d_out)] } else { heads }
     }
 
     /// Heads that [`Mixing::heads`] would write, and value columns of all of them.
@@ -307,23 +305,24 @@ impl Noise {
 #[cfg(test)]
 mod tests {
     use headway_model::{Input, weights::to_host};
+    use headway_plain::{Readout, network::InputMap};
 
     use super::*;
-    use crate::network::{Layer, Map, Network, Readout};
+    use crate::network::{Layer, Network};
 
     /// Two channels mixed by one matrix, one of them by another as well, with biases; one row of each is zero.
     fn network(queries: usize, keys: usize, mixes: impl Fn(&Space) -> Vec<Mix>) -> (Network, Mixing, Vec<Mix>) {
         let mixing = Mixing { queries, keys };
-        let [asks, answers, dead] = mixing.parts();
-        let space = Space::new(&[("x", 2), asks, answers, dead]);
-        let mut map = Map::token_wise(&space, 2, mixing.rows());
-        if let Map::TokenWise { weight, position } = &mut map {
-            (0..2).for_each(|f| weight[(f, space.nth("x", f))] = 1.0);
-            mixing.label(&space, position);
-        }
+        let [query, key, dead] = mixing.parts();
+        let space = Space::new(&[("x", 2), query, key, dead]);
+        let mut map = InputMap::token_wise(2, mixing.rows(), space.width());
+        let (weight, constant) = (map.linear.weight_mut(), &mut map.constant);
+        (0..2).for_each(|f| weight[(f, space.nth("x", f))] = 1.0);
+        mixing.label(&space, constant);
         let mixes = mixes(&space);
         let heads = mixing.heads(&space, &mixes, 3);
-        let layer = Layer { space, map, queries, keys: mixing.rows(), heads };
+        let map = InputMap { queries, keys: mixing.rows(), ..map };
+        let layer = Layer { space, map, heads };
         let (weight, bias) = (Matrix::identity(queries * 3, queries * 3), Matrix::zeros(1, queries * 3));
         let readout = Readout::Affine { weight, bias };
         // The output is as long as the sequence wants: one number per query and channel.

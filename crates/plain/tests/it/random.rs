@@ -127,8 +127,8 @@ impl Parts {
 
 /// Attention without biases, each head by its W_QK and W_V with entries from N(0, 1/d).
 pub fn pure(random: &mut Random, d: usize, n_heads: usize, n_layers: usize, skip: bool) -> Network {
-    let mut matrix = |deviation: f64| Affine { weight: random.matrix(d, d, deviation), bias: Row::zeros(d) };
-    let identity = Affine { weight: Matrix::identity(d, d), bias: Row::zeros(d) };
+    let mut matrix = |deviation: f64| Affine::linear(random.matrix(d, d, deviation));
+    let identity = Affine::linear(Matrix::identity(d, d));
     let deviation = 1.0 / (d as f64).sqrt();
     let layers = (0..n_layers).map(|_| Layer {
         map: None,
@@ -156,21 +156,20 @@ pub enum Reach {
     SequenceWise,
 }
 
-/// Two layers with maps from 5 rows of width 3: 7 rows of width 11, of which the first 5 ask the last 6 through two heads, and
-/// 13 numbers leave; then 8 rows of width 2, of which the first 3 ask the last 7 through three heads, and 19 numbers leave.
+/// Two layers with maps from 5 rows of width 3: 7 rows of width 11, of which the first 5 attend to the last 6 through two heads, and
+/// 13 numbers leave; then 8 rows of width 2, of which the first 3 attend to the last 7 through three heads, and 19 numbers leave.
 pub fn stack(random: &mut Random, reaches: [Reach; 2]) -> Network {
     let mut layer = |[rows_in, d_in, rows, width, queries, keys, n_heads, d_out]: [usize; 8], reach: Reach| {
         let mut weight = |d_in: usize, d_out: usize| random.matrix(d_in, d_out, 1.0 / (d_in as f64).sqrt());
         let (d_head, d_value) = (5, 3);
-        let unbiased = |weight: Matrix| Affine { bias: Row::zeros(weight.ncols()), weight };
         let linear = match reach {
             Reach::TokenWise => Linear::TokenWise(weight(d_in, width)),
             Reach::SequenceWise => Linear::SequenceWise(weight(rows_in * d_in, rows * width)),
         };
         let heads = (0..n_heads).map(|_| Head {
-            query: unbiased(weight(width, d_head)),
-            key: unbiased(weight(width, d_head)),
-            value: unbiased(weight(width, d_value)),
+            query: Affine::linear(weight(width, d_head)),
+            key: Affine::linear(weight(width, d_head)),
+            value: Affine::linear(weight(width, d_value)),
             output: weight(d_value, d_out),
             scale: 0.8,
         });

@@ -25,6 +25,7 @@ pub mod squares;
 
 use std::f64::consts::SQRT_2;
 
+use headway_plain::network::{Head, InputMap};
 use nalgebra::{DMatrix, DVector};
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -32,7 +33,6 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use crate::{
     construct::{Construction, Refusal, Request, Target},
     domain::Domain,
-    network::{Head, Layer, Map},
     space::Space,
 };
 
@@ -297,24 +297,23 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// A token-wise map that keeps the columns which both sides know by the same name.
-fn keeping(from: &Space, to: &Space, names: &[&str], rows: usize) -> Map {
-    let mut map = Map::token_wise(to, from.width(), rows);
-    if let Map::TokenWise { weight, .. } = &mut map {
-        for name in names {
-            for (from, to) in from.part(name).zip(to.part(name)) {
-                weight[(from, to)] = 1.0;
-            }
+fn keeping(from: &Space, to: &Space, names: &[&str], rows: usize) -> InputMap {
+    let mut map = InputMap::token_wise(from.width(), rows, to.width());
+    let weight = map.linear.weight_mut();
+    for name in names {
+        for (from, to) in from.part(name).zip(to.part(name)) {
+            weight[(from, to)] = 1.0;
         }
     }
     map
 }
 
 /// Marks every row with its place, counted from the middle, and with the square of it.
-fn mark_places(map: &mut Map, z: &Space, places: &[f64]) {
+fn mark_places(map: &mut InputMap, z: &Space, places: &[f64]) {
     for (row, place) in places.iter().enumerate() {
-        map.constant()[(row, z.at("one"))] = 1.0;
-        map.constant()[(row, z.at("place"))] = *place;
-        map.constant()[(row, z.at("square"))] = place * place;
+        map.constant[(row, z.at("one"))] = 1.0;
+        map.constant[(row, z.at("place"))] = *place;
+        map.constant[(row, z.at("square"))] = place * place;
     }
 }
 
@@ -327,14 +326,14 @@ fn places(rows: usize) -> Vec<f64> {
 /// −60 (target − place)², up to what a row's scores have in common.
 fn carrying(z: &Space, out: &Space, target: &str, names: &[&str], sign: f64) -> Head {
     let width = names.iter().map(|name| z.part(name).len()).sum();
-    let mut head = Head::new(z, 2, width, out.width());
-    head.query[(z.at(target), 0)] = 2.0 * GAP;
-    head.query[(z.at("one"), 1)] = GAP;
-    head.key[(z.at("place"), 0)] = 1.0;
-    head.key[(z.at("square"), 1)] = -1.0;
+    let mut head = Head::zeros(z.width(), 2, width, out.width());
+    head.query.weight[(z.at(target), 0)] = 2.0 * GAP;
+    head.query.weight[(z.at("one"), 1)] = GAP;
+    head.key.weight[(z.at("place"), 0)] = 1.0;
+    head.key.weight[(z.at("square"), 1)] = -1.0;
     let columns = names.iter().flat_map(|name| z.part(name).zip(out.part(name)));
     for (at, (from, to)) in columns.enumerate() {
-        head.value[(from, at)] = 1.0;
+        head.value.weight[(from, at)] = 1.0;
         head.output[(at, to)] = sign;
     }
     head
@@ -344,10 +343,4 @@ fn carrying(z: &Space, out: &Space, target: &str, names: &[&str], sign: f64) -> 
 fn layer_size(d_in: usize, [rows, width, d_out]: [usize; 3], heads: &[[usize; 3]]) -> f64 {
     let heads = heads.iter().map(|[count, d_key, d_value]| count * (width * (2 * d_key + d_value) + d_value * d_out));
     (d_in * width + rows * width + heads.sum::<usize>()) as f64
-}
-
-/// A layer in which all rows ask and answer.
-fn layer(space: Space, map: Map, heads: Vec<Head>) -> Layer {
-    let rows = map.rows();
-    Layer { space, map, queries: rows, keys: rows, heads }
 }

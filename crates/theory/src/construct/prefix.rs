@@ -19,6 +19,10 @@
 
 use std::{cell::Cell, f64::consts::PI, sync::Arc};
 
+use headway_plain::{
+    Readout,
+    network::{Head, InputMap, Matrix},
+};
 use rayon::prelude::*;
 
 use crate::{
@@ -27,7 +31,7 @@ use crate::{
     construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
     domain::Domain,
     interpolation::{F32_ROUNDOFF, Mode},
-    network::{Head, Layer, Map, Matrix, Network, Readout},
+    network::{Layer, Network},
     smoothness::{Given, Smoothness, sphere_lattice},
     space::Space,
 };
@@ -330,25 +334,24 @@ impl Prefix {
         let d = self.d_in;
         let (points, lambda) = (self.points(length), self.lambda(length));
         let z = Space::new(&[("token", d), ("key", d), ("value", d_out)]);
-        let mut map = Map::token_wise(&z, d, length + 1);
-        if let Map::TokenWise { weight, position } = &mut map {
-            (0..d).for_each(|j| weight[(j, z.nth("token", j))] = 1.0);
-            for (i, k) in points.iter().enumerate() {
-                let value = (self.function.function)(k);
-                if value.len() != d_out || value.iter().any(|value| !value.is_finite()) {
-                    return Err(Refusal::invalid("function", "must be finite and of one width on all of the sphere"));
-                }
-                (0..d).for_each(|j| position[(i + 1, z.nth("key", j))] = lambda * k[j]);
-                (0..d_out).for_each(|o| position[(i + 1, z.nth("value", o))] = value[o]);
+        let mut map = InputMap::token_wise(d, length + 1, z.width());
+        let (weight, constant) = (map.linear.weight_mut(), &mut map.constant);
+        (0..d).for_each(|j| weight[(j, z.nth("token", j))] = 1.0);
+        for (i, k) in points.iter().enumerate() {
+            let value = (self.function.function)(k);
+            if value.len() != d_out || value.iter().any(|value| !value.is_finite()) {
+                return Err(Refusal::invalid("function", "must be finite and of one width on all of the sphere"));
             }
+            (0..d).for_each(|j| constant[(i + 1, z.nth("key", j))] = lambda * k[j]);
+            (0..d_out).for_each(|o| constant[(i + 1, z.nth("value", o))] = value[o]);
         }
         // Nothing of f, of the prefix or of λ is in the head.
-        let mut head = Head::new(&z, d, d_out, d_out);
-        (0..d).for_each(|j| head.query[(z.nth("token", j), j)] = 1.0);
-        (0..d).for_each(|j| head.key[(z.nth("key", j), j)] = 1.0);
-        (0..d_out).for_each(|o| head.value[(z.nth("value", o), o)] = 1.0);
+        let mut head = Head::zeros(z.width(), d, d_out, d_out);
+        (0..d).for_each(|j| head.query.weight[(z.nth("token", j), j)] = 1.0);
+        (0..d).for_each(|j| head.key.weight[(z.nth("key", j), j)] = 1.0);
+        (0..d_out).for_each(|o| head.value.weight[(z.nth("value", o), o)] = 1.0);
         head.output = Matrix::identity(d_out, d_out);
-        let layer = Layer { space: z, map, queries: 1, keys: length + 1, heads: vec![head] };
+        let layer = Layer { space: z, map: InputMap { queries: 1, keys: length + 1, ..map }, heads: vec![head] };
         let f = self.function.function.clone();
         let domain = Domain::Sphere { seq_len: 1, d };
         let sphere = domain.clone();

@@ -11,13 +11,18 @@
 //! # References
 //! Hu et al. 2025, arXiv 2504.15956, single-head theorem.
 
+use headway_plain::{
+    Readout,
+    network::{Head, InputMap},
+};
+
 use crate::{
     bound::Bound,
     cells::{felt, value_noise},
     construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
     domain::Domain,
     interpolation::{Anchors, F32_ROUNDOFF, Mode, Profile, profile, tail},
-    network::{Head, Layer, Map, Network, Readout},
+    network::{Layer, Network},
     space::Space,
 };
 
@@ -214,36 +219,35 @@ impl TruncatedLinear {
         let beta = anchors.inverse_temperature(c);
         let z = Space::new(&[("u", 1), ("one", 1), ("anchor", 1), ("square", 1)]);
 
-        let mut map = Map::sequence_wise(&z, n * d, rows);
-        if let Map::SequenceWise { weight, bias } = &mut map {
-            for (i, (w, t)) in weights.iter().zip(offsets).enumerate() {
-                for (j, w) in w.iter().enumerate() {
-                    weight[(i * d + j, i * z.width() + z.at("u"))] = *w;
-                }
-                bias[(i, z.at("u"))] = t - m;
+        let mut map = InputMap::sequence_wise(n * d, rows, z.width());
+        let (weight, constant) = (map.linear.weight_mut(), &mut map.constant);
+        for (i, (w, t)) in weights.iter().zip(offsets).enumerate() {
+            for (j, w) in w.iter().enumerate() {
+                weight[(i * d + j, i * z.width() + z.at("u"))] = *w;
             }
-            for row in 0..rows {
-                bias[(row, z.at("one"))] = 1.0;
-                // Nobody attends to a row that is no anchor.
-                let (anchor, square) = match row {
-                    k if k <= intervals => (anchors.at(k) - m, (anchors.at(k) - m).powi(2)),
-                    _ => (0.0, 4.0 * ((anchors.high - anchors.low).powi(2) + 40.0 / beta)),
-                };
-                bias[(row, z.at("anchor"))] = anchor;
-                bias[(row, z.at("square"))] = square;
-            }
+            constant[(i, z.at("u"))] = t - m;
+        }
+        for row in 0..rows {
+            constant[(row, z.at("one"))] = 1.0;
+            // Nobody attends to a row that is no anchor.
+            let (anchor, square) = match row {
+                k if k <= intervals => (anchors.at(k) - m, (anchors.at(k) - m).powi(2)),
+                _ => (0.0, 4.0 * ((anchors.high - anchors.low).powi(2) + 40.0 / beta)),
+            };
+            constant[(row, z.at("anchor"))] = anchor;
+            constant[(row, z.at("square"))] = square;
         }
 
-        let mut head = Head::new(&z, 2, 1, 1);
-        head.query[(z.at("u"), 0)] = 2.0 * beta;
-        head.query[(z.at("one"), 1)] = beta;
-        head.key[(z.at("anchor"), 0)] = 1.0;
-        head.key[(z.at("square"), 1)] = -1.0;
-        head.value[(z.at("anchor"), 0)] = 1.0;
-        head.value[(z.at("one"), 0)] = m;
+        let mut head = Head::zeros(z.width(), 2, 1, 1);
+        head.query.weight[(z.at("u"), 0)] = 2.0 * beta;
+        head.query.weight[(z.at("one"), 1)] = beta;
+        head.key.weight[(z.at("anchor"), 0)] = 1.0;
+        head.key.weight[(z.at("square"), 1)] = -1.0;
+        head.value.weight[(z.at("anchor"), 0)] = 1.0;
+        head.value.weight[(z.at("one"), 0)] = m;
         head.output[(0, 0)] = 1.0;
 
-        let layer = Layer { space: z, map, queries: n, keys: rows, heads: vec![head] };
+        let layer = Layer { space: z, map: InputMap { queries: n, keys: rows, ..map }, heads: vec![head] };
         Construction {
             name: Self::NAME,
             target: self.clamp.target(),

@@ -11,6 +11,11 @@
 //! # References
 //! Hu et al. 2025, arXiv 2504.15956, multi-head theorem; there a head outside its part is silenced, here it saturates.
 
+use headway_plain::{
+    Readout,
+    network::{Head, InputMap, Linear},
+};
+
 use crate::{
     bound::Bound,
     cells::{felt, value_noise},
@@ -20,7 +25,7 @@ use crate::{
     },
     domain::Domain,
     interpolation::{Anchors, F32_ROUNDOFF, Mode, Profile, profile, tail},
-    network::{Head, Layer, Map, Network, Readout},
+    network::{Layer, Network},
     space::Space,
 };
 
@@ -141,16 +146,17 @@ impl TruncatedLinearHeads {
         let (n, d) = (self.clamp.seq_len(), self.clamp.d_in());
         let z = self.space();
         let shared = self.is_shared();
-        let mut map = if shared { Map::token_wise(&z, d, n) } else { Map::sequence_wise(&z, n * d, n) };
-        match &mut map {
-            Map::TokenWise { weight, .. } => (0..d).for_each(|j| weight[(j, z.nth("x", j))] = 1.0),
+        let mut map =
+            if shared { InputMap::token_wise(d, n, z.width()) } else { InputMap::sequence_wise(n * d, n, z.width()) };
+        match &mut map.linear {
+            Linear::TokenWise(weight) => (0..d).for_each(|j| weight[(j, z.nth("x", j))] = 1.0),
             // Row i holds x_i in the i-th block: a map that differs from position to position.
-            Map::SequenceWise { weight, .. } => {
+            Linear::SequenceWise(weight) => {
                 (0..n * d).for_each(|at| weight[(at, at / d * z.width() + z.nth("x", at))] = 1.0);
             }
         }
         for i in 0..n {
-            map.constant()[(i, z.nth("position", i))] = 1.0;
+            map.constant[(i, z.nth("position", i))] = 1.0;
         }
 
         let mut all = Vec::with_capacity(heads);
@@ -158,24 +164,24 @@ impl TruncatedLinearHeads {
         for (at, part) in parts.iter().enumerate() {
             let m = part.centre();
             let beta = part.inverse_temperature(self.mode.sharpness());
-            let mut head = Head::new(&z, 2, 1, 1);
+            let mut head = Head::zeros(z.width(), 2, 1, 1);
             for (column, w) in z.part("x").zip(weights.iter().flatten()) {
-                head.query[(column, 0)] = 2.0 * beta * w;
+                head.query.weight[(column, 0)] = 2.0 * beta * w;
             }
             for (i, (t, anchor)) in offsets.iter().zip(part.all()).enumerate() {
                 let position = z.nth("position", i);
-                head.query[(position, 0)] = 2.0 * beta * (t - m);
-                head.query[(position, 1)] = beta;
-                head.key[(position, 0)] = anchor - m;
-                head.key[(position, 1)] = -(anchor - m).powi(2);
+                head.query.weight[(position, 0)] = 2.0 * beta * (t - m);
+                head.query.weight[(position, 1)] = beta;
+                head.key.weight[(position, 0)] = anchor - m;
+                head.key.weight[(position, 1)] = -(anchor - m).powi(2);
                 // The first head carries a as well.
-                head.value[(position, 0)] = anchor - part.low + if at == 0 { *low } else { 0.0 };
+                head.value.weight[(position, 0)] = anchor - part.low + if at == 0 { *low } else { 0.0 };
             }
             head.output[(0, 0)] = 1.0;
             all.push(head);
         }
         let beta = parts[0].inverse_temperature(self.mode.sharpness());
-        let layer = Layer { space: z, map, queries: n, keys: n, heads: all };
+        let layer = Layer { space: z, map: InputMap { queries: n, keys: n, ..map }, heads: all };
         Construction {
             name: Self::NAME,
             target: self.clamp.target(),

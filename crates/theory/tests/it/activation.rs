@@ -256,11 +256,11 @@ fn what_is_refused() {
 fn a_wrong_weight_is_found() {
     let build = || on(relu(), [-4.0, 4.0]).build(Request { tolerance: 0.02, ..SIZE }).unwrap();
     let mut shifted = build();
-    shifted.network.layers[0].map.constant()[(25, 4)] += 0.05;
+    shifted.network.layers[0].map.constant[(25, 4)] += 0.05;
     let mut hotter = build();
-    hotter.network.layers[0].heads[0].query *= 0.25;
+    hotter.network.layers[0].heads[0].query.weight *= 0.25;
     let mut swapped = build();
-    swapped.network.layers[0].map.constant().swap_rows(3, 30);
+    swapped.network.layers[0].map.constant.swap_rows(3, 30);
     for (name, construction) in [("value", shifted), ("temperature", hotter), ("rows", swapped)] {
         let certificate = stages::certificates(&construction, 0.02).remove(0).1;
         assert!(!certificate.holds, "a wrong {name} passes: {certificate:?}");

@@ -236,14 +236,14 @@ fn a_wrong_weight_is_found() {
         rate.network.layers[last_step].heads[1].output *= 1.05;
         cases.push(("rate", rate));
         let mut carried = build(form);
-        carried.network.layers[1].heads[0].query *= 0.01;
+        carried.network.layers[1].heads[0].query.weight *= 0.01;
         cases.push(("carrying head", carried));
         let mut marks = build(form);
-        marks.network.layers[last_step].map.constant().swap_rows(2, 7);
+        marks.network.layers[last_step].map.constant.swap_rows(2, 7);
         cases.push(("mark of a row", marks));
         let mut readout = build(form);
         let last = readout.network.layers.len() - 1;
-        readout.network.layers[last].heads[0].key.column_mut(0).scale_mut(1.05);
+        readout.network.layers[last].heads[0].key.weight.column_mut(0).scale_mut(1.05);
         cases.push(("readout", readout));
     }
     for (name, construction) in cases {

@@ -241,11 +241,11 @@ fn a_wrong_weight_is_found() {
         let first = if attention == Attention::CrossAttention { 5 } else { 0 };
         let mut shifted = build();
         let column = shifted.network.layers[0].space.at("value");
-        (0..13).for_each(|row| shifted.network.layers[0].map.constant()[(first + row, column)] += 0.5);
+        (0..13).for_each(|row| shifted.network.layers[0].map.constant[(first + row, column)] += 0.5);
         let mut hotter = build();
-        hotter.network.layers[0].heads[0].query *= 0.02;
+        hotter.network.layers[0].heads[0].query.weight *= 0.02;
         let mut swapped = build();
-        swapped.network.layers[0].heads[0].query.swap_columns(0, 1);
+        swapped.network.layers[0].heads[0].query.weight.swap_columns(0, 1);
         for (name, construction) in [("value", shifted), ("temperature", hotter), ("axis", swapped)] {
             let certificate = stages::certificates(&construction, tolerance).remove(0).1;
             assert!(!certificate.holds, "a wrong {name} passes: {certificate:?}");

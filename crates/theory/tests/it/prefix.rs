@@ -151,11 +151,11 @@ fn a_wrong_weight_is_found() {
         let build = || prefix.build(Request { tolerance, ..SIZE }).unwrap();
         let mut shifted = build();
         let value = shifted.network.layers[0].space.at("value");
-        rows.for_each(|row| shifted.network.layers[0].map.constant()[(row, value)] += 1.5);
+        rows.for_each(|row| shifted.network.layers[0].map.constant[(row, value)] += 1.5);
         let mut hotter = build();
-        hotter.network.layers[0].heads[0].query *= 0.02;
+        hotter.network.layers[0].heads[0].query.weight *= 0.02;
         let mut swapped = build();
-        swapped.network.layers[0].heads[0].value.swap_columns(0, 1);
+        swapped.network.layers[0].heads[0].value.weight.swap_columns(0, 1);
         for (name, construction) in [("value", shifted), ("temperature", hotter), ("channel", swapped)] {
             let certificate = stages::certificates(&construction, tolerance).remove(0).1;
             assert!(!certificate.holds, "a wrong {name} passes: {certificate:?}");

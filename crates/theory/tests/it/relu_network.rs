@@ -341,15 +341,15 @@ fn a_wrong_weight_is_found() {
     let mut sign = build(Form::T2);
     sign.network.layers[0].heads[1].output *= -1.0;
     let mut hot = build(Form::T2);
-    hot.network.layers[1].heads[0].query[(0, 0)] = 1.0;
+    hot.network.layers[1].heads[0].query.weight[(0, 0)] = 1.0;
     let mut null = build(Form::T2);
-    null.network.layers[1].map.constant().row_mut(6).fill(0.0);
+    null.network.layers[1].map.constant.row_mut(6).fill(0.0);
     let mut rows = build(Form::T2);
-    rows.network.layers[2].map.constant().swap_rows(0, 1);
+    rows.network.layers[2].map.constant.swap_rows(0, 1);
     let mut anchor = build(Form::T1);
-    anchor.network.layers[0].heads[0].query[(1, 0)] *= 1.1;
+    anchor.network.layers[0].heads[0].query.weight[(1, 0)] *= 1.1;
     let mut value = build(Form::S);
-    let headway_theory::Readout::Softmax { values, .. } = &mut value.network.readout else { panic!("no softmax") };
+    let headway_plain::Readout::Softmax { values, .. } = &mut value.network.readout else { panic!("no softmax") };
     values[(1, 0)] += 0.2;
     for (name, construction) in
         [("sign", sign), ("temperature", hot), ("null row", null), ("row", rows), ("anchor", anchor), ("value", value)]

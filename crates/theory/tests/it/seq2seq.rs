@@ -287,10 +287,10 @@ fn a_wrong_weight_is_found() {
     };
     let mut value = build(Method::Grid, 0.1);
     let last = value.network.layers[0].space.width() - 1;
-    let shape = value.network.layers[0].map.constant().shape();
-    value.network.layers[0].map.constant()[(shape.0 - 1, last)] += 0.5;
+    let shape = value.network.layers[0].map.constant.shape();
+    value.network.layers[0].map.constant[(shape.0 - 1, last)] += 0.5;
     let mut hot = build(Method::Grid, 0.1);
-    hot.network.layers[0].heads[0].query *= 0.02;
+    hot.network.layers[0].heads[0].query.weight *= 0.02;
     let mut fit = build(Method::Fit, 0.1);
     fit.network.layers[2].heads[0].output *= 1.2;
     for (name, construction) in [("value", value), ("temperature", hot), ("scale", fit)] {

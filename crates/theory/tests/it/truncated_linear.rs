@@ -177,11 +177,11 @@ fn a_wrong_weight_is_found() {
         one(clamp(7, 3, [-1.0, 2.0], false), Mode::Minimax, None).build(Request { tolerance: 0.01, ..SIZE }).unwrap()
     };
     let mut shifted = build();
-    shifted.network.layers[0].heads[0].value[(1, 0)] += 0.02;
+    shifted.network.layers[0].heads[0].value.weight[(1, 0)] += 0.02;
     let mut hotter = build();
-    hotter.network.layers[0].heads[0].query *= 0.25;
+    hotter.network.layers[0].heads[0].query.weight *= 0.25;
     let mut swapped = build();
-    swapped.network.layers[0].map.constant().swap_rows(3, 4);
+    swapped.network.layers[0].map.constant.swap_rows(3, 4);
     for (name, construction) in [("value", shifted), ("temperature", hotter), ("rows", swapped)] {
         let certificate = stages::certificates(&construction, 0.01).remove(0).1;
         assert!(!certificate.holds, "a wrong {name} passes: {certificate:?}");
@@ -200,11 +200,11 @@ fn a_wrong_weight_of_many_heads_is_found() {
         };
         let position = build().network.layers[0].space.at("position");
         let mut shifted = build();
-        shifted.network.layers[0].heads[2].value[(position + 3, 0)] += 0.02;
+        shifted.network.layers[0].heads[2].value.weight[(position + 3, 0)] += 0.02;
         let mut hotter = build();
-        hotter.network.layers[0].heads[1].query *= 0.25;
+        hotter.network.layers[0].heads[1].query.weight *= 0.25;
         let mut swapped = build();
-        swapped.network.layers[0].heads[3].key.swap_rows(position + 1, position + 2);
+        swapped.network.layers[0].heads[3].key.weight.swap_rows(position + 1, position + 2);
         let mut silent = build();
         silent.network.layers[0].heads[0].output[(0, 0)] = 0.9;
         for (name, construction) in [("value", shifted), ("temperature", hotter), ("rows", swapped), ("output", silent)]

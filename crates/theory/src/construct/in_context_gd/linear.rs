@@ -15,14 +15,19 @@
 //! square, both of the state as it is, error included. After s further steps that has become (I − ηH)^s η Xᵀv/N, of length V a_s,
 //! a_s = max over h ≤ λ of η √h |1 − η h|^s. So |w̃_t − w_t| ≤ E_t = Σ_s V_{t−1−s} a_s, which is computed step by step.
 
+use headway_plain::{
+    Readout,
+    network::{Head, InputMap},
+};
+
 use crate::{
     bound::Bound,
     construct::{
         Construction, Cost, Refusal, Request, Temperature, choose,
-        in_context_gd::{GAP, InContextGd, carrying, keeping, layer, layer_size, mark_places, places, power},
+        in_context_gd::{GAP, InContextGd, carrying, keeping, layer_size, mark_places, places, power},
     },
     interpolation::F32_ROUNDOFF,
-    network::{Head, Layer, Network, Readout},
+    network::{Layer, Network},
     space::Space,
 };
 
@@ -187,23 +192,23 @@ impl Plan {
         let mut map = keeping(from, &z, names, rows);
         mark_places(&mut map, &z, &places(rows));
         for row in (0..rows).filter(|row| *row == n || *row > 2 * n) {
-            map.constant()[(row, z.at("silent"))] = 1.0;
+            map.constant[(row, z.at("silent"))] = 1.0;
         }
-        map.constant()[(rows - 2, z.at("sign"))] = 1.0;
-        map.constant()[(rows - 1, z.at("sign"))] = -1.0;
-        let mut head = Head::new(&z, d + 2, d, out.width());
+        map.constant[(rows - 2, z.at("sign"))] = 1.0;
+        map.constant[(rows - 1, z.at("sign"))] = -1.0;
+        let mut head = Head::zeros(z.width(), d + 2, d, out.width());
         for j in 0..d {
-            head.query[(z.nth("w", j), j)] = self.delta;
-            head.key[(z.nth("x", j), j)] = 1.0;
-            head.value[(z.nth("x", j), j)] = 1.0;
+            head.query.weight[(z.nth("w", j), j)] = self.delta;
+            head.key.weight[(z.nth("x", j), j)] = 1.0;
+            head.value.weight[(z.nth("x", j), j)] = 1.0;
             head.output[(j, out.nth("w", j))] = -gd.rate / self.delta;
         }
-        head.query[(z.at("sign"), d)] = -self.delta;
-        head.key[(z.at("y"), d)] = 1.0;
-        head.query[(z.at("one"), d + 1)] = -2.0 * GAP;
-        head.key[(z.at("silent"), d + 1)] = 1.0;
+        head.query.weight[(z.at("sign"), d)] = -self.delta;
+        head.key.weight[(z.at("y"), d)] = 1.0;
+        head.query.weight[(z.at("one"), d + 1)] = -2.0 * GAP;
+        head.key.weight[(z.at("silent"), d + 1)] = 1.0;
         let carry = carrying(&z, out, "place", &["x", "y", "w"], 1.0);
-        layer(z, map, vec![carry, head])
+        Layer { space: z, map, heads: vec![carry, head] }
     }
 
     /// The query looks at w, −w and nothing.
@@ -211,16 +216,16 @@ impl Plan {
         let (d, rows) = (gd.d, rows(gd));
         let z = read_space(d);
         let mut map = keeping(from, &z, &["x", "w"], rows + NOTHING);
-        map.constant()[(rows - 2, z.at("sign"))] = 1.0;
-        map.constant()[(rows - 1, z.at("sign"))] = -1.0;
-        let mut head = Head::new(&z, d, 1, 1);
+        map.constant[(rows - 2, z.at("sign"))] = 1.0;
+        map.constant[(rows - 1, z.at("sign"))] = -1.0;
+        let mut head = Head::zeros(z.width(), d, 1, 1);
         for j in 0..d {
-            head.query[(z.nth("x", j), j)] = self.readout;
-            head.key[(z.nth("w", j), j)] = 1.0;
+            head.query.weight[(z.nth("x", j), j)] = self.readout;
+            head.key.weight[(z.nth("w", j), j)] = 1.0;
         }
-        head.value[(z.at("sign"), 0)] = 1.0;
+        head.value.weight[(z.at("sign"), 0)] = 1.0;
         head.output[(0, 0)] = 3.0 / self.readout;
-        Layer { space: z, map, queries: gd.points + 1, keys: 2 + NOTHING, heads: vec![head] }
+        Layer { space: z, map: InputMap { queries: gd.points + 1, keys: 2 + NOTHING, ..map }, heads: vec![head] }
     }
 }
 
@@ -257,10 +262,10 @@ fn mirror_layer(gd: &InContextGd, prompt: &Space) -> Layer {
     mark_places(&mut map, &z, &(0..rows).map(place).collect::<Vec<_>>());
     for row in 0..rows {
         let mirrored = if (n + 1..=2 * n).contains(&row) { place(row - n - 1) } else { place(n + 1) };
-        map.constant()[(row, z.at("self"))] = place(row);
-        map.constant()[(row, z.at("mirrored"))] = mirrored;
+        map.constant[(row, z.at("self"))] = place(row);
+        map.constant[(row, z.at("mirrored"))] = mirrored;
     }
     let take = |target: &str, sign: f64| carrying(&z, prompt, target, &["x", "y"], sign);
     let heads = vec![take("self", 1.0), take("mirrored", -1.0)];
-    layer(z, map, heads)
+    Layer { space: z, map, heads }
 }

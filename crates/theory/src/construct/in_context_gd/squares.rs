@@ -25,14 +25,19 @@
 
 use std::f64::consts::PI;
 
+use headway_plain::{
+    Readout,
+    network::{Head, InputMap},
+};
+
 use crate::{
     bound::Bound,
     construct::{
         Construction, Cost, Refusal, Request, Temperature, choose,
-        in_context_gd::{GAP, InContextGd, carrying, keeping, layer, layer_size, mark_places, places},
+        in_context_gd::{GAP, InContextGd, carrying, keeping, layer_size, mark_places, places},
     },
     interpolation::{Anchors, F32_ROUNDOFF, tail},
-    network::{Head, Layer, Map, Network, Readout},
+    network::{Layer, Network},
     space::Space,
 };
 
@@ -353,16 +358,16 @@ impl Plan {
     }
 
     /// Anchors after examples, the query and nothing; all other rows are too far from every u to be attended to.
-    fn lay_anchors(&self, gd: &InContextGd, map: &mut Map, z: &Space) {
+    fn lay_anchors(&self, gd: &InContextGd, map: &mut InputMap, z: &Space) {
         let (first, rows) = (gd.points + 2, self.rows(gd));
         let beta = self.anchors().inverse_temperature(self.sharpness);
         let far = 2.0 * self.form(gd) + (2.0 * GAP + self.sharpness) / beta;
         for row in 0..first {
-            map.constant()[(row, z.at("anchor_square"))] = far;
+            map.constant[(row, z.at("anchor_square"))] = far;
         }
         for (row, anchor) in (first..rows).zip(self.anchors().all()) {
-            map.constant()[(row, z.at("anchor"))] = anchor;
-            map.constant()[(row, z.at("anchor_square"))] = anchor * anchor;
+            map.constant[(row, z.at("anchor"))] = anchor;
+            map.constant[(row, z.at("anchor_square"))] = anchor * anchor;
         }
     }
 
@@ -374,25 +379,25 @@ impl Plan {
         mark_places(&mut map, &z, &places(rows));
         self.lay_anchors(gd, &mut map, &z);
         for (row, anchor) in (gd.points + 2..rows).zip(self.anchors().all()) {
-            map.constant()[(row, z.at("value"))] = anchor * anchor / 4.0;
+            map.constant[(row, z.at("value"))] = anchor * anchor / 4.0;
         }
         let mut heads = vec![carrying(&z, out, "place", &["x", "y", "w"], 1.0)];
         for (channel, sign) in (0..d).flat_map(|channel| [(channel, 1.0), (channel, -1.0)]) {
-            let mut head = Head::new(&z, d + 2, 1, out.width());
+            let mut head = Head::zeros(z.width(), d + 2, 1, out.width());
             for j in 0..d {
-                head.query[(z.nth("x", j), j)] = beta;
-                head.key[(z.nth("w", j), j)] = 2.0 * self.balance;
+                head.query.weight[(z.nth("x", j), j)] = beta;
+                head.key.weight[(z.nth("w", j), j)] = 2.0 * self.balance;
             }
-            head.key[(z.at("anchor"), channel)] = 2.0 * sign / self.balance;
-            head.query[(z.at("y"), d)] = beta;
-            head.key[(z.at("anchor"), d)] = -2.0 * self.balance;
-            head.query[(z.at("one"), d + 1)] = beta;
-            head.key[(z.at("anchor_square"), d + 1)] = -1.0;
-            head.value[(z.at("value"), 0)] = 1.0;
+            head.key.weight[(z.at("anchor"), channel)] = 2.0 * sign / self.balance;
+            head.query.weight[(z.at("y"), d)] = beta;
+            head.key.weight[(z.at("anchor"), d)] = -2.0 * self.balance;
+            head.query.weight[(z.at("one"), d + 1)] = beta;
+            head.key.weight[(z.at("anchor_square"), d + 1)] = -1.0;
+            head.value.weight[(z.at("value"), 0)] = 1.0;
             head.output[(0, out.nth("product", channel))] = sign;
             heads.push(head);
         }
-        layer(z, map, heads)
+        Layer { space: z, map, heads }
     }
 
     fn average_layer(&self, gd: &InContextGd, from: &Space, out: &Space) -> Layer {
@@ -402,7 +407,7 @@ impl Plan {
         mark_places(&mut map, &z, &places(rows));
         let factors = [vec![0.0; n], vec![1.0, 0.0], self.anchors().all().collect()].concat();
         for (row, factor) in factors.into_iter().enumerate() {
-            let mut mark = |column: &str, value: f64| map.constant()[(row, z.at(column))] = value;
+            let mut mark = |column: &str, value: f64| map.constant[(row, z.at(column))] = value;
             mark("nothing", f64::from(row == n + 1));
             mark("no_product", f64::from(row == n || row > n + 1));
             mark("no_state", f64::from(row < n || row > n + 1));
@@ -423,18 +428,18 @@ impl Plan {
             ("w", "no_state", scale),
             ("w", "no_state", -scale),
         ]) {
-            let mut head = Head::new(&z, 2, d, out.width());
-            head.query[(z.at(wanted), 0)] = 1.0;
-            head.key[(z.at("nothing"), 0)] = 1.0;
-            head.query[(z.at("one"), 1)] = -2.0 * GAP;
-            head.key[(z.at(silent), 1)] = 1.0;
+            let mut head = Head::zeros(z.width(), 2, d, out.width());
+            head.query.weight[(z.at(wanted), 0)] = 1.0;
+            head.key.weight[(z.at("nothing"), 0)] = 1.0;
+            head.query.weight[(z.at("one"), 1)] = -2.0 * GAP;
+            head.key.weight[(z.at(silent), 1)] = 1.0;
             for j in 0..d {
-                head.value[(z.nth(source, j), j)] = 1.0;
+                head.value.weight[(z.nth(source, j), j)] = 1.0;
                 head.output[(j, out.nth("w", j))] = factor;
             }
             heads.push(head);
         }
-        layer(z, map, heads)
+        Layer { space: z, map, heads }
     }
 
     fn read_layer(&self, gd: &InContextGd, from: &Space) -> Layer {
@@ -443,18 +448,18 @@ impl Plan {
         let z = read_space(d);
         let mut map = keeping(from, &z, &["x", "w"], rows);
         self.lay_anchors(gd, &mut map, &z);
-        let mut head = Head::new(&z, d + 1, 1, 1);
+        let mut head = Head::zeros(z.width(), d + 1, 1, 1);
         for j in 0..d {
-            head.query[(z.nth("x", j), j)] = beta * self.stretch;
-            head.key[(z.nth("w", j), j)] = 2.0;
+            head.query.weight[(z.nth("x", j), j)] = beta * self.stretch;
+            head.key.weight[(z.nth("w", j), j)] = 2.0;
         }
         for row in 0..rows {
-            map.constant()[(row, z.at("one"))] = 1.0;
+            map.constant[(row, z.at("one"))] = 1.0;
         }
-        head.query[(z.at("one"), d)] = beta;
-        head.key[(z.at("anchor_square"), d)] = -1.0;
-        head.value[(z.at("anchor"), 0)] = 1.0;
+        head.query.weight[(z.at("one"), d)] = beta;
+        head.key.weight[(z.at("anchor_square"), d)] = -1.0;
+        head.value.weight[(z.at("anchor"), 0)] = 1.0;
         head.output[(0, 0)] = 1.0 / self.stretch;
-        Layer { space: z, map, queries: gd.points + 1, keys: self.intervals + 1, heads: vec![head] }
+        Layer { space: z, map: InputMap { queries: gd.points + 1, keys: self.intervals + 1, ..map }, heads: vec![head] }
     }
 }

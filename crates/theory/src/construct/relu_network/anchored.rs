@@ -3,6 +3,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use headway_plain::{
+    Readout,
+    network::{Head, InputMap},
+};
+
 use super::{
     APART, ReluNetwork, scatter_layer, scatter_parameters,
     units::{ScatterRounding, Units, rounding_formula},
@@ -16,7 +21,7 @@ use crate::{
     },
     interpolation::{Anchors, F32_ROUNDOFF, Profile, profile, tail},
     mixing::{Noise, Roundings},
-    network::{Head, Layer, Map, Network, Readout},
+    network::{Layer, Network},
     space::Space,
 };
 
@@ -179,36 +184,35 @@ impl Plan<'_> {
         let (anchors, rows, flat) = (size.anchors(), self.rows(size), units.seq_len * units.d_in);
         let (middle, beta) = (anchors.centre(), anchors.inverse_temperature(self.options.mode.sharpness()));
         let z = Space::new(&[("u", 1), ("one", 1), ("anchor", 1), ("square", 1)]);
-        let mut map = Map::sequence_wise(&z, flat, rows);
-        if let Map::SequenceWise { weight, bias } = &mut map {
-            for j in 0..units.count() {
-                (0..flat).for_each(|at| weight[(at, j * z.width() + z.at("u"))] = units.weights[(j, at)]);
-                bias[(j, z.at("u"))] = units.bias[j];
-            }
-            for row in 0..rows {
-                let (anchor, square) = match row {
-                    k if k <= size.intervals => (anchors.at(k) - middle, (anchors.at(k) - middle).powi(2)),
-                    // The best anchor's score is −β middle² at least.
-                    _ => (0.0, middle.powi(2) + APART / beta),
-                };
-                bias[(row, z.at("one"))] = 1.0;
-                bias[(row, z.at("anchor"))] = anchor;
-                bias[(row, z.at("square"))] = square;
-            }
+        let mut map = InputMap::sequence_wise(flat, rows, z.width());
+        let (weight, constant) = (map.linear.weight_mut(), &mut map.constant);
+        for j in 0..units.count() {
+            (0..flat).for_each(|at| weight[(at, j * z.width() + z.at("u"))] = units.weights[(j, at)]);
+            constant[(j, z.at("u"))] = units.bias[j];
+        }
+        for row in 0..rows {
+            let (anchor, square) = match row {
+                k if k <= size.intervals => (anchors.at(k) - middle, (anchors.at(k) - middle).powi(2)),
+                // The best anchor's score is −β middle² at least.
+                _ => (0.0, middle.powi(2) + APART / beta),
+            };
+            constant[(row, z.at("one"))] = 1.0;
+            constant[(row, z.at("anchor"))] = anchor;
+            constant[(row, z.at("square"))] = square;
         }
         let heads = (0..size.heads).map(|at| {
-            let mut head = Head::new(&z, 2, 1, 1);
-            head.query[(z.at("u"), 0)] = 2.0 * beta;
-            head.query[(z.at("one"), 0)] = -2.0 * beta * (at as f64 * anchors.high + middle);
-            head.query[(z.at("one"), 1)] = beta;
-            head.key[(z.at("anchor"), 0)] = 1.0;
-            head.key[(z.at("square"), 1)] = -1.0;
-            head.value[(z.at("anchor"), 0)] = 1.0;
-            head.value[(z.at("one"), 0)] = middle;
+            let mut head = Head::zeros(z.width(), 2, 1, 1);
+            head.query.weight[(z.at("u"), 0)] = 2.0 * beta;
+            head.query.weight[(z.at("one"), 0)] = -2.0 * beta * (at as f64 * anchors.high + middle);
+            head.query.weight[(z.at("one"), 1)] = beta;
+            head.key.weight[(z.at("anchor"), 0)] = 1.0;
+            head.key.weight[(z.at("square"), 1)] = -1.0;
+            head.value.weight[(z.at("anchor"), 0)] = 1.0;
+            head.value.weight[(z.at("one"), 0)] = middle;
             head.output[(0, 0)] = 1.0;
             head
         });
         let heads = heads.collect();
-        Layer { space: z, map, queries: units.count(), keys: rows, heads }
+        Layer { space: z, map: InputMap { queries: units.count(), keys: rows, ..map }, heads }
     }
 }

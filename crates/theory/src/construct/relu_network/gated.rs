@@ -1,5 +1,10 @@
 //! Form t2: gather, gate, scatter, three layers whose maps are token-wise.
 
+use headway_plain::{
+    Readout,
+    network::{Head, InputMap},
+};
+
 use super::{
     APART, ReluNetwork, gather_layer, gather_parameters, scatter_layer, scatter_parameters,
     units::{Gather, ScatterRounding, Units, rounding_formula},
@@ -9,7 +14,7 @@ use crate::{
     construct::{Construction, Cost, Refusal, Request, Temperature, choose},
     interpolation::F32_ROUNDOFF,
     mixing::{Noise, Roundings},
-    network::{Head, Layer, Map, Network, Readout},
+    network::{Layer, Network},
     space::Space,
 };
 
@@ -142,28 +147,27 @@ impl Plan<'_> {
     }
 }
 
-/// Row j < r holds u'_j, and asks; row r is the null row.
+/// Row j < r holds u'_j, and is a query; row r is the null row.
 fn gate_layer(units: usize, beta: f64) -> Layer {
-    let z = Space::new(&[("u", 1), ("unit", 1), ("asks", units), ("answers", units)]);
-    let mut map = Map::token_wise(&z, 1, units + 1);
-    if let Map::TokenWise { weight, position } = &mut map {
-        weight[(0, z.at("u"))] = 1.0;
-        for j in 0..units {
-            position[(j, z.at("unit"))] = 1.0;
-            position[(j, z.nth("asks", j))] = 1.0;
-            position[(j, z.nth("answers", j))] = 1.0;
-            // The null row answers to all.
-            position[(units, z.nth("answers", j))] = 1.0;
-        }
-    }
-    let mut head = Head::new(&z, units + 1, 1, 1);
-    head.query[(z.at("u"), 0)] = beta;
-    head.key[(z.at("unit"), 0)] = 1.0;
+    let z = Space::new(&[("u", 1), ("unit", 1), ("query", units), ("key", units)]);
+    let mut map = InputMap::token_wise(1, units + 1, z.width());
+    let (weight, constant) = (map.linear.weight_mut(), &mut map.constant);
+    weight[(0, z.at("u"))] = 1.0;
     for j in 0..units {
-        head.query[(z.nth("asks", j), j + 1)] = APART;
-        head.key[(z.nth("answers", j), j + 1)] = 1.0;
+        constant[(j, z.at("unit"))] = 1.0;
+        constant[(j, z.nth("query", j))] = 1.0;
+        constant[(j, z.nth("key", j))] = 1.0;
+        // The null row is a key for every query.
+        constant[(units, z.nth("key", j))] = 1.0;
     }
-    head.value[(z.at("u"), 0)] = 1.0;
+    let mut head = Head::zeros(z.width(), units + 1, 1, 1);
+    head.query.weight[(z.at("u"), 0)] = beta;
+    head.key.weight[(z.at("unit"), 0)] = 1.0;
+    for j in 0..units {
+        head.query.weight[(z.nth("query", j), j + 1)] = APART;
+        head.key.weight[(z.nth("key", j), j + 1)] = 1.0;
+    }
+    head.value.weight[(z.at("u"), 0)] = 1.0;
     head.output[(0, 0)] = 1.0;
-    Layer { space: z, map, queries: units, keys: units + 1, heads: vec![head] }
+    Layer { space: z, map: InputMap { queries: units, keys: units + 1, ..map }, heads: vec![head] }
 }

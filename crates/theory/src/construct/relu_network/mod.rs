@@ -21,12 +21,13 @@ mod readout;
 mod units;
 mod weights;
 
+use headway_plain::network::{InputMap, Matrix};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     construct::{Construction, Refusal, Request},
     interpolation::Mode,
-    network::{Layer, Map, Matrix},
+    network::Layer,
     space::Space,
 };
 
@@ -139,19 +140,18 @@ impl ReluNetwork {
 
 /// The layer that gathers: rows x_i − m, u' in the rows that leave it.
 fn gather_layer(units: &Units, gather: &Gather) -> Layer {
-    let [asks, answers, dead] = gather.mixing.parts();
-    let space = Space::new(&[("x", units.d_in), asks, answers, dead]);
+    let [query, key, dead] = gather.mixing.parts();
+    let space = Space::new(&[("x", units.d_in), query, key, dead]);
     let rows = gather.mixing.rows();
-    let mut map = Map::token_wise(&space, units.d_in, rows);
-    if let Map::TokenWise { weight, position } = &mut map {
-        for f in 0..units.d_in {
-            weight[(f, space.nth("x", f))] = 1.0;
-            (0..units.seq_len).for_each(|i| position[(i, space.nth("x", f))] = -gather.middle[(i, f)]);
-        }
-        gather.mixing.label(&space, position);
+    let mut map = InputMap::token_wise(units.d_in, rows, space.width());
+    let (weight, constant) = (map.linear.weight_mut(), &mut map.constant);
+    for f in 0..units.d_in {
+        weight[(f, space.nth("x", f))] = 1.0;
+        (0..units.seq_len).for_each(|i| constant[(i, space.nth("x", f))] = -gather.middle[(i, f)]);
     }
+    gather.mixing.label(&space, constant);
     let heads = gather.mixing.heads(&space, &gather.mixes, 1);
-    Layer { space, map, queries: gather.mixing.queries, keys: rows, heads }
+    Layer { space, map: InputMap { queries: gather.mixing.queries, keys: rows, ..map }, heads }
 }
 
 fn gather_parameters(units: &Units, gather: &Gather) -> f64 {
@@ -164,16 +164,15 @@ fn gather_parameters(units: &Units, gather: &Gather) -> f64 {
 /// The layer that scatters: rows h_j, y_i in the rows that leave it.
 fn scatter_layer(units: &Units) -> Layer {
     let (mixing, mixes) = units.scatter();
-    let [asks, answers, dead] = mixing.parts();
-    let space = Space::new(&[("h", 1), asks, answers, dead]);
+    let [query, key, dead] = mixing.parts();
+    let space = Space::new(&[("h", 1), query, key, dead]);
     let rows = mixing.rows();
-    let mut map = Map::token_wise(&space, 1, rows);
-    if let Map::TokenWise { weight, position } = &mut map {
-        weight[(0, space.at("h"))] = 1.0;
-        mixing.label(&space, position);
-    }
+    let mut map = InputMap::token_wise(1, rows, space.width());
+    let (weight, constant) = (map.linear.weight_mut(), &mut map.constant);
+    weight[(0, space.at("h"))] = 1.0;
+    mixing.label(&space, constant);
     let heads = mixing.heads(&space, &mixes, units.d_out);
-    Layer { space, map, queries: mixing.queries, keys: rows, heads }
+    Layer { space, map: InputMap { queries: mixing.queries, keys: rows, ..map }, heads }
 }
 
 fn scatter_parameters(units: &Units) -> f64 {

@@ -1,5 +1,7 @@
 //! Form s: gather, then a softmax over anchors and a linear readout.
 
+use headway_plain::{Readout, network::Matrix};
+
 use super::{
     ReluNetwork, gather_layer, gather_parameters, output_matrix,
     units::{Gather, Units, rounding_formula},
@@ -13,7 +15,7 @@ use crate::{
     },
     interpolation::{Anchors, Profile, profile, tail},
     mixing::{Noise, Roundings},
-    network::{Matrix, Network, Readout},
+    network::Network,
 };
 
 struct Plan<'a> {

@@ -1,5 +1,6 @@
 //! Hidden units on a box of inputs: normalised to at most 1, without those that are never on; and inputs that put them at kinks.
 
+use headway_plain::network::Matrix;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::ReluWeights;
@@ -7,7 +8,6 @@ use crate::{
     domain::Domain,
     interpolation::F32_ROUNDOFF,
     mixing::{Channel, DEVIATIONS, Mix, Mixing, Noise, Roundings},
-    network::Matrix,
 };
 
 /// relu(u_j) = s_j relu(u'_j), u'_j = u_j / s_j, with s_j the largest value of u_j in the box; units with s_j ≤ 0 are dropped.

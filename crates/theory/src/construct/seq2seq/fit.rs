@@ -6,6 +6,7 @@
 
 use std::fmt::Write;
 
+use headway_plain::network::Matrix;
 use rand::{RngExt, seq::SliceRandom};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rand_distr::StandardNormal;
@@ -16,7 +17,6 @@ use crate::{
     construct::{Construction, Function, Refusal, ReluNetwork, ReluWeights, Request},
     domain::Domain,
     interpolation::F32_ROUNDOFF,
-    network::Matrix,
 };
 
 /// Hidden units when they are chosen.

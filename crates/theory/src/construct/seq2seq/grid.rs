@@ -7,10 +7,14 @@
 //! # References
 //! arXiv 2504.19901: attention as a max-affine partition, in the limit of large c.
 
+use headway_plain::{
+    Readout,
+    network::{Head, InputMap, Matrix},
+};
+use headway_tasks::{Interval, Order};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::Seq2seq;
-use headway_tasks::{Interval, Order};
 
 use crate::{
     bound::Bound,
@@ -19,7 +23,7 @@ use crate::{
     domain::Domain,
     enclosure::Suprema,
     interpolation::{F32_ROUNDOFF, Mode, Moments},
-    network::{Head, Layer, Map, Matrix, Network, Readout},
+    network::{Layer, Network},
     smoothness::{Constant, SPARSE_SAFETY},
     space::Space,
 };
@@ -186,41 +190,40 @@ impl Plan<'_> {
         let spacing = |i: usize| self.extent(i) / cells as f64;
         let middle = |i: usize| f64::midpoint(options.low[i], options.high[i]);
 
-        let mut map = Map::sequence_wise(&z, flat_in, keys + 1);
-        if let Map::SequenceWise { weight, bias } = &mut map {
-            for i in 0..flat_in {
-                weight[(i, z.nth("x", i))] = 1.0 / spacing(i);
-                bias[(0, z.nth("x", i))] = -middle(i) / spacing(i);
+        let mut map = InputMap::sequence_wise(flat_in, keys + 1, z.width());
+        let (weight, constant) = (map.linear.weight_mut(), &mut map.constant);
+        for i in 0..flat_in {
+            weight[(i, z.nth("x", i))] = 1.0 / spacing(i);
+            constant[(0, z.nth("x", i))] = -middle(i) / spacing(i);
+        }
+        constant[(0, z.at("one"))] = 1.0;
+        for key in 0..keys {
+            let place: Vec<f64> = (0..flat_in).map(|i| centred(digit(key, i))).collect();
+            let at: Vec<f64> = place.iter().enumerate().map(|(i, k)| middle(i) + k * spacing(i)).collect();
+            for (i, k) in place.iter().enumerate() {
+                constant[(key + 1, z.nth("x", i))] = *k;
             }
-            bias[(0, z.at("one"))] = 1.0;
-            for key in 0..keys {
-                let place: Vec<f64> = (0..flat_in).map(|i| centred(digit(key, i))).collect();
-                let at: Vec<f64> = place.iter().enumerate().map(|(i, k)| middle(i) + k * spacing(i)).collect();
-                for (i, k) in place.iter().enumerate() {
-                    bias[(key + 1, z.nth("x", i))] = *k;
+            constant[(key + 1, z.at("square"))] = place.iter().map(|k| k * k).sum();
+            for (to, y) in (self.target.function)(&at).into_iter().enumerate() {
+                if !y.is_finite() {
+                    return Err(Refusal::invalid("function", format!("gives {y} at {at:?}")));
                 }
-                bias[(key + 1, z.at("square"))] = place.iter().map(|k| k * k).sum();
-                for (to, y) in (self.target.function)(&at).into_iter().enumerate() {
-                    if !y.is_finite() {
-                        return Err(Refusal::invalid("function", format!("gives {y} at {at:?}")));
-                    }
-                    bias[(key + 1, z.nth("value", to))] = y;
-                }
+                constant[(key + 1, z.nth("value", to))] = y;
             }
         }
 
-        let mut head = Head::new(&z, flat_in + 1, flat_out, flat_out);
+        let mut head = Head::zeros(z.width(), flat_in + 1, flat_out, flat_out);
         for i in 0..flat_in {
-            head.query[(z.nth("x", i), i)] = 2.0 * self.sharpness;
-            head.key[(z.nth("x", i), i)] = 1.0;
+            head.query.weight[(z.nth("x", i), i)] = 2.0 * self.sharpness;
+            head.key.weight[(z.nth("x", i), i)] = 1.0;
         }
-        head.query[(z.at("one"), flat_in)] = self.sharpness;
-        head.key[(z.at("square"), flat_in)] = -1.0;
+        head.query.weight[(z.at("one"), flat_in)] = self.sharpness;
+        head.key.weight[(z.at("square"), flat_in)] = -1.0;
         for to in 0..flat_out {
-            head.value[(z.nth("value", to), to)] = 1.0;
+            head.value.weight[(z.nth("value", to), to)] = 1.0;
             head.output[(to, to)] = 1.0;
         }
-        let layer = Layer { space: z, map, queries: 1, keys, heads: vec![head] };
+        let layer = Layer { space: z, map: InputMap { queries: 1, keys, ..map }, heads: vec![head] };
         let readout =
             Readout::Affine { weight: Matrix::identity(flat_out, flat_out), bias: Matrix::zeros(1, flat_out) };
         Ok(Construction {

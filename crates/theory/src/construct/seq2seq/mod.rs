@@ -129,7 +129,7 @@ impl Seq2seq {
                 // Only a grid that is out of reach sends us on, or one so large that a fit which is proved as well may be smaller.
                 match grid::build(self, target, request) {
                     Err(Refusal::Unreachable { .. } | Refusal::TooLarge { .. }) => fit::build(self, request),
-                    Ok(grid) if self.cells.is_none() && grid.network.layers[0].keys > MANY => {
+                    Ok(grid) if self.cells.is_none() && grid.network.layers[0].map.keys > MANY => {
                         let fit =
                             fit::build(self, request).ok().filter(|(fit, _)| !fit.bound.rests_on(Basis::Measured));
                         Ok(fit.unwrap_or((grid, None)))
