@@ -115,3 +115,28 @@ fn what_is_not_ours_comes_from_one_registry_in_versions_that_are_named() {
         }
     }
 }
+
+#[test]
+fn one_place_makes_generators() {
+    // The numbers that an adapter drops are drawn anew at each pass, from a number that the run's own generator gives.
+    const MAKERS: [&str; 2] = ["crates/tasks/src/seed.rs", "crates/model/src/adapter/low_rank.rs"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("crates")];
+    let mut found = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("tests") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]").next().unwrap().lines();
+                let mut code = code.filter(|line| !line.trim_start().starts_with("//"));
+                if code.any(|line| line.contains("seed_from_u64(") || line.contains("::from_seed(")) {
+                    found.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+                }
+            }
+        }
+    }
+    assert_eq!(found, MAKERS.map(str::to_owned).into());
+}

@@ -28,7 +28,7 @@ pub use interval::Interval;
 pub use jet::{Jet, Order};
 pub use law::Law;
 pub use registry::{TASKS, TaskConfig};
-pub use seed::{LARGEST_SEED, SampleRng, Seed, Stream};
+pub use seed::{LARGEST_SEED, Probe, SampleRng, Seed, Stream};
 pub use seq2seq::{
     function::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig, Table},
     relu_network::{GivenNetwork, ReluNetwork, ReluNetworkConfig},

@@ -35,6 +35,42 @@ pub enum Stream {
 /// The largest seed: the largest whole number of a TOML file, where the seed of every run stands.
 pub const LARGEST_SEED: u64 = i64::MAX.cast_unsigned();
 
+/// What points are drawn for at which a proof or a measurement of it looks. Each purpose has a sequence of its own, the same in all runs
+/// but where a construction has a seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Probe {
+    /// Inputs at which a certificate is measured.
+    Certificate = 0x5eed,
+    /// Starts of the search for the largest error of a certificate.
+    Ascent = 0xc11b,
+    /// Points of a cube or a sphere at which the smoothness of a function is looked at.
+    Smoothness = 0x51_0be5,
+    /// Points at which the slope of a function of sequences is looked at.
+    Slope = 0x51_0e5,
+    /// Hidden units, and the samples that a ReLU network is fitted to.
+    Hidden = 0xf17,
+    /// Inputs that put hidden units at their kinks.
+    Kink = 0x4e1,
+    /// Prompts at which gradient descent in context is at its limits.
+    Prompt = 0x1c1,
+    /// Corners, walls and insides of the cells of a cube.
+    Cell = 0xc0de,
+    /// Corners and faces of the cells of a box of sequences.
+    Grid = 0x6d1d,
+    /// A point inside a partition.
+    Inside = 0x9a9,
+    /// Walls of a partition.
+    Wall = 0xa11,
+}
+
+impl Probe {
+    /// The generator of this purpose.
+    pub fn rng(self) -> SampleRng {
+        Seed(0).probe(self)
+    }
+}
+
 /// The seed of a run, at most [`LARGEST_SEED`]. All randomness of a run is a function of it, so there is no generator state to save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(pub u64);
@@ -48,5 +84,10 @@ impl Seed {
         let mut rng = ChaCha8Rng::from_seed(key);
         rng.set_stream(index);
         rng
+    }
+
+    /// The generator of one purpose: ChaCha8, its key expanded from seed xor purpose.
+    pub fn probe(self, purpose: Probe) -> SampleRng {
+        ChaCha8Rng::seed_from_u64(self.0 ^ purpose as u64)
     }
 }

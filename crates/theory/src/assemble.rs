@@ -11,7 +11,6 @@ use headway_plain::{
     Readout,
     network::{Affine, Head, Linear, Matrix},
 };
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use crate::{
     construct::{Construction, Refusal},
@@ -73,8 +72,7 @@ impl Network {
     /// # Panics
     /// When sizes do not meet, or a head has biases or a factor, for which the model has no place: a fault of the construction.
     pub fn assemble(&self, device: &Device) -> Model {
-        // Every number is replaced below; the generator only fills what is about to go.
-        let model = self.model_config().init(&self.dims(), &mut ChaCha8Rng::seed_from_u64(0), device);
+        let model = self.model_config().hollow(&self.dims(), device);
         let model = model.unwrap_or_else(|error| panic!("the sizes of a construction do not meet: {error}"));
         match weights::load(model, self.arrays()) {
             Ok((model, _)) => model,

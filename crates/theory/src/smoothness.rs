@@ -3,9 +3,8 @@
 use std::fmt;
 
 use rand::{Rng, RngExt};
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
-use headway_tasks::{Interval, Order};
+use headway_tasks::{Interval, Order, Probe};
 
 use crate::{
     bound::Basis,
@@ -194,7 +193,7 @@ impl Seen {
                 });
             }
         }
-        let mut rng = ChaCha8Rng::seed_from_u64(0x51_0be5);
+        let mut rng = Probe::Smoothness.rng();
         let probe = 1e-3 * (high - low);
         for at in 0..PROBES {
             // So near to an end that differences reach it, on some axes or on all.

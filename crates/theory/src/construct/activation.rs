@@ -266,7 +266,7 @@ impl Kernel {
 
 /// One size at one temperature.
 #[derive(Clone, Debug)]
-struct Plan {
+struct ActivationPlan {
     mode: Mode,
     intervals: usize,
 }
@@ -306,9 +306,10 @@ impl Activation {
                 std::iter::successors(Some(1), next).take_while(|p| *p <= MOST_INTERVALS).collect()
             }
         };
-        let candidates = intervals.iter().flat_map(|p| modes.iter().map(|mode| Plan { mode: *mode, intervals: *p }));
-        let of = |plan: &Plan| kernels.iter().find(|(mode, _)| *mode == plan.mode).map(|(_, kernel)| kernel);
-        let cost = |plan: &Plan| {
+        let candidates =
+            intervals.iter().flat_map(|p| modes.iter().map(|mode| ActivationPlan { mode: *mode, intervals: *p }));
+        let of = |plan: &ActivationPlan| kernels.iter().find(|(mode, _)| *mode == plan.mode).map(|(_, kernel)| kernel);
+        let cost = |plan: &ActivationPlan| {
             let (study, parameters) = (of(plan).map(|kernel| self.study(plan, kernel, &known)), self.parameters(plan));
             study.map_or(Cost::unbounded(parameters), |study| Cost::of(&study.bound, &study.rounding, parameters))
         };
@@ -392,13 +393,13 @@ impl Activation {
         (0..=intervals + 2 * padding).map(value).collect()
     }
 
-    fn parameters(&self, plan: &Plan) -> f64 {
+    fn parameters(&self, plan: &ActivationPlan) -> f64 {
         let padding = (6.0 / plan.mode.sharpness().sqrt()).ceil() as usize;
         cells::parameters(self.seq_len, 1, 1, plan.intervals + 2 * padding + 1, Attention::SelfAttention)
     }
 
-    fn study(&self, plan: &Plan, kernel: &Kernel, known: &Known) -> Study {
-        let Plan { intervals, .. } = *plan;
+    fn study(&self, plan: &ActivationPlan, kernel: &Kernel, known: &Known) -> Study {
+        let ActivationPlan { intervals, .. } = *plan;
         let Kernel { c, padding, third, .. } = *kernel;
         let (spacing, density) = (self.spacing(intervals), kernel.density());
         let g = &self.function.function;
@@ -497,9 +498,9 @@ impl Activation {
         Study { bound, rounding }
     }
 
-    fn write(&self, plan: &Plan, kernel: &Kernel, known: &Known) -> Construction {
+    fn write(&self, plan: &ActivationPlan, kernel: &Kernel, known: &Known) -> Construction {
         let Study { bound, rounding } = self.study(plan, kernel, known);
-        let Plan { mode, intervals } = *plan;
+        let ActivationPlan { mode, intervals } = *plan;
         let (c, padding) = (kernel.c, kernel.padding);
         let keys: Vec<f64> =
             (0..=intervals + 2 * padding).map(|j| j as f64 - padding as f64 - (intervals / 2) as f64).collect();

@@ -26,9 +26,9 @@ pub mod squares;
 use std::f64::consts::SQRT_2;
 
 use headway_plain::network::{Head, InputMap};
+use headway_tasks::Probe;
 use nalgebra::{DMatrix, DVector};
 use rand::RngExt;
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use crate::{
     construct::{Construction, Refusal, Request, Target},
@@ -246,7 +246,7 @@ impl InContextGd {
     /// it goes, all examples alike (errors do not average out), one among small ones (its residual grows), and nothing at all.
     fn hard(&self) -> Vec<(&'static str, Vec<Vec<f64>>)> {
         let Self { points, d, x_max, y_max, .. } = *self;
-        let mut rng = ChaCha8Rng::seed_from_u64(0x1c1);
+        let mut rng = Probe::Prompt.rng();
         let mut signs =
             |count: usize| -> Vec<f64> { (0..count).map(|_| if rng.random::<bool>() { 1.0 } else { -1.0 }).collect() };
         let (mut corners, mut outliers) = (Vec::new(), Vec::new());

@@ -17,8 +17,8 @@
 
 use std::sync::Arc;
 
+use headway_tasks::Probe;
 use rand::RngExt;
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use crate::{
     bound::Bound,
@@ -329,7 +329,7 @@ impl Grid {
     fn hard(&self, whole: &MaxAffine, per_axis: usize) -> Vec<(&'static str, Vec<Vec<f64>>)> {
         const MOST_POINTS: usize = 2048;
         let h = (whole.high - whole.low) / per_axis as f64;
-        let mut rng = ChaCha8Rng::seed_from_u64(0xc0de);
+        let mut rng = Probe::Cell.rng();
         let mut product = |places: &[f64]| {
             let total = places.len().pow(self.d_in as u32);
             let token = |at: usize| {
@@ -392,7 +392,7 @@ impl GivenCells {
         let MaxAffine { seq_len, low, high, .. } = *whole;
         let (slopes, offsets) = (slopes.clone(), offsets.clone());
         let mut domain = Partition { seq_len, low, high, slopes, offsets, gap: *gap, inside: vec![low; d] };
-        let mut rng = ChaCha8Rng::seed_from_u64(0x9a9);
+        let mut rng = Probe::Inside.rng();
         for _ in 0..1024 {
             let mut x: Vec<f64> = (0..d).map(|_| low + (high - low) * rng.random::<f64>()).collect();
             if domain.settle(&mut x) {
@@ -485,7 +485,7 @@ impl GivenCells {
 fn hard_points(domain: &Partition) -> Vec<(&'static str, Vec<Vec<f64>>)> {
     let Partition { low, high, .. } = *domain;
     let d = domain.inside.len();
-    let mut rng = ChaCha8Rng::seed_from_u64(0xa11);
+    let mut rng = Probe::Wall.rng();
     let mut point = || (0..d).map(|_| low + (high - low) * rng.random::<f64>()).collect::<Vec<f64>>();
     let settled = |mut x: Vec<f64>| domain.settle(&mut x).then_some(x);
     let mut walls = Vec::new();

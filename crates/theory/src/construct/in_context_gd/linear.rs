@@ -36,7 +36,7 @@ const NOTHING: usize = 4;
 
 /// Scales of scores and what they give.
 #[derive(Clone, Copy)]
-struct Plan {
+struct MirrorPlan {
     /// δ of the steps.
     delta: f64,
     /// δ' of the readout.
@@ -50,24 +50,24 @@ pub(super) fn build(gd: &InContextGd, delta: Option<f64>, request: Request) -> R
     if delta.is_some_and(|delta| !(delta > 0.0 && delta.is_finite())) {
         return Err(Refusal::invalid("delta", "must be a positive number"));
     }
-    let error = |plan: &Plan| {
+    let error = |plan: &MirrorPlan| {
         let error = plan.bound(gd).value + plan.rounding(gd).value;
         if error.is_nan() { f64::INFINITY } else { error }
     };
     if let Some(delta) = delta
-        && !error(&Plan::of(gd, delta)).is_finite()
+        && !error(&MirrorPlan::of(gd, delta)).is_finite()
     {
         return Err(Refusal::invalid("delta", format!("{delta} is so large that nothing can be said about the error")));
     }
     let plan = match delta {
-        Some(delta) => Plan::of(gd, delta),
+        Some(delta) => MirrorPlan::of(gd, delta),
         // No δ is larger than another in weights: the best is taken, to within 2 per cent.
         None => (0..1400)
-            .map(|step| Plan::of(gd, 10.0 * 0.98_f64.powi(step)))
+            .map(|step| MirrorPlan::of(gd, 10.0 * 0.98_f64.powi(step)))
             .min_by(|a, b| error(a).total_cmp(&error(b)))
-            .unwrap_or_else(|| Plan::of(gd, 1e-2)),
+            .unwrap_or_else(|| MirrorPlan::of(gd, 1e-2)),
     };
-    let cost = |plan: &Plan| Cost { error: error(plan), exact: plan.bound(gd).value, parameters: parameters(gd) };
+    let cost = |plan: &MirrorPlan| Cost { error: error(plan), exact: plan.bound(gd).value, parameters: parameters(gd) };
     let hint =
         if delta.is_some() { "; another delta may do better" } else { "; fewer steps or a smaller rate reach further" };
     let plan = choose(request, [plan], cost, hint)?;
@@ -100,7 +100,7 @@ fn read_space(d: usize) -> Space {
     Space::new(&[("x", d), ("w", d), ("sign", 1)])
 }
 
-impl Plan {
+impl MirrorPlan {
     fn of(gd: &InContextGd, delta: f64) -> Self {
         let drift = drift(gd, delta);
         // The smallest sum of a δ'⁴ and b / δ'.

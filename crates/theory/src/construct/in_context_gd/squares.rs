@@ -89,7 +89,7 @@ impl Ripple {
 
 /// Sizes and what they give.
 #[derive(Clone, Copy)]
-struct Plan {
+struct SquaresPlan {
     intervals: usize,
     sharpness: f64,
     padding: usize,
@@ -120,9 +120,9 @@ pub(super) fn build(
     let known = sharpness.map_or_else(|| SHARPNESS.to_vec(), |c| vec![c]);
     let most = MOST_INTERVALS.min(super::MOST_ROWS - gd.points - 3);
     let sizes: Vec<usize> = intervals.map_or_else(|| (1..=most).collect(), |p| vec![p]);
-    let error = |plan: &Plan| plan.bound(gd).value + plan.rounding(gd).value;
+    let error = |plan: &SquaresPlan| plan.bound(gd).value + plan.rounding(gd).value;
     let best = |p: &usize| {
-        let plans = known.iter().filter_map(|c| Plan::of(gd, *p, *c));
+        let plans = known.iter().filter_map(|c| SquaresPlan::of(gd, *p, *c));
         plans.min_by(|a, b| error(a).total_cmp(&error(b)))
     };
     if let Some(p) = intervals
@@ -135,12 +135,12 @@ pub(super) fn build(
         };
         return Err(Refusal::invalid("intervals", problem));
     }
-    let plans: Vec<Plan> = sizes.iter().filter_map(best).collect();
+    let plans: Vec<SquaresPlan> = sizes.iter().filter_map(best).collect();
     if plans.is_empty() {
         let problem = format!("{} leave {most} rows for anchors, too few to hold the residuals", gd.points);
         return Err(Refusal::invalid("points", problem));
     }
-    let cost = |plan: &Plan| Cost::of(&plan.bound(gd), &plan.rounding(gd), plan.parameters(gd));
+    let cost = |plan: &SquaresPlan| Cost::of(&plan.bound(gd), &plan.rounding(gd), plan.parameters(gd));
     Ok(choose(request, plans, cost, "; fewer steps or a smaller rate reach further")?.write(gd))
 }
 
@@ -164,7 +164,7 @@ const PLACE: [(&str, usize); 3] = [("one", 1), ("place", 1), ("square", 1)];
 /// Scores of nothing, by which a row takes its share of products and of the state, for either sign.
 const WANTED: [&str; 4] = ["product_plus", "product_minus", "state_plus", "state_minus"];
 
-impl Plan {
+impl SquaresPlan {
     /// Nothing where anchors do not hold the residuals.
     fn of(gd: &InContextGd, intervals: usize, sharpness: f64) -> Option<Self> {
         // What is missing beyond the ends weighs 1e-16 at most.

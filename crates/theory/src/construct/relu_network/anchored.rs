@@ -9,19 +9,19 @@ use headway_plain::{
 };
 
 use super::{
-    APART, ReluNetwork, scatter_layer, scatter_parameters,
+    APART, FormPlan, ReluNetwork, Written, scatter_layer, scatter_parameters,
     units::{ScatterRounding, Units, rounding_formula},
 };
 use crate::{
     bound::Bound,
     cells::{felt, value_noise},
     construct::{
-        Construction, Cost, Refusal, Request, Temperature, choose,
+        Construction, Refusal, Request, Temperature,
         truncated_linear::{MOST_INTERVALS as LONGEST, score_rounding},
     },
     interpolation::{Anchors, F32_ROUNDOFF, Profile, profile, tail},
     mixing::{Noise, Roundings},
-    network::{Layer, Network},
+    network::Layer,
     space::Space,
 };
 
@@ -60,43 +60,33 @@ impl Size {
     }
 }
 
-struct Plan<'a> {
+struct AnchorPlan<'a> {
     options: &'a ReluNetwork,
     units: &'a Units,
     noise: Vec<Noise>,
     leak: f64,
     scatter: ScatterRounding,
+    scatter_parameters: f64,
     profiles: RefCell<BTreeMap<(usize, usize), Profile>>,
 }
 
 pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> Result<Construction, Refusal> {
     let (mixing, mixes) = units.scatter();
     let (leak, scatter) = (mixing.leak(&mixes, mixing.rows(), 1.0), ScatterRounding::of(&mixing, &mixes));
-    let plan = Plan { options, units, noise: units.product_noise(), leak, scatter, profiles: RefCell::default() };
-    let last = scatter_parameters(units);
-    let cost = |size: &Size| {
-        Cost::of(&plan.bound(*size), &plan.rounding(*size, Roundings::Any), plan.parameters(*size) + last)
+    let plan = AnchorPlan {
+        options,
+        units,
+        noise: units.product_noise(),
+        leak,
+        scatter,
+        scatter_parameters: scatter_parameters(units),
+        profiles: RefCell::default(),
     };
-    let size = choose(request, Size::candidates(options), cost, "; form t2 reaches further")?;
-    Ok(plan.write(size))
+    plan.build(options, units, request, Size::candidates(options), "; form t2 reaches further")
 }
 
-impl Plan<'_> {
-    /// Beyond some intervals, and some heads, a profile stays the same.
-    fn profile(&self, size: Size) -> Profile {
-        let alike = (size.intervals.min(32), size.heads.min(if size.intervals < 8 { 17 } else { 3 }));
-        let known = || profile(self.options.mode.sharpness(), alike.0, alike.1);
-        *self.profiles.borrow_mut().entry(alike).or_insert_with(known)
-    }
-
-    fn rows(&self, size: Size) -> usize {
-        (size.intervals + 1).max(self.units.count())
-    }
-
-    fn parameters(&self, size: Size) -> f64 {
-        let flat = (self.units.seq_len * self.units.d_in) as f64;
-        (flat + 1.0) * self.rows(size) as f64 * 4.0 + size.heads as f64 * 21.0
-    }
+impl FormPlan for AnchorPlan<'_> {
+    type Size = Size;
 
     fn bound(&self, size: Size) -> Bound {
         let (c, total) = (self.options.mode.sharpness(), self.units.weight());
@@ -142,7 +132,12 @@ impl Plan<'_> {
             .and("scatter", rounding_formula("h scattered by log weights", roundings), self.scatter.bound(roundings))
     }
 
-    fn write(&self, size: Size) -> Construction {
+    fn parameters(&self, size: Size) -> f64 {
+        let flat = (self.units.seq_len * self.units.d_in) as f64;
+        (flat + 1.0) * self.rows(size) as f64 * 4.0 + size.heads as f64 * 21.0 + self.scatter_parameters
+    }
+
+    fn write(&self, size: Size) -> Written {
         let units = self.units;
         let (anchors, rows) = (size.anchors(), self.rows(size));
         let beta = anchors.inverse_temperature(self.options.mode.sharpness());
@@ -152,30 +147,26 @@ impl Plan<'_> {
         let seams = (1..size.heads).step_by(size.heads.div_ceil(8)).map(|head| head as f64 * anchors.high);
         let values: Vec<f64> =
             around.into_iter().chain([1.0 - spacing / 2.0, 1.0 - spacing / 4.0]).chain(seams).collect();
-        Construction {
-            name: ReluNetwork::NAME,
-            target: self.options.network.target(),
-            domain: units.domain(),
-            network: Network {
-                seq_len: units.seq_len,
-                d_in: units.d_in,
-                d_out: units.d_out,
-                layers,
-                readout: Readout::Rows,
-            },
-            scored: None,
-            sizes: vec![
-                ("units".to_owned(), units.count() as f64),
-                ("p".to_owned(), size.intervals as f64),
-                ("H".to_owned(), size.heads as f64),
-                ("rows".to_owned(), rows as f64),
-            ],
+        Written {
+            layers,
+            readout: Readout::Rows,
+            sizes: vec![("p", size.intervals as f64), ("H", size.heads as f64), ("rows", rows as f64)],
             temperature: Temperature { beta, reason: self.options.mode.reason().to_owned() },
-            bound: self.bound(size),
-            rounding: self.rounding(size, Roundings::Any),
-            likely: Some(self.rounding(size, Roundings::Independent)),
-            hard: units.hard_points(&values),
+            values,
         }
+    }
+}
+
+impl AnchorPlan<'_> {
+    /// Beyond some intervals, and some heads, a profile stays the same.
+    fn profile(&self, size: Size) -> Profile {
+        let alike = (size.intervals.min(32), size.heads.min(if size.intervals < 8 { 17 } else { 3 }));
+        let known = || profile(self.options.mode.sharpness(), alike.0, alike.1);
+        *self.profiles.borrow_mut().entry(alike).or_insert_with(known)
+    }
+
+    fn rows(&self, size: Size) -> usize {
+        (size.intervals + 1).max(self.units.count())
     }
 
     /// Rows (u', 1, L̃, L̃²): the heads share anchors, each sees u' less the middle of its own part of [0, 1].

@@ -6,15 +6,15 @@ use headway_plain::{
 };
 
 use super::{
-    APART, ReluNetwork, gather_layer, gather_parameters, scatter_layer, scatter_parameters,
+    APART, FormPlan, ReluNetwork, Written, gather_layer, gather_parameters, scatter_layer, scatter_parameters,
     units::{Gather, ScatterRounding, Units, rounding_formula},
 };
 use crate::{
     bound::Bound,
-    construct::{Construction, Cost, Refusal, Request, Temperature, choose},
+    construct::{Construction, Refusal, Request, Temperature},
     interpolation::F32_ROUNDOFF,
     mixing::{Noise, Roundings},
-    network::{Layer, Network},
+    network::Layer,
     space::Space,
 };
 
@@ -26,7 +26,7 @@ const GATE_AT: f64 = 1.2785;
 pub(super) const SHARPEST: f64 = 1e8;
 
 /// What both are computed from.
-struct Plan<'a> {
+struct GatePlan<'a> {
     units: &'a Units,
     gather: Gather,
     noise: Vec<Noise>,
@@ -35,19 +35,17 @@ struct Plan<'a> {
 }
 
 pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> Result<Construction, Refusal> {
-    let (gather, parameters) = (Gather::of(units, 0.0), parameters(units));
+    let gather = Gather::of(units, 0.0);
     let noise = gather.rounding(units);
     let (mixing, mixes) = units.scatter();
     // Outputs of a gate lie between −0.2785/β and 1.
     let (leak, scatter) = (mixing.leak(&mixes, mixing.rows(), 1.0), ScatterRounding::of(&mixing, &mixes));
-    let plan = Plan { units, gather, noise, leak, scatter };
+    let plan = GatePlan { units, gather, noise, leak, scatter };
     let candidates = match options.beta {
         Some(beta) => vec![beta],
         None => vec![(100.0 * GATE * units.one_signed_weight() / request.tolerance).clamp(1.0, SHARPEST), SHARPEST],
     };
-    let cost = |beta: &f64| Cost::of(&plan.bound(*beta), &plan.rounding(*beta, Roundings::Any), parameters);
-    let beta = choose(request, candidates, cost, "").map_err(Refusal::at_given_size)?;
-    Ok(plan.write(options, beta))
+    plan.build(options, units, request, candidates, "").map_err(Refusal::at_given_size)
 }
 
 pub(super) fn parameters(units: &Units) -> f64 {
@@ -60,7 +58,9 @@ fn gate_parameters(units: usize) -> f64 {
     (units + 2.0) * width + 2.0 * width * (units + 1.0) + width + 1.0
 }
 
-impl Plan<'_> {
+impl FormPlan for GatePlan<'_> {
+    type Size = f64;
+
     fn bound(&self, beta: f64) -> Bound {
         let (one_signed, total) = (self.units.one_signed_weight(), self.units.weight());
         let others = self.units.count() as f64 - 1.0;
@@ -111,38 +111,26 @@ impl Plan<'_> {
             )
     }
 
-    fn write(&self, options: &ReluNetwork, beta: f64) -> Construction {
+    fn parameters(&self, _: f64) -> f64 {
+        parameters(self.units)
+    }
+
+    fn write(&self, beta: f64) -> Written {
         let Self { units, gather, .. } = self;
         let layers = vec![gather_layer(units, gather), gate_layer(units.count(), beta), scatter_layer(units)];
         let at = GATE_AT / beta;
         let rows = layers.iter().map(Layer::rows).max().unwrap_or(0);
         let heads = layers.iter().map(|layer| layer.heads.len()).sum::<usize>();
-        Construction {
-            name: ReluNetwork::NAME,
-            target: options.network.target(),
-            domain: units.domain(),
-            network: Network {
-                seq_len: units.seq_len,
-                d_in: units.d_in,
-                d_out: units.d_out,
-                layers,
-                readout: Readout::Rows,
-            },
-            scored: None,
-            sizes: vec![
-                ("units".to_owned(), units.count() as f64),
-                ("rows".to_owned(), rows as f64),
-                ("heads".to_owned(), heads as f64),
-            ],
+        Written {
+            layers,
+            readout: Readout::Rows,
+            sizes: vec![("rows", rows as f64), ("heads", heads as f64)],
             temperature: Temperature {
                 beta,
                 reason: "of the gates: their error 0.2785 S1 / beta is a hundredth of the tolerance unless beta was given or that is beyond float32"
                     .to_owned(),
             },
-            bound: self.bound(beta),
-            rounding: self.rounding(beta, Roundings::Any),
-            likely: Some(self.rounding(beta, Roundings::Independent)),
-            hard: units.hard_points(&[at, -at, 0.0, 4.0 * at, -4.0 * at]),
+            values: vec![at, -at, 0.0, 4.0 * at, -4.0 * at],
         }
     }
 }

@@ -21,13 +21,18 @@ mod readout;
 mod units;
 mod weights;
 
-use headway_plain::network::{InputMap, Matrix};
+use headway_plain::{
+    Readout,
+    network::{InputMap, Matrix},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    construct::{Construction, Refusal, Request},
+    bound::Bound,
+    construct::{Construction, Cost, Refusal, Request, Temperature, choose},
     interpolation::Mode,
-    network::Layer,
+    mixing::Roundings,
+    network::{Layer, Network},
     space::Space,
 };
 
@@ -136,6 +141,62 @@ impl ReluNetwork {
         }
         Ok(())
     }
+}
+
+/// A form of the construction, at sizes to choose from.
+trait FormPlan {
+    type Size: Copy;
+
+    /// Error in exact arithmetic at most.
+    fn bound(&self, size: Self::Size) -> Bound;
+    /// What rounding to float32 adds.
+    fn rounding(&self, size: Self::Size, roundings: Roundings) -> Bound;
+    /// Numbers in the weights.
+    fn parameters(&self, size: Self::Size) -> f64;
+    /// The weights, and where they are hard to get right.
+    fn write(&self, size: Self::Size) -> Written;
+
+    /// Chooses a size and writes it. `hint` says what to do where none fits.
+    fn build(
+        &self,
+        options: &ReluNetwork,
+        units: &Units,
+        request: Request,
+        candidates: Vec<Self::Size>,
+        hint: &'static str,
+    ) -> Result<Construction, Refusal> {
+        let cost = |size: &Self::Size| {
+            Cost::of(&self.bound(*size), &self.rounding(*size, Roundings::Any), self.parameters(*size))
+        };
+        let size = choose(request, candidates, cost, hint)?;
+        let Written { layers, readout, sizes, temperature, values } = self.write(size);
+        let Units { seq_len, d_in, d_out, .. } = *units;
+        let sizes = [("units", units.count() as f64)].into_iter().chain(sizes);
+        Ok(Construction {
+            name: ReluNetwork::NAME,
+            target: options.network.target(),
+            domain: units.domain(),
+            network: Network { seq_len, d_in, d_out, layers, readout },
+            scored: None,
+            sizes: sizes.map(|(name, size)| (name.to_owned(), size)).collect(),
+            temperature,
+            bound: self.bound(size),
+            rounding: self.rounding(size, Roundings::Any),
+            likely: Some(self.rounding(size, Roundings::Independent)),
+            hard: units.hard_points(&values),
+        })
+    }
+}
+
+/// What a form writes.
+struct Written {
+    layers: Vec<Layer>,
+    readout: Readout,
+    /// Beside the number of units.
+    sizes: Vec<(&'static str, f64)>,
+    temperature: Temperature,
+    /// What units should be put at.
+    values: Vec<f64>,
 }
 
 /// The layer that gathers: rows x_i − m, u' in the rows that leave it.

@@ -3,25 +3,25 @@
 use headway_plain::{Readout, network::Matrix};
 
 use super::{
-    ReluNetwork, gather_layer, gather_parameters, output_matrix,
+    FormPlan, ReluNetwork, Written, gather_layer, gather_parameters, output_matrix,
     units::{Gather, Units, rounding_formula},
 };
 use crate::{
     bound::Bound,
     cells::felt,
     construct::{
-        Construction, Cost, Refusal, Request, Temperature, choose,
+        Construction, Refusal, Request, Temperature,
         truncated_linear::{MOST_INTERVALS, score_rounding},
     },
     interpolation::{Anchors, Profile, profile, tail},
     mixing::{Noise, Roundings},
-    network::Network,
 };
 
-struct Plan<'a> {
+struct ReadoutPlan<'a> {
     options: &'a ReluNetwork,
     units: &'a Units,
     gather: Gather,
+    gather_parameters: f64,
     noise: Vec<Noise>,
     /// For few intervals one by one, then for all others.
     profiles: Vec<Profile>,
@@ -31,28 +31,16 @@ pub(super) fn build(options: &ReluNetwork, units: &Units, request: Request) -> R
     let gather = Gather::of(units, 0.5);
     let noise = gather.rounding(units);
     let profiles = (1..=16).map(|intervals| profile(options.mode.sharpness(), intervals, 1)).collect();
-    let plan = Plan { options, units, gather, noise, profiles };
+    let gather_parameters = gather_parameters(units, &gather);
+    let plan = ReadoutPlan { options, units, gather, gather_parameters, noise, profiles };
     let next = |size: &usize| Some((size + size / 64).max(size + 1));
     let sizes = std::iter::successors(Some(1), next).take_while(|intervals| *intervals <= MOST_INTERVALS);
     let candidates: Vec<usize> = options.intervals.map_or_else(|| sizes.collect(), |intervals| vec![intervals]);
-    let first = gather_parameters(units, &plan.gather);
-    let flat_out = units.bias_out.len() as f64;
-    let cost = |intervals: &usize| {
-        let parameters = first + 3.0 * (*intervals as f64 + 1.0) + (units.count() as f64 + 1.0) * flat_out;
-        Cost::of(&plan.bound(*intervals), &plan.rounding(*intervals, Roundings::Any), parameters)
-    };
-    let intervals = choose(request, candidates, cost, "; form t2 reaches further")?;
-    Ok(plan.write(intervals))
+    plan.build(options, units, request, candidates, "; form t2 reaches further")
 }
 
-impl Plan<'_> {
-    fn anchors(intervals: usize) -> Anchors {
-        Anchors { low: 0.0, high: 1.0, intervals }
-    }
-
-    fn profile(&self, intervals: usize) -> Profile {
-        self.profiles[intervals.min(self.profiles.len()) - 1]
-    }
+impl FormPlan for ReadoutPlan<'_> {
+    type Size = usize;
 
     fn bound(&self, intervals: usize) -> Bound {
         let (c, total) = (self.options.mode.sharpness(), self.units.weight());
@@ -95,7 +83,12 @@ impl Plan<'_> {
             )
     }
 
-    fn write(&self, intervals: usize) -> Construction {
+    fn parameters(&self, intervals: usize) -> f64 {
+        let (units, flat_out) = (self.units.count() as f64, self.units.bias_out.len() as f64);
+        self.gather_parameters + 3.0 * (intervals as f64 + 1.0) + (units + 1.0) * flat_out
+    }
+
+    fn write(&self, intervals: usize) -> Written {
         let Self { units, gather, .. } = self;
         let anchors = Self::anchors(intervals);
         let (beta, middle) = (anchors.inverse_temperature(self.options.mode.sharpness()), anchors.centre());
@@ -112,22 +105,22 @@ impl Plan<'_> {
         let spacing = anchors.spacing();
         let around = [0.0, 0.25, 0.5, -0.25, 0.75, -0.5, 1.0, -1.0].map(|at| at * spacing);
         let values: Vec<f64> = around.into_iter().chain([1.0 - spacing / 2.0, 1.0 - spacing / 4.0]).collect();
-        Construction {
-            name: ReluNetwork::NAME,
-            target: self.options.network.target(),
-            domain: units.domain(),
-            network: Network { seq_len: units.seq_len, d_in: units.d_in, d_out: units.d_out, layers, readout },
-            scored: None,
-            sizes: vec![
-                ("units".to_owned(), units.count() as f64),
-                ("p".to_owned(), intervals as f64),
-                ("rows".to_owned(), gather.mixing.rows() as f64),
-            ],
+        Written {
+            layers,
+            readout,
+            sizes: vec![("p", intervals as f64), ("rows", gather.mixing.rows() as f64)],
             temperature: Temperature { beta, reason: self.options.mode.reason().to_owned() },
-            bound: self.bound(intervals),
-            rounding: self.rounding(intervals, Roundings::Any),
-            likely: Some(self.rounding(intervals, Roundings::Independent)),
-            hard: units.hard_points(&values),
+            values,
         }
+    }
+}
+
+impl ReadoutPlan<'_> {
+    fn anchors(intervals: usize) -> Anchors {
+        Anchors { low: 0.0, high: 1.0, intervals }
+    }
+
+    fn profile(&self, intervals: usize) -> Profile {
+        self.profiles[intervals.min(self.profiles.len()) - 1]
     }
 }

@@ -1,7 +1,8 @@
 //! Hidden units on a box of inputs: normalised to at most 1, without those that are never on; and inputs that put them at kinks.
 
 use headway_plain::network::Matrix;
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use headway_tasks::Probe;
+use rand_chacha::ChaCha8Rng;
 
 use super::ReluWeights;
 use crate::{
@@ -165,7 +166,7 @@ impl Units {
     /// Inputs with units at these values: one unit at a time, all together, and those together that push one output number the same way;
     /// and corners. `kinds` names them.
     pub fn hard_points(&self, values: &[f64]) -> Vec<(&'static str, Vec<Vec<f64>>)> {
-        let mut rng = ChaCha8Rng::seed_from_u64(0x4e1);
+        let mut rng = Probe::Kink.rng();
         let middle: Vec<f64> = self.low.iter().zip(&self.high).map(|(low, high)| f64::midpoint(*low, *high)).collect();
         let inside = |rng: &mut ChaCha8Rng| -> Vec<f64> {
             let sample = self.domain().sample(rng);

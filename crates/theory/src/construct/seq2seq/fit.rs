@@ -7,8 +7,9 @@
 use std::fmt::Write;
 
 use headway_plain::network::Matrix;
+use headway_tasks::{Probe, Seed};
 use rand::{RngExt, seq::SliceRandom};
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
 use super::{Seq2seq, Source, proof};
@@ -168,7 +169,7 @@ fn certified(options: &Seq2seq, fitted: Fitted, compiled: Construction, wanted: 
 
 /// To the function or to the samples, by this many units of random directions.
 fn fit(options: &Seq2seq, units: usize) -> Result<Fitted, Refusal> {
-    let mut rng = ChaCha8Rng::seed_from_u64(options.seed ^ 0xf17);
+    let mut rng = Seed(options.seed).probe(Probe::Hidden);
     let domain = Domain::Box { low: options.low.clone(), high: options.high.clone() };
     let hidden = Hidden::random(options, units, &mut rng);
     let (training, judging) = match &options.source {

@@ -11,8 +11,7 @@ use headway_plain::{
     Readout,
     network::{Head, InputMap, Matrix},
 };
-use headway_tasks::{Interval, Order};
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use headway_tasks::{Interval, Order, Probe, Seed};
 
 use super::Seq2seq;
 
@@ -33,7 +32,7 @@ const MOST_KEYS: f64 = 262_144.0;
 /// Points at which the slope of a function is looked at.
 const SLOPES: usize = 2000;
 
-struct Plan<'a> {
+struct GridPlan<'a> {
     options: &'a Seq2seq,
     target: &'a Target,
     sharpness: f64,
@@ -58,7 +57,7 @@ pub(super) fn build(options: &Seq2seq, target: &Target, request: Request) -> Res
     }
     let (lipschitz, [largest, range]) = constants(options, target)?;
     let sharpness = Mode::Minimax.sharpness();
-    let plan = Plan {
+    let plan = GridPlan {
         options,
         target,
         sharpness,
@@ -98,7 +97,7 @@ fn constants(options: &Seq2seq, target: &Target) -> Result<(Constant, [f64; 2]),
 
 /// The largest slope |∇ f_i| at random points, by differences.
 fn steepest(options: &Seq2seq, target: &Target) -> f64 {
-    let mut rng = ChaCha8Rng::seed_from_u64(options.seed ^ 0x51_0e5);
+    let mut rng = Seed(options.seed).probe(Probe::Slope);
     let domain = Domain::Box { low: options.low.clone(), high: options.high.clone() };
     let mut top = 0.0_f64;
     for _ in 0..SLOPES {
@@ -132,7 +131,7 @@ fn mean_square(sharpness: f64, cells: usize) -> f64 {
     values.fold(0.0, f64::max) + (1.0 + 2.0 * sharpness) / LATTICE as f64
 }
 
-impl Plan<'_> {
+impl GridPlan<'_> {
     fn extent(&self, i: usize) -> f64 {
         self.options.high[i] - self.options.low[i]
     }
@@ -252,7 +251,7 @@ impl Plan<'_> {
 
     /// Corners of cells, where 2^{n d} keys tie, faces between two, and corners of the box.
     fn hard_points(&self, cells: usize) -> Vec<(&'static str, Vec<Vec<f64>>)> {
-        let mut rng = ChaCha8Rng::seed_from_u64(0x6d1d);
+        let mut rng = Probe::Grid.rng();
         let domain = Domain::Box { low: self.options.low.clone(), high: self.options.high.clone() };
         let snapped = |x: &[f64], snap: &dyn Fn(usize, f64) -> f64| -> Vec<f64> {
             let numbers = x.iter().enumerate().map(|(i, x)| {
