@@ -210,7 +210,9 @@ fn time_steps(experiment: &Experiment, device: &Found, repeats: usize) -> Result
     };
     let timing = time(step, flops, &device.device, repeats);
     match loss.map(|loss| to_host(loss)[0]) {
-        Some(loss) if !loss.is_finite() => Err(Error::not_finite("the last loss", experiment)),
+        Some(loss) if !loss.is_finite() => {
+            Err(Error::not_finite("the last loss", experiment.train.attention_precision))
+        }
         _ => Ok(timing),
     }
 }

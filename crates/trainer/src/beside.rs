@@ -6,10 +6,9 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
     process,
-    sync::OnceLock,
 };
 
-use crate::{error::Error, presence, run_dir};
+use crate::{disk, error::Error, machine, presence};
 
 /// Begins the part of a name that tells who is writing.
 pub(crate) const MARK: &str = ".tmp-";
@@ -20,7 +19,7 @@ pub(crate) const MARK: &str = ".tmp-";
 /// [`Error::Io`]
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let path = absolute(path)?;
-    run_dir::replace_through(&temporary(&path), &path, bytes)
+    disk::replace_through(&temporary(&path), &path, bytes)
 }
 
 /// Writes a file that is not there yet.
@@ -35,7 +34,7 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     }
     let temporary = temporary(&whole);
     let write = || {
-        run_dir::write_durably(&temporary, bytes)?;
+        disk::write(&temporary, bytes)?;
         // A second name, unlike a new one, takes nobody's place. Some file systems give none.
         match fs::hard_link(&temporary, &whole) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(taken()),
@@ -59,7 +58,7 @@ pub fn write_new_folder(path: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Er
         return Err(Error::Usage(format!("{} is there already; choose another folder with --out", path.display())));
     }
     let temporary = temporary(&whole);
-    run_dir::write_folder(&temporary, &whole, files).inspect_err(|_| {
+    disk::write_folder(&temporary, &whole, files).inspect_err(|_| {
         // Half a folder is of no use; the error at hand is the one to tell.
         let _ = fs::remove_dir_all(&temporary);
     })
@@ -75,7 +74,7 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Error> {
 
 /// Name beside `path` for what will become it. Nobody else writes there, and what dead processes left beside it is deleted.
 pub(crate) fn temporary(path: &Path) -> PathBuf {
-    let me = format!("{}-{}", process::id(), host());
+    let me = format!("{}-{}", process::id(), machine::host());
     if let Some(folder) = path.parent() {
         sweep(folder);
     }
@@ -100,18 +99,9 @@ pub(crate) fn sweep(folder: &Path) {
 
 /// Whether a writer, `<process>-<machine>`, is gone. Of other machines that cannot be told.
 fn is_dead(writer: &str) -> bool {
-    let Some((process, machine)) = writer.split_once('-') else { return false };
+    let Some((process, host)) = writer.split_once('-') else { return false };
     let Ok(process) = process.parse::<u32>() else { return false };
     let there = |name: &str| presence::is_there(&Path::new("/proc").join(name)).unwrap_or(true);
     // An earlier process of our own number is gone, since we have it now; we have nothing half-written while we look.
-    machine == host() && there("self") && (process == process::id() || !there(&process.to_string()))
-}
-
-/// This machine, in letters that a file name may have.
-fn host() -> &'static str {
-    static HOST: OnceLock<String> = OnceLock::new();
-    HOST.get_or_init(|| {
-        let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        name.chars().filter(char::is_ascii_alphanumeric).take(40).collect()
-    })
+    host == machine::host() && there("self") && (process == process::id() || !there(&process.to_string()))
 }

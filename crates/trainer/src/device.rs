@@ -8,6 +8,7 @@ use headway_model::Precision;
 use crate::{
     error::Error,
     experiment::{Experiment, Memory},
+    machine,
 };
 
 /// A device as asked for on the command line.
@@ -99,14 +100,6 @@ pub fn available() -> Vec<Found> {
     found
 }
 
-/// Memory of this machine in bytes, where the system tells.
-pub(crate) fn machine_memory() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kibibytes: f64 =
-        text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024.0)
-}
-
 impl Found {
     /// Refuses an experiment that the device has no memory for, or cannot compute in its precision; before anything is allocated,
     /// since a failed allocation would end the process without a word.
@@ -145,7 +138,7 @@ impl Found {
     /// [`Error::Device`]
     fn ensure_memory(&self, needed: &Memory) -> Result<(), Error> {
         let bytes = if self.has_own_memory() { needed.beside_gpu() } else { needed.total() };
-        match machine_memory() {
+        match machine::memory() {
             Some(there) if bytes > there => Err(Error::Device(format!(
                 "out of memory: this experiment needs about {:.3e} GB and the machine has {:.1} GB; lower train.batch_size, the sizes of \
                  [model] and [task], or the number of examples in [data]",

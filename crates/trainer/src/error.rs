@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use headway_model::Precision;
 
-use crate::experiment::{Experiment, ExperimentError};
+use crate::problem::ExperimentError;
 
 const CANNOT_READ: &str = "cannot read";
 
@@ -93,9 +93,9 @@ impl Error {
         }
     }
 
-    /// Of an experiment's network, whose `what` is not finite; says what may help.
-    pub(crate) fn not_finite(what: &str, experiment: &Experiment) -> Self {
-        let remedy = match experiment.train.attention_precision {
+    /// Of a network that computes attention in this precision, whose `what` is not finite; says what may help.
+    pub(crate) fn not_finite(what: &str, precision: Precision) -> Self {
+        let remedy = match precision {
             Precision::F16 => "f16 ends at 65504: set train.attention_precision to bf16 or f32",
             Precision::F32 | Precision::Bf16 => "train with a smaller learning rate or train.clip_norm",
         };

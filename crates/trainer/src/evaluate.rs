@@ -47,7 +47,7 @@ pub fn not_finite(path: &Path, overrides: &[String]) -> Error {
     let why = || {
         let (experiment, checkpoint) = experiment_of(path, overrides)?;
         checkpoint.ensure_finite(&checkpoint.weights()?)?;
-        Ok(Error::not_finite(SCORES, &experiment))
+        Ok(Error::not_finite(SCORES, experiment.train.attention_precision))
     };
     why().unwrap_or_else(|error| error)
 }

@@ -12,13 +12,8 @@ use headway_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkpoint::{Checkpoint, digest},
-    device::Found,
-    error::Error,
-    experiment::Experiment,
-    input, presence,
-    run_dir::NewRun,
-    session,
+    checkpoint::Checkpoint, device::Found, digest::digest, error::Error, experiment::Experiment, input, presence,
+    run_dir::NewRun, session,
 };
 
 /// `import.json`: the file that weights came from, and what was made of it.

@@ -10,7 +10,7 @@ use std::{
 use headway_exchange::disk;
 use serde::de::DeserializeOwned;
 
-use crate::{device::machine_memory, error::Error, presence, quote};
+use crate::{error::Error, machine, presence, quote};
 
 /// The bytes of a file.
 ///
@@ -22,7 +22,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !about.is_file() && !about.is_dir() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a pipe or device; give a file"));
     }
-    let (size, there) = (about.len() as f64, machine_memory());
+    let (size, there) = (about.len() as f64, machine::memory());
     if let Some(there) = there.filter(|there| size > *there) {
         let problem = format!("{:.1} GB, and the machine has {:.1} GB of memory", size / 1e9, there / 1e9);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkpoint::digest,
+    digest::digest,
     error::Error,
     input, notice,
     run_dir::{self, RunDir},

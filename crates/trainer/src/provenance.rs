@@ -275,9 +275,3 @@ pub(crate) fn command_line() -> String {
     let program = Path::new(&program).file_name().unwrap_or("headway".as_ref());
     std::iter::once(quote::shell(program)).chain(words.map(quote::shell)).collect::<Vec<_>>().join(" ")
 }
-
-/// Threads that rayon, and with it the CPU backend, uses.
-pub(crate) fn threads() -> usize {
-    let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).filter(|n| *n > 0);
-    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
-}

@@ -12,7 +12,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
@@ -24,7 +24,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     beside,
-    checkpoint::{Checkpoint, hex, json},
+    checkpoint::{Checkpoint, json},
+    digest::hex,
+    disk,
     error::Error,
     experiment::{self, Experiment},
     fault, input,
@@ -284,7 +286,7 @@ impl RunDir {
         }
         for folder in [self.root.clone(), self.root.join(FIGURES)] {
             for path in presence::list(&folder)?.unwrap_or_default() {
-                if path.extension().is_some_and(|extension| extension == HALF) {
+                if path.extension().is_some_and(|extension| extension == disk::HALF) {
                     disk::remove_file(&path)?;
                 }
             }
@@ -443,7 +445,7 @@ impl RunDir {
         if path == self.metrics() {
             *self.logged.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        replace(path, bytes)
+        disk::replace(path, bytes)
     }
 
     /// Appends lines to the metrics file.
@@ -519,34 +521,6 @@ impl RunDir {
     }
 }
 
-/// Replaces a file: it holds either the old bytes or the new, whatever happens in between.
-///
-/// # Errors
-/// [`Error::Io`]
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    replace_through(&path.with_extension(HALF), path, bytes)
-}
-
-/// Writes a file to the disk.
-///
-/// # Errors
-/// [`Error::Io`]
-pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    disk::write(path, bytes)
-}
-
-/// [`replace`] where several processes may do so at once, each through a temporary file of its own.
-///
-/// # Errors
-/// [`Error::Io`]
-pub(crate) fn replace_through(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    if let Some(parent) = path.parent() {
-        disk::create_dir(parent)?;
-    }
-    disk::write(temporary, bytes)?;
-    disk::rename(temporary, path)
-}
-
 /// Writes a checkpoint, and what `more` adds to it, into a temporary folder that becomes `path`, which is not there or empty, when
 /// every byte is on disk.
 ///
@@ -558,26 +532,11 @@ pub(crate) fn write_checkpoint(
     files: &[(&str, Vec<u8>)],
     more: impl FnOnce() -> Result<(), Error>,
 ) -> Result<(), Error> {
-    write_files(temporary, files)?;
+    disk::write_files(temporary, files)?;
     disk::write(&temporary.join(Checkpoint::MANIFEST), Checkpoint::manifest(files).as_bytes())?;
     more()?;
     disk::sync(temporary)?;
     disk::rename(temporary, path)
-}
-
-/// Writes a folder of files into a temporary one that becomes `path`, where nothing is, when every byte is on disk.
-///
-/// # Errors
-/// [`Error::Io`]
-pub(crate) fn write_folder(temporary: &Path, path: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Error> {
-    write_files(temporary, files)?;
-    disk::sync(temporary)?;
-    disk::rename(temporary, path)
-}
-
-fn write_files(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Error> {
-    disk::create_dir(folder)?;
-    files.iter().try_for_each(|(name, bytes)| disk::write(&folder.join(name), bytes))
 }
 
 /// Name of a checkpoint while it is being written or deleted.
@@ -589,8 +548,6 @@ const EXPERIMENT: &str = "experiment.toml";
 const RECORD: &str = "run.json";
 const METRICS: &str = "metrics.jsonl";
 const REPORT: &str = "report.html";
-/// Extension of a file of a run while it is being written.
-const HALF: &str = "tmp";
 const CHECKPOINTS: &str = "checkpoints";
 const FIGURES: &str = "figures";
 const FAILURE: &str = "failure.json";
@@ -609,7 +566,7 @@ pub(crate) fn read_failure(root: &Path) -> Result<Option<Failure>, Error> {
 /// [`Error::Io`]
 pub(crate) fn write_failure(root: &Path, failure: &Failure) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(failure).map_err(|error| Error::Training(error.to_string()))?;
-    replace(&root.join(FAILURE), (text + "\n").as_bytes())
+    disk::replace(&root.join(FAILURE), (text + "\n").as_bytes())
 }
 
 /// Whole checkpoints of a run folder, oldest first. Says where the newest has no manifest, and is passed over.
@@ -712,64 +669,4 @@ pub fn read_record(root: &Path) -> Result<Record, Error> {
         record.step = newest.step.unwrap_or(record.step);
     }
     Ok(record)
-}
-
-/// File operations, each a crash point and each on disk when it returns.
-mod disk {
-    use super::{Error, File, Path, Write, fault, fs, presence};
-
-    pub(super) fn create_dir(path: &Path) -> Result<(), Error> {
-        if presence::is_folder(path)? {
-            return Ok(());
-        }
-        fault::before_file(|| ())
-            .and_then(|()| fs::create_dir_all(path))
-            .map_err(Error::io("cannot create folder", path))
-    }
-
-    pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        let torn = || drop(fs::write(path, &bytes[..bytes.len() / 2]));
-        let write = || {
-            let mut file = File::create(path)?;
-            file.write_all(bytes)?;
-            file.sync_all()
-        };
-        fault::before_file(torn).and_then(|()| write()).map_err(Error::io("cannot write", path))
-    }
-
-    pub(super) fn append(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        let append = |bytes: &[u8]| File::options().create(true).append(true).open(path)?.write_all(bytes);
-        fault::before_file(|| drop(append(&bytes[..bytes.len() / 2])))
-            .and_then(|()| append(bytes))
-            .map_err(Error::io("cannot append to", path))
-    }
-
-    pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
-        fault::before_file(|| ()).and_then(|()| fs::rename(from, to)).map_err(Error::io("cannot rename to", to))?;
-        match to.parent() {
-            Some(parent) => sync(parent),
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn remove_file(path: &Path) -> Result<(), Error> {
-        if !presence::is_there(path)? {
-            return Ok(());
-        }
-        fault::before_file(|| ()).and_then(|()| fs::remove_file(path)).map_err(Error::io("cannot delete", path))
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "half of a deletion, for a test")]
-    pub(super) fn remove_dir(path: &Path) -> Result<(), Error> {
-        let torn = || {
-            let files = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
-            drop(files.map(|file| file.path()).max().map(fs::remove_file));
-        };
-        fault::before_file(torn).and_then(|()| fs::remove_dir_all(path)).map_err(Error::io("cannot delete", path))
-    }
-
-    /// Of a file or a folder.
-    pub(super) fn sync(path: &Path) -> Result<(), Error> {
-        fault::before_file(|| ()).and_then(|()| File::open(path)?.sync_all()).map_err(Error::io("cannot write", path))
-    }
 }

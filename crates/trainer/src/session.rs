@@ -28,6 +28,7 @@ use crate::{
     experiment::Experiment,
     finetune,
     loader::Loader,
+    machine,
     provenance::{self, Doubt, Lineage, NETWORK, Record, Row},
     quote, report,
     run_dir::RunDir,
@@ -291,7 +292,7 @@ pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start
     report::run::write(&dir, experiment, &record)?;
     save_record(&dir, &record)?;
     if record.status == Status::Diverged {
-        return Err(Error::not_finite(evaluate::SCORES, experiment));
+        return Err(Error::not_finite(evaluate::SCORES, experiment.train.attention_precision));
     }
     Ok(summary(&dir, record))
 }
@@ -370,7 +371,7 @@ fn new_record(
         version: provenance::version(),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         device: format!("{} ({})", options.device.spec, options.device.name),
-        threads: provenance::threads(),
+        threads: machine::threads(),
         parameters,
         frozen_parameters: frozen,
         lineage,

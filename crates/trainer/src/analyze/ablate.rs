@@ -90,7 +90,7 @@ pub fn ablate(opened: &Opened, examples: usize, withs: &[With], device: &Found) 
     let total = |of: fn(&ExampleScore) -> (f64, f64)| {
         Measured::ratio(&whole.iter().map(of).collect::<Vec<_>>())
             .value
-            .ok_or_else(|| Error::not_finite("the loss", experiment))
+            .ok_or_else(|| Error::not_finite("the loss", experiment.train.attention_precision))
     };
     let mut effects = Vec::new();
     for (layer, heads) in means.iter().enumerate() {

@@ -235,7 +235,7 @@ impl Network<'_> {
                     let at = prompt * seq_len + question.position;
                     let prediction = f64::from(predictions[at]);
                     if !prediction.is_finite() {
-                        return Err(Error::not_finite("an answer", self.experiment));
+                        return Err(Error::not_finite("an answer", self.experiment.train.attention_precision));
                     }
                     let spectrum = Spectrum::of(&question.x, &question.y);
                     let target = f64::from(targets[at]);

@@ -99,7 +99,7 @@ pub fn lens(opened: &Opened, examples: usize, device: &Found) -> Result<Lens, Er
     let classes = matches!(fit_set.targets, Targets::Classes(_));
     let (seen, fitted) = (Seen::of(&model, &test, &device.device), Seen::of(&model, &fit, &device.device));
     if !seen.prediction.iter().flatten().all(|value| value.is_finite()) {
-        return Err(Error::not_finite("an answer", experiment));
+        return Err(Error::not_finite("an answer", experiment.train.attention_precision));
     }
     let judge = Judge { loss: experiment.train.loss, batches: &test, width: seen.width, prediction: &seen.prediction };
     let Some(last) = seen.states.last().map(|state| state.shape) else {

@@ -66,7 +66,7 @@ pub fn open(source: &Path, overrides: &[String], device: &Found) -> Result<Opene
 /// [`Error::NotFinite`] when what a network answers is not finite.
 pub(super) fn ensure_finite(output: Tensor<3>, experiment: &Experiment) -> Result<(), Error> {
     let is_finite = weights::to_host(output).iter().all(|value| value.is_finite());
-    if is_finite { Ok(()) } else { Err(Error::not_finite("an answer", experiment)) }
+    if is_finite { Ok(()) } else { Err(Error::not_finite("an answer", experiment.train.attention_precision)) }
 }
 
 /// A mean over test examples.

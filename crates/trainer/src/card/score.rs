@@ -95,7 +95,7 @@ impl Scores {
             doubter.add(batch, prediction, width);
         }
         if !network.are_finite() {
-            return Err(Error::not_finite(evaluate::SCORES, experiment));
+            return Err(Error::not_finite(evaluate::SCORES, experiment.train.attention_precision));
         }
         let metrics = evaluate::test_names(network.values());
         let network = Row { doubts: doubter.doubts(&metrics), ..Row::new(NETWORK, metrics) };

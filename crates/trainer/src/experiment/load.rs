@@ -13,26 +13,19 @@ use serde_path_to_error::Segment;
 use toml::{Table, Value};
 
 use super::{
-    Experiment, ExperimentError, TrainConfig, join,
-    origin::{Origin, Places, place},
+    Experiment, TrainConfig, join,
+    origin::{Places, place},
 };
 use crate::{
-    error::Error, finetune::FinetuneConfig, input, optimizer::OptimizerConfig, quote, run_dir::RunDir,
+    error::Error,
+    finetune::FinetuneConfig,
+    input,
+    optimizer::OptimizerConfig,
+    problem::{ExperimentError, Origin, Problem},
+    quote,
+    run_dir::RunDir,
     schedule::Schedule,
 };
-
-/// One thing wrong with an experiment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The key that it is about; empty for the text as a whole.
-    pub key: String,
-    /// What is wrong, beginning with the key.
-    pub message: String,
-    /// What to do about it.
-    pub help: Option<String>,
-    /// Where it stands.
-    pub origin: Origin,
-}
 
 /// An experiment and where each of its values came from.
 #[derive(Clone, Debug)]

@@ -12,13 +12,13 @@ use headway_tasks::{DataConfig, LARGEST_SEED, Seed, Split, Stream, Targets, Task
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkpoint::digest, error::Error, finetune::FinetuneConfig, loss::Loss, metric, optimizer::OptimizerConfig,
+    digest::digest, error::Error, finetune::FinetuneConfig, loss::Loss, metric, optimizer::OptimizerConfig,
     schedule::Schedule,
 };
 
-pub use load::{Loaded, Override, Problem, UNSET, from_text, key_called, leaves, load, load_to_train};
+pub use crate::problem::{ExperimentError, Origin, Problem};
+pub use load::{Loaded, Override, UNSET, from_text, key_called, leaves, load, load_to_train};
 pub(crate) use load::{Purpose, from_table, merge, parse, read_as, take};
-pub use origin::Origin;
 pub(crate) use origin::Places;
 pub(crate) use single::lost;
 
@@ -134,34 +134,6 @@ impl Memory {
     /// What the machine itself needs where a GPU trains: the examples, and the weights, which are drawn here.
     pub fn beside_gpu(&self) -> f64 {
         self.examples + self.weights
-    }
-}
-
-/// Everything wrong with an experiment, with the text to point into.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", self.one_line())]
-pub struct ExperimentError {
-    /// The file.
-    pub path: PathBuf,
-    /// Its text; empty when it could not be read.
-    pub text: String,
-    /// What is wrong, in the order of the file.
-    pub problems: Vec<Problem>,
-}
-
-impl ExperimentError {
-    /// Each problem as `file:line:column: key: message`.
-    pub fn one_line(&self) -> String {
-        let lines = self.problems.iter().map(|problem| {
-            let place = match &problem.origin {
-                Origin::File { line, column, .. } => format!("{}:{line}:{column}", self.path.display()),
-                Origin::Override(text) => format!("-s {text}"),
-                Origin::Default => self.path.display().to_string(),
-            };
-            let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
-            format!("{place}: {}{help}", problem.message)
-        });
-        lines.collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -7,25 +7,7 @@ use toml::{
     de::{DeInteger, DeTable, DeValue},
 };
 
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The experiment file; lines and columns count from 1, `offset` and `length` are bytes.
-    File {
-        /// Line of the key.
-        line: usize,
-        /// Column of the key.
-        column: usize,
-        /// First byte of the place to point at.
-        offset: usize,
-        /// Bytes to point at.
-        length: usize,
-    },
-    /// `-s key=value` on the command line.
-    Override(String),
-    /// Nobody set it.
-    Default,
-}
+use crate::problem::Origin;
 
 /// Every key of a TOML text with the place of the key and of its value.
 #[derive(Clone)]

@@ -27,7 +27,8 @@ use serde_json::{Map, Value};
 
 use super::{mode::FinetuneConfig, peft::Asked};
 use crate::{
-    checkpoint::{Checkpoint, CheckpointConfig, digest},
+    checkpoint::{Checkpoint, CheckpointConfig},
+    digest::digest,
     error::Error,
     import::refused,
     input, presence,

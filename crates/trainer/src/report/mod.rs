@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use headway_draw::{File, Report, Section, Series, csv};
 
 use crate::{
-    checkpoint::digest,
+    digest::digest,
     error::Error,
     provenance::Record,
     study::{Study, StudyDir},
