@@ -9,9 +9,11 @@ use std::{
 };
 
 use headway_trainer::{
-    Error, Interrupter, quote, report,
+    Error, Interrupter,
+    provenance::Failure,
+    quote, report,
     study::{
-        Changes, Failure, Plan, PlannedRun, Standing, Study, StudyDir,
+        Changes, Plan, PlannedRun, Standing, Study, StudyDir,
         jobs::{self, Jobs, Progress},
         plan,
     },

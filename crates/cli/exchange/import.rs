@@ -51,7 +51,8 @@ pub fn run(args: &Import) -> Result<ExitCode, Error> {
                 output::note(format!("warning: {strange} weights are no finite numbers"));
             }
             let told = told.iter().map(|told| format!("{}: {} = {}", told.source, told.key, told.value)).collect();
-            let record = import::Import { assumed, not_weights, told, ..record(args, &contents, convention, &fitted)? };
+            let record =
+                provenance::Import { assumed, not_weights, told, ..record(args, &contents, convention, &fitted)? };
             let checkpoint = import::write(&place, &loaded.experiment, model, fitted.arrays, &record)?;
             if args.json {
                 output::json(&record);
@@ -79,9 +80,9 @@ fn record(
     contents: &Contents,
     convention: &Convention,
     fitted: &Fitted,
-) -> Result<import::Import, Error> {
+) -> Result<provenance::Import, Error> {
     let rounded = contents.rounded.iter().map(|r| (r.name.clone(), (r.from.to_owned(), r.numbers)));
-    Ok(import::Import {
+    Ok(provenance::Import {
         file: args.file.display().to_string(),
         sha256: if contents.files.is_empty() { file_digest(&args.file)? } else { files_digest(&contents.files)? },
         container: contents.container.text().to_owned(),
@@ -101,7 +102,7 @@ fn record(
 }
 
 /// What was made of the file.
-fn said(record: &import::Import, tensors: usize) {
+fn said(record: &provenance::Import, tensors: usize) {
     let below = record.key.as_ref().map(|key| format!(" below `{key}`")).unwrap_or_default();
     output::line(format!(
         "{}: {}, {tensors} tensors{below}, named as {}",

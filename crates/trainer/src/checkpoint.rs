@@ -39,11 +39,10 @@ use crate::{
     error::Error,
     experiment::Experiment,
     finetune::adapter,
-    import::Import,
     input,
     log::Written,
     presence,
-    provenance::Lineage,
+    provenance::{Import, Lineage},
     run_dir::{self, RunDir},
 };
 
@@ -428,6 +427,25 @@ impl Checkpoint {
     /// [`Error::Checkpoint`]
     pub fn weights_digest(&self) -> Result<String, Error> {
         Ok(digest(&self.read(Self::MODEL)?))
+    }
+
+    /// The record of weights that were all taken from this checkpoint, found at `from`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`]
+    pub(crate) fn as_lineage(&self, from: &Path, config: &CheckpointConfig, taken: usize) -> Result<Lineage, Error> {
+        Ok(Lineage {
+            from: from.display().to_string(),
+            weights_sha256: self.weights_digest()?,
+            run_id: Some(config.experiment.run_id()),
+            taken,
+            missing: Vec::new(),
+            extra: Vec::new(),
+            mismatched: Vec::new(),
+            replaced: Vec::new(),
+            changed: Vec::new(),
+            folded: None,
+        })
     }
 
     fn read_arrays(&self, name: &str) -> Result<BTreeMap<String, Array>, Error> {

@@ -18,8 +18,8 @@ use crate::{
     experiment::{self, Experiment},
     loss::{self, Loss},
     metric::{Lead, Scores},
-    provenance::{Doubt, NETWORK, Row},
-    session::{self, Status, Summary},
+    provenance::{Doubt, NETWORK, Row, Status, Summary},
+    session,
 };
 
 /// Evaluates a checkpoint on the test set of its own experiment, or of one changed by `key=value` overrides. A network whose scores are

@@ -9,51 +9,11 @@ use headway_model::{
     Model,
     weights::{self, Array, WeightsError},
 };
-use serde::{Deserialize, Serialize};
 
 use crate::{
     checkpoint::Checkpoint, device::Found, digest::digest, error::Error, experiment::Experiment, input, presence,
-    run_dir::NewRun, session,
+    provenance::Import, run_dir::NewRun, session,
 };
-
-/// `import.json`: the file that weights came from, and what was made of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Import {
-    /// The file as it was given.
-    pub file: String,
-    /// Its sha256; of a folder, that of a line with sha256, two blanks and name for each file that was read.
-    pub sha256: String,
-    /// Its form: `safetensors`, `PyTorch zip`, …
-    pub container: String,
-    /// Key of the file below which the weights lay.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub key: Option<String>,
-    /// Whose names they carried.
-    pub convention: String,
-    /// Names that were changed by hand, as OLD=NEW.
-    pub renamed: Vec<String>,
-    /// What was taken for granted, in words.
-    pub assumed: Vec<String>,
-    /// What configurations said of the network, as `source: key = value`.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub told: Vec<String>,
-    /// Tensors of the file that are no weights.
-    pub not_weights: Vec<String>,
-    /// Tensors that lay beside the key.
-    pub beside: Vec<String>,
-    /// Tensors that were left out by the user's wish.
-    pub left_out: Vec<String>,
-    /// Parameters that the file does not have, with what stands there.
-    pub filled: BTreeMap<String, String>,
-    /// Tensors whose numbers were rounded to f32: type in the file, and how many changed.
-    pub rounded: BTreeMap<String, (String, usize)>,
-    /// Rows of positions in the file, where only the first were taken.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub positions: Option<usize>,
-    /// Version of this program.
-    pub version: String,
-}
 
 /// The model of an experiment with fresh weights, to be replaced.
 ///

@@ -53,5 +53,6 @@ pub use device::DeviceSpec;
 pub use error::{Error, no_threads};
 pub use experiment::{Experiment, ExperimentError, Loaded};
 pub use headway_kernels::memory;
+pub use provenance::{Status, Summary};
 pub use run_dir::RunDir;
-pub use session::{Event, Options, Status, Summary};
+pub use session::{Event, Options};

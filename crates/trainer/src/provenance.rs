@@ -1,8 +1,8 @@
-//! `run.json`: where a run came from, on what it ran, how it ended.
+//! Records: of a run, where it came from, on what it ran, how it ended; of weights, where they came from.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -10,14 +10,9 @@ use std::{
 use headway_draw::number;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    checkpoint::{Checkpoint, CheckpointConfig},
-    error::Error,
-    quote,
-    session::Status,
-};
+use crate::quote;
 
-/// The record of a run.
+/// `run.json`: the record of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -52,6 +47,31 @@ pub struct Record {
     pub step: u64,
     /// Results: one row for the network and one per classical predictor. Of a network that diverged the row is empty.
     pub results: Vec<Row>,
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// In progress, or killed.
+    Running,
+    /// Took every step.
+    Complete,
+    /// Validation stopped improving.
+    StoppedEarly,
+    /// Stopped by a signal; resumable.
+    Interrupted,
+    /// Stopped by the time limit; resumable.
+    OutOfTime,
+    /// A loss or weight stopped being a number.
+    Diverged,
+}
+
+impl Status {
+    /// Whether the run has nothing left to do.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Complete | Self::StoppedEarly)
+    }
 }
 
 /// One row of a result table.
@@ -172,7 +192,7 @@ impl Record {
     }
 }
 
-/// Where the weights of a fine-tuned run came from.
+/// `lineage.json`: where the weights of a fine-tuned run came from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lineage {
@@ -216,33 +236,95 @@ pub struct Folded {
 }
 
 impl Lineage {
-    /// Of weights that were all taken.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`]
-    pub(crate) fn whole(
-        from: &Path,
-        checkpoint: &Checkpoint,
-        config: &CheckpointConfig,
-        taken: usize,
-    ) -> Result<Self, Error> {
-        Ok(Self {
-            from: from.display().to_string(),
-            weights_sha256: checkpoint.weights_digest()?,
-            run_id: Some(config.experiment.run_id()),
-            taken,
-            missing: Vec::new(),
-            extra: Vec::new(),
-            mismatched: Vec::new(),
-            replaced: Vec::new(),
-            changed: Vec::new(),
-            folded: None,
-        })
-    }
-
     /// Parameters that the checkpoint did not give.
     pub fn fresh(&self) -> Vec<String> {
         [&self.missing, &self.mismatched, &self.replaced].into_iter().flatten().cloned().collect()
+    }
+}
+
+/// `import.json`: the file that weights came from, and what was made of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// The file as it was given.
+    pub file: String,
+    /// Its sha256; of a folder, that of a line with sha256, two blanks and name for each file that was read.
+    pub sha256: String,
+    /// Its form: `safetensors`, `PyTorch zip`, …
+    pub container: String,
+    /// Key of the file below which the weights lay.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<String>,
+    /// Whose names they carried.
+    pub convention: String,
+    /// Names that were changed by hand, as OLD=NEW.
+    pub renamed: Vec<String>,
+    /// What was taken for granted, in words.
+    pub assumed: Vec<String>,
+    /// What configurations said of the network, as `source: key = value`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub told: Vec<String>,
+    /// Tensors of the file that are no weights.
+    pub not_weights: Vec<String>,
+    /// Tensors that lay beside the key.
+    pub beside: Vec<String>,
+    /// Tensors that were left out by the user's wish.
+    pub left_out: Vec<String>,
+    /// Parameters that the file does not have, with what stands there.
+    pub filled: BTreeMap<String, String>,
+    /// Tensors whose numbers were rounded to f32: type in the file, and how many changed.
+    pub rounded: BTreeMap<String, (String, usize)>,
+    /// Rows of positions in the file, where only the first were taken.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub positions: Option<usize>,
+    /// Version of this program.
+    pub version: String,
+}
+
+/// `failure.json`: why a run ended before its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// Exit code of the error.
+    pub exit_code: u8,
+    /// The error.
+    pub message: String,
+}
+
+/// The end of a session.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Folder of the run.
+    #[serde(serialize_with = "quote::lossy")]
+    pub run_dir: PathBuf,
+    /// How it stands.
+    pub status: Status,
+    /// Steps taken.
+    pub step: u64,
+    /// Seconds of training, all sessions together.
+    pub seconds: f64,
+    /// The network's scores, keyed like `test/loss`; none where one is not finite.
+    pub metrics: BTreeMap<String, f64>,
+    /// What is wrong with them where they are finite.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub doubts: BTreeMap<String, Doubt>,
+    /// The same scores of classical predictors.
+    pub baselines: Vec<Row>,
+}
+
+impl Summary {
+    /// From result rows, of which the network's is the first.
+    pub(crate) fn new(run_dir: &Path, status: Status, step: u64, seconds: f64, rows: Vec<Row>) -> Self {
+        let mut rows = rows.into_iter();
+        let network = rows.next().unwrap_or_else(|| Row::new(NETWORK, BTreeMap::new()));
+        let (metrics, doubts, baselines) = (network.metrics, network.doubts, rows.collect());
+        Self { run_dir: run_dir.to_owned(), status, step, seconds, metrics, doubts, baselines }
+    }
+
+    /// The result rows again.
+    pub fn rows(&self) -> Vec<Row> {
+        let network = Row { doubts: self.doubts.clone(), ..Row::new(NETWORK, self.metrics.clone()) };
+        std::iter::once(network).chain(self.baselines.iter().cloned()).collect()
     }
 }
 

@@ -9,10 +9,10 @@ use crate::{
     error::Error,
     experiment::{self, Experiment},
     log, notice,
-    provenance::Record,
+    provenance::{Record, Summary},
     quote,
     run_dir::{self, RunDir},
-    session::{self, Options, Run, Start, Summary},
+    session::{self, Options, Run, Start},
 };
 
 /// Continues a run from its newest checkpoint, or from the start when it was killed before the first. A run that is

@@ -32,10 +32,8 @@ use crate::{
     fault, input,
     log::{self, Written},
     notice, presence,
-    provenance::Record,
+    provenance::{Failure, Record, Status},
     quote,
-    session::Status,
-    study::plan::Failure,
 };
 
 /// Where a new run goes.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -18,7 +18,6 @@ use burn::{
 };
 use headway_model::{Model, weights};
 use headway_tasks::{Seed, Source, Split, Stream};
-use serde::{Deserialize, Serialize};
 
 use crate::{
     checkpoint::{Checkpoint, CheckpointConfig, Resumable, TrainState},
@@ -29,8 +28,8 @@ use crate::{
     finetune,
     loader::Loader,
     machine,
-    provenance::{self, Doubt, Lineage, NETWORK, Record, Row},
-    quote, report,
+    provenance::{self, Lineage, Record, Status, Summary},
+    report,
     run_dir::RunDir,
     step::Trainee,
     strategy::{Outcome, Steps},
@@ -89,68 +88,6 @@ pub enum Event {
         /// Its folder.
         path: PathBuf,
     },
-}
-
-/// How a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// In progress, or killed.
-    Running,
-    /// Took every step.
-    Complete,
-    /// Validation stopped improving.
-    StoppedEarly,
-    /// Stopped by a signal; resumable.
-    Interrupted,
-    /// Stopped by the time limit; resumable.
-    OutOfTime,
-    /// A loss or weight stopped being a number.
-    Diverged,
-}
-
-impl Status {
-    /// Whether the run has nothing left to do.
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Complete | Self::StoppedEarly)
-    }
-}
-
-/// The end of a session.
-#[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// Folder of the run.
-    #[serde(serialize_with = "quote::lossy")]
-    pub run_dir: PathBuf,
-    /// How it stands.
-    pub status: Status,
-    /// Steps taken.
-    pub step: u64,
-    /// Seconds of training, all sessions together.
-    pub seconds: f64,
-    /// The network's scores, keyed like `test/loss`; none where one is not finite.
-    pub metrics: BTreeMap<String, f64>,
-    /// What is wrong with them where they are finite.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub doubts: BTreeMap<String, Doubt>,
-    /// The same scores of classical predictors.
-    pub baselines: Vec<Row>,
-}
-
-impl Summary {
-    /// From result rows, of which the network's is the first.
-    pub(crate) fn new(run_dir: &Path, status: Status, step: u64, seconds: f64, rows: Vec<Row>) -> Self {
-        let mut rows = rows.into_iter();
-        let network = rows.next().unwrap_or_else(|| Row::new(NETWORK, BTreeMap::new()));
-        let (metrics, doubts, baselines) = (network.metrics, network.doubts, rows.collect());
-        Self { run_dir: run_dir.to_owned(), status, step, seconds, metrics, doubts, baselines }
-    }
-
-    /// The result rows again.
-    pub fn rows(&self) -> Vec<Row> {
-        let network = Row { doubts: self.doubts.clone(), ..Row::new(NETWORK, self.metrics.clone()) };
-        std::iter::once(network).chain(self.baselines.iter().cloned()).collect()
-    }
 }
 
 /// What is new in a session: where its weights come from.

@@ -21,9 +21,9 @@ use crate::{
     log::{self, Line},
     loss::scored_positions,
     optimizer::{Optimizer, clip_by_global_norm},
-    provenance::Lineage,
+    provenance::{Lineage, Status},
     run_dir::RunDir,
-    session::{Event, OnEvent, Status},
+    session::{Event, OnEvent},
     step::{BatchLoss, Trainee},
 };
 use burn::{

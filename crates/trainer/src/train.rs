@@ -5,8 +5,9 @@ use crate::{
     error::Error,
     experiment::Experiment,
     finetune::{self, Prepared},
+    provenance::Summary,
     run_dir::{NewRun, RunDir},
-    session::{self, Event, Options, Run, Start, Summary},
+    session::{self, Event, Options, Run, Start},
 };
 
 /// Trains an experiment in a new folder.

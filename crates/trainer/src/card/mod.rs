@@ -18,10 +18,8 @@ use crate::{
     error::Error,
     evaluate,
     experiment::Experiment,
-    import::Import,
-    provenance::{Lineage, Record},
+    provenance::{Import, Lineage, Record, Status},
     quote, run_dir,
-    session::Status,
 };
 use score::{Score, Scores};
 

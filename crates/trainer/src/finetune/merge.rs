@@ -62,7 +62,7 @@ fn of_checkpoint(tuned: &Path) -> Result<Sum, Error> {
         return Err(Error::Usage(problem));
     }
     let arrays = adapter::without(&checkpoint, &config)?;
-    let itself = Lineage::whole(tuned, &checkpoint, &config, arrays.len())?;
+    let itself = checkpoint.as_lineage(tuned, &config, arrays.len())?;
     let folded =
         Folded { from: itself.from.clone(), sha256: itself.weights_sha256.clone(), run_id: itself.run_id.clone() };
     // The weights beside the parts are those that the run began with.
@@ -91,7 +91,7 @@ fn into_base(tuned: &Path, base: Option<&Path>) -> Result<Sum, Error> {
     // What does not fit says more than that it is another.
     let arrays = files.onto(&checkpoint.path, adapter::without(&checkpoint, &config)?)?;
     let note = belongs?;
-    let lineage = Lineage::whole(base, &checkpoint, &config, arrays.len())?;
+    let lineage = checkpoint.as_lineage(base, &config, arrays.len())?;
     Ok(Sum { config: plain(config), arrays, lineage: Lineage { folded: Some(folded), ..lineage }, note })
 }
 

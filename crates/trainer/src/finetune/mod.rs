@@ -18,9 +18,9 @@ use crate::{
     device::Found,
     error::Error,
     experiment::Experiment,
-    provenance::Lineage,
+    provenance::{Lineage, Summary},
     run_dir::{NewRun, RunDir},
-    session::{self, Event, Options, Run, Start, Summary},
+    session::{self, Event, Options, Run, Start},
 };
 
 pub use fit::Replaced;
@@ -165,6 +165,6 @@ fn lineage(
         extra: report.extra,
         mismatched: report.mismatched.into_iter().map(|mismatch| mismatch.name).collect(),
         replaced: now.map(|replaced| replaced.name.clone()).collect(),
-        ..Lineage::whole(from, checkpoint, config, report.taken.len())?
+        ..checkpoint.as_lineage(from, config, report.taken.len())?
     })
 }

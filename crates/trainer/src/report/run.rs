@@ -13,9 +13,9 @@ use crate::{
     input,
     log::{self, Line},
     presence,
-    provenance::{self, Record, Row},
+    provenance::{self, Record, Row, Status},
     run_dir::{self, RunDir},
-    session::{self, Status},
+    session,
     study::results::{MOST_PREDICTORS, slice},
 };
 

@@ -16,11 +16,12 @@ use burn::train::Interrupter;
 
 use super::{
     dir::StudyDir,
-    plan::{self, Failure, PlannedRun, Standing},
+    plan::{self, PlannedRun, Standing},
 };
 use crate::{
     error::Error,
     log, presence,
+    provenance::Failure,
     run_dir::{self, RunDir},
 };
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub use compare::Comparison;
 pub use dir::StudyDir;
 pub use file::Changes;
-pub use plan::{Failure, Plan, PlannedRun, Standing};
+pub use plan::{Plan, PlannedRun, Standing};
 pub use sweep::Sweep;
 
 use crate::{error::Error, input, presence, quote, run_dir::HeldFolder};

@@ -5,14 +5,15 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     error::Error,
     experiment::Experiment,
+    provenance::{Failure, Status, Summary},
     resume,
     run_dir::{self, RunDir},
-    session::{Options, Status, Summary},
+    session::Options,
     study::dir::StudyDir,
     train,
 };
@@ -79,16 +80,6 @@ pub enum Standing {
     Complete,
     /// Ended in an error; it stays so until it is tried again.
     Failed(Failure),
-}
-
-/// Why a run ended before its end.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Failure {
-    /// Exit code of the error.
-    pub exit_code: u8,
-    /// The error.
-    pub message: String,
 }
 
 /// How a run stands, and the steps it has taken. Reads its folder and nothing else.

@@ -16,15 +16,14 @@ use serde::Serialize;
 
 use super::{
     dir::StudyDir,
-    plan::{self, Failure, PlannedRun, Standing},
+    plan::{self, PlannedRun, Standing},
 };
 use crate::{
     error::Error,
     experiment::Experiment,
     log::{self, Line},
-    provenance::{NETWORK, Record, Row},
+    provenance::{Failure, NETWORK, Record, Row, Status},
     run_dir::{self, RunDir},
-    session::Status,
 };
 
 /// Runs that differ in nothing but the seed: a point of a sweep, a row of a comparison.
