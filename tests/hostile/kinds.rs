@@ -462,7 +462,7 @@ fn read_record(folder: &Path) -> Result<(), Error> {
     run_dir::runs_below(folder.parent().unwrap())?;
     plan::standing(folder)?;
     log::newest(&RunDir::metrics_of(folder), "validation/loss")?;
-    log::read_file(&RunDir::metrics_of(folder))?;
+    log::read(&RunDir::metrics_of(folder))?;
     run_dir::read_record(folder)?;
     report::run::again(folder, &cpu()).map(drop)
 }

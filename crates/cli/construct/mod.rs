@@ -90,7 +90,7 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     let hardest = hardest(&construction, &certificate);
     // The page before the folder has its name: a whole folder has its page.
     let page = |half: &Checkpoint| page::write(half, &common.out).map(drop);
-    let checkpoint = Checkpoint::write_constructed(&place, &experiment, &model, &certificate, &hardest, page)?;
+    let checkpoint = Checkpoint::write_constructed(place.path()?, &experiment, &model, &certificate, &hardest, page)?;
     if common.json {
         output::json(&certificate);
     } else {

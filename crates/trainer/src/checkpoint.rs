@@ -26,7 +26,7 @@ use std::{
     sync::Arc,
 };
 
-use headway_exchange::disk;
+use headway_exchange::disk::open;
 use headway_model::{
     IoDims, Model, ModelConfig,
     weights::{self, Array},
@@ -36,14 +36,15 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     beside,
     digest::digest,
+    disk,
     error::Error,
     experiment::Experiment,
     finetune::adapter,
     input,
-    log::Written,
-    presence,
+    layout::CHECKPOINTS,
+    lock::HeldFolder,
+    notice, presence,
     provenance::{Import, Lineage},
-    run_dir::{self, RunDir},
 };
 
 /// A checkpoint folder on disk.
@@ -124,6 +125,19 @@ impl TrainState {
     }
 }
 
+/// `metrics.json` of a checkpoint: what the metrics file held when it was saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// Its length.
+    pub bytes: u64,
+    /// Sha256 of so many bytes.
+    pub sha256: String,
+    /// What had been found amiss before; the digest is of what was left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amiss: Option<String>,
+}
+
 /// What resuming needs beyond the weights.
 #[derive(Clone, Debug)]
 pub struct Resumable {
@@ -179,7 +193,7 @@ impl Checkpoint {
         for _ in 0..100 {
             match Self::look(path).and_then(Self::while_read) {
                 Ok(Some(checkpoint)) => return Ok(checkpoint),
-                Err(error) if !RunDir::is_held(path)? => return Err(error),
+                Err(error) if !HeldFolder::is_held(path)? => return Err(error),
                 Ok(None) | Err(_) => {}
             }
         }
@@ -189,7 +203,7 @@ impl Checkpoint {
     /// The checkpoint with its manifest locked; nothing where it is being deleted. Where there are no locks, it goes without.
     fn while_read(mut self) -> Result<Option<Self>, Error> {
         let manifest = self.path.join(Self::MANIFEST);
-        match disk::open(&manifest) {
+        match open(&manifest) {
             Ok(file) => match file.try_lock_shared() {
                 Ok(()) => self.read = Some(Arc::new(file)),
                 Err(TryLockError::WouldBlock) => return Ok(None),
@@ -214,7 +228,7 @@ impl Checkpoint {
         if presence::is_file(&path.join(Self::MANIFEST))? {
             return Ok(Self::at(path.to_owned(), None));
         }
-        let all = run_dir::checkpoints_in(path)?;
+        let all = checkpoints_in(path)?;
         let Some(newest) = all.last() else {
             let problem = if presence::is_there(path)? {
                 "holds no whole checkpoint; give a run folder, or a checkpoint folder with a MANIFEST".to_owned()
@@ -338,13 +352,13 @@ impl Checkpoint {
         }
     }
 
-    /// Writes constructed weights with their certificate and the points that are hardest for them as a checkpoint into an empty or new folder.
+    /// Writes constructed weights with their certificate and the points that are hardest for them as a checkpoint into a folder, which is new or empty.
     /// `page` adds to it, before it has its name.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the folder is not empty; [`Error::Io`]
+    /// [`Error::Io`]
     pub fn write_constructed(
-        place: &run_dir::NewRun,
+        path: PathBuf,
         experiment: &Experiment,
         model: &Model,
         certificate: &impl Serialize,
@@ -355,50 +369,49 @@ impl Checkpoint {
         files.push((Self::CERTIFICATE, json(certificate)?));
         files.push((Self::HARDEST, safetensors(weights::arrays_to_bytes(hardest))?));
         files.push((Self::TRAIN, experiment.to_toml().into_bytes()));
-        Self::write_new(place, &files, page)
+        Self::write_new(path, &files, page)
     }
 
-    /// Writes imported weights with where they came from as a checkpoint into an empty or new folder.
+    /// Writes imported weights with where they came from as a checkpoint into a folder, which is new or empty.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the folder is not empty; [`Error::Io`]
+    /// [`Error::Io`]
     pub fn write_imported(
-        place: &run_dir::NewRun,
+        path: PathBuf,
         experiment: &Experiment,
         model: &Model,
         import: &Import,
     ) -> Result<Self, Error> {
         let mut files = Self::files(&CheckpointConfig::of(experiment), model, None, None)?;
         files.push((Self::IMPORT, json(import)?));
-        Self::write_new(place, &files, |_| Ok(()))
+        Self::write_new(path, &files, |_| Ok(()))
     }
 
-    /// Writes weights that come from another checkpoint as one into an empty or new folder.
+    /// Writes weights that come from another checkpoint as one into a folder, which is new or empty.
     ///
     /// # Errors
     /// as [`Checkpoint::write_imported`]
     pub(crate) fn write_merged(
-        place: &run_dir::NewRun,
+        path: PathBuf,
         config: &CheckpointConfig,
         arrays: &BTreeMap<String, Array>,
         lineage: &Lineage,
     ) -> Result<Self, Error> {
         let weights = safetensors(weights::arrays_to_bytes(arrays))?;
         let files = [(Self::MODEL, weights), (Self::CONFIG, json(config)?), (Self::LINEAGE, json(lineage)?)];
-        Self::write_new(place, &files, |_| Ok(()))
+        Self::write_new(path, &files, |_| Ok(()))
     }
 
     fn write_new(
-        place: &run_dir::NewRun,
+        path: PathBuf,
         files: &[(&str, Vec<u8>)],
         more: impl FnOnce(&Self) -> Result<(), Error>,
     ) -> Result<Self, Error> {
-        let path = place.path()?;
         let whole = beside::absolute(&path)?;
         // A name that nobody else has: what is there already is not ours to replace.
         let temporary = beside::temporary(&whole);
         let half = Self::at(temporary.clone(), None);
-        run_dir::write_checkpoint(&temporary, &whole, files, || more(&half)).inspect_err(|_| {
+        write(&temporary, &whole, files, || more(&half)).inspect_err(|_| {
             // Best effort: the error at hand is the one to tell.
             let _ = fs::remove_dir_all(&temporary);
         })?;
@@ -501,6 +514,55 @@ impl Checkpoint {
         }
         Ok(entries.get(name).map(|digest| (*digest).to_owned()))
     }
+}
+
+/// Writes a checkpoint, and what `more` adds to it, into a temporary folder that becomes `path`, which is not there or empty, when
+/// every byte is on disk.
+///
+/// # Errors
+/// [`Error::Io`]
+pub(crate) fn write(
+    temporary: &Path,
+    path: &Path,
+    files: &[(&str, Vec<u8>)],
+    more: impl FnOnce() -> Result<(), Error>,
+) -> Result<(), Error> {
+    disk::write_files(temporary, files)?;
+    disk::write(&temporary.join(Checkpoint::MANIFEST), Checkpoint::manifest(files).as_bytes())?;
+    more()?;
+    disk::sync(temporary)?;
+    disk::rename(temporary, path)
+}
+
+/// Whole checkpoints of a run folder, oldest first. Says where the newest has no manifest, and is passed over.
+///
+/// # Errors
+/// [`Error::Io`] when that cannot be told.
+pub(crate) fn checkpoints_in(root: &Path) -> Result<Vec<Checkpoint>, Error> {
+    let mut all = Vec::new();
+    for path in presence::list(&root.join(CHECKPOINTS))?.unwrap_or_default() {
+        if let Some(step) = presence::name(&path).strip_prefix("step-").and_then(|step| step.parse().ok()) {
+            all.push(Checkpoint::at(path, Some(step)));
+        }
+    }
+    all.sort_by_key(|checkpoint| checkpoint.step);
+    let mut whole = Vec::new();
+    for checkpoint in &all {
+        if presence::is_file(&checkpoint.path.join(Checkpoint::MANIFEST))? {
+            whole.push(checkpoint.clone());
+        }
+    }
+    if let Some(newest) = all.last()
+        && whole.last().is_none_or(|it: &Checkpoint| it.step != newest.step)
+        // A run in progress may have deleted it meanwhile.
+        && presence::is_folder(&newest.path)?
+    {
+        let instead =
+            whole.last().map_or("there is no other".to_owned(), |it| format!("{} is taken", it.path.display()));
+        let newest = newest.path.display();
+        notice::say(format!("warning: {newest} has no {} and is passed over; {instead}", Checkpoint::MANIFEST));
+    }
+    Ok(whole)
 }
 
 fn is_digest(text: &str) -> bool {

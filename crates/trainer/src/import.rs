@@ -52,7 +52,7 @@ pub fn write(
         let longer = if has_more_positions(&error) { CUT } else { "" };
         Error::checkpoint(&import.file, format!("{error}\n{hint}{longer}"))
     })?;
-    Checkpoint::write_imported(place, experiment, &model, import)
+    Checkpoint::write_imported(place.path()?, experiment, &model, import)
 }
 
 const CUT: &str = "\n--cut-positions takes the first rows of position.weight, as many as the task has";

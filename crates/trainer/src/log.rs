@@ -4,12 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    digest::digest,
-    error::Error,
-    input, notice,
-    run_dir::{self, RunDir},
-};
+use crate::{checkpoint::checkpoints_in, digest::digest, error::Error, input, layout::METRICS, notice};
 
 /// One line of metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,19 +29,11 @@ fn parse_line(line: &[u8]) -> Option<Line> {
     input::from_json(line).ok()
 }
 
-/// Every whole line of a run's metrics.
-///
-/// # Errors
-/// [`Error::Io`] when the file exists and cannot be read.
-pub fn read(dir: &RunDir) -> Result<Vec<Line>, Error> {
-    read_file(&dir.metrics())
-}
-
 /// Every whole line of a metrics file.
 ///
 /// # Errors
-/// as [`read`]
-pub fn read_file(path: &Path) -> Result<Vec<Line>, Error> {
+/// [`Error::Io`] when the file exists and cannot be read.
+pub fn read(path: &Path) -> Result<Vec<Line>, Error> {
     Ok(parse(&bytes(path)?))
 }
 
@@ -64,26 +51,13 @@ pub fn newest(path: &Path, name: &str) -> Result<Option<(u64, f64)>, Error> {
     Ok(lines(&text).rev().filter_map(parse_line).find_map(|line| Some((line.step, *line.values.get(name)?))))
 }
 
-/// `metrics.json` of a checkpoint: what the metrics file held when it was saved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Written {
-    /// Its length.
-    pub bytes: u64,
-    /// Sha256 of so many bytes.
-    pub sha256: String,
-    /// What had been found amiss before; the digest is of what was left.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub amiss: Option<String>,
-}
-
 /// Compares the metrics file of a run with what its newest checkpoint says about it, says what differs, and gives it back for
 /// the page. Nothing where they agree, or where the checkpoint does not say.
 ///
 /// # Errors
 /// as [`read`]
 pub fn verify(root: &Path) -> Result<Option<String>, Error> {
-    let Some(newest) = run_dir::checkpoints_in(root)?.pop() else { return Ok(None) };
+    let Some(newest) = checkpoints_in(root)?.pop() else { return Ok(None) };
     let written = match newest.metrics() {
         Ok(Some(written)) => written,
         Ok(None) => return Ok(None),
@@ -91,7 +65,7 @@ pub fn verify(root: &Path) -> Result<Option<String>, Error> {
         Err(error @ Error::Checkpoint { .. }) => return Ok(Some(format!("cannot be verified: {error}"))),
         Err(error) => return Err(error),
     };
-    let path = RunDir::metrics_of(root);
+    let path = root.join(METRICS);
     let there = bytes(&path)?;
     let is_whole = usize::try_from(written.bytes).ok().and_then(|len| there.get(..len));
     let amiss = if is_whole.is_some_and(|whole| digest(whole) == written.sha256) {
@@ -106,17 +80,11 @@ pub fn verify(root: &Path) -> Result<Option<String>, Error> {
     Ok(amiss)
 }
 
-/// Drops what was logged after `step`: a resumed run writes it again.
-///
-/// # Errors
-/// as [`read`], and [`Error::Io`]
-pub fn truncate(dir: &RunDir, step: u64) -> Result<(), Error> {
-    let path = dir.metrics();
-    let Some(text) = input::read_if_there(&path)? else { return Ok(()) };
-    // Kept to the letter: a number read and written again could change its last digit.
+/// The lines of a metrics text up to a step, to the letter: a number read and written again could change its last digit.
+pub(crate) fn up_to(text: &[u8], step: u64) -> Vec<u8> {
     let keep = |line: &&[u8]| parse_line(line).is_some_and(|line| line.step <= step);
-    let kept: Vec<&[u8]> = lines(&text).filter(keep).flat_map(|line| [line, b"\n"]).collect();
-    dir.write(&path, &kept.concat())
+    let kept: Vec<&[u8]> = lines(text).filter(keep).flat_map(|line| [line, b"\n"]).collect();
+    kept.concat()
 }
 
 impl Line {
@@ -124,12 +92,4 @@ impl Line {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| unreachable!("a map from names to numbers is JSON"))
     }
-}
-
-/// Appends a line.
-///
-/// # Errors
-/// [`Error::Io`]
-pub fn append(dir: &RunDir, line: &Line) -> Result<(), Error> {
-    dir.append_metrics(&line.to_json())
 }

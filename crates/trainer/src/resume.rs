@@ -40,7 +40,7 @@ pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error
             return Ok(session::summary(&dir, record));
         }
         let start = from_the_start(&dir, &experiment, options, record)?;
-        log::truncate(&dir, 0)?;
+        dir.truncate_metrics(0)?;
         return session::run(&experiment, dir, options, start);
     };
     let damaged = |error| match (error, earlier.last()) {
@@ -76,7 +76,7 @@ pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error
         Ok(record) => Run::Known(Box::new(record)),
         Err(problem) => unrecorded(&dir, newest, &problem)?,
     };
-    log::truncate(&dir, resumable.state.step)?;
+    dir.truncate_metrics(resumable.state.step)?;
     session::run(&experiment, dir, options, Start { model, resumable: Some(resumable), run })
 }
 
@@ -95,7 +95,7 @@ fn unrecorded(dir: &RunDir, newest: &Checkpoint, problem: &str) -> Result<Run, E
 fn from_the_start(dir: &RunDir, experiment: &Experiment, options: &Options, record: Record) -> Result<Start, Error> {
     let root = dir.root();
     // The first checkpoint is saved before the first line is logged.
-    if record.step > 0 || !log::read(dir)?.is_empty() {
+    if record.step > 0 || !log::read(&dir.metrics())?.is_empty() {
         let problem = "has logged steps, but no whole checkpoint is left in checkpoints/. Put one back to go on from it, or \
                        train anew in another folder";
         return Err(Error::checkpoint(root, problem));

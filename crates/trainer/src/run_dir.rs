@@ -11,26 +11,25 @@
 //! ```
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use headway_exchange::disk::open;
 use sha2::{Digest, Sha256};
 
 use crate::{
     beside,
-    checkpoint::{Checkpoint, json},
+    checkpoint::{self, Checkpoint, Written, json},
     digest::hex,
     disk,
     error::Error,
     experiment::{self, Experiment},
-    fault, input,
-    log::{self, Written},
+    input,
+    layout::{self, CHECKPOINTS, EXPERIMENT, FAILURE, FIGURES, METRICS, RECORD, REPORT},
+    lock::HeldFolder,
+    log::{self, Line},
     notice, presence,
     provenance::{Failure, Record, Status},
     quote,
@@ -149,62 +148,6 @@ fn occupied(root: &Path) -> Result<Error, Error> {
     }))
 }
 
-/// A folder that no second process may hold.
-#[derive(Debug)]
-pub struct HeldFolder {
-    /// Held for its lock.
-    _lock: File,
-}
-
-impl HeldFolder {
-    /// File that the lock is on.
-    pub(crate) const LOCK: &str = ".lock";
-
-    /// # Errors
-    /// [`Error::Usage`] when another process holds it; [`Error::Io`]
-    pub(crate) fn lock(root: &Path) -> Result<Self, Error> {
-        // Who only asks whether it is held, holds it for a moment.
-        Self::wait(root, Duration::from_secs(1))
-    }
-
-    /// [`HeldFolder::lock`], waiting for a process that lets go.
-    ///
-    /// # Errors
-    /// as [`HeldFolder::lock`]
-    fn wait(root: &Path, patience: Duration) -> Result<Self, Error> {
-        let path = root.join(Self::LOCK);
-        if presence::kind(&path)?.is_some_and(|kind| !kind.is_file()) {
-            return Err(Error::Usage(format!("{} is no file; delete it", path.display())));
-        }
-        let file = File::create(&path).map_err(Error::io("cannot write", &path))?;
-        let deadline = Instant::now() + patience;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _lock: file }),
-                Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    thread::sleep(Duration::from_millis(20));
-                }
-                Err(fs::TryLockError::WouldBlock) => {
-                    return Err(Error::Usage(format!("{} is in use by another process", root.display())));
-                }
-                Err(fs::TryLockError::Error(error)) if is_lockless(&error) => {
-                    let problem = format!(
-                        "{error}: this file system keeps no locks, which keep two processes out of one folder; choose a folder \
-                         on a local disk with --out, or have it mounted with locks (Lustre: `-o flock`; NFS: without `nolock`)"
-                    );
-                    return Err(Error::io("cannot lock", path)(io::Error::new(error.kind(), problem)));
-                }
-                Err(fs::TryLockError::Error(error)) => return Err(Error::io("cannot lock", path)(error)),
-            }
-        }
-    }
-}
-
-/// Whether the system says that locks cannot be had at all: ENOTSUP, ENOSYS, ENOLCK.
-fn is_lockless(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::Unsupported || matches!(error.raw_os_error(), Some(37 | 77 | 95))
-}
-
 /// The folder of one run, locked against a second process while it is held.
 #[derive(Debug)]
 pub struct RunDir {
@@ -317,19 +260,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`] when that cannot be told.
     pub fn is_held(root: &Path) -> Result<bool, Error> {
-        let path = root.join(HeldFolder::LOCK);
-        // Opening a pipe would wait.
-        if !presence::is_file(&path)? {
-            return Ok(false);
-        }
-        let file = open(&path).map_err(Error::unread(&path))?;
-        match file.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(fs::TryLockError::WouldBlock) => Ok(true),
-            // Where there are no locks, nobody has one.
-            Err(fs::TryLockError::Error(error)) if is_lockless(&error) => Ok(false),
-            Err(fs::TryLockError::Error(error)) => Err(Error::unread(&path)(error)),
-        }
+        HeldFolder::is_held(root)
     }
 
     /// Whether the folder holds a run that can be opened.
@@ -337,7 +268,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`] when that cannot be told.
     pub fn is_run(root: &Path) -> Result<bool, Error> {
-        presence::is_file(&root.join(EXPERIMENT))
+        layout::is_run(root)
     }
 
     /// The folder of a run of a study, whatever is in it; made unless it is there. Waits for a process that was told to stop.
@@ -446,17 +377,27 @@ impl RunDir {
         disk::replace(path, bytes)
     }
 
-    /// Appends lines to the metrics file.
+    /// Appends a line to the metrics file.
     ///
     /// # Errors
     /// [`Error::Io`]
-    pub fn append_metrics(&self, line: &str) -> Result<(), Error> {
-        let line = format!("{line}\n");
+    pub fn append_metrics(&self, line: &Line) -> Result<(), Error> {
+        let line = line.to_json() + "\n";
         disk::append(&self.metrics(), line.as_bytes())?;
         if let Some(logged) = &mut *self.logged.lock().unwrap_or_else(PoisonError::into_inner) {
             logged.add(line.as_bytes());
         }
         Ok(())
+    }
+
+    /// Drops what was logged after `step`: a resumed run writes it again.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub fn truncate_metrics(&self, step: u64) -> Result<(), Error> {
+        let path = self.metrics();
+        let Some(text) = input::read_if_there(&path)? else { return Ok(()) };
+        self.write(&path, &log::up_to(&text, step))
     }
 
     /// Remembers what is wrong with the metrics file: later checkpoints, whose digests are of what is left, say so.
@@ -482,7 +423,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`] when that cannot be told.
     pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, Error> {
-        checkpoints_in(&self.root)
+        checkpoint::checkpoints_in(&self.root)
     }
 
     /// Writes a checkpoint as a temporary sibling and renames it into place when every byte is on disk.
@@ -504,7 +445,7 @@ impl RunDir {
             // One without a manifest, which training did not go on from.
             disk::rename(&path, &free(&self.root.join(CHECKPOINTS), &format!("{}.aside", presence::name(&path)))?)?;
         }
-        write_checkpoint(&temporary, &path, &files, || Ok(()))?;
+        checkpoint::write(&temporary, &path, &files, || Ok(()))?;
         Ok(path)
     }
 
@@ -519,36 +460,10 @@ impl RunDir {
     }
 }
 
-/// Writes a checkpoint, and what `more` adds to it, into a temporary folder that becomes `path`, which is not there or empty, when
-/// every byte is on disk.
-///
-/// # Errors
-/// [`Error::Io`]
-pub(crate) fn write_checkpoint(
-    temporary: &Path,
-    path: &Path,
-    files: &[(&str, Vec<u8>)],
-    more: impl FnOnce() -> Result<(), Error>,
-) -> Result<(), Error> {
-    disk::write_files(temporary, files)?;
-    disk::write(&temporary.join(Checkpoint::MANIFEST), Checkpoint::manifest(files).as_bytes())?;
-    more()?;
-    disk::sync(temporary)?;
-    disk::rename(temporary, path)
-}
-
 /// Name of a checkpoint while it is being written or deleted.
 fn hidden(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{}", presence::name(path)))
 }
-
-const EXPERIMENT: &str = "experiment.toml";
-const RECORD: &str = "run.json";
-const METRICS: &str = "metrics.jsonl";
-const REPORT: &str = "report.html";
-const CHECKPOINTS: &str = "checkpoints";
-const FIGURES: &str = "figures";
-const FAILURE: &str = "failure.json";
 
 /// Why a run of a sweep ended in an error, if it did.
 ///
@@ -565,37 +480,6 @@ pub(crate) fn read_failure(root: &Path) -> Result<Option<Failure>, Error> {
 pub(crate) fn write_failure(root: &Path, failure: &Failure) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(failure).map_err(|error| Error::Training(error.to_string()))?;
     disk::replace(&root.join(FAILURE), (text + "\n").as_bytes())
-}
-
-/// Whole checkpoints of a run folder, oldest first. Says where the newest has no manifest, and is passed over.
-///
-/// # Errors
-/// [`Error::Io`] when that cannot be told.
-pub(crate) fn checkpoints_in(root: &Path) -> Result<Vec<Checkpoint>, Error> {
-    let mut all = Vec::new();
-    for path in presence::list(&root.join(CHECKPOINTS))?.unwrap_or_default() {
-        if let Some(step) = presence::name(&path).strip_prefix("step-").and_then(|step| step.parse().ok()) {
-            all.push(Checkpoint::at(path, Some(step)));
-        }
-    }
-    all.sort_by_key(|checkpoint| checkpoint.step);
-    let mut whole = Vec::new();
-    for checkpoint in &all {
-        if presence::is_file(&checkpoint.path.join(Checkpoint::MANIFEST))? {
-            whole.push(checkpoint.clone());
-        }
-    }
-    if let Some(newest) = all.last()
-        && whole.last().is_none_or(|it: &Checkpoint| it.step != newest.step)
-        // A run in progress may have deleted it meanwhile.
-        && presence::is_folder(&newest.path)?
-    {
-        let instead =
-            whole.last().map_or("there is no other".to_owned(), |it| format!("{} is taken", it.path.display()));
-        let newest = newest.path.display();
-        notice::say(format!("warning: {newest} has no {} and is passed over; {instead}", Checkpoint::MANIFEST));
-    }
-    Ok(whole)
 }
 
 /// The run folders directly below a folder, by name.
@@ -661,7 +545,7 @@ pub fn read_record(root: &Path) -> Result<Record, Error> {
         record.status = Status::Diverged;
     }
     if record.status == Status::Running
-        && let Some(newest) = checkpoints_in(root)?.last()
+        && let Some(newest) = checkpoint::checkpoints_in(root)?.last()
     {
         // It runs still, or was killed before it could write how far it came.
         record.step = newest.step.unwrap_or(record.step);

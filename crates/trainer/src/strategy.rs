@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     evaluate, fault,
     finetune::FinetuneConfig,
-    log::{self, Line},
+    log::Line,
     loss::scored_positions,
     optimizer::{Optimizer, clip_by_global_norm},
     provenance::{Lineage, Status},
@@ -153,7 +153,7 @@ impl Running<'_> {
                 improved = self.validate(validation, &mut line)?;
             }
             if !line.is_empty() {
-                log::append(&self.plan.dir, &Line { step, values: line })?;
+                self.plan.dir.append_metrics(&Line { step, values: line })?;
             }
             if last || improved || due(plan.checkpoint_every) {
                 self.checkpoint()?;

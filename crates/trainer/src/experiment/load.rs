@@ -19,11 +19,10 @@ use super::{
 use crate::{
     error::Error,
     finetune::FinetuneConfig,
-    input,
+    input, layout,
     optimizer::OptimizerConfig,
     problem::{ExperimentError, Origin, Problem},
     quote,
-    run_dir::RunDir,
     schedule::Schedule,
 };
 
@@ -76,7 +75,7 @@ fn read(path: &Path) -> Result<String, Error> {
     match input::read_text(path) {
         Ok(text) => Ok(text),
         Err(error) => {
-            let is_run = error.kind() == io::ErrorKind::IsADirectory && RunDir::is_run(path)?;
+            let is_run = error.kind() == io::ErrorKind::IsADirectory && layout::is_run(path)?;
             let given = |error| Error::Usage(unreadable(path, &error, is_run));
             Err(Error::unreadable(path, error, given))
         }
@@ -91,7 +90,7 @@ fn unreadable(path: &Path, error: &io::Error, is_run: bool) -> String {
     }
     let word = quote::shell_path(path);
     if is_run {
-        let again = quote::shell_path(RunDir::experiment_of(path));
+        let again = quote::shell_path(path.join(layout::EXPERIMENT));
         return format!(
             "{cannot}: it is the folder of a run; `headway resume {word}` continues it, {again} is its experiment"
         );

@@ -38,7 +38,7 @@ pub fn merge(tuned: &Path, base: Option<&Path>, place: &NewRun) -> Result<Merged
     let is_alone = adapter::lies_in(tuned)? && !presence::is_file(&tuned.join(Checkpoint::MANIFEST))?;
     let Sum { config, arrays, lineage, note } =
         if is_alone || base.is_some() { into_base(tuned, base)? } else { of_checkpoint(tuned)? };
-    let checkpoint = Checkpoint::write_merged(place, &config, &arrays, &lineage)?;
+    let checkpoint = Checkpoint::write_merged(place.path()?, &config, &arrays, &lineage)?;
     Ok(Merged { checkpoint, lineage, note })
 }
 

@@ -24,7 +24,7 @@ use crate::{
 /// # Errors
 /// [`Error::Io`]; [`Error::Training`] when a figure cannot be drawn.
 pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(), Error> {
-    let lines = log::read(dir)?;
+    let lines = log::read(&dir.metrics())?;
     let mut sections = vec![results(&record.results)];
     let learning = learning_curve(&lines, &record.results);
     let amiss =

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{beside, error::Error, input, presence, run_dir::HeldFolder};
+use crate::{beside, error::Error, input, lock::HeldFolder, presence};
 
 /// The folder of a sweep or a comparison.
 #[derive(Clone, Debug)]

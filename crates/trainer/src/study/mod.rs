@@ -17,7 +17,7 @@ pub use file::Changes;
 pub use plan::{Plan, PlannedRun, Standing};
 pub use sweep::Sweep;
 
-use crate::{error::Error, input, presence, quote, run_dir::HeldFolder};
+use crate::{error::Error, input, lock::HeldFolder, presence, quote};
 use file::StudyFile;
 
 /// A sweep or a comparison.

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use serde::Serialize;
 
 use crate::{
+    checkpoint,
     error::Error,
     experiment::Experiment,
     provenance::{Failure, Status, Summary},
@@ -100,7 +101,7 @@ fn left(root: &Path) -> Result<(Standing, u64), Error> {
         Ok(record) => record,
         // Without a record that can be read it goes on from a whole checkpoint, as long as its config is there.
         Err(error @ Error::Usage(_)) => {
-            let newest = if RunDir::is_run(root)? { run_dir::checkpoints_in(root)?.pop() } else { None };
+            let newest = if RunDir::is_run(root)? { checkpoint::checkpoints_in(root)?.pop() } else { None };
             let standing = match (failure, newest.is_some()) {
                 (Some(failure), _) => Standing::Failed(failure),
                 (None, true) => Standing::Stopped,

@@ -177,7 +177,7 @@ impl Group {
     pub fn add(&mut self, root: &Path, seed: u64) -> Result<(), Error> {
         let reason = match plan::standing(root)?.0 {
             Standing::Complete => {
-                let lines = log::read_file(&RunDir::metrics_of(root))?;
+                let lines = log::read(&RunDir::metrics_of(root))?;
                 let record = run_dir::read_record(root)?;
                 let amiss = log::verify(root)?;
                 self.runs.push(FinishedRun { seed, root: root.to_owned(), record, lines, amiss });

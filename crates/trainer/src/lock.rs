@@ -1,0 +1,89 @@
+//! Folders that no second process may hold.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use headway_exchange::disk::open;
+
+use crate::{error::Error, presence};
+
+/// A folder that no second process may hold.
+#[derive(Debug)]
+pub struct HeldFolder {
+    /// Held for its lock.
+    _lock: File,
+}
+
+impl HeldFolder {
+    /// File that the lock is on.
+    pub(crate) const LOCK: &str = ".lock";
+
+    /// # Errors
+    /// [`Error::Usage`] when another process holds it; [`Error::Io`]
+    pub(crate) fn lock(root: &Path) -> Result<Self, Error> {
+        // Who only asks whether it is held, holds it for a moment.
+        Self::wait(root, Duration::from_secs(1))
+    }
+
+    /// Whether a process holds the folder at this moment.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that cannot be told.
+    pub(crate) fn is_held(root: &Path) -> Result<bool, Error> {
+        let path = root.join(Self::LOCK);
+        // Opening a pipe would wait.
+        if !presence::is_file(&path)? {
+            return Ok(false);
+        }
+        let file = open(&path).map_err(Error::unread(&path))?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(fs::TryLockError::WouldBlock) => Ok(true),
+            // Where there are no locks, nobody has one.
+            Err(fs::TryLockError::Error(error)) if is_lockless(&error) => Ok(false),
+            Err(fs::TryLockError::Error(error)) => Err(Error::unread(&path)(error)),
+        }
+    }
+
+    /// [`HeldFolder::lock`], waiting for a process that lets go.
+    ///
+    /// # Errors
+    /// as [`HeldFolder::lock`]
+    pub(crate) fn wait(root: &Path, patience: Duration) -> Result<Self, Error> {
+        let path = root.join(Self::LOCK);
+        if presence::kind(&path)?.is_some_and(|kind| !kind.is_file()) {
+            return Err(Error::Usage(format!("{} is no file; delete it", path.display())));
+        }
+        let file = File::create(&path).map_err(Error::io("cannot write", &path))?;
+        let deadline = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _lock: file }),
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                Err(fs::TryLockError::WouldBlock) => {
+                    return Err(Error::Usage(format!("{} is in use by another process", root.display())));
+                }
+                Err(fs::TryLockError::Error(error)) if is_lockless(&error) => {
+                    let problem = format!(
+                        "{error}: this file system keeps no locks, which keep two processes out of one folder; choose a folder \
+                         on a local disk with --out, or have it mounted with locks (Lustre: `-o flock`; NFS: without `nolock`)"
+                    );
+                    return Err(Error::io("cannot lock", path)(io::Error::new(error.kind(), problem)));
+                }
+                Err(fs::TryLockError::Error(error)) => return Err(Error::io("cannot lock", path)(error)),
+            }
+        }
+    }
+}
+
+/// Whether the system says that locks cannot be had at all: ENOTSUP, ENOSYS, ENOLCK.
+fn is_lockless(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported || matches!(error.raw_os_error(), Some(37 | 77 | 95))
+}
