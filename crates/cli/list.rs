@@ -6,7 +6,7 @@ use headway_exchange::names::CONVENTIONS;
 use headway_model::{KERNELS, MODELS, POSITIONS};
 use headway_tasks::{BUILT_INS, TASKS};
 use headway_theory::CONSTRUCTIONS;
-use headway_trainer::{finetune::MODES, optimizer::OPTIMIZERS, reproduce::REPRODUCTIONS};
+use headway_trainer::{experiment::MODES, optimizer::OPTIMIZERS, reproduce::REPRODUCTIONS};
 use serde::Serialize;
 
 use crate::{

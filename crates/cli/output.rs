@@ -12,11 +12,11 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 pub use headway_draw::number;
 use headway_trainer::{
     Error, Event, ExperimentError, Summary,
+    event::OnEvent,
     experiment::Origin,
     no_threads,
     provenance::{self, Row},
     quote::{self, printable, printable_in_place},
-    session::OnEvent,
 };
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde::Serialize;

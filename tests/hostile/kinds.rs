@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 
+use headway_exchange::peft;
 use headway_theory::{Certificate, construct::relu_network::ReluWeights};
 use headway_trainer::{
     Checkpoint, Error, Experiment, Interrupter, Options, RunDir,
     device::Found,
-    evaluate, experiment, finetune, import, log, report, resume,
+    evaluate, experiment, finetune, log, report, resume,
     run_dir::{self, NewRun},
     study::{Changes, Study, StudyDir, plan},
     train::train,
@@ -197,7 +198,7 @@ fn adapter_files(changed: &str) -> Vec<Example> {
     for (name, _) in &mut files {
         name.insert_str(0, "base/");
     }
-    for name in [finetune::adapter::CONFIG, finetune::adapter::WEIGHTS] {
+    for name in [peft::CONFIG, peft::WEIGHTS] {
         files.push((format!("alone/{name}"), fs::read(TUNED.join(name)).unwrap()));
     }
     let changed = files.iter().position(|(name, _)| name.ends_with(changed)).unwrap();
@@ -205,11 +206,11 @@ fn adapter_files(changed: &str) -> Vec<Example> {
 }
 
 fn adapters() -> Vec<Example> {
-    adapter_files(finetune::adapter::CONFIG)
+    adapter_files(peft::CONFIG)
 }
 
 fn low_rank_parts() -> Vec<Example> {
-    adapter_files(finetune::adapter::WEIGHTS)
+    adapter_files(peft::WEIGHTS)
 }
 
 fn lineages() -> Vec<Example> {
@@ -498,7 +499,7 @@ fn read_lineage(folder: &Path) -> Result<(), Error> {
 /// `import`, up to the names.
 fn read_foreign(folder: &Path) -> Result<(), Error> {
     let path = folder.join("weights.pt");
-    let refused = |error: headway_exchange::Error| import::refused(&path, error);
+    let refused = |error: headway_exchange::Error| Error::refused(&path, error);
     headway_exchange::read(&path, None).map_err(refused).map(drop)
 }
 

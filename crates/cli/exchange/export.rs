@@ -8,14 +8,14 @@ use headway_exchange::{
     npz, pickle,
 };
 use headway_model::weights::arrays_to_bytes;
-use headway_trainer::{Checkpoint, Error, beside, finetune, import::refused};
+use headway_trainer::{Checkpoint, Error, beside, finetune};
 
 use super::args::{Export, FileFormat, Names};
 use crate::output;
 
 pub fn run(args: &Export) -> Result<ExitCode, Error> {
     let checkpoint = Checkpoint::find(&args.checkpoint)?;
-    let wrong = |error: headway_exchange::Error| refused(&checkpoint.path, error);
+    let wrong = |error: headway_exchange::Error| Error::refused(&checkpoint.path, error);
     let arrays = finetune::plain_weights(&checkpoint)?;
     let elsewhere = || {
         let config = checkpoint.config()?;

@@ -10,7 +10,7 @@ use headway_exchange::{
 };
 use headway_trainer::{
     DeviceSpec, Error, experiment,
-    import::{self, file_digest, files_digest, refused},
+    import::{self, file_digest, files_digest},
     provenance,
     run_dir::NewRun,
 };
@@ -20,7 +20,7 @@ use super::args::Import;
 use crate::{args::overrides, output};
 
 pub fn run(args: &Import) -> Result<ExitCode, Error> {
-    let wrong = |error: headway_exchange::Error| refused(&args.file, error);
+    let wrong = |error: headway_exchange::Error| Error::refused(&args.file, error);
     let mut contents = read(&args.file, args.key.as_deref()).map_err(wrong)?;
     let told = told(args, &contents).map_err(wrong)?;
     let count = contents.tensors.len();

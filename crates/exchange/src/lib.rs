@@ -1,7 +1,8 @@
 //! Weights from other programs and for other programs: files of tensors, and whose names they carry.
 //!
 //! [`read`] takes a file of tensors that anybody may have made, without running any of it and within a bound on memory. A
-//! [`names::Convention`] gives its tensors our names and our layout. [`pickle`], [`npz`] and safetensors are written.
+//! [`names::Convention`] gives its tensors our names and our layout. [`pickle`], [`npz`] and safetensors are written. [`peft`] reads what the config of an
+//! adapter asks for.
 
 #![warn(clippy::disallowed_methods)]
 
@@ -11,6 +12,7 @@ mod file;
 mod fit;
 pub mod names;
 pub mod npz;
+pub mod peft;
 pub mod pickle;
 mod sizes;
 pub mod told;

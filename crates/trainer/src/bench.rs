@@ -14,11 +14,11 @@ use headway_tasks::Batch;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    build,
     device::Found,
     error::Error,
     experiment::{self, Experiment},
     optimizer::{Optimizer, clip_by_global_norm},
-    session,
     step::Trainee,
 };
 
@@ -189,8 +189,8 @@ impl Bench {
 }
 
 fn time_steps(experiment: &Experiment, device: &Found, repeats: usize) -> Result<Timing, Error> {
-    let model = session::build_model(experiment, device)?;
-    let source = session::build_source(experiment);
+    let model = build::build_model(experiment, device)?;
+    let source = build::build_source(experiment);
     let batches: Vec<Batch> = (0..BATCHES).map(|number| source.train_batch(number)).collect();
     let mut trainee = Trainee { model, loss: experiment.train.loss };
     let mut optimizer = Optimizer::new(experiment.optimizer.clone());

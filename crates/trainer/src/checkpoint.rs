@@ -26,7 +26,7 @@ use std::{
     sync::Arc,
 };
 
-use headway_exchange::disk::open;
+use headway_exchange::{disk::open, peft};
 use headway_model::{
     IoDims, Model, ModelConfig,
     weights::{self, Array},
@@ -39,7 +39,6 @@ use crate::{
     disk,
     error::Error,
     experiment::Experiment,
-    finetune::adapter,
     input,
     layout::CHECKPOINTS,
     lock::HeldFolder,
@@ -73,7 +72,7 @@ pub struct CheckpointConfig {
 }
 
 impl CheckpointConfig {
-    fn of(experiment: &Experiment) -> Self {
+    pub(crate) fn of(experiment: &Experiment) -> Self {
         Self { format: 1, model: experiment.model.clone(), dims: experiment.dims(), experiment: experiment.clone() }
     }
 }
@@ -174,8 +173,8 @@ impl Checkpoint {
         Self::TRAIN,
         Self::LINEAGE,
         Self::IMPORT,
-        adapter::CONFIG,
-        adapter::WEIGHTS,
+        peft::CONFIG,
+        peft::WEIGHTS,
     ];
 
     /// One that is written, or known to be there.
@@ -257,7 +256,8 @@ impl Checkpoint {
         )))
     }
 
-    /// The bytes of the files of a checkpoint; optimiser and state only where training can go on from it.
+    /// The bytes of the files of a checkpoint, with those of what fine-tuning learned beside the weights; optimiser and state only where
+    /// training can go on from it.
     ///
     /// # Errors
     /// [`Error::Training`] when a value cannot be written, which no value of ours provokes.
@@ -266,12 +266,13 @@ impl Checkpoint {
         model: &Model,
         resumable: Option<&Resumable>,
         lineage: Option<&Lineage>,
+        adapter: Vec<(&'static str, Vec<u8>)>,
     ) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
         let mut files = vec![(Self::MODEL, safetensors(weights::to_bytes(model))?), (Self::CONFIG, json(config)?)];
         if let Some(lineage) = lineage {
             files.push((Self::LINEAGE, json(lineage)?));
         }
-        files.extend(adapter::files(config, model, lineage)?);
+        files.extend(adapter);
         if let Some(resumable) = resumable {
             files.push((Self::OPTIM, safetensors(weights::arrays_to_bytes(&resumable.moments))?));
             files.push((Self::STATE, json(&resumable.state)?));
@@ -365,7 +366,7 @@ impl Checkpoint {
         hardest: &BTreeMap<String, Array>,
         page: impl FnOnce(&Self) -> Result<(), Error>,
     ) -> Result<Self, Error> {
-        let mut files = Self::files(&CheckpointConfig::of(experiment), model, None, None)?;
+        let mut files = Self::files(&CheckpointConfig::of(experiment), model, None, None, Vec::new())?;
         files.push((Self::CERTIFICATE, json(certificate)?));
         files.push((Self::HARDEST, safetensors(weights::arrays_to_bytes(hardest))?));
         files.push((Self::TRAIN, experiment.to_toml().into_bytes()));
@@ -381,8 +382,9 @@ impl Checkpoint {
         experiment: &Experiment,
         model: &Model,
         import: &Import,
+        adapter: Vec<(&'static str, Vec<u8>)>,
     ) -> Result<Self, Error> {
-        let mut files = Self::files(&CheckpointConfig::of(experiment), model, None, None)?;
+        let mut files = Self::files(&CheckpointConfig::of(experiment), model, None, None, adapter)?;
         files.push((Self::IMPORT, json(import)?));
         Self::write_new(path, &files, |_| Ok(()))
     }

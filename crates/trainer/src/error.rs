@@ -106,6 +106,16 @@ impl Error {
         Self::Checkpoint { path: path.into(), problem: problem.to_string() }
     }
 
+    /// About a file of weights that is no checkpoint of ours, unless the system does not let it be read.
+    pub fn refused(path: &Path, error: headway_exchange::Error) -> Self {
+        match error {
+            headway_exchange::Error::Unread { path, source } => {
+                Self::unreadable(&path, source, |source| Self::checkpoint(&path, source))
+            }
+            error => Self::checkpoint(path, error),
+        }
+    }
+
     /// For `map_err`: a path that could not be read or looked at.
     pub(crate) fn unread(path: &Path) -> impl FnOnce(io::Error) -> Self {
         Self::io(CANNOT_READ, path)

@@ -11,7 +11,7 @@ use headway_tasks::{Baseline, Batch, Inputs, SHIFTS, Source, Split, Targets, bas
 use serde::Serialize;
 
 use crate::{
-    beside,
+    beside, build,
     checkpoint::Checkpoint,
     device::Found,
     error::Error,
@@ -19,7 +19,6 @@ use crate::{
     loss::{self, Loss},
     metric::{Lead, Scores},
     provenance::{Doubt, NETWORK, Row, Status, Summary},
-    session,
 };
 
 /// Evaluates a checkpoint on the test set of its own experiment, or of one changed by `key=value` overrides. A network whose scores are
@@ -30,7 +29,7 @@ use crate::{
 pub fn evaluate(path: &Path, overrides: &[String], device: &Found) -> Result<Summary, Error> {
     let began = Instant::now();
     let (model, experiment, checkpoint) = load(path, overrides, device)?;
-    let source = session::build_source(&experiment);
+    let source = build::build_source(&experiment);
     let rows = results(&model, &experiment, &source, &device.device);
     let step = match checkpoint.state()? {
         Some(state) => state.step,
@@ -74,7 +73,7 @@ pub struct Shifted {
 pub fn shifts(path: &Path, overrides: &[String], device: &Found) -> Result<Vec<Shifted>, Error> {
     let (model, experiment, _) = load(path, overrides, device)?;
     let score = |name, summary, experiment: &Experiment| {
-        let rows = results(&model, experiment, &session::build_source(experiment), &device.device);
+        let rows = results(&model, experiment, &build::build_source(experiment), &device.device);
         Shifted { name, summary, rows }
     };
     let mut all = vec![score("none", "prompts as in training", &experiment)];
@@ -97,7 +96,7 @@ pub fn shifts(path: &Path, overrides: &[String], device: &Found) -> Result<Vec<S
 /// as [`evaluate`], and [`Error::Io`]
 pub fn save_outputs(path: &Path, overrides: &[String], device: &Found, folder: &Path) -> Result<(), Error> {
     let (model, experiment, _) = load(path, overrides, device)?;
-    let batch = session::build_source(&experiment).evaluation(Split::Test).remove(0);
+    let batch = build::build_source(&experiment).evaluation(Split::Test).remove(0);
     let outputs = model.valid().forward(loss::inputs(&batch, &device.device)); // [batch, seq_len, width]
     let shape = outputs.dims().to_vec();
     let outputs = Array { shape, values: weights::to_host(outputs) };
@@ -122,7 +121,7 @@ pub fn save_outputs(path: &Path, overrides: &[String], device: &Found, folder: &
 /// as [`evaluate`]
 pub fn load(path: &Path, overrides: &[String], device: &Found) -> Result<(Model, Experiment, Checkpoint), Error> {
     let (experiment, checkpoint) = experiment_of(path, overrides)?;
-    let model = session::load_model(&experiment, &checkpoint, device)?;
+    let model = build::load_model(&experiment, &checkpoint, device)?;
     Ok((model, experiment, checkpoint))
 }
 
@@ -164,11 +163,11 @@ pub(crate) fn results(model: &Model, experiment: &Experiment, source: &Source, d
 /// [`results`] of a network that diverged: it has no scores, and the classical predictors keep theirs.
 ///
 /// # Errors
-/// as [`session::build_model`]
+/// as [`build::build_model`]
 pub(crate) fn without_network(experiment: &Experiment, source: &Source, device: &Found) -> Result<Vec<Row>, Error> {
     let (batches, fit_set) = (source.evaluation(Split::Test), source.fit_set());
     // How wide a network answers is the same for all weights.
-    let model = session::build_model(experiment, device)?.valid();
+    let model = build::build_model(experiment, device)?.valid();
     let (_, width) = answers(&model, &batches[0].part(0..1), &device.device);
     let classical = classical(experiment.train.loss, source, (&batches, &fit_set), width);
     Ok(std::iter::once(Row::new(NETWORK, BTreeMap::new())).chain(classical).collect())
@@ -291,7 +290,7 @@ mod tests {
     }
 
     fn network(experiment: &Experiment, device: &Found, value: f32) -> Row {
-        let model = session::build_model(experiment, device).unwrap();
+        let model = build::build_model(experiment, device).unwrap();
         let mut arrays = weights::arrays(&model);
         for (name, array) in &mut arrays {
             let entry = match name.as_str() {
@@ -302,7 +301,7 @@ mod tests {
             array.values.fill(entry);
         }
         let (model, _) = weights::load(model, arrays).unwrap();
-        results(&model, experiment, &session::build_source(experiment), &device.device).remove(0)
+        results(&model, experiment, &build::build_source(experiment), &device.device).remove(0)
     }
 
     #[test]
@@ -330,7 +329,7 @@ mod tests {
     fn logits_that_are_not_finite_are_no_score() {
         let mut scores = Scores::new(Loss::Plain, Vec::new());
         let task = headway_tasks::TaskConfig::with_defaults("copy").unwrap();
-        let batch = session::build_source(&Experiment { task, ..experiment(true) }).evaluation(Split::Test).remove(0);
+        let batch = build::build_source(&Experiment { task, ..experiment(true) }).evaluation(Split::Test).remove(0);
         let width = batch.dims.d_out;
         let mut logits = vec![0.0; batch.size * batch.dims.seq_len * width];
         scores.add(&batch, &logits, width, width);

@@ -11,8 +11,15 @@ use headway_model::{
 };
 
 use crate::{
-    checkpoint::Checkpoint, device::Found, digest::digest, error::Error, experiment::Experiment, input, presence,
-    provenance::Import, run_dir::NewRun, session,
+    adapter, build,
+    checkpoint::{Checkpoint, CheckpointConfig},
+    device::Found,
+    digest::digest,
+    error::Error,
+    experiment::Experiment,
+    input, presence,
+    provenance::Import,
+    run_dir::NewRun,
 };
 
 /// The model of an experiment with fresh weights, to be replaced.
@@ -20,7 +27,7 @@ use crate::{
 /// # Errors
 /// [`Error::Experiment`] and [`Error::Device`] as for training.
 pub fn fresh(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
-    session::build_model(experiment, device)
+    build::build_model(experiment, device)
 }
 
 /// Shape of each parameter of a model, by name, in file orientation.
@@ -52,7 +59,8 @@ pub fn write(
         let longer = if has_more_positions(&error) { CUT } else { "" };
         Error::checkpoint(&import.file, format!("{error}\n{hint}{longer}"))
     })?;
-    Checkpoint::write_imported(place.path()?, experiment, &model, import)
+    let adapter = adapter::files(&CheckpointConfig::of(experiment), &model, None)?;
+    Checkpoint::write_imported(place.path()?, experiment, &model, import, adapter)
 }
 
 const CUT: &str = "\n--cut-positions takes the first rows of position.weight, as many as the task has";
@@ -83,14 +91,4 @@ pub fn file_digest(path: &Path) -> Result<String, Error> {
 pub fn files_digest(paths: &[PathBuf]) -> Result<String, Error> {
     let line = |path: &PathBuf| Ok::<String, Error>(format!("{}  {}\n", file_digest(path)?, presence::name(path)));
     Ok(digest(paths.iter().map(line).collect::<Result<String, _>>()?.as_bytes()))
-}
-
-/// An error about a file of weights that is no checkpoint of ours, unless the system does not let it be read.
-pub fn refused(path: &Path, error: headway_exchange::Error) -> Error {
-    match error {
-        headway_exchange::Error::Unread { path, source } => {
-            Error::unreadable(&path, source, |source| Error::checkpoint(&path, source))
-        }
-        error => Error::checkpoint(path, error),
-    }
 }

@@ -10,9 +10,11 @@
 
 #![warn(clippy::disallowed_methods)]
 
+mod adapter;
 pub mod analyze;
 pub mod bench;
 pub mod beside;
+mod build;
 pub mod card;
 pub mod checkpoint;
 pub mod device;
@@ -20,9 +22,12 @@ mod digest;
 mod disk;
 mod error;
 pub mod evaluate;
+pub mod event;
 pub mod experiment;
 mod fault;
 pub mod finetune;
+mod fit;
+mod freeze;
 pub mod import;
 pub mod input;
 mod layout;
@@ -53,8 +58,9 @@ pub use burn::train::Interrupter;
 pub use checkpoint::Checkpoint;
 pub use device::DeviceSpec;
 pub use error::{Error, no_threads};
+pub use event::Event;
 pub use experiment::{Experiment, ExperimentError, Loaded};
 pub use headway_kernels::memory;
 pub use provenance::{Status, Summary};
 pub use run_dir::RunDir;
-pub use session::{Event, Options};
+pub use session::Options;

@@ -5,6 +5,7 @@ use std::path::Path;
 use headway_model::weights;
 
 use crate::{
+    build,
     checkpoint::Checkpoint,
     error::Error,
     experiment::{self, Experiment},
@@ -62,7 +63,7 @@ pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error
         Ok(record) if record.status.is_final() => return Ok(session::summary(&dir, record)),
         record => record,
     };
-    let model = session::load_model(&experiment, newest, &options.device).map_err(damaged)?;
+    let model = build::load_model(&experiment, newest, &options.device).map_err(damaged)?;
     let arrays = weights::arrays(&model);
     let stray = resumable.moments.iter().find(|(name, moment)| {
         let parameter = name.rsplit_once('.').and_then(|(parameter, _)| arrays.get(parameter));
@@ -105,6 +106,6 @@ fn from_the_start(dir: &RunDir, experiment: &Experiment, options: &Options, reco
                        delete the folder and run `headway finetune` again";
         return Err(Error::checkpoint(root, problem));
     }
-    let model = session::build_model(experiment, &options.device)?;
+    let model = build::build_model(experiment, &options.device)?;
     Ok(Start { model, resumable: None, run: Run::Known(Box::new(record)) })
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -17,15 +16,17 @@ use burn::{
     },
 };
 use headway_model::{Model, weights};
-use headway_tasks::{Seed, Source, Split, Stream};
+use headway_tasks::{Source, Split};
 
 use crate::{
-    checkpoint::{Checkpoint, CheckpointConfig, Resumable, TrainState},
+    build,
+    checkpoint::{CheckpointConfig, Resumable, TrainState},
     device::Found,
     error::Error,
     evaluate,
+    event::OnEvent,
     experiment::Experiment,
-    finetune,
+    freeze,
     loader::Loader,
     machine,
     provenance::{self, Lineage, Record, Status, Summary},
@@ -52,44 +53,6 @@ pub struct Options {
     pub on_event: OnEvent,
 }
 
-/// A listener to [`Event`]s.
-pub type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
-
-/// Something to tell whoever is watching.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// The weights that training starts from are in place.
-    Prepared {
-        /// What to know about them.
-        notes: Vec<String>,
-    },
-    /// A training loss was read.
-    Logged {
-        /// Steps taken.
-        step: u64,
-        /// Steps in all.
-        steps: u64,
-        /// Training loss of this step.
-        loss: f64,
-        /// Mean rate of this session.
-        steps_per_second: f64,
-    },
-    /// The validation set was scored.
-    Validated {
-        /// Steps taken.
-        step: u64,
-        /// Scores by name.
-        scores: BTreeMap<String, f64>,
-    },
-    /// A checkpoint is on disk.
-    Saved {
-        /// Steps taken.
-        step: u64,
-        /// Its folder.
-        path: PathBuf,
-    },
-}
-
 /// What is new in a session: where its weights come from.
 pub struct Start {
     pub(crate) model: Model,
@@ -108,65 +71,6 @@ pub enum Run {
     Unrecorded(&'static str, Option<Box<Lineage>>),
 }
 
-/// Fresh weights for an experiment, with what fine-tuning learns beside them; the same on every device.
-///
-/// # Errors
-/// as [`build_plain`]
-pub(crate) fn build_model(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
-    Ok(with_adapter(build_plain(experiment, device)?, experiment, device))
-}
-
-/// A model with fresh parts for what the experiment's mode of fine-tuning learns beside it.
-pub(crate) fn with_adapter(model: Model, experiment: &Experiment, device: &Found) -> Model {
-    let Some(adapter) = experiment.finetune.adapter() else { return model };
-    let mut rng = Seed(experiment.seed).rng(Stream::Adapter, 0);
-    model.with_adapter(adapter, Some(&mut rng), &device.device.clone().autodiff())
-}
-
-/// Fresh weights for an experiment, the same on every device.
-///
-/// # Errors
-/// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Usage`] when model and task do not fit, which a
-/// checked experiment rules out.
-pub(crate) fn build_plain(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
-    device.ensure_takes(experiment)?;
-    let precision = experiment.train.attention_precision;
-    let mut rng = Seed(experiment.seed).rng(Stream::Init, 0);
-    let device = device.device.clone().autodiff();
-    let model = experiment.model.init(&experiment.dims(), &mut rng, &device);
-    model.map(|model| model.with_attention_precision(precision)).map_err(|error| Error::Usage(error.to_string()))
-}
-
-/// The model of an experiment with the weights of a checkpoint. Every name and shape is compared before memory is taken for
-/// any weight, so that a config takes no more of it than the weights beside it.
-///
-/// # Errors
-/// [`Error::Checkpoint`] when a tensor does not fit, with one line per tensor, and when the experiment makes another function of the
-/// weights than the checkpoint's config; [`Error::Device`]
-pub(crate) fn load_model(experiment: &Experiment, checkpoint: &Checkpoint, device: &Found) -> Result<Model, Error> {
-    let (config, arrays) = (checkpoint.config()?, checkpoint.weights()?);
-    let autodiff = device.device.clone().autodiff();
-    let hollow = experiment.model.hollow(&experiment.dims(), &autodiff);
-    let hollow = hollow.map_err(|error| Error::Usage(error.to_string()))?;
-    let hollow = match experiment.finetune.adapter() {
-        Some(adapter) => hollow.with_adapter(adapter, None, &autodiff),
-        None => hollow,
-    };
-    let unfit = |error| Error::checkpoint(&checkpoint.path, finetune::explained(error, experiment, &config));
-    let (model, _) = weights::load(hollow, arrays).map_err(unfit)?;
-    finetune::ensure_same_function(experiment, &config)
-        .map_err(|problem| Error::checkpoint(&checkpoint.path, problem))?;
-    device.ensure_takes(experiment)?;
-    let precision = experiment.train.attention_precision;
-    Ok(model.with_attention_precision(precision))
-}
-
-/// The examples of an experiment.
-pub(crate) fn build_source(experiment: &Experiment) -> Source {
-    let seed = Seed(experiment.seed);
-    Source::new(experiment.task.build(seed), seed, experiment.data.clone(), experiment.train.batch_size)
-}
-
 /// Trains until the last step or a reason to stop, evaluates, and writes record and report.
 pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start: Start) -> Result<Summary, Error> {
     let dir = Arc::new(dir);
@@ -175,7 +79,7 @@ pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start
         Run::Known(record) => record.lineage.clone(),
     };
     let fresh = lineage.as_ref().map(Lineage::fresh).unwrap_or_default();
-    let (model, frozen) = finetune::freeze(start.model, &experiment.finetune, &experiment.model, &fresh)?;
+    let (model, frozen) = freeze::freeze(start.model, &experiment.finetune, &experiment.model, &fresh)?;
     let is_new = matches!(start.run, Run::New(..));
     let mut record = match start.run {
         Run::New(verb, lineage) | Run::Unrecorded(verb, lineage) => {
@@ -196,7 +100,7 @@ pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start
         state: TrainState { experiment: experiment.digest(), ..TrainState::default() },
         moments: BTreeMap::new(),
     });
-    let source = Arc::new(build_source(experiment));
+    let source = Arc::new(build::build_source(experiment));
     let began = Instant::now();
     let outcome = train(experiment, &dir, options, model, (resumable, saved, lineage), &source);
     record.seconds += began.elapsed().as_secs_f64();

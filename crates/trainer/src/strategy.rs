@@ -14,16 +14,18 @@ use std::{
 };
 
 use crate::{
+    adapter,
     checkpoint::{Checkpoint, CheckpointConfig, Resumable, TrainState},
     error::Error,
-    evaluate, fault,
-    finetune::FinetuneConfig,
+    evaluate,
+    event::{Event, OnEvent},
+    experiment::FinetuneConfig,
+    fault,
     log::Line,
     loss::scored_positions,
     optimizer::{Optimizer, clip_by_global_norm},
     provenance::{Lineage, Status},
     run_dir::RunDir,
-    session::{Event, OnEvent},
     step::{BatchLoss, Trainee},
 };
 use burn::{
@@ -295,8 +297,9 @@ impl Running<'_> {
             return Err(self.diverged(false));
         }
         let resumable = Resumable { state: self.state.clone(), moments: self.optimizer.moments() };
-        let files =
-            Checkpoint::files(&self.plan.config, &self.trainee.model, Some(&resumable), self.plan.lineage.as_ref())?;
+        let (config, model, lineage) = (&self.plan.config, &self.trainee.model, self.plan.lineage.as_ref());
+        let adapter = adapter::files(config, model, lineage)?;
+        let files = Checkpoint::files(config, model, Some(&resumable), lineage, adapter)?;
         let path = self.plan.dir.save_checkpoint(step, files)?;
         self.saved = Some(step);
         (self.plan.on_event)(&Event::Saved { step, path });

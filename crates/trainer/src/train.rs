@@ -1,13 +1,15 @@
 //! `train`: fresh weights or those of a checkpoint that the experiment names, fresh optimiser, a new folder.
 
 use crate::{
+    build,
     device::Found,
     error::Error,
+    event::Event,
     experiment::Experiment,
     finetune::{self, Prepared},
     provenance::Summary,
     run_dir::{NewRun, RunDir},
-    session::{self, Event, Options, Run, Start},
+    session::{self, Options, Run, Start},
 };
 
 /// Trains an experiment in a new folder.
@@ -36,7 +38,7 @@ pub(crate) fn train_in(experiment: &Experiment, dir: RunDir, options: &Options) 
 /// [`Error::Checkpoint`] when the weights that the experiment starts from do not fit; [`Error::Device`]
 pub fn prepare(experiment: &Experiment, device: &Found) -> Result<(Start, Vec<String>), Error> {
     let (model, lineage, notes) = match &experiment.init_from {
-        None => (session::build_model(experiment, device)?, None, Vec::new()),
+        None => (build::build_model(experiment, device)?, None, Vec::new()),
         Some(from) => {
             let Prepared { model, lineage, notes } = finetune::prepare(experiment, from, false, device)?;
             (model, Some(Box::new(lineage)), notes)

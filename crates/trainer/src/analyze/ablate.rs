@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::opened::{Measured, Opened, Whence, count, first};
 use crate::{
+    build,
     device::Found,
     error::Error,
     loss::{self, Loss},
     metric::{ExampleScore, by_example, quality_name},
-    session,
 };
 
 /// What takes the place of a head's mixture.
@@ -82,7 +82,7 @@ pub struct Effect {
 pub fn ablate(opened: &Opened, examples: usize, withs: &[With], device: &Found) -> Result<Ablation, Error> {
     let Opened { model, experiment, whence } = opened;
     let model = model.valid();
-    let source = session::build_source(experiment);
+    let source = build::build_source(experiment);
     let batches = first(source.evaluation(Split::Test), examples);
     let setting = Setting { model: &model, loss: experiment.train.loss, batches: &batches, device: &device.device };
     let means = setting.means();

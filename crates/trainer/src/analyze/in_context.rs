@@ -13,10 +13,11 @@ use serde::Serialize;
 
 use super::opened::{Measured, Opened, Whence, count, first};
 use crate::{
+    build,
     device::Found,
     error::Error,
     experiment::{Experiment, TrainConfig},
-    loss, session,
+    loss,
 };
 
 /// A network beside classical predictors.
@@ -106,7 +107,7 @@ pub fn in_context(opened: &Opened, prompts: usize, device: &Found) -> Result<InC
     let Opened { model, experiment, whence } = opened;
     // Test prompts do not depend on the batches that they come in; probes are the queries of one batch.
     let train = TrainConfig { batch_size: MOST_PROBED, ..experiment.train.clone() };
-    let source = session::build_source(&Experiment { train, ..experiment.clone() });
+    let source = build::build_source(&Experiment { train, ..experiment.clone() });
     let layout = asks_for_numbers(source.task(), Seed(experiment.seed))
         .ok_or_else(|| Error::Usage(unsuited(whence.task, Seed(experiment.seed))))?;
     let network = Network { model, plain: model.valid(), experiment, layout, device: &device.device };

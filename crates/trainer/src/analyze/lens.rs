@@ -12,12 +12,12 @@ use serde::Serialize;
 
 use super::opened::{Opened, Whence, count, first};
 use crate::{
+    build,
     device::Found,
     error::Error,
     loss::{self, Loss},
     metric::{ExampleScore, by_example, divergence, quality_name},
     report::counted,
-    session,
 };
 
 /// Read-outs after every layer.
@@ -90,7 +90,7 @@ const FEWEST_FITTED: usize = 32;
 pub fn lens(opened: &Opened, examples: usize, device: &Found) -> Result<Lens, Error> {
     let Opened { model, experiment, whence } = opened;
     let model = model.valid();
-    let source = session::build_source(experiment);
+    let source = build::build_source(experiment);
     let test = first(source.evaluation(Split::Test), examples);
     let seq_len = experiment.dims().seq_len;
     let fit_set = source.fit_set().part(0..(MOST_POSITIONS / seq_len).max(FEWEST_FITTED));

@@ -32,7 +32,7 @@ pub use paths::{Largest, Length, MOST_PATHS, Paths, paths};
 pub use patterns::{Head, Layer as PatternLayer, Patterns, Scores as PatternScores, Which, patterns};
 pub use rank::{Curve, Layer, Method, Rank, combinations, rank};
 
-use crate::{device::Found, error::Error, loss, report::counted, session};
+use crate::{build, device::Found, error::Error, loss, report::counted};
 
 /// What to analyse.
 #[derive(Clone, Debug)]
@@ -127,7 +127,7 @@ pub fn subject(ask: &Ask, device: &Found) -> Result<Subject, Error> {
         }
         network.layers.truncate(layers);
     }
-    let batch = session::build_source(&experiment).evaluation(Split::Test).remove(0);
+    let batch = build::build_source(&experiment).evaluation(Split::Test).remove(0);
     let sequences = ask.sequences.min(batch.size);
     let input = match loss::inputs(&batch, &device.device) {
         Input::Continuous(x) => Input::Continuous(x.narrow(0, 0, sequences)),

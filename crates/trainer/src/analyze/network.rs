@@ -15,7 +15,7 @@ use headway_plain::network::{
     Activation, Affine, FeedForward, Head, InputMap, Layer, LayerNorm, Linear, Matrix, Network, Row,
 };
 
-use crate::{error::Error, finetune::FinetuneConfig};
+use crate::{error::Error, experiment::FinetuneConfig};
 
 /// The model's layers, from the state that enters the first to the state behind the last; what stands before and after them
 /// is left out: embedding and positions, last norm and head. [`entering`] gives that first state.

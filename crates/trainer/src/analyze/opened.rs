@@ -9,7 +9,13 @@ use headway_tasks::Batch;
 use serde::Serialize;
 
 use super::Origin;
-use crate::{device::Found, error::Error, evaluate, experiment, experiment::Experiment, presence, quote, train};
+use crate::{
+    device::Found,
+    error::Error,
+    evaluate,
+    experiment::{self, Experiment},
+    presence, quote, train,
+};
 
 /// A checkpoint, or an experiment with its first weights.
 pub struct Opened {

@@ -9,7 +9,7 @@ use headway_tasks::{Batch, Inputs, Split};
 use serde::Serialize;
 
 use super::opened::{Opened, Whence, count, ensure_finite, first};
-use crate::{device::Found, error::Error, experiment::Experiment, loss, session};
+use crate::{build, device::Found, error::Error, experiment::Experiment, loss};
 
 /// What to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ const MOST_WEIGHTS: usize = 1 << 22;
 pub fn patterns(opened: &Opened, which: Which, device: &Found) -> Result<Patterns, Error> {
     let Opened { model, experiment, whence } = opened;
     let model = model.valid();
-    let source = session::build_source(experiment);
+    let source = build::build_source(experiment);
     let roles = source.task().prompt_layout().map(|layout| layout.roles(source.task().dims().seq_len));
     let test = source.evaluation(Split::Test);
     let (batches, sequence) = match which {

@@ -8,12 +8,12 @@ use headway_plain::statistics;
 use headway_tasks::{Batch, Inputs, Split, Targets};
 
 use crate::{
+    build,
     error::Error,
     evaluate::{self, Doubter},
     experiment::Experiment,
     loss, metric,
     provenance::{NETWORK, Row},
-    session,
     study::results::{Estimate, LEVEL, resamples},
 };
 
@@ -63,7 +63,7 @@ impl Scores {
     /// # Errors
     /// [`Error::NotFinite`] where one of them is not finite.
     pub(super) fn over_examples(model: &Model, experiment: &Experiment, device: &Device) -> Result<Self, Error> {
-        let source = session::build_source(experiment);
+        let source = build::build_source(experiment);
         let batches = source.evaluation(Split::Test);
         let model = model.valid();
         let mut width = 0;

@@ -37,10 +37,10 @@ mod tests {
 
     use super::*;
     use crate::{
+        build::{build_model, build_source},
         device::{DeviceSpec, Found},
-        finetune::{FinetuneConfig, MODES},
+        experiment::{FinetuneConfig, MODES},
         loss,
-        session::{build_model, build_source},
     };
 
     /// Kinds of a model that differ in what its positions see.

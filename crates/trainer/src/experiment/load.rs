@@ -13,12 +13,11 @@ use serde_path_to_error::Segment;
 use toml::{Table, Value};
 
 use super::{
-    Experiment, TrainConfig, join,
+    Experiment, FinetuneConfig, TrainConfig, join,
     origin::{Places, place},
 };
 use crate::{
     error::Error,
-    finetune::FinetuneConfig,
     input, layout,
     optimizer::OptimizerConfig,
     problem::{ExperimentError, Origin, Problem},

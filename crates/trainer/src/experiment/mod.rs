@@ -2,6 +2,7 @@
 
 mod leak;
 mod load;
+mod mode;
 mod origin;
 mod single;
 
@@ -11,14 +12,12 @@ use headway_model::{ConfigError, InputDims, IoDims, ModelConfig, Precision};
 use headway_tasks::{DataConfig, LARGEST_SEED, Seed, Split, Stream, Targets, TaskConfig, TaskDims, TaskInput};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    digest::digest, error::Error, finetune::FinetuneConfig, loss::Loss, metric, optimizer::OptimizerConfig,
-    schedule::Schedule,
-};
+use crate::{digest::digest, error::Error, loss::Loss, metric, optimizer::OptimizerConfig, schedule::Schedule};
 
 pub use crate::problem::{ExperimentError, Origin, Problem};
 pub use load::{Loaded, Override, UNSET, from_text, key_called, leaves, load, load_to_train};
 pub(crate) use load::{Purpose, from_table, merge, parse, read_as, take};
+pub use mode::{FinetuneConfig, MODES};
 pub(crate) use origin::Places;
 pub(crate) use single::lost;
 

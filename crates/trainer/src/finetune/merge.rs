@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use headway_model::weights::Array;
 
-use super::{adapter, mode::FinetuneConfig};
 use crate::{
+    adapter,
     checkpoint::{Checkpoint, CheckpointConfig},
     error::Error,
-    experiment::Experiment,
+    experiment::{Experiment, FinetuneConfig},
     presence,
     provenance::{Folded, Lineage},
     run_dir::NewRun,

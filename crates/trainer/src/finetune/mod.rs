@@ -1,10 +1,6 @@
 //! `finetune`: weights from another run, everything else fresh, in a new folder that records where they came from.
 
-pub mod adapter;
-mod fit;
 mod merge;
-mod mode;
-mod peft;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -14,20 +10,20 @@ use headway_model::{
 };
 
 use crate::{
+    adapter, build,
     checkpoint::{Checkpoint, CheckpointConfig},
     device::Found,
     error::Error,
-    experiment::Experiment,
+    event::Event,
+    experiment::{Experiment, FinetuneConfig},
+    fit::{self, Replaced},
+    freeze::freeze,
     provenance::{Lineage, Summary},
     run_dir::{NewRun, RunDir},
-    session::{self, Event, Options, Run, Start},
+    session::{self, Options, Run, Start},
 };
 
-pub use fit::Replaced;
-pub(crate) use fit::{ensure_same_function, explained};
 pub use merge::{Merged, merge};
-pub(crate) use mode::freeze;
-pub use mode::{FinetuneConfig, MODES};
 
 /// A model with the weights of a checkpoint.
 pub struct Prepared {
@@ -74,8 +70,8 @@ pub fn prepare(experiment: &Experiment, from: &Path, allow_partial: bool, device
     let config = checkpoint.config()?;
     let goes_on = goes_on(experiment, &config).map_err(|problem| Error::checkpoint(&checkpoint.path, problem))?;
     let arrays = if goes_on { checkpoint.weights()? } else { adapter::without(&checkpoint, &config)? };
-    let model = session::build_plain(experiment, device)?;
-    let model = if goes_on { session::with_adapter(model, experiment, device) } else { model };
+    let model = build::build_plain(experiment, device)?;
+    let model = if goes_on { build::with_adapter(model, experiment, device) } else { model };
     let fit::Fitted { model, report, replaced } = fit::fit(model, experiment, &config, arrays);
     if !allow_partial && !report.is_complete() {
         let hint = "sizes come from [model] and [task]; --allow-partial takes what fits";
@@ -89,7 +85,7 @@ pub fn prepare(experiment: &Experiment, from: &Path, allow_partial: bool, device
     let changed = fit::other_keys(experiment, &config);
     let notes = notes(&report, &replaced, &changed, experiment, &config);
     let lineage = Lineage { changed, ..lineage(from, &checkpoint, &config, report, &replaced)? };
-    let model = if goes_on { model } else { session::with_adapter(model, experiment, device) };
+    let model = if goes_on { model } else { build::with_adapter(model, experiment, device) };
     freeze(model.clone(), &experiment.finetune, &experiment.model, &lineage.fresh())?;
     Ok(Prepared { model, lineage, notes })
 }

@@ -6,6 +6,7 @@ use headway_draw::{Figure, Report, Section, Series, Style, number};
 
 use super::{FLOOR_NOTE, cut_at_floor, patterns};
 use crate::{
+    build,
     device::Found,
     error::Error,
     evaluate,
@@ -15,7 +16,6 @@ use crate::{
     presence,
     provenance::{self, Record, Row, Status},
     run_dir::{self, RunDir},
-    session,
     study::results::{MOST_PREDICTORS, slice},
 };
 
@@ -194,7 +194,7 @@ pub fn again(root: &Path, device: &Found) -> Result<(PathBuf, Status), Error> {
     let has_patterns = record.status == Status::Diverged || presence::is_file(&dir.figure(patterns::NAME))?;
     if !has_patterns && !dir.checkpoints()?.is_empty() {
         let (model, _, _) = evaluate::load(root, &[], device)?;
-        let source = session::build_source(&experiment);
+        let source = build::build_source(&experiment);
         if let Some(svg) = patterns::draw(&model, &source, &device.device)? {
             dir.write(&dir.figure(patterns::NAME), svg.as_bytes())?;
         }

@@ -12,10 +12,9 @@ use headway_model::{
     weights::{self, Array, LoadReport, WeightsError},
 };
 
-use super::mode::FinetuneConfig;
 use crate::{
     checkpoint::CheckpointConfig,
-    experiment::{Experiment, leaves},
+    experiment::{Experiment, FinetuneConfig, leaves},
 };
 
 /// A parameter that the task's sizes made anew.

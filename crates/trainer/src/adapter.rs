@@ -17,6 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use headway_exchange::peft::{Asked, CONFIG, PICKLE, WEIGHTS};
 use headway_model::{
     Model, ModelConfig,
     adapter::{self, Target, is_adapter},
@@ -25,22 +26,15 @@ use headway_model::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{mode::FinetuneConfig, peft::Asked};
 use crate::{
     checkpoint::{Checkpoint, CheckpointConfig},
     digest::digest,
     error::Error,
-    import::refused,
+    experiment::FinetuneConfig,
     input, presence,
     provenance::Lineage,
 };
 
-/// File of what an adapter is.
-pub const CONFIG: &str = "adapter_config.json";
-/// File of its parameters.
-pub const WEIGHTS: &str = "adapter_model.safetensors";
-/// The same as PEFT wrote it before 0.7, and writes it still where it is asked to.
-const PICKLE: &str = "adapter_model.bin";
 const PREFIX: &str = "base_model.model.";
 const AROUND_ROWS: &str = "base_model.";
 const PROMPT: &str = "prompt_embeddings";
@@ -279,21 +273,21 @@ fn beside(left: &Array, right: &Array) -> Array {
 
 /// A LoRA as files, with what its config asks for.
 #[derive(Clone, Debug)]
-pub(super) struct AdapterFiles {
+pub(crate) struct AdapterFiles {
     folder: PathBuf,
     /// What is to be done with its parameters.
-    pub(super) asked: Asked,
+    pub(crate) asked: Asked,
     /// Its parameters by the names of the model.
     arrays: BTreeMap<String, Array>,
     /// Sha256 of the file that holds them.
-    pub(super) sha256: String,
+    pub(crate) sha256: String,
 }
 
 /// Whether a folder holds an adapter.
 ///
 /// # Errors
 /// [`Error::Io`] where that cannot be seen.
-pub(super) fn lies_in(folder: &Path) -> Result<bool, Error> {
+pub(crate) fn lies_in(folder: &Path) -> Result<bool, Error> {
     presence::is_there(&folder.join(CONFIG))
 }
 
@@ -301,7 +295,7 @@ pub(super) fn lies_in(folder: &Path) -> Result<bool, Error> {
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for files that are missing, damaged, or of a kind of adapter that cannot be folded in.
-pub(super) fn read(folder: &Path) -> Result<AdapterFiles, Error> {
+pub(crate) fn read(folder: &Path) -> Result<AdapterFiles, Error> {
     let path = folder.join(CONFIG);
     let bytes = read_whole(&path)?;
     let config: Map<String, Value> = input::from_json(&bytes).map_err(|problem| Error::checkpoint(&path, problem))?;
@@ -316,7 +310,7 @@ pub(super) fn read(folder: &Path) -> Result<AdapterFiles, Error> {
     let bytes = read_whole(&path)?;
     let sha256 = digest(&bytes);
     drop(bytes);
-    let contents = headway_exchange::read(&path, None).map_err(|error| refused(&path, error))?;
+    let contents = headway_exchange::read(&path, None).map_err(|error| Error::refused(&path, error))?;
     let mut arrays = BTreeMap::new();
     for (name, array) in contents.tensors {
         let (name, array) = of_peft(&name, array);
@@ -359,7 +353,7 @@ impl AdapterFiles {
     ///
     /// # Errors
     /// [`Error::Checkpoint`] where config, parameters and base contradict each other.
-    pub(super) fn onto(self, base: &Path, weights: BTreeMap<String, Array>) -> Result<BTreeMap<String, Array>, Error> {
+    pub(crate) fn onto(self, base: &Path, weights: BTreeMap<String, Array>) -> Result<BTreeMap<String, Array>, Error> {
         let Self { folder, asked, arrays, .. } = self;
         let refused = |problem: String| Error::checkpoint(&folder, problem);
         let matrices = weights.iter().filter(|(name, array)| parts(name).1 == "weight" && array.shape.len() == 2);
@@ -420,7 +414,7 @@ impl AdapterFiles {
     ///
     /// # Errors
     /// [`Error::Checkpoint`] where it says that it was not.
-    pub(super) fn belongs_to(&self, base: &Checkpoint, config: &CheckpointConfig) -> Result<Option<String>, Error> {
+    pub(crate) fn belongs_to(&self, base: &Checkpoint, config: &CheckpointConfig) -> Result<Option<String>, Error> {
         let (weights, base) = (base.weights_digest()?, base.path.display());
         let Some((beside, function)) = self
             .asked

@@ -1,0 +1,64 @@
+//! Model and examples of an experiment.
+
+use headway_model::{Model, weights};
+use headway_tasks::{Seed, Source, Stream};
+
+use crate::{checkpoint::Checkpoint, device::Found, error::Error, experiment::Experiment, fit};
+
+/// Fresh weights for an experiment, with what fine-tuning learns beside them; the same on every device.
+///
+/// # Errors
+/// as [`build_plain`]
+pub(crate) fn build_model(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
+    Ok(with_adapter(build_plain(experiment, device)?, experiment, device))
+}
+
+/// A model with fresh parts for what the experiment's mode of fine-tuning learns beside it.
+pub(crate) fn with_adapter(model: Model, experiment: &Experiment, device: &Found) -> Model {
+    let Some(adapter) = experiment.finetune.adapter() else { return model };
+    let mut rng = Seed(experiment.seed).rng(Stream::Adapter, 0);
+    model.with_adapter(adapter, Some(&mut rng), &device.device.clone().autodiff())
+}
+
+/// Fresh weights for an experiment, the same on every device.
+///
+/// # Errors
+/// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Usage`] when model and task do not fit, which a
+/// checked experiment rules out.
+pub(crate) fn build_plain(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
+    device.ensure_takes(experiment)?;
+    let precision = experiment.train.attention_precision;
+    let mut rng = Seed(experiment.seed).rng(Stream::Init, 0);
+    let device = device.device.clone().autodiff();
+    let model = experiment.model.init(&experiment.dims(), &mut rng, &device);
+    model.map(|model| model.with_attention_precision(precision)).map_err(|error| Error::Usage(error.to_string()))
+}
+
+/// The model of an experiment with the weights of a checkpoint. Every name and shape is compared before memory is taken for
+/// any weight, so that a config takes no more of it than the weights beside it.
+///
+/// # Errors
+/// [`Error::Checkpoint`] when a tensor does not fit, with one line per tensor, and when the experiment makes another function of the
+/// weights than the checkpoint's config; [`Error::Device`]
+pub(crate) fn load_model(experiment: &Experiment, checkpoint: &Checkpoint, device: &Found) -> Result<Model, Error> {
+    let (config, arrays) = (checkpoint.config()?, checkpoint.weights()?);
+    let autodiff = device.device.clone().autodiff();
+    let hollow = experiment.model.hollow(&experiment.dims(), &autodiff);
+    let hollow = hollow.map_err(|error| Error::Usage(error.to_string()))?;
+    let hollow = match experiment.finetune.adapter() {
+        Some(adapter) => hollow.with_adapter(adapter, None, &autodiff),
+        None => hollow,
+    };
+    let unfit = |error| Error::checkpoint(&checkpoint.path, fit::explained(error, experiment, &config));
+    let (model, _) = weights::load(hollow, arrays).map_err(unfit)?;
+    fit::ensure_same_function(experiment, &config).map_err(|problem| Error::checkpoint(&checkpoint.path, problem))?;
+    device.ensure_takes(experiment)?;
+    let precision = experiment.train.attention_precision;
+    Ok(model.with_attention_precision(precision))
+}
+
+/// The examples of an experiment.
+pub(crate) fn build_source(experiment: &Experiment) -> Source {
+    let seed = Seed(experiment.seed);
+    Source::new(experiment.task.build(seed), seed, experiment.data.clone(), experiment.train.batch_size)
+}
