@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, finetune};
+use headway_trainer::{Error, finetune, report};
 
 use crate::{args::Finetune, output, signals, train};
 
@@ -16,7 +16,8 @@ pub fn run(args: &Finetune) -> Result<ExitCode, Error> {
         prepared.notes.iter().for_each(output::note);
         return train::dry_run(&loaded, &place, &options, args.run.json);
     }
-    let summary = finetune::finetune(experiment, from, args.allow_partial, &place, &options)?;
+    let finished = finetune::finetune(experiment, from, args.allow_partial, &place, &options)?;
+    let summary = report::run::conclude(finished)?;
     output::summary(&summary, args.run.json);
     Ok(signals::exit_code(summary.status))
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use headway_trainer::{
-    Error, Event, Interrupter, Options, beside,
+    Error, Event, Interrupter, Options, beside, report,
     study::{Changes, Plan, Standing, Study, StudyDir, plan},
 };
 use serde_json::json;
@@ -42,7 +42,7 @@ pub fn run(args: &Sweep) -> Result<ExitCode, Error> {
             };
             study.join(&dir)?;
             let options = if *led { led_options(run)? } else { train::options(run)? };
-            let summary = plan::exec(&dir, planned, *retry, &options)?;
+            let summary = plan::exec(&dir, planned, *retry, &options, report::run::conclude)?;
             if !led {
                 output::summary(&summary, run.json);
             }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use headway_trainer::{
-    Error, Interrupter, Loaded, Options, experiment,
+    Error, Interrupter, Loaded, Options, experiment, report,
     run_dir::NewRun,
     train::{self, train},
 };
@@ -28,7 +28,7 @@ pub fn run(args: &Train) -> Result<ExitCode, Error> {
         notes.iter().for_each(output::note);
         return dry_run(&loaded, &place, &options, args.run.json);
     }
-    let summary = train(&loaded.experiment, &place, &options)?;
+    let summary = report::run::conclude(train(&loaded.experiment, &place, &options)?)?;
     output::summary(&summary, args.run.json);
     Ok(signals::exit_code(summary.status))
 }

@@ -157,7 +157,7 @@ static RUNS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
         let root = crate::workplace().join(format!("runs-{index}"));
         let _ = fs::remove_dir_all(&root);
         let loaded = experiment::from_text(Path::new("tiny.toml"), tiny(model), &[]).unwrap();
-        train(&loaded.experiment, &NewRun::At(root.clone()), &options()).unwrap();
+        report::run::conclude(train(&loaded.experiment, &NewRun::At(root.clone()), &options()).unwrap()).unwrap();
         root
     });
     runs.collect()
@@ -176,7 +176,7 @@ static STUDY: LazyLock<PathBuf> = LazyLock::new(|| {
     let study = Study::read(&root, &Changes::default()).unwrap();
     let dir = StudyDir::at(&root);
     for run in study.plan(&dir).unwrap().runs() {
-        plan::exec(&dir, run, false, &options()).unwrap();
+        plan::exec(&dir, run, false, &options(), report::run::conclude).unwrap();
     }
     root
 });
@@ -187,7 +187,9 @@ static TUNED: LazyLock<PathBuf> = LazyLock::new(|| {
     let _ = fs::remove_dir_all(&root);
     let overrides = ["finetune.lora.rank=2".to_owned()];
     let loaded = experiment::from_text(Path::new("tiny.toml"), tiny(MODELS[0]), &overrides).unwrap();
-    finetune::finetune(&loaded.experiment, &RUNS[0], false, &NewRun::At(root.clone()), &options()).unwrap();
+    let place = NewRun::At(root.clone());
+    let finished = finetune::finetune(&loaded.experiment, &RUNS[0], false, &place, &options()).unwrap();
+    report::run::conclude(finished).unwrap();
     root.join("checkpoints/step-00000003")
 });
 
@@ -445,7 +447,7 @@ fn read_checkpoint(folder: &Path) -> Result<(), Error> {
 /// `resume`, up to its first step.
 fn read_run(folder: &Path) -> Result<(), Error> {
     Checkpoint::find(folder)?;
-    resume::resume(folder, &no_step()).map(drop)
+    resume::resume(folder, &no_step())?.end(report::run::conclude).map(drop)
 }
 
 /// `report` of a constructed network.

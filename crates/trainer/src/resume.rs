@@ -13,20 +13,41 @@ use crate::{
     provenance::{Record, Summary},
     quote,
     run_dir::{self, RunDir},
-    session::{self, Options, Run, Start},
+    session::{self, Finished, Options, Run, Start},
 };
+
+/// What came of going on with a run.
+pub enum Resumed {
+    /// Nothing was left to do.
+    Complete(Summary),
+    /// It was trained further.
+    Trained(Box<Finished>),
+}
+
+impl Resumed {
+    /// The summary of the run; one that was trained further is brought to its end by `conclude`.
+    ///
+    /// # Errors
+    /// What `conclude` returns.
+    pub fn end(self, conclude: impl FnOnce(Finished) -> Result<Summary, Error>) -> Result<Summary, Error> {
+        match self {
+            Self::Complete(summary) => Ok(summary),
+            Self::Trained(finished) => conclude(*finished),
+        }
+    }
+}
 
 /// Continues a run from its newest checkpoint, or from the start when it was killed before the first. A run that is
 /// complete stays as it is. Where the record cannot be read, a new one is made from the checkpoint, and said so.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] when the checkpoint is damaged or `experiment.toml` was changed since; any other [`Error`].
-pub fn resume(root: &Path, options: &Options) -> Result<Summary, Error> {
+pub fn resume(root: &Path, options: &Options) -> Result<Resumed, Error> {
     resume_in(RunDir::open(root)?, options)
 }
 
 /// [`resume`] of a run already opened.
-pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error> {
+pub fn resume_in(dir: RunDir, options: &Options) -> Result<Resumed, Error> {
     let root = &dir.root().to_owned();
     let experiment = experiment::load_to_train(&dir.experiment(), &[])?.experiment;
     // It tells, and decides nothing but whether the run is done, which the checkpoints know.
@@ -38,11 +59,11 @@ pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error
     let Some((newest, earlier)) = checkpoints.split_last() else {
         let record = record.map_err(Error::Usage)?;
         if record.status.is_final() {
-            return Ok(session::summary(&dir, record));
+            return Ok(Resumed::Complete(session::summary(&dir, record)));
         }
         let start = from_the_start(&dir, &experiment, options, record)?;
         dir.truncate_metrics(0)?;
-        return session::run(&experiment, dir, options, start);
+        return Ok(Resumed::Trained(Box::new(session::run(&experiment, dir, options, start)?)));
     };
     let damaged = |error| match (error, earlier.last()) {
         (Error::Checkpoint { path, problem }, Some(earlier)) => {
@@ -60,7 +81,7 @@ pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error
     }
     dir.note_amiss(log::verify(root)?);
     let record = match record {
-        Ok(record) if record.status.is_final() => return Ok(session::summary(&dir, record)),
+        Ok(record) if record.status.is_final() => return Ok(Resumed::Complete(session::summary(&dir, record))),
         record => record,
     };
     let model = build::load_model(&experiment, newest, &options.device).map_err(damaged)?;
@@ -78,7 +99,8 @@ pub(crate) fn resume_in(dir: RunDir, options: &Options) -> Result<Summary, Error
         Err(problem) => unrecorded(&dir, newest, &problem)?,
     };
     dir.truncate_metrics(resumable.state.step)?;
-    session::run(&experiment, dir, options, Start { model, resumable: Some(resumable), run })
+    let finished = session::run(&experiment, dir, options, Start { model, resumable: Some(resumable), run })?;
+    Ok(Resumed::Trained(Box::new(finished)))
 }
 
 /// What a checkpoint knows of a run whose record cannot be read.

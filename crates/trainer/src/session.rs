@@ -1,4 +1,4 @@
-//! The one place that builds loader, optimiser, schedule and strategy, and turns their end into files.
+//! The one place that builds loader, optimiser, schedule and strategy, and turns their end into a record.
 
 use std::{
     collections::BTreeMap,
@@ -8,6 +8,7 @@ use std::{
 
 use burn::{
     optim::SgdConfig,
+    tensor::Device,
     train::{
         Interrupter, Learner, SupervisedTraining, TrainingStrategy,
         logger::InMemoryMetricLogger,
@@ -30,7 +31,6 @@ use crate::{
     loader::Loader,
     machine,
     provenance::{self, Lineage, Record, Status, Summary},
-    report,
     run_dir::RunDir,
     step::Trainee,
     strategy::{Outcome, Steps},
@@ -71,8 +71,41 @@ pub enum Run {
     Unrecorded(&'static str, Option<Box<Lineage>>),
 }
 
-/// Trains until the last step or a reason to stop, evaluates, and writes record and report.
-pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start: Start) -> Result<Summary, Error> {
+/// A run whose training has ended, and whose record does not say so yet: what makes its page comes first, then
+/// [`Finished::conclude`], so that a run which is complete has its page.
+pub struct Finished {
+    /// Its folder, which no other process may hold meanwhile.
+    pub dir: Arc<RunDir>,
+    /// Its experiment.
+    pub experiment: Experiment,
+    /// Its record, with the results.
+    pub record: Record,
+    /// The network, once nothing is left to train and its scores are finite.
+    pub model: Option<Model>,
+    /// Its examples.
+    pub source: Arc<Source>,
+    /// Where the network is.
+    pub device: Device,
+    /// What it ended with.
+    error: Option<Error>,
+}
+
+impl Finished {
+    /// Writes the record.
+    ///
+    /// # Errors
+    /// What the run ended with: [`Error::Diverged`], or [`Error::NotFinite`] for scores; [`Error::Io`]
+    pub fn conclude(self) -> Result<Summary, Error> {
+        save_record(&self.dir, &self.record)?;
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(summary(&self.dir, self.record)),
+        }
+    }
+}
+
+/// Trains until the last step or a reason to stop, and evaluates.
+pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start: Start) -> Result<Finished, Error> {
     let dir = Arc::new(dir);
     let lineage = match &start.run {
         Run::New(_, lineage) | Run::Unrecorded(_, lineage) => lineage.as_deref().cloned(),
@@ -104,38 +137,33 @@ pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start
     let began = Instant::now();
     let outcome = train(experiment, &dir, options, model, (resumable, saved, lineage), &source);
     record.seconds += began.elapsed().as_secs_f64();
-    let outcome = match outcome {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            if let Error::Diverged { step, .. } = error {
-                (record.status, record.step) = (Status::Diverged, step);
-                save_record(&dir, &record)?;
-                // For want of memory perhaps they have no scores; that it diverged is what matters.
-                if let Ok(results) = evaluate::without_network(experiment, &source, &options.device) {
-                    record.results = results;
-                    report::run::write(&dir, experiment, &record)?;
-                    save_record(&dir, &record)?;
+    let (mut model, mut error) = (None, None);
+    match outcome {
+        Ok(outcome) => {
+            (record.status, record.step) = (outcome.status, outcome.step);
+            if outcome.status.is_final() {
+                record.results = evaluate::results(&outcome.model, experiment, &source, &options.device.device);
+                if record.is_scored() {
+                    model = Some(outcome.model);
+                } else {
+                    record.status = Status::Diverged;
+                    error = Some(Error::not_finite(evaluate::SCORES, experiment.train.attention_precision));
                 }
             }
-            return Err(error);
         }
-    };
-    (record.status, record.step) = (outcome.status, outcome.step);
-    if outcome.status.is_final() {
-        record.results = evaluate::results(&outcome.model, experiment, &source, &options.device.device);
-        if !record.is_scored() {
-            record.status = Status::Diverged;
-        } else if let Some(svg) = report::patterns::draw(&outcome.model, &source, &options.device.device)? {
-            dir.write(&dir.figure(report::patterns::NAME), svg.as_bytes())?;
+        Err(diverged @ Error::Diverged { step, .. }) => {
+            (record.status, record.step) = (Status::Diverged, step);
+            save_record(&dir, &record)?;
+            // For want of memory perhaps they have no scores; that it diverged is what matters.
+            let Ok(results) = evaluate::without_network(experiment, &source, &options.device) else {
+                return Err(diverged);
+            };
+            (record.results, error) = (results, Some(diverged));
         }
+        Err(error) => return Err(error),
     }
-    // The report first: a record that says complete has its report beside it.
-    report::run::write(&dir, experiment, &record)?;
-    save_record(&dir, &record)?;
-    if record.status == Status::Diverged {
-        return Err(Error::not_finite(evaluate::SCORES, experiment.train.attention_precision));
-    }
-    Ok(summary(&dir, record))
+    let device = options.device.device.clone();
+    Ok(Finished { dir, experiment: experiment.clone(), record, model, source, device, error })
 }
 
 fn train(

@@ -7,16 +7,15 @@ use crate::{
     event::Event,
     experiment::Experiment,
     finetune::{self, Prepared},
-    provenance::Summary,
     run_dir::{NewRun, RunDir},
-    session::{self, Options, Run, Start},
+    session::{self, Finished, Options, Run, Start},
 };
 
 /// Trains an experiment in a new folder.
 ///
 /// # Errors
 /// Any [`Error`]; after [`Error::Diverged`] and [`Error::Io`] the folder holds the last good checkpoint.
-pub fn train(experiment: &Experiment, place: &NewRun, options: &Options) -> Result<Summary, Error> {
+pub fn train(experiment: &Experiment, place: &NewRun, options: &Options) -> Result<Finished, Error> {
     check(experiment)?;
     // Before the folder is made: a checkpoint that does not fit leaves nothing behind.
     let (start, notes) = prepare(experiment, &options.device)?;
@@ -26,7 +25,7 @@ pub fn train(experiment: &Experiment, place: &NewRun, options: &Options) -> Resu
 }
 
 /// [`train`] in a folder already made.
-pub(crate) fn train_in(experiment: &Experiment, dir: RunDir, options: &Options) -> Result<Summary, Error> {
+pub fn train_in(experiment: &Experiment, dir: RunDir, options: &Options) -> Result<Finished, Error> {
     let (start, notes) = prepare(experiment, &options.device)?;
     (options.on_event)(&Event::Prepared { notes });
     session::run(experiment, dir, options, start)

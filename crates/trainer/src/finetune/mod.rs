@@ -18,9 +18,9 @@ use crate::{
     experiment::{Experiment, FinetuneConfig},
     fit::{self, Replaced},
     freeze::freeze,
-    provenance::{Lineage, Summary},
+    provenance::Lineage,
     run_dir::{NewRun, RunDir},
-    session::{self, Options, Run, Start},
+    session::{self, Finished, Options, Run, Start},
 };
 
 pub use merge::{Merged, merge};
@@ -48,7 +48,7 @@ pub fn finetune(
     allow_partial: bool,
     place: &NewRun,
     options: &Options,
-) -> Result<Summary, Error> {
+) -> Result<Finished, Error> {
     let Prepared { model, lineage, notes } = prepare(experiment, from, allow_partial, &options.device)?;
     let dir = RunDir::create(place)?;
     (options.on_event)(&Event::Prepared { notes });

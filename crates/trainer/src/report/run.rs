@@ -14,10 +14,27 @@ use crate::{
     input,
     log::{self, Line},
     presence,
-    provenance::{self, Record, Row, Status},
+    provenance::{self, Record, Row, Status, Summary},
     run_dir::{self, RunDir},
+    session::Finished,
     study::results::{MOST_PREDICTORS, slice},
 };
+
+/// Makes the page of a run whose training has ended, with its attention patterns where it is complete, and then writes its record.
+///
+/// # Errors
+/// as [`write`] and [`Finished::conclude`]
+pub fn conclude(finished: Finished) -> Result<Summary, Error> {
+    let Finished { dir, experiment, record, model, source, device, .. } = &finished;
+    if let Some(model) = model
+        && let Some(svg) = patterns::draw(model, source, device)?
+    {
+        dir.write(&dir.figure(patterns::NAME), svg.as_bytes())?;
+    }
+    // Before the record: one that says complete has its page beside it.
+    write(dir, experiment, record)?;
+    finished.conclude()
+}
 
 /// Writes `report.html` and the figures in it.
 ///

@@ -14,7 +14,7 @@ use crate::{
     provenance::{Failure, Status, Summary},
     resume,
     run_dir::{self, RunDir},
-    session::Options,
+    session::{Finished, Options},
     study::dir::StudyDir,
     train,
 };
@@ -135,10 +135,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// With `retry`, a run that failed is tried again: from its newest checkpoint, or from the start when it diverged or has none. What
 /// an earlier try left is then moved aside.
 ///
+/// `conclude` makes the page of a run that was trained and writes its record.
+///
 /// # Errors
 /// [`Error::FailedBefore`] for a failed run without `retry`; [`Error::Usage`] when another process is at work on it; what
 /// [`train::train`] and [`resume::resume`] return, which the folder remembers.
-pub fn exec(dir: &StudyDir, run: &PlannedRun, retry: bool, options: &Options) -> Result<Summary, Error> {
+pub fn exec(
+    dir: &StudyDir,
+    run: &PlannedRun,
+    retry: bool,
+    options: &Options,
+    conclude: impl FnOnce(Finished) -> Result<Summary, Error>,
+) -> Result<Summary, Error> {
     let root = dir.run(&run.run_id);
     let held = RunDir::claim(&root, PATIENCE)?;
     let goes_on = match left(&root)?.0 {
@@ -163,8 +171,11 @@ pub fn exec(dir: &StudyDir, run: &PlannedRun, retry: bool, options: &Options) ->
     } else {
         held.set_aside()?;
     }
-    let result =
-        if goes_on { resume::resume_in(held, options) } else { train::train_in(&run.experiment, held, options) };
+    let result = if goes_on {
+        resume::resume_in(held, options).and_then(|resumed| resumed.end(conclude))
+    } else {
+        train::train_in(&run.experiment, held, options).and_then(conclude)
+    };
     // What could not be read may be readable the next time: that is nothing to remember.
     if let Err(error) = &result
         && !error.is_unread()
