@@ -17,6 +17,7 @@ use headway_trainer::{
     no_threads,
     provenance::{self, Row},
     quote::{self, printable, printable_in_place},
+    report::scores::{remarks, shown},
 };
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde::Serialize;
@@ -120,11 +121,11 @@ pub fn results(rows: &[Row]) -> String {
     let names = provenance::totals(rows);
     let header: Vec<&str> = std::iter::once("").chain(names.iter().map(|name| name.as_str())).collect();
     let cells = |row: &Row| {
-        let values = names.iter().map(|name| row.shown(name).unwrap_or_default());
+        let values = names.iter().map(|name| shown(row, name).unwrap_or_default());
         std::iter::once(row.name.clone()).chain(values).collect()
     };
     let table = table(&header, rows.iter().map(cells));
-    std::iter::once(table).chain(rows.iter().flat_map(Row::remarks)).collect::<Vec<_>>().join("\n")
+    std::iter::once(table).chain(rows.iter().flat_map(remarks)).collect::<Vec<_>>().join("\n")
 }
 
 /// The end of a training session, for a person or for a program.

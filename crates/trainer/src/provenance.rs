@@ -7,7 +7,6 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use headway_draw::number;
 use serde::{Deserialize, Serialize};
 
 use crate::quote;
@@ -108,32 +107,10 @@ impl Doubt {
             Self::Absurd(_) => '‡',
         }
     }
-
-    /// The sign in words.
-    fn meaning(self) -> &'static str {
-        match self {
-            Self::BeyondBest(_) => {
-                "better by more than four standard errors than the best possible: the answer leaks into what the network sees"
-            }
-            Self::Absurd(_) => {
-                "more than ten times the loss of a predictor that always says the mean: nothing was learned"
-            }
-        }
-    }
-
-    /// The score that it is measured against, in words.
-    fn against(self) -> String {
-        match self {
-            Self::BeyondBest(best) => format!("best possible {}", number(best)),
-            Self::Absurd(mean) => format!("the mean's {}", number(mean)),
-        }
-    }
 }
 
 /// Name of the network's row.
 pub const NETWORK: &str = "network";
-/// What stands for scores of a network that are not finite.
-pub const NOT_FINITE: &str = "not finite";
 /// The score that every network has.
 const TEST_LOSS: &str = "test/loss";
 
@@ -147,38 +124,7 @@ impl Row {
     pub fn is_scored(&self) -> bool {
         self.metrics.contains_key(TEST_LOSS)
     }
-
-    /// A score as a table shows it, with the sign of what is wrong with it.
-    pub fn shown(&self, metric: &str) -> Option<String> {
-        match self.metrics.get(metric) {
-            Some(value) => {
-                let sign = self.doubts.get(metric).map(|doubt| format!(" {}", doubt.sign())).unwrap_or_default();
-                Some(number(*value) + &sign)
-            }
-            None => (self.name == NETWORK && !self.is_scored()).then(|| NOT_FINITE.to_owned()),
-        }
-    }
-
-    /// A sentence for each sign in [`Row::shown`].
-    pub fn remarks(&self) -> Vec<String> {
-        let mut remarks: BTreeMap<char, (Doubt, Vec<String>)> = BTreeMap::new();
-        for (name, doubt) in &self.doubts {
-            let score = self.metrics.get(name).map(|value| number(*value)).unwrap_or_default();
-            let (_, scores) = remarks.entry(doubt.sign()).or_insert((*doubt, Vec::new()));
-            scores.push(format!("{name} {score} ({})", doubt.against()));
-        }
-        let sentence = |(sign, (doubt, scores)): (char, (Doubt, Vec<String>))| {
-            let more = scores.len().saturating_sub(MOST_NAMED);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            let named = scores[..scores.len().min(MOST_NAMED)].join(", ");
-            format!("{sign} {named}{more}: {}", doubt.meaning())
-        };
-        remarks.into_iter().map(sentence).collect()
-    }
 }
-
-/// Scores that a remark names.
-const MOST_NAMED: usize = 3;
 
 /// Names of the scores that are not about a slice, of any of these rows.
 pub fn totals(rows: &[Row]) -> BTreeSet<&String> {

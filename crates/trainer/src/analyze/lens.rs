@@ -10,14 +10,16 @@ use headway_plain::{Ridge, network::Matrix};
 use headway_tasks::{Batch, Split, Targets};
 use serde::Serialize;
 
-use super::opened::{Opened, Whence, count, first};
+use super::{
+    opened::{Opened, Whence, count, first},
+    wording::counted,
+};
 use crate::{
     build,
     device::Found,
     error::Error,
     loss::{self, Loss},
     metric::{ExampleScore, by_example, divergence, quality_name},
-    report::counted,
 };
 
 /// Read-outs after every layer.

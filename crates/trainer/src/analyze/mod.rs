@@ -15,6 +15,7 @@ mod opened;
 mod paths;
 mod patterns;
 mod rank;
+mod wording;
 
 use std::path::PathBuf;
 
@@ -31,8 +32,9 @@ pub use opened::{Measured, Opened, Whence, open};
 pub use paths::{Largest, Length, MOST_PATHS, Paths, paths};
 pub use patterns::{Head, Layer as PatternLayer, Patterns, Scores as PatternScores, Which, patterns};
 pub use rank::{Curve, Layer, Method, Rank, combinations, rank};
+pub use wording::counted;
 
-use crate::{build, device::Found, error::Error, loss, report::counted};
+use crate::{build, device::Found, error::Error, loss};
 
 /// What to analyse.
 #[derive(Clone, Debug)]

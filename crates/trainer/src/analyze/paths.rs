@@ -6,8 +6,8 @@ use headway_plain::{
 };
 use serde::Serialize;
 
-use super::{About, Parts, Subject, median, name};
-use crate::{error::Error, report::counted};
+use super::{About, Parts, Subject, median, name, wording::counted};
+use crate::error::Error;
 
 /// More paths than this, over all sequences, are refused: a million take from half a minute to some.
 pub const MOST_PATHS: f64 = 1e6;

@@ -14,6 +14,7 @@ use crate::{
     experiment::Experiment,
     loss, metric,
     provenance::{NETWORK, Row},
+    report::scores,
     study::results::{Estimate, LEVEL, resamples},
 };
 
@@ -54,7 +55,7 @@ impl Scores {
             });
             Scored { name: row.name.clone(), values: values.collect() }
         });
-        let remarks = runs.iter().flatten().flat_map(Row::remarks).collect();
+        let remarks = runs.iter().flatten().flat_map(scores::remarks).collect();
         Self { seeds: Some(runs.len()), examples: 0, rows: rows.collect(), remarks }
     }
 
@@ -106,7 +107,7 @@ impl Scores {
             rows.push(score(baseline.name(), &predictions, experiment.dims().d_out));
         }
         let examples = batches.iter().map(|batch| batch.size).sum();
-        Ok(Self { seeds: None, examples, rows, remarks: network.remarks() })
+        Ok(Self { seeds: None, examples, rows, remarks: scores::remarks(&network) })
     }
 }
 

@@ -3,9 +3,9 @@
 use headway_draw::{Heatmap, Report, number};
 use serde_json::json;
 
-use super::{Builder, Page, Table, Write, counted, exact};
+use super::{Builder, Page, Table, Write, exact};
 use crate::{
-    analyze::{Ablation, Effect, Measured, With},
+    analyze::{Ablation, Effect, Measured, With, counted},
     provenance,
 };
 

@@ -6,9 +6,9 @@ use headway_draw::{Pattern, Patterns as Picture, Report, number};
 use headway_plain::attention::SCORES;
 use serde_json::json;
 
-use super::{Builder, Page, Table, Write, counted, exact, undrawn};
+use super::{Builder, Page, Table, Write, exact, undrawn};
 use crate::{
-    analyze::{PatternLayer as Layer, PatternScores as Scores, Patterns},
+    analyze::{PatternLayer as Layer, PatternScores as Scores, Patterns, counted},
     error::Error,
     provenance,
 };

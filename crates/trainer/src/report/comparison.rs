@@ -6,10 +6,12 @@ use headway_draw::{Forest, ForestRow, Report, Section, number};
 use serde_json::json;
 
 use super::{
-    Builder, FLOOR, FLOOR_NOTE, Page, Table, counted,
+    Builder, FLOOR, FLOOR_NOTE, Page, Table,
     groups::{self, closing, file_name, shown},
+    scores,
 };
 use crate::{
+    analyze::counted,
     error::Error,
     provenance::NETWORK,
     study::{
@@ -343,6 +345,6 @@ fn findings(comparison: &Comparison, Part { block, all, lines }: &Part<'_>) -> V
     let clauses: Vec<String> = std::iter::once(first).chain(rows).chain(classical).collect();
     let seeds = counted(all.first().map_or(0, |(_, group)| group.asked()), "seed");
     let finding = format!("{}: {}. {seeds}.", heading(block), clauses.join("; "));
-    let remarks = all.iter().flat_map(|(_, group)| group.remarks());
+    let remarks = all.iter().flat_map(|(_, group)| scores::of_group(group));
     std::iter::once(finding).chain(remarks.map(|remark| format!("{}: {remark}", heading(block)))).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headway_draw::{Figure, Report, Series, Style, number, number_within};
 use serde_json::json;
 
-use super::{Builder, FLOOR_NOTE, Page, Table, cut_at_floor, machines, patterns};
+use super::{Builder, FLOOR_NOTE, Page, Table, cut_at_floor, machines, patterns, scores};
 use crate::{
     error::Error,
     experiment::leaves,
@@ -47,7 +47,7 @@ pub(super) fn diverged(group: &Group) -> Option<String> {
 
 /// What there is to say about the networks' scores, group by group.
 pub(super) fn remarks(groups: &[Group]) -> Vec<String> {
-    groups.iter().flat_map(Group::remarks).collect()
+    groups.iter().flat_map(scores::of_group).collect()
 }
 
 fn strings(names: &[&str]) -> Vec<String> {

@@ -4,9 +4,9 @@ use headway_draw::{Figure, Report, Series, Style, number};
 use headway_plain::linear_rule::MOST_STEPS;
 use serde_json::json;
 
-use super::{Builder, FLOOR_NOTE, Page, Table, Write, counted, cut_at_floor, exact, sentence};
+use super::{Builder, FLOOR_NOTE, Page, Table, Write, cut_at_floor, exact, sentence};
 use crate::{
-    analyze::{InContext, Linear, Measured, Seen},
+    analyze::{InContext, Linear, Measured, Seen, counted},
     provenance,
 };
 

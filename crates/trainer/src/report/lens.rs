@@ -3,9 +3,9 @@
 use headway_draw::{Figure, Report, Series, Style, number};
 use serde_json::json;
 
-use super::{Builder, Page, Table, Write, counted, exact};
+use super::{Builder, Page, Table, Write, exact};
 use crate::{
-    analyze::{Distance, Lens, LensLayer as Layer, Reading},
+    analyze::{Distance, Lens, LensLayer as Layer, Reading, counted},
     provenance,
 };
 

@@ -11,6 +11,7 @@ pub mod paths;
 pub mod patterns;
 pub mod rank;
 pub mod run;
+pub mod scores;
 pub mod shifts;
 pub mod sweep;
 
@@ -179,11 +180,6 @@ fn cut_at_floor(series: &mut [Series]) {
             *low = low.max(floor);
         }
     }
-}
-
-/// `1 seed`, `5 seeds`
-pub(crate) fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// How a table writes a number: [`headway_draw::number`] for people, [`exact`] for programs.

@@ -4,7 +4,10 @@ use headway_draw::{Figure, Report, Series, Style, number};
 use serde_json::json;
 
 use super::{Builder, Page, Table, Write, exact};
-use crate::{analyze::Paths, provenance};
+use crate::{
+    analyze::{Paths, counted},
+    provenance,
+};
 
 /// Name of the figure and of the table of paths.
 pub(super) const NAME: &str = "paths";
@@ -39,13 +42,13 @@ pub fn page(paths: &Paths) -> Page {
 fn findings(paths: &Paths) -> Vec<String> {
     let mut findings = vec![format!(
         "{} and the biases add up to the state behind the last layer, of size {}, to {} of its largest entry.",
-        super::counted(paths.paths, "path"),
+        counted(paths.paths, "path"),
         number(paths.output),
         number(paths.error)
     )];
     let sum = |length: &&crate::analyze::Length| length.sum.unwrap_or(0.0);
     if let Some(most) = paths.lengths.iter().max_by(|a, b| sum(a).total_cmp(&sum(b))) {
-        let (heads, sum, bias) = (super::counted(most.heads, "head"), sum(&most), paths.bias);
+        let (heads, sum, bias) = (counted(most.heads, "head"), sum(&most), paths.bias);
         findings.push(if bias > sum {
             format!("The biases give the most, {}; paths through {heads} give {} together.", number(bias), number(sum))
         } else {

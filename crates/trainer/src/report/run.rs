@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use headway_draw::{Figure, Report, Section, Series, Style, number};
 
-use super::{FLOOR_NOTE, cut_at_floor, patterns};
+use super::{
+    FLOOR_NOTE, cut_at_floor, patterns,
+    scores::{self, shown},
+};
 use crate::{
     build,
     device::Found,
@@ -82,7 +85,7 @@ fn summary(record: &Record) -> String {
         record.seconds,
         record.device,
     );
-    let remarks = network.map(Row::remarks).unwrap_or_default().into_iter().map(|remark| format!("{remark}."));
+    let remarks = network.map(scores::remarks).unwrap_or_default().into_iter().map(|remark| format!("{remark}."));
     std::iter::once(run).chain(remarks).collect::<Vec<_>>().join("\n\n")
 }
 
@@ -90,7 +93,7 @@ fn results(rows: &[Row]) -> Section {
     let totals = provenance::totals(rows);
     let header = std::iter::once("predictor".to_owned()).chain(totals.iter().map(|name| (*name).clone())).collect();
     let cells = |row: &Row| {
-        let values = totals.iter().map(|name| row.shown(name));
+        let values = totals.iter().map(|name| shown(row, name));
         std::iter::once(Some(row.name.clone())).chain(values).collect()
     };
     Section::Table {

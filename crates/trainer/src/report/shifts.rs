@@ -9,6 +9,7 @@ use super::{
     Builder, Page, Table,
     groups::{VALUES, file_name},
     run::{slice_note, slices},
+    scores::{remarks, shown},
     sentence,
 };
 use crate::{
@@ -67,7 +68,7 @@ fn every_score(shifted: &[Shifted]) -> Table {
 fn table(shifted: &[Shifted]) -> Table {
     let score = |row: &Row| {
         let name = if row.metrics.contains_key("test/accuracy") { "test/accuracy" } else { "test/mse" };
-        row.shown(name)
+        shown(row, name)
     };
     let predictors = shifted.first().map(|shift| shift.rows.iter().map(|row| row.name.clone()).collect());
     let predictors: Vec<String> = predictors.unwrap_or_default();
@@ -81,7 +82,7 @@ fn table(shifted: &[Shifted]) -> Table {
 /// What is wrong with the network's scores, shift by shift.
 fn findings(shifted: &[Shifted]) -> Vec<String> {
     let of = |shift: &Shifted| {
-        let remarks = shift.rows.iter().flat_map(Row::remarks);
+        let remarks = shift.rows.iter().flat_map(remarks);
         remarks.map(|remark| format!("{}: {remark}.", shift.name)).collect::<Vec<_>>()
     };
     shifted.iter().flat_map(of).collect()

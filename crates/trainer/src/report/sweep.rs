@@ -6,10 +6,11 @@ use headway_draw::{Figure, Report, Section, Series, Style, number};
 use serde_json::json;
 
 use super::{
-    Builder, Page, Table, counted,
+    Builder, Page, Table,
     groups::{self, closing, series, shown},
 };
 use crate::{
+    analyze::counted,
     error::Error,
     study::{
         StudyDir, Sweep,

@@ -247,7 +247,7 @@ impl Group {
     }
 
     /// Result rows with the seeds of their runs, of one predictor or of all.
-    fn rows<'a>(&'a self, predictor: Option<&'a str>) -> impl Iterator<Item = (u64, &'a Row)> {
+    pub fn rows<'a>(&'a self, predictor: Option<&'a str>) -> impl Iterator<Item = (u64, &'a Row)> {
         let of_run = |run: &'a FinishedRun| run.record.results.iter().map(|row| (run.seed, row));
         self.runs.iter().flat_map(of_run).filter(move |(_, row)| predictor.is_none_or(|name| row.name == name))
     }
@@ -274,27 +274,6 @@ impl Group {
     /// The signs of what is wrong with a score of some seed.
     pub fn signs(&self, predictor: &str, metric: &str) -> BTreeSet<char> {
         self.rows(Some(predictor)).filter_map(|(_, row)| Some(row.doubts.get(metric)?.sign())).collect()
-    }
-
-    /// What there is to say about its network's scores: that it diverged, and what is wrong with what is finite.
-    pub fn remarks(&self) -> Vec<String> {
-        let name = &self.name;
-        let diverged = self.diverged();
-        let failed = (!diverged.is_empty()).then(|| {
-            let seeds = counted_seeds(&diverged);
-            format!("{name} diverged with {seeds} of {}: its mean is not formed.", self.asked())
-        });
-        let mut doubts: BTreeMap<Option<char>, (String, Vec<u64>)> = BTreeMap::new();
-        for (seed, row) in self.rows(Some(NETWORK)) {
-            for remark in row.remarks() {
-                doubts.entry(remark.chars().next()).or_insert((remark, Vec::new())).1.push(seed);
-            }
-        }
-        let doubts = doubts.into_values().map(|(remark, seeds)| {
-            let first = if seeds.len() > 1 { " (numbers of the first)" } else { "" };
-            format!("{name}, {}{first}: {remark}.", counted_seeds(&seeds))
-        });
-        failed.into_iter().chain(doubts).collect()
     }
 
     /// The score that slices have, and the axis along which they lie, of slices named `<axis>=<number>`.
