@@ -7,7 +7,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use headway_tasks::LARGEST_SEED;
-use headway_trainer::{DeviceSpec, experiment, quote};
+use headway_trainer::{device::DeviceSpec, experiment, quote};
 
 use crate::{construct::args::What, output};
 

@@ -2,7 +2,12 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, Experiment, Loaded, device::Found, train::prepare};
+use headway_trainer::{
+    Error,
+    device::Found,
+    experiment::{Experiment, Loaded},
+    train::prepare,
+};
 use serde_json::json;
 
 use crate::{args::Check, output, train};

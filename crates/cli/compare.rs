@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, study::Study};
+use headway_study::Study;
+use headway_trainer::Error;
 
 use crate::{args::Compare, study};
 

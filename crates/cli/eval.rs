@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, Status, evaluate, provenance::Row, report, study::StudyDir};
+use headway_study::dir::StudyDir;
+use headway_trainer::{
+    Error, evaluate,
+    provenance::{Row, Status},
+};
 
 use crate::{args::Eval, output};
 
@@ -16,7 +20,7 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
         place.ensure_page()?;
         let shifted = evaluate::shifts(&args.checkpoint, &args.overrides(), &device)?;
         let is_finite = shifted.iter().all(|shift| shift.rows.first().is_some_and(Row::is_scored));
-        let page = report::shifts::page(&args.checkpoint, shifted);
+        let page = headway_report::shifts::page(&args.checkpoint, shifted);
         page.write(&place)?;
         if args.json {
             output::json(&page.json);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, finetune, report};
+use headway_trainer::{Error, finetune};
 
 use crate::{args::Finetune, output, signals, train};
 
@@ -17,7 +17,7 @@ pub fn run(args: &Finetune) -> Result<ExitCode, Error> {
         return train::dry_run(&loaded, &place, &options, args.run.json);
     }
     let finished = finetune::finetune(experiment, from, args.allow_partial, &place, &options)?;
-    let summary = report::run::conclude(finished)?;
+    let summary = headway_report::run::conclude(finished)?;
     output::summary(&summary, args.run.json);
     Ok(signals::exit_code(summary.status))
 }

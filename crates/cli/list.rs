@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use headway_exchange::names::CONVENTIONS;
 use headway_model::{KERNELS, MODELS, POSITIONS};
+use headway_study::reproduce::REPRODUCTIONS;
 use headway_tasks::{BUILT_INS, TASKS};
 use headway_theory::CONSTRUCTIONS;
-use headway_trainer::{experiment::MODES, optimizer::OPTIMIZERS, reproduce::REPRODUCTIONS};
+use headway_trainer::{experiment::MODES, optimizer::OPTIMIZERS};
 use serde::Serialize;
 
 use crate::{

@@ -10,14 +10,14 @@ use std::{
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 pub use headway_draw::number;
+use headway_report::scores::{remarks, shown};
 use headway_trainer::{
-    Error, Event, ExperimentError, Summary,
-    event::OnEvent,
-    experiment::Origin,
+    Error,
+    event::{Event, OnEvent},
+    experiment::{ExperimentError, Origin},
     no_threads,
-    provenance::{self, Row},
+    provenance::{self, Row, Summary},
     quote::{self, printable, printable_in_place},
-    report::scores::{remarks, shown},
 };
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde::Serialize;

@@ -4,11 +4,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 use headway_draw::{Figure, File, Report, Section, Series, Style, csv, number};
 use headway_plain::exponent;
+use headway_study::dir::StudyDir;
 use headway_theory::{
     Certificate, Effort, certify,
     rates::{RATES, Rate},
 };
-use headway_trainer::{Error, device::Found, quote, study::StudyDir};
+use headway_trainer::{Error, device::Found, quote};
 use serde_json::json;
 
 use crate::{

@@ -6,11 +6,15 @@ use std::{
     process::ExitCode,
 };
 
+use headway_report::run;
+use headway_study::{Study, dir::StudyDir, file::Changes, results::Group};
 use headway_trainer::{
-    Checkpoint, Error, RunDir, Status, input, presence, quote,
-    report::{self, run},
-    run_dir::{read_experiment, read_record, runs_below},
-    study::{Changes, Study, StudyDir, results::Group},
+    Error,
+    checkpoint::Checkpoint,
+    input, presence,
+    provenance::Status,
+    quote,
+    run_dir::{RunDir, read_experiment, read_record, runs_below},
 };
 
 use crate::{args::Report, construct::page, output, study};
@@ -34,7 +38,7 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
         }
         let asked = Study::read(folder, &Changes::default())?;
         let dir = StudyDir::at(folder);
-        let page = report::of_study(&asked, &dir, &asked.command(&dir))?;
+        let page = headway_report::of_study(&asked, &dir, &asked.command(&dir))?;
         page.write(&dir)?;
         page.findings.iter().for_each(output::line);
         output::line(format!("report: {}", dir.file("report.html").display()));
@@ -47,7 +51,7 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
         output::note(format!("warning: seed {seed} is left out: {why}"));
     }
     let folders: Vec<String> = args.folders.iter().map(quote::shell_path).collect();
-    let page = report::groups::page(&groups, &format!("headway report {}", folders.join(" ")))?;
+    let page = headway_report::groups::page(&groups, &format!("headway report {}", folders.join(" ")))?;
     page.write(&dir)?;
     output::line(output::cells(&page.table.header, &page.table.rows));
     page.findings.iter().for_each(output::line);

@@ -2,11 +2,12 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use headway_trainer::{
-    Error,
+use headway_study::{
+    Study,
+    dir::StudyDir,
     reproduce::{REPRODUCTIONS, Reproduction},
-    study::{Study, StudyDir},
 };
+use headway_trainer::Error;
 
 use crate::{args::Reproduce, rates, study, sweep};
 

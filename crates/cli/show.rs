@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use headway_trainer::{
-    Error, Loaded,
-    experiment::{self, Origin, leaves},
+    Error,
+    experiment::{self, Loaded, Origin, leaves},
 };
 use serde_json::json;
 

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use headway_trainer::{Error, Interrupter, Status};
+use headway_trainer::{Error, Interrupter, provenance::Status};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,

@@ -8,16 +8,14 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use headway_trainer::{
-    Error, Interrupter,
-    provenance::Failure,
-    quote, report,
-    study::{
-        Changes, Plan, PlannedRun, Standing, Study, StudyDir,
-        jobs::{self, Jobs, Progress},
-        plan,
-    },
+use headway_study::{
+    Study,
+    dir::StudyDir,
+    file::Changes,
+    jobs::{self, Jobs, Progress},
+    plan::{self, Plan, PlannedRun, Standing},
 };
+use headway_trainer::{Error, Interrupter, provenance::Failure, quote};
 
 use crate::{
     args::{ChangeArgs, JobArgs},
@@ -111,7 +109,7 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
 
 /// Writes the report and shows its main table; whether every expectation is met.
 fn finish(study: &Study, dir: &StudyDir, as_json: bool) -> Result<bool, Error> {
-    let page = report::of_study(study, dir, &study.command(dir))?;
+    let page = headway_report::of_study(study, dir, &study.command(dir))?;
     page.write(dir)?;
     if as_json {
         output::json(&page.json);

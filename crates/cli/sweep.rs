@@ -10,10 +10,13 @@ use std::{
     thread,
 };
 
-use headway_trainer::{
-    Error, Event, Interrupter, Options, beside, report,
-    study::{Changes, Plan, Standing, Study, StudyDir, plan},
+use headway_study::{
+    Study,
+    dir::StudyDir,
+    file::Changes,
+    plan::{self, Plan, Standing},
 };
+use headway_trainer::{Error, Interrupter, beside, event::Event, session::Options};
 use serde_json::json;
 
 use crate::{
@@ -42,7 +45,7 @@ pub fn run(args: &Sweep) -> Result<ExitCode, Error> {
             };
             study.join(&dir)?;
             let options = if *led { led_options(run)? } else { train::options(run)? };
-            let summary = plan::exec(&dir, planned, *retry, &options, report::run::conclude)?;
+            let summary = plan::exec(&dir, planned, *retry, &options, headway_report::run::conclude)?;
             if !led {
                 output::summary(&summary, run.json);
             }

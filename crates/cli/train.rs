@@ -8,8 +8,10 @@ use std::{
 };
 
 use headway_trainer::{
-    Error, Interrupter, Loaded, Options, experiment, report,
+    Error, Interrupter,
+    experiment::{self, Loaded},
     run_dir::NewRun,
+    session::Options,
     train::{self, train},
 };
 
@@ -28,7 +30,7 @@ pub fn run(args: &Train) -> Result<ExitCode, Error> {
         notes.iter().for_each(output::note);
         return dry_run(&loaded, &place, &options, args.run.json);
     }
-    let summary = report::run::conclude(train(&loaded.experiment, &place, &options)?)?;
+    let summary = headway_report::run::conclude(train(&loaded.experiment, &place, &options)?)?;
     output::summary(&summary, args.run.json);
     Ok(signals::exit_code(summary.status))
 }

@@ -8,13 +8,17 @@ use std::{
 };
 
 use headway_exchange::peft;
+use headway_study::{Study, dir::StudyDir, file::Changes, plan};
 use headway_theory::{Certificate, construct::relu_network::ReluWeights};
 use headway_trainer::{
-    Checkpoint, Error, Experiment, Interrupter, Options, RunDir,
+    Error, Interrupter,
+    checkpoint::Checkpoint,
     device::Found,
-    evaluate, experiment, finetune, log, report, resume,
-    run_dir::{self, NewRun},
-    study::{Changes, Study, StudyDir, plan},
+    evaluate,
+    experiment::{self, Experiment},
+    finetune, log, resume,
+    run_dir::{self, NewRun, RunDir},
+    session::Options,
     train::train,
 };
 use serde_json::Value;
@@ -107,7 +111,7 @@ fn repository() -> &'static Path {
 }
 
 pub fn cpu() -> Found {
-    headway_trainer::DeviceSpec::Cpu.open().unwrap().0
+    headway_trainer::device::DeviceSpec::Cpu.open().unwrap().0
 }
 
 /// Options of a run that takes no step.
@@ -157,7 +161,8 @@ static RUNS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
         let root = crate::workplace().join(format!("runs-{index}"));
         let _ = fs::remove_dir_all(&root);
         let loaded = experiment::from_text(Path::new("tiny.toml"), tiny(model), &[]).unwrap();
-        report::run::conclude(train(&loaded.experiment, &NewRun::At(root.clone()), &options()).unwrap()).unwrap();
+        headway_report::run::conclude(train(&loaded.experiment, &NewRun::At(root.clone()), &options()).unwrap())
+            .unwrap();
         root
     });
     runs.collect()
@@ -176,7 +181,7 @@ static STUDY: LazyLock<PathBuf> = LazyLock::new(|| {
     let study = Study::read(&root, &Changes::default()).unwrap();
     let dir = StudyDir::at(&root);
     for run in study.plan(&dir).unwrap().runs() {
-        plan::exec(&dir, run, false, &options(), report::run::conclude).unwrap();
+        plan::exec(&dir, run, false, &options(), headway_report::run::conclude).unwrap();
     }
     root
 });
@@ -189,7 +194,7 @@ static TUNED: LazyLock<PathBuf> = LazyLock::new(|| {
     let loaded = experiment::from_text(Path::new("tiny.toml"), tiny(MODELS[0]), &overrides).unwrap();
     let place = NewRun::At(root.clone());
     let finished = finetune::finetune(&loaded.experiment, &RUNS[0], false, &place, &options()).unwrap();
-    report::run::conclude(finished).unwrap();
+    headway_report::run::conclude(finished).unwrap();
     root.join("checkpoints/step-00000003")
 });
 
@@ -447,7 +452,7 @@ fn read_checkpoint(folder: &Path) -> Result<(), Error> {
 /// `resume`, up to its first step.
 fn read_run(folder: &Path) -> Result<(), Error> {
     Checkpoint::find(folder)?;
-    resume::resume(folder, &no_step())?.end(report::run::conclude).map(drop)
+    resume::resume(folder, &no_step())?.end(headway_report::run::conclude).map(drop)
 }
 
 /// `report` of a constructed network.
@@ -467,7 +472,7 @@ fn read_record(folder: &Path) -> Result<(), Error> {
     log::newest(&RunDir::metrics_of(folder), "validation/loss")?;
     log::read(&RunDir::metrics_of(folder))?;
     run_dir::read_record(folder)?;
-    report::run::again(folder, &cpu()).map(drop)
+    headway_report::run::again(folder, &cpu()).map(drop)
 }
 
 /// `sweep status` of a run that failed.
@@ -483,7 +488,7 @@ fn read_failure(folder: &Path) -> Result<(), Error> {
 fn read_report(folder: &Path) -> Result<(), Error> {
     let study = Study::read(folder, &Changes::default())?;
     let dir = StudyDir::at(folder);
-    report::of_study(&study, &dir, &study.command(&dir))?.write(&dir)
+    headway_report::of_study(&study, &dir, &study.command(&dir))?.write(&dir)
 }
 
 /// `merge` of an adapter alone.

@@ -33,7 +33,7 @@ use std::{
 
 use change::Change;
 use headway_testkit::memory::{self, peak_of};
-use headway_trainer::{Checkpoint, Error};
+use headway_trainer::{Error, checkpoint::Checkpoint};
 use kinds::{Example, KINDS, Kind};
 use proptest::{
     prelude::*,

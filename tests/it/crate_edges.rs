@@ -10,10 +10,13 @@ use std::{
 use serde_json::Value;
 
 /// Crates that each crate may depend on. The root package, `headway`, is the command line.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     (
         "headway",
         &[
+            "headway-report",
+            "headway-study",
+            "headway-inspect",
             "headway-trainer",
             "headway-theory",
             "headway-exchange",
@@ -24,9 +27,21 @@ const ALLOWED: [(&str, &[&str]); 10] = [
         ],
     ),
     (
-        "headway-trainer",
-        &["headway-kernels", "headway-model", "headway-tasks", "headway-draw", "headway-plain", "headway-exchange"],
+        "headway-report",
+        &[
+            "headway-study",
+            "headway-inspect",
+            "headway-trainer",
+            "headway-theory",
+            "headway-draw",
+            "headway-plain",
+            "headway-model",
+            "headway-tasks",
+        ],
     ),
+    ("headway-study", &["headway-trainer", "headway-plain", "headway-tasks"]),
+    ("headway-inspect", &["headway-trainer", "headway-draw", "headway-plain", "headway-model", "headway-tasks"]),
+    ("headway-trainer", &["headway-kernels", "headway-model", "headway-tasks", "headway-exchange"]),
     ("headway-theory", &["headway-model", "headway-plain", "headway-tasks"]),
     ("headway-exchange", &["headway-model"]),
     ("headway-draw", &[]),

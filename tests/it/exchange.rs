@@ -17,7 +17,7 @@ use headway_model::{
     weights::{self, Array, to_host},
 };
 use headway_testkit::{devices, worst};
-use headway_trainer::{DeviceSpec, evaluate};
+use headway_trainer::{device::DeviceSpec, evaluate};
 use safetensors::SafeTensors;
 
 use crate::harness::{Lab, python, there_is};

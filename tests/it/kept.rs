@@ -5,10 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use headway_trainer::{
-    experiment,
-    study::{Changes, Study, StudyDir},
-};
+use headway_study::{Study, dir::StudyDir, file::Changes};
+use headway_trainer::experiment;
 use insta::assert_snapshot;
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
-use headway_trainer::{DeviceSpec, analyze};
+use headway_trainer::device::DeviceSpec;
 
 use crate::args::{overrides, parse_seed};
 
@@ -188,10 +188,10 @@ pub enum StandIn {
 
 impl StandIn {
     /// What the analysis calls it.
-    pub fn with(self) -> analyze::With {
+    pub fn with(self) -> headway_inspect::With {
         match self {
-            Self::Zero => analyze::With::Zero,
-            Self::Mean => analyze::With::Mean,
+            Self::Zero => headway_inspect::With::Zero,
+            Self::Mean => headway_inspect::With::Mean,
         }
     }
 }
@@ -241,8 +241,8 @@ impl Target {
 
 impl Subject {
     /// What to analyse.
-    pub fn ask(&self) -> analyze::Ask {
-        analyze::Ask {
+    pub fn ask(&self) -> headway_inspect::Ask {
+        headway_inspect::Ask {
             source: self.target.source.clone(),
             overrides: self.target.overrides(),
             sequences: usize::from(self.sequences),
@@ -251,9 +251,9 @@ impl Subject {
     }
 
     /// The pieces switched on or off.
-    pub fn parts(&self, skip: Option<Switch>, ffn: Option<Switch>) -> analyze::Parts {
+    pub fn parts(&self, skip: Option<Switch>, ffn: Option<Switch>) -> headway_inspect::Parts {
         let is_on = |switch: Switch| matches!(switch, Switch::On);
-        analyze::Parts {
+        headway_inspect::Parts {
             skip: skip.map(is_on),
             norm: self.norm.map(is_on),
             ffn: ffn.map(is_on),

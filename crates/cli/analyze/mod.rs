@@ -4,12 +4,9 @@ pub mod args;
 
 use std::process::ExitCode;
 
-use headway_trainer::{
-    Error, analyze,
-    device::Found,
-    report::{self, Page},
-    study::StudyDir,
-};
+use headway_report::Page;
+use headway_study::dir::StudyDir;
+use headway_trainer::{Error, device::Found};
 
 use crate::output;
 use args::{Ablate, Action, Analyze, InContext, LogitLens, Paths, Patterns, Rank, Subject, Target};
@@ -28,57 +25,62 @@ pub fn run(args: &Analyze) -> Result<ExitCode, Error> {
 fn rank(args: &Rank) -> Result<ExitCode, Error> {
     let subject = subject(&args.subject)?;
     let parts = args.subject.parts(args.skip, args.ffn);
-    let choices = if args.compare { analyze::combinations(&subject, parts) } else { vec![parts] };
-    let rank = analyze::rank(&subject, &choices)?;
+    let choices = if args.compare { headway_inspect::combinations(&subject, parts) } else { vec![parts] };
+    let rank = headway_inspect::rank(&subject, &choices)?;
     let names: Vec<&str> = rank.curves.iter().map(|curve| curve.name.as_str()).collect();
     let heading = if args.compare { "log10 of the relative residual".to_owned() } else { names.join(", ") };
-    show(&args.subject.target, &report::rank::page(&rank), &[subject.about.sentence(), heading], &[])
+    show(&args.subject.target, &headway_report::rank::page(&rank), &[subject.about.sentence(), heading], &[])
 }
 
 fn paths(args: &Paths) -> Result<ExitCode, Error> {
     let subject = subject(&args.subject)?;
     let parts = args.subject.parts(args.skip, args.ffn);
-    let paths = analyze::paths(&subject, parts, args.top)?;
-    let largest = report::paths::largest(&paths);
+    let paths = headway_inspect::paths(&subject, parts, args.top)?;
+    let largest = headway_report::paths::largest(&paths);
     let heading = [subject.about.sentence(), paths.name.clone()];
-    show(&args.subject.target, &report::paths::page(&paths), &heading, &[output::cells(&largest.header, &largest.rows)])
+    show(
+        &args.subject.target,
+        &headway_report::paths::page(&paths),
+        &heading,
+        &[output::cells(&largest.header, &largest.rows)],
+    )
 }
 
 fn patterns(args: &Patterns) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
-    let which = args.sequence.map_or(analyze::Which::Mean(args.sequences.into()), analyze::Which::One);
-    let patterns = analyze::patterns(&opened, which, &device)?;
-    show(&args.target, &report::attention::page(&patterns)?, &[opened.whence.sentence()], &[])
+    let which = args.sequence.map_or(headway_inspect::Which::Mean(args.sequences.into()), headway_inspect::Which::One);
+    let patterns = headway_inspect::patterns(&opened, which, &device)?;
+    show(&args.target, &headway_report::attention::page(&patterns)?, &[opened.whence.sentence()], &[])
 }
 
 fn ablate(args: &Ablate) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
-    let withs = args.with.map_or(analyze::With::ALL.map(|(with, _)| with).to_vec(), |with| vec![with.with()]);
-    let ablation = analyze::ablate(&opened, args.sequences.into(), &withs, &device)?;
-    show(&args.target, &report::ablation::page(&ablation), &[opened.whence.sentence()], &[])
+    let withs = args.with.map_or(headway_inspect::With::ALL.map(|(with, _)| with).to_vec(), |with| vec![with.with()]);
+    let ablation = headway_inspect::ablate(&opened, args.sequences.into(), &withs, &device)?;
+    show(&args.target, &headway_report::ablation::page(&ablation), &[opened.whence.sentence()], &[])
 }
 
 fn logit_lens(args: &LogitLens) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
-    let lens = analyze::lens(&opened, args.sequences.into(), &device)?;
-    show(&args.target, &report::lens::page(&lens), &[opened.whence.sentence()], &[])
+    let lens = headway_inspect::lens(&opened, args.sequences.into(), &device)?;
+    show(&args.target, &headway_report::lens::page(&lens), &[opened.whence.sentence()], &[])
 }
 
 fn in_context(args: &InContext) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
-    let found = analyze::in_context(&opened, args.sequences.into(), &device)?;
-    show(&args.target, &report::in_context::page(&found), &[opened.whence.sentence()], &[])
+    let found = headway_inspect::in_context(&opened, args.sequences.into(), &device)?;
+    show(&args.target, &headway_report::in_context::page(&found), &[opened.whence.sentence()], &[])
 }
 
 /// The network as plain matrices, once the page has a place.
-fn subject(args: &Subject) -> Result<analyze::Subject, Error> {
-    analyze::subject(&args.ask(), &device(&args.target)?)
+fn subject(args: &Subject) -> Result<headway_inspect::Subject, Error> {
+    headway_inspect::subject(&args.ask(), &device(&args.target)?)
 }
 
 /// The network as it is, once the page has a place.
-fn open(args: &Target) -> Result<(analyze::Opened, Found), Error> {
+fn open(args: &Target) -> Result<(headway_inspect::Opened, Found), Error> {
     let device = device(args)?;
-    Ok((analyze::open(&args.source, &args.overrides(), &device)?, device))
+    Ok((headway_inspect::open(&args.source, &args.overrides(), &device)?, device))
 }
 
 /// The device, once the page has a place.

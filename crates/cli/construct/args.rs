@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use headway_trainer::DeviceSpec;
+use headway_trainer::device::DeviceSpec;
 
 use crate::args::parse_seed;
 

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 use headway_model::weights::Array;
 use headway_tasks::TaskConfig;
 use headway_theory::{Basis, Bound, Certificate, Construction, Effort, Measured, Refusal, Request, Verdict, certify};
-use headway_trainer::{Checkpoint, Error, Experiment, run_dir::NewRun};
+use headway_trainer::{Error, checkpoint::Checkpoint, experiment::Experiment, run_dir::NewRun};
 
 use crate::{
     args::Construct,

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use headway_draw::{Figure, File, Report, Section, Series, Style, number};
+use headway_study::dir::StudyDir;
 use headway_theory::{Basis, Bound, Certificate, Measured, Verdict};
-use headway_trainer::{Checkpoint, Error, quote, study::StudyDir};
+use headway_trainer::{Error, checkpoint::Checkpoint, quote};
 
 use super::sizes;
 

@@ -137,5 +137,5 @@ pub struct Card {
     pub out: Option<PathBuf>,
     /// Where to compute scores: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    pub device: headway_trainer::DeviceSpec,
+    pub device: headway_trainer::device::DeviceSpec,
 }

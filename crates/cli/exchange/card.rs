@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, beside, card};
+use headway_report::card;
+use headway_trainer::{Error, beside};
 
 use super::args::Card;
 use crate::output;

@@ -8,7 +8,7 @@ use headway_exchange::{
     npz, pickle,
 };
 use headway_model::weights::arrays_to_bytes;
-use headway_trainer::{Checkpoint, Error, beside, finetune};
+use headway_trainer::{Error, beside, checkpoint::Checkpoint, finetune};
 
 use super::args::{Export, FileFormat, Names};
 use crate::output;

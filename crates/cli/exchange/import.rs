@@ -9,7 +9,9 @@ use headway_exchange::{
     told::{self, Compared, Told},
 };
 use headway_trainer::{
-    DeviceSpec, Error, experiment,
+    Error,
+    device::DeviceSpec,
+    experiment,
     import::{self, file_digest, files_digest},
     provenance,
     run_dir::NewRun,

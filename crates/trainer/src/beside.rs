@@ -11,7 +11,7 @@ use std::{
 use crate::{disk, error::Error, machine, presence};
 
 /// Begins the part of a name that tells who is writing.
-pub(crate) const MARK: &str = ".tmp-";
+pub const MARK: &str = ".tmp-";
 
 /// Replaces a file.
 ///

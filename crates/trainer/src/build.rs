@@ -9,7 +9,7 @@ use crate::{checkpoint::Checkpoint, device::Found, error::Error, experiment::Exp
 ///
 /// # Errors
 /// as [`build_plain`]
-pub(crate) fn build_model(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
+pub fn build_model(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
     Ok(with_adapter(build_plain(experiment, device)?, experiment, device))
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn load_model(experiment: &Experiment, checkpoint: &Checkpoint, devic
 }
 
 /// The examples of an experiment.
-pub(crate) fn build_source(experiment: &Experiment) -> Source {
+pub fn build_source(experiment: &Experiment) -> Source {
     let seed = Seed(experiment.seed);
     Source::new(experiment.task.build(seed), seed, experiment.data.clone(), experiment.train.batch_size)
 }

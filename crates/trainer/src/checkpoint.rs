@@ -244,7 +244,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::NotFinite`] with the first tensor that holds NaN or an infinity; as [`Checkpoint::import`]
-    pub(crate) fn ensure_finite(&self, weights: &BTreeMap<String, Array>) -> Result<(), Error> {
+    pub fn ensure_finite(&self, weights: &BTreeMap<String, Array>) -> Result<(), Error> {
         let is_finite = |array: &Array| array.values.iter().all(|value| value.is_finite());
         let Some((name, _)) = weights.iter().find(|(_, array)| !is_finite(array)) else { return Ok(()) };
         let anew = self.import()?.map_or_else(String::new, |import| {
@@ -540,7 +540,7 @@ pub(crate) fn write(
 ///
 /// # Errors
 /// [`Error::Io`] when that cannot be told.
-pub(crate) fn checkpoints_in(root: &Path) -> Result<Vec<Checkpoint>, Error> {
+pub fn checkpoints_in(root: &Path) -> Result<Vec<Checkpoint>, Error> {
     let mut all = Vec::new();
     for path in presence::list(&root.join(CHECKPOINTS))?.unwrap_or_default() {
         if let Some(step) = presence::name(&path).strip_prefix("step-").and_then(|step| step.parse().ok()) {

@@ -94,7 +94,7 @@ impl Error {
     }
 
     /// Of a network that computes attention in this precision, whose `what` is not finite; says what may help.
-    pub(crate) fn not_finite(what: &str, precision: Precision) -> Self {
+    pub fn not_finite(what: &str, precision: Precision) -> Self {
         let remedy = match precision {
             Precision::F16 => "f16 ends at 65504: set train.attention_precision to bf16 or f32",
             Precision::F32 | Precision::Bf16 => "train with a smaller learning rate or train.clip_norm",
@@ -102,7 +102,8 @@ impl Error {
         Self::NotFinite(format!("{what} of the network is not finite; {remedy}"))
     }
 
-    pub(crate) fn checkpoint(path: impl Into<PathBuf>, problem: impl ToString) -> Self {
+    /// Of a checkpoint, or of a file of weights, and what is wrong with it.
+    pub fn checkpoint(path: impl Into<PathBuf>, problem: impl ToString) -> Self {
         Self::Checkpoint { path: path.into(), problem: problem.to_string() }
     }
 
@@ -117,7 +118,7 @@ impl Error {
     }
 
     /// For `map_err`: a path that could not be read or looked at.
-    pub(crate) fn unread(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub fn unread(path: &Path) -> impl FnOnce(io::Error) -> Self {
         Self::io(CANNOT_READ, path)
     }
 
@@ -138,12 +139,12 @@ impl Error {
     }
 
     /// Whether nothing was wrong but that something could not be read.
-    pub(crate) fn is_unread(&self) -> bool {
+    pub fn is_unread(&self) -> bool {
         matches!(self, Self::Io { action: CANNOT_READ, .. })
     }
 
     /// For `map_err`: wraps what the system said about a path.
-    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }

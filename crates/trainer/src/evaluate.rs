@@ -52,7 +52,7 @@ pub fn not_finite(path: &Path, overrides: &[String]) -> Error {
 }
 
 /// What a network has none of when one of them is not finite.
-pub(crate) const SCORES: &str = "a test score";
+pub const SCORES: &str = "a test score";
 
 /// Scores under one distribution shift.
 #[derive(Clone, Debug, Serialize)]
@@ -190,7 +190,7 @@ fn row(name: &str, scores: &Scores) -> Row {
 }
 
 /// Scores by their names in result rows. What is not a number is missing: JSON has no word for it.
-pub(crate) fn test_names(values: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+pub fn test_names(values: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     let finite = values.into_iter().filter(|(_, value)| value.is_finite());
     finite.map(|(name, value)| (test_name(&name), value)).collect()
 }
@@ -201,7 +201,7 @@ fn test_name(name: &str) -> String {
 }
 
 /// Looks for what is wrong with a network's scores that are finite.
-pub(crate) struct Doubter {
+pub struct Doubter {
     best: Option<Box<dyn Baseline>>,
     lead: Lead,
     /// Says the mean of numbers; nothing for classes, where all are alike.
@@ -213,7 +213,8 @@ pub(crate) struct Doubter {
 const ABSURD: f64 = 10.0;
 
 impl Doubter {
-    pub(crate) fn new(loss: Loss, source: &Source, fit_set: &Batch) -> Self {
+    /// For the scores of a loss, on examples of a source; `fit_set` is what its classical predictors learn from.
+    pub fn new(loss: Loss, source: &Source, fit_set: &Batch) -> Self {
         let slices = source.task().slices();
         let mean = matches!(fit_set.targets, Targets::Continuous(_)).then(|| {
             let mut mean = Mean::default();
@@ -228,7 +229,7 @@ impl Doubter {
     ///
     /// # Shapes
     /// prediction `[batch, seq_len, width]`, row-major
-    pub(crate) fn add(&mut self, batch: &Batch, prediction: &[f32], width: usize) {
+    pub fn add(&mut self, batch: &Batch, prediction: &[f32], width: usize) {
         if let Some(best) = &self.best {
             self.lead.add(batch, prediction, width, &best.predict(batch));
         }
@@ -239,7 +240,7 @@ impl Doubter {
     }
 
     /// What is wrong, by the names of result rows.
-    pub(crate) fn doubts(&self, metrics: &BTreeMap<String, f64>) -> BTreeMap<String, Doubt> {
+    pub fn doubts(&self, metrics: &BTreeMap<String, f64>) -> BTreeMap<String, Doubt> {
         let mut doubts: BTreeMap<String, Doubt> =
             self.lead.doubts().into_iter().map(|(name, doubt)| (test_name(&name), doubt)).collect();
         let (name, of_mean) = (test_name("loss"), self.of_mean.values().get("loss").copied().unwrap_or_default());
@@ -306,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_network_that_sees_its_answers_is_doubted_and_an_honest_one_is_not() {
-        let found = crate::DeviceSpec::Cpu.open().unwrap().0;
+        let found = crate::device::DeviceSpec::Cpu.open().unwrap().0;
         for on in devices() {
             let device = Found { device: on.device.clone(), ..found.clone() };
             let leaking = network(&experiment(false), &device, 3.0);

@@ -34,7 +34,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`Error::Io`]
-pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     if presence::is_there(path)? { read(path).map(Some).map_err(Error::unread(path)) } else { Ok(None) }
 }
 
@@ -96,7 +96,7 @@ fn stem(name: &str) -> &str {
 ///
 /// # Errors
 /// What is wrong with the text.
-pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     // A list of `0,` takes a whole value for every two characters, twice that while it grows; a named value may also come to
     // stand in a report.
     let cost = |byte: &u8| match byte {
@@ -112,7 +112,7 @@ pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> 
 ///
 /// # Errors
 /// What is wrong with the text.
-pub(crate) fn ensure_lean_toml(text: &str) -> Result<(), String> {
+pub fn ensure_lean_toml(text: &str) -> Result<(), String> {
     // The parser keeps every token, and of every key we keep the place and the path.
     let cost = |byte: u8| match byte {
         b'=' | b'[' | b'{' => 900,

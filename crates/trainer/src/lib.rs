@@ -11,14 +11,12 @@
 #![warn(clippy::disallowed_methods)]
 
 mod adapter;
-pub mod analyze;
 pub mod bench;
 pub mod beside;
-mod build;
-pub mod card;
+pub mod build;
 pub mod checkpoint;
 pub mod device;
-mod digest;
+pub mod digest;
 mod disk;
 mod error;
 pub mod evaluate;
@@ -43,24 +41,14 @@ pub mod presence;
 mod problem;
 pub mod provenance;
 pub mod quote;
-pub mod report;
-pub mod reproduce;
 pub mod resume;
 pub mod run_dir;
 pub mod schedule;
 pub mod session;
 mod step;
 mod strategy;
-pub mod study;
 pub mod train;
 
 pub use burn::train::Interrupter;
-pub use checkpoint::Checkpoint;
-pub use device::DeviceSpec;
 pub use error::{Error, no_threads};
-pub use event::Event;
-pub use experiment::{Experiment, ExperimentError, Loaded};
 pub use headway_kernels::memory;
-pub use provenance::{Status, Summary};
-pub use run_dir::RunDir;
-pub use session::Options;

@@ -21,11 +21,11 @@ pub struct HeldFolder {
 
 impl HeldFolder {
     /// File that the lock is on.
-    pub(crate) const LOCK: &str = ".lock";
+    pub const LOCK: &str = ".lock";
 
     /// # Errors
     /// [`Error::Usage`] when another process holds it; [`Error::Io`]
-    pub(crate) fn lock(root: &Path) -> Result<Self, Error> {
+    pub fn lock(root: &Path) -> Result<Self, Error> {
         // Who only asks whether it is held, holds it for a moment.
         Self::wait(root, Duration::from_secs(1))
     }

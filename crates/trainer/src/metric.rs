@@ -244,7 +244,7 @@ pub fn by_example(
 }
 
 /// What is scored besides the loss, by the kind of target.
-pub(crate) fn quality_name(classes: bool) -> &'static str {
+pub fn quality_name(classes: bool) -> &'static str {
     if classes { "accuracy" } else { "mse" }
 }
 
@@ -259,7 +259,7 @@ fn cross_entropy(logits: &[f32], class: usize) -> f64 {
 }
 
 /// KL(p ‖ q) = Σ_c p_c ln(p_c / q_c) in nats, of the distributions p and q behind two rows of logits.
-pub(crate) fn divergence(p: &[f32], q: &[f32]) -> f64 {
+pub fn divergence(p: &[f32], q: &[f32]) -> f64 {
     let log_softmax = |logits: &[f32]| -> Vec<f64> {
         let top = logits.iter().fold(f32::NEG_INFINITY, |top, &logit| top.max(logit));
         let total: f64 = logits.iter().map(|&logit| f64::from(logit - top).exp()).sum();

@@ -13,7 +13,7 @@ pub fn tell(listener: fn(&str)) {
 }
 
 /// Says something, once however often it is found.
-pub(crate) fn say(text: impl Into<String>) {
+pub fn say(text: impl Into<String>) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let text = text.into();
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);

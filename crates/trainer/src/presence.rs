@@ -78,6 +78,6 @@ pub fn list(folder: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
 }
 
 /// The last part of a path, as text.
-pub(crate) fn name(path: &Path) -> String {
+pub fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -297,7 +297,7 @@ pub(crate) fn now() -> u64 {
 }
 
 /// This process's command line, as a shell takes it.
-pub(crate) fn command_line() -> String {
+pub fn command_line() -> String {
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();
     let program = Path::new(&program).file_name().unwrap_or("headway".as_ref());

@@ -108,7 +108,7 @@ pub fn code(text: impl AsRef<OsStr>) -> String {
 ///
 /// # Errors
 /// What the serialiser says.
-pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
 

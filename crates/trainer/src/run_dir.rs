@@ -469,7 +469,7 @@ fn hidden(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`Error::Io`]
-pub(crate) fn read_failure(root: &Path) -> Result<Option<Failure>, Error> {
+pub fn read_failure(root: &Path) -> Result<Option<Failure>, Error> {
     Ok(input::read_if_there(&root.join(FAILURE))?.and_then(|text| input::from_json(&text).ok()))
 }
 
@@ -477,7 +477,7 @@ pub(crate) fn read_failure(root: &Path) -> Result<Option<Failure>, Error> {
 ///
 /// # Errors
 /// [`Error::Io`]
-pub(crate) fn write_failure(root: &Path, failure: &Failure) -> Result<(), Error> {
+pub fn write_failure(root: &Path, failure: &Failure) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(failure).map_err(|error| Error::Training(error.to_string()))?;
     disk::replace(&root.join(FAILURE), (text + "\n").as_bytes())
 }
@@ -515,7 +515,7 @@ pub fn read_experiment(root: &Path) -> Result<Experiment, Error> {
 ///
 /// # Errors
 /// [`Error::Io`] when that cannot be told.
-pub(crate) fn has_record(root: &Path) -> Result<bool, Error> {
+pub fn has_record(root: &Path) -> Result<bool, Error> {
     presence::is_there(&root.join(RECORD))
 }
 

@@ -55,7 +55,8 @@ pub struct Options {
 
 /// What is new in a session: where its weights come from.
 pub struct Start {
-    pub(crate) model: Model,
+    /// The network.
+    pub model: Model,
     /// Where training goes on; nothing for step 0.
     pub(crate) resumable: Option<Resumable>,
     pub(crate) run: Run,

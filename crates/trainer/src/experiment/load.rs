@@ -63,7 +63,7 @@ pub fn load_to_train(path: &Path, overrides: &[String]) -> Result<Loaded, Error>
 
 /// What an experiment is read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub enum Purpose {
     /// To look at it, or at a network that it describes.
     Look,
     /// To train by it, which makes sense only where no answer is seen.
@@ -133,7 +133,7 @@ fn from_text_for(purpose: Purpose, path: &Path, text: String, overrides: &[Strin
 ///
 /// # Errors
 /// as [`load`]
-pub(crate) fn from_table(
+pub fn from_table(
     path: &Path,
     text: String,
     (places, mut table): (Places, Table),
@@ -167,7 +167,7 @@ fn study_verb(table: &Table) -> Option<&'static str> {
 ///
 /// # Errors
 /// [`Error::Experiment`] for a text that is no TOML.
-pub(crate) fn parse(path: &Path, text: &str) -> Result<(Places, Table), Error> {
+pub fn parse(path: &Path, text: &str) -> Result<(Places, Table), Error> {
     let refused = |origin, message| {
         let problems = vec![Problem { key: String::new(), message, help: None, origin }];
         Error::Experiment(Box::new(ExperimentError { path: path.to_owned(), text: text.to_owned(), problems }))
@@ -196,7 +196,7 @@ const BEYOND_NUMBERS: &str = "whole numbers end at 9223372036854775807, which is
 ///
 /// # Errors
 /// [`Error::Experiment`]
-pub(crate) fn read_as<T: DeserializeOwned>(path: &Path, text: &str, places: Places, table: Table) -> Result<T, Error> {
+pub fn read_as<T: DeserializeOwned>(path: &Path, text: &str, places: Places, table: Table) -> Result<T, Error> {
     let reader = Reader { places, overridden: BTreeMap::new() };
     match reader.deserialize(table) {
         (Some(config), problems) if problems.is_empty() => Ok(config),
@@ -251,7 +251,7 @@ impl Override {
     /// # Errors
     /// [`Error::Usage`], also for two that choose different variants of one part of an experiment: the first would go without a
     /// word.
-    pub(crate) fn parse_all(texts: &[String]) -> Result<Vec<Self>, Error> {
+    pub fn parse_all(texts: &[String]) -> Result<Vec<Self>, Error> {
         let all = texts.iter().map(|text| Self::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let mut chosen: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
         for (choice, variant, text) in all.iter().filter_map(Self::choice) {
@@ -282,7 +282,7 @@ impl Override {
     ///
     /// # Errors
     /// [`Error::Usage`]
-    pub(crate) fn apply(&self, table: &mut Table) -> Result<String, Error> {
+    pub fn apply(&self, table: &mut Table) -> Result<String, Error> {
         if self.key.len() > Places::LONGEST {
             return Err(Error::Usage(format!(
                 "-s {:.40}…: a key of more than {} characters",
@@ -377,7 +377,7 @@ fn spell_out_choices(table: &mut Table) {
 }
 
 /// Takes a key out of a table, the name of a variant being left out perhaps; returns the whole key.
-pub(crate) fn take(table: &mut Table, key: &str) -> Option<String> {
+pub fn take(table: &mut Table, key: &str) -> Option<String> {
     let whole = match key.split_once('.') {
         Some((choice, field)) if CHOICES.contains(&choice) => {
             let first = field.split('.').next().unwrap_or(field);
@@ -414,7 +414,7 @@ fn replace_variant(table: &mut Table, choice: &str, variant: &str) {
 
 /// Puts the values of `changes` in place of those of the same keys; tables are merged, everything else replaced. In an
 /// `experiment`, another variant of a choice takes the place of the one that is there.
-pub(crate) fn merge(table: &mut Table, changes: Table, experiment: bool) {
+pub fn merge(table: &mut Table, changes: Table, experiment: bool) {
     for (key, value) in changes {
         if let Value::Table(changes) = &value
             && experiment

@@ -16,10 +16,10 @@ use crate::{digest::digest, error::Error, loss::Loss, metric, optimizer::Optimiz
 
 pub use crate::problem::{ExperimentError, Origin, Problem};
 pub use load::{Loaded, Override, UNSET, from_text, key_called, leaves, load, load_to_train};
-pub(crate) use load::{Purpose, from_table, merge, parse, read_as, take};
+pub use load::{Purpose, from_table, merge, parse, read_as, take};
 pub use mode::{FinetuneConfig, MODES};
-pub(crate) use origin::Places;
-pub(crate) use single::lost;
+pub use origin::Places;
+pub use single::lost;
 
 /// A whole experiment with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -209,7 +209,7 @@ impl Experiment {
     }
 
     /// Names of the scores that a run reports on test examples, known before it runs.
-    pub(crate) fn score_names(&self) -> Vec<String> {
+    pub fn score_names(&self) -> Vec<String> {
         let task = self.task.build(Seed(self.seed));
         let example = task.sample(&mut Seed(self.seed).rng(Stream::Test, 0));
         let quality = metric::quality_name(matches!(example.targets, Targets::Classes(_)));
@@ -218,7 +218,7 @@ impl Experiment {
     }
 
     /// Names of those who are scored: the network, and the task's classical predictors.
-    pub(crate) fn predictor_names(&self) -> Vec<String> {
+    pub fn predictor_names(&self) -> Vec<String> {
         let task = self.task.build(Seed(self.seed));
         let classical = task.baselines().into_iter().map(|baseline| baseline.name().to_owned());
         std::iter::once("network".to_owned()).chain(classical).collect()
@@ -251,7 +251,7 @@ impl Experiment {
     }
 
     /// Every rule that serde cannot see, as (key, message).
-    pub(crate) fn problems(&self) -> Vec<(String, String)> {
+    pub fn problems(&self) -> Vec<(String, String)> {
         let mut problems: Vec<(String, String)> = Vec::new();
         let mut refuse = |key: &str, message: &str| problems.push((key.to_owned(), message.to_owned()));
         let train = &self.train;

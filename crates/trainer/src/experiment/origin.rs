@@ -11,7 +11,7 @@ use crate::problem::Origin;
 
 /// Every key of a TOML text with the place of the key and of its value.
 #[derive(Clone)]
-pub(crate) struct Places {
+pub struct Places {
     keys: BTreeMap<String, (Origin, Origin)>,
     /// Of the first key that is too long; keys below it are left out.
     too_long: Option<Origin>,
@@ -21,11 +21,11 @@ pub(crate) struct Places {
 
 impl Places {
     /// Characters of a key with those of the tables above it. No key of ours comes near.
-    pub(crate) const LONGEST: usize = 250;
+    pub const LONGEST: usize = 250;
 
     /// # Errors
     /// The syntax error of a text that is no TOML.
-    pub(crate) fn of(text: &str) -> Result<Self, toml::de::Error> {
+    pub fn of(text: &str) -> Result<Self, toml::de::Error> {
         let table = DeTable::parse(text)?;
         let mut places = Self { keys: BTreeMap::new(), too_long: None, too_large: None };
         places.walk(&Lines::of(text), "", table.get_ref());
@@ -33,12 +33,12 @@ impl Places {
     }
 
     /// Place of a key that is too long.
-    pub(crate) fn too_long(&self) -> Option<&Origin> {
+    pub fn too_long(&self) -> Option<&Origin> {
         self.too_long.as_ref()
     }
 
     /// Key and place of a whole number that is too large, or too far below 0.
-    pub(crate) fn too_large(&self) -> Option<&(String, Origin)> {
+    pub fn too_large(&self) -> Option<&(String, Origin)> {
         self.too_large.as_ref()
     }
 
@@ -69,7 +69,7 @@ impl Places {
     }
 
     /// Forgets a key and all that stands below it.
-    pub(crate) fn forget(&mut self, key: &str) {
+    pub fn forget(&mut self, key: &str) {
         let below = format!("{key}.");
         self.keys.retain(|path, _| path != key && !path.starts_with(&below));
     }
@@ -81,7 +81,7 @@ impl Places {
     }
 
     /// Lets what stands below `prefix` stand for the keys of the same names at the top.
-    pub(crate) fn lift(&mut self, prefix: &str) {
+    pub fn lift(&mut self, prefix: &str) {
         let below = |(path, place): (&String, &(Origin, Origin))| {
             let path = path.strip_prefix(prefix)?.strip_prefix('.')?;
             Some((path.to_owned(), place.clone()))
@@ -91,17 +91,17 @@ impl Places {
     }
 
     /// Place of a key, or of the nearest table above it.
-    pub(crate) fn key(&self, path: &str) -> Option<&Origin> {
+    pub fn key(&self, path: &str) -> Option<&Origin> {
         self.nearest(path).map(|(key, _)| key)
     }
 
     /// Whether the text sets exactly this key.
-    pub(crate) fn sets(&self, path: &str) -> Option<&Origin> {
+    pub fn sets(&self, path: &str) -> Option<&Origin> {
         self.keys.get(path).map(|(key, _)| key)
     }
 
     /// Place of a value, or of the key of the nearest table above it.
-    pub(crate) fn value(&self, path: &str) -> Option<&Origin> {
+    pub fn value(&self, path: &str) -> Option<&Origin> {
         match self.keys.get(path) {
             Some((_, value)) => Some(value),
             None => self.key(path),

@@ -5,7 +5,7 @@ use toml::{Table, Value};
 use super::{Experiment, leaves};
 
 /// What becomes of a number in single precision, if it is lost there: beyond its range, or so small that it is 0 or as good as 0.
-pub(crate) fn lost(value: f64) -> Option<String> {
+pub fn lost(value: f64) -> Option<String> {
     let single = value as f32;
     if !single.is_finite() {
         Some(format!("{value:e} is no number of single precision, which ends at 3.4e38"))

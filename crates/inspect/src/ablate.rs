@@ -1,0 +1,242 @@
+//! Heads and layers of attention put out of action: what that does to the loss and to the task's quality.
+
+use burn::{module::Module, tensor::Device};
+use headway_model::{LayerTrace, Model, StandIn, weights};
+use headway_tasks::{Batch, Split};
+use serde::Serialize;
+
+use super::opened::{Measured, Opened, Whence, count, first};
+use headway_trainer::{
+    Error, build,
+    device::Found,
+    loss::{self, Loss},
+    metric::{ExampleScore, by_example, quality_name},
+};
+
+/// What takes the place of a head's mixture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum With {
+    /// Zero.
+    Zero,
+    /// Its mean over the evaluated sequences and their queries.
+    Mean,
+}
+
+impl With {
+    /// Every choice, with its name.
+    pub const ALL: [(Self, &'static str); 2] = [(Self::Zero, "zero"), (Self::Mean, "mean")];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(with, _)| *with == self).map_or("", |(_, name)| name)
+    }
+}
+
+/// Effects of putting heads and layers out of action.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ablation {
+    /// What was analysed.
+    pub subject: Whence,
+    /// Number of test examples.
+    pub examples: usize,
+    /// What is scored besides the loss: `mse` or `accuracy`.
+    pub quality: &'static str,
+    /// The whole network's scores.
+    pub whole: Scores,
+    /// Heads of each layer.
+    pub n_heads: Vec<usize>,
+    /// Each head with each stand-in, then each layer of several.
+    pub effects: Vec<Effect>,
+}
+
+/// Loss and quality.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Scores {
+    /// The training objective.
+    pub loss: f64,
+    /// Squared error, or share of right classes.
+    pub quality: f64,
+}
+
+/// One head, or one layer, out of action.
+#[derive(Clone, Debug, Serialize)]
+pub struct Effect {
+    /// Number of the layer, from 0.
+    pub layer: usize,
+    /// Number of the head, from 0; nothing for all heads of the layer.
+    pub head: Option<usize>,
+    /// What takes its place.
+    pub with: With,
+    /// By how much the loss rises, paired by example.
+    pub loss: Measured,
+    /// By how much the quality rises, paired by example.
+    pub quality: Measured,
+}
+
+/// Scores the network on the first so many test examples, then with each head and each layer of attention replaced.
+///
+/// # Errors
+/// [`Error::NotFinite`] when the whole network's loss is not finite.
+pub fn ablate(opened: &Opened, examples: usize, withs: &[With], device: &Found) -> Result<Ablation, Error> {
+    let Opened { model, experiment, whence } = opened;
+    let model = model.valid();
+    let source = build::build_source(experiment);
+    let batches = first(source.evaluation(Split::Test), examples);
+    let setting = Setting { model: &model, loss: experiment.train.loss, batches: &batches, device: &device.device };
+    let means = setting.means();
+    let whole = setting.scores(&[]);
+    let total = |of: fn(&ExampleScore) -> (f64, f64)| {
+        Measured::ratio(&whole.iter().map(of).collect::<Vec<_>>())
+            .value
+            .ok_or_else(|| Error::not_finite("the loss", experiment.train.attention_precision))
+    };
+    let mut effects = Vec::new();
+    for (layer, heads) in means.iter().enumerate() {
+        let alone = (0..heads.len()).map(Some);
+        // A layer of one head is that head.
+        let together = (heads.len() > 1).then_some(None);
+        for head in alone.chain(together) {
+            for &with in withs {
+                let stand_in = |(head, mean): (usize, &Vec<f32>)| {
+                    let mixture = match with {
+                        With::Zero => vec![0.0; mean.len()],
+                        With::Mean => mean.clone(),
+                    };
+                    StandIn { layer, head, mixture }
+                };
+                let replaced = heads.iter().enumerate().filter(|(number, _)| head.is_none_or(|head| head == *number));
+                let scores = setting.scores(&replaced.map(stand_in).collect::<Vec<_>>());
+                let (loss, quality) =
+                    (change(&scores, &whole, |one| one.loss), change(&scores, &whole, |one| one.quality));
+                effects.push(Effect { layer, head, with, loss, quality });
+            }
+        }
+    }
+    Ok(Ablation {
+        subject: whence.clone(),
+        examples: count(&batches),
+        quality: quality_name(matches!(
+            batches.first().map(|batch| &batch.targets),
+            Some(headway_tasks::Targets::Classes(_))
+        )),
+        whole: Scores { loss: total(|one| one.loss)?, quality: total(|one| one.quality)? },
+        n_heads: means.iter().map(Vec::len).collect(),
+        effects,
+    })
+}
+
+/// Of scores to those of the whole network, example by example.
+fn change(scores: &[ExampleScore], whole: &[ExampleScore], of: fn(&ExampleScore) -> (f64, f64)) -> Measured {
+    let difference = |(score, whole): (&ExampleScore, &ExampleScore)| (of(score).0 - of(whole).0, of(whole).1);
+    Measured::ratio(&scores.iter().zip(whole).map(difference).collect::<Vec<_>>())
+}
+
+/// The network and what it is scored on.
+struct Setting<'a> {
+    model: &'a Model,
+    loss: Loss,
+    batches: &'a [Batch],
+    device: &'a Device,
+}
+
+impl Setting<'_> {
+    /// Scores of every example with some heads replaced.
+    fn scores(&self, stand_ins: &[StandIn]) -> Vec<ExampleScore> {
+        let of_batch = |batch: &Batch| {
+            let input = loss::inputs(batch, self.device);
+            let prediction = self.model.forward_replacing(input, stand_ins); // [batch, seq_len, width]
+            let width = prediction.dims()[2];
+            by_example(self.loss, batch, &weights::to_host(prediction), width, width)
+        };
+        self.batches.iter().flat_map(of_batch).collect()
+    }
+
+    /// The mean mixture of every head of every layer, over sequences and queries.
+    fn means(&self) -> Vec<Vec<Vec<f32>>> {
+        let mut sums: Vec<Vec<Vec<f64>>> = Vec::new();
+        let mut examples = 0;
+        for batch in self.batches {
+            // A trace holds every pattern; one sequence at a time keeps it small.
+            for example in 0..batch.size {
+                let part = batch.part(example..example + 1);
+                let trace = self.model.forward_traced(loss::inputs(&part, self.device));
+                let means: Vec<_> = trace.layers.into_iter().map(mean_mixtures).collect();
+                if sums.is_empty() {
+                    sums = means;
+                } else {
+                    let entries = |all| <Vec<Vec<Vec<f64>>> as IntoIterator>::into_iter(all).flatten().flatten();
+                    let sums = sums.iter_mut().flatten().flatten();
+                    sums.zip(entries(means)).for_each(|(sum, mean)| *sum += mean);
+                }
+                examples += 1;
+            }
+        }
+        let mean = |sum: f64| (sum / f64::from(examples)) as f32;
+        let of_head = |sums: Vec<f64>| sums.into_iter().map(mean).collect();
+        sums.into_iter().map(|layer| layer.into_iter().map(of_head).collect()).collect()
+    }
+}
+
+/// The mean over queries of each head's mixture, of one sequence.
+fn mean_mixtures(layer: LayerTrace) -> Vec<Vec<f64>> {
+    let of_group = |mixture: burn::tensor::Tensor<4>| {
+        let [_, n_heads, q_len, d_value] = mixture.dims();
+        let values = weights::to_host(mixture); // [1, n_heads, q_len, d_value]
+        let head = move |rows: &[f32]| {
+            let channel =
+                |c: usize| rows.iter().skip(c).step_by(d_value).map(|v| f64::from(*v)).sum::<f64>() / q_len as f64;
+            (0..d_value).map(channel).collect()
+        };
+        values.chunks_exact(q_len * d_value).take(n_heads).map(head).collect::<Vec<_>>()
+    };
+    layer.mixtures.into_iter().flat_map(of_group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+    use headway_model::{AttentionStackConfig, Heads, IoDims, ModelConfig, StackLayer, StackReadout};
+    use headway_tasks::{Seed, Stream, TaskConfig};
+    use headway_testkit::{assert_close, devices};
+
+    use super::*;
+
+    /// Heads of two sizes, and three sequences in batches of two.
+    #[test]
+    fn means_are_over_all_sequences_and_queries() {
+        let heads = vec![Heads { count: 2, d_key: 3, d_value: 5 }, Heads { count: 1, d_key: 2, d_value: 7 }];
+        let layer = StackLayer { rows: 4, width: 6, queries: Some(3), heads, d_out: 2, ..StackLayer::default() };
+        let config = AttentionStackConfig { layers: vec![layer], readout: StackReadout::Affine, ..Default::default() };
+        let task = TaskConfig::with_defaults("truncated_linear").unwrap().build(Seed(1));
+        let dims = task.dims();
+        let headway_tasks::TaskInput::Continuous { d_in } = dims.input else { panic!("the task gives vectors") };
+        let draw = |index| task.sample(&mut Seed(1).rng(Stream::Test, index));
+        let batches = [Batch::stack(dims, [draw(0), draw(1)]), Batch::stack(dims, [draw(2)])];
+        for on in devices() {
+            let mut rng = Seed(2).rng(Stream::Init, 0);
+            let io = IoDims::continuous(dims.seq_len, d_in, dims.d_out);
+            let model = ModelConfig::AttentionStack(config.clone()).init(&io, &mut rng, &on.device).unwrap();
+            let setting = Setting { model: &model, loss: Loss::Plain, batches: &batches, device: &on.device };
+            let means = setting.means();
+            assert_eq!(
+                means.iter().map(|layer| layer.iter().map(Vec::len).collect()).collect::<Vec<Vec<_>>>(),
+                [[5, 5, 7]]
+            );
+            let mut sums = [vec![0.0_f32; 5], vec![0.0; 5], vec![0.0; 7]];
+            for batch in &batches {
+                let trace = model.forward_traced(loss::inputs(batch, &on.device));
+                let groups = trace.layers.into_iter().next().unwrap().mixtures;
+                let [first, second] = [0, 1].map(|group| groups[group].clone().sum_dim(2).sum_dim(0));
+                let (first, second) = (weights::to_host(first), weights::to_host(second));
+                for (sum, found) in sums.iter_mut().flatten().zip(first.into_iter().chain(second)) {
+                    *sum += found / 9.0;
+                }
+            }
+            for (mean, sum) in means[0].iter().zip(&sums) {
+                assert_close(on.name, mean, sum, on.tolerance);
+            }
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The logit lens: what the network would answer if it stopped after a layer, read by its own head, and what an affine map could read
+//! there.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+use headway_model::{Model, weights};
+use headway_plain::{Ridge, network::Matrix};
+use headway_tasks::{Batch, Split, Targets};
+use serde::Serialize;
+
+use super::{
+    opened::{Opened, Whence, count, first},
+    wording::counted,
+};
+use headway_trainer::{
+    Error, build,
+    device::Found,
+    loss::{self, Loss},
+    metric::{ExampleScore, by_example, divergence, quality_name},
+};
+
+/// Read-outs after every layer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lens {
+    /// What was analysed.
+    pub subject: Whence,
+    /// Number of test examples.
+    pub examples: usize,
+    /// Number of other examples that affine maps were fitted to.
+    pub fitted_to: usize,
+    /// What is scored besides the loss: `mse` or `accuracy`.
+    pub quality: &'static str,
+    /// What the distance is: the mean squared difference of predictions, or the divergence of distributions.
+    pub distance: Distance,
+    /// The state that enters the first layer (layer 0), then the state behind each layer.
+    pub layers: Vec<Layer>,
+}
+
+/// How far a read-out is from the network's own prediction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Distance {
+    /// Mean of (a − b)² over scored positions and channels.
+    MeanSquared,
+    /// Mean over scored positions of KL(final ‖ read-out), in nats.
+    KullbackLeibler,
+}
+
+/// What is read after one layer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Layer {
+    /// Number of the layer; 0 before the first.
+    pub layer: usize,
+    /// Rows and width of the state.
+    pub shape: [usize; 2],
+    /// By the network's own head; nothing where the state does not fit it.
+    pub own: Option<Reading>,
+    /// By the best affine map of the state, fitted on other examples; nothing where the state is too wide for one, or not finite.
+    pub affine: Option<Reading>,
+    /// Why something is missing.
+    pub note: Option<String>,
+}
+
+/// Scores of a read-out on test examples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Reading {
+    /// The training objective.
+    pub loss: f64,
+    /// Squared error, or share of right classes.
+    pub quality: f64,
+    /// Distance from the network's own prediction. For an affine map of numbers it is that of a second one, fitted to that prediction.
+    pub distance: f64,
+}
+
+/// An affine map of more numbers than this takes minutes to fit.
+const WIDEST: usize = 2048;
+
+/// Numbers that one map is fitted to: of more positions, those of the first examples are taken.
+const MOST_NUMBERS: usize = 1 << 23;
+/// Positions whose states are held in memory to fit maps to …
+const MOST_POSITIONS: usize = 1 << 16;
+/// … but of so many examples at least.
+const FEWEST_FITTED: usize = 32;
+
+/// Reads the state after every layer on the first so many test examples.
+///
+/// # Errors
+/// [`Error::NotFinite`] when the network's own prediction is not finite.
+pub fn lens(opened: &Opened, examples: usize, device: &Found) -> Result<Lens, Error> {
+    let Opened { model, experiment, whence } = opened;
+    let model = model.valid();
+    let source = build::build_source(experiment);
+    let test = first(source.evaluation(Split::Test), examples);
+    let seq_len = experiment.dims().seq_len;
+    let fit_set = source.fit_set().part(0..(MOST_POSITIONS / seq_len).max(FEWEST_FITTED));
+    let parts = (0..fit_set.size).step_by(experiment.train.batch_size);
+    let fit: Vec<Batch> = parts.map(|start| fit_set.part(start..start + experiment.train.batch_size)).collect();
+    let classes = matches!(fit_set.targets, Targets::Classes(_));
+    let (seen, fitted) = (Seen::of(&model, &test, &device.device), Seen::of(&model, &fit, &device.device));
+    if !seen.prediction.iter().flatten().all(|value| value.is_finite()) {
+        return Err(Error::not_finite("an answer", experiment.train.attention_precision));
+    }
+    let judge = Judge { loss: experiment.train.loss, batches: &test, width: seen.width, prediction: &seen.prediction };
+    let Some(last) = seen.states.last().map(|state| state.shape) else {
+        return Err(Error::Training("the network has no layers".to_owned()));
+    };
+    let layers = seen.states.iter().zip(&fitted.states).enumerate().map(|(layer, (state, other))| {
+        let own = (state.shape == last).then(|| judge.reading(&state.read_out(&model, &device.device), seen.width));
+        let form = Form::of(&model, state.shape, seq_len);
+        let affine = (form.width(state.shape) <= WIDEST).then(|| {
+            let fitting =
+                Fitting { form, batches: &fit, state: other, prediction: &fitted.prediction, width: seen.width };
+            fitting.affine(&judge, state)
+        });
+        let note = note(state.shape, last, form, affine.as_ref().is_some_and(Option::is_some));
+        Layer { layer, shape: state.shape, own, affine: affine.flatten(), note }
+    });
+    Ok(Lens {
+        subject: whence.clone(),
+        examples: count(&test),
+        fitted_to: fit_set.size,
+        quality: quality_name(classes),
+        distance: if classes { Distance::KullbackLeibler } else { Distance::MeanSquared },
+        layers: layers.collect(),
+    })
+}
+
+fn note(shape: [usize; 2], last: [usize; 2], form: Form, has_affine: bool) -> Option<String> {
+    let size = |[rows, width]: [usize; 2]| format!("{} of width {width}", counted(rows, "row"));
+    let own = (shape != last).then(|| format!("{} do not fit the head, which takes {}", size(shape), size(last)));
+    let width = form.width(shape);
+    let affine = (!has_affine).then(|| {
+        if width > WIDEST {
+            format!("{width} numbers are too many for an affine map; {WIDEST} can be")
+        } else {
+            "no affine map can be fitted".to_owned()
+        }
+    });
+    let notes: Vec<String> = own.into_iter().chain(affine).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
+}
+
+/// Predictions and hidden states on some batches.
+struct Seen {
+    /// Channels of a prediction.
+    width: usize,
+    /// Per batch. `[batch, seq_len, width]`
+    prediction: Vec<Vec<f32>>,
+    /// What enters the first layer, then what leaves each.
+    states: Vec<State>,
+}
+
+/// One hidden state on some batches.
+struct State {
+    /// Rows and width.
+    shape: [usize; 2],
+    /// Per batch. `[batch, rows, width]`
+    values: Vec<Vec<f32>>,
+}
+
+impl Seen {
+    fn of(model: &Model, batches: &[Batch], device: &Device) -> Self {
+        let mut seen = Self { width: 0, prediction: Vec::new(), states: Vec::new() };
+        for batch in batches {
+            let trace = model.forward_traced_without_prompt(loss::inputs(batch, device));
+            seen.width = trace.output.dims()[2];
+            seen.prediction.push(weights::to_host(trace.output));
+            let states = std::iter::once(trace.embedded).chain(trace.layers.into_iter().map(|layer| layer.hidden));
+            for (index, state) in states.enumerate() {
+                let [_, rows, width] = state.dims();
+                if index == seen.states.len() {
+                    seen.states.push(State { shape: [rows, width], values: Vec::new() });
+                }
+                seen.states[index].values.push(weights::to_host(state));
+            }
+        }
+        seen
+    }
+}
+
+impl State {
+    /// The network's own head on this state. Per batch `[batch, seq_len, width]`
+    fn read_out(&self, model: &Model, device: &Device) -> Vec<Vec<f32>> {
+        let [rows, width] = self.shape;
+        let read = |values: &Vec<f32>| {
+            let shape = [values.len() / (rows * width), rows, width];
+            let state = Tensor::<3>::from_data(burn::tensor::TensorData::new(values.clone(), shape), device);
+            weights::to_host(model.read_out(state))
+        };
+        self.values.iter().map(read).collect()
+    }
+
+    fn row(&self, batch: usize, example: usize, row: usize) -> &[f32] {
+        let [rows, width] = self.shape;
+        &self.values[batch][(example * rows + row) * width..][..width]
+    }
+
+    fn all_rows(&self, batch: usize, example: usize) -> &[f32] {
+        let size = self.shape[0] * self.shape[1];
+        &self.values[batch][example * size..][..size]
+    }
+}
+
+/// What an affine map reads the prediction at a position from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// The row of that position, one map for all positions.
+    Row,
+    /// All rows side by side, a map for each position.
+    AllRows,
+}
+
+impl Form {
+    /// The form that the network's own head has, where the state has a row for every position.
+    fn of(model: &Model, [rows, _]: [usize; 2], seq_len: usize) -> Self {
+        if model.reads_row_by_row() && rows >= seq_len { Self::Row } else { Self::AllRows }
+    }
+
+    fn width(self, [rows, width]: [usize; 2]) -> usize {
+        match self {
+            Self::Row => width,
+            Self::AllRows => rows * width,
+        }
+    }
+}
+
+/// A scored position: batch, example, position in the sequence.
+type Place = (usize, usize, usize);
+
+/// Scored positions, together where one map reads them.
+fn groups(batches: &[Batch], form: Form) -> Vec<Vec<Place>> {
+    let seq_len = batches.first().map_or(0, |batch| batch.dims.seq_len);
+    let mut groups = vec![Vec::new(); if form == Form::Row { 1 } else { seq_len }];
+    for (number, batch) in batches.iter().enumerate() {
+        for (row, _) in batch.scored.iter().enumerate().filter(|(_, scored)| **scored) {
+            let (example, position) = (row / seq_len, row % seq_len);
+            groups[if form == Form::Row { 0 } else { position }].push((number, example, position));
+        }
+    }
+    groups
+}
+
+/// What affine maps are fitted to.
+struct Fitting<'a> {
+    form: Form,
+    batches: &'a [Batch],
+    state: &'a State,
+    prediction: &'a [Vec<f32>],
+    width: usize,
+}
+
+impl Fitting<'_> {
+    /// Fits maps and scores them on other examples; nothing where none can be fitted.
+    fn affine(&self, judge: &Judge<'_>, state: &State) -> Option<Reading> {
+        let d_out = self.batches.first()?.dims.d_out;
+        let is_classes = matches!(self.batches.first()?.targets, Targets::Classes(_));
+        let seq_len = self.batches.first()?.dims.seq_len;
+        // Of numbers one map is fitted to the targets and one to the prediction; of classes one to the logits.
+        let mut read = judge.batches.iter().map(|batch| vec![0.0; batch.size * seq_len * d_out]).collect::<Vec<_>>();
+        let mut like_final = read.clone();
+        let (here, there) = (groups(self.batches, self.form), groups(judge.batches, self.form));
+        for (here, there) in here.iter().zip(&there).filter(|(_, there)| !there.is_empty()) {
+            let columns = if is_classes { d_out } else { 2 * d_out };
+            let most = (MOST_NUMBERS / self.form.width(self.state.shape)).max(FEWEST_FITTED);
+            let here = &here[..here.len().min(most)];
+            let y = Matrix::from_fn(here.len(), columns, |sample, column| {
+                let (batch, example, position) = here[sample];
+                let row = example * seq_len + position;
+                let own = &self.prediction[batch][row * self.width..][..self.width];
+                match &self.batches[batch].targets {
+                    Targets::Continuous(targets) if column >= d_out => f64::from(targets[row * d_out + column - d_out]),
+                    Targets::Continuous(_) => f64::from(own[column]),
+                    // What all logits share says nothing.
+                    Targets::Classes(_) => f64::from(own[column] - own.iter().sum::<f32>() / own.len() as f32),
+                }
+            });
+            let ridge = Ridge::fit(&self.features(self.state, here), &y)?;
+            let predicted = ridge.apply(&self.features(state, there));
+            for (sample, &(batch, example, position)) in there.iter().enumerate() {
+                let place = (example * seq_len + position) * d_out;
+                for column in 0..d_out {
+                    like_final[batch][place + column] = predicted[(sample, column)] as f32;
+                    let answer = if is_classes { column } else { d_out + column };
+                    read[batch][place + column] = predicted[(sample, answer)] as f32;
+                }
+            }
+        }
+        let reading = judge.reading(&read, d_out);
+        Some(Reading { distance: judge.distance(&like_final, d_out), ..reading })
+    }
+
+    fn features(&self, state: &State, places: &[Place]) -> Matrix {
+        let values = places.iter().flat_map(|&(batch, example, position)| match self.form {
+            Form::Row => state.row(batch, example, position),
+            Form::AllRows => state.all_rows(batch, example),
+        });
+        Matrix::from_row_iterator(places.len(), self.form.width(state.shape), values.map(|value| f64::from(*value)))
+    }
+}
+
+/// Scores read-outs on test examples.
+struct Judge<'a> {
+    loss: Loss,
+    batches: &'a [Batch],
+    /// Channels that the network returns.
+    width: usize,
+    /// Its own prediction. Per batch `[batch, seq_len, width]`
+    prediction: &'a [Vec<f32>],
+}
+
+impl Judge<'_> {
+    fn reading(&self, read: &[Vec<f32>], width: usize) -> Reading {
+        let batches = self.batches.iter().zip(read);
+        let examples: Vec<ExampleScore> =
+            batches.flat_map(|(batch, read)| by_example(self.loss, batch, read, width, self.width)).collect();
+        let mean = |of: fn(&ExampleScore) -> (f64, f64)| {
+            let (sum, count) = examples.iter().map(of).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
+            sum / count
+        };
+        Reading { loss: mean(|one| one.loss), quality: mean(|one| one.quality), distance: self.distance(read, width) }
+    }
+
+    fn distance(&self, read: &[Vec<f32>], width: usize) -> f64 {
+        let (mut sum, mut count) = (0.0, 0_usize);
+        for ((batch, read), own) in self.batches.iter().zip(read).zip(self.prediction) {
+            let d_out = batch.dims.d_out;
+            let rows = read.chunks_exact(width).zip(own.chunks_exact(self.width)).zip(&batch.scored);
+            for ((read, own), _) in rows.filter(|(_, scored)| **scored) {
+                (sum, count) = match batch.targets {
+                    Targets::Continuous(_) => {
+                        let squares = own.iter().zip(read).take(d_out).map(|(a, b)| f64::from(a - b).powi(2));
+                        (sum + squares.sum::<f64>(), count + d_out)
+                    }
+                    Targets::Classes(_) => (sum + divergence(own, read), count + 1),
+                };
+            }
+        }
+        sum / count.max(1) as f64
+    }
+}

@@ -1,0 +1,268 @@
+//! What is inside a network.
+//!
+//! As it is, [`Opened`], it is run on test examples: its attention [`patterns()`], what it loses when heads are put out of action
+//! ([`ablate()`]), what could be read after each layer ([`lens()`]), and which classical predictor it behaves like
+//! ([`in_context()`]).
+//!
+//! Of its weights alone, in f64 on the host, come [`rank()`] collapse and the [`paths()`] through its heads. A [`Subject`] is a checkpoint or an experiment with its first weights, as a plain network together with hidden states of
+//! its own test set. [`Parts`] switches pieces of it on and off.
+
+#![warn(clippy::disallowed_methods)]
+
+mod ablate;
+mod in_context;
+mod lens;
+mod network;
+mod opened;
+mod paths;
+mod patterns;
+mod rank;
+mod wording;
+
+use std::path::PathBuf;
+
+use burn::module::Module;
+use headway_model::{Input, weights};
+use headway_plain::{Network, network::Matrix};
+use headway_tasks::Split;
+use serde::Serialize;
+
+pub use ablate::{Ablation, Effect, With, ablate};
+pub use in_context::{InContext, Linear, Nearest, Predictor, Seen, in_context};
+pub use lens::{Distance, Layer as LensLayer, Lens, Reading, lens};
+pub use opened::{Measured, Opened, Whence, open};
+pub use paths::{Largest, Length, MOST_PATHS, Paths, paths};
+pub use patterns::{Head, Layer as PatternLayer, Patterns, Scores as PatternScores, Which, patterns};
+pub use rank::{Curve, Layer, Method, Rank, combinations, rank};
+pub use wording::counted;
+
+use headway_trainer::{Error, build, device::Found, loss};
+
+/// What to analyse.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Checkpoint folder, run folder, or experiment file.
+    pub source: PathBuf,
+    /// Changes to its experiment, as `key=value`.
+    pub overrides: Vec<String>,
+    /// Take at most this many sequences of the first test batch.
+    pub sequences: usize,
+    /// Take only this many of the first layers.
+    pub layers: Option<usize>,
+}
+
+/// A network and what enters its first layer.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Where it comes from.
+    pub about: About,
+    /// The network, as plain matrices.
+    pub network: Network,
+    /// What enters its first layer, one per sequence. `[rows, d_model]`
+    pub inputs: Vec<Matrix>,
+}
+
+/// Where a subject comes from, and its sizes.
+#[derive(Clone, Debug, Serialize)]
+pub struct About {
+    /// The checkpoint or the experiment file.
+    #[serde(serialize_with = "headway_trainer::quote::lossy")]
+    pub source: PathBuf,
+    /// How its weights came about.
+    pub weights: Origin,
+    /// Seed of the experiment.
+    pub seed: u64,
+    /// Name of the model in a config file.
+    pub model: &'static str,
+    /// Layers taken.
+    pub n_layers: usize,
+    /// Heads of each layer.
+    pub n_heads: Vec<usize>,
+    /// Width of what enters the first layer.
+    pub d_model: usize,
+    /// Rows of what enters the first layer: the tokens, and learned interpolation tokens where there are any.
+    pub rows: usize,
+    /// Rows and width behind each layer.
+    pub behind: Vec<[usize; 2]>,
+    /// Whether a row sees only itself and the rows above.
+    pub causal: bool,
+    /// Sequences taken.
+    pub sequences: usize,
+}
+
+/// How weights came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// By training.
+    Trained,
+    /// From a theorem, with a certificate.
+    Constructed,
+    /// Drawn from the experiment's seed; training would start from them.
+    First,
+}
+
+/// Pieces to switch; nothing leaves a piece as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// The skips.
+    pub skip: Option<bool>,
+    /// The layer norms inside the layers.
+    pub norm: Option<bool>,
+    /// The feed-forward networks.
+    pub ffn: Option<bool>,
+    /// The causal mask.
+    pub causal: Option<bool>,
+}
+
+/// Builds a subject.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::Experiment`] for a wrong experiment or override,
+/// [`Error::Usage`] for more layers than there are, [`Error::NotFinite`] for a network whose answers are not finite.
+pub fn subject(ask: &Ask, device: &Found) -> Result<Subject, Error> {
+    let Opened { model, experiment, whence } = open(&ask.source, &ask.overrides, device)?;
+    let model = model.valid();
+    let mut network = network::plain(&experiment.model, &experiment.finetune, &model)?;
+    if let Some(layers) = ask.layers {
+        if !(1..=network.layers.len()).contains(&layers) {
+            let problem = format!("--layers {layers}: the network has {} layers", network.layers.len());
+            return Err(Error::Usage(problem));
+        }
+        network.layers.truncate(layers);
+    }
+    let batch = build::build_source(&experiment).evaluation(Split::Test).remove(0);
+    let sequences = ask.sequences.min(batch.size);
+    let input = match loss::inputs(&batch, &device.device) {
+        Input::Continuous(x) => Input::Continuous(x.narrow(0, 0, sequences)),
+        Input::Tokens(ids) => Input::Tokens(ids.narrow(0, 0, sequences)),
+    };
+    opened::ensure_finite(model.forward(input.clone()), &experiment)?;
+    let entering = network::entering(&model, input); // [sequences, rows, d_model]
+    let [_, rows, d_model] = entering.dims();
+    let values: Vec<f64> = weights::to_host(entering).into_iter().map(f64::from).collect();
+    let inputs = values.chunks_exact(rows * d_model).map(|values| Matrix::from_row_slice(rows, d_model, values));
+    let about = About {
+        source: whence.source,
+        weights: whence.weights,
+        seed: whence.seed,
+        model: whence.model,
+        n_layers: network.layers.len(),
+        n_heads: network.layers.iter().map(|layer| layer.heads.len()).collect(),
+        d_model,
+        rows,
+        behind: network.shapes([rows, d_model]),
+        causal: network.causal,
+        sequences,
+    };
+    Ok(Subject { about, network, inputs: inputs.collect() })
+}
+
+impl About {
+    /// The subject in a sentence.
+    pub fn sentence(&self) -> String {
+        let Self { source, seed, model, d_model, rows, .. } = self;
+        let introduction = opened::introduction(source, self.weights, *seed);
+        let layers = format!("{} of {}", counted(self.n_layers, "layer"), self.heads());
+        let mask = if self.causal { "causal" } else { "full" };
+        let sequences = counted(self.sequences, "test sequence");
+        let sizes = if self.behind.iter().all(|behind| behind == &[*rows, *d_model]) {
+            format!("width {d_model}, {mask} attention; {sequences} of {rows} rows")
+        } else {
+            let behind: Vec<String> = self.behind.iter().map(|[rows, width]| format!("{rows} x {width}")).collect();
+            format!("{mask} attention; {sequences} of {rows} x {d_model}, behind the layers {}", behind.join(", "))
+        };
+        format!("{introduction}: {model} with {layers}, {sizes}.")
+    }
+
+    /// Heads per layer, once where all layers have as many.
+    fn heads(&self) -> String {
+        match self.n_heads.as_slice() {
+            [first, others @ ..] if others.iter().all(|heads| heads == first) => counted(*first, "head"),
+            all => format!("{} heads", all.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+impl Parts {
+    /// The network with pieces switched.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when a piece is to be on that the network does not have.
+    pub fn of(self, network: &Network) -> Result<Network, Error> {
+        let mut network = network.clone();
+        match self.skip {
+            Some(true) if network.has_maps() => {
+                let problem =
+                    "--skip on: the model has no skips, and the maps in front of its layers leave no room for any";
+                return Err(missing(problem, "-s model.residual=true"));
+            }
+            Some(skip) => network = network.with_skip(skip),
+            None => {}
+        }
+        match self.norm {
+            Some(false) => network = network.without_norm(),
+            Some(true) if !network.has_norm() => {
+                return Err(missing("--norm on: the model has no layer norms", "-s model.norm=pre"));
+            }
+            _ => {}
+        }
+        match self.ffn {
+            Some(false) => network = network.without_feed_forward(),
+            Some(true) if !network.has_feed_forward() => {
+                let cure = "-s 'model.state_mixer={ ffn = { d_ffn = 64 } }'";
+                return Err(missing("--ffn on: the model has no feed-forward networks", cure));
+            }
+            _ => {}
+        }
+        match self.causal {
+            Some(true) if !network.causal => {
+                return Err(missing("--causal on: the model has no causal mask", "-s model.causal=true"));
+            }
+            Some(causal) => network.causal = causal,
+            None => {}
+        }
+        Ok(network)
+    }
+}
+
+fn missing(problem: &str, cure: &str) -> Error {
+    Error::Usage(format!("{problem}; an experiment of a transformer gets them by {cure}"))
+}
+
+/// Its pieces by name, as in `attention + skip`.
+pub(crate) fn name(network: &Network) -> String {
+    let pieces = [
+        (true, "attention"),
+        (network.has_maps(), "maps"),
+        (network.has_skip(), "skip"),
+        (network.has_norm(), "norm"),
+        (network.has_feed_forward(), "feed-forward"),
+    ];
+    pieces.into_iter().filter(|(has, _)| *has).map(|(_, piece)| piece).collect::<Vec<_>>().join(" + ")
+}
+
+/// The middle of some numbers, the mean of the two middle ones for an even count; what is missing counts as below every number.
+/// Nothing where the middle is missing.
+fn median(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let mut values: Vec<f64> = values.map(|value| value.unwrap_or(f64::NEG_INFINITY)).collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len().checked_sub(1)? / 2;
+    let pair = [values[middle], values[values.len() / 2]];
+    Some(0.5 * (pair[0] + pair[1])).filter(|median| median.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn medians() {
+        let of = |values: &[Option<f64>]| median(values.iter().copied());
+        assert_eq!(of(&[Some(3.0), Some(1.0), Some(7.0)]), Some(3.0));
+        assert_eq!(of(&[Some(3.0), Some(1.0), Some(7.0), Some(4.0)]), Some(3.5));
+        assert_eq!(of(&[Some(3.0), None, Some(7.0)]), Some(3.0));
+        assert_eq!(of(&[Some(3.0), None]), None);
+        assert_eq!(of(&[]), None);
+    }
+}

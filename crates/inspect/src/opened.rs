@@ -1,0 +1,140 @@
+//! A network as it is, with the experiment that it belongs to.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Tensor;
+use headway_model::{Model, weights};
+use headway_plain::statistics::ratio;
+use headway_tasks::Batch;
+use serde::Serialize;
+
+use super::Origin;
+use headway_trainer::{
+    Error,
+    device::Found,
+    evaluate,
+    experiment::{self, Experiment},
+    presence, quote, train,
+};
+
+/// A checkpoint, or an experiment with its first weights.
+pub struct Opened {
+    /// The network, on a device that keeps track of gradients.
+    pub model: Model,
+    /// Its experiment.
+    pub experiment: Experiment,
+    /// Where it comes from.
+    pub whence: Whence,
+}
+
+/// Where a network comes from.
+#[derive(Clone, Debug, Serialize)]
+pub struct Whence {
+    /// The checkpoint or the experiment file.
+    #[serde(serialize_with = "quote::lossy")]
+    pub source: PathBuf,
+    /// How its weights came about.
+    pub weights: Origin,
+    /// Seed of the experiment.
+    pub seed: u64,
+    /// Name of the model in a config file.
+    pub model: &'static str,
+    /// Name of the task in a config file.
+    pub task: &'static str,
+}
+
+/// Opens a checkpoint folder, a run folder or an experiment file, the experiment changed by `key=value` overrides.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::NotFinite`] for one whose weights are not finite,
+/// [`Error::Experiment`] for a wrong experiment or override; [`Error::Io`]
+pub fn open(source: &Path, overrides: &[String], device: &Found) -> Result<Opened, Error> {
+    // A name that is nothing at all is a missing checkpoint, unless it reads like an experiment's.
+    let is_experiment = presence::is_file(source)? || source.extension().is_some_and(|extension| extension == "toml");
+    let (model, experiment, source, weights) = if is_experiment {
+        let experiment = experiment::load(source, overrides)?.experiment;
+        // What training would start from.
+        let weights = if experiment.init_from.is_some() { Origin::Trained } else { Origin::First };
+        let (start, _) = train::prepare(&experiment, device)?;
+        (start.model, experiment, source.to_owned(), weights)
+    } else {
+        let (model, experiment, checkpoint) = evaluate::load(source, overrides, device)?;
+        checkpoint.ensure_finite(&weights::arrays(&model))?;
+        let weights = if checkpoint.certificate()?.is_some() { Origin::Constructed } else { Origin::Trained };
+        (model, experiment, checkpoint.path, weights)
+    };
+    let (model_name, task) = (experiment.model.name(), experiment.task.name());
+    let whence = Whence { source, weights, seed: experiment.seed, model: model_name, task };
+    Ok(Opened { model, experiment, whence })
+}
+
+/// # Errors
+/// [`Error::NotFinite`] when what a network answers is not finite.
+pub(super) fn ensure_finite(output: Tensor<3>, experiment: &Experiment) -> Result<(), Error> {
+    let is_finite = weights::to_host(output).iter().all(|value| value.is_finite());
+    if is_finite { Ok(()) } else { Err(Error::not_finite("an answer", experiment.train.attention_precision)) }
+}
+
+/// A mean over test examples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Measured {
+    /// The mean; nothing where it is not finite.
+    pub value: Option<f64>,
+    /// Its standard error; nothing for a single example.
+    pub error: Option<f64>,
+}
+
+impl Measured {
+    /// Of one value per example.
+    pub(super) fn mean(values: impl Iterator<Item = f64>) -> Self {
+        Self::ratio(&values.map(|value| (value, 1.0)).collect::<Vec<_>>())
+    }
+
+    /// Of a sum and a count per example, as [`ratio`] has it.
+    pub(super) fn ratio(examples: &[(f64, f64)]) -> Self {
+        let (value, error) = ratio(examples);
+        Self { value, error }
+    }
+
+    /// Whether it is more than two standard errors from zero.
+    pub fn is_clear(self) -> bool {
+        matches!((self.value, self.error), (Some(value), Some(error)) if value.abs() > 2.0 * error)
+    }
+}
+
+/// The first examples of some batches, at most so many.
+pub(super) fn first(batches: Vec<Batch>, count: usize) -> Vec<Batch> {
+    let mut left = count;
+    let mut taken = Vec::new();
+    for batch in batches {
+        if left == 0 {
+            break;
+        }
+        let batch = if batch.size > left { batch.part(0..left) } else { batch };
+        left -= batch.size;
+        taken.push(batch);
+    }
+    taken
+}
+
+/// Number of examples in some batches.
+pub(super) fn count(batches: &[Batch]) -> usize {
+    batches.iter().map(|batch| batch.size).sum()
+}
+
+impl Whence {
+    /// The network in a few words.
+    pub fn sentence(&self) -> String {
+        format!("{}: {} on {}", introduction(&self.source, self.weights, self.seed), self.model, self.task)
+    }
+}
+
+/// The source, and how its weights came about.
+pub(super) fn introduction(source: &Path, weights: Origin, seed: u64) -> String {
+    let weights = match weights {
+        Origin::Trained => "trained weights".to_owned(),
+        Origin::Constructed => "constructed weights".to_owned(),
+        Origin::First => format!("first weights of seed {seed}"),
+    };
+    format!("{}, {weights}", source.display())
+}

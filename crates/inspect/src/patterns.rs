@@ -1,0 +1,279 @@
+//! Attention patterns of a network on test examples: their mean, and scores of every head.
+
+use std::{collections::BTreeMap, iter::repeat_n};
+
+use burn::module::Module;
+use headway_model::{LayerTrace, ModelConfig, StackMap, weights};
+use headway_plain::attention::{Key, Layout, Measure, Query, SCORES};
+use headway_tasks::{Batch, Inputs, Split};
+use serde::Serialize;
+
+use super::opened::{Opened, Whence, count, ensure_finite, first};
+use headway_trainer::{Error, build, device::Found, experiment::Experiment, loss};
+
+/// What to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The mean over the first so many test examples.
+    Mean(usize),
+    /// One test example, counted from 0.
+    One(usize),
+}
+
+/// Patterns of every layer and head.
+#[derive(Clone, Debug, Serialize)]
+pub struct Patterns {
+    /// What was analysed.
+    pub subject: Whence,
+    /// Number of test examples.
+    pub sequences: usize,
+    /// Which test example, where there is one alone.
+    pub sequence: Option<usize>,
+    /// First to last.
+    pub layers: Vec<Layer>,
+}
+
+/// Patterns of one layer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Layer {
+    /// Number of queries.
+    pub q_len: usize,
+    /// Number of keys.
+    pub k_len: usize,
+    /// How many of them are learned: anchors, prefixes.
+    pub learned_keys: usize,
+    /// What every score would be if each query attended to all keys that it sees alike.
+    pub uniform: Scores,
+    /// First to last.
+    pub heads: Vec<Head>,
+}
+
+/// One head.
+#[derive(Clone, Debug, Serialize)]
+pub struct Head {
+    /// Its scores.
+    pub scores: Scores,
+    /// Mean pattern, row after row. `[q_len, k_len]`
+    #[serde(skip)]
+    pub mean: Vec<f64>,
+}
+
+/// Means over queries and sequences, by name; what has no meaning in a layer is not there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Scores {
+    /// Those of [`SCORES`].
+    pub scores: BTreeMap<String, f64>,
+    /// Mass from positions of one role to others of another, as in `x -> y`, and to the position before.
+    pub roles: BTreeMap<String, f64>,
+}
+
+/// Weights of all heads that one forward pass may hold.
+const MOST_WEIGHTS: usize = 1 << 22;
+
+/// Traces test examples.
+///
+/// # Errors
+/// [`Error::Usage`] for an example that there is not; [`Error::NotFinite`] when a pattern or an answer is not finite.
+pub fn patterns(opened: &Opened, which: Which, device: &Found) -> Result<Patterns, Error> {
+    let Opened { model, experiment, whence } = opened;
+    let model = model.valid();
+    let source = build::build_source(experiment);
+    let roles = source.task().prompt_layout().map(|layout| layout.roles(source.task().dims().seq_len));
+    let test = source.evaluation(Split::Test);
+    let (batches, sequence) = match which {
+        Which::Mean(sequences) => (first(test, sequences), None),
+        Which::One(sequence) => (vec![one(&test, sequence)?], Some(sequence)),
+    };
+    let mut layers: Vec<Tally> = Vec::new();
+    for batch in &batches {
+        let mut start = 0;
+        while start < batch.size {
+            // The first pass is of one sequence, which tells how much a sequence takes.
+            let weights = layers.iter().map(|layer| layer.heads.len() * layer.uniform.len()).sum::<usize>();
+            let size = if layers.is_empty() { 1 } else { (MOST_WEIGHTS / weights.max(1)).max(1) };
+            let part = batch.part(start..start + size);
+            let trace = model.forward_traced_without_prompt(loss::inputs(&part, &device.device));
+            ensure_finite(trace.output, experiment)?;
+            if layers.is_empty() {
+                layers = tallies(experiment, &trace.layers, roles.as_deref());
+            }
+            for (tally, layer) in layers.iter_mut().zip(trace.layers) {
+                tally.add(&weights::to_host(layer.pattern), &part)?;
+            }
+            start += part.size;
+        }
+    }
+    let sequences = count(&batches);
+    let layers = layers.into_iter().map(|tally| tally.finish(sequences)).collect();
+    Ok(Patterns { subject: whence.clone(), sequences, sequence, layers })
+}
+
+fn one(test: &[Batch], sequence: usize) -> Result<Batch, Error> {
+    let mut left = sequence;
+    for batch in test {
+        if left < batch.size {
+            return Ok(batch.part(left..left + 1));
+        }
+        left -= batch.size;
+    }
+    Err(Error::Usage(format!(
+        "--sequence {sequence}: the test set has {} examples, counted from 0; -s data.test=N makes it larger",
+        count(test)
+    )))
+}
+
+/// A layer's patterns being added up.
+struct Tally {
+    layout: Layout,
+    /// Roles of the rows; none where rows are no positions.
+    roles: Vec<&'static str>,
+    uniform: Vec<f64>,
+    uniform_means: Means,
+    heads: Vec<(Vec<f64>, Means)>,
+}
+
+impl Tally {
+    /// Adds the patterns of some sequences. `[batch, n_heads, q_len, k_len]`
+    fn add(&mut self, patterns: &[f32], batch: &Batch) -> Result<(), Error> {
+        let Self { layout, roles, uniform, uniform_means, heads } = self;
+        let measures = measures(roles);
+        let seq_len = batch.dims.seq_len;
+        let tokens: Option<Vec<&[u32]>> = match &batch.inputs {
+            Inputs::Tokens(ids) => Some(ids.chunks_exact(seq_len).collect()),
+            Inputs::Continuous(_) => None,
+        };
+        for (sequence, patterns) in patterns.chunks_exact(heads.len() * uniform.len()).enumerate() {
+            let tokens = tokens.as_ref().map(|tokens| tokens[sequence]);
+            let score = |pattern: &[f64], means: &mut Means| {
+                for (name, measure) in &measures {
+                    means.add(name, layout.total(pattern, tokens, measure.as_ref()));
+                }
+            };
+            score(uniform, uniform_means);
+            for ((sum, means), pattern) in heads.iter_mut().zip(patterns.chunks_exact(uniform.len())) {
+                let pattern: Vec<f64> = pattern.iter().copied().map(f64::from).collect();
+                if !pattern.iter().all(|weight| weight.is_finite()) {
+                    return Err(Error::NotFinite("an attention pattern of the network is not finite".to_owned()));
+                }
+                score(&pattern, means);
+                sum.iter_mut().zip(&pattern).for_each(|(sum, weight)| *sum += weight);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, sequences: usize) -> Layer {
+        let (q_len, k_len) = (self.layout.q_len, self.layout.keys.len());
+        let heads = self.heads.into_iter().map(|(sum, means)| Head {
+            scores: named(&means),
+            mean: sum.into_iter().map(|sum| sum / sequences as f64).collect(),
+        });
+        Layer {
+            q_len,
+            k_len,
+            learned_keys: self.layout.keys.iter().filter(|key| key.is_learned).count(),
+            uniform: named(&self.uniform_means),
+            heads: heads.collect(),
+        }
+    }
+}
+
+fn named(means: &Means) -> Scores {
+    let is_score = |name: &String| SCORES.iter().any(|score| score.name == name);
+    let (scores, roles) = means.values().into_iter().partition(|(name, _)| is_score(name));
+    Scores { scores, roles }
+}
+
+/// Everything that is measured at a query: the scores, and the mass between roles.
+fn measures<'a>(roles: &'a [&'static str]) -> Vec<(String, Box<Measure<'a>>)> {
+    let scores = SCORES.iter().map(|score| (score.name.to_owned(), Box::new(score.measure) as Box<Measure<'a>>));
+    let mut all: Vec<_> = scores.collect();
+    let mut kinds: Vec<&'static str> = Vec::new();
+    for role in roles {
+        if !kinds.contains(role) {
+            kinds.push(role);
+        }
+    }
+    let role = |row: usize| roles.get(row).copied();
+    for &from in &kinds {
+        for &to in &kinds {
+            let measure = move |query: &Query<'_>| {
+                let is_other = |key: &Key| key.row.is_some_and(|row| row != query.row && role(row) == Some(to));
+                if role(query.row) == Some(from) { query.mass(is_other) } else { None }
+            };
+            all.push((format!("{from} -> {to}"), Box::new(measure)));
+        }
+        let own = move |query: &Query<'_>| {
+            let is_asked = role(query.row) == Some(from) && query.has_choice();
+            if is_asked { query.mass(|key| key.row == Some(query.row)) } else { None }
+        };
+        let before = move |query: &Query<'_>| {
+            let is_before = |key: &Key| key.row.is_some() && key.row == query.row.checked_sub(1);
+            if role(query.row) == Some(from) { query.mass(is_before) } else { None }
+        };
+        all.push((format!("{from} -> itself"), Box::new(own)));
+        all.push((format!("{from} -> position before"), Box::new(before)));
+    }
+    all
+}
+
+/// An empty tally per layer.
+fn tallies(experiment: &Experiment, layers: &[LayerTrace], roles: Option<&[&'static str]>) -> Vec<Tally> {
+    let of_layer = |(layout, has_positions): (Layout, bool), trace: &LayerTrace| {
+        let uniform = layout.uniform();
+        let heads = repeat_n((vec![0.0; uniform.len()], Means::default()), trace.pattern.dims()[1]).collect();
+        let roles = if has_positions { roles.unwrap_or_default().to_vec() } else { Vec::new() };
+        Tally { layout, roles, uniform, uniform_means: Means::default(), heads }
+    };
+    layouts(experiment, layers).into_iter().zip(layers).map(|(layout, trace)| of_layer(layout, trace)).collect()
+}
+
+/// What queries and keys of each layer stand for, and whether its first rows are the positions of the sequence.
+fn layouts(experiment: &Experiment, layers: &[LayerTrace]) -> Vec<(Layout, bool)> {
+    let seq_len = experiment.task.dims().seq_len;
+    let is_causal = matches!(&experiment.model, ModelConfig::Transformer(config) if config.causal);
+    let (mut coming, mut has_positions) = (seq_len, true);
+    let layout = |(index, layer): (usize, &LayerTrace)| {
+        let [_, _, q_len, k_len] = layer.pattern.dims();
+        // Rows of the layer, the first that answers, and how many come from what is before it.
+        let (rows, first, read) = match &experiment.model {
+            ModelConfig::AttentionStack(config) => {
+                let layer = &config.layers[index];
+                let is_row_wise = layer.map == StackMap::TokenWise;
+                has_positions &= is_row_wise;
+                let read = if is_row_wise { coming } else { layer.rows };
+                coming = layer.n_queries();
+                (layer.rows, layer.rows - layer.n_keys(), read)
+            }
+            ModelConfig::Transformer(_)
+            | ModelConfig::PaperOneLayer(_)
+            | ModelConfig::PaperTwoLayer(_)
+            | ModelConfig::PaperSetKeys(_) => (q_len, 0, seq_len),
+        };
+        // Keys in front of the rows are no rows.
+        let in_front = repeat_n(Key { row: None, is_learned: true }, k_len.saturating_sub(rows - first));
+        let of_rows = (first..rows).map(|row| Key { row: Some(row), is_learned: row >= read });
+        (Layout { q_len, keys: in_front.chain(of_rows).collect(), is_causal }, has_positions)
+    };
+    layers.iter().enumerate().map(layout).collect()
+}
+
+/// Means in the making, by name.
+#[derive(Clone, Debug, Default)]
+struct Means(BTreeMap<String, (f64, usize)>);
+
+impl Means {
+    /// Adds a sum of so many values.
+    fn add(&mut self, name: &str, (sum, count): (f64, usize)) {
+        match self.0.get_mut(name) {
+            Some(mean) => *mean = (mean.0 + sum, mean.1 + count),
+            None if count > 0 => _ = self.0.insert(name.to_owned(), (sum, count)),
+            None => {}
+        }
+    }
+
+    /// The means of what has values.
+    fn values(&self) -> BTreeMap<String, f64> {
+        self.0.iter().map(|(name, (sum, count))| (name.clone(), sum / *count as f64)).collect()
+    }
+}

@@ -1,0 +1,112 @@
+//! Rank collapse of a subject: the residual after each layer, with pieces of the network switched on and off.
+
+use headway_plain::{
+    Network,
+    rank::{fall_ratios, residuals},
+};
+use serde::Serialize;
+
+use super::{About, Parts, Subject, median, name};
+use headway_trainer::Error;
+
+/// Residuals of one network, or of several with different pieces.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rank {
+    /// What was analysed.
+    pub subject: About,
+    /// One per combination of pieces.
+    pub curves: Vec<Curve>,
+}
+
+/// How residuals are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Apart from the mean row, to full precision however small they are.
+    Deflated,
+    /// From the state, to its rounding error: so it is where maps stand in front of layers.
+    Plain,
+}
+
+/// Residuals layer by layer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Curve {
+    /// Its pieces, as in `attention + skip`.
+    pub name: String,
+    /// Whether there are skips.
+    pub skip: bool,
+    /// Whether there are layer norms.
+    pub norm: bool,
+    /// Whether there are feed-forward networks.
+    pub ffn: bool,
+    /// How residuals are computed.
+    pub method: Method,
+    /// As the state enters the first layer (layer 0), and after each layer.
+    pub layers: Vec<Layer>,
+}
+
+/// The residual after one layer. A logarithm is missing where the residual is zero, below 1e-300 or not finite.
+#[derive(Clone, Debug, Serialize)]
+pub struct Layer {
+    /// Number of the layer; 0 before the first.
+    pub layer: usize,
+    /// log10 of ‖res(X)‖, the median over sequences.
+    pub log10_residual: Option<f64>,
+    /// log10 of ‖res(X)‖ / ‖X‖, the median over sequences.
+    pub log10_relative: Option<f64>,
+    /// How many times deeper `log10_residual` fell at this layer than at the one before; nothing unless it fell at both, nor where
+    /// residuals are computed plainly.
+    pub fall_ratio: Option<f64>,
+    /// `log10_residual` of each sequence.
+    pub log10_residuals: Vec<Option<f64>>,
+    /// `log10_relative` of each sequence.
+    pub log10_relatives: Vec<Option<f64>>,
+}
+
+/// Every combination of skip and feed-forward network that the subject has room and weights for, attention alone first;
+/// the rest as `parts` has it.
+pub fn combinations(subject: &Subject, parts: Parts) -> Vec<Parts> {
+    let ffns = if subject.network.has_feed_forward() { &[false, true][..] } else { &[false] };
+    let skips = if subject.network.has_maps() { &[false][..] } else { &[false, true] };
+    let both = ffns.iter().flat_map(|ffn| skips.iter().map(|skip| (*skip, *ffn)));
+    both.map(|(skip, ffn)| Parts { skip: Some(skip), ffn: Some(ffn), ..parts }).collect()
+}
+
+/// Follows the residual of every sequence through the network with each of these choices of pieces.
+///
+/// # Errors
+/// as [`Parts::of`]
+pub fn rank(subject: &Subject, choices: &[Parts]) -> Result<Rank, Error> {
+    let curve = |parts: &Parts| Ok(curve(subject, &parts.of(&subject.network)?));
+    let curves = choices.iter().map(curve).collect::<Result<_, Error>>()?;
+    Ok(Rank { subject: subject.about.clone(), curves })
+}
+
+fn curve(subject: &Subject, network: &Network) -> Curve {
+    let logs: Vec<Vec<(Option<f64>, Option<f64>)>> = subject
+        .inputs
+        .iter()
+        .map(|x| residuals(network, x).iter().map(headway_plain::rank::Residual::log10).collect())
+        .collect();
+    let mut layers: Vec<Layer> = (0..=network.layers.len())
+        .map(|layer| {
+            let at = logs.iter().map(|sequence| sequence[layer]);
+            let (log10_residuals, log10_relatives): (Vec<_>, Vec<_>) = at.unzip();
+            Layer {
+                layer,
+                log10_residual: median(log10_residuals.iter().copied()),
+                log10_relative: median(log10_relatives.iter().copied()),
+                fall_ratio: None,
+                log10_residuals,
+                log10_relatives,
+            }
+        })
+        .collect();
+    let method = if network.has_maps() { Method::Plain } else { Method::Deflated };
+    if method == Method::Deflated {
+        let ratios = fall_ratios(&layers.iter().map(|layer| layer.log10_residual).collect::<Vec<_>>());
+        layers.iter_mut().zip(ratios).for_each(|(layer, ratio)| layer.fall_ratio = ratio);
+    }
+    let (skip, norm, ffn) = (network.has_skip(), network.has_norm(), network.has_feed_forward());
+    Curve { name: name(network), skip, norm, ffn, method, layers }
+}

@@ -1,0 +1,347 @@
+//! The page about a comparison.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use headway_draw::{Forest, ForestRow, Report, Section, number};
+use serde_json::json;
+
+use super::{
+    Builder, FLOOR, FLOOR_NOTE, Page, Table,
+    groups::{self, closing, file_name, shown},
+    scores,
+};
+use headway_inspect::counted;
+use headway_study::{
+    compare::{Block, Comparison, Match, Row, RowRuns},
+    dir::StudyDir,
+    results::{Difference, Estimate, Group},
+};
+use headway_trainer::{Error, provenance::NETWORK};
+
+/// Makes the page of a comparison.
+///
+/// # Errors
+/// as [`super::of_study`]
+pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Result<Page, Error> {
+    let config = &comparison.config;
+    let (plan, tables) = comparison.plan(dir)?;
+    let mut parts = Vec::new();
+    for (block, rows) in comparison.blocks.iter().zip(&tables) {
+        let mut all = Vec::new();
+        for (row, row_runs) in block.rows.iter().zip(rows) {
+            let runs: Vec<_> = row_runs.runs.iter().map(|index| &plan.runs()[*index]).collect();
+            let group = if runs.is_empty() {
+                let mut group = Group::empty(&row.name, row.experiment.clone());
+                let why = if row_runs.cannot_choose() { NO_RATE } else { "no learning rate is chosen yet" };
+                group.missing = config.seeds.list().into_iter().map(|seed| (seed, why.to_owned())).collect();
+                group
+            } else {
+                Group::read(dir, &row.name, Vec::new(), &runs)?
+            };
+            all.push((row_runs, group));
+        }
+        let lines = lines(comparison, block, &all);
+        parts.push(Part { block, all, lines });
+    }
+    let findings: Vec<String> = parts.iter().flat_map(|part| findings(comparison, part)).collect();
+    let mut builder = Builder::default();
+    builder.prose("What was found", &findings);
+    let mut main = Table::default();
+    for part in &parts {
+        let table = table(part.block, &part.lines);
+        add(&mut main, &heading(part.block), &table);
+        section(&mut builder, part, &config.reference, table);
+    }
+    let blocks: Vec<_> = parts.iter().map(Part::to_json).collect();
+    let everything: Vec<Group> = parts.into_iter().flat_map(Part::named).collect();
+    closing(&mut builder, &everything, None, "row")?;
+    builder.sections.push(Section::Text { title: "What was asked".to_owned(), body: comparison.to_toml() });
+    let profile = config.profile.as_ref().map(|profile| format!(", {profile} profile")).unwrap_or_default();
+    let finished: usize = everything.iter().map(|group| group.finished().count()).sum();
+    let counts = format!(
+        "{} on {}, {} each, measured against {}; {finished} final runs are finished. Intervals are 95 % bootstrap \
+         intervals (BCa) over seeds; differences are paired by seed.",
+        counted(config.rows.len(), "row"),
+        counted(config.tasks.len(), "task"),
+        counted(config.seeds.list().len(), "seed"),
+        config.reference
+    );
+    let tables = groups::tables(&everything);
+    let (sections, figures) = builder.finish(&tables);
+    let report = Report {
+        title: format!("{}{profile}", config.title),
+        summary: [config.question.as_str(), &counts].join("\n\n").trim().to_owned(),
+        command: command.to_owned(),
+        sections,
+    };
+    let json = json!({
+        "title": config.title, "profile": config.profile, "reference": config.reference,
+        "blocks": blocks, "findings": findings, "groups": groups::to_json(&everything),
+    });
+    Ok(Page { report, table: main, findings, verdict: None, json, figures, tables })
+}
+
+/// A block with what its runs have left.
+struct Part<'a> {
+    block: &'a Block,
+    all: Vec<(&'a RowRuns, Group)>,
+    lines: Vec<Line>,
+}
+
+impl Part<'_> {
+    fn to_json(&self) -> serde_json::Value {
+        json!({
+            "task": self.block.task, "match": self.block.matched, "metric": self.block.metric,
+            "lines": self.lines.iter().map(Line::to_json).collect::<Vec<_>>(),
+        })
+    }
+
+    /// The groups, with names that tell them from those of other blocks.
+    fn named(self) -> Vec<Group> {
+        let heading = heading(self.block);
+        let named = |(_, mut group): (&RowRuns, Group)| {
+            group.name = format!("{heading}: {}", group.name);
+            group
+        };
+        self.all.into_iter().map(named).collect()
+    }
+}
+
+fn heading(block: &Block) -> String {
+    match block.matched {
+        Match::None => block.task.clone(),
+        matched => format!("{}, {}", block.task, matched.heading()),
+    }
+}
+
+/// A line of a block's table: a row of the comparison, or a classical predictor.
+struct Line {
+    name: String,
+    is_row: bool,
+    /// Scores, seed by seed.
+    values: Vec<f64>,
+    /// The number of seeds, and of how many.
+    seeds: String,
+    /// The mean as the table shows it, or why there is none.
+    shown: Option<String>,
+    estimate: Option<Estimate>,
+    difference: Option<Difference>,
+    parameters: Option<f64>,
+    trained: Option<f64>,
+    gflop: Option<f64>,
+    seconds: Option<f64>,
+    learning_rate: Option<f64>,
+    solved: Option<(String, u64)>,
+}
+
+impl Line {
+    /// Of one predictor of a group.
+    fn of(group: &Group, predictor: &str, metric: &str, reference: &BTreeMap<u64, f64>) -> Self {
+        let values = group.all_values(predictor, metric);
+        Self {
+            name: predictor.to_owned(),
+            is_row: false,
+            seeds: group.seeds(values.len()),
+            shown: groups::cell(group, predictor, metric),
+            estimate: group.estimate(predictor, metric),
+            difference: Difference::between(&group.values(predictor, metric), reference),
+            values: values.into_values().collect(),
+            parameters: None,
+            trained: None,
+            gflop: None,
+            seconds: None,
+            learning_rate: None,
+            solved: None,
+        }
+    }
+
+    /// The mean, and its seeds where some are missing; or why there is none.
+    fn sentence(&self) -> String {
+        let seeds = if self.seeds.contains(' ') { format!(" ({} seeds)", self.seeds) } else { String::new() };
+        let shown = self.shown.as_deref().unwrap_or("has no result");
+        format!("{shown}{}", if self.estimate.is_some() { &seeds } else { "" })
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        json!({
+            "name": self.name, "values": self.values, "estimate": self.estimate, "difference": self.difference,
+            "parameters": self.parameters, "trained_parameters": self.trained, "training_gflop": self.gflop, "seconds": self.seconds,
+            "learning_rate": self.learning_rate, "solved": self.solved,
+        })
+    }
+}
+
+/// Rows first, then the classical predictors, which are scored on the same test examples.
+fn lines(comparison: &Comparison, block: &Block, all: &[(&RowRuns, Group)]) -> Vec<Line> {
+    let config = &comparison.config;
+    let Some((_, reference)) = all.iter().find(|(_, group)| group.name == config.reference) else { return Vec::new() };
+    let base = reference.values(NETWORK, &block.metric);
+    let mut lines = Vec::new();
+    for (runs, group) in all {
+        let line = Line::of(group, NETWORK, &block.metric, &base);
+        let is_reference = group.name == config.reference;
+        let row = block.rows.iter().find(|row| row.name == group.name);
+        lines.push(Line {
+            name: group.name.clone(),
+            is_row: true,
+            shown: line.shown.or_else(|| runs.cannot_choose().then(|| NO_RATE.to_owned())),
+            difference: line.difference.filter(|_| !is_reference),
+            parameters: row.map(Row::parameters),
+            trained: group.trained_parameters(),
+            gflop: Some(group.experiment.training_flops() / 1e9),
+            seconds: group.seconds(),
+            learning_rate: runs.learning_rate,
+            solved: row.and_then(|row| row.solved.clone()),
+            ..line
+        });
+    }
+    let shown = |name: &String| config.baselines.as_ref().is_none_or(|names| names.contains(name));
+    // Where the reference has nothing, its classical predictors are those of a row that has.
+    let scored = all.iter().map(|(_, group)| group).find(|group| !group.runs.is_empty()).unwrap_or(reference);
+    let scored = if reference.runs.is_empty() { scored } else { reference };
+    for predictor in scored.predictors().into_iter().skip(1).filter(shown) {
+        let line = Line::of(scored, &predictor, &block.metric, &base);
+        lines.extend(line.estimate.is_some().then_some(line));
+    }
+    lines
+}
+
+/// Why a row has no final runs.
+const NO_RATE: &str = "no learning rate could be scored";
+
+fn table(block: &Block, lines: &[Line]) -> Table {
+    let metric = format!("{}, mean [95 %]", block.metric);
+    // A column that says something only where a row keeps some of its weights.
+    let keeps = lines.iter().any(|line| line.trained.is_some() && line.trained != line.parameters);
+    let mut header = vec!["row", "seeds", &metric, "difference to the reference", "p", "parameters"];
+    header.extend(keeps.then_some("of these trained"));
+    header.extend(["training GFLOP", "seconds a run", "learning rate", "solved for"]);
+    let count = |count: Option<f64>| count.map(|count| format!("{count:.0}"));
+    let rows = lines.iter().map(|line| {
+        let mut cells = vec![
+            Some(line.name.clone()),
+            Some(line.seeds.clone()),
+            line.shown.clone(),
+            line.difference.as_ref().map(|difference| shown(&difference.estimate)),
+            line.difference.as_ref().and_then(|difference| difference.p_value).map(number),
+            count(line.parameters),
+        ];
+        cells.extend(keeps.then(|| count(line.trained)));
+        cells.extend([
+            line.gflop.map(number),
+            line.seconds.map(|seconds| format!("{seconds:.1}")),
+            line.learning_rate.map(|rate| format!("{rate:e}")),
+            line.solved.as_ref().map(|(key, value)| format!("{} = {value}", key.rsplit('.').next().unwrap_or(key))),
+        ]);
+        cells
+    });
+    Table { header: header.into_iter().map(str::to_owned).collect(), rows: rows.collect() }
+}
+
+/// Puts a block's table below another's.
+fn add(main: &mut Table, heading: &str, table: &Table) {
+    if main.header.is_empty() {
+        main.header = std::iter::once("comparison".to_owned()).chain(table.header.iter().cloned()).collect();
+    }
+    let lines =
+        table.rows.iter().map(|row| std::iter::once(Some(heading.to_owned())).chain(row.iter().cloned()).collect());
+    main.rows.extend(lines);
+}
+
+fn section(builder: &mut Builder, Part { block, all, lines }: &Part<'_>, reference: &str, table: Table) {
+    let title = heading(block);
+    let name = file_name(&title);
+    let cost = match block.matched {
+        Match::Parameters => "Parameters within 5 % of the reference",
+        Match::Flops => "Floating-point operations of training within 5 % of the reference",
+        Match::None => "Sizes as given",
+    };
+    let mut note = format!("{cost}. Differences are paired by seed, with the two-sided p-value of the sign-flip test.");
+    let seeds = lines.iter().filter_map(|line| Some(line.estimate.as_ref()?.seeds)).max().unwrap_or(0);
+    if seeds > 1 {
+        let least = number(2.0 / 2.0_f64.powf(seeds as f64));
+        let _ = write!(note, " With {seeds} seeds no p below {least} is possible.");
+    }
+    builder.table(title.clone(), note, table);
+    if let Some(forest) = forest(block, lines, reference, &title) {
+        let floor = if forest.log { FLOOR_NOTE } else { "" };
+        let note =
+            format!("Each seed, the mean and its 95 % interval; the dotted line is the reference's mean. {floor}");
+        builder.figure(name.clone(), format!("{title}: {}", block.metric), note, forest.to_svg());
+    }
+    let groups: Vec<Group> = all.iter().map(|(_, group)| group.clone()).collect();
+    let bands = "Bands are 95 % intervals over seeds.";
+    if let Some(figure) = groups::by_slice(&groups) {
+        let note = groups::slice_note(&figure);
+        builder.figure(format!("{name}-slices"), format!("{title}: by slice"), note, figure.to_svg());
+    }
+    if let Some(figure) = groups::learning(&groups) {
+        builder.figure(format!("{name}-learning"), format!("{title}: learning curves"), bands, figure.to_svg());
+    }
+    let tried = all.iter().flat_map(|(runs, group)| {
+        let rate = |(rate, loss): &(f64, Option<f64>)| {
+            let is_chosen = runs.learning_rate.is_some_and(|chosen| chosen.total_cmp(rate).is_eq());
+            let mark = if is_chosen { "yes" } else { "" }.to_owned();
+            vec![Some(group.name.clone()), Some(format!("{rate:e}")), loss.map(number), Some(mark)]
+        };
+        runs.tried.iter().map(rate)
+    });
+    let header = ["row", "learning rate", "validation loss", "chosen"].map(str::to_owned).into();
+    let note = "By the mean validation loss of the tuning seeds; test examples play no part in the choice. An empty loss: the run failed.";
+    builder.table(format!("{title}: learning rates"), note, Table { header, rows: tried.collect() });
+}
+
+/// The picture of a block's table.
+fn forest(block: &Block, lines: &[Line], reference: &str, title: &str) -> Option<Forest> {
+    let all = || lines.iter().flat_map(|line| &line.values).copied();
+    let log = !block.metric.contains("accuracy") && all().all(|value| value > 0.0);
+    let floor = if log { FLOOR * all().fold(0.0, f64::max) } else { f64::NEG_INFINITY };
+    let rows = lines.iter().map(|line| {
+        // All or nothing: a mean of some of them would be another mean.
+        let drawn = line.estimate.as_ref().filter(|estimate| estimate.mean >= floor);
+        ForestRow {
+            label: if line.seeds.contains(' ') { format!("{} ({})", line.name, line.seeds) } else { line.name.clone() },
+            values: if drawn.is_some() { line.values.clone() } else { Vec::new() },
+            interval: drawn.and_then(|estimate| estimate.interval).map(|[low, high]| [low.max(floor), high]),
+        }
+    });
+    let reference = lines.iter().find(|line| line.is_row && line.name == reference)?;
+    Some(Forest {
+        title: format!("{title}: {}", block.metric),
+        value_label: block.metric.clone(),
+        log,
+        reference: reference.estimate.as_ref().map(|estimate| estimate.mean),
+        rows: rows.collect(),
+    })
+}
+
+/// What a block says, in words.
+fn findings(comparison: &Comparison, Part { block, all, lines }: &Part<'_>) -> Vec<String> {
+    let Some(reference) = lines.iter().find(|line| line.name == comparison.config.reference) else { return Vec::new() };
+    if lines.iter().all(|line| line.shown.is_none()) {
+        return Vec::new();
+    }
+    let verb = if reference.estimate.is_some() { "reaches " } else { "" };
+    let first = format!("{} {verb}{} {}", reference.name, block.metric, reference.sentence());
+    let rows = lines.iter().filter(|line| line.is_row && line.name != reference.name).map(|line| {
+        let Some(difference) = &line.difference else { return format!("{} {}", line.name, line.sentence()) };
+        let sure = match difference.estimate.interval {
+            Some(_) if difference.estimate.seeds < 3 => "two seeds give no more than a range",
+            Some([low, high]) if low > 0.0 || high < 0.0 => "the interval of the difference leaves out zero",
+            Some(_) => "the interval of the difference holds zero",
+            None => "one seed gives no interval",
+        };
+        let p = difference.p_value.map(|p| format!(", p = {}", number(p))).unwrap_or_default();
+        let (by, seeds) = (shown(&difference.estimate), difference.estimate.seeds);
+        format!("{} {} (difference {by} over {}{p}; {sure})", line.name, line.sentence(), counted(seeds, "seed"))
+    });
+    let classical = lines.iter().filter(|line| !line.is_row);
+    let classical: Vec<String> = classical.map(|line| format!("{} {}", line.name, line.sentence())).collect();
+    let classical =
+        if classical.is_empty() { None } else { Some(format!("classical predictors: {}", classical.join(", "))) };
+    let clauses: Vec<String> = std::iter::once(first).chain(rows).chain(classical).collect();
+    let seeds = counted(all.first().map_or(0, |(_, group)| group.asked()), "seed");
+    let finding = format!("{}: {}. {seeds}.", heading(block), clauses.join("; "));
+    let remarks = all.iter().flat_map(|(_, group)| scores::of_group(group));
+    std::iter::once(finding).chain(remarks.map(|remark| format!("{}: {remark}", heading(block)))).collect()
+}

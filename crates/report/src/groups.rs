@@ -1,0 +1,392 @@
+//! Tables and figures about groups of runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headway_draw::{Figure, Report, Series, Style, number, number_within};
+use serde_json::json;
+
+use super::{Builder, FLOOR_NOTE, Page, Table, cut_at_floor, machines, patterns, scores};
+use headway_study::{
+    results::{Estimate, FinishedRun, Group, counted_seeds},
+    sweep::plain,
+};
+use headway_trainer::{Error, experiment::leaves, input, provenance::NETWORK};
+
+/// Groups that one figure tells apart.
+const MOST_CURVES: usize = 12;
+/// Groups whose attention patterns are shown.
+const MOST_PATTERNS: usize = 4;
+
+/// A mean with its interval, or alone where one seed gives none.
+pub(super) fn shown(estimate: &Estimate) -> String {
+    number_within(estimate.mean, estimate.interval)
+}
+
+/// The signs of what is wrong with a score, behind its mean.
+fn signed(estimate: &Estimate, signs: &BTreeSet<char>) -> String {
+    signs.iter().fold(shown(estimate), |text, sign| format!("{text} {sign}"))
+}
+
+/// A score of a group as a table shows it: its mean, with the signs of what is wrong with it, or why there is none.
+pub(super) fn cell(group: &Group, predictor: &str, metric: &str) -> Option<String> {
+    let mean = group.estimate(predictor, metric);
+    let mean = mean.map(|mean| signed(&mean, &group.signs(predictor, metric)));
+    mean.or_else(|| Some(diverged(group)?).filter(|_| predictor == NETWORK))
+}
+
+/// With which seeds the network diverged; nothing where it did with none.
+pub(super) fn diverged(group: &Group) -> Option<String> {
+    let seeds = group.diverged();
+    (!seeds.is_empty()).then(|| format!("diverged: {}", counted_seeds(&seeds)))
+}
+
+/// What there is to say about the networks' scores, group by group.
+pub(super) fn remarks(groups: &[Group]) -> Vec<String> {
+    groups.iter().flat_map(scores::of_group).collect()
+}
+
+fn strings(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// A row per group and predictor: seeds, and every score that is not about a slice.
+pub(super) fn scores(groups: &[Group], first_column: &str) -> Table {
+    let totals: BTreeSet<String> = groups.iter().flat_map(Group::totals).collect();
+    let mut header = strings(&[first_column, "predictor", "seeds"]);
+    header.extend(totals.iter().cloned());
+    let rows = groups.iter().flat_map(|group| {
+        let totals = &totals;
+        group.predictors().into_iter().map(move |predictor| {
+            let count = totals.iter().map(|metric| group.all_values(&predictor, metric).len()).max().unwrap_or(0);
+            let seeds = Some(group.seeds(count));
+            let scores: Vec<_> = totals.iter().map(|metric| cell(group, &predictor, metric)).collect();
+            [Some(group.name.clone()), Some(predictor), seeds].into_iter().chain(scores).collect()
+        })
+    });
+    Table { header, rows: rows.collect() }
+}
+
+/// One score of the network, seed by seed.
+pub(super) fn by_seed(groups: &[Group], metric: &str, first_column: &str) -> Table {
+    let seeds: BTreeSet<u64> = groups.iter().flat_map(|group| group.runs.iter().map(|run| run.seed)).collect();
+    let header =
+        std::iter::once(first_column.to_owned()).chain(seeds.iter().map(|seed| format!("seed {seed}"))).collect();
+    let rows = groups.iter().map(|group| {
+        let values = group.all_values(NETWORK, metric);
+        let diverged = group.diverged();
+        let cells = seeds.iter().map(|seed| {
+            let value = values.get(seed).map(|value| number(*value));
+            value.or_else(|| diverged.contains(seed).then(|| "diverged".to_owned()))
+        });
+        std::iter::once(Some(group.name.clone())).chain(cells).collect()
+    });
+    Table { header, rows: rows.collect() }
+}
+
+/// Parameters, operations and seconds of each group.
+pub(super) fn budgets(groups: &[Group], first_column: &str) -> Table {
+    let header = strings(&[first_column, "parameters", "steps", "training GFLOP", "seconds a run"]);
+    let rows = groups.iter().map(|group| {
+        let budget = group.experiment.model.budget(&group.experiment.dims());
+        vec![
+            Some(group.name.clone()),
+            Some(budget.parameters.to_string()),
+            Some(group.experiment.train.steps.to_string()),
+            Some(number(group.experiment.training_flops() / 1e9)),
+            group.seconds().map(|seconds| format!("{seconds:.1}")),
+        ]
+    });
+    Table { header, rows: rows.collect() }
+}
+
+/// Runs that are not finished, with the reason.
+pub(super) fn unfinished(groups: &[Group], first_column: &str) -> Table {
+    let rows = groups.iter().flat_map(|group| {
+        let row = |(seed, reason): &(u64, String)| {
+            vec![Some(group.name.clone()), Some(seed.to_string()), Some(reason.clone())]
+        };
+        group.missing.iter().map(row)
+    });
+    Table { header: strings(&[first_column, "seed", "why it has no result"]), rows: rows.collect() }
+}
+
+/// Runs whose metrics are not those that they logged.
+fn amiss(groups: &[Group], first_column: &str) -> Table {
+    let rows = groups.iter().flat_map(|group| {
+        let row = |run: &FinishedRun| {
+            Some(vec![Some(group.name.clone()), Some(run.seed.to_string()), Some(run.amiss.clone()?)])
+        };
+        group.runs.iter().filter_map(row)
+    });
+    Table { header: strings(&[first_column, "seed", "metrics.jsonl"]), rows: rows.collect() }
+}
+
+/// Keys whose values differ between groups, a column each.
+pub(super) fn differences(groups: &[Group], first_column: &str) -> Table {
+    let settings: Vec<Vec<(String, toml::Value)>> =
+        groups.iter().map(|group| leaves("", &group.experiment.to_table())).collect();
+    let mut keys: Vec<&String> = Vec::new();
+    for (key, _) in settings.iter().flatten() {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    let value = |settings: &Vec<(String, toml::Value)>, key: &str| {
+        let found = settings.iter().find(|(name, _)| name == key)?;
+        Some(found.1.as_str().map_or_else(|| found.1.to_string(), str::to_owned))
+    };
+    keys.retain(|key| {
+        let mut values = settings.iter().map(|settings| value(settings, key));
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    });
+    let header = std::iter::once(first_column.to_owned()).chain(keys.iter().map(|key| (*key).clone())).collect();
+    let row = |(group, settings): (&Group, &Vec<(String, toml::Value)>)| {
+        std::iter::once(Some(group.name.clone())).chain(keys.iter().map(|key| value(settings, key))).collect()
+    };
+    let rows = if keys.is_empty() { Vec::new() } else { groups.iter().zip(&settings).map(row).collect() };
+    Table { header, rows }
+}
+
+/// Means and intervals as a series.
+pub(super) fn series(label: &str, style: Style, points: &[(f64, Estimate)]) -> Series {
+    let interval = |(x, estimate): &(f64, Estimate)| estimate.interval.map(|[low, high]| (*x, low, high));
+    Series {
+        label: label.to_owned(),
+        points: points.iter().map(|(x, estimate)| (*x, estimate.mean)).collect(),
+        style,
+        intervals: points.iter().filter_map(interval).collect(),
+    }
+}
+
+/// Loss against step with bands over the seeds: of validation where every group has it, else of training.
+pub(super) fn learning(groups: &[Group]) -> Option<Figure> {
+    let has_finished = |group: &&Group| group.finished().next().is_some();
+    let begun: Vec<&Group> = groups.iter().filter(has_finished).take(MOST_CURVES).collect();
+    let name = ["validation/loss", "train/loss"]
+        .into_iter()
+        .find(|name| !begun.is_empty() && begun.iter().all(|group| group.logs(name)))?;
+    let curves = begun.iter().map(|group| series(&group.label(), Style::Line, &group.curve(name)));
+    Some(Figure {
+        title: "Learning curves".to_owned(),
+        x_label: "step".to_owned(),
+        y_label: name.to_owned(),
+        y_log: true,
+        series: curves.collect(),
+        ..Figure::default()
+    })
+}
+
+/// Caption of such a figure.
+pub(super) fn slice_note(figure: &Figure) -> String {
+    let bands = "Bands are 95 % intervals over seeds.";
+    if figure.y_log { format!("{bands} {FLOOR_NOTE}") } else { bands.to_owned() }
+}
+
+/// Scores along the slices, such as the number of examples seen in context: the network of each group, and the classical
+/// predictors of the first.
+pub(super) fn by_slice(groups: &[Group]) -> Option<Figure> {
+    let first = groups.iter().find(|group| !group.runs.is_empty())?;
+    let (score, axis) = first.sliced()?;
+    // Another score, or slices of another kind, have no place on these axes.
+    let alike = groups.iter().filter(|group| group.sliced().is_some_and(|of| of == (score.clone(), axis.clone())));
+    let networks = alike.take(MOST_CURVES).filter_map(|group| {
+        let name = if groups.len() == 1 { NETWORK.to_owned() } else { group.label() };
+        let points = group.by_slice(NETWORK);
+        (!points.is_empty()).then(|| series(&name, Style::Line, &points))
+    });
+    let classical = first.predictors().into_iter().skip(1);
+    let classical = classical.map(|name| series(&name, Style::Dashed, &first.by_slice(&name)));
+    let y_log = score.ends_with("mse");
+    let mut series: Vec<Series> = networks.chain(classical).collect();
+    if y_log {
+        cut_at_floor(&mut series);
+    }
+    Some(Figure {
+        title: "Score by slice".to_owned(),
+        x_label: axis,
+        y_label: score,
+        y_log,
+        series,
+        ..Figure::default()
+    })
+}
+
+/// The sections that every page about groups ends with.
+///
+/// # Errors
+/// [`Error::Io`] when a run's picture of its patterns cannot be read.
+pub(super) fn closing(
+    builder: &mut Builder,
+    groups: &[Group],
+    show_patterns: Option<bool>,
+    first_column: &str,
+) -> Result<(), Error> {
+    if show_patterns.unwrap_or(groups.len() <= MOST_PATTERNS) {
+        for group in groups {
+            let Some(run) = group.finished().next() else { continue };
+            // Runs draw their own when they end.
+            let path = run.root.join("figures").join(patterns::NAME).with_extension("svg");
+            if let Some(svg) = input::read_if_there(&path)? {
+                let svg = String::from_utf8_lossy(&svg).into_owned();
+                let title = format!("Attention patterns: {}", group.name);
+                let note = format!("Seed {}. {}", run.seed, patterns::NOTE);
+                let name = format!("patterns-{}", file_name(&group.name));
+                builder.figure(name, title, note, svg);
+            }
+        }
+    }
+    builder.table(
+        "Budgets",
+        "By the model's sizes; matrix products only, forward and backward.",
+        budgets(groups, first_column),
+    );
+    builder.table("What differs", "Settings that are not the same everywhere.", differences(groups, first_column));
+    builder.table("Unfinished runs", "", unfinished(groups, first_column));
+    builder.table(
+        "Curves not to be trusted",
+        "Their metrics.jsonl is not as it was written.",
+        amiss(groups, first_column),
+    );
+    let records = groups.iter().flat_map(|group| group.runs.iter().map(|run| &run.record));
+    builder.table("Machine and versions", "", machines(records));
+    Ok(())
+}
+
+/// A name that a file can have.
+pub(super) fn file_name(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_lowercase()
+}
+
+/// Names of the tables that every page about groups comes with.
+pub(super) const VALUES: &str = "results";
+pub(super) const MEANS: &str = "summary";
+
+/// Every value of every run, and every mean.
+pub(super) fn tables(groups: &[Group]) -> Vec<(&'static str, Table)> {
+    vec![(VALUES, with_settings(values(groups), groups)), (MEANS, with_settings(means(groups), groups))]
+}
+
+/// Every value of every run; an empty one where a network diverged.
+fn values(groups: &[Group]) -> Table {
+    let mut rows = Vec::new();
+    for group in groups {
+        let totals = group.totals();
+        for run in &group.runs {
+            for row in &run.record.results {
+                let known = row.metrics.iter().map(|(metric, value)| (metric, Some(value.to_string())));
+                let unknown =
+                    totals.iter().filter(|_| row.name == NETWORK && !row.is_scored()).map(|name| (name, None));
+                rows.extend(known.chain(unknown).map(|(metric, value)| {
+                    let cells = [group.name.clone(), row.name.clone(), run.seed.to_string(), metric.clone()];
+                    cells.map(Some).into_iter().chain([value]).collect()
+                }));
+            }
+        }
+    }
+    Table { header: strings(&["group", "predictor", "seed", "metric", "value"]), rows }
+}
+
+/// Every mean with its interval; none where a network diverged.
+fn means(groups: &[Group]) -> Table {
+    let mut rows = Vec::new();
+    for group in groups {
+        for predictor in group.predictors() {
+            for metric in group.metrics() {
+                let seeds = group.all_values(&predictor, &metric).len();
+                let estimate = group.estimate(&predictor, &metric);
+                if seeds == 0 && predictor != NETWORK {
+                    continue;
+                }
+                let mean = estimate.as_ref().map(|estimate| estimate.mean.to_string());
+                let interval = estimate.and_then(|estimate| estimate.interval);
+                let end = |index: usize| interval.map(|ends| ends[index].to_string());
+                let cells = [group.name.clone(), predictor.clone(), metric, seeds.to_string()];
+                rows.push(cells.map(Some).into_iter().chain([mean, end(0), end(1)]).collect());
+            }
+        }
+    }
+    Table { header: strings(&["group", "predictor", "metric", "seeds", "mean", "low", "high"]), rows }
+}
+
+/// A column more for each key that tells groups apart, such as those of a sweep.
+fn with_settings(Table { mut header, mut rows }: Table, groups: &[Group]) -> Table {
+    let mut keys: Vec<&String> = Vec::new();
+    for (key, _) in groups.iter().flat_map(|group| &group.settings) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    header.extend(keys.iter().map(|key| (*key).clone()));
+    let of: BTreeMap<&str, &Group> = groups.iter().map(|group| (group.name.as_str(), group)).collect();
+    for row in &mut rows {
+        let group = row.first().and_then(|name| of.get(name.as_deref()?));
+        row.extend(keys.iter().map(|key| {
+            let (_, value) = group?.settings.iter().find(|(name, _)| name == *key)?;
+            Some(plain(value))
+        }));
+    }
+    Table { header, rows }
+}
+
+/// Groups for programs.
+pub(super) fn to_json(groups: &[Group]) -> serde_json::Value {
+    let group = |group: &Group| {
+        let runs = group.runs.iter().map(|run| {
+            let record = &run.record;
+            json!({ "seed": run.seed, "run_id": record.run_id, "seconds": record.seconds, "results": record.results })
+        });
+        let means = group.predictors().into_iter().map(|predictor| {
+            let of = |metric: String| {
+                Some((metric.clone(), serde_json::to_value(group.estimate(&predictor, &metric)?).ok()?))
+            };
+            let metrics: serde_json::Map<_, _> = group.totals().into_iter().filter_map(of).collect();
+            (predictor, metrics.into())
+        });
+        let means: serde_json::Map<String, serde_json::Value> = means.collect();
+        let missing = group.missing.iter().map(|(seed, reason)| json!({ "seed": seed, "reason": reason }));
+        json!({
+            "name": group.name,
+            "settings": group.settings.iter().cloned().collect::<BTreeMap<_, _>>(),
+            "parameters": group.experiment.model.budget(&group.experiment.dims()).parameters,
+            "training_flops": group.experiment.training_flops(),
+            "runs": runs.collect::<Vec<_>>(),
+            "means": means,
+            "missing": missing.collect::<Vec<_>>(),
+        })
+    };
+    groups.iter().map(group).collect()
+}
+
+/// A page about any runs side by side.
+///
+/// # Errors
+/// as [`super::of_study`]
+pub fn page(groups: &[Group], command: &str) -> Result<Page, Error> {
+    const FIRST: &str = "config";
+    let mut builder = Builder::default();
+    let table = scores(groups, FIRST);
+    let findings = remarks(groups);
+    builder.prose("What to know", &findings);
+    let note = "Means over seeds with 95 % bootstrap intervals (BCa), on test examples that training never saw.";
+    builder.table("Results", note, table.clone());
+    if let Some(figure) = by_slice(groups) {
+        builder.figure("slices", "Score by slice", slice_note(&figure), figure.to_svg());
+    }
+    if let Some(figure) = learning(groups) {
+        builder.figure("learning", "Learning curves", "Bands are 95 % intervals over seeds.", figure.to_svg());
+    }
+    closing(&mut builder, groups, None, FIRST)?;
+    let runs: usize = groups.iter().map(|group| group.finished().count()).sum();
+    let tables = tables(groups);
+    let (sections, figures) = builder.finish(&tables);
+    let report = Report {
+        title: "Runs side by side".to_owned(),
+        summary: format!("{runs} finished runs of {} configs.", groups.len()),
+        command: command.to_owned(),
+        sections,
+    };
+    let json = json!({ "groups": to_json(groups) });
+    Ok(Page { report, table, findings, verdict: None, json, figures, tables })
+}

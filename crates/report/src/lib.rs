@@ -1,0 +1,213 @@
+//! Pages: about one [`run`], and about many, in [`groups`] of runs that differ in nothing but the seed: a [`sweep`], a
+//! [`comparison`], or any runs side by side.
+
+#![warn(clippy::disallowed_methods)]
+
+pub mod ablation;
+pub mod attention;
+pub mod card;
+pub mod comparison;
+pub mod groups;
+pub mod in_context;
+pub mod lens;
+pub mod paths;
+pub mod patterns;
+pub mod rank;
+pub mod run;
+pub mod scores;
+pub mod shifts;
+pub mod sweep;
+
+use std::collections::BTreeSet;
+
+use headway_draw::{File, Report, Section, Series, csv};
+
+use headway_study::{Study, dir::StudyDir};
+use headway_trainer::{Error, digest::digest, provenance::Record};
+
+/// Named columns; a missing number is `None`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// Column names.
+    pub header: Vec<String>,
+    /// Cells.
+    pub rows: Vec<Vec<Option<String>>>,
+}
+
+/// What a page about many runs holds.
+pub struct Page {
+    /// The page.
+    pub report: Report,
+    /// Its main table.
+    pub table: Table,
+    /// What was found, sentence by sentence.
+    pub findings: Vec<String>,
+    /// Whether every expectation is met; nothing where there is none.
+    pub verdict: Option<bool>,
+    /// Everything above as one document for programs.
+    pub json: serde_json::Value,
+    /// Figures by name, as SVG.
+    figures: Vec<(String, String)>,
+    /// Tables by name, to be written as CSV.
+    tables: Vec<(&'static str, Table)>,
+}
+
+/// Reads what a study's runs have left and makes its page.
+///
+/// # Errors
+/// [`Error::Usage`] when a record is damaged; [`Error::Io`]; [`Error::Training`] when a figure cannot be drawn.
+pub fn of_study(study: &Study, dir: &StudyDir, command: &str) -> Result<Page, Error> {
+    match study {
+        Study::Sweep(study) => sweep::page(study, dir, command),
+        Study::Comparison(study) => comparison::page(study, dir, command),
+    }
+}
+
+impl Page {
+    /// Writes the page with its figures and tables into a folder: `report.html`, `figures/*.svg`, `*.csv`, `results.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub fn write(&self, dir: &StudyDir) -> Result<(), Error> {
+        for (name, svg) in &self.figures {
+            dir.write(&format!("figures/{name}.svg"), svg.as_bytes())?;
+        }
+        for (name, table) in &self.tables {
+            dir.write(&format!("{name}.csv"), csv(&table.header, &table.rows).as_bytes())?;
+        }
+        let text = serde_json::to_string_pretty(&self.json).map_err(|error| Error::Training(error.to_string()))?;
+        dir.write("results.json", (text + "\n").as_bytes())?;
+        dir.write("report.html", self.report.to_html().as_bytes())
+    }
+}
+
+/// Bytes of the name of a figure at most; file systems end a name at 255.
+const LONGEST_NAME: usize = 100;
+
+/// Sections in the making, and the figures among them.
+#[derive(Default)]
+struct Builder {
+    sections: Vec<Section>,
+    figures: Vec<(String, String)>,
+}
+
+impl Builder {
+    fn table(&mut self, title: impl Into<String>, note: impl Into<String>, table: Table) {
+        if !table.rows.is_empty() {
+            let Table { header, rows } = table;
+            self.sections.push(Section::Table { title: title.into(), note: note.into(), header, rows });
+        }
+    }
+
+    fn figure(&mut self, name: impl Into<String>, title: impl Into<String>, note: impl Into<String>, svg: String) {
+        let name = self.file_name(name.into());
+        self.figures.push((name, svg.clone()));
+        self.sections.push(Section::Figure { title: title.into(), note: note.into(), svg });
+    }
+
+    /// A name of bounded length that no other figure has: labels may be long, and alike but for what no file name has.
+    fn file_name(&self, name: String) -> String {
+        let is_new = |name: &String| self.figures.iter().all(|(other, _)| other != name);
+        if name.len() <= LONGEST_NAME && is_new(&name) {
+            return name;
+        }
+        let digest = digest(name.as_bytes());
+        let start = &name[..name.floor_char_boundary(LONGEST_NAME - 13)];
+        let bounded = format!("{start}-{}", &digest[..12]);
+        let numbered = (2..).map(|number: u32| format!("{bounded}-{number}"));
+        std::iter::once(bounded.clone()).chain(numbered).find(is_new).unwrap_or(bounded)
+    }
+
+    /// The sections, the last of which lists what lies beside the page.
+    fn finish(mut self, tables: &[(&'static str, Table)]) -> (Vec<Section>, Vec<(String, String)>) {
+        let tables = tables.iter().map(|(name, _)| (format!("{name}.csv"), table_note(name)));
+        let json = [("results.json".to_owned(), "everything on this page, for programs")];
+        let figures = self.figures.iter().map(|(name, _)| (format!("figures/{name}.svg"), ""));
+        let files =
+            tables.chain(json).chain(figures).map(|(path, note)| File { path, note: note.to_owned() }).collect();
+        self.sections.push(Section::Files { title: "Files".to_owned(), note: String::new(), files });
+        (self.sections, self.figures)
+    }
+
+    fn prose(&mut self, title: &str, sentences: &[String]) {
+        if !sentences.is_empty() {
+            self.sections.push(Section::Prose { title: title.to_owned(), body: sentences.join("\n\n") });
+        }
+    }
+}
+
+/// What a table of this name holds.
+fn table_note(name: &str) -> &'static str {
+    match name {
+        groups::VALUES => "every value of every run",
+        groups::MEANS => "means over seeds with their intervals",
+        rank::NAME => "the residual of every sequence after every layer",
+        paths::LENGTHS => "contributions by the number of heads on a path",
+        paths::NAME => "the largest paths",
+        attention::SCORES_NAME => "scores of every head",
+        attention::ROLES_NAME => "mass from role to role",
+        ablation::NAME => "what each head and each layer is worth",
+        lens::NAME => "what is read after each layer",
+        in_context::NAME => "distances at every number of examples",
+        in_context::LINEAR => "sensitivities and implicit weights",
+        _ => "",
+    }
+}
+
+/// Share of the largest value below which a value has no place on a log axis: least squares without noise is exact but for
+/// rounding, and would squeeze everything else into a line.
+const FLOOR: f64 = 1e-6;
+
+/// What a caption says about that.
+const FLOOR_NOTE: &str =
+    "Values below a millionth of the largest are left out; a curve a million times above most others is not counted.";
+
+/// Interrupts curves of a log axis where they fall below the floor.
+fn cut_at_floor(series: &mut [Series]) {
+    let largest = |series: &Series| series.points.iter().map(|(_, y)| *y).filter(|y| y.is_finite()).fold(0.0, f64::max);
+    let mut largest: Vec<f64> = series.iter().map(largest).collect();
+    largest.sort_by(f64::total_cmp);
+    // One curve that runs away would take all the others off the figure.
+    let middle = largest.get(largest.len() / 2).copied().unwrap_or(0.0);
+    let floor = FLOOR * largest.into_iter().filter(|value| value * FLOOR <= middle).fold(0.0, f64::max);
+    for Series { points, intervals, .. } in series {
+        for (_, y) in points.iter_mut().filter(|(_, y)| *y < floor) {
+            *y = f64::NAN;
+        }
+        intervals.retain(|(_, _, high)| *high >= floor);
+        for (_, low, _) in intervals {
+            *low = low.max(floor);
+        }
+    }
+}
+
+/// How a table writes a number: [`headway_draw::number`] for people, [`exact`] for programs.
+type Write = fn(f64) -> String;
+
+/// All digits.
+fn exact(value: f64) -> String {
+    value.to_string()
+}
+
+/// With a capital letter.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// For `map_err` on what draws.
+fn undrawn(error: impl ToString) -> Error {
+    Error::Training(error.to_string())
+}
+
+/// Devices, versions and threads behind some runs, each once.
+fn machines<'a>(records: impl Iterator<Item = &'a Record>) -> Table {
+    let machine = |record: &Record| [&record.version, &record.device, &record.platform].map(Clone::clone);
+    let threads = |record: &Record| record.threads.to_string();
+    let all: BTreeSet<_> = records.map(|record| (machine(record), threads(record))).collect();
+    let rows = all.into_iter().map(|(machine, threads)| machine.into_iter().chain([threads]).map(Some).collect());
+    Table {
+        header: ["version", "device", "platform", "threads of a run"].map(str::to_owned).into(),
+        rows: rows.collect(),
+    }
+}

@@ -1,0 +1,48 @@
+//! Attention patterns of a run on its first test example, drawn once when the run ends.
+
+use burn::{module::Module, tensor::Device};
+use headway_draw::{Pattern, Patterns};
+use headway_model::{Model, weights};
+use headway_tasks::{Source, Split};
+
+use super::undrawn;
+use headway_trainer::{Error, loss};
+
+/// Name of the figure in a run folder.
+pub(crate) const NAME: &str = "patterns";
+
+/// What the figure shows, for its caption.
+pub(super) const NOTE: &str = "First test example: a panel per layer and head, queries downwards, keys to the right. Point at a row \
+                               to read its strongest keys.";
+
+/// Longer sequences have no picture: a row of it would be thinner than a pixel.
+const LONGEST: usize = 320;
+/// Nor do networks of more heads in all.
+const MOST_HEADS: usize = 64;
+
+/// The picture as SVG; nothing for what is too large to be drawn.
+///
+/// # Errors
+/// [`Error::Training`] when it cannot be drawn.
+pub(crate) fn draw(model: &Model, source: &Source, device: &Device) -> Result<Option<String>, Error> {
+    let batch = source.evaluation(Split::Test).remove(0).part(0..1);
+    if batch.dims.seq_len > LONGEST {
+        return Ok(None);
+    }
+    let trace = model.valid().forward_traced(loss::inputs(&batch, device));
+    let layers: Vec<Vec<Pattern>> = trace
+        .layers
+        .into_iter()
+        .map(|layer| {
+            let [_, n_heads, q_len, k_len] = layer.pattern.dims();
+            let weights = weights::to_host(layer.pattern); // [1, n_heads, q_len, k_len]
+            let heads = weights.chunks_exact(q_len * k_len);
+            heads.take(n_heads).map(|weights| Pattern { q_len, k_len, weights: weights.to_vec() }).collect()
+        })
+        .collect();
+    if layers.iter().map(Vec::len).sum::<usize>() > MOST_HEADS {
+        return Ok(None);
+    }
+    let title = "Attention patterns on the first test example".to_owned();
+    Patterns { title, layers, ..Patterns::default() }.to_svg().map(Some).map_err(undrawn)
+}

@@ -1,0 +1,250 @@
+//! The page about one run: what came out, how it got there, with which settings, on what.
+
+use std::path::{Path, PathBuf};
+
+use headway_draw::{Figure, Report, Section, Series, Style, number};
+
+use super::{
+    FLOOR_NOTE, cut_at_floor, patterns,
+    scores::{self, shown},
+};
+use headway_study::results::{MOST_PREDICTORS, slice};
+use headway_trainer::{
+    Error, build,
+    device::Found,
+    evaluate,
+    experiment::{self, Experiment},
+    input,
+    log::{self, Line},
+    presence,
+    provenance::{self, Record, Row, Status, Summary},
+    run_dir::{self, RunDir},
+    session::Finished,
+};
+
+/// Makes the page of a run whose training has ended, with its attention patterns where it is complete, and then writes its record.
+///
+/// # Errors
+/// as [`write`] and [`Finished::conclude`]
+pub fn conclude(finished: Finished) -> Result<Summary, Error> {
+    let Finished { dir, experiment, record, model, source, device, .. } = &finished;
+    if let Some(model) = model
+        && let Some(svg) = patterns::draw(model, source, device)?
+    {
+        dir.write(&dir.figure(patterns::NAME), svg.as_bytes())?;
+    }
+    // Before the record: one that says complete has its page beside it.
+    write(dir, experiment, record)?;
+    finished.conclude()
+}
+
+/// Writes `report.html` and the figures in it.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Training`] when a figure cannot be drawn.
+pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(), Error> {
+    let lines = log::read(&dir.metrics())?;
+    let mut sections = vec![results(&record.results)];
+    let learning = learning_curve(&lines, &record.results);
+    let amiss =
+        log::verify(dir.root())?.map(|amiss| format!(" The curve is not to be trusted, metrics.jsonl: {amiss}."));
+    let note = format!("Dashed lines are the test losses of classical predictors.{}", amiss.unwrap_or_default());
+    sections.push(figure(dir, "learning", "Learning curve", &note, &learning)?);
+    if let Some(slices) = slices(&record.results) {
+        let note =
+            slice_note("One point per slice of the test set, such as the number of examples seen in context", &slices);
+        sections.push(figure(dir, "slices", "Score by slice", &note, &slices)?);
+    }
+    if let Some(svg) = input::read_if_there(&dir.figure(patterns::NAME))? {
+        let svg = String::from_utf8_lossy(&svg).into_owned();
+        let (title, note) = ("Attention patterns".to_owned(), patterns::NOTE.to_owned());
+        sections.push(Section::Figure { title, note, svg });
+    }
+    sections.push(budget(experiment));
+    sections.push(Section::Text { title: "Settings".to_owned(), body: experiment.to_toml() });
+    sections.push(machine(record));
+    let title = format!("{} on {}", experiment.model.name(), experiment.task.name());
+    let report = Report { title, summary: summary(record), command: record.command.clone(), sections };
+    dir.write(&dir.report(), report.to_html().as_bytes())
+}
+
+fn summary(record: &Record) -> String {
+    let network = record.results.first();
+    let scores = network.and_then(|network| network.metrics.get("test/loss"));
+    let score = scores.map(|loss| format!(" Test loss {}.", number(*loss))).unwrap_or_default();
+    let end = if record.status == Status::Diverged {
+        " It failed: the network diverged, and its answers or weights are not finite. The classical predictors keep their scores."
+    } else {
+        " A single seed says little about a method; compare several."
+    };
+    let run = format!(
+        "One run, seed {}: {} steps in {:.1} s on {}.{score}{end}",
+        record.run_id.rsplit('-').next().unwrap_or_default(),
+        record.step,
+        record.seconds,
+        record.device,
+    );
+    let remarks = network.map(scores::remarks).unwrap_or_default().into_iter().map(|remark| format!("{remark}."));
+    std::iter::once(run).chain(remarks).collect::<Vec<_>>().join("\n\n")
+}
+
+fn results(rows: &[Row]) -> Section {
+    let totals = provenance::totals(rows);
+    let header = std::iter::once("predictor".to_owned()).chain(totals.iter().map(|name| (*name).clone())).collect();
+    let cells = |row: &Row| {
+        let values = totals.iter().map(|name| shown(row, name));
+        std::iter::once(Some(row.name.clone())).chain(values).collect()
+    };
+    Section::Table {
+        title: "Results".to_owned(),
+        note: "On test examples that training never saw.".to_owned(),
+        header,
+        rows: rows.iter().map(cells).collect(),
+    }
+}
+
+fn learning_curve(lines: &[Line], rows: &[Row]) -> Figure {
+    let curve = |name: &str, style: Style| Series {
+        label: name.to_owned(),
+        points: lines.iter().filter_map(|line| Some((line.step as f64, *line.values.get(name)?))).collect(),
+        style,
+        ..Series::default()
+    };
+    let last = lines.last().map_or(1.0, |line| line.step as f64);
+    let anchors = rows.iter().take(MOST_PREDICTORS).skip(1).filter_map(|row| {
+        let loss = *row.metrics.get("test/loss")?;
+        let points = vec![(0.0, loss), (last, loss)];
+        Some(Series { label: row.name.clone(), points, style: Style::Dashed, ..Series::default() })
+    });
+    let mut series = vec![curve("train/loss", Style::Line), curve("validation/loss", Style::Line)];
+    series.retain(|series| !series.points.is_empty());
+    Figure {
+        title: "Learning curve".to_owned(),
+        x_label: "step".to_owned(),
+        y_label: "loss".to_owned(),
+        x_log: false,
+        y_log: true,
+        series: series.into_iter().chain(anchors).collect(),
+    }
+}
+
+/// Caption of [`slices`] after a first sentence.
+pub(super) fn slice_note(first: &str, figure: &Figure) -> String {
+    let floor = if figure.y_log { FLOOR_NOTE } else { "" };
+    format!("{first}. Bands are two standard errors over test examples. {floor}")
+}
+
+/// Scores of slices named `…=<number>`, one series per predictor; nothing when there are no such slices.
+pub(super) fn slices(rows: &[Row]) -> Option<Figure> {
+    let points = |row: &Row| {
+        let place = |name: &String| slice(name).map(|(_, number)| number);
+        let mut points: Vec<(f64, f64, Option<f64>)> = row
+            .metrics
+            .iter()
+            .filter_map(|(name, value)| Some((place(name)?, *value, row.errors.get(name).copied())))
+            .collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points
+    };
+    let mut names = rows.iter().flat_map(|row| row.metrics.keys());
+    let (score, axis) = names.find_map(|name| Some((name.split('[').next()?, slice(name)?.0)))?;
+    let y_log = score.ends_with("mse");
+    let series = rows.iter().take(MOST_PREDICTORS).enumerate().map(|(index, row)| {
+        let points = points(row);
+        Series {
+            label: row.name.clone(),
+            points: points.iter().map(|(x, y, _)| (*x, *y)).collect(),
+            intervals: points
+                .iter()
+                .filter_map(|(x, y, error)| Some((*x, y - 2.0 * (*error)?, y + 2.0 * (*error)?)))
+                .collect(),
+            style: if index == 0 { Style::Line } else { Style::Dashed },
+        }
+    });
+    let mut series: Vec<Series> = series.filter(|series| !series.points.is_empty()).collect();
+    if y_log {
+        cut_at_floor(&mut series);
+    }
+    Some(Figure {
+        title: "Score by slice".to_owned(),
+        x_label: axis.to_owned(),
+        y_label: score.to_owned(),
+        x_log: false,
+        y_log,
+        series,
+    })
+}
+
+fn budget(experiment: &Experiment) -> Section {
+    let budget = experiment.model.budget(&experiment.dims());
+    let facts = [
+        ("parameters", budget.parameters.to_string()),
+        ("GFLOP of a training step", number(experiment.step_flops() / 1e9)),
+        ("GFLOP of all training steps", number(experiment.training_flops() / 1e9)),
+        ("MB of activations of a step", number(budget.step_activation_bytes(experiment.micro_batch()) as f64 / 1e6)),
+    ];
+    Section::Table {
+        title: "Budget".to_owned(),
+        note: "By the model's sizes; matrix products only, forward and backward.".to_owned(),
+        header: vec!["what".to_owned(), "value".to_owned()],
+        rows: facts.into_iter().map(|(name, value)| vec![Some(name.to_owned()), Some(value)]).collect(),
+    }
+}
+
+/// Makes the page of a run again and says how the run stands, with the attention patterns of its best checkpoint where it has no
+/// picture of them. A run in progress is shown as far as it is, and draws that picture itself.
+///
+/// # Errors
+/// [`Error::Usage`] when the folder holds no run; [`Error::Checkpoint`]; [`Error::Io`]
+pub fn again(root: &Path, device: &Found) -> Result<(PathBuf, Status), Error> {
+    if RunDir::is_run(root)? && RunDir::is_held(root)? {
+        let dir = RunDir::beside(root);
+        let experiment = experiment::load(&dir.experiment(), &[])?.experiment;
+        let record = run_dir::read_record(root)?;
+        write(&dir, &experiment, &record)?;
+        // If it has ended meanwhile, this page took the place of the last one.
+        if RunDir::is_held(root)? {
+            return Ok((dir.report(), record.status));
+        }
+    }
+    let dir = RunDir::open(root)?;
+    let record = run_dir::read_record(root)?;
+    let experiment = experiment::load(&dir.experiment(), &[])?.experiment;
+    let has_patterns = record.status == Status::Diverged || presence::is_file(&dir.figure(patterns::NAME))?;
+    if !has_patterns && !dir.checkpoints()?.is_empty() {
+        let (model, _, _) = evaluate::load(root, &[], device)?;
+        let source = build::build_source(&experiment);
+        if let Some(svg) = patterns::draw(&model, &source, &device.device)? {
+            dir.write(&dir.figure(patterns::NAME), svg.as_bytes())?;
+        }
+    }
+    write(&dir, &experiment, &record)?;
+    Ok((dir.report(), record.status))
+}
+
+fn figure(dir: &RunDir, name: &str, title: &str, note: &str, figure: &Figure) -> Result<Section, Error> {
+    let svg = figure.to_svg();
+    dir.write(&dir.figure(name), svg.as_bytes())?;
+    Ok(Section::Figure { title: title.to_owned(), note: note.to_owned(), svg })
+}
+
+fn machine(record: &Record) -> Section {
+    let from = record.lineage.as_ref();
+    let facts = [
+        ("run", Some(record.run_id.clone())),
+        ("version", Some(record.version.clone())),
+        ("device", Some(record.device.clone())),
+        ("threads", Some(record.threads.to_string())),
+        ("platform", Some(record.platform.clone())),
+        ("parameters", Some(record.parameters.to_string())),
+        ("of which frozen", Some(record.frozen_parameters.to_string())),
+        ("weights from", from.map(|lineage| lineage.from.clone())),
+        ("sha256 of those weights", from.map(|lineage| lineage.weights_sha256.clone())),
+    ];
+    Section::Table {
+        title: "Machine and versions".to_owned(),
+        note: String::new(),
+        header: vec!["what".to_owned(), "value".to_owned()],
+        rows: facts.into_iter().map(|(name, value)| vec![Some(name.to_owned()), value]).collect(),
+    }
+}

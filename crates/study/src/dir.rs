@@ -1,0 +1,102 @@
+//! The folder of a sweep or a comparison: owns every path in it.
+//!
+//! ```text
+//! sweep.toml | compare.toml    what was asked, complete: it needs no other file
+//! runs/<run id>/               ordinary run folders
+//! report.html  figures/  results.csv  summary.csv  results.json
+//! ```
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use headway_trainer::{Error, beside, input, lock::HeldFolder, presence};
+
+/// The folder of a sweep or a comparison.
+#[derive(Clone, Debug)]
+pub struct StudyDir {
+    root: PathBuf,
+}
+
+impl StudyDir {
+    /// The folder at this path, which need not exist.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Folder of a run.
+    pub fn run(&self, run_id: &str) -> PathBuf {
+        self.runs().join(run_id)
+    }
+
+    /// Folder of all runs.
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    /// A file beside the report.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Keeps other processes from leading the same study while the result lives. They may still do single runs of it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when another process leads it; [`Error::Io`]
+    pub fn lead(&self) -> Result<HeldFolder, Error> {
+        fs::create_dir_all(&self.root).map_err(Error::io("cannot create folder", &self.root))?;
+        HeldFolder::lock(&self.root)
+    }
+
+    /// Writes a file beside the report, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.file(name);
+        if input::read(&path).is_ok_and(|there| there == bytes) {
+            return Ok(());
+        }
+        // Processes that do single runs of one study may write the same file at once.
+        beside::write(&path, bytes)
+    }
+
+    /// Refuses a folder whose page is about something else: a run, a sweep or a comparison.
+    ///
+    /// # Errors
+    /// [`Error::Usage`]
+    pub fn ensure_page(&self) -> Result<(), Error> {
+        for name in ["run.json", "sweep.toml", "compare.toml"] {
+            if presence::is_there(&self.file(name))? {
+                let root = self.root.display();
+                let problem = format!("{root} holds {name}, and a page of its own; choose another folder for this one");
+                return Err(Error::Usage(problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a folder that holds something else.
+    ///
+    /// # Errors
+    /// [`Error::Usage`]
+    pub fn ensure_ours(&self, name: &str) -> Result<(), Error> {
+        let Some(entries) = presence::list(&self.root)? else { return Ok(()) };
+        // Nor is it occupied by a lock, or by a file that a killed process was about to write.
+        let is_ours = |entry: &PathBuf| {
+            let file = presence::name(entry);
+            file == HeldFolder::LOCK || file.contains(beside::MARK)
+        };
+        if entries.iter().all(is_ours) || presence::is_file(&self.file(name))? {
+            return Ok(());
+        }
+        let root = self.root.display();
+        Err(Error::Usage(format!("{root} is not empty and has no {name}; choose another folder with --out")))
+    }
+}

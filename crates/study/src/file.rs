@@ -1,0 +1,358 @@
+//! The file of a study: a TOML text that names experiments, changes them and may hold profiles, with errors that point into it.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+};
+
+use headway_tasks::LARGEST_SEED;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use toml::{Table, Value};
+
+use headway_trainer::{
+    Error,
+    experiment::{self, Experiment, ExperimentError, Origin, Override, Places, Problem, Purpose},
+    input,
+};
+
+/// What the command line changes about a study.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Profile of the file to use.
+    pub profile: Option<String>,
+    /// Keys that no experiment of the study shall set.
+    pub unset: Vec<String>,
+    /// `key=value` for every experiment of the study.
+    pub set: Vec<String>,
+    /// Seeds in place of the file's.
+    pub seeds: Option<Vec<u64>>,
+}
+
+/// A text and the places of its keys.
+pub struct StudyFile {
+    /// Where it came from.
+    pub path: PathBuf,
+    text: String,
+    places: Places,
+    table: Table,
+}
+
+impl StudyFile {
+    /// Reads a file and merges a profile into it: a table `[profiles.NAME]` whose values replace those of the same keys.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when it cannot be read or has no such profile; [`Error::Experiment`] when it is no TOML.
+    pub fn read(path: &Path, profile: Option<&str>) -> Result<Self, Error> {
+        let given = |error: io::Error| {
+            let near = input::did_you_mean(path);
+            Error::Usage(format!("cannot read {}: {error}{near}", path.display()))
+        };
+        let text = input::read_text(path).map_err(|error| Error::unreadable(path, error, given))?;
+        Self::from_text(path, text, profile)
+    }
+
+    /// [`StudyFile::read`] for a text that came from `path`.
+    ///
+    /// # Errors
+    /// as [`StudyFile::read`]
+    pub fn from_text(path: &Path, text: String, profile: Option<&str>) -> Result<Self, Error> {
+        let (mut places, mut table) = experiment::parse(path, &text)?;
+        if table.contains_key("task") && table.contains_key("model") {
+            let path = path.display();
+            return Err(Error::Usage(format!("{path} is an experiment; `headway train` trains it")));
+        }
+        let mut profiles = match table.remove(PROFILES) {
+            None => Table::new(),
+            Some(Value::Table(profiles)) => profiles,
+            Some(_) => return Err(Error::Usage(format!("{}: {PROFILES} is a table of tables", path.display()))),
+        };
+        if let Some(name) = profile {
+            let Some(Value::Table(changes)) = profiles.remove(name) else {
+                let names: Vec<&str> = profiles.keys().map(String::as_str).collect();
+                let there_are = if names.is_empty() {
+                    "it has none".to_owned()
+                } else {
+                    format!("there are: {}", names.join(", "))
+                };
+                return Err(Error::Usage(format!("{} has no profile `{name}`; {there_are}", path.display())));
+            };
+            experiment::merge(&mut table, changes, false);
+            places.lift(&format!("{PROFILES}.{name}"));
+        }
+        Ok(Self { path: path.to_owned(), text, places, table })
+    }
+
+    /// Whether it has this key at its top.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// The file as a config.
+    ///
+    /// # Errors
+    /// [`Error::Experiment`] with every problem of form.
+    pub fn config<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        experiment::read_as(&self.path, &self.text, self.places.clone(), self.table.clone())
+    }
+
+    /// A problem with a key of this file.
+    pub fn problem(&self, key: &str, message: &str) -> Error {
+        let origin = self.places.value(key).cloned().unwrap_or(Origin::Default);
+        let problem = Problem { key: key.to_owned(), message: format!("{key}: {message}"), help: None, origin };
+        self.error(vec![problem])
+    }
+
+    fn error(&self, problems: Vec<Problem>) -> Error {
+        Error::Experiment(Box::new(ExperimentError { path: self.path.clone(), text: self.text.clone(), problems }))
+    }
+
+    /// The experiment that `at` names: the path of its file, seen from this one, or the experiment itself as a table.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when its file cannot be read; [`Error::Experiment`]
+    pub fn base(&self, at: &str, value: &Value) -> Result<Base, Error> {
+        match value {
+            Value::String(name) => {
+                let path = self.path.parent().unwrap_or(Path::new("")).join(name);
+                let given = |error: io::Error| {
+                    let near = input::did_you_mean(&path);
+                    self.problem(at, &format!("cannot read {}: {error}{near}", path.display()))
+                };
+                let text = input::read_text(&path).map_err(|error| Error::unreadable(&path, error, given))?;
+                let (places, table) = experiment::parse(&path, &text)?;
+                Ok(Base { path, text, places, table, inline_at: None })
+            }
+            Value::Table(table) => {
+                let text = toml::to_string(table).map_err(|error| self.problem(at, &error.to_string()))?;
+                let (places, table) = experiment::parse(&self.path, &text)?;
+                Ok(Base { path: self.path.clone(), text, places, table, inline_at: Some(at.to_owned()) })
+            }
+            _ => Err(self.problem(at, "expected the path of an experiment file, or an experiment as a table")),
+        }
+    }
+
+    /// An experiment with values set in this file. `places` are the tables of this file in which the keys of the settings
+    /// stand, for messages.
+    ///
+    /// # Errors
+    /// [`Error::Experiment`], pointing into this file where it set what is wrong.
+    pub fn experiment(&self, base: &Base, settings: &[Override], places: &[String]) -> Result<Experiment, Error> {
+        let read = experiment::from_table(
+            &base.path,
+            base.text.clone(),
+            (base.places.clone(), base.table.clone()),
+            settings,
+            Purpose::Train,
+        );
+        let error = match read {
+            Ok(loaded) => return Ok(loaded.experiment),
+            Err(Error::Experiment(error)) => error,
+            Err(error) => return Err(error),
+        };
+        let mine: Vec<Problem> =
+            error.problems.iter().filter_map(|problem| self.place(problem, base, places)).collect();
+        if mine.is_empty() { Err(Error::Experiment(error)) } else { Err(self.error(mine)) }
+    }
+
+    /// The problem with its place in this file, if this file set the value.
+    fn place(&self, problem: &Problem, base: &Base, places: &[String]) -> Option<Problem> {
+        let origin = match (&problem.origin, &base.inline_at) {
+            (Origin::Override(text), _) => {
+                let key = text.split('=').next().unwrap_or(text);
+                places.iter().find_map(|table| self.places.sets(&format!("{table}.{key}")))?.clone()
+            }
+            (_, Some(at)) => self.places.value(&format!("{at}.{}", problem.key))?.clone(),
+            (_, None) => return None,
+        };
+        Some(Problem { origin, ..problem.clone() })
+    }
+}
+
+/// Memory that a planned run takes beside the text of its experiment.
+const BYTES_OF_A_RUN: usize = 4000;
+/// Memory that all runs of a plan may take.
+const MOST_BYTES: usize = 40_000_000;
+
+/// An experiment before a study changes it.
+pub struct Base {
+    path: PathBuf,
+    text: String,
+    places: Places,
+    table: Table,
+    /// Key of the table that holds it, when it stands in the study's own file.
+    inline_at: Option<String>,
+}
+
+impl Base {
+    /// Refuses more runs of it than anybody waits for, before the first is made.
+    ///
+    /// # Errors
+    /// [`Error::Experiment`] at the key
+    pub(super) fn ensure_few(&self, file: &StudyFile, key: &str, runs: usize) -> Result<(), Error> {
+        let bytes = runs.saturating_mul(self.text.len() + BYTES_OF_A_RUN);
+        if bytes <= MOST_BYTES {
+            return Ok(());
+        }
+        let most = MOST_BYTES / (self.text.len() + BYTES_OF_A_RUN);
+        Err(file.problem(key, &format!("these are {runs} runs; give {most} or fewer of an experiment of this size")))
+    }
+
+    /// The experiment as a value that needs no other file.
+    pub fn inline(&self) -> Value {
+        Value::Table(self.table.clone())
+    }
+
+    /// The experiment with changes, with its form checked and nothing else.
+    pub(super) fn unchecked(&self, settings: &[Override]) -> Option<Experiment> {
+        let mut table = self.table.clone();
+        for setting in settings {
+            setting.apply(&mut table).ok()?;
+        }
+        Value::Table(table).try_into().ok()
+    }
+}
+
+const PROFILES: &str = "profiles";
+
+/// Settings of a table, in its order. A key in quotes takes its value whole, `"model.state_mixer" = { ffn = {} }`; bare keys
+/// lead to single values, `model.n_heads = 4`.
+pub(super) fn settings(table: &Table) -> Vec<Override> {
+    let entries = table.iter().flat_map(|(key, value)| match value {
+        Value::Table(below) if !key.contains('.') => experiment::leaves(key, below),
+        value => vec![(key.clone(), value.clone())],
+    });
+    entries.map(|(key, value)| Override::new(&key, value)).collect()
+}
+
+/// Refuses a name that is none of those there are.
+///
+/// # Errors
+/// [`Error::Experiment`]
+pub(super) fn named(file: &StudyFile, key: &str, name: &str, there_are: &[String]) -> Result<(), Error> {
+    if there_are.iter().any(|there| there == name) {
+        return Ok(());
+    }
+    // Slices would fill the screen.
+    let shown: Vec<&str> = there_are.iter().map(String::as_str).filter(|name| !name.contains('[')).collect();
+    let near = there_are.iter().filter(|there| there.len().abs_diff(name.len()) < 100);
+    let closest = near.min_by_key(|there| strsim::damerau_levenshtein(name, there));
+    let closest = closest.map(|closest| format!("; did you mean `{closest}`?")).unwrap_or_default();
+    Err(file.problem(key, &format!("nothing is called `{name}`; there are {}{closest}", shown.join(", "))))
+}
+
+/// Adds `key=value` of a command line to the values that all runs share.
+///
+/// # Errors
+/// [`Error::Usage`] for what is not `key=value`, or for one of the keys that have a value of their own in every run.
+pub(super) fn set(table: &mut Table, texts: &[String], taken: &[String]) -> Result<(), Error> {
+    for Override { key, value, text } in Override::parse_all(texts)? {
+        if key == "seed" {
+            return Err(Error::Usage(format!("-s {text}: seeds are an axis of their own; use --seeds")));
+        }
+        if taken.iter().any(|taken| is_same(taken, &key)) {
+            return Err(Error::Usage(format!("-s {text}: this study gives {key} values of its own")));
+        }
+        // In quotes, as it were: it comes after the bare keys of the same table.
+        table.insert(key, value);
+    }
+    Ok(())
+}
+
+/// Keys that a command line takes out of whatever sets them, and whether they were found.
+pub(super) struct Unset(Vec<(String, bool)>);
+
+impl Unset {
+    pub(super) fn of(changes: &Changes) -> Self {
+        Self(changes.unset.iter().map(|key| (key.clone(), false)).collect())
+    }
+
+    /// Takes them out of an experiment.
+    pub(super) fn take_from(&mut self, base: &mut Base) {
+        for (key, found) in &mut self.0 {
+            if let Some(whole) = experiment::take(&mut base.table, key) {
+                base.places.forget(&whole);
+                *found = true;
+            }
+        }
+    }
+
+    /// Takes them out of a table of settings.
+    pub(super) fn take_from_settings(&mut self, table: &mut Table) {
+        for (key, found) in &mut self.0 {
+            *found |= table.remove(key.as_str()).is_some() || experiment::take(table, key).is_some();
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Usage`] for a key that was set nowhere.
+    pub(super) fn ensure_found(&self, file: &StudyFile) -> Result<(), Error> {
+        match self.0.iter().find(|(_, found)| !found) {
+            Some((key, _)) => Err(Error::Usage(format!("--unset {key}: nothing in {} sets it", file.path.display()))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether two keys mean the same value, the name of a variant being left out in one of them perhaps.
+pub(super) fn is_same(a: &str, b: &str) -> bool {
+    let short = |key: &str| match key.split('.').collect::<Vec<_>>().as_slice() {
+        [choice, _variant, rest @ ..] if !rest.is_empty() => format!("{choice}.{}", rest.join(".")),
+        _ => key.to_owned(),
+    };
+    a == b || short(a) == b || a == short(b)
+}
+
+/// Seeds of a study.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a list of seeds, or a table such as { first = 0, count = 5 }")]
+pub enum Seeds {
+    /// These.
+    List(Vec<u64>),
+    /// `first`, `first` + 1, …
+    Range {
+        /// The first.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+}
+
+impl Default for Seeds {
+    fn default() -> Self {
+        Self::List(vec![0])
+    }
+}
+
+impl Seeds {
+    /// The seeds, each once, in order.
+    pub fn list(&self) -> Vec<u64> {
+        let all = match self {
+            Self::List(seeds) => seeds.clone(),
+            Self::Range { first, count } => (*first..first.saturating_add(*count)).collect(),
+        };
+        let mut seen = BTreeSet::new();
+        all.into_iter().filter(|seed| seen.insert(*seed)).collect()
+    }
+
+    /// What is wrong with them, before they are listed.
+    pub(super) fn problem(&self) -> Option<String> {
+        let last = match self {
+            Self::List(seeds) => seeds.iter().copied().max(),
+            Self::Range { first, count } => count.checked_sub(1).map(|more| first.saturating_add(more)),
+        };
+        match last {
+            None => Some("give at least one seed".to_owned()),
+            Some(last) if last > LARGEST_SEED => Some(format!("{last} is beyond the largest seed, {LARGEST_SEED}")),
+            Some(_) => None,
+        }
+    }
+
+    /// How many there are at most, without listing them.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::List(seeds) => seeds.len(),
+            Self::Range { count, .. } => usize::try_from(*count).unwrap_or(usize::MAX),
+        }
+    }
+}

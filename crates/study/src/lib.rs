@@ -1,0 +1,172 @@
+//! Many runs with one question: a [`sweep`] over settings, a comparison of rows ([`compare`]). Both work out a [`plan`] of
+//! ordinary runs, which [`jobs`] does side by side and [`plan::exec`] one at a time.
+
+#![warn(clippy::disallowed_methods)]
+
+pub mod compare;
+pub mod dir;
+pub mod file;
+pub mod jobs;
+pub mod plan;
+pub mod reproduce;
+pub mod results;
+pub mod sweep;
+
+use std::path::{Path, PathBuf};
+
+use compare::Comparison;
+use dir::StudyDir;
+use file::{Changes, StudyFile};
+use headway_trainer::{Error, input, lock::HeldFolder, presence, quote};
+use plan::Plan;
+use sweep::Sweep;
+
+/// A sweep or a comparison.
+#[derive(Clone, Debug)]
+pub enum Study {
+    /// One experiment at many points.
+    Sweep(Box<Sweep>),
+    /// Rows side by side.
+    Comparison(Box<Comparison>),
+}
+
+/// Names of the files that say what a study asks.
+const SWEEP: &str = "sweep.toml";
+const COMPARISON: &str = "compare.toml";
+
+impl Study {
+    /// Reads a study from its file, or from the folder that a study has made.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when there is none; [`Error::Experiment`] with what is wrong in it.
+    pub fn read(path: &Path, changes: &Changes) -> Result<Self, Error> {
+        let file = if !presence::is_folder(path)? {
+            path.to_owned()
+        } else if presence::is_file(&path.join(SWEEP))? {
+            path.join(SWEEP)
+        } else if presence::is_file(&path.join(COMPARISON))? {
+            path.join(COMPARISON)
+        } else {
+            let path = path.display();
+            return Err(Error::Usage(format!("{path} holds no run, and neither {SWEEP} nor {COMPARISON}")));
+        };
+        let file = StudyFile::read(&file, changes.profile.as_deref())?;
+        // Rows are what makes a comparison.
+        if file.has("rows") {
+            Ok(Self::Comparison(Box::new(Comparison::new(&file, changes)?)))
+        } else {
+            Ok(Self::Sweep(Box::new(Sweep::new(&file, changes)?)))
+        }
+    }
+
+    /// Its folder where none was asked for: that of the study in `path`, or one named after its file and profile.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that cannot be told.
+    pub fn place(path: &Path, changes: &Changes) -> Result<PathBuf, Error> {
+        if presence::is_folder(path)? {
+            return Ok(path.to_owned());
+        }
+        let name = path.file_stem().map_or_else(|| "study".into(), |stem| stem.to_string_lossy());
+        let profile = changes.profile.as_ref().map(|profile| format!("-{profile}")).unwrap_or_default();
+        Ok(PathBuf::from("runs").join(format!("{name}{profile}")))
+    }
+
+    /// Every run that can be named now. A comparison that chooses learning rates names its last runs once the choice can be
+    /// made.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when how runs stand cannot be told.
+    pub fn plan(&self, dir: &StudyDir) -> Result<Plan, Error> {
+        match self {
+            Self::Sweep(sweep) => Ok(sweep.plan.clone()),
+            Self::Comparison(comparison) => Ok(comparison.plan(dir)?.0),
+        }
+    }
+
+    /// The command that does it again elsewhere, from the complete file in its folder.
+    pub fn command(&self, dir: &StudyDir) -> String {
+        let (verb, file) = match self {
+            Self::Sweep(_) => ("sweep", SWEEP),
+            Self::Comparison(_) => ("compare", COMPARISON),
+        };
+        let (file, root) = (dir.file(file), dir.root());
+        format!(
+            "headway {verb} {} --out again    # every run\nheadway report {}    # this page alone",
+            quote::shell_path(file),
+            quote::shell_path(root)
+        )
+    }
+
+    /// Keeps other processes from leading it while the result lives, makes its folder, and writes what is asked into it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when another process leads it or the folder holds something else; [`Error::Io`]
+    pub fn lead(&self, dir: &StudyDir) -> Result<HeldFolder, Error> {
+        dir.ensure_ours(self.file().0)?;
+        // Nobody may change what is asked while runs read it.
+        let led = dir.lead()?;
+        self.settle(dir)?;
+        Ok(led)
+    }
+
+    /// Whether its folder is that of a study of another definition.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that cannot be told.
+    pub fn differs(&self, dir: &StudyDir) -> Result<bool, Error> {
+        let (name, text) = self.file();
+        Ok(input::read_if_there(&dir.file(name))?.is_some_and(|there| there != text.as_bytes()))
+    }
+
+    /// Whether it will name more runs when those that it names now are done.
+    ///
+    /// # Errors
+    /// as [`Study::plan`]
+    pub fn names_more(&self, dir: &StudyDir) -> Result<bool, Error> {
+        match self {
+            Self::Sweep(_) => Ok(false),
+            Self::Comparison(comparison) => comparison.is_choosing(dir),
+        }
+    }
+
+    /// Makes the folder for a single run of it, unless it is there.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the folder holds something else, a study of another definition perhaps; [`Error::Io`]
+    pub fn join(&self, dir: &StudyDir) -> Result<(), Error> {
+        let is_there = || -> Result<bool, Error> {
+            if self.differs(dir)? {
+                let root = dir.root().display();
+                let problem =
+                    format!("{root} holds another definition; give the folder itself, or another one with --out");
+                return Err(Error::Usage(problem));
+            }
+            presence::is_file(&dir.file(self.file().0))
+        };
+        if is_there()? {
+            return Ok(());
+        }
+        dir.ensure_ours(self.file().0)?;
+        // Of two definitions that come at once, the second must not replace the first.
+        let led = dir.lead();
+        if is_there()? {
+            return Ok(());
+        }
+        led.and_then(|_led| self.settle(dir))
+    }
+
+    fn settle(&self, dir: &StudyDir) -> Result<(), Error> {
+        let (name, text) = self.file();
+        dir.ensure_ours(name)?;
+        dir.write(name, text.as_bytes())
+    }
+
+    /// The file in its folder, by name and text.
+    fn file(&self) -> (&'static str, String) {
+        match self {
+            Self::Sweep(sweep) => (SWEEP, sweep.to_toml()),
+            Self::Comparison(comparison) => (COMPARISON, comparison.to_toml()),
+        }
+    }
+}

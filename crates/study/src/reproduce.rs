@@ -1,0 +1,56 @@
+//! The paper's experiments, each a sweep file that this program carries. A new one is one file and one row.
+
+use std::path::Path;
+
+use crate::{
+    file::{Changes, StudyFile},
+    sweep::Sweep,
+};
+use headway_trainer::Error;
+
+/// An experiment of the paper.
+pub struct Reproduction {
+    /// Its name on the command line.
+    pub id: &'static str,
+    /// One line about it.
+    pub summary: &'static str,
+    /// The sweep file.
+    text: &'static str,
+}
+
+macro_rules! reproductions {
+    ($($id:literal, $summary:literal;)+) => {
+        /// Every reproduction.
+        pub const REPRODUCTIONS: &[Reproduction] = &[$(Reproduction {
+            id: $id,
+            summary: $summary,
+            text: include_str!(concat!("../../../experiments/reproduce/", $id, ".toml")),
+        },)+];
+    };
+}
+
+reproductions! {
+    "heads", "one layer on truncated linear functions: error against the number of heads, 1 to 16";
+    "range", "one layer, one head: error against the width |b - a| of the range, 10 to 50";
+    "anchors", "one layer, one head: error against p, the tokens with the interpolation tokens, 60 to 120";
+    "seq2seq-heads", "two layers on a random ReLU network of the sequence: error against the number of heads, 1 to 32";
+    "seq2seq-anchors", "two layers on a random ReLU network of the sequence: error against p, 10 to 20";
+    "attention-map", "one layer, one head: attention patterns at |b - a| = 0.5, 1.5 and 3";
+}
+
+impl Reproduction {
+    /// The reproduction of a name.
+    pub fn find(id: &str) -> Option<&'static Self> {
+        REPRODUCTIONS.iter().find(|reproduction| reproduction.id == id)
+    }
+
+    /// Its sweep.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a profile that it does not have; [`Error::Experiment`] for a change that makes no sense.
+    pub fn sweep(&self, changes: &Changes) -> Result<Sweep, Error> {
+        let path = Path::new("experiments/reproduce").join(self.id).with_extension("toml");
+        let file = StudyFile::from_text(&path, self.text.to_owned(), changes.profile.as_deref())?;
+        Sweep::new(&file, changes)
+    }
+}
