@@ -12,6 +12,7 @@ mod exchange;
 mod finetune;
 mod harness;
 mod kept;
+mod modules;
 mod python_reference;
 mod resume;
 mod studies;
