@@ -27,13 +27,16 @@ pub struct Jet {
     pub steepest: f64,
     /// ∂²f/∂x_i∂x_j for j ≤ i, row by row; nothing where they were not asked for. `[n (n + 1) / 2]`
     pub second: Vec<Interval>,
+    /// Whether a second derivative of it or of a part of it is not bounded, even where that part counts for nothing; of those that were
+    /// asked for.
+    pub is_broken: bool,
 }
 
 impl Jet {
     /// A number that does not depend on the box.
     pub fn constant(value: Interval, n: usize, order: Order) -> Self {
         let second = if order == Order::Second { vec![Interval::ZERO; n * (n + 1) / 2] } else { Vec::new() };
-        Self { value, gradient: vec![Interval::ZERO; n], steepest: 0.0, second }
+        Self { value, gradient: vec![Interval::ZERO; n], steepest: 0.0, second, is_broken: false }
     }
 
     /// Number `at` of the box.
@@ -69,6 +72,7 @@ impl Jet {
         });
         let boxed = if squares.high.is_nan() { f64::INFINITY } else { squares.high.sqrt().next_up() };
         self.steepest = if self.steepest.is_nan() { boxed } else { self.steepest.min(boxed) };
+        self.is_broken |= !self.second.iter().all(|second| second.magnitude().is_finite());
         self
     }
 
@@ -112,7 +116,7 @@ impl Jet {
 
     /// g(f), for a g that has these values and derivatives where f is.
     pub fn then(self, [value, first, second]: Derivatives) -> Self {
-        let n = self.gradient.len();
+        let (n, is_broken) = (self.gradient.len(), self.is_broken);
         let mut hessian = self.second;
         if !hessian.is_empty() {
             for i in 0..n {
@@ -128,7 +132,7 @@ impl Jet {
         } else {
             (first.magnitude() * self.steepest).next_up()
         };
-        Self { value, gradient, steepest, second: hessian }.settled()
+        Self { value, gradient, steepest, second: hessian, is_broken }.settled()
     }
 
     /// cos f
@@ -147,7 +151,7 @@ impl Jet {
         let pair =
             |own: Vec<Interval>, other: &[Interval]| own.into_iter().zip(other).map(|(a, b)| of(a, *b)).collect();
         let (gradient, second) = (pair(self.gradient, &other.gradient), pair(self.second, &other.second));
-        Self { value, gradient, steepest, second }.settled()
+        Self { value, gradient, steepest, second, is_broken: self.is_broken || other.is_broken }.settled()
     }
 
     /// f + g
@@ -181,7 +185,8 @@ impl Jet {
         let gradient = self.gradient.iter().zip(&other.gradient).map(|(p, q)| *p * b + a * *q).collect();
         let weighed = |size: f64, steep: f64| if steep == 0.0 { 0.0 } else { size * steep };
         let steepest = weighed(a.magnitude(), other.steepest) + weighed(b.magnitude(), self.steepest);
-        Self { value: a * b, gradient, steepest: steepest * (1.0 + 1e-15), second }.settled()
+        let is_broken = self.is_broken || other.is_broken;
+        Self { value: a * b, gradient, steepest: steepest * (1.0 + 1e-15), second, is_broken }.settled()
     }
 
     /// f / g
@@ -216,19 +221,22 @@ impl Jet {
         if a.is_undefined() || b.is_undefined() {
             return self.undefined();
         }
-        // Where both meet at an end alone there is a kink between this box and another beside it.
-        let apart = a.low > b.high || b.low > a.high;
+        let is_broken = self.is_broken || other.is_broken;
+        // Where both meet at an end alone there is a kink between this box and another beside it; numbers that stay meet without one.
+        let apart = a.low > b.high || b.low > a.high || (self.as_number().is_some() && other.as_number().is_some());
         if a.low >= b.high || b.low >= a.high {
-            let mut jet = if a.low >= b.high { self } else { other };
-            if !apart {
-                jet.second.fill(Interval::ENTIRE);
-            }
-            return jet;
+            let jet = if a.low >= b.high { self } else { other };
+            return if apart { Self { is_broken, ..jet } } else { jet.kinked() };
         }
         let steepest = self.steepest.max(other.steepest);
-        let mut jet = self.with(&other, Interval::new(a.low.max(b.low), a.high.max(b.high)), steepest, Interval::hull);
-        jet.second.fill(Interval::ENTIRE);
-        jet
+        self.with(&other, Interval::new(a.low.max(b.low), a.high.max(b.high)), steepest, Interval::hull).kinked()
+    }
+
+    /// Without a bound on second derivatives.
+    fn kinked(mut self) -> Self {
+        self.second.fill(Interval::ENTIRE);
+        self.is_broken |= !self.second.is_empty();
+        self
     }
 
     /// min(f, g)
@@ -247,13 +255,14 @@ impl Jet {
         if y.is_undefined() || x.is_undefined() {
             return self.undefined();
         }
-        let n = self.gradient.len();
+        let (n, is_broken) = (self.gradient.len(), self.is_broken || other.is_broken);
         let turn = Interval::new(-std::f64::consts::PI.next_up(), std::f64::consts::PI.next_up());
         if x.low <= 0.0 && y.low <= 0.0 && y.high >= 0.0 {
             // The angle jumps on the way round.
             let anything = vec![Interval::ENTIRE; n];
             let second = vec![Interval::ENTIRE; self.second.len()];
-            return Self { value: turn, gradient: anything, steepest: f64::INFINITY, second };
+            let jet = Self { value: turn, gradient: anything, steepest: f64::INFINITY, second, is_broken };
+            return jet.kinked();
         }
         let corners = [(y.low, x.low), (y.low, x.high), (y.high, x.low), (y.high, x.high)].map(|(y, x)| y.atan2(x));
         let (low, high) = corners.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), a| (l.min(*a), h.max(*a)));
@@ -278,7 +287,7 @@ impl Jet {
         }
         let gradient: Vec<Interval> =
             self.gradient.iter().zip(&other.gradient).map(|(dy, dx)| by_y * *dy + by_x * *dx).collect();
-        Self { value, gradient, steepest: f64::INFINITY, second }.settled()
+        Self { value, gradient, steepest: f64::INFINITY, second, is_broken }.settled()
     }
 
     fn undefined(self) -> Self {
@@ -288,6 +297,7 @@ impl Jet {
             gradient: nothing(&self.gradient),
             steepest: f64::INFINITY,
             second: nothing(&self.second),
+            is_broken: !self.second.is_empty(),
         }
     }
 }

@@ -165,6 +165,8 @@ const FEWEST_HARD: usize = 256;
 const CLIMB_BYTES: usize = 2 << 30;
 /// Points with the largest errors through which paths are followed to where the target breaks, each time.
 const CROSSED: usize = 4;
+/// Points, about, where it was found to break through which more paths are followed.
+const CROSSED_AGAIN: usize = 16;
 /// Paths at most, each time.
 const MOST_PATHS: usize = 64;
 /// Pieces of a path that are looked at side by side.
@@ -200,7 +202,7 @@ struct Miss {
 /// Measures the error of a construction's model, and of its network in double precision, at random points, at those that it
 /// knows to be hard, and along the ascent of the error from the worst of both; then on either side of where the target's formula
 /// [breaks](headway_tasks::breaks) along [paths](crate::domain::Domain::paths) through the middle of the domain and the worst points,
-/// and once more through the worst of these, for breaks may cross.
+/// and once more through some of the places that were found, for breaks may cross.
 ///
 /// Points are rounded to float32 first, so that all stages see the same. `model` is the construction's, on `device`.
 pub fn certify(
@@ -235,11 +237,16 @@ pub fn certify(
     let climbed = bench.points(climbed.into_iter().map(|x| (1, x.into_iter().map(f64::from).collect())).collect());
     misses.extend(bench.run(model, device, &climbed, batch));
     points.extend(climbed);
+    let mut broken = 0; // how many of the last points were found so
     for _ in 0..2 {
-        let worst = worst_first(&misses).into_iter().take(CROSSED).map(|at| points[at].x.as_slice());
-        let broken = bench.breaks(worst, (effort.flops / flops).max(FEWEST_HARD));
-        misses.extend(bench.run(model, device, &broken, batch));
-        points.extend(broken);
+        let worst = worst_first(&misses).into_iter().take(CROSSED).map(|at| &points[at]);
+        // What is next to each other breaks at the same place.
+        let last = points[points.len() - broken..].iter().step_by((broken / CROSSED_AGAIN).max(1));
+        let through = worst.chain(last).map(|point| point.x.as_slice());
+        let found = bench.breaks(through, (effort.flops / flops).max(FEWEST_HARD));
+        misses.extend(bench.run(model, device, &found, batch));
+        broken = found.len();
+        points.extend(found);
     }
     let float32 = bench.measured(&points, &misses);
 

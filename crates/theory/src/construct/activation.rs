@@ -36,8 +36,8 @@ pub struct Scalar {
     pub function: Arc<dyn Fn(f64) -> f64 + Send + Sync>,
     /// Where its slope jumps.
     pub kinks: Vec<f64>,
-    /// Its values and derivatives over an interval, where they are known.
-    pub enclosure: Option<Arc<dyn Fn(Interval) -> Derivatives + Send + Sync>>,
+    /// The same over intervals, with its derivatives, where it is written down.
+    pub enclosure: Option<Arc<dyn Fn(Jet) -> Jet + Send + Sync>>,
 }
 
 impl fmt::Debug for Scalar {
@@ -55,10 +55,9 @@ impl Scalar {
     /// A function of one number that is written down.
     pub fn written(text: impl Into<String>, function: headway_tasks::Function, kinks: Vec<f64>) -> Self {
         let same = function.clone();
-        let enclosure = move |x: Interval| {
-            let undefined = || [Interval::UNDEFINED; 3];
-            let jet = same.enclose(&Jet::variables(&[x], Order::Second)).into_iter().next();
-            jet.map_or_else(undefined, |jet| [jet.value, jet.gradient[0], jet.second[0]])
+        let enclosure = move |x: Jet| {
+            let undefined = Jet::constant(Interval::UNDEFINED, 1, x.order());
+            same.enclose(&[x]).pop().unwrap_or(undefined)
         };
         Self {
             text: text.into(),
@@ -70,17 +69,7 @@ impl Scalar {
 
     /// Single-precision numbers around every break of a function that is written down.
     fn breaks(&self, ends: Interval) -> Vec<f64> {
-        let of = |enclosure: &dyn Fn(Interval) -> Derivatives| {
-            breaks(
-                |t| {
-                    let by = enclosure(t.value);
-                    vec![t.then(by)]
-                },
-                ends,
-                MOST_BREAKS,
-            )
-        };
-        self.enclosure.as_deref().map_or_else(Vec::new, |enclosure| of(&enclosure))
+        self.enclosure.as_ref().map_or_else(Vec::new, |of| breaks(|x| vec![of(x)], ends, MOST_BREAKS))
     }
 
     /// A formula in x1 between two ends, with the places where its slope jumps, as far as they are known.
@@ -147,7 +136,13 @@ struct Pieces<'a> {
     high: f64,
     width: f64,
     all: Vec<Derivatives>,
-    enclosure: &'a (dyn Fn(Interval) -> Derivatives + Send + Sync),
+    enclosure: &'a (dyn Fn(Jet) -> Jet + Send + Sync),
+}
+
+/// Values and derivatives over an interval.
+fn derivatives(of: &(dyn Fn(Jet) -> Jet + Send + Sync), x: Interval) -> Derivatives {
+    let jet = of(Jet::variable(x, 0, 1, Order::Second));
+    [jet.value, jet.gradient[0], jet.second[0]]
 }
 
 impl<'a> Pieces<'a> {
@@ -156,7 +151,7 @@ impl<'a> Pieces<'a> {
         let width = (high - low) / PIECES as f64;
         let end = |at: usize| if at == PIECES { high } else { low + width * at as f64 };
         let all: Vec<Derivatives> =
-            (0..PIECES).into_par_iter().map(|at| enclosure(Interval::new(end(at), end(at + 1)))).collect();
+            (0..PIECES).into_par_iter().map(|at| derivatives(enclosure, Interval::new(end(at), end(at + 1)))).collect();
         all.iter().all(|[value, ..]| value.magnitude().is_finite()).then_some(Self { low, high, width, all, enclosure })
     }
 
@@ -181,7 +176,7 @@ impl<'a> Pieces<'a> {
             let [from, to] = [at, at + 1].map(|at| self.low + step * at as f64);
             let hair = 1e-9 * step + 4.0 * f64::EPSILON * from.abs().max(to.abs());
             let alone = Interval::new((from - hair).max(self.low), (to + hair).min(self.high));
-            most((self.enclosure)(alone)).min(most(whole))
+            most(derivatives(self.enclosure, alone)).min(most(whole))
         };
         (0..steps).map(stray).fold(0.0, f64::max)
     }

@@ -147,6 +147,7 @@ fn breaks_are_measured() {
     for (formula, place) in [
         ("abs(x1_1 - 0.3137)^0.5 + x2_1", [0.3137, 0.5]),
         ("abs(x1_1 - 0.413)^0.5 + abs(x2_1 - 0.577)^0.5", [0.413, 0.577]),
+        ("x1_1 + 125*relu(0.008 - abs(x1_1 - 0.3) - abs(x2_1 - 0.7))", [0.3, 0.7]),
     ] {
         let options =
             Seq2seq { method: Method::Grid, cells: Some(4), ..Seq2seq::new(formulas(&[formula], 2, 1), 2, 1, 1) };
