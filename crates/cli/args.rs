@@ -1,13 +1,23 @@
 //! The command line: parsing only.
 
-use std::{borrow::Cow, ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    borrow::Cow,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{
     Args as ClapArgs, Parser, Subcommand, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use headway_tasks::LARGEST_SEED;
-use headway_trainer::{device::DeviceSpec, experiment, quote};
+use headway_trainer::{
+    Error,
+    device::DeviceSpec,
+    experiment::{self, Loaded},
+    quote,
+};
 
 use crate::{construct::args::What, output};
 
@@ -96,6 +106,29 @@ pub struct ExperimentArgs {
 }
 
 impl ExperimentArgs {
+    /// The experiment, to be trained.
+    ///
+    /// # Errors
+    /// as [`experiment::load_to_train`]
+    pub fn load(&self) -> Result<Loaded, Error> {
+        self.load_from(None)
+    }
+
+    /// The experiment, to be trained from the weights of `init_from` where that is given.
+    ///
+    /// # Errors
+    /// as [`experiment::load_to_train`]
+    pub fn load_from(&self, init_from: Option<&Path>) -> Result<Loaded, Error> {
+        let init_from = init_from.map(|path| match path.to_str() {
+            // A JSON string is a TOML string, which nothing in a path can leave.
+            Some(path) => Ok(format!("init_from={}", serde_json::Value::from(path))),
+            None => Err(Error::Usage(format!("--init-from {}: the path must be Unicode", path.display()))),
+        });
+        let init_from = init_from.transpose()?;
+        let overrides: Vec<String> = self.overrides().into_iter().chain(init_from).collect();
+        experiment::load_to_train(&self.experiment, &overrides)
+    }
+
     /// All overrides, `--seed` last.
     pub fn overrides(&self) -> Vec<String> {
         overrides(&self.unset, &self.set, self.seed)

@@ -10,10 +10,10 @@ use headway_trainer::{
 };
 use serde_json::json;
 
-use crate::{args::Check, output, train};
+use crate::{args::Check, output};
 
 pub fn run(args: &Check) -> Result<ExitCode, Error> {
-    let loaded = train::load(&args.experiment)?;
+    let loaded = args.experiment.load()?;
     let (device, warning) = args.device.open()?;
     if let Some(warning) = warning {
         output::note(format!("warning: {warning}"));

@@ -7,7 +7,7 @@ use headway_trainer::{Error, finetune};
 use crate::{args::Finetune, output, signals, train};
 
 pub fn run(args: &Finetune) -> Result<ExitCode, Error> {
-    let loaded = train::load(&args.experiment)?;
+    let loaded = args.experiment.load()?;
     let place = train::place(&args.out, &args.experiment.experiment);
     let options = train::options(&args.run)?;
     let (experiment, from) = (&loaded.experiment, args.from.as_path());

@@ -22,6 +22,7 @@ mod resume;
 mod runs;
 mod show;
 mod signals;
+mod stop;
 mod study;
 mod sweep;
 mod train;

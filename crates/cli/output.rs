@@ -22,7 +22,7 @@ use headway_trainer::{
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde::Serialize;
 
-use crate::signals;
+use crate::stop;
 
 /// Whether the last line on standard error is one that the next may take the place of. Whatever is written goes through this
 /// file, and nothing that a terminal would obey goes through it unseen.
@@ -35,7 +35,7 @@ pub fn line(text: impl AsRef<str>) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             note(format!("error: cannot write to standard output: {error}"));
             // With a closed terminal goes its output, and the signal is the one to tell.
-            std::process::exit(i32::from(signals::stopped().max(1)));
+            std::process::exit(i32::from(stop::code().max(1)));
         }
         _ => {}
     }

@@ -9,7 +9,7 @@ use headway_study::{
 };
 use headway_trainer::Error;
 
-use crate::{args::Reproduce, rates, study, sweep};
+use crate::{args::Reproduce, rates, study};
 
 /// The profile for a laptop.
 const QUICK: &str = "quick";
@@ -18,7 +18,7 @@ pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
     if args.id == rates::ID {
         return rates::run(args);
     }
-    let mut changes = sweep::changes(&args.changes);
+    let mut changes = study::changes(&args.changes);
     if args.quick {
         changes.profile = Some(QUICK.to_owned());
     }

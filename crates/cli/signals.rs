@@ -4,7 +4,7 @@ use std::{
     process::ExitCode,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
 };
@@ -15,10 +15,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::output;
-
-/// The signal that stops this process; 0 for none.
-static STOPPED_BY: AtomicI32 = AtomicI32::new(0);
+use crate::{output, stop};
 
 /// Lets signals stop training through `interrupter`, and have a checkpoint written through `save_now`.
 ///
@@ -42,7 +39,7 @@ pub fn listen(interrupter: Interrupter, save_now: Arc<AtomicBool>) -> Result<(),
             if signal != SIGHUP && std::mem::replace(&mut asked, true) {
                 std::process::exit(128 + signal);
             }
-            if STOPPED_BY.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            if stop::by(signal) {
                 interrupter.stop(Some("signal"));
                 output::note("finishing this micro-batch, then saving; Ctrl-C once more stops at once");
             }
@@ -91,13 +88,5 @@ pub fn outlive_file_limits() {
 
 /// Exit code of a session: 0, or 128 + the signal that ended it.
 pub fn exit_code(status: Status) -> ExitCode {
-    if status == Status::Interrupted { stopped().into() } else { ExitCode::SUCCESS }
-}
-
-/// 128 + the signal that was received; 0 when there was none.
-pub fn stopped() -> u8 {
-    match STOPPED_BY.load(Ordering::SeqCst) {
-        0 => 0,
-        signal => u8::try_from(128 + signal).unwrap_or(1),
-    }
+    if status == Status::Interrupted { stop::code().into() } else { ExitCode::SUCCESS }
 }

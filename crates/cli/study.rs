@@ -19,16 +19,30 @@ use headway_trainer::{Error, Interrupter, provenance::Failure, quote};
 
 use crate::{
     args::{ChangeArgs, JobArgs},
-    output, signals, sweep,
+    output, signals, stop,
 };
 
 /// A study, its folder, and every run that can be named now.
 pub fn open(path: &Path, args: &ChangeArgs, out: Option<&PathBuf>) -> Result<(Study, StudyDir, Plan), Error> {
-    let changes: Changes = sweep::changes(args);
-    let dir = sweep::place(path, &changes, out)?;
+    let changes: Changes = changes(args);
+    let dir = place(path, &changes, out)?;
     let study = Study::read(path, &changes)?;
     let plan = study.plan(&dir)?;
     Ok((study, dir, plan))
+}
+
+/// What the flags say about a study.
+pub fn changes(args: &ChangeArgs) -> Changes {
+    let seeds = (!args.seeds.is_empty()).then(|| args.seeds.clone());
+    Changes { profile: args.profile.clone(), unset: args.unset.clone(), set: args.set.clone(), seeds }
+}
+
+/// Folder of a study.
+///
+/// # Errors
+/// as [`Study::place`]
+pub fn place(path: &Path, changes: &Changes, out: Option<&PathBuf>) -> Result<StudyDir, Error> {
+    Ok(StudyDir::at(out.cloned().map_or_else(|| Study::place(path, changes), Ok)?))
 }
 
 /// Does every run that is not done, writes the report, and says what failed.
@@ -88,7 +102,7 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
         if interrupter.should_stop() {
             let root = quote::shell_path(dir.root());
             output::note(format!("stopped; the same command goes on, or: headway sweep {root}"));
-            return Ok(signals::stopped().into());
+            return Ok(stop::code().into());
         }
     };
     let agrees = finish(study, dir, args.json)?;

@@ -1,7 +1,7 @@
 //! `headway sweep` and its parts
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     sync::{
         Arc,
@@ -11,16 +11,14 @@ use std::{
 };
 
 use headway_study::{
-    Study,
     dir::StudyDir,
-    file::Changes,
     plan::{self, Plan, Standing},
 };
 use headway_trainer::{Error, Interrupter, beside, event::Event, session::Options};
 use serde_json::json;
 
 use crate::{
-    args::{ChangeArgs, RunArgs, Sweep, SweepAction},
+    args::{RunArgs, Sweep, SweepAction},
     output, signals, study, train,
 };
 
@@ -130,18 +128,4 @@ fn word(standing: &Standing) -> &'static str {
         Standing::Complete => "complete",
         Standing::Failed(_) => "failed",
     }
-}
-
-/// What the flags say about a study.
-pub fn changes(args: &ChangeArgs) -> Changes {
-    let seeds = (!args.seeds.is_empty()).then(|| args.seeds.clone());
-    Changes { profile: args.profile.clone(), unset: args.unset.clone(), set: args.set.clone(), seeds }
-}
-
-/// Folder of a study.
-///
-/// # Errors
-/// as [`Study::place`]
-pub fn place(path: &Path, changes: &Changes, out: Option<&PathBuf>) -> Result<StudyDir, Error> {
-    Ok(StudyDir::at(out.cloned().map_or_else(|| Study::place(path, changes), Ok)?))
 }

@@ -9,19 +9,19 @@ use std::{
 
 use headway_trainer::{
     Error, Interrupter,
-    experiment::{self, Loaded},
+    experiment::Loaded,
     run_dir::NewRun,
     session::Options,
     train::{self, train},
 };
 
 use crate::{
-    args::{ExperimentArgs, OutArgs, RunArgs, Train},
+    args::{OutArgs, RunArgs, Train},
     check, output, signals,
 };
 
 pub fn run(args: &Train) -> Result<ExitCode, Error> {
-    let loaded = load_with(&args.experiment, args.init_from.as_deref())?;
+    let loaded = args.experiment.load_from(args.init_from.as_deref())?;
     train::check(&loaded.experiment)?;
     let place = place(&args.out, &args.experiment.experiment);
     let options = options(&args.run)?;
@@ -33,23 +33,6 @@ pub fn run(args: &Train) -> Result<ExitCode, Error> {
     let summary = headway_report::run::conclude(train(&loaded.experiment, &place, &options)?)?;
     output::summary(&summary, args.run.json);
     Ok(signals::exit_code(summary.status))
-}
-
-/// An experiment to be trained.
-pub fn load(args: &ExperimentArgs) -> Result<Loaded, Error> {
-    load_with(args, None)
-}
-
-/// An experiment to be trained, its weights from `init_from` where that is given.
-fn load_with(args: &ExperimentArgs, init_from: Option<&Path>) -> Result<Loaded, Error> {
-    let init_from = init_from.map(|path| match path.to_str() {
-        // A JSON string is a TOML string, which nothing in a path can leave.
-        Some(path) => Ok(format!("init_from={}", serde_json::Value::from(path))),
-        None => Err(Error::Usage(format!("--init-from {}: the path must be Unicode", path.display()))),
-    });
-    let init_from = init_from.transpose()?;
-    let overrides: Vec<String> = args.overrides().into_iter().chain(init_from).collect();
-    experiment::load_to_train(&args.experiment, &overrides)
 }
 
 /// The folder asked for, or one numbered after the experiment's name.

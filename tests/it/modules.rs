@@ -13,9 +13,6 @@ const CYCLES: &[(&str, &[&str])] = &[
     ("analysis", &["canvas", "look"]),
     // Options of a verb stand beside it, and args lists the verbs.
     ("cli", &["analyze", "args", "construct"]),
-    ("cli", &["check", "train"]),
-    ("cli", &["output", "signals"]),
-    ("cli", &["study", "sweep"]),
     // Targets that are written down know which constructions take them.
     ("cli::construct", &["targets", "written"]),
     ("exchange", &["file", "npz"]),
