@@ -1,5 +1,5 @@
 //! Pages: about one [`run`], and about many, in [`groups`] of runs that differ in nothing but the seed: a [`sweep`], a
-//! [`comparison`], or any runs side by side.
+//! [`comparison`], or any runs side by side. Each thing that `analyze` looks into has a page of its own, and a network a [`card`].
 
 #![warn(clippy::disallowed_methods)]
 

@@ -1,12 +1,12 @@
-//! Training: the only crate that knows both models and tasks.
+//! One run: from the text of an experiment to trained weights with a record of them.
 //!
-//! An [`Experiment`] is one TOML file with every default filled in and every rule checked. A [`RunDir`] owns the files of one
-//! run. The verbs [`train`], [`resume`], [`finetune`] and [`evaluate`] each make a plan and hand it to the one place that
-//! builds loader, optimiser and schedule: [`session`]. Many runs with one question are a [`study`]: a sweep, a comparison, or
-//! one of the paper's experiments ([`reproduce`]). A [`report`] is a page about any of them, and [`analyze`] looks into a
-//! network's weights.
+//! An [`experiment::Experiment`] is one TOML file with every default filled in and every rule checked. A [`run_dir::RunDir`] owns the
+//! files of one run, a [`checkpoint::Checkpoint`] those of one state of it. The verbs [`mod@train`], [`resume`] and [`finetune`] each
+//! decide where weights come from and hand them to the one place that builds loader, optimiser and schedule: [`session`]. What
+//! comes back is a [`session::Finished`] run, whose page is for others to make before its record is written.
 //!
-//! On the CPU, the same binary, config and seed give the same bits for any number of threads and any resume point.
+//! Everything has one path, that of its module; modules need each other in one direction. On the CPU, the same binary, config and
+//! seed give the same bits for any number of threads and any resume point.
 
 #![warn(clippy::disallowed_methods)]
 
