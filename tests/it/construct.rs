@@ -200,7 +200,7 @@ fn numpy_finds_the_certificate_true() {
     let made: Vec<_> = made.collect();
     let output = python()
         .env("HEADWAY_MADE", std::env::join_paths(&made).unwrap())
-        .args(["-m", "unittest", "test_check_certificate.Made"])
+        .args(["-m", "unittest", "made_certificates"])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

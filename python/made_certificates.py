@@ -1,0 +1,36 @@
+"""Certificates that `headway construct` has just written, one of every kind: sound as they are, and refused once they are damaged.
+
+    HEADWAY_MADE=runs/relu:runs/prefix python -m unittest made_certificates
+
+`HEADWAY_MADE` names their folders. Nothing finds these tests without it: the command line's own tests make the folders and call this.
+"""
+
+import os
+
+import check_certificate
+from test_check_certificate import Folders, smaller
+
+
+class Made(Folders):
+    def test_every_one_is_as_claimed_and_nothing_less(self):
+        for folder in os.environ["HEADWAY_MADE"].split(os.pathsep):
+            self.take(folder)
+            name = self.certificate()["construction"]
+            with self.subTest(name, folder=folder):
+                lines = check_certificate.verify(self.place)
+                self.assertEqual(sum(line.startswith("ok ") for line in lines), 6, lines)
+                self.assert_every_smaller_rounding_is_noticed()
+                self.assert_other_words_are_noticed()
+                self.assert_noticed_if(lambda c: c["bound"]["terms"][0].update(basis="measured"), "NOT CERTIFIED")
+                self.assert_noticed_if(self.smaller_bound, "")
+
+    @staticmethod
+    def smaller_bound(certificate):
+        """Less than what follows, though more than any error that was found."""
+        bound, error = certificate["bound"], certificate["float32"]["error"]
+        values = [term["value"] for term in bound["terms"]]
+        most = max(values)
+        # A fit is as good as can be proved of it, which may be better than what was claimed.
+        is_fit = any(term["name"] == "fit" for term in bound["terms"])
+        wanted = 0.9 * (error if is_fit else max(error, 0.7 * bound["value"]))
+        smaller(bound, values.index(most), max(wanted - (bound["value"] - most), 0) / most)
