@@ -464,7 +464,7 @@ fn the_commands_of_the_chapters_work() {
 }
 
 /// A command line as a shell would split it, as far as the chapters need.
-fn words(line: &str) -> Vec<String> {
+pub fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     for c in line.chars() {
         match (c, quote) {

@@ -13,6 +13,7 @@ mod finetune;
 mod harness;
 mod kept;
 mod modules;
+mod pages;
 mod python_reference;
 mod resume;
 mod studies;
