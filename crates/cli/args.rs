@@ -11,7 +11,6 @@ use clap::{
     Args as ClapArgs, Parser, Subcommand, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use headway_tasks::LARGEST_SEED;
 use headway_trainer::{
     Error,
     device::DeviceSpec,
@@ -19,7 +18,11 @@ use headway_trainer::{
     quote,
 };
 
-use crate::{construct::args::What, output};
+use crate::{
+    construct::args::What,
+    output,
+    values::{overrides, parse_duration, parse_seed},
+};
 
 /// Train, evaluate and fine-tune attention-only transformers.
 #[derive(Parser)]
@@ -133,12 +136,6 @@ impl ExperimentArgs {
     pub fn overrides(&self) -> Vec<String> {
         overrides(&self.unset, &self.set, self.seed)
     }
-}
-
-/// Changes to an experiment in the order in which they apply.
-pub fn overrides(unset: &[String], set: &[String], seed: Option<u64>) -> Vec<String> {
-    let unset = unset.iter().map(|key| format!("{}{key}", experiment::UNSET));
-    unset.chain(set.iter().cloned()).chain(seed.map(|seed| format!("seed={seed}"))).collect()
 }
 
 /// How to run, apart from what to run.
@@ -590,25 +587,6 @@ fn key_instead(error: &clap::Error, words: &[OsString]) -> Option<String> {
     // Epochs are no steps.
     let number = given.filter(|word| name != "epochs" && word.parse::<f64>().is_ok());
     Some(format!("to set a value of the experiment, write '-s {key}={}'", number.unwrap_or("VALUE")))
-}
-
-/// A seed as every verb takes it.
-pub fn parse_seed(text: &str) -> Result<u64, String> {
-    let seed = text.parse().ok().filter(|seed| *seed <= LARGEST_SEED);
-    seed.ok_or_else(|| format!("a seed is a whole number from 0 to {LARGEST_SEED}"))
-}
-
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a time; write 90s, 30m or 2h");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let (number, seconds) = match unit {
-        's' => (&text[..text.len() - 1], 1.0),
-        'm' => (&text[..text.len() - 1], 60.0),
-        'h' => (&text[..text.len() - 1], 3600.0),
-        _ => (text, 1.0),
-    };
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
 }
 
 /// The words of a command line, with every negative number that follows an option taken for its value: `--low -1e-3` becomes

@@ -26,6 +26,7 @@ mod stop;
 mod study;
 mod sweep;
 mod train;
+mod values;
 
 use std::process::ExitCode;
 

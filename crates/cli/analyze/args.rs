@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use headway_trainer::device::DeviceSpec;
 
-use crate::args::{overrides, parse_seed};
+use crate::values::{overrides, parse_seed};
 
 #[derive(ClapArgs)]
 pub struct Analyze {

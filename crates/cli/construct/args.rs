@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use headway_trainer::device::DeviceSpec;
 
-use crate::args::parse_seed;
+use crate::values::parse_seed;
 
 /// What every construction takes.
 #[derive(Args)]

@@ -19,7 +19,7 @@ use headway_trainer::{
 use serde_json::json;
 
 use super::args::Import;
-use crate::{args::overrides, output};
+use crate::{output, values::overrides};
 
 pub fn run(args: &Import) -> Result<ExitCode, Error> {
     let wrong = |error: headway_exchange::Error| Error::refused(&args.file, error);

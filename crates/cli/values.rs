@@ -1,0 +1,32 @@
+//! Values that options of several verbs take: seeds, times, changes to an experiment.
+
+use std::time::Duration;
+
+use headway_tasks::LARGEST_SEED;
+use headway_trainer::experiment;
+
+/// Changes to an experiment in the order in which they apply.
+pub fn overrides(unset: &[String], set: &[String], seed: Option<u64>) -> Vec<String> {
+    let unset = unset.iter().map(|key| format!("{}{key}", experiment::UNSET));
+    unset.chain(set.iter().cloned()).chain(seed.map(|seed| format!("seed={seed}"))).collect()
+}
+
+/// A seed as every verb takes it.
+pub fn parse_seed(text: &str) -> Result<u64, String> {
+    let seed = text.parse().ok().filter(|seed| *seed <= LARGEST_SEED);
+    seed.ok_or_else(|| format!("a seed is a whole number from 0 to {LARGEST_SEED}"))
+}
+
+/// A time: `90s`, `30m`, `2h`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time; write 90s, 30m or 2h");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let (number, seconds) = match unit {
+        's' => (&text[..text.len() - 1], 1.0),
+        'm' => (&text[..text.len() - 1], 60.0),
+        'h' => (&text[..text.len() - 1], 3600.0),
+        _ => (text, 1.0),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
+}
