@@ -11,7 +11,7 @@ use std::{
 const CYCLES: &[(&str, &[&str])] = &[
     // Marks are drawn on a canvas whose ink is theirs.
     ("draw", &["canvas", "style"]),
-    // The list of verbs asks a construction for the options that take negative numbers.
+    // A construction is called with the options of its verb, which hold its own.
     ("cli", &["args", "construct"]),
     // Targets that are written down know which constructions take them.
     ("cli::construct", &["targets", "written"]),
