@@ -40,7 +40,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
         ],
     ),
     ("headway-study", &["headway-trainer", "headway-plain", "headway-tasks"]),
-    ("headway-inspect", &["headway-trainer", "headway-draw", "headway-plain", "headway-model", "headway-tasks"]),
+    ("headway-inspect", &["headway-trainer", "headway-plain", "headway-model", "headway-tasks"]),
     ("headway-trainer", &["headway-kernels", "headway-model", "headway-tasks", "headway-exchange"]),
     ("headway-theory", &["headway-model", "headway-plain", "headway-tasks"]),
     ("headway-exchange", &["headway-model"]),

@@ -68,7 +68,7 @@ fn logit_lens(args: &LogitLens) -> Result<ExitCode, Error> {
 
 fn in_context(args: &InContext) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
-    let found = headway_inspect::in_context(&opened, args.sequences.into(), &device)?;
+    let found = headway_inspect::in_context(&opened, args.sequences.into(), &device, output::number)?;
     show(&args.target, &headway_report::in_context::page(&found), &[opened.whence.sentence()], &[])
 }
 

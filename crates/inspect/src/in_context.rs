@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use burn::{module::Module, tensor::Device};
-use headway_draw::number;
 use headway_model::{Input, Model, weights};
 use headway_plain::linear_rule::{Family, LinearRule, Observed, Spectrum, cosine, implicit_weights};
 use headway_tasks::{
@@ -98,11 +97,16 @@ const MOST_FITTED: usize = 256;
 /// Prompts that are probed.
 const MOST_PROBED: usize = 64;
 
-/// Compares the network with classical predictors on the first so many test prompts.
+/// Compares the network with classical predictors on the first so many test prompts; `number` writes the numbers of rules.
 ///
 /// # Errors
 /// [`Error::Usage`] for a task that asks for no number learned in context; [`Error::NotFinite`] when predictions are not finite.
-pub fn in_context(opened: &Opened, prompts: usize, device: &Found) -> Result<InContext, Error> {
+pub fn in_context(
+    opened: &Opened,
+    prompts: usize,
+    device: &Found,
+    number: fn(f64) -> String,
+) -> Result<InContext, Error> {
     let Opened { model, experiment, whence } = opened;
     // Test prompts do not depend on the batches that they come in; probes are the queries of one batch.
     let train = TrainConfig { batch_size: MOST_PROBED, ..experiment.train.clone() };
