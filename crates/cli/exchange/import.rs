@@ -8,6 +8,7 @@ use headway_exchange::{
     read,
     told::{self, Compared, Told},
 };
+use headway_model::weights::shapes;
 use headway_trainer::{
     Error,
     device::DeviceSpec,
@@ -46,7 +47,7 @@ pub fn run(args: &Import) -> Result<ExitCode, Error> {
             let model = import::fresh(&loaded.experiment, &device)?;
             let choices = Choices { allow_extra: args.allow_extra, cut_positions: args.cut_positions };
             let not_weights = renamed.not_weights.clone();
-            let fitted = fit(renamed, &import::shapes(&model), choices).map_err(wrong)?;
+            let fitted = fit(renamed, &shapes(&model), choices).map_err(wrong)?;
             let strange =
                 fitted.arrays.values().flat_map(|array| &array.values).filter(|value| !value.is_finite()).count();
             if strange > 0 {

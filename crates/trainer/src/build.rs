@@ -27,11 +27,10 @@ pub(crate) fn with_adapter(model: Model, experiment: &Experiment, device: &Found
 /// checked experiment rules out.
 pub(crate) fn build_plain(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
     device.ensure_takes(experiment)?;
-    let precision = experiment.train.attention_precision;
     let mut rng = Seed(experiment.seed).rng(Stream::Init, 0);
     let device = device.device.clone().autodiff();
     let model = experiment.model.init(&experiment.dims(), &mut rng, &device);
-    model.map(|model| model.with_attention_precision(precision)).map_err(|error| Error::Usage(error.to_string()))
+    model.map(|model| in_precision(model, experiment)).map_err(|error| Error::Usage(error.to_string()))
 }
 
 /// The model of an experiment with the weights of a checkpoint. Every name and shape is compared before memory is taken for
@@ -53,8 +52,12 @@ pub(crate) fn load_model(experiment: &Experiment, checkpoint: &Checkpoint, devic
     let (model, _) = weights::load(hollow, arrays).map_err(unfit)?;
     fit::ensure_same_function(experiment, &config).map_err(|problem| Error::checkpoint(&checkpoint.path, problem))?;
     device.ensure_takes(experiment)?;
-    let precision = experiment.train.attention_precision;
-    Ok(model.with_attention_precision(precision))
+    Ok(in_precision(model, experiment))
+}
+
+/// The model with attention in the precision that the experiment trains it in.
+fn in_precision(model: Model, experiment: &Experiment) -> Model {
+    model.with_attention_precision(experiment.train.attention_precision)
 }
 
 /// The examples of an experiment.

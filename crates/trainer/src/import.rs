@@ -30,11 +30,6 @@ pub fn fresh(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
     build::build_model(experiment, device)
 }
 
-/// Shape of each parameter of a model, by name, in file orientation.
-pub fn shapes(model: &Model) -> BTreeMap<String, Vec<usize>> {
-    weights::arrays(model).into_iter().map(|(name, array)| (name, array.shape)).collect()
-}
-
 /// Puts weights into a fresh model and writes it as a checkpoint into an empty or new folder.
 ///
 /// # Errors

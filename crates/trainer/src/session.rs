@@ -233,7 +233,7 @@ fn new_record(
     verb: &str,
     lineage: Option<Lineage>,
 ) -> Record {
-    let parameters = weights::arrays(model).values().map(|array| array.values.len()).sum();
+    let parameters = weights::shapes(model).values().map(|shape| shape.iter().product::<usize>()).sum();
     Record {
         run_id: experiment.run_id(),
         verb: verb.to_owned(),

@@ -219,8 +219,7 @@ impl Running<'_> {
         if let Some(max_norm) = experiment.train.clip_norm {
             gradients = clip_by_global_norm(&self.trainee, gradients, max_norm);
         }
-        let rate = experiment.optimizer.learning_rate()
-            * experiment.schedule.factor(self.state.step + 1, experiment.train.steps);
+        let rate = experiment.learning_rate(self.state.step + 1);
         // The mapper consumes the model; this clone shares every tensor.
         self.trainee.model = self.optimizer.step(self.trainee.model.clone(), gradients, rate);
         Ok(ControlFlow::Continue(losses))
@@ -250,8 +249,7 @@ impl Running<'_> {
             return Err(self.diverged(step == 1));
         }
         line.insert("train/loss".to_owned(), mean);
-        let rate = experiment.optimizer.learning_rate() * experiment.schedule.factor(step, steps);
-        line.insert("learning_rate".to_owned(), rate);
+        line.insert("learning_rate".to_owned(), experiment.learning_rate(step));
         let steps_per_second = (step - first) as f64 / self.began.elapsed().as_secs_f64();
         (self.plan.on_event)(&Event::Logged { step, steps, loss: mean, steps_per_second });
         let progress = Progress::new(step as usize, steps as usize, Some("steps".to_owned()));

@@ -196,6 +196,11 @@ impl Experiment {
         }
     }
 
+    /// Rate of an update, counted from 1: that of the optimiser times the factor of the schedule.
+    pub fn learning_rate(&self, step: u64) -> f64 {
+        self.optimizer.learning_rate() * self.schedule.factor(step, self.train.steps)
+    }
+
     /// Floating-point operations of a training step, by the model's budget: of one update, whose micro-batches are full.
     pub fn step_flops(&self) -> f64 {
         let budget = self.model.budget(&self.dims());
