@@ -11,10 +11,7 @@ use crate::{
     names::{Convention, Renamed},
 };
 use headway_model::{
-    ModelConfig, StateMixer,
-    attention::position::PositionKind,
-    norm::EPSILON,
-    transformer::{Norm, TransformerConfig},
+    ModelConfig, Norm, StateMixer, TransformerConfig, attention::position::PositionKind, norm::EPSILON,
 };
 
 /// A value as a configuration has it.

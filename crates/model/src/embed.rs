@@ -17,6 +17,19 @@ pub enum Input {
     Tokens(Tensor<2, Int>),
 }
 
+impl Input {
+    /// The vectors, for a network that takes nothing else.
+    ///
+    /// # Panics
+    /// When the input is tokens.
+    pub(crate) fn vectors(self) -> Tensor<3> {
+        match self {
+            Self::Continuous(x) => x,
+            Self::Tokens(_) => panic!("this model takes vectors, not tokens"),
+        }
+    }
+}
+
 /// Input projection or token embedding; which one follows from the data.
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant, reason = "a model holds one, never a list of them")]

@@ -75,11 +75,11 @@ impl<'a> Initializer<'a> {
 
     pub(crate) fn linear(&mut self, d_in: usize, d_out: usize) -> Linear {
         let bound = 1.0 / (d_in as f32).sqrt();
-        Linear { weight: self.uniform([d_in, d_out], bound), bias: self.uniform([d_out], bound), low_rank: None }
+        Linear { weight: self.uniform([d_in, d_out], bound).into(), bias: self.uniform([d_out], bound), low_rank: None }
     }
 
     pub(crate) fn projection(&mut self, d_in: usize, d_out: usize) -> Projection {
-        Projection { weight: self.uniform([d_in, d_out], 1.0 / (d_in as f32).sqrt()), low_rank: None }
+        Projection { weight: self.uniform([d_in, d_out], 1.0 / (d_in as f32).sqrt()).into(), low_rank: None }
     }
 
     pub(crate) fn layer_norm(&mut self, d_model: usize) -> LayerNorm {

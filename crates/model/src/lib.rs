@@ -28,22 +28,18 @@
 
 pub mod adapter;
 pub mod attention;
-pub mod attention_stack;
-pub mod block;
-pub mod budget;
-pub mod config;
-pub mod embed;
-pub mod ffn;
+mod budget;
+mod config;
+mod embed;
+mod family;
+mod ffn;
 mod init;
-mod inspect;
-pub mod linear;
-pub mod mask;
+mod input_map;
+mod linear;
+mod mask;
 pub mod norm;
-pub mod paper;
-pub mod paper_set_keys;
 pub mod parameters;
-pub mod trace;
-pub mod transformer;
+mod trace;
 pub mod weights;
 
 pub use adapter::{Adapter, LowRankConfig, PrefixConfig, PromptConfig};
@@ -53,15 +49,18 @@ pub use attention::{
     position::{POSITIONS, PositionKind},
     precision::Precision,
 };
-pub use attention_stack::{AttentionStack, AttentionStackConfig, Heads, StackLayer, StackMap, StackReadout};
-pub use budget::Budget;
-pub use config::{ConfigError, InputDims, IoDims, MODELS, Model, ModelConfig};
-pub use embed::Input;
-pub use ffn::{Activation, StateMixer};
-pub use linear::{Linear, Projection};
+pub use budget::{Budget, Count};
+pub use config::{ConfigError, InputDims, IoDims};
+pub use embed::{Embed, Input};
+pub use family::{
+    AttentionStack, AttentionStackConfig, Block, Capability, Family, Heads, LayerShape, MODELS, Model, ModelConfig,
+    Network, Norm, PaperOneLayer, PaperOneLayerConfig, PaperSetKeys, PaperSetKeysConfig, PaperTwoLayer,
+    PaperTwoLayerConfig, Readout, Shape, StackLayer, StackMap, StackReadout, Transformer, TransformerConfig,
+};
+pub use ffn::{Activation, Ffn, StateMixer};
+pub use init::Initializer;
+pub use input_map::InputMap;
+pub use linear::{Linear, Matrix, Projection};
 pub use mask::Mask;
 pub use norm::LayerNorm;
-pub use paper::{PaperOneLayer, PaperOneLayerConfig, PaperTwoLayer, PaperTwoLayerConfig, Readout};
-pub use paper_set_keys::{PaperSetKeys, PaperSetKeysConfig};
-pub use trace::{LayerTrace, StandIn, Trace};
-pub use transformer::{Norm, Transformer, TransformerConfig};
+pub use trace::{LayerTrace, Recorder, StandIn, Trace};

@@ -1,6 +1,4 @@
-//! Which config keys the parameters of a model follow, and which of them are its head.
-
-use crate::{attention_stack::StackReadout, config::ModelConfig};
+//! Which config keys the parameters of a model follow.
 
 /// What a parameter follows.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +11,7 @@ pub struct Keys {
 
 /// Patterns for names of parameters, with what sets their shape and what decides whether they are there. The first row that matches
 /// counts.
-type Rules = &'static [(&'static str, &'static [Key], &'static [Key])];
+pub type Rules = &'static [(&'static str, &'static [Key], &'static [Key])];
 
 /// What sets a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,77 +26,10 @@ pub enum Key {
     Outputs,
 }
 
-use Key::{Inputs, Length, Model, Outputs};
-
-const D_MODEL: Key = Model("d_model");
-
-const TRANSFORMER: Rules = &[
-    ("embed.weight", &[D_MODEL, Inputs], &[]),
-    ("embed.bias", &[D_MODEL], &[Inputs]),
-    ("position.*", &[D_MODEL, Length], &[Model("position")]),
-    ("blocks.*.ffn_norm.*", &[D_MODEL], &[Model("norm"), Model("state_mixer"), Model("n_layers")]),
-    ("blocks.*.ffn.contract.bias", &[D_MODEL], &[Model("state_mixer"), Model("n_layers")]),
-    ("blocks.*.ffn.expand.bias", &[Model("state_mixer")], &[Model("state_mixer"), Model("n_layers")]),
-    ("blocks.*.ffn.*", &[D_MODEL, Model("state_mixer")], &[Model("state_mixer"), Model("n_layers")]),
-    ("blocks.*_norm.*", &[D_MODEL], &[Model("norm"), Model("n_layers")]),
-    ("blocks.*", &[D_MODEL], &[Model("n_layers")]),
-    ("final_norm.*", &[D_MODEL], &[Model("norm")]),
-    ("head.weight", &[D_MODEL, Outputs], &[]),
-    ("head.bias", &[Outputs], &[]),
-];
-
-const PAPER: Rules = &[
-    ("input_map.anchors", &[D_MODEL, Model("n_anchors")], &[Model("n_anchors")]),
-    ("input_map.modulation", &[D_MODEL, Length], &[]),
-    ("input_map.project.weight", &[D_MODEL, Inputs], &[]),
-    ("head.weight", &[D_MODEL, Outputs], &[]),
-    ("head.bias", &[Outputs], &[]),
-    ("*", &[D_MODEL], &[]),
-];
-
-const LAYERS: Key = Model("layers");
-
-const STACK: Rules = &[
-    ("readout.softmax.*", &[Model("readout"), LAYERS], &[Model("readout")]),
-    ("readout.*", &[Model("readout"), LAYERS, Length, Outputs], &[Model("readout")]),
-    ("layers.0.map.project.*", &[LAYERS, Length, Inputs], &[LAYERS]),
-    ("layers.*", &[LAYERS], &[LAYERS]),
-];
-
-impl ModelConfig {
-    /// What a parameter follows; nothing for a name that is no parameter of such a model.
-    pub fn keys_of(&self, parameter: &str) -> Option<Keys> {
-        let rules = match self {
-            Self::Transformer(_) => TRANSFORMER,
-            Self::PaperOneLayer(_) | Self::PaperTwoLayer(_) | Self::PaperSetKeys(_) => PAPER,
-            Self::AttentionStack(_) => STACK,
-        };
-        let (_, shape, presence) = rules.iter().find(|(pattern, ..)| matches(pattern, parameter))?;
-        Some(Keys { shape, presence })
-    }
-
-    /// Patterns for the parameters of the last map before the prediction.
-    pub fn head(&self) -> Vec<String> {
-        match self {
-            Self::Transformer(_) | Self::PaperTwoLayer(_) => vec!["head.*".to_owned()],
-            Self::PaperOneLayer(_) | Self::PaperSetKeys(_) => vec!["attention.output.*".to_owned()],
-            Self::AttentionStack(config) => match config.readout {
-                StackReadout::Rows => {
-                    vec![format!("layers.{}.heads.*.output.*", config.layers.len().saturating_sub(1))]
-                }
-                StackReadout::Affine | StackReadout::Softmax { .. } => vec!["readout.*".to_owned()],
-            },
-        }
-    }
-
-    /// Parameters with one row per position, of which a longer or shorter sequence keeps what there is.
-    pub fn rows_by_position(&self) -> &'static [&'static str] {
-        match self {
-            Self::Transformer(_) => &["position.weight"],
-            Self::PaperOneLayer(_) | Self::PaperTwoLayer(_) | Self::PaperSetKeys(_) => &["input_map.modulation"],
-            Self::AttentionStack(_) => &[],
-        }
-    }
+/// What a parameter follows by the first rule that names it.
+pub(crate) fn keys_of(rules: Rules, parameter: &str) -> Option<Keys> {
+    let (_, shape, presence) = rules.iter().find(|(pattern, ..)| matches(pattern, parameter))?;
+    Some(Keys { shape, presence })
 }
 
 /// Whether a name matches a pattern in which `*` stands for any text.

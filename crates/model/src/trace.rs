@@ -39,7 +39,7 @@ pub struct StandIn {
 /// Collects a [`Trace`] on the way and puts constants in the place of heads; or neither: then attention may fuse what nobody
 /// looks at, and nothing is copied.
 #[derive(Default)]
-pub(crate) struct Recorder<'a> {
+pub struct Recorder<'a> {
     on: bool,
     stands: &'a [StandIn],
     /// Layers that are closed, and heads of the layer at hand that have passed.

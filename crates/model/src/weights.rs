@@ -12,6 +12,8 @@ use burn::{
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use thiserror::Error;
 
+use crate::linear::Matrix;
+
 /// A named array in file orientation: row-major values and their shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
@@ -310,17 +312,14 @@ impl Path {
     /// Name of the parameter that the traversal stands on.
     pub fn name(&self) -> String {
         // Variant names of enums are no part of a path: `embed.weight`, whichever embedding it is.
-        let parts = self.parts.iter().filter(|(_, container)| !container.starts_with("Enum:"));
+        let is_named = |container: &str| !container.starts_with("Enum:") && container != Matrix::CONTAINER;
+        let parts = self.parts.iter().filter(|(_, container)| is_named(container));
         parts.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
     }
 
-    /// Whether the parameter is a linear map's matrix, kept `[in, out]` in memory and `[out, in]` in files.
+    /// Whether the parameter is a [`Matrix`], kept `[in, out]` in memory and `[out, in]` in files.
     pub fn is_transposed(&self) -> bool {
-        self.parts.last().is_some_and(|(name, container)| match container.as_str() {
-            "Struct:Linear" | "Struct:Projection" => name == "weight",
-            "Struct:LowRank" => true,
-            _ => false,
-        })
+        self.parts.last().is_some_and(|(_, container)| container == Matrix::CONTAINER)
     }
 }
 

@@ -48,11 +48,15 @@ fn ffn(activation: Activation) -> StateMixer {
     StateMixer::Ffn { d_ffn: 101, activation }
 }
 
-/// Models of every shape, each with its data.
+/// Models of every shape, each with its data: the examples of every family, and sizes chosen by hand.
 fn configs(seq_len: usize) -> Vec<(ModelConfig, IoDims)> {
     let scalar = IoDims::continuous(seq_len, D_IN, 1);
     let vectors = IoDims::continuous(seq_len, D_IN, D_OUT);
-    let mut configs = vec![
+    let tokens = IoDims::tokens(seq_len, VOCAB);
+    let data = [&scalar, &vectors, &tokens].into_iter();
+    let mut configs: Vec<(ModelConfig, IoDims)> =
+        data.flat_map(|dims| ModelConfig::examples(dims, 5).into_iter().map(|config| (config, dims.clone()))).collect();
+    configs.extend([
         (one_layer(32, 1, 10, Readout::Channels), scalar.clone()),
         (one_layer(40, 8, 0, Readout::Channels), scalar.clone()),
         (one_layer(48, 16, 13, Readout::Softmax), scalar.clone()),
@@ -66,7 +70,7 @@ fn configs(seq_len: usize) -> Vec<(ModelConfig, IoDims)> {
         ),
         (two_layer(32, 8, 0), vectors.clone()),
         (two_layer(40, 4, 13), vectors.clone()),
-    ];
+    ]);
     for readout in [StackReadout::Affine, StackReadout::Softmax { width: 531, d_value: 4 }] {
         let token_wise = StackLayer {
             map: StackMap::TokenWise,

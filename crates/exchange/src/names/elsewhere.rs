@@ -1,9 +1,7 @@
 //! A model of ours as other programs can run it: a transformer of tokens whose positions are a table.
 
 use headway_model::{
-    Activation, InputDims, IoDims, ModelConfig, StateMixer,
-    attention::position::Table,
-    transformer::{Norm, TransformerConfig},
+    Activation, InputDims, IoDims, ModelConfig, Norm, StateMixer, TransformerConfig, attention::position::Table,
 };
 
 use super::Array;

@@ -6,7 +6,7 @@
 //! # References
 //! Radford et al. 2019; Garg et al. 2022, arXiv 2208.01066.
 
-use headway_model::{Activation, StateMixer, norm::EPSILON, transformer::Norm, weights::Array};
+use headway_model::{Activation, Norm, StateMixer, norm::EPSILON, weights::Array};
 
 use super::{
     Convention, Elsewhere, Fills, Format, Place, Renamed, Shown, attention, axes, layer_of, mask, rename_each, three,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::{
-    module::{Module, Param},
+    module::Module,
     tensor::{Tensor, TensorData},
 };
 use rand::{RngExt, SeedableRng};
@@ -13,8 +13,10 @@ use thiserror::Error;
 
 use super::Adapter;
 use crate::{
-    config::{ConfigError, LARGEST_WIDTH, Model, ModelConfig},
+    config::{ConfigError, LARGEST_WIDTH},
+    family::{Model, ModelConfig},
     init::Initializer,
+    linear::Matrix,
     weights::Array,
 };
 
@@ -68,7 +70,7 @@ impl Adapter for LowRankConfig {
     fn validate(&self, model: &ModelConfig) -> Vec<ConfigError> {
         let mut problems = Vec::new();
         let mut refuse = |key, problem: &str| problems.push(ConfigError::new(key, problem));
-        let widest = self.targets.iter().map(|target| model.projection_rank(*target)).max();
+        let widest = self.targets.iter().map(|target| model.family().projection_rank(*target)).max();
         if !(1..=LARGEST_WIDTH).contains(&self.rank) {
             refuse("rank", &format!("must be from 1 to {LARGEST_WIDTH}"));
         } else if let Some(widest) = widest.filter(|widest| self.rank > *widest) {
@@ -94,13 +96,13 @@ impl Adapter for LowRankConfig {
 
     /// As in the source, A is drawn and B zero, so that nothing changes before the first step.
     fn attach(&self, model: &mut Model, init: &mut Initializer<'_>) {
-        for attention in model.attention_places() {
+        for attention in model.network_mut().attentions() {
             for (target, place) in attention.projections {
                 if self.targets.contains(&target) {
                     let [d_in, d_out] = place.dims();
                     *place.low_rank = Some(LowRank {
                         a: init.projection(d_in, self.rank).weight,
-                        b: init.param([self.rank, d_out], |_| vec![0.0; self.rank * d_out]),
+                        b: init.param([self.rank, d_out], |_| vec![0.0; self.rank * d_out]).into(),
                         scale: self.scale(),
                         dropout: self.dropout,
                         noise: None,
@@ -118,10 +120,10 @@ impl Adapter for LowRankConfig {
 /// a normal law.
 #[derive(Module, Debug)]
 pub struct LowRank {
-    /// A; `[d_in, rank]` in memory, `[rank, d_in]` in files.
-    pub a: Param<Tensor<2>>,
-    /// B; `[rank, d_out]` in memory, `[d_out, rank]` in files.
-    pub b: Param<Tensor<2>>,
+    /// A. `[d_in, rank]`
+    pub a: Matrix,
+    /// B. `[rank, d_out]`
+    pub b: Matrix,
     #[module(skip)]
     scale: f64,
     #[module(skip)]

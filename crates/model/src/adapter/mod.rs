@@ -11,7 +11,9 @@ use burn::{
 use rand::Rng;
 
 use crate::{
-    config::{ConfigError, Model, ModelConfig},
+    attention::precision::Precision,
+    config::ConfigError,
+    family::{Model, ModelConfig},
     init::Initializer,
 };
 
@@ -52,7 +54,7 @@ impl Model {
     /// The same model whose forward passes drop inputs of low-rank parts at random, drawn from `seed`, as training does; without
     /// a seed nothing is dropped.
     pub fn with_dropout(mut self, seed: Option<u64>) -> Self {
-        let projections = self.attention_places().into_iter().flat_map(|attention| attention.projections);
+        let projections = self.network_mut().attentions().into_iter().flat_map(|attention| attention.projections);
         for (number, (_, projection)) in (0_u64..).zip(projections) {
             if let Some(low_rank) = projection.low_rank {
                 low_rank.set_noise(seed, number);
@@ -60,31 +62,27 @@ impl Model {
         }
         self
     }
-
-    /// Every attention layer, or group of heads where a layer has several, in the model's order.
-    pub(crate) fn attention_places(&mut self) -> Vec<AttentionPlace<'_>> {
-        match self {
-            Self::PaperOneLayer(model) => vec![model.attention.place()],
-            Self::PaperTwoLayer(model) => vec![model.attention_1.place(), model.attention_2.place()],
-            Self::PaperSetKeys(model) => vec![model.attention.place()],
-            Self::AttentionStack(model) => {
-                model.layers.iter_mut().flat_map(|layer| &mut layer.heads).map(|group| group.place()).collect()
-            }
-            Self::Transformer(model) => model.blocks.iter_mut().map(|block| block.attention.place()).collect(),
-        }
-    }
 }
 
-/// Where adapters of one attention layer go.
-pub(crate) struct AttentionPlace<'a> {
+/// What can be changed about one attention layer, or one group of heads where a layer has several, without knowing the layer.
+pub struct AttentionPlace<'a> {
     /// Its four projections.
     pub(crate) projections: [(Target, ProjectionPlace<'a>); 4],
     /// Its learned keys and values.
     pub(crate) prefix: &'a mut Option<Prefix>,
+    /// In which queries, keys and values enter its kernel.
+    pub(crate) precision: &'a mut Precision,
+}
+
+/// Where a prompt goes.
+pub struct PromptPlace<'a> {
+    /// Width of its rows.
+    pub(crate) d_model: usize,
+    pub(crate) prompt: &'a mut Option<Prompt>,
 }
 
 /// A projection and what is learned beside it.
-pub(crate) struct ProjectionPlace<'a> {
+pub struct ProjectionPlace<'a> {
     /// `[d_in, d_out]`
     pub(crate) weight: &'a Param<Tensor<2>>,
     pub(crate) low_rank: &'a mut Option<LowRank>,

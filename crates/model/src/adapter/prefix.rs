@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::{Adapter, prompt::length_problem};
 use crate::{
     attention::split_heads,
-    config::{ConfigError, Model, ModelConfig},
+    config::ConfigError,
+    family::{Capability, Model, ModelConfig},
     init::Initializer,
 };
 
@@ -29,17 +30,16 @@ impl Default for PrefixConfig {
 
 impl Adapter for PrefixConfig {
     fn validate(&self, model: &ModelConfig) -> Vec<ConfigError> {
-        let sets_its_own = matches!(model, ModelConfig::PaperSetKeys(_)).then(|| {
-            ConfigError::new(
-                "",
-                "paper_set_keys holds set keys and values, and has no room for learned ones; lora fits it",
-            )
+        let sets_its_own = (!model.can(Capability::Prefix)).then(|| {
+            let problem =
+                format!("{} holds set keys and values, and has no room for learned ones; lora fits it", model.name());
+            ConfigError::new("", problem)
         });
         length_problem(self.length).into_iter().chain(sets_its_own).collect()
     }
 
     fn attach(&self, model: &mut Model, init: &mut Initializer<'_>) {
-        for attention in model.attention_places() {
+        for attention in model.network_mut().attentions() {
             let widths = attention.projections.each_ref().map(|(_, place)| place.dims()[1]);
             let [_, d_keys, d_values, _] = widths;
             *attention.prefix = Some(Prefix {

@@ -6,9 +6,10 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Adapter;
+use super::{Adapter, PromptPlace};
 use crate::{
-    config::{ConfigError, LARGEST_WIDTH, Model, ModelConfig},
+    config::{ConfigError, LARGEST_WIDTH},
+    family::{Capability, Model, ModelConfig},
     init::Initializer,
 };
 
@@ -34,17 +35,17 @@ pub(super) fn length_problem(length: usize) -> Option<ConfigError> {
 
 impl Adapter for PromptConfig {
     fn validate(&self, model: &ModelConfig) -> Vec<ConfigError> {
-        let is_fixed = (!matches!(model, ModelConfig::Transformer(_))).then(|| {
-            let problem = format!("{} has a fixed number of rows; prefix fits it, prompt a transformer", model.name());
+        let is_fixed = (!model.can(Capability::Prompt)).then(|| {
+            let fits = if model.can(Capability::Prefix) { "prefix" } else { "lora" };
+            let problem = format!("{} has a fixed number of rows; {fits} fits it, prompt a transformer", model.name());
             ConfigError::new("", problem)
         });
         length_problem(self.length).into_iter().chain(is_fixed).collect()
     }
 
     fn attach(&self, model: &mut Model, init: &mut Initializer<'_>) {
-        if let Model::Transformer(transformer) = model {
-            let d_model = transformer.head.weight.lazy_shape()[0];
-            transformer.prompt = Some(Prompt { rows: init.embedding_table([self.length, d_model]) });
+        if let Some(PromptPlace { d_model, prompt }) = model.network_mut().prompt_place() {
+            *prompt = Some(Prompt { rows: init.embedding_table([self.length, d_model]) });
         }
     }
 }

@@ -51,7 +51,7 @@ pub struct MultiHeadAttention {
     #[module(skip)]
     kernel: KernelKind,
     #[module(skip)]
-    pub(crate) precision: Precision,
+    precision: Precision,
 }
 
 impl AttentionConfig {
@@ -79,7 +79,13 @@ impl MultiHeadAttention {
         self.run(query, context, mask, &mut Recorder::default())
     }
 
-    pub(crate) fn run(&self, query: Tensor<3>, context: Tensor<3>, mask: &Mask, recorder: &mut Recorder) -> Tensor<3> {
+    pub(crate) fn run(
+        &self,
+        query: Tensor<3>,
+        context: Tensor<3>,
+        mask: &Mask,
+        recorder: &mut Recorder<'_>,
+    ) -> Tensor<3> {
         let q = split_heads(self.query.forward(query), self.n_heads); // [batch, n_heads, q_len, d_head]
         let k = split_heads(self.key.forward(context.clone()), self.n_heads); // [batch, n_heads, k_len, d_head]
         let v = split_heads(self.value.forward(context), self.n_heads); // [batch, n_heads, k_len, d_head]
@@ -95,7 +101,7 @@ impl MultiHeadAttention {
             (Target::Value, self.value.place()),
             (Target::Output, self.output.place()),
         ];
-        AttentionPlace { projections, prefix: &mut self.prefix }
+        AttentionPlace { projections, prefix: &mut self.prefix, precision: &mut self.precision }
     }
 }
 
@@ -110,7 +116,7 @@ pub(crate) fn attend(
     mask: &Mask,
     kernel: KernelKind,
     precision: Precision,
-    recorder: &mut Recorder,
+    recorder: &mut Recorder<'_>,
 ) -> Tensor<4> {
     let [q, k, v] = qkv.map(|tensor| precision.round(tensor));
     let kernel = kernel.kernel();

@@ -8,7 +8,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use headway_model::{
-    Input, IoDims, Model, ModelConfig, POSITIONS, PositionKind, Transformer, TransformerConfig,
+    Input, IoDims, Model, ModelConfig, Network, POSITIONS, PositionKind, Transformer, TransformerConfig,
     attention::position::Table,
     weights::{collect, to_host},
 };

@@ -13,9 +13,9 @@ impl Experiment {
             return None;
         }
         let (task, name) = (self.task.name(), self.model.name());
-        let (key, remedy) = match &self.model {
-            headway_model::ModelConfig::Transformer(_) => (format!("model.{name}.causal"), "set it to true"),
-            _ => (format!("model.{name}"), "use [model.transformer], which is causal"),
+        let (key, remedy) = match self.model.family().causal_key() {
+            Some(key) => (format!("model.{name}.{key}"), "set it to true"),
+            None => (format!("model.{name}"), "use [model.transformer], which is causal"),
         };
         let message = format!(
             "lets positions see later ones, and in {task} {answers}: the network would copy answers instead of learning; {remedy}"
@@ -28,11 +28,7 @@ impl Experiment {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-    use headway_model::{
-        AttentionStackConfig, Heads, LowRankConfig, MODELS, Model, ModelConfig, PaperOneLayerConfig,
-        PaperSetKeysConfig, PaperTwoLayerConfig, PrefixConfig, PromptConfig, Readout, StackLayer, StackMap,
-        StackReadout, TransformerConfig, weights::to_host,
-    };
+    use headway_model::{LowRankConfig, Model, ModelConfig, PrefixConfig, PromptConfig, weights::to_host};
     use headway_tasks::{Batch, DataConfig, Inputs, Source, Split, TASKS, TaskConfig};
 
     use super::*;
@@ -42,59 +38,6 @@ mod tests {
         experiment::{FinetuneConfig, MODES},
         loss,
     };
-
-    /// Kinds of a model that differ in what its positions see.
-    fn kinds(name: &str, seq_len: usize, d_out: usize) -> Vec<ModelConfig> {
-        match name {
-            "paper_one_layer" => [Readout::Channels, Readout::Softmax]
-                .map(|readout| ModelConfig::PaperOneLayer(PaperOneLayerConfig { readout, ..Default::default() }))
-                .into(),
-            "paper_two_layer" => vec![ModelConfig::PaperTwoLayer(PaperTwoLayerConfig::default())],
-            // At its own inverse temperature an attention pattern of random weights is one key alone.
-            "paper_set_keys" => {
-                vec![ModelConfig::PaperSetKeys(PaperSetKeysConfig { inverse_temperature: 0.1, ..Default::default() })]
-            }
-            "attention_stack" => {
-                let heads = vec![Heads { count: 1, d_key: 3, d_value: 4 }];
-                let to_learned = StackLayer {
-                    map: StackMap::TokenWise,
-                    rows: seq_len + 3,
-                    width: 6,
-                    queries: None,
-                    keys: Some(3),
-                    heads,
-                    d_out,
-                };
-                let to_last = StackLayer { keys: Some(4), ..to_learned.clone() };
-                let to_all = StackLayer { keys: None, ..to_learned.clone() };
-                let first_half = StackLayer { queries: Some(seq_len.div_ceil(2)), ..to_learned.clone() };
-                // Rows that left no trace of their position are learned ones to the second layer.
-                let fewer = StackLayer { rows: seq_len, keys: Some(seq_len / 2), ..to_learned.clone() };
-                let sequence_wise = StackLayer { map: StackMap::SequenceWise, ..to_learned.clone() };
-                let stack = |layers: &[&StackLayer], readout| {
-                    let layers = layers.iter().map(|layer| (*layer).clone()).collect();
-                    ModelConfig::AttentionStack(AttentionStackConfig { layers, readout, ..Default::default() })
-                };
-                vec![
-                    stack(&[&to_learned], StackReadout::Rows),
-                    stack(&[&to_learned, &to_learned], StackReadout::Rows),
-                    stack(&[&first_half, &fewer], StackReadout::Rows),
-                    stack(&[&to_last], StackReadout::Rows),
-                    stack(&[&to_all], StackReadout::Rows),
-                    stack(&[&sequence_wise, &to_learned], StackReadout::Rows),
-                    stack(&[&to_learned], StackReadout::Affine),
-                    stack(&[&to_learned], StackReadout::Softmax { width: 3, d_value: 2 }),
-                ]
-            }
-            "transformer" => [true, false]
-                .map(|causal| {
-                    let sizes = TransformerConfig { d_model: 8, n_heads: 2, ..Default::default() };
-                    ModelConfig::Transformer(TransformerConfig { causal, ..sizes })
-                })
-                .into(),
-            other => panic!("kinds of `{other}` belong here, so that it is known what the new model sees"),
-        }
-    }
 
     fn mode(name: &str) -> FinetuneConfig {
         match name {
@@ -112,12 +55,13 @@ mod tests {
     fn experiments() -> Vec<Experiment> {
         let mut all = Vec::new();
         for task in TASKS.iter().map(|(name, _)| TaskConfig::with_defaults(name).unwrap()) {
-            let dims = task.dims();
             let modes = MODES.iter().map(|(name, _)| mode(name));
             // Without an adapter all modes compute the same.
             let modes: Vec<FinetuneConfig> =
                 modes.filter(|mode| mode.adapter().is_some() || *mode == FinetuneConfig::Full).collect();
-            for model in MODELS.iter().flat_map(|(name, _)| kinds(name, dims.seq_len, dims.d_out)) {
+            let sizes = Experiment::of_construction(task.clone(), ModelConfig::Transformer(Default::default()), 5);
+            let Ok(sizes) = sizes.map(|experiment| experiment.dims()) else { continue };
+            for model in ModelConfig::examples(&sizes, 1) {
                 let Ok(experiment) = Experiment::of_construction(task.clone(), model, 5) else { continue };
                 for finetune in modes.clone() {
                     let data = DataConfig::Fresh { validation: 0, test: 1 };

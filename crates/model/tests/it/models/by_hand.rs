@@ -87,11 +87,11 @@ fn input_map_and_one_layer_by_hand() {
         assert_eq!(z.dims(), [1, 3, 2]);
         assert_eq!(to_host(z), [8., -6., 9., -1., 6., 0.]);
         // Values 3 z_2 + 1, 3 z_1: [−17, 24], [−2, 27], [1, 18]; their mean [−6, 23]; output [17, 45] at each position.
-        let trace = model.forward_traced(x.clone());
+        let trace = model.forward_traced(Input::Continuous(x.clone()));
         assert_close(on.name, &to_host(trace.layers[0].pattern.clone()), &[1.0 / 3.0; 9], 1e-6);
         assert_close(on.name, &to_host(trace.output), &[17., 45., 17., 45.], 1e-6);
         let batch = Tensor::cat(vec![x.clone(), x.clone().mul_scalar(0.0)], 0);
-        assert_close(on.name, &to_host(model.forward(batch))[..4], &[17., 45., 17., 45.], 1e-6);
+        assert_close(on.name, &to_host(model.forward(Input::Continuous(batch)))[..4], &[17., 45., 17., 45.], 1e-6);
         // softmax([17, 45]) takes the larger channel whole.
         let output = one_layer_by_hand(Readout::Softmax, &on.device).forward(Input::Continuous(x));
         assert_eq!(output.dims(), [1, 2, 1]);

@@ -10,9 +10,9 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use headway_model::{
-    Activation, AttentionStackConfig, Heads, Input, InputDims, IoDims, MODELS, Model, ModelConfig, Norm,
-    PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, Readout, StackLayer, StackMap,
-    StackReadout, StandIn, StateMixer, Transformer, TransformerConfig,
+    Activation, AttentionStackConfig, Heads, Input, InputDims, IoDims, LayerShape, MODELS, Model, ModelConfig, Network,
+    Norm, PaperOneLayerConfig, PaperTwoLayerConfig, PositionKind, Readout, Shape, StackLayer, StackMap, StackReadout,
+    StandIn, StateMixer, Transformer, TransformerConfig,
     weights::{
         Array, LoadReport, ShapeMismatch, WeightsError, arrays, arrays_from_bytes, arrays_to_bytes, collect, load,
         load_partial, names, to_bytes, to_host,
@@ -32,112 +32,44 @@ const D_OUT: usize = 17;
 const D_FFN: usize = 19;
 const VOCAB: usize = 23;
 
-/// One or more configs of a model, by its name in the list.
-fn configs(name: &str) -> Vec<(ModelConfig, IoDims)> {
-    let vectors = IoDims::continuous(SEQ_LEN, D_IN, D_OUT);
-    match name {
-        "paper_one_layer" => {
-            let channels = PaperOneLayerConfig {
-                d_model: D_MODEL,
-                n_heads: HEADS,
-                n_anchors: ANCHORS,
-                ..PaperOneLayerConfig::default()
+/// Every example of every family, with data that it takes.
+fn cases() -> Vec<(ModelConfig, IoDims)> {
+    let data = [
+        IoDims::continuous(SEQ_LEN, D_IN, D_OUT),
+        IoDims::continuous(SEQ_LEN, D_IN, 1),
+        IoDims::tokens(SEQ_LEN, VOCAB),
+    ];
+    let mut cases: Vec<(ModelConfig, IoDims)> = Vec::new();
+    for dims in data {
+        for config in ModelConfig::examples(&dims, 1) {
+            // Once with vectors, once with tokens.
+            let is_new = |(other, known): &(ModelConfig, IoDims)| {
+                *other != config
+                    || matches!(known.input, InputDims::Tokens { .. }) != matches!(dims.input, InputDims::Tokens { .. })
             };
-            let softmax = PaperOneLayerConfig { readout: Readout::Softmax, ..channels.clone() };
-            let scalar = IoDims::continuous(SEQ_LEN, D_IN, 1);
-            let alone = PaperOneLayerConfig { n_anchors: 0, ..channels.clone() };
-            [channels, softmax, alone].map(|config| (ModelConfig::PaperOneLayer(config), scalar.clone())).into()
+            if cases.iter().all(is_new) {
+                cases.push((config, dims.clone()));
+            }
         }
-        "paper_two_layer" => {
-            let config = |n_anchors| PaperTwoLayerConfig {
-                d_model: D_MODEL,
-                n_heads: HEADS,
-                n_anchors,
-                ..PaperTwoLayerConfig::default()
-            };
-            [config(0), config(ANCHORS)].map(|config| (ModelConfig::PaperTwoLayer(config), vectors.clone())).into()
-        }
-        "paper_set_keys" => {
-            let config = PaperSetKeysConfig { d_model: D_MODEL, n_anchors: ANCHORS, ..PaperSetKeysConfig::default() };
-            vec![(ModelConfig::PaperSetKeys(config), IoDims::continuous(SEQ_LEN, D_IN, 1))]
-        }
-        "attention_stack" => stacks().into_iter().map(|config| (config, vectors.clone())).collect(),
-        "transformer" => {
-            let attention_only = TransformerConfig { d_model: D_MODEL, n_heads: HEADS, ..TransformerConfig::default() };
-            let ffn = TransformerConfig {
-                causal: false,
-                state_mixer: StateMixer::Ffn { d_ffn: D_FFN, activation: Activation::GeluTanh },
-                ..attention_only.clone()
-            };
-            let bare = TransformerConfig {
-                norm: Norm::None,
-                residual: false,
-                position: PositionKind::Sinusoidal,
-                ..attention_only.clone()
-            };
-            let tokens = IoDims::tokens(SEQ_LEN, VOCAB);
-            vec![
-                (ModelConfig::Transformer(attention_only.clone()), vectors.clone()),
-                (ModelConfig::Transformer(ffn), vectors.clone()),
-                (ModelConfig::Transformer(bare), vectors),
-                (ModelConfig::Transformer(attention_only), tokens),
-            ]
-        }
-        other => panic!("a config for `{other}` belongs here, so that the new model is tested too"),
     }
+    cases
 }
 
-/// Every map, readout and split of rows into those that ask and those that answer, no two sizes alike.
-fn stacks() -> Vec<ModelConfig> {
-    let token_wise = StackLayer {
-        map: StackMap::TokenWise,
-        rows: 29,
-        width: 19,
-        queries: Some(13),
-        keys: Some(16),
-        heads: vec![Heads { count: 2, d_key: 3, d_value: 5 }, Heads { count: 1, d_key: 23, d_value: 2 }],
-        d_out: D_OUT,
-    };
-    let sequence_wise = StackLayer {
-        map: StackMap::SequenceWise,
-        rows: 14,
-        width: 6,
-        queries: None,
-        keys: None,
-        heads: vec![Heads { count: 3, d_key: 2, d_value: 1 }],
-        d_out: 8,
-    };
-    let stack = |layers, readout| {
-        ModelConfig::AttentionStack(AttentionStackConfig { layers, readout, ..AttentionStackConfig::default() })
-    };
-    let softmax = StackReadout::Softmax { width: 31, d_value: 4 };
-    let last = StackLayer { queries: None, keys: None, ..token_wise.clone() };
-    vec![
-        stack(vec![token_wise.clone()], StackReadout::Rows),
-        stack(vec![sequence_wise.clone(), last], StackReadout::Rows),
-        stack(vec![token_wise, sequence_wise.clone()], StackReadout::Affine),
-        stack(vec![sequence_wise], softmax),
-    ]
-}
-
-/// What a trace shows: shape of what enters the first layer, and heads, queries, keys and width of each layer.
-fn traced(config: &ModelConfig) -> ([usize; 2], Vec<[usize; 4]>) {
-    let same = |rows, layers: usize, heads| ([rows, D_MODEL], vec![[heads, rows, rows, D_MODEL]; layers]);
-    match config {
-        ModelConfig::PaperOneLayer(config) => same(SEQ_LEN + config.n_anchors, 1, config.n_heads),
-        ModelConfig::PaperTwoLayer(config) => same(SEQ_LEN + config.n_anchors, 2, config.n_heads),
-        ModelConfig::PaperSetKeys(config) => same(SEQ_LEN + config.n_anchors, 1, 1),
-        ModelConfig::Transformer(config) => same(SEQ_LEN, config.n_layers, config.n_heads),
-        ModelConfig::AttentionStack(config) => {
-            let layer = |layer: &StackLayer| [layer.n_heads(), layer.n_queries(), layer.n_keys(), layer.d_out];
-            let first = &config.layers[0];
-            ([first.rows, first.width], config.layers.iter().map(layer).collect())
-        }
+#[test]
+fn every_family_of_the_list_gives_examples() {
+    for (name, _) in MODELS {
+        assert!(cases().iter().any(|(config, _)| config.name() == *name), "{name} has no example that fits the data");
     }
 }
 
 fn build(config: &ModelConfig, dims: &IoDims, seed: u64, device: &Device) -> Model {
     config.init(dims, &mut ChaCha8Rng::seed_from_u64(seed), device).unwrap()
+}
+
+/// An attention-only transformer of vectors with learned positions.
+fn first_transformer() -> (ModelConfig, IoDims) {
+    let config = TransformerConfig { d_model: D_MODEL, n_heads: HEADS, ..TransformerConfig::default() };
+    (config.into(), IoDims::continuous(SEQ_LEN, D_IN, D_OUT))
 }
 
 fn transformer(config: TransformerConfig, dims: &IoDims, device: &Device) -> Transformer {
@@ -195,14 +127,12 @@ fn mixtures(model: &Model, input: Input) -> Vec<StandIn> {
 #[test]
 fn the_state_behind_the_last_layer_is_read_as_the_model_reads_it() {
     for on in devices() {
-        for (name, _) in MODELS {
-            for (config, dims) in configs(name) {
-                let model = build(&config, &dims, 1, &on.device);
-                let trace = model.forward_traced(input(&dims, 2, &on.device));
-                let last = trace.layers.into_iter().last().unwrap().hidden;
-                let what = format!("{config:?} on {}", on.name);
-                assert_close(&what, &to_host(model.read_out(last)), &to_host(trace.output), on.tolerance);
-            }
+        for (config, dims) in cases() {
+            let model = build(&config, &dims, 1, &on.device);
+            let trace = model.forward_traced(input(&dims, 2, &on.device));
+            let last = trace.layers.into_iter().last().unwrap().hidden;
+            let what = format!("{config:?} on {}", on.name);
+            assert_close(&what, &to_host(model.read_out(last)), &to_host(trace.output), on.tolerance);
         }
     }
 }
@@ -210,26 +140,24 @@ fn the_state_behind_the_last_layer_is_read_as_the_model_reads_it() {
 #[test]
 fn stand_ins_replace_the_heads_they_name_and_no_others() {
     for on in devices() {
-        for (name, _) in MODELS {
-            for (config, dims) in configs(name) {
-                let model = build(&config, &dims, 1, &on.device);
-                let plain = to_host(model.forward(input(&dims, 2, &on.device)));
-                let what = format!("{config:?} on {}", on.name);
-                let replaced = |all: &[StandIn]| to_host(model.forward_replacing(input(&dims, 2, &on.device), all));
-                assert_eq!(replaced(&[]), plain, "{what}");
-                let (_, layers) = traced(&config);
-                let heads = mixtures(&model, input(&dims, 2, &on.device));
-                assert_eq!(heads.len(), layers.iter().map(|[n_heads, ..]| n_heads).sum::<usize>(), "{what}");
-                let nowhere = StandIn { layer: layers.len(), head: 0, mixture: vec![] };
-                assert_eq!(replaced(&[nowhere]), plain, "{what}");
-                // Each head has something to say of its own.
-                let mut outputs = vec![plain];
-                for head in &heads {
-                    outputs.push(replaced(&[StandIn { mixture: vec![0.0; head.mixture.len()], ..head.clone() }]));
-                }
-                for (a, b) in (0..outputs.len()).flat_map(|a| (0..a).map(move |b| (a, b))) {
-                    assert_ne!(outputs[a], outputs[b], "{what}: {a} and {b}");
-                }
+        for (config, dims) in cases() {
+            let model = build(&config, &dims, 1, &on.device);
+            let plain = to_host(model.forward(input(&dims, 2, &on.device)));
+            let what = format!("{config:?} on {}", on.name);
+            let replaced = |all: &[StandIn]| to_host(model.forward_replacing(input(&dims, 2, &on.device), all));
+            assert_eq!(replaced(&[]), plain, "{what}");
+            let layers = config.shape(&dims).layers;
+            let heads = mixtures(&model, input(&dims, 2, &on.device));
+            assert_eq!(heads.len(), layers.iter().map(|layer| layer.n_heads).sum::<usize>(), "{what}");
+            let nowhere = StandIn { layer: layers.len(), head: 0, mixture: vec![] };
+            assert_eq!(replaced(&[nowhere]), plain, "{what}");
+            // Each head has something to say of its own.
+            let mut outputs = vec![plain];
+            for head in &heads {
+                outputs.push(replaced(&[StandIn { mixture: vec![0.0; head.mixture.len()], ..head.clone() }]));
+            }
+            for (a, b) in (0..outputs.len()).flat_map(|a| (0..a).map(move |b| (a, b))) {
+                assert_ne!(outputs[a], outputs[b], "{what}: {a} and {b}");
             }
         }
     }
@@ -278,23 +206,15 @@ fn a_head_that_says_the_same_everywhere_loses_nothing_by_its_mean() {
 #[test]
 fn shapes_of_every_model() {
     for on in devices() {
-        for (name, _) in MODELS {
-            for (config, dims) in configs(name) {
-                assert_eq!(config.name(), *name);
-                assert_eq!(config.validate(&dims), []);
-                let width = match &config {
-                    ModelConfig::PaperOneLayer(config) if config.readout == Readout::Channels => D_MODEL,
-                    ModelConfig::PaperSetKeys(_) => D_MODEL,
-                    _ => dims.d_out,
-                };
-                let model = build(&config, &dims, 1, &on.device);
-                let output = model.forward(input(&dims, 2, &on.device));
-                assert_eq!(output.dims(), [BATCH, SEQ_LEN, width], "{config:?} on {}", on.name);
-                let output = to_host(output);
-                assert!(output.iter().all(|y| y.is_finite()), "{config:?} on {}", on.name);
-                let half = output.len() / 2;
-                assert_ne!(output[..half], output[half..], "{config:?}: both sequences give the same");
-            }
+        for (config, dims) in cases() {
+            assert_eq!(config.validate(&dims), []);
+            let model = build(&config, &dims, 1, &on.device);
+            let output = model.forward(input(&dims, 2, &on.device));
+            assert_eq!(output.dims(), [BATCH, SEQ_LEN, config.shape(&dims).width], "{config:?} on {}", on.name);
+            let output = to_host(output);
+            assert!(output.iter().all(|y| y.is_finite()), "{config:?} on {}", on.name);
+            let half = output.len() / 2;
+            assert_ne!(output[..half], output[half..], "{config:?}: both sequences give the same");
         }
     }
 }
@@ -302,26 +222,27 @@ fn shapes_of_every_model() {
 #[test]
 fn a_trace_shows_the_forward_pass() {
     for on in devices() {
-        for (name, _) in MODELS {
-            for (config, dims) in configs(name) {
-                let label = format!("{config:?} on {}", on.name);
-                let model = build(&config, &dims, 1, &on.device);
-                let output = to_host(model.forward(input(&dims, 2, &on.device)));
-                let trace = model.forward_traced(input(&dims, 2, &on.device));
-                assert_close(&label, &to_host(trace.output), &output, on.tolerance);
-                let ([rows, width], layers) = traced(&config);
-                assert_eq!(trace.embedded.dims(), [BATCH, rows, width], "{label}");
-                assert_eq!(trace.layers.len(), layers.len(), "{label}");
-                for (layer, [heads, queries, keys, width]) in trace.layers.into_iter().zip(layers) {
-                    assert_eq!(layer.hidden.dims(), [BATCH, queries, width], "{label}");
-                    assert_eq!(layer.pattern.dims(), [BATCH, heads, queries, keys], "{label}");
-                    let pattern = to_host(layer.pattern);
-                    let sums: Vec<f32> = pattern.chunks_exact(keys).map(|row| row.iter().sum()).collect();
-                    assert_close(&label, &sums, &vec![1.0; sums.len()], on.tolerance);
-                    let causal = matches!(&config, ModelConfig::Transformer(config) if config.causal);
+        for (config, dims) in cases() {
+            let label = format!("{config:?} on {}", on.name);
+            let model = build(&config, &dims, 1, &on.device);
+            let output = to_host(model.forward(input(&dims, 2, &on.device)));
+            let trace = model.forward_traced(input(&dims, 2, &on.device));
+            assert_close(&label, &to_host(trace.output), &output, on.tolerance);
+            let Shape { embedded: [rows, width], layers, .. } = config.shape(&dims);
+            assert_eq!(trace.embedded.dims(), [BATCH, rows, width], "{label}");
+            assert_eq!(trace.layers.len(), layers.len(), "{label}");
+            for (layer, shape) in trace.layers.into_iter().zip(layers) {
+                let LayerShape { n_heads, q_len: queries, k_len: keys, width } = shape;
+                assert_eq!(layer.hidden.dims(), [BATCH, queries, width], "{label}");
+                assert_eq!(layer.pattern.dims(), [BATCH, n_heads, queries, keys], "{label}");
+                let pattern = to_host(layer.pattern);
+                let sums: Vec<f32> = pattern.chunks_exact(keys).map(|row| row.iter().sum()).collect();
+                assert_close(&label, &sums, &vec![1.0; sums.len()], on.tolerance);
+                // A causal network has a mask; others that see nothing ahead keep learned rows as keys.
+                if config.family().causal_key().is_some() {
                     let future = |at: usize| at % keys > at / keys % queries;
                     let sees_future = pattern.iter().enumerate().any(|(at, weight)| future(at) && *weight != 0.0);
-                    assert_eq!(sees_future, !causal, "{label}");
+                    assert_eq!(sees_future, config.sees_ahead(&dims), "{label}");
                 }
             }
         }
@@ -465,16 +386,14 @@ fn a_causal_transformer_ignores_the_future() {
 #[test]
 fn initial_weights_come_from_the_generator_alone() {
     let devices = devices();
-    for (name, _) in MODELS {
-        for (config, dims) in configs(name) {
-            let bytes = |seed, device: &Device| to_bytes(&build(&config, &dims, seed, device)).unwrap();
-            let first = bytes(1, &devices[0].device);
-            for on in &devices {
-                assert_eq!(first, bytes(1, &on.device), "{config:?} on {}", on.name);
-                assert_eq!(first, bytes(1, &on.device.clone().autodiff()), "{config:?} on {} with gradients", on.name);
-            }
-            assert_ne!(first, bytes(2, &devices[0].device), "{config:?}: another seed gives the same weights");
+    for (config, dims) in cases() {
+        let bytes = |seed, device: &Device| to_bytes(&build(&config, &dims, seed, device)).unwrap();
+        let first = bytes(1, &devices[0].device);
+        for on in &devices {
+            assert_eq!(first, bytes(1, &on.device), "{config:?} on {}", on.name);
+            assert_eq!(first, bytes(1, &on.device.clone().autodiff()), "{config:?} on {} with gradients", on.name);
         }
+        assert_ne!(first, bytes(2, &devices[0].device), "{config:?}: another seed gives the same weights");
     }
 }
 

@@ -5,19 +5,17 @@ use super::*;
 #[test]
 fn weights_survive_a_file_bit_for_bit() {
     for on in devices() {
-        for (name, _) in MODELS {
-            for (config, dims) in configs(name) {
-                let label = format!("{config:?} on {}", on.name);
-                let model = build(&config, &dims, 1, &on.device);
-                let bytes = to_bytes(&model).unwrap();
-                let (restored, report) =
-                    load(build(&config, &dims, 2, &on.device), arrays_from_bytes(&bytes).unwrap()).unwrap();
-                assert!(report.is_complete(), "{label}");
-                assert_eq!(report.taken.len(), names(&model).len(), "{label}");
-                assert_eq!(to_bytes(&restored).unwrap(), bytes, "{label}");
-                let [before, after] = [&model, &restored].map(|m| to_host(m.forward(input(&dims, 3, &on.device))));
-                assert_eq!(before, after, "{label}");
-            }
+        for (config, dims) in cases() {
+            let label = format!("{config:?} on {}", on.name);
+            let model = build(&config, &dims, 1, &on.device);
+            let bytes = to_bytes(&model).unwrap();
+            let (restored, report) =
+                load(build(&config, &dims, 2, &on.device), arrays_from_bytes(&bytes).unwrap()).unwrap();
+            assert!(report.is_complete(), "{label}");
+            assert_eq!(report.taken.len(), names(&model).len(), "{label}");
+            assert_eq!(to_bytes(&restored).unwrap(), bytes, "{label}");
+            let [before, after] = [&model, &restored].map(|m| to_host(m.forward(input(&dims, 3, &on.device))));
+            assert_eq!(before, after, "{label}");
         }
     }
 }
@@ -25,7 +23,7 @@ fn weights_survive_a_file_bit_for_bit() {
 #[test]
 fn a_hollow_model_takes_weights_as_a_drawn_one_does() {
     for device in [Device::flex(), Device::flex().autodiff()] {
-        for (config, dims) in MODELS.iter().flat_map(|(name, _)| configs(name)) {
+        for (config, dims) in cases() {
             let drawn = build(&config, &dims, 1, &device);
             let hollow = config.hollow(&dims, &device).unwrap();
             let all_zero = arrays(&hollow).into_values().all(|array| array.values.iter().all(|value| *value == 0.0));
@@ -126,7 +124,7 @@ fn attention_only_means_no_feed_forward_parameters() {
 
 #[test]
 fn a_strict_load_names_everything_that_does_not_fit() {
-    let (config, dims) = configs("transformer").remove(0);
+    let (config, dims) = first_transformer();
     let model = build(&config, &dims, 1, &Device::flex());
     let mut file = arrays(&model);
     let head = file.remove("head.weight").unwrap();
@@ -160,7 +158,7 @@ fn a_strict_load_names_everything_that_does_not_fit() {
 
 #[test]
 fn a_partial_load_takes_what_fits_and_keeps_the_rest() {
-    let (config, dims) = configs("transformer").remove(0);
+    let (config, dims) = first_transformer();
     let (source, fresh) = (build(&config, &dims, 1, &Device::flex()), build(&config, &dims, 2, &Device::flex()));
     let (old, own) = (arrays(&source), arrays(&fresh));
     let mut file = old.clone();
@@ -184,7 +182,7 @@ fn a_partial_load_takes_what_fits_and_keeps_the_rest() {
 
 #[test]
 fn loaded_weights_can_be_trained() {
-    let (config, dims) = configs("transformer").remove(0);
+    let (config, dims) = first_transformer();
     let device = Device::flex().autodiff();
     let model = build(&config, &dims, 1, &device);
     let (model, _) = load(build(&config, &dims, 2, &device), arrays(&model)).unwrap();

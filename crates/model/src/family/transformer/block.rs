@@ -2,6 +2,7 @@
 
 use burn::{module::Module, tensor::Tensor};
 
+use super::{Norm, TransformerConfig};
 use crate::{
     attention::{AttentionConfig, MultiHeadAttention},
     ffn::{Ffn, StateMixer},
@@ -9,7 +10,6 @@ use crate::{
     mask::Mask,
     norm::LayerNorm,
     trace::Recorder,
-    transformer::{Norm, TransformerConfig},
 };
 
 /// Sequence mixer, then an optional state mixer, each with its norm and residual:
@@ -33,7 +33,7 @@ pub struct Block {
 }
 
 impl Block {
-    pub(crate) fn new(config: &TransformerConfig, init: &mut Initializer<'_>) -> Self {
+    pub(super) fn new(config: &TransformerConfig, init: &mut Initializer<'_>) -> Self {
         let attention = AttentionConfig { d_model: config.d_model, n_heads: config.n_heads, kernel: config.kernel };
         let norm = |init: &mut Initializer<'_>| (config.norm == Norm::Pre).then(|| init.layer_norm(config.d_model));
         let ffn = match config.state_mixer {
@@ -51,11 +51,7 @@ impl Block {
 
     /// # Shapes
     /// `[batch, seq_len, d_model]` -> `[batch, seq_len, d_model]`
-    pub fn forward(&self, x: Tensor<3>, mask: &Mask) -> Tensor<3> {
-        self.run(x, mask, &mut Recorder::default())
-    }
-
-    pub(crate) fn run(&self, x: Tensor<3>, mask: &Mask, recorder: &mut Recorder) -> Tensor<3> {
+    pub(super) fn run(&self, x: Tensor<3>, mask: &Mask, recorder: &mut Recorder<'_>) -> Tensor<3> {
         let normed = normalise(self.attention_norm.as_ref(), x.clone());
         let x = self.add(x, self.attention.run(normed.clone(), normed, mask, recorder));
         let x = match &self.ffn {

@@ -1,43 +1,21 @@
-//! The model behind the paper's attention maps (Hu et al. 2025, arXiv 2504.15956), as in the authors' code: one channel of the
-//! keys and one of the values hold the interpolation points of the proof instead of learned numbers.
+//! The model with set keys as it is built.
 
 use burn::{
     module::Module,
     tensor::{Tensor, TensorData, activation},
 };
-use serde::{Deserialize, Serialize};
 
+use super::PaperSetKeysConfig;
 use crate::{
+    adapter::AttentionPlace,
     attention::{AttentionConfig, MultiHeadAttention, kernel::KernelKind},
     config::IoDims,
+    embed::Input,
+    family::Network,
     init::Initializer,
-    paper::InputMap,
-    trace::{Recorder, Trace},
+    input_map::InputMap,
+    trace::Recorder,
 };
-
-/// Sizes of [`PaperSetKeys`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PaperSetKeysConfig {
-    /// Width of the hidden state, the authors' hidden size; at least 2. Default 11.
-    pub d_model: usize,
-    /// Learned interpolation tokens appended to the sequence, the paper's p − n. Default 0.
-    pub n_anchors: usize,
-    /// First interpolation point, the task's lower end a. Default -0.5.
-    pub low: f64,
-    /// Last interpolation point, the task's upper end b. Default 0.5.
-    pub high: f64,
-    /// Factor β on the scores. Default 25.
-    pub inverse_temperature: f64,
-    /// Shift t of the set keys. Default 1.
-    pub shift: f64,
-}
-
-impl Default for PaperSetKeysConfig {
-    fn default() -> Self {
-        Self { d_model: 11, n_anchors: 0, low: -0.5, high: 0.5, inverse_temperature: 25.0, shift: 1.0 }
-    }
-}
 
 /// Input map A, one head of softmax attention over all p rows, first n rows kept.
 ///
@@ -61,34 +39,30 @@ pub struct PaperSetKeys {
     shift: f32,
 }
 
-impl PaperSetKeysConfig {
-    /// Numbers that are not sizes, by key.
-    pub(crate) fn numbers(&self) -> [(&'static str, f64); 4] {
-        let Self { low, high, inverse_temperature, shift, .. } = *self;
-        [("low", low), ("high", high), ("inverse_temperature", inverse_temperature), ("shift", shift)]
-    }
-
-    pub(crate) fn init(&self, dims: &IoDims, d_in: usize, init: &mut Initializer<'_>) -> PaperSetKeys {
-        let attention = AttentionConfig { d_model: self.d_model, n_heads: 1, kernel: KernelKind::default() };
-        PaperSetKeys {
-            input_map: InputMap::new(dims, d_in, self.d_model, self.n_anchors, init),
+impl PaperSetKeys {
+    pub(super) fn new(config: &PaperSetKeysConfig, dims: &IoDims, init: &mut Initializer<'_>) -> Self {
+        let PaperSetKeysConfig { d_model, n_anchors, low, high, inverse_temperature, shift } = *config;
+        let attention = AttentionConfig { d_model, n_heads: 1, kernel: KernelKind::default() };
+        Self {
+            input_map: InputMap::new(dims, d_model, n_anchors, init),
             attention: attention.init(init),
-            low: self.low,
-            high: self.high,
-            inverse_temperature: self.inverse_temperature,
-            shift: self.shift as f32,
+            low,
+            high,
+            inverse_temperature,
+            shift: shift as f32,
         }
     }
-}
 
-impl PaperSetKeys {
     /// L_0 … L_(rows − 1).
     fn points(&self, rows: usize) -> Vec<f32> {
         let gap = (self.high - self.low) / (rows.max(2) - 1) as f64;
         (0..rows).map(|k| (self.low + gap * k as f64) as f32).collect()
     }
+}
 
-    pub(crate) fn run(&self, x: Tensor<3>, recorder: &mut Recorder) -> Tensor<3> {
+impl Network for PaperSetKeys {
+    fn run(&self, input: Input, recorder: &mut Recorder<'_>) -> Tensor<3> {
+        let x = input.vectors();
         let z = self.input_map.forward(x); // [batch, rows, d_model]
         recorder.embedded(&z);
         let [_, rows, d_model] = z.dims();
@@ -108,25 +82,13 @@ impl PaperSetKeys {
         self.read_out(hidden)
     }
 
-    /// From the rows behind the layer to the prediction.
-    ///
-    /// # Shapes
     /// `[batch, rows, d_model]` -> `[batch, seq_len, d_model]`
-    pub(crate) fn read_out(&self, hidden: Tensor<3>) -> Tensor<3> {
+    fn read_out(&self, hidden: Tensor<3>) -> Tensor<3> {
         hidden.narrow(1, 0, self.input_map.seq_len())
     }
 
-    /// # Shapes
-    /// `[batch, seq_len, d_in]` -> `[batch, seq_len, d_model]`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.run(x, &mut Recorder::default())
-    }
-
-    /// The same output together with hidden state and pattern.
-    pub fn forward_traced(&self, x: Tensor<3>) -> Trace {
-        let mut recorder = Recorder::on();
-        let output = self.run(x, &mut recorder);
-        recorder.finish(output)
+    fn attentions(&mut self) -> Vec<AttentionPlace<'_>> {
+        vec![self.attention.place()]
     }
 }
 

@@ -1,0 +1,134 @@
+//! Sizes of the one-layer model.
+
+use serde::{Deserialize, Serialize};
+
+use super::PaperOneLayer;
+use crate::{
+    adapter::Target,
+    attention::kernel::KernelKind,
+    budget::{Count, size},
+    config::{ConfigError, IoDims, countable_anchors, shared_width},
+    family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
+    init::Initializer,
+    input_map,
+    parameters::Rules,
+};
+
+/// What becomes of the attention output of the one-layer model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Readout {
+    /// All `d_model` channels; the prediction is the first `d_out` of them.
+    #[default]
+    Channels,
+    /// One layer followed by a softmax: y = Σ_c softmax(z)_c z_c, one number per token.
+    Softmax,
+}
+
+/// Sizes of the paper's one-layer model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PaperOneLayerConfig {
+    /// Width of the hidden state, the authors' hidden size. Default 32.
+    pub d_model: usize,
+    /// Heads; divides `d_model`. Default 1.
+    pub n_heads: usize,
+    /// Learned interpolation tokens appended to the sequence, the paper's p − n. Default 10.
+    pub n_anchors: usize,
+    /// Attention kernel, see `headway list kernels`. Default `softmax`.
+    pub kernel: KernelKind,
+    /// `channels`, or `softmax` for the variant with one layer followed by a softmax. Default `channels`.
+    pub readout: Readout,
+}
+
+impl Default for PaperOneLayerConfig {
+    fn default() -> Self {
+        Self { d_model: 32, n_heads: 1, n_anchors: 10, kernel: KernelKind::default(), readout: Readout::Channels }
+    }
+}
+
+impl Family for PaperOneLayerConfig {
+    fn validate(&self, dims: &IoDims, problems: &mut Vec<ConfigError>) {
+        shared_width(self.d_model, self.n_heads, problems);
+        countable_anchors(self.n_anchors, problems);
+        match self.readout {
+            Readout::Softmax if dims.d_out != 1 => {
+                let problem =
+                    format!("the softmax readout gives one number per position, the task wants {}", dims.d_out);
+                problems.push(ConfigError::new("readout", problem));
+            }
+            Readout::Channels if self.d_model < dims.d_out => {
+                let problem = format!("{} channels cannot hold the task's {} outputs", self.d_model, dims.d_out);
+                problems.push(ConfigError::new("d_model", problem));
+            }
+            _ => {}
+        }
+    }
+
+    fn build(&self, dims: &IoDims, init: &mut Initializer<'_>) -> Model {
+        Model::PaperOneLayer(PaperOneLayer::new(self, dims, init))
+    }
+
+    fn budget(&self, dims: &IoDims, count: &mut Count) {
+        let [n, d] = [dims.seq_len, self.d_model].map(size);
+        let rows = input_map::count(count, dims, self.d_model, self.n_anchors);
+        count.attention(rows, d, self.n_heads, self.kernel);
+        if self.readout == Readout::Softmax {
+            count.keep(n * d);
+            // A softmax of plain operations.
+            count.keep(KernelKind::Naive.kernel().kept_floats(n, d));
+        }
+    }
+
+    fn capabilities(&self) -> &'static [Capability] {
+        &[Capability::Prefix, Capability::AttentionPrecision]
+    }
+
+    fn shape(&self, dims: &IoDims) -> Shape {
+        let Self { d_model, n_heads, n_anchors, .. } = *self;
+        let rows = dims.seq_len + n_anchors;
+        Shape {
+            embedded: [rows, d_model],
+            layers: vec![LayerShape { n_heads, q_len: rows, k_len: rows, width: d_model }],
+            width: match self.readout {
+                Readout::Channels => d_model,
+                Readout::Softmax => 1,
+            },
+        }
+    }
+
+    fn n_heads(&self) -> Option<usize> {
+        Some(self.n_heads)
+    }
+
+    fn sees_ahead(&self, _seq_len: usize) -> bool {
+        true
+    }
+
+    fn projection_rank(&self, _target: Target) -> usize {
+        self.d_model
+    }
+
+    fn function(&self) -> ModelConfig {
+        Self { kernel: KernelKind::default(), ..self.clone() }.into()
+    }
+
+    fn rules(&self) -> Rules {
+        input_map::RULES
+    }
+
+    fn head(&self) -> Vec<String> {
+        vec!["attention.output.*".to_owned()]
+    }
+
+    fn rows_by_position(&self) -> &'static [&'static str] {
+        input_map::ROWS_BY_POSITION
+    }
+
+    fn examples(_dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
+        let channels = Self { d_model: 3 * 5 * scale, n_heads: 3, n_anchors: 13 * scale, ..Self::default() };
+        let softmax = Self { readout: Readout::Softmax, ..channels.clone() };
+        let alone = Self { n_anchors: 0, ..channels.clone() };
+        [channels, softmax, alone].map(ModelConfig::from).into()
+    }
+}

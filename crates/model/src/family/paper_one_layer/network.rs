@@ -1,0 +1,65 @@
+//! The one-layer model as it is built.
+
+use burn::{
+    module::Module,
+    tensor::{Tensor, activation},
+};
+
+use super::{PaperOneLayerConfig, Readout};
+use crate::{
+    adapter::AttentionPlace,
+    attention::{AttentionConfig, MultiHeadAttention},
+    config::IoDims,
+    embed::Input,
+    family::Network,
+    init::Initializer,
+    input_map::InputMap,
+    mask::Mask,
+    trace::Recorder,
+};
+
+/// Input map, one softmax attention over all p rows, first n rows kept.
+#[derive(Module, Debug)]
+pub struct PaperOneLayer {
+    /// The map A.
+    pub input_map: InputMap,
+    /// The attention layer.
+    pub attention: MultiHeadAttention,
+    #[module(skip)]
+    readout: Readout,
+}
+
+impl PaperOneLayer {
+    pub(super) fn new(config: &PaperOneLayerConfig, dims: &IoDims, init: &mut Initializer<'_>) -> Self {
+        let PaperOneLayerConfig { d_model, n_heads, n_anchors, kernel, readout } = *config;
+        Self {
+            input_map: InputMap::new(dims, d_model, n_anchors, init),
+            attention: AttentionConfig { d_model, n_heads, kernel }.init(init),
+            readout,
+        }
+    }
+}
+
+impl Network for PaperOneLayer {
+    fn run(&self, input: Input, recorder: &mut Recorder<'_>) -> Tensor<3> {
+        let x = input.vectors();
+        let z = self.input_map.forward(x); // [batch, seq_len + n_anchors, d_model]
+        recorder.embedded(&z);
+        let z = self.attention.run(z.clone(), z, &Mask::Full, recorder);
+        recorder.layer(&z);
+        self.read_out(z)
+    }
+
+    /// `[batch, rows, d_model]` -> as [`Self::forward`]
+    fn read_out(&self, z: Tensor<3>) -> Tensor<3> {
+        let y = z.narrow(1, 0, self.input_map.seq_len()); // [batch, seq_len, d_model]
+        match self.readout {
+            Readout::Channels => y,
+            Readout::Softmax => (activation::softmax(y.clone(), 2) * y).sum_dim(2), // [batch, seq_len, 1]
+        }
+    }
+
+    fn attentions(&mut self) -> Vec<AttentionPlace<'_>> {
+        vec![self.attention.place()]
+    }
+}

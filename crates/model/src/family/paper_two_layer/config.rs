@@ -1,0 +1,102 @@
+//! Sizes of the two-layer model.
+
+use serde::{Deserialize, Serialize};
+
+use super::PaperTwoLayer;
+use crate::{
+    adapter::Target,
+    attention::kernel::KernelKind,
+    budget::{Count, size},
+    config::{ConfigError, IoDims, countable_anchors, shared_width},
+    family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
+    init::Initializer,
+    input_map,
+    parameters::Rules,
+};
+
+/// Sizes of the paper's two-layer model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PaperTwoLayerConfig {
+    /// Width of the hidden state, the authors' hidden size. Default 32.
+    pub d_model: usize,
+    /// Heads per layer; divides `d_model`. Default 8.
+    pub n_heads: usize,
+    /// Learned interpolation tokens appended to the sequence, the paper's p − n. Default 0.
+    pub n_anchors: usize,
+    /// Attention kernel, see `headway list kernels`. Default `softmax`.
+    pub kernel: KernelKind,
+}
+
+impl Default for PaperTwoLayerConfig {
+    fn default() -> Self {
+        Self { d_model: 32, n_heads: 8, n_anchors: 0, kernel: KernelKind::default() }
+    }
+}
+
+impl Family for PaperTwoLayerConfig {
+    fn validate(&self, _dims: &IoDims, problems: &mut Vec<ConfigError>) {
+        shared_width(self.d_model, self.n_heads, problems);
+        countable_anchors(self.n_anchors, problems);
+    }
+
+    fn build(&self, dims: &IoDims, init: &mut Initializer<'_>) -> Model {
+        Model::PaperTwoLayer(PaperTwoLayer::new(self, dims, init))
+    }
+
+    fn budget(&self, dims: &IoDims, count: &mut Count) {
+        let [n, d, d_out] = [dims.seq_len, self.d_model, dims.d_out].map(size);
+        let rows = input_map::count(count, dims, self.d_model, self.n_anchors);
+        count.attention(rows, d, self.n_heads, self.kernel);
+        count.linear(rows, d, d);
+        count.keep(rows * d);
+        count.attention(rows, d, self.n_heads, self.kernel);
+        count.linear(n, d, d_out);
+        count.keep(n * d);
+    }
+
+    fn capabilities(&self) -> &'static [Capability] {
+        &[Capability::Prefix, Capability::AttentionPrecision]
+    }
+
+    fn shape(&self, dims: &IoDims) -> Shape {
+        let Self { d_model, n_heads, n_anchors, .. } = *self;
+        let rows = dims.seq_len + n_anchors;
+        let layer = LayerShape { n_heads, q_len: rows, k_len: rows, width: d_model };
+        Shape { embedded: [rows, d_model], layers: vec![layer; 2], width: dims.d_out }
+    }
+
+    fn n_heads(&self) -> Option<usize> {
+        Some(self.n_heads)
+    }
+
+    fn sees_ahead(&self, _seq_len: usize) -> bool {
+        true
+    }
+
+    fn projection_rank(&self, _target: Target) -> usize {
+        self.d_model
+    }
+
+    fn function(&self) -> ModelConfig {
+        Self { kernel: KernelKind::default(), ..self.clone() }.into()
+    }
+
+    fn rules(&self) -> Rules {
+        input_map::RULES
+    }
+
+    fn head(&self) -> Vec<String> {
+        vec!["head.*".to_owned()]
+    }
+
+    fn rows_by_position(&self) -> &'static [&'static str] {
+        input_map::ROWS_BY_POSITION
+    }
+
+    fn examples(_dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
+        let alone = Self { d_model: 3 * 5 * scale, n_heads: 3, n_anchors: 0, ..Self::default() };
+        let anchored = Self { n_anchors: 13 * scale, ..alone.clone() };
+        [alone, anchored].map(ModelConfig::from).into()
+    }
+}

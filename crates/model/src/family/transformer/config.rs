@@ -1,0 +1,210 @@
+//! Sizes of a transformer.
+
+use serde::{Deserialize, Serialize};
+
+use super::Transformer;
+use crate::{
+    adapter::Target,
+    attention::{kernel::KernelKind, position::PositionKind},
+    budget::{Count, size},
+    config::{ConfigError, InputDims, IoDims, LARGEST_WIDTH, MOST_LAYERS, shared_width},
+    family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
+    ffn::{Activation, StateMixer},
+    init::Initializer,
+    parameters::{
+        Key::{self, Inputs, Length, Model as Own, Outputs},
+        Rules,
+    },
+};
+
+/// Where layer norms stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// Before each mixer and once before the head.
+    #[default]
+    Pre,
+    /// Nowhere.
+    None,
+}
+
+/// A transformer; with `state_mixer = "none"`, the default, an attention-only one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransformerConfig {
+    /// Width of the hidden state. Default 64.
+    pub d_model: usize,
+    /// Number of blocks. Default 2.
+    pub n_layers: usize,
+    /// Heads per block; divides `d_model`. Default 4.
+    pub n_heads: usize,
+    /// Whether a position sees only itself and what came before, as tasks ask whose answers stand further on in the input.
+    /// Default true.
+    pub causal: bool,
+    /// Where layer norms stand: `pre` or `none`. Default `pre`.
+    pub norm: Norm,
+    /// Whether each mixer adds to the hidden state (true) or replaces it. Default true.
+    pub residual: bool,
+    /// Position scheme, see `headway list positions`. Default `learned`.
+    pub position: PositionKind,
+    /// Attention kernel, see `headway list kernels`. Default `softmax`.
+    pub kernel: KernelKind,
+    /// What follows attention in a block: `none`, or `{ ffn = { d_ffn = …, activation = "gelu_erf" } }`. Default `none`.
+    pub state_mixer: StateMixer,
+}
+
+impl Default for TransformerConfig {
+    fn default() -> Self {
+        Self {
+            d_model: 64,
+            n_layers: 2,
+            n_heads: 4,
+            causal: true,
+            norm: Norm::Pre,
+            residual: true,
+            position: PositionKind::default(),
+            kernel: KernelKind::default(),
+            state_mixer: StateMixer::None,
+        }
+    }
+}
+
+const D_MODEL: Key = Own("d_model");
+
+const RULES: Rules = &[
+    ("embed.weight", &[D_MODEL, Inputs], &[]),
+    ("embed.bias", &[D_MODEL], &[Inputs]),
+    ("position.*", &[D_MODEL, Length], &[Own("position")]),
+    ("blocks.*.ffn_norm.*", &[D_MODEL], &[Own("norm"), Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*.ffn.contract.bias", &[D_MODEL], &[Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*.ffn.expand.bias", &[Own("state_mixer")], &[Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*.ffn.*", &[D_MODEL, Own("state_mixer")], &[Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*_norm.*", &[D_MODEL], &[Own("norm"), Own("n_layers")]),
+    ("blocks.*", &[D_MODEL], &[Own("n_layers")]),
+    ("final_norm.*", &[D_MODEL], &[Own("norm")]),
+    ("head.weight", &[D_MODEL, Outputs], &[]),
+    ("head.bias", &[Outputs], &[]),
+];
+
+impl TransformerConfig {
+    /// Adds one block over `n` tokens to a budget.
+    fn count_block(&self, n: f64, count: &mut Count) {
+        let d = size(self.d_model);
+        if self.norm == Norm::Pre {
+            count.norm(n, d);
+        }
+        count.attention(n, d, self.n_heads, self.kernel);
+        if let StateMixer::Ffn { d_ffn, activation } = self.state_mixer {
+            if self.norm == Norm::Pre {
+                count.norm(n, d);
+            }
+            count.linear(n, d, size(d_ffn));
+            count.linear(n, size(d_ffn), d);
+            count.keep(n * d + (1.0 + activation.kept()) * n * size(d_ffn));
+        }
+    }
+}
+
+impl Family for TransformerConfig {
+    fn validate(&self, _dims: &IoDims, problems: &mut Vec<ConfigError>) {
+        shared_width(self.d_model, self.n_heads, problems);
+        if !(1..=MOST_LAYERS).contains(&self.n_layers) {
+            problems.push(ConfigError::new("n_layers", format!("must be from 1 to {MOST_LAYERS}")));
+        }
+        if let StateMixer::Ffn { d_ffn, .. } = self.state_mixer
+            && !(1..=LARGEST_WIDTH).contains(&d_ffn)
+        {
+            let problem = format!("must be at least 1 and at most {LARGEST_WIDTH}");
+            problems.push(ConfigError::new("state_mixer.ffn.d_ffn", problem));
+        }
+    }
+
+    fn build(&self, dims: &IoDims, init: &mut Initializer<'_>) -> Model {
+        Model::Transformer(Transformer::new(self, dims, init))
+    }
+
+    fn budget(&self, dims: &IoDims, count: &mut Count) {
+        let [n, d] = [dims.seq_len, self.d_model].map(size);
+        match dims.input {
+            InputDims::Continuous { d_in } => {
+                count.linear(n, size(d_in), d);
+                count.keep(n * size(d_in));
+            }
+            InputDims::Tokens { vocab } => {
+                count.parameters += size(vocab) * d;
+                count.keep(n);
+            }
+        }
+        if self.position == PositionKind::Learned {
+            count.parameters += n * d;
+        }
+        let mut block = Count::default();
+        self.count_block(n, &mut block);
+        count.repeat(self.n_layers, &block);
+        if self.norm == Norm::Pre {
+            count.norm(n, d);
+        }
+        count.linear(n, d, size(dims.d_out));
+        count.keep(n * d);
+    }
+
+    fn capabilities(&self) -> &'static [Capability] {
+        &[
+            Capability::Tokens,
+            Capability::ShorterSequences,
+            Capability::Prefix,
+            Capability::Prompt,
+            Capability::AttentionPrecision,
+        ]
+    }
+
+    fn shape(&self, dims: &IoDims) -> Shape {
+        let Self { d_model, n_heads, n_layers, .. } = *self;
+        let layer = LayerShape { n_heads, q_len: dims.seq_len, k_len: dims.seq_len, width: d_model };
+        Shape { embedded: [dims.seq_len, d_model], layers: vec![layer; n_layers], width: dims.d_out }
+    }
+
+    fn n_heads(&self) -> Option<usize> {
+        Some(self.n_heads)
+    }
+
+    fn sees_ahead(&self, _seq_len: usize) -> bool {
+        !self.causal
+    }
+
+    fn causal_key(&self) -> Option<&'static str> {
+        Some("causal")
+    }
+
+    fn projection_rank(&self, _target: Target) -> usize {
+        self.d_model
+    }
+
+    fn function(&self) -> ModelConfig {
+        Self { kernel: KernelKind::default(), ..self.clone() }.into()
+    }
+
+    fn rules(&self) -> Rules {
+        RULES
+    }
+
+    fn head(&self) -> Vec<String> {
+        vec!["head.*".to_owned()]
+    }
+
+    fn rows_by_position(&self) -> &'static [&'static str] {
+        &["position.weight"]
+    }
+
+    fn examples(_dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
+        let attention_only = Self { d_model: 3 * 5 * scale, n_heads: 3, ..Self::default() };
+        let ffn = Self {
+            causal: false,
+            state_mixer: StateMixer::Ffn { d_ffn: 19 * scale, activation: Activation::GeluTanh },
+            ..attention_only.clone()
+        };
+        let bare =
+            Self { norm: Norm::None, residual: false, position: PositionKind::Sinusoidal, ..attention_only.clone() };
+        [attention_only, ffn, bare].map(ModelConfig::from).into()
+    }
+}
