@@ -6,7 +6,8 @@ use std::fmt;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use divan::{Bencher, counter::ItemsCount};
-use headway_model::{KERNELS, KernelKind, Mask};
+use headway_model::{AttentionKernel, Kernel, KernelKind, Mask};
+use headway_tasks::{Seed, Stream};
 use headway_trainer::memory;
 
 #[global_allocator]
@@ -38,7 +39,7 @@ impl fmt::Display for Case {
 
 fn cases() -> impl Iterator<Item = Case> {
     SHAPES.into_iter().flat_map(|(name, shape, causal)| {
-        KERNELS.iter().map(move |(kernel, _)| Case { kernel: *kernel, name, shape, causal })
+        KernelKind::examples().into_iter().map(move |kernel| Case { kernel, name, shape, causal })
     })
 }
 
@@ -49,9 +50,11 @@ fn forward_and_backward(bencher: Bencher<'_, '_>, case: &Case) {
     let draw = || Tensor::<4>::random(case.shape, Distribution::Normal(0.0, 1.0), &device).require_grad();
     let [q, k, v] = [draw(), draw(), draw()];
     let mask = if case.causal { Mask::Causal } else { Mask::Full };
-    let [batch, n_heads, length, _] = case.shape;
+    let [batch, n_heads, length, d_head] = case.shape;
+    let kernel: AttentionKernel = case.kernel.init(d_head, &mut Seed(1).rng(Stream::Init, 0), &device);
+    let view = mask.into();
     bencher.counter(ItemsCount::new(batch * n_heads * length * length)).bench_local(|| {
-        let mixed = case.kernel.kernel().mix(q.clone(), k.clone(), v.clone(), &mask);
+        let mixed = kernel.mix(q.clone(), k.clone(), v.clone(), &view);
         let gradients = mixed.sum().backward();
         [&q, &k, &v].map(|tensor| tensor.grad(&gradients))
     });

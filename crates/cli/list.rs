@@ -37,8 +37,8 @@ pub fn run(args: &List) -> ExitCode {
         Listed::Conventions => {
             CONVENTIONS.iter().map(|c| Entry { name: c.name.to_owned(), summary: c.summary }).collect()
         }
-        Listed::Kernels => named(KERNELS),
-        Listed::Positions => named(POSITIONS),
+        Listed::Kernels => plain(KERNELS),
+        Listed::Positions => plain(POSITIONS),
     };
     if args.json {
         output::json(&entries);
@@ -53,10 +53,4 @@ pub fn run(args: &List) -> ExitCode {
 
 fn plain(list: &[(&str, &'static str)]) -> Vec<Entry> {
     list.iter().map(|(name, summary)| Entry { name: (*name).to_owned(), summary }).collect()
-}
-
-/// Entries whose config name is what serde calls them.
-fn named<T: Serialize>(list: &[(T, &'static str)]) -> Vec<Entry> {
-    let name = |kind: &T| serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(str::to_owned));
-    list.iter().map(|(kind, summary)| Entry { name: name(kind).unwrap_or_default(), summary }).collect()
 }

@@ -10,9 +10,7 @@ use crate::{
     Error, disk,
     names::{Convention, Renamed},
 };
-use headway_model::{
-    ModelConfig, Norm, StateMixer, TransformerConfig, attention::position::PositionKind, norm::EPSILON,
-};
+use headway_model::{ModelConfig, Norm, PositionKind, StateMixer, TransformerConfig, norm::EPSILON};
 
 /// A value as a configuration has it.
 #[derive(Clone, Debug, PartialEq)]

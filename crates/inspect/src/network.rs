@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use headway_model::{
-    Activation as ModelActivation, AttentionStackConfig, Input, KernelKind, Model, ModelConfig, Norm,
+    Activation as ModelActivation, AttentionStackConfig, Hand, Input, KernelKind, Model, ModelConfig, Norm,
     PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, StackLayer, StackMap, StateMixer,
     TransformerConfig,
     adapter::merge,
@@ -38,12 +38,12 @@ pub(super) fn plain(config: &ModelConfig, mode: &FinetuneConfig, model: &Model) 
     match config {
         ModelConfig::Transformer(config) => arrays.transformer(config),
         ModelConfig::PaperOneLayer(PaperOneLayerConfig { n_heads, kernel, .. }) => {
-            is_softmax(*kernel);
+            is_softmax(*kernel)?;
             let layer = arrays.attention("attention", *n_heads)?;
             Ok(Network { layers: vec![layer], causal: false })
         }
         ModelConfig::PaperTwoLayer(PaperTwoLayerConfig { n_heads, kernel, .. }) => {
-            is_softmax(*kernel);
+            is_softmax(*kernel)?;
             let first = arrays.attention("attention_1", *n_heads)?;
             let mut second = arrays.attention("attention_2", *n_heads)?;
             // The map between the two becomes part of what the second layer's heads do with its input.
@@ -69,18 +69,24 @@ pub(super) fn entering(model: &Model, input: Input) -> Tensor<3> {
     }
 }
 
-/// Stops compiling where a kernel is added, which may be another function than softmax.
-fn is_softmax(kernel: KernelKind) {
-    match kernel {
-        KernelKind::Softmax | KernelKind::Naive => {}
+/// Refuses a kernel that computes another function than softmax attention.
+fn is_softmax(kernel: KernelKind) -> Result<(), Error> {
+    if kernel.spec().function() == KernelKind::Softmax {
+        return Ok(());
     }
+    let name = kernel.name();
+    Err(Error::Usage(format!("rank and paths follow layers of softmax attention; this network's kernel is {name}")))
 }
 
-/// Stops compiling where a position scheme is added, which may act inside the layers.
-fn is_before_the_layers(position: PositionKind) {
-    match position {
-        PositionKind::None | PositionKind::Learned | PositionKind::Sinusoidal => {}
+/// Refuses a position scheme that acts inside the layers.
+fn is_before_the_layers(position: PositionKind) -> Result<(), Error> {
+    if [Hand::Rotation, Hand::Bias].into_iter().all(|hand| !position.has(hand)) {
+        return Ok(());
     }
+    let name = position.name();
+    Err(Error::Usage(format!(
+        "rank and paths follow layers that know nothing of positions; this network's position = {name} acts inside them"
+    )))
 }
 
 /// A model's parameters by name.
@@ -88,8 +94,8 @@ struct Arrays(BTreeMap<String, Array>);
 
 impl Arrays {
     fn transformer(&self, config: &TransformerConfig) -> Result<Network, Error> {
-        is_softmax(config.kernel);
-        is_before_the_layers(config.position);
+        is_softmax(config.kernel)?;
+        is_before_the_layers(config.position)?;
         let layers = (0..config.n_layers).map(|index| self.block(config, &format!("blocks.{index}")));
         Ok(Network { layers: layers.collect::<Result<_, _>>()?, causal: config.causal })
     }
@@ -148,7 +154,7 @@ impl Arrays {
     }
 
     fn stack(&self, config: &AttentionStackConfig) -> Result<Network, Error> {
-        is_softmax(config.kernel);
+        is_softmax(config.kernel)?;
         let layers = config.layers.iter().enumerate();
         let layers = layers.map(|(index, layer)| self.stack_layer(layer, &format!("layers.{index}")));
         Ok(Network { layers: layers.collect::<Result<_, _>>()?, causal: false })

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::{attention::kernel::KernelKind, ffn::Activation};
+use crate::{
+    attention::kernel::{KernelKind, KernelSizes},
+    ffn::Activation,
+};
 
 /// Cost of a model on given data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -54,14 +57,10 @@ impl Count {
         self.floats += floats;
     }
 
-    /// Self-attention over `rows` tokens of width `d`: keeps its input, q, k, v and the merged mixture.
-    pub(crate) fn attention(&mut self, rows: f64, d: f64, n_heads: usize, kernel: KernelKind) {
-        for _ in 0..4 {
-            self.linear(rows, d, d);
-        }
-        self.flops += 4.0 * rows * rows * d; // scores and mixing, summed over heads
-        self.keep(5.0 * rows * d);
-        self.keep(kernel.kernel().kept_floats(size(n_heads) * rows, rows));
+    /// What an attention kernel does and keeps.
+    pub(crate) fn kernel(&mut self, kernel: KernelKind, sizes: &KernelSizes) {
+        self.flops += kernel.spec().flops(sizes);
+        self.keep(kernel.spec().kept_floats(sizes));
     }
 
     /// Keeps its input; its output is kept by what follows.

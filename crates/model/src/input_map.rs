@@ -12,7 +12,7 @@ use crate::{
     config::{InputDims, IoDims},
     init::Initializer,
     linear::Linear,
-    parameters::{Key, Rules},
+    parameters::{Key, Rule},
 };
 
 /// The paper's sequence-wise linear map A with interpolation tokens:
@@ -74,7 +74,7 @@ pub(crate) fn count(count: &mut Count, dims: &IoDims, d_model: usize, n_anchors:
 const D_MODEL: Key = Key::Model("d_model");
 
 /// What the parameters of a model behind such a map follow.
-pub(crate) const RULES: Rules = &[
+pub(crate) const RULES: &[Rule] = &[
     ("input_map.anchors", &[D_MODEL, Key::Model("n_anchors")], &[Key::Model("n_anchors")]),
     ("input_map.modulation", &[D_MODEL, Key::Length], &[]),
     ("input_map.project.weight", &[D_MODEL, Key::Inputs], &[]),

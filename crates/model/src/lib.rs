@@ -27,7 +27,7 @@
 //! The paper's X is `[d, n]` with tokens as columns; here tokens are rows, so its `W X` is `x W` with `x [seq_len, d_in]`.
 
 pub mod adapter;
-pub mod attention;
+mod attention;
 mod budget;
 mod config;
 mod embed;
@@ -45,9 +45,10 @@ pub mod weights;
 pub use adapter::{Adapter, LowRankConfig, PrefixConfig, PromptConfig};
 pub use attention::{
     AttentionConfig, MultiHeadAttention,
-    kernel::{KERNELS, Kernel, KernelKind},
-    position::{POSITIONS, PositionKind},
+    kernel::{AttentionKernel, Demand, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec},
+    position::{Hand, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, Scheme},
     precision::Precision,
+    view::{Bias, View},
 };
 pub use budget::{Budget, Count};
 pub use config::{ConfigError, InputDims, IoDims};

@@ -9,9 +9,9 @@ pub struct Keys {
     pub presence: &'static [Key],
 }
 
-/// Patterns for names of parameters, with what sets their shape and what decides whether they are there. The first row that matches
-/// counts.
-pub type Rules = &'static [(&'static str, &'static [Key], &'static [Key])];
+/// A pattern for names of parameters, with what sets their shape and what decides whether they are there. Of several the first that
+/// matches counts.
+pub type Rule = (&'static str, &'static [Key], &'static [Key]);
 
 /// What sets a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub enum Key {
 }
 
 /// What a parameter follows by the first rule that names it.
-pub(crate) fn keys_of(rules: Rules, parameter: &str) -> Option<Keys> {
-    let (_, shape, presence) = rules.iter().find(|(pattern, ..)| matches(pattern, parameter))?;
+pub(crate) fn keys_of(rules: &[Rule], parameter: &str) -> Option<Keys> {
+    let (_, shape, presence) = *rules.iter().find(|(pattern, ..)| matches(pattern, parameter))?;
     Some(Keys { shape, presence })
 }
 

@@ -5,14 +5,12 @@
 
 use std::sync::Mutex;
 
-use burn::{
-    module::Module,
-    tensor::{Device, Int, Tensor, TensorData},
-};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use headway_model::{
-    Activation, AttentionStackConfig, Budget, Heads, Input, InputDims, IoDims, KERNELS, Model, ModelConfig, Norm,
-    POSITIONS, PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, Readout, StackLayer, StackMap,
+    Activation, AttentionStackConfig, Budget, Heads, Input, InputDims, IoDims, KernelKind, Model, ModelConfig, Norm,
+    PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, Readout, StackLayer, StackMap,
     StackReadout, StateMixer, TransformerConfig,
+    weights::{Trained, collect},
 };
 use headway_testkit::{memory, numbers};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -93,12 +91,12 @@ fn configs(seq_len: usize) -> Vec<(ModelConfig, IoDims)> {
         let config = AttentionStackConfig { layers, readout, ..AttentionStackConfig::default() };
         configs.push((ModelConfig::AttentionStack(config), vectors.clone()));
     }
-    for (position, _) in POSITIONS {
-        let config = TransformerConfig { position: *position, ..stack(2, Norm::Pre, true, StateMixer::None) };
+    for position in PositionKind::examples() {
+        let config = TransformerConfig { position, ..stack(2, Norm::Pre, true, StateMixer::None) };
         configs.push((ModelConfig::Transformer(config), vectors.clone()));
     }
-    for (kernel, _) in KERNELS {
-        let config = TransformerConfig { kernel: *kernel, ..stack(2, Norm::Pre, false, StateMixer::None) };
+    for kernel in KernelKind::examples() {
+        let config = TransformerConfig { kernel, ..stack(2, Norm::Pre, false, StateMixer::None) };
         configs.push((ModelConfig::Transformer(config), vectors.clone()));
     }
     for norm in [Norm::Pre, Norm::None] {
@@ -119,8 +117,9 @@ fn configs(seq_len: usize) -> Vec<(ModelConfig, IoDims)> {
 fn parameters_are_counted_right() {
     let _alone = ALONE.lock();
     for (config, dims) in configs(11) {
-        let model = build(&config, &dims, &Device::flex());
-        assert_eq!(config.budget(&dims).parameters, model.num_params(), "{config:?} on {dims:?}");
+        let model = build(&config, &dims, &Device::flex().autodiff());
+        let trained = collect(&model, &Trained).into_values().map(|array| array.values.len()).sum::<usize>();
+        assert_eq!(config.budget(&dims).parameters, trained, "{config:?} on {dims:?}");
     }
 }
 

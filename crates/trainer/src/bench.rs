@@ -9,7 +9,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
     train::TrainStep,
 };
-use headway_model::{KernelKind, Mask, weights::to_host};
+use headway_model::{AttentionKernel, Kernel, Mask, weights::to_host};
 use headway_tasks::Batch;
 use serde::{Deserialize, Serialize};
 
@@ -228,9 +228,9 @@ fn time_attention([batch, n_heads, seq_len, d_head]: [usize; 4], device: &Device
     let tensor = |seed| Tensor::<4>::from_data(TensorData::new(entries(seed), shape), &device);
     let [q, k, v] = [1, 2, 3].map(|seed| tensor(seed).require_grad());
     let weights = tensor(4);
-    let kernel = KernelKind::default().kernel();
+    let kernel = AttentionKernel::default();
     let step = || {
-        let mixed = kernel.mix(q.clone(), k.clone(), v.clone(), &Mask::Full);
+        let mixed = kernel.mix(q.clone(), k.clone(), v.clone(), &Mask::Full.into());
         let gradients = (mixed * weights.clone()).sum().backward();
         drop([&q, &k, &v].map(|tensor| tensor.grad(&gradients)));
     };

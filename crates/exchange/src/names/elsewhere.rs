@@ -1,7 +1,7 @@
 //! A model of ours as other programs can run it: a transformer of tokens whose positions are a table.
 
 use headway_model::{
-    Activation, InputDims, IoDims, ModelConfig, Norm, StateMixer, TransformerConfig, attention::position::Table,
+    Activation, Hand, InputDims, IoDims, KernelKind, ModelConfig, Norm, PositionKind, StateMixer, TransformerConfig,
 };
 
 use super::Array;
@@ -35,12 +35,17 @@ impl Elsewhere {
             return no("a head that predicts something else than the next token");
         }
         let (rows, width) = (dims.seq_len, config.d_model);
-        let fixed = match config.position.scheme().table() {
-            Table::Learned => None,
-            Table::Nothing => Some(vec![0.0; rows * width]),
-            Table::Fixed(values) => Some(values(rows, width)),
-        };
-        if let Some(values) = fixed {
+        if config.position.has(Hand::Rotation) || config.position.has(Hand::Bias) {
+            return no(&format!("position = {}", config.position.name()));
+        }
+        if config.kernel.spec().function() != KernelKind::Softmax {
+            return no(&format!("kernel = {}", config.kernel.name()));
+        }
+        if config.d_head.or(config.n_kv_heads).is_some() {
+            return no("attention whose heads have sizes of their own (d_head, n_kv_heads)");
+        }
+        if config.position != PositionKind::Learned {
+            let values = config.position.spec().fixed_table(rows, width).unwrap_or_else(|| vec![0.0; rows * width]);
             arrays.insert("position.weight".to_owned(), Array { shape: vec![rows, width], values });
         }
         Ok(Self { arrays, config: config.clone(), vocab, rows })

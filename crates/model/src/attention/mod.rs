@@ -1,39 +1,47 @@
-//! Multi-head attention: four projections around an attention kernel.
+//! Multi-head attention as parts: projections, steps on queries and keys, an attention kernel, output.
 
 pub mod kernel;
 pub mod position;
 pub mod precision;
+pub mod view;
 
 use burn::{module::Module, tensor::Tensor};
 
 use crate::{
     adapter::{AttentionPlace, Prefix, Target},
+    budget::{Count, size},
     init::Initializer,
     linear::Linear,
     mask::Mask,
     trace::Recorder,
 };
-use kernel::KernelKind;
+use kernel::{AttentionKernel, Kernel, KernelKind, KernelSizes};
 use precision::Precision;
+use view::{Layout, View};
 
 /// Sizes of one attention layer.
 #[derive(Clone, Debug)]
 pub struct AttentionConfig {
-    /// Width of queries, keys, values and output.
+    /// Width of the hidden state.
     pub d_model: usize,
-    /// Number of heads; divides `d_model`.
+    /// Number of heads.
     pub n_heads: usize,
-    /// How scores become a mixture of values.
+    /// Number of heads of keys and values, each shared by as many query heads; divides `n_heads`.
+    pub n_kv_heads: usize,
+    /// Width of a head.
+    pub d_head: usize,
+    /// How queries, keys and values become a mixture.
     pub kernel: KernelKind,
 }
 
 /// Biased query, key, value and output projections around an attention kernel.
 ///
-/// head_h = mix(x `W_q`^h, c `W_k`^h, c `W_v`^h), output = concat(head_1 … head_H) `W_o` + `b_o`, with `d_head` = `d_model` / H.
-/// Heads are contiguous slices of the feature axis, as in PyTorch. Self-attention is the case c = x.
+/// head_h = mix(R(x `W_q`^h), R(c `W_k`^g), c `W_v`^g), output = concat(head_1 … head_H) `W_o` + `b_o`, with R what the position
+/// scheme does to queries and keys, and g = ⌊h · `n_kv_heads` / H⌋. Heads are contiguous slices of the feature axis, as in PyTorch.
+/// Self-attention is the case c = x.
 ///
 /// # References
-/// Vaswani et al. 2017, arXiv 1706.03762, section 3.2.
+/// Vaswani et al. 2017, arXiv 1706.03762, section 3.2; heads that share keys and values: Ainslie et al. 2023, arXiv 2305.13245.
 #[derive(Module, Debug)]
 pub struct MultiHeadAttention {
     /// Query projection.
@@ -46,27 +54,47 @@ pub struct MultiHeadAttention {
     pub output: Linear,
     /// Learned keys and values in front of the context's.
     pub prefix: Option<Prefix>,
+    /// How queries, keys and values become a mixture.
+    pub kernel: AttentionKernel,
     #[module(skip)]
     n_heads: usize,
     #[module(skip)]
-    kernel: KernelKind,
+    n_kv_heads: usize,
     #[module(skip)]
     precision: Precision,
 }
 
 impl AttentionConfig {
+    /// Heads that divide the width among themselves.
+    pub(crate) fn shared_width(d_model: usize, n_heads: usize, kernel: KernelKind) -> Self {
+        Self { d_model, n_heads, n_kv_heads: n_heads, d_head: d_model / n_heads.max(1), kernel }
+    }
+
     pub(crate) fn init(&self, init: &mut Initializer<'_>) -> MultiHeadAttention {
-        let d = self.d_model;
+        let Self { d_model, n_heads, n_kv_heads, d_head, kernel } = *self;
         MultiHeadAttention {
-            query: init.linear(d, d),
-            key: init.linear(d, d),
-            value: init.linear(d, d),
-            output: init.linear(d, d),
+            query: init.linear(d_model, n_heads * d_head),
+            key: init.linear(d_model, n_kv_heads * d_head),
+            value: init.linear(d_model, n_kv_heads * d_head),
+            output: init.linear(n_heads * d_head, d_model),
             prefix: None,
-            n_heads: self.n_heads,
-            kernel: self.kernel,
+            kernel: kernel.spec().build(d_head, init),
+            n_heads,
+            n_kv_heads,
             precision: Precision::F32,
         }
+    }
+
+    /// Adds self-attention over `rows` rows to a budget: it keeps its input, q, k, v and the merged mixture.
+    pub(crate) fn count(&self, rows: f64, causal: bool, count: &mut Count) {
+        let [d, n_heads, n_kv_heads, d_head] = [self.d_model, self.n_heads, self.n_kv_heads, self.d_head].map(size);
+        count.linear(rows, d, n_heads * d_head);
+        count.linear(rows, d, n_kv_heads * d_head);
+        count.linear(rows, d, n_kv_heads * d_head);
+        count.linear(rows, n_heads * d_head, d);
+        count.keep(rows * (d + 4.0 * n_heads * d_head));
+        let sizes = KernelSizes { n_heads, q_len: rows, k_len: rows, d_key: d_head, d_value: d_head, causal };
+        count.kernel(self.kernel, &sizes);
     }
 }
 
@@ -76,21 +104,25 @@ impl MultiHeadAttention {
     /// # Shapes
     /// query `[batch, q_len, d_model]`, context `[batch, k_len, d_model]` -> `[batch, q_len, d_model]`
     pub fn forward(&self, query: Tensor<3>, context: Tensor<3>, mask: &Mask) -> Tensor<3> {
-        self.run(query, context, mask, &mut Recorder::default())
+        self.run(query, context, mask.into(), &mut Recorder::default())
     }
 
     pub(crate) fn run(
         &self,
         query: Tensor<3>,
         context: Tensor<3>,
-        mask: &Mask,
+        layout: Layout<'_>,
         recorder: &mut Recorder<'_>,
     ) -> Tensor<3> {
+        let lengths = [query.dims()[1], context.dims()[1]];
         let q = split_heads(self.query.forward(query), self.n_heads); // [batch, n_heads, q_len, d_head]
-        let k = split_heads(self.key.forward(context.clone()), self.n_heads); // [batch, n_heads, k_len, d_head]
-        let v = split_heads(self.value.forward(context), self.n_heads); // [batch, n_heads, k_len, d_head]
+        let k = split_heads(self.key.forward(context.clone()), self.n_kv_heads); // [batch, n_kv_heads, k_len, d_head]
+        let v = split_heads(self.value.forward(context), self.n_kv_heads); // [batch, n_kv_heads, k_len, d_head]
+        let [q, k] = layout.rotate(q, k);
         let [k, v] = with_prefix(self.prefix.as_ref(), k, v);
-        let mixed = attend([q, k, v], mask, self.kernel, self.precision, recorder); // [batch, n_heads, q_len, d_head]
+        let view = layout.view(self.n_heads, lengths, k.dims()[2] - lengths[1], &k);
+        let [k, v] = [k, v].map(|shared| share_heads(shared, self.n_heads)); // [batch, n_heads, length + k_len, d_head]
+        let mixed = attend([q, k, v], &view, &self.kernel, self.precision, recorder); // [batch, n_heads, q_len, d_head]
         self.output.forward(merge_heads(mixed))
     }
 
@@ -113,22 +145,34 @@ impl MultiHeadAttention {
 /// `[batch, n_heads, q_len, d_value]`
 pub(crate) fn attend(
     qkv: [Tensor<4>; 3],
-    mask: &Mask,
-    kernel: KernelKind,
+    view: &View,
+    kernel: &AttentionKernel,
     precision: Precision,
     recorder: &mut Recorder<'_>,
 ) -> Tensor<4> {
     let [q, k, v] = qkv.map(|tensor| precision.round(tensor));
-    let kernel = kernel.kernel();
     let mixed = if recorder.is_on() {
-        let pattern = kernel.pattern(q, k, mask); // [batch, n_heads, q_len, k_len]
+        let pattern = kernel.pattern(q, k, view); // [batch, n_heads, q_len, k_len]
         recorder.pattern(&pattern);
         pattern.matmul(Precision::F32.round(v))
     } else {
-        kernel.mix(q, k, v, mask)
+        kernel.mix(q, k, v, view)
     };
     // A kernel may return what it was given or f32; either way the mixture is rounded like its inputs.
     recorder.mixture(Precision::F32.round(precision.round(mixed)))
+}
+
+/// Each head as often as query heads share it, one copy after the other.
+///
+/// # Shapes
+/// `[batch, n_kv_heads, rows, d_head]` -> `[batch, n_heads, rows, d_head]`
+fn share_heads(x: Tensor<4>, n_heads: usize) -> Tensor<4> {
+    let [batch, n_kv_heads, rows, d_head] = x.dims();
+    if n_kv_heads == n_heads {
+        return x;
+    }
+    let copies = x.unsqueeze_dim::<5>(2).expand([batch, n_kv_heads, n_heads / n_kv_heads, rows, d_head]);
+    copies.reshape([batch, n_heads, rows, d_head])
 }
 
 /// Keys and values with a prefix in front of them, where there is one.

@@ -22,7 +22,7 @@ use crate::{
     config::{ConfigError, InputDims, IoDims},
     embed::Input,
     init::Initializer,
-    parameters::{Key, Keys, Rules, keys_of},
+    parameters::{Key, Keys, Rule, keys_of},
     trace::{LayerTrace, Recorder, StandIn, Trace},
 };
 
@@ -109,7 +109,7 @@ pub trait Family {
     fn function(&self) -> ModelConfig;
 
     /// Which keys the parameters follow.
-    fn rules(&self) -> Rules;
+    fn rules(&self) -> Vec<Rule>;
 
     /// Patterns for the parameters of the last map before the prediction.
     fn head(&self) -> Vec<String>;
@@ -300,7 +300,7 @@ impl ModelConfig {
 
     /// What a parameter follows; `None` for a name that is no parameter of such a model.
     pub fn keys_of(&self, parameter: &str) -> Option<Keys> {
-        keys_of(self.family().rules(), parameter)
+        keys_of(&self.family().rules(), parameter)
     }
 
     /// Sizes of the network that the task decides.

@@ -8,8 +8,8 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use headway_model::{
-    Input, IoDims, KERNELS, Kernel, KernelKind, Mask, Model, ModelConfig, MultiHeadAttention, PaperOneLayerConfig,
-    Precision,
+    AttentionKernel, Demand, Input, IoDims, Kernel, KernelKind, Mask, Model, ModelConfig, MultiHeadAttention,
+    PaperOneLayerConfig, Precision, View,
     weights::{collect, to_host},
 };
 use headway_testkit::{TestDevice, assert_close, assert_close_of_scale, devices, numbers};
@@ -59,6 +59,10 @@ fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) ->
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
 }
 
+fn view(mask: &Mask) -> View {
+    mask.clone().into()
+}
+
 fn hidden(device: &Device) -> Mask {
     Mask::Hidden(Tensor::from_data(TensorData::new(HIDDEN.concat(), [Q_LEN, K_LEN]), device))
 }
@@ -68,13 +72,21 @@ fn is_hidden(row: usize, key: usize) -> bool {
     HIDDEN[row % Q_LEN][key]
 }
 
-/// Runs a law for every kernel on every device, without a mask and with one.
-fn for_every_kernel(law: impl Fn(&str, &TestDevice, &'static dyn Kernel, &Mask)) {
+/// A kernel for the heads of these tests, its buffers drawn on the host.
+fn built(kind: &KernelKind, device: &Device) -> AttentionKernel {
+    kind.init(D_HEAD, &mut ChaCha8Rng::seed_from_u64(23), device)
+}
+
+/// Runs a law for every example of every kernel on every device, without a mask and, where it can hide any pairs, with one.
+fn for_every_kernel(law: impl Fn(&str, &TestDevice, &AttentionKernel, &Mask)) {
     for test_device in devices() {
         let hidden = hidden(&test_device.device);
-        for (kind, _) in KERNELS {
-            for (masked, mask) in [("unmasked", &Mask::Full), ("masked", &hidden)] {
-                law(&format!("{kind:?} on {}, {masked}", test_device.name), &test_device, kind.kernel(), mask);
+        for kind in KernelKind::examples() {
+            let kernel = built(&kind, &test_device.device);
+            let can_hide = kind.spec().supports(Demand::AnyMask).is_ok();
+            let masks = [("unmasked", Mask::Full)].into_iter().chain(can_hide.then(|| ("masked", hidden.clone())));
+            for (masked, mask) in masks {
+                law(&format!("{kind:?} on {}, {masked}", test_device.name), &test_device, &kernel, &mask);
             }
         }
     }
@@ -103,9 +115,9 @@ fn reordered(mask: &Mask, hidden: [[bool; K_LEN]; Q_LEN], device: &Device) -> Ma
 fn mixing_is_the_pattern_times_the_values() {
     for_every_kernel(|name, on, kernel, mask| {
         let [q, k, v] = Inputs::draw(1).tensors(&on.device);
-        let mixed = kernel.mix(q.clone(), k.clone(), v.clone(), mask);
+        let mixed = kernel.mix(q.clone(), k.clone(), v.clone(), &view(mask));
         assert_eq!(mixed.dims(), Q, "{name}");
-        let pattern = kernel.pattern(q, k, mask);
+        let pattern = kernel.pattern(q, k, &view(mask));
         assert_eq!(pattern.dims(), PATTERN, "{name}");
         // The product is taken here, entry by entry.
         let (pattern, v) = (to_host(pattern), to_host(v));
@@ -130,7 +142,7 @@ fn mixing_is_the_pattern_times_the_values() {
 fn rows_of_a_pattern_are_probability_vectors() {
     for_every_kernel(|name, on, kernel, mask| {
         let [q, k, _] = Inputs::draw(2).tensors(&on.device);
-        let pattern = to_host(kernel.pattern(q, k, mask));
+        let pattern = to_host(kernel.pattern(q, k, &view(mask)));
         assert!(pattern.iter().all(|weight| *weight >= 0.0), "{name}: a weight is negative");
         let sums: Vec<f32> = pattern.chunks_exact(K_LEN).map(|row| row.iter().sum()).collect();
         assert_close(name, &sums, &vec![1.0; sums.len()], on.tolerance);
@@ -148,7 +160,7 @@ fn the_order_of_keys_and_their_values_does_not_matter() {
         let mask_permuted = reordered(mask, HIDDEN.map(|row| order.map(|j| row[j])), &on.device);
         let mix = |inputs: &Inputs, mask: &Mask| {
             let [q, k, v] = inputs.tensors(&on.device);
-            to_host(kernel.mix(q, k, v, mask))
+            to_host(kernel.mix(q, k, v, &view(mask)))
         };
         assert_close(name, &mix(&permuted, &mask_permuted), &mix(&inputs, mask), on.tolerance);
     });
@@ -160,10 +172,10 @@ fn the_order_of_queries_is_the_order_of_outputs() {
     for_every_kernel(|name, on, kernel, mask| {
         let inputs = Inputs::draw(4);
         let [q, k, v] = inputs.tensors(&on.device);
-        let want = reorder(&to_host(kernel.mix(q, k.clone(), v.clone(), mask)), Q, &order);
+        let want = reorder(&to_host(kernel.mix(q, k.clone(), v.clone(), &view(mask))), Q, &order);
         let q = tensor(&reorder(&inputs.q, Q, &order), Q, &on.device);
         let mask = reordered(mask, order.map(|i| HIDDEN[i]), &on.device);
-        assert_close(name, &to_host(kernel.mix(q, k, v, &mask)), &want, on.tolerance);
+        assert_close(name, &to_host(kernel.mix(q, k, v, &view(&mask))), &want, on.tolerance);
     });
 }
 
@@ -175,13 +187,13 @@ fn hidden_keys_have_no_influence() {
         }
         let inputs = Inputs::draw(5);
         let [q, k, v] = inputs.tensors(&on.device);
-        let pattern = to_host(kernel.pattern(q.clone(), k.clone(), mask));
+        let pattern = to_host(kernel.pattern(q.clone(), k.clone(), &view(mask)));
         for (row, weights) in pattern.chunks_exact(K_LEN).enumerate() {
             for (j, weight) in weights.iter().enumerate() {
                 assert_eq!(*weight == 0.0, is_hidden(row, j), "{name}: row {row}, key {j} has weight {weight}");
             }
         }
-        let before = to_host(kernel.mix(q, k, v, mask));
+        let before = to_host(kernel.mix(q, k, v, &view(mask)));
         for changed in 0..K_LEN {
             // Another key and a huge value in one place.
             let mut other = inputs.clone();
@@ -195,7 +207,7 @@ fn hidden_keys_have_no_influence() {
                 }
             }
             let [q, k, v] = other.tensors(&on.device);
-            let after = to_host(kernel.mix(q, k, v, mask));
+            let after = to_host(kernel.mix(q, k, v, &view(mask)));
             for (row, (before, after)) in before.chunks_exact(D_HEAD).zip(after.chunks_exact(D_HEAD)).enumerate() {
                 let name = format!("{name}: row {row} after a change of key {changed}");
                 if is_hidden(row, changed) {
@@ -241,11 +253,11 @@ fn hidden_keys_get_no_gradient() {
 fn causal_attention_ignores_the_future_and_sees_the_rest() {
     for test_device in devices() {
         let device = &test_device.device;
-        for (kind, _) in KERNELS {
+        for kind in KernelKind::examples() {
             let inputs = Inputs::draw(7);
             let mix = |inputs: &Inputs| {
                 let [q, k, v] = inputs.tensors(device);
-                to_host(kind.kernel().mix(q, k, v, &Mask::Causal))
+                to_host(built(&kind, device).mix(q, k, v, &Mask::Causal.into()))
             };
             let before = mix(&inputs);
             for changed in 0..K_LEN {
@@ -281,10 +293,10 @@ fn scores_of_size_ten_thousand_stay_finite() {
         let scores = to_host(q.clone().matmul(k.clone().swap_dims(2, 3)));
         let largest = scores.iter().fold(0.0, |top, s| f32::max(top, s.abs())) / (D_HEAD as f32).sqrt();
         assert!(largest > 1e4, "{name}: the scores reach only {largest}");
-        let pattern = to_host(kernel.pattern(q.clone(), k.clone(), mask));
+        let pattern = to_host(kernel.pattern(q.clone(), k.clone(), &view(mask)));
         let sums: Vec<f32> = pattern.chunks_exact(K_LEN).map(|row| row.iter().sum()).collect();
         assert_close(name, &sums, &vec![1.0; sums.len()], on.tolerance);
-        let mixed = to_host(kernel.mix(q, k, v, mask));
+        let mixed = to_host(kernel.mix(q, k, v, &view(mask)));
         assert!(mixed.iter().all(|x| x.is_finite()), "{name}: output");
         let direction = numbers(9, Q.iter().product());
         for gradient in gradients(kernel, &inputs, mask, &direction, &on.device) {
@@ -294,14 +306,20 @@ fn scores_of_size_ten_thousand_stay_finite() {
 }
 
 /// Gradients of Σ weights ⊙ mix(q, k, v) with respect to q, k and v.
-fn gradients(kernel: &dyn Kernel, inputs: &Inputs, mask: &Mask, weights: &[f32], device: &Device) -> [Vec<f32>; 3] {
+fn gradients(
+    kernel: &AttentionKernel,
+    inputs: &Inputs,
+    mask: &Mask,
+    weights: &[f32],
+    device: &Device,
+) -> [Vec<f32>; 3] {
     let device = device.clone().autodiff();
     let [q, k, v] = inputs.tensors(&device).map(Tensor::require_grad);
     let mask = match mask {
         Mask::Hidden(hidden) => Mask::Hidden(hidden.clone().autodiff()),
         other => other.clone(),
     };
-    let objective = (kernel.mix(q.clone(), k.clone(), v.clone(), &mask) * tensor(weights, Q, &device)).sum();
+    let objective = (kernel.mix(q.clone(), k.clone(), v.clone(), &view(&mask)) * tensor(weights, Q, &device)).sum();
     let gradients = objective.backward();
     [q, k, v].map(|x| to_host(x.grad(&gradients).unwrap()))
 }
@@ -315,7 +333,7 @@ fn directional_derivatives_are_central_differences() {
         // The sum is taken on the host in f64: only the kernel itself rounds.
         let objective = |inputs: &Inputs| {
             let [q, k, v] = inputs.tensors(&on.device);
-            let mixed = to_host(kernel.mix(q, k, v, mask));
+            let mixed = to_host(kernel.mix(q, k, v, &view(mask)));
             mixed.iter().zip(&weights).map(|(m, w)| f64::from(*m) * f64::from(*w)).sum::<f64>()
         };
         let gradients = gradients(kernel, &inputs, mask, &weights, &on.device);
@@ -363,8 +381,8 @@ fn every_parameter_of_attention_receives_its_gradient() {
     const D_MODEL: usize = HEADS * D_HEAD;
     for test_device in devices() {
         let device = test_device.device.clone().autodiff();
-        for (kind, _) in KERNELS {
-            let attention = attention(*kind, &device);
+        for kind in KernelKind::examples() {
+            let attention = attention(kind, &device);
             let query = tensor(&numbers(20, BATCH * Q_LEN * D_MODEL), [BATCH, Q_LEN, D_MODEL], &device);
             let context = tensor(&numbers(21, BATCH * K_LEN * D_MODEL), [BATCH, K_LEN, D_MODEL], &device);
             let output = attention.forward(query, context, &Mask::Full);
@@ -404,8 +422,8 @@ fn attention_is_its_formula() {
     const D_MODEL: usize = HEADS * D_HEAD;
     for test_device in devices() {
         let device = &test_device.device;
-        for (kind, _) in KERNELS {
-            let attention = attention(*kind, device);
+        for kind in KernelKind::examples() {
+            let attention = attention(kind, device);
             let (query, context) = (numbers(30, BATCH * Q_LEN * D_MODEL), numbers(31, BATCH * K_LEN * D_MODEL));
             let output = attention.forward(
                 tensor(&query, [BATCH, Q_LEN, D_MODEL], device),
@@ -435,7 +453,7 @@ fn attention_is_its_formula() {
             let q = tensor(&split(&project(&query, "query"), Q_LEN), Q, device);
             let k = tensor(&split(&project(&context, "key"), K_LEN), K, device);
             let v = tensor(&split(&project(&context, "value"), K_LEN), K, device);
-            let mixed = to_host(kind.kernel().mix(q, k, v, &hidden(device)));
+            let mixed = to_host(built(&kind, device).mix(q, k, v, &hidden(device).into()));
             let mut merged = vec![0.0; mixed.len()];
             for (at, merged) in merged.iter_mut().enumerate() {
                 let (b, row, channel) = (at / D_MODEL / Q_LEN, at / D_MODEL % Q_LEN, at % D_MODEL);
@@ -454,17 +472,17 @@ fn softmax_by_hand() {
     let kinds = [KernelKind::Softmax, KernelKind::Naive];
     for (test_device, kind) in devices().into_iter().flat_map(|device| kinds.map(|kind| (device.clone(), kind))) {
         let device = &test_device.device;
-        let kernel = kind.kernel();
+        let kernel = built(&kind, device);
         // sqrt(d_head) = 2, so that q · k = 2 s gives the score s.
         let q = tensor(&[0., 0., 0., 0., 2. * ln2, 0., 0., 0., 0., 400., 0., 0.], [1, 1, 3, 4], device);
         let k = tensor(&[1., 0., 5., 0., 0., 1., 0., 7.], [1, 1, 2, 4], device);
         let v = tensor(&[3., 6., 9., -12., 0., 12., 3., 30.], [1, 1, 2, 4], device);
-        let mixed = to_host(kernel.mix(q.clone(), k.clone(), v.clone(), &Mask::Full));
+        let mixed = to_host(kernel.mix(q.clone(), k.clone(), v.clone(), &Mask::Full.into()));
         let want = [1.5, 9., 6., 9., 2., 8., 7., 2., 0., 12., 3., 30.];
         assert_close(test_device.name, &mixed, &want, 1e-6);
         // The first query may not see the second key, the second nothing, the last not the first.
         let hidden = TensorData::new(vec![false, true, true, true, true, false], [3, 2]);
-        let mixed = to_host(kernel.mix(q, k, v, &Mask::Hidden(Tensor::from_data(hidden, device))));
+        let mixed = to_host(kernel.mix(q, k, v, &Mask::Hidden(Tensor::from_data(hidden, device)).into()));
         let want = [3., 6., 9., -12., 0., 0., 0., 0., 0., 12., 3., 30.];
         assert_close(test_device.name, &mixed, &want, 1e-6);
     }
@@ -505,18 +523,18 @@ fn attention_in_half_precision() {
             model.with_attention_precision(precision)
         };
         let input = || Input::Continuous(tensor(&numbers(40, BATCH * Q_LEN * 13), [BATCH, Q_LEN, 13], device));
-        for (kernel, _) in KERNELS {
-            let exact = to_host(model(*kernel, Precision::F32).forward(input()));
+        for kernel in KernelKind::examples() {
+            let exact = to_host(model(kernel, Precision::F32).forward(input()));
             for (precision, unit) in [(Precision::F16, 1.0 / 2048.0), (Precision::Bf16, 1.0 / 256.0)] {
                 if !device.supports_dtype(precision.dtype()) {
                     continue;
                 }
                 let name = format!("{kernel:?}, {precision:?} on {}", test_device.name);
-                let half = to_host(model(*kernel, precision).forward(input()));
+                let half = to_host(model(kernel, precision).forward(input()));
                 assert_close(&name, &half, &exact, 2.0 * unit);
                 let worst = headway_testkit::worst(&name, &half, &exact).unwrap();
                 assert!(worst.deviation > unit / 64.0, "{name}: nothing was rounded, {worst:?}");
-                let traced = to_host(model(*kernel, precision).forward_traced(input()).output);
+                let traced = to_host(model(kernel, precision).forward_traced(input()).output);
                 assert_close(&format!("traced, {name}"), &traced, &half, unit);
             }
         }

@@ -8,8 +8,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use headway_model::{
-    Input, IoDims, Model, ModelConfig, Network, POSITIONS, PositionKind, Transformer, TransformerConfig,
-    attention::position::Table,
+    Hand, Input, IoDims, Model, ModelConfig, Network, PositionKind, Transformer, TransformerConfig,
     weights::{collect, to_host},
 };
 use headway_testkit::{assert_close, devices, numbers};
@@ -44,9 +43,9 @@ fn added(model: &Transformer, seq_len: usize, device: &Device) -> Vec<f32> {
 #[test]
 fn a_scheme_adds_the_same_rows_to_every_sequence() {
     for on in devices() {
-        for (kind, _) in POSITIONS {
+        for kind in PositionKind::examples() {
             let name = format!("{kind:?} on {}", on.name);
-            let model = transformer(*kind, &on.device);
+            let model = transformer(kind, &on.device);
             let table = added(&model, SEQ_LEN, &on.device);
             assert_eq!(table[..SEQ_LEN * D_MODEL], table[SEQ_LEN * D_MODEL..], "{name}: sequences differ");
             let hidden = rows(1, SEQ_LEN, &on.device);
@@ -60,13 +59,13 @@ fn a_scheme_adds_the_same_rows_to_every_sequence() {
 fn a_shorter_sequence_gets_the_first_rows_and_a_longer_one_is_refused() {
     const SHORTER: usize = 3;
     for on in devices() {
-        for (kind, _) in POSITIONS {
+        for kind in PositionKind::examples() {
             let name = format!("{kind:?} on {}", on.name);
-            let model = transformer(*kind, &on.device);
+            let model = transformer(kind, &on.device);
             let (all, some) = (added(&model, SEQ_LEN, &on.device), added(&model, SHORTER, &on.device));
             assert_eq!(all[..SHORTER * D_MODEL], some[..SHORTER * D_MODEL], "{name}");
             let longer = catch_unwind(AssertUnwindSafe(|| added(&model, SEQ_LEN + 1, &on.device)));
-            let unlimited = matches!(kind.scheme().table(), Table::Nothing);
+            let unlimited = !kind.has(Hand::Table);
             assert_eq!(longer.is_ok(), unlimited, "{name}: a sequence beyond the table");
         }
     }
@@ -75,12 +74,12 @@ fn a_shorter_sequence_gets_the_first_rows_and_a_longer_one_is_refused() {
 #[test]
 fn positions_differ_unless_the_scheme_is_none() {
     for on in devices() {
-        for (kind, _) in POSITIONS {
-            let model = transformer(*kind, &on.device);
+        for kind in PositionKind::examples() {
+            let model = transformer(kind, &on.device);
             let table = added(&model, SEQ_LEN, &on.device);
             let rows: Vec<&[f32]> = table[..SEQ_LEN * D_MODEL].chunks_exact(D_MODEL).collect();
             let distinct = (0..SEQ_LEN).all(|i| (0..i).all(|j| rows[i] != rows[j]));
-            let nothing = matches!(kind.scheme().table(), Table::Nothing);
+            let nothing = !kind.has(Hand::Table);
             assert_eq!(distinct, !nothing, "{kind:?} on {}: {rows:?}", on.name);
             assert!(!nothing || table.iter().all(|x| *x == 0.0), "{kind:?} adds something");
         }
@@ -91,8 +90,8 @@ fn positions_differ_unless_the_scheme_is_none() {
 fn only_a_learned_table_is_a_parameter_and_it_is_trained() {
     for on in devices() {
         let device = on.device.clone().autodiff();
-        for (kind, _) in POSITIONS {
-            let model = transformer(*kind, &device);
+        for kind in PositionKind::examples() {
+            let model = transformer(kind, &device);
             let x =
                 Tensor::from_data(TensorData::new(numbers(2, BATCH * SEQ_LEN * D_IN), [BATCH, SEQ_LEN, D_IN]), &device);
             let output = model.forward(Input::Continuous(x));
@@ -100,7 +99,7 @@ fn only_a_learned_table_is_a_parameter_and_it_is_trained() {
                 Tensor::from_data(TensorData::new(numbers(3, BATCH * SEQ_LEN * 2), [BATCH, SEQ_LEN, 2]), &device);
             let gradients = GradientsParams::from_grads((output * weights).sum().backward(), &model);
             let gradient = collect(&model, &gradients).remove("position.weight");
-            let learned = matches!(kind.scheme().table(), Table::Learned);
+            let learned = kind == PositionKind::Learned;
             assert_eq!(gradient.is_some(), learned, "{kind:?} on {}", on.name);
             if let Some(gradient) = gradient {
                 assert_eq!(gradient.shape, [SEQ_LEN, D_MODEL]);
@@ -114,8 +113,8 @@ fn only_a_learned_table_is_a_parameter_and_it_is_trained() {
 fn a_trained_model_can_be_evaluated_without_gradients() {
     for on in devices() {
         let device = on.device.clone().autodiff();
-        for (kind, _) in POSITIONS {
-            let model = transformer(*kind, &device);
+        for kind in PositionKind::examples() {
+            let model = transformer(kind, &device);
             let x = TensorData::new(numbers(4, BATCH * SEQ_LEN * D_IN), [BATCH, SEQ_LEN, D_IN]);
             let training = model.forward(Input::Continuous(Tensor::from_data(x.clone(), &device)));
             let evaluation = model.valid().forward(Input::Continuous(Tensor::from_data(x, &on.device)));

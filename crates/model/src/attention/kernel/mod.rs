@@ -1,58 +1,184 @@
 //! Attention kernels: how queries, keys and values become a mixture. One file each, and one row in the list below.
+//!
+//! A file holds a config, which is a [`KernelSpec`], and what is built from it, which is a [`Kernel`].
 
 mod naive;
 mod softmax;
 
-use burn::tensor::{FloatDType, Tensor};
+use burn::{
+    module::Module,
+    tensor::{Device, FloatDType, Tensor},
+};
+use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::mask::Mask;
+use super::view::View;
+use crate::{config::ConfigError, init::Initializer, parameters::Rule};
 
-/// An attention kernel. The law tests in `crates/model/tests/it/kernel_laws.rs` run for every entry of [`KERNELS`].
-pub trait Kernel: Sync {
+pub use naive::Naive;
+pub use softmax::Softmax;
+
+/// An attention kernel as it is built. The law tests in `crates/model/tests/it/kernel_laws.rs` run for every example of every
+/// entry of [`KERNELS`].
+pub trait Kernel {
     /// Attention pattern in f32; each row is a probability vector over the visible keys, or zero where there are none. Queries
     /// and keys may come in half precision.
     ///
     /// # Shapes
-    /// q `[batch, n_heads, q_len, d_head]`, k `[batch, n_heads, k_len, d_head]` -> `[batch, n_heads, q_len, k_len]`
-    fn pattern(&self, q: Tensor<4>, k: Tensor<4>, mask: &Mask) -> Tensor<4>;
+    /// q `[batch, n_heads, q_len, d_key]`, k `[batch, n_heads, k_len, d_key]` -> `[batch, n_heads, q_len, k_len]`
+    fn pattern(&self, q: Tensor<4>, k: Tensor<4>, view: &View) -> Tensor<4>;
 
     /// pattern(q, k) · v, free to avoid building the pattern.
     ///
     /// # Shapes
-    /// as [`Kernel::pattern`], v `[batch, n_heads, k_len, d_head]` -> `[batch, n_heads, q_len, d_head]`
-    fn mix(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &Mask) -> Tensor<4> {
-        self.pattern(q, k, mask).matmul(v.cast(FloatDType::F32))
+    /// as [`Kernel::pattern`], v `[batch, n_heads, k_len, d_value]` -> `[batch, n_heads, q_len, d_value]`
+    fn mix(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, view: &View) -> Tensor<4> {
+        self.pattern(q, k, view).matmul(v.cast(FloatDType::F32))
+    }
+}
+
+/// What a layer may ask of a kernel beside mixing all keys or, causally, those up to its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Hides any pairs of queries and keys.
+    AnyMask,
+    /// Adds a bias by distance to the scores.
+    Bias,
+}
+
+/// Sizes of one group of heads on one sequence, in f64 as the budget counts.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelSizes {
+    /// Heads.
+    pub n_heads: f64,
+    /// Rows that attend.
+    pub q_len: f64,
+    /// Rows that are attended to.
+    pub k_len: f64,
+    /// Width of queries and keys.
+    pub d_key: f64,
+    /// Width of values.
+    pub d_value: f64,
+    /// Whether queries see keys up to their own alone.
+    pub causal: bool,
+}
+
+/// An attention kernel's config: its settings, and all that others ask about it.
+pub trait KernelSpec {
+    /// Settings that make no sense, by their key below `kernel`.
+    fn validate(&self) -> Vec<ConfigError> {
+        Vec::new()
     }
 
-    /// Numbers that [`Kernel::mix`] keeps for the backward pass on the CPU beside q, k, v and its result, for `rows` rows of
-    /// `width` scores.
-    fn kept_floats(&self, rows: f64, width: f64) -> f64;
+    /// The kernel for queries and keys of a width.
+    fn build(&self, d_key: usize, init: &mut Initializer<'_>) -> AttentionKernel;
+
+    /// What it cannot do, with the reason.
+    ///
+    /// # Errors
+    /// The reason, as the end of a sentence that begins with the kernel's name.
+    fn supports(&self, demand: Demand) -> Result<(), &'static str>;
+
+    /// Floating-point operations of [`Kernel::mix`], two per multiply–add, matrix products only.
+    fn flops(&self, sizes: &KernelSizes) -> f64;
+
+    /// Numbers that [`Kernel::mix`] keeps for the backward pass on the CPU beside q, k, v and its result.
+    fn kept_floats(&self, sizes: &KernelSizes) -> f64;
+
+    /// The kernel whose function of queries, keys and values this is another way to compute.
+    fn function(&self) -> KernelKind;
+
+    /// What its buffers follow, by their names below the attention layer; empty for a kernel that has none.
+    fn rules(&self) -> &'static [Rule] {
+        &[]
+    }
+
+    /// Configs for the law tests, one for every way in which it computes.
+    fn examples() -> Vec<KernelKind>
+    where
+        Self: Sized;
 }
 
 /// Declares the list of kernels once: config names, dispatch and `headway list kernels` all come from it.
 macro_rules! kernels {
-    ($($(#[$attribute:meta])* $variant:ident = $implementation:expr, $summary:literal;)+) => {
-        /// An attention kernel by its name in a config file (`kernel = "softmax"`).
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
+    ($($(#[$attribute:meta])* $name:literal = $variant:ident $(($config:ident))? $(as $unit:ident)? => $built:ident, $summary:literal;)+) => {
+        /// An attention kernel by its name in a config file (`kernel = "softmax"`), with its settings if it has any.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
         pub enum KernelKind {
-            $(#[doc = $summary] $(#[$attribute])* $variant,)+
+            $(#[doc = $summary] $(#[$attribute])* #[serde(rename = $name)] $variant $(($config))?,)+
         }
 
-        /// Every kernel with one line about it.
-        pub const KERNELS: &[(KernelKind, &str)] = &[$((KernelKind::$variant, $summary),)+];
+        /// Every kernel's name with one line about it.
+        pub const KERNELS: &[(&str, &str)] = &[$(($name, $summary),)+];
+
+        /// A built kernel.
+        #[derive(Module, Debug)]
+        pub enum AttentionKernel {
+            $(#[doc = $summary] $variant($built),)+
+        }
 
         impl KernelKind {
-            /// The implementation behind the name.
-            pub fn kernel(self) -> &'static dyn Kernel {
-                match self { $(Self::$variant => &$implementation,)+ }
+            /// Name in a config file.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $name,)+ }
+            }
+
+            /// The config itself.
+            pub fn spec(&self) -> &dyn KernelSpec {
+                match self { $(kernels!(@pattern config $variant $($config)?) => kernels!(@spec config $($config)? $(as $unit)?),)+ }
+            }
+
+            /// [`KernelSpec::examples`] of every kernel.
+            pub fn examples() -> Vec<Self> {
+                [$(<kernels!(@type $($config)? $($unit)?)>::examples(),)+].concat()
+            }
+        }
+
+        impl AttentionKernel {
+            fn kernel(&self) -> &dyn Kernel {
+                match self { $(Self::$variant(kernel) => kernel,)+ }
             }
         }
     };
+    (@pattern $bound:ident $variant:ident) => { Self::$variant };
+    (@pattern $bound:ident $variant:ident $config:ident) => { Self::$variant($bound) };
+    (@spec $bound:ident as $unit:ident) => { &$unit };
+    (@spec $bound:ident $config:ident) => { $bound };
+    (@type $config:ident) => { $config };
 }
 
 kernels! {
-    #[default] Softmax = softmax::Softmax, "softmax(q k^T / sqrt(d_head)) v, exact, fused: memory linear in the length";
-    Naive = naive::Naive, "the same from plain tensor operations: the readable reference, memory quadratic in the length";
+    #[default] "softmax" = Softmax as Softmax => Softmax, "softmax(q k^T / sqrt(d_head)) v, exact, fused: memory linear in the length";
+    "naive" = Naive as Naive => Naive, "the same from plain tensor operations: the readable reference, memory quadratic in the length";
+}
+
+impl KernelKind {
+    /// Builds the kernel for queries and keys of a width, its buffers drawn from `rng` on the host.
+    pub fn init(&self, d_key: usize, rng: &mut dyn Rng, device: &Device) -> AttentionKernel {
+        self.spec().build(d_key, &mut Initializer::new(rng, device))
+    }
+
+    /// Settings that make no sense, by key, as those of a model.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = ConfigError> {
+        let name = self.name();
+        let place = move |ConfigError { key, problem }| ConfigError::new("kernel", format!("{name}.{key} {problem}"));
+        self.spec().validate().into_iter().map(place)
+    }
+}
+
+impl Default for AttentionKernel {
+    fn default() -> Self {
+        Self::Softmax(Softmax)
+    }
+}
+
+impl Kernel for AttentionKernel {
+    fn pattern(&self, q: Tensor<4>, k: Tensor<4>, view: &View) -> Tensor<4> {
+        self.kernel().pattern(q, k, view)
+    }
+
+    fn mix(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, view: &View) -> Tensor<4> {
+        self.kernel().mix(q, k, v, view)
+    }
 }

@@ -1,30 +1,38 @@
 //! Softmax attention from plain tensor operations: the readable reference.
 
-use burn::tensor::{FloatDType, Tensor, activation};
+use burn::{
+    module::Module,
+    tensor::{FloatDType, Tensor, activation},
+};
 
-use super::Kernel;
-use crate::mask::Mask;
+use super::{AttentionKernel, Demand, Kernel, KernelKind, KernelSizes, KernelSpec, Softmax};
+use crate::{attention::view::View, init::Initializer};
 
-/// mix(q, k, v) = softmax(q kᵀ / sqrt(`d_head`)) v, row-wise over the visible keys.
+/// mix(q, k, v) = softmax(q kᵀ / sqrt(`d_key`) + bias) v, row-wise over the visible keys.
 ///
 /// The softmax subtracts each row's maximum, so scores of size 1e4 stay finite. A hidden key has weight exactly zero, and a
-/// row without any visible key is zero throughout. Every array of scores is held, which [`super::softmax::Softmax`] avoids.
+/// row without any visible key is zero throughout. Every array of scores is held, which [`Softmax`] avoids.
 ///
 /// # References
 /// Vaswani et al. 2017, arXiv 1706.03762, equation 1.
+#[derive(Module, Debug)]
 pub struct Naive;
 
 /// Score of a hidden key: next to any other its exponential is zero, and unlike −∞ it leaves a row of its own kind finite.
 const HIDDEN: f32 = -1e30;
 
 impl Kernel for Naive {
-    fn pattern(&self, q: Tensor<4>, k: Tensor<4>, mask: &Mask) -> Tensor<4> {
-        let [_, _, q_len, d_head] = q.dims();
+    fn pattern(&self, q: Tensor<4>, k: Tensor<4>, view: &View) -> Tensor<4> {
+        let [_, _, q_len, d_key] = q.dims();
         let k_len = k.dims()[2];
-        let hidden = mask.hidden(q_len, k_len, &q.device());
+        let hidden = view.mask.hidden(q_len, k_len, &q.device());
         let [q, k] = [q, k].map(|tensor| tensor.cast(FloatDType::F32));
-        // Scaling q touches d_head entries a row where scaling the scores would touch k_len.
-        let scores = q.mul_scalar(1.0 / (d_head as f64).sqrt()).matmul(k.swap_dims(2, 3)); // [batch, n_heads, q_len, k_len]
+        // Scaling q touches d_key entries a row where scaling the scores would touch k_len.
+        let scores = q.mul_scalar(1.0 / (d_key as f64).sqrt()).matmul(k.swap_dims(2, 3)); // [batch, n_heads, q_len, k_len]
+        let scores = match &view.bias {
+            Some(bias) => scores + bias.pairs(q_len, k_len).unsqueeze(),
+            None => scores,
+        };
         match hidden {
             Some(hidden) => {
                 let hidden = hidden.reshape([1, 1, q_len, k_len]).expand(scores.dims());
@@ -33,10 +41,39 @@ impl Kernel for Naive {
             None => activation::softmax(scores, 3),
         }
     }
+}
 
-    /// Of the softmax the shifted scores, their exponentials, the sums of those and the result: burn's autodiff differentiates
-    /// its subtraction, exponential and division one by one.
-    fn kept_floats(&self, rows: f64, width: f64) -> f64 {
+impl Naive {
+    /// Numbers that a softmax of plain operations keeps for the backward pass, for `rows` rows of `width` scores: the shifted scores,
+    /// their exponentials, the sums of those and the result. burn's autodiff differentiates its subtraction, exponential and
+    /// division one by one.
+    pub(crate) fn kept_by_rows(rows: f64, width: f64) -> f64 {
         3.0 * rows * width + rows
+    }
+}
+
+impl KernelSpec for Naive {
+    fn build(&self, _d_key: usize, _init: &mut Initializer<'_>) -> AttentionKernel {
+        AttentionKernel::Naive(Self)
+    }
+
+    fn supports(&self, _demand: Demand) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    fn flops(&self, sizes: &KernelSizes) -> f64 {
+        Softmax.flops(sizes)
+    }
+
+    fn kept_floats(&self, sizes: &KernelSizes) -> f64 {
+        Self::kept_by_rows(sizes.n_heads * sizes.q_len, sizes.k_len)
+    }
+
+    fn function(&self) -> KernelKind {
+        KernelKind::Softmax
+    }
+
+    fn examples() -> Vec<KernelKind> {
+        vec![KernelKind::Naive]
     }
 }

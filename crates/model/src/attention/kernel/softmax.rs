@@ -1,34 +1,68 @@
 //! Softmax attention without its pattern: the fused operation of `headway-kernels`.
 
-use burn::tensor::Tensor;
+use burn::{module::Module, tensor::Tensor};
 use headway_kernels::{Options, fused_attention, is_supported};
 
-use super::{Kernel, naive::Naive};
-use crate::mask::Mask;
+use super::{AttentionKernel, Demand, Kernel, KernelKind, KernelSizes, KernelSpec, Naive};
+use crate::{attention::view::View, init::Initializer, mask::Mask};
 
-/// mix(q, k, v) = softmax(q kᵀ / sqrt(`d_head`)) v, the same function as [`Naive`], in memory linear in the length.
+/// mix(q, k, v) = softmax(q kᵀ / sqrt(`d_key`) + bias) v, the same function as [`Naive`], in memory linear in the length.
+///
+/// Where some rows have no place among the others the bias is no function of the distance alone, and [`Naive`] computes it.
+#[derive(Module, Debug)]
 pub struct Softmax;
 
 impl Kernel for Softmax {
-    fn pattern(&self, q: Tensor<4>, k: Tensor<4>, mask: &Mask) -> Tensor<4> {
-        Naive.pattern(q, k, mask)
+    fn pattern(&self, q: Tensor<4>, k: Tensor<4>, view: &View) -> Tensor<4> {
+        Naive.pattern(q, k, view)
     }
 
-    fn mix(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &Mask) -> Tensor<4> {
+    fn mix(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, view: &View) -> Tensor<4> {
+        let by_distance = match &view.bias {
+            None => None,
+            Some(bias) => match bias.by_distance_alone() {
+                Some(bias) => Some(bias),
+                None => return Naive.mix(q, k, v, view),
+            },
+        };
         if !is_supported(&q.device()) {
-            return Naive.mix(q, k, v, mask);
+            return Naive.mix(q, k, v, view);
         }
         let scale = 1.0 / (q.dims()[3] as f32).sqrt();
-        let (causal, hidden) = match mask {
+        let (causal, hidden) = match &view.mask {
             Mask::Full => (false, None),
             Mask::Causal => (true, None),
             Mask::Hidden(hidden) => (false, Some(hidden.clone())),
         };
-        fused_attention(q, k, v, None, hidden, Options { scale, causal })
+        fused_attention(q, k, v, by_distance, hidden, Options { scale, causal })
+    }
+}
+
+impl KernelSpec for Softmax {
+    fn build(&self, _d_key: usize, _init: &mut Initializer<'_>) -> AttentionKernel {
+        AttentionKernel::Softmax(Self)
+    }
+
+    fn supports(&self, _demand: Demand) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Scores and mixing.
+    fn flops(&self, sizes: &KernelSizes) -> f64 {
+        let KernelSizes { n_heads, q_len, k_len, d_key, d_value, .. } = *sizes;
+        2.0 * q_len * k_len * n_heads * (d_key + d_value)
     }
 
     /// One logarithm a row.
-    fn kept_floats(&self, rows: f64, _width: f64) -> f64 {
-        rows
+    fn kept_floats(&self, sizes: &KernelSizes) -> f64 {
+        sizes.n_heads * sizes.q_len
+    }
+
+    fn function(&self) -> KernelKind {
+        KernelKind::Softmax
+    }
+
+    fn examples() -> Vec<KernelKind> {
+        vec![KernelKind::Softmax]
     }
 }

@@ -1,111 +1,203 @@
 //! Position schemes: what tells a token where it stands. One file each, and one row in the list below.
+//!
+//! A file holds a config, which is a [`PositionSpec`], and what is built from it, which is a [`Scheme`].
 
 mod learned;
 mod none;
 mod sinusoidal;
 
-use std::sync::OnceLock;
-
 use burn::{
-    module::{Module, Param},
-    tensor::{Device, Tensor, TensorData},
+    module::Module,
+    tensor::{Device, Tensor},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::init::Initializer;
+use crate::{config::ConfigError, init::Initializer};
 
-/// A position scheme that adds a table to the embedded tokens.
+pub use learned::{LearnedPositions, LearnedTable};
+pub use none::NoPositions;
+pub use sinusoidal::{Sinusoidal, SinusoidalTable};
+
+/// A position scheme as it is built: it acts by up to three hands. The law tests in `crates/model/tests/it/positions.rs` run for every
+/// example of every entry of [`POSITIONS`].
 pub trait Scheme {
-    /// The table to add. `[seq_len, d_model]`
-    fn table(&self) -> Table;
+    /// Rows that are added to the embedded tokens before the first layer.
+    ///
+    /// # Shapes
+    /// result `[rows, d_model]`, as many rows as the model was built for at least
+    fn table(&self, _device: &Device) -> Option<Tensor<2>> {
+        None
+    }
+
+    /// Turns queries and keys of a layer. The last query stands where the last key does.
+    ///
+    /// # Shapes
+    /// `[batch, n_heads, rows, d_head]` each -> the same
+    fn rotate(&self, q: Tensor<4>, k: Tensor<4>) -> [Tensor<4>; 2] {
+        [q, k]
+    }
+
+    /// What is added to the scores of query i and key j: entry `j − i + q_len − 1`. The last query stands where the last key does.
+    ///
+    /// # Shapes
+    /// result `[n_heads, q_len + k_len − 1]`
+    fn bias(&self, _n_heads: usize, [_q_len, _k_len]: [usize; 2], _device: &Device) -> Option<Tensor<2>> {
+        None
+    }
 }
 
-/// What a scheme adds to the hidden state before the first layer.
-pub enum Table {
-    /// Nothing.
-    Nothing,
-    /// Trainable rows, one per position.
-    Learned,
-    /// Fixed values, row-major `[seq_len, d_model]`; worked out when they are first used.
-    Fixed(fn(usize, usize) -> Vec<f32>),
+/// A hand by which a scheme acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hand {
+    /// [`Scheme::table`]
+    Table,
+    /// [`Scheme::rotate`]
+    Rotation,
+    /// [`Scheme::bias`]
+    Bias,
+}
+
+/// Sizes of the model that positions are for.
+#[derive(Clone, Copy, Debug)]
+pub struct PositionSizes {
+    /// Longest sequence of the data.
+    pub seq_len: usize,
+    /// Width of the hidden state.
+    pub d_model: usize,
+    /// Width of queries and keys.
+    pub d_head: usize,
+}
+
+/// A position scheme's config: its settings, and all that others ask about it.
+pub trait PositionSpec {
+    /// Settings and sizes that make no sense, by their key below `position`; empty for the scheme as a whole.
+    fn validate(&self, _sizes: &PositionSizes) -> Vec<ConfigError> {
+        Vec::new()
+    }
+
+    /// The scheme for a model of these sizes.
+    fn build(&self, sizes: &PositionSizes, init: &mut Initializer<'_>) -> Position;
+
+    /// By which hands it acts.
+    fn hands(&self) -> &'static [Hand];
+
+    /// Trainable numbers.
+    fn parameters(&self, _sizes: &PositionSizes) -> f64 {
+        0.0
+    }
+
+    /// The table's values where they are fixed, row-major `[rows, d_model]`.
+    fn fixed_table(&self, _rows: usize, _d_model: usize) -> Option<Vec<f32>> {
+        None
+    }
+
+    /// Configs for the law tests, one for every way in which it acts.
+    fn examples() -> Vec<PositionKind>
+    where
+        Self: Sized;
 }
 
 /// Declares the list of schemes once: config names, dispatch and `headway list positions` all come from it.
 macro_rules! positions {
-    ($($(#[$attribute:meta])* $variant:ident = $implementation:expr, $summary:literal;)+) => {
-        /// A position scheme by its name in a config file (`position = "learned"`).
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
+    ($($(#[$attribute:meta])* $name:literal = $variant:ident $(($config:ident))? $(as $unit:ident)? => $built:ident, $summary:literal;)+) => {
+        /// A position scheme by its name in a config file (`position = "learned"`), with its settings if it has any.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
         pub enum PositionKind {
-            $(#[doc = $summary] $(#[$attribute])* $variant,)+
+            $(#[doc = $summary] $(#[$attribute])* #[serde(rename = $name)] $variant $(($config))?,)+
         }
 
-        /// Every position scheme with one line about it.
-        pub const POSITIONS: &[(PositionKind, &str)] = &[$((PositionKind::$variant, $summary),)+];
+        /// Every position scheme's name with one line about it.
+        pub const POSITIONS: &[(&str, &str)] = &[$(($name, $summary),)+];
+
+        /// A built position scheme.
+        #[derive(Module, Debug)]
+        pub enum Position {
+            $(#[doc = $summary] $variant($built),)+
+        }
 
         impl PositionKind {
-            /// The implementation behind the name.
-            pub fn scheme(self) -> &'static dyn Scheme {
-                match self { $(Self::$variant => &$implementation,)+ }
+            /// Name in a config file.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $name,)+ }
+            }
+
+            /// The config itself.
+            pub fn spec(&self) -> &dyn PositionSpec {
+                match self { $(positions!(@pattern config $variant $($config)?) => positions!(@spec config $($config)? $(as $unit)?),)+ }
+            }
+
+            /// [`PositionSpec::examples`] of every scheme.
+            pub fn examples() -> Vec<Self> {
+                [$(<positions!(@type $($config)? $($unit)?)>::examples(),)+].concat()
+            }
+        }
+
+        impl Position {
+            fn scheme(&self) -> &dyn Scheme {
+                match self { $(Self::$variant(scheme) => scheme,)+ }
             }
         }
     };
+    (@pattern $bound:ident $variant:ident) => { Self::$variant };
+    (@pattern $bound:ident $variant:ident $config:ident) => { Self::$variant($bound) };
+    (@spec $bound:ident as $unit:ident) => { &$unit };
+    (@spec $bound:ident $config:ident) => { $bound };
+    (@type $config:ident) => { $config };
 }
 
 positions! {
-    None = none::None, "no positions: bidirectional attention then treats the sequence as a set";
-    #[default] Learned = learned::Learned, "one trainable row per position, added to the embedded tokens";
-    Sinusoidal = sinusoidal::Sinusoidal, "fixed sines and cosines of geometrically spaced wavelengths, added to the embedded tokens";
+    "none" = None as NoPositions => NoPositions, "no positions: bidirectional attention then treats the sequence as a set";
+    #[default] "learned" = Learned as LearnedPositions => LearnedTable, "one trainable row per position, added to the embedded tokens";
+    "sinusoidal" = Sinusoidal as Sinusoidal => SinusoidalTable, "fixed sines and cosines of geometrically spaced wavelengths, added to the embedded tokens";
 }
 
-/// The position table of a built model.
-#[derive(Module, Debug)]
-pub struct Position {
-    /// Trainable rows of a learned scheme. `[seq_len, d_model]`
-    pub weight: Option<Param<Tensor<2>>>,
-    #[module(skip)]
-    fixed: Option<Fixed>,
-}
+impl PositionKind {
+    /// Settings and sizes that make no sense, by key, as those of a model.
+    pub(crate) fn problems(&self, sizes: &PositionSizes) -> impl Iterator<Item = ConfigError> {
+        let name = self.name();
+        let place = move |ConfigError { key, problem }: ConfigError| {
+            let key = if key.is_empty() { String::new() } else { format!(".{key}") };
+            ConfigError::new("position", format!("{name}{key} {problem}"))
+        };
+        self.spec().validate(sizes).into_iter().map(place)
+    }
 
-/// A table of a fixed scheme, kept from its first use on.
-#[derive(Clone, Debug)]
-struct Fixed {
-    shape: [usize; 2],
-    values: fn(usize, usize) -> Vec<f32>,
-    table: OnceLock<Tensor<2>>,
-}
-
-impl Fixed {
-    fn table(&self, device: &Device) -> Tensor<2> {
-        let [seq_len, d_model] = self.shape;
-        let values = || TensorData::new((self.values)(seq_len, d_model), self.shape);
-        self.table.get_or_init(|| Tensor::from_data(values(), device)).clone()
+    /// Whether the scheme acts by that hand.
+    pub fn has(&self, hand: Hand) -> bool {
+        self.spec().hands().contains(&hand)
     }
 }
 
 impl Position {
-    pub(crate) fn new(kind: PositionKind, seq_len: usize, d_model: usize, init: &mut Initializer<'_>) -> Self {
-        let shape = [seq_len, d_model];
-        match kind.scheme().table() {
-            Table::Nothing => Self { weight: None, fixed: None },
-            Table::Learned => Self { weight: Some(init.embedding_table(shape)), fixed: None },
-            Table::Fixed(values) => Self { weight: None, fixed: Some(Fixed { shape, values, table: OnceLock::new() }) },
-        }
-    }
-
-    /// Adds the table's first `seq_len` rows.
+    /// Adds the table's first `seq_len` rows, where there is a table.
     ///
     /// # Shapes
     /// hidden `[batch, seq_len, d_model]` -> the same
+    ///
+    /// # Panics
+    /// When the sequence is longer than the table.
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
-        let fixed = || self.fixed.as_ref().map(|fixed| fixed.table(&hidden.device()));
-        let table = self.weight.as_ref().map(Param::val).or_else(fixed);
-        match table {
+        match self.table(&hidden.device()) {
             Some(table) => {
                 let seq_len = hidden.dims()[1];
                 hidden + table.narrow(0, 0, seq_len).unsqueeze()
             }
             None => hidden,
         }
+    }
+}
+
+impl Scheme for Position {
+    fn table(&self, device: &Device) -> Option<Tensor<2>> {
+        self.scheme().table(device)
+    }
+
+    fn rotate(&self, q: Tensor<4>, k: Tensor<4>) -> [Tensor<4>; 2] {
+        self.scheme().rotate(q, k)
+    }
+
+    fn bias(&self, n_heads: usize, lengths: [usize; 2], device: &Device) -> Option<Tensor<2>> {
+        self.scheme().bias(n_heads, lengths, device)
     }
 }

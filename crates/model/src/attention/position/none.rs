@@ -1,12 +1,26 @@
 //! No positions.
 
-use super::{Scheme, Table};
+use burn::module::Module;
 
-/// Adds nothing: without a causal mask the network is then equivariant under permutations of the sequence.
-pub struct None;
+use super::{Hand, Position, PositionKind, PositionSizes, PositionSpec, Scheme};
+use crate::init::Initializer;
 
-impl Scheme for None {
-    fn table(&self) -> Table {
-        Table::Nothing
+/// Does nothing: without a causal mask the network is then equivariant under permutations of the sequence.
+#[derive(Module, Debug)]
+pub struct NoPositions;
+
+impl Scheme for NoPositions {}
+
+impl PositionSpec for NoPositions {
+    fn build(&self, _sizes: &PositionSizes, _init: &mut Initializer<'_>) -> Position {
+        Position::None(Self)
+    }
+
+    fn hands(&self) -> &'static [Hand] {
+        &[]
+    }
+
+    fn examples() -> Vec<PositionKind> {
+        vec![PositionKind::None]
     }
 }

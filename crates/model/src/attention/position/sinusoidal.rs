@@ -1,6 +1,14 @@
 //! Sinusoidal absolute positions.
 
-use super::{Scheme, Table};
+use std::sync::OnceLock;
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, TensorData},
+};
+
+use super::{Hand, Position, PositionKind, PositionSizes, PositionSpec, Scheme};
+use crate::init::Initializer;
 
 /// PE[pos, 2i] = sin(pos / 10000^(2i/`d_model`)), PE[pos, 2i+1] = cos of the same angle.
 ///
@@ -8,9 +16,38 @@ use super::{Scheme, Table};
 /// Vaswani et al. 2017, arXiv 1706.03762, section 3.5.
 pub struct Sinusoidal;
 
-impl Scheme for Sinusoidal {
-    fn table(&self) -> Table {
-        Table::Fixed(values)
+/// The rows of a model, worked out when they are first used and kept.
+#[derive(Module, Debug)]
+pub struct SinusoidalTable {
+    #[module(skip)]
+    shape: [usize; 2],
+    #[module(skip)]
+    rows: OnceLock<Tensor<2>>,
+}
+
+impl Scheme for SinusoidalTable {
+    fn table(&self, device: &Device) -> Option<Tensor<2>> {
+        let [seq_len, d_model] = self.shape;
+        let rows = || Tensor::from_data(TensorData::new(values(seq_len, d_model), self.shape), device);
+        Some(self.rows.get_or_init(rows).clone())
+    }
+}
+
+impl PositionSpec for Sinusoidal {
+    fn build(&self, sizes: &PositionSizes, _init: &mut Initializer<'_>) -> Position {
+        Position::Sinusoidal(SinusoidalTable { shape: [sizes.seq_len, sizes.d_model], rows: OnceLock::new() })
+    }
+
+    fn hands(&self) -> &'static [Hand] {
+        &[Hand::Table]
+    }
+
+    fn fixed_table(&self, rows: usize, d_model: usize) -> Option<Vec<f32>> {
+        Some(values(rows, d_model))
+    }
+
+    fn examples() -> Vec<PositionKind> {
+        vec![PositionKind::Sinusoidal]
     }
 }
 

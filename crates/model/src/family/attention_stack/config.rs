@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::AttentionStack;
 use crate::{
     adapter::Target,
-    attention::kernel::KernelKind,
+    attention::kernel::{KernelKind, KernelSizes, Naive},
     budget::{Count, size},
     config::{ConfigError, InputDims, IoDims, LARGEST_WIDTH, MOST_LAYERS},
     family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
     init::Initializer,
     parameters::{
         Key::{self, Inputs, Length, Model as Own, Outputs},
-        Rules,
+        Rule,
     },
 };
 
@@ -136,7 +136,7 @@ pub enum StackReadout {
 
 const LAYERS: Key = Own("layers");
 
-const RULES: Rules = &[
+const RULES: &[Rule] = &[
     ("readout.softmax.*", &[Own("readout"), LAYERS], &[Own("readout")]),
     ("readout.*", &[Own("readout"), LAYERS, Length, Outputs], &[Own("readout")]),
     ("layers.0.map.project.*", &[LAYERS, Length, Inputs], &[LAYERS]),
@@ -153,6 +153,7 @@ impl AttentionStackConfig {
 
 impl Family for AttentionStackConfig {
     fn validate(&self, dims: &IoDims, problems: &mut Vec<ConfigError>) {
+        problems.extend(self.kernel.problems());
         let mut refuse = |key, problem: String| problems.push(ConfigError { key, problem });
         if !(1..=MOST_LAYERS).contains(&self.layers.len()) {
             refuse("layers", format!("must be from 1 to {MOST_LAYERS} layers"));
@@ -230,9 +231,9 @@ impl Family for AttentionStackConfig {
                 count.projection(keys, width, n_heads * d_key);
                 count.projection(keys, width, n_heads * d_value);
                 count.projection(queries, n_heads * d_value, size(layer.d_out));
-                count.flops += 2.0 * queries * keys * n_heads * (d_key + d_value);
                 count.keep(n_heads * (queries * (d_key + d_value) + keys * (d_key + d_value)));
-                count.keep(self.kernel.kernel().kept_floats(n_heads * queries, keys));
+                let sizes = KernelSizes { n_heads, q_len: queries, k_len: keys, d_key, d_value, causal: false };
+                count.kernel(self.kernel, &sizes);
             }
             (rows_in, d_in) = (queries, size(layer.d_out));
         }
@@ -246,7 +247,7 @@ impl Family for AttentionStackConfig {
                 let [width, d_value] = [width, d_value].map(size);
                 count.linear(rows_in, d_in, width);
                 count.keep(rows_in * d_in);
-                count.keep(KernelKind::Naive.kernel().kept_floats(rows_in, width));
+                count.keep(Naive::kept_by_rows(rows_in, width));
                 count.projection(rows_in, width, d_value);
                 count.linear(1.0, rows_in * d_value, flat);
                 count.keep(rows_in * d_value);
@@ -307,11 +308,11 @@ impl Family for AttentionStackConfig {
     }
 
     fn function(&self) -> ModelConfig {
-        Self { kernel: KernelKind::default(), ..self.clone() }.into()
+        Self { kernel: self.kernel.spec().function(), ..self.clone() }.into()
     }
 
-    fn rules(&self) -> Rules {
-        RULES
+    fn rules(&self) -> Vec<Rule> {
+        [self.kernel.spec().rules(), RULES].concat()
     }
 
     fn head(&self) -> Vec<String> {
@@ -350,7 +351,8 @@ impl Family for AttentionStackConfig {
             Self { layers, readout, ..Self::default() }.into()
         };
         let softmax = StackReadout::Softmax { width: 31 * scale, d_value: 4 };
-        let last = StackLayer { rows: seq_len.max(14 * scale) + 18 * scale, queries: None, keys: None, ..token_wise.clone() };
+        let last =
+            StackLayer { rows: seq_len.max(14 * scale) + 18 * scale, queries: None, keys: None, ..token_wise.clone() };
         let first_half = StackLayer { queries: Some(seq_len.div_ceil(2)), ..token_wise.clone() };
         // Rows that left no trace of their position are learned ones to the second layer.
         let fewer = StackLayer {

@@ -8,7 +8,15 @@ use burn::{
 use super::{AttentionStackConfig, StackLayer, StackMap, StackReadout};
 use crate::{
     adapter::{AttentionPlace, Prefix, Target},
-    attention::{attend, kernel::KernelKind, merge_heads, precision::Precision, split_heads, with_prefix},
+    attention::{
+        attend,
+        kernel::{AttentionKernel, KernelKind},
+        merge_heads,
+        precision::Precision,
+        split_heads,
+        view::View,
+        with_prefix,
+    },
     config::IoDims,
     embed::Input,
     family::Network,
@@ -89,10 +97,10 @@ pub struct HeadGroup {
     pub output: Projection,
     /// Learned keys and values in front of the rows'.
     pub prefix: Option<Prefix>,
+    /// How queries, keys and values become a mixture.
+    pub kernel: AttentionKernel,
     #[module(skip)]
     count: usize,
-    #[module(skip)]
-    kernel: KernelKind,
     #[module(skip)]
     precision: Precision,
 }
@@ -139,8 +147,8 @@ impl AttentionLayer {
             value: init.projection(width, heads.count * heads.d_value),
             output: init.projection(heads.count * heads.d_value, d_out),
             prefix: None,
+            kernel: kernel.spec().build(heads.d_key, init),
             count: heads.count,
-            kernel,
             precision: Precision::F32,
         });
         Self { map, heads: heads.collect(), queries: config.n_queries(), keys: config.n_keys() }
@@ -207,7 +215,7 @@ impl HeadGroup {
         let k = split_heads(self.key.forward(keys.clone()), self.count); // [batch, count, keys, d_key]
         let v = split_heads(self.value.forward(keys), self.count); // [batch, count, keys, d_value]
         let [k, v] = with_prefix(self.prefix.as_ref(), k, v);
-        let mixed = attend([q, k, v], &Mask::Full, self.kernel, self.precision, recorder);
+        let mixed = attend([q, k, v], &View::from(Mask::Full), &self.kernel, self.precision, recorder);
         self.output.forward(merge_heads(mixed)) // [batch, queries, d_out]
     }
 

@@ -5,13 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::PaperOneLayer;
 use crate::{
     adapter::Target,
-    attention::kernel::KernelKind,
+    attention::{
+        AttentionConfig,
+        kernel::{KernelKind, Naive},
+    },
     budget::{Count, size},
     config::{ConfigError, IoDims, countable_anchors, shared_width},
     family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
     init::Initializer,
     input_map,
-    parameters::Rules,
+    parameters::Rule,
 };
 
 /// What becomes of the attention output of the one-layer model.
@@ -51,6 +54,7 @@ impl Family for PaperOneLayerConfig {
     fn validate(&self, dims: &IoDims, problems: &mut Vec<ConfigError>) {
         shared_width(self.d_model, self.n_heads, problems);
         countable_anchors(self.n_anchors, problems);
+        problems.extend(self.kernel.problems());
         match self.readout {
             Readout::Softmax if dims.d_out != 1 => {
                 let problem =
@@ -72,11 +76,11 @@ impl Family for PaperOneLayerConfig {
     fn budget(&self, dims: &IoDims, count: &mut Count) {
         let [n, d] = [dims.seq_len, self.d_model].map(size);
         let rows = input_map::count(count, dims, self.d_model, self.n_anchors);
-        count.attention(rows, d, self.n_heads, self.kernel);
+        AttentionConfig::shared_width(self.d_model, self.n_heads, self.kernel).count(rows, false, count);
         if self.readout == Readout::Softmax {
             count.keep(n * d);
             // A softmax of plain operations.
-            count.keep(KernelKind::Naive.kernel().kept_floats(n, d));
+            count.keep(Naive::kept_by_rows(n, d));
         }
     }
 
@@ -110,11 +114,11 @@ impl Family for PaperOneLayerConfig {
     }
 
     fn function(&self) -> ModelConfig {
-        Self { kernel: KernelKind::default(), ..self.clone() }.into()
+        Self { kernel: self.kernel.spec().function(), ..self.clone() }.into()
     }
 
-    fn rules(&self) -> Rules {
-        input_map::RULES
+    fn rules(&self) -> Vec<Rule> {
+        [self.kernel.spec().rules(), input_map::RULES].concat()
     }
 
     fn head(&self) -> Vec<String> {

@@ -34,7 +34,7 @@ impl PaperOneLayer {
         let PaperOneLayerConfig { d_model, n_heads, n_anchors, kernel, readout } = *config;
         Self {
             input_map: InputMap::new(dims, d_model, n_anchors, init),
-            attention: AttentionConfig { d_model, n_heads, kernel }.init(init),
+            attention: AttentionConfig::shared_width(d_model, n_heads, kernel).init(init),
             readout,
         }
     }
@@ -45,7 +45,7 @@ impl Network for PaperOneLayer {
         let x = input.vectors();
         let z = self.input_map.forward(x); // [batch, seq_len + n_anchors, d_model]
         recorder.embedded(&z);
-        let z = self.attention.run(z.clone(), z, &Mask::Full, recorder);
+        let z = self.attention.run(z.clone(), z, (&Mask::Full).into(), recorder);
         recorder.layer(&z);
         self.read_out(z)
     }

@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::PaperSetKeys;
 use crate::{
     adapter::Target,
-    attention::kernel::KernelKind,
-    budget::{Count, size},
+    attention::{AttentionConfig, kernel::KernelKind},
+    budget::Count,
     config::{ConfigError, IoDims, countable_anchors, shared_width},
     family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
     init::Initializer,
     input_map,
-    parameters::Rules,
+    parameters::Rule,
 };
 
 /// Sizes of [`PaperSetKeys`].
@@ -76,7 +76,7 @@ impl Family for PaperSetKeysConfig {
 
     fn budget(&self, dims: &IoDims, count: &mut Count) {
         let rows = input_map::count(count, dims, self.d_model, self.n_anchors);
-        count.attention(rows, size(self.d_model), 1, KernelKind::Naive);
+        AttentionConfig::shared_width(self.d_model, 1, KernelKind::Naive).count(rows, false, count);
     }
 
     fn capabilities(&self) -> &'static [Capability] {
@@ -108,8 +108,8 @@ impl Family for PaperSetKeysConfig {
         self.clone().into()
     }
 
-    fn rules(&self) -> Rules {
-        input_map::RULES
+    fn rules(&self) -> Vec<Rule> {
+        input_map::RULES.to_vec()
     }
 
     fn head(&self) -> Vec<String> {

@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::PaperTwoLayer;
 use crate::{
     adapter::Target,
-    attention::kernel::KernelKind,
+    attention::{AttentionConfig, kernel::KernelKind},
     budget::{Count, size},
     config::{ConfigError, IoDims, countable_anchors, shared_width},
     family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
     init::Initializer,
     input_map,
-    parameters::Rules,
+    parameters::Rule,
 };
 
 /// Sizes of the paper's two-layer model.
@@ -38,6 +38,7 @@ impl Family for PaperTwoLayerConfig {
     fn validate(&self, _dims: &IoDims, problems: &mut Vec<ConfigError>) {
         shared_width(self.d_model, self.n_heads, problems);
         countable_anchors(self.n_anchors, problems);
+        problems.extend(self.kernel.problems());
     }
 
     fn build(&self, dims: &IoDims, init: &mut Initializer<'_>) -> Model {
@@ -46,11 +47,12 @@ impl Family for PaperTwoLayerConfig {
 
     fn budget(&self, dims: &IoDims, count: &mut Count) {
         let [n, d, d_out] = [dims.seq_len, self.d_model, dims.d_out].map(size);
+        let attention = AttentionConfig::shared_width(self.d_model, self.n_heads, self.kernel);
         let rows = input_map::count(count, dims, self.d_model, self.n_anchors);
-        count.attention(rows, d, self.n_heads, self.kernel);
+        attention.count(rows, false, count);
         count.linear(rows, d, d);
         count.keep(rows * d);
-        count.attention(rows, d, self.n_heads, self.kernel);
+        attention.count(rows, false, count);
         count.linear(n, d, d_out);
         count.keep(n * d);
     }
@@ -79,11 +81,11 @@ impl Family for PaperTwoLayerConfig {
     }
 
     fn function(&self) -> ModelConfig {
-        Self { kernel: KernelKind::default(), ..self.clone() }.into()
+        Self { kernel: self.kernel.spec().function(), ..self.clone() }.into()
     }
 
-    fn rules(&self) -> Rules {
-        input_map::RULES
+    fn rules(&self) -> Vec<Rule> {
+        [self.kernel.spec().rules(), input_map::RULES].concat()
     }
 
     fn head(&self) -> Vec<String> {

@@ -34,7 +34,7 @@ pub struct PaperTwoLayer {
 impl PaperTwoLayer {
     pub(super) fn new(config: &PaperTwoLayerConfig, dims: &IoDims, init: &mut Initializer<'_>) -> Self {
         let PaperTwoLayerConfig { d_model, n_heads, n_anchors, kernel } = *config;
-        let attention = AttentionConfig { d_model, n_heads, kernel };
+        let attention = AttentionConfig::shared_width(d_model, n_heads, kernel);
         Self {
             input_map: InputMap::new(dims, d_model, n_anchors, init),
             attention_1: attention.init(init),
@@ -50,10 +50,10 @@ impl Network for PaperTwoLayer {
         let x = input.vectors();
         let z = self.input_map.forward(x); // [batch, seq_len + n_anchors, d_model]
         recorder.embedded(&z);
-        let z = self.attention_1.run(z.clone(), z, &Mask::Full, recorder);
+        let z = self.attention_1.run(z.clone(), z, (&Mask::Full).into(), recorder);
         recorder.layer(&z);
         let z = self.affine.forward(z);
-        let z = self.attention_2.run(z.clone(), z, &Mask::Full, recorder);
+        let z = self.attention_2.run(z.clone(), z, (&Mask::Full).into(), recorder);
         recorder.layer(&z);
         self.read_out(z)
     }

@@ -4,10 +4,9 @@ use burn::{module::Module, tensor::Tensor};
 
 use super::{Norm, TransformerConfig};
 use crate::{
-    attention::{AttentionConfig, MultiHeadAttention},
+    attention::{MultiHeadAttention, view::Layout},
     ffn::{Ffn, StateMixer},
     init::Initializer,
-    mask::Mask,
     norm::LayerNorm,
     trace::Recorder,
 };
@@ -34,7 +33,6 @@ pub struct Block {
 
 impl Block {
     pub(super) fn new(config: &TransformerConfig, init: &mut Initializer<'_>) -> Self {
-        let attention = AttentionConfig { d_model: config.d_model, n_heads: config.n_heads, kernel: config.kernel };
         let norm = |init: &mut Initializer<'_>| (config.norm == Norm::Pre).then(|| init.layer_norm(config.d_model));
         let ffn = match config.state_mixer {
             StateMixer::None => None,
@@ -42,7 +40,7 @@ impl Block {
         };
         Self {
             attention_norm: norm(init),
-            attention: attention.init(init),
+            attention: config.attention().init(init),
             ffn_norm: ffn.and_then(|_| norm(init)),
             ffn: ffn.map(|(d_ffn, activation)| Ffn::new(config.d_model, d_ffn, activation, init)),
             residual: config.residual,
@@ -51,9 +49,9 @@ impl Block {
 
     /// # Shapes
     /// `[batch, seq_len, d_model]` -> `[batch, seq_len, d_model]`
-    pub(super) fn run(&self, x: Tensor<3>, mask: &Mask, recorder: &mut Recorder<'_>) -> Tensor<3> {
+    pub(super) fn run(&self, x: Tensor<3>, layout: Layout<'_>, recorder: &mut Recorder<'_>) -> Tensor<3> {
         let normed = normalise(self.attention_norm.as_ref(), x.clone());
-        let x = self.add(x, self.attention.run(normed.clone(), normed, mask, recorder));
+        let x = self.add(x, self.attention.run(normed.clone(), normed, layout, recorder));
         let x = match &self.ffn {
             Some(ffn) => {
                 let update = ffn.forward(normalise(self.ffn_norm.as_ref(), x.clone()));

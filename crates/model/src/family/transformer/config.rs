@@ -5,7 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::Transformer;
 use crate::{
     adapter::Target,
-    attention::{kernel::KernelKind, position::PositionKind},
+    attention::{
+        AttentionConfig,
+        kernel::{Demand, KernelKind},
+        position::{Hand, PositionKind, PositionSizes},
+    },
     budget::{Count, size},
     config::{ConfigError, InputDims, IoDims, LARGEST_WIDTH, MOST_LAYERS, shared_width},
     family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
@@ -13,7 +17,7 @@ use crate::{
     init::Initializer,
     parameters::{
         Key::{self, Inputs, Length, Model as Own, Outputs},
-        Rules,
+        Rule,
     },
 };
 
@@ -36,8 +40,14 @@ pub struct TransformerConfig {
     pub d_model: usize,
     /// Number of blocks. Default 2.
     pub n_layers: usize,
-    /// Heads per block; divides `d_model`. Default 4.
+    /// Heads per block; divides `d_model` unless `d_head` is given. Default 4.
     pub n_heads: usize,
+    /// Width of a head. Default: `d_model` / `n_heads`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub d_head: Option<usize>,
+    /// Heads of keys and values, each shared by as many query heads; divides `n_heads`. Default: `n_heads`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n_kv_heads: Option<usize>,
     /// Whether a position sees only itself and what came before, as tasks ask whose answers stand further on in the input.
     /// Default true.
     pub causal: bool,
@@ -59,6 +69,8 @@ impl Default for TransformerConfig {
             d_model: 64,
             n_layers: 2,
             n_heads: 4,
+            d_head: None,
+            n_kv_heads: None,
             causal: true,
             norm: Norm::Pre,
             residual: true,
@@ -71,7 +83,13 @@ impl Default for TransformerConfig {
 
 const D_MODEL: Key = Own("d_model");
 
-const RULES: Rules = &[
+/// Where heads do not divide `d_model` among themselves.
+const FREE_HEADS: &[Rule] = &[
+    ("blocks.*.attention.output.bias", &[D_MODEL], &[Own("n_layers")]),
+    ("blocks.*.attention.*", &[D_MODEL, Own("n_heads"), Own("d_head"), Own("n_kv_heads")], &[Own("n_layers")]),
+];
+
+const RULES: &[Rule] = &[
     ("embed.weight", &[D_MODEL, Inputs], &[]),
     ("embed.bias", &[D_MODEL], &[Inputs]),
     ("position.*", &[D_MODEL, Length], &[Own("position")]),
@@ -87,13 +105,44 @@ const RULES: Rules = &[
 ];
 
 impl TransformerConfig {
+    /// Sizes of the attention in a block.
+    pub(super) fn attention(&self) -> AttentionConfig {
+        let Self { d_model, n_heads, kernel, .. } = *self;
+        AttentionConfig {
+            n_kv_heads: self.n_kv_heads.unwrap_or(n_heads),
+            d_head: self.d_head.unwrap_or(d_model / n_heads.max(1)),
+            ..AttentionConfig::shared_width(d_model, n_heads, kernel)
+        }
+    }
+
+    /// Sizes that positions are for.
+    pub(super) fn position_sizes(&self, dims: &IoDims) -> PositionSizes {
+        PositionSizes { seq_len: dims.seq_len, d_model: self.d_model, d_head: self.attention().d_head }
+    }
+
+    /// Checks the sizes of heads.
+    fn validate_heads(&self, problems: &mut Vec<ConfigError>) {
+        let Some(d_head) = self.d_head else {
+            return shared_width(self.d_model, self.n_heads, problems);
+        };
+        for (key, value) in [("d_model", self.d_model), ("n_heads", self.n_heads), ("d_head", d_head)] {
+            if !(1..=LARGEST_WIDTH).contains(&value) {
+                problems.push(ConfigError::new(key, format!("must be from 1 to {LARGEST_WIDTH}")));
+            }
+        }
+        if self.n_heads.saturating_mul(d_head) > LARGEST_WIDTH {
+            problems
+                .push(ConfigError::new("d_head", format!("all heads together must be at most {LARGEST_WIDTH} wide")));
+        }
+    }
+
     /// Adds one block over `n` tokens to a budget.
     fn count_block(&self, n: f64, count: &mut Count) {
         let d = size(self.d_model);
         if self.norm == Norm::Pre {
             count.norm(n, d);
         }
-        count.attention(n, d, self.n_heads, self.kernel);
+        self.attention().count(n, self.causal, count);
         if let StateMixer::Ffn { d_ffn, activation } = self.state_mixer {
             if self.norm == Norm::Pre {
                 count.norm(n, d);
@@ -106,8 +155,25 @@ impl TransformerConfig {
 }
 
 impl Family for TransformerConfig {
-    fn validate(&self, _dims: &IoDims, problems: &mut Vec<ConfigError>) {
-        shared_width(self.d_model, self.n_heads, problems);
+    fn validate(&self, dims: &IoDims, problems: &mut Vec<ConfigError>) {
+        self.validate_heads(problems);
+        if let Some(shared) = self.n_kv_heads
+            && (shared == 0 || !self.n_heads.is_multiple_of(shared))
+        {
+            let problem =
+                format!("{shared} heads of keys and values cannot be shared evenly by {} heads", self.n_heads);
+            problems.push(ConfigError::new("n_kv_heads", problem));
+        }
+        problems.extend(self.kernel.problems());
+        problems.extend(self.position.problems(&self.position_sizes(dims)));
+        if self.position.has(Hand::Bias)
+            && let Err(reason) = self.kernel.spec().supports(Demand::Bias)
+        {
+            let (position, kernel) = (self.position.name(), self.kernel.name());
+            let problem =
+                format!("{position} adds a bias to the scores of attention, and {kernel} {reason}; use softmax");
+            problems.push(ConfigError::new("kernel", problem));
+        }
         if !(1..=MOST_LAYERS).contains(&self.n_layers) {
             problems.push(ConfigError::new("n_layers", format!("must be from 1 to {MOST_LAYERS}")));
         }
@@ -135,9 +201,7 @@ impl Family for TransformerConfig {
                 count.keep(n);
             }
         }
-        if self.position == PositionKind::Learned {
-            count.parameters += n * d;
-        }
+        count.parameters += self.position.spec().parameters(&self.position_sizes(dims));
         let mut block = Count::default();
         self.count_block(n, &mut block);
         count.repeat(self.n_layers, &block);
@@ -176,16 +240,22 @@ impl Family for TransformerConfig {
         Some("causal")
     }
 
-    fn projection_rank(&self, _target: Target) -> usize {
-        self.d_model
+    fn projection_rank(&self, target: Target) -> usize {
+        let AttentionConfig { d_model, n_heads, n_kv_heads, d_head, .. } = self.attention();
+        let heads = match target {
+            Target::Query | Target::Output => n_heads,
+            Target::Key | Target::Value => n_kv_heads,
+        };
+        d_model.min(heads * d_head)
     }
 
     fn function(&self) -> ModelConfig {
-        Self { kernel: KernelKind::default(), ..self.clone() }.into()
+        Self { kernel: self.kernel.spec().function(), ..self.clone() }.into()
     }
 
-    fn rules(&self) -> Rules {
-        RULES
+    fn rules(&self) -> Vec<Rule> {
+        let free: &[Rule] = if self.d_head.or(self.n_kv_heads).is_some() { FREE_HEADS } else { &[] };
+        [self.kernel.spec().rules(), free, RULES].concat()
     }
 
     fn head(&self) -> Vec<String> {
@@ -205,6 +275,7 @@ impl Family for TransformerConfig {
         };
         let bare =
             Self { norm: Norm::None, residual: false, position: PositionKind::Sinusoidal, ..attention_only.clone() };
-        [attention_only, ffn, bare].map(ModelConfig::from).into()
+        let free = Self { d_head: Some(7 * scale), n_heads: 6, n_kv_heads: Some(2), ..attention_only.clone() };
+        [attention_only, ffn, bare, free].map(ModelConfig::from).into()
     }
 }

@@ -5,7 +5,7 @@ use burn::{module::Module, tensor::Tensor};
 use super::{Block, Norm, TransformerConfig};
 use crate::{
     adapter::{AttentionPlace, Prompt, PromptPlace},
-    attention::position::Position,
+    attention::{position::Position, view::Layout},
     config::IoDims,
     embed::{Embed, Input},
     family::Network,
@@ -21,7 +21,7 @@ use crate::{
 pub struct Transformer {
     /// Input projection or token embedding.
     pub embed: Embed,
-    /// Position table.
+    /// Position scheme.
     pub position: Position,
     /// Learned rows in front of the sequence.
     pub prompt: Option<Prompt>,
@@ -40,7 +40,7 @@ impl Transformer {
         let d_model = config.d_model;
         Self {
             embed: Embed::new(&dims.input, d_model, init),
-            position: Position::new(config.position, dims.seq_len, d_model, init),
+            position: config.position.spec().build(&config.position_sizes(dims), init),
             prompt: None,
             blocks: (0..config.n_layers).map(|_| Block::new(config, init)).collect(),
             final_norm: (config.norm == Norm::Pre).then(|| init.layer_norm(d_model)),
@@ -60,8 +60,9 @@ impl Network for Transformer {
         };
         recorder.embedded(&x);
         let mask = if self.causal { Mask::Causal } else { Mask::Full };
-        let x = self.blocks.iter().fold(x, |x, block| block.run(x, &mask, recorder));
         let learned = x.dims()[1] - seq_len;
+        let layout = Layout { mask: &mask, position: Some(&self.position), in_front: learned };
+        let x = self.blocks.iter().fold(x, |x, block| block.run(x, layout, recorder));
         self.read_out(if learned == 0 { x } else { x.narrow(1, learned, seq_len) })
     }
 

@@ -1,0 +1,107 @@
+//! What a layer lets its kernel see: which keys are hidden from which queries, and what is added to their scores.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::position::{Position, Scheme};
+use crate::mask::Mask;
+
+/// What a kernel sees of a layer beside queries, keys and values.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Hidden pairs.
+    pub mask: Mask,
+    /// What is added to the scores.
+    pub bias: Option<Bias>,
+}
+
+impl From<Mask> for View {
+    fn from(mask: Mask) -> Self {
+        Self { mask, bias: None }
+    }
+}
+
+/// What is added to the scores: a function of head and distance, zero for learned rows in front of the others, which have no place.
+#[derive(Clone, Debug)]
+pub struct Bias {
+    /// Query i and key j, both counted without rows in front, have entry `j − i + q_len − 1`. `[n_heads, q_len + k_len − 1]`
+    pub by_distance: Tensor<2>,
+    /// Queries in front that have no place.
+    pub queries_in_front: usize,
+    /// Keys in front that have no place.
+    pub keys_in_front: usize,
+}
+
+impl Bias {
+    /// The bias by distance where every row has its place, and nothing else decides.
+    pub(crate) fn by_distance_alone(&self) -> Option<Tensor<2>> {
+        (self.queries_in_front == 0 && self.keys_in_front == 0).then(|| self.by_distance.clone())
+    }
+
+    /// The bias of every pair.
+    ///
+    /// # Shapes
+    /// result `[n_heads, q_len, k_len]`, rows in front included
+    pub fn pairs(&self, q_len: usize, k_len: usize) -> Tensor<3> {
+        let Self { by_distance, queries_in_front, keys_in_front } = self;
+        let (queries, keys) = (q_len - queries_in_front, k_len - keys_in_front);
+        let (n_heads, device) = (by_distance.dims()[0], by_distance.device());
+        let entries = (0..queries).flat_map(|i| (0..keys).map(move |j| (j + queries - 1 - i) as i32));
+        let entries = TensorData::new(entries.collect::<Vec<i32>>(), [queries * keys]);
+        let placed = by_distance.clone().select(1, Tensor::<1, Int>::from_data(entries, &device));
+        let placed = placed.reshape([n_heads, queries, keys]);
+        let of_keys = match keys_in_front {
+            0 => placed,
+            _ => Tensor::cat(vec![Tensor::zeros([n_heads, queries, *keys_in_front], &device), placed], 2),
+        };
+        match queries_in_front {
+            0 => of_keys,
+            _ => Tensor::cat(vec![Tensor::zeros([n_heads, *queries_in_front, k_len], &device), of_keys], 1),
+        }
+    }
+}
+
+/// How the rows of a layer stand to each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'a> {
+    /// Hidden pairs.
+    pub mask: &'a Mask,
+    /// What acts inside the layer on behalf of positions.
+    pub position: Option<&'a Position>,
+    /// Learned rows in front of the sequence: they have no place, and the sequence keeps its own.
+    pub in_front: usize,
+}
+
+impl<'a> From<&'a Mask> for Layout<'a> {
+    fn from(mask: &'a Mask) -> Self {
+        Self { mask, position: None, in_front: 0 }
+    }
+}
+
+impl Layout<'_> {
+    /// Turns queries and keys by their positions, where the scheme does so.
+    ///
+    /// # Shapes
+    /// `[batch, n_heads, rows, d_head]` each -> the same
+    pub(crate) fn rotate(&self, q: Tensor<4>, k: Tensor<4>) -> [Tensor<4>; 2] {
+        let Some(position) = self.position else { return [q, k] };
+        if self.in_front == 0 {
+            return position.rotate(q, k);
+        }
+        let front = |x: &Tensor<4>| x.clone().narrow(2, 0, self.in_front);
+        let placed = |x: &Tensor<4>| x.clone().narrow(2, self.in_front, x.dims()[2] - self.in_front);
+        let [turned_q, turned_k] = position.rotate(placed(&q), placed(&k));
+        [(front(&q), turned_q), (front(&k), turned_k)].map(|(front, turned)| Tensor::cat(vec![front, turned], 2))
+    }
+
+    /// What the kernel sees of `q_len` queries and `k_len` keys, behind `prefix` learned keys.
+    pub(crate) fn view(&self, n_heads: usize, [q_len, k_len]: [usize; 2], prefix: usize, like: &Tensor<4>) -> View {
+        let placed = [q_len - self.in_front, k_len - self.in_front];
+        let by_distance = self.position.and_then(|position| position.bias(n_heads, placed, &like.device()));
+        let bias = by_distance.map(|by_distance| Bias {
+            by_distance,
+            queries_in_front: self.in_front,
+            keys_in_front: self.in_front + prefix,
+        });
+        View { mask: self.mask.clone(), bias }
+    }
+}
