@@ -11,6 +11,7 @@ Needs Python 3.10, numpy 1.24 and PyTorch 1.13 or newer.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -323,6 +324,7 @@ MODULES = {
 def load(folder):
     """The checkpoint as a float64 PyTorch module; every tensor name and shape must agree."""
     name, config, dims = reference.read_config(folder)
+    refuse_parts(config)
     module = MODULES[name](dims, config)
     state = with_low_rank(read_tensors(Path(folder) / "model.safetensors"), reference.lora_scale(folder))
     for at in {tensor.rsplit(".", 1)[0] for tensor in state if tensor.rsplit(".", 2)[-2] in ("prefix", "prompt")}:
@@ -335,6 +337,18 @@ def load(folder):
     module = module.double().eval()
     module.load_state_dict(state, strict=True)
     return module
+
+
+def refuse_parts(config):
+    """Says which parts of attention have no module here; tests of the model crate compare them with PyTorch one by one."""
+    without = {key: config[key] for key in ("d_head", "n_kv_heads") if key in config}
+    if config.get("kernel", "softmax") not in ("softmax", "naive"):
+        without["kernel"] = config["kernel"]
+    if config.get("position", "none") not in ("none", "learned", "sinusoidal"):
+        without["position"] = config["position"]
+    if without:
+        parts = ", ".join(f"{key} = {json.dumps(value)}" for key, value in without.items())
+        raise reference.CheckpointError(f"{parts}: this file has no PyTorch module for it; headway_reference.py computes it")
 
 
 def with_low_rank(state, scale):

@@ -78,15 +78,35 @@ def relu(x):
     return np.maximum(x, 0)
 
 
-def softmax_pattern(q, k, hidden):
-    """softmax(q kᵀ / sqrt(d_head)) over the visible keys.
+def softmax_pattern(q, k, hidden, bias=0.0):
+    """softmax(q kᵀ / sqrt(d_head) + bias) over the visible keys.
 
     q [batch, n_heads, q_len, d_head], k [batch, n_heads, k_len, d_head], hidden [q_len, k_len] with True where query i
-    may not see key j -> [batch, n_heads, q_len, k_len], rows sum to one
+    may not see key j, bias [n_heads, q_len, k_len] -> [batch, n_heads, q_len, k_len], rows sum to one
     """
-    scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
+    scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]) + bias
     scores[..., hidden] = -np.inf
     return softmax(scores)
+
+
+def favor_pattern(q, k, hidden, features, epsilon):
+    """Σ_f φ(q_i)_f φ(k_j)_f e^(c_j), normalised over the visible keys; φ(x) = exp(W x' − |x'|²/2 − c) + ε, x' = x / d^(1/4).
+
+    c is the largest exponent of a row: that of a query cancels, that of a key is put back. Shapes as above, features W
+    [n_features, d_head].
+    """
+
+    def phi(x):
+        x = x / x.shape[-1] ** 0.25
+        exponents = x @ features.T - (x**2).sum(axis=-1, keepdims=True) / 2
+        level = exponents.max(axis=-1, keepdims=True)
+        return np.exp(exponents - level) + epsilon, level
+
+    (of_q, _), (of_k, level) = phi(q), phi(k)
+    levels = np.broadcast_to(level.swapaxes(-1, -2), (*q.shape[:3], k.shape[2])).copy()
+    levels[..., hidden] = -np.inf
+    weights = of_q @ of_k.swapaxes(-1, -2) * np.exp(levels - levels.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
 
 
 def causal_mask(seq_len):
@@ -104,6 +124,33 @@ def sinusoidal_table(seq_len, d_model):
     channel = np.arange(d_model)
     angle = np.arange(seq_len)[:, None] / 10_000.0 ** ((channel - channel % 2) / d_model)
     return np.where(channel % 2 == 0, np.sin(angle), np.cos(angle))
+
+
+def rotate(x, places, theta):
+    """Turns channels c and c + d/2 by the angle p θ^(−2c/d) at place p. [batch, n_heads, rows, d] -> the same"""
+    half = x.shape[-1] // 2
+    angles = places[:, None] * theta ** (-2.0 * np.arange(half) / x.shape[-1])
+    cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
+    first, second = x[..., :half], x[..., half:]
+    return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def alibi_slopes(n_heads):
+    """2^(−8h/n) for n heads, n a power of two; else those of the power below, then every second one of twice as many."""
+    below = 2 ** (n_heads.bit_length() - 1)
+    of_power = lambda n: [2.0 ** (-8.0 * (h + 1) / n) for h in range(n)]
+    return np.array((of_power(below) + of_power(2 * below)[::2])[:n_heads])
+
+
+def attention_kernel(weights, name, config, d_key):
+    """The function of queries, keys, hidden pairs and bias that makes a pattern."""
+    match config:
+        case {"favor": {"n_features": n_features, "directions": _, "epsilon": epsilon, **rest}} if not rest:
+            features = weights.take(f"{name}.kernel.features", n_features, d_key)
+            # No scheme gives it a bias: a config that would is refused.
+            return lambda q, k, hidden, bias=0.0: favor_pattern(q, k, hidden, features, epsilon)
+        case _:
+            return choose("kernel", KERNELS, config)
 
 
 # Two ways to compute one function.
@@ -140,34 +187,46 @@ class LayerNorm:
 
 
 class MultiHeadAttention:
-    """head_h = pattern(x W_q^h, x W_k^h) (x W_v^h), output = concat(head_1 … head_H) W_o + b_o.
+    """head_h = pattern(R(x W_q^h), R(x W_k^g)) (x W_v^g), output = concat(head_1 … head_H) W_o + b_o.
 
-    Heads are contiguous slices of the channels. x [batch, rows, d_model] -> output of the same shape, and the pattern.
+    Heads are contiguous slices of the channels; where keys and values have fewer, as many query heads in a row share one.
+    R is what the position scheme does. x [batch, rows, d_model] -> output of the same shape, and the pattern.
     """
 
-    def __init__(self, weights, name, d_model, n_heads, kernel):
-        self.query, self.key, self.value, self.output = (
-            Linear(weights, f"{name}.{part}", d_model, d_model) for part in ("query", "key", "value", "output")
-        )
-        self.prefix = Prefix(weights, name, d_model, d_model)
-        self.n_heads = n_heads
-        self.pattern = choose("kernel", KERNELS, kernel)
+    def __init__(self, weights, name, d_model, n_heads, kernel, d_head=None, n_kv_heads=None):
+        d_head, n_kv_heads = d_head or d_model // n_heads, n_kv_heads or n_heads
+        d_queries, d_keys = n_heads * d_head, n_kv_heads * d_head
+        self.query = Linear(weights, f"{name}.query", d_model, d_queries)
+        self.key, self.value = (Linear(weights, f"{name}.{part}", d_model, d_keys) for part in ("key", "value"))
+        self.output = Linear(weights, f"{name}.output", d_queries, d_model)
+        self.prefix = Prefix(weights, name, d_keys, d_keys)
+        self.n_heads, self.n_kv_heads, self.d_head = n_heads, n_kv_heads, d_head
+        self.pattern = attention_kernel(weights, name, kernel, d_head)
 
-    def __call__(self, x, hidden):
-        k, v, hidden = self.prefix(self.key(x), self.value(x), hidden)
-        q, k, v = (self.split_heads(part) for part in (self.query(x), k, v))
-        pattern = self.pattern(q, k, hidden)  # [batch, n_heads, rows, length + rows]
+    def __call__(self, x, hidden, position=None, in_front=0):
+        """position acts on all rows but the first `in_front`, which are learned and have no place."""
+        q, k, v = self.split_heads(self.query(x)), self.key(x), self.value(x)
+        bias = 0.0
+        if position is not None:
+            q = position.rotate(q, in_front)
+            k = self.merge_heads(position.rotate(self.split_heads(k), in_front))
+            bias = np.asarray(position.bias(self.n_heads, x.shape[1], in_front), x.dtype)
+        rows = k.shape[1]
+        k, v, hidden = self.prefix(k, v, hidden)
+        if np.ndim(bias):
+            bias = np.pad(bias, [(0, 0), (0, 0), (k.shape[1] - rows, 0)])
+        k, v = (np.repeat(self.split_heads(part), self.n_heads // self.n_kv_heads, axis=1) for part in (k, v))
+        pattern = self.pattern(q, k, hidden, bias)  # [batch, n_heads, rows, length + rows]
         return self.output(self.merge_heads(pattern @ v)), pattern
 
     def split_heads(self, x):
-        batch, rows, d_model = x.shape
-        heads = x.reshape(batch, rows, self.n_heads, d_model // self.n_heads)
-        return heads.swapaxes(1, 2)  # [batch, n_heads, rows, d_head]
+        batch, rows, width = x.shape
+        return x.reshape(batch, rows, width // self.d_head, self.d_head).swapaxes(1, 2)  # [batch, n_heads, rows, d_head]
 
     @staticmethod
     def merge_heads(x):
         batch, n_heads, rows, d_head = x.shape
-        return x.swapaxes(1, 2).reshape(batch, rows, n_heads * d_head)  # [batch, rows, d_model]
+        return x.swapaxes(1, 2).reshape(batch, rows, n_heads * d_head)  # [batch, rows, n_heads d_head]
 
 
 class Prefix:
@@ -235,17 +294,24 @@ class TokenTable:
 
 
 class Position:
-    """Adds one row per position: learned, computed from sines, or none at all. [batch, seq_len, d_model] -> the same"""
+    """A position scheme: rows added to the tokens, a turn of queries and keys, or a bias by distance."""
 
     def __init__(self, weights, name, kind, seq_len, d_model):
-        tables = {
-            "none": lambda: None,
-            "learned": lambda: weights.take(f"{name}.weight", seq_len, d_model),
-            "sinusoidal": lambda: sinusoidal_table(seq_len, d_model).astype(weights.dtype),
-        }
-        self.table = choose("position", tables, kind)()
+        self.table, self.theta, self.has_bias = None, None, kind == "alibi"
+        match kind:
+            case {"rope": {"theta": theta, **rest}} if not rest:
+                self.theta = theta
+            case _:
+                tables = {
+                    "none": lambda: None,
+                    "learned": lambda: weights.take(f"{name}.weight", seq_len, d_model),
+                    "sinusoidal": lambda: sinusoidal_table(seq_len, d_model).astype(weights.dtype),
+                    "alibi": lambda: None,
+                }
+                self.table = choose("position", tables, kind)()
 
     def __call__(self, x):
+        """Adds the table. [batch, seq_len, d_model] -> the same"""
         if self.table is None:
             return x
         rows = x.shape[1]
@@ -253,14 +319,30 @@ class Position:
             raise InputError(f"this model has {len(self.table)} positions, too few for a sequence of {rows}")
         return x + self.table[:rows]
 
+    def rotate(self, x, in_front):
+        """[batch, n_heads, rows, d_head] -> the same; rows in front stand at place 0, where nothing turns"""
+        if self.theta is None:
+            return x
+        return rotate(x, np.maximum(np.arange(x.shape[2]) - in_front, 0), self.theta)
+
+    def bias(self, n_heads, rows, in_front):
+        """−slope · distance, 0 for pairs with a row in front. [n_heads, rows, rows]"""
+        if not self.has_bias:
+            return 0.0
+        at = np.arange(rows)
+        distance = np.abs(at[:, None] - at) * ((at[:, None] >= in_front) & (at >= in_front))
+        return -alibi_slopes(n_heads)[:, None, None] * distance
+
 
 class Block:
     """h ← h + attention(norm(h)), then h ← h + ffn(norm(h)) where there is one; norm and residual can be absent."""
 
-    def __init__(self, weights, name, d_model, n_heads, norm, residual, kernel, state_mixer):
+    def __init__(self, weights, name, d_model, n_heads, norm, residual, kernel, state_mixer, d_head, n_kv_heads):
         self.residual = residual
         self.attention_norm = norm_or_nothing(weights, f"{name}.attention_norm", norm, d_model)
-        self.attention = MultiHeadAttention(weights, f"{name}.attention", d_model, n_heads, kernel)
+        self.attention = MultiHeadAttention(
+            weights, f"{name}.attention", d_model, n_heads, kernel, d_head, n_kv_heads
+        )
         match state_mixer:
             case "none":
                 self.ffn = None
@@ -270,8 +352,8 @@ class Block:
             case _:
                 raise CheckpointError(f"state_mixer: `{state_mixer}` is not known to this file")
 
-    def __call__(self, x, hidden):
-        update, pattern = self.attention(self.attention_norm(x), hidden)
+    def __call__(self, x, hidden, position=None, in_front=0):
+        update, pattern = self.attention(self.attention_norm(x), hidden, position, in_front)
         x = self.add(x, update)
         if self.ffn is not None:
             x = self.add(x, self.ffn(self.ffn_norm(x)))
@@ -432,7 +514,7 @@ class HeadGroup:
         self.value = weights.take(f"{name}.value.weight", count * d_value, width)
         self.output = weights.take(f"{name}.output.weight", d_out, count * d_value)
         self.prefix = Prefix(weights, name, count * d_key, count * d_value)
-        self.pattern = choose("kernel", KERNELS, kernel)
+        self.pattern = attention_kernel(weights, name, kernel, d_key)
 
     def __call__(self, asking, answering):
         split = lambda x: x.reshape(*x.shape[:2], self.count, -1).swapaxes(1, 2)  # [batch, count, rows, d_head]
@@ -447,7 +529,8 @@ class Transformer:
     """h = embed(x) + position; h = block_l(h) for each layer; output = head(norm(h))."""
 
     def __init__(
-        self, weights, dims, *, d_model, n_layers, n_heads, causal, norm, residual, position, kernel, state_mixer
+        self, weights, dims, *, d_model, n_layers, n_heads, causal, norm, residual, position, kernel, state_mixer,
+        d_head=None, n_kv_heads=None,
     ):
         match dims["input"]:
             case {"tokens": {"vocab": vocab}}:
@@ -457,7 +540,7 @@ class Transformer:
         self.position = Position(weights, "position", position, dims["seq_len"], d_model)
         self.prompt = weights.rows("prompt.rows", d_model)
         self.blocks = [
-            Block(weights, f"blocks.{layer}", d_model, n_heads, norm, residual, kernel, state_mixer)
+            Block(weights, f"blocks.{layer}", d_model, n_heads, norm, residual, kernel, state_mixer, d_head, n_kv_heads)
             for layer in range(n_layers)
         ]
         self.final_norm = norm_or_nothing(weights, "final_norm", norm, d_model)
@@ -472,7 +555,7 @@ class Transformer:
         hidden = self.mask(h.shape[1])
         patterns = []
         for block in self.blocks:
-            h, pattern = block(h, hidden)
+            h, pattern = block(h, hidden, self.position, h.shape[1] - seq_len)
             patterns.append(pattern)
         return self.head(self.final_norm(h[:, -seq_len:])), patterns
 

@@ -219,6 +219,31 @@ fn bidirectional_transformer_of_nothing_but_attention() {
     compare(WIDE_VECTORS, &format!("[model.transformer]\nd_model = 7\nn_layers = 2\nn_heads = 1\n{bare}"));
 }
 
+/// Parts that PyTorch has no module for.
+#[test]
+fn parts_of_attention() {
+    if !there_is("numpy") {
+        return;
+    }
+    let model = |keys: &str| {
+        format!("[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 6\nd_head = 2\nn_kv_heads = 3\n{keys}\n")
+    };
+    for (task, keys) in [
+        (PROMPTS, "position = \"rope\""),
+        (WIDE_VECTORS, "position = { rope = { theta = 31.0 } }\ncausal = false"),
+        (PROMPTS, "position = \"alibi\""),
+        (PROMPTS, "kernel = { favor = { n_features = 13, directions = \"iid\" } }"),
+        (WIDE_VECTORS, "kernel = \"favor\"\nposition = \"rope\"\ncausal = false"),
+    ] {
+        Trained::new(task, &model(keys)).agrees_with_numpy();
+    }
+    for keys in ["position = \"rope\"", "position = \"alibi\""] {
+        for mode in ["finetune.prefix.length=3", "finetune.prompt.length=3"] {
+            Trained::tuned(PROMPTS, &model(keys), mode).agrees_with_numpy();
+        }
+    }
+}
+
 #[test]
 fn tokens() {
     let ffn = "state_mixer = { ffn = { d_ffn = 5, activation = \"gelu_tanh\" } }\n";

@@ -50,6 +50,15 @@ impl<'a> Initializer<'a> {
         Param::initialized(ParamId::new(), tensor.set_require_grad(trainable))
     }
 
+    /// Numbers that are drawn with the parameters and saved with them, and never trained.
+    pub(crate) fn buffer<const D: usize>(
+        &mut self,
+        shape: [usize; D],
+        values: impl FnOnce(&mut dyn Rng) -> Vec<f32>,
+    ) -> Param<Tensor<D>> {
+        self.param(shape, values).set_require_grad(false)
+    }
+
     fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f32) -> Param<Tensor<D>> {
         self.param(shape, |rng| (0..shape.iter().product()).map(|_| rng.random_range(-bound..bound)).collect())
     }

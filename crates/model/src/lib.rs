@@ -45,8 +45,8 @@ pub mod weights;
 pub use adapter::{Adapter, LowRankConfig, PrefixConfig, PromptConfig};
 pub use attention::{
     AttentionConfig, MultiHeadAttention,
-    kernel::{AttentionKernel, Demand, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec},
-    position::{Hand, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, Scheme},
+    kernel::{AttentionKernel, Demand, Directions, FavorConfig, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec},
+    position::{Hand, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme},
     precision::Precision,
     view::{Bias, View},
 };

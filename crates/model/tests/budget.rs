@@ -204,6 +204,7 @@ fn activation_memory_is_what_the_allocator_sees() {
     const BATCH: usize = 3;
     let _alone = ALONE.lock();
     let device = Device::flex().autodiff();
+    let mut wrong = Vec::new();
     for seq_len in [127, 211] {
         for (config, dims) in configs(seq_len) {
             let model = build(&config, &dims, &device);
@@ -212,11 +213,11 @@ fn activation_memory_is_what_the_allocator_sees() {
             passes.sort_unstable();
             let measured = passes[2] as f64;
             let claimed = config.budget(&dims).step_activation_bytes(BATCH) as f64;
-            assert!(
-                measured > claimed && measured < 1.1 * claimed,
-                "{config:?} on {dims:?}: measured {measured}, claimed {claimed}, ratio {:.3}",
-                measured / claimed
-            );
+            let ratio = measured / claimed;
+            if ratio <= 1.0 || ratio >= 1.1 {
+                wrong.push(format!("{config:?} on {dims:?}: measured {measured}, claimed {claimed}, ratio {ratio:.3}"));
+            }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -45,7 +45,7 @@ impl Bias {
         let Self { by_distance, queries_in_front, keys_in_front } = self;
         let (queries, keys) = (q_len - queries_in_front, k_len - keys_in_front);
         let (n_heads, device) = (by_distance.dims()[0], by_distance.device());
-        let entries = (0..queries).flat_map(|i| (0..keys).map(move |j| (j + queries - 1 - i) as i32));
+        let entries = (0..queries).flat_map(|i| (0..keys).map(move |j| (j + queries - 1 - i).cast_signed() as i32));
         let entries = TensorData::new(entries.collect::<Vec<i32>>(), [queries * keys]);
         let placed = by_distance.clone().select(1, Tensor::<1, Int>::from_data(entries, &device));
         let placed = placed.reshape([n_heads, queries, keys]);

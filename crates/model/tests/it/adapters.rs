@@ -255,11 +255,17 @@ fn a_prefix_reaches_every_layer_of_every_model() {
     }
 }
 
-/// In a single layer, learned rows are no more than the keys and values that they become.
+/// In a single layer, learned rows are no more than the keys and values that they become, and whatever the position scheme does to the
+/// others, they have no place.
 #[test]
 fn a_prompt_of_one_layer_is_a_prefix() {
-    for device in devices() {
-        let config = TransformerConfig { n_layers: 1, norm: Norm::None, ..transformer() };
+    const D_HEAD: usize = 4;
+    let schemes = PositionKind::examples();
+    for (device, position) in
+        devices().into_iter().flat_map(|device| schemes.iter().map(move |scheme| (device.clone(), *scheme)))
+    {
+        let sizes = TransformerConfig { d_head: Some(D_HEAD), n_layers: 1, norm: Norm::None, ..transformer() };
+        let config = TransformerConfig { position, ..sizes };
         let plain = model(&ModelConfig::Transformer(config), &device.device);
         let prompted = with_random_adapter(plain.clone(), &PromptConfig { length: LENGTH }, &device.device);
         let weights = arrays(&prompted);
@@ -269,7 +275,7 @@ fn a_prompt_of_one_layer_is_a_prefix() {
             rows.chunks_exact(D_MODEL).flat_map(|row| map(row, true)).collect::<Vec<f32>>()
         });
         let prefixed = plain.with_adapter(&PrefixConfig { length: LENGTH }, Some(&mut rng(3)), &device.device);
-        let array = |values| Array { shape: vec![LENGTH, D_MODEL], values };
+        let array = |values| Array { shape: vec![LENGTH, HEADS * D_HEAD], values };
         let mut prefix = arrays(&prefixed);
         prefix.insert("blocks.0.attention.prefix.keys".to_owned(), array(keys));
         prefix.insert("blocks.0.attention.prefix.values".to_owned(), array(values));

@@ -276,7 +276,9 @@ fn causal_attention_ignores_the_future_and_sees_the_rest() {
                     if future {
                         assert_close(&name, after, before, 1e-6);
                     } else {
-                        assert!(before.iter().zip(after).all(|(b, a)| (a - b).abs() > 1e-2), "{name}: not seen");
+                        // Other functions than softmax may give a key nearly nothing.
+                        let least = if kind.spec().function() == KernelKind::Softmax { 1e-2 } else { 0.0 };
+                        assert!(before.iter().zip(after).all(|(b, a)| (a - b).abs() > least), "{name}: not seen");
                     }
                 }
             }
@@ -398,7 +400,8 @@ fn every_parameter_of_attention_receives_its_gradient() {
             let largest = |name: &str| gradients[name].values.iter().fold(0.0, |top, g| f32::max(top, g.abs()));
             for (name, gradient) in &gradients {
                 let label = format!("{kind:?} on {}: {name}", test_device.name);
-                if name == "key.bias" {
+                let is_softmax = kind.spec().function() == KernelKind::Softmax;
+                if name == "key.bias" && is_softmax {
                     // It shifts all scores of a row alike.
                     let scale = f64::from(largest("key.weight"));
                     let zeros = vec![0.0; gradient.values.len()];
@@ -453,7 +456,7 @@ fn attention_is_its_formula() {
             let q = tensor(&split(&project(&query, "query"), Q_LEN), Q, device);
             let k = tensor(&split(&project(&context, "key"), K_LEN), K, device);
             let v = tensor(&split(&project(&context, "value"), K_LEN), K, device);
-            let mixed = to_host(built(&kind, device).mix(q, k, v, &hidden(device).into()));
+            let mixed = to_host(attention.kernel.mix(q, k, v, &hidden(device).into()));
             let mut merged = vec![0.0; mixed.len()];
             for (at, merged) in merged.iter_mut().enumerate() {
                 let (b, row, channel) = (at / D_MODEL / Q_LEN, at / D_MODEL % Q_LEN, at % D_MODEL);

@@ -5,4 +5,5 @@
 mod adapters;
 mod kernel_laws;
 mod models;
+mod parts;
 mod positions;

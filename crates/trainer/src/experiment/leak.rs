@@ -28,7 +28,9 @@ impl Experiment {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-    use headway_model::{LowRankConfig, Model, ModelConfig, PrefixConfig, PromptConfig, weights::to_host};
+    use headway_model::{
+        LowRankConfig, Model, ModelConfig, PrefixConfig, PromptConfig, TransformerConfig, weights::to_host,
+    };
     use headway_tasks::{Batch, DataConfig, Inputs, Source, Split, TASKS, TaskConfig};
 
     use super::*;
@@ -59,7 +61,7 @@ mod tests {
             // Without an adapter all modes compute the same.
             let modes: Vec<FinetuneConfig> =
                 modes.filter(|mode| mode.adapter().is_some() || *mode == FinetuneConfig::Full).collect();
-            let sizes = Experiment::of_construction(task.clone(), ModelConfig::Transformer(Default::default()), 5);
+            let sizes = Experiment::of_construction(task.clone(), TransformerConfig::default().into(), 5);
             let Ok(sizes) = sizes.map(|experiment| experiment.dims()) else { continue };
             for model in ModelConfig::examples(&sizes, 1) {
                 let Ok(experiment) = Experiment::of_construction(task.clone(), model, 5) else { continue };

@@ -2,6 +2,7 @@
 //!
 //! A file holds a config, which is a [`KernelSpec`], and what is built from it, which is a [`Kernel`].
 
+mod favor;
 mod naive;
 mod softmax;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::view::View;
 use crate::{config::ConfigError, init::Initializer, parameters::Rule};
 
+pub use favor::{Directions, Favor, FavorConfig};
 pub use naive::Naive;
 pub use softmax::Softmax;
 
@@ -151,6 +153,7 @@ macro_rules! kernels {
 kernels! {
     #[default] "softmax" = Softmax as Softmax => Softmax, "softmax(q k^T / sqrt(d_head)) v, exact, fused: memory linear in the length";
     "naive" = Naive as Naive => Naive, "the same from plain tensor operations: the readable reference, memory quadratic in the length";
+    "favor" = Favor(FavorConfig) => Favor, "FAVOR+: softmax attention in the mean over positive random features, time and memory linear in the length";
 }
 
 impl KernelKind {

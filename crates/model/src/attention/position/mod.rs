@@ -2,20 +2,25 @@
 //!
 //! A file holds a config, which is a [`PositionSpec`], and what is built from it, which is a [`Scheme`].
 
+mod alibi;
 mod learned;
 mod none;
+mod rope;
 mod sinusoidal;
 
 use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
+use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::{config::ConfigError, init::Initializer};
 
+pub use alibi::Alibi;
 pub use learned::{LearnedPositions, LearnedTable};
 pub use none::NoPositions;
+pub use rope::{Rope, RopeConfig};
 pub use sinusoidal::{Sinusoidal, SinusoidalTable};
 
 /// A position scheme as it is built: it acts by up to three hands. The law tests in `crates/model/tests/it/positions.rs` run for every
@@ -112,6 +117,7 @@ macro_rules! positions {
 
         /// A built position scheme.
         #[derive(Module, Debug)]
+        #[allow(clippy::large_enum_variant, reason = "a model holds one, never a list of them")]
         pub enum Position {
             $(#[doc = $summary] $variant($built),)+
         }
@@ -150,9 +156,16 @@ positions! {
     "none" = None as NoPositions => NoPositions, "no positions: bidirectional attention then treats the sequence as a set";
     #[default] "learned" = Learned as LearnedPositions => LearnedTable, "one trainable row per position, added to the embedded tokens";
     "sinusoidal" = Sinusoidal as Sinusoidal => SinusoidalTable, "fixed sines and cosines of geometrically spaced wavelengths, added to the embedded tokens";
+    "rope" = Rope(RopeConfig) => Rope, "turns pairs of channels of queries and keys, so that scores depend on distances; any length";
+    "alibi" = Alibi as Alibi => Alibi, "lowers the scores of keys in proportion to their distance, in each head by a slope of its own; any length";
 }
 
 impl PositionKind {
+    /// Builds the scheme, its parameters drawn from `rng` on the host.
+    pub fn init(&self, sizes: &PositionSizes, rng: &mut dyn Rng, device: &Device) -> Position {
+        self.spec().build(sizes, &mut Initializer::new(rng, device))
+    }
+
     /// Settings and sizes that make no sense, by key, as those of a model.
     pub(crate) fn problems(&self, sizes: &PositionSizes) -> impl Iterator<Item = ConfigError> {
         let name = self.name();

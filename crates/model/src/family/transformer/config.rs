@@ -275,7 +275,15 @@ impl Family for TransformerConfig {
         };
         let bare =
             Self { norm: Norm::None, residual: false, position: PositionKind::Sinusoidal, ..attention_only.clone() };
-        let free = Self { d_head: Some(7 * scale), n_heads: 6, n_kv_heads: Some(2), ..attention_only.clone() };
-        [attention_only, ffn, bare, free].map(ModelConfig::from).into()
+        let free = Self { d_head: Some(4 * scale), n_heads: 6, n_kv_heads: Some(2), ..attention_only.clone() };
+        // Schemes that act inside attention, and kernels of other functions than softmax.
+        let inside = |position: &PositionKind| position.has(Hand::Rotation) || position.has(Hand::Bias);
+        let positions = PositionKind::examples().into_iter().filter(inside);
+        let positions = positions.map(|position| Self { position, ..free.clone() });
+        let is_other = |kernel: &KernelKind| kernel.spec().function() != KernelKind::default();
+        let kernels = KernelKind::examples().into_iter().filter(is_other);
+        let kernels = kernels.map(|kernel| Self { kernel, ..attention_only.clone() });
+        let all = [attention_only.clone(), ffn, bare, free.clone()].into_iter().chain(positions).chain(kernels);
+        all.map(ModelConfig::from).collect()
     }
 }

@@ -1,0 +1,343 @@
+//! FAVOR+: softmax attention through random features, linear in the length.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{FloatDType, Tensor},
+};
+use rand::Rng;
+use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
+
+use super::{AttentionKernel, Demand, Kernel, KernelKind, KernelSizes, KernelSpec};
+use crate::{
+    attention::view::View,
+    config::{ConfigError, LARGEST_WIDTH},
+    init::Initializer,
+    mask::Mask,
+    parameters::{Key, Rule},
+};
+
+/// mix(q, k, v)_i = Σ_j φ(q_i)·φ(k_j) v_j / Σ_j φ(q_i)·φ(k_j) over the visible keys, with
+///
+/// φ(x) = exp(W x' − |x'|²/2 − c) + ε, x' = x / d^(1/4), c the largest entry of W x' − |x'|²/2 in the row.
+///
+/// For rows of W from N(0, I) and ε = 0, φ(q)·φ(k) e^(c_q + c_k) / m has mean exp(q·k / sqrt(d)), m the number of features: softmax
+/// attention in the mean, in time and memory linear in the length. A causal mask is a running sum over chunks of keys.
+///
+/// W is drawn once, saved with the weights, and not trained. Sources take for keys the largest entry of all positions as c, which
+/// lets ε carry a trace of later keys; here each key has its own c, and the factor e^c is put back into its weight relative to the
+/// largest among the visible keys.
+///
+/// # References
+/// Choromanski et al. 2020, arXiv 2009.14794, lemma 1 and section 2.4. Their orthogonal blocks come from a QR decomposition whose signs
+/// are left as they fall, which is not uniform over orthogonal matrices and biased for narrow heads; here R has a positive diagonal.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FavorConfig {
+    /// Random features m per head. Default 256.
+    pub n_features: usize,
+    /// How the rows of W are drawn: `orthogonal` or `iid`. Default `orthogonal`.
+    pub directions: Directions,
+    /// ε, above 0 and at most 1. Default 1e-9: each row has a largest feature of 1, which the 1e-6 and 1e-4 of other programs are not
+    /// relative to.
+    pub epsilon: f64,
+}
+
+/// How the rows of W are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Directions {
+    /// Blocks of `d_key` orthogonal rows with the lengths of independent ones: the same mean, at most the same variance.
+    #[default]
+    Orthogonal,
+    /// Independent rows from N(0, I).
+    Iid,
+}
+
+impl Default for FavorConfig {
+    fn default() -> Self {
+        Self { n_features: 256, directions: Directions::default(), epsilon: 1e-9 }
+    }
+}
+
+/// The kernel of one layer.
+#[derive(Module, Debug)]
+pub struct Favor {
+    /// W, which every head uses. `[n_features, d_key]`
+    pub features: Param<Tensor<2>>,
+    #[module(skip)]
+    epsilon: f64,
+}
+
+/// Features of rows and the largest exponent of each, which was taken out of them.
+struct Features {
+    /// `[batch, n_heads, rows, n_features]`
+    phi: Tensor<4>,
+    /// c. `[batch, n_heads, rows, 1]`
+    level: Tensor<4>,
+}
+
+impl Features {
+    fn rows(&self, start: usize, length: usize) -> Self {
+        Self { phi: self.phi.clone().narrow(2, start, length), level: self.level.clone().narrow(2, start, length) }
+    }
+}
+
+/// Sums over the keys so far, relative to the largest level among them.
+struct Sums {
+    /// Σ_j φ(k_j) v_jᵀ. `[batch, n_heads, n_features, d_value]`
+    mixed: Tensor<4>,
+    /// Σ_j φ(k_j). `[batch, n_heads, n_features, 1]`
+    mass: Tensor<4>,
+    /// `[batch, n_heads, 1, 1]`
+    level: Tensor<4>,
+}
+
+impl Sums {
+    fn of(keys: &Features, values: Tensor<4>) -> Self {
+        let level = keys.level.clone().max_dim(2);
+        let phi = keys.phi.clone() * (keys.level.clone() - level.clone()).exp();
+        let phi = phi.swap_dims(2, 3); // [batch, n_heads, n_features, rows]
+        Self { mixed: phi.clone().matmul(values), mass: phi.sum_dim(3), level }
+    }
+
+    fn and(self, more: Self) -> Self {
+        let level = self.level.clone().max_pair(more.level.clone());
+        let [old, new] = [self.level, more.level].map(|of| (of - level.clone()).exp());
+        Self {
+            mixed: self.mixed * old.clone() + more.mixed * new.clone(),
+            mass: self.mass * old + more.mass * new,
+            level,
+        }
+    }
+}
+
+/// Keys of one chunk of a causal pass.
+const CHUNK: usize = 64;
+/// Level of a key that is not seen.
+const HIDDEN: f32 = -1e30;
+/// Below every sum of weights of a query that sees a key: there is nothing to divide where it sees none.
+const NOTHING: f64 = 1e-30;
+
+impl Favor {
+    fn features(&self, x: Tensor<4>) -> Features {
+        let d_key = x.dims()[3] as f64;
+        let x = x.cast(FloatDType::F32).mul_scalar(d_key.powf(-0.25));
+        let half_square = (x.clone() * x.clone()).sum_dim(3).mul_scalar(0.5); // [batch, n_heads, rows, 1]
+        let exponents = x.matmul(self.features.val().transpose().unsqueeze()) - half_square;
+        // A common factor of a query's features cancels, and that of a key's is put back: but for ε, neither has a gradient.
+        let level = exponents.clone().detach().max_dim(3);
+        Features { phi: (exponents - level.clone()).exp().add_scalar(self.epsilon), level }
+    }
+}
+
+/// Weights of the keys of each query, not normalised, and the level that they are relative to.
+///
+/// # Shapes
+/// weights `[batch, n_heads, q_len, k_len]`, level `[batch, n_heads, q_len, 1]`
+fn pair_weights(q: &Features, k: &Features, mask: &Mask, before: Option<&Sums>) -> (Tensor<4>, Tensor<4>) {
+    let [batch, n_heads, q_len, _] = q.phi.dims();
+    let k_len = k.phi.dims()[2];
+    let pairs = [batch, n_heads, q_len, k_len];
+    let levels = k.level.clone().swap_dims(2, 3).expand(pairs);
+    let hidden = mask.hidden(q_len, k_len, &levels.device());
+    let levels = match hidden {
+        Some(hidden) => levels.mask_fill(hidden.reshape([1, 1, q_len, k_len]).expand(pairs), HIDDEN),
+        None => levels,
+    };
+    let own = levels.clone().max_dim(3); // [batch, n_heads, q_len, 1]
+    let level = match before {
+        Some(sums) => own.max_pair(sums.level.clone().expand([batch, n_heads, q_len, 1])),
+        None => own,
+    };
+    // Next to any other the factor of a hidden key is zero; where all are hidden it would be one.
+    let seen = levels.clone().greater_elem(HIDDEN).float();
+    let factors = (levels - level.clone()).exp() * seen;
+    (q.phi.clone().matmul(k.phi.clone().swap_dims(2, 3)) * factors, level)
+}
+
+/// Every query sees every key.
+fn mix_all(q: &Features, k: &Features, v: Tensor<4>) -> Tensor<4> {
+    let sums = Sums::of(k, v);
+    q.phi.clone().matmul(sums.mixed) / q.phi.clone().matmul(sums.mass)
+}
+
+/// Query i sees keys 0 … i + (`k_len` − `q_len`).
+fn mix_causally(q: &Features, k: &Features, v: &Tensor<4>) -> Tensor<4> {
+    let ([batch, n_heads, q_len, _], [_, _, k_len, d_value]) = (q.phi.dims(), v.dims());
+    // Queries that see nothing, and keys that all others see.
+    let (blind, common) = (q_len.saturating_sub(k_len), k_len.saturating_sub(q_len));
+    let mut mixed = Vec::new();
+    if blind > 0 {
+        mixed.push(Tensor::zeros([batch, n_heads, blind, d_value], &v.device()));
+    }
+    let mut sums = (common > 0).then(|| Sums::of(&k.rows(0, common), v.clone().narrow(2, 0, common)));
+    for start in (0..q_len - blind).step_by(CHUNK) {
+        let length = CHUNK.min(q_len - blind - start);
+        let (queries, keys) = (q.rows(blind + start, length), k.rows(common + start, length));
+        let values = v.clone().narrow(2, common + start, length);
+        let (weights, level) = pair_weights(&queries, &keys, &Mask::Causal, sums.as_ref());
+        let (mut mixture, mut mass) = (weights.clone().matmul(values.clone()), weights.sum_dim(3));
+        if let Some(Sums { mixed, mass: before, level: below }) = &sums {
+            let factor = (below.clone() - level).exp(); // [batch, n_heads, length, 1]
+            mixture = mixture + queries.phi.clone().matmul(mixed.clone()) * factor.clone();
+            mass = mass + queries.phi.clone().matmul(before.clone()) * factor;
+        }
+        mixed.push(mixture / mass);
+        let chunk = Sums::of(&keys, values);
+        sums = Some(match sums {
+            Some(before) => before.and(chunk),
+            None => chunk,
+        });
+    }
+    Tensor::cat(mixed, 2)
+}
+
+impl Kernel for Favor {
+    fn pattern(&self, q: Tensor<4>, k: Tensor<4>, view: &View) -> Tensor<4> {
+        let (weights, _) = pair_weights(&self.features(q), &self.features(k), &view.mask, None);
+        let mass = weights.clone().sum_dim(3).clamp_min(NOTHING);
+        weights / mass
+    }
+
+    fn mix(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, view: &View) -> Tensor<4> {
+        let v = v.cast(FloatDType::F32);
+        match view.mask {
+            Mask::Full => mix_all(&self.features(q), &self.features(k), v),
+            Mask::Causal => mix_causally(&self.features(q), &self.features(k), &v),
+            Mask::Hidden(_) => self.pattern(q, k, view).matmul(v),
+        }
+    }
+}
+
+/// The chunks of a causal pass, as the budget counts.
+struct Chunks {
+    /// Pairs of a query and a key of the same chunk.
+    pairs: f64,
+    /// Rows of the last chunk.
+    last: f64,
+    /// Chunks.
+    count: f64,
+}
+
+impl Chunks {
+    fn of(rows: f64) -> Self {
+        let chunk = CHUNK as f64;
+        let count = (rows / chunk).ceil();
+        let last = rows - (count - 1.0) * chunk;
+        Self { pairs: (count - 1.0) * chunk * chunk + last * last, last, count }
+    }
+}
+
+impl KernelSpec for FavorConfig {
+    fn validate(&self) -> Vec<ConfigError> {
+        let mut problems = Vec::new();
+        if !(1..=LARGEST_WIDTH).contains(&self.n_features) {
+            problems.push(ConfigError::new("n_features", format!("must be from 1 to {LARGEST_WIDTH}")));
+        }
+        if !(self.epsilon > 0.0 && self.epsilon <= 1.0) {
+            problems.push(ConfigError::new("epsilon", "must be above 0 and at most 1"));
+        }
+        problems
+    }
+
+    fn build(&self, d_key: usize, init: &mut Initializer<'_>) -> AttentionKernel {
+        let Self { n_features, directions, epsilon } = *self;
+        let features = init.buffer([n_features, d_key], |rng| directions.draw(n_features, d_key, rng));
+        AttentionKernel::Favor(Favor { features, epsilon })
+    }
+
+    /// Any pairs can be hidden, in memory quadratic in the length.
+    fn supports(&self, demand: Demand) -> Result<(), &'static str> {
+        match demand {
+            Demand::AnyMask => Ok(()),
+            Demand::Bias => Err("sums keys before it meets a query, and has no scores"),
+        }
+    }
+
+    /// Features of queries and keys; sums over keys and their products with queries; in a causal pass the pairs within a chunk besides.
+    fn flops(&self, sizes: &KernelSizes) -> f64 {
+        let KernelSizes { n_heads, q_len, k_len, d_key, d_value, causal } = *sizes;
+        let m = self.n_features as f64;
+        let features = 2.0 * (q_len + k_len) * d_key * m;
+        let sums = 2.0 * k_len * m * d_value + 2.0 * q_len * m * (d_value + 1.0);
+        let within = if causal { 2.0 * Chunks::of(q_len).pairs * (m + d_value) } else { 0.0 };
+        n_heads * (features + sums + within)
+    }
+
+    fn kept_floats(&self, sizes: &KernelSizes) -> f64 {
+        let KernelSizes { n_heads, q_len, k_len, d_value, causal, .. } = *sizes;
+        let m = self.n_features as f64;
+        // Exponentials and features; rows are kept scaled, in place of those that came in. Both sides of the last division.
+        let each = 2.0 * (q_len + k_len) * m + q_len * (d_value + 1.0);
+        let state = m * (d_value + 1.0);
+        // Sums over keys, whose weighted features stand in place of the others unless pairs need those.
+        let sums = if causal {
+            let Chunks { pairs, last, count } = Chunks::of(q_len);
+            2.0 * pairs + (k_len - last) * m + (count - 1.0) * state
+        } else {
+            state
+        };
+        n_heads * (each + sums)
+    }
+
+    fn function(&self) -> KernelKind {
+        KernelKind::Favor(*self)
+    }
+
+    fn rules(&self) -> &'static [Rule] {
+        const SIZES: &[Key] = &[
+            Key::Model("kernel"),
+            Key::Model("d_model"),
+            Key::Model("n_heads"),
+            Key::Model("d_head"),
+            Key::Model("layers"),
+        ];
+        const PRESENCE: &[Key] = &[Key::Model("kernel"), Key::Model("n_layers"), Key::Model("layers")];
+        &[("*.kernel.features", SIZES, PRESENCE)]
+    }
+
+    fn examples() -> Vec<KernelKind> {
+        [Directions::Orthogonal, Directions::Iid]
+            .map(|directions| KernelKind::Favor(Self { n_features: 29, directions, ..Self::default() }))
+            .into()
+    }
+}
+
+impl Directions {
+    /// W, row-major. `[n_features, d]`
+    fn draw(self, n_features: usize, d: usize, mut rng: &mut dyn Rng) -> Vec<f32> {
+        let mut normal = || -> Vec<f64> { (0..d).map(|_| StandardNormal.sample(&mut rng)).collect() };
+        let mut rows: Vec<Vec<f64>> = Vec::with_capacity(n_features);
+        while rows.len() < n_features {
+            let row = normal();
+            if self == Self::Iid {
+                rows.push(row);
+                continue;
+            }
+            // Gram and Schmidt's rows are those of a QR decomposition whose R has a positive diagonal.
+            let block = rows.len() / d * d;
+            let direction = orthogonal_to(&rows[block..], row);
+            let length = norm(&normal()) / norm(&direction);
+            rows.push(direction.into_iter().map(|x| x * length).collect());
+        }
+        rows.into_iter().flatten().map(|x| x as f32).collect()
+    }
+}
+
+/// The part of a vector that is orthogonal to vectors which are orthogonal to each other; taken out twice, since the first time rounds.
+fn orthogonal_to(others: &[Vec<f64>], vector: Vec<f64>) -> Vec<f64> {
+    let minus = |vector: Vec<f64>, other: &Vec<f64>| {
+        let share = dot(&vector, other) / dot(other, other);
+        vector.iter().zip(other).map(|(x, y)| x - share * y).collect()
+    };
+    [others, others].concat().iter().fold(vector, minus)
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+fn norm(vector: &[f64]) -> f64 {
+    dot(vector, vector).sqrt()
+}
