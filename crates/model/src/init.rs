@@ -11,6 +11,7 @@ use rand_distr::{Distribution, Normal};
 use crate::{
     linear::{Linear, Projection},
     norm::LayerNorm,
+    parameter::Buffer,
 };
 
 /// Makes parameters in the order in which a model is built: draws them, or only says what shapes they have.
@@ -50,13 +51,9 @@ impl<'a> Initializer<'a> {
         Param::initialized(ParamId::new(), tensor.set_require_grad(trainable))
     }
 
-    /// Numbers that are drawn with the parameters and saved with them, and never trained.
-    pub(crate) fn buffer<const D: usize>(
-        &mut self,
-        shape: [usize; D],
-        values: impl FnOnce(&mut dyn Rng) -> Vec<f32>,
-    ) -> Param<Tensor<D>> {
-        self.param(shape, values).set_require_grad(false)
+    /// Numbers that are never trained, their values row-major.
+    pub(crate) fn buffer(&mut self, shape: [usize; 2], values: impl FnOnce(&mut dyn Rng) -> Vec<f32>) -> Buffer {
+        self.param(shape, values).set_require_grad(false).into()
     }
 
     fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f32) -> Param<Tensor<D>> {

@@ -38,6 +38,7 @@ mod input_map;
 mod linear;
 mod mask;
 pub mod norm;
+mod parameter;
 pub mod parameters;
 mod trace;
 pub mod weights;
@@ -61,7 +62,8 @@ pub use family::{
 pub use ffn::{Activation, Ffn, StateMixer};
 pub use init::Initializer;
 pub use input_map::InputMap;
-pub use linear::{Linear, Matrix, Projection};
+pub use linear::{Linear, Projection};
 pub use mask::Mask;
 pub use norm::LayerNorm;
+pub use parameter::{Buffer, Matrix};
 pub use trace::{LayerTrace, Recorder, StandIn, Trace};

@@ -12,7 +12,7 @@ use burn::{
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use thiserror::Error;
 
-use crate::linear::Matrix;
+use crate::parameter::{Buffer, Matrix};
 
 /// A named array in file orientation: row-major values and their shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -203,6 +203,27 @@ pub fn shapes<M: Module>(model: &M) -> BTreeMap<String, Vec<usize>> {
     shapes.1
 }
 
+/// Numbers that are parameters, trained or kept fixed.
+pub fn count<M: Module>(model: &M) -> usize {
+    struct Count(Path, usize);
+    impl ModuleVisitor for Count {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.0.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if self.0.is_parameter() {
+                self.1 += param.lazy_shape().num_elements();
+            }
+        }
+    }
+    let mut count = Count(Path::default(), 0);
+    model.visit(&mut count);
+    count.1
+}
+
 /// Picks the values of parameters that are trained.
 pub struct Trained;
 
@@ -312,9 +333,16 @@ impl Path {
     /// Name of the parameter that the traversal stands on.
     pub fn name(&self) -> String {
         // Variant names of enums are no part of a path: `embed.weight`, whichever embedding it is.
-        let is_named = |container: &str| !container.starts_with("Enum:") && container != Matrix::CONTAINER;
+        let is_named = |container: &str| {
+            !container.starts_with("Enum:") && ![Matrix::CONTAINER, Buffer::CONTAINER].contains(&container)
+        };
         let parts = self.parts.iter().filter(|(_, container)| is_named(container));
         parts.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
+    }
+
+    /// Whether it is a parameter of the network, and no [`Buffer`].
+    fn is_parameter(&self) -> bool {
+        self.parts.last().is_none_or(|(_, container)| container != Buffer::CONTAINER)
     }
 
     /// Whether the parameter is a [`Matrix`], kept `[in, out]` in memory and `[out, in]` in files.

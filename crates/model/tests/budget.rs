@@ -10,7 +10,7 @@ use headway_model::{
     Activation, AttentionStackConfig, Budget, Heads, Input, InputDims, IoDims, KernelKind, Model, ModelConfig, Norm,
     PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, Readout, StackLayer, StackMap,
     StackReadout, StateMixer, TransformerConfig,
-    weights::{Trained, collect},
+    weights::{Trained, collect, count},
 };
 use headway_testkit::{memory, numbers};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -118,8 +118,11 @@ fn parameters_are_counted_right() {
     let _alone = ALONE.lock();
     for (config, dims) in configs(11) {
         let model = build(&config, &dims, &Device::flex().autodiff());
+        let claimed = config.budget(&dims).parameters;
+        assert_eq!(claimed, count(&model), "{config:?} on {dims:?}");
+        // What no step changes is no parameter.
         let trained = collect(&model, &Trained).into_values().map(|array| array.values.len()).sum::<usize>();
-        assert_eq!(config.budget(&dims).parameters, trained, "{config:?} on {dims:?}");
+        assert_eq!(claimed, trained, "{config:?} on {dims:?}");
     }
 }
 

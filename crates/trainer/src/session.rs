@@ -233,7 +233,7 @@ fn new_record(
     verb: &str,
     lineage: Option<Lineage>,
 ) -> Record {
-    let parameters = weights::shapes(model).values().map(|shape| shape.iter().product::<usize>()).sum();
+    let parameters = weights::count(model);
     Record {
         run_id: experiment.run_id(),
         verb: verb.to_owned(),

@@ -16,7 +16,7 @@ use crate::{
     config::{ConfigError, LARGEST_WIDTH},
     family::{Model, ModelConfig},
     init::Initializer,
-    linear::Matrix,
+    parameter::Matrix,
     weights::Array,
 };
 

@@ -1,7 +1,7 @@
 //! FAVOR+: softmax attention through random features, linear in the length.
 
 use burn::{
-    module::{Module, Param},
+    module::Module,
     tensor::{FloatDType, Tensor},
 };
 use rand::Rng;
@@ -14,6 +14,7 @@ use crate::{
     config::{ConfigError, LARGEST_WIDTH},
     init::Initializer,
     mask::Mask,
+    parameter::Buffer,
     parameters::{Key, Rule},
 };
 
@@ -64,7 +65,7 @@ impl Default for FavorConfig {
 #[derive(Module, Debug)]
 pub struct Favor {
     /// W, which every head uses. `[n_features, d_key]`
-    pub features: Param<Tensor<2>>,
+    pub features: Buffer,
     #[module(skip)]
     epsilon: f64,
 }
