@@ -16,24 +16,8 @@ const CYCLES: &[(&str, &[&str])] = &[
     // Targets that are written down know which constructions take them.
     ("cli::construct", &["targets", "written"]),
     ("exchange", &["file", "npz"]),
-    // Every family is known in config, and each asks it for its sizes.
-    (
-        "model",
-        &[
-            "adapter",
-            "attention",
-            "attention_stack",
-            "block",
-            "config",
-            "embed",
-            "ffn",
-            "init",
-            "linear",
-            "paper",
-            "paper_set_keys",
-            "transformer",
-        ],
-    ),
+    // Layers hold what adapters put into them, adapters are attached to whole models; budgets are counted by kernels, and name them.
+    ("model", &["adapter", "attention", "budget", "embed", "family", "ffn", "init", "input_map", "linear"]),
     // Task knows the prompts of tasks in context.
     ("tasks", &["baseline", "icl", "task"]),
     // A formula bounds itself with arithmetic whose arguments are formulas.

@@ -1,6 +1,7 @@
 //! Model families: one folder each, and one row in the list below.
 //!
-//! A folder holds a config, which is a [`Family`], and a network, which is a [`Network`]. Nothing outside of it knows it by name.
+//! A folder holds a config, a network, which is a [`Network`], and above both the config as a [`Family`]. Nothing outside of it knows
+//! it by name.
 
 mod attention_stack;
 mod paper_one_layer;

@@ -7,3 +7,178 @@ mod network;
 pub use block::Block;
 pub use config::{Norm, TransformerConfig};
 pub use network::Transformer;
+
+use crate::{
+    adapter::Target,
+    attention::{
+        AttentionConfig,
+        kernel::{Demand, KernelKind},
+        position::{Hand, PositionKind},
+    },
+    budget::{Count, size},
+    config::{ConfigError, InputDims, IoDims, LARGEST_WIDTH, MOST_LAYERS},
+    family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
+    ffn::{Activation, StateMixer},
+    init::Initializer,
+    parameters::{
+        Key::{self, Inputs, Length, Model as Own, Outputs},
+        Rule,
+    },
+};
+
+const D_MODEL: Key = Own("d_model");
+
+/// Where heads do not divide `d_model` among themselves.
+const FREE_HEADS: &[Rule] = &[
+    ("blocks.*.attention.output.bias", &[D_MODEL], &[Own("n_layers")]),
+    ("blocks.*.attention.*", &[D_MODEL, Own("n_heads"), Own("d_head"), Own("n_kv_heads")], &[Own("n_layers")]),
+];
+
+const RULES: &[Rule] = &[
+    ("embed.weight", &[D_MODEL, Inputs], &[]),
+    ("embed.bias", &[D_MODEL], &[Inputs]),
+    ("position.*", &[D_MODEL, Length], &[Own("position")]),
+    ("blocks.*.ffn_norm.*", &[D_MODEL], &[Own("norm"), Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*.ffn.contract.bias", &[D_MODEL], &[Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*.ffn.expand.bias", &[Own("state_mixer")], &[Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*.ffn.*", &[D_MODEL, Own("state_mixer")], &[Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*_norm.*", &[D_MODEL], &[Own("norm"), Own("n_layers")]),
+    ("blocks.*", &[D_MODEL], &[Own("n_layers")]),
+    ("final_norm.*", &[D_MODEL], &[Own("norm")]),
+    ("head.weight", &[D_MODEL, Outputs], &[]),
+    ("head.bias", &[Outputs], &[]),
+];
+
+impl Family for TransformerConfig {
+    fn validate(&self, dims: &IoDims, problems: &mut Vec<ConfigError>) {
+        self.validate_heads(problems);
+        if let Some(shared) = self.n_kv_heads
+            && (shared == 0 || !self.n_heads.is_multiple_of(shared))
+        {
+            let problem =
+                format!("{shared} heads of keys and values cannot be shared evenly by {} heads", self.n_heads);
+            problems.push(ConfigError::new("n_kv_heads", problem));
+        }
+        problems.extend(self.kernel.problems());
+        problems.extend(self.position.problems(&self.position_sizes(dims)));
+        if self.position.has(Hand::Bias)
+            && let Err(reason) = self.kernel.spec().supports(Demand::Bias)
+        {
+            let (position, kernel) = (self.position.name(), self.kernel.name());
+            let problem =
+                format!("{position} adds a bias to the scores of attention, and {kernel} {reason}; use softmax");
+            problems.push(ConfigError::new("kernel", problem));
+        }
+        if !(1..=MOST_LAYERS).contains(&self.n_layers) {
+            problems.push(ConfigError::new("n_layers", format!("must be from 1 to {MOST_LAYERS}")));
+        }
+        if let StateMixer::Ffn { d_ffn, .. } = self.state_mixer
+            && !(1..=LARGEST_WIDTH).contains(&d_ffn)
+        {
+            let problem = format!("must be at least 1 and at most {LARGEST_WIDTH}");
+            problems.push(ConfigError::new("state_mixer.ffn.d_ffn", problem));
+        }
+    }
+
+    fn build(&self, dims: &IoDims, init: &mut Initializer<'_>) -> Model {
+        Model::Transformer(Transformer::new(self, dims, init))
+    }
+
+    fn budget(&self, dims: &IoDims, count: &mut Count) {
+        let [n, d] = [dims.seq_len, self.d_model].map(size);
+        match dims.input {
+            InputDims::Continuous { d_in } => {
+                count.linear(n, size(d_in), d);
+                count.keep(n * size(d_in));
+            }
+            InputDims::Tokens { vocab } => {
+                count.parameters += size(vocab) * d;
+                count.keep(n);
+            }
+        }
+        count.parameters += self.position.spec().parameters(&self.position_sizes(dims));
+        let mut block = Count::default();
+        self.count_block(n, &mut block);
+        count.repeat(self.n_layers, &block);
+        if self.norm == Norm::Pre {
+            count.norm(n, d);
+        }
+        count.linear(n, d, size(dims.d_out));
+        count.keep(n * d);
+    }
+
+    fn capabilities(&self) -> &'static [Capability] {
+        &[
+            Capability::Tokens,
+            Capability::ShorterSequences,
+            Capability::Prefix,
+            Capability::Prompt,
+            Capability::AttentionPrecision,
+        ]
+    }
+
+    fn shape(&self, dims: &IoDims) -> Shape {
+        let Self { d_model, n_heads, n_layers, .. } = *self;
+        let layer = LayerShape { n_heads, q_len: dims.seq_len, k_len: dims.seq_len, width: d_model };
+        Shape { embedded: [dims.seq_len, d_model], layers: vec![layer; n_layers], width: dims.d_out }
+    }
+
+    fn n_heads(&self) -> Option<usize> {
+        Some(self.n_heads)
+    }
+
+    fn sees_ahead(&self, _seq_len: usize) -> bool {
+        !self.causal
+    }
+
+    fn causal_key(&self) -> Option<&'static str> {
+        Some("causal")
+    }
+
+    fn projection_rank(&self, target: Target) -> usize {
+        let AttentionConfig { d_model, n_heads, n_kv_heads, d_head, .. } = self.attention();
+        let heads = match target {
+            Target::Query | Target::Output => n_heads,
+            Target::Key | Target::Value => n_kv_heads,
+        };
+        d_model.min(heads * d_head)
+    }
+
+    fn function(&self) -> ModelConfig {
+        Self { kernel: self.kernel.spec().function(), ..self.clone() }.into()
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        let free: &[Rule] = if self.d_head.or(self.n_kv_heads).is_some() { FREE_HEADS } else { &[] };
+        [self.kernel.spec().rules(), free, RULES].concat()
+    }
+
+    fn head(&self) -> Vec<String> {
+        vec!["head.*".to_owned()]
+    }
+
+    fn rows_by_position(&self) -> &'static [&'static str] {
+        &["position.weight"]
+    }
+
+    fn examples(_dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
+        let attention_only = Self { d_model: 3 * 5 * scale, n_heads: 3, ..Self::default() };
+        let ffn = Self {
+            causal: false,
+            state_mixer: StateMixer::Ffn { d_ffn: 19 * scale, activation: Activation::GeluTanh },
+            ..attention_only.clone()
+        };
+        let bare =
+            Self { norm: Norm::None, residual: false, position: PositionKind::Sinusoidal, ..attention_only.clone() };
+        let free = Self { d_head: Some(4 * scale), n_heads: 6, n_kv_heads: Some(2), ..attention_only.clone() };
+        // Schemes that act inside attention, and kernels of other functions than softmax.
+        let inside = |position: &PositionKind| position.has(Hand::Rotation) || position.has(Hand::Bias);
+        let positions = PositionKind::examples().into_iter().filter(inside);
+        let positions = positions.map(|position| Self { position, ..free.clone() });
+        let is_other = |kernel: &KernelKind| kernel.spec().function() != KernelKind::default();
+        let kernels = KernelKind::examples().into_iter().filter(is_other);
+        let kernels = kernels.map(|kernel| Self { kernel, ..attention_only.clone() });
+        let all = [attention_only.clone(), ffn, bare, free.clone()].into_iter().chain(positions).chain(kernels);
+        all.map(ModelConfig::from).collect()
+    }
+}
