@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use headway_report::run;
+use headway_report::{certificate, run};
 use headway_study::{Study, dir::StudyDir, file::Changes, results::Group};
 use headway_trainer::{
     Error,
@@ -17,11 +17,11 @@ use headway_trainer::{
     run_dir::{RunDir, read_experiment, read_record, runs_below},
 };
 
-use crate::{args::Report, construct::page, output, study};
+use crate::{args::Report, output, study};
 
 pub fn run(args: &Report) -> Result<ExitCode, Error> {
     if let ([folder], None) = (args.folders.as_slice(), &args.out) {
-        if let Some(path) = certificate(folder)? {
+        if let Some(path) = of_construction(folder)? {
             output::line(format!("report: {}", path.display()));
             return Ok(ExitCode::SUCCESS);
         }
@@ -59,13 +59,13 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
     Ok(study::ended(groups.iter().any(|group| !group.diverged().is_empty())))
 }
 
-/// Makes the page of a constructed checkpoint again; nothing where the folder is none.
-fn certificate(folder: &Path) -> Result<Option<PathBuf>, Error> {
+/// Makes the page of a constructed checkpoint again; None where the folder is no such checkpoint.
+fn of_construction(folder: &Path) -> Result<Option<PathBuf>, Error> {
     if !presence::is_file(&folder.join(Checkpoint::MANIFEST))? {
         return Ok(None);
     }
     let checkpoint = Checkpoint::find(folder)?;
-    Ok(page::write(&checkpoint, &checkpoint.path)?.then(|| checkpoint.path.join("report.html")))
+    Ok(certificate::write(&checkpoint, &checkpoint.path)?.then(|| checkpoint.path.join("report.html")))
 }
 
 /// The runs of some folders, those of one config and one origin together.

@@ -2,13 +2,13 @@
 
 pub mod args;
 mod files;
-pub mod page;
 mod targets;
 mod written;
 
 use std::{collections::BTreeMap, process::ExitCode};
 
 use headway_model::weights::Array;
+use headway_report::certificate::{self, likely, sizes};
 use headway_tasks::TaskConfig;
 use headway_theory::{Basis, Bound, Certificate, Construction, Effort, Measured, Refusal, Request, Verdict, certify};
 use headway_trainer::{Error, checkpoint::Checkpoint, experiment::Experiment, run_dir::NewRun};
@@ -89,7 +89,7 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     }
     let hardest = hardest(&construction, &certificate);
     // The page before the folder has its name: a whole folder has its page.
-    let page = |half: &Checkpoint| page::write(half, &common.out).map(drop);
+    let page = |half: &Checkpoint| certificate::write(half, &common.out).map(drop);
     let checkpoint = Checkpoint::write_constructed(place.path()?, &experiment, &model, &certificate, &hardest, page)?;
     if common.json {
         output::json(&certificate);
@@ -158,15 +158,6 @@ fn refused(refusal: Refusal) -> Error {
     })
 }
 
-/// `p = 63, rows = 64`
-pub fn sizes<'a>(sizes: impl Iterator<Item = (&'a str, f64)>) -> String {
-    let size = |(name, value): (&str, f64)| {
-        let value = if value.fract() == 0.0 { value.to_string() } else { number(value) };
-        format!("{name} = {value}")
-    };
-    sizes.map(size).collect::<Vec<_>>().join(", ")
-}
-
 fn summary(certificate: &Certificate, asked: Option<f64>) {
     let Certificate { bound, rounding, float32, float64, .. } = certificate;
     let terms = |bound: &Bound| {
@@ -194,14 +185,6 @@ fn summary(certificate: &Certificate, asked: Option<f64>) {
             output::line(format!("{name:<12}{text}"));
         }
     }
-}
-
-/// What rounding adds if roundings are independent, beside what is proved.
-pub fn likely(bound: &Bound) -> String {
-    format!(
-        "{:>14}  of rounding, if roundings are independent of each other: 5 standard deviations, no proof",
-        number(bound.value)
-    )
 }
 
 /// `0.045 measured <= 0.099 proved <= 0.1 asked`

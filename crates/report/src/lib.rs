@@ -1,11 +1,13 @@
 //! Pages: about one [`run`], and about many, in [`groups`] of runs that differ in nothing but the seed: a [`sweep`], a
-//! [`comparison`], or any runs side by side. Each thing that `analyze` looks into has a page of its own, and a network a [`card`].
+//! [`comparison`], or any runs side by side. Each thing that `analyze` looks into has a page of its own, a network a [`card`], a
+//! constructed one a [`certificate`], and how fast errors of constructions fall the page of [`rates`].
 
 #![warn(clippy::disallowed_methods)]
 
 pub mod ablation;
 pub mod attention;
 pub mod card;
+pub mod certificate;
 pub mod comparison;
 pub mod groups;
 pub mod in_context;
@@ -13,6 +15,7 @@ pub mod lens;
 pub mod paths;
 pub mod patterns;
 pub mod rank;
+pub mod rates;
 pub mod run;
 pub mod scores;
 pub mod shifts;

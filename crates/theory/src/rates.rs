@@ -1,7 +1,14 @@
 //! How fast errors fall: each construction at growing sizes, beside its bound and the paper's.
+//!
+//! A [`Rate`] says what is built and how its error should fall; [`Rate::measure`] certifies every size, and
+//! [`Measurements::agrees`] judges.
+
+use burn::tensor::Device;
+use headway_plain::exponent;
+use thiserror::Error;
 
 use crate::{
-    Attention, Mode, Refusal, Request, Target,
+    Attention, Certificate, Effort, Mode, Refusal, Request, Target, certify,
     construct::{
         Construction, InContextGd, MaxAffine, Prefix, ReluNetwork, ReluWeights, TruncatedLinear, TruncatedLinearHeads,
         in_context_gd, max_affine, relu_network, truncated_linear::Clamp,
@@ -27,6 +34,69 @@ pub struct Rate {
     pub build: fn(usize) -> Result<Construction, Refusal>,
     /// What the paper promises at a size, where it does.
     pub paper: Option<fn(usize) -> f64>,
+}
+
+/// One size of one construction.
+pub struct Point {
+    /// The size, in the unit of [`Rate::size`].
+    pub size: usize,
+    /// What was measured there, and what is proved.
+    pub certificate: Certificate,
+}
+
+/// A rate, measured at every size.
+pub struct Measurements {
+    /// What was measured.
+    pub rate: &'static Rate,
+    /// In the order of [`Rate::sizes`].
+    pub points: Vec<Point>,
+}
+
+/// A size of a rate that could not be built.
+#[derive(Debug, Error)]
+#[error("{id} at {size}: {refusal}")]
+pub struct NotBuilt {
+    /// [`Rate::id`].
+    pub id: &'static str,
+    /// The size.
+    pub size: usize,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+impl Rate {
+    /// Builds every size and measures its error on a device, which certificates call `named`.
+    ///
+    /// # Errors
+    /// [`NotBuilt`]
+    pub fn measure(&'static self, device: &Device, named: &str) -> Result<Measurements, NotBuilt> {
+        let points = self.sizes.iter().map(|size| self.certify(*size, device, named)).collect::<Result<_, _>>()?;
+        Ok(Measurements { rate: self, points })
+    }
+
+    fn certify(&self, size: usize, device: &Device, named: &str) -> Result<Point, NotBuilt> {
+        let construction = (self.build)(size).map_err(|refusal| NotBuilt { id: self.id, size, refusal })?;
+        let model = construction.network.assemble(device);
+        let tolerance = construction.bound.value + construction.rounding.value;
+        let effort = Effort { random: 1024, climbers: 8, climb: 12, ..Effort::default() };
+        let certificate = certify(&construction, tolerance, &model, device, named, effort);
+        Ok(Point { size, certificate })
+    }
+}
+
+impl Measurements {
+    /// Power of the size with which the error in float32 falls: the slope of a straight line through the logarithms.
+    pub fn exponent(&self) -> Option<f64> {
+        let error = |point: &Point| (point.size as f64, point.certificate.float32.error);
+        exponent(&self.points.iter().map(error).collect::<Vec<_>>())
+    }
+
+    /// Whether every certificate holds and the error falls as it should.
+    pub fn agrees(&self) -> bool {
+        let Rate { exponent, within, .. } = self.rate;
+        let falls = self.exponent().is_some_and(|found| (found - exponent).abs() <= *within);
+        falls && self.points.iter().all(|point| point.certificate.holds)
+    }
 }
 
 /// Any error will do: the size is given.

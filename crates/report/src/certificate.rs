@@ -7,8 +7,6 @@ use headway_study::dir::StudyDir;
 use headway_theory::{Basis, Bound, Certificate, Measured, Verdict};
 use headway_trainer::{Error, checkpoint::Checkpoint, quote};
 
-use super::sizes;
-
 /// Writes `report.html` and its figures beside a constructed checkpoint that is to lie at `place`; whether it is one.
 ///
 /// # Errors
@@ -25,7 +23,7 @@ pub fn write(checkpoint: &Checkpoint, place: &Path) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// The certificate of a constructed checkpoint; nothing for a trained one.
+/// The certificate of a constructed checkpoint; None for a trained one.
 fn read(checkpoint: &Checkpoint) -> Result<Option<Certificate>, Error> {
     let Some(value) = checkpoint.certificate()? else { return Ok(None) };
     let wrong = |problem| Error::Checkpoint { path: checkpoint.path.join("certificate.json"), problem };
@@ -40,6 +38,23 @@ fn read(checkpoint: &Checkpoint) -> Result<Option<Certificate>, Error> {
         certificate.verdict = Verdict::of(&certificate.bound, certificate.holds);
     }
     Ok(Some(certificate))
+}
+
+/// `p = 63, rows = 64`
+pub fn sizes<'a>(sizes: impl Iterator<Item = (&'a str, f64)>) -> String {
+    let size = |(name, value): (&str, f64)| {
+        let value = if value.fract() == 0.0 { value.to_string() } else { number(value) };
+        format!("{name} = {value}")
+    };
+    sizes.map(size).collect::<Vec<_>>().join(", ")
+}
+
+/// What rounding adds if roundings are independent, beside what is proved.
+pub fn likely(bound: &Bound) -> String {
+    format!(
+        "{:>14}  of rounding, if roundings are independent of each other: 5 standard deviations, no proof",
+        number(bound.value)
+    )
 }
 
 fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figure, String)>) -> Report {
@@ -59,7 +74,7 @@ fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figu
     let all = certificate.sizes.iter().map(|(name, value)| (name.as_str(), *value));
     let likely = certificate.rounding_likely.as_ref();
     let likely =
-        likely.map(|likely| cells(vec!["rounding, likely".to_owned(), super::likely(likely).trim().to_owned()]));
+        likely.map(|likely| cells(vec!["rounding, likely".to_owned(), self::likely(likely).trim().to_owned()]));
     let facts: Vec<_> = [
         cells(vec!["certified".to_owned(), certificate.verdict.to_string()]),
         cells(vec!["tolerance asked for".to_owned(), number(*tolerance)]),
