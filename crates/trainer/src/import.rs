@@ -1,45 +1,203 @@
 //! `import`: weights of another program as a checkpoint, with a record of where they came from.
+//!
+//! [`Foreign::read`] reads the file and finds out whose names its tensors carry; [`Named::checkpoint`] makes a checkpoint of them for an
+//! experiment, and [`Foreign::contents`] says what the experiment must be.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
+use headway_exchange::{
+    Arrays, Choices, Contents, Fitted, Sizes, fit,
+    names::{Convention, Format, Renamed, Unwrapped, substitute, unwrap},
+    told::{self, Compared, Told},
+};
 use headway_model::{
     Model,
-    weights::{self, Array, WeightsError},
+    weights::{self, WeightsError},
 };
 
 use crate::{
     adapter, build,
     checkpoint::{Checkpoint, CheckpointConfig},
-    device::Found,
+    device::DeviceSpec,
     digest::digest,
     error::Error,
     experiment::Experiment,
-    input, presence,
-    provenance::Import,
+    input, notice, presence,
+    provenance::{self, Import},
     run_dir::NewRun,
 };
 
-/// The model of an experiment with fresh weights, to be replaced.
-///
-/// # Errors
-/// [`Error::Experiment`] and [`Error::Device`] as for training.
-pub fn fresh(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
-    build::build_model(experiment, device)
+/// Which file is read, and how.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// File of tensors, or a folder of Hugging Face.
+    pub file: PathBuf,
+    /// Whose names the tensors carry; found out where None.
+    pub format: Option<Format>,
+    /// Key of the file below which the weights lie; found out where None.
+    pub key: Option<String>,
+    /// Other names, old and new, that tensors get before their format is looked for.
+    pub rename: Vec<(String, String)>,
+    /// What the other program's configuration says, before what is said beside the file and in it.
+    pub given: Vec<Told>,
+}
+
+/// A file of another program, read and not yet understood.
+pub struct Foreign {
+    reading: Reading,
+    contents: Contents,
+    /// Tensors of the file, wrappers included.
+    count: usize,
+    unwrapped: Unwrapped,
+    told: Vec<Told>,
+    convention: Result<&'static Convention, headway_exchange::Error>,
+}
+
+/// The same under our names.
+pub struct Named {
+    reading: Reading,
+    contents: Contents,
+    count: usize,
+    told: Vec<Told>,
+    convention: &'static Convention,
+    renamed: Renamed,
+}
+
+/// What became of a file.
+pub struct Imported {
+    /// Where the weights came from and what was done to them.
+    pub record: Import,
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Tensors of the file.
+    pub tensors: usize,
+    /// Other keys of the file with tensors of the same names and shapes below them.
+    pub alike: Vec<String>,
+}
+
+/// What is in a file, for who is to write the experiment.
+pub struct Listing {
+    /// The file as it was read, without its tensors.
+    pub contents: Contents,
+    /// Shape of each tensor, by name.
+    pub shapes: BTreeMap<String, Vec<usize>>,
+    /// Whose names they are, and the tensors under ours without their numbers; or why they are nobody's.
+    pub renamed: Result<(&'static Convention, Renamed), headway_exchange::Error>,
+    /// What is told of the network.
+    pub told: Vec<Told>,
+    /// What the experiment must say, as TOML; None where the names are of no model that is known.
+    pub table: Option<String>,
+}
+
+impl Foreign {
+    /// Reads a file and looks whose names its tensors carry.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when the file is no file of tensors, or a new name is taken already; [`Error::Io`]
+    pub fn read(reading: Reading) -> Result<Self, Error> {
+        let wrong = |error: headway_exchange::Error| Error::refused(&reading.file, error);
+        let mut contents = headway_exchange::read(&reading.file, reading.key.as_deref()).map_err(wrong)?;
+        let told = told_of(&reading, &contents).map_err(wrong)?;
+        let count = contents.tensors.len();
+        let mut unwrapped = unwrap(std::mem::take(&mut contents.tensors));
+        unwrapped.tensors = substitute(std::mem::take(&mut unwrapped.tensors), &reading.rename).map_err(wrong)?;
+        let key = contents.key.as_ref().map(|key| format!("{key}."));
+        let above = key.unwrap_or_default() + &unwrapped.before;
+        let convention = Convention::of(&unwrapped.tensors, reading.format, &above);
+        Ok(Self { reading, contents, count, unwrapped, told, convention })
+    }
+
+    /// Gives the tensors our names and layout.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when their names are of no program that is known, or what they say cannot be expressed.
+    pub fn named(self) -> Result<Named, Error> {
+        let Self { reading, contents, count, unwrapped, told, convention } = self;
+        let wrong = |error: headway_exchange::Error| Error::refused(&reading.file, error);
+        let convention = convention.map_err(wrong)?;
+        let mut renamed = convention.rename(unwrapped.tensors).map_err(wrong)?;
+        renamed.assumed.extend(unwrapped.said);
+        renamed.not_weights.extend(unwrapped.not_weights);
+        Ok(Named { reading, contents, count, told, convention, renamed })
+    }
+
+    /// What is in the file, without making anything of it.
+    pub fn contents(self) -> Listing {
+        let Self { contents, unwrapped, told, convention, .. } = self;
+        let tensors = unwrapped.tensors;
+        let shapes = tensors.iter().map(|(name, array)| (name.clone(), array.shape.clone())).collect();
+        let renamed = convention.and_then(|convention| Ok((convention, convention.rename(tensors)?)));
+        let sizes = renamed.as_ref().ok().map(|(_, renamed)| Sizes::of(renamed, &told));
+        Listing { contents, shapes, renamed, told, table: sizes.as_ref().and_then(Sizes::to_toml) }
+    }
+}
+
+impl Named {
+    /// Writes the weights as a checkpoint of an experiment into an empty or new folder.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when the weights do not fit, with one line per tensor; [`Error::Usage`] when the folder is not empty;
+    /// [`Error::Io`]
+    pub fn checkpoint(self, experiment: &Experiment, choices: Choices, place: &NewRun) -> Result<Imported, Error> {
+        let Self { reading, contents, count, told, convention, renamed } = self;
+        let wrong = |error: headway_exchange::Error| Error::refused(&reading.file, error);
+        place.path()?;
+        let compared = Compared { model: &experiment.model, convention, renamed: &renamed };
+        compared.check(&told).map_err(wrong)?;
+        let assumed = compared.taken_for_granted(&told);
+        let (device, _) = DeviceSpec::Cpu.open()?;
+        let model = build::build_model(experiment, &device)?;
+        let not_weights = renamed.not_weights.clone();
+        let fitted = fit(renamed, &weights::shapes(&model), choices).map_err(wrong)?;
+        let strange = fitted.arrays.values().flat_map(|array| &array.values).filter(|value| !value.is_finite()).count();
+        if strange > 0 {
+            notice::say(format!("warning: {strange} weights are no finite numbers"));
+        }
+        let told = told.iter().map(|told| format!("{}: {} = {}", told.source, told.key, told.value)).collect();
+        let record = Import { assumed, not_weights, told, ..record(&reading, &contents, convention, &fitted)? };
+        let checkpoint = write(place, experiment, model, fitted.arrays, &record)?;
+        Ok(Imported { record, checkpoint, tensors: count, alike: contents.alike })
+    }
+}
+
+/// What is told of the network: by the user, beside the file, in the file, in this order.
+fn told_of(reading: &Reading, contents: &Contents) -> Result<Vec<Told>, headway_exchange::Error> {
+    let file = contents.files.first().unwrap_or(&reading.file);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let found = told::beside(folder)?.into_iter().chain(contents.told.iter().cloned()).collect();
+    Ok(told::before(reading.given.clone(), found))
+}
+
+fn record(reading: &Reading, contents: &Contents, convention: &Convention, fitted: &Fitted) -> Result<Import, Error> {
+    let rounded = contents.rounded.iter().map(|r| (r.name.clone(), (r.from.to_owned(), r.numbers)));
+    Ok(Import {
+        file: reading.file.display().to_string(),
+        sha256: if contents.files.is_empty() { file_digest(&reading.file)? } else { files_digest(&contents.files)? },
+        container: contents.container.text().to_owned(),
+        key: contents.key.clone(),
+        convention: convention.name.to_owned(),
+        renamed: reading.rename.iter().map(|(old, new)| format!("{old}={new}")).collect(),
+        assumed: Vec::new(),
+        not_weights: Vec::new(),
+        told: Vec::new(),
+        beside: contents.beside.clone(),
+        left_out: fitted.left_out.clone(),
+        filled: fitted.filled.iter().map(|filled| (filled.name.clone(), filled.with.to_owned())).collect(),
+        rounded: rounded.collect(),
+        positions: fitted.positions,
+        version: provenance::version(),
+    })
 }
 
 /// Puts weights into a fresh model and writes it as a checkpoint into an empty or new folder.
-///
-/// # Errors
-/// [`Error::Checkpoint`] when the weights do not fit, with one line per tensor; [`Error::Usage`] when the folder is not empty;
-/// [`Error::Io`]
-pub fn write(
+fn write(
     place: &NewRun,
     experiment: &Experiment,
     fresh: Model,
-    arrays: BTreeMap<String, Array>,
+    arrays: Arrays,
     import: &Import,
 ) -> Result<Checkpoint, Error> {
     if let Some((name, _)) = arrays.iter().find(|(_, array)| array.values.iter().any(|value| !value.is_finite())) {
@@ -71,19 +229,13 @@ fn has_more_positions(error: &WeightsError) -> bool {
 }
 
 /// Sha256 of a file.
-///
-/// # Errors
-/// [`Error::Checkpoint`] when it cannot be read.
-pub fn file_digest(path: &Path) -> Result<String, Error> {
+fn file_digest(path: &Path) -> Result<String, Error> {
     let given = |error| Error::checkpoint(path, error);
     input::read(path).map(|bytes| digest(&bytes)).map_err(|error| Error::unreadable(path, error, given))
 }
 
 /// Sha256 of a line with sha256, two blanks and name for each of several files.
-///
-/// # Errors
-/// [`Error::Checkpoint`] when one cannot be read.
-pub fn files_digest(paths: &[PathBuf]) -> Result<String, Error> {
+fn files_digest(paths: &[PathBuf]) -> Result<String, Error> {
     let line = |path: &PathBuf| Ok::<String, Error>(format!("{}  {}\n", file_digest(path)?, presence::name(path)));
     Ok(digest(paths.iter().map(line).collect::<Result<String, _>>()?.as_bytes()))
 }
