@@ -9,21 +9,24 @@ use std::{
 
 use headway_exchange::peft;
 use headway_study::{Study, dir::StudyDir, file::Changes, plan};
-use headway_theory::{Certificate, construct::relu_network::ReluWeights};
+use headway_theory::{
+    Certificate, Refusal,
+    construct::{activation, max_affine::GivenCells, relu_network::ReluWeights, seq2seq, truncated_linear},
+};
 use headway_trainer::{
     Error, Interrupter,
     checkpoint::Checkpoint,
     device::Found,
     evaluate,
     experiment::{self, Experiment},
-    finetune, log, resume,
+    finetune, input, log, resume,
     run_dir::{self, NewRun, RunDir},
     session::Options,
     train::train,
 };
 use serde_json::Value;
 
-use crate::{change::Format, files};
+use crate::change::Format;
 
 /// A kind of file.
 pub struct Kind {
@@ -510,26 +513,31 @@ fn read_foreign(folder: &Path) -> Result<(), Error> {
     headway_exchange::read(&path, None).map_err(refused).map(drop)
 }
 
+fn refused(refusal: Refusal) -> Error {
+    Error::Usage(refusal.to_string())
+}
+
 /// `construct activation --table`
 fn read_table(folder: &Path) -> Result<(), Error> {
-    files::read_table(&folder.join("table.csv")).map(drop)
+    let path = folder.join("table.csv");
+    activation::table(&input::read_given(&path)?, &path).map(drop).map_err(refused)
 }
 
 /// `construct seq2seq --samples`
 fn read_samples(folder: &Path) -> Result<(), Error> {
-    files::read_samples(&folder.join("samples.npz")).map(drop)
+    let path = folder.join("samples.npz");
+    seq2seq::samples(input::read_arrays(&path)?, &path).map(drop).map_err(refused)
 }
 
 /// `construct` with `--cells`, `--forms`, `--network` and `--samples` of safetensors.
 fn read_arrays(folder: &Path) -> Result<(), Error> {
     let path = folder.join("arrays.safetensors");
-    let arrays = files::read_arrays(&path)?;
-    let cells = files::read_cells(&path, 0.05).map(drop);
-    let forms = files::read_forms(&path).map(drop);
-    let samples = files::read_samples(&path).map(drop);
-    let network = ReluWeights::from_arrays(&arrays, 2);
-    let network = network.map(drop).map_err(|refusal| Error::Usage(refusal.to_string()));
-    cells.or(forms).or(samples).or(network)
+    let read = || input::read_arrays(&path);
+    let network = ReluWeights::from_arrays(&read()?, 2).map(drop);
+    let cells = GivenCells::from_arrays(read()?, &path, 0.05).map(drop);
+    let forms = truncated_linear::forms(read()?, &path).map(drop);
+    let samples = seq2seq::samples(read()?, &path).map(drop);
+    cells.or(forms).or(samples).or(network).map_err(refused)
 }
 
 /// A config whose copies of the model and its sizes are those of its experiment, as far as it can be read.

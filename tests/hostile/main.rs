@@ -17,11 +17,6 @@ mod change;
 mod kinds;
 mod known;
 
-// The readers of `headway construct` live in the binary.
-#[allow(dead_code, reason = "the command uses more of them")]
-#[path = "../../crates/cli/construct/files.rs"]
-mod files;
-
 use std::{
     cell::RefCell,
     env, fs,

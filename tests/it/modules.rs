@@ -13,8 +13,6 @@ const CYCLES: &[(&str, &[&str])] = &[
     ("draw", &["canvas", "style"]),
     // A construction is called with the options of its verb, which hold its own.
     ("cli", &["args", "construct"]),
-    // Targets that are written down know which constructions take them.
-    ("cli::construct", &["targets", "written"]),
     ("exchange", &["file", "npz"]),
     // Layers hold what adapters put into them, adapters are attached to whole models; budgets are counted by kernels, and name them.
     ("model", &["adapter", "attention", "budget", "embed", "family", "ffn", "init", "input_map", "linear"]),

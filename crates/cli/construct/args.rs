@@ -1,8 +1,17 @@
-//! What `headway construct` takes: parsing only.
+//! What `headway construct` takes: words, which become the config of a construction. Its defaults are the config's own.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use headway_theory::{
+    Attention, Mode,
+    construct::{
+        ConstructionConfig, activation, in_context_gd, max_affine, options, prefix, relu_network, seq2seq,
+        truncated_linear::{self, ClampConfig},
+        truncated_linear_heads,
+    },
+    smoothness::Given,
+};
 use headway_trainer::device::DeviceSpec;
 
 use crate::values::parse_seed;
@@ -64,22 +73,22 @@ pub enum Sharpness {
 #[derive(Args)]
 pub struct Clamp {
     /// Positions.
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    #[arg(long, default_value_t = ClampConfig::default().seq_len, value_name = "N")]
     pub seq_len: usize,
     /// Numbers per position.
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value_t = ClampConfig::default().d_in, value_name = "N")]
     pub d_in: usize,
     /// Least value.
-    #[arg(long, default_value_t = -25.0, value_name = "A")]
+    #[arg(long, default_value_t = ClampConfig::default().low, value_name = "A")]
     pub low: f64,
     /// Greatest value.
-    #[arg(long, default_value_t = 25.0, value_name = "B")]
+    #[arg(long, default_value_t = ClampConfig::default().high, value_name = "B")]
     pub high: f64,
     /// Input numbers lie within plus or minus this.
-    #[arg(long, default_value_t = 5.0, value_name = "X")]
+    #[arg(long, default_value_t = ClampConfig::default().input, value_name = "X")]
     pub input: f64,
     /// Draws w and t, all from N(0, 1), as the task `truncated_linear` does.
-    #[arg(long, default_value_t = 0, value_name = "N", value_parser = parse_seed)]
+    #[arg(long, default_value_t = ClampConfig::default().seed, value_name = "N", value_parser = parse_seed)]
     pub seed: u64,
     /// Takes them from a safetensors file instead: `weights [seq_len, d_in]` and `offsets [seq_len]`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seq_len", "d_in", "seed"])]
@@ -120,10 +129,10 @@ pub struct TruncatedLinearHeads {
 #[derive(Args)]
 pub struct Ends {
     /// Least value of an input number.
-    #[arg(long, default_value_t = 0.0, value_name = "A")]
+    #[arg(long, default_value_t = options::Ends::default().low, value_name = "A")]
     pub low: f64,
     /// Greatest value of an input number.
-    #[arg(long, default_value_t = 1.0, value_name = "B")]
+    #[arg(long, default_value_t = options::Ends::default().high, value_name = "B")]
     pub high: f64,
 }
 
@@ -140,13 +149,13 @@ pub struct Activation {
     #[arg(long, value_name = "X", conflicts_with = "table")]
     pub kink: Vec<f64>,
     /// Positions, each a number of its own.
-    #[arg(long, default_value_t = 8, value_name = "N")]
+    #[arg(long, default_value_t = activation::Config::default().seq_len, value_name = "N")]
     pub seq_len: usize,
     /// Least value of an input number.
-    #[arg(long, default_value_t = -3.0, value_name = "A")]
+    #[arg(long, default_value_t = activation::Config::default().low, value_name = "A")]
     pub low: f64,
     /// Greatest value of an input number.
-    #[arg(long, default_value_t = 3.0, value_name = "B")]
+    #[arg(long, default_value_t = activation::Config::default().high, value_name = "B")]
     pub high: f64,
     /// How sharply the head looks at its anchors. Default: whichever of minimax and smooth needs fewer of them.
     #[arg(long, value_name = "MODE")]
@@ -189,16 +198,16 @@ pub struct ReluNetwork {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["d", "hidden", "seed"])]
     pub network: Option<PathBuf>,
     /// Positions that the network's flat inputs and outputs are cut into.
-    #[arg(long, default_value_t = 20, value_name = "N")]
+    #[arg(long, default_value_t = relu_network::Config::default().seq_len, value_name = "N")]
     pub seq_len: usize,
     /// Numbers per position of a drawn network, in and out.
-    #[arg(long, default_value_t = 5, value_name = "N")]
+    #[arg(long, default_value_t = relu_network::Config::default().d, value_name = "N")]
     pub d: usize,
     /// Hidden units of a drawn network.
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value_t = relu_network::Config::default().hidden, value_name = "N")]
     pub hidden: usize,
     /// Draws the network, all weights from N(0, 1), as the task `relu_network` does.
-    #[arg(long, default_value_t = 0, value_name = "N", value_parser = parse_seed)]
+    #[arg(long, default_value_t = relu_network::Config::default().seed, value_name = "N", value_parser = parse_seed)]
     pub seed: u64,
     /// What it becomes.
     #[arg(long, default_value = "t2", value_name = "FORM")]
@@ -264,7 +273,7 @@ pub struct Seq2seq {
     #[arg(long, value_name = "N")]
     pub units: Option<usize>,
     /// Seed of sampled points and random directions.
-    #[arg(long, default_value_t = 0, value_name = "N", value_parser = parse_seed)]
+    #[arg(long, default_value_t = seq2seq::Config::default().seed, value_name = "N", value_parser = parse_seed)]
     pub seed: u64,
     #[command(flatten)]
     pub common: Common,
@@ -283,22 +292,22 @@ pub enum GdForm {
 #[derive(Args)]
 pub struct InContextGd {
     /// N, examples of a prompt.
-    #[arg(long, default_value_t = 20, value_name = "N")]
+    #[arg(long, default_value_t = in_context_gd::Config::default().points, value_name = "N")]
     pub points: usize,
     /// d, numbers of an input.
-    #[arg(long, default_value_t = 5, value_name = "N")]
+    #[arg(long, default_value_t = in_context_gd::Config::default().d, value_name = "N")]
     pub d: usize,
     /// Steps of gradient descent.
-    #[arg(long, default_value_t = 10, value_name = "K")]
+    #[arg(long, default_value_t = in_context_gd::Config::default().steps, value_name = "K")]
     pub steps: usize,
     /// Rate of a step, at most 2 / (d x_max^2).
-    #[arg(long, default_value_t = 0.2, value_name = "ETA")]
+    #[arg(long, default_value_t = in_context_gd::Config::default().rate, value_name = "ETA")]
     pub rate: f64,
     /// Input numbers lie within plus or minus this.
-    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    #[arg(long, default_value_t = in_context_gd::Config::default().x_max, value_name = "X")]
     pub x_max: f64,
     /// Labels lie within plus or minus this.
-    #[arg(long, default_value_t = 1.0, value_name = "Y")]
+    #[arg(long, default_value_t = in_context_gd::Config::default().y_max, value_name = "Y")]
     pub y_max: f64,
     /// How.
     #[arg(long, default_value = "e1", value_name = "FORM")]
@@ -338,7 +347,7 @@ pub struct MaxAffine {
     #[arg(long, value_name = "G", requires = "cells")]
     pub gap: Option<f64>,
     /// Positions.
-    #[arg(long, default_value_t = 4, value_name = "N")]
+    #[arg(long, default_value_t = max_affine::Config::default().seq_len, value_name = "N")]
     pub seq_len: usize,
     /// Numbers per position. Default: those of a built-in, else 2.
     #[arg(long, value_name = "N")]
@@ -382,4 +391,181 @@ pub struct Prefix {
     pub smoothness: Smoothness,
     #[command(flatten)]
     pub common: Common,
+}
+
+impl What {
+    /// What every construction takes, and the options of this one.
+    pub fn parts(&self) -> (&Common, ConstructionConfig) {
+        match self {
+            Self::TruncatedLinear(args) => (
+                &args.common,
+                ConstructionConfig::TruncatedLinear(truncated_linear::Config {
+                    clamp: (&args.clamp).into(),
+                    intervals: args.intervals,
+                }),
+            ),
+            Self::TruncatedLinearHeads(args) => (
+                &args.common,
+                ConstructionConfig::TruncatedLinearHeads(truncated_linear_heads::Config {
+                    clamp: (&args.clamp).into(),
+                    shared: args.shared,
+                    heads: args.heads,
+                }),
+            ),
+            Self::Activation(args) => (&args.common, ConstructionConfig::Activation(args.into())),
+            Self::ReluNetwork(args) => (&args.common, ConstructionConfig::ReluNetwork(args.into())),
+            Self::Seq2seq(args) => (&args.common, ConstructionConfig::Seq2seq(args.into())),
+            Self::InContextGd(args) => (&args.common, ConstructionConfig::InContextGd(args.into())),
+            Self::MaxAffine(args) => (&args.common, ConstructionConfig::MaxAffine(args.into())),
+            Self::Prefix(args) => (&args.common, ConstructionConfig::Prefix(args.into())),
+        }
+    }
+}
+
+impl From<Sharpness> for Mode {
+    fn from(sharpness: Sharpness) -> Self {
+        match sharpness {
+            Sharpness::Minimax => Self::Minimax,
+            Sharpness::Smooth => Self::Smooth,
+            Sharpness::Hard => Self::Hard,
+        }
+    }
+}
+
+impl From<&Smoothness> for Given {
+    fn from(known: &Smoothness) -> Self {
+        Self { lipschitz: known.lipschitz, curvature: known.curvature }
+    }
+}
+
+impl From<&Ends> for options::Ends {
+    fn from(ends: &Ends) -> Self {
+        Self { low: ends.low, high: ends.high }
+    }
+}
+
+impl From<&Clamp> for ClampConfig {
+    fn from(args: &Clamp) -> Self {
+        Self {
+            seq_len: args.seq_len,
+            d_in: args.d_in,
+            low: args.low,
+            high: args.high,
+            input: args.input,
+            seed: args.seed,
+            weights: args.weights.clone(),
+            mode: args.mode.into(),
+        }
+    }
+}
+
+impl From<&Activation> for activation::Config {
+    fn from(args: &Activation) -> Self {
+        Self {
+            function: args.function.clone(),
+            table: args.table.clone(),
+            kink: args.kink.clone(),
+            seq_len: args.seq_len,
+            low: args.low,
+            high: args.high,
+            mode: args.mode.map(Mode::from),
+            intervals: args.intervals,
+            smoothness: (&args.smoothness).into(),
+        }
+    }
+}
+
+impl From<&ReluNetwork> for relu_network::Config {
+    fn from(args: &ReluNetwork) -> Self {
+        Self {
+            network: args.network.clone(),
+            seq_len: args.seq_len,
+            d: args.d,
+            hidden: args.hidden,
+            seed: args.seed,
+            form: match args.form {
+                ReluForm::T1 => relu_network::Form::T1,
+                ReluForm::T2 => relu_network::Form::T2,
+                ReluForm::S => relu_network::Form::S,
+            },
+            ends: (&args.ends).into(),
+            mode: args.mode.map(Mode::from),
+            intervals: args.intervals,
+            heads: args.heads,
+            beta: args.beta,
+        }
+    }
+}
+
+impl From<&Seq2seq> for seq2seq::Config {
+    fn from(args: &Seq2seq) -> Self {
+        Self {
+            function: args.function.clone(),
+            samples: args.samples.clone(),
+            seq_len: args.seq_len,
+            d_in: args.d_in,
+            ends: (&args.ends).into(),
+            method: match args.method {
+                Method::Auto => seq2seq::Method::Auto,
+                Method::Grid => seq2seq::Method::Grid,
+                Method::Fit => seq2seq::Method::Fit,
+            },
+            lipschitz: args.lipschitz,
+            cells: args.cells,
+            units: args.units,
+            seed: args.seed,
+        }
+    }
+}
+
+impl From<&InContextGd> for in_context_gd::Config {
+    fn from(args: &InContextGd) -> Self {
+        Self {
+            points: args.points,
+            d: args.d,
+            steps: args.steps,
+            rate: args.rate,
+            x_max: args.x_max,
+            y_max: args.y_max,
+            form: match args.form {
+                GdForm::E1 => in_context_gd::FormName::E1,
+                GdForm::E2 => in_context_gd::FormName::E2,
+            },
+            delta: args.delta,
+            intervals: args.intervals,
+        }
+    }
+}
+
+impl From<&MaxAffine> for max_affine::Config {
+    fn from(args: &MaxAffine) -> Self {
+        Self {
+            function: args.function.clone(),
+            cells: args.cells.clone(),
+            gap: args.gap,
+            seq_len: args.seq_len,
+            d_in: args.d_in,
+            ends: (&args.ends).into(),
+            attention: match args.attention {
+                AttentionKind::SelfAttention => Attention::SelfAttention,
+                AttentionKind::CrossAttention => Attention::CrossAttention,
+            },
+            mode: args.mode.map(Mode::from),
+            per_axis: args.per_axis,
+            padding: args.padding,
+            smoothness: (&args.smoothness).into(),
+        }
+    }
+}
+
+impl From<&Prefix> for prefix::Config {
+    fn from(args: &Prefix) -> Self {
+        Self {
+            function: args.function.clone(),
+            d_in: args.d_in,
+            mode: args.mode.into(),
+            length: args.length,
+            smoothness: (&args.smoothness).into(),
+        }
+    }
 }

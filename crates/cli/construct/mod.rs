@@ -1,45 +1,24 @@
 //! `headway construct`
 
 pub mod args;
-mod files;
-mod targets;
-mod written;
 
 use std::{collections::BTreeMap, process::ExitCode};
 
 use headway_model::weights::Array;
 use headway_report::certificate::{self, likely, sizes};
-use headway_tasks::TaskConfig;
-use headway_theory::{Basis, Bound, Certificate, Construction, Effort, Measured, Refusal, Request, Verdict, certify};
-use headway_trainer::{Error, checkpoint::Checkpoint, experiment::Experiment, run_dir::NewRun};
+use headway_theory::{
+    Basis, Bound, Certificate, Construction, Effort, Measured, Refusal, Verdict, certify,
+    construct::{File, Given},
+};
+use headway_trainer::{Error, checkpoint::Checkpoint, experiment::Experiment, input, run_dir::NewRun};
 
 use crate::{
     args::Construct,
     output::{self, number},
 };
 
-/// What builds a construction, and the task of the same target.
-type Build = Box<dyn FnOnce(Request) -> Result<(Construction, TaskConfig), Refusal>>;
-
-/// A construction ready to be built.
-struct Planned {
-    seed: u64,
-    build: Build,
-}
-
-impl Planned {
-    /// One whose task is known beforehand.
-    fn new(
-        task: TaskConfig,
-        seed: u64,
-        build: impl FnOnce(Request) -> Result<Construction, Refusal> + 'static,
-    ) -> Self {
-        Self { seed, build: Box::new(move |request| Ok((build(request)?, task))) }
-    }
-}
-
 pub fn run(args: &Construct) -> Result<ExitCode, Error> {
-    let common = args.what.common();
+    let (common, config) = args.what.parts();
     let place = NewRun::At(common.out.clone());
     if common.out.file_name().is_none() {
         return Err(Error::Usage(format!("--out {}: give a folder by its name", common.out.display())));
@@ -50,13 +29,11 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     if let Some(warning) = warning {
         output::note(format!("warning: {warning}"));
     }
-    let (size, is_given) = args.what.size();
-    if common.tolerance.is_none() && !is_given {
-        return Err(Error::Usage(format!("--tolerance: give the largest error allowed, or a size with {size}")));
-    }
-    let planned = args.what.plan()?;
-    let request = Request { tolerance: common.tolerance.unwrap_or(f64::MAX), max_parameters: common.max_params };
-    let (construction, task) = (planned.build)(request).map_err(refused)?;
+    let request = config.request(common.tolerance, common.max_params).map_err(refused)?;
+    let given = config.file().map(read).transpose()?;
+    let planned = config.plan(given, common.max_params).map_err(refused)?;
+    let seed = planned.seed;
+    let (construction, task) = planned.build(request).map_err(refused)?;
     let (bound, rounding) = (construction.bound.value, construction.rounding.value);
     let tolerance = common.tolerance.unwrap_or(bound + rounding);
     output::note(format!(
@@ -68,7 +45,7 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
         number(rounding)
     ));
     // Before the model is made: this is where sizes are checked that no model may have.
-    let experiment = Experiment::of_construction(task, construction.network.model_config(), planned.seed)?;
+    let experiment = Experiment::of_construction(task, construction.network.model_config(), seed)?;
     let model = construction.network.assemble(&device.device);
     let named = format!("{} ({})", device.spec, device.name);
     let certificate = certify(&construction, tolerance, &model, &device.device, &named, Effort::default());
@@ -149,6 +126,14 @@ fn beyond_what_was_given(certificate: &Certificate) -> String {
         float32.error,
         bound.value + rounding.value
     )
+}
+
+/// What a file holds that an option names.
+fn read(file: File<'_>) -> Result<Given, Error> {
+    Ok(match file {
+        File::Table(path) => Given::Table(input::read_given(path)?),
+        File::Arrays(path) => Given::Arrays(input::read_arrays(path)?),
+    })
 }
 
 fn refused(refusal: Refusal) -> Error {

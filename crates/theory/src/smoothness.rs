@@ -104,7 +104,8 @@ struct Seen {
 }
 
 /// The constants that were given.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Given {
     /// Length of the gradient at most.
     pub lipschitz: Option<f64>,

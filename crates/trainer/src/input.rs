@@ -7,7 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use headway_exchange::disk;
+use headway_exchange::{Arrays, disk, npz};
+use headway_model::weights::arrays_from_bytes;
 use serde::de::DeserializeOwned;
 
 use crate::{error::Error, machine, presence, quote};
@@ -28,6 +29,26 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
     }
     disk::read(path)
+}
+
+/// The bytes of a file that an option names.
+///
+/// # Errors
+/// [`Error::Usage`] where there is no such file; [`Error::Io`]
+pub fn read_given(path: &Path) -> Result<Vec<u8>, Error> {
+    let given = |error| Error::Usage(format!("cannot read {}: {error}", path.display()));
+    read(path).map_err(|error| Error::unreadable(path, error, given))
+}
+
+/// The arrays of a file that an option names: of NumPy where its name ends in .npz, else safetensors.
+///
+/// # Errors
+/// [`Error::Usage`] where there is no such file, or what is there holds no arrays; [`Error::Io`]
+pub fn read_arrays(path: &Path) -> Result<Arrays, Error> {
+    let bytes = read_given(path)?;
+    let is_npz = path.extension().is_some_and(|extension| extension == "npz");
+    let arrays = if is_npz { npz::read(&bytes) } else { arrays_from_bytes(&bytes).map_err(|error| error.to_string()) };
+    arrays.map_err(|problem| Error::Usage(format!("{}: {problem}", path.display())))
 }
 
 /// The bytes of a file of ours; nothing where there is none.

@@ -12,20 +12,135 @@
 //! # References
 //! Hu et al. 2025, arXiv 2504.15956, have V_k = L_k; here values are any function's, and the temperature is chosen.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use headway_tasks::{FunctionConfig, Interval, Jet, Order, Table, breaks, interval::Derivatives};
+use headway_tasks::{FunctionConfig, Interval, Jet, Order, Table, TaskConfig, breaks, interval::Derivatives};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     bound::{Basis, Bound},
     cells::{self, Attention, Cells, felt, moved, sequences, value_noise},
-    construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
+    construct::{
+        Construction, Cost, Refusal, Request, Target, Temperature, choose,
+        options::{Ends, File, Given, Options, Planned, ensure_size, sound},
+        written::{Sizes, WrittenDown},
+    },
     domain::Domain,
     enclosure::Bracket,
     interpolation::{F32_ROUNDOFF, Mode},
-    smoothness::Constant,
+    smoothness::{self, Constant},
 };
+
+/// Options of [`Activation`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// g: a built-in by its name, or a formula in x1. Either this or a table must be given.
+    pub function: Option<String>,
+    /// A file of x,y in increasing x instead: straight lines between them, constant beyond the ends.
+    pub table: Option<PathBuf>,
+    /// Where the slope of a formula jumps; those of built-ins and tables are known. Default none.
+    pub kink: Vec<f64>,
+    /// n, positions, each a number of its own. Default 8.
+    pub seq_len: usize,
+    /// a, least value of an input number. Default −3.
+    pub low: f64,
+    /// b, greatest value of an input number. Default 3.
+    pub high: f64,
+    /// Temperature; where None, whichever of minimax and smooth needs fewer anchors.
+    pub mode: Option<Mode>,
+    /// p, intervals between anchors; where None, about the fewest that meet the tolerance.
+    pub intervals: Option<usize>,
+    /// What is known about the slopes of g. Default nothing but what its formula says.
+    pub smoothness: smoothness::Given,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            function: None,
+            table: None,
+            kink: Vec::new(),
+            seq_len: 8,
+            low: -3.0,
+            high: 3.0,
+            mode: None,
+            intervals: None,
+            smoothness: smoothness::Given::default(),
+        }
+    }
+}
+
+impl Options for Config {
+    fn sizes(&self) -> Vec<(&'static str, bool)> {
+        vec![("intervals", self.intervals.is_some())]
+    }
+
+    fn file(&self) -> Option<File<'_>> {
+        self.table.as_deref().map(File::Table)
+    }
+
+    fn plan(&self, given: Option<Given>, max_parameters: usize) -> Result<Planned, Refusal> {
+        let &Self { seq_len, low, high, mode, intervals, .. } = self;
+        let domain = Ends { low, high }.cube()?;
+        ensure_size("seq-len", &[seq_len], max_parameters)?;
+        let (function, config) = if let Some(path) = &self.table {
+            let table = table(&Given::table(given)?, path)?;
+            let points: Vec<(f64, f64)> = table.x.iter().copied().zip(table.y.iter().copied()).collect();
+            let config = FunctionConfig { seq_len, d_in: 1, outputs: Vec::new(), table: Some(table), domain };
+            sound(&TaskConfig::Function(config.clone()).validate())?;
+            (Scalar::table(&points)?, config)
+        } else {
+            let sizes = Sizes { seq_len: (Some(seq_len), 1), d_in: (None, 1) };
+            let written = WrittenDown::new(self.function.as_slice(), &sizes, domain)?;
+            if written.config.d_in != 1 || written.function.d_out() != 1 {
+                return Err(Refusal::invalid("function", "takes one number, x1, and gives one"));
+            }
+            let kinks = [written.kinks, &self.kink].concat();
+            (Scalar::written(&written.text, written.per_position()?, kinks), written.config)
+        };
+        let smoothness::Given { lipschitz, curvature } = self.smoothness;
+        let construction = Activation { seq_len, function, low, high, mode, intervals, lipschitz, curvature };
+        Ok(Planned::new(TaskConfig::Function(config), 0, move |request| construction.build(request)))
+    }
+}
+
+/// x and y of a CSV file; a first line that holds no numbers is a heading.
+///
+/// # Errors
+/// [`Refusal::File`], with the line.
+pub fn table(bytes: &[u8], path: &Path) -> Result<Table, Refusal> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(bytes);
+    // The reader notes every cell of a line.
+    if let Some(line) = bytes.split(|byte| *byte == b'\n').position(|line| line.len() > LONGEST_LINE) {
+        let problem = format!("line {}: more than {LONGEST_LINE} characters; give two numbers, x and y", line + 1);
+        return Err(Refusal::file(path, problem));
+    }
+    // Lists that grew would take their memory several times. A line is four characters at least.
+    let most = bytes.len() / 4 + 1;
+    let mut table = Table { x: Vec::with_capacity(most), y: Vec::with_capacity(most) };
+    for (line, record) in (1..).zip(reader.records()) {
+        let record = record.map_err(|error| Refusal::file(path, error.to_string()))?;
+        let numbers: Option<Vec<f64>> = record.iter().map(|cell| cell.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some([x, y]) => {
+                table.x.push(*x);
+                table.y.push(*y);
+            }
+            None if line == 1 => {}
+            _ => return Err(Refusal::file(path, format!("line {line}: give two numbers, x and y"))),
+        }
+    }
+    Ok(table)
+}
+
+/// Characters of a line of a table at most.
+const LONGEST_LINE: usize = 1000;
 
 /// A function of one number.
 #[derive(Clone)]

@@ -26,15 +26,91 @@ pub mod squares;
 use std::f64::consts::SQRT_2;
 
 use headway_plain::network::{Head, InputMap};
-use headway_tasks::Probe;
+use headway_tasks::{Descent, Law, Probe, RegressionConfig, TaskConfig};
 use nalgebra::{DMatrix, DVector};
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    construct::{Construction, Refusal, Request, Target},
+    construct::{
+        Construction, Refusal, Request, Target,
+        options::{Given, Options, Planned, ensure_size, ensure_unused},
+    },
     domain::Domain,
     space::Space,
 };
+
+/// Options of [`InContextGd`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// N, examples of a prompt. Default 20.
+    pub points: usize,
+    /// d, numbers of an input. Default 5.
+    pub d: usize,
+    /// k, steps of gradient descent. Default 10.
+    pub steps: usize,
+    /// η, rate of a step, at most 2 / (d x²). Default 0.2.
+    pub rate: f64,
+    /// Input numbers lie within ± this. Default 1.
+    pub x_max: f64,
+    /// Labels lie within ± this. Default 1.
+    pub y_max: f64,
+    /// How residuals meet inputs. Default e1.
+    pub form: FormName,
+    /// δ, scale of scores (e1); where None, the one with the smallest error.
+    pub delta: Option<f64>,
+    /// p, intervals between anchors (e2); where None, the fewest that meet the tolerance.
+    pub intervals: Option<usize>,
+}
+
+/// A [`Form`] by its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FormName {
+    /// [`Form::Linear`].
+    #[default]
+    E1,
+    /// [`Form::Squares`].
+    E2,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let InContextGd { points, d, steps, rate, x_max, y_max, form: _ } = InContextGd::default();
+        Self { points, d, steps, rate, x_max, y_max, form: FormName::default(), delta: None, intervals: None }
+    }
+}
+
+impl Options for Config {
+    fn sizes(&self) -> Vec<(&'static str, bool)> {
+        vec![("delta", self.delta.is_some()), ("intervals", self.intervals.is_some())]
+    }
+
+    fn plan(&self, _: Option<Given>, max_parameters: usize) -> Result<Planned, Refusal> {
+        let &Self { points, d, steps, rate, x_max, y_max, form, delta, intervals } = self;
+        let linear = form == FormName::E1;
+        ensure_unused("delta", !linear && delta.is_some(), "form e1")?;
+        ensure_unused("intervals", linear && intervals.is_some(), "form e2")?;
+        ensure_size("points x --d", &[points, d], max_parameters)?;
+        // Labels of the task stay within y_max: the largest w . x is 0.8 of it, and the noise a thirtieth.
+        let size = 0.8 * y_max / (d as f64 * x_max);
+        let task = TaskConfig::InContextRegression(RegressionConfig {
+            d,
+            n_points: points,
+            noise: y_max / 30.0,
+            input: Law::Uniform { low: -x_max, high: x_max },
+            weights: Law::Uniform { low: -size, high: size },
+            gradient_descent: Descent { steps, rate },
+        });
+        let form = match form {
+            FormName::E1 => Form::Linear { delta },
+            FormName::E2 => Form::Squares { intervals, sharpness: None },
+        };
+        let construction = InContextGd { points, d, steps, rate, x_max, y_max, form };
+        Ok(Planned::new(task, 0, move |request| construction.build(request)))
+    }
+}
 
 /// The construction of this file.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,19 +15,116 @@
 //! # References
 //! Liu et al. 2025, arXiv 2504.19901: the limit of large β; the padded grid at c = 1 is ours.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use headway_tasks::Probe;
+use headway_model::weights::Array;
+use headway_tasks::{FunctionConfig, Probe, TaskConfig};
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     bound::Bound,
     cells::{self, Attention, Cells, felt, moved, sequences, value_noise},
-    construct::{Construction, Cost, Enclosure, Refusal, Request, Target, Temperature, choose},
+    construct::{
+        Construction, Cost, Enclosure, Refusal, Request, Target, Temperature, choose,
+        options::{self, Ends, File, Options, Planned, doubles, ensure_size, rows, sound},
+        written::{Sizes, WrittenDown},
+    },
     domain::{Domain, Partition},
     interpolation::{F32_ROUNDOFF, Mode, Moments},
     smoothness::{Given, Smoothness},
 };
+
+/// Options of [`MaxAffine`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// A built-in by its name, or a formula in x1 … per output number. Either this or cells must be given.
+    pub function: Vec<String>,
+    /// A file of cells instead: `slopes` `[cells, d_in]`, `offsets` `[cells]`, `values` `[cells, d_out]`.
+    pub cells: Option<PathBuf>,
+    /// Lead of the largest score with which a given cell's value is promised; where None, 0.05.
+    pub gap: Option<f64>,
+    /// n, positions. Default 4.
+    pub seq_len: usize,
+    /// Numbers per position; where None, those of a built-in, else 2.
+    pub d_in: Option<usize>,
+    /// Of every input number. Default 0 and 1.
+    pub ends: Ends,
+    /// Self-attention or cross-attention. Default self-attention.
+    pub attention: Attention,
+    /// Temperature; where None, minimax. Smooth pads the grid, where the function must be defined too.
+    pub mode: Option<Mode>,
+    /// G, cells per axis; where None, the fewest that meet the tolerance.
+    pub per_axis: Option<usize>,
+    /// Cells beyond every face; where None, 3 for smooth, else none.
+    pub padding: Option<usize>,
+    /// What is known about the function's slopes. Default nothing but what its formula says.
+    pub smoothness: Given,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            function: Vec::new(),
+            cells: None,
+            gap: None,
+            seq_len: 4,
+            d_in: None,
+            ends: Ends::default(),
+            attention: Attention::default(),
+            mode: None,
+            per_axis: None,
+            padding: None,
+            smoothness: Given::default(),
+        }
+    }
+}
+
+/// Lead of the largest score where none is given.
+const GAP: f64 = 0.05;
+
+impl Options for Config {
+    fn sizes(&self) -> Vec<(&'static str, bool)> {
+        vec![("per-axis", self.per_axis.is_some())]
+    }
+
+    fn file(&self) -> Option<File<'_>> {
+        self.cells.as_deref().map(File::Arrays)
+    }
+
+    fn plan(&self, given: Option<options::Given>, max_parameters: usize) -> Result<Planned, Refusal> {
+        let &Self { seq_len, ends: Ends { low, high }, attention, per_axis, padding, .. } = self;
+        let domain = self.ends.cube()?;
+        ensure_size("seq-len x --d-in", &[seq_len, self.d_in.unwrap_or(2)], max_parameters)?;
+        let (partition, config) = if let Some(path) = &self.cells {
+            let cells =
+                GivenCells::from_arrays(options::Given::arrays(given, "cells")?, path, self.gap.unwrap_or(GAP))?;
+            let d_in = cells.slopes.first().map_or(0, Vec::len);
+            let config = FunctionConfig { seq_len, d_in, outputs: cells.formulas(), table: None, domain };
+            sound(&TaskConfig::Function(config.clone()).validate())?;
+            (Cut::Given(cells), config)
+        } else {
+            let sizes = Sizes { seq_len: (Some(seq_len), 4), d_in: (self.d_in, 2) };
+            let written = WrittenDown::new(&self.function, &sizes, domain)?;
+            let grid = Grid {
+                d_in: written.config.d_in,
+                function: Target::written(&written.text, written.per_position()?),
+                mode: self.mode.unwrap_or_default(),
+                per_axis,
+                padding,
+                given: self.smoothness,
+            };
+            (Cut::Grid(grid), written.config)
+        };
+        let construction = MaxAffine { seq_len: config.seq_len, low, high, partition, attention };
+        Ok(Planned::new(TaskConfig::Function(config), 0, move |request| construction.build(request)))
+    }
+}
 
 /// The construction of this file.
 #[derive(Clone, Debug)]
@@ -81,6 +178,61 @@ pub struct GivenCells {
     pub values: Vec<Vec<f64>>,
     /// The error is promised where the largest score exceeds all others by this.
     pub gap: f64,
+}
+
+/// Cells that a file may give.
+const MOST_GIVEN: usize = 100;
+
+impl GivenCells {
+    /// Of a file: `slopes` `[cells, d_in]`, `offsets` `[cells]` and `values` `[cells, d_out]`.
+    ///
+    /// # Errors
+    /// [`Refusal::File`] and [`Refusal::Invalid`] for shapes that do not meet, and what is not a number.
+    pub fn from_arrays(mut arrays: BTreeMap<String, Array>, path: &Path, gap: f64) -> Result<Self, Refusal> {
+        match ["slopes", "offsets", "values"].map(|name| arrays.remove(name)) {
+            [Some(slopes), Some(offsets), Some(values)]
+                if slopes.shape.len() == 2 && offsets.shape.len() == 1 && values.shape.len() == 2 =>
+            {
+                let counts = [slopes.shape[0], offsets.shape[0], values.shape[0]];
+                let mut numbers = [&slopes, &offsets, &values].into_iter().flat_map(|array| &array.values);
+                let problem = if counts.iter().any(|count| *count != counts[0])
+                    || slopes.shape[1] * values.shape[1] == 0
+                {
+                    Some("the three must have as many rows, and slopes and values a column at least".to_owned())
+                } else if !(1..=MOST_GIVEN).contains(&counts[0]) {
+                    // The task of the same target writes every score into every term.
+                    Some(format!("holds {} cells; from 1 to {MOST_GIVEN} can be given", counts[0]))
+                } else {
+                    numbers.any(|n| !n.is_finite()).then(|| "holds something that is not a finite number".to_owned())
+                };
+                if let Some(problem) = problem {
+                    return Err(Refusal::invalid(format!("cells {}", path.display()), problem));
+                }
+                let (d_in, d_out) = (slopes.shape[1], values.shape[1]);
+                Ok(Self { slopes: rows(&slopes, d_in), offsets: doubles(&offsets), values: rows(&values, d_out), gap })
+            }
+            _ => {
+                let problem = "needs `slopes` [cells, d_in], `offsets` [cells] and `values` [cells, d_out]";
+                Err(Refusal::file(path, problem))
+            }
+        }
+    }
+
+    /// The value of the cell with the largest score as formulas, one per output number: Σ_k v_k step(s_k − max(s_1, …, s_K)).
+    fn formulas(&self) -> Vec<String> {
+        let score = |(slope, offset): (&Vec<f64>, &f64)| {
+            let terms = slope.iter().enumerate().map(|(j, a)| format!(" + {a:?}*x{}", j + 1));
+            format!("({offset:?}{})", terms.collect::<String>())
+        };
+        let scores: Vec<String> = self.slopes.iter().zip(&self.offsets).map(score).collect();
+        let top = if scores.len() == 1 { scores[0].clone() } else { format!("max({})", scores.join(", ")) };
+        let d_out = self.values.first().map_or(0, Vec::len);
+        let output = |c: usize| {
+            let terms = self.values.iter().zip(&scores);
+            terms.map(|(v, s)| format!("{:?}*step({s} - {top})", v[c])).collect::<Vec<_>>().join(" + ")
+        };
+        (0..d_out).map(output).collect()
+    }
 }
 
 /// More cells than this are never tried.

@@ -6,13 +6,20 @@
 pub mod activation;
 pub mod in_context_gd;
 pub mod max_affine;
+pub mod options;
 pub mod prefix;
 pub mod relu_network;
 pub mod seq2seq;
 pub mod truncated_linear;
 pub mod truncated_linear_heads;
+mod written;
 
-use std::{fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use headway_tasks::Jet;
 use serde::{Deserialize, Serialize};
@@ -23,32 +30,88 @@ use crate::{bound::Bound, domain::Domain, network::Network};
 pub use activation::Activation;
 pub use in_context_gd::InContextGd;
 pub use max_affine::MaxAffine;
+pub use options::{File, Given, Options, Planned};
 pub use prefix::Prefix;
 pub use relu_network::{Form, ReluNetwork, ReluWeights};
 pub use seq2seq::Seq2seq;
 pub use truncated_linear::TruncatedLinear;
 pub use truncated_linear_heads::TruncatedLinearHeads;
 
-/// Every construction's name on the command line, with one line about it.
-pub const CONSTRUCTIONS: &[(&str, &str)] = &[
-    (TruncatedLinear::NAME, "one head: clamp(w_i . x_i + t_i, a, b) at every position, error 0.062 (b - a) / p"),
-    (TruncatedLinearHeads::NAME, "H heads after a token-wise map: the same clamp, error 0.062 (b - a) / ((n - 1) H)"),
-    (
-        Activation::NAME,
-        "one head: any function of one number at every position, error g'' Delta^2 / 4 where it is smooth",
-    ),
-    (ReluNetwork::NAME, "a two-layer ReLU network of the whole sequence: gather, gates, scatter, error 0.28 S / beta"),
-    (
-        Seq2seq::NAME,
-        "any continuous function of the whole sequence, or samples of it: by a grid, or by a fitted ReLU network",
-    ),
-    (InContextGd::NAME, "k steps of gradient descent on the regression that a prompt holds, linear or by squares"),
-    (
-        MaxAffine::NAME,
-        "one head: the value of the cell that the largest of affine scores picks, error L sqrt(d) / (2 G)",
-    ),
-    (Prefix::NAME, "a prefix of N rows for a frozen head: a function on the circle or the sphere"),
-];
+macro_rules! constructions {
+    ($($name:ident($config:ty), $summary:literal;)*) => {
+        /// Every construction's name on the command line, with one line about it.
+        pub const CONSTRUCTIONS: &[(&str, &str)] = &[$(($name::NAME, $summary)),*];
+
+        /// The options of one construction.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum ConstructionConfig {
+            $(#[doc = $summary] $name($config)),*
+        }
+
+        impl ConstructionConfig {
+            /// Every construction's options with their defaults, in the order of [`CONSTRUCTIONS`].
+            pub fn defaults() -> Vec<Self> {
+                vec![$(Self::$name(<$config>::default())),*]
+            }
+
+            fn options(&self) -> &dyn Options {
+                match self {
+                    $(Self::$name(config) => config),*
+                }
+            }
+        }
+    };
+}
+
+constructions! {
+    TruncatedLinear(truncated_linear::Config),
+        "one head: clamp(w_i . x_i + t_i, a, b) at every position, error 0.062 (b - a) / p";
+    TruncatedLinearHeads(truncated_linear_heads::Config),
+        "H heads after a token-wise map: the same clamp, error 0.062 (b - a) / ((n - 1) H)";
+    Activation(activation::Config),
+        "one head: any function of one number at every position, error g'' Delta^2 / 4 where it is smooth";
+    ReluNetwork(relu_network::Config),
+        "a two-layer ReLU network of the whole sequence: gather, gates, scatter, error 0.28 S / beta";
+    Seq2seq(seq2seq::Config),
+        "any continuous function of the whole sequence, or samples of it: by a grid, or by a fitted ReLU network";
+    InContextGd(in_context_gd::Config),
+        "k steps of gradient descent on the regression that a prompt holds, linear or by squares";
+    MaxAffine(max_affine::Config),
+        "one head: the value of the cell that the largest of affine scores picks, error L sqrt(d) / (2 G)";
+    Prefix(prefix::Config),
+        "a prefix of N rows for a frozen head: a function on the circle or the sphere";
+}
+
+impl ConstructionConfig {
+    /// The file that is to be read before the construction can be planned; None if no option names one.
+    pub fn file(&self) -> Option<File<'_>> {
+        self.options().file()
+    }
+
+    /// What is asked of the construction.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] where neither a tolerance nor a size is given.
+    pub fn request(&self, tolerance: Option<f64>, max_parameters: usize) -> Result<Request, Refusal> {
+        let sizes = self.options().sizes();
+        if tolerance.is_none() && sizes.iter().all(|(_, is_given)| !is_given) {
+            let sizes: Vec<String> = sizes.iter().map(|(option, _)| format!("--{option}")).collect();
+            let problem = format!("give the largest error allowed, or a size with {}", sizes.join(" or "));
+            return Err(Refusal::invalid("tolerance", problem));
+        }
+        Ok(Request { tolerance: tolerance.unwrap_or(f64::MAX), max_parameters })
+    }
+
+    /// The construction, and the task of the same target; `given` is what [`ConstructionConfig::file`] holds.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] with the option that makes no sense, or whose size alone is more than `max_parameters`;
+    /// [`Refusal::File`]
+    pub fn plan(&self, given: Option<Given>, max_parameters: usize) -> Result<Planned, Refusal> {
+        self.options().plan(given, max_parameters)
+    }
+}
 
 /// A function of the whole sequence, row by row: `[seq_len · d_in]` -> `[seq_len · d_out]`.
 pub type Function = Arc<dyn Fn(&[f64]) -> Vec<f64> + Send + Sync>;
@@ -167,8 +230,16 @@ pub enum Refusal {
     #[error("{key}: {problem}")]
     Invalid {
         /// Option, without dashes.
-        key: &'static str,
+        key: Cow<'static, str>,
         /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// A file that an option names does not hold what it should.
+    #[error("{}: {problem}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
         problem: String,
     },
     /// No size meets the tolerance.
@@ -270,8 +341,13 @@ fn upward(value: f64) -> String {
 
 impl Refusal {
     /// An option that makes no sense.
-    pub fn invalid(key: &'static str, problem: impl Into<String>) -> Self {
-        Self::Invalid { key, problem: problem.into() }
+    pub fn invalid(key: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
+        Self::Invalid { key: key.into(), problem: problem.into() }
+    }
+
+    /// A file that does not hold what it should.
+    pub fn file(path: &Path, problem: impl Into<String>) -> Self {
+        Self::File { path: path.to_owned(), problem: problem.into() }
     }
 
     /// The same, unless no size at all has a finite bound: then this is what is wrong with the function.
@@ -437,6 +513,22 @@ mod tests {
         assert!(*why == Limit::Target && (1.0..1.01).contains(reachable), "{refusal}");
         let text = refusal.to_string();
         assert!(text.contains("at any size: the bound does not fall") && !text.contains("float32"), "{text}");
+    }
+
+    /// A config names its construction as the command line does, keeps its defaults, and refuses keys that nobody reads.
+    #[test]
+    fn options_are_configs() {
+        let configs = ConstructionConfig::defaults();
+        assert_eq!(configs.len(), CONSTRUCTIONS.len());
+        for (config, (name, _)) in configs.iter().zip(CONSTRUCTIONS) {
+            let empty: ConstructionConfig = serde_json::from_str(&format!("{{\"{name}\": {{}}}}")).unwrap();
+            assert_eq!(&empty, config, "{name}");
+            let written = serde_json::to_string(config).unwrap();
+            assert_eq!(&serde_json::from_str::<ConstructionConfig>(&written).unwrap(), config, "{written}");
+            let stranger = format!("{{\"{name}\": {{\"heights\": 3}}}}");
+            let problem = serde_json::from_str::<ConstructionConfig>(&stranger).unwrap_err().to_string();
+            assert!(problem.contains("unknown field `heights`"), "{name}: {problem}");
+        }
     }
 
     #[test]

@@ -23,18 +23,59 @@ use headway_plain::{
     Readout,
     network::{Head, InputMap, Matrix},
 };
+use headway_tasks::TaskConfig;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     bound::Bound,
     cells::{felt, moved, value_noise},
-    construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
+    construct::{
+        Construction, Cost, Refusal, Request, Target, Temperature, choose,
+        options::{self, Options, Planned},
+        written::{Sizes, WrittenDown},
+    },
     domain::Domain,
     interpolation::{F32_ROUNDOFF, Mode},
     network::{Layer, Network},
     smoothness::{Given, Smoothness, sphere_lattice},
     space::Space,
 };
+
+/// Options of [`Prefix`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// A built-in by its name, or a formula in x1 … per output number. Must be given.
+    pub function: Vec<String>,
+    /// Numbers of the input, a unit vector; where None, those of a built-in, else 3.
+    pub d_in: Option<usize>,
+    /// Temperature. Default minimax.
+    pub mode: Mode,
+    /// N, rows of the prefix; where None, about the fewest that meet the tolerance.
+    pub length: Option<usize>,
+    /// What is known about the function's slopes. Default nothing but what its formula says.
+    pub smoothness: Given,
+}
+
+impl Options for Config {
+    fn sizes(&self) -> Vec<(&'static str, bool)> {
+        vec![("length", self.length.is_some())]
+    }
+
+    fn plan(&self, _: Option<options::Given>, _: usize) -> Result<Planned, Refusal> {
+        let sizes = Sizes { seq_len: (None, 1), d_in: (self.d_in, 3) };
+        let written = WrittenDown::new(&self.function, &sizes, headway_tasks::Domain::Sphere)?;
+        let construction = Prefix {
+            d_in: written.config.d_in,
+            function: Target::written(&written.text, written.per_position()?),
+            mode: self.mode,
+            length: self.length,
+            given: self.smoothness,
+        };
+        Ok(Planned::new(TaskConfig::Function(written.config), 0, move |request| construction.build(request)))
+    }
+}
 
 /// The construction of this file.
 #[derive(Clone, Debug)]

@@ -11,20 +11,155 @@
 //! # References
 //! Hu et al. 2025, arXiv 2504.15956, single-head theorem.
 
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use headway_model::weights::Array;
 use headway_plain::{
     Readout,
     network::{Head, InputMap},
 };
+use headway_tasks::{GivenForms, Law, Seed, Stream, TaskConfig, TruncatedLinearConfig};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     bound::Bound,
     cells::{felt, value_noise},
-    construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
+    construct::{
+        Construction, Cost, Refusal, Request, Target, Temperature, choose,
+        options::{File, Given, Options, Planned, doubles, ensure_size, rows, sound},
+    },
     domain::Domain,
     interpolation::{Anchors, F32_ROUNDOFF, Mode, Profile, profile, tail},
     network::{Layer, Network},
     space::Space,
 };
+
+/// Options of [`TruncatedLinear`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What to clamp.
+    pub clamp: ClampConfig,
+    /// p, intervals between anchors; where None, the fewest that meet the tolerance.
+    pub intervals: Option<usize>,
+}
+
+/// The clamp that both constructions of one compute, and how sharply heads look at their anchors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClampConfig {
+    /// n, positions. Default 50.
+    pub seq_len: usize,
+    /// Numbers per position. Default 10.
+    pub d_in: usize,
+    /// a, least value. Default −25.
+    pub low: f64,
+    /// b, greatest value. Default 25.
+    pub high: f64,
+    /// Input numbers lie within ± this. Default 5.
+    pub input: f64,
+    /// Draws w and t, all from N(0, 1), as the task does. Default 0.
+    pub seed: u64,
+    /// A file that holds them instead, and with them the sizes: `weights` `[seq_len, d_in]` and `offsets` `[seq_len]`.
+    pub weights: Option<PathBuf>,
+    /// Temperature. Default minimax.
+    pub mode: Mode,
+}
+
+impl Default for ClampConfig {
+    fn default() -> Self {
+        Self {
+            seq_len: 50,
+            d_in: 10,
+            low: -25.0,
+            high: 25.0,
+            input: 5.0,
+            seed: 0,
+            weights: None,
+            mode: Mode::default(),
+        }
+    }
+}
+
+impl Options for Config {
+    fn sizes(&self) -> Vec<(&'static str, bool)> {
+        vec![("intervals", self.intervals.is_some())]
+    }
+
+    fn file(&self) -> Option<File<'_>> {
+        self.clamp.file()
+    }
+
+    fn plan(&self, given: Option<Given>, max_parameters: usize) -> Result<Planned, Refusal> {
+        let (clamp, task) = self.clamp.plan(false, given, max_parameters)?;
+        let head = TruncatedLinear { clamp, mode: self.clamp.mode, intervals: self.intervals };
+        Ok(Planned::new(task, self.clamp.seed, move |request| head.build(request)))
+    }
+}
+
+impl ClampConfig {
+    /// The file of w and t.
+    pub(super) fn file(&self) -> Option<File<'_>> {
+        self.weights.as_deref().map(File::Arrays)
+    }
+
+    /// The clamp, the same w and t at every position where `shared`, and the task of the same numbers.
+    pub(super) fn plan(
+        &self,
+        shared: bool,
+        given: Option<Given>,
+        max_parameters: usize,
+    ) -> Result<(Clamp, TaskConfig), Refusal> {
+        ensure_size("seq-len x --d-in", &[self.seq_len, self.d_in], max_parameters)?;
+        let &Self { seq_len, d_in, low, high, input, seed, .. } = self;
+        let law = Law::Uniform { low: -input, high: input };
+        let ends = TruncatedLinearConfig { low, high, input: law, ..TruncatedLinearConfig::default() };
+        let given = match &self.weights {
+            Some(path) => Some(forms(Given::arrays(given, "weights")?, path)?),
+            None if shared => {
+                let drawn = draw(&TruncatedLinearConfig { seq_len, d_in, ..ends.clone() }, seed)?;
+                let first = (drawn.weights.first(), drawn.offsets.first());
+                let (Some(weights), Some(offset)) = first else {
+                    return Err(Refusal::invalid("seq-len", "must be at least 1, and --d-in too"));
+                };
+                Some(GivenForms { weights: vec![weights.clone(); seq_len], offsets: vec![*offset; seq_len] })
+            }
+            None => None,
+        };
+        let (seq_len, d_in) = match &given {
+            Some(given) => (given.weights.len(), given.weights.first().map_or(0, Vec::len)),
+            None => (seq_len, d_in),
+        };
+        let config = TruncatedLinearConfig { seq_len, d_in, given, ..ends };
+        let GivenForms { weights, offsets } = draw(&config, seed)?;
+        Ok((Clamp { weights, offsets, low, high, input }, TaskConfig::TruncatedLinear(config)))
+    }
+}
+
+/// The linear forms of a file: `weights` `[seq_len, d_in]` and `offsets` `[seq_len]`.
+///
+/// # Errors
+/// [`Refusal::File`]
+pub fn forms(mut arrays: BTreeMap<String, Array>, path: &Path) -> Result<GivenForms, Refusal> {
+    let mut take = |name: &str, axes: usize| {
+        let array = arrays.remove(name).filter(|array| array.shape.len() == axes);
+        array.ok_or_else(|| Refusal::file(path, "needs `weights` [seq_len, d_in] and `offsets` [seq_len]"))
+    };
+    let (weights, offsets) = (take("weights", 2)?, take("offsets", 1)?);
+    let d_in = weights.shape[1].max(1);
+    Ok(GivenForms { weights: rows(&weights, d_in), offsets: doubles(&offsets) })
+}
+
+/// The numbers of a task, drawn or given, as the task itself rounds them.
+fn draw(config: &TruncatedLinearConfig, seed: u64) -> Result<GivenForms, Refusal> {
+    sound(&TaskConfig::TruncatedLinear(config.clone()).validate())?;
+    let drawn = headway_tasks::TruncatedLinear::new(config.clone(), &mut Seed(seed).rng(Stream::Task, 0));
+    let weights = drawn.weights.column_iter().map(|w| w.iter().copied().map(f64::from).collect());
+    Ok(GivenForms { weights: weights.collect(), offsets: drawn.offsets.iter().copied().map(f64::from).collect() })
+}
 
 /// A linear form per position, cut off at both ends.
 #[derive(Clone, Debug, PartialEq)]

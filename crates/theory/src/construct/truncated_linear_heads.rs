@@ -15,19 +15,49 @@ use headway_plain::{
     Readout,
     network::{Head, InputMap, Linear},
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{
     bound::Bound,
     cells::{felt, value_noise},
     construct::{
         Construction, Cost, Refusal, Request, Temperature, choose,
-        truncated_linear::{Clamp, hard_points, score_rounding},
+        options::{File, Given, Options, Planned},
+        truncated_linear::{Clamp, ClampConfig, hard_points, score_rounding},
     },
     domain::Domain,
     interpolation::{Anchors, F32_ROUNDOFF, Mode, Profile, profile, tail},
     network::{Layer, Network},
     space::Space,
 };
+
+/// Options of [`TruncatedLinearHeads`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What to clamp.
+    pub clamp: ClampConfig,
+    /// The same w and t at every position, those of the first: then the map before attention is token-wise. Default false.
+    pub shared: bool,
+    /// H; where None, the fewest heads that meet the tolerance.
+    pub heads: Option<usize>,
+}
+
+impl Options for Config {
+    fn sizes(&self) -> Vec<(&'static str, bool)> {
+        vec![("heads", self.heads.is_some())]
+    }
+
+    fn file(&self) -> Option<File<'_>> {
+        self.clamp.file()
+    }
+
+    fn plan(&self, given: Option<Given>, max_parameters: usize) -> Result<Planned, Refusal> {
+        let (clamp, task) = self.clamp.plan(self.shared, given, max_parameters)?;
+        let heads = TruncatedLinearHeads { clamp, mode: self.clamp.mode, heads: self.heads };
+        Ok(Planned::new(task, self.clamp.seed, move |request| heads.build(request)))
+    }
+}
 
 /// The construction of this file.
 #[derive(Clone, Debug, PartialEq)]

@@ -21,15 +21,21 @@ mod readout;
 mod units;
 mod weights;
 
+use std::path::PathBuf;
+
 use headway_plain::{
     Readout,
     network::{InputMap, Matrix},
 };
+use headway_tasks::{GivenNetwork, Law, ReluNetworkConfig, Seed, Stream, TaskConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     bound::Bound,
-    construct::{Construction, Cost, Refusal, Request, Temperature, choose},
+    construct::{
+        Construction, Cost, Refusal, Request, Temperature, choose,
+        options::{Ends, File, Given, Options, Planned, ensure_size, ensure_unused, sound},
+    },
     interpolation::Mode,
     mixing::Roundings,
     network::{Layer, Network},
@@ -41,6 +47,96 @@ pub use weights::ReluWeights;
 
 /// How far keys that are not to count lie below those that do, in score: e⁻⁶⁴ = 1.6e-28.
 const APART: f64 = 64.0;
+
+/// Options of [`ReluNetwork`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// A file of the network, as [`ReluWeights::from_arrays`] takes it; where None, one is drawn.
+    pub network: Option<PathBuf>,
+    /// n, positions that the network's flat inputs and outputs are cut into. Default 20.
+    pub seq_len: usize,
+    /// Numbers per position of a drawn network, in and out. Default 5.
+    pub d: usize,
+    /// Hidden units of a drawn network. Default 10.
+    pub hidden: usize,
+    /// Draws the network, all weights from N(0, 1), as the task does. Default 0.
+    pub seed: u64,
+    /// What it becomes. Default t2.
+    pub form: Form,
+    /// Of every input number. Default 0 and 1.
+    pub ends: Ends,
+    /// Temperature of anchors (t1 and s); where None, minimax.
+    pub mode: Option<Mode>,
+    /// p, intervals between anchors of a head (t1 and s); where None, the fewest that meet the tolerance.
+    pub intervals: Option<usize>,
+    /// H (t1); where None, the fewest heads that meet the tolerance.
+    pub heads: Option<usize>,
+    /// β of the gates (t2); where None, so large that they matter little beside rounding.
+    pub beta: Option<f64>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            network: None,
+            seq_len: 20,
+            d: 5,
+            hidden: 10,
+            seed: 0,
+            form: Form::default(),
+            ends: Ends::default(),
+            mode: None,
+            intervals: None,
+            heads: None,
+            beta: None,
+        }
+    }
+}
+
+impl Options for Config {
+    fn sizes(&self) -> Vec<(&'static str, bool)> {
+        vec![("beta", self.beta.is_some()), ("intervals", self.intervals.is_some())]
+    }
+
+    fn file(&self) -> Option<File<'_>> {
+        self.network.as_deref().map(File::Arrays)
+    }
+
+    fn plan(&self, given: Option<Given>, max_parameters: usize) -> Result<Planned, Refusal> {
+        let &Self { seq_len, d, ends: Ends { low, high }, form, intervals, heads, beta, .. } = self;
+        self.ends.cube()?;
+        ensure_unused("mode", form == Form::T2 && self.mode.is_some(), "forms t1 and s")?;
+        ensure_size("hidden x --seq-len x --d", &[self.hidden, seq_len.saturating_mul(d)], max_parameters)?;
+        let base = ReluNetworkConfig { seq_len, input: Law::Uniform { low, high }, ..ReluNetworkConfig::default() };
+        let (network, config) = if self.network.is_some() {
+            let network = ReluWeights::from_arrays(&Given::arrays(given, "network")?, seq_len)?;
+            let config = network.task(base);
+            (network, config)
+        } else {
+            let config = ReluNetworkConfig { d, d_hidden: self.hidden, ..base };
+            sound(&TaskConfig::ReluNetwork(config.clone()).validate())?;
+            let drawn = headway_tasks::ReluNetwork::new(config.clone(), &mut Seed(self.seed).rng(Stream::Task, 0));
+            // As drawn, so that the task rounds nothing that the construction does not.
+            let given = drawn.written_down().given.unwrap_or_else(|| unreachable!("written down means given"));
+            let GivenNetwork { weights_in, bias_in, weights_out, bias_out } = given;
+            (ReluWeights { seq_len, d_in: d, d_out: d, weights_in, bias_in, weights_out, bias_out }, config)
+        };
+        sound(&TaskConfig::ReluNetwork(config.clone()).validate())?;
+        let flat = network.seq_len * network.d_in;
+        let construction = ReluNetwork {
+            form,
+            low: vec![low; flat],
+            high: vec![high; flat],
+            mode: self.mode.unwrap_or_default(),
+            intervals,
+            heads,
+            beta,
+            ..ReluNetwork::new(network)
+        };
+        Ok(Planned::new(TaskConfig::ReluNetwork(config), self.seed, move |request| construction.build(request)))
+    }
+}
 
 /// How a ReLU network becomes attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

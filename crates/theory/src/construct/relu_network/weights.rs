@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use headway_model::weights::Array;
+use headway_tasks::{GivenNetwork, ReluNetworkConfig};
 
 use crate::construct::{Refusal, Target};
 
@@ -66,6 +67,23 @@ impl ReluWeights {
     pub fn forward(&self, x: &[f64]) -> Vec<f64> {
         let hidden: Vec<f64> = self.before_relu(x).into_iter().map(|u| u.max(0.0)).collect();
         affine(&self.weights_out, &self.bias_out, &hidden)
+    }
+
+    /// The task whose targets this network computes; what it does not say is that of `base`.
+    pub(crate) fn task(&self, base: ReluNetworkConfig) -> ReluNetworkConfig {
+        ReluNetworkConfig {
+            seq_len: self.seq_len,
+            d: self.d_in,
+            d_out: (self.d_out != self.d_in).then_some(self.d_out),
+            d_hidden: self.units(),
+            given: Some(GivenNetwork {
+                weights_in: self.weights_in.clone(),
+                bias_in: self.bias_in.clone(),
+                weights_out: self.weights_out.clone(),
+                bias_out: self.bias_out.clone(),
+            }),
+            ..base
+        }
     }
 
     pub(crate) fn target(&self) -> Target {

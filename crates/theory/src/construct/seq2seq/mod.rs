@@ -16,10 +16,124 @@ mod fit;
 mod grid;
 mod proof;
 
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use headway_model::weights::Array;
+use headway_tasks::{Law, ReluNetworkConfig, TaskConfig};
 use serde::{Deserialize, Serialize};
 
-use super::{Construction, Refusal, ReluWeights, Request, Target};
+use super::{
+    Construction, Refusal, ReluWeights, Request, Target,
+    options::{Ends, File, Given, Options, Planned, ensure_size, ensure_unused, rows},
+    written::{Sizes, WrittenDown},
+};
 use crate::bound::Basis;
+
+/// Options of [`Seq2seq`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// A built-in by its name, or a formula per output number of a position. Either this or samples must be given.
+    pub function: Vec<String>,
+    /// A file of samples instead: `inputs` `[count, seq_len, d_in]` and `outputs` `[count, seq_len, d_out]`.
+    pub samples: Option<PathBuf>,
+    /// n, positions; where None, those of a built-in, else 2.
+    pub seq_len: Option<usize>,
+    /// Numbers per position; where None, those of a built-in, else 2.
+    pub d_in: Option<usize>,
+    /// Of every input number. Default 0 and 1.
+    pub ends: Ends,
+    /// How. Default auto.
+    pub method: Method,
+    /// L with |f(x)_i − f(x')_i| ≤ L |x − x'|₂, for the grid, where the formula says less or nothing.
+    pub lipschitz: Option<f64>,
+    /// G, cells per input number of a grid; where None, the fewest that meet the tolerance.
+    pub cells: Option<usize>,
+    /// Hidden units of a fit; where None, doubled from 8 until the tolerance is met.
+    pub units: Option<usize>,
+    /// Seed of sampled points and random directions. Default 0.
+    pub seed: u64,
+}
+
+impl Options for Config {
+    fn sizes(&self) -> Vec<(&'static str, bool)> {
+        vec![("cells", self.cells.is_some()), ("units", self.units.is_some())]
+    }
+
+    fn file(&self) -> Option<File<'_>> {
+        self.samples.as_deref().map(File::Arrays)
+    }
+
+    fn plan(&self, given: Option<Given>, max_parameters: usize) -> Result<Planned, Refusal> {
+        let Ends { low, high } = self.ends;
+        let domain = self.ends.cube()?;
+        let (grid, fit) = (self.method == Method::Grid, self.method == Method::Fit);
+        ensure_unused("cells", fit && self.cells.is_some(), "the grid")?;
+        ensure_unused("lipschitz", fit && self.lipschitz.is_some(), "the grid")?;
+        ensure_unused("units", grid && self.units.is_some(), "the fit")?;
+        let asked = [self.seq_len, self.d_in].map(|size| size.unwrap_or(2));
+        ensure_size("seq-len x --d-in", &asked, max_parameters)?;
+        let &Self { method, lipschitz, cells, units, seed, .. } = self;
+        let of = |source, [seq_len, d_in, d_out]: [usize; 3]| Seq2seq {
+            source,
+            seq_len,
+            d_in,
+            d_out,
+            low: vec![low; seq_len * d_in],
+            high: vec![high; seq_len * d_in],
+            method,
+            lipschitz,
+            cells,
+            units,
+            seed,
+        };
+        if let Some(path) = &self.samples {
+            let [inputs, outputs] = samples(Given::arrays(given, "samples")?, path)?;
+            let sizes = |array: &Array| [array.shape[1], array.shape[2]];
+            let ([seq_len, d_in], [_, d_out]) = (sizes(&inputs), sizes(&outputs));
+            let source =
+                Source::Samples { inputs: rows(&inputs, seq_len * d_in), outputs: rows(&outputs, seq_len * d_out) };
+            let construction = of(source, [seq_len, d_in, d_out]);
+            let base = ReluNetworkConfig { input: Law::Uniform { low, high }, ..ReluNetworkConfig::default() };
+            // The task is the network that was fitted, which is known only then.
+            return Ok(Planned::with_task(seed, move |request| {
+                let (construction, fitted) = construction.build_with_fit(request)?;
+                let fitted = fitted.unwrap_or_else(|| unreachable!("samples are always fitted"));
+                Ok((construction, TaskConfig::ReluNetwork(fitted.task(base))))
+            }));
+        }
+        let sizes = Sizes { seq_len: (self.seq_len, 2), d_in: (self.d_in, 2) };
+        let written = WrittenDown::new(&self.function, &sizes, domain)?;
+        let (function, target) = (&written.function, written.target());
+        let sizes = [function.seq_len(), function.d_in(), function.d_out()];
+        let construction = of(Source::Function(target), sizes);
+        Ok(Planned::new(TaskConfig::Function(written.config), seed, move |request| construction.build(request)))
+    }
+}
+
+/// Inputs and outputs of a file of samples, both with three axes.
+///
+/// # Errors
+/// [`Refusal::File`]
+pub fn samples(mut arrays: BTreeMap<String, Array>, path: &Path) -> Result<[Array; 2], Refusal> {
+    match (arrays.remove("inputs"), arrays.remove("outputs")) {
+        (Some(inputs), Some(outputs))
+            if inputs.shape.len() == 3
+                && outputs.shape.len() == 3
+                && inputs.shape[..2] == outputs.shape[..2]
+                && inputs.shape.iter().chain(&outputs.shape).all(|size| *size > 0) =>
+        {
+            Ok([inputs, outputs])
+        }
+        _ => {
+            let problem = "needs `inputs` [count, seq_len, d_in] and `outputs` [count, seq_len, d_out]";
+            Err(Refusal::file(path, problem))
+        }
+    }
+}
 
 /// What is to be approximated.
 #[derive(Clone, Debug)]

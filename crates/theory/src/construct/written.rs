@@ -1,19 +1,17 @@
-//! A function written down on the command line.
+//! A function that an option writes down.
 
 use headway_tasks::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig};
-use headway_theory::Target;
-use headway_trainer::Error;
 
-use super::targets::sound;
+use super::{Refusal, Target, options::sound};
 
 /// Sizes as asked for, and what they are where neither options nor a built-in say.
-pub struct Sizes {
+pub(super) struct Sizes {
     pub seq_len: (Option<usize>, usize),
     pub d_in: (Option<usize>, usize),
 }
 
-/// A function written down on the command line: a built-in by its name, or a formula per output number.
-pub struct WrittenDown {
+/// A function that is written down: a built-in by its name, or a formula per output number.
+pub(super) struct WrittenDown {
     pub config: FunctionConfig,
     pub text: String,
     pub function: Function,
@@ -22,14 +20,15 @@ pub struct WrittenDown {
 }
 
 impl WrittenDown {
-    pub fn new(texts: &[String], sizes: Sizes, domain: Domain) -> Result<Self, Error> {
+    pub fn new(texts: &[String], sizes: &Sizes, domain: Domain) -> Result<Self, Refusal> {
         let built_in = match texts {
             [name] => BuiltIn::find(name),
             _ => None,
         };
-        let pick = |option: &str, asked: Option<usize>, own: Option<usize>, otherwise: usize| match (asked, own) {
+        let pick = |option: &'static str, asked: Option<usize>, own: Option<usize>, otherwise: usize| match (asked, own)
+        {
             (Some(asked), Some(own)) if asked != own => {
-                Err(Error::Usage(format!("--{option}: {} has {own} of its own; leave it out", texts.join(", "))))
+                Err(Refusal::invalid(option, format!("{} has {own} of its own; leave it out", texts.join(", "))))
             }
             (asked, own) => Ok(asked.or(own).unwrap_or(otherwise)),
         };
@@ -54,10 +53,10 @@ impl WrittenDown {
                 }
                 _ => String::new(),
             };
-            match sound(problems) {
-                Err(Error::Usage(problem)) => Error::Usage(format!("{problem}{hint}")),
-                Err(error) => error,
-                Ok(()) => Error::Usage(format!("--function: makes no sense{hint}")),
+            match sound(&problems) {
+                Err(Refusal::Invalid { key, problem }) => Refusal::invalid(key, format!("{problem}{hint}")),
+                Err(other) => other,
+                Ok(()) => Refusal::invalid("function", format!("makes no sense{hint}")),
             }
         })?;
         Ok(Self { config, text, function, kinks: built_in.map_or(&[], |built_in| built_in.kinks) })
@@ -68,15 +67,15 @@ impl WrittenDown {
     }
 
     /// The function of one position, for constructions that treat every position alike.
-    pub fn per_position(&self) -> Result<Function, Error> {
+    pub fn per_position(&self) -> Result<Function, Refusal> {
         if !self.function.is_alike_everywhere() {
-            let problem = "--function: this construction treats every position alike; use x1, x2, … and not i or x1_1, or construct seq2seq";
-            return Err(Error::Usage(problem.to_owned()));
+            let problem =
+                "this construction treats every position alike; use x1, x2, … and not i or x1_1, or construct seq2seq";
+            return Err(Refusal::invalid("function", problem));
         }
         let alone = FunctionConfig { seq_len: 1, ..self.config.clone() };
-        Function::new(&alone).map_err(|problems| match sound(problems) {
-            Err(error) => error,
-            Ok(()) => Error::Usage("--function: makes no sense".to_owned()),
+        Function::new(&alone).map_err(|problems| {
+            sound(&problems).err().unwrap_or_else(|| Refusal::invalid("function", "makes no sense"))
         })
     }
 }
