@@ -2,12 +2,11 @@
 
 pub mod args;
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::process::ExitCode;
 
-use headway_model::weights::Array;
 use headway_report::certificate::{self, likely, sizes};
 use headway_theory::{
-    Basis, Bound, Certificate, Construction, Effort, Measured, Refusal, Verdict, certify,
+    Bound, Certificate, Effort, Objection, Refusal, Verdict, certify,
     construct::{File, Given},
 };
 use headway_trainer::{Error, checkpoint::Checkpoint, experiment::Experiment, input, run_dir::NewRun};
@@ -49,22 +48,8 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     let model = construction.network.assemble(&device.device);
     let named = format!("{} ({})", device.spec, device.name);
     let certificate = certify(&construction, tolerance, &model, &device.device, &named, Effort::default());
-    if let Some(problem) = not_finite(&certificate) {
-        return Err(Error::Usage(problem));
-    }
-    // What was only measured certifies nothing, and says so; what is proved and does not hold is a fault.
-    let measured = certificate.bound.rests_on(Basis::Measured);
-    if !certificate.holds && !measured {
-        if certificate.bound.rests_on(Basis::Given) {
-            return Err(Error::Usage(beyond_what_was_given(&certificate)));
-        }
-        return Err(Error::Training(format!(
-            "measured errors {:e} in float32 and {:e} in float64 are beyond the bound {bound:e} + {rounding:e}; nothing was written. \
-             This is a fault in Headway, not in your input",
-            certificate.float32.error, certificate.float64.error
-        )));
-    }
-    let hardest = hardest(&construction, &certificate);
+    certificate.check().map_err(contradicted)?;
+    let hardest = certificate.hardest_arrays(&construction);
     // The page before the folder has its name: a whole folder has its page.
     let page = |half: &Checkpoint| certificate::write(half, &common.out).map(drop);
     let checkpoint = Checkpoint::write_constructed(place.path()?, &experiment, &model, &certificate, &hardest, page)?;
@@ -94,46 +79,20 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
 /// Exit code where a folder was written, and nothing is certified about it.
 const NOT_CERTIFIED: u8 = 7;
 
-/// The hardest points as arrays: `inputs`, `targets`, and which positions count.
-fn hardest(construction: &Construction, certificate: &Certificate) -> BTreeMap<String, Array> {
-    let network = &construction.network;
-    let points = certificate.hardest.len();
-    let inputs = certificate.hardest.iter().flat_map(|point| point.x.clone()).collect();
-    let targets = certificate.hardest.iter().flat_map(|point| point.wanted.iter().map(|y| *y as f32)).collect();
-    let scored = (0..network.seq_len).map(|position| f32::from(u8::from(construction.is_scored(position)))).collect();
-    BTreeMap::from([
-        ("inputs".to_owned(), Array { shape: vec![points, network.seq_len, network.d_in], values: inputs }),
-        ("targets".to_owned(), Array { shape: vec![points, network.seq_len, network.d_out], values: targets }),
-        ("scored".to_owned(), Array { shape: vec![network.seq_len], values: scored }),
-    ])
-}
-
-/// The target is not a number somewhere.
-fn not_finite(certificate: &Certificate) -> Option<String> {
-    let Measured { wanted, worst_point, .. } = &certificate.float32;
-    let everywhere = certificate.hardest.iter().flat_map(|point| &point.wanted).all(|y| y.is_finite());
-    let some: Vec<f64> = worst_point.iter().copied().take(6).collect();
-    (!wanted.is_finite() || !everywhere)
-        .then(|| format!("--function: gives {wanted} at {some:?} …; it must be finite on the whole domain"))
-}
-
-/// Constants that were given are refuted by an error that was found.
-fn beyond_what_was_given(certificate: &Certificate) -> String {
-    let Certificate { bound, rounding, float32, .. } = certificate;
-    format!(
-        "the error found, {:.3e}, is beyond the {:.3e} that follow from --lipschitz and --curvature: the function is steeper, or bends \
-         more, than they say",
-        float32.error,
-        bound.value + rounding.value
-    )
-}
-
 /// What a file holds that an option names.
 fn read(file: File<'_>) -> Result<Given, Error> {
     Ok(match file {
         File::Table(path) => Given::Table(input::read_given(path)?),
         File::Arrays(path) => Given::Arrays(input::read_arrays(path)?),
     })
+}
+
+fn contradicted(objection: Objection) -> Error {
+    let problem = objection.to_string();
+    match objection {
+        Objection::NotFinite { .. } | Objection::Refuted { .. } => Error::Usage(problem),
+        Objection::Fault { .. } => Error::Training(problem),
+    }
 }
 
 fn refused(refusal: Refusal) -> Error {

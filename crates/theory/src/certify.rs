@@ -3,11 +3,15 @@
 use std::{collections::BTreeMap, fmt};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use headway_model::{Input, Model, weights::to_host};
+use headway_model::{
+    Input, Model,
+    weights::{Array, to_host},
+};
 use headway_tasks::{Probe, breaks};
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::{
     bound::{Basis, Bound},
@@ -79,6 +83,83 @@ impl fmt::Display for Verdict {
             Self::Given => "if |f'| <= L (and |f''| <= M) as given",
             Self::NotCertified => "NOT CERTIFIED",
         })
+    }
+}
+
+/// Why a certificate is not to be had, although the weights are written and were measured.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum Objection {
+    /// The target is no number somewhere.
+    #[error("--function: gives {wanted} at {at:?} …; it must be finite on the whole domain")]
+    NotFinite {
+        /// What it gives.
+        wanted: f64,
+        /// The first numbers of the point where.
+        at: Vec<f64>,
+    },
+    /// An error was found that the constants which were given do not allow.
+    #[error(
+        "the error found, {found:.3e}, is beyond the {most:.3e} that follow from --lipschitz and --curvature: the function is steeper, or bends \
+         more, than they say"
+    )]
+    Refuted {
+        /// The error found in float32.
+        found: f64,
+        /// Bound and rounding together.
+        most: f64,
+    },
+    /// An error was found that is proved not to be there.
+    #[error(
+        "measured errors {float32:e} in float32 and {float64:e} in float64 are beyond the bound {bound:e} + {rounding:e}; nothing was written. \
+         This is a fault in Headway, not in your input"
+    )]
+    Fault {
+        /// The error found in float32.
+        float32: f64,
+        /// The error found in double precision.
+        float64: f64,
+        /// The bound in exact arithmetic.
+        bound: f64,
+        /// What rounding adds at most.
+        rounding: f64,
+    },
+}
+
+impl Certificate {
+    /// # Errors
+    /// [`Objection`] where what was found contradicts what is proved or was given. What rests on measured slopes certifies nothing, says so
+    /// itself, and is contradicted by nothing.
+    pub fn check(&self) -> Result<(), Objection> {
+        let Self { bound, rounding, float32, float64, .. } = self;
+        if !float32.wanted.is_finite() || self.hardest.iter().flat_map(|point| &point.wanted).any(|y| !y.is_finite()) {
+            let at = float32.worst_point.iter().copied().take(6).collect();
+            return Err(Objection::NotFinite { wanted: float32.wanted, at });
+        }
+        if self.holds || bound.rests_on(Basis::Measured) {
+            return Ok(());
+        }
+        let (bound, rounding, given) = (bound.value, rounding.value, bound.rests_on(Basis::Given));
+        Err(if given {
+            Objection::Refuted { found: float32.error, most: bound + rounding }
+        } else {
+            Objection::Fault { float32: float32.error, float64: float64.error, bound, rounding }
+        })
+    }
+
+    /// The hardest points of the network that was measured as arrays: `inputs` `[points, seq_len, d_in]`, `targets`
+    /// `[points, seq_len, d_out]`, and `scored` `[seq_len]`, 1 where a position counts.
+    pub fn hardest_arrays(&self, construction: &Construction) -> BTreeMap<String, Array> {
+        let network = &construction.network;
+        let points = self.hardest.len();
+        let inputs = self.hardest.iter().flat_map(|point| point.x.clone()).collect();
+        let targets = self.hardest.iter().flat_map(|point| point.wanted.iter().map(|y| *y as f32)).collect();
+        let scored =
+            (0..network.seq_len).map(|position| f32::from(u8::from(construction.is_scored(position)))).collect();
+        BTreeMap::from([
+            ("inputs".to_owned(), Array { shape: vec![points, network.seq_len, network.d_in], values: inputs }),
+            ("targets".to_owned(), Array { shape: vec![points, network.seq_len, network.d_out], values: targets }),
+            ("scored".to_owned(), Array { shape: vec![network.seq_len], values: scored }),
+        ])
     }
 }
 

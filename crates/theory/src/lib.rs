@@ -44,7 +44,7 @@ pub mod space;
 
 pub use bound::{Basis, Bound, Term};
 pub use cells::Attention;
-pub use certify::{Certificate, Effort, Hardest, Line, Measured, Verdict, certify};
+pub use certify::{Certificate, Effort, Hardest, Line, Measured, Objection, Verdict, certify};
 pub use construct::{CONSTRUCTIONS, Construction, Enclosure, Function, Refusal, Request, Target, Temperature};
 pub use domain::{Domain, Partition};
 pub use interpolation::Mode;
