@@ -157,7 +157,7 @@ impl Named {
             notice::say(format!("warning: {strange} weights are no finite numbers"));
         }
         let told = told.iter().map(|told| format!("{}: {} = {}", told.source, told.key, told.value)).collect();
-        let record = Import { assumed, not_weights, told, ..record(&reading, &contents, convention, &fitted)? };
+        let record = Import { assumed, told, not_weights, ..record(&reading, &contents, convention, &fitted)? };
         let checkpoint = write(place, experiment, model, fitted.arrays, &record)?;
         Ok(Imported { record, checkpoint, tensors: count, alike: contents.alike })
     }
