@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use headway_report::certificate::{self, likely, sizes};
 use headway_theory::{
     Bound, Certificate, Effort, Objection, Refusal, Verdict, certify,
-    construct::{File, Given},
+    construct::options::{File, Given},
 };
 use headway_trainer::{Error, checkpoint::Checkpoint, experiment::Experiment, input, run_dir::NewRun};
 

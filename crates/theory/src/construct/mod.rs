@@ -27,10 +27,11 @@ use thiserror::Error;
 
 use crate::{bound::Bound, domain::Domain, network::Network};
 
+use options::{File, Given, Options, Planned};
+
 pub use activation::Activation;
 pub use in_context_gd::InContextGd;
 pub use max_affine::MaxAffine;
-pub use options::{File, Given, Options, Planned};
 pub use prefix::Prefix;
 pub use relu_network::{Form, ReluNetwork, ReluWeights};
 pub use seq2seq::Seq2seq;
