@@ -25,7 +25,7 @@ use headway_trainer::{
 /// Makes the page of a run whose training has ended, with its attention patterns where it is complete, and then writes its record.
 ///
 /// # Errors
-/// as [`write`] and [`Finished::conclude`]
+/// as [`write()`] and [`Finished::conclude`]
 pub fn conclude(finished: Finished) -> Result<Summary, Error> {
     let Finished { dir, experiment, record, model, source, device, .. } = &finished;
     if let Some(model) = model

@@ -282,7 +282,7 @@ struct Miss {
 
 /// Measures the error of a construction's model, and of its network in double precision, at random points, at those that it
 /// knows to be hard, and along the ascent of the error from the worst of both; then on either side of where the target's formula
-/// [breaks](headway_tasks::breaks) along [paths](crate::domain::Domain::paths) through the middle of the domain and the worst points,
+/// [`breaks()`] along [paths](crate::domain::Domain::paths) through the middle of the domain and the worst points,
 /// and once more through some of the places that were found, for breaks may cross.
 ///
 /// Points are rounded to float32 first, so that all stages see the same. `model` is the construction's, on `device`.

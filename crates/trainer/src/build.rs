@@ -8,7 +8,8 @@ use crate::{checkpoint::Checkpoint, device::Found, error::Error, experiment::Exp
 /// Fresh weights for an experiment, with what fine-tuning learns beside them; the same on every device.
 ///
 /// # Errors
-/// as [`build_plain`]
+/// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Usage`] when model and task do not fit, which a
+/// checked experiment rules out.
 pub fn build_model(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
     Ok(with_adapter(build_plain(experiment, device)?, experiment, device))
 }
