@@ -81,7 +81,7 @@ pub struct Effect {
 pub fn ablate(opened: &Opened, examples: usize, withs: &[With], device: &Found) -> Result<Ablation, Error> {
     let Opened { model, experiment, whence } = opened;
     let model = model.valid();
-    let source = build::build_source(experiment);
+    let source = build::build_source(experiment)?;
     let batches = first(source.evaluation(Split::Test), examples);
     let setting = Setting { model: &model, loss: experiment.train.loss, batches: &batches, device: &device.device };
     let means = setting.means();
@@ -209,10 +209,10 @@ mod tests {
         let heads = vec![Heads { count: 2, d_key: 3, d_value: 5 }, Heads { count: 1, d_key: 2, d_value: 7 }];
         let layer = StackLayer { rows: 4, width: 6, queries: Some(3), heads, d_out: 2, ..StackLayer::default() };
         let config = AttentionStackConfig { layers: vec![layer], readout: StackReadout::Affine, ..Default::default() };
-        let task = TaskConfig::with_defaults("truncated_linear").unwrap().build(Seed(1));
+        let task = TaskConfig::with_defaults("truncated_linear").unwrap().open(&build::files(), Seed(1)).unwrap();
         let dims = task.dims();
         let headway_tasks::TaskInput::Continuous { d_in } = dims.input else { panic!("the task gives vectors") };
-        let draw = |index| task.sample(&mut Seed(1).rng(Stream::Test, index));
+        let draw = |index| task.example(Split::Test, index, &mut Seed(1).rng(Stream::Test, index));
         let batches = [Batch::stack(dims, [draw(0), draw(1)]), Batch::stack(dims, [draw(2)])];
         for on in devices() {
             let mut rng = Seed(2).rng(Stream::Init, 0);

@@ -110,7 +110,7 @@ pub fn in_context(
     let Opened { model, experiment, whence } = opened;
     // Test prompts do not depend on the batches that they come in; probes are the queries of one batch.
     let train = TrainConfig { batch_size: MOST_PROBED, ..experiment.train.clone() };
-    let source = build::build_source(&Experiment { train, ..experiment.clone() });
+    let source = build::build_source(&Experiment { train, ..experiment.clone() })?;
     let layout = asks_for_numbers(source.task(), Seed(experiment.seed))
         .ok_or_else(|| Error::Usage(unsuited(whence.task, Seed(experiment.seed))))?;
     let network = Network { model, plain: model.valid(), experiment, layout, device: &device.device };
@@ -178,14 +178,16 @@ pub fn in_context(
 
 /// The layout of a task's prompts, where it has one and asks for numbers.
 fn asks_for_numbers(task: &dyn Task, seed: Seed) -> Option<Layout> {
-    let is_number =
-        |task: &dyn Task| matches!(task.sample(&mut seed.rng(Stream::Test, 0)).targets, Targets::Continuous(_));
+    let is_number = |task: &dyn Task| {
+        matches!(task.example(Split::Test, 0, &mut seed.rng(Stream::Test, 0)).targets, Targets::Continuous(_))
+    };
     task.prompt_layout().filter(|_| is_number(task))
 }
 
 fn unsuited(task: &str, seed: Seed) -> String {
     let suits = |name: &str| {
-        TaskConfig::with_defaults(name).is_some_and(|task| asks_for_numbers(task.build(seed).as_ref(), seed).is_some())
+        let task = TaskConfig::with_defaults(name).and_then(|task| task.open(&build::files(), seed).ok());
+        task.is_some_and(|task| asks_for_numbers(task.as_ref(), seed).is_some())
     };
     let suited: Vec<&str> = TASKS.iter().map(|(name, _)| *name).filter(|name| suits(name)).collect();
     format!(

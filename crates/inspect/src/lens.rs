@@ -91,7 +91,7 @@ const FEWEST_FITTED: usize = 32;
 pub fn lens(opened: &Opened, examples: usize, device: &Found) -> Result<Lens, Error> {
     let Opened { model, experiment, whence } = opened;
     let model = model.valid();
-    let source = build::build_source(experiment);
+    let source = build::build_source(experiment)?;
     let test = first(source.evaluation(Split::Test), examples);
     let seq_len = experiment.dims().seq_len;
     let fit_set = source.fit_set().part(0..(MOST_POSITIONS / seq_len).max(FEWEST_FITTED));

@@ -131,7 +131,7 @@ pub fn subject(ask: &Ask, device: &Found) -> Result<Subject, Error> {
         }
         network.layers.truncate(layers);
     }
-    let batch = build::build_source(&experiment).evaluation(Split::Test).remove(0);
+    let batch = build::build_source(&experiment)?.evaluation(Split::Test).remove(0);
     let sequences = ask.sequences.min(batch.size);
     let input = match loss::inputs(&batch, &device.device) {
         Input::Continuous(x) => Input::Continuous(x.narrow(0, 0, sequences)),

@@ -77,7 +77,7 @@ const MOST_WEIGHTS: usize = 1 << 22;
 pub fn patterns(opened: &Opened, which: Which, device: &Found) -> Result<Patterns, Error> {
     let Opened { model, experiment, whence } = opened;
     let model = model.valid();
-    let source = build::build_source(experiment);
+    let source = build::build_source(experiment)?;
     let roles = source.task().prompt_layout().map(|layout| layout.roles(source.task().dims().seq_len));
     let test = source.evaluation(Split::Test);
     let (batches, sequence) = match which {

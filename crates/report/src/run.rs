@@ -213,7 +213,7 @@ pub fn again(root: &Path, device: &Found) -> Result<(PathBuf, Status), Error> {
     let has_patterns = record.status == Status::Diverged || presence::is_file(&dir.figure(patterns::NAME))?;
     if !has_patterns && !dir.checkpoints()?.is_empty() {
         let (model, _, _) = evaluate::load(root, &[], device)?;
-        let source = build::build_source(&experiment);
+        let source = build::build_source(&experiment)?;
         if let Some(svg) = patterns::draw(&model, &source, &device.device)? {
             dir.write(&dir.figure(patterns::NAME), svg.as_bytes())?;
         }

@@ -11,7 +11,7 @@ use super::{
     sweep::default_metric,
 };
 use headway_trainer::{
-    Error,
+    Error, evaluate,
     experiment::{Experiment, Override, lost},
     log,
     run_dir::RunDir,
@@ -268,8 +268,9 @@ impl Comparison {
             }
             for (&matched, rows) in matches.iter().zip(rows) {
                 if let Some(row) = rows.first() {
-                    named(file, &format!("tasks.{index}.metric"), &task.metric, &row.experiment.score_names())?;
-                    predictors.extend(row.experiment.predictor_names());
+                    let names = evaluate::names(&row.experiment)?;
+                    named(file, &format!("tasks.{index}.metric"), &task.metric, &names.scores)?;
+                    predictors.extend(names.predictors);
                 }
                 blocks.push(Block { task: task.name.clone(), matched, metric: task.metric.clone(), rows });
             }

@@ -9,6 +9,7 @@ use super::{
 };
 use headway_trainer::{
     Error,
+    evaluate::{self, Names},
     experiment::{Experiment, Override},
 };
 
@@ -424,7 +425,7 @@ fn place(
         }
     }
     let Some(experiment) = sample else { return Ok(()) };
-    let (scores, predictors) = (experiment.score_names(), experiment.predictor_names());
+    let Names { scores, predictors } = evaluate::names(experiment)?;
     named(file, "metric", &config.metric, &scores)?;
     for (index, name) in config.beats.iter().enumerate() {
         named(file, &format!("beats.{index}"), name, &predictors)?;

@@ -6,6 +6,7 @@
 pub mod baseline;
 pub mod breaks;
 pub mod expression;
+pub mod files;
 pub mod icl;
 pub mod interval;
 pub mod jet;
@@ -19,6 +20,7 @@ pub mod task;
 
 pub use baseline::{Baseline, gradient_descent::gradient_descent};
 pub use breaks::breaks;
+pub use files::{Contents, Files};
 pub use icl::{
     question::{Layout, Question, set_query},
     regression::{Descent, Regression, RegressionConfig},
@@ -34,5 +36,5 @@ pub use seq2seq::{
     relu_network::{GivenNetwork, ReluNetwork, ReluNetworkConfig},
     truncated_linear::{GivenForms, TruncatedLinear, TruncatedLinearConfig},
 };
-pub use source::{DataConfig, Source, Split};
-pub use task::{Batch, Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec};
+pub use source::{DataConfig, Source};
+pub use task::{Batch, Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec};

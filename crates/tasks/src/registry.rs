@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    files::Files,
     icl::{self, shift::Shift},
     recall,
     seed::{Seed, Stream},
@@ -84,7 +85,7 @@ impl TaskConfig {
         self.spec().dims()
     }
 
-    /// Everything that makes no sense, each with the key to change; empty when the task can be built.
+    /// Everything that makes no sense, each with the key to change; empty when the task can be opened.
     pub fn validate(&self) -> Vec<TaskError> {
         let dims = self.spec().dims();
         match dims.problem() {
@@ -94,9 +95,12 @@ impl TaskConfig {
         }
     }
 
-    /// The task with its shared constants drawn. The config must be valid.
-    pub fn build(&self, seed: Seed) -> Box<dyn Task> {
-        self.spec().build(&mut seed.rng(Stream::Task, 0))
+    /// The task with its shared constants drawn and its files read. The config must be valid.
+    ///
+    /// # Errors
+    /// What is wrong with a file, under the key that names it.
+    pub fn open(&self, files: &Files, seed: Seed) -> Result<Box<dyn Task>, TaskError> {
+        self.spec().open(files, &mut seed.rng(Stream::Task, 0))
     }
 
     /// Where answers stand in the input further on than they are asked for, in words; nothing where every position may see

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     seed::{Seed, Stream},
-    task::{Batch, Example, Task, TaskError},
+    task::{Batch, Example, Split, Task, TaskError},
 };
 
 /// Where training examples come from, and how many are set apart.
@@ -44,15 +44,6 @@ impl Default for DataConfig {
     }
 }
 
-/// An evaluation set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// Looked at during training, to choose a checkpoint and to stop early.
-    Validation,
-    /// Looked at once, at the end.
-    Test,
-}
-
 impl DataConfig {
     /// Examples of the largest training batch, which is asked for with `batch_size`: no more than there are.
     pub fn largest_batch(&self, batch_size: usize) -> usize {
@@ -74,9 +65,11 @@ impl DataConfig {
         }
     }
 
-    /// Number of examples in an evaluation set.
-    pub fn evaluation_size(&self, split: Split) -> usize {
+    /// Number of examples that are set apart: 0 for training on new ones.
+    pub fn size(&self, split: Split) -> usize {
         match (self, split) {
+            (Self::Fresh { .. }, Split::Train) => 0,
+            (Self::Fixed { train, .. }, Split::Train) => *train,
             (Self::Fresh { validation, .. } | Self::Fixed { validation, .. }, Split::Validation) => *validation,
             (Self::Fresh { test, .. } | Self::Fixed { test, .. }, Split::Test) => *test,
         }
@@ -120,7 +113,7 @@ impl Source {
         assert!(!matches!(data, DataConfig::Fixed { train: 0, .. }), "a fixed training set needs at least one example");
         let fixed = match data {
             DataConfig::Fixed { train, .. } => {
-                let draw = |i| task.sample_training(FULL_SIZE, &mut seed.rng(Stream::Train, i));
+                let draw = |i| task.training_example(FULL_SIZE, i, &mut seed.rng(Stream::Train, i));
                 (0..train as u64).map(draw).collect()
             }
             DataConfig::Fresh { .. } => Vec::new(),
@@ -139,7 +132,7 @@ impl Source {
         match self.data {
             DataConfig::Fresh { .. } => {
                 let first = number * self.batch_size as u64;
-                let draw = |i| self.task.sample_training(number, &mut self.seed.rng(Stream::Train, i));
+                let draw = |i| self.task.training_example(number, i, &mut self.seed.rng(Stream::Train, i));
                 Batch::stack(dims, (first..first + self.batch_size as u64).map(draw))
             }
             DataConfig::Fixed { train, .. } => {
@@ -158,34 +151,22 @@ impl Source {
         train.div_ceil(self.batch_size)
     }
 
-    /// An evaluation set in batches, the last of which may be smaller.
+    /// Those examples of a part that are set apart, in batches, the last of which may be smaller.
     pub fn evaluation(&self, split: Split) -> Vec<Batch> {
-        let stream = match split {
-            Split::Validation => Stream::Validation,
-            Split::Test => Stream::Test,
-        };
-        self.batches(stream, self.data.evaluation_size(split) as u64)
+        let dims = self.task.dims();
+        let indices: Vec<u64> = (0..self.data.size(split) as u64).collect();
+        let draw = |&index: &u64| self.task.example(split, index, &mut self.seed.rng(split.stream(), index));
+        indices.chunks(self.batch_size).map(|chunk| Batch::stack(dims, chunk.iter().map(draw))).collect()
     }
 
     /// What classical predictors are fitted to: the fixed training set, or 1,024 examples of their own.
     pub fn fit_set(&self) -> Batch {
         let dims = self.task.dims();
         if self.fixed.is_empty() {
-            let draw = |i| self.task.sample_training(FULL_SIZE, &mut self.seed.rng(Stream::Fit, i));
+            let draw = |i| self.task.training_example(FULL_SIZE, i, &mut self.seed.rng(Stream::Fit, i));
             Batch::stack(dims, (0..FIT_EXAMPLES).map(draw))
         } else {
             Batch::stack(dims, self.fixed.iter().cloned())
         }
-    }
-
-    fn batches(&self, stream: Stream, count: u64) -> Vec<Batch> {
-        let dims = self.task.dims();
-        let indices: Vec<u64> = (0..count).collect();
-        let batches = indices.chunks(self.batch_size);
-        batches.map(|chunk| Batch::stack(dims, chunk.iter().map(|&i| self.draw(stream, i)))).collect()
-    }
-
-    fn draw(&self, stream: Stream, index: u64) -> Example {
-        self.task.sample(&mut self.seed.rng(stream, index))
     }
 }

@@ -6,9 +6,10 @@ use thiserror::Error;
 
 use crate::{
     baseline::Baseline,
+    files::Files,
     icl::{question::Layout, shift::Shift},
     law::Law,
-    seed::SampleRng,
+    seed::{SampleRng, Stream},
 };
 
 /// What one position of an input is.
@@ -130,6 +131,28 @@ impl Targets {
     }
 }
 
+/// A part of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// What weights and classical predictors are fitted to.
+    Train,
+    /// Looked at during training, to choose a checkpoint and to stop early.
+    Validation,
+    /// Looked at once, at the end.
+    Test,
+}
+
+impl Split {
+    /// The stream that its examples are drawn from.
+    pub fn stream(self) -> Stream {
+        match self {
+            Self::Train => Stream::Train,
+            Self::Validation => Stream::Validation,
+            Self::Test => Stream::Test,
+        }
+    }
+}
+
 /// One example: inputs, targets, and which positions count and as what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
@@ -225,19 +248,20 @@ impl Batch {
     }
 }
 
-/// A task: a law of examples. Constants that all examples share are drawn when the task is built from its config and a
+/// A task: a law of examples. Constants that all examples share are drawn when the task is opened from its config and a
 /// seed.
 pub trait Task: Send + Sync {
     /// Sizes of inputs and targets.
     fn dims(&self) -> TaskDims;
 
-    /// One example, a pure function of its generator.
-    fn sample(&self, rng: &mut SampleRng) -> Example;
+    /// Example `index` of a part of the data, counted from 0. What is generated depends on the generator alone, which is another one
+    /// for every part and index; what comes from a file, on part and index.
+    fn example(&self, split: Split, index: u64, rng: &mut SampleRng) -> Example;
 
-    /// One example of training batch number `batch`, for tasks that train on other examples than they are judged by.
-    /// All examples of a batch are equally long, and none is longer than `dims` names.
-    fn sample_training(&self, _batch: u64, rng: &mut SampleRng) -> Example {
-        self.sample(rng)
+    /// Training example `index`, which is of training batch number `batch`, for tasks that train on other examples than they are
+    /// judged by. All examples of a batch are equally long, and none is longer than `dims` names.
+    fn training_example(&self, _batch: u64, index: u64, rng: &mut SampleRng) -> Example {
+        self.example(Split::Train, index, rng)
     }
 
     /// Classical predictors for the same inputs.
@@ -271,8 +295,11 @@ pub trait TaskSpec {
     /// Everything that makes no sense, each with the key to change.
     fn validate(&self) -> Vec<TaskError>;
 
-    /// The task, its shared constants drawn from the generator. The config must be valid.
-    fn build(&self, rng: &mut SampleRng) -> Box<dyn Task>;
+    /// The task, its shared constants drawn from the generator, its files read once. The config must be valid.
+    ///
+    /// # Errors
+    /// What is wrong with a file, under the key that names it. A task without files has none.
+    fn open(&self, files: &Files, rng: &mut SampleRng) -> Result<Box<dyn Task>, TaskError>;
 
     /// Where answers stand in the input further on than they are asked for, in words: a model that sees what comes later
     /// would copy them. Nothing where no answer stands ahead, so that every position may see all others. The config must be

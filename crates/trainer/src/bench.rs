@@ -190,7 +190,7 @@ impl Bench {
 
 fn time_steps(experiment: &Experiment, device: &Found, repeats: usize) -> Result<Timing, Error> {
     let model = build::build_model(experiment, device)?;
-    let source = build::build_source(experiment);
+    let source = build::build_source(experiment)?;
     let batches: Vec<Batch> = (0..BATCHES).map(|number| source.train_batch(number)).collect();
     let mut trainee = Trainee { model, loss: experiment.train.loss };
     let mut optimizer = Optimizer::new(experiment.optimizer.clone());

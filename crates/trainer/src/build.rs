@@ -1,9 +1,9 @@
 //! Model and examples of an experiment.
 
 use headway_model::{Model, weights};
-use headway_tasks::{Seed, Source, Stream};
+use headway_tasks::{Files, Seed, Source, Stream, Task};
 
-use crate::{checkpoint::Checkpoint, device::Found, error::Error, experiment::Experiment, fit};
+use crate::{checkpoint::Checkpoint, device::Found, error::Error, experiment::Experiment, fit, input};
 
 /// Fresh weights for an experiment, with what fine-tuning learns beside them; the same on every device.
 ///
@@ -61,8 +61,25 @@ fn in_precision(model: Model, experiment: &Experiment) -> Model {
     model.with_attention_precision(experiment.train.attention_precision)
 }
 
-/// The examples of an experiment.
-pub fn build_source(experiment: &Experiment) -> Source {
-    let seed = Seed(experiment.seed);
-    Source::new(experiment.task.build(seed), seed, experiment.data.clone(), experiment.train.batch_size)
+/// The examples of an experiment, whose task is opened for them.
+///
+/// # Errors
+/// as [`open_task`]
+pub fn build_source(experiment: &Experiment) -> Result<Source, Error> {
+    let (seed, data) = (Seed(experiment.seed), experiment.data.clone());
+    Ok(Source::new(open_task(experiment)?, seed, data, experiment.train.batch_size))
+}
+
+/// The files that tasks are read from, relative to the working folder.
+pub fn files() -> Files {
+    Files::new("", input::read)
+}
+
+/// The task of an experiment, its files read.
+///
+/// # Errors
+/// [`Error::Usage`] with what is wrong with a file; a task without files has none.
+pub fn open_task(experiment: &Experiment) -> Result<Box<dyn Task>, Error> {
+    let task = &experiment.task;
+    task.open(&files(), Seed(experiment.seed)).map_err(|error| Error::Usage(format!("task.{}.{error}", task.name())))
 }

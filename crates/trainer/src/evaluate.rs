@@ -7,7 +7,7 @@ use headway_model::{
     Model,
     weights::{self, Array},
 };
-use headway_tasks::{Baseline, Batch, Inputs, SHIFTS, Source, Split, Targets, baseline::mean::Mean};
+use headway_tasks::{Baseline, Batch, Inputs, SHIFTS, Seed, Source, Split, Targets, baseline::mean::Mean};
 use serde::Serialize;
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     experiment::{self, Experiment},
     loss::{self, Loss},
-    metric::{Lead, Scores},
+    metric::{self, Lead, Scores},
     provenance::{Doubt, NETWORK, Row, Status, Summary},
 };
 
@@ -29,7 +29,7 @@ use crate::{
 pub fn evaluate(path: &Path, overrides: &[String], device: &Found) -> Result<Summary, Error> {
     let began = Instant::now();
     let (model, experiment, checkpoint) = load(path, overrides, device)?;
-    let source = build::build_source(&experiment);
+    let source = build::build_source(&experiment)?;
     let rows = results(&model, &experiment, &source, &device.device);
     let step = match checkpoint.state()? {
         Some(state) => state.step,
@@ -73,10 +73,10 @@ pub struct Shifted {
 pub fn shifts(path: &Path, overrides: &[String], device: &Found) -> Result<Vec<Shifted>, Error> {
     let (model, experiment, _) = load(path, overrides, device)?;
     let score = |name, summary, experiment: &Experiment| {
-        let rows = results(&model, experiment, &build::build_source(experiment), &device.device);
-        Shifted { name, summary, rows }
+        let rows = results(&model, experiment, &build::build_source(experiment)?, &device.device);
+        Ok::<_, Error>(Shifted { name, summary, rows })
     };
-    let mut all = vec![score("none", "prompts as in training", &experiment)];
+    let mut all = vec![score("none", "prompts as in training", &experiment)?];
     for (name, summary, shift) in SHIFTS {
         let Some(task) = experiment.task.with_shift(shift.clone()) else {
             let task = experiment.task.name();
@@ -84,7 +84,7 @@ pub fn shifts(path: &Path, overrides: &[String], device: &Found) -> Result<Vec<S
             return Err(Error::Usage(problem));
         };
         if task.validate().is_empty() {
-            all.push(score(name, summary, &Experiment { task, ..experiment.clone() }));
+            all.push(score(name, summary, &Experiment { task, ..experiment.clone() })?);
         }
     }
     Ok(all)
@@ -96,7 +96,7 @@ pub fn shifts(path: &Path, overrides: &[String], device: &Found) -> Result<Vec<S
 /// as [`evaluate`], and [`Error::Io`]
 pub fn save_outputs(path: &Path, overrides: &[String], device: &Found, folder: &Path) -> Result<(), Error> {
     let (model, experiment, _) = load(path, overrides, device)?;
-    let batch = build::build_source(&experiment).evaluation(Split::Test).remove(0);
+    let batch = build::build_source(&experiment)?.evaluation(Split::Test).remove(0);
     let outputs = model.valid().forward(loss::inputs(&batch, &device.device)); // [batch, seq_len, width]
     let shape = outputs.dims().to_vec();
     let outputs = Array { shape, values: weights::to_host(outputs) };
@@ -187,6 +187,32 @@ fn classical(loss: Loss, source: &Source, (batches, fit_set): (&[Batch], &Batch)
 
 fn row(name: &str, scores: &Scores) -> Row {
     Row { errors: test_names(scores.errors()), ..Row::new(name, test_names(scores.values())) }
+}
+
+/// What the scores of a run will be called, known before it runs.
+pub struct Names {
+    /// The scores on test examples.
+    pub scores: Vec<String>,
+    /// Those who are scored: the network, and the task's classical predictors.
+    pub predictors: Vec<String>,
+}
+
+/// What the scores of an experiment's run will be called.
+///
+/// # Errors
+/// as [`build::open_task`]
+pub fn names(experiment: &Experiment) -> Result<Names, Error> {
+    let task = build::open_task(experiment)?;
+    let rng = &mut Seed(experiment.seed).rng(Split::Test.stream(), 0);
+    let example = task.example(Split::Test, 0, rng);
+    let quality = metric::quality_name(matches!(example.targets, Targets::Classes(_)));
+    let slices = task.slices().into_iter().map(|slice| format!("{quality}[{slice}]"));
+    let scores = ["loss", quality].map(str::to_owned).into_iter().chain(slices);
+    let classical = task.baselines().into_iter().map(|baseline| baseline.name().to_owned());
+    Ok(Names {
+        scores: scores.map(|name| test_name(&name)).collect(),
+        predictors: std::iter::once(NETWORK.to_owned()).chain(classical).collect(),
+    })
 }
 
 /// Scores by their names in result rows. What is not a number is missing: JSON has no word for it.
@@ -302,7 +328,7 @@ mod tests {
             array.values.fill(entry);
         }
         let (model, _) = weights::load(model, arrays).unwrap();
-        results(&model, experiment, &build::build_source(experiment), &device.device).remove(0)
+        results(&model, experiment, &build::build_source(experiment).unwrap(), &device.device).remove(0)
     }
 
     #[test]
@@ -328,7 +354,8 @@ mod tests {
     fn logits_that_are_not_finite_are_no_score() {
         let mut scores = Scores::new(Loss::Plain, Vec::new());
         let task = headway_tasks::TaskConfig::with_defaults("copy").unwrap();
-        let batch = build::build_source(&Experiment { task, ..experiment(true) }).evaluation(Split::Test).remove(0);
+        let source = build::build_source(&Experiment { task, ..experiment(true) }).unwrap();
+        let batch = source.evaluation(Split::Test).remove(0);
         let width = batch.dims.d_out;
         let mut logits = vec![0.0; batch.size * batch.dims.seq_len * width];
         scores.add(&batch, &logits, width, width);

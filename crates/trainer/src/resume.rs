@@ -85,6 +85,7 @@ pub fn resume_in(dir: RunDir, options: &Options) -> Result<Resumed, Error> {
         record => record,
     };
     let model = build::load_model(&experiment, newest, &options.device).map_err(damaged)?;
+    let source = build::build_source(&experiment)?;
     let arrays = weights::arrays(&model);
     let stray = resumable.moments.iter().find(|(name, moment)| {
         let parameter = name.rsplit_once('.').and_then(|(parameter, _)| arrays.get(parameter));
@@ -99,7 +100,7 @@ pub fn resume_in(dir: RunDir, options: &Options) -> Result<Resumed, Error> {
         Err(problem) => unrecorded(&dir, newest, &problem)?,
     };
     dir.truncate_metrics(resumable.state.step)?;
-    let finished = session::run(&experiment, dir, options, Start { model, resumable: Some(resumable), run })?;
+    let finished = session::run(&experiment, dir, options, Start { model, source, resumable: Some(resumable), run })?;
     Ok(Resumed::Trained(Box::new(finished)))
 }
 
@@ -129,5 +130,6 @@ fn from_the_start(dir: &RunDir, experiment: &Experiment, options: &Options, reco
         return Err(Error::checkpoint(root, problem));
     }
     let model = build::build_model(experiment, &options.device)?;
-    Ok(Start { model, resumable: None, run: Run::Known(Box::new(record)) })
+    let source = build::build_source(experiment)?;
+    Ok(Start { model, source, resumable: None, run: Run::Known(Box::new(record)) })
 }

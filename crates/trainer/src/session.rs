@@ -20,7 +20,6 @@ use headway_model::{Model, weights};
 use headway_tasks::{Source, Split};
 
 use crate::{
-    build,
     checkpoint::{CheckpointConfig, Resumable, TrainState},
     device::Found,
     error::Error,
@@ -57,6 +56,8 @@ pub struct Options {
 pub struct Start {
     /// The network.
     pub model: Model,
+    /// Its examples.
+    pub(crate) source: Source,
     /// Where training goes on; nothing for step 0.
     pub(crate) resumable: Option<Resumable>,
     pub(crate) run: Run,
@@ -134,7 +135,7 @@ pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start
         state: TrainState { experiment: experiment.digest(), ..TrainState::default() },
         moments: BTreeMap::new(),
     });
-    let source = Arc::new(build::build_source(experiment));
+    let source = Arc::new(start.source);
     let began = Instant::now();
     let outcome = train(experiment, &dir, options, model, (resumable, saved, lineage), &source);
     record.seconds += began.elapsed().as_secs_f64();

@@ -43,7 +43,9 @@ pub fn prepare(experiment: &Experiment, device: &Found) -> Result<(Start, Vec<St
             (model, Some(Box::new(lineage)), notes)
         }
     };
-    Ok((Start { model, resumable: None, run: Run::New("train", lineage) }, notes))
+    // Examples that do not fit into memory were refused with the model.
+    let source = build::build_source(experiment)?;
+    Ok((Start { model, source, resumable: None, run: Run::New("train", lineage) }, notes))
 }
 
 /// The rules for this verb alone.

@@ -63,7 +63,7 @@ impl Scores {
     /// # Errors
     /// [`Error::NotFinite`] where one of them is not finite.
     pub(super) fn over_examples(model: &Model, experiment: &Experiment, device: &Device) -> Result<Self, Error> {
-        let source = build::build_source(experiment);
+        let source = build::build_source(experiment)?;
         let batches = source.evaluation(Split::Test);
         let model = model.valid();
         let mut width = 0;

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     baseline::{Baseline, in_context::InContext, unbeatable::Unbeatable},
+    files::Files,
     seed::SampleRng,
-    task::{Example, Task, TaskDims, TaskError, TaskSpec},
+    task::{Example, Split, Task, TaskDims, TaskError, TaskSpec},
 };
 
 /// A law of hidden functions f: R^d -> R. Every prompt hides one of its own and shows y_i = f(x_i).
@@ -63,8 +64,8 @@ impl<F: Family> TaskSpec for F {
         problems
     }
 
-    fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
-        Box::new(InContextTask { config: self.clone() })
+    fn open(&self, _: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
+        Ok(Box::new(InContextTask { config: self.clone() }))
     }
 
     fn answers_ahead(&self) -> Option<&'static str> {
@@ -120,12 +121,12 @@ impl<F: Family> Task for InContextTask<F> {
         self.config.dims()
     }
 
-    fn sample(&self, rng: &mut SampleRng) -> Example {
+    fn example(&self, _: Split, _: u64, rng: &mut SampleRng) -> Example {
         let prompts = self.config.prompts();
         self.prompt(prompts.full_size(), prompts.shift.as_ref(), rng)
     }
 
-    fn sample_training(&self, batch: u64, rng: &mut SampleRng) -> Example {
+    fn training_example(&self, batch: u64, _: u64, rng: &mut SampleRng) -> Example {
         self.prompt(self.config.prompts().training_size(batch), None, rng)
     }
 

@@ -15,9 +15,10 @@ use crate::{
         Baseline, averaging::Averaging, gradient_descent::FixedRateDescent, least_squares::LeastSquares, mean::Mean,
         ridge::Ridge, rows::Rows,
     },
+    files::Files,
     law::Law,
     seed::SampleRng,
-    task::{Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
 };
 
 /// Sizes and laws of [`Regression`].
@@ -102,8 +103,8 @@ impl TaskSpec for RegressionConfig {
         problems
     }
 
-    fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
-        Box::new(Regression { config: self.clone() })
+    fn open(&self, _: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
+        Ok(Box::new(Regression { config: self.clone() }))
     }
 
     fn answers_ahead(&self) -> Option<&'static str> {
@@ -132,7 +133,7 @@ impl Task for Regression {
     }
 
     /// Draws w, then x_1, …, x_N, x_q, then the noise.
-    fn sample(&self, rng: &mut SampleRng) -> Example {
+    fn example(&self, _: Split, _: u64, rng: &mut SampleRng) -> Example {
         let RegressionConfig { d, n_points, noise, ref input, ref weights, .. } = self.config;
         let w = DVector::from_vec(weights.vector(d, rng));
         let x = DMatrix::from_vec(d, n_points + 1, input.vector(d * (n_points + 1), rng)); // a point per column

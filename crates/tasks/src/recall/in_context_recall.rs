@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pairs::Pairs;
 use crate::{
+    files::Files,
     seed::SampleRng,
     task::{Task, TaskDims, TaskError, TaskSpec},
 };
@@ -59,8 +60,8 @@ impl TaskSpec for InContextRecallConfig {
             .collect()
     }
 
-    fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
-        Box::new(self.pairs())
+    fn open(&self, _: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
+        Ok(Box::new(self.pairs()))
     }
 
     fn answers_ahead(&self) -> Option<&'static str> {

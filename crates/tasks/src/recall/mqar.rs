@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::distance;
 use crate::{
     baseline::{Baseline, chance::Chance, lookup::Lookup, seen::Seen},
+    files::Files,
     seed::SampleRng,
-    task::{Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
 };
 
 /// Sizes of [`Mqar`].
@@ -105,8 +106,8 @@ impl TaskSpec for MqarConfig {
         problems.into_iter().flatten().collect()
     }
 
-    fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
-        Box::new(Mqar { config: self.clone() })
+    fn open(&self, _: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
+        Ok(Box::new(Mqar { config: self.clone() }))
     }
 
     fn answers_ahead(&self) -> Option<&'static str> {
@@ -144,7 +145,7 @@ impl Mqar {
     ///
     /// # Shapes
     /// pairs `[N]`, a key and its value; slots `[N]`; filler `[L - 2 N]`, from the first query slot on
-    pub fn example(&self, pairs: &[[u32; 2]], slots: &[usize], filler: &[u32]) -> Example {
+    pub fn sequence(&self, pairs: &[[u32; 2]], slots: &[usize], filler: &[u32]) -> Example {
         let seq_len = self.config.seq_len;
         let mut inputs = [pairs.as_flattened(), filler].concat();
         let (mut targets, mut scored, mut slices) = (vec![0; seq_len], vec![false; seq_len], vec![None; seq_len]);
@@ -168,7 +169,7 @@ impl Task for Mqar {
         self.config.dims()
     }
 
-    fn sample(&self, rng: &mut SampleRng) -> Example {
+    fn example(&self, _: Split, _: u64, rng: &mut SampleRng) -> Example {
         let MqarConfig { vocab, seq_len, ref n_pairs, power, random_filler } = self.config;
         let n_pairs = *n_pairs.choose(rng).expect("a valid config has a number of pairs");
         let keys = distinct(self.config.keys(), n_pairs, rng);
@@ -177,7 +178,7 @@ impl Task for Mqar {
         let slots = power_law(seq_len / 2 - n_pairs, n_pairs, power, rng);
         let mut filler = |_| if random_filler { rng.random_range(0..vocab as u32) } else { 0 };
         let filler: Vec<u32> = (2 * n_pairs..seq_len).map(&mut filler).collect();
-        self.example(&pairs, &slots, &filler)
+        self.sequence(&pairs, &slots, &filler)
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

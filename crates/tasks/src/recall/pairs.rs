@@ -18,7 +18,7 @@ use super::distance;
 use crate::{
     baseline::{Baseline, chance::Chance, lookup::Lookup, seen::Seen},
     seed::SampleRng,
-    task::{Example, Inputs, Targets, Task, TaskDims, TaskInput},
+    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskInput},
 };
 
 /// Recall of pairs, with or without noise: what a sequence is drawn from. Token ids are keys first, then values, then noise.
@@ -105,7 +105,7 @@ impl Task for Pairs {
         TaskDims { seq_len, input: TaskInput::Tokens { vocab }, d_out: vocab }
     }
 
-    fn sample(&self, rng: &mut SampleRng) -> Example {
+    fn example(&self, _: Split, _: u64, rng: &mut SampleRng) -> Example {
         self.write(&self.draw(rng))
     }
 

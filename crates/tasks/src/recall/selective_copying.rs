@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     baseline::{Baseline, chance::Chance},
+    files::Files,
     seed::SampleRng,
-    task::{Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
 };
 
 /// Sizes of [`SelectiveCopying`].
@@ -60,8 +61,8 @@ impl TaskSpec for SelectiveCopyingConfig {
             .collect()
     }
 
-    fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
-        Box::new(SelectiveCopying { config: self.clone() })
+    fn open(&self, _: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
+        Ok(Box::new(SelectiveCopying { config: self.clone() }))
     }
 
     fn answers_ahead(&self) -> Option<&'static str> {
@@ -96,7 +97,7 @@ impl SelectiveCopying {
     ///
     /// # Shapes
     /// data `[m]`, places `[m]`, ascending
-    pub fn example(&self, data: &[u32], places: &[usize]) -> Example {
+    pub fn sequence(&self, data: &[u32], places: &[usize]) -> Example {
         let SelectiveCopyingConfig { vocab, seq_len, n_data } = self.config;
         let (blank, copy) = (vocab as u32 - 2, vocab as u32 - 1);
         let mut inputs = vec![blank; seq_len];
@@ -115,12 +116,12 @@ impl Task for SelectiveCopying {
         self.config.dims()
     }
 
-    fn sample(&self, rng: &mut SampleRng) -> Example {
+    fn example(&self, _: Split, _: u64, rng: &mut SampleRng) -> Example {
         let (n_symbols, n_data) = (self.config.n_symbols(), self.config.n_data);
         let data: Vec<u32> = (0..n_data).map(|_| rng.random_range(0..n_symbols as u32)).collect();
         let mut places = index::sample(rng, self.config.n_before(), n_data).into_vec();
         places.sort_unstable();
-        self.example(&data, &places)
+        self.sequence(&data, &places)
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

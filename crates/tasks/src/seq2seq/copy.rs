@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     baseline::{Baseline, chance::Chance},
+    files::Files,
     seed::SampleRng,
-    task::{Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
 };
 
 /// Sizes of [`CopyTask`].
@@ -39,8 +40,8 @@ impl TaskSpec for CopyConfig {
             .collect()
     }
 
-    fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
-        Box::new(CopyTask { config: self.clone() })
+    fn open(&self, _: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
+        Ok(Box::new(CopyTask { config: self.clone() }))
     }
 
     fn answers_ahead(&self) -> Option<&'static str> {
@@ -67,7 +68,7 @@ pub struct CopyTask {
 
 impl CopyTask {
     /// The example that asks for given data symbols to be copied.
-    pub fn example(&self, data: &[u32]) -> Example {
+    pub fn sequence(&self, data: &[u32]) -> Example {
         let (m, separator) = (data.len(), self.config.vocab as u32);
         let inputs = [data, &[separator], &data[..m - 1]].concat();
         let targets = [&vec![0; m], data].concat();
@@ -82,10 +83,10 @@ impl Task for CopyTask {
         self.config.dims()
     }
 
-    fn sample(&self, rng: &mut SampleRng) -> Example {
+    fn example(&self, _: Split, _: u64, rng: &mut SampleRng) -> Example {
         let CopyConfig { vocab, n_data } = self.config;
         let data: Vec<u32> = (0..n_data).map(|_| rng.random_range(0..vocab as u32)).collect();
-        self.example(&data)
+        self.sequence(&data)
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     baseline::{Baseline, flattened::Flattened, mean::Mean, per_position::PerPosition},
     expression::Expression,
+    files::Files,
     interval::{Derivatives, Interval},
     jet::Jet,
     law::Law,
     seed::{SampleRng, Seed, Stream},
-    task::{Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
 };
 
 /// A target written down, as formulas or as a table of values.
@@ -279,9 +280,9 @@ impl TaskSpec for FunctionConfig {
         Function::new(self).err().unwrap_or_default()
     }
 
-    fn build(&self, _: &mut SampleRng) -> Box<dyn Task> {
+    fn open(&self, _: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
         let function = Function::new(self).expect("the config was validated");
-        Box::new(FunctionTask { config: self.clone(), function })
+        Ok(Box::new(FunctionTask { config: self.clone(), function }))
     }
 
     fn answers_ahead(&self) -> Option<&'static str> {
@@ -544,7 +545,7 @@ impl Task for FunctionTask {
         self.config.dims()
     }
 
-    fn sample(&self, rng: &mut SampleRng) -> Example {
+    fn example(&self, _: Split, _: u64, rng: &mut SampleRng) -> Example {
         let FunctionConfig { seq_len, d_in, domain, .. } = self.config;
         // Ends, since the function was finite at every one of many points of this law.
         loop {

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::given::{self, Size};
 use crate::{
     baseline::{Baseline, flattened::Flattened, mean::Mean},
+    files::Files,
     law::Law,
     seed::SampleRng,
-    task::{Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
 };
 
 /// Sizes of [`ReluNetwork`].
@@ -113,8 +114,8 @@ impl TaskSpec for ReluNetworkConfig {
         problems
     }
 
-    fn build(&self, rng: &mut SampleRng) -> Box<dyn Task> {
-        Box::new(ReluNetwork::new(self.clone(), rng))
+    fn open(&self, _: &Files, rng: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
+        Ok(Box::new(ReluNetwork::new(self.clone(), rng)))
     }
 
     fn answers_ahead(&self) -> Option<&'static str> {
@@ -188,7 +189,7 @@ impl Task for ReluNetwork {
         self.config.dims()
     }
 
-    fn sample(&self, rng: &mut SampleRng) -> Example {
+    fn example(&self, _: Split, _: u64, rng: &mut SampleRng) -> Example {
         let ReluNetworkConfig { seq_len, d, ref input, .. } = self.config;
         let inputs = input.vector(seq_len * d, rng);
         let targets = Targets::Continuous(self.targets(&inputs));

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::given::{self, Size};
 use crate::{
     baseline::{Baseline, mean::Mean, per_position::PerPosition},
+    files::Files,
     law::Law,
     seed::SampleRng,
-    task::{Example, Inputs, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
 };
 
 /// Sizes of [`TruncatedLinear`].
@@ -94,8 +95,8 @@ impl TaskSpec for TruncatedLinearConfig {
         problems
     }
 
-    fn build(&self, rng: &mut SampleRng) -> Box<dyn Task> {
-        Box::new(TruncatedLinear::new(self.clone(), rng))
+    fn open(&self, _: &Files, rng: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
+        Ok(Box::new(TruncatedLinear::new(self.clone(), rng)))
     }
 
     fn answers_ahead(&self) -> Option<&'static str> {
@@ -160,7 +161,7 @@ impl Task for TruncatedLinear {
         self.config.dims()
     }
 
-    fn sample(&self, rng: &mut SampleRng) -> Example {
+    fn example(&self, _: Split, _: u64, rng: &mut SampleRng) -> Example {
         let TruncatedLinearConfig { seq_len, d_in, ref input, .. } = self.config;
         let inputs = input.vector(seq_len * d_in, rng);
         let targets = Targets::Continuous(self.targets(&inputs));

@@ -1,6 +1,8 @@
 //! What a config file may say, and what is refused.
 
-use headway_tasks::{Law, SHIFTS, Seed, Stream, TASKS, TaskConfig};
+use headway_tasks::{Law, SHIFTS, Seed, Split, Stream, TASKS, TaskConfig};
+
+use crate::files;
 
 fn parse(text: &str) -> Result<TaskConfig, String> {
     toml::from_str(text).map_err(|error| error.to_string())
@@ -198,8 +200,8 @@ fn the_smallest_valid_sizes_can_be_drawn() {
         "[selective_copying]\nvocab = 4\nseq_len = 4\nn_data = 1",
     ] {
         assert_eq!(refused_keys(text), [""; 0], "{text}");
-        let task = parse(text).expect(text).build(Seed(1));
-        let example = task.sample(&mut Seed(1).rng(Stream::Train, 0));
+        let task = parse(text).expect(text).open(&files(), Seed(1)).expect("no file is read");
+        let example = task.example(Split::Train, 0, &mut Seed(1).rng(Stream::Train, 0));
         assert_eq!(example.scored.len(), task.dims().seq_len, "{text}");
     }
 }

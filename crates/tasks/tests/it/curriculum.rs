@@ -5,6 +5,8 @@ use headway_tasks::{
     icl::curriculum::{Curriculum, Size},
 };
 
+use crate::files;
+
 const FRESH: DataConfig = DataConfig::Fresh { validation: 7, test: 5 };
 
 /// Every in-context task, with 3, 4, 5 active dimensions and 4, 7, 10, 11 points, each for two batches.
@@ -19,7 +21,7 @@ fn plain(config: &TaskConfig) -> TaskConfig {
 }
 
 fn source(config: &TaskConfig, data: DataConfig) -> Source {
-    Source::new(config.build(Seed(3)), Seed(3), data, 2)
+    Source::new(config.open(&files(), Seed(3)).expect("no file is read"), Seed(3), data, 2)
 }
 
 /// (active dimensions, positions) of a batch of 5-wide tokens.
@@ -105,7 +107,7 @@ fn what_is_judged_or_fitted_never_grows() {
 #[test]
 fn baselines_answer_short_prompts() {
     for config in growing() {
-        let (source, task) = (source(&config, FRESH), config.build(Seed(3)));
+        let (source, task) = (source(&config, FRESH), config.open(&files(), Seed(3)).expect("no file is read"));
         let batch = source.train_batch(0);
         for mut baseline in task.baselines() {
             baseline.fit(&source.fit_set());
@@ -120,7 +122,7 @@ fn baselines_answer_short_prompts() {
 #[should_panic(expected = "equally long")]
 fn a_batch_has_one_length() {
     let [config, ..] = &growing()[..] else { unreachable!("there are in-context tasks") };
-    let task = config.build(Seed(3));
-    let example = |batch| task.sample_training(batch, &mut Seed(3).rng(headway_tasks::Stream::Train, 0));
+    let task = config.open(&files(), Seed(3)).expect("no file is read");
+    let example = |batch| task.training_example(batch, 0, &mut Seed(3).rng(headway_tasks::Stream::Train, 0));
     Batch::stack(config.dims(), [example(0), example(2)]);
 }

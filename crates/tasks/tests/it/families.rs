@@ -1,7 +1,7 @@
 //! Hidden functions: by hand, and by the moments that theory gives.
 
 use headway_tasks::{
-    Baseline, Batch, Law, Seed, Stream, Targets, Task,
+    Baseline, Batch, Law, Seed, Split, Stream, Targets, Task,
     baseline::{least_squares::LeastSquares, squares_least_squares::SquaresLeastSquares},
     icl::{
         family::{Family, InContextTask},
@@ -18,7 +18,7 @@ use nalgebra::{DMatrix, DVector};
 
 fn draw<F: Family>(config: &F, count: u64) -> Batch {
     let task = InContextTask { config: config.clone() };
-    Batch::stack(task.dims(), (0..count).map(|i| task.sample(&mut Seed(1).rng(Stream::Test, i))))
+    Batch::stack(task.dims(), (0..count).map(|i| task.example(Split::Test, i, &mut Seed(1).rng(Stream::Test, i))))
 }
 
 /// The answers of a function to points given as columns of coordinates.

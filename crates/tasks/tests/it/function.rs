@@ -1,9 +1,11 @@
 //! Functions written down: values by hand, domains by their moments, and what is refused.
 
 use headway_tasks::{
-    BUILT_INS, Baseline, Batch, BuiltIn, Domain, Function, FunctionConfig, Seed, Stream, TaskConfig,
+    BUILT_INS, Baseline, Batch, BuiltIn, Domain, Function, FunctionConfig, Seed, Split, Stream, TaskConfig,
     baseline::per_position::PerPosition,
 };
+
+use crate::files;
 
 fn parse(text: &str) -> TaskConfig {
     toml::from_str(&format!("[function]\n{text}")).expect(text)
@@ -19,8 +21,8 @@ fn messages(text: &str) -> Vec<String> {
 }
 
 fn draw(config: &TaskConfig, count: u64) -> Batch {
-    let task = config.build(Seed(1));
-    Batch::stack(task.dims(), (0..count).map(|i| task.sample(&mut Seed(1).rng(Stream::Train, i))))
+    let task = config.open(&files(), Seed(1)).expect("no file is read");
+    Batch::stack(task.dims(), (0..count).map(|i| task.example(Split::Train, i, &mut Seed(1).rng(Stream::Train, i))))
 }
 
 #[test]
@@ -67,9 +69,15 @@ fn examples_are_the_rounded_values_at_what_a_model_sees() {
             assert_eq!(targets, expected);
         }
         // No seed changes the function, and every position counts.
-        assert_eq!(config.build(Seed(2)).sample(&mut Seed(1).rng(Stream::Train, 0)).targets.continuous(), {
-            &batch.targets.continuous()[..width_out]
-        });
+        assert_eq!(
+            config
+                .open(&files(), Seed(2))
+                .expect("no file is read")
+                .example(Split::Train, 0, &mut Seed(1).rng(Stream::Train, 0))
+                .targets
+                .continuous(),
+            { &batch.targets.continuous()[..width_out] }
+        );
         assert!(batch.scored.iter().all(|&scored| scored));
     }
 }
@@ -251,7 +259,7 @@ fn least_squares_is_exact_on_affine_formulas() {
         ("seq_len = 3\nd_in = 2\noutputs = [\"i*x3_1 - x2 + i\", \"x2\"]", "flattened_least_squares"),
     ] {
         let (config, mut names) = (parse(text), Vec::new());
-        for mut baseline in config.build(Seed(1)).baselines() {
+        for mut baseline in config.open(&files(), Seed(1)).expect("no file is read").baselines() {
             let batch = draw(&config, 31);
             baseline.fit(&batch);
             let predictions = baseline.predict(&batch);

@@ -1,6 +1,10 @@
 //! Constants written down in a config, against hand computations and against the constants drawn from a seed.
 
-use headway_tasks::{ReluNetwork, ReluNetworkConfig, Seed, Stream, TaskConfig, TruncatedLinear, TruncatedLinearConfig};
+use headway_tasks::{
+    ReluNetwork, ReluNetworkConfig, Seed, Split, Stream, TaskConfig, TruncatedLinear, TruncatedLinearConfig,
+};
+
+use crate::files;
 
 const FORMS: &str = "[truncated_linear]
 seq_len = 2
@@ -60,7 +64,13 @@ fn a_given_network_by_hand() {
 fn given_constants_hide_the_seed_from_the_targets_alone() {
     for text in [FORMS, NETWORK] {
         let config = parse(text);
-        let draw = |seed: u64, example: u64| config.build(Seed(seed)).sample(&mut Seed(9).rng(Stream::Train, example));
+        let draw = |seed: u64, example: u64| {
+            config.open(&files(), Seed(seed)).expect("no file is read").example(
+                Split::Train,
+                example,
+                &mut Seed(9).rng(Stream::Train, example),
+            )
+        };
         assert_eq!(draw(1, 0), draw(2, 0), "{text}");
         assert_ne!(draw(1, 0), draw(1, 1), "{text}");
     }
@@ -87,8 +97,8 @@ fn assert_same(drawn: &TaskConfig, written_down: &TaskConfig, seed: Seed) {
     let read = parse(&toml::to_string(written_down).expect("a table"));
     assert_eq!(read, *written_down);
     let examples = |config: &TaskConfig, seed: Seed| {
-        let task = config.build(seed);
-        [0, 1, 2].map(|i| task.sample(&mut Seed(3).rng(Stream::Test, i)))
+        let task = config.open(&files(), seed).expect("no file is read");
+        [0, 1, 2].map(|i| task.example(Split::Test, i, &mut Seed(3).rng(Stream::Test, i)))
     };
     let expected = examples(drawn, seed);
     assert_eq!(examples(&read, Seed(100)), expected);

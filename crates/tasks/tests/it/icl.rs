@@ -1,7 +1,7 @@
 //! Prompts, and the error curves of in-context predictors against their closed forms.
 
 use headway_tasks::{
-    Baseline, Batch, Inputs, Seed, Shift, Stream, Targets, Task,
+    Baseline, Batch, Inputs, Seed, Shift, Split, Stream, Targets, Task,
     baseline::{averaging::Averaging, knn::Knn, least_squares::LeastSquares, ridge::Ridge},
     icl::{
         family::InContextTask,
@@ -15,7 +15,7 @@ const PROMPTS: u64 = 4000;
 
 fn draw(config: &LinearConfig, count: u64) -> Batch {
     let task = InContextTask { config: config.clone() };
-    Batch::stack(task.dims(), (0..count).map(|i| task.sample(&mut Seed(1).rng(Stream::Test, i))))
+    Batch::stack(task.dims(), (0..count).map(|i| task.example(Split::Test, i, &mut Seed(1).rng(Stream::Test, i))))
 }
 
 /// One prompt that asks at every point; a row per coordinate of x.

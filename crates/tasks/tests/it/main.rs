@@ -13,3 +13,8 @@ mod seq2seq;
 mod shifts;
 mod source;
 mod task_laws;
+
+/// No task here reads any.
+fn files() -> headway_tasks::Files {
+    headway_tasks::Files::new("", |path| std::fs::read(path))
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headway_tasks::{
-    Baseline, Batch, Example, Inputs, Seed, Stream, Targets, Task, TaskDims, TaskInput,
+    Baseline, Batch, Example, Inputs, Seed, Split, Stream, Targets, Task, TaskDims, TaskInput,
     baseline::{chance::Chance, lookup::Lookup, seen::Seen},
     recall::{
         distance,
@@ -16,7 +16,7 @@ use headway_tasks::{
 };
 
 fn draw(task: &dyn Task, count: u64) -> Vec<Example> {
-    (0..count).map(|i| task.sample(&mut Seed(1).rng(Stream::Train, i))).collect()
+    (0..count).map(|i| task.example(Split::Train, i, &mut Seed(1).rng(Stream::Train, i))).collect()
 }
 
 fn mqar(config: MqarConfig) -> Mqar {
@@ -71,7 +71,7 @@ fn distances_fall_into_slices_that_double() {
 #[test]
 fn mqar_by_hand() {
     let task = mqar(MqarConfig { vocab: 23, seq_len: 10, n_pairs: vec![2], ..Default::default() });
-    let example = task.example(&[[3, 17], [5, 19]], &[2, 1], &[0, 2, 4, 6, 8, 10]);
+    let example = task.sequence(&[[3, 17], [5, 19]], &[2, 1], &[0, 2, 4, 6, 8, 10]);
     assert_eq!(example.inputs.tokens(), [3, 17, 5, 19, 0, 2, 5, 6, 3, 10]);
     assert_eq!(example.targets.classes(), [0, 0, 0, 0, 0, 0, 19, 0, 17, 0]);
     assert_eq!(example.scored, [false, false, false, false, false, false, true, false, true, false]);
@@ -84,9 +84,9 @@ fn mqar_by_hand() {
 fn mqar_is_sliced_by_the_number_of_pairs_where_there_are_several() {
     let task = mqar(MqarConfig { vocab: 23, seq_len: 10, n_pairs: vec![2, 1, 2], ..Default::default() });
     assert_eq!(task.slices(), ["pairs=1", "pairs=2"]);
-    let example = task.example(&[[3, 17], [5, 19]], &[2, 1], &[0; 6]);
+    let example = task.sequence(&[[3, 17], [5, 19]], &[2, 1], &[0; 6]);
     assert_eq!(example.slices, [None, None, None, None, None, None, Some(1), None, Some(1), None]);
-    let example = task.example(&[[3, 17]], &[3], &[0; 8]);
+    let example = task.sequence(&[[3, 17]], &[3], &[0; 8]);
     assert_eq!(example.inputs.tokens(), [3, 17, 0, 0, 0, 0, 0, 0, 3, 0]);
     assert_eq!(example.slices, [None, None, None, None, None, None, None, None, Some(0), None]);
 }
@@ -266,7 +266,7 @@ fn a_key_is_left_however_much_noise_there_is() {
 #[test]
 fn selective_copying_by_hand() {
     let task = SelectiveCopying { config: SelectiveCopyingConfig { vocab: 13, seq_len: 9, n_data: 2 } };
-    let example = task.example(&[7, 5], &[1, 4]);
+    let example = task.sequence(&[7, 5], &[1, 4]);
     assert_eq!(example.inputs.tokens(), [11, 7, 11, 11, 5, 11, 12, 11, 11]);
     assert_eq!(example.targets.classes(), [0, 0, 0, 0, 0, 0, 0, 7, 5]);
     assert_eq!(example.scored, [false, false, false, false, false, false, false, true, true]);

@@ -1,26 +1,28 @@
 //! Regression with an example per row: the layout and the predictors by hand, and against each other.
 
 use headway_tasks::{
-    Batch, Law, RegressionConfig, Seed, Stream, TaskConfig,
+    Batch, Law, RegressionConfig, Seed, Split, Stream, TaskConfig,
     baseline::{in_context::InContext, least_squares::LeastSquares, ridge::Ridge},
     gradient_descent,
     icl::regression::{read, write},
 };
 use nalgebra::{DMatrix, DVector};
 
+use crate::files;
+
 fn parse(text: &str) -> TaskConfig {
     toml::from_str(&format!("[in_context_regression]\n{text}")).expect(text)
 }
 
 fn draw(config: &TaskConfig, count: u64) -> Batch {
-    let task = config.build(Seed(1));
-    Batch::stack(task.dims(), (0..count).map(|i| task.sample(&mut Seed(1).rng(Stream::Test, i))))
+    let task = config.open(&files(), Seed(1)).expect("no file is read");
+    Batch::stack(task.dims(), (0..count).map(|i| task.example(Split::Test, i, &mut Seed(1).rng(Stream::Test, i))))
 }
 
 /// Mean squared error at the query of every baseline, by name.
 fn errors(config: &TaskConfig, count: u64) -> Vec<(&'static str, f64)> {
     let (batch, mut rows) = (draw(config, count), Vec::new());
-    for mut baseline in config.build(Seed(1)).baselines() {
+    for mut baseline in config.open(&files(), Seed(1)).expect("no file is read").baselines() {
         baseline.fit(&batch);
         let predictions = baseline.predict(&batch);
         let scored = batch.scored.iter().zip(predictions.iter().zip(batch.targets.continuous()));
@@ -121,7 +123,7 @@ fn predictors_are_ranked_as_theory_says() {
 fn ridge_shrinks_by_the_ratio_of_noise_and_weights() {
     let config = RegressionConfig { noise: 0.6, weights: Law::Normal { mean: 0.0, std: 2.0 }, ..Default::default() };
     let batch = draw(&TaskConfig::InContextRegression(config.clone()), 3);
-    let task = TaskConfig::InContextRegression(config).build(Seed(1));
+    let task = TaskConfig::InContextRegression(config).open(&files(), Seed(1)).expect("no file is read");
     let ridge = task.baselines().into_iter().find(|baseline| baseline.name() == "ridge").expect("noise is not 0");
     let predictions = ridge.predict(&batch);
     for (example, rows) in batch.inputs.continuous().chunks_exact(21 * 6).enumerate() {

@@ -1,7 +1,7 @@
 //! In-context rules by hand, and by the conditions that define their answers.
 
 use headway_tasks::{
-    Baseline, Batch, Seed, Stream, Task,
+    Baseline, Batch, Seed, Split, Stream, Task,
     baseline::{
         gradient_descent::GradientDescent,
         in_context::InContext,
@@ -26,7 +26,7 @@ use nalgebra::{DMatrix, DVector};
 
 fn draw<F: Family>(config: &F, count: u64) -> Batch {
     let task = InContextTask { config: config.clone() };
-    Batch::stack(task.dims(), (0..count).map(|i| task.sample(&mut Seed(1).rng(Stream::Test, i))))
+    Batch::stack(task.dims(), (0..count).map(|i| task.example(Split::Test, i, &mut Seed(1).rng(Stream::Test, i))))
 }
 
 fn prompts<F: Family>(config: &F, count: u64) -> Vec<Prompt> {

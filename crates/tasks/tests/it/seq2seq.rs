@@ -1,7 +1,7 @@
 //! Sequence tasks and their classical predictors against hand computations.
 
 use headway_tasks::{
-    Baseline, Batch, Example, Inputs, Law, Seed, Stream, Targets, Task, TaskDims, TaskSpec,
+    Baseline, Batch, Example, Inputs, Law, Seed, Split, Stream, Targets, Task, TaskDims, TaskSpec,
     baseline::{chance::Chance, flattened::Flattened, mean::Mean, per_position::PerPosition},
     seq2seq::{
         copy::{CopyConfig, CopyTask},
@@ -11,8 +11,10 @@ use headway_tasks::{
 };
 use nalgebra::{DMatrix, DVector};
 
-fn draw(task: &dyn Task, seed: Seed, stream: Stream, count: u64) -> Batch {
-    Batch::stack(task.dims(), (0..count).map(|i| task.sample(&mut seed.rng(stream, i))))
+use crate::files;
+
+fn draw(task: &dyn Task, seed: Seed, split: Split, count: u64) -> Batch {
+    Batch::stack(task.dims(), (0..count).map(|i| task.example(split, i, &mut seed.rng(split.stream(), i))))
 }
 
 fn mean_squared_error(predictions: &[f32], batch: &Batch) -> f64 {
@@ -51,7 +53,12 @@ fn truncated_linear_shares_its_weights_among_the_examples_of_a_seed() {
     let task = build(1);
     assert_eq!(build(1).weights, task.weights);
     assert_ne!(build(2).weights, task.weights);
-    let batch = draw(config.build(&mut Seed(1).rng(Stream::Task, 0)).as_ref(), Seed(1), Stream::Train, 2);
+    let batch = draw(
+        config.open(&files(), &mut Seed(1).rng(Stream::Task, 0)).expect("no file is read").as_ref(),
+        Seed(1),
+        Split::Train,
+        2,
+    );
     for (inputs, targets) in batch.inputs.continuous().chunks(21).zip(batch.targets.continuous().chunks(3)) {
         assert_eq!(task.targets(inputs), targets);
     }
@@ -62,7 +69,7 @@ fn per_position_least_squares_finds_the_weights_when_nothing_is_cut_off() {
     let config = TruncatedLinearConfig { seq_len: 5, d_in: 3, low: -1e6, high: 1e6, ..Default::default() };
     let task = TruncatedLinear::new(config, &mut Seed(3).rng(Stream::Task, 0));
     let mut fit = PerPosition::default();
-    fit.fit(&draw(&task, Seed(3), Stream::Train, 11));
+    fit.fit(&draw(&task, Seed(3), Split::Train, 11));
     // The inputs 0, e_1, e_2, e_3 at every position read off t and w + t.
     let units = DMatrix::from_fn(4, 3, |row, col| if row == col + 1 { 1.0 } else { 0.0 });
     let probe = |row: usize| Example {
@@ -90,8 +97,9 @@ fn truncated_linear_is_as_hard_as_it_should_be() {
     // deviation of 5.0, and 0.151 with 0.070. The bounds are 4 standard errors of 30 seeds.
     let errors = (0..30).map(|seed| {
         let seed = Seed(seed);
-        let task = TruncatedLinearConfig::default().build(&mut seed.rng(Stream::Task, 0));
-        let (train, test) = (draw(&*task, seed, Stream::Train, 800), draw(&*task, seed, Stream::Test, 200));
+        let task =
+            TruncatedLinearConfig::default().open(&files(), &mut seed.rng(Stream::Task, 0)).expect("no file is read");
+        let (train, test) = (draw(&*task, seed, Split::Train, 800), draw(&*task, seed, Split::Test, 200));
         (test_error(Mean::default(), &train, &test), test_error(PerPosition::default(), &train, &test))
     });
     let (mean, least_squares): (Vec<f64>, Vec<f64>) = errors.unzip();
@@ -150,7 +158,7 @@ fn relu_network_by_hand() {
 fn relu_network_samples_are_the_network_of_their_inputs() {
     let config = ReluNetworkConfig { seq_len: 5, d: 3, d_hidden: 7, input: Law::STANDARD_NORMAL, ..Default::default() };
     let task = ReluNetwork::new(config, &mut Seed(5).rng(Stream::Task, 0));
-    let example = task.sample(&mut Seed(5).rng(Stream::Train, 0));
+    let example = task.example(Split::Train, 0, &mut Seed(5).rng(Stream::Train, 0));
     let x = example.inputs.continuous();
     let hidden = |h: usize| (0..15).map(|i| task.weights_in[(h, i)] * x[i]).sum::<f32>() + task.bias_in[h];
     let output =
@@ -169,7 +177,7 @@ fn affine_network(seed: Seed) -> ReluNetwork {
 #[test]
 fn flattened_least_squares_is_exact_on_an_affine_target() {
     let task = affine_network(Seed(11));
-    let (train, test) = (draw(&task, Seed(11), Stream::Train, 31), draw(&task, Seed(11), Stream::Test, 13));
+    let (train, test) = (draw(&task, Seed(11), Split::Train, 31), draw(&task, Seed(11), Split::Test, 13));
     assert!(test_error(Flattened::default(), &train, &test) < 1e-6);
     assert!(test_error(Mean::default(), &train, &test) > 0.1);
     assert!(test_error(PerPosition::default(), &train, &test) > 0.1, "other positions are needed");
@@ -178,17 +186,17 @@ fn flattened_least_squares_is_exact_on_an_affine_target() {
 #[test]
 fn flattened_least_squares_passes_through_fewer_examples_than_unknowns() {
     let task = affine_network(Seed(11));
-    let train = draw(&task, Seed(11), Stream::Train, 7);
+    let train = draw(&task, Seed(11), Split::Train, 7);
     assert!(test_error(Flattened::default(), &train, &train) < 1e-6);
-    let test = draw(&task, Seed(11), Stream::Test, 101);
+    let test = draw(&task, Seed(11), Split::Test, 101);
     let (fitted, mean) = (test_error(Flattened::default(), &train, &test), test_error(Mean::default(), &train, &test));
     assert!(fitted < mean, "{fitted} is no better than {mean}");
 }
 
 #[test]
 fn least_squares_misses_a_relu_network_but_beats_its_mean() {
-    let task = ReluNetworkConfig::default().build(&mut Seed(1).rng(Stream::Task, 0));
-    let (train, test) = (draw(&*task, Seed(1), Stream::Train, 1000), draw(&*task, Seed(1), Stream::Test, 200));
+    let task = ReluNetworkConfig::default().open(&files(), &mut Seed(1).rng(Stream::Task, 0)).expect("no file is read");
+    let (train, test) = (draw(&*task, Seed(1), Split::Train, 1000), draw(&*task, Seed(1), Split::Test, 200));
     let (fitted, mean) = (test_error(Flattened::default(), &train, &test), test_error(Mean::default(), &train, &test));
     assert!(fitted > 1e-3 && fitted < mean, "{fitted} and {mean}");
 }
@@ -196,7 +204,7 @@ fn least_squares_misses_a_relu_network_but_beats_its_mean() {
 #[test]
 fn copy_by_hand() {
     let task = CopyTask { config: CopyConfig { vocab: 13, n_data: 5 } };
-    let example = task.example(&[2, 3, 5, 7, 11]);
+    let example = task.sequence(&[2, 3, 5, 7, 11]);
     assert_eq!(example.inputs.tokens(), [2, 3, 5, 7, 11, 13, 2, 3, 5, 7]);
     assert_eq!(example.targets.classes(), [0, 0, 0, 0, 0, 2, 3, 5, 7, 11]);
     assert_eq!(example.scored, [false, false, false, false, false, true, true, true, true, true]);
@@ -205,7 +213,7 @@ fn copy_by_hand() {
 #[test]
 fn copy_draws_every_symbol_and_no_other() {
     let config = CopyConfig { vocab: 3, n_data: 101 };
-    let batch = draw(&CopyTask { config }, Seed(1), Stream::Train, 1);
+    let batch = draw(&CopyTask { config }, Seed(1), Split::Train, 1);
     let (data, rest) = batch.inputs.tokens().split_at(101);
     let mut symbols = data.to_vec();
     symbols.sort_unstable();
@@ -219,7 +227,7 @@ fn copy_draws_every_symbol_and_no_other() {
 #[test]
 fn chance_costs_the_logarithm_of_the_number_of_symbols() {
     let config = CopyConfig { vocab: 13, n_data: 5 };
-    let batch = draw(&CopyTask { config }, Seed(1), Stream::Test, 3);
+    let batch = draw(&CopyTask { config }, Seed(1), Split::Test, 3);
     let logits = Chance { possible: 0..13 }.predict(&batch);
     assert_eq!(logits.len(), 3 * 10 * 14);
     for (position, logits) in logits.chunks(14).enumerate().filter(|(position, _)| batch.scored[*position]) {

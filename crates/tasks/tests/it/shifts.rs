@@ -12,13 +12,15 @@ use headway_tasks::{
 };
 use nalgebra::DVector;
 
+use crate::files;
+
 const D: usize = 5;
 const POINTS: usize = 7;
 
 /// Prompts of a linear function, of D dimensions and POINTS points unless told.
 fn draw(config: LinearConfig, count: u64) -> Batch {
     let task = InContextTask { config };
-    Batch::stack(task.dims(), (0..count).map(|i| task.sample(&mut Seed(1).rng(Stream::Test, i))))
+    Batch::stack(task.dims(), (0..count).map(|i| task.example(Split::Test, i, &mut Seed(1).rng(Stream::Test, i))))
 }
 
 fn config(shift: Option<Shift>) -> LinearConfig {
@@ -198,7 +200,7 @@ fn scales_multiply_and_noise_keeps_the_mean_square() {
 fn classes_follow_shifted_answers() {
     let draw = |shift| {
         let task = InContextTask { config: LogisticConfig { shift, ..Default::default() } };
-        Batch::stack(task.dims(), (0..100).map(|i| task.sample(&mut Seed(1).rng(Stream::Test, i))))
+        Batch::stack(task.dims(), (0..100).map(|i| task.example(Split::Test, i, &mut Seed(1).rng(Stream::Test, i))))
     };
     let (plain, scaled, noisy) = (draw(None), draw(Some(Shift::ScaleY(2.0))), draw(Some(Shift::NoisyY(1.0))));
     assert_eq!(scaled.targets, plain.targets);
@@ -217,8 +219,9 @@ fn training_is_never_shifted_and_evaluation_always_is() {
     for &(name, _) in TASKS.iter().filter(|(name, _)| name.starts_with("icl_")) {
         let plain = TaskConfig::with_defaults(name).expect(name);
         for (_, _, shift) in SHIFTS {
-            let source =
-                |config: &TaskConfig, data: &DataConfig| Source::new(config.build(Seed(1)), Seed(1), data.clone(), 4);
+            let source = |config: &TaskConfig, data: &DataConfig| {
+                Source::new(config.open(&files(), Seed(1)).expect("no file is read"), Seed(1), data.clone(), 4)
+            };
             let shifted = plain.with_shift(shift.clone()).expect(name);
             let (a, b) = (source(&plain, &data), source(&shifted, &data));
             assert_eq!(a.train_batch(2), b.train_batch(2), "{name} {shift:?}");

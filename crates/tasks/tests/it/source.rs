@@ -3,12 +3,14 @@
 use headway_tasks::{Batch, DataConfig, Seed, Source, Split, Stream, TaskConfig};
 use rand::Rng;
 
+use crate::files;
+
 const FRESH: DataConfig = DataConfig::Fresh { validation: 11, test: 13 };
 const FIXED: DataConfig = DataConfig::Fixed { train: 11, validation: 5, test: 13 };
 
 fn source(seed: u64, data: DataConfig, batch_size: usize) -> Source {
     let config = TaskConfig::with_defaults("truncated_linear").expect("a row of the list");
-    Source::new(config.build(Seed(seed)), Seed(seed), data, batch_size)
+    Source::new(config.open(&files(), Seed(seed)).expect("no file is read"), Seed(seed), data, batch_size)
 }
 
 /// Inputs and targets of each example, as bits so that they can be sorted.
@@ -99,7 +101,7 @@ fn evaluation_sets_depend_on_the_seed_alone() {
         let whole = source(1, FRESH, 100).evaluation(split);
         assert_eq!(whole.len(), 1);
         let parts = source(1, FRESH, 3).evaluation(split);
-        assert_eq!(parts.iter().map(|batch| batch.size).sum::<usize>(), FRESH.evaluation_size(split));
+        assert_eq!(parts.iter().map(|batch| batch.size).sum::<usize>(), FRESH.size(split));
         assert_eq!(examples(&parts), examples(&whole), "batch size");
         assert_ne!(examples(&source(2, FRESH, 100).evaluation(split)), examples(&whole), "seed");
     }

@@ -1,6 +1,8 @@
 //! What holds for every task of the list: a new row in the registry is tested here without further work.
 
-use headway_tasks::{Batch, Example, Inputs, Seed, Stream, TASKS, Targets, Task, TaskConfig, TaskInput};
+use headway_tasks::{Batch, Example, Inputs, Seed, Split, Stream, TASKS, Targets, Task, TaskConfig, TaskInput};
+
+use crate::files;
 
 const SEED: Seed = Seed(7);
 
@@ -8,17 +10,17 @@ const SEED: Seed = Seed(7);
 fn every_task() -> impl Iterator<Item = (&'static str, TaskConfig, Box<dyn Task>)> {
     TASKS.iter().map(|&(name, _)| {
         let config = TaskConfig::with_defaults(name).expect(name);
-        let task = config.build(SEED);
+        let task = config.open(&files(), SEED).expect("no file is read");
         (name, config, task)
     })
 }
 
-fn draw(task: &dyn Task, stream: Stream, index: u64) -> Example {
-    task.sample(&mut SEED.rng(stream, index))
+fn draw(task: &dyn Task, split: Split, index: u64) -> Example {
+    task.example(split, index, &mut SEED.rng(split.stream(), index))
 }
 
-fn batch(task: &dyn Task, stream: Stream, size: u64) -> Batch {
-    Batch::stack(task.dims(), (0..size).map(|i| draw(task, stream, i)))
+fn batch(task: &dyn Task, split: Split, size: u64) -> Batch {
+    Batch::stack(task.dims(), (0..size).map(|i| draw(task, split, i)))
 }
 
 #[test]
@@ -34,7 +36,7 @@ fn names_lead_to_valid_defaults_and_back() {
 #[test]
 fn examples_have_the_sizes_that_dims_name() {
     for (name, _, task) in every_task() {
-        let (dims, example) = (task.dims(), draw(&*task, Stream::Train, 0));
+        let (dims, example) = (task.dims(), draw(&*task, Split::Train, 0));
         match (dims.input, &example.inputs) {
             (TaskInput::Continuous { d_in }, Inputs::Continuous(values)) => {
                 assert_eq!(values.len(), dims.seq_len * d_in, "{name}");
@@ -65,7 +67,7 @@ fn examples_have_the_sizes_that_dims_name() {
 #[test]
 fn unscored_targets_are_zero() {
     for (name, _, task) in every_task() {
-        let (d_out, example) = (task.dims().d_out, draw(&*task, Stream::Train, 0));
+        let (d_out, example) = (task.dims().d_out, draw(&*task, Split::Train, 0));
         for (position, _) in example.scored.iter().enumerate().filter(|(_, scored)| !**scored) {
             let zero = match &example.targets {
                 Targets::Continuous(values) => values[position * d_out..][..d_out].iter().all(|&value| value == 0.0),
@@ -79,7 +81,7 @@ fn unscored_targets_are_zero() {
 #[test]
 fn slices_are_named_and_hold_scored_positions() {
     for (name, _, task) in every_task() {
-        let (names, examples) = (task.slices(), batch(&*task, Stream::Train, 101));
+        let (names, examples) = (task.slices(), batch(&*task, Split::Train, 101));
         assert_eq!(examples.slices.len(), examples.scored.len(), "{name}");
         for (slice, scored) in examples.slices.iter().zip(&examples.scored) {
             assert!(slice.is_none_or(|slice| *scored && (slice as usize) < names.len()), "{name}: {slice:?}");
@@ -108,14 +110,21 @@ fn slices_share_one_key() {
 #[test]
 fn an_example_is_a_function_of_seed_stream_and_index() {
     for (name, config, task) in every_task() {
-        let first = draw(&*task, Stream::Train, 0);
-        assert_eq!(draw(&*config.build(SEED), Stream::Train, 0), first, "{name}: same seed, stream and index");
-        let others =
-            [draw(&*task, Stream::Train, 1), draw(&*task, Stream::Validation, 0), draw(&*task, Stream::Test, 0)];
+        let first = draw(&*task, Split::Train, 0);
+        assert_eq!(
+            draw(&*config.open(&files(), SEED).expect("no file is read"), Split::Train, 0),
+            first,
+            "{name}: same seed, stream and index"
+        );
+        let others = [draw(&*task, Split::Train, 1), draw(&*task, Split::Validation, 0), draw(&*task, Split::Test, 0)];
         for other in others {
             assert_ne!(other.inputs, first.inputs, "{name}: other index or stream");
         }
-        assert_ne!(task.sample(&mut Seed(8).rng(Stream::Train, 0)).inputs, first.inputs, "{name}: other seed");
+        assert_ne!(
+            task.example(Split::Train, 0, &mut Seed(8).rng(Stream::Train, 0)).inputs,
+            first.inputs,
+            "{name}: other seed"
+        );
     }
 }
 
@@ -148,7 +157,7 @@ fn a_task_knows_whether_its_answers_stand_further_on_in_the_input() {
     let all = every_task().map(|(_, config, _)| config).chain(smaller);
     let mut ahead_in = 0;
     for config in all {
-        let examples = batch(&*config.build(SEED), Stream::Train, 97);
+        let examples = batch(&*config.open(&files(), SEED).expect("no file is read"), Split::Train, 97);
         let seq_len = examples.dims.seq_len;
         // Of all that is asked for, how much stands so many positions further on.
         let share = |ahead: usize| {
@@ -169,7 +178,7 @@ fn a_task_knows_whether_its_answers_stand_further_on_in_the_input() {
 #[test]
 fn baselines_predict_a_finite_value_for_everything() {
     for (name, _, task) in every_task() {
-        let (train, test) = (batch(&*task, Stream::Fit, 23), batch(&*task, Stream::Test, 3));
+        let (train, test) = (batch(&*task, Split::Train, 23), batch(&*task, Split::Test, 3));
         let mut names = Vec::new();
         for mut baseline in task.baselines() {
             baseline.fit(&train);
@@ -190,10 +199,10 @@ fn baselines_predict_a_finite_value_for_everything() {
 #[test]
 fn baselines_treat_examples_one_by_one() {
     for (name, _, task) in every_task() {
-        let (train, test) = (batch(&*task, Stream::Fit, 23), batch(&*task, Stream::Test, 3));
+        let (train, test) = (batch(&*task, Split::Train, 23), batch(&*task, Split::Test, 3));
         for mut baseline in task.baselines() {
             baseline.fit(&train);
-            let alone = (0..3).map(|i| Batch::stack(task.dims(), [draw(&*task, Stream::Test, i)]));
+            let alone = (0..3).map(|i| Batch::stack(task.dims(), [draw(&*task, Split::Test, i)]));
             let alone: Vec<f32> = alone.flat_map(|one| baseline.predict(&one)).collect();
             let together = baseline.predict(&test);
             let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * a.abs().max(1.0);
@@ -208,7 +217,7 @@ fn no_baseline_beats_the_best_possible() {
     for (name, _, task) in every_task() {
         let Some(best) = task.best_possible() else { continue };
         known.push(name);
-        let (train, test) = (batch(&*task, Stream::Fit, 23), batch(&*task, Stream::Test, 100));
+        let (train, test) = (batch(&*task, Split::Train, 23), batch(&*task, Split::Test, 100));
         let (d_out, best) = (task.dims().d_out, best.predict(&test));
         let is_known = |row: &usize| test.scored[*row] && best[row * d_out].is_finite();
         let rows: Vec<usize> = (0..test.scored.len()).filter(is_known).collect();

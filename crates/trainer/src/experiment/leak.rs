@@ -120,7 +120,7 @@ mod tests {
             let name = experiment.task.name();
             let (_, source) = match source.take() {
                 Some(there) if there.0 == name => source.insert(there),
-                _ => source.insert((name, build_source(experiment))),
+                _ => source.insert((name, build_source(experiment).unwrap())),
             };
             let what = || format!("{name} by {:?}, {}", experiment.model, experiment.finetune.name());
             let is_seen = is_seen(experiment, source, &device);

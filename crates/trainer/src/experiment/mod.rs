@@ -9,10 +9,10 @@ mod single;
 use std::path::PathBuf;
 
 use headway_model::{ConfigError, InputDims, IoDims, ModelConfig, Precision};
-use headway_tasks::{DataConfig, LARGEST_SEED, Seed, Split, Stream, Targets, TaskConfig, TaskDims, TaskInput};
+use headway_tasks::{DataConfig, LARGEST_SEED, Split, TaskConfig, TaskDims, TaskInput};
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::digest, error::Error, loss::Loss, metric, optimizer::OptimizerConfig, schedule::Schedule};
+use crate::{digest::digest, error::Error, loss::Loss, optimizer::OptimizerConfig, schedule::Schedule};
 
 pub use crate::problem::{ExperimentError, Origin, Problem};
 pub use load::{Loaded, Override, UNSET, from_text, key_called, leaves, load, load_to_train};
@@ -213,25 +213,9 @@ impl Experiment {
         self.model.budget(&self.dims()).step_flops(1) as f64 * self.data.examples_of(batches, self.train.batch_size)
     }
 
-    /// Names of the scores that a run reports on test examples, known before it runs.
-    pub fn score_names(&self) -> Vec<String> {
-        let task = self.task.build(Seed(self.seed));
-        let example = task.sample(&mut Seed(self.seed).rng(Stream::Test, 0));
-        let quality = metric::quality_name(matches!(example.targets, Targets::Classes(_)));
-        let slices = task.slices().into_iter().map(|slice| format!("test/{quality}[{slice}]"));
-        ["loss", quality].map(|name| format!("test/{name}")).into_iter().chain(slices).collect()
-    }
-
-    /// Names of those who are scored: the network, and the task's classical predictors.
-    pub fn predictor_names(&self) -> Vec<String> {
-        let task = self.task.build(Seed(self.seed));
-        let classical = task.baselines().into_iter().map(|baseline| baseline.name().to_owned());
-        std::iter::once("network".to_owned()).chain(classical).collect()
-    }
-
     /// Whether a validation set is scored during training.
     pub fn validates(&self) -> bool {
-        self.train.eval_every > 0 && self.data.evaluation_size(Split::Validation) > 0
+        self.train.eval_every > 0 && self.data.size(Split::Validation) > 0
     }
 
     /// The resolved config as a file.

@@ -50,9 +50,10 @@ pub fn finetune(
     options: &Options,
 ) -> Result<Finished, Error> {
     let Prepared { model, lineage, notes } = prepare(experiment, from, allow_partial, &options.device)?;
+    let source = build::build_source(experiment)?;
     let dir = RunDir::create(place)?;
     (options.on_event)(&Event::Prepared { notes });
-    let start = Start { model, resumable: None, run: Run::New("finetune", Some(Box::new(lineage))) };
+    let start = Start { model, source, resumable: None, run: Run::New("finetune", Some(Box::new(lineage))) };
     session::run(experiment, dir, options, start)
 }
 
