@@ -242,6 +242,7 @@ impl Fixture {
                 // The last token has no successor.
                 scored: (0..ids.len()).map(|at| at % seq_len + 1 < seq_len).collect(),
                 slices: vec![None; ids.len()],
+                units: Vec::new(),
                 inputs: Inputs::Tokens(ids),
             };
             return (batch, Loss::default());
@@ -258,6 +259,7 @@ impl Fixture {
             targets: Targets::Continuous(rows.flat_map(|row| row[..d_out].to_vec()).collect()),
             scored: vec![true; size * seq_len],
             slices: vec![None; size * seq_len],
+            units: Vec::new(),
         };
         (batch, if width > d_out { Loss::Padded } else { Loss::Plain })
     }

@@ -9,6 +9,7 @@ mod cli;
 mod construct;
 mod crate_edges;
 mod exchange;
+mod file_task;
 mod finetune;
 mod harness;
 mod kept;

@@ -109,6 +109,14 @@ fn slice(bytes: &[u8], at: usize, len: usize) -> Result<&[u8], String> {
     end.map(|end| &bytes[at..end]).ok_or_else(|| "the file is cut short".to_owned())
 }
 
+/// The array of a .npy file, as `numpy.save` writes it, as f32.
+///
+/// # Errors
+/// What is not as it should be.
+pub fn read_npy(bytes: &[u8]) -> Result<Array, String> {
+    Ok(npy("array", bytes)?.0)
+}
+
 /// One .npy file: magic, version, a header that reads like a Python dictionary, then the numbers.
 fn npy(name: &str, bytes: &[u8]) -> Result<(Array, Option<Rounded>), String> {
     if bytes.get(..6) != Some(b"\x93NUMPY".as_slice()) {

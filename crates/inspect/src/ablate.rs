@@ -209,7 +209,10 @@ mod tests {
         let heads = vec![Heads { count: 2, d_key: 3, d_value: 5 }, Heads { count: 1, d_key: 2, d_value: 7 }];
         let layer = StackLayer { rows: 4, width: 6, queries: Some(3), heads, d_out: 2, ..StackLayer::default() };
         let config = AttentionStackConfig { layers: vec![layer], readout: StackReadout::Affine, ..Default::default() };
-        let task = TaskConfig::with_defaults("truncated_linear").unwrap().open(&build::files(), Seed(1)).unwrap();
+        let task = TaskConfig::with_defaults("truncated_linear")
+            .unwrap()
+            .open(&headway_trainer::data::files(""), Seed(1))
+            .unwrap();
         let dims = task.dims();
         let headway_tasks::TaskInput::Continuous { d_in } = dims.input else { panic!("the task gives vectors") };
         let draw = |index| task.example(Split::Test, index, &mut Seed(1).rng(Stream::Test, index));

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::opened::{Measured, Opened, Whence, count, first};
 use headway_trainer::{
-    Error, build,
+    Error, build, data,
     device::Found,
     experiment::{Experiment, TrainConfig},
     loss,
@@ -186,7 +186,7 @@ fn asks_for_numbers(task: &dyn Task, seed: Seed) -> Option<Layout> {
 
 fn unsuited(task: &str, seed: Seed) -> String {
     let suits = |name: &str| {
-        let task = TaskConfig::with_defaults(name).and_then(|task| task.open(&build::files(), seed).ok());
+        let task = TaskConfig::with_defaults(name).and_then(|task| task.open(&data::files(""), seed).ok());
         task.is_some_and(|task| asks_for_numbers(task.as_ref(), seed).is_some())
     };
     let suited: Vec<&str> = TASKS.iter().map(|(name, _)| *name).filter(|name| suits(name)).collect();

@@ -1,6 +1,7 @@
 //! Files that a task is read from: where they are, and what they hold.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     io,
     path::{Path, PathBuf},
@@ -8,11 +9,27 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+/// Arrays by name.
+pub type Arrays = BTreeMap<String, Numbers>;
+
+/// Reads the arrays of a file, whose path tells the format, from its bytes.
+pub type ReadArrays = fn(&Path, &[u8]) -> Result<Arrays, String>;
+
 /// Reads the files that a config names.
 #[derive(Clone, Debug)]
 pub struct Files {
     folder: PathBuf,
     read: fn(&Path) -> io::Result<Vec<u8>>,
+    arrays: ReadArrays,
+}
+
+/// An array of numbers of a file, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Numbers {
+    /// Size of each axis.
+    pub shape: Vec<usize>,
+    /// As many numbers as the shape names.
+    pub values: Vec<f32>,
 }
 
 /// What stood in a file when it was read.
@@ -26,9 +43,18 @@ pub struct Contents {
 
 impl Files {
     /// Files whose paths are relative to `folder`, that of the config that names them; an empty one is the working folder. `read`
-    /// gives a whole file and refuses what is no file or more than memory holds.
-    pub fn new(folder: impl Into<PathBuf>, read: fn(&Path) -> io::Result<Vec<u8>>) -> Self {
-        Self { folder: folder.into(), read }
+    /// gives a whole file and refuses what is no file or more than memory holds; `arrays` knows the formats of arrays by the ending of the
+    /// path, and says what is wrong with a file.
+    pub fn new(folder: impl Into<PathBuf>, read: fn(&Path) -> io::Result<Vec<u8>>, arrays: ReadArrays) -> Self {
+        Self { folder: folder.into(), read, arrays }
+    }
+
+    /// The arrays of a file that was read, by name; one of a format without names has that of the file.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub fn arrays(&self, named: &Path, bytes: &[u8]) -> Result<Arrays, String> {
+        (self.arrays)(named, bytes)
     }
 
     /// Where a file is that a config names.
@@ -61,7 +87,7 @@ mod tests {
             Some("folder/abc") => Ok(b"abc".to_vec()),
             _ => Err(io::ErrorKind::NotFound.into()),
         };
-        let files = Files::new("folder", read);
+        let files = Files::new("folder", read, |_, _| Err("no arrays".to_owned()));
         // FIPS 180-2, appendix B.1.
         let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let found = files.read(Path::new("abc")).ok();

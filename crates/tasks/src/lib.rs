@@ -6,6 +6,7 @@
 pub mod baseline;
 pub mod breaks;
 pub mod expression;
+pub mod file;
 pub mod files;
 pub mod icl;
 pub mod interval;
@@ -13,6 +14,7 @@ pub mod jet;
 pub mod law;
 pub mod recall;
 pub mod registry;
+pub mod scale;
 pub mod seed;
 pub mod seq2seq;
 pub mod source;
@@ -20,7 +22,8 @@ pub mod task;
 
 pub use baseline::{Baseline, gradient_descent::gradient_descent};
 pub use breaks::breaks;
-pub use files::{Contents, Files};
+pub use file::{FileConfig, FileTask, FoundData};
+pub use files::{Contents, Files, Numbers};
 pub use icl::{
     question::{Layout, Question, set_query},
     regression::{Descent, Regression, RegressionConfig},
@@ -30,6 +33,7 @@ pub use interval::Interval;
 pub use jet::{Jet, Order};
 pub use law::Law;
 pub use registry::{TASKS, TaskConfig};
+pub use scale::Scale;
 pub use seed::{LARGEST_SEED, Probe, SampleRng, Seed, Stream};
 pub use seq2seq::{
     function::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig, Table},

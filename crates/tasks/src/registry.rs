@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    file,
     files::Files,
     icl::{self, shift::Shift},
     recall,
@@ -77,6 +78,8 @@ tasks! {
         "in-context recall with some pairs replaced by two noise tokens";
     "selective_copying" => SelectiveCopying(recall::selective_copying::SelectiveCopyingConfig),
         "symbols among blanks, COPY, then blanks where the symbols are to be given back in order";
+    "file" => File(file::FileConfig),
+        "your own data: inputs and targets from a .csv or .npz file, or from .npy files";
 }
 
 impl TaskConfig {
@@ -101,6 +104,27 @@ impl TaskConfig {
     /// What is wrong with a file, under the key that names it.
     pub fn open(&self, files: &Files, seed: Seed) -> Result<Box<dyn Task>, TaskError> {
         self.spec().open(files, &mut seed.rng(Stream::Task, 0))
+    }
+
+    /// Makes the paths of its files absolute, and looks into those whose digest and sizes it does not know yet.
+    ///
+    /// # Errors
+    /// What is wrong with a file, under the key that names it.
+    pub fn settle(&mut self, files: &Files) -> Result<(), TaskError> {
+        self.spec_mut().settle(files)
+    }
+
+    /// Examples for training, validation and test, for tasks that have no more; the config must be settled.
+    pub fn held_examples(&self) -> Option<[usize; 3]> {
+        self.spec().held_examples()
+    }
+
+    /// The task without where its data is: the same data elsewhere makes no other run.
+    pub fn without_place(mut self) -> Self {
+        if let Some(path) = self.spec_mut().place_mut() {
+            path.clear();
+        }
+        self
     }
 
     /// Where answers stand in the input further on than they are asked for, in words; nothing where every position may see

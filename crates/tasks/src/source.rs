@@ -128,12 +128,11 @@ impl Source {
 
     /// Training batch number `number`, counted from 0 and independent of every other batch.
     pub fn train_batch(&self, number: u64) -> Batch {
-        let dims = self.task.dims();
         match self.data {
             DataConfig::Fresh { .. } => {
                 let first = number * self.batch_size as u64;
                 let draw = |i| self.task.training_example(number, i, &mut self.seed.rng(Stream::Train, i));
-                Batch::stack(dims, (first..first + self.batch_size as u64).map(draw))
+                self.stack((first..first + self.batch_size as u64).map(draw))
             }
             DataConfig::Fixed { train, .. } => {
                 let per_epoch = self.batches_per_epoch(train) as u64;
@@ -142,9 +141,14 @@ impl Source {
                 order.shuffle(&mut self.seed.rng(Stream::Order, epoch));
                 let first = within * self.batch_size;
                 let chosen = &order[first..train.min(first + self.batch_size)];
-                Batch::stack(dims, chosen.iter().map(|&i| self.fixed[i].clone()))
+                self.stack(chosen.iter().map(|&i| self.fixed[i].clone()))
             }
         }
+    }
+
+    fn stack(&self, examples: impl IntoIterator<Item = Example>) -> Batch {
+        let units = self.task.scale().map(|scale| scale.targets.iter().map(|[_, deviation]| *deviation).collect());
+        Batch { units: units.unwrap_or_default(), ..Batch::stack(self.task.dims(), examples) }
     }
 
     fn batches_per_epoch(&self, train: usize) -> usize {
@@ -153,20 +157,18 @@ impl Source {
 
     /// Those examples of a part that are set apart, in batches, the last of which may be smaller.
     pub fn evaluation(&self, split: Split) -> Vec<Batch> {
-        let dims = self.task.dims();
         let indices: Vec<u64> = (0..self.data.size(split) as u64).collect();
         let draw = |&index: &u64| self.task.example(split, index, &mut self.seed.rng(split.stream(), index));
-        indices.chunks(self.batch_size).map(|chunk| Batch::stack(dims, chunk.iter().map(draw))).collect()
+        indices.chunks(self.batch_size).map(|chunk| self.stack(chunk.iter().map(draw))).collect()
     }
 
     /// What classical predictors are fitted to: the fixed training set, or 1,024 examples of their own.
     pub fn fit_set(&self) -> Batch {
-        let dims = self.task.dims();
         if self.fixed.is_empty() {
             let draw = |i| self.task.training_example(FULL_SIZE, i, &mut self.seed.rng(Stream::Fit, i));
-            Batch::stack(dims, (0..FIT_EXAMPLES).map(draw))
+            self.stack((0..FIT_EXAMPLES).map(draw))
         } else {
-            Batch::stack(dims, self.fixed.iter().cloned())
+            self.stack(self.fixed.iter().cloned())
         }
     }
 }

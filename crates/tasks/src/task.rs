@@ -1,6 +1,6 @@
 //! What a task is: sizes, one example from one generator, and the predictors it is compared with.
 
-use std::ops::Range;
+use std::{ops::Range, path::PathBuf};
 
 use thiserror::Error;
 
@@ -9,6 +9,7 @@ use crate::{
     files::Files,
     icl::{question::Layout, shift::Shift},
     law::Law,
+    scale::Scale,
     seed::{SampleRng, Stream},
 };
 
@@ -181,6 +182,8 @@ pub struct Batch {
     pub scored: Vec<bool>,
     /// The slice that a position belongs to, an index into [`Task::slices`]. `[batch, seq_len]`
     pub slices: Vec<Option<u32>>,
+    /// How much of the data's own unit each number of a target is 1 of: the deviations of [`Task::scale`]. Empty where there is none. `[d_out]`
+    pub units: Vec<f64>,
 }
 
 impl Batch {
@@ -195,7 +198,8 @@ impl Batch {
             TaskInput::Tokens { .. } => Inputs::Tokens(Vec::new()),
         };
         let targets = Targets::Continuous(Vec::new());
-        let mut batch = Self { size: 0, dims, inputs, targets, scored: Vec::new(), slices: Vec::new() };
+        let mut batch =
+            Self { size: 0, dims, inputs, targets, scored: Vec::new(), slices: Vec::new(), units: Vec::new() };
         for example in examples {
             match (&mut batch.inputs, example.inputs) {
                 (Inputs::Continuous(all), Inputs::Continuous(one)) => all.extend(one),
@@ -244,6 +248,7 @@ impl Batch {
             },
             scored: self.scored[of(self.scored.len())].to_vec(),
             slices: self.slices[of(self.slices.len())].to_vec(),
+            units: self.units.clone(),
         }
     }
 }
@@ -281,6 +286,11 @@ pub trait Task: Send + Sync {
         Vec::new()
     }
 
+    /// The scale of the data, for tasks whose scores are in its own units; `None` for generated ones.
+    fn scale(&self) -> Option<Scale> {
+        None
+    }
+
     /// Where prompts hold their examples and queries, for tasks that are learned in context.
     fn prompt_layout(&self) -> Option<Layout> {
         None
@@ -305,6 +315,25 @@ pub trait TaskSpec {
     /// would copy them. Nothing where no answer stands ahead, so that every position may see all others. The config must be
     /// valid.
     fn answers_ahead(&self) -> Option<&'static str>;
+
+    /// Makes the paths of files absolute, and looks into those whose digest and sizes the config does not know yet. A task without files
+    /// has nothing to do.
+    ///
+    /// # Errors
+    /// What is wrong with a file, under the key that names it.
+    fn settle(&mut self, _files: &Files) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// Examples for training, validation and test, for tasks that have no more.
+    fn held_examples(&self) -> Option<[usize; 3]> {
+        None
+    }
+
+    /// Where the data is, which is no part of what it is.
+    fn place_mut(&mut self) -> Option<&mut PathBuf> {
+        None
+    }
 
     /// The first training batch of full size, where training starts with smaller ones.
     fn curriculum_end(&self) -> Option<u64> {
@@ -333,6 +362,14 @@ pub struct TaskError {
 }
 
 impl TaskError {
+    /// The key of a file whose digest is another than when it was first read.
+    pub(crate) const CHANGED: &str = "found.sha256";
+
+    /// Whether a file holds other data than when it was first read.
+    pub fn is_changed_file(&self) -> bool {
+        self.key == Self::CHANGED
+    }
+
     /// An error if the size is below `least`.
     pub fn below(key: &'static str, size: usize, least: usize) -> Option<Self> {
         (size < least).then(|| Self { key, problem: format!("{size} is too few; give {least} or more") })

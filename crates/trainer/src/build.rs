@@ -1,9 +1,9 @@
 //! Model and examples of an experiment.
 
 use headway_model::{Model, weights};
-use headway_tasks::{Files, Seed, Source, Stream, Task};
+use headway_tasks::{Seed, Source, Stream, Task};
 
-use crate::{checkpoint::Checkpoint, device::Found, error::Error, experiment::Experiment, fit, input};
+use crate::{checkpoint::Checkpoint, data, device::Found, error::Error, experiment::Experiment, fit};
 
 /// Fresh weights for an experiment, with what fine-tuning learns beside them; the same on every device.
 ///
@@ -70,16 +70,19 @@ pub fn build_source(experiment: &Experiment) -> Result<Source, Error> {
     Ok(Source::new(open_task(experiment)?, seed, data, experiment.train.batch_size))
 }
 
-/// The files that tasks are read from, relative to the working folder.
-pub fn files() -> Files {
-    Files::new("", input::read)
-}
-
 /// The task of an experiment, its files read.
 ///
 /// # Errors
-/// [`Error::Usage`] with what is wrong with a file; a task without files has none.
+/// [`Error::Usage`] with what is wrong with a file, [`Error::Checkpoint`] for one that changed since it was first read; a task without
+/// files has none.
 pub fn open_task(experiment: &Experiment) -> Result<Box<dyn Task>, Error> {
     let task = &experiment.task;
-    task.open(&files(), Seed(experiment.seed)).map_err(|error| Error::Usage(format!("task.{}.{error}", task.name())))
+    task.open(&data::files(""), Seed(experiment.seed)).map_err(|error| {
+        if error.is_changed_file() {
+            let help = "give back the file, or train anew: other data is another run";
+            Error::checkpoint(format!("of task.{}", task.name()), format!("{}; {help}", error.problem))
+        } else {
+            Error::Usage(format!("task.{}.{error}", task.name()))
+        }
+    })
 }

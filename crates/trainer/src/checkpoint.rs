@@ -31,6 +31,7 @@ use headway_model::{
     IoDims, Model, ModelConfig,
     weights::{self, Array},
 };
+use headway_tasks::Scale;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -69,11 +70,15 @@ pub struct CheckpointConfig {
     pub dims: IoDims,
     /// The experiment that trained it.
     pub experiment: Experiment,
+    /// The scale of the data that it was trained on, where that comes from a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
 }
 
 impl CheckpointConfig {
     pub(crate) fn of(experiment: &Experiment) -> Self {
-        Self { format: 1, model: experiment.model.clone(), dims: experiment.dims(), experiment: experiment.clone() }
+        let (model, dims) = (experiment.model.clone(), experiment.dims());
+        Self { format: 1, model, dims, experiment: experiment.clone(), scale: None }
     }
 }
 

@@ -207,7 +207,8 @@ pub fn names(experiment: &Experiment) -> Result<Names, Error> {
     let example = task.example(Split::Test, 0, rng);
     let quality = metric::quality_name(matches!(example.targets, Targets::Classes(_)));
     let slices = task.slices().into_iter().map(|slice| format!("{quality}[{slice}]"));
-    let scores = ["loss", quality].map(str::to_owned).into_iter().chain(slices);
+    let absolute = task.scale().filter(|scale| !scale.targets.is_empty()).map(|_| metric::MAE.to_owned());
+    let scores = ["loss", quality].map(str::to_owned).into_iter().chain(absolute).chain(slices);
     let classical = task.baselines().into_iter().map(|baseline| baseline.name().to_owned());
     Ok(Names {
         scores: scores.map(|name| test_name(&name)).collect(),

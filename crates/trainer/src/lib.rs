@@ -15,6 +15,7 @@ pub mod bench;
 pub mod beside;
 pub mod build;
 pub mod checkpoint;
+pub mod data;
 pub mod device;
 pub mod digest;
 mod disk;

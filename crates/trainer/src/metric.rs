@@ -15,6 +15,8 @@ pub struct Scores {
     slices: Vec<String>,
     loss_sum: Mean,
     quality: Mean,
+    /// Of absolute errors, for tasks whose numbers have units.
+    absolute: Mean,
     per_slice: Vec<Mean>,
     /// Mean of each example, for how far examples differ.
     per_example: Vec<Mean>,
@@ -51,8 +53,8 @@ impl Scores {
     /// No scores yet; `slices` are the names that positions of examples refer to.
     pub fn new(loss: Loss, slices: Vec<String>) -> Self {
         let [per_slice, per_example] = [vec![Mean::default(); slices.len()], vec![Mean::default(); slices.len()]];
-        let [loss_sum, quality] = [Mean::default(); 2];
-        Self { loss, slices, loss_sum, quality, per_slice, per_example, classes: false }
+        let [loss_sum, quality, absolute] = [Mean::default(); 3];
+        Self { loss, slices, loss_sum, quality, absolute, per_slice, per_example, classes: false }
     }
 
     /// Adds a batch. A prediction narrower than the network's is padded with zeros, which a classical predictor means.
@@ -67,6 +69,9 @@ impl Scores {
                 let quality = score(self.loss, batch, row, prediction, model_width, &mut self.loss_sum);
                 self.classes |= matches!(batch.targets, Targets::Classes(_));
                 self.quality.add(quality);
+                if let Some(error) = absolute(batch, row, prediction) {
+                    self.absolute.add(error);
+                }
                 if let Some(slice) = batch.slices[row] {
                     self.per_slice[slice as usize].add(quality);
                     example[slice as usize].add(quality);
@@ -85,9 +90,14 @@ impl Scores {
         self.values().values().all(|value| value.is_finite())
     }
 
-    /// Values by name: `loss`, `mse` or `accuracy`, and one of the latter per slice, `mse[slice]`.
+    /// Values by name: `loss`, `mse` or `accuracy`, `mae` where numbers have units, and one of the second per slice, `mse[slice]`. All but the
+    /// loss are in the data's own units.
     pub fn values(&self) -> BTreeMap<String, f64> {
-        let totals = [("loss".to_owned(), self.loss_sum), (quality_name(self.classes).to_owned(), self.quality)];
+        let totals = [
+            ("loss".to_owned(), self.loss_sum),
+            (quality_name(self.classes).to_owned(), self.quality),
+            (MAE.to_owned(), self.absolute),
+        ];
         let slices = self.of_slices(&self.per_slice);
         totals.into_iter().chain(slices).filter_map(|(name, mean)| Some((name, mean.get()?))).collect()
     }
@@ -186,6 +196,18 @@ impl Lead {
     }
 }
 
+/// Name of the mean absolute error.
+pub const MAE: &str = "mae";
+
+/// Mean absolute error of one position in the data's own units, where there are some.
+fn absolute(batch: &Batch, row: usize, prediction: &[f32]) -> Option<f64> {
+    let Targets::Continuous(targets) = &batch.targets else { return None };
+    let d_out = batch.dims.d_out;
+    let rows = prediction.iter().zip(&targets[row * d_out..][..d_out]).zip(&batch.units);
+    let sum: f64 = rows.map(|((p, t), unit)| (f64::from(*p) - f64::from(*t)).abs() * unit).sum();
+    (!batch.units.is_empty()).then_some(sum / d_out as f64)
+}
+
 /// Adds the loss of one position to a mean; returns its squared error, or whether its class was right.
 fn score(loss: Loss, batch: &Batch, row: usize, prediction: &[f32], model_width: usize, losses: &mut Mean) -> f64 {
     match &batch.targets {
@@ -198,7 +220,8 @@ fn score(loss: Loss, batch: &Batch, row: usize, prediction: &[f32], model_width:
                 (f64::from(predicted) - f64::from(target[channel])).powi(2)
             };
             (0..channels).for_each(|channel| losses.add(error(channel)));
-            (0..d_out).map(error).sum::<f64>() / d_out as f64
+            let unit = |channel: usize| batch.units.get(channel).copied().unwrap_or(1.0);
+            (0..d_out).map(|channel| error(channel) * unit(channel).powi(2)).sum::<f64>() / d_out as f64
         }
         Targets::Classes(classes) => {
             let class = classes[row] as usize;

@@ -186,6 +186,7 @@ fn train(
             model: experiment.model.clone(),
             dims: experiment.dims(),
             experiment: experiment.clone(),
+            scale: source.task().scale(),
         },
         dir: dir.clone(),
         device: options.device.device.clone(),

@@ -158,5 +158,6 @@ fn example(batch: &Batch, at: usize) -> Batch {
         },
         scored: part(&batch.scored, size, at),
         slices: vec![None; batch.scored.len() / size],
+        units: batch.units.clone(),
     }
 }

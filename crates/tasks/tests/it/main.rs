@@ -14,7 +14,17 @@ mod shifts;
 mod source;
 mod task_laws;
 
-/// No task here reads any.
+/// The one file that there is.
+const TABLE: &str = "table.csv";
+
+/// Files for every task: one table of 60 examples of 3 positions.
 fn files() -> headway_tasks::Files {
-    headway_tasks::Files::new("", |path| std::fs::read(path))
+    let read = |path: &std::path::Path| {
+        if path != std::path::Path::new(TABLE) {
+            return Err(std::io::ErrorKind::NotFound.into());
+        }
+        let line = |at: u32| format!("{},{},{}\n", at / 3, f64::from(at * 7 % 101) / 10.0, at * 5 % 13);
+        Ok(format!("example,inputs,targets\n{}", (0..180).map(line).collect::<String>()).into_bytes())
+    };
+    headway_tasks::Files::new("", read, |_, _| Err("no arrays here".to_owned()))
 }

@@ -17,6 +17,7 @@ use super::{
     origin::{Places, place},
 };
 use crate::{
+    data,
     error::Error,
     input, layout,
     optimizer::OptimizerConfig,
@@ -145,7 +146,7 @@ pub fn from_table(
         overridden.insert(setting.apply(&mut table)?, setting.text.clone());
     }
     let reader = Reader { places, overridden };
-    match reader.read(table, purpose) {
+    match reader.read(path, table, purpose) {
         Ok(experiment) => {
             let origins = reader.origins(&experiment);
             Ok(Loaded { experiment, path: path.to_owned(), origins })
@@ -459,8 +460,16 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(&self, table: Table, purpose: Purpose) -> Result<Experiment, Vec<Problem>> {
-        let (experiment, mut problems) = self.deserialize::<Experiment>(table);
+    fn read(&self, path: &Path, table: Table, purpose: Purpose) -> Result<Experiment, Vec<Problem>> {
+        let has_data = table.contains_key("data");
+        let (mut experiment, mut problems) = self.deserialize::<Experiment>(table);
+        if let Some(experiment) = &mut experiment {
+            problems.extend(self.settle(path, experiment));
+            // A file has as many examples as it has.
+            if let Some([train, validation, test]) = experiment.task.held_examples().filter(|_| !has_data) {
+                experiment.data = DataConfig::Fixed { train, validation, test };
+            }
+        }
         if let Some(experiment) = experiment {
             // A default stands where a value could not be read: what does not go together with that is no problem of its own.
             // A key that there is not stands for the one that is meant.
@@ -493,6 +502,20 @@ impl Reader {
         }
         in_order(&mut problems);
         Err(problems)
+    }
+
+    /// Looks into the files that the task names, which are relative to the file that names them, or to the working folder where the
+    /// command line does.
+    fn settle(&self, path: &Path, experiment: &mut Experiment) -> Option<Problem> {
+        let table = format!("task.{}", experiment.task.name());
+        let path_key = join(&table, "path");
+        let is_given = self.overridden.keys().any(|set| is_same_or_below(&path_key, set));
+        let folder = path.parent().filter(|_| !is_given).unwrap_or(Path::new(""));
+        let files = data::files(std::env::current_dir().unwrap_or_default().join(folder));
+        let error = experiment.task.settle(&files).err()?;
+        let key = join(&table, error.key);
+        let origin = self.origin_of_value(&key);
+        Some(Problem { message: format!("{key}: {}", error.problem), help: None, origin, key })
     }
 
     /// What could be read, and every problem of form.

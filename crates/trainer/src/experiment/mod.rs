@@ -228,9 +228,10 @@ impl Experiment {
         toml::Table::try_from(self).unwrap_or_else(|_| unreachable!("every field of an experiment has a TOML form"))
     }
 
-    /// Digest of the resolved config, which resuming compares.
+    /// Digest of the resolved config, which resuming compares. Data from a file is in it by the digest of that, not by its place.
     pub fn digest(&self) -> String {
-        digest(self.to_toml().as_bytes())
+        let experiment = Self { task: self.task.clone().without_place(), ..self.clone() };
+        digest(experiment.to_toml().as_bytes())
     }
 
     /// Identity of a run: digest of the resolved config without the seed, twelve hexadecimal digits, then the seed.
@@ -311,6 +312,9 @@ impl Experiment {
                 problems.push((key, problem));
             }
         }
+        if let Some(held) = self.task.held_examples().filter(|_| sound) {
+            problems.extend(beyond(&self.data, held));
+        }
         problems.extend(self.finetune.problems(&self.model));
         problems.extend(task.into_iter().map(|p| (join(&format!("task.{}", self.task.name()), p.key), p.problem)));
         // What the sizes of an unsound task would do to the model is not known; what is wrong for any sizes is.
@@ -324,6 +328,23 @@ impl Experiment {
         problems.extend(lost);
         problems
     }
+}
+
+/// What is wrong with data that asks for more examples than a file has.
+fn beyond(data: &DataConfig, held: [usize; 3]) -> Vec<(String, String)> {
+    let DataConfig::Fixed { train, validation, test } = *data else {
+        let problem = "asks for new examples at every step, and a file has no more than it has: leave [data] out, or use [data.fixed]";
+        return vec![("data.fresh".to_owned(), problem.to_owned())];
+    };
+    let asked = [("train", train), ("validation", validation), ("test", test)];
+    let too_many = asked.into_iter().zip(held).filter(|((_, asked), held)| asked > held);
+    let problem = |((part, asked), held)| {
+        (
+            format!("data.fixed.{part}"),
+            format!("{asked} examples, and the split of the file has {held}; leave [data] out for all"),
+        )
+    };
+    too_many.map(problem).collect()
 }
 
 /// What is wrong with a model alone: with sizes as different as can be.

@@ -1,0 +1,54 @@
+//! The scale of numbers from a file.
+
+use serde::{Deserialize, Serialize};
+
+/// Mean and deviation of every channel, in the units of the data: what a network sees of a value is (value - mean) / deviation, and what
+/// it answers is turned back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    /// Of inputs; empty for tokens. `[d_in]`
+    pub inputs: Vec<[f64; 2]>,
+    /// Of targets; empty for classes. `[d_out]`
+    pub targets: Vec<[f64; 2]>,
+}
+
+/// Mean and deviation of every channel over some examples; 1 in place of the deviation of a channel that is constant.
+///
+/// # Shapes
+/// values `[n, positions, width]` -> `[width]`
+pub(crate) fn moments(values: &[f32], positions: usize, width: usize, examples: &[usize]) -> Vec<[f64; 2]> {
+    let rows =
+        || examples.iter().flat_map(|&i| values[i * positions * width..][..positions * width].chunks_exact(width));
+    let count = (examples.len() * positions).max(1) as f64;
+    let channel = |channel: usize| {
+        let numbers = || rows().map(|row| f64::from(row[channel]));
+        let mean = numbers().sum::<f64>() / count;
+        let deviation = (numbers().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
+        [mean, if deviation > 0.0 { deviation } else { 1.0 }]
+    };
+    (0..width).map(channel).collect()
+}
+
+/// Values of the data as a network sees them; as they are without a scale.
+///
+/// # Shapes
+/// values `[…, width]`, scale `[width]`
+pub fn scaled(values: &[f32], scale: &[[f64; 2]]) -> Vec<f32> {
+    each(values, scale, |value, [mean, deviation]| (value - mean) / deviation)
+}
+
+/// What a network answers, in the units of the data; as it is without a scale.
+///
+/// # Shapes
+/// as [`scaled`]
+pub fn unscaled(values: &[f32], scale: &[[f64; 2]]) -> Vec<f32> {
+    each(values, scale, |value, [mean, deviation]| value * deviation + mean)
+}
+
+fn each(values: &[f32], scale: &[[f64; 2]], map: impl Fn(f64, [f64; 2]) -> f64) -> Vec<f32> {
+    if scale.is_empty() {
+        return values.to_vec();
+    }
+    values.iter().zip(scale.iter().cycle()).map(|(value, scale)| map(f64::from(*value), *scale) as f32).collect()
+}

@@ -1,0 +1,26 @@
+//! Files of examples: how those that a task names are read.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use headway_exchange::npz;
+use headway_model::weights::Array;
+use headway_tasks::{Files, Numbers};
+
+use crate::input;
+
+/// The files that tasks are read from, relative to a folder; an empty one is the working folder.
+pub fn files(folder: impl Into<PathBuf>) -> Files {
+    Files::new(folder, input::read, arrays)
+}
+
+fn arrays(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Numbers>, String> {
+    let numbers = |Array { shape, values }| Numbers { shape, values };
+    if path.extension().is_some_and(|ending| ending == "npz") {
+        return Ok(npz::read(bytes)?.into_iter().map(|(name, array)| (name, numbers(array))).collect());
+    }
+    let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(BTreeMap::from([(name, numbers(npz::read_npy(bytes)?))]))
+}
