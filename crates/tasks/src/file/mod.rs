@@ -81,6 +81,27 @@ pub struct FoundData {
     pub d_out: usize,
 }
 
+impl FoundData {
+    fn of(rows: &Rows, sha256: String) -> Self {
+        let (d_in, vocab) = match rows.input {
+            TaskInput::Continuous { d_in } => (Some(d_in), None),
+            TaskInput::Tokens { vocab } => (None, Some(vocab)),
+        };
+        Self { sha256, examples: rows.n, seq_len: rows.seq_len, d_in, vocab, d_out: rows.d_out }
+    }
+
+    /// A size that no file has, written by hand.
+    fn bad_size(&self) -> Option<TaskError> {
+        let sizes = [
+            ("found.seq_len", Some(self.seq_len)),
+            ("found.d_in", self.d_in),
+            ("found.vocab", self.vocab),
+            ("found.d_out", Some(self.d_out)),
+        ];
+        sizes.into_iter().find_map(|(key, size)| TaskError::below(key, size?, 1))
+    }
+}
+
 /// Rows that all copies of a config share. They are as their digest says, which is compared in their place.
 #[derive(Clone, Debug, Default)]
 struct Held(Option<Arc<Rows>>);
@@ -216,7 +237,8 @@ impl TaskSpec for FileConfig {
                 "names no file that was read; give path = \"data.csv\", a .npz file or a folder of .npy files";
             TaskError { key: "path", problem: problem.to_owned() }
         });
-        let problems = [unread, self.bad_split(), self.bad_names(), self.too_few()];
+        let bad_size = self.found.as_ref().and_then(FoundData::bad_size);
+        let problems = [unread, self.bad_split(), self.bad_names(), self.too_few(), bad_size];
         problems.into_iter().flatten().collect()
     }
 
@@ -226,12 +248,7 @@ impl TaskSpec for FileConfig {
         }
         if self.found.is_none() {
             let (rows, sha256) = self.read(files)?;
-            let (d_in, vocab) = match rows.input {
-                TaskInput::Continuous { d_in } => (Some(d_in), None),
-                TaskInput::Tokens { vocab } => (None, Some(vocab)),
-            };
-            let Rows { n: examples, seq_len, d_out, .. } = *rows;
-            self.found = Some(FoundData { sha256, examples, seq_len, d_in, vocab, d_out });
+            self.found = Some(FoundData::of(&rows, sha256));
             self.held = Held(Some(rows));
         }
         self.path = files.path(&self.path);
@@ -243,7 +260,7 @@ impl TaskSpec for FileConfig {
             rows.clone()
         } else {
             let (rows, sha256) = self.read(files)?;
-            if self.found.as_ref().is_some_and(|found| found.sha256 != sha256) {
+            if self.found.as_ref().is_some_and(|found| *found != FoundData::of(&rows, sha256)) {
                 let path = files.path(&self.path);
                 let problem = format!("{} holds other data than when it was first read", path.display());
                 return Err(TaskError { key: TaskError::CHANGED, problem });
