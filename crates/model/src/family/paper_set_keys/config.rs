@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Sizes of [`PaperSetKeys`].
+/// Sizes of [`PaperSetKeys`](super::PaperSetKeys).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PaperSetKeysConfig {
