@@ -18,9 +18,13 @@ type Line = (Vec<f32>, Option<Vec<f32>>);
 /// # Errors
 /// What is wrong, with line and column.
 pub(super) fn read(text: &str, inputs: &[String], targets: &[String]) -> Result<Rows, String> {
-    let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let (_, header) = lines.next().ok_or("is empty; its first line names the columns")?;
-    let names: Vec<&str> = cells(header).collect();
+    let text = text.trim_start_matches('\u{feff}').trim_end();
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
+    let header = reader.headers().map_err(|error| error.to_string())?.clone();
+    if header.is_empty() {
+        return Err("is empty; its first line names the columns".to_owned());
+    }
+    let names: Vec<&str> = header.iter().collect();
     let column = |name: &String| {
         let there = || format!("has no column `{name}`; there are: {}", names.join(", "));
         names.iter().position(|other| other == name).ok_or_else(there)
@@ -30,26 +34,28 @@ pub(super) fn read(text: &str, inputs: &[String], targets: &[String]) -> Result<
     let example = names.iter().position(|name| *name == EXAMPLE);
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     let mut examples: Vec<Vec<Line>> = Vec::new();
-    for (at, line) in lines {
-        let cells: Vec<&str> = cells(line).collect();
-        if cells.len() != names.len() {
-            return Err(format!(
-                "line {}: {} cells, the first line names {} columns",
-                at + 1,
-                cells.len(),
-                names.len()
-            ));
+    for record in reader.records() {
+        let record = record.map_err(|error| error.to_string())?;
+        // The reader's place is behind the last cell of the record before, ahead of whatever ends that line and of blank ones.
+        let line = || {
+            let before = record.position().map_or(0, |position| usize::try_from(position.byte()).unwrap_or_default());
+            let ends = text[before..].bytes().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            1 + text[..before + ends].matches('\n').count()
+        };
+        if record.len() != names.len() {
+            let count = record.len();
+            return Err(format!("line {}: {count} cells, the first line names {} columns", line(), names.len()));
         }
         let number = |column: &usize| {
-            let (cell, name) = (cells[*column], names[*column]);
-            let wrong = || format!("line {}, column `{name}`: `{cell}` is no number", at + 1);
+            let (cell, name) = (&record[*column], names[*column]);
+            let wrong = || format!("line {}, column `{name}`: `{cell}` is no number", line());
             cell.parse::<f32>().ok().filter(|value| value.is_finite()).ok_or_else(wrong)
         };
         let numbers = |columns: &[usize]| columns.iter().map(number).collect::<Result<Vec<f32>, String>>();
-        let is_asked = !targets.iter().all(|column| cells[*column].is_empty());
+        let is_asked = !targets.iter().all(|column| record[*column].is_empty());
         let row = (numbers(&inputs)?, if is_asked { Some(numbers(&targets)?) } else { None });
         let place = match example {
-            Some(column) => *places.entry(cells[column].to_owned()).or_insert(examples.len()),
+            Some(column) => *places.entry(record[column].to_owned()).or_insert(examples.len()),
             None => examples.len(),
         };
         if place == examples.len() {
@@ -94,6 +100,29 @@ pub(super) fn read(text: &str, inputs: &[String], targets: &[String]) -> Result<
     Ok(Rows { n: examples.len(), seq_len, input, d_out, inputs, targets: Targets::Continuous(y), last })
 }
 
-fn cells(line: &str) -> impl Iterator<Item = &str> {
-    line.split(',').map(|cell| cell.trim().trim_matches('"'))
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+mod tests {
+    use super::*;
+
+    /// The error of a table with inputs `a` and targets `b, c`.
+    fn problem(text: &str) -> String {
+        read(text, &["a".to_owned()], &["b, c".to_owned()]).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn quotes_and_ends_of_lines_of_every_kind_are_read_and_lines_counted() {
+        let sound = "\u{feff}a,note,\"b, c\"\r\n1,\"x, \"\"y\"\"\",2\r\n 3 ,,4\r\n\r\n";
+        let rows = read(sound, &["a".to_owned()], &["b, c".to_owned()]).unwrap();
+        assert_eq!((rows.n, rows.seq_len), (2, 1));
+        assert!(matches!(rows.inputs, Inputs::Continuous(x) if x == [1.0, 3.0]));
+        assert!(matches!(rows.targets, Targets::Continuous(y) if y == [2.0, 4.0]));
+        for ending in ["\n", "\r\n"] {
+            let wrong = ["a,\"b, c\"", "1,2", "", "x,4"].join(ending);
+            assert_eq!(problem(&wrong), "line 4, column `a`: `x` is no number");
+            let short = ["a,\"b, c\"", "1,2", "3"].join(ending);
+            assert_eq!(problem(&short), "line 3: 1 cells, the first line names 2 columns");
+        }
+        assert_eq!(problem(" \n"), "is empty; its first line names the columns");
+    }
 }
