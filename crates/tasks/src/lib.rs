@@ -14,7 +14,7 @@ pub mod jet;
 pub mod law;
 pub mod recall;
 pub mod registry;
-pub mod scale;
+mod scale;
 pub mod seed;
 pub mod seq2seq;
 pub mod source;

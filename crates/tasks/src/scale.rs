@@ -25,6 +25,7 @@ pub(crate) fn moments(values: &[f32], positions: usize, width: usize, examples: 
         let numbers = || rows().map(|row| f64::from(row[channel]));
         let mean = numbers().sum::<f64>() / count;
         let deviation = (numbers().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
+        // Equal numbers of single precision have an exact mean in double, so that their deviation is exactly zero.
         [mean, if deviation > 0.0 { deviation } else { 1.0 }]
     };
     (0..width).map(channel).collect()
@@ -34,21 +35,10 @@ pub(crate) fn moments(values: &[f32], positions: usize, width: usize, examples: 
 ///
 /// # Shapes
 /// values `[…, width]`, scale `[width]`
-pub fn scaled(values: &[f32], scale: &[[f64; 2]]) -> Vec<f32> {
-    each(values, scale, |value, [mean, deviation]| (value - mean) / deviation)
-}
-
-/// What a network answers, in the units of the data; as it is without a scale.
-///
-/// # Shapes
-/// as [`scaled`]
-pub fn unscaled(values: &[f32], scale: &[[f64; 2]]) -> Vec<f32> {
-    each(values, scale, |value, [mean, deviation]| value * deviation + mean)
-}
-
-fn each(values: &[f32], scale: &[[f64; 2]], map: impl Fn(f64, [f64; 2]) -> f64) -> Vec<f32> {
+pub(crate) fn scaled(values: &[f32], scale: &[[f64; 2]]) -> Vec<f32> {
     if scale.is_empty() {
         return values.to_vec();
     }
-    values.iter().zip(scale.iter().cycle()).map(|(value, scale)| map(f64::from(*value), *scale) as f32).collect()
+    let one = |(value, [mean, deviation]): (&f32, &[f64; 2])| ((f64::from(*value) - mean) / deviation) as f32;
+    values.iter().zip(scale.iter().cycle()).map(one).collect()
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     baseline::{Baseline, chance::Chance, mean::Mean, nearest_example::NearestExample, per_position::PerPosition},
     files::Files,
-    scale::{self, Scale, moments},
+    scale::{Scale, moments, scaled},
     seed::SampleRng,
     task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
 };
@@ -193,7 +193,9 @@ fn read(files: &Files, path: &Path, inputs: &[String], targets: &[String]) -> Re
         let (mut all, mut digests) = (BTreeMap::new(), Vec::new());
         for name in [inputs, targets] {
             let file = path.join(format!("{name}.npy"));
-            let contents = open(&file).map_err(|problem| format!("{name}.npy: {problem}"))?;
+            let contents = open(&file).map_err(|problem| {
+                format!("{name}.npy: {problem}; give a .csv or .npz file, or a folder of .npy files")
+            })?;
             let arrays = files.arrays(&file, &contents.bytes).map_err(|problem| format!("{name}.npy: {problem}"))?;
             all.extend(arrays.into_values().map(|array| (name.to_owned(), array)));
             digests.push(contents.sha256);
@@ -320,7 +322,7 @@ impl Task for FileTask {
         let Rows { seq_len, d_out, ref inputs, ref targets, last, .. } = *self.rows;
         let inputs = match (inputs, self.dims.input) {
             (Inputs::Continuous(values), TaskInput::Continuous { d_in }) => {
-                Inputs::Continuous(scale::scaled(&values[at * seq_len * d_in..][..seq_len * d_in], &self.scale.inputs))
+                Inputs::Continuous(scaled(&values[at * seq_len * d_in..][..seq_len * d_in], &self.scale.inputs))
             }
             (Inputs::Continuous(_), TaskInput::Tokens { .. }) => unreachable!("rows hold what their sizes name"),
             (Inputs::Tokens(ids), _) => Inputs::Tokens(ids[at * seq_len..][..seq_len].to_vec()),
@@ -329,7 +331,7 @@ impl Task for FileTask {
         let asked = self.rows.scored();
         let targets = match targets {
             Targets::Continuous(values) => {
-                let values = scale::scaled(&values[at * asked * d_out..][..asked * d_out], &self.scale.targets);
+                let values = scaled(&values[at * asked * d_out..][..asked * d_out], &self.scale.targets);
                 Targets::Continuous([vec![0.0; unscored * d_out], values].concat())
             }
             Targets::Classes(ids) => {
