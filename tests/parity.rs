@@ -240,7 +240,7 @@ impl Fixture {
                 dims: TaskDims { seq_len, input: TaskInput::Tokens { vocab: dims.d_out }, d_out: dims.d_out },
                 targets: Targets::Classes((0..ids.len()).map(next).collect()),
                 // The last token has no successor.
-                scored: (0..ids.len()).map(|at| at % seq_len + 1 < seq_len).collect(),
+                loss_mask: (0..ids.len()).map(|at| at % seq_len + 1 < seq_len).collect(),
                 slices: vec![None; ids.len()],
                 units: Vec::new(),
                 inputs: Inputs::Tokens(ids),
@@ -257,7 +257,7 @@ impl Fixture {
             dims: TaskDims { seq_len, input: TaskInput::Continuous { d_in }, d_out },
             inputs: Inputs::Continuous(x.values.clone()),
             targets: Targets::Continuous(rows.flat_map(|row| row[..d_out].to_vec()).collect()),
-            scored: vec![true; size * seq_len],
+            loss_mask: vec![true; size * seq_len],
             slices: vec![None; size * seq_len],
             units: Vec::new(),
         };

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use headway_trainer::{
     Error,
-    device::Found,
+    device::OpenDevice,
     experiment::{Experiment, Loaded},
     train::prepare,
 };
@@ -24,7 +24,7 @@ pub fn run(args: &Check) -> Result<ExitCode, Error> {
 }
 
 /// What `train` refuses before its first step; nothing is built where it starts from random weights.
-fn ensure_can_begin(experiment: &Experiment, device: &Found) -> Result<(), Error> {
+fn ensure_can_begin(experiment: &Experiment, device: &OpenDevice) -> Result<(), Error> {
     device.ensure_takes(experiment)?;
     if experiment.init_from.is_some() {
         prepare(experiment, device)?.1.iter().for_each(output::note);
@@ -33,7 +33,7 @@ fn ensure_can_begin(experiment: &Experiment, device: &Found) -> Result<(), Error
 }
 
 /// What a sound experiment would do and cost.
-pub fn report(loaded: &Loaded, device: &Found, as_json: bool) {
+pub fn report(loaded: &Loaded, device: &OpenDevice, as_json: bool) {
     let experiment = &loaded.experiment;
     let budget = experiment.model.budget(&experiment.dims());
     let (flops, bytes) = (experiment.step_flops(), budget.step_activation_bytes(experiment.micro_batch()));

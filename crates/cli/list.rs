@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     args::{List, Listed},
-    output, rates,
+    convergence, output,
 };
 
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ pub fn run(args: &List) -> ExitCode {
         Listed::Optimizers => plain(OPTIMIZERS),
         Listed::Reproductions => {
             let trained = REPRODUCTIONS.iter().map(|r| (r.id, r.summary));
-            let all = trained.chain([(rates::ID, rates::SUMMARY)]);
+            let all = trained.chain([(convergence::ID, convergence::SUMMARY)]);
             all.map(|(name, summary)| Entry { name: name.to_owned(), summary }).collect()
         }
         Listed::Conventions => {

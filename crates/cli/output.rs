@@ -14,7 +14,7 @@ use headway_report::scores::{remarks, shown};
 use headway_trainer::{
     Error,
     event::{Event, OnEvent},
-    experiment::{ExperimentError, Origin},
+    experiment::{ExperimentError, ValueSource},
     no_threads,
     provenance::{self, Row, Summary},
     quote::{self, printable, printable_in_place},
@@ -194,7 +194,7 @@ fn experiment_problems(error: &ExperimentError) {
     for problem in &error.problems {
         let help = problem.help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default();
         match &problem.origin {
-            Origin::File { offset, length, .. } => {
+            ValueSource::File { offset, length, .. } => {
                 let mut diagnostic = MietteDiagnostic::new(printable(&problem.message))
                     .with_label(LabeledSpan::underline(*offset..offset + length));
                 diagnostic.help = problem.help.as_ref().map(|help| printable(help).into_owned());
@@ -202,8 +202,8 @@ fn experiment_problems(error: &ExperimentError) {
                 let source = NamedSource::new(name, printable_in_place(&error.text));
                 styled_note(&format!("{:?}", Report::new(diagnostic).with_source_code(source)));
             }
-            Origin::Override(text) => note(format!("error: -s {text}: {}{help}", problem.message)),
-            Origin::Default => note(format!("error: {}: {}{help}", error.path.display(), problem.message)),
+            ValueSource::Override(text) => note(format!("error: -s {text}: {}{help}", problem.message)),
+            ValueSource::Default => note(format!("error: {}: {}{help}", error.path.display(), problem.message)),
         }
     }
 }

@@ -9,9 +9,9 @@ use std::{
 use headway_report::{certificate, run};
 use headway_study::{Study, dir::StudyDir, file::Changes, results::Group};
 use headway_trainer::{
-    Error,
+    Error, bounded_read,
     checkpoint::Checkpoint,
-    input, presence,
+    presence,
     provenance::Status,
     quote,
     run_dir::{RunDir, read_experiment, read_record, runs_below},
@@ -74,7 +74,11 @@ fn side_by_side(folders: &[PathBuf]) -> Result<Vec<Group>, Error> {
     let mut order = Vec::new();
     for folder in folders {
         if !presence::is_there(folder)? {
-            return Err(Error::Usage(format!("{} does not exist{}", folder.display(), input::did_you_mean(folder))));
+            return Err(Error::Usage(format!(
+                "{} does not exist{}",
+                folder.display(),
+                bounded_read::did_you_mean(folder)
+            )));
         }
         let runs =
             if RunDir::is_run(folder)? { vec![folder.clone()] } else { runs_below(&StudyDir::at(folder).runs())? };

@@ -9,21 +9,22 @@ use headway_study::{
 };
 use headway_trainer::Error;
 
-use crate::{args::Reproduce, rates, study};
+use crate::{args::Reproduce, convergence, study};
 
 /// The profile for a laptop.
 const QUICK: &str = "quick";
 
 pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
-    if args.id == rates::ID {
-        return rates::run(args);
+    if args.id == convergence::ID {
+        return convergence::run(args);
     }
     let mut changes = study::changes(&args.changes);
     if args.quick {
         changes.profile = Some(QUICK.to_owned());
     }
     let Some(reproduction) = Reproduction::find(&args.id) else {
-        let ids: Vec<&str> = REPRODUCTIONS.iter().map(|reproduction| reproduction.id).chain([rates::ID]).collect();
+        let ids: Vec<&str> =
+            REPRODUCTIONS.iter().map(|reproduction| reproduction.id).chain([convergence::ID]).collect();
         return Err(Error::Usage(format!("no reproduction is called `{}`; there are {}", args.id, ids.join(", "))));
     };
     let study = Study::Sweep(Box::new(reproduction.sweep(&changes)?));

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use headway_trainer::{
     Error,
-    experiment::{self, Loaded, Origin, leaves},
+    experiment::{self, Loaded, ValueSource, leaves},
 };
 use serde_json::json;
 
@@ -36,8 +36,8 @@ pub fn run(args: &Show) -> Result<ExitCode, Error> {
 
 fn origin(loaded: &Loaded, key: &str) -> String {
     match loaded.origin(key) {
-        Origin::File { line, .. } => format!("{}:{line}", loaded.path.display()),
-        Origin::Override(text) => format!("-s {text}"),
-        Origin::Default => "default".to_owned(),
+        ValueSource::File { line, .. } => format!("{}:{line}", loaded.path.display()),
+        ValueSource::Override(text) => format!("-s {text}"),
+        ValueSource::Default => "default".to_owned(),
     }
 }

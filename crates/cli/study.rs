@@ -13,7 +13,7 @@ use headway_study::{
     dir::StudyDir,
     file::Changes,
     jobs::{self, Jobs, Progress},
-    plan::{self, Plan, PlannedRun, Standing},
+    plan::{self, Plan, PlannedRun, RunState},
 };
 use headway_trainer::{Error, Interrupter, provenance::Failure, quote};
 
@@ -81,9 +81,9 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
         }
         let (count, mut open) = (new.len(), Vec::new());
         for run in new {
-            match plan::standing(&dir.run(&run.run_id))?.0 {
-                Standing::Complete => {}
-                Standing::Failed(failure) if !args.retry => failures.push((run.label.clone(), failure)),
+            match plan::run_state(&dir.run(&run.run_id))?.0 {
+                RunState::Complete => {}
+                RunState::Failed(failure) if !args.retry => failures.push((run.label.clone(), failure)),
                 _ => open.push(run),
             }
         }
@@ -142,7 +142,7 @@ fn finish(study: &Study, dir: &StudyDir, as_json: bool) -> Result<bool, Error> {
 pub fn has_diverged(study: &Study, dir: &StudyDir) -> Result<bool, Error> {
     let diverged = Error::NotFinite(String::new()).exit_code();
     for run in study.plan(dir)?.runs() {
-        if matches!(plan::standing(&dir.run(&run.run_id))?.0, Standing::Failed(failure) if failure.exit_code == diverged)
+        if matches!(plan::run_state(&dir.run(&run.run_id))?.0, RunState::Failed(failure) if failure.exit_code == diverged)
         {
             return Ok(true);
         }
@@ -168,9 +168,9 @@ fn view() -> impl Fn(&Progress<'_>) {
         let count = format!("{}/{}", progress.ended, progress.total);
         if let Some((label, end, said)) = progress.news {
             let end = match end {
-                Standing::Complete => "done".to_owned(),
-                Standing::Failed(failure) => format!("failed: {}", failure.message.lines().next().unwrap_or_default()),
-                Standing::Waiting | Standing::Running | Standing::Stopped => "stopped, and saved".to_owned(),
+                RunState::Complete => "done".to_owned(),
+                RunState::Failed(failure) => format!("failed: {}", failure.message.lines().next().unwrap_or_default()),
+                RunState::Waiting | RunState::Running | RunState::Stopped => "stopped, and saved".to_owned(),
             };
             output::progress_line(&format!("{count:>9}  {label}  {end}{left}"), false);
             if !said.is_empty() {

@@ -12,7 +12,7 @@ use std::{
 
 use headway_study::{
     dir::StudyDir,
-    plan::{self, Plan, Standing},
+    plan::{self, Plan, RunState},
 };
 use headway_trainer::{Error, Interrupter, beside, event::Event, session::Options};
 use serde_json::json;
@@ -94,8 +94,8 @@ fn list(plan: &Plan, write: Option<&Path>, as_json: bool) -> Result<ExitCode, Er
 }
 
 fn status(dir: &StudyDir, plan: &Plan, as_json: bool) -> Result<(), Error> {
-    let standings = plan.runs().iter().map(|run| plan::standing(&dir.run(&run.run_id)));
-    let standings = standings.collect::<Result<Vec<(Standing, u64)>, _>>()?;
+    let standings = plan.runs().iter().map(|run| plan::run_state(&dir.run(&run.run_id)));
+    let standings = standings.collect::<Result<Vec<(RunState, u64)>, _>>()?;
     let lines = || plan.runs().iter().zip(&standings).enumerate();
     if as_json {
         let runs = lines().map(|(index, (run, (standing, step)))| {
@@ -120,12 +120,12 @@ fn status(dir: &StudyDir, plan: &Plan, as_json: bool) -> Result<(), Error> {
     Ok(())
 }
 
-fn word(standing: &Standing) -> &'static str {
+fn word(standing: &RunState) -> &'static str {
     match standing {
-        Standing::Waiting => "waiting",
-        Standing::Running => "running",
-        Standing::Stopped => "stopped",
-        Standing::Complete => "complete",
-        Standing::Failed(_) => "failed",
+        RunState::Waiting => "waiting",
+        RunState::Running => "running",
+        RunState::Stopped => "stopped",
+        RunState::Complete => "complete",
+        RunState::Failed(_) => "failed",
     }
 }

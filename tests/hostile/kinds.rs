@@ -14,12 +14,12 @@ use headway_theory::{
     construct::{activation, max_affine::GivenCells, relu_network::ReluWeights, seq2seq, truncated_linear},
 };
 use headway_trainer::{
-    Error, Interrupter,
+    Error, Interrupter, bounded_read,
     checkpoint::Checkpoint,
-    device::Found,
+    device::OpenDevice,
     evaluate,
     experiment::{self, Experiment},
-    finetune, input, log, resume,
+    finetune, log, resume,
     run_dir::{self, NewRun, RunDir},
     session::Options,
     train::train,
@@ -113,7 +113,7 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-pub fn cpu() -> Found {
+pub fn cpu() -> OpenDevice {
     headway_trainer::device::DeviceSpec::Cpu.open().unwrap().0
 }
 
@@ -437,7 +437,7 @@ fn read_study(folder: &Path) -> Result<(), Error> {
             Err(error) => return Err(error),
         };
         for run in study.plan(&dir)?.runs().iter().take(100) {
-            plan::standing(&dir.run(&run.run_id))?;
+            plan::run_state(&dir.run(&run.run_id))?;
         }
     }
     Ok(())
@@ -471,7 +471,7 @@ fn read_certificate(folder: &Path) -> Result<(), Error> {
 /// `runs list`, `runs show`, `sweep status` and `report` of one run.
 fn read_record(folder: &Path) -> Result<(), Error> {
     run_dir::runs_below(folder.parent().unwrap())?;
-    plan::standing(folder)?;
+    plan::run_state(folder)?;
     log::newest(&RunDir::metrics_of(folder), "validation/loss")?;
     log::read(&RunDir::metrics_of(folder))?;
     run_dir::read_record(folder)?;
@@ -481,7 +481,7 @@ fn read_record(folder: &Path) -> Result<(), Error> {
 /// `sweep status` of a run that failed.
 fn read_failure(folder: &Path) -> Result<(), Error> {
     // What cannot be read is no failure that anybody remembers.
-    let (standing, _) = plan::standing(folder)?;
+    let (standing, _) = plan::run_state(folder)?;
     let text = serde_json::to_string(&standing).map_err(|error| Error::Training(error.to_string()))?;
     assert!(!text.is_empty());
     Ok(())
@@ -520,19 +520,19 @@ fn refused(refusal: Refusal) -> Error {
 /// `construct activation --table`
 fn read_table(folder: &Path) -> Result<(), Error> {
     let path = folder.join("table.csv");
-    activation::table(&input::read_given(&path)?, &path).map(drop).map_err(refused)
+    activation::table(&bounded_read::read_given(&path)?, &path).map(drop).map_err(refused)
 }
 
 /// `construct seq2seq --samples`
 fn read_samples(folder: &Path) -> Result<(), Error> {
     let path = folder.join("samples.npz");
-    seq2seq::samples(input::read_arrays(&path)?, &path).map(drop).map_err(refused)
+    seq2seq::samples(bounded_read::read_arrays(&path)?, &path).map(drop).map_err(refused)
 }
 
 /// `construct` with `--cells`, `--forms`, `--network` and `--samples` of safetensors.
 fn read_arrays(folder: &Path) -> Result<(), Error> {
     let path = folder.join("arrays.safetensors");
-    let read = || input::read_arrays(&path);
+    let read = || bounded_read::read_arrays(&path);
     let network = ReluWeights::from_arrays(&read()?, 2).map(drop);
     let cells = GivenCells::from_arrays(read()?, &path, 0.05).map(drop);
     let forms = truncated_linear::forms(read()?, &path).map(drop);

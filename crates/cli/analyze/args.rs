@@ -159,7 +159,7 @@ pub struct Ablate {
     pub sequences: u16,
     /// What takes the place of a head. Default: both, one after the other.
     #[arg(long, value_name = "ZERO|MEAN", hide_possible_values = true)]
-    pub with: Option<StandIn>,
+    pub with: Option<AblationKind>,
 }
 
 #[derive(ClapArgs)]
@@ -181,17 +181,17 @@ pub struct InContext {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-pub enum StandIn {
+pub enum AblationKind {
     Zero,
     Mean,
 }
 
-impl StandIn {
+impl AblationKind {
     /// What the analysis calls it.
-    pub fn with(self) -> headway_inspect::With {
+    pub fn with(self) -> headway_inspect::AblationKind {
         match self {
-            Self::Zero => headway_inspect::With::Zero,
-            Self::Mean => headway_inspect::With::Mean,
+            Self::Zero => headway_inspect::AblationKind::Zero,
+            Self::Mean => headway_inspect::AblationKind::Mean,
         }
     }
 }
@@ -241,8 +241,8 @@ impl Target {
 
 impl Subject {
     /// What to analyse.
-    pub fn ask(&self) -> headway_inspect::Ask {
-        headway_inspect::Ask {
+    pub fn request(&self) -> headway_inspect::Request {
+        headway_inspect::Request {
             source: self.target.source.clone(),
             overrides: self.target.overrides(),
             sequences: usize::from(self.sequences),

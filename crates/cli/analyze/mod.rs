@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use headway_report::Page;
 use headway_study::dir::StudyDir;
-use headway_trainer::{Error, device::Found};
+use headway_trainer::{Error, device::OpenDevice};
 
 use crate::output;
 use args::{Ablate, Action, Analyze, InContext, LogitLens, Paths, Patterns, Rank, Subject, Target};
@@ -50,41 +50,42 @@ fn patterns(args: &Patterns) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
     let which = args.sequence.map_or(headway_inspect::Which::Mean(args.sequences.into()), headway_inspect::Which::One);
     let patterns = headway_inspect::patterns(&opened, which, &device)?;
-    show(&args.target, &headway_report::attention::page(&patterns)?, &[opened.whence.sentence()], &[])
+    show(&args.target, &headway_report::attention::page(&patterns)?, &[opened.provenance.sentence()], &[])
 }
 
 fn ablate(args: &Ablate) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
-    let withs = args.with.map_or(headway_inspect::With::ALL.map(|(with, _)| with).to_vec(), |with| vec![with.with()]);
+    let withs =
+        args.with.map_or(headway_inspect::AblationKind::ALL.map(|(with, _)| with).to_vec(), |with| vec![with.with()]);
     let ablation = headway_inspect::ablate(&opened, args.sequences.into(), &withs, &device)?;
-    show(&args.target, &headway_report::ablation::page(&ablation), &[opened.whence.sentence()], &[])
+    show(&args.target, &headway_report::ablation::page(&ablation), &[opened.provenance.sentence()], &[])
 }
 
 fn logit_lens(args: &LogitLens) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
     let lens = headway_inspect::lens(&opened, args.sequences.into(), &device)?;
-    show(&args.target, &headway_report::lens::page(&lens), &[opened.whence.sentence()], &[])
+    show(&args.target, &headway_report::lens::page(&lens), &[opened.provenance.sentence()], &[])
 }
 
 fn in_context(args: &InContext) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
     let found = headway_inspect::in_context(&opened, args.sequences.into(), &device, output::number)?;
-    show(&args.target, &headway_report::in_context::page(&found), &[opened.whence.sentence()], &[])
+    show(&args.target, &headway_report::in_context::page(&found), &[opened.provenance.sentence()], &[])
 }
 
 /// The network as plain matrices, once the page has a place.
 fn subject(args: &Subject) -> Result<headway_inspect::Subject, Error> {
-    headway_inspect::subject(&args.ask(), &device(&args.target)?)
+    headway_inspect::subject(&args.request(), &device(&args.target)?)
 }
 
 /// The network as it is, once the page has a place.
-fn open(args: &Target) -> Result<(headway_inspect::Opened, Found), Error> {
+fn open(args: &Target) -> Result<(headway_inspect::LoadedModel, OpenDevice), Error> {
     let device = device(args)?;
     Ok((headway_inspect::open(&args.source, &args.overrides(), &device)?, device))
 }
 
 /// The device, once the page has a place.
-fn device(args: &Target) -> Result<Found, Error> {
+fn device(args: &Target) -> Result<OpenDevice, Error> {
     if let Some(folder) = &args.out {
         StudyDir::at(folder).ensure_page()?;
     }

@@ -9,7 +9,7 @@ use headway_theory::{
     Bound, Certificate, Effort, Objection, Refusal, Verdict, certify,
     construct::options::{File, Given},
 };
-use headway_trainer::{Error, checkpoint::Checkpoint, experiment::Experiment, input, run_dir::NewRun};
+use headway_trainer::{Error, bounded_read, checkpoint::Checkpoint, experiment::Experiment, run_dir::NewRun};
 
 use crate::{
     args::Construct,
@@ -82,8 +82,8 @@ const NOT_CERTIFIED: u8 = 7;
 /// What a file holds that an option names.
 fn read(file: File<'_>) -> Result<Given, Error> {
     Ok(match file {
-        File::Table(path) => Given::Table(input::read_given(path)?),
-        File::Arrays(path) => Given::Arrays(input::read_arrays(path)?),
+        File::Table(path) => Given::Table(bounded_read::read_given(path)?),
+        File::Arrays(path) => Given::Arrays(bounded_read::read_arrays(path)?),
     })
 }
 

@@ -85,7 +85,7 @@ const WAY_OUT: &str = "fold it in there with merge_and_unload(), and take the we
 
 /// A LoRA as its config asks for it.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct AdapterSettings {
     /// The checkpoint that it goes with, as its maker called it.
     pub base: Option<String>,
     /// Which version of that checkpoint.
@@ -173,7 +173,7 @@ fn is_last_part(module: &str, name: &str) -> bool {
     module.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
-impl Asked {
+impl AdapterSettings {
     /// Reads a config.
     ///
     /// # Errors
@@ -364,14 +364,14 @@ mod tests {
     use super::*;
 
     /// A config as PEFT writes it by default, with changes.
-    fn asked(changes: &Value) -> Result<Asked, String> {
+    fn asked(changes: &Value) -> Result<AdapterSettings, String> {
         let mut config = serde_json::json!({
             "peft_type": "LORA", "r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "bias": "none", "target_modules": ["query", "head"],
             "fan_in_fan_out": false, "use_rslora": false, "rank_pattern": {}, "init_lora_weights": true, "task_type": null,
             "megatron_core": "megatron.core", "qalora_group_size": 16, "loftq_config": {}, "layers_to_transform": null,
         });
         config.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        Asked::read(config.as_object().unwrap())
+        AdapterSettings::read(config.as_object().unwrap())
     }
 
     #[test]

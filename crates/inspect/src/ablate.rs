@@ -1,29 +1,29 @@
-//! Heads and layers of attention put out of action: what that does to the loss and to the task's quality.
+//! Heads and layers of attention ablated: what that does to the loss and to the task's quality.
 
 use burn::{module::Module, tensor::Device};
-use headway_model::{LayerTrace, Model, StandIn, weights};
+use headway_model::{LayerTrace, Model, Replacement, weights};
 use headway_tasks::{Batch, Split};
 use serde::Serialize;
 
-use super::opened::{Measured, Opened, Whence, count, first};
+use super::opened::{LoadedModel, Measured, Provenance, count, first};
 use headway_trainer::{
     Error, build,
-    device::Found,
+    device::OpenDevice,
     loss::{self, Loss},
-    metric::{ExampleScore, by_example, quality_name},
+    metric::{ExampleScore, by_example, metric_name},
 };
 
 /// What takes the place of a head's mixture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum With {
+pub enum AblationKind {
     /// Zero.
     Zero,
     /// Its mean over the evaluated sequences and their queries.
     Mean,
 }
 
-impl With {
+impl AblationKind {
     /// Every choice, with its name.
     pub const ALL: [(Self, &'static str); 2] = [(Self::Zero, "zero"), (Self::Mean, "mean")];
 
@@ -37,7 +37,7 @@ impl With {
 #[derive(Clone, Debug, Serialize)]
 pub struct Ablation {
     /// What was analysed.
-    pub subject: Whence,
+    pub subject: Provenance,
     /// Number of test examples.
     pub examples: usize,
     /// What is scored besides the loss: `mse` or `accuracy`.
@@ -67,7 +67,7 @@ pub struct Effect {
     /// Number of the head, from 0; nothing for all heads of the layer.
     pub head: Option<usize>,
     /// What takes its place.
-    pub with: With,
+    pub with: AblationKind,
     /// By how much the loss rises, paired by example.
     pub loss: Measured,
     /// By how much the quality rises, paired by example.
@@ -78,8 +78,13 @@ pub struct Effect {
 ///
 /// # Errors
 /// [`Error::NotFinite`] when the whole network's loss is not finite.
-pub fn ablate(opened: &Opened, examples: usize, withs: &[With], device: &Found) -> Result<Ablation, Error> {
-    let Opened { model, experiment, whence } = opened;
+pub fn ablate(
+    opened: &LoadedModel,
+    examples: usize,
+    withs: &[AblationKind],
+    device: &OpenDevice,
+) -> Result<Ablation, Error> {
+    let LoadedModel { model, experiment, provenance } = opened;
     let model = model.valid();
     let source = build::build_source(experiment)?;
     let batches = first(source.evaluation(Split::Test), examples);
@@ -98,15 +103,15 @@ pub fn ablate(opened: &Opened, examples: usize, withs: &[With], device: &Found) 
         let together = (heads.len() > 1).then_some(None);
         for head in alone.chain(together) {
             for &with in withs {
-                let stand_in = |(head, mean): (usize, &Vec<f32>)| {
+                let replacement = |(head, mean): (usize, &Vec<f32>)| {
                     let mixture = match with {
-                        With::Zero => vec![0.0; mean.len()],
-                        With::Mean => mean.clone(),
+                        AblationKind::Zero => vec![0.0; mean.len()],
+                        AblationKind::Mean => mean.clone(),
                     };
-                    StandIn { layer, head, mixture }
+                    Replacement { layer, head, mixture }
                 };
                 let replaced = heads.iter().enumerate().filter(|(number, _)| head.is_none_or(|head| head == *number));
-                let scores = setting.scores(&replaced.map(stand_in).collect::<Vec<_>>());
+                let scores = setting.scores(&replaced.map(replacement).collect::<Vec<_>>());
                 let (loss, quality) =
                     (change(&scores, &whole, |one| one.loss), change(&scores, &whole, |one| one.quality));
                 effects.push(Effect { layer, head, with, loss, quality });
@@ -114,9 +119,9 @@ pub fn ablate(opened: &Opened, examples: usize, withs: &[With], device: &Found) 
         }
     }
     Ok(Ablation {
-        subject: whence.clone(),
+        subject: provenance.clone(),
         examples: count(&batches),
-        quality: quality_name(matches!(
+        quality: metric_name(matches!(
             batches.first().map(|batch| &batch.targets),
             Some(headway_tasks::Targets::Classes(_))
         )),
@@ -142,10 +147,10 @@ struct Setting<'a> {
 
 impl Setting<'_> {
     /// Scores of every example with some heads replaced.
-    fn scores(&self, stand_ins: &[StandIn]) -> Vec<ExampleScore> {
+    fn scores(&self, replacements: &[Replacement]) -> Vec<ExampleScore> {
         let of_batch = |batch: &Batch| {
             let input = loss::inputs(batch, self.device);
-            let prediction = self.model.forward_replacing(input, stand_ins); // [batch, seq_len, width]
+            let prediction = self.model.forward_replacing(input, replacements); // [batch, seq_len, width]
             let width = prediction.dims()[2];
             by_example(self.loss, batch, &weights::to_host(prediction), width, width)
         };

@@ -10,10 +10,10 @@ use headway_tasks::{
 };
 use serde::Serialize;
 
-use super::opened::{Measured, Opened, Whence, count, first};
+use super::opened::{LoadedModel, Measured, Provenance, count, first};
 use headway_trainer::{
     Error, build, data,
-    device::Found,
+    device::OpenDevice,
     experiment::{Experiment, TrainConfig},
     loss,
 };
@@ -22,7 +22,7 @@ use headway_trainer::{
 #[derive(Clone, Debug, Serialize)]
 pub struct InContext {
     /// What was analysed.
-    pub subject: Whence,
+    pub subject: Provenance,
     /// Number of test prompts.
     pub prompts: usize,
     /// Of which so many were probed for sensitivities and weights.
@@ -102,17 +102,17 @@ const MOST_PROBED: usize = 64;
 /// # Errors
 /// [`Error::Usage`] for a task that asks for no number learned in context; [`Error::NotFinite`] when predictions are not finite.
 pub fn in_context(
-    opened: &Opened,
+    opened: &LoadedModel,
     prompts: usize,
-    device: &Found,
+    device: &OpenDevice,
     number: fn(f64) -> String,
 ) -> Result<InContext, Error> {
-    let Opened { model, experiment, whence } = opened;
+    let LoadedModel { model, experiment, provenance } = opened;
     // Test prompts do not depend on the batches that they come in; probes are the queries of one batch.
     let train = TrainConfig { batch_size: MOST_PROBED, ..experiment.train.clone() };
     let source = build::build_source(&Experiment { train, ..experiment.clone() })?;
     let layout = asks_for_numbers(source.task(), Seed(experiment.seed))
-        .ok_or_else(|| Error::Usage(unsuited(whence.task, Seed(experiment.seed))))?;
+        .ok_or_else(|| Error::Usage(unsuited(provenance.task, Seed(experiment.seed))))?;
     let network = Network { model, plain: model.valid(), experiment, layout, device: &device.device };
     let test = first(source.evaluation(Split::Test), prompts);
     let asked = network.ask(&test)?;
@@ -166,7 +166,7 @@ pub fn in_context(
         rule,
     });
     Ok(InContext {
-        subject: whence.clone(),
+        subject: provenance.clone(),
         prompts: count(&test),
         probed,
         fitted_to: fit_set.size,
@@ -197,7 +197,7 @@ fn unsuited(task: &str, seed: Seed) -> String {
 }
 
 /// A question, what it was answered, and the truth.
-struct Asked {
+struct Answer {
     /// Number of its prompt.
     prompt: usize,
     question: Question,
@@ -231,7 +231,7 @@ impl Network<'_> {
     }
 
     /// Every question of some prompts with the network's answer.
-    fn ask(&self, batches: &[Batch]) -> Result<Vec<Asked>, Error> {
+    fn ask(&self, batches: &[Batch]) -> Result<Vec<Answer>, Error> {
         let (mut asked, mut before) = (Vec::new(), 0);
         for batch in batches {
             let seq_len = batch.dims.seq_len;
@@ -245,7 +245,7 @@ impl Network<'_> {
                     }
                     let spectrum = Spectrum::of(&question.x, &question.y);
                     let target = f64::from(targets[at]);
-                    asked.push(Asked { prompt: before + prompt, question, spectrum, prediction, target });
+                    asked.push(Answer { prompt: before + prompt, question, spectrum, prediction, target });
                 }
             }
             before += batch.size;
@@ -327,7 +327,7 @@ fn batched(all: &Batch, size: usize) -> Vec<Batch> {
 }
 
 /// The rules that come nearest to a network's answers, by name; they are to be applied to other questions.
-fn rules(asked: &[Asked], others: &[Asked]) -> Vec<(String, LinearRule)> {
+fn rules(asked: &[Answer], others: &[Answer]) -> Vec<(String, LinearRule)> {
     let observed: Vec<Observed> = asked
         .iter()
         .filter(|one| one.question.seen() > 0)
@@ -350,7 +350,7 @@ fn rules(asked: &[Asked], others: &[Asked]) -> Vec<(String, LinearRule)> {
 }
 
 /// The task's own baselines, each with its answer to every question.
-fn listed(source: &Source, test: &[Batch], asked: &[Asked]) -> Vec<(String, Option<String>, Vec<f64>)> {
+fn listed(source: &Source, test: &[Batch], asked: &[Answer]) -> Vec<(String, Option<String>, Vec<f64>)> {
     let fit_set = source.fit_set();
     let answers = |mut baseline: Box<dyn headway_tasks::Baseline>| {
         baseline.fit(&fit_set);
@@ -362,7 +362,7 @@ fn listed(source: &Source, test: &[Batch], asked: &[Asked]) -> Vec<(String, Opti
                 predictions.chunks_exact(batch.dims.seq_len).map(<[f32]>::to_vec).collect::<Vec<_>>()
             })
             .collect();
-        let of = |one: &Asked| f64::from(predictions[one.prompt][one.question.position]);
+        let of = |one: &Answer| f64::from(predictions[one.prompt][one.question.position]);
         (baseline.name().to_owned(), None, asked.iter().map(of).collect())
     };
     source.task().baselines().into_iter().map(answers).collect()
@@ -380,7 +380,7 @@ fn nearest(distances: &[Measured], between: impl Fn(usize, usize) -> Measured) -
 }
 
 /// A mean over questions, its error that of prompts as the observations.
-fn by_prompt(indices: &[usize], asked: &[Asked], of: impl Fn(usize) -> f64) -> Measured {
+fn by_prompt(indices: &[usize], asked: &[Answer], of: impl Fn(usize) -> f64) -> Measured {
     let mut prompts: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
     for &index in indices {
         let sum = prompts.entry(asked[index].prompt).or_default();

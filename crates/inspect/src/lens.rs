@@ -11,21 +11,21 @@ use headway_tasks::{Batch, Split, Targets};
 use serde::Serialize;
 
 use super::{
-    opened::{Opened, Whence, count, first},
+    opened::{LoadedModel, Provenance, count, first},
     wording::counted,
 };
 use headway_trainer::{
     Error, build,
-    device::Found,
+    device::OpenDevice,
     loss::{self, Loss},
-    metric::{ExampleScore, by_example, divergence, quality_name},
+    metric::{ExampleScore, by_example, divergence, metric_name},
 };
 
 /// Read-outs after every layer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Lens {
     /// What was analysed.
-    pub subject: Whence,
+    pub subject: Provenance,
     /// Number of test examples.
     pub examples: usize,
     /// Number of other examples that affine maps were fitted to.
@@ -88,8 +88,8 @@ const FEWEST_FITTED: usize = 32;
 ///
 /// # Errors
 /// [`Error::NotFinite`] when the network's own prediction is not finite.
-pub fn lens(opened: &Opened, examples: usize, device: &Found) -> Result<Lens, Error> {
-    let Opened { model, experiment, whence } = opened;
+pub fn lens(opened: &LoadedModel, examples: usize, device: &OpenDevice) -> Result<Lens, Error> {
+    let LoadedModel { model, experiment, provenance } = opened;
     let model = model.valid();
     let source = build::build_source(experiment)?;
     let test = first(source.evaluation(Split::Test), examples);
@@ -118,10 +118,10 @@ pub fn lens(opened: &Opened, examples: usize, device: &Found) -> Result<Lens, Er
         Layer { layer, shape: state.shape, own, affine: affine.flatten(), note }
     });
     Ok(Lens {
-        subject: whence.clone(),
+        subject: provenance.clone(),
         examples: count(&test),
         fitted_to: fit_set.size,
-        quality: quality_name(classes),
+        quality: metric_name(classes),
         distance: if classes { Distance::KullbackLeibler } else { Distance::MeanSquared },
         layers: layers.collect(),
     })
@@ -234,7 +234,7 @@ fn groups(batches: &[Batch], form: Form) -> Vec<Vec<Place>> {
     let seq_len = batches.first().map_or(0, |batch| batch.dims.seq_len);
     let mut groups = vec![Vec::new(); if form == Form::Row { 1 } else { seq_len }];
     for (number, batch) in batches.iter().enumerate() {
-        for (row, _) in batch.scored.iter().enumerate().filter(|(_, scored)| **scored) {
+        for (row, _) in batch.loss_mask.iter().enumerate().filter(|(_, scored)| **scored) {
             let (example, position) = (row / seq_len, row % seq_len);
             groups[if form == Form::Row { 0 } else { position }].push((number, example, position));
         }
@@ -326,7 +326,7 @@ impl Judge<'_> {
         let (mut sum, mut count) = (0.0, 0_usize);
         for ((batch, read), own) in self.batches.iter().zip(read).zip(self.prediction) {
             let d_out = batch.dims.d_out;
-            let rows = read.chunks_exact(width).zip(own.chunks_exact(self.width)).zip(&batch.scored);
+            let rows = read.chunks_exact(width).zip(own.chunks_exact(self.width)).zip(&batch.loss_mask);
             for ((read, own), _) in rows.filter(|(_, scored)| **scored) {
                 (sum, count) = match batch.targets {
                     Targets::Continuous(_) => {

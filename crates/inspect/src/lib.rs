@@ -1,6 +1,6 @@
 //! What is inside a network.
 //!
-//! As it is, [`Opened`], it is run on test examples: its attention [`patterns()`], what it loses when heads are put out of action
+//! As it is, [`LoadedModel`], it is run on test examples: its attention [`patterns()`], what it loses when heads are ablated
 //! ([`ablate()`]), what could be read after each layer ([`lens()`]), and which classical predictor it behaves like
 //! ([`in_context()`]).
 //!
@@ -27,20 +27,20 @@ use headway_plain::{Network, network::Matrix};
 use headway_tasks::Split;
 use serde::Serialize;
 
-pub use ablate::{Ablation, Effect, With, ablate};
+pub use ablate::{Ablation, AblationKind, Effect, ablate};
 pub use in_context::{InContext, Linear, Nearest, Predictor, Seen, in_context};
 pub use lens::{Distance, Layer as LensLayer, Lens, Reading, lens};
-pub use opened::{Measured, Opened, Whence, open};
+pub use opened::{LoadedModel, Measured, Provenance, open};
 pub use paths::{Largest, Length, MOST_PATHS, Paths, paths};
 pub use patterns::{Head, Layer as PatternLayer, Patterns, Scores as PatternScores, Which, patterns};
 pub use rank::{Curve, Layer, Method, Rank, combinations, rank};
 pub use wording::counted;
 
-use headway_trainer::{Error, build, device::Found, loss};
+use headway_trainer::{Error, build, device::OpenDevice, loss};
 
 /// What to analyse.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct Request {
     /// Checkpoint folder, run folder, or experiment file.
     pub source: PathBuf,
     /// Changes to its experiment, as `key=value`.
@@ -55,7 +55,7 @@ pub struct Ask {
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// Where it comes from.
-    pub about: About,
+    pub about: Description,
     /// The network, as plain matrices.
     pub network: Network,
     /// What enters its first layer, one per sequence. `[rows, d_model]`
@@ -64,12 +64,12 @@ pub struct Subject {
 
 /// Where a subject comes from, and its sizes.
 #[derive(Clone, Debug, Serialize)]
-pub struct About {
+pub struct Description {
     /// The checkpoint or the experiment file.
     #[serde(serialize_with = "headway_trainer::quote::lossy")]
     pub source: PathBuf,
     /// How its weights came about.
-    pub weights: Origin,
+    pub weights: WeightsOrigin,
     /// Seed of the experiment.
     pub seed: u64,
     /// Name of the model in a config file.
@@ -93,7 +93,7 @@ pub struct About {
 /// How weights came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Origin {
+pub enum WeightsOrigin {
     /// By training.
     Trained,
     /// From a theorem, with a certificate.
@@ -120,11 +120,11 @@ pub struct Parts {
 /// # Errors
 /// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::Experiment`] for a wrong experiment or override,
 /// [`Error::Usage`] for more layers than there are, [`Error::NotFinite`] for a network whose answers are not finite.
-pub fn subject(ask: &Ask, device: &Found) -> Result<Subject, Error> {
-    let Opened { model, experiment, whence } = open(&ask.source, &ask.overrides, device)?;
+pub fn subject(request: &Request, device: &OpenDevice) -> Result<Subject, Error> {
+    let LoadedModel { model, experiment, provenance } = open(&request.source, &request.overrides, device)?;
     let model = model.valid();
     let mut network = network::plain(&experiment.model, &experiment.finetune, &model)?;
-    if let Some(layers) = ask.layers {
+    if let Some(layers) = request.layers {
         if !(1..=network.layers.len()).contains(&layers) {
             let problem = format!("--layers {layers}: the network has {} layers", network.layers.len());
             return Err(Error::Usage(problem));
@@ -132,7 +132,7 @@ pub fn subject(ask: &Ask, device: &Found) -> Result<Subject, Error> {
         network.layers.truncate(layers);
     }
     let batch = build::build_source(&experiment)?.evaluation(Split::Test).remove(0);
-    let sequences = ask.sequences.min(batch.size);
+    let sequences = request.sequences.min(batch.size);
     let input = match loss::inputs(&batch, &device.device) {
         Input::Continuous(x) => Input::Continuous(x.narrow(0, 0, sequences)),
         Input::Tokens(ids) => Input::Tokens(ids.narrow(0, 0, sequences)),
@@ -142,11 +142,11 @@ pub fn subject(ask: &Ask, device: &Found) -> Result<Subject, Error> {
     let [_, rows, d_model] = entering.dims();
     let values: Vec<f64> = weights::to_host(entering).into_iter().map(f64::from).collect();
     let inputs = values.chunks_exact(rows * d_model).map(|values| Matrix::from_row_slice(rows, d_model, values));
-    let about = About {
-        source: whence.source,
-        weights: whence.weights,
-        seed: whence.seed,
-        model: whence.model,
+    let about = Description {
+        source: provenance.source,
+        weights: provenance.weights,
+        seed: provenance.seed,
+        model: provenance.model,
         n_layers: network.layers.len(),
         n_heads: network.layers.iter().map(|layer| layer.heads.len()).collect(),
         d_model,
@@ -158,7 +158,7 @@ pub fn subject(ask: &Ask, device: &Found) -> Result<Subject, Error> {
     Ok(Subject { about, network, inputs: inputs.collect() })
 }
 
-impl About {
+impl Description {
     /// The subject in a sentence.
     pub fn sentence(&self) -> String {
         let Self { source, seed, model, d_model, rows, .. } = self;

@@ -8,33 +8,33 @@ use headway_plain::statistics::ratio;
 use headway_tasks::Batch;
 use serde::Serialize;
 
-use super::Origin;
+use super::WeightsOrigin;
 use headway_trainer::{
     Error,
-    device::Found,
+    device::OpenDevice,
     evaluate,
     experiment::{self, Experiment},
     presence, quote, train,
 };
 
 /// A checkpoint, or an experiment with its first weights.
-pub struct Opened {
+pub struct LoadedModel {
     /// The network, on a device that keeps track of gradients.
     pub model: Model,
     /// Its experiment.
     pub experiment: Experiment,
     /// Where it comes from.
-    pub whence: Whence,
+    pub provenance: Provenance,
 }
 
 /// Where a network comes from.
 #[derive(Clone, Debug, Serialize)]
-pub struct Whence {
+pub struct Provenance {
     /// The checkpoint or the experiment file.
     #[serde(serialize_with = "quote::lossy")]
     pub source: PathBuf,
     /// How its weights came about.
-    pub weights: Origin,
+    pub weights: WeightsOrigin,
     /// Seed of the experiment.
     pub seed: u64,
     /// Name of the model in a config file.
@@ -48,24 +48,25 @@ pub struct Whence {
 /// # Errors
 /// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::NotFinite`] for one whose weights are not finite,
 /// [`Error::Experiment`] for a wrong experiment or override; [`Error::Io`]
-pub fn open(source: &Path, overrides: &[String], device: &Found) -> Result<Opened, Error> {
+pub fn open(source: &Path, overrides: &[String], device: &OpenDevice) -> Result<LoadedModel, Error> {
     // A name that is nothing at all is a missing checkpoint, unless it reads like an experiment's.
     let is_experiment = presence::is_file(source)? || source.extension().is_some_and(|extension| extension == "toml");
     let (model, experiment, source, weights) = if is_experiment {
         let experiment = experiment::load(source, overrides)?.experiment;
         // What training would start from.
-        let weights = if experiment.init_from.is_some() { Origin::Trained } else { Origin::First };
+        let weights = if experiment.init_from.is_some() { WeightsOrigin::Trained } else { WeightsOrigin::First };
         let (start, _) = train::prepare(&experiment, device)?;
         (start.model, experiment, source.to_owned(), weights)
     } else {
         let (model, experiment, checkpoint) = evaluate::load(source, overrides, device)?;
         checkpoint.ensure_finite(&weights::arrays(&model))?;
-        let weights = if checkpoint.certificate()?.is_some() { Origin::Constructed } else { Origin::Trained };
+        let weights =
+            if checkpoint.certificate()?.is_some() { WeightsOrigin::Constructed } else { WeightsOrigin::Trained };
         (model, experiment, checkpoint.path, weights)
     };
     let (model_name, task) = (experiment.model.name(), experiment.task.name());
-    let whence = Whence { source, weights, seed: experiment.seed, model: model_name, task };
-    Ok(Opened { model, experiment, whence })
+    let provenance = Provenance { source, weights, seed: experiment.seed, model: model_name, task };
+    Ok(LoadedModel { model, experiment, provenance })
 }
 
 /// # Errors
@@ -122,7 +123,7 @@ pub(super) fn count(batches: &[Batch]) -> usize {
     batches.iter().map(|batch| batch.size).sum()
 }
 
-impl Whence {
+impl Provenance {
     /// The network in a few words.
     pub fn sentence(&self) -> String {
         format!("{}: {} on {}", introduction(&self.source, self.weights, self.seed), self.model, self.task)
@@ -130,11 +131,11 @@ impl Whence {
 }
 
 /// The source, and how its weights came about.
-pub(super) fn introduction(source: &Path, weights: Origin, seed: u64) -> String {
+pub(super) fn introduction(source: &Path, weights: WeightsOrigin, seed: u64) -> String {
     let weights = match weights {
-        Origin::Trained => "trained weights".to_owned(),
-        Origin::Constructed => "constructed weights".to_owned(),
-        Origin::First => format!("first weights of seed {seed}"),
+        WeightsOrigin::Trained => "trained weights".to_owned(),
+        WeightsOrigin::Constructed => "constructed weights".to_owned(),
+        WeightsOrigin::First => format!("first weights of seed {seed}"),
     };
     format!("{}, {weights}", source.display())
 }

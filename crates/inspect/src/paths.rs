@@ -6,7 +6,7 @@ use headway_plain::{
 };
 use serde::Serialize;
 
-use super::{About, Parts, Subject, median, name, wording::counted};
+use super::{Description, Parts, Subject, median, name, wording::counted};
 use headway_trainer::Error;
 
 /// More paths than this, over all sequences, are refused: a million take from half a minute to some.
@@ -16,7 +16,7 @@ pub const MOST_PATHS: f64 = 1e6;
 #[derive(Clone, Debug, Serialize)]
 pub struct Paths {
     /// What was analysed.
-    pub subject: About,
+    pub subject: Description,
     /// The pieces of the network, as in `attention + skip`.
     pub name: String,
     /// Number of paths.
@@ -99,7 +99,7 @@ pub fn paths(subject: &Subject, parts: Parts, largest: usize) -> Result<Paths, E
     })
 }
 
-fn ensure_walkable(network: &Network, about: &About) -> Result<(), Error> {
+fn ensure_walkable(network: &Network, about: &Description) -> Result<(), Error> {
     let paths = count(network);
     let walks = paths * about.sequences as f64;
     if walks <= MOST_PATHS {

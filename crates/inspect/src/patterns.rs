@@ -8,8 +8,8 @@ use headway_plain::attention::{Key, Layout, Measure, Query, SCORES};
 use headway_tasks::{Batch, Inputs, Split};
 use serde::Serialize;
 
-use super::opened::{Opened, Whence, count, ensure_finite, first};
-use headway_trainer::{Error, build, device::Found, experiment::Experiment, loss};
+use super::opened::{LoadedModel, Provenance, count, ensure_finite, first};
+use headway_trainer::{Error, build, device::OpenDevice, experiment::Experiment, loss};
 
 /// What to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Which {
 #[derive(Clone, Debug, Serialize)]
 pub struct Patterns {
     /// What was analysed.
-    pub subject: Whence,
+    pub subject: Provenance,
     /// Number of test examples.
     pub sequences: usize,
     /// Which test example, where there is one alone.
@@ -74,8 +74,8 @@ const MOST_WEIGHTS: usize = 1 << 22;
 ///
 /// # Errors
 /// [`Error::Usage`] for an example that there is not; [`Error::NotFinite`] when a pattern or an answer is not finite.
-pub fn patterns(opened: &Opened, which: Which, device: &Found) -> Result<Patterns, Error> {
-    let Opened { model, experiment, whence } = opened;
+pub fn patterns(opened: &LoadedModel, which: Which, device: &OpenDevice) -> Result<Patterns, Error> {
+    let LoadedModel { model, experiment, provenance } = opened;
     let model = model.valid();
     let source = build::build_source(experiment)?;
     let roles = source.task().prompt_layout().map(|layout| layout.roles(source.task().dims().seq_len));
@@ -105,7 +105,7 @@ pub fn patterns(opened: &Opened, which: Which, device: &Found) -> Result<Pattern
     }
     let sequences = count(&batches);
     let layers = layers.into_iter().map(|tally| tally.finish(sequences)).collect();
-    Ok(Patterns { subject: whence.clone(), sequences, sequence, layers })
+    Ok(Patterns { subject: provenance.clone(), sequences, sequence, layers })
 }
 
 fn one(test: &[Batch], sequence: usize) -> Result<Batch, Error> {

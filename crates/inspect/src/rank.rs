@@ -6,14 +6,14 @@ use headway_plain::{
 };
 use serde::Serialize;
 
-use super::{About, Parts, Subject, median, name};
+use super::{Description, Parts, Subject, median, name};
 use headway_trainer::Error;
 
 /// Residuals of one network, or of several with different pieces.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rank {
     /// What was analysed.
-    pub subject: About,
+    pub subject: Description,
     /// One per combination of pieces.
     pub curves: Vec<Curve>,
 }

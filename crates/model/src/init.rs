@@ -32,7 +32,7 @@ impl<'a> Initializer<'a> {
     }
 
     /// One whose parameters take no memory before somebody asks for their values, which are zeros.
-    pub(crate) fn hollow(device: &'a Device) -> Self {
+    pub(crate) fn uninitialized(device: &'a Device) -> Self {
         Self { rng: None, device }
     }
 

@@ -66,4 +66,4 @@ pub use linear::{Linear, Projection};
 pub use mask::Mask;
 pub use norm::LayerNorm;
 pub use parameter::{Buffer, Matrix};
-pub use trace::{LayerTrace, Recorder, StandIn, Trace};
+pub use trace::{LayerTrace, Recorder, Replacement, Trace};

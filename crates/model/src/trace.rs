@@ -27,7 +27,7 @@ pub struct Trace {
 
 /// A constant in the place of one head's mixture: the same vector in every sequence and at every query.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StandIn {
+pub struct Replacement {
     /// Number of the layer, from 0.
     pub layer: usize,
     /// Number of the head in its layer, from 0.
@@ -41,7 +41,7 @@ pub struct StandIn {
 #[derive(Default)]
 pub struct Recorder<'a> {
     on: bool,
-    stands: &'a [StandIn],
+    replacements: &'a [Replacement],
     /// Layers that are closed, and heads of the layer at hand that have passed.
     passed: [usize; 2],
     embedded: Option<Tensor<3>>,
@@ -55,8 +55,8 @@ impl<'a> Recorder<'a> {
         Self { on: true, ..Self::default() }
     }
 
-    pub(crate) fn replacing(stands: &'a [StandIn]) -> Self {
-        Self { stands, ..Self::default() }
+    pub(crate) fn replacing(replacements: &'a [Replacement]) -> Self {
+        Self { replacements, ..Self::default() }
     }
 
     pub(crate) fn is_on(&self) -> bool {
@@ -88,8 +88,8 @@ impl<'a> Recorder<'a> {
         let [batch, n_heads, q_len, d_value] = mixed.dims();
         let [layer, first] = self.passed;
         self.passed[1] += n_heads;
-        let here = |stand: &&StandIn| stand.layer == layer && (first..first + n_heads).contains(&stand.head);
-        let mixed = self.stands.iter().filter(here).fold(mixed, |mixed, StandIn { head, mixture, .. }| {
+        let here = |stand: &&Replacement| stand.layer == layer && (first..first + n_heads).contains(&stand.head);
+        let mixed = self.replacements.iter().filter(here).fold(mixed, |mixed, Replacement { head, mixture, .. }| {
             let constant = TensorData::new(mixture.clone(), [1, 1, 1, d_value]);
             let constant = Tensor::<4>::from_data(constant, &mixed.device()).expand([batch, 1, q_len, d_value]);
             mixed.slice_assign([0..batch, head - first..head - first + 1, 0..q_len, 0..d_value], constant)

@@ -1,10 +1,10 @@
-//! The page about heads and layers put out of action.
+//! The page about heads and layers ablated.
 
 use headway_draw::{Heatmap, Report, number};
 use serde_json::json;
 
 use super::{Builder, Page, Table, Write, exact};
-use headway_inspect::{Ablation, Effect, Measured, With, counted};
+use headway_inspect::{Ablation, AblationKind, Effect, Measured, counted};
 use headway_trainer::provenance;
 
 /// Name of the table.
@@ -45,20 +45,20 @@ pub fn page(ablation: &Ablation) -> Page {
     Page { report, table, findings, verdict: None, json: json!(ablation), figures, tables }
 }
 
-fn stand_in(with: With) -> &'static str {
+fn stand_in(with: AblationKind) -> &'static str {
     match with {
-        With::Zero => "zero",
-        With::Mean => "its mean over the evaluated sequences and their queries",
+        AblationKind::Zero => "zero",
+        AblationKind::Mean => "its mean over the evaluated sequences and their queries",
     }
 }
 
 /// The stand-ins there are, in order.
-fn withs(ablation: &Ablation) -> Vec<With> {
-    let is_there = |with: &With| ablation.effects.iter().any(|effect| effect.with == *with);
-    With::ALL.iter().map(|(with, _)| *with).filter(is_there).collect()
+fn withs(ablation: &Ablation) -> Vec<AblationKind> {
+    let is_there = |with: &AblationKind| ablation.effects.iter().any(|effect| effect.with == *with);
+    AblationKind::ALL.iter().map(|(with, _)| *with).filter(is_there).collect()
 }
 
-fn heatmap(ablation: &Ablation, with: With) -> Heatmap {
+fn heatmap(ablation: &Ablation, with: AblationKind) -> Heatmap {
     let most = ablation.n_heads.iter().copied().max().unwrap_or(0);
     let is_several = ablation.n_heads.iter().any(|heads| *heads > 1);
     let find = |layer: usize, head: Option<usize>| {

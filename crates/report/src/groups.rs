@@ -10,7 +10,7 @@ use headway_study::{
     results::{Estimate, FinishedRun, Group, counted_seeds},
     sweep::plain,
 };
-use headway_trainer::{Error, experiment::leaves, input, provenance::NETWORK};
+use headway_trainer::{Error, bounded_read, experiment::leaves, provenance::NETWORK};
 
 /// Groups that one figure tells apart.
 const MOST_CURVES: usize = 12;
@@ -227,7 +227,7 @@ pub(super) fn closing(
             let Some(run) = group.finished().next() else { continue };
             // Runs draw their own when they end.
             let path = run.root.join("figures").join(patterns::NAME).with_extension("svg");
-            if let Some(svg) = input::read_if_there(&path)? {
+            if let Some(svg) = bounded_read::read_if_there(&path)? {
                 let svg = String::from_utf8_lossy(&svg).into_owned();
                 let title = format!("Attention patterns: {}", group.name);
                 let note = format!("Seed {}. {}", run.seed, patterns::NOTE);

@@ -1,6 +1,6 @@
 //! Pages: about one [`run`], and about many, in [`groups`] of runs that differ in nothing but the seed: a [`sweep`], a
 //! [`comparison`], or any runs side by side. Each thing that `analyze` looks into has a page of its own, a network a [`card`], a
-//! constructed one a [`certificate`], and how fast errors of constructions fall the page of [`rates`].
+//! constructed one a [`certificate`], and how fast errors of constructions fall the page of [`convergence`].
 
 #![warn(clippy::disallowed_methods)]
 
@@ -9,13 +9,13 @@ pub mod attention;
 pub mod card;
 pub mod certificate;
 pub mod comparison;
+pub mod convergence;
 pub mod groups;
 pub mod in_context;
 pub mod lens;
 pub mod paths;
 pub mod patterns;
 pub mod rank;
-pub mod rates;
 pub mod run;
 pub mod scores;
 pub mod shifts;

@@ -10,11 +10,10 @@ use super::{
 };
 use headway_study::results::{MOST_PREDICTORS, slice};
 use headway_trainer::{
-    Error, build,
-    device::Found,
+    Error, bounded_read, build,
+    device::OpenDevice,
     evaluate,
     experiment::{self, Experiment},
-    input,
     log::{self, Line},
     presence,
     provenance::{self, Record, Row, Status, Summary},
@@ -55,7 +54,7 @@ pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(
             slice_note("One point per slice of the test set, such as the number of examples seen in context", &slices);
         sections.push(figure(dir, "slices", "Score by slice", &note, &slices)?);
     }
-    if let Some(svg) = input::read_if_there(&dir.figure(patterns::NAME))? {
+    if let Some(svg) = bounded_read::read_if_there(&dir.figure(patterns::NAME))? {
         let svg = String::from_utf8_lossy(&svg).into_owned();
         let (title, note) = ("Attention patterns".to_owned(), patterns::NOTE.to_owned());
         sections.push(Section::Figure { title, note, svg });
@@ -196,7 +195,7 @@ fn budget(experiment: &Experiment) -> Section {
 ///
 /// # Errors
 /// [`Error::Usage`] when the folder holds no run; [`Error::Checkpoint`]; [`Error::Io`]
-pub fn again(root: &Path, device: &Found) -> Result<(PathBuf, Status), Error> {
+pub fn again(root: &Path, device: &OpenDevice) -> Result<(PathBuf, Status), Error> {
     if RunDir::is_run(root)? && RunDir::is_held(root)? {
         let dir = RunDir::beside(root);
         let experiment = experiment::load(&dir.experiment(), &[])?.experiment;

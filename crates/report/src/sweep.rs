@@ -13,7 +13,7 @@ use headway_inspect::counted;
 use headway_study::{
     dir::StudyDir,
     results::{Difference, Estimate, Group, power_law},
-    sweep::{Expect, Law, Sweep, plain},
+    sweep::{Expect, PowerLaw, Sweep, plain},
 };
 use headway_trainer::Error;
 
@@ -311,7 +311,7 @@ fn findings(sweep: &Sweep, all: &[Group], laws: &[(String, Estimate)], checks: &
             counted(law.seeds, "seed")
         );
         let compared = sweep.config.plot.theory.iter().map(|theory| {
-            let Law { exponent, label } = theory;
+            let PowerLaw { exponent, label } = theory;
             let verdict = match law.interval {
                 Some([low, _]) if low > *exponent && *exponent < 0.0 => "training does not reach that rate",
                 Some([low, _]) if low > *exponent => "the error grows faster than that",

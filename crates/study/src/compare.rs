@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::{
     dir::StudyDir,
     file::{self, Base, Changes, Seeds, StudyFile, Unset, named, settings},
-    plan::{self, Plan, Standing},
+    plan::{self, Plan, RunState},
     sweep::default_metric,
 };
 use headway_trainer::{
@@ -383,13 +383,13 @@ fn tuning_score(dir: &StudyDir, row: &Row, rate: f64, seeds: &[u64]) -> Result<T
     let mut total = 0.0;
     for &seed in seeds {
         let root = dir.run(&with(&row.experiment, rate, seed).run_id());
-        match plan::standing(&root)?.0 {
-            Standing::Complete => match log::newest(&RunDir::metrics_of(&root), "validation/loss")? {
+        match plan::run_state(&root)?.0 {
+            RunState::Complete => match log::newest(&RunDir::metrics_of(&root), "validation/loss")? {
                 Some((_, loss)) => total += loss,
                 None => return Ok(Tried::Failed),
             },
-            Standing::Failed(_) => return Ok(Tried::Failed),
-            Standing::Waiting | Standing::Running | Standing::Stopped => return Ok(Tried::Open),
+            RunState::Failed(_) => return Ok(Tried::Failed),
+            RunState::Waiting | RunState::Running | RunState::Stopped => return Ok(Tried::Open),
         }
     }
     Ok(Tried::Scored(total / seeds.len() as f64))

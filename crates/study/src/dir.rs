@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use headway_trainer::{Error, beside, input, lock::HeldFolder, presence};
+use headway_trainer::{Error, beside, bounded_read, lock::FolderLock, presence};
 
 /// The folder of a sweep or a comparison.
 #[derive(Clone, Debug)]
@@ -49,9 +49,9 @@ impl StudyDir {
     ///
     /// # Errors
     /// [`Error::Usage`] when another process leads it; [`Error::Io`]
-    pub fn lead(&self) -> Result<HeldFolder, Error> {
+    pub fn lead(&self) -> Result<FolderLock, Error> {
         fs::create_dir_all(&self.root).map_err(Error::io("cannot create folder", &self.root))?;
-        HeldFolder::lock(&self.root)
+        FolderLock::lock(&self.root)
     }
 
     /// Writes a file beside the report, whole or not at all.
@@ -60,7 +60,7 @@ impl StudyDir {
     /// [`Error::Io`]
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let path = self.file(name);
-        if input::read(&path).is_ok_and(|there| there == bytes) {
+        if bounded_read::read(&path).is_ok_and(|there| there == bytes) {
             return Ok(());
         }
         // Processes that do single runs of one study may write the same file at once.
@@ -91,7 +91,7 @@ impl StudyDir {
         // Nor is it occupied by a lock, or by a file that a killed process was about to write.
         let is_ours = |entry: &PathBuf| {
             let file = presence::name(entry);
-            file == HeldFolder::LOCK || file.contains(beside::MARK)
+            file == FolderLock::LOCK || file.contains(beside::MARK)
         };
         if entries.iter().all(is_ours) || presence::is_file(&self.file(name))? {
             return Ok(());

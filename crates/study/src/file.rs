@@ -11,9 +11,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
 use headway_trainer::{
-    Error,
-    experiment::{self, Experiment, ExperimentError, Origin, Override, Places, Problem, Purpose},
-    input,
+    Error, bounded_read,
+    experiment::{self, Experiment, ExperimentError, Override, Places, Problem, Purpose, ValueSource},
 };
 
 /// What the command line changes about a study.
@@ -45,10 +44,10 @@ impl StudyFile {
     /// [`Error::Usage`] when it cannot be read or has no such profile; [`Error::Experiment`] when it is no TOML.
     pub fn read(path: &Path, profile: Option<&str>) -> Result<Self, Error> {
         let given = |error: io::Error| {
-            let near = input::did_you_mean(path);
+            let near = bounded_read::did_you_mean(path);
             Error::Usage(format!("cannot read {}: {error}{near}", path.display()))
         };
-        let text = input::read_text(path).map_err(|error| Error::unreadable(path, error, given))?;
+        let text = bounded_read::read_text(path).map_err(|error| Error::unreadable(path, error, given))?;
         Self::from_text(path, text, profile)
     }
 
@@ -98,7 +97,7 @@ impl StudyFile {
 
     /// A problem with a key of this file.
     pub fn problem(&self, key: &str, message: &str) -> Error {
-        let origin = self.places.value(key).cloned().unwrap_or(Origin::Default);
+        let origin = self.places.value(key).cloned().unwrap_or(ValueSource::Default);
         let problem = Problem { key: key.to_owned(), message: format!("{key}: {message}"), help: None, origin };
         self.error(vec![problem])
     }
@@ -116,10 +115,10 @@ impl StudyFile {
             Value::String(name) => {
                 let path = self.path.parent().unwrap_or(Path::new("")).join(name);
                 let given = |error: io::Error| {
-                    let near = input::did_you_mean(&path);
+                    let near = bounded_read::did_you_mean(&path);
                     self.problem(at, &format!("cannot read {}: {error}{near}", path.display()))
                 };
-                let text = input::read_text(&path).map_err(|error| Error::unreadable(&path, error, given))?;
+                let text = bounded_read::read_text(&path).map_err(|error| Error::unreadable(&path, error, given))?;
                 let (places, table) = experiment::parse(&path, &text)?;
                 Ok(Base { path, text, places, table, inline_at: None })
             }
@@ -158,7 +157,7 @@ impl StudyFile {
     /// The problem with its place in this file, if this file set the value.
     fn place(&self, problem: &Problem, base: &Base, places: &[String]) -> Option<Problem> {
         let origin = match (&problem.origin, &base.inline_at) {
-            (Origin::Override(text), _) => {
+            (ValueSource::Override(text), _) => {
                 let key = text.split('=').next().unwrap_or(text);
                 places.iter().find_map(|table| self.places.sets(&format!("{table}.{key}")))?.clone()
             }

@@ -16,7 +16,7 @@ use burn::train::Interrupter;
 
 use super::{
     dir::StudyDir,
-    plan::{self, PlannedRun, Standing},
+    plan::{self, PlannedRun, RunState},
 };
 use headway_trainer::{
     Error, log, presence,
@@ -51,7 +51,7 @@ pub struct Progress<'a> {
     /// Runs at this moment, each with the steps it has taken and will take.
     pub running: Vec<(&'a str, u64, u64)>,
     /// The run that ended just now, how, and what it said about that.
-    pub news: Option<(&'a str, &'a Standing, &'a str)>,
+    pub news: Option<(&'a str, &'a RunState, &'a str)>,
     /// Seconds until the end, once that can be told.
     pub seconds_left: Option<f64>,
 }
@@ -119,24 +119,24 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
             let end = if status.success() || jobs.interrupter.should_stop() {
                 // What cannot be read ends this run alone.
                 let unread = |error: Error| {
-                    Standing::Failed(Failure { exit_code: error.exit_code(), message: error.to_string() })
+                    RunState::Failed(Failure { exit_code: error.exit_code(), message: error.to_string() })
                 };
-                plan::standing(&root).map_or_else(unread, |(standing, _)| standing)
+                plan::run_state(&root).map_or_else(unread, |(standing, _)| standing)
             } else {
-                Standing::Failed(failure(&root, status.code(), &said)?)
+                RunState::Failed(failure(&root, status.code(), &said)?)
             };
             match &end {
-                Standing::Failed(failure) => {
+                RunState::Failed(failure) => {
                     failed.push((job.run.label.clone(), failure.clone()));
                     // What will not be done is no work left, nor does it tell how fast the rest goes.
                     all -= work(job.run);
                     ended += 1;
                 }
-                Standing::Complete => {
+                RunState::Complete => {
                     work_ended += work(job.run);
                     ended += 1;
                 }
-                Standing::Waiting | Standing::Running | Standing::Stopped => {}
+                RunState::Waiting | RunState::Running | RunState::Stopped => {}
             }
             let left = left(began, work_ended + under_way(dir, &active), at_first, all);
             // A run that did what it should may have had something to say about it.
@@ -172,7 +172,7 @@ fn tell<'a>(
     jobs: &Jobs<'_>,
     active: &[Job<'a>],
     (ended, failed, total): (usize, usize, usize),
-    news: Option<(&'a str, &Standing, &str)>,
+    news: Option<(&'a str, &RunState, &str)>,
     seconds_left: Option<f64>,
 ) {
     let step = |job: &Job<'a>| (job.run.label.as_str(), steps(dir, job.run), job.run.experiment.train.steps);
@@ -220,7 +220,7 @@ fn cannot(action: &str, error: &std::io::Error) -> Error {
 
 /// Why a run ended without success; remembered in its folder when the process could not do that itself.
 fn failure(root: &Path, code: Option<i32>, said: &str) -> Result<Failure, Error> {
-    if let Ok((Standing::Failed(failure), _)) = plan::standing(root) {
+    if let Ok((RunState::Failed(failure), _)) = plan::run_state(root) {
         return Ok(failure);
     }
     let said = said.trim().trim_start_matches("error: ").to_owned();

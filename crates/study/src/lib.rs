@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use compare::Comparison;
 use dir::StudyDir;
 use file::{Changes, StudyFile};
-use headway_trainer::{Error, input, lock::HeldFolder, presence, quote};
+use headway_trainer::{Error, bounded_read, lock::FolderLock, presence, quote};
 use plan::Plan;
 use sweep::Sweep;
 
@@ -102,7 +102,7 @@ impl Study {
     ///
     /// # Errors
     /// [`Error::Usage`] when another process leads it or the folder holds something else; [`Error::Io`]
-    pub fn lead(&self, dir: &StudyDir) -> Result<HeldFolder, Error> {
+    pub fn lead(&self, dir: &StudyDir) -> Result<FolderLock, Error> {
         dir.ensure_ours(self.file().0)?;
         // Nobody may change what is asked while runs read it.
         let led = dir.lead()?;
@@ -116,7 +116,7 @@ impl Study {
     /// [`Error::Io`] when that cannot be told.
     pub fn differs(&self, dir: &StudyDir) -> Result<bool, Error> {
         let (name, text) = self.file();
-        Ok(input::read_if_there(&dir.file(name))?.is_some_and(|there| there != text.as_bytes()))
+        Ok(bounded_read::read_if_there(&dir.file(name))?.is_some_and(|there| there != text.as_bytes()))
     }
 
     /// Whether it will name more runs when those that it names now are done.

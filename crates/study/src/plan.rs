@@ -69,7 +69,7 @@ impl Plan {
 /// How a run of a plan stands, as its folder tells.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum RunState {
     /// Not begun.
     Waiting,
     /// A process is at work on it.
@@ -86,15 +86,15 @@ pub enum Standing {
 ///
 /// # Errors
 /// [`Error::Io`] when that cannot be told.
-pub fn standing(root: &Path) -> Result<(Standing, u64), Error> {
+pub fn run_state(root: &Path) -> Result<(RunState, u64), Error> {
     let (standing, step) = left(root)?;
     // A complete run stays so whoever looks at it.
-    let is_held = standing != Standing::Complete && RunDir::is_held(root)?;
-    Ok((if is_held { Standing::Running } else { standing }, step))
+    let is_held = standing != RunState::Complete && RunDir::is_held(root)?;
+    Ok((if is_held { RunState::Running } else { standing }, step))
 }
 
 /// How a run stands when nobody is at work on it.
-fn left(root: &Path) -> Result<(Standing, u64), Error> {
+fn left(root: &Path) -> Result<(RunState, u64), Error> {
     let failure = run_dir::read_failure(root)?;
     let record = match run_dir::read_record(root) {
         Ok(record) => record,
@@ -102,12 +102,12 @@ fn left(root: &Path) -> Result<(Standing, u64), Error> {
         Err(error @ Error::Usage(_)) => {
             let newest = if RunDir::is_run(root)? { checkpoint::checkpoints_in(root)?.pop() } else { None };
             let standing = match (failure, newest.is_some()) {
-                (Some(failure), _) => Standing::Failed(failure),
-                (None, true) => Standing::Stopped,
+                (Some(failure), _) => RunState::Failed(failure),
+                (None, true) => RunState::Stopped,
                 (None, false) if run_dir::has_record(root)? => {
-                    Standing::Failed(Failure { exit_code: error.exit_code(), message: error.to_string() })
+                    RunState::Failed(Failure { exit_code: error.exit_code(), message: error.to_string() })
                 }
-                (None, false) => Standing::Waiting,
+                (None, false) => RunState::Waiting,
             };
             return Ok((standing, newest.and_then(|newest| newest.step).unwrap_or_default()));
         }
@@ -116,12 +116,12 @@ fn left(root: &Path) -> Result<(Standing, u64), Error> {
     let step = record.step;
     let standing = match (failure, record.status) {
         // Whatever failed later, its results are there.
-        (_, status) if status.is_final() => Standing::Complete,
-        (Some(failure), _) => Standing::Failed(failure),
+        (_, status) if status.is_final() => RunState::Complete,
+        (Some(failure), _) => RunState::Failed(failure),
         (None, Status::Diverged) => {
-            Standing::Failed(Failure { exit_code: 5, message: format!("diverged at step {step}") })
+            RunState::Failed(Failure { exit_code: 5, message: format!("diverged at step {step}") })
         }
-        (None, _) => Standing::Stopped,
+        (None, _) => RunState::Stopped,
     };
     Ok((standing, step))
 }
@@ -149,10 +149,10 @@ pub fn exec(
     let root = dir.run(&run.run_id);
     let held = RunDir::claim(&root, PATIENCE)?;
     let goes_on = match left(&root)?.0 {
-        Standing::Failed(Failure { exit_code, message }) if !retry => {
+        RunState::Failed(Failure { exit_code, message }) if !retry => {
             return Err(Error::FailedBefore { exit_code, message });
         }
-        Standing::Failed(_) => {
+        RunState::Failed(_) => {
             let diverged = match run_dir::read_record(&root) {
                 Ok(record) => record.status == Status::Diverged,
                 Err(Error::Usage(_)) => false,
@@ -160,8 +160,8 @@ pub fn exec(
             };
             !diverged && !held.checkpoints()?.is_empty()
         }
-        Standing::Running | Standing::Stopped | Standing::Complete => true,
-        Standing::Waiting => false,
+        RunState::Running | RunState::Stopped | RunState::Complete => true,
+        RunState::Waiting => false,
     };
     // Killed before its config was written, it has nothing to go on from.
     let goes_on = goes_on && RunDir::is_run(&root)?;

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{
     dir::StudyDir,
-    plan::{self, PlannedRun, Standing},
+    plan::{self, PlannedRun, RunState},
 };
 use headway_trainer::{
     Error,
@@ -175,15 +175,15 @@ impl Group {
     /// # Errors
     /// as [`Group::read`]
     pub fn add(&mut self, root: &Path, seed: u64) -> Result<(), Error> {
-        let reason = match plan::standing(root)?.0 {
-            Standing::Complete => {
+        let reason = match plan::run_state(root)?.0 {
+            RunState::Complete => {
                 let lines = log::read(&RunDir::metrics_of(root))?;
                 let record = run_dir::read_record(root)?;
                 let amiss = log::verify(root)?;
                 self.runs.push(FinishedRun { seed, root: root.to_owned(), record, lines, amiss });
                 return Ok(());
             }
-            Standing::Failed(Failure { message, .. }) => {
+            RunState::Failed(Failure { message, .. }) => {
                 let record = match run_dir::read_record(root) {
                     Err(error @ Error::Io { .. }) => return Err(error),
                     record => record.ok(),
@@ -196,8 +196,8 @@ impl Group {
                 }
                 message
             }
-            Standing::Waiting => "not begun".to_owned(),
-            Standing::Running | Standing::Stopped => "not finished".to_owned(),
+            RunState::Waiting => "not begun".to_owned(),
+            RunState::Running | RunState::Stopped => "not finished".to_owned(),
         };
         self.missing.push((seed, reason));
         Ok(())

@@ -76,7 +76,7 @@ pub struct Plot {
     pub x_label: Option<String>,
     /// Power laws that theory states for the score; drawn and compared. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub theory: Vec<Law>,
+    pub theory: Vec<PowerLaw>,
     /// Show the attention patterns of the first seed of every point. Default: for up to four points.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patterns: Option<bool>,
@@ -85,7 +85,7 @@ pub struct Plot {
 /// A power law x^exponent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Law {
+pub struct PowerLaw {
     /// The exponent.
     pub exponent: f64,
     /// What states it, for the legend and the findings.

@@ -5,13 +5,13 @@
 
 pub mod baseline;
 pub mod breaks;
+pub mod distribution;
 pub mod expression;
 pub mod file;
 pub mod files;
 pub mod icl;
 pub mod interval;
 pub mod jet;
-pub mod law;
 pub mod recall;
 pub mod registry;
 mod scale;
@@ -22,6 +22,7 @@ pub mod task;
 
 pub use baseline::{Baseline, gradient_descent::gradient_descent};
 pub use breaks::breaks;
+pub use distribution::Distribution;
 pub use file::{FileConfig, FileTask, FoundData};
 pub use files::{Contents, Files, Numbers};
 pub use icl::{
@@ -31,7 +32,6 @@ pub use icl::{
 };
 pub use interval::Interval;
 pub use jet::{Jet, Order};
-pub use law::Law;
 pub use registry::{TASKS, TaskConfig};
 pub use scale::Scale;
 pub use seed::{LARGEST_SEED, Probe, SampleRng, Seed, Stream};

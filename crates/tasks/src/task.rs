@@ -6,9 +6,9 @@ use thiserror::Error;
 
 use crate::{
     baseline::Baseline,
+    distribution::Distribution,
     files::Files,
     icl::{question::Layout, shift::Shift},
-    law::Law,
     scale::Scale,
     seed::{SampleRng, Stream},
 };
@@ -162,7 +162,7 @@ pub struct Example {
     /// `[seq_len, d_out]` or `[seq_len]`; unscored positions hold zero.
     pub targets: Targets,
     /// Whether a position counts in the loss. `[seq_len]`
-    pub scored: Vec<bool>,
+    pub loss_mask: Vec<bool>,
     /// The slice that a position belongs to, an index into [`Task::slices`]. `[seq_len]`
     pub slices: Vec<Option<u32>>,
 }
@@ -179,7 +179,7 @@ pub struct Batch {
     /// `[batch, seq_len, d_out]` or `[batch, seq_len]`
     pub targets: Targets,
     /// Whether a position counts in the loss. `[batch, seq_len]`
-    pub scored: Vec<bool>,
+    pub loss_mask: Vec<bool>,
     /// The slice that a position belongs to, an index into [`Task::slices`]. `[batch, seq_len]`
     pub slices: Vec<Option<u32>>,
     /// How much of the data's own unit each number of a target is 1 of: the deviations of [`Task::scale`]. Empty where there is none. `[d_out]`
@@ -199,7 +199,7 @@ impl Batch {
         };
         let targets = Targets::Continuous(Vec::new());
         let mut batch =
-            Self { size: 0, dims, inputs, targets, scored: Vec::new(), slices: Vec::new(), units: Vec::new() };
+            Self { size: 0, dims, inputs, targets, loss_mask: Vec::new(), slices: Vec::new(), units: Vec::new() };
         for example in examples {
             match (&mut batch.inputs, example.inputs) {
                 (Inputs::Continuous(all), Inputs::Continuous(one)) => all.extend(one),
@@ -215,10 +215,10 @@ impl Batch {
             }
             // The first example decides the length.
             if batch.size == 0 {
-                batch.dims.seq_len = example.scored.len();
+                batch.dims.seq_len = example.loss_mask.len();
             }
-            assert_eq!(example.scored.len(), batch.dims.seq_len, "all examples of a batch are equally long");
-            batch.scored.extend(example.scored);
+            assert_eq!(example.loss_mask.len(), batch.dims.seq_len, "all examples of a batch are equally long");
+            batch.loss_mask.extend(example.loss_mask);
             batch.slices.extend(example.slices);
             batch.size += 1;
         }
@@ -246,7 +246,7 @@ impl Batch {
                 Targets::Continuous(values) => Targets::Continuous(values[of(values.len())].to_vec()),
                 Targets::Classes(classes) => Targets::Classes(classes[of(classes.len())].to_vec()),
             },
-            scored: self.scored[of(self.scored.len())].to_vec(),
+            loss_mask: self.loss_mask[of(self.loss_mask.len())].to_vec(),
             slices: self.slices[of(self.slices.len())].to_vec(),
             units: self.units.clone(),
         }
@@ -395,7 +395,7 @@ impl TaskError {
     }
 
     /// An error if the law has parameters that make no sense.
-    pub fn bad_law(key: &'static str, law: &Law) -> Option<Self> {
+    pub fn bad_distribution(key: &'static str, law: &Distribution) -> Option<Self> {
         law.validate().map(|problem| Self { key, problem })
     }
 }

@@ -72,7 +72,7 @@ impl Network {
     /// # Panics
     /// When sizes do not meet, or a head has biases or a factor, for which the model has no place: a fault of the construction.
     pub fn assemble(&self, device: &Device) -> Model {
-        let model = self.model_config().hollow(&self.dims(), device);
+        let model = self.model_config().uninitialized(&self.dims(), device);
         let model = model.unwrap_or_else(|error| panic!("the sizes of a construction do not meet: {error}"));
         match weights::load(model, self.arrays()) {
             Ok((model, _)) => model,

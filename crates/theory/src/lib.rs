@@ -33,12 +33,12 @@ pub mod bound;
 pub mod cells;
 pub mod certify;
 pub mod construct;
+pub mod convergence;
 pub mod domain;
 pub mod enclosure;
 pub mod interpolation;
 pub mod mixing;
 pub mod network;
-pub mod rates;
 pub mod smoothness;
 pub mod space;
 

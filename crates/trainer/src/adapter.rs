@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use headway_exchange::peft::{Asked, CONFIG, PICKLE, WEIGHTS};
+use headway_exchange::peft::{AdapterSettings, CONFIG, PICKLE, WEIGHTS};
 use headway_model::{
     Model, ModelConfig,
     adapter::{self, Target, is_adapter},
@@ -27,11 +27,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
+    bounded_read,
     checkpoint::{Checkpoint, CheckpointConfig},
     digest::digest,
     error::Error,
     experiment::FinetuneConfig,
-    input, presence,
+    presence,
     provenance::Lineage,
 };
 
@@ -276,7 +277,7 @@ fn beside(left: &Array, right: &Array) -> Array {
 pub(crate) struct AdapterFiles {
     folder: PathBuf,
     /// What is to be done with its parameters.
-    pub(crate) asked: Asked,
+    pub(crate) asked: AdapterSettings,
     /// Its parameters by the names of the model.
     arrays: BTreeMap<String, Array>,
     /// Sha256 of the file that holds them.
@@ -298,8 +299,9 @@ pub(crate) fn lies_in(folder: &Path) -> Result<bool, Error> {
 pub(crate) fn read(folder: &Path) -> Result<AdapterFiles, Error> {
     let path = folder.join(CONFIG);
     let bytes = read_whole(&path)?;
-    let config: Map<String, Value> = input::from_json(&bytes).map_err(|problem| Error::checkpoint(&path, problem))?;
-    let asked = Asked::read(&config).map_err(|problem| Error::checkpoint(&path, problem))?;
+    let config: Map<String, Value> =
+        bounded_read::from_json(&bytes).map_err(|problem| Error::checkpoint(&path, problem))?;
+    let asked = AdapterSettings::read(&config).map_err(|problem| Error::checkpoint(&path, problem))?;
     let mut path = folder.join(WEIGHTS);
     if !presence::is_there(&path)? {
         path = folder.join(PICKLE);
@@ -326,7 +328,7 @@ pub(crate) fn read(folder: &Path) -> Result<AdapterFiles, Error> {
 }
 
 fn read_whole(path: &Path) -> Result<Vec<u8>, Error> {
-    input::read(path).map_err(|error| Error::unreadable(path, error, |error| Error::checkpoint(path, error)))
+    bounded_read::read(path).map_err(|error| Error::unreadable(path, error, |error| Error::checkpoint(path, error)))
 }
 
 /// A parameter under its name in the model, in our layout.

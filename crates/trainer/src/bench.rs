@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     build,
-    device::Found,
+    device::OpenDevice,
     error::Error,
     experiment::{self, Experiment},
     optimizer::{Optimizer, clip_by_global_norm},
-    step::Trainee,
+    step::TrainableModel,
 };
 
 /// One benchmark.
@@ -175,7 +175,7 @@ impl Bench {
     ///
     /// # Errors
     /// [`Error::Device`] when it does not fit there, [`Error::NotFinite`] when the loss of its last step is not finite.
-    pub fn run(&self, device: &Found, repeats: usize) -> Result<Timing, Error> {
+    pub fn run(&self, device: &OpenDevice, repeats: usize) -> Result<Timing, Error> {
         let timing = match self.recipe()? {
             Recipe::Steps(experiment) => time_steps(&experiment, device, repeats)?,
             Recipe::Attention { n_heads, d_head, seq_len } => {
@@ -188,11 +188,11 @@ impl Bench {
     }
 }
 
-fn time_steps(experiment: &Experiment, device: &Found, repeats: usize) -> Result<Timing, Error> {
+fn time_steps(experiment: &Experiment, device: &OpenDevice, repeats: usize) -> Result<Timing, Error> {
     let model = build::build_model(experiment, device)?;
     let source = build::build_source(experiment)?;
     let batches: Vec<Batch> = (0..BATCHES).map(|number| source.train_batch(number)).collect();
-    let mut trainee = Trainee { model, loss: experiment.train.loss };
+    let mut trainable = TrainableModel { model, loss: experiment.train.loss };
     let mut optimizer = Optimizer::new(experiment.optimizer.clone());
     let rate = experiment.optimizer.learning_rate();
     let flops = experiment.model.budget(&experiment.dims()).step_flops(experiment.micro_batch()) as f64;
@@ -200,13 +200,13 @@ fn time_steps(experiment: &Experiment, device: &Found, repeats: usize) -> Result
     let mut loss = None;
     let step = || {
         let Some(batch) = turns.next() else { return };
-        let output = TrainStep::step(&trainee, batch.clone());
+        let output = TrainStep::step(&trainable, batch.clone());
         loss = Some(output.item.0);
         let mut gradients = output.grads;
         if let Some(max_norm) = experiment.train.clip_norm {
-            gradients = clip_by_global_norm(&trainee, gradients, max_norm);
+            gradients = clip_by_global_norm(&trainable, gradients, max_norm);
         }
-        trainee.model = optimizer.step(trainee.model.clone(), gradients, rate);
+        trainable.model = optimizer.step(trainable.model.clone(), gradients, rate);
     };
     let timing = time(step, flops, &device.device, repeats);
     match loss.map(|loss| to_host(loss)[0]) {
@@ -265,7 +265,7 @@ fn memory(key: &str) -> Option<u64> {
 }
 
 /// Floating-point operations a second of a product of two large matrices: what a step could reach at most.
-pub fn matmul_peak(device: &Found, repeats: usize) -> f64 {
+pub fn matmul_peak(device: &OpenDevice, repeats: usize) -> f64 {
     let size: usize = if device.spec.is_gpu() { 4096 } else { 1024 };
     let matrix = Tensor::<2>::from_data(TensorData::new(vec![0.5_f32; size * size], [size, size]), &device.device);
     let product = || drop(matrix.clone().matmul(matrix.clone()));

@@ -3,19 +3,19 @@
 use headway_model::{Model, weights};
 use headway_tasks::{Seed, Source, Stream, Task};
 
-use crate::{checkpoint::Checkpoint, data, device::Found, error::Error, experiment::Experiment, fit};
+use crate::{checkpoint::Checkpoint, data, device::OpenDevice, error::Error, experiment::Experiment, fit};
 
 /// Fresh weights for an experiment, with what fine-tuning learns beside them; the same on every device.
 ///
 /// # Errors
 /// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Usage`] when model and task do not fit, which a
 /// checked experiment rules out.
-pub fn build_model(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
+pub fn build_model(experiment: &Experiment, device: &OpenDevice) -> Result<Model, Error> {
     Ok(with_adapter(build_plain(experiment, device)?, experiment, device))
 }
 
 /// A model with fresh parts for what the experiment's mode of fine-tuning learns beside it.
-pub(crate) fn with_adapter(model: Model, experiment: &Experiment, device: &Found) -> Model {
+pub(crate) fn with_adapter(model: Model, experiment: &Experiment, device: &OpenDevice) -> Model {
     let Some(adapter) = experiment.finetune.adapter() else { return model };
     let mut rng = Seed(experiment.seed).rng(Stream::Adapter, 0);
     model.with_adapter(adapter, Some(&mut rng), &device.device.clone().autodiff())
@@ -26,7 +26,7 @@ pub(crate) fn with_adapter(model: Model, experiment: &Experiment, device: &Found
 /// # Errors
 /// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Usage`] when model and task do not fit, which a
 /// checked experiment rules out.
-pub(crate) fn build_plain(experiment: &Experiment, device: &Found) -> Result<Model, Error> {
+pub(crate) fn build_plain(experiment: &Experiment, device: &OpenDevice) -> Result<Model, Error> {
     device.ensure_takes(experiment)?;
     let mut rng = Seed(experiment.seed).rng(Stream::Init, 0);
     let device = device.device.clone().autodiff();
@@ -40,17 +40,21 @@ pub(crate) fn build_plain(experiment: &Experiment, device: &Found) -> Result<Mod
 /// # Errors
 /// [`Error::Checkpoint`] when a tensor does not fit, with one line per tensor, and when the experiment makes another function of the
 /// weights than the checkpoint's config; [`Error::Device`]
-pub(crate) fn load_model(experiment: &Experiment, checkpoint: &Checkpoint, device: &Found) -> Result<Model, Error> {
+pub(crate) fn load_model(
+    experiment: &Experiment,
+    checkpoint: &Checkpoint,
+    device: &OpenDevice,
+) -> Result<Model, Error> {
     let (config, arrays) = (checkpoint.config()?, checkpoint.weights()?);
     let autodiff = device.device.clone().autodiff();
-    let hollow = experiment.model.hollow(&experiment.dims(), &autodiff);
-    let hollow = hollow.map_err(|error| Error::Usage(error.to_string()))?;
-    let hollow = match experiment.finetune.adapter() {
-        Some(adapter) => hollow.with_adapter(adapter, None, &autodiff),
-        None => hollow,
+    let uninitialized = experiment.model.uninitialized(&experiment.dims(), &autodiff);
+    let uninitialized = uninitialized.map_err(|error| Error::Usage(error.to_string()))?;
+    let uninitialized = match experiment.finetune.adapter() {
+        Some(adapter) => uninitialized.with_adapter(adapter, None, &autodiff),
+        None => uninitialized,
     };
     let unfit = |error| Error::checkpoint(&checkpoint.path, fit::explained(error, experiment, &config));
-    let (model, _) = weights::load(hollow, arrays).map_err(unfit)?;
+    let (model, _) = weights::load(uninitialized, arrays).map_err(unfit)?;
     fit::ensure_same_function(experiment, &config).map_err(|problem| Error::checkpoint(&checkpoint.path, problem))?;
     device.ensure_takes(experiment)?;
     Ok(in_precision(model, experiment))

@@ -35,14 +35,13 @@ use headway_tasks::Scale;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    beside,
+    beside, bounded_read,
     digest::digest,
     disk,
     error::Error,
     experiment::Experiment,
-    input,
     layout::CHECKPOINTS,
-    lock::HeldFolder,
+    lock::FolderLock,
     notice, presence,
     provenance::{Import, Lineage},
 };
@@ -197,7 +196,7 @@ impl Checkpoint {
         for _ in 0..100 {
             match Self::look(path).and_then(Self::while_read) {
                 Ok(Some(checkpoint)) => return Ok(checkpoint),
-                Err(error) if !HeldFolder::is_held(path)? => return Err(error),
+                Err(error) if !FolderLock::is_held(path)? => return Err(error),
                 Ok(None) | Err(_) => {}
             }
         }
@@ -237,7 +236,7 @@ impl Checkpoint {
             let problem = if presence::is_there(path)? {
                 "holds no whole checkpoint; give a run folder, or a checkpoint folder with a MANIFEST".to_owned()
             } else {
-                format!("does not exist{}", input::did_you_mean(path))
+                format!("does not exist{}", bounded_read::did_you_mean(path))
             };
             return Err(Error::checkpoint(path, problem));
         };
@@ -475,7 +474,7 @@ impl Checkpoint {
 
     fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
         let bytes = self.read(name)?;
-        input::from_json(&bytes).map_err(|problem| Error::checkpoint(self.path.join(name), problem))
+        bounded_read::from_json(&bytes).map_err(|problem| Error::checkpoint(self.path.join(name), problem))
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
@@ -484,7 +483,7 @@ impl Checkpoint {
             return Err(Error::checkpoint(&self.path, format!("has no {name}")));
         };
         let damaged = |error| Error::checkpoint(&path, error);
-        let bytes = input::read(&path).map_err(|error| Error::unreadable(&path, error, damaged))?;
+        let bytes = bounded_read::read(&path).map_err(|error| Error::unreadable(&path, error, damaged))?;
         if digest(&bytes) != recorded {
             let problem = "does not match its digest in MANIFEST: the file was cut short or changed";
             return Err(Error::checkpoint(path, problem));
@@ -499,7 +498,7 @@ impl Checkpoint {
     fn digest_of(&self, name: &str) -> Result<Option<String>, Error> {
         let path = self.path.join(Self::MANIFEST);
         let damaged = |problem: String| Error::checkpoint(&path, problem);
-        let manifest = input::read_text(&path)
+        let manifest = bounded_read::read_text(&path)
             .map_err(|error| Error::unreadable(&path, error, |error| damaged(error.to_string())))?;
         let mut entries = BTreeMap::new();
         for (number, line) in (1..).zip(manifest.lines()) {

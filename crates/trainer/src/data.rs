@@ -9,11 +9,11 @@ use headway_exchange::npz;
 use headway_model::weights::Array;
 use headway_tasks::{Files, Numbers};
 
-use crate::input;
+use crate::bounded_read;
 
 /// The files that tasks are read from, relative to a folder; an empty one is the working folder.
 pub fn files(folder: impl Into<PathBuf>) -> Files {
-    Files::new(folder, input::read, arrays)
+    Files::new(folder, bounded_read::read, arrays)
 }
 
 fn arrays(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Numbers>, String> {

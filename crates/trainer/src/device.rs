@@ -67,7 +67,7 @@ impl fmt::Display for DeviceSpec {
 
 /// A device that is there.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct OpenDevice {
     /// What `--device` calls it.
     pub spec: DeviceSpec,
     /// What it calls itself.
@@ -79,11 +79,11 @@ pub struct Found {
 }
 
 /// Every device that this build can reach on this machine.
-pub fn available() -> Vec<Found> {
+pub fn available() -> Vec<OpenDevice> {
     #[allow(unused_mut, reason = "grows with the features of the build")]
     let mut found = vec![cpu()];
     #[cfg(feature = "ndarray")]
-    found.push(Found {
+    found.push(OpenDevice {
         spec: DeviceSpec::NdArray,
         name: "burn-ndarray, for cross-checking".to_owned(),
         software: false,
@@ -100,7 +100,7 @@ pub fn available() -> Vec<Found> {
     found
 }
 
-impl Found {
+impl OpenDevice {
     /// Refuses an experiment that the device has no memory for, or cannot compute in its precision; before anything is allocated,
     /// since a failed allocation would end the process without a word.
     ///
@@ -162,7 +162,7 @@ impl DeviceSpec {
     ///
     /// # Errors
     /// [`Error::Device`] naming what there is instead.
-    pub fn open(self) -> Result<(Found, Option<String>), Error> {
+    pub fn open(self) -> Result<(OpenDevice, Option<String>), Error> {
         if self == Self::Cpu {
             // The common case must not wait for a GPU driver to load.
             return Ok((cpu(), None));
@@ -218,9 +218,9 @@ impl DeviceSpec {
     }
 }
 
-fn cpu() -> Found {
+fn cpu() -> OpenDevice {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Found {
+    OpenDevice {
         spec: DeviceSpec::Cpu,
         name: format!("burn-flex, {threads} threads"),
         software: false,
@@ -234,10 +234,10 @@ mod wgpu {
 
     use burn::tensor::{Device, DeviceKind, DeviceType};
 
-    use super::{DeviceSpec, Found};
+    use super::{DeviceSpec, OpenDevice};
 
     /// Real adapters, then the software one.
-    pub(super) fn adapters() -> Vec<Found> {
+    pub(super) fn adapters() -> Vec<OpenDevice> {
         // Enumerating panics where no graphics driver is installed at all.
         let real = quietly(|| Device::enumerate(DeviceType::Wgpu).into_vec()).unwrap_or_default();
         let software = Device::wgpu(DeviceKind::Cpu);
@@ -245,11 +245,11 @@ mod wgpu {
             let identity = quietly(|| device.identity())??;
             Some((identity.name, identity.physical.is_none(), device))
         });
-        let mut found: Vec<Found> = Vec::new();
+        let mut found: Vec<OpenDevice> = Vec::new();
         for (name, software, device) in named {
             if !found.iter().any(|other| other.device == device) {
                 let spec = DeviceSpec::Wgpu(Some(found.len()));
-                found.push(Found { spec, name, software, device });
+                found.push(OpenDevice { spec, name, software, device });
             }
         }
         found
@@ -266,9 +266,9 @@ mod wgpu {
 }
 
 #[cfg(feature = "cuda")]
-fn cuda_devices() -> Vec<Found> {
+fn cuda_devices() -> Vec<OpenDevice> {
     let devices = Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec();
-    let named = devices.into_iter().enumerate().map(|(index, device)| Found {
+    let named = devices.into_iter().enumerate().map(|(index, device)| OpenDevice {
         spec: DeviceSpec::Cuda(Some(index)),
         name: device.identity().map_or_else(|| "NVIDIA GPU".to_owned(), |identity| identity.name),
         software: false,

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::{
     beside, build,
     checkpoint::Checkpoint,
-    device::Found,
+    device::OpenDevice,
     error::Error,
     experiment::{self, Experiment},
     loss::{self, Loss},
@@ -26,7 +26,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::Checkpoint`] when it cannot be read or does not fit, [`Error::Experiment`] for a wrong override.
-pub fn evaluate(path: &Path, overrides: &[String], device: &Found) -> Result<Summary, Error> {
+pub fn evaluate(path: &Path, overrides: &[String], device: &OpenDevice) -> Result<Summary, Error> {
     let began = Instant::now();
     let (model, experiment, checkpoint) = load(path, overrides, device)?;
     let source = build::build_source(&experiment)?;
@@ -70,7 +70,7 @@ pub struct Shifted {
 ///
 /// # Errors
 /// as [`evaluate`], and [`Error::Usage`] for a task without shifts.
-pub fn shifts(path: &Path, overrides: &[String], device: &Found) -> Result<Vec<Shifted>, Error> {
+pub fn shifts(path: &Path, overrides: &[String], device: &OpenDevice) -> Result<Vec<Shifted>, Error> {
     let (model, experiment, _) = load(path, overrides, device)?;
     let score = |name, summary, experiment: &Experiment| {
         let rows = results(&model, experiment, &build::build_source(experiment)?, &device.device);
@@ -94,7 +94,7 @@ pub fn shifts(path: &Path, overrides: &[String], device: &Found) -> Result<Vec<S
 ///
 /// # Errors
 /// as [`evaluate`], and [`Error::Io`]
-pub fn save_outputs(path: &Path, overrides: &[String], device: &Found, folder: &Path) -> Result<(), Error> {
+pub fn save_outputs(path: &Path, overrides: &[String], device: &OpenDevice, folder: &Path) -> Result<(), Error> {
     let (model, experiment, _) = load(path, overrides, device)?;
     let batch = build::build_source(&experiment)?.evaluation(Split::Test).remove(0);
     let outputs = model.valid().forward(loss::inputs(&batch, &device.device)); // [batch, seq_len, width]
@@ -119,7 +119,7 @@ pub fn save_outputs(path: &Path, overrides: &[String], device: &Found, folder: &
 ///
 /// # Errors
 /// as [`evaluate`]
-pub fn load(path: &Path, overrides: &[String], device: &Found) -> Result<(Model, Experiment, Checkpoint), Error> {
+pub fn load(path: &Path, overrides: &[String], device: &OpenDevice) -> Result<(Model, Experiment, Checkpoint), Error> {
     let (experiment, checkpoint) = experiment_of(path, overrides)?;
     let model = build::load_model(&experiment, &checkpoint, device)?;
     Ok((model, experiment, checkpoint))
@@ -164,7 +164,11 @@ pub(crate) fn results(model: &Model, experiment: &Experiment, source: &Source, d
 ///
 /// # Errors
 /// as [`build::build_model`]
-pub(crate) fn without_network(experiment: &Experiment, source: &Source, device: &Found) -> Result<Vec<Row>, Error> {
+pub(crate) fn without_network(
+    experiment: &Experiment,
+    source: &Source,
+    device: &OpenDevice,
+) -> Result<Vec<Row>, Error> {
     let (batches, fit_set) = (source.evaluation(Split::Test), source.fit_set());
     // How wide a network answers is the same for all weights.
     let model = build::build_model(experiment, device)?.valid();
@@ -205,7 +209,7 @@ pub fn names(experiment: &Experiment) -> Result<Names, Error> {
     let task = build::open_task(experiment)?;
     let rng = &mut Seed(experiment.seed).rng(Split::Test.stream(), 0);
     let example = task.example(Split::Test, 0, rng);
-    let quality = metric::quality_name(matches!(example.targets, Targets::Classes(_)));
+    let quality = metric::metric_name(matches!(example.targets, Targets::Classes(_)));
     let slices = task.slices().into_iter().map(|slice| format!("{quality}[{slice}]"));
     let absolute = task.scale().filter(|scale| !scale.targets.is_empty()).map(|_| metric::MAE.to_owned());
     let scores = ["loss", quality].map(str::to_owned).into_iter().chain(absolute).chain(slices);
@@ -317,7 +321,7 @@ mod tests {
         experiment
     }
 
-    fn network(experiment: &Experiment, device: &Found, value: f32) -> Row {
+    fn network(experiment: &Experiment, device: &OpenDevice, value: f32) -> Row {
         let model = build::build_model(experiment, device).unwrap();
         let mut arrays = weights::arrays(&model);
         for (name, array) in &mut arrays {
@@ -336,7 +340,7 @@ mod tests {
     fn a_network_that_sees_its_answers_is_doubted_and_an_honest_one_is_not() {
         let found = crate::device::DeviceSpec::Cpu.open().unwrap().0;
         for on in devices() {
-            let device = Found { device: on.device.clone(), ..found.clone() };
+            let device = OpenDevice { device: on.device.clone(), ..found.clone() };
             let leaking = network(&experiment(false), &device, 3.0);
             assert_eq!(leaking.doubts.keys().collect::<Vec<_>>(), ["test/mse[points=0]"], "{leaking:?}");
             // Nobody can be below E[y^2] = 101 without an example.
@@ -362,7 +366,7 @@ mod tests {
         scores.add(&batch, &logits, width, width);
         assert!(scores.are_finite());
         // An infinity that is the logit of another class leaves the loss of the right one a number.
-        let row = batch.scored.iter().position(|scored| *scored).unwrap();
+        let row = batch.loss_mask.iter().position(|scored| *scored).unwrap();
         let wrong = (batch.targets.classes()[row] as usize + 1) % width;
         logits[row * width + wrong] = f32::NEG_INFINITY;
         let mut scores = Scores::new(Loss::Plain, Vec::new());

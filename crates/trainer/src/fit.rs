@@ -108,7 +108,7 @@ fn reads_inputs(config: &ModelConfig, name: &str) -> bool {
 
 /// Shapes of the parameters that a config has with other sizes of the data; none where it cannot have those.
 fn shapes(config: &ModelConfig, dims: &IoDims) -> BTreeMap<String, Vec<usize>> {
-    config.hollow(dims, &Device::flex()).map(|model| weights::shapes(&model)).unwrap_or_default()
+    config.uninitialized(dims, &Device::flex()).map(|model| weights::shapes(&model)).unwrap_or_default()
 }
 
 /// Why the weights of a checkpoint do not fit the model of an experiment.

@@ -19,13 +19,13 @@ use headway_model::{
 };
 
 use crate::{
-    adapter, build,
+    adapter, bounded_read, build,
     checkpoint::{Checkpoint, CheckpointConfig},
     device::DeviceSpec,
     digest::digest,
     error::Error,
     experiment::Experiment,
-    input, notice, presence,
+    notice, presence,
     provenance::{self, Import},
     run_dir::NewRun,
 };
@@ -231,7 +231,7 @@ fn has_more_positions(error: &WeightsError) -> bool {
 /// Sha256 of a file.
 fn file_digest(path: &Path) -> Result<String, Error> {
     let given = |error| Error::checkpoint(path, error);
-    input::read(path).map(|bytes| digest(&bytes)).map_err(|error| Error::unreadable(path, error, given))
+    bounded_read::read(path).map(|bytes| digest(&bytes)).map_err(|error| Error::unreadable(path, error, given))
 }
 
 /// Sha256 of a line with sha256, two blanks and name for each of several files.

@@ -13,6 +13,7 @@
 mod adapter;
 pub mod bench;
 pub mod beside;
+pub mod bounded_read;
 pub mod build;
 pub mod checkpoint;
 pub mod data;
@@ -28,7 +29,6 @@ pub mod finetune;
 mod fit;
 mod freeze;
 pub mod import;
-pub mod input;
 mod layout;
 mod loader;
 pub mod lock;

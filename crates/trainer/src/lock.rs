@@ -14,12 +14,12 @@ use crate::{error::Error, presence};
 
 /// A folder that no second process may hold.
 #[derive(Debug)]
-pub struct HeldFolder {
+pub struct FolderLock {
     /// Held for its lock.
     _lock: File,
 }
 
-impl HeldFolder {
+impl FolderLock {
     /// File that the lock is on.
     pub const LOCK: &str = ".lock";
 
@@ -50,10 +50,10 @@ impl HeldFolder {
         }
     }
 
-    /// [`HeldFolder::lock`], waiting for a process that lets go.
+    /// [`FolderLock::lock`], waiting for a process that lets go.
     ///
     /// # Errors
-    /// as [`HeldFolder::lock`]
+    /// as [`FolderLock::lock`]
     pub(crate) fn wait(root: &Path, patience: Duration) -> Result<Self, Error> {
         let path = root.join(Self::LOCK);
         if presence::kind(&path)?.is_some_and(|kind| !kind.is_file()) {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{checkpoint::checkpoints_in, digest::digest, error::Error, input, layout::METRICS, notice};
+use crate::{bounded_read, checkpoint::checkpoints_in, digest::digest, error::Error, layout::METRICS, notice};
 
 /// One line of metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ fn lines(text: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 }
 
 fn parse_line(line: &[u8]) -> Option<Line> {
-    input::from_json(line).ok()
+    bounded_read::from_json(line).ok()
 }
 
 /// Every whole line of a metrics file.
@@ -39,7 +39,7 @@ pub fn read(path: &Path) -> Result<Vec<Line>, Error> {
 
 /// The bytes of a metrics file; none where there is no file.
 pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
-    Ok(input::read_if_there(path)?.unwrap_or_default())
+    Ok(bounded_read::read_if_there(path)?.unwrap_or_default())
 }
 
 /// The newest value of a name in a metrics file, and its step; nothing where there is none.

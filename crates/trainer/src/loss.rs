@@ -53,7 +53,7 @@ impl Loss {
         let device = prediction.device();
         let scored = scored_positions(batch).max(1);
         let weight = (scored < n * seq_len).then(|| {
-            let weight: Vec<f32> = batch.scored.iter().map(|&s| f32::from(u8::from(s))).collect();
+            let weight: Vec<f32> = batch.loss_mask.iter().map(|&s| f32::from(u8::from(s))).collect();
             Tensor::<3>::from_data(TensorData::new(weight, [n, seq_len, 1]), &device)
         });
         match &batch.targets {
@@ -86,7 +86,7 @@ impl Loss {
 
 /// Positions of a batch whose prediction counts.
 pub(crate) fn scored_positions(batch: &Batch) -> usize {
-    batch.scored.iter().filter(|scored| **scored).count()
+    batch.loss_mask.iter().filter(|scored| **scored).count()
 }
 
 /// Widens rows of `d_out` numbers to `channels` with zeros.

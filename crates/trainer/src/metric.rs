@@ -65,7 +65,7 @@ impl Scores {
         let seq_len = batch.dims.seq_len;
         let mut example = vec![Mean::default(); self.slices.len()];
         for (row, prediction) in prediction.chunks_exact(width).enumerate() {
-            if batch.scored[row] {
+            if batch.loss_mask[row] {
                 let quality = score(self.loss, batch, row, prediction, model_width, &mut self.loss_sum);
                 self.classes |= matches!(batch.targets, Targets::Classes(_));
                 self.quality.add(quality);
@@ -95,7 +95,7 @@ impl Scores {
     pub fn values(&self) -> BTreeMap<String, f64> {
         let totals = [
             ("loss".to_owned(), self.loss_sum),
-            (quality_name(self.classes).to_owned(), self.quality),
+            (metric_name(self.classes).to_owned(), self.quality),
             (MAE.to_owned(), self.absolute),
         ];
         let slices = self.of_slices(&self.per_slice);
@@ -108,7 +108,7 @@ impl Scores {
     }
 
     fn of_slices<'a>(&'a self, means: &'a [Mean]) -> impl Iterator<Item = (String, Mean)> + 'a {
-        let name = quality_name(self.classes);
+        let name = metric_name(self.classes);
         self.slices.iter().zip(means).map(move |(slice, mean)| (format!("{name}[{slice}]"), *mean))
     }
 }
@@ -148,7 +148,7 @@ impl Lead {
         let mut example = vec![[Mean::default(); 3]; self.scores.len()];
         let rows = prediction.chunks_exact(width).zip(best.chunks_exact(d_out));
         for (row, (prediction, best)) in rows.enumerate() {
-            if batch.scored[row] {
+            if batch.loss_mask[row] {
                 let mut losses = [Mean::default(); 2];
                 let quality = score(self.loss, batch, row, prediction, width, &mut losses[0]);
                 let best_quality = if best.iter().any(|value| value.is_nan()) {
@@ -184,7 +184,7 @@ impl Lead {
     /// Names of the scores, as [`Scores::values`] has them, that are better than the best possible by more than `CLEARLY` standard
     /// errors, paired by example.
     pub fn doubts(&self) -> BTreeMap<String, Doubt> {
-        let quality = quality_name(self.classes);
+        let quality = metric_name(self.classes);
         let totals = ["loss".to_owned(), quality.to_owned()];
         let names = totals.into_iter().chain(self.slices.iter().map(|slice| format!("{quality}[{slice}]")));
         let doubt = |[best, ahead, size]: &[Mean; 3]| {
@@ -256,7 +256,7 @@ pub fn by_example(
         let (mut losses, mut quality) = (Mean::default(), Mean::default());
         for (at, prediction) in prediction.chunks_exact(width).enumerate() {
             let row = example * seq_len + at;
-            if batch.scored[row] {
+            if batch.loss_mask[row] {
                 quality.add(score(loss, batch, row, prediction, model_width, &mut losses));
             }
         }
@@ -267,7 +267,7 @@ pub fn by_example(
 }
 
 /// What is scored besides the loss, by the kind of target.
-pub fn quality_name(classes: bool) -> &'static str {
+pub fn metric_name(classes: bool) -> &'static str {
     if classes { "accuracy" } else { "mse" }
 }
 

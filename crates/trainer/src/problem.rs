@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueSource {
     /// The experiment file; lines and columns count from 1, `offset` and `length` are bytes.
     File {
         /// Line of the key.
@@ -32,7 +32,7 @@ pub struct Problem {
     /// What to do about it.
     pub help: Option<String>,
     /// Where it stands.
-    pub origin: Origin,
+    pub origin: ValueSource,
 }
 
 /// Everything wrong with an experiment, with the text to point into.
@@ -52,9 +52,9 @@ impl ExperimentError {
     pub fn one_line(&self) -> String {
         let lines = self.problems.iter().map(|problem| {
             let place = match &problem.origin {
-                Origin::File { line, column, .. } => format!("{}:{line}:{column}", self.path.display()),
-                Origin::Override(text) => format!("-s {text}"),
-                Origin::Default => self.path.display().to_string(),
+                ValueSource::File { line, column, .. } => format!("{}:{line}:{column}", self.path.display()),
+                ValueSource::Override(text) => format!("-s {text}"),
+                ValueSource::Default => self.path.display().to_string(),
             };
             let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
             format!("{place}: {}{help}", problem.message)

@@ -13,7 +13,7 @@ use crate::{
     provenance::{Record, Summary},
     quote,
     run_dir::{self, RunDir},
-    session::{self, Finished, Options, Run, Start},
+    session::{self, Finished, InitialState, Options, RunOrigin},
 };
 
 /// What came of going on with a run.
@@ -96,16 +96,17 @@ pub fn resume_in(dir: RunDir, options: &Options) -> Result<Resumed, Error> {
         return Err(damaged(Error::checkpoint(&newest.path, problem)));
     }
     let run = match record {
-        Ok(record) => Run::Known(Box::new(record)),
+        Ok(record) => RunOrigin::Known(Box::new(record)),
         Err(problem) => unrecorded(&dir, newest, &problem)?,
     };
     dir.truncate_metrics(resumable.state.step)?;
-    let finished = session::run(&experiment, dir, options, Start { model, source, resumable: Some(resumable), run })?;
+    let finished =
+        session::run(&experiment, dir, options, InitialState { model, source, resumable: Some(resumable), run })?;
     Ok(Resumed::Trained(Box::new(finished)))
 }
 
 /// What a checkpoint knows of a run whose record cannot be read.
-fn unrecorded(dir: &RunDir, newest: &Checkpoint, problem: &str) -> Result<Run, Error> {
+fn unrecorded(dir: &RunDir, newest: &Checkpoint, problem: &str) -> Result<RunOrigin, Error> {
     let lineage = newest.lineage()?;
     let verb = if lineage.is_some() { "finetune" } else { "train" };
     let there = dir.set_record_aside()?.map(|aside| format!(" The old one is {}.", aside.display()));
@@ -113,10 +114,15 @@ fn unrecorded(dir: &RunDir, newest: &Checkpoint, problem: &str) -> Result<Run, E
     notice::say(format!(
         "warning: {problem}. Going on from {newest} with a new record, whose seconds count from here.{there}"
     ));
-    Ok(Run::Unrecorded(verb, lineage.map(Box::new)))
+    Ok(RunOrigin::Unrecorded(verb, lineage.map(Box::new)))
 }
 
-fn from_the_start(dir: &RunDir, experiment: &Experiment, options: &Options, record: Record) -> Result<Start, Error> {
+fn from_the_start(
+    dir: &RunDir,
+    experiment: &Experiment,
+    options: &Options,
+    record: Record,
+) -> Result<InitialState, Error> {
     let root = dir.root();
     // The first checkpoint is saved before the first line is logged.
     if record.step > 0 || !log::read(&dir.metrics())?.is_empty() {
@@ -131,5 +137,5 @@ fn from_the_start(dir: &RunDir, experiment: &Experiment, options: &Options, reco
     }
     let model = build::build_model(experiment, &options.device)?;
     let source = build::build_source(experiment)?;
-    Ok(Start { model, source, resumable: None, run: Run::Known(Box::new(record)) })
+    Ok(InitialState { model, source, resumable: None, run: RunOrigin::Known(Box::new(record)) })
 }

@@ -20,15 +20,14 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    beside,
+    beside, bounded_read,
     checkpoint::{self, Checkpoint, Written, json},
     digest::hex,
     disk,
     error::Error,
     experiment::{self, Experiment},
-    input,
     layout::{self, CHECKPOINTS, EXPERIMENT, FAILURE, FIGURES, METRICS, RECORD, REPORT},
-    lock::HeldFolder,
+    lock::FolderLock,
     log::{self, Line},
     notice, presence,
     provenance::{Failure, Record, Status},
@@ -113,7 +112,7 @@ fn is_unbegun(root: &Path) -> Result<bool, Error> {
     let Some(entries) = presence::list(root)? else { return Ok(false) };
     for path in entries {
         let is_nothing = match presence::name(&path).as_str() {
-            HeldFolder::LOCK | "run.tmp" | "experiment.tmp" => true,
+            FolderLock::LOCK | "run.tmp" | "experiment.tmp" => true,
             CHECKPOINTS => is_empty(&path)?,
             RECORD => match read_record(root) {
                 Err(error) if error.is_unread() => return Err(error),
@@ -153,7 +152,7 @@ fn occupied(root: &Path) -> Result<Error, Error> {
 pub struct RunDir {
     root: PathBuf,
     /// Nothing where another process may hold it.
-    held: Option<HeldFolder>,
+    held: Option<FolderLock>,
     /// What was logged; nothing until the file was read.
     logged: Mutex<Option<Logged>>,
     /// What is wrong with the metrics file.
@@ -238,10 +237,10 @@ impl RunDir {
     }
 
     fn lock(root: &Path) -> Result<Self, Error> {
-        Ok(Self::of(root, Some(HeldFolder::lock(root)?)))
+        Ok(Self::of(root, Some(FolderLock::lock(root)?)))
     }
 
-    fn of(root: &Path, held: Option<HeldFolder>) -> Self {
+    fn of(root: &Path, held: Option<FolderLock>) -> Self {
         Self { root: root.to_owned(), held, logged: Mutex::default(), amiss: Mutex::default() }
     }
 
@@ -260,7 +259,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`] when that cannot be told.
     pub fn is_held(root: &Path) -> Result<bool, Error> {
-        HeldFolder::is_held(root)
+        FolderLock::is_held(root)
     }
 
     /// Whether the folder holds a run that can be opened.
@@ -277,7 +276,7 @@ impl RunDir {
     /// [`Error::Usage`] when another process holds it for longer than `patience`; [`Error::Io`]
     pub fn claim(root: &Path, patience: Duration) -> Result<Self, Error> {
         disk::create_dir(root)?;
-        let dir = Self::of(root, Some(HeldFolder::wait(root, patience)?));
+        let dir = Self::of(root, Some(FolderLock::wait(root, patience)?));
         dir.sweep()?;
         Ok(dir)
     }
@@ -396,7 +395,7 @@ impl RunDir {
     /// [`Error::Io`]
     pub fn truncate_metrics(&self, step: u64) -> Result<(), Error> {
         let path = self.metrics();
-        let Some(text) = input::read_if_there(&path)? else { return Ok(()) };
+        let Some(text) = bounded_read::read_if_there(&path)? else { return Ok(()) };
         self.write(&path, &log::up_to(&text, step))
     }
 
@@ -470,7 +469,7 @@ fn hidden(path: &Path) -> PathBuf {
 /// # Errors
 /// [`Error::Io`]
 pub fn read_failure(root: &Path) -> Result<Option<Failure>, Error> {
-    Ok(input::read_if_there(&root.join(FAILURE))?.and_then(|text| input::from_json(&text).ok()))
+    Ok(bounded_read::read_if_there(&root.join(FAILURE))?.and_then(|text| bounded_read::from_json(&text).ok()))
 }
 
 /// Remembers why a run ended in an error.
@@ -491,7 +490,7 @@ pub fn runs_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         Error::Usage(format!(
             "{} does not exist; give a folder of runs{}",
             folder.display(),
-            input::did_you_mean(folder)
+            bounded_read::did_you_mean(folder)
         ))
     };
     let mut runs = Vec::new();
@@ -525,10 +524,10 @@ pub fn has_record(root: &Path) -> Result<bool, Error> {
 /// [`Error::Usage`] when the folder holds no run, or its record makes no sense; [`Error::Io`] when it cannot be read.
 pub fn read_record(root: &Path) -> Result<Record, Error> {
     let path = root.join(RECORD);
-    let bytes = match input::read(&path) {
+    let bytes = match bounded_read::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let near = input::did_you_mean(root);
+            let near = bounded_read::did_you_mean(root);
             return Err(Error::Usage(format!("{} is not a run folder: it has no {RECORD}{near}", root.display())));
         }
         Err(error) => {
@@ -536,7 +535,7 @@ pub fn read_record(root: &Path) -> Result<Record, Error> {
             return Err(Error::unreadable(&path, error, given));
         }
     };
-    let mut record: Record = input::from_json(&bytes).map_err(|error| {
+    let mut record: Record = bounded_read::from_json(&bytes).map_err(|error| {
         let advice = "Put a copy of it back; where there is a whole checkpoint, `headway resume` makes a new one";
         Error::Usage(format!("{} is damaged: {error}. {advice}", path.display()))
     })?;

@@ -21,7 +21,7 @@ use headway_tasks::{Source, Split};
 
 use crate::{
     checkpoint::{CheckpointConfig, Resumable, TrainState},
-    device::Found,
+    device::OpenDevice,
     error::Error,
     evaluate,
     event::OnEvent,
@@ -31,15 +31,15 @@ use crate::{
     machine,
     provenance::{self, Lineage, Record, Status, Summary},
     run_dir::RunDir,
-    step::Trainee,
-    strategy::{Outcome, Steps},
+    step::TrainableModel,
+    strategy::{Outcome, StepStrategy},
 };
 
 /// What a session needs to know that is not part of the experiment.
 #[derive(Clone)]
 pub struct Options {
     /// Where to train.
-    pub device: Found,
+    pub device: OpenDevice,
     /// Show burn-train's dashboard instead of plain progress.
     pub dashboard: bool,
     /// Checkpoint and stop after this long.
@@ -53,18 +53,18 @@ pub struct Options {
 }
 
 /// What is new in a session: where its weights come from.
-pub struct Start {
+pub struct InitialState {
     /// The network.
     pub model: Model,
     /// Its examples.
     pub(crate) source: Source,
     /// Where training goes on; nothing for step 0.
     pub(crate) resumable: Option<Resumable>,
-    pub(crate) run: Run,
+    pub(crate) run: RunOrigin,
 }
 
 /// The run that a session is part of.
-pub enum Run {
+pub enum RunOrigin {
     /// A new one, its verb and where its weights came from.
     New(&'static str, Option<Box<Lineage>>),
     /// One with a record.
@@ -107,20 +107,25 @@ impl Finished {
 }
 
 /// Trains until the last step or a reason to stop, and evaluates.
-pub(crate) fn run(experiment: &Experiment, dir: RunDir, options: &Options, start: Start) -> Result<Finished, Error> {
+pub(crate) fn run(
+    experiment: &Experiment,
+    dir: RunDir,
+    options: &Options,
+    start: InitialState,
+) -> Result<Finished, Error> {
     let dir = Arc::new(dir);
     let lineage = match &start.run {
-        Run::New(_, lineage) | Run::Unrecorded(_, lineage) => lineage.as_deref().cloned(),
-        Run::Known(record) => record.lineage.clone(),
+        RunOrigin::New(_, lineage) | RunOrigin::Unrecorded(_, lineage) => lineage.as_deref().cloned(),
+        RunOrigin::Known(record) => record.lineage.clone(),
     };
     let fresh = lineage.as_ref().map(Lineage::fresh).unwrap_or_default();
     let (model, frozen) = freeze::freeze(start.model, &experiment.finetune, &experiment.model, &fresh)?;
-    let is_new = matches!(start.run, Run::New(..));
+    let is_new = matches!(start.run, RunOrigin::New(..));
     let mut record = match start.run {
-        Run::New(verb, lineage) | Run::Unrecorded(verb, lineage) => {
+        RunOrigin::New(verb, lineage) | RunOrigin::Unrecorded(verb, lineage) => {
             new_record(experiment, options, &model, frozen, verb, lineage.map(|lineage| *lineage))
         }
-        Run::Known(record) => *record,
+        RunOrigin::Known(record) => *record,
     };
     record.status = Status::Running;
     record.results.clear();
@@ -179,8 +184,8 @@ fn train(
     let plan = &experiment.train;
     let number = |step: u64| step.saturating_mul(plan.accumulate);
     let batches = number(start.state.step)..number(plan.steps.max(start.state.step));
-    let trainee = Trainee { model, loss: plan.loss };
-    let strategy = Arc::new(Steps {
+    let trainable = TrainableModel { model, loss: plan.loss };
+    let strategy = Arc::new(StepStrategy {
         config: CheckpointConfig {
             format: 1,
             model: experiment.model.clone(),
@@ -205,7 +210,7 @@ fn train(
         Box::new(Quiet)
     };
     // The learner's own optimiser is never stepped; see the head of `strategy.rs`.
-    let learner = Learner::new(trainee, SgdConfig::new().init(), 0.0);
+    let learner = Learner::new(trainable, SgdConfig::new().init(), 0.0);
     let result = SupervisedTraining::new(
         dir.root(),
         Arc::new(Loader::Train(source.clone(), batches)),

@@ -15,7 +15,7 @@ use crate::loss::{self, Loss};
 
 /// A model together with the loss it is trained on.
 #[derive(Module, Debug)]
-pub(crate) struct Trainee {
+pub(crate) struct TrainableModel {
     pub(crate) model: Model,
     #[module(skip)]
     pub(crate) loss: Loss,
@@ -25,7 +25,7 @@ pub(crate) struct Trainee {
 #[derive(Clone)]
 pub(crate) struct BatchLoss(pub(crate) Tensor<1>);
 
-impl Trainee {
+impl TrainableModel {
     fn batch_loss(&self, batch: &Batch) -> Tensor<1> {
         let device = self.devices().first().cloned().unwrap_or_default();
         self.loss.forward(self.model.forward(loss::inputs(batch, &device)), batch)
@@ -39,7 +39,7 @@ impl Trainee {
     }
 }
 
-impl TrainStep for Trainee {
+impl TrainStep for TrainableModel {
     type Input = Batch;
     type Output = BatchLoss;
 
@@ -48,7 +48,7 @@ impl TrainStep for Trainee {
     }
 }
 
-impl InferenceStep for Trainee {
+impl InferenceStep for TrainableModel {
     type Input = Batch;
     type Output = BatchLoss;
 

@@ -26,7 +26,7 @@ use crate::{
     optimizer::{Optimizer, clip_by_global_norm},
     provenance::{Lineage, Status},
     run_dir::RunDir,
-    step::{BatchLoss, Trainee},
+    step::{BatchLoss, TrainableModel},
 };
 use burn::{
     data::dataloader::Progress,
@@ -46,7 +46,7 @@ use headway_tasks::{Seed, Stream};
 use rand::RngExt;
 
 /// The loop over steps of one session.
-pub(crate) struct Steps {
+pub(crate) struct StepStrategy {
     pub(crate) config: CheckpointConfig,
     pub(crate) dir: Arc<RunDir>,
     pub(crate) device: Device,
@@ -73,20 +73,20 @@ pub(crate) struct Outcome {
 /// What an update was made from: per micro-batch its scored positions, and its loss, still on the device.
 type Losses = Vec<(usize, Tensor<1>)>;
 
-type Processor = SupervisedTrainingEventProcessor<Trainee>;
+type Processor = SupervisedTrainingEventProcessor<TrainableModel>;
 
-impl SupervisedLearningStrategy<Trainee> for Steps {
+impl SupervisedLearningStrategy<TrainableModel> for StepStrategy {
     fn fit(
         &self,
-        components: TrainingComponents<Trainee>,
-        learner: Learner<Trainee>,
-        train: TrainLoader<Trainee>,
-        validation: ValidLoader<Trainee>,
+        components: TrainingComponents<TrainableModel>,
+        learner: Learner<TrainableModel>,
+        train: TrainLoader<TrainableModel>,
+        validation: ValidLoader<TrainableModel>,
         _starting_epoch: usize,
-    ) -> (Trainee, Processor) {
-        let mut running = Running {
+    ) -> (TrainableModel, Processor) {
+        let mut running = TrainLoop {
             plan: self,
-            trainee: learner.model(),
+            trainable: learner.model(),
             optimizer: Optimizer::restored(
                 self.config.experiment.optimizer.clone(),
                 self.start.state.step,
@@ -102,15 +102,15 @@ impl SupervisedLearningStrategy<Trainee> for Steps {
         // Inside the pool, so that no operation has to wake it: its tasks begin on this very thread.
         let result = rayon::scope(|_| running.run(&train, &validation));
         let outcome =
-            result.map(|status| Outcome { model: running.trainee.model.clone(), step: running.state.step, status });
+            result.map(|status| Outcome { model: running.trainable.model.clone(), step: running.state.step, status });
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-        (running.trainee, running.processor)
+        (running.trainable, running.processor)
     }
 }
 
-struct Running<'a> {
-    plan: &'a Steps,
-    trainee: Trainee,
+struct TrainLoop<'a> {
+    plan: &'a StepStrategy,
+    trainable: TrainableModel,
     optimizer: Optimizer,
     state: TrainState,
     /// Step of the newest checkpoint.
@@ -120,8 +120,12 @@ struct Running<'a> {
     began: Instant,
 }
 
-impl Running<'_> {
-    fn run(&mut self, train: &TrainLoader<Trainee>, validation: &ValidLoader<Trainee>) -> Result<Status, Error> {
+impl TrainLoop<'_> {
+    fn run(
+        &mut self,
+        train: &TrainLoader<TrainableModel>,
+        validation: &ValidLoader<TrainableModel>,
+    ) -> Result<Status, Error> {
         let plan = &self.plan.config.experiment.train;
         let first = self.state.step;
         match self.saved {
@@ -208,20 +212,20 @@ impl Running<'_> {
                 return Ok(ControlFlow::Break(status));
             }
             dropping |= self.drop_inputs(number);
-            let output = self.trainee.micro_batch(&batch, scored as f64 / all as f64);
+            let output = self.trainable.micro_batch(&batch, scored as f64 / all as f64);
             losses.push((scored, output.item.0));
-            accumulated.accumulate(&self.trainee, output.grads);
+            accumulated.accumulate(&self.trainable, output.grads);
         }
         if dropping {
-            self.trainee.model = self.trainee.model.clone().with_dropout(None);
+            self.trainable.model = self.trainable.model.clone().with_dropout(None);
         }
         let mut gradients = accumulated.grads();
         if let Some(max_norm) = experiment.train.clip_norm {
-            gradients = clip_by_global_norm(&self.trainee, gradients, max_norm);
+            gradients = clip_by_global_norm(&self.trainable, gradients, max_norm);
         }
         let rate = experiment.learning_rate(self.state.step + 1);
         // The mapper consumes the model; this clone shares every tensor.
-        self.trainee.model = self.optimizer.step(self.trainee.model.clone(), gradients, rate);
+        self.trainable.model = self.optimizer.step(self.trainable.model.clone(), gradients, rate);
         Ok(ControlFlow::Continue(losses))
     }
 
@@ -232,7 +236,7 @@ impl Running<'_> {
             && lora.dropout > 0.0
         {
             let seed = Seed(experiment.seed).rng(Stream::Dropout, batch).random();
-            self.trainee.model = self.trainee.model.clone().with_dropout(Some(seed));
+            self.trainable.model = self.trainable.model.clone().with_dropout(Some(seed));
             return true;
         }
         false
@@ -261,14 +265,18 @@ impl Running<'_> {
     }
 
     /// Scores the validation set; true when it is the best yet.
-    fn validate(&mut self, validation: &ValidLoader<Trainee>, line: &mut BTreeMap<String, f64>) -> Result<bool, Error> {
+    fn validate(
+        &mut self,
+        validation: &ValidLoader<TrainableModel>,
+        line: &mut BTreeMap<String, f64>,
+    ) -> Result<bool, Error> {
         if validation.num_items() == 0 {
             return Ok(false);
         }
         let experiment = &self.plan.config.experiment;
         let batches: Result<Vec<_>, _> = validation.iter().collect();
         let batches = batches.map_err(|error| Error::Training(error.to_string()))?;
-        let model = self.trainee.model.valid();
+        let model = self.trainable.model.valid();
         let scores = evaluate::score(&model, experiment.train.loss, &self.plan.slices, &batches, &self.plan.device);
         let scores = scores.values();
         let loss = scores.get("loss").copied().unwrap_or(f64::NAN) as f32;
@@ -295,7 +303,7 @@ impl Running<'_> {
             return Err(self.diverged(false));
         }
         let resumable = Resumable { state: self.state.clone(), moments: self.optimizer.moments() };
-        let (config, model, lineage) = (&self.plan.config, &self.trainee.model, self.plan.lineage.as_ref());
+        let (config, model, lineage) = (&self.plan.config, &self.trainable.model, self.plan.lineage.as_ref());
         let adapter = adapter::files(config, model, lineage)?;
         let files = Checkpoint::files(config, model, Some(&resumable), lineage, adapter)?;
         let path = self.plan.dir.save_checkpoint(step, files)?;
@@ -317,9 +325,9 @@ impl Running<'_> {
 
     /// First parameter, in the model's order, that holds NaN or an infinity.
     fn first_bad_weight(&self) -> Option<String> {
-        let arrays = weights::arrays(&self.trainee.model);
+        let arrays = weights::arrays(&self.trainable.model);
         let is_bad = |array: &Array| array.values.iter().any(|value| !value.is_finite());
-        weights::names(&self.trainee.model)
+        weights::names(&self.trainable.model)
             .into_iter()
             .map(|(name, _)| name)
             .find(|name| arrays.get(name).is_some_and(is_bad))

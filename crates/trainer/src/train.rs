@@ -2,13 +2,13 @@
 
 use crate::{
     build,
-    device::Found,
+    device::OpenDevice,
     error::Error,
     event::Event,
     experiment::Experiment,
     finetune::{self, Prepared},
     run_dir::{NewRun, RunDir},
-    session::{self, Finished, Options, Run, Start},
+    session::{self, Finished, InitialState, Options, RunOrigin},
 };
 
 /// Trains an experiment in a new folder.
@@ -35,7 +35,7 @@ pub fn train_in(experiment: &Experiment, dir: RunDir, options: &Options) -> Resu
 ///
 /// # Errors
 /// [`Error::Checkpoint`] when the weights that the experiment starts from do not fit; [`Error::Device`]
-pub fn prepare(experiment: &Experiment, device: &Found) -> Result<(Start, Vec<String>), Error> {
+pub fn prepare(experiment: &Experiment, device: &OpenDevice) -> Result<(InitialState, Vec<String>), Error> {
     let (model, lineage, notes) = match &experiment.init_from {
         None => (build::build_model(experiment, device)?, None, Vec::new()),
         Some(from) => {
@@ -45,7 +45,7 @@ pub fn prepare(experiment: &Experiment, device: &Found) -> Result<(Start, Vec<St
     };
     // Examples that do not fit into memory were refused with the model.
     let source = build::build_source(experiment)?;
-    Ok((Start { model, source, resumable: None, run: Run::New("train", lineage) }, notes))
+    Ok((InitialState { model, source, resumable: None, run: RunOrigin::New("train", lineage) }, notes))
 }
 
 /// The rules for this verb alone.

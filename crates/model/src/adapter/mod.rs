@@ -45,7 +45,7 @@ impl Model {
     pub fn with_adapter(mut self, adapter: &dyn Adapter, rng: Option<&mut dyn Rng>, device: &Device) -> Self {
         let mut init = match rng {
             Some(rng) => Initializer::new(rng, device),
-            None => Initializer::hollow(device),
+            None => Initializer::uninitialized(device),
         };
         adapter.attach(&mut self, &mut init);
         self

@@ -24,7 +24,7 @@ use crate::{
     embed::Input,
     init::Initializer,
     parameters::{Key, Keys, Rule, keys_of},
-    trace::{LayerTrace, Recorder, StandIn, Trace},
+    trace::{LayerTrace, Recorder, Replacement, Trace},
 };
 
 pub use attention_stack::{AttentionStack, AttentionStackConfig, Heads, StackLayer, StackMap, StackReadout};
@@ -333,8 +333,8 @@ impl ModelConfig {
     ///
     /// # Errors
     /// as [`ModelConfig::init`]
-    pub fn hollow(&self, dims: &IoDims, device: &Device) -> Result<Model, ConfigError> {
-        self.build(dims, &mut Initializer::hollow(device))
+    pub fn uninitialized(&self, dims: &IoDims, device: &Device) -> Result<Model, ConfigError> {
+        self.build(dims, &mut Initializer::uninitialized(device))
     }
 
     fn build(&self, dims: &IoDims, init: &mut Initializer<'_>) -> Result<Model, ConfigError> {
@@ -395,8 +395,8 @@ impl Model {
     ///
     /// # Panics
     /// When a constant is not as wide as its head's values.
-    pub fn forward_replacing(&self, input: Input, stand_ins: &[StandIn]) -> Tensor<3> {
-        self.network().run(input, &mut Recorder::replacing(stand_ins))
+    pub fn forward_replacing(&self, input: Input, replacements: &[Replacement]) -> Tensor<3> {
+        self.network().run(input, &mut Recorder::replacing(replacements))
     }
 
     /// What the model makes of a hidden state behind its last layer, where [`Model::forward`] ends: last norm and head, channels, or

@@ -15,7 +15,7 @@ use headway_tasks::{DataConfig, TASKS};
 use headway_trainer::{
     Error,
     checkpoint::Checkpoint,
-    device::Found,
+    device::OpenDevice,
     evaluate,
     experiment::Experiment,
     provenance::{Import, Lineage, Record, Status},
@@ -59,7 +59,7 @@ impl Subject {
 /// # Errors
 /// [`Error::Checkpoint`] for what is no whole checkpoint, [`Error::Usage`] where several are of different experiments,
 /// [`Error::NotFinite`] where a network has no scores.
-pub fn card(paths: &[PathBuf], device: &Found) -> Result<String, Error> {
+pub fn card(paths: &[PathBuf], device: &OpenDevice) -> Result<String, Error> {
     let subjects = paths.iter().map(|path| Subject::find(path)).collect::<Result<Vec<_>, _>>()?;
     let Some(first) = subjects.first() else {
         return Err(Error::Usage("a card needs one checkpoint at least".to_owned()));
@@ -202,7 +202,7 @@ fn training_section(subjects: &[Subject]) -> String {
     lines.join("\n")
 }
 
-fn scores_section(subjects: &[Subject], scores: &Scores, device: &Found) -> String {
+fn scores_section(subjects: &[Subject], scores: &Scores, device: &OpenDevice) -> String {
     let what = match scores {
         Scores { seeds: Some(seeds), .. } => format!("means over {seeds} seeds, each on its own test set"),
         Scores { examples, .. } => format!("means over {examples} test examples of {}", seeds(subjects)),

@@ -82,7 +82,7 @@ impl Scores {
                     let example = example(batch, at);
                     let mut scores = metric::Scores::new(experiment.train.loss, Vec::new());
                     scores.add(&example, &prediction[at * row..][..row], d, width);
-                    (example.scored.iter().filter(|scored| **scored).count() as f64, scores.values())
+                    (example.loss_mask.iter().filter(|scored| **scored).count() as f64, scores.values())
                 })
             });
             Scored { name: name.to_owned(), values: intervals(&examples.collect::<Vec<_>>()) }
@@ -156,8 +156,8 @@ fn example(batch: &Batch, at: usize) -> Batch {
             Targets::Continuous(values) => Targets::Continuous(part(values, size, at)),
             Targets::Classes(classes) => Targets::Classes(part(classes, size, at)),
         },
-        scored: part(&batch.scored, size, at),
-        slices: vec![None; batch.scored.len() / size],
+        loss_mask: part(&batch.loss_mask, size, at),
+        slices: vec![None; batch.loss_mask.len() / size],
         units: batch.units.clone(),
     }
 }

@@ -32,7 +32,7 @@ impl<Rule: InContext> Baseline for Rule {
     fn predict(&self, batch: &Batch) -> Vec<f32> {
         let TaskInput::Continuous { d_in } = batch.dims.input else { panic!("prompts hold numbers, not tokens") };
         let seq_len = batch.dims.seq_len;
-        let prompts = batch.inputs.continuous().chunks_exact(seq_len * d_in).zip(batch.scored.chunks_exact(seq_len));
+        let prompts = batch.inputs.continuous().chunks_exact(seq_len * d_in).zip(batch.loss_mask.chunks_exact(seq_len));
         let answers = prompts.flat_map(|(tokens, scored)| answers(self, &Prompt::read(tokens, d_in), scored));
         match batch.targets {
             Targets::Continuous(_) => answers.collect(),

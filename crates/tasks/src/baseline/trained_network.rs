@@ -4,7 +4,7 @@ use nalgebra::{DMatrix, DMatrixView, DMatrixViewMut, DVector, DVectorView, DVect
 
 use super::in_context::InContext;
 use crate::{
-    law::Law,
+    distribution::Distribution,
     seed::{Seed, Stream},
 };
 
@@ -73,7 +73,7 @@ impl Network {
         let mut rng = START.rng(Stream::Init, 0);
         let mut draw = |len: usize, fan_in: usize| {
             let end = 1.0 / (fan_in as f64).sqrt();
-            Law::Uniform { low: -end, high: end }.vector(len, &mut rng)
+            Distribution::Uniform { low: -end, high: end }.vector(len, &mut rng)
         };
         Self { d_hidden, parameters: [draw((d + 1) * d_hidden, d), draw(d_hidden + 1, d_hidden)].concat() }
     }

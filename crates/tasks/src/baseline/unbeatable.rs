@@ -23,7 +23,7 @@ impl Baseline for Unbeatable {
     fn predict(&self, batch: &Batch) -> Vec<f32> {
         let TaskInput::Continuous { d_in } = batch.dims.input else { panic!("prompts hold numbers, not tokens") };
         let (seq_len, d_out) = (batch.dims.seq_len, batch.dims.d_out);
-        let prompts = batch.inputs.continuous().chunks_exact(seq_len * d_in).zip(batch.scored.chunks_exact(seq_len));
+        let prompts = batch.inputs.continuous().chunks_exact(seq_len * d_in).zip(batch.loss_mask.chunks_exact(seq_len));
         let rule = self.posterior_mean.as_deref().filter(|_| matches!(batch.targets, Targets::Continuous(_)));
         let mut predictions = Vec::new();
         for (tokens, scored) in prompts {

@@ -338,8 +338,8 @@ impl Task for FileTask {
                 Targets::Classes([vec![0; unscored], ids[at * asked..][..asked].to_vec()].concat())
             }
         };
-        let scored = (0..seq_len).map(|position| position >= unscored).collect();
-        Example { inputs, targets, scored, slices: vec![None; seq_len] }
+        let loss_mask = (0..seq_len).map(|position| position >= unscored).collect();
+        Example { inputs, targets, loss_mask, slices: vec![None; seq_len] }
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

@@ -4,7 +4,7 @@ use super::{
     curriculum::{Curriculum, Size},
     shift::Shift,
 };
-use crate::{law::Law, task::TaskError};
+use crate::{distribution::Distribution, task::TaskError};
 
 /// The values of the shared keys, as each config documents them.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,8 +13,8 @@ pub struct Prompts {
     pub d: usize,
     /// Points of a prompt.
     pub n_points: usize,
-    /// Law of every coordinate of x.
-    pub input: Law,
+    /// Distribution of every coordinate of x.
+    pub input: Distribution,
     /// How training prompts grow.
     pub curriculum: Option<Curriculum>,
     /// What evaluation prompts depart by.
@@ -35,7 +35,7 @@ impl Prompts {
     /// Everything that makes no sense, each with the key to change.
     pub fn problems(&self) -> Vec<TaskError> {
         let sizes = [TaskError::below("d", self.d, 1), TaskError::below("n_points", self.n_points, 1)];
-        let input = TaskError::bad_law("input", &self.input);
+        let input = TaskError::bad_distribution("input", &self.input);
         let curriculum = self.curriculum.iter().flat_map(|curriculum| curriculum.problems(self.full_size()));
         let shift = self.shift.iter().filter_map(|shift| shift.problem(self.full_size()));
         sizes.into_iter().flatten().chain(input).chain(curriculum).chain(shift).collect()
@@ -63,8 +63,8 @@ macro_rules! prompt_config {
             /// Points of a prompt, k; the last is asked for with k-1 examples seen. Default 11.
             pub n_points: usize,
             $($(#[$own_doc])* pub $own: $type,)*
-            /// Law of every coordinate of x. Default N(0, 1).
-            pub input: $crate::law::Law,
+            /// Distribution of every coordinate of x. Default N(0, 1).
+            pub input: $crate::distribution::Distribution,
             /// How training prompts grow; evaluation prompts never do. Default none: all have full size.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub curriculum: Option<$crate::icl::curriculum::Curriculum>,
@@ -79,7 +79,7 @@ macro_rules! prompt_config {
                     d: 5,
                     n_points: 11,
                     $($own: $default,)*
-                    input: $crate::law::Law::STANDARD_NORMAL,
+                    input: $crate::distribution::Distribution::STANDARD_NORMAL,
                     curriculum: None,
                     shift: None,
                 }

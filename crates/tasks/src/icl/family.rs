@@ -5,7 +5,7 @@ use nalgebra::{DMatrix, DVector};
 use super::{
     config::{PromptConfig, Prompts},
     curriculum::Size,
-    prompt::{self, Asked},
+    prompt::{self, AnswerKind},
     question::Layout,
     shift::Shift,
 };
@@ -22,7 +22,7 @@ pub trait Family: PromptConfig + Clone + Send + Sync + 'static {
     type Function;
 
     /// What is asked for at each x.
-    const ASKED: Asked;
+    const ANSWERS: AnswerKind;
 
     /// Problems of the keys that are this family's own.
     fn own_problems(&self) -> Vec<TaskError>;
@@ -53,7 +53,7 @@ pub trait Family: PromptConfig + Clone + Send + Sync + 'static {
 impl<F: Family> TaskSpec for F {
     fn dims(&self) -> TaskDims {
         let Prompts { d, n_points, .. } = self.prompts();
-        prompt::dims(d, n_points, F::ASKED)
+        prompt::dims(d, n_points, F::ANSWERS)
     }
 
     fn validate(&self) -> Vec<TaskError> {
@@ -112,7 +112,7 @@ impl<F: Family> InContextTask<F> {
             shift.move_y(&mut y, self.config.mean_square(), rng);
         }
         let asked_at: Vec<usize> = query.map_or((0..size.n_points).collect(), |query| vec![query]);
-        prompt::write(&x, &y, F::ASKED, &asked_at)
+        prompt::write(&x, &y, F::ANSWERS, &asked_at)
     }
 }
 

@@ -2,13 +2,13 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::{config::prompt_config, family::Family, prompt::Asked, shift::Shift};
+use super::{config::prompt_config, family::Family, prompt::AnswerKind, shift::Shift};
 use crate::{
     baseline::{
         Baseline, averaging::Averaging, gradient_descent::GradientDescent, in_context::InContext, knn::Knn,
         least_squares::LeastSquares, ridge::Ridge,
     },
-    law::Law,
+    distribution::Distribution,
     seed::SampleRng,
     task::TaskError,
 };
@@ -43,7 +43,7 @@ impl Family for LinearConfig {
     /// w. `[d]`
     type Function = DVector<f32>;
 
-    const ASKED: Asked = Asked::Number;
+    const ANSWERS: AnswerKind = AnswerKind::Number;
 
     fn own_problems(&self) -> Vec<TaskError> {
         let good = self.noise_std.is_finite() && self.noise_std >= 0.0;
@@ -53,11 +53,11 @@ impl Family for LinearConfig {
     }
 
     fn draw(&self, _: usize, rng: &mut SampleRng) -> DVector<f32> {
-        DVector::from_vec(Law::STANDARD_NORMAL.vector(self.d, rng))
+        DVector::from_vec(Distribution::STANDARD_NORMAL.vector(self.d, rng))
     }
 
     fn answers(&self, w: &DVector<f32>, x: &DMatrix<f32>, rng: &mut SampleRng) -> DVector<f32> {
-        let noise = DVector::from_vec(Law::STANDARD_NORMAL.vector(x.ncols(), rng)) * self.noise_std as f32;
+        let noise = DVector::from_vec(Distribution::STANDARD_NORMAL.vector(x.ncols(), rng)) * self.noise_std as f32;
         let y = x.tr_mul(w) + noise;
         if self.rescale { y * self.scale_squared().sqrt() as f32 } else { y }
     }

@@ -2,13 +2,13 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::{config::prompt_config, family::Family, prompt::Asked};
+use super::{config::prompt_config, family::Family, prompt::AnswerKind};
 use crate::{
     baseline::{
         Baseline, averaging::Averaging, chance::Chance, knn::Knn, least_squares::LeastSquares,
         logistic_regression::LogisticRegression,
     },
-    law::Law,
+    distribution::Distribution,
     seed::SampleRng,
     task::TaskError,
 };
@@ -27,14 +27,14 @@ impl Family for LogisticConfig {
     /// w. `[d]`
     type Function = DVector<f32>;
 
-    const ASKED: Asked = Asked::Sign;
+    const ANSWERS: AnswerKind = AnswerKind::Sign;
 
     fn own_problems(&self) -> Vec<TaskError> {
         Vec::new()
     }
 
     fn draw(&self, _: usize, rng: &mut SampleRng) -> DVector<f32> {
-        DVector::from_vec(Law::STANDARD_NORMAL.vector(self.d, rng))
+        DVector::from_vec(Distribution::STANDARD_NORMAL.vector(self.d, rng))
     }
 
     fn answers(&self, w: &DVector<f32>, x: &DMatrix<f32>, _: &mut SampleRng) -> DVector<f32> {

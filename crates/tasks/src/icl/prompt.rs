@@ -12,14 +12,14 @@ use crate::task::{Example, Inputs, Targets, TaskDims, TaskInput};
 
 /// What is asked for at each x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum AnswerKind {
     /// The number y.
     Number,
     /// The sign of y, as class 1 above zero and class 0 elsewhere.
     Sign,
 }
 
-impl Asked {
+impl AnswerKind {
     /// Numbers or logits that answer.
     pub fn d_out(self) -> usize {
         match self {
@@ -47,7 +47,7 @@ pub fn y_position(point: usize) -> usize {
 }
 
 /// Sizes of prompts of `n_points` points in d dimensions.
-pub fn dims(d: usize, n_points: usize, asked: Asked) -> TaskDims {
+pub fn dims(d: usize, n_points: usize, asked: AnswerKind) -> TaskDims {
     let seq_len = n_points.saturating_mul(2).saturating_sub(1);
     TaskDims { seq_len, input: TaskInput::Continuous { d_in: d }, d_out: asked.d_out() }
 }
@@ -61,7 +61,7 @@ pub fn slices(n_points: usize) -> Vec<String> {
 ///
 /// # Shapes
 /// x `[d, n_points]`, a point per column; y `[n_points]`
-pub fn write(x: &DMatrix<f32>, y: &DVector<f32>, asked: Asked, asked_at: &[usize]) -> Example {
+pub fn write(x: &DMatrix<f32>, y: &DVector<f32>, asked: AnswerKind, asked_at: &[usize]) -> Example {
     let (d, n_points) = x.shape();
     let seq_len = dims(d, n_points, asked).seq_len;
     let mut tokens = DMatrix::zeros(d, seq_len);
@@ -72,15 +72,15 @@ pub fn write(x: &DMatrix<f32>, y: &DVector<f32>, asked: Asked, asked_at: &[usize
         }
     }
     let mut targets = vec![0.0; seq_len];
-    let (mut scored, mut slices) = (vec![false; seq_len], vec![None; seq_len]);
+    let (mut loss_mask, mut slices) = (vec![false; seq_len], vec![None; seq_len]);
     for &point in asked_at {
         targets[x_position(point)] = y[point];
-        scored[x_position(point)] = true;
+        loss_mask[x_position(point)] = true;
         slices[x_position(point)] = Some(point as u32);
     }
     // Columns are tokens, so column-major storage is `[seq_len, d]` row-major.
     let inputs = Inputs::Continuous(tokens.as_slice().to_vec());
-    Example { inputs, targets: asked.targets(targets), scored, slices }
+    Example { inputs, targets: asked.targets(targets), loss_mask, slices }
 }
 
 /// The points of one prompt, in double precision for classical predictors.

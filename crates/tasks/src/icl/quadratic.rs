@@ -2,13 +2,13 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::{config::prompt_config, family::Family, prompt::Asked, shift::Shift};
+use super::{config::prompt_config, family::Family, prompt::AnswerKind, shift::Shift};
 use crate::{
     baseline::{
         Baseline, averaging::Averaging, in_context::InContext, knn::Knn, least_squares::LeastSquares,
         squares_least_squares::SquaresLeastSquares,
     },
-    law::Law,
+    distribution::Distribution,
     seed::SampleRng,
     task::TaskError,
 };
@@ -25,14 +25,14 @@ impl Family for QuadraticConfig {
     /// w. `[d]`
     type Function = DVector<f32>;
 
-    const ASKED: Asked = Asked::Number;
+    const ANSWERS: AnswerKind = AnswerKind::Number;
 
     fn own_problems(&self) -> Vec<TaskError> {
         Vec::new()
     }
 
     fn draw(&self, _: usize, rng: &mut SampleRng) -> DVector<f32> {
-        DVector::from_vec(Law::STANDARD_NORMAL.vector(self.d, rng))
+        DVector::from_vec(Distribution::STANDARD_NORMAL.vector(self.d, rng))
     }
 
     fn answers(&self, w: &DVector<f32>, x: &DMatrix<f32>, _: &mut SampleRng) -> DVector<f32> {

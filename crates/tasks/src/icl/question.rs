@@ -45,7 +45,7 @@ impl Layout {
     pub fn questions(self, batch: &Batch) -> Vec<Vec<Question>> {
         let TaskInput::Continuous { d_in } = batch.dims.input else { panic!("prompts hold numbers, not tokens") };
         let seq_len = batch.dims.seq_len;
-        let prompts = batch.inputs.continuous().chunks_exact(seq_len * d_in).zip(batch.scored.chunks_exact(seq_len));
+        let prompts = batch.inputs.continuous().chunks_exact(seq_len * d_in).zip(batch.loss_mask.chunks_exact(seq_len));
         let of_prompt = |(tokens, scored): (&[f32], &[bool])| {
             let all = match self {
                 Self::Alternating => {
@@ -104,8 +104,8 @@ mod tests {
     #[test]
     fn questions_of_both_layouts_are_what_was_written() {
         let x = DMatrix::from_row_slice(2, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        let example = prompt::write(&x, &DVector::from_vec(vec![7.0, 8.0, 9.0]), prompt::Asked::Number, &[0, 2]);
-        let mut batch = Batch::stack(prompt::dims(2, 3, prompt::Asked::Number), [example.clone(), example]);
+        let example = prompt::write(&x, &DVector::from_vec(vec![7.0, 8.0, 9.0]), prompt::AnswerKind::Number, &[0, 2]);
+        let mut batch = Batch::stack(prompt::dims(2, 3, prompt::AnswerKind::Number), [example.clone(), example]);
         let questions = Layout::Alternating.questions(&batch);
         let [first, last] = &questions[1][..] else { panic!("{questions:?}") };
         assert_eq!((first.position, first.seen(), first.query.as_slice()), (0, 0, &[1.0, 4.0][..]));

@@ -15,8 +15,8 @@ use crate::{
         Baseline, averaging::Averaging, gradient_descent::FixedRateDescent, least_squares::LeastSquares, mean::Mean,
         ridge::Ridge, rows::Rows,
     },
+    distribution::Distribution,
     files::Files,
-    law::Law,
     seed::SampleRng,
     task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
 };
@@ -31,10 +31,10 @@ pub struct RegressionConfig {
     pub n_points: usize,
     /// Standard deviation of the noise added to the y of every example, in units of y; the target has none. Default 0.1.
     pub noise: f64,
-    /// Law of every coordinate of x. Default U(-1, 1).
-    pub input: Law,
-    /// Law of every coordinate of w. Default N(0, 1).
-    pub weights: Law,
+    /// Distribution of every coordinate of x. Default U(-1, 1).
+    pub input: Distribution,
+    /// Distribution of every coordinate of w. Default N(0, 1).
+    pub weights: Distribution,
     /// The descent that predictions are compared with; examples do not depend on it.
     pub gradient_descent: Descent,
 }
@@ -57,8 +57,8 @@ impl Default for Descent {
 
 impl Default for RegressionConfig {
     fn default() -> Self {
-        let input = Law::Uniform { low: -1.0, high: 1.0 };
-        let (weights, gradient_descent) = (Law::STANDARD_NORMAL, Descent::default());
+        let input = Distribution::Uniform { low: -1.0, high: 1.0 };
+        let (weights, gradient_descent) = (Distribution::STANDARD_NORMAL, Descent::default());
         Self { d: 5, n_points: 20, noise: 0.1, input, weights, gradient_descent }
     }
 }
@@ -89,8 +89,8 @@ impl TaskSpec for RegressionConfig {
             TaskError::below("d", self.d, 1),
             TaskError::below("n_points", self.n_points, 1),
             self.bad_noise(),
-            TaskError::bad_law("input", &self.input),
-            TaskError::bad_law("weights", &self.weights),
+            TaskError::bad_distribution("input", &self.input),
+            TaskError::bad_distribution("weights", &self.weights),
             TaskError::below("gradient_descent.steps", self.gradient_descent.steps, 1),
             TaskError::above("gradient_descent.steps", self.gradient_descent.steps, MOST_STEPS),
             TaskError::not_positive("gradient_descent.rate", self.gradient_descent.rate),
@@ -138,7 +138,7 @@ impl Task for Regression {
         let w = DVector::from_vec(weights.vector(d, rng));
         let x = DMatrix::from_vec(d, n_points + 1, input.vector(d * (n_points + 1), rng)); // a point per column
         let answers = x.map(f64::from).tr_mul(&w.map(f64::from));
-        let noise = DVector::from_vec(Law::STANDARD_NORMAL.vector(n_points, rng)).map(f64::from) * noise;
+        let noise = DVector::from_vec(Distribution::STANDARD_NORMAL.vector(n_points, rng)).map(f64::from) * noise;
         write(&x, &(answers.rows(0, n_points) + noise).map(|y| y as f32), answers[n_points] as f32)
     }
 
@@ -161,9 +161,9 @@ impl Task for Regression {
     fn best_possible(&self) -> Option<Box<dyn Baseline>> {
         let lambda = self.config.lambda();
         match self.config.weights {
-            Law::Normal { mean: 0.0, .. } if lambda > 0.0 => Some(Box::new(Rows(Ridge { lambda }))),
-            Law::Normal { mean: 0.0, .. } => Some(Box::new(Rows(LeastSquares))),
-            Law::Normal { .. } | Law::Uniform { .. } => None,
+            Distribution::Normal { mean: 0.0, .. } if lambda > 0.0 => Some(Box::new(Rows(Ridge { lambda }))),
+            Distribution::Normal { mean: 0.0, .. } => Some(Box::new(Rows(LeastSquares))),
+            Distribution::Normal { .. } | Distribution::Uniform { .. } => None,
         }
     }
 
@@ -185,7 +185,7 @@ pub fn write(x: &DMatrix<f32>, y: &DVector<f32>, answer: f32) -> Example {
     Example {
         inputs: Inputs::Continuous(rows.as_slice().to_vec()),
         targets: Targets::Continuous((0..=n_points).map(|row| if at_query(row) { answer } else { 0.0 }).collect()),
-        scored: (0..=n_points).map(at_query).collect(),
+        loss_mask: (0..=n_points).map(at_query).collect(),
         slices: vec![None; n_points + 1],
     }
 }

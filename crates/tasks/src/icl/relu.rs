@@ -2,12 +2,12 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::{config::prompt_config, family::Family, prompt::Asked};
+use super::{config::prompt_config, family::Family, prompt::AnswerKind};
 use crate::{
     baseline::{
         Baseline, averaging::Averaging, knn::Knn, least_squares::LeastSquares, trained_network::TrainedNetwork,
     },
-    law::Law,
+    distribution::Distribution,
     seed::SampleRng,
     task::{MOST_NUMBERS, TaskError},
 };
@@ -35,7 +35,7 @@ pub struct ReluFunction {
 impl Family for ReluConfig {
     type Function = ReluFunction;
 
-    const ASKED: Asked = Asked::Number;
+    const ANSWERS: AnswerKind = AnswerKind::Number;
 
     fn own_problems(&self) -> Vec<TaskError> {
         let Self { d, d_hidden, n_points, .. } = *self;
@@ -47,8 +47,8 @@ impl Family for ReluConfig {
 
     fn draw(&self, _: usize, rng: &mut SampleRng) -> ReluFunction {
         let (d, h) = (self.d, self.d_hidden);
-        let weights_in = DMatrix::from_vec(d, h, Law::STANDARD_NORMAL.vector(d * h, rng));
-        ReluFunction { weights_in, weights_out: DVector::from_vec(Law::STANDARD_NORMAL.vector(h, rng)) }
+        let weights_in = DMatrix::from_vec(d, h, Distribution::STANDARD_NORMAL.vector(d * h, rng));
+        ReluFunction { weights_in, weights_out: DVector::from_vec(Distribution::STANDARD_NORMAL.vector(h, rng)) }
     }
 
     fn answers(&self, function: &ReluFunction, x: &DMatrix<f32>, _: &mut SampleRng) -> DVector<f32> {

@@ -7,7 +7,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::curriculum::Size;
-use crate::{law::Law, seed::SampleRng, task::TaskError};
+use crate::{distribution::Distribution, seed::SampleRng, task::TaskError};
 
 /// How evaluation prompts depart from training prompts.
 ///
@@ -122,7 +122,7 @@ impl Shift {
         match self {
             Self::ScaleY(factor) => *y *= *factor as f32,
             Self::NoisyY(std) => {
-                let noise = DVector::from_vec(Law::STANDARD_NORMAL.vector(y.len(), rng));
+                let noise = DVector::from_vec(Distribution::STANDARD_NORMAL.vector(y.len(), rng));
                 *y += noise * *std as f32;
                 *y *= (mean_square / (mean_square + std.powi(2))).sqrt() as f32;
             }
@@ -159,7 +159,7 @@ fn stretch(x: &mut DMatrix<f32>, factor: impl Fn(usize) -> f64, rng: &mut Sample
     let d = x.nrows();
     let factors = DVector::from_fn(d, |axis, _| factor(axis));
     // The Q of a Gaussian matrix is uniform up to the signs of its columns, which cancel here.
-    let rotation = DMatrix::from_vec(d, d, Law::STANDARD_NORMAL.vector(d * d, rng)).map(f64::from).qr().q();
+    let rotation = DMatrix::from_vec(d, d, Distribution::STANDARD_NORMAL.vector(d * d, rng)).map(f64::from).qr().q();
     let keep = (d as f64).sqrt() / factors.norm();
     let map = &rotation * DMatrix::from_diagonal(&(factors * keep)) * rotation.transpose(); // [d, d]
     *x = (map * x.map(f64::from)).map(|value| value as f32);

@@ -3,10 +3,10 @@
 use nalgebra::{DMatrix, DVector};
 use rand::seq::index;
 
-use super::{config::prompt_config, family::Family, prompt::Asked};
+use super::{config::prompt_config, family::Family, prompt::AnswerKind};
 use crate::{
     baseline::{Baseline, averaging::Averaging, knn::Knn, lasso, least_squares::LeastSquares},
-    law::Law,
+    distribution::Distribution,
     seed::SampleRng,
     task::TaskError,
 };
@@ -27,7 +27,7 @@ impl Family for SparseConfig {
     /// w. `[d]`
     type Function = DVector<f32>;
 
-    const ASKED: Asked = Asked::Number;
+    const ANSWERS: AnswerKind = AnswerKind::Number;
 
     fn own_problems(&self) -> Vec<TaskError> {
         let fewest_active = self.curriculum.as_ref().map_or(self.d, |curriculum| curriculum.d_start.min(self.d));
@@ -42,7 +42,7 @@ impl Family for SparseConfig {
     }
 
     fn draw(&self, active: usize, rng: &mut SampleRng) -> DVector<f32> {
-        let dense = Law::STANDARD_NORMAL.vector(self.d, rng);
+        let dense = Distribution::STANDARD_NORMAL.vector(self.d, rng);
         let mut w = DVector::zeros(self.d);
         for coordinate in index::sample(rng, active, self.n_nonzero) {
             w[coordinate] = dense[coordinate];

@@ -3,12 +3,12 @@
 use nalgebra::{DMatrix, DVector, DVectorView};
 use rand::RngExt;
 
-use super::{config::prompt_config, family::Family, prompt::Asked};
+use super::{config::prompt_config, family::Family, prompt::AnswerKind};
 use crate::{
     baseline::{
         Baseline, averaging::Averaging, knn::Knn, least_squares::LeastSquares, regression_tree::RegressionTree,
     },
-    law::Law,
+    distribution::Distribution,
     seed::SampleRng,
     task::TaskError,
 };
@@ -51,7 +51,7 @@ impl Tree {
 impl Family for TreeConfig {
     type Function = Tree;
 
-    const ASKED: Asked = Asked::Number;
+    const ANSWERS: AnswerKind = AnswerKind::Number;
 
     fn own_problems(&self) -> Vec<TaskError> {
         let problems = [TaskError::below("depth", self.depth, 1), TaskError::above("depth", self.depth, DEEPEST)];
@@ -61,7 +61,7 @@ impl Family for TreeConfig {
     fn draw(&self, _: usize, rng: &mut SampleRng) -> Tree {
         let leaves = 1 << self.depth;
         let coordinates = (1..leaves).map(|_| rng.random_range(0..self.d)).collect();
-        Tree { coordinates, leaves: Law::STANDARD_NORMAL.vector(leaves, rng) }
+        Tree { coordinates, leaves: Distribution::STANDARD_NORMAL.vector(leaves, rng) }
     }
 
     fn answers(&self, tree: &Tree, x: &DMatrix<f32>, _: &mut SampleRng) -> DVector<f32> {

@@ -148,19 +148,19 @@ impl Mqar {
     pub fn sequence(&self, pairs: &[[u32; 2]], slots: &[usize], filler: &[u32]) -> Example {
         let seq_len = self.config.seq_len;
         let mut inputs = [pairs.as_flattened(), filler].concat();
-        let (mut targets, mut scored, mut slices) = (vec![0; seq_len], vec![false; seq_len], vec![None; seq_len]);
+        let (mut targets, mut loss_mask, mut slices) = (vec![0; seq_len], vec![false; seq_len], vec![None; seq_len]);
         let sizes = self.config.sizes();
         for (pair, (&[key, value], slot)) in pairs.iter().zip(slots).enumerate() {
             let (stood, position) = (2 * pair, 2 * (pairs.len() + slot));
             inputs[position] = key;
             targets[position] = value;
-            scored[position] = true;
+            loss_mask[position] = true;
             slices[position] = match sizes.len() {
                 1 => Some(distance::slice(position - stood)),
                 _ => sizes.iter().position(|&size| size == pairs.len()).map(|size| size as u32),
             };
         }
-        Example { inputs: Inputs::Tokens(inputs), targets: Targets::Classes(targets), scored, slices }
+        Example { inputs: Inputs::Tokens(inputs), targets: Targets::Classes(targets), loss_mask, slices }
     }
 }
 

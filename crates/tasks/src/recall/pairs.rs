@@ -83,18 +83,18 @@ impl Pairs {
     /// slots `[n_slots]`; the second token of the last is asked for and not part of the inputs
     pub fn write(&self, slots: &[[u32; 2]]) -> Example {
         let seq_len = 2 * slots.len() - 1;
-        let (mut targets, mut scored, mut slices) = (vec![0; seq_len], vec![false; seq_len], vec![None; seq_len]);
+        let (mut targets, mut loss_mask, mut slices) = (vec![0; seq_len], vec![false; seq_len], vec![None; seq_len]);
         let mut last_stood = HashMap::new();
         for (slot, &[key, value]) in slots.iter().enumerate().filter(|(_, slot)| self.keys().contains(&slot[0])) {
             let position = 2 * slot;
             if let Some(before) = last_stood.insert(key, position) {
                 targets[position] = value;
-                scored[position] = true;
+                loss_mask[position] = true;
                 slices[position] = Some(distance::slice(position - before));
             }
         }
         let inputs = slots.as_flattened()[..seq_len].to_vec();
-        Example { inputs: Inputs::Tokens(inputs), targets: Targets::Classes(targets), scored, slices }
+        Example { inputs: Inputs::Tokens(inputs), targets: Targets::Classes(targets), loss_mask, slices }
     }
 }
 

@@ -105,9 +105,9 @@ impl SelectiveCopying {
         inputs[self.config.n_before()] = copy;
         let unscored = seq_len - n_data;
         let targets = [&vec![0; unscored], data].concat();
-        let scored = (0..seq_len).map(|position| position >= unscored).collect();
+        let loss_mask = (0..seq_len).map(|position| position >= unscored).collect();
         let slices = (0..seq_len).map(|position| position.checked_sub(unscored).map(|item| item as u32)).collect();
-        Example { inputs: Inputs::Tokens(inputs), targets: Targets::Classes(targets), scored, slices }
+        Example { inputs: Inputs::Tokens(inputs), targets: Targets::Classes(targets), loss_mask, slices }
     }
 }
 

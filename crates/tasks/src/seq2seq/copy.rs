@@ -72,9 +72,9 @@ impl CopyTask {
         let (m, separator) = (data.len(), self.config.vocab as u32);
         let inputs = [data, &[separator], &data[..m - 1]].concat();
         let targets = [&vec![0; m], data].concat();
-        let scored = (0..2 * m).map(|position| position >= m).collect();
+        let loss_mask = (0..2 * m).map(|position| position >= m).collect();
         let slices = vec![None; 2 * m];
-        Example { inputs: Inputs::Tokens(inputs), targets: Targets::Classes(targets), scored, slices }
+        Example { inputs: Inputs::Tokens(inputs), targets: Targets::Classes(targets), loss_mask, slices }
     }
 }
 

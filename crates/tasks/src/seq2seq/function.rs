@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     baseline::{Baseline, flattened::Flattened, mean::Mean, per_position::PerPosition},
+    distribution::Distribution,
     expression::Expression,
     files::Files,
     interval::{Derivatives, Interval},
     jet::Jet,
-    law::Law,
     seed::{SampleRng, Seed, Stream},
     task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
 };
@@ -205,22 +205,22 @@ const SPELLED_OUT: usize = 12;
 
 impl Domain {
     /// The law of every number, if they are independent.
-    fn law(self) -> Option<Law> {
+    fn distribution(self) -> Option<Distribution> {
         match self {
-            Self::Cube { low, high } => Some(Law::Uniform { low, high }),
-            Self::Normal { mean, std } => Some(Law::Normal { mean, std }),
+            Self::Cube { low, high } => Some(Distribution::Uniform { low, high }),
+            Self::Normal { mean, std } => Some(Distribution::Normal { mean, std }),
             Self::Sphere => None,
         }
     }
 
     fn problem(self) -> Option<TaskError> {
-        let problem = self.law()?.validate()?.replace("uniform", "cube");
+        let problem = self.distribution()?.validate()?.replace("uniform", "cube");
         Some(TaskError { key: "domain", problem })
     }
 
     /// One sequence. `[seq_len * d_in]`
     pub fn sample(self, seq_len: usize, d_in: usize, rng: &mut SampleRng) -> Vec<f32> {
-        match self.law() {
+        match self.distribution() {
             Some(law) => law.vector(seq_len * d_in, rng),
             None => (0..seq_len).flat_map(|_| on_sphere(d_in, rng)).collect(),
         }
@@ -553,9 +553,9 @@ impl Task for FunctionTask {
             let values = self.function.evaluate(&inputs.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
             let targets: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
             if targets.iter().all(|target| target.is_finite()) {
-                let (scored, slices) = (vec![true; seq_len], vec![None; seq_len]);
+                let (loss_mask, slices) = (vec![true; seq_len], vec![None; seq_len]);
                 let (inputs, targets) = (Inputs::Continuous(inputs), Targets::Continuous(targets));
-                return Example { inputs, targets, scored, slices };
+                return Example { inputs, targets, loss_mask, slices };
             }
         }
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::given::{self, Size};
 use crate::{
     baseline::{Baseline, flattened::Flattened, mean::Mean},
+    distribution::Distribution,
     files::Files,
-    law::Law,
     seed::SampleRng,
     task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
 };
@@ -25,8 +25,8 @@ pub struct ReluNetworkConfig {
     pub d_out: Option<usize>,
     /// Hidden units of the network. Default 10.
     pub d_hidden: usize,
-    /// Law of every input number. Default U(0, 1).
-    pub input: Law,
+    /// Distribution of every input number. Default U(0, 1).
+    pub input: Distribution,
     /// Factor on every target. Default 1.
     pub target_scale: f64,
     /// The network, written down. Default none: it is drawn from the seed.
@@ -50,7 +50,7 @@ pub struct GivenNetwork {
 
 impl Default for ReluNetworkConfig {
     fn default() -> Self {
-        let input = Law::Uniform { low: 0.0, high: 1.0 };
+        let input = Distribution::Uniform { low: 0.0, high: 1.0 };
         Self { seq_len: 20, d: 5, d_out: None, d_hidden: 10, input, target_scale: 1.0, given: None }
     }
 }
@@ -101,7 +101,7 @@ impl TaskSpec for ReluNetworkConfig {
             self.d_out.and_then(|d_out| TaskError::below("d_out", d_out, 1)),
             TaskError::below("d_hidden", self.d_hidden, 1),
             self.too_wide(),
-            TaskError::bad_law("input", &self.input),
+            TaskError::bad_distribution("input", &self.input),
             TaskError::not_positive("target_scale", self.target_scale),
         ];
         let mut problems: Vec<TaskError> = problems.into_iter().flatten().chain(self.bad_given()).collect();
@@ -155,7 +155,8 @@ impl ReluNetwork {
         }
         let (flat_in, flat_out) = (config.seq_len * config.d, config.seq_len * config.d_out());
         let d_hidden = config.d_hidden;
-        let mut matrix = |rows, cols| DMatrix::from_vec(rows, cols, Law::STANDARD_NORMAL.vector(rows * cols, rng));
+        let mut matrix =
+            |rows, cols| DMatrix::from_vec(rows, cols, Distribution::STANDARD_NORMAL.vector(rows * cols, rng));
         let (weights_in, bias_in) = (matrix(d_hidden, flat_in), matrix(d_hidden, 1).column(0).into_owned());
         let (weights_out, bias_out) = (matrix(flat_out, d_hidden), matrix(flat_out, 1).column(0).into_owned());
         Self { config, weights_in, bias_in, weights_out, bias_out }
@@ -193,8 +194,8 @@ impl Task for ReluNetwork {
         let ReluNetworkConfig { seq_len, d, ref input, .. } = self.config;
         let inputs = input.vector(seq_len * d, rng);
         let targets = Targets::Continuous(self.targets(&inputs));
-        let (scored, slices) = (vec![true; seq_len], vec![None; seq_len]);
-        Example { inputs: Inputs::Continuous(inputs), targets, scored, slices }
+        let (loss_mask, slices) = (vec![true; seq_len], vec![None; seq_len]);
+        Example { inputs: Inputs::Continuous(inputs), targets, loss_mask, slices }
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::given::{self, Size};
 use crate::{
     baseline::{Baseline, mean::Mean, per_position::PerPosition},
+    distribution::Distribution,
     files::Files,
-    law::Law,
     seed::SampleRng,
     task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
 };
@@ -24,8 +24,8 @@ pub struct TruncatedLinearConfig {
     pub low: f64,
     /// Greatest value of a target. Default 25.
     pub high: f64,
-    /// Law of every input number. Default U(-5, 5).
-    pub input: Law,
+    /// Distribution of every input number. Default U(-5, 5).
+    pub input: Distribution,
     /// Factor on every target, after the clamp; 1/high for targets of size 1. Default 1.
     pub target_scale: f64,
     /// The linear forms, written down. Default none: they are drawn from the seed.
@@ -45,7 +45,7 @@ pub struct GivenForms {
 
 impl Default for TruncatedLinearConfig {
     fn default() -> Self {
-        let input = Law::Uniform { low: -5.0, high: 5.0 };
+        let input = Distribution::Uniform { low: -5.0, high: 5.0 };
         Self { seq_len: 50, d_in: 10, low: -25.0, high: 25.0, input, target_scale: 1.0, given: None }
     }
 }
@@ -82,7 +82,7 @@ impl TaskSpec for TruncatedLinearConfig {
             TaskError::below("seq_len", self.seq_len, 1),
             TaskError::below("d_in", self.d_in, 1),
             self.bad_range(),
-            TaskError::bad_law("input", &self.input),
+            TaskError::bad_distribution("input", &self.input),
             TaskError::not_positive("target_scale", self.target_scale),
         ];
         let mut problems: Vec<TaskError> = problems.into_iter().flatten().chain(self.bad_given()).collect();
@@ -131,8 +131,8 @@ impl TruncatedLinear {
             let (weights, offsets) = (given::matrix(weights).transpose(), given::vector(offsets));
             return Self { config, weights, offsets };
         }
-        let weights = DMatrix::from_vec(d_in, seq_len, Law::STANDARD_NORMAL.vector(d_in * seq_len, rng));
-        let offsets = DVector::from_vec(Law::STANDARD_NORMAL.vector(seq_len, rng));
+        let weights = DMatrix::from_vec(d_in, seq_len, Distribution::STANDARD_NORMAL.vector(d_in * seq_len, rng));
+        let offsets = DVector::from_vec(Distribution::STANDARD_NORMAL.vector(seq_len, rng));
         Self { config, weights, offsets }
     }
 
@@ -165,8 +165,8 @@ impl Task for TruncatedLinear {
         let TruncatedLinearConfig { seq_len, d_in, ref input, .. } = self.config;
         let inputs = input.vector(seq_len * d_in, rng);
         let targets = Targets::Continuous(self.targets(&inputs));
-        let (scored, slices) = (vec![true; seq_len], vec![None; seq_len]);
-        Example { inputs: Inputs::Continuous(inputs), targets, scored, slices }
+        let (loss_mask, slices) = (vec![true; seq_len], vec![None; seq_len]);
+        Example { inputs: Inputs::Continuous(inputs), targets, loss_mask, slices }
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

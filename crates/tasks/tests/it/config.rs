@@ -1,6 +1,6 @@
 //! What a config file may say, and what is refused.
 
-use headway_tasks::{Law, SHIFTS, Seed, Split, Stream, TASKS, TaskConfig};
+use headway_tasks::{Distribution, SHIFTS, Seed, Split, Stream, TASKS, TaskConfig};
 
 use crate::files;
 
@@ -172,9 +172,9 @@ fn a_message_names_the_key_and_the_fix() {
         let problems = parse(&format!("[mqar]\n{text}")).expect("well-formed").validate();
         assert_eq!(problems[0].to_string(), message);
     }
-    let problem = Law::Uniform { low: 2.0, high: 1.0 }.validate().expect("a problem");
+    let problem = Distribution::Uniform { low: 2.0, high: 1.0 }.validate().expect("a problem");
     assert_eq!(problem, "uniform.low = 2 must be below uniform.high = 1");
-    let problem = Law::Uniform { low: 1.0, high: 1.000_000_01 }.validate().expect("a problem");
+    let problem = Distribution::Uniform { low: 1.0, high: 1.000_000_01 }.validate().expect("a problem");
     assert_eq!(problem, "uniform.low = 1 must be below uniform.high = 1.00000001 in single precision");
 }
 
@@ -202,7 +202,7 @@ fn the_smallest_valid_sizes_can_be_drawn() {
         assert_eq!(refused_keys(text), [""; 0], "{text}");
         let task = parse(text).expect(text).open(&files(), Seed(1)).expect("no file is read");
         let example = task.example(Split::Train, 0, &mut Seed(1).rng(Stream::Train, 0));
-        assert_eq!(example.scored.len(), task.dims().seq_len, "{text}");
+        assert_eq!(example.loss_mask.len(), task.dims().seq_len, "{text}");
     }
 }
 
@@ -210,8 +210,8 @@ fn the_smallest_valid_sizes_can_be_drawn() {
 fn moments_by_hand() {
     // Of N(1, 2^2): 1, 1 + 4, 1 + 3 * 4, 1 + 6 * 4 + 3 * 16. Of U(-1, 2): (2^(n+1) - (-1)^(n+1)) / (3 (n+1)).
     for (law, moments) in [
-        (Law::Normal { mean: 1.0, std: 2.0 }, [1.0, 1.0, 5.0, 13.0, 73.0]),
-        (Law::Uniform { low: -1.0, high: 2.0 }, [1.0, 0.5, 1.0, 1.25, 2.2]),
+        (Distribution::Normal { mean: 1.0, std: 2.0 }, [1.0, 1.0, 5.0, 13.0, 73.0]),
+        (Distribution::Uniform { low: -1.0, high: 2.0 }, [1.0, 0.5, 1.0, 1.25, 2.2]),
     ] {
         for (order, moment) in (0..).zip(moments) {
             assert!((law.moment(order) - moment).abs() < 1e-12, "{law:?}: {order}");
@@ -224,8 +224,8 @@ fn laws_have_the_moments_that_they_name() {
     let n = 20_000;
     // (law, mean, standard deviation); a uniform law's is (high - low) / sqrt(12).
     for (law, mean, std) in [
-        (Law::Uniform { low: -1.0, high: 5.0 }, 2.0, 6.0 / 12.0_f64.sqrt()),
-        (Law::Normal { mean: 3.0, std: 0.5 }, 3.0, 0.5),
+        (Distribution::Uniform { low: -1.0, high: 5.0 }, 2.0, 6.0 / 12.0_f64.sqrt()),
+        (Distribution::Normal { mean: 3.0, std: 0.5 }, 3.0, 0.5),
     ] {
         let values = law.vector(n, &mut Seed(1).rng(Stream::Train, 0));
         let moment = |power: i32, centre: f64| {
@@ -236,6 +236,6 @@ fn laws_have_the_moments_that_they_name() {
         // The standard error of a standard deviation is at most std / sqrt(2 n), attained by the normal law.
         assert!((moment(2, mean).sqrt() - std).abs() < four_errors / 2.0_f64.sqrt(), "{law:?}");
     }
-    let uniform = Law::Uniform { low: -1.0, high: 5.0 }.vector(n, &mut Seed(1).rng(Stream::Train, 0));
+    let uniform = Distribution::Uniform { low: -1.0, high: 5.0 }.vector(n, &mut Seed(1).rng(Stream::Train, 0));
     assert!(uniform.iter().all(|value| (-1.0..=5.0).contains(value)));
 }

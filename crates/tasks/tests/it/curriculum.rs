@@ -68,8 +68,8 @@ fn training_prompts_grow_by_batch_number() {
         let expected = [(3, 7), (3, 7), (4, 13), (4, 13), (5, 19), (5, 19), (5, 21), (5, 21), (5, 21)];
         assert_eq!(sizes, expected, "{}", config.name());
         let batch = source.train_batch(0);
-        assert_eq!((batch.size, batch.scored.len()), (2, 2 * 7), "{}", config.name());
-        assert_eq!(batch.scored.iter().filter(|&&scored| scored).count(), 2 * 4, "{}", config.name());
+        assert_eq!((batch.size, batch.loss_mask.len()), (2, 2 * 7), "{}", config.name());
+        assert_eq!(batch.loss_mask.iter().filter(|&&scored| scored).count(), 2 * 4, "{}", config.name());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Hidden functions: by hand, and by the moments that theory gives.
 
 use headway_tasks::{
-    Baseline, Batch, Law, Seed, Split, Stream, Targets, Task,
+    Baseline, Batch, Distribution, Seed, Split, Stream, Targets, Task,
     baseline::{least_squares::LeastSquares, squares_least_squares::SquaresLeastSquares},
     icl::{
         family::{Family, InContextTask},
@@ -43,7 +43,7 @@ fn assert_mean_square<F: Family>(config: &F, expected: f64) {
 
 #[test]
 fn saying_zero_costs_what_each_family_names() {
-    let wide = Law::Uniform { low: -1.0, high: 3.0 }; // E[x^2] = 7/3, E[x^4] = 244/20
+    let wide = Distribution::Uniform { low: -1.0, high: 3.0 }; // E[x^2] = 7/3, E[x^4] = 244/20
     assert_mean_square(&LinearConfig::default(), 5.0);
     assert_mean_square(&LinearConfig { d: 3, noise_std: 2.0, ..Default::default() }, 3.0 + 4.0);
     assert_mean_square(&LinearConfig { d: 3, noise_std: 2.0, rescale: true, ..Default::default() }, 3.0);

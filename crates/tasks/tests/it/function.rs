@@ -78,7 +78,7 @@ fn examples_are_the_rounded_values_at_what_a_model_sees() {
                 .continuous(),
             { &batch.targets.continuous()[..width_out] }
         );
-        assert!(batch.scored.iter().all(|&scored| scored));
+        assert!(batch.loss_mask.iter().all(|&scored| scored));
     }
 }
 

@@ -6,7 +6,7 @@ use headway_tasks::{
     icl::{
         family::InContextTask,
         linear::LinearConfig,
-        prompt::{self, Asked, Prompt},
+        prompt::{self, AnswerKind, Prompt},
     },
 };
 use nalgebra::{DMatrix, DVector};
@@ -19,7 +19,7 @@ fn draw(config: &LinearConfig, count: u64) -> Batch {
 }
 
 /// One prompt that asks at every point; a row per coordinate of x.
-fn asked<const POINTS: usize>(x: &[[f32; POINTS]], y: [f32; POINTS], asked: Asked) -> Batch {
+fn asked<const POINTS: usize>(x: &[[f32; POINTS]], y: [f32; POINTS], asked: AnswerKind) -> Batch {
     let (d, every): (_, Vec<usize>) = (x.len(), (0..POINTS).collect());
     let x = DMatrix::from_fn(d, POINTS, |row, point| x[row][point]);
     let example = prompt::write(&x, &DVector::from_column_slice(&y), asked, &every);
@@ -60,17 +60,17 @@ fn all_points(config: &LinearConfig) -> Vec<usize> {
 fn a_prompt_by_hand() {
     let x = DMatrix::from_row_slice(2, 3, &[2.0, 5.0, 11.0, 3.0, 7.0, 13.0]);
     let y = DVector::from_vec(vec![17.0, -19.0, 23.0]);
-    let example = prompt::write(&x, &y, Asked::Number, &[0, 1, 2]);
+    let example = prompt::write(&x, &y, AnswerKind::Number, &[0, 1, 2]);
     assert_eq!(example.inputs.continuous(), [2., 3., 17., 0., 5., 7., -19., 0., 11., 13.]);
     assert_eq!(example.targets.continuous(), [17., 0., -19., 0., 23.]);
-    assert_eq!(example.scored, [true, false, true, false, true]);
-    let signs = prompt::write(&x, &y, Asked::Sign, &[0, 1, 2]);
-    assert_eq!((signs.inputs, signs.scored), (example.inputs.clone(), example.scored));
+    assert_eq!(example.loss_mask, [true, false, true, false, true]);
+    let signs = prompt::write(&x, &y, AnswerKind::Sign, &[0, 1, 2]);
+    assert_eq!((signs.inputs, signs.loss_mask), (example.inputs.clone(), example.loss_mask));
     assert_eq!(signs.targets.classes(), [1, 0, 0, 0, 1]);
-    let last = prompt::write(&x, &y, Asked::Number, &[2]);
+    let last = prompt::write(&x, &y, AnswerKind::Number, &[2]);
     assert_eq!(last.inputs, example.inputs);
     assert_eq!(last.targets.continuous(), [0., 0., 0., 0., 23.]);
-    assert_eq!(last.scored, [false, false, false, false, true]);
+    assert_eq!(last.loss_mask, [false, false, false, false, true]);
     let read = Prompt::read(example.inputs.continuous(), 2);
     assert_eq!(read, Prompt { x: x.cast(), y: DVector::from_vec(vec![17.0, -19.0]) });
     assert_eq!(example.slices, [Some(0), None, Some(1), None, Some(2)]);
@@ -168,7 +168,7 @@ fn ridge_with_a_vanishing_penalty_is_least_squares() {
 #[test]
 fn ridge_by_hand() {
     // In one dimension w = sum x y / (sum x^2 + lambda) = (2 * 3 + 1 * 7) / (4 + 1 + 1.5) = 2.
-    let predictions = Ridge { lambda: 1.5 }.predict(&asked(&[[2.0, 1.0, 5.0]], [3.0, 7.0, 0.0], Asked::Number));
+    let predictions = Ridge { lambda: 1.5 }.predict(&asked(&[[2.0, 1.0, 5.0]], [3.0, 7.0, 0.0], AnswerKind::Number));
     assert!((predictions[4] - 10.0).abs() < 1e-5, "{predictions:?}");
 }
 
@@ -214,7 +214,7 @@ fn the_best_possible_predictor_knows_how_noisy_prompts_are() {
 #[test]
 fn nearest_neighbours_by_hand() {
     let x = [[0.0, 10.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 2.0, 1.0]];
-    let predictions = Knn { neighbours: 3 }.predict(&asked(&x, [1.0, 2.0, 3.0, 5.0, 100.0], Asked::Number));
+    let predictions = Knn { neighbours: 3 }.predict(&asked(&x, [1.0, 2.0, 3.0, 5.0, 100.0], AnswerKind::Number));
     let answers: Vec<f32> = (0..5).map(|point| predictions[prompt::x_position(point)]).collect();
     // Up to three examples all count; the last query leaves out the example at (10, 0).
     assert_eq!(answers, [0.0, 1.0, 1.5, 2.0, 3.0]);

@@ -51,7 +51,7 @@ fn assert_uniform(tokens: &[u32], vocabulary: std::ops::Range<u32>, what: &str) 
 /// Scored positions where the greatest logit is the target's, and all scored positions.
 fn hits(baseline: &dyn Baseline, batch: &Batch) -> (u64, u64) {
     let logits = baseline.predict(batch);
-    let positions = logits.chunks(batch.dims.d_out).zip(batch.targets.classes()).zip(&batch.scored);
+    let positions = logits.chunks(batch.dims.d_out).zip(batch.targets.classes()).zip(&batch.loss_mask);
     let scored = positions.filter(|(_, scored)| **scored);
     let greatest = |logits: &[f32]| (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
     let hits = scored.map(|((logits, &class), _)| greatest(logits) == Some(class as usize));
@@ -74,7 +74,7 @@ fn mqar_by_hand() {
     let example = task.sequence(&[[3, 17], [5, 19]], &[2, 1], &[0, 2, 4, 6, 8, 10]);
     assert_eq!(example.inputs.tokens(), [3, 17, 5, 19, 0, 2, 5, 6, 3, 10]);
     assert_eq!(example.targets.classes(), [0, 0, 0, 0, 0, 0, 19, 0, 17, 0]);
-    assert_eq!(example.scored, [false, false, false, false, false, false, true, false, true, false]);
+    assert_eq!(example.loss_mask, [false, false, false, false, false, false, true, false, true, false]);
     // 6 - 2 = 4 and 8 - 0 = 8.
     assert_eq!(task.slices(), ["distance=2", "distance=4", "distance=8"]);
     assert_eq!(example.slices, [None, None, None, None, None, None, Some(1), None, Some(2), None]);
@@ -99,7 +99,7 @@ fn mqar_asks_once_for_every_key_and_for_nothing_else() {
     for example in draw(&task, 6000) {
         let tokens = example.inputs.tokens();
         assert_eq!(tokens.len(), seq_len);
-        let n_pairs = example.scored.iter().filter(|scored| **scored).count();
+        let n_pairs = example.loss_mask.iter().filter(|scored| **scored).count();
         let (pairs, queries) = tokens.split_at(2 * n_pairs);
         let value_of: BTreeMap<u32, u32> = pairs.chunks(2).map(|pair| (pair[0], pair[1])).collect();
         assert_eq!(value_of.len(), n_pairs, "keys differ");
@@ -109,7 +109,7 @@ fn mqar_asks_once_for_every_key_and_for_nothing_else() {
         assert_eq!(asked.len(), n_pairs, "each key is asked for once");
         for (position, &token) in tokens.iter().enumerate() {
             let is_query = position >= 2 * n_pairs && token != 0;
-            assert_eq!(example.scored[position], is_query);
+            assert_eq!(example.loss_mask[position], is_query);
             assert_eq!(example.targets.classes()[position], if is_query { value_of[&token] } else { 0 });
             assert!(!is_query || position % 2 == 0, "queries stand at even positions");
         }
@@ -129,7 +129,7 @@ fn mqar_asks_once_for_every_key_and_for_nothing_else() {
 #[test]
 fn a_number_of_pairs_given_twice_is_drawn_twice_as_often() {
     let task = mqar(MqarConfig { n_pairs: vec![2, 5, 2], ..Default::default() });
-    let sizes = draw(&task, 5000).into_iter().map(|example| example.scored.iter().filter(|scored| **scored).count());
+    let sizes = draw(&task, 5000).into_iter().map(|example| example.loss_mask.iter().filter(|scored| **scored).count());
     assert_share(counts(sizes)[&2], 5000, 2.0 / 3.0, "pairs=2");
 }
 
@@ -157,7 +157,7 @@ fn random_filler_is_any_token() {
     let config = MqarConfig { vocab: 21, seq_len: 18, n_pairs: vec![3], random_filler: true, ..Default::default() };
     let fillers = draw(&mqar(config), 2000).into_iter().flat_map(|example| {
         let tokens = example.inputs.tokens().to_vec();
-        (6..18).filter(move |&position| !example.scored[position]).map(move |position| tokens[position])
+        (6..18).filter(move |&position| !example.loss_mask[position]).map(move |position| tokens[position])
     });
     assert_uniform(&fillers.collect::<Vec<_>>(), 0..21, "filler");
 }
@@ -173,7 +173,7 @@ fn pairs_by_hand() {
     assert_eq!(example.inputs.tokens(), [1, 4, 7, 7, 2, 6, 1, 4, 1, 4, 2]);
     assert_eq!(example.targets.classes(), [0, 0, 0, 0, 0, 0, 4, 0, 4, 0, 6]);
     let scored = [6, 8, 10];
-    assert!((0..11).all(|position| example.scored[position] == scored.contains(&position)));
+    assert!((0..11).all(|position| example.loss_mask[position] == scored.contains(&position)));
     // Back to where the key last stood: 6 - 0, 8 - 6 and 10 - 4.
     assert_eq!(scored.map(|position| example.slices[position]), [Some(2), Some(0), Some(2)]);
     assert_eq!(example.slices.iter().flatten().count(), 3);
@@ -189,15 +189,15 @@ fn assert_recall(example: &Example, is_key: impl Fn(u32) -> bool) {
     let mut value_of = BTreeMap::new();
     for (slot, tokens) in slots(example).iter().enumerate() {
         let known = value_of.get(&tokens[0]).copied().filter(|_| is_key(tokens[0]));
-        assert_eq!(example.scored[2 * slot], known.is_some(), "{example:?}");
+        assert_eq!(example.loss_mask[2 * slot], known.is_some(), "{example:?}");
         assert_eq!(example.targets.classes()[2 * slot], known.unwrap_or(0), "{example:?}");
         if let [key, value] = tokens[..] {
-            assert!(!example.scored[2 * slot + 1], "values are not asked about");
+            assert!(!example.loss_mask[2 * slot + 1], "values are not asked about");
             assert!(known.is_none_or(|known| known == value), "{example:?}");
             value_of.insert(key, value);
         }
     }
-    assert_eq!(example.scored.last(), Some(&true), "the last key has stood before");
+    assert_eq!(example.loss_mask.last(), Some(&true), "the last key has stood before");
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn selective_copying_by_hand() {
     let example = task.sequence(&[7, 5], &[1, 4]);
     assert_eq!(example.inputs.tokens(), [11, 7, 11, 11, 5, 11, 12, 11, 11]);
     assert_eq!(example.targets.classes(), [0, 0, 0, 0, 0, 0, 0, 7, 5]);
-    assert_eq!(example.scored, [false, false, false, false, false, false, false, true, true]);
+    assert_eq!(example.loss_mask, [false, false, false, false, false, false, false, true, true]);
     assert_eq!(example.slices, [None, None, None, None, None, None, None, Some(0), Some(1)]);
     assert_eq!(task.slices(), ["item=1", "item=2"]);
 }
@@ -302,7 +302,7 @@ fn sequence(tokens: &[u32], vocab: usize) -> Batch {
     let example = Example {
         inputs: Inputs::Tokens(tokens.to_vec()),
         targets: Targets::Classes(vec![0; seq_len]),
-        scored: vec![false; seq_len],
+        loss_mask: vec![false; seq_len],
         slices: vec![None; seq_len],
     };
     Batch::stack(TaskDims { seq_len, input: TaskInput::Tokens { vocab }, d_out: vocab }, [example])

@@ -1,7 +1,7 @@
 //! Regression with an example per row: the layout and the predictors by hand, and against each other.
 
 use headway_tasks::{
-    Batch, Law, RegressionConfig, Seed, Split, Stream, TaskConfig,
+    Batch, Distribution, RegressionConfig, Seed, Split, Stream, TaskConfig,
     baseline::{in_context::InContext, least_squares::LeastSquares, ridge::Ridge},
     gradient_descent,
     icl::regression::{read, write},
@@ -25,7 +25,7 @@ fn errors(config: &TaskConfig, count: u64) -> Vec<(&'static str, f64)> {
     for mut baseline in config.open(&files(), Seed(1)).expect("no file is read").baselines() {
         baseline.fit(&batch);
         let predictions = baseline.predict(&batch);
-        let scored = batch.scored.iter().zip(predictions.iter().zip(batch.targets.continuous()));
+        let scored = batch.loss_mask.iter().zip(predictions.iter().zip(batch.targets.continuous()));
         let squares = scored.filter(|(scored, _)| **scored).map(|(_, (a, b))| f64::from(a - b).powi(2));
         rows.push((baseline.name(), squares.sum::<f64>() / count as f64));
     }
@@ -44,7 +44,7 @@ fn a_prompt_by_hand() {
     let rows = [1., 2., 3., -1., 4., 5., 6., -2., 7., 8., 9., 0.];
     assert_eq!(example.inputs.continuous(), rows);
     assert_eq!(example.targets.continuous(), [0.0, 0.0, -3.0]);
-    assert_eq!((example.scored, example.slices), (vec![false, false, true], vec![None; 3]));
+    assert_eq!((example.loss_mask, example.slices), (vec![false, false, true], vec![None; 3]));
     let (x, y, query) = read(&rows, 3);
     assert_eq!(x, DMatrix::from_row_slice(3, 2, &[1., 4., 2., 5., 3., 6.]));
     assert_eq!((y.as_slice(), query.as_slice()), (&[-1.0, -2.0][..], &[7.0, 8.0, 9.0][..]));
@@ -121,7 +121,8 @@ fn predictors_are_ranked_as_theory_says() {
 
 #[test]
 fn ridge_shrinks_by_the_ratio_of_noise_and_weights() {
-    let config = RegressionConfig { noise: 0.6, weights: Law::Normal { mean: 0.0, std: 2.0 }, ..Default::default() };
+    let config =
+        RegressionConfig { noise: 0.6, weights: Distribution::Normal { mean: 0.0, std: 2.0 }, ..Default::default() };
     let batch = draw(&TaskConfig::InContextRegression(config.clone()), 3);
     let task = TaskConfig::InContextRegression(config).open(&files(), Seed(1)).expect("no file is read");
     let ridge = task.baselines().into_iter().find(|baseline| baseline.name() == "ridge").expect("noise is not 0");

@@ -48,7 +48,7 @@ fn assert_close(found: f64, expected: f64, allowed: f64) {
 /// Mean squared error over the points from `first` on.
 fn error(baseline: &dyn Baseline, batch: &Batch, first: usize) -> f64 {
     let (predictions, targets) = (baseline.predict(batch), batch.targets.continuous());
-    let late = |position: &usize| batch.scored[*position] && position % batch.dims.seq_len >= x_position(first);
+    let late = |position: &usize| batch.loss_mask[*position] && position % batch.dims.seq_len >= x_position(first);
     let squares: Vec<f64> = (0..predictions.len())
         .filter(late)
         .map(|position| f64::from(predictions[position] - targets[position]).powi(2))
@@ -224,11 +224,11 @@ fn answers_to_classes_are_differences_of_logits() {
 fn only_scored_points_are_answered() {
     let mut batch = draw(&LinearConfig::default(), 2);
     let whole = LeastSquares.predict(&batch);
-    batch.scored.fill(false);
-    batch.scored[21 + x_position(3)] = true;
+    batch.loss_mask.fill(false);
+    batch.loss_mask[21 + x_position(3)] = true;
     let predictions = LeastSquares.predict(&batch);
     for (position, prediction) in predictions.into_iter().enumerate() {
-        let expected = if batch.scored[position] { whole[position] } else { 0.0 };
+        let expected = if batch.loss_mask[position] { whole[position] } else { 0.0 };
         assert_eq!(prediction.to_bits(), expected.to_bits());
     }
 }

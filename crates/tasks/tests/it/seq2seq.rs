@@ -1,7 +1,7 @@
 //! Sequence tasks and their classical predictors against hand computations.
 
 use headway_tasks::{
-    Baseline, Batch, Example, Inputs, Law, Seed, Split, Stream, Targets, Task, TaskDims, TaskSpec,
+    Baseline, Batch, Distribution, Example, Inputs, Seed, Split, Stream, Targets, Task, TaskDims, TaskSpec,
     baseline::{chance::Chance, flattened::Flattened, mean::Mean, per_position::PerPosition},
     seq2seq::{
         copy::{CopyConfig, CopyTask},
@@ -75,7 +75,7 @@ fn per_position_least_squares_finds_the_weights_when_nothing_is_cut_off() {
     let probe = |row: usize| Example {
         inputs: Inputs::Continuous(units.row(row).iter().copied().collect::<Vec<_>>().repeat(5)),
         targets: Targets::Continuous(vec![0.0; 5]),
-        scored: vec![true; 5],
+        loss_mask: vec![true; 5],
         slices: vec![None; 5],
     };
     let found = DMatrix::from_vec(5, 4, fit.predict(&Batch::stack(task.dims(), (0..4).map(probe))));
@@ -114,10 +114,10 @@ fn per_position_least_squares_keeps_positions_and_outputs_apart() {
     // y = (i + 2) x + i at position i, three numbers wide.
     let dims = ReluNetworkConfig { seq_len: 5, d: 3, ..Default::default() }.dims();
     let example = |index: u64| {
-        let x = Law::STANDARD_NORMAL.vector(15, &mut Seed(1).rng(Stream::Train, index));
+        let x = Distribution::STANDARD_NORMAL.vector(15, &mut Seed(1).rng(Stream::Train, index));
         let y = x.iter().enumerate().map(|(at, x)| (at / 3 + 2) as f32 * x + (at / 3) as f32).collect();
         let (inputs, targets) = (Inputs::Continuous(x), Targets::Continuous(y));
-        Example { inputs, targets, scored: vec![true; 5], slices: vec![None; 5] }
+        Example { inputs, targets, loss_mask: vec![true; 5], slices: vec![None; 5] }
     };
     let (train, test) = (Batch::stack(dims, (0..11).map(example)), Batch::stack(dims, (11..18).map(example)));
     assert!(test_error(PerPosition::default(), &train, &test) < 1e-10);
@@ -129,7 +129,7 @@ fn the_mean_predictor_knows_each_position_and_nothing_else() {
     let example = |targets: [f32; 6]| Example {
         inputs: Inputs::Continuous(vec![0.0; 6]),
         targets: Targets::Continuous(targets.to_vec()),
-        scored: vec![true; 2],
+        loss_mask: vec![true; 2],
         slices: vec![None; 2],
     };
     let batch = Batch::stack(dims, [example([1., 2., 3., 4., 5., 6.]), example([3., 2., 1., 0., -1., -2.])]);
@@ -156,7 +156,8 @@ fn relu_network_by_hand() {
 
 #[test]
 fn relu_network_samples_are_the_network_of_their_inputs() {
-    let config = ReluNetworkConfig { seq_len: 5, d: 3, d_hidden: 7, input: Law::STANDARD_NORMAL, ..Default::default() };
+    let config =
+        ReluNetworkConfig { seq_len: 5, d: 3, d_hidden: 7, input: Distribution::STANDARD_NORMAL, ..Default::default() };
     let task = ReluNetwork::new(config, &mut Seed(5).rng(Stream::Task, 0));
     let example = task.example(Split::Train, 0, &mut Seed(5).rng(Stream::Train, 0));
     let x = example.inputs.continuous();
@@ -207,7 +208,7 @@ fn copy_by_hand() {
     let example = task.sequence(&[2, 3, 5, 7, 11]);
     assert_eq!(example.inputs.tokens(), [2, 3, 5, 7, 11, 13, 2, 3, 5, 7]);
     assert_eq!(example.targets.classes(), [0, 0, 0, 0, 0, 2, 3, 5, 7, 11]);
-    assert_eq!(example.scored, [false, false, false, false, false, true, true, true, true, true]);
+    assert_eq!(example.loss_mask, [false, false, false, false, false, true, true, true, true, true]);
 }
 
 #[test]
@@ -230,7 +231,7 @@ fn chance_costs_the_logarithm_of_the_number_of_symbols() {
     let batch = draw(&CopyTask { config }, Seed(1), Split::Test, 3);
     let logits = Chance { possible: 0..13 }.predict(&batch);
     assert_eq!(logits.len(), 3 * 10 * 14);
-    for (position, logits) in logits.chunks(14).enumerate().filter(|(position, _)| batch.scored[*position]) {
+    for (position, logits) in logits.chunks(14).enumerate().filter(|(position, _)| batch.loss_mask[*position]) {
         let total: f32 = logits.iter().map(|logit| logit.exp()).sum();
         let cross_entropy = total.ln() - logits[batch.targets.classes()[position] as usize];
         assert!((cross_entropy - 13.0_f32.ln()).abs() < 1e-6);

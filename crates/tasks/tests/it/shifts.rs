@@ -35,7 +35,7 @@ fn prompts(batch: &Batch) -> Vec<Prompt> {
 /// The points that each prompt asks for.
 fn asked(batch: &Batch) -> Vec<Vec<usize>> {
     let points = |scored: &[bool]| (0..POINTS).filter(|&point| scored[x_position(point)]).collect();
-    batch.scored.chunks(batch.dims.seq_len).map(points).collect()
+    batch.loss_mask.chunks(batch.dims.seq_len).map(points).collect()
 }
 
 /// (the prompt unshifted, the prompt shifted, its query), for shifts of the query alone.
@@ -124,7 +124,7 @@ fn least_squares_knows_repeated_queries_and_nothing_of_orthogonal_ones() {
         let batch = draw(config(Some(shift)), 200);
         let predictions = LeastSquares.predict(&batch);
         let targets = batch.targets.continuous().to_vec();
-        let rows = batch.scored.into_iter().zip(predictions.into_iter().zip(targets));
+        let rows = batch.loss_mask.into_iter().zip(predictions.into_iter().zip(targets));
         rows.filter(|(scored, _)| *scored).map(|(_, pair)| pair).collect::<Vec<_>>()
     };
     assert!(scored(Shift::RepeatedQuery).iter().all(|(prediction, target)| (prediction - target).abs() < 1e-3));
@@ -235,7 +235,10 @@ fn training_is_never_shifted_and_evaluation_always_is() {
                     Targets::Continuous(y) => y[position] == 0.0,
                     Targets::Classes(classes) => classes[position] == 0,
                 };
-                assert!((0..batch.scored.len()).all(|position| batch.scored[position] || zero(position)), "{name}");
+                assert!(
+                    (0..batch.loss_mask.len()).all(|position| batch.loss_mask[position] || zero(position)),
+                    "{name}"
+                );
             }
         }
     }

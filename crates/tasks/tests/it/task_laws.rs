@@ -63,8 +63,8 @@ fn examples_have_the_sizes_that_dims_name() {
                 assert!(classes.iter().all(|&class| (class as usize) < dims.d_out), "{name}");
             }
         }
-        assert_eq!(example.scored.len(), dims.seq_len, "{name}");
-        assert!(example.scored.contains(&true), "{name}: nothing is scored");
+        assert_eq!(example.loss_mask.len(), dims.seq_len, "{name}");
+        assert!(example.loss_mask.contains(&true), "{name}: nothing is scored");
     }
 }
 
@@ -72,7 +72,7 @@ fn examples_have_the_sizes_that_dims_name() {
 fn unscored_targets_are_zero() {
     for (name, _, task) in every_task() {
         let (d_out, example) = (task.dims().d_out, draw(&*task, Split::Train, 0));
-        for (position, _) in example.scored.iter().enumerate().filter(|(_, scored)| !**scored) {
+        for (position, _) in example.loss_mask.iter().enumerate().filter(|(_, scored)| !**scored) {
             let zero = match &example.targets {
                 Targets::Continuous(values) => values[position * d_out..][..d_out].iter().all(|&value| value == 0.0),
                 Targets::Classes(classes) => classes[position] == 0,
@@ -86,8 +86,8 @@ fn unscored_targets_are_zero() {
 fn slices_are_named_and_hold_scored_positions() {
     for (name, _, task) in every_task() {
         let (names, examples) = (task.slices(), batch(&*task, Split::Train, 101));
-        assert_eq!(examples.slices.len(), examples.scored.len(), "{name}");
-        for (slice, scored) in examples.slices.iter().zip(&examples.scored) {
+        assert_eq!(examples.slices.len(), examples.loss_mask.len(), "{name}");
+        for (slice, scored) in examples.slices.iter().zip(&examples.loss_mask) {
             assert!(slice.is_none_or(|slice| *scored && (slice as usize) < names.len()), "{name}: {slice:?}");
         }
         for (slice, slice_name) in names.iter().enumerate() {
@@ -139,10 +139,10 @@ fn is_answer(batch: &Batch, example: usize, position: usize, ahead: usize) -> bo
         (Inputs::Tokens(ids), Targets::Classes(classes)) => ids[there] == classes[asked],
         // The sign of y is asked for where y itself is shown.
         (Inputs::Continuous(x), Targets::Classes(classes)) => {
-            u32::from(x[there * (x.len() / batch.scored.len())] > 0.0) == classes[asked]
+            u32::from(x[there * (x.len() / batch.loss_mask.len())] > 0.0) == classes[asked]
         }
         (Inputs::Continuous(x), Targets::Continuous(y)) => {
-            x[there * (x.len() / batch.scored.len())].to_bits() == y[asked * batch.dims.d_out].to_bits()
+            x[there * (x.len() / batch.loss_mask.len())].to_bits() == y[asked * batch.dims.d_out].to_bits()
         }
         (Inputs::Tokens(_), Targets::Continuous(_)) => unreachable!("no task asks for the number of a token"),
     }
@@ -164,7 +164,8 @@ fn a_task_knows_whether_its_answers_stand_further_on_in_the_input() {
         let seq_len = examples.dims.seq_len;
         // Of all that is asked for, how much stands so many positions further on.
         let share = |ahead: usize| {
-            let asked = (0..examples.scored.len()).filter(|&at| examples.scored[at] && at % seq_len + ahead < seq_len);
+            let asked =
+                (0..examples.loss_mask.len()).filter(|&at| examples.loss_mask[at] && at % seq_len + ahead < seq_len);
             let asked: Vec<usize> = asked.collect();
             let found = asked.iter().filter(|&&at| is_answer(&examples, at / seq_len, at % seq_len, ahead)).count();
             found as f64 / asked.len().max(10) as f64
@@ -222,8 +223,8 @@ fn no_baseline_beats_the_best_possible() {
         known.push(name);
         let (train, test) = (batch(&*task, Split::Train, 23), batch(&*task, Split::Test, 100));
         let (d_out, best) = (task.dims().d_out, best.predict(&test));
-        let is_known = |row: &usize| test.scored[*row] && best[row * d_out].is_finite();
-        let rows: Vec<usize> = (0..test.scored.len()).filter(is_known).collect();
+        let is_known = |row: &usize| test.loss_mask[*row] && best[row * d_out].is_finite();
+        let rows: Vec<usize> = (0..test.loss_mask.len()).filter(is_known).collect();
         assert!(!rows.is_empty(), "{name}: known nowhere");
         let Targets::Continuous(targets) = &test.targets else {
             assert!(

@@ -26,7 +26,7 @@ pub mod squares;
 use std::f64::consts::SQRT_2;
 
 use headway_plain::network::{Head, InputMap};
-use headway_tasks::{Descent, Law, Probe, RegressionConfig, TaskConfig};
+use headway_tasks::{Descent, Distribution, Probe, RegressionConfig, TaskConfig};
 use nalgebra::{DMatrix, DVector};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -99,8 +99,8 @@ impl Options for Config {
             d,
             n_points: points,
             noise: y_max / 30.0,
-            input: Law::Uniform { low: -x_max, high: x_max },
-            weights: Law::Uniform { low: -size, high: size },
+            input: Distribution::Uniform { low: -x_max, high: x_max },
+            weights: Distribution::Uniform { low: -size, high: size },
             gradient_descent: Descent { steps, rate },
         });
         let form = match form {

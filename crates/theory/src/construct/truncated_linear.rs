@@ -21,7 +21,7 @@ use headway_plain::{
     Readout,
     network::{Head, InputMap},
 };
-use headway_tasks::{GivenForms, Law, Seed, Stream, TaskConfig, TruncatedLinearConfig};
+use headway_tasks::{Distribution, GivenForms, Seed, Stream, TaskConfig, TruncatedLinearConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -115,7 +115,7 @@ impl ClampConfig {
     ) -> Result<(Clamp, TaskConfig), Refusal> {
         ensure_size("seq-len x --d-in", &[self.seq_len, self.d_in], max_parameters)?;
         let &Self { seq_len, d_in, low, high, input, seed, .. } = self;
-        let law = Law::Uniform { low: -input, high: input };
+        let law = Distribution::Uniform { low: -input, high: input };
         let ends = TruncatedLinearConfig { low, high, input: law, ..TruncatedLinearConfig::default() };
         let given = match &self.weights {
             Some(path) => Some(forms(Given::arrays(given, "weights")?, path)?),

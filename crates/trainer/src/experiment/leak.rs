@@ -36,7 +36,7 @@ mod tests {
     use super::*;
     use crate::{
         build::{build_model, build_source},
-        device::{DeviceSpec, Found},
+        device::{DeviceSpec, OpenDevice},
         experiment::{FinetuneConfig, MODES},
         loss,
     };
@@ -96,17 +96,17 @@ mod tests {
     }
 
     /// What the network predicts at each position of a batch of one.
-    fn predict(model: &Model, batch: &Batch, device: &Found) -> Vec<Vec<f32>> {
+    fn predict(model: &Model, batch: &Batch, device: &OpenDevice) -> Vec<Vec<f32>> {
         let outputs = to_host(model.forward(loss::inputs(batch, &device.device.clone().autodiff())));
         outputs.chunks(outputs.len() / batch.dims.seq_len).map(<[f32]>::to_vec).collect()
     }
 
     /// Whether the prediction at some scored position changes with what stands after it.
-    fn is_seen(experiment: &Experiment, source: &Source, device: &Found) -> bool {
+    fn is_seen(experiment: &Experiment, source: &Source, device: &OpenDevice) -> bool {
         let model = build_model(experiment, device).unwrap();
         let batch = source.evaluation(Split::Test).remove(0);
         let before = predict(&model, &batch, device);
-        let scored = (0..batch.dims.seq_len).filter(|position| batch.scored[*position]);
+        let scored = (0..batch.dims.seq_len).filter(|position| batch.loss_mask[*position]);
         let mut some = scored.step_by(batch.dims.seq_len.div_ceil(4));
         some.any(|position| predict(&model, &changed_after(&batch, position), device)[position] != before[position])
     }

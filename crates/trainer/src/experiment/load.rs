@@ -17,11 +17,11 @@ use super::{
     origin::{Places, place},
 };
 use crate::{
-    data,
+    bounded_read, data,
     error::Error,
-    input, layout,
+    layout,
     optimizer::OptimizerConfig,
-    problem::{ExperimentError, Origin, Problem},
+    problem::{ExperimentError, Problem, ValueSource},
     quote,
     schedule::Schedule,
 };
@@ -33,13 +33,13 @@ pub struct Loaded {
     pub experiment: Experiment,
     /// The file it was read from.
     pub path: PathBuf,
-    origins: BTreeMap<String, Origin>,
+    origins: BTreeMap<String, ValueSource>,
 }
 
 impl Loaded {
     /// Where a value came from.
-    pub fn origin(&self, key: &str) -> &Origin {
-        self.origins.get(key).unwrap_or(&Origin::Default)
+    pub fn origin(&self, key: &str) -> &ValueSource {
+        self.origins.get(key).unwrap_or(&ValueSource::Default)
     }
 }
 
@@ -72,7 +72,7 @@ pub enum Purpose {
 }
 
 fn read(path: &Path) -> Result<String, Error> {
-    match input::read_text(path) {
+    match bounded_read::read_text(path) {
         Ok(text) => Ok(text),
         Err(error) => {
             let is_run = error.kind() == io::ErrorKind::IsADirectory && layout::is_run(path)?;
@@ -86,7 +86,7 @@ fn read(path: &Path) -> Result<String, Error> {
 fn unreadable(path: &Path, error: &io::Error, is_run: bool) -> String {
     let cannot = format!("cannot read experiment {}: {error}", path.display());
     if error.kind() != io::ErrorKind::IsADirectory {
-        return cannot + &input::did_you_mean(path);
+        return cannot + &bounded_read::did_you_mean(path);
     }
     let word = quote::shell_path(path);
     if is_run {
@@ -173,7 +173,7 @@ pub fn parse(path: &Path, text: &str) -> Result<(Places, Table), Error> {
         let problems = vec![Problem { key: String::new(), message, help: None, origin }];
         Error::Experiment(Box::new(ExperimentError { path: path.to_owned(), text: text.to_owned(), problems }))
     };
-    input::ensure_lean_toml(text).map_err(|problem| refused(Origin::Default, problem))?;
+    bounded_read::ensure_lean_toml(text).map_err(|problem| refused(ValueSource::Default, problem))?;
     let syntax = |error: toml::de::Error| {
         let origin = place(text, error.span().unwrap_or_default());
         refused(origin, format!("not valid TOML: {}", error.message()))
@@ -563,7 +563,7 @@ impl Reader {
         let help = nearest(message);
         if let Some(field) = missing_field(message) {
             let key = join(path, field);
-            let origin = self.places.key(path).cloned().unwrap_or(Origin::Default);
+            let origin = self.places.key(path).cloned().unwrap_or(ValueSource::Default);
             let help = matches!(field, "task" | "model")
                 .then(|| format!("add a table [{field}.NAME]; `headway list {field}s` shows the names"));
             return Problem { message: format!("{key} is missing"), key, help, origin };
@@ -587,28 +587,28 @@ impl Reader {
         Problem { key: path.to_owned(), message, help, origin: self.origin_of_value(path) }
     }
 
-    fn origin_of_key(&self, key: &str) -> Origin {
+    fn origin_of_key(&self, key: &str) -> ValueSource {
         let file = || self.places.key(key).cloned();
-        self.overridden_origin(key).or_else(file).unwrap_or(Origin::Default)
+        self.overridden_origin(key).or_else(file).unwrap_or(ValueSource::Default)
     }
 
-    fn origin_of_value(&self, key: &str) -> Origin {
+    fn origin_of_value(&self, key: &str) -> ValueSource {
         let file = || self.places.value(key).cloned();
-        self.overridden_origin(key).or_else(file).unwrap_or(Origin::Default)
+        self.overridden_origin(key).or_else(file).unwrap_or(ValueSource::Default)
     }
 
     /// The override that set this key, or one below it that made it a table.
-    fn overridden_origin(&self, key: &str) -> Option<Origin> {
+    fn overridden_origin(&self, key: &str) -> Option<ValueSource> {
         let below = || {
             let prefix = format!("{key}.");
             let is_new = self.places.sets(key).is_none();
             self.overridden.iter().find(|(key, _)| is_new && key.starts_with(&prefix)).map(|(_, text)| text)
         };
-        self.overridden.get(key).or_else(below).cloned().map(Origin::Override)
+        self.overridden.get(key).or_else(below).cloned().map(ValueSource::Override)
     }
 
     /// Origin of every key that somebody set.
-    fn origins(&self, experiment: &Experiment) -> BTreeMap<String, Origin> {
+    fn origins(&self, experiment: &Experiment) -> BTreeMap<String, ValueSource> {
         let keys = leaves("", &experiment.to_table()).into_iter().map(|(key, _)| key);
         keys.filter_map(|key| {
             let origin = self.overridden_origin(&key).or_else(|| self.places.sets(&key).cloned())?;
@@ -631,8 +631,8 @@ fn names(message: &str, key: &str) -> bool {
 /// Sorts problems into the order of the file; what has no place in it comes last.
 fn in_order(problems: &mut [Problem]) {
     problems.sort_by_key(|problem| match problem.origin {
-        Origin::File { offset, .. } => offset,
-        Origin::Override(_) | Origin::Default => usize::MAX,
+        ValueSource::File { offset, .. } => offset,
+        ValueSource::Override(_) | ValueSource::Default => usize::MAX,
     });
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{digest::digest, error::Error, loss::Loss, optimizer::OptimizerConfig, schedule::Schedule};
 
-pub use crate::problem::{ExperimentError, Origin, Problem};
+pub use crate::problem::{ExperimentError, Problem, ValueSource};
 pub use load::{Loaded, Override, UNSET, from_text, key_called, leaves, load, load_to_train};
 pub use load::{Purpose, from_table, merge, parse, read_as, take};
 pub use mode::{FinetuneConfig, MODES};

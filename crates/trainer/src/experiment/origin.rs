@@ -7,16 +7,16 @@ use toml::{
     de::{DeInteger, DeTable, DeValue},
 };
 
-use crate::problem::Origin;
+use crate::problem::ValueSource;
 
 /// Every key of a TOML text with the place of the key and of its value.
 #[derive(Clone)]
 pub struct Places {
-    keys: BTreeMap<String, (Origin, Origin)>,
+    keys: BTreeMap<String, (ValueSource, ValueSource)>,
     /// Of the first key that is too long; keys below it are left out.
-    too_long: Option<Origin>,
+    too_long: Option<ValueSource>,
     /// Key and place of the first whole number that no config can hold.
-    too_large: Option<(String, Origin)>,
+    too_large: Option<(String, ValueSource)>,
 }
 
 impl Places {
@@ -33,12 +33,12 @@ impl Places {
     }
 
     /// Place of a key that is too long.
-    pub fn too_long(&self) -> Option<&Origin> {
+    pub fn too_long(&self) -> Option<&ValueSource> {
         self.too_long.as_ref()
     }
 
     /// Key and place of a whole number that is too large, or too far below 0.
-    pub fn too_large(&self) -> Option<&(String, Origin)> {
+    pub fn too_large(&self) -> Option<&(String, ValueSource)> {
         self.too_large.as_ref()
     }
 
@@ -82,7 +82,7 @@ impl Places {
 
     /// Lets what stands below `prefix` stand for the keys of the same names at the top.
     pub fn lift(&mut self, prefix: &str) {
-        let below = |(path, place): (&String, &(Origin, Origin))| {
+        let below = |(path, place): (&String, &(ValueSource, ValueSource))| {
             let path = path.strip_prefix(prefix)?.strip_prefix('.')?;
             Some((path.to_owned(), place.clone()))
         };
@@ -91,24 +91,24 @@ impl Places {
     }
 
     /// Place of a key, or of the nearest table above it.
-    pub fn key(&self, path: &str) -> Option<&Origin> {
+    pub fn key(&self, path: &str) -> Option<&ValueSource> {
         self.nearest(path).map(|(key, _)| key)
     }
 
     /// Whether the text sets exactly this key.
-    pub fn sets(&self, path: &str) -> Option<&Origin> {
+    pub fn sets(&self, path: &str) -> Option<&ValueSource> {
         self.keys.get(path).map(|(key, _)| key)
     }
 
     /// Place of a value, or of the key of the nearest table above it.
-    pub fn value(&self, path: &str) -> Option<&Origin> {
+    pub fn value(&self, path: &str) -> Option<&ValueSource> {
         match self.keys.get(path) {
             Some((_, value)) => Some(value),
             None => self.key(path),
         }
     }
 
-    fn nearest(&self, path: &str) -> Option<&(Origin, Origin)> {
+    fn nearest(&self, path: &str) -> Option<&(ValueSource, ValueSource)> {
         let mut path = path;
         loop {
             if let Some(found) = self.keys.get(path) {
@@ -120,7 +120,7 @@ impl Places {
 }
 
 /// Line and column of a span of bytes.
-pub(super) fn place(text: &str, span: Range<usize>) -> Origin {
+pub(super) fn place(text: &str, span: Range<usize>) -> ValueSource {
     Lines::of(text).place(span)
 }
 
@@ -136,11 +136,11 @@ impl<'a> Lines<'a> {
         Self { text, starts }
     }
 
-    fn place(&self, span: Range<usize>) -> Origin {
+    fn place(&self, span: Range<usize>) -> ValueSource {
         let line = self.starts.partition_point(|start| *start <= span.start).max(1);
         let before = self.text.get(self.starts[line - 1]..span.start).unwrap_or_default();
         // Point at one line only, so that a whole table is not underlined.
         let shown = self.text.get(span.clone()).unwrap_or_default().lines().next().unwrap_or_default();
-        Origin::File { line, column: before.chars().count() + 1, offset: span.start, length: shown.len() }
+        ValueSource::File { line, column: before.chars().count() + 1, offset: span.start, length: shown.len() }
     }
 }

@@ -12,7 +12,7 @@ use headway_model::{
 use crate::{
     adapter, build,
     checkpoint::{Checkpoint, CheckpointConfig},
-    device::Found,
+    device::OpenDevice,
     error::Error,
     event::Event,
     experiment::{Experiment, FinetuneConfig},
@@ -20,7 +20,7 @@ use crate::{
     freeze::freeze,
     provenance::Lineage,
     run_dir::{NewRun, RunDir},
-    session::{self, Finished, Options, Run, Start},
+    session::{self, Finished, InitialState, Options, RunOrigin},
 };
 
 pub use merge::{Merged, merge};
@@ -53,7 +53,8 @@ pub fn finetune(
     let source = build::build_source(experiment)?;
     let dir = RunDir::create(place)?;
     (options.on_event)(&Event::Prepared { notes });
-    let start = Start { model, source, resumable: None, run: Run::New("finetune", Some(Box::new(lineage))) };
+    let start =
+        InitialState { model, source, resumable: None, run: RunOrigin::New("finetune", Some(Box::new(lineage))) };
     session::run(experiment, dir, options, start)
 }
 
@@ -61,7 +62,12 @@ pub fn finetune(
 ///
 /// # Errors
 /// as [`finetune`]
-pub fn prepare(experiment: &Experiment, from: &Path, allow_partial: bool, device: &Found) -> Result<Prepared, Error> {
+pub fn prepare(
+    experiment: &Experiment,
+    from: &Path,
+    allow_partial: bool,
+    device: &OpenDevice,
+) -> Result<Prepared, Error> {
     if let Some(other) = experiment.init_from.as_deref().filter(|other| *other != from) {
         let problem =
             format!("init_from names {}, fine-tuning starts from {}; leave one out", other.display(), from.display());

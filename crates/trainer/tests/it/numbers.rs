@@ -56,7 +56,7 @@ fn problems(text: &str, set: &[String]) -> Option<Vec<Problem>> {
             key: String::new(),
             message,
             help: None,
-            origin: headway_trainer::experiment::Origin::Default,
+            origin: headway_trainer::experiment::ValueSource::Default,
         }]),
         Err(error) => panic!("{error}"),
     }

@@ -11,8 +11,8 @@ use burn::{
 };
 use headway_model::{
     Activation, AttentionStackConfig, Heads, Input, InputDims, IoDims, LayerShape, MODELS, Model, ModelConfig, Network,
-    Norm, PaperOneLayerConfig, PaperTwoLayerConfig, PositionKind, Readout, Shape, StackLayer, StackMap, StackReadout,
-    StandIn, StateMixer, Transformer, TransformerConfig,
+    Norm, PaperOneLayerConfig, PaperTwoLayerConfig, PositionKind, Readout, Replacement, Shape, StackLayer, StackMap,
+    StackReadout, StateMixer, Transformer, TransformerConfig,
     weights::{
         Array, LoadReport, ShapeMismatch, WeightsError, arrays, arrays_from_bytes, arrays_to_bytes, collect, load,
         load_partial, names, to_bytes, to_host,
@@ -110,7 +110,7 @@ fn with<M: Module>(module: M, parameters: &[(&str, Array)]) -> M {
 }
 
 /// Every head of a model by layer and number, with the mixture it has at the first query of the first sequence.
-fn mixtures(model: &Model, input: Input) -> Vec<StandIn> {
+fn mixtures(model: &Model, input: Input) -> Vec<Replacement> {
     let of_layer = |(layer, trace): (usize, headway_model::LayerTrace)| {
         let mut heads = Vec::new();
         for group in trace.mixtures {
@@ -118,8 +118,8 @@ fn mixtures(model: &Model, input: Input) -> Vec<StandIn> {
             let values = to_host(group);
             heads.extend((0..n_heads).map(|head| values[head * q_len * d_value..][..d_value].to_vec()));
         }
-        let stand_in = move |(head, mixture)| StandIn { layer, head, mixture };
-        heads.into_iter().enumerate().map(stand_in).collect::<Vec<_>>()
+        let replacement = move |(head, mixture)| Replacement { layer, head, mixture };
+        heads.into_iter().enumerate().map(replacement).collect::<Vec<_>>()
     };
     model.forward_traced(input).layers.into_iter().enumerate().flat_map(of_layer).collect()
 }
@@ -144,17 +144,17 @@ fn stand_ins_replace_the_heads_they_name_and_no_others() {
             let model = build(&config, &dims, 1, &on.device);
             let plain = to_host(model.forward(input(&dims, 2, &on.device)));
             let what = format!("{config:?} on {}", on.name);
-            let replaced = |all: &[StandIn]| to_host(model.forward_replacing(input(&dims, 2, &on.device), all));
+            let replaced = |all: &[Replacement]| to_host(model.forward_replacing(input(&dims, 2, &on.device), all));
             assert_eq!(replaced(&[]), plain, "{what}");
             let layers = config.shape(&dims).layers;
             let heads = mixtures(&model, input(&dims, 2, &on.device));
             assert_eq!(heads.len(), layers.iter().map(|layer| layer.n_heads).sum::<usize>(), "{what}");
-            let nowhere = StandIn { layer: layers.len(), head: 0, mixture: vec![] };
+            let nowhere = Replacement { layer: layers.len(), head: 0, mixture: vec![] };
             assert_eq!(replaced(&[nowhere]), plain, "{what}");
             // Each head has something to say of its own.
             let mut outputs = vec![plain];
             for head in &heads {
-                outputs.push(replaced(&[StandIn { mixture: vec![0.0; head.mixture.len()], ..head.clone() }]));
+                outputs.push(replaced(&[Replacement { mixture: vec![0.0; head.mixture.len()], ..head.clone() }]));
             }
             for (a, b) in (0..outputs.len()).flat_map(|a| (0..a).map(move |b| (a, b))) {
                 assert_ne!(outputs[a], outputs[b], "{what}: {a} and {b}");
@@ -171,7 +171,7 @@ fn a_layer_whose_heads_are_all_zero_is_one_without_attention() {
         let model = build(&ModelConfig::Transformer(config), &dims, 3, &on.device);
         let heads = mixtures(&model, input(&dims, 2, &on.device));
         let second = heads.into_iter().filter(|head| head.layer == 1);
-        let zeros: Vec<_> = second.map(|head| StandIn { mixture: vec![0.0; D_HEAD], ..head }).collect();
+        let zeros: Vec<_> = second.map(|head| Replacement { mixture: vec![0.0; D_HEAD], ..head }).collect();
         let replaced = to_host(model.forward_replacing(input(&dims, 2, &on.device), &zeros));
         // Without its output projection only the bias of a layer is left.
         let mut parameters = arrays(&model);

@@ -25,10 +25,11 @@ fn a_hollow_model_takes_weights_as_a_drawn_one_does() {
     for device in [Device::flex(), Device::flex().autodiff()] {
         for (config, dims) in cases() {
             let drawn = build(&config, &dims, 1, &device);
-            let hollow = config.hollow(&dims, &device).unwrap();
-            let all_zero = arrays(&hollow).into_values().all(|array| array.values.iter().all(|value| *value == 0.0));
+            let uninitialized = config.uninitialized(&dims, &device).unwrap();
+            let all_zero =
+                arrays(&uninitialized).into_values().all(|array| array.values.iter().all(|value| *value == 0.0));
             assert!(all_zero, "{config:?}");
-            let (filled, report) = load(config.hollow(&dims, &device).unwrap(), arrays(&drawn)).unwrap();
+            let (filled, report) = load(config.uninitialized(&dims, &device).unwrap(), arrays(&drawn)).unwrap();
             assert_eq!(report.taken.len(), names(&drawn).len(), "{config:?}");
             assert_eq!(to_bytes(&filled).unwrap(), to_bytes(&drawn).unwrap(), "{config:?}");
             let [wanted, found] = [&drawn, &filled].map(|m| to_host(m.forward(input(&dims, 3, &device))));
@@ -53,7 +54,7 @@ fn a_hollow_model_takes_no_memory_for_what_does_not_fit() {
     let config = ModelConfig::Transformer(config);
     let dims = IoDims::continuous(1 << 20, 1 << 20, 1);
     let file = BTreeMap::from([("head.bias".to_owned(), array(&[1], &[0.5]))]);
-    let (_, report) = load_partial(config.hollow(&dims, &Device::flex()).unwrap(), file);
+    let (_, report) = load_partial(config.uninitialized(&dims, &Device::flex()).unwrap(), file);
     assert_eq!(report.taken, ["head.bias"]);
     assert!(report.missing.contains(&"blocks.1.attention.query.weight".to_owned()), "{report:?}");
 }

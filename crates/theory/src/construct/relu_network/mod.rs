@@ -27,7 +27,7 @@ use headway_plain::{
     Readout,
     network::{InputMap, Matrix},
 };
-use headway_tasks::{GivenNetwork, Law, ReluNetworkConfig, Seed, Stream, TaskConfig};
+use headway_tasks::{Distribution, GivenNetwork, ReluNetworkConfig, Seed, Stream, TaskConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -108,7 +108,8 @@ impl Options for Config {
         self.ends.cube()?;
         ensure_unused("mode", form == Form::T2 && self.mode.is_some(), "forms t1 and s")?;
         ensure_size("hidden x --seq-len x --d", &[self.hidden, seq_len.saturating_mul(d)], max_parameters)?;
-        let base = ReluNetworkConfig { seq_len, input: Law::Uniform { low, high }, ..ReluNetworkConfig::default() };
+        let base =
+            ReluNetworkConfig { seq_len, input: Distribution::Uniform { low, high }, ..ReluNetworkConfig::default() };
         let (network, config) = if self.network.is_some() {
             let network = ReluWeights::from_arrays(&Given::arrays(given, "network")?, seq_len)?;
             let config = network.task(base);

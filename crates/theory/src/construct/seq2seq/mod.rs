@@ -22,7 +22,7 @@ use std::{
 };
 
 use headway_model::weights::Array;
-use headway_tasks::{Law, ReluNetworkConfig, TaskConfig};
+use headway_tasks::{Distribution, ReluNetworkConfig, TaskConfig};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -97,7 +97,7 @@ impl Options for Config {
             let source =
                 Source::Samples { inputs: rows(&inputs, seq_len * d_in), outputs: rows(&outputs, seq_len * d_out) };
             let construction = of(source, [seq_len, d_in, d_out]);
-            let base = ReluNetworkConfig { input: Law::Uniform { low, high }, ..ReluNetworkConfig::default() };
+            let base = ReluNetworkConfig { input: Distribution::Uniform { low, high }, ..ReluNetworkConfig::default() };
             // The task is the network that was fitted, which is known only then.
             return Ok(Planned::with_task(seed, move |request| {
                 let (construction, fitted) = construction.build_with_fit(request)?;

@@ -1,7 +1,7 @@
 //! The page about how fast errors of constructions fall with their size.
 
 use headway_draw::{Figure, File, Report, Section, Series, Style, number};
-use headway_theory::rates::{Measurements, Point, Rate};
+use headway_theory::convergence::{Measurements, Point, Rate};
 use serde_json::json;
 
 use crate::{Page, Table};

@@ -9,7 +9,7 @@ use crate::seed::SampleRng;
 /// The law of one number; the entries of a vector are independent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Law {
+pub enum Distribution {
     /// U(low, high).
     Uniform {
         /// Lower end, inclusive.
@@ -36,7 +36,7 @@ fn default_std() -> f64 {
     1.0
 }
 
-impl Law {
+impl Distribution {
     /// N(0, 1).
     pub const STANDARD_NORMAL: Self = Self::Normal { mean: 0.0, std: 1.0 };
 

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use headway_draw::number;
 use headway_study::dir::StudyDir;
-use headway_theory::rates::RATES;
+use headway_theory::convergence::RATES;
 use headway_trainer::{Error, quote};
 
 use crate::{
@@ -44,7 +44,7 @@ pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
         all.push(measured);
     }
     let command = format!("headway reproduce {ID} --out {}", quote::shell_path(dir.root()));
-    let page = headway_report::rates::page(&all, &command);
+    let page = headway_report::convergence::page(&all, &command);
     page.write(&dir)?;
     if args.jobs.json {
         output::json(&page.json);
