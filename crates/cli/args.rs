@@ -19,7 +19,7 @@ use headway_trainer::{
 };
 
 use crate::{
-    construct::args::What,
+    construct::args::Construction,
     output,
     values::{overrides, parse_duration, parse_seed},
 };
@@ -313,7 +313,7 @@ Try:  headway construct truncated-linear --tolerance 0.05 --out runs/clamp
       headway train runs/clamp/train.toml --init-from runs/clamp")]
 pub struct Construct {
     #[command(subcommand)]
-    pub what: What,
+    pub what: Construction,
 }
 
 #[derive(ClapArgs)]

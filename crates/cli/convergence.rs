@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use headway_draw::number;
-use headway_study::dir::StudyDir;
+use headway_report::PageDir;
 use headway_theory::convergence::RATES;
 use headway_trainer::{Error, quote};
 
@@ -29,8 +29,8 @@ pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
         let problem = "reproduce theory trains nothing: it has no profiles, settings, seeds or jobs to change";
         return Err(Error::Usage(problem.to_owned()));
     }
-    let dir = StudyDir::at(args.out.clone().unwrap_or_else(|| PathBuf::from("runs/reproduce-theory")));
-    dir.ensure_page()?;
+    let dir = PageDir::at(args.out.clone().unwrap_or_else(|| PathBuf::from("runs/reproduce-theory")));
+    dir.ensure_free()?;
     let (device, warning) = args.jobs.device.open()?;
     if let Some(warning) = warning {
         output::note(format!("warning: {warning}"));
@@ -50,7 +50,7 @@ pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
         output::json(&page.json);
     } else {
         output::line(cells(&page.table.header, &page.table.rows));
-        output::line(format!("report: {}", dir.file("report.html").display()));
+        output::line(format!("report: {}", dir.report().display()));
     }
     Ok(if page.verdict == Some(false) { ExitCode::from(7) } else { ExitCode::SUCCESS })
 }

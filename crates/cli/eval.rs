@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use headway_study::dir::StudyDir;
+use headway_report::PageDir;
 use headway_trainer::{
     Error, evaluate,
     provenance::{Row, Status},
@@ -16,8 +16,8 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
         output::note(format!("warning: {warning}"));
     }
     if let Some(folder) = &args.shifts {
-        let place = StudyDir::at(folder);
-        place.ensure_page()?;
+        let place = PageDir::at(folder);
+        place.ensure_free()?;
         let shifted = evaluate::shifts(&args.checkpoint, &args.overrides(), &device)?;
         let is_finite = shifted.iter().all(|shift| shift.rows.first().is_some_and(Row::is_scored));
         let page = headway_report::shifts::page(&args.checkpoint, shifted);

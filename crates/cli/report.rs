@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use headway_report::{certificate, run};
+use headway_report::{PageDir, certificate, run};
 use headway_study::{Study, dir::StudyDir, file::Changes, results::Group};
 use headway_trainer::{
     Error, bounded_read,
@@ -37,15 +37,16 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
             };
         }
         let asked = Study::read(folder, &Changes::default())?;
-        let dir = StudyDir::at(folder);
-        let page = headway_report::of_study(&asked, &dir, &asked.command(&dir))?;
+        let study_dir = StudyDir::at(folder);
+        let page = headway_report::of_study(&asked, &study_dir, &asked.command(&study_dir))?;
+        let dir = PageDir::at(folder);
         page.write(&dir)?;
         page.findings.iter().for_each(output::line);
-        output::line(format!("report: {}", dir.file("report.html").display()));
-        return Ok(study::ended(study::has_diverged(&asked, &dir)?));
+        output::line(format!("report: {}", dir.report().display()));
+        return Ok(study::ended(study::has_diverged(&asked, &study_dir)?));
     }
-    let dir = StudyDir::at(args.out.clone().unwrap_or_else(|| PathBuf::from("runs/report")));
-    dir.ensure_page()?;
+    let dir = PageDir::at(args.out.clone().unwrap_or_else(|| PathBuf::from("runs/report")));
+    dir.ensure_free()?;
     let groups = side_by_side(&args.folders)?;
     for (seed, why) in groups.iter().flat_map(|group| &group.missing) {
         output::note(format!("warning: seed {seed} is left out: {why}"));
@@ -55,7 +56,7 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
     page.write(&dir)?;
     output::line(output::cells(&page.table.header, &page.table.rows));
     page.findings.iter().for_each(output::line);
-    output::line(format!("report: {}", dir.file("report.html").display()));
+    output::line(format!("report: {}", dir.report().display()));
     Ok(study::ended(groups.iter().any(|group| !group.diverged().is_empty())))
 }
 

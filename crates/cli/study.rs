@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use headway_report::PageDir;
 use headway_study::{
     Study,
     dir::StudyDir,
@@ -124,13 +125,14 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
 /// Writes the report and shows its main table; whether every expectation is met.
 fn finish(study: &Study, dir: &StudyDir, as_json: bool) -> Result<bool, Error> {
     let page = headway_report::of_study(study, dir, &study.command(dir))?;
-    page.write(dir)?;
+    let dir = PageDir::at(dir.root());
+    page.write(&dir)?;
     if as_json {
         output::json(&page.json);
     } else {
         output::line(output::cells(&page.table.header, &page.table.rows));
         page.findings.iter().for_each(output::line);
-        output::line(format!("report: {}", dir.file("report.html").display()));
+        output::line(format!("report: {}", dir.report().display()));
     }
     Ok(page.verdict.unwrap_or(true))
 }

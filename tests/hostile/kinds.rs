@@ -491,7 +491,7 @@ fn read_failure(folder: &Path) -> Result<(), Error> {
 fn read_report(folder: &Path) -> Result<(), Error> {
     let study = Study::read(folder, &Changes::default())?;
     let dir = StudyDir::at(folder);
-    headway_report::of_study(&study, &dir, &study.command(&dir))?.write(&dir)
+    headway_report::of_study(&study, &dir, &study.command(&dir))?.write(&headway_report::PageDir::at(dir.root()))
 }
 
 /// `merge` of an adapter alone.

@@ -5,7 +5,7 @@ pub mod args;
 use std::process::ExitCode;
 
 use headway_report::Page;
-use headway_study::dir::StudyDir;
+use headway_report::PageDir;
 use headway_trainer::{Error, device::OpenDevice};
 
 use crate::output;
@@ -87,7 +87,7 @@ fn open(args: &Target) -> Result<(headway_inspect::LoadedModel, OpenDevice), Err
 /// The device, once the page has a place.
 fn device(args: &Target) -> Result<OpenDevice, Error> {
     if let Some(folder) = &args.out {
-        StudyDir::at(folder).ensure_page()?;
+        PageDir::at(folder).ensure_free()?;
     }
     let (device, warning) = args.device.open()?;
     if let Some(warning) = warning {
@@ -99,7 +99,7 @@ fn device(args: &Target) -> Result<OpenDevice, Error> {
 /// Writes the page where one is wanted, and prints its table between other texts, or all of it as JSON.
 fn show(args: &Target, page: &Page, before: &[String], after: &[String]) -> Result<ExitCode, Error> {
     if let Some(folder) = &args.out {
-        page.write(&StudyDir::at(folder))?;
+        page.write(&PageDir::at(folder))?;
     }
     if args.json {
         output::json(&page.json);

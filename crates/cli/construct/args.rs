@@ -39,7 +39,7 @@ pub struct Common {
 
 /// One construction with its options.
 #[derive(Subcommand)]
-pub enum What {
+pub enum Construction {
     /// One head: y_i = clamp(w_i . x_i + t_i, low, high) at every position, error 0.062 (high - low) / p.
     TruncatedLinear(TruncatedLinear),
     /// H heads: the same clamp, each head on a part of the range, error 0.062 (high - low) / ((n - 1) H).
@@ -393,7 +393,7 @@ pub struct Prefix {
     pub common: Common,
 }
 
-impl What {
+impl Construction {
     /// What every construction takes, and the options of this one.
     pub fn parts(&self) -> (&Common, ConstructionConfig) {
         match self {

@@ -1,4 +1,4 @@
-//! Heads and layers of attention ablated: what that does to the loss and to the task's quality.
+//! Heads and layers of attention ablated: what that does to the loss and to the task's metric.
 
 use burn::{module::Module, tensor::Device};
 use headway_model::{LayerTrace, Model, Replacement, weights};
@@ -41,22 +41,24 @@ pub struct Ablation {
     /// Number of test examples.
     pub examples: usize,
     /// What is scored besides the loss: `mse` or `accuracy`.
-    pub quality: &'static str,
+    #[serde(rename = "quality")]
+    pub metric: &'static str,
     /// The whole network's scores.
-    pub whole: Scores,
+    pub whole: AblationScores,
     /// Heads of each layer.
     pub n_heads: Vec<usize>,
     /// Each head with each stand-in, then each layer of several.
     pub effects: Vec<Effect>,
 }
 
-/// Loss and quality.
+/// Loss and metric.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Scores {
+pub struct AblationScores {
     /// The training objective.
     pub loss: f64,
     /// Squared error, or share of right classes.
-    pub quality: f64,
+    #[serde(rename = "quality")]
+    pub metric: f64,
 }
 
 /// One head, or one layer, out of action.
@@ -70,8 +72,9 @@ pub struct Effect {
     pub with: AblationKind,
     /// By how much the loss rises, paired by example.
     pub loss: Measured,
-    /// By how much the quality rises, paired by example.
-    pub quality: Measured,
+    /// By how much the metric rises, paired by example.
+    #[serde(rename = "quality")]
+    pub metric: Measured,
 }
 
 /// Scores the network on the first so many test examples, then with each head and each layer of attention replaced.
@@ -112,20 +115,20 @@ pub fn ablate(
                 };
                 let replaced = heads.iter().enumerate().filter(|(number, _)| head.is_none_or(|head| head == *number));
                 let scores = setting.scores(&replaced.map(replacement).collect::<Vec<_>>());
-                let (loss, quality) =
-                    (change(&scores, &whole, |one| one.loss), change(&scores, &whole, |one| one.quality));
-                effects.push(Effect { layer, head, with, loss, quality });
+                let (loss, metric) =
+                    (change(&scores, &whole, |one| one.loss), change(&scores, &whole, |one| one.metric));
+                effects.push(Effect { layer, head, with, loss, metric });
             }
         }
     }
     Ok(Ablation {
         subject: provenance.clone(),
         examples: count(&batches),
-        quality: metric_name(matches!(
+        metric: metric_name(matches!(
             batches.first().map(|batch| &batch.targets),
             Some(headway_tasks::Targets::Classes(_))
         )),
-        whole: Scores { loss: total(|one| one.loss)?, quality: total(|one| one.quality)? },
+        whole: AblationScores { loss: total(|one| one.loss)?, metric: total(|one| one.metric)? },
         n_heads: means.iter().map(Vec::len).collect(),
         effects,
     })

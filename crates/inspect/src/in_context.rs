@@ -34,7 +34,7 @@ pub struct InContext {
     /// Those that the task lists, then those fitted to the network.
     pub predictors: Vec<Predictor>,
     /// By the number of examples seen.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<AfterExamples>,
 }
 
 /// A classical predictor.
@@ -50,7 +50,7 @@ pub struct Predictor {
 
 /// After so many examples.
 #[derive(Clone, Debug, Serialize)]
-pub struct Seen {
+pub struct AfterExamples {
     /// Examples before the query.
     pub examples: usize,
     /// Mean square of the network's prediction, divided by d: the distance from a predictor that says 0.
@@ -64,7 +64,7 @@ pub struct Seen {
     /// How linear the network is in its query; nothing without examples.
     pub linearity: Option<f64>,
     /// Each linear rule beside the network.
-    pub linear: Vec<Linear>,
+    pub linear: Vec<LinearFit>,
 }
 
 /// The nearest of all predictors.
@@ -80,7 +80,7 @@ pub struct Nearest {
 
 /// The network beside a rule whose prediction is w · x.
 #[derive(Clone, Debug, Serialize)]
-pub struct Linear {
+pub struct LinearFit {
     /// Name of the rule.
     pub rule: String,
     /// Mean cosine between the gradient of the network's prediction in its query and w.
@@ -143,7 +143,7 @@ pub fn in_context(
         let between =
             |a: usize, b: usize| estimate(&|index| squares(&predictors[a].2, index) - squares(&predictors[b].2, index));
         let probes = probes.remove(&examples).unwrap_or_default();
-        Seen {
+        AfterExamples {
             examples,
             size: estimate(&|index| asked[index].prediction.powi(2) / d as f64).value,
             error: estimate(&|index| (asked[index].target - asked[index].prediction).powi(2) / d as f64),
@@ -158,7 +158,7 @@ pub fn in_context(
             },
         }
     });
-    let seen: Vec<Seen> = seen.collect();
+    let seen: Vec<AfterExamples> = seen.collect();
     let with_examples: Vec<usize> = (0..asked.len()).filter(|index| asked[*index].question.seen() > 0).collect();
     let predictors = predictors.into_iter().map(|(name, rule, predictions)| Predictor {
         distance: by_prompt(&with_examples, &asked, |index| squares(&predictions, index)),
@@ -389,14 +389,14 @@ fn by_prompt(indices: &[usize], asked: &[Answer], of: impl Fn(usize) -> f64) -> 
     Measured::ratio(&prompts.into_values().collect::<Vec<_>>())
 }
 
-fn beside(name: &str, rule: LinearRule, probes: &[Probe]) -> Linear {
+fn beside(name: &str, rule: LinearRule, probes: &[Probe]) -> LinearFit {
     let w = |probe: &Probe| probe.spectrum.weights(rule);
     let distance = |probe: &Probe| {
         let (own, _) = probe.weights.as_ref()?;
         let w = w(probe);
         Some(own.iter().zip(w.iter()).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / w.len() as f64)
     };
-    Linear {
+    LinearFit {
         rule: name.to_owned(),
         cosine: mean(probes.iter().filter_map(|probe| cosine(&probe.gradient, w(probe).as_slice()))),
         weights: mean(probes.iter().filter_map(distance)),

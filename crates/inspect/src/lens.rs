@@ -31,11 +31,12 @@ pub struct Lens {
     /// Number of other examples that affine maps were fitted to.
     pub fitted_to: usize,
     /// What is scored besides the loss: `mse` or `accuracy`.
-    pub quality: &'static str,
+    #[serde(rename = "quality")]
+    pub metric: &'static str,
     /// What the distance is: the mean squared difference of predictions, or the divergence of distributions.
     pub distance: Distance,
     /// The state that enters the first layer (layer 0), then the state behind each layer.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<LensLayer>,
 }
 
 /// How far a read-out is from the network's own prediction.
@@ -50,7 +51,7 @@ pub enum Distance {
 
 /// What is read after one layer.
 #[derive(Clone, Debug, Serialize)]
-pub struct Layer {
+pub struct LensLayer {
     /// Number of the layer; 0 before the first.
     pub layer: usize,
     /// Rows and width of the state.
@@ -69,7 +70,8 @@ pub struct Reading {
     /// The training objective.
     pub loss: f64,
     /// Squared error, or share of right classes.
-    pub quality: f64,
+    #[serde(rename = "quality")]
+    pub metric: f64,
     /// Distance from the network's own prediction. For an affine map of numbers it is that of a second one, fitted to that prediction.
     pub distance: f64,
 }
@@ -98,7 +100,7 @@ pub fn lens(opened: &LoadedModel, examples: usize, device: &OpenDevice) -> Resul
     let parts = (0..fit_set.size).step_by(experiment.train.batch_size);
     let fit: Vec<Batch> = parts.map(|start| fit_set.part(start..start + experiment.train.batch_size)).collect();
     let classes = matches!(fit_set.targets, Targets::Classes(_));
-    let (seen, fitted) = (Seen::of(&model, &test, &device.device), Seen::of(&model, &fit, &device.device));
+    let (seen, fitted) = (States::of(&model, &test, &device.device), States::of(&model, &fit, &device.device));
     if !seen.prediction.iter().flatten().all(|value| value.is_finite()) {
         return Err(Error::not_finite("an answer", experiment.train.attention_precision));
     }
@@ -115,13 +117,13 @@ pub fn lens(opened: &LoadedModel, examples: usize, device: &OpenDevice) -> Resul
             fitting.affine(&judge, state)
         });
         let note = note(state.shape, last, form, affine.as_ref().is_some_and(Option::is_some));
-        Layer { layer, shape: state.shape, own, affine: affine.flatten(), note }
+        LensLayer { layer, shape: state.shape, own, affine: affine.flatten(), note }
     });
     Ok(Lens {
         subject: provenance.clone(),
         examples: count(&test),
         fitted_to: fit_set.size,
-        quality: metric_name(classes),
+        metric: metric_name(classes),
         distance: if classes { Distance::KullbackLeibler } else { Distance::MeanSquared },
         layers: layers.collect(),
     })
@@ -143,7 +145,7 @@ fn note(shape: [usize; 2], last: [usize; 2], form: Form, has_affine: bool) -> Op
 }
 
 /// Predictions and hidden states on some batches.
-struct Seen {
+struct States {
     /// Channels of a prediction.
     width: usize,
     /// Per batch. `[batch, seq_len, width]`
@@ -160,7 +162,7 @@ struct State {
     values: Vec<Vec<f32>>,
 }
 
-impl Seen {
+impl States {
     fn of(model: &Model, batches: &[Batch], device: &Device) -> Self {
         let mut seen = Self { width: 0, prediction: Vec::new(), states: Vec::new() };
         for batch in batches {
@@ -319,7 +321,7 @@ impl Judge<'_> {
             let (sum, count) = examples.iter().map(of).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
             sum / count
         };
-        Reading { loss: mean(|one| one.loss), quality: mean(|one| one.quality), distance: self.distance(read, width) }
+        Reading { loss: mean(|one| one.loss), metric: mean(|one| one.metric), distance: self.distance(read, width) }
     }
 
     fn distance(&self, read: &[Vec<f32>], width: usize) -> f64 {

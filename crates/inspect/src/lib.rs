@@ -28,12 +28,12 @@ use headway_tasks::Split;
 use serde::Serialize;
 
 pub use ablate::{Ablation, AblationKind, Effect, ablate};
-pub use in_context::{InContext, Linear, Nearest, Predictor, Seen, in_context};
-pub use lens::{Distance, Layer as LensLayer, Lens, Reading, lens};
+pub use in_context::{AfterExamples, InContext, LinearFit, Nearest, Predictor, in_context};
+pub use lens::{Distance, Lens, LensLayer, Reading, lens};
 pub use opened::{LoadedModel, Measured, Provenance, open};
 pub use paths::{Largest, Length, MOST_PATHS, Paths, paths};
-pub use patterns::{Head, Layer as PatternLayer, Patterns, Scores as PatternScores, Which, patterns};
-pub use rank::{Curve, Layer, Method, Rank, combinations, rank};
+pub use patterns::{PatternHead, PatternLayer, PatternScores, Patterns, Which, patterns};
+pub use rank::{Curve, Method, Rank, RankLayer, combinations, rank};
 pub use wording::counted;
 
 use headway_trainer::{Error, build, device::OpenDevice, loss};

@@ -30,12 +30,12 @@ pub struct Patterns {
     /// Which test example, where there is one alone.
     pub sequence: Option<usize>,
     /// First to last.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<PatternLayer>,
 }
 
 /// Patterns of one layer.
 #[derive(Clone, Debug, Serialize)]
-pub struct Layer {
+pub struct PatternLayer {
     /// Number of queries.
     pub q_len: usize,
     /// Number of keys.
@@ -43,16 +43,16 @@ pub struct Layer {
     /// How many of them are learned: anchors, prefixes.
     pub learned_keys: usize,
     /// What every score would be if each query attended to all keys that it sees alike.
-    pub uniform: Scores,
+    pub uniform: PatternScores,
     /// First to last.
-    pub heads: Vec<Head>,
+    pub heads: Vec<PatternHead>,
 }
 
 /// One head.
 #[derive(Clone, Debug, Serialize)]
-pub struct Head {
+pub struct PatternHead {
     /// Its scores.
-    pub scores: Scores,
+    pub scores: PatternScores,
     /// Mean pattern, row after row. `[q_len, k_len]`
     #[serde(skip)]
     pub mean: Vec<f64>,
@@ -60,7 +60,7 @@ pub struct Head {
 
 /// Means over queries and sequences, by name; what has no meaning in a layer is not there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Scores {
+pub struct PatternScores {
     /// Those of [`SCORES`].
     pub scores: BTreeMap<String, f64>,
     /// Mass from positions of one role to others of another, as in `x -> y`, and to the position before.
@@ -162,13 +162,13 @@ impl Tally {
         Ok(())
     }
 
-    fn finish(self, sequences: usize) -> Layer {
+    fn finish(self, sequences: usize) -> PatternLayer {
         let (q_len, k_len) = (self.layout.q_len, self.layout.keys.len());
-        let heads = self.heads.into_iter().map(|(sum, means)| Head {
+        let heads = self.heads.into_iter().map(|(sum, means)| PatternHead {
             scores: named(&means),
             mean: sum.into_iter().map(|sum| sum / sequences as f64).collect(),
         });
-        Layer {
+        PatternLayer {
             q_len,
             k_len,
             learned_keys: self.layout.keys.iter().filter(|key| key.is_learned).count(),
@@ -178,10 +178,10 @@ impl Tally {
     }
 }
 
-fn named(means: &Means) -> Scores {
+fn named(means: &Means) -> PatternScores {
     let is_score = |name: &String| SCORES.iter().any(|score| score.name == name);
     let (scores, roles) = means.values().into_iter().partition(|(name, _)| is_score(name));
-    Scores { scores, roles }
+    PatternScores { scores, roles }
 }
 
 /// Everything that is measured at a query: the scores, and the mass between roles.

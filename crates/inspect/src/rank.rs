@@ -42,12 +42,12 @@ pub struct Curve {
     /// How residuals are computed.
     pub method: Method,
     /// As the state enters the first layer (layer 0), and after each layer.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<RankLayer>,
 }
 
 /// The residual after one layer. A logarithm is missing where the residual is zero, below 1e-300 or not finite.
 #[derive(Clone, Debug, Serialize)]
-pub struct Layer {
+pub struct RankLayer {
     /// Number of the layer; 0 before the first.
     pub layer: usize,
     /// log10 of ‖res(X)‖, the median over sequences.
@@ -88,11 +88,11 @@ fn curve(subject: &Subject, network: &Network) -> Curve {
         .iter()
         .map(|x| residuals(network, x).iter().map(headway_plain::rank::Residual::log10).collect())
         .collect();
-    let mut layers: Vec<Layer> = (0..=network.layers.len())
+    let mut layers: Vec<RankLayer> = (0..=network.layers.len())
         .map(|layer| {
             let at = logs.iter().map(|sequence| sequence[layer]);
             let (log10_residuals, log10_relatives): (Vec<_>, Vec<_>) = at.unzip();
-            Layer {
+            RankLayer {
                 layer,
                 log10_residual: median(log10_residuals.iter().copied()),
                 log10_relative: median(log10_relatives.iter().copied()),

@@ -29,8 +29,8 @@ pub fn page(ablation: &Ablation) -> Page {
         "Differences to the whole network, whose loss is {} and whose {} is {}, on {}; ± is one standard error over examples of the \
          paired difference.",
         number(ablation.whole.loss),
-        ablation.quality,
-        number(ablation.whole.quality),
+        ablation.metric,
+        number(ablation.whole.metric),
         counted(ablation.examples, "test example"),
     );
     builder.table("Every head and every layer", note, table.clone());
@@ -82,10 +82,10 @@ fn heatmap(ablation: &Ablation, with: AblationKind) -> Heatmap {
 fn table(ablation: &Ablation, write: Write) -> Table {
     let withs = withs(ablation);
     // Where the objective is the squared error itself, one of the two says all.
-    let has_quality = ablation.effects.iter().any(|effect| effect.quality != effect.loss);
+    let has_metric = ablation.effects.iter().any(|effect| effect.metric != effect.loss);
     let mut header = vec!["layer".to_owned(), "head".to_owned()];
     for with in &withs {
-        for what in [Some("loss"), has_quality.then_some(ablation.quality)].into_iter().flatten() {
+        for what in [Some("loss"), has_metric.then_some(ablation.metric)].into_iter().flatten() {
             header.extend(["", " ±"].map(|of| format!("{}: {what}{of}", with.name())));
         }
     }
@@ -95,7 +95,7 @@ fn table(ablation: &Ablation, write: Write) -> Table {
         let mut row = vec![Some(effect.layer.to_string()), Some(head)];
         let same = |other: &&Effect| other.layer == effect.layer && other.head == effect.head;
         for effect in ablation.effects.iter().filter(same) {
-            let changes = [Some(effect.loss), has_quality.then_some(effect.quality)];
+            let changes = [Some(effect.loss), has_metric.then_some(effect.metric)];
             for Measured { value, error } in changes.into_iter().flatten() {
                 row.extend([value.map(write), error.map(write)]);
             }
@@ -109,8 +109,8 @@ fn findings(ablation: &Ablation) -> Vec<String> {
     let mut findings = vec![format!(
         "The whole network has a loss of {} and {} {} on {}.",
         number(ablation.whole.loss),
-        ablation.quality,
-        number(ablation.whole.quality),
+        ablation.metric,
+        number(ablation.whole.metric),
         counted(ablation.examples, "test example")
     )];
     for with in withs(ablation) {

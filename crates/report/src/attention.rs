@@ -7,7 +7,7 @@ use headway_plain::attention::SCORES;
 use serde_json::json;
 
 use super::{Builder, Page, Table, Write, exact, undrawn};
-use headway_inspect::{PatternLayer as Layer, PatternScores as Scores, Patterns, counted};
+use headway_inspect::{PatternLayer, PatternScores, Patterns, counted};
 use headway_trainer::{Error, provenance};
 
 /// Name of the table of scores.
@@ -29,12 +29,12 @@ const MOST_MAPS: usize = 512;
 /// [`Error::Training`] when the maps cannot be drawn.
 pub fn page(patterns: &Patterns) -> Result<Page, Error> {
     let names: Vec<&str> = SCORES.iter().map(|score| score.name).collect();
-    let of_scores = |scores: &Scores, name: &str| scores.scores.get(name).copied();
+    let of_scores = |scores: &PatternScores, name: &str| scores.scores.get(name).copied();
     let table = self::table(&patterns.layers, &names, of_scores, number);
     let kinds: BTreeSet<&str> =
         patterns.layers.iter().flat_map(|layer| layer.uniform.roles.keys()).map(String::as_str).collect();
     let kinds: Vec<&str> = kinds.into_iter().collect();
-    let of_roles = |scores: &Scores, name: &str| scores.roles.get(name).copied();
+    let of_roles = |scores: &PatternScores, name: &str| scores.roles.get(name).copied();
     let findings = findings(&patterns.layers);
     let mut builder = Builder::default();
     builder.prose("What was found", &findings);
@@ -91,11 +91,16 @@ fn lower(text: &str) -> String {
 }
 
 /// A row per head and one per layer for uniform attention; columns that say nothing anywhere are left out.
-fn table(layers: &[Layer], names: &[&str], of: impl Fn(&Scores, &str) -> Option<f64>, write: Write) -> Table {
+fn table(
+    layers: &[PatternLayer],
+    names: &[&str],
+    of: impl Fn(&PatternScores, &str) -> Option<f64>,
+    write: Write,
+) -> Table {
     let is_known =
         |name: &&&str| layers.iter().any(|layer| layer.heads.iter().any(|head| of(&head.scores, name).is_some()));
     let names: Vec<&str> = names.iter().filter(is_known).copied().collect();
-    let row = |layer: usize, head: String, scores: &Scores| {
+    let row = |layer: usize, head: String, scores: &PatternScores| {
         let cells = names.iter().map(|name| of(scores, name).map(write));
         [Some(layer.to_string()), Some(head)].into_iter().chain(cells).collect()
     };
@@ -111,7 +116,7 @@ fn table(layers: &[Layer], names: &[&str], of: impl Fn(&Scores, &str) -> Option<
 fn picture(patterns: &Patterns) -> (Picture, usize) {
     let weights: usize = patterns.layers.iter().map(|layer| layer.heads.len() * layer.q_len * layer.k_len).sum();
     let side = (weights.div_ceil(MOST_DRAWN) as f64).sqrt().ceil() as usize;
-    let map = |layer: &Layer, mean: &[f64]| {
+    let map = |layer: &PatternLayer, mean: &[f64]| {
         let weights = mean.iter().map(|weight| *weight as f32).collect();
         Pattern { q_len: layer.q_len, k_len: layer.k_len, weights }.pooled(side)
     };
@@ -123,7 +128,7 @@ fn picture(patterns: &Patterns) -> (Picture, usize) {
         heads
     });
     let layers = layers.collect();
-    let longest = |of: fn(&Layer) -> usize| patterns.layers.iter().map(of).max().unwrap_or(0);
+    let longest = |of: fn(&PatternLayer) -> usize| patterns.layers.iter().map(of).max().unwrap_or(0);
     let labels = |length: usize| (0..length).step_by(side).map(|first| first.to_string()).collect();
     let (query_labels, key_labels) = if side > 1 {
         (labels(longest(|layer| layer.q_len)), labels(longest(|layer| layer.k_len)))
@@ -134,7 +139,7 @@ fn picture(patterns: &Patterns) -> (Picture, usize) {
 }
 
 /// The most focused head, and of each kind of mass the head that has most beyond uniform attention.
-fn findings(layers: &[Layer]) -> Vec<String> {
+fn findings(layers: &[PatternLayer]) -> Vec<String> {
     let mut findings = Vec::new();
     let heads = || {
         layers.iter().enumerate().flat_map(|(number, layer)| {
@@ -151,7 +156,7 @@ fn findings(layers: &[Layer]) -> Vec<String> {
     let masses = SCORES.iter().filter(|score| score.is_mass).map(|score| score.name.to_owned());
     let roles: BTreeSet<String> = layers.iter().flat_map(|layer| layer.uniform.roles.keys().cloned()).collect();
     for name in masses.chain(roles) {
-        let of = |scores: &Scores| scores.scores.get(&name).or_else(|| scores.roles.get(&name)).copied();
+        let of = |scores: &PatternScores| scores.scores.get(&name).or_else(|| scores.roles.get(&name)).copied();
         let excess = heads().filter_map(|(layer, head, scores, uniform)| {
             let (mass, chance) = (of(scores)?, of(uniform)?);
             Some((layer, head, mass, chance))

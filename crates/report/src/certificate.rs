@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use headway_draw::{Figure, File, Report, Section, Series, Style, number};
-use headway_study::dir::StudyDir;
 use headway_theory::{Basis, Bound, Certificate, Measured, Verdict};
 use headway_trainer::{Error, checkpoint::Checkpoint, quote};
+
+use crate::PageDir;
 
 /// Writes `report.html` and its figures beside a constructed checkpoint that is to lie at `place`; whether it is one.
 ///
@@ -13,7 +14,7 @@ use headway_trainer::{Error, checkpoint::Checkpoint, quote};
 /// [`Error::Checkpoint`], [`Error::Io`]
 pub fn write(checkpoint: &Checkpoint, place: &Path) -> Result<bool, Error> {
     let Some(certificate) = read(checkpoint)? else { return Ok(false) };
-    let dir = StudyDir::at(&checkpoint.path);
+    let dir = PageDir::at(&checkpoint.path);
     let figures = figures(&certificate);
     for (name, figure, _) in &figures {
         dir.write(&format!("figures/{name}.svg"), figure.to_svg().as_bytes())?;

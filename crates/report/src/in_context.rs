@@ -5,7 +5,7 @@ use headway_plain::linear_rule::MOST_STEPS;
 use serde_json::json;
 
 use super::{Builder, FLOOR_NOTE, Page, Table, Write, cut_at_floor, exact, sentence};
-use headway_inspect::{InContext, Linear, Measured, Seen, counted};
+use headway_inspect::{AfterExamples, InContext, LinearFit, Measured, counted};
 use headway_trainer::provenance;
 
 /// Name of the table of distances.
@@ -82,7 +82,7 @@ fn linear(found: &InContext, write: Write) -> Table {
     let columns =
         first.linear.iter().flat_map(|linear| ["cos", "|dw|^2 / d"].map(|of| format!("{}: {of}", linear.rule)));
     let header = ["examples", "linear"].map(str::to_owned).into_iter().chain(columns).collect();
-    let of = |linear: &Linear| [linear.cosine.map(write), linear.weights.map(write)];
+    let of = |linear: &LinearFit| [linear.cosine.map(write), linear.weights.map(write)];
     let rows = found.seen.iter().filter(|seen| !seen.linear.is_empty()).map(|seen| {
         [Some(seen.examples.to_string()), seen.linearity.map(write)]
             .into_iter()
@@ -95,9 +95,9 @@ fn linear(found: &InContext, write: Write) -> Table {
 fn figure(found: &InContext) -> Figure {
     // Without examples all predictors say 0, and the network nearly so: a point far below all others.
     let seen = || found.seen.iter().filter(|seen| seen.examples > 0);
-    let curve = |label: &str, style: Style, of: &dyn Fn(&Seen) -> Measured| {
+    let curve = |label: &str, style: Style, of: &dyn Fn(&AfterExamples) -> Measured| {
         let points = seen().map(|seen| (seen.examples as f64, of(seen).value.unwrap_or(f64::NAN)));
-        let interval = |seen: &Seen| {
+        let interval = |seen: &AfterExamples| {
             let Measured { value, error } = of(seen);
             let (value, error) = (value?, error?);
             Some((seen.examples as f64, value - 2.0 * error, value + 2.0 * error))
@@ -126,7 +126,7 @@ fn figure(found: &InContext) -> Figure {
 fn findings(found: &InContext) -> Vec<String> {
     let mut findings = Vec::new();
     // Neighbouring numbers of examples with the same nearest predictor make one sentence.
-    let with_examples: Vec<&Seen> =
+    let with_examples: Vec<&AfterExamples> =
         found.seen.iter().filter(|seen| seen.examples > 0 && seen.nearest.is_some()).collect();
     for run in with_examples.chunk_by(|a, b| a.nearest.map(|n| n.predictor) == b.nearest.map(|n| n.predictor)) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
@@ -137,7 +137,7 @@ fn findings(found: &InContext) -> Vec<String> {
         } else {
             format!("{} to {} examples", first.examples, last.examples)
         };
-        let share = |seen: &Seen| Some(seen.distances[nearest.predictor].value? / seen.size?);
+        let share = |seen: &AfterExamples| Some(seen.distances[nearest.predictor].value? / seen.size?);
         let shares: Vec<f64> = run.iter().filter_map(|seen| share(seen)).collect();
         let (least, most) =
             (shares.iter().copied().fold(f64::INFINITY, f64::min), shares.iter().copied().fold(0.0, f64::max));

@@ -4,7 +4,7 @@ use headway_draw::{Figure, Report, Series, Style, number};
 use serde_json::json;
 
 use super::{Builder, Page, Table, Write, exact};
-use headway_inspect::{Distance, Lens, LensLayer as Layer, Reading, counted};
+use headway_inspect::{Distance, Lens, LensLayer, Reading, counted};
 use headway_trainer::provenance;
 
 /// Name of the table.
@@ -77,8 +77,8 @@ fn formula(distance: Distance) -> &'static str {
 }
 
 fn figure(lens: &Lens, y_label: &str, of: fn(&Reading) -> f64) -> Figure {
-    let series = |label: &str, style: Style, reading: fn(&Layer) -> Option<&Reading>| {
-        let point = |layer: &Layer| (layer.layer as f64, reading(layer).map_or(f64::NAN, of));
+    let series = |label: &str, style: Style, reading: fn(&LensLayer) -> Option<&Reading>| {
+        let point = |layer: &LensLayer| (layer.layer as f64, reading(layer).map_or(f64::NAN, of));
         Series { label: label.to_owned(), points: lens.layers.iter().map(point).collect(), style, ..Series::default() }
     };
     Figure {
@@ -98,11 +98,11 @@ fn table(lens: &Lens, write: Write) -> Table {
     let distance = distance(lens.distance);
     // Where the objective is the squared error itself, one of the two says all.
     let readings = || lens.layers.iter().flat_map(|layer| [layer.own, layer.affine]).flatten();
-    let has_quality = readings().any(|one| one.loss.total_cmp(&one.quality).is_ne());
-    let quality = |name| has_quality.then_some(name);
+    let has_metric = readings().any(|one| one.loss.total_cmp(&one.metric).is_ne());
+    let metric = |name| has_metric.then_some(name);
     let mut header = vec!["layers".to_owned(), "rows x width".to_owned()];
     for what in ["own", "affine"] {
-        let names = [Some("loss"), quality(lens.quality), Some(distance)];
+        let names = [Some("loss"), metric(lens.metric), Some(distance)];
         header.extend(names.into_iter().flatten().map(|name| format!("{what}: {name}")));
     }
     let rows = lens.layers.iter().map(|layer| {
@@ -111,7 +111,7 @@ fn table(lens: &Lens, write: Write) -> Table {
         for reading in [layer.own, layer.affine] {
             let cell = |of: fn(&Reading) -> f64| reading.as_ref().map(of).filter(|value| value.is_finite()).map(write);
             row.push(cell(|one| one.loss));
-            row.extend(has_quality.then(|| cell(|one| one.quality)));
+            row.extend(has_metric.then(|| cell(|one| one.metric)));
             row.push(cell(|one| one.distance));
         }
         row
@@ -124,7 +124,7 @@ fn findings(lens: &Lens) -> Vec<String> {
     let end = lens.layers.last().and_then(|layer| layer.own).map_or(f64::NAN, |reading| reading.loss);
     let loss = |reading: Option<Reading>| reading.map(|reading| reading.loss).filter(|loss| loss.is_finite());
     for (whose, of) in [
-        ("the network's own head", (|layer| layer.own) as fn(&Layer) -> Option<Reading>),
+        ("the network's own head", (|layer| layer.own) as fn(&LensLayer) -> Option<Reading>),
         ("an affine map", |layer| layer.affine),
     ] {
         let known: Vec<(usize, f64)> =

@@ -13,6 +13,7 @@ pub mod convergence;
 pub mod groups;
 pub mod in_context;
 pub mod lens;
+mod page_dir;
 pub mod paths;
 pub mod patterns;
 pub mod rank;
@@ -22,6 +23,8 @@ pub mod shifts;
 pub mod sweep;
 
 use std::collections::BTreeSet;
+
+pub use page_dir::PageDir;
 
 use headway_draw::{File, Report, Section, Series, csv};
 
@@ -71,7 +74,7 @@ impl Page {
     ///
     /// # Errors
     /// [`Error::Io`]
-    pub fn write(&self, dir: &StudyDir) -> Result<(), Error> {
+    pub fn write(&self, dir: &PageDir) -> Result<(), Error> {
         for (name, svg) in &self.figures {
             dir.write(&format!("figures/{name}.svg"), svg.as_bytes())?;
         }

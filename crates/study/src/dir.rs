@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use headway_trainer::{Error, beside, bounded_read, lock::FolderLock, presence};
+use headway_trainer::{Error, beside, lock::FolderLock, presence};
 
 /// The folder of a sweep or a comparison.
 #[derive(Clone, Debug)]
@@ -59,27 +59,7 @@ impl StudyDir {
     /// # Errors
     /// [`Error::Io`]
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.file(name);
-        if bounded_read::read(&path).is_ok_and(|there| there == bytes) {
-            return Ok(());
-        }
-        // Processes that do single runs of one study may write the same file at once.
-        beside::write(&path, bytes)
-    }
-
-    /// Refuses a folder whose page is about something else: a run, a sweep or a comparison.
-    ///
-    /// # Errors
-    /// [`Error::Usage`]
-    pub fn ensure_page(&self) -> Result<(), Error> {
-        for name in ["run.json", "sweep.toml", "compare.toml"] {
-            if presence::is_there(&self.file(name))? {
-                let root = self.root.display();
-                let problem = format!("{root} holds {name}, and a page of its own; choose another folder for this one");
-                return Err(Error::Usage(problem));
-            }
-        }
-        Ok(())
+        beside::write_if_changed(&self.file(name), bytes)
     }
 
     /// Refuses a folder that holds something else.

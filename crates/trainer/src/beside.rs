@@ -8,7 +8,7 @@ use std::{
     process,
 };
 
-use crate::{disk, error::Error, machine, presence};
+use crate::{bounded_read, disk, error::Error, machine, presence};
 
 /// Begins the part of a name that tells who is writing.
 pub const MARK: &str = ".tmp-";
@@ -20,6 +20,14 @@ pub const MARK: &str = ".tmp-";
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let path = absolute(path)?;
     disk::replace_through(&temporary(&path), &path, bytes)
+}
+
+/// Replaces a file unless it already holds these bytes: processes that share a folder then do not renew each other's files.
+///
+/// # Errors
+/// [`Error::Io`]
+pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    if bounded_read::read(path).is_ok_and(|there| there == bytes) { Ok(()) } else { write(path, bytes) }
 }
 
 /// Writes a file that is not there yet.

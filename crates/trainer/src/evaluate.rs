@@ -209,10 +209,10 @@ pub fn names(experiment: &Experiment) -> Result<Names, Error> {
     let task = build::open_task(experiment)?;
     let rng = &mut Seed(experiment.seed).rng(Split::Test.stream(), 0);
     let example = task.example(Split::Test, 0, rng);
-    let quality = metric::metric_name(matches!(example.targets, Targets::Classes(_)));
-    let slices = task.slices().into_iter().map(|slice| format!("{quality}[{slice}]"));
+    let metric = metric::metric_name(matches!(example.targets, Targets::Classes(_)));
+    let slices = task.slices().into_iter().map(|slice| format!("{metric}[{slice}]"));
     let absolute = task.scale().filter(|scale| !scale.targets.is_empty()).map(|_| metric::MAE.to_owned());
-    let scores = ["loss", quality].map(str::to_owned).into_iter().chain(absolute).chain(slices);
+    let scores = ["loss", metric].map(str::to_owned).into_iter().chain(absolute).chain(slices);
     let classical = task.baselines().into_iter().map(|baseline| baseline.name().to_owned());
     Ok(Names {
         scores: scores.map(|name| test_name(&name)).collect(),

@@ -14,7 +14,7 @@ pub struct Scores {
     loss: Loss,
     slices: Vec<String>,
     loss_sum: Mean,
-    quality: Mean,
+    metric: Mean,
     /// Of absolute errors, for tasks whose numbers have units.
     absolute: Mean,
     per_slice: Vec<Mean>,
@@ -53,8 +53,8 @@ impl Scores {
     /// No scores yet; `slices` are the names that positions of examples refer to.
     pub fn new(loss: Loss, slices: Vec<String>) -> Self {
         let [per_slice, per_example] = [vec![Mean::default(); slices.len()], vec![Mean::default(); slices.len()]];
-        let [loss_sum, quality, absolute] = [Mean::default(); 3];
-        Self { loss, slices, loss_sum, quality, absolute, per_slice, per_example, classes: false }
+        let [loss_sum, metric, absolute] = [Mean::default(); 3];
+        Self { loss, slices, loss_sum, metric, absolute, per_slice, per_example, classes: false }
     }
 
     /// Adds a batch. A prediction narrower than the network's is padded with zeros, which a classical predictor means.
@@ -66,15 +66,15 @@ impl Scores {
         let mut example = vec![Mean::default(); self.slices.len()];
         for (row, prediction) in prediction.chunks_exact(width).enumerate() {
             if batch.loss_mask[row] {
-                let quality = score(self.loss, batch, row, prediction, model_width, &mut self.loss_sum);
+                let metric = score(self.loss, batch, row, prediction, model_width, &mut self.loss_sum);
                 self.classes |= matches!(batch.targets, Targets::Classes(_));
-                self.quality.add(quality);
+                self.metric.add(metric);
                 if let Some(error) = absolute(batch, row, prediction) {
                     self.absolute.add(error);
                 }
                 if let Some(slice) = batch.slices[row] {
-                    self.per_slice[slice as usize].add(quality);
-                    example[slice as usize].add(quality);
+                    self.per_slice[slice as usize].add(metric);
+                    example[slice as usize].add(metric);
                 }
             }
             if (row + 1).is_multiple_of(seq_len) {
@@ -95,7 +95,7 @@ impl Scores {
     pub fn values(&self) -> BTreeMap<String, f64> {
         let totals = [
             ("loss".to_owned(), self.loss_sum),
-            (metric_name(self.classes).to_owned(), self.quality),
+            (metric_name(self.classes).to_owned(), self.metric),
             (MAE.to_owned(), self.absolute),
         ];
         let slices = self.of_slices(&self.per_slice);
@@ -118,7 +118,7 @@ impl Scores {
 pub struct Lead {
     loss: Loss,
     slices: Vec<String>,
-    /// Of the loss, of the quality, then of each slice: the best possible score, how much better the network's is, and the size of
+    /// Of the loss, of the metric, then of each slice: the best possible score, how much better the network's is, and the size of
     /// what is scored, a mean per example each.
     scores: Vec<[Mean; 3]>,
     classes: bool,
@@ -150,8 +150,8 @@ impl Lead {
         for (row, (prediction, best)) in rows.enumerate() {
             if batch.loss_mask[row] {
                 let mut losses = [Mean::default(); 2];
-                let quality = score(self.loss, batch, row, prediction, width, &mut losses[0]);
-                let best_quality = if best.iter().any(|value| value.is_nan()) {
+                let metric = score(self.loss, batch, row, prediction, width, &mut losses[0]);
+                let best_metric = if best.iter().any(|value| value.is_nan()) {
                     losses[1].add(0.0);
                     f64::from(u8::from(self.classes))
                 } else {
@@ -166,10 +166,10 @@ impl Lead {
                     Targets::Classes(_) => 1.0,
                 };
                 // More is better of an accuracy alone.
-                let ahead = if self.classes { quality - best_quality } else { best_quality - quality };
+                let ahead = if self.classes { metric - best_metric } else { best_metric - metric };
                 let slice = batch.slices[row].map(|slice| 2 + slice as usize);
-                let of_quality = [Some(1), slice].into_iter().flatten().map(|at| (at, [best_quality, ahead, size]));
-                for (at, values) in of_quality.chain([(0, [best_loss, best_loss - loss, size])]) {
+                let of_metric = [Some(1), slice].into_iter().flatten().map(|at| (at, [best_metric, ahead, size]));
+                for (at, values) in of_metric.chain([(0, [best_loss, best_loss - loss, size])]) {
                     example[at].iter_mut().zip(values).for_each(|(mean, value)| mean.add(value));
                 }
             }
@@ -184,9 +184,9 @@ impl Lead {
     /// Names of the scores, as [`Scores::values`] has them, that are better than the best possible by more than `CLEARLY` standard
     /// errors, paired by example.
     pub fn doubts(&self) -> BTreeMap<String, Doubt> {
-        let quality = metric_name(self.classes);
-        let totals = ["loss".to_owned(), quality.to_owned()];
-        let names = totals.into_iter().chain(self.slices.iter().map(|slice| format!("{quality}[{slice}]")));
+        let metric = metric_name(self.classes);
+        let totals = ["loss".to_owned(), metric.to_owned()];
+        let names = totals.into_iter().chain(self.slices.iter().map(|slice| format!("{metric}[{slice}]")));
         let doubt = |[best, ahead, size]: &[Mean; 3]| {
             let (best, lead, error, size) = (best.get()?, ahead.get()?, ahead.error()?, size.get()?);
             let is_clear = ahead.count >= FEWEST && lead > CLEARLY * error && lead > ROUNDING * size;
@@ -237,7 +237,7 @@ pub struct ExampleScore {
     /// Sum of losses, and how many there are.
     pub loss: (f64, f64),
     /// Sum of squared errors or of right answers, and how many positions there are.
-    pub quality: (f64, f64),
+    pub metric: (f64, f64),
 }
 
 /// The scores of each example of a batch: over all of them, sums divided by counts are what [`Scores`] gives.
@@ -253,15 +253,15 @@ pub fn by_example(
 ) -> Vec<ExampleScore> {
     let seq_len = batch.dims.seq_len;
     let example = |(example, prediction): (usize, &[f32])| {
-        let (mut losses, mut quality) = (Mean::default(), Mean::default());
+        let (mut losses, mut metric) = (Mean::default(), Mean::default());
         for (at, prediction) in prediction.chunks_exact(width).enumerate() {
             let row = example * seq_len + at;
             if batch.loss_mask[row] {
-                quality.add(score(loss, batch, row, prediction, model_width, &mut losses));
+                metric.add(score(loss, batch, row, prediction, model_width, &mut losses));
             }
         }
         let pair = |mean: Mean| (mean.sum, mean.count as f64);
-        ExampleScore { loss: pair(losses), quality: pair(quality) }
+        ExampleScore { loss: pair(losses), metric: pair(metric) }
     };
     prediction.chunks_exact(seq_len * width).enumerate().map(example).collect()
 }

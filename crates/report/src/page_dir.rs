@@ -1,0 +1,51 @@
+//! The folder of a page: `report.html`, its figures, and its numbers as CSV and JSON.
+
+use std::path::{Path, PathBuf};
+
+use headway_trainer::{Error, beside, presence};
+
+/// The folder that a page is written into.
+#[derive(Clone, Debug)]
+pub struct PageDir {
+    root: PathBuf,
+}
+
+impl PageDir {
+    /// The folder at this path, which need not exist.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The page.
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report.html")
+    }
+
+    /// Writes a file of the page, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        beside::write_if_changed(&self.root.join(name), bytes)
+    }
+
+    /// Refuses a folder whose page is about something else: a run, a sweep or a comparison.
+    ///
+    /// # Errors
+    /// [`Error::Usage`]
+    pub fn ensure_free(&self) -> Result<(), Error> {
+        for name in ["run.json", "sweep.toml", "compare.toml"] {
+            if presence::is_there(&self.root.join(name))? {
+                let root = self.root.display();
+                let problem = format!("{root} holds {name}, and a page of its own; choose another folder for this one");
+                return Err(Error::Usage(problem));
+            }
+        }
+        Ok(())
+    }
+}
