@@ -84,5 +84,9 @@ fn auto_takes_no_software_adapter_in_silence() {
     } else {
         assert_eq!(checked.json()["device"], "cpu");
         assert!(checked.stderr.contains("software"), "{}", checked.stderr);
+        // A verb for which the device is a side matter says it too.
+        on(&lab, "cpu", &["train", "experiment.toml", "--out", "run"]).succeed();
+        let reported = on(&lab, "auto", &["report", "run"]).succeed();
+        assert!(reported.stderr.contains("software"), "{}", reported.stderr);
     }
 }

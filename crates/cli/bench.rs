@@ -16,7 +16,7 @@ use headway_trainer::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{args::Bench, output};
+use crate::{args::Bench, device, output};
 
 /// One line of the table.
 #[derive(Serialize)]
@@ -48,10 +48,7 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
     if args.here {
         return here(args, &benches);
     }
-    let (device, warning) = args.device.open()?;
-    if let Some(warning) = warning {
-        output::note(format!("warning: {warning}"));
-    }
+    let device = device::open(args.device)?;
     let mut threads = match (device.spec.is_gpu(), args.threads.as_slice()) {
         (true, asked) => {
             if !asked.is_empty() {
@@ -183,6 +180,7 @@ fn child<T: serde::de::DeserializeOwned>(args: &Bench, bench: Option<&Benchmark>
 
 /// The child's side: one figure on standard output, of the benchmark named or else of matrix products.
 fn here(args: &Bench, benches: &[&Benchmark]) -> Result<ExitCode, Error> {
+    // The process that started this one has said what there is to say about it.
     let (device, _) = args.device.open()?;
     let repeats = usize::from(args.repeats);
     match (args.names.as_slice(), benches) {

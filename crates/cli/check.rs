@@ -10,14 +10,11 @@ use headway_trainer::{
 };
 use serde_json::json;
 
-use crate::{args::Check, output};
+use crate::{args::Check, device, output};
 
 pub fn run(args: &Check) -> Result<ExitCode, Error> {
     let loaded = args.experiment.load()?;
-    let (device, warning) = args.device.open()?;
-    if let Some(warning) = warning {
-        output::note(format!("warning: {warning}"));
-    }
+    let device = device::open(args.device)?;
     ensure_can_begin(&loaded.experiment, &device)?;
     report(&loaded, &device, args.json);
     Ok(ExitCode::SUCCESS)

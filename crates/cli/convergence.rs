@@ -9,6 +9,7 @@ use headway_trainer::{Error, quote};
 
 use crate::{
     args::Reproduce,
+    device,
     output::{self, cells},
 };
 
@@ -31,10 +32,7 @@ pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
     }
     let dir = PageDir::at(args.out.clone().unwrap_or_else(|| PathBuf::from("runs/reproduce-theory")));
     dir.ensure_free()?;
-    let (device, warning) = args.jobs.device.open()?;
-    if let Some(warning) = warning {
-        output::note(format!("warning: {warning}"));
-    }
+    let device = device::open(args.jobs.device)?;
     let mut all = Vec::new();
     for rate in RATES {
         let measured =

@@ -8,13 +8,10 @@ use headway_trainer::{
     provenance::{Row, Status},
 };
 
-use crate::{args::Eval, output};
+use crate::{args::Eval, device, output};
 
 pub fn run(args: &Eval) -> Result<ExitCode, Error> {
-    let (device, warning) = args.device.open()?;
-    if let Some(warning) = warning {
-        output::note(format!("warning: {warning}"));
-    }
+    let device = device::open(args.device)?;
     if let Some(folder) = &args.shifts {
         let place = PageDir::at(folder);
         place.ensure_free()?;

@@ -9,6 +9,7 @@ mod check;
 mod compare;
 mod construct;
 mod convergence;
+mod device;
 mod devices;
 mod eval;
 mod exchange;

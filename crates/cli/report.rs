@@ -17,7 +17,7 @@ use headway_trainer::{
     run_dir::{RunDir, read_experiment, read_record, runs_below},
 };
 
-use crate::{args::Report, output, study};
+use crate::{args::Report, device, output, study};
 
 pub fn run(args: &Report) -> Result<ExitCode, Error> {
     if let ([folder], None) = (args.folders.as_slice(), &args.out) {
@@ -26,7 +26,7 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
             return Ok(ExitCode::SUCCESS);
         }
         if RunDir::is_run(folder)? {
-            let (device, _) = args.device.open()?;
+            let device = device::open(args.device)?;
             let (path, status) = run::again(folder, &device)?;
             output::line(format!("report: {}", path.display()));
             return match status {

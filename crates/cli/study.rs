@@ -20,7 +20,7 @@ use headway_trainer::{Error, Interrupter, provenance::Failure, quote};
 
 use crate::{
     args::{ChangeArgs, JobArgs},
-    output, signals, stop,
+    device, output, signals, stop,
 };
 
 /// A study, its folder, and every run that can be named now.
@@ -48,10 +48,7 @@ pub fn place(path: &Path, changes: &Changes, out: Option<&PathBuf>) -> Result<St
 
 /// Does every run that is not done, writes the report, and says what failed.
 pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, Error> {
-    let (device, warning) = args.device.open()?;
-    if let Some(warning) = warning {
-        output::note(format!("warning: {warning}"));
-    }
+    let device = device::open(args.device)?;
     if study.differs(dir)? {
         let root = dir.root().display();
         let old = "runs of the old one alone stay, off the page";

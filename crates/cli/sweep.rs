@@ -60,6 +60,7 @@ pub fn run(args: &Sweep) -> Result<ExitCode, Error> {
 /// Options of a run that another process leads: it is told to save by a line on its standard input, and to stop by its end,
 /// which comes even when that process is killed.
 fn led_options(args: &RunArgs) -> Result<Options, Error> {
+    // The process that leads has said what there is to say about it.
     let (device, _) = args.device.open()?;
     let (interrupter, save_now) = (Interrupter::new(), Arc::<AtomicBool>::default());
     // A scheduler that cancels a job signals every process of it.

@@ -17,7 +17,7 @@ use headway_trainer::{
 
 use crate::{
     args::{OutArgs, RunArgs, Train},
-    check, output, signals,
+    check, device, output, signals,
 };
 
 pub fn run(args: &Train) -> Result<ExitCode, Error> {
@@ -44,10 +44,7 @@ pub fn place(args: &OutArgs, experiment: &Path) -> NewRun {
 
 /// Opens the device, listens to signals, and shows progress.
 pub fn options(args: &RunArgs) -> Result<Options, Error> {
-    let (device, warning) = args.device.open()?;
-    if let Some(warning) = warning {
-        output::note(format!("warning: {warning}"));
-    }
+    let device = device::open(args.device)?;
     let dashboard = args.tui && std::io::stdout().is_terminal() && !args.json;
     if args.tui && !dashboard {
         output::note("warning: --tui needs a terminal and no --json; showing plain progress");

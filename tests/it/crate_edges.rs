@@ -131,12 +131,10 @@ fn what_is_not_ours_comes_from_one_registry_in_versions_that_are_named() {
     }
 }
 
-#[test]
-fn one_place_makes_generators() {
-    // The numbers that an adapter drops are drawn anew at each pass, from a number that the run's own generator gives.
-    const MAKERS: [&str; 2] = ["crates/tasks/src/seed.rs", "crates/model/src/adapter/low_rank.rs"];
+/// Files of the product below a folder that have a line of code, tests and comments left out, for which `is_it` holds.
+fn files_with(folder: &str, is_it: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders = vec![root.join("crates")];
+    let mut folders = vec![root.join(folder)];
     let mut found = BTreeSet::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -146,12 +144,27 @@ fn one_place_makes_generators() {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 let code = text.split("#[cfg(test)]").next().unwrap().lines();
-                let mut code = code.filter(|line| !line.trim_start().starts_with("//"));
-                if code.any(|line| line.contains("seed_from_u64(") || line.contains("::from_seed(")) {
+                if code.filter(|line| !line.trim_start().starts_with("//")).any(&is_it) {
                     found.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
                 }
             }
         }
     }
-    assert_eq!(found, MAKERS.map(str::to_owned).into());
+    found
+}
+
+#[test]
+fn one_place_makes_generators() {
+    // The numbers that an adapter drops are drawn anew at each pass, from a number that the run's own generator gives.
+    const MAKERS: [&str; 2] = ["crates/model/src/adapter/low_rank.rs", "crates/tasks/src/seed.rs"];
+    let found = files_with("crates", |line| line.contains("seed_from_u64(") || line.contains("::from_seed("));
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), MAKERS);
+}
+
+#[test]
+fn one_place_opens_devices_and_says_what_there_is_to_say_about_them() {
+    // Processes that a benchmark or a study starts are silent: the one that starts them has said it.
+    const OPENERS: [&str; 3] = ["crates/cli/bench.rs", "crates/cli/device.rs", "crates/cli/sweep.rs"];
+    let found = files_with("crates/cli", |line| line.contains("device.open()") || line.contains("spec.open()"));
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), OPENERS);
 }

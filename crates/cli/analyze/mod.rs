@@ -8,7 +8,7 @@ use headway_report::Page;
 use headway_report::PageDir;
 use headway_trainer::{Error, device::OpenDevice};
 
-use crate::output;
+use crate::{device, output};
 use args::{Ablate, Action, Analyze, InContext, LogitLens, Paths, Patterns, Rank, Subject, Target};
 
 pub fn run(args: &Analyze) -> Result<ExitCode, Error> {
@@ -89,11 +89,7 @@ fn device(args: &Target) -> Result<OpenDevice, Error> {
     if let Some(folder) = &args.out {
         PageDir::at(folder).ensure_free()?;
     }
-    let (device, warning) = args.device.open()?;
-    if let Some(warning) = warning {
-        output::note(format!("warning: {warning}"));
-    }
-    Ok(device)
+    device::open(args.device)
 }
 
 /// Writes the page where one is wanted, and prints its table between other texts, or all of it as JSON.

@@ -13,6 +13,7 @@ use headway_trainer::{Error, bounded_read, checkpoint::Checkpoint, experiment::E
 
 use crate::{
     args::Construct,
+    device,
     output::{self, number},
 };
 
@@ -24,10 +25,7 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     }
     // A wrong folder or device must not be noticed only after the work.
     place.path()?;
-    let (device, warning) = common.device.open()?;
-    if let Some(warning) = warning {
-        output::note(format!("warning: {warning}"));
-    }
+    let device = device::open(common.device)?;
     let request = config.request(common.tolerance, common.max_params).map_err(refused)?;
     let given = config.file().map(read).transpose()?;
     let planned = config.plan(given, common.max_params).map_err(refused)?;

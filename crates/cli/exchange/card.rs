@@ -6,13 +6,10 @@ use headway_report::card;
 use headway_trainer::{Error, beside};
 
 use super::args::Card;
-use crate::output;
+use crate::{device, output};
 
 pub fn run(args: &Card) -> Result<ExitCode, Error> {
-    let (device, warning) = args.device.open()?;
-    if let Some(warning) = warning {
-        output::note(format!("warning: {warning}"));
-    }
+    let device = device::open(args.device)?;
     let text = card::card(&args.checkpoints, &device)?;
     match &args.out {
         Some(path) => {
