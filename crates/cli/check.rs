@@ -2,12 +2,7 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{
-    Error,
-    device::OpenDevice,
-    experiment::{Experiment, Loaded},
-    train::prepare,
-};
+use headway_trainer::{Error, device::OpenDevice, experiment::Loaded, train};
 use serde_json::json;
 
 use crate::{args::Check, device, output};
@@ -15,18 +10,9 @@ use crate::{args::Check, device, output};
 pub fn run(args: &Check) -> Result<ExitCode, Error> {
     let loaded = args.experiment.load()?;
     let device = device::open(args.device)?;
-    ensure_can_begin(&loaded.experiment, &device)?;
+    train::check(&loaded.experiment, &device)?.iter().for_each(output::note);
     report(&loaded, &device, args.json);
     Ok(ExitCode::SUCCESS)
-}
-
-/// What `train` refuses before its first step; nothing is built where it starts from random weights.
-fn ensure_can_begin(experiment: &Experiment, device: &OpenDevice) -> Result<(), Error> {
-    device.ensure_takes(experiment)?;
-    if experiment.init_from.is_some() {
-        prepare(experiment, device)?.1.iter().for_each(output::note);
-    }
-    Ok(())
 }
 
 /// What a sound experiment would do and cost.

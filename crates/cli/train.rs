@@ -22,7 +22,6 @@ use crate::{
 
 pub fn run(args: &Train) -> Result<ExitCode, Error> {
     let loaded = args.experiment.load_from(args.init_from.as_deref())?;
-    train::check(&loaded.experiment)?;
     let place = place(&args.out, &args.experiment.experiment);
     let options = options(&args.run)?;
     if args.out.dry_run {

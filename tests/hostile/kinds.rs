@@ -422,7 +422,8 @@ fn read_experiment(folder: &Path) -> Result<(), Error> {
     for (key, _) in experiment::leaves("", &table) {
         let _ = loaded.origin(&key);
     }
-    headway_trainer::train::check(&loaded.experiment)
+    // The weights it names are another file.
+    headway_trainer::train::check(&Experiment { init_from: None, ..loaded.experiment }, &cpu()).map(drop)
 }
 
 /// `sweep plan` and `sweep status`, or those of a comparison, in every profile.

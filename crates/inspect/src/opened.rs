@@ -55,7 +55,7 @@ pub fn open(source: &Path, overrides: &[String], device: &OpenDevice) -> Result<
         let experiment = experiment::load(source, overrides)?.experiment;
         // What training would start from.
         let weights = if experiment.init_from.is_some() { WeightsOrigin::Trained } else { WeightsOrigin::First };
-        let (start, _) = train::prepare(&experiment, device)?;
+        let (start, _) = train::begin(&experiment, device)?;
         (start.model, experiment, source.to_owned(), weights)
     } else {
         let (model, experiment, checkpoint) = evaluate::load(source, overrides, device)?;

@@ -16,7 +16,6 @@ use crate::{
 /// # Errors
 /// Any [`Error`]; after [`Error::Diverged`] and [`Error::Io`] the folder holds the last good checkpoint.
 pub fn train(experiment: &Experiment, place: &NewRun, options: &Options) -> Result<Finished, Error> {
-    check(experiment)?;
     // Before the folder is made: a checkpoint that does not fit leaves nothing behind.
     let (start, notes) = prepare(experiment, &options.device)?;
     let dir = RunDir::create(place)?;
@@ -24,18 +23,44 @@ pub fn train(experiment: &Experiment, place: &NewRun, options: &Options) -> Resu
     session::run(experiment, dir, options, start)
 }
 
-/// [`train`] in a folder already made.
+/// [`train`] in a folder already made, for a study, whose rows may keep random weights to be compared with.
+///
+/// # Errors
+/// as [`train`]
 pub fn train_in(experiment: &Experiment, dir: RunDir, options: &Options) -> Result<Finished, Error> {
-    let (start, notes) = prepare(experiment, &options.device)?;
+    let (start, notes) = begin(experiment, &options.device)?;
     (options.on_event)(&Event::Prepared { notes });
     session::run(experiment, dir, options, start)
+}
+
+/// [`begin`] for [`train`], which has nothing to keep of random weights.
+///
+/// # Errors
+/// as [`begin`]; [`Error::Usage`] for a mode of fine-tuning without weights to fine-tune.
+pub fn prepare(experiment: &Experiment, device: &OpenDevice) -> Result<(InitialState, Vec<String>), Error> {
+    ensure_worth_keeping(experiment)?;
+    begin(experiment, device)
+}
+
+/// Refuses what [`train`] refuses before its first step, and gives what a person should know about its weights. Nothing is built where
+/// those are random.
+///
+/// # Errors
+/// as [`prepare`]
+pub fn check(experiment: &Experiment, device: &OpenDevice) -> Result<Vec<String>, Error> {
+    ensure_worth_keeping(experiment)?;
+    if experiment.init_from.is_some() {
+        return Ok(begin(experiment, device)?.1);
+    }
+    device.ensure_takes(experiment)?;
+    Ok(Vec::new())
 }
 
 /// The model at step 0, and what a person should know about its weights.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] when the weights that the experiment starts from do not fit; [`Error::Device`]
-pub fn prepare(experiment: &Experiment, device: &OpenDevice) -> Result<(InitialState, Vec<String>), Error> {
+pub fn begin(experiment: &Experiment, device: &OpenDevice) -> Result<(InitialState, Vec<String>), Error> {
     let (model, lineage, notes) = match &experiment.init_from {
         None => (build::build_model(experiment, device)?, None, Vec::new()),
         Some(from) => {
@@ -48,11 +73,8 @@ pub fn prepare(experiment: &Experiment, device: &OpenDevice) -> Result<(InitialS
     Ok((InitialState { model, source, resumable: None, run: RunOrigin::New("train", lineage) }, notes))
 }
 
-/// The rules for this verb alone.
-///
-/// # Errors
-/// [`Error::Usage`]
-pub fn check(experiment: &Experiment) -> Result<(), Error> {
+/// The one rule of this verb alone.
+fn ensure_worth_keeping(experiment: &Experiment) -> Result<(), Error> {
     if !experiment.finetune.keeps_weights() || experiment.init_from.is_some() {
         return Ok(());
     }

@@ -111,5 +111,6 @@ fn training_from_scratch_with_something_frozen() {
     let texts = ["finetune.freeze is set, but `train` starts from random weights; use `headway finetune`"];
     lab.train("run", &[]).fail(2, &texts);
     lab.train("run", &["--dry-run"]).fail(2, &texts);
+    lab.headway(&["check", "experiment.toml"]).fail(2, &texts);
     assert!(!lab.path("run").exists());
 }
