@@ -178,14 +178,14 @@ pub fn parse(path: &Path, text: &str) -> Result<(Places, Table), Error> {
         let origin = place(text, error.span().unwrap_or_default());
         refused(origin, format!("not valid TOML: {}", error.message()))
     };
-    let places = Places::of(text).map_err(syntax)?;
+    let (places, document) = Places::of(text).map_err(syntax)?;
     if let Some(at) = places.too_long() {
         return Err(refused(at.clone(), format!("a key of more than {} characters", Places::LONGEST)));
     }
     if let Some((key, at)) = places.too_large() {
         return Err(refused(at.clone(), format!("{key}: {BEYOND_NUMBERS}")));
     }
-    let mut table = toml::from_str::<Table>(text).map_err(syntax)?;
+    let mut table = document.table().map_err(syntax)?;
     spell_out_choices(&mut table);
     Ok((places, table))
 }
@@ -236,12 +236,13 @@ impl Override {
         };
         let (key, value) = (key.trim(), value.trim());
         let alone = format!("value = {value}");
-        if Places::of(&alone).is_ok_and(|places| places.too_large().is_some()) {
+        let read = Places::of(&alone).ok();
+        if read.as_ref().is_some_and(|(places, _)| places.too_large().is_some()) {
             return Err(Error::Usage(format!("-s {text}: {BEYOND_NUMBERS}")));
         }
         // What is no TOML value is a string that lost its quotes to the shell.
-        let value = toml::from_str::<Table>(&alone)
-            .ok()
+        let value = read
+            .and_then(|(_, document)| document.table().ok())
             .and_then(|mut table| table.remove("value"))
             .unwrap_or_else(|| Value::String(value.to_owned()));
         Ok(Self { key: key.to_owned(), value, text: text.to_owned() })

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
+use serde::Deserialize;
 use toml::{
-    Spanned,
-    de::{DeInteger, DeTable, DeValue},
+    Deserializer, Spanned, Table,
+    de::{DeInteger, DeTable, DeValue, Error},
 };
 
 use crate::problem::ValueSource;
@@ -23,13 +24,15 @@ impl Places {
     /// Characters of a key with those of the tables above it. No key of ours comes near.
     pub const LONGEST: usize = 250;
 
+    /// Reads a text, once for both: the places of its keys, and what stands there.
+    ///
     /// # Errors
     /// The syntax error of a text that is no TOML.
-    pub fn of(text: &str) -> Result<Self, toml::de::Error> {
+    pub(super) fn of(text: &str) -> Result<(Self, Document<'_>), Error> {
         let table = DeTable::parse(text)?;
         let mut places = Self { keys: BTreeMap::new(), too_long: None, too_large: None };
         places.walk(&Lines::of(text), "", table.get_ref());
-        Ok(places)
+        Ok((places, Document(table)))
     }
 
     /// Place of a key that is too long.
@@ -119,6 +122,19 @@ impl Places {
     }
 }
 
+/// A text of TOML that has been read.
+pub(super) struct Document<'a>(Spanned<DeTable<'a>>);
+
+impl Document<'_> {
+    /// Its values.
+    ///
+    /// # Errors
+    /// A number that no config can hold.
+    pub(super) fn table(self) -> Result<Table, Error> {
+        Table::deserialize(Deserializer::from(self.0))
+    }
+}
+
 /// Line and column of a span of bytes.
 pub(super) fn place(text: &str, span: Range<usize>) -> ValueSource {
     Lines::of(text).place(span)
@@ -142,5 +158,30 @@ impl<'a> Lines<'a> {
         // Point at one line only, so that a whole table is not underlined.
         let shown = self.text.get(span.clone()).unwrap_or_default().lines().next().unwrap_or_default();
         ValueSource::File { line, column: before.chars().count() + 1, offset: span.start, length: shown.len() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_with_places_is_what_toml_reads() {
+        let texts = [
+            "",
+            "a = 1\nb.c = [1, 2.5, \"x\", { y = true }]\n[t.u]\nv = 1979-05-27T07:32:00Z\n",
+            "[[rows]]\nname = 'a'\nset.\"model.d_model\" = 0x1f\n[[rows]]\nname = \"\"\"two\nlines\"\"\"\ninf = -inf\n",
+        ];
+        for text in texts {
+            let (_, document) = Places::of(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(document.table(), toml::from_str(text), "{text}");
+        }
+        for text in ["a = ", "a = 1\na = 2", "[t]\n[t]", "a = 01"] {
+            let refused = |error: Error| (error.message().to_owned(), error.span());
+            let there = toml::from_str::<Table>(text).map_err(refused);
+            assert_eq!(Places::of(text).map(drop).map_err(refused), there.map(drop), "{text}");
+        }
+        let (places, document) = Places::of("a = 9223372036854775808").unwrap_or_else(|error| panic!("{error}"));
+        assert!(places.too_large().is_some() && document.table().is_err());
     }
 }
