@@ -13,7 +13,9 @@ use serde_path_to_error::Segment;
 use toml::{Table, Value};
 
 use super::{
-    Experiment, FinetuneConfig, TrainConfig, join,
+    Experiment, FinetuneConfig, TrainConfig,
+    form::{self, Given, Refusal},
+    join,
     origin::{Places, place},
 };
 use crate::{
@@ -200,8 +202,9 @@ const BEYOND_NUMBERS: &str = "whole numbers end at 9223372036854775807, which is
 pub fn read_as<T: DeserializeOwned>(path: &Path, text: &str, places: Places, table: Table) -> Result<T, Error> {
     let reader = Reader { places, overridden: BTreeMap::new() };
     match reader.deserialize(table) {
-        (Some(config), problems) if problems.is_empty() => Ok(config),
-        (_, mut problems) => {
+        (Some(config), refused) if refused.is_empty() => Ok(config),
+        (_, refused) => {
+            let mut problems = refused.into_iter().map(|refused| refused.problem).collect::<Vec<_>>();
             in_order(&mut problems);
             Err(Error::Experiment(Box::new(ExperimentError { path: path.to_owned(), text: text.to_owned(), problems })))
         }
@@ -270,7 +273,7 @@ impl Override {
     /// The part of an experiment of which it chooses a variant, and which.
     fn choice(&self) -> Option<(&str, &str, &str)> {
         let (choice, rest) = self.key.split_once('.').unwrap_or((&self.key, ""));
-        CHOICES.contains(&choice).then_some(())?;
+        is_choice(choice).then_some(())?;
         let variant = match (rest, &self.value) {
             ("", Value::String(name)) => name.as_str(),
             ("", Value::Table(table)) => table.keys().next().filter(|_| table.len() == 1)?.as_str(),
@@ -321,7 +324,7 @@ impl Override {
 /// What a key `<choice>.<field>` leaves out: the name of the variant that the table `choice` holds, or holds by default.
 /// `is_field` where it can be no name of a variant, misspelt perhaps.
 fn variant_left_out(table: &Table, choice: &str, field: &str, is_field: bool) -> Option<String> {
-    if !CHOICES.contains(&choice) || is_variant(choice, field) {
+    if !is_choice(choice) || is_variant(choice, field) {
         return None;
     }
     let default = default_choices();
@@ -331,26 +334,23 @@ fn variant_left_out(table: &Table, choice: &str, field: &str, is_field: bool) ->
     (below.is_table() && name != field && set_or_possible).then(|| name.clone())
 }
 
-/// Parts of an experiment that are one of several variants, written as a table with the variant's name as its only key.
-const CHOICES: [&str; 6] = ["task", "data", "model", "optimizer", "schedule", "finetune"];
+/// Parts of an experiment that are one of several variants, written as a table with the variant's name as its only key; and how such
+/// a part is read.
+const CHOICES: [(&str, fn(Value) -> Result<(), Refusal>); 6] = [
+    ("task", reads::<TaskConfig>),
+    ("data", reads::<DataConfig>),
+    ("model", reads::<ModelConfig>),
+    ("optimizer", reads::<OptimizerConfig>),
+    ("schedule", reads::<Schedule>),
+    ("finetune", reads::<FinetuneConfig>),
+];
 
-/// Reads a value as a choice.
-///
-/// # Errors
-/// What serde says.
-fn read_choice(choice: &str, value: Value) -> Result<(), String> {
-    fn read<T: DeserializeOwned>(value: Value) -> Result<(), String> {
-        value.try_into::<T>().map(drop).map_err(|error| error.message().to_owned())
-    }
-    match choice {
-        "task" => read::<TaskConfig>(value),
-        "data" => read::<DataConfig>(value),
-        "model" => read::<ModelConfig>(value),
-        "optimizer" => read::<OptimizerConfig>(value),
-        "schedule" => read::<Schedule>(value),
-        "finetune" => read::<FinetuneConfig>(value),
-        _ => Err(String::new()),
-    }
+fn reads<T: DeserializeOwned>(value: Value) -> Result<(), Refusal> {
+    form::read::<T>(value).map(drop)
+}
+
+fn is_choice(key: &str) -> bool {
+    CHOICES.iter().any(|(choice, _)| *choice == key)
 }
 
 /// A variant with every value at its default.
@@ -360,19 +360,18 @@ fn with_defaults(variant: &str) -> Value {
 
 /// Whether a choice has a variant of this name.
 fn is_variant(choice: &str, name: &str) -> bool {
-    CHOICES.contains(&choice)
-        && !read_choice(choice, with_defaults(name)).is_err_and(|error| error.starts_with("unknown variant"))
+    let reads = CHOICES.iter().find_map(|(other, reads)| (*other == choice).then_some(reads));
+    reads.is_some_and(|reads| !matches!(reads(with_defaults(name)), Err(Refusal::NoSuchChoice(..))))
 }
 
 /// A bare name is the variant with its defaults: `schedule = "linear"` for `[schedule.linear]`.
 fn spell_out_choices(table: &mut Table) {
-    for choice in CHOICES {
+    for (choice, reads) in CHOICES {
         let Some(Value::String(name)) = table.get(choice) else { continue };
+        let is_alone = reads(Value::String(name.clone())).is_ok();
         let spelt_out = with_defaults(name);
-        let is_alone = read_choice(choice, Value::String(name.clone())).is_ok();
-        let read = read_choice(choice, spelt_out.clone());
         // What is missing then is said with its name.
-        if !is_alone && !read.is_err_and(|error| !error.starts_with("missing field")) {
+        if !is_alone && matches!(reads(spelt_out.clone()), Ok(()) | Err(Refusal::Missing(_))) {
             table.insert(choice.to_owned(), spelt_out);
         }
     }
@@ -381,7 +380,7 @@ fn spell_out_choices(table: &mut Table) {
 /// Takes a key out of a table, the name of a variant being left out perhaps; returns the whole key.
 pub fn take(table: &mut Table, key: &str) -> Option<String> {
     let whole = match key.split_once('.') {
-        Some((choice, field)) if CHOICES.contains(&choice) => {
+        Some((choice, field)) if is_choice(choice) => {
             let first = field.split('.').next().unwrap_or(field);
             match variant_left_out(table, choice, first, false) {
                 Some(variant) => format!("{choice}.{variant}.{field}"),
@@ -392,7 +391,7 @@ pub fn take(table: &mut Table, key: &str) -> Option<String> {
     };
     let taken = has(table, &whole) && remove(table, &whole);
     // A choice without a variant is none.
-    table.retain(|key, value| !(CHOICES.contains(&key) && value.as_table().is_some_and(Table::is_empty)));
+    table.retain(|key, value| !(is_choice(key) && value.as_table().is_some_and(Table::is_empty)));
     taken.then_some(whole)
 }
 
@@ -406,7 +405,7 @@ fn has(table: &Table, key: &str) -> bool {
 
 /// Where a choice holds another variant than the one that is now set, that one goes.
 fn replace_variant(table: &mut Table, choice: &str, variant: &str) {
-    if CHOICES.contains(&choice)
+    if is_choice(choice)
         && let Some(value) = table.get_mut(choice)
         && !matches!(value, Value::Table(below) if below.contains_key(variant))
     {
@@ -436,7 +435,7 @@ pub fn key_called(name: &str) -> Option<String> {
     all.insert("train".to_owned(), Value::try_from(TrainConfig::default()).ok()?);
     let (key, _) = leaves("", &all).into_iter().find(|(key, _)| key.rsplit('.').next() == Some(name))?;
     match key.split('.').collect::<Vec<_>>().as_slice() {
-        [choice, _variant, field] if CHOICES.contains(choice) => Some(format!("{choice}.{field}")),
+        [choice, _variant, field] if is_choice(choice) => Some(format!("{choice}.{field}")),
         _ => Some(key),
     }
 }
@@ -455,6 +454,12 @@ fn default_choices() -> Table {
 /// Problems of form that one reading names: whoever has more starts with these.
 const MOST_PROBLEMS: usize = 50;
 
+/// A problem of form, and the keys that have no value for it.
+struct Refused {
+    problem: Problem,
+    unread: Vec<String>,
+}
+
 struct Reader {
     places: Places,
     overridden: BTreeMap<String, String>,
@@ -463,7 +468,9 @@ struct Reader {
 impl Reader {
     fn read(&self, path: &Path, table: Table, purpose: Purpose) -> Result<Experiment, Vec<Problem>> {
         let has_data = table.contains_key("data");
-        let (mut experiment, mut problems) = self.deserialize::<Experiment>(table);
+        let (mut experiment, refused) = self.deserialize::<Experiment>(table);
+        let unread: Vec<String> = refused.iter().flat_map(|refused| refused.unread.clone()).collect();
+        let mut problems: Vec<Problem> = refused.into_iter().map(|refused| refused.problem).collect();
         if let Some(experiment) = &mut experiment {
             problems.extend(self.settle(path, experiment));
             // A file has as many examples as it has.
@@ -473,13 +480,6 @@ impl Reader {
         }
         if let Some(experiment) = experiment {
             // A default stands where a value could not be read: what does not go together with that is no problem of its own.
-            // A key that there is not stands for the one that is meant.
-            let meant = |problem: &Problem| -> Vec<String> {
-                let nearest = problem.help.iter().flat_map(|help| quoted(help)).map(str::to_owned);
-                let is_stray = problem.message.contains(": no such key");
-                nearest.chain((!is_stray).then(|| problem.key.clone())).collect()
-            };
-            let unread: Vec<String> = problems.iter().flat_map(meant).collect();
             let echoes = |key: &str, message: &str| {
                 unread.iter().any(|unread| is_same_or_below(key, unread) || names(message, unread))
             };
@@ -520,72 +520,79 @@ impl Reader {
     }
 
     /// What could be read, and every problem of form.
-    fn deserialize<T: DeserializeOwned>(&self, mut table: Table) -> (Option<T>, Vec<Problem>) {
-        let mut problems = Vec::new();
+    fn deserialize<T: DeserializeOwned>(&self, mut table: Table) -> (Option<T>, Vec<Refused>) {
+        let mut all = Vec::new();
         let mut removed: Vec<String> = Vec::new();
-        let mut was_bare = false;
+        let mut spelt_out: Vec<String> = Vec::new();
         // Serde stops at the first error. Taking the culprit out and reading again finds the next one.
         let config = loop {
-            match serde_path_to_error::deserialize::<_, T>(Value::Table(table.clone())) {
+            let error = match form::read_with_path::<T>(Value::Table(table.clone())) {
                 Ok(config) => break Some(config),
-                Err(error) => {
-                    let path = key_of(error.path());
-                    let message = error.inner().message().trim().to_owned();
-                    if is_bare_name(&message) && spell_out(&mut table, &path) {
-                        was_bare = true;
-                        continue;
-                    }
-                    // What was spelt out is a table, which nobody wrote.
-                    if was_bare && message == "invalid type: map, expected a sequence" {
-                        let message = format!("{path}: the name alone says too little; write {path} = [\"…\", …]");
-                        let origin = self.origin_of_value(&path);
-                        problems.push(Problem { key: path, message, help: None, origin });
-                        break None;
-                    }
-                    let was_removed = |key: &str| {
-                        removed.iter().any(|removed| removed == key || removed.starts_with(&format!("{key}.")))
-                    };
-                    let follows = missing_field(&message).is_some_and(|field| was_removed(&join(&path, field)))
-                        || is_bad_choice(&message) && was_removed(&path);
-                    if !follows {
-                        problems.push(self.syntax_problem(&path, &message));
-                    }
-                    if problems.len() == MOST_PROBLEMS || !remove(&mut table, &path) {
-                        break None;
-                    }
-                    removed.push(path);
-                }
+                Err(error) => error,
+            };
+            let (path, refusal) = (key_of(error.path()), error.into_inner());
+            if refusal == Refusal::NameAlone
+                && let Some(key) = spell_out(&mut table, &path)
+            {
+                spelt_out.push(key);
+                continue;
             }
+            // What was spelt out is a table, which nobody wrote.
+            if matches!(refusal, Refusal::Kind { given: Given::Table, .. }) && spelt_out.contains(&path) {
+                let message = format!("{path}: the name alone says too little; write {path} = [\"…\", …]");
+                let origin = self.origin_of_value(&path);
+                let problem = Problem { key: path.clone(), message, help: None, origin };
+                all.push(Refused { problem, unread: vec![path] });
+                break None;
+            }
+            let was_removed =
+                |key: &str| removed.iter().any(|removed| removed == key || removed.starts_with(&format!("{key}.")));
+            let follows = match &refusal {
+                Refusal::Missing(field) => was_removed(&join(&path, field)),
+                Refusal::NotOne => was_removed(&path),
+                _ => false,
+            };
+            if !follows {
+                all.push(self.refused(&path, &refusal));
+            }
+            if all.len() == MOST_PROBLEMS || !remove(&mut table, &path) {
+                break None;
+            }
+            removed.push(path);
         };
-        (config, problems)
+        (config, all)
     }
 
-    fn syntax_problem(&self, path: &str, message: &str) -> Problem {
-        let help = nearest(message);
-        if let Some(field) = missing_field(message) {
-            let key = join(path, field);
-            let origin = self.places.key(path).cloned().unwrap_or(ValueSource::Default);
-            let help = matches!(field, "task" | "model")
-                .then(|| format!("add a table [{field}.NAME]; `headway list {field}s` shows the names"));
-            return Problem { message: format!("{key} is missing"), key, help, origin };
-        }
-        let alternatives = message.split_once("expected").map_or("", |(_, rest)| rest.trim());
-        let there_is = format!("there is {alternatives}").replace("there is one of", "there are");
-        if message.starts_with("unknown field") {
-            let origin = self.origin_of_key(path);
-            return Problem { key: path.to_owned(), message: format!("{path}: no such key; {there_is}"), help, origin };
-        }
-        if message.starts_with("unknown variant") {
-            // The choice is a value (`loss = "sharp"`) or the name of a table (`[model.lstm]`).
-            let wrong = quoted(message).next().unwrap_or_default();
-            let table = join(path, wrong);
-            let named = self.overridden.contains_key(&table) || self.places.sets(&table).is_some();
-            let origin = if named { self.origin_of_key(&table) } else { self.origin_of_value(path) };
-            let message = format!("{path}: no such choice `{wrong}`; {there_is}");
-            return Problem { key: path.to_owned(), message, help, origin };
-        }
-        let message = format!("{path}: {}", plain(message));
-        Problem { key: path.to_owned(), message, help, origin: self.origin_of_value(path) }
+    fn refused(&self, path: &str, refusal: &Refusal) -> Refused {
+        let nearest = refusal.nearest();
+        let help = nearest.map(|name| format!("did you mean `{name}`?"));
+        let problem = match refusal {
+            Refusal::Missing(field) => {
+                let key = join(path, field);
+                let origin = self.places.key(path).cloned().unwrap_or(ValueSource::Default);
+                let help = matches!(*field, "task" | "model")
+                    .then(|| format!("add a table [{field}.NAME]; `headway list {field}s` shows the names"));
+                Problem { message: format!("{key} is missing"), key, help, origin }
+            }
+            refusal => {
+                let origin = match refusal {
+                    Refusal::NoSuchKey(..) => self.origin_of_key(path),
+                    Refusal::NoSuchChoice(wrong, _) => {
+                        // The choice is a value (`loss = "sharp"`) or the name of a table (`[model.lstm]`).
+                        let table = join(path, wrong);
+                        let named = self.overridden.contains_key(&table) || self.places.sets(&table).is_some();
+                        if named { self.origin_of_key(&table) } else { self.origin_of_value(path) }
+                    }
+                    _ => self.origin_of_value(path),
+                };
+                Problem { key: path.to_owned(), message: format!("{path}: {refusal}"), help, origin }
+            }
+        };
+        // A key that there is not stands for the one that is meant.
+        let is_stray = matches!(refusal, Refusal::NoSuchKey(..));
+        let meant = nearest.map(str::to_owned);
+        let unread = meant.into_iter().chain((!is_stray).then(|| problem.key.clone())).collect();
+        Refused { problem, unread }
     }
 
     fn origin_of_key(&self, key: &str) -> ValueSource {
@@ -680,70 +687,16 @@ fn remove(table: &mut Table, path: &str) -> bool {
     }
 }
 
-fn missing_field(message: &str) -> Option<&str> {
-    message.strip_prefix("missing field `")?.split('`').next()
-}
-
-/// The alternative that a misspelt key or variant is closest to.
-fn nearest(message: &str) -> Option<String> {
-    let mut quoted = quoted(message);
-    let wrong = quoted.next().filter(|wrong| wrong.len() <= Places::LONGEST)?;
-    let closest = quoted.min_by_key(|candidate| strsim::damerau_levenshtein(wrong, candidate))?;
-    let distance = strsim::damerau_levenshtein(wrong, closest);
-    (distance <= wrong.chars().count().max(3) / 2).then(|| format!("did you mean `{closest}`?"))
-}
-
-/// What serde says, in the words of a config file.
-fn plain(message: &str) -> String {
-    let Some((found, expected)) = message.split_once(", expected ") else {
-        let message =
-            if is_bad_choice(message) { "must hold exactly one table, named after the choice" } else { message };
-        return message.to_owned();
-    };
-    let found = match found.split_once(": ").map_or(found, |(_, found)| found) {
-        "map" => "a table",
-        "sequence" => "a list",
-        "unit variant" if expected == "string only" => "neither",
-        "unit variant" => "only its name",
-        value => value,
-    };
-    let expected = match expected {
-        "u32" | "u64" | "usize" => "a whole number, 0 or more",
-        "f32" | "f64" => "a number",
-        "a sequence" => "a list",
-        "string only" => "a name, or a table under a name",
-        "a map" | "newtype variant" => "a table",
-        text if text.starts_with("struct ") => "a table",
-        text => text,
-    };
-    format!("expected {expected}, found {found}")
-}
-
-/// Whether a name stands where serde expects the values of the variant, too.
-fn is_bare_name(message: &str) -> bool {
-    ["newtype", "struct"].iter().any(|kind| message == format!("invalid type: unit variant, expected {kind} variant"))
-}
-
-/// Puts the variant with its defaults in place of its bare name, where a path leads to one.
-fn spell_out(table: &mut Table, path: &str) -> bool {
-    let mut current = table;
+/// Puts the variant with its defaults in place of its bare name, where a path leads to one; returns the key of the variant.
+fn spell_out(table: &mut Table, path: &str) -> Option<String> {
+    let (mut current, mut at) = (table, String::new());
     for part in path.split('.') {
-        let bare = current.get(part).and_then(Value::as_str).map(with_defaults);
-        if let Some(spelt_out) = bare {
-            current.insert(part.to_owned(), spelt_out);
-            return true;
+        at = join(&at, part);
+        if let Some(name) = current.get(part).and_then(Value::as_str).map(str::to_owned) {
+            current.insert(part.to_owned(), with_defaults(&name));
+            return Some(join(&at, &name));
         }
-        let Some(Value::Table(below)) = current.get_mut(part) else { return false };
-        current = below;
+        current = current.get_mut(part)?.as_table_mut()?;
     }
-    false
-}
-
-fn is_bad_choice(message: &str) -> bool {
-    message.starts_with("wanted exactly 1 element")
-}
-
-/// What stands between backticks.
-fn quoted(message: &str) -> impl Iterator<Item = &str> {
-    message.split('`').skip(1).step_by(2)
+    None
 }

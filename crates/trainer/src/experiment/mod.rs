@@ -1,5 +1,6 @@
 //! One TOML file is one experiment: read, overridden, resolved and checked here, and nowhere else.
 
+mod form;
 mod leak;
 mod load;
 mod mode;
