@@ -9,7 +9,7 @@ use burn::{
         autodiff::{
             checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
             grads::Gradients,
-            ops::{Backward, Ops, OpsKind},
+            ops::{Backward, NodeGuard, Ops, OpsKind},
         },
         backend_extension,
         tensor::FloatTensor,
@@ -21,25 +21,29 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use crate::{
+    attention::MaybeFloat,
     flex::{self, densified, numbers},
     is_flex,
 };
 
-/// x W + b.
+/// x W + b, or x W where there is no b.
 ///
 /// # Shapes
 /// x `[…, d_in]`, weight `[d_in, d_out]`, bias `[d_out]` -> `[…, d_out]`
 ///
 /// # Panics
 /// When the sizes disagree.
-pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
     let [d_in, d_out] = weight.dims();
     assert_eq!(x.dims()[D - 1], d_in, "the last axis of x is d_in");
-    assert_eq!(bias.dims(), [d_out], "bias is [d_out]");
-    if !is_flex(&x.device()) || [x.dtype(), weight.dtype(), bias.dtype()] != [DType::F32; 3] {
-        return module::linear(x, weight, Some(bias));
+    assert!(bias.as_ref().is_none_or(|bias| bias.dims() == [d_out]), "bias is [d_out]");
+    let is_f32 =
+        [x.dtype(), weight.dtype()] == [DType::F32; 2] && bias.as_ref().is_none_or(|bias| bias.dtype() == DType::F32);
+    if !is_flex(&x.device()) || !is_f32 {
+        return module::linear(x, weight, bias);
     }
-    let [x, weight, bias] = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
+    let bias = bias.map_or(MaybeFloat::Absent, |bias| MaybeFloat::Given(bias.into_dispatch()));
+    let [x, weight] = [x.into_dispatch(), weight.into_dispatch()];
     Tensor::from_dispatch(burn::backend::Dispatch::affine(x, weight, bias))
 }
 
@@ -47,7 +51,11 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) 
 #[backend_extension(Autodiff, Flex)]
 pub trait Affine: Backend {
     /// See [`linear`].
-    fn affine(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn affine(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: MaybeFloat<Self>,
+    ) -> FloatTensor<Self>;
 }
 
 /// Blocks of rows that the work is cut into at most, so that it does not depend on the number of threads.
@@ -116,18 +124,28 @@ fn rows_of(x: &FlexTensor, width: usize) -> usize {
 }
 
 impl Affine for Flex {
-    fn affine(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+    fn affine(x: FlexTensor, weight: FlexTensor, bias: MaybeFloat<Self>) -> FlexTensor {
         let mut shape: Vec<usize> = x.layout().shape().iter().copied().collect();
         let [d_in, d_out] = weight.layout().shape().dims();
-        let [x, weight, bias] = [x, weight, bias].map(densified);
+        let [x, weight] = [x, weight].map(densified);
+        let bias = match bias {
+            MaybeFloat::Given(bias) => Some(densified(bias)),
+            MaybeFloat::Absent => None,
+        };
         let rows = rows_of(&x, d_in);
-        let (x, weight, bias) = (numbers(&x), numbers(&weight), numbers(&bias));
+        let (x, weight, bias) = (numbers(&x), numbers(&weight), bias.as_ref().map(numbers));
         let block = rows_per_block(rows);
         let fill = |output: &mut [f32]| {
             output.par_chunks_mut(block * d_out).zip(x.par_chunks(block * d_in)).for_each(|(output, x)| {
                 let shape = [output.len() / d_out, d_in, d_out];
                 product(shape, Matrix::of(x, d_in), Matrix::of(weight, d_out), output);
-                output.chunks_exact_mut(d_out).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
+                match bias {
+                    Some(bias) => output
+                        .chunks_exact_mut(d_out)
+                        .for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b)),
+                    // A product of −0 is 0, as it is with a bias of zeros.
+                    None => output.iter_mut().for_each(|y| *y += 0.0),
+                }
             });
         };
         // SAFETY: the blocks cover the output, and `product` writes a whole block without reading it.
@@ -139,13 +157,13 @@ impl Affine for Flex {
     }
 }
 
-/// Gradients of x, weight and bias: dX = dY Wᵀ where it is wanted, dW = Xᵀ dY, db = Σ dY.
+/// Gradients of x, weight and bias: dX = dY Wᵀ, dW = Xᵀ dY, db = Σ dY, the first and the last where they are wanted.
 fn backward(
     x: FlexTensor,
     weight: FlexTensor,
     d_output: FlexTensor,
-    wants_x: bool,
-) -> (Option<FlexTensor>, FlexTensor, FlexTensor) {
+    (wants_x, wants_bias): (bool, bool),
+) -> (Option<FlexTensor>, FlexTensor, Option<FlexTensor>) {
     let shape = x.layout().shape().clone();
     let [d_in, d_out] = weight.layout().shape().dims();
     let [x, weight, d_output] = [x, weight, d_output].map(densified);
@@ -162,9 +180,11 @@ fn backward(
         // SAFETY: `product` writes all of it without reading it.
         let d_weight =
             unsafe { flex::filled(d_in * d_out, |to| product(shape, Matrix::of(x, d_in).transposed(), d_y, to)) };
-        let mut d_bias = vec![0.0; d_out];
-        for row in d_output.chunks_exact(d_out) {
-            d_bias.iter_mut().zip(row).for_each(|(sum, d)| *sum += d);
+        let mut d_bias = vec![0.0; if wants_bias { d_out } else { 0 }];
+        if wants_bias {
+            for row in d_output.chunks_exact(d_out) {
+                d_bias.iter_mut().zip(row).for_each(|(sum, d)| *sum += d);
+            }
         }
         (d_weight, d_bias)
     };
@@ -187,18 +207,19 @@ fn backward(
         (d_weight, d_bias)
     });
     let (d_weight, d_bias) = total.unwrap_or_else(|| (vec![0.0; d_in * d_out], vec![0.0; d_out]));
-    (d_x, flex::dense(d_weight, Shape::new([d_in, d_out])), flex::dense(d_bias, Shape::new([d_out])))
+    let d_bias = wants_bias.then(|| flex::dense(d_bias, Shape::new([d_out])));
+    (d_x, flex::dense(d_weight, Shape::new([d_in, d_out])), d_bias)
 }
 
 /// A backend that computes both passes.
 pub trait AffinePasses: Affine {
-    /// Gradients of x, if it is wanted, of weight and of bias.
+    /// Gradients of x, of weight and of bias; those of x and of bias if they are wanted.
     fn affine_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         d_output: FloatTensor<Self>,
-        wants_x: bool,
-    ) -> (Option<FloatTensor<Self>>, FloatTensor<Self>, FloatTensor<Self>);
+        wants_x_and_bias: (bool, bool),
+    ) -> (Option<FloatTensor<Self>>, FloatTensor<Self>, Option<FloatTensor<Self>>);
 }
 
 impl AffinePasses for Flex {
@@ -206,25 +227,25 @@ impl AffinePasses for Flex {
         x: FlexTensor,
         weight: FlexTensor,
         d_output: FlexTensor,
-        wants_x: bool,
-    ) -> (Option<FlexTensor>, FlexTensor, FlexTensor) {
-        backward(x, weight, d_output, wants_x)
+        wants_x_and_bias: (bool, bool),
+    ) -> (Option<FlexTensor>, FlexTensor, Option<FlexTensor>) {
+        backward(x, weight, d_output, wants_x_and_bias)
     }
 }
 
+/// The node, whose parents are x, weight and, where there is one, bias.
 #[derive(Debug)]
 struct Node;
 
-impl<B: AffinePasses> Backward<B, 3> for Node {
+impl<B: AffinePasses, const N: usize> Backward<B, N> for Node {
     type State = (FloatTensor<B>, FloatTensor<B>);
 
-    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _checkpointer: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let d_output = gradients.consume::<B>(&ops.node);
         let (x, weight) = ops.state;
-        let [x_parent, weight_parent, bias_parent] = ops.parents;
-        let (d_x, d_weight, d_bias) = B::affine_backward(x, weight, d_output, x_parent.is_some());
-        let all = [(x_parent, d_x), (weight_parent, Some(d_weight)), (bias_parent, Some(d_bias))];
-        for (parent, gradient) in all {
+        let is_wanted = |parent: usize| ops.parents.get(parent).is_some_and(Option::is_some);
+        let (d_x, d_weight, d_bias) = B::affine_backward(x, weight, d_output, (is_wanted(0), is_wanted(2)));
+        for (parent, gradient) in ops.parents.into_iter().zip([d_x, Some(d_weight), d_bias]) {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 gradients.register::<B>(parent.id, gradient);
             }
@@ -232,15 +253,30 @@ impl<B: AffinePasses> Backward<B, 3> for Node {
     }
 }
 
+fn record<B: AffinePasses, C: CheckpointStrategy, const N: usize>(
+    nodes: [NodeGuard; N],
+    saved: (FloatTensor<B>, FloatTensor<B>),
+    output: FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    match Backward::<B, N>::prepare::<C>(Node, nodes).compute_bound().stateful() {
+        OpsKind::Tracked(node) => node.finish(saved, output),
+        OpsKind::UnTracked(node) => node.finish(output),
+    }
+}
+
 impl<B: AffinePasses, C: CheckpointStrategy> Affine for Autodiff<B, C> {
-    fn affine(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
-        let [(x, x_node), (weight, weight_node), (bias, bias_node)] =
-            [x, weight, bias].map(FloatTensor::<Self>::into_parts);
-        let output = B::affine(x.clone(), weight.clone(), bias);
-        let nodes = [x_node, weight_node, bias_node];
-        match Backward::<B, 3>::prepare::<C>(Node, nodes).compute_bound().stateful() {
-            OpsKind::Tracked(node) => node.finish((x, weight), output),
-            OpsKind::UnTracked(node) => node.finish(output),
+    fn affine(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: MaybeFloat<Self>) -> FloatTensor<Self> {
+        let [(x, x_node), (weight, weight_node)] = [x, weight].map(FloatTensor::<Self>::into_parts);
+        let saved = (x.clone(), weight.clone());
+        match bias {
+            MaybeFloat::Absent => {
+                record::<B, C, 2>([x_node, weight_node], saved, B::affine(x, weight, MaybeFloat::Absent))
+            }
+            MaybeFloat::Given(bias) => {
+                let (bias, bias_node) = bias.into_parts();
+                let output = B::affine(x, weight, MaybeFloat::Given(bias));
+                record::<B, C, 3>([x_node, weight_node, bias_node], saved, output)
+            }
         }
     }
 }

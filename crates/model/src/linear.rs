@@ -34,9 +34,7 @@ impl Projection {
     /// # Shapes
     /// `[batch, rows, d_in]` -> `[batch, rows, d_out]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let weight = self.weight.val();
-        let zeros = Tensor::zeros([weight.dims()[1]], &x.device());
-        forward(x, weight, zeros, self.low_rank.as_ref())
+        forward(x, self.weight.val(), None, self.low_rank.as_ref())
     }
 
     pub(crate) fn place(&mut self) -> ProjectionPlace<'_> {
@@ -48,7 +46,7 @@ impl Linear {
     /// # Shapes
     /// `[batch, rows, d_in]` -> `[batch, rows, d_out]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        forward(x, self.weight.val(), self.bias.val(), self.low_rank.as_ref())
+        forward(x, self.weight.val(), Some(self.bias.val()), self.low_rank.as_ref())
     }
 
     pub(crate) fn place(&mut self) -> ProjectionPlace<'_> {
@@ -56,7 +54,7 @@ impl Linear {
     }
 }
 
-fn forward(x: Tensor<3>, weight: Tensor<2>, bias: Tensor<1>, low_rank: Option<&LowRank>) -> Tensor<3> {
+fn forward(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, low_rank: Option<&LowRank>) -> Tensor<3> {
     match low_rank {
         Some(low_rank) => headway_kernels::linear(x.clone(), weight, bias) + low_rank.forward(x),
         None => headway_kernels::linear(x, weight, bias),

@@ -47,18 +47,25 @@ fn affine_maps_and_their_gradients() {
         }
         for on in devices() {
             let device = on.device.clone().autodiff();
-            for tracked in [true, false] {
+            for (tracked, biased) in [(true, true), (false, true), (true, false)] {
                 let track = |tensor: Tensor<3>| if tracked { tensor.require_grad() } else { tensor };
                 let x = track(tensor(&x, [batch, rows, d_in], &device));
                 let (w, b) =
                     (tensor(&w, [d_in, d_out], &device).require_grad(), tensor(&b, [d_out], &device).require_grad());
-                let output = linear(x.clone(), w.clone(), b.clone());
+                let output = linear(x.clone(), w.clone(), biased.then(|| b.clone()));
                 let gradients = (output.clone() * tensor(&d_y, [batch, rows, d_out], &device)).sum().backward();
-                let name = format!("{batch} × {rows} × {d_in} -> {d_out} on {}, x tracked: {tracked}", on.name);
+                let name = format!(
+                    "{batch} × {rows} × {d_in} -> {d_out} on {}, x tracked: {tracked}, bias: {biased}",
+                    on.name
+                );
+                let y: Vec<f64> =
+                    y.iter().zip(b64.iter().cycle()).map(|(y, b)| if biased { *y } else { y - b }).collect();
                 assert_close(&format!("output, {name}"), &host(output.inner()), &rounded(&y), on.tolerance);
-                let got = [(host(w.grad(&gradients).unwrap()), &d_w), (host(b.grad(&gradients).unwrap()), &d_b)];
-                for (got, want) in got {
-                    assert_close(&format!("gradient, {name}"), &got, &rounded(want), on.tolerance);
+                assert_eq!(b.grad(&gradients).is_some(), biased, "{name}");
+                for (got, want) in [(Some(w.grad(&gradients).unwrap().reshape([-1])), &d_w), (b.grad(&gradients), &d_b)]
+                {
+                    let Some(got) = got else { continue };
+                    assert_close(&format!("gradient, {name}"), &host(got), &rounded(want), on.tolerance);
                 }
                 match x.grad(&gradients) {
                     Some(got) => {
@@ -72,6 +79,26 @@ fn affine_maps_and_their_gradients() {
 }
 
 #[test]
+fn without_a_bias_a_map_is_what_it_is_with_one_of_zeros_to_the_last_bit() {
+    let device = Device::flex().autodiff();
+    for [batch, rows, d_in, d_out] in SIZES {
+        let mut x = numbers(8, batch * rows * d_in);
+        // 0 times a negative number is −0.
+        x[0] = 0.0;
+        let (w, d_y) = (numbers(9, d_in * d_out), numbers(10, batch * rows * d_out));
+        let bits = |bias: Option<Tensor<1>>| {
+            let (x, w) = (tensor(&x, [batch, rows, d_in], &device), tensor(&w, [d_in, d_out], &device));
+            let (x, w) = (x.require_grad(), w.require_grad());
+            let y = linear(x.clone(), w.clone(), bias);
+            let gradients = (y.clone() * tensor(&d_y, [batch, rows, d_out], &device)).sum().backward();
+            let all = [host(y.inner()), host(x.grad(&gradients).unwrap()), host(w.grad(&gradients).unwrap())];
+            all.map(|values| values.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+        };
+        assert_eq!(bits(None), bits(Some(Tensor::zeros([d_out], &device))), "{batch} × {rows} × {d_in} -> {d_out}");
+    }
+}
+
+#[test]
 fn an_affine_map_takes_any_view() {
     for on in devices() {
         let x = tensor(&numbers(5, 7 * 5 * 3), [7, 5, 3], &on.device);
@@ -81,9 +108,9 @@ fn an_affine_map_takes_any_view() {
         let want = linear(
             copied(x.clone().swap_dims(1, 2)),
             Tensor::from_data(w.clone().transpose().to_data(), &on.device),
-            b.clone(),
+            Some(b.clone()),
         );
-        let got = linear(x.swap_dims(1, 2), w.transpose(), b);
+        let got = linear(x.swap_dims(1, 2), w.transpose(), Some(b));
         assert_close(on.name, &host(got), &host(want), on.tolerance);
     }
 }
