@@ -334,9 +334,11 @@ fn variant_left_out(table: &Table, choice: &str, field: &str, is_field: bool) ->
     (below.is_table() && name != field && set_or_possible).then(|| name.clone())
 }
 
-/// Parts of an experiment that are one of several variants, written as a table with the variant's name as its only key; and how such
-/// a part is read.
-const CHOICES: [(&str, fn(Value) -> Result<(), Refusal>); 6] = [
+/// Whether a value is one of the variants of a choice.
+type Reads = fn(Value) -> Result<(), Refusal>;
+
+/// Parts of an experiment that are one of several variants, written as a table with the variant's name as its only key.
+const CHOICES: [(&str, Reads); 6] = [
     ("task", reads::<TaskConfig>),
     ("data", reads::<DataConfig>),
     ("model", reads::<ModelConfig>),
