@@ -3,7 +3,7 @@
 //! A tensor's name is its path in the model (`blocks.0.attention.query.weight`). Linear weights are stored `[out, in]`, layer
 //! norms as `weight` and `bias`, so `safetensors.torch.load_file` gives what a PyTorch module of the same names expects.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
@@ -161,6 +161,18 @@ pub fn collect<M: Module>(model: &M, pick: &impl Pick) -> BTreeMap<String, Array
     collector.arrays
 }
 
+/// One parameter, in file orientation; the others stay on their device. `None` if there is none of this name.
+pub fn one<M: Module>(model: &M, name: &str) -> Option<Array> {
+    struct Only(ParamId);
+    impl Pick for Only {
+        fn pick<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
+            (param.id == self.0).then(|| param.val())
+        }
+    }
+    let (_, id) = names(model).into_iter().find(|(other, _)| other == name)?;
+    collect(model, &Only(id)).remove(name)
+}
+
 /// Path and id of each parameter, in the model's order.
 pub fn names<M: Module>(model: &M) -> Vec<(String, ParamId)> {
     struct Names(Path, Vec<(String, ParamId)>);
@@ -232,6 +244,27 @@ impl Pick for Trained {
         let value = param.val();
         value.is_require_grad().then_some(value)
     }
+}
+
+/// Names of the parameters that are trained.
+pub fn trained<M: Module>(model: &M) -> BTreeSet<String> {
+    struct Names(Path, BTreeSet<String>);
+    impl ModuleVisitor for Names {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.0.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if Trained.pick(param).is_some() {
+                self.1.insert(self.0.name());
+            }
+        }
+    }
+    let mut names = Names(Path::default(), BTreeSet::new());
+    model.visit(&mut names);
+    names.1
 }
 
 /// The model's parameters as the bytes of a safetensors file, equal for equal weights.

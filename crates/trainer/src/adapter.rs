@@ -21,7 +21,7 @@ use headway_exchange::peft::{AdapterSettings, CONFIG, PICKLE, WEIGHTS};
 use headway_model::{
     Model, ModelConfig,
     adapter::{self, Target, is_adapter},
-    weights::{self, Array, Trained},
+    weights::{self, Array},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -103,22 +103,24 @@ struct Rows {
     num_transformer_submodules: usize,
 }
 
-/// The files of a fine-tuned model's adapter; none where the mode trains none.
+/// The files of a fine-tuned model's adapter; none where the mode trains none. `arrays` are all its parameters.
 ///
 /// # Errors
 /// [`Error::Training`] when a value cannot be written, which no value of ours provokes.
 pub(crate) fn files(
     config: &CheckpointConfig,
     model: &Model,
+    arrays: &BTreeMap<String, Array>,
     lineage: Option<&Lineage>,
 ) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
     let mode = &config.experiment.finetune;
     if mode.adapter().is_none() {
         return Ok(Vec::new());
     }
-    let trained = weights::collect(model, &Trained);
-    let whole = outermost(trained.keys().filter(|name| !is_adapter(name)).map(|name| parts(name).0));
-    let saved = if whole.is_empty() { trained } else { with_whole(mode, model, &whole)? };
+    let trained = weights::trained(model);
+    let whole = outermost(trained.iter().filter(|name| !is_adapter(name)).map(|name| parts(name).0));
+    let saved =
+        if whole.is_empty() { some(arrays, |name| trained.contains(name)) } else { with_whole(mode, arrays, &whole)? };
     let revision = lineage.map(|lineage| revision(&lineage.weights_sha256, &config.model)).transpose()?;
     // The order of the model, in which layers stand by their numbers.
     let order: Vec<String> = weights::names(model).into_iter().map(|(name, _)| name).collect();
@@ -198,18 +200,22 @@ fn is_below(name: &str, module: &str) -> bool {
 /// [`Error::Training`] where the sum is no finite number.
 fn with_whole(
     mode: &FinetuneConfig,
-    model: &Model,
+    arrays: &BTreeMap<String, Array>,
     whole: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, Array>, Error> {
     let is_whole = |name: &str| whole.iter().any(|module| is_below(name, module));
-    let all = weights::arrays(model).into_iter().filter(|(name, _)| is_adapter(name) || is_whole(name));
-    let (mut inside, mut saved): (BTreeMap<_, _>, BTreeMap<_, _>) = all.partition(|(name, _)| is_whole(name));
+    let (mut inside, mut saved) = (some(arrays, is_whole), some(arrays, |name| is_adapter(name) && !is_whole(name)));
     if let FinetuneConfig::Lora(lora) = mode {
         inside = adapter::merge(inside, |_| (lora.rank, lora.scale()))
             .map_err(|error| Error::Training(error.to_string()))?;
     }
     saved.extend(inside);
     Ok(saved)
+}
+
+/// The arrays of some names.
+fn some(arrays: &BTreeMap<String, Array>, is_one: impl Fn(&str) -> bool) -> BTreeMap<String, Array> {
+    arrays.iter().filter(|(name, _)| is_one(name)).map(|(name, array)| (name.clone(), array.clone())).collect()
 }
 
 /// Which weights an adapter was learned beside and what function they made: the sha256 of the weights' file and, behind a dash, twelve

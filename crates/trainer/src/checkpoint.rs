@@ -29,7 +29,7 @@ use std::{
 use headway_exchange::{disk::open, peft};
 use headway_model::{
     IoDims, Model, ModelConfig,
-    weights::{self, Array},
+    weights::{self, Array, arrays_to_bytes},
 };
 use headway_tasks::Scale;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -267,18 +267,18 @@ impl Checkpoint {
     /// [`Error::Training`] when a value cannot be written, which no value of ours provokes.
     pub fn files(
         config: &CheckpointConfig,
-        model: &Model,
+        weights: &BTreeMap<String, Array>,
         resumable: Option<&Resumable>,
         lineage: Option<&Lineage>,
         adapter: Vec<(&'static str, Vec<u8>)>,
     ) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
-        let mut files = vec![(Self::MODEL, safetensors(weights::to_bytes(model))?), (Self::CONFIG, json(config)?)];
+        let mut files = vec![(Self::MODEL, safetensors(arrays_to_bytes(weights))?), (Self::CONFIG, json(config)?)];
         if let Some(lineage) = lineage {
             files.push((Self::LINEAGE, json(lineage)?));
         }
         files.extend(adapter);
         if let Some(resumable) = resumable {
-            files.push((Self::OPTIM, safetensors(weights::arrays_to_bytes(&resumable.moments))?));
+            files.push((Self::OPTIM, safetensors(arrays_to_bytes(&resumable.moments))?));
             files.push((Self::STATE, json(&resumable.state)?));
         }
         Ok(files)
@@ -370,9 +370,10 @@ impl Checkpoint {
         hardest: &BTreeMap<String, Array>,
         page: impl FnOnce(&Self) -> Result<(), Error>,
     ) -> Result<Self, Error> {
-        let mut files = Self::files(&CheckpointConfig::of(experiment), model, None, None, Vec::new())?;
+        let weights = weights::arrays(model);
+        let mut files = Self::files(&CheckpointConfig::of(experiment), &weights, None, None, Vec::new())?;
         files.push((Self::CERTIFICATE, json(certificate)?));
-        files.push((Self::HARDEST, safetensors(weights::arrays_to_bytes(hardest))?));
+        files.push((Self::HARDEST, safetensors(arrays_to_bytes(hardest))?));
         files.push((Self::TRAIN, experiment.to_toml().into_bytes()));
         Self::write_new(path, &files, page)
     }
@@ -384,11 +385,11 @@ impl Checkpoint {
     pub fn write_imported(
         path: PathBuf,
         experiment: &Experiment,
-        model: &Model,
+        weights: &BTreeMap<String, Array>,
         import: &Import,
         adapter: Vec<(&'static str, Vec<u8>)>,
     ) -> Result<Self, Error> {
-        let mut files = Self::files(&CheckpointConfig::of(experiment), model, None, None, adapter)?;
+        let mut files = Self::files(&CheckpointConfig::of(experiment), weights, None, None, adapter)?;
         files.push((Self::IMPORT, json(import)?));
         Self::write_new(path, &files, |_| Ok(()))
     }
@@ -403,7 +404,7 @@ impl Checkpoint {
         arrays: &BTreeMap<String, Array>,
         lineage: &Lineage,
     ) -> Result<Self, Error> {
-        let weights = safetensors(weights::arrays_to_bytes(arrays))?;
+        let weights = safetensors(arrays_to_bytes(arrays))?;
         let files = [(Self::MODEL, weights), (Self::CONFIG, json(config)?), (Self::LINEAGE, json(lineage)?)];
         Self::write_new(path, &files, |_| Ok(()))
     }
@@ -440,12 +441,13 @@ impl Checkpoint {
         if self.digest_of(Self::IMPORT)?.is_some() { self.read_json(Self::IMPORT).map(Some) } else { Ok(None) }
     }
 
-    /// Digest of the weights, to name where a fine-tuned model came from.
+    /// Digest of the weights, to name where a fine-tuned model came from. It is the manifest's: whoever reads the weights has compared it
+    /// with them, and they are not read again.
     ///
     /// # Errors
     /// [`Error::Checkpoint`]
     pub fn weights_digest(&self) -> Result<String, Error> {
-        Ok(digest(&self.read(Self::MODEL)?))
+        self.recorded(Self::MODEL)
     }
 
     /// The record of weights that were all taken from this checkpoint, found at `from`.
@@ -478,10 +480,7 @@ impl Checkpoint {
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
-        let path = self.path.join(name);
-        let Some(recorded) = self.digest_of(name)? else {
-            return Err(Error::checkpoint(&self.path, format!("has no {name}")));
-        };
+        let (path, recorded) = (self.path.join(name), self.recorded(name)?);
         let damaged = |error| Error::checkpoint(&path, error);
         let bytes = bounded_read::read(&path).map_err(|error| Error::unreadable(&path, error, damaged))?;
         if digest(&bytes) != recorded {
@@ -489,6 +488,14 @@ impl Checkpoint {
             return Err(Error::checkpoint(path, problem));
         }
         Ok(bytes)
+    }
+
+    /// What the manifest says about a file.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`], also when it does not list it.
+    fn recorded(&self, name: &str) -> Result<String, Error> {
+        self.digest_of(name)?.ok_or_else(|| Error::checkpoint(&self.path, format!("has no {name}")))
     }
 
     /// What the manifest says about a file, nothing when it does not list it.
@@ -616,5 +623,23 @@ mod tests {
         assert_eq!(serde_json::from_str::<TrainState>(&text).ok().as_ref(), Some(&state));
         let text = serde_json::to_string(&evaluate(&losses, 0.0).1).unwrap_or_default();
         assert!(!text.contains("counted_from"), "{text}");
+    }
+
+    #[test]
+    fn weights_are_read_once_and_known_by_the_digest_that_they_were_compared_with() -> Result<(), Error> {
+        let folder = tempfile::tempdir().map_err(Error::io("cannot create folder", "a temporary one"))?;
+        let at = folder.path().join("checkpoint");
+        let arrays = BTreeMap::from([("w".to_owned(), Array { shape: vec![2], values: vec![1.0, -0.5] })]);
+        let bytes = safetensors(arrays_to_bytes(&arrays))?;
+        write(&folder.path().join("half"), &at, &[(Checkpoint::MODEL, bytes.clone())], || Ok(()))?;
+        let checkpoint = Checkpoint::find(&at)?;
+        assert_eq!(checkpoint.weights()?, arrays);
+        // Nobody looks at them again.
+        disk::remove_file(&at.join(Checkpoint::MODEL))?;
+        assert_eq!(checkpoint.weights_digest()?, digest(&bytes));
+        disk::replace(&at.join(Checkpoint::MODEL), &bytes[1..])?;
+        let damaged = checkpoint.weights().map(drop).map_err(|error| error.to_string());
+        assert!(damaged.is_err_and(|error| error.contains("does not match its digest in MANIFEST")));
+        Ok(())
     }
 }

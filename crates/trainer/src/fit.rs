@@ -76,7 +76,7 @@ pub(crate) fn fit(
                 now: Some(shape.clone()),
                 kept_rows: kept,
             });
-            let fresh = weights::arrays(&model).remove(*name).map(|fresh| fresh.values).unwrap_or_default();
+            let fresh = weights::one(&model, name).map(|fresh| fresh.values).unwrap_or_default();
             array.values.truncate(kept * width);
             array.values.extend_from_slice(fresh.get(kept * width..).unwrap_or_default());
             array.shape.clone_from(shape);

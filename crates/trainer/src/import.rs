@@ -212,8 +212,9 @@ fn write(
         let longer = if has_more_positions(&error) { CUT } else { "" };
         Error::checkpoint(&import.file, format!("{error}\n{hint}{longer}"))
     })?;
-    let adapter = adapter::files(&CheckpointConfig::of(experiment), &model, None)?;
-    Checkpoint::write_imported(place.path()?, experiment, &model, import, adapter)
+    let arrays = weights::arrays(&model);
+    let adapter = adapter::files(&CheckpointConfig::of(experiment), &model, &arrays, None)?;
+    Checkpoint::write_imported(place.path()?, experiment, &arrays, import, adapter)
 }
 
 const CUT: &str = "\n--cut-positions takes the first rows of position.weight, as many as the task has";

@@ -86,10 +86,10 @@ pub fn resume_in(dir: RunDir, options: &Options) -> Result<Resumed, Error> {
     };
     let model = build::load_model(&experiment, newest, &options.device).map_err(damaged)?;
     let source = build::build_source(&experiment)?;
-    let arrays = weights::arrays(&model);
+    let shapes = weights::shapes(&model);
     let stray = resumable.moments.iter().find(|(name, moment)| {
-        let parameter = name.rsplit_once('.').and_then(|(parameter, _)| arrays.get(parameter));
-        parameter.is_none_or(|parameter| parameter.values.len() != moment.values.len())
+        let parameter = name.rsplit_once('.').and_then(|(parameter, _)| shapes.get(parameter));
+        parameter.is_none_or(|shape| shape.iter().product::<usize>() != moment.values.len())
     });
     if let Some((name, _)) = stray {
         let problem = format!("the optimiser's {name} does not fit the weights");

@@ -299,13 +299,14 @@ impl TrainLoop<'_> {
         if self.saved == Some(step) {
             return Ok(());
         }
-        if self.first_bad_weight().is_some() {
+        let arrays = weights::arrays(&self.trainable.model);
+        if self.first_bad_weight(&arrays).is_some() {
             return Err(self.diverged(false));
         }
         let resumable = Resumable { state: self.state.clone(), moments: self.optimizer.moments() };
         let (config, model, lineage) = (&self.plan.config, &self.trainable.model, self.plan.lineage.as_ref());
-        let adapter = adapter::files(config, model, lineage)?;
-        let files = Checkpoint::files(config, model, Some(&resumable), lineage, adapter)?;
+        let adapter = adapter::files(config, model, &arrays, lineage)?;
+        let files = Checkpoint::files(config, &arrays, Some(&resumable), lineage, adapter)?;
         let path = self.plan.dir.save_checkpoint(step, files)?;
         self.saved = Some(step);
         (self.plan.on_event)(&Event::Saved { step, path });
@@ -324,8 +325,7 @@ impl TrainLoop<'_> {
     }
 
     /// First parameter, in the model's order, that holds NaN or an infinity.
-    fn first_bad_weight(&self) -> Option<String> {
-        let arrays = weights::arrays(&self.trainable.model);
+    fn first_bad_weight(&self, arrays: &BTreeMap<String, Array>) -> Option<String> {
         let is_bad = |array: &Array| array.values.iter().any(|value| !value.is_finite());
         weights::names(&self.trainable.model)
             .into_iter()
@@ -335,7 +335,8 @@ impl TrainLoop<'_> {
 
     /// `at_first`: no update was made yet.
     fn diverged(&self, at_first: bool) -> Error {
-        let tensor = self.first_bad_weight().unwrap_or_else(|| "the loss".to_owned());
+        let tensor =
+            self.first_bad_weight(&weights::arrays(&self.trainable.model)).unwrap_or_else(|| "the loss".to_owned());
         let kept = match self.plan.dir.checkpoints() {
             Ok(all) => all.last().map_or("nothing was saved before".to_owned(), |checkpoint| {
                 format!("the last good state is {}", checkpoint.path.display())
