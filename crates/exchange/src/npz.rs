@@ -1,4 +1,4 @@
-//! Arrays in numpy's .npz files, as `numpy.savez` writes them: a zip of .npy files, none of them compressed.
+//! Arrays in numpy's files: .npy holds one, .npz is a zip of those, stored as `numpy.savez` writes it or deflated.
 //!
 //! Read here and not by a crate: those for .npz turn on features of crates beneath burn, which would then be built anew.
 //!
@@ -6,12 +6,12 @@
 //! The format of .npy: numpy.lib.format, version 1.0.
 
 use std::{
-    collections::BTreeMap,
-    io::{Cursor, Write},
+    io::{self, Cursor, Read, Seek, SeekFrom, Write},
+    mem,
 };
 
 use headway_model::weights::Array;
-use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 use crate::{
     Arrays, Error,
@@ -26,38 +26,82 @@ const ALIGNMENT: usize = 64;
 /// # Errors
 /// [`Error::File`] when the archive refuses, which no array of ours provokes.
 pub fn write(arrays: &Arrays) -> Result<Vec<u8>, Error> {
-    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    let mut file = Writer::new(Cursor::new(Vec::new()));
     for (name, Array { shape, values }) in arrays {
-        let options = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Stored)
-            .with_alignment(ALIGNMENT as u16)
-            .large_file(values.len() > MOST_WITHOUT_ZIP64);
-        archive.start_file(format!("{name}.npy"), options).map_err(Error::file)?;
-        // A tuple of one ends in a comma, as Python writes it.
-        let comma = if shape.len() == 1 { "," } else { "" };
-        let sizes = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-        let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sizes}{comma}), }}");
-        let unpadded = 10 + header.len() + 1;
-        header.push_str(&" ".repeat(unpadded.next_multiple_of(ALIGNMENT) - unpadded));
-        header.push('\n');
-        let length = u16::try_from(header.len()).map_err(Error::file)?;
-        let mut bytes = b"\x93NUMPY\x01\0".to_vec();
-        bytes.extend(length.to_le_bytes());
-        bytes.extend(header.as_bytes());
-        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        archive.write_all(&bytes).map_err(Error::file)?;
+        file.begin(name, shape)?;
+        file.numbers(values)?;
     }
-    Ok(archive.finish().map_err(Error::file)?.into_inner())
+    Ok(file.finish()?.into_inner())
 }
 
 /// Numbers beyond which an array and its header pass 4 GB.
 pub(crate) const MOST_WITHOUT_ZIP64: usize = (1 << 30) - (1 << 20);
 
+/// A .npz file on its way, one array after the other.
+pub struct Writer<W: Write + Seek>(ZipWriter<W>);
+
+impl<W: Write + Seek> Writer<W> {
+    /// A file without arrays.
+    pub fn new(file: W) -> Self {
+        Self(ZipWriter::new(file))
+    }
+
+    /// Begins an array, whose numbers follow.
+    ///
+    /// # Errors
+    /// [`Error::File`] with what the archive or the system says.
+    pub fn begin(&mut self, name: &str, shape: &[usize]) -> Result<(), Error> {
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .with_alignment(ALIGNMENT as u16)
+            .large_file(shape.iter().product::<usize>() > MOST_WITHOUT_ZIP64);
+        self.0.start_file(format!("{name}.npy"), options).map_err(Error::file)?;
+        self.0.write_all(&header(shape)?).map_err(Error::file)
+    }
+
+    /// The next numbers of the array, row-major.
+    ///
+    /// # Errors
+    /// [`Error::File`] with what the system says.
+    pub fn numbers(&mut self, values: &[f32]) -> Result<(), Error> {
+        self.0.write_all(&bytes_of(values)).map_err(Error::file)
+    }
+
+    /// The file, whole.
+    ///
+    /// # Errors
+    /// [`Error::File`] with what the archive or the system says.
+    pub fn finish(self) -> Result<W, Error> {
+        self.0.finish().map_err(Error::file)
+    }
+}
+
+/// What stands in front of the numbers of a .npy file of f4 in C order.
+///
+/// # Errors
+/// [`Error::File`] for more axes than a header has room for.
+pub fn header(shape: &[usize]) -> Result<Vec<u8>, Error> {
+    // A tuple of one ends in a comma, as Python writes it.
+    let comma = if shape.len() == 1 { "," } else { "" };
+    let sizes = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sizes}{comma}), }}");
+    let unpadded = 10 + header.len() + 1;
+    header.push_str(&" ".repeat(unpadded.next_multiple_of(ALIGNMENT) - unpadded));
+    header.push('\n');
+    let length = u16::try_from(header.len()).map_err(Error::file)?;
+    Ok([b"\x93NUMPY\x01\0".as_slice(), &length.to_le_bytes(), header.as_bytes()].concat())
+}
+
+/// Numbers as they stand in a .npy file.
+pub fn bytes_of(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
 /// Every array of a file, as f32.
 ///
 /// # Errors
 /// What is not as it should be.
-pub fn read(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
+pub fn read(bytes: &[u8]) -> Result<Arrays, String> {
     Ok(read_rounded(bytes)?.0)
 }
 
@@ -66,106 +110,219 @@ pub fn read(bytes: &[u8]) -> Result<BTreeMap<String, Array>, String> {
 /// # Errors
 /// What is not as it should be.
 pub(crate) fn read_rounded(bytes: &[u8]) -> Result<(Arrays, Vec<Rounded>), String> {
-    // The end of the central directory lies in the last 64 KiB, and says where the directory is.
-    let start = bytes.len().saturating_sub(22 + 0xffff);
-    let end = bytes[start..].windows(4).rposition(|window| window == b"PK\x05\x06").map(|at| start + at);
-    let end = end.ok_or("not a whole .npz file: the end of its directory is missing")?;
-    let count = number(bytes, end + 10, 2)?;
-    let mut at = number(bytes, end + 16, 4)?;
-    let (mut arrays, mut all_rounded) = (BTreeMap::new(), Vec::new());
-    let mut left = bytes.len();
-    for _ in 0..count {
-        if bytes.get(at..at.saturating_add(4)) != Some(b"PK\x01\x02".as_slice()) {
-            return Err("not a whole .npz file: its directory is damaged".to_owned());
-        }
-        let (method, size) = (number(bytes, at + 10, 2)?, number(bytes, at + 24, 4)?);
-        let [name_len, extra, comment] =
-            [number(bytes, at + 28, 2)?, number(bytes, at + 30, 2)?, number(bytes, at + 32, 2)?];
-        let local = number(bytes, at + 42, 4)?;
-        let name = String::from_utf8_lossy(slice(bytes, at + 46, name_len)?).into_owned();
-        let name = name.strip_suffix(".npy").unwrap_or(&name).to_owned();
-        if method != 0 {
-            return Err(format!("`{name}` is compressed; write the file with numpy.savez, not savez_compressed"));
-        }
-        let body = local + 30 + number(bytes, local + 26, 2)? + number(bytes, local + 28, 2)?;
-        // Files that lie over each other would make much of little.
-        left = left.checked_sub(size).ok_or("its files lie over each other")?;
-        let (array, rounded) =
-            npy(&name, slice(bytes, body, size)?).map_err(|problem| format!("`{name}`: {problem}"))?;
-        arrays.insert(name, array);
+    let names = Archive::open(Cursor::new(bytes))?.names();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    read_whole(bytes, &names)
+}
+
+/// Arrays of these names, as f32; what else the file holds is not looked at.
+///
+/// # Errors
+/// What is not as it should be.
+pub fn read_named(bytes: &[u8], names: &[&str]) -> Result<Arrays, String> {
+    Ok(read_whole(bytes, names)?.0)
+}
+
+fn read_whole(bytes: &[u8], names: &[&str]) -> Result<(Arrays, Vec<Rounded>), String> {
+    let mut archive = Archive::open(Cursor::new(bytes))?;
+    let (mut arrays, mut all_rounded) = (Arrays::new(), Vec::new());
+    // What is deflated may be a thousand times its size.
+    let mut left = 8 * bytes.len() + (48 << 20);
+    for name in names {
+        let array = archive.array(name)?;
+        let needed = array.left.saturating_mul(mem::size_of::<f32>());
+        left = left.checked_sub(needed).ok_or_else(|| {
+            let (megabytes, size) = (needed as f64 / 1e6, bytes.len());
+            format!("`{name}` takes {megabytes:.0} MB, too much of a file of {size} bytes; write it with numpy.savez, which does not compress")
+        })?;
+        let (array, rounded) = array.whole().map_err(|problem| format!("`{name}`: {problem}"))?;
+        arrays.insert((*name).to_owned(), array);
         all_rounded.extend(rounded);
-        at += 46 + name_len + extra + comment;
     }
     Ok((arrays, all_rounded))
 }
 
-/// A little-endian number of `width` bytes.
-fn number(bytes: &[u8], at: usize, width: usize) -> Result<usize, String> {
-    Ok(slice(bytes, at, width)?.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte)))
+/// A .npz file, opened: its arrays by name.
+pub struct Archive<R>(ZipArchive<R>);
+
+impl<R: Read + Seek> Archive<R> {
+    /// Reads the directory.
+    ///
+    /// # Errors
+    /// What is not as it should be.
+    pub fn open(mut file: R) -> Result<Self, String> {
+        let len = file.seek(SeekFrom::End(0)).map_err(|error| error.to_string())?;
+        let archive = ZipArchive::new(file).map_err(|error| format!("not a whole .npz file: {error}"))?;
+        // Files that lie over each other would make much of little.
+        let sizes = (0..archive.len()).filter_map(|at| Some(archive.by_index_data(at).ok()?.compressed_size()));
+        if sizes.fold(0, u64::saturating_add) > len {
+            return Err("its files lie over each other".to_owned());
+        }
+        Ok(Self(archive))
+    }
+
+    /// Names of its arrays.
+    pub fn names(&self) -> Vec<String> {
+        let name = |raw: &[u8]| {
+            let name = String::from_utf8_lossy(raw).into_owned();
+            name.strip_suffix(NPY).map(str::to_owned).unwrap_or(name)
+        };
+        self.0.file_names_raw().map(name).collect()
+    }
+
+    /// An array, from its beginning.
+    ///
+    /// # Errors
+    /// What is not as it should be.
+    pub fn array(&mut self, name: &str) -> Result<ArrayReader<impl Read + use<'_, R>>, String> {
+        let at = self.names().iter().position(|other| other == name);
+        let at = at.ok_or_else(|| format!("holds no array `{name}`; there are: {}", self.names().join(", ")))?;
+        let file = self.0.by_index(at).map_err(|error| format!("`{name}`: {error}"))?;
+        ArrayReader::new(name, file.size(), file).map_err(|problem| format!("`{name}`: {problem}"))
+    }
 }
 
-fn slice(bytes: &[u8], at: usize, len: usize) -> Result<&[u8], String> {
-    let end = at.checked_add(len).filter(|end| *end <= bytes.len());
-    end.map(|end| &bytes[at..end]).ok_or_else(|| "the file is cut short".to_owned())
-}
+/// Ends the names of arrays in a .npz file.
+const NPY: &str = ".npy";
 
 /// The array of a .npy file, as `numpy.save` writes it, as f32.
 ///
 /// # Errors
 /// What is not as it should be.
 pub fn read_npy(bytes: &[u8]) -> Result<Array, String> {
-    Ok(npy("array", bytes)?.0)
+    Ok(ArrayReader::new("array", bytes.len() as u64, bytes)?.whole()?.0)
 }
 
-/// One .npy file: magic, version, a header that reads like a Python dictionary, then the numbers.
-fn npy(name: &str, bytes: &[u8]) -> Result<(Array, Option<Rounded>), String> {
-    if bytes.get(..6) != Some(b"\x93NUMPY".as_slice()) {
-        return Err("is no .npy array".to_owned());
+/// An array of a .npy file, of which some rows at a time are read: magic, version, a header that reads like a Python dictionary, then the
+/// numbers.
+pub struct ArrayReader<R> {
+    name: String,
+    shape: Vec<usize>,
+    numbers: Numbers,
+    is_big_endian: bool,
+    is_column_major: bool,
+    /// Numbers that have not been read.
+    left: usize,
+    /// Of those read, how many f32 does not hold.
+    rounded: Option<Rounded>,
+    file: R,
+}
+
+/// Longest header: what names an array of numbers takes some hundred bytes.
+const LONGEST_HEADER: usize = 1 << 16;
+/// Numbers whose bytes are in memory at once.
+const PIECE: usize = 1 << 16;
+
+impl<R: Read> ArrayReader<R> {
+    /// Reads the header of a file of `len` bytes.
+    ///
+    /// # Errors
+    /// What is not as it should be.
+    pub fn new(name: &str, len: u64, mut file: R) -> Result<Self, String> {
+        let mut read = |count: usize| {
+            let mut bytes = vec![0; count];
+            file.read_exact(&mut bytes).map(|()| bytes).map_err(cut_short)
+        };
+        let magic = read(8)?;
+        if !magic.starts_with(b"\x93NUMPY") {
+            return Err("is no .npy array".to_owned());
+        }
+        let width = if magic[6] == 1 { 2 } else { 4 };
+        let header_len = read(width)?.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte));
+        if header_len > LONGEST_HEADER {
+            return Err("has a header that is no array's".to_owned());
+        }
+        let header = String::from_utf8_lossy(&read(header_len)?).into_owned();
+        let shape = header.split_once("'shape': (").and_then(|(_, rest)| rest.split_once(')')).map(|(shape, _)| shape);
+        let sizes = shape.unwrap_or_default().split(',').map(str::trim).filter(|size| !size.is_empty());
+        let shape: Vec<usize> =
+            sizes.map(str::parse).collect::<Result<_, _>>().map_err(|_| "has a header without a shape")?;
+        let count = shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size)).ok_or("is too large")?;
+        let descr = header.split_once("'descr': '").and_then(|(_, rest)| rest.split_once('\'')).map(|(descr, _)| descr);
+        let descr = descr.unwrap_or_default();
+        let (order, kind) = descr.split_at_checked(1).unwrap_or_default();
+        let numbers = match kind {
+            "f2" => Numbers::F16,
+            "f4" => Numbers::F32,
+            "f8" => Numbers::F64,
+            "i1" => Numbers::I8,
+            "i2" => Numbers::I16,
+            "i4" => Numbers::I32,
+            "i8" => Numbers::I64,
+            "u1" => Numbers::U8,
+            "u2" => Numbers::U16,
+            "u4" => Numbers::U32,
+            "u8" => Numbers::U64,
+            "b1" => Numbers::Bool,
+            "O" => return Err("holds objects of Python and no numbers; save numpy.asarray of it as float32".to_owned()),
+            _ => return Err(format!("holds `{descr}`, which is no type of number that is read; save it as float32")),
+        };
+        let body = len.saturating_sub((8 + width + header_len) as u64);
+        if body != count.saturating_mul(numbers.width()) as u64 {
+            let held = body / numbers.width() as u64;
+            return Err(format!("holds {held} numbers, its shape asks for {count}"));
+        }
+        let is_column_major = header.contains("'fortran_order': True");
+        let (name, is_big_endian) = (name.to_owned(), order == ">");
+        Ok(Self { name, shape, numbers, is_big_endian, is_column_major, left: count, rounded: None, file })
     }
-    let width = if bytes.get(6) == Some(&1) { 2 } else { 4 };
-    let header_len = number(bytes, 8, width)?;
-    let header = String::from_utf8_lossy(slice(bytes, 8 + width, header_len)?).into_owned();
-    let shape = header.split_once("'shape': (").and_then(|(_, rest)| rest.split_once(')')).map(|(shape, _)| shape);
-    let sizes = shape.unwrap_or_default().split(',').map(str::trim).filter(|size| !size.is_empty());
-    let shape: Vec<usize> =
-        sizes.map(str::parse).collect::<Result<_, _>>().map_err(|_| "has a header without a shape")?;
-    let count = shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size)).ok_or("is too large")?;
-    let body = bytes.get(8 + width + header_len..).unwrap_or_default();
-    let descr = header.split_once("'descr': '").and_then(|(_, rest)| rest.split_once('\'')).map(|(descr, _)| descr);
-    let descr = descr.unwrap_or_default();
-    let (order, kind) = descr.split_at_checked(1).unwrap_or_default();
-    let numbers = match kind {
-        "f2" => Numbers::F16,
-        "f4" => Numbers::F32,
-        "f8" => Numbers::F64,
-        "i1" => Numbers::I8,
-        "i2" => Numbers::I16,
-        "i4" => Numbers::I32,
-        "i8" => Numbers::I64,
-        "u1" => Numbers::U8,
-        "u2" => Numbers::U16,
-        "u4" => Numbers::U32,
-        "u8" => Numbers::U64,
-        "b1" => Numbers::Bool,
-        "O" => return Err("holds objects of Python and no numbers; save numpy.asarray of it as float32".to_owned()),
-        _ => return Err(format!("holds `{descr}`, which is no type of number that is read; save it as float32")),
-    };
-    if body.len() != count.saturating_mul(numbers.width()) {
-        let held = body.len() / numbers.width();
-        return Err(format!("holds {held} numbers, its shape asks for {count}"));
+
+    /// Size of each axis.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
     }
-    let swapped: Vec<u8>;
-    let body = if order == ">" {
-        swapped = body.chunks(numbers.width()).flat_map(|number| number.iter().rev().copied()).collect();
-        swapped.as_slice()
-    } else {
-        body
-    };
-    let (mut array, rounded) = numbers.array(name, &shape, body);
-    if header.contains("'fortran_order': True") {
-        array.values = row_major(&shape, &array.values);
+
+    /// The next rows along the first axis, as f32; fewer at the end, and none behind it.
+    ///
+    /// # Errors
+    /// What is not as it should be. An array in Fortran order has no rows that lie together.
+    pub fn rows(&mut self, count: usize) -> Result<Vec<f32>, String> {
+        if self.is_column_major {
+            return Err("is in Fortran order; save numpy.ascontiguousarray of it".to_owned());
+        }
+        let row: usize = self.shape.iter().skip(1).product();
+        self.numbers(count.saturating_mul(row))
     }
-    Ok((array, rounded))
+
+    /// All of it, and what was rounded.
+    fn whole(mut self) -> Result<(Array, Option<Rounded>), String> {
+        let mut values = self.numbers(self.left)?;
+        if self.is_column_major {
+            values = row_major(&self.shape, &values);
+        }
+        Ok((Array { shape: self.shape, values }, self.rounded))
+    }
+
+    /// The next numbers as they lie in the file.
+    fn numbers(&mut self, count: usize) -> Result<Vec<f32>, String> {
+        let mut wanted = count.min(self.left);
+        let mut values = Vec::with_capacity(wanted);
+        while wanted > 0 {
+            let mut bytes = vec![0; wanted.min(PIECE) * self.numbers.width()];
+            self.file.read_exact(&mut bytes).map_err(cut_short)?;
+            if self.is_big_endian {
+                bytes.chunks_mut(self.numbers.width()).for_each(<[u8]>::reverse);
+            }
+            let (array, rounded) = self.numbers.array(&self.name, &[], &bytes);
+            match (&mut self.rounded, rounded) {
+                (Some(all), Some(more)) => all.numbers += more.numbers,
+                (all, Some(first)) => *all = Some(first),
+                (_, None) => {}
+            }
+            wanted -= array.values.len();
+            self.left -= array.values.len();
+            values.extend(array.values);
+        }
+        if self.left == 0 {
+            // Where a file ends, a zip compares its checksum.
+            self.file.read(&mut [0]).map_err(|error| format!("is damaged: {error}"))?;
+        }
+        Ok(values)
+    }
+}
+
+fn cut_short(error: io::Error) -> String {
+    if error.kind() == io::ErrorKind::UnexpectedEof { "the file is cut short".to_owned() } else { error.to_string() }
 }
 
 /// Column-major numbers, whose first axis moves fastest, in row-major order.
@@ -187,32 +344,16 @@ fn row_major(shape: &[usize], values: &[f32]) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    /// A zip of one stored file, as numpy.savez lays it out.
-    fn zipped(name: &str, content: &[u8], method: u8) -> Vec<u8> {
-        let short = |n: usize| (n as u16).to_le_bytes();
-        let long = |n: usize| (n as u32).to_le_bytes();
-        let mut file = b"PK\x03\x04\x14\0\0\0\0\0".to_vec();
-        file.extend([0; 8]);
-        file.extend([long(content.len()), long(content.len())].concat());
-        file.extend([short(name.len()), short(0)].concat());
-        file.extend(name.as_bytes());
-        file.extend(content);
-        let directory = file.len();
-        file.extend(b"PK\x01\x02\x14\0\x14\0\0\0");
-        file.extend([method, 0]);
-        file.extend([0; 8]);
-        file.extend([long(content.len()), long(content.len())].concat());
-        file.extend([short(name.len()), short(0), short(0)].concat());
-        file.extend([0; 8]);
-        file.extend(long(0));
-        file.extend(name.as_bytes());
-        let size = file.len() - directory;
-        file.extend(b"PK\x05\x06\0\0\0\0");
-        file.extend([short(1), short(1)].concat());
-        file.extend([long(size), long(directory)].concat());
-        file.extend(short(0));
-        file
+    /// A zip of one file, as numpy.savez lays it out, or savez_compressed.
+    fn zipped(name: &str, content: &[u8], method: CompressionMethod) -> Vec<u8> {
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        let begun = zip.start_file(name, SimpleFileOptions::default().compression_method(method));
+        assert!(begun.is_ok() && zip.write_all(content).is_ok());
+        zip.finish().map(Cursor::into_inner).unwrap_or_default()
     }
+
+    const STORED: CompressionMethod = CompressionMethod::Stored;
+    const DEFLATED: CompressionMethod = CompressionMethod::Deflated;
 
     fn array(header: &str, values: &[u8]) -> Vec<u8> {
         let mut bytes = b"\x93NUMPY\x01\0".to_vec();
@@ -226,8 +367,10 @@ mod tests {
     fn reads_what_numpy_writes() {
         let values: Vec<u8> = [1.0_f64, -2.0, 0.5].iter().flat_map(|value| value.to_le_bytes()).collect();
         let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 1), }\n";
-        let arrays = read(&zipped("inputs.npy", &array(header, &values), 0)).unwrap_or_default();
-        assert_eq!(arrays["inputs"], Array { shape: vec![3, 1], values: vec![1.0, -2.0, 0.5] });
+        for method in [STORED, DEFLATED] {
+            let arrays = read(&zipped("inputs.npy", &array(header, &values), method)).unwrap_or_default();
+            assert_eq!(arrays["inputs"], Array { shape: vec![3, 1], values: vec![1.0, -2.0, 0.5] });
+        }
     }
 
     /// Types and orders as numpy.savez writes them, by hand.
@@ -235,7 +378,7 @@ mod tests {
     fn reads_every_type_and_order() {
         let read_one = |descr: &str, order: &str, shape: &str, bytes: &[u8]| {
             let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n");
-            let arrays = read(&zipped("x.npy", &array(&header, bytes), 0));
+            let arrays = read(&zipped("x.npy", &array(&header, bytes), STORED));
             arrays.map(|arrays| arrays["x"].values.clone())
         };
         assert_eq!(read_one("<f2", "False", "(2,)", &[0x00, 0x3c, 0x00, 0xc0]), Ok(vec![1.0, -2.0]));
@@ -255,30 +398,50 @@ mod tests {
             ("pair".to_owned(), array(&[2, 1], &[f32::MIN, f32::MAX])),
         ]);
         let bytes = write(&arrays).unwrap_or_default();
-        assert_eq!(read(&bytes), Ok(arrays));
+        assert_eq!(read_named(&bytes, &["one"]).map(|one| one["one"].values.clone()), Ok(vec![7.0]));
+        assert_eq!(read(&bytes).as_ref(), Ok(&arrays));
         for (at, _) in bytes.windows(6).enumerate().filter(|(_, window)| *window == b"\x93NUMPY") {
             assert_eq!(at % ALIGNMENT, 0, "an array at {at}");
         }
     }
 
     #[test]
+    fn rows_are_read_some_at_a_time() {
+        let header = "{'descr': '<i2', 'fortran_order': False, 'shape': (5, 1, 2), }\n";
+        let values: Vec<u8> = (0..10_i16).flat_map(i16::to_le_bytes).collect();
+        let zip = zipped("x.npy", &array(header, &values), DEFLATED);
+        let mut archive = Archive::open(Cursor::new(zip)).unwrap_or_else(|problem| panic!("{problem}"));
+        let mut rows = archive.array("x").unwrap_or_else(|problem| panic!("{problem}"));
+        assert_eq!(rows.shape(), [5, 1, 2]);
+        assert_eq!(rows.rows(2), Ok(vec![0.0, 1.0, 2.0, 3.0]));
+        assert_eq!(rows.rows(7).map(|rest| rest.len()), Ok(6));
+        assert_eq!(rows.rows(1), Ok(Vec::new()));
+    }
+
+    #[test]
     fn says_what_is_wrong_and_never_panics() {
         let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n";
-        let good = zipped("x.npy", &array(header, &1.0_f32.to_le_bytes()), 0);
-        assert!(read(&good).is_ok());
         let problem = |bytes: &[u8]| read(bytes).err().unwrap_or_default();
-        assert!(problem(b"nothing").contains("end of its directory"));
-        assert!(problem(&zipped("x.npy", b"", 8)).contains("numpy.savez"));
-        assert!(problem(&zipped("x.npy", b"junk", 0)).contains("no .npy array"));
-        assert!(problem(&zipped("x.npy", &array(&header.replace("<f4", "<c8"), &[0; 8]), 0)).contains("float32"));
-        assert!(problem(&zipped("x.npy", &array(&header.replace("<f4", "|O"), &[0; 8]), 0)).contains("objects"));
-        assert!(problem(&zipped("x.npy", &array(header, &[0; 8]), 0)).contains("2 numbers"));
-        // Every prefix and every changed byte: an answer or a message.
-        for at in 0..good.len() {
-            let _ = read(&good[..at]);
-            let mut changed = good.clone();
-            changed[at] ^= 0xff;
-            let _ = read(&changed);
+        assert!(problem(b"nothing").contains("not a whole .npz file"));
+        for method in [STORED, DEFLATED] {
+            let of = |content: &[u8]| problem(&zipped("x.npy", content, method));
+            assert!(of(b"junk, no more").contains("no .npy array"));
+            assert!(of(&array(&header.replace("<f4", "<c8"), &[0; 8])).contains("float32"));
+            assert!(of(&array(&header.replace("<f4", "|O"), &[0; 8])).contains("objects"));
+            assert!(of(&array(header, &[0; 8])).contains("2 numbers"));
+            // Every prefix and every changed byte: an answer or a message.
+            let good = zipped("x.npy", &array(header, &1.0_f32.to_le_bytes()), method);
+            assert!(read(&good).is_ok());
+            for at in 0..good.len() {
+                let _ = read(&good[..at]);
+                let mut changed = good.clone();
+                changed[at] ^= 0xff;
+                let _ = read(&changed);
+            }
         }
+        // A little that says it is much.
+        let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (40000000,), }\n";
+        let bomb = zipped("x.npy", &array(header, &vec![0; 40_000_000]), DEFLATED);
+        assert!(bomb.len() < 100_000 && problem(&bomb).contains("takes 160 MB"));
     }
 }
