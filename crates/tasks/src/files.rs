@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 /// Arrays by name.
 pub type Arrays = BTreeMap<String, Numbers>;
 
-/// Reads the arrays of a file, whose path tells the format, from its bytes.
-pub type ReadArrays = fn(&Path, &[u8]) -> Result<Arrays, String>;
+/// Reads those arrays of a file, whose path tells the format, that have these names, from its bytes.
+pub type ReadArrays = fn(&Path, &[u8], &[&str]) -> Result<Arrays, String>;
 
 /// Reads the files that a config names.
 #[derive(Clone, Debug)]
@@ -49,12 +49,12 @@ impl Files {
         Self { folder: folder.into(), read, arrays }
     }
 
-    /// The arrays of a file that was read, by name; one of a format without names has that of the file.
+    /// Arrays of a file that was read, by name; one of a format without names has that of the file.
     ///
     /// # Errors
-    /// What is wrong with the bytes.
-    pub fn arrays(&self, named: &Path, bytes: &[u8]) -> Result<Arrays, String> {
-        (self.arrays)(named, bytes)
+    /// What is wrong with the bytes, and where one of the names is missing.
+    pub fn arrays(&self, named: &Path, bytes: &[u8], names: &[&str]) -> Result<Arrays, String> {
+        (self.arrays)(named, bytes, names)
     }
 
     /// Where a file is that a config names.
@@ -87,7 +87,7 @@ mod tests {
             Some("folder/abc") => Ok(b"abc".to_vec()),
             _ => Err(io::ErrorKind::NotFound.into()),
         };
-        let files = Files::new("folder", read, |_, _| Err("no arrays".to_owned()));
+        let files = Files::new("folder", read, |_, _, _| Err("no arrays".to_owned()));
         // FIPS 180-2, appendix B.1.
         let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let found = files.read(Path::new("abc")).ok();

@@ -23,7 +23,7 @@ pub mod task;
 pub use baseline::{Baseline, gradient_descent::gradient_descent};
 pub use breaks::breaks;
 pub use distribution::Distribution;
-pub use file::{FileConfig, FileTask, FoundData};
+pub use file::{FileConfig, FileSplit, FileTask, FoundData, Ids, Ranges};
 pub use files::{Contents, Files, Numbers};
 pub use icl::{
     question::{Layout, Question, set_query},
@@ -41,4 +41,4 @@ pub use seq2seq::{
     truncated_linear::{GivenForms, TruncatedLinear, TruncatedLinearConfig},
 };
 pub use source::{DataConfig, Source};
-pub use task::{Batch, Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec};
+pub use task::{Batch, DataNames, Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec};

@@ -9,7 +9,7 @@ use crate::{
     recall,
     seed::{Seed, Stream},
     seq2seq,
-    task::{Task, TaskDims, TaskError, TaskSpec},
+    task::{DataNames, Task, TaskDims, TaskError, TaskSpec},
 };
 
 /// Declares the list of tasks once: config names, dispatch and `headway list tasks` all come from it.
@@ -125,6 +125,16 @@ impl TaskConfig {
             path.clear();
         }
         self
+    }
+
+    /// The sha256 of the data, for tasks that read it from files and are settled.
+    pub fn data_sha256(&self) -> Option<&str> {
+        self.spec().data_sha256()
+    }
+
+    /// What files call the data, for tasks that read it from some.
+    pub fn data_names(&self) -> Option<DataNames<'_>> {
+        self.spec().data_names()
     }
 
     /// Where answers stand in the input further on than they are asked for, in words; nothing where every position may see

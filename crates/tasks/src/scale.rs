@@ -13,6 +13,49 @@ pub struct Scale {
     pub targets: Vec<[f64; 2]>,
 }
 
+impl Scale {
+    /// Inputs as a network sees them.
+    ///
+    /// # Shapes
+    /// `[…, d_in]`, in the units of the data
+    pub fn scaled_inputs(&self, values: &[f32]) -> Vec<f32> {
+        scaled(values, &self.inputs)
+    }
+
+    /// Targets as a network is asked for them.
+    ///
+    /// # Shapes
+    /// `[…, d_out]`, in the units of the data
+    pub fn scaled_targets(&self, values: &[f32]) -> Vec<f32> {
+        scaled(values, &self.targets)
+    }
+
+    /// What a network answers in the units of the data; logits of classes as they are.
+    ///
+    /// # Shapes
+    /// `[…, d_out]`
+    pub fn unscaled_targets(&self, values: &[f32]) -> Vec<f32> {
+        if self.targets.is_empty() {
+            return values.to_vec();
+        }
+        let one = |(value, [mean, deviation]): (&f32, &[f64; 2])| (f64::from(*value) * deviation + mean) as f32;
+        values.iter().zip(self.targets.iter().cycle()).map(one).collect()
+    }
+
+    /// What is wrong with it for such widths; `None` for one that suits them. An empty one suits every width.
+    pub fn problem(&self, d_in: usize, d_out: usize) -> Option<String> {
+        let widths = [("inputs", &self.inputs, d_in), ("targets", &self.targets, d_out)];
+        widths.into_iter().find_map(|(name, scale, width)| {
+            let is_good = |[mean, deviation]: &[f64; 2]| mean.is_finite() && deviation.is_finite() && *deviation > 0.0;
+            if !scale.is_empty() && scale.len() != width {
+                return Some(format!("the scale of {name} has {} channels, and they have {width}", scale.len()));
+            }
+            let at = scale.iter().position(|channel| !is_good(channel))?;
+            Some(format!("the scale of {name} has a mean and a deviation {:?} that no data has", scale[at]))
+        })
+    }
+}
+
 /// Mean and deviation of every channel over some examples; 1 in place of the deviation of a channel that is constant.
 ///
 /// # Shapes
@@ -35,7 +78,7 @@ pub(crate) fn moments(values: &[f32], positions: usize, width: usize, examples: 
 ///
 /// # Shapes
 /// values `[…, width]`, scale `[width]`
-pub(crate) fn scaled(values: &[f32], scale: &[[f64; 2]]) -> Vec<f32> {
+fn scaled(values: &[f32], scale: &[[f64; 2]]) -> Vec<f32> {
     if scale.is_empty() {
         return values.to_vec();
     }

@@ -291,10 +291,27 @@ pub trait Task: Send + Sync {
         None
     }
 
+    /// Shape of what is predicted of a whole sequence, `[d_out]` or `[horizon, width]`, for tasks that ask for it at the last position; `None`
+    /// where a position is asked for what belongs to itself.
+    fn answer(&self) -> Option<Vec<usize>> {
+        None
+    }
+
     /// Where prompts hold their examples and queries, for tasks that are learned in context.
     fn prompt_layout(&self) -> Option<Layout> {
         None
     }
+}
+
+/// What files call the data of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataNames<'a> {
+    /// Columns of inputs, in order, or one array.
+    pub inputs: &'a [String],
+    /// As inputs.
+    pub targets: &'a [String],
+    /// Whether they are columns of a table.
+    pub are_columns: bool,
 }
 
 /// The config of one task: what is known before its shared constants are drawn.
@@ -332,6 +349,16 @@ pub trait TaskSpec {
 
     /// Where the data is, which is no part of what it is.
     fn place_mut(&mut self) -> Option<&mut PathBuf> {
+        None
+    }
+
+    /// The sha256 of the data, for tasks that read it from files.
+    fn data_sha256(&self) -> Option<&str> {
+        None
+    }
+
+    /// What files call the data, for tasks that read it from some.
+    fn data_names(&self) -> Option<DataNames<'_>> {
         None
     }
 

@@ -16,10 +16,11 @@ pub fn files(folder: impl Into<PathBuf>) -> Files {
     Files::new(folder, bounded_read::read, arrays)
 }
 
-fn arrays(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Numbers>, String> {
+fn arrays(path: &Path, bytes: &[u8], names: &[&str]) -> Result<BTreeMap<String, Numbers>, String> {
     let numbers = |Array { shape, values }| Numbers { shape, values };
     if path.extension().is_some_and(|ending| ending == "npz") {
-        return Ok(npz::read(bytes)?.into_iter().map(|(name, array)| (name, numbers(array))).collect());
+        let arrays = npz::read_named(bytes, names)?;
+        return Ok(arrays.into_iter().map(|(name, array)| (name, numbers(array))).collect());
     }
     let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(BTreeMap::from([(name, numbers(npz::read_npy(bytes)?))]))

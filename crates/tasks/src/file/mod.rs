@@ -2,6 +2,8 @@
 
 mod csv;
 mod rows;
+mod split;
+pub mod table;
 
 use std::{
     collections::BTreeMap,
@@ -9,17 +11,19 @@ use std::{
     sync::Arc,
 };
 
-use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     baseline::{Baseline, chance::Chance, mean::Mean, nearest_example::NearestExample, per_position::PerPosition},
     files::Files,
-    scale::{Scale, moments, scaled},
-    seed::SampleRng,
-    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+    scale::{Scale, moments},
+    seed::{SampleRng, Seed, Stream},
+    task::{DataNames, Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
 };
+pub use csv::EXAMPLE;
 use rows::Rows;
+use split::FEWEST;
+pub use split::{FileSplit, Ranges};
 
 /// A file of examples, and how it is split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,9 +35,25 @@ pub struct FileConfig {
     pub inputs: Vec<String>,
     /// As `inputs`. Default `["targets"]`.
     pub targets: Vec<String>,
-    /// Shares of the examples for training, validation and test. Default `[0.8, 0.1, 0.1]`.
-    pub split: [f64; 3],
-    /// Whether the seed decides which examples are trained on; without, the first are and the last are the test. Default true.
+    /// Whether inputs are tokens, as many as are named or one more than the largest. Default: of arrays whether they have two axes, of a
+    /// `.csv` file that they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Ids>,
+    /// Whether targets are classes, as many as are named or one more than the largest. Default: of arrays whether they have one axis, or two
+    /// like the tokens beside them; of a `.csv` file that they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Ids>,
+    /// Whether the second axis of targets counts steps of a horizon, and not positions, although it is as long as the sequence. Default
+    /// false; where it is not as long, it does.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub horizon: bool,
+    /// Shares of the examples for training, validation and test, or ranges of them. Default `[0.8, 0.1, 0.1]`.
+    pub split: FileSplit,
+    /// A column, or an array `[n]`, whose equal values make a group of examples: it is whole in one part of the split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Whether the seed decides which examples are trained on; without, the first are and the last are the test. Groups are shuffled alike for
+    /// every seed, since their sizes decide how many examples a part has. Default true.
     pub shuffle: bool,
     /// Whether numbers are scaled to mean 0 and deviation 1 over the training examples, channel by channel; scores are in the data's
     /// own units all the same. Default true.
@@ -52,12 +72,32 @@ impl Default for FileConfig {
             path: PathBuf::new(),
             inputs: vec!["inputs".to_owned()],
             targets: vec!["targets".to_owned()],
-            split: [0.8, 0.1, 0.1],
+            tokens: None,
+            classes: None,
+            horizon: false,
+            split: FileSplit::Shares([0.8, 0.1, 0.1]),
+            group: None,
             shuffle: true,
             scale: true,
             found: None,
             held: Held::default(),
         }
+    }
+}
+
+/// Whether numbers are ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "give true, false, or how many there are")]
+pub enum Ids {
+    /// Whether they are; as many as the largest asks for.
+    Are(bool),
+    /// They are, each below this number.
+    Below(usize),
+}
+
+impl Ids {
+    fn or(this: Option<Self>, default: bool) -> bool {
+        this.map_or(default, |ids| ids != Self::Are(false))
     }
 }
 
@@ -79,15 +119,19 @@ pub struct FoundData {
     pub vocab: Option<usize>,
     /// Numbers or classes predicted.
     pub d_out: usize,
+    /// Examples of each part of the split, where whole groups decide that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<[usize; 3]>,
 }
 
 impl FoundData {
-    fn of(rows: &Rows, sha256: String) -> Self {
+    fn of(rows: &Rows, sha256: String, config: &FileConfig) -> Self {
         let (d_in, vocab) = match rows.input {
             TaskInput::Continuous { d_in } => (Some(d_in), None),
             TaskInput::Tokens { vocab } => (None, Some(vocab)),
         };
-        Self { sha256, examples: rows.n, seq_len: rows.seq_len, d_in, vocab, d_out: rows.d_out }
+        let split = rows.groups.as_ref().map(|groups| config.order_of_groups(groups).1);
+        Self { sha256, examples: rows.n, seq_len: rows.seq_len, d_in, vocab, d_out: rows.d_out, split }
     }
 
     /// A size that no file has, written by hand.
@@ -112,28 +156,24 @@ impl PartialEq for Held {
     }
 }
 
-/// Fewest parts of an example set: one to train on and one to test with.
-const FEWEST: usize = 2;
-
 impl FileConfig {
-    /// Examples for training, validation and test.
-    fn sizes(&self) -> Option<[usize; 3]> {
-        let n = self.found.as_ref()?.examples;
-        let [train, validation, test] = self.split;
-        let total = train + validation + test;
-        let part = |share: f64| (n as f64 * share / total).round() as usize;
-        let test = part(test).clamp(1, n.saturating_sub(1).max(1));
-        let validation = part(validation).min(n.saturating_sub(test + 1));
-        Some([n.saturating_sub(test + validation), validation, test])
+    fn has_tokens(&self, default: bool) -> bool {
+        Ids::or(self.tokens, default)
     }
 
-    fn bad_split(&self) -> Option<TaskError> {
-        let [train, validation, test] = self.split;
-        let good = self.split.iter().all(|share| share.is_finite() && *share >= 0.0) && train > 0.0 && test > 0.0;
-        let problem = format!(
-            "[{train}, {validation}, {test}] needs shares of 0 or more, some for training and some for the test"
-        );
-        (!good).then_some(TaskError { key: "split", problem })
+    fn has_classes(&self, default: bool) -> bool {
+        Ids::or(self.classes, default)
+    }
+
+    /// Examples for training, validation and test.
+    fn sizes(&self) -> Option<[usize; 3]> {
+        let found = self.found.as_ref()?;
+        Some(found.split.unwrap_or_else(|| self.split.sizes(found.examples)))
+    }
+
+    fn order_of_groups(&self, groups: &[u32]) -> (Vec<usize>, [usize; 3]) {
+        let mut rng = Seed(0).rng(Stream::Task, 0);
+        self.split.grouped(groups, self.shuffle.then_some(&mut rng))
     }
 
     fn bad_names(&self) -> Option<TaskError> {
@@ -149,6 +189,17 @@ impl FileConfig {
         (n < FEWEST).then(|| TaskError { key: "path", problem: problem() })
     }
 
+    fn one_group(&self) -> Option<TaskError> {
+        let group = self.group.as_ref()?;
+        let [train, _, test] = self.found.as_ref()?.split?;
+        let problem = || {
+            format!(
+                "`{group}` has one value alone; at least {FEWEST} groups are needed, to train on one and test the other"
+            )
+        };
+        (train == 0 || test == 0).then(|| TaskError { key: "group", problem: problem() })
+    }
+
     fn scale_of(&self, rows: &Rows, train: &[usize]) -> Scale {
         let channels = |values: &[f32], positions: usize, width: usize| {
             if self.scale { moments(values, positions, width, train) } else { vec![[0.0, 1.0]; width] }
@@ -158,59 +209,63 @@ impl FileConfig {
             _ => Vec::new(),
         };
         let targets = match &rows.targets {
-            Targets::Continuous(values) => channels(values, rows.scored(), rows.d_out),
+            Targets::Continuous(values) => channels(values, rows.asked(), rows.d_out),
             Targets::Classes(_) => Vec::new(),
         };
         Scale { inputs, targets }
     }
 
     fn read(&self, files: &Files) -> Result<(Arc<Rows>, String), TaskError> {
-        read(files, &self.path, &self.inputs, &self.targets).map(|(rows, sha256)| (Arc::new(rows), sha256)).map_err(
-            |problem| TaskError { key: "path", problem: format!("{}: {problem}", files.path(&self.path).display()) },
-        )
+        self.read_rows(files).map(|(rows, sha256)| (Arc::new(rows), sha256)).map_err(|problem| TaskError {
+            key: "path",
+            problem: format!("{}: {problem}", files.path(&self.path).display()),
+        })
     }
-}
 
-/// The examples under a path, and the sha256 of what was read.
-///
-/// # Errors
-/// What is wrong, and where.
-fn read(files: &Files, path: &Path, inputs: &[String], targets: &[String]) -> Result<(Rows, String), String> {
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    let open = |path: &Path| files.read(path).map_err(|error| error.to_string());
-    if ending == "csv" {
-        let contents = open(path)?;
-        let text = std::str::from_utf8(&contents.bytes).map_err(|error| format!("is no UTF-8 text: {error}"))?;
-        return Ok((csv::read(text, inputs, targets)?, contents.sha256));
-    }
-    let (inputs, targets) = (one(inputs, "inputs")?, one(targets, "targets")?);
-    let (mut arrays, sha256) = if ending == "npz" {
-        let contents = open(path)?;
-        (files.arrays(path, &contents.bytes)?, contents.sha256)
-    } else if ending == "npy" {
-        return Err("holds one array; give the folder that holds inputs.npy and targets.npy".to_owned());
-    } else {
-        let (mut all, mut digests) = (BTreeMap::new(), Vec::new());
-        for name in [inputs, targets] {
-            let file = path.join(format!("{name}.npy"));
-            let contents = open(&file).map_err(|problem| {
-                format!("{name}.npy: {problem}; give a .csv or .npz file, or a folder of .npy files")
-            })?;
-            let arrays = files.arrays(&file, &contents.bytes).map_err(|problem| format!("{name}.npy: {problem}"))?;
-            all.extend(arrays.into_values().map(|array| (name.to_owned(), array)));
-            digests.push(contents.sha256);
+    /// The examples under the path, and the sha256 of what was read.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    fn read_rows(&self, files: &Files) -> Result<(Rows, String), String> {
+        let open = |path: &Path| files.read(path).map_err(|error| error.to_string());
+        let ending = self.ending();
+        if ending == "csv" {
+            let contents = open(&self.path)?;
+            return Ok((csv::read(&contents.bytes, self)?, contents.sha256));
         }
-        // One for both, that of the first with that of the second.
-        (all, digests.join("+"))
-    };
-    let names = arrays.keys().cloned().collect::<Vec<_>>().join(", ");
-    let mut take =
-        |name: &str| arrays.remove(name).ok_or_else(|| format!("holds no array `{name}`; there are: {names}"));
-    let (x, y) = (
-        take(inputs)?,
-        if targets == inputs { return Err("inputs and targets are one array".to_owned()) } else { take(targets)? },
-    );
-    Ok((rows::of_arrays(x, y)?, sha256))
+        let (inputs, targets) = (one(&self.inputs, "inputs")?, one(&self.targets, "targets")?);
+        if inputs == targets {
+            return Err("inputs and targets are one array".to_owned());
+        }
+        let names: Vec<&str> = [inputs, targets].into_iter().chain(self.group.as_deref()).collect();
+        let (mut arrays, sha256) = if ending == "npz" {
+            let contents = open(&self.path)?;
+            (files.arrays(&self.path, &contents.bytes, &names)?, contents.sha256)
+        } else if ending == "npy" {
+            return Err("holds one array; give the folder that holds inputs.npy and targets.npy".to_owned());
+        } else {
+            let (mut all, mut digests) = (BTreeMap::new(), Vec::new());
+            for name in names {
+                let file = self.path.join(format!("{name}.npy"));
+                let contents = open(&file).map_err(|problem| {
+                    format!("{name}.npy: {problem}; give a .csv or .npz file, or a folder of .npy files")
+                })?;
+                let arrays = files.arrays(&file, &contents.bytes, &[name]);
+                all.extend(arrays.map_err(|problem| format!("{name}.npy: {problem}"))?);
+                digests.push(contents.sha256);
+            }
+            // One for all, that of the first with those that follow.
+            (all, digests.join("+"))
+        };
+        let mut take = |name: &str| arrays.remove(name).ok_or_else(|| format!("holds no array `{name}`"));
+        let (x, y, group) = (take(inputs)?, take(targets)?, self.group.as_deref().map(&mut take).transpose()?);
+        Ok((rows::of_arrays(x, y, group, self)?, sha256))
+    }
+
+    /// What the name of the file ends in.
+    fn ending(&self) -> &str {
+        self.path.extension().and_then(|ending| ending.to_str()).unwrap_or_default()
+    }
 }
 
 fn one<'a>(names: &'a [String], key: &str) -> Result<&'a str, String> {
@@ -240,7 +295,9 @@ impl TaskSpec for FileConfig {
             TaskError { key: "path", problem: problem.to_owned() }
         });
         let bad_size = self.found.as_ref().and_then(FoundData::bad_size);
-        let problems = [unread, self.bad_split(), self.bad_names(), self.too_few(), bad_size];
+        let examples = self.found.as_ref().map(|found| found.examples);
+        let bad_split = self.split.problem(examples, self.group.is_some());
+        let problems = [unread, bad_split, self.bad_names(), self.too_few(), self.one_group(), bad_size];
         problems.into_iter().flatten().collect()
     }
 
@@ -250,7 +307,7 @@ impl TaskSpec for FileConfig {
         }
         if self.found.is_none() {
             let (rows, sha256) = self.read(files)?;
-            self.found = Some(FoundData::of(&rows, sha256));
+            self.found = Some(FoundData::of(&rows, sha256, self));
             self.held = Held(Some(rows));
         }
         self.path = files.path(&self.path);
@@ -262,18 +319,20 @@ impl TaskSpec for FileConfig {
             rows.clone()
         } else {
             let (rows, sha256) = self.read(files)?;
-            if self.found.as_ref().is_some_and(|found| *found != FoundData::of(&rows, sha256)) {
+            if self.found.as_ref().is_some_and(|found| *found != FoundData::of(&rows, sha256, self)) {
                 let path = files.path(&self.path);
                 let problem = format!("{} holds other data than when it was first read", path.display());
                 return Err(TaskError { key: TaskError::CHANGED, problem });
             }
             rows
         };
-        let mut order: Vec<usize> = (0..rows.n).collect();
-        if self.shuffle {
-            order.shuffle(rng);
-        }
-        let sizes = self.sizes().unwrap_or([rows.n, 0, 0]);
+        let (order, sizes) = match &rows.groups {
+            Some(groups) => self.order_of_groups(groups),
+            None => {
+                let sizes = self.sizes().unwrap_or([rows.n, 0, 0]);
+                (self.split.order(rows.n, self.shuffle.then_some(rng)), sizes)
+            }
+        };
         let scale = self.scale_of(&rows, &order[..sizes[0]]);
         Ok(Box::new(FileTask { dims: self.dims(), rows, order, sizes, scale }))
     }
@@ -289,12 +348,21 @@ impl TaskSpec for FileConfig {
     fn place_mut(&mut self) -> Option<&mut PathBuf> {
         Some(&mut self.path)
     }
+
+    fn data_sha256(&self) -> Option<&str> {
+        self.found.as_ref().map(|found| found.sha256.as_str())
+    }
+
+    fn data_names(&self) -> Option<DataNames<'_>> {
+        Some(DataNames { inputs: &self.inputs, targets: &self.targets, are_columns: self.ending() == "csv" })
+    }
 }
 
-/// Examples of a file, each in one part of the split. Where a target belongs to a whole sequence, it is asked for at the last position.
+/// Examples of a file, each in one part of the split. Where a target belongs to a whole sequence, it is asked for at the last position, all
+/// steps of a horizon side by side.
 ///
 /// # Shapes
-/// inputs `[seq_len, d_in]` or ids `[seq_len]` -> targets `[seq_len, d_out]`, or classes `[seq_len]`
+/// inputs `[seq_len, d_in]` or ids `[seq_len]` -> targets `[seq_len, d_out]`, or classes `[seq_len]`; d_out is horizon · width for a horizon
 #[derive(Clone, Debug)]
 pub struct FileTask {
     dims: TaskDims,
@@ -319,19 +387,19 @@ impl Task for FileTask {
         };
         // A part that is empty is asked for by nobody.
         let at = self.order[(first + (index % len.max(1) as u64) as usize) % self.order.len()];
-        let Rows { seq_len, d_out, ref inputs, ref targets, last, .. } = *self.rows;
+        let Rows { seq_len, d_out, ref inputs, ref targets, .. } = *self.rows;
         let inputs = match (inputs, self.dims.input) {
             (Inputs::Continuous(values), TaskInput::Continuous { d_in }) => {
-                Inputs::Continuous(scaled(&values[at * seq_len * d_in..][..seq_len * d_in], &self.scale.inputs))
+                Inputs::Continuous(self.scale.scaled_inputs(&values[at * seq_len * d_in..][..seq_len * d_in]))
             }
             (Inputs::Continuous(_), TaskInput::Tokens { .. }) => unreachable!("rows hold what their sizes name"),
             (Inputs::Tokens(ids), _) => Inputs::Tokens(ids[at * seq_len..][..seq_len].to_vec()),
         };
-        let unscored = if last { seq_len - 1 } else { 0 };
-        let asked = self.rows.scored();
+        let asked = self.rows.asked();
+        let unscored = seq_len - asked;
         let targets = match targets {
             Targets::Continuous(values) => {
-                let values = scaled(&values[at * asked * d_out..][..asked * d_out], &self.scale.targets);
+                let values = self.scale.scaled_targets(&values[at * asked * d_out..][..asked * d_out]);
                 Targets::Continuous([vec![0.0; unscored * d_out], values].concat())
             }
             Targets::Classes(ids) => {
@@ -354,5 +422,9 @@ impl Task for FileTask {
 
     fn scale(&self) -> Option<Scale> {
         Some(self.scale.clone())
+    }
+
+    fn answer(&self) -> Option<Vec<usize>> {
+        self.rows.answer.clone()
     }
 }

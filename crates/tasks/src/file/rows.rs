@@ -1,5 +1,8 @@
 //! Examples as they stand in a file.
 
+use std::collections::BTreeMap;
+
+use super::{FileConfig, Ids};
 use crate::{
     files::Numbers,
     task::{Inputs, Targets, TaskInput},
@@ -18,81 +21,115 @@ pub(super) struct Rows {
     pub d_out: usize,
     /// `[n, seq_len, d_in]` or `[n, seq_len]`
     pub inputs: Inputs,
-    /// `[n, scored, d_out]` or `[n, scored]`
+    /// `[n, asked, d_out]` or `[n, asked]`
     pub targets: Targets,
-    /// Whether the target belongs to the whole sequence.
-    pub last: bool,
+    /// Shape of what is predicted of a whole sequence, where targets belong to that: `[d_out]` or `[horizon, width]`.
+    pub answer: Option<Vec<usize>>,
+    /// The group of each example, counted from 0. `[n]`
+    pub groups: Option<Vec<u32>>,
 }
 
 impl Rows {
     /// Positions that have a target.
-    pub fn scored(&self) -> usize {
-        if self.last { 1 } else { self.seq_len }
+    pub fn asked(&self) -> usize {
+        if self.answer.is_some() { 1 } else { self.seq_len }
     }
 }
 
-/// Three axes of inputs are numbers, two are tokens; see the errors for what goes with them.
-pub(super) fn of_arrays(x: Numbers, y: Numbers) -> Result<Rows, String> {
+/// Three axes of inputs are numbers, two are tokens unless the config says that they are not; see the errors for what goes with them.
+pub(super) fn of_arrays(x: Numbers, y: Numbers, group: Option<Numbers>, config: &FileConfig) -> Result<Rows, String> {
     let (shape_x, shape_y) = (x.shape.clone(), y.shape.clone());
     let unfit = || {
         format!(
-            "inputs {shape_x:?} and targets {shape_y:?} do not go together; give inputs [n, seq_len, d_in] with targets [n, seq_len, d_out] or \
-             [n, d_out], or tokens [n, seq_len] with those, or with classes [n, seq_len] or [n] as whole numbers"
+            "inputs {shape_x:?} and targets {shape_y:?} do not go together; give inputs [n, seq_len, d_in] with targets [n, seq_len, d_out], \
+             [n, horizon, d_out] or [n, d_out], or tokens [n, seq_len] with those, or with classes [n, seq_len] or [n] as whole numbers"
         )
     };
-    let &[n, seq_len, ..] = shape_x.as_slice() else { return Err(unfit()) };
-    let (input, inputs) = match *shape_x.as_slice() {
-        [_, _, d_in] => {
-            ensure_finite("inputs", &x)?;
-            (TaskInput::Continuous { d_in }, Inputs::Continuous(x.values))
-        }
-        [_, _] => {
-            let ids = ids("inputs", &x)?;
-            let vocab = ids.iter().max().map_or(0, |most| *most as usize + 1);
-            (TaskInput::Tokens { vocab }, Inputs::Tokens(ids))
-        }
+    let has_tokens = config.has_tokens(shape_x.len() == 2);
+    let (n, seq_len, d_in) = match *shape_x.as_slice() {
+        [n, seq_len, d_in] if !has_tokens || d_in == 1 => (n, seq_len, d_in),
+        [n, seq_len] => (n, seq_len, 1),
         _ => return Err(unfit()),
     };
-    let tokens = shape_x.len() == 2;
-    let (last, d_out, targets) = match *shape_y.as_slice() {
-        [m, len, d_out] if m == n && len == seq_len => (false, d_out, Targets::Continuous(y.values.clone())),
-        [m, len] if tokens && m == n && len == seq_len => (false, 0, Targets::Classes(ids("targets", &y)?)),
-        [m] if m == n => (true, 0, Targets::Classes(ids("targets", &y)?)),
-        [m, d_out] if m == n => (true, d_out, Targets::Continuous(y.values.clone())),
+    let has_classes = config.has_classes(matches!(*shape_y.as_slice(), [_]) || has_tokens && shape_y == [n, seq_len]);
+    // Width of a target, and the shape of the answer where that is one for the whole sequence.
+    let (width, answer) = match *shape_y.as_slice() {
+        [m, ..] if m != n => return Err(unfit()),
+        [_, len] if has_classes && len == seq_len && !config.horizon => (1, None),
+        [_] => (1, Some(vec![1])),
+        [_, 1] if has_classes => (1, Some(vec![1])),
+        [_, width] if !has_classes => (width, Some(vec![width])),
+        [_, len, width] if !has_classes && len == seq_len && !config.horizon => (width, None),
+        [_, horizon, width] if !has_classes => (horizon * width, Some(vec![horizon, width])),
         _ => return Err(unfit()),
     };
-    let d_out = match &targets {
-        Targets::Continuous(_) => {
-            ensure_finite("targets", &y)?;
-            d_out
-        }
-        Targets::Classes(classes) => classes.iter().max().map_or(0, |most| *most as usize + 1).max(2),
-    };
-    let is_empty = matches!(input, TaskInput::Continuous { d_in: 0 }) || d_out == 0;
-    if n == 0 || seq_len == 0 || is_empty {
+    if [n, seq_len, d_in, width].contains(&0) {
         return Err(unfit());
     }
-    Ok(Rows { n, seq_len, input, d_out, inputs, targets, last })
+    ensure_numbers("inputs", &x, has_tokens)?;
+    ensure_numbers("targets", &y, has_classes)?;
+    let (input, inputs) = if has_tokens {
+        let (tokens, vocab) = ids(x.values, "tokens", config.tokens)?;
+        (TaskInput::Tokens { vocab }, Inputs::Tokens(tokens))
+    } else {
+        (TaskInput::Continuous { d_in }, Inputs::Continuous(x.values))
+    };
+    let (targets, d_out, answer) = if has_classes {
+        let (classes, d_out) = ids(y.values, "classes", config.classes)?;
+        (Targets::Classes(classes), d_out, answer.map(|_| vec![d_out]))
+    } else {
+        (Targets::Continuous(y.values), width, answer)
+    };
+    let groups = group.map(|group| groups_of(group, n)).transpose()?;
+    Ok(Rows { n, seq_len, input, d_out, inputs, targets, answer, groups })
 }
 
-fn ensure_finite(name: &str, array: &Numbers) -> Result<(), String> {
-    let Some(at) = array.values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
-    Err(format!("{name}[{}] is {}, no number to compute with", place(&array.shape, at), array.values[at]))
+/// The group of each example, counted in the order in which their numbers come.
+fn groups_of(group: Numbers, n: usize) -> Result<Vec<u32>, String> {
+    if group.shape != [n] {
+        return Err(format!("groups {:?} of {n} examples; give one number for each, [n]", group.shape));
+    }
+    let mut known = BTreeMap::new();
+    let number = |value: &f32| {
+        let count = known.len() as u32;
+        *known.entry(value.to_bits()).or_insert(count)
+    };
+    Ok(group.values.iter().map(number).collect())
 }
 
-fn ids(name: &str, array: &Numbers) -> Result<Vec<u32>, String> {
+/// What is wrong with a cell that is no token or class.
+pub(super) const NO_ID: &str = "is no id: give whole numbers from 0 up";
+
+/// A token or class, of a number that is one.
+pub(super) fn id(value: f32) -> Option<u32> {
     // Single precision holds every whole number up to here.
     let most = (1 << 24) as f32;
-    let wrong = array.values.iter().position(|value| !(*value >= 0.0 && *value < most && value.fract() == 0.0));
-    if let Some(at) = wrong {
-        let value = array.values[at];
-        return Err(format!("{name}[{}] is {value}, no token: give whole numbers from 0 up", place(&array.shape, at)));
+    (value >= 0.0 && value < most && value.fract() == 0.0).then_some(value as u32)
+}
+
+/// Numbers that are ids, and how many there are of those: as many as the config says, else one more than the largest.
+pub(super) fn ids(values: Vec<f32>, key: &str, given: Option<Ids>) -> Result<(Vec<u32>, usize), String> {
+    let ids: Vec<u32> = values.into_iter().map(|value| value as u32).collect();
+    let least = ids.iter().max().map_or(1, |most| *most as usize + 1);
+    match given {
+        Some(Ids::Below(count)) if count < least => {
+            Err(format!("{key} = {count}, and there is {} among them: give {least} or more", least - 1))
+        }
+        Some(Ids::Below(count)) => Ok((ids, count)),
+        // A choice is between two.
+        _ => Ok((ids, if key == "classes" { least.max(2) } else { least })),
     }
-    Ok(array.values.iter().map(|value| *value as u32).collect())
+}
+
+fn ensure_numbers(name: &str, array: &Numbers, are_ids: bool) -> Result<(), String> {
+    let is_good = |value: &f32| if are_ids { id(*value).is_some() } else { value.is_finite() };
+    let Some(at) = array.values.iter().position(|value| !is_good(value)) else { return Ok(()) };
+    let problem = if are_ids { NO_ID } else { "is no number to compute with" };
+    Err(format!("{name}[{}]: {} {problem}", place(&array.shape, at), array.values[at]))
 }
 
 /// The indices of a number in a row-major array.
-fn place(shape: &[usize], at: usize) -> String {
+pub(super) fn place(shape: &[usize], at: usize) -> String {
     let mut rest = at;
     let mut indices: Vec<String> = Vec::new();
     for size in shape.iter().rev() {

@@ -26,5 +26,5 @@ fn files() -> headway_tasks::Files {
         let line = |at: u32| format!("{},{},{}\n", at / 3, f64::from(at * 7 % 101) / 10.0, at * 5 % 13);
         Ok(format!("example,inputs,targets\n{}", (0..180).map(line).collect::<String>()).into_bytes())
     };
-    headway_tasks::Files::new("", read, |_, _| Err("no arrays here".to_owned()))
+    headway_tasks::Files::new("", read, |_, _, _| Err("no arrays here".to_owned()))
 }
