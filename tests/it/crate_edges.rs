@@ -156,7 +156,7 @@ fn files_with(folder: &str, is_it: impl Fn(&str) -> bool) -> BTreeSet<String> {
 #[test]
 fn one_place_makes_generators() {
     // The numbers that an adapter drops are drawn anew at each pass, from a number that the run's own generator gives.
-    const MAKERS: [&str; 2] = ["crates/model/src/adapter/low_rank.rs", "crates/tasks/src/seed.rs"];
+    const MAKERS: [&str; 2] = ["crates/model/src/low_rank.rs", "crates/tasks/src/seed.rs"];
     let found = files_with("crates", |line| line.contains("seed_from_u64(") || line.contains("::from_seed("));
     assert_eq!(found.into_iter().collect::<Vec<_>>(), MAKERS);
 }

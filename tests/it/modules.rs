@@ -14,8 +14,6 @@ const CYCLES: &[(&str, &[&str])] = &[
     // A construction is called with the options of its verb, which hold its own.
     ("cli", &["args", "construct"]),
     ("exchange", &["file", "npz"]),
-    // Layers hold what adapters put into them, adapters are attached to whole models; budgets are counted by kernels, and name them.
-    ("model", &["adapter", "attention", "budget", "embed", "family", "ffn", "init", "input_map", "linear"]),
     // Task knows the prompts of tasks in context.
     ("tasks", &["baseline", "icl", "task"]),
     // A formula bounds itself with arithmetic whose arguments are formulas.

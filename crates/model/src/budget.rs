@@ -2,11 +2,6 @@
 
 use serde::Serialize;
 
-use crate::{
-    attention::kernel::{KernelKind, KernelSizes},
-    ffn::Activation,
-};
-
 /// Cost of a model on given data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Budget {
@@ -57,12 +52,6 @@ impl Count {
         self.floats += floats;
     }
 
-    /// What an attention kernel does and keeps.
-    pub(crate) fn kernel(&mut self, kernel: KernelKind, sizes: &KernelSizes) {
-        self.flops += kernel.spec().flops(sizes);
-        self.keep(kernel.spec().kept_floats(sizes));
-    }
-
     /// Keeps its input; its output is kept by what follows.
     pub(crate) fn norm(&mut self, rows: f64, d: f64) {
         self.parameters += 2.0 * d;
@@ -90,15 +79,4 @@ impl Count {
 
 pub(crate) fn size(n: usize) -> f64 {
     n as f64
-}
-
-impl Activation {
-    /// Numbers kept per entry, apart from the output: the input, and for the tanh formula the argument and the value of its
-    /// gate. The exact GELU is one operation on burn-flex; elsewhere it keeps as much as the tanh formula.
-    pub(crate) fn kept(self) -> f64 {
-        match self {
-            Self::GeluErf | Self::Relu => 1.0,
-            Self::GeluTanh => 3.0,
-        }
-    }
 }

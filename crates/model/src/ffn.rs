@@ -47,6 +47,15 @@ impl Activation {
             Self::Relu => activation::relu(x),
         }
     }
+
+    /// Numbers kept per entry, apart from the output: the input, and for the tanh formula the argument and the value of its
+    /// gate. The exact GELU is one operation on burn-flex; elsewhere it keeps as much as the tanh formula.
+    pub(crate) fn kept(self) -> f64 {
+        match self {
+            Self::GeluErf | Self::Relu => 1.0,
+            Self::GeluTanh => 3.0,
+        }
+    }
 }
 
 /// y = g(x `W_1` + `b_1`) `W_2` + `b_2` on each token.

@@ -36,6 +36,7 @@ mod ffn;
 mod init;
 mod input_map;
 mod linear;
+mod low_rank;
 mod mask;
 pub mod norm;
 mod parameter;

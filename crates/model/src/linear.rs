@@ -5,10 +5,7 @@ use burn::{
     tensor::Tensor,
 };
 
-use crate::{
-    adapter::{LowRank, ProjectionPlace},
-    parameter::Matrix,
-};
+use crate::{low_rank::LowRank, parameter::Matrix};
 
 /// y = x W + b.
 #[derive(Module, Debug)]
@@ -58,5 +55,19 @@ fn forward(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, low_rank: O
     match low_rank {
         Some(low_rank) => headway_kernels::linear(x.clone(), weight, bias) + low_rank.forward(x),
         None => headway_kernels::linear(x, weight, bias),
+    }
+}
+
+/// A projection and what is learned beside it.
+pub struct ProjectionPlace<'a> {
+    /// `[d_in, d_out]`
+    pub(crate) weight: &'a Param<Tensor<2>>,
+    pub(crate) low_rank: &'a mut Option<LowRank>,
+}
+
+impl ProjectionPlace<'_> {
+    /// Width of its inputs and of its outputs.
+    pub(crate) fn dims(&self) -> [usize; 2] {
+        self.weight.lazy_shape().dims()
     }
 }

@@ -4,22 +4,27 @@ mod low_rank;
 mod prefix;
 mod prompt;
 
-use burn::{
-    module::Param,
-    tensor::{Device, Tensor},
-};
+use burn::tensor::Device;
 use rand::Rng;
 
 use crate::{
-    attention::precision::Precision,
     config::ConfigError,
     family::{Model, ModelConfig},
     init::Initializer,
 };
 
-pub use low_rank::{LowRank, LowRankConfig, MergeError, Target, merge};
-pub use prefix::{Prefix, PrefixConfig};
-pub use prompt::{Prompt, PromptConfig};
+pub use crate::{
+    attention::{
+        place::{AttentionPlace, Target},
+        prefix::Prefix,
+    },
+    family::{Prompt, PromptPlace},
+    linear::ProjectionPlace,
+    low_rank::LowRank,
+};
+pub use low_rank::{LowRankConfig, MergeError, merge};
+pub use prefix::PrefixConfig;
+pub use prompt::PromptConfig;
 
 /// A kind of adapter with its sizes.
 pub trait Adapter {
@@ -61,36 +66,5 @@ impl Model {
             }
         }
         self
-    }
-}
-
-/// What can be changed about one attention layer, or one group of heads where a layer has several, without knowing the layer.
-pub struct AttentionPlace<'a> {
-    /// Its four projections.
-    pub(crate) projections: [(Target, ProjectionPlace<'a>); 4],
-    /// Its learned keys and values.
-    pub(crate) prefix: &'a mut Option<Prefix>,
-    /// In which queries, keys and values enter its kernel.
-    pub(crate) precision: &'a mut Precision,
-}
-
-/// Where a prompt goes.
-pub struct PromptPlace<'a> {
-    /// Width of its rows.
-    pub(crate) d_model: usize,
-    pub(crate) prompt: &'a mut Option<Prompt>,
-}
-
-/// A projection and what is learned beside it.
-pub struct ProjectionPlace<'a> {
-    /// `[d_in, d_out]`
-    pub(crate) weight: &'a Param<Tensor<2>>,
-    pub(crate) low_rank: &'a mut Option<LowRank>,
-}
-
-impl ProjectionPlace<'_> {
-    /// Width of its inputs and of its outputs.
-    pub(crate) fn dims(&self) -> [usize; 2] {
-        self.weight.lazy_shape().dims()
     }
 }

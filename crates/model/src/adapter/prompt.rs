@@ -1,15 +1,11 @@
 //! Prompt tuning: learned rows that enter the first layer in front of the sequence.
 
-use burn::{
-    module::{Module, Param},
-    tensor::Tensor,
-};
 use serde::{Deserialize, Serialize};
 
-use super::{Adapter, PromptPlace};
+use super::Adapter;
 use crate::{
     config::{ConfigError, LARGEST_WIDTH},
-    family::{Capability, Model, ModelConfig},
+    family::{Capability, Model, ModelConfig, Prompt, PromptPlace},
     init::Initializer,
 };
 
@@ -47,26 +43,5 @@ impl Adapter for PromptConfig {
         if let Some(PromptPlace { d_model, prompt }) = model.network_mut().prompt_place() {
             *prompt = Some(Prompt { rows: init.embedding_table([self.length, d_model]) });
         }
-    }
-}
-
-/// Rows in front of the embedded sequence. They have no position of their own, and the sequence keeps its positions; what they
-/// become behind the last layer is dropped.
-///
-/// # References
-/// Lester, Al-Rfou, Constant 2021, arXiv 2104.08691. Rows are drawn from N(0, 0.02²).
-#[derive(Module, Debug)]
-pub struct Prompt {
-    /// `[length, d_model]`
-    pub rows: Param<Tensor<2>>,
-}
-
-impl Prompt {
-    /// # Shapes
-    /// `[batch, seq_len, d_model]` -> `[batch, length + seq_len, d_model]`
-    pub fn before(&self, x: Tensor<3>) -> Tensor<3> {
-        let rows = self.rows.val();
-        let ([length, d_model], batch) = (rows.dims(), x.dims()[0]);
-        Tensor::cat(vec![rows.unsqueeze::<3>().expand([batch, length, d_model]), x], 1)
     }
 }

@@ -1,14 +1,15 @@
 //! Multi-head attention as parts: projections, steps on queries and keys, an attention kernel, output.
 
 pub mod kernel;
+pub mod place;
 pub mod position;
 pub mod precision;
+pub mod prefix;
 pub mod view;
 
 use burn::{module::Module, tensor::Tensor};
 
 use crate::{
-    adapter::{AttentionPlace, Prefix, Target},
     budget::{Count, size},
     init::Initializer,
     linear::Linear,
@@ -16,7 +17,9 @@ use crate::{
     trace::Recorder,
 };
 use kernel::{AttentionKernel, Kernel, KernelKind, KernelSizes};
+use place::{AttentionPlace, Target};
 use precision::Precision;
+use prefix::Prefix;
 use view::{Layout, View};
 
 /// Sizes of one attention layer.
@@ -94,7 +97,7 @@ impl AttentionConfig {
         count.linear(rows, n_heads * d_head, d);
         count.keep(rows * (d + 4.0 * n_heads * d_head));
         let sizes = KernelSizes { n_heads, q_len: rows, k_len: rows, d_key: d_head, d_value: d_head, causal };
-        count.kernel(self.kernel, &sizes);
+        self.kernel.count(&sizes, count);
     }
 }
 

@@ -7,6 +7,7 @@ mod attention_stack;
 mod paper_one_layer;
 mod paper_set_keys;
 mod paper_two_layer;
+mod prompt;
 mod transformer;
 
 use burn::{
@@ -17,8 +18,10 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    adapter::{AttentionPlace, Prompt, PromptPlace, Target},
-    attention::precision::Precision,
+    attention::{
+        place::{AttentionPlace, Target},
+        precision::Precision,
+    },
     budget::{Budget, Count},
     config::{ConfigError, InputDims, IoDims},
     embed::Input,
@@ -31,6 +34,7 @@ pub use attention_stack::{AttentionStack, AttentionStackConfig, Heads, StackLaye
 pub use paper_one_layer::{PaperOneLayer, PaperOneLayerConfig, Readout};
 pub use paper_set_keys::{PaperSetKeys, PaperSetKeysConfig};
 pub use paper_two_layer::{PaperTwoLayer, PaperTwoLayerConfig};
+pub use prompt::{Prompt, PromptPlace};
 pub use transformer::{Block, Norm, Transformer, TransformerConfig};
 
 /// What a network of a family can do, whatever its sizes.

@@ -14,7 +14,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::view::View;
-use crate::{config::ConfigError, init::Initializer, parameters::Rule};
+use crate::{budget::Count, config::ConfigError, init::Initializer, parameters::Rule};
 
 pub use favor::{Directions, Favor, FavorConfig};
 pub use naive::Naive;
@@ -160,6 +160,12 @@ impl KernelKind {
     /// Builds the kernel for queries and keys of a width, its buffers drawn from `rng` on the host.
     pub fn init(&self, d_key: usize, rng: &mut dyn Rng, device: &Device) -> AttentionKernel {
         self.spec().build(d_key, &mut Initializer::new(rng, device))
+    }
+
+    /// Adds what the kernel does and keeps to a budget.
+    pub(crate) fn count(&self, sizes: &KernelSizes, count: &mut Count) {
+        count.flops += self.spec().flops(sizes);
+        count.keep(self.spec().kept_floats(sizes));
     }
 
     /// Settings that make no sense, by key, as those of a model.

@@ -10,8 +10,10 @@ pub use config::{AttentionStackConfig, Heads, StackLayer, StackMap, StackReadout
 pub use network::AttentionStack;
 
 use crate::{
-    adapter::Target,
-    attention::kernel::{KernelSizes, Naive},
+    attention::{
+        kernel::{KernelSizes, Naive},
+        place::Target,
+    },
     budget::{Count, size},
     config::{ConfigError, InputDims, IoDims, LARGEST_WIDTH, MOST_LAYERS},
     family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
@@ -113,7 +115,7 @@ impl Family for AttentionStackConfig {
                 count.projection(queries, n_heads * d_value, size(layer.d_out));
                 count.keep(n_heads * (queries * (d_key + d_value) + keys * (d_key + d_value)));
                 let sizes = KernelSizes { n_heads, q_len: queries, k_len: keys, d_key, d_value, causal: false };
-                count.kernel(self.kernel, &sizes);
+                self.kernel.count(&sizes, count);
             }
             (rows_in, d_in) = (queries, size(layer.d_out));
         }

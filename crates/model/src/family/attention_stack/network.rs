@@ -7,12 +7,13 @@ use burn::{
 
 use super::{AttentionStackConfig, StackLayer, StackMap, StackReadout};
 use crate::{
-    adapter::{AttentionPlace, Prefix, Target},
     attention::{
         attend,
         kernel::{AttentionKernel, KernelKind},
         merge_heads,
+        place::{AttentionPlace, Target},
         precision::Precision,
+        prefix::Prefix,
         split_heads,
         view::View,
         with_prefix,

@@ -8,8 +8,7 @@ pub use config::{PaperOneLayerConfig, Readout};
 pub use network::PaperOneLayer;
 
 use crate::{
-    adapter::Target,
-    attention::{AttentionConfig, kernel::Naive},
+    attention::{AttentionConfig, kernel::Naive, place::Target},
     budget::{Count, size},
     config::{ConfigError, IoDims, countable_anchors, shared_width},
     family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},

@@ -7,8 +7,7 @@ use burn::{
 
 use super::{PaperOneLayerConfig, Readout};
 use crate::{
-    adapter::AttentionPlace,
-    attention::{AttentionConfig, MultiHeadAttention},
+    attention::{AttentionConfig, MultiHeadAttention, place::AttentionPlace},
     config::IoDims,
     embed::Input,
     family::Network,

@@ -8,8 +8,7 @@ pub use config::PaperSetKeysConfig;
 pub use network::PaperSetKeys;
 
 use crate::{
-    adapter::Target,
-    attention::{AttentionConfig, kernel::KernelKind},
+    attention::{AttentionConfig, kernel::KernelKind, place::Target},
     budget::Count,
     config::{ConfigError, IoDims, countable_anchors, shared_width},
     family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},

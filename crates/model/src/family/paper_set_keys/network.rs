@@ -7,8 +7,7 @@ use burn::{
 
 use super::PaperSetKeysConfig;
 use crate::{
-    adapter::AttentionPlace,
-    attention::{AttentionConfig, MultiHeadAttention, kernel::KernelKind},
+    attention::{AttentionConfig, MultiHeadAttention, kernel::KernelKind, place::AttentionPlace},
     config::IoDims,
     embed::Input,
     family::Network,

@@ -8,8 +8,7 @@ pub use config::PaperTwoLayerConfig;
 pub use network::PaperTwoLayer;
 
 use crate::{
-    adapter::Target,
-    attention::AttentionConfig,
+    attention::{AttentionConfig, place::Target},
     budget::{Count, size},
     config::{ConfigError, IoDims, countable_anchors, shared_width},
     family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},

@@ -4,8 +4,7 @@ use burn::{module::Module, tensor::Tensor};
 
 use super::PaperTwoLayerConfig;
 use crate::{
-    adapter::AttentionPlace,
-    attention::{AttentionConfig, MultiHeadAttention},
+    attention::{AttentionConfig, MultiHeadAttention, place::AttentionPlace},
     config::IoDims,
     embed::Input,
     family::Network,

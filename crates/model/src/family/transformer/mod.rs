@@ -9,10 +9,10 @@ pub use config::{Norm, TransformerConfig};
 pub use network::Transformer;
 
 use crate::{
-    adapter::Target,
     attention::{
         AttentionConfig,
         kernel::{Demand, KernelKind},
+        place::Target,
         position::{Hand, PositionKind},
     },
     budget::{Count, size},

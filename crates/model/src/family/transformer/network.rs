@@ -4,11 +4,10 @@ use burn::{module::Module, tensor::Tensor};
 
 use super::{Block, Norm, TransformerConfig};
 use crate::{
-    adapter::{AttentionPlace, Prompt, PromptPlace},
-    attention::{position::Position, view::Layout},
+    attention::{place::AttentionPlace, position::Position, view::Layout},
     config::IoDims,
     embed::{Embed, Input},
-    family::Network,
+    family::{Network, Prompt, PromptPlace},
     init::Initializer,
     linear::Linear,
     mask::Mask,

@@ -1,0 +1,34 @@
+//! Learned rows in front of a sequence, as prompt tuning has them.
+
+use burn::{
+    module::{Module, Param},
+    tensor::Tensor,
+};
+
+/// Where a prompt goes.
+pub struct PromptPlace<'a> {
+    /// Width of its rows.
+    pub(crate) d_model: usize,
+    pub(crate) prompt: &'a mut Option<Prompt>,
+}
+
+/// Rows in front of the embedded sequence. They have no position of their own, and the sequence keeps its positions; what they
+/// become behind the last layer is dropped.
+///
+/// # References
+/// Lester, Al-Rfou, Constant 2021, arXiv 2104.08691. Rows are drawn from N(0, 0.02²).
+#[derive(Module, Debug)]
+pub struct Prompt {
+    /// `[length, d_model]`
+    pub rows: Param<Tensor<2>>,
+}
+
+impl Prompt {
+    /// # Shapes
+    /// `[batch, seq_len, d_model]` -> `[batch, length + seq_len, d_model]`
+    pub fn before(&self, x: Tensor<3>) -> Tensor<3> {
+        let rows = self.rows.val();
+        let ([length, d_model], batch) = (rows.dims(), x.dims()[0]);
+        Tensor::cat(vec![rows.unsqueeze::<3>().expand([batch, length, d_model]), x], 1)
+    }
+}
