@@ -11,7 +11,7 @@ use headway_plain::exponent;
 use headway_trainer::{
     Error,
     bench::{BENCHES, Bench as Benchmark, Timing, matmul_peak},
-    beside,
+    beside, json,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -127,8 +127,7 @@ fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error 
 /// Writes the table as JSON, and a figure for each cost of attention that was measured at several lengths.
 fn save(measured: &[Measured], folder: &Path) -> Result<(), Error> {
     let path = folder.join("bench.json");
-    let text = serde_json::to_string_pretty(measured).map_err(|error| Error::Training(error.to_string()))?;
-    beside::write(&path, (text + "\n").as_bytes())?;
+    beside::write(&path, &json::file(&measured)?)?;
     for (quantity, unit, growths) in COSTS.map(|cost| growth(measured, cost)) {
         let series = growths.into_iter().filter_map(|(threads, points, exponent)| {
             let label = format!("{threads} threads: length^{:.2}", exponent?);

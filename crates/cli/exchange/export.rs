@@ -8,7 +8,7 @@ use headway_exchange::{
     npz, pickle,
 };
 use headway_model::weights::arrays_to_bytes;
-use headway_trainer::{Error, beside, checkpoint::Checkpoint, finetune};
+use headway_trainer::{Error, beside, checkpoint::Checkpoint, finetune, json};
 
 use super::args::{Export, FileFormat, Names};
 use crate::output;
@@ -26,8 +26,7 @@ pub fn run(args: &Export) -> Result<ExitCode, Error> {
     let theirs = match (args.format, args.names) {
         (FileFormat::HuggingFace, Names::Headway) => {
             let (theirs, config) = gpt2::export(&elsewhere()?).map_err(wrong)?;
-            let config = serde_json::to_string_pretty(&config).map_err(|error| Error::Training(error.to_string()))?;
-            let files = [("config.json", (config + "\n").into_bytes()), ("model.safetensors", safetensors(&theirs)?)];
+            let files = [("config.json", json::file(&config)?), ("model.safetensors", safetensors(&theirs)?)];
             beside::write_new_folder(&args.out, &files)?;
             theirs
         }

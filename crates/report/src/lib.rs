@@ -29,7 +29,7 @@ pub use page_dir::PageDir;
 use headway_draw::{File, Report, Section, Series, csv};
 
 use headway_study::{Study, dir::StudyDir};
-use headway_trainer::{Error, digest::digest, provenance::Record};
+use headway_trainer::{Error, digest::digest, json, provenance::Record};
 
 /// Named columns; a missing number is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -81,8 +81,7 @@ impl Page {
         for (name, table) in &self.tables {
             dir.write(&format!("{name}.csv"), csv(&table.header, &table.rows).as_bytes())?;
         }
-        let text = serde_json::to_string_pretty(&self.json).map_err(|error| Error::Training(error.to_string()))?;
-        dir.write("results.json", (text + "\n").as_bytes())?;
+        dir.write("results.json", &json::file(&self.json)?)?;
         dir.write("report.html", self.report.to_html().as_bytes())
     }
 }

@@ -32,7 +32,7 @@ use crate::{
     digest::digest,
     error::Error,
     experiment::FinetuneConfig,
-    presence,
+    json, presence,
     provenance::Lineage,
 };
 
@@ -160,9 +160,8 @@ pub(crate) fn files(
         modules_to_save: (!whole.is_empty()).then(|| whole.into_iter().collect()),
         sizes,
     };
-    let json = serde_json::to_string_pretty(&peft).map_err(|error| Error::Training(error.to_string()))?;
     let bytes = weights::arrays_to_bytes(&arrays).map_err(|error| Error::Training(error.to_string()))?;
-    Ok(vec![(CONFIG, (json + "\n").into_bytes()), (WEIGHTS, bytes)])
+    Ok(vec![(CONFIG, json::file(&peft)?), (WEIGHTS, bytes)])
 }
 
 impl Rows {

@@ -40,6 +40,7 @@ use crate::{
     disk,
     error::Error,
     experiment::Experiment,
+    json,
     layout::CHECKPOINTS,
     lock::FolderLock,
     notice, presence,
@@ -272,14 +273,15 @@ impl Checkpoint {
         lineage: Option<&Lineage>,
         adapter: Vec<(&'static str, Vec<u8>)>,
     ) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
-        let mut files = vec![(Self::MODEL, safetensors(arrays_to_bytes(weights))?), (Self::CONFIG, json(config)?)];
+        let mut files =
+            vec![(Self::MODEL, safetensors(arrays_to_bytes(weights))?), (Self::CONFIG, json::file(config)?)];
         if let Some(lineage) = lineage {
-            files.push((Self::LINEAGE, json(lineage)?));
+            files.push((Self::LINEAGE, json::file(lineage)?));
         }
         files.extend(adapter);
         if let Some(resumable) = resumable {
             files.push((Self::OPTIM, safetensors(arrays_to_bytes(&resumable.moments))?));
-            files.push((Self::STATE, json(&resumable.state)?));
+            files.push((Self::STATE, json::file(&resumable.state)?));
         }
         Ok(files)
     }
@@ -372,7 +374,7 @@ impl Checkpoint {
     ) -> Result<Self, Error> {
         let weights = weights::arrays(model);
         let mut files = Self::files(&CheckpointConfig::of(experiment), &weights, None, None, Vec::new())?;
-        files.push((Self::CERTIFICATE, json(certificate)?));
+        files.push((Self::CERTIFICATE, json::file(certificate)?));
         files.push((Self::HARDEST, safetensors(arrays_to_bytes(hardest))?));
         files.push((Self::TRAIN, experiment.to_toml().into_bytes()));
         Self::write_new(path, &files, page)
@@ -390,7 +392,7 @@ impl Checkpoint {
         adapter: Vec<(&'static str, Vec<u8>)>,
     ) -> Result<Self, Error> {
         let mut files = Self::files(&CheckpointConfig::of(experiment), weights, None, None, adapter)?;
-        files.push((Self::IMPORT, json(import)?));
+        files.push((Self::IMPORT, json::file(import)?));
         Self::write_new(path, &files, |_| Ok(()))
     }
 
@@ -405,7 +407,8 @@ impl Checkpoint {
         lineage: &Lineage,
     ) -> Result<Self, Error> {
         let weights = safetensors(arrays_to_bytes(arrays))?;
-        let files = [(Self::MODEL, weights), (Self::CONFIG, json(config)?), (Self::LINEAGE, json(lineage)?)];
+        let files =
+            [(Self::MODEL, weights), (Self::CONFIG, json::file(config)?), (Self::LINEAGE, json::file(lineage)?)];
         Self::write_new(path, &files, |_| Ok(()))
     }
 
@@ -584,12 +587,6 @@ fn is_digest(text: &str) -> bool {
 
 fn safetensors(bytes: Result<Vec<u8>, weights::WeightsError>) -> Result<Vec<u8>, Error> {
     bytes.map_err(|error| Error::Training(error.to_string()))
-}
-
-/// A value as the text of a JSON file.
-pub(crate) fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Error::Training(error.to_string()))?;
-    Ok((text + "\n").into_bytes())
 }
 
 #[cfg(test)]

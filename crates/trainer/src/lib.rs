@@ -29,6 +29,7 @@ pub mod finetune;
 mod fit;
 mod freeze;
 pub mod import;
+pub mod json;
 mod layout;
 mod loader;
 pub mod lock;

@@ -21,11 +21,12 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     beside, bounded_read,
-    checkpoint::{self, Checkpoint, Written, json},
+    checkpoint::{self, Checkpoint, Written},
     digest::hex,
     disk,
     error::Error,
     experiment::{self, Experiment},
+    json,
     layout::{self, CHECKPOINTS, EXPERIMENT, FAILURE, FIGURES, METRICS, RECORD, REPORT},
     lock::FolderLock,
     log::{self, Line},
@@ -435,7 +436,7 @@ impl RunDir {
             // What was logged so far must reach the disk before the state that will not log it again.
             disk::sync(&self.metrics())?;
         }
-        files.push((Checkpoint::METRICS, json(&self.written()?)?));
+        files.push((Checkpoint::METRICS, json::file(&self.written()?)?));
         let temporary = hidden(&path);
         if presence::is_there(&temporary)? {
             disk::remove_dir(&temporary)?;
@@ -477,8 +478,7 @@ pub fn read_failure(root: &Path) -> Result<Option<Failure>, Error> {
 /// # Errors
 /// [`Error::Io`]
 pub fn write_failure(root: &Path, failure: &Failure) -> Result<(), Error> {
-    let text = serde_json::to_string_pretty(failure).map_err(|error| Error::Training(error.to_string()))?;
-    disk::replace(&root.join(FAILURE), (text + "\n").as_bytes())
+    disk::replace(&root.join(FAILURE), &json::file(failure)?)
 }
 
 /// The run folders directly below a folder, by name.

@@ -26,7 +26,7 @@ use crate::{
     evaluate,
     event::OnEvent,
     experiment::Experiment,
-    freeze,
+    freeze, json,
     loader::Loader,
     machine,
     provenance::{self, Lineage, Record, Status, Summary},
@@ -261,8 +261,7 @@ fn new_record(
 }
 
 fn save_record(dir: &RunDir, record: &Record) -> Result<(), Error> {
-    let text = serde_json::to_string_pretty(record).map_err(|error| Error::Training(error.to_string()))?;
-    dir.write(&dir.record(), (text + "\n").as_bytes())
+    dir.write(&dir.record(), &json::file(record)?)
 }
 
 /// What a record says about the end of a run.
