@@ -25,6 +25,11 @@ pub mod unbeatable;
 
 use crate::task::Batch;
 
+/// What a predictor that sees a sequence of tokens at a time answers to each, one after the other.
+fn by_sequence(batch: &Batch, answers: impl Fn(&[u32]) -> Vec<f32>) -> Vec<f32> {
+    batch.inputs.tokens().chunks_exact(batch.dims.seq_len).flat_map(answers).collect()
+}
+
 /// A classical predictor with the network's call shape.
 pub trait Baseline: Send {
     /// Name in result tables.

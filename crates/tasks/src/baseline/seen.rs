@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
-use super::{Baseline, chance::equal_logits};
+use super::{Baseline, by_sequence, chance::equal_logits};
 use crate::task::Batch;
 
 /// Equal logits for the possible classes that have stood in the sequence so far; for all of them while none has. What
@@ -20,8 +20,7 @@ impl Baseline for Seen {
     fn fit(&mut self, _: &Batch) {}
 
     fn predict(&self, batch: &Batch) -> Vec<f32> {
-        let sequences = batch.inputs.tokens().chunks_exact(batch.dims.seq_len);
-        sequences.flat_map(|tokens| self.answers(tokens, batch.dims.d_out)).collect()
+        by_sequence(batch, |tokens| self.answers(tokens, batch.dims.d_out))
     }
 }
 
