@@ -1,11 +1,10 @@
 //! The page about heads and layers ablated.
 
-use headway_draw::{Heatmap, Report, number};
+use headway_draw::{Heatmap, number};
 use serde_json::json;
 
 use super::{Builder, Page, Table, Write, exact};
 use headway_inspect::{Ablation, AblationKind, Effect, Measured, counted};
-use headway_trainer::provenance;
 
 /// Name of the table.
 pub(super) const NAME: &str = "ablation";
@@ -35,14 +34,14 @@ pub fn page(ablation: &Ablation) -> Page {
     );
     builder.table("Every head and every layer", note, table.clone());
     let tables = vec![(NAME, self::table(ablation, exact))];
-    let (sections, figures) = builder.finish(&tables);
-    let report = Report {
-        title: "Heads out of action".to_owned(),
-        summary: format!("{}.", ablation.subject.sentence()),
-        command: provenance::command_line(),
-        sections,
-    };
-    Page { report, table, findings, verdict: None, json: json!(ablation), figures, tables }
+    builder.page(
+        "Heads out of action",
+        format!("{}.", ablation.subject.sentence()),
+        table,
+        findings,
+        json!(ablation),
+        tables,
+    )
 }
 
 fn stand_in(with: AblationKind) -> &'static str {

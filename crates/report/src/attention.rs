@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use headway_draw::{Pattern, Patterns as Picture, Report, number};
+use headway_draw::{Pattern, Patterns as Picture, number};
 use headway_plain::attention::SCORES;
 use serde_json::json;
 
 use super::{Builder, Page, Table, Write, exact, undrawn};
 use headway_inspect::{PatternLayer, PatternScores, Patterns, counted};
-use headway_trainer::{Error, provenance};
+use headway_trainer::Error;
 
 /// Name of the table of scores.
 pub(super) const SCORES_NAME: &str = "scores";
@@ -68,14 +68,14 @@ pub fn page(patterns: &Patterns) -> Result<Page, Error> {
     if !kinds.is_empty() {
         tables.push((ROLES_NAME, self::table(&patterns.layers, &kinds, of_roles, exact)));
     }
-    let (sections, figures) = builder.finish(&tables);
-    let report = Report {
-        title: "Attention patterns".to_owned(),
-        summary: format!("{}; {}.", patterns.subject.sentence(), lower(&of_what(patterns))),
-        command: provenance::command_line(),
-        sections,
-    };
-    Ok(Page { report, table, findings, verdict: None, json: json!(patterns), figures, tables })
+    Ok(builder.page(
+        "Attention patterns",
+        format!("{}; {}.", patterns.subject.sentence(), lower(&of_what(patterns))),
+        table,
+        findings,
+        json!(patterns),
+        tables,
+    ))
 }
 
 fn of_what(patterns: &Patterns) -> String {

@@ -1,12 +1,11 @@
 //! The page about which classical predictor a network behaves like.
 
-use headway_draw::{Figure, Report, Series, Style, number};
+use headway_draw::{Figure, Series, Style, number};
 use headway_plain::linear_rule::MOST_STEPS;
 use serde_json::json;
 
 use super::{Builder, FLOOR_NOTE, Page, Table, Write, cut_at_floor, exact, sentence};
 use headway_inspect::{AfterExamples, InContext, LinearFit, Measured, counted};
-use headway_trainer::provenance;
 
 /// Name of the table of distances.
 pub(super) const NAME: &str = "distances";
@@ -50,14 +49,14 @@ pub fn page(found: &InContext) -> Page {
         builder.table("Sensitivities and implicit weights", note, linear);
     }
     let tables = vec![(NAME, distances(found, exact)), (LINEAR, self::linear(found, exact))];
-    let (sections, figures) = builder.finish(&tables);
-    let report = Report {
-        title: "Which predictor it behaves like".to_owned(),
-        summary: format!("{}.", found.subject.sentence()),
-        command: provenance::command_line(),
-        sections,
-    };
-    Page { report, table, findings, verdict: None, json: json!(found), figures, tables }
+    builder.page(
+        "Which predictor it behaves like",
+        format!("{}.", found.subject.sentence()),
+        table,
+        findings,
+        json!(found),
+        tables,
+    )
 }
 
 fn cell(measured: Measured, write: Write) -> Option<String> {

@@ -1,11 +1,10 @@
 //! The page about what could be read after each layer.
 
-use headway_draw::{Figure, Report, Series, Style, number};
+use headway_draw::{Figure, Series, Style, number};
 use serde_json::json;
 
 use super::{Builder, Page, Table, Write, exact};
 use headway_inspect::{Distance, Lens, LensLayer, Reading, counted};
-use headway_trainer::provenance;
 
 /// Name of the table.
 pub(super) const NAME: &str = "lens";
@@ -46,14 +45,14 @@ pub fn page(lens: &Lens) -> Page {
     let header = ["layers", "what is missing, and why"].map(str::to_owned).into();
     builder.table("What does not fit", "", Table { header, rows: notes.collect() });
     let tables = vec![(NAME, self::table(lens, exact))];
-    let (sections, figures) = builder.finish(&tables);
-    let report = Report {
-        title: "What could be read after each layer".to_owned(),
-        summary: format!("{}.", lens.subject.sentence()),
-        command: provenance::command_line(),
-        sections,
-    };
-    Page { report, table, findings, verdict: None, json: json!(lens), figures, tables }
+    builder.page(
+        "What could be read after each layer",
+        format!("{}.", lens.subject.sentence()),
+        table,
+        findings,
+        json!(lens),
+        tables,
+    )
 }
 
 fn distance(distance: Distance) -> &'static str {

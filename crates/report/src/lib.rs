@@ -29,7 +29,12 @@ pub use page_dir::PageDir;
 use headway_draw::{File, Report, Section, Series, csv};
 
 use headway_study::{Study, dir::StudyDir};
-use headway_trainer::{Error, digest::digest, json, provenance::Record};
+use headway_trainer::{
+    Error,
+    digest::digest,
+    json,
+    provenance::{Record, command_line},
+};
 
 /// Named columns; a missing number is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -132,6 +137,21 @@ impl Builder {
             tables.chain(json).chain(figures).map(|(path, note)| File { path, note: note.to_owned() }).collect();
         self.sections.push(Section::Files { title: "Files".to_owned(), note: String::new(), files });
         (self.sections, self.figures)
+    }
+
+    /// The page about a network that this command looked into.
+    fn page(
+        self,
+        title: &str,
+        summary: String,
+        table: Table,
+        findings: Vec<String>,
+        json: serde_json::Value,
+        tables: Vec<(&'static str, Table)>,
+    ) -> Page {
+        let (sections, figures) = self.finish(&tables);
+        let report = Report { title: title.to_owned(), summary, command: command_line(), sections };
+        Page { report, table, findings, verdict: None, json, figures, tables }
     }
 
     fn prose(&mut self, title: &str, sentences: &[String]) {

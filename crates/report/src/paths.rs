@@ -1,11 +1,10 @@
 //! The page about the paths through a network's heads.
 
-use headway_draw::{Figure, Report, Series, Style, number};
+use headway_draw::{Figure, Series, Style, number};
 use serde_json::json;
 
 use super::{Builder, Page, Table, Write, exact};
 use headway_inspect::{Paths, counted};
-use headway_trainer::provenance;
 
 /// Name of the figure and of the table of paths.
 pub(super) const NAME: &str = "paths";
@@ -27,14 +26,14 @@ pub fn page(paths: &Paths) -> Page {
     let note = "Heads are counted from 0; a dash is the skip.";
     builder.table("Largest paths", note, largest(paths));
     let tables = vec![(LENGTHS, lengths(paths, exact)), (NAME, largest_as(paths, exact))];
-    let (sections, figures) = builder.finish(&tables);
-    let report = Report {
-        title: "Paths through the heads".to_owned(),
-        summary: format!("{}\n\n{}.", paths.subject.sentence(), paths.name),
-        command: provenance::command_line(),
-        sections,
-    };
-    Page { report, table, findings, verdict: None, json: json!(paths), figures, tables }
+    builder.page(
+        "Paths through the heads",
+        format!("{}\n\n{}.", paths.subject.sentence(), paths.name),
+        table,
+        findings,
+        json!(paths),
+        tables,
+    )
 }
 
 fn findings(paths: &Paths) -> Vec<String> {

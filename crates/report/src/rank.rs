@@ -1,11 +1,10 @@
 //! The page about rank collapse.
 
-use headway_draw::{Figure, Report, Series, Style, number};
+use headway_draw::{Figure, Series, Style, number};
 use serde_json::json;
 
 use super::{Builder, Page, Table};
 use headway_inspect::{Curve, Method, Rank};
-use headway_trainer::provenance;
 
 /// Name of the figure and of the table of every sequence.
 pub(super) const NAME: &str = "rank";
@@ -44,14 +43,7 @@ pub fn page(rank: &Rank) -> Page {
         builder.table(curve.name.clone(), &note, one(curve));
     }
     let tables = vec![(NAME, every_sequence(&rank.curves))];
-    let (sections, figures) = builder.finish(&tables);
-    let report = Report {
-        title: "Rank collapse".to_owned(),
-        summary: rank.subject.sentence(),
-        command: provenance::command_line(),
-        sections,
-    };
-    Page { report, table, findings, verdict: None, json: json!(rank), figures, tables }
+    builder.page("Rank collapse", rank.subject.sentence(), table, findings, json!(rank), tables)
 }
 
 /// What one curve does, in a sentence.

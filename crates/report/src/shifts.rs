@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use headway_draw::Report;
 use serde_json::json;
 
 use super::{
@@ -12,10 +11,7 @@ use super::{
     scores::{remarks, shown},
     sentence,
 };
-use headway_trainer::{
-    evaluate::Shifted,
-    provenance::{self, Row},
-};
+use headway_trainer::{evaluate::Shifted, provenance::Row};
 
 /// The page: a table of shifts by predictors, then the error at each number of examples under each shift.
 pub fn page(checkpoint: &Path, shifted: Vec<Shifted>) -> Page {
@@ -35,18 +31,10 @@ pub fn page(checkpoint: &Path, shifted: Vec<Shifted>) -> Page {
         }
     }
     let tables = vec![(VALUES, every_score(&shifted))];
-    let (sections, figures) = builder.finish(&tables);
     let checkpoint = checkpoint.display();
-    let report = Report {
-        title: "Under distribution shifts".to_owned(),
-        summary: format!(
-            "The network of {checkpoint} beside the classical predictors, in training's prompts and beyond."
-        ),
-        command: provenance::command_line(),
-        sections,
-    };
-    let json = json!({ "shifts": shifted });
-    Page { report, table, findings, verdict: None, json, figures, tables }
+    let summary =
+        format!("The network of {checkpoint} beside the classical predictors, in training's prompts and beyond.");
+    builder.page("Under distribution shifts", summary, table, findings, json!({ "shifts": shifted }), tables)
 }
 
 /// Every score of every predictor under every shift.
