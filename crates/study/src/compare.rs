@@ -232,13 +232,8 @@ impl Comparison {
     /// equal, with both budgets.
     pub fn new(file: &StudyFile, changes: &Changes) -> Result<Self, Error> {
         let mut config: CompareConfig = file.config()?;
-        if let Some(seeds) = &changes.seeds {
-            config.seeds = Seeds::List(seeds.clone());
-        }
-        config.profile = changes.profile.clone().or(config.profile);
-        if config.title.is_empty() {
-            config.title = file.path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        }
+        let CompareConfig { title, profile, seeds, .. } = &mut config;
+        file.complete(changes, title, profile, seeds);
         check(file, &config)?;
         let mut taken: Vec<String> = config.rows.iter().filter_map(|row| row.free.clone()).collect();
         if config.rows.iter().any(|row| !config.rates(row).is_empty()) {

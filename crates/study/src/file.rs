@@ -95,6 +95,26 @@ impl StudyFile {
         experiment::read_as(&self.path, &self.text, self.places.clone(), self.table.clone())
     }
 
+    /// Completes what every study says of itself: the seeds are those of the command line where it gives some, the profile is the one that was
+    /// merged in, and the title, unless there is one, the name of the file.
+    pub(super) fn complete(
+        &self,
+        changes: &Changes,
+        title: &mut String,
+        profile: &mut Option<String>,
+        seeds: &mut Seeds,
+    ) {
+        if let Some(given) = &changes.seeds {
+            *seeds = Seeds::List(given.clone());
+        }
+        if changes.profile.is_some() {
+            profile.clone_from(&changes.profile);
+        }
+        if title.is_empty() {
+            *title = self.path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        }
+    }
+
     /// A problem with a key of this file.
     pub fn problem(&self, key: &str, message: &str) -> Error {
         let origin = self.places.value(key).cloned().unwrap_or(ValueSource::Default);
@@ -353,5 +373,26 @@ impl Seeds {
             Self::List(seeds) => seeds.len(),
             Self::Range { count, .. } => usize::try_from(*count).unwrap_or(usize::MAX),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_goes_before_the_file_which_goes_before_what_is_left_out() -> Result<(), Error> {
+        let file = StudyFile::from_text(Path::new("folder/heads.toml"), String::new(), None)?;
+        let written = || ("Heads".to_owned(), Some("quick".to_owned()), Seeds::List(vec![3]));
+        let complete = |changes: Changes, (mut title, mut profile, mut seeds)| {
+            file.complete(&changes, &mut title, &mut profile, &mut seeds);
+            (title, profile, seeds)
+        };
+        assert_eq!(complete(Changes::default(), written()), written());
+        assert_eq!(complete(Changes::default(), Default::default()), ("heads".to_owned(), None, Seeds::default()));
+        let changes = Changes { profile: Some("long".to_owned()), seeds: Some(vec![1, 2]), ..Changes::default() };
+        let seeds = Seeds::List(vec![1, 2]);
+        assert_eq!(complete(changes, written()), ("Heads".to_owned(), Some("long".to_owned()), seeds));
+        Ok(())
     }
 }

@@ -206,13 +206,8 @@ impl Sweep {
         config.changed.extend(changes.unset.iter().map(|key| format!("{key} unset")));
         config.changed.extend(changes.set.clone());
         config.changed.extend(changes.seeds.as_ref().map(|seeds| format!("seeds={seeds:?}")));
-        if let Some(seeds) = &changes.seeds {
-            config.seeds = Seeds::List(seeds.clone());
-        }
-        config.profile = changes.profile.clone().or(config.profile);
-        if config.title.is_empty() {
-            config.title = file.path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        }
+        let SweepConfig { title, profile, seeds, .. } = &mut config;
+        file.complete(changes, title, profile, seeds);
         base.ensure_few(file, "seeds", config.seeds.count().saturating_mul(count_points(&config)))?;
         if let Some(problem) = config.seeds.problem() {
             return Err(file.problem("seeds", &problem));
