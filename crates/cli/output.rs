@@ -52,14 +52,27 @@ fn styled_note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// Whether a line of progress can take the place of the one before it.
+pub fn renews() -> bool {
+    std::io::stderr().is_terminal()
+}
+
 /// A line of progress on standard error in the place of an unfinished one; `unfinished` where the next may take its place.
 pub fn progress_line(text: &str, unfinished: bool) {
+    let text = printable(text);
+    // A line that wraps could not be renewed.
+    let text = if unfinished { fitting(&text, width()) } else { &text };
     let mut was_unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
     let clear = if *was_unfinished { "\r\x1b[2K" } else { "" };
     let end = if unfinished { "" } else { "\n" };
     let mut stderr = std::io::stderr();
-    let _ = write!(stderr, "{clear}{}{end}", printable(text)).and_then(|()| stderr.flush());
+    let _ = write!(stderr, "{clear}{text}{end}").and_then(|()| stderr.flush());
     *was_unfinished = unfinished;
+}
+
+/// What of a text fits into a line of so many columns, the last of which stays free.
+fn fitting(text: &str, width: usize) -> &str {
+    text.char_indices().nth(width - 1).map_or(text, |(end, _)| &text[..end])
 }
 
 fn finish_line() {
@@ -148,7 +161,7 @@ pub fn summary(summary: &Summary, as_json: bool) {
 
 /// Plain progress on standard error: one line that renews itself in a terminal, a line per report elsewhere.
 pub fn progress() -> OnEvent {
-    let in_place = std::io::stderr().is_terminal();
+    let renews = renews();
     Arc::new(move |event| {
         let text = match event {
             Event::Prepared { notes } => return notes.iter().for_each(note),
@@ -167,8 +180,8 @@ pub fn progress() -> OnEvent {
             }
             Event::Saved { .. } => return,
         };
-        let renews = in_place && matches!(event, Event::Logged { step, steps, .. } if step < steps);
-        progress_line(&text, renews);
+        let is_passing = matches!(event, Event::Logged { step, steps, .. } if step < steps);
+        progress_line(&text, renews && is_passing);
     })
 }
 
@@ -241,4 +254,15 @@ pub fn catching_panics(verb: impl FnOnce() -> ExitCode) -> ExitCode {
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown failure".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_renewed_leaves_the_last_column_free() {
+        assert_eq!(["step 1", "step 12", "dé 1234"].map(|text| fitting(text, 7)), ["step 1", "step 1", "dé 123"]);
+        assert_eq!(fitting("", 2), "");
+    }
 }

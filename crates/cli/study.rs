@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    io::IsTerminal,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::{Arc, atomic::AtomicBool},
@@ -161,7 +160,7 @@ const OUTSIDE: u8 = 7;
 
 /// Progress on standard error: one line that renews itself in a terminal, a line per run that ends elsewhere.
 fn view() -> impl Fn(&Progress<'_>) {
-    let in_place = std::io::stderr().is_terminal();
+    let renews = output::renews();
     move |progress| {
         let left = progress.seconds_left.map(|left| format!("  {} left", output::time(left))).unwrap_or_default();
         let count = format!("{}/{}", progress.ended, progress.total);
@@ -175,14 +174,11 @@ fn view() -> impl Fn(&Progress<'_>) {
             if !said.is_empty() {
                 output::note(said);
             }
-        } else if in_place {
+        } else if renews {
             let running: Vec<String> =
                 progress.running.iter().map(|(label, step, steps)| format!("{label} {step}/{steps}")).collect();
             let failed = if progress.failed > 0 { format!("  {} failed", progress.failed) } else { String::new() };
-            let line = format!("{count:>9}{failed}{left}  {}", running.join("  "));
-            // A line that wraps could not be renewed.
-            let line: String = quote::printable(&line).chars().take(output::width() - 1).collect();
-            output::progress_line(&line, true);
+            output::progress_line(&format!("{count:>9}{failed}{left}  {}", running.join("  ")), true);
         }
     }
 }
