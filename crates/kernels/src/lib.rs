@@ -32,7 +32,7 @@ pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 
-/// Whether a device is burn-flex, with or without autodiff.
-fn is_flex(device: &Device) -> bool {
+/// Whether a device is burn-flex, the CPU, with or without autodiff.
+pub fn is_flex(device: &Device) -> bool {
     matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_))
 }

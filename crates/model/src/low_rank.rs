@@ -1,11 +1,14 @@
 //! What LoRA learns beside a matrix: a product of two thin ones.
 
+use std::sync::{Mutex, PoisonError};
+
 use burn::{
     module::Module,
-    tensor::{Tensor, TensorData},
+    tensor::{Device, Distribution, Tensor, TensorData},
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use crate::parameter::Matrix;
 
@@ -41,14 +44,15 @@ impl LowRank {
         thin.mul_scalar(self.scale).matmul(self.b.val().unsqueeze())
     }
 
-    /// Each entry is zero with probability p and 1/(1 − p) times as large otherwise. The mask is drawn on the host, so that it is the
-    /// same on every device and after every resume.
+    /// Each entry is zero with probability p and 1/(1 − p) times as large otherwise. The mask is drawn where it is used.
     fn drop(&self, x: Tensor<3>, noise: u64) -> Tensor<3> {
-        let mut rng = ChaCha8Rng::seed_from_u64(noise);
-        let kept = (1.0 / (1.0 - self.dropout)) as f32;
-        let n: usize = x.dims().iter().product();
-        let mask = (0..n).map(|_| if rng.random_bool(self.dropout) { 0.0 } else { kept }).collect::<Vec<f32>>();
-        let mask = Tensor::from_data(TensorData::new(mask, x.dims()), &x.device());
+        let (dims, device) = (x.dims(), x.device());
+        let mask = if headway_kernels::is_flex(&device) {
+            let mask = mask(dims.iter().product(), self.dropout, noise);
+            Tensor::from_data(TensorData::new(mask, dims), &device)
+        } else {
+            mask_there(dims, self.dropout, noise, &device)
+        };
         x * mask
     }
 
@@ -56,5 +60,57 @@ impl LowRank {
     pub(crate) fn set_noise(&mut self, seed: Option<u64>, number: u64) {
         // Apart by the odd number next to 2^64 / golden ratio, as SplitMix64 spreads its states.
         self.noise = seed.map(|seed| seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    }
+}
+
+/// Entries of a mask that one thread draws at a time.
+const BLOCK: usize = 1 << 14;
+
+/// A mask on the CPU, whose entry i is decided by the i-th number of the seed's sequence: the same for any number of threads.
+fn mask(n: usize, probability: f64, noise: u64) -> Vec<f32> {
+    let kept = (1.0 / (1.0 - probability)) as f32;
+    let mut mask = vec![kept; n];
+    mask.par_chunks_mut(BLOCK).enumerate().for_each(|(block, mask)| {
+        let mut rng = ChaCha8Rng::seed_from_u64(noise);
+        // Each number takes two words of the sequence.
+        rng.set_word_pos(2 * (block * BLOCK) as u128);
+        mask.iter_mut().filter(|_| rng.random_bool(probability)).for_each(|entry| *entry = 0.0);
+    });
+    mask
+}
+
+/// A mask on a device with a generator of its own.
+fn mask_there(dims: [usize; 3], probability: f64, noise: u64, device: &Device) -> Tensor<3> {
+    /// burn has one seed for all of them, which nobody may change between the two calls.
+    static SEEDED: Mutex<()> = Mutex::new(());
+    let _seeded = SEEDED.lock().unwrap_or_else(PoisonError::into_inner);
+    device.seed(noise);
+    Tensor::random(dims, Distribution::Bernoulli(1.0 - probability), device).mul_scalar(1.0 / (1.0 - probability))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::to_host;
+
+    #[test]
+    fn a_mask_is_one_sequence_in_whatever_blocks_it_is_drawn() {
+        for n in [1, BLOCK - 1, BLOCK + 1, 3 * BLOCK + 5] {
+            let mut rng = ChaCha8Rng::seed_from_u64(7);
+            let sequence: Vec<f32> = (0..n).map(|_| if rng.random_bool(0.25) { 0.0 } else { 4.0 / 3.0 }).collect();
+            assert_eq!(mask(n, 0.25, 7), sequence);
+        }
+    }
+
+    #[test]
+    fn a_mask_of_a_device_is_a_function_of_the_seed_and_keeps_as_many_as_it_should() {
+        // Any device of burn's has a generator.
+        let drawn = |seed| to_host(mask_there([20, 50, 40], 0.25, seed, &Device::flex()));
+        assert_eq!(drawn(3), drawn(3));
+        assert_ne!(drawn(3), drawn(4));
+        let mean = drawn(3).iter().sum::<f32>() / 40_000.0;
+        // Its standard error is sqrt(p / (1 - p) / n) = 0.003.
+        assert!((mean - 1.0).abs() < 0.015, "{mean}");
+        assert!(drawn(3).iter().all(|entry| *entry == 0.0 || (entry - 4.0 / 3.0).abs() < 1e-6));
     }
 }
