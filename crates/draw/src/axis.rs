@@ -11,7 +11,7 @@ pub(crate) enum Scale {
     Log,
 }
 
-/// Beyond this size a range's width would overflow; below its inverse so would the way to a label.
+/// Larger values would overflow the width of a range, and smaller ones than its inverse the computation of labels.
 const LARGEST: f64 = 1e300;
 const SMALLEST: f64 = 1.0 / LARGEST;
 
@@ -20,7 +20,7 @@ impl Scale {
         if log { Self::Log } else { Self::Linear }
     }
 
-    /// Place of a value: itself, or its decimal logarithm. Nothing for what the axis cannot show.
+    /// Place of a value on the axis: the value itself, or its decimal logarithm. `None` if the axis cannot show it.
     pub(crate) fn place(self, value: f64) -> Option<f64> {
         match self {
             Self::Linear => (value.abs() <= LARGEST).then_some(value),
@@ -29,7 +29,7 @@ impl Scale {
     }
 }
 
-/// A labelled place.
+/// A place with its label.
 #[derive(Clone, Debug, PartialEq)]
 struct Tick {
     place: f64,
@@ -43,7 +43,7 @@ pub(crate) struct Axis {
     ticks: Vec<Tick>,
 }
 
-/// Share of the covered width that stays free on either side.
+/// Share of the covered width that stays free at either end.
 const PADDING: f64 = 0.04;
 
 /// Linear ticks are spaced so that at most this many gaps fit, padding included.
@@ -59,7 +59,7 @@ const ONE_DECADE: f64 = 1.0;
 const MAX_DECADES: f64 = 8.0;
 
 impl Axis {
-    /// The axis that shows all these places.
+    /// The axis that covers all these places.
     pub(crate) fn covering(scale: Scale, places: impl Iterator<Item = f64>) -> Self {
         let range = padded(scale, extent(places));
         let ticks = match scale {
@@ -69,14 +69,14 @@ impl Axis {
         Self { range, ticks }
     }
 
-    /// The vertical axis of rows below each other: the first, between the places 0 and 1, is at the top.
+    /// A vertical axis of labelled rows: the first row is at the top, between the places 0 and 1.
     pub(crate) fn rows(labels: impl Iterator<Item = String>) -> Self {
         let ticks: Vec<Tick> =
             (0..).zip(labels).map(|(row, label)| Tick { place: f64::from(row) + 0.5, label }).collect();
         Self { range: ticks.len().max(1) as f64..0.0, ticks }
     }
 
-    /// What stands beside the ticks.
+    /// Labels of the ticks.
     pub(crate) fn labels(&self) -> impl Iterator<Item = &str> {
         self.ticks.iter().map(|tick| tick.label.as_str())
     }
@@ -92,7 +92,7 @@ impl Ranged for Axis {
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        // Light points would be grid lines between the ticks.
+        // Light points would draw grid lines between the ticks.
         let ticks = if hint.weight().allow_light_points() { &[][..] } else { &self.ticks };
         ticks.iter().map(|tick| tick.place).collect()
     }
@@ -109,7 +109,7 @@ impl ValueFormatter<f64> for Axis {
     }
 }
 
-/// Smallest and largest place, or nothing when there is none.
+/// Smallest and largest place; `None` if there is none.
 fn extent(places: impl Iterator<Item = f64>) -> Option<Range<f64>> {
     places.fold(None, |extent, place| {
         let Range { start, end } = extent.unwrap_or(place..place);
@@ -121,7 +121,7 @@ fn padded(scale: Scale, extent: Option<Range<f64>>) -> Range<f64> {
     let Range { start, end } = extent.unwrap_or(0.0..1.0);
     let width = end - start;
     let size = start.abs().max(end.abs());
-    // Below that, neighbouring ticks would read the same.
+    // In a narrower range, neighbouring ticks would have equal labels.
     let is_one_value = width <= 1e-9 * size || width < SMALLEST;
     let margin = match (is_one_value, scale) {
         (false, _) => PADDING * width,
@@ -132,7 +132,7 @@ fn padded(scale: Scale, extent: Option<Range<f64>>) -> Range<f64> {
     start - margin..end + margin
 }
 
-/// The number `digits` · 10^`exponent`, exact where its double is not.
+/// The number `digits` · 10^`exponent`, exact even if no f64 is.
 #[derive(Clone, Copy)]
 struct Decimal {
     digits: i64,
@@ -161,7 +161,7 @@ impl Decimal {
     }
 }
 
-/// Labels in one notation for the whole axis, plain as long as that stays short.
+/// Labels of an axis, all in one notation: plain digits while they are short.
 fn labels(ticks: &[Decimal]) -> Vec<String> {
     let is_short = |tick: &Decimal| tick.exponent >= -4 && tick.value().abs() < 1e6;
     let write = if ticks.iter().all(is_short) { Decimal::plain } else { Decimal::scientific };

@@ -1,4 +1,4 @@
-//! What plotters draws on: a page of its SVG, axes of one look, and the document around them.
+//! The surface that plotters draws on: an SVG page, axes in one style, and the document around them.
 
 use plotters::{
     chart::{ChartBuilder, ChartContext, LabelAreaPosition},
@@ -30,10 +30,11 @@ const TICK: i32 = 4 * PIXEL;
 
 const INK_IN_SVG: &str = "\"#010203\"";
 
-/// The document of that height in which `draw` draws inside the margins and tells what can be pointed at.
+/// A document of the given height. `draw` draws inside the margins and returns the elements that show a text when
+/// pointed at.
 ///
-/// Plotters fails where it cannot write to a file or measure text with a font. There is neither here; should it fail all the
-/// same, the document says why.
+/// Plotters fails if it cannot write a file or measure text in a font; neither is used here. If it fails all the same,
+/// the document states the reason.
 pub(crate) fn drawn(
     title: &str,
     height: i32,
@@ -57,15 +58,15 @@ pub(crate) fn drawn(
     }
 }
 
-/// What stands inside the root element, with text in the colour of the page.
+/// Content of the root element, with text in the page's own colour.
 fn themed(svg: &str) -> String {
     let content = svg.split_once('>').map_or(svg, |(_root, content)| content);
     let content = content.rsplit_once("</svg>").map_or(content, |(content, _root)| content);
-    // Quotes are escaped wherever a text holds them, so only attributes match.
+    // Quotes inside texts are escaped, so only attributes match.
     content.replace(INK_IN_SVG, "\"currentColor\"")
 }
 
-/// A plot of the whole area, with that much room beside it for the vertical axis.
+/// A plot over the whole area, with the width `beside` reserved for the vertical axis.
 pub(crate) fn chart<'a, 'svg>(area: &Area<'svg>, beside: i32, x: Axis, y: Axis) -> Result<Chart<'a, 'svg>, DrawError> {
     ChartBuilder::on(area)
         .set_label_area_size(LabelAreaPosition::Left, beside)
@@ -73,7 +74,7 @@ pub(crate) fn chart<'a, 'svg>(area: &Area<'svg>, beside: i32, x: Axis, y: Axis) 
         .build_cartesian_2d(x, y)
 }
 
-/// Width of an axis's widest label and of what is between it and the plot.
+/// Width of an axis's widest label and of the gap between it and the plot.
 pub(crate) fn width_beside(axis: &Axis) -> i32 {
     axis.labels().map(text_width).max().unwrap_or(0) + 3 * TICK
 }
@@ -94,16 +95,16 @@ pub(crate) fn draw_axes(chart: &mut Chart<'_, '_>, x_name: &str, y_name: Option<
     mesh.draw()
 }
 
-/// What a plot says that shows nothing.
+/// Says that there is no data, in a plot that is empty.
 pub(crate) fn draw_no_data(chart: &Chart<'_, '_>) -> Result<(), DrawError> {
     let plot = chart.plotting_area().strip_coord_spec();
     let centre = (plot.relative_to_width(0.5) as i32, plot.relative_to_height(0.5) as i32);
     plot.draw_text("no data", &ink().pos(Pos::new(HPos::Center, VPos::Center)), centre)
 }
 
-/// Text in the colour of the page.
+/// Text style in the page's own colour.
 pub(crate) fn ink() -> TextStyle<'static> {
-    // Plotters divides by 1.24 what it calls a font's size to get SVG's font-size.
+    // SVG's font-size is what plotters calls the size, divided by 1.24.
     TextStyle::from(("sans-serif", f64::from(FONT_SIZE) * 1.24).into_font()).color(&INK)
 }
 

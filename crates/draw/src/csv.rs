@@ -1,17 +1,17 @@
-//! A table as CSV, for programs.
+//! Tables as CSV files.
 
 use csv::{Terminator, WriterBuilder};
 
-/// What a spreadsheet takes for the beginning of a formula, wide forms of CJK included.
+/// Characters that start a formula in spreadsheets, including their full-width forms.
 ///
 /// # References
 /// OWASP, "CSV Injection".
 const FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
-/// The table as CSV with a header line, as RFC 4180 has it but for its line ends, which are `\n`: cells with commas, quotes or
-/// line breaks are quoted; a missing number is an empty cell. Short rows are filled with empty cells.
+/// The table as CSV with a header line, following RFC 4180 except that lines end in `\n`. Cells with commas, quotes or
+/// line breaks are quoted; a missing number is an empty cell; short rows are filled with empty cells.
 ///
-/// A text that a spreadsheet would take for a formula has a `'` before it; a number never has.
+/// A text that a spreadsheet would take for a formula is preceded by `'`; a number never is.
 pub fn csv(header: &[String], rows: &[Vec<Option<String>>]) -> String {
     let width = rows.iter().map(Vec::len).fold(header.len(), usize::max);
     let mut writer = WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(Vec::new());
@@ -19,13 +19,13 @@ pub fn csv(header: &[String], rows: &[Vec<Option<String>>]) -> String {
         |cells: Vec<String>| cells.into_iter().map(defused).chain(std::iter::repeat_with(String::new)).take(width);
     let rows = rows.iter().map(|row| row.iter().map(|cell| cell.clone().unwrap_or_default()).collect());
     for row in std::iter::once(header.to_vec()).chain(rows).filter(|_| width > 0) {
-        // Writing rows of one width to memory does not fail.
+        // Writing rows of equal length to memory cannot fail.
         let _ = writer.write_record(filled(row));
     }
     writer.into_inner().ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
 }
 
-/// The cell, with a `'` before what is no number and looks like a formula.
+/// The cell, preceded by `'` if it looks like a formula and is not a number.
 fn defused(cell: String) -> String {
     let is_harmless = !cell.starts_with(FORMULA) || cell.parse::<f64>().is_ok();
     if is_harmless { cell } else { format!("'{cell}") }

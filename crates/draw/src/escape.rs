@@ -1,6 +1,6 @@
 //! Plain text inside markup.
 
-/// The text as XML and HTML show it, fit for content and for quoted attributes.
+/// The text escaped for XML and HTML, in content and in quoted attributes.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -17,12 +17,12 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// The text on one line: line breaks and what markup cannot hold become spaces.
+/// The text on one line: line breaks, and characters that markup cannot hold, become spaces.
 pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || !is_allowed(c) { ' ' } else { c }).collect()
 }
 
-/// Whether markup may hold the character at all, escaped or not.
+/// Whether markup may contain the character at all, escaped or not.
 fn is_allowed(character: char) -> bool {
     matches!(character, '\n' | '\t') || !(character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}'))
 }

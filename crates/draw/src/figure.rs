@@ -17,16 +17,17 @@ use crate::{
 /// How a series is drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Style {
-    /// A solid line through the points, for curves of many points; intervals become a band.
+    /// A solid line through the points, for curves of many points; intervals are drawn as a band.
     #[default]
     Line,
-    /// A dashed line through the points, for bounds and baselines; intervals become a band.
+    /// A dashed line through the points, for bounds and baselines; intervals are drawn as a band.
     Dashed,
-    /// A thin dotted line in grey, a second one dashed, for what a theory predicts; intervals become a band.
+    /// A thin grey line, dotted for the first such series and dashed for the next, for theoretical predictions;
+    /// intervals are drawn as a band.
     Reference,
-    /// A dot per point; intervals become error bars.
+    /// One dot per point; intervals are drawn as error bars.
     Points,
-    /// A line with a dot per point, for curves of few points; intervals become error bars.
+    /// A line with one dot per point, for curves of few points; intervals are drawn as error bars.
     LinePoints,
 }
 
@@ -40,27 +41,28 @@ impl Style {
     }
 }
 
-/// Points that belong together.
+/// A series of points.
 ///
-/// A point that cannot be shown is dropped, and a line is interrupted there: a value that is not finite, beyond 1e300,
-/// or below 1e-300 on a log axis; so is an interval with such an end. Series of one label, such as the seeds of a run, share
-/// a colour and a legend entry; an empty label has no entry.
+/// A point is left out, and the line interrupted, if a value is not finite, beyond 1e300, or below 1e-300 on a log
+/// axis; the same holds for the ends of intervals. Series with the same label, such as the seeds of a run, share a
+/// colour and a legend entry; an empty label has no entry.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
     /// Name in the legend.
     pub label: String,
     /// (x, y) in the order in which a line connects them.
     pub points: Vec<(f64, f64)>,
-    /// Line, dots or both.
+    /// How the points are drawn.
     pub style: Style,
-    /// (x, low, high): how far to trust y at x, for example over seeds. A band or error bars, by style.
+    /// (x, low, high): an interval for y at x, for example over seeds. Drawn as a band or as error bars, depending on
+    /// the style.
     pub intervals: Vec<(f64, f64, f64)>,
 }
 
 /// Series over two axes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figure {
-    /// What the figure shows, as its accessible name. It is not drawn: the page around a figure has room for a caption.
+    /// What the figure shows, for screen readers. It is not drawn; the page around the figure has room for a caption.
     pub title: String,
     /// Quantity and unit along x.
     pub x_label: String,
@@ -70,7 +72,7 @@ pub struct Figure {
     pub x_log: bool,
     /// Logarithmic y axis.
     pub y_log: bool,
-    /// What to draw, first to last.
+    /// Series in the order in which they are drawn.
     pub series: Vec<Series>,
 }
 
@@ -81,17 +83,18 @@ const PLOT_HEIGHT: i32 = 400 * PIXEL;
 const CAP: i32 = 4 * PIXEL;
 /// Half the height of a band and of an error bar in the legend.
 const SWATCH_HEIGHT: i32 = 6 * PIXEL;
-/// A pointer this near to a point is told its numbers.
+/// Distance from a point within which the pointer shows its numbers.
 const HOVER_RADIUS: i32 = 6 * PIXEL;
-/// Points of one series that tell their numbers.
+/// Largest number of points of one series that show their numbers when pointed at.
 const MOST_HOVERED: usize = 100;
-/// Covered points of one series that a note names.
+/// Largest number of indistinguishable points of one series that a note lists.
 const MOST_NAMED: usize = 8;
 
 impl Figure {
-    /// The figure as an SVG document without fonts or a background; text takes the colour of the page it is placed in.
+    /// The figure as an SVG document without fonts and without a background; text takes the colour of the surrounding
+    /// page.
     ///
-    /// Pointing at a line tells its label, and at a point its numbers.
+    /// Pointing at a line shows its label, pointing at a point its numbers.
     pub fn to_svg(&self) -> String {
         let legend = legend::arranged(self.labels().into_iter().filter(|label| !label.is_empty()));
         let (legend_height, covered) = (legend::height(&legend), self.covered());
@@ -129,13 +132,13 @@ impl Figure {
         entry.draw_label(area)
     }
 
-    /// Draws the plot and returns what can be pointed at.
+    /// Draws the plot and returns the elements that show a text when pointed at.
     fn draw_plot(&self, area: &Area<'_>) -> Result<Vec<Element>, DrawError> {
         let (x, y) = (self.x_axis(), self.y_axis());
         let mut chart = chart(area, width_beside(&y) + 3 * FONT_SIZE / 2, x, y)?;
         draw_axes(&mut chart, &self.x_label, Some(&self.y_label))?;
         let plot = chart.plotting_area();
-        // Bands stand behind every curve.
+        // Bands are drawn first, behind all curves.
         for series in self.series.iter().filter(|series| !series.style.has_marks()) {
             self.draw_bands(series, plot)?;
         }
@@ -167,7 +170,7 @@ impl Figure {
             }
         }
         for run in unbroken(&series.points, |point| self.place(*point)) {
-            // A line that never leaves its first point would be invisible.
+            // A line whose points coincide would be invisible.
             let is_line = style.has_line() && run.windows(2).any(|pair| pair[0] != pair[1]);
             if is_line {
                 pen.line(plot, &run)?;
@@ -179,7 +182,8 @@ impl Figure {
         Ok(())
     }
 
-    /// Tells the label along the line and numbers at its points, evenly chosen where there are many.
+    /// Shows the label along the line and the numbers at its points; if there are too many points, at an even choice of
+    /// them.
     fn hover(&self, series: &Series, at: impl Fn((f64, f64)) -> (i32, i32)) -> Element {
         let runs = unbroken(&series.points, |point| Some((*point, at(self.place(*point)?))));
         let stride = runs.iter().map(Vec::len).sum::<usize>().div_ceil(MOST_HOVERED).max(1);
@@ -234,7 +238,7 @@ impl Figure {
         labels
     }
 
-    /// Series of one label look alike; references take no colour from the others.
+    /// The pen of a label: series with the same label look alike, and references use none of the others' colours.
     fn pen(&self, label: &str, style: Style) -> Pen {
         let is_reference =
             |label: &str| self.series.iter().filter(|s| s.label == label).all(|s| s.style == Style::Reference);
@@ -243,10 +247,10 @@ impl Figure {
         if style == Style::Reference { Pen::reference(place) } else { Pen::new(place, style == Style::Dashed) }
     }
 
-    /// Of each series with marks, the points that stand on the spot of another of its points.
+    /// Notes on points that cannot be told from another point of their series: one note per series with marks.
     fn covered(&self) -> Vec<String> {
         let [x, y] = [self.x_axis(), self.y_axis()].map(|axis| axis.range());
-        // Nothing is drawn larger than that.
+        // A plot is at most this large.
         let spot = |(px, py): (f64, f64)| {
             let at = |place: f64, range: &Range<f64>, size: i32| {
                 (place - range.start) / (range.end - range.start) * f64::from(size)
@@ -282,7 +286,7 @@ impl Series {
     }
 }
 
-/// The items that can be placed, split where one cannot.
+/// The items that have a place, split into runs at those that have none.
 fn unbroken<T, P>(items: &[T], place: impl Fn(&T) -> Option<P>) -> Vec<Vec<P>> {
     let runs = items.split(|item| place(item).is_none()).filter(|run| !run.is_empty());
     runs.map(|run| run.iter().filter_map(&place).collect()).collect()

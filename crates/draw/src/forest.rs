@@ -1,4 +1,4 @@
-//! A forest plot, the picture of a comparison: a row per method with its seeds, their mean and its interval.
+//! A forest plot, which shows a comparison: one row per method with its seeds, their mean and its interval.
 
 use plotters::{
     element::Circle,
@@ -20,16 +20,17 @@ use crate::{
 pub struct ForestRow {
     /// Its name.
     pub label: String,
-    /// One value per seed; what cannot be shown, such as a run that diverged, is left out of the picture alone.
+    /// One value per seed; values that cannot be drawn, such as those of a diverged run, are left out of the picture
+    /// only.
     pub values: Vec<f64>,
-    /// Of the mean: its low and its high end.
+    /// Interval of the mean: its low and its high end.
     pub interval: Option<[f64; 2]>,
 }
 
-/// Methods below each other over one axis of values.
+/// Methods, one per row, over a common axis of values.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Forest {
-    /// What the plot shows, as its accessible name; it is not drawn.
+    /// What the plot shows, for screen readers; it is not drawn.
     pub title: String,
     /// Quantity and unit.
     pub value_label: String,
@@ -37,14 +38,14 @@ pub struct Forest {
     pub log: bool,
     /// A value to compare with, drawn as a dotted line: the best baseline, or 1 for ratios.
     pub reference: Option<f64>,
-    /// First to last, from the top.
+    /// Rows from top to bottom.
     pub rows: Vec<ForestRow>,
 }
 
 const ROW: i32 = 34 * PIXEL;
-/// In a row, from 0 at its top to 1, the mean with its interval stands here …
+/// Height of the mean and its interval in a row, from 0 at the top to 1 …
 const MEAN: f64 = 0.41;
-/// … and the seeds below it.
+/// … and of the seeds below it.
 const SEEDS: f64 = 0.71;
 /// Half the height of an interval's ends.
 const CAP: i32 = 3 * PIXEL;
@@ -52,11 +53,11 @@ const SEED_RADIUS: i32 = 5 * PIXEL / 2;
 const SEED_OPACITY: f64 = 0.7;
 /// Half the width of the part of the reference that can be pointed at.
 const HOVER_RADIUS: i32 = 3 * PIXEL;
-/// Labels take no more than this from the plot.
+/// Labels take at most this width from the plot.
 const WIDEST_LABEL: i32 = WIDTH / 3;
 
 impl ForestRow {
-    /// The mean of all values: nothing where one of them is missing a number.
+    /// The mean of all values; `None` if one of them is not a number.
     fn mean(&self) -> Option<f64> {
         Some(self.values.iter().sum::<f64>() / self.values.len() as f64).filter(|mean| mean.is_finite())
     }
@@ -70,14 +71,14 @@ impl ForestRow {
 }
 
 impl Forest {
-    /// The plot as an SVG document, as [`crate::Figure::to_svg`] makes it. Pointing at a row tells its numbers.
+    /// The plot as an SVG document, like [`crate::Figure::to_svg`]. Pointing at a row shows its numbers.
     pub fn to_svg(&self) -> String {
         let rows_height = ROW.saturating_mul(i32::try_from(self.rows.len().max(1)).unwrap_or(i32::MAX));
         let height = rows_height.saturating_add(BELOW + 2 * MARGIN);
         drawn(&self.title, height, |area| self.draw(area))
     }
 
-    /// Draws the plot and returns what can be pointed at.
+    /// Draws the plot and returns the elements that show a text when pointed at.
     fn draw(&self, area: &Area<'_>) -> Result<Vec<Element>, DrawError> {
         let x = Axis::covering(Scale::new(self.log), self.numbers().filter_map(|value| self.place(value)));
         let y = Axis::rows(self.rows.iter().map(|row| shortened(&one_line(&row.label), WIDEST_LABEL)));
@@ -100,7 +101,7 @@ impl Forest {
         Ok(hovered)
     }
 
-    /// Draws a row and returns its seeds, which can be pointed at.
+    /// Draws a row and returns the marks of its seeds, which show their values when pointed at.
     fn draw_row(&self, chart: &Chart<'_, '_>, top: f64, row: &ForestRow) -> Result<Vec<Element>, DrawError> {
         let (plot, pen) = (chart.plotting_area(), Pen::new(0, false).with(Shape::Diamond));
         let place = |value| Some((self.place(value)?, top + MEAN));
@@ -132,7 +133,7 @@ impl Forest {
     }
 }
 
-/// All of a row tells its numbers.
+/// An area over the whole row that shows its numbers when pointed at.
 fn row_hover(chart: &Chart<'_, '_>, top: f64, row: &ForestRow) -> Element {
     let edge = |place| chart.backend_coord(&(0.0, place)).1;
     let (top, bottom) = (edge(top), edge(top + 1.0));

@@ -1,23 +1,24 @@
-//! A heat map of numbers of either sign: rows downwards, columns to the right, each number written where it has room.
+//! A heat map of numbers of either sign: rows run downwards, columns to the right, and a number is written wherever it
+//! fits.
 
 use crate::{
     number::number,
     svg::{Anchor, FONT_SIZE, MARGIN, PIXEL, WIDTH, document, rectangle, shortened, text, text_width},
 };
 
-/// Numbers in rows and columns. Rows may be of different lengths.
+/// Numbers in rows and columns. Rows may have different lengths.
 ///
-/// Colour tells the sign, and opacity √(|v| / max |v|) the size, so that small numbers beside a large one remain visible. What is
-/// missing or not finite has no colour.
+/// The colour shows the sign and the opacity √(|v| / max |v|) the size, so that small numbers beside a large one remain
+/// visible. Missing and non-finite numbers have no colour.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Heatmap {
-    /// What is shown, as its accessible name; it is not drawn.
+    /// What is shown, for screen readers; it is not drawn.
     pub title: String,
     /// Name of each row.
     pub rows: Vec<String>,
     /// Name of each column.
     pub columns: Vec<String>,
-    /// Row after row.
+    /// The numbers, row by row; `None` if missing.
     pub values: Vec<Vec<Option<f64>>>,
 }
 
@@ -25,16 +26,16 @@ const CELL_HEIGHT: i32 = 30 * PIXEL;
 const WIDEST_CELL: i32 = 110 * PIXEL;
 const LONGEST_NAME: i32 = 160 * PIXEL;
 const SPACE: i32 = 6 * PIXEL;
-/// Cells that tell their number to whoever points at them: about 150 bytes each.
+/// Largest number of cells that show their number when pointed at; each takes about 150 bytes.
 const MOST_HOVERED: usize = 4000;
 
-/// Above zero …
+/// Colour of positive numbers …
 const ABOVE: &str = "#d55e00";
-/// … and below.
+/// … and of negative ones.
 const BELOW: &str = "#0072b2";
 
 impl Heatmap {
-    /// The map as an SVG document. Pointing at a cell tells its row, its column and its number.
+    /// The map as an SVG document. Pointing at a cell shows its row, its column and its number.
     pub fn to_svg(&self) -> String {
         let beside = self.rows.iter().map(|name| text_width(name)).max().unwrap_or(0).min(LONGEST_NAME);
         let left = MARGIN + beside + SPACE;
@@ -45,7 +46,7 @@ impl Heatmap {
         let largest = largest.fold(0.0, f64::max);
         let has_hover = self.values.iter().map(Vec::len).sum::<usize>() <= MOST_HOVERED;
         let mut content = Vec::new();
-        // Of narrow columns only some have room for their names.
+        // If columns are narrow, only some have room for their names.
         let widest = self.columns.iter().map(|name| text_width(name) + SPACE).max().unwrap_or(1);
         let stride = usize::try_from((widest + width - 1) / width).unwrap_or(1).max(1);
         for (column, name) in (0..).zip(&self.columns).step_by(stride) {

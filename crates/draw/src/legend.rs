@@ -1,4 +1,4 @@
-//! The legend of a figure: labels beside what stands for them, wrapped into rows.
+//! The legend of a figure: labels beside samples of their series, wrapped into rows.
 
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -10,7 +10,7 @@ use crate::{
 
 const ROW: i32 = 22 * PIXEL;
 const SPACE: i32 = 8 * PIXEL;
-/// Width of what stands for a series.
+/// Width of the sample that represents a series.
 const SWATCH: i32 = 24 * PIXEL;
 
 /// One label and its place.
@@ -22,7 +22,7 @@ pub(crate) struct Entry<'a> {
     left: i32,
 }
 
-/// Entries from left to right, in as many rows as they need.
+/// Entries from left to right, wrapped into as many rows as needed.
 pub(crate) fn arranged<'a>(labels: impl Iterator<Item = &'a str>) -> Vec<Entry<'a>> {
     let (mut row, mut left) = (0, 0);
     let place = |label| {
@@ -47,7 +47,7 @@ pub(crate) fn notes_height(notes: &[String]) -> i32 {
     if notes.is_empty() { 0 } else { notes.iter().map(|_| ROW).sum::<i32>() + SPACE }
 }
 
-/// Notes below each other, as much of each as fits into a line.
+/// Draws one note per line, cut to the width of the line.
 pub(crate) fn draw_notes(notes: &[String], area: &Area<'_>) -> Result<(), DrawError> {
     let left_of_middle = ink().pos(Pos::new(HPos::Left, VPos::Center));
     (0..).zip(notes).try_for_each(|(row, note)| {
@@ -60,7 +60,7 @@ fn visible(label: &str) -> String {
 }
 
 impl Entry<'_> {
-    /// Ends of the line through what stands for the series.
+    /// Ends of the line through the sample of the series.
     pub(crate) fn swatch(&self) -> [(i32, i32); 2] {
         let y = self.row * ROW + ROW / 3;
         [(self.left, y), (self.left + SWATCH, y)]

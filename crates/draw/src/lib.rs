@@ -1,7 +1,8 @@
-//! Numbers made visible: a [`Figure`] of curves, a [`Forest`] of methods, a [`Heatmap`] and the attention [`Patterns`] of a network
-//! become SVGs, a [`Report`] one HTML page that holds text, tables and drawings.
+//! Drawings of numbers: a [`Figure`] of curves, a [`Forest`] of methods, a [`Heatmap`] and the attention [`Patterns`]
+//! of a network become SVGs; a [`Report`] is one HTML page that holds text, tables and drawings.
 //!
-//! None of the pictures needs a font file, a network or a script, and all follow the reader's choice of a light or dark page.
+//! No drawing needs a font file, a network connection or a script, and all follow the reader's choice of a light or a
+//! dark page.
 //!
 //! ```
 //! use headway_draw::{Figure, Report, Section, Series, Style};

@@ -1,6 +1,6 @@
-//! Numbers as a person reads them.
+//! Numbers formatted for people.
 
-/// Four significant digits; powers of ten only where plain digits would be long.
+/// Four significant digits; with powers of ten only if plain digits would be long.
 pub fn number(value: f64) -> String {
     if value != 0.0 && !(1e-3..1e6).contains(&value.abs()) {
         return format!("{value:.3e}");
@@ -9,7 +9,7 @@ pub fn number(value: f64) -> String {
     format!("{value:.*}", usize::try_from(3 - digits).unwrap_or(0))
 }
 
-/// A number with the interval that it lies in, where there is one: `0.5800 [0.5100, 0.6400]`.
+/// A number with its interval, if it has one: `0.5800 [0.5100, 0.6400]`.
 pub fn number_within(value: f64, interval: Option<[f64; 2]>) -> String {
     match interval {
         Some([low, high]) => format!("{} [{}, {}]", number(value), number(low), number(high)),

@@ -1,4 +1,4 @@
-//! Attention patterns: a heat map per layer and head, queries downwards and keys to the right.
+//! Attention patterns: one heat map per layer and head, with queries running downwards and keys to the right.
 
 use std::fmt::Write;
 
@@ -10,19 +10,20 @@ use crate::svg::{
     Anchor, Element, FONT_SIZE, MARGIN, PIXEL, WIDTH, document, rectangle, shortened, text, text_width, upright_text,
 };
 
-/// Which keys each query of one head attends to.
+/// The attention pattern of one head.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pattern {
     /// Number of queries.
     pub q_len: usize,
     /// Number of keys.
     pub k_len: usize,
-    /// `[q_len, k_len]`, row after row; after softmax each row sums to 1.
+    /// `[q_len, k_len]`, row by row; after softmax each row sums to 1.
     pub weights: Vec<f32>,
 }
 
 impl Pattern {
-    /// The means of blocks of `side` x `side` weights; blocks at the lower and the right edge may be smaller.
+    /// The pattern averaged over blocks of `side` x `side` weights; blocks at the lower and the right edge may be
+    /// smaller.
     pub fn pooled(self, side: usize) -> Self {
         if side <= 1 {
             return self;
@@ -39,16 +40,16 @@ impl Pattern {
     }
 }
 
-/// Patterns of a network for one input.
+/// Attention patterns of a network for one input.
 ///
-/// Each map has its own scale: opacity √(w / max w), whose largest weight stands above the map. The root keeps the small
-/// weights of long rows visible, beside the first row of a causal network, which is always 1. A weight that is negative or
-/// not finite has no colour.
+/// Each map has its own scale: a weight w has the opacity √(w / max w), and the largest weight is written above the
+/// map. The square root keeps the small weights of long rows visible beside the first row of a causal network, whose
+/// only weight is 1. Negative and non-finite weights have no colour.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Patterns {
-    /// What is shown, as its accessible name; it is not drawn.
+    /// What is shown, for screen readers; it is not drawn.
     pub title: String,
-    /// Per layer, per head.
+    /// One pattern per layer and head.
     pub layers: Vec<Vec<Pattern>>,
     /// Names of the queries' positions, such as tokens; positions without a name are numbered from 0.
     pub query_labels: Vec<String>,
@@ -56,15 +57,15 @@ pub struct Patterns {
     pub key_labels: Vec<String>,
 }
 
-/// Patterns that could not be drawn.
+/// Why patterns could not be drawn.
 #[derive(Debug, Error)]
 pub enum PatternError {
-    /// The weights are not a matrix of the lengths beside them.
+    /// The number of weights is not `q_len` · `k_len`.
     #[error("layer {layer}, head {head}: {q_len} queries and {k_len} keys have {} weights, not {weights}", q_len * k_len)]
     Shape {
-        /// From 0.
+        /// Layer, counted from 0.
         layer: usize,
-        /// From 0.
+        /// Head, counted from 0.
         head: usize,
         /// Number of queries.
         q_len: usize,
@@ -78,30 +79,31 @@ pub enum PatternError {
     Image(#[from] EncodingError),
 }
 
-/// Heads beside each other; more of them start another row.
+/// Largest number of heads beside each other; further heads start another row.
 const MOST_COLUMNS: usize = 4;
 const GAP: i32 = 18 * PIXEL;
 const HEADING: i32 = 24 * PIXEL;
-/// A lone head does not fill the page.
+/// Largest side of a map: a single head does not fill the page.
 const LARGEST_MAP: i32 = 340 * PIXEL;
-/// A single query among many keys is still a stripe that can be pointed at.
+/// Smallest side of a map: a single query among many keys remains a stripe that can be pointed at.
 const SMALLEST_SIDE: i32 = 24 * PIXEL;
-/// Names of positions take no more than this.
+/// Names of positions take at most this width.
 const LONGEST_NAME: i32 = 64 * PIXEL;
 const TICK_SPACE: i32 = 5 * PIXEL;
-/// Keys that a query's row tells of.
+/// Number of keys that a query's row lists when pointed at.
 const STRONGEST: usize = 5;
-/// Queries in all maps together that tell of their keys: about 200 bytes each.
+/// Largest number of queries, over all maps, that list their keys; each takes about 200 bytes.
 const MOST_HOVERED: usize = 4000;
 
-/// Full weight.
+/// Colour of the largest weight.
 const COLOUR: [u8; 3] = [0x1f, 0x83, 0xd6];
 
 impl Patterns {
-    /// The patterns as an SVG document that holds a small image per head. Pointing at a row tells the query and its strongest keys.
+    /// The patterns as an SVG document with one small image per head. Pointing at a row shows the query and its
+    /// strongest keys.
     ///
     /// # Errors
-    /// [`PatternError::Shape`]; [`PatternError::Image`], which no pattern is known to provoke.
+    /// [`PatternError::Shape`]; [`PatternError::Image`], although no known pattern causes it.
     pub fn to_svg(&self) -> Result<String, PatternError> {
         self.check()?;
         let columns = self.layers.iter().map(Vec::len).max().unwrap_or(1).clamp(1, MOST_COLUMNS);
@@ -136,14 +138,14 @@ impl Patterns {
     }
 }
 
-/// Where maps stand.
+/// Where the maps are placed.
 struct Grid<'a> {
     patterns: &'a Patterns,
     /// Left edge of the first map.
     left: i32,
     /// Width of a map.
     side: i32,
-    /// Room below a map for the names of keys.
+    /// Height below a map reserved for the names of keys.
     below: i32,
     has_hover: bool,
 }
@@ -163,7 +165,8 @@ impl<'a> Grid<'a> {
         Self { patterns, left, side, below: TICK_SPACE + 5 * FONT_SIZE / 2, has_hover }
     }
 
-    /// Width and height of a map: squares of one size for all its weights, stretched where it would be a hairline.
+    /// Width and height of a map: every weight is a square of the same size, unless the map would be too narrow to see;
+    /// then it is stretched.
     fn size(&self, pattern: &Pattern) -> (i32, i32) {
         let square = f64::from(self.side) / pattern.q_len.max(pattern.k_len).max(1) as f64;
         let side = |length: usize| ((length as f64 * square).round() as i32).max(SMALLEST_SIDE);
@@ -174,7 +177,7 @@ impl<'a> Grid<'a> {
         HEADING + heads.iter().map(|pattern| self.size(pattern).1).max().unwrap_or(0) + self.below + GAP / 2
     }
 
-    /// The maps of some heads, the first of which has the given number.
+    /// Draws one row of maps, for some heads of a layer, numbered from `first`.
     fn row(&self, heads: &[Pattern], first: usize, layer: usize, top: i32) -> Result<Vec<Element>, PatternError> {
         let maps = (0..).zip(first..).zip(heads).map(|((column, head), pattern)| {
             let left = self.left + column * (self.side + GAP);
@@ -239,7 +242,7 @@ impl<'a> Grid<'a> {
         ticks(pattern.q_len, height, 5 * FONT_SIZE / 4).map(tick).chain([axis]).collect()
     }
 
-    /// A row per query that can be pointed at.
+    /// One area per query that shows a text when pointed at.
     fn hover(&self, pattern: &Pattern, place: &Place) -> Element {
         let (width, height) = self.size(pattern);
         let edge =
@@ -251,7 +254,7 @@ impl<'a> Grid<'a> {
         Element::new("g").with("pointer-events", "all").holding(rows)
     }
 
-    /// Which keys a query attends to most.
+    /// The text that says which keys a query attends to most.
     fn description(&self, pattern: &Pattern, &Place { layer, head, .. }: &Place, query: usize) -> String {
         let Patterns { query_labels, key_labels, .. } = self.patterns;
         let weights = &pattern.weights[query * pattern.k_len..][..pattern.k_len];
@@ -265,7 +268,7 @@ impl<'a> Grid<'a> {
     }
 }
 
-/// Which map, and its upper left corner.
+/// One map and its upper left corner.
 struct Place {
     layer: usize,
     head: usize,
@@ -274,7 +277,7 @@ struct Place {
     is_first: bool,
 }
 
-/// Keys of the largest weights, from the largest; none that has no weight at all.
+/// The largest weights with their keys, largest first; keys with weight zero are left out.
 fn strongest(weights: &[f32]) -> Vec<(usize, f32)> {
     let mut keys: Vec<(usize, f32)> = weights.iter().copied().enumerate().filter(|(_, weight)| *weight > 0.0).collect();
     keys.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -286,12 +289,12 @@ fn name(labels: &[String], position: usize) -> String {
     labels.get(position).cloned().unwrap_or_else(|| position.to_string())
 }
 
-/// A name may be that of several positions.
+/// Name and number of a position, since several positions may have the same name.
 fn full_name(labels: &[String], position: usize) -> String {
     labels.get(position).map_or_else(|| position.to_string(), |label| format!("{position} ({label})"))
 }
 
-/// Positions whose names fit beside each other, from 0 at round distances.
+/// Positions whose names fit beside each other: multiples of a round distance, from 0.
 fn ticks(length: usize, side: i32, space: i32) -> impl Iterator<Item = usize> {
     let fits = |stride: &usize| f64::from(side) * *stride as f64 >= f64::from(space) * length as f64;
     let strides = (0..).flat_map(|exponent| [1, 2, 5].map(|digit| digit * 10_usize.pow(exponent)));
@@ -299,12 +302,12 @@ fn ticks(length: usize, side: i32, space: i32) -> impl Iterator<Item = usize> {
     (0..length).step_by(stride)
 }
 
-/// Middle of a position along a side.
+/// Middle of a position along a side of the map.
 fn centre(position: usize, length: usize, side: i32) -> i32 {
     ((position as f64 + 0.5) / length as f64 * f64::from(side)).round() as i32
 }
 
-/// 1, 0.0167
+/// Three significant digits: 1, 0.0167.
 fn three_digits(weight: f32) -> String {
     format!("{weight:.2e}").parse().map_or(String::new(), |rounded: f32| rounded.to_string())
 }
@@ -313,14 +316,14 @@ fn largest(weights: &[f32]) -> f32 {
     weights.iter().copied().filter(|weight| weight.is_finite()).fold(0.0, f32::max)
 }
 
-/// One pixel per weight: one colour whose opacity is √(w / max w), so that any page shows through. WebP, without loss.
+/// One pixel per weight, in a single colour with opacity √(w / max w), so that the page shows through. Lossless WebP.
 fn image(pattern: &Pattern) -> Result<Vec<u8>, EncodingError> {
     let largest = largest(&pattern.weights);
     let level = |weight: &f32| {
         if *weight > 0.0 && weight.is_finite() { ((weight / largest).sqrt() * 255.0).round() as u8 } else { 0 }
     };
     let mut levels: Vec<u8> = pattern.weights.iter().map(level).collect();
-    // There are no empty images.
+    // An image has at least one pixel.
     let (width, height) = (pattern.k_len.max(1), pattern.q_len.max(1));
     levels.resize(width * height, 0);
     let pixels: Vec<u8> = levels.into_iter().flat_map(|level| [COLOUR[0], COLOUR[1], COLOUR[2], level]).collect();

@@ -1,4 +1,4 @@
-//! A report: one HTML page that explains a result and says how to get it again.
+//! A report: one HTML page that explains a result and says how to reproduce it.
 
 use std::fmt::Write;
 
@@ -13,14 +13,14 @@ pub struct Report {
     pub summary: String,
     /// Command line that makes this report again.
     pub command: String,
-    /// Content, first to last.
+    /// Sections in the order of the page.
     pub sections: Vec<Section>,
 }
 
 /// A part of a report under its own heading.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Section {
-    /// Named columns.
+    /// A table with named columns.
     Table {
         /// Heading.
         title: String,
@@ -48,20 +48,20 @@ pub enum Section {
         /// The text; an empty line starts a new paragraph.
         body: String,
     },
-    /// The files beside the page.
+    /// A list of files beside the page.
     Files {
         /// Heading.
         title: String,
         /// What they have in common; may be empty.
         note: String,
-        /// First to last.
+        /// Files in the order of the list.
         files: Vec<File>,
     },
     /// Preformatted text, for example TOML.
     Text {
         /// Heading.
         title: String,
-        /// The text, line breaks and spaces kept.
+        /// The text; line breaks and spaces are kept.
         body: String,
     },
 }
@@ -75,16 +75,17 @@ pub struct File {
     pub note: String,
 }
 
-/// A page of more sections than this begins with a list of them.
+/// A page with more sections than this begins with a list of them.
 const MOST_UNLISTED: usize = 4;
 
-/// Colours, measures and type of the page.
+/// Style sheet of the page.
 const STYLE: &str = include_str!("report.css");
 
 impl Report {
-    /// The report as one self-contained HTML5 document: no script, no download, light or dark as readers prefer.
+    /// The report as one self-contained HTML5 document: no scripts, no downloads, light or dark as the reader prefers.
     ///
-    /// The anchor of a section is its title in lower case, words joined by hyphens; a title's second section adds `-2`.
+    /// The anchor of a section is its title in lower case with words joined by hyphens; a second section with the same
+    /// title gets `-2`.
     pub fn to_html(&self) -> String {
         let title = escape(&self.title);
         let anchors = anchors(self.sections.iter().map(Section::title));
@@ -118,7 +119,7 @@ impl Report {
         )
     }
 
-    /// Links to the sections, where there are many.
+    /// Links to the sections; empty if there are few.
     fn contents(&self, anchors: &[String]) -> String {
         if self.sections.len() <= MOST_UNLISTED {
             return String::new();
@@ -157,7 +158,7 @@ impl Section {
     }
 }
 
-/// An anchor per title, all of them different.
+/// One anchor per title, all different.
 fn anchors<'a>(titles: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut anchors: Vec<String> = Vec::new();
     for title in titles {
@@ -169,7 +170,7 @@ fn anchors<'a>(titles: impl Iterator<Item = &'a str>) -> Vec<String> {
     anchors
 }
 
-/// Letters and digits in lower case, whatever is between them a hyphen.
+/// Letters and digits in lower case; everything between them becomes one hyphen.
 fn anchor(title: &str) -> String {
     let lower = title.to_lowercase();
     let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
@@ -185,7 +186,8 @@ fn list(files: &[File]) -> String {
     if items.is_empty() { String::new() } else { format!("<ul class=\"files\">\n{items}</ul>\n") }
 }
 
-/// The path as an address that cannot leave for another host or scheme: `./`, then what is neither letter nor digit in percent.
+/// The path as a relative URL that cannot lead to another host or scheme: `./`, then the path with special characters
+/// percent-encoded.
 fn relative(path: &str) -> String {
     let mut address = ".".to_owned();
     for part in path.split('/').filter(|part| !part.is_empty()) {
@@ -201,12 +203,12 @@ fn relative(path: &str) -> String {
     address
 }
 
-/// A paragraph per block of text between empty lines.
+/// One paragraph per block of text between empty lines.
 fn paragraphs(text: &str) -> String {
     text.split("\n\n").map(|text| element("p", text)).collect()
 }
 
-/// `<opening>text</name>`, or nothing where there is no text.
+/// `<opening>text</name>`, or an empty string if there is no text.
 fn element(opening: &str, text: &str) -> String {
     let name = opening.split(' ').next().unwrap_or(opening);
     match text.trim() {
@@ -215,9 +217,9 @@ fn element(opening: &str, text: &str) -> String {
     }
 }
 
-/// Text as it is typed. It can be reached with the keyboard, since long lines scroll.
+/// Preformatted text. It can be focused with the keyboard, because long lines scroll.
 fn preformatted(label: &str, body: &str) -> String {
-    // HTML drops a line break right after <pre>; this one is there to be dropped.
+    // HTML drops a line break right after <pre>, so one is added to be dropped.
     format!("<pre role=\"group\" aria-label=\"{}\" tabindex=\"0\">\n{}</pre>\n", escape(label), escape(body))
 }
 

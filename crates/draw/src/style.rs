@@ -1,5 +1,5 @@
-//! What tells series apart, a colour each, then dashes and shapes; and the elements they are drawn with, placed by value in
-//! a plot and by pixel in a legend.
+//! How series are told apart (first by colour, then by dashes and shapes), and the elements with which they are drawn:
+//! placed by value in a plot, by pixel in a legend.
 
 use plotters::{
     coord::CoordTranslate,
@@ -12,15 +12,16 @@ use crate::{
     svg::PIXEL,
 };
 
-/// Stands for the page's own text colour until the drawing is done and `currentColor` takes its place.
+/// Placeholder for the page's own text colour; `currentColor` takes its place when the drawing is done.
 pub(crate) const INK: RGBColor = RGBColor(1, 2, 3);
-/// Visible on white and on black alike.
+/// A grey that is visible on white and on black alike.
 pub(crate) const MID_GREY: RGBColor = RGBColor(128, 128, 128);
 
-/// Colours that stay apart for colour-blind readers.
+/// Colours that colour-blind readers can tell apart.
 ///
 /// # References
-/// Okabe and Ito 2008, "Color Universal Design". Their black is the page's ink here; their yellow cannot be seen on white.
+/// Okabe and Ito 2008, "Color Universal Design". Their black is replaced by the page's text colour; their yellow is
+/// invisible on white.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -33,17 +34,17 @@ const COLOURS: [RGBColor; 7] = [
 
 /// Lengths of a dash and of the gap after it.
 type Dash = (i32, i32);
-/// Of solid lines once the colours are used up …
+/// Dashes of solid lines once all colours are used …
 const SOLID: [Option<Dash>; 4] =
     [None, Some((14 * PIXEL, 4 * PIXEL)), Some((8 * PIXEL, 8 * PIXEL)), Some((3 * PIXEL, 3 * PIXEL))];
-/// … and of dashed ones.
+/// … of dashed lines …
 const DASHED: [Option<Dash>; 4] = [
     Some((7 * PIXEL, 4 * PIXEL)),
     Some((4 * PIXEL, 2 * PIXEL)),
     Some((2 * PIXEL, 5 * PIXEL)),
     Some((5 * PIXEL, 9 * PIXEL)),
 ];
-/// Of references, the first dotted.
+/// … and of references, the first of which is dotted.
 const DOTTED: [Option<Dash>; 4] = [
     Some((2 * PIXEL, 3 * PIXEL)),
     Some((9 * PIXEL, 3 * PIXEL)),
@@ -67,7 +68,7 @@ pub(crate) enum Shape {
 
 const SHAPES: [Shape; 4] = [Shape::Circle, Shape::Square, Shape::Triangle, Shape::Diamond];
 
-/// How everything of one label is drawn.
+/// How everything with one label is drawn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pen {
     pub colour: RGBColor,
@@ -77,19 +78,19 @@ pub(crate) struct Pen {
 }
 
 impl Pen {
-    /// Of the label at that place among all labels.
+    /// The pen for the label with this index among all labels.
     pub(crate) fn new(index: usize, is_dashed: bool) -> Self {
         let round = index / COLOURS.len() % SHAPES.len();
         let dash = if is_dashed { DASHED[round] } else { SOLID[round] };
         Self { colour: COLOURS[index % COLOURS.len()], shape: SHAPES[round], line_width: LINE_WIDTH, dash }
     }
 
-    /// The same but for the shape of its marks.
+    /// The same pen with another shape of marks.
     pub(crate) fn with(self, shape: Shape) -> Self {
         Self { shape, ..self }
     }
 
-    /// Of the reference at that place among all references: grey, thin and dotted or dashed.
+    /// The pen for the reference with this index among all references: grey, thin, and dotted or dashed.
     pub(crate) fn reference(index: usize) -> Self {
         let dash = DOTTED[index % DOTTED.len()];
         Self { colour: MID_GREY, shape: Shape::Circle, line_width: REFERENCE_WIDTH, dash }
@@ -113,7 +114,7 @@ impl Pen {
         area.draw(&Polygon::new(corners, self.colour.mix(BAND_OPACITY)))
     }
 
-    /// An error bar, whose ends reach by `cap` to either side.
+    /// An error bar whose ends extend by `cap` to either side.
     pub(crate) fn bar<C>(self, area: &Area<'_, C>, ends: [C::From; 2], cap: (i32, i32)) -> Result<(), DrawError>
     where
         C: CoordTranslate<From: Clone>,

@@ -4,11 +4,11 @@ use std::fmt::{self, Display, Write};
 
 use crate::escape::{escape, one_line};
 
-/// Coordinates are whole tenths of a pixel: short to write, and smooth when a page enlarges them.
+/// Coordinates are integers in tenths of a pixel: short to write, and smooth when a page enlarges the drawing.
 pub(crate) const PIXEL: i32 = 10;
 /// Width of every drawing.
 pub(crate) const WIDTH: i32 = 720 * PIXEL;
-/// Free space around every drawing.
+/// Empty margin around every drawing.
 pub(crate) const MARGIN: i32 = 12 * PIXEL;
 /// Size of all text.
 pub(crate) const FONT_SIZE: i32 = 13 * PIXEL;
@@ -37,7 +37,7 @@ impl Element {
         self
     }
 
-    /// What is markup already enters as it is.
+    /// Adds content that is markup already, unescaped.
     pub(crate) fn holding_markup(mut self, markup: &str) -> Self {
         self.content.push_str(markup);
         self
@@ -48,7 +48,7 @@ impl Element {
         self
     }
 
-    /// What a reader is told who points at the element.
+    /// Adds a title, which the browser shows when the reader points at the element.
     pub(crate) fn titled(self, text: &str) -> Self {
         self.holding([Element::new("title").saying(text)])
     }
@@ -64,7 +64,7 @@ impl Display for Element {
     }
 }
 
-/// Where a text stands relative to its point, along the line in which it is written.
+/// Which part of a text is at its point, along the direction of writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Anchor {
     Start,
@@ -72,7 +72,7 @@ pub(crate) enum Anchor {
     End,
 }
 
-/// Text in the colour of the page, its middle at the height of the point.
+/// Text in the page's colour, vertically centred on the point.
 pub(crate) fn text(content: &str, (x, y): (i32, i32), anchor: Anchor) -> Element {
     let anchor = match anchor {
         Anchor::Start => "start",
@@ -81,7 +81,8 @@ pub(crate) fn text(content: &str, (x, y): (i32, i32), anchor: Anchor) -> Element
     };
     Element::new("text")
         .with("x", x)
-        // Half the height of a small letter and of a capital: `dominant-baseline` is not drawn alike everywhere.
+        // Half the height of a letter, between small letters and capitals; browsers do not agree on
+        // `dominant-baseline`.
         .with("y", y + FONT_SIZE * 35 / 100)
         .with("text-anchor", anchor)
         .with("font-family", "sans-serif")
@@ -95,12 +96,12 @@ pub(crate) fn upright_text(content: &str, (x, y): (i32, i32)) -> Element {
     text(content, (x, y), Anchor::Middle).with("transform", format!("rotate(-90 {x} {y})"))
 }
 
-/// Estimated width of a text: there is no font file to measure it with.
+/// Estimated width of a text, without a font file to measure it.
 pub(crate) fn text_width(content: &str) -> i32 {
     (content.chars().count() as f64 * 0.56 * f64::from(FONT_SIZE)) as i32
 }
 
-/// As much of a text as fits into a width, with an ellipsis where it was cut.
+/// The text cut to a width, with an ellipsis if it was cut.
 pub(crate) fn shortened(content: &str, width: i32) -> String {
     if text_width(content) <= width {
         return content.to_owned();
@@ -109,20 +110,21 @@ pub(crate) fn shortened(content: &str, width: i32) -> String {
     content.chars().take(fitting.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// `x,y x,y …`
+/// Points as SVG writes them: `x,y x,y …`
 pub(crate) fn vertices(points: &[(i32, i32)]) -> String {
     points.iter().map(|(x, y)| format!("{x},{y}")).collect::<Vec<_>>().join(" ")
 }
 
-/// A rectangle without a colour.
+/// A rectangle without a fill.
 pub(crate) fn rectangle(left: i32, top: i32, width: i32, height: i32) -> Element {
     let rectangle = Element::new("rect").with("x", left).with("y", top).with("width", width).with("height", height);
     rectangle.with("fill", "none")
 }
 
-/// The document: its size in pixels, its accessible name, and a text colour that follows the page.
+/// The SVG document: its size in pixels, its accessible name, and a text colour that follows the page.
 pub(crate) fn document(title: &str, height: i32, content: impl IntoIterator<Item = Element>) -> String {
-    // `svg:root` is the drawing as a file of its own; inside a page the root is the page, and its colour is inherited.
+    // `svg:root` matches a drawing that is a file of its own; inside a page the root is the page, whose colour is
+    // inherited.
     let style = "svg:root { color: #1c1c1e } @media (prefers-color-scheme: dark) { svg:root { color: #e4e4e6 } }";
     let drawing = Element::new("g").with("stroke-linejoin", "round").holding(content);
     Element::new("svg")

@@ -1,10 +1,11 @@
-//! A table of a report.
+//! Tables of a report.
 
 use crate::escape::escape;
 
-/// The table as HTML, in a frame of its own that scrolls where the page is too narrow.
+/// The table as HTML, in its own frame, which scrolls if the page is too narrow.
 ///
-/// A column whose cells are all numbers is aligned to the right; the cells of another first column name their rows.
+/// Columns of numbers only are aligned to the right. The first column, if it is not one of these, holds the row
+/// headings.
 pub(crate) fn table(label: &str, header: &[String], rows: &[Vec<Option<String>>]) -> String {
     let width = rows.iter().map(Vec::len).fold(header.len(), usize::max);
     let numeric: Vec<bool> = (0..width).map(|column| is_numeric(rows, column)).collect();
@@ -45,13 +46,14 @@ fn cell(name: &str, attributes: &str, is_number: bool, text: &str) -> String {
     format!("<{name}{attributes}{class}>{}</{name}>", escape(text))
 }
 
-/// Whether the column holds numbers and nothing else; empty cells do not count.
+/// Whether all cells of the column that are not empty hold numbers.
 fn is_numeric(rows: &[Vec<Option<String>>], column: usize) -> bool {
     let mut cells = rows.iter().filter_map(|row| row.get(column)?.as_deref()).peekable();
     cells.peek().is_some() && cells.all(is_number)
 }
 
-/// Whether the text is a number, perhaps with a deviation, a range, a short unit or a mark: `1.2e-3`, `0.5 ± 0.1`, `34 MiB`, `2 †`.
+/// Whether the text is a number, possibly with a deviation, a range, a short unit or a mark: `1.2e-3`, `0.5 ± 0.1`, `34
+/// MiB`, `2 †`.
 fn is_number(text: &str) -> bool {
     let text = text.replace('\u{2212}', "-");
     let separators = |c: char| c.is_whitespace() || "±[](),;–…/%×<>≤≥~≈†‡".contains(c);

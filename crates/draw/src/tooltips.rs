@@ -1,10 +1,10 @@
-//! What plotters cannot write: titles, which tell a reader who points at a drawing what is there.
+//! Titles, which plotters cannot write: they tell readers who point at a drawing what is there.
 //!
-//! They belong to unseen shapes on top of it.
+//! They belong to invisible shapes on top of the drawing.
 
 use crate::svg::{Element, vertices};
 
-/// Unseen shapes, the last one on top.
+/// Invisible shapes on top of the drawing, the last one topmost.
 pub(crate) fn overlay(shapes: Vec<Element>) -> Element {
     Element::new("g").with("fill", "none").with("pointer-events", "all").holding(shapes)
 }
@@ -14,7 +14,7 @@ pub(crate) fn circle((x, y): (i32, i32), radius: i32) -> Element {
 }
 
 pub(crate) fn line(points: &[(i32, i32)], width: i32) -> Element {
-    // Where everything answers, what a line would enclose does so too.
+    // With all pointer events on, the area that a line encloses would respond as well.
     let line = Element::new("polyline").with("points", vertices(points)).with("stroke-width", width);
     line.with("pointer-events", "stroke")
 }

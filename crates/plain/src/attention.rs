@@ -1,14 +1,15 @@
-//! Where the mass of attention patterns goes: a few numbers per head, each the mean of something about one query.
+//! What attention patterns attend to: scores of a head, each the mean over queries of a number about one query.
 //!
-//! p_i is the row of query i, a probability vector over its visible keys. Queries are the first rows of a layer's state, so query i
-//! is row i; keys may be other rows, or no rows at all.
+//! p_i is row i of the pattern: the probabilities that query i gives to its visible keys. Queries are the first rows of
+//! a layer's state, so query i is row i of the state. Keys may be other rows, or learned vectors that are no rows at
+//! all.
 
 /// What a key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// Row of the state; nothing for a key that is no row, such as a learned prefix.
+    /// Row of the state; `None` for a key that is no row, such as a learned prefix.
     pub row: Option<usize>,
-    /// Whether it is learned instead of coming from the sequence: an anchor, a prefix.
+    /// Whether the key is learned (an anchor, a prefix) instead of coming from the sequence.
     pub is_learned: bool,
 }
 
@@ -17,41 +18,42 @@ pub struct Key {
 pub struct Layout {
     /// Number of queries.
     pub q_len: usize,
-    /// Each key.
+    /// What each key stands for. `[k_len]`
     pub keys: Vec<Key>,
     /// Whether query i sees only keys 0 ..= i + (`k_len` − `q_len`).
     pub is_causal: bool,
 }
 
-/// One row of a pattern.
+/// One row of a pattern, with what a [`Measure`] may need to know about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// Its number, i.
+    /// Index i of the query.
     pub row: usize,
     /// p_i. `[k_len]`
     pub weights: &'a [f64],
     /// What its keys stand for.
     pub layout: &'a Layout,
-    /// Tokens of the sequence, by row; nothing where positions hold no tokens.
+    /// Tokens of the sequence, by row; `None` if the positions hold no tokens.
     pub tokens: Option<&'a [u32]>,
 }
 
-/// A number about a query; nothing where it has no meaning there.
+/// A number about one query; `None` if it is undefined for that query.
 pub type Measure<'a> = dyn Fn(&Query<'_>) -> Option<f64> + 'a;
 
-/// A score of a head: the mean of a measure over queries.
+/// A score of a head: the mean of a measure over the queries for which it is defined.
 pub struct Score {
     /// Name in tables.
     pub name: &'static str,
-    /// Formula, for the row of query i.
+    /// Formula of the measure, for the row of query i.
     pub formula: &'static str,
-    /// Whether it is a share of a query's mass, of which more than uniform attention has says something.
+    /// Whether it is a share of a query's attention, which means something only where it exceeds that of uniform
+    /// attention.
     pub is_mass: bool,
-    /// The measure.
+    /// The measure to average.
     pub measure: fn(&Query<'_>) -> Option<f64>,
 }
 
-/// Every score of a head.
+/// All scores of a head, in the order of tables.
 pub const SCORES: &[Score] = &[
     Score {
         name: "entropy",
@@ -114,13 +116,14 @@ pub const SCORES: &[Score] = &[
 ];
 
 impl Layout {
-    /// Keys that a query sees, which come first.
+    /// Number of keys that a query sees; they are the first ones.
     pub fn visible(&self, query: usize) -> usize {
         let k_len = self.keys.len();
         if self.is_causal { (query + 1 + k_len).saturating_sub(self.q_len).min(k_len) } else { k_len }
     }
 
-    /// Each query attends to all keys that it sees alike: what a head's scores are compared with. `[q_len, k_len]`
+    /// The pattern that spreads each query's attention evenly over its visible keys: the baseline of a head's scores.
+    /// `[q_len, k_len]`
     pub fn uniform(&self) -> Vec<f64> {
         let k_len = self.keys.len();
         let row = |query| {
@@ -130,7 +133,7 @@ impl Layout {
         (0..self.q_len).flat_map(row).collect()
     }
 
-    /// Sum of a measure over the queries of a sequence's pattern, and at how many it has a meaning.
+    /// Sum of a measure over the queries of one sequence's pattern, and the number of queries for which it is defined.
     ///
     /// # Shapes
     /// pattern `[q_len, k_len]`, tokens `[seq_len]`
@@ -142,22 +145,22 @@ impl Layout {
 }
 
 impl Query<'_> {
-    /// Number of keys that it sees.
+    /// Number of keys that the query sees.
     pub fn visible(&self) -> usize {
         self.layout.visible(self.row)
     }
 
-    /// With a single key to see, every pattern is the same.
+    /// Whether the query sees more than one key; with a single key every pattern is the same.
     pub fn has_choice(&self) -> bool {
         self.visible() > 1
     }
 
-    /// −Σ_j p_ij ln p_ij.
+    /// Entropy of the row, −Σ_j p_ij ln p_ij.
     pub fn entropy(&self) -> f64 {
         self.weights.iter().filter(|weight| **weight > 0.0).map(|weight| -weight * weight.ln()).sum()
     }
 
-    /// Mass on the keys it sees that are wanted; nothing where it sees none of them.
+    /// Sum of the weights on the visible keys that are wanted; `None` if no visible key is.
     pub fn mass(&self, is_wanted: impl Fn(&Key) -> bool) -> Option<f64> {
         let seen = self.layout.keys.iter().zip(self.weights).take(self.visible());
         let mut wanted = seen.filter(|(key, _)| is_wanted(key)).map(|(_, weight)| *weight).peekable();

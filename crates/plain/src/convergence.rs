@@ -1,9 +1,9 @@
-//! How fast one quantity grows with another.
+//! Power laws: how fast one quantity falls or grows with another.
 
 use crate::statistics::{Interval, bca};
 
-/// Exponent b of the power law y = a xᵇ closest to the points, by least squares of log y against log x; nothing for fewer than
-/// two different x, or where a number is not positive.
+/// Exponent b of the power law y = a xᵇ closest to the points, by least squares of log y against log x. `None` if there
+/// are fewer than two different x, or if a number is not positive.
 pub fn exponent(points: &[(f64, f64)]) -> Option<f64> {
     if points.iter().any(|(x, y)| !(*x > 0.0 && *y > 0.0)) {
         return None;
@@ -18,13 +18,13 @@ pub fn exponent(points: &[(f64, f64)]) -> Option<f64> {
 
 /// [`bca`] of the [`exponent`] of the mean over seeds.
 ///
-/// `values` has a row per x and a column per seed. Runs of one seed belong together, being alike in their data and initial
-/// weights, so whole columns are resampled; an interval from rows resampled one by one would be wrong.
+/// `values` has a row per x and a column per seed. Runs with the same seed share data and initial weights and so are
+/// not independent; therefore whole columns are resampled. Resampling each row by itself would give a wrong interval.
 ///
-/// Nothing where `bca` gives nothing or a mean curve has no exponent.
+/// `None` if `bca` returns `None`, or if a mean curve has no exponent.
 ///
 /// # Panics
-/// Where there is not one row per x, rows differ in length, or as [`bca`] does, `n` being the number of seeds.
+/// If there is not one row per x, if rows differ in length, and as [`bca`] does, `n` being the number of seeds.
 pub fn exponent_interval(x: &[f64], values: &[Vec<f64>], resamples: &[Vec<usize>], level: f64) -> Option<Interval> {
     let n_seeds = values.first().map_or(0, Vec::len);
     assert!(values.len() == x.len() && values.iter().all(|row| row.len() == n_seeds), "a value per x and seed");

@@ -1,7 +1,7 @@
-//! Plain numbers on the host, in f64 and away from any device. From the weights alone, as a plain [`network`], come its [`rank`] collapse
-//! and its [`paths`]; from its patterns, where [`attention`] goes; from what it predicts, which [`linear_rule`] it follows, and what a
-//! [`ridge`] regression reads off its states. [`statistics`] say how far to trust a few runs, [`convergence`] how fast one quantity
-//! falls with another.
+//! Computations in f64 on the host, without any device. From the weights alone, as a plain [`network`], come its
+//! [`rank`] collapse and its [`paths`]. From its patterns comes what [`attention`] attends to; from its predictions,
+//! which [`linear_rule`] they follow; and from its hidden states, what a [`ridge`] regression can read off them.
+//! [`statistics`] say how far to trust a few runs, and [`convergence`] how fast one quantity falls with another.
 
 pub mod attention;
 pub mod convergence;

@@ -1,4 +1,5 @@
-//! Rules that learn a linear function from examples, all filters of one spectrum; and which of them is nearest to given predictions.
+//! Rules that learn a linear function from examples, each a filter of the examples' spectrum, and the rule nearest to
+//! given predictions.
 //!
 //! Of examples X `[d, k]`, an example per column, and y `[k]`: with X Xᵀ = U diag(λ) Uᵀ every rule below predicts w · x for
 //!
@@ -8,7 +9,7 @@
 
 use nalgebra::{DMatrix, DVector};
 
-/// A rule, as the filter f that it puts on the spectrum.
+/// A learning rule, given by the filter f that it applies to the spectrum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LinearRule {
     /// f(λ) = 1/λ, and 0 where λ is 0: least squares of least norm.
@@ -27,19 +28,19 @@ pub enum LinearRule {
         /// η.
         rate: f64,
     },
-    /// The same with the rate in units of the prompt's own curvature, η/k = `step_size` / (largest λ).
+    /// Gradient descent with its rate in units of the prompt's own curvature: η/k = `step_size` / (largest λ).
     ScaledDescent {
         /// Number of steps.
         steps: usize,
-        /// Above 0, and stable below 2.
+        /// Between 0 and 2; descent diverges from 2 on.
         step_size: f64,
     },
 }
 
-/// Examples, decomposed.
+/// The spectral decomposition of the examples of one prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spectrum {
-    /// k.
+    /// k, the number of examples.
     points: usize,
     /// U. `[d, d]`
     basis: DMatrix<f64>,
@@ -49,7 +50,7 @@ pub struct Spectrum {
     products: DVector<f64>,
 }
 
-/// Eigenvalues below this share of the largest are zero.
+/// Eigenvalues below this share of the largest count as zero.
 const RANK_CUTOFF: f64 = 1e-12;
 
 impl Spectrum {
@@ -64,12 +65,13 @@ impl Spectrum {
         Self { points: y.len(), basis: eigen.eigenvectors, values, products }
     }
 
-    /// The w of a rule; 0 without examples. `[d]`
+    /// The w of a rule; 0 if there are no examples. `[d]`
     pub fn weights(&self, rule: LinearRule) -> DVector<f64> {
         &self.basis * self.filtered(rule)
     }
 
-    /// Largest rate at which descent of any number of steps converges on these examples: 2 k / (largest λ).
+    /// Largest rate at which gradient descent converges on these examples, whatever the number of steps: 2 k / (largest
+    /// λ).
     fn largest_rate(&self) -> f64 {
         2.0 * self.points as f64 / self.largest()
     }
@@ -78,7 +80,7 @@ impl Spectrum {
         self.values.iter().copied().fold(0.0, f64::max)
     }
 
-    /// Uᵀ w.
+    /// Uᵀ w of a rule: its products filtered by f(λ). `[d]`
     fn filtered(&self, rule: LinearRule) -> DVector<f64> {
         let largest = self.largest();
         self.products.zip_map(&self.values, |product, value| {
@@ -138,18 +140,18 @@ fn counted(steps: usize) -> String {
     if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") }
 }
 
-/// A prediction to be explained: of a query after some examples.
+/// A prediction to be explained: what a network said about a query after some examples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
     /// The examples.
     pub spectrum: Spectrum,
     /// The query. `[d]`
     pub query: DVector<f64>,
-    /// What was predicted.
+    /// The prediction.
     pub prediction: f64,
 }
 
-/// A family of rules with numbers to choose.
+/// A family of rules, with numbers still to be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// [`LinearRule::Ridge`].
@@ -160,9 +162,9 @@ pub enum Family {
     ScaledDescent,
 }
 
-/// Steps of gradient descent that are tried.
+/// Largest number of steps of gradient descent that is tried.
 pub const MOST_STEPS: usize = 50;
-/// Penalties and rates that are tried before the best is refined: from one power of ten to another, so many to each.
+/// Range of the penalties and rates on the first grid, as the smallest and the largest power of ten.
 const PENALTIES: (i32, i32) = (-4, 4);
 const RATES: (i32, i32) = (-4, 2);
 const PER_DECADE: i32 = 6;
@@ -172,11 +174,13 @@ impl Family {
     /// Every family.
     pub const ALL: [Self; 3] = [Self::Ridge, Self::Descent, Self::ScaledDescent];
 
-    /// The rule of this family with the least mean squared distance from what was predicted: of numbers of steps all up to
-    /// [`MOST_STEPS`], of penalties and rates a grid of six to a decade, refined by golden section. Nothing where no distance is finite.
+    /// The rule of this family whose predictions have the least mean squared distance from the observed ones. All
+    /// numbers of steps up to [`MOST_STEPS`] are tried; penalties and rates are tried on a grid of six per decade and
+    /// refined by golden section. `None` if no distance is finite.
     ///
-    /// Of several steps only rates are tried at which descent converges on all the examples, those of `others` too: beyond, errors
-    /// grow with every step, and one prompt with a larger curvature than any that was fitted to would show it.
+    /// With more than one step, only rates are tried at which descent converges on all examples, those of `others`
+    /// included: at larger rates errors grow with every step, as one prompt with a larger curvature than any of the
+    /// fitted ones would show.
     pub fn nearest<'a>(
         self,
         observed: &'a [Observed],
@@ -214,7 +218,7 @@ impl Family {
         if self == Self::Ridge { PENALTIES } else { RATES }
     }
 
-    /// The rule with this number of steps, of which ridge regression has none, and this penalty or rate.
+    /// The rule with this number of steps (which ridge regression ignores) and this penalty or rate.
     fn rule(self, steps: usize, value: f64) -> LinearRule {
         match self {
             Self::Ridge => LinearRule::Ridge { lambda: value },
@@ -224,7 +228,7 @@ impl Family {
     }
 }
 
-/// The exponent of ten with the least value, at most `largest`, and that value.
+/// The exponent of ten, at most `largest`, at which `value` is least, and that least value.
 fn least((first, last): (i32, i32), largest: f64, value: impl Fn(f64) -> f64) -> (f64, f64) {
     let step = 1.0 / f64::from(PER_DECADE);
     let grid = (first * PER_DECADE..=last * PER_DECADE).map(|place| f64::from(place) * step);
@@ -250,8 +254,9 @@ fn least((first, last): (i32, i32), largest: f64, value: impl Fn(f64) -> f64) ->
     [best, (left, at_left), (right, at_right)].into_iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or(best)
 }
 
-/// The w for which w · x comes nearest to predictions of queries x, in least squares, and the share of their mean square that it
-/// explains. Nothing for fewer queries than dimensions, or what is not finite.
+/// The w for which w · x comes nearest to the predictions of queries x in least squares, and the share of the
+/// predictions' mean square that it explains. `None` if there are fewer queries than dimensions, or if a number is not
+/// finite.
 ///
 /// # Shapes
 /// queries `[count, d]`, row after row; predictions `[count]` -> `[d]`
@@ -270,7 +275,7 @@ pub fn implicit_weights(queries: &[f64], predictions: &[f64], d: usize) -> Optio
     Some((w.as_slice().to_vec(), if all > 0.0 { 1.0 - rest / all } else { 1.0 }))
 }
 
-/// a · b / (|a| |b|); nothing where one is zero.
+/// Cosine of the angle between two vectors, a · b / (|a| |b|); `None` if one of them is zero.
 pub fn cosine(a: &[f64], b: &[f64]) -> Option<f64> {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();

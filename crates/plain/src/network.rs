@@ -1,16 +1,17 @@
-//! An attention network as plain matrices in f64: for what is computed from its weights, as [`rank`](crate::rank) and
-//! [`paths`](crate::paths) are, and for weights that are written down in double precision before they become a model.
+//! An attention network as plain matrices in f64. It serves what is computed from weights, such as
+//! [`rank`](crate::rank) and [`paths`](crate::paths), and weights that are constructed in double precision before they
+//! become a model.
 //!
-//! Symbols: X `[rows, d_model]` holds a token per row; x is one row. Linear maps stand on the right, x W + b.
+//! Symbols: X `[rows, d_model]` holds one token per row; x is one row. Matrices multiply from the right, x W + b.
 
 use nalgebra::{DMatrix, Dim, RawStorageMut, RowDVector};
 
-/// A matrix, a token per row.
+/// A matrix with one token per row.
 pub type Matrix = DMatrix<f64>;
 /// One row of a [`Matrix`].
 pub type Row = RowDVector<f64>;
 
-/// y = x W + b.
+/// An affine map of rows, y = x W + b.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Affine {
     /// W. `[d_in, d_out]`
@@ -19,7 +20,7 @@ pub struct Affine {
     pub bias: Row,
 }
 
-/// y = (x − mean(x)) / sqrt(var(x) + ε) ⊙ g + b.
+/// Layer normalisation of each row, y = (x − mean(x)) / sqrt(var(x) + ε) ⊙ g + b.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNorm {
     /// g. `[d_model]`
@@ -33,20 +34,22 @@ pub struct LayerNorm {
 /// The linear part of an [`InputMap`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Linear {
-    /// x_i W on each row; rows beyond those that come in are zero. `[d_in, width]`
+    /// x_i W for each row i; if the map has more output rows than input rows, the others are zero. `[d_in, width]`
     TokenWise(Matrix),
-    /// vec(X) W, every row from all rows; vec goes row by row. `[rows_in · d_in, rows · width]`
+    /// vec(X) W: every output row depends on all input rows; vec concatenates the rows. `[rows_in · d_in, rows ·
+    /// width]`
     SequenceWise(Matrix),
 }
 
-/// Affine map in front of a layer's attention: Z = linear(X) + C. The first rows of Z are queries, its last rows are keys.
+/// Affine map before a layer's attention: Z = linear(X) + C. The first rows of Z are the queries, its last rows are the
+/// keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputMap {
-    /// From `[rows_in, d_in]` to `[rows, width]`.
+    /// The linear part, from `[rows_in, d_in]` to `[rows, width]`.
     pub linear: Linear,
     /// C, a bias per row. `[rows, width]`
     pub constant: Matrix,
-    /// Number of queries, the rows of the layer's output.
+    /// Number of queries, which is the number of rows of the layer's output.
     pub queries: usize,
     /// Number of keys.
     pub keys: usize,
@@ -54,18 +57,19 @@ pub struct InputMap {
 
 /// One attention head: softmax(c · query(X) key(X)ᵀ) value(X) `W_O`.
 ///
-/// A head given by `W_QK` has it as its query's weight and the identity as its key's.
+/// A head given by its product `W_QK` has that matrix as the weight of its query map and the identity as that of its
+/// key map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Head {
-    /// `d_model` -> `d_head`
+    /// Query map, `d_model` -> `d_head`.
     pub query: Affine,
-    /// `d_model` -> `d_head`. Its bias shifts all scores of a row alike, which no pattern shows.
+    /// Key map, `d_model` -> `d_head`. Its bias adds the same number to all scores of a row, which softmax ignores.
     pub key: Affine,
-    /// `d_model` -> `d_value`
+    /// Value map, `d_model` -> `d_value`.
     pub value: Affine,
     /// `W_O`, this head's part of the output map. `[d_value, d_model]`
     pub output: Matrix,
-    /// c, usually 1/sqrt(`d_head`).
+    /// Factor c on the scores, usually 1/sqrt(`d_head`).
     pub scale: f64,
 }
 
@@ -80,78 +84,78 @@ pub enum Activation {
     Relu,
 }
 
-/// y = g(norm(x) `W_1` + `b_1`) `W_2` + `b_2`.
+/// A feed-forward network, y = g(norm(x) `W_1` + `b_1`) `W_2` + `b_2`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeedForward {
-    /// Norm before it.
+    /// Norm of its input, if it has one.
     pub norm: Option<LayerNorm>,
-    /// `d_model` -> `d_ffn`
+    /// `W_1` and `b_1`, `d_model` -> `d_ffn`.
     pub expand: Affine,
-    /// `d_ffn` -> `d_model`
+    /// `W_2` and `b_2`, `d_ffn` -> `d_model`.
     pub contract: Affine,
-    /// g.
+    /// The nonlinearity g.
     pub activation: Activation,
 }
 
-/// Attention, then perhaps a feed-forward network: X ← X + Σ_h head_h(norm(X)) + b, then X ← X + ffn(norm(X)); without skip
-/// both replace X instead of adding to it.
+/// Attention, optionally followed by a feed-forward network: X ← X + Σ_h head_h(norm(X)) + b, then X ← X +
+/// ffn(norm(X)). Without skip connections both replace X instead of adding to it.
 ///
-/// With a map, the first rows of Z = map(X) attend to its last rows, which leaves no room for a skip.
+/// In a layer with a map, the first rows of Z = map(X) attend to its last rows; such a layer has no skip connection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// Map before everything else, by which rows and width may change.
+    /// Map before everything else, which may change the number of rows and the width.
     pub map: Option<InputMap>,
-    /// Norm before attention.
+    /// Norm before attention, if the layer has one.
     pub norm: Option<LayerNorm>,
     /// The heads.
     pub heads: Vec<Head>,
-    /// b, the bias of attention's output map. `[d_model]`, with a map `[d_out]`
+    /// b, the bias of attention's output map. `[d_model]`, or `[d_out]` in a layer with a map
     pub bias: Row,
-    /// What follows attention.
+    /// Feed-forward network after attention, if the layer has one.
     pub feed_forward: Option<FeedForward>,
-    /// Whether X goes past each part.
+    /// Whether X is added to the output of each part.
     pub skip: bool,
 }
 
-/// Layers, first to last.
+/// A network: layers applied one after the other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// The layers.
     pub layers: Vec<Layer>,
-    /// Whether a row sees only itself and the rows above.
+    /// Whether each row attends only to itself and the rows above.
     pub causal: bool,
 }
 
-/// sqrt(‖M‖₁ ‖M‖_∞): of the largest column sum and the largest row sum of |M|, the geometric mean. It is no norm, but it is
-/// submultiplicative and what rank collapse is stated in.
+/// sqrt(‖M‖₁ ‖M‖_∞), the geometric mean of the largest column sum and the largest row sum of |M|. It is no norm, but it
+/// is submultiplicative, and theorems about rank collapse are stated in it.
 pub fn norm_1_inf(matrix: &Matrix) -> f64 {
     let largest = |sums: &mut dyn Iterator<Item = f64>| sums.fold(0.0, f64::max);
     let sum = |entries: &mut dyn Iterator<Item = &f64>| entries.map(|entry| entry.abs()).sum::<f64>();
     let columns = largest(&mut matrix.column_iter().map(|column| sum(&mut column.iter())));
     let rows = largest(&mut matrix.row_iter().map(|row| sum(&mut row.iter())));
-    // `max` above passes over what is not a number.
+    // `max` above ignores NaN.
     if matrix.iter().any(|entry| entry.is_nan()) { f64::NAN } else { columns.sqrt() * rows.sqrt() }
 }
 
-/// The matrix with a row added to each of its own.
+/// The matrix with the row added to each of its rows.
 pub fn plus_row(mut matrix: Matrix, row: &Row) -> Matrix {
     matrix.column_iter_mut().zip(row.iter()).for_each(|(mut column, number)| column.add_scalar_mut(*number));
     matrix
 }
 
-/// vec(X), row by row, times a matrix. `[rows, d]` and `[rows · d, d_out]` -> `d_out` numbers
+/// vec(X) times a matrix, vec concatenating the rows. `[rows, d]` and `[rows · d, d_out]` -> `d_out` numbers
 pub(crate) fn flat_times(x: &Matrix, weight: &Matrix) -> Vec<f64> {
     let flat = flattened(x);
     let column = |column: usize| flat.iter().zip(weight.column(column).iter()).map(|(x, w)| x * w).sum();
     (0..weight.ncols()).map(column).collect()
 }
 
-/// The rows of a matrix one after the other.
+/// vec(M): the rows of a matrix, concatenated.
 pub fn flattened(matrix: &Matrix) -> Vec<f64> {
     matrix.transpose().as_slice().to_vec()
 }
 
-/// exp(s_j) / Σ_k exp(s_k), in place.
+/// Softmax in place: s_j becomes exp(s_j) / Σ_k exp(s_k).
 pub(crate) fn softmax<R: Dim, C: Dim, S: RawStorageMut<f64, R, C>>(scores: &mut nalgebra::Matrix<f64, R, C, S>) {
     let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     scores.apply(|score| *score = (*score - largest).exp());
@@ -159,7 +163,7 @@ pub(crate) fn softmax<R: Dim, C: Dim, S: RawStorageMut<f64, R, C>>(scores: &mut 
     scores.apply(|exponential| *exponential /= sum);
 }
 
-/// Softmax of every row of scores; under a causal mask row i sees the first i + 1 columns alone.
+/// Softmax of every row of scores; under a causal mask row i covers the first i + 1 columns only.
 pub fn softmax_rows(mut scores: Matrix, causal: bool) -> Matrix {
     let keys = scores.ncols();
     for (i, mut row) in scores.row_iter_mut().enumerate() {
@@ -170,7 +174,7 @@ pub fn softmax_rows(mut scores: Matrix, causal: bool) -> Matrix {
     scores
 }
 
-/// What heads write together: Σ_h head_h(queries, keys).
+/// Output of several heads: Σ_h head_h(queries, keys).
 ///
 /// # Shapes
 /// queries `[q_len, width]`, keys `[k_len, width]` -> `[q_len, d_out]`
@@ -180,31 +184,31 @@ pub fn attend(heads: &[Head], queries: &Matrix, keys: &Matrix, causal: bool, d_o
 }
 
 impl Affine {
-    /// y = x W.
+    /// The map without a bias, y = x W.
     pub fn linear(weight: Matrix) -> Self {
         Self { bias: Row::zeros(weight.ncols()), weight }
     }
 
-    /// x W + b of each row.
+    /// x W + b for each row.
     pub fn forward(&self, x: &Matrix) -> Matrix {
         plus_row(x * &self.weight, &self.bias)
     }
 
-    /// First this map, then the other.
+    /// The composition: this map, then the next one.
     pub fn then(&self, next: &Self) -> Self {
         Self { weight: &self.weight * &next.weight, bias: &self.bias * &next.weight + &next.bias }
     }
 }
 
 impl Linear {
-    /// W.
+    /// The matrix W.
     pub fn weight(&self) -> &Matrix {
         match self {
             Self::TokenWise(weight) | Self::SequenceWise(weight) => weight,
         }
     }
 
-    /// W, to be written.
+    /// The matrix W, mutable.
     pub fn weight_mut(&mut self) -> &mut Matrix {
         match self {
             Self::TokenWise(weight) | Self::SequenceWise(weight) => weight,
@@ -213,24 +217,24 @@ impl Linear {
 }
 
 impl InputMap {
-    /// A token-wise map of zeros from `d_in` numbers to rows that are all of them queries and keys.
+    /// A token-wise map with zero weights from `d_in` numbers to rows that all serve as queries and as keys.
     pub fn token_wise(d_in: usize, rows: usize, width: usize) -> Self {
         let linear = Linear::TokenWise(Matrix::zeros(d_in, width));
         Self { linear, constant: Matrix::zeros(rows, width), queries: rows, keys: rows }
     }
 
-    /// A sequence-wise map of zeros from `flat_in` numbers to rows that are all of them queries and keys.
+    /// A sequence-wise map with zero weights from `flat_in` numbers to rows that all serve as queries and as keys.
     pub fn sequence_wise(flat_in: usize, rows: usize, width: usize) -> Self {
         let linear = Linear::SequenceWise(Matrix::zeros(flat_in, rows * width));
         Self { linear, constant: Matrix::zeros(rows, width), queries: rows, keys: rows }
     }
 
-    /// The queries among its rows. `[rows, _]` -> `[queries, _]`
+    /// The rows that are queries. `[rows, _]` -> `[queries, _]`
     pub fn queries(&self, z: &Matrix) -> Matrix {
         z.rows(0, self.queries).into_owned()
     }
 
-    /// The keys among its rows. `[rows, _]` -> `[keys, _]`
+    /// The rows that are keys. `[rows, _]` -> `[keys, _]`
     pub fn keys(&self, z: &Matrix) -> Matrix {
         z.rows(z.nrows() - self.keys, self.keys).into_owned()
     }
@@ -257,7 +261,7 @@ impl InputMap {
 }
 
 impl LayerNorm {
-    /// Of each row.
+    /// Normalises each row.
     pub fn forward(&self, x: &Matrix) -> Matrix {
         let mut y = centred(x);
         for (mut row, deviation) in y.row_iter_mut().zip(self.deviations(x)) {
@@ -275,7 +279,7 @@ impl LayerNorm {
     }
 }
 
-/// Each row less its own mean.
+/// Each row minus its own mean.
 pub(crate) fn centred(x: &Matrix) -> Matrix {
     let mut y = x.clone();
     y.row_iter_mut().for_each(|mut row| row.add_scalar_mut(-row.mean()));
@@ -321,20 +325,20 @@ fn normal_distribution(x: f64) -> f64 {
 }
 
 impl Head {
-    /// A head of zeros, without a factor on its scores.
+    /// A head with zero weights, whose scores have the factor 1.
     pub fn zeros(width: usize, d_key: usize, d_value: usize, d_out: usize) -> Self {
         let [query, key, value] = [d_key, d_key, d_value].map(|to| Affine::linear(Matrix::zeros(width, to)));
         Self { query, key, value, output: Matrix::zeros(d_value, d_out), scale: 1.0 }
     }
 
-    /// Attention pattern of normed queries on normed keys; under a causal mask query i sees the first i + 1 keys.
-    /// `[q_len, k_len]`
+    /// Attention pattern of normalised queries on normalised keys; under a causal mask query i sees the first i + 1
+    /// keys. `[q_len, k_len]`
     pub fn pattern(&self, queries: &Matrix, keys: &Matrix, causal: bool) -> Matrix {
         let scores = self.query.forward(queries) * self.key.forward(keys).transpose() * self.scale;
         softmax_rows(scores, causal)
     }
 
-    /// What the head writes.
+    /// Output of the head.
     ///
     /// # Shapes
     /// queries `[q_len, width]`, keys `[k_len, width]` -> `[q_len, d_out]`
@@ -342,27 +346,27 @@ impl Head {
         self.pattern(queries, keys, causal) * self.value.forward(keys) * &self.output
     }
 
-    /// From a token to what the head would write had it attended to that token alone.
+    /// The affine map from a token to the head's output if it attended to that token alone.
     pub fn value_output(&self) -> Affine {
         Affine { weight: &self.value.weight * &self.output, bias: &self.value.bias * &self.output }
     }
 }
 
 impl FeedForward {
-    /// Of each row.
+    /// Applies the network to each row.
     pub fn forward(&self, x: &Matrix) -> Matrix {
         let hidden = self.expand.forward(&normed(self.norm.as_ref(), x));
         self.contract.forward(&hidden.map(|entry| self.activation.value(entry)))
     }
 }
 
-/// The norm of each row, or the rows themselves.
+/// The normalised rows, or the rows themselves if there is no norm.
 pub(crate) fn normed(norm: Option<&LayerNorm>, x: &Matrix) -> Matrix {
     norm.map_or_else(|| x.clone(), |norm| norm.forward(x))
 }
 
 impl Layer {
-    /// X after this layer.
+    /// State X after this layer.
     pub fn forward(&self, x: &Matrix, causal: bool) -> Matrix {
         let y = normed(self.norm.as_ref(), &self.mapped(x));
         let update = attend(&self.heads, &self.queries(&y), &self.keys(&y), causal, self.bias.len());
@@ -373,17 +377,17 @@ impl Layer {
         }
     }
 
-    /// Z = map(X), or X where there is no map.
+    /// Z = map(X), or X if the layer has no map.
     pub(crate) fn mapped(&self, x: &Matrix) -> Matrix {
         self.map.as_ref().map_or_else(|| x.clone(), |map| map.forward(x))
     }
 
-    /// The queries among the rows. `[rows, _]` -> `[q_len, _]`
+    /// The rows of Z that are queries. `[rows, _]` -> `[q_len, _]`
     pub(crate) fn queries(&self, z: &Matrix) -> Matrix {
         self.map.as_ref().map_or_else(|| z.clone(), |map| map.queries(z))
     }
 
-    /// The keys among the rows. `[rows, _]` -> `[k_len, _]`
+    /// The rows of Z that are keys. `[rows, _]` -> `[k_len, _]`
     pub(crate) fn keys(&self, z: &Matrix) -> Matrix {
         self.map.as_ref().map_or_else(|| z.clone(), |map| map.keys(z))
     }
@@ -394,7 +398,7 @@ impl Layer {
 }
 
 impl Network {
-    /// X as it enters the first layer, and after each layer, computed plainly.
+    /// The state before the first layer and after each layer, by the plain formulas.
     pub fn forward(&self, x: &Matrix) -> Vec<Matrix> {
         let mut states = vec![x.clone()];
         for layer in &self.layers {
@@ -404,7 +408,7 @@ impl Network {
         states
     }
 
-    /// Rows and width after each layer, from those of what enters the first.
+    /// Shape `[rows, width]` of the state after each layer, given the shape of the input.
     pub fn shapes(&self, entering: [usize; 2]) -> Vec<[usize; 2]> {
         let after = |[rows, _]: &mut [usize; 2], layer: &Layer| {
             *rows = layer.map.as_ref().map_or(*rows, |map| map.queries);
@@ -413,19 +417,19 @@ impl Network {
         self.layers.iter().scan(entering, after).collect()
     }
 
-    /// With every skip on or off. Layers with maps have no skip that could be on.
+    /// The network with every skip connection on or off. Layers with maps cannot have one and stay without.
     pub fn with_skip(mut self, skip: bool) -> Self {
         self.layers.iter_mut().for_each(|layer| layer.skip = skip && layer.map.is_none());
         self
     }
 
-    /// Without feed-forward networks.
+    /// The network without its feed-forward networks.
     pub fn without_feed_forward(mut self) -> Self {
         self.layers.iter_mut().for_each(|layer| layer.feed_forward = None);
         self
     }
 
-    /// Without layer norms.
+    /// The network without its layer norms.
     pub fn without_norm(mut self) -> Self {
         for layer in &mut self.layers {
             layer.norm = None;
@@ -449,7 +453,7 @@ impl Network {
         self.layers.iter().any(|layer| layer.norm.is_some())
     }
 
-    /// Whether some layer has a skip.
+    /// Whether some layer has a skip connection.
     pub fn has_skip(&self) -> bool {
         self.layers.iter().any(|layer| layer.skip)
     }

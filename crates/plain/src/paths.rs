@@ -1,62 +1,64 @@
 //! The output of attention layers as a sum over paths through their heads.
 //!
-//! With the patterns P of the forward pass held fixed, a layer is linear: X ← X + Σ_h P_h X `W_h` + 1 bᵀ, with `W_h` the product of a
-//! head's value and output map. So the output is a sum over paths, which pass at each layer through one head, or past all of
-//! them where there is a skip (P = I, W = I):
+//! With the patterns P of the forward pass held fixed, a layer is linear: X ← X + Σ_h P_h X `W_h` + 1 bᵀ, with `W_h`
+//! the product of a head's value and output maps. The output is then a sum over paths; at each layer a path passes
+//! through one head, or through the skip connection if the layer has one (P = I, W = I):
 //!
-//! X_L = Σ_(h_1 … h_L) P_(h_L) … P_(h_1) X `W_(h_1)` … `W_(h_L)` + what the biases give.
+//! X_L = Σ_(h_1 … h_L) P_(h_L) … P_(h_1) X `W_(h_1)` … `W_(h_L)` + contribution of the biases.
 //!
-//! A layer norm joins in with its deviations held fixed as well: norm(X) = diag(1/σ) X C diag(g) + 1 bᵀ, C taking the mean off
-//! each row, so diag(1/σ) goes to P and C diag(g) to W. A map in front of a layer is affine in all rows: its linear part is
-//! applied to every contribution that comes in, and its constant is one of the biases. A feed-forward network has no such form and is refused.
+//! A layer norm is included with its deviations held fixed as well: norm(X) = diag(1/σ) X C diag(g) + 1 bᵀ, where C
+//! subtracts the mean of each row; diag(1/σ) is merged into P, and C diag(g) into W. A map before a layer is affine in
+//! all rows: its linear part is applied to every incoming contribution, and its constant counts as a bias. A
+//! feed-forward network has no such form, so networks with one are refused.
 //!
 //! # References
-//! Dong, Cordonnier, Loukas 2021, arXiv 2103.03404, section 2.1. Biases and norms are ours.
+//! Dong, Cordonnier, Loukas 2021, arXiv 2103.03404, section 2.1. The treatment of biases and norms is this crate's own.
 
 use crate::network::{Layer, Matrix, Network, norm_1_inf, normed, plus_row};
 
 /// The sum over paths for one input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decomposition {
-    /// Paths by the number of heads on them, from the shortest; lengths without a path are left out.
+    /// Paths grouped by the number of heads on them, shortest first; lengths that no path has are left out.
     pub lengths: Vec<Length>,
     /// ‖·‖_{1,∞} of each path's contribution, in the order of [`path`].
     pub sizes: Vec<f64>,
-    /// ‖·‖_{1,∞} of what the biases give.
+    /// ‖·‖_{1,∞} of the biases' contribution.
     pub bias: f64,
     /// ‖·‖_{1,∞} of the output.
     pub output: f64,
-    /// Largest entry of |Σ paths + biases − output|, over the largest of |output|.
+    /// Largest entry of |Σ paths + biases − output|, divided by the largest entry of |output|.
     pub error: f64,
 }
 
 /// All paths with one number of heads on them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Length {
-    /// Heads on each path; the other layers are skipped.
+    /// Number of heads on each path; at all other layers the path takes the skip connection.
     pub heads: usize,
-    /// How many paths.
+    /// Number of paths of this length.
     pub paths: usize,
     /// ‖·‖_{1,∞} of the sum of their contributions.
     pub sum: f64,
     /// Mean over paths of ‖·‖_{1,∞} of the contribution.
     pub mean: f64,
-    /// Mean of ‖res(·)‖_{1,∞} / ‖·‖_{1,∞} over paths that contribute: how far a contribution is from equal rows. Not a number
-    /// where none does.
+    /// Mean of ‖res(·)‖_{1,∞} / ‖·‖_{1,∞} over the paths whose contribution is not zero: how far a contribution is from
+    /// having equal rows. NaN if there is no such path.
     pub residual: f64,
 }
 
-/// Number of paths; in f64, exact up to 2^53.
+/// Number of paths, as f64: exact up to 2^53.
 pub fn count(network: &Network) -> f64 {
     choices(network).map(|n| n as f64).product()
 }
 
-/// Ways through each layer: its heads, and the skip.
+/// Number of ways through each layer: its heads, plus one if it has a skip connection.
 fn choices(network: &Network) -> impl Iterator<Item = usize> {
     network.layers.iter().map(|layer| layer.heads.len() + usize::from(layer.skip))
 }
 
-/// The path of this number: at each layer the head, or nothing for the skip. The last layer changes fastest.
+/// The path with this number: for each layer the head, or `None` for the skip connection. The last layer changes
+/// fastest.
 pub fn path(network: &Network, mut number: usize) -> Vec<Option<usize>> {
     let layers: Vec<(usize, usize)> =
         network.layers.iter().map(|layer| layer.heads.len()).zip(choices(network)).collect();
@@ -73,14 +75,14 @@ pub fn path(network: &Network, mut number: usize) -> Vec<Option<usize>> {
 /// A layer with its patterns and deviations held fixed.
 struct Frozen<'a> {
     layer: &'a Layer,
-    /// Per head the matrix on the left, P diag(1/σ), and on the right, C diag(g) W.
+    /// For each head the matrix on the left, P diag(1/σ), and the matrix on the right, C diag(g) W.
     heads: Vec<(Matrix, Matrix)>,
-    /// What it gives at zero input. `[rows, d_model]`
+    /// Output of the layer for zero input. `[rows, d_model]`
     bias: Matrix,
 }
 
 impl Frozen<'_> {
-    /// What the heads see of a contribution: the linear part of the map, of the keys.
+    /// What the heads see of a contribution: the linear part of the map, restricted to the keys.
     fn enter(&self, x: &Matrix) -> Matrix {
         match &self.layer.map {
             Some(map) => self.layer.keys(&map.linear(x)),
@@ -88,21 +90,22 @@ impl Frozen<'_> {
         }
     }
 
-    /// The contribution of one way through the layer, from what [`Self::enter`] made of the one before. A map leaves no skip.
+    /// The contribution after one way through the layer, from the result of [`Self::enter`]. A layer with a map has no
+    /// skip connection.
     fn way(&self, entered: &Matrix, choice: Option<usize>) -> Matrix {
         choice.map_or_else(|| entered.clone(), |head| &self.heads[head].0 * entered * &self.heads[head].1)
     }
 }
 
-/// Decomposes the state after the last layer.
+/// Decomposes the state after the last layer into the contributions of all paths.
 ///
-/// Every path is walked; see [`count`] first.
+/// The cost grows with the number of paths; see [`count`] first.
 ///
 /// # Shapes
 /// x `[rows, d_model]`
 ///
 /// # Panics
-/// When the network has a feed-forward network, or another width.
+/// If the network has a feed-forward network, or if x has another width.
 pub fn decompose(network: &Network, x: &Matrix) -> Decomposition {
     assert!(!network.has_feed_forward(), "a feed-forward network has no paths");
     let states = network.forward(x);
@@ -148,7 +151,7 @@ pub fn decompose(network: &Network, x: &Matrix) -> Decomposition {
     }
 }
 
-/// Running totals over the paths of one length.
+/// Running sums over the paths of one length.
 struct Sum {
     matrix: Matrix,
     paths: usize,
@@ -193,7 +196,8 @@ fn walk(network: &Network, layers: &[Frozen<'_>], x: &Matrix, mut visit: impl Fn
     }
     let way = |l: usize, digit: usize| (digit < layers[l].heads.len()).then_some(digit);
     let mut digits = vec![0; layers.len()];
-    // Behind each layer of the current path, as far as it still holds, seen by the next layer.
+    // For each layer of the current path, the contribution as the next layer sees it; still valid where paths share
+    // their beginning.
     let enter = |l: usize, x: Matrix| match layers.get(l) {
         Some(next) => next.enter(&x),
         None => x,
@@ -206,7 +210,8 @@ fn walk(network: &Network, layers: &[Frozen<'_>], x: &Matrix, mut visit: impl Fn
         }
         let path: Vec<Option<usize>> = digits.iter().enumerate().map(|(l, digit)| way(l, *digit)).collect();
         visit(&path, &states[layers.len()]);
-        // The next path changes the last layer that has another way left, and begins anew behind it.
+        // The next path changes the last layer that has another way left, and starts from the first way in all later
+        // layers.
         let Some(last) = (0..layers.len()).rev().find(|l| digits[*l] + 1 < choices[*l]) else { return };
         digits[last] += 1;
         digits[last + 1..].fill(0);

@@ -1,30 +1,33 @@
 //! Rank collapse: how far the rows of the hidden state are from being equal, layer by layer.
 //!
-//! res(X) = X − 1 x̄ᵀ with x̄ the mean row, measured by ‖·‖_{1,∞} ([`norm_1_inf`]). Attention alone, without skip and
-//! feed-forward network, drives it to zero doubly exponentially in the depth: its exponent triples at each layer.
+//! res(X) = X − 1 x̄ᵀ, with x̄ the mean row, measured by ‖·‖_{1,∞} ([`norm_1_inf`]). Attention alone, without skip
+//! connections and feed-forward networks, drives it to zero doubly exponentially in depth: the exponent triples at each
+//! layer.
 //!
-//! Computed plainly, res(X) could not fall below the rounding error of X, which the second or third layer reaches. So X is kept
-//! as a pair, X = 1 xᵀ + R, and every layer maps pairs to pairs without ever subtracting nearly equal numbers:
+//! A plain computation of res(X) cannot see below the rounding error of X, which the residual reaches at the second or
+//! third layer. So X is stored as a pair, X = 1 xᵀ + R, and every layer maps pairs to pairs without ever subtracting
+//! nearly equal numbers:
 //!
 //! - Scores: of (x + r_i) `W_Q` · (x + r_j) `W_K` only s_j = x `W_Q` · r_j `W_K` and E_ij = r_i `W_Q` · r_j `W_K` depend on j, and only
 //!   they matter to a softmax. With q = softmax(s) and Ẽ_ij = E_ij − Σ_k q_k E_ik, P_ij = q_j exp(Ẽ_ij) / Σ_k q_k exp(Ẽ_ik), and P − 1 qᵀ
 //!   follows from expm1.
-//! - Under a causal mask each row i has a softmax q_i of its own over what it sees; q is then the last row's, and q_i − q is
-//!   no small number.
+//! Under a causal mask each row i has its own softmax q_i over the keys it sees; q is then that of the last row, and
+//! the difference q_i − q is not small.
 //! - Layer norm: with u and v the centred x and r, the change of 1/σ is −(2u·v + v·v)/d / (σ σ' (σ + σ')).
 //! - Activation: g(a + d) − g(a) is d ∫₀¹ g'(a + td) dt for small d.
 //!
-//! A map in front of a layer adds a bias of its own to each row. Equal rows then do not stay equal, nothing collapses, and
-//! [`residuals`] are computed plainly.
+//! A map before a layer adds a different bias to each row. Equal rows then do not stay equal, nothing collapses, and
+//! [`residuals`] computes them plainly.
 //!
 //! # References
-//! Dong, Cordonnier, Loukas 2021, arXiv 2103.03404: the collapse and its measure. The pairs are ours.
+//! Dong, Cordonnier, Loukas 2021, arXiv 2103.03404, for the collapse and its measure. The pairs are this crate's own.
 
 use crate::network::{
     Activation, Affine, FeedForward, Head, Layer, LayerNorm, Matrix, Network, Row, norm_1_inf, softmax,
 };
 
-/// A hidden state as 1 xᵀ + R, R having columns of mean zero, so that R may be far smaller than the rounding error of x.
+/// A hidden state stored as 1 xᵀ + R, where the columns of R have mean zero. R may be far smaller than the rounding
+/// error of x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deflated {
     /// x, the mean row. `[d_model]`
@@ -33,7 +36,7 @@ pub struct Deflated {
     pub rest: Matrix,
 }
 
-/// The residual of a hidden state.
+/// Size of the residual of a hidden state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Residual {
     /// ‖res(X)‖_{1,∞}
@@ -42,11 +45,12 @@ pub struct Residual {
     pub relative: f64,
 }
 
-/// Smallest residual that is still known to full precision: below it R has left the normal range of f64, or its products have.
+/// Smallest residual known to full precision: below it R, or a product of its entries, is smaller than any normal f64.
 pub const SMALLEST: f64 = 1e-300;
 
 impl Residual {
-    /// Its decimal logarithms, absolute and relative; nothing for what is zero, below [`SMALLEST`] or not finite.
+    /// Decimal logarithms of the absolute and the relative residual; `None` if it is zero, below [`SMALLEST`] or not
+    /// finite.
     pub fn log10(&self) -> (Option<f64>, Option<f64>) {
         let known = self.absolute.is_finite() && self.absolute >= SMALLEST;
         let log10 = |value: f64| Some(value.log10()).filter(|log| known && log.is_finite());
@@ -54,8 +58,8 @@ impl Residual {
     }
 }
 
-/// The residual as the state enters the first layer, and after each layer: to full precision, but plainly for a network with
-/// maps, to the rounding error of the state.
+/// The residual before the first layer and after each layer. It has full precision unless the network has maps; then it
+/// is computed plainly, to within the rounding error of the state.
 pub fn residuals(network: &Network, x: &Matrix) -> Vec<Residual> {
     if network.has_maps() {
         return network.forward(x).iter().map(|state| Deflated::new(state).residual()).collect();
@@ -63,21 +67,21 @@ pub fn residuals(network: &Network, x: &Matrix) -> Vec<Residual> {
     propagate(network, x).iter().map(Deflated::residual).collect()
 }
 
-/// The state as it enters the first layer, and after each layer.
+/// The state before the first layer and after each layer.
 ///
 /// # Shapes
 /// x `[rows, d_model]`
 ///
 /// # Panics
-/// When the network has maps, or is of another width.
+/// If the network has maps, or if x has another width.
 pub fn propagate(network: &Network, x: &Matrix) -> Vec<Deflated> {
     propagate_from(network, Deflated::new(x))
 }
 
-/// [`propagate`] from a state that is already a pair, which may be closer to equal rows than any matrix.
+/// [`propagate`] from a state that is already a pair, and so may be closer to equal rows than any matrix can be.
 ///
 /// # Panics
-/// as [`propagate`]
+/// As [`propagate`] does.
 pub fn propagate_from(network: &Network, state: Deflated) -> Vec<Deflated> {
     assert!(!network.has_maps(), "behind maps equal rows do not stay equal");
     let mut states = vec![state];
@@ -88,9 +92,9 @@ pub fn propagate_from(network: &Network, state: Deflated) -> Vec<Deflated> {
     states
 }
 
-/// How many times deeper each fall of a logarithm is than the one before: 3 where the residual collapses doubly exponentially,
-/// 1 where it does so exponentially. An entry per value, none for the first two and where a value is missing or has not fallen
-/// twice in a row.
+/// Ratio of each fall of a logarithm to the fall before it: 3 if the residual collapses doubly exponentially, 1 if
+/// exponentially. There is one entry per value: `None` for the first two, if a value is missing, or if the logarithm
+/// has not fallen twice in a row.
 pub fn fall_ratios(logs: &[Option<f64>]) -> Vec<Option<f64>> {
     let falls: Vec<Option<f64>> = (1..logs.len()).map(|l| Some(logs[l]? - logs[l - 1]?).filter(|f| *f < 0.0)).collect();
     let ratio = |l: usize| Some(falls[l.checked_sub(1)?]? / falls[l.checked_sub(2)?]?);
@@ -98,17 +102,17 @@ pub fn fall_ratios(logs: &[Option<f64>]) -> Vec<Option<f64>> {
 }
 
 impl Deflated {
-    /// Splits a matrix.
+    /// Splits a matrix into its mean row and the rest.
     pub fn new(x: &Matrix) -> Self {
         Self { common: Row::zeros(x.ncols()), rest: x.clone() }.recentred()
     }
 
-    /// X, which forgets what of R is below the rounding error of x.
+    /// The matrix X = 1 xᵀ + R, in which the part of R below the rounding error of x is lost.
     pub fn matrix(&self) -> Matrix {
         crate::network::plus_row(self.rest.clone(), &self.common)
     }
 
-    /// Its residual.
+    /// Size of the residual of this state.
     pub fn residual(&self) -> Residual {
         let absolute = norm_1_inf(&self.rest);
         Residual { absolute, relative: absolute / norm_1_inf(&self.matrix()) }
@@ -142,7 +146,8 @@ fn after_layer(layer: &Layer, state: &Deflated, causal: bool) -> Deflated {
     }
 }
 
-/// P (1 yᵀ + R) = 1 (y + q R)ᵀ + (P − 1 qᵀ) R, then value and output map; P's rows sum to one.
+/// One head: P (1 yᵀ + R) = 1 (y + q R)ᵀ + (P − 1 qᵀ) R, followed by the value and output maps. The rows of P sum to
+/// one.
 fn attended(head: &Head, state: &Deflated, causal: bool) -> Deflated {
     let Deflated { common, rest } = state;
     let rows = rest.nrows();
@@ -153,7 +158,7 @@ fn attended(head: &Head, state: &Deflated, causal: bool) -> Deflated {
     let visible = |i: usize| if causal { i + 1 } else { rows };
     let first = |row: &[f64], count: usize| row[..count].to_vec();
     let same_in_all_rows: Vec<f64> = same_in_all_rows.iter().copied().collect();
-    let reference = softmax_of(&same_in_all_rows); // of a row that sees everything
+    let reference = softmax_of(&same_in_all_rows); // of a row that sees all keys
     let mut deviation = Matrix::zeros(rows, rows); // P − 1 qᵀ
     for i in 0..rows {
         let base = first(&same_in_all_rows, visible(i));
@@ -175,7 +180,7 @@ fn softmax_of(scores: &[f64]) -> Vec<f64> {
     shares.iter().copied().collect()
 }
 
-/// exp overflows beyond 709.
+/// Largest exponent that is exponentiated directly; exp overflows beyond 709.
 const LARGEST_EXPONENT: f64 = 500.0;
 
 /// softmax(s), and softmax(s + e) − softmax(s) to full precision however small e is.
@@ -204,8 +209,8 @@ fn after_norm(norm: Option<&LayerNorm>, state: &Deflated) -> Deflated {
     for mut row in rest.row_iter_mut() {
         let v = centred(&row.clone_owned());
         let sigma_here = deviation(&(&u + &v));
-        let growth = (2.0 * u.dot(&v) + v.norm_squared()) / d_model; // of the variance
-        let change = -growth / (sigma * sigma_here * (sigma + sigma_here)); // of 1/σ
+        let growth = (2.0 * u.dot(&v) + v.norm_squared()) / d_model; // growth of the variance
+        let change = -growth / (sigma * sigma_here * (sigma + sigma_here)); // change of 1/σ
         row.copy_from(&(v / sigma_here + &u * change).component_mul(gain));
     }
     Deflated { common: (u / sigma).component_mul(gain) + bias, rest }
@@ -220,7 +225,7 @@ fn after_feed_forward(feed_forward: &FeedForward, state: &Deflated) -> Deflated 
     Deflated { common: common.map(|a| activation.value(a)), rest }.through(contract)
 }
 
-/// Beyond this width a difference loses nothing, and quadrature would begin to.
+/// For steps larger than this, the plain difference loses no precision, while quadrature would begin to.
 const SMALL_STEP: f64 = 0.5;
 
 /// Gauss–Legendre nodes on [−1, 1] with their weights, for positive nodes.
@@ -234,7 +239,7 @@ const NODES: [(f64, f64); 4] = [
 /// g(a + d) − g(a) to full precision however small d is.
 fn change_of(activation: Activation, a: f64, d: f64) -> f64 {
     match activation {
-        // A kink has no quadrature, and needs none.
+        // At the kink of max(x, 0) quadrature would fail, and the difference is exact anyway.
         Activation::Relu => match (a > 0.0, a + d > 0.0) {
             (true, true) => d,
             (true, false) => -a,

@@ -1,11 +1,11 @@
-//! From the rows behind the last layer to a network's output.
+//! From the hidden state after the last layer to a network's output.
 
 use crate::network::{Matrix, flat_times, flattened, softmax_rows};
 
-/// From the last layer's rows H to the output Y.
+/// How a network's output Y is computed from the hidden state H after the last layer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Readout {
-    /// The first rows.
+    /// Y is the first rows of H.
     Rows,
     /// vec(Y) = vec(H) W + b.
     Affine {
@@ -14,7 +14,7 @@ pub enum Readout {
         /// b. `[1, seq_len · d_out]`
         bias: Matrix,
     },
-    /// U = softmax(H K + c) V by rows, then vec(Y) = vec(U) W + b.
+    /// U = softmax(H K + c) V, softmax over each row, then vec(Y) = vec(U) W + b.
     Softmax {
         /// K. `[width, channels]`
         scores: Matrix,
@@ -30,7 +30,7 @@ pub enum Readout {
 }
 
 impl Readout {
-    /// vec(Y), of `seq_len` rows.
+    /// vec(Y), where Y has `seq_len` rows.
     ///
     /// # Shapes
     /// `[rows, width]` -> `[seq_len · d_out]`, row by row

@@ -1,4 +1,4 @@
-//! Ridge regression of many rows, its penalty chosen on rows that were held out.
+//! Ridge regression on many rows, with the penalty chosen on held-out rows.
 
 use nalgebra::{DVector, RowDVector};
 
@@ -13,19 +13,19 @@ pub struct Ridge {
     /// `[d_in, d_out]`
     weight: Matrix,
     bias: Row,
-    /// Penalty on |W|², per row of x.
+    /// Penalty λ on |W|², beside the squared error averaged over rows.
     pub penalty: f64,
 }
 
-/// Penalties to choose among, per row of x: columns have variance 1.
+/// Penalties λ to choose from; columns have variance 1.
 const PENALTIES: [f64; 7] = [1e-9, 1e-7, 1e-5, 1e-3, 1e-2, 1e-1, 1.0];
-/// One part in so many, the last rows, is held out while the penalty is chosen.
+/// The last 1/`HELD_OUT` of the rows is held out while the penalty is chosen.
 const HELD_OUT: usize = 4;
 
 impl Ridge {
-    /// The W and b that minimise |Y − b − X W|²/n + λ |W|² in standardised columns of X. λ is the one of a fixed list that does best on
-    /// the last quarter of the rows when fitted to the others: rows of one example stand together. Nothing for fewer than two rows,
-    /// or numbers that are not finite.
+    /// The W and b that minimise |Y − b − X W|²/n + λ |W|² with standardised columns of X. λ is the value of a fixed
+    /// list that predicts the last quarter of the rows best when fitted to the others; rows of one example must
+    /// therefore be neighbours. `None` if there are fewer than two rows, or if a number is not finite.
     ///
     /// # Shapes
     /// x `[rows, d_in]`, y `[rows, d_out]`
@@ -49,7 +49,7 @@ impl Ridge {
         Normal::of(x, y)?.solve(penalty)
     }
 
-    /// Of each row.
+    /// Predictions for the rows of x. `[rows, d_in]` -> `[rows, d_out]`
     pub fn apply(&self, x: &Matrix) -> Matrix {
         let mut x = x.clone();
         for mut row in x.row_iter_mut() {
@@ -62,7 +62,7 @@ impl Ridge {
     }
 }
 
-/// The normal equations in standardised columns, per row.
+/// The normal equations in standardised columns, averaged over rows.
 struct Normal {
     mean: Row,
     scale: Row,
@@ -84,7 +84,7 @@ impl Normal {
         centred.row_iter_mut().for_each(|mut row| row -= &mean);
         let deviations =
             DVector::from_iterator(x.ncols(), centred.column_iter().map(|column| column.norm() / n.sqrt()));
-        // A column that only rounding moves is constant.
+        // A column that varies by rounding errors only counts as constant.
         let inverse = |(deviation, mean): (&f64, &f64)| {
             if *deviation > f64::EPSILON * 8.0 * mean.abs() { 1.0 / deviation } else { 0.0 }
         };
@@ -92,7 +92,7 @@ impl Normal {
         centred.row_iter_mut().for_each(|mut row| row.component_mul_assign(&scale));
         let mut rest = y.clone();
         rest.row_iter_mut().for_each(|mut row| row -= &bias);
-        // A product of matrices runs in blocks, which nalgebra's tr_mul does not.
+        // The product of two matrices is computed in blocks, which nalgebra's `tr_mul` does not do.
         let transposed = centred.transpose();
         let (gram, products) = (&transposed * &centred / n, &transposed * &rest / n);
         Some(Self { mean, scale, bias, gram, products })
@@ -113,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    /// Rows that look random, the same each time.
+    /// Deterministic rows that look random.
     fn rows(n: usize, d: usize) -> Matrix {
         Matrix::from_fn(n, d, |row, column| ((row * 7 + column * 13) as f64 * 1.234).sin() * [1.0, 10.0, 100.0][column])
     }

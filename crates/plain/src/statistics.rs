@@ -4,7 +4,7 @@
 
 use statrs::distribution::{ContinuousCDF, Normal};
 
-/// From `low` to `high`, in the unit of what it is about.
+/// An interval from `low` to `high`, in the unit of the quantity it is about.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     /// Lower end.
@@ -13,19 +13,20 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Two numbers this close, relative to the largest at hand, differ by the order of a sum alone.
+/// Numbers that differ by less than this share of the largest one count as equal: the order of summation alone can make
+/// such a difference.
 const ROUNDING: f64 = 1e-14;
 
-/// Sign flips of more differences than this, 2¹⁶ of them, are drawn instead of enumerated.
+/// For more differences than this, with its 2¹⁶ sign flips, flips are drawn instead of enumerated.
 const MOST_ENUMERATED: usize = 16;
 
-/// Σ v_i / n; nothing for no values.
+/// Σ v_i / n; `None` if there are no values.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Σ sums / Σ counts over observations, and its standard error; both missing without counts, the error for fewer than two
-/// observations.
+/// Σ sums / Σ counts over observations, and its standard error. Both are `None` if the counts sum to zero; the error
+/// also if there are fewer than two observations.
 ///
 /// ```text
 /// r = Σ s_i / Σ c_i,   error = sqrt(n/(n − 1) Σ (s_i − r c_i)²) / Σ c_i
@@ -71,16 +72,16 @@ pub fn mean_interval(values: &[f64], resamples: &[Vec<usize>], level: f64) -> Op
 ///
 /// with quantiles linear between order statistics.
 ///
-/// Nothing for fewer than two observations, without resamples, where θ is not finite, or where all resamples lie on one
-/// side of the estimate. Observations that are all alike give an interval of no width. Three to five seeds carry little
-/// information: the interval then covers the truth less often than its level says.
+/// `None` if there are fewer than two observations or no resamples, if θ is not finite, or if all resamples lie on one
+/// side of the estimate. Observations that are all equal give an interval of width zero. Three to five seeds carry
+/// little information: the interval then covers the truth less often than its level says.
 ///
 /// # Panics
-/// Where a resample does not hold `n` indices below `n`, or the level is not between 0 and 1.
+/// If a resample does not hold `n` indices below `n`, or if the level is not between 0 and 1.
 ///
 /// # References
-/// Efron and Tibshirani 1993, "An Introduction to the Bootstrap", 14.3; as in SciPy's `bootstrap(method="BCa")`, save that
-/// values apart by rounding alone count as ties.
+/// Efron and Tibshirani 1993, "An Introduction to the Bootstrap", 14.3; as in SciPy's `bootstrap(method="BCa")`, except
+/// that values that differ by rounding errors only count as ties.
 pub fn bca(n: usize, statistic: impl Fn(&[usize]) -> f64, resamples: &[Vec<usize>], level: f64) -> Option<Interval> {
     assert!(level > 0.0 && level < 1.0, "a level of {level}");
     assert!(resamples.iter().all(|resample| resample.len() == n), "a resample of {n} observations has {n} indices");
@@ -114,12 +115,12 @@ pub fn bca(n: usize, statistic: impl Fn(&[usize]) -> f64, resamples: &[Vec<usize
 /// p = min(1, 2 min(#{s_k ≤ s}, #{s_k ≥ s}) / K)
 /// ```
 ///
-/// over all 2ⁿ flips up to n = 16, so that no p below 2^(1−n) is possible: five seeds cannot reach 0.05. Beyond, over the
-/// given `flips` (true flips a sign) with the observed one counted too, (# + 1) / (K + 1). Nothing for fewer than two
-/// differences, for one that is not finite, or where flips are needed and there are none.
+/// over all 2ⁿ flips for n up to 16, so that no p below 2^(1−n) is possible: five seeds cannot reach 0.05. For larger n
+/// the sum runs over the given `flips` (true flips a sign), the observed signs counted too: (# + 1) / (K + 1). `None`
+/// if there are fewer than two differences, if one is not finite, or if flips are needed and none are given.
 ///
 /// # Panics
-/// Where flips are needed and one does not have a sign per difference.
+/// If flips are needed and one of them does not have one sign per difference.
 ///
 /// # References
 /// Phipson and Smyth 2010, "Permutation p-values should never be zero"; as in SciPy's
@@ -150,7 +151,7 @@ fn without(indices: &[usize], left_out: usize) -> Vec<usize> {
     indices.iter().copied().filter(|index| *index != left_out).collect()
 }
 
-/// Share of the values below the estimate; half of those equal to it count.
+/// Share of the values below the estimate; values equal to it count half.
 fn share_below(values: &[f64], estimate: f64) -> f64 {
     let largest = values.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
     let tolerance = ROUNDING * largest;
@@ -166,7 +167,7 @@ fn acceleration(jackknife: &[f64]) -> f64 {
     if size > 0.0 { power(3) / (6.0 * size) } else { 0.0 }
 }
 
-/// The value below which that share of the sorted values lies, linear between neighbours.
+/// The quantile of sorted values at the given share, interpolated linearly between neighbours.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
