@@ -6,7 +6,7 @@ use plotters::{
     drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea},
     prelude::SVGBackend,
     style::{
-        Color, IntoFont, TextStyle,
+        Color,
         text_anchor::{HPos, Pos, VPos},
     },
 };
@@ -14,7 +14,7 @@ use plotters::{
 use crate::{
     axis::Axis,
     escape::one_line,
-    style::{INK, MID_GREY},
+    ink::{MID_GREY, ink, themed},
     svg::{Anchor, Element, FONT_SIZE, MARGIN, PIXEL, WIDTH, document, text, text_width},
     tooltips,
 };
@@ -27,8 +27,6 @@ pub(crate) type DrawError = DrawingAreaErrorKind<std::io::Error>;
 pub(crate) const BELOW: i32 = 7 * FONT_SIZE / 2;
 /// Plotters leaves twice this between an axis and its labels.
 const TICK: i32 = 4 * PIXEL;
-
-const INK_IN_SVG: &str = "\"#010203\"";
 
 /// A document of the given height. `draw` draws inside the margins and returns the elements that show a text when
 /// pointed at.
@@ -48,7 +46,7 @@ pub(crate) fn drawn(
     };
     match hovered {
         Ok(hovered) => {
-            let drawing = Element::new("g").holding_markup(&themed(&svg));
+            let drawing = Element::new("g").holding_markup(&themed(content(&svg)));
             document(title, height, [drawing, tooltips::overlay(hovered)])
         }
         Err(error) => {
@@ -58,12 +56,10 @@ pub(crate) fn drawn(
     }
 }
 
-/// Content of the root element, with text in the page's own colour.
-fn themed(svg: &str) -> String {
+/// Content of the root element.
+fn content(svg: &str) -> &str {
     let content = svg.split_once('>').map_or(svg, |(_root, content)| content);
-    let content = content.rsplit_once("</svg>").map_or(content, |(content, _root)| content);
-    // Quotes inside texts are escaped, so only attributes match.
-    content.replace(INK_IN_SVG, "\"currentColor\"")
+    content.rsplit_once("</svg>").map_or(content, |(content, _root)| content)
 }
 
 /// A plot over the whole area, with the width `beside` reserved for the vertical axis.
@@ -100,12 +96,6 @@ pub(crate) fn draw_no_data(chart: &Chart<'_, '_>) -> Result<(), DrawError> {
     let plot = chart.plotting_area().strip_coord_spec();
     let centre = (plot.relative_to_width(0.5) as i32, plot.relative_to_height(0.5) as i32);
     plot.draw_text("no data", &ink().pos(Pos::new(HPos::Center, VPos::Center)), centre)
-}
-
-/// Text style in the page's own colour.
-pub(crate) fn ink() -> TextStyle<'static> {
-    // SVG's font-size is what plotters calls the size, divided by 1.24.
-    TextStyle::from(("sans-serif", f64::from(FONT_SIZE) * 1.24).into_font()).color(&INK)
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::{
-    canvas::{Area, DrawError, ink},
+    canvas::{Area, DrawError},
     escape::one_line,
+    ink::ink,
     svg::{MARGIN, PIXEL, WIDTH, shortened, text_width},
 };
 

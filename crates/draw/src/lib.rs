@@ -36,6 +36,7 @@ mod escape;
 pub mod figure;
 pub mod forest;
 pub mod heatmap;
+mod ink;
 mod legend;
 pub mod number;
 pub mod pattern;

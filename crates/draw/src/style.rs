@@ -9,13 +9,9 @@ use plotters::{
 
 use crate::{
     canvas::{Area, DrawError},
+    ink::{INK, MID_GREY},
     svg::PIXEL,
 };
-
-/// Placeholder for the page's own text colour; `currentColor` takes its place when the drawing is done.
-pub(crate) const INK: RGBColor = RGBColor(1, 2, 3);
-/// A grey that is visible on white and on black alike.
-pub(crate) const MID_GREY: RGBColor = RGBColor(128, 128, 128);
 
 /// Colours that colour-blind readers can tell apart.
 ///
