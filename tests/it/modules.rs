@@ -11,7 +11,6 @@ use std::{
 const CYCLES: &[(&str, &[&str])] = &[
     // A construction is called with the options of its verb, which hold its own.
     ("cli", &["args", "construct"]),
-    ("exchange", &["file", "npz"]),
     // Task knows the prompts of tasks in context.
     ("tasks", &["baseline", "icl", "task"]),
     // A formula bounds itself with arithmetic whose arguments are formulas.

@@ -12,14 +12,16 @@ mod file;
 mod fit;
 pub mod names;
 pub mod npz;
+mod numbers;
 pub mod peft;
 pub mod pickle;
 mod sizes;
 pub mod told;
 
 pub use error::Error;
-pub use file::{Container, Contents, Rounded, read};
+pub use file::{Container, Contents, read};
 pub use fit::{Choices, Filled, Fitted, fit};
+pub use numbers::Rounded;
 pub use sizes::Sizes;
 
 /// Named arrays, in the order of their names.

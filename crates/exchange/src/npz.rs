@@ -15,7 +15,7 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 use crate::{
     Arrays, Error,
-    file::{Numbers, Rounded},
+    numbers::{Numbers, Rounded},
 };
 
 /// Bytes at whose multiples the numbers of an array begin, for whoever maps the file into memory.

@@ -13,8 +13,8 @@ use std::{
 use pytorch_reader::{DType, PickleError, PytorchError, PytorchReader, Tensor};
 use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
-use super::{Budget, Container, Contents, MOST_AXES, Numbers, below, cost, named, top_keys, usual_key};
-use crate::{Arrays, Error, told::Told};
+use super::{Budget, Container, Contents, MOST_AXES, below, cost, named, top_keys, usual_key};
+use crate::{Arrays, Error, numbers::Numbers, told::Told};
 
 /// Most files in an archive: ten times those of any model, and 30 MB of their directory.
 const MOST_FILES: u64 = 65_536;

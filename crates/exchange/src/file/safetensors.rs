@@ -2,8 +2,11 @@
 
 use safetensors::{Dtype, SafeTensors};
 
-use super::{Budget, MOST_AXES, Numbers, Rounded};
-use crate::{Arrays, Error};
+use super::{Budget, MOST_AXES};
+use crate::{
+    Arrays, Error,
+    numbers::{Numbers, Rounded},
+};
 
 /// Bytes that one value of the header takes while it is read: it is kept once as it stands, in lists that grow by doubling.
 const VALUE: u64 = 200;
