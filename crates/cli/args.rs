@@ -19,7 +19,6 @@ use headway_trainer::{
 };
 
 use crate::{
-    construct::args::Construction,
     output,
     values::{overrides, parse_duration, parse_seed},
 };
@@ -62,7 +61,7 @@ pub enum Verb {
     /// Put networks and classical predictors side by side at equal cost, with several seeds and intervals.
     Compare(Compare),
     /// Build weights from a theorem instead of training, with a certificate that the error is below the bound.
-    Construct(Construct),
+    Construct(crate::construct::args::Construct),
     /// Make a checkpoint of weights that PyTorch or TransformerLens saved, or show what such a file holds.
     Import(crate::exchange::args::Import),
     /// Write a checkpoint's weights as safetensors, as a state dict of PyTorch, or for numpy.
@@ -300,20 +299,6 @@ pub struct Compare {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub jobs: JobArgs,
-}
-
-#[derive(ClapArgs)]
-#[command(after_help = "\
-Each construction plans first: the smallest size whose bound, rounding in float32 included,
-meets the tolerance. Then it writes the weights, measures their error at random points and at
-those known to be hard, and writes an ordinary checkpoint with certificate.json beside it.
-
-Try:  headway construct truncated-linear --tolerance 0.05 --out runs/clamp
-      headway eval runs/clamp
-      headway train runs/clamp/train.toml --init-from runs/clamp")]
-pub struct Construct {
-    #[command(subcommand)]
-    pub what: Construction,
 }
 
 #[derive(ClapArgs)]

@@ -9,8 +9,6 @@ use std::{
 
 /// Cycles that are there still, each with the reason. A line whose cycle is gone, or smaller, fails the test: the list only shrinks.
 const CYCLES: &[(&str, &[&str])] = &[
-    // A construction is called with the options of its verb, which hold its own.
-    ("cli", &["args", "construct"]),
     // Task knows the prompts of tasks in context.
     ("tasks", &["baseline", "icl", "task"]),
     // A formula bounds itself with arithmetic whose arguments are formulas.

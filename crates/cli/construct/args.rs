@@ -16,6 +16,20 @@ use headway_trainer::device::DeviceSpec;
 
 use crate::values::parse_seed;
 
+#[derive(Args)]
+#[command(after_help = "\
+Each construction plans first: the smallest size whose bound, rounding in float32 included,
+meets the tolerance. Then it writes the weights, measures their error at random points and at
+those known to be hard, and writes an ordinary checkpoint with certificate.json beside it.
+
+Try:  headway construct truncated-linear --tolerance 0.05 --out runs/clamp
+      headway eval runs/clamp
+      headway train runs/clamp/train.toml --init-from runs/clamp")]
+pub struct Construct {
+    #[command(subcommand)]
+    pub what: Construction,
+}
+
 /// What every construction takes.
 #[derive(Args)]
 pub struct Common {

@@ -12,10 +12,11 @@ use headway_theory::{
 use headway_trainer::{Error, bounded_read, checkpoint::Checkpoint, experiment::Experiment, run_dir::NewRun};
 
 use crate::{
-    args::Construct,
     device,
     output::{self, number},
 };
+
+use args::Construct;
 
 pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     let (common, config) = args.what.parts();
