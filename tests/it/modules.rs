@@ -14,8 +14,6 @@ const CYCLES: &[(&str, &[&str])] = &[
     // A formula bounds itself with arithmetic whose arguments are formulas.
     ("tasks", &["expression", "interval", "jet"]),
     ("tasks::icl", &["question", "regression"]),
-    // Slopes are measured over the cells of a construction.
-    ("theory", &["construct", "enclosure", "smoothness"]),
 ];
 
 /// Names from the root of a crate to a module.

@@ -13,8 +13,9 @@ use headway_plain::{
 };
 
 use crate::{
-    construct::{Construction, Refusal},
+    construct::Construction,
     network::{Layer, Network},
+    refusal::Refusal,
 };
 
 /// A number that float32 does not hold in full is let go beside one in its column that is so much larger.

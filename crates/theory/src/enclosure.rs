@@ -249,7 +249,7 @@ mod tests {
     use std::f64::consts::TAU;
 
     use super::*;
-    use crate::construct::Target;
+    use crate::target::Target;
 
     fn on_box(formula: &str, d: usize, [low, high]: [f64; 2]) -> Suprema {
         let enclosure = Target::formulas(&[formula], [1, d], [low, high]).unwrap().enclosure.unwrap();

@@ -8,8 +8,9 @@ use headway_tasks::{Interval, Order, Probe};
 
 use crate::{
     bound::Basis,
-    construct::{Refusal, Target},
     enclosure::{Bracket, Suprema},
+    refusal::Refusal,
+    target::Target,
 };
 
 /// A bound on a derivative.

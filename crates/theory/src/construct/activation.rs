@@ -26,14 +26,16 @@ use crate::{
     bound::{Basis, Bound},
     cells::{self, Attention, Cells, felt, moved, sequences, value_noise},
     construct::{
-        Construction, Cost, Refusal, Request, Target, Temperature, choose,
+        Construction, Cost, Request, Temperature, choose,
         options::{Ends, File, Given, Options, Planned, ensure_size, sound},
         written::{Sizes, WrittenDown},
     },
     domain::Domain,
     enclosure::Bracket,
     interpolation::{F32_ROUNDOFF, Mode},
+    refusal::Refusal,
     smoothness::{self, Constant},
+    target::Target,
 };
 
 /// Options of [`Activation`].

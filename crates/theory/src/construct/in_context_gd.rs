@@ -33,11 +33,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     construct::{
-        Construction, Refusal, Request, Target,
+        Construction, Request,
         options::{Given, Options, Planned, ensure_size, ensure_unused},
     },
     domain::Domain,
+    refusal::Refusal,
     space::Space,
+    target::Target,
 };
 
 /// Options of [`InContextGd`].

@@ -30,13 +30,15 @@ use crate::{
     bound::Bound,
     cells::{self, Attention, Cells, felt, moved, sequences, value_noise},
     construct::{
-        Construction, Cost, Enclosure, Refusal, Request, Target, Temperature, choose,
+        Construction, Cost, Request, Temperature, choose,
         options::{self, Ends, File, Options, Planned, doubles, ensure_size, rows, sound},
         written::{Sizes, WrittenDown},
     },
     domain::{Domain, Partition},
     interpolation::{F32_ROUNDOFF, Mode, Moments},
+    refusal::Refusal,
     smoothness::{Given, Smoothness},
+    target::{Enclosure, Target},
 };
 
 /// Options of [`MaxAffine`].

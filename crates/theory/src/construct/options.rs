@@ -6,7 +6,8 @@ use headway_model::weights::Array;
 use headway_tasks::{Domain, TaskConfig, TaskError};
 use serde::{Deserialize, Serialize};
 
-use super::{Construction, Refusal, Request};
+use super::{Construction, Request};
+use crate::refusal::Refusal;
 
 /// Options of a construction: a config with a default for every option but the target.
 pub trait Options: fmt::Debug {

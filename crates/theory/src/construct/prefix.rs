@@ -31,15 +31,17 @@ use crate::{
     bound::Bound,
     cells::{felt, moved, value_noise},
     construct::{
-        Construction, Cost, Refusal, Request, Target, Temperature, choose,
+        Construction, Cost, Request, Temperature, choose,
         options::{self, Options, Planned},
         written::{Sizes, WrittenDown},
     },
     domain::Domain,
     interpolation::{F32_ROUNDOFF, Mode},
     network::{Layer, Network},
+    refusal::Refusal,
     smoothness::{Given, Smoothness, sphere_lattice},
     space::Space,
+    target::Target,
 };
 
 /// Options of [`Prefix`].

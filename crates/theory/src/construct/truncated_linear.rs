@@ -28,13 +28,15 @@ use crate::{
     bound::Bound,
     cells::{felt, value_noise},
     construct::{
-        Construction, Cost, Refusal, Request, Target, Temperature, choose,
+        Construction, Cost, Request, Temperature, choose,
         options::{File, Given, Options, Planned, doubles, ensure_size, rows, sound},
     },
     domain::Domain,
     interpolation::{Anchors, F32_ROUNDOFF, Mode, Profile, profile, tail},
     network::{Layer, Network},
+    refusal::Refusal,
     space::Space,
+    target::Target,
 };
 
 /// Options of [`TruncatedLinear`].

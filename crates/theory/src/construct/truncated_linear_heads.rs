@@ -21,13 +21,14 @@ use crate::{
     bound::Bound,
     cells::{felt, value_noise},
     construct::{
-        Construction, Cost, Refusal, Request, Temperature, choose,
+        Construction, Cost, Request, Temperature, choose,
         options::{File, Given, Options, Planned},
         truncated_linear::{Clamp, ClampConfig, hard_points, score_rounding},
     },
     domain::Domain,
     interpolation::{Anchors, F32_ROUNDOFF, Mode, Profile, profile, tail},
     network::{Layer, Network},
+    refusal::Refusal,
     space::Space,
 };
 

@@ -2,7 +2,8 @@
 
 use headway_tasks::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig};
 
-use super::{Refusal, Target, options::sound};
+use super::options::sound;
+use crate::{refusal::Refusal, target::Target};
 
 /// Sizes as asked for, and what they are where neither options nor a built-in say.
 pub(super) struct Sizes {

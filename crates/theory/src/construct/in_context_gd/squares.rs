@@ -33,11 +33,12 @@ use headway_plain::{
 use crate::{
     bound::Bound,
     construct::{
-        Construction, Cost, Refusal, Request, Temperature, choose,
+        Construction, Cost, Request, Temperature, choose,
         in_context_gd::{GAP, InContextGd, carrying, keeping, layer_size, mark_places, places},
     },
     interpolation::{Anchors, F32_ROUNDOFF, tail},
     network::{Layer, Network},
+    refusal::Refusal,
     space::Space,
 };
 

@@ -16,12 +16,13 @@ use crate::{
     bound::Bound,
     cells::{felt, value_noise},
     construct::{
-        Construction, Refusal, Request, Temperature,
+        Construction, Request, Temperature,
         truncated_linear::{MOST_INTERVALS as LONGEST, score_rounding},
     },
     interpolation::{Anchors, F32_ROUNDOFF, Profile, profile, tail},
     mixing::{Noise, Roundings},
     network::Layer,
+    refusal::Refusal,
     space::Space,
 };
 

@@ -11,10 +11,11 @@ use super::{
 };
 use crate::{
     bound::Bound,
-    construct::{Construction, Refusal, Request, Temperature},
+    construct::{Construction, Request, Temperature},
     interpolation::F32_ROUNDOFF,
     mixing::{Noise, Roundings},
     network::Layer,
+    refusal::Refusal,
     space::Space,
 };
 

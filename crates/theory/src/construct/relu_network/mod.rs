@@ -33,12 +33,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bound::Bound,
     construct::{
-        Construction, Cost, Refusal, Request, Temperature, choose,
+        Construction, Cost, Request, Temperature, choose,
         options::{Ends, File, Given, Options, Planned, ensure_size, ensure_unused, sound},
     },
     interpolation::Mode,
     mixing::Roundings,
     network::{Layer, Network},
+    refusal::Refusal,
     space::Space,
 };
 

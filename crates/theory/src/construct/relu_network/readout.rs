@@ -10,11 +10,12 @@ use crate::{
     bound::Bound,
     cells::felt,
     construct::{
-        Construction, Refusal, Request, Temperature,
+        Construction, Request, Temperature,
         truncated_linear::{MOST_INTERVALS, score_rounding},
     },
     interpolation::{Anchors, Profile, profile, tail},
     mixing::{Noise, Roundings},
+    refusal::Refusal,
 };
 
 struct ReadoutPlan<'a> {

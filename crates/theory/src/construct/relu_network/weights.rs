@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::{refusal::Refusal, target::Target};
 use headway_model::weights::Array;
 use headway_tasks::{GivenNetwork, ReluNetworkConfig};
-
-use crate::construct::{Refusal, Target};
 
 /// vec(Y) = W₂ relu(W₁ vec(X) + b₁) + b₂, with the rows of X, one per position, one after the other.
 #[derive(Clone, Debug, PartialEq)]

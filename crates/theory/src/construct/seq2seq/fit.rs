@@ -15,9 +15,11 @@ use rand_distr::StandardNormal;
 use super::{Seq2seq, Source, proof};
 use crate::{
     bound::{Basis, Bound, Term},
-    construct::{Construction, Function, Refusal, ReluNetwork, ReluWeights, Request},
+    construct::{Construction, ReluNetwork, ReluWeights, Request},
     domain::Domain,
     interpolation::F32_ROUNDOFF,
+    refusal::Refusal,
+    target::Function,
 };
 
 /// Hidden units when they are chosen.

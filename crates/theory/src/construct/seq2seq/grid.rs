@@ -18,13 +18,15 @@ use super::Seq2seq;
 use crate::{
     bound::Bound,
     cells::{moved, value_noise},
-    construct::{Construction, Cost, Refusal, Request, Target, Temperature, choose},
+    construct::{Construction, Cost, Request, Temperature, choose},
     domain::Domain,
     enclosure::Suprema,
     interpolation::{F32_ROUNDOFF, Mode, Moments},
     network::{Layer, Network},
+    refusal::Refusal,
     smoothness::{Constant, SPARSE_SAFETY},
     space::Space,
+    target::Target,
 };
 
 /// More keys than this are never tried.

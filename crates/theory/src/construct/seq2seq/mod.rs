@@ -26,11 +26,11 @@ use headway_tasks::{Distribution, ReluNetworkConfig, TaskConfig};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Construction, Refusal, ReluWeights, Request, Target,
+    Construction, ReluWeights, Request,
     options::{Ends, File, Given, Options, Planned, ensure_size, ensure_unused, rows},
     written::{Sizes, WrittenDown},
 };
-use crate::bound::Basis;
+use crate::{bound::Basis, refusal::Refusal, target::Target};
 
 /// Options of [`Seq2seq`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use super::Seq2seq;
 use crate::{
     bound::{Basis, Term},
-    construct::{Enclosure, ReluWeights, Target},
+    construct::ReluWeights,
+    target::{Enclosure, Target},
 };
 
 /// Operations spent at most, some ten seconds.
