@@ -4,34 +4,37 @@
 //! generator; a [`Source`] turns a task and a seed into training batches and evaluation sets.
 
 pub mod baseline;
+mod batch;
 pub mod breaks;
 pub mod distribution;
+mod error;
 pub mod expression;
 pub mod file;
 pub mod files;
 pub mod icl;
 pub mod interval;
 pub mod jet;
+pub mod prompt;
 pub mod recall;
 pub mod registry;
 mod scale;
 pub mod seed;
 pub mod seq2seq;
+mod shift;
 pub mod source;
-pub mod task;
+mod task;
 
 pub use baseline::{Baseline, gradient_descent::gradient_descent};
+pub use batch::{Batch, Example, Inputs, Targets, TaskDims, TaskInput};
 pub use breaks::breaks;
 pub use distribution::Distribution;
+pub use error::TaskError;
 pub use file::{FileConfig, FileSplit, FileTask, FoundData, Ids, Ranges};
 pub use files::{Contents, Files, Numbers};
-pub use icl::{
-    question::{Layout, Question, set_query},
-    regression::{Descent, Regression, RegressionConfig},
-    shift::{SHIFTS, Shift},
-};
+pub use icl::regression::{Descent, Regression, RegressionConfig};
 pub use interval::Interval;
 pub use jet::{Jet, Order};
+pub use prompt::{Layout, Question, set_query};
 pub use registry::{TASKS, TaskConfig};
 pub use scale::Scale;
 pub use seed::{LARGEST_SEED, Probe, SampleRng, Seed, Stream};
@@ -40,5 +43,6 @@ pub use seq2seq::{
     relu_network::{GivenNetwork, ReluNetwork, ReluNetworkConfig},
     truncated_linear::{GivenForms, TruncatedLinear, TruncatedLinearConfig},
 };
+pub use shift::{SHIFTS, Shift};
 pub use source::{DataConfig, Source};
-pub use task::{Batch, DataNames, Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec};
+pub use task::{DataNames, Split, Task, TaskSpec};

@@ -3,13 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    batch::TaskDims,
+    error::TaskError,
     file,
     files::Files,
-    icl::{self, shift::Shift},
-    recall,
+    icl, recall,
     seed::{Seed, Stream},
     seq2seq,
-    task::{DataNames, Task, TaskDims, TaskError, TaskSpec},
+    shift::Shift,
+    task::{DataNames, Task, TaskSpec},
 };
 
 /// Declares the list of tasks once: config names, dispatch and `headway list tasks` all come from it.

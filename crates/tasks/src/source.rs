@@ -4,8 +4,10 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    batch::{Batch, Example},
+    error::TaskError,
     seed::{Seed, Stream},
-    task::{Batch, Example, Split, Task, TaskError},
+    task::{Split, Task},
 };
 
 /// Where training examples come from, and how many are set apart.

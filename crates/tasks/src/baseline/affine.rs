@@ -3,7 +3,7 @@
 use nalgebra::{DMatrix, RowDVector};
 
 use super::min_norm::min_norm;
-use crate::task::Batch;
+use crate::batch::Batch;
 
 /// y = mean_y + W^T (x - mean_x): with fewer examples than unknowns W has the least norm, and the offset is not held
 /// back by it.

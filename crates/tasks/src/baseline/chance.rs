@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Baseline;
-use crate::task::Batch;
+use crate::batch::Batch;
 
 /// Logit of a class that never occurs: e^-30 is lost in single precision, yet cross entropy stays finite.
 const IMPOSSIBLE: f32 = -30.0;

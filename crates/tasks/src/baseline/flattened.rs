@@ -4,7 +4,7 @@ use super::{
     Baseline,
     affine::{Affine, block},
 };
-use crate::task::Batch;
+use crate::batch::Batch;
 
 /// One affine map of the sequence laid out in a row, vec(y) = W vec(x) + b, fitted by least squares; of least norm when
 /// there are fewer examples than inputs.

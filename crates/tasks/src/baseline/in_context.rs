@@ -4,8 +4,8 @@ use nalgebra::{DMatrixView, DVectorView};
 
 use super::Baseline;
 use crate::{
-    icl::prompt::{Prompt, x_position},
-    task::{Batch, Targets, TaskInput},
+    batch::{Batch, Targets, TaskInput},
+    prompt::alternating::{Prompt, x_position},
 };
 
 /// A rule that answers a query from the examples before it. Each rule is a [`Baseline`]: the rule is applied at every

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, ops::Range};
 
 use super::{Baseline, by_sequence, chance::equal_logits};
-use crate::task::Batch;
+use crate::batch::Batch;
 
 /// The token that followed the current one where that first stood, for certain; [`Chance`](super::chance::Chance) while
 /// the current one is new. Exact where a key is followed by its value at first, whatever follows it later.

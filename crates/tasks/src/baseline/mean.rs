@@ -1,7 +1,7 @@
 //! The mean target.
 
 use super::Baseline;
-use crate::task::Batch;
+use crate::batch::Batch;
 
 /// The mean over training examples of each position's target, whatever the input: its error is the variance of the
 /// target.

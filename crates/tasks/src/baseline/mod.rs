@@ -23,7 +23,7 @@ pub mod squares_least_squares;
 pub mod trained_network;
 pub mod unbeatable;
 
-use crate::task::Batch;
+use crate::batch::Batch;
 
 /// What a predictor that sees a sequence of tokens at a time answers to each, one after the other.
 fn by_sequence(batch: &Batch, answers: impl Fn(&[u32]) -> Vec<f32>) -> Vec<f32> {

@@ -1,7 +1,7 @@
 //! The nearest training example.
 
 use super::Baseline;
-use crate::task::{Batch, Inputs};
+use crate::batch::{Batch, Inputs};
 
 /// The targets of the training example whose inputs, all positions together, are nearest in Euclidean distance; of two equally near, the
 /// earlier counts.

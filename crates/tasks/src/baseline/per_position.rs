@@ -4,7 +4,7 @@ use super::{
     Baseline,
     affine::{Affine, block},
 };
-use crate::task::Batch;
+use crate::batch::Batch;
 
 /// An affine map for each position, y_i = W_i x_i + b_i, fitted by least squares: the best that needs no other
 /// position.

@@ -1,9 +1,9 @@
 //! Predictors that learn from the rows (x_i, y_i) of a prompt.
 
 use super::{Baseline, in_context::InContext};
-use crate::{icl::regression, task::Batch};
+use crate::{batch::Batch, prompt::rows};
 
-/// A rule that answers a query from examples, applied to prompts laid out as rows: see [`regression`]. Predicts 0
+/// A rule that answers a query from examples, applied to prompts laid out as rows: see [`rows`]. Predicts 0
 /// everywhere but at the query.
 pub struct Rows<Rule>(pub Rule);
 
@@ -18,7 +18,7 @@ impl<Rule: InContext> Baseline for Rows<Rule> {
         let inputs = batch.inputs.continuous();
         let prompts = inputs.chunks_exact(inputs.len() / batch.size);
         let answer = |prompt| {
-            let (x, y, query) = regression::read(prompt, batch.dims.seq_len);
+            let (x, y, query) = rows::read(prompt, batch.dims.seq_len);
             let mut predictions = vec![0.0; batch.dims.seq_len];
             predictions[y.len()] = self.0.answer(x.as_view(), y.as_view(), query.as_view()) as f32;
             predictions

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, ops::Range};
 
 use super::{Baseline, by_sequence, chance::equal_logits};
-use crate::task::Batch;
+use crate::batch::Batch;
 
 /// Equal logits for the possible classes that have stood in the sequence so far; for all of them while none has. What
 /// looking back gives without telling which token belongs to which: with N different values, 1/N of the answers.

@@ -2,8 +2,8 @@
 
 use super::{Baseline, in_context::InContext};
 use crate::{
-    icl::prompt::{Prompt, x_position},
-    task::{Batch, Targets, TaskInput},
+    batch::{Batch, Targets, TaskInput},
+    prompt::alternating::{Prompt, x_position},
 };
 
 /// What no predictor beats in the mean over prompts, of hidden functions whose law does not change when f becomes -f: without

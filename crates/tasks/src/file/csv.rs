@@ -7,7 +7,7 @@ use super::{
     rows::{NO_ID, Rows, id, ids},
     table::Table,
 };
-use crate::task::{Inputs, Targets, TaskInput};
+use crate::batch::{Inputs, Targets, TaskInput};
 
 /// The column that says which example a line belongs to.
 pub const EXAMPLE: &str = "example";

@@ -15,10 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     baseline::{Baseline, chance::Chance, mean::Mean, nearest_example::NearestExample, per_position::PerPosition},
+    batch::{Example, Inputs, Targets, TaskDims, TaskInput},
+    error::TaskError,
     files::Files,
     scale::{Scale, moments},
     seed::{SampleRng, Seed, Stream},
-    task::{DataNames, Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+    task::{DataNames, Split, Task, TaskSpec},
 };
 pub use csv::EXAMPLE;
 use rows::Rows;

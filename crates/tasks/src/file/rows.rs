@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{FileConfig, Ids};
 use crate::{
+    batch::{Inputs, Targets, TaskInput},
     files::Numbers,
-    task::{Inputs, Targets, TaskInput},
 };
 
 /// Every example of a file.

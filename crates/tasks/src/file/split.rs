@@ -3,7 +3,7 @@
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use crate::{seed::SampleRng, task::TaskError};
+use crate::{error::TaskError, seed::SampleRng};
 
 /// Which examples of a file are for training, validation and test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,10 +1,7 @@
 //! The keys that every in-context task has.
 
-use super::{
-    curriculum::{Curriculum, Size},
-    shift::Shift,
-};
-use crate::{distribution::Distribution, task::TaskError};
+use super::curriculum::Curriculum;
+use crate::{distribution::Distribution, error::TaskError, prompt::Size, shift::Shift};
 
 /// The values of the shared keys, as each config documents them.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +67,7 @@ macro_rules! prompt_config {
             pub curriculum: Option<$crate::icl::curriculum::Curriculum>,
             /// What evaluation prompts depart by; training prompts never do. Default none.
             #[serde(skip_serializing_if = "Option::is_none")]
-            pub shift: Option<$crate::icl::shift::Shift>,
+            pub shift: Option<$crate::shift::Shift>,
         }
 
         impl Default for $config {
@@ -92,7 +89,7 @@ macro_rules! prompt_config {
                 $crate::icl::config::Prompts { d, n_points, input, curriculum, shift }
             }
 
-            fn prompts_shift(&mut self) -> &mut Option<$crate::icl::shift::Shift> {
+            fn prompts_shift(&mut self) -> &mut Option<$crate::shift::Shift> {
                 &mut self.shift
             }
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::TaskError;
+use crate::{error::TaskError, prompt::Size};
 
 /// Training starts with few dimensions and few points, and gets one step more of both every so many batches, until both
 /// are full: d_start + d_step floor(batch / every), at most d, and likewise for points. Coordinates of x that are not
@@ -30,15 +30,6 @@ impl Default for Curriculum {
     fn default() -> Self {
         Self { d_start: 5, d_step: 1, points_start: 11, points_step: 2, every: 2000 }
     }
-}
-
-/// The size of one prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Dimensions in which x is not zero.
-    pub d: usize,
-    /// Points.
-    pub n_points: usize,
 }
 
 impl Curriculum {

@@ -2,18 +2,19 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::{
-    config::{PromptConfig, Prompts},
-    curriculum::Size,
-    prompt::{self, AnswerKind},
-    question::Layout,
-    shift::Shift,
-};
+use super::config::{PromptConfig, Prompts};
 use crate::{
     baseline::{Baseline, in_context::InContext, unbeatable::Unbeatable},
+    batch::{Example, TaskDims},
+    error::TaskError,
     files::Files,
+    prompt::{
+        Layout, Size,
+        alternating::{self, AnswerKind},
+    },
     seed::SampleRng,
-    task::{Example, Split, Task, TaskDims, TaskError, TaskSpec},
+    shift::Shift,
+    task::{Split, Task, TaskSpec},
 };
 
 /// A law of hidden functions f: R^d -> R. Every prompt hides one of its own and shows y_i = f(x_i).
@@ -53,7 +54,7 @@ pub trait Family: PromptConfig + Clone + Send + Sync + 'static {
 impl<F: Family> TaskSpec for F {
     fn dims(&self) -> TaskDims {
         let Prompts { d, n_points, .. } = self.prompts();
-        prompt::dims(d, n_points, F::ANSWERS)
+        alternating::dims(d, n_points, F::ANSWERS)
     }
 
     fn validate(&self) -> Vec<TaskError> {
@@ -89,7 +90,7 @@ impl<F: Family> TaskSpec for F {
     }
 }
 
-/// Prompts laid out as in [`prompt`], of a new hidden function each. Every point is scored, against the y that the
+/// Prompts laid out as in [`alternating`], of a new hidden function each. Every point is scored, against the y that the
 /// prompt would show next; under a [`Shift`] of the query alone, one point is.
 ///
 /// # Shapes
@@ -112,7 +113,7 @@ impl<F: Family> InContextTask<F> {
             shift.move_y(&mut y, self.config.mean_square(), rng);
         }
         let asked_at: Vec<usize> = query.map_or((0..size.n_points).collect(), |query| vec![query]);
-        prompt::write(&x, &y, F::ANSWERS, &asked_at)
+        alternating::write(&x, &y, F::ANSWERS, &asked_at)
     }
 }
 
@@ -139,7 +140,7 @@ impl<F: Family> Task for InContextTask<F> {
     }
 
     fn slices(&self) -> Vec<String> {
-        prompt::slices(self.config.prompts().n_points)
+        alternating::slices(self.config.prompts().n_points)
     }
 
     fn prompt_layout(&self) -> Option<Layout> {

@@ -2,15 +2,17 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::{config::prompt_config, family::Family, prompt::AnswerKind, shift::Shift};
+use super::{config::prompt_config, family::Family};
 use crate::{
     baseline::{
         Baseline, averaging::Averaging, gradient_descent::GradientDescent, in_context::InContext, knn::Knn,
         least_squares::LeastSquares, ridge::Ridge,
     },
     distribution::Distribution,
+    error::TaskError,
+    prompt::alternating::AnswerKind,
     seed::SampleRng,
-    task::TaskError,
+    shift::Shift,
 };
 
 prompt_config! {

@@ -2,15 +2,16 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::{config::prompt_config, family::Family, prompt::AnswerKind};
+use super::{config::prompt_config, family::Family};
 use crate::{
     baseline::{
         Baseline, averaging::Averaging, chance::Chance, knn::Knn, least_squares::LeastSquares,
         logistic_regression::LogisticRegression,
     },
     distribution::Distribution,
+    error::TaskError,
+    prompt::alternating::AnswerKind,
     seed::SampleRng,
-    task::TaskError,
 };
 
 prompt_config! {

@@ -2,14 +2,16 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::{config::prompt_config, family::Family, prompt::AnswerKind};
+use super::{config::prompt_config, family::Family};
 use crate::{
     baseline::{
         Baseline, averaging::Averaging, knn::Knn, least_squares::LeastSquares, trained_network::TrainedNetwork,
     },
+    batch::MOST_NUMBERS,
     distribution::Distribution,
+    error::TaskError,
+    prompt::alternating::AnswerKind,
     seed::SampleRng,
-    task::{MOST_NUMBERS, TaskError},
 };
 
 prompt_config! {

@@ -3,12 +3,13 @@
 use nalgebra::{DMatrix, DVector};
 use rand::seq::index;
 
-use super::{config::prompt_config, family::Family, prompt::AnswerKind};
+use super::{config::prompt_config, family::Family};
 use crate::{
     baseline::{Baseline, averaging::Averaging, knn::Knn, lasso, least_squares::LeastSquares},
     distribution::Distribution,
+    error::TaskError,
+    prompt::alternating::AnswerKind,
     seed::SampleRng,
-    task::TaskError,
 };
 
 prompt_config! {

@@ -3,14 +3,15 @@
 use nalgebra::{DMatrix, DVector, DVectorView};
 use rand::RngExt;
 
-use super::{config::prompt_config, family::Family, prompt::AnswerKind};
+use super::{config::prompt_config, family::Family};
 use crate::{
     baseline::{
         Baseline, averaging::Averaging, knn::Knn, least_squares::LeastSquares, regression_tree::RegressionTree,
     },
     distribution::Distribution,
+    error::TaskError,
+    prompt::alternating::AnswerKind,
     seed::SampleRng,
-    task::TaskError,
 };
 
 prompt_config! {

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::pairs::Pairs;
 use crate::{
+    batch::TaskDims,
+    error::TaskError,
     files::Files,
     seed::SampleRng,
-    task::{Task, TaskDims, TaskError, TaskSpec},
+    task::{Task, TaskSpec},
 };
 
 /// Pairs of a key and its value, drawn and laid out as in [`pairs`](super::pairs) without noise. Scored where a key

@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::distance;
 use crate::{
     baseline::{Baseline, chance::Chance, lookup::Lookup, seen::Seen},
+    batch::{Example, Inputs, Targets, TaskDims, TaskInput},
+    error::TaskError,
     files::Files,
     seed::SampleRng,
-    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+    task::{Split, Task, TaskSpec},
 };
 
 /// Sizes of [`Mqar`].

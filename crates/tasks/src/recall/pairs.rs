@@ -17,8 +17,9 @@ use rand::{RngExt, seq::IteratorRandom};
 use super::distance;
 use crate::{
     baseline::{Baseline, chance::Chance, lookup::Lookup, seen::Seen},
+    batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     seed::SampleRng,
-    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskInput},
+    task::{Split, Task},
 };
 
 /// Recall of pairs, with or without noise: what a sequence is drawn from. Token ids are keys first, then values, then noise.

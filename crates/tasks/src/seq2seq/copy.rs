@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     baseline::{Baseline, chance::Chance},
+    batch::{Example, Inputs, Targets, TaskDims, TaskInput},
+    error::TaskError,
     files::Files,
     seed::SampleRng,
-    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+    task::{Split, Task, TaskSpec},
 };
 
 /// Sizes of [`CopyTask`].

@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     baseline::{Baseline, flattened::Flattened, mean::Mean, per_position::PerPosition},
+    batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     distribution::Distribution,
+    error::TaskError,
     expression::Expression,
     files::Files,
     interval::{Derivatives, Interval},
     jet::Jet,
     seed::{SampleRng, Seed, Stream},
-    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+    task::{Split, Task, TaskSpec},
 };
 
 /// A target written down, as formulas or as a table of values.

@@ -2,7 +2,7 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use crate::task::TaskError;
+use crate::error::TaskError;
 
 /// A size that a config dictates, with the key that dictates it.
 #[derive(Clone, Copy, Debug)]

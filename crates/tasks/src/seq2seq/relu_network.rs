@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::given::{self, Size};
 use crate::{
     baseline::{Baseline, flattened::Flattened, mean::Mean},
+    batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     distribution::Distribution,
+    error::TaskError,
     files::Files,
     seed::SampleRng,
-    task::{Example, Inputs, Split, Targets, Task, TaskDims, TaskError, TaskInput, TaskSpec},
+    task::{Split, Task, TaskSpec},
 };
 
 /// Sizes of [`ReluNetwork`].

@@ -1,8 +1,7 @@
 //! Training prompts that grow, and nothing else that does.
 
 use headway_tasks::{
-    Batch, DataConfig, Seed, Source, Split, TASKS, TaskConfig,
-    icl::curriculum::{Curriculum, Size},
+    Batch, DataConfig, Seed, Source, Split, TASKS, TaskConfig, icl::curriculum::Curriculum, prompt::Size,
 };
 
 use crate::files;

@@ -7,12 +7,12 @@ use headway_tasks::{
         family::{Family, InContextTask},
         linear::LinearConfig,
         logistic::LogisticConfig,
-        prompt::{self, Prompt},
         quadratic::QuadraticConfig,
         relu::{ReluConfig, ReluFunction},
         sparse::SparseConfig,
         tree::{Tree, TreeConfig},
     },
+    prompt::alternating::{self, Prompt},
 };
 use nalgebra::{DMatrix, DVector};
 
@@ -32,7 +32,9 @@ fn assert_mean_square<F: Family>(config: &F, expected: f64) {
     assert!((config.mean_square() - expected).abs() < 1e-9, "{} is not {expected}", config.mean_square());
     let (batch, points) = (draw(config, 20_000), config.prompts().n_points);
     let squares = DVector::from_fn(batch.size, |example, _| {
-        let y = |point| f64::from(batch.targets.continuous()[example * batch.dims.seq_len + prompt::x_position(point)]);
+        let y = |point| {
+            f64::from(batch.targets.continuous()[example * batch.dims.seq_len + alternating::x_position(point)])
+        };
         (0..points).map(|point| y(point).powi(2)).sum::<f64>() / points as f64
     });
     let (mean, error) = (squares.mean(), (squares.variance() / batch.size as f64).sqrt());
@@ -134,8 +136,8 @@ fn classes_are_the_signs_that_the_prompt_shows() {
     for (tokens, classes) in batch.inputs.continuous().chunks(21 * 5).zip(batch.targets.classes().chunks(21)) {
         for (point, &y) in Prompt::read(tokens, 5).y.iter().enumerate() {
             assert_eq!(y.abs().to_bits(), 1.0_f64.to_bits());
-            assert_eq!(classes[prompt::x_position(point)], u32::from(y > 0.0));
-            ones += classes[prompt::x_position(point)];
+            assert_eq!(classes[alternating::x_position(point)], u32::from(y > 0.0));
+            ones += classes[alternating::x_position(point)];
         }
     }
     // Of 3000 answers, ten to a prompt that share w.
@@ -147,7 +149,7 @@ fn least_squares_in_the_right_coordinates_is_exact_after_d_examples() {
     let largest_gap = |batch: &Batch, baseline: &dyn Baseline, points: std::ops::Range<usize>| {
         let (predictions, targets) = (baseline.predict(batch), batch.targets.continuous());
         let gap = |position: usize| (predictions[position] - targets[position]).abs();
-        let positions = |example: usize| points.clone().map(move |point| example * 21 + prompt::x_position(point));
+        let positions = |example: usize| points.clone().map(move |point| example * 21 + alternating::x_position(point));
         (0..batch.size).flat_map(positions).map(gap).fold(0.0, f32::max)
     };
     let (sparse, quadratic) = (draw(&SparseConfig::default(), 50), draw(&QuadraticConfig::default(), 50));

@@ -3,11 +3,8 @@
 use headway_tasks::{
     Baseline, Batch, Inputs, Seed, Shift, Split, Stream, Targets, Task,
     baseline::{averaging::Averaging, knn::Knn, least_squares::LeastSquares, ridge::Ridge},
-    icl::{
-        family::InContextTask,
-        linear::LinearConfig,
-        prompt::{self, AnswerKind, Prompt},
-    },
+    icl::{family::InContextTask, linear::LinearConfig},
+    prompt::alternating::{self, AnswerKind, Prompt},
 };
 use nalgebra::{DMatrix, DVector};
 
@@ -22,8 +19,8 @@ fn draw(config: &LinearConfig, count: u64) -> Batch {
 fn asked<const POINTS: usize>(x: &[[f32; POINTS]], y: [f32; POINTS], asked: AnswerKind) -> Batch {
     let (d, every): (_, Vec<usize>) = (x.len(), (0..POINTS).collect());
     let x = DMatrix::from_fn(d, POINTS, |row, point| x[row][point]);
-    let example = prompt::write(&x, &DVector::from_column_slice(&y), asked, &every);
-    Batch::stack(prompt::dims(d, POINTS, asked), [example])
+    let example = alternating::write(&x, &DVector::from_column_slice(&y), asked, &every);
+    Batch::stack(alternating::dims(d, POINTS, asked), [example])
 }
 
 /// A predictor's squared error at each point: its mean over prompts, and the standard error of that mean.
@@ -32,7 +29,7 @@ fn curve(baseline: &dyn Baseline, config: &LinearConfig) -> Vec<(f64, f64)> {
     let (predictions, targets) = (baseline.predict(&batch), batch.targets.continuous());
     let at_point = |point: usize| {
         let squares = DVector::from_fn(batch.size, |example, _| {
-            let position = example * batch.dims.seq_len + prompt::x_position(point);
+            let position = example * batch.dims.seq_len + alternating::x_position(point);
             f64::from(predictions[position] - targets[position]).powi(2)
         });
         (squares.mean(), (squares.variance() / PROMPTS as f64).sqrt())
@@ -60,14 +57,14 @@ fn all_points(config: &LinearConfig) -> Vec<usize> {
 fn a_prompt_by_hand() {
     let x = DMatrix::from_row_slice(2, 3, &[2.0, 5.0, 11.0, 3.0, 7.0, 13.0]);
     let y = DVector::from_vec(vec![17.0, -19.0, 23.0]);
-    let example = prompt::write(&x, &y, AnswerKind::Number, &[0, 1, 2]);
+    let example = alternating::write(&x, &y, AnswerKind::Number, &[0, 1, 2]);
     assert_eq!(example.inputs.continuous(), [2., 3., 17., 0., 5., 7., -19., 0., 11., 13.]);
     assert_eq!(example.targets.continuous(), [17., 0., -19., 0., 23.]);
     assert_eq!(example.loss_mask, [true, false, true, false, true]);
-    let signs = prompt::write(&x, &y, AnswerKind::Sign, &[0, 1, 2]);
+    let signs = alternating::write(&x, &y, AnswerKind::Sign, &[0, 1, 2]);
     assert_eq!((signs.inputs, signs.loss_mask), (example.inputs.clone(), example.loss_mask));
     assert_eq!(signs.targets.classes(), [1, 0, 0, 0, 1]);
-    let last = prompt::write(&x, &y, AnswerKind::Number, &[2]);
+    let last = alternating::write(&x, &y, AnswerKind::Number, &[2]);
     assert_eq!(last.inputs, example.inputs);
     assert_eq!(last.targets.continuous(), [0., 0., 0., 0., 23.]);
     assert_eq!(last.loss_mask, [false, false, false, false, true]);
@@ -75,7 +72,7 @@ fn a_prompt_by_hand() {
     assert_eq!(read, Prompt { x: x.cast(), y: DVector::from_vec(vec![17.0, -19.0]) });
     assert_eq!(example.slices, [Some(0), None, Some(1), None, Some(2)]);
     assert_eq!(last.slices, [None, None, None, None, Some(2)]);
-    assert_eq!(prompt::slices(3), ["points=0", "points=1", "points=2"]);
+    assert_eq!(alternating::slices(3), ["points=0", "points=1", "points=2"]);
 }
 
 #[test]
@@ -84,7 +81,7 @@ fn every_prompt_has_one_weight_vector_of_its_own() {
     let batch = draw(&config, 2);
     let weights = batch.inputs.continuous().chunks(13 * 3).zip(batch.targets.continuous().chunks(13)).map(|(x, y)| {
         let x = Prompt::read(x, 3).x;
-        let y = DVector::from_fn(7, |i, _| f64::from(y[prompt::x_position(i)]));
+        let y = DVector::from_fn(7, |i, _| f64::from(y[alternating::x_position(i)]));
         let w = x.columns(0, 3).transpose().try_inverse().expect("three points in general position") * y.rows(0, 3);
         assert!((x.tr_mul(&w) - y).amax() < 1e-4, "all points lie on one plane");
         w
@@ -137,7 +134,7 @@ fn without_examples_every_rule_predicts_zero() {
 fn rules_see_only_what_stands_before_the_query() {
     let config = LinearConfig { noise_std: 0.3, ..Default::default() };
     let batch = draw(&config, 1);
-    let (d, query) = (config.d, prompt::x_position(4));
+    let (d, query) = (config.d, alternating::x_position(4));
     let mut later = batch.clone();
     later.targets = Targets::Continuous(vec![1e3; batch.dims.seq_len]);
     let mut tokens = batch.inputs.continuous().to_vec();
@@ -215,7 +212,7 @@ fn the_best_possible_predictor_knows_how_noisy_prompts_are() {
 fn nearest_neighbours_by_hand() {
     let x = [[0.0, 10.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 2.0, 1.0]];
     let predictions = Knn { neighbours: 3 }.predict(&asked(&x, [1.0, 2.0, 3.0, 5.0, 100.0], AnswerKind::Number));
-    let answers: Vec<f32> = (0..5).map(|point| predictions[prompt::x_position(point)]).collect();
+    let answers: Vec<f32> = (0..5).map(|point| predictions[alternating::x_position(point)]).collect();
     // Up to three examples all count; the last query leaves out the example at (10, 0).
     assert_eq!(answers, [0.0, 1.0, 1.5, 2.0, 3.0]);
 }

@@ -4,7 +4,7 @@ use headway_tasks::{
     Batch, Distribution, RegressionConfig, Seed, Split, Stream, TaskConfig,
     baseline::{in_context::InContext, least_squares::LeastSquares, ridge::Ridge},
     gradient_descent,
-    icl::regression::{read, write},
+    prompt::rows::{read, write},
 };
 use nalgebra::{DMatrix, DVector};
 

@@ -16,11 +16,11 @@ use headway_tasks::{
         family::{Family, InContextTask},
         linear::LinearConfig,
         logistic::LogisticConfig,
-        prompt::{Prompt, x_position},
         relu::ReluConfig,
         sparse::SparseConfig,
         tree::TreeConfig,
     },
+    prompt::alternating::{Prompt, x_position},
 };
 use nalgebra::{DMatrix, DVector};
 

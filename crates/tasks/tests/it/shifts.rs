@@ -3,12 +3,8 @@
 use headway_tasks::{
     Baseline, Batch, DataConfig, SHIFTS, Seed, Shift, Source, Split, Stream, TASKS, Targets, Task, TaskConfig,
     baseline::least_squares::LeastSquares,
-    icl::{
-        family::InContextTask,
-        linear::LinearConfig,
-        logistic::LogisticConfig,
-        prompt::{Prompt, x_position},
-    },
+    icl::{family::InContextTask, linear::LinearConfig, logistic::LogisticConfig},
+    prompt::alternating::{Prompt, x_position},
 };
 use nalgebra::DVector;
 

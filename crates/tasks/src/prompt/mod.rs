@@ -1,19 +1,29 @@
-//! The questions of a prompt, whatever its layout: each a query after some examples.
+//! Prompts of tasks that are learned in context: their layouts, and the questions in them, each a query after some examples.
+
+pub mod alternating;
+pub mod rows;
 
 use nalgebra::{DMatrix, DVector};
 
-use super::{
-    prompt::{self, Prompt},
-    regression,
-};
-use crate::task::{Batch, Inputs, TaskInput};
+use crate::batch::{Batch, Inputs, TaskInput};
+
+use alternating::Prompt;
+
+/// The size of one prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Dimensions in which x is not zero.
+    pub d: usize,
+    /// Points.
+    pub n_points: usize,
+}
 
 /// Where a prompt holds its examples and its queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// x_1, y_1, x_2, y_2, …: every x is a query after the pairs before it, as in [`prompt`].
+    /// x_1, y_1, x_2, y_2, …: every x is a query after the pairs before it, as in [`alternating`].
     Alternating,
-    /// (x_1, y_1), …, (x_N, y_N), (x_q, 0): one query after all examples, as in [`regression`].
+    /// (x_1, y_1), …, (x_N, y_N), (x_q, 0): one query after all examples, as in [`rows`].
     Rows,
 }
 
@@ -51,7 +61,7 @@ impl Layout {
                 Self::Alternating => {
                     let Prompt { x, y } = Prompt::read(tokens, d_in);
                     let question = |seen: usize| Question {
-                        position: prompt::x_position(seen),
+                        position: alternating::x_position(seen),
                         x: x.columns(0, seen).into_owned(),
                         y: y.rows(0, seen).into_owned(),
                         query: x.column(seen).into_owned(),
@@ -59,7 +69,7 @@ impl Layout {
                     (0..x.ncols()).map(question).collect()
                 }
                 Self::Rows => {
-                    let (x, y, query) = regression::read(tokens, seq_len);
+                    let (x, y, query) = rows::read(tokens, seq_len);
                     vec![Question { position: y.len(), x, y, query }]
                 }
             };
@@ -95,17 +105,16 @@ pub fn set_query(batch: &mut Batch, prompt: usize, position: usize, query: &[f32
 mod tests {
     use nalgebra::{DMatrix, DVector};
 
-    use super::{
-        super::{prompt, regression},
-        Layout, set_query,
-    };
-    use crate::task::Batch;
+    use super::{Layout, alternating, rows, set_query};
+    use crate::batch::{Batch, TaskDims, TaskInput};
 
     #[test]
     fn questions_of_both_layouts_are_what_was_written() {
         let x = DMatrix::from_row_slice(2, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        let example = prompt::write(&x, &DVector::from_vec(vec![7.0, 8.0, 9.0]), prompt::AnswerKind::Number, &[0, 2]);
-        let mut batch = Batch::stack(prompt::dims(2, 3, prompt::AnswerKind::Number), [example.clone(), example]);
+        let example =
+            alternating::write(&x, &DVector::from_vec(vec![7.0, 8.0, 9.0]), alternating::AnswerKind::Number, &[0, 2]);
+        let mut batch =
+            Batch::stack(alternating::dims(2, 3, alternating::AnswerKind::Number), [example.clone(), example]);
         let questions = Layout::Alternating.questions(&batch);
         let [first, last] = &questions[1][..] else { panic!("{questions:?}") };
         assert_eq!((first.position, first.seen(), first.query.as_slice()), (0, 0, &[1.0, 4.0][..]));
@@ -116,9 +125,8 @@ mod tests {
         assert_eq!((&changed[0], changed[1][1].query.as_slice()), (&questions[0], &[-1.0, -2.0][..]));
         assert_eq!(Layout::Alternating.roles(5), ["x", "y", "x", "y", "x"]);
 
-        let example = regression::write(&x, &DVector::from_vec(vec![7.0, 8.0]), 9.0);
-        let dims =
-            crate::task::TaskSpec::dims(&regression::RegressionConfig { d: 2, n_points: 2, ..Default::default() });
+        let example = rows::write(&x, &DVector::from_vec(vec![7.0, 8.0]), 9.0);
+        let dims = TaskDims { seq_len: 3, input: TaskInput::Continuous { d_in: 3 }, d_out: 1 };
         let questions = Layout::Rows.questions(&Batch::stack(dims, [example]));
         let [only] = &questions[0][..] else { panic!("{questions:?}") };
         assert_eq!((only.position, only.y.as_slice(), only.query.as_slice()), (2, &[7.0, 8.0][..], &[3.0, 6.0][..]));

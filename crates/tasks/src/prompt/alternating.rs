@@ -8,7 +8,7 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use crate::task::{Example, Inputs, Targets, TaskDims, TaskInput};
+use crate::batch::{Example, Inputs, Targets, TaskDims, TaskInput};
 
 /// What is asked for at each x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,7 @@ use nalgebra::{DMatrix, DVector};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use super::curriculum::Size;
-use crate::{distribution::Distribution, seed::SampleRng, task::TaskError};
+use crate::{distribution::Distribution, error::TaskError, prompt::Size, seed::SampleRng};
 
 /// How evaluation prompts depart from training prompts.
 ///
@@ -81,7 +80,7 @@ impl Shift {
     ///
     /// # Shapes
     /// x `[d, n_points]`
-    pub(super) fn move_x(&self, x: &mut DMatrix<f32>, rng: &mut SampleRng) -> Option<usize> {
+    pub(crate) fn move_x(&self, x: &mut DMatrix<f32>, rng: &mut SampleRng) -> Option<usize> {
         let (d, n_points) = x.shape();
         let query = self.queries(Size { d, n_points }).map(|points| rng.random_range(points));
         match (self, query) {
@@ -118,7 +117,7 @@ impl Shift {
     ///
     /// # Shapes
     /// y `[n_points]`
-    pub(super) fn move_y(&self, y: &mut DVector<f32>, mean_square: f64, rng: &mut SampleRng) {
+    pub(crate) fn move_y(&self, y: &mut DVector<f32>, mean_square: f64, rng: &mut SampleRng) {
         match self {
             Self::ScaleY(factor) => *y *= *factor as f32,
             Self::NoisyY(std) => {
@@ -131,7 +130,7 @@ impl Shift {
     }
 
     /// What makes no sense for prompts of this size, with the key to change.
-    pub(super) fn problem(&self, Size { d, n_points }: Size) -> Option<TaskError> {
+    pub(crate) fn problem(&self, Size { d, n_points }: Size) -> Option<TaskError> {
         let few = |what: &str| TaskError { key: "shift", problem: format!("needs {what} = 2 or more") };
         match *self {
             Self::OrthogonalQuery | Self::HalfSubspace if d < 2 => Some(few("d")),
