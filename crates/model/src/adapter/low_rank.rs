@@ -93,8 +93,23 @@ impl Adapter for LowRankConfig {
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum MergeError {
     /// A part whose other half or weight is missing or has another shape.
-    #[error("{0}: its low-rank parts and its weight do not fit together")]
-    Unfit(String),
+    #[error(
+        "{projection}: its low-rank parts and its weight do not fit together: A [rank, d_in] {}, B [d_out, rank] {}, weight [d_out, d_in] {}",
+        shape(.a.as_deref()), shape(.b.as_deref()), shape(.weight.as_deref())
+    )]
+    Unfit {
+        /// Name of the projection.
+        projection: String,
+        /// Shape of A; `None` if there is none.
+        a: Option<Vec<usize>>,
+        /// Shape of B; `None` if there is none.
+        b: Option<Vec<usize>>,
+        /// Shape of the weight; `None` if there is none.
+        weight: Option<Vec<usize>>,
+    },
+    /// Learned rows, which no weight can take up.
+    #[error("{0}: no weight can take it up")]
+    NoPlace(String),
     /// Parts of another rank than the one that their scale was computed with.
     #[error(
         "{projection}: its low-rank parts are of rank {found}, and the config says r = {said}, which sets their scale"
@@ -128,10 +143,13 @@ pub fn merge(
     for projection in projections {
         let [a, b] = ["a", "b"].map(|half| arrays.remove(&format!("{projection}.low_rank.{half}")));
         let weight = arrays.get_mut(&format!("{projection}.weight"));
-        let (Some(a), Some(b), Some(weight)) = (a, b, weight) else { return Err(MergeError::Unfit(projection)) };
-        let ([rank, d_in], [d_out, rank_b]) = (matrix(&a, &projection)?, matrix(&b, &projection)?);
+        let shapes = [a.as_ref(), b.as_ref(), weight.as_deref()].map(|array| array.map(|array| array.shape.clone()));
+        let (Some(a), Some(b), Some(weight)) = (a, b, weight) else { return Err(unfit(projection, shapes)) };
+        let (&[rank, d_in], &[d_out, rank_b]) = (a.shape.as_slice(), b.shape.as_slice()) else {
+            return Err(unfit(projection, shapes));
+        };
         if rank != rank_b || weight.shape != [d_out, d_in] {
-            return Err(MergeError::Unfit(projection));
+            return Err(unfit(projection, shapes));
         }
         let (said, scale) = scaling(&projection);
         if said != rank {
@@ -148,11 +166,18 @@ pub fn merge(
         }
     }
     match arrays.keys().find(|name| super::is_adapter(name)) {
-        Some(name) => Err(MergeError::Unfit(name.clone())),
+        Some(name) => Err(match name.strip_suffix(".low_rank.b") {
+            Some(projection) => unfit(projection.to_owned(), [None, Some(arrays[name].shape.clone()), None]),
+            None => MergeError::NoPlace(name.clone()),
+        }),
         None => Ok(arrays),
     }
 }
 
-fn matrix(array: &Array, name: &str) -> Result<[usize; 2], MergeError> {
-    array.shape.as_slice().try_into().map_err(|_| MergeError::Unfit(name.to_owned()))
+fn unfit(projection: String, [a, b, weight]: [Option<Vec<usize>>; 3]) -> MergeError {
+    MergeError::Unfit { projection, a, b, weight }
+}
+
+fn shape(found: Option<&[usize]>) -> String {
+    found.map_or_else(|| "is missing".to_owned(), |shape| format!("has {shape:?}"))
 }

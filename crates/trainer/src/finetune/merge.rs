@@ -79,7 +79,7 @@ fn into_base(tuned: &Path, base: Option<&Path>) -> Result<Sum, Error> {
         (checkpoint.path, Some(run_id))
     };
     let files = adapter::read(&folder)?;
-    let named = files.asked.base.clone();
+    let named = files.lora.settings.base.clone();
     let Some(base) = base.or(named.as_deref().map(Path::new)) else {
         let problem = format!("{} does not name the checkpoint it goes with; give it with --base", folder.display());
         return Err(Error::Usage(problem));

@@ -11,13 +11,6 @@ use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-/// File of what an adapter is.
-pub const CONFIG: &str = "adapter_config.json";
-/// File of its parameters.
-pub const WEIGHTS: &str = "adapter_model.safetensors";
-/// The same as PEFT wrote it before 0.7, and writes it still where it is asked to.
-pub const PICKLE: &str = "adapter_model.bin";
-
 /// What a key says about the function that base and adapter compute together.
 enum Meaning {
     /// It is read below.

@@ -1,0 +1,218 @@
+//! The files of an adapter that was learned here.
+
+use std::collections::BTreeSet;
+
+use headway_model::{
+    ModelConfig,
+    adapter::{LowRankConfig, MergeError, PrefixConfig, PromptConfig, Target, is_adapter, merge},
+};
+use serde::Serialize;
+
+use super::names::{AROUND_ROWS, PREFIX, is_below, outermost, parts, to_peft};
+use crate::Arrays;
+
+/// Which adapter was learned.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind<'a> {
+    /// LoRA.
+    LowRank(&'a LowRankConfig),
+    /// Keys and values of each layer.
+    Prefix(&'a PrefixConfig),
+    /// Rows in front of the embedded sequence.
+    Prompt(&'a PromptConfig),
+}
+
+/// The checkpoint that an adapter goes with.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// Where it is.
+    pub from: String,
+    /// Which weights those are, and what function they made.
+    pub revision: String,
+}
+
+/// An adapter beside the network that it was learned for.
+#[derive(Clone, Debug)]
+pub struct Learned<'a> {
+    /// Which it is.
+    pub kind: Kind<'a>,
+    /// The network.
+    pub model: &'a ModelConfig,
+    /// Names of all its parameters, in the order of the model, in which layers stand by their numbers.
+    pub names: &'a [String],
+    /// Names of those that were trained.
+    pub trained: &'a BTreeSet<String>,
+    /// What it began with; `None` if that was drawn.
+    pub base: Option<Base>,
+}
+
+/// `adapter_config.json`, with the fields of PEFT that say how the parameters are to be used.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AdapterConfig {
+    peft_type: &'static str,
+    /// The checkpoint that it goes with.
+    base_model_name_or_path: Option<String>,
+    /// Which weights those are, and what function they made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
+    /// PEFT loads without gradients.
+    inference_mode: bool,
+    /// Modules that are saved whole.
+    modules_to_save: Option<Vec<String>>,
+    #[serde(flatten)]
+    sizes: Sizes,
+}
+
+/// What only one kind of adapter has; PEFT takes no field of another.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Sizes {
+    LowRank(LowRank),
+    Rows(Rows),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct LowRank {
+    r: usize,
+    /// The product is scaled by this over the rank.
+    lora_alpha: f64,
+    /// Probability of dropping an input while training.
+    lora_dropout: f64,
+    /// Last parts of the names of the projections.
+    target_modules: Vec<&'static str>,
+    /// Biases learned beside: `none`.
+    bias: &'static str,
+    /// Whether weights are `[d_in, d_out]`.
+    fan_in_fan_out: bool,
+    /// Scale by alpha / sqrt(rank) instead.
+    use_rslora: bool,
+    /// Weight-decomposed LoRA.
+    use_dora: bool,
+}
+
+/// What PEFT must know to put a prefix or a prompt in front of a network.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Rows {
+    /// Learned rows.
+    num_virtual_tokens: usize,
+    /// Without one PEFT loads the rows and leaves them out of every forward pass. Of its tasks, this one asks nothing of the outputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_type: Option<&'static str>,
+    /// Width of the hidden state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_dim: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_attention_heads: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_layers: Option<usize>,
+    /// Encoder and decoder would be two.
+    num_transformer_submodules: usize,
+}
+
+impl Learned<'_> {
+    /// The config of PEFT, and the parameters under its names, of a model with these `arrays`.
+    ///
+    /// # Errors
+    /// [`MergeError`] where parts of a layer that is saved whole cannot be folded in.
+    pub fn files(self, arrays: &Arrays) -> Result<(AdapterConfig, Arrays), MergeError> {
+        let Self { kind, model, names, trained, base } = self;
+        let whole = outermost(trained.iter().filter(|name| !is_adapter(name)).map(|name| parts(name).0));
+        let saved = if whole.is_empty() {
+            some(arrays, |name| trained.contains(name))
+        } else {
+            with_whole(kind, arrays, &whole)?
+        };
+        let widths: Vec<usize> =
+            names.iter().filter(|name| is_adapter(name)).filter_map(|name| Some(saved.get(name)?.shape[1])).collect();
+        let (peft_type, sizes) = match kind {
+            Kind::LowRank(lora) => {
+                let low_rank = LowRank {
+                    r: lora.rank,
+                    lora_alpha: lora.alpha,
+                    lora_dropout: lora.dropout,
+                    target_modules: lora.targets.iter().map(|target| module(*target)).collect(),
+                    bias: "none",
+                    fan_in_fan_out: false,
+                    use_rslora: false,
+                    use_dora: false,
+                };
+                ("LORA", Sizes::LowRank(low_rank))
+            }
+            // Keys and values of each layer.
+            Kind::Prefix(prefix) => {
+                ("PREFIX_TUNING", Sizes::Rows(Rows::new(prefix.length, model, &widths, widths.len() / 2)))
+            }
+            Kind::Prompt(prompt) => {
+                ("PROMPT_TUNING", Sizes::Rows(Rows::new(prompt.length, model, &widths, layers(model))))
+            }
+        };
+        // Around learned rows PEFT puts one wrapper less.
+        let prefix = if matches!(sizes, Sizes::Rows(_)) { AROUND_ROWS } else { PREFIX };
+        let arrays = to_peft(saved, names, prefix);
+        let (base_model_name_or_path, revision) = base.map(|base| (base.from, base.revision)).unzip();
+        let config = AdapterConfig {
+            peft_type,
+            base_model_name_or_path,
+            revision,
+            inference_mode: true,
+            modules_to_save: (!whole.is_empty()).then(|| whole.into_iter().collect()),
+            sizes,
+        };
+        Ok((config, arrays))
+    }
+}
+
+impl Rows {
+    /// Of a network whose keys and values have these widths. Those of PEFT's networks are all alike, and divided among as many heads in
+    /// every layer; to another one it cannot put rows, and is not told to.
+    fn new(length: usize, model: &ModelConfig, widths: &[usize], layers: usize) -> Self {
+        let width = widths.first().copied().filter(|first| widths.iter().all(|width| width == first));
+        let sizes = width.zip(model.n_heads());
+        Self {
+            num_virtual_tokens: length,
+            task_type: sizes.map(|_| "FEATURE_EXTRACTION"),
+            token_dim: sizes.map(|(width, _)| width),
+            num_attention_heads: sizes.map(|(_, heads)| heads),
+            num_layers: sizes.map(|_| layers),
+            num_transformer_submodules: 1,
+        }
+    }
+}
+
+/// Adapter and modules that are saved whole: PEFT takes those from the file with all of their parameters, whichever were trained, and puts
+/// no low-rank parts beside them, so that theirs are folded in.
+///
+/// # Errors
+/// [`MergeError`]
+fn with_whole(kind: Kind<'_>, arrays: &Arrays, whole: &BTreeSet<String>) -> Result<Arrays, MergeError> {
+    let is_whole = |name: &str| whole.iter().any(|module| is_below(name, module));
+    let (mut inside, mut saved) = (some(arrays, is_whole), some(arrays, |name| is_adapter(name) && !is_whole(name)));
+    if let Kind::LowRank(lora) = kind {
+        inside = merge(inside, |_| (lora.rank, lora.scale()))?;
+    }
+    saved.extend(inside);
+    Ok(saved)
+}
+
+/// The arrays of some names.
+fn some(arrays: &Arrays, is_one: impl Fn(&str) -> bool) -> Arrays {
+    arrays.iter().filter(|(name, _)| is_one(name)).map(|(name, array)| (name.clone(), array.clone())).collect()
+}
+
+/// Layers of a model that takes a prompt.
+fn layers(model: &ModelConfig) -> usize {
+    match model {
+        ModelConfig::Transformer(config) => config.n_layers,
+        _ => 1,
+    }
+}
+
+/// A projection's name in the model.
+fn module(target: Target) -> &'static str {
+    match target {
+        Target::Query => "query",
+        Target::Key => "key",
+        Target::Value => "value",
+        Target::Output => "output",
+    }
+}
