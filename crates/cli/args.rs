@@ -74,6 +74,8 @@ pub enum Verb {
     Report(Report),
     /// Score a checkpoint and the task's classical predictors on the test set.
     Eval(Eval),
+    /// Answer the examples of a file with a checkpoint's network, in the units of its data.
+    Predict(Predict),
     /// Look inside a network: its patterns, what each head is worth, what each layer knows, what it learns in context by.
     Analyze(crate::analyze::args::Analyze),
     /// Check everything but training, and report every problem at once.
@@ -418,6 +420,44 @@ impl Eval {
     pub fn overrides(&self) -> Vec<String> {
         overrides(&self.unset, &self.set, None)
     }
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+Inputs are the network's own, [n, seq_len, d_in] or tokens [n, seq_len]; answers are [n, seq_len, d_out],
+and [n, d_out] or [n, horizon, d_out] where the data has one target for a sequence. Both are in the
+units of the data. Where answers are classes, arrays hold their logits, a table the likeliest class
+and its probability.
+
+  .csv  a line for each position; a column `example` says which lines belong together. Columns are
+        those that the network was trained on, or all of them
+  .npy  one array
+  .npz  the array `inputs`, or the one that the network was trained on; answers are `outputs`
+
+  headway predict runs/first --inputs new.csv --out answers.csv
+  headway predict checkpoints/copy --inputs tokens.npy --out logits.npy
+  echo '[[0.1, 0.2], [0.3, 0.4]]' | headway predict runs/first --json
+
+Try:  echo '[3, 1, 4]' | headway predict checkpoints/copy --json")]
+pub struct Predict {
+    /// Checkpoint folder, or run folder (its best checkpoint, else its newest).
+    pub checkpoint: PathBuf,
+    /// File of examples: .csv, .npy or .npz, told by the ending of its name. Without it, --json reads one example.
+    #[arg(long, value_name = "FILE", requires = "out", required_unless_present = "json")]
+    pub inputs: Option<PathBuf>,
+    /// File of answers, of the same form; must not be there yet.
+    #[arg(long, value_name = "FILE", requires = "inputs")]
+    pub out: Option<PathBuf>,
+    /// Examples at a time. Default: as many as in a batch that the network was trained with.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: Option<u32>,
+    /// Where to compute: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Print one JSON document on standard output. Without --inputs it is the answer to one example, which is read from standard input as
+    /// a JSON array [seq_len, d_in], or [seq_len] for tokens.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(ClapArgs)]

@@ -17,6 +17,7 @@ mod finetune;
 mod list;
 mod merge;
 mod output;
+mod predict;
 mod report;
 mod reproduce;
 mod resume;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
             Verb::Reproduce(args) => reproduce::run(args),
             Verb::Report(args) => report::run(args),
             Verb::Eval(args) => eval::run(args),
+            Verb::Predict(args) => predict::run(args),
             Verb::Analyze(args) => analyze::run(args),
             Verb::Check(args) => check::run(args),
             Verb::Show(args) => show::run(args),

@@ -2,24 +2,27 @@
 
 use std::{
     fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
     time::Duration,
 };
 
-use headway_exchange::peft;
+use headway_exchange::{npz, peft};
 use headway_study::{Study, dir::StudyDir, file::Changes, plan};
 use headway_theory::{
     Certificate, Refusal,
     construct::{activation, max_affine::GivenCells, relu_network::ReluWeights, seq2seq, truncated_linear},
 };
 use headway_trainer::{
-    Error, Interrupter, bounded_read,
+    Error, Interrupter, bounded_read, build,
     checkpoint::Checkpoint,
     device::OpenDevice,
     evaluate,
     experiment::{self, Experiment},
-    finetune, log, resume,
+    finetune, log,
+    predict::Predictor,
+    resume,
     run_dir::{self, NewRun, RunDir},
     session::Options,
     train::train,
@@ -68,6 +71,8 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "study_metrics", format: Format::JsonLines, examples: study_metrics, read: read_report, cases: 40 },
     Kind { name: "table", format: Format::Text, examples: tables, read: read_table, cases: 300 },
     Kind { name: "archive", format: Format::Binary, examples: archives, read: read_samples, cases: 400 },
+    Kind { name: "data_table", format: Format::Text, examples: data_tables, read: read_data, cases: 200 },
+    Kind { name: "data_archive", format: Format::Binary, examples: data_archives, read: read_data, cases: 200 },
     Kind { name: "arrays", format: Format::Safetensors, examples: arrays, read: read_arrays, cases: 400 },
     Kind { name: "adapter", format: Format::Json, examples: adapters, read: read_adapter, cases: 200 },
     Kind { name: "low_rank", format: Format::Safetensors, examples: low_rank_parts, read: read_adapter, cases: 200 },
@@ -369,27 +374,73 @@ fn archives() -> Vec<Example> {
             let numbers = vec![0_u8; count * width];
             [b"\x93NUMPY\x01\0", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), &numbers].concat()
         };
-        zip(&[("inputs.npy", array("(3, 2, 2)", 12)), ("outputs.npy", array("(3, 2, 1)", 6))])
+        let arrays = [("inputs.npy", array("(3, 2, 2)", 12)), ("outputs.npy", array("(3, 2, 1)", 6))];
+        zip(&arrays, zip::CompressionMethod::Stored)
     };
     vec![Example::alone("samples.npz", of("<f4", 4)), Example::alone("samples.npz", of("<f8", 8))]
 }
 
-/// Stored files in a zip.
-fn zip(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let (mut zip, mut directory) = (Vec::new(), Vec::new());
-    let short = |n: usize| (n as u16).to_le_bytes();
-    let long = |n: usize| (n as u32).to_le_bytes();
+/// Files in a zip.
+fn zip(files: &[(&str, Vec<u8>)], method: zip::CompressionMethod) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
     for (name, content) in files {
-        let at = zip.len();
-        let about = [&[0; 6], &[0; 4][..], &long(content.len()), &long(content.len()), &short(name.len())].concat();
-        zip.extend([b"PK\x03\x04\x14\0\0\0", &about[..], &short(0), name.as_bytes(), content].concat());
-        directory.extend([b"PK\x01\x02\x14\0\x14\0\0\0", &about[..], &[0; 12], &long(at), name.as_bytes()].concat());
+        archive.start_file(*name, zip::write::SimpleFileOptions::default().compression_method(method)).unwrap();
+        archive.write_all(content).unwrap();
     }
-    let (count, len, at) = (files.len(), directory.len(), zip.len());
-    zip.extend(directory);
-    zip.extend([b"PK\x05\x06\0\0\0\0", &short(count)[..], &short(count), &long(len), &long(at), &short(0)].concat());
-    zip
+    archive.finish().unwrap().into_inner()
 }
+
+/// An experiment on data of one's own, and that.
+fn data(name: &str, keys: &str, bytes: Vec<u8>) -> Example {
+    let experiment = format!(
+        "[task.file]\npath = \"{name}\"\n{keys}[model.transformer]\nd_model = 4\nn_layers = 1\nn_heads = 1\n[train]\nsteps = 1\n"
+    );
+    Example { files: vec![(name.to_owned(), bytes), (EXPERIMENT.to_owned(), experiment.into_bytes())], changed: 0 }
+}
+
+const EXPERIMENT: &str = "experiment.toml";
+
+/// Tables to train on: numbers in groups with one target for a sequence, and tokens with classes.
+fn data_tables() -> Vec<Example> {
+    let line = |at: u32| format!("n{},{},0.5,{},g{}\n", at / 2, at % 7, if at % 2 == 1 { "-1e3" } else { "" }, at / 6);
+    let numbers = "example,x,z,targets,g\n".to_owned() + &(0..24).map(line).collect::<String>();
+    let line = |at: u32| format!("{},\"{}\",{}\r\n", at / 2, at % 5, at % 3);
+    let tokens = "example,inputs,targets\r\n".to_owned() + &(0..12).map(line).collect::<String>();
+    vec![
+        data("data.csv", "inputs = [\"x\", \"z\"]\ngroup = \"g\"\n", numbers.into_bytes()),
+        data("data.csv", "tokens = 9\nclasses = true\n", tokens.into_bytes()),
+    ]
+}
+
+/// Arrays to train on, as `numpy.savez` and `savez_compressed` write them: positions, and a horizon.
+fn data_archives() -> Vec<Example> {
+    let array = |shape: &[usize]| {
+        let count = shape.iter().product();
+        let numbers: Vec<f32> = (0..count).map(|at| (at % 5) as f32).collect();
+        [npz::header(shape).unwrap(), npz::bytes_of(&numbers)].concat()
+    };
+    let of = |targets: &[usize], method| {
+        data("data.npz", "", zip(&[("inputs.npy", array(&[12, 2, 2])), ("targets.npy", array(targets))], method))
+    };
+    vec![of(&[12, 2, 1], zip::CompressionMethod::Stored), of(&[12, 3, 1], zip::CompressionMethod::Deflated)]
+}
+
+/// Each of those trained on by a network of the same sizes as it was before anything changed.
+static TRAINED_ON_DATA: LazyLock<Vec<(Example, PathBuf)>> = LazyLock::new(|| {
+    let trained = |(at, example): (usize, Example)| {
+        let folder = crate::workplace().join(format!("data-{at}"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        for (name, bytes) in &example.files {
+            fs::write(folder.join(name), bytes).unwrap();
+        }
+        let loaded = experiment::load(&folder.join(EXPERIMENT), &[]).unwrap();
+        let finished = train(&loaded.experiment, &NewRun::At(folder.join("run")), &options()).unwrap();
+        headway_report::run::conclude(finished).unwrap();
+        (example, folder.join("run"))
+    };
+    data_tables().into_iter().chain(data_archives()).enumerate().map(trained).collect()
+});
 
 /// Cells, forms, a network and samples.
 fn arrays() -> Vec<Example> {
@@ -528,6 +579,22 @@ fn read_table(folder: &Path) -> Result<(), Error> {
 fn read_samples(folder: &Path) -> Result<(), Error> {
     let path = folder.join("samples.npz");
     seq2seq::samples(bounded_read::read_arrays(&path)?, &path).map(drop).map_err(refused)
+}
+
+/// `check` of an experiment on data of one's own, and `predict` of that data.
+fn read_data(folder: &Path) -> Result<(), Error> {
+    let path = folder.join(EXPERIMENT);
+    let task = experiment::load(&path, &[]).and_then(|loaded| build::open_task(&loaded.experiment).map(drop));
+    let experiment = fs::read(&path).unwrap();
+    let trained = TRAINED_ON_DATA.iter().find(|(example, _)| example.files[1].1 == experiment).unwrap();
+    let name = &trained.0.files[0].0;
+    let out = folder.join("out").with_extension(Path::new(name).extension().unwrap());
+    let predicted = Predictor::load(&trained.1, None, &cpu())?.file(&folder.join(name), &out, &mut |_, _| ());
+    match predicted {
+        // A number may be too large for the network, which is exit code 5.
+        Ok(_) | Err(Error::NotFinite(_)) => task,
+        Err(error) => task.and(Err(error)),
+    }
 }
 
 /// `construct` with `--cells`, `--forms`, `--network` and `--samples` of safetensors.

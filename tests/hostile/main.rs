@@ -106,7 +106,7 @@ fn fault(outcome: Result<Outcome, String>) -> Option<String> {
     match result {
         _ if peak > allowed => Some(format!("{peak} bytes of memory for {size} bytes of files; allowed are {allowed}")),
         _ if took > LONGEST => Some(format!("{took:?} for {size} bytes of files")),
-        Ok(()) | Err(Error::Experiment(_) | Error::Usage(_) | Error::Checkpoint { .. }) => None,
+        Ok(()) | Err(Error::Experiment(_) | Error::Usage(_) | Error::Inputs { .. } | Error::Checkpoint { .. }) => None,
         // An experiment may ask for more than the machine has, in a checkpoint too.
         Err(Error::Device(problem)) if problem.starts_with("out of memory: this experiment needs") => None,
         Err(error) => Some(format!("exit code {}: {error}", error.exit_code())),

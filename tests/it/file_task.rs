@@ -6,7 +6,7 @@ use headway_exchange::npz;
 use headway_model::weights::Array;
 use serde_json::Value;
 
-use crate::harness::Lab;
+use crate::harness::{Lab, python, there_is};
 
 const EXPERIMENT: &str = "[task.file]\npath = \"data.csv\"\ninputs = [\"a\", \"b\"]\ntargets = [\"y\"]\n\
     [model.transformer]\nd_model = 8\nn_layers = 1\nn_heads = 2\n[train]\nsteps = 4\nbatch_size = 8\neval_every = 2\n";
@@ -63,6 +63,9 @@ fn scores_are_in_the_units_of_the_data_and_other_data_is_another_run() {
     lab.write("data.csv", table(true, 1.0));
     lab.train("other", &[]).succeed();
     assert_ne!(record(&lab, "other")["run_id"], first["run_id"]);
+    let digest = |record: &Value| record["data_sha256"].as_str().unwrap().to_owned();
+    assert!(lab.read("run/experiment.toml").contains(&digest(&first)) && digest(&first).len() == 64);
+    assert_ne!(digest(&record(&lab, "other")), digest(&first));
     // The same data in another place is the same run.
     fs::create_dir(lab.path("elsewhere")).unwrap();
     lab.write("elsewhere/moved.csv", table(true, 0.0));
@@ -110,6 +113,87 @@ fn arrays_of_numpy_hold_vectors_or_tokens() {
     assert!((score(&record, "chance", "test/loss") - 5.0_f64.ln()).abs() < 1e-5);
     write(array(&[30, 3], |at| at % 7), array(&[29], |at| at % 5));
     train("wrong").fail(2, &["inputs [30, 3] and targets [29] do not go together"]);
+}
+
+/// Parts by ranges and by groups: which examples are the test is told by what the mean scores there.
+#[test]
+fn parts_are_ranges_or_whole_groups() {
+    let lab = Lab::with(EXPERIMENT);
+    // The target is the number of the example; groups of 4 stand apart from each other.
+    let line = |at: u32| format!("{at},{},0.5,{at},g{}\n", at % 5, at % 10);
+    lab.write("data.csv", "example,a,b,y,station\n".to_owned() + &(0..40).map(line).collect::<String>());
+    let mae_of_mean = |train: &[u32], test: &[u32]| {
+        let mean = f64::from(train.iter().sum::<u32>()) / train.len() as f64;
+        test.iter().map(|y| (f64::from(*y) - mean).abs()).sum::<f64>() / test.len() as f64
+    };
+    let train = |out: &str, set: &[&str]| {
+        let words: Vec<&str> = set.iter().flat_map(|set| ["-s", set]).collect();
+        lab.train(out, &words).succeed();
+        score(&record(&lab, out), "mean", "test/mae")
+    };
+    let numbers = |range: std::ops::Range<u32>| range.collect::<Vec<_>>();
+    let scored = train("ranges", &["task.split={train=[10,30],test=[0,5]}"]);
+    assert!((scored - mae_of_mean(&numbers(10..30), &numbers(0..5))).abs() < 1e-4, "{scored}");
+    // In the order of the file: the last tenth is the last group.
+    let groups = |range: std::ops::Range<u32>| (0..40).filter(|at| range.contains(&(at % 10))).collect::<Vec<_>>();
+    let scored = train("groups", &["task.group=station", "task.shuffle=false"]);
+    assert!((scored - mae_of_mean(&groups(0..8), &groups(9..10))).abs() < 1e-4, "{scored}");
+    // The same for every seed, so that seeds are of one experiment.
+    train("one", &["task.group=station", "seed=1"]);
+    train("two", &["task.group=station", "seed=2"]);
+    let id = |run: &str| record(&lab, run)["run_id"].as_str().unwrap().split('-').next().unwrap().to_owned();
+    assert_eq!(id("one"), id("two"));
+    for (set, problem) in [
+        ("task.split={train=[0,30],test=[29,40]}", "train and test share examples"),
+        ("task.split={train=[0,30],test=[30,41]}", "test = [30, 41] goes beyond the 40 examples"),
+        ("task.split=0.8", "give shares, as in [0.8, 0.1, 0.1], or ranges"),
+        ("task.group=b", "`b` has one value alone; at least 2 groups are needed"),
+        ("task.tokens=3", "2 columns of tokens; name one"),
+    ] {
+        lab.headway(&["check", "experiment.toml", "-s", set]).fail(2, &[problem]);
+    }
+}
+
+/// A horizon of 2 steps after 3 positions, from a file that numpy compressed; answers have its shape.
+#[test]
+fn a_horizon_is_read_at_the_end_and_answered_in_its_shape() {
+    if !there_is("numpy") {
+        return;
+    }
+    let lab = Lab::with(
+        &EXPERIMENT
+            .replace("data.csv", "data.npz")
+            .replace("[\"a\", \"b\"]", "[\"inputs\"]")
+            .replace("[\"y\"]", "[\"targets\"]"),
+    );
+    let write = |targets: &str| {
+        let script = format!(
+            "import numpy as np\nx = np.arange(40 * 3 * 2).reshape(40, 3, 2) % 7\n\
+             np.savez_compressed('{}', inputs=x, targets={targets}, note=np.array(['no', 'numbers']))",
+            lab.path("data.npz").display()
+        );
+        assert!(python().args(["-c", &script]).status().unwrap().success());
+    };
+    write("1000.0 + x[:, 1:, :1]");
+    lab.train("run", &[]).succeed();
+    assert!(lab.read("run/experiment.toml").contains("d_out = 2"));
+    let predict = |run: &str, out: &str| {
+        lab.headway(&["predict", run, "--device", "cpu", "--inputs", "data.npz", "--out", out]).succeed();
+        npz::read(&fs::read(lab.path(out)).unwrap()).unwrap().remove("outputs").unwrap()
+    };
+    let answers = predict("run", "out.npz");
+    assert_eq!(answers.shape, [40, 2, 1]);
+    assert!(
+        answers.values.iter().all(|answer| (answer - 1003.0).abs() < 30.0),
+        "in the units of the data: {answers:?}"
+    );
+    // As long as the sequence, it is one if it is said to be.
+    write("1000.0 + x[:, :, :1]");
+    lab.train("positions", &[]).succeed();
+    assert_eq!(predict("positions", "positions.npz").shape, [40, 3, 1]);
+    lab.train("horizon", &["-s", "task.horizon=true"]).succeed();
+    assert!(lab.read("horizon/experiment.toml").contains("d_out = 3"));
+    assert_eq!(predict("horizon", "horizon.npz").shape, [40, 3, 1]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod harness;
 mod kept;
 mod modules;
 mod pages;
+mod predict;
 mod python_reference;
 mod resume;
 mod studies;

@@ -35,14 +35,22 @@ pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Usage`] when it is; [`Error::Io`]
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_new_through(path, |temporary| disk::write(temporary, bytes))
+}
+
+/// Writes a file that is not there yet, by whatever writes one into the path that it is given and has it on disk when it returns.
+///
+/// # Errors
+/// [`Error::Usage`] when it is, before anything is written; [`Error::Io`]; what `write` returns
+pub(crate) fn write_new_through(path: &Path, write: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
     let taken = || Error::Usage(format!("{} is there already; choose another file with --out", path.display()));
     let whole = absolute(path)?;
     if presence::is_there(&whole)? {
         return Err(taken());
     }
     let temporary = temporary(&whole);
-    let write = || {
-        disk::write(&temporary, bytes)?;
+    let whole_or_nothing = || {
+        write(&temporary)?;
         // A second name, unlike a new one, takes nobody's place. Some file systems give none.
         match fs::hard_link(&temporary, &whole) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(taken()),
@@ -50,7 +58,7 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
             Err(_) => fs::rename(&temporary, &whole).map_err(Error::io("cannot write", path)),
         }
     };
-    write().inspect_err(|_| {
+    whole_or_nothing().inspect_err(|_| {
         // Half a file is of no use; the error at hand is the one to tell.
         let _ = fs::remove_file(&temporary);
     })

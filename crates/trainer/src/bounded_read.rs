@@ -3,6 +3,7 @@
 //! Reading any of them takes at most ten times its size and 64 MB.
 
 use std::{
+    fs::{File, Metadata},
     io,
     path::{Path, PathBuf},
 };
@@ -18,11 +19,7 @@ use crate::{error::Error, machine, presence, quote};
 /// # Errors
 /// What the system says, and for what is no file with an end: a pipe, a device, more than the machine has memory.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let about = disk::about(path)?;
-    // Opening a pipe would wait for somebody to write into it. A folder is refused by the system.
-    if !about.is_file() && !about.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a pipe or device; give a file"));
-    }
+    let about = about(path)?;
     let (size, there) = (about.len() as f64, machine::memory());
     if let Some(there) = there.filter(|there| size > *there) {
         let problem = format!("{:.1} GB, and the machine has {:.1} GB of memory", size / 1e9, there / 1e9);
@@ -31,13 +28,37 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     disk::read(path)
 }
 
+/// About what has an end.
+fn about(path: &Path) -> io::Result<Metadata> {
+    let about = disk::about(path)?;
+    // Opening a pipe would wait for somebody to write into it. A folder is refused by the system.
+    if !about.is_file() && !about.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a pipe or device; give a file"));
+    }
+    Ok(about)
+}
+
+/// A file that an option names, to be read some bytes at a time.
+///
+/// # Errors
+/// [`Error::Usage`] where there is no such file; [`Error::Io`]
+pub(crate) fn open_given(path: &Path) -> Result<File, Error> {
+    let open = || {
+        if about(path)?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { disk::open(path) }
+    };
+    open().map_err(|error| Error::unreadable(path, error, |error| not_given(path, error)))
+}
+
+fn not_given(path: &Path, error: io::Error) -> Error {
+    Error::Usage(format!("cannot read {}: {error}{}", path.display(), did_you_mean(path)))
+}
+
 /// The bytes of a file that an option names.
 ///
 /// # Errors
 /// [`Error::Usage`] where there is no such file; [`Error::Io`]
 pub fn read_given(path: &Path) -> Result<Vec<u8>, Error> {
-    let given = |error| Error::Usage(format!("cannot read {}: {error}", path.display()));
-    read(path).map_err(|error| Error::unreadable(path, error, given))
+    read(path).map_err(|error| Error::unreadable(path, error, |error| not_given(path, error)))
 }
 
 /// The arrays of a file that an option names: of NumPy where its name ends in .npz, else safetensors.

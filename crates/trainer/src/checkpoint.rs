@@ -73,12 +73,15 @@ pub struct CheckpointConfig {
     /// The scale of the data that it was trained on, where that comes from a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
+    /// Shape of what it answers to a whole sequence, where that data has one target for a sequence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Vec<usize>>,
 }
 
 impl CheckpointConfig {
     pub(crate) fn of(experiment: &Experiment) -> Self {
         let (model, dims) = (experiment.model.clone(), experiment.dims());
-        Self { format: 1, model, dims, experiment: experiment.clone(), scale: None }
+        Self { format: 1, model, dims, experiment: experiment.clone(), scale: None, answer: None }
     }
 }
 

@@ -46,6 +46,14 @@ pub(crate) fn write_files(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<()
     files.iter().try_for_each(|(name, bytes)| write(&folder.join(name), bytes))
 }
 
+/// For `map_err`, as the action.
+pub(crate) const CANNOT_WRITE: &str = "cannot write";
+
+/// A file that is written some bytes at a time; it is on disk when it is synced.
+pub(crate) fn create(path: &Path) -> Result<File, Error> {
+    fault::before_file(|| ()).and_then(|()| File::create(path)).map_err(Error::io(CANNOT_WRITE, path))
+}
+
 pub(crate) fn create_dir(path: &Path) -> Result<(), Error> {
     if presence::is_folder(path)? {
         return Ok(());
@@ -60,7 +68,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    fault::before_file(torn).and_then(|()| write()).map_err(Error::io("cannot write", path))
+    fault::before_file(torn).and_then(|()| write()).map_err(Error::io(CANNOT_WRITE, path))
 }
 
 pub(crate) fn append(path: &Path, bytes: &[u8]) -> Result<(), Error> {
@@ -96,5 +104,5 @@ pub(crate) fn remove_dir(path: &Path) -> Result<(), Error> {
 
 /// Of a file or a folder.
 pub(crate) fn sync(path: &Path) -> Result<(), Error> {
-    fault::before_file(|| ()).and_then(|()| File::open(path)?.sync_all()).map_err(Error::io("cannot write", path))
+    fault::before_file(|| ()).and_then(|()| File::open(path)?.sync_all()).map_err(Error::io(CANNOT_WRITE, path))
 }

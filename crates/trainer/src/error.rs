@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use headway_model::Precision;
 
-use crate::problem::ExperimentError;
+use crate::{bad_inputs::BadInputs, problem::ExperimentError};
 
 const CANNOT_READ: &str = "cannot read";
 
@@ -23,6 +23,14 @@ pub enum Error {
     /// What was asked for makes no sense; the message says what would.
     #[error("{0}")]
     Usage(String),
+    /// Inputs for a network that it does not take, or that cannot be read.
+    #[error("{}: {problem}", .path.display())]
+    Inputs {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: BadInputs,
+    },
     /// A checkpoint is missing, damaged or of another model.
     #[error("checkpoint {}: {problem}", .path.display())]
     Checkpoint {
@@ -85,7 +93,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { .. } | Self::NoThread(_) | Self::Training(_) => 1,
-            Self::Experiment(_) | Self::Usage(_) => 2,
+            Self::Experiment(_) | Self::Usage(_) | Self::Inputs { .. } => 2,
             Self::Checkpoint { .. } => 3,
             Self::Device(_) => 4,
             Self::Diverged { .. } | Self::NotFinite(_) => 5,

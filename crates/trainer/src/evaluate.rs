@@ -7,7 +7,7 @@ use headway_model::{
     Model,
     weights::{self, Array},
 };
-use headway_tasks::{Baseline, Batch, Inputs, SHIFTS, Seed, Source, Split, Targets, baseline::mean::Mean};
+use headway_tasks::{Baseline, Batch, Inputs, SHIFTS, Seed, Source, Split, Targets, Task, baseline::mean::Mean};
 use serde::Serialize;
 
 use crate::{
@@ -207,9 +207,7 @@ pub struct Names {
 /// as [`build::open_task`]
 pub fn names(experiment: &Experiment) -> Result<Names, Error> {
     let task = build::open_task(experiment)?;
-    let rng = &mut Seed(experiment.seed).rng(Split::Test.stream(), 0);
-    let example = task.example(Split::Test, 0, rng);
-    let metric = metric::metric_name(matches!(example.targets, Targets::Classes(_)));
+    let metric = metric::metric_name(asks_for_classes(task.as_ref(), experiment.seed));
     let slices = task.slices().into_iter().map(|slice| format!("{metric}[{slice}]"));
     let absolute = task.scale().filter(|scale| !scale.targets.is_empty()).map(|_| metric::MAE.to_owned());
     let scores = ["loss", metric].map(str::to_owned).into_iter().chain(absolute).chain(slices);
@@ -218,6 +216,12 @@ pub fn names(experiment: &Experiment) -> Result<Names, Error> {
         scores: scores.map(|name| test_name(&name)).collect(),
         predictors: std::iter::once(NETWORK.to_owned()).chain(classical).collect(),
     })
+}
+
+/// Whether a task's targets are classes.
+pub(crate) fn asks_for_classes(task: &dyn Task, seed: u64) -> bool {
+    let rng = &mut Seed(seed).rng(Split::Test.stream(), 0);
+    matches!(task.example(Split::Test, 0, rng).targets, Targets::Classes(_))
 }
 
 /// Scores by their names in result rows. What is not a number is missing: JSON has no word for it.

@@ -11,6 +11,7 @@
 #![warn(clippy::disallowed_methods)]
 
 mod adapter;
+pub mod bad_inputs;
 pub mod bench;
 pub mod beside;
 pub mod bounded_read;
@@ -39,6 +40,7 @@ mod machine;
 pub mod metric;
 pub mod notice;
 pub mod optimizer;
+pub mod predict;
 pub mod presence;
 mod problem;
 pub mod provenance;

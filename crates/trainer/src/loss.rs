@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use headway_model::Input;
-use headway_tasks::{Batch, Inputs, Targets, TaskInput};
+use headway_tasks::{Batch, Inputs, Targets, TaskDims, TaskInput};
 use serde::{Deserialize, Serialize};
 
 /// What is minimised. Where targets are classes it is the cross-entropy, whichever is named.
@@ -19,8 +19,13 @@ pub enum Loss {
 
 /// Inputs of a batch on a device.
 pub fn inputs(batch: &Batch, device: &Device) -> Input {
-    let [n, seq_len] = [batch.size, batch.dims.seq_len];
-    match (&batch.inputs, batch.dims.input) {
+    input(&batch.inputs, batch.size, batch.dims, device)
+}
+
+/// Inputs of `n` examples of these sizes on a device.
+pub(crate) fn input(inputs: &Inputs, n: usize, dims: TaskDims, device: &Device) -> Input {
+    let seq_len = dims.seq_len;
+    match (inputs, dims.input) {
         (Inputs::Continuous(values), TaskInput::Continuous { d_in }) => {
             Input::Continuous(Tensor::from_data(TensorData::new(values.clone(), [n, seq_len, d_in]), device))
         }

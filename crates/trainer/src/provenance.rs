@@ -33,6 +33,9 @@ pub struct Record {
     pub parameters: usize,
     /// Parameters kept fixed.
     pub frozen_parameters: usize,
+    /// Sha256 of the data, for a task that reads it from files.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub data_sha256: Option<String>,
     /// Where the weights came from, for a fine-tuned run.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lineage: Option<Lineage>,

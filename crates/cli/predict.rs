@@ -1,0 +1,51 @@
+//! `headway predict`
+
+use std::{
+    io::{IsTerminal, Read},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use headway_trainer::{
+    Error,
+    predict::{LONGEST_TEXT, Predictor},
+};
+use serde_json::json;
+
+use crate::{args::Predict, device, output};
+
+/// Where a single example comes from.
+const STANDARD_INPUT: &str = "standard input";
+
+pub fn run(args: &Predict) -> Result<ExitCode, Error> {
+    let device = device::open(args.device)?;
+    let predictor = Predictor::load(&args.checkpoint, args.batch_size.map(|size| size as usize), &device)?;
+    let (Some(inputs), Some(out)) = (&args.inputs, &args.out) else {
+        let mut text = Vec::new();
+        let read = std::io::stdin().take(LONGEST_TEXT + 1).read_to_end(&mut text);
+        read.map_err(Error::io("cannot read", STANDARD_INPUT))?;
+        output::json(&predictor.json(&text, STANDARD_INPUT)?);
+        return Ok(ExitCode::SUCCESS);
+    };
+    let examples = predictor.file(inputs, out, &mut progress())?;
+    if args.json {
+        output::json(&json!({ "examples": examples, "out": out.to_string_lossy() }));
+    } else {
+        output::line(format!("{}: answers to {examples} examples", out.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says how far it is: in a terminal on one line that renews itself, elsewhere on a line now and then.
+fn progress() -> impl FnMut(usize, Option<usize>) {
+    let in_place = std::io::stderr().is_terminal();
+    let between = if in_place { Duration::from_millis(200) } else { Duration::from_secs(10) };
+    let mut said = Instant::now();
+    move |done, total| {
+        if said.elapsed() >= between {
+            said = Instant::now();
+            let of = total.map_or_else(String::new, |total| format!("/{total}"));
+            output::progress_line(&format!("example {done}{of}"), in_place);
+        }
+    }
+}

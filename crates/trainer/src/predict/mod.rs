@@ -1,0 +1,288 @@
+//! `predict`: what a network answers to inputs of its own kind, both in the units of the data.
+//!
+//! Examples are read, answered and written some at a time, so that memory does not grow with the file. The file of answers appears when it
+//! is whole.
+
+mod arrays;
+mod json;
+mod table;
+
+use std::{
+    fs::File,
+    io::{self, BufWriter},
+    path::Path,
+};
+
+use burn::{module::Module, tensor::Device};
+use headway_exchange::npz;
+use headway_model::{Model, weights};
+use headway_tasks::{Inputs, Scale, TaskDims, TaskInput};
+
+use crate::{
+    bad_inputs::BadInputs, beside, bounded_read, build, checkpoint::Checkpoint, device::OpenDevice, disk, error::Error,
+    evaluate, experiment::Experiment, loss,
+};
+use arrays::{ArchiveAnswers, ArrayAnswers, ArrayExamples};
+pub use json::{Answer, LONGEST_TEXT, Nested};
+use table::{TableAnswers, TableExamples};
+
+/// A trained network that answers.
+pub struct Predictor {
+    model: Model,
+    device: Device,
+    experiment: Experiment,
+    checkpoint: Checkpoint,
+    form: Form,
+}
+
+/// What a network takes and gives.
+struct Form {
+    dims: TaskDims,
+    takes_shorter: bool,
+    scale: Scale,
+    /// Shape of its answer to a whole sequence, where it is asked for one; it is read at the last position.
+    answer: Option<Vec<usize>>,
+    /// Whether its answers are logits of classes.
+    classes: bool,
+}
+
+/// Examples of one length, in the units of the data.
+struct Examples {
+    n: usize,
+    seq_len: usize,
+    inputs: Inputs,
+    /// What a table calls them.
+    names: Vec<String>,
+}
+
+/// A file of examples, read from its beginning on.
+trait ReadExamples {
+    /// How many there are, if that is known.
+    fn total(&self) -> Option<usize>;
+
+    /// The next examples, some of them; `None` behind the last.
+    fn next(&mut self, most: usize) -> Result<Option<Examples>, BadInputs>;
+}
+
+/// A file of answers, written from its beginning on.
+trait WriteAnswers {
+    /// Adds the answers to some examples, `[n, positions, d_out]`.
+    fn add(&mut self, examples: &Examples, answers: &[f32]) -> io::Result<()>;
+
+    /// Writes what is left.
+    fn finish(self: Box<Self>) -> io::Result<()>;
+}
+
+impl Form {
+    /// Width of a position.
+    fn d_in(&self) -> usize {
+        match self.dims.input {
+            TaskInput::Continuous { d_in } => d_in,
+            TaskInput::Tokens { .. } => 1,
+        }
+    }
+
+    /// Positions that it answers of so many.
+    fn positions(&self, seq_len: usize) -> usize {
+        if self.answer.is_some() { 1 } else { seq_len }
+    }
+
+    /// Shape of an answer to a sequence.
+    fn shape(&self, seq_len: usize) -> Vec<usize> {
+        self.answer.clone().unwrap_or_else(|| vec![seq_len, self.dims.d_out])
+    }
+
+    fn takes_length(&self, seq_len: usize) -> bool {
+        seq_len == self.dims.seq_len || self.takes_shorter && (1..self.dims.seq_len).contains(&seq_len)
+    }
+
+    /// The lengths that it takes, in words.
+    fn lengths(&self) -> String {
+        let longest = self.dims.seq_len;
+        if self.takes_shorter { format!("1 to {longest}") } else { longest.to_string() }
+    }
+
+    /// The inputs that it takes, in words.
+    fn taken(&self) -> String {
+        match self.dims.input {
+            TaskInput::Continuous { d_in } => format!("[n, seq_len, {d_in}] with seq_len {}", self.lengths()),
+            TaskInput::Tokens { vocab } => {
+                format!("tokens below {vocab}, [n, seq_len] with seq_len {}", self.lengths())
+            }
+        }
+    }
+
+    /// What is wrong with a number; `None` for one that the network takes.
+    fn problem(&self, value: f32) -> Option<String> {
+        match self.dims.input {
+            TaskInput::Continuous { .. } if value.is_finite() => None,
+            TaskInput::Continuous { .. } => Some("no number to compute with".to_owned()),
+            TaskInput::Tokens { vocab } if value >= 0.0 && value < vocab as f32 && value.fract() == 0.0 => None,
+            TaskInput::Tokens { vocab } => {
+                Some(format!("no token: this network knows the whole numbers from 0 to {}", vocab - 1))
+            }
+        }
+    }
+
+    /// Numbers that are without problems, as inputs.
+    fn inputs(&self, values: Vec<f32>) -> Inputs {
+        match self.dims.input {
+            TaskInput::Continuous { .. } => Inputs::Continuous(values),
+            TaskInput::Tokens { .. } => Inputs::Tokens(values.into_iter().map(|value| value as u32).collect()),
+        }
+    }
+}
+
+impl Predictor {
+    /// The network of a checkpoint or of a run, which answers so many examples at a time; as many as it was trained with if not said.
+    ///
+    /// # Errors
+    /// as [`evaluate::load`]; [`Error::Usage`] where neither the checkpoint knows the scale of its data nor the file is there that it is of.
+    pub fn load(path: &Path, batch_size: Option<usize>, device: &OpenDevice) -> Result<Self, Error> {
+        let overrides: Vec<String> = batch_size.map(|size| format!("train.batch_size={size}")).into_iter().collect();
+        let (model, experiment, checkpoint) = evaluate::load(path, &overrides, device)?;
+        let config = checkpoint.config()?;
+        let (scale, answer, classes) = if let Some(scale) = config.scale {
+            let classes = scale.targets.is_empty();
+            (scale, config.answer, classes)
+        } else {
+            let task = build::open_task(&experiment)?;
+            (
+                task.scale().unwrap_or_default(),
+                task.answer(),
+                evaluate::asks_for_classes(task.as_ref(), experiment.seed),
+            )
+        };
+        let takes_shorter = experiment.model.takes_shorter_sequences();
+        let form = Form { dims: experiment.task.dims(), takes_shorter, scale, answer, classes };
+        let unfit = match &form.answer {
+            Some(shape) if shape.iter().product::<usize>() != form.dims.d_out => Some("its answers have another size"),
+            _ => None,
+        };
+        let unfit = unfit.map(str::to_owned).or_else(|| form.scale.problem(form.d_in(), form.dims.d_out));
+        if let Some(problem) = unfit {
+            return Err(Error::checkpoint(checkpoint.path, problem));
+        }
+        Ok(Self { model: model.valid(), device: device.device.clone(), experiment, checkpoint, form })
+    }
+
+    /// Answers the examples of a file in another, which is new, and says how many there were. Both are .csv, .npy or .npz, alike; between
+    /// batches `on_progress` is told how many are done, and of how many where that is known.
+    ///
+    /// A network with tokens or numbers as inputs takes `[n, seq_len]` or `[n, seq_len, d_in]` and gives `[n, seq_len, d_out]`, logits for
+    /// classes; `[n, d_out]` or `[n, horizon, width]` where its data has one target for a sequence. A table has a line for each position, and
+    /// for classes the likeliest with its probability.
+    ///
+    /// # Errors
+    /// [`Error::Inputs`] with the place; [`Error::Usage`] where the file of answers is there already; [`Error::NotFinite`]; [`Error::Io`]
+    pub fn file(
+        &self,
+        inputs: &Path,
+        out: &Path,
+        on_progress: &mut dyn FnMut(usize, Option<usize>),
+    ) -> Result<usize, Error> {
+        let refused = |path: &Path| {
+            let path = path.to_owned();
+            move |problem| Error::Inputs { path, problem }
+        };
+        let format = Format::of(inputs).ok_or(BadInputs::Ending).map_err(refused(inputs))?;
+        if Format::of(out) != Some(format) {
+            return Err(refused(out)(BadInputs::OtherEnding { inputs: format.ending() }));
+        }
+        let names = self.experiment.task.data_names();
+        let mut n = 0;
+        beside::write_new_through(out, |temporary| {
+            let file = bounded_read::open_given(inputs)?;
+            let create = || disk::create(temporary).map(BufWriter::new);
+            let mut run = |examples: &mut dyn ReadExamples, mut answers: Box<dyn WriteAnswers>| {
+                while let Some(some) = examples.next(self.experiment.train.batch_size).map_err(refused(inputs))? {
+                    let answered = self.answers(&some)?;
+                    answers.add(&some, &answered).map_err(Error::io(disk::CANNOT_WRITE, out))?;
+                    n += some.n;
+                    on_progress(n, examples.total());
+                }
+                answers.finish().map_err(Error::io(disk::CANNOT_WRITE, out))
+            };
+            let unreadable = |problem: String| refused(inputs)(BadInputs::Unreadable(problem));
+            match format {
+                Format::Csv => {
+                    let mut examples = TableExamples::open(file, &self.form, names).map_err(refused(inputs))?;
+                    let answers = TableAnswers::begin(create()?, &self.form, names, examples.has_names());
+                    run(&mut examples, Box::new(answers.map_err(Error::io(disk::CANNOT_WRITE, out))?))?;
+                }
+                Format::Npy => {
+                    let len = file.metadata().map_err(Error::unread(inputs))?.len();
+                    let array = npz::ArrayReader::new("inputs", len, io::BufReader::new(file)).map_err(unreadable)?;
+                    let mut examples = ArrayExamples::of(array, &self.form).map_err(refused(inputs))?;
+                    let answers = ArrayAnswers::begin(create()?, &examples.answers());
+                    run(&mut examples, Box::new(answers.map_err(Error::io(disk::CANNOT_WRITE, out))?))?;
+                }
+                Format::Npz => {
+                    let mut archive = npz::Archive::open(io::BufReader::new(file)).map_err(unreadable)?;
+                    let array = archive.array(&arrays::name(&archive.names(), names)).map_err(unreadable)?;
+                    let mut examples = ArrayExamples::of(array, &self.form).map_err(refused(inputs))?;
+                    let answers = ArchiveAnswers::begin(create()?, &examples.answers());
+                    run(&mut examples, Box::new(answers.map_err(Error::io(disk::CANNOT_WRITE, out))?))?;
+                }
+            }
+            disk::sync(temporary)
+        })?;
+        Ok(n)
+    }
+
+    /// What the network answers, in the units of the data; logits for classes.
+    ///
+    /// # Shapes
+    /// `[n, positions, d_out]`
+    fn answers(&self, examples: &Examples) -> Result<Vec<f32>, Error> {
+        let Form { dims, ref scale, .. } = self.form;
+        let &Examples { n, seq_len, ref inputs, .. } = examples;
+        let inputs = match inputs {
+            Inputs::Continuous(values) => Inputs::Continuous(scale.scaled_inputs(values)),
+            Inputs::Tokens(ids) => Inputs::Tokens(ids.clone()),
+        };
+        let output = self.model.forward(loss::input(&inputs, n, TaskDims { seq_len, ..dims }, &self.device));
+        let positions = self.form.positions(seq_len);
+        let output = output.narrow(1, seq_len - positions, positions).narrow(2, 0, dims.d_out);
+        let output = weights::to_host(output); // [n, positions, d_out]
+        if !output.iter().all(|value| value.is_finite()) {
+            self.checkpoint.ensure_finite(&self.checkpoint.weights()?)?;
+            return Err(Error::not_finite("an answer", self.experiment.train.attention_precision));
+        }
+        Ok(scale.unscaled_targets(&output))
+    }
+}
+
+/// The likeliest class of a row of logits, and its probability.
+fn likeliest(logits: &[f32]) -> (usize, f32) {
+    let (class, top) =
+        logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or((0, 0.0), |(at, top)| (at, *top));
+    let total: f64 = logits.iter().map(|logit| f64::from(logit - top).exp()).sum();
+    (class, (1.0 / total) as f32)
+}
+
+/// Form of a file of examples.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Csv,
+    Npy,
+    Npz,
+}
+
+impl Format {
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Npy => "npy",
+            Self::Npz => "npz",
+        }
+    }
+
+    fn of(path: &Path) -> Option<Self> {
+        let ending = path.extension()?.to_str()?;
+        [Self::Csv, Self::Npy, Self::Npz].into_iter().find(|format| format.ending() == ending)
+    }
+}
+
+/// What is written into.
+type Out = BufWriter<File>;
