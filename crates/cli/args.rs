@@ -424,10 +424,10 @@ impl Eval {
 
 #[derive(ClapArgs)]
 #[command(after_help = "\
-Inputs are the network's own, [n, seq_len, d_in] or tokens [n, seq_len]; answers are [n, seq_len, d_out],
-and [n, d_out] or [n, horizon, d_out] where the data has one target for a sequence. Both are in the
-units of the data. Where answers are classes, arrays hold their logits, a table the likeliest class
-and its probability.
+Inputs are the network's own, [n, seq_len, d_in] or tokens [n, seq_len]. Answers are
+[n, seq_len, d_out], or [n, d_out] or [n, horizon, d_out] where the data has one target for a
+sequence. Both are in the units of the data. Where answers are classes, arrays hold their logits,
+a table the likeliest class and its probability.
 
   .csv  a line for each position; a column `example` says which lines belong together. Columns are
         those that the network was trained on, or all of them

@@ -59,7 +59,8 @@ fn scores_are_in_the_units_of_the_data_and_other_data_is_another_run() {
     let found = lab.read("run/experiment.toml").replace("examples = 40", "examples = 4000");
     lab.write("found.toml", found.replace("train = 32", "train = 3200"));
     lab.write("data.csv", table(true, 0.0));
-    lab.headway(&["train", "found.toml", "--device", "cpu", "--out", "found"]).fail(3, &["holds other data"]);
+    lab.headway(&["train", "found.toml", "--device", "cpu", "--out", "found"])
+        .fail(2, &["task.file.found: is not what"]);
     lab.write("data.csv", table(true, 1.0));
     lab.train("other", &[]).succeed();
     assert_ne!(record(&lab, "other")["run_id"], first["run_id"]);

@@ -53,7 +53,7 @@ impl TaskDims {
         } else {
             return None;
         };
-        Some(TaskError { key: "", problem })
+        Some(TaskError::Key { key: "", problem })
     }
 }
 

@@ -1,37 +1,52 @@
-//! What is wrong with the config of a task, with the key to change.
+//! Why a task cannot be opened: its config makes no sense, or a file of it changed.
+
+use std::path::PathBuf;
 
 use thiserror::Error;
 
 use crate::distribution::Distribution;
 
-/// A config that makes no sense, with the key to change.
+/// Why a task cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{}{}{problem}", .key, if .key.is_empty() { "" } else { ": " })]
-pub struct TaskError {
-    /// Key below the config's own table, for example `seq_len`; empty for several together.
-    pub key: &'static str,
-    /// What is wrong and what would be right.
-    pub problem: String,
+pub enum TaskError {
+    /// A value of its config, or what that names, makes no sense.
+    #[error("{}{}{problem}", .key, if .key.is_empty() { "" } else { ": " })]
+    Key {
+        /// Key below the config's own table, for example `seq_len`; empty for several together.
+        key: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// A file holds other data than when it was first read.
+    #[error("{} holds other data than when it was first read: sha256 {now}, and it was {then}", .path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its digest when it was first read.
+        then: String,
+        /// Its digest now.
+        now: String,
+    },
 }
 
 impl TaskError {
-    /// The key of a file whose digest is another than when it was first read.
-    pub(crate) const CHANGED: &str = "found.sha256";
-
-    /// Whether a file holds other data than when it was first read.
-    pub fn is_changed_file(&self) -> bool {
-        self.key == Self::CHANGED
+    /// The key to change, and what is wrong.
+    pub fn into_parts(self) -> (&'static str, String) {
+        match self {
+            Self::Key { key, problem } => (key, problem),
+            changed @ Self::Changed { .. } => ("path", changed.to_string()),
+        }
     }
 
     /// An error if the size is below `least`.
     pub fn below(key: &'static str, size: usize, least: usize) -> Option<Self> {
-        (size < least).then(|| Self { key, problem: format!("{size} is too few; give {least} or more") })
+        (size < least).then(|| Self::Key { key, problem: format!("{size} is too few; give {least} or more") })
     }
 
     /// An error if the number is not a finite one above zero.
     pub fn not_positive(key: &'static str, value: f64) -> Option<Self> {
         let good = value.is_finite() && value > 0.0;
-        (!good).then(|| Self { key, problem: format!("{value} must be finite and above 0") })
+        (!good).then(|| Self::Key { key, problem: format!("{value} must be finite and above 0") })
     }
 
     /// An error if the squared error of targets of this mean square overflows single precision, in which losses are computed.
@@ -39,16 +54,16 @@ impl TaskError {
         // Six deviations are seldom left.
         let fits = ((36.0 * mean_square) as f32).is_finite();
         let problem = || format!("targets of mean square {mean_square:.1e} overflow single precision when squared");
-        (!fits).then(|| Self { key, problem: format!("{}; make them smaller", problem()) })
+        (!fits).then(|| Self::Key { key, problem: format!("{}; make them smaller", problem()) })
     }
 
     /// An error if the size is above `most`.
     pub fn above(key: &'static str, size: usize, most: usize) -> Option<Self> {
-        (size > most).then(|| Self { key, problem: format!("{size} is too many; give {most} or fewer") })
+        (size > most).then(|| Self::Key { key, problem: format!("{size} is too many; give {most} or fewer") })
     }
 
     /// An error if the law has parameters that make no sense.
     pub fn bad_distribution(key: &'static str, law: &Distribution) -> Option<Self> {
-        law.validate().map(|problem| Self { key, problem })
+        law.validate().map(|problem| Self::Key { key, problem })
     }
 }

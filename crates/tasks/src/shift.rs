@@ -131,21 +131,21 @@ impl Shift {
 
     /// What makes no sense for prompts of this size, with the key to change.
     pub(crate) fn problem(&self, Size { d, n_points }: Size) -> Option<TaskError> {
-        let few = |what: &str| TaskError { key: "shift", problem: format!("needs {what} = 2 or more") };
+        let few = |what: &str| TaskError::Key { key: "shift", problem: format!("needs {what} = 2 or more") };
         match *self {
             Self::OrthogonalQuery | Self::HalfSubspace if d < 2 => Some(few("d")),
             Self::RepeatedQuery if n_points < 2 => Some(few("n_points")),
             // A random rotation is drawn for every prompt.
             Self::HalfSubspace | Self::Skewed if d > MOST_ROTATED => {
                 let problem = format!("turns d = {d} dimensions; give {MOST_ROTATED} or fewer");
-                Some(TaskError { key: "shift", problem })
+                Some(TaskError::Key { key: "shift", problem })
             }
             Self::ScaleX(size) | Self::ScaleY(size) | Self::NoisyY(size) if !(size.is_finite() && size > 0.0) => {
-                Some(TaskError { key: "shift", problem: format!("{size} must be finite and above 0") })
+                Some(TaskError::Key { key: "shift", problem: format!("{size} must be finite and above 0") })
             }
             Self::ScaleX(size) | Self::ScaleY(size) | Self::NoisyY(size) if size > LARGEST_FACTOR => {
                 let problem = format!("{size:e} is beyond {LARGEST_FACTOR:e}, where squares overflow single precision");
-                Some(TaskError { key: "shift", problem })
+                Some(TaskError::Key { key: "shift", problem })
             }
             _ => None,
         }

@@ -51,7 +51,7 @@ impl Target {
         match headway_tasks::Function::new(&config) {
             Ok(function) => Ok(Self::written(formulas.join(", "), function)),
             Err(problems) => {
-                let problems: Vec<String> = problems.into_iter().map(|problem| problem.problem).collect();
+                let problems: Vec<String> = problems.into_iter().map(|problem| problem.into_parts().1).collect();
                 Err(Refusal::invalid("function", problems.join("; ")))
             }
         }

@@ -1,7 +1,7 @@
 //! Model and examples of an experiment.
 
 use headway_model::{Model, weights};
-use headway_tasks::{Seed, Source, Stream, Task};
+use headway_tasks::{Seed, Source, Stream, Task, TaskError};
 
 use crate::{checkpoint::Checkpoint, data, device::OpenDevice, error::Error, experiment::Experiment, fit};
 
@@ -81,12 +81,11 @@ pub fn build_source(experiment: &Experiment) -> Result<Source, Error> {
 /// files has none.
 pub fn open_task(experiment: &Experiment) -> Result<Box<dyn Task>, Error> {
     let task = &experiment.task;
-    task.open(&data::files(""), Seed(experiment.seed)).map_err(|error| {
-        if error.is_changed_file() {
+    task.open(&data::files(""), Seed(experiment.seed)).map_err(|error| match error {
+        TaskError::Changed { .. } => {
             let help = "give back the file, or train anew: other data is another run";
-            Error::checkpoint(format!("of task.{}", task.name()), format!("{}; {help}", error.problem))
-        } else {
-            Error::Usage(format!("task.{}.{error}", task.name()))
+            Error::checkpoint(format!("of task.{}", task.name()), format!("{error}; {help}"))
         }
+        TaskError::Key { .. } => Error::Usage(format!("task.{}.{error}", task.name())),
     })
 }

@@ -181,14 +181,14 @@ impl FileConfig {
     fn bad_names(&self) -> Option<TaskError> {
         let key = if self.inputs.is_empty() { "inputs" } else { "targets" };
         let problem = || "the list is empty; name the columns, or the array".to_owned();
-        (self.inputs.is_empty() || self.targets.is_empty()).then(|| TaskError { key, problem: problem() })
+        (self.inputs.is_empty() || self.targets.is_empty()).then(|| TaskError::Key { key, problem: problem() })
     }
 
     fn too_few(&self) -> Option<TaskError> {
         let n = self.found.as_ref()?.examples;
         let problem =
             || format!("holds {n} examples; at least {FEWEST} are needed, to train on one and test the other");
-        (n < FEWEST).then(|| TaskError { key: "path", problem: problem() })
+        (n < FEWEST).then(|| TaskError::Key { key: "path", problem: problem() })
     }
 
     fn one_group(&self) -> Option<TaskError> {
@@ -199,7 +199,7 @@ impl FileConfig {
                 "`{group}` has one value alone; at least {FEWEST} groups are needed, to train on one and test the other"
             )
         };
-        (train == 0 || test == 0).then(|| TaskError { key: "group", problem: problem() })
+        (train == 0 || test == 0).then(|| TaskError::Key { key: "group", problem: problem() })
     }
 
     fn scale_of(&self, rows: &Rows, train: &[usize]) -> Scale {
@@ -218,7 +218,7 @@ impl FileConfig {
     }
 
     fn read(&self, files: &Files) -> Result<(Arc<Rows>, String), TaskError> {
-        self.read_rows(files).map(|(rows, sha256)| (Arc::new(rows), sha256)).map_err(|problem| TaskError {
+        self.read_rows(files).map(|(rows, sha256)| (Arc::new(rows), sha256)).map_err(|problem| TaskError::Key {
             key: "path",
             problem: format!("{}: {problem}", files.path(&self.path).display()),
         })
@@ -294,7 +294,7 @@ impl TaskSpec for FileConfig {
         let unread = self.found.is_none().then(|| {
             let problem =
                 "names no file that was read; give path = \"data.csv\", a .npz file or a folder of .npy files";
-            TaskError { key: "path", problem: problem.to_owned() }
+            TaskError::Key { key: "path", problem: problem.to_owned() }
         });
         let bad_size = self.found.as_ref().and_then(FoundData::bad_size);
         let examples = self.found.as_ref().map(|found| found.examples);
@@ -321,10 +321,18 @@ impl TaskSpec for FileConfig {
             rows.clone()
         } else {
             let (rows, sha256) = self.read(files)?;
-            if self.found.as_ref().is_some_and(|found| *found != FoundData::of(&rows, sha256, self)) {
-                let path = files.path(&self.path);
-                let problem = format!("{} holds other data than when it was first read", path.display());
-                return Err(TaskError { key: TaskError::CHANGED, problem });
+            let now = FoundData::of(&rows, sha256, self);
+            match &self.found {
+                Some(found) if found.sha256 != now.sha256 => {
+                    let (path, then, now) = (files.path(&self.path), found.sha256.clone(), now.sha256);
+                    return Err(TaskError::Changed { path, then, now });
+                }
+                Some(found) if *found != now => {
+                    let problem =
+                        "is not what the file holds; leave it out, it is never to be written by hand".to_owned();
+                    return Err(TaskError::Key { key: "found", problem });
+                }
+                _ => {}
             }
             rows
         };

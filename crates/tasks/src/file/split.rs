@@ -47,7 +47,7 @@ impl FileSplit {
             Self::Ranges(_) if has_group => Some("ranges say it all; give shares beside group, or no group".to_owned()),
             Self::Ranges(ranges) => ranges.problem(examples),
         };
-        problem.map(|problem| TaskError { key: "split", problem })
+        problem.map(|problem| TaskError::Key { key: "split", problem })
     }
 
     /// Examples of each part, of so many in no groups.

@@ -55,7 +55,7 @@ impl Curriculum {
     pub fn problems(&self, full: Size) -> Vec<TaskError> {
         let stuck = |key, start: usize, step: usize, full: usize| {
             let problem = || format!("0 never leads from {start} to {full}; give 1 or more");
-            (step == 0 && start < full).then(|| TaskError { key, problem: problem() })
+            (step == 0 && start < full).then(|| TaskError::Key { key, problem: problem() })
         };
         let problems = [
             TaskError::below("curriculum.d_start", self.d_start, 1),

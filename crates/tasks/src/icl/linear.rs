@@ -50,7 +50,7 @@ impl Family for LinearConfig {
     fn own_problems(&self) -> Vec<TaskError> {
         let good = self.noise_std.is_finite() && self.noise_std >= 0.0;
         let problem = || format!("{} must be finite and not negative; 0 is no noise", self.noise_std);
-        let bad = (!good).then(|| TaskError { key: "noise_std", problem: problem() });
+        let bad = (!good).then(|| TaskError::Key { key: "noise_std", problem: problem() });
         bad.or_else(|| TaskError::squares_overflow("noise_std", self.noise_std.powi(2))).into_iter().collect()
     }
 

@@ -71,7 +71,7 @@ impl RegressionConfig {
     fn bad_noise(&self) -> Option<TaskError> {
         let good = (self.noise as f32).is_finite() && self.noise >= 0.0;
         let problem = || format!("{} must be finite and not negative; 0 is no noise", self.noise);
-        (!good).then(|| TaskError { key: "noise", problem: problem() })
+        (!good).then(|| TaskError::Key { key: "noise", problem: problem() })
     }
 }
 

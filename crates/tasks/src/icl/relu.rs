@@ -43,7 +43,7 @@ impl Family for ReluConfig {
         let Self { d, d_hidden, n_points, .. } = *self;
         let numbers = d_hidden.saturating_mul(d.saturating_add(n_points));
         let problem = || format!("{d_hidden} units for {d} dimensions and {n_points} points are too many");
-        let too_many = (numbers > MOST_NUMBERS).then(|| TaskError { key: "d_hidden", problem: problem() });
+        let too_many = (numbers > MOST_NUMBERS).then(|| TaskError::Key { key: "d_hidden", problem: problem() });
         TaskError::below("d_hidden", self.d_hidden, 1).into_iter().chain(too_many).collect()
     }
 

@@ -32,7 +32,7 @@ impl Family for SparseConfig {
 
     fn own_problems(&self) -> Vec<TaskError> {
         let fewest_active = self.curriculum.as_ref().map_or(self.d, |curriculum| curriculum.d_start.min(self.d));
-        let too_many = || TaskError {
+        let too_many = || TaskError::Key {
             key: "n_nonzero",
             problem: format!("{} does not fit into {fewest_active} active dimensions", self.n_nonzero)
                 + "; lower it, or raise d or curriculum.d_start",

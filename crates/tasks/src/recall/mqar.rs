@@ -66,26 +66,26 @@ impl MqarConfig {
         let Self { vocab, seq_len, .. } = *self;
         // The source's rule. As 4 N <= L it leaves at least N keys and N values.
         let problem = || format!("{vocab} holds too few keys for seq_len = {seq_len}; give more than {seq_len}");
-        (vocab <= seq_len).then(|| TaskError { key: "vocab", problem: problem() })
+        (vocab <= seq_len).then(|| TaskError::Key { key: "vocab", problem: problem() })
     }
 
     fn odd_length(&self) -> Option<TaskError> {
         let seq_len = self.seq_len;
         let problem =
             || format!("{seq_len} is odd, but pairs and query slots take two positions; give {}", seq_len + 1);
-        (seq_len % 2 == 1).then(|| TaskError { key: "seq_len", problem: problem() })
+        (seq_len % 2 == 1).then(|| TaskError::Key { key: "seq_len", problem: problem() })
     }
 
     fn bad_sizes(&self) -> Option<TaskError> {
         let (sizes, seq_len) = (self.sizes(), self.seq_len);
         let (Some(&least), Some(&most)) = (sizes.first(), sizes.last()) else {
             let problem = "the list is empty; give a number of pairs, such as [4]".to_owned();
-            return Some(TaskError { key: "n_pairs", problem });
+            return Some(TaskError::Key { key: "n_pairs", problem });
         };
         let too_many = || {
             let needed = most.saturating_mul(4);
             let problem = format!("{most} pairs and their queries take {needed} positions, seq_len is {seq_len}");
-            TaskError { key: "n_pairs", problem: format!("{problem}; give fewer, or seq_len = {needed}") }
+            TaskError::Key { key: "n_pairs", problem: format!("{problem}; give fewer, or seq_len = {needed}") }
         };
         TaskError::below("n_pairs", least, 1).or_else(|| (most > seq_len / 4).then(too_many))
     }
@@ -93,7 +93,7 @@ impl MqarConfig {
     fn bad_power(&self) -> Option<TaskError> {
         let good = self.power > 0.0 && self.power <= LARGEST_POWER;
         let problem = || format!("{} must be above 0 and at most {LARGEST_POWER:e}; 1 is uniform", self.power);
-        (!good).then(|| TaskError { key: "power", problem: problem() })
+        (!good).then(|| TaskError::Key { key: "power", problem: problem() })
     }
 }
 

@@ -59,12 +59,16 @@ impl NoisyRecallConfig {
         // One key and two values: with a single value there is nothing to remember.
         let least = noise_vocab.saturating_add(3);
         let problem = || format!("{vocab} leaves too few keys and values beside noise_vocab = {noise_vocab}");
-        (vocab < least).then(|| TaskError { key: "vocab", problem: format!("{}; give {least} or more", problem()) })
+        (vocab < least)
+            .then(|| TaskError::Key { key: "vocab", problem: format!("{}; give {least} or more", problem()) })
     }
 
     fn bad_noise(&self) -> Option<TaskError> {
         let good = (0.0..1.0).contains(&self.noise);
-        (!good).then(|| TaskError { key: "noise", problem: format!("{} must be in [0, 1); 0 is no noise", self.noise) })
+        (!good).then(|| TaskError::Key {
+            key: "noise",
+            problem: format!("{} must be in [0, 1); 0 is no noise", self.noise),
+        })
     }
 }
 

@@ -45,7 +45,8 @@ impl SelectiveCopyingConfig {
         let Self { seq_len, n_data, .. } = *self;
         let least = n_data.saturating_mul(2).saturating_add(2);
         let problem = || format!("{seq_len} is too few for n_data = {n_data} twice, a blank and COPY");
-        (seq_len < least).then(|| TaskError { key: "seq_len", problem: format!("{}; give {least} or more", problem()) })
+        (seq_len < least)
+            .then(|| TaskError::Key { key: "seq_len", problem: format!("{}; give {least} or more", problem()) })
     }
 }
 

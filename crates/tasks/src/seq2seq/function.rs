@@ -89,7 +89,7 @@ pub struct Table {
 impl Table {
     fn problems(&self) -> Vec<TaskError> {
         let Self { x, y } = self;
-        let error = |key, problem| Some(TaskError { key, problem });
+        let error = |key, problem| Some(TaskError::Key { key, problem });
         let infinite = |numbers: &[f64]| numbers.iter().copied().find(|&value| !(value as f32).is_finite());
         let x_problem = match (infinite(x), x.windows(2).find(|pair| pair[0] >= pair[1])) {
             _ if x.len() < 2 => error("table.x", format!("{} points are too few; give 2 or more", x.len())),
@@ -217,7 +217,7 @@ impl Domain {
 
     fn problem(self) -> Option<TaskError> {
         let problem = self.distribution()?.validate()?.replace("uniform", "cube");
-        Some(TaskError { key: "domain", problem })
+        Some(TaskError::Key { key: "domain", problem })
     }
 
     /// One sequence. `[seq_len * d_in]`
@@ -359,16 +359,16 @@ impl Function {
         let mut problems: Vec<TaskError> = sizes.into_iter().flatten().collect();
         if let Some(problem) = config.dims().problem() {
             // Nothing else can be tried at that size.
-            return Err(vec![TaskError { key: "seq_len", ..problem }]);
+            return Err(vec![TaskError::Key { key: "seq_len", problem: problem.into_parts().1 }]);
         }
         let rule = match (table, outputs.is_empty()) {
             (Some(_), false) => {
                 let problem = "there are both outputs and a table; leave one of them out".to_owned();
-                Err(vec![TaskError { key: "outputs", problem }])
+                Err(vec![TaskError::Key { key: "outputs", problem }])
             }
             (None, true) => {
                 let problem = "the list is empty; give one formula per number out, such as [\"sin(x1)\"]".to_owned();
-                Err(vec![TaskError { key: "outputs", problem }])
+                Err(vec![TaskError::Key { key: "outputs", problem }])
             }
             (Some(table), true) => {
                 let problems = table.problems();
@@ -376,7 +376,7 @@ impl Function {
             }
             (None, false) if outputs.iter().map(String::len).sum::<usize>() > MOST_CHARACTERS => {
                 let problem = format!("the formulas are too long; give {MOST_CHARACTERS} characters at most");
-                Err(vec![TaskError { key: "outputs", problem }])
+                Err(vec![TaskError::Key { key: "outputs", problem }])
             }
             (None, false) => Self::read(outputs, seq_len, d_in).map(Rule::Outputs),
         };
@@ -401,7 +401,7 @@ impl Function {
             match Expression::parse(output, &variable, &all) {
                 Ok(expression) => expressions.push(expression),
                 Err(problem) => {
-                    problems.push(TaskError { key: "outputs", problem: format!("`{output}`, {problem}") });
+                    problems.push(TaskError::Key { key: "outputs", problem: format!("`{output}`, {problem}") });
                 }
             }
         }
@@ -419,7 +419,7 @@ impl Function {
                 "{operations} operations for {} positions are too many; give {MOST_OPERATIONS} at most",
                 self.seq_len
             );
-            return Some(TaskError { key: "outputs", problem });
+            return Some(TaskError::Key { key: "outputs", problem });
         }
         let count = n_tried(self.seq_len * d_in, operations);
         config.domain.tried(self.seq_len, d_in, count).find_map(|inputs| {
@@ -436,7 +436,7 @@ impl Function {
             };
             let fix = "give a formula that is finite in single precision on the whole domain, or a smaller domain";
             let problem = format!("`{output}` is {value:?} at position {} of {point}; {fix}", position + 1);
-            Some(TaskError { key: "outputs", problem })
+            Some(TaskError::Key { key: "outputs", problem })
         })
     }
 

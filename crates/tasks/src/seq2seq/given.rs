@@ -15,7 +15,7 @@ pub(super) struct Size {
 
 /// An error if the rows are not `[rows, cols]` of finite single-precision numbers.
 pub(super) fn bad_matrix(key: &'static str, given: &[Vec<f64>], rows: Size, cols: Size) -> Option<TaskError> {
-    let error = |problem| Some(TaskError { key, problem });
+    let error = |problem| Some(TaskError::Key { key, problem });
     if given.len() != rows.value {
         return error(format!("there are {} rows; give {} = {} of them", given.len(), rows.name, rows.value));
     }
@@ -29,7 +29,7 @@ pub(super) fn bad_matrix(key: &'static str, given: &[Vec<f64>], rows: Size, cols
 
 /// An error if the list is not `[len]` of finite single-precision numbers.
 pub(super) fn bad_vector(key: &'static str, given: &[f64], len: Size) -> Option<TaskError> {
-    let error = |problem| Some(TaskError { key, problem });
+    let error = |problem| Some(TaskError::Key { key, problem });
     if given.len() != len.value {
         return error(format!("there are {} numbers; give {} = {}", given.len(), len.name, len.value));
     }

@@ -71,7 +71,7 @@ impl ReluNetworkConfig {
         let (d_hidden, flat) = (self.d_hidden, self.seq_len.saturating_mul(self.d.saturating_add(self.d_out())));
         let problem = || format!("{d_hidden} units of {flat} weights are too many; give {MOST_WEIGHTS} at most");
         let too_many = d_hidden.saturating_mul(flat) > MOST_WEIGHTS;
-        too_many.then(|| TaskError { key: "d_hidden", problem: problem() })
+        too_many.then(|| TaskError::Key { key: "d_hidden", problem: problem() })
     }
 
     fn bad_given(&self) -> impl Iterator<Item = TaskError> + '_ {

@@ -57,11 +57,11 @@ impl TruncatedLinearConfig {
         let Self { low, high, .. } = *self;
         let infinite = |value: f64| !(value as f32).is_finite();
         if let Some((key, end)) = [("low", low), ("high", high)].into_iter().find(|(_, end)| infinite(*end)) {
-            return Some(TaskError { key, problem: format!("{end} must be a finite single-precision number") });
+            return Some(TaskError::Key { key, problem: format!("{end} must be a finite single-precision number") });
         }
         let rounded = if low < high { " in single precision" } else { "" };
         let problem = || format!("{low} must be below high = {high}{rounded}");
-        (low as f32 >= high as f32).then(|| TaskError { key: "low", problem: problem() })
+        (low as f32 >= high as f32).then(|| TaskError::Key { key: "low", problem: problem() })
     }
 
     fn bad_given(&self) -> impl Iterator<Item = TaskError> + '_ {

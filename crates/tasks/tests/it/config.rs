@@ -9,7 +9,7 @@ fn parse(text: &str) -> Result<TaskConfig, String> {
 }
 
 fn refused_keys(text: &str) -> Vec<&'static str> {
-    parse(text).expect(text).validate().into_iter().map(|error| error.key).collect()
+    parse(text).expect(text).validate().into_iter().map(|error| error.into_parts().0).collect()
 }
 
 #[test]

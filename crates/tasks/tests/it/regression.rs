@@ -147,7 +147,7 @@ fn what_makes_no_sense_is_refused_by_key() {
         ("gradient_descent.rate = inf", vec!["gradient_descent.rate"]),
         ("d = 1\nn_points = 1\nnoise = 0", vec![]),
     ] {
-        let found: Vec<_> = parse(text).validate().into_iter().map(|error| error.key).collect();
+        let found: Vec<_> = parse(text).validate().into_iter().map(|error| error.into_parts().0).collect();
         assert_eq!(found, keys, "{text}");
     }
     let typo = toml::from_str::<TaskConfig>("[in_context_regression]\ngradient_descent.step = 3");

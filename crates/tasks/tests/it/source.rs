@@ -136,7 +136,7 @@ fn an_empty_training_set_is_refused() {
 
 #[test]
 fn data_sizes_of_zero_are_refused_by_key() {
-    let keys = |data: DataConfig| data.validate().into_iter().map(|error| error.key).collect::<Vec<_>>();
+    let keys = |data: DataConfig| data.validate().into_iter().map(|error| error.into_parts().0).collect::<Vec<_>>();
     assert_eq!(keys(FRESH), [""; 0]);
     assert_eq!(keys(DataConfig::Fresh { validation: 0, test: 0 }), ["fresh.test"]);
     assert_eq!(keys(DataConfig::Fixed { train: 0, validation: 0, test: 0 }), ["fixed.train", "fixed.test"]);

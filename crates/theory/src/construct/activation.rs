@@ -236,7 +236,7 @@ impl Scalar {
 
 fn function(config: &FunctionConfig, key: &'static str) -> Result<headway_tasks::Function, Refusal> {
     headway_tasks::Function::new(config).map_err(|problems| {
-        let problems: Vec<String> = problems.into_iter().map(|problem| problem.problem).collect();
+        let problems: Vec<String> = problems.into_iter().map(|problem| problem.into_parts().1).collect();
         Refusal::invalid(key, problems.join("; "))
     })
 }

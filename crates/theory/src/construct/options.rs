@@ -133,10 +133,10 @@ impl Ends {
 
 /// The first thing wrong with a task, as the option that sets it.
 pub(super) fn sound(problems: &[TaskError]) -> Result<(), Refusal> {
-    match problems.first() {
+    match problems.first().cloned().map(TaskError::into_parts) {
         None => Ok(()),
-        Some(TaskError { key, problem }) => {
-            let option = match *key {
+        Some((key, problem)) => {
+            let option = match key {
                 "outputs" => "function",
                 "d_hidden" => "hidden",
                 key => key.split('.').next().unwrap_or(key),

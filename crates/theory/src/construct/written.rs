@@ -1,6 +1,6 @@
 //! A function that an option writes down.
 
-use headway_tasks::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig};
+use headway_tasks::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig, TaskError};
 
 use super::options::sound;
 use crate::{refusal::Refusal, target::Target};
@@ -47,7 +47,7 @@ impl WrittenDown {
         let function = Function::new(&config).map_err(|problems| {
             // A single word that is no formula was meant as a name.
             let names: Vec<&str> = BUILT_INS.iter().map(|built_in| built_in.name).collect();
-            let of_formula = problems.iter().any(|problem| problem.key == "outputs");
+            let of_formula = problems.iter().any(|problem| matches!(problem, TaskError::Key { key: "outputs", .. }));
             let hint = match texts {
                 [name] if of_formula && name.chars().all(|c| c.is_ascii_alphabetic() || c == '_') => {
                     format!("; built-in functions are {}", names.join(", "))

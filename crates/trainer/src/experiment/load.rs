@@ -515,10 +515,10 @@ impl Reader {
         let is_given = self.overridden.keys().any(|set| is_same_or_below(&path_key, set));
         let folder = path.parent().filter(|_| !is_given).unwrap_or(Path::new(""));
         let files = data::files(std::env::current_dir().unwrap_or_default().join(folder));
-        let error = experiment.task.settle(&files).err()?;
-        let key = join(&table, error.key);
+        let (key, problem) = experiment.task.settle(&files).err()?.into_parts();
+        let key = join(&table, key);
         let origin = self.origin_of_value(&key);
-        Some(Problem { message: format!("{key}: {}", error.problem), help: None, origin, key })
+        Some(Problem { message: format!("{key}: {problem}"), help: None, origin, key })
     }
 
     /// What could be read, and every problem of form.

@@ -10,7 +10,7 @@ mod single;
 use std::path::PathBuf;
 
 use headway_model::{ConfigError, InputDims, IoDims, ModelConfig, Precision};
-use headway_tasks::{DataConfig, LARGEST_SEED, Split, TaskConfig, TaskDims, TaskInput};
+use headway_tasks::{DataConfig, LARGEST_SEED, Split, TaskConfig, TaskDims, TaskError, TaskInput};
 use serde::{Deserialize, Serialize};
 
 use crate::{digest::digest, error::Error, loss::Loss, optimizer::OptimizerConfig, schedule::Schedule};
@@ -288,7 +288,9 @@ impl Experiment {
         {
             refuse("schedule", "final_fraction must be between 0 and 1");
         }
-        problems.extend(self.data.validate().into_iter().map(|p| (format!("data.{}", p.key), p.problem)));
+        problems.extend(
+            self.data.validate().into_iter().map(TaskError::into_parts).map(|(key, p)| (format!("data.{key}"), p)),
+        );
         let optimizer = self.optimizer.problems().into_iter();
         problems
             .extend(optimizer.map(|(key, problem)| (format!("optimizer.{}.{key}", self.optimizer.name()), problem)));
@@ -317,7 +319,8 @@ impl Experiment {
             problems.extend(beyond(&self.data, held));
         }
         problems.extend(self.finetune.problems(&self.model));
-        problems.extend(task.into_iter().map(|p| (join(&format!("task.{}", self.task.name()), p.key), p.problem)));
+        let task = task.into_iter().map(TaskError::into_parts);
+        problems.extend(task.map(|(key, p)| (join(&format!("task.{}", self.task.name()), key), p)));
         // What the sizes of an unsound task would do to the model is not known; what is wrong for any sizes is.
         let model = if sound { self.model.validate(&self.dims()) } else { wrong_for_any_task(&self.model) };
         let model = model.into_iter();
