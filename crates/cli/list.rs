@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use headway_exchange::names::CONVENTIONS;
-use headway_model::{KERNELS, MODELS, POSITIONS};
+use headway_model::{KernelKind, ModelConfig, PositionKind};
 use headway_study::reproduce::REPRODUCTIONS;
-use headway_tasks::{BUILT_INS, TASKS};
+use headway_tasks::{BUILT_INS, TaskConfig};
 use headway_theory::CONSTRUCTIONS;
 use headway_trainer::{experiment::MODES, optimizer::OPTIMIZERS};
 use serde::Serialize;
@@ -17,40 +17,39 @@ use crate::{
 
 #[derive(Serialize)]
 struct Entry {
-    name: String,
+    name: &'static str,
     summary: &'static str,
 }
 
 pub fn run(args: &List) -> ExitCode {
-    let entries = match args.what {
-        Listed::Tasks => plain(TASKS),
-        Listed::Models => plain(MODELS),
-        Listed::Constructions => plain(CONSTRUCTIONS),
-        Listed::Functions => BUILT_INS.iter().map(|f| Entry { name: f.name.to_owned(), summary: f.summary }).collect(),
-        Listed::Modes => plain(MODES),
-        Listed::Optimizers => plain(OPTIMIZERS),
-        Listed::Reproductions => {
-            let trained = REPRODUCTIONS.iter().map(|r| (r.id, r.summary));
-            let all = trained.chain([(convergence::ID, convergence::SUMMARY)]);
-            all.map(|(name, summary)| Entry { name: name.to_owned(), summary }).collect()
-        }
-        Listed::Conventions => {
-            CONVENTIONS.iter().map(|c| Entry { name: c.name.to_owned(), summary: c.summary }).collect()
-        }
-        Listed::Kernels => plain(KERNELS),
-        Listed::Positions => plain(POSITIONS),
-    };
+    let rows = rows(args.what);
     if args.json {
-        output::json(&entries);
+        let entry = |(name, summary)| Entry { name, summary };
+        output::json(&rows.into_iter().map(entry).collect::<Vec<_>>());
         return ExitCode::SUCCESS;
     }
-    let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or_default();
-    for Entry { name, summary } in entries {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    for (name, summary) in rows {
         output::line(format!("{name:width$}  {summary}"));
     }
     ExitCode::SUCCESS
 }
 
-fn plain(list: &[(&str, &'static str)]) -> Vec<Entry> {
-    list.iter().map(|(name, summary)| Entry { name: (*name).to_owned(), summary }).collect()
+/// Name and summary of every entry.
+fn rows(what: Listed) -> Vec<(&'static str, &'static str)> {
+    match what {
+        Listed::Tasks => TaskConfig::list(),
+        Listed::Models => ModelConfig::list(),
+        Listed::Kernels => KernelKind::list(),
+        Listed::Positions => PositionKind::list(),
+        Listed::Constructions => CONSTRUCTIONS.to_vec(),
+        Listed::Modes => MODES.to_vec(),
+        Listed::Optimizers => OPTIMIZERS.to_vec(),
+        Listed::Functions => BUILT_INS.iter().map(|function| (function.name, function.summary)).collect(),
+        Listed::Conventions => CONVENTIONS.iter().map(|convention| (convention.name, convention.summary)).collect(),
+        Listed::Reproductions => {
+            let trained = REPRODUCTIONS.iter().map(|reproduction| (reproduction.id, reproduction.summary));
+            trained.chain([(convergence::ID, convergence::SUMMARY)]).collect()
+        }
+    }
 }

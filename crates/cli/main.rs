@@ -1,73 +1,13 @@
-//! The `headway` command: a table of contents. Each verb is one file; what it does lives in the library crates.
-
-#![warn(clippy::disallowed_methods)]
-
-mod analyze;
-mod args;
-mod bench;
-mod check;
-mod compare;
-mod construct;
-mod convergence;
-mod device;
-mod devices;
-mod eval;
-mod exchange;
-mod finetune;
-mod list;
-mod merge;
-mod output;
-mod predict;
-mod report;
-mod reproduce;
-mod resume;
-mod runs;
-mod show;
-mod signals;
-mod stop;
-mod study;
-mod sweep;
-mod train;
-mod values;
+//! The `headway` command.
 
 use std::process::ExitCode;
 
-use args::{Args, Verb};
-use headway_trainer::{memory, notice};
+use headway_trainer::memory;
 
 /// Training takes and frees large buffers at every step; a caching allocator keeps them.
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator;
 
 fn main() -> ExitCode {
-    memory::keep_freed_pages();
-    notice::tell(|text| output::note(text));
-    signals::outlive_file_limits();
-    let args = Args::read();
-    output::catching_panics(|| {
-        let result = match &args.verb {
-            Verb::Train(args) => train::run(args),
-            Verb::Resume(args) => resume::run(args),
-            Verb::Finetune(args) => finetune::run(args),
-            Verb::Merge(args) => merge::run(args),
-            Verb::Sweep(args) => sweep::run(args),
-            Verb::Construct(args) => construct::run(args),
-            Verb::Import(args) => exchange::import::run(args),
-            Verb::Export(args) => exchange::export::run(args),
-            Verb::Card(args) => exchange::card::run(args),
-            Verb::Compare(args) => compare::run(args),
-            Verb::Reproduce(args) => reproduce::run(args),
-            Verb::Report(args) => report::run(args),
-            Verb::Eval(args) => eval::run(args),
-            Verb::Predict(args) => predict::run(args),
-            Verb::Analyze(args) => analyze::run(args),
-            Verb::Check(args) => check::run(args),
-            Verb::Show(args) => show::run(args),
-            Verb::List(args) => Ok(list::run(args)),
-            Verb::Devices(args) => Ok(devices::run(args)),
-            Verb::Runs(args) => runs::run(args),
-            Verb::Bench(args) => bench::run(args),
-        };
-        result.unwrap_or_else(|error| output::failure(&error))
-    })
+    headway::main()
 }

@@ -46,10 +46,10 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("headway-exchange", &["headway-model"]),
     ("headway-draw", &[]),
     ("headway-plain", &[]),
-    ("headway-model", &["headway-kernels"]),
+    ("headway-model", &["headway-kernels", "headway-plain"]),
     ("headway-kernels", &[]),
     ("headway-tasks", &[]),
-    ("headway-testkit", &[]),
+    ("headway-testkit", &["headway-model", "headway-plain", "headway-tasks"]),
 ];
 
 fn packages() -> Vec<Value> {

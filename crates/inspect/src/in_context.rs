@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use burn::{module::Module, tensor::Device};
 use headway_model::{Input, Model, weights};
 use headway_plain::linear_rule::{Family, LinearRule, Observed, Spectrum, cosine, implicit_weights};
-use headway_tasks::{
-    Batch, Layout, Question, Seed, Source, Split, Stream, TASKS, Targets, Task, TaskConfig, set_query,
-};
+use headway_tasks::{Batch, Layout, Question, Seed, Source, Split, Stream, Targets, Task, TaskConfig, set_query};
 use serde::Serialize;
 
 use super::opened::{LoadedModel, Measured, Provenance, count, first};
@@ -189,7 +187,7 @@ fn unsuited(task: &str, seed: Seed) -> String {
         let task = TaskConfig::with_defaults(name).and_then(|task| task.open(&data::files(""), seed).ok());
         task.is_some_and(|task| asks_for_numbers(task.as_ref(), seed).is_some())
     };
-    let suited: Vec<&str> = TASKS.iter().map(|(name, _)| *name).filter(|name| suits(name)).collect();
+    let suited: Vec<&str> = TaskConfig::list().into_iter().map(|(name, _)| name).filter(|name| suits(name)).collect();
     format!(
         "{task} asks for no number that is learned from examples in the prompt; these tasks do: {}",
         suited.join(", ")

@@ -138,7 +138,7 @@ pub fn subject(request: &Request, device: &OpenDevice) -> Result<Subject, Error>
         Input::Tokens(ids) => Input::Tokens(ids.narrow(0, 0, sequences)),
     };
     opened::ensure_finite(model.forward(input.clone()), &experiment)?;
-    let entering = network::entering(&model, input); // [sequences, rows, d_model]
+    let entering = model.network().enters_plain(input); // [sequences, rows, d_model]
     let [_, rows, d_model] = entering.dims();
     let values: Vec<f64> = weights::to_host(entering).into_iter().map(f64::from).collect();
     let inputs = values.chunks_exact(rows * d_model).map(|values| Matrix::from_row_slice(rows, d_model, values));

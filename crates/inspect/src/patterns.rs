@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, iter::repeat_n};
 
 use burn::module::Module;
-use headway_model::{LayerTrace, ModelConfig, StackMap, weights};
+use headway_model::{LayerRows, LayerTrace, weights};
 use headway_plain::attention::{Key, Layout, Measure, Query, SCORES};
 use headway_tasks::{Batch, Inputs, Split};
 use serde::Serialize;
@@ -230,32 +230,17 @@ fn tallies(experiment: &Experiment, layers: &[LayerTrace], roles: Option<&[&'sta
 
 /// What queries and keys of each layer stand for, and whether its first rows are the positions of the sequence.
 fn layouts(experiment: &Experiment, layers: &[LayerTrace]) -> Vec<(Layout, bool)> {
-    let seq_len = experiment.task.dims().seq_len;
-    let is_causal = matches!(&experiment.model, ModelConfig::Transformer(config) if config.causal);
-    let (mut coming, mut has_positions) = (seq_len, true);
-    let layout = |(index, layer): (usize, &LayerTrace)| {
-        let [_, _, q_len, k_len] = layer.pattern.dims();
-        // Rows of the layer, the first that answers, and how many come from what is before it.
-        let (rows, first, read) = match &experiment.model {
-            ModelConfig::AttentionStack(config) => {
-                let layer = &config.layers[index];
-                let is_row_wise = layer.map == StackMap::TokenWise;
-                has_positions &= is_row_wise;
-                let read = if is_row_wise { coming } else { layer.rows };
-                coming = layer.n_queries();
-                (layer.rows, layer.rows - layer.n_keys(), read)
-            }
-            ModelConfig::Transformer(_)
-            | ModelConfig::PaperOneLayer(_)
-            | ModelConfig::PaperTwoLayer(_)
-            | ModelConfig::PaperSetKeys(_) => (q_len, 0, seq_len),
-        };
+    let dims = experiment.dims();
+    let is_causal = experiment.model.is_causal(&dims);
+    let layout = |(layer, trace): (LayerRows, &LayerTrace)| {
+        let LayerRows { rows, first_key, read, has_positions } = layer;
+        let [_, _, q_len, k_len] = trace.pattern.dims();
         // Keys in front of the rows are no rows.
-        let in_front = repeat_n(Key { row: None, is_learned: true }, k_len.saturating_sub(rows - first));
-        let of_rows = (first..rows).map(|row| Key { row: Some(row), is_learned: row >= read });
+        let in_front = repeat_n(Key { row: None, is_learned: true }, k_len.saturating_sub(rows - first_key));
+        let of_rows = (first_key..rows).map(|row| Key { row: Some(row), is_learned: row >= read });
         (Layout { q_len, keys: in_front.chain(of_rows).collect(), is_causal }, has_positions)
     };
-    layers.iter().enumerate().map(layout).collect()
+    experiment.model.family().layer_rows(&dims).into_iter().zip(layers).map(layout).collect()
 }
 
 /// Means in the making, by name.

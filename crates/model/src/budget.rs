@@ -30,30 +30,34 @@ impl Budget {
 /// Running totals; each method adds one layer. In f64, exact up to 2^53 and without overflow beyond: a config may hold any size.
 #[derive(Default)]
 pub struct Count {
-    pub(crate) parameters: f64,
-    pub(crate) flops: f64,
-    pub(crate) floats: f64,
+    /// Trainable numbers.
+    pub parameters: f64,
+    /// Floating-point operations.
+    pub flops: f64,
+    /// Numbers kept for the backward pass.
+    pub floats: f64,
 }
 
 impl Count {
     /// Biased linear map over `rows`: keeps its input, yields `rows · d_out`.
-    pub(crate) fn linear(&mut self, rows: f64, d_in: f64, d_out: f64) {
+    pub fn linear(&mut self, rows: f64, d_in: f64, d_out: f64) {
         self.parameters += d_in * d_out + d_out;
         self.flops += 2.0 * rows * d_in * d_out;
     }
 
     /// Linear map without bias.
-    pub(crate) fn projection(&mut self, rows: f64, d_in: f64, d_out: f64) {
+    pub fn projection(&mut self, rows: f64, d_in: f64, d_out: f64) {
         self.parameters += d_in * d_out;
         self.flops += 2.0 * rows * d_in * d_out;
     }
 
-    pub(crate) fn keep(&mut self, floats: f64) {
+    /// Numbers kept for the backward pass.
+    pub fn keep(&mut self, floats: f64) {
         self.floats += floats;
     }
 
-    /// Keeps its input; its output is kept by what follows.
-    pub(crate) fn norm(&mut self, rows: f64, d: f64) {
+    /// Layer norm over `rows`: keeps its input; its output is kept by what follows.
+    pub fn norm(&mut self, rows: f64, d: f64) {
         self.parameters += 2.0 * d;
         self.keep(rows * d);
     }
@@ -69,7 +73,7 @@ impl Count {
 
 impl Count {
     /// Adds what stands in the table of another count, `n` times over.
-    pub(crate) fn repeat(&mut self, n: usize, part: &Self) {
+    pub fn repeat(&mut self, n: usize, part: &Self) {
         let n = size(n);
         self.parameters += n * part.parameters;
         self.flops += n * part.flops;

@@ -43,7 +43,10 @@ impl IoDims {
     }
 
     /// Width of the vectors, for a family that takes nothing else.
-    pub(crate) fn vector_width(&self) -> usize {
+    ///
+    /// # Panics
+    /// When the data is tokens.
+    pub fn vector_width(&self) -> usize {
         match self.input {
             InputDims::Continuous { d_in } => d_in,
             InputDims::Tokens { .. } => unreachable!("validate refuses tokens for a model of vectors"),
@@ -62,7 +65,8 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(crate) fn new(key: &'static str, problem: impl Into<String>) -> Self {
+    /// A problem of a key below the table at hand; empty for the table itself.
+    pub fn new(key: &'static str, problem: impl Into<String>) -> Self {
         Self { key, problem: problem.into() }
     }
 }

@@ -22,7 +22,7 @@ impl Input {
     ///
     /// # Panics
     /// When the input is tokens.
-    pub(crate) fn vectors(self) -> Tensor<3> {
+    pub fn vectors(self) -> Tensor<3> {
         match self {
             Self::Continuous(x) => x,
             Self::Tokens(_) => panic!("this model takes vectors, not tokens"),

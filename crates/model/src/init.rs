@@ -37,7 +37,7 @@ impl<'a> Initializer<'a> {
     }
 
     /// A parameter of this shape, its values row-major; trainable on a device with autodiff.
-    pub(crate) fn param<const D: usize>(
+    pub fn param<const D: usize>(
         &mut self,
         shape: [usize; D],
         values: impl FnOnce(&mut dyn Rng) -> Vec<f32>,
@@ -52,7 +52,7 @@ impl<'a> Initializer<'a> {
     }
 
     /// Numbers that are never trained, their values row-major.
-    pub(crate) fn buffer(&mut self, shape: [usize; 2], values: impl FnOnce(&mut dyn Rng) -> Vec<f32>) -> Buffer {
+    pub fn buffer(&mut self, shape: [usize; 2], values: impl FnOnce(&mut dyn Rng) -> Vec<f32>) -> Buffer {
         self.param(shape, values).set_require_grad(false).into()
     }
 
@@ -61,12 +61,12 @@ impl<'a> Initializer<'a> {
     }
 
     /// Entries from N(0, 0.02²).
-    pub(crate) fn embedding_table(&mut self, shape: [usize; 2]) -> Param<Tensor<2>> {
+    pub fn embedding_table(&mut self, shape: [usize; 2]) -> Param<Tensor<2>> {
         self.gaussian(shape, EMBEDDING_STD)
     }
 
     /// Entries from N(0, 1).
-    pub(crate) fn normal(&mut self, shape: [usize; 2]) -> Param<Tensor<2>> {
+    pub fn normal(&mut self, shape: [usize; 2]) -> Param<Tensor<2>> {
         self.gaussian(shape, 1.0)
     }
 
@@ -75,20 +75,24 @@ impl<'a> Initializer<'a> {
         self.param(shape, |mut rng| (0..shape[0] * shape[1]).map(|_| law.sample(&mut rng)).collect())
     }
 
-    pub(crate) fn embedding(&mut self, vocab: usize, d_model: usize) -> Embedding {
+    /// A table of tokens. `[vocab, d_model]`
+    pub fn embedding(&mut self, vocab: usize, d_model: usize) -> Embedding {
         Embedding { weight: self.embedding_table([vocab, d_model]) }
     }
 
-    pub(crate) fn linear(&mut self, d_in: usize, d_out: usize) -> Linear {
+    /// A map with bias.
+    pub fn linear(&mut self, d_in: usize, d_out: usize) -> Linear {
         let bound = 1.0 / (d_in as f32).sqrt();
         Linear { weight: self.uniform([d_in, d_out], bound).into(), bias: self.uniform([d_out], bound), low_rank: None }
     }
 
-    pub(crate) fn projection(&mut self, d_in: usize, d_out: usize) -> Projection {
+    /// A map without bias.
+    pub fn projection(&mut self, d_in: usize, d_out: usize) -> Projection {
         Projection { weight: self.uniform([d_in, d_out], 1.0 / (d_in as f32).sqrt()).into(), low_rank: None }
     }
 
-    pub(crate) fn layer_norm(&mut self, d_model: usize) -> LayerNorm {
+    /// A norm of gain one and offset zero.
+    pub fn layer_norm(&mut self, d_model: usize) -> LayerNorm {
         LayerNorm {
             weight: self.param([d_model], |_| vec![1.0; d_model]),
             bias: self.param([d_model], |_| vec![0.0; d_model]),

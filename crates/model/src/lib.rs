@@ -31,6 +31,7 @@ mod attention;
 mod budget;
 mod config;
 mod embed;
+mod erased;
 mod family;
 mod ffn;
 mod init;
@@ -41,6 +42,8 @@ mod mask;
 pub mod norm;
 mod parameter;
 pub mod parameters;
+pub mod plain;
+mod registry;
 mod trace;
 pub mod weights;
 
@@ -50,14 +53,15 @@ pub use attention::{
     kernel::{AttentionKernel, Demand, Directions, FavorConfig, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec},
     position::{Hand, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme},
     precision::Precision,
-    view::{Bias, View},
+    view::{Bias, Layout, View},
 };
 pub use budget::{Budget, Count};
 pub use config::{ConfigError, InputDims, IoDims};
 pub use embed::{Embed, Input};
+pub use erased::Erased;
 pub use family::{
-    AttentionStack, AttentionStackConfig, Block, Capability, Family, Heads, LayerShape, MODELS, Model, ModelConfig,
-    Network, Norm, PaperOneLayer, PaperOneLayerConfig, PaperSetKeys, PaperSetKeysConfig, PaperTwoLayer,
+    AttentionStack, AttentionStackConfig, Block, Capability, Family, Heads, LayerRows, LayerShape, MODELS, Model,
+    ModelConfig, Network, Norm, PaperOneLayer, PaperOneLayerConfig, PaperSetKeys, PaperSetKeysConfig, PaperTwoLayer,
     PaperTwoLayerConfig, Readout, Shape, StackLayer, StackMap, StackReadout, Transformer, TransformerConfig,
 };
 pub use ffn::{Activation, Ffn, StateMixer};
@@ -67,4 +71,5 @@ pub use linear::{Linear, Projection};
 pub use mask::Mask;
 pub use norm::LayerNorm;
 pub use parameter::{Buffer, Matrix};
+pub use registry::{Listed, RegisterError, Registered};
 pub use trace::{LayerTrace, Recorder, Replacement, Trace};

@@ -61,8 +61,9 @@ fn forward(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, low_rank: O
 /// A projection and what is learned beside it.
 pub struct ProjectionPlace<'a> {
     /// `[d_in, d_out]`
-    pub(crate) weight: &'a Param<Tensor<2>>,
-    pub(crate) low_rank: &'a mut Option<LowRank>,
+    pub weight: &'a Param<Tensor<2>>,
+    /// What is learned beside it.
+    pub low_rank: &'a mut Option<LowRank>,
 }
 
 impl ProjectionPlace<'_> {

@@ -59,18 +59,20 @@ impl<'a> Recorder<'a> {
         Self { replacements, ..Self::default() }
     }
 
-    pub(crate) fn is_on(&self) -> bool {
+    /// Whether somebody looks at patterns.
+    pub fn is_on(&self) -> bool {
         self.on
     }
 
-    pub(crate) fn embedded(&mut self, hidden: &Tensor<3>) {
+    /// The state that enters the first attention layer.
+    pub fn embedded(&mut self, hidden: &Tensor<3>) {
         if self.on {
             self.embedded = Some(hidden.clone());
         }
     }
 
     /// Heads of the layer at hand; further ones go beside those already seen.
-    pub(crate) fn pattern(&mut self, pattern: &Tensor<4>) {
+    pub fn pattern(&mut self, pattern: &Tensor<4>) {
         if self.on {
             let seen = self.pattern.take();
             self.pattern = Some(match seen {
@@ -84,7 +86,7 @@ impl<'a> Recorder<'a> {
     ///
     /// # Shapes
     /// `[batch, n_heads, q_len, d_value]` -> the same
-    pub(crate) fn mixture(&mut self, mixed: Tensor<4>) -> Tensor<4> {
+    pub fn mixture(&mut self, mixed: Tensor<4>) -> Tensor<4> {
         let [batch, n_heads, q_len, d_value] = mixed.dims();
         let [layer, first] = self.passed;
         self.passed[1] += n_heads;
@@ -101,7 +103,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Closes the layer whose heads came last.
-    pub(crate) fn layer(&mut self, hidden: &Tensor<3>) {
+    pub fn layer(&mut self, hidden: &Tensor<3>) {
         self.passed = [self.passed[0] + 1, 0];
         if let Some(pattern) = self.pattern.take() {
             let mixtures = std::mem::take(&mut self.mixtures);

@@ -1,6 +1,11 @@
 //! The one list of tasks. A new task is one file and one row below.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{EnumAccess, VariantAccess, Visitor},
+};
 
 use crate::{
     batch::TaskDims,
@@ -8,6 +13,7 @@ use crate::{
     file,
     files::Files,
     icl, recall,
+    registered::{self, Entry, Listed, RegisterError, RegisteredTask},
     seed::{Seed, Stream},
     seq2seq,
     shift::Shift,
@@ -16,75 +22,166 @@ use crate::{
 
 /// Declares the list of tasks once: config names, dispatch and `headway list tasks` all come from it.
 macro_rules! tasks {
-    ($($name:literal => $variant:ident($config:ty), $summary:literal;)+) => {
+    ($($name:literal = $variant:ident($config:ty), $summary:literal;)+) => {
         /// A task by its name in a config file (`[task.copy]`).
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
+        #[derive(Clone, Debug, PartialEq)]
         pub enum TaskConfig {
-            $(#[doc = $summary] #[serde(rename = $name)] $variant($config),)+
+            $(#[doc = $summary] $variant($config),)+
+            /// One that a caller registered.
+            Registered(RegisteredTask),
         }
 
-        /// Every task's name in a config file, with one line about it.
+        /// The name of every built-in task with one line about it.
         pub const TASKS: &[(&str, &str)] = &[$(($name, $summary),)+];
 
         impl TaskConfig {
             /// The task of this name with every size at its default.
             pub fn with_defaults(name: &str) -> Option<Self> {
-                match name { $($name => Some(Self::$variant(<$config>::default())),)+ _ => None }
+                match name {
+                    $($name => Some(Self::$variant(<$config>::default())),)+
+                    _ => registered(name).map(|entry| Self::Registered((entry.default)())),
+                }
             }
 
             /// Name in a config file.
             pub fn name(&self) -> &'static str {
-                match self { $(Self::$variant(_) => $name,)+ }
+                match self {
+                    $(Self::$variant(_) => $name,)+
+                    Self::Registered(config) => config.name(),
+                }
             }
 
             fn spec(&self) -> &dyn TaskSpec {
-                match self { $(Self::$variant(config) => config,)+ }
+                match self {
+                    $(Self::$variant(config) => config,)+
+                    Self::Registered(config) => config.spec(),
+                }
             }
 
             fn spec_mut(&mut self) -> &mut dyn TaskSpec {
-                match self { $(Self::$variant(config) => config,)+ }
+                match self {
+                    $(Self::$variant(config) => config,)+
+                    Self::Registered(config) => config.spec_mut(),
+                }
+            }
+        }
+
+        impl Serialize for TaskConfig {
+            fn serialize<W: Serializer>(&self, serializer: W) -> Result<W::Ok, W::Error> {
+                match self {
+                    $(Self::$variant(config) => serializer.serialize_newtype_variant(ENUM, 0, $name, config),)+
+                    Self::Registered(config) => serializer.serialize_newtype_variant(ENUM, 0, config.name(), config),
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for TaskConfig {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_enum(ENUM, &[$($name),+], Choice)
+            }
+        }
+
+        impl<'de> Visitor<'de> for Choice {
+            type Value = TaskConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("enum TaskConfig")
+            }
+
+            fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<TaskConfig, A::Error> {
+                let (Name(name), variant) = data.variant()?;
+                match name.as_str() {
+                    $($name => variant.newtype_variant().map(TaskConfig::$variant),)+
+                    _ => match registered(&name) {
+                        Some(entry) => variant.newtype_variant_seed(entry).map(TaskConfig::Registered),
+                        None => Err(unknown(&name)),
+                    },
+                }
             }
         }
     };
 }
 
+const ENUM: &str = "TaskConfig";
+
+/// Reads a name with the settings under it.
+struct Choice;
+
+/// A name of the list.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if TaskConfig::list().iter().any(|(listed, _)| *listed == name) { Ok(Self(name)) } else { Err(unknown(&name)) }
+    }
+}
+
+/// As serde says it of an enum.
+fn unknown<E: serde::de::Error>(name: &str) -> E {
+    let names: Vec<String> = TaskConfig::list().iter().map(|(name, _)| format!("`{name}`")).collect();
+    E::custom(format_args!("unknown variant `{name}`, expected one of {}", names.join(", ")))
+}
+
+fn registered(name: &str) -> Option<Entry> {
+    registered::entries().into_iter().find(|entry| entry.name == name)
+}
+
 tasks! {
-    "truncated_linear" => TruncatedLinear(seq2seq::truncated_linear::TruncatedLinearConfig),
+    "truncated_linear" = TruncatedLinear(seq2seq::truncated_linear::TruncatedLinearConfig),
         "y_i = clamp(w_i . x_i + t_i, low, high): a linear form per position, cut off at both ends";
-    "relu_network" => ReluNetwork(seq2seq::relu_network::ReluNetworkConfig),
+    "relu_network" = ReluNetwork(seq2seq::relu_network::ReluNetworkConfig),
         "y = W2 relu(W1 vec(x) + b1) + b2: a random two-layer ReLU network of the whole sequence";
-    "function" => Function(seq2seq::function::FunctionConfig),
+    "function" = Function(seq2seq::function::FunctionConfig),
         "y = f(x) with f written down, as formulas or as a table: the targets that weights can be constructed for";
-    "icl_linear" => IclLinear(icl::linear::LinearConfig),
+    "icl_linear" = IclLinear(icl::linear::LinearConfig),
         "x_1, y_1, x_2, y_2, ... with y = w . x and a new w in every prompt: linear regression in context";
-    "icl_sparse" => IclSparse(icl::sparse::SparseConfig),
+    "icl_sparse" = IclSparse(icl::sparse::SparseConfig),
         "icl_linear with a w of few nonzero coordinates: sparse regression in context";
-    "icl_quadratic" => IclQuadratic(icl::quadratic::QuadraticConfig),
+    "icl_quadratic" = IclQuadratic(icl::quadratic::QuadraticConfig),
         "y = sum_j w_j x_j^2 / sqrt(3), a new w in every prompt: quadratic regression in context";
-    "icl_relu" => IclRelu(icl::relu::ReluConfig),
+    "icl_relu" = IclRelu(icl::relu::ReluConfig),
         "y = a random two-layer ReLU network of x, a new one in every prompt";
-    "icl_tree" => IclTree(icl::tree::TreeConfig),
+    "icl_tree" = IclTree(icl::tree::TreeConfig),
         "y = a random decision tree of the signs of x, a new one in every prompt";
-    "icl_logistic" => IclLogistic(icl::logistic::LogisticConfig),
+    "icl_logistic" = IclLogistic(icl::logistic::LogisticConfig),
         "y = sign(w . x), a new w in every prompt: linear classification in context";
-    "in_context_regression" => InContextRegression(icl::regression::RegressionConfig),
+    "in_context_regression" = InContextRegression(icl::regression::RegressionConfig),
         "(x_1, y_1), ..., (x_N, y_N), (x_q, 0) with y = w . x + noise: the rows that attention descends a gradient on";
-    "copy" => Copy(seq2seq::copy::CopyConfig),
+    "copy" = Copy(seq2seq::copy::CopyConfig),
         "symbols, a separator, then the same symbols again, one by one";
-    "mqar" => Mqar(recall::mqar::MqarConfig),
+    "mqar" = Mqar(recall::mqar::MqarConfig),
         "k_1 v_1 k_2 v_2 ..., then every key once more to be answered by its value: multi-query associative recall";
-    "in_context_recall" => InContextRecall(recall::in_context_recall::InContextRecallConfig),
+    "in_context_recall" = InContextRecall(recall::in_context_recall::InContextRecallConfig),
         "k_1 v_1 k_2 v_2 ... with few keys, each to be answered by its value whenever it comes back";
-    "noisy_recall" => NoisyRecall(recall::noisy_recall::NoisyRecallConfig),
+    "noisy_recall" = NoisyRecall(recall::noisy_recall::NoisyRecallConfig),
         "in-context recall with some pairs replaced by two noise tokens";
-    "selective_copying" => SelectiveCopying(recall::selective_copying::SelectiveCopyingConfig),
+    "selective_copying" = SelectiveCopying(recall::selective_copying::SelectiveCopyingConfig),
         "symbols among blanks, COPY, then blanks where the symbols are to be given back in order";
-    "file" => File(file::FileConfig),
+    "file" = File(file::FileConfig),
         "your own data: inputs and targets from a .csv or .npz file, or from .npy files";
 }
 
 impl TaskConfig {
+    /// Name and summary of every task, built-in ones first.
+    pub fn list() -> Vec<(&'static str, &'static str)> {
+        let registered = registered::entries().into_iter().map(|entry| (entry.name, entry.summary));
+        TASKS.iter().copied().chain(registered).collect()
+    }
+
+    /// Adds a type of config to the list of this process: its name is then read in config files like a built-in one.
+    ///
+    /// # Errors
+    /// [`RegisterError`] for a name that stands in the list already, or that a config file cannot hold.
+    pub fn register<C: Listed>() -> Result<(), RegisterError> {
+        registered::register::<C>(TASKS)
+    }
+
+    /// A config of a type that is registered, or is going to be.
+    pub fn registered<C: Listed>(config: C) -> Self {
+        Self::Registered(RegisteredTask::new(config))
+    }
+
     /// Sizes of inputs and targets, known without drawing anything.
     pub fn dims(&self) -> TaskDims {
         self.spec().dims()

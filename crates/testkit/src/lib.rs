@@ -1,5 +1,9 @@
-//! What several test suites need: devices to test on, and closeness with a reason when it fails. A development dependency only.
+//! What several test suites need: devices to test on, closeness with a reason when it fails, and the laws that every entry of a list obeys.
+//! A development dependency only.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+pub mod laws;
 pub mod memory;
 
 use burn::tensor::Device;

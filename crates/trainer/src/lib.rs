@@ -32,6 +32,7 @@ mod freeze;
 pub mod import;
 pub mod json;
 mod layout;
+mod list;
 mod loader;
 pub mod lock;
 pub mod log;

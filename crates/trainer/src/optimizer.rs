@@ -14,29 +14,11 @@ use headway_kernels::{AdamStep, adam};
 use headway_model::weights::{Array, Path, to_host};
 use serde::{Deserialize, Serialize};
 
-/// Declares the list of optimisers once: config names and `headway list optimizers` come from it.
-macro_rules! optimizers {
-    ($($name:literal = $variant:ident($config:ident), $summary:literal;)+) => {
-        /// An optimiser by its name in a config file (`[optimizer.adam]`).
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        pub enum OptimizerConfig {
-            $(#[doc = $summary] #[serde(rename = $name)] $variant($config),)+
-        }
+use crate::list::list;
 
-        /// Every optimiser with one line about it.
-        pub const OPTIMIZERS: &[(&str, &str)] = &[$(($name, $summary),)+];
-
-        impl OptimizerConfig {
-            /// Name in a config file.
-            pub fn name(&self) -> &'static str {
-                match self { $(Self::$variant(_) => $name,)+ }
-            }
-        }
-    };
-}
-
-optimizers! {
+list! {
+    /// An optimiser by its name in a config file (`[optimizer.adam]`).
+    OptimizerConfig, OPTIMIZERS;
     "adam" = Adam(AdamConfig), "Adam; weight decay, if any, is added to the gradient";
     "adamw" = AdamW(AdamWConfig), "Adam with decoupled weight decay";
     "sgd" = Sgd(SgdConfig), "gradient descent with optional momentum";

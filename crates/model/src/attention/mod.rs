@@ -69,19 +69,20 @@ pub struct MultiHeadAttention {
 
 impl AttentionConfig {
     /// Heads that divide the width among themselves.
-    pub(crate) fn shared_width(d_model: usize, n_heads: usize, kernel: KernelKind) -> Self {
-        Self { d_model, n_heads, n_kv_heads: n_heads, d_head: d_model / n_heads.max(1), kernel }
+    pub fn shared_width(d_model: usize, n_heads: usize, kernel: &KernelKind) -> Self {
+        Self { d_model, n_heads, n_kv_heads: n_heads, d_head: d_model / n_heads.max(1), kernel: kernel.clone() }
     }
 
-    pub(crate) fn init(&self, init: &mut Initializer<'_>) -> MultiHeadAttention {
-        let Self { d_model, n_heads, n_kv_heads, d_head, kernel } = *self;
+    /// The layer.
+    pub fn init(&self, init: &mut Initializer<'_>) -> MultiHeadAttention {
+        let Self { d_model, n_heads, n_kv_heads, d_head, .. } = *self;
         MultiHeadAttention {
             query: init.linear(d_model, n_heads * d_head),
             key: init.linear(d_model, n_kv_heads * d_head),
             value: init.linear(d_model, n_kv_heads * d_head),
             output: init.linear(n_heads * d_head, d_model),
             prefix: None,
-            kernel: kernel.spec().build(d_head, init),
+            kernel: self.kernel.spec().build(d_head, init),
             n_heads,
             n_kv_heads,
             precision: Precision::F32,
@@ -89,7 +90,7 @@ impl AttentionConfig {
     }
 
     /// Adds self-attention over `rows` rows to a budget: it keeps its input, q, k, v and the merged mixture.
-    pub(crate) fn count(&self, rows: f64, causal: bool, count: &mut Count) {
+    pub fn count(&self, rows: f64, causal: bool, count: &mut Count) {
         let [d, n_heads, n_kv_heads, d_head] = [self.d_model, self.n_heads, self.n_kv_heads, self.d_head].map(size);
         count.linear(rows, d, n_heads * d_head);
         count.linear(rows, d, n_kv_heads * d_head);
@@ -110,7 +111,8 @@ impl MultiHeadAttention {
         self.run(query, context, mask.into(), &mut Recorder::default())
     }
 
-    pub(crate) fn run(
+    /// [`Self::forward`] with what a layout says of the rows, told to the recorder.
+    pub fn run(
         &self,
         query: Tensor<3>,
         context: Tensor<3>,
@@ -129,7 +131,8 @@ impl MultiHeadAttention {
         self.output.forward(merge_heads(mixed))
     }
 
-    pub(crate) fn place(&mut self) -> AttentionPlace<'_> {
+    /// Where adapters put their parts.
+    pub fn place(&mut self) -> AttentionPlace<'_> {
         let projections = [
             (Target::Query, self.query.place()),
             (Target::Key, self.key.place()),

@@ -27,9 +27,9 @@ impl Target {
 /// What can be changed about one attention layer, or one group of heads where a layer has several, without knowing the layer.
 pub struct AttentionPlace<'a> {
     /// Its four projections.
-    pub(crate) projections: [(Target, ProjectionPlace<'a>); 4],
+    pub projections: [(Target, ProjectionPlace<'a>); 4],
     /// Its learned keys and values.
-    pub(crate) prefix: &'a mut Option<Prefix>,
+    pub prefix: &'a mut Option<Prefix>,
     /// In which queries, keys and values enter its kernel.
-    pub(crate) precision: &'a mut Precision,
+    pub precision: &'a mut Precision,
 }

@@ -10,12 +10,8 @@ mod paper_two_layer;
 mod prompt;
 mod transformer;
 
-use burn::{
-    module::Module,
-    tensor::{Device, Tensor},
-};
+use burn::tensor::{Device, Tensor};
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     attention::{
@@ -27,6 +23,8 @@ use crate::{
     embed::Input,
     init::Initializer,
     parameters::{Key, Keys, Rule, keys_of},
+    plain::{NoPlainForm, Parameters},
+    registry::open_list,
     trace::{LayerTrace, Recorder, Replacement, Trace},
 };
 
@@ -67,6 +65,19 @@ pub struct LayerShape {
     pub width: usize,
 }
 
+/// What the rows of an attention layer stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerRows {
+    /// Rows of the layer, of which the first attend.
+    pub rows: usize,
+    /// The first row that is attended to.
+    pub first_key: usize,
+    /// How many, from the first, come from what is before the layer; those behind them are learned.
+    pub read: usize,
+    /// Whether the first rows are the positions of the sequence.
+    pub has_positions: bool,
+}
+
 /// Rows and widths inside a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -94,6 +105,20 @@ pub trait Family {
 
     /// Rows and widths inside the network. The config must be valid.
     fn shape(&self, dims: &IoDims) -> Shape;
+
+    /// What the rows of each attention layer stand for. The config must be valid.
+    fn layer_rows(&self, dims: &IoDims) -> Vec<LayerRows> {
+        let rows =
+            |layer: LayerShape| LayerRows { rows: layer.q_len, first_key: 0, read: dims.seq_len, has_positions: true };
+        self.shape(dims).layers.into_iter().map(rows).collect()
+    }
+
+    /// The layers in f64 on the host, from what [`Network::enters_plain`] to the state behind the last; what stands before and
+    /// after them is left out.
+    ///
+    /// # Errors
+    /// [`NoPlainForm`]: why there is none.
+    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm>;
 
     /// Heads of every layer alike; `None` for a family whose layers have their own.
     fn n_heads(&self) -> Option<usize>;
@@ -126,9 +151,7 @@ pub trait Family {
 
     /// Configs for the law tests: one for every variant that has other parameters or computes in another way. No two sizes of one are
     /// alike at scale 1, and all but the data's grow with the scale. Those that do not fit the data are left out by whoever asks.
-    fn examples(dims: &IoDims, scale: usize) -> Vec<ModelConfig>
-    where
-        Self: Sized;
+    fn examples(&self, dims: &IoDims, scale: usize) -> Vec<ModelConfig>;
 }
 
 /// A built network.
@@ -148,6 +171,14 @@ pub trait Network {
     /// Whether [`Network::read_out`] takes the prediction at a position from that position's row alone.
     fn reads_row_by_row(&self) -> bool {
         true
+    }
+
+    /// What enters the first layer of [`Family::plain`].
+    ///
+    /// # Shapes
+    /// as [`Network::run`] -> `[batch, rows, width]`
+    fn enters_plain(&self, input: Input) -> Tensor<3> {
+        self.forward_traced(input).embedded
     }
 
     /// Every attention layer, or group of heads where a layer has several, in the network's order.
@@ -182,73 +213,29 @@ pub trait Network {
     }
 }
 
-/// Declares the list of families once: config names, built networks, dispatch and `headway list models` all come from it.
-macro_rules! models {
-    ($($name:literal = $variant:ident($config:ident), $summary:literal;)+) => {
-        /// A model by its name in a config file (`[model.transformer]`).
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        pub enum ModelConfig {
-            $(#[doc = $summary] #[serde(rename = $name)] $variant($config),)+
-        }
-
-        /// Every model's name with one line about it.
-        pub const MODELS: &[(&str, &str)] = &[$(($name, $summary),)+];
-
-        /// A built model.
-        #[derive(Module, Debug)]
-        #[allow(clippy::large_enum_variant, reason = "a program holds a handful of models, never a list of them")]
-        pub enum Model {
-            $(#[doc = $summary] $variant($variant),)+
-        }
-
-        impl ModelConfig {
-            /// Name in a config file.
-            pub fn name(&self) -> &'static str {
-                match self { $(Self::$variant(_) => $name,)+ }
-            }
-
-            /// The config itself.
-            pub fn family(&self) -> &dyn Family {
-                match self { $(Self::$variant(config) => config,)+ }
-            }
-
-            /// [`Family::examples`] of every family that have a place for such data.
-            pub fn examples(dims: &IoDims, scale: usize) -> Vec<Self> {
-                let mut all = [$($config::examples(dims, scale),)+].concat();
-                all.retain(|config| config.validate(dims).is_empty());
-                all
-            }
-        }
-
-        impl Model {
-            /// The network itself.
-            pub fn network(&self) -> &dyn Network {
-                match self { $(Self::$variant(model) => model,)+ }
-            }
-
-            pub(crate) fn network_mut(&mut self) -> &mut dyn Network {
-                match self { $(Self::$variant(model) => model,)+ }
-            }
-        }
-
-        $(impl From<$config> for ModelConfig {
-            fn from(config: $config) -> Self {
-                Self::$variant(config)
-            }
-        })+
-    };
-}
-
-models! {
-    "paper_one_layer" = PaperOneLayer(PaperOneLayerConfig), "the paper's single attention layer: linear map, interpolation tokens, softmax attention";
-    "paper_two_layer" = PaperTwoLayer(PaperTwoLayerConfig), "the paper's two attention layers with an affine map between them and a linear readout";
-    "paper_set_keys" = PaperSetKeys(PaperSetKeysConfig), "the model of the paper's attention maps: one head with set interpolation points in keys and values";
-    "attention_stack" = AttentionStack(AttentionStackConfig), "attention layers of any sizes, each after its own affine map: the form of the theorems";
-    "transformer" = Transformer(TransformerConfig), "a stack of blocks: attention-only, or with a feed-forward network by one field";
+open_list! {
+    /// A model by its name in a config file (`[model.transformer]`).
+    #[derive(Clone, Debug, PartialEq)]
+    config ModelConfig: Family, family, MODELS;
+    /// A built model.
+    #[allow(clippy::large_enum_variant, reason = "a program holds a handful of models, never a list of them")]
+    built Model: Network, network, network_mut;
+    "paper_one_layer" = PaperOneLayer(PaperOneLayerConfig) => PaperOneLayer, "the paper's single attention layer: linear map, interpolation tokens, softmax attention";
+    "paper_two_layer" = PaperTwoLayer(PaperTwoLayerConfig) => PaperTwoLayer, "the paper's two attention layers with an affine map between them and a linear readout";
+    "paper_set_keys" = PaperSetKeys(PaperSetKeysConfig) => PaperSetKeys, "the model of the paper's attention maps: one head with set interpolation points in keys and values";
+    "attention_stack" = AttentionStack(AttentionStackConfig) => AttentionStack, "attention layers of any sizes, each after its own affine map: the form of the theorems";
+    "transformer" = Transformer(TransformerConfig) => Transformer, "a stack of blocks: attention-only, or with a feed-forward network by one field";
 }
 
 impl ModelConfig {
+    /// [`Family::examples`] of every entry that have a place for such data.
+    pub fn examples(dims: &IoDims, scale: usize) -> Vec<Self> {
+        let mut all: Vec<Self> =
+            Self::defaults().iter().flat_map(|config| config.family().examples(dims, scale)).collect();
+        all.retain(|config| config.validate(dims).is_empty());
+        all
+    }
+
     /// Checks every size against the data, reporting all problems at once.
     pub fn validate(&self, dims: &IoDims) -> Vec<ConfigError> {
         let mut problems = Vec::new();
@@ -291,6 +278,11 @@ impl ModelConfig {
     pub fn sees_ahead(&self, dims: &IoDims) -> bool {
         // There is nothing ahead of a single position.
         dims.seq_len > 1 && self.family().sees_ahead(dims.seq_len)
+    }
+
+    /// Whether a mask hides later positions.
+    pub fn is_causal(&self, dims: &IoDims) -> bool {
+        self.family().causal_key().is_some() && !self.family().sees_ahead(dims.seq_len)
     }
 
     /// Whether the model takes sequences shorter than it was built for.

@@ -8,8 +8,9 @@ use burn::{
 /// Where a prompt goes.
 pub struct PromptPlace<'a> {
     /// Width of its rows.
-    pub(crate) d_model: usize,
-    pub(crate) prompt: &'a mut Option<Prompt>,
+    pub d_model: usize,
+    /// The prompt.
+    pub prompt: &'a mut Option<Prompt>,
 }
 
 /// Rows in front of the embedded sequence. They have no position of their own, and the sequence keeps its positions; what they

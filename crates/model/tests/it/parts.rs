@@ -36,14 +36,14 @@ fn kernel(kind: &KernelKind, case: &BTreeMap<String, Array>, device: &Device) ->
     load(kernel, buffers.collect()).unwrap().0
 }
 
-fn position(kind: PositionKind, case: &BTreeMap<String, Array>, device: &Device) -> Position {
+fn position(kind: &PositionKind, case: &BTreeMap<String, Array>, device: &Device) -> Position {
     let [_, _, seq_len, d_head]: [usize; 4] = case["k"].shape.clone().try_into().unwrap();
     let sizes = PositionSizes { seq_len, d_model: 1, d_head };
     kind.init(&sizes, &mut ChaCha8Rng::seed_from_u64(1), device)
 }
 
 /// Attention as a layer puts its parts together, output and gradients beside the fixture's.
-fn agrees(name: &str, position_kind: PositionKind, kernel_kind: &KernelKind, tolerance: f64) {
+fn agrees(name: &str, position_kind: &PositionKind, kernel_kind: &KernelKind, tolerance: f64) {
     for on in devices() {
         let device = on.device.clone().autodiff();
         let case = case(name);
@@ -78,7 +78,7 @@ fn rotary_positions_are_those_of_pytorch() {
     for (name, kernel) in
         [("rope", KernelKind::Softmax), ("rope_all", KernelKind::Softmax), ("rope", KernelKind::Naive)]
     {
-        agrees(name, rope, &kernel, 1e-6);
+        agrees(name, &rope, &kernel, 1e-6);
     }
 }
 
@@ -87,7 +87,7 @@ fn linear_biases_are_those_of_pytorch() {
     for (name, kernel) in
         [("alibi", KernelKind::Softmax), ("alibi_all", KernelKind::Softmax), ("alibi", KernelKind::Naive)]
     {
-        agrees(name, PositionKind::Alibi, &kernel, 1e-6);
+        agrees(name, &PositionKind::Alibi, &kernel, 1e-6);
     }
 }
 
@@ -96,7 +96,7 @@ fn linear_biases_are_those_of_pytorch() {
 fn positive_features_are_those_of_pytorch() {
     let favor = KernelKind::Favor(FavorConfig { n_features: 13, epsilon: 1e-9, ..FavorConfig::default() });
     for name in ["favor", "favor_all", "favor_long"] {
-        agrees(name, PositionKind::None, &favor, 1e-5);
+        agrees(name, &PositionKind::None, &favor, 1e-5);
     }
 }
 

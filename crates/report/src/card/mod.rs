@@ -9,8 +9,8 @@ use std::{
 };
 
 use headway_draw::{number, number_within};
-use headway_model::{InputDims, MODELS, weights};
-use headway_tasks::{DataConfig, TASKS};
+use headway_model::{InputDims, ModelConfig, weights};
+use headway_tasks::{DataConfig, TaskConfig};
 
 use headway_trainer::{
     Error,
@@ -140,7 +140,7 @@ fn task_section(experiment: &Experiment) -> String {
     };
     format!(
         "`{task}`: {}.\n\n{}\n\n{data} All are a pure function of the seed.",
-        summary(TASKS, task),
+        summary(&TaskConfig::list(), task),
         fenced(experiment, "task")
     )
 }
@@ -154,7 +154,7 @@ fn model_section(experiment: &Experiment) -> String {
     };
     format!(
         "`{name}`: {}.\n\n{}\n\n{} parameters in float32. Input: {input}; output: `[batch, {}, {}]`.",
-        summary(MODELS, name),
+        summary(&ModelConfig::list(), name),
         fenced(experiment, "model"),
         experiment.model.budget(&dims).parameters,
         dims.seq_len,

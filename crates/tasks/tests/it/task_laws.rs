@@ -1,248 +1,71 @@
 //! What holds for every task of the list: a new row in the registry is tested here without further work.
 
-use headway_tasks::{Batch, Example, Inputs, Seed, Split, Stream, TASKS, Targets, Task, TaskConfig, TaskInput};
+use headway_tasks::{Seed, TASKS, TaskConfig};
+use headway_testkit::laws;
 
 use crate::{TABLE, files};
 
-const SEED: Seed = Seed(7);
-
-/// Every task at its default sizes, with its name for messages.
-fn every_task() -> impl Iterator<Item = (&'static str, TaskConfig, Box<dyn Task>)> {
+/// Every task at its default sizes.
+fn every_task() -> impl Iterator<Item = TaskConfig> {
     TASKS.iter().map(|&(name, _)| {
         let mut config = TaskConfig::with_defaults(name).expect(name);
+        assert_eq!(config.name(), name);
         if let TaskConfig::File(file) = &mut config {
             file.path = TABLE.into();
         }
         config.settle(&files()).expect(name);
-        let task = config.open(&files(), SEED).expect("no file is missing");
-        (name, config, task)
+        config
     })
 }
 
-fn draw(task: &dyn Task, split: Split, index: u64) -> Example {
-    task.example(split, index, &mut SEED.rng(split.stream(), index))
+macro_rules! hold {
+    ($($law:ident,)+) => {
+        $(#[test]
+        fn $law() {
+            every_task().for_each(|config| laws::task::$law(&config, &files()));
+        })+
+    };
 }
 
-fn batch(task: &dyn Task, split: Split, size: u64) -> Batch {
-    Batch::stack(task.dims(), (0..size).map(|i| draw(task, split, i)))
+hold! {
+    the_config_is_valid_and_knows_the_sizes,
+    examples_have_the_sizes_that_dims_name,
+    unscored_targets_are_zero,
+    slices_are_named_and_hold_scored_positions,
+    slices_share_one_key,
+    an_example_is_a_function_of_seed_stream_and_index,
+    baselines_predict_a_finite_value_for_everything,
+    baselines_treat_examples_one_by_one,
+    answers_further_on_in_the_input_are_told,
+    no_baseline_beats_the_best_possible,
 }
 
 #[test]
-fn names_lead_to_valid_defaults_and_back() {
-    for (name, config, task) in every_task() {
-        assert_eq!(config.name(), name);
-        assert_eq!(config.validate(), [], "{name}");
-        assert_eq!(config.dims(), task.dims(), "{name}");
-    }
+fn a_name_that_is_not_in_the_list_leads_nowhere() {
     assert_eq!(TaskConfig::with_defaults("no_such_task"), None);
 }
 
 #[test]
-fn examples_have_the_sizes_that_dims_name() {
-    for (name, _, task) in every_task() {
-        let (dims, example) = (task.dims(), draw(&*task, Split::Train, 0));
-        match (dims.input, &example.inputs) {
-            (TaskInput::Continuous { d_in }, Inputs::Continuous(values)) => {
-                assert_eq!(values.len(), dims.seq_len * d_in, "{name}");
-                assert!(values.iter().all(|value| value.is_finite()), "{name}");
-            }
-            (TaskInput::Tokens { vocab }, Inputs::Tokens(ids)) => {
-                assert_eq!(ids.len(), dims.seq_len, "{name}");
-                assert!(ids.iter().all(|&id| (id as usize) < vocab), "{name}");
-            }
-            _ => panic!("{name}: inputs are not of the kind that dims name"),
-        }
-        match &example.targets {
-            Targets::Continuous(values) => {
-                assert_eq!(values.len(), dims.seq_len * dims.d_out, "{name}");
-                assert!(values.iter().all(|value| value.is_finite()), "{name}");
-                assert!(values.iter().any(|&value| value != 0.0), "{name}: every target is zero");
-            }
-            Targets::Classes(classes) => {
-                assert_eq!(classes.len(), dims.seq_len, "{name}");
-                assert!(classes.iter().all(|&class| (class as usize) < dims.d_out), "{name}");
-            }
-        }
-        assert_eq!(example.loss_mask.len(), dims.seq_len, "{name}");
-        assert!(example.loss_mask.contains(&true), "{name}: nothing is scored");
-    }
-}
-
-#[test]
-fn unscored_targets_are_zero() {
-    for (name, _, task) in every_task() {
-        let (d_out, example) = (task.dims().d_out, draw(&*task, Split::Train, 0));
-        for (position, _) in example.loss_mask.iter().enumerate().filter(|(_, scored)| !**scored) {
-            let zero = match &example.targets {
-                Targets::Continuous(values) => values[position * d_out..][..d_out].iter().all(|&value| value == 0.0),
-                Targets::Classes(classes) => classes[position] == 0,
-            };
-            assert!(zero, "{name}: position {position}");
-        }
-    }
-}
-
-#[test]
-fn slices_are_named_and_hold_scored_positions() {
-    for (name, _, task) in every_task() {
-        let (names, examples) = (task.slices(), batch(&*task, Split::Train, 101));
-        assert_eq!(examples.slices.len(), examples.loss_mask.len(), "{name}");
-        for (slice, scored) in examples.slices.iter().zip(&examples.loss_mask) {
-            assert!(slice.is_none_or(|slice| *scored && (slice as usize) < names.len()), "{name}: {slice:?}");
-        }
-        for (slice, slice_name) in names.iter().enumerate() {
-            assert!(examples.slices.contains(&Some(slice as u32)), "{name}: {slice_name} is empty");
-        }
-        let mut distinct = names.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        assert_eq!(distinct.len(), names.len(), "{name}: two slices of one name");
-    }
-}
-
-#[test]
-fn slices_share_one_key() {
-    // Numbered slices are drawn along one axis, which the key names.
-    for (name, _, task) in every_task() {
-        let names = task.slices();
-        let number = |name: &String| name.split_once('=').map(|(key, number)| (key.to_owned(), number.parse::<u32>()));
-        let numbers: Vec<_> = names.iter().filter_map(number).collect();
-        assert!(numbers.iter().all(|(key, number)| *key == numbers[0].0 && number.is_ok()), "{name}: {names:?}");
-    }
-}
-
-#[test]
-fn an_example_is_a_function_of_seed_stream_and_index() {
-    for (name, config, task) in every_task() {
-        let first = draw(&*task, Split::Train, 0);
-        assert_eq!(
-            draw(&*config.open(&files(), SEED).expect("no file is missing"), Split::Train, 0),
-            first,
-            "{name}: same seed, stream and index"
-        );
-        let others = [draw(&*task, Split::Train, 1), draw(&*task, Split::Validation, 0), draw(&*task, Split::Test, 0)];
-        for other in others {
-            assert_ne!(other.inputs, first.inputs, "{name}: other index or stream");
-        }
-        // The seed of a generated example is that of its generator, of one from a file that of the order in which it is opened.
-        let other = config.open(&files(), Seed(8)).expect("no file is missing");
-        let other = other.example(Split::Train, 0, &mut Seed(8).rng(Stream::Train, 0));
-        assert_ne!(other.inputs, first.inputs, "{name}: other seed");
-    }
-}
-
-/// Whether the input at a position is the answer asked for at another.
-fn is_answer(batch: &Batch, example: usize, position: usize, ahead: usize) -> bool {
-    let seq_len = batch.dims.seq_len;
-    let [asked, there] = [position, position + ahead].map(|position| example * seq_len + position);
-    match (&batch.inputs, &batch.targets) {
-        (Inputs::Tokens(ids), Targets::Classes(classes)) => ids[there] == classes[asked],
-        // The sign of y is asked for where y itself is shown.
-        (Inputs::Continuous(x), Targets::Classes(classes)) => {
-            u32::from(x[there * (x.len() / batch.loss_mask.len())] > 0.0) == classes[asked]
-        }
-        (Inputs::Continuous(x), Targets::Continuous(y)) => {
-            x[there * (x.len() / batch.loss_mask.len())].to_bits() == y[asked * batch.dims.d_out].to_bits()
-        }
-        (Inputs::Tokens(_), Targets::Continuous(_)) => unreachable!("no task asks for the number of a token"),
-    }
-}
-
-#[test]
-fn a_task_knows_whether_its_answers_stand_further_on_in_the_input() {
+fn smaller_sizes_tell_of_answers_further_on_too() {
     let smaller = [
         "[copy]\nn_data = 1",
         "[in_context_recall]\nn_pairs = 2",
         "[noisy_recall]\nn_pairs = 2",
         "[icl_tree]\nn_points = 1",
     ];
-    let smaller = smaller.map(|text| toml::from_str::<TaskConfig>(text).expect(text));
-    let all = every_task().map(|(_, config, _)| config).chain(smaller);
-    let mut ahead_in = 0;
-    for config in all {
-        let examples = batch(&*config.open(&files(), SEED).expect("no file is missing"), Split::Train, 97);
-        let seq_len = examples.dims.seq_len;
-        // Of all that is asked for, how much stands so many positions further on.
-        let share = |ahead: usize| {
-            let asked =
-                (0..examples.loss_mask.len()).filter(|&at| examples.loss_mask[at] && at % seq_len + ahead < seq_len);
-            let asked: Vec<usize> = asked.collect();
-            let found = asked.iter().filter(|&&at| is_answer(&examples, at / seq_len, at % seq_len, ahead)).count();
-            found as f64 / asked.len().max(10) as f64
-        };
-        let most = (1..seq_len).map(share).fold(0.0, f64::max);
-        assert_eq!(most > 0.9, config.answers_ahead().is_some(), "{config:?}: {most} of its answers");
-        // Nothing between: by chance the sign of one coordinate agrees as often as not.
-        assert!(!(0.7..=0.9).contains(&most), "{config:?}: {most}");
-        ahead_in += usize::from(most > 0.9);
-    }
-    assert_eq!(ahead_in, 9);
-}
-
-#[test]
-fn baselines_predict_a_finite_value_for_everything() {
-    for (name, _, task) in every_task() {
-        let (train, test) = (batch(&*task, Split::Train, 23), batch(&*task, Split::Test, 3));
-        let mut names = Vec::new();
-        for mut baseline in task.baselines() {
-            baseline.fit(&train);
-            let predictions = baseline.predict(&test);
-            let d_out = task.dims().d_out;
-            assert_eq!(predictions.len(), 3 * task.dims().seq_len * d_out, "{name}: {}", baseline.name());
-            assert!(predictions.iter().all(|value| value.is_finite()), "{name}: {}", baseline.name());
-            names.push(baseline.name());
-        }
-        assert!(!names.is_empty(), "{name} has nothing to be compared with");
-        let count = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), count, "{name}: two baselines of one name");
+    for text in smaller {
+        let config: TaskConfig = toml::from_str(text).expect(text);
+        laws::task::answers_further_on_in_the_input_are_told(&config, &files());
     }
 }
 
+/// Those laws are of something: so many tasks have answers ahead, and these know what none can beat.
 #[test]
-fn baselines_treat_examples_one_by_one() {
-    for (name, _, task) in every_task() {
-        let (train, test) = (batch(&*task, Split::Train, 23), batch(&*task, Split::Test, 3));
-        for mut baseline in task.baselines() {
-            baseline.fit(&train);
-            let alone = (0..3).map(|i| Batch::stack(task.dims(), [draw(&*task, Split::Test, i)]));
-            let alone: Vec<f32> = alone.flat_map(|one| baseline.predict(&one)).collect();
-            let together = baseline.predict(&test);
-            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * a.abs().max(1.0);
-            assert!(alone.iter().zip(&together).all(close), "{name}: {}", baseline.name());
-        }
-    }
-}
-
-#[test]
-fn no_baseline_beats_the_best_possible() {
-    let mut known = Vec::new();
-    for (name, _, task) in every_task() {
-        let Some(best) = task.best_possible() else { continue };
-        known.push(name);
-        let (train, test) = (batch(&*task, Split::Train, 23), batch(&*task, Split::Test, 100));
-        let (d_out, best) = (task.dims().d_out, best.predict(&test));
-        let is_known = |row: &usize| test.loss_mask[*row] && best[row * d_out].is_finite();
-        let rows: Vec<usize> = (0..test.loss_mask.len()).filter(is_known).collect();
-        assert!(!rows.is_empty(), "{name}: known nowhere");
-        let Targets::Continuous(targets) = &test.targets else {
-            assert!(
-                rows.iter().all(|row| best[row * d_out..][..d_out] == best[row * d_out..][..1].repeat(d_out)),
-                "{name}"
-            );
-            continue;
-        };
-        for mut baseline in task.baselines() {
-            baseline.fit(&train);
-            let predictions = baseline.predict(&test);
-            let square = |of: &[f32], row: usize| f64::from(of[row] - targets[row]).powi(2);
-            let leads: Vec<f64> = rows.iter().map(|&row| square(&best, row) - square(&predictions, row)).collect();
-            let (n, mean) = (leads.len() as f64, leads.iter().sum::<f64>() / leads.len() as f64);
-            let error = (leads.iter().map(|lead| (lead - mean).powi(2)).sum::<f64>() / (n * (n - 1.0))).sqrt();
-            assert!(mean <= 4.0 * error + 1e-9, "{name}: {} is better by {mean} +- {error}", baseline.name());
-        }
-    }
+fn some_tasks_have_answers_ahead_and_some_know_the_best() {
+    assert_eq!(every_task().filter(|config| config.answers_ahead().is_some()).count(), 9);
+    let knows =
+        |config: &TaskConfig| config.open(&files(), Seed(7)).expect("no file is missing").best_possible().is_some();
+    let known: Vec<&str> = every_task().filter(knows).map(|config| config.name()).collect();
     let expected =
         ["icl_linear", "icl_sparse", "icl_quadratic", "icl_relu", "icl_tree", "icl_logistic", "in_context_regression"];
     assert_eq!(known, expected);

@@ -1,32 +1,14 @@
 //! What fine-tuning trains: the section `finetune` of an experiment.
 
 use headway_model::{Adapter, LowRankConfig, ModelConfig, PrefixConfig, PromptConfig};
-use serde::{Deserialize, Serialize};
 
-/// Declares the list of modes once: config names and `headway list modes` come from it.
-macro_rules! modes {
-    ($($(#[$attribute:meta])* $name:literal = $variant:ident $(($config:ty))?, $summary:literal;)+) => {
-        /// What fine-tuning trains; everything else stays as it is, to the last bit. Parameters that no checkpoint gave are trained in
-        /// every mode.
-        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        pub enum FinetuneConfig {
-            $($(#[$attribute])* #[doc = $summary] #[serde(rename = $name)] $variant $(($config))?,)+
-        }
+use crate::list::list;
 
-        /// Every mode's name in a config file, with one line about it.
-        pub const MODES: &[(&str, &str)] = &[$(($name, $summary),)+];
-
-        impl FinetuneConfig {
-            /// Name in a config file.
-            pub fn name(&self) -> &'static str {
-                match self { $(Self::$variant { .. } => $name,)+ }
-            }
-        }
-    };
-}
-
-modes! {
+list! {
+    /// What fine-tuning trains; everything else stays as it is, to the last bit. Parameters that no checkpoint gave are trained in
+    /// every mode.
+    #[derive(Default)]
+    FinetuneConfig, MODES;
     #[default]
     "full" = Full, "every parameter";
     "head" = Head, "the last map before the prediction";

@@ -1,6 +1,7 @@
-//! Configs and optimisers, one module each.
+//! Configs, optimisers and what a caller registers, one module each.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod numbers;
 mod optimizers;
+mod registered;

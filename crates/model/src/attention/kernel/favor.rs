@@ -298,7 +298,7 @@ impl KernelSpec for FavorConfig {
         &[("*.kernel.features", SIZES, PRESENCE)]
     }
 
-    fn examples() -> Vec<KernelKind> {
+    fn examples(&self) -> Vec<KernelKind> {
         [Directions::Orthogonal, Directions::Iid]
             .map(|directions| KernelKind::Favor(Self { n_features: 29, directions, ..Self::default() }))
             .into()

@@ -6,22 +6,17 @@ mod favor;
 mod naive;
 mod softmax;
 
-use burn::{
-    module::Module,
-    tensor::{Device, FloatDType, Tensor},
-};
+use burn::tensor::{Device, FloatDType, Tensor};
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 
 use super::view::View;
-use crate::{budget::Count, config::ConfigError, init::Initializer, parameters::Rule};
+use crate::{budget::Count, config::ConfigError, init::Initializer, parameters::Rule, registry::open_list};
 
 pub use favor::{Directions, Favor, FavorConfig};
 pub use naive::Naive;
 pub use softmax::Softmax;
 
-/// An attention kernel as it is built. The law tests in `crates/model/tests/it/kernel_laws.rs` run for every example of every
-/// entry of [`KERNELS`].
+/// An attention kernel as it is built. The laws that it obeys are `headway_testkit::laws::kernel`.
 pub trait Kernel {
     /// Attention pattern in f32; each row is a probability vector over the visible keys, or zero where there are none. Queries
     /// and keys may come in half precision.
@@ -96,80 +91,39 @@ pub trait KernelSpec {
     }
 
     /// Configs for the law tests, one for every way in which it computes.
-    fn examples() -> Vec<KernelKind>
-    where
-        Self: Sized;
+    fn examples(&self) -> Vec<KernelKind>;
 }
 
-/// Declares the list of kernels once: config names, dispatch and `headway list kernels` all come from it.
-macro_rules! kernels {
-    ($($(#[$attribute:meta])* $name:literal = $variant:ident $(($config:ident))? $(as $unit:ident)? => $built:ident, $summary:literal;)+) => {
-        /// An attention kernel by its name in a config file (`kernel = "softmax"`), with its settings if it has any.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        pub enum KernelKind {
-            $(#[doc = $summary] $(#[$attribute])* #[serde(rename = $name)] $variant $(($config))?,)+
-        }
-
-        /// Every kernel's name with one line about it.
-        pub const KERNELS: &[(&str, &str)] = &[$(($name, $summary),)+];
-
-        /// A built kernel.
-        #[derive(Module, Debug)]
-        pub enum AttentionKernel {
-            $(#[doc = $summary] $variant($built),)+
-        }
-
-        impl KernelKind {
-            /// Name in a config file.
-            pub fn name(&self) -> &'static str {
-                match self { $(Self::$variant { .. } => $name,)+ }
-            }
-
-            /// The config itself.
-            pub fn spec(&self) -> &dyn KernelSpec {
-                match self { $(kernels!(@pattern config $variant $($config)?) => kernels!(@spec config $($config)? $(as $unit)?),)+ }
-            }
-
-            /// [`KernelSpec::examples`] of every kernel.
-            pub fn examples() -> Vec<Self> {
-                [$(<kernels!(@type $($config)? $($unit)?)>::examples(),)+].concat()
-            }
-        }
-
-        impl AttentionKernel {
-            fn kernel(&self) -> &dyn Kernel {
-                match self { $(Self::$variant(kernel) => kernel,)+ }
-            }
-        }
-    };
-    (@pattern $bound:ident $variant:ident) => { Self::$variant };
-    (@pattern $bound:ident $variant:ident $config:ident) => { Self::$variant($bound) };
-    (@spec $bound:ident as $unit:ident) => { &$unit };
-    (@spec $bound:ident $config:ident) => { $bound };
-    (@type $config:ident) => { $config };
-}
-
-kernels! {
+open_list! {
+    /// An attention kernel by its name in a config file (`kernel = "softmax"`), with its settings if it has any.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    config KernelKind: KernelSpec, spec, KERNELS;
+    /// A built kernel.
+    built AttentionKernel: Kernel, kernel, kernel_mut;
     #[default] "softmax" = Softmax as Softmax => Softmax, "softmax(q k^T / sqrt(d_head)) v, exact, fused: memory linear in the length";
     "naive" = Naive as Naive => Naive, "the same from plain tensor operations: the readable reference, memory quadratic in the length";
     "favor" = Favor(FavorConfig) => Favor, "FAVOR+: softmax attention in the mean over positive random features, time and memory linear in the length";
 }
 
 impl KernelKind {
+    /// [`KernelSpec::examples`] of every entry.
+    pub fn examples() -> Vec<Self> {
+        Self::defaults().iter().flat_map(|kind| kind.spec().examples()).collect()
+    }
+
     /// Builds the kernel for queries and keys of a width, its buffers drawn from `rng` on the host.
     pub fn init(&self, d_key: usize, rng: &mut dyn Rng, device: &Device) -> AttentionKernel {
         self.spec().build(d_key, &mut Initializer::new(rng, device))
     }
 
     /// Adds what the kernel does and keeps to a budget.
-    pub(crate) fn count(&self, sizes: &KernelSizes, count: &mut Count) {
+    pub fn count(&self, sizes: &KernelSizes, count: &mut Count) {
         count.flops += self.spec().flops(sizes);
         count.keep(self.spec().kept_floats(sizes));
     }
 
     /// Settings that make no sense, by key, as those of a model.
-    pub(crate) fn problems(&self) -> impl Iterator<Item = ConfigError> {
+    pub fn problems(&self) -> impl Iterator<Item = ConfigError> {
         let name = self.name();
         let place = move |ConfigError { key, problem }| ConfigError::new("kernel", format!("{name}.{key} {problem}"));
         self.spec().validate().into_iter().map(place)

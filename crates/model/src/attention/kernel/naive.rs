@@ -75,7 +75,7 @@ impl KernelSpec for Naive {
         KernelKind::Softmax
     }
 
-    fn examples() -> Vec<KernelKind> {
+    fn examples(&self) -> Vec<KernelKind> {
         vec![KernelKind::Naive]
     }
 }

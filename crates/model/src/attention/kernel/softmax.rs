@@ -60,7 +60,7 @@ impl KernelSpec for Softmax {
         KernelKind::Softmax
     }
 
-    fn examples() -> Vec<KernelKind> {
+    fn examples(&self) -> Vec<KernelKind> {
         vec![KernelKind::Softmax]
     }
 }

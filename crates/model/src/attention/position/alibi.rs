@@ -46,7 +46,7 @@ impl PositionSpec for Alibi {
         &[Hand::Bias]
     }
 
-    fn examples() -> Vec<PositionKind> {
+    fn examples(&self) -> Vec<PositionKind> {
         vec![PositionKind::Alibi]
     }
 }

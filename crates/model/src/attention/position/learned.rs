@@ -37,7 +37,7 @@ impl PositionSpec for LearnedPositions {
         size(sizes.seq_len) * size(sizes.d_model)
     }
 
-    fn examples() -> Vec<PositionKind> {
+    fn examples(&self) -> Vec<PositionKind> {
         vec![PositionKind::Learned]
     }
 }

@@ -8,14 +8,10 @@ mod none;
 mod rope;
 mod sinusoidal;
 
-use burn::{
-    module::Module,
-    tensor::{Device, Tensor},
-};
+use burn::tensor::{Device, Tensor};
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 
-use crate::{config::ConfigError, init::Initializer};
+use crate::{config::ConfigError, init::Initializer, parameters::Rule, registry::open_list};
 
 pub use alibi::Alibi;
 pub use learned::{LearnedPositions, LearnedTable};
@@ -23,8 +19,8 @@ pub use none::NoPositions;
 pub use rope::{Rope, RopeConfig};
 pub use sinusoidal::{Sinusoidal, SinusoidalTable};
 
-/// A position scheme as it is built: it acts by up to three hands. The law tests in `crates/model/tests/it/positions.rs` run for every
-/// example of every entry of [`POSITIONS`].
+/// A position scheme as it is built: it acts by up to three hands. The laws that it obeys are
+/// `headway_testkit::laws::position`.
 pub trait Scheme {
     /// Rows that are added to the embedded tokens before the first layer.
     ///
@@ -91,68 +87,28 @@ pub trait PositionSpec {
         0.0
     }
 
+    /// What its parameters and buffers follow, by their names in the model; empty for those of a table `[seq_len, d_model]` and for a
+    /// scheme that has none.
+    fn rules(&self) -> &'static [Rule] {
+        &[]
+    }
+
     /// The table's values where they are fixed, row-major `[rows, d_model]`.
     fn fixed_table(&self, _rows: usize, _d_model: usize) -> Option<Vec<f32>> {
         None
     }
 
     /// Configs for the law tests, one for every way in which it acts.
-    fn examples() -> Vec<PositionKind>
-    where
-        Self: Sized;
+    fn examples(&self) -> Vec<PositionKind>;
 }
 
-/// Declares the list of schemes once: config names, dispatch and `headway list positions` all come from it.
-macro_rules! positions {
-    ($($(#[$attribute:meta])* $name:literal = $variant:ident $(($config:ident))? $(as $unit:ident)? => $built:ident, $summary:literal;)+) => {
-        /// A position scheme by its name in a config file (`position = "learned"`), with its settings if it has any.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        pub enum PositionKind {
-            $(#[doc = $summary] $(#[$attribute])* #[serde(rename = $name)] $variant $(($config))?,)+
-        }
-
-        /// Every position scheme's name with one line about it.
-        pub const POSITIONS: &[(&str, &str)] = &[$(($name, $summary),)+];
-
-        /// A built position scheme.
-        #[derive(Module, Debug)]
-        #[allow(clippy::large_enum_variant, reason = "a model holds one, never a list of them")]
-        pub enum Position {
-            $(#[doc = $summary] $variant($built),)+
-        }
-
-        impl PositionKind {
-            /// Name in a config file.
-            pub fn name(&self) -> &'static str {
-                match self { $(Self::$variant { .. } => $name,)+ }
-            }
-
-            /// The config itself.
-            pub fn spec(&self) -> &dyn PositionSpec {
-                match self { $(positions!(@pattern config $variant $($config)?) => positions!(@spec config $($config)? $(as $unit)?),)+ }
-            }
-
-            /// [`PositionSpec::examples`] of every scheme.
-            pub fn examples() -> Vec<Self> {
-                [$(<positions!(@type $($config)? $($unit)?)>::examples(),)+].concat()
-            }
-        }
-
-        impl Position {
-            fn scheme(&self) -> &dyn Scheme {
-                match self { $(Self::$variant(scheme) => scheme,)+ }
-            }
-        }
-    };
-    (@pattern $bound:ident $variant:ident) => { Self::$variant };
-    (@pattern $bound:ident $variant:ident $config:ident) => { Self::$variant($bound) };
-    (@spec $bound:ident as $unit:ident) => { &$unit };
-    (@spec $bound:ident $config:ident) => { $bound };
-    (@type $config:ident) => { $config };
-}
-
-positions! {
+open_list! {
+    /// A position scheme by its name in a config file (`position = "learned"`), with its settings if it has any.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    config PositionKind: PositionSpec, spec, POSITIONS;
+    /// A built position scheme.
+    #[allow(clippy::large_enum_variant, reason = "a model holds one, never a list of them")]
+    built Position: Scheme, scheme, scheme_mut;
     "none" = None as NoPositions => NoPositions, "no positions: bidirectional attention then treats the sequence as a set";
     #[default] "learned" = Learned as LearnedPositions => LearnedTable, "one trainable row per position, added to the embedded tokens";
     "sinusoidal" = Sinusoidal as Sinusoidal => SinusoidalTable, "fixed sines and cosines of geometrically spaced wavelengths, added to the embedded tokens";
@@ -161,13 +117,18 @@ positions! {
 }
 
 impl PositionKind {
+    /// [`PositionSpec::examples`] of every entry.
+    pub fn examples() -> Vec<Self> {
+        Self::defaults().iter().flat_map(|kind| kind.spec().examples()).collect()
+    }
+
     /// Builds the scheme, its parameters drawn from `rng` on the host.
     pub fn init(&self, sizes: &PositionSizes, rng: &mut dyn Rng, device: &Device) -> Position {
         self.spec().build(sizes, &mut Initializer::new(rng, device))
     }
 
     /// Settings and sizes that make no sense, by key, as those of a model.
-    pub(crate) fn problems(&self, sizes: &PositionSizes) -> impl Iterator<Item = ConfigError> {
+    pub fn problems(&self, sizes: &PositionSizes) -> impl Iterator<Item = ConfigError> {
         let name = self.name();
         let place = move |ConfigError { key, problem }: ConfigError| {
             let key = if key.is_empty() { String::new() } else { format!(".{key}") };

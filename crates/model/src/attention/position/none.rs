@@ -20,7 +20,7 @@ impl PositionSpec for NoPositions {
         &[]
     }
 
-    fn examples() -> Vec<PositionKind> {
+    fn examples(&self) -> Vec<PositionKind> {
         vec![PositionKind::None]
     }
 }

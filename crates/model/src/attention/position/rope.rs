@@ -110,7 +110,7 @@ impl PositionSpec for RopeConfig {
         &[Hand::Rotation]
     }
 
-    fn examples() -> Vec<PositionKind> {
+    fn examples(&self) -> Vec<PositionKind> {
         [10_000.0, 31.0].map(|theta| PositionKind::Rope(Self { theta })).into()
     }
 }

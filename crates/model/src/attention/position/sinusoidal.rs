@@ -46,7 +46,7 @@ impl PositionSpec for Sinusoidal {
         Some(values(rows, d_model))
     }
 
-    fn examples() -> Vec<PositionKind> {
+    fn examples(&self) -> Vec<PositionKind> {
         vec![PositionKind::Sinusoidal]
     }
 }

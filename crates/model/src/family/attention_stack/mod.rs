@@ -5,6 +5,7 @@
 
 mod config;
 mod network;
+mod plain;
 
 pub use config::{AttentionStackConfig, Heads, StackLayer, StackMap, StackReadout};
 pub use network::AttentionStack;
@@ -16,12 +17,13 @@ use crate::{
     },
     budget::{Count, size},
     config::{ConfigError, InputDims, IoDims, LARGEST_WIDTH, MOST_LAYERS},
-    family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
+    family::{Capability, Family, LayerRows, LayerShape, Model, ModelConfig, Shape},
     init::Initializer,
     parameters::{
         Key::{self, Inputs, Length, Model as Own, Outputs},
         Rule,
     },
+    plain::{NoPlainForm, Parameters},
 };
 
 const LAYERS: Key = Own("layers");
@@ -155,6 +157,22 @@ impl Family for AttentionStackConfig {
         }
     }
 
+    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm> {
+        self.plain_network(parameters)
+    }
+
+    fn layer_rows(&self, dims: &IoDims) -> Vec<LayerRows> {
+        let (mut coming, mut has_positions) = (dims.seq_len, true);
+        let rows = self.layers.iter().map(|layer| {
+            let is_row_wise = layer.map == StackMap::TokenWise;
+            has_positions &= is_row_wise;
+            let read = if is_row_wise { coming } else { layer.rows };
+            coming = layer.n_queries();
+            LayerRows { rows: layer.rows, first_key: layer.rows - layer.n_keys(), read, has_positions }
+        });
+        rows.collect()
+    }
+
     fn n_heads(&self) -> Option<usize> {
         None
     }
@@ -205,7 +223,7 @@ impl Family for AttentionStackConfig {
     }
 
     /// Every map, readout and split of rows into queries and keys.
-    fn examples(dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
+    fn examples(&self, dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
         let IoDims { seq_len, d_out, .. } = *dims;
         let token_wise = StackLayer {
             map: StackMap::TokenWise,

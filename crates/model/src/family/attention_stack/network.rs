@@ -128,7 +128,7 @@ impl AttentionLayer {
     fn new(
         config: &StackLayer,
         (rows_in, d_in): (usize, usize),
-        kernel: KernelKind,
+        kernel: &KernelKind,
         init: &mut Initializer<'_>,
     ) -> Self {
         let StackLayer { rows, width, d_out, .. } = *config;
@@ -250,7 +250,7 @@ impl AttentionStack {
     pub(super) fn new(config: &AttentionStackConfig, dims: &IoDims, init: &mut Initializer<'_>) -> Self {
         let inputs = config.inputs(dims, dims.vector_width());
         let layers = config.layers.iter().zip(&inputs);
-        let layers = layers.map(|(layer, input)| AttentionLayer::new(layer, *input, config.kernel, init)).collect();
+        let layers = layers.map(|(layer, input)| AttentionLayer::new(layer, *input, &config.kernel, init)).collect();
         let (rows, width) = inputs.last().copied().unwrap_or((dims.seq_len, dims.vector_width()));
         let flat = dims.seq_len * dims.d_out;
         let readout = match config.readout {
@@ -286,6 +286,11 @@ impl Network for AttentionStack {
 
     fn reads_row_by_row(&self) -> bool {
         self.readout.is_none()
+    }
+
+    /// The map in front of the first layer belongs to it.
+    fn enters_plain(&self, input: Input) -> Tensor<3> {
+        input.vectors()
     }
 
     fn attentions(&mut self) -> Vec<AttentionPlace<'_>> {

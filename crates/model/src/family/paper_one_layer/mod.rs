@@ -3,6 +3,7 @@
 
 mod config;
 mod network;
+mod plain;
 
 pub use config::{PaperOneLayerConfig, Readout};
 pub use network::PaperOneLayer;
@@ -15,6 +16,7 @@ use crate::{
     init::Initializer,
     input_map,
     parameters::Rule,
+    plain::{NoPlainForm, Parameters},
 };
 
 impl Family for PaperOneLayerConfig {
@@ -43,7 +45,7 @@ impl Family for PaperOneLayerConfig {
     fn budget(&self, dims: &IoDims, count: &mut Count) {
         let [n, d] = [dims.seq_len, self.d_model].map(size);
         let rows = input_map::count(count, dims, self.d_model, self.n_anchors);
-        AttentionConfig::shared_width(self.d_model, self.n_heads, self.kernel).count(rows, false, count);
+        AttentionConfig::shared_width(self.d_model, self.n_heads, &self.kernel).count(rows, false, count);
         if self.readout == Readout::Softmax {
             count.keep(n * d);
             // A softmax of plain operations.
@@ -66,6 +68,10 @@ impl Family for PaperOneLayerConfig {
                 Readout::Softmax => 1,
             },
         }
+    }
+
+    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm> {
+        self.plain_network(parameters)
     }
 
     fn n_heads(&self) -> Option<usize> {
@@ -96,7 +102,7 @@ impl Family for PaperOneLayerConfig {
         input_map::ROWS_BY_POSITION
     }
 
-    fn examples(_dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
+    fn examples(&self, _dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
         let channels = Self { d_model: 3 * 5 * scale, n_heads: 3, n_anchors: 13 * scale, ..Self::default() };
         let softmax = Self { readout: Readout::Softmax, ..channels.clone() };
         let alone = Self { n_anchors: 0, ..channels.clone() };

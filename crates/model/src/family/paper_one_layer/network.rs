@@ -30,7 +30,7 @@ pub struct PaperOneLayer {
 
 impl PaperOneLayer {
     pub(super) fn new(config: &PaperOneLayerConfig, dims: &IoDims, init: &mut Initializer<'_>) -> Self {
-        let PaperOneLayerConfig { d_model, n_heads, n_anchors, kernel, readout } = *config;
+        let PaperOneLayerConfig { d_model, n_heads, n_anchors, ref kernel, readout } = *config;
         Self {
             input_map: InputMap::new(dims, d_model, n_anchors, init),
             attention: AttentionConfig::shared_width(d_model, n_heads, kernel).init(init),

@@ -3,6 +3,7 @@
 
 mod config;
 mod network;
+mod plain;
 
 pub use config::PaperSetKeysConfig;
 pub use network::PaperSetKeys;
@@ -15,6 +16,7 @@ use crate::{
     init::Initializer,
     input_map,
     parameters::Rule,
+    plain::{NoPlainForm, Parameters},
 };
 
 impl Family for PaperSetKeysConfig {
@@ -47,7 +49,7 @@ impl Family for PaperSetKeysConfig {
 
     fn budget(&self, dims: &IoDims, count: &mut Count) {
         let rows = input_map::count(count, dims, self.d_model, self.n_anchors);
-        AttentionConfig::shared_width(self.d_model, 1, KernelKind::Naive).count(rows, false, count);
+        AttentionConfig::shared_width(self.d_model, 1, &KernelKind::Naive).count(rows, false, count);
     }
 
     fn capabilities(&self) -> &'static [Capability] {
@@ -61,6 +63,10 @@ impl Family for PaperSetKeysConfig {
             layers: vec![LayerShape { n_heads: 1, q_len: rows, k_len: rows, width: self.d_model }],
             width: self.d_model,
         }
+    }
+
+    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm> {
+        self.plain_network(parameters)
     }
 
     fn n_heads(&self) -> Option<usize> {
@@ -92,7 +98,7 @@ impl Family for PaperSetKeysConfig {
     }
 
     /// At the default inverse temperature the pattern of random weights is one key alone, and shows little.
-    fn examples(_dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
+    fn examples(&self, _dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
         let config = Self { d_model: 19 * scale, n_anchors: 13 * scale, inverse_temperature: 0.1, ..Self::default() };
         vec![config.into()]
     }

@@ -41,7 +41,7 @@ pub struct PaperSetKeys {
 impl PaperSetKeys {
     pub(super) fn new(config: &PaperSetKeysConfig, dims: &IoDims, init: &mut Initializer<'_>) -> Self {
         let PaperSetKeysConfig { d_model, n_anchors, low, high, inverse_temperature, shift } = *config;
-        let attention = AttentionConfig::shared_width(d_model, 1, KernelKind::default());
+        let attention = AttentionConfig::shared_width(d_model, 1, &KernelKind::default());
         Self {
             input_map: InputMap::new(dims, d_model, n_anchors, init),
             attention: attention.init(init),

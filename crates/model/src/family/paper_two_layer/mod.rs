@@ -3,6 +3,7 @@
 
 mod config;
 mod network;
+mod plain;
 
 pub use config::PaperTwoLayerConfig;
 pub use network::PaperTwoLayer;
@@ -15,6 +16,7 @@ use crate::{
     init::Initializer,
     input_map,
     parameters::Rule,
+    plain::{NoPlainForm, Parameters},
 };
 
 impl Family for PaperTwoLayerConfig {
@@ -30,7 +32,7 @@ impl Family for PaperTwoLayerConfig {
 
     fn budget(&self, dims: &IoDims, count: &mut Count) {
         let [n, d, d_out] = [dims.seq_len, self.d_model, dims.d_out].map(size);
-        let attention = AttentionConfig::shared_width(self.d_model, self.n_heads, self.kernel);
+        let attention = AttentionConfig::shared_width(self.d_model, self.n_heads, &self.kernel);
         let rows = input_map::count(count, dims, self.d_model, self.n_anchors);
         attention.count(rows, false, count);
         count.linear(rows, d, d);
@@ -49,6 +51,10 @@ impl Family for PaperTwoLayerConfig {
         let rows = dims.seq_len + n_anchors;
         let layer = LayerShape { n_heads, q_len: rows, k_len: rows, width: d_model };
         Shape { embedded: [rows, d_model], layers: vec![layer; 2], width: dims.d_out }
+    }
+
+    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm> {
+        self.plain_network(parameters)
     }
 
     fn n_heads(&self) -> Option<usize> {
@@ -79,7 +85,7 @@ impl Family for PaperTwoLayerConfig {
         input_map::ROWS_BY_POSITION
     }
 
-    fn examples(_dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
+    fn examples(&self, _dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
         let alone = Self { d_model: 3 * 5 * scale, n_heads: 3, n_anchors: 0, ..Self::default() };
         let anchored = Self { n_anchors: 13 * scale, ..alone.clone() };
         [alone, anchored].map(ModelConfig::from).into()

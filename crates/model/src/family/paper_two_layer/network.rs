@@ -32,7 +32,7 @@ pub struct PaperTwoLayer {
 
 impl PaperTwoLayer {
     pub(super) fn new(config: &PaperTwoLayerConfig, dims: &IoDims, init: &mut Initializer<'_>) -> Self {
-        let PaperTwoLayerConfig { d_model, n_heads, n_anchors, kernel } = *config;
+        let PaperTwoLayerConfig { d_model, n_heads, n_anchors, ref kernel } = *config;
         let attention = AttentionConfig::shared_width(d_model, n_heads, kernel);
         Self {
             input_map: InputMap::new(dims, d_model, n_anchors, init),

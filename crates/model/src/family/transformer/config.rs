@@ -76,7 +76,7 @@ impl Default for TransformerConfig {
 impl TransformerConfig {
     /// Sizes of the attention in a block.
     pub(super) fn attention(&self) -> AttentionConfig {
-        let Self { d_model, n_heads, kernel, .. } = *self;
+        let Self { d_model, n_heads, ref kernel, .. } = *self;
         AttentionConfig {
             n_kv_heads: self.n_kv_heads.unwrap_or(n_heads),
             d_head: self.d_head.unwrap_or(d_model / n_heads.max(1)),

@@ -3,6 +3,7 @@
 mod block;
 mod config;
 mod network;
+mod plain;
 
 pub use block::Block;
 pub use config::{Norm, TransformerConfig};
@@ -24,6 +25,7 @@ use crate::{
         Key::{self, Inputs, Length, Model as Own, Outputs},
         Rule,
     },
+    plain::{NoPlainForm, Parameters},
 };
 
 const D_MODEL: Key = Own("d_model");
@@ -123,6 +125,10 @@ impl Family for TransformerConfig {
         Shape { embedded: [dims.seq_len, d_model], layers: vec![layer; n_layers], width: dims.d_out }
     }
 
+    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm> {
+        self.plain_network(parameters)
+    }
+
     fn n_heads(&self) -> Option<usize> {
         Some(self.n_heads)
     }
@@ -150,7 +156,7 @@ impl Family for TransformerConfig {
 
     fn rules(&self) -> Vec<Rule> {
         let free: &[Rule] = if self.d_head.or(self.n_kv_heads).is_some() { FREE_HEADS } else { &[] };
-        [self.kernel.spec().rules(), free, RULES].concat()
+        [self.kernel.spec().rules(), self.position.spec().rules(), free, RULES].concat()
     }
 
     fn head(&self) -> Vec<String> {
@@ -161,7 +167,7 @@ impl Family for TransformerConfig {
         &["position.weight"]
     }
 
-    fn examples(_dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
+    fn examples(&self, _dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
         let attention_only = Self { d_model: 3 * 5 * scale, n_heads: 3, ..Self::default() };
         let ffn = Self {
             causal: false,

@@ -10,15 +10,15 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use headway_model::{
-    Activation, AttentionStackConfig, Heads, Input, InputDims, IoDims, LayerShape, MODELS, Model, ModelConfig, Network,
-    Norm, PaperOneLayerConfig, PaperTwoLayerConfig, PositionKind, Readout, Replacement, Shape, StackLayer, StackMap,
-    StackReadout, StateMixer, Transformer, TransformerConfig,
+    Activation, AttentionStackConfig, Heads, Input, InputDims, IoDims, MODELS, Model, ModelConfig, Network, Norm,
+    PaperOneLayerConfig, PaperTwoLayerConfig, PositionKind, Readout, Replacement, StackLayer, StackMap, StackReadout,
+    StateMixer, Transformer, TransformerConfig,
     weights::{
-        Array, LoadReport, ShapeMismatch, WeightsError, arrays, arrays_from_bytes, arrays_to_bytes, collect, load,
-        load_partial, names, to_bytes, to_host,
+        Array, LoadReport, ShapeMismatch, WeightsError, arrays, arrays_from_bytes, arrays_to_bytes, load, load_partial,
+        names, to_host,
     },
 };
-use headway_testkit::{assert_close, devices, numbers};
+use headway_testkit::{assert_close, devices, laws, numbers};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 const BATCH: usize = 2;
@@ -34,25 +34,32 @@ const VOCAB: usize = 23;
 
 /// Every example of every family, with data that it takes.
 fn cases() -> Vec<(ModelConfig, IoDims)> {
-    let data = [
-        IoDims::continuous(SEQ_LEN, D_IN, D_OUT),
-        IoDims::continuous(SEQ_LEN, D_IN, 1),
-        IoDims::tokens(SEQ_LEN, VOCAB),
-    ];
-    let mut cases: Vec<(ModelConfig, IoDims)> = Vec::new();
-    for dims in data {
-        for config in ModelConfig::examples(&dims, 1) {
-            // Once with vectors, once with tokens.
-            let is_new = |(other, known): &(ModelConfig, IoDims)| {
-                *other != config
-                    || matches!(known.input, InputDims::Tokens { .. }) != matches!(dims.input, InputDims::Tokens { .. })
-            };
-            if cases.iter().all(is_new) {
-                cases.push((config, dims.clone()));
+    laws::family::cases(|dims| ModelConfig::examples(dims, 1))
+}
+
+macro_rules! hold {
+    ($($law:ident,)+) => {
+        $(#[test]
+        fn $law() {
+            for (config, dims) in cases() {
+                laws::family::$law(&config, &dims);
             }
-        }
-    }
-    cases
+        })+
+    };
+}
+
+hold! {
+    the_state_behind_the_last_layer_is_read_as_the_model_reads_it,
+    stand_ins_replace_the_heads_they_name_and_no_others,
+    output_has_the_shape_that_the_config_names,
+    a_trace_shows_the_forward_pass,
+    initial_weights_come_from_the_generator_alone,
+    weights_survive_a_file_bit_for_bit,
+    a_hollow_model_takes_weights_as_a_drawn_one_does,
+    parameters_are_counted_right,
+    parameters_follow_what_the_rules_name,
+    the_head_is_a_part_of_the_network,
+    plain_layers_are_those_of_the_network,
 }
 
 #[test]
@@ -125,45 +132,6 @@ fn mixtures(model: &Model, input: Input) -> Vec<Replacement> {
 }
 
 #[test]
-fn the_state_behind_the_last_layer_is_read_as_the_model_reads_it() {
-    for on in devices() {
-        for (config, dims) in cases() {
-            let model = build(&config, &dims, 1, &on.device);
-            let trace = model.forward_traced(input(&dims, 2, &on.device));
-            let last = trace.layers.into_iter().last().unwrap().hidden;
-            let what = format!("{config:?} on {}", on.name);
-            assert_close(&what, &to_host(model.read_out(last)), &to_host(trace.output), on.tolerance);
-        }
-    }
-}
-
-#[test]
-fn stand_ins_replace_the_heads_they_name_and_no_others() {
-    for on in devices() {
-        for (config, dims) in cases() {
-            let model = build(&config, &dims, 1, &on.device);
-            let plain = to_host(model.forward(input(&dims, 2, &on.device)));
-            let what = format!("{config:?} on {}", on.name);
-            let replaced = |all: &[Replacement]| to_host(model.forward_replacing(input(&dims, 2, &on.device), all));
-            assert_eq!(replaced(&[]), plain, "{what}");
-            let layers = config.shape(&dims).layers;
-            let heads = mixtures(&model, input(&dims, 2, &on.device));
-            assert_eq!(heads.len(), layers.iter().map(|layer| layer.n_heads).sum::<usize>(), "{what}");
-            let nowhere = Replacement { layer: layers.len(), head: 0, mixture: vec![] };
-            assert_eq!(replaced(&[nowhere]), plain, "{what}");
-            // Each head has something to say of its own.
-            let mut outputs = vec![plain];
-            for head in &heads {
-                outputs.push(replaced(&[Replacement { mixture: vec![0.0; head.mixture.len()], ..head.clone() }]));
-            }
-            for (a, b) in (0..outputs.len()).flat_map(|a| (0..a).map(move |b| (a, b))) {
-                assert_ne!(outputs[a], outputs[b], "{what}: {a} and {b}");
-            }
-        }
-    }
-}
-
-#[test]
 fn a_layer_whose_heads_are_all_zero_is_one_without_attention() {
     for on in devices() {
         let config = TransformerConfig { d_model: D_MODEL, n_heads: HEADS, ..TransformerConfig::default() };
@@ -200,52 +168,6 @@ fn a_head_that_says_the_same_everywhere_loses_nothing_by_its_mean() {
         assert_close("head 1", &replaced, &plain, on.tolerance);
         let other = to_host(model.forward_replacing(input(&dims, 2, &on.device), &heads[..1]));
         assert_ne!(other, plain);
-    }
-}
-
-#[test]
-fn shapes_of_every_model() {
-    for on in devices() {
-        for (config, dims) in cases() {
-            assert_eq!(config.validate(&dims), []);
-            let model = build(&config, &dims, 1, &on.device);
-            let output = model.forward(input(&dims, 2, &on.device));
-            assert_eq!(output.dims(), [BATCH, SEQ_LEN, config.shape(&dims).width], "{config:?} on {}", on.name);
-            let output = to_host(output);
-            assert!(output.iter().all(|y| y.is_finite()), "{config:?} on {}", on.name);
-            let half = output.len() / 2;
-            assert_ne!(output[..half], output[half..], "{config:?}: both sequences give the same");
-        }
-    }
-}
-
-#[test]
-fn a_trace_shows_the_forward_pass() {
-    for on in devices() {
-        for (config, dims) in cases() {
-            let label = format!("{config:?} on {}", on.name);
-            let model = build(&config, &dims, 1, &on.device);
-            let output = to_host(model.forward(input(&dims, 2, &on.device)));
-            let trace = model.forward_traced(input(&dims, 2, &on.device));
-            assert_close(&label, &to_host(trace.output), &output, on.tolerance);
-            let Shape { embedded: [rows, width], layers, .. } = config.shape(&dims);
-            assert_eq!(trace.embedded.dims(), [BATCH, rows, width], "{label}");
-            assert_eq!(trace.layers.len(), layers.len(), "{label}");
-            for (layer, shape) in trace.layers.into_iter().zip(layers) {
-                let LayerShape { n_heads, q_len: queries, k_len: keys, width } = shape;
-                assert_eq!(layer.hidden.dims(), [BATCH, queries, width], "{label}");
-                assert_eq!(layer.pattern.dims(), [BATCH, n_heads, queries, keys], "{label}");
-                let pattern = to_host(layer.pattern);
-                let sums: Vec<f32> = pattern.chunks_exact(keys).map(|row| row.iter().sum()).collect();
-                assert_close(&label, &sums, &vec![1.0; sums.len()], on.tolerance);
-                // A causal network has a mask; others that see nothing ahead keep learned rows as keys.
-                if config.family().causal_key().is_some() {
-                    let future = |at: usize| at % keys > at / keys % queries;
-                    let sees_future = pattern.iter().enumerate().any(|(at, weight)| future(at) && *weight != 0.0);
-                    assert_eq!(sees_future, config.sees_ahead(&dims), "{label}");
-                }
-            }
-        }
     }
 }
 
@@ -356,7 +278,7 @@ fn without_positions_a_bidirectional_transformer_sees_a_set() {
         for (causal, position) in
             [(true, PositionKind::None), (false, PositionKind::Learned), (false, PositionKind::Sinusoidal)]
         {
-            let (got, want) = outputs(causal, position);
+            let (got, want) = outputs(causal, position.clone());
             let differ = got.iter().zip(&want).any(|(g, w)| (g - w).abs() > 1e-3);
             assert!(differ, "causal {causal}, {position:?} on {}: order is not seen", on.name);
         }
@@ -380,20 +302,6 @@ fn a_causal_transformer_ignores_the_future() {
         assert_close(on.name, &after[..past], &before[..past], 1e-6);
         let seen = before[past..].chunks_exact(D_OUT).zip(after[past..].chunks_exact(D_OUT));
         assert!(seen.into_iter().all(|(b, a)| a != b), "{}: the change is not seen later", on.name);
-    }
-}
-
-#[test]
-fn initial_weights_come_from_the_generator_alone() {
-    let devices = devices();
-    for (config, dims) in cases() {
-        let bytes = |seed, device: &Device| to_bytes(&build(&config, &dims, seed, device)).unwrap();
-        let first = bytes(1, &devices[0].device);
-        for on in &devices {
-            assert_eq!(first, bytes(1, &on.device), "{config:?} on {}", on.name);
-            assert_eq!(first, bytes(1, &on.device.clone().autodiff()), "{config:?} on {} with gradients", on.name);
-        }
-        assert_ne!(first, bytes(2, &devices[0].device), "{config:?}: another seed gives the same weights");
     }
 }
 

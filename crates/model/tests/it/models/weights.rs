@@ -3,51 +3,6 @@
 use super::*;
 
 #[test]
-fn weights_survive_a_file_bit_for_bit() {
-    for on in devices() {
-        for (config, dims) in cases() {
-            let label = format!("{config:?} on {}", on.name);
-            let model = build(&config, &dims, 1, &on.device);
-            let bytes = to_bytes(&model).unwrap();
-            let (restored, report) =
-                load(build(&config, &dims, 2, &on.device), arrays_from_bytes(&bytes).unwrap()).unwrap();
-            assert!(report.is_complete(), "{label}");
-            assert_eq!(report.taken.len(), names(&model).len(), "{label}");
-            assert_eq!(to_bytes(&restored).unwrap(), bytes, "{label}");
-            let [before, after] = [&model, &restored].map(|m| to_host(m.forward(input(&dims, 3, &on.device))));
-            assert_eq!(before, after, "{label}");
-        }
-    }
-}
-
-#[test]
-fn a_hollow_model_takes_weights_as_a_drawn_one_does() {
-    for device in [Device::flex(), Device::flex().autodiff()] {
-        for (config, dims) in cases() {
-            let drawn = build(&config, &dims, 1, &device);
-            let uninitialized = config.uninitialized(&dims, &device).unwrap();
-            let all_zero =
-                arrays(&uninitialized).into_values().all(|array| array.values.iter().all(|value| *value == 0.0));
-            assert!(all_zero, "{config:?}");
-            let (filled, report) = load(config.uninitialized(&dims, &device).unwrap(), arrays(&drawn)).unwrap();
-            assert_eq!(report.taken.len(), names(&drawn).len(), "{config:?}");
-            assert_eq!(to_bytes(&filled).unwrap(), to_bytes(&drawn).unwrap(), "{config:?}");
-            let [wanted, found] = [&drawn, &filled].map(|m| to_host(m.forward(input(&dims, 3, &device))));
-            assert_eq!(wanted, found, "{config:?}");
-            // As ready to be trained as the drawn one.
-            let trainable = |model: &Model| {
-                let gradients = model.forward(input(&dims, 3, &device)).powi_scalar(2).sum().backward();
-                let gradients = burn::optim::GradientsParams::from_grads(gradients, model);
-                collect(model, &gradients).len()
-            };
-            if device.is_autodiff() {
-                assert_eq!(trainable(&drawn), trainable(&filled), "{config:?}");
-            }
-        }
-    }
-}
-
-#[test]
 fn a_hollow_model_takes_no_memory_for_what_does_not_fit() {
     // Terabytes, if they were made.
     let config = TransformerConfig { d_model: 1 << 20, n_heads: 1, ..TransformerConfig::default() };

@@ -1,0 +1,35 @@
+//! The model with set keys as plain matrices.
+
+use headway_plain::network::{InputMap, Linear, Matrix, Network};
+
+use super::PaperSetKeysConfig;
+use crate::plain::{NoPlainForm, Parameters};
+
+impl PaperSetKeysConfig {
+    /// The set keys and values are two columns of a map that puts them beside the tokens.
+    pub(super) fn plain_network(&self, parameters: &Parameters) -> Result<Network, NoPlainForm> {
+        let Self { d_model, low, high, inverse_temperature, shift, .. } = *self;
+        let mut layer = parameters.attention("attention", 1)?;
+        let rows = parameters.array("input_map.modulation")?.shape[0] + parameters.array("input_map.anchors")?.shape[0];
+        let point = |k: usize| low + (high - low) / (rows.max(2) - 1) as f64 * k as f64;
+        let constant = Matrix::from_fn(rows, d_model + 2, |k, column| match column.checked_sub(d_model) {
+            None => 0.0,
+            Some(0) => k as f64 * (point(k) + low - 2.0 * shift),
+            Some(_) => point(k),
+        });
+        for head in &mut layer.heads {
+            for map in [&mut head.query, &mut head.key, &mut head.value] {
+                map.weight.resize_vertically_mut(d_model + 2, 0.0);
+            }
+            for (map, column, from) in [(&mut head.key, d_model - 1, d_model), (&mut head.value, 0, d_model + 1)] {
+                map.weight.column_mut(column).fill(0.0);
+                map.weight[(from, column)] = 1.0;
+                map.bias[column] = 0.0;
+            }
+            head.scale *= inverse_temperature;
+        }
+        let linear = Linear::TokenWise(Matrix::identity(d_model, d_model + 2));
+        layer.map = Some(InputMap { linear, constant, queries: rows, keys: rows });
+        Ok(Network { layers: vec![layer], causal: false })
+    }
+}

@@ -1,0 +1,114 @@
+//! Networks as plain matrices in f64: what their families need to read off parameters.
+
+use std::collections::BTreeMap;
+
+use headway_plain::network::{Affine, Head, Layer, LayerNorm, Matrix, Row};
+use thiserror::Error;
+
+use crate::{
+    attention::{
+        kernel::KernelKind,
+        position::{Hand, PositionKind},
+    },
+    norm,
+    weights::Array,
+};
+
+/// Why a network has no plain form: what its layers would have to be, and what they are.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NoPlainForm {
+    /// A kernel that computes another function than softmax attention.
+    #[error("layers of softmax attention; this network's kernel is {0}")]
+    Kernel(&'static str),
+    /// A position scheme that acts inside the layers.
+    #[error("layers that know nothing of positions; this network's position = {0} acts inside them")]
+    Position(&'static str),
+    /// Anything else, as the end of a sentence that begins with whoever follows the layers.
+    #[error("{0}")]
+    Other(&'static str),
+    /// A parameter that the config asks for and the model does not have.
+    #[error("the model has no parameter {0}")]
+    Missing(String),
+}
+
+/// Refuses a kernel that computes another function than softmax attention.
+///
+/// # Errors
+/// [`NoPlainForm::Kernel`]
+pub fn is_softmax(kernel: &KernelKind) -> Result<(), NoPlainForm> {
+    if kernel.spec().function() == KernelKind::Softmax { Ok(()) } else { Err(NoPlainForm::Kernel(kernel.name())) }
+}
+
+/// Refuses a position scheme that acts inside the layers.
+///
+/// # Errors
+/// [`NoPlainForm::Position`]
+pub fn is_before_the_layers(position: &PositionKind) -> Result<(), NoPlainForm> {
+    let acts_inside = position.has(Hand::Rotation) || position.has(Hand::Bias);
+    if acts_inside { Err(NoPlainForm::Position(position.name())) } else { Ok(()) }
+}
+
+/// A network's parameters by name, in file orientation, read as matrices in f64 that multiply rows from the right.
+///
+/// # Errors
+/// Each method gives [`NoPlainForm::Missing`] for a name that is not there.
+pub struct Parameters(BTreeMap<String, Array>);
+
+impl From<BTreeMap<String, Array>> for Parameters {
+    fn from(arrays: BTreeMap<String, Array>) -> Self {
+        Self(arrays)
+    }
+}
+
+impl Parameters {
+    /// Attention alone, with biased projections; heads are contiguous slices of the channels, and several may share keys and values.
+    pub fn attention(&self, name: &str, n_heads: usize) -> Result<Layer, NoPlainForm> {
+        let part = |part: &str| self.affine(&format!("{name}.{part}"));
+        let [query, key, value, output] = [part("query")?, part("key")?, part("value")?, part("output")?];
+        let d_head = query.bias.len() / n_heads;
+        let slice = |map: &Affine, head: usize| Affine {
+            weight: map.weight.columns(head * d_head, d_head).into_owned(),
+            bias: map.bias.columns(head * d_head, d_head).into_owned(),
+        };
+        let n_kv_heads = key.bias.len() / d_head;
+        let shared = |head: usize| head * n_kv_heads / n_heads;
+        let heads = (0..n_heads).map(|head| Head {
+            query: slice(&query, head),
+            key: slice(&key, shared(head)),
+            value: slice(&value, shared(head)),
+            output: output.weight.rows(head * d_head, d_head).into_owned(),
+            scale: 1.0 / (d_head as f64).sqrt(),
+        });
+        Ok(Layer { map: None, norm: None, heads: heads.collect(), bias: output.bias, feed_forward: None, skip: false })
+    }
+
+    /// The map `name.weight`, `name.bias`.
+    pub fn affine(&self, name: &str) -> Result<Affine, NoPlainForm> {
+        Ok(Affine { weight: self.weight(name)?, bias: self.row(&format!("{name}.bias"))? })
+    }
+
+    /// The matrix `name.weight`. `[d_in, d_out]`
+    pub fn weight(&self, name: &str) -> Result<Matrix, NoPlainForm> {
+        let Array { shape, values } = self.array(&format!("{name}.weight"))?;
+        let values: Vec<f64> = values.iter().copied().map(f64::from).collect();
+        let [d_out, d_in] = [shape[0], shape[1]];
+        // Row-major [out, in] is column-major [in, out].
+        Ok(Matrix::from_vec(d_in, d_out, values))
+    }
+
+    /// The norm `name.weight`, `name.bias`.
+    pub fn layer_norm(&self, name: &str) -> Result<LayerNorm, NoPlainForm> {
+        let [gain, bias] = [self.row(&format!("{name}.weight"))?, self.row(&format!("{name}.bias"))?];
+        Ok(LayerNorm { gain, bias, epsilon: norm::EPSILON })
+    }
+
+    /// All values of `name`, row-major.
+    pub fn row(&self, name: &str) -> Result<Row, NoPlainForm> {
+        Ok(Row::from_vec(self.array(name)?.values.iter().copied().map(f64::from).collect()))
+    }
+
+    /// The array itself.
+    pub fn array(&self, name: &str) -> Result<&Array, NoPlainForm> {
+        self.0.get(name).ok_or_else(|| NoPlainForm::Missing(name.to_owned()))
+    }
+}

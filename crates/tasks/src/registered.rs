@@ -1,0 +1,153 @@
+//! Tasks that a caller registered beside the built-in ones.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{PoisonError, RwLock},
+};
+
+use serde::{
+    Serialize, Serializer,
+    de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _},
+};
+use thiserror::Error;
+
+use crate::task::TaskSpec;
+
+/// A task's config that a caller brings to the list, under a name of its own.
+pub trait Listed:
+    TaskSpec + Any + Clone + fmt::Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync
+{
+    /// Its name in config files, of small letters, digits and `_`.
+    const NAME: &'static str;
+    /// One line about it, for `headway list tasks`.
+    const SUMMARY: &'static str;
+}
+
+/// Why a task cannot join the list.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RegisterError {
+    /// A name that stands in the list.
+    #[error("`{0}` stands in the list already; give yours another name")]
+    Taken(&'static str),
+    /// A name that a config file cannot hold as a bare key.
+    #[error("`{0}` is no name for a config file; use small letters, digits and `_`")]
+    Name(&'static str),
+}
+
+/// A config of a registered type.
+pub struct RegisteredTask {
+    name: &'static str,
+    config: Box<dyn Config>,
+}
+
+/// What can be asked of a config whatever its type.
+trait Config: TaskSpec + Any + fmt::Debug + Send + Sync {
+    fn duplicate(&self) -> Box<dyn Config>;
+    fn equals(&self, other: &dyn Any) -> bool;
+    fn as_serialize(&self) -> &dyn erased_serde::Serialize;
+}
+
+impl<C: Listed> Config for C {
+    fn duplicate(&self) -> Box<dyn Config> {
+        Box::new(self.clone())
+    }
+
+    fn equals(&self, other: &dyn Any) -> bool {
+        other.downcast_ref::<C>() == Some(self)
+    }
+
+    fn as_serialize(&self) -> &dyn erased_serde::Serialize {
+        self
+    }
+}
+
+impl RegisteredTask {
+    pub(crate) fn new<C: Listed>(config: C) -> Self {
+        Self { name: C::NAME, config: Box::new(config) }
+    }
+
+    /// Name in a config file.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn spec(&self) -> &dyn TaskSpec {
+        &*self.config
+    }
+
+    pub(crate) fn spec_mut(&mut self) -> &mut dyn TaskSpec {
+        &mut *self.config
+    }
+}
+
+impl Clone for RegisteredTask {
+    fn clone(&self) -> Self {
+        Self { name: self.name, config: self.config.duplicate() }
+    }
+}
+
+impl fmt::Debug for RegisteredTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
+    }
+}
+
+impl PartialEq for RegisteredTask {
+    fn eq(&self, other: &Self) -> bool {
+        self.config.equals(&*other.config)
+    }
+}
+
+impl Serialize for RegisteredTask {
+    fn serialize<W: Serializer>(&self, serializer: W) -> Result<W::Ok, W::Error> {
+        erased_serde::serialize(self.config.as_serialize(), serializer)
+    }
+}
+
+/// A registered type.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) default: fn() -> RegisteredTask,
+    read: fn(&mut dyn erased_serde::Deserializer<'_>) -> Result<RegisteredTask, erased_serde::Error>,
+}
+
+static ENTRIES: RwLock<Vec<Entry>> = RwLock::new(Vec::new());
+
+/// Every registered type, in the order in which they came.
+pub(crate) fn entries() -> Vec<Entry> {
+    ENTRIES.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Adds a type beside the built-in names.
+pub(crate) fn register<C: Listed>(built_in: &[(&'static str, &'static str)]) -> Result<(), RegisterError> {
+    let is_bare = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if C::NAME.is_empty() || !C::NAME.chars().all(is_bare) {
+        return Err(RegisterError::Name(C::NAME));
+    }
+    let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
+    let mut taken = built_in.iter().map(|(name, _)| *name).chain(entries.iter().map(|entry| entry.name));
+    if taken.any(|name| name == C::NAME) {
+        return Err(RegisterError::Taken(C::NAME));
+    }
+    entries.push(Entry {
+        name: C::NAME,
+        summary: C::SUMMARY,
+        default: || RegisteredTask::new(C::default()),
+        read: |value| Ok(RegisteredTask::new(erased_serde::deserialize::<C>(value)?)),
+    });
+    Ok(())
+}
+
+/// Reads the settings under a registered name.
+impl<'de> DeserializeSeed<'de> for Entry {
+    type Value = RegisteredTask;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<RegisteredTask, D::Error> {
+        let read = (self.read)(&mut <dyn erased_serde::Deserializer>::erase(deserializer));
+        // Errors of TOML name their place behind the first line, which whoever reads the whole table knows better.
+        read.map_err(|error| D::Error::custom(error.to_string().lines().next().unwrap_or_default()))
+    }
+}

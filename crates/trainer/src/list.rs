@@ -1,0 +1,28 @@
+//! Lists of choices of an experiment that nobody adds to from outside.
+
+/// Declares a list once: the config enum with its names in files, and its part of `headway list`.
+macro_rules! list {
+    (
+        $(#[$meta:meta])* $config:ident, $list:ident;
+        $($(#[$attribute:meta])* $name:literal = $variant:ident $(($inner:ty))?, $summary:literal;)+
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub enum $config {
+            $($(#[$attribute])* #[doc = $summary] #[serde(rename = $name)] $variant $(($inner))?,)+
+        }
+
+        /// The name of every entry in a config file, with one line about it.
+        pub const $list: &[(&str, &str)] = &[$(($name, $summary),)+];
+
+        impl $config {
+            /// Name in a config file.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $name,)+ }
+            }
+        }
+    };
+}
+
+pub(crate) use list;
