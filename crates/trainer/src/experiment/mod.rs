@@ -1,10 +1,14 @@
 //! One TOML file is one experiment: read, overridden, resolved and checked here, and nowhere else.
 
+mod choice;
 mod form;
+mod keys;
 mod leak;
 mod load;
 mod mode;
 mod origin;
+mod overrides;
+mod reader;
 mod single;
 
 use std::path::PathBuf;
@@ -16,10 +20,12 @@ use serde::{Deserialize, Serialize};
 use crate::{digest::digest, error::Error, loss::Loss, optimizer::OptimizerConfig, schedule::Schedule};
 
 pub use crate::problem::{ExperimentError, Problem, ValueSource};
-pub use load::{Loaded, Override, UNSET, from_text, key_called, leaves, load, load_to_train};
-pub use load::{Purpose, from_table, merge, parse, read_as, take};
+pub use keys::{key_called, leaves, merge, take};
+pub use load::{Loaded, UNSET, from_table, from_text, load, load_to_train, parse};
 pub use mode::{FinetuneConfig, MODES};
 pub use origin::Places;
+pub use overrides::Override;
+pub use reader::{Purpose, read_as};
 pub use single::lost;
 
 /// A whole experiment with every default filled in.

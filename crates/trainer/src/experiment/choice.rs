@@ -1,0 +1,106 @@
+//! Parts of an experiment that are one of several variants: by what name a table holds one, and how a name alone is spelt out.
+
+use headway_model::ModelConfig;
+use headway_tasks::{DataConfig, TaskConfig};
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::{
+    FinetuneConfig,
+    form::{self, Refusal},
+    join,
+};
+use crate::{optimizer::OptimizerConfig, schedule::Schedule};
+
+/// Whether a value is one of the variants of a choice.
+type Reads = fn(Value) -> Result<(), Refusal>;
+
+/// Parts of an experiment that are one of several variants, written as a table with the variant's name as its only key.
+const CHOICES: [(&str, Reads); 6] = [
+    ("task", reads::<TaskConfig>),
+    ("data", reads::<DataConfig>),
+    ("model", reads::<ModelConfig>),
+    ("optimizer", reads::<OptimizerConfig>),
+    ("schedule", reads::<Schedule>),
+    ("finetune", reads::<FinetuneConfig>),
+];
+
+fn reads<T: DeserializeOwned>(value: Value) -> Result<(), Refusal> {
+    form::read::<T>(value).map(drop)
+}
+
+pub(super) fn is_choice(key: &str) -> bool {
+    CHOICES.iter().any(|(choice, _)| *choice == key)
+}
+
+/// A variant with every value at its default.
+pub(super) fn with_defaults(variant: &str) -> Value {
+    Value::Table(Table::from_iter([(variant.to_owned(), Value::Table(Table::new()))]))
+}
+
+/// Whether a choice has a variant of this name.
+pub(super) fn is_variant(choice: &str, name: &str) -> bool {
+    let reads = CHOICES.iter().find_map(|(other, reads)| (*other == choice).then_some(reads));
+    reads.is_some_and(|reads| !matches!(reads(with_defaults(name)), Err(Refusal::NoSuchChoice(..))))
+}
+
+/// Those that may be left out, at their defaults.
+pub(super) fn default_choices() -> Table {
+    #[derive(Default, serde::Serialize)]
+    struct Choices {
+        data: DataConfig,
+        optimizer: OptimizerConfig,
+        schedule: Schedule,
+    }
+    Table::try_from(Choices::default()).unwrap_or_else(|_| unreachable!("every choice has a TOML form"))
+}
+
+/// What a key `<choice>.<field>` leaves out: the name of the variant that the table `choice` holds, or holds by default.
+/// `is_field` where it can be no name of a variant, misspelt perhaps.
+pub(super) fn variant_left_out(table: &Table, choice: &str, field: &str, is_field: bool) -> Option<String> {
+    if !is_choice(choice) || is_variant(choice, field) {
+        return None;
+    }
+    let default = default_choices();
+    let variants = table.get(choice).or_else(|| default.get(choice))?.as_table()?;
+    let (name, below) = variants.iter().next().filter(|_| variants.len() == 1)?;
+    let set_or_possible = is_field || table.contains_key(choice) || below.as_table()?.contains_key(field);
+    (below.is_table() && name != field && set_or_possible).then(|| name.clone())
+}
+
+/// Where a choice holds another variant than the one that is now set, that one goes.
+pub(super) fn replace_variant(table: &mut Table, choice: &str, variant: &str) {
+    if is_choice(choice)
+        && let Some(value) = table.get_mut(choice)
+        && !matches!(value, Value::Table(below) if below.contains_key(variant))
+    {
+        *value = Value::Table(Table::new());
+    }
+}
+
+/// A bare name is the variant with its defaults: `schedule = "linear"` for `[schedule.linear]`.
+pub(super) fn spell_out_choices(table: &mut Table) {
+    for (choice, reads) in CHOICES {
+        let Some(Value::String(name)) = table.get(choice) else { continue };
+        let is_alone = reads(Value::String(name.clone())).is_ok();
+        let spelt_out = with_defaults(name);
+        // What is missing then is said with its name.
+        if !is_alone && matches!(reads(spelt_out.clone()), Ok(()) | Err(Refusal::Missing(_))) {
+            table.insert(choice.to_owned(), spelt_out);
+        }
+    }
+}
+
+/// Puts the variant with its defaults in place of its bare name, where a path leads to one; returns the key of the variant.
+pub(super) fn spell_out(table: &mut Table, path: &str) -> Option<String> {
+    let (mut current, mut at) = (table, String::new());
+    for part in path.split('.') {
+        at = join(&at, part);
+        if let Some(name) = current.get(part).and_then(Value::as_str).map(str::to_owned) {
+            current.insert(part.to_owned(), with_defaults(&name));
+            return Some(join(&at, &name));
+        }
+        current = current.get_mut(part)?.as_table_mut()?;
+    }
+    None
+}

@@ -1,0 +1,92 @@
+//! Keys of a table: listed, taken out, and merged into another.
+
+use toml::{Table, Value};
+
+use super::{
+    TrainConfig,
+    choice::{default_choices, is_choice, replace_variant, variant_left_out},
+    join,
+};
+
+/// Every value of a table with its full key, in the table's order; empty tables count as values.
+pub fn leaves(prefix: &str, table: &Table) -> Vec<(String, Value)> {
+    let entries = table.iter().flat_map(|(key, value)| {
+        let key = join(prefix, key);
+        match value {
+            Value::Table(below) if !below.is_empty() => leaves(&key, below),
+            value => vec![(key, value.clone())],
+        }
+    });
+    entries.collect()
+}
+
+/// Whether a table holds exactly this key.
+fn has(table: &Table, key: &str) -> bool {
+    match key.split_once('.') {
+        None => table.contains_key(key),
+        Some((first, rest)) => table.get(first).and_then(Value::as_table).is_some_and(|below| has(below, rest)),
+    }
+}
+
+pub(super) fn remove(table: &mut Table, path: &str) -> bool {
+    match path.split_once('.') {
+        None => table.remove(path).is_some(),
+        Some((first, rest)) => match table.get_mut(first) {
+            Some(Value::Table(below)) => remove(below, rest),
+            Some(Value::Array(items)) => {
+                let (index, rest) = rest.split_once('.').unwrap_or((rest, ""));
+                let item = index.parse().ok().and_then(|index: usize| items.get_mut(index));
+                let Some(Value::Table(below)) = item else { return false };
+                remove(below, rest)
+            }
+            // A path into something that is no table: the whole of it is wrong.
+            Some(_) => table.remove(first).is_some(),
+            None => false,
+        },
+    }
+}
+
+/// Takes a key out of a table, the name of a variant being left out perhaps; returns the whole key.
+pub fn take(table: &mut Table, key: &str) -> Option<String> {
+    let whole = match key.split_once('.') {
+        Some((choice, field)) if is_choice(choice) => {
+            let first = field.split('.').next().unwrap_or(field);
+            match variant_left_out(table, choice, first, false) {
+                Some(variant) => format!("{choice}.{variant}.{field}"),
+                None => key.to_owned(),
+            }
+        }
+        _ => key.to_owned(),
+    };
+    let taken = has(table, &whole) && remove(table, &whole);
+    // A choice without a variant is none.
+    table.retain(|key, value| !(is_choice(key) && value.as_table().is_some_and(Table::is_empty)));
+    taken.then_some(whole)
+}
+
+/// Puts the values of `changes` in place of those of the same keys; tables are merged, everything else replaced. In an
+/// `experiment`, another variant of a choice takes the place of the one that is there.
+pub fn merge(table: &mut Table, changes: Table, experiment: bool) {
+    for (key, value) in changes {
+        if let Value::Table(changes) = &value
+            && experiment
+        {
+            changes.keys().for_each(|variant| replace_variant(table, &key, variant));
+        }
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(changes)) => merge(below, changes, key == "experiment"),
+            (_, value) => drop(table.insert(key, value)),
+        }
+    }
+}
+
+/// The key whose last part is `name`, of those that every experiment has.
+pub fn key_called(name: &str) -> Option<String> {
+    let mut all = default_choices();
+    all.insert("train".to_owned(), Value::try_from(TrainConfig::default()).ok()?);
+    let (key, _) = leaves("", &all).into_iter().find(|(key, _)| key.rsplit('.').next() == Some(name))?;
+    match key.split('.').collect::<Vec<_>>().as_slice() {
+        [choice, _variant, field] if is_choice(choice) => Some(format!("{choice}.{field}")),
+        _ => Some(key),
+    }
+}

@@ -1,0 +1,125 @@
+//! `-s key=value`: one value in the place of another.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+use super::{
+    choice::{is_choice, is_variant, replace_variant, spell_out_choices, variant_left_out},
+    join,
+    origin::Places,
+};
+use crate::error::Error;
+
+/// What is wrong with a whole number outside the range of TOML's.
+pub(super) const BEYOND_NUMBERS: &str = "whole numbers end at 9223372036854775807, which is 2^63 - 1";
+
+/// One value to set, and how it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Override {
+    /// Key, in which the name of the one variant its table holds may be left out: `model.n_heads` for
+    /// `model.transformer.n_heads`.
+    pub key: String,
+    /// The value.
+    pub value: Value,
+    /// As in `-s KEY=VALUE`.
+    pub text: String,
+}
+
+impl Override {
+    /// A value from a file other than the experiment's.
+    pub fn new(key: &str, value: Value) -> Self {
+        Self { key: key.to_owned(), text: format!("{key}={value}"), value }
+    }
+
+    /// Reads `key=value`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`]
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(Error::Usage(format!("-s {text}: write it as key=value, for example -s train.steps=100")));
+        };
+        let (key, value) = (key.trim(), value.trim());
+        let alone = format!("value = {value}");
+        let read = Places::of(&alone).ok();
+        if read.as_ref().is_some_and(|(places, _)| places.too_large().is_some()) {
+            return Err(Error::Usage(format!("-s {text}: {BEYOND_NUMBERS}")));
+        }
+        // What is no TOML value is a string that lost its quotes to the shell.
+        let value = read
+            .and_then(|(_, document)| document.table().ok())
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| Value::String(value.to_owned()));
+        Ok(Self { key: key.to_owned(), value, text: text.to_owned() })
+    }
+
+    /// Reads every `key=value` of a command line.
+    ///
+    /// # Errors
+    /// [`Error::Usage`], also for two that choose different variants of one part of an experiment: the first would go without a
+    /// word.
+    pub fn parse_all(texts: &[String]) -> Result<Vec<Self>, Error> {
+        let all = texts.iter().map(|text| Self::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut chosen: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+        for (choice, variant, text) in all.iter().filter_map(Self::choice) {
+            let (before, first) = *chosen.entry(choice).or_insert((variant, text));
+            if before != variant {
+                let problem =
+                    format!("-s {first} and -s {text} choose two of `{choice}`: {before} and {variant}; leave one out");
+                return Err(Error::Usage(problem));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The part of an experiment of which it chooses a variant, and which.
+    fn choice(&self) -> Option<(&str, &str, &str)> {
+        let (choice, rest) = self.key.split_once('.').unwrap_or((&self.key, ""));
+        is_choice(choice).then_some(())?;
+        let variant = match (rest, &self.value) {
+            ("", Value::String(name)) => name.as_str(),
+            ("", Value::Table(table)) => table.keys().next().filter(|_| table.len() == 1)?.as_str(),
+            ("", _) => return None,
+            _ => rest.split('.').next().filter(|name| is_variant(choice, name))?,
+        };
+        Some((choice, variant, &self.text))
+    }
+
+    /// Sets the value; returns its full key.
+    ///
+    /// # Errors
+    /// [`Error::Usage`]
+    pub fn apply(&self, table: &mut Table) -> Result<String, Error> {
+        if self.key.len() > Places::LONGEST {
+            return Err(Error::Usage(format!(
+                "-s {:.40}…: a key of more than {} characters",
+                self.key,
+                Places::LONGEST
+            )));
+        }
+        let mut parts: Vec<String> = self.key.split('.').map(str::to_owned).collect();
+        let is_field = parts.len() == 2 && !self.value.is_table();
+        if let [first, second, ..] = parts.as_slice()
+            && let Some(variant) = variant_left_out(table, first, second, is_field)
+        {
+            parts.insert(1, variant);
+        }
+        let full = parts.join(".");
+        if let [choice, variant, _, ..] = parts.as_slice() {
+            replace_variant(table, choice, variant);
+        }
+        let last = parts.pop().unwrap_or_default();
+        let (mut current, mut at) = (&mut *table, String::new());
+        for part in parts {
+            at = join(&at, &part);
+            let Value::Table(below) = current.entry(part).or_insert_with(|| Value::Table(Table::new())) else {
+                return Err(Error::Usage(format!("-s {}: {at} is a value, not a table", self.text)));
+            };
+            current = below;
+        }
+        current.insert(last, self.value.clone());
+        spell_out_choices(table);
+        Ok(full)
+    }
+}
