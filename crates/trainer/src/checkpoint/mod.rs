@@ -17,10 +17,12 @@
 //!
 //! Only the first two and the manifest are needed to evaluate or fine-tune.
 
+mod state;
+mod write;
+
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -28,24 +30,25 @@ use std::{
 
 use headway_exchange::{disk::open, peft};
 use headway_model::{
-    IoDims, Model, ModelConfig,
-    weights::{self, Array, arrays_to_bytes},
+    IoDims, ModelConfig,
+    weights::{self, Array},
 };
 use headway_tasks::Scale;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    beside, bounded_read,
+    bounded_read,
     digest::digest,
-    disk,
     error::Error,
     experiment::Experiment,
-    json,
     layout::CHECKPOINTS,
     lock::FolderLock,
     notice, presence,
     provenance::{Import, Lineage},
 };
+
+pub use state::{Best, Resumable, TrainState, Written};
+pub(crate) use write::write;
 
 /// A checkpoint folder on disk.
 #[derive(Clone, Debug)]
@@ -83,75 +86,6 @@ impl CheckpointConfig {
         let (model, dims) = (experiment.model.clone(), experiment.dims());
         Self { format: 1, model, dims, experiment: experiment.clone(), scale: None, answer: None }
     }
-}
-
-/// `state.json`: where training stands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainState {
-    /// Optimiser steps taken.
-    pub step: u64,
-    /// Best validation loss so far and its step.
-    pub best: Option<Best>,
-    /// Evaluations since the last improvement that counts, which is that of the best one unless `min_delta` is above 0.
-    pub evaluations_since_best: u32,
-    /// Validation loss of that improvement, where it is not the best one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counted_from: Option<f32>,
-    /// Digest of the resolved experiment; resuming demands the same.
-    pub experiment: String,
-}
-
-/// The best evaluation so far.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Best {
-    /// Step of the evaluation.
-    pub step: u64,
-    /// Validation loss; f32, which JSON gives back to the last bit.
-    pub loss: f32,
-}
-
-impl TrainState {
-    /// Takes in the validation loss of this step; whether it is the lowest so far. Patience begins anew where it is more than
-    /// `min_delta` below the loss at which it last began.
-    pub(crate) fn evaluated(&mut self, loss: f32, min_delta: f32) -> bool {
-        let lowest = self.best.map(|best| best.loss);
-        let counted_from = self.counted_from.or(lowest);
-        let is_lowest = lowest.is_none_or(|lowest| loss < lowest);
-        if counted_from.is_none_or(|from| loss < from - min_delta) {
-            (self.evaluations_since_best, self.counted_from) = (0, None);
-        } else {
-            self.evaluations_since_best = self.evaluations_since_best.saturating_add(1);
-            self.counted_from = counted_from.filter(|_| is_lowest || self.counted_from.is_some());
-        }
-        if is_lowest {
-            self.best = Some(Best { step: self.step, loss });
-        }
-        is_lowest
-    }
-}
-
-/// `metrics.json` of a checkpoint: what the metrics file held when it was saved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Written {
-    /// Its length.
-    pub bytes: u64,
-    /// Sha256 of so many bytes.
-    pub sha256: String,
-    /// What had been found amiss before; the digest is of what was left.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub amiss: Option<String>,
-}
-
-/// What resuming needs beyond the weights.
-#[derive(Clone, Debug)]
-pub struct Resumable {
-    /// Where training stood.
-    pub state: TrainState,
-    /// Optimiser moments by name.
-    pub moments: BTreeMap<String, Array>,
 }
 
 impl Checkpoint {
@@ -264,40 +198,6 @@ impl Checkpoint {
         )))
     }
 
-    /// The bytes of the files of a checkpoint, with those of what fine-tuning learned beside the weights; optimiser and state only where
-    /// training can go on from it.
-    ///
-    /// # Errors
-    /// [`Error::Training`] when a value cannot be written, which no value of ours provokes.
-    pub fn files(
-        config: &CheckpointConfig,
-        weights: &BTreeMap<String, Array>,
-        resumable: Option<&Resumable>,
-        lineage: Option<&Lineage>,
-        adapter: Vec<(&'static str, Vec<u8>)>,
-    ) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
-        let mut files =
-            vec![(Self::MODEL, safetensors(arrays_to_bytes(weights))?), (Self::CONFIG, json::file(config)?)];
-        if let Some(lineage) = lineage {
-            files.push((Self::LINEAGE, json::file(lineage)?));
-        }
-        files.extend(adapter);
-        if let Some(resumable) = resumable {
-            files.push((Self::OPTIM, safetensors(arrays_to_bytes(&resumable.moments))?));
-            files.push((Self::STATE, json::file(&resumable.state)?));
-        }
-        Ok(files)
-    }
-
-    /// One line per file: sha256 in hexadecimal, two blanks, name.
-    pub fn manifest(files: &[(&str, Vec<u8>)]) -> String {
-        files.iter().fold(String::new(), |mut lines, (name, bytes)| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(lines, "{}  {name}", digest(bytes));
-            lines
-        })
-    }
-
     /// The config, verified against the manifest.
     ///
     /// # Errors
@@ -360,75 +260,6 @@ impl Checkpoint {
         } else {
             Ok(None)
         }
-    }
-
-    /// Writes constructed weights with their certificate and the points that are hardest for them as a checkpoint into a folder, which is new or empty.
-    /// `page` adds to it, before it has its name.
-    ///
-    /// # Errors
-    /// [`Error::Io`]
-    pub fn write_constructed(
-        path: PathBuf,
-        experiment: &Experiment,
-        model: &Model,
-        certificate: &impl Serialize,
-        hardest: &BTreeMap<String, Array>,
-        page: impl FnOnce(&Self) -> Result<(), Error>,
-    ) -> Result<Self, Error> {
-        let weights = weights::arrays(model);
-        let mut files = Self::files(&CheckpointConfig::of(experiment), &weights, None, None, Vec::new())?;
-        files.push((Self::CERTIFICATE, json::file(certificate)?));
-        files.push((Self::HARDEST, safetensors(arrays_to_bytes(hardest))?));
-        files.push((Self::TRAIN, experiment.to_toml().into_bytes()));
-        Self::write_new(path, &files, page)
-    }
-
-    /// Writes imported weights with where they came from as a checkpoint into a folder, which is new or empty.
-    ///
-    /// # Errors
-    /// [`Error::Io`]
-    pub fn write_imported(
-        path: PathBuf,
-        experiment: &Experiment,
-        weights: &BTreeMap<String, Array>,
-        import: &Import,
-        adapter: Vec<(&'static str, Vec<u8>)>,
-    ) -> Result<Self, Error> {
-        let mut files = Self::files(&CheckpointConfig::of(experiment), weights, None, None, adapter)?;
-        files.push((Self::IMPORT, json::file(import)?));
-        Self::write_new(path, &files, |_| Ok(()))
-    }
-
-    /// Writes weights that come from another checkpoint as one into a folder, which is new or empty.
-    ///
-    /// # Errors
-    /// as [`Checkpoint::write_imported`]
-    pub(crate) fn write_merged(
-        path: PathBuf,
-        config: &CheckpointConfig,
-        arrays: &BTreeMap<String, Array>,
-        lineage: &Lineage,
-    ) -> Result<Self, Error> {
-        let weights = safetensors(arrays_to_bytes(arrays))?;
-        let files =
-            [(Self::MODEL, weights), (Self::CONFIG, json::file(config)?), (Self::LINEAGE, json::file(lineage)?)];
-        Self::write_new(path, &files, |_| Ok(()))
-    }
-
-    fn write_new(
-        path: PathBuf,
-        files: &[(&str, Vec<u8>)],
-        more: impl FnOnce(&Self) -> Result<(), Error>,
-    ) -> Result<Self, Error> {
-        let whole = beside::absolute(&path)?;
-        // A name that nobody else has: what is there already is not ours to replace.
-        let temporary = beside::temporary(&whole);
-        let half = Self::at(temporary.clone(), None);
-        write(&temporary, &whole, files, || more(&half)).inspect_err(|_| {
-            // Best effort: the error at hand is the one to tell.
-            let _ = fs::remove_dir_all(&temporary);
-        })?;
-        Ok(Self::at(path, None))
     }
 
     /// Where the first weights came from, verified against the manifest; nothing where they were random or constructed.
@@ -535,24 +366,6 @@ impl Checkpoint {
     }
 }
 
-/// Writes a checkpoint, and what `more` adds to it, into a temporary folder that becomes `path`, which is not there or empty, when
-/// every byte is on disk.
-///
-/// # Errors
-/// [`Error::Io`]
-pub(crate) fn write(
-    temporary: &Path,
-    path: &Path,
-    files: &[(&str, Vec<u8>)],
-    more: impl FnOnce() -> Result<(), Error>,
-) -> Result<(), Error> {
-    disk::write_files(temporary, files)?;
-    disk::write(&temporary.join(Checkpoint::MANIFEST), Checkpoint::manifest(files).as_bytes())?;
-    more()?;
-    disk::sync(temporary)?;
-    disk::rename(temporary, path)
-}
-
 /// Whole checkpoints of a run folder, oldest first. Says where the newest has no manifest, and is passed over.
 ///
 /// # Errors
@@ -588,42 +401,12 @@ fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn safetensors(bytes: Result<Vec<u8>, weights::WeightsError>) -> Result<Vec<u8>, Error> {
-    bytes.map_err(|error| Error::Training(error.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use headway_model::weights::arrays_to_bytes;
 
-    /// Best step and evaluations without improvement after each of some losses, and the state at the end.
-    fn evaluate(losses: &[f32], min_delta: f32) -> (Vec<(Option<u64>, u32)>, TrainState) {
-        let mut state = TrainState::default();
-        let after = losses.iter().map(|&loss| {
-            state.step += 1;
-            state.evaluated(loss, min_delta);
-            (state.best.map(|best| best.step), state.evaluations_since_best)
-        });
-        (after.collect(), state)
-    }
-
-    #[test]
-    fn the_best_is_the_lowest_and_patience_alone_asks_for_more() {
-        let losses = [4.0, 3.5, 3.25, 3.5, 2.5, 2.75, 2.0];
-        let plain = [(1, 0), (2, 0), (3, 0), (3, 1), (5, 0), (5, 1), (7, 0)].map(|(best, count)| (Some(best), count));
-        assert_eq!(evaluate(&losses, 0.0).0, plain);
-        // 3 and 1.5 would count.
-        let demanding =
-            [(1, 0), (2, 1), (3, 2), (3, 3), (5, 0), (5, 1), (7, 2)].map(|(best, count)| (Some(best), count));
-        let (after, state) = evaluate(&losses, 1.0);
-        assert_eq!(after, demanding);
-        // What patience counts from outlives a checkpoint, and is written only where it is not the best.
-        let text = serde_json::to_string(&state).unwrap_or_default();
-        assert!(text.contains("\"counted_from\":2.5"), "{text}");
-        assert_eq!(serde_json::from_str::<TrainState>(&text).ok().as_ref(), Some(&state));
-        let text = serde_json::to_string(&evaluate(&losses, 0.0).1).unwrap_or_default();
-        assert!(!text.contains("counted_from"), "{text}");
-    }
+    use super::{write::safetensors, *};
+    use crate::disk;
 
     #[test]
     fn weights_are_read_once_and_known_by_the_digest_that_they_were_compared_with() -> Result<(), Error> {

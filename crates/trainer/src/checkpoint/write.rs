@@ -1,0 +1,152 @@
+//! Writing a checkpoint: its files, the manifest last, into a folder that has its name when every byte is on disk.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use headway_model::{
+    Model,
+    weights::{self, Array, arrays_to_bytes},
+};
+use serde::Serialize;
+
+use super::{Checkpoint, CheckpointConfig, Resumable};
+use crate::{
+    beside,
+    digest::digest,
+    disk,
+    error::Error,
+    experiment::Experiment,
+    json,
+    provenance::{Import, Lineage},
+};
+
+impl Checkpoint {
+    /// The bytes of the files of a checkpoint, with those of what fine-tuning learned beside the weights; optimiser and state only where
+    /// training can go on from it.
+    ///
+    /// # Errors
+    /// [`Error::Training`] when a value cannot be written, which no value of ours provokes.
+    pub fn files(
+        config: &CheckpointConfig,
+        weights: &BTreeMap<String, Array>,
+        resumable: Option<&Resumable>,
+        lineage: Option<&Lineage>,
+        adapter: Vec<(&'static str, Vec<u8>)>,
+    ) -> Result<Vec<(&'static str, Vec<u8>)>, Error> {
+        let mut files =
+            vec![(Self::MODEL, safetensors(arrays_to_bytes(weights))?), (Self::CONFIG, json::file(config)?)];
+        if let Some(lineage) = lineage {
+            files.push((Self::LINEAGE, json::file(lineage)?));
+        }
+        files.extend(adapter);
+        if let Some(resumable) = resumable {
+            files.push((Self::OPTIM, safetensors(arrays_to_bytes(&resumable.moments))?));
+            files.push((Self::STATE, json::file(&resumable.state)?));
+        }
+        Ok(files)
+    }
+
+    /// One line per file: sha256 in hexadecimal, two blanks, name.
+    pub fn manifest(files: &[(&str, Vec<u8>)]) -> String {
+        files.iter().fold(String::new(), |mut lines, (name, bytes)| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(lines, "{}  {name}", digest(bytes));
+            lines
+        })
+    }
+
+    /// Writes constructed weights with their certificate and the points that are hardest for them as a checkpoint into a folder, which is new or empty.
+    /// `page` adds to it, before it has its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub fn write_constructed(
+        path: PathBuf,
+        experiment: &Experiment,
+        model: &Model,
+        certificate: &impl Serialize,
+        hardest: &BTreeMap<String, Array>,
+        page: impl FnOnce(&Self) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        let weights = weights::arrays(model);
+        let mut files = Self::files(&CheckpointConfig::of(experiment), &weights, None, None, Vec::new())?;
+        files.push((Self::CERTIFICATE, json::file(certificate)?));
+        files.push((Self::HARDEST, safetensors(arrays_to_bytes(hardest))?));
+        files.push((Self::TRAIN, experiment.to_toml().into_bytes()));
+        Self::write_new(path, &files, page)
+    }
+
+    /// Writes imported weights with where they came from as a checkpoint into a folder, which is new or empty.
+    ///
+    /// # Errors
+    /// [`Error::Io`]
+    pub fn write_imported(
+        path: PathBuf,
+        experiment: &Experiment,
+        weights: &BTreeMap<String, Array>,
+        import: &Import,
+        adapter: Vec<(&'static str, Vec<u8>)>,
+    ) -> Result<Self, Error> {
+        let mut files = Self::files(&CheckpointConfig::of(experiment), weights, None, None, adapter)?;
+        files.push((Self::IMPORT, json::file(import)?));
+        Self::write_new(path, &files, |_| Ok(()))
+    }
+
+    /// Writes weights that come from another checkpoint as one into a folder, which is new or empty.
+    ///
+    /// # Errors
+    /// as [`Checkpoint::write_imported`]
+    pub(crate) fn write_merged(
+        path: PathBuf,
+        config: &CheckpointConfig,
+        arrays: &BTreeMap<String, Array>,
+        lineage: &Lineage,
+    ) -> Result<Self, Error> {
+        let weights = safetensors(arrays_to_bytes(arrays))?;
+        let files =
+            [(Self::MODEL, weights), (Self::CONFIG, json::file(config)?), (Self::LINEAGE, json::file(lineage)?)];
+        Self::write_new(path, &files, |_| Ok(()))
+    }
+
+    fn write_new(
+        path: PathBuf,
+        files: &[(&str, Vec<u8>)],
+        more: impl FnOnce(&Self) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        let whole = beside::absolute(&path)?;
+        // A name that nobody else has: what is there already is not ours to replace.
+        let temporary = beside::temporary(&whole);
+        let half = Self::at(temporary.clone(), None);
+        write(&temporary, &whole, files, || more(&half)).inspect_err(|_| {
+            // Best effort: the error at hand is the one to tell.
+            let _ = fs::remove_dir_all(&temporary);
+        })?;
+        Ok(Self::at(path, None))
+    }
+}
+
+/// Writes a checkpoint, and what `more` adds to it, into a temporary folder that becomes `path`, which is not there or empty, when
+/// every byte is on disk.
+///
+/// # Errors
+/// [`Error::Io`]
+pub(crate) fn write(
+    temporary: &Path,
+    path: &Path,
+    files: &[(&str, Vec<u8>)],
+    more: impl FnOnce() -> Result<(), Error>,
+) -> Result<(), Error> {
+    disk::write_files(temporary, files)?;
+    disk::write(&temporary.join(Checkpoint::MANIFEST), Checkpoint::manifest(files).as_bytes())?;
+    more()?;
+    disk::sync(temporary)?;
+    disk::rename(temporary, path)
+}
+
+pub(super) fn safetensors(bytes: Result<Vec<u8>, weights::WeightsError>) -> Result<Vec<u8>, Error> {
+    bytes.map_err(|error| Error::Training(error.to_string()))
+}
