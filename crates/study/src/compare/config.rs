@@ -1,0 +1,230 @@
+//! `compare.toml`: what a comparison asks for, and what makes no sense in it.
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::{
+    file::{Seeds, StudyFile},
+    sweep::default_metric,
+};
+use headway_trainer::{
+    Error,
+    experiment::{Experiment, lost},
+};
+
+/// `compare.toml`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompareConfig {
+    /// Heading of the report. Default: the name of the file.
+    #[serde(default)]
+    pub title: String,
+    /// What the comparison is to find out, for the report. Default: nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub question: String,
+    /// Profile that was merged in; written by Headway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Seeds of every row: a list, or `{ first = 0, count = 5 }`. Default: 0 alone.
+    #[serde(default)]
+    pub seeds: Seeds,
+    /// What rows must have in common: `parameters`, `flops` (of all training steps) or `none`; a list makes one table for
+    /// each. Default `none`.
+    #[serde(default, rename = "match")]
+    pub matched: Matches,
+    /// The row that the others are measured against.
+    pub reference: String,
+    /// Learning rates that each row chooses from by the validation loss. Default: none, every row keeps its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub learning_rates: Vec<f64>,
+    /// Seeds, the first of the list, that the choice is made with; the others are run at the chosen rate alone. Default 1.
+    #[serde(default = "default_tuning_seeds")]
+    pub tuning_seeds: usize,
+    /// Values that all rows share on all tasks; they come last. Default: none.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub set: Table,
+    /// Classical predictors to show. Default: all that the task has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baselines: Option<Vec<String>>,
+    /// What is learned.
+    pub tasks: Vec<TaskPart>,
+    /// What learns it.
+    pub rows: Vec<RowPart>,
+}
+
+fn default_tuning_seeds() -> usize {
+    1
+}
+
+impl CompareConfig {
+    /// Learning rates that a row chooses from.
+    pub(super) fn rates<'a>(&'a self, row: &'a RowPart) -> &'a [f64] {
+        row.learning_rates.as_ref().unwrap_or(&self.learning_rates)
+    }
+}
+
+/// A task of a comparison.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskPart {
+    /// Name in tables.
+    pub name: String,
+    /// The experiment: path of its file, seen from this one, or the experiment itself as a table.
+    pub experiment: Value,
+    /// Values that all rows share on this task. Default: none.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub set: Table,
+    /// Score that is compared, of those that a run reports. Default `test/loss`.
+    #[serde(default = "default_metric")]
+    pub metric: String,
+}
+
+/// A row of a comparison.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowPart {
+    /// Name in tables.
+    pub name: String,
+    /// Values that make it what it is. Default: none.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub set: Table,
+    /// Key of the size that is solved for so that the row matches the reference, such as `model.d_model`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<String>,
+    /// Learning rates that this row chooses from. Default: the comparison's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rates: Option<Vec<f64>>,
+}
+
+/// What rows have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Match {
+    /// Trainable parameters.
+    Parameters,
+    /// Floating-point operations of all training steps.
+    Flops,
+    /// Nothing.
+    None,
+}
+
+/// One or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "`parameters`, `flops` or `none`, or a list of them")]
+pub enum Matches {
+    /// One.
+    One(Match),
+    /// Several.
+    Several(Vec<Match>),
+}
+
+impl Default for Matches {
+    fn default() -> Self {
+        Self::One(Match::None)
+    }
+}
+
+impl Match {
+    /// As a heading says it.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Parameters => "equal parameters",
+            Self::Flops => "equal training FLOPs",
+            Self::None => "sizes as given",
+        }
+    }
+
+    /// What an experiment spends of it.
+    pub(super) fn spent(self, experiment: &Experiment) -> f64 {
+        match self {
+            Self::Parameters => parameters(experiment),
+            Self::Flops => experiment.training_flops(),
+            Self::None => 0.0,
+        }
+    }
+}
+
+pub(super) fn parameters(experiment: &Experiment) -> f64 {
+    experiment.model.budget(&experiment.dims()).parameters as f64
+}
+
+/// Runs that a file may come to ask for, whether or not they make sense.
+pub(super) fn most_runs(config: &CompareConfig) -> usize {
+    let tables = match &config.matched {
+        Matches::One(_) => 1,
+        Matches::Several(several) => several.len(),
+    };
+    let of_row = |row| config.seeds.count().saturating_add(config.rates(row).len().saturating_mul(config.tuning_seeds));
+    let rows = config.rows.iter().map(of_row).fold(0, usize::saturating_add);
+    rows.saturating_mul(tables).saturating_mul(config.tasks.len())
+}
+
+/// Rules that serde cannot see.
+pub(super) fn check(file: &StudyFile, config: &CompareConfig) -> Result<(), Error> {
+    if config.seeds.count() > MOST_SEEDS {
+        return Err(file.problem("seeds", &format!("give {MOST_SEEDS} or fewer")));
+    }
+    if let Some(problem) = config.seeds.problem() {
+        return Err(file.problem("seeds", &problem));
+    }
+    let names = config.rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>();
+    if !names.contains(&config.reference.as_str()) {
+        return Err(file.problem("reference", &format!("no such row; there are {}", names.join(", "))));
+    }
+    for (key, names) in [("rows", names), ("tasks", config.tasks.iter().map(|task| task.name.as_str()).collect())] {
+        if let Some(index) = (1..names.len()).find(|index| names[..*index].contains(&names[*index])) {
+            return Err(file.problem(&format!("{key}.{index}.name"), "this name is taken"));
+        }
+    }
+    if config.tuning_seeds == 0 || config.tuning_seeds > config.seeds.list().len() {
+        return Err(file.problem("tuning_seeds", "must be at least 1 and no more than there are seeds"));
+    }
+    if matches!(&config.matched, Matches::Several(several) if several.is_empty()) {
+        return Err(file.problem("match", "name at least one: `parameters`, `flops` or `none`"));
+    }
+    let equal = match &config.matched {
+        Matches::One(one) => *one != Match::None,
+        Matches::Several(several) => several.iter().any(|matched| *matched != Match::None),
+    };
+    for (index, row) in config.rows.iter().enumerate().filter(|(_, row)| row.free.is_some()) {
+        let problem = if row.name == config.reference {
+            "the reference is what the others are matched to; it has no free size"
+        } else if equal {
+            continue;
+        } else {
+            "nothing is solved for with match = \"none\""
+        };
+        return Err(file.problem(&format!("rows.{index}.free"), problem));
+    }
+    let tables = std::iter::once(("set".to_owned(), &config.set))
+        .chain(config.rows.iter().enumerate().map(|(index, row)| (format!("rows.{index}.set"), &row.set)))
+        .chain(config.tasks.iter().enumerate().map(|(index, task)| (format!("tasks.{index}.set"), &task.set)));
+    for (key, table) in tables {
+        if table.contains_key("seed") {
+            return Err(file.problem(&format!("{key}.seed"), "seeds are the same for all rows; give them in `seeds`"));
+        }
+    }
+    if config.rows.len() < 2 {
+        return Err(file.problem("rows", "a comparison needs two rows or more"));
+    }
+    if config.tasks.is_empty() {
+        return Err(file.problem("tasks", "a comparison needs a task"));
+    }
+    let of_rows = config
+        .rows
+        .iter()
+        .enumerate()
+        .filter_map(|(index, row)| Some((format!("rows.{index}.learning_rates"), row.learning_rates.as_ref()?)));
+    for (key, rates) in std::iter::once(("learning_rates".to_owned(), &config.learning_rates)).chain(of_rows) {
+        if let Some(rate) = rates.iter().find(|rate| !(rate.is_finite() && **rate > 0.0)) {
+            return Err(file.problem(&key, &format!("{rate} is no learning rate")));
+        }
+        if let Some(problem) = rates.iter().find_map(|rate| lost(*rate)) {
+            return Err(file.problem(&key, &problem));
+        }
+    }
+    Ok(())
+}
+
+/// Seeds at most.
+const MOST_SEEDS: usize = 10_000;
