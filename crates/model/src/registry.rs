@@ -4,7 +4,7 @@ use std::{
     any::Any,
     fmt,
     ops::Deref,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use serde::{
@@ -103,6 +103,8 @@ impl<S: ?Sized> Serialize for Registered<S> {
 pub(crate) struct Registry<S: ?Sized> {
     built_in: &'static [(&'static str, &'static str)],
     registered: RwLock<Vec<Entry<S>>>,
+    /// Every name, for serde, which wants them for as long as the program runs. A list that has grown since is kept anew.
+    names: Mutex<&'static [&'static str]>,
 }
 
 /// A registered type.
@@ -136,7 +138,7 @@ impl<S: ?Sized + 'static> Entry<S> {
 
 impl<S: ?Sized> Registry<S> {
     pub(crate) const fn new(built_in: &'static [(&'static str, &'static str)]) -> Self {
-        Self { built_in, registered: RwLock::new(Vec::new()) }
+        Self { built_in, registered: RwLock::new(Vec::new()), names: Mutex::new(&[]) }
     }
 
     pub(crate) fn register(&self, entry: Entry<S>) -> Result<(), RegisterError> {
@@ -161,6 +163,15 @@ impl<S: ?Sized> Registry<S> {
     pub(crate) fn list(&self) -> Vec<(&'static str, &'static str)> {
         let registered = self.registered().into_iter().map(|entry| (entry.name, entry.summary));
         self.built_in.iter().copied().chain(registered).collect()
+    }
+
+    fn names(&self) -> &'static [&'static str] {
+        let list = self.list();
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() != list.len() {
+            *names = list.into_iter().map(|(name, _)| name).collect::<Vec<_>>().leak();
+        }
+        *names
     }
 
     /// Every registered type with all its settings at their defaults.
@@ -198,9 +209,7 @@ impl<S: ?Sized> Visitor<'_> for &Registry<S> {
         if let Some(entry) = self.registered().into_iter().find(|entry| entry.name == name) {
             return Ok(Found::Registered(entry));
         }
-        // As serde says it of an enum.
-        let names: Vec<String> = self.list().iter().map(|(name, _)| format!("`{name}`")).collect();
-        Err(E::custom(format_args!("unknown variant `{name}`, expected one of {}", names.join(", "))))
+        Err(E::unknown_variant(name, self.names()))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The one list of tasks. A new task is one file and one row below.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -117,10 +120,15 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-/// As serde says it of an enum.
 fn unknown<E: serde::de::Error>(name: &str) -> E {
-    let names: Vec<String> = TaskConfig::list().iter().map(|(name, _)| format!("`{name}`")).collect();
-    E::custom(format_args!("unknown variant `{name}`, expected one of {}", names.join(", ")))
+    /// Every name, for serde, which wants them for as long as the program runs. A list that has grown since is kept anew.
+    static NAMES: Mutex<&[&str]> = Mutex::new(&[]);
+    let list = TaskConfig::list();
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if names.len() != list.len() {
+        *names = list.into_iter().map(|(name, _)| name).collect::<Vec<_>>().leak();
+    }
+    E::unknown_variant(name, *names)
 }
 
 fn registered(name: &str) -> Option<Entry> {

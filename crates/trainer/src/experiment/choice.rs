@@ -104,3 +104,26 @@ pub(super) fn spell_out(table: &mut Table, path: &str) -> Option<String> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_a_choice_has_is_told_from_one_that_it_has_not() {
+        for (choice, name, misspelt) in [
+            ("task", "icl_linear", "icl_liner"),
+            ("data", "fixed", "fixd"),
+            ("model", "transformer", "transfromer"),
+            ("optimizer", "adam", "adma"),
+            ("schedule", "cosine", "cosin"),
+            ("finetune", "freeze", "freze"),
+        ] {
+            assert!(is_variant(choice, name) && !is_variant(choice, misspelt), "{choice}");
+            let reads = CHOICES.iter().find(|(other, _)| *other == choice).map(|(_, reads)| reads);
+            let refusal = reads.and_then(|reads| reads(with_defaults(misspelt)).err());
+            assert_eq!(refusal.and_then(|refusal| refusal.nearest()), Some(name), "{choice}");
+        }
+        assert!(!is_variant("train", "steps"));
+    }
+}
