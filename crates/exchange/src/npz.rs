@@ -394,7 +394,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_again() {
         let array = |shape: &[usize], values: &[f32]| Array { shape: shape.to_vec(), values: values.to_vec() };
-        let arrays = BTreeMap::from([
+        let arrays = Arrays::from([
             ("blocks.0.bias".to_owned(), array(&[3], &[1.0, -2.0, 0.5])),
             ("one".to_owned(), array(&[], &[7.0])),
             ("pair".to_owned(), array(&[2, 1], &[f32::MIN, f32::MAX])),
