@@ -708,6 +708,7 @@ mod texts {
             &["reproduce"],
             &["report"],
             &["eval"],
+            &["predict"],
             &["analyze"],
             &["analyze", "rank"],
             &["analyze", "paths"],

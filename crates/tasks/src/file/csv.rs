@@ -162,7 +162,9 @@ impl Cells {
         // First the line in which the same stands first, which is not behind.
         let mut numbers = vec![0; order.len()];
         for same in order.chunk_by(|a, b| get(a) == get(b)) {
-            same.iter().for_each(|line| numbers[*line as usize] = same[0]);
+            for line in same {
+                numbers[*line as usize] = same[0];
+            }
         }
         let mut count = 0;
         for line in 0..numbers.len() {

@@ -336,12 +336,11 @@ impl TaskSpec for FileConfig {
             }
             rows
         };
-        let (order, sizes) = match &rows.groups {
-            Some(groups) => self.order_of_groups(groups),
-            None => {
-                let sizes = self.sizes().unwrap_or([rows.n, 0, 0]);
-                (self.split.order(rows.n, self.shuffle.then_some(rng)), sizes)
-            }
+        let (order, sizes) = if let Some(groups) = &rows.groups {
+            self.order_of_groups(groups)
+        } else {
+            let sizes = self.sizes().unwrap_or([rows.n, 0, 0]);
+            (self.split.order(rows.n, self.shuffle.then_some(rng)), sizes)
         };
         let scale = self.scale_of(&rows, &order[..sizes[0]]);
         Ok(Box::new(FileTask { dims: self.dims(), rows, order, sizes, scale }))
