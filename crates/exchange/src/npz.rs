@@ -342,8 +342,6 @@ fn row_major(shape: &[usize], values: &[f32]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     /// A zip of one file, as numpy.savez lays it out, or savez_compressed.
