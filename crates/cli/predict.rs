@@ -1,7 +1,7 @@
 //! `headway predict`
 
 use std::{
-    io::{IsTerminal, Read},
+    io::Read,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -38,14 +38,14 @@ pub fn run(args: &Predict) -> Result<ExitCode, Error> {
 
 /// Says how far it is: in a terminal on one line that renews itself, elsewhere on a line now and then.
 fn progress() -> impl FnMut(usize, Option<usize>) {
-    let in_place = std::io::stderr().is_terminal();
-    let between = if in_place { Duration::from_millis(200) } else { Duration::from_secs(10) };
+    let renews = output::renews();
+    let between = if renews { Duration::from_millis(200) } else { Duration::from_secs(10) };
     let mut said = Instant::now();
     move |done, total| {
         if said.elapsed() >= between {
             said = Instant::now();
             let of = total.map_or_else(String::new, |total| format!("/{total}"));
-            output::progress_line(&format!("example {done}{of}"), in_place);
+            output::progress_line(&format!("example {done}{of}"), renews);
         }
     }
 }
