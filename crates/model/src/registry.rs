@@ -4,7 +4,7 @@ use std::{
     any::Any,
     fmt,
     ops::Deref,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use serde::{
@@ -102,9 +102,14 @@ impl<S: ?Sized> Serialize for Registered<S> {
 /// One list.
 pub(crate) struct Registry<S: ?Sized> {
     built_in: &'static [(&'static str, &'static str)],
-    registered: RwLock<Vec<Entry<S>>>,
-    /// Every name, for serde, which wants them for as long as the program runs. A list that has grown since is kept anew.
-    names: Mutex<&'static [&'static str]>,
+    registered: RwLock<Added<S>>,
+}
+
+/// What was registered in a list.
+struct Added<S: ?Sized> {
+    entries: Vec<Entry<S>>,
+    /// Names of the whole list, as long as the process lives, as serde's errors ask for them.
+    names: &'static [&'static str],
 }
 
 /// A registered type.
@@ -137,8 +142,8 @@ impl<S: ?Sized + 'static> Entry<S> {
 }
 
 impl<S: ?Sized> Registry<S> {
-    pub(crate) const fn new(built_in: &'static [(&'static str, &'static str)]) -> Self {
-        Self { built_in, registered: RwLock::new(Vec::new()), names: Mutex::new(&[]) }
+    pub(crate) const fn new(built_in: &'static [(&'static str, &'static str)], names: &'static [&'static str]) -> Self {
+        Self { built_in, registered: RwLock::new(Added { entries: Vec::new(), names }) }
     }
 
     pub(crate) fn register(&self, entry: Entry<S>) -> Result<(), RegisterError> {
@@ -147,31 +152,26 @@ impl<S: ?Sized> Registry<S> {
             return Err(RegisterError::Name(entry.name));
         }
         let mut registered = self.registered.write().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = self.built_in.iter().map(|(name, _)| *name).chain(registered.iter().map(|other| other.name));
-        if taken.any(|name| name == entry.name) {
+        if registered.names.contains(&entry.name) {
             return Err(RegisterError::Taken(entry.name));
         }
-        registered.push(entry);
+        registered.names = [registered.names, &[entry.name]].concat().leak();
+        registered.entries.push(entry);
         Ok(())
     }
 
     fn registered(&self) -> Vec<Entry<S>> {
-        self.registered.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.registered.read().unwrap_or_else(PoisonError::into_inner).entries.clone()
+    }
+
+    fn names(&self) -> &'static [&'static str] {
+        self.registered.read().unwrap_or_else(PoisonError::into_inner).names
     }
 
     /// Name and summary of every entry, built-in ones first.
     pub(crate) fn list(&self) -> Vec<(&'static str, &'static str)> {
         let registered = self.registered().into_iter().map(|entry| (entry.name, entry.summary));
         self.built_in.iter().copied().chain(registered).collect()
-    }
-
-    fn names(&self) -> &'static [&'static str] {
-        let list = self.list();
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.len() != list.len() {
-            *names = list.into_iter().map(|(name, _)| name).collect::<Vec<_>>().leak();
-        }
-        *names
     }
 
     /// Every registered type with all its settings at their defaults.
@@ -206,10 +206,8 @@ impl<S: ?Sized> Visitor<'_> for &Registry<S> {
         if let Some((name, _)) = self.built_in.iter().find(|(built_in, _)| *built_in == name) {
             return Ok(Found::BuiltIn(name));
         }
-        if let Some(entry) = self.registered().into_iter().find(|entry| entry.name == name) {
-            return Ok(Found::Registered(entry));
-        }
-        Err(E::unknown_variant(name, self.names()))
+        let registered = self.registered().into_iter().find(|entry| entry.name == name);
+        registered.map(Found::Registered).ok_or_else(|| E::unknown_variant(name, self.names()))
     }
 }
 
@@ -218,9 +216,7 @@ impl<'de, S: ?Sized> DeserializeSeed<'de> for Entry<S> {
     type Value = Registered<S>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Registered<S>, D::Error> {
-        let read = (self.read)(&mut <dyn erased_serde::Deserializer>::erase(deserializer));
-        // Errors of TOML name their place behind the first line, which whoever reads the whole table knows better.
-        read.map_err(|error| D::Error::custom(error.to_string().lines().next().unwrap_or_default()))
+        (self.read)(&mut <dyn erased_serde::Deserializer>::erase(deserializer)).map_err(D::Error::custom)
     }
 }
 
@@ -242,7 +238,7 @@ macro_rules! open_list {
         /// The name of every built-in entry with one line about it.
         pub const $list: &[(&str, &str)] = &[$(($name, $summary),)+];
 
-        static REGISTRY: $crate::registry::Registry<dyn $spec + Send + Sync> = $crate::registry::Registry::new($list);
+        static REGISTRY: $crate::registry::Registry<dyn $spec + Send + Sync> = $crate::registry::Registry::new($list, &[$($name),+]);
 
         $(#[$built_meta])*
         #[derive(burn::module::Module, Debug)]

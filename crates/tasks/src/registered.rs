@@ -116,20 +116,31 @@ pub(crate) struct Entry {
 
 static ENTRIES: RwLock<Vec<Entry>> = RwLock::new(Vec::new());
 
+/// Names of the whole list, as long as the process lives, as serde's errors ask for them; none before anything is registered.
+static NAMES: RwLock<&[&str]> = RwLock::new(&[]);
+
+/// The names of the whole list.
+pub(crate) fn names(built_in: &'static [&'static str]) -> &'static [&'static str] {
+    match *NAMES.read().unwrap_or_else(PoisonError::into_inner) {
+        [] => built_in,
+        all => all,
+    }
+}
+
 /// Every registered type, in the order in which they came.
 pub(crate) fn entries() -> Vec<Entry> {
     ENTRIES.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Adds a type beside the built-in names.
-pub(crate) fn register<C: Listed>(built_in: &[(&'static str, &'static str)]) -> Result<(), RegisterError> {
+pub(crate) fn register<C: Listed>(built_in: &[&'static str]) -> Result<(), RegisterError> {
     let is_bare = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if C::NAME.is_empty() || !C::NAME.chars().all(is_bare) {
         return Err(RegisterError::Name(C::NAME));
     }
     let mut entries = ENTRIES.write().unwrap_or_else(PoisonError::into_inner);
-    let mut taken = built_in.iter().map(|(name, _)| *name).chain(entries.iter().map(|entry| entry.name));
-    if taken.any(|name| name == C::NAME) {
+    let is_taken = built_in.contains(&C::NAME) || entries.iter().any(|entry| entry.name == C::NAME);
+    if is_taken {
         return Err(RegisterError::Taken(C::NAME));
     }
     entries.push(Entry {
@@ -138,6 +149,8 @@ pub(crate) fn register<C: Listed>(built_in: &[(&'static str, &'static str)]) -> 
         default: || RegisteredTask::new(C::default()),
         read: |value| Ok(RegisteredTask::new(erased_serde::deserialize::<C>(value)?)),
     });
+    let all = built_in.iter().copied().chain(entries.iter().map(|entry| entry.name));
+    *NAMES.write().unwrap_or_else(PoisonError::into_inner) = all.collect::<Vec<_>>().leak();
     Ok(())
 }
 
@@ -146,8 +159,6 @@ impl<'de> DeserializeSeed<'de> for Entry {
     type Value = RegisteredTask;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<RegisteredTask, D::Error> {
-        let read = (self.read)(&mut <dyn erased_serde::Deserializer>::erase(deserializer));
-        // Errors of TOML name their place behind the first line, which whoever reads the whole table knows better.
-        read.map_err(|error| D::Error::custom(error.to_string().lines().next().unwrap_or_default()))
+        (self.read)(&mut <dyn erased_serde::Deserializer>::erase(deserializer)).map_err(D::Error::custom)
     }
 }

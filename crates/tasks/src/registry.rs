@@ -1,9 +1,6 @@
 //! The one list of tasks. A new task is one file and one row below.
 
-use std::{
-    fmt,
-    sync::{Mutex, PoisonError},
-};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -36,6 +33,8 @@ macro_rules! tasks {
 
         /// The name of every built-in task with one line about it.
         pub const TASKS: &[(&str, &str)] = &[$(($name, $summary),)+];
+
+        const NAMES: &[&str] = &[$($name),+];
 
         impl TaskConfig {
             /// The task of this name with every size at its default.
@@ -80,7 +79,7 @@ macro_rules! tasks {
 
         impl<'de> Deserialize<'de> for TaskConfig {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_enum(ENUM, &[$($name),+], Choice)
+                deserializer.deserialize_enum(ENUM, NAMES, Choice)
             }
         }
 
@@ -121,14 +120,7 @@ impl<'de> Deserialize<'de> for Name {
 }
 
 fn unknown<E: serde::de::Error>(name: &str) -> E {
-    /// Every name, for serde, which wants them for as long as the program runs. A list that has grown since is kept anew.
-    static NAMES: Mutex<&[&str]> = Mutex::new(&[]);
-    let list = TaskConfig::list();
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    if names.len() != list.len() {
-        *names = list.into_iter().map(|(name, _)| name).collect::<Vec<_>>().leak();
-    }
-    E::unknown_variant(name, *names)
+    E::unknown_variant(name, registered::names(NAMES))
 }
 
 fn registered(name: &str) -> Option<Entry> {
@@ -182,7 +174,7 @@ impl TaskConfig {
     /// # Errors
     /// [`RegisterError`] for a name that stands in the list already, or that a config file cannot hold.
     pub fn register<C: Listed>() -> Result<(), RegisterError> {
-        registered::register::<C>(TASKS)
+        registered::register::<C>(NAMES)
     }
 
     /// A config of a type that is registered, or is going to be.

@@ -117,8 +117,12 @@ impl Refusal {
 impl std::error::Error for Refusal {}
 
 impl de::Error for Refusal {
+    /// A refusal within a config that a caller registered comes as its words alone.
     fn custom<T: fmt::Display>(text: T) -> Self {
-        Self::Other(text.to_string())
+        match text.to_string() {
+            words if words == Self::NameAlone.to_string() => Self::NameAlone,
+            words => Self::Other(words),
+        }
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {

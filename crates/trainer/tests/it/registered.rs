@@ -432,7 +432,7 @@ fn lists_and_messages_know_what_is_registered_and_no_name_is_taken_twice() {
     assert_eq!(misspelt[0].help.as_deref(), Some("did you mean `taylor`?"), "{misspelt:?}");
     let stray = problems(&TRANSFORMER.replace("spread =", "sprad ="));
     assert_eq!(stray[0].key, "model.transformer.kernel.taylor.sprad", "{stray:?}");
-    assert_eq!(stray[0].help.as_deref(), Some("did you mean `spread`?"));
+    assert!(stray[0].message.ends_with("no such key; there is `spread`"), "{stray:?}");
     let wide = problems(&TRANSFORMER.replace("spread = 0.25", "spread = 2.0"));
     assert_eq!(wide[0].message, "model.transformer.kernel: taylor.spread must be from 0 to below 1");
 }
