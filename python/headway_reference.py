@@ -190,22 +190,34 @@ class MultiHeadAttention:
     """head_h = pattern(R(x W_q^h), R(x W_k^g)) (x W_v^g), output = concat(head_1 … head_H) W_o + b_o.
 
     Heads are contiguous slices of the channels; where keys and values have fewer, as many query heads in a row share one.
-    R is what the position scheme does. x [batch, rows, d_model] -> output of the same shape, and the pattern.
+    R is what the norm of queries and keys does, then the position scheme. A gate multiplies the concatenation by sigmoid(x W_g). x [batch, rows, d_model] -> output of the same shape, and the pattern.
     """
 
-    def __init__(self, weights, name, d_model, n_heads, kernel, d_head=None, n_kv_heads=None):
+    def __init__(
+        self, weights, name, d_model, n_heads, kernel, d_head=None, n_kv_heads=None, qk_norm="none", gate="none"
+    ):
         d_head, n_kv_heads = d_head or d_model // n_heads, n_kv_heads or n_heads
         d_queries, d_keys = n_heads * d_head, n_kv_heads * d_head
         self.query = Linear(weights, f"{name}.query", d_model, d_queries)
         self.key, self.value = (Linear(weights, f"{name}.{part}", d_model, d_keys) for part in ("key", "value"))
         self.output = Linear(weights, f"{name}.output", d_queries, d_model)
+        norm = lambda part: choose(
+            "qk_norm", {"none": lambda: lambda x: x, "rms": lambda: RmsNorm(weights, f"{name}.{part}", d_head)}, qk_norm
+        )()
+        self.query_norm, self.key_norm = norm("query_norm"), norm("key_norm")
+        self.gate = choose(
+            "gate",
+            {"none": lambda: lambda x: 1.0, "sigmoid": lambda: SigmoidGate(weights, f"{name}.gate", d_model, d_queries)},
+            gate,
+        )()
         self.prefix = Prefix(weights, name, d_keys, d_keys)
         self.n_heads, self.n_kv_heads, self.d_head = n_heads, n_kv_heads, d_head
         self.pattern = attention_kernel(weights, name, kernel, d_head)
 
     def __call__(self, x, hidden, position=None, in_front=0):
         """position acts on all rows but the first `in_front`, which are learned and have no place."""
-        q, k, v = self.split_heads(self.query(x)), self.key(x), self.value(x)
+        q, k, v = self.query_norm(self.split_heads(self.query(x))), self.key(x), self.value(x)
+        k = self.merge_heads(self.key_norm(self.split_heads(k)))
         bias = 0.0
         if position is not None:
             q = position.rotate(q, in_front)
@@ -217,7 +229,7 @@ class MultiHeadAttention:
             bias = np.pad(bias, [(0, 0), (0, 0), (k.shape[1] - rows, 0)])
         k, v = (np.repeat(self.split_heads(part), self.n_heads // self.n_kv_heads, axis=1) for part in (k, v))
         pattern = self.pattern(q, k, hidden, bias)  # [batch, n_heads, rows, length + rows]
-        return self.output(self.merge_heads(pattern @ v)), pattern
+        return self.output(self.merge_heads(pattern @ v) * self.gate(x)), pattern
 
     def split_heads(self, x):
         batch, rows, width = x.shape
@@ -227,6 +239,26 @@ class MultiHeadAttention:
     def merge_heads(x):
         batch, n_heads, rows, d_head = x.shape
         return x.swapaxes(1, 2).reshape(batch, rows, n_heads * d_head)  # [batch, rows, n_heads d_head]
+
+
+class RmsNorm:
+    """y = x / sqrt(mean(x²) + 1e-6) ⊙ weight, over the channels of a head. x [batch, n_heads, rows, d_head]"""
+
+    def __init__(self, weights, name, d_head):
+        self.weight = weights.take(f"{name}.weight", d_head)
+
+    def __call__(self, x):
+        return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-6) * self.weight
+
+
+class SigmoidGate:
+    """sigmoid(x W). x [batch, rows, d_model] -> [batch, rows, n_heads d_head]"""
+
+    def __init__(self, weights, name, d_model, width):
+        self.weight = weights.take(f"{name}.project.weight", width, d_model)
+
+    def __call__(self, x):
+        return 1.0 / (1.0 + np.exp(-(x @ self.weight.T)))
 
 
 class Prefix:
@@ -337,12 +369,10 @@ class Position:
 class Block:
     """h ← h + attention(norm(h)), then h ← h + ffn(norm(h)) where there is one; norm and residual can be absent."""
 
-    def __init__(self, weights, name, d_model, n_heads, norm, residual, kernel, state_mixer, d_head, n_kv_heads):
+    def __init__(self, weights, name, d_model, norm, residual, state_mixer, **attention):
         self.residual = residual
         self.attention_norm = norm_or_nothing(weights, f"{name}.attention_norm", norm, d_model)
-        self.attention = MultiHeadAttention(
-            weights, f"{name}.attention", d_model, n_heads, kernel, d_head, n_kv_heads
-        )
+        self.attention = MultiHeadAttention(weights, f"{name}.attention", d_model, **attention)
         match state_mixer:
             case "none":
                 self.ffn = None
@@ -530,7 +560,7 @@ class Transformer:
 
     def __init__(
         self, weights, dims, *, d_model, n_layers, n_heads, causal, norm, residual, position, kernel, state_mixer,
-        d_head=None, n_kv_heads=None,
+        d_head=None, n_kv_heads=None, qk_norm="none", gate="none",
     ):
         match dims["input"]:
             case {"tokens": {"vocab": vocab}}:
@@ -540,7 +570,10 @@ class Transformer:
         self.position = Position(weights, "position", position, dims["seq_len"], d_model)
         self.prompt = weights.rows("prompt.rows", d_model)
         self.blocks = [
-            Block(weights, f"blocks.{layer}", d_model, n_heads, norm, residual, kernel, state_mixer, d_head, n_kv_heads)
+            Block(
+                weights, f"blocks.{layer}", d_model, norm, residual, state_mixer,
+                n_heads=n_heads, kernel=kernel, d_head=d_head, n_kv_heads=n_kv_heads, qk_norm=qk_norm, gate=gate,
+            )
             for layer in range(n_layers)
         ]
         self.final_norm = norm_or_nothing(weights, "final_norm", norm, d_model)

@@ -234,6 +234,7 @@ fn parts_of_attention() {
         (PROMPTS, "position = \"alibi\""),
         (PROMPTS, "kernel = { favor = { n_features = 13, directions = \"iid\" } }"),
         (WIDE_VECTORS, "kernel = \"favor\"\nposition = \"rope\"\ncausal = false"),
+        (PROMPTS, "qk_norm = \"rms\"\ngate = \"sigmoid\"\nposition = \"rope\""),
     ] {
         Trained::new(task, &model(keys)).agrees_with_numpy();
     }

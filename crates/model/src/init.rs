@@ -27,12 +27,13 @@ pub struct Initializer<'a> {
 const EMBEDDING_STD: f32 = 0.02;
 
 impl<'a> Initializer<'a> {
-    pub(crate) fn new(rng: &'a mut dyn Rng, device: &'a Device) -> Self {
+    /// One that draws.
+    pub fn new(rng: &'a mut dyn Rng, device: &'a Device) -> Self {
         Self { rng: Some(rng), device }
     }
 
     /// One whose parameters take no memory before somebody asks for their values, which are zeros.
-    pub(crate) fn uninitialized(device: &'a Device) -> Self {
+    pub fn uninitialized(device: &'a Device) -> Self {
         Self { rng: None, device }
     }
 

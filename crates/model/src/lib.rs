@@ -50,9 +50,11 @@ pub mod weights;
 pub use adapter::{Adapter, LowRankConfig, PrefixConfig, PromptConfig};
 pub use attention::{
     AttentionConfig, MultiHeadAttention,
+    gate::{Gate, OutputGate},
     kernel::{AttentionKernel, Demand, Directions, FavorConfig, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec},
     position::{Hand, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme},
     precision::Precision,
+    qk_norm::{QkNorm, RmsNorm},
     view::{Bias, Layout, View},
 };
 pub use budget::{Budget, Count};

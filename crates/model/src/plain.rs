@@ -7,8 +7,10 @@ use thiserror::Error;
 
 use crate::{
     attention::{
+        gate::Gate,
         kernel::KernelKind,
         position::{Hand, PositionKind},
+        qk_norm::QkNorm,
     },
     norm,
     weights::Array,
@@ -46,6 +48,24 @@ pub fn is_softmax(kernel: &KernelKind) -> Result<(), NoPlainForm> {
 pub fn is_before_the_layers(position: &PositionKind) -> Result<(), NoPlainForm> {
     let acts_inside = position.has(Hand::Rotation) || position.has(Hand::Bias);
     if acts_inside { Err(NoPlainForm::Position(position.name())) } else { Ok(()) }
+}
+
+/// Refuses a norm of queries and keys, and a gate.
+///
+/// # Errors
+/// [`NoPlainForm::Other`]
+pub fn is_bare(qk_norm: QkNorm, gate: Gate) -> Result<(), NoPlainForm> {
+    if qk_norm != QkNorm::None {
+        return Err(NoPlainForm::Other(
+            "layers whose scores are products of their rows; this network norms queries and keys (qk_norm)",
+        ));
+    }
+    if gate != Gate::None {
+        return Err(NoPlainForm::Other(
+            "layers that mix and nothing else; this network gates what its heads mix (gate)",
+        ));
+    }
+    Ok(())
 }
 
 /// A network's parameters by name, in file orientation, read as matrices in f64 that multiply rows from the right.

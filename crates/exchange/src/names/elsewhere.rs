@@ -44,6 +44,12 @@ impl Elsewhere {
         if config.d_head.or(config.n_kv_heads).is_some() {
             return no("attention whose heads have sizes of their own (d_head, n_kv_heads)");
         }
+        if !config.qk_norm.is_default() {
+            return no("a norm of queries and keys (qk_norm)");
+        }
+        if !config.gate.is_default() {
+            return no("a gate on what heads mix (gate)");
+        }
         if config.position != PositionKind::Learned {
             let values = config.position.spec().fixed_table(rows, width).unwrap_or_else(|| vec![0.0; rows * width]);
             arrays.insert("position.weight".to_owned(), Array { shape: vec![rows, width], values });

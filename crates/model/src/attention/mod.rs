@@ -1,10 +1,12 @@
-//! Multi-head attention as parts: projections, steps on queries and keys, an attention kernel, output.
+//! Multi-head attention as parts: projections, steps on queries and keys (norm, rotation), an attention kernel, a gate, output.
 
+pub mod gate;
 pub mod kernel;
 pub mod place;
 pub mod position;
 pub mod precision;
 pub mod prefix;
+pub mod qk_norm;
 pub mod view;
 
 use burn::{module::Module, tensor::Tensor};
@@ -16,10 +18,12 @@ use crate::{
     mask::Mask,
     trace::Recorder,
 };
+use gate::{Gate, OutputGate};
 use kernel::{AttentionKernel, Kernel, KernelKind, KernelSizes};
 use place::{AttentionPlace, Target};
 use precision::Precision;
 use prefix::Prefix;
+use qk_norm::{QkNorm, RmsNorm, normed};
 use view::{Layout, View};
 
 /// Sizes of one attention layer.
@@ -35,13 +39,17 @@ pub struct AttentionConfig {
     pub d_head: usize,
     /// How queries, keys and values become a mixture.
     pub kernel: KernelKind,
+    /// Norm of queries and keys.
+    pub qk_norm: QkNorm,
+    /// Gate on the mixture.
+    pub gate: Gate,
 }
 
 /// Biased query, key, value and output projections around an attention kernel.
 ///
-/// head_h = mix(R(x `W_q`^h), R(c `W_k`^g), c `W_v`^g), output = concat(head_1 … head_H) `W_o` + `b_o`, with R what the position
-/// scheme does to queries and keys, and g = ⌊h · `n_kv_heads` / H⌋. Heads are contiguous slices of the feature axis, as in PyTorch.
-/// Self-attention is the case c = x.
+/// head_h = mix(R(x `W_q`^h), R(c `W_k`^g), c `W_v`^g), output = concat(head_1 … head_H) `W_o` + `b_o`, with R what is done to queries and
+/// keys, first by the norm and then by the position scheme, and g = ⌊h · `n_kv_heads` / H⌋. With a gate the concatenation is multiplied by
+/// it first. Heads are contiguous slices of the feature axis, as in PyTorch. Self-attention is the case c = x.
 ///
 /// # References
 /// Vaswani et al. 2017, arXiv 1706.03762, section 3.2; heads that share keys and values: Ainslie et al. 2023, arXiv 2305.13245.
@@ -55,6 +63,12 @@ pub struct MultiHeadAttention {
     pub value: Linear,
     /// Output projection.
     pub output: Linear,
+    /// Norm of queries, before positions turn them.
+    pub query_norm: Option<RmsNorm>,
+    /// Norm of keys, before positions turn them; a learned prefix stays as it is.
+    pub key_norm: Option<RmsNorm>,
+    /// Factors of the mixture.
+    pub gate: Option<OutputGate>,
     /// Learned keys and values in front of the context's.
     pub prefix: Option<Prefix>,
     /// How queries, keys and values become a mixture.
@@ -70,17 +84,28 @@ pub struct MultiHeadAttention {
 impl AttentionConfig {
     /// Heads that divide the width among themselves.
     pub fn shared_width(d_model: usize, n_heads: usize, kernel: &KernelKind) -> Self {
-        Self { d_model, n_heads, n_kv_heads: n_heads, d_head: d_model / n_heads.max(1), kernel: kernel.clone() }
+        Self {
+            d_model,
+            n_heads,
+            n_kv_heads: n_heads,
+            d_head: d_model / n_heads.max(1),
+            kernel: kernel.clone(),
+            qk_norm: QkNorm::None,
+            gate: Gate::None,
+        }
     }
 
     /// The layer.
     pub fn init(&self, init: &mut Initializer<'_>) -> MultiHeadAttention {
-        let Self { d_model, n_heads, n_kv_heads, d_head, .. } = *self;
+        let Self { d_model, n_heads, n_kv_heads, d_head, qk_norm, gate, .. } = *self;
         MultiHeadAttention {
             query: init.linear(d_model, n_heads * d_head),
             key: init.linear(d_model, n_kv_heads * d_head),
             value: init.linear(d_model, n_kv_heads * d_head),
             output: init.linear(n_heads * d_head, d_model),
+            query_norm: qk_norm.init(d_head, init),
+            key_norm: qk_norm.init(d_head, init),
+            gate: gate.init(d_model, n_heads * d_head, init),
             prefix: None,
             kernel: self.kernel.spec().build(d_head, init),
             n_heads,
@@ -97,6 +122,9 @@ impl AttentionConfig {
         count.linear(rows, d, n_kv_heads * d_head);
         count.linear(rows, n_heads * d_head, d);
         count.keep(rows * (d + 4.0 * n_heads * d_head));
+        self.qk_norm.count(rows, n_heads, self.d_head, count);
+        self.qk_norm.count(rows, n_kv_heads, self.d_head, count);
+        self.gate.count(rows, d, n_heads * d_head, count);
         let sizes = KernelSizes { n_heads, q_len: rows, k_len: rows, d_key: d_head, d_value: d_head, causal };
         self.kernel.count(&sizes, count);
     }
@@ -120,15 +148,21 @@ impl MultiHeadAttention {
         recorder: &mut Recorder<'_>,
     ) -> Tensor<3> {
         let lengths = [query.dims()[1], context.dims()[1]];
+        let gate = self.gate.as_ref().map(|gate| gate.forward(query.clone())); // [batch, q_len, n_heads · d_head]
         let q = split_heads(self.query.forward(query), self.n_heads); // [batch, n_heads, q_len, d_head]
         let k = split_heads(self.key.forward(context.clone()), self.n_kv_heads); // [batch, n_kv_heads, k_len, d_head]
         let v = split_heads(self.value.forward(context), self.n_kv_heads); // [batch, n_kv_heads, k_len, d_head]
+        let [q, k] = [normed(self.query_norm.as_ref(), q), normed(self.key_norm.as_ref(), k)];
         let [q, k] = layout.rotate(q, k);
         let [k, v] = with_prefix(self.prefix.as_ref(), k, v);
         let view = layout.view(self.n_heads, lengths, k.dims()[2] - lengths[1], &k);
         let [k, v] = [k, v].map(|shared| share_heads(shared, self.n_heads)); // [batch, n_heads, length + k_len, d_head]
         let mixed = attend([q, k, v], &view, &self.kernel, self.precision, recorder); // [batch, n_heads, q_len, d_head]
-        self.output.forward(merge_heads(mixed))
+        let merged = merge_heads(mixed); // [batch, q_len, n_heads · d_head]
+        self.output.forward(match gate {
+            Some(gate) => merged * gate,
+            None => merged,
+        })
     }
 
     /// Where adapters put their parts.

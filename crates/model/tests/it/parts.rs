@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use burn::{
     module::Module,
+    optim::GradientsParams,
     tensor::{Device, Tensor, TensorData},
 };
 use headway_model::{
-    AttentionKernel, Bias, Directions, FavorConfig, Kernel, KernelKind, Mask, Position, PositionKind, PositionSizes,
-    RopeConfig, Scheme, View,
-    weights::{Array, arrays_from_bytes, load, to_host},
+    AttentionConfig, AttentionKernel, Bias, Directions, FavorConfig, Gate, Initializer, Kernel, KernelKind, Layout,
+    Mask, Position, PositionKind, PositionSizes, QkNorm, Recorder, RopeConfig, Scheme, View,
+    weights::{Array, arrays_from_bytes, collect, load, to_host},
 };
-use headway_testkit::{assert_close, devices};
+use headway_testkit::{assert_close, assert_close_of_scale, devices};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 /// The parts of one case by name.
@@ -88,6 +89,55 @@ fn linear_biases_are_those_of_pytorch() {
         [("alibi", KernelKind::Softmax), ("alibi_all", KernelKind::Softmax), ("alibi", KernelKind::Naive)]
     {
         agrees(name, &PositionKind::Alibi, &kernel, 1e-6);
+    }
+}
+
+/// A layer of all its parts: norms of queries and keys, then rotary positions, shared keys and values, a gate.
+#[test]
+fn norms_of_queries_and_keys_and_a_gate_are_those_of_pytorch() {
+    for on in devices() {
+        let device = on.device.clone().autodiff();
+        let case = case("layer");
+        let [rows, d_model] = [case["x"].shape[1], case["x"].shape[2]];
+        let config = AttentionConfig {
+            d_model,
+            n_heads: 6,
+            n_kv_heads: 3,
+            d_head: 4,
+            kernel: KernelKind::Softmax,
+            qk_norm: QkNorm::Rms,
+            gate: Gate::Sigmoid,
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let parameters: BTreeMap<String, Array> = case
+            .iter()
+            .filter(|(name, _)| name.contains('.') && !name.starts_with("d_"))
+            .map(|(name, array)| (name.clone(), array.clone()))
+            .collect();
+        let layer = load(config.init(&mut Initializer::new(&mut rng, &device)), parameters).unwrap().0;
+        let rope = PositionKind::Rope(RopeConfig { theta: 31.0 });
+        let position = rope.init(&PositionSizes { seq_len: rows, d_model, d_head: 4 }, &mut rng, &device);
+        let matrix = |name: &str| -> Tensor<3> {
+            let shape: [usize; 3] = case[name].shape.clone().try_into().unwrap();
+            Tensor::from_data(TensorData::new(case[name].values.clone(), shape), &device)
+        };
+        let x = matrix("x").require_grad();
+        let layout = Layout { mask: &Mask::Causal, position: Some(&position), in_front: 0 };
+        let output = layer.run(x.clone(), x.clone(), layout, &mut Recorder::default());
+        assert_close(on.name, &to_host(output.clone()), &case["output"].values, on.tolerance);
+        let gradients = (output * matrix("weights")).sum().backward();
+        assert_close(on.name, &to_host(x.grad(&gradients).unwrap()), &case["d_x"].values, 4.0 * on.tolerance);
+        let gradients = collect(&layer, &GradientsParams::from_grads(gradients, &layer));
+        assert_eq!(gradients.len(), 11);
+        let scale = |name: &str| case[name].values.iter().fold(0.0, |top: f64, g| top.max(f64::from(g.abs())));
+        for (name, gradient) in &gradients {
+            let want = &case[&format!("d_{name}")];
+            assert_eq!(gradient.shape, want.shape, "{name}");
+            // Of a bias and of its weight alike: a sum over positions may nearly cancel.
+            let scale = scale(&format!("d_{}.weight", name.rsplit_once('.').unwrap().0));
+            let label = format!("{name} on {}", on.name);
+            assert_close_of_scale(&label, &gradient.values, &want.values, scale, 4.0 * on.tolerance);
+        }
     }
 }
 

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     attention::{
         AttentionConfig,
+        gate::Gate,
         kernel::KernelKind,
         position::{PositionKind, PositionSizes},
+        qk_norm::QkNorm,
     },
     budget::{Count, size},
     config::{ConfigError, IoDims, LARGEST_WIDTH, shared_width},
@@ -51,6 +53,12 @@ pub struct TransformerConfig {
     pub position: PositionKind,
     /// Attention kernel, see `headway list kernels`. Default `softmax`.
     pub kernel: KernelKind,
+    /// Norm of each head's queries and keys: `none` or `rms`. Default `none`.
+    #[serde(skip_serializing_if = "QkNorm::is_default")]
+    pub qk_norm: QkNorm,
+    /// Gate on what the heads mix: `none` or `sigmoid`. Default `none`.
+    #[serde(skip_serializing_if = "Gate::is_default")]
+    pub gate: Gate,
     /// What follows attention in a block: `none`, or `{ ffn = { d_ffn = …, activation = "gelu_erf" } }`. Default `none`.
     pub state_mixer: StateMixer,
 }
@@ -68,6 +76,8 @@ impl Default for TransformerConfig {
             residual: true,
             position: PositionKind::default(),
             kernel: KernelKind::default(),
+            qk_norm: QkNorm::None,
+            gate: Gate::None,
             state_mixer: StateMixer::None,
         }
     }
@@ -80,6 +90,8 @@ impl TransformerConfig {
         AttentionConfig {
             n_kv_heads: self.n_kv_heads.unwrap_or(n_heads),
             d_head: self.d_head.unwrap_or(d_model / n_heads.max(1)),
+            qk_norm: self.qk_norm,
+            gate: self.gate,
             ..AttentionConfig::shared_width(d_model, n_heads, kernel)
         }
     }

@@ -12,9 +12,11 @@ pub use network::Transformer;
 use crate::{
     attention::{
         AttentionConfig,
+        gate::Gate,
         kernel::{Demand, KernelKind},
         place::Target,
         position::{Hand, PositionKind},
+        qk_norm::QkNorm,
     },
     budget::{Count, size},
     config::{ConfigError, InputDims, IoDims, LARGEST_WIDTH, MOST_LAYERS},
@@ -29,6 +31,12 @@ use crate::{
 };
 
 const D_MODEL: Key = Own("d_model");
+
+/// Parts of attention that need not be there.
+const PARTS: &[Rule] = &[
+    ("blocks.*.attention.*_norm.weight", &[D_MODEL, Own("n_heads"), Own("d_head")], &[Own("qk_norm"), Own("n_layers")]),
+    ("blocks.*.attention.gate.*", &[D_MODEL, Own("n_heads"), Own("d_head")], &[Own("gate"), Own("n_layers")]),
+];
 
 /// Where heads do not divide `d_model` among themselves.
 const FREE_HEADS: &[Rule] = &[
@@ -156,7 +164,7 @@ impl Family for TransformerConfig {
 
     fn rules(&self) -> Vec<Rule> {
         let free: &[Rule] = if self.d_head.or(self.n_kv_heads).is_some() { FREE_HEADS } else { &[] };
-        [self.kernel.spec().rules(), self.position.spec().rules(), free, RULES].concat()
+        [self.kernel.spec().rules(), self.position.spec().rules(), PARTS, free, RULES].concat()
     }
 
     fn head(&self) -> Vec<String> {
@@ -184,7 +192,12 @@ impl Family for TransformerConfig {
         let is_other = |kernel: &KernelKind| kernel.spec().function() != KernelKind::default();
         let kernels = KernelKind::examples().into_iter().filter(is_other);
         let kernels = kernels.map(|kernel| Self { kernel, ..attention_only.clone() });
-        let all = [attention_only.clone(), ffn, bare, free.clone()].into_iter().chain(positions).chain(kernels);
+        let normed = Self { qk_norm: QkNorm::Rms, ..free.clone() };
+        let gated = Self { gate: Gate::Sigmoid, ..free.clone() };
+        let all = [attention_only.clone(), ffn, bare, free.clone(), normed, gated]
+            .into_iter()
+            .chain(positions)
+            .chain(kernels);
         all.map(ModelConfig::from).collect()
     }
 }

@@ -5,13 +5,14 @@ use headway_plain::network::{Activation, FeedForward, Layer, Network};
 use super::{Norm, TransformerConfig};
 use crate::{
     ffn::{Activation as OwnActivation, StateMixer},
-    plain::{NoPlainForm, Parameters, is_before_the_layers, is_softmax},
+    plain::{NoPlainForm, Parameters, is_bare, is_before_the_layers, is_softmax},
 };
 
 impl TransformerConfig {
     pub(super) fn plain_network(&self, parameters: &Parameters) -> Result<Network, NoPlainForm> {
         is_softmax(&self.kernel)?;
         is_before_the_layers(&self.position)?;
+        is_bare(self.qk_norm, self.gate)?;
         let layers = (0..self.n_layers).map(|index| self.plain_block(parameters, &format!("blocks.{index}")));
         Ok(Network { layers: layers.collect::<Result<_, _>>()?, causal: self.causal })
     }
