@@ -89,3 +89,42 @@ pub fn open_task(experiment: &Experiment) -> Result<Box<dyn Task>, Error> {
         TaskError::Key { .. } => Error::Usage(format!("task.{}.{error}", task.name())),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use headway_model::Precision;
+    use headway_tasks::Split;
+
+    use super::*;
+    use crate::{
+        checkpoint::{self, CheckpointConfig},
+        device::DeviceSpec,
+        experiment::{TrainConfig, from_text},
+        loss,
+    };
+
+    #[test]
+    fn a_network_that_is_drawn_and_one_that_is_read_attend_in_the_precision_of_the_experiment() -> Result<(), Error> {
+        let text = "[task.icl_linear]\nd = 2\nn_points = 3\n[model.transformer]\nd_model = 8\nn_layers = 1\nn_heads = 2\n\
+                    [train]\nattention_precision = \"bf16\"\n";
+        let experiment = from_text(Path::new("experiment.toml"), text.to_owned(), &[])?.experiment;
+        let (device, _) = DeviceSpec::Cpu.open()?;
+        let batch = build_source(&experiment)?.evaluation(Split::Test).remove(0);
+        let answers = |model: &Model| weights::to_host(model.forward(loss::inputs(&batch, &device.device)));
+
+        let drawn = build_plain(&experiment, &device)?;
+        let exact = TrainConfig { attention_precision: Precision::F32, ..experiment.train.clone() };
+        let exact = build_plain(&Experiment { train: exact, ..experiment.clone() }, &device)?;
+        assert_ne!(answers(&drawn), answers(&exact));
+
+        let folder = tempfile::tempdir().map_err(Error::io("cannot create folder", "a temporary one"))?;
+        let (at, config) = (folder.path().join("checkpoint"), CheckpointConfig::of(&experiment));
+        let files = Checkpoint::files(&config, &weights::arrays(&drawn), None, None, Vec::new())?;
+        checkpoint::write(&folder.path().join("half"), &at, &files, || Ok(()))?;
+        let read = load_model(&experiment, &Checkpoint::find(&at)?, &device)?;
+        assert_eq!(answers(&read), answers(&drawn));
+        Ok(())
+    }
+}
