@@ -32,10 +32,11 @@ mod study;
 mod sweep;
 mod train;
 mod values;
+mod words;
 
 use std::process::ExitCode;
 
-use args::{Args, Verb};
+use args::Verb;
 use headway_trainer::{memory, notice};
 
 /// Reads the command line, does what it says, and gives the exit code.
@@ -43,7 +44,7 @@ pub fn main() -> ExitCode {
     memory::keep_freed_pages();
     notice::tell(|text| output::note(text));
     signals::outlive_file_limits();
-    let args = Args::read();
+    let args = words::read();
     output::catching_panics(|| {
         let result = match &args.verb {
             Verb::Train(args) => train::run(args),
