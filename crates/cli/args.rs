@@ -7,12 +7,14 @@ use std::{
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use headway_trainer::{
-    Error,
     device::DeviceSpec,
     experiment::{self, Loaded},
 };
 
-use crate::values::{overrides, parse_duration, parse_seed};
+use crate::{
+    error::Error,
+    values::{overrides, parse_duration, parse_seed},
+};
 
 /// Train, evaluate and fine-tune attention-only transformers.
 #[derive(Parser)]
@@ -117,11 +119,14 @@ impl ExperimentArgs {
         let init_from = init_from.map(|path| match path.to_str() {
             // A JSON string is a TOML string, which nothing in a path can leave.
             Some(path) => Ok(format!("init_from={}", serde_json::Value::from(path))),
-            None => Err(Error::Usage(format!("--init-from {}: the path must be Unicode", path.display()))),
+            None => Err(headway_trainer::Error::argument(
+                format!("--init-from {}", path.display()),
+                "the path must be Unicode",
+            )),
         });
         let init_from = init_from.transpose()?;
         let overrides: Vec<String> = self.overrides().into_iter().chain(init_from).collect();
-        experiment::load_to_train(&self.experiment, &overrides)
+        Ok(experiment::load_to_train(&self.experiment, &overrides)?)
     }
 
     /// All overrides, `--seed` last.

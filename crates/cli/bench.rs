@@ -6,10 +6,11 @@ use std::{
     process::{Command, ExitCode},
 };
 
+use crate::error::Error;
 use headway_draw::{Figure, Series};
 use headway_plain::exponent;
 use headway_trainer::{
-    Error,
+    ErrorKind,
     bench::{BENCHES, Bench as Benchmark, Timing, matmul_peak},
     beside, json,
 };
@@ -121,7 +122,7 @@ fn growth(measured: &[Measured], (quantity, unit, of): Cost) -> (&'static str, &
 /// For `map_err`: what could not be done, and where.
 fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
-    move |source| Error::Io { action, path, source }
+    move |source| headway_trainer::Error::Io { action, path, source }.into()
 }
 
 /// Writes the table as JSON, and a figure for each cost of attention that was measured at several lengths.
@@ -161,20 +162,19 @@ fn cores() -> u16 {
 /// starts, and its memory is its own.
 fn child<T: serde::de::DeserializeOwned>(args: &Bench, bench: Option<&Benchmark>, threads: u16) -> Result<T, Error> {
     let name = bench.map_or("matrix products", |bench| bench.name);
-    let failed = |what: String| Error::Training(format!("benchmark {name}: {what}"));
-    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+    let failed = |kind: ErrorKind, said: String| Error::Benchmark { name, said, kind };
+    let program = std::env::current_exe().map_err(Error::NoProgram)?;
     let mut command = Command::new(program);
     command.args(["bench", "--here", "--device", &args.device.to_string(), "--repeats", &args.repeats.to_string()]);
     command.args(bench.map(|bench| bench.name)).env("RAYON_NUM_THREADS", threads.to_string());
-    let done = command.output().map_err(|error| failed(error.to_string()))?;
+    let done = command.output().map_err(|error| failed(ErrorKind::Failed, error.to_string()))?;
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr).trim().trim_start_matches("error: ").to_owned();
-        let kinds: [fn(String) -> Error; 2] = [Error::Device, Error::NotFinite];
-        let is_it = |kind: &fn(String) -> Error| done.status.code() == Some(i32::from(kind(String::new()).exit_code()));
-        let kind = kinds.into_iter().find(is_it);
-        return Err(kind.map_or_else(|| failed(said.clone()), |kind| kind(format!("benchmark {name}: {said}"))));
+        let is_it = |kind: &ErrorKind| done.status.code() == Some(i32::from(kind.exit_code()));
+        let kind = [ErrorKind::Device, ErrorKind::Diverged].into_iter().find(is_it);
+        return Err(failed(kind.unwrap_or(ErrorKind::Failed), said));
     }
-    serde_json::from_slice(&done.stdout).map_err(|error| failed(error.to_string()))
+    serde_json::from_slice(&done.stdout).map_err(|error| failed(ErrorKind::Failed, error.to_string()))
 }
 
 /// The child's side: one figure on standard output, of the benchmark named or else of matrix products.
@@ -185,7 +185,7 @@ fn here(args: &Bench, benches: &[&Benchmark]) -> Result<ExitCode, Error> {
     match (args.names.as_slice(), benches) {
         ([], _) => output::json(&matmul_peak(&device, repeats)),
         ([_], [bench]) => output::json(&bench.run(&device, repeats)?),
-        _ => return Err(Error::Usage("--here times one benchmark at a time".to_owned())),
+        _ => return Err(Error::OneBenchmark),
     }
     Ok(ExitCode::SUCCESS)
 }

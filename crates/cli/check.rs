@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, device::OpenDevice, experiment::Loaded, train};
+use crate::error::Error;
+use headway_trainer::{device::OpenDevice, experiment::Loaded, train};
 use serde_json::json;
 
 use crate::{args::Check, device, output};

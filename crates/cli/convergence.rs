@@ -2,10 +2,11 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use crate::error::Error;
 use headway_draw::number;
 use headway_report::PageDir;
 use headway_theory::convergence::RATES;
-use headway_trainer::{Error, quote};
+use headway_trainer::quote;
 
 use crate::{
     args::Reproduce,
@@ -27,16 +28,14 @@ pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
         || args.jobs.jobs.is_some()
         || args.jobs.retry;
     if changed {
-        let problem = "reproduce theory trains nothing: it has no profiles, settings, seeds or jobs to change";
-        return Err(Error::Usage(problem.to_owned()));
+        return Err(Error::TrainsNothing);
     }
     let dir = PageDir::at(args.out.clone().unwrap_or_else(|| PathBuf::from("runs/reproduce-theory")));
     dir.ensure_free()?;
     let device = device::open(args.jobs.device)?;
     let mut all = Vec::new();
     for rate in RATES {
-        let measured =
-            rate.measure(&device.device, &device.name).map_err(|unbuilt| Error::Training(unbuilt.to_string()))?;
+        let measured = rate.measure(&device.device, &device.name)?;
         let errors = measured.points.iter().map(|point| number(point.certificate.float32.error));
         output::note(format!("{}: errors {}", rate.id, errors.collect::<Vec<_>>().join(", ")));
         all.push(measured);

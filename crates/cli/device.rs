@@ -1,9 +1,7 @@
 //! `--device`: the device that it means, and what a person should know about it.
 
-use headway_trainer::{
-    Error,
-    device::{DeviceSpec, OpenDevice},
-};
+use crate::error::Error;
+use headway_trainer::device::{DeviceSpec, OpenDevice};
 
 use crate::output;
 

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
+use crate::error::Error;
 use headway_report::PageDir;
 use headway_trainer::{
-    Error, evaluate,
+    evaluate,
     provenance::{Row, Status},
 };
 
@@ -43,5 +44,9 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
 
 /// Success where the network's scores are finite. What the classical predictors scored is shown all the same.
 fn ended(is_finite: bool, args: &Eval) -> Result<ExitCode, Error> {
-    if is_finite { Ok(ExitCode::SUCCESS) } else { Err(evaluate::not_finite(&args.checkpoint, &args.overrides())) }
+    if is_finite {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(evaluate::not_finite(&args.checkpoint, &args.overrides()).into())
+    }
 }

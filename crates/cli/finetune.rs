@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, finetune};
+use crate::error::Error;
+use headway_trainer::finetune;
 
 use crate::{args::Finetune, output, signals, train};
 

@@ -14,6 +14,7 @@ mod construct;
 mod convergence;
 mod device;
 mod devices;
+mod error;
 mod eval;
 mod exchange;
 mod finetune;

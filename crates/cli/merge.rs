@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, finetune, run_dir::NewRun};
+use crate::error::Error;
+use headway_trainer::{finetune, run_dir::NewRun};
 
 use crate::{args::Merge, output};
 

@@ -8,11 +8,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use crate::error::Error;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 pub use headway_draw::number;
 use headway_report::scores::{remarks, shown};
 use headway_trainer::{
-    Error,
+    VerbError,
     event::{Event, OnEvent},
     experiment::{ExperimentError, ValueSource},
     no_threads,
@@ -196,9 +197,9 @@ pub fn time(seconds: f64) -> String {
 
 /// Prints an error and gives its exit code.
 pub fn failure(error: &Error) -> ExitCode {
-    match error {
-        Error::Experiment(problems) => experiment_problems(problems),
-        error => note(format!("error: {error}")),
+    match error.experiment() {
+        Some(problems) => experiment_problems(problems),
+        None => note(format!("error: {error}")),
     }
     ExitCode::from(error.exit_code())
 }

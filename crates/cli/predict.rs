@@ -6,10 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use headway_trainer::{
-    Error,
-    predict::{LONGEST_TEXT, Predictor},
-};
+use crate::error::Error;
+use headway_trainer::predict::{LONGEST_TEXT, Predictor};
 use serde_json::json;
 
 use crate::{args::Predict, device, output};
@@ -23,7 +21,7 @@ pub fn run(args: &Predict) -> Result<ExitCode, Error> {
     let (Some(inputs), Some(out)) = (&args.inputs, &args.out) else {
         let mut text = Vec::new();
         let read = std::io::stdin().take(LONGEST_TEXT + 1).read_to_end(&mut text);
-        read.map_err(Error::io("cannot read", STANDARD_INPUT))?;
+        read.map_err(headway_trainer::Error::io("cannot read", STANDARD_INPUT))?;
         output::json(&predictor.json(&text, STANDARD_INPUT)?);
         return Ok(ExitCode::SUCCESS);
     };

@@ -6,10 +6,11 @@ use std::{
     process::ExitCode,
 };
 
+use crate::error::Error;
 use headway_report::{PageDir, certificate, run};
 use headway_study::{Study, dir::StudyDir, file::Changes, results::Group};
 use headway_trainer::{
-    Error, bounded_read,
+    bounded_read,
     checkpoint::Checkpoint,
     presence,
     provenance::Status,
@@ -30,9 +31,11 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
             let (path, status) = run::again(folder, &device)?;
             output::line(format!("report: {}", path.display()));
             return match status {
-                Status::Diverged => {
-                    Err(Error::NotFinite(format!("{}: the network of this run diverged", folder.display())))
-                }
+                Status::Diverged => Err(headway_trainer::Error::NotFinite(format!(
+                    "{}: the network of this run diverged",
+                    folder.display()
+                ))
+                .into()),
                 _ => Ok(ExitCode::SUCCESS),
             };
         }
@@ -75,11 +78,8 @@ fn side_by_side(folders: &[PathBuf]) -> Result<Vec<Group>, Error> {
     let mut order = Vec::new();
     for folder in folders {
         if !presence::is_there(folder)? {
-            return Err(Error::Usage(format!(
-                "{} does not exist{}",
-                folder.display(),
-                bounded_read::did_you_mean(folder)
-            )));
+            let help = bounded_read::did_you_mean(folder);
+            return Err(headway_trainer::Error::NotThere { path: folder.clone(), help }.into());
         }
         let runs =
             if RunDir::is_run(folder)? { vec![folder.clone()] } else { runs_below(&StudyDir::at(folder).runs())? };

@@ -2,12 +2,12 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use crate::error::Error;
 use headway_study::{
     Study,
     dir::StudyDir,
     reproduce::{REPRODUCTIONS, Reproduction},
 };
-use headway_trainer::Error;
 
 use crate::{args::Reproduce, convergence, study};
 
@@ -23,9 +23,8 @@ pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
         changes.profile = Some(QUICK.to_owned());
     }
     let Some(reproduction) = Reproduction::find(&args.id) else {
-        let ids: Vec<&str> =
-            REPRODUCTIONS.iter().map(|reproduction| reproduction.id).chain([convergence::ID]).collect();
-        return Err(Error::Usage(format!("no reproduction is called `{}`; there are {}", args.id, ids.join(", "))));
+        let known = REPRODUCTIONS.iter().map(|reproduction| reproduction.id).chain([convergence::ID]).collect();
+        return Err(Error::NoReproduction { id: args.id.clone(), known });
     };
     let study = Study::Sweep(Box::new(reproduction.sweep(&changes)?));
     let profile = changes.profile.as_ref().map(|profile| format!("-{profile}")).unwrap_or_default();

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use headway_trainer::{Error, resume};
+use crate::error::Error;
+use headway_trainer::resume;
 
 use crate::{args::Resume, output, signals, train};
 

@@ -2,8 +2,8 @@
 
 use std::{path::Path, process::ExitCode};
 
+use crate::error::Error;
 use headway_trainer::{
-    Error,
     provenance::Record,
     run_dir::{read_record, runs_below},
 };
@@ -27,7 +27,7 @@ fn list(folder: &Path, as_json: bool) -> Result<ExitCode, Error> {
         // One damaged record must not hide the other runs, nor may one that cannot be read.
         match read_record(&path) {
             Ok(record) => runs.push((record, path)),
-            Err(error @ Error::Io { .. }) => end = Err(error),
+            Err(error @ headway_trainer::Error::Io { .. }) => end = Err(error.into()),
             Err(error) => output::note(format!("warning: {error}")),
         }
     }

@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeMap, process::ExitCode};
 
-use headway_trainer::{
-    Error,
-    experiment::{self, Loaded, ValueSource, leaves},
-};
+use crate::error::Error;
+use headway_trainer::experiment::{self, Loaded, ValueSource, leaves};
 use serde_json::json;
 
 use crate::{args::Show, output};

@@ -9,7 +9,8 @@ use std::{
     thread,
 };
 
-use headway_trainer::{Error, Interrupter, provenance::Status};
+use crate::error::Error;
+use headway_trainer::{Interrupter, provenance::Status};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,
@@ -45,7 +46,7 @@ pub fn listen(interrupter: Interrupter, save_now: Arc<AtomicBool>) -> Result<(),
             }
         }
     };
-    thread::Builder::new().spawn(wait).map_err(Error::NoThread)?;
+    thread::Builder::new().spawn(wait).map_err(headway_trainer::Error::NoThread)?;
     Ok(())
 }
 
@@ -75,7 +76,7 @@ pub fn keep_ctrl_c() -> Result<(), Error> {
             thread::sleep(std::time::Duration::from_millis(20));
         }
     };
-    thread::Builder::new().spawn(wait).map_err(Error::NoThread)?;
+    thread::Builder::new().spawn(wait).map_err(headway_trainer::Error::NoThread)?;
     Ok(())
 }
 

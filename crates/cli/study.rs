@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use crate::error::Error;
 use headway_report::PageDir;
 use headway_study::{
     Study,
@@ -15,7 +16,7 @@ use headway_study::{
     jobs::{self, Jobs, Progress},
     plan::{self, Plan, PlannedRun, RunState},
 };
-use headway_trainer::{Error, Interrupter, provenance::Failure, quote};
+use headway_trainer::{ErrorKind, Interrupter, provenance::Failure, quote};
 
 use crate::{
     args::{ChangeArgs, JobArgs},
@@ -58,8 +59,7 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
     signals::listen(interrupter.clone(), save_now.clone())?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let at_once = args.jobs.map_or(if device.spec.is_gpu() { 1 } else { cores }, usize::from);
-    let program =
-        std::env::current_exe().map_err(|error| Error::Training(format!("cannot find this program: {error}")))?;
+    let program = std::env::current_exe().map_err(Error::NoProgram)?;
     let command = |run: &PlannedRun| {
         let mut command = Command::new(&program);
         command.args(["sweep", "exec"]).arg(dir.root()).args(["--led", "--run", &run.run_id]);
@@ -136,9 +136,9 @@ fn finish(study: &Study, dir: &StudyDir, as_json: bool) -> Result<bool, Error> {
 /// Whether a run of a study diverged.
 ///
 /// # Errors
-/// [`Error::Io`] when that cannot be told.
+/// [`Error`] when that cannot be told.
 pub fn has_diverged(study: &Study, dir: &StudyDir) -> Result<bool, Error> {
-    let diverged = Error::NotFinite(String::new()).exit_code();
+    let diverged = ErrorKind::Diverged.exit_code();
     for run in study.plan(dir)?.runs() {
         if matches!(plan::run_state(&dir.run(&run.run_id))?.0, RunState::Failed(failure) if failure.exit_code == diverged)
         {

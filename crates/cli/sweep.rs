@@ -10,11 +10,12 @@ use std::{
     thread,
 };
 
+use crate::error::Error;
 use headway_study::{
     dir::StudyDir,
     plan::{self, Plan, RunState},
 };
-use headway_trainer::{Error, Interrupter, beside, event::Event, session::Options};
+use headway_trainer::{Interrupter, beside, event::Event, session::Options};
 use serde_json::json;
 
 use crate::{
@@ -36,9 +37,7 @@ pub fn run(args: &Sweep) -> Result<ExitCode, Error> {
         Some(SweepAction::Exec { study, index, run_id, changes, out, retry, run, led }) => {
             let (study, dir, plan) = study::open(study, changes, out.as_ref())?;
             let planned = match (run_id, index) {
-                (Some(id), _) => {
-                    plan.find(id).ok_or_else(|| Error::Usage(format!("there is no run {id} in the plan")))?
-                }
+                (Some(id), _) => plan.find(id).ok_or_else(|| headway_study::Error::UnknownRun(id.clone()))?,
                 (None, index) => plan.get(index.unwrap_or_default())?,
             };
             study.join(&dir)?;
@@ -72,7 +71,7 @@ fn led_options(args: &RunArgs) -> Result<Options, Error> {
         }
         stop.stop(Some("the process that leads this run"));
     };
-    thread::Builder::new().spawn(wait).map_err(Error::NoThread)?;
+    thread::Builder::new().spawn(wait).map_err(headway_trainer::Error::NoThread)?;
     let on_event = Arc::new(|_: &Event| ());
     Ok(Options { device, dashboard: false, max_time: args.max_time, interrupter, save_now, on_event })
 }

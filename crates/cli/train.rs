@@ -7,8 +7,9 @@ use std::{
     sync::Arc,
 };
 
+use crate::error::Error;
 use headway_trainer::{
-    Error, Interrupter,
+    Interrupter,
     experiment::Loaded,
     run_dir::NewRun,
     session::Options,

@@ -9,13 +9,14 @@ use std::{
 };
 
 use headway_exchange::{npz, peft};
+use headway_report::Error;
 use headway_study::{Study, dir::StudyDir, file::Changes, plan};
 use headway_theory::{
     Certificate, Refusal,
     construct::{activation, max_affine::GivenCells, relu_network::ReluWeights, seq2seq, truncated_linear},
 };
 use headway_trainer::{
-    Error, Interrupter, bounded_read, build,
+    Interrupter, bounded_read, build,
     checkpoint::Checkpoint,
     device::OpenDevice,
     evaluate,
@@ -474,7 +475,8 @@ fn read_experiment(folder: &Path) -> Result<(), Error> {
         let _ = loaded.origin(&key);
     }
     // The weights it names are another file.
-    headway_trainer::train::check(&Experiment { init_from: None, ..loaded.experiment }, &cpu()).map(drop)
+    headway_trainer::train::check(&Experiment { init_from: None, ..loaded.experiment }, &cpu())?;
+    Ok(())
 }
 
 /// `sweep plan` and `sweep status`, or those of a comparison, in every profile.
@@ -485,8 +487,8 @@ fn read_study(folder: &Path) -> Result<(), Error> {
         let profile = profile.map(str::to_owned);
         let study = match Study::read(&path, &Changes { profile: profile.clone(), ..Changes::default() }) {
             Ok(study) => study,
-            Err(Error::Usage(_)) if profile.is_some() => continue,
-            Err(error) => return Err(error),
+            Err(headway_study::Error::NoProfile { .. }) => continue,
+            Err(error) => return Err(error.into()),
         };
         for run in study.plan(&dir)?.runs().iter().take(100) {
             plan::run_state(&dir.run(&run.run_id))?;
@@ -515,7 +517,7 @@ fn read_certificate(folder: &Path) -> Result<(), Error> {
     let Some(value) = Checkpoint::find(folder)?.certificate()? else { return Ok(()) };
     let path = folder.join("certificate.json");
     let certificate = serde_json::from_value::<Certificate>(value)
-        .map_err(|error| Error::Checkpoint { path, problem: error.to_string() })?;
+        .map_err(|error| headway_trainer::Error::Checkpoint { path, problem: error.to_string() })?;
     let _ = serde_json::to_string(&certificate);
     Ok(())
 }
@@ -534,7 +536,7 @@ fn read_record(folder: &Path) -> Result<(), Error> {
 fn read_failure(folder: &Path) -> Result<(), Error> {
     // What cannot be read is no failure that anybody remembers.
     let (standing, _) = plan::run_state(folder)?;
-    let text = serde_json::to_string(&standing).map_err(|error| Error::Training(error.to_string()))?;
+    let text = serde_json::to_string(&standing).map_err(headway_trainer::Error::from)?;
     assert!(!text.is_empty());
     Ok(())
 }
@@ -550,23 +552,26 @@ fn read_report(folder: &Path) -> Result<(), Error> {
 fn read_adapter(folder: &Path) -> Result<(), Error> {
     let _ = fs::remove_dir_all(folder.join("merged"));
     let place = NewRun::At(folder.join("merged"));
-    finetune::merge(&folder.join("alone"), Some(&folder.join("base")), &place).map(drop)
+    finetune::merge(&folder.join("alone"), Some(&folder.join("base")), &place)?;
+    Ok(())
 }
 
 /// `card` of a fine-tuned network, up to its scores.
 fn read_lineage(folder: &Path) -> Result<(), Error> {
-    Checkpoint::find(folder)?.lineage().map(drop)
+    Checkpoint::find(folder)?.lineage()?;
+    Ok(())
 }
 
 /// `import`, up to the names.
 fn read_foreign(folder: &Path) -> Result<(), Error> {
     let path = folder.join("weights.pt");
-    let refused = |error: headway_exchange::Error| Error::refused(&path, error);
-    headway_exchange::read(&path, None).map_err(refused).map(drop)
+    let refused = |error: headway_exchange::Error| headway_trainer::Error::refused(&path, error);
+    headway_exchange::read(&path, None).map_err(refused)?;
+    Ok(())
 }
 
 fn refused(refusal: Refusal) -> Error {
-    Error::Usage(refusal.to_string())
+    headway_trainer::Error::argument("construct", refusal.to_string()).into()
 }
 
 /// `construct activation --table`
@@ -590,11 +595,12 @@ fn read_data(folder: &Path) -> Result<(), Error> {
     let name = &trained.0.files[0].0;
     let out = folder.join("out").with_extension(Path::new(name).extension().unwrap());
     let predicted = Predictor::load(&trained.1, None, &cpu())?.file(&folder.join(name), &out, &mut |_, _| ());
-    match predicted {
+    let end = match predicted {
         // A number may be too large for the network, which is exit code 5.
-        Ok(_) | Err(Error::NotFinite(_)) => task,
+        Ok(_) | Err(headway_trainer::Error::NotFinite(_)) => task,
         Err(error) => task.and(Err(error)),
-    }
+    };
+    Ok(end?)
 }
 
 /// `construct` with `--cells`, `--forms`, `--network` and `--samples` of safetensors.

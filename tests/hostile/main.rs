@@ -27,8 +27,9 @@ use std::{
 };
 
 use change::Change;
+use headway_report::Error;
 use headway_testkit::memory::{self, peak_of};
-use headway_trainer::{Error, checkpoint::Checkpoint};
+use headway_trainer::{ErrorKind, VerbError, checkpoint::Checkpoint};
 use kinds::{Example, KINDS, Kind};
 use proptest::{
     prelude::*,
@@ -106,9 +107,10 @@ fn fault(outcome: Result<Outcome, String>) -> Option<String> {
     match result {
         _ if peak > allowed => Some(format!("{peak} bytes of memory for {size} bytes of files; allowed are {allowed}")),
         _ if took > LONGEST => Some(format!("{took:?} for {size} bytes of files")),
-        Ok(()) | Err(Error::Experiment(_) | Error::Usage(_) | Error::Inputs { .. } | Error::Checkpoint { .. }) => None,
+        Ok(()) => None,
+        Err(error) if matches!(error.kind(), ErrorKind::Usage | ErrorKind::Checkpoint) => None,
         // An experiment may ask for more than the machine has, in a checkpoint too.
-        Err(Error::Device(problem)) if problem.starts_with("out of memory: this experiment needs") => None,
+        Err(error) if error.to_string().starts_with("out of memory: this experiment needs") => None,
         Err(error) => Some(format!("exit code {}: {error}", error.exit_code())),
     }
 }
@@ -159,7 +161,7 @@ struct Tally {
 impl Tally {
     fn add(&mut self, outcome: &Outcome) {
         self.cases += 1;
-        match outcome.result.as_ref().map_err(Error::exit_code) {
+        match outcome.result.as_ref().map_err(VerbError::exit_code) {
             Ok(()) => self.sound += 1,
             Err(2) => self.refused[0] += 1,
             Err(_) => self.refused[1] += 1,
@@ -217,8 +219,11 @@ fn faults_are_noticed() {
         fault(outcome(&kind, &(kind.examples)()[0].files)).unwrap_or_default()
     };
     assert_eq!(of(|_| Ok(())), "");
-    assert_eq!(of(|_| Err(Error::Usage(String::new()))), "");
-    assert!(of(|_| Err(Error::Training("lost".to_owned()))).contains("exit code 1: training stopped: lost"));
+    assert_eq!(of(|_| Err(Error::NoCheckpoint)), "");
+    assert!(
+        of(|_| Err(headway_trainer::Error::Training("lost".to_owned()).into()))
+            .contains("exit code 1: training stopped: lost")
+    );
     assert!(of(|folder| panic!("at {}", folder.exists())).contains("panicked: at true"));
     let takes_too_much = |_: &Path| {
         drop(std::hint::black_box(vec![0_u8; 70_000_000]));

@@ -4,9 +4,10 @@ pub mod args;
 
 use std::process::ExitCode;
 
+use crate::error::Error;
 use headway_report::Page;
 use headway_report::PageDir;
-use headway_trainer::{Error, device::OpenDevice};
+use headway_trainer::device::OpenDevice;
 
 use crate::{device, output};
 use args::{Ablate, Action, Analyze, InContext, LogitLens, Paths, Patterns, Rank, Subject, Target};
@@ -75,7 +76,7 @@ fn in_context(args: &InContext) -> Result<ExitCode, Error> {
 
 /// The network as plain matrices, once the page has a place.
 fn subject(args: &Subject) -> Result<headway_inspect::Subject, Error> {
-    headway_inspect::subject(&args.request(), &device(&args.target)?)
+    Ok(headway_inspect::subject(&args.request(), &device(&args.target)?)?)
 }
 
 /// The network as it is, once the page has a place.

@@ -4,12 +4,13 @@ pub mod args;
 
 use std::process::ExitCode;
 
+use crate::error::Error;
 use headway_report::certificate::{self, likely, sizes};
 use headway_theory::{
-    Bound, Certificate, Effort, Objection, Refusal, Verdict, certify,
+    Bound, Certificate, Effort, Verdict, certify,
     construct::options::{File, Given},
 };
-use headway_trainer::{Error, bounded_read, checkpoint::Checkpoint, experiment::Experiment, run_dir::NewRun};
+use headway_trainer::{bounded_read, checkpoint::Checkpoint, experiment::Experiment, run_dir::NewRun};
 
 use crate::{
     device,
@@ -22,16 +23,17 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     let (common, config) = args.what.parts();
     let place = NewRun::At(common.out.clone());
     if common.out.file_name().is_none() {
-        return Err(Error::Usage(format!("--out {}: give a folder by its name", common.out.display())));
+        let argument = format!("--out {}", common.out.display());
+        return Err(headway_trainer::Error::argument(argument, "give a folder by its name").into());
     }
     // A wrong folder or device must not be noticed only after the work.
     place.path()?;
     let device = device::open(common.device)?;
-    let request = config.request(common.tolerance, common.max_params).map_err(refused)?;
+    let request = config.request(common.tolerance, common.max_params)?;
     let given = config.file().map(read).transpose()?;
-    let planned = config.plan(given, common.max_params).map_err(refused)?;
+    let planned = config.plan(given, common.max_params)?;
     let seed = planned.seed;
-    let (construction, task) = planned.build(request).map_err(refused)?;
+    let (construction, task) = planned.build(request)?;
     let (bound, rounding) = (construction.bound.value, construction.rounding.value);
     let tolerance = common.tolerance.unwrap_or(bound + rounding);
     output::note(format!(
@@ -47,7 +49,7 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     let model = construction.network.assemble(&device.device);
     let named = format!("{} ({})", device.spec, device.name);
     let certificate = certify(&construction, tolerance, &model, &device.device, &named, Effort::default());
-    certificate.check().map_err(contradicted)?;
+    certificate.check()?;
     let hardest = certificate.hardest_arrays(&construction);
     // The page before the folder has its name: a whole folder has its page.
     let page = |half: &Checkpoint| certificate::write(half, &common.out).map(drop);
@@ -83,21 +85,6 @@ fn read(file: File<'_>) -> Result<Given, Error> {
     Ok(match file {
         File::Table(path) => Given::Table(bounded_read::read_given(path)?),
         File::Arrays(path) => Given::Arrays(bounded_read::read_arrays(path)?),
-    })
-}
-
-fn contradicted(objection: Objection) -> Error {
-    let problem = objection.to_string();
-    match objection {
-        Objection::NotFinite { .. } | Objection::Refuted { .. } => Error::Usage(problem),
-        Objection::Fault { .. } => Error::Training(problem),
-    }
-}
-
-fn refused(refusal: Refusal) -> Error {
-    Error::Usage(match refusal {
-        Refusal::Invalid { key, problem } => format!("--{key}: {problem}"),
-        refusal => refusal.to_string(),
     })
 }
 

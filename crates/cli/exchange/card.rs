@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::error::Error;
 use headway_report::card;
-use headway_trainer::{Error, beside};
+use headway_trainer::beside;
 
 use super::args::Card;
 use crate::{device, output};

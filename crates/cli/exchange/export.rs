@@ -2,26 +2,27 @@
 
 use std::process::ExitCode;
 
+use crate::error::Error;
 use headway_exchange::{
     Arrays,
     names::{Elsewhere, gpt2, transformer_bridge, transformer_lens},
     npz, pickle,
 };
 use headway_model::weights::arrays_to_bytes;
-use headway_trainer::{Error, beside, checkpoint::Checkpoint, finetune, json};
+use headway_trainer::{beside, checkpoint::Checkpoint, finetune, json};
 
 use super::args::{Export, FileFormat, Names};
 use crate::output;
 
 pub fn run(args: &Export) -> Result<ExitCode, Error> {
     let checkpoint = Checkpoint::find(&args.checkpoint)?;
-    let wrong = |error: headway_exchange::Error| Error::refused(&checkpoint.path, error);
+    let wrong = |error: headway_exchange::Error| headway_trainer::Error::refused(&checkpoint.path, error);
     let arrays = finetune::plain_weights(&checkpoint)?;
     let elsewhere = || {
         let config = checkpoint.config()?;
         Elsewhere::of(arrays.clone(), &config.model, &config.dims).map_err(wrong)
     };
-    let safetensors = |arrays: &Arrays| arrays_to_bytes(arrays).map_err(|error| Error::Training(error.to_string()));
+    let safetensors = |arrays: &Arrays| arrays_to_bytes(arrays).map_err(headway_trainer::Error::from);
     let mut said = Vec::new();
     let theirs = match (args.format, args.names) {
         (FileFormat::HuggingFace, Names::Headway) => {
@@ -31,8 +32,7 @@ pub fn run(args: &Export) -> Result<ExitCode, Error> {
             theirs
         }
         (FileFormat::HuggingFace, _) => {
-            let problem = "a folder of hugging-face has the names of GPT-2; leave --names out";
-            return Err(Error::Usage(problem.to_owned()));
+            return Err(Error::NamesOfGpt2);
         }
         (format, names) => {
             let theirs = match names {

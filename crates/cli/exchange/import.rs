@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, process::ExitCode};
 
+use crate::error::Error;
 use headway_exchange::Choices;
 use headway_trainer::{
-    Error, experiment,
+    experiment,
     import::{Foreign, Imported, Listing, Reading},
     provenance,
     run_dir::NewRun,

@@ -6,8 +6,9 @@ use headway_tasks::{Batch, Split};
 use serde::Serialize;
 
 use super::opened::{LoadedModel, Measured, Provenance, count, first};
+use crate::error::Error;
 use headway_trainer::{
-    Error, build,
+    build,
     device::OpenDevice,
     loss::{self, Loss},
     metric::{ExampleScore, by_example, metric_name},

@@ -9,8 +9,9 @@ use headway_tasks::{Batch, Layout, Question, Seed, Source, Split, Stream, Target
 use serde::Serialize;
 
 use super::opened::{LoadedModel, Measured, Provenance, count, first};
+use crate::error::Error;
 use headway_trainer::{
-    Error, build, data,
+    build, data,
     device::OpenDevice,
     experiment::{Experiment, TrainConfig},
     loss,
@@ -98,7 +99,7 @@ const MOST_PROBED: usize = 64;
 /// Compares the network with classical predictors on the first so many test prompts; `number` writes the numbers of rules.
 ///
 /// # Errors
-/// [`Error::Usage`] for a task that asks for no number learned in context; [`Error::NotFinite`] when predictions are not finite.
+/// [`Error::NotInContext`]; not finite when predictions are not.
 pub fn in_context(
     opened: &LoadedModel,
     prompts: usize,
@@ -110,7 +111,7 @@ pub fn in_context(
     let train = TrainConfig { batch_size: MOST_PROBED, ..experiment.train.clone() };
     let source = build::build_source(&Experiment { train, ..experiment.clone() })?;
     let layout = asks_for_numbers(source.task(), Seed(experiment.seed))
-        .ok_or_else(|| Error::Usage(unsuited(provenance.task, Seed(experiment.seed))))?;
+        .ok_or_else(|| unsuited(provenance.task, Seed(experiment.seed)))?;
     let network = Network { model, plain: model.valid(), experiment, layout, device: &device.device };
     let test = first(source.evaluation(Split::Test), prompts);
     let asked = network.ask(&test)?;
@@ -182,16 +183,13 @@ fn asks_for_numbers(task: &dyn Task, seed: Seed) -> Option<Layout> {
     task.prompt_layout().filter(|_| is_number(task))
 }
 
-fn unsuited(task: &str, seed: Seed) -> String {
+fn unsuited(task: &'static str, seed: Seed) -> Error {
     let suits = |name: &str| {
         let task = TaskConfig::with_defaults(name).and_then(|task| task.open(&data::files(""), seed).ok());
         task.is_some_and(|task| asks_for_numbers(task.as_ref(), seed).is_some())
     };
-    let suited: Vec<&str> = TaskConfig::list().into_iter().map(|(name, _)| name).filter(|name| suits(name)).collect();
-    format!(
-        "{task} asks for no number that is learned from examples in the prompt; these tasks do: {}",
-        suited.join(", ")
-    )
+    let suited = TaskConfig::list().into_iter().map(|(name, _)| name).filter(|name| suits(name)).collect();
+    Error::NotInContext { task, suited }
 }
 
 /// A question, what it was answered, and the truth.
@@ -282,14 +280,12 @@ impl Network<'_> {
     /// Gradient of every prompt's prediction at a position in the token there. `[batch, d_in]`
     fn gradients(&self, batch: &Batch, position: usize) -> Result<Vec<f32>, Error> {
         let Input::Continuous(x) = loss::inputs(batch, &self.device.clone().autodiff()) else {
-            return Err(Error::Training("prompts hold numbers, not tokens".to_owned()));
+            return Err(Error::Fault("prompts hold numbers, not tokens"));
         };
         let x = x.require_grad();
         let prediction = self.model.forward(Input::Continuous(x.clone()));
         let gradients = prediction.narrow(1, position, 1).narrow(2, 0, 1).sum().backward();
-        let gradient = x
-            .grad(&gradients)
-            .ok_or_else(|| Error::Training("the network has no gradient in its inputs".to_owned()))?;
+        let gradient = x.grad(&gradients).ok_or_else(|| Error::Fault("the network has no gradient in its inputs"))?;
         Ok(weights::to_host(gradient.narrow(1, position, 1)))
     }
 

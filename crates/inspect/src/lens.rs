@@ -14,8 +14,9 @@ use super::{
     opened::{LoadedModel, Provenance, count, first},
     wording::counted,
 };
+use crate::error::Error;
 use headway_trainer::{
-    Error, build,
+    build,
     device::OpenDevice,
     loss::{self, Loss},
     metric::{ExampleScore, by_example, divergence, metric_name},
@@ -106,7 +107,7 @@ pub fn lens(opened: &LoadedModel, examples: usize, device: &OpenDevice) -> Resul
     }
     let judge = Judge { loss: experiment.train.loss, batches: &test, width: seen.width, prediction: &seen.prediction };
     let Some(last) = seen.states.last().map(|state| state.shape) else {
-        return Err(Error::Training("the network has no layers".to_owned()));
+        return Err(Error::Fault("the network has no layers"));
     };
     let layers = seen.states.iter().zip(&fitted.states).enumerate().map(|(layer, (state, other))| {
         let own = (state.shape == last).then(|| judge.reading(&state.read_out(&model, &device.device), seen.width));

@@ -10,6 +10,7 @@
 #![warn(clippy::disallowed_methods)]
 
 mod ablate;
+mod error;
 mod in_context;
 mod lens;
 mod network;
@@ -28,6 +29,7 @@ use headway_tasks::Split;
 use serde::Serialize;
 
 pub use ablate::{Ablation, AblationKind, Effect, ablate};
+pub use error::Error;
 pub use in_context::{AfterExamples, InContext, LinearFit, Nearest, Predictor, in_context};
 pub use lens::{Distance, Lens, LensLayer, Reading, lens};
 pub use opened::{LoadedModel, Measured, Provenance, open};
@@ -36,7 +38,7 @@ pub use patterns::{PatternHead, PatternLayer, PatternScores, Patterns, Which, pa
 pub use rank::{Curve, Method, Rank, RankLayer, combinations, rank};
 pub use wording::counted;
 
-use headway_trainer::{Error, build, device::OpenDevice, loss};
+use headway_trainer::{build, device::OpenDevice, loss};
 
 /// What to analyse.
 #[derive(Clone, Debug)]
@@ -119,15 +121,14 @@ pub struct Parts {
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::Experiment`] for a wrong experiment or override,
-/// [`Error::Usage`] for more layers than there are, [`Error::NotFinite`] for a network whose answers are not finite.
+/// [`Error::Layers`] for more layers than there are, [`Error::NotFinite`] for a network whose answers are not finite.
 pub fn subject(request: &Request, device: &OpenDevice) -> Result<Subject, Error> {
     let LoadedModel { model, experiment, provenance } = open(&request.source, &request.overrides, device)?;
     let model = model.valid();
     let mut network = network::plain(&experiment.model, &experiment.finetune, &model)?;
     if let Some(layers) = request.layers {
         if !(1..=network.layers.len()).contains(&layers) {
-            let problem = format!("--layers {layers}: the network has {} layers", network.layers.len());
-            return Err(Error::Usage(problem));
+            return Err(Error::Layers { asked: layers, there: network.layers.len() });
         }
         network.layers.truncate(layers);
     }
@@ -188,14 +189,13 @@ impl Parts {
     /// The network with pieces switched.
     ///
     /// # Errors
-    /// [`Error::Usage`] when a piece is to be on that the network does not have.
+    /// [`Error::NoPiece`] when a piece is to be on that the network does not have.
     pub fn of(self, network: &Network) -> Result<Network, Error> {
         let mut network = network.clone();
         match self.skip {
             Some(true) if network.has_maps() => {
-                let problem =
-                    "--skip on: the model has no skips, and the maps in front of its layers leave no room for any";
-                return Err(missing(problem, "-s model.residual=true"));
+                let what = "skips, and the maps in front of its layers leave no room for any";
+                return Err(missing("skip", what, "-s model.residual=true"));
             }
             Some(skip) => network = network.with_skip(skip),
             None => {}
@@ -203,7 +203,7 @@ impl Parts {
         match self.norm {
             Some(false) => network = network.without_norm(),
             Some(true) if !network.has_norm() => {
-                return Err(missing("--norm on: the model has no layer norms", "-s model.norm=pre"));
+                return Err(missing("norm", "layer norms", "-s model.norm=pre"));
             }
             _ => {}
         }
@@ -211,13 +211,13 @@ impl Parts {
             Some(false) => network = network.without_feed_forward(),
             Some(true) if !network.has_feed_forward() => {
                 let cure = "-s 'model.state_mixer={ ffn = { d_ffn = 64 } }'";
-                return Err(missing("--ffn on: the model has no feed-forward networks", cure));
+                return Err(missing("ffn", "feed-forward networks", cure));
             }
             _ => {}
         }
         match self.causal {
             Some(true) if !network.causal => {
-                return Err(missing("--causal on: the model has no causal mask", "-s model.causal=true"));
+                return Err(missing("causal", "causal mask", "-s model.causal=true"));
             }
             Some(causal) => network.causal = causal,
             None => {}
@@ -226,8 +226,8 @@ impl Parts {
     }
 }
 
-fn missing(problem: &str, cure: &str) -> Error {
-    Error::Usage(format!("{problem}; an experiment of a transformer gets them by {cure}"))
+fn missing(piece: &'static str, what: &'static str, cure: &'static str) -> Error {
+    Error::NoPiece { piece, what, cure }
 }
 
 /// Its pieces by name, as in `attention + skip`.

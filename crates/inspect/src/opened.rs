@@ -9,8 +9,8 @@ use headway_tasks::Batch;
 use serde::Serialize;
 
 use super::WeightsOrigin;
+use crate::error::Error;
 use headway_trainer::{
-    Error,
     device::OpenDevice,
     evaluate,
     experiment::{self, Experiment},

@@ -7,7 +7,7 @@ use headway_plain::{
 use serde::Serialize;
 
 use super::{Description, Parts, Subject, median, name, wording::counted};
-use headway_trainer::Error;
+use crate::error::Error;
 
 /// More paths than this, over all sequences, are refused: a million take from half a minute to some.
 pub const MOST_PATHS: f64 = 1e6;
@@ -60,20 +60,21 @@ pub struct Largest {
 /// Walks every path of every sequence; keeps this many of the largest.
 ///
 /// # Errors
-/// [`Error::Usage`] for a network with feed-forward networks, for too many paths, and as [`Parts::of`]; [`Error::NotFinite`] when
+/// [`Error::FeedForward`]; [`Error::TooManyPaths`]; as [`Parts::of`]; not finite when
 /// the state behind the last layer is not finite.
 pub fn paths(subject: &Subject, parts: Parts, largest: usize) -> Result<Paths, Error> {
     let network = parts.of(&subject.network)?;
     if network.has_feed_forward() {
-        let problem = "the model's feed-forward networks mix all heads, so no sum over paths holds them; --ffn off leaves them out";
-        return Err(Error::Usage(problem.to_owned()));
+        return Err(Error::FeedForward);
     }
     ensure_walkable(&network, &subject.about)?;
     let all: Vec<Decomposition> = subject.inputs.iter().map(|x| decompose(&network, x)).collect();
     let over =
         |of: &dyn Fn(&Decomposition) -> f64| median(all.iter().map(|one| Some(of(one)).filter(|v| v.is_finite())));
     let Some((first, output)) = all.first().zip(over(&|one| one.output)) else {
-        return Err(Error::NotFinite("the state behind the last layer is not finite".to_owned()));
+        return Err(
+            headway_trainer::Error::NotFinite("the state behind the last layer is not finite".to_owned()).into()
+        );
     };
     let lengths = first.lengths.iter().enumerate().map(|(i, length)| Length {
         heads: length.heads,
@@ -118,16 +119,15 @@ fn ensure_walkable(network: &Network, about: &Description) -> Result<(), Error> 
     if network.has_skip() {
         cures.push("--skip off");
     }
-    Err(Error::Usage(format!(
-        "{} of {}{skip} have {product} = {} paths, in {} {} to walk; at most {MOST_PATHS} can be. Fewer \
-         come by {}",
-        counted(about.n_layers, "layer"),
-        about.heads(),
-        whole(paths),
-        counted(about.sequences, "sequence"),
-        whole(walks),
-        cures.join(", ")
-    )))
+    Err(Error::TooManyPaths {
+        of: format!("{} of {}{skip}", counted(about.n_layers, "layer"), about.heads()),
+        product,
+        paths: whole(paths),
+        sequences: counted(about.sequences, "sequence"),
+        walks: whole(walks),
+        most: MOST_PATHS,
+        cures,
+    })
 }
 
 /// All digits where they are known.

@@ -9,7 +9,9 @@ use headway_tasks::{Batch, Inputs, Split};
 use serde::Serialize;
 
 use super::opened::{LoadedModel, Provenance, count, ensure_finite, first};
-use headway_trainer::{Error, build, device::OpenDevice, experiment::Experiment, loss};
+use headway_trainer::{build, device::OpenDevice, experiment::Experiment, loss};
+
+use crate::error::Error;
 
 /// What to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +75,7 @@ const MOST_WEIGHTS: usize = 1 << 22;
 /// Traces test examples.
 ///
 /// # Errors
-/// [`Error::Usage`] for an example that there is not; [`Error::NotFinite`] when a pattern or an answer is not finite.
+/// [`Error::Sequence`] for an example that there is not; not finite when a pattern or an answer is not finite.
 pub fn patterns(opened: &LoadedModel, which: Which, device: &OpenDevice) -> Result<Patterns, Error> {
     let LoadedModel { model, experiment, provenance } = opened;
     let model = model.valid();
@@ -116,10 +118,7 @@ fn one(test: &[Batch], sequence: usize) -> Result<Batch, Error> {
         }
         left -= batch.size;
     }
-    Err(Error::Usage(format!(
-        "--sequence {sequence}: the test set has {} examples, counted from 0; -s data.test=N makes it larger",
-        count(test)
-    )))
+    Err(Error::Sequence { asked: sequence, there: count(test) })
 }
 
 /// A layer's patterns being added up.
@@ -153,7 +152,10 @@ impl Tally {
             for ((sum, means), pattern) in heads.iter_mut().zip(patterns.chunks_exact(uniform.len())) {
                 let pattern: Vec<f64> = pattern.iter().copied().map(f64::from).collect();
                 if !pattern.iter().all(|weight| weight.is_finite()) {
-                    return Err(Error::NotFinite("an attention pattern of the network is not finite".to_owned()));
+                    return Err(headway_trainer::Error::NotFinite(
+                        "an attention pattern of the network is not finite".to_owned(),
+                    )
+                    .into());
                 }
                 score(&pattern, means);
                 sum.iter_mut().zip(&pattern).for_each(|(sum, weight)| *sum += weight);

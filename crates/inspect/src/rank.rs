@@ -7,7 +7,7 @@ use headway_plain::{
 use serde::Serialize;
 
 use super::{Description, Parts, Subject, median, name};
-use headway_trainer::Error;
+use crate::error::Error;
 
 /// Residuals of one network, or of several with different pieces.
 #[derive(Clone, Debug, Serialize)]

@@ -6,9 +6,9 @@ use headway_draw::{Pattern, Patterns as Picture, number};
 use headway_plain::attention::SCORES;
 use serde_json::json;
 
-use super::{Builder, Page, Table, Write, exact, undrawn};
+use super::{Builder, Page, Table, Write, exact};
+use crate::error::Error;
 use headway_inspect::{PatternLayer, PatternScores, Patterns, counted};
-use headway_trainer::Error;
 
 /// Name of the table of scores.
 pub(super) const SCORES_NAME: &str = "scores";
@@ -26,7 +26,7 @@ const MOST_MAPS: usize = 512;
 /// The page: a map per layer and head, and scores.
 ///
 /// # Errors
-/// [`Error::Training`] when the maps cannot be drawn.
+/// [`Error::Pattern`] when the maps cannot be drawn.
 pub fn page(patterns: &Patterns) -> Result<Page, Error> {
     let names: Vec<&str> = SCORES.iter().map(|score| score.name).collect();
     let of_scores = |scores: &PatternScores, name: &str| scores.scores.get(name).copied();
@@ -51,7 +51,7 @@ pub fn page(patterns: &Patterns) -> Result<Page, Error> {
         "{}, a map per layer and head, queries downwards and keys to the right, each with a scale of its own.{coarse}{cut}",
         of_what(patterns)
     );
-    builder.figure(PICTURE, "Attention patterns", note, picture.to_svg().map_err(undrawn)?);
+    builder.figure(PICTURE, "Attention patterns", note, picture.to_svg()?);
     let note = "Means over queries and sequences. Rows named uniform say what each score would be if every query attended alike to all keys \
                 that it sees.";
     builder.table("Scores of every head", note, table.clone());

@@ -10,13 +10,14 @@ use super::{
     groups::{self, closing, file_name, shown},
     scores,
 };
+use crate::error::Error;
 use headway_inspect::counted;
 use headway_study::{
     compare::{Block, Comparison, Match, Row, RowRuns},
     dir::StudyDir,
     results::{Difference, Estimate, Group},
 };
-use headway_trainer::{Error, provenance::NETWORK};
+use headway_trainer::provenance::NETWORK;
 
 /// Makes the page of a comparison.
 ///

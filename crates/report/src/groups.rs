@@ -6,11 +6,12 @@ use headway_draw::{Figure, Report, Series, Style, number, number_within};
 use serde_json::json;
 
 use super::{Builder, FLOOR_NOTE, Page, Table, cut_at_floor, machines, patterns, scores};
+use crate::error::Error;
 use headway_study::{
     results::{Estimate, FinishedRun, Group, counted_seeds},
     sweep::plain,
 };
-use headway_trainer::{Error, bounded_read, experiment::leaves, provenance::NETWORK};
+use headway_trainer::{bounded_read, experiment::leaves, provenance::NETWORK};
 
 /// Groups that one figure tells apart.
 const MOST_CURVES: usize = 12;
@@ -215,7 +216,7 @@ pub(super) fn by_slice(groups: &[Group]) -> Option<Figure> {
 /// The sections that every page about groups ends with.
 ///
 /// # Errors
-/// [`Error::Io`] when a run's picture of its patterns cannot be read.
+/// [`Error::Trainer`] when a run's picture of its patterns cannot be read.
 pub(super) fn closing(
     builder: &mut Builder,
     groups: &[Group],

@@ -10,6 +10,7 @@ pub mod card;
 pub mod certificate;
 pub mod comparison;
 pub mod convergence;
+mod error;
 pub mod groups;
 pub mod in_context;
 pub mod lens;
@@ -24,13 +25,13 @@ pub mod sweep;
 
 use std::collections::BTreeSet;
 
+pub use error::Error;
 pub use page_dir::PageDir;
 
 use headway_draw::{File, Report, Section, Series, csv};
 
 use headway_study::{Study, dir::StudyDir};
 use headway_trainer::{
-    Error,
     digest::digest,
     json,
     provenance::{Record, command_line},
@@ -66,7 +67,7 @@ pub struct Page {
 /// Reads what a study's runs have left and makes its page.
 ///
 /// # Errors
-/// [`Error::Usage`] when a record is damaged; [`Error::Io`]; [`Error::Training`] when a figure cannot be drawn.
+/// [`Error::Trainer`] when a record is damaged; [`Error::Trainer`]; [`Error::Pattern`] when a figure cannot be drawn.
 pub fn of_study(study: &Study, dir: &StudyDir, command: &str) -> Result<Page, Error> {
     match study {
         Study::Sweep(study) => sweep::page(study, dir, command),
@@ -78,7 +79,7 @@ impl Page {
     /// Writes the page with its figures and tables into a folder: `report.html`, `figures/*.svg`, `*.csv`, `results.json`.
     ///
     /// # Errors
-    /// [`Error::Io`]
+    /// [`Error::Trainer`]
     pub fn write(&self, dir: &PageDir) -> Result<(), Error> {
         for (name, svg) in &self.figures {
             dir.write(&format!("figures/{name}.svg"), svg.as_bytes())?;
@@ -87,7 +88,7 @@ impl Page {
             dir.write(&format!("{name}.csv"), csv(&table.header, &table.rows).as_bytes())?;
         }
         dir.write("results.json", &json::file(&self.json)?)?;
-        dir.write("report.html", self.report.to_html().as_bytes())
+        Ok(dir.write("report.html", self.report.to_html().as_bytes())?)
     }
 }
 
@@ -218,11 +219,6 @@ fn exact(value: f64) -> String {
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
-}
-
-/// For `map_err` on what draws.
-fn undrawn(error: impl ToString) -> Error {
-    Error::Training(error.to_string())
 }
 
 /// Devices, versions and threads behind some runs, each once.

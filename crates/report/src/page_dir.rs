@@ -37,13 +37,12 @@ impl PageDir {
     /// Refuses a folder whose page is about something else: a run, a sweep or a comparison.
     ///
     /// # Errors
-    /// [`Error::Usage`]
+    /// [`Error::Occupied`]
     pub fn ensure_free(&self) -> Result<(), Error> {
         for name in ["run.json", "sweep.toml", "compare.toml"] {
             if presence::is_there(&self.root.join(name))? {
-                let root = self.root.display();
-                let problem = format!("{root} holds {name}, and a page of its own; choose another folder for this one");
-                return Err(Error::Usage(problem));
+                let is = format!("holds {name}, and a page of its own");
+                return Err(Error::occupied(&self.root, is, "choose another folder for this one"));
             }
         }
         Ok(())

@@ -5,8 +5,8 @@ use headway_draw::{Pattern, Patterns};
 use headway_model::{Model, weights};
 use headway_tasks::{Source, Split};
 
-use super::undrawn;
-use headway_trainer::{Error, loss};
+use crate::error::Error;
+use headway_trainer::loss;
 
 /// Name of the figure in a run folder.
 pub(crate) const NAME: &str = "patterns";
@@ -23,7 +23,7 @@ const MOST_HEADS: usize = 64;
 /// The picture as SVG; nothing for what is too large to be drawn.
 ///
 /// # Errors
-/// [`Error::Training`] when it cannot be drawn.
+/// [`Error::Pattern`] when it cannot be drawn.
 pub(crate) fn draw(model: &Model, source: &Source, device: &Device) -> Result<Option<String>, Error> {
     let batch = source.evaluation(Split::Test).remove(0).part(0..1);
     if batch.dims.seq_len > LONGEST {
@@ -44,5 +44,5 @@ pub(crate) fn draw(model: &Model, source: &Source, device: &Device) -> Result<Op
         return Ok(None);
     }
     let title = "Attention patterns on the first test example".to_owned();
-    Patterns { title, layers, ..Patterns::default() }.to_svg().map(Some).map_err(undrawn)
+    Ok(Some(Patterns { title, layers, ..Patterns::default() }.to_svg()?))
 }

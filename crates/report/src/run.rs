@@ -8,9 +8,10 @@ use super::{
     FLOOR_NOTE, cut_at_floor, patterns,
     scores::{self, shown},
 };
+use crate::error::Error;
 use headway_study::results::{MOST_PREDICTORS, slice};
 use headway_trainer::{
-    Error, bounded_read, build,
+    bounded_read, build,
     device::OpenDevice,
     evaluate,
     experiment::{self, Experiment},
@@ -34,13 +35,13 @@ pub fn conclude(finished: Finished) -> Result<Summary, Error> {
     }
     // Before the record: one that says complete has its page beside it.
     write(dir, experiment, record)?;
-    finished.conclude()
+    Ok(finished.conclude()?)
 }
 
 /// Writes `report.html` and the figures in it.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Training`] when a figure cannot be drawn.
+/// [`Error::Trainer`]; [`Error::Pattern`] when a figure cannot be drawn.
 pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(), Error> {
     let lines = log::read(&dir.metrics())?;
     let mut sections = vec![results(&record.results)];
@@ -64,7 +65,7 @@ pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(
     sections.push(machine(record));
     let title = format!("{} on {}", experiment.model.name(), experiment.task.name());
     let report = Report { title, summary: summary(record), command: record.command.clone(), sections };
-    dir.write(&dir.report(), report.to_html().as_bytes())
+    Ok(dir.write(&dir.report(), report.to_html().as_bytes())?)
 }
 
 fn summary(record: &Record) -> String {
@@ -194,7 +195,7 @@ fn budget(experiment: &Experiment) -> Section {
 /// picture of them. A run in progress is shown as far as it is, and draws that picture itself.
 ///
 /// # Errors
-/// [`Error::Usage`] when the folder holds no run; [`Error::Checkpoint`]; [`Error::Io`]
+/// [`Error::Trainer`] when the folder holds no run, its checkpoint is bad, or the system refuses
 pub fn again(root: &Path, device: &OpenDevice) -> Result<(PathBuf, Status), Error> {
     if RunDir::is_run(root)? && RunDir::is_held(root)? {
         let dir = RunDir::beside(root);

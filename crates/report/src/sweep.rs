@@ -9,13 +9,13 @@ use super::{
     Builder, Page, Table,
     groups::{self, closing, series, shown},
 };
+use crate::error::Error;
 use headway_inspect::counted;
 use headway_study::{
     dir::StudyDir,
     results::{Difference, Estimate, Group, power_law},
     sweep::{Expect, PowerLaw, Sweep, plain},
 };
-use headway_trainer::Error;
 
 /// Makes the page of a sweep.
 ///

@@ -11,7 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use headway_trainer::{Error, beside, lock::FolderLock, presence};
+use crate::error::Error;
+use headway_trainer::{beside, lock::FolderLock, presence};
 
 /// The folder of a sweep or a comparison.
 #[derive(Clone, Debug)]
@@ -48,24 +49,24 @@ impl StudyDir {
     /// Keeps other processes from leading the same study while the result lives. They may still do single runs of it.
     ///
     /// # Errors
-    /// [`Error::Usage`] when another process leads it; [`Error::Io`]
+    /// [`Error::Trainer`] when another process leads it, or the system refuses
     pub fn lead(&self) -> Result<FolderLock, Error> {
-        fs::create_dir_all(&self.root).map_err(Error::io("cannot create folder", &self.root))?;
-        FolderLock::lock(&self.root)
+        fs::create_dir_all(&self.root).map_err(headway_trainer::Error::io("cannot create folder", &self.root))?;
+        Ok(FolderLock::lock(&self.root)?)
     }
 
     /// Writes a file beside the report, whole or not at all.
     ///
     /// # Errors
-    /// [`Error::Io`]
+    /// [`Error::Trainer`]
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        beside::write_if_changed(&self.file(name), bytes)
+        Ok(beside::write_if_changed(&self.file(name), bytes)?)
     }
 
     /// Refuses a folder that holds something else.
     ///
     /// # Errors
-    /// [`Error::Usage`]
+    /// [`Error::Trainer`]
     pub fn ensure_ours(&self, name: &str) -> Result<(), Error> {
         let Some(entries) = presence::list(&self.root)? else { return Ok(()) };
         // Nor is it occupied by a lock, or by a file that a killed process was about to write.
@@ -76,7 +77,7 @@ impl StudyDir {
         if entries.iter().all(is_ours) || presence::is_file(&self.file(name))? {
             return Ok(());
         }
-        let root = self.root.display();
-        Err(Error::Usage(format!("{root} is not empty and has no {name}; choose another folder with --out")))
+        let is = format!("is not empty and has no {name}");
+        Err(headway_trainer::Error::occupied(&self.root, is, "choose another folder with --out").into())
     }
 }

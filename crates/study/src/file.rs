@@ -10,8 +10,9 @@ use headway_tasks::LARGEST_SEED;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
+use crate::error::Error;
 use headway_trainer::{
-    Error, bounded_read,
+    bounded_read,
     experiment::{self, Experiment, ExperimentError, Override, Places, Problem, Purpose, ValueSource},
 };
 
@@ -41,13 +42,9 @@ impl StudyFile {
     /// Reads a file and merges a profile into it: a table `[profiles.NAME]` whose values replace those of the same keys.
     ///
     /// # Errors
-    /// [`Error::Usage`] when it cannot be read or has no such profile; [`Error::Experiment`] when it is no TOML.
+    /// not there, or [`Error::NoProfile`]; [`Error::Experiment`] when it is no TOML.
     pub fn read(path: &Path, profile: Option<&str>) -> Result<Self, Error> {
-        let given = |error: io::Error| {
-            let near = bounded_read::did_you_mean(path);
-            Error::Usage(format!("cannot read {}: {error}{near}", path.display()))
-        };
-        let text = bounded_read::read_text(path).map_err(|error| Error::unreadable(path, error, given))?;
+        let text = bounded_read::read_given_text(path)?;
         Self::from_text(path, text, profile)
     }
 
@@ -58,23 +55,22 @@ impl StudyFile {
     pub fn from_text(path: &Path, text: String, profile: Option<&str>) -> Result<Self, Error> {
         let (mut places, mut table) = experiment::parse(path, &text)?;
         if table.contains_key("task") && table.contains_key("model") {
-            let path = path.display();
-            return Err(Error::Usage(format!("{path} is an experiment; `headway train` trains it")));
+            return Err(
+                headway_trainer::Error::other_file(path, "is an experiment", "`headway train` trains it").into()
+            );
         }
         let mut profiles = match table.remove(PROFILES) {
             None => Table::new(),
             Some(Value::Table(profiles)) => profiles,
-            Some(_) => return Err(Error::Usage(format!("{}: {PROFILES} is a table of tables", path.display()))),
+            Some(_) => {
+                let problem = format!("{PROFILES} is a table of tables");
+                return Err(headway_trainer::Error::Contents { path: path.to_owned(), problem }.into());
+            }
         };
         if let Some(name) = profile {
             let Some(Value::Table(changes)) = profiles.remove(name) else {
-                let names: Vec<&str> = profiles.keys().map(String::as_str).collect();
-                let there_are = if names.is_empty() {
-                    "it has none".to_owned()
-                } else {
-                    format!("there are: {}", names.join(", "))
-                };
-                return Err(Error::Usage(format!("{} has no profile `{name}`; {there_are}", path.display())));
+                let known = profiles.keys().cloned().collect();
+                return Err(Error::NoProfile { path: path.to_owned(), name: name.to_owned(), known });
             };
             experiment::merge(&mut table, changes, false);
             places.lift(&format!("{PROFILES}.{name}"));
@@ -92,7 +88,7 @@ impl StudyFile {
     /// # Errors
     /// [`Error::Experiment`] with every problem of form.
     pub fn config<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        experiment::read_as(&self.path, &self.text, self.places.clone(), self.table.clone())
+        Ok(experiment::read_as(&self.path, &self.text, self.places.clone(), self.table.clone())?)
     }
 
     /// Completes what every study says of itself: the seeds are those of the command line where it gives some, the profile is the one that was
@@ -129,7 +125,7 @@ impl StudyFile {
     /// The experiment that `at` names: the path of its file, seen from this one, or the experiment itself as a table.
     ///
     /// # Errors
-    /// [`Error::Usage`] when its file cannot be read; [`Error::Experiment`]
+    /// [`Error::Trainer`] when its file cannot be read; [`Error::Experiment`]
     pub fn base(&self, at: &str, value: &Value) -> Result<Base, Error> {
         match value {
             Value::String(name) => {
@@ -138,7 +134,8 @@ impl StudyFile {
                     let near = bounded_read::did_you_mean(&path);
                     self.problem(at, &format!("cannot read {}: {error}{near}", path.display()))
                 };
-                let text = bounded_read::read_text(&path).map_err(|error| Error::unreadable(&path, error, given))?;
+                let text = bounded_read::read_text(&path)
+                    .map_err(|error| headway_trainer::Error::unreadable(&path, error, given))?;
                 let (places, table) = experiment::parse(&path, &text)?;
                 Ok(Base { path, text, places, table, inline_at: None })
             }
@@ -166,8 +163,8 @@ impl StudyFile {
         );
         let error = match read {
             Ok(loaded) => return Ok(loaded.experiment),
-            Err(Error::Experiment(error)) => error,
-            Err(error) => return Err(error),
+            Err(headway_trainer::Error::Experiment(error)) => error,
+            Err(error) => return Err(error.into()),
         };
         let mine: Vec<Problem> =
             error.problems.iter().filter_map(|problem| self.place(problem, base, places)).collect();
@@ -263,14 +260,16 @@ pub(super) fn named(file: &StudyFile, key: &str, name: &str, there_are: &[String
 /// Adds `key=value` of a command line to the values that all runs share.
 ///
 /// # Errors
-/// [`Error::Usage`] for what is not `key=value`, or for one of the keys that have a value of their own in every run.
+/// [`Error::Trainer`] for what is not `key=value`, or for one of the keys that have a value of their own in every run.
 pub(super) fn set(table: &mut Table, texts: &[String], taken: &[String]) -> Result<(), Error> {
     for Override { key, value, text } in Override::parse_all(texts)? {
         if key == "seed" {
-            return Err(Error::Usage(format!("-s {text}: seeds are an axis of their own; use --seeds")));
+            let problem = "seeds are an axis of their own; use --seeds";
+            return Err(headway_trainer::Error::argument(format!("-s {text}"), problem).into());
         }
         if taken.iter().any(|taken| is_same(taken, &key)) {
-            return Err(Error::Usage(format!("-s {text}: this study gives {key} values of its own")));
+            let problem = format!("this study gives {key} values of its own");
+            return Err(headway_trainer::Error::argument(format!("-s {text}"), problem).into());
         }
         // In quotes, as it were: it comes after the bare keys of the same table.
         table.insert(key, value);
@@ -304,10 +303,13 @@ impl Unset {
     }
 
     /// # Errors
-    /// [`Error::Usage`] for a key that was set nowhere.
+    /// [`Error::Trainer`] for a key that was set nowhere.
     pub(super) fn ensure_found(&self, file: &StudyFile) -> Result<(), Error> {
         match self.0.iter().find(|(_, found)| !found) {
-            Some((key, _)) => Err(Error::Usage(format!("--unset {key}: nothing in {} sets it", file.path.display()))),
+            Some((key, _)) => {
+                let problem = format!("nothing in {} sets it", file.path.display());
+                Err(headway_trainer::Error::argument(format!("--unset {key}"), problem).into())
+            }
             None => Ok(()),
         }
     }

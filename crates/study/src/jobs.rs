@@ -18,8 +18,9 @@ use super::{
     dir::StudyDir,
     plan::{self, PlannedRun, RunState},
 };
+use crate::error::Error;
 use headway_trainer::{
-    Error, log, presence,
+    VerbError, log, presence,
     provenance::Failure,
     run_dir::{self, RunDir},
 };
@@ -74,7 +75,7 @@ impl Job<'_> {
 /// Does some runs; returns the labels of those that failed, each with the reason.
 ///
 /// # Errors
-/// [`Error::Training`] when a process cannot be started.
+/// [`Error::Process`] when a process cannot be started.
 pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Vec<(String, Failure)>, Error> {
     let mut waiting: Vec<&PlannedRun> = chosen.to_vec();
     // The longest first, from the end of the list, so that none is left to run alone at last.
@@ -109,7 +110,9 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
         }
         let mut index = 0;
         while index < active.len() {
-            let Some(status) = active[index].child.try_wait().map_err(|error| cannot("wait for", &error))? else {
+            let Some(status) =
+                active[index].child.try_wait().map_err(|error| Error::Process { action: "wait for", source: error })?
+            else {
                 index += 1;
                 continue;
             };
@@ -203,7 +206,7 @@ fn start(run: &PlannedRun, mut command: Command, threads: usize) -> Result<Job<'
     // A group of its own: Ctrl-C in a terminal reaches the leader alone, which passes it on.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let mut child = command.spawn().map_err(|error| cannot("start", &error))?;
+    let mut child = command.spawn().map_err(|error| Error::Process { action: "start", source: error })?;
     let listener = child.stderr.take().map(|mut stderr| {
         thread::Builder::new().spawn(move || {
             let mut said = Vec::new();
@@ -211,11 +214,7 @@ fn start(run: &PlannedRun, mut command: Command, threads: usize) -> Result<Job<'
             String::from_utf8_lossy(&said).into_owned()
         })
     });
-    Ok(Job { run, child, listener: listener.transpose().map_err(Error::NoThread)? })
-}
-
-fn cannot(action: &str, error: &std::io::Error) -> Error {
-    Error::Training(format!("cannot {action} the process of a run: {error}"))
+    Ok(Job { run, child, listener: listener.transpose().map_err(headway_trainer::Error::NoThread)? })
 }
 
 /// Why a run ended without success; remembered in its folder when the process could not do that itself.

@@ -5,6 +5,7 @@
 
 pub mod compare;
 pub mod dir;
+mod error;
 pub mod file;
 pub mod jobs;
 pub mod plan;
@@ -14,10 +15,12 @@ pub mod sweep;
 
 use std::path::{Path, PathBuf};
 
+pub use error::Error;
+
 use compare::Comparison;
 use dir::StudyDir;
 use file::{Changes, StudyFile};
-use headway_trainer::{Error, bounded_read, lock::FolderLock, presence, quote};
+use headway_trainer::{bounded_read, lock::FolderLock, presence, quote};
 use plan::Plan;
 use sweep::Sweep;
 
@@ -38,7 +41,7 @@ impl Study {
     /// Reads a study from its file, or from the folder that a study has made.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there is none; [`Error::Experiment`] with what is wrong in it.
+    /// [`Error::Trainer`] when there is none; [`Error::Experiment`] with what is wrong in it.
     pub fn read(path: &Path, changes: &Changes) -> Result<Self, Error> {
         let file = if !presence::is_folder(path)? {
             path.to_owned()
@@ -47,8 +50,7 @@ impl Study {
         } else if presence::is_file(&path.join(COMPARISON))? {
             path.join(COMPARISON)
         } else {
-            let path = path.display();
-            return Err(Error::Usage(format!("{path} holds no run, and neither {SWEEP} nor {COMPARISON}")));
+            return Err(Error::NoStudy { path: path.to_owned(), missing: [SWEEP, COMPARISON] });
         };
         let file = StudyFile::read(&file, changes.profile.as_deref())?;
         // Rows are what makes a comparison.
@@ -62,7 +64,7 @@ impl Study {
     /// Its folder where none was asked for: that of the study in `path`, or one named after its file and profile.
     ///
     /// # Errors
-    /// [`Error::Io`] when that cannot be told.
+    /// [`Error::Trainer`] when that cannot be told.
     pub fn place(path: &Path, changes: &Changes) -> Result<PathBuf, Error> {
         if presence::is_folder(path)? {
             return Ok(path.to_owned());
@@ -76,7 +78,7 @@ impl Study {
     /// made.
     ///
     /// # Errors
-    /// [`Error::Io`] when how runs stand cannot be told.
+    /// [`Error::Trainer`] when how runs stand cannot be told.
     pub fn plan(&self, dir: &StudyDir) -> Result<Plan, Error> {
         match self {
             Self::Sweep(sweep) => Ok(sweep.plan.clone()),
@@ -101,7 +103,7 @@ impl Study {
     /// Keeps other processes from leading it while the result lives, makes its folder, and writes what is asked into it.
     ///
     /// # Errors
-    /// [`Error::Usage`] when another process leads it or the folder holds something else; [`Error::Io`]
+    /// [`Error::Trainer`] when another process leads it or the folder holds something else, or the system refuses
     pub fn lead(&self, dir: &StudyDir) -> Result<FolderLock, Error> {
         dir.ensure_ours(self.file().0)?;
         // Nobody may change what is asked while runs read it.
@@ -113,7 +115,7 @@ impl Study {
     /// Whether its folder is that of a study of another definition.
     ///
     /// # Errors
-    /// [`Error::Io`] when that cannot be told.
+    /// [`Error::Trainer`] when that cannot be told.
     pub fn differs(&self, dir: &StudyDir) -> Result<bool, Error> {
         let (name, text) = self.file();
         Ok(bounded_read::read_if_there(&dir.file(name))?.is_some_and(|there| there != text.as_bytes()))
@@ -133,16 +135,14 @@ impl Study {
     /// Makes the folder for a single run of it, unless it is there.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the folder holds something else, a study of another definition perhaps; [`Error::Io`]
+    /// [`Error::Trainer`] when the folder holds something else, a study of another definition perhaps, or the system refuses
     pub fn join(&self, dir: &StudyDir) -> Result<(), Error> {
         let is_there = || -> Result<bool, Error> {
             if self.differs(dir)? {
-                let root = dir.root().display();
-                let problem =
-                    format!("{root} holds another definition; give the folder itself, or another one with --out");
-                return Err(Error::Usage(problem));
+                let way_out = "give the folder itself, or another one with --out";
+                return Err(headway_trainer::Error::occupied(dir.root(), "holds another definition", way_out).into());
             }
-            presence::is_file(&dir.file(self.file().0))
+            Ok(presence::is_file(&dir.file(self.file().0))?)
         };
         if is_there()? {
             return Ok(());

@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use serde::Serialize;
 
 use crate::dir::StudyDir;
+use crate::error::Error;
 use headway_trainer::{
-    Error, checkpoint,
+    ErrorKind, VerbError, checkpoint,
     experiment::Experiment,
     provenance::{Failure, Status, Summary},
     resume,
@@ -59,10 +60,9 @@ impl Plan {
     /// The run of an index.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there are not so many.
+    /// [`Error::NoRun`].
     pub fn get(&self, index: usize) -> Result<&PlannedRun, Error> {
-        let there_are = || format!("there is no run {index}: the plan has {}, counted from 0", self.runs.len());
-        self.runs.get(index).ok_or_else(|| Error::Usage(there_are()))
+        self.runs.get(index).ok_or(Error::NoRun { index, there: self.runs.len() })
     }
 }
 
@@ -85,7 +85,7 @@ pub enum RunState {
 /// How a run stands, and the steps it has taken. Reads its folder and nothing else.
 ///
 /// # Errors
-/// [`Error::Io`] when that cannot be told.
+/// [`Error::Trainer`] when that cannot be told.
 pub fn run_state(root: &Path) -> Result<(RunState, u64), Error> {
     let (standing, step) = left(root)?;
     // A complete run stays so whoever looks at it.
@@ -99,7 +99,7 @@ fn left(root: &Path) -> Result<(RunState, u64), Error> {
     let record = match run_dir::read_record(root) {
         Ok(record) => record,
         // Without a record that can be read it goes on from a whole checkpoint, as long as its config is there.
-        Err(error @ Error::Usage(_)) => {
+        Err(error) if error.kind() == ErrorKind::Usage => {
             let newest = if RunDir::is_run(root)? { checkpoint::checkpoints_in(root)?.pop() } else { None };
             let standing = match (failure, newest.is_some()) {
                 (Some(failure), _) => RunState::Failed(failure),
@@ -111,7 +111,7 @@ fn left(root: &Path) -> Result<(RunState, u64), Error> {
             };
             return Ok((standing, newest.and_then(|newest| newest.step).unwrap_or_default()));
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     let step = record.step;
     let standing = match (failure, record.status) {
@@ -137,26 +137,26 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// `conclude` makes the page of a run that was trained and writes its record.
 ///
 /// # Errors
-/// [`Error::FailedBefore`] for a failed run without `retry`; [`Error::Usage`] when another process is at work on it; what
+/// [`Error::FailedBefore`] for a failed run without `retry`; [`Error::Trainer`] when another process is at work on it; what
 /// [`train::train`] and [`resume::resume`] return, which the folder remembers.
-pub fn exec(
+pub fn exec<E: VerbError + From<Error> + From<headway_trainer::Error>>(
     dir: &StudyDir,
     run: &PlannedRun,
     retry: bool,
     options: &Options,
-    conclude: impl FnOnce(Finished) -> Result<Summary, Error>,
-) -> Result<Summary, Error> {
+    conclude: impl FnOnce(Finished) -> Result<Summary, E>,
+) -> Result<Summary, E> {
     let root = dir.run(&run.run_id);
     let held = RunDir::claim(&root, PATIENCE)?;
     let goes_on = match left(&root)?.0 {
         RunState::Failed(Failure { exit_code, message }) if !retry => {
-            return Err(Error::FailedBefore { exit_code, message });
+            return Err(Error::FailedBefore { exit_code, message }.into());
         }
         RunState::Failed(_) => {
             let diverged = match run_dir::read_record(&root) {
                 Ok(record) => record.status == Status::Diverged,
-                Err(Error::Usage(_)) => false,
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Usage => false,
+                Err(error) => return Err(error.into()),
             };
             !diverged && !held.checkpoints()?.is_empty()
         }
@@ -171,13 +171,13 @@ pub fn exec(
         held.set_aside()?;
     }
     let result = if goes_on {
-        resume::resume_in(held, options).and_then(|resumed| resumed.end(conclude))
+        resume::resume_in(held, options).map_err(E::from).and_then(|resumed| resumed.end(conclude))
     } else {
-        train::train_in(&run.experiment, held, options).and_then(conclude)
+        train::train_in(&run.experiment, held, options).map_err(E::from).and_then(conclude)
     };
     // What could not be read may be readable the next time: that is nothing to remember.
     if let Err(error) = &result
-        && !error.is_unread()
+        && error.kind() != ErrorKind::Unread
     {
         // Where even that cannot be written, on a full disk perhaps, the run counts as stopped and the error as it was.
         let _ = run_dir::write_failure(&root, &Failure { exit_code: error.exit_code(), message: error.to_string() });

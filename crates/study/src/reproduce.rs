@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use crate::error::Error;
 use crate::{
     file::{Changes, StudyFile},
     sweep::Sweep,
 };
-use headway_trainer::Error;
 
 /// An experiment of the paper.
 pub struct Reproduction {
@@ -47,7 +47,7 @@ impl Reproduction {
     /// Its sweep.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a profile that it does not have; [`Error::Experiment`] for a change that makes no sense.
+    /// [`Error::Trainer`] for a profile that it does not have; [`Error::Experiment`] for a change that makes no sense.
     pub fn sweep(&self, changes: &Changes) -> Result<Sweep, Error> {
         let path = Path::new("experiments/reproduce").join(self.id).with_extension("toml");
         let file = StudyFile::from_text(&path, self.text.to_owned(), changes.profile.as_deref())?;

@@ -18,8 +18,8 @@ use super::{
     dir::StudyDir,
     plan::{self, PlannedRun, RunState},
 };
+use crate::error::Error;
 use headway_trainer::{
-    Error,
     experiment::Experiment,
     log::{self, Line},
     provenance::{Failure, NETWORK, Record, Row, Status},
@@ -143,7 +143,7 @@ impl Group {
     /// Reads what its runs have left.
     ///
     /// # Errors
-    /// [`Error::Usage`] when a record is damaged; [`Error::Io`]
+    /// [`Error::Trainer`] when a record is damaged or cannot be read
     pub fn read(
         dir: &StudyDir,
         name: &str,
@@ -185,7 +185,7 @@ impl Group {
             }
             RunState::Failed(Failure { message, .. }) => {
                 let record = match run_dir::read_record(root) {
-                    Err(error @ Error::Io { .. }) => return Err(error),
+                    Err(error @ headway_trainer::Error::Io { .. }) => return Err(error.into()),
                     record => record.ok(),
                 };
                 if let Some(record) = record

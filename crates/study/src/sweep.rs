@@ -7,8 +7,8 @@ use super::{
     file::{self, Base, Changes, Seeds, StudyFile, Unset, named, settings},
     plan::Plan,
 };
+use crate::error::Error;
 use headway_trainer::{
-    Error,
     evaluate::{self, Names},
     experiment::{Experiment, Override},
 };
@@ -190,7 +190,7 @@ impl Sweep {
     ///
     /// # Errors
     /// [`Error::Experiment`] with every problem of the first experiment that has one, pointing at what is wrong;
-    /// [`Error::Usage`] when a file cannot be read.
+    /// [`Error::Trainer`] when a file cannot be read.
     pub fn new(file: &StudyFile, changes: &Changes) -> Result<Self, Error> {
         let mut config: SweepConfig = file.config()?;
         let mut base = file.base("experiment", &config.experiment)?;

@@ -22,7 +22,7 @@ use crate::{
 /// The files of a fine-tuned model's adapter; none where the mode trains none. `arrays` are all its parameters.
 ///
 /// # Errors
-/// [`Error::Training`] when a value cannot be written, which no value of ours provokes.
+/// [`Error::Json`], [`Error::Weights`] when a value cannot be written, which no value of ours provokes; [`Error::Merge`]
 pub(crate) fn files(
     config: &CheckpointConfig,
     model: &Model,
@@ -47,15 +47,15 @@ pub(crate) fn files(
         trained: &weights::trained(model),
         base: lineage.map(base).transpose()?,
     };
-    let (peft, arrays) = learned.files(arrays).map_err(|error| Error::Training(error.to_string()))?;
-    let bytes = weights::arrays_to_bytes(&arrays).map_err(|error| Error::Training(error.to_string()))?;
+    let (peft, arrays) = learned.files(arrays)?;
+    let bytes = weights::arrays_to_bytes(&arrays)?;
     Ok(vec![(CONFIG, json::file(&peft)?), (WEIGHTS, bytes)])
 }
 
 /// Which weights an adapter was learned beside and what function they made: the sha256 of the weights' file and, behind a dash, twelve
 /// digits of that of the model's config, without what changes no function.
 fn revision(weights_sha256: &str, model: &ModelConfig) -> Result<String, Error> {
-    let function = serde_json::to_vec(&model.function()).map_err(|error| Error::Training(error.to_string()))?;
+    let function = serde_json::to_vec(&model.function())?;
     Ok(format!("{weights_sha256}-{}", &digest(&function)[..12]))
 }
 

@@ -139,11 +139,11 @@ impl Bench {
     /// A benchmark by name, in either case.
     ///
     /// # Errors
-    /// [`Error::Usage`] with the names there are.
+    /// [`Error::UnknownName`].
     pub fn find(name: &str) -> Result<&'static Self, Error> {
         BENCHES.iter().find(|bench| bench.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
-            let names: Vec<&str> = BENCHES.iter().map(|bench| bench.name).collect();
-            Error::Usage(format!("no benchmark `{name}`; there are {}", names.join(", ")))
+            let known = BENCHES.iter().map(|bench| bench.name).collect();
+            Error::UnknownName { what: "benchmark", name: name.to_owned(), known }
         })
     }
 

@@ -33,7 +33,7 @@ pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// Writes a file that is not there yet.
 ///
 /// # Errors
-/// [`Error::Usage`] when it is; [`Error::Io`]
+/// [`Error::Occupied`] when it is; [`Error::Io`]
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write_new_through(path, |temporary| disk::write(temporary, bytes))
 }
@@ -41,9 +41,9 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// Writes a file that is not there yet, by whatever writes one into the path that it is given and has it on disk when it returns.
 ///
 /// # Errors
-/// [`Error::Usage`] when it is, before anything is written; [`Error::Io`]; what `write` returns
+/// [`Error::Occupied`] when it is, before anything is written; [`Error::Io`]; what `write` returns
 pub(crate) fn write_new_through(path: &Path, write: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
-    let taken = || Error::Usage(format!("{} is there already; choose another file with --out", path.display()));
+    let taken = || Error::occupied(path, "is there already", "choose another file with --out");
     let whole = absolute(path)?;
     if presence::is_there(&whole)? {
         return Err(taken());
@@ -67,11 +67,11 @@ pub(crate) fn write_new_through(path: &Path, write: impl FnOnce(&Path) -> Result
 /// Writes a folder of files that is not there yet.
 ///
 /// # Errors
-/// [`Error::Usage`] when it is; [`Error::Io`]
+/// [`Error::Occupied`] when it is; [`Error::Io`]
 pub fn write_new_folder(path: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Error> {
     let whole = absolute(path)?;
     if presence::is_there(&whole)? {
-        return Err(Error::Usage(format!("{} is there already; choose another folder with --out", path.display())));
+        return Err(Error::occupied(path, "is there already", "choose another folder with --out"));
     }
     let temporary = temporary(&whole);
     disk::write_folder(&temporary, &whole, files).inspect_err(|_| {

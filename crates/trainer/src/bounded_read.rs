@@ -41,7 +41,7 @@ fn about(path: &Path) -> io::Result<Metadata> {
 /// A file that an option names, to be read some bytes at a time.
 ///
 /// # Errors
-/// [`Error::Usage`] where there is no such file; [`Error::Io`]
+/// [`Error::NoFile`]; [`Error::Io`]
 pub(crate) fn open_given(path: &Path) -> Result<File, Error> {
     let open = || {
         if about(path)?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { disk::open(path) }
@@ -49,14 +49,14 @@ pub(crate) fn open_given(path: &Path) -> Result<File, Error> {
     open().map_err(|error| Error::unreadable(path, error, |error| not_given(path, error)))
 }
 
-fn not_given(path: &Path, error: io::Error) -> Error {
-    Error::Usage(format!("cannot read {}: {error}{}", path.display(), did_you_mean(path)))
+fn not_given(path: &Path, source: io::Error) -> Error {
+    Error::NoFile { what: "", path: path.to_owned(), source, help: did_you_mean(path) }
 }
 
 /// The bytes of a file that an option names.
 ///
 /// # Errors
-/// [`Error::Usage`] where there is no such file; [`Error::Io`]
+/// [`Error::NoFile`]; [`Error::Io`]
 pub fn read_given(path: &Path) -> Result<Vec<u8>, Error> {
     read(path).map_err(|error| Error::unreadable(path, error, |error| not_given(path, error)))
 }
@@ -64,12 +64,12 @@ pub fn read_given(path: &Path) -> Result<Vec<u8>, Error> {
 /// The arrays of a file that an option names: of NumPy where its name ends in .npz, else safetensors.
 ///
 /// # Errors
-/// [`Error::Usage`] where there is no such file, or what is there holds no arrays; [`Error::Io`]
+/// [`Error::NoFile`]; [`Error::Contents`] where what is there holds no arrays; [`Error::Io`]
 pub fn read_arrays(path: &Path) -> Result<Arrays, Error> {
     let bytes = read_given(path)?;
     let is_npz = path.extension().is_some_and(|extension| extension == "npz");
     let arrays = if is_npz { npz::read(&bytes) } else { arrays_from_bytes(&bytes).map_err(|error| error.to_string()) };
-    arrays.map_err(|problem| Error::Usage(format!("{}: {problem}", path.display())))
+    arrays.map_err(|problem| Error::Contents { path: path.to_owned(), problem })
 }
 
 /// The bytes of a file of ours; nothing where there is none.
@@ -78,6 +78,14 @@ pub fn read_arrays(path: &Path) -> Result<Arrays, Error> {
 /// [`Error::Io`]
 pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     if presence::is_there(path)? { read(path).map(Some).map_err(Error::unread(path)) } else { Ok(None) }
+}
+
+/// The text of a file that an option names.
+///
+/// # Errors
+/// [`Error::NoFile`], also for what is not UTF-8; [`Error::Io`]
+pub fn read_given_text(path: &Path) -> Result<String, Error> {
+    read_text(path).map_err(|error| Error::unreadable(path, error, |error| not_given(path, error)))
 }
 
 /// The text of a file.

@@ -8,7 +8,7 @@ use crate::{checkpoint::Checkpoint, data, device::OpenDevice, error::Error, expe
 /// Fresh weights for an experiment, with what fine-tuning learns beside them; the same on every device.
 ///
 /// # Errors
-/// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Usage`] when model and task do not fit, which a
+/// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Model`] when model and task do not fit, which a
 /// checked experiment rules out.
 pub fn build_model(experiment: &Experiment, device: &OpenDevice) -> Result<Model, Error> {
     Ok(with_adapter(build_plain(experiment, device)?, experiment, device))
@@ -24,14 +24,14 @@ pub(crate) fn with_adapter(model: Model, experiment: &Experiment, device: &OpenD
 /// Fresh weights for an experiment, the same on every device.
 ///
 /// # Errors
-/// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Usage`] when model and task do not fit, which a
+/// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Model`] when model and task do not fit, which a
 /// checked experiment rules out.
 pub(crate) fn build_plain(experiment: &Experiment, device: &OpenDevice) -> Result<Model, Error> {
     device.ensure_takes(experiment)?;
     let mut rng = Seed(experiment.seed).rng(Stream::Init, 0);
     let device = device.device.clone().autodiff();
     let model = experiment.model.init(&experiment.dims(), &mut rng, &device);
-    model.map(|model| in_precision(model, experiment)).map_err(|error| Error::Usage(error.to_string()))
+    Ok(in_precision(model?, experiment))
 }
 
 /// The model of an experiment with the weights of a checkpoint. Every name and shape is compared before memory is taken for
@@ -47,8 +47,7 @@ pub(crate) fn load_model(
 ) -> Result<Model, Error> {
     let (config, arrays) = (checkpoint.config()?, checkpoint.weights()?);
     let autodiff = device.device.clone().autodiff();
-    let uninitialized = experiment.model.uninitialized(&experiment.dims(), &autodiff);
-    let uninitialized = uninitialized.map_err(|error| Error::Usage(error.to_string()))?;
+    let uninitialized = experiment.model.uninitialized(&experiment.dims(), &autodiff)?;
     let uninitialized = match experiment.finetune.adapter() {
         Some(adapter) => uninitialized.with_adapter(adapter, None, &autodiff),
         None => uninitialized,
@@ -77,7 +76,7 @@ pub fn build_source(experiment: &Experiment) -> Result<Source, Error> {
 /// The task of an experiment, its files read.
 ///
 /// # Errors
-/// [`Error::Usage`] with what is wrong with a file, [`Error::Checkpoint`] for one that changed since it was first read; a task without
+/// [`Error::Task`] with what is wrong with a file, [`Error::Checkpoint`] for one that changed since it was first read; a task without
 /// files has none.
 pub fn open_task(experiment: &Experiment) -> Result<Box<dyn Task>, Error> {
     let task = &experiment.task;
@@ -86,7 +85,7 @@ pub fn open_task(experiment: &Experiment) -> Result<Box<dyn Task>, Error> {
             let help = "give back the file, or train anew: other data is another run";
             Error::checkpoint(format!("of task.{}", task.name()), format!("{error}; {help}"))
         }
-        TaskError::Key { .. } => Error::Usage(format!("task.{}.{error}", task.name())),
+        TaskError::Key { .. } => Error::Task { task: task.name(), error },
     })
 }
 

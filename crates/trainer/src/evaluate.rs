@@ -69,7 +69,7 @@ pub struct Shifted {
 /// sizes.
 ///
 /// # Errors
-/// as [`evaluate`], and [`Error::Usage`] for a task without shifts.
+/// as [`evaluate`], and [`Error::NoShifts`].
 pub fn shifts(path: &Path, overrides: &[String], device: &OpenDevice) -> Result<Vec<Shifted>, Error> {
     let (model, experiment, _) = load(path, overrides, device)?;
     let score = |name, summary, experiment: &Experiment| {
@@ -79,9 +79,7 @@ pub fn shifts(path: &Path, overrides: &[String], device: &OpenDevice) -> Result<
     let mut all = vec![score("none", "prompts as in training", &experiment)?];
     for (name, summary, shift) in SHIFTS {
         let Some(task) = experiment.task.with_shift(shift.clone()) else {
-            let task = experiment.task.name();
-            let problem = format!("{task} has no distribution shifts; the tasks whose names begin with icl_ have");
-            return Err(Error::Usage(problem));
+            return Err(Error::NoShifts { task: experiment.task.name() });
         };
         if task.validate().is_empty() {
             all.push(score(name, summary, &Experiment { task, ..experiment.clone() })?);
@@ -108,8 +106,7 @@ pub fn save_outputs(path: &Path, overrides: &[String], device: &OpenDevice, fold
         }
     };
     for (name, array) in [("inputs", inputs), ("outputs", outputs)] {
-        let bytes = weights::arrays_to_bytes(&BTreeMap::from([(name.to_owned(), array)]))
-            .map_err(|error| Error::Training(error.to_string()))?;
+        let bytes = weights::arrays_to_bytes(&BTreeMap::from([(name.to_owned(), array)]))?;
         beside::write(&folder.join(format!("{name}.safetensors")), &bytes)?;
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::{error::Error, experiment::FinetuneConfig};
 /// Keeps fixed what a mode leaves as it is; returns how many numbers that are. `fresh` names parameters that no checkpoint gave.
 ///
 /// # Errors
-/// [`Error::Usage`] for a pattern that matches nothing, with the nearest names, or that matches a fresh parameter, and when
+/// [`Error::NoParameter`] for a pattern that matches nothing, [`Error::StaysRandom`] for one that matches a fresh parameter, [`Error::NothingToTrain`] when
 /// nothing is left to train.
 pub fn freeze(
     model: Model,
@@ -40,7 +40,7 @@ pub fn freeze(
         check(patterns, &names, fresh)?;
     }
     if !names.iter().any(|name| trains(name)) {
-        return Err(Error::Usage(format!("finetune.{} leaves nothing to train", mode.name())));
+        return Err(Error::NothingToTrain { mode: mode.name() });
     }
     let mut freezer = Freezer { trains, path: ParameterPath::default(), numbers: 0 };
     let model = model.map(&mut freezer);
@@ -50,9 +50,7 @@ pub fn freeze(
 fn check(patterns: &[String], names: &[String], fresh: &[String]) -> Result<(), Error> {
     for pattern in patterns {
         if let Some(fresh) = fresh.iter().find(|name| matches(pattern, name)) {
-            return Err(Error::Usage(format!(
-                "finetune.freeze: `{pattern}` keeps {fresh} fixed, which the checkpoint does not give: it would stay random"
-            )));
+            return Err(Error::StaysRandom { pattern: pattern.clone(), name: fresh.clone() });
         }
         if !names.iter().any(|name| matches(pattern, name)) {
             let mut nearest = names.to_vec();
@@ -60,10 +58,7 @@ fn check(patterns: &[String], names: &[String], fresh: &[String]) -> Result<(), 
             let start: String = pattern.chars().take(100).collect();
             nearest.sort_by_cached_key(|name| strsim::damerau_levenshtein(&start, name));
             nearest.truncate(5);
-            let nearest = nearest.join("\n  ");
-            return Err(Error::Usage(format!(
-                "finetune.freeze: `{pattern}` matches no parameter; the nearest names are\n  {nearest}"
-            )));
+            return Err(Error::NoParameter { pattern: pattern.clone(), nearest });
         }
     }
     Ok(())

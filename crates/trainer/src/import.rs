@@ -139,7 +139,7 @@ impl Named {
     /// Writes the weights as a checkpoint of an experiment into an empty or new folder.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when the weights do not fit, with one line per tensor; [`Error::Usage`] when the folder is not empty;
+    /// [`Error::Checkpoint`] when the weights do not fit, with one line per tensor; [`Error::Occupied`] when the folder is not empty;
     /// [`Error::Io`]
     pub fn checkpoint(self, experiment: &Experiment, choices: Choices, place: &NewRun) -> Result<Imported, Error> {
         let Self { reading, contents, count, told, convention, renamed } = self;

@@ -7,9 +7,9 @@ use crate::error::Error;
 /// The bytes of a file: indented, with an end of line.
 ///
 /// # Errors
-/// [`Error::Training`] for what JSON cannot hold, such as a map whose keys are no texts.
+/// [`Error::Json`] for what JSON cannot hold, such as a map whose keys are no texts.
 pub fn file(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| Error::Training(error.to_string()))?;
+    let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
     Ok(bytes)
 }

@@ -55,5 +55,5 @@ mod strategy;
 pub mod train;
 
 pub use burn::train::Interrupter;
-pub use error::{Error, no_threads};
+pub use error::{Error, ErrorKind, VerbError, no_threads};
 pub use headway_kernels::memory;

@@ -24,7 +24,7 @@ impl FolderLock {
     pub const LOCK: &str = ".lock";
 
     /// # Errors
-    /// [`Error::Usage`] when another process holds it; [`Error::Io`]
+    /// [`Error::InUse`] when another process holds it; [`Error::Io`]
     pub fn lock(root: &Path) -> Result<Self, Error> {
         // Who only asks whether it is held, holds it for a moment.
         Self::wait(root, Duration::from_secs(1))
@@ -57,7 +57,7 @@ impl FolderLock {
     pub(crate) fn wait(root: &Path, patience: Duration) -> Result<Self, Error> {
         let path = root.join(Self::LOCK);
         if presence::kind(&path)?.is_some_and(|kind| !kind.is_file()) {
-            return Err(Error::Usage(format!("{} is no file; delete it", path.display())));
+            return Err(Error::occupied(&path, "is no file", "delete it"));
         }
         let file = File::create(&path).map_err(Error::io("cannot write", &path))?;
         let deadline = Instant::now() + patience;
@@ -68,7 +68,7 @@ impl FolderLock {
                     thread::sleep(Duration::from_millis(20));
                 }
                 Err(fs::TryLockError::WouldBlock) => {
-                    return Err(Error::Usage(format!("{} is in use by another process", root.display())));
+                    return Err(Error::InUse(root.to_owned()));
                 }
                 Err(fs::TryLockError::Error(error)) if is_lockless(&error) => {
                     let problem = format!(

@@ -7,7 +7,7 @@ use headway_model::weights;
 use crate::{
     build,
     checkpoint::Checkpoint,
-    error::Error,
+    error::{Error, ErrorKind},
     experiment::{self, Experiment},
     log, notice,
     provenance::{Record, Summary},
@@ -29,7 +29,7 @@ impl Resumed {
     ///
     /// # Errors
     /// What `conclude` returns.
-    pub fn end(self, conclude: impl FnOnce(Finished) -> Result<Summary, Error>) -> Result<Summary, Error> {
+    pub fn end<E>(self, conclude: impl FnOnce(Finished) -> Result<Summary, E>) -> Result<Summary, E> {
         match self {
             Self::Complete(summary) => Ok(summary),
             Self::Trained(finished) => conclude(*finished),
@@ -52,12 +52,12 @@ pub fn resume_in(dir: RunDir, options: &Options) -> Result<Resumed, Error> {
     let experiment = experiment::load_to_train(&dir.experiment(), &[])?.experiment;
     // It tells, and decides nothing but whether the run is done, which the checkpoints know.
     let record = match run_dir::read_record(root) {
-        Err(Error::Usage(problem)) => Err(problem),
+        Err(error) if error.kind() == ErrorKind::Usage => Err(error),
         record => Ok(record?),
     };
     let checkpoints = dir.checkpoints()?;
     let Some((newest, earlier)) = checkpoints.split_last() else {
-        let record = record.map_err(Error::Usage)?;
+        let record = record?;
         if record.status.is_final() {
             return Ok(Resumed::Complete(session::summary(&dir, record)));
         }
@@ -97,7 +97,7 @@ pub fn resume_in(dir: RunDir, options: &Options) -> Result<Resumed, Error> {
     }
     let run = match record {
         Ok(record) => RunOrigin::Known(Box::new(record)),
-        Err(problem) => unrecorded(&dir, newest, &problem)?,
+        Err(problem) => unrecorded(&dir, newest, &problem.to_string())?,
     };
     dir.truncate_metrics(resumable.state.step)?;
     let finished =

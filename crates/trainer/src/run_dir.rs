@@ -24,7 +24,7 @@ use crate::{
     checkpoint::{self, Checkpoint, Written},
     digest::hex,
     disk,
-    error::Error,
+    error::{Error, ErrorKind},
     experiment::{self, Experiment},
     json,
     layout::{self, CHECKPOINTS, EXPERIMENT, FAILURE, FIGURES, METRICS, RECORD, REPORT},
@@ -53,7 +53,7 @@ impl NewRun {
     /// The folder that would be made now, new or empty.
     ///
     /// # Errors
-    /// [`Error::Usage`] when it is not empty, [`Error::Io`] when it cannot be read.
+    /// [`Error::Occupied`] when it is not empty, [`Error::Io`] when it cannot be read.
     pub fn path(&self) -> Result<PathBuf, Error> {
         match self {
             Self::At(root) => match presence::list(root)? {
@@ -116,7 +116,7 @@ fn is_unbegun(root: &Path) -> Result<bool, Error> {
             FolderLock::LOCK | "run.tmp" | "experiment.tmp" => true,
             CHECKPOINTS => is_empty(&path)?,
             RECORD => match read_record(root) {
-                Err(error) if error.is_unread() => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Unread => return Err(error),
                 record => record.is_ok_and(|record| record.status == Status::Running && record.step == 0),
             },
             _ => false,
@@ -138,14 +138,13 @@ fn is_empty(path: &Path) -> Result<bool, Error> {
 
 fn occupied(root: &Path) -> Result<Error, Error> {
     let has_run = RunDir::is_run(root)?;
-    let (word, root) = (quote::shell_path(root), root.display());
-    Ok(Error::Usage(if has_run {
-        format!(
-            "{root} is not empty; choose another folder with --out, or continue that run with `headway resume {word}`"
-        )
+    let elsewhere = "choose another folder with --out";
+    Ok(if has_run {
+        let way_out = format!("{elsewhere}, or continue that run with `headway resume {}`", quote::shell_path(root));
+        Error::occupied(root, "is not empty", way_out)
     } else {
-        format!("{root} is not empty, and what it holds is no run; choose another folder with --out")
-    }))
+        Error::occupied(root, "is not empty, and what it holds is no run", elsewhere)
+    })
 }
 
 /// The folder of one run, locked against a second process while it is held.
@@ -178,7 +177,7 @@ impl RunDir {
     /// Makes the folder of a new run.
     ///
     /// # Errors
-    /// [`Error::Usage`] when something is there already, [`Error::Io`] when it cannot be made or written.
+    /// [`Error::Occupied`] when something is there already, [`Error::Io`] when it cannot be made or written.
     pub fn create(place: &NewRun) -> Result<Self, Error> {
         let root = place.make()?;
         let dir = Self::lock(&root)?;
@@ -193,17 +192,13 @@ impl RunDir {
     /// Opens the folder of an existing run.
     ///
     /// # Errors
-    /// [`Error::Usage`] when it is no run folder or another process holds it.
+    /// [`Error::NotARun`]; [`Error::InUse`] when another process holds it.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let ensure_run = || {
             let is_run = Self::is_run(root)?;
-            let problem = || {
-                let root = root.display();
-                format!(
-                    "{root} is not a run folder: it has no {EXPERIMENT}. `headway runs list` shows the runs there are"
-                )
-            };
-            is_run.then_some(()).ok_or_else(|| Error::Usage(problem()))
+            let help = || ". `headway runs list` shows the runs there are".to_owned();
+            let not_a_run = || Error::NotARun { path: root.to_owned(), missing: EXPERIMENT, help: help() };
+            is_run.then_some(()).ok_or_else(not_a_run)
         };
         ensure_run()?;
         let dir = Self::lock(root)?;
@@ -274,7 +269,7 @@ impl RunDir {
     /// The folder of a run of a study, whatever is in it; made unless it is there. Waits for a process that was told to stop.
     ///
     /// # Errors
-    /// [`Error::Usage`] when another process holds it for longer than `patience`; [`Error::Io`]
+    /// [`Error::InUse`] when another process holds it for longer than `patience`; [`Error::Io`]
     pub fn claim(root: &Path, patience: Duration) -> Result<Self, Error> {
         disk::create_dir(root)?;
         let dir = Self::of(root, Some(FolderLock::wait(root, patience)?));
@@ -484,14 +479,11 @@ pub fn write_failure(root: &Path, failure: &Failure) -> Result<(), Error> {
 /// The run folders directly below a folder, by name.
 ///
 /// # Errors
-/// [`Error::Usage`] when there is no such folder, [`Error::Io`] when it cannot be read.
+/// [`Error::NotThere`]; [`Error::Io`] when it cannot be read.
 pub fn runs_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let not_there = || {
-        Error::Usage(format!(
-            "{} does not exist; give a folder of runs{}",
-            folder.display(),
-            bounded_read::did_you_mean(folder)
-        ))
+        let help = format!("; give a folder of runs{}", bounded_read::did_you_mean(folder));
+        Error::NotThere { path: folder.to_owned(), help }
     };
     let mut runs = Vec::new();
     for path in presence::list(folder)?.ok_or_else(not_there)? {
@@ -505,7 +497,7 @@ pub fn runs_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 /// The resolved experiment of a run, without locking the folder.
 ///
 /// # Errors
-/// [`Error::Usage`] when it cannot be read; [`Error::Experiment`] when it makes no sense.
+/// [`Error::NoFile`] when it cannot be read; [`Error::Experiment`] when it makes no sense.
 pub fn read_experiment(root: &Path) -> Result<Experiment, Error> {
     Ok(experiment::load(&root.join(EXPERIMENT), &[])?.experiment)
 }
@@ -521,24 +513,21 @@ pub fn has_record(root: &Path) -> Result<bool, Error> {
 /// The record of a run, without locking the folder.
 ///
 /// # Errors
-/// [`Error::Usage`] when the folder holds no run, or its record makes no sense; [`Error::Io`] when it cannot be read.
+/// [`Error::NotARun`]; [`Error::DamagedRecord`]; [`Error::Io`] when it cannot be read.
 pub fn read_record(root: &Path) -> Result<Record, Error> {
     let path = root.join(RECORD);
     let bytes = match bounded_read::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let near = bounded_read::did_you_mean(root);
-            return Err(Error::Usage(format!("{} is not a run folder: it has no {RECORD}{near}", root.display())));
+            let help = bounded_read::did_you_mean(root);
+            return Err(Error::NotARun { path: root.to_owned(), missing: RECORD, help });
         }
         Err(error) => {
-            let given = |error| Error::Usage(format!("cannot read {}: {error}", path.display()));
-            return Err(Error::unreadable(&path, error, given));
+            return Err(Error::unreadable(&path, error, |error| Error::no_file(&path, error)));
         }
     };
-    let mut record: Record = bounded_read::from_json(&bytes).map_err(|error| {
-        let advice = "Put a copy of it back; where there is a whole checkpoint, `headway resume` makes a new one";
-        Error::Usage(format!("{} is damaged: {error}. {advice}", path.display()))
-    })?;
+    let mut record: Record = bounded_read::from_json(&bytes)
+        .map_err(|error| Error::DamagedRecord { path: path.clone(), problem: error.to_string() })?;
     if record.status.is_final() && !record.is_scored() {
         // Scores that are not finite are a failure, whatever the program that wrote it made of them.
         record.status = Status::Diverged;

@@ -36,7 +36,7 @@ pub fn train_in(experiment: &Experiment, dir: RunDir, options: &Options) -> Resu
 /// [`begin`] for [`train`], which has nothing to keep of random weights.
 ///
 /// # Errors
-/// as [`begin`]; [`Error::Usage`] for a mode of fine-tuning without weights to fine-tune.
+/// as [`begin`]; [`Error::NoStart`] for a mode of fine-tuning without weights to fine-tune.
 pub fn prepare(experiment: &Experiment, device: &OpenDevice) -> Result<(InitialState, Vec<String>), Error> {
     ensure_worth_keeping(experiment)?;
     begin(experiment, device)
@@ -78,8 +78,5 @@ fn ensure_worth_keeping(experiment: &Experiment) -> Result<(), Error> {
     if !experiment.finetune.keeps_weights() || experiment.init_from.is_some() {
         return Ok(());
     }
-    let mode = experiment.finetune.name();
-    Err(Error::Usage(format!(
-        "finetune.{mode} is set, but `train` starts from random weights; use `headway finetune`, or set init_from"
-    )))
+    Err(Error::NoStart { mode: experiment.finetune.name() })
 }

@@ -12,8 +12,8 @@ use headway_draw::{number, number_within};
 use headway_model::{InputDims, ModelConfig, weights};
 use headway_tasks::{DataConfig, TaskConfig};
 
+use crate::error::Error;
 use headway_trainer::{
-    Error,
     checkpoint::Checkpoint,
     device::OpenDevice,
     evaluate,
@@ -57,12 +57,12 @@ impl Subject {
 /// The card of one checkpoint, or of several of one experiment with different seeds, in Markdown.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for what is no whole checkpoint, [`Error::Usage`] where several are of different experiments,
-/// [`Error::NotFinite`] where a network has no scores.
+/// [`Error::Trainer`] for what is no whole checkpoint, or whose network has no scores; [`Error::OtherExperiments`],
+/// [`Error::SameSeed`]
 pub fn card(paths: &[PathBuf], device: &OpenDevice) -> Result<String, Error> {
     let subjects = paths.iter().map(|path| Subject::find(path)).collect::<Result<Vec<_>, _>>()?;
     let Some(first) = subjects.first() else {
-        return Err(Error::Usage("a card needs one checkpoint at least".to_owned()));
+        return Err(Error::NoCheckpoint);
     };
     alike(&subjects)?;
     let scores = if let [only] = subjects.as_slice() {
@@ -74,7 +74,7 @@ pub fn card(paths: &[PathBuf], device: &OpenDevice) -> Result<String, Error> {
         for subject in &subjects {
             let run = evaluate::evaluate(&subject.checkpoint.path, &[], device)?;
             if run.status == Status::Diverged {
-                return Err(evaluate::not_finite(&subject.checkpoint.path, &[]));
+                return Err(evaluate::not_finite(&subject.checkpoint.path, &[]).into());
             }
             runs.push(run.rows());
         }
@@ -98,18 +98,17 @@ pub fn card(paths: &[PathBuf], device: &OpenDevice) -> Result<String, Error> {
 }
 
 /// # Errors
-/// [`Error::Usage`] where more than the seed differs, or not even that.
+/// [`Error::OtherExperiments`] where more than the seed differs, [`Error::SameSeed`] where not even that.
 fn alike(subjects: &[Subject]) -> Result<(), Error> {
     let unseeded = |subject: &Subject| Experiment { seed: 0, init_from: None, ..subject.experiment.clone() };
     for (at, subject) in subjects.iter().enumerate() {
         for earlier in &subjects[..at] {
-            let both = format!("{} and {}", earlier.checkpoint.path.display(), subject.checkpoint.path.display());
+            let paths = [earlier, subject].map(|subject| subject.checkpoint.path.clone());
             if unseeded(earlier) != unseeded(subject) {
-                let problem = "are of different experiments; a card is about one, with several seeds or one";
-                return Err(Error::Usage(format!("{both} {problem}")));
+                return Err(Error::OtherExperiments(paths));
             }
             if earlier.experiment.seed == subject.experiment.seed {
-                return Err(Error::Usage(format!("{both} have the same seed, {}", subject.experiment.seed)));
+                return Err(Error::SameSeed { paths, seed: subject.experiment.seed });
             }
         }
     }

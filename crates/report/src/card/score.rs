@@ -7,10 +7,11 @@ use headway_model::{Model, weights};
 use headway_plain::statistics;
 use headway_tasks::{Batch, Inputs, Split, Targets};
 
+use crate::error::Error;
 use crate::scores;
 use headway_study::results::{Estimate, LEVEL, resamples};
 use headway_trainer::{
-    Error, build,
+    build,
     evaluate::{self, Doubter},
     experiment::Experiment,
     loss, metric,
@@ -61,7 +62,7 @@ impl Scores {
     /// Scores of one network, whose test examples are the independent observations.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] where one of them is not finite.
+    /// [`Error::Trainer`] where one of them is not finite.
     pub(super) fn over_examples(model: &Model, experiment: &Experiment, device: &Device) -> Result<Self, Error> {
         let source = build::build_source(experiment)?;
         let batches = source.evaluation(Split::Test);
@@ -95,7 +96,8 @@ impl Scores {
             doubter.add(batch, prediction, width);
         }
         if !network.are_finite() {
-            return Err(Error::not_finite(evaluate::SCORES, experiment.train.attention_precision));
+            let precision = experiment.train.attention_precision;
+            return Err(headway_trainer::Error::not_finite(evaluate::SCORES, precision).into());
         }
         let metrics = evaluate::test_names(network.values());
         let network = Row { doubts: doubter.doubts(&metrics), ..Row::new(NETWORK, metrics) };

@@ -3,14 +3,12 @@
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::error::Error;
 use crate::{
     file::{Seeds, StudyFile},
     sweep::default_metric,
 };
-use headway_trainer::{
-    Error,
-    experiment::{Experiment, lost},
-};
+use headway_trainer::experiment::{Experiment, lost};
 
 /// `compare.toml`
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -6,11 +6,9 @@ use super::{
     Row,
     config::{Match, RowPart, TaskPart},
 };
+use crate::error::Error;
 use crate::file::{Base, StudyFile, settings};
-use headway_trainer::{
-    Error,
-    experiment::{Experiment, Override},
-};
+use headway_trainer::experiment::{Experiment, Override};
 
 /// Largest relative difference of two rows that counts as equal.
 const TOLERANCE: f64 = 0.05;

@@ -9,7 +9,8 @@ use super::{
     file::{self, Changes, StudyFile, Unset, named},
     plan::{self, Plan, RunState},
 };
-use headway_trainer::{Error, evaluate, experiment::Experiment, log, run_dir::RunDir};
+use crate::error::Error;
+use headway_trainer::{evaluate, experiment::Experiment, log, run_dir::RunDir};
 
 use config::{check, most_runs, parameters};
 use equal::Maker;
@@ -88,7 +89,7 @@ impl Comparison {
     /// Reads a comparison, solves for the free sizes and checks every row.
     ///
     /// # Errors
-    /// [`Error::Experiment`] pointing at what is wrong; [`Error::Usage`] when a file cannot be read, or rows cannot be made
+    /// [`Error::Experiment`] pointing at what is wrong; [`Error::Trainer`] when a file cannot be read, or rows cannot be made
     /// equal, with both budgets.
     pub fn new(file: &StudyFile, changes: &Changes) -> Result<Self, Error> {
         let mut config: CompareConfig = file.config()?;
@@ -147,7 +148,7 @@ impl Comparison {
     /// follow when the runs to choose by are done.
     ///
     /// # Errors
-    /// [`Error::Io`] when how runs stand cannot be told.
+    /// [`Error::Trainer`] when how runs stand cannot be told.
     pub fn plan(&self, dir: &StudyDir) -> Result<(Plan, Vec<Vec<RowRuns>>), Error> {
         let seeds = self.config.seeds.list();
         let mut plan = Plan::default();

@@ -29,7 +29,7 @@ impl Checkpoint {
     /// training can go on from it.
     ///
     /// # Errors
-    /// [`Error::Training`] when a value cannot be written, which no value of ours provokes.
+    /// [`Error::Json`], [`Error::Weights`] when a value cannot be written, which no value of ours provokes.
     pub fn files(
         config: &CheckpointConfig,
         weights: &BTreeMap<String, Array>,
@@ -148,5 +148,5 @@ pub(crate) fn write(
 }
 
 pub(super) fn safetensors(bytes: Result<Vec<u8>, weights::WeightsError>) -> Result<Vec<u8>, Error> {
-    bytes.map_err(|error| Error::Training(error.to_string()))
+    Ok(bytes?)
 }

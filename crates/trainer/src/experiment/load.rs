@@ -47,7 +47,7 @@ pub const UNSET: &str = "--unset ";
 /// Reads an experiment, applies `key=value` overrides and `--unset key`, fills in defaults and checks every rule.
 ///
 /// # Errors
-/// [`Error::Experiment`] with every problem found; [`Error::Usage`] for an override that is not `key=value`.
+/// [`Error::Experiment`] with every problem found; [`Error::Argument`] for an override that is not `key=value`.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, Error> {
     from_text(path, read(path)?, overrides)
 }
@@ -65,26 +65,22 @@ fn read(path: &Path) -> Result<String, Error> {
         Ok(text) => Ok(text),
         Err(error) => {
             let is_run = error.kind() == io::ErrorKind::IsADirectory && layout::is_run(path)?;
-            let given = |error| Error::Usage(unreadable(path, &error, is_run));
-            Err(Error::unreadable(path, error, given))
+            Err(Error::unreadable(path, error, |error| no_experiment(path, error, is_run)))
         }
     }
 }
 
-/// Why an experiment cannot be read, and what the path may stand for instead.
-fn unreadable(path: &Path, error: &io::Error, is_run: bool) -> String {
-    let cannot = format!("cannot read experiment {}: {error}", path.display());
-    if error.kind() != io::ErrorKind::IsADirectory {
-        return cannot + &bounded_read::did_you_mean(path);
-    }
-    let word = quote::shell_path(path);
-    if is_run {
-        let again = quote::shell_path(path.join(layout::EXPERIMENT));
-        return format!(
-            "{cannot}: it is the folder of a run; `headway resume {word}` continues it, {again} is its experiment"
-        );
-    }
-    cannot
+/// What the path of an experiment that cannot be read may stand for instead.
+fn no_experiment(path: &Path, source: io::Error, is_run: bool) -> Error {
+    let help = if source.kind() != io::ErrorKind::IsADirectory {
+        bounded_read::did_you_mean(path)
+    } else if is_run {
+        let [word, again] = [path.to_owned(), path.join(layout::EXPERIMENT)].map(quote::shell_path);
+        format!(": it is the folder of a run; `headway resume {word}` continues it, {again} is its experiment")
+    } else {
+        String::new()
+    };
+    Error::NoFile { what: "experiment ", path: path.to_owned(), source, help }
 }
 
 /// [`load`] for a text that came from `path`.
@@ -98,19 +94,14 @@ pub fn from_text(path: &Path, text: String, overrides: &[String]) -> Result<Load
 fn from_text_for(purpose: Purpose, path: &Path, text: String, overrides: &[String]) -> Result<Loaded, Error> {
     let (mut places, mut table) = parse(path, &text)?;
     if let Some(verb) = study_verb(&table) {
-        let path = path.display();
-        let problem = format!(
-            "{path} is no experiment but names some; use `headway {verb}`, or `headway sweep plan` to see its runs"
-        );
-        return Err(Error::Usage(problem));
+        let way_out = format!("use `headway {verb}`, or `headway sweep plan` to see its runs");
+        return Err(Error::other_file(path, "is no experiment but names some", way_out));
     }
     let unset = |text: &String| text.strip_prefix(UNSET).map(str::to_owned);
     for key in overrides.iter().filter_map(unset) {
         let Some(whole) = take(&mut table, &key) else {
-            let path = path.display();
-            return Err(Error::Usage(format!(
-                "{UNSET}{key}: {path} does not set it; `headway show` says what it sets"
-            )));
+            let problem = format!("{} does not set it; `headway show` says what it sets", path.display());
+            return Err(Error::argument(format!("{UNSET}{key}"), problem));
         };
         places.forget(&whole);
     }

@@ -147,7 +147,7 @@ impl Experiment {
     /// The experiment whose network was constructed for a task: nothing about training is decided by it.
     ///
     /// # Errors
-    /// [`Error::Usage`] with everything that model and task get wrong.
+    /// [`Error::Constructed`] with everything that model and task get wrong.
     pub fn of_construction(task: TaskConfig, model: ModelConfig, seed: u64) -> Result<Self, Error> {
         let experiment = Self {
             seed,
@@ -160,9 +160,8 @@ impl Experiment {
             train: TrainConfig::default(),
             finetune: FinetuneConfig::default(),
         };
-        let problems: Vec<String> =
-            experiment.problems().into_iter().map(|(key, problem)| format!("{key}: {problem}")).collect();
-        if problems.is_empty() { Ok(experiment) } else { Err(Error::Usage(problems.join("\n"))) }
+        let problems = experiment.problems();
+        if problems.is_empty() { Ok(experiment) } else { Err(Error::Constructed(problems)) }
     }
 
     /// The sizes that the task dictates to the model.

@@ -35,16 +35,17 @@ impl Override {
     /// Reads `key=value`.
     ///
     /// # Errors
-    /// [`Error::Usage`]
+    /// [`Error::Argument`]
     pub fn parse(text: &str) -> Result<Self, Error> {
         let Some((key, value)) = text.split_once('=') else {
-            return Err(Error::Usage(format!("-s {text}: write it as key=value, for example -s train.steps=100")));
+            let problem = "write it as key=value, for example -s train.steps=100";
+            return Err(Error::argument(format!("-s {text}"), problem));
         };
         let (key, value) = (key.trim(), value.trim());
         let alone = format!("value = {value}");
         let read = Places::of(&alone).ok();
         if read.as_ref().is_some_and(|(places, _)| places.too_large().is_some()) {
-            return Err(Error::Usage(format!("-s {text}: {BEYOND_NUMBERS}")));
+            return Err(Error::argument(format!("-s {text}"), BEYOND_NUMBERS));
         }
         // What is no TOML value is a string that lost its quotes to the shell.
         let value = read
@@ -57,17 +58,18 @@ impl Override {
     /// Reads every `key=value` of a command line.
     ///
     /// # Errors
-    /// [`Error::Usage`], also for two that choose different variants of one part of an experiment: the first would go without a
-    /// word.
+    /// [`Error::Argument`]; [`Error::TwoChoices`] of one part of an experiment, of which the first would go without a word.
     pub fn parse_all(texts: &[String]) -> Result<Vec<Self>, Error> {
         let all = texts.iter().map(|text| Self::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let mut chosen: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
         for (choice, variant, text) in all.iter().filter_map(Self::choice) {
             let (before, first) = *chosen.entry(choice).or_insert((variant, text));
             if before != variant {
-                let problem =
-                    format!("-s {first} and -s {text} choose two of `{choice}`: {before} and {variant}; leave one out");
-                return Err(Error::Usage(problem));
+                return Err(Error::TwoChoices {
+                    arguments: [first, text].map(str::to_owned),
+                    choice: choice.to_owned(),
+                    variants: [before, variant].map(str::to_owned),
+                });
             }
         }
         Ok(all)
@@ -89,14 +91,11 @@ impl Override {
     /// Sets the value; returns its full key.
     ///
     /// # Errors
-    /// [`Error::Usage`]
+    /// [`Error::Argument`]
     pub fn apply(&self, table: &mut Table) -> Result<String, Error> {
         if self.key.len() > Places::LONGEST {
-            return Err(Error::Usage(format!(
-                "-s {:.40}…: a key of more than {} characters",
-                self.key,
-                Places::LONGEST
-            )));
+            let problem = format!("a key of more than {} characters", Places::LONGEST);
+            return Err(Error::argument(format!("-s {:.40}…", self.key), problem));
         }
         let mut parts: Vec<String> = self.key.split('.').map(str::to_owned).collect();
         let is_field = parts.len() == 2 && !self.value.is_table();
@@ -114,7 +113,7 @@ impl Override {
         for part in parts {
             at = join(&at, &part);
             let Value::Table(below) = current.entry(part).or_insert_with(|| Value::Table(Table::new())) else {
-                return Err(Error::Usage(format!("-s {}: {at} is a value, not a table", self.text)));
+                return Err(Error::argument(format!("-s {}", self.text), format!("{at} is a value, not a table")));
             };
             current = below;
         }

@@ -32,7 +32,7 @@ pub struct Merged {
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for what cannot be read or does not fit, and for an adapter that was learned beside other weights;
-/// [`Error::Usage`] for what has nothing to fold in, and for a folder that is not empty; [`Error::Io`]
+/// [`Error::NothingToFold`], [`Error::NoBase`]; [`Error::Occupied`] for a folder that is not empty; [`Error::Io`]
 pub fn merge(tuned: &Path, base: Option<&Path>, place: &NewRun) -> Result<Merged, Error> {
     place.path()?;
     let is_alone = adapter::lies_in(tuned)? && !presence::is_file(&tuned.join(Checkpoint::MANIFEST))?;
@@ -54,12 +54,7 @@ fn of_checkpoint(tuned: &Path) -> Result<Sum, Error> {
     let checkpoint = Checkpoint::find(tuned)?;
     let config = checkpoint.config()?;
     if !matches!(config.experiment.finetune, FinetuneConfig::Lora(_)) {
-        let problem = format!(
-            "{} holds no low-rank parts to fold in: it was trained in the mode `{}`",
-            checkpoint.path.display(),
-            config.experiment.finetune.name()
-        );
-        return Err(Error::Usage(problem));
+        return Err(Error::NothingToFold { path: checkpoint.path, mode: config.experiment.finetune.name() });
     }
     let arrays = adapter::without(&checkpoint, &config)?;
     let itself = checkpoint.as_lineage(tuned, &config, arrays.len())?;
@@ -81,8 +76,7 @@ fn into_base(tuned: &Path, base: Option<&Path>) -> Result<Sum, Error> {
     let files = adapter::read(&folder)?;
     let named = files.lora.settings.base.clone();
     let Some(base) = base.or(named.as_deref().map(Path::new)) else {
-        let problem = format!("{} does not name the checkpoint it goes with; give it with --base", folder.display());
-        return Err(Error::Usage(problem));
+        return Err(Error::NoBase(folder));
     };
     let checkpoint = Checkpoint::find(base)?;
     let config = checkpoint.config()?;

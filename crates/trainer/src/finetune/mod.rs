@@ -69,9 +69,7 @@ pub fn prepare(
     device: &OpenDevice,
 ) -> Result<Prepared, Error> {
     if let Some(other) = experiment.init_from.as_deref().filter(|other| *other != from) {
-        let problem =
-            format!("init_from names {}, fine-tuning starts from {}; leave one out", other.display(), from.display());
-        return Err(Error::Usage(problem));
+        return Err(Error::TwoStarts { init_from: other.to_owned(), from: from.to_owned() });
     }
     let checkpoint = Checkpoint::find(from)?;
     let config = checkpoint.config()?;

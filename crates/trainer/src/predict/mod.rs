@@ -137,7 +137,7 @@ impl Predictor {
     /// The network of a checkpoint or of a run, which answers so many examples at a time; as many as it was trained with if not said.
     ///
     /// # Errors
-    /// as [`evaluate::load`]; [`Error::Usage`] where neither the checkpoint knows the scale of its data nor the file is there that it is of.
+    /// as [`evaluate::load`]; [`Error::Task`] where neither the checkpoint knows the scale of its data nor the file is there that it is of.
     pub fn load(path: &Path, batch_size: Option<usize>, device: &OpenDevice) -> Result<Self, Error> {
         let overrides: Vec<String> = batch_size.map(|size| format!("train.batch_size={size}")).into_iter().collect();
         let (model, experiment, checkpoint) = evaluate::load(path, &overrides, device)?;
@@ -174,7 +174,7 @@ impl Predictor {
     /// for classes the likeliest with its probability.
     ///
     /// # Errors
-    /// [`Error::Inputs`] with the place; [`Error::Usage`] where the file of answers is there already; [`Error::NotFinite`]; [`Error::Io`]
+    /// [`Error::Inputs`] with the place; [`Error::Occupied`] where the file of answers is there already; [`Error::NotFinite`]; [`Error::Io`]
     pub fn file(
         &self,
         inputs: &Path,

@@ -52,9 +52,9 @@ fn problems(text: &str, set: &[String]) -> Option<Vec<Problem>> {
     match from_text(Path::new("experiment.toml"), text.to_owned(), set) {
         Ok(_) => None,
         Err(Error::Experiment(error)) => Some(error.problems),
-        Err(Error::Usage(message)) => Some(vec![Problem {
+        Err(error @ Error::Argument { .. }) => Some(vec![Problem {
             key: String::new(),
-            message,
+            message: error.to_string(),
             help: None,
             origin: headway_trainer::experiment::ValueSource::Default,
         }]),

@@ -1,0 +1,122 @@
+//! Why a network cannot be looked into.
+
+use headway_model::{Precision, adapter::MergeError, plain::NoPlainForm};
+use headway_trainer::{ErrorKind, VerbError, experiment::ExperimentError};
+use thiserror::Error;
+
+/// Why there is nothing to show.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// What it needs of one run cannot be had.
+    #[error(transparent)]
+    Trainer(#[from] headway_trainer::Error),
+    /// More layers than there are, or none.
+    #[error("--layers {asked}: the network has {there} layers")]
+    Layers {
+        /// Layers asked for.
+        asked: usize,
+        /// Layers that there are.
+        there: usize,
+    },
+    /// An example that there is not.
+    #[error("--sequence {asked}: the test set has {there} examples, counted from 0; -s data.test=N makes it larger")]
+    Sequence {
+        /// The example asked for.
+        asked: usize,
+        /// Examples that there are.
+        there: usize,
+    },
+    /// A piece is to be on that the network does not have.
+    #[error("--{piece} on: the model has no {what}; an experiment of a transformer gets them by {cure}")]
+    NoPiece {
+        /// The piece.
+        piece: &'static str,
+        /// In words.
+        what: &'static str,
+        /// A setting that makes it.
+        cure: &'static str,
+    },
+    /// A model without a plain form of its layers.
+    #[error("{}", not_plain(.0))]
+    NotPlain(NoPlainForm),
+    /// A learned prefix.
+    #[error("rank and paths follow layers whose keys are their own rows; this network has a learned prefix")]
+    Prefix,
+    /// Feed-forward networks.
+    #[error(
+        "the model's feed-forward networks mix all heads, so no sum over paths holds them; --ffn off leaves them out"
+    )]
+    FeedForward,
+    /// More paths than can be walked.
+    #[error(
+        "{of} have {product} = {paths} paths, in {sequences} {walks} to walk; at most {most} can be. Fewer come by {}",
+        .cures.join(", ")
+    )]
+    TooManyPaths {
+        /// Layers and heads.
+        of: String,
+        /// Ways through each layer, multiplied.
+        product: String,
+        /// Paths of one sequence.
+        paths: String,
+        /// Sequences.
+        sequences: String,
+        /// Paths of all of them.
+        walks: String,
+        /// Paths that can be walked.
+        most: f64,
+        /// Options that make fewer.
+        cures: Vec<&'static str>,
+    },
+    /// A task that asks for no number learned in context.
+    #[error("{task} asks for no number that is learned from examples in the prompt; these tasks do: {}", .suited.join(", "))]
+    NotInContext {
+        /// Its name.
+        task: &'static str,
+        /// Names of tasks that do.
+        suited: Vec<&'static str>,
+    },
+    /// Low-rank parts that cannot be folded in.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// What no network of ours lacks.
+    #[error("{0}")]
+    Fault(&'static str),
+}
+
+fn not_plain(reason: &NoPlainForm) -> String {
+    match reason {
+        NoPlainForm::Missing(_) => reason.to_string(),
+        reason => format!("rank and paths follow {reason}"),
+    }
+}
+
+impl Error {
+    pub(crate) fn not_finite(what: &str, precision: Precision) -> Self {
+        headway_trainer::Error::not_finite(what, precision).into()
+    }
+}
+
+impl VerbError for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Trainer(error) => error.kind(),
+            Self::Merge(_) | Self::Fault(_) | Self::NotPlain(NoPlainForm::Missing(_)) => ErrorKind::Failed,
+            Self::Layers { .. }
+            | Self::Sequence { .. }
+            | Self::NoPiece { .. }
+            | Self::NotPlain(_)
+            | Self::Prefix
+            | Self::FeedForward
+            | Self::TooManyPaths { .. }
+            | Self::NotInContext { .. } => ErrorKind::Usage,
+        }
+    }
+
+    fn experiment(&self) -> Option<&ExperimentError> {
+        match self {
+            Self::Trainer(error) => error.experiment(),
+            _ => None,
+        }
+    }
+}
