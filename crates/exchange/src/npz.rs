@@ -260,7 +260,9 @@ impl<R: Read> ArrayReader<R> {
         let body = len.saturating_sub((8 + width + header_len) as u64);
         if body != count.saturating_mul(numbers.width()) as u64 {
             let held = body / numbers.width() as u64;
-            return Err(format!("holds {held} numbers, its shape asks for {count}"));
+            let shape = format!("{shape:?}");
+            // As far as fits a sentence.
+            return Err(format!("holds {held} numbers, its shape asks for {count}: {shape:.80}"));
         }
         let is_column_major = header.contains("'fortran_order': True");
         let (name, is_big_endian) = (name.to_owned(), order == ">");

@@ -87,13 +87,18 @@ pub fn resume_in(dir: RunDir, options: &Options) -> Result<Resumed, Error> {
     let model = build::load_model(&experiment, newest, &options.device).map_err(damaged)?;
     let source = build::build_source(&experiment)?;
     let shapes = weights::shapes(&model);
-    let stray = resumable.moments.iter().find(|(name, moment)| {
-        let parameter = name.rsplit_once('.').and_then(|(parameter, _)| shapes.get(parameter));
-        parameter.is_none_or(|shape| shape.iter().product::<usize>() != moment.values.len())
-    });
-    if let Some((name, _)) = stray {
-        let problem = format!("the optimiser's {name} does not fit the weights");
-        return Err(damaged(Error::checkpoint(&newest.path, problem)));
+    for (name, moment) in &resumable.moments {
+        let shape = name.rsplit_once('.').and_then(|(parameter, _)| shapes.get(parameter));
+        let found = moment.values.len();
+        if shape.is_none_or(|shape| shape.iter().product::<usize>() != found) {
+            let there = shape.map_or_else(
+                || "no parameter is called so".to_owned(),
+                |shape| format!("its parameter has shape {shape:?}"),
+            );
+            let problem =
+                format!("the optimiser's {name} does not fit the weights: it holds {found} numbers, and {there}");
+            return Err(damaged(Error::checkpoint(&newest.path, problem)));
+        }
     }
     let run = match record {
         Ok(record) => RunOrigin::Known(Box::new(record)),
