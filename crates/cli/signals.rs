@@ -21,7 +21,7 @@ use crate::{output, stop};
 /// Lets signals stop training through `interrupter`, and have a checkpoint written through `save_now`.
 ///
 /// # Errors
-/// [`Error::NoThread`] when there is no thread to wait for them.
+/// [`Error::NoThread`](headway_trainer::Error::NoThread) when there is no thread to wait for them.
 pub fn listen(interrupter: Interrupter, save_now: Arc<AtomicBool>) -> Result<(), Error> {
     let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGUSR1].into_iter().chain(hangup)) else {
@@ -62,7 +62,7 @@ fn is_ignored(signal: i32) -> bool {
 /// Lets Ctrl-C be a signal again, which burn-train's dashboard turns off a moment after it opens.
 ///
 /// # Errors
-/// [`Error::NoThread`] when there is no thread to wait for that moment.
+/// [`Error::NoThread`](headway_trainer::Error::NoThread) when there is no thread to wait for that moment.
 pub fn keep_ctrl_c() -> Result<(), Error> {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
     let wait = || {

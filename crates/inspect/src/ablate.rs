@@ -81,7 +81,7 @@ pub struct Effect {
 /// Scores the network on the first so many test examples, then with each head and each layer of attention replaced.
 ///
 /// # Errors
-/// [`Error::NotFinite`] when the whole network's loss is not finite.
+/// [`Error::NotFinite`](headway_trainer::Error::NotFinite) when the whole network's loss is not finite.
 pub fn ablate(
     opened: &LoadedModel,
     examples: usize,

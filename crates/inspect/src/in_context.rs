@@ -99,7 +99,7 @@ const MOST_PROBED: usize = 64;
 /// Compares the network with classical predictors on the first so many test prompts; `number` writes the numbers of rules.
 ///
 /// # Errors
-/// [`Error::NotInContext`]; not finite when predictions are not.
+/// [`Error::NotInContext`]; [`Error::Trainer`] when predictions are not finite.
 pub fn in_context(
     opened: &LoadedModel,
     prompts: usize,

@@ -90,7 +90,7 @@ const FEWEST_FITTED: usize = 32;
 /// Reads the state after every layer on the first so many test examples.
 ///
 /// # Errors
-/// [`Error::NotFinite`] when the network's own prediction is not finite.
+/// [`Error::NotFinite`](headway_trainer::Error::NotFinite) when the network's own prediction is not finite.
 pub fn lens(opened: &LoadedModel, examples: usize, device: &OpenDevice) -> Result<Lens, Error> {
     let LoadedModel { model, experiment, provenance } = opened;
     let model = model.valid();

@@ -120,8 +120,8 @@ pub struct Parts {
 /// Builds a subject.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::Experiment`] for a wrong experiment or override,
-/// [`Error::Layers`] for more layers than there are, [`Error::NotFinite`] for a network whose answers are not finite.
+/// [`Error::Checkpoint`](headway_trainer::Error::Checkpoint) for a folder without a sound checkpoint, [`Error::Experiment`](headway_trainer::Error::Experiment) for a wrong experiment or override,
+/// [`Error::Layers`] for more layers than there are, [`Error::NotFinite`](headway_trainer::Error::NotFinite) for a network whose answers are not finite.
 pub fn subject(request: &Request, device: &OpenDevice) -> Result<Subject, Error> {
     let LoadedModel { model, experiment, provenance } = open(&request.source, &request.overrides, device)?;
     let model = model.valid();

@@ -46,8 +46,8 @@ pub struct Provenance {
 /// Opens a checkpoint folder, a run folder or an experiment file, the experiment changed by `key=value` overrides.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for a folder without a sound checkpoint, [`Error::NotFinite`] for one whose weights are not finite,
-/// [`Error::Experiment`] for a wrong experiment or override; [`Error::Io`]
+/// [`Error::Checkpoint`](headway_trainer::Error::Checkpoint) for a folder without a sound checkpoint, [`Error::NotFinite`](headway_trainer::Error::NotFinite) for one whose weights are not finite,
+/// [`Error::Experiment`](headway_trainer::Error::Experiment) for a wrong experiment or override; [`Error::Io`](headway_trainer::Error::Io)
 pub fn open(source: &Path, overrides: &[String], device: &OpenDevice) -> Result<LoadedModel, Error> {
     // A name that is nothing at all is a missing checkpoint, unless it reads like an experiment's.
     let is_experiment = presence::is_file(source)? || source.extension().is_some_and(|extension| extension == "toml");
@@ -70,7 +70,7 @@ pub fn open(source: &Path, overrides: &[String], device: &OpenDevice) -> Result<
 }
 
 /// # Errors
-/// [`Error::NotFinite`] when what a network answers is not finite.
+/// [`Error::NotFinite`](headway_trainer::Error::NotFinite) when what a network answers is not finite.
 pub(super) fn ensure_finite(output: Tensor<3>, experiment: &Experiment) -> Result<(), Error> {
     let is_finite = weights::to_host(output).iter().all(|value| value.is_finite());
     if is_finite { Ok(()) } else { Err(Error::not_finite("an answer", experiment.train.attention_precision)) }

@@ -60,7 +60,7 @@ pub struct Largest {
 /// Walks every path of every sequence; keeps this many of the largest.
 ///
 /// # Errors
-/// [`Error::FeedForward`]; [`Error::TooManyPaths`]; as [`Parts::of`]; not finite when
+/// [`Error::FeedForward`]; [`Error::TooManyPaths`]; as [`Parts::of`]; [`Error::Trainer`] when
 /// the state behind the last layer is not finite.
 pub fn paths(subject: &Subject, parts: Parts, largest: usize) -> Result<Paths, Error> {
     let network = parts.of(&subject.network)?;

@@ -75,7 +75,7 @@ const MOST_WEIGHTS: usize = 1 << 22;
 /// Traces test examples.
 ///
 /// # Errors
-/// [`Error::Sequence`] for an example that there is not; not finite when a pattern or an answer is not finite.
+/// [`Error::Sequence`] for an example that there is not; [`Error::Trainer`] when a pattern or an answer is not finite.
 pub fn patterns(opened: &LoadedModel, which: Which, device: &OpenDevice) -> Result<Patterns, Error> {
     let LoadedModel { model, experiment, provenance } = opened;
     let model = model.valid();

@@ -262,7 +262,8 @@ fn what_cannot_be_merged_says_why() {
     merge(&["nowhere"]).fail(3, &["does not exist"]);
     lab.headway(&["merge", "lora", "--out", "base"]).fail(2, &["base is not empty"]);
     lab.train("narrow", &["-s", "model.d_model=4"]).succeed();
-    merge(&["lora", "--base", "narrow"]).fail(3, &["blocks.0.attention.query", "do not fit together"]);
+    merge(&["lora", "--base", "narrow"])
+        .fail(3, &["blocks.0.attention.query", "do not fit together: A [rank, d_in] has ["]);
 
     let alone = |config: &str| {
         let _ = fs::remove_dir_all(lab.path("alone"));
