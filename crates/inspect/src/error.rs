@@ -4,6 +4,8 @@ use headway_model::{Precision, adapter::MergeError, plain::NoPlainForm};
 use headway_trainer::{ErrorKind, VerbError, experiment::ExperimentError};
 use thiserror::Error;
 
+use crate::wording::{counted, whole};
+
 /// Why there is nothing to show.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -49,8 +51,8 @@ pub enum Error {
     FeedForward,
     /// More paths than can be walked.
     #[error(
-        "{of} have {product} = {paths} paths, in {sequences} {walks} to walk; at most {most} can be. Fewer come by {}",
-        .cures.join(", ")
+        "{of} have {product} = {} paths, in {} {} to walk; at most {most} can be. Fewer come by {}",
+        whole(*.paths), counted(*.sequences, "sequence"), whole(*.walks), .cures.join(", ")
     )]
     TooManyPaths {
         /// Layers and heads.
@@ -58,11 +60,11 @@ pub enum Error {
         /// Ways through each layer, multiplied.
         product: String,
         /// Paths of one sequence.
-        paths: String,
+        paths: f64,
         /// Sequences.
-        sequences: String,
+        sequences: usize,
         /// Paths of all of them.
-        walks: String,
+        walks: f64,
         /// Paths that can be walked.
         most: f64,
         /// Options that make fewer.

@@ -285,7 +285,7 @@ impl Network<'_> {
         let x = x.require_grad();
         let prediction = self.model.forward(Input::Continuous(x.clone()));
         let gradients = prediction.narrow(1, position, 1).narrow(2, 0, 1).sum().backward();
-        let gradient = x.grad(&gradients).ok_or_else(|| Error::Fault("the network has no gradient in its inputs"))?;
+        let gradient = x.grad(&gradients).ok_or(Error::Fault("the network has no gradient in its inputs"))?;
         Ok(weights::to_host(gradient.narrow(1, position, 1)))
     }
 

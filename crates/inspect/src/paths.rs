@@ -122,15 +122,10 @@ fn ensure_walkable(network: &Network, about: &Description) -> Result<(), Error> 
     Err(Error::TooManyPaths {
         of: format!("{} of {}{skip}", counted(about.n_layers, "layer"), about.heads()),
         product,
-        paths: whole(paths),
-        sequences: counted(about.sequences, "sequence"),
-        walks: whole(walks),
+        paths,
+        sequences: about.sequences,
+        walks,
         most: MOST_PATHS,
         cures,
     })
-}
-
-/// All digits where they are known.
-fn whole(number: f64) -> String {
-    if number < 1e15 { format!("{number:.0}") } else { format!("{number:.3e}") }
 }

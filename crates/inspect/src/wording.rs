@@ -4,3 +4,8 @@
 pub fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
+
+/// All digits where they are known.
+pub(crate) fn whole(number: f64) -> String {
+    if number < 1e15 { format!("{number:.0}") } else { format!("{number:.3e}") }
+}

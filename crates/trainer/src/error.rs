@@ -82,11 +82,11 @@ pub enum Error {
     #[error("{} choose two of `{choice}`: {}; leave one out", .arguments.each_ref().map(|it| format!("-s {it}")).join(" and "), .variants.join(" and "))]
     TwoChoices {
         /// Both.
-        arguments: [String; 2],
+        arguments: Box<[String; 2]>,
         /// The part.
         choice: String,
         /// Its variants that they choose.
-        variants: [String; 2],
+        variants: Box<[String; 2]>,
     },
     /// A name that no list has.
     #[error("no {what} `{name}`; there are {}", .known.join(", "))]

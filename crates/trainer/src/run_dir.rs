@@ -526,8 +526,8 @@ pub fn read_record(root: &Path) -> Result<Record, Error> {
             return Err(Error::unreadable(&path, error, |error| Error::no_file(&path, error)));
         }
     };
-    let mut record: Record = bounded_read::from_json(&bytes)
-        .map_err(|error| Error::DamagedRecord { path: path.clone(), problem: error.to_string() })?;
+    let mut record: Record =
+        bounded_read::from_json(&bytes).map_err(|problem| Error::DamagedRecord { path: path.clone(), problem })?;
     if record.status.is_final() && !record.is_scored() {
         // Scores that are not finite are a failure, whatever the program that wrote it made of them.
         record.status = Status::Diverged;

@@ -66,9 +66,9 @@ impl Override {
             let (before, first) = *chosen.entry(choice).or_insert((variant, text));
             if before != variant {
                 return Err(Error::TwoChoices {
-                    arguments: [first, text].map(str::to_owned),
+                    arguments: Box::new([first, text].map(str::to_owned)),
                     choice: choice.to_owned(),
-                    variants: [before, variant].map(str::to_owned),
+                    variants: Box::new([before, variant].map(str::to_owned)),
                 });
             }
         }
