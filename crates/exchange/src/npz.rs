@@ -110,9 +110,7 @@ pub fn read(bytes: &[u8]) -> Result<Arrays, String> {
 /// # Errors
 /// What is not as it should be.
 pub(crate) fn read_rounded(bytes: &[u8]) -> Result<(Arrays, Vec<Rounded>), String> {
-    let names = Archive::open(Cursor::new(bytes))?.names();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    read_whole(bytes, &names)
+    read_whole(bytes, |archive| Ok(archive.names().into_iter().enumerate().collect()))
 }
 
 /// Arrays of these names, as f32; what else the file holds is not looked at.
@@ -120,23 +118,32 @@ pub(crate) fn read_rounded(bytes: &[u8]) -> Result<(Arrays, Vec<Rounded>), Strin
 /// # Errors
 /// What is not as it should be.
 pub fn read_named(bytes: &[u8], names: &[&str]) -> Result<Arrays, String> {
-    Ok(read_whole(bytes, names)?.0)
+    let found = |archive: &Opened| names.iter().map(|name| Ok((archive.find(name)?, (*name).to_owned()))).collect();
+    Ok(read_whole(bytes, found)?.0)
 }
 
-fn read_whole(bytes: &[u8], names: &[&str]) -> Result<(Arrays, Vec<Rounded>), String> {
+type Opened<'a> = Archive<Cursor<&'a [u8]>>;
+
+/// Arrays by their numbers in the file and their names, as `pick` has them.
+fn read_whole(
+    bytes: &[u8],
+    pick: impl FnOnce(&Opened) -> Result<Vec<(usize, String)>, String>,
+) -> Result<(Arrays, Vec<Rounded>), String> {
     let mut archive = Archive::open(Cursor::new(bytes))?;
     let (mut arrays, mut all_rounded) = (Arrays::new(), Vec::new());
     // What is deflated may be a thousand times its size.
     let mut left = 8 * bytes.len() + (48 << 20);
-    for name in names {
-        let array = archive.array(name)?;
-        let needed = array.left.saturating_mul(mem::size_of::<f32>());
+    for (at, name) in pick(&archive)? {
+        let array = archive.nth(at, &name)?;
+        // Turned into rows, columns are there twice.
+        let copies = if array.is_column_major { 2 } else { 1 };
+        let needed = array.left.saturating_mul(copies * mem::size_of::<f32>());
         left = left.checked_sub(needed).ok_or_else(|| {
             let (megabytes, size) = (needed as f64 / 1e6, bytes.len());
             format!("`{name}` takes {megabytes:.0} MB, too much of a file of {size} bytes; write it with numpy.savez, which does not compress")
         })?;
         let (array, rounded) = array.whole().map_err(|problem| format!("`{name}`: {problem}"))?;
-        arrays.insert((*name).to_owned(), array);
+        arrays.insert(name, array);
         all_rounded.extend(rounded);
     }
     Ok((arrays, all_rounded))
@@ -175,8 +182,17 @@ impl<R: Read + Seek> Archive<R> {
     /// # Errors
     /// What is not as it should be.
     pub fn array(&mut self, name: &str) -> Result<ArrayReader<impl Read + use<'_, R>>, String> {
-        let at = self.names().iter().position(|other| other == name);
-        let at = at.ok_or_else(|| format!("holds no array `{name}`; there are: {}", self.names().join(", ")))?;
+        let at = self.find(name)?;
+        self.nth(at, name)
+    }
+
+    fn find(&self, name: &str) -> Result<usize, String> {
+        let number = |name: &str| self.0.index_for_name_raw(name.as_bytes());
+        let at = number(&format!("{name}{NPY}")).or_else(|| number(name));
+        at.ok_or_else(|| format!("holds no array `{name}`; there are: {}", self.names().join(", ")))
+    }
+
+    fn nth(&mut self, at: usize, name: &str) -> Result<ArrayReader<impl Read + use<'_, R>>, String> {
         let file = self.0.by_index(at).map_err(|error| format!("`{name}`: {error}"))?;
         ArrayReader::new(name, file.size(), file).map_err(|problem| format!("`{name}`: {problem}"))
     }

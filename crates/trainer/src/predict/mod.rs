@@ -189,6 +189,7 @@ impl Predictor {
         if Format::of(out) != Some(format) {
             return Err(refused(out)(BadInputs::OtherEnding { inputs: format.ending() }));
         }
+        let unwritten = || Error::io(disk::CANNOT_WRITE, out);
         let names = self.experiment.task.data_names();
         let mut n = 0;
         beside::write_new_through(out, |temporary| {
@@ -197,32 +198,32 @@ impl Predictor {
             let mut run = |examples: &mut dyn ReadExamples, mut answers: Box<dyn WriteAnswers>| {
                 while let Some(some) = examples.next(self.experiment.train.batch_size).map_err(refused(inputs))? {
                     let answered = self.answers(&some)?;
-                    answers.add(&some, &answered).map_err(Error::io(disk::CANNOT_WRITE, out))?;
+                    answers.add(&some, &answered).map_err(unwritten())?;
                     n += some.n;
                     on_progress(n, examples.total());
                 }
-                answers.finish().map_err(Error::io(disk::CANNOT_WRITE, out))
+                answers.finish().map_err(unwritten())
             };
             let unreadable = |problem: String| refused(inputs)(BadInputs::Unreadable(problem));
             match format {
                 Format::Csv => {
                     let mut examples = TableExamples::open(file, &self.form, names).map_err(refused(inputs))?;
                     let answers = TableAnswers::begin(create()?, &self.form, names, examples.has_names());
-                    run(&mut examples, Box::new(answers.map_err(Error::io(disk::CANNOT_WRITE, out))?))?;
+                    run(&mut examples, Box::new(answers.map_err(unwritten())?))?;
                 }
                 Format::Npy => {
                     let len = file.metadata().map_err(Error::unread(inputs))?.len();
                     let array = npz::ArrayReader::new("inputs", len, io::BufReader::new(file)).map_err(unreadable)?;
                     let mut examples = ArrayExamples::of(array, &self.form).map_err(refused(inputs))?;
                     let answers = ArrayAnswers::begin(create()?, &examples.answers());
-                    run(&mut examples, Box::new(answers.map_err(Error::io(disk::CANNOT_WRITE, out))?))?;
+                    run(&mut examples, Box::new(answers.map_err(unwritten())?))?;
                 }
                 Format::Npz => {
                     let mut archive = npz::Archive::open(io::BufReader::new(file)).map_err(unreadable)?;
                     let array = archive.array(&arrays::name(&archive.names(), names)).map_err(unreadable)?;
                     let mut examples = ArrayExamples::of(array, &self.form).map_err(refused(inputs))?;
                     let answers = ArchiveAnswers::begin(create()?, &examples.answers());
-                    run(&mut examples, Box::new(answers.map_err(Error::io(disk::CANNOT_WRITE, out))?))?;
+                    run(&mut examples, Box::new(answers.map_err(unwritten())?))?;
                 }
             }
             disk::sync(temporary)
