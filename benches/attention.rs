@@ -1,6 +1,6 @@
-//! Attention kernels side by side, forward and backward: `cargo bench --bench attention [-- FILTER]`.
+//! Benchmarks of the attention kernels, forward and backward: `cargo bench --bench attention [-- FILTER]`.
 //!
-//! Whole training steps are timed by `headway bench`, and beside PyTorch's by `benches/peer/compare.py`.
+//! `headway bench` times whole training steps, and `benches/peer/compare.py` compares them with PyTorch.
 
 use std::fmt;
 
@@ -43,7 +43,7 @@ fn cases() -> impl Iterator<Item = Case> {
     })
 }
 
-/// Counts scores: what grows with the square of the length.
+/// The counter is the number of scores, which grows with the square of the length.
 #[divan::bench(args = cases(), sample_count = 20)]
 fn forward_and_backward(bencher: Bencher<'_, '_>, case: &Case) {
     let device = Device::flex().autodiff();

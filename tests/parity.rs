@@ -1,13 +1,14 @@
 //! Agreement with PyTorch: every fixture of a folder, on every device of the build.
 //!
-//! The folder is `tests/fixtures/`, or the one that `HEADWAY_FIXTURES` names. Its `manifest.json` lists the fixtures;
-//! `tests/fixtures/make_fixtures.py` says what each file holds. Entries of kinds that are no model of ours are named and
-//! passed over.
+//! The folder is `tests/fixtures/`, or the one that `HEADWAY_FIXTURES` names. Its `manifest.json` lists the fixtures,
+//! and `tests/fixtures/make_fixtures.py` says what each file contains. Fixtures of kinds that Headway has no model for
+//! are named and skipped.
 //!
 //! Outputs, losses and patterns agree to the device's tolerance relative to their largest entry (1e-5 on the CPU, 1e-4
-//! through wgpu), gradients likewise per parameter, parameters after Adam to three times as much, absolute: what an update
-//! moves does not depend on the size of what it moves. The gradient of a key bias is zero, which is checked against
-//! the gradient of the key weight, and Adam makes noise of it, which is not compared.
+//! through wgpu), and so do gradients, per parameter. Parameters after Adam agree to three times that, in absolute
+//! terms, because the size of an update does not depend on the size of the parameter. The gradient of a key bias is
+//! zero, which is checked relative to the gradient of the key weight; Adam turns its rounding errors into noise, which
+//! is not compared.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot get its data has failed")]
 
@@ -46,7 +47,7 @@ struct Fixture {
     tokens: Option<Array>,
 }
 
-/// The kinds of fixture that are models of ours.
+/// Kinds of fixtures that Headway has models for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     PaperOneLayer,
@@ -75,7 +76,7 @@ fn folder() -> PathBuf {
     std::env::var_os("HEADWAY_FIXTURES").map_or_else(own_folder, PathBuf::from)
 }
 
-/// Every fixture of a known kind; the others are named on the way.
+/// Every fixture of a known kind; names the others.
 fn fixtures(folder: &Path) -> Vec<Fixture> {
     let manifest = folder.join("manifest.json");
     let text = fs::read_to_string(&manifest).unwrap_or_else(|error| panic!("{}: {error}", manifest.display()));
@@ -125,7 +126,7 @@ impl Fixture {
         self.arrays.get(name).unwrap_or_else(|| panic!("{}: no tensor `{name}`", self.name))
     }
 
-    /// The tensors of a group such as `g.` under our names, in our file orientation. `g.x` is no parameter.
+    /// The tensors of a group such as `g.`, under Headway's names and in file orientation. `g.x` is not a parameter.
     fn parameters(&self, group: &str) -> BTreeMap<String, Array> {
         let in_group = self.arrays.iter().filter_map(|(name, array)| Some((name.strip_prefix(group)?, array)));
         let parameters: BTreeMap<String, Array> = in_group
@@ -213,7 +214,7 @@ impl Fixture {
     }
 
     fn state_mixer(&self) -> StateMixer {
-        // Either the width itself with the activation's name, or a multiple of d_model with the kind of GELU.
+        // Either the width and the name of the activation, or a multiple of d_model and the kind of GELU.
         let width = self.entry.get("d_ffn").map(|_| self.size("d_ffn"));
         let d_ffn = width.unwrap_or_else(|| self.size("ffn") * self.size("d_model"));
         if d_ffn == 0 {
@@ -229,7 +230,7 @@ impl Fixture {
         StateMixer::Ffn { d_ffn, activation }
     }
 
-    /// Inputs and targets as a task would give them, and the loss that scores them.
+    /// Inputs and targets as from a task, and the loss.
     fn batch(&self, dims: &IoDims) -> (Batch, Loss) {
         if let Some(tokens) = &self.tokens {
             let [size, seq_len] = [tokens.shape[0], tokens.shape[1]];
@@ -265,7 +266,7 @@ impl Fixture {
     }
 }
 
-/// Our name of a parameter of a stack, whose layouts are ours.
+/// Headway's name of a parameter of a stack, which has Headway's layouts.
 fn rename(name: &str) -> String {
     let part = |part: &str| match part {
         "attn" => "attention".to_owned(),
@@ -284,7 +285,7 @@ fn rename(name: &str) -> String {
     name.split('.').map(part).collect::<Vec<_>>().join(".")
 }
 
-/// What was compared, how far apart it was, and what was too far.
+/// What was compared, the deviations, and those that are too large.
 #[derive(Default)]
 struct Outcome {
     worst: BTreeMap<&'static str, f64>,
@@ -305,7 +306,7 @@ impl Outcome {
         }
     }
 
-    /// Compares tensors by name; `scale` gives the unit of a tensor, by default its largest entry, or leaves it out.
+    /// Compares tensors by name; `scale` gives the unit of a tensor, by default its largest entry, or skips the tensor.
     fn compare_all(
         &mut self,
         group: &'static str,
@@ -353,7 +354,7 @@ fn output_name(fixture: &Fixture) -> &'static str {
     if fixture.tokens.is_some() { "logits" } else { "out" }
 }
 
-/// Runs one fixture on one device and compares everything it holds.
+/// Runs one fixture on one device and compares everything it contains.
 fn check(fixture: &Fixture, on: &TestDevice) -> Outcome {
     let (tolerance, device) = (on.tolerance, on.device.clone().autodiff());
     let mut outcome = Outcome::default();
@@ -444,7 +445,7 @@ fn every_fixture_agrees_with_pytorch() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// In our own fixtures a change of 2 % in any parameter would be seen, so that no comparison is empty.
+/// In the repository's fixtures a change of 2 % in any parameter would be noticed, so no comparison is empty.
 #[test]
 fn every_parameter_matters() {
     let on = &devices()[0];
@@ -465,7 +466,7 @@ fn every_parameter_matters() {
     }
 }
 
-/// Our own fixtures cover every kind and every switch of a stack.
+/// The repository's fixtures cover every kind and every switch of a stack.
 #[test]
 fn own_fixtures_cover_every_kind() {
     let fixtures = fixtures(&own_folder());

@@ -1,5 +1,6 @@
-//! The whole path on wgpu, from the command line: train, crash, resume, fine-tune, evaluate. Mesa's software Vulkan will do.
-//! Without any adapter these tests fail; they are never skipped in a build with the feature `wgpu`, and there are none without it.
+//! The whole path on wgpu, from the command line: train, crash, resume, fine-tune, evaluate. Mesa's software Vulkan is
+//! enough. Without an adapter these tests fail; they are never skipped in a build with the feature `wgpu`, and do not
+//! exist without it.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -39,7 +40,7 @@ fn test_loss(finished: &Finished) -> f64 {
 }
 
 fn assert_near(got: f64, want: f64, what: &str) {
-    // Two devices round differently at every one of the steps; the trained losses differ in the fifth digit or later.
+    // Two devices round differently at every step; the trained losses differ in the fifth digit or later.
     assert!((got - want).abs() <= 1e-4 * want.abs(), "{what}: {got} against {want}");
 }
 
@@ -84,7 +85,7 @@ fn auto_takes_no_software_adapter_in_silence() {
     } else {
         assert_eq!(checked.json()["device"], "cpu");
         assert!(checked.stderr.contains("software"), "{}", checked.stderr);
-        // A verb for which the device is a side matter says it too.
+        // Verbs that need the device only incidentally report it too.
         on(&lab, "cpu", &["train", "experiment.toml", "--out", "run"]).succeed();
         let reported = on(&lab, "auto", &["report", "run"]).succeed();
         assert!(reported.stderr.contains("software"), "{}", reported.stderr);

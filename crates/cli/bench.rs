@@ -24,19 +24,19 @@ use crate::{args::Bench, device, output};
 struct Measured {
     name: &'static str,
     device: String,
-    /// CPU threads.
+    /// Number of CPU threads.
     threads: u16,
-    /// Queries and keys, for attention alone.
+    /// Number of queries and keys; `None` unless it is attention alone.
     attention_length: Option<usize>,
-    /// Fastest sample.
+    /// Milliseconds per step of the fastest sample.
     ms_per_step: f64,
     steps_per_second: f64,
     gflops: f64,
-    /// Of the fastest product of two large matrices on the same device with as many threads.
+    /// Share of the speed of the fastest product of two large matrices, on the same device with as many threads.
     share_of_peak: f64,
-    /// Growth of the process over what it held before the first step.
+    /// Megabytes by which the process grew over its size before the first step; `None` if unknown.
     peak_mb: Option<f64>,
-    /// Every sample.
+    /// Seconds per step of every sample.
     seconds_per_step: Vec<f64>,
 }
 
@@ -63,7 +63,7 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
     threads.sort_unstable();
     threads.dedup();
     if let Some(folder) = &args.out {
-        // Before the timing, which takes minutes that a wrong folder must not cost.
+        // Done before the timing, which takes minutes: a wrong folder must be noticed first.
         fs::create_dir_all(folder).map_err(cannot("cannot create folder", folder))?;
     }
     let mut peaks = Vec::new();
@@ -96,12 +96,12 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A cost of attention: its name, its unit, and where it stands in a line of the table.
+/// A cost of attention: its name, its unit, and how to read it from a line of the table.
 type Cost = (&'static str, &'static str, fn(&Measured) -> Option<f64>);
 
 const COSTS: [Cost; 2] = [("time", "ms", |line| Some(line.ms_per_step)), ("memory", "MB", |line| line.peak_mb)];
 
-/// Threads, a cost of attention against its length, and the exponent with which it grows.
+/// Number of threads, (length, cost) pairs, and the exponent with which the cost grows; `None` if it cannot be fitted.
 type Growth = (u16, Vec<(f64, f64)>, Option<f64>);
 
 /// How a cost of attention alone grows with the length, for each number of threads.
@@ -119,13 +119,13 @@ fn growth(measured: &[Measured], (quantity, unit, of): Cost) -> (&'static str, &
     (quantity, unit, growths.collect())
 }
 
-/// For `map_err`: what could not be done, and where.
+/// The error for an action that failed on a path, for use with `map_err`.
 fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| headway_trainer::Error::Io { action, path, source }.into()
 }
 
-/// Writes the table as JSON, and a figure for each cost of attention that was measured at several lengths.
+/// Writes the table as JSON, and a figure for each cost of attention measured at several lengths.
 fn save(measured: &[Measured], folder: &Path) -> Result<(), Error> {
     let path = folder.join("bench.json");
     beside::write(&path, &json::file(&measured)?)?;
@@ -148,7 +148,7 @@ fn save(measured: &[Measured], folder: &Path) -> Result<(), Error> {
         let path = folder.join(format!("attention_{quantity}.svg"));
         let svg = figure.to_svg();
         beside::write(&path, svg.as_bytes())?;
-        // Not on standard output, which may hold one JSON document.
+        // Not on standard output, which may contain one JSON document.
         output::note(format!("figure: {}", path.display()));
     }
     Ok(())
@@ -158,8 +158,8 @@ fn cores() -> u16 {
     std::thread::available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX))
 }
 
-/// Times one benchmark, or nothing but matrix products, in a process of its own: the number of threads is fixed when a process
-/// starts, and its memory is its own.
+/// Times one benchmark, or matrix products alone, in a process of its own, because the number of threads is fixed when
+/// a process starts, and so that its memory can be measured.
 fn child<T: serde::de::DeserializeOwned>(args: &Bench, bench: Option<&Benchmark>, threads: u16) -> Result<T, Error> {
     let name = bench.map_or("matrix products", |bench| bench.name);
     let failed = |kind: ErrorKind, said: String| Error::Benchmark { name, said, kind };
@@ -177,9 +177,9 @@ fn child<T: serde::de::DeserializeOwned>(args: &Bench, bench: Option<&Benchmark>
     serde_json::from_slice(&done.stdout).map_err(|error| failed(ErrorKind::Failed, error.to_string()))
 }
 
-/// The child's side: one figure on standard output, of the benchmark named or else of matrix products.
+/// The child process: prints the figure of the named benchmark, or of matrix products, on standard output.
 fn here(args: &Bench, benches: &[&Benchmark]) -> Result<ExitCode, Error> {
-    // The process that started this one has said what there is to say about it.
+    // The process that started this one has printed any warnings.
     let (device, _) = args.device.open()?;
     let repeats = usize::from(args.repeats);
     match (args.names.as_slice(), benches) {

@@ -16,7 +16,7 @@ pub fn run(args: &Check) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a sound experiment would do and cost.
+/// Prints what a valid experiment would do, and its cost.
 pub fn report(loaded: &Loaded, device: &OpenDevice, as_json: bool) {
     let experiment = &loaded.experiment;
     let budget = experiment.model.budget(&experiment.dims());

@@ -14,9 +14,9 @@ use crate::{
     output::{self, cells},
 };
 
-/// What it is called beside the paper's experiments.
+/// Its name beside the paper's experiments.
 pub const ID: &str = "theory";
-/// One line about it.
+/// One-line summary.
 pub const SUMMARY: &str =
     "constructed weights: error against the number of anchors, heads, positions and cells, beside bounds";
 

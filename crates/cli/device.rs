@@ -1,11 +1,11 @@
-//! `--device`: the device that it means, and what a person should know about it.
+//! The device of `--device`, with its warning.
 
 use crate::error::Error;
 use headway_trainer::device::{DeviceSpec, OpenDevice};
 
 use crate::output;
 
-/// Opens the device, and says what comes with it.
+/// Opens the device, and prints the warning that comes with it, if any.
 ///
 /// # Errors
 /// as [`DeviceSpec::open`]

@@ -42,7 +42,7 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
     ended(summary.status == Status::Complete, args)
 }
 
-/// Success where the network's scores are finite. What the classical predictors scored is shown all the same.
+/// Success if the network's scores are finite. The scores of the classical predictors are printed in any case.
 fn ended(is_finite: bool, args: &Eval) -> Result<ExitCode, Error> {
     if is_finite {
         Ok(ExitCode::SUCCESS)

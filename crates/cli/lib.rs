@@ -40,7 +40,7 @@ use std::process::ExitCode;
 use args::Verb;
 use headway_trainer::{memory, notice};
 
-/// Reads the command line, does what it says, and gives the exit code.
+/// Reads the command line, runs its verb and returns the exit code.
 pub fn main() -> ExitCode {
     memory::keep_freed_pages();
     notice::tell(|text| output::note(text));

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use headway_trainer::memory;
 
-/// Training takes and frees large buffers at every step; a caching allocator keeps them.
+/// Training allocates and frees large buffers at every step; a caching allocator keeps them.
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator;
 

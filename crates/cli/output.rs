@@ -1,4 +1,4 @@
-//! What a person sees: progress, tables, errors.
+//! Output for users: progress, tables, errors.
 
 use std::{
     any::Any,
@@ -29,39 +29,40 @@ use crate::stop;
 /// file, and nothing that a terminal would obey goes through it unseen.
 static UNFINISHED: Mutex<bool> = Mutex::new(false);
 
-/// Prints a line on standard output. A reader that has gone away is no error of ours, a full disk is.
+/// Prints a line on standard output. A reader that has gone away is not an error, but a full disk is.
 pub fn line(text: impl AsRef<str>) {
     finish_line();
     match writeln!(std::io::stdout(), "{}", printable(text.as_ref())) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             note(format!("error: cannot write to standard output: {error}"));
-            // With a closed terminal goes its output, and the signal is the one to tell.
+            // When a terminal is closed, its output is closed too; the exit code is then that of the signal.
             std::process::exit(i32::from(stop::code().max(1)));
         }
         _ => {}
     }
 }
 
-/// Prints a note for the person watching, on standard error.
+/// Prints a note for the user on standard error.
 pub fn note(text: impl AsRef<str>) {
     styled_note(&printable(text.as_ref()));
 }
 
-/// [`note`] of a text in which colours are ours and everything else is printable.
+/// [`note`] for a text that may contain our colours and is printable otherwise.
 fn styled_note(text: &str) {
     finish_line();
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Whether a line of progress can take the place of the one before it.
+/// Whether a line of progress can replace the one before it.
 pub fn renews() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// A line of progress on standard error in the place of an unfinished one; `unfinished` where the next may take its place.
+/// Prints a line of progress on standard error, replacing an unfinished one; an `unfinished` line may be replaced by the
+/// next.
 pub fn progress_line(text: &str, unfinished: bool) {
     let text = printable(text);
-    // A line that wraps could not be renewed.
+    // A line that wraps could not be replaced.
     let text = if unfinished { fitting(&text, width()) } else { &text };
     let mut was_unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
     let clear = if *was_unfinished { "\r\x1b[2K" } else { "" };
@@ -71,7 +72,7 @@ pub fn progress_line(text: &str, unfinished: bool) {
     *was_unfinished = unfinished;
 }
 
-/// What of a text fits into a line of so many columns, the last of which stays free.
+/// The part of a text that fits into a line of `width` columns, the last of which stays free.
 fn fitting(text: &str, width: usize) -> &str {
     text.char_indices().nth(width - 1).map_or(text, |(end, _)| &text[..end])
 }
@@ -93,7 +94,7 @@ pub fn json(value: &impl Serialize) {
     }
 }
 
-/// A table with a header; numbers to the right.
+/// A table with a header; numbers are aligned to the right.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = plain(header, rows);
     for column in table.column_iter_mut().skip(1) {
@@ -102,12 +103,12 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> St
     table.to_string()
 }
 
-/// Columns of the terminal, or a hundred elsewhere.
+/// Width of the terminal in columns; 100 if there is none.
 pub fn width() -> usize {
     Table::new().width().map_or(100, usize::from).max(2)
 }
 
-/// A table of texts, wrapped to the terminal's width, or to a hundred columns elsewhere.
+/// A table of texts, wrapped to the width of the terminal, or to 100 columns if there is none.
 pub fn prose_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = plain(header, rows);
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -124,13 +125,14 @@ fn plain(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table 
     table
 }
 
-/// The table of a page, for a terminal.
+/// The table of a page, formatted for a terminal.
 pub fn cells(header: &[String], rows: &[Vec<Option<String>>]) -> String {
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     table(&header, rows.iter().map(|row| row.iter().map(|cell| cell.clone().unwrap_or_default()).collect()))
 }
 
-/// Result rows as a table, the network first and the slices of a score left to the report, and what is wrong with them.
+/// Result rows as a table, the network first, followed by what is wrong with the scores. Scores of slices are only in
+/// the report.
 pub fn results(rows: &[Row]) -> String {
     let names = provenance::totals(rows);
     let header: Vec<&str> = std::iter::once("").chain(names.iter().map(|name| name.as_str())).collect();
@@ -142,7 +144,7 @@ pub fn results(rows: &[Row]) -> String {
     std::iter::once(table).chain(rows.iter().flat_map(remarks)).collect::<Vec<_>>().join("\n")
 }
 
-/// The end of a training session, for a person or for a program.
+/// Prints the result of a training session, for a person or as JSON.
 pub fn summary(summary: &Summary, as_json: bool) {
     if as_json {
         json(summary);
@@ -186,7 +188,7 @@ pub fn progress() -> OnEvent {
     })
 }
 
-/// Seconds as a person would say them.
+/// A duration as people write it.
 pub fn time(seconds: f64) -> String {
     match seconds {
         s if s < 99.5 => format!("{s:.0} s"),
@@ -195,7 +197,7 @@ pub fn time(seconds: f64) -> String {
     }
 }
 
-/// Prints an error and gives its exit code.
+/// Prints an error and returns its exit code.
 pub fn failure(error: &Error) -> ExitCode {
     match error.experiment() {
         Some(problems) => experiment_problems(problems),
@@ -222,10 +224,10 @@ fn experiment_problems(error: &ExperimentError) {
     }
 }
 
-/// What burn-train's dashboard panics with when its user asks it to kill the program.
+/// Message of the panic of burn-train's dashboard when its user asks it to kill the program.
 const DASHBOARD_KILL: &str = "Killing training from user input.";
 
-/// Runs a verb. What panics inside a device driver or a library ends as an error message with an exit code.
+/// Runs a verb. A panic inside a device driver or a library becomes an error message with an exit code.
 pub fn catching_panics(verb: impl FnOnce() -> ExitCode) -> ExitCode {
     std::panic::set_hook(Box::new(|_| ()));
     catch_unwind(AssertUnwindSafe(verb)).unwrap_or_else(|panic| {
@@ -234,7 +236,7 @@ pub fn catching_panics(verb: impl FnOnce() -> ExitCode) -> ExitCode {
             note("killed from the dashboard; `headway resume` goes on from the newest checkpoint");
             return ExitCode::from(130);
         }
-        // What the standard library and rayon say when a thread cannot be started.
+        // Messages of the standard library and rayon if a thread cannot be started.
         let no_thread = ["failed to spawn thread", "global thread pool", "Resource temporarily unavailable"];
         if no_thread.iter().any(|words| message.contains(words)) {
             note(format!("error: {}", no_threads(&message)));

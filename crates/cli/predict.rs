@@ -34,7 +34,7 @@ pub fn run(args: &Predict) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says how far it is: in a terminal on one line that renews itself, elsewhere on a line now and then.
+/// Reports progress: on a terminal on one line that is renewed, elsewhere on a new line from time to time.
 fn progress() -> impl FnMut(usize, Option<usize>) {
     let renews = output::renews();
     let between = if renews { Duration::from_millis(200) } else { Duration::from_secs(10) };

@@ -63,7 +63,7 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
     Ok(study::ended(groups.iter().any(|group| !group.diverged().is_empty())))
 }
 
-/// Makes the page of a constructed checkpoint again; None where the folder is no such checkpoint.
+/// Makes the page of a constructed checkpoint again; `None` if the folder is no such checkpoint.
 fn of_construction(folder: &Path) -> Result<Option<PathBuf>, Error> {
     if !presence::is_file(&folder.join(Checkpoint::MANIFEST))? {
         return Ok(None);
@@ -72,7 +72,7 @@ fn of_construction(folder: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(certificate::write(&checkpoint, &checkpoint.path)?.then(|| checkpoint.path.join("report.html")))
 }
 
-/// The runs of some folders, those of one config and one origin together.
+/// The runs in some folders, grouped by config and origin of weights.
 fn side_by_side(folders: &[PathBuf]) -> Result<Vec<Group>, Error> {
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     let mut order = Vec::new();

@@ -11,7 +11,7 @@ use headway_study::{
 
 use crate::{args::Reproduce, convergence, study};
 
-/// The profile for a laptop.
+/// Name of the profile for a laptop.
 const QUICK: &str = "quick";
 
 pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {

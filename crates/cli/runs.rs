@@ -24,7 +24,7 @@ pub fn run(args: &Runs) -> Result<ExitCode, Error> {
 fn list(folder: &Path, as_json: bool) -> Result<ExitCode, Error> {
     let (mut runs, mut end) = (Vec::new(), Ok(ExitCode::SUCCESS));
     for path in runs_below(folder)? {
-        // One damaged record must not hide the other runs, nor may one that cannot be read.
+        // One damaged or unreadable record must not hide the other runs.
         match read_record(&path) {
             Ok(record) => runs.push((record, path)),
             Err(error @ headway_trainer::Error::Io { .. }) => end = Err(error.into()),
@@ -75,7 +75,7 @@ fn show(path: &Path, as_json: bool) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The status as it is written in run.json.
+/// The status in the spelling of run.json.
 fn status(record: &Record) -> String {
     let name = serde_json::to_value(record.status).ok().and_then(|value| value.as_str().map(str::to_owned));
     name.unwrap_or_default()

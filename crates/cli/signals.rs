@@ -18,7 +18,7 @@ use signal_hook::{
 
 use crate::{output, stop};
 
-/// Lets signals stop training through `interrupter`, and have a checkpoint written through `save_now`.
+/// Makes signals stop training through `interrupter` and request a checkpoint through `save_now`.
 ///
 /// # Errors
 /// [`Error::NoThread`](headway_trainer::Error::NoThread) when there is no thread to wait for them.
@@ -36,7 +36,7 @@ pub fn listen(interrupter: Interrupter, save_now: Arc<AtomicBool>) -> Result<(),
                 save_now.store(true, Ordering::SeqCst);
                 continue;
             }
-            // A terminal that closes says so more than once, and a session that ends sends SIGTERM as well.
+            // A closing terminal sends SIGHUP more than once, and the end of a session sends SIGTERM as well.
             if signal != SIGHUP && std::mem::replace(&mut asked, true) {
                 std::process::exit(128 + signal);
             }
@@ -50,8 +50,7 @@ pub fn listen(interrupter: Interrupter, save_now: Arc<AtomicBool>) -> Result<(),
     Ok(())
 }
 
-/// Whether a signal was ignored when this process began, as nohup has it for SIGHUP. Where the system does not tell, nobody
-/// has asked for that signal to be caught either.
+/// Whether a signal was ignored when this process started, as SIGHUP is under nohup. False if the system does not tell.
 fn is_ignored(signal: i32) -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return true };
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -59,7 +58,7 @@ fn is_ignored(signal: i32) -> bool {
     ignored >> (signal - 1) & 1 == 1
 }
 
-/// Lets Ctrl-C be a signal again, which burn-train's dashboard turns off a moment after it opens.
+/// Makes Ctrl-C a signal again, which burn-train's dashboard disables shortly after it opens.
 ///
 /// # Errors
 /// [`Error::NoThread`](headway_trainer::Error::NoThread) when there is no thread to wait for that moment.
@@ -80,14 +79,14 @@ pub fn keep_ctrl_c() -> Result<(), Error> {
     Ok(())
 }
 
-/// A write beyond the limit of a file's size (`ulimit -f`) ends in an error that names the file, not in a signal.
+/// Makes a write beyond the file size limit (`ulimit -f`) fail with an error that names the file, instead of a signal.
 pub fn outlive_file_limits() {
-    // Caught and passed over. It can be caught wherever it is sent.
+    // The signal is caught and ignored; registering this cannot fail.
     #[cfg(unix)]
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
-/// Exit code of a session: 0, or 128 + the signal that ended it.
+/// Exit code of a session: 0, or 128 + the number of the signal that ended it.
 pub fn exit_code(status: Status) -> ExitCode {
     if status == Status::Interrupted { stop::code().into() } else { ExitCode::SUCCESS }
 }

@@ -2,15 +2,15 @@
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// 0 for none.
+/// Number of the signal; 0 if there was none.
 static STOPPED_BY: AtomicI32 = AtomicI32::new(0);
 
-/// Notes a signal; false where another came before it.
+/// Records a signal; returns false if another one was recorded before.
 pub fn by(signal: i32) -> bool {
     STOPPED_BY.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok()
 }
 
-/// 128 + the signal that was received; 0 when there was none.
+/// 128 + the number of the recorded signal; 0 if there was none.
 pub fn code() -> u8 {
     match STOPPED_BY.load(Ordering::SeqCst) {
         0 => 0,

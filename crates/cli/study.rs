@@ -1,4 +1,4 @@
-//! Leading the runs of a sweep or a comparison, and telling how far they are.
+//! Leading the runs of a sweep or a comparison, and showing their progress.
 
 use std::{
     collections::BTreeSet,
@@ -23,7 +23,7 @@ use crate::{
     device, output, signals, stop,
 };
 
-/// A study, its folder, and every run that can be named now.
+/// A study, its folder, and every run known so far.
 pub fn open(path: &Path, args: &ChangeArgs, out: Option<&PathBuf>) -> Result<(Study, StudyDir, Plan), Error> {
     let changes: Changes = changes(args);
     let dir = place(path, &changes, out)?;
@@ -32,13 +32,13 @@ pub fn open(path: &Path, args: &ChangeArgs, out: Option<&PathBuf>) -> Result<(St
     Ok((study, dir, plan))
 }
 
-/// What the flags say about a study.
+/// The changes to a study that the options request.
 pub fn changes(args: &ChangeArgs) -> Changes {
     let seeds = (!args.seeds.is_empty()).then(|| args.seeds.clone());
     Changes { profile: args.profile.clone(), unset: args.unset.clone(), set: args.set.clone(), seeds }
 }
 
-/// Folder of a study.
+/// The folder of a study.
 ///
 /// # Errors
 /// as [`Study::place`]
@@ -46,7 +46,7 @@ pub fn place(path: &Path, changes: &Changes, out: Option<&PathBuf>) -> Result<St
     Ok(StudyDir::at(out.cloned().map_or_else(|| Study::place(path, changes), Ok)?))
 }
 
-/// Does every run that is not done, writes the report, and says what failed.
+/// Executes every run that is not done, writes the report, and prints which runs failed.
 pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, Error> {
     let device = device::open(args.device)?;
     if study.differs(dir)? {
@@ -69,7 +69,7 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
     let view = view();
     let mut failures: Vec<(String, Failure)> = Vec::new();
     let mut seen = BTreeSet::new();
-    // A comparison that chooses learning rates can name its last runs only when the first are done.
+    // A comparison that chooses learning rates knows its final runs only when the first ones are done.
     let plan = loop {
         let plan = study.plan(dir)?;
         let new: Vec<&PlannedRun> = plan.runs().iter().filter(|run| seen.insert(run.run_id.clone())).collect();
@@ -118,7 +118,7 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
     Ok(ExitCode::from(PART_FAILED))
 }
 
-/// Writes the report and shows its main table; whether every expectation is met.
+/// Writes the report and prints its main table. Returns whether every expectation is met.
 fn finish(study: &Study, dir: &StudyDir, as_json: bool) -> Result<bool, Error> {
     let page = headway_report::of_study(study, dir, &study.command(dir))?;
     let dir = PageDir::at(dir.root());
@@ -148,14 +148,14 @@ pub fn has_diverged(study: &Study, dir: &StudyDir) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// The end of a command that shows runs which other commands did.
+/// Exit code of a command that shows runs executed by other commands.
 pub fn ended(has_diverged: bool) -> ExitCode {
     if has_diverged { ExitCode::from(PART_FAILED) } else { ExitCode::SUCCESS }
 }
 
-/// Exit code of a sweep of which a part failed.
+/// Exit code if some runs of a sweep failed.
 const PART_FAILED: u8 = 6;
-/// Exit code of a reproduction that fell outside its tolerance.
+/// Exit code if a reproduction is outside its tolerance.
 const OUTSIDE: u8 = 7;
 
 /// Progress on standard error: one line that renews itself in a terminal, a line per run that ends elsewhere.

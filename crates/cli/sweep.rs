@@ -56,13 +56,13 @@ pub fn run(args: &Sweep) -> Result<ExitCode, Error> {
     }
 }
 
-/// Options of a run that another process leads: it is told to save by a line on its standard input, and to stop by its end,
-/// which comes even when that process is killed.
+/// Options of a run led by another process, which requests a checkpoint by a line on standard input and a stop by
+/// closing it. Standard input is closed even if the leading process is killed.
 fn led_options(args: &RunArgs) -> Result<Options, Error> {
-    // The process that leads has said what there is to say about it.
+    // The leading process has printed any warnings.
     let (device, _) = args.device.open()?;
     let (interrupter, save_now) = (Interrupter::new(), Arc::<AtomicBool>::default());
-    // A scheduler that cancels a job signals every process of it.
+    // A scheduler that cancels a job sends the signal to all its processes.
     signals::listen(interrupter.clone(), save_now.clone())?;
     let (stop, save) = (interrupter.clone(), save_now.clone());
     let wait = move || {

@@ -35,14 +35,14 @@ pub fn run(args: &Train) -> Result<ExitCode, Error> {
     Ok(signals::exit_code(summary.status))
 }
 
-/// The folder asked for, or one numbered after the experiment's name.
+/// The requested folder, or one named after the experiment with a number.
 pub fn place(args: &OutArgs, experiment: &Path) -> NewRun {
     let name = experiment.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
     let numbered = || NewRun::Numbered { parent: PathBuf::from("runs"), name };
     args.out.clone().map_or_else(numbered, NewRun::At)
 }
 
-/// Opens the device, listens to signals, and shows progress.
+/// Opens the device, listens to signals, and sets up progress messages.
 pub fn options(args: &RunArgs) -> Result<Options, Error> {
     let device = device::open(args.device)?;
     let dashboard = args.tui && std::io::stdout().is_terminal() && !args.json;
@@ -64,7 +64,7 @@ pub fn options(args: &RunArgs) -> Result<Options, Error> {
     })
 }
 
-/// Says what would be done, once nothing stands in its way.
+/// Prints what would be done, after checking that it can be done.
 pub fn dry_run(loaded: &Loaded, place: &NewRun, options: &Options, as_json: bool) -> Result<ExitCode, Error> {
     let root = place.run_path()?;
     check::report(loaded, &options.device, as_json);

@@ -1,4 +1,4 @@
-//! Values that options of several verbs take: seeds, times, changes to an experiment.
+//! Values of options that several verbs share: seeds, times, changes to an experiment.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ pub fn overrides(unset: &[String], set: &[String], seed: Option<u64>) -> Vec<Str
     unset.chain(set.iter().cloned()).chain(seed.map(|seed| format!("seed={seed}"))).collect()
 }
 
-/// A seed as every verb takes it.
+/// Parses a seed.
 pub fn parse_seed(text: &str) -> Result<u64, String> {
     let seed = text.parse().ok().filter(|seed| *seed <= LARGEST_SEED);
     seed.ok_or_else(|| format!("a seed is a whole number from 0 to {LARGEST_SEED}"))
 }
 
-/// A time: `90s`, `30m`, `2h`.
+/// Parses a duration: `90s`, `30m`, `2h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time; write 90s, 30m or 2h");
     let unit = text.chars().last().ok_or_else(wrong)?;

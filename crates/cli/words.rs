@@ -10,13 +10,14 @@ use headway_trainer::{experiment, quote};
 
 use crate::{args::Args, output};
 
-/// The words of this process. What is wrong with them is said, with the key that an option stands for elsewhere.
+/// Parses the command line of this process. Exits with an error if it is wrong, naming the config key that
+/// corresponds to an unknown option.
 pub fn read() -> Args {
     let words = with_numbers(std::env::args_os());
     Args::try_parse_from(&words).unwrap_or_else(|mut error| {
         if let Some(tip) = key_instead(&error, &words) {
             let tip = ContextValue::StyledStrs(vec![tip.into()]);
-            // In the place of an option that is only spelt alike.
+            // Instead of an option that is only spelt similarly.
             error.remove(ContextKind::SuggestedArg);
             error.insert(ContextKind::Suggested, tip);
         }
@@ -28,7 +29,8 @@ pub fn read() -> Args {
     })
 }
 
-/// Options that other programs have for what is a key of the experiment here. Those that are named as their key need no row.
+/// Options of other programs and the config keys that correspond to them. Options with the name of their key need no
+/// row.
 const OPTIONS_ELSEWHERE: [(&str, &str); 6] = [
     ("epochs", "train.steps"),
     ("lr", "optimizer.learning_rate"),
@@ -38,7 +40,7 @@ const OPTIONS_ELSEWHERE: [(&str, &str); 6] = [
     ("batch", "train.batch_size"),
 ];
 
-/// What to write in place of an option that there is not.
+/// What to write instead of an unknown option; `None` if no config key corresponds to it.
 fn key_instead(error: &clap::Error, words: &[OsString]) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
@@ -52,13 +54,13 @@ fn key_instead(error: &clap::Error, words: &[OsString]) -> Option<String> {
     let key = elsewhere.or_else(|| experiment::key_called(&name.replace('-', "_")))?;
     let mut words = words.iter().filter_map(|word| word.to_str()).skip_while(|word| !word.starts_with(wrong.as_str()));
     let given = words.next()?.strip_prefix(wrong.as_str())?.strip_prefix('=').or_else(|| words.next());
-    // Epochs are no steps.
+    // The number of epochs is not the number of steps.
     let number = given.filter(|word| name != "epochs" && word.parse::<f64>().is_ok());
     Some(format!("to set a value of the experiment, write '-s {key}={}'", number.unwrap_or("VALUE")))
 }
 
-/// The words of a command line, with every negative number that follows an option taken for its value: `--low -1e-3` becomes
-/// `--low=-1e-3`, which nothing else can be meant by.
+/// The words of a command line, in which every negative number after an option is made its value: `--low -1e-3` becomes
+/// `--low=-1e-3`, which has no other meaning.
 pub fn with_numbers(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut joined: Vec<OsString> = Vec::new();
     let mut options = true;
@@ -86,7 +88,7 @@ pub fn with_numbers(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
 mod tests {
     use super::*;
 
-    /// At every option of every verb that takes a value, negative numbers however they are written.
+    /// For every option with a value of every verb, negative numbers in any notation.
     #[test]
     fn negative_numbers_are_values() {
         use clap::CommandFactory;

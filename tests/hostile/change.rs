@@ -1,14 +1,14 @@
-//! What is done to a sound file: bytes of any file, numbers of its text or its binary headers, values of its tree.
+//! Changes to a valid file: to bytes of any file, to numbers in its text or its binary headers, to values of its tree.
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Map, Value, json};
 
-/// How a file is laid out.
+/// Layout of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A JSON document.
     Json,
-    /// A JSON document per line.
+    /// One JSON document per line.
     JsonLines,
     /// A TOML document.
     Toml,
@@ -20,44 +20,44 @@ pub enum Format {
     Text,
 }
 
-/// One change. Places are shares of what there is, so that any change suits any file.
+/// One change. Positions are shares of the length, so that any change fits any file.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// Only the first bytes stay.
+    /// Keep only the first bytes.
     Cut(Index),
-    /// Bits of a byte are flipped.
+    /// Flip bits of a byte.
     Flip(Index, u8),
-    /// Bytes are left out.
+    /// Delete bytes.
     Delete(Index, u8),
-    /// Bytes stand several times, 2^so many.
+    /// Repeat bytes 2^n times.
     Repeat(Index, u16, u8),
-    /// A piece is put in, 2^so many times.
+    /// Insert a piece 2^n times.
     Insert(Index, Index, u8),
-    /// A number of the text becomes another.
+    /// Replace a number of the text.
     Number(Index, Index),
-    /// A little-endian number of 2^so many bytes becomes another.
+    /// Replace a little-endian number of 2^n bytes.
     Word(Index, u8, Index),
-    /// A value of the tree becomes another.
+    /// Replace a value of the tree.
     Value(Index, Index),
-    /// A number of the tree becomes another of its kind, whole or not.
+    /// Replace a number of the tree by another of its kind, integer or not.
     Like(Index, Index),
-    /// The shape of a tensor becomes another of as many numbers.
+    /// Replace the shape of a tensor by another with the same number of entries.
     Shape(Index, u8),
-    /// A value of the tree becomes a copy of another one of it.
+    /// Replace a value of the tree by a copy of another value of the tree.
     Copy(Index, Index),
-    /// A value of the tree is left out.
+    /// Remove a value of the tree.
     Drop(Index),
-    /// A key is added, with a value.
+    /// Add a key with a value.
     Key(Index, Index, Index),
-    /// A value of the tree ends up so deep, times two, in lists or in tables.
+    /// Nest a value of the tree in lists or in tables, to twice this depth.
     Nest(Index, u16, bool),
-    /// A list holds its first item 2^so many times.
+    /// Repeat the first item of a list 2^n times.
     Multiply(Index, u8),
 }
 
 use Change::{Copy, Cut, Delete, Drop, Flip, Insert, Key, Like, Multiply, Nest, Number, Repeat, Shape, Word};
 
-/// One to four changes that suit a format.
+/// One to four changes that fit a format.
 pub fn changes(format: Format) -> impl Strategy<Value = Vec<Change>> {
     let at = any::<Index>;
     let bytes = prop_oneof![
@@ -85,13 +85,13 @@ pub fn changes(format: Format) -> impl Strategy<Value = Vec<Change>> {
         Format::Safetensors => 2,
         Format::Json | Format::JsonLines | Format::Toml => 4,
     };
-    // A share of nothing is no share that proptest knows.
+    // proptest allows no weight of zero.
     let one = if tree_share == 0 { bytes.boxed() } else { prop_oneof![1 => bytes, tree_share => tree].boxed() };
-    // Most files are refused at the first thing that is wrong: what lies behind is reached by one change alone.
+    // Most files are refused at the first error, so code beyond it is reached only by single changes.
     prop_oneof![vec(one.clone(), 1..2), vec(one, 2..5)]
 }
 
-/// Pieces that mean something to one format or another.
+/// Pieces that have a meaning in some format.
 const PIECES: &[&[u8]] = &[
     b"0,",
     b"[],",
@@ -202,7 +202,7 @@ const WORDS: &[u64] = &[
     u64::MAX,
 ];
 
-/// Values that may stand where others should.
+/// Values to replace others by.
 fn values() -> Vec<Value> {
     let numbers = NUMBERS.iter().filter_map(|number| serde_json::from_str(number).ok());
     let others = [
@@ -292,7 +292,7 @@ impl Change {
             }
             Word(at, width, number) => {
                 let number = WORDS[number.index(WORDS.len())].to_le_bytes();
-                // Headers stand at the ends.
+                // Headers are at the start or the end.
                 let (len, at) = (bytes.len(), place(at, bytes.len()));
                 let at = match at % 3 {
                     0 => at % 64.min(len + 1),
@@ -307,7 +307,7 @@ impl Change {
         bytes
     }
 
-    /// Changes the tree of the whole file, of one line or of the header; a file without one stays.
+    /// Changes the tree of the whole file, of one line or of the header; a file without a tree is unchanged.
     fn to_tree(&self, format: Format, bytes: Vec<u8>) -> Vec<u8> {
         let json = |bytes: &[u8]| {
             let tree = serde_json::from_slice(bytes).ok()?;
@@ -446,7 +446,7 @@ impl Change {
             Multiply(at, times) => {
                 if let Some(Value::Array(items)) = tree.pointer_mut(&path(at))
                     && let Some(first) = items.first().cloned()
-                    // A long list of large things is large, and tells nothing more.
+                    // A long list of large items is too large, and tests nothing more.
                     && first.to_string().len() << times < 1 << 22
                 {
                     *items = vec![first; 1 << times];
@@ -458,7 +458,7 @@ impl Change {
     }
 }
 
-/// The pointer of every value, the whole first.
+/// The pointer of every value, the root first.
 pub fn paths(tree: &Value) -> Vec<String> {
     fn walk(value: &Value, path: &str, all: &mut Vec<String>) {
         all.push(path.to_owned());
@@ -468,7 +468,7 @@ pub fn paths(tree: &Value) -> Vec<String> {
                     walk(value, &format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")), all);
                 }
             }
-            // The rest of a long list is like its beginning.
+            // The rest of a long list is like its start.
             Value::Array(items) => {
                 for (index, value) in items.iter().enumerate().take(8) {
                     walk(value, &format!("{path}/{index}"), all);
@@ -482,7 +482,7 @@ pub fn paths(tree: &Value) -> Vec<String> {
     all
 }
 
-/// A key as it stands in a table, not in a pointer.
+/// A key as it is in a table, without the escapes of a pointer.
 fn plain(key: &str) -> String {
     key.replace("~1", "/").replace("~0", "~")
 }

@@ -1,4 +1,4 @@
-//! Every kind of file that a user may hand in: sound ones, and what reads them.
+//! All kinds of files that a user may provide: valid examples, and the code that reads them.
 
 use std::{
     fs,
@@ -34,28 +34,28 @@ use crate::change::Format;
 
 /// A kind of file.
 pub struct Kind {
-    /// What failures and kept seeds call it.
+    /// Name of the kind, in failures and in the files of seeds.
     pub name: &'static str,
-    /// How the file is laid out.
+    /// Layout of the file.
     pub format: Format,
-    /// Sound folders, and in each of them the file.
+    /// Valid folders, each with the file to change.
     pub examples: fn() -> Vec<Example>,
-    /// Everything that reads the file, in a folder.
+    /// Everything that reads the file in a folder.
     pub read: fn(&Path) -> Result<(), Error>,
-    /// Cases that a test tries.
+    /// Number of cases that a test tries.
     pub cases: u32,
 }
 
-/// A sound folder.
+/// A valid folder.
 #[derive(Clone)]
 pub struct Example {
-    /// Its files by path below it.
+    /// Its files, by path below it.
     pub files: Vec<(String, Vec<u8>)>,
-    /// The one that is changed.
+    /// Index of the file to change.
     pub changed: usize,
 }
 
-/// The list: a new kind of file is one row.
+/// The list of kinds: a new one is one row.
 pub const KINDS: &[Kind] = &[
     Kind { name: "experiment", format: Format::Toml, examples: experiments, read: read_experiment, cases: 400 },
     Kind { name: "study", format: Format::Toml, examples: studies, read: read_study, cases: 150 },
@@ -83,7 +83,7 @@ pub const KINDS: &[Kind] = &[
 ];
 
 impl Example {
-    /// The file alone, as `name`.
+    /// A folder with only this file, under this name.
     fn alone(name: &str, bytes: impl Into<Vec<u8>>) -> Self {
         Self { files: vec![(name.to_owned(), bytes.into())], changed: 0 }
     }
@@ -113,7 +113,7 @@ fn collect(root: &Path, below: &Path, files: &mut Vec<(String, Vec<u8>)>) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Sound files: those of this repository, and runs made once.
+// Valid files: those of this repository, and files of runs that are made once.
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -140,7 +140,7 @@ fn options() -> Options {
     }
 }
 
-/// Tiny networks, one for each way that a model is put together.
+/// Tiny networks, one for each way in which a model is composed.
 const MODELS: &[&str] = &[
     "[model.transformer]\nd_model = 6\nn_layers = 2\nn_heads = 2\n",
     "[model.transformer]\nd_model = 4\nn_layers = 1\nn_heads = 1\nposition = \"sinusoidal\"\nnorm = \"none\"\n\
@@ -152,7 +152,7 @@ const MODELS: &[&str] = &[
 ];
 
 fn tiny(model: &str) -> String {
-    // Models that see the whole sequence have no business where answers stand in it.
+    // Models that see the whole sequence cannot be used if answers are in the input.
     let task = if model.contains("transformer") {
         "[task.icl_linear]\nd = 2\nn_points = 3\n"
     } else {
@@ -177,7 +177,7 @@ static RUNS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
     runs.collect()
 });
 
-/// A sweep of a few runs, all of them done.
+/// A sweep with a few finished runs.
 static STUDY: LazyLock<PathBuf> = LazyLock::new(|| {
     let root = crate::workplace().join("study");
     let _ = fs::remove_dir_all(&root);
@@ -207,7 +207,7 @@ static TUNED: LazyLock<PathBuf> = LazyLock::new(|| {
     root.join("checkpoints/step-00000003")
 });
 
-/// An adapter alone, with its base beside it.
+/// An adapter by itself, with its base beside it.
 fn adapter_files(changed: &str) -> Vec<Example> {
     let mut files = Vec::new();
     collect(&RUNS[0].join("checkpoints/step-00000003"), Path::new(""), &mut files);
@@ -233,7 +233,7 @@ fn lineages() -> Vec<Example> {
     Example::each(&TUNED, "lineage.json")
 }
 
-/// What `torch.save` and numpy would write of the weights of every model.
+/// Weights of every model as written by `torch.save` and numpy.
 fn state_dicts() -> Vec<Example> {
     let of = |run: &PathBuf| {
         let arrays = Checkpoint::find(run).unwrap().weights().unwrap();
@@ -268,7 +268,7 @@ fn toml_files(folder: &str) -> Vec<String> {
     files.into_iter().filter_map(|(_, bytes)| String::from_utf8(bytes).ok()).collect()
 }
 
-/// Sweeps and comparisons that need no other file, as their folders hold them, and one as a person writes it.
+/// Sweeps and comparisons without other files, as in their folders, and one as written by a person.
 fn studies() -> Vec<Example> {
     let folder = repository().join("experiments");
     let mut examples = Vec::new();
@@ -318,7 +318,7 @@ fn certificates() -> Vec<Example> {
         .collect()
 }
 
-/// A run that has steps left to take: there is something to resume.
+/// A run with steps left to take, so that it can be resumed.
 fn stopped(name: &str) -> Vec<Example> {
     let of_run = |run: &PathBuf| {
         let mut examples = Example::each(run, name);
@@ -462,9 +462,9 @@ fn arrays() -> Vec<Example> {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// What reads them: the functions that the commands call.
+// The readers: the functions that the commands call.
 
-/// `check`, `show`, `train --dry-run` up to the model itself, whose size an experiment may ask for.
+/// `check`, `show` and `train --dry-run` up to the model itself, whose size an experiment may choose.
 fn read_experiment(folder: &Path) -> Result<(), Error> {
     let loaded = experiment::load(&folder.join("experiment.toml"), &[])?;
     let Experiment { model, train, .. } = &loaded.experiment;
@@ -534,7 +534,7 @@ fn read_record(folder: &Path) -> Result<(), Error> {
 
 /// `sweep status` of a run that failed.
 fn read_failure(folder: &Path) -> Result<(), Error> {
-    // What cannot be read is no failure that anybody remembers.
+    // A record of a failure that cannot be read counts as none.
     let (standing, _) = plan::run_state(folder)?;
     let text = serde_json::to_string(&standing).map_err(headway_trainer::Error::from)?;
     assert!(!text.is_empty());
@@ -614,7 +614,7 @@ fn read_arrays(folder: &Path) -> Result<(), Error> {
     cells.or(forms).or(samples).or(network).map_err(refused)
 }
 
-/// A config whose copies of the model and its sizes are those of its experiment, as far as it can be read.
+/// A config whose copies of the model and its sizes agree with those of its experiment, if it can be parsed.
 pub fn agreeing(config: &[u8]) -> Option<Vec<u8>> {
     let mut config: Value = serde_json::from_slice(config).ok()?;
     let experiment: Experiment = serde_json::from_value(config.get("experiment")?.clone()).ok()?;

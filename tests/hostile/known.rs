@@ -1,4 +1,4 @@
-//! Files whose harm has a name. Each is refused, and the message says why.
+//! Known kinds of malicious files. Each is refused, with a message that says why.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ fn kind(name: &str) -> &'static Kind {
     KINDS.iter().find(|kind| kind.name == name).unwrap()
 }
 
-/// The first example of a kind whose file contains a text, with its file changed, must be refused with words.
+/// The first example of a kind whose file contains a text must be refused with certain words after its file is changed.
 fn refused(name: &str, which: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>, words: &str) {
     let kind = kind(name);
     let contains =
@@ -34,13 +34,13 @@ fn refused(name: &str, which: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>, wor
     assert!(said.contains(words), "{name}: {what}: said {start:?}, wanted {words:?}");
 }
 
-/// A file of its own.
+/// A file with its own content must be refused.
 fn text_refused(name: &str, text: impl Into<Vec<u8>>, words: &str) {
     let text = text.into();
     refused(name, "", |_| text, words);
 }
 
-/// A checkpoint's config with one value of its experiment changed, in the copies beside it too.
+/// A checkpoint's config with one value of its experiment changed, also in the copies beside it, must be refused.
 fn config_refused(model: &str, key: &str, value: Value, words: &str) {
     let change = |bytes: Vec<u8>| {
         let mut config: Value = serde_json::from_slice(&bytes).unwrap();
@@ -117,7 +117,7 @@ fn headers_that_promise_more_than_the_file_holds() {
             file(&format!("{{\"__metadata__\":{{{}\"k\":\"\"}}}}", "\"a\":\"\",".repeat(900_000)), 0),
             "values",
         );
-        // Offsets near the largest number there is.
+        // Offsets near the largest integer.
         let eighth = 1_u64 << 61;
         let tensors: Vec<String> = (0..7)
             .map(|at| tensor(at, "[576460752303423488]", at as u64 * eighth, (at as u64 + 1) * eighth))
@@ -127,10 +127,10 @@ fn headers_that_promise_more_than_the_file_holds() {
     }
 }
 
-/// Wrappings of a text that is repeated, with the text.
+/// A repeated text, with what precedes and what follows it.
 type Dense = (&'static str, &'static str, &'static str);
 
-/// Every dense text at every size, those that are just let through among them.
+/// Tests every dense text at every size, including sizes that are only just allowed.
 fn harmless(kinds: &[&str], dense: &[Dense]) {
     let mut faults = Vec::new();
     for (name, (open, text, close)) in kinds.iter().flat_map(|name| dense.iter().map(move |dense| (name, dense))) {
@@ -141,7 +141,7 @@ fn harmless(kinds: &[&str], dense: &[Dense]) {
                 text.contains('#').then(|| (0..times).map(|at| text.replace('#', &at.to_string())).collect());
             let body: String = numbered.unwrap_or_else(|| text.repeat(times));
             let bytes = format!("{open}{body}{close}").into_bytes();
-            // A safetensors file is its header's length, its header, and here nothing else.
+            // A safetensors file: the length of its header, its header, and here no data.
             let len = (bytes.len() as u64).to_le_bytes();
             let is_header = kind.format == crate::change::Format::Safetensors;
             example.files[example.changed].1 = if is_header { [&len[..], &bytes].concat() } else { bytes };
@@ -318,7 +318,7 @@ fn studies_without_end() {
     };
     text_refused("study", rows(100, 1000), runs);
     text_refused("study", rows(2, 1).replace("count = 100", "count = 1000000000"), "give 10000 or fewer");
-    // Keys in quotes are paths.
+    // Quoted keys are paths.
     text_refused("study", format!("{experiment}[set]\n\"{}\" = 1\n", "a.".repeat(100)), "");
     text_refused("study", format!("{experiment}[set]\n\"{}\" = 1\n", "a.".repeat(100_000)), "a key of more than");
 }
@@ -366,7 +366,7 @@ fn experiments_of_any_size() {
 fn archives_whose_entries_share_their_bytes() {
     let _alone = alone();
     let change = |zip: Vec<u8>| {
-        // The directory's first entry, thousands of times, and a count to match.
+        // The first entry of the directory, repeated thousands of times, with a matching count.
         let start = zip.windows(4).position(|window| window == b"PK\x01\x02").unwrap();
         let entry = 46 + "inputs.npy".len();
         let end = zip.windows(4).rposition(|window| window == b"PK\x05\x06").unwrap();
@@ -402,7 +402,8 @@ fn reports_about_any_certificate() {
     assert!(reports > 10, "numbers may have any size");
 }
 
-/// Runs `headway` with these words; its exit code and what it said, or nothing where it still runs after ten seconds.
+/// Runs `headway` with these words; returns its exit code and messages, or `None` if it is still running after ten
+/// seconds.
 fn headway(words: &[&str]) -> Option<(i32, String)> {
     #[allow(clippy::zombie_processes, reason = "a process that has ended was waited for")]
     let mut child = Command::new(env!("CARGO_BIN_EXE_headway"))

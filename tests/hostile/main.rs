@@ -1,15 +1,17 @@
-//! Files that somebody made to do harm, or that a disk has spoilt: whatever is in them, reading one ends without a panic, takes
-//! at most ten times the size of its folder and 64 MB of memory, and what is wrong gives exit code 2 or 3.
+//! Malicious or damaged files: whatever they contain, reading one ends without a panic, takes at most ten times the
+//! size of its folder plus 64 MB of memory, and errors have exit code 2 or 3.
 //!
-//! Each test takes sound files of a kind ([`kinds`]), changes them ([`change`]) and reads them as the commands do. It tries the
-//! same cases every time; seeds of cases that failed once are kept in `tests/hostile/seeds` and tried first.
+//! Each test takes valid files of a kind ([`kinds`]), changes them ([`change`]) and reads them as the commands do. It
+//! tries the same cases every time; seeds of cases that once failed are stored in `tests/hostile/seeds` and tried
+//! first.
 //!
 //! ```text
 //! HEADWAY_HOSTILE_SECONDS=3600 cargo test --release --test hostile -- --nocapture
 //! ```
 //!
-//! goes on for as long with new cases, and keeps the seeds of those that fail. `HEADWAY_HOSTILE_KIND=config` tries one kind alone.
-//! A case that ends the whole process, as running out of stack or memory does, leaves its files in `target/tmp/hostile/case`.
+//! continues for that long with new cases, and stores the seeds of those that fail. `HEADWAY_HOSTILE_KIND=config` tests
+//! only one kind. If a case ends the whole process, as a stack overflow or running out of memory does, its files are
+//! left in `target/tmp/hostile/case`.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -40,14 +42,14 @@ use proptest::{
 #[global_allocator]
 static ALLOCATOR: memory::Counting = memory::Counting;
 
-/// Bytes for each byte of the folder, and bytes for any folder.
+/// Allowed bytes per byte of the folder, and allowed bytes for any folder.
 const ALLOWED: (usize, usize) = (10, 64_000_000);
-/// Longest that reading may take. Generous: a machine may be busy.
+/// Longest time that reading may take; generous, because the machine may be busy.
 const LONGEST: Duration = Duration::from_mins(1);
-/// Beyond this an allocation is refused, so that a fault ends this process and not the machine.
+/// Larger allocations are refused, so that a fault ends this process and not the machine.
 const CEILING: usize = 4 << 30;
 
-/// Memory is counted for the whole process: one test at a time.
+/// Memory is counted for the whole process, so tests run one at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,12 +57,12 @@ fn alone() -> MutexGuard<'static, ()> {
     alone
 }
 
-/// Where runs and cases are made.
+/// Folder in which runs and cases are made.
 fn workplace() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile")
 }
 
-/// What became of one case.
+/// Result of one case.
 struct Outcome {
     result: Result<(), Error>,
     peak: usize,
@@ -97,7 +99,7 @@ fn outcome(kind: &Kind, files: &[(String, Vec<u8>)]) -> Result<Outcome, String> 
     }
 }
 
-/// What is wrong with how a folder was read; nothing where it was read as it should be.
+/// What is wrong with how a folder was read; `None` if nothing is.
 fn fault(outcome: Result<Outcome, String>) -> Option<String> {
     let (allowed, outcome) = match outcome {
         Ok(outcome) => (outcome.allowed(), outcome),
@@ -109,13 +111,13 @@ fn fault(outcome: Result<Outcome, String>) -> Option<String> {
         _ if took > LONGEST => Some(format!("{took:?} for {size} bytes of files")),
         Ok(()) => None,
         Err(error) if matches!(error.kind(), ErrorKind::Usage | ErrorKind::Checkpoint) => None,
-        // An experiment may ask for more than the machine has, in a checkpoint too.
+        // An experiment may need more memory than the machine has, also in a checkpoint.
         Err(error) if error.to_string().starts_with("out of memory: this experiment needs") => None,
         Err(error) => Some(format!("exit code {}: {error}", error.exit_code())),
     }
 }
 
-/// The folder of an example after changes to its file, in a manifest that knows them.
+/// The folder of an example with its file changed and a manifest that matches.
 fn changed(kind: &Kind, example: &Example, changes: &[Change], agreeing: bool) -> Vec<(String, Vec<u8>)> {
     let Example { mut files, changed } = example.clone();
     let (name, bytes) = &mut files[changed];
@@ -133,7 +135,7 @@ fn changed(kind: &Kind, example: &Example, changes: &[Change], agreeing: bool) -
     files
 }
 
-/// Writes every manifest anew.
+/// Rewrites every manifest.
 fn forge(files: &mut [(String, Vec<u8>)]) {
     for at in 0..files.len() {
         let Some(folder) = files[at].0.strip_suffix(Checkpoint::MANIFEST).map(str::to_owned) else { continue };
@@ -145,16 +147,16 @@ fn forge(files: &mut [(String, Vec<u8>)]) {
     }
 }
 
-/// How cases of a kind ended.
+/// How the cases of a kind ended.
 #[derive(Default)]
 struct Tally {
     cases: u64,
-    /// Nothing was wrong.
+    /// Number of cases without an error.
     sound: u64,
-    /// By exit code.
+    /// Number of cases by exit code.
     refused: [u64; 2],
     slowest: Duration,
-    /// Memory as a share of what is allowed, at most.
+    /// Largest memory use, as a share of what is allowed.
     largest: f64,
 }
 
@@ -171,7 +173,7 @@ impl Tally {
     }
 }
 
-/// Tries cases of a kind; the first that fails, in its smallest form.
+/// Tries cases of a kind; returns the first that fails, reduced to its smallest form.
 fn try_cases(kind: &Kind, cases: u32, seed: RngSeed, tally: &mut Tally) -> Result<(), String> {
     let examples = (kind.examples)();
     let seeds: &'static str = Box::leak(format!("tests/hostile/seeds/{}.txt", kind.name).into_boxed_str());
@@ -199,7 +201,7 @@ fn try_cases(kind: &Kind, cases: u32, seed: RngSeed, tally: &mut Tally) -> Resul
     }
 }
 
-/// The kinds that are asked for.
+/// The kinds to test.
 fn asked() -> Vec<&'static Kind> {
     let name = env::var("HEADWAY_HOSTILE_KIND").ok();
     let asked: Vec<&Kind> = KINDS.iter().filter(|kind| name.as_ref().is_none_or(|name| name == kind.name)).collect();

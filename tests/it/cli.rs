@@ -1,4 +1,4 @@
-//! Every verb from end to end on tiny configs, as a person or a script would use it.
+//! Every verb from end to end on tiny configs, as used by a person or a script.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Finished, Lab};
 
-/// Slices in the results, a best checkpoint that is not the newest one.
+/// Has slices in the results, and a best checkpoint that is not the newest.
 pub const REGRESSION: &str = r"[task.icl_linear]
 d = 3
 n_points = 4
@@ -204,7 +204,7 @@ mod train {
     #[test]
     fn overrides_enter_the_resolved_config_which_trains_the_same_again() {
         let lab = Lab::with(COPY);
-        // The variant's name may be left out, also of a table that the file does not have.
+        // The variant's name may be left out, even for a table that is not in the file.
         let set = ["-s", "model.n_heads=4", "-s", "optimizer.learning_rate=0.01", "-s", "data.test=3", "--seed", "5"];
         lab.train("run", &set).succeed();
         let resolved = lab.read("run/experiment.toml");
@@ -268,7 +268,7 @@ mod train {
         let plan = lab.headway(&words).succeed().json();
         let train = &plan[1]["experiment"]["train"];
         assert_eq!((train.get("clip_norm"), &train["keep_last"]), (None, &json!(2)), "{train}");
-        // Of a checkpoint, whose experiment says everything, a default takes its place.
+        // For a checkpoint, whose experiment has every key, it means the default.
         lab.train("run", &["-s", "train.steps=1", "-s", "data.test=3"]).succeed();
         let eval = |words: &[&str]| lab.headway(&[&["eval", "run", "--json"], words].concat()).succeed().json();
         let whole = eval(&["-s", "data.test=256"])["metrics"].clone();
@@ -282,7 +282,8 @@ mod train {
         lab.headway(&nothing).fail(2, &["--unset train.early_stopping: nothing in sweep.toml sets it"]);
     }
 
-    /// However an update of 16 sequences is divided, it is the same update: sequences ask from 2 to 4 questions each.
+    /// However an update of 16 sequences is divided, it is the same update; sequences have 2 to 4 scored positions
+    /// each.
     #[test]
     fn micro_batches_weigh_as_many_as_they_have_scored_positions() {
         let lab = Lab::with(include_str!("../fixtures/cases/mqar_fixed.toml"));
@@ -296,7 +297,7 @@ mod train {
             let line: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
             let loss = line["train/loss"].as_f64().unwrap();
             assert!((loss - 4.37552).abs() < 5e-6, "{run}: {loss}");
-            // One step of gradient descent: weights are equal where gradients are.
+            // After one step of gradient descent, weights are equal if gradients are.
             let floats = |bytes: &Vec<u8>| bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
             let weights: BTreeMap<String, Vec<f32>> = tensors(&lab, &format!("{run}/checkpoints/step-00000001"))
                 .iter()
@@ -326,7 +327,7 @@ mod train {
         assert_eq!((&record["status"], &record["step"]), (&json!("complete"), &json!(3)));
         let names: Vec<&Value> = record["results"].as_array().unwrap().iter().map(|row| &row["name"]).collect();
         assert_eq!(names, ["network", "chance"]);
-        // As the budget counts them, and as they are stored.
+        // As counted by the budget, and as stored.
         let checked = lab.headway(&["check", "experiment.toml", "--device", "cpu", "--json"]).succeed().json();
         assert_eq!(record["parameters"], checked["parameters"]);
         let stored: usize = tensors(&lab, "run/checkpoints/step-00000003").values().map(|bytes| bytes.len() / 4).sum();
@@ -426,7 +427,7 @@ mod evaluate {
         assert_eq!(keys(&last), keys(&trained));
         assert_eq!((&last["metrics"], &last["baselines"]), (&trained["metrics"], &trained["baselines"]));
         assert_eq!(last["step"], 6);
-        // A run folder means its best checkpoint by validation loss, which the metrics name.
+        // A run folder stands for its best checkpoint by validation loss, which the metrics show.
         let best = lab
             .read("run/metrics.jsonl")
             .lines()
@@ -457,7 +458,7 @@ mod evaluate {
         assert_ne!(more, same);
         assert_eq!(eval(&["-s", "data.fresh.test=60"]), more);
         assert_ne!(eval(&["-s", "seed=1"]), same);
-        // How examples are batched must not matter beyond rounding.
+        // Batching must not change the results beyond rounding.
         let batched = eval(&["-s", "data.test=60", "-s", "train.batch_size=7"]);
         let [a, b] = [&more, &batched].map(|metrics| metrics["test/loss"].as_f64().unwrap());
         assert!((a / b - 1.0).abs() < 1e-5, "{a} {b}");
@@ -573,14 +574,14 @@ mod look {
             |words: &[&str]| lab.headway(&[&["check", "experiment.toml", "--device", "cpu"], words].concat()).succeed();
         for (what, set) in [
             ("tasks", "task={NAME={}}"),
-            // A task that every model may see the whole of.
+            // A task for which every model may see the whole input.
             ("models", "model={NAME={}} task={truncated_linear={}}"),
             ("kernels", "model.kernel=NAME"),
             ("positions", "model.position=NAME"),
             ("optimizers", "optimizer={NAME={}}"),
         ] {
             for name in names(what) {
-                // A task of a file needs one, whose examples have an end.
+                // A task with a file needs one, and its number of examples is fixed.
                 let file = "file={path=\"table.csv\"}} data={fixed={train=2,test=1}";
                 let set = set.replace("NAME={}", if name == "file" { file } else { "NAME={}" });
                 let set = set.replace("NAME", &name);
@@ -681,10 +682,10 @@ mod bench {
         }
         let saved = fs::read_to_string(lab.path("figures/bench.json")).unwrap();
         assert_eq!(serde_json::from_str::<serde_json::Value>(&saved).unwrap(), document);
-        // A folder that cannot be made is refused before anything is timed.
+        // A folder that cannot be made is refused before timing starts.
         lab.write("taken", "");
         lab.headway(&["bench", "A1", "--device", "cpu", "--out", "taken"]).fail(1, &["cannot create folder taken"]);
-        // One length has no exponent and makes no figure.
+        // A single length gives no exponent and no figure.
         assert!(!lab.path("figures/attention_time.svg").exists());
     }
 }
@@ -770,7 +771,7 @@ fn a_killed_writer_does_not_block_the_next() {
             }
             assert_eq!(attempt.status.code(), None, "{attempt:?}");
             kills += 1;
-            // It has its name when it is whole.
+            // It gets its name only when it is complete.
             if lab.path(made).exists() {
                 assert!(lab.path(whole).exists(), "killed at file operation {kills}: {words:?}");
                 fs::rename(lab.path(made), lab.path(&format!("whole-{kills}"))).unwrap();

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::{Lab, assert_sound_pages, python, there_is};
 
-/// A small one of every construction, with its tolerance.
+/// A small example of every construction, with its tolerance.
 const CASES: &[(&str, &[&str], f64)] = &[
     ("truncated-linear", &["--seq-len", "7", "--d-in", "3", "--low", "-2", "--high", "1"], 0.02),
     ("truncated-linear-heads", &["--seq-len", "5", "--d-in", "2", "--low", "-1", "--high", "1"], 0.02),
@@ -56,8 +56,8 @@ fn a_constructed_checkpoint_is_an_ordinary_one() {
         assert_eq!(certificate["holds"], true, "{name}");
         let proved = value("/bound/value") + value("/rounding/value");
         assert!(value("/float32/error") <= proved && proved <= *tolerance, "{name}: {certificate:#}");
-        // Scored on its own task: no output is farther from its target than proved, so no mean square either. What
-        // in-context-gd computes is not the label but what gradient descent predicts, which stands beside it.
+        // Scored on its own task: no output is off by more than the proved bound, so neither is the root mean square.
+        // in-context-gd predicts what gradient descent does, not the label, so it is compared with that.
         let eval = lab.headway(&["eval", "made", "--device", "cpu", "--json"]).succeed().json();
         let rows = eval["baselines"].as_array().unwrap();
         let target = rows.iter().find(|row| *name == "in-context-gd" && row["name"] == "gradient_descent");
@@ -71,7 +71,7 @@ fn a_constructed_checkpoint_is_an_ordinary_one() {
         fs::remove_file(lab.path("made/report.html")).unwrap();
         lab.headway(&["report", "made"]).succeed();
         assert_eq!(fs::read(lab.path("made/report.html")).unwrap(), page, "{name}");
-        // Another device, wherever there is one, sees the same file.
+        // Another device, if there is one, uses the same file.
         let kept = fs::read_to_string(lab.path("made/certificate.json")).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), certificate, "{name}");
     }
@@ -102,7 +102,7 @@ fn training_starts_from_a_construction() {
     assert!(constructed < 1e-3 && random > 0.1, "{constructed} from the construction, {random} from nothing");
     let record: Value = serde_json::from_str(&lab.read("constructed/run.json")).unwrap();
     assert_eq!((&record["verb"], &record["lineage"]["from"]), (&"train".into(), &"made".into()));
-    // Where it came from is part of the config, so that the run can be done again from its own folder.
+    // The origin of the weights is part of the config, so that the run can be repeated from its own folder.
     assert!(lab.read("constructed/experiment.toml").contains("init_from = \"made\""));
     let finetuned = [&["finetune", "made/train.toml", "--from", "made", "--out", "tuned"][..], &common].concat();
     lab.headway(&finetuned).succeed();
@@ -152,7 +152,7 @@ fn slope(points: &[(f64, f64)]) -> f64 {
     product / logs.iter().map(|point| (point.0 - x).powi(2)).sum::<f64>()
 }
 
-/// Every rate of the report: certificates hold, the error falls as it should, and the command says so.
+/// All rates of the report: certificates hold, errors fall as they should, and the command says so.
 #[test]
 fn rates_are_drawn_and_judged() {
     let lab = Lab::new();
@@ -178,14 +178,15 @@ fn rates_are_drawn_and_judged() {
     assert_sound_pages(&[lab.path("rates/report.html")]);
 }
 
-/// More of which the certificate must be found true: a spike between the points of any lattice, where the bound rests on the formula alone,
-/// and gates so blunt that their error is no longer 0.2785/β.
+/// Further certificates to verify: a spike between the points of any lattice, whose bound comes from the formula alone,
+/// and gates so blunt that their error is not 0.2785/β.
 const MORE: &[(&str, &[&str], f64)] = &[
     ("activation", &["--function", "exp(-((x1-0.0123456)*1e5)^2)"], 1.1),
     ("relu-network", &["--seq-len", "2", "--d", "2", "--hidden", "4", "--beta", "0.5"], 10.0),
 ];
 
-/// Python computes every certificate anew, and notices where one claims less than follows: a bound, a term of the rounding, other words.
+/// Python recomputes every certificate, and notices one that claims too little: a bound, a term of the rounding, or a
+/// text.
 #[test]
 fn numpy_finds_the_certificate_true() {
     if !there_is("numpy") {
@@ -309,16 +310,17 @@ fn what_lies_beside_the_folder_is_left_alone() {
     assert_eq!(names.count(), 2, "something else is left behind");
 }
 
-/// What the certificate's line, its data and its page say: proved from the formula, if what was given is true, or not at all.
+/// What a certificate's summary line, data and page say: proved from the formula, proved if given constants are true,
+/// or not certified.
 #[test]
 fn only_what_is_proved_is_called_so() {
     let smooth = "sin(3*x1_1)*x2_1";
     for (function, more, code, word, verdict) in [
         (smooth, &["--tolerance", "0.2"][..], 0, "proved", "proved"),
         (smooth, &["--tolerance", "0.2", "--lipschitz", "3"], 0, "if |f'| <= L (and |f''| <= M) as given", "given"),
-        // Steeper than the data in hand allow.
+        // Steeper than the given constant allows.
         (smooth, &["--tolerance", "0.2", "--lipschitz", "2.9"], 2, "", ""),
-        // Endlessly steep at a root.
+        // The slope is infinite at the root.
         ("sqrt(x1_1)", &["--seq-len", "1", "--cells", "100"], 7, "NOT CERTIFIED", "not_certified"),
     ] {
         let lab = Lab::new();
@@ -339,14 +341,14 @@ fn only_what_is_proved_is_called_so() {
             "{function}"
         );
         assert_eq!(lab.read("made/report.html").contains("NOT CERTIFIED"), code == 7, "{function}");
-        // The folder is whole all the same, and its last line cannot be missed.
+        // The folder is complete all the same, and its last line says so clearly.
         lab.headway(&["eval", "made", "--device", "cpu", "--json"]).succeed();
         let last = finished.stdout.lines().last().unwrap();
         assert_eq!(last.starts_with("NOT CERTIFIED: largest error found"), code == 7, "{last}");
     }
 }
 
-/// Certificates that were false once: each is bounded, or refused.
+/// Certificates that were wrong in the past: each is now bounded or refused.
 #[test]
 fn nothing_false_is_certified() {
     let lab = Lab::new();
@@ -434,7 +436,7 @@ fn targets_come_from_files() {
     }
 }
 
-/// Every command line of the chapters, one after the other in one folder.
+/// Runs every command line of the chapters, one after the other in one folder.
 #[test]
 fn the_commands_of_the_chapters_work() {
     let chapters = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/theory");
@@ -463,7 +465,7 @@ fn the_commands_of_the_chapters_work() {
     assert!(found >= 8, "only {found} commands: are the chapters gone?");
 }
 
-/// A command line as a shell would split it, as far as the chapters need.
+/// Splits a command line as a shell would, as far as the chapters need.
 pub fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     for c in line.chars() {

@@ -1,4 +1,5 @@
-//! Which crate may see which: the layout that keeps models, tasks and training apart; and where the rest comes from.
+//! Which crate may use which: the layout that separates models, tasks and training; and where other dependencies come
+//! from.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,7 +68,7 @@ fn name(package: &Value) -> &str {
     package["name"].as_str().unwrap()
 }
 
-/// Names of the dependencies for which `wanted` holds of the kind: null for normal ones, `dev` or `build`.
+/// Names of the dependencies of certain kinds: null for normal ones, `dev` or `build`.
 fn dependencies(package: &Value, wanted: impl Fn(&Value) -> bool) -> BTreeSet<&str> {
     let all = package["dependencies"].as_array().unwrap().iter();
     all.filter(|dependency| wanted(&dependency["kind"])).map(name).collect()
@@ -131,7 +132,7 @@ fn what_is_not_ours_comes_from_one_registry_in_versions_that_are_named() {
     }
 }
 
-/// Files of the product below a folder that have a line of code, tests and comments left out, for which `is_it` holds.
+/// Files of the product below a folder with a line of code, without tests and comments, for which `is_it` holds.
 fn files_with(folder: &str, is_it: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders = vec![root.join(folder)];
@@ -155,7 +156,7 @@ fn files_with(folder: &str, is_it: impl Fn(&str) -> bool) -> BTreeSet<String> {
 
 #[test]
 fn one_place_makes_generators() {
-    // The numbers that an adapter drops are drawn anew at each pass, from a number that the run's own generator gives.
+    // Dropout masks are drawn at each pass, from a number that the run's own generator gives.
     const MAKERS: [&str; 2] = ["crates/model/src/low_rank.rs", "crates/tasks/src/seed.rs"];
     let found = files_with("crates", |line| line.contains("seed_from_u64(") || line.contains("::from_seed("));
     assert_eq!(found.into_iter().collect::<Vec<_>>(), MAKERS);
@@ -163,7 +164,7 @@ fn one_place_makes_generators() {
 
 #[test]
 fn one_place_opens_devices_and_says_what_there_is_to_say_about_them() {
-    // Processes that a benchmark or a study starts are silent: the one that starts them has said it.
+    // Processes started by a benchmark or a study print nothing, since the process that started them has.
     const OPENERS: [&str; 3] = ["crates/cli/bench.rs", "crates/cli/device.rs", "crates/cli/sweep.rs"];
     let found = files_with("crates/cli", |line| line.contains("device.open()") || line.contains("spec.open()"));
     assert_eq!(found.into_iter().collect::<Vec<_>>(), OPENERS);

@@ -1,7 +1,7 @@
-//! Weights from other programs and for other programs: what is imported computes what it computed there, what is exported
-//! computes there what it computes here, and what cannot be imported is refused with what to do.
+//! Weights from and for other programs: imported networks compute what they computed in the other program, exported
+//! ones compute there what they compute here, and what cannot be imported is refused with advice.
 //!
-//! Tests that compare with PyTorch need a Python that has it, as those of `python_reference.rs` do.
+//! Tests that compare with PyTorch need a Python that has it, like those of `python_reference.rs`.
 
 use std::{
     collections::BTreeMap,
@@ -31,13 +31,13 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// A network of `python/foreign_models.py`, and how a user imports it.
+/// A network of `python/foreign_models.py`, and how a user would import it.
 struct Foreign {
     name: &'static str,
     task: &'static str,
     model: &'static str,
     words: &'static [&'static str],
-    /// What is said about it, each on a line of its own.
+    /// Expected messages, each on its own line.
     said: &'static [&'static str],
 }
 
@@ -139,7 +139,7 @@ impl Foreign {
         FOREIGN.iter().find(|foreign| foreign.name == name).unwrap()
     }
 
-    /// Imports a file of this network, and returns what was said.
+    /// Imports a file of this network, and returns the messages.
     fn import(&self, lab: &Lab, file: &Path, out: &str) -> String {
         lab.write("experiment.toml", format!("{}{}{DATA}", self.task, self.model));
         let file = file.to_str().unwrap();
@@ -213,7 +213,7 @@ fn what_pytorch_saved_computes_the_same_here() {
     ])
     .succeed();
     lab.headway(&["analyze", "rank", "hooked_transformer-pt", "--out", "rank"]).succeed();
-    // A module that was saved whole says where its norms stand, and how many heads it has.
+    // A module that was saved completely shows the place of its norms and its number of heads.
     let shown = lab.headway(&["import", "foreign/whole_module.pt"]).succeed().stdout;
     assert!(shown.contains("told by the file: norm_first = true") && shown.contains("n_heads = 3"), "{shown}");
     let shown = lab.headway(&["import", "foreign/averaged.pt"]).succeed().stdout;
@@ -228,7 +228,7 @@ fn what_pytorch_saved_computes_the_same_here() {
     assert!(weights("folder") == weights("hugging_face-pt"), "other weights");
 }
 
-/// A trained model in every format, each read by PyTorch or numpy and not by us.
+/// A trained model in every format, each read by PyTorch or numpy instead of Headway.
 #[test]
 fn what_was_exported_computes_the_same_there() {
     if !there_is("numpy, torch") {
@@ -250,7 +250,7 @@ fn what_was_exported_computes_the_same_there() {
         for (format, file) in formats {
             lab.headway(&["export", "run", "--format", format, "--out", file]).succeed();
             check.arg(lab.path(file));
-            // And back: the same weights, to the last bit.
+            // Imported again: the same weights, to the last bit.
             let back = format!("back-{format}");
             let words = ["import", file, "--format", "headway", "--experiment", "experiment.toml", "--out", &back];
             lab.headway(&words).succeed();
@@ -319,8 +319,8 @@ fn deviation(lab: &Lab, checkpoint: &str, logits: &str) -> f64 {
     worst.deviation
 }
 
-/// Files that transformers, TransformerLens and PyTorch wrote themselves (`python/foreign_programs.py fixtures`), with logits
-/// of the networks that wrote them.
+/// Files written by transformers, TransformerLens and PyTorch themselves (`python/foreign_programs.py fixtures`), with
+/// logits of the networks that wrote them.
 #[test]
 fn files_of_the_programs_themselves_are_read() {
     let lab = Lab::new();
@@ -341,7 +341,7 @@ fn files_of_the_programs_themselves_are_read() {
         let deviation = deviation(&lab, out, &format!("programs/{logits}_logits.safetensors"));
         assert!(deviation <= tolerance, "{file}: {deviation}");
     }
-    // What config.json says of the network is held against the experiment.
+    // What config.json says about the network is compared with the experiment.
     let folder = fixture("programs/gpt2_folder");
     let refused = |experiment: &str, words: &[&str], texts: &[&str]| {
         let import = ["import", &folder, "--experiment", experiment, "--out", "no"];
@@ -369,7 +369,7 @@ fn files_of_the_programs_themselves_are_read() {
     }
 }
 
-/// nn.TransformerEncoder lets its norms stand behind unless it is told otherwise: a file is not read as if they stood before.
+/// nn.TransformerEncoder places norms after attention by default: such a file is not read as if they came before.
 #[test]
 fn norms_that_stand_behind_are_not_read_as_before() {
     let lab = Lab::with(&format!(
@@ -387,7 +387,7 @@ fn norms_that_stand_behind_are_not_read_as_before() {
     }
 }
 
-/// Inputs that were read as something else, or not at all.
+/// Files that were once misread, or not read at all.
 #[test]
 fn wrapped_and_unusual_files_are_read_as_what_they_are() {
     let lab = Lab::new();
@@ -404,31 +404,31 @@ fn wrapped_and_unusual_files_are_read_as_what_they_are() {
     assert!(weights("prefix") == named.tensors, "other weights");
     import("06_prefix_model.ckpt", "q.toml", "by_key", &["--key", "state_dict.model"]).succeed();
     assert!(weights("by_key") == named.tensors, "other weights");
-    // A head of its own, wrapped or not.
+    // A separate head, inside a wrapper or not.
     import("07_gpt_plain.pt", "gpt.toml", "plain", &[]).succeed();
     import("07_gpt_in_wrapper.ckpt", "gpt.toml", "wrapped", &[]).succeed();
     assert!(weights("wrapped") == weights("plain"), "other weights");
     assert!(weights("plain")["head.weight"] != weights("plain")["embed.weight"]);
-    // A gain without an offset is RMSNorm, whether or not the rest fits.
+    // A gain without an offset is an RMSNorm, whether or not the rest fits.
     import("08_tl_rms.pt", "tl.toml", "rms", &[]).fail(3, &["ln1.w", "RMSNorm"]);
     let heard = import("09_tl_mask.npz", "tl.toml", "mask", &[]).succeed().stdout;
     assert!(heard.contains("no weights: 2 (blocks.0.attn.IGNORE, blocks.0.attn.mask)"), "{heard}");
     lab.headway(&["import", &case("11_torchscript.pt")]).fail(3, &["TorchScript", "torch.jit.load(FILE).state_dict()"]);
-    // Names below a key that nobody gave.
+    // Names below a key that was not given.
     let array = |shape: &[usize]| Array { shape: shape.to_vec(), values: vec![0.25; shape.iter().product()] };
     let deep = [("a.student.blocks.0.attn.W_Q", array(&[1, 2, 2])), ("a.teacher.weight", array(&[2]))];
     lab.write("deep", weights::arrays_to_bytes(&deep.map(|(name, array)| (name.to_owned(), array)).into()).unwrap());
     let shown = lab.headway(&["import", "deep"]).succeed().stdout;
     assert!(shown.contains("--key a.student"), "{shown}");
-    // Without weights of norms nothing is said about norms.
+    // Without weights of norms, nothing is known about norms.
     let bare = [("blocks.0.attn.W_Q", array(&[1, 2, 2]))];
     lab.write("bare", weights::arrays_to_bytes(&bare.map(|(name, array)| (name.to_owned(), array)).into()).unwrap());
     let shown = lab.headway(&["import", "bare"]).succeed().stdout;
     assert!(!shown.contains("norm =") && shown.contains("tensors do not show: norm, causal"), "{shown}");
 }
 
-/// A folder for Hugging Face and a file for TransformerBridge, and back: what those programs make of both is checked by
-/// `python/foreign_programs.py`.
+/// A folder for Hugging Face and a file for TransformerBridge, imported again; `python/foreign_programs.py` checks what
+/// those programs compute with both.
 #[test]
 fn folders_and_bridges_come_back() {
     let lab = Lab::with(&format!(
@@ -441,7 +441,7 @@ fn folders_and_bridges_come_back() {
     lab.headway(&["export", "run", "--format", "hugging-face", "--out", "hf"]).succeed();
     lab.headway(&["export", "run", "--format", "hugging-face", "--out", "hf"]).fail(2, &["hf is there already"]);
     lab.headway(&["import", "hf", "--experiment", "experiment.toml", "--out", "back"]).succeed();
-    // The bias of the head lies in the last norm: the same outputs from other weights.
+    // The bias of the head is merged into the final norm: the same outputs from other weights.
     let [ours, theirs] =
         [checkpoint, "back"].map(|folder| tensors(&save_outputs(&lab, folder)[1]).into_values().next().unwrap());
     let back = worst("back", &theirs.values, &ours.values).unwrap();
@@ -454,11 +454,11 @@ fn folders_and_bridges_come_back() {
     lab.headway(&["import", "bridge.pt", "--experiment", "experiment.toml", "--out", "bridge"]).succeed();
     let weights = |folder: &str| fs::read(lab.path(folder).join("model.safetensors")).unwrap();
     assert!(weights("bridge") == weights(checkpoint), "other weights");
-    // GPT-2 has no bias there: with a vocabulary wider than the model it has no place.
+    // GPT-2's head has no bias: with a vocabulary larger than the width it cannot be merged.
     lab.train("narrow", &["-s", "model.d_model=4"]).succeed();
     lab.headway(&["export", "narrow", "--format", "hugging-face", "--out", "no"])
         .fail(3, &["bias", "d_out = 7, d_model = 4"]);
-    // Of one symbol no answer is seen.
+    // With a single symbol no answer is visible.
     lab.train("open", &["-s", "model.causal=false", "-s", "task.copy.n_data=1"]).succeed();
     lab.headway(&["export", "open", "--format", "hugging-face", "--out", "no"]).fail(3, &["causal"]);
     lab.train("plain", &["-s", "model.residual=false"]).succeed();
@@ -467,14 +467,14 @@ fn folders_and_bridges_come_back() {
     assert!(!lab.path("no").exists());
 }
 
-/// The fixtures hold weights as TransformerLens names them below `w`, tokens, and the logits they give.
+/// The fixtures contain weights under TransformerLens's names below `w`, tokens, and their logits.
 #[test]
 fn fixtures_of_transformer_lens_give_their_logits() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let tolerance = devices()[0].tolerance;
     for (name, norm) in [("transformer_lens_ln", "pre"), ("transformer_lens_noln", "none")] {
         let path = fixtures.join(format!("{name}.safetensors"));
-        // Its 11 positions are one more than the task has: what stands there is not taken, and causal models do not see it.
+        // Its 11 positions are one more than the task has; the last is left out, and causal models do not see it.
         let lab = Lab::with(&format!(
             "[task.copy]\nvocab = 22\nn_data = 5\n[model.transformer]\nd_model = 15\nn_layers = 2\nn_heads = 3\nnorm = \"{norm}\"\n"
         ));
@@ -502,7 +502,7 @@ fn fixtures_of_transformer_lens_give_their_logits() {
     }
 }
 
-/// A file of a small HookedTransformer with tensors of other shapes (`Some`) or without some (`None`).
+/// A file of a small HookedTransformer, with some tensors of other shapes (`Some`) or removed (`None`).
 fn hooked(changes: &[(&str, Option<&[usize]>)]) -> Vec<u8> {
     let array = |shape: &[usize]| Array { shape: shape.to_vec(), values: vec![0.25; shape.iter().product()] };
     let mut arrays: BTreeMap<&str, Array> = BTreeMap::from([
@@ -524,7 +524,7 @@ fn hooked(changes: &[(&str, Option<&[usize]>)]) -> Vec<u8> {
     weights::arrays_to_bytes(&arrays).unwrap()
 }
 
-/// Files that hold weights, and cannot be imported as asked.
+/// Files that contain weights but cannot be imported as requested.
 #[test]
 fn what_does_not_fit_is_refused_with_what_to_do() {
     let lab = Lab::with(&format!("{TOKENS}{DATA}[model.transformer]\nd_model = 6\nn_layers = 1\nn_heads = 3\n"));
@@ -581,7 +581,7 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
         ("sound", &["-s", "model.n_heads=0"], 2, &["n_heads"]),
         ("sound", &["--unset", "model.n_headz"], 2, &["--unset model.n_headz", "does not set it"]),
     ] {
-        // One that is not refused for its words is refused for what the model then lacks.
+        // A file that is not refused for what it says is refused because the model then lacks weights.
         let code = if code == 0 { 3 } else { code };
         lab.headway(&[&["import", file], config.as_slice(), words].concat()).fail(code, texts);
         assert!(!lab.path("in").exists(), "{file} {words:?} left a folder");
@@ -590,7 +590,8 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
     lab.headway(&["import", "sound", "--allow-extra"]).fail(2, &["--experiment"]);
 }
 
-/// The program's own configuration beside a file is held against the experiment, and what nobody tells is listed.
+/// The program's own configuration beside a file is compared with the experiment, and facts that are stated nowhere are
+/// listed.
 #[test]
 fn what_other_programs_tell_is_compared() {
     let lab = Lab::with(&format!("{TOKENS}{DATA}[model.transformer]\nd_model = 6\nn_layers = 1\nn_heads = 3\n"));
@@ -627,7 +628,7 @@ fn what_other_programs_tell_is_compared() {
     assert!(String::from_utf8(sha256.stdout).unwrap().starts_with(import["sha256"].as_str().unwrap()));
 }
 
-/// Without an experiment a file is shown: what is in it, whose names it has, and the table to write.
+/// Without an experiment a file is described: its content, the program of its names, and the table to write.
 #[test]
 fn a_file_is_shown_without_an_experiment() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/transformer_lens_ln.safetensors");
@@ -676,7 +677,7 @@ fn code_in_a_checkpoint_is_not_run() {
     lab.write("evil.pt", &pickle);
     lab.headway(&["import", "evil.pt"]).fail(3, &["evil.pt"]);
     assert!(!victim.exists(), "it was run");
-    // The file is as evil as it says: Python runs it.
+    // The file is really malicious: Python executes it.
     if there_is("pickle") {
         let output = python()
             .args(["-c", "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))"])
@@ -711,7 +712,7 @@ fn a_card_says_what_is_known() {
     ] {
         assert!(card.contains(text), "`{text}` is not in {card}");
     }
-    // The mean is the one that eval gives, and lies in its interval.
+    // The mean is that of `eval`, and lies in its interval.
     let eval = lab.headway(&["eval", "run-1", "--device", "cpu", "--json"]).succeed().json();
     let [mean, low, high] = network_cell(&card);
     let wanted = eval["metrics"]["test/loss"].as_f64().unwrap();

@@ -1,4 +1,4 @@
-//! Data of one's own: `[task.file]`, from the file to scores in its own units.
+//! The user's own data: `[task.file]`, from the file to scores in its own units.
 
 use std::{fmt::Write as _, fs};
 
@@ -11,7 +11,7 @@ use crate::harness::{Lab, python, there_is};
 const EXPERIMENT: &str = "[task.file]\npath = \"data.csv\"\ninputs = [\"a\", \"b\"]\ntargets = [\"y\"]\n\
     [model.transformer]\nd_model = 8\nn_layers = 1\nn_heads = 2\n[train]\nsteps = 4\nbatch_size = 8\neval_every = 2\n";
 
-/// 40 examples of 3 positions; targets of the size 1000, at every position or at the last alone.
+/// 40 examples of 3 positions; targets of size 1000, at every position or only at the last.
 fn table(all: bool, shift: f64) -> String {
     let mut text = "example,a,b,y\n".to_owned();
     for example in 0..40_u32 {
@@ -45,7 +45,7 @@ fn scores_are_in_the_units_of_the_data_and_other_data_is_another_run() {
     lab.write("data.csv", table(true, 0.0));
     lab.train("run", &[]).succeed();
     let first = record(&lab, "run");
-    // y is linear in a and b: least squares is exact, and the mean is off by the spread of y, which is hundreds.
+    // y is linear in a and b: least squares is exact, and the error of the mean is the spread of y, which is hundreds.
     assert!(score(&first, "per_position_least_squares", "test/mae") < 0.01);
     assert!(score(&first, "mean", "test/mae") > 100.0 && score(&first, "mean", "test/mse") > 1e4);
     assert!(score(&first, "network", "test/mae") > 1.0 && score(&first, "network", "test/loss") < 100.0);
@@ -55,7 +55,7 @@ fn scores_are_in_the_units_of_the_data_and_other_data_is_another_run() {
 
     lab.write("data.csv", table(true, 1.0));
     lab.headway(&["eval", "run", "--device", "cpu"]).fail(3, &["holds other data than when it was first read"]);
-    // What a person writes over what was found is not believed.
+    // Sizes edited by hand are not trusted.
     let found = lab.read("run/experiment.toml").replace("examples = 40", "examples = 4000");
     lab.write("found.toml", found.replace("train = 32", "train = 3200"));
     lab.write("data.csv", table(true, 0.0));
@@ -67,14 +67,14 @@ fn scores_are_in_the_units_of_the_data_and_other_data_is_another_run() {
     let digest = |record: &Value| record["data_sha256"].as_str().unwrap().to_owned();
     assert!(lab.read("run/experiment.toml").contains(&digest(&first)) && digest(&first).len() == 64);
     assert_ne!(digest(&record(&lab, "other")), digest(&first));
-    // The same data in another place is the same run.
+    // The same data at another path gives the same run.
     fs::create_dir(lab.path("elsewhere")).unwrap();
     lab.write("elsewhere/moved.csv", table(true, 0.0));
     lab.train("moved", &["-s", "task.path=elsewhere/moved.csv"]).succeed();
     assert_eq!(record(&lab, "moved")["run_id"], first["run_id"]);
 }
 
-/// In the order of the file the last tenth is the test, and what the mean scores there can be had by hand.
+/// In the order of the file the last tenth is the test set, and the error of the mean there can be computed by hand.
 #[test]
 fn errors_of_the_mean_are_those_by_hand() {
     let lab = Lab::with(EXPERIMENT);
@@ -105,7 +105,7 @@ fn arrays_of_numpy_hold_vectors_or_tokens() {
     let train = |out: &str| lab.train(out, &["-s", "task.inputs=[\"a\"]"]);
     write(array(&[30, 3, 2], |at| at % 7), array(&[30, 3, 1], |at| at % 5));
     train("vectors").succeed();
-    // A class for a sequence of tokens.
+    // One class per sequence of tokens.
     write(array(&[30, 3], |at| at % 7), array(&[30], |at| at % 5));
     train("tokens").succeed();
     let found = lab.read("tokens/experiment.toml");

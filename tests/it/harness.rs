@@ -17,7 +17,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A folder to work in, gone at the end of the test.
+/// A folder to work in, deleted at the end of the test.
 pub struct Lab {
     folder: TempDir,
 }
@@ -97,29 +97,29 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// The binary about to run.
+/// A run of the binary that has not started.
 pub struct Headway(Command);
 
 impl Headway {
-    /// With threads for the CPU backend.
+    /// Sets the number of threads of the CPU backend.
     pub fn threads(mut self, threads: usize) -> Self {
         self.0.env("RAYON_NUM_THREADS", threads.to_string());
         self
     }
 
-    /// With a crash point, `step:7`, `file:13`, `full:13` or `read:13`.
+    /// Sets a crash point: `step:7`, `file:13`, `full:13` or `read:13`.
     pub fn fault(mut self, fault: &str) -> Self {
         self.0.env("HEADWAY_FAULT", fault);
         self
     }
 
-    /// With one more word, which need not be text.
+    /// Adds a word, which need not be text.
     pub fn word(mut self, word: impl AsRef<OsStr>) -> Self {
         self.0.arg(word);
         self
     }
 
-    /// Started by another program, which becomes it: `env`, `setpriv` and the like with these words.
+    /// Lets another program with these words start it by `exec`: `env`, `setpriv` and the like.
     pub fn by(self, program: &str, words: &[&str]) -> Self {
         let mut command = Command::new(program);
         command.args(words).arg(self.0.get_program()).args(self.0.get_args()).stdin(Stdio::null());
@@ -133,7 +133,7 @@ impl Headway {
         Self(command)
     }
 
-    /// Runs to the end.
+    /// Runs it to its end.
     pub fn run(mut self) -> Finished {
         let output = self.0.output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -148,14 +148,14 @@ impl Headway {
         finished
     }
 
-    /// Runs to the end, which must be a good one.
+    /// Runs it to its end, and asserts success.
     pub fn succeed(self) -> Finished {
         let finished = self.run();
         assert_eq!(finished.status.code(), Some(0), "{finished:#?}");
         finished
     }
 
-    /// Runs to the end, which must be this exit code with these texts on standard error, in any layout.
+    /// Runs it to its end, and asserts this exit code with these texts on standard error, in any layout.
     pub fn fail(self, code: i32, texts: &[&str]) -> Finished {
         let finished = self.run();
         assert_eq!(finished.status.code(), Some(code), "{finished:#?}");
@@ -166,23 +166,23 @@ impl Headway {
         finished
     }
 
-    /// Runs to the end, which must be a crash point.
+    /// Runs it to its end, and asserts that a crash point killed it.
     pub fn be_killed(self) {
         let finished = self.run();
         assert_eq!(finished.status.signal(), Some(9), "{finished:#?}");
     }
 
-    /// Starts it and comes back.
+    /// Starts it without waiting.
     pub fn start(mut self) -> Running {
         Running(self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 }
 
-/// A process on its way.
+/// A running process.
 pub struct Running(Child);
 
 impl Running {
-    /// Waits until a file has something in it.
+    /// Waits until a file is not empty.
     pub fn wait_for(&mut self, path: &Path) {
         let is_there = || fs::metadata(path).is_ok_and(|file| file.len() > 0);
         self.wait_until(&format!("{} was written", path.display()), is_there);
@@ -194,7 +194,7 @@ impl Running {
         assert!(status.success(), "kill -s {name}: {status}");
     }
 
-    /// Waits until something is so.
+    /// Waits until a condition holds.
     pub fn wait_until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_mins(1);
         while !is_so() {
@@ -204,7 +204,7 @@ impl Running {
         }
     }
 
-    /// Waits for the end.
+    /// Waits for its end.
     pub fn wait(self) -> Finished {
         let output = self.0.wait_with_output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -216,7 +216,7 @@ impl Running {
 /// How a process ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// Its words.
+    /// Its command line.
     #[expect(dead_code, reason = "a test that fails prints them")]
     pub command: String,
     /// Exit code or signal.
@@ -240,12 +240,12 @@ impl Finished {
     }
 }
 
-/// Every file of a run that must not depend on how often it was stopped.
+/// All files of a run that must not depend on how often it was stopped.
 #[derive(Debug, PartialEq)]
 pub struct RunFiles {
     /// Contents of `experiment.toml`, `metrics.jsonl` and every file of every checkpoint, by path.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// What `run.json` says about the end.
+    /// The end of the run as recorded in `run.json`.
     pub end: Value,
 }
 
@@ -268,7 +268,7 @@ impl RunFiles {
         Self { files, end: keys.iter().map(|key| ((*key).to_owned(), record[key].clone())).collect() }
     }
 
-    /// Equal to another run to the last bit.
+    /// Asserts that it is equal to another run to the last bit.
     pub fn assert_same(&self, straight: &Self, what: &str) {
         let names = |run: &Self| run.files.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(self), names(straight), "{what}: other files");
@@ -279,14 +279,14 @@ impl RunFiles {
     }
 }
 
-/// Steps of the checkpoints in a run folder, each of them checked by `sha256sum`, a program that is not ours.
+/// Steps of the checkpoints in a run folder, each checked with `sha256sum`, an independent program.
 pub fn whole_checkpoints(root: &Path) -> Vec<u64> {
     let Ok(entries) = fs::read_dir(root.join("checkpoints")) else { return Vec::new() };
     let mut steps = Vec::new();
     for entry in entries {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
-        // A leading dot marks what is being written or deleted.
+        // A leading dot marks a folder that is being written or deleted.
         let Some(step) = name.strip_prefix("step-") else {
             assert!(name.starts_with(".step-"), "{name} in checkpoints/");
             continue;
@@ -295,7 +295,7 @@ pub fn whole_checkpoints(root: &Path) -> Vec<u64> {
             fs::read_dir(&path).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
         files.sort();
         let count = files.len();
-        // A fine-tuned run's checkpoints say where its weights came from.
+        // Checkpoints of a fine-tuned run record where its weights came from.
         files.retain(|name| name != "lineage.json");
         let all = ["MANIFEST", "config.json", "metrics.json", "model.safetensors", "optim.safetensors", "state.json"];
         assert_eq!(files, all);
@@ -321,7 +321,7 @@ pub fn python() -> Command {
 
 /// Whether Python has these modules; without them the test is not run, and says so past the capture of test output.
 pub fn there_is(modules: &str) -> bool {
-    // Importing PyTorch takes a second: asked once for all tests.
+    // Importing PyTorch takes a second, so it is tried once for all tests.
     static FOUND: Mutex<BTreeMap<String, bool>> = Mutex::new(BTreeMap::new());
     let import = || python().args(["-c", &format!("import {modules}")]).output();
     let found = *FOUND
@@ -344,7 +344,8 @@ pub fn there_is(modules: &str) -> bool {
     found
 }
 
-/// Pages are valid HTML, refer to nothing outside themselves and are of a moderate size, which `python/check_page.py` tells.
+/// Asserts that pages are valid HTML, refer to nothing outside themselves and are not too large, according to
+/// `python/check_page.py`.
 pub fn assert_sound_pages(pages: &[PathBuf]) {
     if there_is("html5lib") {
         let output = python().args(["check_page.py", "--no-browser"]).args(pages).output().unwrap();

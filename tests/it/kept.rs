@@ -1,4 +1,4 @@
-//! What may never change under a user: the identity of a run, and that a run of an older version goes on as it would have.
+//! What must never change for users: the identity of a run, and how a run of an older version continues.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ fn files_below(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Identities of the runs of a file that can be named before any is done.
+/// Ids of the runs of a file that are known before any is executed.
 fn run_ids(path: &Path) -> Vec<String> {
     let file: toml::Table = toml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     if file.contains_key("task") || file.contains_key("init_from") {
@@ -31,7 +31,8 @@ fn run_ids(path: &Path) -> Vec<String> {
     study.plan(&nowhere).unwrap().runs().iter().map(|run| run.run_id.clone()).collect()
 }
 
-/// A key that is added later is left out of the resolved config while it has its default; else every run would be another.
+/// A key that is added later is left out of the resolved config while it has its default; otherwise every run would get
+/// another id.
 #[test]
 fn the_runs_of_every_experiment_keep_their_identities() {
     let files = [files_below("experiments"), files_below("experiments/reproduce")].concat();
@@ -40,13 +41,13 @@ fn the_runs_of_every_experiment_keep_their_identities() {
     assert_snapshot!("run-ids", lines.collect::<String>());
 }
 
-/// Every score of a log, in order.
+/// All scores of a log, in order.
 fn numbers(log: &str) -> Vec<f64> {
     let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Map<String, Value>>(line).unwrap());
     lines.flat_map(|line| line.values().map(|value| value.as_f64().unwrap()).collect::<Vec<_>>()).collect()
 }
 
-/// Whether this processor computes with the instructions of the one that made the fixture: others sum in another order.
+/// Whether this processor has the same instructions as the one that made the fixture; others sum in another order.
 fn computes_as_the_fixture() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512f");

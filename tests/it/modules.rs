@@ -1,5 +1,5 @@
-//! The inside of each crate, read from its sources: modules form no import cycle except between a parent and its child, and no
-//! crate grows into the one that holds everything.
+//! The modules of each crate, read from its sources: they form no import cycle except between a parent and its child,
+//! and no crate becomes too large.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,13 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Cycles that are there still, each with the reason. A line whose cycle is gone, or smaller, fails the test: the list only shrinks.
+/// Remaining cycles, each with the reason. A line whose cycle is gone or has become smaller fails the test, so the list
+/// only shrinks.
 const CYCLES: &[(&str, &[&str])] = &[];
 
 /// Names from the root of a crate to a module.
 type Module = Vec<String>;
 
-/// A source file: the module it is, what it imports as a path of names by the name it gets here, and every path that it writes.
+/// A source file: its module, the paths that it imports under each name, and all paths in it.
 #[derive(Default)]
 struct Source {
     imports: BTreeMap<String, Module>,
@@ -42,7 +43,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The modules of a crate. Tests within a module are left out: they may look at everything.
+/// The modules of a crate, without tests inside modules, which may use everything.
 fn sources(folder: &Path) -> BTreeMap<Module, Source> {
     let mut paths = Vec::new();
     files(folder, &mut paths);
@@ -84,7 +85,7 @@ fn read(text: &str, here: &Module) -> Source {
     source
 }
 
-/// Places of modules that are written within a file.
+/// Ranges of modules written inside a file.
 fn inline_modules(text: &str) -> Vec<std::ops::Range<usize>> {
     let opened = text.match_indices("mod ").filter_map(|(at, _)| {
         let head = text[at..].lines().next()?;
@@ -105,7 +106,7 @@ fn inline_modules(text: &str) -> Vec<std::ops::Range<usize>> {
     opened.map(range).collect()
 }
 
-/// Where paths begin: after `use`, and at `crate::` and `super::` elsewhere.
+/// Starts of paths: after `use`, and at `crate::` and `super::` elsewhere.
 fn starts(text: &str) -> Vec<usize> {
     let mut found = Vec::new();
     for word in ["crate", "super", "use"] {
@@ -123,7 +124,7 @@ fn starts(text: &str) -> Vec<usize> {
     found
 }
 
-/// A path, or the tree of paths of an import: each with the name that `as` gives it.
+/// A path, or the paths of an import tree, each with the name given by `as`.
 fn tree(rest: &mut &str) -> Vec<(Module, Option<String>)> {
     *rest = rest.trim_start();
     if let Some(inner) = rest.strip_prefix('{') {
@@ -167,7 +168,7 @@ fn tree(rest: &mut &str) -> Vec<(Module, Option<String>)> {
     if name.is_empty() { Vec::new() } else { vec![(vec![name], None)] }
 }
 
-/// A path from the root of the crate, written in a module or `inline` modules deeper in its file.
+/// A path from the root of the crate, given a path in a module or `inline` modules deeper in its file.
 fn absolute(path: &[String], here: &Module, inline: usize) -> Option<Module> {
     let up = path.iter().take_while(|name| *name == "super").count();
     let mut module = match path.first()?.as_str() {
@@ -180,7 +181,7 @@ fn absolute(path: &[String], here: &Module, inline: usize) -> Option<Module> {
     Some(module)
 }
 
-/// The module that a path leads to, through what modules on its way import.
+/// The module that a path leads to, through the imports of modules on its way.
 fn target(path: &[String], sources: &BTreeMap<Module, Source>, steps: usize) -> Module {
     let length = (0..=path.len()).rev().find(|length| sources.contains_key(&path[..*length])).unwrap_or(0);
     let module = path[..length].to_vec();
@@ -191,7 +192,7 @@ fn target(path: &[String], sources: &BTreeMap<Module, Source>, steps: usize) -> 
     }
 }
 
-/// For each module with children, which of them needs which, its own children's needs among its own.
+/// For each module with children, which child needs which; a child's needs include those of its own children.
 fn needs(sources: &BTreeMap<Module, Source>) -> BTreeMap<Module, BTreeMap<&str, BTreeSet<String>>> {
     let mut needs: BTreeMap<Module, BTreeMap<&str, BTreeSet<String>>> = BTreeMap::new();
     for (module, source) in sources {

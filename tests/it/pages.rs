@@ -1,4 +1,4 @@
-//! Command lines on the pages: that the program understands each of them. What they do is tested elsewhere.
+//! Command lines on the pages are all understood by the program. Their effects are tested elsewhere.
 
 use std::{
     fs,
@@ -34,7 +34,7 @@ fn every_command_line_on_a_page_is_understood() {
         let blocks = text.lines().filter_map(|line| line.strip_prefix("    "));
         for line in blocks.filter_map(|line| line.trim_start_matches("$ ").strip_prefix("headway ")) {
             let command = words(line.split(" #").next().unwrap());
-            // With --help nothing is done, and everything before it is read.
+            // With --help nothing is executed, but everything before it is parsed.
             let command: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
             let finished = lab.headway(&command).run();
             assert_eq!(finished.status.code(), Some(0), "{}: {line}: {finished:#?}", page.display());

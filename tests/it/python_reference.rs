@@ -1,7 +1,7 @@
-//! A checkpoint means the same to numpy, to PyTorch and to Headway.
+//! A checkpoint means the same to numpy, PyTorch and Headway.
 //!
-//! These tests need a Python with numpy, the last of them PyTorch: `HEADWAY_PYTHON` names it, `python3` by default. Where
-//! it has none they say so and pass, unless `HEADWAY_REQUIRE_PYTHON=1`.
+//! These tests need a Python with numpy, the last of them also PyTorch: `HEADWAY_PYTHON` names it, `python3` by
+//! default. Without it they say so and pass, unless `HEADWAY_REQUIRE_PYTHON=1`.
 
 use std::{fs, path::PathBuf, process::Output};
 
@@ -16,10 +16,10 @@ const VECTORS: &str = "[task.truncated_linear]\nseq_len = 7\nd_in = 5\nlow = -1.
 const WIDE_VECTORS: &str = "[task.relu_network]\nseq_len = 5\nd = 3\nd_hidden = 4\n";
 const PROMPTS: &str = "[task.icl_linear]\nd = 3\nn_points = 4\n";
 const TOKENS: &str = "[task.copy]\nvocab = 6\nn_data = 4\n";
-/// Tokens that hold no answers, for networks that see all of them.
+/// Tokens without answers in the input, for networks that see all of them.
 const WHOLE_TOKENS: &str = "[task.selective_copying]\nvocab = 6\nseq_len = 9\nn_data = 3\n";
 
-/// Steps large enough to leave the initial weights behind: zero biases would hide much.
+/// Learning rates large enough to leave the initial weights behind: zero biases would hide errors.
 const TRAIN: &str = r"
 [data.fixed]
 train = 12
@@ -49,7 +49,7 @@ impl Trained {
         Self::saved_outputs(lab, "run")
     }
 
-    /// A model fine-tuned in a mode that learns something beside its weights.
+    /// A model fine-tuned in a mode that trains an adapter.
     fn tuned(task: &str, model: &str, mode: &str) -> Self {
         let lab = Lab::with(&format!("{task}{model}{TRAIN}"));
         lab.train("base", &[]).succeed();
@@ -191,7 +191,7 @@ fn paper_two_layer() {
 
 #[test]
 fn paper_set_keys() {
-    // A larger temperature than the paper's: at theirs the pattern is so sharp that rounding decides ties.
+    // A larger temperature than the paper's, whose pattern is so sharp that rounding decides ties.
     let model = "[model.paper_set_keys]\nd_model = 6\nn_anchors = 3\nlow = -1.5\nhigh = 0.5\ninverse_temperature = 0.5\nshift = 0.7\n";
     compare(VECTORS, model);
 }
@@ -219,7 +219,7 @@ fn bidirectional_transformer_of_nothing_but_attention() {
     compare(WIDE_VECTORS, &format!("[model.transformer]\nd_model = 7\nn_layers = 2\nn_heads = 1\n{bare}"));
 }
 
-/// Parts that PyTorch has no module for.
+/// Parts that have no PyTorch module.
 #[test]
 fn parts_of_attention() {
     if !there_is("numpy") {
@@ -259,7 +259,7 @@ fn a_checkpoint_that_was_tampered_with_does_not_agree() {
     let trained = Trained::new(PROMPTS, "[model.transformer]\nd_model = 6\nn_layers = 1\nn_heads = 2\n");
     let path = trained.checkpoint().join("model.safetensors");
     let mut bytes = fs::read(&path).unwrap();
-    // Sign of the last number of the file.
+    // The sign of the file's last number.
     *bytes.last_mut().unwrap() ^= 0x80;
     fs::write(path, bytes).unwrap();
     let disagrees = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trained.agrees_with_numpy()));

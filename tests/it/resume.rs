@@ -1,4 +1,4 @@
-//! A run that was stopped, in whatever way and however often, ends with the same bits as one that was not.
+//! A run that was stopped, in any way and any number of times, ends with the same bits as one that was not.
 
 use std::{collections::BTreeMap, fs, path::Path, thread};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Finished, Lab, RunFiles, there_is, whole_checkpoints};
 
-/// Fresh data, two micro-batches a step, warm-up and cosine, clipping.
+/// Fresh data, two micro-batches per step, warm-up and cosine, clipping.
 const IN_CONTEXT: &str = r"
 seed = 3
 [task.icl_linear]
@@ -33,7 +33,7 @@ eval_every = 4
 checkpoint_every = 3
 ";
 
-/// Fixed data whose last batch is smaller, checkpoints at other steps than evaluations.
+/// Fixed data whose last batch is smaller, with checkpoints at other steps than evaluations.
 const PAPER: &str = r#"
 [task.truncated_linear]
 seq_len = 5
@@ -57,7 +57,7 @@ eval_every = 4
 checkpoint_every = 5
 "#;
 
-/// Tokens, momentum, a feed-forward network, no validation, logs that skip steps.
+/// Tokens, momentum, a feed-forward network, no validation, and steps that are not logged.
 const TOKENS: &str = r#"
 [task.copy]
 vocab = 5
@@ -85,7 +85,7 @@ log_every = 5
 checkpoint_every = 3
 "#;
 
-/// Few steps and many files: every checkpoint pushes out the one before, but for step 2, which stays the best.
+/// Few steps and many files: every checkpoint replaces the previous one, except that of step 2, which remains the best.
 const SHORT: [&str; 10] = [
     "-s",
     "train.steps=4",
@@ -111,7 +111,7 @@ fn newest(root: &Path) -> Option<u64> {
     whole_checkpoints(root).last().copied()
 }
 
-/// Step of the newest checkpoint by its name alone: a run in progress deletes others while one looks.
+/// Step of the newest checkpoint, by its name alone, since a run in progress deletes others meanwhile.
 fn newest_seen(root: &Path) -> Option<u64> {
     let names =
         fs::read_dir(root.join("checkpoints")).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -157,7 +157,7 @@ fn adamw_killed_after_every_step() {
 
 #[test]
 fn early_stopping_killed_after_every_step() {
-    // Nothing ever improves by as much as this, so that the third evaluation ends training.
+    // No improvement is ever this large, so the third evaluation ends training.
     let early = [
         "-s",
         "train.early_stopping={patience=2, min_delta=1e6}",
@@ -200,7 +200,7 @@ fn short(lab: &Lab) -> RunFiles {
     lab.run("straight")
 }
 
-/// Runs `attempt` with the crash points 1, 2, … until one lies beyond the end; returns how many were met.
+/// Runs `attempt` with the crash points 1, 2, … until one is beyond the end; returns how many were reached.
 fn every_crash_point(mut attempt: impl FnMut(u32) -> bool) -> u32 {
     (1..1000).find(|&number| !attempt(number)).unwrap() - 1
 }
@@ -215,7 +215,7 @@ fn killed_at_every_file_operation() {
         let process = lab.train(&run, &SHORT).fault(&format!("file:{number}")).run();
         let killed = process.status.code().is_none();
         let newest = newest(&lab.path(&run));
-        // Each crash comes one operation later than the last, so that nothing saved may be gone again.
+        // Each crash comes one operation later than the last, so nothing that was saved may disappear.
         assert!(newest >= newest_before, "file:{number} lost {newest_before:?}, newest is {newest:?}");
         newest_before = newest;
         if lab.path(&run).join("experiment.toml").exists() {
@@ -224,7 +224,7 @@ fn killed_at_every_file_operation() {
             assert!(lab.path(&run).join("report.html").exists());
         } else {
             lab.resume(&run).fail(2, &["is not a run folder"]);
-            // Nothing had begun, and nothing is in the way.
+            // Nothing had started, so nothing is in the way.
             lab.train(&run, &SHORT).succeed();
             lab.run(&run).assert_same(&straight, &format!("begun again after file operation {number}"));
         }
@@ -238,7 +238,7 @@ fn killed_at_every_file_operation() {
 fn killed_again_at_every_file_operation_of_resuming() {
     let lab = Lab::with(PAPER);
     let straight = short(&lab);
-    // Stopped with a checkpoint at the step where it goes on, and with half of one.
+    // Stopped with one checkpoint from which it continues, and with an incomplete one.
     lab.train("killed", &SHORT).fault("step:2").be_killed();
     lab.copy("killed/checkpoints/step-00000002", "killed/checkpoints/.step-00000003");
     let met = every_crash_point(|number| {
@@ -286,7 +286,7 @@ fn disk_full_at_every_file_operation() {
 fn stopped_by(signal: &str, code: i32) {
     let lab = Lab::with(PAPER);
     lab.train("straight", &LONG).succeed();
-    // Whoever runs the tests may have had the signal ignored.
+    // The signal may have been ignored in the process that runs the tests.
     let default = format!("--default-signal={signal}");
     let mut process = lab.train("stopped", &LONG).by("env", &[&default]).start();
     process.wait_for(&lab.path("stopped/metrics.jsonl"));
@@ -350,7 +350,7 @@ fn a_sweep_passes_the_warning_on() {
     assert_eq!(process.wait().status.code(), Some(143));
 }
 
-/// The dashboard reads keys itself, in a terminal that turns none of them into a signal.
+/// The dashboard reads keys itself, in a terminal mode in which no key causes a signal.
 #[test]
 fn the_dashboard_stops_at_ctrl_c() {
     const TERMINAL: &str = r#"
@@ -386,7 +386,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
     assert_eq!(record(&lab, "run")["status"], "interrupted");
 }
 
-/// An update may take hours: what is told to stop drops it and is where it was before.
+/// An update may take hours: a run that is told to stop drops it and is in the state before it.
 #[test]
 fn stopped_between_micro_batches() {
     let lab = Lab::with(IN_CONTEXT);
@@ -463,7 +463,7 @@ fn fine_tuning_killed_after_every_step_and_before_the_first() {
         lab.resume(&run).succeed();
         lab.run(&run).assert_same(&straight, &format!("killed after step {step}"));
     }
-    // Without its first checkpoint nobody can go on, least of all from random weights.
+    // Without its first checkpoint the run cannot continue, and certainly not from random weights.
     let too_early = every_crash_point(|number| {
         let run = format!("early-{number}");
         finetune(&run).fault(&format!("file:{number}")).be_killed();
@@ -482,20 +482,20 @@ fn fine_tuning_killed_after_every_step_and_before_the_first() {
     assert!(too_early > 10, "{too_early} file operations before the first checkpoint");
 }
 
-/// Every file but pages, which are made again.
+/// Every file except pages, which are made again.
 fn kept(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let is_page = |path: &String| path.ends_with("report.html") || path.contains("/figures/");
     every_file(folder).into_iter().filter(|(path, _)| !is_page(path)).collect()
 }
 
-/// Runs `attempt` with the reads 1, 2, … failing, until several in a row have met none; returns how many failed.
+/// Runs `attempt` with the reads 1, 2, … failing, until several in a row are beyond the end; returns how many failed.
 fn every_read(mut attempt: impl FnMut(u32) -> bool) -> usize {
     let (mut failed, mut last) = (0, 0);
     for number in 1.. {
         if attempt(number) {
             (failed, last) = (failed + 1, number);
         }
-        // Some reads may fail without harm.
+        // Some failing reads do no harm.
         if number > last + 5 {
             break;
         }
@@ -503,7 +503,8 @@ fn every_read(mut attempt: impl FnMut(u32) -> bool) -> usize {
     failed
 }
 
-/// Whether a process ended for what it could not read, and said what; nothing else may have gone wrong with it.
+/// Whether a process ended because of what it could not read, with a message that says so; nothing else may have gone
+/// wrong.
 fn could_not_read(finished: &Finished, number: u32) -> bool {
     match finished.status.code() {
         Some(0) => false,
@@ -529,7 +530,8 @@ fn what_cannot_be_read_is_not_taken_for_missing() {
     lab.headway(&[&exec[..], &["-s", "train.steps=4"]].concat()).succeed();
     lab.headway(&["report", "study"]).succeed();
     let run = fs::read_dir(lab.path("study/runs")).unwrap().next().unwrap().unwrap().path();
-    // Verbs that change nothing but pages, with the folders that they read: whatever cannot be read, these stay as they are.
+    // Verbs that change only pages, with the folders that they read: whatever cannot be read, the folders stay as they
+    // are.
     let study = lab.path("study");
     let finished = lab.path("straight");
     let of_study = [
@@ -559,7 +561,7 @@ fn what_cannot_be_read_is_not_taken_for_missing() {
             assert!(failed > 0, "{words:?}");
         }
     };
-    // Verbs that train: what there was is there still, and the run ends as one that never stumbled.
+    // Verbs that train: existing files stay, and the run ends like one without failures.
     let resuming = || {
         let failed = every_read(|number| {
             lab.copy("killed", "again");
@@ -599,8 +601,8 @@ fn what_cannot_be_read_is_not_taken_for_missing() {
     assert!(run.join("checkpoints/step-00000004").exists());
 }
 
-/// Verbs that make something of what others made: they end with the error before there is anything, or a second go makes it
-/// whole. What they read stays as it is.
+/// Verbs that make something from existing files: they end with an error before anything is made, or a second try
+/// completes it. The files that they read stay as they are.
 #[test]
 fn what_is_made_of_files_that_cannot_be_read() {
     let lab = Lab::with(PAPER);
@@ -609,7 +611,7 @@ fn what_is_made_of_files_that_cannot_be_read() {
     let lora = ["finetune", "experiment.toml", "--from", "run", "--device", "cpu", "-s", "finetune.lora.rank=1"];
     let finetune = [&lora[..], &one, &["--out"]].concat();
     lab.headway(&[&finetune[..], &["lora"]].concat()).succeed();
-    // An adapter alone, in PEFT's older form.
+    // An adapter by itself, in PEFT's older format.
     fs::create_dir(lab.path("adapter")).unwrap();
     let tuned = lab.path("lora/checkpoints/step-00000001");
     fs::copy(tuned.join("adapter_config.json"), lab.path("adapter/adapter_config.json")).unwrap();
@@ -649,7 +651,7 @@ fn what_is_made_of_files_that_cannot_be_read() {
             let has_failed = could_not_read(&attempt, number);
             if has_failed && is_training {
                 let is_begun = newest_seen(&made).is_some();
-                // Without its first checkpoint no fine-tuning can go on.
+                // Without its first checkpoint no fine-tuning can continue.
                 if !is_begun && made.join("experiment.toml").exists() {
                     fs::remove_dir_all(&made).unwrap();
                 }
@@ -665,7 +667,7 @@ fn what_is_made_of_files_that_cannot_be_read() {
     thread::scope(|scope| {
         scope.spawn(|| walk(&finetune, "tuned", true, 20));
         scope.spawn(|| {
-            // How its runs are trained is walked with `train`; here they are done, and stay.
+            // Training its runs is tested with `train`; here they are done and stay as they are.
             let runs = || kept(&lab.path("compared/runs"));
             let before = runs();
             let failed = every_read(|number| {
@@ -692,12 +694,12 @@ fn checkpoints_out_of_reach() {
     let straight = short(&lab);
     lab.train("run", &SHORT).fault("step:3").be_killed();
     fs::rename(lab.path("run/checkpoints"), lab.path("disk")).unwrap();
-    // A disk that is not mounted: a link that leads nowhere.
+    // A disk that is not mounted: a link to a missing target.
     std::os::unix::fs::symlink(lab.path("away"), lab.path("run/checkpoints")).unwrap();
     let before = every_file_but_links(&lab.path("run"));
     lab.resume("run").fail(1, &["cannot follow the link run/checkpoints"]);
     assert_eq!(every_file_but_links(&lab.path("run")), before);
-    // Nor is a run begun anew where its checkpoints are gone.
+    // A run whose checkpoints are missing is not started again either.
     fs::remove_file(lab.path("run/checkpoints")).unwrap();
     lab.resume("run").fail(3, &["has logged steps, but no whole checkpoint is left"]);
     assert_eq!(every_file_but_links(&lab.path("run")), before);
@@ -723,14 +725,14 @@ fn metrics_that_are_not_as_they_were_written() {
     lab.write("run/metrics.jsonl", lost);
     let said = lab.resume("run").succeed().said();
     assert!(said.contains(amiss), "{said}");
-    // Said once, and on every page from then on: later checkpoints know.
+    // Reported once, and on every page from then on, since later checkpoints record it.
     assert!(lab.read("run/report.html").contains(amiss));
     for words in [&["report", "run", "--device", "cpu"][..], &["report", "run", "straight", "--out", "both"]] {
         let said = lab.headway(words).succeed().said();
         assert!(said.contains(amiss), "{said}");
     }
     assert!(lab.read("both/report.html").contains("lines up to step 3 are missing or changed"));
-    // A finished run is looked at too, and one whose checkpoints say nothing is not.
+    // A finished run is checked too; one whose checkpoints recorded nothing is not.
     lab.write("straight/metrics.jsonl", "");
     let said = lab.headway(&["report", "straight", "--device", "cpu"]).succeed().said();
     assert!(said.contains("metrics.jsonl: lines up to step 4 are missing or changed"), "{said}");

@@ -1,4 +1,4 @@
-//! The words of `headway analyze`: parsing only.
+//! The command line of `headway analyze`: parsing only.
 
 use std::path::PathBuf;
 
@@ -17,98 +17,100 @@ pub struct Analyze {
 pub enum Action {
     /// Rank collapse: how far the rows of the hidden state are from being equal, layer by layer.
     #[command(after_help = "\
-Attention alone drives all rows together, doubly exponentially in the depth
-(Dong, Cordonnier, Loukas 2021); skips keep them apart. The residual is the
-hidden state less its mean row. It is followed down to 1e-300, far below what
-rounding would leave of it, in f64 from the weights; what stands before the first
-layer and behind the last is left out.
+Attention alone makes all rows equal, doubly exponentially in the depth (Dong,
+Cordonnier, Loukas 2021); skip connections keep them apart. The residual is the
+hidden state minus its mean row. It is computed in f64 from the weights, down to
+1e-300, far below the rounding error of the state; the parts of the network before
+the first and after the last layer are left out.
 
-A map in front of each layer, as an attention_stack has (headway construct writes
-such), adds a bias of its own to every row, and equal rows do not stay equal. The
-residual of the rows that leave each layer is then computed plainly, in f64; below
-1e-15 of the state it is rounding. Nothing goes past such layers: no --skip on.
+A map before each layer, as in an attention_stack (headway construct writes such
+models), adds a different bias to every row, and equal rows do not stay equal. The
+residual after each layer is then computed from the state itself, in f64; below
+1e-15 of the state it is rounding error. Such layers have no skip connection, so
+--skip on is refused.
 
-Twelve layers with their first weights, with and without skips, on one page:
+Twelve layers with their initial weights, with and without skip connections:
   headway analyze rank experiments/icl_linear.toml -s model.n_layers=12 \\
     -s model.causal=false -s model.norm=none --compare --out runs/rank
 
-What is left of a trained network without its skips:
+The rank collapse of a trained network without its skip connections:
   headway analyze rank checkpoints/icl_linear_d5 --skip off --norm off")]
     Rank(Rank),
     /// The last hidden state as a sum over paths through the heads, and which paths matter.
     #[command(after_help = "\
 With its attention patterns held fixed, a stack of attention layers is linear, and
-its last hidden state is a sum over paths that pass at each layer through one head
-or, where there is a skip, past all of them. Of H heads, a skip and L layers there
-are (H + 1)^L; more than a million are refused. Layer norms take part with their
-deviations held fixed, and maps in front of layers with their linear parts, their
-constants being biases; feed-forward networks cannot (--ffn off).
+its last hidden state is a sum over paths. At each layer a path goes through one
+head or, if there is one, through the skip connection. L layers of H heads with
+skip connections have (H + 1)^L paths; more than a million are refused. Layer norms
+are included with their deviations held fixed. Maps before layers are included with
+their linear parts, and their constants count as biases. Feed-forward networks
+cannot be included; leave them out with --ffn off.
 
 Which paths through a trained network carry its output:
   headway analyze paths checkpoints/icl_linear_d5 --top 5")]
     Paths(Paths),
-    /// Attention patterns: a map per layer and head, and where each head's attention goes.
+    /// Attention patterns: a map per layer and head, and what each head attends to.
     #[command(after_help = "\
-Of each head: the entropy of its patterns, and their mass on the first key, on learned
-keys (anchors, prefixes), on the own position, on the one before, and with tokens on
-those after earlier occurrences of the same token (an induction head, Elhage et al.
-2021, Olsson et al. 2022). Beside them stands what uniform attention would have. With
-prompts x_1, y_1, x_2, ... also the mass from x to y and so on.
+For each head: the entropy of its patterns, and the share of attention on the first
+key, on learned keys (anchors, prefixes), on the query's own position, on the one before
+it, and, with tokens, on positions after earlier occurrences of the same token (as in an
+induction head, Elhage et al. 2021, Olsson et al. 2022). Uniform attention is shown for
+comparison. With prompts x_1, y_1, x_2, ... also the share from x to y and so on.
 
-What the heads of a trained network look at, as a page:
+What the heads of a trained network attend to, as a page:
   headway analyze patterns checkpoints/icl_linear_d5 --out runs/patterns
 
-The same of one test sequence instead of the mean:
+The same for one test sequence instead of the mean:
   headway analyze patterns checkpoints/icl_linear_d5 --sequence 3 --out runs/third")]
     Patterns(Patterns),
-    /// What each head and each layer of attention is worth: the loss without it.
+    /// The effect of each head and each layer of attention: the loss without it.
     #[command(after_help = "\
-What a head mixes from its values, before the output projection, is replaced by zero
-or by its mean over the evaluated sequences and their queries, in one head after the
-other and in whole layers. The differences are paired by example.
+The output of a head, before the output projection, is replaced by zero or by its mean
+over the evaluated sequences and their queries: for each head by itself, and for whole
+layers. Differences are paired by example.
 
 Which heads of a trained network matter:
   headway analyze ablate checkpoints/icl_linear_d5 --sequences 512")]
     Ablate(Ablate),
-    /// What the network would answer if it stopped after each layer, and what an affine map could read there.
+    /// What the network would predict if it stopped after each layer, and what an affine map could read there.
     #[command(after_help = "\
-The network's own head (last norm and head, channels, or readout) is put on the state
-after each layer (nostalgebraist 2020). Beside it stands the best affine map of that
-state, fitted by ridge regression to other examples (after Belrose et al. 2023): the
-one says what the head can read, the other what is there to be read.
+The network's own head (final norm and head, channels, or readout) is applied to the
+state after each layer (nostalgebraist 2020), and so is the best affine map of that
+state, fitted by ridge regression to other examples (after Belrose et al. 2023). The
+first shows what the head can read, the second what the state contains.
 
   headway analyze logit-lens checkpoints/icl_linear_d5")]
     LogitLens(LogitLens),
-    /// Which classical predictor the network behaves like: gradient descent, ridge regression, least squares.
+    /// Which classical predictor the network resembles: gradient descent, ridge regression, least squares.
     #[command(after_help = "\
-For tasks that are learned from the examples of a prompt: the mean squared distance
-between the network's prediction and that of each predictor, divided by d, at every
-number of examples (Garg et al. 2022, Akyürek et al. 2022). Ridge regression and
-gradient descent are fitted to the network on other prompts. For rules that predict
-w . x also the cosine of sensitivities (von Oswald et al. 2022) and the distance of
-the network's implicit weights.
+For in-context tasks: the mean squared distance between the network's prediction and
+that of each predictor, divided by d, for every number of examples (Garg et al. 2022,
+Akyürek et al. 2022). Ridge regression and gradient descent are fitted to the network
+on other prompts. For rules that predict w . x also the cosine between the gradients
+of both predictions (von Oswald et al. 2022) and the distance between w and the
+network's implicit weights.
 
   headway analyze in-context checkpoints/icl_linear_d5 --out runs/in-context")]
     InContext(InContext),
 }
 
-/// A network, and where its page goes.
+/// A network, and where its page is written.
 #[derive(ClapArgs)]
 pub struct Target {
-    /// Checkpoint folder, run folder (its best checkpoint, else its newest), or an experiment file (TOML), which is taken with the
-    /// weights that training would start from.
+    /// Checkpoint folder, run folder (its best checkpoint, else its newest), or an experiment file (TOML), which stands
+    /// for the weights from which training would start.
     #[arg(value_name = "CHECKPOINT|EXPERIMENT")]
     pub source: PathBuf,
     /// Change one value of the experiment, as in `-s model.n_layers=12`.
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Give a value of the experiment its default, before anything is set.
+    /// Reset a value of the experiment to its default before anything is set.
     #[arg(long, value_name = "KEY")]
     pub unset: Vec<String>,
     /// Seed of weights and data; the same as `-s seed=N`.
     #[arg(long, value_name = "N", value_parser = parse_seed)]
     pub seed: Option<u64>,
-    /// Where to compute: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    /// Device to compute on: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
     /// Write a page with the figure and the numbers to DIR/report.html.
@@ -119,21 +121,21 @@ pub struct Target {
     pub json: bool,
 }
 
-/// A network and the part of it to look at.
+/// A network, and which part of it to analyse.
 #[derive(ClapArgs)]
 pub struct Subject {
     #[command(flatten)]
     pub target: Target,
-    /// Sequences of the first test batch to take at most; numbers are medians over them.
+    /// Largest number of sequences of the first test batch to use; numbers are medians over them.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub sequences: u16,
-    /// Take only the first N layers.
+    /// Use only the first N layers.
     #[arg(long, value_name = "N")]
     pub layers: Option<usize>,
-    /// The layer norms; off takes them out. Default: as the model has it.
+    /// The layer norms; off removes them. Default: as in the model.
     #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
     pub norm: Option<Switch>,
-    /// The causal mask; off takes it away. Default: as the model has it.
+    /// The causal mask; off removes it. Default: as in the model.
     #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
     pub causal: Option<Switch>,
 }
@@ -142,10 +144,10 @@ pub struct Subject {
 pub struct Patterns {
     #[command(flatten)]
     pub target: Target,
-    /// Test sequences to take the mean over, at most.
+    /// Largest number of test sequences to average over.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub sequences: u16,
-    /// Look at test sequence K alone, counted from 0.
+    /// Use only test sequence K, counted from 0.
     #[arg(long, value_name = "K", conflicts_with = "sequences")]
     pub sequence: Option<usize>,
 }
@@ -154,10 +156,10 @@ pub struct Patterns {
 pub struct Ablate {
     #[command(flatten)]
     pub target: Target,
-    /// Test examples to score, at most.
+    /// Largest number of test examples to score.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub sequences: u16,
-    /// What takes the place of a head. Default: both, one after the other.
+    /// What replaces the output of a head. Default: both, one after the other.
     #[arg(long, value_name = "ZERO|MEAN", hide_possible_values = true)]
     pub with: Option<AblationKind>,
 }
@@ -166,7 +168,7 @@ pub struct Ablate {
 pub struct LogitLens {
     #[command(flatten)]
     pub target: Target,
-    /// Test examples to score, at most.
+    /// Largest number of test examples to score.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub sequences: u16,
 }
@@ -175,7 +177,7 @@ pub struct LogitLens {
 pub struct InContext {
     #[command(flatten)]
     pub target: Target,
-    /// Test prompts to compare on, at most; rules are fitted to as many others, up to 256.
+    /// Largest number of test prompts for the comparison; rules are fitted to the same number of others, up to 256.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub sequences: u16,
 }
@@ -187,7 +189,7 @@ pub enum AblationKind {
 }
 
 impl AblationKind {
-    /// What the analysis calls it.
+    /// The corresponding kind of ablation.
     pub fn with(self) -> headway_inspect::AblationKind {
         match self {
             Self::Zero => headway_inspect::AblationKind::Zero,
@@ -200,13 +202,14 @@ impl AblationKind {
 pub struct Rank {
     #[command(flatten)]
     pub subject: Subject,
-    /// The skips around attention and feed-forward network; on adds them where the model has none. Default: as the model has it.
+    /// The skip connections around attention and feed-forward networks; on adds them if the model has none. Default: as
+    /// in the model.
     #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
     pub skip: Option<Switch>,
-    /// The feed-forward networks; off takes them out. Default: as the model has it.
+    /// The feed-forward networks; off removes them. Default: as in the model.
     #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
     pub ffn: Option<Switch>,
-    /// Put side by side all combinations of skips and feed-forward networks that the model has weights for.
+    /// Compare all combinations of skip connections and feed-forward networks that the model has weights for.
     #[arg(long, conflicts_with_all = ["skip", "ffn"])]
     pub compare: bool,
 }
@@ -215,13 +218,14 @@ pub struct Rank {
 pub struct Paths {
     #[command(flatten)]
     pub subject: Subject,
-    /// The skips around attention and feed-forward network; on adds them where the model has none. Default: as the model has it.
+    /// The skip connections around attention and feed-forward networks; on adds them if the model has none. Default: as
+    /// in the model.
     #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
     pub skip: Option<Switch>,
-    /// The feed-forward networks; off takes them out. Default: as the model has it.
+    /// The feed-forward networks; off removes them. Default: as in the model.
     #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
     pub ffn: Option<Switch>,
-    /// How many of the largest paths to show.
+    /// Number of the largest paths to show.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
 }
@@ -240,7 +244,7 @@ impl Target {
 }
 
 impl Subject {
-    /// What to analyse.
+    /// The request for the analysis.
     pub fn request(&self) -> headway_inspect::Request {
         headway_inspect::Request {
             source: self.target.source.clone(),
@@ -250,7 +254,7 @@ impl Subject {
         }
     }
 
-    /// The pieces switched on or off.
+    /// The parts to switch on or off.
     pub fn parts(&self, skip: Option<Switch>, ffn: Option<Switch>) -> headway_inspect::Parts {
         let is_on = |switch: Switch| matches!(switch, Switch::On);
         headway_inspect::Parts {

@@ -74,18 +74,18 @@ fn in_context(args: &InContext) -> Result<ExitCode, Error> {
     show(&args.target, &headway_report::in_context::page(&found), &[opened.provenance.sentence()], &[])
 }
 
-/// The network as plain matrices, once the page has a place.
+/// Loads the network as plain matrices, after checking the page's folder.
 fn subject(args: &Subject) -> Result<headway_inspect::Subject, Error> {
     Ok(headway_inspect::subject(&args.request(), &device(&args.target)?)?)
 }
 
-/// The network as it is, once the page has a place.
+/// Loads the network, after checking the page's folder.
 fn open(args: &Target) -> Result<(headway_inspect::LoadedModel, OpenDevice), Error> {
     let device = device(args)?;
     Ok((headway_inspect::open(&args.source, &args.overrides(), &device)?, device))
 }
 
-/// The device, once the page has a place.
+/// Opens the device, after checking the page's folder.
 fn device(args: &Target) -> Result<OpenDevice, Error> {
     if let Some(folder) = &args.out {
         PageDir::at(folder).ensure_free()?;
@@ -93,7 +93,7 @@ fn device(args: &Target) -> Result<OpenDevice, Error> {
     device::open(args.device)
 }
 
-/// Writes the page where one is wanted, and prints its table between other texts, or all of it as JSON.
+/// Writes the page if one is requested, and prints its table between other texts, or all results as JSON.
 fn show(args: &Target, page: &Page, before: &[String], after: &[String]) -> Result<ExitCode, Error> {
     if let Some(folder) = &args.out {
         page.write(&PageDir::at(folder))?;

@@ -1,4 +1,5 @@
-//! What `headway construct` takes: words, which become the config of a construction. Its defaults are the config's own.
+//! The command line of `headway construct`, which is converted to the config of a construction. Its defaults are those
+//! of the config.
 
 use std::path::PathBuf;
 
@@ -18,9 +19,9 @@ use crate::values::parse_seed;
 
 #[derive(Args)]
 #[command(after_help = "\
-Each construction plans first: the smallest size whose bound, rounding in float32 included,
+A construction first finds the smallest size whose error bound, including rounding in float32,
 meets the tolerance. Then it writes the weights, measures their error at random points and at
-those known to be hard, and writes an ordinary checkpoint with certificate.json beside it.
+points known to be hard, and writes an ordinary checkpoint that contains a certificate.json.
 
 Try:  headway construct truncated-linear --tolerance 0.05 --out runs/clamp
       headway eval runs/clamp
@@ -30,23 +31,23 @@ pub struct Construct {
     pub what: Construction,
 }
 
-/// What every construction takes.
+/// Options that all constructions share.
 #[derive(Args)]
 pub struct Common {
-    /// Largest error of any output number, over the whole domain, in float32. May be left out where a size is given, such as
-    /// --intervals or --heads: then the certificate is for what that size reaches.
+    /// Largest error of any output number, over the whole domain, in float32. May be left out if a size such as
+    /// --intervals or --heads is given; the certificate then states the error of that size.
     #[arg(long, value_name = "EPS")]
     pub tolerance: Option<f64>,
     /// Folder of the checkpoint; must be empty or new.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Most numbers in the weights; more is refused before any work.
+    /// Largest number of parameters; more is refused before any work.
     #[arg(long, default_value_t = 50_000_000, value_name = "N")]
     pub max_params: usize,
-    /// Where to measure: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    /// Device to measure on: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
-    /// Print the certificate on standard output instead of a summary.
+    /// Print the certificate as JSON on standard output instead of a summary.
     #[arg(long)]
     pub json: bool,
 }
@@ -54,60 +55,60 @@ pub struct Common {
 /// One construction with its options.
 #[derive(Subcommand)]
 pub enum Construction {
-    /// One head: y_i = clamp(w_i . x_i + t_i, low, high) at every position, error 0.062 (high - low) / p.
+    /// One head: y_i = clamp(w_i . x_i + t_i, low, high) at every position, with error 0.062 (high - low) / p.
     TruncatedLinear(TruncatedLinear),
-    /// H heads: the same clamp, each head on a part of the range, error 0.062 (high - low) / ((n - 1) H).
+    /// H heads: the same clamp, each head on a part of the range, with error 0.062 (high - low) / ((n - 1) H).
     TruncatedLinearHeads(TruncatedLinearHeads),
-    /// One head: any function of one number, at every position, by its values at the anchors.
+    /// One head: any function of one number at every position, given by its values at the anchors.
     Activation(Activation),
     /// A two-layer ReLU network of the whole sequence, compiled to attention alone.
     ReluNetwork(ReluNetwork),
     /// Any continuous function of the whole sequence: by a grid, or by fitting a ReLU network and compiling it.
     Seq2seq(Seq2seq),
-    /// Steps of gradient descent on the linear regression that a prompt holds.
+    /// Steps of gradient descent on the linear regression problem in a prompt.
     InContextGd(InContextGd),
-    /// One head cuts space into cells, by the largest of affine scores, and gives each its value.
+    /// One head that divides space into cells by the largest of several affine scores, and gives each cell its value.
     MaxAffine(MaxAffine),
-    /// A prefix for a frozen head that makes it compute a function on the circle or the sphere.
+    /// A prefix with which a frozen head computes a function on the circle or the sphere.
     Prefix(Prefix),
 }
 
-/// How sharply a head looks at its anchors.
+/// How sharply a head attends to its anchors.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Sharpness {
     /// c = 2.725: the smallest error over all inputs.
     Minimax,
     /// c = 1: nearly exact away from kinks.
     Smooth,
-    /// c = 12: the theorem's regime, the nearest anchor takes all.
+    /// c = 12: the regime of the theorem, in which the nearest anchor gets all attention.
     Hard,
 }
 
-/// The clamp that both constructions of it compute.
+/// The clamp that both clamp constructions compute.
 #[derive(Args)]
 pub struct Clamp {
-    /// Positions.
+    /// Number of positions.
     #[arg(long, default_value_t = ClampConfig::default().seq_len, value_name = "N")]
     pub seq_len: usize,
     /// Numbers per position.
     #[arg(long, default_value_t = ClampConfig::default().d_in, value_name = "N")]
     pub d_in: usize,
-    /// Least value.
+    /// Lower end of the clamp.
     #[arg(long, default_value_t = ClampConfig::default().low, value_name = "A")]
     pub low: f64,
-    /// Greatest value.
+    /// Upper end of the clamp.
     #[arg(long, default_value_t = ClampConfig::default().high, value_name = "B")]
     pub high: f64,
     /// Input numbers lie within plus or minus this.
     #[arg(long, default_value_t = ClampConfig::default().input, value_name = "X")]
     pub input: f64,
-    /// Draws w and t, all from N(0, 1), as the task `truncated_linear` does.
+    /// Seed from which w and t are drawn, all from N(0, 1), as in the task `truncated_linear`.
     #[arg(long, default_value_t = ClampConfig::default().seed, value_name = "N", value_parser = parse_seed)]
     pub seed: u64,
-    /// Takes them from a safetensors file instead: `weights [seq_len, d_in]` and `offsets [seq_len]`.
+    /// A safetensors file with w and t instead: `weights [seq_len, d_in]` and `offsets [seq_len]`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seq_len", "d_in", "seed"])]
     pub weights: Option<PathBuf>,
-    /// How sharply heads look at their anchors.
+    /// How sharply heads attend to their anchors.
     #[arg(long, default_value = "minimax", value_name = "MODE")]
     pub mode: Sharpness,
 }
@@ -117,7 +118,7 @@ pub struct Clamp {
 pub struct TruncatedLinear {
     #[command(flatten)]
     pub clamp: Clamp,
-    /// p, intervals between anchors. Default: the fewest that meet the tolerance.
+    /// p, number of intervals between anchors. Default: the fewest that meet the tolerance.
     #[arg(long, value_name = "P")]
     pub intervals: Option<usize>,
     #[command(flatten)]
@@ -129,10 +130,10 @@ pub struct TruncatedLinear {
 pub struct TruncatedLinearHeads {
     #[command(flatten)]
     pub clamp: Clamp,
-    /// The same w and t at every position, those of the first: then the map before attention is token-wise.
+    /// Use the w and t of the first position at every position, so that the map before attention is token-wise.
     #[arg(long)]
     pub shared: bool,
-    /// H. Default: the fewest heads that meet the tolerance.
+    /// H, number of heads. Default: the fewest that meet the tolerance.
     #[arg(long, value_name = "H")]
     pub heads: Option<usize>,
     #[command(flatten)]
@@ -142,10 +143,10 @@ pub struct TruncatedLinearHeads {
 /// A box of inputs.
 #[derive(Args)]
 pub struct Ends {
-    /// Least value of an input number.
+    /// Smallest input number.
     #[arg(long, default_value_t = options::Ends::default().low, value_name = "A")]
     pub low: f64,
-    /// Greatest value of an input number.
+    /// Largest input number.
     #[arg(long, default_value_t = options::Ends::default().high, value_name = "B")]
     pub high: f64,
 }
@@ -156,25 +157,25 @@ pub struct Activation {
     /// A built-in (see `headway list functions`) or a formula in x1, such as "x1*sigmoid(x1)".
     #[arg(long, value_name = "NAME|FORMULA", required_unless_present = "table")]
     pub function: Option<String>,
-    /// A CSV file of x,y in increasing x instead: straight lines between them, constant beyond the ends.
+    /// A CSV file of x,y in increasing x instead: linear between the points, constant beyond them.
     #[arg(long, value_name = "FILE", conflicts_with = "function")]
     pub table: Option<PathBuf>,
-    /// Where the slope of a formula jumps; those of built-ins and tables are known.
+    /// Where the slope of a formula jumps; for built-ins and tables this is known.
     #[arg(long, value_name = "X", conflicts_with = "table")]
     pub kink: Vec<f64>,
-    /// Positions, each a number of its own.
+    /// Number of positions, each with one number.
     #[arg(long, default_value_t = activation::Config::default().seq_len, value_name = "N")]
     pub seq_len: usize,
-    /// Least value of an input number.
+    /// Smallest input number.
     #[arg(long, default_value_t = activation::Config::default().low, value_name = "A")]
     pub low: f64,
-    /// Greatest value of an input number.
+    /// Largest input number.
     #[arg(long, default_value_t = activation::Config::default().high, value_name = "B")]
     pub high: f64,
-    /// How sharply the head looks at its anchors. Default: whichever of minimax and smooth needs fewer of them.
+    /// How sharply the head attends to its anchors. Default: minimax or smooth, whichever needs fewer anchors.
     #[arg(long, value_name = "MODE")]
     pub mode: Option<Sharpness>,
-    /// p, intervals between anchors. Default: about the fewest that meet the tolerance.
+    /// p, number of intervals between anchors. Default: about the fewest that meet the tolerance.
     #[arg(long, value_name = "P")]
     pub intervals: Option<usize>,
     #[command(flatten)]
@@ -183,13 +184,14 @@ pub struct Activation {
     pub common: Common,
 }
 
-/// What is known about a function's slopes.
+/// Bounds on a function's derivatives.
 #[derive(Args)]
 pub struct Smoothness {
-    /// Largest slope of the function, where its formula says less or nothing: the certificate then holds if that is true.
+    /// Bound on the slope of the function, used if its formula implies less or nothing; the certificate then holds if
+    /// the bound is true.
     #[arg(long, value_name = "L")]
     pub lipschitz: Option<f64>,
-    /// Largest second derivative of the function, likewise.
+    /// Bound on the second derivative of the function, used likewise.
     #[arg(long, value_name = "M")]
     pub curvature: Option<f64>,
 }
@@ -208,36 +210,36 @@ pub enum ReluForm {
 /// Options of `relu-network`.
 #[derive(Args)]
 pub struct ReluNetwork {
-    /// A safetensors file as of PyTorch's nn.Sequential(Linear, ReLU, Linear): 0.weight, 0.bias, 2.weight, 2.bias.
+    /// A safetensors file of PyTorch's nn.Sequential(Linear, ReLU, Linear): 0.weight, 0.bias, 2.weight, 2.bias.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["d", "hidden", "seed"])]
     pub network: Option<PathBuf>,
-    /// Positions that the network's flat inputs and outputs are cut into.
+    /// Number of positions into which the network's flat inputs and outputs are split.
     #[arg(long, default_value_t = relu_network::Config::default().seq_len, value_name = "N")]
     pub seq_len: usize,
-    /// Numbers per position of a drawn network, in and out.
+    /// Numbers per position of a drawn network, for inputs and outputs.
     #[arg(long, default_value_t = relu_network::Config::default().d, value_name = "N")]
     pub d: usize,
     /// Hidden units of a drawn network.
     #[arg(long, default_value_t = relu_network::Config::default().hidden, value_name = "N")]
     pub hidden: usize,
-    /// Draws the network, all weights from N(0, 1), as the task `relu_network` does.
+    /// Seed from which the network is drawn, all weights from N(0, 1), as in the task `relu_network`.
     #[arg(long, default_value_t = relu_network::Config::default().seed, value_name = "N", value_parser = parse_seed)]
     pub seed: u64,
-    /// What it becomes.
+    /// Form of the compiled network.
     #[arg(long, default_value = "t2", value_name = "FORM")]
     pub form: ReluForm,
     #[command(flatten)]
     pub ends: Ends,
-    /// How sharply heads look at their anchors (t1 and s). Default: minimax.
+    /// How sharply heads attend to their anchors (t1 and s). Default: minimax.
     #[arg(long, value_name = "MODE")]
     pub mode: Option<Sharpness>,
-    /// p, intervals between anchors of a head (t1 and s). Default: the fewest that meet the tolerance.
+    /// p, number of intervals between anchors of a head (t1 and s). Default: the fewest that meet the tolerance.
     #[arg(long, value_name = "P")]
     pub intervals: Option<usize>,
-    /// H, heads (t1). Default: the fewest that meet the tolerance.
+    /// H, number of heads (t1). Default: the fewest that meet the tolerance.
     #[arg(long, value_name = "H")]
     pub heads: Option<usize>,
-    /// Inverse temperature of the gates (t2). Default: so large that they matter little beside rounding.
+    /// Inverse temperature of the gates (t2). Default: large enough that gates matter little beside rounding.
     #[arg(long, value_name = "BETA")]
     pub beta: Option<f64>,
     #[command(flatten)]
@@ -247,7 +249,7 @@ pub struct ReluNetwork {
 /// How a function of the sequence is approximated.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Method {
-    /// A grid for at most four input numbers where it meets the tolerance, else a fit.
+    /// A grid, for at most four input numbers if it meets the tolerance, else a fit.
     Auto,
     /// One head looks the function up on a grid.
     Grid,
@@ -258,14 +260,14 @@ pub enum Method {
 /// Options of `seq2seq`.
 #[derive(Args)]
 pub struct Seq2seq {
-    /// A built-in (see `headway list functions`) or a formula per output number of a position, in x1 … (the position's own numbers),
-    /// x1_1 … (number 1 of position 1, …) and i (the position); given once per output number.
+    /// A built-in (see `headway list functions`) or a formula per output number of a position, in x1 … (the position's
+    /// own numbers), x1_1 … (number 1 of position 1, …) and i (the position); to be given once per output number.
     #[arg(long, value_name = "NAME|FORMULA", required_unless_present = "samples")]
     pub function: Vec<String>,
     /// Samples instead: `inputs [count, seq_len, d_in]` and `outputs [count, seq_len, d_out]` in a .safetensors or .npz file.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["function", "seq_len", "d_in"])]
     pub samples: Option<PathBuf>,
-    /// Positions. Default: those of a built-in, else 2.
+    /// Number of positions. Default: that of a built-in, else 2.
     #[arg(long, value_name = "N")]
     pub seq_len: Option<usize>,
     /// Numbers per position. Default: those of a built-in, else 2.
@@ -273,17 +275,17 @@ pub struct Seq2seq {
     pub d_in: Option<usize>,
     #[command(flatten)]
     pub ends: Ends,
-    /// How.
+    /// How to approximate the function.
     #[arg(long, default_value = "auto", value_name = "METHOD")]
     pub method: Method,
-    /// L with |f(x)_i - f(x')_i| <= L |x - x'|, for the grid, where the formula says less or nothing: the certificate then holds if that
-    /// is true.
+    /// L with |f(x)_i - f(x')_i| <= L |x - x'|, for the grid, used if the formula implies less or nothing; the
+    /// certificate then holds if the bound is true.
     #[arg(long, value_name = "L")]
     pub lipschitz: Option<f64>,
-    /// G, cells per input number of a grid. Default: the fewest that meet the tolerance.
+    /// G, number of cells per input number of a grid. Default: the fewest that meet the tolerance.
     #[arg(long, value_name = "G")]
     pub cells: Option<usize>,
-    /// Hidden units of a fit. Default: doubled from 8 until the tolerance is met.
+    /// Number of hidden units of a fit. Default: doubled from 8 until the tolerance is met.
     #[arg(long, value_name = "N")]
     pub units: Option<usize>,
     /// Seed of sampled points and random directions.
@@ -293,28 +295,28 @@ pub struct Seq2seq {
     pub common: Common,
 }
 
-/// How residuals meet inputs in a step of gradient descent.
+/// How residuals are multiplied with inputs in a step of gradient descent.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum GdForm {
-    /// One head a step, at scores so small that softmax is linear.
+    /// One head per step, at scores so small that softmax is nearly linear.
     E1,
-    /// Products as differences of squares, interpolated between anchors: the paper's way.
+    /// Products as differences of squares, interpolated between anchors, as in the paper.
     E2,
 }
 
 /// Options of `in-context-gd`.
 #[derive(Args)]
 pub struct InContextGd {
-    /// N, examples of a prompt.
+    /// N, number of examples of a prompt.
     #[arg(long, default_value_t = in_context_gd::Config::default().points, value_name = "N")]
     pub points: usize,
-    /// d, numbers of an input.
+    /// d, dimension of an input.
     #[arg(long, default_value_t = in_context_gd::Config::default().d, value_name = "N")]
     pub d: usize,
-    /// Steps of gradient descent.
+    /// Number of steps of gradient descent.
     #[arg(long, default_value_t = in_context_gd::Config::default().steps, value_name = "K")]
     pub steps: usize,
-    /// Rate of a step, at most 2 / (d x_max^2).
+    /// Learning rate of a step, at most 2 / (d x_max^2).
     #[arg(long, default_value_t = in_context_gd::Config::default().rate, value_name = "ETA")]
     pub rate: f64,
     /// Input numbers lie within plus or minus this.
@@ -323,13 +325,13 @@ pub struct InContextGd {
     /// Labels lie within plus or minus this.
     #[arg(long, default_value_t = in_context_gd::Config::default().y_max, value_name = "Y")]
     pub y_max: f64,
-    /// How.
+    /// How residuals are multiplied with inputs.
     #[arg(long, default_value = "e1", value_name = "FORM")]
     pub form: GdForm,
     /// Scale of scores (e1). Default: the one with the smallest error.
     #[arg(long, value_name = "DELTA")]
     pub delta: Option<f64>,
-    /// p, intervals between anchors (e2). Default: the fewest that meet the tolerance.
+    /// p, number of intervals between anchors (e2). Default: the fewest that meet the tolerance.
     #[arg(long, value_name = "P")]
     pub intervals: Option<usize>,
     #[command(flatten)]
@@ -339,10 +341,10 @@ pub struct InContextGd {
 /// Which rows tokens attend to.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum AttentionKind {
-    /// Their own, which hold a cell each as well.
+    /// The tokens' own rows, each of which also holds a cell.
     #[value(name = "self")]
     SelfAttention,
-    /// Further ones, a cell each.
+    /// Further rows, each of which holds a cell.
     #[value(name = "cross")]
     CrossAttention,
 }
@@ -350,17 +352,18 @@ pub enum AttentionKind {
 /// Options of `max-affine`.
 #[derive(Args)]
 pub struct MaxAffine {
-    /// A built-in (see `headway list functions`) or a formula in x1 … per output number; given once per output number.
+    /// A built-in (see `headway list functions`) or a formula in x1 … per output number; to be given once per output
+    /// number.
     #[arg(long, value_name = "NAME|FORMULA", required_unless_present = "cells")]
     pub function: Vec<String>,
-    /// Cells instead: `slopes [cells, d_in]`, `offsets [cells]`, `values [cells, d_out]` in a safetensors file. The value of the
-    /// cell with the largest slope . x + offset is promised where it leads all others by --gap.
+    /// Cells instead: `slopes [cells, d_in]`, `offsets [cells]`, `values [cells, d_out]` in a safetensors file. The
+    /// value of the cell with the largest slope . x + offset is promised where it leads all others by --gap.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["function", "d_in", "per_axis", "padding", "mode", "lipschitz", "curvature"])]
     pub cells: Option<PathBuf>,
-    /// Lead of the largest score, for given cells. Default: 0.05.
+    /// Lead of the largest score from which on the value of a given cell is promised. Default: 0.05.
     #[arg(long, value_name = "G", requires = "cells")]
     pub gap: Option<f64>,
-    /// Positions.
+    /// Number of positions.
     #[arg(long, default_value_t = max_affine::Config::default().seq_len, value_name = "N")]
     pub seq_len: usize,
     /// Numbers per position. Default: those of a built-in, else 2.
@@ -371,13 +374,14 @@ pub struct MaxAffine {
     /// Self-attention or cross-attention.
     #[arg(long, default_value = "self", value_name = "KIND")]
     pub attention: AttentionKind,
-    /// How sharply tokens look at cells; smooth pads the grid, where the function must be defined too. Default: minimax.
+    /// How sharply tokens attend to cells; smooth pads the grid, and the function must be defined on the padding too.
+    /// Default: minimax.
     #[arg(long, value_name = "MODE")]
     pub mode: Option<Sharpness>,
-    /// G, cells per axis. Default: the fewest that meet the tolerance.
+    /// G, number of cells per axis. Default: the fewest that meet the tolerance.
     #[arg(long, value_name = "G")]
     pub per_axis: Option<usize>,
-    /// Cells beyond every face. Default: 3 for smooth, else none.
+    /// Number of padding cells beyond every face. Default: 3 for smooth, else none.
     #[arg(long, value_name = "N")]
     pub padding: Option<usize>,
     #[command(flatten)]
@@ -389,16 +393,17 @@ pub struct MaxAffine {
 /// Options of `prefix`.
 #[derive(Args)]
 pub struct Prefix {
-    /// A built-in (see `headway list functions`) or a formula in x1 … per output number; given once per output number.
+    /// A built-in (see `headway list functions`) or a formula in x1 … per output number; to be given once per output
+    /// number.
     #[arg(long, value_name = "NAME|FORMULA", required = true)]
     pub function: Vec<String>,
-    /// Numbers of the input, a unit vector: 2 for the circle, 3 for the sphere. Default: those of a built-in, else 3.
+    /// Dimension of the input, a unit vector: 2 for the circle, 3 for the sphere. Default: that of a built-in, else 3.
     #[arg(long, value_name = "N")]
     pub d_in: Option<usize>,
-    /// How sharply the head looks at its prefix; on the sphere the three stand for c = pi, pi/2 and 4 pi.
+    /// How sharply the head attends to its prefix; on the sphere the three modes mean c = pi, pi/2 and 4 pi.
     #[arg(long, default_value = "minimax", value_name = "MODE")]
     pub mode: Sharpness,
-    /// N, rows of the prefix. Default: about the fewest that meet the tolerance.
+    /// N, number of rows of the prefix. Default: about the fewest that meet the tolerance.
     #[arg(long, value_name = "N")]
     pub length: Option<usize>,
     #[command(flatten)]
@@ -408,7 +413,7 @@ pub struct Prefix {
 }
 
 impl Construction {
-    /// What every construction takes, and the options of this one.
+    /// The shared options, and the config of this construction.
     pub fn parts(&self) -> (&Common, ConstructionConfig) {
         match self {
             Self::TruncatedLinear(args) => (

@@ -26,7 +26,7 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
         let argument = format!("--out {}", common.out.display());
         return Err(headway_trainer::Error::argument(argument, "give a folder by its name").into());
     }
-    // A wrong folder or device must not be noticed only after the work.
+    // A wrong folder or device must be noticed before the work.
     place.path()?;
     let device = device::open(common.device)?;
     let request = config.request(common.tolerance, common.max_params)?;
@@ -44,14 +44,14 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
         number(bound),
         number(rounding)
     ));
-    // Before the model is made: this is where sizes are checked that no model may have.
+    // Done before the model is made, since it checks sizes that no model may have.
     let experiment = Experiment::of_construction(task, construction.network.model_config(), seed)?;
     let model = construction.network.assemble(&device.device);
     let named = format!("{} ({})", device.spec, device.name);
     let certificate = certify(&construction, tolerance, &model, &device.device, &named, Effort::default());
     certificate.check()?;
     let hardest = certificate.hardest_arrays(&construction);
-    // The page before the folder has its name: a whole folder has its page.
+    // The page is written before the folder gets its final name, so that a complete folder has its page.
     let page = |half: &Checkpoint| certificate::write(half, &common.out).map(drop);
     let checkpoint = Checkpoint::write_constructed(place.path()?, &experiment, &model, &certificate, &hardest, page)?;
     if common.json {
@@ -77,10 +77,10 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     Ok(ExitCode::from(NOT_CERTIFIED))
 }
 
-/// Exit code where a folder was written, and nothing is certified about it.
+/// Exit code if a folder was written but nothing is certified about it.
 const NOT_CERTIFIED: u8 = 7;
 
-/// What a file holds that an option names.
+/// Reads the file that an option names.
 fn read(file: File<'_>) -> Result<Given, Error> {
     Ok(match file {
         File::Table(path) => Given::Table(bounded_read::read_given(path)?),
@@ -117,7 +117,7 @@ fn summary(certificate: &Certificate, asked: Option<f64>) {
     }
 }
 
-/// `0.045 measured <= 0.099 proved <= 0.1 asked`
+/// The errors in one line: `0.045 measured <= 0.099 proved <= 0.1 asked`.
 fn conclusion(certificate: &Certificate, asked: Option<f64>) -> String {
     let Certificate { bound, rounding, float32, verdict, .. } = certificate;
     let (found, most) = (number(float32.error), number(bound.value + rounding.value));

@@ -1,4 +1,4 @@
-//! The words of `import`, `export` and `card`.
+//! The command lines of `import`, `export` and `card`.
 
 use std::path::PathBuf;
 
@@ -10,8 +10,8 @@ use headway_exchange::{
 
 #[derive(Args)]
 #[command(after_help = "\
-Without --experiment nothing is written: the tensors are listed, with whose names they carry and
-the sizes to write into the experiment. Code inside a PyTorch file is never run.
+Without --experiment nothing is written: the tensors are listed, with the program that their names
+come from and the sizes to write into the experiment. Code inside a PyTorch file is never executed.
 
   headway import model.pt
   headway import model.pt --format pytorch --experiment experiments/copy.toml \\
@@ -19,36 +19,38 @@ the sizes to write into the experiment. Code inside a PyTorch file is never run.
   headway eval runs/imported
   headway finetune experiments/copy.toml --from runs/imported
 
-docs/exchange.md says what comes from where.")]
+docs/exchange.md describes every supported program.")]
 pub struct Import {
-    /// File of tensors: safetensors, what torch.save writes, or .npz, told by its content; or a folder of Hugging Face.
+    /// File of tensors: safetensors, a file of torch.save, or .npz, recognised by its content; or a folder in Hugging
+    /// Face's layout.
     pub file: PathBuf,
-    /// Whose names the tensors carry: pytorch, transformer-lens or headway. Default: found out.
+    /// Program whose names the tensors have: pytorch, transformer-lens or headway. Default: detected.
     #[arg(long, value_name = "FORMAT", value_parser = format_of)]
     pub format: Option<Format>,
-    /// Experiment file that gives model and task, and with them every size.
+    /// Experiment file that gives model and task, and with them all sizes.
     #[arg(long, value_name = "EXPERIMENT", requires = "out")]
     pub experiment: Option<PathBuf>,
     /// Change one value of the experiment, as in `-s model.n_heads=8`.
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE", requires = "experiment")]
     pub set: Vec<String>,
-    /// Take a value out of the experiment, before anything is set.
+    /// Remove a value from the experiment before anything is set.
     #[arg(long, value_name = "KEY", requires = "experiment")]
     pub unset: Vec<String>,
-    /// Give a tensor, or all tensors whose names begin with OLD and a dot, another name before its format is looked for.
+    /// Rename a tensor, or all tensors whose names begin with OLD and a dot, before the format is detected.
     #[arg(long, value_name = "OLD=NEW", value_parser = rename_of)]
     pub rename: Vec<(String, String)>,
-    /// Key of the file below which the weights lie. Default: one of those that training scripts use, such as state_dict.
+    /// Key of the file that contains the weights. Default: one that training scripts use, such as state_dict.
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
-    /// What the other program's configuration says and no tensor shows, in its own words, as in `--given norm_first=true`.
-    /// Default: what config.json or cfg.json beside the file says, and the file itself.
+    /// A setting of the other program that no tensor shows, in that program's terms, as in `--given norm_first=true`.
+    /// Default: the content of config.json or cfg.json beside the file, and of the file itself.
     #[arg(long, value_name = "KEY=VALUE", value_parser = Told::given)]
     pub given: Vec<Told>,
-    /// Leave out tensors that stand beside the network, and say which, instead of refusing.
+    /// Leave out tensors that are not part of the network, and list them, instead of refusing the file.
     #[arg(long, requires = "experiment")]
     pub allow_extra: bool,
-    /// Take the first rows of a table of positions that is longer than the task's sequences, instead of refusing.
+    /// Use the first rows of a table of positions that is longer than the task's sequences, instead of refusing the
+    /// file.
     #[arg(long, requires = "experiment")]
     pub cut_positions: bool,
     /// Folder of the checkpoint; must be empty or new.
@@ -88,43 +90,44 @@ Linear weights are [out, in] in every format, as in PyTorch.
 pub struct Export {
     /// Checkpoint folder, or run folder (its best checkpoint, else its newest).
     pub checkpoint: PathBuf,
-    /// Form of the file.
+    /// Format of the file.
     #[arg(long, value_name = "FORMAT")]
     pub format: FileFormat,
-    /// Names and layout of the tensors: our own, or those of TransformerLens. A folder of hugging-face has GPT-2's.
+    /// Names and layout of the tensors: Headway's own, or those of TransformerLens. A folder of hugging-face has
+    /// GPT-2's.
     #[arg(long, value_name = "NAMES", default_value = "headway")]
     pub names: Names,
-    /// The file, or the folder of hugging-face; must not be there yet.
+    /// The file, or the folder of hugging-face; must not exist yet.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum FileFormat {
-    /// A header and the bytes, as safetensors.torch.load_file takes them.
+    /// For safetensors.torch.load_file.
     Safetensors,
-    /// A state dict, as torch.load(FILE, weights_only=True) takes it.
+    /// A state dict, for torch.load(FILE, weights_only=True).
     PytorchStateDict,
-    /// Arrays, as numpy.load takes them.
+    /// Arrays, for numpy.load.
     Npz,
-    /// A folder with config.json and model.safetensors of GPT-2, as from_pretrained takes it.
+    /// A folder with GPT-2's config.json and model.safetensors, for from_pretrained.
     HuggingFace,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Names {
-    /// Those of this program.
+    /// Headway's own names.
     Headway,
-    /// HookedTransformer, before 4.0.
+    /// HookedTransformer, for versions before 4.0.
     TransformerLens,
-    /// TransformerBridge.boot_native, from 4.0 on.
+    /// TransformerBridge.boot_native, for versions from 4.0 on.
     TransformerBridge,
 }
 
 #[derive(Args)]
 #[command(after_help = "\
-Several runs must be of one experiment with different seeds; scores are then means over seeds with
-an interval. Of one checkpoint, the interval is over test examples.
+Several runs must have the same experiment with different seeds; scores are then means over seeds,
+with intervals. For a single checkpoint, intervals are over test examples.
 
   headway card checkpoints/icl_linear_d5 --out README.md
   headway card runs/seed-0 runs/seed-1 runs/seed-2")]
@@ -132,10 +135,10 @@ pub struct Card {
     /// Checkpoint folders or run folders.
     #[arg(required = true, value_name = "CHECKPOINT")]
     pub checkpoints: Vec<PathBuf>,
-    /// Write the card to a file, which must not be there yet, instead of printing it.
+    /// Write the card to a file, which must not exist yet, instead of printing it.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Where to compute scores: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    /// Device for the scores: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: headway_trainer::device::DeviceSpec,
 }

@@ -43,7 +43,7 @@ pub fn run(args: &Import) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What was made of the file.
+/// Prints what was done with the file.
 fn said(record: &provenance::Import, tensors: usize) {
     let below = record.key.as_ref().map(|key| format!(" below `{key}`")).unwrap_or_default();
     output::line(format!(
@@ -78,7 +78,7 @@ fn said(record: &provenance::Import, tensors: usize) {
     }
 }
 
-/// Which other weights of the file fit as well.
+/// Prints which other weights of the file would fit as well.
 fn others(alike: &[String]) {
     for key in alike {
         output::line(format!("  `{key}` has tensors of the same names and shapes; --key {key} takes those"));
@@ -91,7 +91,7 @@ fn shortened(names: &[String]) -> String {
     names.iter().take(3).cloned().collect::<Vec<_>>().join(", ") + more
 }
 
-/// Shows what is in a file.
+/// Prints the content of a file.
 fn listed(args: &Import, listing: &Listing) {
     let Listing { contents, shapes, renamed, told, table } = listing;
     if args.json {

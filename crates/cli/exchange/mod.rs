@@ -1,5 +1,4 @@
-//! `headway import`, `headway export` and `headway card`: weights from other programs, for other programs, and what to say
-//! about them.
+//! `headway import`, `headway export` and `headway card`: weights from and for other programs, and facts about them.
 
 pub mod args;
 pub mod card;

@@ -56,7 +56,7 @@ pub(crate) fn drawn(
     }
 }
 
-/// Content of the root element.
+/// The content of the root element.
 fn content(svg: &str) -> &str {
     let content = svg.split_once('>').map_or(svg, |(_root, content)| content);
     content.rsplit_once("</svg>").map_or(content, |(content, _root)| content)

@@ -1,6 +1,6 @@
-//! What lies on the disk, as the system says it: the one place that looks and reads.
+//! Access to the disk, with the system's own errors: the one module that examines and reads files.
 //!
-//! A test can have it fail: `HEADWAY_FAULT=read:13` makes the 13th look or read fail, as on a network disk, and no other.
+//! Tests can make it fail: `HEADWAY_FAULT=read:13` makes the 13th access fail, and only that one, as on a network disk.
 
 #![allow(clippy::disallowed_methods, reason = "this is the place that asks")]
 
@@ -14,26 +14,26 @@ use std::{
     },
 };
 
-/// About what is at a path, through links.
+/// Metadata of what is at a path, following links.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn about(path: &Path) -> io::Result<Metadata> {
     ask(|| fs::metadata(path))
 }
 
-/// About what is at a path, a link itself if there is one.
+/// Metadata of what is at a path, without following a link.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn about_link(path: &Path) -> io::Result<Metadata> {
     ask(|| fs::symlink_metadata(path))
 }
 
-/// What lies directly in a folder, by name.
+/// Entries of a folder, sorted by name.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut entries: Vec<PathBuf> =
         ask(|| fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>())?;
@@ -41,10 +41,10 @@ pub fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(entries)
 }
 
-/// A file, to read it.
+/// Opens a file for reading.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn open(path: &Path) -> io::Result<File> {
     ask(|| File::open(path))
 }
@@ -52,7 +52,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// The bytes of a file.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     ask(|| fs::read(path))
 }

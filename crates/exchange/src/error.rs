@@ -1,4 +1,4 @@
-//! What a file of weights gets wrong.
+//! Errors of files of weights.
 
 use std::{
     io,
@@ -7,50 +7,50 @@ use std::{
 
 use thiserror::Error;
 
-/// Why a file of tensors, or what it holds, is refused.
+/// Why a file of tensors, or its content, is refused.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The system did not let it be read.
+    /// The system could not read it.
     #[error("cannot read {}: {source}", .path.display())]
     Unread {
         /// File or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file itself.
+    /// Something is wrong with the file itself.
     #[error("{0}")]
     File(String),
-    /// It asks for more memory than a file of its size may.
+    /// It needs more memory than a file of its size may.
     #[error(
         "refused: reading it would take {needed} MB of memory, and a file of its size may take {allowed} MB. \
          A checkpoint of this form is damaged, or made to exhaust memory"
     )]
     Memory {
-        /// Megabytes that it would take, at least.
+        /// Lower bound on the megabytes that it needs.
         needed: u64,
-        /// Megabytes that a file of its size may take.
+        /// Megabytes that a file of its size may need.
         allowed: u64,
     },
-    /// Tensors below a key that the file does not have, or has twice.
+    /// The file does not have the requested key, or has several that are as good.
     #[error("{problem}; its keys are {}", .keys.join(", "))]
     Key {
-        /// What is wrong with it.
+        /// What is wrong with the key.
         problem: String,
-        /// Keys with tensors below them.
+        /// Keys that contain tensors.
         keys: Vec<String>,
     },
-    /// A tensor whose shape its name does not allow.
+    /// A tensor has a shape that its name does not allow.
     #[error("`{name}` has shape {found:?}; {wanted}")]
     Shape {
         /// Name in the file.
         name: String,
-        /// What the convention wants.
+        /// Shape that the convention requires.
         wanted: String,
-        /// What the file has.
+        /// Shape in the file.
         found: Vec<usize>,
     },
-    /// What is told of the network, or what nobody tells, does not agree with the experiment or with any model of ours.
+    /// Facts about the network, given or assumed, contradict the experiment or every model of Headway.
     #[error("{0}")]
     Told(String),
     /// Names that no convention of the format has.
@@ -63,7 +63,7 @@ impl Error {
         Self::File(problem.to_string())
     }
 
-    /// For `map_err`: what the system said about a path.
+    /// The error for a path that the system could not read, for use with `map_err`.
     pub(crate) fn unread(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Unread { path, source }

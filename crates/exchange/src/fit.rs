@@ -1,4 +1,4 @@
-//! Weights under our names made to fit one model: what is known to be zero or one is filled in, and what was filled is said.
+//! Fitting weights under Headway's names to one model: parameters known to be zero or one are filled in and reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,39 +12,40 @@ use crate::{
 /// What the user allows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Choices {
-    /// Leave out tensors that stand beside the network.
+    /// Whether tensors that are not part of the network may be left out.
     pub allow_extra: bool,
-    /// Take the first rows of a table of positions that is longer than the task's sequences.
+    /// Whether a table of positions that is longer than the task's sequences may be cut.
     pub cut_positions: bool,
 }
 
-/// A parameter that the file does not have and the model does.
+/// A parameter of the model that the file lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filled {
-    /// Our name.
+    /// Its name in Headway.
     pub name: String,
-    /// What stands there now.
+    /// What it was filled with, in words.
     pub with: &'static str,
 }
 
-/// Weights ready to be loaded.
+/// Weights that are ready to be loaded.
 #[derive(Clone, Debug)]
 pub struct Fitted {
-    /// Under our names.
+    /// The arrays, under Headway's names.
     pub arrays: Arrays,
     /// Parameters that were filled in.
     pub filled: Vec<Filled>,
     /// Tensors that were left out.
     pub left_out: Vec<String>,
-    /// Rows of positions in the file, where not all were taken.
+    /// Number of position rows in the file, if only the first were used.
     pub positions: Option<usize>,
 }
 
-/// Fits weights to a model, whose parameters have the shapes `wanted`. Shapes are not compared: loading does.
+/// Fits weights to a model whose parameters have the shapes `wanted`. Shapes are not compared here but when weights are
+/// loaded.
 ///
 /// # Errors
-/// [`Error::Names`] listing names of the file that are unknown, unless they may be left out: what changes the function of the
-/// network never may.
+/// [`Error::Names`] listing unknown names of the file, unless they may be left out. Tensors that change the function of
+/// the network may never be left out.
 pub fn fit(renamed: Renamed, wanted: &BTreeMap<String, Vec<usize>>, choices: Choices) -> Result<Fitted, Error> {
     let Renamed { mut arrays, unknown, inside, fills, .. } = renamed;
     let effect = |name: &String| {
@@ -63,7 +64,8 @@ pub fn fit(renamed: Renamed, wanted: &BTreeMap<String, Vec<usize>>, choices: Cho
     }
     let mut left_out = unknown;
     if choices.allow_extra {
-        // What has a name of ours and no place in the model is a part of the network: loading refuses it.
+        // A tensor under one of Headway's names that the model does not have is part of the network; loading will
+        // refuse it.
         let first = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
         let ours: BTreeSet<String> =
             wanted.keys().map(|name| first(name)).chain(["position".to_owned(), "final_norm".to_owned()]).collect();

@@ -1,8 +1,8 @@
-//! Weights from other programs and for other programs: files of tensors, and whose names they carry.
+//! Weights from and for other programs: files of tensors, and the naming conventions of programs.
 //!
-//! [`read`] takes a file of tensors that anybody may have made, without running any of it and within a bound on memory. A
-//! [`names::Convention`] gives its tensors our names and our layout. [`pickle`], [`npz`] and safetensors are written. [`peft`] reads what the config of an
-//! adapter asks for.
+//! [`read`] reads a file of tensors from any source, without executing any of it and within a bound on memory. A
+//! [`names::Convention`] converts tensors to Headway's names and layout. [`pickle`], [`npz`] and safetensors files are
+//! written. [`peft`] reads the config of an adapter.
 
 #![warn(clippy::disallowed_methods)]
 
@@ -24,5 +24,5 @@ pub use fit::{Choices, Filled, Fitted, fit};
 pub use numbers::Rounded;
 pub use sizes::Sizes;
 
-/// Named arrays, in the order of their names.
+/// Arrays by name.
 pub type Arrays = std::collections::BTreeMap<String, headway_model::weights::Array>;

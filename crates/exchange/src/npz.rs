@@ -1,6 +1,8 @@
-//! Arrays in numpy's files: .npy holds one, .npz is a zip of those, stored as `numpy.savez` writes it or deflated.
+//! NumPy's files: a .npy file holds one array; a .npz file is a zip of .npy files, stored as by `numpy.savez` or
+//! deflated.
 //!
-//! Read here and not by a crate: those for .npz turn on features of crates beneath burn, which would then be built anew.
+//! Implemented here because crates that read .npz enable features of crates beneath burn, which would then have to be
+//! rebuilt.
 //!
 //! # References
 //! The format of .npy: numpy.lib.format, version 1.0.
@@ -18,13 +20,13 @@ use crate::{
     numbers::{Numbers, Rounded},
 };
 
-/// Bytes at whose multiples the numbers of an array begin, for whoever maps the file into memory.
+/// The numbers of an array start at a multiple of this many bytes, for programs that map the file into memory.
 const ALIGNMENT: usize = 64;
 
-/// The arrays as the bytes of a file that `numpy.load` takes, in f4 and C order, equal for equal arrays.
+/// The arrays as the bytes of a file for `numpy.load`, in f4 and C order; equal arrays give equal bytes.
 ///
 /// # Errors
-/// [`Error::File`] when the archive refuses, which no array of ours provokes.
+/// [`Error::File`] if the archive cannot be written, which does not happen with valid arrays.
 pub fn write(arrays: &Arrays) -> Result<Vec<u8>, Error> {
     let mut file = Writer::new(Cursor::new(Vec::new()));
     for (name, Array { shape, values }) in arrays {
@@ -34,22 +36,22 @@ pub fn write(arrays: &Arrays) -> Result<Vec<u8>, Error> {
     Ok(file.finish()?.into_inner())
 }
 
-/// Numbers beyond which an array and its header pass 4 GB.
+/// Number of values up to which an array with its header stays below 4 GB.
 pub(crate) const MOST_WITHOUT_ZIP64: usize = (1 << 30) - (1 << 20);
 
-/// A .npz file on its way, one array after the other.
+/// A .npz file that is being written, one array after the other.
 pub struct Writer<W: Write + Seek>(ZipWriter<W>);
 
 impl<W: Write + Seek> Writer<W> {
-    /// A file without arrays.
+    /// Starts a file without arrays.
     pub fn new(file: W) -> Self {
         Self(ZipWriter::new(file))
     }
 
-    /// Begins an array, whose numbers follow.
+    /// Starts an array; its numbers follow.
     ///
     /// # Errors
-    /// [`Error::File`] with what the archive or the system says.
+    /// [`Error::File`] with the error of the archive or the system.
     pub fn begin(&mut self, name: &str, shape: &[usize]) -> Result<(), Error> {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
@@ -59,29 +61,29 @@ impl<W: Write + Seek> Writer<W> {
         self.0.write_all(&header(shape)?).map_err(Error::file)
     }
 
-    /// The next numbers of the array, row-major.
+    /// Writes the next numbers of the array, row-major.
     ///
     /// # Errors
-    /// [`Error::File`] with what the system says.
+    /// [`Error::File`] with the system's error.
     pub fn numbers(&mut self, values: &[f32]) -> Result<(), Error> {
         self.0.write_all(&bytes_of(values)).map_err(Error::file)
     }
 
-    /// The file, whole.
+    /// Completes the file and returns it.
     ///
     /// # Errors
-    /// [`Error::File`] with what the archive or the system says.
+    /// [`Error::File`] with the error of the archive or the system.
     pub fn finish(self) -> Result<W, Error> {
         self.0.finish().map_err(Error::file)
     }
 }
 
-/// What stands in front of the numbers of a .npy file of f4 in C order.
+/// Header of a .npy file with f4 numbers in C order.
 ///
 /// # Errors
-/// [`Error::File`] for more axes than a header has room for.
+/// [`Error::File`] if the shape has too many axes for a header.
 pub fn header(shape: &[usize]) -> Result<Vec<u8>, Error> {
-    // A tuple of one ends in a comma, as Python writes it.
+    // Python writes a tuple with one element with a trailing comma.
     let comma = if shape.len() == 1 { "," } else { "" };
     let sizes = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sizes}{comma}), }}");
@@ -92,7 +94,7 @@ pub fn header(shape: &[usize]) -> Result<Vec<u8>, Error> {
     Ok([b"\x93NUMPY\x01\0".as_slice(), &length.to_le_bytes(), header.as_bytes()].concat())
 }
 
-/// Numbers as they stand in a .npy file.
+/// Numbers in the format of a .npy file.
 pub fn bytes_of(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
@@ -100,23 +102,23 @@ pub fn bytes_of(values: &[f32]) -> Vec<u8> {
 /// Every array of a file, as f32.
 ///
 /// # Errors
-/// What is not as it should be.
+/// A sentence about what is wrong with the file.
 pub fn read(bytes: &[u8]) -> Result<Arrays, String> {
     Ok(read_rounded(bytes)?.0)
 }
 
-/// Every array of a file, as f32, and which numbers that changed.
+/// Every array of a file as f32, and the arrays whose numbers were rounded.
 ///
 /// # Errors
-/// What is not as it should be.
+/// A sentence about what is wrong with the file.
 pub(crate) fn read_rounded(bytes: &[u8]) -> Result<(Arrays, Vec<Rounded>), String> {
     read_whole(bytes, |archive| Ok(archive.names().into_iter().enumerate().collect()))
 }
 
-/// Arrays of these names, as f32; what else the file holds is not looked at.
+/// The arrays with these names as f32; others in the file are not read.
 ///
 /// # Errors
-/// What is not as it should be.
+/// A sentence about what is wrong with the file.
 pub fn read_named(bytes: &[u8], names: &[&str]) -> Result<Arrays, String> {
     let found = |archive: &Opened| names.iter().map(|name| Ok((archive.find(name)?, (*name).to_owned()))).collect();
     Ok(read_whole(bytes, found)?.0)
@@ -131,7 +133,7 @@ fn read_whole(
 ) -> Result<(Arrays, Vec<Rounded>), String> {
     let mut archive = Archive::open(Cursor::new(bytes))?;
     let (mut arrays, mut all_rounded) = (Arrays::new(), Vec::new());
-    // What is deflated may be a thousand times its size.
+    // Deflated data may be a thousand times its size, so the total is limited.
     let mut left = 8 * bytes.len() + (48 << 20);
     for (at, name) in pick(&archive)? {
         let array = archive.nth(at, &name)?;
@@ -149,18 +151,18 @@ fn read_whole(
     Ok((arrays, all_rounded))
 }
 
-/// A .npz file, opened: its arrays by name.
+/// An open .npz file.
 pub struct Archive<R>(ZipArchive<R>);
 
 impl<R: Read + Seek> Archive<R> {
-    /// Reads the directory.
+    /// Reads the directory of the archive.
     ///
     /// # Errors
-    /// What is not as it should be.
+    /// A sentence about what is wrong with the file.
     pub fn open(mut file: R) -> Result<Self, String> {
         let len = file.seek(SeekFrom::End(0)).map_err(|error| error.to_string())?;
         let archive = ZipArchive::new(file).map_err(|error| format!("not a whole .npz file: {error}"))?;
-        // Files that lie over each other would make much of little.
+        // Overlapping entries would make a small archive stand for much data.
         let sizes = (0..archive.len()).filter_map(|at| Some(archive.by_index_data(at).ok()?.compressed_size()));
         if sizes.fold(0, u64::saturating_add) > len {
             return Err("its files lie over each other".to_owned());
@@ -168,7 +170,7 @@ impl<R: Read + Seek> Archive<R> {
         Ok(Self(archive))
     }
 
-    /// Names of its arrays.
+    /// Names of the arrays.
     pub fn names(&self) -> Vec<String> {
         let name = |raw: &[u8]| {
             let name = String::from_utf8_lossy(raw).into_owned();
@@ -177,10 +179,10 @@ impl<R: Read + Seek> Archive<R> {
         self.0.file_names_raw().map(name).collect()
     }
 
-    /// An array, from its beginning.
+    /// A reader at the start of an array.
     ///
     /// # Errors
-    /// What is not as it should be.
+    /// A sentence about what is wrong with the file.
     pub fn array(&mut self, name: &str) -> Result<ArrayReader<impl Read + use<'_, R>>, String> {
         let at = self.find(name)?;
         self.nth(at, name)
@@ -198,42 +200,42 @@ impl<R: Read + Seek> Archive<R> {
     }
 }
 
-/// Ends the names of arrays in a .npz file.
+/// End of the names of arrays inside a .npz file.
 const NPY: &str = ".npy";
 
-/// The array of a .npy file, as `numpy.save` writes it, as f32.
+/// The array of a .npy file, as written by `numpy.save`, as f32.
 ///
 /// # Errors
-/// What is not as it should be.
+/// A sentence about what is wrong with the file.
 pub fn read_npy(bytes: &[u8]) -> Result<Array, String> {
     Ok(ArrayReader::new("array", bytes.len() as u64, bytes)?.whole()?.0)
 }
 
-/// An array of a .npy file, of which some rows at a time are read: magic, version, a header that reads like a Python dictionary, then the
-/// numbers.
+/// Reads an array of a .npy file some rows at a time. The file consists of magic bytes, a version, a header that looks
+/// like a Python dictionary, and the numbers.
 pub struct ArrayReader<R> {
     name: String,
     shape: Vec<usize>,
     numbers: Numbers,
     is_big_endian: bool,
     is_column_major: bool,
-    /// Numbers that have not been read.
+    /// Number of values that have not been read.
     left: usize,
-    /// Of those read, how many f32 does not hold.
+    /// Number of values read so far that f32 cannot hold exactly.
     rounded: Option<Rounded>,
     file: R,
 }
 
-/// Longest header: what names an array of numbers takes some hundred bytes.
+/// Largest number of bytes of a header; real ones take about a hundred.
 const LONGEST_HEADER: usize = 1 << 16;
-/// Numbers whose bytes are in memory at once.
+/// Number of values whose bytes are in memory at a time.
 const PIECE: usize = 1 << 16;
 
 impl<R: Read> ArrayReader<R> {
     /// Reads the header of a file of `len` bytes.
     ///
     /// # Errors
-    /// What is not as it should be.
+    /// A sentence about what is wrong with the file.
     pub fn new(name: &str, len: u64, mut file: R) -> Result<Self, String> {
         let mut read = |count: usize| {
             let mut bytes = vec![0; count];
@@ -290,10 +292,10 @@ impl<R: Read> ArrayReader<R> {
         &self.shape
     }
 
-    /// The next rows along the first axis, as f32; fewer at the end, and none behind it.
+    /// The next rows along the first axis, as f32: fewer than `count` at the end, and none after it.
     ///
     /// # Errors
-    /// What is not as it should be. An array in Fortran order has no rows that lie together.
+    /// A sentence about what is wrong with the file; also for an array in Fortran order, whose rows are not contiguous.
     pub fn rows(&mut self, count: usize) -> Result<Vec<f32>, String> {
         if self.is_column_major {
             return Err("is in Fortran order; save numpy.ascontiguousarray of it".to_owned());
@@ -302,7 +304,7 @@ impl<R: Read> ArrayReader<R> {
         self.numbers(count.saturating_mul(row))
     }
 
-    /// All of it, and what was rounded.
+    /// The whole array, and what was rounded.
     fn whole(mut self) -> Result<(Array, Option<Rounded>), String> {
         let mut values = self.numbers(self.left)?;
         if self.is_column_major {
@@ -311,7 +313,7 @@ impl<R: Read> ArrayReader<R> {
         Ok((Array { shape: self.shape, values }, self.rounded))
     }
 
-    /// The next numbers as they lie in the file.
+    /// The next values, in the order of the file.
     fn numbers(&mut self, count: usize) -> Result<Vec<f32>, String> {
         let mut wanted = count.min(self.left);
         let mut values = Vec::with_capacity(wanted);
@@ -332,7 +334,7 @@ impl<R: Read> ArrayReader<R> {
             values.extend(array.values);
         }
         if self.left == 0 {
-            // Where a file ends, a zip compares its checksum.
+            // A zip entry's checksum is compared at its end.
             self.file.read(&mut [0]).map_err(|error| format!("is damaged: {error}"))?;
         }
         Ok(values)
@@ -343,7 +345,7 @@ fn cut_short(error: io::Error) -> String {
     if error.kind() == io::ErrorKind::UnexpectedEof { "the file is cut short".to_owned() } else { error.to_string() }
 }
 
-/// Column-major numbers, whose first axis moves fastest, in row-major order.
+/// Converts column-major numbers, in which the first axis varies fastest, to row-major order.
 fn row_major(shape: &[usize], values: &[f32]) -> Vec<f32> {
     let place = |at: usize| {
         let (mut rest, mut from) = (at, 0);
@@ -362,7 +364,7 @@ fn row_major(shape: &[usize], values: &[f32]) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    /// A zip of one file, as numpy.savez lays it out, or savez_compressed.
+    /// A zip with one file, as numpy.savez or savez_compressed writes it.
     fn zipped(name: &str, content: &[u8], method: CompressionMethod) -> Vec<u8> {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
         let begun = zip.start_file(name, SimpleFileOptions::default().compression_method(method));
@@ -391,7 +393,7 @@ mod tests {
         }
     }
 
-    /// Types and orders as numpy.savez writes them, by hand.
+    /// Types and orders as numpy.savez writes them, written out by hand.
     #[test]
     fn reads_every_type_and_order() {
         let read_one = |descr: &str, order: &str, shape: &str, bytes: &[u8]| {
@@ -447,7 +449,7 @@ mod tests {
             assert!(of(&array(&header.replace("<f4", "<c8"), &[0; 8])).contains("float32"));
             assert!(of(&array(&header.replace("<f4", "|O"), &[0; 8])).contains("objects"));
             assert!(of(&array(header, &[0; 8])).contains("2 numbers"));
-            // Every prefix and every changed byte: an answer or a message.
+            // Every prefix and every changed byte gives either an array or a message.
             let good = zipped("x.npy", &array(header, &1.0_f32.to_le_bytes()), method);
             assert!(read(&good).is_ok());
             for at in 0..good.len() {
@@ -457,7 +459,7 @@ mod tests {
                 let _ = read(&changed);
             }
         }
-        // A little that says it is much.
+        // A small file that claims to be large.
         let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (40000000,), }\n";
         let bomb = zipped("x.npy", &array(header, &vec![0; 40_000_000]), DEFLATED);
         assert!(bomb.len() < 100_000 && problem(&bomb).contains("takes 160 MB"));

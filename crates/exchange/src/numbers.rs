@@ -1,4 +1,4 @@
-//! Numbers as files hold them, and as f32.
+//! Number types of tensor files, and their conversion to f32.
 
 use headway_model::weights::Array;
 
@@ -7,9 +7,9 @@ use headway_model::weights::Array;
 pub struct Rounded {
     /// Its name.
     pub name: String,
-    /// Type in the file.
+    /// Its type in the file.
     pub from: &'static str,
-    /// How many numbers changed.
+    /// Number of values that changed.
     pub numbers: usize,
 }
 
@@ -50,19 +50,19 @@ impl Numbers {
         }
     }
 
-    /// Little-endian bytes as f32, and how many numbers are not what they were.
+    /// Little-endian bytes as f32, and how many numbers changed.
     fn to_f32(self, bytes: &[u8]) -> (Vec<f32>, usize) {
-        /// Those that f32 may not hold.
+        /// Types with numbers that f32 cannot hold exactly.
         macro_rules! wide {
             ($type:ty) => {{
                 let numbers = bytes.as_chunks::<{ size_of::<$type>() }>().0.iter();
                 let numbers = numbers.map(|bytes| <$type>::from_le_bytes(*bytes));
-                // Through i128, which holds every integer of both.
+                // i128 holds every integer of both types.
                 let changed = numbers.clone().filter(|n| (*n as f32) as i128 != i128::from(*n)).count();
                 (numbers.map(|n| n as f32).collect(), changed)
             }};
         }
-        /// Those that it holds.
+        /// Types whose numbers f32 holds exactly.
         macro_rules! narrow {
             ($type:ty) => {{
                 let numbers = bytes.as_chunks::<{ size_of::<$type>() }>().0.iter();
@@ -93,7 +93,7 @@ impl Numbers {
         }
     }
 
-    /// Bytes of one.
+    /// Number of bytes of one number.
     pub(crate) fn width(self) -> usize {
         match self {
             Self::F64 | Self::I64 | Self::U64 => 8,
@@ -103,7 +103,7 @@ impl Numbers {
         }
     }
 
-    /// The array, and what was rounded.
+    /// The array, and what was rounded; `None` if nothing was.
     pub(crate) fn array(self, name: &str, shape: &[usize], bytes: &[u8]) -> (Array, Option<Rounded>) {
         let (values, numbers) = self.to_f32(bytes);
         let rounded = (numbers > 0).then(|| Rounded { name: name.to_owned(), from: self.name(), numbers });
@@ -111,7 +111,7 @@ impl Numbers {
     }
 }
 
-/// A number of IEEE 754's binary16: sign, five bits of exponent with bias 15, ten of fraction.
+/// A number in IEEE 754's binary16: sign, five exponent bits with bias 15, ten fraction bits.
 fn half(bits: u16) -> f32 {
     let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
     let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));

@@ -1,8 +1,9 @@
 //! A state dict as `torch.save` writes it, for `torch.load(FILE, weights_only=True)`.
 //!
-//! The file is a zip archive: the pickle of a dictionary from names to tensors, and one file per tensor with its numbers,
-//! stored as they are and aligned so that they can be mapped into memory. The pickle names three things of Python's, all of
-//! which PyTorch allows for weights: the function that rebuilds a tensor, the class of its storage, and `OrderedDict`.
+//! The file is a zip archive that contains the pickle of a dictionary from names to tensors, and one file per tensor
+//! with its numbers, stored uncompressed and aligned so that they can be mapped into memory. The pickle refers to three
+//! Python objects, all of which PyTorch allows for weights: the function that rebuilds a tensor, the class of its
+//! storage, and `OrderedDict`.
 //!
 //! # References
 //! Opcodes of protocol 2: Lib/pickletools.py of CPython. Layout of the archive: torch/serialization.py of PyTorch.
@@ -14,13 +15,13 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use crate::{Arrays, Error, npz::MOST_WITHOUT_ZIP64};
 
-/// Bytes at whose multiples PyTorch puts the numbers of a tensor.
+/// PyTorch places the numbers of a tensor at a multiple of this many bytes.
 const ALIGNMENT: u16 = 64;
 
-/// The arrays as the bytes of a file that `torch.load` takes, equal for equal arrays.
+/// The arrays as the bytes of a file for `torch.load`; equal arrays give equal bytes.
 ///
 /// # Errors
-/// [`Error::File`] when the archive refuses, which no array of ours provokes.
+/// [`Error::File`] if the archive cannot be written, which does not happen with valid arrays.
 pub fn write(arrays: &Arrays) -> Result<Vec<u8>, Error> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let mut put = |name: &str, bytes: &[u8], large: bool| {
@@ -37,7 +38,7 @@ pub fn write(arrays: &Arrays) -> Result<Vec<u8>, Error> {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         put(&format!("data/{key}"), &bytes, values.len() > MOST_WITHOUT_ZIP64)?;
     }
-    // Of the archive's layout, not of PyTorch.
+    // Version of the archive's layout, not of PyTorch.
     put("version", b"3\n", false)?;
     Ok(archive.finish().map_err(Error::file)?.into_inner())
 }
@@ -53,7 +54,7 @@ fn state_dict(arrays: &Arrays) -> Vec<u8> {
     pickle.0
 }
 
-/// The opcodes of a pickle.
+/// A pickle that is being written, opcode by opcode.
 struct Pickle(Vec<u8>);
 
 impl Pickle {
@@ -63,12 +64,12 @@ impl Pickle {
 
     fn text(&mut self, text: &str) {
         self.0.push(b'X');
-        // Names are far below the 4 GiB that a length of four bytes counts.
+        // Names are far shorter than the 4 GiB that four bytes of length allow.
         self.0.extend((text.len() as u32).to_le_bytes());
         self.0.extend(text.as_bytes());
     }
 
-    /// As an integer of eight bytes, of which the last is the sign: sizes are far below 2⁶³.
+    /// Writes a signed integer of eight bytes; sizes are far below 2⁶³.
     fn integer(&mut self, number: usize) {
         self.0.extend(b"\x8a\x08");
         self.0.extend((number as u64).to_le_bytes());
@@ -85,7 +86,7 @@ impl Pickle {
     fn tensor(&mut self, key: usize, array: &Array) {
         self.global("torch._utils", "_rebuild_tensor_v2");
         self.0.extend(b"((");
-        // A reference into the archive: ('storage', type, key, location, numbers).
+        // A reference into the archive: ('storage', type, key, location, number of values).
         self.text("storage");
         self.global("torch", "FloatStorage");
         self.text(&key.to_string());
@@ -95,14 +96,14 @@ impl Pickle {
         self.integer(0);
         self.integers(&array.shape);
         self.integers(&strides(&array.shape));
-        // No gradient is asked for.
+        // requires_grad = False.
         self.0.push(0x89);
         self.global("collections", "OrderedDict");
         self.0.extend(b")RtR");
     }
 }
 
-/// Steps between neighbours along each axis, row-major.
+/// Strides of a row-major array: the distance between neighbours along each axis.
 fn strides(shape: &[usize]) -> Vec<usize> {
     let mut step = 1;
     let mut strides: Vec<usize> = shape
@@ -155,7 +156,7 @@ mod tests {
             assert_eq!(found.shape(), wanted.shape, "{name}");
             let values: Vec<u8> = wanted.values.iter().flat_map(|value| value.to_le_bytes()).collect();
             assert_eq!(found.read()?, values, "{name}");
-            // Stored as they are, at a multiple of the alignment.
+            // Stored uncompressed, at a multiple of the alignment.
             let at = bytes.windows(values.len()).position(|window| window == values).ok_or("packed")?;
             assert_eq!(at % usize::from(ALIGNMENT), 0, "{name} at {at}");
         }

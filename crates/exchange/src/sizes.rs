@@ -1,25 +1,25 @@
-//! The sizes that weights under our names show.
+//! Sizes of a model, derived from the shapes of weights under Headway's names.
 
 use crate::{
     names::Renamed,
     told::{self, Told},
 };
 
-/// What a table `[model.…]` must say for weights to fit, as far as their shapes show it.
+/// The content of a table `[model.…]` that fits some weights, as far as shapes determine it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// Name of the model; nothing where the names are of none that is known.
+    /// Name of the model; `None` if the names are of no known model.
     pub model: Option<&'static str>,
-    /// Keys of its table, as TOML.
+    /// Keys of its table with their values as TOML.
     pub shown: Vec<(&'static str, String)>,
-    /// Keys that shapes do not show.
+    /// Keys that shapes do not determine.
     pub hidden: Vec<&'static str>,
-    /// What the task must give, by name.
+    /// Sizes that the task must have, by name.
     pub task: Vec<(&'static str, usize)>,
 }
 
 impl Sizes {
-    /// Of weights under our names, with what a configuration says of them.
+    /// Sizes of weights under Headway's names, with facts from a configuration.
     pub fn of(renamed: &Renamed, told: &[Told]) -> Self {
         let Renamed { arrays, n_heads, causal, .. } = renamed;
         let settings = told::settings(told);
@@ -43,7 +43,7 @@ impl Sizes {
             show("n_layers", Some(n_layers));
             sizes.model = Some("transformer");
             either(&mut sizes, "n_heads", n_heads);
-            // Norms without weights leave no trace.
+            // Norms without parameters are not visible in a file.
             let norm = if has("blocks.0.attention_norm.") {
                 Some("\"pre\"")
             } else {
@@ -72,7 +72,7 @@ impl Sizes {
                 sizes.hidden.push("readout");
             }
         }
-        // A table of tokens is [vocab, d_model] and has no bias, a map of vectors is [d_model, d_in].
+        // A token table is [vocab, d_model] without a bias; a map of vectors is [d_model, d_in].
         let d_model = rows("blocks.0.attention.query.weight", 1);
         let is_map = has("embed.bias") || rows("embed.weight", 1) != d_model;
         let (table, map) = if is_map { (None, rows("embed.weight", 1)) } else { (rows("embed.weight", 0), None) };
@@ -86,7 +86,7 @@ impl Sizes {
         sizes
     }
 
-    /// The table for an experiment file, with what it leaves open as comments.
+    /// The table for an experiment file, with undetermined keys as comments; `None` if the model is unknown.
     pub fn to_toml(&self) -> Option<String> {
         let mut lines = vec![format!("[model.{}]", self.model?)];
         lines.extend(self.shown.iter().map(|(key, value)| format!("{key} = {value}")));

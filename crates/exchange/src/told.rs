@@ -1,8 +1,8 @@
-//! What decides about the function of a network and is in none of its tensors: heads, causality, the kind of its norms, …
+//! Facts that determine a network's function but are in none of its tensors: heads, causality, the kind of its norms, …
 //!
-//! Other programs write it down beside the weights: in `config.json`, in a dictionary `cfg` of a checkpoint, in the attributes
-//! of a module that was saved whole. Whatever is found there is compared with the experiment. What nobody says is taken for
-//! granted, and listed.
+//! Other programs store them beside the weights: in `config.json`, in a dictionary `cfg` of a checkpoint, or in the
+//! attributes of a module that was saved completely. All facts found there are compared with the experiment. Facts that
+//! are stated nowhere are assumed, and the assumptions are listed.
 
 use std::{io::ErrorKind, path::Path};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 use headway_model::{ModelConfig, Norm, PositionKind, StateMixer, TransformerConfig, norm::EPSILON};
 
-/// A value as a configuration has it.
+/// A value of a configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// `None`, `null`.
@@ -21,7 +21,7 @@ pub enum Value {
     Bool(bool),
     /// Any number.
     Number(f64),
-    /// A text, the name of a function, or the texts of a list.
+    /// A text, the name of a function, or the texts of a list, joined.
     Text(String),
 }
 
@@ -36,18 +36,18 @@ impl std::fmt::Display for Value {
     }
 }
 
-/// One entry of another program's configuration.
+/// A fact: one entry of another program's configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    /// Where it stands.
+    /// Where the entry was found.
     pub source: String,
-    /// In the other program's words.
+    /// Key in the other program's terms.
     pub key: String,
-    /// As it stands there.
+    /// Its value.
     pub value: Value,
 }
 
-/// What is in no tensor. Of each that nobody tells, something is taken for granted.
+/// A kind of fact that no tensor shows. If it is stated nowhere, it is assumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fact {
     Heads,
@@ -65,29 +65,29 @@ enum Fact {
     Other,
 }
 
-/// What an entry means for a model of ours.
+/// Meaning of an entry for Headway's models.
 enum Says {
-    /// A key below `[model.transformer]` must have this value.
+    /// A key of `[model.transformer]` must have this value.
     Setting(&'static str, String),
-    /// What all our models do, or nothing that changes what they compute.
+    /// All of Headway's models do this, or it does not affect the function.
     Fine,
-    /// What none of our models does.
+    /// None of Headway's models does this.
     Never(&'static str),
-    /// Scores are divided by this.
+    /// Scores are divided by this number.
     Scale(f64),
-    /// Norms add this to the variance.
+    /// Norms add this number to the variance.
     Epsilon(f64),
-    /// Scores of a layer are divided by its number too.
+    /// Scores of a layer are also divided by the layer's number.
     LayerScale,
-    /// Whether the head is the embedding.
+    /// Whether the head is a copy of the embedding.
     Tied(bool),
-    /// Name of an architecture of Hugging Face.
+    /// Name of a Hugging Face architecture.
     Architecture(String),
 }
 
 type Row = (&'static [&'static str], Fact, fn(&Value) -> Says);
 
-/// Every entry that is looked for.
+/// Known entries: keys, the kind of fact, and the meaning of a value.
 const ROWS: &[Row] = &[
     (&["n_heads", "n_head", "num_attention_heads", "num_heads", "nhead"], Fact::Heads, |value| match value {
         Value::Number(n) if *n > 0.0 => Says::Setting("n_heads", n.to_string()),
@@ -208,16 +208,16 @@ fn row(key: &str) -> Option<&'static Row> {
     ROWS.iter().find(|(keys, ..)| keys.contains(&key))
 }
 
-/// Whether an entry of a configuration is looked for.
+/// Whether an entry with this key has a meaning here.
 pub(crate) fn is_known(key: &str) -> bool {
     row(key).is_some()
 }
 
 impl Told {
-    /// An entry that the user gives, as KEY=VALUE.
+    /// Parses an entry that the user gives, as KEY=VALUE.
     ///
     /// # Errors
-    /// A sentence for what is no entry that is looked for.
+    /// A sentence, for a key without a meaning here.
     pub fn given(text: &str) -> Result<Self, String> {
         let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, as in norm_first=true")?;
         if !is_known(key) {
@@ -238,10 +238,10 @@ impl Told {
     }
 }
 
-/// What the configurations beside a file of weights say: `config.json` and `cfg.json` in its folder.
+/// Facts from the configurations beside a file of weights: `config.json` and `cfg.json` in its folder.
 ///
 /// # Errors
-/// [`Error::Unread`]; [`Error::File`] for one that is no JSON.
+/// [`Error::Unread`]; [`Error::File`] for a file that is not JSON.
 pub fn beside(folder: &Path) -> Result<Vec<Told>, Error> {
     let mut told = Vec::new();
     for name in ["config.json", "cfg.json"] {
@@ -270,12 +270,12 @@ fn of_json(json: &serde_json::Value) -> Option<Value> {
         Json::Number(value) => Value::Number(value.as_f64()?),
         Json::String(value) => Value::Text(value.clone()),
         Json::Array(values) => Value::Text(values.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", ")),
-        // It is there: what it holds is of no use here.
+        // The key exists, but its content is of no use here.
         Json::Object(_) => Value::Text("{…}".to_owned()),
     })
 }
 
-/// One source before another: of what is told by both, the later is left out.
+/// Joins facts from two sources; if both state the same fact, the first source wins.
 pub fn before(first: Vec<Told>, second: Vec<Told>) -> Vec<Told> {
     let facts: Vec<Fact> = first.iter().filter_map(|told| Some(told.fact_and_meaning()?.0)).collect();
     let is_new = |told: &Told| {
@@ -287,7 +287,7 @@ pub fn before(first: Vec<Told>, second: Vec<Told>) -> Vec<Told> {
     first.into_iter().chain(rest).collect()
 }
 
-/// Keys of `[model.transformer]` that a configuration gives, as TOML.
+/// Keys of `[model.transformer]` that facts determine, with their values as TOML.
 pub fn settings(told: &[Told]) -> Vec<(&'static str, String)> {
     let mut all: Vec<(&'static str, String)> = Vec::new();
     for (_, says) in told.iter().filter_map(Told::fact_and_meaning) {
@@ -300,13 +300,13 @@ pub fn settings(told: &[Told]) -> Vec<(&'static str, String)> {
     all
 }
 
-/// What there is to compare: a model of ours and the file that it shall be made of.
+/// A model of Headway and a file of weights for it, to be compared with facts.
 pub struct Compared<'a> {
     /// The model.
     pub model: &'a ModelConfig,
-    /// Whose names the file has.
+    /// The program whose names the file has.
     pub convention: &'static Convention,
-    /// The file under our names.
+    /// The file's tensors under Headway's names.
     pub renamed: &'a Renamed,
 }
 
@@ -315,7 +315,7 @@ impl Compared<'_> {
         if let ModelConfig::Transformer(config) = self.model { Some(config) } else { None }
     }
 
-    /// A key of the experiment's model, as TOML.
+    /// The value of a key of the experiment's model, as TOML; `None` if there is no such key.
     fn setting(&self, key: &str) -> Option<String> {
         if key == "n_heads" {
             return self.model.n_heads().map(|n| n.to_string());
@@ -333,11 +333,11 @@ impl Compared<'_> {
         })
     }
 
-    /// Compares the experiment with what is told, and with what the file itself shows.
+    /// Compares the experiment with the facts, and with what the file itself shows.
     ///
     /// # Errors
-    /// [`Error::Told`] for the first that the experiment contradicts or that no model of ours does, and where the other
-    /// program's default is something that we cannot do and nobody says that it was changed.
+    /// [`Error::Told`] for the first fact that the experiment contradicts or that none of Headway's models can express,
+    /// and if the other program's default cannot be expressed and no fact says that it was changed.
     pub fn check(&self, told: &[Told]) -> Result<(), Error> {
         let shown = [
             self.renamed.n_heads.map(|n| ("the file's shapes", "n_heads", n.to_string())),
@@ -388,7 +388,7 @@ impl Compared<'_> {
         }
     }
 
-    /// What an entry means that no model of ours does.
+    /// What is wrong if none of Headway's models does what an entry means; `None` if one does.
     fn problem(&self, says: &Says) -> Option<String> {
         let config = self.transformer();
         match says {
@@ -419,7 +419,7 @@ impl Compared<'_> {
         }
     }
 
-    /// What nobody says, and what is taken for granted instead.
+    /// The assumptions made for facts that are stated nowhere, one sentence each.
     pub fn taken_for_granted(&self, told: &[Told]) -> Vec<String> {
         let is_told = |fact| told.iter().filter_map(Told::fact_and_meaning).any(|(told, _)| told == fact);
         let mut all: Vec<String> = self
@@ -483,7 +483,7 @@ impl Compared<'_> {
     }
 }
 
-/// A unit variant as TOML, which writes it as JSON does.
+/// A unit variant as a TOML string, which has the same form as in JSON.
 fn quoted(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

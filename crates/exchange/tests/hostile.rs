@@ -1,5 +1,5 @@
-//! Files made to do harm: reading them ends in an error, within the bound on memory, and runs nothing. A binary of its own: bytes are
-//! counted for the whole process.
+//! Malicious files: reading one ends with an error, within the bound on memory, and executes nothing. A separate
+//! binary, because bytes are counted for the whole process.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -17,13 +17,13 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 #[global_allocator]
 static ALLOCATOR: memory::Counting = memory::Counting;
 
-/// Bytes are counted of all threads together, so the tests wait for each other.
+/// Bytes are counted over all threads, so the tests run one at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A zip archive of stored or packed files.
+/// A zip archive of stored or compressed files.
 fn archive(files: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in files {
@@ -69,12 +69,12 @@ fn view(name: &str, numel: u64, shape: &[u64], stride: &[u64]) -> Vec<u8> {
     .concat()
 }
 
-/// A pickle that calls a function of Python's with a text.
+/// A pickle that calls a Python function with a text.
 fn calling(module: &str, function: &str, argument: &str) -> Vec<u8> {
     [b"\x80\x02c".as_slice(), module.as_bytes(), b"\n", function.as_bytes(), b"\n", &text(argument), b"\x85R."].concat()
 }
 
-/// Reads bytes as a file, and asserts that it takes no more memory than it may.
+/// Reads bytes as a file, and asserts that this stays within the bound on memory.
 fn read_bytes(folder: &Path, name: &str, bytes: &[u8]) -> Result<usize, Error> {
     let path = folder.join("file");
     fs::write(&path, bytes).unwrap();
@@ -99,7 +99,7 @@ fn repeated(start: &[u8], body: &[u8], times: usize, end: &[u8]) -> Vec<u8> {
     [start, &body.repeat(times), end].concat()
 }
 
-/// Tensors below a name so long that their own names take more memory than they do.
+/// Tensors below a name so long that their full names take more memory than the tensors.
 fn long_names() -> Vec<u8> {
     let long_name = "n".repeat(200_000);
     let inner: Vec<u8> = (0..2000).flat_map(|n| [text(&n.to_string()), b"h\x07".to_vec()].concat()).collect();
@@ -109,7 +109,7 @@ fn long_names() -> Vec<u8> {
     [b"\x80\x02".as_slice(), tensor, b"q\x070}", &text(&long_name), b"}(", &inner, b"us."].concat()
 }
 
-/// A directory of more files than it has bytes for.
+/// A directory that lists more files than the archive has bytes for.
 fn many_files() -> Vec<u8> {
     let header = [b"PK\x01\x02".as_slice(), &[0; 42]].concat();
     let mut bytes = b"PK\x03\x04".to_vec();
@@ -122,7 +122,7 @@ fn many_files() -> Vec<u8> {
     bytes
 }
 
-/// A directory that claims more files than it has.
+/// A directory that claims more files than it lists.
 fn claims_files() -> Vec<u8> {
     let mut bytes = b"PK\x03\x04".to_vec();
     bytes.extend(vec![0; 100_000]);
@@ -223,7 +223,7 @@ fn hostile_files_are_refused_within_the_bound() {
     }
 }
 
-/// Every pickle below would write a file if anything in it were called.
+/// Each pickle below would write a file if anything in it were called.
 #[test]
 fn no_code_of_a_pickle_is_run() {
     let _alone = alone();
@@ -239,7 +239,7 @@ fn no_code_of_a_pickle_is_run() {
         ("__builtin__", "exec", &python),
     ] {
         let pickle = calling(module, function, argument);
-        // Beside a sound tensor too, where reading goes on.
+        // Also beside a valid tensor, where reading continues.
         let sound = view("w", 16, &[4], &[1]);
         let beside = [&sound[..sound.len() - 1], &text("evil"), &pickle[2..pickle.len() - 1], b"s."].concat();
         for bytes in [pickle.clone(), checkpoint(&pickle), legacy(&pickle)] {
@@ -252,7 +252,7 @@ fn no_code_of_a_pickle_is_run() {
     }
 }
 
-/// Every prefix and every changed byte of a sound file: an answer or a message, within the bound.
+/// Every prefix and every changed byte of a valid file gives either arrays or a message, within the bound.
 #[test]
 fn damaged_files_never_panic() {
     let _alone = alone();
@@ -274,7 +274,7 @@ fn damaged_files_never_panic() {
     }
 }
 
-/// Opcodes in any order, over and over: what looks cheap and is not would take more memory than it may.
+/// Random sequences of opcodes: none that looks cheap takes more memory than allowed.
 #[test]
 fn random_pickles_stay_within_the_bound() {
     let _alone = alone();
@@ -317,7 +317,7 @@ fn random_pickles_stay_within_the_bound() {
         let pickle = repeated(&start, &body, [2_000, 30_000, 300_000][seed as usize % 3], b"}.");
         match read_bytes(folder.path(), &format!("{body:?}"), &checkpoint(&pickle)) {
             Err(Error::Memory { .. }) => refused += 1,
-            // What was not refused beforehand was read.
+            // A file that was not refused in advance has been read.
             Err(error) if !error.to_string().contains("damaged pickle") => reached += 1,
             _ => {}
         }

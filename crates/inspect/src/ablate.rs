@@ -1,4 +1,4 @@
-//! Heads and layers of attention ablated: what that does to the loss and to the task's metric.
+//! Ablation: the effect of replacing heads and layers of attention on the loss and on the task's metric.
 
 use burn::{module::Module, tensor::Device};
 use headway_model::{LayerTrace, Model, Replacement, weights};
@@ -14,71 +14,71 @@ use headway_trainer::{
     metric::{ExampleScore, by_example, metric_name},
 };
 
-/// What takes the place of a head's mixture.
+/// What replaces a head's output (its weighted mean of values).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AblationKind {
     /// Zero.
     Zero,
-    /// Its mean over the evaluated sequences and their queries.
+    /// The head's mean output over the evaluated sequences and their queries.
     Mean,
 }
 
 impl AblationKind {
-    /// Every choice, with its name.
+    /// Every kind, with its name.
     pub const ALL: [(Self, &'static str); 2] = [(Self::Zero, "zero"), (Self::Mean, "mean")];
 
-    /// Its name.
+    /// Name of the kind.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(with, _)| *with == self).map_or("", |(_, name)| name)
     }
 }
 
-/// Effects of putting heads and layers out of action.
+/// Effects of ablating heads and layers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ablation {
-    /// What was analysed.
+    /// The analysed network.
     pub subject: Provenance,
     /// Number of test examples.
     pub examples: usize,
-    /// What is scored besides the loss: `mse` or `accuracy`.
+    /// Name of the metric besides the loss: `mse` or `accuracy`.
     #[serde(rename = "quality")]
     pub metric: &'static str,
-    /// The whole network's scores.
+    /// Scores of the network without ablation.
     pub whole: AblationScores,
-    /// Heads of each layer.
+    /// Number of heads in each layer.
     pub n_heads: Vec<usize>,
-    /// Each head with each stand-in, then each layer of several.
+    /// Effects of each head with each kind of ablation, then of each layer that has several heads.
     pub effects: Vec<Effect>,
 }
 
 /// Loss and metric.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct AblationScores {
-    /// The training objective.
+    /// Value of the training objective.
     pub loss: f64,
-    /// Squared error, or share of right classes.
+    /// Mean squared error, or share of correct classes.
     #[serde(rename = "quality")]
     pub metric: f64,
 }
 
-/// One head, or one layer, out of action.
+/// Effect of ablating one head, or all heads of one layer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Effect {
-    /// Number of the layer, from 0.
+    /// Index of the layer, from 0.
     pub layer: usize,
-    /// Number of the head, from 0; nothing for all heads of the layer.
+    /// Index of the head, from 0; `None` for all heads of the layer.
     pub head: Option<usize>,
-    /// What takes its place.
+    /// Kind of ablation.
     pub with: AblationKind,
-    /// By how much the loss rises, paired by example.
+    /// Increase of the loss, paired by example.
     pub loss: Measured,
-    /// By how much the metric rises, paired by example.
+    /// Increase of the metric, paired by example.
     #[serde(rename = "quality")]
     pub metric: Measured,
 }
 
-/// Scores the network on the first so many test examples, then with each head and each layer of attention replaced.
+/// Scores the network on the first `examples` test examples, then with each head and each layer of attention ablated.
 ///
 /// # Errors
 /// [`Error::NotFinite`](headway_trainer::Error::NotFinite) when the whole network's loss is not finite.
@@ -103,7 +103,7 @@ pub fn ablate(
     let mut effects = Vec::new();
     for (layer, heads) in means.iter().enumerate() {
         let alone = (0..heads.len()).map(Some);
-        // A layer of one head is that head.
+        // In a layer with one head, ablating the layer is ablating that head.
         let together = (heads.len() > 1).then_some(None);
         for head in alone.chain(together) {
             for &with in withs {
@@ -135,13 +135,13 @@ pub fn ablate(
     })
 }
 
-/// Of scores to those of the whole network, example by example.
+/// Mean difference of scores from those of the network without ablation, paired by example.
 fn change(scores: &[ExampleScore], whole: &[ExampleScore], of: fn(&ExampleScore) -> (f64, f64)) -> Measured {
     let difference = |(score, whole): (&ExampleScore, &ExampleScore)| (of(score).0 - of(whole).0, of(whole).1);
     Measured::ratio(&scores.iter().zip(whole).map(difference).collect::<Vec<_>>())
 }
 
-/// The network and what it is scored on.
+/// The network and the examples on which it is scored.
 struct Setting<'a> {
     model: &'a Model,
     loss: Loss,
@@ -150,7 +150,7 @@ struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    /// Scores of every example with some heads replaced.
+    /// Scores of every example, with some heads replaced.
     fn scores(&self, replacements: &[Replacement]) -> Vec<ExampleScore> {
         let of_batch = |batch: &Batch| {
             let input = loss::inputs(batch, self.device);
@@ -161,12 +161,12 @@ impl Setting<'_> {
         self.batches.iter().flat_map(of_batch).collect()
     }
 
-    /// The mean mixture of every head of every layer, over sequences and queries.
+    /// The mean output of every head of every layer, over sequences and queries.
     fn means(&self) -> Vec<Vec<Vec<f32>>> {
         let mut sums: Vec<Vec<Vec<f64>>> = Vec::new();
         let mut examples = 0;
         for batch in self.batches {
-            // A trace holds every pattern; one sequence at a time keeps it small.
+            // A trace holds every pattern, so one sequence is traced at a time.
             for example in 0..batch.size {
                 let part = batch.part(example..example + 1);
                 let trace = self.model.forward_traced(loss::inputs(&part, self.device));
@@ -187,7 +187,7 @@ impl Setting<'_> {
     }
 }
 
-/// The mean over queries of each head's mixture, of one sequence.
+/// The mean output of each head over the queries of one sequence.
 fn mean_mixtures(layer: LayerTrace) -> Vec<Vec<f64>> {
     let of_group = |mixture: burn::tensor::Tensor<4>| {
         let [_, n_heads, q_len, d_value] = mixture.dims();
@@ -212,7 +212,7 @@ mod tests {
 
     use super::*;
 
-    /// Heads of two sizes, and three sequences in batches of two.
+    /// Layers with different numbers of heads, and three sequences in batches of two.
     #[test]
     fn means_are_over_all_sequences_and_queries() {
         let heads = vec![Heads { count: 2, d_key: 3, d_value: 5 }, Heads { count: 1, d_key: 2, d_value: 7 }];

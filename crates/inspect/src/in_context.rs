@@ -1,4 +1,4 @@
-//! Which classical predictor a network behaves like when it learns from the examples of a prompt.
+//! Which classical predictor a network resembles when it learns from the examples of a prompt.
 
 use std::collections::BTreeMap;
 
@@ -17,22 +17,22 @@ use headway_trainer::{
     loss,
 };
 
-/// A network beside classical predictors.
+/// Comparison of a network with classical predictors.
 #[derive(Clone, Debug, Serialize)]
 pub struct InContext {
-    /// What was analysed.
+    /// The analysed network.
     pub subject: Provenance,
     /// Number of test prompts.
     pub prompts: usize,
-    /// Of which so many were probed for sensitivities and weights.
+    /// Number of prompts, among these, at which gradients and weights were measured.
     pub probed: usize,
-    /// Number of other prompts that the fitted rules were fitted to.
+    /// Number of further prompts to which rules were fitted.
     pub fitted_to: usize,
-    /// Dimensions of x, by which distances are divided.
+    /// Dimension of x, by which distances are divided.
     pub d: usize,
-    /// Those that the task lists, then those fitted to the network.
+    /// The predictors: those listed by the task, then those fitted to the network.
     pub predictors: Vec<Predictor>,
-    /// By the number of examples seen.
+    /// Results for each number of examples before the query.
     pub seen: Vec<AfterExamples>,
 }
 
@@ -41,62 +41,64 @@ pub struct InContext {
 pub struct Predictor {
     /// Its name.
     pub name: String,
-    /// What it is, with the numbers that were fitted; nothing for one that the task lists.
+    /// Its rule with the fitted numbers; `None` for a predictor listed by the task.
     pub rule: Option<String>,
-    /// Mean squared distance from the network over all queries with examples before them, divided by d.
+    /// Mean squared distance from the network, over all queries that have examples before them, divided by d.
     pub distance: Measured,
 }
 
-/// After so many examples.
+/// Results for one number of examples before the query.
 #[derive(Clone, Debug, Serialize)]
 pub struct AfterExamples {
-    /// Examples before the query.
+    /// Number of examples before the query.
     pub examples: usize,
-    /// Mean square of the network's prediction, divided by d: the distance from a predictor that says 0.
+    /// Mean square of the network's prediction, divided by d: its distance from the predictor 0.
     pub size: Option<f64>,
     /// Mean squared error of the network, divided by d.
     pub error: Measured,
     /// Mean squared distance of each predictor from the network, divided by d.
     pub distances: Vec<Measured>,
-    /// The nearest predictor.
+    /// The nearest predictor; `None` if there are no examples.
     pub nearest: Option<Nearest>,
-    /// How linear the network is in its query; nothing without examples.
+    /// How linear the network's prediction is in its query, from 0 to 1; `None` if there are no examples.
     pub linearity: Option<f64>,
-    /// Each linear rule beside the network.
+    /// Each linear rule compared with the network.
     pub linear: Vec<LinearFit>,
 }
 
-/// The nearest of all predictors.
+/// The predictor nearest to the network.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Nearest {
-    /// Its number among the predictors.
+    /// Index of the predictor.
     pub predictor: usize,
-    /// The second nearest.
+    /// Index of the second nearest predictor.
     pub second: Option<usize>,
     /// Whether their paired difference is more than two standard errors from zero.
     pub is_clear: bool,
 }
 
-/// The network beside a rule whose prediction is w · x.
+/// Comparison of the network with a rule that predicts w · x.
 #[derive(Clone, Debug, Serialize)]
 pub struct LinearFit {
     /// Name of the rule.
     pub rule: String,
-    /// Mean cosine between the gradient of the network's prediction in its query and w.
+    /// Mean cosine between w and the gradient of the network's prediction in its query.
     pub cosine: Option<f64>,
-    /// Mean of |w of the network − w|² / d, the former fitted to the network's predictions of other queries.
+    /// Mean of |w' − w|² / d, with w' fitted to the network's predictions for other queries.
     pub weights: Option<f64>,
 }
 
-/// Queries put to the network in the place of one, to fit its weights: so many for each dimension, and so many at least.
+/// Number of queries, per dimension of x, by which a query is replaced to fit the network's weights; and the least
+/// number.
 const PROBES_PER_DIMENSION: usize = 3;
 const FEWEST_PROBES: usize = 16;
-/// Prompts that rules are fitted to.
+/// Largest number of prompts to which rules are fitted.
 const MOST_FITTED: usize = 256;
-/// Prompts that are probed.
+/// Largest number of prompts at which gradients and weights are measured.
 const MOST_PROBED: usize = 64;
 
-/// Compares the network with classical predictors on the first so many test prompts; `number` writes the numbers of rules.
+/// Compares the network with classical predictors on the first `prompts` test prompts; `number` formats the numbers of
+/// rules.
 ///
 /// # Errors
 /// [`Error::NotInContext`]; [`Error::Trainer`] when predictions are not finite.
@@ -107,7 +109,7 @@ pub fn in_context(
     number: fn(f64) -> String,
 ) -> Result<InContext, Error> {
     let LoadedModel { model, experiment, provenance } = opened;
-    // Test prompts do not depend on the batches that they come in; probes are the queries of one batch.
+    // Test prompts do not depend on the size of batches; replacement queries come from the same batch.
     let train = TrainConfig { batch_size: MOST_PROBED, ..experiment.train.clone() };
     let source = build::build_source(&Experiment { train, ..experiment.clone() })?;
     let layout = asks_for_numbers(source.task(), Seed(experiment.seed))
@@ -146,7 +148,7 @@ pub fn in_context(
             examples,
             size: estimate(&|index| asked[index].prediction.powi(2) / d as f64).value,
             error: estimate(&|index| (asked[index].target - asked[index].prediction).powi(2) / d as f64),
-            // Without examples all predictors say the same.
+            // Without examples all predictors give the same answer.
             nearest: if examples == 0 { None } else { nearest(&distances, between) },
             distances,
             linearity: mean(probes.iter().filter_map(|probe| Some(probe.weights.as_ref()?.1))),
@@ -175,7 +177,7 @@ pub fn in_context(
     })
 }
 
-/// The layout of a task's prompts, where it has one and asks for numbers.
+/// The layout of the task's prompts; `None` if it has no prompts or its targets are not numbers.
 fn asks_for_numbers(task: &dyn Task, seed: Seed) -> Option<Layout> {
     let is_number = |task: &dyn Task| {
         matches!(task.example(Split::Test, 0, &mut seed.rng(Stream::Test, 0)).targets, Targets::Continuous(_))
@@ -192,9 +194,9 @@ fn unsuited(task: &'static str, seed: Seed) -> Error {
     Error::NotInContext { task, suited }
 }
 
-/// A question, what it was answered, and the truth.
+/// A question of a prompt, the network's answer and the true one.
 struct Answer {
-    /// Number of its prompt.
+    /// Index of its prompt.
     prompt: usize,
     question: Question,
     spectrum: Spectrum,
@@ -202,18 +204,19 @@ struct Answer {
     target: f64,
 }
 
-/// What was learned about a question by asking others in its place.
+/// What the network's answers to other queries in the same place show about a question.
 struct Probe {
     spectrum: Spectrum,
-    /// Gradient of the prediction in the query.
+    /// Gradient of the prediction in the query. `[d]`
     gradient: Vec<f64>,
-    /// w of the network, and the share of its predictions' mean square that w · x explains.
+    /// The network's w, and the share of its predictions' mean square that w · x explains; `None` if w cannot be
+    /// fitted.
     weights: Option<(Vec<f64>, f64)>,
 }
 
 struct Network<'a> {
     model: &'a Model,
-    /// The same without gradients.
+    /// The same model without gradients.
     plain: Model,
     experiment: &'a Experiment,
     layout: Layout,
@@ -221,12 +224,12 @@ struct Network<'a> {
 }
 
 impl Network<'_> {
-    /// The network's first channel at every position. `[batch, seq_len]`
+    /// The network's first output channel at every position. `[batch, seq_len]`
     fn predict(&self, batch: &Batch) -> Vec<f32> {
         weights::to_host(self.plain.forward(loss::inputs(batch, self.device)).narrow(2, 0, 1))
     }
 
-    /// Every question of some prompts with the network's answer.
+    /// Every question of some prompts, with the network's answer.
     fn ask(&self, batches: &[Batch]) -> Result<Vec<Answer>, Error> {
         let (mut asked, mut before) = (Vec::new(), 0);
         for batch in batches {
@@ -249,7 +252,7 @@ impl Network<'_> {
         Ok(asked)
     }
 
-    /// Probes of the questions of some prompts, by the number of examples seen.
+    /// Probes of the questions of some prompts, by the number of examples before the question.
     fn probes(&self, batches: &[Batch]) -> Result<BTreeMap<usize, Vec<Probe>>, Error> {
         let mut all: BTreeMap<usize, Vec<Probe>> = BTreeMap::new();
         for batch in batches {
@@ -277,7 +280,7 @@ impl Network<'_> {
         Ok(all)
     }
 
-    /// Gradient of every prompt's prediction at a position in the token there. `[batch, d_in]`
+    /// Gradient of every prompt's prediction at a position, with respect to the token at that position. `[batch, d_in]`
     fn gradients(&self, batch: &Batch, position: usize) -> Result<Vec<f32>, Error> {
         let Input::Continuous(x) = loss::inputs(batch, &self.device.clone().autodiff()) else {
             return Err(Error::Fault("prompts hold numbers, not tokens"));
@@ -289,7 +292,8 @@ impl Network<'_> {
         Ok(weights::to_host(gradient.narrow(1, position, 1)))
     }
 
-    /// The network's own w at one position of some prompts of a batch: queries of other prompts are put in the place of each.
+    /// The network's w at one position, for some prompts of a batch: the query of each is replaced by those of other
+    /// prompts.
     fn weights(&self, batch: &Batch, here: &[(usize, &Question)]) -> Vec<Option<(Vec<f64>, f64)>> {
         let d = here.first().map_or(0, |(_, question)| question.query.len());
         let probes = (PROBES_PER_DIMENSION * d).max(FEWEST_PROBES).min(here.len());
@@ -315,12 +319,12 @@ impl Network<'_> {
     }
 }
 
-/// Batches of some examples.
+/// The examples in batches of at most `size`.
 fn batched(all: &Batch, size: usize) -> Vec<Batch> {
     (0..all.size).step_by(size).map(|start| all.part(start..start + size)).collect()
 }
 
-/// The rules that come nearest to a network's answers, by name; they are to be applied to other questions.
+/// The rules nearest to a network's answers, with their names, for use on other questions.
 fn rules(asked: &[Answer], others: &[Answer]) -> Vec<(String, LinearRule)> {
     let observed: Vec<Observed> = asked
         .iter()
@@ -362,7 +366,7 @@ fn listed(source: &Source, test: &[Batch], asked: &[Answer]) -> Vec<(String, Opt
     source.task().baselines().into_iter().map(answers).collect()
 }
 
-/// The two predictors of least distance.
+/// The two predictors with the smallest distances.
 fn nearest(distances: &[Measured], between: impl Fn(usize, usize) -> Measured) -> Option<Nearest> {
     let mut known: Vec<(usize, f64)> =
         distances.iter().enumerate().filter_map(|(index, distance)| Some((index, distance.value?))).collect();
@@ -373,7 +377,7 @@ fn nearest(distances: &[Measured], between: impl Fn(usize, usize) -> Measured) -
     Some(Nearest { predictor, second, is_clear })
 }
 
-/// A mean over questions, its error that of prompts as the observations.
+/// A mean over questions; its standard error takes prompts as the observations.
 fn by_prompt(indices: &[usize], asked: &[Answer], of: impl Fn(usize) -> f64) -> Measured {
     let mut prompts: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
     for &index in indices {

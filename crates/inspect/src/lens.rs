@@ -1,5 +1,5 @@
-//! The logit lens: what the network would answer if it stopped after a layer, read by its own head, and what an affine map could read
-//! there.
+//! The logit lens: what the network would answer if it stopped after a layer, read by its own head, and what an affine
+//! map could read from the state there.
 
 use burn::{
     module::Module,
@@ -22,25 +22,25 @@ use headway_trainer::{
     metric::{ExampleScore, by_example, divergence, metric_name},
 };
 
-/// Read-outs after every layer.
+/// What can be read from the hidden state after every layer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Lens {
-    /// What was analysed.
+    /// The analysed network.
     pub subject: Provenance,
     /// Number of test examples.
     pub examples: usize,
-    /// Number of other examples that affine maps were fitted to.
+    /// Number of further examples to which affine maps were fitted.
     pub fitted_to: usize,
-    /// What is scored besides the loss: `mse` or `accuracy`.
+    /// Name of the metric besides the loss: `mse` or `accuracy`.
     #[serde(rename = "quality")]
     pub metric: &'static str,
-    /// What the distance is: the mean squared difference of predictions, or the divergence of distributions.
+    /// Kind of distance: mean squared difference of predictions, or divergence of distributions.
     pub distance: Distance,
-    /// The state that enters the first layer (layer 0), then the state behind each layer.
+    /// The state before the first layer (layer 0), then the state after each layer.
     pub layers: Vec<LensLayer>,
 }
 
-/// How far a read-out is from the network's own prediction.
+/// How the distance of a read-out from the network's own prediction is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Distance {
@@ -50,44 +50,46 @@ pub enum Distance {
     KullbackLeibler,
 }
 
-/// What is read after one layer.
+/// What can be read after one layer.
 #[derive(Clone, Debug, Serialize)]
 pub struct LensLayer {
-    /// Number of the layer; 0 before the first.
+    /// Index of the layer, from 1; 0 is the state before the first.
     pub layer: usize,
-    /// Rows and width of the state.
+    /// Shape of the state, `[rows, width]`.
     pub shape: [usize; 2],
-    /// By the network's own head; nothing where the state does not fit it.
+    /// Read by the network's own head; `None` if the state does not fit it.
     pub own: Option<Reading>,
-    /// By the best affine map of the state, fitted on other examples; nothing where the state is too wide for one, or not finite.
+    /// Read by the best affine map of the state, fitted to other examples; `None` if the state is too wide for one, or
+    /// not finite.
     pub affine: Option<Reading>,
-    /// Why something is missing.
+    /// Why a reading is missing; `None` if none is.
     pub note: Option<String>,
 }
 
 /// Scores of a read-out on test examples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Reading {
-    /// The training objective.
+    /// Value of the training objective.
     pub loss: f64,
-    /// Squared error, or share of right classes.
+    /// Mean squared error, or share of correct classes.
     #[serde(rename = "quality")]
     pub metric: f64,
-    /// Distance from the network's own prediction. For an affine map of numbers it is that of a second one, fitted to that prediction.
+    /// Distance from the network's own prediction. For an affine map and targets that are numbers, it is the distance
+    /// of a second map, fitted to that prediction.
     pub distance: f64,
 }
 
-/// An affine map of more numbers than this takes minutes to fit.
+/// Widest state for which an affine map is fitted; wider ones would take minutes.
 const WIDEST: usize = 2048;
 
-/// Numbers that one map is fitted to: of more positions, those of the first examples are taken.
+/// Largest number of values that one map is fitted to; if there are more, only the first examples are used.
 const MOST_NUMBERS: usize = 1 << 23;
-/// Positions whose states are held in memory to fit maps to …
+/// Largest number of positions whose states are held in memory for fitting …
 const MOST_POSITIONS: usize = 1 << 16;
-/// … but of so many examples at least.
+/// … but at least those of this many examples.
 const FEWEST_FITTED: usize = 32;
 
-/// Reads the state after every layer on the first so many test examples.
+/// Reads the state after every layer, on the first `examples` test examples.
 ///
 /// # Errors
 /// [`Error::NotFinite`](headway_trainer::Error::NotFinite) when the network's own prediction is not finite.
@@ -147,19 +149,19 @@ fn note(shape: [usize; 2], last: [usize; 2], form: Form, has_affine: bool) -> Op
 
 /// Predictions and hidden states on some batches.
 struct States {
-    /// Channels of a prediction.
+    /// Number of channels of a prediction.
     width: usize,
-    /// Per batch. `[batch, seq_len, width]`
+    /// One per batch. `[batch, seq_len, width]`
     prediction: Vec<Vec<f32>>,
-    /// What enters the first layer, then what leaves each.
+    /// The state before the first layer, then the state after each layer.
     states: Vec<State>,
 }
 
 /// One hidden state on some batches.
 struct State {
-    /// Rows and width.
+    /// Shape of the state, `[rows, width]`.
     shape: [usize; 2],
-    /// Per batch. `[batch, rows, width]`
+    /// One per batch. `[batch, rows, width]`
     values: Vec<Vec<f32>>,
 }
 
@@ -184,7 +186,7 @@ impl States {
 }
 
 impl State {
-    /// The network's own head on this state. Per batch `[batch, seq_len, width]`
+    /// The network's own head applied to this state, one per batch. `[batch, seq_len, width]`
     fn read_out(&self, model: &Model, device: &Device) -> Vec<Vec<f32>> {
         let [rows, width] = self.shape;
         let read = |values: &Vec<f32>| {
@@ -206,17 +208,17 @@ impl State {
     }
 }
 
-/// What an affine map reads the prediction at a position from.
+/// From which part of the state an affine map reads the prediction at a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// The row of that position, one map for all positions.
+    /// From the row of that position, with one map for all positions.
     Row,
-    /// All rows side by side, a map for each position.
+    /// From all rows concatenated, with one map per position.
     AllRows,
 }
 
 impl Form {
-    /// The form that the network's own head has, where the state has a row for every position.
+    /// The form of the network's own head, if the state has a row for every position.
     fn of(model: &Model, [rows, _]: [usize; 2], seq_len: usize) -> Self {
         if model.reads_row_by_row() && rows >= seq_len { Self::Row } else { Self::AllRows }
     }
@@ -229,10 +231,10 @@ impl Form {
     }
 }
 
-/// A scored position: batch, example, position in the sequence.
+/// A scored position: indices of the batch, the example and the position in the sequence.
 type Place = (usize, usize, usize);
 
-/// Scored positions, together where one map reads them.
+/// Scored positions, grouped by the map that reads them.
 fn groups(batches: &[Batch], form: Form) -> Vec<Vec<Place>> {
     let seq_len = batches.first().map_or(0, |batch| batch.dims.seq_len);
     let mut groups = vec![Vec::new(); if form == Form::Row { 1 } else { seq_len }];
@@ -245,7 +247,7 @@ fn groups(batches: &[Batch], form: Form) -> Vec<Vec<Place>> {
     groups
 }
 
-/// What affine maps are fitted to.
+/// Data that affine maps are fitted to.
 struct Fitting<'a> {
     form: Form,
     batches: &'a [Batch],
@@ -255,12 +257,12 @@ struct Fitting<'a> {
 }
 
 impl Fitting<'_> {
-    /// Fits maps and scores them on other examples; nothing where none can be fitted.
+    /// Fits maps and scores them on the test examples; `None` if none can be fitted.
     fn affine(&self, judge: &Judge<'_>, state: &State) -> Option<Reading> {
         let d_out = self.batches.first()?.dims.d_out;
         let is_classes = matches!(self.batches.first()?.targets, Targets::Classes(_));
         let seq_len = self.batches.first()?.dims.seq_len;
-        // Of numbers one map is fitted to the targets and one to the prediction; of classes one to the logits.
+        // For numbers one map is fitted to the targets and one to the prediction; for classes one map to the logits.
         let mut read = judge.batches.iter().map(|batch| vec![0.0; batch.size * seq_len * d_out]).collect::<Vec<_>>();
         let mut like_final = read.clone();
         let (here, there) = (groups(self.batches, self.form), groups(judge.batches, self.form));
@@ -275,7 +277,7 @@ impl Fitting<'_> {
                 match &self.batches[batch].targets {
                     Targets::Continuous(targets) if column >= d_out => f64::from(targets[row * d_out + column - d_out]),
                     Targets::Continuous(_) => f64::from(own[column]),
-                    // What all logits share says nothing.
+                    // A constant added to all logits has no effect, so it is removed.
                     Targets::Classes(_) => f64::from(own[column] - own.iter().sum::<f32>() / own.len() as f32),
                 }
             });
@@ -303,13 +305,13 @@ impl Fitting<'_> {
     }
 }
 
-/// Scores read-outs on test examples.
+/// The test examples on which read-outs are scored.
 struct Judge<'a> {
     loss: Loss,
     batches: &'a [Batch],
-    /// Channels that the network returns.
+    /// Number of channels of the network's output.
     width: usize,
-    /// Its own prediction. Per batch `[batch, seq_len, width]`
+    /// The network's own prediction, one per batch. `[batch, seq_len, width]`
     prediction: &'a [Vec<f32>],
 }
 

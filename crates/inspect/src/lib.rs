@@ -1,11 +1,12 @@
-//! What is inside a network.
+//! Analyses of what is inside a network.
 //!
-//! As it is, [`LoadedModel`], it is run on test examples: its attention [`patterns()`], what it loses when heads are ablated
-//! ([`ablate()`]), what could be read after each layer ([`lens()`]), and which classical predictor it behaves like
+//! A [`LoadedModel`] is run on test examples: its attention [`patterns()`], the effect of ablating heads
+//! ([`ablate()`]), what can be read after each layer ([`lens()`]), and which classical predictor it resembles
 //! ([`in_context()`]).
 //!
-//! Of its weights alone, in f64 on the host, come [`rank()`] collapse and the [`paths()`] through its heads. A [`Subject`] is a checkpoint or an experiment with its first weights, as a plain network together with hidden states of
-//! its own test set. [`Parts`] switches pieces of it on and off.
+//! From the weights alone, in f64 on the host, come [`rank()`] collapse and the [`paths()`] through heads. They take a
+//! [`Subject`]: a checkpoint, or an experiment with its initial weights, as a plain network together with hidden states
+//! of its own test set. [`Parts`] switches parts of that network on and off.
 
 #![warn(clippy::disallowed_methods)]
 
@@ -40,74 +41,74 @@ pub use wording::counted;
 
 use headway_trainer::{build, device::OpenDevice, loss};
 
-/// What to analyse.
+/// What to analyse, for [`subject()`].
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Checkpoint folder, run folder, or experiment file.
     pub source: PathBuf,
     /// Changes to its experiment, as `key=value`.
     pub overrides: Vec<String>,
-    /// Take at most this many sequences of the first test batch.
+    /// Largest number of sequences, taken from the first test batch.
     pub sequences: usize,
-    /// Take only this many of the first layers.
+    /// Number of layers to keep, from the first; `None` for all.
     pub layers: Option<usize>,
 }
 
-/// A network and what enters its first layer.
+/// A network and the states before its first layer.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// Where it comes from.
+    /// Where it comes from, and its sizes.
     pub about: Description,
     /// The network, as plain matrices.
     pub network: Network,
-    /// What enters its first layer, one per sequence. `[rows, d_model]`
+    /// The state before the first layer, for each sequence. `[rows, d_model]`
     pub inputs: Vec<Matrix>,
 }
 
 /// Where a subject comes from, and its sizes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Description {
-    /// The checkpoint or the experiment file.
+    /// Path of the checkpoint or the experiment file.
     #[serde(serialize_with = "headway_trainer::quote::lossy")]
     pub source: PathBuf,
-    /// How its weights came about.
+    /// Where the weights come from.
     pub weights: WeightsOrigin,
     /// Seed of the experiment.
     pub seed: u64,
     /// Name of the model in a config file.
     pub model: &'static str,
-    /// Layers taken.
+    /// Number of layers kept.
     pub n_layers: usize,
-    /// Heads of each layer.
+    /// Number of heads in each layer.
     pub n_heads: Vec<usize>,
-    /// Width of what enters the first layer.
+    /// Width of the state before the first layer.
     pub d_model: usize,
-    /// Rows of what enters the first layer: the tokens, and learned interpolation tokens where there are any.
+    /// Rows of the state before the first layer: the tokens, and learned interpolation tokens if there are any.
     pub rows: usize,
-    /// Rows and width behind each layer.
+    /// Shape `[rows, width]` of the state after each layer.
     pub behind: Vec<[usize; 2]>,
-    /// Whether a row sees only itself and the rows above.
+    /// Whether a row attends only to itself and the rows above.
     pub causal: bool,
-    /// Sequences taken.
+    /// Number of sequences.
     pub sequences: usize,
 }
 
-/// How weights came about.
+/// Where weights come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightsOrigin {
-    /// By training.
+    /// From training.
     Trained,
     /// From a theorem, with a certificate.
     Constructed,
-    /// Drawn from the experiment's seed; training would start from them.
+    /// From the experiment's seed: the weights from which training starts.
     First,
 }
 
-/// Pieces to switch; nothing leaves a piece as it is.
+/// Parts to switch on or off; `None` leaves a part as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
-    /// The skips.
+    /// Skip connections.
     pub skip: Option<bool>,
     /// The layer norms inside the layers.
     pub norm: Option<bool>,
@@ -117,7 +118,7 @@ pub struct Parts {
     pub causal: Option<bool>,
 }
 
-/// Builds a subject.
+/// Loads a subject.
 ///
 /// # Errors
 /// [`Error::Checkpoint`](headway_trainer::Error::Checkpoint) for a folder without a sound checkpoint, [`Error::Experiment`](headway_trainer::Error::Experiment) for a wrong experiment or override,
@@ -160,7 +161,7 @@ pub fn subject(request: &Request, device: &OpenDevice) -> Result<Subject, Error>
 }
 
 impl Description {
-    /// The subject in a sentence.
+    /// The subject, described in a sentence.
     pub fn sentence(&self) -> String {
         let Self { source, seed, model, d_model, rows, .. } = self;
         let introduction = opened::introduction(source, self.weights, *seed);
@@ -176,7 +177,7 @@ impl Description {
         format!("{introduction}: {model} with {layers}, {sizes}.")
     }
 
-    /// Heads per layer, once where all layers have as many.
+    /// Number of heads per layer, written once if all layers have the same number.
     fn heads(&self) -> String {
         match self.n_heads.as_slice() {
             [first, others @ ..] if others.iter().all(|heads| heads == first) => counted(*first, "head"),
@@ -186,7 +187,7 @@ impl Description {
 }
 
 impl Parts {
-    /// The network with pieces switched.
+    /// The network with parts switched.
     ///
     /// # Errors
     /// [`Error::NoPiece`] when a piece is to be on that the network does not have.
@@ -230,7 +231,7 @@ fn missing(piece: &'static str, what: &'static str, cure: &'static str) -> Error
     Error::NoPiece { piece, what, cure }
 }
 
-/// Its pieces by name, as in `attention + skip`.
+/// Names of the network's parts, as in `attention + skip`.
 pub(crate) fn name(network: &Network) -> String {
     let pieces = [
         (true, "attention"),
@@ -242,8 +243,8 @@ pub(crate) fn name(network: &Network) -> String {
     pieces.into_iter().filter(|(has, _)| *has).map(|(_, piece)| piece).collect::<Vec<_>>().join(" + ")
 }
 
-/// The middle of some numbers, the mean of the two middle ones for an even count; what is missing counts as below every number.
-/// Nothing where the middle is missing.
+/// Median of some numbers, the mean of the two middle ones for an even count. `None` counts as smaller than every
+/// number; the median is `None` if the middle one is.
 fn median(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let mut values: Vec<f64> = values.map(|value| value.unwrap_or(f64::NEG_INFINITY)).collect();
     values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! From a model and its named arrays to the plain layers that are analysed.
+//! From a model and its named arrays to the plain network that is analysed.
 
 use headway_model::{Model, ModelConfig, adapter::merge, plain::Parameters, weights};
 use headway_plain::Network;
@@ -6,8 +6,8 @@ use headway_trainer::experiment::FinetuneConfig;
 
 use crate::error::Error;
 
-/// The model's layers, from the state that enters the first to the state behind the last; what stands before and after them
-/// is left out: embedding and positions, last norm and head.
+/// The model's layers, from the state before the first to the state after the last. What comes before and after them is
+/// left out: embedding and positions, final norm and head.
 ///
 /// # Errors
 /// [`Error::NotPlain`], [`Error::Prefix`]; [`Error::Merge`]

@@ -1,4 +1,4 @@
-//! A network as it is, with the experiment that it belongs to.
+//! A loaded network and the experiment that it belongs to.
 
 use std::path::{Path, PathBuf};
 
@@ -17,9 +17,9 @@ use headway_trainer::{
     presence, quote, train,
 };
 
-/// A checkpoint, or an experiment with its first weights.
+/// A network from a checkpoint, or from an experiment with its initial weights.
 pub struct LoadedModel {
-    /// The network, on a device that keeps track of gradients.
+    /// The network, on a device that tracks gradients.
     pub model: Model,
     /// Its experiment.
     pub experiment: Experiment,
@@ -30,10 +30,10 @@ pub struct LoadedModel {
 /// Where a network comes from.
 #[derive(Clone, Debug, Serialize)]
 pub struct Provenance {
-    /// The checkpoint or the experiment file.
+    /// Path of the checkpoint or the experiment file.
     #[serde(serialize_with = "quote::lossy")]
     pub source: PathBuf,
-    /// How its weights came about.
+    /// Where the weights come from.
     pub weights: WeightsOrigin,
     /// Seed of the experiment.
     pub seed: u64,
@@ -43,17 +43,17 @@ pub struct Provenance {
     pub task: &'static str,
 }
 
-/// Opens a checkpoint folder, a run folder or an experiment file, the experiment changed by `key=value` overrides.
+/// Loads a checkpoint folder, a run folder or an experiment file, with its experiment changed by `key=value` overrides.
 ///
 /// # Errors
 /// [`Error::Checkpoint`](headway_trainer::Error::Checkpoint) for a folder without a sound checkpoint, [`Error::NotFinite`](headway_trainer::Error::NotFinite) for one whose weights are not finite,
 /// [`Error::Experiment`](headway_trainer::Error::Experiment) for a wrong experiment or override; [`Error::Io`](headway_trainer::Error::Io)
 pub fn open(source: &Path, overrides: &[String], device: &OpenDevice) -> Result<LoadedModel, Error> {
-    // A name that is nothing at all is a missing checkpoint, unless it reads like an experiment's.
+    // A path that does not exist is reported as a missing checkpoint, unless its name is that of an experiment file.
     let is_experiment = presence::is_file(source)? || source.extension().is_some_and(|extension| extension == "toml");
     let (model, experiment, source, weights) = if is_experiment {
         let experiment = experiment::load(source, overrides)?.experiment;
-        // What training would start from.
+        // The weights from which training starts.
         let weights = if experiment.init_from.is_some() { WeightsOrigin::Trained } else { WeightsOrigin::First };
         let (start, _) = train::begin(&experiment, device)?;
         (start.model, experiment, source.to_owned(), weights)
@@ -76,22 +76,22 @@ pub(super) fn ensure_finite(output: Tensor<3>, experiment: &Experiment) -> Resul
     if is_finite { Ok(()) } else { Err(Error::not_finite("an answer", experiment.train.attention_precision)) }
 }
 
-/// A mean over test examples.
+/// A mean over test examples with its standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Measured {
-    /// The mean; nothing where it is not finite.
+    /// The mean; `None` if it is not finite.
     pub value: Option<f64>,
-    /// Its standard error; nothing for a single example.
+    /// Standard error of the mean; `None` for a single example.
     pub error: Option<f64>,
 }
 
 impl Measured {
-    /// Of one value per example.
+    /// The mean of one value per example.
     pub(super) fn mean(values: impl Iterator<Item = f64>) -> Self {
         Self::ratio(&values.map(|value| (value, 1.0)).collect::<Vec<_>>())
     }
 
-    /// Of a sum and a count per example, as [`ratio`] has it.
+    /// The ratio of a sum and a count per example, as [`ratio`] defines it.
     pub(super) fn ratio(examples: &[(f64, f64)]) -> Self {
         let (value, error) = ratio(examples);
         Self { value, error }
@@ -103,7 +103,7 @@ impl Measured {
     }
 }
 
-/// The first examples of some batches, at most so many.
+/// The first `count` examples of some batches, or all if there are fewer.
 pub(super) fn first(batches: Vec<Batch>, count: usize) -> Vec<Batch> {
     let mut left = count;
     let mut taken = Vec::new();
@@ -124,13 +124,13 @@ pub(super) fn count(batches: &[Batch]) -> usize {
 }
 
 impl Provenance {
-    /// The network in a few words.
+    /// A short description of the network.
     pub fn sentence(&self) -> String {
         format!("{}: {} on {}", introduction(&self.source, self.weights, self.seed), self.model, self.task)
     }
 }
 
-/// The source, and how its weights came about.
+/// The path, and where the weights come from.
 pub(super) fn introduction(source: &Path, weights: WeightsOrigin, seed: u64) -> String {
     let weights = match weights {
         WeightsOrigin::Trained => "trained weights".to_owned(),

@@ -1,4 +1,4 @@
-//! The paths through a subject's heads, and what each contributes.
+//! The paths through a subject's heads, and the contribution of each.
 
 use headway_plain::{
     Network,
@@ -9,25 +9,25 @@ use serde::Serialize;
 use super::{Description, Parts, Subject, median, name, wording::counted};
 use crate::error::Error;
 
-/// More paths than this, over all sequences, are refused: a million take from half a minute to some.
+/// Largest number of paths over all sequences; a million paths take half a minute or more.
 pub const MOST_PATHS: f64 = 1e6;
 
 /// The output as a sum over paths. Sizes are medians over sequences of ‖·‖_{1,∞}.
 #[derive(Clone, Debug, Serialize)]
 pub struct Paths {
-    /// What was analysed.
+    /// The analysed subject.
     pub subject: Description,
-    /// The pieces of the network, as in `attention + skip`.
+    /// Names of the network's parts, as in `attention + skip`.
     pub name: String,
     /// Number of paths.
     pub paths: usize,
-    /// Size of the state behind the last layer.
+    /// Size of the state after the last layer.
     pub output: f64,
-    /// Size of what the biases give.
+    /// Size of the biases' contribution.
     pub bias: f64,
-    /// Largest entry of |Σ paths + biases − output| over the largest of |output|, in the worst sequence.
+    /// Largest entry of |Σ paths + biases − output|, divided by the largest entry of |output|, in the worst sequence.
     pub error: f64,
-    /// Paths by the number of heads on them.
+    /// Paths grouped by the number of heads on them.
     pub lengths: Vec<Length>,
     /// The largest paths, largest first.
     pub largest: Vec<Largest>,
@@ -36,9 +36,9 @@ pub struct Paths {
 /// All paths with one number of heads on them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Length {
-    /// Heads on each path.
+    /// Number of heads on each path.
     pub heads: usize,
-    /// How many paths.
+    /// Number of paths.
     pub paths: usize,
     /// Size of the sum of their contributions.
     pub sum: Option<f64>,
@@ -51,13 +51,13 @@ pub struct Length {
 /// One path.
 #[derive(Clone, Debug, Serialize)]
 pub struct Largest {
-    /// At each layer the head, counted from 0, or nothing for the skip.
+    /// For each layer the head, counted from 0, or `None` for the skip connection.
     pub path: Vec<Option<usize>>,
     /// Size of its contribution.
     pub size: Option<f64>,
 }
 
-/// Walks every path of every sequence; keeps this many of the largest.
+/// Walks every path of every sequence and keeps the `largest` ones.
 ///
 /// # Errors
 /// [`Error::FeedForward`]; [`Error::TooManyPaths`]; as [`Parts::of`]; [`Error::Trainer`] when

@@ -13,66 +13,66 @@ use headway_trainer::{build, device::OpenDevice, experiment::Experiment, loss};
 
 use crate::error::Error;
 
-/// What to look at.
+/// Which test examples to trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// The mean over the first so many test examples.
+    /// The first ones, of this number, averaged.
     Mean(usize),
-    /// One test example, counted from 0.
+    /// The one with this index, from 0.
     One(usize),
 }
 
-/// Patterns of every layer and head.
+/// Attention patterns and scores of every layer and head.
 #[derive(Clone, Debug, Serialize)]
 pub struct Patterns {
-    /// What was analysed.
+    /// The analysed network.
     pub subject: Provenance,
-    /// Number of test examples.
+    /// Number of traced test examples.
     pub sequences: usize,
-    /// Which test example, where there is one alone.
+    /// Index of the test example if only one was traced, else `None`.
     pub sequence: Option<usize>,
-    /// First to last.
+    /// The layers, first to last.
     pub layers: Vec<PatternLayer>,
 }
 
-/// Patterns of one layer.
+/// Attention patterns and scores of one layer.
 #[derive(Clone, Debug, Serialize)]
 pub struct PatternLayer {
     /// Number of queries.
     pub q_len: usize,
     /// Number of keys.
     pub k_len: usize,
-    /// How many of them are learned: anchors, prefixes.
+    /// Number of learned keys: anchors, prefixes.
     pub learned_keys: usize,
-    /// What every score would be if each query attended to all keys that it sees alike.
+    /// The scores of uniform attention, which spreads each query's attention evenly over its visible keys.
     pub uniform: PatternScores,
-    /// First to last.
+    /// The heads, first to last.
     pub heads: Vec<PatternHead>,
 }
 
-/// One head.
+/// Attention pattern and scores of one head.
 #[derive(Clone, Debug, Serialize)]
 pub struct PatternHead {
     /// Its scores.
     pub scores: PatternScores,
-    /// Mean pattern, row after row. `[q_len, k_len]`
+    /// Mean pattern, row by row. `[q_len, k_len]`
     #[serde(skip)]
     pub mean: Vec<f64>,
 }
 
-/// Means over queries and sequences, by name; what has no meaning in a layer is not there.
+/// Means over queries and sequences, by name; scores that are undefined in a layer are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PatternScores {
-    /// Those of [`SCORES`].
+    /// The scores of [`SCORES`].
     pub scores: BTreeMap<String, f64>,
-    /// Mass from positions of one role to others of another, as in `x -> y`, and to the position before.
+    /// Attention mass from positions of one role to those of another, as in `x -> y`, and to the previous position.
     pub roles: BTreeMap<String, f64>,
 }
 
-/// Weights of all heads that one forward pass may hold.
+/// Largest number of attention weights that one forward pass may hold.
 const MOST_WEIGHTS: usize = 1 << 22;
 
-/// Traces test examples.
+/// Traces test examples and averages their patterns.
 ///
 /// # Errors
 /// [`Error::Sequence`] for an example that there is not; [`Error::Trainer`] when a pattern or an answer is not finite.
@@ -90,7 +90,7 @@ pub fn patterns(opened: &LoadedModel, which: Which, device: &OpenDevice) -> Resu
     for batch in &batches {
         let mut start = 0;
         while start < batch.size {
-            // The first pass is of one sequence, which tells how much a sequence takes.
+            // The first pass has a single sequence, which shows how much memory a sequence needs.
             let weights = layers.iter().map(|layer| layer.heads.len() * layer.uniform.len()).sum::<usize>();
             let size = if layers.is_empty() { 1 } else { (MOST_WEIGHTS / weights.max(1)).max(1) };
             let part = batch.part(start..start + size);
@@ -121,10 +121,10 @@ fn one(test: &[Batch], sequence: usize) -> Result<Batch, Error> {
     Err(Error::Sequence { asked: sequence, there: count(test) })
 }
 
-/// A layer's patterns being added up.
+/// Running sums of one layer's patterns and scores.
 struct Tally {
     layout: Layout,
-    /// Roles of the rows; none where rows are no positions.
+    /// Roles of the rows; empty if rows are not positions.
     roles: Vec<&'static str>,
     uniform: Vec<f64>,
     uniform_means: Means,
@@ -186,7 +186,7 @@ fn named(means: &Means) -> PatternScores {
     PatternScores { scores, roles }
 }
 
-/// Everything that is measured at a query: the scores, and the mass between roles.
+/// Everything measured at a query: the scores, and the attention mass between roles.
 fn measures<'a>(roles: &'a [&'static str]) -> Vec<(String, Box<Measure<'a>>)> {
     let scores = SCORES.iter().map(|score| (score.name.to_owned(), Box::new(score.measure) as Box<Measure<'a>>));
     let mut all: Vec<_> = scores.collect();
@@ -219,7 +219,7 @@ fn measures<'a>(roles: &'a [&'static str]) -> Vec<(String, Box<Measure<'a>>)> {
     all
 }
 
-/// An empty tally per layer.
+/// One empty tally per layer.
 fn tallies(experiment: &Experiment, layers: &[LayerTrace], roles: Option<&[&'static str]>) -> Vec<Tally> {
     let of_layer = |(layout, has_positions): (Layout, bool), trace: &LayerTrace| {
         let uniform = layout.uniform();
@@ -230,14 +230,14 @@ fn tallies(experiment: &Experiment, layers: &[LayerTrace], roles: Option<&[&'sta
     layouts(experiment, layers).into_iter().zip(layers).map(|(layout, trace)| of_layer(layout, trace)).collect()
 }
 
-/// What queries and keys of each layer stand for, and whether its first rows are the positions of the sequence.
+/// What queries and keys of each layer stand for, and whether the layer's first rows are the positions of the sequence.
 fn layouts(experiment: &Experiment, layers: &[LayerTrace]) -> Vec<(Layout, bool)> {
     let dims = experiment.dims();
     let is_causal = experiment.model.is_causal(&dims);
     let layout = |(layer, trace): (LayerRows, &LayerTrace)| {
         let LayerRows { rows, first_key, read, has_positions } = layer;
         let [_, _, q_len, k_len] = trace.pattern.dims();
-        // Keys in front of the rows are no rows.
+        // Keys before the rows are learned prefixes, not rows.
         let in_front = repeat_n(Key { row: None, is_learned: true }, k_len.saturating_sub(rows - first_key));
         let of_rows = (first_key..rows).map(|row| Key { row: Some(row), is_learned: row >= read });
         (Layout { q_len, keys: in_front.chain(of_rows).collect(), is_causal }, has_positions)
@@ -245,12 +245,12 @@ fn layouts(experiment: &Experiment, layers: &[LayerTrace]) -> Vec<(Layout, bool)
     experiment.model.family().layer_rows(&dims).into_iter().zip(layers).map(layout).collect()
 }
 
-/// Means in the making, by name.
+/// Running means, by name.
 #[derive(Clone, Debug, Default)]
 struct Means(BTreeMap<String, (f64, usize)>);
 
 impl Means {
-    /// Adds a sum of so many values.
+    /// Adds a sum of `count` values.
     fn add(&mut self, name: &str, (sum, count): (f64, usize)) {
         match self.0.get_mut(name) {
             Some(mean) => *mean = (mean.0 + sum, mean.1 + count),
@@ -259,7 +259,7 @@ impl Means {
         }
     }
 
-    /// The means of what has values.
+    /// The means of all names that have values.
     fn values(&self) -> BTreeMap<String, f64> {
         self.0.iter().map(|(name, (sum, count))| (name.clone(), sum / *count as f64)).collect()
     }

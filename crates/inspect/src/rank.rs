@@ -1,4 +1,4 @@
-//! Rank collapse of a subject: the residual after each layer, with pieces of the network switched on and off.
+//! Rank collapse of a subject: the residual after each layer, with parts of the network switched on and off.
 
 use headway_plain::{
     Network,
@@ -9,12 +9,12 @@ use serde::Serialize;
 use super::{Description, Parts, Subject, median, name};
 use crate::error::Error;
 
-/// Residuals of one network, or of several with different pieces.
+/// Residuals of one network, or of several variants of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rank {
-    /// What was analysed.
+    /// The analysed subject.
     pub subject: Description,
-    /// One per combination of pieces.
+    /// One curve per combination of parts.
     pub curves: Vec<Curve>,
 }
 
@@ -22,40 +22,40 @@ pub struct Rank {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// Apart from the mean row, to full precision however small they are.
+    /// Separately from the mean row, to full precision however small they are.
     Deflated,
-    /// From the state, to its rounding error: so it is where maps stand in front of layers.
+    /// From the state, to within its rounding error; used if there are maps before the layers.
     Plain,
 }
 
 /// Residuals layer by layer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Curve {
-    /// Its pieces, as in `attention + skip`.
+    /// Names of its parts, as in `attention + skip`.
     pub name: String,
-    /// Whether there are skips.
+    /// Whether it has skip connections.
     pub skip: bool,
-    /// Whether there are layer norms.
+    /// Whether it has layer norms.
     pub norm: bool,
-    /// Whether there are feed-forward networks.
+    /// Whether it has feed-forward networks.
     pub ffn: bool,
     /// How residuals are computed.
     pub method: Method,
-    /// As the state enters the first layer (layer 0), and after each layer.
+    /// The residual before the first layer (layer 0) and after each layer.
     pub layers: Vec<RankLayer>,
 }
 
-/// The residual after one layer. A logarithm is missing where the residual is zero, below 1e-300 or not finite.
+/// The residual after one layer. A logarithm is `None` if the residual is zero, below 1e-300 or not finite.
 #[derive(Clone, Debug, Serialize)]
 pub struct RankLayer {
-    /// Number of the layer; 0 before the first.
+    /// Index of the layer, from 1; 0 is the state before the first.
     pub layer: usize,
     /// log10 of ‖res(X)‖, the median over sequences.
     pub log10_residual: Option<f64>,
     /// log10 of ‖res(X)‖ / ‖X‖, the median over sequences.
     pub log10_relative: Option<f64>,
-    /// How many times deeper `log10_residual` fell at this layer than at the one before; nothing unless it fell at both, nor where
-    /// residuals are computed plainly.
+    /// Fall of `log10_residual` at this layer divided by its fall at the layer before; `None` unless it fell at both,
+    /// and if residuals are computed plainly.
     pub fall_ratio: Option<f64>,
     /// `log10_residual` of each sequence.
     pub log10_residuals: Vec<Option<f64>>,
@@ -63,8 +63,8 @@ pub struct RankLayer {
     pub log10_relatives: Vec<Option<f64>>,
 }
 
-/// Every combination of skip and feed-forward network that the subject has room and weights for, attention alone first;
-/// the rest as `parts` has it.
+/// Every combination of skip connections and feed-forward networks that the subject can have, attention alone first;
+/// all other parts are as in `parts`.
 pub fn combinations(subject: &Subject, parts: Parts) -> Vec<Parts> {
     let ffns = if subject.network.has_feed_forward() { &[false, true][..] } else { &[false] };
     let skips = if subject.network.has_maps() { &[false][..] } else { &[false, true] };
@@ -72,7 +72,7 @@ pub fn combinations(subject: &Subject, parts: Parts) -> Vec<Parts> {
     both.map(|(skip, ffn)| Parts { skip: Some(skip), ffn: Some(ffn), ..parts }).collect()
 }
 
-/// Follows the residual of every sequence through the network with each of these choices of pieces.
+/// Follows the residual of every sequence through the network, once for each choice of parts.
 ///
 /// # Errors
 /// as [`Parts::of`]

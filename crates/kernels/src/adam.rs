@@ -12,7 +12,7 @@ use crate::{
     is_flex,
 };
 
-/// The numbers of one update.
+/// Hyperparameters and step count of one Adam update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
     /// Decay of the first moment β₁.
@@ -23,7 +23,7 @@ pub struct AdamStep {
     pub epsilon: f64,
     /// Learning rate η.
     pub rate: f64,
-    /// Updates including this one, t.
+    /// Number of updates including this one, t.
     pub updates: u64,
     /// L2 penalty λ added to the gradient.
     pub penalty: f64,
@@ -43,10 +43,10 @@ impl AdamStep {
 /// w ← (1 − η λ') w − η / (1 − β₁ᵗ) · m / (sqrt(v) / sqrt(1 − β₂ᵗ) + ε). Returns w, m and v.
 ///
 /// # Shapes
-/// all alike; none of them tracked by autodiff
+/// all of the same length, none tracked by autodiff
 ///
 /// # Panics
-/// When the lengths differ.
+/// If the lengths differ.
 ///
 /// # References
 /// Kingma, Ba 2014, arXiv 1412.6980; decoupled decay: Loshchilov, Hutter 2017, arXiv 1711.05101.
@@ -72,7 +72,7 @@ pub fn adam(weight: Tensor<1>, gradient: Tensor<1>, moments: [Tensor<1>; 2], ste
     [weight - change, first, second]
 }
 
-/// The operation on the backends that have one of their own.
+/// The operation for backends that implement it themselves.
 #[backend_extension(Flex)]
 pub trait Adam: Backend {
     /// See [`adam`].
@@ -85,7 +85,7 @@ pub trait Adam: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
-/// Numbers worth handing to another thread.
+/// Least number of entries worth a thread of its own.
 const BLOCK: usize = 1 << 15;
 
 impl Adam for Flex {
@@ -104,7 +104,8 @@ impl Adam for Flex {
         let rate = (step.rate / first_correction) as f32;
         let (correction, keep) = (second_correction as f32, (1.0 - step.rate * step.decay) as f32);
         let gradient = flex::numbers(&gradient);
-        // Moments belong to the optimiser alone and change where they are; a weight that the model still holds is copied.
+        // The moments belong to the optimiser alone and are changed in place; a weight that the model still shares is
+        // copied.
         let weights = flex::numbers_mut(&mut weight).par_chunks_mut(BLOCK);
         let moments = flex::numbers_mut(&mut first)
             .par_chunks_mut(BLOCK)

@@ -1,15 +1,17 @@
-//! Numbers in and out of burn-flex's tensors.
+//! Access to the numbers in burn-flex's tensors.
 
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
-/// `count` numbers that `fill` writes: results are written once, not zeroed first. What it is handed means nothing yet.
+/// A vector of `count` numbers written by `fill`, so that results are written once and not zeroed first. The slice
+/// passed to `fill` is uninitialised.
 ///
 /// # Safety
-/// `fill` writes every entry and reads none that it has not written.
+/// `fill` must write every entry and must not read an entry before writing it.
 pub(crate) unsafe fn filled(count: usize, fill: impl FnOnce(&mut [f32])) -> Vec<f32> {
     let mut entries: Vec<f32> = Vec::with_capacity(count);
-    // SAFETY: the room is there and any bits make a number; the caller's `fill` writes each before anyone reads it.
+    // SAFETY: the capacity is reserved and every bit pattern is an f32; the caller's `fill` writes each entry before it
+    // is read.
     unsafe {
         fill(std::slice::from_raw_parts_mut(entries.as_mut_ptr(), count));
         entries.set_len(count);
@@ -17,35 +19,35 @@ pub(crate) unsafe fn filled(count: usize, fill: impl FnOnce(&mut [f32])) -> Vec<
     entries
 }
 
-/// A dense tensor of the given shape.
+/// A dense tensor of the given shape, from its entries in row-major order.
 pub(crate) fn dense(entries: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(entries), Layout::contiguous(shape), DType::F32)
 }
 
-/// The whole tensor, row-major.
+/// All entries of a tensor, row-major.
 pub(crate) fn flat(tensor: &FlexTensor) -> Vec<f32> {
     let tensor = tensor.to_contiguous();
     tensor.storage::<f32>()[..tensor.layout().num_elements()].to_vec()
 }
 
-/// Flags of a boolean tensor, row-major.
+/// Entries of a boolean tensor, row-major.
 pub(crate) fn flags(hidden: &FlexTensor) -> Vec<u8> {
     let hidden = hidden.to_contiguous();
     hidden.bytes()[..hidden.layout().num_elements()].to_vec()
 }
 
-/// A dense f32 tensor, itself where it is one.
+/// The tensor as dense f32; a tensor that already is dense f32 is returned as it is.
 pub(crate) fn densified(tensor: FlexTensor) -> FlexTensor {
     if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() }
 }
 
-/// The numbers of a [`densified`] tensor, to change; copied first where another tensor shares them.
+/// The entries of a [`densified`] tensor, mutable; if another tensor shares them, they are copied first.
 pub(crate) fn numbers_mut(tensor: &mut FlexTensor) -> &mut [f32] {
     let (start, count) = (tensor.layout().start_offset(), tensor.layout().num_elements());
     &mut tensor.storage_mut()[start..start + count]
 }
 
-/// The numbers of a [`densified`] tensor.
+/// The entries of a [`densified`] tensor.
 pub(crate) fn numbers(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().unwrap_or_else(|| unreachable!("the tensor was made dense"))
 }

@@ -31,27 +31,28 @@ use crate::{
 /// Hendrycks, Gimpel 2016, arXiv 1606.08415.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if !is_flex(&x.device()) || x.dtype() != DType::F32 {
-        // Written out: of burn's own operation most devices have the derivative of the tanh formula, off by up to 1e-3.
+        // Composed by hand, because on most devices burn's own operation has the derivative of the tanh formula, wrong
+        // by up to 1e-3.
         let below = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0).mul_scalar(0.5); // Φ(x)
         return x * below;
     }
     Tensor::from_dispatch(burn::backend::Dispatch::exact_gelu(x.into_dispatch()))
 }
 
-/// The operation on the backends that have one of their own.
+/// The operation for backends that implement it themselves.
 #[backend_extension(Autodiff, Flex)]
 pub trait ExactGelu: Backend {
     /// See [`gelu`].
     fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// A backend that computes both passes.
+/// A backend that implements the forward and the backward pass.
 pub trait ExactGeluPasses: ExactGelu {
     /// dy · (Φ(x) + x φ(x)), with φ the density.
     fn exact_gelu_backward(x: FloatTensor<Self>, d_output: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// Numbers worth handing to another thread.
+/// Least number of entries worth a thread of its own.
 const BLOCK: usize = 1 << 14;
 /// 1 / sqrt(2 π)
 const DENSITY_AT_ZERO: f32 = 0.398_942_3;
@@ -85,7 +86,7 @@ fn normal<S: Simd>(simd: S, x: [S::f32s; 4]) -> [[S::f32s; 4]; 2] {
     [phi, bell]
 }
 
-/// Some numbers, forward, or backward where there is a gradient of the output.
+/// A block of entries to be computed: the forward pass, or the backward pass if the gradient of the output is given.
 struct Pass<'a> {
     x: &'a [f32],
     d_y: Option<&'a [f32]>,
@@ -101,7 +102,7 @@ impl WithSimd for Pass<'_> {
         let zeros = [0.0; 64];
         for (at, to) in self.to.chunks_mut(group).enumerate() {
             let range = at * group..at * group + to.len();
-            // The last numbers go through the same vectors, filled up with zeros.
+            // The last entries go through the same vectors, padded with zeros.
             let (mut x, mut d_y, mut result) = (zeros, zeros, zeros);
             x[..to.len()].copy_from_slice(&self.x[range.clone()]);
             if let Some(from) = self.d_y {
@@ -125,7 +126,7 @@ impl WithSimd for Pass<'_> {
     }
 }
 
-/// The first four vectors of some numbers.
+/// The first four vectors of a block.
 #[inline(always)]
 fn quad<S: Simd>(from: &[f32; 64]) -> Option<[S::f32s; 4]> {
     S::as_simd_f32s(from).0.first_chunk().copied()
@@ -140,7 +141,7 @@ fn run(x: &FlexTensor, d_y: Option<&FlexTensor>) -> FlexTensor {
             arch.dispatch(Pass { x: &x[range.clone()], d_y: d_y.map(|d_y| &d_y[range]), to });
         });
     };
-    // SAFETY: the blocks cover the result, and each pass writes its own without reading it.
+    // SAFETY: the blocks cover the result, and each pass writes its own block without reading it.
     flex::dense(unsafe { flex::filled(x.len(), fill) }, shape)
 }
 

@@ -1,6 +1,7 @@
 //! Layer normalisation in one pass forward and one backward.
 //!
-//! Of burn's, autodiff sees a mean, a difference, a square and so on, each with a pass of its own over the hidden state.
+//! In burn's layer norm, autodiff sees a mean, a difference, a square and so on, each of which passes over the hidden
+//! state.
 
 use burn::{
     backend::{
@@ -30,7 +31,7 @@ use crate::{
 /// x `[…, d]`, gamma and beta `[d]` -> `[…, d]`
 ///
 /// # Panics
-/// When the sizes disagree.
+/// If the sizes disagree.
 ///
 /// # References
 /// Ba, Kiros, Hinton 2016, arXiv 1607.06450.
@@ -44,7 +45,7 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1
     Tensor::from_dispatch(burn::backend::Dispatch::normalise_rows(x, gamma, beta, epsilon))
 }
 
-/// The operation on the backends that have one of their own.
+/// The operation for backends that implement it themselves.
 #[backend_extension(Autodiff, Flex)]
 pub trait NormaliseRows: Backend {
     /// See [`layer_norm`].
@@ -56,9 +57,10 @@ pub trait NormaliseRows: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// Blocks of rows that the work is cut into at most, so that it does not depend on the number of threads.
+/// Largest number of blocks of rows that the work is split into. It is fixed, so that results do not depend on the
+/// number of threads.
 const MOST_BLOCKS: usize = 16;
-/// Numbers in a block at least.
+/// Least number of entries in a block.
 const LEAST_NUMBERS: usize = 1 << 14;
 
 fn rows_per_block(rows: usize, d: usize) -> usize {
@@ -84,7 +86,7 @@ fn moments<S: Simd>(simd: S, x: &[f32], epsilon: f32) -> [f32; 2] {
     [mean, 1.0 / (variance + epsilon).sqrt()]
 }
 
-/// Some rows, forward.
+/// A block of rows in the forward pass.
 struct Forward<'a> {
     x: &'a [f32],
     gamma: &'a [f32],
@@ -108,7 +110,7 @@ impl WithSimd for Forward<'_> {
     }
 }
 
-/// Some rows, backward; adds to the gradients of γ and β.
+/// A block of rows in the backward pass; it adds to the gradients of γ and β.
 struct BackwardRows<'a> {
     x: &'a [f32],
     gamma: &'a [f32],
@@ -131,7 +133,7 @@ impl WithSimd for BackwardRows<'_> {
         let rows = self.x.chunks_exact(d).zip(self.d_y.chunks_exact(d)).zip(self.d_x.chunks_exact_mut(d));
         for ((x, d_y), d_x) in rows {
             let [mean, rate] = moments(simd, x, self.epsilon);
-            // The vectors first, then what is left of the row, by the same formulas.
+            // First the whole vectors, then the rest of the row by the same formulas.
             let (x_vectors, x_rest) = S::as_simd_f32s(x);
             let (d_y_vectors, d_y_rest) = S::as_simd_f32s(d_y);
             let (d_x_vectors, d_x_rest) = S::as_mut_simd_f32s(d_x);
@@ -185,14 +187,14 @@ impl NormaliseRows for Flex {
                 arch.dispatch(Forward { x, gamma, beta, epsilon: epsilon as f32, y });
             });
         };
-        // SAFETY: the blocks cover y, and each writes its rows without reading them.
+        // SAFETY: the blocks cover y, and each writes its own rows without reading them.
         flex::dense(unsafe { flex::filled(x.len(), fill) }, shape)
     }
 }
 
-/// A backend that computes both passes.
+/// A backend that implements the forward and the backward pass.
 pub trait NormaliseRowsPasses: NormaliseRows {
-    /// Gradients of x, gamma and beta.
+    /// Gradients of x, gamma and beta, given that of the output.
     fn normalise_rows_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -220,7 +222,7 @@ impl NormaliseRowsPasses for Flex {
             let blocks = d_x.par_chunks_mut(block).zip(x.par_chunks(block)).zip(d_y.par_chunks(block));
             parts = blocks.map(|((d_x, x), d_y)| part(x, d_y, d_x)).collect();
         };
-        // SAFETY: the blocks cover the gradient, and each writes its rows without reading them.
+        // SAFETY: the blocks cover the gradient, and each writes its own rows without reading them.
         let d_x = unsafe { flex::filled(x.len(), fill) };
         let total = |which: usize| {
             let mut total = vec![0.0; d];

@@ -1,9 +1,10 @@
-//! What burn has no fast path for under autodiff, as backend extensions: attention that never holds its pattern, affine maps
-//! that write their result once, layer normalisation, the GELU and Adam in one pass each.
+//! Backend extensions for operations that burn does not run fast under autodiff: attention that never stores its
+//! pattern, affine maps that write their result once, and layer normalisation, the GELU and Adam in one pass each.
 //!
-//! The only crate of the product with `unsafe` code, each block with the reason why it is sound. It knows tensors, not
-//! models. Affine maps, norm, GELU and Adam run on every device, where there is no kernel of ours on burn's own operations;
-//! whether attention does, [`is_supported`] says. On the CPU work is cut by sizes alone, never by the number of threads, so that neither does the result depend on it.
+//! This is the only crate of the product with `unsafe` code; each block states why it is sound. It knows tensors, not
+//! models. Affine maps, layer norm, GELU and Adam run on every device: on devices without a kernel in this crate they
+//! are composed of burn's own operations. [`is_supported`] says on which devices attention runs. On the CPU the work is
+//! split by sizes only, never by the number of threads, so results do not depend on that number.
 
 #![allow(
     unsafe_code,
@@ -32,7 +33,7 @@ pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 
-/// Whether a device is burn-flex, the CPU, with or without autodiff.
+/// Whether the device is burn-flex, which runs on the CPU, with or without autodiff.
 pub fn is_flex(device: &Device) -> bool {
     matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_))
 }

@@ -1,7 +1,8 @@
-//! Affine maps whose bias costs no pass of its own, over all rows of a batch at once.
+//! Affine maps over all rows of a batch at once, with the bias added in the same pass.
 //!
-//! burn-flex multiplies each sequence of a batch separately, writes the product to memory that it first zeroes and copies,
-//! and adds the bias in another pass. Here a block of rows is multiplied, biased while it is in cache, and written once.
+//! burn-flex multiplies each sequence of a batch separately, writes the product to memory that it has zeroed first,
+//! copies it, and adds the bias in another pass. Here a block of rows is multiplied, gets its bias while it is in
+//! cache, and is written once.
 
 use burn::{
     backend::{
@@ -26,13 +27,13 @@ use crate::{
     is_flex,
 };
 
-/// x W + b, or x W where there is no b.
+/// x W + b, or x W if there is no bias.
 ///
 /// # Shapes
 /// x `[…, d_in]`, weight `[d_in, d_out]`, bias `[d_out]` -> `[…, d_out]`
 ///
 /// # Panics
-/// When the sizes disagree.
+/// If the sizes disagree.
 pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
     let [d_in, d_out] = weight.dims();
     assert_eq!(x.dims()[D - 1], d_in, "the last axis of x is d_in");
@@ -47,7 +48,7 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tens
     Tensor::from_dispatch(burn::backend::Dispatch::affine(x, weight, bias))
 }
 
-/// The operation on the backends that have one of their own.
+/// The operation for backends that implement it themselves.
 #[backend_extension(Autodiff, Flex)]
 pub trait Affine: Backend {
     /// See [`linear`].
@@ -58,16 +59,17 @@ pub trait Affine: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// Blocks of rows that the work is cut into at most, so that it does not depend on the number of threads.
+/// Largest number of blocks of rows that the work is split into. It is fixed, so that results do not depend on the
+/// number of threads.
 const MOST_BLOCKS: usize = 8;
-/// Rows of a block at least.
+/// Least number of rows in a block.
 const LEAST_ROWS: usize = 128;
 
 fn rows_per_block(rows: usize) -> usize {
     rows.div_ceil(MOST_BLOCKS).max(LEAST_ROWS)
 }
 
-/// A matrix for gemm: numbers and the strides of rows and columns.
+/// A matrix for gemm: its entries and the strides of its rows and columns.
 #[derive(Clone, Copy)]
 struct Matrix<'a> {
     entries: &'a [f32],
@@ -76,7 +78,7 @@ struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// Dense rows of `width` numbers.
+    /// A dense matrix with rows of `width` entries.
     fn of(entries: &'a [f32], width: usize) -> Self {
         Self { entries, row: width, column: 1 }
     }
@@ -86,13 +88,13 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// C = A B, on this thread; A `[m, k]`, B `[k, n]`, C `[m, n]` dense.
+/// C = A B on the current thread; A `[m, k]`, B `[k, n]`, and C `[m, n]`, dense.
 fn product([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32]) {
     let reach =
         |matrix: Matrix<'_>, rows: usize, columns: usize| (rows - 1) * matrix.row + (columns - 1) * matrix.column;
     assert!(a.entries.len() > reach(a, m, k) && b.entries.len() > reach(b, k, n) && c.len() == m * n);
     let stride = |stride: usize| stride.cast_signed();
-    // SAFETY: the assertion keeps every entry that the sizes and strides reach inside its slice; C is not read.
+    // SAFETY: the assertion keeps every entry that the sizes and strides can reach inside its slice; C is not read.
     unsafe {
         gemm::gemm(
             m,
@@ -118,7 +120,7 @@ fn product([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32]) {
     }
 }
 
-/// Rows of a tensor whose last axis is so wide.
+/// Number of rows of a tensor whose last axis has the given width.
 fn rows_of(x: &FlexTensor, width: usize) -> usize {
     x.layout().num_elements() / width
 }
@@ -143,7 +145,7 @@ impl Affine for Flex {
                     Some(bias) => output
                         .chunks_exact_mut(d_out)
                         .for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b)),
-                    // A product of −0 is 0, as it is with a bias of zeros.
+                    // Turns −0 into 0, as adding a bias of zeros would.
                     None => output.iter_mut().for_each(|y| *y += 0.0),
                 }
             });
@@ -157,7 +159,7 @@ impl Affine for Flex {
     }
 }
 
-/// Gradients of x, weight and bias: dX = dY Wᵀ, dW = Xᵀ dY, db = Σ dY, the first and the last where they are wanted.
+/// Gradients of x, weight and bias: dX = dY Wᵀ, dW = Xᵀ dY, db = Σ dY; those of x and bias only if they are needed.
 fn backward(
     x: FlexTensor,
     weight: FlexTensor,
@@ -177,7 +179,7 @@ fn backward(
             product([rows, d_out, d_in], d_y, Matrix::of(weight, d_out).transposed(), d_x);
         }
         let shape = [d_in, rows, d_out];
-        // SAFETY: `product` writes all of it without reading it.
+        // SAFETY: `product` writes the whole slice without reading it.
         let d_weight =
             unsafe { flex::filled(d_in * d_out, |to| product(shape, Matrix::of(x, d_in).transposed(), d_y, to)) };
         let mut d_bias = vec![0.0; if wants_bias { d_out } else { 0 }];
@@ -211,9 +213,9 @@ fn backward(
     (d_x, flex::dense(d_weight, Shape::new([d_in, d_out])), d_bias)
 }
 
-/// A backend that computes both passes.
+/// A backend that implements the forward and the backward pass.
 pub trait AffinePasses: Affine {
-    /// Gradients of x, of weight and of bias; those of x and of bias if they are wanted.
+    /// Gradients of x, weight and bias; those of x and bias only if they are needed.
     fn affine_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -233,7 +235,7 @@ impl AffinePasses for Flex {
     }
 }
 
-/// The node, whose parents are x, weight and, where there is one, bias.
+/// The autodiff node, whose parents are x, weight and, if there is one, bias.
 #[derive(Debug)]
 struct Node;
 

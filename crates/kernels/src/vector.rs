@@ -1,24 +1,24 @@
-//! What the CPU kernels are made of: vector loads, an exponential, and the product of two tiles.
+//! Building blocks of the CPU kernels: vector loads, an exponential function, and the product of two tiles.
 
 use std::f32::consts::LN_2;
 
 use pulp::Simd;
 
-/// `length` rounded up to whole vectors.
+/// `length` rounded up to a multiple of the vector length.
 #[inline(always)]
 pub(crate) fn padded<S: Simd>(length: usize) -> usize {
     length.next_multiple_of(S::F32_LANES)
 }
 
-/// The vector at the head of `from`.
+/// The vector at the start of `from`.
 #[inline(always)]
 pub(crate) fn load<S: Simd>(from: &[f32]) -> S::f32s {
     assert!(from.len() >= S::F32_LANES);
-    // SAFETY: the assertion leaves room for one vector, which any bits make valid; the read asks for no alignment.
+    // SAFETY: the assertion leaves room for one vector, and every bit pattern is valid; the read needs no alignment.
     unsafe { from.as_ptr().cast::<S::f32s>().read_unaligned() }
 }
 
-/// Writes a vector to the head of `to`.
+/// Writes a vector to the start of `to`.
 #[inline(always)]
 pub(crate) fn store<S: Simd>(to: &mut [f32], value: S::f32s) {
     assert!(to.len() >= S::F32_LANES);
@@ -31,12 +31,14 @@ const EXP2: [f32; 7] = [1.0, LN_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0
 
 /// 2^x for x ≤ 0, within 1.5 units in the last place; exactly 0 below −126, where f32 has no normal numbers left; NaN for NaN.
 ///
-/// Several vectors go step by step together: one alone would wait for itself at every step of the polynomial. Here and in
-/// all loops over vectors stand `for` loops: a closure given to `map` or `from_fn` is compiled without the vector unit.
+/// The vectors advance together, step by step: a single one would wait for its own result at every step of the
+/// polynomial. Here and in all loops over vectors, `for` is used because a closure given to `map` or `from_fn` is
+/// compiled without the vector unit.
 #[inline(always)]
 pub(crate) fn exp2<S: Simd, const N: usize>(simd: S, x: [S::f32s; N]) -> [S::f32s; N] {
     let lowest = simd.splat_f32s(-126.0);
-    // Adding 1.5 · 2^23 rounds to an integer n and leaves it in the low bits; with 127 on top they are the exponent of 2^n.
+    // Adding 1.5 · 2^23 rounds to an integer n and leaves it in the low bits; with 127 added, these are the exponent
+    // bits of 2^n.
     let magic = simd.splat_f32s(12_582_912.0 + 127.0);
     let (mut shifted, mut fraction) = (x, x);
     for (shifted, fraction) in shifted.iter_mut().zip(&mut fraction) {
@@ -58,7 +60,7 @@ pub(crate) fn exp2<S: Simd, const N: usize>(simd: S, x: [S::f32s; N]) -> [S::f32
     power
 }
 
-/// Σ_c a_c b_c.
+/// Inner product Σ_c a_c b_c.
 #[inline(always)]
 pub(crate) fn inner<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));
@@ -69,7 +71,7 @@ pub(crate) fn inner<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     simd.reduce_sum_f32s(sum) + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
 }
 
-/// A matrix read entry by entry, with a stride for its rows and one for its columns.
+/// A matrix that is read entry by entry, with one stride for its rows and one for its columns.
 #[derive(Clone, Copy)]
 pub(crate) struct Strided<'a> {
     pub(crate) entries: &'a [f32],
@@ -77,7 +79,7 @@ pub(crate) struct Strided<'a> {
     pub(crate) column: usize,
 }
 
-/// A matrix read by whole vectors: rows of `stride` numbers.
+/// A matrix that is read in whole vectors; its rows are `stride` entries apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub(crate) entries: &'a [f32],
@@ -86,7 +88,7 @@ pub(crate) struct Rows<'a> {
 
 /// C = A B, or C += A B with `ADD`; A `[m, depth]`, B `[depth, n]`, C `[m, n]` with n a whole number of vectors.
 ///
-/// Each entry sums over `depth` in order, so the result depends on nothing but the operands.
+/// Each entry is summed over `depth` in order, so the result depends on the operands only.
 #[inline(always)]
 pub(crate) fn product<S: Simd, const ADD: bool>(
     simd: S,
@@ -118,7 +120,7 @@ pub(crate) fn product<S: Simd, const ADD: bool>(
     }
 }
 
-/// [`product`] for `N` vectors of columns, whose bounds it has checked.
+/// [`product`] for `N` vectors of columns; `product` has checked the bounds.
 #[inline(always)]
 fn columns<S: Simd, const ADD: bool, const N: usize>(
     simd: S,
@@ -145,7 +147,7 @@ fn columns<S: Simd, const ADD: bool, const N: usize>(
     }
 }
 
-/// `M` rows by `N` vectors of C, held in registers while the depth runs.
+/// `M` rows by `N` vectors of C, held in registers while summing over `depth`.
 #[inline(always)]
 fn block<S: Simd, const ADD: bool, const M: usize, const N: usize>(
     simd: S,

@@ -1,5 +1,5 @@
-//! The memory that fused attention takes grows with the length, not with its square. A binary of its own: bytes are counted for the whole
-//! process, in which nothing else may run.
+//! The memory of fused attention grows with the length, not with its square. A separate binary, because bytes are
+//! counted for the whole process, in which nothing else may run.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use headway_kernels::{Options, fused_attention};
@@ -18,7 +18,7 @@ fn peak(length: usize, d_head: usize, causal: bool) -> usize {
         Tensor::<4>::from_data(TensorData::new(values, [1, HEADS, length, d_head]), &device).require_grad()
     };
     let [q, k, v] = [tensor(1), tensor(2), tensor(3)];
-    // One thread: with more, how many tasks hold their tiles at once is a matter of chance.
+    // One thread: with more, it depends on chance how many tasks hold their tiles at once.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap_or_else(|error| panic!("{error}"));
     let pass = || {
         let options = Options { scale: 1.0, causal };

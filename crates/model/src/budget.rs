@@ -1,4 +1,4 @@
-//! What a model costs: parameters, floating-point operations, activation memory. The basis of fair comparisons.
+//! Cost of a model: parameters, floating-point operations, activation memory. Fair comparisons are based on it.
 
 use serde::Serialize;
 
@@ -7,11 +7,12 @@ use serde::Serialize;
 pub struct Budget {
     /// Trainable numbers.
     pub parameters: usize,
-    /// Floating-point operations of the forward pass of one sequence, two per multiply–add; matrix products only
-    /// (linear maps, scores, mixing), which norms, softmax and additions leave within a few per cent for `d_head` ≥ 8.
+    /// Floating-point operations of the forward pass of one sequence, two per multiply–add. Only matrix products count
+    /// (linear maps, scores, mixing); for `d_head` ≥ 8, norms, softmax and additions change the total by a few per
+    /// cent.
     pub forward_flops: usize,
-    /// Bytes that the forward pass of one sequence keeps for the backward pass, f32, where the fused kernels run (burn-flex;
-    /// elsewhere more); without the prediction itself, the graph's own nodes and the mask. Kept is what a backward pass reads.
+    /// Bytes of f32 that the forward pass of one sequence keeps for the backward pass, with fused kernels (burn-flex;
+    /// more on other devices). Not counted are the prediction, the nodes of the autodiff graph, and the mask.
     pub activation_bytes: usize,
 }
 
@@ -27,7 +28,8 @@ impl Budget {
     }
 }
 
-/// Running totals; each method adds one layer. In f64, exact up to 2^53 and without overflow beyond: a config may hold any size.
+/// Running totals, to which each method adds one layer. In f64: exact up to 2^53 and without overflow, since a config
+/// may have any size.
 #[derive(Default)]
 pub struct Count {
     /// Trainable numbers.
@@ -39,13 +41,13 @@ pub struct Count {
 }
 
 impl Count {
-    /// Biased linear map over `rows`: keeps its input, yields `rows · d_out`.
+    /// Adds a linear map with bias over `rows` rows: it keeps its input and has `rows · d_out` outputs.
     pub fn linear(&mut self, rows: f64, d_in: f64, d_out: f64) {
         self.parameters += d_in * d_out + d_out;
         self.flops += 2.0 * rows * d_in * d_out;
     }
 
-    /// Linear map without bias.
+    /// Adds a linear map without bias.
     pub fn projection(&mut self, rows: f64, d_in: f64, d_out: f64) {
         self.parameters += d_in * d_out;
         self.flops += 2.0 * rows * d_in * d_out;
@@ -72,7 +74,7 @@ impl Count {
 }
 
 impl Count {
-    /// Adds what stands in the table of another count, `n` times over.
+    /// Adds the totals of another count `n` times.
     pub fn repeat(&mut self, n: usize, part: &Self) {
         let n = size(n);
         self.parameters += n * part.parameters;

@@ -1,9 +1,9 @@
-//! The sizes of the data, and what is wrong with those of a model.
+//! Sizes of the data, and problems of a model's sizes.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// What one position of the input is.
+/// Kind of data at one input position.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum InputDims {
@@ -19,33 +19,33 @@ pub enum InputDims {
     },
 }
 
-/// The sizes that a task dictates to a model.
+/// Sizes that the task gives to a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IoDims {
-    /// Longest sequence.
+    /// Length of the longest sequence.
     pub seq_len: usize,
-    /// What a position holds.
+    /// Kind of data at one input position.
     pub input: InputDims,
     /// Numbers predicted per position; for tokens the logits.
     pub d_out: usize,
 }
 
 impl IoDims {
-    /// Sequences of vectors.
+    /// Sizes for sequences of vectors.
     pub fn continuous(seq_len: usize, d_in: usize, d_out: usize) -> Self {
         Self { seq_len, input: InputDims::Continuous { d_in }, d_out }
     }
 
-    /// Sequences of tokens, predicting logits over the same vocabulary.
+    /// Sizes for sequences of tokens, with logits over the same vocabulary as outputs.
     pub fn tokens(seq_len: usize, vocab: usize) -> Self {
         Self { seq_len, input: InputDims::Tokens { vocab }, d_out: vocab }
     }
 
-    /// Width of the vectors, for a family that takes nothing else.
+    /// Width of the vectors, for a family that takes only vectors.
     ///
     /// # Panics
-    /// When the data is tokens.
+    /// If the data is tokens.
     pub fn vector_width(&self) -> usize {
         match self.input {
             InputDims::Continuous { d_in } => d_in,
@@ -54,13 +54,13 @@ impl IoDims {
     }
 }
 
-/// A model that cannot be built, with the key to change.
+/// A reason why a model cannot be built, with the key to change.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[error("{}{}{problem}", .key, if .key.is_empty() { "" } else { ": " })]
 pub struct ConfigError {
     /// Key below the model's own table, for example `n_heads`.
     pub key: &'static str,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what would be right.
     pub problem: String,
 }
 
@@ -71,12 +71,12 @@ impl ConfigError {
     }
 }
 
-/// Widths beyond this are a slip of the keyboard: one weight matrix would need terabytes.
+/// Largest width; a larger one is a typing error, since a single weight matrix would need terabytes.
 pub(crate) const LARGEST_WIDTH: usize = 1 << 20;
-/// As is a stack deeper than this.
+/// Largest number of layers, for the same reason.
 pub(crate) const MOST_LAYERS: usize = 2_000;
 
-/// Checks a hidden width that heads divide among themselves.
+/// Checks a hidden width that is divided among heads.
 pub(crate) fn shared_width(d_model: usize, n_heads: usize, problems: &mut Vec<ConfigError>) {
     for (key, value) in [("d_model", d_model), ("n_heads", n_heads)] {
         if value == 0 {

@@ -1,4 +1,4 @@
-//! From data to hidden state: a linear map for vectors, a table for tokens.
+//! From data to the hidden state: a linear map for vectors, a table for tokens.
 
 use burn::{
     module::Module,
@@ -18,10 +18,10 @@ pub enum Input {
 }
 
 impl Input {
-    /// The vectors, for a network that takes nothing else.
+    /// The vectors, for a network that takes only vectors.
     ///
     /// # Panics
-    /// When the input is tokens.
+    /// If the input is tokens.
     pub fn vectors(self) -> Tensor<3> {
         match self {
             Self::Continuous(x) => x,
@@ -30,7 +30,7 @@ impl Input {
     }
 }
 
-/// Input projection or token embedding; which one follows from the data.
+/// Input projection or token embedding, depending on the data.
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant, reason = "a model holds one, never a list of them")]
 pub enum Embed {
@@ -52,7 +52,7 @@ impl Embed {
     /// continuous `[batch, seq_len, d_in]` or tokens `[batch, seq_len]` -> `[batch, seq_len, d_model]`
     ///
     /// # Panics
-    /// When vectors meet a token table or tokens a projection: a model is built for one kind of data.
+    /// If the input is of the other kind: a model is built for one kind of data.
     pub fn forward(&self, input: Input) -> Tensor<3> {
         match (self, input) {
             (Self::Projection(projection), Input::Continuous(x)) => projection.forward(x),

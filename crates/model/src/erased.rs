@@ -1,6 +1,6 @@
-//! Modules of types that this crate does not know.
+//! Modules whose types this crate does not know.
 //!
-//! burn's `Module` is generic in whoever visits or maps it, and so is no trait object; here parameters pass by as `Any`.
+//! burn's `Module` is generic over its visitors and mappers, so it cannot be a trait object; here parameters are passed as `Any`.
 
 use std::{
     any::Any,
@@ -35,12 +35,12 @@ impl<T: ?Sized> Erased<T> {
     }
 }
 
-/// What is known to be an `M`.
+/// The value, which must be an `M`.
 pub(crate) fn of<M: 'static>(any: &dyn Any) -> &M {
     any.downcast_ref().unwrap_or_else(|| unreachable!("{KEEPS}"))
 }
 
-/// What is known to be an `M`.
+/// The value, which must be an `M`.
 pub(crate) fn of_mut<M: 'static>(any: &mut dyn Any) -> &mut M {
     any.downcast_mut().unwrap_or_else(|| unreachable!("{KEEPS}"))
 }
@@ -61,7 +61,7 @@ impl<T: ?Sized> DerefMut for Erased<T> {
     }
 }
 
-/// A module whatever its type.
+/// A module of any type.
 trait AnyModule: Any + fmt::Debug + Send + Sync {
     fn duplicate(&self) -> Box<dyn AnyModule>;
     fn collect_devices(&self, devices: Devices) -> Devices;
@@ -166,7 +166,7 @@ impl<T: ?Sized> ModuleDisplayDefault for Erased<T> {
 
 impl<T: ?Sized> ModuleDisplay for Erased<T> {}
 
-/// A visitor to whom parameters come as `Any`.
+/// A visitor that receives parameters as `Any`.
 trait AnyVisitor {
     fn param(&mut self, param: &dyn Any);
     fn flag(&mut self, flag: &Param<Flag>);
@@ -174,7 +174,7 @@ trait AnyVisitor {
     fn exit(&mut self, name: &str, container: &str);
 }
 
-/// A mapper to whom parameters come as `Any`.
+/// A mapper that receives parameters as `Any`.
 trait AnyMapper {
     fn param(&mut self, param: Box<dyn Any>) -> Box<dyn Any>;
     fn flag(&mut self, flag: Param<Flag>) -> Param<Flag>;
@@ -182,7 +182,7 @@ trait AnyMapper {
     fn exit(&mut self, name: &str, container: &str);
 }
 
-/// Hands a parameter on under the type that it turns out to have.
+/// Passes a parameter on with its actual type.
 macro_rules! by_type {
     ($param:ident, $downcast:ident, |$found:ident| $float:expr, $int:expr, $bool:expr; $($rank:literal)+) => {
         $(
@@ -242,7 +242,7 @@ impl<M: ModuleMapper> AnyMapper for M {
     }
 }
 
-/// Takes parameters of any type on behalf of someone who takes `Any`.
+/// Receives parameters of any type and passes them on as `Any`.
 struct Typed<'a, H: ?Sized>(&'a mut H);
 
 impl ModuleVisitor for Typed<'_, dyn AnyVisitor + '_> {

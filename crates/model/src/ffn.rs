@@ -1,4 +1,4 @@
-//! The state mixer of a block: nothing (attention-only), or a feed-forward network.
+//! The part of a block after attention: nothing (attention-only) or a feed-forward network.
 
 use burn::{
     module::Module,
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{init::Initializer, linear::Linear};
 
-/// What follows attention in a block. `none` makes the transformer attention-only; `ffn` makes it the usual one.
+/// What follows attention in a block. `none` makes the transformer attention-only; `ffn` makes it an ordinary one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum StateMixer {
@@ -48,8 +48,9 @@ impl Activation {
         }
     }
 
-    /// Numbers kept per entry, apart from the output: the input, and for the tanh formula the argument and the value of its
-    /// gate. The exact GELU is one operation on burn-flex; elsewhere it keeps as much as the tanh formula.
+    /// Number of floats kept per entry besides the output: the input and, for the tanh formula, the argument and value
+    /// of its gate. The exact GELU is a single operation on burn-flex; on other devices it keeps as much as the tanh
+    /// formula.
     pub(crate) fn kept(self) -> f64 {
         match self {
             Self::GeluErf | Self::Relu => 1.0,

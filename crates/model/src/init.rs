@@ -14,11 +14,11 @@ use crate::{
     parameter::Buffer,
 };
 
-/// Makes parameters in the order in which a model is built: draws them, or only says what shapes they have.
+/// Makes parameters in the order in which a model is built: either draws them, or only declares their shapes.
 ///
 /// Linear maps follow PyTorch's default: weight and bias from U(−k, k), k = 1/sqrt(`d_in`).
 pub struct Initializer<'a> {
-    /// Nothing where parameters are only declared.
+    /// `None` if parameters are only declared.
     rng: Option<&'a mut dyn Rng>,
     device: &'a Device,
 }
@@ -32,12 +32,12 @@ impl<'a> Initializer<'a> {
         Self { rng: Some(rng), device }
     }
 
-    /// One whose parameters take no memory before somebody asks for their values, which are zeros.
+    /// An initializer whose parameters take no memory until their values, which are zeros, are used.
     pub fn uninitialized(device: &'a Device) -> Self {
         Self { rng: None, device }
     }
 
-    /// A parameter of this shape, its values row-major; trainable on a device with autodiff.
+    /// A parameter with this shape and these row-major values; trainable on a device with autodiff.
     pub fn param<const D: usize>(
         &mut self,
         shape: [usize; D],
@@ -52,7 +52,7 @@ impl<'a> Initializer<'a> {
         Param::initialized(ParamId::new(), tensor.set_require_grad(trainable))
     }
 
-    /// Numbers that are never trained, their values row-major.
+    /// Numbers that are never trained, given row-major.
     pub fn buffer(&mut self, shape: [usize; 2], values: impl FnOnce(&mut dyn Rng) -> Vec<f32>) -> Buffer {
         self.param(shape, values).set_require_grad(false).into()
     }

@@ -1,4 +1,4 @@
-//! The map in front of the models of "Universal Approximation with Softmax Attention" (Hu et al. 2025, arXiv 2504.15956).
+//! The map before the models of "Universal Approximation with Softmax Attention" (Hu et al. 2025, arXiv 2504.15956).
 //!
 //! Their A is [`InputMap`], their p is `seq_len + n_anchors`, their hidden size is `d_model`.
 
@@ -38,7 +38,7 @@ impl InputMap {
         }
     }
 
-    /// Tokens of a sequence, which the rows begin with.
+    /// Number of tokens of a sequence, which are the first rows.
     pub(crate) fn seq_len(&self) -> usize {
         self.modulation.val().dims()[0]
     }
@@ -59,7 +59,7 @@ impl InputMap {
     }
 }
 
-/// Adds the map to a budget; returns the rows that it yields.
+/// Adds the map to a budget and returns its number of rows.
 pub(crate) fn count(count: &mut Count, dims: &IoDims, d_model: usize, n_anchors: usize) -> f64 {
     let [n, d] = [dims.seq_len, d_model].map(size);
     if let InputDims::Continuous { d_in } = dims.input {
@@ -73,7 +73,7 @@ pub(crate) fn count(count: &mut Count, dims: &IoDims, d_model: usize, n_anchors:
 
 const D_MODEL: Key = Key::Model("d_model");
 
-/// What the parameters of a model behind such a map follow.
+/// Config keys that the parameters of the map depend on.
 pub(crate) const RULES: &[Rule] = &[
     ("input_map.anchors", &[D_MODEL, Key::Model("n_anchors")], &[Key::Model("n_anchors")]),
     ("input_map.modulation", &[D_MODEL, Key::Length], &[]),

@@ -22,7 +22,7 @@
 //!
 //! # Symbols
 //!
-//! `scores` are what enters the softmax, `pattern` what leaves it (rows sum to one, or to zero where no
+//! `scores` are the inputs of the softmax, `pattern` is its output (rows sum to one, or to zero if no
 //! key is visible), `weights` are parameters only.
 //! The paper's X is `[d, n]` with tokens as columns; here tokens are rows, so its `W X` is `x W` with `x [seq_len, d_in]`.
 

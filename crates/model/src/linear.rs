@@ -1,4 +1,4 @@
-//! Affine maps of the last axis.
+//! Affine maps along the last axis.
 
 use burn::{
     module::{Module, Param},
@@ -14,7 +14,7 @@ pub struct Linear {
     pub weight: Matrix,
     /// b. `[d_out]`
     pub bias: Param<Tensor<1>>,
-    /// What fine-tuning learns beside W.
+    /// Low-rank parts that fine-tuning trains, if any.
     pub low_rank: Option<LowRank>,
 }
 
@@ -23,7 +23,7 @@ pub struct Linear {
 pub struct Projection {
     /// W. `[d_in, d_out]`
     pub weight: Matrix,
-    /// What fine-tuning learns beside W.
+    /// Low-rank parts that fine-tuning trains, if any.
     pub low_rank: Option<LowRank>,
 }
 
@@ -58,16 +58,16 @@ fn forward(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, low_rank: O
     }
 }
 
-/// A projection and what is learned beside it.
+/// A projection, seen as a place for low-rank parts.
 pub struct ProjectionPlace<'a> {
     /// `[d_in, d_out]`
     pub weight: &'a Param<Tensor<2>>,
-    /// What is learned beside it.
+    /// Low-rank update added to it; `None` if it has none.
     pub low_rank: &'a mut Option<LowRank>,
 }
 
 impl ProjectionPlace<'_> {
-    /// Width of its inputs and of its outputs.
+    /// Widths `[d_in, d_out]`.
     pub(crate) fn dims(&self) -> [usize; 2] {
         self.weight.lazy_shape().dims()
     }

@@ -1,4 +1,4 @@
-//! What LoRA learns beside a matrix: a product of two thin ones.
+//! The low-rank parts of LoRA: a product of two thin matrices, added to a matrix.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,11 +12,11 @@ use rayon::prelude::*;
 
 use crate::parameter::Matrix;
 
-/// x ↦ (alpha / rank) drop(x) A B, added to what the projection beside it gives.
+/// x ↦ (alpha / rank) drop(x) A B, added to the output of the projection that it belongs to.
 ///
 /// # References
-/// Hu et al. 2021, arXiv 2106.09685, section 4.1. A is drawn from U(−k, k), k = 1/sqrt(`d_in`), as PEFT draws it; the paper takes
-/// a normal law.
+/// Hu et al. 2021, arXiv 2106.09685, section 4.1. A is drawn from U(−k, k), k = 1/sqrt(`d_in`), as in PEFT; the paper
+/// uses a normal distribution.
 #[derive(Module, Debug)]
 pub struct LowRank {
     /// A. `[d_in, rank]`
@@ -27,7 +27,7 @@ pub struct LowRank {
     pub(crate) scale: f64,
     #[module(skip)]
     pub(crate) dropout: f64,
-    /// What the next mask is drawn from; nothing where nothing is dropped.
+    /// Seed of the next mask; `None` if nothing is dropped.
     #[module(skip)]
     pub(crate) noise: Option<u64>,
 }
@@ -44,7 +44,8 @@ impl LowRank {
         thin.mul_scalar(self.scale).matmul(self.b.val().unsqueeze())
     }
 
-    /// Each entry is zero with probability p and 1/(1 − p) times as large otherwise. The mask is drawn where it is used.
+    /// Sets each entry to zero with probability p and multiplies the others by 1/(1 − p). The mask is drawn on the device
+    /// of x.
     fn drop(&self, x: Tensor<3>, noise: u64) -> Tensor<3> {
         let (dims, device) = (x.dims(), x.device());
         let mask = if headway_kernels::is_flex(&device) {
@@ -56,17 +57,18 @@ impl LowRank {
         x * mask
     }
 
-    /// Projections that share a seed draw masks of their own.
+    /// Sets the seed of the masks; `number` distinguishes projections that share a seed.
     pub(crate) fn set_noise(&mut self, seed: Option<u64>, number: u64) {
-        // Apart by the odd number next to 2^64 / golden ratio, as SplitMix64 spreads its states.
+        // Multiples of the odd number nearest to 2^64 / golden ratio, by which SplitMix64 spreads its states.
         self.noise = seed.map(|seed| seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     }
 }
 
-/// Entries of a mask that one thread draws at a time.
+/// Number of entries of a mask that one thread draws at a time.
 const BLOCK: usize = 1 << 14;
 
-/// A mask on the CPU, whose entry i is decided by the i-th number of the seed's sequence: the same for any number of threads.
+/// A mask on the CPU. Entry i depends on the i-th number of the seed's sequence, so the mask is the same for any number
+/// of threads.
 fn mask(n: usize, probability: f64, noise: u64) -> Vec<f32> {
     let kept = (1.0 / (1.0 - probability)) as f32;
     let mut mask = vec![kept; n];
@@ -79,9 +81,9 @@ fn mask(n: usize, probability: f64, noise: u64) -> Vec<f32> {
     mask
 }
 
-/// A mask on a device with a generator of its own.
+/// A mask drawn by the device's own generator.
 fn mask_there(dims: [usize; 3], probability: f64, noise: u64, device: &Device) -> Tensor<3> {
-    /// burn has one seed for all of them, which nobody may change between the two calls.
+    /// burn has one seed for all threads, which must not change between the two calls.
     static SEEDED: Mutex<()> = Mutex::new(());
     let _seeded = SEEDED.lock().unwrap_or_else(PoisonError::into_inner);
     device.seed(noise);

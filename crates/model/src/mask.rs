@@ -1,8 +1,8 @@
-//! Which keys a query may see.
+//! Masks: which keys a query may see.
 
 use burn::tensor::{Bool, Device, Tensor};
 
-/// Visibility of keys, shared by all batches and heads of a layer.
+/// Visibility of keys, the same for all batches and heads of a layer.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is one mask at a time, never a list of them")]
 pub enum Mask {
@@ -15,7 +15,7 @@ pub enum Mask {
 }
 
 impl Mask {
-    /// The hidden pairs as a tensor, or nothing when all keys are visible.
+    /// The hidden pairs as a tensor; `None` if all keys are visible.
     ///
     /// # Shapes
     /// result `[q_len, k_len]`, `true` = hidden

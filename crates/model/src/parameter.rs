@@ -1,4 +1,4 @@
-//! Parameters that are something else in files or in training than burn takes a parameter for. A layer says so by their type.
+//! Types of parameters that differ from burn's in files or in training. A layer declares them by type.
 
 use std::ops::Deref;
 
@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-/// Declares a parameter that a traversal enters by a name of its own, which is no part of the parameter's name.
+/// Declares a parameter type that traversals enter under its own name, which is not part of the parameter's name.
 macro_rules! told {
     ($(#[$attribute:meta])* $name:ident) => {
         $(#[$attribute])*
@@ -15,7 +15,7 @@ macro_rules! told {
         pub struct $name(Param<Tensor<2>>);
 
         impl $name {
-            /// What a traversal is told when it enters one.
+            /// Container name that a traversal sees when it enters one.
             pub(crate) const CONTAINER: &'static str = stringify!($name);
         }
 
@@ -83,12 +83,13 @@ macro_rules! told {
 }
 
 told! {
-    /// The matrix W of a map x W: `[d_in, d_out]` in memory, where the kernels read it, and `[d_out, d_in]` in files, as PyTorch has it.
-    /// Every other parameter is in files what it is in memory.
+    /// The matrix W of a map x W: `[d_in, d_out]` in memory, as the kernels read it, and `[d_out, d_in]` in files, as
+    /// in PyTorch. All other parameters have the same form in files and in memory.
     Matrix
 }
 
 told! {
-    /// Numbers that are drawn with the parameters and saved with them, and never trained: no parameter of the network.
+    /// Numbers that are drawn and saved with the parameters but never trained; they do not count as parameters of the
+    /// network.
     Buffer
 }

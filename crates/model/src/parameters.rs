@@ -1,32 +1,32 @@
-//! Which config keys the parameters of a model follow.
+//! Which config keys determine the parameters of a model.
 
-/// What a parameter follows.
+/// Keys that determine a parameter.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys {
-    /// Keys that set its shape.
+    /// Keys that determine its shape.
     pub shape: &'static [Key],
-    /// Keys that decide whether it is there.
+    /// Keys that determine whether it exists.
     pub presence: &'static [Key],
 }
 
-/// A pattern for names of parameters, with what sets their shape and what decides whether they are there. Of several the first that
-/// matches counts.
+/// A pattern for names of parameters, the keys that determine their shapes, and the keys that determine whether they
+/// exist. The first rule that matches a name applies.
 pub type Rule = (&'static str, &'static [Key], &'static [Key]);
 
-/// What sets a size.
+/// What determines a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// A key of the model's own table.
     Model(&'static str),
-    /// What the task puts into one position.
+    /// The task's data at one input position.
     Inputs,
-    /// Positions of the task's longest sequence.
+    /// The task's longest sequence.
     Length,
-    /// Numbers that the task asks of one position.
+    /// The number of outputs at one position of the task.
     Outputs,
 }
 
-/// What a parameter follows by the first rule that names it.
+/// Keys of the first rule that matches a parameter; `None` if none does.
 pub(crate) fn keys_of(rules: &[Rule], parameter: &str) -> Option<Keys> {
     let (_, shape, presence) = *rules.iter().find(|(pattern, ..)| matches(pattern, parameter))?;
     Some(Keys { shape, presence })
@@ -37,7 +37,7 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
     let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
     let between = name.strip_prefix(head).and_then(|name| name.strip_suffix(tail));
-    // Each part as far left as it can stand leaves the most for the parts behind it.
+    // Placing each part as far left as possible leaves the most room for the next ones.
     between.is_some_and(|between| {
         let rest = middle.split('*').try_fold(between, |rest, part| Some(&rest[rest.find(part)? + part.len()..]));
         rest.is_some()

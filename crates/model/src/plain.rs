@@ -1,4 +1,4 @@
-//! Networks as plain matrices in f64: what their families need to read off parameters.
+//! Networks as plain matrices in f64: what model families use to read them from parameters.
 
 use std::collections::BTreeMap;
 
@@ -16,19 +16,19 @@ use crate::{
     weights::Array,
 };
 
-/// Why a network has no plain form: what its layers would have to be, and what they are.
+/// Why a network has no plain form: what its layers would have to be, and what they are instead.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NoPlainForm {
-    /// A kernel that computes another function than softmax attention.
+    /// The kernel of this name does not compute softmax attention.
     #[error("layers of softmax attention; this network's kernel is {0}")]
     Kernel(&'static str),
-    /// A position scheme that acts inside the layers.
+    /// The position scheme of this name acts inside the layers.
     #[error("layers that know nothing of positions; this network's position = {0} acts inside them")]
     Position(&'static str),
-    /// Anything else, as the end of a sentence that begins with whoever follows the layers.
+    /// Another reason: the end of a sentence such as "rank and paths follow …".
     #[error("{0}")]
     Other(&'static str),
-    /// A parameter that the config asks for and the model does not have.
+    /// The model lacks this parameter, which its config requires.
     #[error("the model has no parameter {0}")]
     Missing(String),
 }
@@ -68,10 +68,10 @@ pub fn is_bare(qk_norm: QkNorm, gate: Gate) -> Result<(), NoPlainForm> {
     Ok(())
 }
 
-/// A network's parameters by name, in file orientation, read as matrices in f64 that multiply rows from the right.
+/// A network's parameters by name, in file orientation. They are read as f64 matrices that multiply rows from the right.
 ///
 /// # Errors
-/// Each method gives [`NoPlainForm::Missing`] for a name that is not there.
+/// Each method returns [`NoPlainForm::Missing`] if there is no parameter of that name.
 pub struct Parameters(BTreeMap<String, Array>);
 
 impl From<BTreeMap<String, Array>> for Parameters {
@@ -112,7 +112,7 @@ impl Parameters {
         let Array { shape, values } = self.array(&format!("{name}.weight"))?;
         let values: Vec<f64> = values.iter().copied().map(f64::from).collect();
         let [d_out, d_in] = [shape[0], shape[1]];
-        // Row-major [out, in] is column-major [in, out].
+        // A row-major [out, in] matrix is a column-major [in, out] matrix.
         Ok(Matrix::from_vec(d_in, d_out, values))
     }
 

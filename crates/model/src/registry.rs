@@ -1,4 +1,4 @@
-//! Lists that config names choose from: their built-in rows, and what a caller registered beside them.
+//! Lists from which config files choose by name: the built-in entries, and those that a caller registered.
 
 use std::{
     any::Any,
@@ -13,21 +13,21 @@ use serde::{
 };
 use thiserror::Error;
 
-/// A config that a caller brings to one of the lists, under a name of its own.
+/// A config type that a caller adds to one of the lists, under its own name.
 pub trait Listed: Any + fmt::Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync {
-    /// Its name in config files, of small letters, digits and `_`.
+    /// Its name in config files: lower-case letters, digits and `_`.
     const NAME: &'static str;
     /// One line about it, for `headway list`.
     const SUMMARY: &'static str;
 }
 
-/// Why something cannot join a list.
+/// Why a type cannot be added to a list.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RegisterError {
-    /// A name that stands in the list.
+    /// The name is already in the list.
     #[error("`{0}` stands in the list already; give yours another name")]
     Taken(&'static str),
-    /// A name that a config file cannot hold as a bare key.
+    /// The name is no bare key of a config file.
     #[error("`{0}` is no name for a config file; use small letters, digits and `_`")]
     Name(&'static str),
 }
@@ -39,7 +39,7 @@ pub struct Registered<S: ?Sized> {
     config: Arc<dyn Config>,
 }
 
-/// What can be asked of a config whatever its type.
+/// What a config of any type can do.
 trait Config: Any + fmt::Debug + Send + Sync {
     fn equals(&self, other: &dyn Any) -> bool;
     fn as_serialize(&self) -> &dyn erased_serde::Serialize;
@@ -180,7 +180,7 @@ impl<S: ?Sized> Registry<S> {
     }
 }
 
-/// What a name leads to.
+/// The entry of a name.
 pub(crate) enum Found<S: ?Sized> {
     BuiltIn(&'static str),
     Registered(Entry<S>),
@@ -221,7 +221,7 @@ impl<'de, S: ?Sized> DeserializeSeed<'de> for Entry<S> {
 }
 
 /// Declares a list once: the config enum with its names in files, the enum of what is built from it, dispatch to both, `headway list`,
-/// and the door for those that a caller registers.
+/// and the registration of further entries by a caller.
 macro_rules! open_list {
     (
         $(#[$meta:meta])* config $config:ident: $spec:ident, $as_spec:ident, $list:ident;
@@ -231,7 +231,7 @@ macro_rules! open_list {
         $(#[$meta])*
         pub enum $config {
             $(#[doc = $summary] $(#[$attribute])* $variant $(($inner))?,)+
-            /// One that a caller registered.
+            /// An entry that a caller registered.
             Registered($crate::registry::Registered<dyn $spec + Send + Sync>),
         }
 
@@ -244,7 +244,7 @@ macro_rules! open_list {
         #[derive(burn::module::Module, Debug)]
         pub enum $built {
             $(#[doc = $summary] $variant($module),)+
-            /// One that a caller registered.
+            /// An entry that a caller registered.
             Registered($crate::erased::Erased<dyn $part>),
         }
 
@@ -279,12 +279,12 @@ macro_rules! open_list {
             /// Adds a type of config to the list of this process: its name is then read in config files like a built-in one.
             ///
             /// # Errors
-            /// [`RegisterError`](crate::RegisterError) for a name that stands in the list already, or that a config file cannot hold.
+            /// [`RegisterError`](crate::RegisterError) if the name is already in the list, or is no bare key of a config file.
             pub fn register<C: $spec + $crate::registry::Listed>() -> Result<(), $crate::registry::RegisterError> {
                 REGISTRY.register($crate::registry::Entry::of::<C>(|config| config))
             }
 
-            /// A config of a type that is registered, or is going to be.
+            /// A config of a type that is registered, or will be.
             pub fn registered<C: $spec + $crate::registry::Listed>(config: C) -> Self {
                 Self::Registered($crate::registry::Registered::new(config, |config| config))
             }

@@ -1,48 +1,48 @@
-//! What a forward pass can remember of itself, and what can be put in the place of its heads.
+//! Recording a forward pass, and replacing the outputs of heads.
 
 use burn::tensor::{Tensor, TensorData};
 
-/// One attention layer seen from inside.
+/// A record of one attention layer.
 #[derive(Clone, Debug)]
 pub struct LayerTrace {
     /// Attention pattern, rows sum to one. `[batch, n_heads, q_len, k_len]`
     pub pattern: Tensor<4>,
-    /// What each head mixes from the values, pattern · values, before the output projection; heads of one size together.
-    /// `[batch, heads of that size, q_len, d_value]`
+    /// Output of each head before the output projection, pattern · values; heads of the same size together. `[batch,
+    /// heads of that size, q_len, d_value]`
     pub mixtures: Vec<Tensor<4>>,
     /// Hidden state after the layer (after the whole block in a transformer). `[batch, q_len, d_model]`
     pub hidden: Tensor<3>,
 }
 
-/// Output, hidden states and patterns of one forward pass.
+/// A record of one forward pass: output, hidden states and patterns.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// What [`crate::Model::forward`] returns for the same input.
+    /// The output, as [`crate::Model::forward`] returns it for the same input.
     pub output: Tensor<3>,
-    /// Hidden state that enters the first attention layer. `[batch, rows, d_model]`
+    /// Hidden state before the first attention layer. `[batch, rows, d_model]`
     pub embedded: Tensor<3>,
-    /// Attention layers, first to last.
+    /// The attention layers, first to last.
     pub layers: Vec<LayerTrace>,
 }
 
-/// A constant in the place of one head's mixture: the same vector in every sequence and at every query.
+/// A constant that replaces one head's output (pattern · values): the same vector for every sequence and query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replacement {
-    /// Number of the layer, from 0.
+    /// Index of the layer, from 0.
     pub layer: usize,
-    /// Number of the head in its layer, from 0.
+    /// Index of the head in its layer, from 0.
     pub head: usize,
     /// The vector, as wide as the head's values. `[d_value]`
     pub mixture: Vec<f32>,
 }
 
-/// Collects a [`Trace`] on the way and puts constants in the place of heads; or neither: then attention may fuse what nobody
-/// looks at, and nothing is copied.
+/// Records a [`Trace`] of a forward pass, or replaces outputs of heads, or does neither. In the last case attention may
+/// use fused operations, and nothing is copied.
 #[derive(Default)]
 pub struct Recorder<'a> {
     on: bool,
     replacements: &'a [Replacement],
-    /// Layers that are closed, and heads of the layer at hand that have passed.
+    /// Number of finished layers, and of heads seen in the current layer.
     passed: [usize; 2],
     embedded: Option<Tensor<3>>,
     pattern: Option<Tensor<4>>,
@@ -59,19 +59,19 @@ impl<'a> Recorder<'a> {
         Self { replacements, ..Self::default() }
     }
 
-    /// Whether somebody looks at patterns.
+    /// Whether patterns are recorded.
     pub fn is_on(&self) -> bool {
         self.on
     }
 
-    /// The state that enters the first attention layer.
+    /// Records the state before the first attention layer.
     pub fn embedded(&mut self, hidden: &Tensor<3>) {
         if self.on {
             self.embedded = Some(hidden.clone());
         }
     }
 
-    /// Heads of the layer at hand; further ones go beside those already seen.
+    /// Records patterns of heads in the current layer, after those already seen.
     pub fn pattern(&mut self, pattern: &Tensor<4>) {
         if self.on {
             let seen = self.pattern.take();
@@ -82,7 +82,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// What heads of the layer at hand mix, after those that have passed; returns what takes its place.
+    /// Records the outputs of the next heads in the current layer, and returns them with the replacements applied.
     ///
     /// # Shapes
     /// `[batch, n_heads, q_len, d_value]` -> the same
@@ -102,7 +102,7 @@ impl<'a> Recorder<'a> {
         mixed
     }
 
-    /// Closes the layer whose heads came last.
+    /// Finishes the current layer.
     pub fn layer(&mut self, hidden: &Tensor<3>) {
         self.passed = [self.passed[0] + 1, 0];
         if let Some(pattern) = self.pattern.take() {

@@ -1,7 +1,8 @@
-//! Parameters in and out of safetensors, in PyTorch's orientation and names.
+//! Reading and writing parameters as safetensors, in PyTorch's orientation and names.
 //!
-//! A tensor's name is its path in the model (`blocks.0.attention.query.weight`). Linear weights are stored `[out, in]`, layer
-//! norms as `weight` and `bias`, so `safetensors.torch.load_file` gives what a PyTorch module of the same names expects.
+//! A tensor's name is its path in the model (`blocks.0.attention.query.weight`). Linear weights are stored as `[out,
+//! in]`, layer norms as `weight` and `bias`, so `safetensors.torch.load_file` returns what a PyTorch module with the
+//! same names expects.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -27,7 +28,7 @@ impl Array {
     /// The matrix with its axes swapped. `[a, b]` -> `[b, a]`
     ///
     /// # Panics
-    /// When it has fewer than two axes.
+    /// If it has fewer than two axes.
     pub fn transposed(self) -> Self {
         let [rows, columns] = [self.shape[0], self.shape[1]];
         let values = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c));
@@ -38,21 +39,21 @@ impl Array {
 /// A tensor's entries, row-major.
 ///
 /// # Panics
-/// When the device fails.
+/// If the device fails.
 pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_into_vec_as().unwrap_or_else(|error| panic!("the device failed while its memory was read: {error}"))
 }
 
-/// What a file of weights could not give.
+/// Why weights could not be loaded.
 #[derive(Debug, Error)]
 pub enum WeightsError {
-    /// Not a safetensors file, or cut short.
+    /// Not a complete safetensors file.
     #[error("not a readable safetensors file: {0}")]
     Format(#[from] safetensors::SafeTensorError),
-    /// A header that takes far more memory than the file.
+    /// The header would take far more memory than the file.
     #[error("not a readable safetensors file: its header lists {0} values, more than a file of its size needs")]
     Header(usize),
-    /// A tensor of a type that weights cannot have.
+    /// A tensor has a type that weights cannot have.
     #[error("tensor `{name}` holds {dtype}; weights are F32 or F64")]
     Dtype {
         /// Tensor name.
@@ -60,7 +61,7 @@ pub enum WeightsError {
         /// Its type in the file.
         dtype: String,
     },
-    /// The file belongs to another architecture.
+    /// The tensors do not fit the model.
     #[error("the weights do not fit the model:\n{}", .0.table())]
     Mismatch(LoadReport),
 }
@@ -76,31 +77,31 @@ pub struct ShapeMismatch {
     pub found: Vec<usize>,
 }
 
-/// What a load took, tensor by tensor.
+/// Result of loading, tensor by tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoadReport {
-    /// Loaded names.
+    /// Names of loaded tensors.
     pub taken: Vec<String>,
     /// Parameters of the model that the file lacks.
     pub missing: Vec<String>,
-    /// Tensors of the file that the model has no place for.
+    /// Tensors of the file that the model does not have.
     pub extra: Vec<String>,
     /// Names on both sides whose shapes differ.
     pub mismatched: Vec<ShapeMismatch>,
 }
 
 impl LoadReport {
-    /// Whether every parameter was loaded and no tensor is left over.
+    /// Whether every parameter was loaded and no tensor was left over.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.extra.is_empty() && self.mismatched.is_empty()
     }
 
-    /// Tensors that did not fit, up to 100 of them, as a table: name, the shape wanted, the shape found.
+    /// A table of the tensors that did not fit, up to 100 of them: name, expected shape, shape found.
     pub fn table(&self) -> String {
         self.table_with(|_| None)
     }
 
-    /// [`LoadReport::table`] with a last column: the config keys that decide about each tensor.
+    /// [`LoadReport::table`] with a last column: the config keys that determine each tensor.
     pub fn table_with(&self, keys: impl Fn(&str) -> Option<String>) -> String {
         let mismatched = self
             .mismatched
@@ -125,7 +126,7 @@ impl LoadReport {
     }
 }
 
-/// Lines of a table of tensors.
+/// Largest number of lines in a table of tensors.
 const MOST_LINES: usize = 100;
 
 /// Every parameter by name, in file orientation.
@@ -133,9 +134,9 @@ pub fn arrays<M: Module>(model: &M) -> BTreeMap<String, Array> {
     collect(model, &Values)
 }
 
-/// What to read from a parameter: its value, its gradient, …
+/// Selects what to read from a parameter: its value, its gradient, …
 pub trait Pick {
-    /// The tensor to read, of the parameter's own shape; nothing to leave the parameter out.
+    /// The tensor to read, with the parameter's shape; `None` to skip the parameter.
     fn pick<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>>;
 }
 
@@ -154,14 +155,14 @@ impl Pick for burn::optim::GradientsParams {
     }
 }
 
-/// One array per parameter for which `pick` gives one, in file orientation.
+/// One array, in file orientation, for each parameter that `pick` does not skip.
 pub fn collect<M: Module>(model: &M, pick: &impl Pick) -> BTreeMap<String, Array> {
     let mut collector = Collector { pick, path: Path::default(), arrays: BTreeMap::new() };
     model.visit(&mut collector);
     collector.arrays
 }
 
-/// One parameter, in file orientation; the others stay on their device. `None` if there is none of this name.
+/// One parameter in file orientation; the others stay on their device. `None` if there is none with this name.
 pub fn one<M: Module>(model: &M, name: &str) -> Option<Array> {
     struct Only(ParamId);
     impl Pick for Only {
@@ -215,7 +216,7 @@ pub fn shapes<M: Module>(model: &M) -> BTreeMap<String, Vec<usize>> {
     shapes.1
 }
 
-/// Numbers that are parameters, trained or kept fixed.
+/// Number of scalar parameters, trained or frozen.
 pub fn count<M: Module>(model: &M) -> usize {
     struct Count(Path, usize);
     impl ModuleVisitor for Count {
@@ -236,7 +237,7 @@ pub fn count<M: Module>(model: &M) -> usize {
     count.1
 }
 
-/// Picks the values of parameters that are trained.
+/// Selects the values of parameters that are trained.
 pub struct Trained;
 
 impl Pick for Trained {
@@ -270,7 +271,7 @@ pub fn trained<M: Module>(model: &M) -> BTreeSet<String> {
 /// The model's parameters as the bytes of a safetensors file, equal for equal weights.
 ///
 /// # Errors
-/// [`WeightsError::Format`] when the format itself refuses, which no model of ours provokes.
+/// [`WeightsError::Format`] if the tensors cannot be written, which does not happen with valid models.
 pub fn to_bytes<M: Module>(model: &M) -> Result<Vec<u8>, WeightsError> {
     arrays_to_bytes(&arrays(model))
 }
@@ -278,7 +279,7 @@ pub fn to_bytes<M: Module>(model: &M) -> Result<Vec<u8>, WeightsError> {
 /// Named arrays as the bytes of a safetensors file, with the metadata `format = pt`.
 ///
 /// # Errors
-/// [`WeightsError::Format`] when the format itself refuses.
+/// [`WeightsError::Format`] if the tensors cannot be written.
 pub fn arrays_to_bytes(arrays: &BTreeMap<String, Array>) -> Result<Vec<u8>, WeightsError> {
     let bytes: Vec<(&String, &Array, Vec<u8>)> = arrays
         .iter()
@@ -295,28 +296,29 @@ pub fn arrays_to_bytes(arrays: &BTreeMap<String, Array>) -> Result<Vec<u8>, Weig
 /// Reads every tensor of a safetensors file as f32.
 ///
 /// # Errors
-/// [`WeightsError::Format`] for anything but a whole safetensors file, [`WeightsError::Dtype`] for other than F32 and F64.
+/// [`WeightsError::Format`] if it is not a complete safetensors file, [`WeightsError::Dtype`] for types other than F32
+/// and F64.
 pub fn arrays_from_bytes(bytes: &[u8]) -> Result<BTreeMap<String, Array>, WeightsError> {
     ensure_lean_header(bytes)?;
     let file = SafeTensors::deserialize(bytes)?;
     file.iter().map(|(name, view)| Ok((name.to_owned(), array(name, &view)?))).collect()
 }
 
-/// Refuses a header that would take more than its share of memory: each value of it takes a hundred bytes while it is read, the two
-/// characters `0,` among them.
+/// Refuses a header that would take too much memory: while it is read, each of its values takes a hundred bytes, even
+/// the two characters `0,`.
 fn ensure_lean_header(bytes: &[u8]) -> Result<(), WeightsError> {
     let Some((len, rest)) = bytes.split_first_chunk::<8>() else { return Ok(()) };
     let len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX);
-    // A length beyond the file is refused by the format.
+    // A length beyond the file is refused later.
     let header = rest.get(..len).unwrap_or_default();
     let values = header.iter().filter(|byte| b",:[{".contains(byte)).count();
     let allowed = MOST_VALUES + bytes.len() / BYTES_PER_VALUE;
     if values > allowed { Err(WeightsError::Header(values)) } else { Ok(()) }
 }
 
-/// Values of a header that any file may list: those of tens of thousands of tensors …
+/// Number of header values that any file may have, enough for tens of thousands of tensors …
 const MOST_VALUES: usize = 300_000;
-/// … and bytes of a file for each further one.
+/// … and the number of bytes that a file needs for each further value.
 const BYTES_PER_VALUE: usize = 24;
 
 fn array(name: &str, view: &TensorView<'_>) -> Result<Array, WeightsError> {
@@ -328,7 +330,8 @@ fn array(name: &str, view: &TensorView<'_>) -> Result<Array, WeightsError> {
     Ok(Array { shape: view.shape().to_vec(), values })
 }
 
-/// Puts named arrays into the model wherever name and shape agree; the rest keeps its values. The report says which.
+/// Loads named arrays into the model if name and shape match; all other parameters keep their values. The report lists
+/// them.
 pub fn load_partial<M: Module>(model: M, arrays: BTreeMap<String, Array>) -> (M, LoadReport) {
     let mut loader = Loader { arrays, path: Path::default(), report: LoadReport::default() };
     let model = model.map(&mut loader);
@@ -337,7 +340,7 @@ pub fn load_partial<M: Module>(model: M, arrays: BTreeMap<String, Array>) -> (M,
     (model, report)
 }
 
-/// Puts named arrays into the model; every name and shape must agree.
+/// Loads named arrays into the model; every name and shape must match.
 ///
 /// # Errors
 /// [`WeightsError::Mismatch`] listing each tensor that does not fit.
@@ -346,26 +349,26 @@ pub fn load<M: Module>(model: M, arrays: BTreeMap<String, Array>) -> Result<(M, 
     if report.is_complete() { Ok((model, report)) } else { Err(WeightsError::Mismatch(report)) }
 }
 
-/// Where a traversal stands, and what its parameter is called in a file.
+/// Position of a traversal of a model, and the name of the parameter there.
 #[derive(Default)]
 pub struct Path {
     parts: Vec<(String, String)>,
 }
 
 impl Path {
-    /// Follows [`ModuleVisitor::enter_module`].
+    /// To be called by [`ModuleVisitor::enter_module`].
     pub fn enter(&mut self, name: &str, container: &str) {
         self.parts.push((name.to_owned(), container.to_owned()));
     }
 
-    /// Follows [`ModuleVisitor::exit_module`].
+    /// To be called by [`ModuleVisitor::exit_module`].
     pub fn exit(&mut self) {
         self.parts.pop();
     }
 
-    /// Name of the parameter that the traversal stands on.
+    /// Name of the current parameter.
     pub fn name(&self) -> String {
-        // Variant names of enums are no part of a path: `embed.weight`, whichever embedding it is.
+        // Names of enum variants are left out of paths: `embed.weight`, whichever kind of embedding it is.
         let is_named = |container: &str| {
             !container.starts_with("Enum:") && ![Matrix::CONTAINER, Buffer::CONTAINER].contains(&container)
         };
@@ -373,12 +376,12 @@ impl Path {
         parts.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
     }
 
-    /// Whether it is a parameter of the network, and no [`Buffer`].
+    /// Whether it is a parameter of the network and not a [`Buffer`].
     fn is_parameter(&self) -> bool {
         self.parts.last().is_none_or(|(_, container)| container != Buffer::CONTAINER)
     }
 
-    /// Whether the parameter is a [`Matrix`], kept `[in, out]` in memory and `[out, in]` in files.
+    /// Whether the parameter is a [`Matrix`], stored `[in, out]` in memory and `[out, in]` in files.
     pub fn is_transposed(&self) -> bool {
         self.parts.last().is_some_and(|(_, container)| container == Matrix::CONTAINER)
     }
@@ -439,7 +442,8 @@ impl ModuleMapper for Loader {
             return param;
         }
         self.report.taken.push(name);
-        // Transposed on the host: a strided weight takes another path through matmul and would not resume bit for bit.
+        // Transposed on the host: a strided weight would be multiplied differently, and resuming would not give the
+        // same bits.
         let array = if transposed { array.transposed() } else { array };
         param.map(|old| {
             let data = TensorData::new(array.values, array.shape);

@@ -1,5 +1,5 @@
-//! The budget against what it promises: parameters as counted, operations as worked out by hand, activation memory as
-//! measured by the allocator. A binary of its own: bytes are counted for the whole process.
+//! The budget compared with what it predicts: parameters as counted, operations as computed by hand, activation memory
+//! as measured by the allocator. A separate binary, because bytes are counted for the whole process.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot get its data has failed")]
 
@@ -18,7 +18,7 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 #[global_allocator]
 static ALLOCATOR: memory::Counting = memory::Counting;
 
-/// Held by each test, so that no other one allocates while bytes are counted.
+/// Held by each test, so that no other test allocates while bytes are counted.
 static ALONE: Mutex<()> = Mutex::new(());
 
 const D_IN: usize = 7;
@@ -46,7 +46,7 @@ fn ffn(activation: Activation) -> StateMixer {
     StateMixer::Ffn { d_ffn: 101, activation }
 }
 
-/// Models of every shape, each with its data: the examples of every family, and sizes chosen by hand.
+/// Models of every shape, each with its data: the examples of every family, and some chosen by hand.
 fn configs(seq_len: usize) -> Vec<(ModelConfig, IoDims)> {
     let scalar = IoDims::continuous(seq_len, D_IN, 1);
     let vectors = IoDims::continuous(seq_len, D_IN, D_OUT);
@@ -120,7 +120,7 @@ fn parameters_are_counted_right() {
         let model = build(&config, &dims, &Device::flex().autodiff());
         let claimed = config.budget(&dims).parameters;
         assert_eq!(claimed, count(&model), "{config:?} on {dims:?}");
-        // What no step changes is no parameter.
+        // Numbers that no step changes are not parameters.
         let trained = collect(&model, &Trained).into_values().map(|array| array.values.len()).sum::<usize>();
         assert_eq!(claimed, trained, "{config:?} on {dims:?}");
     }
@@ -200,8 +200,8 @@ fn kept(model: &Model, dims: &IoDims, batch: usize, device: &Device) -> usize {
     after.saturating_sub(before).saturating_sub(4 * prediction.dims().iter().product::<usize>())
 }
 
-/// The formula leaves out the graph's own nodes, some 40 KB a layer whatever the sizes, and the naive kernel's mask, a byte a
-/// score of one head: at these sizes at most 4 per cent.
+/// The formula leaves out the nodes of the autodiff graph, some 40 KB per layer whatever the sizes, and the naive
+/// kernel's mask, one byte per score of a head: together at most 4 per cent at these sizes.
 #[test]
 fn activation_memory_is_what_the_allocator_sees() {
     const BATCH: usize = 3;
@@ -211,7 +211,8 @@ fn activation_memory_is_what_the_allocator_sees() {
     for seq_len in [127, 211] {
         for (config, dims) in configs(seq_len) {
             let model = build(&config, &dims, &device);
-            // The median: a thread's first matrix product allocates a scratch buffer, and a thread that ends frees its own.
+            // The median, because a thread's first matrix product allocates a scratch buffer, and a thread that ends
+            // frees its own.
             let mut passes: Vec<usize> = (0..5).map(|_| kept(&model, &dims, BATCH, &device)).collect();
             passes.sort_unstable();
             let measured = passes[2] as f64;

@@ -1,4 +1,4 @@
-//! The page about heads and layers ablated.
+//! The page about ablated heads and layers.
 
 use headway_draw::{Heatmap, number};
 use serde_json::json;
@@ -9,7 +9,7 @@ use headway_inspect::{Ablation, AblationKind, Effect, Measured, counted};
 /// Name of the table.
 pub(super) const NAME: &str = "ablation";
 
-/// The page: a map of effects on the loss for each stand-in, and the numbers.
+/// The page: one map of effects on the loss per kind of ablation, and the numbers.
 pub fn page(ablation: &Ablation) -> Page {
     let table = self::table(ablation, number);
     let findings = findings(ablation);
@@ -51,7 +51,7 @@ fn stand_in(with: AblationKind) -> &'static str {
     }
 }
 
-/// The stand-ins there are, in order.
+/// The kinds of ablation that occur, in order.
 fn withs(ablation: &Ablation) -> Vec<AblationKind> {
     let is_there = |with: &AblationKind| ablation.effects.iter().any(|effect| effect.with == *with);
     AblationKind::ALL.iter().map(|(with, _)| *with).filter(is_there).collect()
@@ -77,10 +77,10 @@ fn heatmap(ablation: &Ablation, with: AblationKind) -> Heatmap {
     }
 }
 
-/// A row per head and per layer, columns for each stand-in.
+/// One row per head and per layer, with columns for each kind of ablation.
 fn table(ablation: &Ablation, write: Write) -> Table {
     let withs = withs(ablation);
-    // Where the objective is the squared error itself, one of the two says all.
+    // If the objective is the squared error itself, one of the two columns is enough.
     let has_metric = ablation.effects.iter().any(|effect| effect.metric != effect.loss);
     let mut header = vec!["layer".to_owned(), "head".to_owned()];
     for with in &withs {

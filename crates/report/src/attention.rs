@@ -17,13 +17,13 @@ pub(super) const ROLES_NAME: &str = "roles";
 /// Name of the picture.
 const PICTURE: &str = "patterns";
 
-/// Weights of all heads in one picture: beyond, neighbours are drawn as one, or the page would be too large.
+/// Largest number of weights in one picture: beyond it neighbours are drawn as one, since the page would be too large.
 const MOST_DRAWN: usize = 500_000;
 
-/// Heads in one picture; the scores of all others are in the table.
+/// Largest number of heads in one picture; the scores of all others are in the table.
 const MOST_MAPS: usize = 512;
 
-/// The page: a map per layer and head, and scores.
+/// The page: one map per layer and head, and the scores.
 ///
 /// # Errors
 /// [`Error::Pattern`] when the maps cannot be drawn.
@@ -90,7 +90,7 @@ fn lower(text: &str) -> String {
     letters.next().map_or(String::new(), |first| first.to_lowercase().chain(letters).collect())
 }
 
-/// A row per head and one per layer for uniform attention; columns that say nothing anywhere are left out.
+/// One row per head, and one per layer for uniform attention; columns without any value are left out.
 fn table(
     layers: &[PatternLayer],
     names: &[&str],
@@ -138,7 +138,7 @@ fn picture(patterns: &Patterns) -> (Picture, usize) {
     (Picture { title: "Attention patterns".to_owned(), layers, query_labels, key_labels }, side)
 }
 
-/// The most focused head, and of each kind of mass the head that has most beyond uniform attention.
+/// The most focused head, and for each kind of attention mass the head that exceeds uniform attention most.
 fn findings(layers: &[PatternLayer]) -> Vec<String> {
     let mut findings = Vec::new();
     let heads = || {
@@ -173,8 +173,8 @@ fn findings(layers: &[PatternLayer]) -> Vec<String> {
     findings
 }
 
-/// A mass is told where it is so many times that of uniform attention.
+/// A mass is mentioned if it is at least this many times that of uniform attention.
 const NOTABLE: f64 = 1.5;
 
-/// The score that says how focused a head is.
+/// Name of the score that measures how focused a head is.
 const FOCUS: &str = "relative entropy";

@@ -8,7 +8,8 @@ use headway_trainer::{Error, checkpoint::Checkpoint, quote};
 
 use crate::PageDir;
 
-/// Writes `report.html` and its figures beside a constructed checkpoint that is to lie at `place`; whether it is one.
+/// Writes `report.html` and its figures beside a constructed checkpoint whose final place is `place`. Returns whether
+/// the checkpoint is a constructed one.
 ///
 /// # Errors
 /// [`Error::Checkpoint`], [`Error::Io`]
@@ -24,7 +25,7 @@ pub fn write(checkpoint: &Checkpoint, place: &Path) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// The certificate of a constructed checkpoint; None for a trained one.
+/// The certificate of a constructed checkpoint; `None` for a trained one.
 fn read(checkpoint: &Checkpoint) -> Result<Option<Certificate>, Error> {
     let Some(value) = checkpoint.certificate()? else { return Ok(None) };
     let wrong = |problem| Error::Checkpoint { path: checkpoint.path.join("certificate.json"), problem };
@@ -34,14 +35,14 @@ fn read(checkpoint: &Checkpoint) -> Result<Option<Certificate>, Error> {
     let says_what_it_is = value.get("verdict").is_some();
     let mut certificate: Certificate = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
     if !says_what_it_is {
-        // Written before measured slopes were told from proved ones.
+        // The file may be older than the distinction between measured and proved slopes.
         certificate.holds &= !certificate.bound.rests_on(Basis::Measured);
         certificate.verdict = Verdict::of(&certificate.bound, certificate.holds);
     }
     Ok(Some(certificate))
 }
 
-/// `p = 63, rows = 64`
+/// Sizes as text: `p = 63, rows = 64`.
 pub fn sizes<'a>(sizes: impl Iterator<Item = (&'a str, f64)>) -> String {
     let size = |(name, value): (&str, f64)| {
         let value = if value.fract() == 0.0 { value.to_string() } else { number(value) };
@@ -50,7 +51,7 @@ pub fn sizes<'a>(sizes: impl Iterator<Item = (&'a str, f64)>) -> String {
     sizes.map(size).collect::<Vec<_>>().join(", ")
 }
 
-/// What rounding adds if roundings are independent, beside what is proved.
+/// What rounding adds if roundings are independent, as a sentence that follows what is proved.
 pub fn likely(bound: &Bound) -> String {
     format!(
         "{:>14}  of rounding, if roundings are independent of each other: 5 standard deviations, no proof",
@@ -154,7 +155,7 @@ fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figu
     }
 }
 
-/// What the certificate says, in a sentence or two.
+/// The certificate's claim in one or two sentences.
 fn claim(certificate: &Certificate) -> String {
     let Certificate { bound, rounding, verdict, .. } = certificate;
     let proved = bound.value + rounding.value;
@@ -187,13 +188,13 @@ fn measured_note(measured: &Measured) -> String {
         measured.worst_kind,
         measured.worst_channel + 1,
         measured.worst_position + 1,
-        // All digits that single precision has: the difference is what matters.
+        // All digits that single precision has, since the difference is what matters.
         measured.found as f32,
         measured.wanted as f32
     )
 }
 
-/// Target and network along the line through the worst point, and the error there below its bound.
+/// Target and network along the line through the worst point, and below it the error there with its bound.
 fn figures(certificate: &Certificate) -> Vec<(&'static str, Figure, String)> {
     let line = &certificate.line;
     let curve = |values: &[f64]| line.at.iter().copied().zip(values.iter().copied()).collect::<Vec<_>>();

@@ -82,7 +82,7 @@ pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Re
     Ok(Page { report, table: main, findings, verdict: None, json, figures, tables })
 }
 
-/// A block with what its runs have left.
+/// A block of a comparison with the results of its runs.
 struct Part<'a> {
     block: &'a Block,
     all: Vec<(&'a RowRuns, Group)>,
@@ -97,7 +97,7 @@ impl Part<'_> {
         })
     }
 
-    /// The groups, with names that tell them from those of other blocks.
+    /// The groups, with names that distinguish them from those of other blocks.
     fn named(self) -> Vec<Group> {
         let heading = heading(self.block);
         let named = |(_, mut group): (&RowRuns, Group)| {
@@ -119,11 +119,11 @@ fn heading(block: &Block) -> String {
 struct Line {
     name: String,
     is_row: bool,
-    /// Scores, seed by seed.
+    /// Scores by seed.
     values: Vec<f64>,
-    /// The number of seeds, and of how many.
+    /// Number of seeds, as `5` or `3 of 5`.
     seeds: String,
-    /// The mean as the table shows it, or why there is none.
+    /// The mean as the table shows it, or the reason why there is none.
     shown: Option<String>,
     estimate: Option<Estimate>,
     difference: Option<Difference>,
@@ -136,7 +136,7 @@ struct Line {
 }
 
 impl Line {
-    /// Of one predictor of a group.
+    /// The line of one predictor of a group.
     fn of(group: &Group, predictor: &str, metric: &str, reference: &BTreeMap<u64, f64>) -> Self {
         let values = group.all_values(predictor, metric);
         Self {
@@ -156,7 +156,7 @@ impl Line {
         }
     }
 
-    /// The mean, and its seeds where some are missing; or why there is none.
+    /// The mean as a sentence part, with its seeds if some are missing; or the reason why there is none.
     fn sentence(&self) -> String {
         let seeds = if self.seeds.contains(' ') { format!(" ({} seeds)", self.seeds) } else { String::new() };
         let shown = self.shown.as_deref().unwrap_or("has no result");
@@ -172,7 +172,7 @@ impl Line {
     }
 }
 
-/// Rows first, then the classical predictors, which are scored on the same test examples.
+/// First the rows, then the classical predictors, which are scored on the same test examples.
 fn lines(comparison: &Comparison, block: &Block, all: &[(&RowRuns, Group)]) -> Vec<Line> {
     let config = &comparison.config;
     let Some((_, reference)) = all.iter().find(|(_, group)| group.name == config.reference) else { return Vec::new() };
@@ -197,7 +197,7 @@ fn lines(comparison: &Comparison, block: &Block, all: &[(&RowRuns, Group)]) -> V
         });
     }
     let shown = |name: &String| config.baselines.as_ref().is_none_or(|names| names.contains(name));
-    // Where the reference has nothing, its classical predictors are those of a row that has.
+    // If the reference has no runs, the classical predictors are taken from a row that has some.
     let scored = all.iter().map(|(_, group)| group).find(|group| !group.runs.is_empty()).unwrap_or(reference);
     let scored = if reference.runs.is_empty() { scored } else { reference };
     for predictor in scored.predictors().into_iter().skip(1).filter(shown) {
@@ -212,7 +212,7 @@ const NO_RATE: &str = "no learning rate could be scored";
 
 fn table(block: &Block, lines: &[Line]) -> Table {
     let metric = format!("{}, mean [95 %]", block.metric);
-    // A column that says something only where a row keeps some of its weights.
+    // This column is shown only if some row freezes part of its weights.
     let keeps = lines.iter().any(|line| line.trained.is_some() && line.trained != line.parameters);
     let mut header = vec!["row", "seeds", &metric, "difference to the reference", "p", "parameters"];
     header.extend(keeps.then_some("of these trained"));
@@ -239,7 +239,7 @@ fn table(block: &Block, lines: &[Line]) -> Table {
     Table { header: header.into_iter().map(str::to_owned).collect(), rows: rows.collect() }
 }
 
-/// Puts a block's table below another's.
+/// Appends a block's table to another one.
 fn add(main: &mut Table, heading: &str, table: &Table) {
     if main.header.is_empty() {
         main.header = std::iter::once("comparison".to_owned()).chain(table.header.iter().cloned()).collect();
@@ -292,13 +292,13 @@ fn section(builder: &mut Builder, Part { block, all, lines }: &Part<'_>, referen
     builder.table(format!("{title}: learning rates"), note, Table { header, rows: tried.collect() });
 }
 
-/// The picture of a block's table.
+/// The forest plot of a block's table.
 fn forest(block: &Block, lines: &[Line], reference: &str, title: &str) -> Option<Forest> {
     let all = || lines.iter().flat_map(|line| &line.values).copied();
     let log = !block.metric.contains("accuracy") && all().all(|value| value > 0.0);
     let floor = if log { FLOOR * all().fold(0.0, f64::max) } else { f64::NEG_INFINITY };
     let rows = lines.iter().map(|line| {
-        // All or nothing: a mean of some of them would be another mean.
+        // A row is drawn with its mean or not at all: a mean of only some of its values would be a different mean.
         let drawn = line.estimate.as_ref().filter(|estimate| estimate.mean >= floor);
         ForestRow {
             label: if line.seeds.contains(' ') { format!("{} ({})", line.name, line.seeds) } else { line.name.clone() },
@@ -316,7 +316,7 @@ fn forest(block: &Block, lines: &[Line], reference: &str, title: &str) -> Option
     })
 }
 
-/// What a block says, in words.
+/// Findings about a block, one sentence each.
 fn findings(comparison: &Comparison, Part { block, all, lines }: &Part<'_>) -> Vec<String> {
     let Some(reference) = lines.iter().find(|line| line.name == comparison.config.reference) else { return Vec::new() };
     if lines.iter().all(|line| line.shown.is_none()) {

@@ -1,4 +1,4 @@
-//! The page about how fast errors of constructions fall with their size.
+//! The page about how fast the errors of constructions fall with their size.
 
 use headway_draw::{Figure, File, Report, Section, Series, Style, number};
 use headway_theory::convergence::{Measurements, Point, Rate};
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{Page, Table};
 
-/// A row and a figure for every rate; `command` makes the page again.
+/// A table row and a figure for every rate; `command` is the command line that makes the page again.
 pub fn page(all: &[Measurements], command: &str) -> Page {
     let table = table(all);
     let figures: Vec<(&Rate, String)> = all.iter().map(|measured| (measured.rate, figure(measured).to_svg())).collect();

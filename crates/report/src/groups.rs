@@ -13,35 +13,36 @@ use headway_study::{
 };
 use headway_trainer::{bounded_read, experiment::leaves, provenance::NETWORK};
 
-/// Groups that one figure tells apart.
+/// Largest number of groups in one figure.
 const MOST_CURVES: usize = 12;
-/// Groups whose attention patterns are shown.
+/// Largest number of groups whose attention patterns are shown.
 const MOST_PATTERNS: usize = 4;
 
-/// A mean with its interval, or alone where one seed gives none.
+/// A mean with its interval, or the mean alone if a single seed gives no interval.
 pub(super) fn shown(estimate: &Estimate) -> String {
     number_within(estimate.mean, estimate.interval)
 }
 
-/// The signs of what is wrong with a score, behind its mean.
+/// The mean, followed by the signs of what is wrong with the score.
 fn signed(estimate: &Estimate, signs: &BTreeSet<char>) -> String {
     signs.iter().fold(shown(estimate), |text, sign| format!("{text} {sign}"))
 }
 
-/// A score of a group as a table shows it: its mean, with the signs of what is wrong with it, or why there is none.
+/// A score of a group as a table shows it: its mean with the signs of what is wrong with it, or the reason why there is
+/// none.
 pub(super) fn cell(group: &Group, predictor: &str, metric: &str) -> Option<String> {
     let mean = group.estimate(predictor, metric);
     let mean = mean.map(|mean| signed(&mean, &group.signs(predictor, metric)));
     mean.or_else(|| Some(diverged(group)?).filter(|_| predictor == NETWORK))
 }
 
-/// With which seeds the network diverged; nothing where it did with none.
+/// The seeds with which the network diverged, as a sentence part; `None` if there are none.
 pub(super) fn diverged(group: &Group) -> Option<String> {
     let seeds = group.diverged();
     (!seeds.is_empty()).then(|| format!("diverged: {}", counted_seeds(&seeds)))
 }
 
-/// What there is to say about the networks' scores, group by group.
+/// Remarks about the networks' scores, group by group.
 pub(super) fn remarks(groups: &[Group]) -> Vec<String> {
     groups.iter().flat_map(scores::of_group).collect()
 }
@@ -50,7 +51,7 @@ fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// A row per group and predictor: seeds, and every score that is not about a slice.
+/// One row per group and predictor, with its seeds and every score that is not about a slice.
 pub(super) fn scores(groups: &[Group], first_column: &str) -> Table {
     let totals: BTreeSet<String> = groups.iter().flat_map(Group::totals).collect();
     let mut header = strings(&[first_column, "predictor", "seeds"]);
@@ -67,7 +68,7 @@ pub(super) fn scores(groups: &[Group], first_column: &str) -> Table {
     Table { header, rows: rows.collect() }
 }
 
-/// One score of the network, seed by seed.
+/// One score of the network, with one column per seed.
 pub(super) fn by_seed(groups: &[Group], metric: &str, first_column: &str) -> Table {
     let seeds: BTreeSet<u64> = groups.iter().flat_map(|group| group.runs.iter().map(|run| run.seed)).collect();
     let header =
@@ -84,7 +85,7 @@ pub(super) fn by_seed(groups: &[Group], metric: &str, first_column: &str) -> Tab
     Table { header, rows: rows.collect() }
 }
 
-/// Parameters, operations and seconds of each group.
+/// Parameters, floating-point operations and seconds of each group.
 pub(super) fn budgets(groups: &[Group], first_column: &str) -> Table {
     let header = strings(&[first_column, "parameters", "steps", "training GFLOP", "seconds a run"]);
     let rows = groups.iter().map(|group| {
@@ -100,7 +101,7 @@ pub(super) fn budgets(groups: &[Group], first_column: &str) -> Table {
     Table { header, rows: rows.collect() }
 }
 
-/// Runs that are not finished, with the reason.
+/// Runs that did not finish, with the reason.
 pub(super) fn unfinished(groups: &[Group], first_column: &str) -> Table {
     let rows = groups.iter().flat_map(|group| {
         let row = |(seed, reason): &(u64, String)| {
@@ -111,7 +112,7 @@ pub(super) fn unfinished(groups: &[Group], first_column: &str) -> Table {
     Table { header: strings(&[first_column, "seed", "why it has no result"]), rows: rows.collect() }
 }
 
-/// Runs whose metrics are not those that they logged.
+/// Runs whose file of metrics is damaged, with the reason.
 fn amiss(groups: &[Group], first_column: &str) -> Table {
     let rows = groups.iter().flat_map(|group| {
         let row = |run: &FinishedRun| {
@@ -122,7 +123,7 @@ fn amiss(groups: &[Group], first_column: &str) -> Table {
     Table { header: strings(&[first_column, "seed", "metrics.jsonl"]), rows: rows.collect() }
 }
 
-/// Keys whose values differ between groups, a column each.
+/// Keys whose values differ between groups, one column per key.
 pub(super) fn differences(groups: &[Group], first_column: &str) -> Table {
     let settings: Vec<Vec<(String, toml::Value)>> =
         groups.iter().map(|group| leaves("", &group.experiment.to_table())).collect();
@@ -149,7 +150,7 @@ pub(super) fn differences(groups: &[Group], first_column: &str) -> Table {
     Table { header, rows }
 }
 
-/// Means and intervals as a series.
+/// Means and intervals as a series of a figure.
 pub(super) fn series(label: &str, style: Style, points: &[(f64, Estimate)]) -> Series {
     let interval = |(x, estimate): &(f64, Estimate)| estimate.interval.map(|[low, high]| (*x, low, high));
     Series {
@@ -160,7 +161,7 @@ pub(super) fn series(label: &str, style: Style, points: &[(f64, Estimate)]) -> S
     }
 }
 
-/// Loss against step with bands over the seeds: of validation where every group has it, else of training.
+/// Loss against step with bands over the seeds: validation loss if every group has it, else training loss.
 pub(super) fn learning(groups: &[Group]) -> Option<Figure> {
     let has_finished = |group: &&Group| group.finished().next().is_some();
     let begun: Vec<&Group> = groups.iter().filter(has_finished).take(MOST_CURVES).collect();
@@ -178,18 +179,18 @@ pub(super) fn learning(groups: &[Group]) -> Option<Figure> {
     })
 }
 
-/// Caption of such a figure.
+/// Caption of a figure of slices.
 pub(super) fn slice_note(figure: &Figure) -> String {
     let bands = "Bands are 95 % intervals over seeds.";
     if figure.y_log { format!("{bands} {FLOOR_NOTE}") } else { bands.to_owned() }
 }
 
-/// Scores along the slices, such as the number of examples seen in context: the network of each group, and the classical
-/// predictors of the first.
+/// Scores along slices, such as the number of examples seen in context: the network of each group, and the classical
+/// predictors of the first group.
 pub(super) fn by_slice(groups: &[Group]) -> Option<Figure> {
     let first = groups.iter().find(|group| !group.runs.is_empty())?;
     let (score, axis) = first.sliced()?;
-    // Another score, or slices of another kind, have no place on these axes.
+    // Groups with another score, or with slices of another kind, do not fit these axes.
     let alike = groups.iter().filter(|group| group.sliced().is_some_and(|of| of == (score.clone(), axis.clone())));
     let networks = alike.take(MOST_CURVES).filter_map(|group| {
         let name = if groups.len() == 1 { NETWORK.to_owned() } else { group.label() };
@@ -226,7 +227,7 @@ pub(super) fn closing(
     if show_patterns.unwrap_or(groups.len() <= MOST_PATTERNS) {
         for group in groups {
             let Some(run) = group.finished().next() else { continue };
-            // Runs draw their own when they end.
+            // Each run draws its own picture when it ends.
             let path = run.root.join("figures").join(patterns::NAME).with_extension("svg");
             if let Some(svg) = bounded_read::read_if_there(&path)? {
                 let svg = String::from_utf8_lossy(&svg).into_owned();
@@ -254,7 +255,7 @@ pub(super) fn closing(
     Ok(())
 }
 
-/// A name that a file can have.
+/// The name reduced to characters that a file name can have.
 pub(super) fn file_name(name: &str) -> String {
     let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-").to_lowercase()
@@ -264,12 +265,12 @@ pub(super) fn file_name(name: &str) -> String {
 pub(super) const VALUES: &str = "results";
 pub(super) const MEANS: &str = "summary";
 
-/// Every value of every run, and every mean.
+/// Every value of every run, and every mean, as named tables.
 pub(super) fn tables(groups: &[Group]) -> Vec<(&'static str, Table)> {
     vec![(VALUES, with_settings(values(groups), groups)), (MEANS, with_settings(means(groups), groups))]
 }
 
-/// Every value of every run; an empty one where a network diverged.
+/// Every value of every run; the cell is empty if the network diverged.
 fn values(groups: &[Group]) -> Table {
     let mut rows = Vec::new();
     for group in groups {
@@ -289,7 +290,7 @@ fn values(groups: &[Group]) -> Table {
     Table { header: strings(&["group", "predictor", "seed", "metric", "value"]), rows }
 }
 
-/// Every mean with its interval; none where a network diverged.
+/// Every mean with its interval; left out if a network diverged.
 fn means(groups: &[Group]) -> Table {
     let mut rows = Vec::new();
     for group in groups {
@@ -311,7 +312,7 @@ fn means(groups: &[Group]) -> Table {
     Table { header: strings(&["group", "predictor", "metric", "seeds", "mean", "low", "high"]), rows }
 }
 
-/// A column more for each key that tells groups apart, such as those of a sweep.
+/// The table with one more column for each key that distinguishes groups, such as the keys of a sweep.
 fn with_settings(Table { mut header, mut rows }: Table, groups: &[Group]) -> Table {
     let mut keys: Vec<&String> = Vec::new();
     for (key, _) in groups.iter().flat_map(|group| &group.settings) {
@@ -331,7 +332,7 @@ fn with_settings(Table { mut header, mut rows }: Table, groups: &[Group]) -> Tab
     Table { header, rows }
 }
 
-/// Groups for programs.
+/// The groups as JSON, for programs.
 pub(super) fn to_json(groups: &[Group]) -> serde_json::Value {
     let group = |group: &Group| {
         let runs = group.runs.iter().map(|run| {
@@ -360,7 +361,7 @@ pub(super) fn to_json(groups: &[Group]) -> serde_json::Value {
     groups.iter().map(group).collect()
 }
 
-/// A page about any runs side by side.
+/// A page that shows any runs side by side.
 ///
 /// # Errors
 /// as [`super::of_study`]

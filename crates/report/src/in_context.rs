@@ -1,4 +1,4 @@
-//! The page about which classical predictor a network behaves like.
+//! The page about which classical predictor a network resembles.
 
 use headway_draw::{Figure, Series, Style, number};
 use headway_plain::linear_rule::MOST_STEPS;
@@ -12,7 +12,7 @@ pub(super) const NAME: &str = "distances";
 /// Name of the table of sensitivities.
 pub(super) const LINEAR: &str = "linear";
 
-/// The page: distances from every predictor at every number of examples, and the linear rules in detail.
+/// The page: distances from every predictor for every number of examples, and the linear rules in detail.
 pub fn page(found: &InContext) -> Page {
     let (table, linear) = (distances(found, number), linear(found, number));
     let findings = findings(found);
@@ -92,7 +92,7 @@ fn linear(found: &InContext, write: Write) -> Table {
 }
 
 fn figure(found: &InContext) -> Figure {
-    // Without examples all predictors say 0, and the network nearly so: a point far below all others.
+    // Without examples all predictors say 0, and the network nearly so, which would be a point far below all others.
     let seen = || found.seen.iter().filter(|seen| seen.examples > 0);
     let curve = |label: &str, style: Style, of: &dyn Fn(&AfterExamples) -> Measured| {
         let points = seen().map(|seen| (seen.examples as f64, of(seen).value.unwrap_or(f64::NAN)));
@@ -124,7 +124,7 @@ fn figure(found: &InContext) -> Figure {
 
 fn findings(found: &InContext) -> Vec<String> {
     let mut findings = Vec::new();
-    // Neighbouring numbers of examples with the same nearest predictor make one sentence.
+    // Consecutive numbers of examples with the same nearest predictor are merged into one sentence.
     let with_examples: Vec<&AfterExamples> =
         found.seen.iter().filter(|seen| seen.examples > 0 && seen.nearest.is_some()).collect();
     for run in with_examples.chunk_by(|a, b| a.nearest.map(|n| n.predictor) == b.nearest.map(|n| n.predictor)) {

@@ -1,4 +1,4 @@
-//! The page about what could be read after each layer.
+//! The page about what can be read from the hidden state after each layer.
 
 use headway_draw::{Figure, Series, Style, number};
 use serde_json::json;
@@ -9,10 +9,10 @@ use headway_inspect::{Distance, Lens, LensLayer, Reading, counted};
 /// Name of the table.
 pub(super) const NAME: &str = "lens";
 
-/// Losses closer than this share of the larger one are no gap.
+/// Losses that differ by less than this share of the larger one count as equal.
 const GAP: f64 = 0.05;
 
-/// The page: losses layer by layer, by the network's head and by the best affine map.
+/// The page: losses after each layer, read by the network's head and by the best affine map.
 pub fn page(lens: &Lens) -> Page {
     let table = self::table(lens, number);
     let findings = findings(lens);
@@ -95,7 +95,7 @@ fn figure(lens: &Lens, y_label: &str, of: fn(&Reading) -> f64) -> Figure {
 
 fn table(lens: &Lens, write: Write) -> Table {
     let distance = distance(lens.distance);
-    // Where the objective is the squared error itself, one of the two says all.
+    // If the objective is the squared error itself, one of the two columns is enough.
     let readings = || lens.layers.iter().flat_map(|layer| [layer.own, layer.affine]).flatten();
     let has_metric = readings().any(|one| one.loss.total_cmp(&one.metric).is_ne());
     let metric = |name| has_metric.then_some(name);

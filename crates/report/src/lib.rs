@@ -1,6 +1,6 @@
-//! Pages: about one [`run`], and about many, in [`groups`] of runs that differ in nothing but the seed: a [`sweep`], a
-//! [`comparison`], or any runs side by side. Each thing that `analyze` looks into has a page of its own, a network a [`card`], a
-//! constructed one a [`certificate`], and how fast errors of constructions fall the page of [`convergence`].
+//! All pages: about one [`run`], and about many, in [`groups`] of runs that differ only in the seed (a [`sweep`], a
+//! [`comparison`], or any runs side by side). Each kind of analysis has a page of its own, as have a network (its
+//! [`card`]), a constructed network (its [`certificate`]) and the [`convergence`] of constructions.
 
 #![warn(clippy::disallowed_methods)]
 
@@ -37,26 +37,26 @@ use headway_trainer::{
     provenance::{Record, command_line},
 };
 
-/// Named columns; a missing number is `None`.
+/// A table with named columns; a missing number is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
     /// Column names.
     pub header: Vec<String>,
-    /// Cells.
+    /// Cells, row by row.
     pub rows: Vec<Vec<Option<String>>>,
 }
 
-/// What a page about many runs holds.
+/// The content of a page, before it is written.
 pub struct Page {
-    /// The page.
+    /// The page itself.
     pub report: Report,
     /// Its main table.
     pub table: Table,
-    /// What was found, sentence by sentence.
+    /// Findings, one sentence each.
     pub findings: Vec<String>,
-    /// Whether every expectation is met; nothing where there is none.
+    /// Whether every expectation is met; `None` if there is none.
     pub verdict: Option<bool>,
-    /// Everything above as one document for programs.
+    /// The same results as one JSON document, for programs.
     pub json: serde_json::Value,
     /// Figures by name, as SVG.
     figures: Vec<(String, String)>,
@@ -64,7 +64,7 @@ pub struct Page {
     tables: Vec<(&'static str, Table)>,
 }
 
-/// Reads what a study's runs have left and makes its page.
+/// Reads the results of a study's runs and makes its page.
 ///
 /// # Errors
 /// [`Error::Trainer`] when a record is damaged; [`Error::Trainer`]; [`Error::Pattern`] when a figure cannot be drawn.
@@ -92,10 +92,10 @@ impl Page {
     }
 }
 
-/// Bytes of the name of a figure at most; file systems end a name at 255.
+/// Largest number of bytes of a figure's name; file systems allow 255.
 const LONGEST_NAME: usize = 100;
 
-/// Sections in the making, and the figures among them.
+/// The sections of a page while it is being made, and their figures.
 #[derive(Default)]
 struct Builder {
     sections: Vec<Section>,
@@ -116,7 +116,8 @@ impl Builder {
         self.sections.push(Section::Figure { title: title.into(), note: note.into(), svg });
     }
 
-    /// A name of bounded length that no other figure has: labels may be long, and alike but for what no file name has.
+    /// A name of bounded length that no other figure has: labels may be long, and may differ only in characters that
+    /// file names lack.
     fn file_name(&self, name: String) -> String {
         let is_new = |name: &String| self.figures.iter().all(|(other, _)| other != name);
         if name.len() <= LONGEST_NAME && is_new(&name) {
@@ -129,7 +130,7 @@ impl Builder {
         std::iter::once(bounded.clone()).chain(numbered).find(is_new).unwrap_or(bounded)
     }
 
-    /// The sections, the last of which lists what lies beside the page.
+    /// The sections, the last of which lists the files beside the page, and the figures.
     fn finish(mut self, tables: &[(&'static str, Table)]) -> (Vec<Section>, Vec<(String, String)>) {
         let tables = tables.iter().map(|(name, _)| (format!("{name}.csv"), table_note(name)));
         let json = [("results.json".to_owned(), "everything on this page, for programs")];
@@ -140,7 +141,7 @@ impl Builder {
         (self.sections, self.figures)
     }
 
-    /// The page about a network that this command looked into.
+    /// The page about an analysed network, for the command that made it.
     fn page(
         self,
         title: &str,
@@ -162,7 +163,7 @@ impl Builder {
     }
 }
 
-/// What a table of this name holds.
+/// What the table of this name holds.
 fn table_note(name: &str) -> &'static str {
     match name {
         groups::VALUES => "every value of every run",
@@ -180,20 +181,20 @@ fn table_note(name: &str) -> &'static str {
     }
 }
 
-/// Share of the largest value below which a value has no place on a log axis: least squares without noise is exact but for
+/// Share of the largest value below which values are left off a log axis: least squares without noise is exact up to
 /// rounding, and would squeeze everything else into a line.
 const FLOOR: f64 = 1e-6;
 
-/// What a caption says about that.
+/// The sentence about this floor in a caption.
 const FLOOR_NOTE: &str =
     "Values below a millionth of the largest are left out; a curve a million times above most others is not counted.";
 
-/// Interrupts curves of a log axis where they fall below the floor.
+/// Interrupts curves on a log axis where they fall below the floor.
 fn cut_at_floor(series: &mut [Series]) {
     let largest = |series: &Series| series.points.iter().map(|(_, y)| *y).filter(|y| y.is_finite()).fold(0.0, f64::max);
     let mut largest: Vec<f64> = series.iter().map(largest).collect();
     largest.sort_by(f64::total_cmp);
-    // One curve that runs away would take all the others off the figure.
+    // Otherwise a single curve that diverges would push all the others off the figure.
     let middle = largest.get(largest.len() / 2).copied().unwrap_or(0.0);
     let floor = FLOOR * largest.into_iter().filter(|value| value * FLOOR <= middle).fold(0.0, f64::max);
     for Series { points, intervals, .. } in series {
@@ -210,18 +211,18 @@ fn cut_at_floor(series: &mut [Series]) {
 /// How a table writes a number: [`headway_draw::number`] for people, [`exact`] for programs.
 type Write = fn(f64) -> String;
 
-/// All digits.
+/// The number with all its digits.
 fn exact(value: f64) -> String {
     value.to_string()
 }
 
-/// With a capital letter.
+/// The text with a capital first letter.
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// Devices, versions and threads behind some runs, each once.
+/// Devices, versions and threads used by some runs, each combination once.
 fn machines<'a>(records: impl Iterator<Item = &'a Record>) -> Table {
     let machine = |record: &Record| [&record.version, &record.device, &record.platform].map(Clone::clone);
     let threads = |record: &Record| record.threads.to_string();

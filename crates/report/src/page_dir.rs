@@ -1,4 +1,4 @@
-//! The folder of a page: `report.html`, its figures, and its numbers as CSV and JSON.
+//! The folder of a page, with `report.html`, its figures, and its numbers as CSV and JSON.
 
 use std::path::{Path, PathBuf};
 
@@ -16,17 +16,17 @@ impl PageDir {
         Self { root: root.into() }
     }
 
-    /// The folder itself.
+    /// Path of the folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The page.
+    /// Path of the page.
     pub fn report(&self) -> PathBuf {
         self.root.join("report.html")
     }
 
-    /// Writes a file of the page, whole or not at all.
+    /// Writes a file of the page atomically: completely or not at all.
     ///
     /// # Errors
     /// [`Error::Io`]
@@ -34,7 +34,7 @@ impl PageDir {
         beside::write_if_changed(&self.root.join(name), bytes)
     }
 
-    /// Refuses a folder whose page is about something else: a run, a sweep or a comparison.
+    /// Refuses a folder that holds another kind of page: that of a run, a sweep or a comparison.
     ///
     /// # Errors
     /// [`Error::Occupied`]

@@ -94,7 +94,7 @@ fn lengths(paths: &Paths, write: Write) -> Table {
     Table { header, rows: rows.collect() }
 }
 
-/// The table of the largest paths.
+/// The largest paths as a table.
 pub fn largest(paths: &Paths) -> Table {
     largest_as(paths, number)
 }

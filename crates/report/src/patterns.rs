@@ -11,16 +11,16 @@ use headway_trainer::loss;
 /// Name of the figure in a run folder.
 pub(crate) const NAME: &str = "patterns";
 
-/// What the figure shows, for its caption.
+/// Caption of the figure.
 pub(super) const NOTE: &str = "First test example: a panel per layer and head, queries downwards, keys to the right. Point at a row \
                                to read its strongest keys.";
 
-/// Longer sequences have no picture: a row of it would be thinner than a pixel.
+/// Longest sequence that is drawn: with more, a row would be thinner than a pixel.
 const LONGEST: usize = 320;
-/// Nor do networks of more heads in all.
+/// Largest total number of heads that is drawn.
 const MOST_HEADS: usize = 64;
 
-/// The picture as SVG; nothing for what is too large to be drawn.
+/// The picture as SVG; `None` if it would be too large to draw.
 ///
 /// # Errors
 /// [`Error::Pattern`] when it cannot be drawn.

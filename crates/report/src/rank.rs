@@ -9,14 +9,15 @@ use headway_inspect::{Curve, Method, Rank};
 /// Name of the figure and of the table of every sequence.
 pub(super) const NAME: &str = "rank";
 
-/// A fall of the logarithm this many times deeper than the one before, or more, is called doubly exponential.
+/// A decay counts as doubly exponential if each fall of the logarithm is at least this many times as deep as the one
+/// before.
 const DOUBLY: f64 = 2.5;
 
-/// Why a network with maps has no law.
+/// Why a network with maps has no power law.
 const PLAINLY: &str = "A map in front of each layer adds a bias of its own to every row, so that equal rows do not stay equal and nothing need \
                        collapse. Residuals are computed plainly in f64: below 1e-15 of the state they are rounding.";
 
-/// The page: what the residual does with each choice of pieces, a figure, and the numbers.
+/// The page: how the residual behaves with each choice of parts, a figure, and the numbers.
 pub fn page(rank: &Rank) -> Page {
     let table = table(&rank.curves);
     let mut findings: Vec<String> = rank.curves.iter().map(finding).collect();
@@ -46,7 +47,7 @@ pub fn page(rank: &Rank) -> Page {
     builder.page("Rank collapse", rank.subject.sentence(), table, findings, json!(rank), tables)
 }
 
-/// What one curve does, in a sentence.
+/// How one curve behaves, as a sentence.
 fn finding(curve: &Curve) -> String {
     let known: Vec<(usize, f64)> =
         curve.layers.iter().filter_map(|layer| Some((layer.layer, layer.log10_relative?))).collect();
@@ -72,7 +73,7 @@ fn finding(curve: &Curve) -> String {
     }
 }
 
-/// 10 to this power, as a person reads it.
+/// 10 to this power, formatted for people.
 fn power(log10: f64) -> String {
     number(10.0_f64.powf(log10))
 }
@@ -114,7 +115,7 @@ fn cell(value: Option<f64>) -> Option<String> {
 
 /// The table of one curve.
 fn one(curve: &Curve) -> Table {
-    // Where there is no law, there is no ratio.
+    // Without a power law there is no ratio.
     let columns = if curve.method == Method::Plain { 3 } else { 4 };
     let rows = curve.layers.iter().map(|layer| {
         let logs = [layer.log10_residual, layer.log10_relative, layer.fall_ratio].map(cell);
@@ -124,7 +125,7 @@ fn one(curve: &Curve) -> Table {
     Table { header: header.into_iter().take(columns).collect(), rows: rows.collect() }
 }
 
-/// The table for a terminal: of several curves only the relative residuals, side by side.
+/// The table for a terminal: for several curves only the relative residuals, side by side.
 fn table(curves: &[Curve]) -> Table {
     if let [curve] = curves {
         return one(curve);
@@ -138,7 +139,7 @@ fn table(curves: &[Curve]) -> Table {
     Table { header, rows: (0..layers).map(row).collect() }
 }
 
-/// Every sequence's residual after every layer.
+/// The residual of every sequence after every layer.
 fn every_sequence(curves: &[Curve]) -> Table {
     let header = ["network", "sequence", "layer", "log10 residual", "log10 relative"].map(str::to_owned).into();
     let rows = curves.iter().flat_map(|curve| {

@@ -1,4 +1,4 @@
-//! The page about one run: what came out, how it got there, with which settings, on what.
+//! The page about one run: its results, its training, its settings and the machine it ran on.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,8 @@ use headway_trainer::{
     session::Finished,
 };
 
-/// Makes the page of a run whose training has ended, with its attention patterns where it is complete, and then writes its record.
+/// Makes the page of a run whose training has ended, including its attention patterns if the run is complete, and then
+/// writes the run's record.
 ///
 /// # Errors
 /// as [`write()`] and [`Finished::conclude`]
@@ -33,12 +34,12 @@ pub fn conclude(finished: Finished) -> Result<Summary, Error> {
     {
         dir.write(&dir.figure(patterns::NAME), svg.as_bytes())?;
     }
-    // Before the record: one that says complete has its page beside it.
+    // Written before the record, so that a run recorded as complete always has its page.
     write(dir, experiment, record)?;
     Ok(finished.conclude()?)
 }
 
-/// Writes `report.html` and the figures in it.
+/// Writes `report.html` and its figures.
 ///
 /// # Errors
 /// [`Error::Trainer`]; [`Error::Pattern`] when a figure cannot be drawn.
@@ -128,13 +129,13 @@ fn learning_curve(lines: &[Line], rows: &[Row]) -> Figure {
     }
 }
 
-/// Caption of [`slices`] after a first sentence.
+/// Caption of [`slices`] that begins with the given sentence.
 pub(super) fn slice_note(first: &str, figure: &Figure) -> String {
     let floor = if figure.y_log { FLOOR_NOTE } else { "" };
     format!("{first}. Bands are two standard errors over test examples. {floor}")
 }
 
-/// Scores of slices named `…=<number>`, one series per predictor; nothing when there are no such slices.
+/// Scores of slices named `…=<number>`, one series per predictor; `None` if there are no such slices.
 pub(super) fn slices(rows: &[Row]) -> Option<Figure> {
     let points = |row: &Row| {
         let place = |name: &String| slice(name).map(|(_, number)| number);
@@ -191,8 +192,9 @@ fn budget(experiment: &Experiment) -> Section {
     }
 }
 
-/// Makes the page of a run again and says how the run stands, with the attention patterns of its best checkpoint where it has no
-/// picture of them. A run in progress is shown as far as it is, and draws that picture itself.
+/// Makes the page of a run again and returns the page's path and the run's status. Draws the attention patterns of the
+/// best checkpoint if the run has no picture of them. A run in progress is shown as far as it has come, and draws that
+/// picture itself later.
 ///
 /// # Errors
 /// [`Error::Trainer`] when the folder holds no run, its checkpoint is bad, or the system refuses
@@ -202,7 +204,7 @@ pub fn again(root: &Path, device: &OpenDevice) -> Result<(PathBuf, Status), Erro
         let experiment = experiment::load(&dir.experiment(), &[])?.experiment;
         let record = run_dir::read_record(root)?;
         write(&dir, &experiment, &record)?;
-        // If it has ended meanwhile, this page took the place of the last one.
+        // If the run has ended meanwhile, this page has replaced its final one.
         if RunDir::is_held(root)? {
             return Ok((dir.report(), record.status));
         }

@@ -1,4 +1,4 @@
-//! Scores as tables show them, and in words what is wrong with them.
+//! Scores as tables show them, and sentences about what is wrong with them.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use headway_draw::number;
 use headway_study::results::{Group, counted_seeds};
 use headway_trainer::provenance::{Doubt, NETWORK, Row};
 
-/// What stands for scores of a network that are not finite.
+/// Text that replaces scores of a network that are not finite.
 const NOT_FINITE: &str = "not finite";
-/// Scores that a remark names.
+/// Largest number of scores that a remark names.
 const MOST_NAMED: usize = 3;
 
-/// A score as a table shows it, with the sign of what is wrong with it.
+/// A score as a table shows it, followed by the sign of what is wrong with it; `None` if there is no such score.
 pub fn shown(row: &Row, metric: &str) -> Option<String> {
     match row.metrics.get(metric) {
         Some(value) => {
@@ -23,7 +23,7 @@ pub fn shown(row: &Row, metric: &str) -> Option<String> {
     }
 }
 
-/// A sentence for each sign in [`shown`].
+/// One sentence for each sign that occurs in [`shown`].
 pub fn remarks(row: &Row) -> Vec<String> {
     let mut remarks: BTreeMap<char, (Doubt, Vec<String>)> = BTreeMap::new();
     for (name, doubt) in &row.doubts {
@@ -40,7 +40,7 @@ pub fn remarks(row: &Row) -> Vec<String> {
     remarks.into_iter().map(sentence).collect()
 }
 
-/// What there is to say about a group's network's scores: that it diverged, and what is wrong with what is finite.
+/// Remarks about the scores of a group's network: that it diverged, and what is wrong with the finite ones.
 pub(super) fn of_group(group: &Group) -> Vec<String> {
     let name = &group.name;
     let diverged = group.diverged();
@@ -61,7 +61,7 @@ pub(super) fn of_group(group: &Group) -> Vec<String> {
     failed.into_iter().chain(doubts).collect()
 }
 
-/// The sign in words.
+/// Meaning of the sign.
 fn meaning(doubt: Doubt) -> &'static str {
     match doubt {
         Doubt::BeyondBest(_) => {
@@ -73,7 +73,7 @@ fn meaning(doubt: Doubt) -> &'static str {
     }
 }
 
-/// The score that it is measured against, in words.
+/// The score that it is compared with, in words.
 fn against(doubt: Doubt) -> String {
     match doubt {
         Doubt::BeyondBest(best) => format!("best possible {}", number(best)),

@@ -13,7 +13,7 @@ use super::{
 };
 use headway_trainer::{evaluate::Shifted, provenance::Row};
 
-/// The page: a table of shifts by predictors, then the error at each number of examples under each shift.
+/// The page: a table of shifts by predictors, then the error for each number of examples under each shift.
 pub fn page(checkpoint: &Path, shifted: Vec<Shifted>) -> Page {
     let table = table(&shifted);
     let mut builder = Builder::default();
@@ -52,7 +52,7 @@ fn every_score(shifted: &[Shifted]) -> Table {
     Table { header, rows: rows.collect() }
 }
 
-/// Mean squared error, or accuracy where answers are classes.
+/// Mean squared errors, or accuracies if answers are classes.
 fn table(shifted: &[Shifted]) -> Table {
     let score = |row: &Row| {
         let name = if row.metrics.contains_key("test/accuracy") { "test/accuracy" } else { "test/mse" };
@@ -67,7 +67,7 @@ fn table(shifted: &[Shifted]) -> Table {
     Table { header, rows: rows.collect() }
 }
 
-/// What is wrong with the network's scores, shift by shift.
+/// Remarks about the network's scores under each shift.
 fn findings(shifted: &[Shifted]) -> Vec<String> {
     let of = |shift: &Shifted| {
         let remarks = shift.rows.iter().flat_map(remarks);

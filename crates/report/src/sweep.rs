@@ -30,7 +30,7 @@ pub(super) fn page(sweep: &Sweep, dir: &StudyDir, command: &str) -> Result<Page,
         all.push(Group::read(dir, name, point.settings.clone(), &runs)?);
     }
     let curves = curves(sweep, &all);
-    // Two points lie on any power law, and an accuracy on none.
+    // Two points fit any power law, and an accuracy follows none.
     let has_law = |curve: &&Curve| curve.is_network && curve.values.len() > 2 && !config.metric.contains("accuracy");
     let laws: Vec<(String, Estimate)> = curves
         .iter()
@@ -105,14 +105,14 @@ pub(super) fn page(sweep: &Sweep, dir: &StudyDir, command: &str) -> Result<Page,
     Ok(Page { report, table, findings, verdict, json, figures, tables })
 }
 
-/// A predictor's score along x.
+/// A predictor's score as a function of x.
 struct Curve {
     label: String,
     is_network: bool,
     values: Vec<(f64, BTreeMap<u64, f64>)>,
 }
 
-/// Curves along x: of the network one for each combination of the other swept values, of each classical predictor one.
+/// Curves along x: of the network one per combination of the other swept values, of each classical predictor one.
 fn curves(sweep: &Sweep, all: &[Group]) -> Vec<Curve> {
     let metric = &sweep.config.metric;
     let mut curves: Vec<Curve> = Vec::new();
@@ -144,7 +144,7 @@ fn curves(sweep: &Sweep, all: &[Group]) -> Vec<Curve> {
     curves
 }
 
-/// Whether a swept key is what stands along x, alone or in step with others.
+/// Whether a swept key varies along x, alone or in step with others.
 fn is_along_x(sweep: &Sweep, key: &str) -> bool {
     match &sweep.config.plot.x {
         Some(headway_study::sweep::XAxis::Key(x)) => x == key,
@@ -153,10 +153,10 @@ fn is_along_x(sweep: &Sweep, key: &str) -> bool {
     }
 }
 
-/// Largest value along x over the smallest, up to which an axis is linear.
+/// Ratio of the largest to the smallest value along x up to which the axis is linear.
 const NARROW: f64 = 1.01;
 
-/// The score against x in log-log where both are positive, with the theory's line through the first point.
+/// The score against x, on log axes if both are positive, with the theoretical lines through the first point.
 fn figure(sweep: &Sweep, curves: &[Curve], laws: &[(String, Estimate)]) -> Option<Figure> {
     let estimated = |curve: &Curve| -> Vec<(f64, Estimate)> {
         let estimate = |of: &BTreeMap<u64, f64>| Estimate::of(&of.values().copied().collect::<Vec<_>>());
@@ -165,7 +165,7 @@ fn figure(sweep: &Sweep, curves: &[Curve], laws: &[(String, Estimate)]) -> Optio
     let drawn: Vec<(&Curve, Vec<(f64, Estimate)>)> = curves.iter().map(|curve| (curve, estimated(curve))).collect();
     let points = || drawn.iter().flat_map(|(_, points)| points);
     points().next()?;
-    // Over a narrow range far from zero a logarithm would put all points on one spot.
+    // Over a narrow range far from zero, a logarithmic axis would put all points in one place.
     let ends = points().fold((f64::INFINITY, 0.0_f64), |(least, most), (x, _)| (least.min(*x), most.max(*x)));
     let x_log = ends.0 > 0.0 && ends.1 > NARROW * ends.0;
     let y_log = points().all(|(_, estimate)| estimate.mean > 0.0) && !sweep.config.metric.contains("accuracy");
@@ -196,7 +196,7 @@ fn figure(sweep: &Sweep, curves: &[Curve], laws: &[(String, Estimate)]) -> Optio
     })
 }
 
-/// Something expected beside what was found.
+/// An expected value beside the measured one.
 struct Check {
     at: String,
     score: String,
@@ -204,12 +204,12 @@ struct Check {
     expected: String,
     source: String,
     agrees: bool,
-    /// Whether a mean far better than expected would be outside.
+    /// Whether the tolerance is small enough to detect a mean far better than expected.
     can_tell: bool,
 }
 
 impl Check {
-    /// That a mean agrees with someone else's.
+    /// Checks that a mean agrees with one measured by others.
     fn agreement(sweep: &Sweep, all: &[Group], expect: &Expect) -> Self {
         let metric = expect.metric.as_ref().unwrap_or(&sweep.config.metric);
         let is_there = |x: Option<f64>| x.is_some_and(|x| expect.is_at(x));
@@ -240,11 +240,12 @@ impl Check {
         }
     }
 
-    /// That the network beats a classical predictor at a point: the interval of the paired difference lies below zero.
+    /// Checks that the network beats a classical predictor at a point: the interval of the paired difference lies below
+    /// zero.
     fn victory(sweep: &Sweep, group: &Group, predictor: &str) -> Self {
         let metric = &sweep.config.metric;
         let [network, rival] = ["network", predictor].map(|name| group.values(name, metric));
-        // What is better is smaller, but for an accuracy.
+        // Smaller is better, except for an accuracy.
         let [better, worse] = if metric.contains("accuracy") { [&rival, &network] } else { [&network, &rival] };
         let difference = Difference::between(better, worse).map(|difference| difference.estimate);
         let below = |estimate: &Estimate| estimate.interval.map_or(estimate.mean, |[_, high]| high) < 0.0;
@@ -268,7 +269,7 @@ impl Check {
         })
     }
 
-    /// In one word. What is outside is so however wide the tolerance.
+    /// The verdict as one word. A value that is outside counts as such however wide the tolerance is.
     fn verdict(&self) -> &'static str {
         match (self.agrees, self.can_tell) {
             (false, _) => "no",
@@ -351,7 +352,8 @@ fn findings(sweep: &Sweep, all: &[Group], laws: &[(String, Estimate)], checks: &
     findings
 }
 
-/// Where the network's mean is below each classical predictor's, and both where their ratio is least.
+/// At how many points the network's mean is below that of each classical predictor, and both values where their ratio
+/// is smallest.
 fn against_anchors(metric: &str, all: &[Group]) -> Vec<String> {
     if metric.contains("accuracy") {
         return Vec::new();

@@ -1,7 +1,7 @@
-//! The folder of a sweep or a comparison: owns every path in it.
+//! The folder of a sweep or a comparison; all its paths are defined here.
 //!
 //! ```text
-//! sweep.toml | compare.toml    what was asked, complete: it needs no other file
+//! sweep.toml | compare.toml    the complete study, which needs no other file
 //! runs/<run id>/               ordinary run folders
 //! report.html  figures/  results.csv  summary.csv  results.json
 //! ```
@@ -26,7 +26,7 @@ impl StudyDir {
         Self { root: root.into() }
     }
 
-    /// The folder itself.
+    /// Path of the folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -41,12 +41,13 @@ impl StudyDir {
         self.root.join("runs")
     }
 
-    /// A file beside the report.
+    /// Path of a file beside the report.
     pub fn file(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    /// Keeps other processes from leading the same study while the result lives. They may still do single runs of it.
+    /// Prevents other processes from leading the same study while the returned lock lives. They may still execute
+    /// single runs of it.
     ///
     /// # Errors
     /// [`Error::Trainer`] when another process leads it, or the system refuses
@@ -55,7 +56,7 @@ impl StudyDir {
         Ok(FolderLock::lock(&self.root)?)
     }
 
-    /// Writes a file beside the report, whole or not at all.
+    /// Writes a file beside the report atomically: completely or not at all.
     ///
     /// # Errors
     /// [`Error::Trainer`]
@@ -63,13 +64,13 @@ impl StudyDir {
         Ok(beside::write_if_changed(&self.file(name), bytes)?)
     }
 
-    /// Refuses a folder that holds something else.
+    /// Refuses a folder that holds something else than this study.
     ///
     /// # Errors
     /// [`Error::Trainer`]
     pub fn ensure_ours(&self, name: &str) -> Result<(), Error> {
         let Some(entries) = presence::list(&self.root)? else { return Ok(()) };
-        // Nor is it occupied by a lock, or by a file that a killed process was about to write.
+        // Lock files, and temporary files left by a killed process, do not count.
         let is_ours = |entry: &PathBuf| {
             let file = presence::name(entry);
             file == FolderLock::LOCK || file.contains(beside::MARK)

@@ -1,4 +1,5 @@
-//! The file of a study: a TOML text that names experiments, changes them and may hold profiles, with errors that point into it.
+//! The file of a study: TOML that names experiments, changes them and may hold profiles, with errors that point into
+//! it.
 
 use std::{
     collections::BTreeSet,
@@ -16,22 +17,22 @@ use headway_trainer::{
     experiment::{self, Experiment, ExperimentError, Override, Places, Problem, Purpose, ValueSource},
 };
 
-/// What the command line changes about a study.
+/// Changes to a study from the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// Profile of the file to use.
+    /// Profile of the file to use; `None` for none.
     pub profile: Option<String>,
-    /// Keys that no experiment of the study shall set.
+    /// Keys that are removed from every experiment of the study.
     pub unset: Vec<String>,
-    /// `key=value` for every experiment of the study.
+    /// `key=value` settings for every experiment of the study.
     pub set: Vec<String>,
-    /// Seeds in place of the file's.
+    /// Seeds that replace those of the file; `None` to keep them.
     pub seeds: Option<Vec<u64>>,
 }
 
-/// A text and the places of its keys.
+/// The text of a study and the positions of its keys.
 pub struct StudyFile {
-    /// Where it came from.
+    /// Path of the file.
     pub path: PathBuf,
     text: String,
     places: Places,
@@ -39,7 +40,8 @@ pub struct StudyFile {
 }
 
 impl StudyFile {
-    /// Reads a file and merges a profile into it: a table `[profiles.NAME]` whose values replace those of the same keys.
+    /// Reads a file and merges a profile into it: the values of the table `[profiles.NAME]` replace those of the same
+    /// keys.
     ///
     /// # Errors
     /// not there, or [`Error::NoProfile`]; [`Error::Experiment`] when it is no TOML.
@@ -78,21 +80,21 @@ impl StudyFile {
         Ok(Self { path: path.to_owned(), text, places, table })
     }
 
-    /// Whether it has this key at its top.
+    /// Whether the file has this key at its top level.
     pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// The file as a config.
+    /// The file parsed as a config.
     ///
     /// # Errors
-    /// [`Error::Experiment`] with every problem of form.
+    /// [`Error::Experiment`] with every problem found.
     pub fn config<T: DeserializeOwned>(&self) -> Result<T, Error> {
         Ok(experiment::read_as(&self.path, &self.text, self.places.clone(), self.table.clone())?)
     }
 
-    /// Completes what every study says of itself: the seeds are those of the command line where it gives some, the profile is the one that was
-    /// merged in, and the title, unless there is one, the name of the file.
+    /// Completes the keys that all studies share: seeds from the command line replace those of the file, the profile is
+    /// the one that was merged in, and a missing title becomes the name of the file.
     pub(super) fn complete(
         &self,
         changes: &Changes,
@@ -111,7 +113,7 @@ impl StudyFile {
         }
     }
 
-    /// A problem with a key of this file.
+    /// An error about a key of this file.
     pub fn problem(&self, key: &str, message: &str) -> Error {
         let origin = self.places.value(key).cloned().unwrap_or(ValueSource::Default);
         let problem = Problem { key: key.to_owned(), message: format!("{key}: {message}"), help: None, origin };
@@ -122,7 +124,8 @@ impl StudyFile {
         Error::Experiment(Box::new(ExperimentError { path: self.path.clone(), text: self.text.clone(), problems }))
     }
 
-    /// The experiment that `at` names: the path of its file, seen from this one, or the experiment itself as a table.
+    /// The experiment that the key `at` names: the path of its file relative to this one, or the experiment itself as a
+    /// table.
     ///
     /// # Errors
     /// [`Error::Trainer`] when its file cannot be read; [`Error::Experiment`]
@@ -148,11 +151,11 @@ impl StudyFile {
         }
     }
 
-    /// An experiment with values set in this file. `places` are the tables of this file in which the keys of the settings
-    /// stand, for messages.
+    /// An experiment changed by settings of this file. `places` are the tables of this file that contain the keys of
+    /// the settings, for messages.
     ///
     /// # Errors
-    /// [`Error::Experiment`], pointing into this file where it set what is wrong.
+    /// [`Error::Experiment`], pointing into this file if it set the wrong value.
     pub fn experiment(&self, base: &Base, settings: &[Override], places: &[String]) -> Result<Experiment, Error> {
         let read = experiment::from_table(
             &base.path,
@@ -171,7 +174,7 @@ impl StudyFile {
         if mine.is_empty() { Err(Error::Experiment(error)) } else { Err(self.error(mine)) }
     }
 
-    /// The problem with its place in this file, if this file set the value.
+    /// The problem with its position in this file, if this file set the value.
     fn place(&self, problem: &Problem, base: &Base, places: &[String]) -> Option<Problem> {
         let origin = match (&problem.origin, &base.inline_at) {
             (ValueSource::Override(text), _) => {
@@ -185,9 +188,9 @@ impl StudyFile {
     }
 }
 
-/// Memory that a planned run takes beside the text of its experiment.
+/// Bytes of memory for a planned run besides the text of its experiment.
 const BYTES_OF_A_RUN: usize = 4000;
-/// Memory that all runs of a plan may take.
+/// Largest number of bytes for all runs of a plan.
 const MOST_BYTES: usize = 40_000_000;
 
 /// An experiment before a study changes it.
@@ -196,12 +199,12 @@ pub struct Base {
     text: String,
     places: Places,
     table: Table,
-    /// Key of the table that holds it, when it stands in the study's own file.
+    /// Key of the table that holds the experiment, if it is part of the study's own file.
     inline_at: Option<String>,
 }
 
 impl Base {
-    /// Refuses more runs of it than anybody waits for, before the first is made.
+    /// Refuses a number of runs that would not fit into memory, before the first is made.
     ///
     /// # Errors
     /// [`Error::Experiment`] at the key
@@ -214,12 +217,12 @@ impl Base {
         Err(file.problem(key, &format!("these are {runs} runs; give {most} or fewer of an experiment of this size")))
     }
 
-    /// The experiment as a value that needs no other file.
+    /// The experiment as a table that refers to no other file.
     pub fn inline(&self) -> Value {
         Value::Table(self.table.clone())
     }
 
-    /// The experiment with changes, with its form checked and nothing else.
+    /// The experiment with changes, of which only the form is checked.
     pub(super) fn unchecked(&self, settings: &[Override]) -> Option<Experiment> {
         let mut table = self.table.clone();
         for setting in settings {
@@ -231,8 +234,8 @@ impl Base {
 
 const PROFILES: &str = "profiles";
 
-/// Settings of a table, in its order. A key in quotes takes its value whole, `"model.state_mixer" = { ffn = {} }`; bare keys
-/// lead to single values, `model.n_heads = 4`.
+/// The settings of a table, in its order. A quoted key is set as a whole, `"model.state_mixer" = { ffn = {} }`; bare
+/// keys lead to single values, `model.n_heads = 4`.
 pub(super) fn settings(table: &Table) -> Vec<Override> {
     let entries = table.iter().flat_map(|(key, value)| match value {
         Value::Table(below) if !key.contains('.') => experiment::leaves(key, below),
@@ -241,7 +244,7 @@ pub(super) fn settings(table: &Table) -> Vec<Override> {
     entries.map(|(key, value)| Override::new(&key, value)).collect()
 }
 
-/// Refuses a name that is none of those there are.
+/// Refuses a name that is not in the list `there_are`.
 ///
 /// # Errors
 /// [`Error::Experiment`]
@@ -249,7 +252,7 @@ pub(super) fn named(file: &StudyFile, key: &str, name: &str, there_are: &[String
     if there_are.iter().any(|there| there == name) {
         return Ok(());
     }
-    // Slices would fill the screen.
+    // Names of slices are left out, since they would fill the screen.
     let shown: Vec<&str> = there_are.iter().map(String::as_str).filter(|name| !name.contains('[')).collect();
     let near = there_are.iter().filter(|there| there.len().abs_diff(name.len()) < 100);
     let closest = near.min_by_key(|there| strsim::damerau_levenshtein(name, there));
@@ -257,7 +260,7 @@ pub(super) fn named(file: &StudyFile, key: &str, name: &str, there_are: &[String
     Err(file.problem(key, &format!("nothing is called `{name}`; there are {}{closest}", shown.join(", "))))
 }
 
-/// Adds `key=value` of a command line to the values that all runs share.
+/// Adds the `key=value` settings of a command line to the values that all runs share.
 ///
 /// # Errors
 /// [`Error::Trainer`] for what is not `key=value`, or for one of the keys that have a value of their own in every run.
@@ -271,13 +274,13 @@ pub(super) fn set(table: &mut Table, texts: &[String], taken: &[String]) -> Resu
             let problem = format!("this study gives {key} values of its own");
             return Err(headway_trainer::Error::argument(format!("-s {text}"), problem).into());
         }
-        // In quotes, as it were: it comes after the bare keys of the same table.
+        // Inserted as a quoted key, so that it comes after the bare keys of the same table.
         table.insert(key, value);
     }
     Ok(())
 }
 
-/// Keys that a command line takes out of whatever sets them, and whether they were found.
+/// Keys that a command line removes, and whether each was found.
 pub(super) struct Unset(Vec<(String, bool)>);
 
 impl Unset {
@@ -285,7 +288,7 @@ impl Unset {
         Self(changes.unset.iter().map(|key| (key.clone(), false)).collect())
     }
 
-    /// Takes them out of an experiment.
+    /// Removes them from an experiment.
     pub(super) fn take_from(&mut self, base: &mut Base) {
         for (key, found) in &mut self.0 {
             if let Some(whole) = experiment::take(&mut base.table, key) {
@@ -295,7 +298,7 @@ impl Unset {
         }
     }
 
-    /// Takes them out of a table of settings.
+    /// Removes them from a table of settings.
     pub(super) fn take_from_settings(&mut self, table: &mut Table) {
         for (key, found) in &mut self.0 {
             *found |= table.remove(key.as_str()).is_some() || experiment::take(table, key).is_some();
@@ -315,7 +318,7 @@ impl Unset {
     }
 }
 
-/// Whether two keys mean the same value, the name of a variant being left out in one of them perhaps.
+/// Whether two keys name the same value, even if one of them omits the name of a variant.
 pub(super) fn is_same(a: &str, b: &str) -> bool {
     let short = |key: &str| match key.split('.').collect::<Vec<_>>().as_slice() {
         [choice, _variant, rest @ ..] if !rest.is_empty() => format!("{choice}.{}", rest.join(".")),
@@ -328,13 +331,13 @@ pub(super) fn is_same(a: &str, b: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a list of seeds, or a table such as { first = 0, count = 5 }")]
 pub enum Seeds {
-    /// These.
+    /// The listed seeds.
     List(Vec<u64>),
     /// `first`, `first` + 1, …
     Range {
-        /// The first.
+        /// The first seed.
         first: u64,
-        /// How many.
+        /// Number of seeds.
         count: u64,
     },
 }
@@ -356,7 +359,7 @@ impl Seeds {
         all.into_iter().filter(|seed| seen.insert(*seed)).collect()
     }
 
-    /// What is wrong with them, before they are listed.
+    /// What is wrong with the seeds, checked before they are listed; `None` if nothing is.
     pub(super) fn problem(&self) -> Option<String> {
         let last = match self {
             Self::List(seeds) => seeds.iter().copied().max(),
@@ -369,7 +372,7 @@ impl Seeds {
         }
     }
 
-    /// How many there are at most, without listing them.
+    /// Upper bound on the number of seeds, without listing them.
     pub(super) fn count(&self) -> usize {
         match self {
             Self::List(seeds) => seeds.len(),

@@ -1,4 +1,4 @@
-//! Runs of a plan side by side, each in a process of its own: what ends one in any way leaves the others alone.
+//! Runs of a plan side by side, each in its own process: however one ends, the others go on.
 
 use std::{
     io::{Read, Write},
@@ -27,58 +27,60 @@ use headway_trainer::{
 
 /// How to run a plan.
 pub struct Jobs<'a> {
-    /// Runs at once.
+    /// Number of runs at a time.
     pub at_once: usize,
-    /// CPU threads of each.
+    /// CPU threads of each run.
     pub threads: usize,
-    /// The command that does a run. It saves when a line comes on its standard input, and saves and stops when that ends.
+    /// The command that executes a run. It must save a checkpoint when a line arrives on its standard input, and save
+    /// and stop when that ends.
     pub command: &'a dyn Fn(&PlannedRun) -> Command,
     /// Stops every run after its current micro-batch.
     pub interrupter: Interrupter,
-    /// Set by whoever wants a checkpoint of every run that is under way.
+    /// Set to request a checkpoint of every run that is active.
     pub save_now: Arc<AtomicBool>,
-    /// Told how far the plan is, now and then and whenever a run ends.
+    /// Called from time to time, and whenever a run ends, with the progress of the plan.
     pub on_progress: &'a dyn Fn(&Progress<'_>),
 }
 
-/// How far a plan is.
+/// Progress of a plan.
 pub struct Progress<'a> {
-    /// Runs that will not be tried any more, failed ones included.
+    /// Number of runs that will not be tried any more, including failed ones.
     pub ended: usize,
-    /// Runs that failed.
+    /// Number of failed runs.
     pub failed: usize,
-    /// All runs.
+    /// Number of all runs.
     pub total: usize,
-    /// Runs at this moment, each with the steps it has taken and will take.
+    /// The active runs: label, steps taken, and steps in all.
     pub running: Vec<(&'a str, u64, u64)>,
-    /// The run that ended just now, how, and what it said about that.
+    /// The run that has just ended: label, state, and the last message of its process.
     pub news: Option<(&'a str, &'a RunState, &'a str)>,
-    /// Seconds until the end, once that can be told.
+    /// Estimated seconds until the end; `None` while there is no estimate.
     pub seconds_left: Option<f64>,
 }
 
-/// A process and the run it does.
+/// A process and the run that it executes.
 struct Job<'a> {
     run: &'a PlannedRun,
     child: Child,
-    /// Reads what the process says on standard error, so that it never waits for a reader.
+    /// Reads the process's standard error, so that the process never blocks on a full pipe.
     listener: Option<JoinHandle<String>>,
 }
 
 impl Job<'_> {
-    /// What the process said, once it has ended.
+    /// What the process wrote to standard error; call this after it has ended.
     fn said(&mut self) -> String {
         self.listener.take().and_then(|listener| listener.join().ok()).unwrap_or_default()
     }
 }
 
-/// Does some runs; returns the labels of those that failed, each with the reason.
+/// Executes some runs. Returns the labels of those that failed, each with the reason.
 ///
 /// # Errors
 /// [`Error::Process`] when a process cannot be started.
 pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Vec<(String, Failure)>, Error> {
     let mut waiting: Vec<&PlannedRun> = chosen.to_vec();
-    // The longest first, from the end of the list, so that none is left to run alone at last.
+    // The longest runs start first (they are taken from the end of the list), so that none is left to run alone at the
+    // end.
     waiting.reverse();
     waiting.sort_by(|a, b| work(a).total_cmp(&work(b)));
     let mut all: f64 = chosen.iter().map(|run| work(run)).sum();
@@ -92,14 +94,14 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
     while !(waiting.is_empty() && active.is_empty()) {
         if jobs.interrupter.should_stop() {
             waiting.clear();
-            // Its end tells the process to save and stop.
+            // Closing standard input tells the process to save and stop.
             for job in &mut active {
                 drop(job.child.stdin.take());
             }
         }
         if jobs.save_now.swap(false, Ordering::SeqCst) {
             for stdin in active.iter_mut().filter_map(|job| job.child.stdin.as_mut()) {
-                // A process that has just ended has saved.
+                // Writing fails if the process has just ended; then it has saved.
                 let _ = writeln!(stdin);
             }
         }
@@ -120,7 +122,7 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
             let root = dir.run(&job.run.run_id);
             let said = job.said();
             let end = if status.success() || jobs.interrupter.should_stop() {
-                // What cannot be read ends this run alone.
+                // An error while reading a run's folder ends that run only.
                 let unread = |error: Error| {
                     RunState::Failed(Failure { exit_code: error.exit_code(), message: error.to_string() })
                 };
@@ -131,7 +133,7 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
             match &end {
                 RunState::Failed(failure) => {
                     failed.push((job.run.label.clone(), failure.clone()));
-                    // What will not be done is no work left, nor does it tell how fast the rest goes.
+                    // A run that will not be done is no remaining work, and says nothing about the speed of the others.
                     all -= work(job.run);
                     ended += 1;
                 }
@@ -142,7 +144,7 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
                 RunState::Waiting | RunState::Running | RunState::Stopped => {}
             }
             let left = left(began, work_ended + under_way(dir, &active), at_first, all);
-            // A run that did what it should may have had something to say about it.
+            // A successful run may have written something that is not a reason.
             let said = if status.success() { said.trim() } else { "" };
             tell(dir, jobs, &active, (ended, failed.len(), chosen.len()), Some((&job.run.label, &end, said)), left);
             told = Instant::now();
@@ -159,12 +161,12 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
 
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
-/// Work that the runs of this moment have done.
+/// Work done so far by the active runs.
 fn under_way(dir: &StudyDir, active: &[Job<'_>]) -> f64 {
     active.iter().map(|job| work(job.run) * share(dir, job.run)).sum()
 }
 
-/// Seconds left when work goes on at its rate so far.
+/// Estimated seconds left if work continues at its rate so far.
 fn left(began: Instant, done: f64, at_first: f64, all: f64) -> Option<f64> {
     let new = done - at_first;
     (new > 0.0).then(|| began.elapsed().as_secs_f64() * (all - done).max(0.0) / new)
@@ -188,14 +190,14 @@ fn work(run: &PlannedRun) -> f64 {
     run.experiment.training_flops()
 }
 
-/// Share of a run that is done.
+/// Share of a run's steps that is done, from 0 to 1.
 fn share(dir: &StudyDir, run: &PlannedRun) -> f64 {
     steps(dir, run) as f64 / run.experiment.train.steps as f64
 }
 
-/// Steps that a run has logged.
+/// Number of steps that a run has logged.
 fn steps(dir: &StudyDir, run: &PlannedRun) -> u64 {
-    // Nothing but progress hangs on it.
+    // Errors are ignored, since only the progress display needs this.
     let newest = log::newest(&RunDir::metrics_of(&dir.run(&run.run_id)), "train/loss").ok().flatten();
     newest.map_or(0, |(step, _)| step)
 }
@@ -203,7 +205,7 @@ fn steps(dir: &StudyDir, run: &PlannedRun) -> u64 {
 fn start(run: &PlannedRun, mut command: Command, threads: usize) -> Result<Job<'_>, Error> {
     command.env("RAYON_NUM_THREADS", threads.to_string());
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    // A group of its own: Ctrl-C in a terminal reaches the leader alone, which passes it on.
+    // Runs get a process group of their own: Ctrl-C in a terminal reaches the leader only, which passes it on.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn().map_err(|error| Error::Process { action: "start", source: error })?;
@@ -217,14 +219,14 @@ fn start(run: &PlannedRun, mut command: Command, threads: usize) -> Result<Job<'
     Ok(Job { run, child, listener: listener.transpose().map_err(headway_trainer::Error::NoThread)? })
 }
 
-/// Why a run ended without success; remembered in its folder when the process could not do that itself.
+/// The reason why a run ended without success; written to its folder if the process could not do so itself.
 fn failure(root: &Path, code: Option<i32>, said: &str) -> Result<Failure, Error> {
     if let Ok((RunState::Failed(failure), _)) = plan::run_state(root) {
         return Ok(failure);
     }
     let said = said.trim().trim_start_matches("error: ").to_owned();
     let Some(code) = code else {
-        // Killed from outside, for want of memory perhaps: nothing is known against the run, which can go on.
+        // Killed from outside, for example for lack of memory: this says nothing about the run, which can go on.
         return Ok(Failure { exit_code: 1, message: "its process was killed".to_owned() });
     };
     let failure = Failure { exit_code: u8::try_from(code).unwrap_or(1), message: said };

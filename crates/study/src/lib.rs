@@ -1,5 +1,5 @@
-//! Many runs with one question: a [`sweep`] over settings, a comparison of rows ([`compare`]). Both work out a [`plan`] of
-//! ordinary runs, which [`jobs`] does side by side and [`plan::exec`] one at a time.
+//! Many runs that answer one question: a [`sweep`] over settings, or a comparison of rows ([`compare`]). Both make a
+//! [`plan`] of ordinary runs, which [`jobs`] executes side by side and [`plan::exec`] one at a time.
 
 #![warn(clippy::disallowed_methods)]
 
@@ -33,12 +33,12 @@ pub enum Study {
     Comparison(Box<Comparison>),
 }
 
-/// Names of the files that say what a study asks.
+/// Names of the files that define a study.
 const SWEEP: &str = "sweep.toml";
 const COMPARISON: &str = "compare.toml";
 
 impl Study {
-    /// Reads a study from its file, or from the folder that a study has made.
+    /// Reads a study from its file, or from the folder of an existing study.
     ///
     /// # Errors
     /// [`Error::Trainer`] when there is none; [`Error::Experiment`] with what is wrong in it.
@@ -53,7 +53,7 @@ impl Study {
             return Err(Error::NoStudy { path: path.to_owned(), missing: [SWEEP, COMPARISON] });
         };
         let file = StudyFile::read(&file, changes.profile.as_deref())?;
-        // Rows are what makes a comparison.
+        // A file with rows is a comparison.
         if file.has("rows") {
             Ok(Self::Comparison(Box::new(Comparison::new(&file, changes)?)))
         } else {
@@ -61,7 +61,8 @@ impl Study {
         }
     }
 
-    /// Its folder where none was asked for: that of the study in `path`, or one named after its file and profile.
+    /// The study's folder if none was given: the folder at `path` if that is a study's, else one named after file and
+    /// profile.
     ///
     /// # Errors
     /// [`Error::Trainer`] when that cannot be told.
@@ -74,7 +75,7 @@ impl Study {
         Ok(PathBuf::from("runs").join(format!("{name}{profile}")))
     }
 
-    /// Every run that can be named now. A comparison that chooses learning rates names its last runs once the choice can be
+    /// Every run known so far. A comparison that chooses learning rates adds its final runs once the choice can be
     /// made.
     ///
     /// # Errors
@@ -86,7 +87,7 @@ impl Study {
         }
     }
 
-    /// The command that does it again elsewhere, from the complete file in its folder.
+    /// The command that repeats the study elsewhere, from the complete file in its folder.
     pub fn command(&self, dir: &StudyDir) -> String {
         let (verb, file) = match self {
             Self::Sweep(_) => ("sweep", SWEEP),
@@ -100,19 +101,20 @@ impl Study {
         )
     }
 
-    /// Keeps other processes from leading it while the result lives, makes its folder, and writes what is asked into it.
+    /// Prevents other processes from leading the study while the returned lock lives, makes its folder, and writes its
+    /// complete file.
     ///
     /// # Errors
     /// [`Error::Trainer`] when another process leads it or the folder holds something else, or the system refuses
     pub fn lead(&self, dir: &StudyDir) -> Result<FolderLock, Error> {
         dir.ensure_ours(self.file().0)?;
-        // Nobody may change what is asked while runs read it.
+        // The lock is taken first, so that nobody changes the file while runs read it.
         let led = dir.lead()?;
         self.settle(dir)?;
         Ok(led)
     }
 
-    /// Whether its folder is that of a study of another definition.
+    /// Whether the folder holds a study with another definition.
     ///
     /// # Errors
     /// [`Error::Trainer`] when that cannot be told.
@@ -121,7 +123,7 @@ impl Study {
         Ok(bounded_read::read_if_there(&dir.file(name))?.is_some_and(|there| there != text.as_bytes()))
     }
 
-    /// Whether it will name more runs when those that it names now are done.
+    /// Whether more runs will be added when those known so far are done.
     ///
     /// # Errors
     /// as [`Study::plan`]
@@ -132,7 +134,7 @@ impl Study {
         }
     }
 
-    /// Makes the folder for a single run of it, unless it is there.
+    /// Makes the folder for a single run of the study, unless it exists.
     ///
     /// # Errors
     /// [`Error::Trainer`] when the folder holds something else, a study of another definition perhaps, or the system refuses
@@ -148,7 +150,7 @@ impl Study {
             return Ok(());
         }
         dir.ensure_ours(self.file().0)?;
-        // Of two definitions that come at once, the second must not replace the first.
+        // If two definitions arrive at once, the second must not replace the first.
         let led = dir.lead();
         if is_there()? {
             return Ok(());
@@ -162,7 +164,7 @@ impl Study {
         dir.write(name, text.as_bytes())
     }
 
-    /// The file in its folder, by name and text.
+    /// Name and text of the file in its folder.
     fn file(&self) -> (&'static str, String) {
         match self {
             Self::Sweep(sweep) => (SWEEP, sweep.to_toml()),

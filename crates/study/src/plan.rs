@@ -1,7 +1,7 @@
-//! A plan: the runs of a sweep or a comparison, and what becomes of each.
+//! A plan: the runs of a sweep or a comparison, and the state of each.
 //!
-//! A run is identified by its resolved config without the seed, and the seed. Doing it again is skipping it when it is
-//! complete, and going on with it when it was stopped.
+//! A run is identified by its seed and its resolved config without the seed. Executing it again skips it if it is
+//! complete, and continues it if it was stopped.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -22,15 +22,15 @@ use headway_trainer::{
 /// One run of a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlannedRun {
-    /// [`Experiment::run_id`], which names its folder too.
+    /// [`Experiment::run_id`], which is also the name of its folder.
     pub run_id: String,
-    /// What tells it from the others, for people.
+    /// Label that distinguishes the run from the others, for people.
     pub label: String,
     /// The resolved experiment.
     pub experiment: Experiment,
 }
 
-/// Runs in a fixed order, each once.
+/// Runs in a fixed order, without duplicates.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     runs: Vec<PlannedRun>,
@@ -38,12 +38,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The runs; a run's index is its place here.
+    /// The runs; the index of a run is its position here.
     pub fn runs(&self) -> &[PlannedRun] {
         &self.runs
     }
 
-    /// Adds a run unless it is there; gives its index.
+    /// Adds a run unless it is already there, and returns its index.
     pub fn add(&mut self, label: impl Into<String>, experiment: Experiment) -> usize {
         let run_id = experiment.run_id();
         *self.places.entry(run_id.clone()).or_insert_with(|| {
@@ -52,12 +52,12 @@ impl Plan {
         })
     }
 
-    /// The run of an identity, if it can be named now.
+    /// The run with this id; `None` if it is not (yet) known.
     pub fn find(&self, run_id: &str) -> Option<&PlannedRun> {
         self.places.get(run_id).map(|index| &self.runs[*index])
     }
 
-    /// The run of an index.
+    /// The run with this index.
     ///
     /// # Errors
     /// [`Error::NoRun`].
@@ -66,39 +66,39 @@ impl Plan {
     }
 }
 
-/// How a run of a plan stands, as its folder tells.
+/// State of a run of a plan, as seen in its folder.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
-    /// Not begun.
+    /// Not started.
     Waiting,
-    /// A process is at work on it.
+    /// A process is executing it.
     Running,
-    /// Stopped before its end; it goes on from its newest checkpoint.
+    /// Stopped before its end; it can go on from its newest checkpoint.
     Stopped,
-    /// Took every step that it was to take.
+    /// It took all its steps.
     Complete,
-    /// Ended in an error; it stays so until it is tried again.
+    /// It ended with an error, and stays failed until it is tried again.
     Failed(Failure),
 }
 
-/// How a run stands, and the steps it has taken. Reads its folder and nothing else.
+/// State of a run and the number of steps it has taken, read from its folder only.
 ///
 /// # Errors
 /// [`Error::Trainer`] when that cannot be told.
 pub fn run_state(root: &Path) -> Result<(RunState, u64), Error> {
     let (standing, step) = left(root)?;
-    // A complete run stays so whoever looks at it.
+    // A complete run stays complete even while a process holds its folder.
     let is_held = standing != RunState::Complete && RunDir::is_held(root)?;
     Ok((if is_held { RunState::Running } else { standing }, step))
 }
 
-/// How a run stands when nobody is at work on it.
+/// State of a run that no process is executing.
 fn left(root: &Path) -> Result<(RunState, u64), Error> {
     let failure = run_dir::read_failure(root)?;
     let record = match run_dir::read_record(root) {
         Ok(record) => record,
-        // Without a record that can be read it goes on from a whole checkpoint, as long as its config is there.
+        // Without a readable record, the run can go on from a whole checkpoint if its config exists.
         Err(error) if error.kind() == ErrorKind::Usage => {
             let newest = if RunDir::is_run(root)? { checkpoint::checkpoints_in(root)?.pop() } else { None };
             let standing = match (failure, newest.is_some()) {
@@ -115,7 +115,7 @@ fn left(root: &Path) -> Result<(RunState, u64), Error> {
     };
     let step = record.step;
     let standing = match (failure, record.status) {
-        // Whatever failed later, its results are there.
+        // Whatever failed later, its results exist.
         (_, status) if status.is_final() => RunState::Complete,
         (Some(failure), _) => RunState::Failed(failure),
         (None, Status::Diverged) => {
@@ -126,15 +126,15 @@ fn left(root: &Path) -> Result<(RunState, u64), Error> {
     Ok((standing, step))
 }
 
-/// Time that a process which was told to stop gets to save.
+/// Time that a process gets to save after it was told to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Does one run, or what is left of it. Doing a complete one again changes nothing.
+/// Executes one run, or the rest of it. Executing a complete run again changes nothing.
 ///
-/// With `retry`, a run that failed is tried again: from its newest checkpoint, or from the start when it diverged or has none. What
-/// an earlier try left is then moved aside.
+/// With `retry`, a failed run is tried again: from its newest checkpoint, or from the start if it diverged or has no
+/// checkpoint; the results of the earlier try are then moved aside.
 ///
-/// `conclude` makes the page of a run that was trained and writes its record.
+/// `conclude` makes the page of a trained run and writes its record.
 ///
 /// # Errors
 /// [`Error::FailedBefore`] for a failed run without `retry`; [`Error::Trainer`] when another process is at work on it; what
@@ -163,7 +163,7 @@ pub fn exec<E: VerbError + From<Error> + From<headway_trainer::Error>>(
         RunState::Running | RunState::Stopped | RunState::Complete => true,
         RunState::Waiting => false,
     };
-    // Killed before its config was written, it has nothing to go on from.
+    // A run that was killed before its config was written has nothing to continue from.
     let goes_on = goes_on && RunDir::is_run(&root)?;
     if goes_on {
         held.forget_failure()?;
@@ -175,11 +175,12 @@ pub fn exec<E: VerbError + From<Error> + From<headway_trainer::Error>>(
     } else {
         train::train_in(&run.experiment, held, options).map_err(E::from).and_then(conclude)
     };
-    // What could not be read may be readable the next time: that is nothing to remember.
+    // A file that could not be read may be readable the next time, so this error is not remembered.
     if let Err(error) = &result
         && error.kind() != ErrorKind::Unread
     {
-        // Where even that cannot be written, on a full disk perhaps, the run counts as stopped and the error as it was.
+        // If this cannot be written, for example on a full disk, the run counts as stopped and the original error is
+        // returned.
         let _ = run_dir::write_failure(&root, &Failure { exit_code: error.exit_code(), message: error.to_string() });
     }
     result

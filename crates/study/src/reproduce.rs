@@ -1,4 +1,4 @@
-//! The paper's experiments, each a sweep file that this program carries. A new one is one file and one row.
+//! The paper's experiments, each a sweep file inside this program. A new one takes one file and one row.
 
 use std::path::Path;
 
@@ -10,9 +10,9 @@ use crate::{
 
 /// An experiment of the paper.
 pub struct Reproduction {
-    /// Its name on the command line.
+    /// Name on the command line.
     pub id: &'static str,
-    /// One line about it.
+    /// One-line summary.
     pub summary: &'static str,
     /// The sweep file.
     text: &'static str,
@@ -39,12 +39,12 @@ reproductions! {
 }
 
 impl Reproduction {
-    /// The reproduction of a name.
+    /// The reproduction with this name; `None` if there is none.
     pub fn find(id: &str) -> Option<&'static Self> {
         REPRODUCTIONS.iter().find(|reproduction| reproduction.id == id)
     }
 
-    /// Its sweep.
+    /// Its sweep, with changes from the command line.
     ///
     /// # Errors
     /// [`Error::Trainer`] for a profile that it does not have; [`Error::Experiment`] for a change that makes no sense.

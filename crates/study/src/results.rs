@@ -1,4 +1,4 @@
-//! What finished runs say: values by seed, their mean with a bootstrap interval, paired differences, power laws.
+//! Results of finished runs: values by seed, their means with bootstrap intervals, paired differences, power laws.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,23 +26,23 @@ use headway_trainer::{
     run_dir::{self, RunDir},
 };
 
-/// Runs that differ in nothing but the seed: a point of a sweep, a row of a comparison.
+/// Runs that differ only in the seed: a point of a sweep, or a row of a comparison.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// What tells it from the others.
+    /// Name that distinguishes the group from the others.
     pub name: String,
-    /// The values that tell it, by key.
+    /// The settings that distinguish it, by key.
     pub settings: Vec<(String, toml::Value)>,
-    /// The experiment, with seed 0.
+    /// The experiment with seed 0.
     pub experiment: Experiment,
-    /// Runs that took every step, in the order of the seeds; also those that diverged, of which the classical predictors alone have
-    /// scores.
+    /// Runs that took every step, in the order of the seeds. They include diverged runs, for which only the classical
+    /// predictors have scores.
     pub runs: Vec<FinishedRun>,
-    /// Runs without a result, with the reason.
+    /// Seeds of runs without a result, with the reason.
     pub missing: Vec<(u64, String)>,
 }
 
-/// A run that has come to its end.
+/// A run that took every step.
 #[derive(Clone, Debug)]
 pub struct FinishedRun {
     /// Its seed.
@@ -53,27 +53,27 @@ pub struct FinishedRun {
     pub record: Record,
     /// Its metrics.
     pub lines: Vec<Line>,
-    /// What is wrong with the file that they are from.
+    /// What is wrong with the file of its metrics; `None` if nothing is.
     pub amiss: Option<String>,
 }
 
-/// A mean over seeds and how far to trust it.
+/// A mean over seeds with its interval.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Estimate {
-    /// Seeds behind it.
+    /// Number of seeds.
     pub seeds: usize,
     /// The mean.
     pub mean: f64,
-    /// BCa bootstrap interval of the mean, 95 %; nothing for fewer than two seeds.
+    /// 95 % BCa bootstrap interval of the mean; `None` for fewer than two seeds.
     pub interval: Option<[f64; 2]>,
 }
 
-/// The difference between two groups over the seeds that both have.
+/// The paired difference between two groups, over the seeds that both have.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    /// Mean of the differences, seed by seed.
+    /// Mean of the differences between runs of the same seed.
     pub estimate: Estimate,
-    /// Two-sided p-value of the paired permutation test.
+    /// Two-sided p-value of the paired permutation test; `None` for fewer than two seeds.
     pub p_value: Option<f64>,
 }
 
@@ -81,14 +81,14 @@ fn ends(interval: Interval) -> [f64; 2] {
     [interval.low, interval.high]
 }
 
-/// Predictors that a report shows; no task has half as many.
+/// Largest number of predictors that a report shows; no task has half as many.
 pub const MOST_PREDICTORS: usize = 24;
-/// Level of all intervals.
+/// Coverage of all intervals.
 pub const LEVEL: f64 = 0.95;
-/// Resamples behind an interval.
+/// Number of resamples behind an interval.
 const RESAMPLES: usize = 4999;
 
-/// Resamples of `n` observations, the same in every report; drawn once.
+/// Resamples of `n` observations: the same in every report, and drawn only once.
 pub fn resamples(n: usize) -> Arc<Vec<Vec<usize>>> {
     static DRAWN: Mutex<BTreeMap<usize, Arc<Vec<Vec<usize>>>>> = Mutex::new(BTreeMap::new());
     let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,14 +99,14 @@ pub fn resamples(n: usize) -> Arc<Vec<Vec<usize>>> {
     drawn.entry(n).or_insert_with(draw).clone()
 }
 
-/// Sign flips of `n` differences, the same in every report.
+/// Sign flips of `n` differences: the same in every report.
 fn flips(n: usize) -> Vec<Vec<bool>> {
     let mut rng = Seed(1).rng(Stream::Resample, n as u64);
     (0..RESAMPLES).map(|_| (0..n).map(|_| rng.random()).collect()).collect()
 }
 
 impl Estimate {
-    /// Of one value per seed; nothing for none.
+    /// The mean of one value per seed; `None` if there are no values.
     pub fn of(values: &[f64]) -> Option<Self> {
         let mean = statistics::mean(values)?;
         let interval = statistics::mean_interval(values, &resamples(values.len()), LEVEL).map(ends);
@@ -115,7 +115,7 @@ impl Estimate {
 }
 
 impl Difference {
-    /// Between values by seed, `of` minus `reference`; nothing without a seed in common.
+    /// The difference `of` minus `reference`, given values by seed; `None` if they have no seed in common.
     pub fn between(of: &BTreeMap<u64, f64>, reference: &BTreeMap<u64, f64>) -> Option<Self> {
         let differences: Vec<f64> = of.iter().filter_map(|(seed, value)| Some(value - reference.get(seed)?)).collect();
         let p_value = statistics::sign_flip_test(&differences, &flips(differences.len()));
@@ -123,10 +123,10 @@ impl Difference {
     }
 }
 
-/// Exponent of the power law through the means at each x, with its interval: seeds are resampled, whole curves at a time,
-/// since runs of one seed share their data. Seeds that are missing anywhere are left out.
+/// Exponent of the power law through the means at each x, with its interval. Seeds are resampled as whole curves, since
+/// runs with the same seed share their data. Seeds without a value at some x are left out.
 ///
-/// `curve` holds the values by seed at each x.
+/// `curve` holds, for each x, the values by seed.
 pub fn power_law(curve: &[(f64, BTreeMap<u64, f64>)]) -> Option<Estimate> {
     let (_, first) = curve.first()?;
     let seeds: Vec<u64> =
@@ -140,7 +140,7 @@ pub fn power_law(curve: &[(f64, BTreeMap<u64, f64>)]) -> Option<Estimate> {
 }
 
 impl Group {
-    /// Reads what its runs have left.
+    /// Reads the results of the group's runs.
     ///
     /// # Errors
     /// [`Error::Trainer`] when a record is damaged or cannot be read
@@ -165,12 +165,12 @@ impl Group {
         Self { name: name.to_owned(), settings: Vec::new(), experiment, runs: Vec::new(), missing: Vec::new() }
     }
 
-    /// Whether it has a run of this seed, finished or not.
+    /// Whether the group has a run with this seed, finished or not.
     pub fn has(&self, seed: u64) -> bool {
         self.runs.iter().any(|run| run.seed == seed) || self.missing.iter().any(|(missing, _)| *missing == seed)
     }
 
-    /// Adds a run by its folder.
+    /// Adds the run in a folder.
     ///
     /// # Errors
     /// as [`Group::read`]
@@ -203,7 +203,7 @@ impl Group {
         Ok(())
     }
 
-    /// Runs whose network has scores.
+    /// Runs whose network has scores, which diverged networks have not.
     pub fn finished(&self) -> impl Iterator<Item = &FinishedRun> {
         self.runs.iter().filter(|run| run.record.is_scored())
     }
@@ -213,24 +213,24 @@ impl Group {
         self.runs.iter().filter(|run| !run.record.is_scored()).map(|run| run.seed).collect()
     }
 
-    /// Number of seeds that the group is to have.
+    /// Number of seeds that the group is meant to have.
     pub fn asked(&self) -> usize {
         self.finished().count() + self.missing.len()
     }
 
-    /// `5`, or `3 of 5` where there are fewer than the group is to have.
+    /// Number of seeds as text: `5`, or `3 of 5` if some are missing.
     pub fn seeds(&self, count: usize) -> String {
         if count == self.asked() { count.to_string() } else { format!("{count} of {}", self.asked()) }
     }
 
-    /// Its name, with the number of its seeds where some are missing.
+    /// The group's name, with the number of its seeds if some are missing.
     pub fn label(&self) -> String {
         let finished = self.finished().count();
         let seeds = if finished < self.asked() { format!(" ({} seeds)", self.seeds(finished)) } else { String::new() };
         format!("{}{seeds}", self.name)
     }
 
-    /// Everyone who was scored: the network, then the classical predictors.
+    /// Names of all predictors with scores: the network, then the classical ones.
     pub fn predictors(&self) -> Vec<String> {
         let rows = self.runs.first().map(|run| &run.record.results);
         rows.into_iter().flatten().take(MOST_PREDICTORS).map(|row| row.name.clone()).collect()
@@ -246,7 +246,7 @@ impl Group {
         self.rows(None).flat_map(|(_, row)| row.metrics.keys().cloned()).collect()
     }
 
-    /// Result rows with the seeds of their runs, of one predictor or of all.
+    /// Result rows with the seeds of their runs, of one predictor or, for `None`, of all.
     pub fn rows<'a>(&'a self, predictor: Option<&'a str>) -> impl Iterator<Item = (u64, &'a Row)> {
         let of_run = |run: &'a FinishedRun| run.record.results.iter().map(|row| (run.seed, row));
         self.runs.iter().flat_map(of_run).filter(move |(_, row)| predictor.is_none_or(|name| row.name == name))
@@ -257,8 +257,8 @@ impl Group {
         self.rows(Some(predictor)).filter_map(|(seed, row)| Some((seed, *row.metrics.get(metric)?))).collect()
     }
 
-    /// A score by seed, to be averaged: none of a network that diverged with some seed, for the mean over the others would be that of
-    /// the lucky ones.
+    /// A score by seed, for averaging. Empty for a network that diverged with some seed, since a mean over the others
+    /// would be biased.
     pub fn values(&self, predictor: &str, metric: &str) -> BTreeMap<u64, f64> {
         if predictor == NETWORK && !self.diverged().is_empty() {
             return BTreeMap::new();
@@ -266,23 +266,23 @@ impl Group {
         self.all_values(predictor, metric)
     }
 
-    /// A score over the seeds.
+    /// Mean and interval of a score over the seeds.
     pub fn estimate(&self, predictor: &str, metric: &str) -> Option<Estimate> {
         Estimate::of(&self.values(predictor, metric).into_values().collect::<Vec<_>>())
     }
 
-    /// The signs of what is wrong with a score of some seed.
+    /// Signs of what is wrong with a score for any seed.
     pub fn signs(&self, predictor: &str, metric: &str) -> BTreeSet<char> {
         self.rows(Some(predictor)).filter_map(|(_, row)| Some(row.doubts.get(metric)?.sign())).collect()
     }
 
-    /// The score that slices have, and the axis along which they lie, of slices named `<axis>=<number>`.
+    /// The score that slices have, and the axis of slices named `<axis>=<number>`; `None` if there are no such slices.
     pub fn sliced(&self) -> Option<(String, String)> {
         let name = |name: &String| Some((name.split('[').next()?.to_owned(), slice(name)?.0.to_owned()));
         self.metrics().iter().find_map(name)
     }
 
-    /// The estimate at each number of such slices.
+    /// The mean and interval for each number of such slices.
     pub fn by_slice(&self, predictor: &str) -> Vec<(f64, Estimate)> {
         let point = |name: &String| Some((slice(name)?.1, self.estimate(predictor, name)?));
         let mut points: Vec<(f64, Estimate)> = self.metrics().iter().filter_map(point).collect();
@@ -290,12 +290,12 @@ impl Group {
         points
     }
 
-    /// Whether all finished runs logged a value of this name.
+    /// Whether all finished runs logged a value with this name.
     pub fn logs(&self, name: &str) -> bool {
         self.finished().all(|run| run.lines.iter().any(|line| line.values.contains_key(name)))
     }
 
-    /// A logged value over the seeds at every step that all finished runs logged.
+    /// A logged value's mean over the seeds, at every step that all finished runs logged.
     pub fn curve(&self, name: &str) -> Vec<(f64, Estimate)> {
         let mut by_step: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
         for line in self.finished().flat_map(|run| &run.lines) {
@@ -308,25 +308,25 @@ impl Group {
         whole.filter_map(|(step, values)| Some((step as f64, Estimate::of(&values)?))).collect()
     }
 
-    /// Parameters that training moves, those of adapters among them.
+    /// Number of parameters that training changes, including those of adapters.
     pub fn trained_parameters(&self) -> Option<f64> {
         let record = &self.runs.first()?.record;
         Some((record.parameters - record.frozen_parameters.min(record.parameters)) as f64)
     }
 
-    /// Mean seconds of training.
+    /// Mean training time in seconds.
     pub fn seconds(&self) -> Option<f64> {
         statistics::mean(&self.finished().map(|run| run.record.seconds).collect::<Vec<_>>())
     }
 }
 
-/// `seed 3`, `seeds 1, 3`
+/// Seeds as text: `seed 3`, `seeds 1, 3`.
 pub fn counted_seeds(seeds: &[u64]) -> String {
     let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
     format!("seed{} {}", if seeds.len() == 1 { "" } else { "s" }, list.join(", "))
 }
 
-/// Axis and number of a score such as `test/mse[points=3]`.
+/// Axis and number of a score such as `test/mse[points=3]`; `None` for other scores.
 pub fn slice(metric: &str) -> Option<(&str, f64)> {
     let (_, slice) = metric.split_once('[')?;
     let (axis, number) = slice.trim_end_matches(']').split_once('=')?;

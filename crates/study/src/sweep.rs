@@ -1,4 +1,4 @@
-//! A sweep: one experiment at every point of a grid, a list or lists in step, each with several seeds.
+//! A sweep: one experiment at every point of a grid, of a list, or of several lists in step, each with several seeds.
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -13,7 +13,7 @@ use headway_trainer::{
     experiment::{Experiment, Override},
 };
 
-/// `sweep.toml`
+/// Content of `sweep.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SweepConfig {
@@ -23,19 +23,19 @@ pub struct SweepConfig {
     /// What the sweep is to find out, for the report. Default: nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub question: String,
-    /// Profile that was merged in; written by Headway.
+    /// Profile that was merged in; written by Headway itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// What a command line changed, for the page; written by Headway.
+    /// Changes from the command line, for the page; written by Headway itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// Score that figures and verdicts are about, of those that a run reports. Default `test/loss`.
+    /// The score of figures and verdicts, one of those that a run reports. Default `test/loss`.
     #[serde(default = "default_metric")]
     pub metric: String,
-    /// Seeds of every point: a list, or `{ first = 0, count = 5 }`. Default: 0 alone.
+    /// Seeds of every point: a list, or `{ first = 0, count = 5 }`. Default: only 0.
     #[serde(default)]
     pub seeds: Seeds,
-    /// The experiment: path of its file, seen from this one, or the experiment itself as a table.
+    /// The experiment: the path of its file relative to this one, or the experiment itself as a table.
     pub experiment: Value,
     /// Values that all runs share. Default: none.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
@@ -43,19 +43,19 @@ pub struct SweepConfig {
     /// Points given one by one, each a table of values. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub list: Vec<Table>,
-    /// Lists of values that advance in step, all of one length. Default: none.
+    /// Lists of values that advance in step, all of the same length. Default: none.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub zip: Table,
-    /// Lists of values of which every combination is taken. Default: none.
+    /// Lists of values, of which every combination is run. Default: none.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub grid: Table,
-    /// The figure of the score against a swept value. Default: against the first numeric one.
+    /// Settings of the figure of the score against a swept value.
     #[serde(default)]
     pub plot: Plot,
     /// Classical predictors that the network must beat at every point, for the verdict. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beats: Vec<String>,
-    /// Means that others measured, for the verdict. Default: none.
+    /// Means measured by others, with which the sweep must agree for the verdict. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expect: Vec<Expect>,
 }
@@ -64,20 +64,21 @@ pub(super) fn default_metric() -> String {
     "test/loss".to_owned()
 }
 
-/// The figure of the score against a swept value.
+/// Settings of the figure of the score against a swept value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Plot {
-    /// The swept key along x, or one number for each point. Default: the first, in alphabetical order, whose values are all numbers.
+    /// The swept key along x, or one number per point. Default: the first key, in alphabetical order, whose values are
+    /// all numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub x: Option<XAxis>,
     /// Name of the quantity along x. Default: the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub x_label: Option<String>,
-    /// Power laws that theory states for the score; drawn and compared. Default: none.
+    /// Power laws that a theory predicts for the score; drawn and compared. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub theory: Vec<PowerLaw>,
-    /// Show the attention patterns of the first seed of every point. Default: for up to four points.
+    /// Whether to show the attention patterns of the first seed of every point. Default: for up to four points.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patterns: Option<bool>,
 }
@@ -88,56 +89,56 @@ pub struct Plot {
 pub struct PowerLaw {
     /// The exponent.
     pub exponent: f64,
-    /// What states it, for the legend and the findings.
+    /// The theory that predicts it, for the legend and the findings.
     pub label: String,
 }
 
-/// Where the points stand along x.
+/// Positions of the points along x.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a swept key, or a list of numbers, one for each point")]
 pub enum XAxis {
-    /// At the values of this key.
+    /// The values of this key.
     Key(String),
-    /// At these numbers.
+    /// These numbers, one per point.
     Numbers(Vec<f64>),
 }
 
-/// A mean that someone else measured, with which ours must agree.
+/// A mean that someone else measured, with which the sweep's mean must agree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
-    /// Place of the point along x.
+    /// Position of the point along x.
     pub at: f64,
-    /// Whose score: `network`, or a classical predictor. Default `network`.
+    /// Predictor: `network` or a classical one. Default `network`.
     #[serde(default = "network")]
     pub predictor: String,
-    /// Which score. Default: the sweep's metric.
+    /// The score. Default: the sweep's metric.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
-    /// Predictor whose score on the same examples is the unit. Default: none, the score itself.
+    /// Predictor by whose score on the same examples the score is divided. Default: none, the score itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relative_to: Option<String>,
-    /// Their mean.
+    /// The mean measured by others.
     pub mean: f64,
     /// Their standard deviation over seeds.
     pub deviation: f64,
     /// Their number of seeds.
     pub seeds: usize,
-    /// Where they come from.
+    /// Where these numbers come from.
     pub source: String,
 }
 
-/// Standard errors of a difference of means that still count as agreement.
+/// Number of standard errors of the difference within which two means agree.
 const AGREEMENT: f64 = 3.0;
 
 impl Expect {
-    /// Whether a point stands where it is expected: numbers that a file writes in two ways differ by rounding.
+    /// Whether a point is at the expected position; equal numbers may be written in two ways and so differ by rounding.
     pub fn is_at(&self, x: f64) -> bool {
         (x - self.at).abs() <= 1e-9 * x.abs().max(self.at.abs())
     }
 
-    /// Largest distance at which a mean of `values` agrees: 3 sqrt(s²/n + their s²/their n), each side with its own standard
-    /// deviation. A single value has none, and is lent theirs.
+    /// Largest distance at which the mean of `values` agrees: 3 sqrt(s²/n + s'²/n'), with the standard deviations and
+    /// numbers of seeds of both sides. A single value has no standard deviation and borrows that of the others.
     pub fn tolerance(&self, values: &[f64]) -> f64 {
         let n = values.len().max(1) as f64;
         let mean = values.iter().sum::<f64>() / n;
@@ -148,7 +149,8 @@ impl Expect {
         AGREEMENT * (variance / n + self.deviation.powi(2) / self.seeds as f64).sqrt()
     }
 
-    /// Whether a tolerance tells means apart at all: one as wide as the mean itself would let an error of zero pass for it.
+    /// Whether the tolerance can tell means apart at all: with one as large as the mean itself, an error of zero would
+    /// pass.
     pub fn can_tell(&self, tolerance: f64) -> bool {
         tolerance < self.mean.abs()
     }
@@ -161,32 +163,33 @@ fn network() -> String {
 /// A point of a sweep.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
-    /// The swept values, shortly.
+    /// Short description of the swept values.
     pub label: String,
     /// The swept values by full key.
     pub settings: Vec<(String, Value)>,
-    /// Its place along x.
+    /// Position along x; `None` if the sweep has no x axis.
     pub x: Option<f64>,
     /// Indices of its runs in the plan, in the order of the seeds.
     pub runs: Vec<usize>,
 }
 
-/// A sweep with every run worked out.
+/// A sweep with all its runs.
 #[derive(Clone, Debug)]
 pub struct Sweep {
-    /// The file, complete: it names no other.
+    /// The complete file, which refers to no other.
     pub config: SweepConfig,
-    /// The points in order: list, then zip, then grid, whose keys are taken in alphabetical order, the last changing fastest.
+    /// The points in order: list, then zip, then grid, whose keys are taken in alphabetical order with the last
+    /// changing fastest.
     pub points: Vec<Point>,
-    /// Every run once.
+    /// Every run, without duplicates.
     pub plan: Plan,
 }
 
-/// What a swept value may come from, for messages.
+/// Tables that a swept value may come from, for messages.
 const TABLES: [&str; 3] = ["set", "zip", "grid"];
 
 impl Sweep {
-    /// Works out every run of a sweep file.
+    /// Makes every run of a sweep file.
     ///
     /// # Errors
     /// [`Error::Experiment`] with every problem of the first experiment that has one, pointing at what is wrong;
@@ -235,12 +238,12 @@ impl Sweep {
         Ok(Self { config, points, plan })
     }
 
-    /// The file, complete.
+    /// The complete file as TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string(&self.config).unwrap_or_else(|_| unreachable!("every field of a sweep has a TOML form"))
     }
 
-    /// Quantity along x.
+    /// Name of the quantity along x.
     pub fn x_label(&self) -> &str {
         match (&self.config.plot.x_label, &self.config.plot.x) {
             (Some(label), _) => label,
@@ -250,20 +253,20 @@ impl Sweep {
     }
 }
 
-/// Values of one point, and the table of the file they come from.
+/// Values of one point, and the table of the file that they come from.
 struct Swept {
     values: Vec<Override>,
     table: String,
 }
 
-/// Points that a file asks for, whether or not they make sense.
+/// Number of points that a file describes, whether or not they are valid.
 fn count_points(config: &SweepConfig) -> usize {
     let lens = |table| settings(table).into_iter().map(|setting| setting.value.as_array().map_or(1, Vec::len));
     let steps = lens(&config.zip).next().unwrap_or(1);
     lens(&config.grid).fold(config.list.len().max(1).saturating_mul(steps), usize::saturating_mul)
 }
 
-/// Every point's values: each of the list, with each step of the zip, with each combination of the grid.
+/// The values of every point: each entry of the list, with each step of the zip, with each combination of the grid.
 fn combinations(file: &StudyFile, config: &SweepConfig) -> Result<Vec<Swept>, Error> {
     let lists: Vec<(Vec<Override>, String)> = if config.list.is_empty() {
         vec![(Vec::new(), "grid".to_owned())]
@@ -301,7 +304,7 @@ fn combinations(file: &StudyFile, config: &SweepConfig) -> Result<Vec<Swept>, Er
     Ok(all)
 }
 
-/// Refuses a key that two axes set, of which the later would win without a word.
+/// Refuses a key that two tables set, since the later one would silently win.
 fn unmixed(file: &StudyFile, config: &SweepConfig) -> Result<(), Error> {
     let zip: Vec<String> = settings(&config.zip).into_iter().map(|setting| setting.key).collect();
     let list = config.list.iter().flat_map(settings).map(|setting| setting.key);
@@ -316,7 +319,7 @@ fn unmixed(file: &StudyFile, config: &SweepConfig) -> Result<(), Error> {
     Ok(())
 }
 
-/// Keys of a table with their lists of values.
+/// The keys of a table with their lists of values.
 fn axes(file: &StudyFile, name: &str, table: &Table) -> Result<Vec<(String, Vec<Value>)>, Error> {
     let axis = |setting: Override| match setting.value {
         Value::Array(values) if !values.is_empty() => Ok((setting.key, values)),
@@ -334,7 +337,7 @@ fn experiment(file: &StudyFile, base: &Base, config: &SweepConfig, swept: &Swept
     file.experiment(base, &all, &tables)
 }
 
-/// The error with the point at which it arose, for what is wrong at some points alone.
+/// The error with the point's label added, for what is wrong at some points only.
 fn at_point(error: Error, label: &str) -> Error {
     match error {
         Error::Experiment(mut error) if !label.is_empty() => {
@@ -347,7 +350,7 @@ fn at_point(error: Error, label: &str) -> Error {
     }
 }
 
-/// The values of a point as a person would name them: last part of each key, unless two keys share it.
+/// Label of a point: its values with the last part of each key, or the whole key if two keys share that part.
 fn label(values: &[Override]) -> String {
     let short = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
     let name = |key: &str| {
@@ -357,7 +360,7 @@ fn label(values: &[Override]) -> String {
     values.iter().map(|value| format!("{}={}", name(&value.key), plain(&value.value))).collect::<Vec<_>>().join(" ")
 }
 
-/// A value without the quotes of a string, a number in powers of ten where its zeros would hide it.
+/// A value without the quotes of a string; a number with many zeros is written with a power of ten.
 pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -366,7 +369,7 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
-/// Gives every point its place along x.
+/// Gives every point its position along x.
 ///
 /// `sample` is one of the experiments, whose scores and predictors the file may name.
 fn place(

@@ -1,10 +1,10 @@
-//! Examples as plain vectors: the sizes of a task, one example, and examples side by side.
+//! Examples as plain vectors: the sizes of a task, one example, and batches of examples.
 
 use std::ops::Range;
 
 use crate::error::TaskError;
 
-/// What one position of an input is.
+/// Kind of data at one input position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskInput {
     /// A vector of `d_in` numbers.
@@ -19,28 +19,28 @@ pub enum TaskInput {
     },
 }
 
-/// Sizes that a task dictates to a model.
+/// Sizes of a task's inputs and targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskDims {
-    /// Positions of a sequence.
+    /// Number of positions of a sequence.
     pub seq_len: usize,
-    /// What a position holds.
+    /// Kind of data at one input position.
     pub input: TaskInput,
-    /// Numbers (or logits) predicted per position.
+    /// Number of values (or logits) predicted at each position.
     pub d_out: usize,
 }
 
-/// Numbers or tokens of an example at most, those that go in and those that come out counted together: a few megabytes.
+/// Largest number of values or tokens of an example, inputs and outputs together: a few megabytes.
 pub(crate) const MOST_NUMBERS: usize = 1 << 20;
-/// Tokens of a vocabulary at most.
+/// Largest number of tokens of a vocabulary.
 const LARGEST_VOCABULARY: usize = 1 << 24;
 
 impl TaskDims {
-    /// What is wrong with sizes that a slip of the keyboard gives; nothing for others.
+    /// A problem with sizes so large that they must be typing errors; `None` for others.
     pub(crate) fn problem(&self) -> Option<TaskError> {
         let (width, vocab) = match self.input {
             TaskInput::Continuous { d_in } => (d_in.saturating_add(self.d_out), 0),
-            // A token in, a class out.
+            // One token in, one class out.
             TaskInput::Tokens { vocab } => (2, vocab),
         };
         let seq_len = self.seq_len;
@@ -70,7 +70,7 @@ impl Inputs {
     /// The numbers, `[…, seq_len, d_in]`.
     ///
     /// # Panics
-    /// On tokens.
+    /// If they are tokens.
     pub fn continuous(&self) -> &[f32] {
         match self {
             Self::Continuous(values) => values,
@@ -81,7 +81,7 @@ impl Inputs {
     /// The token ids, `[…, seq_len]`.
     ///
     /// # Panics
-    /// On continuous inputs.
+    /// If they are numbers.
     pub fn tokens(&self) -> &[u32] {
         match self {
             Self::Tokens(ids) => ids,
@@ -103,7 +103,7 @@ impl Targets {
     /// The numbers, `[…, seq_len, d_out]`.
     ///
     /// # Panics
-    /// On classes.
+    /// If they are classes.
     pub fn continuous(&self) -> &[f32] {
         match self {
             Self::Continuous(values) => values,
@@ -114,7 +114,7 @@ impl Targets {
     /// The classes, `[…, seq_len]`.
     ///
     /// # Panics
-    /// On continuous targets.
+    /// If they are numbers.
     pub fn classes(&self) -> &[u32] {
         match self {
             Self::Classes(classes) => classes,
@@ -123,20 +123,20 @@ impl Targets {
     }
 }
 
-/// One example: inputs, targets, and which positions count and as what.
+/// One example: inputs, targets, scored positions and their slices.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
     /// `[seq_len, d_in]` or `[seq_len]`
     pub inputs: Inputs,
-    /// `[seq_len, d_out]` or `[seq_len]`; unscored positions hold zero.
+    /// `[seq_len, d_out]` or `[seq_len]`; zero at positions that are not scored.
     pub targets: Targets,
-    /// Whether a position counts in the loss. `[seq_len]`
+    /// Whether a position counts in the loss and the scores. `[seq_len]`
     pub loss_mask: Vec<bool>,
-    /// The slice that a position belongs to, an index into [`Task::slices`](crate::Task::slices). `[seq_len]`
+    /// The slice that a position belongs to, as an index into [`Task::slices`](crate::Task::slices). `[seq_len]`
     pub slices: Vec<Option<u32>>,
 }
 
-/// Examples side by side.
+/// Several examples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// Number of examples.
@@ -147,20 +147,20 @@ pub struct Batch {
     pub inputs: Inputs,
     /// `[batch, seq_len, d_out]` or `[batch, seq_len]`
     pub targets: Targets,
-    /// Whether a position counts in the loss. `[batch, seq_len]`
+    /// Whether a position counts in the loss and the scores. `[batch, seq_len]`
     pub loss_mask: Vec<bool>,
-    /// The slice that a position belongs to, an index into [`Task::slices`](crate::Task::slices). `[batch, seq_len]`
+    /// The slice that a position belongs to, as an index into [`Task::slices`](crate::Task::slices). `[batch, seq_len]`
     pub slices: Vec<Option<u32>>,
-    /// How much of the data's own unit each number of a target is 1 of: the deviations of [`Task::scale`](crate::Task::scale). Empty where there is none. `[d_out]`
+    /// For each target channel, how many of the data's own units a scaled difference of 1 is: the deviations of
+    /// [`Task::scale`](crate::Task::scale). Empty if there is no scale. `[d_out]`
     pub units: Vec<f64>,
 }
 
 impl Batch {
-    /// Puts examples side by side, in order. They may be shorter than `dims.seq_len`; the batch's own `dims` then name
-    /// their length.
+    /// Stacks examples in order. They may be shorter than `dims.seq_len`; the batch's own `dims` then has their length.
     ///
     /// # Panics
-    /// If one is longer or shorter than another.
+    /// If the examples have different lengths.
     pub fn stack(dims: TaskDims, examples: impl IntoIterator<Item = Example>) -> Self {
         let inputs = match dims.input {
             TaskInput::Continuous { .. } => Inputs::Continuous(Vec::new()),
@@ -178,11 +178,11 @@ impl Batch {
             match (&mut batch.targets, example.targets) {
                 (Targets::Continuous(all), Targets::Continuous(one)) => all.extend(one),
                 (Targets::Classes(all), Targets::Classes(one)) => all.extend(one),
-                // The first example decides the kind.
+                // The first example determines the kind.
                 (none_yet, one) if batch.size == 0 => *none_yet = one,
                 _ => unreachable!("all examples of a task have the same kind of target"),
             }
-            // The first example decides the length.
+            // The first example determines the length.
             if batch.size == 0 {
                 batch.dims.seq_len = example.loss_mask.len();
             }
@@ -196,7 +196,7 @@ impl Batch {
 }
 
 impl Batch {
-    /// Some of its examples, in their order; those beyond its size are not there.
+    /// A range of its examples; indices beyond the end of the batch are ignored.
     pub fn part(&self, examples: Range<usize>) -> Self {
         let end = examples.end.min(self.size);
         let examples = examples.start.min(end)..end;

@@ -1,20 +1,22 @@
-//! Where formulas break along a path: kinks, cusps, jumps and borders of what they are defined on.
+//! Breaks of formulas along a path: kinks, cusps, jumps, and the ends of the domain on which a formula is defined.
 //!
-//! Along a path a formula is a function of one number t. Over a piece of the path without a break the second derivatives of all its parts
-//! are bounded, and their [jets](crate::jet) show so once the piece is small enough. Pieces whose jets do not are halved, until no
-//! single-precision number is left inside. So no kind of break has to be listed, and none that is followed to its end is missed. Where more
-//! pieces are open at once than may be, an even share of them is followed.
+//! Along a path a formula is a function of one number t. Over a piece of the path without a break, the second
+//! derivatives of all its parts are bounded, and their [jets](crate::jet) show this once the piece is small enough.
+//! Pieces whose jets do not show it are halved until no single-precision number is left inside. So the kinds of breaks
+//! need not be listed, and no break whose pieces are followed to the end is missed. If too many pieces are open at
+//! once, an even share of them is followed.
 //!
-//! Parts count where the whole does not depend on them as well: beside a spike such as relu(0.01 - abs(x1) - abs(x2)) there is nothing
-//! to be seen of it, and only breaks of its parts lead there.
+//! Breaks of parts count even where the whole formula does not depend on them: away from a spike such as relu(0.01 -
+//! abs(x1) - abs(x2)), the formula does not show it, and only the breaks of its parts lead there.
 
 use crate::{
     interval::Interval,
     jet::{Jet, Order},
 };
 
-/// Single-precision numbers around every break of `of` between two ends, in increasing order: the break where it is one of
-/// them, and the nearest on either side. `of` gives the jets of some formulas for a jet of t; `most` pieces are open at once.
+/// The single-precision numbers around every break of `of` between two ends, in increasing order: the break itself if
+/// it is such a number, and its neighbours on both sides. `of` gives the jets of some formulas for a jet of t; at most
+/// `most` pieces are open at once.
 pub fn breaks(of: impl Fn(Jet) -> Vec<Jet>, ends: Interval, most: usize) -> Vec<f64> {
     let is_whole = |piece: &Interval| {
         let jets = of(Jet::variable(*piece, 0, 1, Order::Second));
@@ -28,7 +30,7 @@ pub fn breaks(of: impl Fn(Jet) -> Vec<Jet>, ends: Interval, most: usize) -> Vec<
         let stride = wide.len().div_ceil(most.max(1)).max(1);
         open = wide.into_iter().step_by(stride).flat_map(Interval::halves).collect();
     }
-    // Two pieces meet at a break.
+    // The pieces on both sides of a break contain it.
     found.sort_by(|a, b| a.low.total_cmp(&b.low));
     let stride = found.len().div_ceil(2 * most.max(1)).max(1);
     let mut places: Vec<f64> = found.into_iter().step_by(stride).flat_map(around).collect();
@@ -38,13 +40,13 @@ pub fn breaks(of: impl Fn(Jet) -> Vec<Jet>, ends: Interval, most: usize) -> Vec<
     places
 }
 
-/// Whether no single-precision number lies between those nearest to the ends.
+/// Whether no single-precision number lies strictly between those nearest to the ends.
 fn is_narrow(piece: &Interval) -> bool {
     let (low, high) = (piece.low as f32, piece.high as f32);
     low.next_up() >= high
 }
 
-/// Rounding to the nearest may have left the piece, on either side.
+/// Rounding to the nearest number may leave the piece, on either side.
 fn around(piece: Interval) -> [f64; 4] {
     let (low, high) = (piece.low as f32, piece.high as f32);
     [low.next_down(), low, high, high.next_up()].map(f64::from)
@@ -69,7 +71,8 @@ mod tests {
         )
     }
 
-    /// Both single-precision numbers next to a place, and the place itself where it is one, are among those found.
+    /// Whether both single-precision neighbours of a place, and the place itself if it is such a number, are among
+    /// those found.
     fn surrounds(found: &[f64], place: f64) -> bool {
         let near = place as f32;
         [near.next_down(), near, near.next_up()].map(f64::from).iter().all(|t| found.contains(t))
@@ -94,10 +97,10 @@ mod tests {
         ] {
             let found = formula(text, ends);
             assert!(places.iter().all(|place| surrounds(&found, *place)), "{text}: {places:?} in {found:?}");
-            // And little else.
+            // And only few other numbers.
             assert!(found.len() <= 8 * places.len(), "{text}: {found:?}");
         }
-        // A border of the domain, at an end of the path.
+        // An end of the domain at an end of the path.
         assert!(formula("sqrt(x1)", [0.0, 1.0]).contains(&0.0));
         let table = Table { x: vec![-0.3, 0.1, 0.15], y: vec![0.0, 1.0, -2.0] };
         let table =
@@ -108,7 +111,7 @@ mod tests {
         }
     }
 
-    /// What breaks everywhere ends, with a share of its places.
+    /// The search ends even if there are breaks everywhere, and returns a share of them.
     #[test]
     fn what_breaks_everywhere_ends() {
         let found = formula("max(x1, x1)", [-1.0, 1.0]);

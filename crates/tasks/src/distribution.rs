@@ -1,4 +1,4 @@
-//! Laws that numbers are drawn from, by their name in a config file.
+//! Distributions that numbers are drawn from, by name in a config file.
 
 use rand::RngExt;
 use rand_distr::StandardNormal;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::seed::SampleRng;
 
-/// The law of one number; the entries of a vector are independent.
+/// Distribution of one number; the entries of a vector are independent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Distribution {
@@ -40,7 +40,7 @@ impl Distribution {
     /// N(0, 1).
     pub const STANDARD_NORMAL: Self = Self::Normal { mean: 0.0, std: 1.0 };
 
-    /// One number: drawn in double precision, then rounded to what a model sees.
+    /// One number, drawn in double precision and rounded to single precision, as a model sees it.
     pub fn sample(&self, rng: &mut SampleRng) -> f32 {
         let drawn = match *self {
             Self::Uniform { low, high } => low + (high - low) * rng.random::<f64>(),
@@ -68,13 +68,13 @@ impl Distribution {
         }
     }
 
-    /// What is wrong with the parameters and what would be right; `None` if nothing is.
+    /// What is wrong with the parameters, and what would be right; `None` if nothing is.
     pub fn validate(&self) -> Option<String> {
         match *self {
             Self::Uniform { low, high } if !is_finite_f32(low) || !is_finite_f32(high) => {
                 Some(format!("uniform needs finite single-precision ends, not low = {low}, high = {high}"))
             }
-            // What a model sees is rounded to single precision.
+            // A model sees the ends in single precision.
             Self::Uniform { low, high } if low as f32 >= high as f32 => {
                 let rounded = if low < high { " in single precision" } else { "" };
                 Some(format!("uniform.low = {low} must be below uniform.high = {high}{rounded}"))
@@ -99,7 +99,7 @@ impl Distribution {
     }
 }
 
-/// Largest size of a number that is drawn: products of two such numbers are what attention computes.
+/// Largest absolute value of parameters: attention computes products of two such numbers.
 const LARGEST: f64 = 1e18;
 
 /// Whether a number is still finite once rounded to single precision.

@@ -1,4 +1,4 @@
-//! Why a task cannot be opened: its config makes no sense, or a file of it changed.
+//! Why a task cannot be opened: its config is invalid, or one of its files changed.
 
 use std::path::PathBuf;
 
@@ -9,18 +9,18 @@ use crate::distribution::Distribution;
 /// Why a task cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TaskError {
-    /// A value of its config, or what that names, makes no sense.
+    /// A value of its config, or a file named there, is invalid.
     #[error("{}{}{problem}", .key, if .key.is_empty() { "" } else { ": " })]
     Key {
-        /// Key below the config's own table, for example `seq_len`; empty for several together.
+        /// Key below the config's own table, for example `seq_len`; empty if it concerns several keys.
         key: &'static str,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what would be right.
         problem: String,
     },
-    /// A file holds other data than when it was first read.
+    /// A file has changed since it was first read.
     #[error("{} holds other data than when it was first read: sha256 {now}, and it was {then}", .path.display())]
     Changed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Its digest when it was first read.
         then: String,
@@ -38,31 +38,32 @@ impl TaskError {
         }
     }
 
-    /// An error if the size is below `least`.
+    /// An error if the size is below `least`; `None` if it is not.
     pub fn below(key: &'static str, size: usize, least: usize) -> Option<Self> {
         (size < least).then(|| Self::Key { key, problem: format!("{size} is too few; give {least} or more") })
     }
 
-    /// An error if the number is not a finite one above zero.
+    /// An error if the number is not finite and above zero.
     pub fn not_positive(key: &'static str, value: f64) -> Option<Self> {
         let good = value.is_finite() && value > 0.0;
         (!good).then(|| Self::Key { key, problem: format!("{value} must be finite and above 0") })
     }
 
-    /// An error if the squared error of targets of this mean square overflows single precision, in which losses are computed.
+    /// An error if the squared error of targets with this mean square would overflow single precision, in which losses
+    /// are computed.
     pub fn squares_overflow(key: &'static str, mean_square: f64) -> Option<Self> {
-        // Six deviations are seldom left.
+        // Larger values than six deviations are rare.
         let fits = ((36.0 * mean_square) as f32).is_finite();
         let problem = || format!("targets of mean square {mean_square:.1e} overflow single precision when squared");
         (!fits).then(|| Self::Key { key, problem: format!("{}; make them smaller", problem()) })
     }
 
-    /// An error if the size is above `most`.
+    /// An error if the size is above `most`; `None` if it is not.
     pub fn above(key: &'static str, size: usize, most: usize) -> Option<Self> {
         (size > most).then(|| Self::Key { key, problem: format!("{size} is too many; give {most} or fewer") })
     }
 
-    /// An error if the law has parameters that make no sense.
+    /// An error if the distribution has invalid parameters.
     pub fn bad_distribution(key: &'static str, law: &Distribution) -> Option<Self> {
         law.validate().map(|problem| Self::Key { key, problem })
     }

@@ -38,7 +38,7 @@ struct Binary {
     enclose: fn(Jet, Jet) -> Jet,
 }
 
-/// Every function of one number. None of them hides that its argument is not a number.
+/// Every function of one number. Each returns NaN for NaN.
 pub static FUNCTIONS: &[Unary] = &[
     Unary { name: "abs", value: f64::abs, enclose: functions::abs },
     Unary { name: "acos", value: f64::acos, enclose: functions::acos },
@@ -73,22 +73,22 @@ static TIMES: Binary = Binary { value: |a, b| a * b, enclose: |a, b| a.times(&b)
 static OVER: Binary = Binary { value: |a, b| a / b, enclose: Jet::over };
 static POWER: Binary = Binary { value: f64::powf, enclose: Jet::power };
 
-/// Functions of more numbers than one.
+/// Functions of more than one number.
 static OF_SEVERAL: [(&str, Binary); 3] = [
     ("atan2", Binary { value: f64::atan2, enclose: Jet::angle }),
     ("max", Binary { value: greatest, enclose: Jet::greatest }),
     ("min", Binary { value: least, enclose: Jet::least }),
 ];
 
-/// Constants.
+/// Named constants.
 const CONSTANTS: [(&str, f64); 2] = [("E", std::f64::consts::E), ("PI", std::f64::consts::PI)];
 
-/// Brackets, powers and signs that may be open at once.
+/// Largest number of brackets, powers and signs that may be open at once.
 const DEEPEST: usize = 200;
 
-/// x Phi(x) with the law of N(0, 1), exactly and not by its approximation with tanh.
+/// x Phi(x), where Phi is the distribution function of N(0, 1), computed exactly and not by the tanh approximation.
 fn gelu(x: f64) -> f64 {
-    // By the complement, which keeps all its digits where Phi is small.
+    // The complementary error function keeps all digits where Phi is small.
     0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
 }
 
@@ -107,12 +107,12 @@ fn silu(x: f64) -> f64 {
     x * sigmoid(x)
 }
 
-/// -1, 0 or 1.
+/// Sign: -1, 0 or 1.
 fn signum(x: f64) -> f64 {
     if x == 0.0 { 0.0 } else { x.signum() }
 }
 
-/// 0 below 0, 1 from 0 on.
+/// Step function: 0 below 0, 1 from 0 on.
 fn step(x: f64) -> f64 {
     if x.is_nan() { x } else { f64::from(x >= 0.0) }
 }
@@ -125,17 +125,17 @@ fn greatest(a: f64, b: f64) -> f64 {
     if a > b || a.is_nan() { a } else { b }
 }
 
-/// Why a text is no formula.
+/// Why a text is not a formula.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where, in characters from 1.
+    /// Position in characters, from 1.
     pub column: usize,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what would be right.
     pub message: String,
 }
 
 impl Problem {
-    /// One at a byte of a text.
+    /// A problem at a byte of a text.
     fn at(text: &str, byte: usize, message: String) -> Self {
         Self { column: text[..byte].chars().count() + 1, message }
     }
@@ -147,22 +147,22 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A formula ready to be evaluated: instructions for a stack, with `V` for variables.
+/// A formula ready to be evaluated, as instructions for a stack; `V` is the type of its variables.
 #[derive(Clone, Debug)]
 pub struct Expression<V> {
     program: Vec<Instruction<V>>,
 }
 
-/// What is done to the stack.
+/// An operation on the stack.
 #[derive(Clone, Copy, Debug)]
 enum Instruction<V> {
-    /// Puts a number on it.
+    /// Pushes a number.
     Number(f64),
-    /// Puts a variable's number on it.
+    /// Pushes the value of a variable.
     Variable(V),
-    /// Replaces its top.
+    /// Replaces the top number by a function of it.
     One(&'static Unary),
-    /// Replaces its top two, the second argument being the upper.
+    /// Replaces the top two numbers by a function of them; the upper one is the second argument.
     Two(&'static Binary),
 }
 
@@ -179,13 +179,13 @@ impl<V: PartialEq> PartialEq for Instruction<V> {
 }
 
 impl<V: Copy> Expression<V> {
-    /// Reads a formula. `variable` knows the variables by name; `variables` is how a message lists them.
+    /// Parses a formula. `variable` maps names to variables; `variables` is their list in messages.
     pub fn parse(text: &str, variable: &dyn Fn(&str) -> Option<V>, variables: &str) -> Result<Self, Problem> {
         let (mut at, mut count) = (0, 0);
         while let Some((_, _, end)) = token(text, at)? {
             (at, count) = (end, count + 1);
         }
-        // A long program that grew would take its memory several times.
+        // Reserved at once, since growing a long program would take its memory several times.
         let program = Vec::with_capacity(count);
         let mut parser = Parser { text, next: token(text, 0)?, depth: 0, variable, variables, program };
         parser.sum()?;
@@ -197,10 +197,11 @@ impl<V: Copy> Expression<V> {
         }
     }
 
-    /// The value where variables have these numbers. `stack` is working space, so that it is made once for many calls.
+    /// The value for given values of the variables. `stack` is working space, so that it is allocated once for many
+    /// calls.
     pub fn evaluate(&self, variable: impl Fn(V) -> f64, stack: &mut Vec<f64>) -> f64 {
         stack.clear();
-        let mut top = f64::NAN; // the top of the stack, apart from the rest
+        let mut top = f64::NAN; // the top of the stack, held separately
         for instruction in &self.program {
             match *instruction {
                 Instruction::Number(number) => {
@@ -218,12 +219,12 @@ impl<V: Copy> Expression<V> {
         top
     }
 
-    /// Values and derivatives where variables have these, of `n` numbers.
+    /// Values and derivatives for given jets of the variables, with derivatives by `n` numbers.
     pub fn enclose(&self, variable: impl Fn(V) -> Jet, n: usize, order: Order) -> Jet
     where
         V: PartialEq,
     {
-        // Beside each operand the place where its part of the program begins.
+        // With each operand, the start of its part of the program.
         let mut stack: Vec<(Jet, usize)> = Vec::new();
         let nothing = || Jet::constant(Interval::UNDEFINED, n, order);
         for (at, instruction) in self.program.iter().enumerate() {
@@ -238,7 +239,7 @@ impl<V: Copy> Expression<V> {
             }
             if let Instruction::Two(function) = instruction {
                 let (first, start) = stack.pop().unwrap_or_else(|| (nothing(), at));
-                // The same twice is a square, and no square is negative.
+                // A product of two equal parts is a square, which is never negative.
                 jet = if std::ptr::eq(*function, &raw const TIMES)
                     && self.program[start..from] == self.program[from..at]
                 {
@@ -254,12 +255,12 @@ impl<V: Copy> Expression<V> {
         stack.pop().map_or_else(nothing, |(jet, _)| jet)
     }
 
-    /// Operations that one value takes.
+    /// Number of operations needed for one value.
     pub fn operations(&self) -> usize {
         self.program.len()
     }
 
-    /// The variables that the formula mentions.
+    /// The variables that occur in the formula.
     pub fn variables(&self) -> impl Iterator<Item = V> + '_ {
         self.program.iter().filter_map(|instruction| match *instruction {
             Instruction::Variable(variable) => Some(variable),
@@ -268,7 +269,7 @@ impl<V: Copy> Expression<V> {
     }
 }
 
-/// A piece of a formula.
+/// A token of a formula.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Token<'a> {
     Number(f64),
@@ -287,12 +288,12 @@ impl fmt::Display for Token<'_> {
     }
 }
 
-/// The piece that begins at a byte, blanks aside, with the bytes where it begins and ends; nothing at the end of the text.
+/// The token at a byte, after any blanks, with its range of bytes; `None` at the end of the text.
 fn token(text: &str, from: usize) -> Result<Option<(Token<'_>, usize, usize)>, Problem> {
     let rest = text[from..].trim_start_matches([' ', '\t', '\n', '\r']);
     let start = text.len() - rest.len();
     let Some(character) = rest.chars().next() else { return Ok(None) };
-    // The length of the characters of a kind, from a place on.
+    // Number of bytes of characters of one kind, from a byte on.
     let run = |from: usize, kind: fn(char) -> bool| rest[from..].find(|c| !kind(c)).unwrap_or(rest.len() - from);
     let digits = |from: usize| run(from, |c| c.is_ascii_digit());
     let (token, len) = match character {
@@ -324,10 +325,10 @@ fn token(text: &str, from: usize) -> Result<Option<(Token<'_>, usize, usize)>, P
     Ok(Some((token, start, start + len)))
 }
 
-/// Recursive descent: one method per level of precedence, each of which leaves its value on top of the stack.
+/// Recursive-descent parser: one method per level of precedence, each of which leaves its value on top of the stack.
 struct Parser<'a, V> {
     text: &'a str,
-    /// The next token, and the bytes where it begins and ends.
+    /// The next token and its range of bytes.
     next: Option<(Token<'a>, usize, usize)>,
     depth: usize,
     variable: &'a dyn Fn(&str) -> Option<V>,
@@ -340,10 +341,10 @@ impl<'a, V> Parser<'a, V> {
         self.next.map(|(token, ..)| token)
     }
 
-    /// The token behind the next one.
+    /// The token after the next one.
     fn after(&self) -> Option<(Token<'a>, usize, usize)> {
         let (_, _, end) = self.next?;
-        // Every token was read once before.
+        // All tokens have been read once before, so this cannot fail.
         token(self.text, end).ok().flatten()
     }
 
@@ -357,7 +358,7 @@ impl<'a, V> Parser<'a, V> {
         Err(Problem::at(self.text, at, message))
     }
 
-    /// Takes the next token if it is one of these signs.
+    /// Takes the next token if it is one of the given signs.
     fn take(&mut self, signs: &str) -> Option<char> {
         let Some(Token::Sign(sign)) = self.peek() else { return None };
         let found = signs.contains(sign).then_some(sign)?;
@@ -458,7 +459,7 @@ impl<'a, V> Parser<'a, V> {
                 self.advance();
                 let most = if name == "atan2" { 2 } else { usize::MAX };
                 let count = self.arguments(name, 2..=most)?;
-                // All but the last of its applications.
+                // All applications of the function but the last.
                 self.program.extend((2..count).map(|_| Instruction::Two(function)));
                 Instruction::Two(function)
             }
@@ -490,7 +491,7 @@ impl<'a, V> Parser<'a, V> {
         Ok(())
     }
 
-    /// The arguments of a call, brackets included; their number.
+    /// Parses the arguments of a call, with its brackets, and returns their number.
     fn arguments(&mut self, name: &str, allowed: std::ops::RangeInclusive<usize>) -> Result<usize, Problem> {
         self.expect('(')?;
         self.sum()?;
@@ -598,7 +599,7 @@ mod tests {
         assert!(value("1/0").is_infinite());
     }
 
-    /// Over boxes of all sizes, values and differences of formulas lie in what is promised.
+    /// Over boxes of all sizes, values and differences of formulas lie within the enclosures.
     #[test]
     fn formulas_are_held_with_their_slopes() {
         for text in [
@@ -642,7 +643,7 @@ mod tests {
                             "{text} over {cell:?}: {found} outside {slope:?}"
                         );
                     }
-                    // Along the diagonal, by as much as the bound on the length of the gradient allows.
+                    // Along the diagonal, as steeply as the bound on the gradient's length allows.
                     let rise = (at(3.0, 3.0) - at(1.0, 1.0)).abs() / (8.0_f64.sqrt() * h);
                     assert!(
                         rise <= jet.steepest + 1e-13 * size / h,
@@ -661,7 +662,7 @@ mod tests {
                 }
             }
         }
-        // What may be no number is never promised to be one, not even where it is multiplied by 0.
+        // A formula that may be undefined is reported as such, even if it is multiplied by 0.
         for text in ["ln(x1)", "0*ln(x1)", "1/x1", "x1/x1", "sqrt(x1)", "max(1, asin(2*x1))", "min(1, tan(2*x1))"] {
             let expression =
                 Expression::parse(text, &variable, "x1, x2 and i").unwrap_or_else(|e| panic!("{text}: {e}"));
@@ -669,7 +670,7 @@ mod tests {
                 expression.enclose(|at| Jet::variable(Interval::new(-1.0, 1.0), at, 2, Order::First), 2, Order::First);
             assert!(jet.value.magnitude().is_infinite() && jet.steepest.is_infinite(), "{text}: {jet:?}");
         }
-        // A maximum is no steeper than what it is the maximum of.
+        // A maximum is no steeper than its arguments.
         let expression = Expression::parse("max(x1, x2)", &variable, "").unwrap_or_else(|e| panic!("{e}"));
         let jet =
             expression.enclose(|at| Jet::variable(Interval::new(-1.0, 1.0), at, 2, Order::First), 2, Order::First);

@@ -1,4 +1,4 @@
-//! Files that a task is read from: where they are, and what they hold.
+//! Files that a task reads: their paths and contents.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 /// Arrays by name.
 pub type Arrays = BTreeMap<String, Numbers>;
 
-/// Reads those arrays of a file, whose path tells the format, that have these names, from its bytes.
+/// Reads the arrays with given names from the bytes of a file, whose path shows its format.
 pub type ReadArrays = fn(&Path, &[u8], &[&str]) -> Result<Arrays, String>;
 
 /// Reads the files that a config names.
@@ -28,36 +28,36 @@ pub struct Files {
 pub struct Numbers {
     /// Size of each axis.
     pub shape: Vec<usize>,
-    /// As many numbers as the shape names.
+    /// The numbers, as many as the shape requires.
     pub values: Vec<f32>,
 }
 
-/// What stood in a file when it was read.
+/// Content of a file at the time when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// Every byte.
+    /// All its bytes.
     pub bytes: Vec<u8>,
-    /// Their sha256 in hexadecimal, by which a run knows its data again.
+    /// Sha256 of the bytes in hexadecimal, by which a run recognises its data.
     pub sha256: String,
 }
 
 impl Files {
-    /// Files whose paths are relative to `folder`, that of the config that names them; an empty one is the working folder. `read`
-    /// gives a whole file and refuses what is no file or more than memory holds; `arrays` knows the formats of arrays by the ending of the
-    /// path, and says what is wrong with a file.
+    /// Files with paths relative to `folder`, which is the folder of the config that names them; an empty path is the
+    /// working folder. `read` reads a whole file, and refuses anything that is not a regular file or does not fit into
+    /// memory. `arrays` knows the formats of arrays by the extension of a path, and says what is wrong with a file.
     pub fn new(folder: impl Into<PathBuf>, read: fn(&Path) -> io::Result<Vec<u8>>, arrays: ReadArrays) -> Self {
         Self { folder: folder.into(), read, arrays }
     }
 
-    /// Arrays of a file that was read, by name; one of a format without names has that of the file.
+    /// Arrays of a file that has been read, by name; in a format without names, the array has the name of the file.
     ///
     /// # Errors
-    /// What is wrong with the bytes, and where one of the names is missing.
+    /// A sentence about what is wrong with the bytes, or which name is missing.
     pub fn arrays(&self, named: &Path, bytes: &[u8], names: &[&str]) -> Result<Arrays, String> {
         (self.arrays)(named, bytes, names)
     }
 
-    /// Where a file is that a config names.
+    /// Path of a file that a config names.
     pub fn path(&self, named: &Path) -> PathBuf {
         self.folder.join(named)
     }
@@ -65,7 +65,7 @@ impl Files {
     /// Reads a file that a config names.
     ///
     /// # Errors
-    /// What the system says, and what `read` refuses.
+    /// The system's error, or the refusal of `read`.
     pub fn read(&self, named: &Path) -> io::Result<Contents> {
         let bytes = (self.read)(&self.path(named))?;
         let sha256 = Sha256::digest(&bytes).iter().fold(String::new(), |mut text, byte| {

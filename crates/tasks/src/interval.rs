@@ -1,7 +1,9 @@
-//! Intervals that hold what they should whatever is rounded, and the functions of formulas over them, with two derivatives.
+//! Interval arithmetic that is sound in spite of rounding, and the functions of formulas over intervals, with two
+//! derivatives.
 //!
-//! The four operations and the root are rounded outward by one unit in the last place, and not at all where they are exact, so that
-//! 0 stays 0. What the system's library computes is taken to be right to `LIBRARY` units.
+//! The results of the four operations and of the square root are rounded outward by one unit in the last place, or not
+//! at all if they are exact, so that 0 stays 0. The system's library functions are assumed to be right to within
+//! `LIBRARY` units.
 
 use std::ops::{Add, Mul, Neg, Sub};
 
@@ -17,45 +19,45 @@ pub struct Interval {
 /// A function of one number over an interval: its values, and those of its first and second derivative.
 pub type Derivatives = [Interval; 3];
 
-/// Units in the last place by which exp, sin and their like may be off.
+/// Largest error of exp, sin and similar library functions, in units in the last place.
 const LIBRARY: f64 = 4.0;
 
 impl Interval {
-    /// 0 alone.
+    /// The interval that contains only 0.
     pub const ZERO: Self = Self { low: 0.0, high: 0.0 };
-    /// 1 alone.
+    /// The interval that contains only 1.
     pub const ONE: Self = Self { low: 1.0, high: 1.0 };
-    /// Any real number: nothing is known.
+    /// All real numbers.
     pub const ENTIRE: Self = Self { low: f64::NEG_INFINITY, high: f64::INFINITY };
-    /// Perhaps not even a number.
+    /// The interval of something that may be undefined.
     pub const UNDEFINED: Self = Self { low: f64::NAN, high: f64::NAN };
 
-    /// A single number.
+    /// The interval of a single number.
     pub const fn point(value: f64) -> Self {
         Self { low: value, high: value }
     }
 
-    /// From one number to another.
+    /// The interval from one number to another.
     pub const fn new(low: f64, high: f64) -> Self {
         Self { low, high }
     }
 
-    /// Whether something in it may be no number.
+    /// Whether what it stands for may be undefined.
     pub fn is_undefined(self) -> bool {
         self.low.is_nan() || self.high.is_nan()
     }
 
-    /// Whether a number lies in it.
+    /// Whether it contains a number.
     pub fn contains(self, value: f64) -> bool {
         self.low <= value && value <= self.high
     }
 
-    /// sup |x|; infinite where something may be no number.
+    /// sup |x|; infinite if it may be undefined.
     pub fn magnitude(self) -> f64 {
         if self.is_undefined() { f64::INFINITY } else { self.low.abs().max(self.high.abs()) }
     }
 
-    /// inf |x|; 0 where something may be no number.
+    /// inf |x|; 0 if it may be undefined.
     pub fn mignitude(self) -> f64 {
         if self.low > 0.0 {
             self.low
@@ -66,23 +68,23 @@ impl Interval {
         }
     }
 
-    /// high − low, rounded up; infinite where something may be no number.
+    /// high − low, rounded up; infinite if it may be undefined.
     pub fn width(self) -> f64 {
         if self.is_undefined() { f64::INFINITY } else { (self.high - self.low).next_up() }
     }
 
-    /// The number half-way.
+    /// The middle of the interval.
     pub fn middle(self) -> f64 {
         f64::midpoint(self.low, self.high)
     }
 
-    /// Both halves.
+    /// The two halves of the interval.
     pub fn halves(self) -> [Self; 2] {
         let middle = self.middle();
         [Self::new(self.low, middle), Self::new(middle, self.high)]
     }
 
-    /// The smallest interval that holds both.
+    /// The smallest interval that contains both.
     pub fn hull(self, other: Self) -> Self {
         if self.is_undefined() || other.is_undefined() {
             return Self::UNDEFINED;
@@ -101,13 +103,13 @@ impl Interval {
         Self::new((size * size).low.max(0.0), (size * size).high)
     }
 
-    /// 1/x; undefined around 0.
+    /// 1/x; undefined if the interval contains 0.
     pub fn reciprocal(self) -> Self {
         if self.is_undefined() || self.contains(0.0) {
             return Self::UNDEFINED;
         }
         let ends = [self.high, self.low].map(|end| (1.0 / end, (-(1.0 / end)).mul_add(end, 1.0) * end.signum()));
-        // The sign of what is left over tells on which side of the quotient the ratio lies.
+        // The sign of the remainder shows on which side of the quotient the exact ratio lies.
         let [(low, under), (high, over)] = ends;
         Self::new(
             if under < 0.0 || low.is_infinite() || under.is_nan() { low.next_down() } else { low },
@@ -115,7 +117,7 @@ impl Interval {
         )
     }
 
-    /// √x; undefined below 0.
+    /// √x; undefined if the interval contains negative numbers.
     pub fn sqrt(self) -> Self {
         if self.is_undefined() || self.low < 0.0 {
             return Self::UNDEFINED;
@@ -125,7 +127,7 @@ impl Interval {
         Self::new(if under < 0.0 { low.next_down() } else { low }, if over > 0.0 { high.next_up() } else { high })
     }
 
-    /// x^n for a whole number n.
+    /// x^n for an integer n.
     pub fn power(self, n: i32) -> Self {
         match n {
             0 => Self::ONE,
@@ -135,12 +137,12 @@ impl Interval {
         }
     }
 
-    /// Cut off below.
+    /// The part of the interval from `low` on.
     fn at_least(self, low: f64) -> Self {
         if self.is_undefined() { self } else { Self::new(self.low.max(low), self.high.max(low)) }
     }
 
-    /// Cut off on both sides, by what is known of a function.
+    /// The part of the interval within bounds that are known for a function.
     fn within(self, low: f64, high: f64) -> Self {
         if self.is_undefined() { self } else { Self::new(self.low.clamp(low, high), self.high.clamp(low, high)) }
     }
@@ -161,7 +163,8 @@ impl Add for Interval {
         if self.is_undefined() || other.is_undefined() {
             return Self::UNDEFINED;
         }
-        // The rounding error of a sum is a number of its own, which tells whether and where the sum was rounded.
+        // The rounding error of a sum is a floating-point number, which shows whether and in which direction the sum
+        // was rounded.
         let sum = |a: f64, b: f64| {
             let s = a + b;
             let part = s - a;
@@ -186,7 +189,7 @@ impl Sub for Interval {
 impl Mul for Interval {
     type Output = Self;
 
-    /// 0 times anything that is a number is 0, infinite ends being limits that are never reached.
+    /// 0 times any number is 0; infinite ends are limits that are never reached.
     fn mul(self, other: Self) -> Self {
         if self.is_undefined() || other.is_undefined() {
             return Self::UNDEFINED;
@@ -196,7 +199,7 @@ impl Mul for Interval {
                 return (0.0, 0.0);
             }
             let p = a * b;
-            // Where products are so small that what is left over is lost, both sides are moved.
+            // If products are so small that the remainder underflows, both ends are moved.
             let left = if p.abs() < 1e-280 || p.is_infinite() { f64::NAN } else { a.mul_add(b, -p) };
             (
                 if left < 0.0 || (left.is_nan() && p != f64::NEG_INFINITY) { p.next_down() } else { p },
@@ -215,20 +218,20 @@ impl Mul for Interval {
     }
 }
 
-/// What a library function gives at both ends of an interval on which it rises.
+/// The interval of an increasing library function.
 fn rising(x: Interval, function: impl Fn(f64) -> f64) -> Interval {
     around(function(x.low), function(x.high))
 }
 
-/// The same where it falls.
+/// The interval of a decreasing library function.
 fn falling(x: Interval, function: impl Fn(f64) -> f64) -> Interval {
     around(function(x.high), function(x.low))
 }
 
-/// Two values of library functions as ends, moved outward by what the library may be off.
+/// The interval between two values of library functions, widened by the library's error.
 fn around(low: f64, high: f64) -> Interval {
     let unit = |x: f64| LIBRARY * f64::EPSILON * x.abs() + f64::MIN_POSITIVE;
-    // Above an infinite value that overflow made there are finite ones.
+    // If the lower value overflowed, the exact one may still be finite.
     let low = if low == f64::INFINITY { f64::MAX } else { low };
     let high = if high == f64::NEG_INFINITY { f64::MIN } else { high };
     Interval::new(
@@ -238,19 +241,20 @@ fn around(low: f64, high: f64) -> Interval {
 }
 
 const fn constant(value: f64) -> Interval {
-    // Not a number of double precision, most of the time.
+    // Usually the exact value is not an f64.
     Interval::new(value.next_down(), value.next_up())
 }
 
-/// Whether an interval may hold a number `phase` + k `period`, k whole.
+/// Whether the interval may contain a number `phase` + k `period` with an integer k.
 fn meets(x: Interval, phase: f64, period: f64) -> bool {
     let place = |x: f64| (x - phase) / period;
     let slack = 1e-9 + 1e-15 * place(x.magnitude()).abs();
     !slack.is_finite() || slack > 0.1 || (place(x.high) + slack).floor() >= (place(x.low) - slack).ceil()
 }
 
-/// Functions of formulas by name, with their derivatives. At a kink the first derivative is that of either side and all between, and
-/// there is no second; where values jump there is neither; outside its domain a function is undefined.
+/// Functions of formulas by name, with their derivatives. At a kink the first derivative covers both one-sided
+/// derivatives and all numbers between, and the second is unbounded; at a jump both are unbounded; outside its domain a
+/// function is undefined.
 pub(crate) mod functions {
     use std::f64::consts::{FRAC_2_SQRT_PI, FRAC_PI_2, LN_2, LN_10, PI, SQRT_2, TAU};
 
@@ -260,7 +264,7 @@ pub(crate) mod functions {
         [x.abs(), slope_of_abs(x), second_of_kink(x)]
     }
 
-    /// −1 below 0, 1 above.
+    /// Slope of |x|: −1 below 0, 1 above.
     fn slope_of_abs(x: Interval) -> Interval {
         match x {
             x if x.is_undefined() => x,
@@ -270,7 +274,7 @@ pub(crate) mod functions {
         }
     }
 
-    /// A kink at an end counts as well: beside this interval there may be another, and slopes jump between them.
+    /// A kink at an end of the interval counts as well: the slope jumps between this interval and its neighbour.
     fn second_of_kink(x: Interval) -> Interval {
         if x.is_undefined() {
             x
@@ -295,7 +299,7 @@ pub(crate) mod functions {
         [x.at_least(0.0), slope, second_of_kink(x)]
     }
 
-    /// A function that is constant but for its jumps.
+    /// A function that is constant except for jumps.
     fn steps(x: Interval, value: impl Fn(f64) -> f64) -> Derivatives {
         if x.is_undefined() {
             return [x; 3];
@@ -354,7 +358,7 @@ pub(crate) mod functions {
             return [root; 3];
         }
         if x.low <= 0.0 {
-            // Infinitely steep at 0.
+            // The slope is infinite at 0.
             let least = if root.high > 0.0 {
                 (Interval::point(0.5) * Interval::point(root.high).reciprocal()).low
             } else {
@@ -380,7 +384,7 @@ pub(crate) mod functions {
         sine_of(x, f64::sin, FRAC_PI_2)
     }
 
-    /// A sine that is largest at `peak`.
+    /// A sine that has a maximum at `peak`.
     fn sine_of(x: Interval, function: fn(f64) -> f64, peak: f64) -> Interval {
         if x.is_undefined() || x.magnitude().is_infinite() {
             return if x.is_undefined() { x } else { Interval::UNDEFINED };
@@ -412,7 +416,7 @@ pub(crate) mod functions {
         [cosine, sine, cosine]
     }
 
-    /// A function that rises with |x|.
+    /// A function that increases with |x|.
     fn even(x: Interval, function: fn(f64) -> f64) -> Interval {
         rising(x.abs(), function)
     }
@@ -431,7 +435,7 @@ pub(crate) mod functions {
 
     pub fn silu(x: Interval) -> Derivatives {
         let [s, first, second] = sigmoid(x);
-        // Above its least value, −0.27846…
+        // Its minimum is −0.27846…
         let value = (x * s).at_least(-0.278_47);
         [value, s + x * first, Interval::point(2.0) * first + x * second]
     }
@@ -450,7 +454,7 @@ pub(crate) mod functions {
         let half = Interval::point(0.5);
         let law = rising(x, |x| 0.5 * libm::erfc(-x / SQRT_2)).within(0.0, 1.0);
         let density = constant(TAU.sqrt().recip()) * bell(half * x.square());
-        // Above its least value, −0.16997…
+        // Its minimum is −0.16997…
         let value = (x * law).at_least(-0.169_98);
         [value, law + x * density, density * (Interval::point(2.0) - x.square())]
     }
@@ -463,7 +467,7 @@ pub(crate) mod functions {
         arc(x, falling(x, f64::acos), -1.0)
     }
 
-    /// ±1/√(1 − x²), whose own derivative is x/(1 − x²) times it.
+    /// ±1/√(1 − x²), whose derivative is x/(1 − x²) times itself.
     fn arc(x: Interval, value: Interval, sign: f64) -> Derivatives {
         if x.is_undefined() || x.low < -1.0 || x.high > 1.0 {
             return [Interval::UNDEFINED; 3];
@@ -484,7 +488,7 @@ pub(crate) mod functions {
         [rising(x, f64::atan), slope, Interval::point(-2.0) * x * slope.square()]
     }
 
-    /// 1/x for x from 1 on, infinity included.
+    /// 1/x for x ≥ 1, including infinity.
     fn bounded_reciprocal(x: Interval) -> Interval {
         let upper = Interval::point(x.low).reciprocal();
         let lower = if x.high.is_infinite() { 0.0 } else { Interval::point(x.high).reciprocal().low };
@@ -501,7 +505,7 @@ pub(crate) mod functions {
         [value, -square, Interval::point(2.0) * square * value]
     }
 
-    /// x^n for a whole number n.
+    /// x^n for an integer n.
     pub fn power(x: Interval, n: i32) -> Derivatives {
         let times = |n: i32| Interval::point(f64::from(n));
         match n {
@@ -511,7 +515,7 @@ pub(crate) mod functions {
         }
     }
 
-    /// x^b for a number b that is not whole: defined from 0 on.
+    /// x^b for a number b that is not an integer; defined from 0 on.
     pub fn real_power(x: Interval, b: f64) -> Derivatives {
         if x.is_undefined() || x.low < 0.0 || (x.low <= 0.0 && b < 0.0) {
             return [Interval::UNDEFINED; 3];
@@ -542,7 +546,7 @@ mod tests {
         assert_eq!(Interval::new(0.0, 1.0).sqrt(), Interval::new(0.0, 1.0));
         assert_eq!(Interval::point(4.0).reciprocal(), Interval::point(0.25));
         assert_eq!(Interval::new(-2.0, 1.0).square(), Interval::new(0.0, 4.0));
-        // 0.1 + 0.2 of double precision lies strictly between two of its numbers, and so does their product.
+        // The exact sum of 0.1 and 0.2 lies strictly between two f64 numbers, and so does the product.
         for inexact in [a + b, a * b, Interval::point(3.0).reciprocal(), Interval::point(2.0).sqrt()] {
             assert!(inexact.low < inexact.high && inexact.low.next_up() == inexact.high, "{inexact:?}");
         }
@@ -551,7 +555,7 @@ mod tests {
         assert!(Interval::new(-1e-300, 1.0).sqrt().is_undefined());
     }
 
-    /// Over pieces of all sizes, at zero and far from it, what functions and their differences give lies in what is promised.
+    /// Over pieces of all sizes, at zero and far from it, functions and their differences lie within the enclosures.
     #[test]
     fn functions_and_their_derivatives_are_held() {
         for (operation, ends) in crate::expression::FUNCTIONS.iter().map(|operation| {
@@ -576,7 +580,7 @@ mod tests {
                         let here = (operation.value)(at);
                         assert!(value.contains(here), "{name} at {at}: {here} outside {value:?} over {x:?}");
                     }
-                    // Differences within the piece lie among the derivatives of the piece, up to their own rounding.
+                    // Differences within a piece lie within its derivatives, up to their own rounding.
                     let quarter = (x.high - x.low) / 4.0;
                     let [a, b, c] = [1.0, 2.0, 3.0].map(|i| (operation.value)(x.low + i * quarter));
                     let slope = (c - a) / (2.0 * quarter);
@@ -591,7 +595,8 @@ mod tests {
                         bend >= second.low - slack && bend <= second.high + slack,
                         "{name} over {x:?}: bend {bend} outside {second:?}"
                     );
-                    // And they are no more than that: small pieces have narrow ones, away from kinks, jumps and steep ends.
+                    // The enclosures are not too wide: small pieces have narrow ones, away from kinks, jumps and steep
+                    // ends.
                     let smooth = first.magnitude() < 1e3 && second.magnitude() < 1e3;
                     assert!(
                         !(pieces == 1000 && smooth) || (first.width() < 12.0 * step * (1.0 + second.magnitude())),

@@ -1,13 +1,13 @@
-//! A formula over a box: intervals that hold all its values, all its slopes and all its second derivatives there.
+//! A formula over a box: intervals that contain all its values, all its slopes and all its second derivatives there.
 //!
-//! Forward differentiation in [intervals](crate::interval). At kinks slopes are those of either side and all between, so that the mean
-//! value theorem holds with them; second derivatives are then anything. Beside the box of slopes goes a bound on the length of
-//! the gradient, which maxima do not make longer: the box around (1, 0) and (0, 1) has a corner of length √2, the gradient of
-//! max(x₁, x₂) none beyond 1.
+//! Computed by forward differentiation with [intervals](crate::interval). At kinks the slopes cover both one-sided
+//! slopes and all numbers between, so that the mean value theorem holds; second derivatives are then unbounded. Besides
+//! the box of slopes there is a bound on the length of the gradient, which maxima do not increase: the box around (1,
+//! 0) and (0, 1) has a corner of length √2, but no gradient of max(x₁, x₂) is longer than 1.
 
 use crate::interval::{Derivatives, Interval, functions};
 
-/// How many derivatives are asked for.
+/// How many derivatives are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
     /// The gradient.
@@ -19,27 +19,27 @@ pub enum Order {
 /// Values, slopes and second derivatives over a box of n numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Jet {
-    /// f.
+    /// f, the value.
     pub value: Interval,
     /// ∂f/∂x_i. `[n]`
     pub gradient: Vec<Interval>,
-    /// |∇f|₂ at most.
+    /// Upper bound on |∇f|₂.
     pub steepest: f64,
-    /// ∂²f/∂x_i∂x_j for j ≤ i, row by row; nothing where they were not asked for. `[n (n + 1) / 2]`
+    /// ∂²f/∂x_i∂x_j for j ≤ i, row by row; empty if they were not requested. `[n (n + 1) / 2]`
     pub second: Vec<Interval>,
-    /// Whether a second derivative of it or of a part of it is not bounded, even where that part counts for nothing; of those that were
-    /// asked for.
+    /// Whether a requested second derivative of the formula or of any of its parts is unbounded, even if the formula does not
+    /// depend on that part here.
     pub is_broken: bool,
 }
 
 impl Jet {
-    /// A number that does not depend on the box.
+    /// The jet of a constant.
     pub fn constant(value: Interval, n: usize, order: Order) -> Self {
         let second = if order == Order::Second { vec![Interval::ZERO; n * (n + 1) / 2] } else { Vec::new() };
         Self { value, gradient: vec![Interval::ZERO; n], steepest: 0.0, second, is_broken: false }
     }
 
-    /// Number `at` of the box.
+    /// The jet of variable number `at` of the box.
     pub fn variable(value: Interval, at: usize, n: usize, order: Order) -> Self {
         let mut jet = Self::constant(value, n, order);
         jet.gradient[at] = Interval::ONE;
@@ -47,24 +47,24 @@ impl Jet {
         jet
     }
 
-    /// All numbers of a box, each with the derivatives that it has by itself. `[n]`
+    /// The jets of all variables of a box. `[n]`
     pub fn variables(sides: &[Interval], order: Order) -> Vec<Self> {
         (0..sides.len()).map(|at| Self::variable(sides[at], at, sides.len(), order)).collect()
     }
 
-    /// How many derivatives it holds.
+    /// How many derivatives it contains.
     pub fn order(&self) -> Order {
         if self.second.is_empty() { Order::First } else { Order::Second }
     }
 
-    /// Whether it is one number, whatever the point.
+    /// Its value if it is a single number everywhere, else `None`.
     fn as_number(&self) -> Option<f64> {
         let fixed = self.gradient.iter().all(|slope| *slope == Interval::ZERO)
             && self.value.low.to_bits() == self.value.high.to_bits();
         fixed.then_some(self.value.low)
     }
 
-    /// Largest |∇f|₂: by the box of slopes, or by what was carried along, whichever is less.
+    /// Sets the bound on |∇f|₂ to the smaller of the one computed so far and that of the box of slopes.
     fn settled(mut self) -> Self {
         let squares = self.gradient.iter().fold(Interval::ZERO, |sum, slope| {
             let size = slope.magnitude();
@@ -76,14 +76,15 @@ impl Jet {
         self
     }
 
-    /// |∇f|₂ at least, at every point of the box.
+    /// Lower bound on |∇f|₂ at every point of the box.
     pub fn flattest(&self) -> f64 {
         let squares: f64 = self.gradient.iter().map(|slope| slope.mignitude().powi(2)).sum();
         squares.sqrt() * (1.0 - 1e-14)
     }
 
-    /// |second derivative along any line| at most: the spectral norm of all matrices within, that is of their middle, by the Frobenius
-    /// norm of its 32nd power, and the Frobenius norm of what they are away from it; or the largest sum of a row, if that is less.
+    /// Upper bound on |second derivative along any line|: the largest spectral norm of a matrix in the box of second
+    /// derivatives. It is bounded by that of the middle matrix (by the Frobenius norm of its 32nd power) plus the
+    /// Frobenius norm of the deviations, or by the largest row sum if that is smaller.
     pub fn bend(&self) -> f64 {
         let n = self.gradient.len();
         let at = |i: usize, j: usize| self.second[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)];
@@ -102,19 +103,20 @@ impl Jet {
             let product = |k: usize| (0..n).map(|i| power[k / n * n + i] * power[i * n + k % n]).sum::<f64>();
             power = (0..n * n).map(product).collect();
         }
-        // Rounding of the powers is far below the hair that is added.
+        // The rounding errors of the powers are far below the margin added.
         let spectral = size * frobenius(&power).powf(1.0 / 32.0) + frobenius(&away);
         rows.min(spectral) * (1.0 + 1e-12)
     }
 
-    /// |second derivative along some line| at least, at every point of the box.
+    /// Lower bound, at every point of the box, on the largest |second derivative along a line|.
     pub fn least_bend(&self) -> f64 {
         let n = self.gradient.len();
-        // A diagonal entry is that along an axis; the spectral norm is no less than any entry.
+        // A diagonal entry is the second derivative along an axis, and the spectral norm is at least as large as any
+        // entry.
         (0..n * (n + 1) / 2).map(|at| self.second[at].mignitude()).fold(0.0, f64::max) * (1.0 - 1e-14)
     }
 
-    /// g(f), for a g that has these values and derivatives where f is.
+    /// g(f), for a g with these values and derivatives over the values of f.
     pub fn then(self, [value, first, second]: Derivatives) -> Self {
         let (n, is_broken) = (self.gradient.len(), self.is_broken);
         let mut hessian = self.second;
@@ -222,7 +224,8 @@ impl Jet {
             return self.undefined();
         }
         let is_broken = self.is_broken || other.is_broken;
-        // Where both meet at an end alone there is a kink between this box and another beside it; numbers that stay meet without one.
+        // If the two meet only at an end, there is a kink between this box and its neighbour; two constants meet
+        // without one.
         let apart = a.low > b.high || b.low > a.high || (self.as_number().is_some() && other.as_number().is_some());
         if a.low >= b.high || b.low >= a.high {
             let jet = if a.low >= b.high { self } else { other };
@@ -232,7 +235,7 @@ impl Jet {
         self.with(&other, Interval::new(a.low.max(b.low), a.high.max(b.high)), steepest, Interval::hull).kinked()
     }
 
-    /// Without a bound on second derivatives.
+    /// The jet with unbounded second derivatives.
     fn kinked(mut self) -> Self {
         self.second.fill(Interval::ENTIRE);
         self.is_broken |= !self.second.is_empty();
@@ -258,7 +261,7 @@ impl Jet {
         let (n, is_broken) = (self.gradient.len(), self.is_broken || other.is_broken);
         let turn = Interval::new(-std::f64::consts::PI.next_up(), std::f64::consts::PI.next_up());
         if x.low <= 0.0 && y.low <= 0.0 && y.high >= 0.0 {
-            // The angle jumps on the way round.
+            // The angle jumps along the negative axis.
             let anything = vec![Interval::ENTIRE; n];
             let second = vec![Interval::ENTIRE; self.second.len()];
             let jet = Self { value: turn, gradient: anything, steepest: f64::INFINITY, second, is_broken };
@@ -267,7 +270,7 @@ impl Jet {
         let corners = [(y.low, x.low), (y.low, x.high), (y.high, x.low), (y.high, x.high)].map(|(y, x)| y.atan2(x));
         let (low, high) = corners.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), a| (l.min(*a), h.max(*a)));
         let value = Interval::new(low - 1e-15 * (1.0 + low.abs()), high + 1e-15 * (1.0 + high.abs()));
-        // d angle = (x dy − y dx) / (x² + y²); second derivatives by the same quotient, term by term.
+        // d angle = (x dy − y dx) / (x² + y²); second derivatives by the quotient rule, term by term.
         let part = (x.square() + y.square()).reciprocal();
         let square = part.square();
         let two = Interval::point(2.0);

@@ -1,6 +1,6 @@
-//! Where examples come from, and the classical predictors that answer the same questions. No model lives here.
+//! Tasks, which generate examples, and the classical predictors for the same examples. No model is in this crate.
 //!
-//! Every example is a pure function of (seed, stream, index): see [`seed`]. A [`Task`] draws one example from one
+//! Every example is a pure function of (seed, stream, index), see [`seed`]. A [`Task`] draws one example from one
 //! generator; a [`Source`] turns a task and a seed into training batches and evaluation sets.
 
 pub mod baseline;

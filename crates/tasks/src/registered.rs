@@ -14,23 +14,23 @@ use thiserror::Error;
 
 use crate::task::TaskSpec;
 
-/// A task's config that a caller brings to the list, under a name of its own.
+/// A task's config type that a caller adds to the list, under its own name.
 pub trait Listed:
     TaskSpec + Any + Clone + fmt::Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync
 {
-    /// Its name in config files, of small letters, digits and `_`.
+    /// Its name in config files: lower-case letters, digits and `_`.
     const NAME: &'static str;
     /// One line about it, for `headway list tasks`.
     const SUMMARY: &'static str;
 }
 
-/// Why a task cannot join the list.
+/// Why a task cannot be added to the list.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RegisterError {
-    /// A name that stands in the list.
+    /// The name is already in the list.
     #[error("`{0}` stands in the list already; give yours another name")]
     Taken(&'static str),
-    /// A name that a config file cannot hold as a bare key.
+    /// The name is no bare key of a config file.
     #[error("`{0}` is no name for a config file; use small letters, digits and `_`")]
     Name(&'static str),
 }
@@ -41,7 +41,7 @@ pub struct RegisteredTask {
     config: Box<dyn Config>,
 }
 
-/// What can be asked of a config whatever its type.
+/// What a config of any type can do.
 trait Config: TaskSpec + Any + fmt::Debug + Send + Sync {
     fn duplicate(&self) -> Box<dyn Config>;
     fn equals(&self, other: &dyn Any) -> bool;
@@ -127,12 +127,12 @@ pub(crate) fn names(built_in: &'static [&'static str]) -> &'static [&'static str
     }
 }
 
-/// Every registered type, in the order in which they came.
+/// Every registered type, in the order of registration.
 pub(crate) fn entries() -> Vec<Entry> {
     ENTRIES.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Adds a type beside the built-in names.
+/// Adds a type; `built_in` are the names that are taken.
 pub(crate) fn register<C: Listed>(built_in: &[&'static str]) -> Result<(), RegisterError> {
     let is_bare = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if C::NAME.is_empty() || !C::NAME.chars().all(is_bare) {

@@ -1,4 +1,4 @@
-//! The one list of tasks. A new task is one file and one row below.
+//! The list of tasks. A new task is one file and one row below.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ macro_rules! tasks {
         #[derive(Clone, Debug, PartialEq)]
         pub enum TaskConfig {
             $(#[doc = $summary] $variant($config),)+
-            /// One that a caller registered.
+            /// A task that a caller registered.
             Registered(RegisteredTask),
         }
 
@@ -37,7 +37,7 @@ macro_rules! tasks {
         const NAMES: &[&str] = &[$($name),+];
 
         impl TaskConfig {
-            /// The task of this name with every size at its default.
+            /// The task with this name and all its defaults; `None` if there is none.
             pub fn with_defaults(name: &str) -> Option<Self> {
                 match name {
                     $($name => Some(Self::$variant(<$config>::default())),)+
@@ -172,12 +172,12 @@ impl TaskConfig {
     /// Adds a type of config to the list of this process: its name is then read in config files like a built-in one.
     ///
     /// # Errors
-    /// [`RegisterError`] for a name that stands in the list already, or that a config file cannot hold.
+    /// [`RegisterError`] if the name is already in the list, or is no bare key of a config file.
     pub fn register<C: Listed>() -> Result<(), RegisterError> {
         registered::register::<C>(NAMES)
     }
 
-    /// A config of a type that is registered, or is going to be.
+    /// A config of a type that is registered, or will be.
     pub fn registered<C: Listed>(config: C) -> Self {
         Self::Registered(RegisteredTask::new(config))
     }
@@ -187,38 +187,39 @@ impl TaskConfig {
         self.spec().dims()
     }
 
-    /// Everything that makes no sense, each with the key to change; empty when the task can be opened.
+    /// Problems of the config, each with the key to change; empty if the task can be opened.
     pub fn validate(&self) -> Vec<TaskError> {
         let dims = self.spec().dims();
         match dims.problem() {
-            // Nothing else is tried at that size.
+            // A task of that size is not examined further.
             Some(problem) => vec![problem],
             None => self.spec().validate(),
         }
     }
 
-    /// The task with its shared constants drawn and its files read. The config must be valid.
+    /// Opens the task: draws its shared constants and reads its files. The config must be valid.
     ///
     /// # Errors
-    /// What is wrong with a file, under the key that names it.
+    /// What is wrong with a file, with the key that names it.
     pub fn open(&self, files: &Files, seed: Seed) -> Result<Box<dyn Task>, TaskError> {
         self.spec().open(files, &mut seed.rng(Stream::Task, 0))
     }
 
-    /// Makes the paths of its files absolute, and looks into those whose digest and sizes it does not know yet.
+    /// Makes the paths of its files absolute, and examines those whose digest and sizes are not known yet.
     ///
     /// # Errors
-    /// What is wrong with a file, under the key that names it.
+    /// What is wrong with a file, with the key that names it.
     pub fn settle(&mut self, files: &Files) -> Result<(), TaskError> {
         self.spec_mut().settle(files)
     }
 
-    /// Examples for training, validation and test, for tasks that have no more; the config must be settled.
+    /// Numbers of examples for training, validation and test, for tasks with a fixed number; the config must be
+    /// settled.
     pub fn held_examples(&self) -> Option<[usize; 3]> {
         self.spec().held_examples()
     }
 
-    /// The task without where its data is: the same data elsewhere makes no other run.
+    /// The task without the path of its data: the same data at another path gives the same run.
     pub fn without_place(mut self) -> Self {
         if let Some(path) = self.spec_mut().place_mut() {
             path.clear();
@@ -226,35 +227,35 @@ impl TaskConfig {
         self
     }
 
-    /// The sha256 of the data, for tasks that read it from files and are settled.
+    /// Sha256 of the data, for settled tasks that read it from files; `None` for others.
     pub fn data_sha256(&self) -> Option<&str> {
         self.spec().data_sha256()
     }
 
-    /// What files call the data, for tasks that read it from some.
+    /// Names of the data in its files; `None` for tasks without files.
     pub fn data_names(&self) -> Option<DataNames<'_>> {
         self.spec().data_names()
     }
 
-    /// Where answers stand in the input further on than they are asked for, in words; nothing where every position may see
-    /// all others. The config must be valid.
+    /// Where in the input answers appear after the position that must predict them, in words; `None` if every position
+    /// may see all others. The config must be valid.
     pub fn answers_ahead(&self) -> Option<&'static str> {
         self.spec().answers_ahead()
     }
 
-    /// The number of the first training batch of full size, if training starts with smaller ones. Such a task needs
-    /// fresh data: a fixed training set is drawn at full size.
+    /// Index of the first training batch with full-size examples, if training starts with smaller ones. Such a task
+    /// needs fresh data, since a fixed training set is drawn at full size.
     pub fn curriculum_end(&self) -> Option<u64> {
         self.spec().curriculum_end()
     }
 
-    /// Whether training starts with shorter sequences, which not every model takes. The config must be valid.
+    /// Whether training starts with shorter sequences, which not every model supports. The config must be valid.
     pub fn starts_shorter(&self) -> bool {
         self.spec().starts_shorter()
     }
 
-    /// The same task, judged under a shift; `None` for tasks that have no key `shift`. Not every shift suits every size:
-    /// validate the result.
+    /// The same task, evaluated under a shift; `None` for tasks without the key `shift`. Not every shift is possible
+    /// for every size, so validate the result.
     pub fn with_shift(&self, shift: Shift) -> Option<Self> {
         let mut shifted = self.clone();
         *shifted.spec_mut().shift_mut()? = Some(shift);

@@ -1,20 +1,20 @@
-//! The scale of numbers from a file.
+//! Scaling of the numbers of a file.
 
 use serde::{Deserialize, Serialize};
 
-/// Mean and deviation of every channel, in the units of the data: what a network sees of a value is (value - mean) / deviation, and what
-/// it answers is turned back.
+/// Mean and standard deviation of every channel, in the data's own units. A network sees (value - mean) / deviation,
+/// and its predictions are converted back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scale {
-    /// Of inputs; empty for tokens. `[d_in]`
+    /// Mean and deviation of input channels; empty for tokens. `[d_in]`
     pub inputs: Vec<[f64; 2]>,
-    /// Of targets; empty for classes. `[d_out]`
+    /// Mean and deviation of target channels; empty for classes. `[d_out]`
     pub targets: Vec<[f64; 2]>,
 }
 
 impl Scale {
-    /// Inputs as a network sees them.
+    /// Inputs scaled for a network.
     ///
     /// # Shapes
     /// `[…, d_in]`, in the units of the data
@@ -22,7 +22,7 @@ impl Scale {
         scaled(values, &self.inputs)
     }
 
-    /// Targets as a network is asked for them.
+    /// Targets scaled for a network.
     ///
     /// # Shapes
     /// `[…, d_out]`, in the units of the data
@@ -30,7 +30,7 @@ impl Scale {
         scaled(values, &self.targets)
     }
 
-    /// What a network answers in the units of the data; logits of classes as they are.
+    /// Predictions of a network converted to the data's own units; logits of classes are unchanged.
     ///
     /// # Shapes
     /// `[…, d_out]`
@@ -42,7 +42,7 @@ impl Scale {
         values.iter().zip(self.targets.iter().cycle()).map(one).collect()
     }
 
-    /// What is wrong with it for such widths; `None` for one that suits them. An empty one suits every width.
+    /// What is wrong with the scale for these widths; `None` if it fits. An empty one fits every width.
     pub fn problem(&self, d_in: usize, d_out: usize) -> Option<String> {
         let widths = [("inputs", &self.inputs, d_in), ("targets", &self.targets, d_out)];
         widths.into_iter().find_map(|(name, scale, width)| {
@@ -56,7 +56,8 @@ impl Scale {
     }
 }
 
-/// Mean and deviation of every channel over some examples; 1 in place of the deviation of a channel that is constant.
+/// Mean and standard deviation of every channel over some examples; for a constant channel the deviation is replaced by
+/// 1.
 ///
 /// # Shapes
 /// values `[n, positions, width]` -> `[width]`
@@ -68,13 +69,13 @@ pub(crate) fn moments(values: &[f32], positions: usize, width: usize, examples: 
         let numbers = || rows().map(|row| f64::from(row[channel]));
         let mean = numbers().sum::<f64>() / count;
         let deviation = (numbers().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
-        // Equal numbers of single precision have an exact mean in double, so that their deviation is exactly zero.
+        // Equal f32 numbers have an exact mean in f64, so their deviation is exactly zero.
         [mean, if deviation > 0.0 { deviation } else { 1.0 }]
     };
     (0..width).map(channel).collect()
 }
 
-/// Values of the data as a network sees them; as they are without a scale.
+/// Values scaled for a network; unchanged if the scale is empty.
 ///
 /// # Shapes
 /// values `[…, width]`, scale `[width]`

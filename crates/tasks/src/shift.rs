@@ -1,4 +1,4 @@
-//! Evaluation prompts that depart from those of training.
+//! Distribution shifts: evaluation prompts that differ from training prompts.
 
 use std::ops::Range;
 
@@ -8,39 +8,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::{distribution::Distribution, error::TaskError, prompt::Size, seed::SampleRng};
 
-/// How evaluation prompts depart from training prompts.
+/// How evaluation prompts differ from training prompts.
 ///
-/// Some shifts treat the query apart from the examples before it, its context. Then one point of each prompt, drawn
-/// uniformly, is the query and the only one scored; the points after it have the context's law, and a causal model
-/// cannot see them. An evaluation set thus covers every number of examples, about 1 / n_points of it each. Under the
-/// other shifts every point is scored as ever.
+/// Some shifts treat the query differently from the examples before it, its context. Then one point of each prompt,
+/// drawn uniformly, is the query and the only one scored; the points after it have the distribution of the context, and
+/// a causal model cannot see them. An evaluation set thus covers every number of examples, with about 1 / n_points of
+/// its prompts each. Under the other shifts all points are scored, as without a shift.
 ///
 /// # References
-/// Garg et al. 2022, arXiv 2208.01066. There the directions of half_subspace and skewed are drawn once, here anew for
-/// every prompt; there noisy answers are rescaled by their standard deviation over a batch, here by its exact value.
+/// Garg et al. 2022, arXiv 2208.01066. There the directions of half_subspace and skewed are drawn once, here for every
+/// prompt; there noisy answers are divided by their standard deviation over a batch, here by its exact value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Shift {
-    /// The context lies in one random orthant, s_j |x_j| with random signs s; the query is free.
+    /// The context lies in one random orthant, s_j |x_j| with random signs s; the query is unrestricted.
     RandomQuadrant,
-    /// The query is orthogonal to every x of its context, its norm kept. At most d - 1 examples come before it.
+    /// The query is made orthogonal to every x of its context, with its norm kept. It has at most d - 1 examples before
+    /// it.
     OrthogonalQuery,
-    /// The query is the x of a random earlier example, of which there is at least one.
+    /// The query is the x of a random earlier example; it has at least one example before it.
     RepeatedQuery,
-    /// x is projected onto a random subspace of floor(d / 2) dimensions, then scaled so that E|x|^2 is kept.
+    /// x is projected onto a random subspace of floor(d / 2) dimensions, then scaled so that E|x|^2 stays the same.
     HalfSubspace,
-    /// x is shrunk by 1/j along the j-th of d random orthogonal directions, then scaled so that E|x|^2 is kept.
+    /// x is multiplied by 1/j along the j-th of d random orthogonal directions, then scaled so that E|x|^2 stays the
+    /// same.
     Skewed,
     /// x is multiplied by this factor before f is applied.
     ScaleX(f64),
     /// y is multiplied by this factor.
     ScaleY(f64),
-    /// y gets noise of this standard deviation, in units of y, then is scaled so that E[y^2] is kept. Scored against the
-    /// noisy y.
+    /// Noise of this standard deviation, in units of y, is added to y, which is then scaled so that E[y^2] stays the
+    /// same. Predictions are scored against the noisy y.
     NoisyY(f64),
 }
 
-/// The shifts to judge a model by: a name, one line about it, and its value.
+/// The shifts for evaluating a model: name, one-line summary, and value.
 pub const SHIFTS: &[(&str, &str, Shift)] = &[
     ("random_quadrant", "the context lies in one random orthant, the query is free", Shift::RandomQuadrant),
     ("orthogonal_query", "the query is orthogonal to its context", Shift::OrthogonalQuery),
@@ -61,22 +63,22 @@ pub const SHIFTS: &[(&str, &str, Shift)] = &[
 /// Largest factor on x or y.
 const LARGEST_FACTOR: f64 = 1e8;
 
-/// Dimensions of a rotation at most.
+/// Largest number of dimensions of a rotation.
 const MOST_ROTATED: usize = 1 << 10;
 
 impl Shift {
-    /// Points that can be the query; `None` if all points are alike.
+    /// Range of the points that can be the query; `None` if all points are treated alike.
     pub fn queries(&self, Size { d, n_points }: Size) -> Option<Range<usize>> {
         match self {
             Self::RandomQuadrant => Some(0..n_points),
-            // d examples span everything, and nothing is orthogonal to them.
+            // d examples span the whole space, and nothing is orthogonal to them.
             Self::OrthogonalQuery => Some(0..n_points.min(d)),
             Self::RepeatedQuery => Some(1..n_points),
             Self::HalfSubspace | Self::Skewed | Self::ScaleX(_) | Self::ScaleY(_) | Self::NoisyY(_) => None,
         }
     }
 
-    /// Moves the points of a prompt, and names the query if there is only one.
+    /// Shifts the points of a prompt, and returns the query if there is only one.
     ///
     /// # Shapes
     /// x `[d, n_points]`
@@ -96,7 +98,8 @@ impl Shift {
                 let context = x.columns(0, query).map(f64::from);
                 let free = x.column(query).map(f64::from);
                 let q = context.qr().q(); // [d, query], an orthonormal basis of the context
-                // Twice, because once leaves rounding errors where the query nearly lies in the context's span.
+                // Projected twice, because the first time leaves rounding errors if the query nearly lies in the span
+                // of the context.
                 let once = &free - &q * q.tr_mul(&free);
                 let rest = &once - &q * q.tr_mul(&once);
                 x.set_column(query, &(&rest * (free.norm() / rest.norm())).map(|value| value as f32));
@@ -113,7 +116,7 @@ impl Shift {
         query
     }
 
-    /// Moves the answers of a prompt whose mean square is known.
+    /// Shifts the answers of a prompt, given their mean square.
     ///
     /// # Shapes
     /// y `[n_points]`
@@ -129,7 +132,7 @@ impl Shift {
         }
     }
 
-    /// What makes no sense for prompts of this size, with the key to change.
+    /// What is wrong for prompts of this size, with the key to change; `None` if nothing is.
     pub(crate) fn problem(&self, Size { d, n_points }: Size) -> Option<TaskError> {
         let few = |what: &str| TaskError::Key { key: "shift", problem: format!("needs {what} = 2 or more") };
         match *self {
@@ -152,8 +155,8 @@ impl Shift {
     }
 }
 
-/// x -> c U diag(e) U^T x with a uniformly random rotation U, and c such that E|x|^2 is kept if coordinates are
-/// independent and alike: c^2 = d / sum_j e_j^2.
+/// x -> c U diag(e) U^T x with a uniformly random rotation U, and c^2 = d / sum_j e_j^2, so that E|x|^2 stays the same
+/// if coordinates are independent and identically distributed.
 fn stretch(x: &mut DMatrix<f32>, factor: impl Fn(usize) -> f64, rng: &mut SampleRng) {
     let d = x.nrows();
     let factors = DVector::from_fn(d, |axis, _| factor(axis));

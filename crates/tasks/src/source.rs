@@ -1,4 +1,4 @@
-//! A task and a seed turned into training batches and evaluation sets.
+//! Training batches and evaluation sets from a task and a seed.
 
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -10,27 +10,27 @@ use crate::{
     task::{Split, Task},
 };
 
-/// Where training examples come from, and how many are set apart.
+/// Where training examples come from, and how many are held out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum DataConfig {
     /// New examples at every step.
     Fresh {
-        /// Validation examples; 0 for none. Default 256.
+        /// Number of validation examples; 0 for none. Default 256.
         #[serde(default = "default_evaluation")]
         validation: usize,
-        /// Test examples. Default 256.
+        /// Number of test examples. Default 256.
         #[serde(default = "default_evaluation")]
         test: usize,
     },
-    /// A fixed training set, passed over in a new random order each epoch; the last batch of an epoch may be smaller.
+    /// A fixed training set, used in a new random order in each epoch; the last batch of an epoch may be smaller.
     Fixed {
-        /// Training examples.
+        /// Number of training examples.
         train: usize,
-        /// Validation examples; 0 for none. Default 0.
+        /// Number of validation examples; 0 for none. Default 0.
         #[serde(default)]
         validation: usize,
-        /// Test examples. Default 256.
+        /// Number of test examples. Default 256.
         #[serde(default = "default_evaluation")]
         test: usize,
     },
@@ -47,7 +47,8 @@ impl Default for DataConfig {
 }
 
 impl DataConfig {
-    /// Examples of the largest training batch, which is asked for with `batch_size`: no more than there are.
+    /// Number of examples in the largest training batch: `batch_size`, or the size of the training set if that is
+    /// smaller.
     pub fn largest_batch(&self, batch_size: usize) -> usize {
         match self {
             Self::Fresh { .. } => batch_size,
@@ -55,7 +56,7 @@ impl DataConfig {
         }
     }
 
-    /// Examples of the first so many training batches, an example counting as often as it is seen.
+    /// Total number of examples in the first `batches` training batches, repetitions included.
     pub fn examples_of(&self, batches: u64, batch_size: usize) -> f64 {
         let full = |batches: u64| batches as f64 * batch_size as f64;
         match self {
@@ -67,7 +68,7 @@ impl DataConfig {
         }
     }
 
-    /// Number of examples that are set apart: 0 for training on new ones.
+    /// Number of examples of a part: for training on fresh examples, 0.
     pub fn size(&self, split: Split) -> usize {
         match (self, split) {
             (Self::Fresh { .. }, Split::Train) => 0,
@@ -77,7 +78,7 @@ impl DataConfig {
         }
     }
 
-    /// Everything that makes no sense, each with the key to change.
+    /// Problems of the config, each with the key to change.
     pub fn validate(&self) -> Vec<TaskError> {
         let sizes = match *self {
             Self::Fresh { test, .. } => [None, TaskError::below("fresh.test", test, 1)],
@@ -89,20 +90,20 @@ impl DataConfig {
     }
 }
 
-/// Training batches by number and evaluation sets, each a pure function of the seed.
+/// Training batches by index, and evaluation sets; each is a pure function of the seed.
 pub struct Source {
     task: Box<dyn Task>,
     seed: Seed,
     data: DataConfig,
     batch_size: usize,
-    /// The fixed training set, drawn once.
+    /// The fixed training set; empty if training examples are fresh.
     fixed: Vec<Example>,
 }
 
-/// Examples that classical predictors are fitted to when training data is drawn fresh.
+/// Number of examples that classical predictors are fitted to if training examples are fresh.
 const FIT_EXAMPLES: u64 = 1024;
 
-/// A training batch number that lies after every curriculum.
+/// Index of a training batch after the end of every curriculum.
 const FULL_SIZE: u64 = u64::MAX;
 
 impl Source {
@@ -123,12 +124,12 @@ impl Source {
         Self { task, seed, data, batch_size, fixed }
     }
 
-    /// The task behind the examples.
+    /// The task that the examples come from.
     pub fn task(&self) -> &dyn Task {
         self.task.as_ref()
     }
 
-    /// Training batch number `number`, counted from 0 and independent of every other batch.
+    /// Training batch with this index, from 0; independent of all other batches.
     pub fn train_batch(&self, number: u64) -> Batch {
         match self.data {
             DataConfig::Fresh { .. } => {
@@ -157,14 +158,14 @@ impl Source {
         train.div_ceil(self.batch_size)
     }
 
-    /// Those examples of a part that are set apart, in batches, the last of which may be smaller.
+    /// The held-out examples of a part, in batches, the last of which may be smaller.
     pub fn evaluation(&self, split: Split) -> Vec<Batch> {
         let indices: Vec<u64> = (0..self.data.size(split) as u64).collect();
         let draw = |&index: &u64| self.task.example(split, index, &mut self.seed.rng(split.stream(), index));
         indices.chunks(self.batch_size).map(|chunk| self.stack(chunk.iter().map(draw))).collect()
     }
 
-    /// What classical predictors are fitted to: the fixed training set, or 1,024 examples of their own.
+    /// Examples that classical predictors are fitted to: the fixed training set, or 1,024 examples of their own.
     pub fn fit_set(&self) -> Batch {
         if self.fixed.is_empty() {
             let draw = |i| self.task.training_example(FULL_SIZE, i, &mut self.seed.rng(Stream::Fit, i));

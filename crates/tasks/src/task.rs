@@ -1,4 +1,4 @@
-//! What a task is: sizes, one example from one generator, and the predictors it is compared with.
+//! The interface of tasks: sizes, examples drawn from a generator, and classical predictors.
 
 use std::path::PathBuf;
 
@@ -16,16 +16,16 @@ use crate::{
 /// A part of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
-    /// What weights and classical predictors are fitted to.
+    /// For fitting weights and classical predictors.
     Train,
-    /// Looked at during training, to choose a checkpoint and to stop early.
+    /// For use during training: choosing a checkpoint and stopping early.
     Validation,
-    /// Looked at once, at the end.
+    /// For use once, at the end.
     Test,
 }
 
 impl Split {
-    /// The stream that its examples are drawn from.
+    /// The stream from which its examples are drawn.
     pub fn stream(self) -> Stream {
         match self {
             Self::Train => Stream::Train,
@@ -35,18 +35,18 @@ impl Split {
     }
 }
 
-/// A task: a law of examples. Constants that all examples share are drawn when the task is opened from its config and a
-/// seed.
+/// A task: a distribution of examples. Constants shared by all examples are drawn when the task is opened from its
+/// config and a seed.
 pub trait Task: Send + Sync {
     /// Sizes of inputs and targets.
     fn dims(&self) -> TaskDims;
 
-    /// Example `index` of a part of the data, counted from 0. What is generated depends on the generator alone, which is another one
-    /// for every part and index; what comes from a file, on part and index.
+    /// Example `index`, from 0, of a part of the data. Generated examples depend only on the generator, which differs
+    /// for every part and index; examples from a file depend on part and index.
     fn example(&self, split: Split, index: u64, rng: &mut SampleRng) -> Example;
 
-    /// Training example `index`, which is of training batch number `batch`, for tasks that train on other examples than they are
-    /// judged by. All examples of a batch are equally long, and none is longer than `dims` names.
+    /// Training example `index`, in training batch number `batch`, for tasks whose training examples differ from their
+    /// evaluation examples. All examples of a batch have the same length, at most that of `dims`.
     fn training_example(&self, _batch: u64, index: u64, rng: &mut SampleRng) -> Example {
         self.example(Split::Train, index, rng)
     }
@@ -54,97 +54,99 @@ pub trait Task: Send + Sync {
     /// Classical predictors for the same inputs.
     fn baselines(&self) -> Vec<Box<dyn Baseline>>;
 
-    /// The predictor that none can beat in the mean over evaluation examples by what a position may see: the posterior mean
-    /// of numbers, the posterior of classes. It needs no fit. NaN at scored positions where nobody knows it; `None` where it is
-    /// known nowhere, or is no more than what is asked for.
+    /// The best possible predictor: no predictor that uses only what a position may see has a smaller mean error over
+    /// evaluation examples. It is the posterior mean for numbers and the posterior for classes, and needs no fit. It
+    /// returns NaN at scored positions where it is not known; `None` if it is known nowhere, or would just return the
+    /// target.
     fn best_possible(&self) -> Option<Box<dyn Baseline>> {
         None
     }
 
-    /// Names of the groups of positions that are scored apart, as in `mse[name]`; `key=number`, with one key, where a
-    /// number is meant, such as `points=3` for three points seen in context. Which positions they are may differ from
-    /// example to example.
+    /// Names of groups of positions with scores of their own, as in `mse[name]`. A name has the form `key=number`, with
+    /// one common key, if it stands for a number, such as `points=3` for three points seen in context. Which positions
+    /// belong to a group may differ between examples.
     fn slices(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// The scale of the data, for tasks whose scores are in its own units; `None` for generated ones.
+    /// Scale of the data, for tasks whose scores are in the data's own units; `None` for generated data.
     fn scale(&self) -> Option<Scale> {
         None
     }
 
-    /// Shape of what is predicted of a whole sequence, `[d_out]` or `[horizon, width]`, for tasks that ask for it at the last position; `None`
-    /// where a position is asked for what belongs to itself.
+    /// Shape of the prediction for a whole sequence, `[d_out]` or `[horizon, width]`, for tasks that require it at the
+    /// last position; `None` if each position has its own target.
     fn answer(&self) -> Option<Vec<usize>> {
         None
     }
 
-    /// Where prompts hold their examples and queries, for tasks that are learned in context.
+    /// Layout of prompts, for in-context tasks; `None` for others.
     fn prompt_layout(&self) -> Option<Layout> {
         None
     }
 }
 
-/// What files call the data of a task.
+/// Names of a task's data in its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataNames<'a> {
-    /// Columns of inputs, in order, or one array.
+    /// Columns of the inputs, in order, or the name of one array.
     pub inputs: &'a [String],
-    /// As inputs.
+    /// Columns of the targets, in order, or the name of one array.
     pub targets: &'a [String],
-    /// Whether they are columns of a table.
+    /// Whether the names are columns of a table.
     pub are_columns: bool,
 }
 
-/// The config of one task: what is known before its shared constants are drawn.
+/// Config of a task: what is known before its shared constants are drawn.
 pub trait TaskSpec {
     /// Sizes of inputs and targets.
     fn dims(&self) -> TaskDims;
 
-    /// Everything that makes no sense, each with the key to change.
+    /// Problems of the config, each with the key to change.
     fn validate(&self) -> Vec<TaskError>;
 
-    /// The task, its shared constants drawn from the generator, its files read once. The config must be valid.
+    /// Opens the task: draws its shared constants from the generator and reads its files once. The config must be
+    /// valid.
     ///
     /// # Errors
-    /// What is wrong with a file, under the key that names it. A task without files has none.
+    /// What is wrong with a file, with the key that names it. A task without files causes no error.
     fn open(&self, files: &Files, rng: &mut SampleRng) -> Result<Box<dyn Task>, TaskError>;
 
-    /// Where answers stand in the input further on than they are asked for, in words: a model that sees what comes later
-    /// would copy them. Nothing where no answer stands ahead, so that every position may see all others. The config must be
-    /// valid.
+    /// Where in the input answers appear after the position that must predict them, in words: a model that sees later
+    /// positions would copy them. `None` if there are no such answers, so that every position may see all others. The
+    /// config must be valid.
     fn answers_ahead(&self) -> Option<&'static str>;
 
-    /// Makes the paths of files absolute, and looks into those whose digest and sizes the config does not know yet. A task without files
-    /// has nothing to do.
+    /// Makes the paths of files absolute, and examines those whose digest and sizes the config does not have yet. Does
+    /// nothing for a task without files.
     ///
     /// # Errors
-    /// What is wrong with a file, under the key that names it.
+    /// What is wrong with a file, with the key that names it.
     fn settle(&mut self, _files: &Files) -> Result<(), TaskError> {
         Ok(())
     }
 
-    /// Examples for training, validation and test, for tasks that have no more.
+    /// Numbers of examples for training, validation and test, for tasks with a fixed number; `None` for others.
     fn held_examples(&self) -> Option<[usize; 3]> {
         None
     }
 
-    /// Where the data is, which is no part of what it is.
+    /// The path of the data, which does not count as part of the data; `None` for tasks without files.
     fn place_mut(&mut self) -> Option<&mut PathBuf> {
         None
     }
 
-    /// The sha256 of the data, for tasks that read it from files.
+    /// Sha256 of the data; `None` for tasks without files.
     fn data_sha256(&self) -> Option<&str> {
         None
     }
 
-    /// What files call the data, for tasks that read it from some.
+    /// Names of the data in its files; `None` for tasks without files.
     fn data_names(&self) -> Option<DataNames<'_>> {
         None
     }
 
-    /// The first training batch of full size, where training starts with smaller ones.
+    /// Index of the first training batch with full-size examples, if training starts with smaller ones.
     fn curriculum_end(&self) -> Option<u64> {
         None
     }
@@ -154,7 +156,7 @@ pub trait TaskSpec {
         false
     }
 
-    /// The key `shift`, where the task has one.
+    /// The key `shift`, if the task has one.
     fn shift_mut(&mut self) -> Option<&mut Option<Shift>> {
         None
     }

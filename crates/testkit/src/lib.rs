@@ -1,4 +1,4 @@
-//! What several test suites need: devices to test on, closeness with a reason when it fails, and the laws that every entry of a list obeys.
+//! Tools shared by several test suites: devices to test on, comparisons that say where they fail, and the laws that every entry of a list obeys.
 //! A development dependency only.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
@@ -11,18 +11,18 @@ use burn::tensor::Device;
 /// A device that tests run on.
 #[derive(Clone, Debug)]
 pub struct TestDevice {
-    /// What failures call it.
+    /// Its name in failure messages.
     pub name: &'static str,
     /// The device, without autodiff.
     pub device: Device,
-    /// How far a result may be from the truth, relative to its largest entry.
+    /// Allowed distance of a result from the truth, relative to the largest entry.
     pub tolerance: f64,
 }
 
-/// Every device that tests must pass on: the CPU, and with the feature `wgpu` the software GPU adapter.
+/// All devices on which tests must pass: the CPU, and with the feature `wgpu` the software GPU adapter.
 ///
 /// # Panics
-/// When the feature `wgpu` is on and there is no software adapter: a missing device must not pass for a passing test.
+/// If the feature `wgpu` is enabled but there is no software adapter: tests must not pass because a device is missing.
 pub fn devices() -> Vec<TestDevice> {
     #[allow(unused_mut, reason = "grows with the features of the build")]
     let mut devices = vec![TestDevice { name: "flex", device: Device::flex(), tolerance: 1e-5 }];
@@ -43,57 +43,58 @@ fn software_gpu() -> Device {
     device
 }
 
-/// The entry that lies farthest from what was wanted.
+/// The entry with the largest deviation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Worst {
     /// Row-major index.
     pub index: usize,
-    /// The entry there.
+    /// Its value.
     pub got: f32,
-    /// What was wanted there.
+    /// The expected value.
     pub want: f32,
-    /// |got − want| / `scale`; infinite where either is not finite.
+    /// got − want| / `scale`; infinite if either is not finite.
     pub deviation: f64,
-    /// The largest |want|, or 1 where all wanted entries are zero.
+    /// The largest |want|, or 1 if all expected entries are zero.
     pub scale: f64,
 }
 
-/// The entry of `got` that lies farthest from `want`, relative to the largest |want|; nothing for empty slices.
+/// The entry of `got` with the largest deviation from `want`, relative to the largest |want|; `None` for empty slices.
 ///
 /// # Panics
-/// When the lengths differ.
+/// If the lengths differ.
 pub fn worst(name: &str, got: &[f32], want: &[f32]) -> Option<Worst> {
     let largest = want.iter().fold(0.0, |largest, w| f64::max(largest, f64::from(w.abs())));
     worst_of_scale(name, got, want, if largest > 0.0 { largest } else { 1.0 })
 }
 
-/// The entry of `got` that lies farthest from `want`, in units of `scale`; nothing for empty slices.
+/// The entry of `got` with the largest deviation from `want`, in units of `scale`; `None` for empty slices.
 ///
 /// # Panics
-/// When the lengths differ.
+/// If the lengths differ.
 pub fn worst_of_scale(name: &str, got: &[f32], want: &[f32], scale: f64) -> Option<Worst> {
     assert_eq!(got.len(), want.len(), "{name}: {} entries where {} are wanted", got.len(), want.len());
     let entries = got.iter().zip(want).enumerate().map(|(index, (&got, &want))| {
         let distance = (f64::from(got) - f64::from(want)).abs() / scale;
-        // NaN compares false with everything and would otherwise pass.
+        // Comparisons with NaN are false, so NaN would otherwise pass.
         Worst { index, got, want, deviation: if distance.is_finite() { distance } else { f64::INFINITY }, scale }
     });
     entries.max_by(|a, b| a.deviation.total_cmp(&b.deviation))
 }
 
-/// Asserts that no entry is farther from what is wanted than `tolerance` times the largest |want|.
+/// Asserts that no entry deviates from the expected one by more than `tolerance` times the largest |want|.
 ///
 /// # Panics
-/// When one is, naming it.
+/// If one does, with its name and index.
 #[track_caller]
 pub fn assert_close(name: &str, got: &[f32], want: &[f32], tolerance: f64) {
     check(name, worst(name, got, want), tolerance);
 }
 
-/// Asserts that no entry is farther from what is wanted than `tolerance` times `scale`: for values whose truth is zero.
+/// Asserts that no entry deviates from the expected one by more than `tolerance` times `scale`, for values whose truth
+/// is zero.
 ///
 /// # Panics
-/// When one is, naming it.
+/// If one does, with its name and index.
 #[track_caller]
 pub fn assert_close_of_scale(name: &str, got: &[f32], want: &[f32], scale: f64, tolerance: f64) {
     check(name, worst_of_scale(name, got, want, scale), tolerance);
@@ -109,7 +110,7 @@ fn check(name: &str, worst: Option<Worst>, tolerance: f64) {
     }
 }
 
-/// `count` numbers in [−1, 1) that look random and are the same everywhere (SplitMix64).
+/// `count` deterministic numbers in [−1, 1) that look random (SplitMix64).
 pub fn numbers(seed: u64, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0xd134_2543_de82_ef95);
     let mut next = || {

@@ -1,4 +1,4 @@
-//! An allocator that counts, for tests of how much memory something takes. A test binary installs it as its global one.
+//! An allocator that counts bytes, for tests of memory use. A test binary installs it as its global allocator.
 
 #![allow(unsafe_code, reason = "counting bytes takes an allocator of our own")]
 
@@ -7,14 +7,14 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
-/// The system's allocator, counting the bytes in use.
+/// The system's allocator, with a count of the bytes in use.
 pub struct Counting;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 static CEILING: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-// SAFETY: every call is handed to `System` unchanged, or refused; counting touches no memory of the caller.
+// SAFETY: every call is passed to `System` unchanged, or refused; counting does not touch the caller's memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let in_use = IN_USE.fetch_add(layout.size(), SeqCst) + layout.size();
@@ -23,7 +23,7 @@ unsafe impl GlobalAlloc for Counting {
             return std::ptr::null_mut();
         }
         PEAK.fetch_max(in_use, SeqCst);
-        // SAFETY: the caller keeps the contract of `alloc`, which is that of `System`.
+        // SAFETY: the caller fulfils the contract of `alloc`, which is that of `System`.
         unsafe { System.alloc(layout) }
     }
 
@@ -39,12 +39,13 @@ pub fn in_use() -> usize {
     IN_USE.load(SeqCst)
 }
 
-/// Refuses memory that would bring the bytes in use above a ceiling, so that a test that asks for all of it ends alone.
+/// Refuses allocations that would bring the bytes in use above a limit, so that a test that requests too much fails by
+/// itself.
 pub fn set_ceiling(bytes: usize) {
     CEILING.store(bytes, SeqCst);
 }
 
-/// What something returns, and the most bytes it had in use beyond those that were before.
+/// The result of a function, and the most bytes it had in use beyond those in use before.
 pub fn peak_of<T>(something: impl FnOnce() -> T) -> (T, usize) {
     let before = in_use();
     PEAK.store(before, SeqCst);

@@ -1,4 +1,5 @@
-//! From a network in double precision to the model: names, orientation, the factor of attention's scores.
+//! From a network in double precision to a model: parameter names, orientation of matrices, and the factor on
+//! attention's scores.
 
 use std::collections::BTreeMap;
 
@@ -18,12 +19,12 @@ use crate::{
     refusal::Refusal,
 };
 
-/// A number that float32 does not hold in full is let go beside one in its column that is so much larger.
+/// A number that float32 cannot hold is ignored if it is below this share of the largest number in its column.
 const NEGLIGIBLE: f64 = 1e-15;
 
 impl Construction {
-    /// The construction as it is, unless float32 does not hold its weights, which is `key`'s fault, or what becomes of inputs, which is
-    /// that of `inputs`.
+    /// The construction itself. Refused if float32 cannot hold its weights, which is blamed on the option `key`, or the
+    /// activations that its inputs lead to, which is blamed on the option `inputs`.
     pub(crate) fn in_float32(self, key: &'static str, inputs: &'static str) -> Result<Self, Refusal> {
         let layers = self.network.layers.iter().enumerate();
         let in_layers =
@@ -49,11 +50,11 @@ impl Construction {
     }
 }
 
-/// Activations are kept this far below the largest number of float32, for partial sums and factors.
+/// Activations must stay below the largest float32 divided by this, so that partial sums and factors have room.
 const HEADROOM: f64 = 64.0;
 
 impl Network {
-    /// Sizes of inputs and outputs, as a model takes them.
+    /// Sizes of the model's inputs and outputs.
     pub fn dims(&self) -> IoDims {
         IoDims::continuous(self.seq_len, self.d_in, self.d_out)
     }
@@ -63,7 +64,7 @@ impl Network {
         ModelConfig::AttentionStack(self.config())
     }
 
-    /// Numbers of the model.
+    /// Number of parameters of the model.
     pub fn parameters(&self) -> usize {
         self.model_config().budget(&self.dims()).parameters
     }
@@ -71,7 +72,8 @@ impl Network {
     /// The model, its weights rounded to f32.
     ///
     /// # Panics
-    /// When sizes do not meet, or a head has biases or a factor, for which the model has no place: a fault of the construction.
+    /// If sizes do not match, or if a head has biases or a factor on its scores, which the model cannot represent: a
+    /// fault of the construction.
     pub fn assemble(&self, device: &Device) -> Model {
         let model = self.model_config().uninitialized(&self.dims(), device);
         let model = model.unwrap_or_else(|error| panic!("the sizes of a construction do not meet: {error}"));
@@ -81,11 +83,12 @@ impl Network {
         }
     }
 
-    /// The first activation that may be beyond float32 where input numbers are within ± `reach`, and its size at most.
+    /// The first activation that may overflow float32 if input numbers lie within ± `reach`, with a bound on its size;
+    /// `None` if none may.
     fn overflow(&self, reach: f64) -> Option<(String, f64)> {
         let most = f64::from(f32::MAX) / HEADROOM;
         let beyond = |size: f64| size.is_nan() || size > most;
-        // The largest of every column, over all rows.
+        // The largest absolute value in each column, over all rows.
         let mut columns = Matrix::from_element(1, self.d_in, reach);
         let mut rows_in = self.seq_len;
         for (at, layer) in self.layers.iter().enumerate() {
@@ -139,7 +142,7 @@ impl Network {
         beyond(output).then(|| ("outputs".to_owned(), output))
     }
 
-    /// The model's parameters by name, in file orientation.
+    /// The model's parameters by name, in the orientation of files.
     fn arrays(&self) -> BTreeMap<String, Array> {
         let layers = self.layers.iter().enumerate();
         let layers = layers.flat_map(|(at, layer)| layer.arrays(&format!("layers.{at}")));
@@ -147,7 +150,8 @@ impl Network {
     }
 }
 
-/// A number that float32 does not hold, in the columns of matrices that stand one below the other, times a factor.
+/// A number that float32 cannot hold, among the columns of matrices stacked below each other, times a factor; `None` if
+/// all fit.
 fn unfit(matrices: &[&Matrix], factor: f64) -> Option<f64> {
     let columns = (0..matrices[0].ncols()).map(|column| {
         let numbers = matrices.iter().flat_map(move |matrix| (0..matrix.nrows()).map(move |row| matrix[(row, column)]));
@@ -161,12 +165,12 @@ fn unfit(matrices: &[&Matrix], factor: f64) -> Option<f64> {
 }
 
 impl Layer {
-    /// The first number that float32 does not hold, and the part that holds it.
+    /// The first number that float32 cannot hold, and the part of the network that contains it; `None` if all fit.
     fn unfit(&self) -> Option<(&'static str, f64)> {
         let constant = &self.map.constant;
         let map = match &self.map.linear {
             Linear::TokenWise(weight) => unfit(&[weight, constant], 1.0),
-            // What is lost in a constant is lost beside the same column of other rows.
+            // A constant that is lost must be compared with the same column in other rows.
             Linear::SequenceWise(weight) => unfit(&[weight], 1.0).or_else(|| unfit(&[constant], 1.0)),
         };
         let in_head = |head: &Head| {
@@ -189,7 +193,7 @@ impl Layer {
         let mut arrays = vec![(format!("{name}.map.project.weight"), transposed(self.map.linear.weight())), constant];
         assert!(self.heads.iter().all(is_linear), "a head of a construction has a bias or a factor");
         for (at, heads) in self.groups().enumerate() {
-            // The model divides scores by this.
+            // The model divides scores by this factor.
             let factor = (heads[0].query.weight.ncols() as f64).sqrt();
             let side_by_side = |pick: fn(&Head) -> &Matrix| {
                 let columns: Vec<_> = heads.iter().flat_map(|head| pick(head).column_iter()).collect();
@@ -209,13 +213,13 @@ impl Layer {
     }
 }
 
-/// Whether the head has neither biases nor a factor on its scores.
+/// Whether the head has no biases and no factor on its scores.
 fn is_linear(head: &Head) -> bool {
     let has_bias = |map: &Affine| map.bias.iter().any(|number| *number != 0.0);
     head.scale.to_bits() == 1.0_f64.to_bits() && ![&head.query, &head.key, &head.value].into_iter().any(has_bias)
 }
 
-/// The first number of a readout that float32 does not hold.
+/// The first number of a readout that float32 cannot hold; `None` if all fit.
 fn unfit_readout(readout: &Readout) -> Option<f64> {
     match readout {
         Readout::Rows => None,
@@ -244,19 +248,19 @@ fn readout_arrays(readout: &Readout) -> Vec<(String, Array)> {
     }
 }
 
-/// Row by row, as it stands.
+/// The matrix as a two-dimensional array, row by row.
 fn rows(matrix: &Matrix) -> Array {
     Array { shape: vec![matrix.nrows(), matrix.ncols()], values: flat(matrix).values }
 }
 
-/// Row by row, as one axis.
+/// The matrix as a one-dimensional array, row by row.
 fn flat(matrix: &Matrix) -> Array {
     let values: Vec<f32> =
         matrix.row_iter().flat_map(|row| row.iter().map(|v| *v as f32).collect::<Vec<_>>()).collect();
     Array { shape: vec![values.len()], values }
 }
 
-/// With its axes swapped, as linear weights are kept in files; columns are contiguous in memory already.
+/// The matrix transposed, as files store linear weights; nalgebra's memory is column by column already.
 fn transposed(matrix: &Matrix) -> Array {
     Array {
         shape: vec![matrix.ncols(), matrix.nrows()],

@@ -1,13 +1,14 @@
-//! An error bound as a sum of named terms, each with its formula, so that a certificate can show where its number comes from.
+//! Error bounds as sums of named terms, each with its formula, so that a certificate can show where its number comes
+//! from.
 
 use serde::{Deserialize, Serialize};
 
-/// A sum of terms.
+/// An error bound: the sum of its terms.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bound {
-    /// The sum.
+    /// Value of the bound.
     pub value: f64,
-    /// What it is made of.
+    /// The terms, whose values add up to it.
     pub terms: Vec<Term>,
 }
 
@@ -20,48 +21,48 @@ pub struct Term {
     pub formula: String,
     /// Its value.
     pub value: f64,
-    /// What it rests on.
+    /// What its truth depends on.
     #[serde(default)]
     pub basis: Basis,
 }
 
-/// What a term rests on beside mathematics.
+/// What a term depends on besides mathematics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// Nothing.
+    /// On nothing else: it is proved.
     #[default]
     Proved,
-    /// A constant of the target that was given, and is taken for true.
+    /// On a constant of the target that the user gave and that is taken to be true.
     Given,
-    /// Something measured, such as slopes on a lattice or the error of a fit: it proves nothing.
+    /// On a measurement, such as slopes on a lattice or the error of a fit, which proves nothing.
     Measured,
 }
 
 impl Bound {
-    /// With one more term, proved.
+    /// The bound plus a term that is proved.
     pub fn and(self, name: &str, formula: impl Into<String>, value: f64) -> Self {
         self.with(Term { name: name.to_owned(), formula: formula.into(), value, basis: Basis::Proved })
     }
 
-    /// With one more term that rests on something.
+    /// The bound plus a term with the given basis.
     pub fn and_on(self, basis: Basis, name: &str, formula: impl Into<String>, value: f64) -> Self {
         self.with(Term { name: name.to_owned(), formula: formula.into(), value, basis })
     }
 
-    /// With one more term.
+    /// The bound plus a term.
     pub fn with(mut self, term: Term) -> Self {
         self.value += term.value;
         self.terms.push(term);
         self
     }
 
-    /// No more than this, whatever the terms say.
+    /// The bound, reduced to `most` if the terms add up to more.
     pub fn at_most(self, most: f64, name: &str, formula: impl Into<String>) -> Self {
         if self.value <= most { self } else { Self::default().and(name, formula, most) }
     }
 
-    /// Whether one of its terms rests on this.
+    /// Whether some term depends on this basis.
     pub fn rests_on(&self, basis: Basis) -> bool {
         self.terms.iter().any(|term| term.basis == basis)
     }

@@ -1,9 +1,10 @@
-//! Softmax over affine scores: one head that gives x the value of the cell whose score a_k · w + b_k is largest, softly.
+//! Softmax over affine scores: one head that maps x to the value of the cell with the largest score a_k · w + b_k,
+//! smoothed by softmax.
 //!
-//! Rows have columns (w, one, slope, offset, value): a token asks with σ (w, 1), w = (x − m)/h, and a cell answers with its
-//! slope and offset. For cells around v_k the slope is 2 v_k and the offset −|v_k|², so that scores are −σ |w − v_k|² up to
-//! what all cells share. With v_k in steps of one half both are exact in float32; so is the factor that attention divides scores
-//! by, since the key's width is filled up to a power of four with zeros.
+//! Rows have the columns (w, one, slope, offset, value): a token's query is σ (w, 1) with w = (x − m)/h, and a cell's
+//! key is its slope and offset. Cells around v_k have the slope 2 v_k and the offset −|v_k|², so that scores are −σ |w
+//! − v_k|² up to a term that all cells share. If the v_k are multiples of one half, both are exact in float32; so is
+//! the factor by which attention divides scores, because the width of keys is padded with zeros to a power of four.
 
 use headway_plain::{
     Readout,
@@ -20,14 +21,14 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Attention {
-    /// To all rows; each of max(n, K) rows is a token, a cell, or both.
+    /// To all rows of the layer; each of its max(n, K) rows is a token, a cell, or both.
     #[default]
     SelfAttention,
-    /// To K rows of their own behind the n tokens.
+    /// To K further rows after the n tokens.
     CrossAttention,
 }
 
-/// What the head needs to know.
+/// Parameters of the head.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Cells {
     /// m. `[d_in]`
@@ -40,13 +41,13 @@ pub(crate) struct Cells {
     pub slopes: Vec<Vec<f64>>,
     /// b. `[K]`
     pub offsets: Vec<f64>,
-    /// What the cells stand for. `[K][d_out]`
+    /// Value of each cell. `[K][d_out]`
     pub values: Vec<Vec<f64>>,
-    /// A score that every token's best cell exceeds by 60: rows that are no cell have it, and a weight below e⁻⁶⁰.
+    /// Score of rows that are not cells: below every token's best cell by 60, so that they get a weight below e⁻⁶⁰.
     pub nobody: f64,
 }
 
-/// Rows of the layer.
+/// Number of rows of the layer.
 pub(crate) fn rows(seq_len: usize, cells: usize, attention: Attention) -> usize {
     match attention {
         Attention::SelfAttention => seq_len.max(cells),
@@ -54,29 +55,31 @@ pub(crate) fn rows(seq_len: usize, cells: usize, attention: Attention) -> usize 
     }
 }
 
-/// The smallest power of four from d + 1 on: attention divides scores by its root, which is then exact.
+/// The smallest power of four that is at least d + 1: attention divides scores by its square root, which is then exact.
 fn key_width(d: usize) -> usize {
     std::iter::successors(Some(1), |width| Some(width * 4)).find(|width| *width > d).unwrap_or(d + 1)
 }
 
-/// Numbers in the weights.
+/// Number of parameters of the network.
 pub(crate) fn parameters(seq_len: usize, d_in: usize, d_out: usize, cells: usize, attention: Attention) -> f64 {
     let (rows, width) = (rows(seq_len, cells, attention) as f64, (2 * d_in + 2 + d_out) as f64);
     let (d_in, d_key, d_out) = (d_in as f64, key_width(d_in) as f64, d_out as f64);
     width * (d_in + rows + 2.0 * d_key + d_out) + d_out * d_out
 }
 
-/// Keys per axis whose weight at sharpness c is above e⁻¹⁷ of the largest: others are below one rounding.
+/// Number of keys per axis whose weight, at sharpness c, exceeds e⁻¹⁷ of the largest; all others are below one
+/// rounding.
 pub(crate) fn felt(sharpness: f64) -> f64 {
     2.0 * (17.0 / sharpness).sqrt().ceil() + 1.0
 }
 
-/// Rounding of values and of the sum over `keys` of them, and of the sum that weights are divided by.
+/// Rounding error of values, of their weighted sum over `keys` keys, and of the sum that weights are divided by.
 pub(crate) fn value_noise(keys: f64, largest: f64) -> f64 {
     (2.0 * keys + 8.0) * F32_ROUNDOFF * largest
 }
 
-/// Noise γ in the scores moves Σ P_k V_k by Σ P_k |V_k − mean| (e^{2γ} − 1)/2 at most; where all values are alike, by nothing.
+/// How far noise γ in the scores can move Σ P_k V_k: at most Σ P_k |V_k − mean| (e^{2γ} − 1)/2, which is zero if all
+/// values are equal.
 pub(crate) fn moved(spread: f64, noise: f64) -> f64 {
     if spread > 0.0 { spread * (2.0 * noise).exp_m1() / 2.0 } else { 0.0 }
 }
@@ -98,7 +101,7 @@ impl Cells {
         }
         let first = match attention {
             Attention::SelfAttention => {
-                // Tokens beyond the cells answer as well; nobody attends to them.
+                // Tokens after the last cell are keys too; this score keeps every query from attending to them.
                 (count..rows).for_each(|row| constant[(row, z.at("offset"))] = self.nobody);
                 0
             }
@@ -125,7 +128,7 @@ impl Cells {
     }
 }
 
-/// Sequences that hold these tokens, the last of which is repeated to fill up.
+/// The tokens cut into sequences; the last token is repeated to fill the last sequence.
 pub(crate) fn sequences(tokens: &[Vec<f64>], seq_len: usize) -> Vec<Vec<f64>> {
     let chunk =
         |chunk: &[Vec<f64>]| (0..seq_len).flat_map(|i| chunk[i.min(chunk.len() - 1)].clone()).collect::<Vec<f64>>();

@@ -1,4 +1,4 @@
-//! A certificate: the error that was proved, the error that was measured, and whether the one is below the other.
+//! Certificates: the proved error, the measured error, and whether the measured one is below the proved one.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -19,7 +19,7 @@ use crate::{
     domain::Path,
 };
 
-/// What is known about a construction's error, in the largest difference of any output number.
+/// What is known about a construction's error, measured as the largest difference of any output number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Certificate {
     /// Version of this layout, 1.
@@ -28,50 +28,52 @@ pub struct Certificate {
     pub construction: String,
     /// The function it computes.
     pub target: String,
-    /// Where.
+    /// The domain on which the error is claimed.
     pub domain: String,
-    /// Error that was asked for.
+    /// The requested tolerance.
     pub tolerance: f64,
     /// Sizes by name.
     pub sizes: BTreeMap<String, f64>,
-    /// Numbers in the weights.
+    /// Number of parameters of the model.
     pub parameters: usize,
-    /// Temperature of the softmax, and why.
+    /// Temperature of the softmax, and the reason for it.
     pub temperature: Temperature,
-    /// Error in exact arithmetic at most.
+    /// Bound on the error in exact arithmetic.
     pub bound: Bound,
-    /// What rounding to float32 adds at most, in whatever order sums are taken.
+    /// Bound on the additional error from rounding to float32, whatever the order of sums.
     pub rounding: Bound,
-    /// What it adds but for one case in two million, if roundings are independent of each other; where that is less by far.
+    /// The same bound if roundings are independent of each other; exceeded in one case in two million. `None` unless it
+    /// is much smaller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding_likely: Option<Bound>,
-    /// Error of the model in float32, as it stands in the checkpoint.
+    /// Error of the model in float32 with the weights of the checkpoint.
     pub float32: Measured,
     /// Error of the same network in double precision.
     pub float64: Measured,
-    /// The device that computed in float32.
+    /// Device on which the float32 model was run.
     pub device: String,
     /// Target and model along a line through the worst point.
     pub line: Line,
-    /// The points with the largest errors in float32, worst first; kept apart from the certificate's own file.
+    /// The points with the largest errors in float32, worst first; they are written to a file of their own.
     #[serde(skip)]
     pub hardest: Vec<Hardest>,
-    /// Whether the bound holds: nothing in it is only measured, both measured errors are within, and the bounds within the tolerance.
+    /// Whether the bound holds: no term of it is merely measured, both measured errors are within it, and the bounds
+    /// are within the tolerance.
     pub holds: bool,
-    /// The same in one word, with what it rests on.
+    /// The same as a word that also says what the bound depends on.
     #[serde(default)]
     pub verdict: Verdict,
 }
 
-/// What a certificate certifies.
+/// What a certificate claims.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The bound, without condition.
+    /// The bound holds unconditionally.
     Proved,
-    /// The bound, if constants are what they were said to be.
+    /// The bound holds if the constants that the user gave are true.
     Given,
-    /// Nothing: the bound rests on what was measured at points, or is not kept.
+    /// Nothing: the bound depends on measurements at points, or a measured error exceeds it.
     #[default]
     NotCertified,
 }
@@ -86,49 +88,49 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Why a certificate is not to be had, although the weights are written and were measured.
+/// Why there is no certificate, although the weights exist and were measured.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum Objection {
-    /// The target is no number somewhere.
+    /// The target is not finite at some point.
     #[error("--function: gives {wanted} at {at:?} …; it must be finite on the whole domain")]
     NotFinite {
-        /// What it gives.
+        /// Value of the target.
         wanted: f64,
-        /// The first numbers of the point where.
+        /// The first numbers of that point.
         at: Vec<f64>,
     },
-    /// An error was found that the constants which were given do not allow.
+    /// A measured error exceeds what the given constants allow.
     #[error(
         "the error found, {found:.3e}, is beyond the {most:.3e} that follow from --lipschitz and --curvature: the function is steeper, or bends \
          more, than they say"
     )]
     Refuted {
-        /// The error found in float32.
+        /// The measured error in float32.
         found: f64,
-        /// Bound and rounding together.
+        /// Sum of bound and rounding.
         most: f64,
     },
-    /// An error was found that is proved not to be there.
+    /// A measured error exceeds what was proved.
     #[error(
         "measured errors {float32:e} in float32 and {float64:e} in float64 are beyond the bound {bound:e} + {rounding:e}; nothing was written. \
          This is a fault in Headway, not in your input"
     )]
     Fault {
-        /// The error found in float32.
+        /// The measured error in float32.
         float32: f64,
-        /// The error found in double precision.
+        /// The measured error in double precision.
         float64: f64,
         /// The bound in exact arithmetic.
         bound: f64,
-        /// What rounding adds at most.
+        /// Bound on the error from rounding.
         rounding: f64,
     },
 }
 
 impl Certificate {
     /// # Errors
-    /// [`Objection`] where what was found contradicts what is proved or was given. What rests on measured slopes certifies nothing, says so
-    /// itself, and is contradicted by nothing.
+    /// [`Objection`] if a measured error contradicts what is proved, or what follows from given constants. A bound that
+    /// depends on measured slopes certifies nothing, as its verdict says, and so cannot be contradicted.
     pub fn check(&self) -> Result<(), Objection> {
         let Self { bound, rounding, float32, float64, .. } = self;
         if !float32.wanted.is_finite() || self.hardest.iter().flat_map(|point| &point.wanted).any(|y| !y.is_finite()) {
@@ -146,8 +148,8 @@ impl Certificate {
         })
     }
 
-    /// The hardest points of the network that was measured as arrays: `inputs` `[points, seq_len, d_in]`, `targets`
-    /// `[points, seq_len, d_out]`, and `scored` `[seq_len]`, 1 where a position counts.
+    /// The hardest points of the measured network as arrays: `inputs` `[points, seq_len, d_in]`, `targets` `[points,
+    /// seq_len, d_out]`, and `scored` `[seq_len]`, which is 1 at positions that count.
     pub fn hardest_arrays(&self, construction: &Construction) -> BTreeMap<String, Array> {
         let network = &construction.network;
         let points = self.hardest.len();
@@ -164,7 +166,7 @@ impl Certificate {
 }
 
 impl Verdict {
-    /// Of a bound, and whether it was kept.
+    /// The verdict of a bound, given whether it holds.
     pub fn of(bound: &Bound, holds: bool) -> Self {
         match holds {
             false => Self::NotCertified,
@@ -174,7 +176,7 @@ impl Verdict {
     }
 }
 
-/// A point with what the target makes of it.
+/// A point and the target's value there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hardest {
     /// Input. `[seq_len · d_in]`
@@ -183,49 +185,50 @@ pub struct Hardest {
     pub wanted: Vec<f64>,
 }
 
-/// The output number that was farthest off, along the line from the point opposite to the worst one, through the middle of the
-/// domain, to the worst one and on to where the domain ends.
+/// The output number with the largest error, along a straight line: from the point opposite to the worst point, through
+/// the middle of the domain, through the worst point, to the end of the domain.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// Place on the line: 0 in the middle of the domain, 1 at the worst point.
+    /// Places on the line: 0 is the middle of the domain, 1 the worst point.
     pub at: Vec<f64>,
-    /// What the target gives.
+    /// Value of the target at each place.
     pub wanted: Vec<f64>,
-    /// What the model gives in float32.
+    /// Output of the model in float32 at each place.
     pub found: Vec<f64>,
 }
 
-/// The largest error seen, and where.
+/// The largest measured error, and the point where it occurs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// Largest error.
     pub error: f64,
-    /// Points by kind: `random`, `ascent`, and those that the construction knows to be hard.
+    /// Number of points by kind: `random`, `ascent`, and the kinds that the construction knows to be hard.
     pub points: BTreeMap<String, usize>,
     /// Kind of the worst point.
     pub worst_kind: String,
     /// The worst point. `[seq_len · d_in]`
     pub worst_point: Vec<f64>,
-    /// Position of the output number that is off.
+    /// Position of the output number with the largest error.
     pub worst_position: usize,
-    /// Channel of the output number that is off.
+    /// Channel of the output number with the largest error.
     pub worst_channel: usize,
-    /// What it is.
+    /// Output of the network.
     pub found: f64,
-    /// What it should be.
+    /// Value of the target.
     pub wanted: f64,
 }
 
-/// How long to look.
+/// How much work to spend on the search for errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// Random points at most.
+    /// Largest number of random points.
     pub random: usize,
-    /// Points from which the error is climbed.
+    /// Number of points from which the error is climbed.
     pub climbers: usize,
-    /// Steps of the climb.
+    /// Number of steps of each climb.
     pub climb: usize,
-    /// Floating-point operations on random points at most, and on the climb, which makes both fewer for large networks.
+    /// Largest number of floating-point operations spent on random points, and on the climb; large networks get fewer
+    /// of both.
     pub flops: usize,
 }
 
@@ -235,31 +238,32 @@ impl Default for Effort {
     }
 }
 
-/// Points are run together as long as their activations stay below this, in bytes.
+/// Points are computed together as long as their activations stay below this many bytes.
 const BATCH_BYTES: usize = 256 << 20;
-/// Points that a certificate keeps for others to check.
+/// Number of points that a certificate stores for others to check.
 const KEPT: usize = 64;
-/// Hard points that are tried whatever they cost.
+/// Number of hard points that are tried at any cost.
 const FEWEST_HARD: usize = 256;
-/// Memory that the climb may take: activations and their gradients, all climbers together. A network of which one pass takes
-/// more is not climbed on.
+/// Memory for the climb in bytes: activations and gradients of all climbers together. If a single pass of a network
+/// needs more, there is no climb.
 const CLIMB_BYTES: usize = 2 << 30;
-/// Points with the largest errors through which paths are followed to where the target breaks, each time.
+/// Number of points with the largest errors through which paths to discontinuities of the target are followed, in each
+/// round.
 const CROSSED: usize = 4;
-/// Points, about, where it was found to break through which more paths are followed.
+/// About the number of discontinuities through which further paths are followed.
 const CROSSED_AGAIN: usize = 16;
-/// Paths at most, each time.
+/// Largest number of paths in each round.
 const MOST_PATHS: usize = 64;
-/// Pieces of a path that are looked at side by side.
+/// Largest number of pieces of a path that are examined side by side.
 const MOST_PIECES: usize = 16;
-/// Operations spent in double precision.
+/// Floating-point operations spent in double precision.
 const DOUBLE_FLOPS: usize = 1_500_000_000;
-/// Points in double precision at least, however large the network.
+/// Least number of points in double precision, however large the network.
 const FEWEST_DOUBLES: usize = 12;
-/// Points from which the error is climbed at least, however large the network.
+/// Least number of points from which the error is climbed, however large the network.
 const FEWEST_CLIMBERS: usize = 4;
 
-/// A point with what the target makes of it.
+/// A point and the target's value there.
 struct Point {
     kind: usize,
     x: Vec<f32>,
@@ -272,7 +276,7 @@ impl Point {
     }
 }
 
-/// The largest error at a point.
+/// The largest error at one point.
 #[derive(Clone, Copy)]
 struct Miss {
     error: f64,
@@ -280,12 +284,14 @@ struct Miss {
     found: f64,
 }
 
-/// Measures the error of a construction's model, and of its network in double precision, at random points, at those that it
-/// knows to be hard, and along the ascent of the error from the worst of both; then on either side of where the target's formula
-/// [`breaks()`] along [paths](crate::domain::Domain::paths) through the middle of the domain and the worst points,
-/// and once more through some of the places that were found, for breaks may cross.
+/// Measures the error of a construction's model, and of its network in double precision: at random points, at points
+/// that the construction knows to be hard, and along an ascent of the error from the worst of both. Then it measures on
+/// either side of the places where the target's formula [`breaks()`] along [paths](crate::domain::Domain::paths)
+/// through the middle of the domain and the worst points, and once more through some of the places found, since breaks
+/// may cross.
 ///
-/// Points are rounded to float32 first, so that all stages see the same. `model` is the construction's, on `device`.
+/// Points are rounded to float32 first, so that all stages see the same points. `model` is the construction's model on
+/// `device`.
 pub fn certify(
     construction: &Construction,
     tolerance: f64,
@@ -301,7 +307,7 @@ pub fn certify(
     let batch = (BATCH_BYTES / budget.activation_bytes.max(1)).clamp(1, 512);
     let mut rng = Probe::Certificate.rng();
     let hard = construction.hard.iter().enumerate();
-    // Of many hard points an even share of each kind.
+    // If there are many hard points, each kind gets an equal share.
     let n_hard: usize = construction.hard.iter().map(|(_, points)| points.len()).sum();
     let stride = n_hard.div_ceil((4 * effort.flops / flops).max(FEWEST_HARD)).max(1);
     let hard = hard.flat_map(|(kind, (_, points))| points.iter().step_by(stride).map(move |x| (kind + 2, x.clone())));
@@ -309,7 +315,7 @@ pub fn certify(
     let random = (0..n_random).map(|_| (0, construction.domain.sample(&mut rng)));
     let mut points: Vec<Point> = bench.points(hard.chain(random).collect());
     let mut misses = bench.run(model, device, &points, batch);
-    // A step costs a pass forward and two back.
+    // One step costs a forward pass and two backward passes.
     let memory = CLIMB_BYTES / (3 * budget.activation_bytes.max(1));
     let climbers =
         effort.climbers.min(memory).min((effort.flops / (3 * flops * (effort.climb + 1))).max(FEWEST_CLIMBERS));
@@ -318,10 +324,10 @@ pub fn certify(
     let climbed = bench.points(climbed.into_iter().map(|x| (1, x.into_iter().map(f64::from).collect())).collect());
     misses.extend(bench.run(model, device, &climbed, batch));
     points.extend(climbed);
-    let mut broken = 0; // how many of the last points were found so
+    let mut broken = 0; // how many of the last points are at breaks
     for _ in 0..2 {
         let worst = worst_first(&misses).into_iter().take(CROSSED).map(|at| &points[at]);
-        // What is next to each other breaks at the same place.
+        // Neighbouring points lie at the same break, so only some are used.
         let last = points[points.len() - broken..].iter().step_by((broken / CROSSED_AGAIN).max(1));
         let through = worst.chain(last).map(|point| point.x.as_slice());
         let found = bench.breaks(through, (effort.flops / flops).max(FEWEST_HARD));
@@ -331,7 +337,7 @@ pub fn certify(
     }
     let float32 = bench.measured(&points, &misses);
 
-    // Hard and climbed points first: they are fewer, and matter more.
+    // Hard and climbed points come first: they are fewer and matter more.
     let in_double = (DOUBLE_FLOPS / flops).clamp(FEWEST_DOUBLES, points.len().max(FEWEST_DOUBLES));
     let mut order: Vec<usize> = worst_first(&misses);
     order.sort_by_key(|at| points[*at].kind == 0);
@@ -347,7 +353,7 @@ pub fn certify(
     let float64 = bench.measured(&doubles, &found);
 
     let bounds = construction.bound.value + construction.rounding.value;
-    // The network in double precision rounds too, which at a bound of zero would count.
+    // The network in double precision has rounding errors too, which matter if the bound is zero.
     let double_roundoff = construction.rounding.value * 1e-6;
     let holds = !construction.bound.rests_on(Basis::Measured)
         && float32.error <= bounds
@@ -375,7 +381,7 @@ pub fn certify(
     }
 }
 
-/// Indices of the largest errors first.
+/// Indices of the points, largest error first.
 fn worst_first(misses: &[Miss]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..misses.len()).collect();
     order.sort_by(|a, b| misses[*b].error.total_cmp(&misses[*a].error));
@@ -383,7 +389,7 @@ fn worst_first(misses: &[Miss]) -> Vec<usize> {
 }
 
 impl Construction {
-    /// The scored output number that is farthest off; one that is not a number is infinitely far off.
+    /// The scored output number with the largest error; NaN counts as an infinite error.
     fn miss(&self, found: &[f64], wanted: &[f64]) -> Miss {
         let d_out = self.network.d_out;
         let scored = (0..wanted.len()).filter(|at| self.is_scored(at / d_out));
@@ -415,7 +421,8 @@ impl Bench<'_> {
         points.collect()
     }
 
-    /// Points on either side of where the target breaks, on paths through the middle of the domain and through these; `most` of them.
+    /// At most `most` points on either side of the target's breaks, on paths through the middle of the domain and
+    /// through the given points.
     fn breaks<'b>(&self, worst: impl Iterator<Item = &'b [f32]>, most: usize) -> Vec<Point> {
         let Construction { domain, target, .. } = self.construction;
         let Some(enclosure) = &target.enclosure else { return Vec::new() };
@@ -458,8 +465,8 @@ impl Bench<'_> {
         misses
     }
 
-    /// Climbs |model − target| from each start: along the model's gradient less the target's, which is taken by central
-    /// differences, or in a random direction where there is none; a step that does not help is halved.
+    /// Climbs |model − target| from each start, along the model's gradient minus the target's (by central differences),
+    /// or in a random direction if there is no gradient; a step that does not increase the error is halved.
     fn climb(&self, starts: &[Vec<f32>], device: &Device, steps: usize) -> Vec<Vec<f32>> {
         if starts.is_empty() || steps == 0 {
             return Vec::new();
@@ -487,7 +494,7 @@ impl Bench<'_> {
                     self.construction.miss(&found, &self.wanted(x))
                 })
                 .collect();
-            // One for the output number to climb with its sign, zero for all others.
+            // The gradient's seed: ±1 for the output number to climb, zero for all others.
             let mut seeds = vec![0.0_f32; output.len()];
             for (at, miss) in misses.iter().enumerate() {
                 let wanted = self.wanted(&places[at])[miss.at];
@@ -517,7 +524,7 @@ impl Bench<'_> {
                 .zip(&gradients)
                 .map(|((x, _, length), gradient)| {
                     let steepest = gradient.iter().fold(0.0_f64, |top, g| top.max(g.abs()));
-                    // Every third step wanders, so that a plateau or a ridge does not end the climb.
+                    // Every third step is random, so that a plateau or a ridge does not end the climb.
                     let wander = step % 3 == 2 || steepest == 0.0 || !steepest.is_finite();
                     let moved = x.iter().zip(gradient).map(|(x, g)| {
                         let direction = if wander { rng.random_range(-1.0..1.0) } else { g / steepest };
@@ -538,7 +545,7 @@ impl Bench<'_> {
         let h = 1e-4 * domain.scale();
         let x: Vec<f64> = x.iter().copied().map(f64::from).collect();
         let slope = |i: usize| {
-            // Never outside the domain, where the target need not be defined.
+            // Stay inside the domain: outside it the target may be undefined.
             let [above, below] = [h, -h].map(|step| domain.beside(&x, i, step));
             let distance = above[i] - below[i];
             let rise = (target.function)(&above)[output] - (target.function)(&below)[output];

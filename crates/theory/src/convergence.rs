@@ -1,7 +1,7 @@
-//! How fast errors fall: each construction at growing sizes, beside its bound and the paper's.
+//! Convergence of the constructions: their errors at growing sizes, beside their own bounds and those of the paper.
 //!
 //! A [`Rate`] says what is built and how its error should fall; [`Rate::measure`] certifies every size, and
-//! [`Measurements::agrees`] judges.
+//! [`Measurements::agrees`] gives the verdict.
 
 use burn::tensor::Device;
 use headway_plain::exponent;
@@ -20,19 +20,19 @@ use crate::{
 pub struct Rate {
     /// Name of the figure and of its rows.
     pub id: &'static str,
-    /// What is seen.
+    /// Title of the figure.
     pub title: &'static str,
-    /// What grows.
+    /// What the size is, for example intervals.
     pub size: &'static str,
-    /// Power of the size with which the error falls.
+    /// Power of the size with which the error should fall.
     pub exponent: f64,
-    /// How far the fitted power may be from it.
+    /// Allowed difference between the fitted power and that one.
     pub within: f64,
     /// The sizes.
     pub sizes: &'static [usize],
-    /// The construction of a size.
+    /// Builds the construction of a given size.
     pub build: fn(usize) -> Result<Construction, Refusal>,
-    /// What the paper promises at a size, where it does.
+    /// Error that the paper promises for a size; `None` if it promises none.
     pub paper: Option<fn(usize) -> f64>,
 }
 
@@ -40,19 +40,19 @@ pub struct Rate {
 pub struct Point {
     /// The size, in the unit of [`Rate::size`].
     pub size: usize,
-    /// What was measured there, and what is proved.
+    /// The certificate of this size: what was measured and what is proved.
     pub certificate: Certificate,
 }
 
 /// A rate, measured at every size.
 pub struct Measurements {
-    /// What was measured.
+    /// The rate that was measured.
     pub rate: &'static Rate,
-    /// In the order of [`Rate::sizes`].
+    /// One point per size, in the order of [`Rate::sizes`].
     pub points: Vec<Point>,
 }
 
-/// A size of a rate that could not be built.
+/// Why a size of a rate could not be built.
 #[derive(Debug, Error)]
 #[error("{id} at {size}: {refusal}")]
 pub struct NotBuilt {
@@ -60,12 +60,12 @@ pub struct NotBuilt {
     pub id: &'static str,
     /// The size.
     pub size: usize,
-    /// Why.
+    /// The construction's refusal.
     pub refusal: Refusal,
 }
 
 impl Rate {
-    /// Builds every size and measures its error on a device, which certificates call `named`.
+    /// Builds every size and measures its error on a device; `named` is the device's name in certificates.
     ///
     /// # Errors
     /// [`NotBuilt`]
@@ -85,13 +85,14 @@ impl Rate {
 }
 
 impl Measurements {
-    /// Power of the size with which the error in float32 falls: the slope of a straight line through the logarithms.
+    /// Fitted power of the size with which the error in float32 falls: the slope of log error against log size. `None`
+    /// if there is no such line.
     pub fn exponent(&self) -> Option<f64> {
         let error = |point: &Point| (point.size as f64, point.certificate.float32.error);
         exponent(&self.points.iter().map(error).collect::<Vec<_>>())
     }
 
-    /// Whether every certificate holds and the error falls as it should.
+    /// Whether every certificate holds and the error falls with the expected power.
     pub fn agrees(&self) -> bool {
         let Rate { exponent, within, .. } = self.rate;
         let falls = self.exponent().is_some_and(|found| (found - exponent).abs() <= *within);
@@ -99,7 +100,7 @@ impl Measurements {
     }
 }
 
-/// Any error will do: the size is given.
+/// No limit on the error, since the size is given.
 const ANY: Request = Request { tolerance: f64::MAX, max_parameters: 50_000_000 };
 
 /// Every rate, in the order of the report.
@@ -178,7 +179,8 @@ pub const RATES: &[Rate] = &[
         id: "in-context-gd-e2",
         title: "A step with products as squares interpolated between anchors, at c = 200: error against the intervals p",
         size: "p",
-        // Over fixed random prompts the power looks like -0.88; over hard ones as well it is that of the bound.
+        // With fixed random prompts alone the fitted power is about -0.88; with hard ones included it is that of the
+        // bound.
         exponent: -1.0,
         within: 0.1,
         sizes: &[24, 48, 96, 192],
@@ -222,7 +224,8 @@ pub const RATES: &[Rate] = &[
         id: "prefix-smooth",
         title: "The same for a smooth function: error against N",
         size: "N",
-        // The curvature's share falls as 1 / N; the ripple of a Fibonacci lattice, which is no square one, falls more slowly.
+        // The curvature's share falls as 1/N; the ripple of a Fibonacci lattice, which is not square, falls more
+        // slowly.
         exponent: -1.0,
         within: 0.15,
         sizes: &[100, 200, 400, 800, 1600],
@@ -231,10 +234,11 @@ pub const RATES: &[Rate] = &[
     },
 ];
 
-/// b − a of the clamps above, the authors' own.
+/// b − a of the clamps above, as in the paper.
 const RANGE: f64 = 50.0;
 
-/// A clamp to [−25, 25] of forms in ten numbers from −5 to 5: weights ±0.9 … ±1.1, no two positions alike unless they share.
+/// A clamp to [−25, 25] of linear forms in ten numbers from −5 to 5, with weights ±0.9 … ±1.1 that differ from position
+/// to position unless `shared`.
 fn clamp(n: usize, shared: bool) -> Clamp {
     let row = |i: usize| if shared { 0.0 } else { i as f64 };
     let weight = |i: usize, j: usize| if (i + j).is_multiple_of(2) { 1.0 } else { -1.0 } * (0.9 + 0.2 * (row(i) * 0.37 + j as f64 * 0.61).fract());
@@ -247,12 +251,12 @@ fn clamp(n: usize, shared: bool) -> Clamp {
     }
 }
 
-/// Weights that look random and are the same everywhere, in [−1, 1].
+/// A deterministic weight in [−1, 1] that looks random.
 fn weight(i: usize, j: usize) -> f64 {
     ((i as f64 + 1.0) * 0.754_877_666 + (j as f64 + 1.0) * 0.569_840_291).fract() * 2.0 - 1.0
 }
 
-/// Six positions of three numbers, eight units.
+/// A ReLU network with six positions of three numbers and eight hidden units.
 fn network() -> ReluWeights {
     let (n, d, units) = (6, 3, 8);
     let matrix = |rows: usize, columns: usize, salt: usize| {
@@ -269,7 +273,7 @@ fn network() -> ReluWeights {
     }
 }
 
-/// Formulas of one position; those of this file can be read.
+/// The target given by formulas of one position; those of this file are known to parse.
 fn formulas(formulas: &[&str], d_in: usize) -> Target {
     Target::formulas(formulas, [1, d_in], [-1.0, 1.0]).unwrap_or_else(|problem| unreachable!("{formulas:?}: {problem}"))
 }

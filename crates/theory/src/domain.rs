@@ -1,4 +1,4 @@
-//! Where a construction promises its error, and how points are drawn there.
+//! The domain on which a construction promises its error, and how points are drawn from it.
 
 use std::fmt;
 
@@ -12,28 +12,29 @@ use crate::interpolation::F32_ROUNDOFF;
 /// A set of inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Domain {
-    /// Each number between these ends, which one input number has for itself. `[seq_len · d_in]`
+    /// A box: each input number lies between two ends of its own. `[seq_len · d_in]`
     Box {
         /// Lower ends.
         low: Vec<f64>,
         /// Upper ends.
         high: Vec<f64>,
     },
-    /// Every position a unit vector of this many numbers.
+    /// Every position is a unit vector of `d` numbers.
     Sphere {
-        /// Positions.
+        /// Number of positions.
         seq_len: usize,
         /// Numbers per position.
         d: usize,
     },
-    /// Every position a point of a cube at which one of some affine scores a_k · x + b_k exceeds all others clearly.
+    /// Every position is a point of a cube at which one of several affine scores a_k · x + b_k clearly exceeds all
+    /// others.
     Partition(Partition),
 }
 
-/// The points of [low, high]^d whose largest score a_k · x + b_k exceeds all others by `gap` at least.
+/// The points of [low, high]^d whose largest score a_k · x + b_k exceeds all other scores by at least `gap`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Partition {
-    /// Positions.
+    /// Number of positions.
     pub seq_len: usize,
     /// Lower end of every number.
     pub low: f64,
@@ -45,12 +46,12 @@ pub struct Partition {
     pub offsets: Vec<f64>,
     /// By how much the largest score exceeds the others.
     pub gap: f64,
-    /// One of the points, to which those are moved that no way leads from to a nearer one.
+    /// A point of the domain; points that cannot be moved to a nearer one are moved here.
     pub inside: Vec<f64>,
 }
 
 impl Partition {
-    /// The cell with the largest score, the first of several.
+    /// Index of the cell with the largest score; the first one if there is a tie.
     pub fn cell(&self, x: &[f64]) -> usize {
         let scores = (0..self.slopes.len()).map(|k| self.score(k, x));
         let best = scores.enumerate().fold(
@@ -66,16 +67,18 @@ impl Partition {
         self.slopes[k].iter().zip(x).map(|(a, x)| a * x).sum::<f64>() + self.offsets[k]
     }
 
-    /// By how much the largest score exceeds the second largest.
+    /// Difference between the largest and the second largest score.
     pub fn margin(&self, x: &[f64]) -> f64 {
         let cell = self.cell(x);
         let others = (0..self.slopes.len()).filter(|k| *k != cell).map(|k| self.score(k, x));
         self.score(cell, x) - others.fold(f64::NEG_INFINITY, f64::max)
     }
 
-    /// Moves one token into the cube, then away from the walls of its cell; whether it got there, and is there in float32 as well.
+    /// Moves one token into the cube, then away from the walls of its cell. Returns whether it got far enough, also
+    /// after rounding to float32.
     ///
-    /// Gaps are aimed at wider by a thousandth and by 4 ε max Σ |a| |x|, what rounding the point to float32 moves scores by.
+    /// It aims at a gap wider by a thousandth and by 4 ε max Σ |a| |x|, which is how far rounding the point to float32
+    /// can move scores.
     pub fn settle(&self, x: &mut [f64]) -> bool {
         let steepest = self.slopes.iter().map(|a| a.iter().map(|a| a.abs()).sum::<f64>()).fold(0.0, f64::max);
         let aim = self.gap * 1.001 + 4.0 * F32_ROUNDOFF * steepest * self.low.abs().max(self.high.abs());
@@ -102,24 +105,24 @@ impl Partition {
     }
 }
 
-/// A way through a domain, by one number t.
+/// A curve through a domain, with parameter t.
 #[derive(Clone, Debug)]
 pub struct Path {
-    /// A point of it. `[seq_len · d_in]`
+    /// A point of the curve. `[seq_len · d_in]`
     through: Vec<f64>,
     way: Way,
 }
 
 #[derive(Clone, Debug)]
 enum Way {
-    /// Number `at` is t, between its ends; the others stay.
+    /// The number at index `at` is t, between its ends; all others are fixed.
     Axis { at: usize, ends: Interval },
-    /// The token from `at` on turns by the angle t, towards a unit vector at right angles to it.
+    /// The token that starts at index `at` is rotated by the angle t, towards a unit vector orthogonal to it.
     Turn { at: usize, towards: Vec<f64> },
 }
 
 impl Path {
-    /// Ends of t.
+    /// Range of t.
     pub fn ends(&self) -> Interval {
         match self.way {
             Way::Axis { ends, .. } => ends,
@@ -127,7 +130,7 @@ impl Path {
         }
     }
 
-    /// The point at t.
+    /// The point at parameter t.
     pub fn at(&self, t: f64) -> Vec<f64> {
         let mut x = self.through.clone();
         match &self.way {
@@ -141,7 +144,7 @@ impl Path {
         x
     }
 
-    /// All points over a piece of the path. `[seq_len · d_in]`
+    /// All points over a piece of the path, with derivatives in t. `[seq_len · d_in]`
     pub fn over(&self, t: Jet) -> Vec<Jet> {
         let fixed = |x: f64| Jet::constant(Interval::point(x), 1, Order::Second);
         let mut x: Vec<Jet> = self.through.iter().copied().map(fixed).collect();
@@ -160,8 +163,8 @@ impl Path {
 }
 
 impl Domain {
-    /// Ways through a point of the domain, one per input number: along its axis; on a sphere, the great circle through it. None where walls
-    /// bound the domain.
+    /// Paths through a point of the domain, one per input number: in a box, along its axis; on a sphere, the great
+    /// circle towards it. Empty for a partition, whose boundaries are walls.
     pub fn paths(&self, x: &[f64]) -> Vec<Path> {
         let through = |way| Path { through: x.to_vec(), way };
         match self {
@@ -177,7 +180,7 @@ impl Domain {
                     side[axis] += 1.0;
                     let norm = side.iter().map(|v| v * v).sum::<f64>().sqrt();
                     let towards = side.iter().map(|v| v / norm).collect();
-                    // A token on the axis has no way towards it.
+                    // A token on the axis already cannot be turned towards it.
                     (norm > 1e-3).then_some(Way::Turn { at, towards })
                 });
                 ways.map(through).collect()
@@ -186,12 +189,12 @@ impl Domain {
         }
     }
 
-    /// `count` numbers, each on [low, high].
+    /// A box of `count` numbers, each in [low, high].
     pub fn cube(count: usize, low: f64, high: f64) -> Self {
         Self::Box { low: vec![low; count], high: vec![high; count] }
     }
 
-    /// A point of it: uniform in a box, a corner of it once in eight; uniform on a sphere.
+    /// A random point of the domain: uniform in a box, but one in eight is a corner; uniform on a sphere.
     pub fn sample(&self, rng: &mut ChaCha8Rng) -> Vec<f64> {
         match self {
             Self::Box { low, high } => {
@@ -218,7 +221,7 @@ impl Domain {
         }
     }
 
-    /// Moves a point to the nearest of the domain, or to one close by.
+    /// Moves a point to the nearest point of the domain, or to one close to it.
     pub fn project(&self, x: &mut [f64]) {
         match self {
             Self::Box { low, high } => {
@@ -248,20 +251,21 @@ impl Domain {
         }
     }
 
-    /// The point `step` farther along one number, or as far as the domain goes.
+    /// The point with number `i` changed by `step`, moved back into the domain if it leaves it.
     pub fn beside(&self, x: &[f64], i: usize, step: f64) -> Vec<f64> {
         let mut x = x.to_vec();
         x[i] += step;
         match self {
-            // What `project` does, for one number.
+            // The same as `project`, for one number.
             Self::Box { low, high } => x[i] = x[i].clamp(low[i], high[i]),
             Self::Sphere { .. } | Self::Partition(_) => self.project(&mut x),
         }
         x
     }
 
-    /// The point at `t` on the line from the middle of the domain, 0, through `x`, 1; on a sphere, on the great circle through the
-    /// last axis, `t` in quarters of it. Where the line leaves the domain, the nearest point of it.
+    /// The point at `t` on the line from the middle of the domain (t = 0) through `x` (t = 1); on a sphere, on the
+    /// great circle through the last axis, with `t` in quarters of it. If the line leaves the domain, the nearest point
+    /// of the domain.
     pub fn through(&self, x: &[f64], t: f64) -> Vec<f64> {
         let mut point: Vec<f64> = match self {
             Self::Box { low, high } => {
@@ -275,7 +279,8 @@ impl Domain {
             Self::Sphere { d, .. } => {
                 let (sin, cos) = ((t - 1.0) * std::f64::consts::FRAC_PI_2).sin_cos();
                 let across = |token: &[f64], j: usize| {
-                    // The part of the last axis that is at right angles to the token, or of the first where there is none.
+                    // The component of the last axis orthogonal to the token; of the first axis if the token is close
+                    // to the last one.
                     let pick = if token[d - 1].abs() < 0.9 { d - 1 } else { 0 };
                     f64::from(u8::from(j == pick)) - token[pick] * token[j]
                 };
@@ -287,7 +292,7 @@ impl Domain {
         point
     }
 
-    /// Every input number lies within ± this.
+    /// The largest absolute value of any input number.
     pub fn reach(&self) -> f64 {
         match self {
             Self::Box { low, high } => low.iter().chain(high).fold(0.0, |top, end| f64::max(top, end.abs())),
@@ -296,7 +301,7 @@ impl Domain {
         }
     }
 
-    /// Its size, from which steps of a climb are taken.
+    /// Size of the domain, by which the steps of a climb are scaled.
     pub fn scale(&self) -> f64 {
         match self {
             Self::Box { low, high } => low.iter().zip(high).fold(0.0, |top, (low, high)| f64::max(top, high - low)),

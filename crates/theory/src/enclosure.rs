@@ -1,29 +1,29 @@
-//! Suprema over boxes, bounded soundly: branch and bound over intervals.
+//! Sound bounds on suprema over boxes, by branch and bound with intervals.
 //!
-//! What is asked gives, for a box, two numbers between which its supremum over that box lies. The box that could hold the most is halved
-//! until what it could hold is hardly more than what some box holds for certain.
+//! A function is given by a bracket: for any box, two numbers between which its supremum over that box lies. The box
+//! with the largest upper number is halved until that number is hardly above the largest lower number of any box.
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
 use headway_tasks::{Interval, Jet, Order};
 
-/// Between these numbers lies a supremum; the upper one is infinite where nothing bounds it.
+/// Two numbers between which a supremum lies; the upper one is infinite if there is no bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bracket {
-    /// It is no less.
+    /// The supremum is at least this.
     pub least: f64,
-    /// It is no more.
+    /// The supremum is at most this.
     pub most: f64,
 }
 
 impl Bracket {
-    /// Of what is not known at all.
+    /// The bracket of a supremum about which nothing is known.
     pub const UNKNOWN: Self = Self { least: 0.0, most: f64::INFINITY };
 
-    /// Nothing is where a box has no point of the domain.
+    /// The bracket over a box that contains no point of the domain.
     pub const NOWHERE: Self = Self { least: 0.0, most: 0.0 };
 
-    /// Of the larger of both.
+    /// The bracket of the larger of two suprema.
     pub fn or(self, other: Self) -> Self {
         Self { least: self.least.max(other.least), most: self.most.max(other.most) }
     }
@@ -33,14 +33,14 @@ impl Bracket {
     }
 }
 
-/// How far from each other both ends may be, relative to the lower one.
+/// Relative distance between the ends of a bracket at which the search stops.
 const GAP: f64 = 0.01;
-/// Parts of a cube at most: what is largest on all of a great circle takes many of them.
+/// Largest number of parts of a cube; a maximum attained on a whole great circle needs many.
 const SPHERE_BOXES: usize = 50_000;
-/// Halvings of a side after which a supremum that is still infinite counts as such.
+/// Number of halvings of a side after which a bound that is still infinite is given up.
 const DEEPEST: u32 = 40;
 
-/// A box with what it could hold.
+/// A box with its bracket.
 struct Part {
     sides: Vec<Interval>,
     depth: u32,
@@ -59,13 +59,13 @@ impl PartialOrd for Part {
     }
 }
 impl Ord for Part {
-    /// Among those that could hold as much the smaller box first, so that what is infinite shows soon.
+    /// Among parts with equal upper numbers the smaller box comes first, so that an infinite supremum is noticed soon.
     fn cmp(&self, other: &Self) -> Ordering {
         self.most.total_cmp(&other.most).then(self.depth.cmp(&other.depth))
     }
 }
 
-/// The supremum over a box of what `of` brackets over parts of it, looked at in `boxes` parts at most.
+/// The supremum over a box of a function that `of` brackets over parts of it; at most `boxes` parts are examined.
 pub fn supremum(sides: &[Interval], boxes: usize, of: impl Fn(&[Interval]) -> Bracket) -> Bracket {
     let middle = |sides: &[Interval]| sides.iter().map(|side| Interval::point(side.middle())).collect::<Vec<_>>();
     let scale: Vec<f64> = sides.iter().map(|side| side.width()).collect();
@@ -94,7 +94,7 @@ pub fn supremum(sides: &[Interval], boxes: usize, of: impl Fn(&[Interval]) -> Br
     Bracket { least, most: least }
 }
 
-/// Suprema of all output numbers of a function over a box.
+/// Suprema over a box, each over all output numbers of a function.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Suprema {
     /// Length of the gradient.
@@ -103,18 +103,18 @@ pub struct Suprema {
     pub bend: Bracket,
     /// Absolute value.
     pub size: Bracket,
-    /// No two values of an output number are farther apart than this.
+    /// Bound on the distance between two values of an output number.
     pub range: f64,
 }
 
 impl Suprema {
-    /// Of a function of which nothing is known but its values.
+    /// For a function about which nothing is known except its values.
     pub const UNKNOWN: Self =
         Self { slope: Bracket::UNKNOWN, bend: Bracket::UNKNOWN, size: Bracket::UNKNOWN, range: f64::INFINITY };
 
-    /// Over a box; second derivatives only where `order` asks for them.
+    /// Suprema over a box; second derivatives only if `order` requests them.
     pub fn on_box(function: &dyn Fn(&[Jet]) -> Vec<Jet>, sides: &[Interval], order: Order) -> Self {
-        // Ever fewer of what takes ever longer.
+        // More dimensions take longer, so fewer boxes are examined.
         let boxes = 20_000 / (1 + sides.len());
         let over = |order: Order, of: &dyn Fn(&Jet) -> Bracket| {
             supremum(sides, boxes, |part| {
@@ -136,14 +136,14 @@ impl Suprema {
         }
     }
 
-    /// Over the unit sphere of R^d, slopes and second derivatives being taken along great circles: for ∇f and the Hessian H in R^d
-    /// they are those of P ∇f and P (H − (x · ∇f) I) P, P = I − x xᵀ.
+    /// Suprema over the unit sphere of R^d, with slopes and second derivatives along great circles. With ∇f and the
+    /// Hessian H in R^d these are P ∇f and P (H − (x · ∇f) I) P, where P = I − x xᵀ.
     pub fn on_sphere(function: &dyn Fn(&[Jet]) -> Vec<Jet>, d: usize) -> Self {
         let cube = vec![Interval::new(-1.0, 1.0); d];
         let every = |order: Order, of: &dyn Fn(&[Interval], &[Jet]) -> Bracket| {
             supremum(&cube, SPHERE_BOXES, |part| {
                 let Some(part) = touching(part) else { return Bracket::NOWHERE };
-                // A middle is no point of the sphere, so that it says nothing of what is reached there.
+                // The middle of such a box is not on the sphere, so it gives no lower bound.
                 let inside = part.iter().all(|side| side.low < side.high);
                 let all = of(&part, &function(&Jet::variables(&part, order)));
                 if inside { all } else { Bracket { least: 0.0, ..all } }
@@ -166,8 +166,8 @@ impl Suprema {
     }
 }
 
-/// How far values of an output number are apart at most: twice as far as any is from the middle of what all over the box lie in, which
-/// `supremum` finds.
+/// Bound on the distance between two values of an output number: twice the largest distance from the middle of an
+/// interval that contains all values over the box; `supremum` finds that distance.
 fn range(
     function: &dyn Fn(&[Jet]) -> Vec<Jet>,
     sides: &[Interval],
@@ -183,7 +183,8 @@ fn range(
     2.0 * supremum(&|jets| jets.iter().zip(&middles).map(away).fold(Bracket::NOWHERE, Bracket::or))
 }
 
-/// The part of a box in which points of the unit sphere may lie, each side cut to what the others leave it; nothing where there are none.
+/// The part of a box that can contain points of the unit sphere, each side reduced to what the others allow; `None` if
+/// there is none.
 fn touching(part: &[Interval]) -> Option<Vec<Interval>> {
     let mut part = part.to_vec();
     for at in 0..part.len() {
@@ -200,7 +201,7 @@ fn touching(part: &[Interval]) -> Option<Vec<Interval>> {
             return None;
         }
         let (mut low, mut high) = (side.low.max(-far), side.high.min(far));
-        // On one side of the middle there is but one of both halves.
+        // If the side lies on one side of zero, only one of both halves is possible.
         if low > -near {
             low = low.max(near.max(0.0));
         }
@@ -273,17 +274,17 @@ mod tests {
             assert!(near(found.slope, slope), "{formula}: slope {slope}, found {:?}", found.slope);
             assert!(near(found.bend, bend), "{formula}: bend {bend}, found {:?}", found.bend);
         }
-        // How far values are apart, which is less than twice the largest of them.
+        // Distance between two values, which is less than twice the largest value.
         for (formula, known) in [("step(x1 - 0.3)", 1.0), ("7 + sin(3*x1)*x2", 2.0), ("x1^2", 1.0)] {
             let found = on_box(formula, 2, [-1.0, 1.0]).range;
             assert!((known..=1.02 * known).contains(&found), "{formula}: {found}");
         }
-        // A spike that two thousand points miss, an edge of a maximum, a root, a jump.
+        // A spike that two thousand points miss, the edge of a maximum, a root, a jump.
         let spike = on_box("x1 + 125*relu(0.008 - abs(x1 - 0.3) - abs(x2 - 0.7))", 2, [0.0, 1.0]);
         assert!(near(spike.slope, 126.0_f64.hypot(125.0)) && spike.bend.most.is_infinite(), "{spike:?}");
         let kink = on_box("max(abs(x1 - 0.413), abs(x2 - 0.577))", 2, [0.0, 1.0]);
         assert!(near(kink.slope, 1.0) && kink.bend.most.is_infinite() && near(kink.size, 0.587), "{kink:?}");
-        // Kinks where boxes are halved.
+        // Kinks at places where boxes are halved.
         for (formula, d) in [("abs(x1)", 1), ("max(x1, 0)*x2", 2), ("relu(x1 - x2)", 2), ("min(x1, 0.5)", 1)] {
             assert!(on_box(formula, d, [-1.0, 1.0]).bend.most.is_infinite(), "{formula}");
         }

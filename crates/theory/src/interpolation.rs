@@ -1,25 +1,27 @@
 //! Softmax attention interpolates: one head over anchors L_0 … L_p on a line, and the right temperature for it.
 //!
-//! With scores −β (u − L_k)² over anchors Δ apart, the head gives Σ_k softmax_k V_k: for V_k = L_k a clamp of u, for V_k = g(L_k)
-//! any function g. Up to terms equal for all k, which softmax ignores, the score is β (2 u L_k − L_k²): query β (2u, 1), key
-//! (L_k, −L_k²). How good it is depends on **c = β Δ²** alone: the error is smallest not in the limit of large c, where
-//! attention picks the nearest anchor and is off by Δ/2, but at c = 2.725, where it is off by 0.0622 Δ.
+//! With scores −β (u − L_k)² over anchors Δ apart, the head gives Σ_k softmax_k V_k: for V_k = L_k a clamp of u, for
+//! V_k = g(L_k) an approximation of any function g. Up to terms that are equal for all k, which softmax ignores, the
+//! score is β (2 u L_k − L_k²): query β (2u, 1), key (L_k, −L_k²). The error depends on **c = β Δ²** alone. It is not
+//! smallest in the limit of large c, where attention picks the nearest anchor and is off by Δ/2, but at c = 2.725,
+//! where it is off by 0.0622 Δ.
 //!
 //! # References
-//! Hu et al. 2025, arXiv 2504.15956: keys k (L_0 + L_k − 2u) give the same softmax, in the limit of large β.
+//! Hu et al. 2025, arXiv 2504.15956. Their keys k (L_0 + L_k − 2u) give the same softmax; they take the limit of large
+//! β.
 
 use serde::{Deserialize, Serialize};
 
-/// How sharply a head looks at its anchors, by the value of c = β Δ².
+/// How sharply a head attends to its anchors, given by c = β Δ².
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// c = 2.725, the smallest error over all inputs: 0.0622 Δ.
     #[default]
     Minimax,
-    /// c = 1: nearly exact away from kinks, 0.29 Δ at one.
+    /// c = 1: nearly exact away from kinks, off by 0.29 Δ at a kink.
     Smooth,
-    /// c = 12: the theorem's regime, where the nearest anchor takes all.
+    /// c = 12: the regime of the paper's theorem, in which the nearest anchor gets all attention.
     Hard,
 }
 
@@ -33,7 +35,7 @@ impl Mode {
         }
     }
 
-    /// Why this temperature.
+    /// Why this temperature is used, as a sentence part for certificates.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Minimax => {
@@ -52,42 +54,43 @@ impl Mode {
 /// Evenly spaced anchors on [low, high].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Anchors {
-    /// L_0.
+    /// L_0, the first anchor.
     pub low: f64,
-    /// L_p.
+    /// L_p, the last anchor.
     pub high: f64,
-    /// p, one less than the anchors.
+    /// p, the number of intervals; there are p + 1 anchors.
     pub intervals: usize,
 }
 
 impl Anchors {
-    /// Δ.
+    /// Δ, the distance between neighbouring anchors.
     pub fn spacing(&self) -> f64 {
         (self.high - self.low) / self.intervals as f64
     }
 
-    /// L_k.
+    /// Anchor L_k.
     pub fn at(&self, k: usize) -> f64 {
         self.low + self.spacing() * k as f64
     }
 
-    /// All of them, first to last.
+    /// All anchors, first to last.
     pub fn all(&self) -> impl Iterator<Item = f64> + '_ {
         (0..=self.intervals).map(|k| self.at(k))
     }
 
-    /// Their mean: keys relative to it are half as long, and round half as much.
+    /// Mean of the anchors. Keys relative to it are half as large, and so are their rounding errors.
     pub fn centre(&self) -> f64 {
         f64::midpoint(self.low, self.high)
     }
 
-    /// β for a sharpness c.
+    /// Inverse temperature β = c/Δ² for a sharpness c.
     pub fn inverse_temperature(&self, sharpness: f64) -> f64 {
         sharpness / self.spacing().powi(2)
     }
 
-    /// Worst relative noise of a score in float32, γ: a score within Δ of the winner has terms of up to c p²/2 (query times key),
-    /// c p²/4 (square) and as much in their sum, each of which is rounded; the query's own error shifts u alike for all keys.
+    /// Bound γ on the noise of a score in float32: a score within Δ of the winner has terms of up to c p²/2 (query
+    /// times key) and c p²/4 (the square), and their sum is as large; each of them is rounded. The query's own error
+    /// shifts u alike for all keys.
     pub fn score_noise(&self, sharpness: f64) -> f64 {
         2.25 * F32_ROUNDOFF * sharpness * (self.intervals as f64).powi(2)
     }
@@ -96,26 +99,28 @@ impl Anchors {
 /// Half a unit in the last place of 1 in float32, 2⁻²⁴.
 pub const F32_ROUNDOFF: f64 = 1.0 / 16_777_216.0;
 
-/// What is known about a chain of heads at one sharpness, in units of Δ.
+/// Error constants of a chain of heads at one sharpness, in units of Δ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Profile {
     /// sup over all u of |Σ_h head_h(u) − clamp(u)|.
     pub error: f64,
-    /// sup over all u of Σ_k softmax_k |L_k − head(u)|, summed over heads: what noise in the scores multiplies.
+    /// sup over all u of Σ_k softmax_k |L_k − head(u)|, summed over heads: the factor by which noise in the scores is
+    /// multiplied.
     pub spread: f64,
 }
 
-/// Points per anchor at which [`Profile`] looks.
+/// Points per interval on the lattice of [`Profile`].
 const LATTICE: usize = 4096;
-/// Anchors beyond an end or a seam after which every cell is like the next.
+/// Number of anchors after an end or a seam from which on every cell is like the next.
 const REACH: usize = 8;
 
-/// The error of clamping by `heads` heads in a row, each with `intervals` intervals of its own, neighbours sharing an end.
+/// The error of clamping with a chain of `heads` heads, each with `intervals` intervals of its own; neighbours share an
+/// end.
 ///
-/// Found on a lattice of 4096 points per Δ around the ends, the seams and in one cell between; the slope of the error times half a
-/// lattice step is added, so that the value is an upper bound.
+/// It is computed on a lattice of 4096 points per Δ around the ends, around the seams and in one cell between them; the
+/// slope of the error times half a lattice step is added, so that the value is an upper bound.
 pub fn profile(sharpness: f64, intervals: usize, heads: usize) -> Profile {
-    // Beyond three heads every seam is like the one before it.
+    // With more than three heads, every further seam is like the one before it.
     let heads_seen = heads.min(if intervals >= REACH { 2 } else { 2 * REACH.div_ceil(intervals) + 1 });
     let total = heads_seen * intervals;
     let seams = (0..=heads_seen).map(|seam| seam * intervals);
@@ -145,11 +150,12 @@ pub fn profile(sharpness: f64, intervals: usize, heads: usize) -> Profile {
             slope = slope.max(derivative.max(1.0));
         }
     }
-    // The derivative itself moves between lattice points; half as much again covers it at any sharpness in use.
+    // The slope varies between lattice points; half as much again covers that at any sharpness in use.
     Profile { error: error + 1.5 * slope / (2 * LATTICE) as f64, spread: spread * 1.01 }
 }
 
-/// Mean, mean absolute deviation and variance of the anchor that a head of `intervals` intervals looks at from `u`, in units of Δ.
+/// Mean, mean absolute deviation and variance of the anchor index under the softmax of a head with `intervals`
+/// intervals, at input `u`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moments {
     /// Σ_k softmax_k k.
@@ -161,10 +167,10 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// For anchors 0 … `intervals` and scores −c (u − k)².
+    /// Moments for anchors 0 … `intervals` and scores −c (u − k)².
     pub fn of(u: f64, intervals: usize, sharpness: f64) -> Self {
         let nearest = u.round().clamp(0.0, intervals as f64);
-        // Weights below e⁻⁴⁰ of the largest are nothing in double precision.
+        // Weights below e⁻⁴⁰ of the largest are negligible in double precision.
         let reach = (40.0 / sharpness).sqrt().ceil() + 1.0;
         let first = (nearest - reach).max(0.0) as usize;
         let last = ((nearest + reach) as usize).min(intervals);
@@ -177,9 +183,11 @@ impl Moments {
     }
 }
 
-/// τ(c) = Σ_{m≥1} (m + ½) e^{−c m²} + Σ_{m≥2} m e^{−c (m² − m)}: whatever c, the error of a clamp is at most Δ (½ + τ).
+/// τ(c) = Σ_{m≥1} (m + ½) e^{−c m²} + Σ_{m≥2} m e^{−c (m² − m)}: for every c, the error of a clamp is at most Δ (½ +
+/// τ).
 ///
-/// The two nearest anchors form a convex combination that favours the nearer, at most Δ/2 off; the rest is τ.
+/// The two nearest anchors form a convex combination that favours the nearer one and so is at most Δ/2 off; the other
+/// anchors add τ.
 pub fn tail(sharpness: f64) -> f64 {
     let term = |m: i32| {
         let m = f64::from(m);
@@ -195,12 +203,12 @@ mod tests {
 
     #[test]
     fn the_error_at_known_sharpness() {
-        // From the design's table, found by other means.
+        // Known values, computed by other means.
         for (c, known) in
             [(0.5, 0.520), (1.0, 0.292), (2.0, 0.120), (2.725, 0.0622), (4.0, 0.135), (12.0, 0.328), (50.0, 0.444)]
         {
             let found = profile(c, 40, 1).error;
-            // The table has three digits; the allowance for the lattice grows with the slope, c/2.
+            // The known values have three digits; the allowance for the lattice grows with the slope, c/2.
             assert!((found - known).abs() < 6e-4 + 1e-4 * c, "c = {c}: {found}, known {known}");
             assert!(found < 0.5 + tail(c), "c = {c}: {found} beyond the bound for all c");
         }
@@ -216,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_profile_is_what_a_dense_walk_finds() {
-        // A walk at other points than the lattice's, over all of a short chain.
+        // Other points than those of the lattice, over the whole of a short chain.
         for (c, intervals, heads) in [(1.0, 3, 2), (2.725, 7, 1), (12.0, 2, 3)] {
             let known = profile(c, intervals, heads);
             let total = (heads * intervals) as f64;

@@ -1,8 +1,8 @@
 //! Theory you can run: functions compiled into attention weights, with a certificate.
 //!
-//! Softmax attention interpolates. A construction turns that into weights: it plans the sizes that a tolerance takes, writes a
-//! [`Network`] in double precision over named columns ([`Space`]), and [assembles](Network::assemble) it to an ordinary model.
-//! [`certify()`] then measures that model and compares with the proved bound.
+//! Softmax attention interpolates, and a construction turns that into weights: it plans the sizes that a tolerance
+//! needs, writes a [`Network`] in double precision over named columns ([`Space`]), and [assembles](Network::assemble)
+//! it to an ordinary model. [`certify()`] then measures the error of that model and compares it with the proved bound.
 //!
 //! ```
 //! use burn::tensor::Device;

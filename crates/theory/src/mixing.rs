@@ -1,16 +1,18 @@
 //! Exact linear mixing by attention: out_i = Σ_j C_ij z_j + b_i, for any matrix C, by heads whose scores are logarithms.
 //!
-//! Softmax undoes a logarithm. Split C = C⁺ − C⁻ and take one of the two, M ≥ 0, with row sums T_i and S = max_i T_i. The weights M_ij/S of a
-//! row, with S − T_i left to a *null* token of value 0, sum to one, so that scores ln(M_ij/S) give exactly them, and the output factor
-//! ±S gives the product. The bias is a further token of value 1. No sharpness, no anchors: the only errors are rounding, and weights of
-//! zero, which become e⁻⁸⁰ times the row's largest, as ln 0 would give NaN.
+//! Softmax undoes a logarithm. Split C = C⁺ − C⁻; let M ≥ 0 be one of the two parts, T_i its row sums and S = max_i
+//! T_i. The weights M_ij/S of a row sum to one if the remaining S − T_i goes to a *null* token with value 0. Scores
+//! ln(M_ij/S) give exactly these weights, and the output factor ±S gives the product. The bias is one more token, with
+//! value 1. There is neither a sharpness nor an anchor: the only errors are rounding, and that weights of zero become
+//! e⁻⁸⁰ times the row's largest, since ln 0 would give NaN.
 //!
-//! Rows of the layer: `keys` rows that hold data, then the bias token, then the null token; those beyond are dead, nobody attends to them.
-//! The first `queries` rows are the queries. Columns: `query`, one-hot among the queries; `key`, one-hot among the keys and both tokens;
-//! `dead`. With query e_i, the key of row j is column j of the scores, whatever they are.
+//! Rows of the layer: `keys` rows that hold data, then the bias token, then the null token; all further rows are dead,
+//! which means that no query attends to them. The first `queries` rows are the queries. Columns: `query`, one-hot among
+//! the queries; `key`, one-hot among the keys and both tokens; `dead`. The query of row i is e_i, and the key of row j
+//! is column j of the score matrix.
 //!
-//! A matrix costs a head per sign, and heads with nothing to mix are left out. Channels mixed by *one* matrix share its heads
-//! (their values stand side by side, d_value > 1): averaging d channels over positions takes one head, not d.
+//! A matrix costs one head per sign; heads without any weight are left out. Channels mixed by *one* matrix share its
+//! heads (their values are concatenated, d_value > 1): averaging d channels over positions takes one head, not d.
 
 use headway_plain::network::{Head, Matrix};
 
@@ -19,9 +21,9 @@ use crate::{interpolation::F32_ROUNDOFF, space::Space};
 /// Which rows attend to which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mixing {
-    /// Queries, the first rows of the layer.
+    /// Number of queries, the first rows of the layer.
     pub queries: usize,
-    /// Rows that hold data, the first of the layer; the bias token and the null token follow.
+    /// Number of rows that hold data, the first rows of the layer; the bias token and the null token follow.
     pub keys: usize,
 }
 
@@ -32,40 +34,40 @@ pub struct Mix {
     pub matrix: Matrix,
     /// b. `[queries]`
     pub bias: Vec<f64>,
-    /// What is mixed.
+    /// The channels that the matrix mixes.
     pub channels: Vec<Channel>,
 }
 
 /// out_i\[to\] += Σ_j C_ij z_j\[from\] + bias · b_i.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Channel {
-    /// Column of the layer's rows; it must be 0 in the two rows after the keys.
+    /// Column of the layer's rows to read; it must be 0 in the two rows after the keys.
     pub from: usize,
-    /// Number of the layer's output.
+    /// Index of the output number to add to.
     pub to: usize,
-    /// Factor on b for this channel: 1, or 0 for none.
+    /// Factor on b for this channel: 1, or 0 for no bias.
     pub bias: f64,
 }
 
-/// Scores of weights that should be zero, relative to the row's largest. e⁻⁸⁰ = 1.8e-35 is a normal number of float32.
+/// Score, relative to the row's largest, of weights that should be zero. e⁻⁸⁰ = 1.8e-35 is a normal float32.
 const NOTHING: f64 = -80.0;
 
 /// One sign of a mix as softmax weights.
 struct Signed<'a> {
     mix: &'a Mix,
-    /// S with its sign.
+    /// ±S.
     scale: f64,
-    /// M/S with bias and null token; rows sum to one. `[queries, keys + 2]`
+    /// M/S with columns for the bias and the null token; rows sum to one. `[queries, keys + 2]`
     weights: Matrix,
 }
 
 impl Mixing {
-    /// The columns that mixing needs; the caller adds those of its data.
+    /// Columns that mixing needs, by name and width; the caller adds those of its data.
     pub fn parts(&self) -> [(&'static str, usize); 3] {
         [("query", self.queries), ("key", self.keys + 2), ("dead", 1)]
     }
 
-    /// Rows at least.
+    /// Least number of rows of the layer.
     pub fn rows(&self) -> usize {
         self.queries.max(self.keys + 2)
     }
@@ -73,17 +75,17 @@ impl Mixing {
     /// Writes the columns of [`Mixing::parts`] into the constant part of the map before the layer. `[rows, width]`
     ///
     /// # Panics
-    /// When there are fewer rows than [`Mixing::rows`], or none of its columns.
+    /// If there are fewer rows than [`Mixing::rows`], or if the space lacks the columns of [`Mixing::parts`].
     pub fn label(&self, space: &Space, constant: &mut Matrix) {
         (0..self.queries).for_each(|i| constant[(i, space.nth("query", i))] = 1.0);
         (0..self.keys + 2).for_each(|j| constant[(j, space.nth("key", j))] = 1.0);
         (self.keys + 2..constant.nrows()).for_each(|row| constant[(row, space.at("dead"))] = 1.0);
     }
 
-    /// The heads: one per mix and sign that has any weight, and one that gives zero where there would be none.
+    /// The heads: one per mix and sign that has any weight. If there is none at all, one head that gives zero.
     ///
     /// # Panics
-    /// When a mix has other sizes, or the space none of the columns of [`Mixing::parts`].
+    /// If a mix has other sizes, or if the space lacks the columns of [`Mixing::parts`].
     pub fn heads(&self, space: &Space, mixes: &[Mix], d_out: usize) -> Vec<Head> {
         let heads = self.signed(mixes).map(|signed| {
             let Mix { channels, .. } = signed.mix;
@@ -107,41 +109,48 @@ impl Mixing {
         if heads.is_empty() { vec![Head::zeros(space.width(), self.queries, 1, d_out)] } else { heads }
     }
 
-    /// Heads that [`Mixing::heads`] would write, and value columns of all of them.
+    /// Number of heads that [`Mixing::heads`] writes, and of value columns in all of them.
     pub fn count(&self, mixes: &[Mix]) -> (usize, usize) {
         let (heads, values) =
             self.signed(mixes).fold((0, 0), |(heads, values), signed| (heads + 1, values + signed.mix.channels.len()));
         if heads == 0 { (1, 1) } else { (heads, values) }
     }
 
-    /// What weights of e⁻⁸⁰ instead of zero add to an output number at most, over `rows` rows whose values lie within ± `reach`.
+    /// Bound on what weights of e⁻⁸⁰ instead of zero add to an output number, over `rows` rows whose values lie within
+    /// ± `reach`.
     pub fn leak(&self, mixes: &[Mix], rows: usize, reach: f64) -> f64 {
-        // The clipped keys hold at most rows e⁻⁸⁰ of the softmax together; moving that much moves the mean by twice the reach.
+        // Together the clipped keys hold at most rows · e⁻⁸⁰ of the softmax; moving that much weight moves the mean by
+        // at most twice the reach times it.
         self.signed(mixes).map(|signed| 2.0 * rows as f64 * NOTHING.exp() * signed.scale.abs() * reach).sum()
     }
 
-    /// What float32 adds to each output number, where `interval` holds 0 and all values of a channel, those of the bias token too.
-    /// `[queries][d_out]`
+    /// Rounding error of each output number in float32. `interval` gives, for a channel, an interval that contains 0,
+    /// all values of the channel, and that of the bias token. `[queries][d_out]`
     ///
-    /// With w the softmax weights of a row, s = ln w relative to the largest, T its sum without the null token, k the keys that carry
-    /// weight and m the heads that write the same output, a head of scale S adds, in units of ε,
+    /// Let w be the softmax weights of a row, s = ln w relative to the largest, T the sum of w without the null token,
+    /// k the number of keys with weight, and m the number of heads that write the same output. In units of ε, a head of
+    /// scale S adds
     ///
-    /// - *scores and exponentials*: sqrt(d_key) and its inverse leave 3 |s| on all scores alike, key weight, product and factor 3 |s|
-    ///   more on each, the exponential (3 + 2 |s| units in the last place, what Vulkan allows) 6 + 4 |s|. Relative errors δ_j of the
-    ///   weights move the output by Σ_j w_j (δ_j − Σ w δ) z_j. Those that all scores share make it S · range · ½ · 3 Σ_j w_j |s_j − Σ w s|,
-    ///   others S · min(range/2, |z| √T) · sqrt(Σ_j w_j e_j²) at most, e_j = 6 + 7 |s_j|, by the inequality of Cauchy and Schwarz.
+    /// - *scores and exponentials*: sqrt(d_key) and its inverse leave 3 |s| on all scores alike; key weight, product
+    ///   and factor leave 3 |s| more on
+    ///   each; the exponential (3 + 2 |s| units in the last place, which Vulkan allows) leaves 6 + 4 |s|. Relative
+    ///   errors δ_j of the weights move
+    ///   the output by Σ_j w_j (δ_j − Σ w δ) z_j. Errors shared by all scores contribute at most S · range · ½ · 3 Σ_j
+    ///   w_j |s_j − Σ w s|, the
+    ///   others at most S · min(range/2, |z| √T) · sqrt(Σ_j w_j e_j²), e_j = 6 + 7 |s_j|, by the Cauchy–Schwarz
+    ///   inequality.
     /// - *sums* in any order, of exponentials and of products, each with `in_any_order` its weights, and four roundings more; then the
     ///   output factor, its product, and the sum over heads.
     ///
-    /// As independent errors, each with the deviation 1/√3 of one that is uniform: S · sqrt(range² max_j w_j e_j² / 4 + (2 k + 2 + m) T² |z|²),
-    /// e_j² = (6 + 4 |s_j|)² + 3 s_j², beside what scores share.
+    /// As independent errors, each with the deviation 1/√3 of a uniform one: S · sqrt(range² max_j w_j e_j² / 4 + (2 k
+    /// + 2 + m) T² |z|²), e_j² = (6 + 4 |s_j|)² + 3 s_j², besides the errors shared by all scores.
     pub fn rounding(&self, mixes: &[Mix], d_out: usize, interval: impl Fn(&Channel) -> (f64, f64)) -> Vec<Vec<Noise>> {
         let mut noise = vec![vec![Noise::default(); d_out]; self.queries];
         let mut writers = vec![0.0; d_out];
         for channel in self.signed(mixes).flat_map(|signed| &signed.mix.channels) {
             writers[channel.to] += 1.0;
         }
-        // S T |z| of every head that writes an output.
+        // S T |z| for every head that writes an output.
         let mut written = vec![vec![Vec::new(); d_out]; self.queries];
         for Signed { mix, scale, weights } in self.signed(mixes) {
             for ((noise, written), row) in noise.iter_mut().zip(&mut written).zip(weights.row_iter()) {
@@ -155,12 +164,13 @@ impl Mixing {
                 let null = row[self.keys + 1];
                 let total = 1.0 - null;
                 if total <= 0.0 {
-                    // A row with no weight of its own gives zero, but for the leak.
+                    // A row without weights gives zero, except for the leak.
                     continue;
                 }
                 let of_keys: Vec<f64> = row.iter().take(self.keys + 1).copied().filter(|w| *w > 0.0).collect();
                 let of_all: Vec<f64> = carried.iter().map(|(w, _)| *w).collect();
-                // In units of ε, relative to |z|: both sums, division, product and rounding of a value, and a bias that is rounded.
+                // In units of ε and relative to |z|: both sums, the division, the product, the rounding of a value, and
+                // the rounding of a bias.
                 let sums = in_any_order(of_keys) + total * (in_any_order(of_all) + 4.0);
                 for channel in &mix.channels {
                     let (low, high) = interval(channel);
@@ -182,7 +192,7 @@ impl Mixing {
             for (noise, sizes) in noise.iter_mut().zip(written) {
                 let all: f64 = sizes.iter().sum();
                 noise.most += F32_ROUNDOFF * (2.0 * all + in_any_order(sizes));
-                // Roundings of what is rounded already.
+                // Allows for roundings of numbers that are rounded themselves.
                 noise.most *= 1.001;
             }
         }
@@ -196,7 +206,7 @@ impl Mixing {
             [1.0, -1.0].into_iter().filter_map(move |sign: f64| {
                 let mut weights = Matrix::from_fn(queries, keys + 2, |i, j| match j {
                     j if j < keys => (sign * mix.matrix[(i, j)]).max(0.0),
-                    // Where no channel takes the bias there is no need for its weight.
+                    // If no channel uses the bias, its weight is not needed.
                     j if j == keys && mix.channels.iter().any(|channel| channel.bias != 0.0) => {
                         (sign * mix.bias[i]).max(0.0)
                     }
@@ -216,27 +226,28 @@ impl Mixing {
     }
 }
 
-/// ln(weight / top), cut off.
+/// ln(weight / top), at least [`NOTHING`].
 fn score(weight: f64, top: f64) -> f64 {
     (weight / top).ln().max(NOTHING)
 }
 
-/// What rounding makes of a sum of these sizes in the worst of all orders, in units of ε: every addition rounds a partial sum, and
-/// partial sums are largest together where the largest numbers come first. (n − 1) Σ where one is all, about n/2 Σ where all are alike.
+/// Bound, in units of ε, on the rounding error of a sum of numbers of these sizes in the worst order: every addition
+/// rounds a partial sum, and partial sums are largest if the largest numbers come first. It is (n − 1) Σ if one number
+/// dominates, and about n/2 Σ if all are equal.
 fn in_any_order(mut sizes: Vec<f64>) -> f64 {
     sizes.sort_by(|a, b| b.total_cmp(a));
     let mut partial = 0.0;
     let mut roundings = 0.0;
     for (at, size) in sizes.into_iter().enumerate() {
         partial += size;
-        // The first is added to nothing.
+        // The first number is not added to anything.
         roundings += if at == 0 { 0.0 } else { partial };
     }
     roundings
 }
 
-/// γ_n = n ε / (1 − n ε): n roundings one after the other are off by this much of what is rounded at most, and so is a sum of n + 1
-/// numbers, in any order, by this much of the sum of their absolute values.
+/// γ_n = n ε / (1 − n ε): n successive roundings change a number by at most this share of it, and summing n + 1 numbers
+/// in any order has an error of at most this share of the sum of their absolute values.
 ///
 /// # References
 /// Higham 2002, "Accuracy and Stability of Numerical Algorithms", sections 3.1 and 4.2.
@@ -245,35 +256,37 @@ pub fn any_order(n: f64) -> f64 {
     if small < 1.0 { small / (1.0 - small) } else { f64::INFINITY }
 }
 
-/// How roundings are added up.
+/// How roundings are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Roundings {
-    /// Whatever they are, whatever the order of sums: proved.
+    /// Worst case over all roundings and all orders of sums: proved.
     Any,
-    /// As if they were independent of each other: likely.
+    /// As if they were independent: likely.
     Independent,
 }
 
-/// What float32 adds to a number: at most; and what it likely adds, by roundings that may be the same everywhere and the standard
-/// deviation of those taken as independent, each uniform within its own largest error.
+/// Rounding error of a number in float32: a bound, and a likely size. The latter consists of roundings that may be the
+/// same everywhere, and of the standard deviation of the others, which are taken as independent and uniform within
+/// their largest error.
 ///
 /// # References
 /// Higham and Mary 2019, "A new approach to probabilistic rounding error analysis".
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Noise {
-    /// At most, in whatever order sums are taken.
+    /// Bound, whatever the order of sums.
     pub most: f64,
-    /// Of roundings that may be the same everywhere, at most.
+    /// Bound on the roundings that may be the same everywhere.
     pub shared: f64,
-    /// Standard deviation of the others.
+    /// Standard deviation of the other roundings.
     pub deviation: f64,
 }
 
-/// Standard deviations in a likely bound: one number in two million lies farther out, and the deviation itself is an upper bound.
+/// Number of standard deviations in a likely bound: one number in two million lies farther out, and the deviation
+/// itself is an upper bound.
 pub const DEVIATIONS: f64 = 5.0;
 
 impl Noise {
-    /// With another source.
+    /// The sum of two sources of noise.
     pub fn and(self, other: Self) -> Self {
         Self {
             most: self.most + other.most,
@@ -282,18 +295,18 @@ impl Noise {
         }
     }
 
-    /// Of `n` roundings of a number of this size, one of which is independent of the others.
+    /// Noise of `n` roundings of a number of the given size, of which one is independent of the others.
     pub fn of(size: f64, n: f64) -> Self {
         Self { most: size * any_order(n), shared: 0.0, deviation: size * F32_ROUNDOFF * (n / 3.0).sqrt() }
     }
 
-    /// Times a factor.
+    /// The noise multiplied by a factor.
     pub fn times(self, factor: f64) -> Self {
         let factor = factor.abs();
         Self { most: factor * self.most, shared: factor * self.shared, deviation: factor * self.deviation }
     }
 
-    /// The largest value, or shared + 5 deviations.
+    /// The bound, or the likely bound shared + 5 deviations.
     pub fn bound(self, roundings: Roundings) -> f64 {
         match roundings {
             Roundings::Any => self.most,
@@ -325,7 +338,7 @@ mod tests {
         let layer = Layer { space, map, heads };
         let (weight, bias) = (Matrix::identity(queries * 3, queries * 3), Matrix::zeros(1, queries * 3));
         let readout = Readout::Affine { weight, bias };
-        // The output is as long as the sequence wants: one number per query and channel.
+        // The output has as many numbers as the sequence requires: one per query and channel.
         let network = Network { seq_len: keys, d_in: 2, d_out: queries * 3 / keys, layers: vec![layer], readout };
         (network, mixing, mixes)
     }
@@ -365,11 +378,12 @@ mod tests {
 
     #[test]
     fn mixing_is_exact_up_to_rounding() {
-        // More keys than queries, and more queries than keys, which leaves dead rows; the output must divide among positions.
+        // More keys than queries; more queries than keys, which leaves dead rows; the output must divide evenly among
+        // positions.
         for (queries, keys) in [(3, 9), (21, 7), (2, 1)] {
             let (network, mixing, mixes) = network(queries, keys, two(queries, keys));
             let space = &network.layers[0].space;
-            // Both signs of both matrices, unless a single number has but one.
+            // Both signs of both matrices, unless a single number has only one.
             let heads = network.layers[0].heads.len();
             assert_eq!(mixing.count(&mixes).0, heads);
             assert!(heads == 4 || keys == 1);
@@ -392,7 +406,7 @@ mod tests {
                     assert!(allowed < 1e-4, "an allowance that allows anything: {noise:?}");
                 }
             }
-            // Row 1 mixes nothing, output 2 is never written.
+            // Row 1 mixes nothing, and output 2 is never written.
             assert!(found[3..6].iter().all(|y| y.abs() < 1e-30) && found[2].abs() < 1e-30, "{found:?}");
         }
     }
@@ -411,7 +425,7 @@ mod tests {
 
     #[test]
     fn the_leak_is_bounded() {
-        // A matrix of ones and zeros: everything that should be zero shows.
+        // With a matrix of ones and zeros, anything that should be zero shows.
         let ones = |space: &Space| {
             let channels = vec![Channel { from: space.at("x"), to: 0, bias: 0.0 }];
             vec![Mix { matrix: Matrix::identity(3, 9), bias: vec![0.0; 3], channels }]

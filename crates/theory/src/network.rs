@@ -1,4 +1,4 @@
-//! A construction's network, in double precision: what a theorem writes down, before it becomes a model.
+//! A construction's network in double precision: what a theorem describes, before it becomes a model.
 
 use headway_model::{AttentionStackConfig, Heads, StackLayer, StackMap, StackReadout};
 use headway_plain::{
@@ -10,22 +10,23 @@ use crate::space::Space;
 
 /// Attention layers, each after its own affine map, and a readout: [`headway_model::AttentionStack`] in double precision.
 ///
-/// Heads have neither biases nor a factor on their scores; the model divides scores by sqrt(d_key), which its weights make up for.
+/// Heads have neither biases nor a factor on their scores; the model divides scores by sqrt(d_key), and the weights
+/// compensate for it.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// Positions of a sequence.
+    /// Number of positions of a sequence.
     pub seq_len: usize,
-    /// Numbers per position, in.
+    /// Input numbers per position.
     pub d_in: usize,
-    /// Numbers per position, out.
+    /// Output numbers per position.
     pub d_out: usize,
     /// Layers, first to last.
     pub layers: Vec<Layer>,
-    /// From the last layer's rows to the output.
+    /// Computes the output from the last layer's rows.
     pub readout: Readout,
 }
 
-/// An affine map to rows of named columns, then attention of its queries to its keys.
+/// An affine map to rows of named columns, followed by attention from its queries to its keys.
 #[derive(Clone, Debug)]
 pub struct Layer {
     /// What the columns mean.
@@ -37,15 +38,15 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Rows after the map.
+    /// Number of rows after the map.
     pub fn rows(&self) -> usize {
         self.map.constant.nrows()
     }
 
-    /// Numbers per row that leave the layer.
+    /// Number of columns of the layer's output.
     ///
     /// # Panics
-    /// When it has no heads.
+    /// If it has no heads.
     pub fn d_out(&self) -> usize {
         self.heads[0].output.ncols()
     }
@@ -55,7 +56,7 @@ impl Layer {
         attend(&self.heads, &self.map.queries(&z), &self.map.keys(&z), false, self.d_out())
     }
 
-    /// Neighbouring heads of one size.
+    /// Groups of neighbouring heads of the same size.
     pub(crate) fn groups(&self) -> impl Iterator<Item = &[Head]> {
         self.heads.chunk_by(|a, b| sizes(a, 1) == sizes(b, 1))
     }
@@ -67,20 +68,20 @@ fn sizes(head: &Head, count: usize) -> Heads {
 }
 
 impl Network {
-    /// The output of one sequence, every step in double precision.
+    /// Output for one sequence, computed in double precision.
     ///
     /// # Shapes
     /// `[seq_len · d_in]` -> `[seq_len · d_out]`, row by row
     ///
     /// # Panics
-    /// When the input has another size.
+    /// If the input has another size.
     pub fn forward(&self, x: &[f64]) -> Vec<f64> {
         let x = Matrix::from_row_slice(self.seq_len, self.d_in, x);
         let h = self.layers.iter().fold(x, |h, layer| layer.forward(&h));
         self.readout.forward(h, self.seq_len)
     }
 
-    /// The sizes as a model's config; neighbouring heads of one size become one group.
+    /// The sizes as a model's config; neighbouring heads of the same size become one group.
     pub fn config(&self) -> AttentionStackConfig {
         let layers = self.layers.iter().map(|layer| {
             let (rows, width) = layer.map.constant.shape();

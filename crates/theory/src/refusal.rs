@@ -1,4 +1,4 @@
-//! Why there is no construction, with what is reachable.
+//! Why a construction is refused, and what can be reached instead.
 
 use std::{
     borrow::Cow,
@@ -11,18 +11,18 @@ use thiserror::Error;
 /// Why there is no construction.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum Refusal {
-    /// An option or a target makes no sense.
+    /// An option or a target is invalid.
     #[error("{key}: {problem}")]
     Invalid {
-        /// Option, without dashes.
+        /// Name of the option, without dashes.
         key: Cow<'static, str>,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what would be right.
         problem: String,
     },
-    /// A file that an option names does not hold what it should.
+    /// A file named by an option does not hold what it should.
     #[error("{}: {problem}", .path.display())]
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// What it should hold.
         problem: String,
@@ -30,46 +30,46 @@ pub enum Refusal {
     /// No size meets the tolerance.
     #[error("tolerance {wanted:e} is out of reach{why}; {}{hint}", best(*.reachable, *.with_more, *.allowed))]
     Unreachable {
-        /// The tolerance asked for.
+        /// The requested tolerance.
         wanted: f64,
-        /// The smallest that can be met within the parameters allowed, infinite where no size fits.
+        /// The smallest error within the allowed number of parameters; infinite if no size fits.
         reachable: f64,
-        /// The smallest that can be met with any number of parameters.
+        /// The smallest error with any number of parameters.
         with_more: f64,
-        /// Parameters allowed.
+        /// The allowed number of parameters.
         allowed: usize,
-        /// What keeps the error up.
+        /// Why a larger size does not help.
         why: Limit,
         /// What else would help; may be empty.
         hint: String,
     },
-    /// Meeting the tolerance takes more parameters than allowed.
+    /// The tolerance needs more parameters than are allowed.
     #[error(
         "tolerance {wanted:e} takes {needed} parameters, and --max-params allows {allowed}; within that {}",
         if reachable.is_finite() { format!("the smallest reachable is {}", upward(*.reachable)) } else { "no size fits".to_owned() }
     )]
     TooLarge {
-        /// The tolerance asked for.
+        /// The requested tolerance.
         wanted: f64,
-        /// Parameters it takes.
+        /// The number of parameters it needs.
         needed: f64,
-        /// Parameters allowed.
+        /// The allowed number of parameters.
         allowed: usize,
-        /// The smallest tolerance within them, infinite where no size fits.
+        /// The smallest error within the allowed number; infinite if no size fits.
         reachable: f64,
     },
-    /// A fit to a function or to samples stays too far off.
+    /// A fit to a function or to samples is not accurate enough.
     #[error(
         "tolerance {wanted:e} is below what a fit reaches: {} in all with {units} hidden units; \
          more units, more samples or a smoother function would help",
         upward(*.reached)
     )]
     Unfit {
-        /// The tolerance asked for.
+        /// The requested tolerance.
         wanted: f64,
-        /// The smallest that was reached, fit and compilation together.
+        /// The smallest error reached, fit and compilation together.
         reached: f64,
-        /// Hidden units with which it was reached.
+        /// Number of hidden units with which it was reached.
         units: usize,
     },
 }
@@ -77,13 +77,13 @@ pub enum Refusal {
 /// Why no size meets a tolerance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// There is one size: it was given, or follows from the target.
+    /// There is only one size: it was given, or follows from the target.
     Given,
-    /// The largest size that is tried is the best.
+    /// The largest size that was tried is the best one.
     Largest,
-    /// A smaller size is the best: beyond it, float32 loses more than is gained.
+    /// A smaller size is the best one: beyond it, rounding to float32 costs more than is gained.
     Rounding,
-    /// A smaller size is the best, and none would be better even in exact arithmetic.
+    /// A smaller size is the best one, even in exact arithmetic.
     Target,
 }
 
@@ -98,7 +98,7 @@ impl fmt::Display for Limit {
     }
 }
 
-/// What can be reached within the parameters allowed, and with more.
+/// The sentence part that says what can be reached within the allowed parameters, and with more.
 fn best(reachable: f64, with_more: f64, allowed: usize) -> String {
     let (within, more) = (upward(reachable), upward(with_more));
     match (reachable.is_finite(), with_more.is_finite()) {
@@ -115,7 +115,7 @@ fn best(reachable: f64, with_more: f64, allowed: usize) -> String {
     }
 }
 
-/// Three digits, rounded up: what is read as reachable is.
+/// The number with three digits, rounded up, so that what is printed as reachable can be reached.
 fn upward(value: f64) -> String {
     let text = format!("{value:.2e}");
     match (text.parse::<f64>(), text.split_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok())) {
@@ -125,17 +125,17 @@ fn upward(value: f64) -> String {
 }
 
 impl Refusal {
-    /// An option that makes no sense.
+    /// The refusal of an invalid option.
     pub fn invalid(key: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
         Self::Invalid { key: key.into(), problem: problem.into() }
     }
 
-    /// A file that does not hold what it should.
+    /// The refusal of a file that does not hold what it should.
     pub fn file(path: &Path, problem: impl Into<String>) -> Self {
         Self::File { path: path.to_owned(), problem: problem.into() }
     }
 
-    /// The same, unless no size at all has a finite bound: then this is what is wrong with the function.
+    /// The same refusal, unless no size at all has a finite bound: then the function is refused, for this problem.
     pub(crate) fn or_blame_function(self, problem: &str) -> Self {
         match self {
             Self::Unreachable { with_more, .. } if with_more.is_infinite() => Self::invalid("function", problem),
@@ -143,7 +143,7 @@ impl Refusal {
         }
     }
 
-    /// The same where candidates differ in other things than size.
+    /// The same refusal when the candidates differ in something other than size.
     pub(crate) fn at_given_size(self) -> Self {
         match self {
             Self::Unreachable { wanted, reachable, with_more, allowed, hint, .. } => {

@@ -1,4 +1,5 @@
-//! How smooth a function is: constants that are proved from its formula, given, or else measured, and marked as such in every formula.
+//! Bounds on the derivatives of a target: proved from its formula, given by the user, or measured, and marked as such
+//! in every formula.
 
 use std::fmt;
 
@@ -13,20 +14,21 @@ use crate::{
     target::Target,
 };
 
-/// A bound on a derivative.
+/// A bound on a derivative of the target, with its basis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Constant {
     /// Its value.
     pub value: f64,
-    /// Proved from the formula, given, or read off differences.
+    /// Whether it is proved from the formula, given by the user, or measured by differences.
     pub basis: Basis,
 }
 
 impl Constant {
-    /// What is known of a supremum: by the formula, by what was given where that is less, or by what was measured where neither is.
+    /// The bound on a supremum: from the formula; from the given constant if that is smaller; measured if neither is
+    /// finite.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] where what was given is refuted by the formula or by what was measured.
+    /// [`Refusal::Invalid`] if the formula or a measurement contradicts the given constant.
     pub(crate) fn of(
         key: &'static str,
         given: Option<f64>,
@@ -41,7 +43,7 @@ impl Constant {
         };
         let least = known.least.max(seen);
         match given {
-            // Differences have rounding errors of their own.
+            // Differences have rounding errors themselves.
             Some(given) if given < least * (1.0 - 1e-5) => {
                 Err(Refusal::invalid(key, format!("{given} is refuted, for the function {what} {least:.4e}")))
             }
@@ -67,36 +69,36 @@ impl fmt::Display for Constant {
     }
 }
 
-/// Bounds for each output number of a function.
+/// Bounds that hold for each output number of a function.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Smoothness {
-    /// Length of the gradient at most.
+    /// Bound on the length of the gradient.
     pub lipschitz: Constant,
-    /// Second derivative along any line at most; where a function has a kink, differences make this large.
+    /// Bound on the second derivative along any line; at a kink, measured differences make it large.
     pub curvature: Constant,
-    /// Absolute value at most.
+    /// Bound on the absolute value.
     pub largest: f64,
-    /// No two values are farther apart than this; infinite where the formula does not say.
+    /// Bound on the distance between two values; infinite if the formula gives none.
     pub range: f64,
 }
 
-/// What slopes are multiplied by that a fine lattice shows.
+/// Safety factor on slopes measured on a fine lattice.
 pub const SLOPE_SAFETY: f64 = 1.05;
-/// What second derivatives are multiplied by that a fine lattice shows.
+/// Safety factor on second derivatives measured on a fine lattice.
 pub const CURVATURE_SAFETY: f64 = 1.25;
-/// What both are multiplied by where only some points of a wide space are looked at.
+/// Safety factor on both if only some points of a large space are examined.
 pub const SPARSE_SAFETY: f64 = 1.5;
-/// Points of a lattice, about.
+/// About the number of points of a lattice.
 const POINTS: usize = 1 << 15;
-/// Random points beside it.
+/// Number of random points besides the lattice.
 const PROBES: usize = 2048;
-/// Axes of which a lattice of so many points is fine.
+/// Largest number of axes for which a lattice with that many points is fine.
 const FINE_AXES: usize = 2;
 
-/// What finite differences show.
+/// Largest values and differences found by measurement.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// The largest slope along one axis: the function is no less steep, up to rounding.
+    /// The largest slope along one axis: up to rounding, a lower bound on the true slope.
     least: f64,
     slope: f64,
     bend: f64,
@@ -104,26 +106,26 @@ struct Seen {
     safety: [f64; 2],
 }
 
-/// The constants that were given.
+/// Constants that the user gave; `None` if not given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Given {
-    /// Length of the gradient at most.
+    /// Bound on the length of the gradient.
     pub lipschitz: Option<f64>,
-    /// Second derivative along any line at most.
+    /// Bound on the second derivative along any line.
     pub curvature: Option<f64>,
 }
 
-/// Whether a value has this width, and is finite.
+/// Whether a value has the expected width and is finite.
 fn sound(value: &[f64], width: usize) -> bool {
     value.len() == width && value.iter().all(|value| value.is_finite())
 }
 
 impl Smoothness {
-    /// On [low, high]^d: from the formula where there is one, from differences where that bounds nothing.
+    /// Smoothness on [low, high]^d: from the formula if there is one, by measurement if that gives no bound.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] where a constant that was given is refuted.
+    /// [`Refusal::Invalid`] if a given constant is contradicted.
     pub fn on_cube(target: &Target, d: usize, [low, high]: [f64; 2], given: Given) -> Result<Self, Refusal> {
         let sides = vec![Interval::new(low, high); d];
         let known = target
@@ -134,10 +136,10 @@ impl Smoothness {
         Self::settled(known, given, || Seen::on_cube(&|x| function(x), d, [low, high]))
     }
 
-    /// The same on the circle or the sphere, derivatives being taken along great circles.
+    /// Smoothness on the circle or the sphere, with derivatives along great circles.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] where a constant that was given is refuted.
+    /// [`Refusal::Invalid`] if a given constant is contradicted.
     pub fn on_sphere(target: &Target, d: usize, given: Given) -> Result<Self, Refusal> {
         let known =
             target.enclosure.as_ref().map_or(Suprema::UNKNOWN, |enclosure| Suprema::on_sphere(enclosure.as_ref(), d));
@@ -145,14 +147,14 @@ impl Smoothness {
         Self::settled(known, given, || Seen::on_sphere(&|x| function(x), d))
     }
 
-    /// Kinks leave second derivatives infinite, which is no reason to measure them: slopes alone bound as well.
+    /// Infinite second derivatives, which kinks cause, are no reason to measure: bounds on slopes are enough.
     fn settled(known: Suprema, given: Given, look: impl FnOnce() -> Seen) -> Result<Self, Refusal> {
         let seen = (known.slope.most.is_infinite() || known.size.most.is_infinite()).then(look);
         let measured = |of: fn(&Seen) -> f64| seen.as_ref().map_or(f64::INFINITY, of);
         let least = seen.as_ref().map_or(0.0, |seen| seen.least);
         let lipschitz =
             Constant::of("lipschitz", given.lipschitz, known.slope, measured(|s| s.safety[0] * s.slope), least)?;
-        // Where slopes are certain, nothing is gained from what is not.
+        // If slopes are proved, measured second derivatives would only weaken the result.
         let bend = if lipschitz.basis == Basis::Measured { measured(|s| s.safety[1] * s.bend) } else { f64::INFINITY };
         let mut curvature = Constant::of("curvature", given.curvature, known.bend, bend, 0.0)?;
         if curvature.value.is_infinite() {
@@ -164,15 +166,16 @@ impl Smoothness {
 }
 
 impl Seen {
-    /// Of a function that is not finite everywhere, or not always of the same width: no size has a bound.
+    /// Smoothness of a function that is not finite everywhere, or whose output width varies: no size has a bound.
     fn nowhere() -> Self {
         Self { least: 0.0, slope: f64::INFINITY, bend: f64::INFINITY, largest: f64::INFINITY, safety: [1.0; 2] }
     }
 
-    /// On [low, high]^d, from differences between the neighbours of a lattice of about 2¹⁵ points, and between points a thousandth of
-    /// the cube apart around 2048 random ones, many of them on faces and edges: a lattice of many axes has few points on each. Up to two axes
-    /// slopes count 1.05 times and second differences 1.25 times, from three on both 1.5 times. Neighbours of a lattice touch, so no kink
-    /// falls between them.
+    /// Measures on [low, high]^d, from differences between neighbours on a lattice of about 2¹⁵ points, and between
+    /// points a thousandth of the cube apart around 2048 random points, many of them on faces and edges, because a
+    /// lattice with many axes has few points on each. With up to two axes slopes are multiplied by 1.05 and second
+    /// differences by 1.25, with more axes both by 1.5. Neighbouring cells of the lattice touch, so no kink can lie
+    /// between them.
     fn on_cube(function: &dyn Fn(&[f64]) -> Vec<f64>, d: usize, [low, high]: [f64; 2]) -> Self {
         let per_axis = ((POINTS as f64).powf(1.0 / d as f64) as usize).max(3);
         let step = (high - low) / (per_axis - 1) as f64;
@@ -187,7 +190,7 @@ impl Seen {
         let mut seen = Steepest::default();
         for (at, value) in values.iter().enumerate() {
             seen.largest = value.iter().fold(seen.largest, |top, value| top.max(value.abs()));
-            // Those that have neighbours on both sides.
+            // Points that have neighbours on both sides.
             if (0..d).all(|axis| (1..per_axis - 1).contains(&place(at, axis))) {
                 let moved = |axis: usize, up: bool, at: usize| if up { at + strides[axis] } else { at - strides[axis] };
                 seen.look(d, step, |ways| {
@@ -198,7 +201,7 @@ impl Seen {
         let mut rng = Probe::Smoothness.rng();
         let probe = 1e-3 * (high - low);
         for at in 0..PROBES {
-            // So near to an end that differences reach it, on some axes or on all.
+            // Close enough to an end that differences reach it, on some axes or on all.
             let share = if at % 8 == 0 { 1.0 } else { 0.25 };
             let x: Vec<f64> = (0..d).map(|_| ends_or_between(&mut rng, share, [low + probe, high - probe])).collect();
             let looked = seen.look(d, probe, |ways| {
@@ -216,13 +219,13 @@ impl Seen {
             }
         }
         let safety = if d <= FINE_AXES { [SLOPE_SAFETY, CURVATURE_SAFETY] } else { [SPARSE_SAFETY; 2] };
-        // No point is farther from the lattice than half a diagonal of its cells.
+        // Every point is within half the diagonal of a cell from the lattice.
         let largest = seen.largest + safety[0] * seen.slope * step * (d as f64).sqrt() / 2.0;
         Self { least: seen.axis, slope: seen.slope, bend: seen.bend, largest, safety }
     }
 
-    /// On the circle or the sphere, derivatives being taken along great circles: differences between points of a lattice and their
-    /// neighbours one step away, times 1.05 and 1.25 as on a cube.
+    /// Measures on the circle or the sphere along great circles, from differences between lattice points and their
+    /// neighbours one step away, multiplied by 1.05 and 1.25 as on a cube.
     fn on_sphere(function: &dyn Fn(&[f64]) -> Vec<f64>, d: usize) -> Self {
         let step = if d == 2 { std::f64::consts::TAU / POINTS as f64 } else { (12.6 / POINTS as f64).sqrt() };
         let (mut least, mut slope, mut bend, mut largest) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
@@ -269,7 +272,7 @@ impl Seen {
     }
 }
 
-/// A number on an interval: one of its ends as often as `share` says.
+/// A random number in an interval; with probability `share` it is one of the ends.
 fn ends_or_between(rng: &mut impl Rng, share: f64, [low, high]: [f64; 2]) -> f64 {
     match (rng.random::<f64>() < share, rng.random::<f64>()) {
         (false, t) => low + (high - low) * t,
@@ -278,7 +281,7 @@ fn ends_or_between(rng: &mut impl Rng, share: f64, [low, high]: [f64; 2]) -> f64
     }
 }
 
-/// The largest differences so far.
+/// The largest values and differences seen so far.
 #[derive(Default)]
 struct Steepest {
     axis: f64,
@@ -288,11 +291,12 @@ struct Steepest {
 }
 
 impl Steepest {
-    /// Differences around one point, from values one step up or down along none, one or two axes; nothing where such a value is nothing.
+    /// Records the differences around one point, from values one step up or down along no, one or two axes; `None` if
+    /// one of these values is.
     fn look<V: AsRef<[f64]>>(&mut self, d: usize, step: f64, at: impl Fn(&[(usize, bool)]) -> Option<V>) -> Option<()> {
         let here = at(&[])?;
         let sides = (0..d).map(|a| Some([at(&[(a, true)])?, at(&[(a, false)])?])).collect::<Option<Vec<[V; 2]>>>()?;
-        // Σ ± of the four corners, for a < b.
+        // Alternating sum of the four corners, for a < b.
         let mut mixed = vec![Vec::new(); d * d];
         for b in 0..d {
             for a in 0..b {
@@ -317,7 +321,7 @@ impl Steepest {
                 }
             }
             self.slope = self.slope.max(gradient.sqrt() / step);
-            // Both are at least the largest eigenvalue.
+            // Both are upper bounds on the largest eigenvalue.
             let norm = f64::min(square.sqrt(), rows.iter().copied().fold(0.0, f64::max));
             self.bend = self.bend.max(norm / step.powi(2));
         }
@@ -325,8 +329,8 @@ impl Steepest {
     }
 }
 
-/// Points of the circle or the sphere, no point of which is farther from them than `step` / √2: rows of latitude `step` apart, and
-/// points `step` apart on them.
+/// Points of the circle or the sphere such that every point is within `step` / √2 of one of them: circles of latitude
+/// `step` apart, with points `step` apart on each.
 pub(crate) fn sphere_lattice(d: usize, step: f64) -> Vec<Vec<f64>> {
     use std::f64::consts::{PI, TAU};
     if d == 2 {
@@ -349,13 +353,13 @@ pub(crate) fn sphere_lattice(d: usize, step: f64) -> Vec<Vec<f64>> {
     (0..rows as usize).flat_map(row).collect()
 }
 
-/// Unit vectors at right angles to x and to each other.
+/// Unit vectors orthogonal to x and to each other.
 fn tangents(x: &[f64]) -> Vec<Vec<f64>> {
     if let [a, b] = *x {
         return vec![vec![-b, a]];
     }
     let (x, y, z) = (x[0], x[1], x[2]);
-    // Away from the axis that x is nearest to.
+    // Start from an axis that x is far from.
     let [a, b, c] = if z.abs() < 0.8 { [-y, x, 0.0] } else { [0.0, -z, y] };
     let length = (a * a + b * b + c * c).sqrt();
     let first = [a / length, b / length, c / length];
@@ -410,7 +414,7 @@ mod tests {
     fn constants_in_many_dimensions() {
         use std::f64::consts::TAU;
         for d in [3, 6, 8] {
-            // Zero at both ends and in the middle of the first axis; steepest at the end of it.
+            // Zero at both ends and in the middle of the first axis; steepest at its end.
             for (f, slope, bend) in [
                 (Box::new(|x: &[f64]| vec![(TAU * x[0]).sin()]) as Box<dyn Fn(&[f64]) -> Vec<f64>>, TAU, TAU * TAU),
                 (Box::new(|x: &[f64]| vec![x[0] * x[0]]), 2.0, 2.0),
@@ -418,7 +422,7 @@ mod tests {
             ] {
                 let found = Seen::on_cube(&f, d, [0.0, 1.0]);
                 let [l, m] = [found.slope, found.bend];
-                // The corner at which the last is steepest is one of 256.
+                // The last function is steepest at one corner out of 256.
                 assert!((0.8..1.01).contains(&(l / slope)), "{d}: slope {slope}, {found:?}");
                 assert!((0.99..1.01).contains(&(m / bend)), "{d}: bend {bend}, {found:?}");
             }

@@ -1,4 +1,4 @@
-//! Columns by name: what each number of a row means.
+//! Names for the columns of a layer's rows.
 
 use std::ops::Range;
 
@@ -14,20 +14,20 @@ pub struct Space {
 }
 
 impl Space {
-    /// Parts by name and width, first to last.
+    /// A space with these parts, given by name and width, in order.
     pub fn new(parts: &[(&'static str, usize)]) -> Self {
         Self { parts: parts.to_vec() }
     }
 
-    /// Columns of all parts.
+    /// Number of columns of all parts together.
     pub fn width(&self) -> usize {
         self.parts.iter().map(|(_, width)| width).sum()
     }
 
-    /// Columns of a part.
+    /// Range of the columns of a part.
     ///
     /// # Panics
-    /// When there is no part of this name: a construction that misspells its own columns.
+    /// If there is no part of this name, which means that a construction misspells its own columns.
     pub fn part(&self, name: &str) -> Range<usize> {
         let mut start = 0;
         for (known, width) in &self.parts {
@@ -39,7 +39,7 @@ impl Space {
         panic!("no part is called {name}; there are {:?}", self.parts)
     }
 
-    /// First column of a part.
+    /// Index of the first column of a part.
     ///
     /// # Panics
     /// As [`Space::part`].
@@ -47,10 +47,10 @@ impl Space {
         self.part(name).start
     }
 
-    /// Column `index` of a part.
+    /// Index of column `index` of a part.
     ///
     /// # Panics
-    /// As [`Space::part`], and beyond its width.
+    /// As [`Space::part`], and if `index` is beyond its width.
     pub fn nth(&self, name: &str, index: usize) -> usize {
         let part = self.part(name);
         assert!(index < part.len(), "{name} has {} columns, not {}", part.len(), index + 1);

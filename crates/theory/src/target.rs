@@ -1,4 +1,4 @@
-//! What a construction is to compute: a function, and what is known of it over boxes.
+//! The target of a construction: a function, and what is known about it over boxes.
 
 use std::{fmt, sync::Arc};
 
@@ -9,28 +9,28 @@ use crate::refusal::Refusal;
 /// A function of the whole sequence, row by row: `[seq_len · d_in]` -> `[seq_len · d_out]`.
 pub type Function = Arc<dyn Fn(&[f64]) -> Vec<f64> + Send + Sync>;
 
-/// What holds for a function on a whole box of inputs, or on a piece of a path: numbers `[seq_len · d_in]`, each with its derivatives, ->
-/// values and derivatives `[seq_len · d_out]`.
+/// Enclosure of a function over a box of inputs or a piece of a path: from numbers `[seq_len · d_in]` with their
+/// derivatives to values `[seq_len · d_out]` with theirs.
 pub type Enclosure = Arc<dyn Fn(&[Jet]) -> Vec<Jet> + Send + Sync>;
 
-/// What is to be computed.
+/// The function to be computed.
 #[derive(Clone)]
 pub struct Target {
-    /// In words or as a formula.
+    /// Description in words, or the formula.
     pub text: String,
-    /// The function, in double precision.
+    /// The function in double precision.
     pub function: Function,
-    /// The same over boxes, where it is known: what is proved about slopes is read off here.
+    /// The same function over boxes; `None` if no formula is known. Bounds on slopes are proved from it.
     pub enclosure: Option<Enclosure>,
 }
 
 impl Target {
-    /// A function of which nothing is known but its values.
+    /// A function about which nothing is known except its values.
     pub fn opaque(text: impl Into<String>, function: impl Fn(&[f64]) -> Vec<f64> + Send + Sync + 'static) -> Self {
         Self { text: text.into(), function: Arc::new(function), enclosure: None }
     }
 
-    /// A function that is written down.
+    /// A function given by a formula or a built-in.
     pub fn written(text: impl Into<String>, function: headway_tasks::Function) -> Self {
         let same = function.clone();
         Self {
@@ -40,10 +40,11 @@ impl Target {
         }
     }
 
-    /// A function of sequences `[seq_len, d_in]` of numbers between two ends, by a formula per output number of a position.
+    /// A function of sequences `[seq_len, d_in]` whose numbers lie between two ends, given by one formula per output
+    /// number of a position.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] for what is no formula, or not finite there.
+    /// [`Refusal::Invalid`] if a text is no formula, or not finite between the ends.
     pub fn formulas(formulas: &[&str], [seq_len, d_in]: [usize; 2], [low, high]: [f64; 2]) -> Result<Self, Refusal> {
         let outputs: Vec<String> = formulas.iter().map(|formula| (*formula).to_owned()).collect();
         let domain = headway_tasks::Domain::Cube { low, high };

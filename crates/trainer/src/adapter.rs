@@ -1,4 +1,4 @@
-//! Adapters beside their checkpoints: the two files of each, and the weights that it was learned beside.
+//! Adapters in checkpoints: the two files of an adapter, and the weights that it was trained on.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,8 @@ use crate::{
     provenance::Lineage,
 };
 
-/// The files of a fine-tuned model's adapter; none where the mode trains none. `arrays` are all its parameters.
+/// The files of a fine-tuned model's adapter, given all its parameters as `arrays`; empty if the mode trains no
+/// adapter.
 ///
 /// # Errors
 /// [`Error::Json`], [`Error::Weights`] when a value cannot be written, which no value of ours provokes; [`Error::Merge`]
@@ -52,35 +53,36 @@ pub(crate) fn files(
     Ok(vec![(CONFIG, json::file(&peft)?), (WEIGHTS, bytes)])
 }
 
-/// Which weights an adapter was learned beside and what function they made: the sha256 of the weights' file and, behind a dash, twelve
-/// digits of that of the model's config, without what changes no function.
+/// Identifies the weights an adapter was trained on, and the function computed with them: the sha256 of the file of
+/// weights, a dash, and twelve hexadecimal digits of the sha256 of the model's config without settings that do not
+/// change the function.
 fn revision(weights_sha256: &str, model: &ModelConfig) -> Result<String, Error> {
     let function = serde_json::to_vec(&model.function())?;
     Ok(format!("{weights_sha256}-{}", &digest(&function)[..12]))
 }
 
-/// A LoRA as files, with what its config asks for.
+/// A LoRA read from files, with the settings of its config.
 #[derive(Clone, Debug)]
 pub(crate) struct AdapterFiles {
     folder: PathBuf,
-    /// What is to be done with its parameters, and these.
+    /// Its settings and its parameters.
     pub(crate) lora: Lora,
     /// Sha256 of the file that holds them.
     pub(crate) sha256: String,
 }
 
-/// Whether a folder holds an adapter.
+/// Whether a folder contains an adapter.
 ///
 /// # Errors
-/// [`Error::Io`] where that cannot be seen.
+/// [`Error::Io`] if the folder cannot be read.
 pub(crate) fn lies_in(folder: &Path) -> Result<bool, Error> {
     presence::is_there(&folder.join(CONFIG))
 }
 
-/// Reads the two files of a LoRA.
+/// Reads the files of a LoRA.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for files that are missing, damaged, or of a kind of adapter that cannot be folded in.
+/// [`Error::Checkpoint`] if a file is missing or damaged, or if the adapter is of a kind that cannot be folded in.
 pub(crate) fn read(folder: &Path) -> Result<AdapterFiles, Error> {
     let path = folder.join(CONFIG);
     let bytes = read_whole(&path)?;
@@ -107,19 +109,19 @@ fn read_whole(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 impl AdapterFiles {
-    /// The weights of its base with it folded in.
+    /// The weights of its base, with the adapter folded in.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where config, parameters and base contradict each other.
+    /// [`Error::Checkpoint`] if config, parameters and base contradict each other.
     pub(crate) fn onto(self, base: &Path, weights: Arrays) -> Result<Arrays, Error> {
         let base = base.display().to_string();
         self.lora.onto(&base, weights).map_err(|problem| Error::checkpoint(&self.folder, problem))
     }
 
-    /// Whether it was learned beside these weights, as far as it says so; else what to know about it.
+    /// Checks that the adapter was trained on these weights, as far as it says. Returns a note if it does not say so.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where it says that it was not.
+    /// [`Error::Checkpoint`] if it was trained on other weights.
     pub(crate) fn belongs_to(&self, base: &Checkpoint, config: &CheckpointConfig) -> Result<Option<String>, Error> {
         let (weights, base) = (base.weights_digest()?, base.path.display());
         let Some((beside, function)) = self
@@ -156,10 +158,10 @@ impl AdapterFiles {
     }
 }
 
-/// A checkpoint's weights, with low-rank parts folded in.
+/// A checkpoint's weights with low-rank parts folded in.
 ///
 /// # Errors
-/// [`Error::Checkpoint`], also for one that holds a prefix or a prompt, which no weights can take up.
+/// [`Error::Checkpoint`], also if it has a prefix or a prompt, which cannot be folded into weights.
 pub(crate) fn without(checkpoint: &Checkpoint, config: &CheckpointConfig) -> Result<Arrays, Error> {
     let arrays = checkpoint.weights()?;
     let mode = &config.experiment.finetune;
@@ -177,10 +179,10 @@ pub(crate) fn without(checkpoint: &Checkpoint, config: &CheckpointConfig) -> Res
     }
 }
 
-/// W + scale · A B for every low-rank part.
+/// Replaces every W that has low-rank parts by W + scale · A B.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for a part whose other half or weight is missing or of another size.
+/// [`Error::Checkpoint`] if the other half of a part or its weight is missing or has another size.
 fn fold(path: &Path, arrays: Arrays, scaling: impl Fn(&str) -> (usize, f64)) -> Result<Arrays, Error> {
     adapter::merge(arrays, scaling).map_err(|error| Error::checkpoint(path, error))
 }

@@ -1,81 +1,81 @@
-//! What is wrong with inputs that a network is asked about.
+//! What is wrong with inputs given to a network.
 
 use thiserror::Error;
 
 /// Why inputs are refused, with the place.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum BadInputs {
-    /// A name that does not tell the format.
+    /// The file's extension is not one of the known formats.
     #[error("the name ends in none of .csv, .npy and .npz, which tell the format")]
     Ending,
-    /// Another format than that of the inputs.
+    /// The answers' format differs from that of the inputs.
     #[error("the inputs are a .{inputs} file; answers have the same form, so end the name in .{inputs} too")]
     OtherEnding {
-        /// Ending of the inputs.
+        /// Extension of the inputs' file.
         inputs: &'static str,
     },
-    /// What the reader of the format says.
+    /// The message of the format's reader.
     #[error("{0}")]
     Unreadable(String),
-    /// No examples.
+    /// The file has no examples.
     #[error("holds no examples")]
     Empty,
-    /// Axes that the network does not take.
+    /// An array whose shape the network does not accept.
     #[error("inputs {found:?}; this network takes {taken}")]
     Shape {
         /// Size of each axis.
         found: Vec<usize>,
-        /// What it takes.
+        /// The shapes that it accepts, in words.
         taken: String,
     },
-    /// A number that it does not take.
+    /// A number that the network does not accept.
     #[error("inputs[{}] is {value}, {problem}", .place.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Value {
-        /// Index along each axis.
+        /// Its index along each axis.
         place: Vec<usize>,
-        /// What stands there.
+        /// The number, as text.
         value: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// Columns that are not as many as its inputs.
+    /// The number of columns is not the number of inputs of a position.
     #[error("columns {}: {}, and a position of this network's inputs has {wanted}", .found.join(", "), .found.len())]
     Columns {
-        /// Those that are there.
+        /// Names of the columns of the table.
         found: Vec<String>,
-        /// How many it takes.
+        /// Number of columns that the network accepts.
         wanted: usize,
     },
-    /// A table that does not say which lines belong together.
+    /// A table lacks the column that says which lines belong together.
     #[error("has no column `{column}`, which says which lines are the {seq_len} positions of one example")]
     NoExamples {
-        /// The column.
+        /// Name of that column.
         column: &'static str,
-        /// Positions of an example.
+        /// Number of positions of an example.
         seq_len: usize,
     },
-    /// An example of another length.
+    /// An example has a length that the network does not accept.
     #[error("example {example} has {found} positions; this network takes {taken}")]
     Length {
         /// Its name.
         example: String,
         /// Its length.
         found: usize,
-        /// What the network takes.
+        /// The lengths that it accepts, in words.
         taken: String,
     },
-    /// An example that is longer than any.
+    /// An example is longer than any that the network accepts.
     #[error("example {example} has more than {longest} positions, which this network takes at most")]
     TooLong {
         /// Its name.
         example: String,
-        /// Positions that the network takes at most.
+        /// Largest number of positions that the network accepts.
         longest: usize,
     },
-    /// Lines of an example apart from its others.
+    /// The lines of an example are not next to each other.
     #[error("line {line}: example {example} comes a second time; put its lines together")]
     Apart {
-        /// The line.
+        /// Number of the line that is separate.
         line: u64,
         /// Its name.
         example: String,

@@ -1,7 +1,7 @@
-//! What a training step costs on this machine: the benchmarks, and how they are timed.
+//! Benchmarks: the cost of a training step on this machine, and how it is measured.
 //!
-//! A benchmark is an experiment with a few values changed, trained for some steps on batches that were made beforehand:
-//! forward, backward and update, nothing read back in between. Or it is attention alone, over growing lengths.
+//! A benchmark is an experiment with a few values changed, trained for some steps on batches made in advance (forward,
+//! backward and update, without reading anything back), or attention alone with sequences of growing length.
 
 use std::{fs, path::Path, time::Instant};
 
@@ -25,18 +25,18 @@ use crate::{
 /// One benchmark.
 #[derive(Clone, Copy, Debug)]
 pub struct Bench {
-    /// What it is called on the command line.
+    /// Name on the command line.
     pub name: &'static str,
-    /// One line about it.
+    /// One-line summary.
     pub summary: &'static str,
     work: Work,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Work {
-    /// Training steps of an experiment with overrides of its data and of its model.
+    /// Training steps of an experiment, with overrides for its data and for its model.
     Steps(&'static str, &'static [&'static str], &'static str),
-    /// Attention alone, forward and backward, over this many queries and keys.
+    /// Attention alone, forward and backward, with this many queries and keys.
     Attention(usize),
 }
 
@@ -44,13 +44,13 @@ const PAPER_ONE_LAYER: &str = include_str!("../../../experiments/truncated_linea
 const PAPER_TWO_LAYER: &str = include_str!("../../../experiments/seq2seq_relu.toml");
 const IN_CONTEXT: &str = include_str!("../../../experiments/icl_linear.toml");
 
-/// Vectors of 32 in and out over 256 positions.
+/// Vectors of 32 numbers, in and out, at 256 positions.
 const VECTORS: &[&str] = &[
     "task={relu_network={seq_len=256, d=32, d_hidden=10}}",
     "data={fresh={validation=0, test=1}}",
     "train.batch_size=16",
 ];
-/// In-context regression of 20 numbers from 41 points, as in Garg et al. 2022.
+/// In-context regression in 20 dimensions from 41 points, as in Garg et al. 2022.
 const POINTS: &[&str] = &["task.d=20", "task.n_points=41", "data.test=1", "data.validation=0"];
 const WIDE: &str = "model={transformer={d_model=256, n_layers=4, n_heads=8, causal=true}}";
 const WIDE_FFN: &str =
@@ -91,15 +91,15 @@ const fn attention(name: &'static str, summary: &'static str, length: usize) -> 
     Bench { name, summary, work: Work::Attention(length) }
 }
 
-/// Heads and width of the benchmarks of attention alone.
+/// Heads, and width, of the benchmarks of attention alone.
 const HEADS: usize = 8;
 const D_HEAD: usize = 64;
-/// Batches that training steps take turns with.
+/// Number of batches that training steps cycle through.
 const BATCHES: u64 = 8;
-/// Seconds that one sample should take at least.
+/// Least number of seconds of one sample.
 const SAMPLE_SECONDS: f64 = 0.5;
 
-/// What a benchmark does, for a program that does the same elsewhere.
+/// What a benchmark does, for programs that repeat it elsewhere.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recipe {
@@ -107,36 +107,37 @@ pub enum Recipe {
     Steps(Box<Experiment>),
     /// Attention alone.
     Attention {
-        /// Batch of one.
+        /// Number of heads, with a batch of one.
         n_heads: usize,
         /// Width of a head.
         d_head: usize,
-        /// Queries and keys.
+        /// Number of queries and of keys.
         seq_len: usize,
     },
 }
 
-/// How long the steps of a benchmark took.
+/// Measured cost of a benchmark's steps.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Timing {
-    /// Seconds a step, one number per repeat.
+    /// Seconds per step, one number per repeat.
     pub seconds: Vec<f64>,
-    /// Floating-point operations of a step: two per multiply–add of the matrix products, the backward pass twice the forward;
-    /// what a causal mask hides counts as if it were computed.
+    /// Floating-point operations of a step: two per multiply–add of the matrix products, the backward pass counting
+    /// twice; pairs hidden by a causal mask count as if they were computed.
     pub flops: f64,
-    /// Bytes by which the process grew at its peak over what it held before the first step, where the system tells.
+    /// Bytes by which the process grew at its peak over its size before the first step; `None` if the system does not
+    /// tell.
     pub peak_bytes: Option<u64>,
 }
 
 impl Timing {
-    /// Fastest repeat, in seconds a step.
+    /// Seconds per step of the fastest repeat.
     pub fn best(&self) -> f64 {
         self.seconds.iter().copied().fold(f64::INFINITY, f64::min)
     }
 }
 
 impl Bench {
-    /// A benchmark by name, in either case.
+    /// The benchmark with this name, in upper or lower case.
     ///
     /// # Errors
     /// [`Error::UnknownName`].
@@ -147,7 +148,7 @@ impl Bench {
         })
     }
 
-    /// Queries and keys of a benchmark of attention alone.
+    /// Number of queries and keys of a benchmark of attention alone; `None` for others.
     pub fn attention_length(&self) -> Option<usize> {
         match self.work {
             Work::Attention(length) => Some(length),
@@ -155,10 +156,10 @@ impl Bench {
         }
     }
 
-    /// What it does.
+    /// What the benchmark does.
     ///
     /// # Errors
-    /// [`Error::Experiment`], which a test rules out.
+    /// [`Error::Experiment`] if its experiment is invalid, which a test rules out.
     pub fn recipe(&self) -> Result<Recipe, Error> {
         match self.work {
             Work::Steps(text, data, model) => {
@@ -171,10 +172,10 @@ impl Bench {
         }
     }
 
-    /// Times it on a device.
+    /// Measures the benchmark on a device.
     ///
     /// # Errors
-    /// [`Error::Device`] when it does not fit there, [`Error::NotFinite`] when the loss of its last step is not finite.
+    /// [`Error::Device`] if it does not fit there, [`Error::NotFinite`] if the loss of its last step is not finite.
     pub fn run(&self, device: &OpenDevice, repeats: usize) -> Result<Timing, Error> {
         let timing = match self.recipe()? {
             Recipe::Steps(experiment) => time_steps(&experiment, device, repeats)?,
@@ -182,7 +183,7 @@ impl Bench {
                 time_attention([1, n_heads, seq_len, d_head], &device.device, repeats)
             }
         };
-        // A GPU's memory is not this process's.
+        // The memory of a GPU is not part of this process.
         let peak_bytes = timing.peak_bytes.filter(|_| !device.spec.is_gpu());
         Ok(Timing { peak_bytes, ..timing })
     }
@@ -238,12 +239,13 @@ fn time_attention([batch, n_heads, seq_len, d_head]: [usize; 4], device: &Device
     time(step, flops, &plain, repeats)
 }
 
-/// Times a step: once to warm up, then samples of so many steps that each lasts a while.
+/// Times a step: one warm-up, then samples of as many steps as take a while together.
 fn time(mut step: impl FnMut() + Send, flops: f64, device: &Device, repeats: usize) -> Timing {
     let before = memory("VmRSS:");
     let mut sample = |count: usize| {
         let began = Instant::now();
-        // Inside the pool, as in training. A GPU queues its work by thread: the same one waits for it at the end.
+        // Runs inside the thread pool, as training does. A GPU queues work per thread, so the same thread must wait for
+        // it at the end.
         rayon::scope(|_| {
             (0..count).for_each(|_| step());
             drop(device.sync());
@@ -257,14 +259,14 @@ fn time(mut step: impl FnMut() + Send, flops: f64, device: &Device, repeats: usi
     Timing { seconds, flops, peak_bytes }
 }
 
-/// A figure of this process's memory in bytes, where the system tells.
+/// One of the system's numbers about this process's memory, in bytes; `None` if the system does not tell.
 fn memory(key: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
     let kibibytes = text.lines().find_map(|line| line.strip_prefix(key))?.trim().strip_suffix("kB")?.trim();
     Some(kibibytes.parse::<u64>().ok()? * 1024)
 }
 
-/// Floating-point operations a second of a product of two large matrices: what a step could reach at most.
+/// Floating-point operations per second of a product of two large matrices, which no step can exceed.
 pub fn matmul_peak(device: &OpenDevice, repeats: usize) -> f64 {
     let size: usize = if device.spec.is_gpu() { 4096 } else { 1024 };
     let matrix = Tensor::<2>::from_data(TensorData::new(vec![0.5_f32; size * size], [size, size]), &device.device);

@@ -1,5 +1,6 @@
-//! Writing beside and renaming: a path holds either what it held or the new bytes, whatever happens in between. What is being
-//! written carries the name of the process that writes it, so that what a killed one left is known and swept away.
+//! Atomic writes: data is written to a temporary path beside the target and then renamed, so that the target holds
+//! either the old or the new bytes at any time. Temporary names contain the process that writes, so that leftovers of a
+//! killed process are recognised and deleted.
 
 use std::{
     fs,
@@ -10,10 +11,10 @@ use std::{
 
 use crate::{bounded_read, disk, error::Error, machine, presence};
 
-/// Begins the part of a name that tells who is writing.
+/// Start of the part of a temporary name that identifies the writer.
 pub const MARK: &str = ".tmp-";
 
-/// Replaces a file.
+/// Replaces a file atomically.
 ///
 /// # Errors
 /// [`Error::Io`]
@@ -22,7 +23,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     disk::replace_through(&temporary(&path), &path, bytes)
 }
 
-/// Replaces a file unless it already holds these bytes: processes that share a folder then do not renew each other's files.
+/// Replaces a file unless it already holds these bytes, so that processes that share a folder do not rewrite each
+/// other's files.
 ///
 /// # Errors
 /// [`Error::Io`]
@@ -30,7 +32,7 @@ pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     if bounded_read::read(path).is_ok_and(|there| there == bytes) { Ok(()) } else { write(path, bytes) }
 }
 
-/// Writes a file that is not there yet.
+/// Writes a file that must not exist yet.
 ///
 /// # Errors
 /// [`Error::Occupied`] when it is; [`Error::Io`]
@@ -38,7 +40,7 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write_new_through(path, |temporary| disk::write(temporary, bytes))
 }
 
-/// Writes a file that is not there yet, by whatever writes one into the path that it is given and has it on disk when it returns.
+/// Writes a new file with `write`, which writes to the path that it is given and has synced the file when it returns.
 ///
 /// # Errors
 /// [`Error::Occupied`] when it is, before anything is written; [`Error::Io`]; what `write` returns
@@ -51,7 +53,7 @@ pub(crate) fn write_new_through(path: &Path, write: impl FnOnce(&Path) -> Result
     let temporary = temporary(&whole);
     let whole_or_nothing = || {
         write(&temporary)?;
-        // A second name, unlike a new one, takes nobody's place. Some file systems give none.
+        // Unlike a rename, a hard link never replaces an existing file. Some file systems have none.
         match fs::hard_link(&temporary, &whole) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(taken()),
             Ok(()) => fs::remove_file(&temporary).map_err(Error::io("cannot delete", &temporary)),
@@ -59,12 +61,12 @@ pub(crate) fn write_new_through(path: &Path, write: impl FnOnce(&Path) -> Result
         }
     };
     whole_or_nothing().inspect_err(|_| {
-        // Half a file is of no use; the error at hand is the one to tell.
+        // Half a file is useless; the error in hand is the one to report.
         let _ = fs::remove_file(&temporary);
     })
 }
 
-/// Writes a folder of files that is not there yet.
+/// Writes a folder of files that must not exist yet.
 ///
 /// # Errors
 /// [`Error::Occupied`] when it is; [`Error::Io`]
@@ -75,12 +77,12 @@ pub fn write_new_folder(path: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Er
     }
     let temporary = temporary(&whole);
     disk::write_folder(&temporary, &whole, files).inspect_err(|_| {
-        // Half a folder is of no use; the error at hand is the one to tell.
+        // Half a folder is useless; the error in hand is the one to report.
         let _ = fs::remove_dir_all(&temporary);
     })
 }
 
-/// A path from the root on: the folder above is synced too, and a relative path may name none.
+/// The path made absolute: its parent folder is synced too, and a relative path may not name one.
 ///
 /// # Errors
 /// [`Error::Io`]
@@ -88,18 +90,19 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Error> {
     std::path::absolute(path).map_err(Error::io("cannot resolve", path))
 }
 
-/// Name beside `path` for what will become it. Nobody else writes there, and what dead processes left beside it is deleted.
+/// Temporary path beside `path` for what will replace it. No other process writes there; leftovers of dead processes
+/// beside it are deleted.
 pub(crate) fn temporary(path: &Path) -> PathBuf {
     let me = format!("{}-{}", process::id(), machine::host());
     if let Some(folder) = path.parent() {
         sweep(folder);
     }
-    // Names end at 255 bytes.
+    // File names are limited to 255 bytes.
     let name: String = presence::name(path).chars().take(40).collect();
     path.with_file_name(format!("{name}{MARK}{me}"))
 }
 
-/// Deletes what dead processes of this machine were writing in a folder. A courtesy: what cannot be deleted stays.
+/// Deletes what dead processes of this machine left unfinished in a folder. Errors are ignored.
 pub(crate) fn sweep(folder: &Path) {
     for path in presence::list(folder).ok().flatten().unwrap_or_default() {
         let name = presence::name(&path);
@@ -113,11 +116,11 @@ pub(crate) fn sweep(folder: &Path) {
     }
 }
 
-/// Whether a writer, `<process>-<machine>`, is gone. Of other machines that cannot be told.
+/// Whether the writer `<process>-<machine>` has ended; false for writers on other machines, of which nothing is known.
 fn is_dead(writer: &str) -> bool {
     let Some((process, host)) = writer.split_once('-') else { return false };
     let Ok(process) = process.parse::<u32>() else { return false };
     let there = |name: &str| presence::is_there(&Path::new("/proc").join(name)).unwrap_or(true);
-    // An earlier process of our own number is gone, since we have it now; we have nothing half-written while we look.
+    // Another process with this process's number must have ended, and this one has nothing unfinished at this moment.
     host == machine::host() && there("self") && (process == process::id() || !there(&process.to_string()))
 }

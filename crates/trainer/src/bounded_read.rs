@@ -1,6 +1,7 @@
-//! Reading what a user hands in: whole files that fit into memory, and texts that are not made to take many times their size.
+//! Reading files from users: whole files that fit into memory, and texts that are not built to take many times their
+//! size.
 //!
-//! Reading any of them takes at most ten times its size and 64 MB.
+//! Reading takes at most ten times the size of the file plus 64 MB.
 
 use std::{
     fs::{File, Metadata},
@@ -17,7 +18,8 @@ use crate::{error::Error, machine, presence, quote};
 /// The bytes of a file.
 ///
 /// # Errors
-/// What the system says, and for what is no file with an end: a pipe, a device, more than the machine has memory.
+/// The system's error; also for a path that is not a regular file, such as a pipe or a device, and for a file larger
+/// than the machine's memory.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let about = about(path)?;
     let (size, there) = (about.len() as f64, machine::memory());
@@ -28,17 +30,17 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     disk::read(path)
 }
 
-/// About what has an end.
+/// Metadata of a file or folder; an error for a pipe or device, which may have no end.
 fn about(path: &Path) -> io::Result<Metadata> {
     let about = disk::about(path)?;
-    // Opening a pipe would wait for somebody to write into it. A folder is refused by the system.
+    // Opening a pipe would block until somebody writes to it. Folders are refused by the system.
     if !about.is_file() && !about.is_dir() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a pipe or device; give a file"));
     }
     Ok(about)
 }
 
-/// A file that an option names, to be read some bytes at a time.
+/// Opens a file named by an option, to be read piece by piece.
 ///
 /// # Errors
 /// [`Error::NoFile`]; [`Error::Io`]
@@ -53,7 +55,7 @@ fn not_given(path: &Path, source: io::Error) -> Error {
     Error::NoFile { what: "", path: path.to_owned(), source, help: did_you_mean(path) }
 }
 
-/// The bytes of a file that an option names.
+/// The bytes of a file named by an option.
 ///
 /// # Errors
 /// [`Error::NoFile`]; [`Error::Io`]
@@ -61,7 +63,7 @@ pub fn read_given(path: &Path) -> Result<Vec<u8>, Error> {
     read(path).map_err(|error| Error::unreadable(path, error, |error| not_given(path, error)))
 }
 
-/// The arrays of a file that an option names: of NumPy where its name ends in .npz, else safetensors.
+/// The arrays of a file named by an option: NumPy's format if its name ends in .npz, else safetensors.
 ///
 /// # Errors
 /// [`Error::NoFile`]; [`Error::Contents`] where what is there holds no arrays; [`Error::Io`]
@@ -72,7 +74,7 @@ pub fn read_arrays(path: &Path) -> Result<Arrays, Error> {
     arrays.map_err(|problem| Error::Contents { path: path.to_owned(), problem })
 }
 
-/// The bytes of a file of ours; nothing where there is none.
+/// The bytes of one of Headway's own files; `None` if it does not exist.
 ///
 /// # Errors
 /// [`Error::Io`]
@@ -91,15 +93,15 @@ pub fn read_given_text(path: &Path) -> Result<String, Error> {
 /// The text of a file.
 ///
 /// # Errors
-/// as [`read`], and for what is not UTF-8.
+/// As [`read`] does, and if the text is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let not_text = |error| io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8 text: {error}"));
     String::from_utf8(read(path)?).map_err(not_text)
 }
 
-/// Where a file is missing, a question about the one whose name is nearest: `; did you mean `experiments/copy.toml`?`.
+/// For a missing file, a question about the file with the most similar name: `; did you mean `experiments/copy.toml`?`.
 ///
-/// A courtesy: nothing where something is there, or where that cannot be told.
+/// Empty if the file exists, if no name is similar, or if the folder cannot be read.
 pub fn did_you_mean(path: &Path) -> String {
     if presence::is_there(path).unwrap_or(true) {
         return String::new();
@@ -107,8 +109,9 @@ pub fn did_you_mean(path: &Path) -> String {
     nearest(path, &|_| true).map_or_else(String::new, |path| format!("; did you mean `{}`?", quote::shell_path(path)))
 }
 
-/// What is there under a name like that of a path where nothing is: in the same folder or, if that is missing too, in the
-/// folder nearest to it; with the very name also one folder further down. Only what is `wanted` counts.
+/// The existing path most similar to one that does not exist: in the same folder or, if that is missing too, in the
+/// nearest existing folder; a file of exactly that name also one folder further down. Only paths that satisfy `wanted`
+/// count.
 fn nearest(path: &Path, wanted: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     const LONGEST: usize = 255;
     let name_wanted = path.file_name()?.to_str().filter(|name| name.len() <= LONGEST)?;
@@ -126,7 +129,7 @@ fn nearest(path: &Path, wanted: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     let distance = |name: &String| {
         strsim::damerau_levenshtein(name_wanted, name).min(strsim::damerau_levenshtein(name_wanted, stem(name)))
     };
-    // An ending that both have says nothing about how near they are.
+    // A shared extension does not make names similar.
     let most = stem(name_wanted).chars().count() / 3;
     let shown = names.iter().filter(|name| !name.starts_with('.') && wanted(&folder.join(name)));
     let closest = shown.clone().map(|name| (distance(name), name)).min();
@@ -137,18 +140,18 @@ fn nearest(path: &Path, wanted: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     below.find(|path| presence::is_there(path).unwrap_or(false) && wanted(path))
 }
 
-/// A name without its ending.
+/// A file name without its extension.
 fn stem(name: &str) -> &str {
     Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
 }
 
-/// A value from JSON.
+/// Parses a value from JSON.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// A sentence about what is wrong with the text.
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    // A list of `0,` takes a whole value for every two characters, twice that while it grows; a named value may also come to
-    // stand in a report.
+    // A list of `0,` needs a whole value for every two characters, twice that while it grows; a named value may also be
+    // copied into a report.
     let cost = |byte: &u8| match byte {
         b':' => 500,
         b',' | b'[' | b'{' => 100,
@@ -158,12 +161,12 @@ pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
 
-/// Refuses a TOML text that would take more than its share of memory.
+/// Refuses a TOML text whose parsed form would take too much memory.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// A sentence about what is wrong with the text.
 pub fn ensure_lean_toml(text: &str) -> Result<(), String> {
-    // The parser keeps every token, and of every key we keep the place and the path.
+    // The parser keeps every token, and the position and path of every key are kept as well.
     let cost = |byte: u8| match byte {
         b'=' | b'[' | b'{' => 900,
         b',' => 500,
@@ -173,7 +176,7 @@ pub fn ensure_lean_toml(text: &str) -> Result<(), String> {
     ensure_lean(text.len(), text.bytes().map(cost).sum())
 }
 
-/// Refuses a text whose values would take `bytes`, unless a text of its length may.
+/// Refuses a text of length `len` whose values would take `bytes`, if that is too much for its length.
 fn ensure_lean(len: usize, bytes: usize) -> Result<(), String> {
     if bytes <= SPARE + SHARE * len {
         return Ok(());
@@ -183,5 +186,5 @@ fn ensure_lean(len: usize, bytes: usize) -> Result<(), String> {
 
 /// Bytes that the values of any text may take …
 const SPARE: usize = 48 << 20;
-/// … and how many more for each byte of it. The text itself and copies of it are not counted here.
+/// … plus this many for each byte of the text, not counting the text itself and copies of it.
 const SHARE: usize = 6;

@@ -1,11 +1,11 @@
-//! Model and examples of an experiment.
+//! Builds the model and the examples of an experiment.
 
 use headway_model::{Model, weights};
 use headway_tasks::{Seed, Source, Stream, Task, TaskError};
 
 use crate::{checkpoint::Checkpoint, data, device::OpenDevice, error::Error, experiment::Experiment, fit};
 
-/// Fresh weights for an experiment, with what fine-tuning learns beside them; the same on every device.
+/// Fresh weights for an experiment, including the adapter of its mode of fine-tuning; the same on every device.
 ///
 /// # Errors
 /// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Model`] when model and task do not fit, which a
@@ -14,14 +14,14 @@ pub fn build_model(experiment: &Experiment, device: &OpenDevice) -> Result<Model
     Ok(with_adapter(build_plain(experiment, device)?, experiment, device))
 }
 
-/// A model with fresh parts for what the experiment's mode of fine-tuning learns beside it.
+/// The model with a fresh adapter, if the experiment's mode of fine-tuning trains one.
 pub(crate) fn with_adapter(model: Model, experiment: &Experiment, device: &OpenDevice) -> Model {
     let Some(adapter) = experiment.finetune.adapter() else { return model };
     let mut rng = Seed(experiment.seed).rng(Stream::Adapter, 0);
     model.with_adapter(adapter, Some(&mut rng), &device.device.clone().autodiff())
 }
 
-/// Fresh weights for an experiment, the same on every device.
+/// Fresh weights for an experiment, without an adapter; the same on every device.
 ///
 /// # Errors
 /// [`Error::Device`] when the experiment cannot fit into memory; [`Error::Model`] when model and task do not fit, which a
@@ -34,12 +34,12 @@ pub(crate) fn build_plain(experiment: &Experiment, device: &OpenDevice) -> Resul
     Ok(in_precision(model?, experiment))
 }
 
-/// The model of an experiment with the weights of a checkpoint. Every name and shape is compared before memory is taken for
-/// any weight, so that a config takes no more of it than the weights beside it.
+/// The model of an experiment with the weights of a checkpoint. All names and shapes are compared before memory is
+/// allocated for any weight, so that a config cannot take more memory than the weights beside it.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when a tensor does not fit, with one line per tensor, and when the experiment makes another function of the
-/// weights than the checkpoint's config; [`Error::Device`]
+/// [`Error::Checkpoint`] if a tensor does not fit, with one line per tensor, or if the experiment computes another
+/// function with the weights than the checkpoint's config; [`Error::Device`]
 pub(crate) fn load_model(
     experiment: &Experiment,
     checkpoint: &Checkpoint,
@@ -59,12 +59,12 @@ pub(crate) fn load_model(
     Ok(in_precision(model, experiment))
 }
 
-/// The model with attention in the precision that the experiment trains it in.
+/// The model with attention in the experiment's precision.
 fn in_precision(model: Model, experiment: &Experiment) -> Model {
     model.with_attention_precision(experiment.train.attention_precision)
 }
 
-/// The examples of an experiment, whose task is opened for them.
+/// The examples of an experiment; opens its task.
 ///
 /// # Errors
 /// as [`open_task`]
@@ -73,7 +73,7 @@ pub fn build_source(experiment: &Experiment) -> Result<Source, Error> {
     Ok(Source::new(open_task(experiment)?, seed, data, experiment.train.batch_size))
 }
 
-/// The task of an experiment, its files read.
+/// Opens the task of an experiment, which reads the task's files.
 ///
 /// # Errors
 /// [`Error::Task`] with what is wrong with a file, [`Error::Checkpoint`] for one that changed since it was first read; a task without

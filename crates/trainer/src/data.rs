@@ -1,4 +1,4 @@
-//! Files of examples: how those that a task names are read.
+//! Data files: how tasks read the files that they name.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use headway_tasks::{Files, Numbers};
 
 use crate::bounded_read;
 
-/// The files that tasks are read from, relative to a folder; an empty one is the working folder.
+/// Access to the data files of tasks, relative to a folder; an empty path is the working folder.
 pub fn files(folder: impl Into<PathBuf>) -> Files {
     Files::new(folder, bounded_read::read, arrays)
 }

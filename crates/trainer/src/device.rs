@@ -1,4 +1,4 @@
-//! Where tensors live: parsing `--device`, finding what there is, and refusing what there is not.
+//! Devices: parsing `--device`, listing the available devices, and refusing unavailable ones.
 
 use std::{fmt, str::FromStr};
 
@@ -11,7 +11,7 @@ use crate::{
     machine,
 };
 
-/// A device as asked for on the command line.
+/// A device as requested on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceSpec {
     /// A real GPU if this build can reach one, else the CPU. A software adapter is never taken.
@@ -19,7 +19,7 @@ pub enum DeviceSpec {
     Auto,
     /// burn-flex on the CPU.
     Cpu,
-    /// A GPU through wgpu (Vulkan, Metal or DX12): the n-th of `headway devices`, else the best.
+    /// A GPU through wgpu (Vulkan, Metal or DX12): the one with this number in `headway devices`; for `None` the best.
     Wgpu(Option<usize>),
     /// An NVIDIA GPU through CUDA.
     Cuda(Option<usize>),
@@ -65,14 +65,14 @@ impl fmt::Display for DeviceSpec {
     }
 }
 
-/// A device that is there.
+/// An available device.
 #[derive(Clone, Debug)]
 pub struct OpenDevice {
-    /// What `--device` calls it.
+    /// Its `--device` name.
     pub spec: DeviceSpec,
-    /// What it calls itself.
+    /// Name that the device reports.
     pub name: String,
-    /// Whether it only imitates a GPU on the CPU.
+    /// Whether it is a software adapter, which imitates a GPU on the CPU.
     pub software: bool,
     /// The device.
     pub device: Device,
@@ -101,8 +101,8 @@ pub fn available() -> Vec<OpenDevice> {
 }
 
 impl OpenDevice {
-    /// Refuses an experiment that the device has no memory for, or cannot compute in its precision; before anything is allocated,
-    /// since a failed allocation would end the process without a word.
+    /// Refuses an experiment for which the device has too little memory, or whose precision it does not support. This
+    /// happens before anything is allocated, since a failed allocation would end the process without a message.
     ///
     /// # Errors
     /// [`Error::Device`]
@@ -111,15 +111,15 @@ impl OpenDevice {
         self.ensure_precision(experiment.train.attention_precision)
     }
 
-    /// Whether tensors lie in memory of their own, how much of which there is not being known in advance.
+    /// Whether tensors are in separate memory, whose size is not known in advance.
     pub fn has_own_memory(&self) -> bool {
         self.spec.is_gpu() && !self.software
     }
 
-    /// Refuses a precision that the device cannot compute with.
+    /// Refuses a precision that the device does not support.
     ///
     /// # Errors
-    /// [`Error::Device`] naming it.
+    /// [`Error::Device`] with the name of the precision.
     fn ensure_precision(&self, precision: Precision) -> Result<(), Error> {
         if self.device.supports_dtype(precision.dtype()) {
             return Ok(());
@@ -132,7 +132,8 @@ impl OpenDevice {
         )))
     }
 
-    /// Refuses what is more than the machine has, on a GPU of what stays on this side.
+    /// Refuses an experiment that needs more memory than the machine has; for a GPU, only what stays on the host
+    /// counts.
     ///
     /// # Errors
     /// [`Error::Device`]
@@ -150,7 +151,7 @@ impl OpenDevice {
     }
 }
 
-/// Features for further devices that this build was made without.
+/// Features for further devices that were disabled in this build.
 pub fn features_left_out() -> Vec<&'static str> {
     let features =
         [("wgpu", cfg!(feature = "wgpu")), ("cuda", cfg!(feature = "cuda")), ("ndarray", cfg!(feature = "ndarray"))];
@@ -158,13 +159,13 @@ pub fn features_left_out() -> Vec<&'static str> {
 }
 
 impl DeviceSpec {
-    /// The device meant, checked to be there. A software adapter taken on request comes with a warning.
+    /// The requested device, if it is available. A software adapter that was requested explicitly comes with a warning.
     ///
     /// # Errors
-    /// [`Error::Device`] naming what there is instead.
+    /// [`Error::Device`] with the devices that are available instead.
     pub fn open(self) -> Result<(OpenDevice, Option<String>), Error> {
         if self == Self::Cpu {
-            // The common case must not wait for a GPU driver to load.
+            // This common case must not wait for a GPU driver to load.
             return Ok((cpu(), None));
         }
         let there = available();
@@ -236,9 +237,9 @@ mod wgpu {
 
     use super::{DeviceSpec, OpenDevice};
 
-    /// Real adapters, then the software one.
+    /// Real adapters, then the software adapter.
     pub(super) fn adapters() -> Vec<OpenDevice> {
-        // Enumerating panics where no graphics driver is installed at all.
+        // Enumeration panics if no graphics driver is installed.
         let real = quietly(|| Device::enumerate(DeviceType::Wgpu).into_vec()).unwrap_or_default();
         let software = Device::wgpu(DeviceKind::Cpu);
         let named = real.into_iter().chain([software]).filter_map(|device| {
@@ -255,7 +256,7 @@ mod wgpu {
         found
     }
 
-    /// Runs what may panic for want of a driver, without the message of the panic.
+    /// Calls a function that may panic for lack of a driver, and suppresses the panic's message; `None` if it panicked.
     fn quietly<T>(probe: impl FnOnce() -> T) -> Option<T> {
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| ()));

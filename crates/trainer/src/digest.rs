@@ -1,15 +1,15 @@
-//! Sha256, by which files, configs and runs are known.
+//! Sha256 digests, which identify files, configs and runs.
 
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-/// Sha256 in hexadecimal.
+/// Sha256 of the bytes, in hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
     hex(Sha256::digest(bytes).as_slice())
 }
 
-/// Bytes in hexadecimal.
+/// The bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.

@@ -1,4 +1,4 @@
-//! File operations, each a crash point and each on disk when it returns.
+//! File operations. Each is a crash point for tests, and its result is on disk when it returns.
 
 use std::{
     fs::{self, File},
@@ -8,10 +8,10 @@ use std::{
 
 use crate::{error::Error, fault, presence};
 
-/// Extension of a file while it is being replaced.
+/// Extension of the temporary file of [`replace`].
 pub(crate) const HALF: &str = "tmp";
 
-/// Replaces a file: it holds either the old bytes or the new, whatever happens in between.
+/// Replaces a file atomically: at any time it holds either the old bytes or the new ones.
 ///
 /// # Errors
 /// [`Error::Io`]
@@ -19,7 +19,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     replace_through(&path.with_extension(HALF), path, bytes)
 }
 
-/// [`replace`] where several processes may do so at once, each through a temporary file of its own.
+/// [`replace`] for several processes at once, each with a temporary file of its own.
 ///
 /// # Errors
 /// [`Error::Io`]
@@ -31,7 +31,7 @@ pub(crate) fn replace_through(temporary: &Path, path: &Path, bytes: &[u8]) -> Re
     rename(temporary, path)
 }
 
-/// Writes a folder of files into a temporary one that becomes `path`, where nothing is, when every byte is on disk.
+/// Writes files into a temporary folder, which is renamed to `path`, where nothing exists, when every byte is on disk.
 ///
 /// # Errors
 /// [`Error::Io`]
@@ -49,7 +49,7 @@ pub(crate) fn write_files(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<()
 /// For `map_err`, as the action.
 pub(crate) const CANNOT_WRITE: &str = "cannot write";
 
-/// A file that is written some bytes at a time; it is on disk when it is synced.
+/// Creates a file to be written piece by piece; the caller must sync it.
 pub(crate) fn create(path: &Path) -> Result<File, Error> {
     fault::before_file(|| ()).and_then(|()| File::create(path)).map_err(Error::io(CANNOT_WRITE, path))
 }
@@ -102,7 +102,7 @@ pub(crate) fn remove_dir(path: &Path) -> Result<(), Error> {
     fault::before_file(torn).and_then(|()| fs::remove_dir_all(path)).map_err(Error::io("cannot delete", path))
 }
 
-/// Of a file or a folder.
+/// Waits until a file or folder is on disk.
 pub(crate) fn sync(path: &Path) -> Result<(), Error> {
     fault::before_file(|| ()).and_then(|()| File::open(path)?.sync_all()).map_err(Error::io(CANNOT_WRITE, path))
 }

@@ -67,7 +67,7 @@ pub trait VerbError: std::error::Error {
 /// An error of one run, or of what reads one.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The experiment file or an override is wrong.
+    /// The experiment file or an override is invalid.
     #[error(transparent)]
     Experiment(#[from] Box<ExperimentError>),
     /// An argument of the command line.
@@ -103,9 +103,9 @@ pub enum Error {
     NoFile {
         /// What it should be, with a space behind; empty for any file.
         what: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
         /// What the path may stand for instead; may be empty.
         help: String,
@@ -239,7 +239,7 @@ pub enum Error {
     /// An adapter that does not say which checkpoint it goes with.
     #[error("{} does not name the checkpoint it goes with; give it with --base", .0.display())]
     NoBase(PathBuf),
-    /// Inputs for a network that it does not take, or that cannot be read.
+    /// Inputs that a network does not accept, or that cannot be read.
     #[error("{}: {problem}", .path.display())]
     Inputs {
         /// The file.
@@ -247,7 +247,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: BadInputs,
     },
-    /// A checkpoint is missing, damaged or of another model.
+    /// A checkpoint is missing or damaged, or belongs to another model.
     #[error("checkpoint {}: {problem}", .path.display())]
     Checkpoint {
         /// Folder or file.
@@ -255,35 +255,35 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// No such device, or it cannot be used.
+    /// The device does not exist or cannot be used.
     #[error("{0}")]
     Device(String),
-    /// The loss or a weight stopped being a number.
+    /// The loss or a weight became NaN or infinite.
     #[error("diverged at step {step}: {tensor} is not finite; {kept}. {remedy}")]
     Diverged {
         /// Step at which it was noticed.
         step: u64,
-        /// First tensor, in the model's order, that holds NaN or an infinity.
+        /// First tensor, in the model's order, that contains NaN or an infinity.
         tensor: String,
-        /// What was saved before.
+        /// What had been saved before.
         kept: String,
         /// What may help.
         remedy: &'static str,
     },
-    /// What a network answers is not finite.
+    /// The output of a network is not finite.
     #[error("{0}")]
     NotFinite(String),
     /// A file could not be read or written.
     #[error("{action} {}: {source}", .path.display())]
     Io {
-        /// What was tried.
+        /// The action that failed, for example `cannot read`.
         action: &'static str,
-        /// On which path.
+        /// Path of the file or folder.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// The system gave no thread.
+    /// The system could not start a thread.
     #[error("{}", no_threads(.0))]
     NoThread(io::Error),
     /// A value that JSON cannot hold.
@@ -300,7 +300,7 @@ pub enum Error {
     Training(String),
 }
 
-/// What to say where the system gives no thread.
+/// The message if the system cannot start a thread.
 pub fn no_threads(problem: &impl Display) -> String {
     format!("the system gives no more threads ({problem}); raise the limit (`ulimit -u`) or set RAYON_NUM_THREADS=1")
 }
@@ -366,7 +366,7 @@ impl Error {
         Self::NoFile { what: "", path: path.to_owned(), source, help: String::new() }
     }
 
-    /// Of a network that computes attention in this precision, whose `what` is not finite; says what may help.
+    /// The error for a network with attention in this precision whose `what` is not finite; it says what may help.
     pub fn not_finite(what: &str, precision: Precision) -> Self {
         let remedy = match precision {
             Precision::F16 => "f16 ends at 65504: set train.attention_precision to bf16 or f32",
@@ -375,12 +375,12 @@ impl Error {
         Self::NotFinite(format!("{what} of the network is not finite; {remedy}"))
     }
 
-    /// Of a checkpoint, or of a file of weights, and what is wrong with it.
+    /// The error for a checkpoint, or a file of weights, with what is wrong with it.
     pub fn checkpoint(path: impl Into<PathBuf>, problem: impl ToString) -> Self {
         Self::Checkpoint { path: path.into(), problem: problem.to_string() }
     }
 
-    /// About a file of weights that is no checkpoint of ours, unless the system does not let it be read.
+    /// The error for a file of weights that cannot be used; a system error if it could not be read.
     pub fn refused(path: &Path, error: headway_exchange::Error) -> Self {
         match error {
             headway_exchange::Error::Unread { path, source } => {
@@ -390,13 +390,13 @@ impl Error {
         }
     }
 
-    /// For `map_err`: a path that could not be read or looked at.
+    /// The error for a path that could not be read or examined, for use with `map_err`.
     pub fn unread(path: &Path) -> impl FnOnce(io::Error) -> Self {
         Self::io(CANNOT_READ, path)
     }
 
-    /// What was given is at fault where there is no such file, or none that can be what it should be, as `given` says; the
-    /// system for everything else, which may be right the next time.
+    /// The error for a file that could not be read. If it does not exist, or cannot be a file of the right kind, the
+    /// user's input is wrong, as `given` says; any other failure is the system's, and may not occur the next time.
     pub fn unreadable<E: From<Self>>(path: &Path, error: io::Error, given: impl FnOnce(io::Error) -> E) -> E {
         use io::ErrorKind as Kind;
         match error.kind() {
@@ -411,7 +411,7 @@ impl Error {
         }
     }
 
-    /// For `map_err`: wraps what the system said about a path.
+    /// The error for an action that failed on a path, for use with `map_err`.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }

@@ -1,4 +1,4 @@
-//! Scores of a model and of the classical predictors on the same examples.
+//! Scores of a model and of classical predictors on the same examples.
 
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
@@ -21,11 +21,11 @@ use crate::{
     provenance::{Doubt, NETWORK, Row, Status, Summary},
 };
 
-/// Evaluates a checkpoint on the test set of its own experiment, or of one changed by `key=value` overrides. A network whose scores are
-/// not finite has none, and the status [`Status::Diverged`].
+/// Evaluates a checkpoint on the test set of its own experiment, which `key=value` overrides may change. If a score of
+/// the network is not finite, it has no scores, and the status is [`Status::Diverged`].
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when it cannot be read or does not fit, [`Error::Experiment`] for a wrong override.
+/// [`Error::Checkpoint`] if it cannot be read or does not fit, [`Error::Experiment`] for an invalid override.
 pub fn evaluate(path: &Path, overrides: &[String], device: &OpenDevice) -> Result<Summary, Error> {
     let began = Instant::now();
     let (model, experiment, checkpoint) = load(path, overrides, device)?;
@@ -40,8 +40,8 @@ pub fn evaluate(path: &Path, overrides: &[String], device: &OpenDevice) -> Resul
     Ok(Summary::new(path, status, step, began.elapsed().as_secs_f64(), rows))
 }
 
-/// [`Error::NotFinite`] for a checkpoint whose experiment was changed by `key=value` overrides: its weights are not finite, or
-/// become too large on the way.
+/// [`Error::NotFinite`] for a checkpoint whose experiment was changed by `key=value` overrides: its weights are not
+/// finite, or activations become too large.
 pub fn not_finite(path: &Path, overrides: &[String]) -> Error {
     let why = || {
         let (experiment, checkpoint) = experiment_of(path, overrides)?;
@@ -51,7 +51,7 @@ pub fn not_finite(path: &Path, overrides: &[String]) -> Error {
     why().unwrap_or_else(|error| error)
 }
 
-/// What a network has none of when one of them is not finite.
+/// What is not finite, for the message about a network without scores.
 pub const SCORES: &str = "a test score";
 
 /// Scores under one distribution shift.
@@ -59,14 +59,14 @@ pub const SCORES: &str = "a test score";
 pub struct Shifted {
     /// Name of the shift; `none` for prompts as in training.
     pub name: &'static str,
-    /// One line about it.
+    /// One-line summary.
     pub summary: &'static str,
-    /// The network, then every classical predictor.
+    /// Scores of the network, then of every classical predictor.
     pub rows: Vec<Row>,
 }
 
-/// Evaluates a checkpoint of a task in context on its test set as it is and under every distribution shift that suits its
-/// sizes.
+/// Evaluates a checkpoint of an in-context task on its test set as it is, and under every distribution shift that is
+/// possible for its sizes.
 ///
 /// # Errors
 /// as [`evaluate`], and [`Error::NoShifts`].
@@ -88,7 +88,7 @@ pub fn shifts(path: &Path, overrides: &[String], device: &OpenDevice) -> Result<
     Ok(all)
 }
 
-/// Writes the network's inputs and outputs on the first test batch as safetensors, for a check against other programs.
+/// Writes the network's inputs and outputs on the first test batch as safetensors, for comparison with other programs.
 ///
 /// # Errors
 /// as [`evaluate`], and [`Error::Io`]
@@ -112,7 +112,7 @@ pub fn save_outputs(path: &Path, overrides: &[String], device: &OpenDevice, fold
     Ok(())
 }
 
-/// A checkpoint's model with its experiment, the latter changed by overrides.
+/// A checkpoint's model and its experiment, which overrides may change.
 ///
 /// # Errors
 /// as [`evaluate`]
@@ -126,7 +126,7 @@ fn experiment_of(path: &Path, overrides: &[String]) -> Result<(Experiment, Check
     let checkpoint = Checkpoint::find(path)?;
     let config = checkpoint.config()?;
     let (path, text) = (checkpoint.path.join("config.json"), config.experiment.to_toml());
-    // What is wrong without overrides is wrong with the checkpoint.
+    // An error that occurs without overrides is an error of the checkpoint.
     let unchanged = experiment::from_text(&path, text.clone(), &[]).map_err(|error| Error::checkpoint(&path, error))?;
     let experiment = match overrides {
         [] => unchanged.experiment,
@@ -157,7 +157,7 @@ pub(crate) fn results(model: &Model, experiment: &Experiment, source: &Source, d
     std::iter::once(network).chain(classical(loss, source, (&batches, &fit_set), model_width)).collect()
 }
 
-/// [`results`] of a network that diverged: it has no scores, and the classical predictors keep theirs.
+/// Result rows of a network that diverged: it has no scores, while the classical predictors keep theirs.
 ///
 /// # Errors
 /// as [`build::build_model`]
@@ -167,7 +167,7 @@ pub(crate) fn without_network(
     device: &OpenDevice,
 ) -> Result<Vec<Row>, Error> {
     let (batches, fit_set) = (source.evaluation(Split::Test), source.fit_set());
-    // How wide a network answers is the same for all weights.
+    // The width of the network's output is the same for all weights.
     let model = build::build_model(experiment, device)?.valid();
     let (_, width) = answers(&model, &batches[0].part(0..1), &device.device);
     let classical = classical(experiment.train.loss, source, (&batches, &fit_set), width);
@@ -190,15 +190,15 @@ fn row(name: &str, scores: &Scores) -> Row {
     Row { errors: test_names(scores.errors()), ..Row::new(name, test_names(scores.values())) }
 }
 
-/// What the scores of a run will be called, known before it runs.
+/// Names of a run's scores and predictors, known before it runs.
 pub struct Names {
-    /// The scores on test examples.
+    /// Names of the scores on test examples.
     pub scores: Vec<String>,
-    /// Those who are scored: the network, and the task's classical predictors.
+    /// Names of the predictors: the network, and the task's classical predictors.
     pub predictors: Vec<String>,
 }
 
-/// What the scores of an experiment's run will be called.
+/// Names of the scores and predictors of an experiment's run.
 ///
 /// # Errors
 /// as [`build::open_task`]
@@ -221,31 +221,31 @@ pub(crate) fn asks_for_classes(task: &dyn Task, seed: u64) -> bool {
     matches!(task.example(Split::Test, 0, rng).targets, Targets::Classes(_))
 }
 
-/// Scores by their names in result rows. What is not a number is missing: JSON has no word for it.
+/// Scores under their names in result rows. Scores that are not finite are left out, since JSON cannot represent them.
 pub fn test_names(values: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     let finite = values.into_iter().filter(|(_, value)| value.is_finite());
     finite.map(|(name, value)| (test_name(&name), value)).collect()
 }
 
-/// A score's name in result rows.
+/// The name of a score in result rows.
 fn test_name(name: &str) -> String {
     format!("test/{name}")
 }
 
-/// Looks for what is wrong with a network's scores that are finite.
+/// Finds doubtful scores among the finite scores of a network.
 pub struct Doubter {
     best: Option<Box<dyn Baseline>>,
     lead: Lead,
-    /// Says the mean of numbers; nothing for classes, where all are alike.
+    /// Predictor that returns the mean of the targets; `None` if targets are classes, for which there is no mean.
     mean: Option<Mean>,
     of_mean: Scores,
 }
 
-/// A loss this many times that of the mean is absurd.
+/// A loss is absurd if it exceeds that of predicting the mean by this factor.
 const ABSURD: f64 = 10.0;
 
 impl Doubter {
-    /// For the scores of a loss, on examples of a source; `fit_set` is what its classical predictors learn from.
+    /// A doubter for the scores of a loss on examples of a source; classical predictors learn from `fit_set`.
     pub fn new(loss: Loss, source: &Source, fit_set: &Batch) -> Self {
         let slices = source.task().slices();
         let mean = matches!(fit_set.targets, Targets::Continuous(_)).then(|| {
@@ -271,7 +271,7 @@ impl Doubter {
         self.of_mean.add(batch, &of_mean, d_out, width);
     }
 
-    /// What is wrong, by the names of result rows.
+    /// The doubts about scores, by the names of result rows.
     pub fn doubts(&self, metrics: &BTreeMap<String, f64>) -> BTreeMap<String, Doubt> {
         let mut doubts: BTreeMap<String, Doubt> =
             self.lead.doubts().into_iter().map(|(name, doubt)| (test_name(&name), doubt)).collect();
@@ -283,7 +283,7 @@ impl Doubter {
     }
 }
 
-/// What a model answers to a batch, and in how many channels. `[batch, seq_len, width]`
+/// Output of a model for a batch, `[batch, seq_len, width]`, and its width.
 fn answers(model: &Model, batch: &Batch, device: &Device) -> (Vec<f32>, usize) {
     let prediction = model.forward(loss::inputs(batch, device)); // [batch, seq_len, width]
     let width = prediction.dims()[2];
@@ -310,8 +310,8 @@ mod tests {
 
     use super::*;
 
-    /// Of a network with these weights attention is uniform. Without a mask it answers the first x with 2 x_1 + y_1 + x_2, of which
-    /// y_1 is what it is asked for; noise makes y large. What it answers to the second x is no better than nothing.
+    /// With these weights the network's attention is uniform. Without a mask it predicts 2 x_1 + y_1 + x_2 at the first
+    /// x, where y_1 is the target; noise makes y large. Its prediction at the second x is worthless.
     fn experiment(causal: bool) -> Experiment {
         let text = "[task.icl_linear]\nd = 1\nn_points = 2\nnoise_std = 10.0\n[data.fresh]\nvalidation = 0\ntest = 200\n\
                     [model.transformer]\nd_model = 1\nn_layers = 1\nn_heads = 1\nnorm = \"none\"\nposition = \"none\"\n";
@@ -344,7 +344,7 @@ mod tests {
             let device = OpenDevice { device: on.device.clone(), ..found.clone() };
             let leaking = network(&experiment(false), &device, 3.0);
             assert_eq!(leaking.doubts.keys().collect::<Vec<_>>(), ["test/mse[points=0]"], "{leaking:?}");
-            // Nobody can be below E[y^2] = 101 without an example.
+            // Without an example, no predictor can have an error below E[y^2] = 101.
             let Doubt::BeyondBest(best) = leaking.doubts["test/mse[points=0]"] else { panic!("{leaking:?}") };
             assert!((best - 101.0).abs() < 40.0 && leaking.metrics["test/mse[points=0]"] < 10.0, "{leaking:?}");
             let honest = network(&experiment(true), &device, 0.0);
@@ -366,7 +366,7 @@ mod tests {
         let mut logits = vec![0.0; batch.size * batch.dims.seq_len * width];
         scores.add(&batch, &logits, width, width);
         assert!(scores.are_finite());
-        // An infinity that is the logit of another class leaves the loss of the right one a number.
+        // An infinite logit of another class leaves the loss of the right class finite.
         let row = batch.loss_mask.iter().position(|scored| *scored).unwrap();
         let wrong = (batch.targets.classes()[row] as usize + 1) % width;
         logits[row * width + wrong] = f32::NEG_INFINITY;

@@ -1,27 +1,27 @@
-//! What a run tells whoever is watching.
+//! Events of a run, for progress displays.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// A listener to [`Event`]s.
 pub type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// Something to tell whoever is watching.
+/// Something that happened in a run.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The weights that training starts from are in place.
+    /// The initial weights are in place.
     Prepared {
-        /// What to know about them.
+        /// Notes about them for the user.
         notes: Vec<String>,
     },
-    /// A training loss was read.
+    /// A training loss was logged.
     Logged {
         /// Steps taken.
         step: u64,
-        /// Steps in all.
+        /// Total number of steps.
         steps: u64,
         /// Training loss of this step.
         loss: f64,
-        /// Mean rate of this session.
+        /// Mean number of steps per second in this session.
         steps_per_second: f64,
     },
     /// The validation set was scored.

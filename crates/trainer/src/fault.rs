@@ -1,8 +1,8 @@
-//! Crash points for the tests that kill a run for real.
+//! Crash points, for tests that really kill a run.
 //!
 //! `HEADWAY_FAULT=step:7` kills the process with SIGKILL after optimiser step 7; `file:13` kills it at its 13th file
-//! operation, half-way through when that writes or deletes; `full:13` makes that operation fail as a full disk would.
-//! What is read fails in [`headway_exchange::disk`]. Without the variable none of this costs anything.
+//! operation, half-way through if that writes or deletes; `full:13` makes that operation fail as on a full disk.
+//! Failures of reading are in [`headway_exchange::disk`]. Without the variable, none of this has a cost.
 
 use std::{
     io,
@@ -35,7 +35,7 @@ fn planned() -> Option<&'static Fault> {
 }
 
 fn kill() {
-    // Cannot fail for a signal that every process may send to itself.
+    // This cannot fail for a signal that a process may send to itself.
     let _ = signal_hook::low_level::raise(signal_hook::consts::SIGKILL);
 }
 
@@ -48,10 +48,10 @@ pub(crate) fn after_step(step: u64) {
     }
 }
 
-/// Called before each file operation; `half` carries out half of it, so that a crash leaves it torn.
+/// Called before each file operation; `half` performs half of it, so that a crash leaves it incomplete.
 ///
 /// # Errors
-/// The planned full disk.
+/// The simulated full disk.
 pub(crate) fn before_file(half: impl FnOnce()) -> io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let Some(fault) = planned() else { return Ok(()) };

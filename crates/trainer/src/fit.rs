@@ -1,4 +1,5 @@
-//! Weights of one network in another: what carries over, what the task's sizes make anew, and what does not fit.
+//! Loading weights of one network into another: what carries over, what is replaced because the task has other sizes,
+//! and what does not fit.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,32 +18,33 @@ use crate::{
     experiment::{Experiment, FinetuneConfig, leaves},
 };
 
-/// A parameter that the task's sizes made anew.
+/// A parameter that is replaced because the task has other sizes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replaced {
     /// Its name.
     pub name: String,
-    /// Its shape in the checkpoint; nothing where it had none.
+    /// Shape in the checkpoint; `None` if the checkpoint does not have it.
     pub was: Option<Vec<usize>>,
-    /// Its shape now; nothing where it is gone.
+    /// Shape in the model; `None` if the model does not have it.
     pub now: Option<Vec<usize>>,
-    /// Rows that it kept, one per position that both have.
+    /// Number of rows that it kept, one per position that both have.
     pub kept_rows: usize,
 }
 
-/// What became of the arrays of a checkpoint.
+/// Result of loading the arrays of a checkpoint.
 #[derive(Debug)]
 pub(crate) struct Fitted {
     pub(crate) model: Model,
-    /// What was taken, and what did not fit for another reason than the task's sizes.
+    /// What was loaded, and what did not fit for reasons other than the task's sizes.
     pub(crate) report: LoadReport,
     pub(crate) replaced: Vec<Replaced>,
 }
 
-/// Puts arrays into a model that was built fresh for an experiment.
+/// Loads arrays into a model that was freshly built for an experiment.
 ///
-/// A tensor that does not fit is *replaced* where the model of the experiment would have it just so with the checkpoint's inputs and
-/// outputs: then the task is the reason. Of parameters with a row per position, the rows of positions that both have are kept.
+/// A tensor that does not fit is *replaced* by the fresh one if the experiment's model would have the tensor's shape
+/// for the checkpoint's inputs and outputs, since then the difference comes from the task. In parameters with one row
+/// per position, the rows of positions that both have are kept.
 pub(crate) fn fit(
     model: Model,
     experiment: &Experiment,
@@ -59,7 +61,7 @@ pub(crate) fn fit(
     let (before, now) = (shapes(config, &from.dims), weights::shapes(&model));
     let mut replaced = Vec::new();
     if discriminant(&dims.input) != discriminant(&from.dims.input) {
-        // Equal shapes would be a coincidence: a table's rows are tokens, a projection's are channels.
+        // Equal shapes would be a coincidence: the rows of a table are tokens, those of a projection are channels.
         for name in arrays.keys().filter(|name| reads_inputs(config, name)).cloned().collect::<Vec<_>>() {
             let was = arrays.remove(&name).map(|array| array.shape);
             replaced.push(Replaced { now: now.get(&name).cloned(), name, was, kept_rows: 0 });
@@ -106,7 +108,7 @@ fn reads_inputs(config: &ModelConfig, name: &str) -> bool {
     config.keys_of(name).is_some_and(|keys| [keys.shape, keys.presence].concat().contains(&Key::Inputs))
 }
 
-/// Shapes of the parameters that a config has with other sizes of the data; none where it cannot have those.
+/// Shapes of a config's parameters for other sizes of the data; empty if the config does not allow these sizes.
 fn shapes(config: &ModelConfig, dims: &IoDims) -> BTreeMap<String, Vec<usize>> {
     config.uninitialized(dims, &Device::flex()).map(|model| weights::shapes(&model)).unwrap_or_default()
 }
@@ -119,7 +121,7 @@ pub(crate) fn explained(error: WeightsError, experiment: &Experiment, from: &Che
     }
 }
 
-/// The table of what does not fit, with the keys in which experiment and checkpoint differ.
+/// A table of the tensors that do not fit, with the keys in which experiment and checkpoint differ.
 pub(crate) fn mismatch(report: &LoadReport, experiment: &Experiment, from: &CheckpointConfig) -> String {
     let model = &experiment.model;
     let [now, was] = [model, &from.model].map(|model| toml::Table::try_from(model).unwrap_or_default());
@@ -141,7 +143,7 @@ pub(crate) fn mismatch(report: &LoadReport, experiment: &Experiment, from: &Chec
         let keys = model.keys_of(name)?;
         let is_on_both_sides = report.mismatched.iter().any(|mismatch| mismatch.name == name);
         let all = if is_on_both_sides { keys.shape } else { keys.presence };
-        // Where nothing that is written down differs, the file itself does.
+        // If no written key differs, the file itself does not match its config.
         let some: Vec<&Key> = all.iter().filter(|key| differs(key)).collect();
         let shown = if some.is_empty() { all.iter().collect() } else { some };
         Some(shown.into_iter().map(named).collect::<Vec<_>>().join(", "))
@@ -149,18 +151,19 @@ pub(crate) fn mismatch(report: &LoadReport, experiment: &Experiment, from: &Chec
     format!("the weights do not fit the model:\n{}", report.table_with(keys))
 }
 
-/// Keys of the model that make another function of the same weights than the checkpoint's config, as `model.transformer.n_heads = 2, the
-/// checkpoint's 4`.
+/// Keys of the model that give another function of the same weights than the checkpoint's config, as
+/// `model.transformer.n_heads = 2, the checkpoint's 4`.
 pub(crate) fn other_keys(experiment: &Experiment, from: &CheckpointConfig) -> Vec<String> {
     let of = |model: &ModelConfig| leaves("model", &toml::Table::try_from(model.function()).unwrap_or_default());
     differing(of(&experiment.model), of(&from.model))
 }
 
-/// Whether an experiment makes the same function of a checkpoint's weights as its own config does. What decides the shapes alone shows
-/// when they are loaded; this is about what does not: heads, causality, norms, positions without parameters, the scale of a LoRA. The one
+/// Checks that an experiment computes the same function of a checkpoint's weights as the checkpoint's own config.
+/// Differences in shapes are found when the weights are loaded; this is about the others: heads, causality, norms,
+/// positions without parameters, the scale of a LoRA. Every verb that uses a network as it was trained calls it.
 /// rule for every verb that takes a network as it was trained.
 ///
-/// # Errors
+/// A sentence with the keys that differ, and what to do.
 /// The keys that do not, and what to do.
 pub(crate) fn ensure_same_function(experiment: &Experiment, from: &CheckpointConfig) -> Result<(), String> {
     let of = |mode: &FinetuneConfig| {
@@ -179,7 +182,7 @@ pub(crate) fn ensure_same_function(experiment: &Experiment, from: &CheckpointCon
     ))
 }
 
-/// Keys whose values differ, with both.
+/// The keys whose values differ, with both values.
 fn differing(now: Vec<(String, toml::Value)>, was: Vec<(String, toml::Value)>) -> Vec<String> {
     let [now, was] = [now, was].map(BTreeMap::from_iter);
     let keys: BTreeSet<&String> = now.keys().chain(was.keys()).collect();
@@ -199,7 +202,7 @@ fn input(dims: &InputDims) -> String {
     }
 }
 
-/// How the data of two tasks differ, in words.
+/// How the sizes of two tasks' data differ, in words.
 pub(crate) fn difference(was: &IoDims, now: &IoDims) -> String {
     let mut parts = Vec::new();
     if was.input != now.input {
@@ -215,7 +218,7 @@ pub(crate) fn difference(was: &IoDims, now: &IoDims) -> String {
 }
 
 impl Replaced {
-    /// In words, as `head.weight [1, 64] -> [5, 64]`.
+    /// The change in words, as `head.weight [1, 64] -> [5, 64]`.
     pub fn sentence(&self) -> String {
         let shape =
             |shape: &Option<Vec<usize>>| shape.as_ref().map_or("nothing".to_owned(), |shape| format!("{shape:?}"));

@@ -1,4 +1,4 @@
-//! Keeping fixed what a mode of fine-tuning leaves as it is.
+//! Freezing the parameters that a mode of fine-tuning does not train.
 
 use burn::{
     module::{Module, ModuleMapper, Param},
@@ -13,7 +13,8 @@ use headway_model::{
 
 use crate::{error::Error, experiment::FinetuneConfig};
 
-/// Keeps fixed what a mode leaves as it is; returns how many numbers that are. `fresh` names parameters that no checkpoint gave.
+/// Freezes the parameters that a mode does not train, and returns how many numbers they have. `fresh` names parameters
+/// that no checkpoint gave.
 ///
 /// # Errors
 /// [`Error::NoParameter`] for a pattern that matches nothing, [`Error::StaysRandom`] for one that matches a fresh parameter, [`Error::NothingToTrain`] when
@@ -54,7 +55,7 @@ fn check(patterns: &[String], names: &[String], fresh: &[String]) -> Result<(), 
         }
         if !names.iter().any(|name| matches(pattern, name)) {
             let mut nearest = names.to_vec();
-            // Beyond the length of a name all are equally far.
+            // Patterns longer than any name are equally far from all names.
             let start: String = pattern.chars().take(100).collect();
             nearest.sort_by_cached_key(|name| strsim::damerau_levenshtein(&start, name));
             nearest.truncate(5);

@@ -1,7 +1,7 @@
 //! `import`: weights of another program as a checkpoint, with a record of where they came from.
 //!
-//! [`Foreign::read`] reads the file and finds out whose names its tensors carry; [`Named::checkpoint`] makes a checkpoint of them for an
-//! experiment, and [`Foreign::contents`] says what the experiment must be.
+//! [`Foreign::read`] reads the file and finds out which program's names its tensors have; [`Named::checkpoint`] makes a
+//! checkpoint of them for an experiment, and [`Foreign::contents`] says what the experiment must be.
 
 use std::{
     collections::BTreeMap,
@@ -30,33 +30,34 @@ use crate::{
     run_dir::NewRun,
 };
 
-/// Which file is read, and how.
+/// Which file to read, and how.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    /// File of tensors, or a folder of Hugging Face.
+    /// A file of tensors, or a folder in Hugging Face's layout.
     pub file: PathBuf,
-    /// Whose names the tensors carry; found out where None.
+    /// The program whose names the tensors have; detected if `None`.
     pub format: Option<Format>,
-    /// Key of the file below which the weights lie; found out where None.
+    /// Key of the file that contains the weights; detected if `None`.
     pub key: Option<String>,
-    /// Other names, old and new, that tensors get before their format is looked for.
+    /// Names to change, old and new, before the format is detected.
     pub rename: Vec<(String, String)>,
-    /// What the other program's configuration says, before what is said beside the file and in it.
+    /// Facts from the other program's configuration that the user gave; they precede those found beside the file and in
+    /// it.
     pub given: Vec<Told>,
 }
 
-/// A file of another program, read and not yet understood.
+/// A file of another program that was read but not yet interpreted.
 pub struct Foreign {
     reading: Reading,
     contents: Contents,
-    /// Tensors of the file, wrappers included.
+    /// Number of tensors in the file, including wrappers.
     count: usize,
     unwrapped: Unwrapped,
     told: Vec<Told>,
     convention: Result<&'static Convention, headway_exchange::Error>,
 }
 
-/// The same under our names.
+/// The same tensors under Headway's names.
 pub struct Named {
     reading: Reading,
     contents: Contents,
@@ -66,37 +67,38 @@ pub struct Named {
     renamed: Renamed,
 }
 
-/// What became of a file.
+/// Result of an import.
 pub struct Imported {
-    /// Where the weights came from and what was done to them.
+    /// Where the weights came from, and what was done to them.
     pub record: Import,
     /// The checkpoint.
     pub checkpoint: Checkpoint,
-    /// Tensors of the file.
+    /// Number of tensors in the file.
     pub tensors: usize,
-    /// Other keys of the file with tensors of the same names and shapes below them.
+    /// Other keys of the file that contain tensors with the same names and shapes.
     pub alike: Vec<String>,
 }
 
-/// What is in a file, for who is to write the experiment.
+/// Content of a file, for users who are about to write the experiment.
 pub struct Listing {
-    /// The file as it was read, without its tensors.
+    /// The file as read, without the values of its tensors.
     pub contents: Contents,
     /// Shape of each tensor, by name.
     pub shapes: BTreeMap<String, Vec<usize>>,
-    /// Whose names they are, and the tensors under ours without their numbers; or why they are nobody's.
+    /// The program whose names the tensors have, and the tensors under Headway's names without their values; or why the
+    /// names are unknown.
     pub renamed: Result<(&'static Convention, Renamed), headway_exchange::Error>,
-    /// What is told of the network.
+    /// Facts known about the network.
     pub told: Vec<Told>,
-    /// What the experiment must say, as TOML; None where the names are of no model that is known.
+    /// What the experiment must contain, as TOML; `None` if the names are of no known model.
     pub table: Option<String>,
 }
 
 impl Foreign {
-    /// Reads a file and looks whose names its tensors carry.
+    /// Reads a file and finds out which program's names its tensors have.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when the file is no file of tensors, or a new name is taken already; [`Error::Io`]
+    /// [`Error::Checkpoint`] if it is not a file of tensors, or if a new name already exists; [`Error::Io`]
     pub fn read(reading: Reading) -> Result<Self, Error> {
         let wrong = |error: headway_exchange::Error| Error::refused(&reading.file, error);
         let mut contents = headway_exchange::read(&reading.file, reading.key.as_deref()).map_err(wrong)?;
@@ -110,10 +112,10 @@ impl Foreign {
         Ok(Self { reading, contents, count, unwrapped, told, convention })
     }
 
-    /// Gives the tensors our names and layout.
+    /// Converts the tensors to Headway's names and layout.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when their names are of no program that is known, or what they say cannot be expressed.
+    /// [`Error::Checkpoint`] if the names are of no known program, or if what they describe cannot be expressed.
     pub fn named(self) -> Result<Named, Error> {
         let Self { reading, contents, count, unwrapped, told, convention } = self;
         let wrong = |error: headway_exchange::Error| Error::refused(&reading.file, error);
@@ -124,7 +126,7 @@ impl Foreign {
         Ok(Named { reading, contents, count, told, convention, renamed })
     }
 
-    /// What is in the file, without making anything of it.
+    /// Content of the file, without converting it.
     pub fn contents(self) -> Listing {
         let Self { contents, unwrapped, told, convention, .. } = self;
         let tensors = unwrapped.tensors;
@@ -163,7 +165,7 @@ impl Named {
     }
 }
 
-/// What is told of the network: by the user, beside the file, in the file, in this order.
+/// Facts known about the network: from the user, beside the file, in the file, in this order.
 fn told_of(reading: &Reading, contents: &Contents) -> Result<Vec<Told>, headway_exchange::Error> {
     let file = contents.files.first().unwrap_or(&reading.file);
     let folder = file.parent().unwrap_or(Path::new(""));
@@ -192,7 +194,7 @@ fn record(reading: &Reading, contents: &Contents, convention: &Convention, fitte
     })
 }
 
-/// Puts weights into a fresh model and writes it as a checkpoint into an empty or new folder.
+/// Loads weights into a fresh model and writes it as a checkpoint into an empty or new folder.
 fn write(
     place: &NewRun,
     experiment: &Experiment,
@@ -219,7 +221,7 @@ fn write(
 
 const CUT: &str = "\n--cut-positions takes the first rows of position.weight, as many as the task has";
 
-/// Whether a file's table of positions is too long and would fit but for that.
+/// Whether everything fits except that the file's table of positions is too long.
 fn has_more_positions(error: &WeightsError) -> bool {
     let WeightsError::Mismatch(report) = error else { return false };
     report.mismatched.iter().any(|mismatch| {
@@ -229,13 +231,13 @@ fn has_more_positions(error: &WeightsError) -> bool {
     })
 }
 
-/// Sha256 of a file.
+/// Sha256 of a file, in hexadecimal.
 fn file_digest(path: &Path) -> Result<String, Error> {
     let given = |error| Error::checkpoint(path, error);
     bounded_read::read(path).map(|bytes| digest(&bytes)).map_err(|error| Error::unreadable(path, error, given))
 }
 
-/// Sha256 of a line with sha256, two blanks and name for each of several files.
+/// Sha256 of several files: that of a text with one line per file, made of its sha256, two spaces and its name.
 fn files_digest(paths: &[PathBuf]) -> Result<String, Error> {
     let line = |path: &PathBuf| Ok::<String, Error>(format!("{}  {}\n", file_digest(path)?, presence::name(path)));
     Ok(digest(paths.iter().map(line).collect::<Result<String, _>>()?.as_bytes()))

@@ -1,10 +1,10 @@
-//! Values as files of JSON.
+//! Values as JSON files.
 
 use serde::Serialize;
 
 use crate::error::Error;
 
-/// The bytes of a file: indented, with an end of line.
+/// The content of a JSON file for a value: indented, with a final line end.
 ///
 /// # Errors
 /// [`Error::Json`] for what JSON cannot hold, such as a map whose keys are no texts.

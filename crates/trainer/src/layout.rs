@@ -12,10 +12,10 @@ pub(crate) const CHECKPOINTS: &str = "checkpoints";
 pub(crate) const FIGURES: &str = "figures";
 pub(crate) const FAILURE: &str = "failure.json";
 
-/// Whether a folder holds a run that can be opened.
+/// Whether a folder contains a run that can be opened.
 ///
 /// # Errors
-/// [`Error::Io`] when that cannot be told.
+/// [`Error::Io`] if the folder cannot be read.
 pub(crate) fn is_run(root: &Path) -> Result<bool, Error> {
     presence::is_file(&root.join(EXPERIMENT))
 }

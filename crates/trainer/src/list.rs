@@ -1,4 +1,4 @@
-//! Lists of choices of an experiment that nobody adds to from outside.
+//! Closed lists of an experiment's choices: callers cannot add entries.
 
 /// Declares a list once: the config enum with its names in files, and its part of `headway list`.
 macro_rules! list {
@@ -13,7 +13,7 @@ macro_rules! list {
             $($(#[$attribute])* #[doc = $summary] #[serde(rename = $name)] $variant $(($inner))?,)+
         }
 
-        /// The name of every entry in a config file, with one line about it.
+        /// The name of every entry in a config file, with a one-line summary.
         pub const $list: &[(&str, &str)] = &[$(($name, $summary),)+];
 
         impl $config {

@@ -1,4 +1,4 @@
-//! Batches as burn-train's data loaders.
+//! Batches in the form of burn-train's data loaders.
 
 use std::{ops::Range, sync::Arc};
 
@@ -11,10 +11,10 @@ use burn::{
 };
 use headway_tasks::{Batch, Source, Split};
 
-/// Batches by number. Each is a pure function of its number, so a loader may start anywhere.
+/// Batches by index. Each is a pure function of its index, so a loader may start anywhere.
 #[derive(Clone)]
 pub(crate) enum Loader {
-    /// Training batches with these numbers.
+    /// Training batches with these indices.
     Train(Arc<Source>, Range<u64>),
     /// An evaluation set.
     Evaluation(Arc<Vec<Batch>>),
@@ -49,7 +49,7 @@ impl DataLoader<Batch> for Loader {
         self.len()
     }
 
-    /// Batches live on the host; each goes to the model's device when it is used.
+    /// Batches are on the host; each is moved to the model's device when it is used.
     fn to_device(&self, _device: &Device) -> Arc<dyn DataLoader<Batch>> {
         Arc::new(self.clone())
     }

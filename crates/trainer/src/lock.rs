@@ -1,4 +1,4 @@
-//! Folders that no second process may hold.
+//! Locks on folders, each of which only one process can hold.
 
 use std::{
     fs::{self, File},
@@ -12,31 +12,31 @@ use headway_exchange::disk::open;
 
 use crate::{error::Error, presence};
 
-/// A folder that no second process may hold.
+/// A lock on a folder; other processes cannot take it while this value lives.
 #[derive(Debug)]
 pub struct FolderLock {
-    /// Held for its lock.
+    /// The file, kept open for its lock.
     _lock: File,
 }
 
 impl FolderLock {
-    /// File that the lock is on.
+    /// Name of the locked file.
     pub const LOCK: &str = ".lock";
 
     /// # Errors
     /// [`Error::InUse`] when another process holds it; [`Error::Io`]
     pub fn lock(root: &Path) -> Result<Self, Error> {
-        // Who only asks whether it is held, holds it for a moment.
+        // A process that checks whether the folder is locked holds the lock for a moment.
         Self::wait(root, Duration::from_secs(1))
     }
 
-    /// Whether a process holds the folder at this moment.
+    /// Whether some process holds the lock at this moment.
     ///
     /// # Errors
-    /// [`Error::Io`] when that cannot be told.
+    /// [`Error::Io`] if the lock cannot be examined.
     pub(crate) fn is_held(root: &Path) -> Result<bool, Error> {
         let path = root.join(Self::LOCK);
-        // Opening a pipe would wait.
+        // Opening a pipe would block.
         if !presence::is_file(&path)? {
             return Ok(false);
         }
@@ -44,13 +44,13 @@ impl FolderLock {
         match file.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(fs::TryLockError::WouldBlock) => Ok(true),
-            // Where there are no locks, nobody has one.
+            // On a file system without locks, nobody holds one.
             Err(fs::TryLockError::Error(error)) if is_lockless(&error) => Ok(false),
             Err(fs::TryLockError::Error(error)) => Err(Error::unread(&path)(error)),
         }
     }
 
-    /// [`FolderLock::lock`], waiting for a process that lets go.
+    /// [`FolderLock::lock`], waiting up to `patience` for another process to release it.
     ///
     /// # Errors
     /// as [`FolderLock::lock`]
@@ -83,7 +83,7 @@ impl FolderLock {
     }
 }
 
-/// Whether the system says that locks cannot be had at all: ENOTSUP, ENOSYS, ENOLCK.
+/// Whether the system does not support locks: ENOTSUP, ENOSYS, ENOLCK.
 fn is_lockless(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported || matches!(error.raw_os_error(), Some(37 | 77 | 95))
 }

@@ -1,4 +1,5 @@
-//! `metrics.jsonl`: one JSON object per logged step, a pure function of the run, so that a resumed run writes the same bytes.
+//! `metrics.jsonl`: one JSON object per logged step. It is a pure function of the run, so a resumed run writes the same
+//! bytes.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -16,7 +17,7 @@ pub struct Line {
     pub values: BTreeMap<String, f64>,
 }
 
-/// Every whole line of a metrics text. A line that a crash cut short is left out.
+/// All complete lines of a metrics text; a line cut off by a crash is left out.
 pub fn parse(text: &[u8]) -> Vec<Line> {
     lines(text).filter_map(parse_line).collect()
 }
@@ -29,20 +30,20 @@ fn parse_line(line: &[u8]) -> Option<Line> {
     bounded_read::from_json(line).ok()
 }
 
-/// Every whole line of a metrics file.
+/// All complete lines of a metrics file.
 ///
 /// # Errors
-/// [`Error::Io`] when the file exists and cannot be read.
+/// [`Error::Io`] if the file exists but cannot be read.
 pub fn read(path: &Path) -> Result<Vec<Line>, Error> {
     Ok(parse(&bytes(path)?))
 }
 
-/// The bytes of a metrics file; none where there is no file.
+/// The bytes of a metrics file; empty if there is no file.
 pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bounded_read::read_if_there(path)?.unwrap_or_default())
 }
 
-/// The newest value of a name in a metrics file, and its step; nothing where there is none.
+/// Step and value of the newest entry with a name in a metrics file; `None` if there is none.
 ///
 /// # Errors
 /// as [`read`]
@@ -51,8 +52,8 @@ pub fn newest(path: &Path, name: &str) -> Result<Option<(u64, f64)>, Error> {
     Ok(lines(&text).rev().filter_map(parse_line).find_map(|line| Some((line.step, *line.values.get(name)?))))
 }
 
-/// Compares the metrics file of a run with what its newest checkpoint says about it, says what differs, and gives it back for
-/// the page. Nothing where they agree, or where the checkpoint does not say.
+/// Compares a run's metrics file with what its newest checkpoint recorded about it, and returns a sentence about the
+/// difference for the page. `None` if they agree, or if the checkpoint recorded nothing.
 ///
 /// # Errors
 /// as [`read`]
@@ -61,7 +62,7 @@ pub fn verify(root: &Path) -> Result<Option<String>, Error> {
     let written = match newest.metrics() {
         Ok(Some(written)) => written,
         Ok(None) => return Ok(None),
-        // A page is about more than its newest checkpoint.
+        // A damaged checkpoint must not prevent the page.
         Err(error @ Error::Checkpoint { .. }) => return Ok(Some(format!("cannot be verified: {error}"))),
         Err(error) => return Err(error),
     };
@@ -80,7 +81,8 @@ pub fn verify(root: &Path) -> Result<Option<String>, Error> {
     Ok(amiss)
 }
 
-/// The lines of a metrics text up to a step, to the letter: a number read and written again could change its last digit.
+/// The lines of a metrics text up to a step, byte for byte, since parsing and rewriting a number could change its last
+/// digit.
 pub(crate) fn up_to(text: &[u8], step: u64) -> Vec<u8> {
     let keep = |line: &&[u8]| parse_line(line).is_some_and(|line| line.step <= step);
     let kept: Vec<&[u8]> = lines(text).filter(keep).flat_map(|line| [line, b"\n"]).collect();
@@ -88,7 +90,7 @@ pub(crate) fn up_to(text: &[u8], step: u64) -> Vec<u8> {
 }
 
 impl Line {
-    /// The line as written.
+    /// The line as it is written to the file.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| unreachable!("a map from names to numbers is JSON"))
     }

@@ -5,19 +5,19 @@ use headway_model::Input;
 use headway_tasks::{Batch, Inputs, Targets, TaskDims, TaskInput};
 use serde::{Deserialize, Serialize};
 
-/// What is minimised. Where targets are classes it is the cross-entropy, whichever is named.
+/// The objective to minimise. If targets are classes it is always the cross-entropy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
     /// Mean squared error over scored positions and the task's d_out channels.
     #[default]
     Plain,
-    /// The loss of the paper's code: targets are zero-padded to all channels the model returns, and the squared error is
-    /// averaged over all of them. With one meaningful channel of 32 it is about 1/32 of the plain loss.
+    /// The loss of the paper's code: targets are padded with zeros to the width of the model's output, and the squared
+    /// error is averaged over all channels. With one meaningful channel out of 32 it is about 1/32 of the plain loss.
     Padded,
 }
 
-/// Inputs of a batch on a device.
+/// The inputs of a batch, on a device.
 pub fn inputs(batch: &Batch, device: &Device) -> Input {
     input(&batch.inputs, batch.size, batch.dims, device)
 }
@@ -38,7 +38,7 @@ pub(crate) fn input(inputs: &Inputs, n: usize, dims: TaskDims, device: &Device) 
 }
 
 impl Loss {
-    /// Channels that enter the loss when the model returns `width` of them.
+    /// Number of channels in the loss, for a model output of width `width`.
     pub fn channels(self, width: usize, d_out: usize) -> usize {
         match self {
             Self::Plain => d_out,
@@ -46,7 +46,7 @@ impl Loss {
         }
     }
 
-    /// The loss of a prediction, ready for the backward pass.
+    /// The loss of a prediction, on the device, for the backward pass.
     ///
     /// Squared error: Σ scored (prediction − target)² / (scored positions · channels). Cross-entropy:
     /// −Σ scored log softmax(prediction) at the class / scored positions.
@@ -89,12 +89,12 @@ impl Loss {
     }
 }
 
-/// Positions of a batch whose prediction counts.
+/// Number of positions of a batch that are scored.
 pub(crate) fn scored_positions(batch: &Batch) -> usize {
     batch.loss_mask.iter().filter(|scored| **scored).count()
 }
 
-/// Widens rows of `d_out` numbers to `channels` with zeros.
+/// Rows of `d_out` numbers padded with zeros to `channels` numbers.
 pub(crate) fn zero_padded(targets: &[f32], d_out: usize, channels: usize) -> Vec<f32> {
     let mut padded = vec![0.0; targets.len() / d_out * channels];
     for (row, target) in padded.chunks_exact_mut(channels).zip(targets.chunks_exact(d_out)) {

@@ -1,4 +1,4 @@
-//! Scores of predictions on the host, in f64: the same code for the network and for classical predictors.
+//! Scores of predictions, computed on the host in f64 by the same code for networks and classical predictors.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ pub struct Scores {
     slices: Vec<String>,
     loss_sum: Mean,
     metric: Mean,
-    /// Of absolute errors, for tasks whose numbers have units.
+    /// Mean absolute error, for tasks whose numbers have units.
     absolute: Mean,
     per_slice: Vec<Mean>,
-    /// Mean of each example, for how far examples differ.
+    /// Mean of each example, for the variation between examples.
     per_example: Vec<Mean>,
     classes: bool,
 }
@@ -41,7 +41,7 @@ impl Mean {
         (self.count > 0).then(|| self.sum / self.count as f64)
     }
 
-    /// Standard deviation of the mean.
+    /// Standard error of the mean.
     fn error(self) -> Option<f64> {
         let n = self.count as f64;
         let variance = (self.square - self.sum * self.sum / n) / (n - 1.0);
@@ -50,17 +50,17 @@ impl Mean {
 }
 
 impl Scores {
-    /// No scores yet; `slices` are the names that positions of examples refer to.
+    /// Empty scores; `slices` are the names that positions of examples refer to.
     pub fn new(loss: Loss, slices: Vec<String>) -> Self {
         let [per_slice, per_example] = [vec![Mean::default(); slices.len()], vec![Mean::default(); slices.len()]];
         let [loss_sum, metric, absolute] = [Mean::default(); 3];
         Self { loss, slices, loss_sum, metric, absolute, per_slice, per_example, classes: false }
     }
 
-    /// Adds a batch. A prediction narrower than the network's is padded with zeros, which a classical predictor means.
+    /// Adds a batch. A prediction narrower than the network's is padded with zeros, as classical predictors intend.
     ///
     /// # Shapes
-    /// prediction `[batch, seq_len, width]`, row-major; `model_width` the channels the network returns
+    /// prediction `[batch, seq_len, width]`, row-major; `model_width` is the width of the network's output
     pub fn add(&mut self, batch: &Batch, prediction: &[f32], width: usize, model_width: usize) {
         let seq_len = batch.dims.seq_len;
         let mut example = vec![Mean::default(); self.slices.len()];
@@ -85,13 +85,13 @@ impl Scores {
         }
     }
 
-    /// Whether every value is a number; a network of which one is not has none.
+    /// Whether all scores are finite; a network with one that is not has no scores.
     pub fn are_finite(&self) -> bool {
         self.values().values().all(|value| value.is_finite())
     }
 
-    /// Values by name: `loss`, `mse` or `accuracy`, `mae` where numbers have units, and one of the second per slice, `mse[slice]`. All but the
-    /// loss are in the data's own units.
+    /// Values by name: `loss`, `mse` or `accuracy`, `mae` if numbers have units, and per slice `mse[slice]` or
+    /// `accuracy[slice]`. All except the loss are in the data's own units.
     pub fn values(&self) -> BTreeMap<String, f64> {
         let totals = [
             ("loss".to_owned(), self.loss_sum),
@@ -102,7 +102,7 @@ impl Scores {
         totals.into_iter().chain(slices).filter_map(|(name, mean)| Some((name, mean.get()?))).collect()
     }
 
-    /// Standard error of each slice's value, with examples as the independent observations.
+    /// Standard error of each slice's value, taking examples as the independent observations.
     pub fn errors(&self) -> BTreeMap<String, f64> {
         self.of_slices(&self.per_example).filter_map(|(name, mean)| Some((name, mean.error()?))).collect()
     }
@@ -113,32 +113,32 @@ impl Scores {
     }
 }
 
-/// How far a network is ahead of the best possible predictor, example by example. Where that one is unknown, which NaN says, no error
-/// at all is possible.
+/// How much better a network is than the best possible predictor, example by example. Where the best prediction is
+/// unknown, given as NaN, its error counts as zero.
 pub struct Lead {
     loss: Loss,
     slices: Vec<String>,
-    /// Of the loss, of the metric, then of each slice: the best possible score, how much better the network's is, and the size of
-    /// what is scored, a mean per example each.
+    /// For the loss, the metric, and each slice: the best possible score, how much better the network's score is, and
+    /// the size of the targets, each as a mean per example.
     scores: Vec<[Mean; 3]>,
     classes: bool,
 }
 
-/// Standard errors by which a network must be ahead to be doubted.
+/// A network is doubted if it is better by more than this number of standard errors.
 const CLEARLY: f64 = 4.0;
-/// Examples that a standard error needs to be trusted that far.
+/// Least number of examples for a standard error to be trusted that far.
 const FEWEST: u64 = 20;
-/// A lead below this share of what is scored is rounding: squares of what is left of numbers in single precision.
+/// An advantage below this share of the size of the targets is rounding in single precision.
 const ROUNDING: f64 = 1e-8;
 
 impl Lead {
-    /// Nothing yet; `slices` as for [`Scores::new`].
+    /// An empty lead; `slices` as for [`Scores::new`].
     pub fn new(loss: Loss, slices: Vec<String>) -> Self {
         let scores = vec![[Mean::default(); 3]; 2 + slices.len()];
         Self { loss, slices, scores, classes: false }
     }
 
-    /// Adds a batch with the network's prediction and the best possible.
+    /// Adds a batch with the network's prediction and the best possible prediction.
     ///
     /// # Shapes
     /// prediction `[batch, seq_len, width]`, best `[batch, seq_len, d_out]`, row-major
@@ -165,7 +165,7 @@ impl Lead {
                     }
                     Targets::Classes(_) => 1.0,
                 };
-                // More is better of an accuracy alone.
+                // Larger is better only for an accuracy.
                 let ahead = if self.classes { metric - best_metric } else { best_metric - metric };
                 let slice = batch.slices[row].map(|slice| 2 + slice as usize);
                 let of_metric = [Some(1), slice].into_iter().flatten().map(|at| (at, [best_metric, ahead, size]));
@@ -181,8 +181,8 @@ impl Lead {
         }
     }
 
-    /// Names of the scores, as [`Scores::values`] has them, that are better than the best possible by more than `CLEARLY` standard
-    /// errors, paired by example.
+    /// Scores, by their names in [`Scores::values`], that are better than the best possible ones by more than `CLEARLY`
+    /// standard errors, paired by example.
     pub fn doubts(&self) -> BTreeMap<String, Doubt> {
         let metric = metric_name(self.classes);
         let totals = ["loss".to_owned(), metric.to_owned()];
@@ -199,7 +199,7 @@ impl Lead {
 /// Name of the mean absolute error.
 pub const MAE: &str = "mae";
 
-/// Mean absolute error of one position in the data's own units, where there are some.
+/// Mean absolute error at one position in the data's own units; `None` if they have none.
 fn absolute(batch: &Batch, row: usize, prediction: &[f32]) -> Option<f64> {
     let Targets::Continuous(targets) = &batch.targets else { return None };
     let d_out = batch.dims.d_out;
@@ -208,7 +208,7 @@ fn absolute(batch: &Batch, row: usize, prediction: &[f32]) -> Option<f64> {
     (!batch.units.is_empty()).then_some(sum / d_out as f64)
 }
 
-/// Adds the loss of one position to a mean; returns its squared error, or whether its class was right.
+/// Adds the loss at one position to a mean. Returns the squared error there, or 1 if the class is right and 0 if not.
 fn score(loss: Loss, batch: &Batch, row: usize, prediction: &[f32], model_width: usize, losses: &mut Mean) -> f64 {
     match &batch.targets {
         Targets::Continuous(targets) => {
@@ -234,13 +234,13 @@ fn score(loss: Loss, batch: &Batch, row: usize, prediction: &[f32], model_width:
 /// Sums over the scored positions of one example.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExampleScore {
-    /// Sum of losses, and how many there are.
+    /// Sum of losses, and their number.
     pub loss: (f64, f64),
-    /// Sum of squared errors or of right answers, and how many positions there are.
+    /// Sum of squared errors or number of right answers, and the number of positions.
     pub metric: (f64, f64),
 }
 
-/// The scores of each example of a batch: over all of them, sums divided by counts are what [`Scores`] gives.
+/// The scores of each example of a batch. Sums over all examples divided by counts equal what [`Scores`] gives.
 ///
 /// # Shapes
 /// as [`Scores::add`]
@@ -266,12 +266,12 @@ pub fn by_example(
     prediction.chunks_exact(seq_len * width).enumerate().map(example).collect()
 }
 
-/// What is scored besides the loss, by the kind of target.
+/// Name of the metric besides the loss: `accuracy` for classes, else `mse`.
 pub fn metric_name(classes: bool) -> &'static str {
     if classes { "accuracy" } else { "mse" }
 }
 
-/// −ln softmax(logits) at the class; NaN where a logit is not finite, whichever it is.
+/// −ln softmax(logits) at the class; NaN if any logit is not finite.
 fn cross_entropy(logits: &[f32], class: usize) -> f64 {
     if !logits.iter().all(|logit| logit.is_finite()) {
         return f64::NAN;
@@ -281,7 +281,7 @@ fn cross_entropy(logits: &[f32], class: usize) -> f64 {
     total.ln() - f64::from(logits[class] - top)
 }
 
-/// KL(p ‖ q) = Σ_c p_c ln(p_c / q_c) in nats, of the distributions p and q behind two rows of logits.
+/// KL(p ‖ q) = Σ_c p_c ln(p_c / q_c) in nats, of the distributions p and q given by two rows of logits.
 pub fn divergence(p: &[f32], q: &[f32]) -> f64 {
     let log_softmax = |logits: &[f32]| -> Vec<f64> {
         let top = logits.iter().fold(f32::NEG_INFINITY, |top, &logit| top.max(logit));

@@ -1,4 +1,4 @@
-//! Words for whoever is watching, from code that has nobody else to hand them to: what was found amiss and passed over.
+//! Notices to the user from code that has no other way to report something it found wrong and skipped.
 
 use std::{
     collections::BTreeSet,
@@ -7,12 +7,12 @@ use std::{
 
 static LISTENER: OnceLock<fn(&str)> = OnceLock::new();
 
-/// Names who is told. The first call counts.
+/// Sets the listener; only the first call has an effect.
 pub fn tell(listener: fn(&str)) {
     let _ = LISTENER.set(listener);
 }
 
-/// Says something, once however often it is found.
+/// Sends a notice; equal texts are sent only once.
 pub fn say(text: impl Into<String>) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let text = text.into();

@@ -1,7 +1,8 @@
-//! Optimisers over named parameters, whose whole state is a set of named arrays and a step count.
+//! Optimisers over named parameters. Their whole state is a set of named arrays and a step count.
 //!
-//! burn's `ModuleOptimizer` keeps its state by random parameter ids, restores it on whatever device is the default one and
-//! clips tensor by tensor. Exact resume and clipping by the global norm need neither, so the update rules stand here.
+//! burn's `ModuleOptimizer` stores its state under random parameter ids, restores it on the default device, and clips
+//! each tensor separately. Exact resuming and clipping by the global norm need something else, so the update rules are
+//! implemented here.
 
 use std::collections::BTreeMap;
 
@@ -119,7 +120,7 @@ impl OptimizerConfig {
         }
     }
 
-    /// Numbers that are out of range: key and what would be right.
+    /// Settings that are out of range: each key, and what would be right.
     pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
         let positive = |value: f64| (!(value > 0.0 && value.is_finite())).then(|| "must be positive".to_owned());
         let natural = |value: f64| (!(value >= 0.0 && value.is_finite())).then(|| "must not be negative".to_owned());
@@ -128,7 +129,7 @@ impl OptimizerConfig {
             if !(0.0..1.0).contains(&value) {
                 return Some(range.to_owned());
             }
-            // Nothing new would enter a mean that keeps all of itself.
+            // With such a decay a mean would never change.
             (value as f32 >= 1.0).then(|| format!("{value} is 1 in single precision; {range} there"))
         };
         let adam = |rate, beta_1, beta_2, epsilon, weight_decay| {
@@ -153,21 +154,21 @@ impl OptimizerConfig {
     }
 }
 
-/// An optimiser in the middle of training.
+/// An optimiser with its state.
 pub struct Optimizer {
     config: OptimizerConfig,
     updates: u64,
-    /// Moments by `<parameter>.<moment>`, in the memory order of the parameter.
+    /// Moments under `<parameter>.<moment>`, in the memory order of the parameter.
     moments: BTreeMap<String, Tensor<1>>,
 }
 
 impl Optimizer {
-    /// A fresh optimiser.
+    /// An optimiser with no state yet.
     pub fn new(config: OptimizerConfig) -> Self {
         Self { config, updates: 0, moments: BTreeMap::new() }
     }
 
-    /// An optimiser as it was after `updates` updates.
+    /// An optimiser as it was after `updates` updates, given its moments.
     pub fn restored(config: OptimizerConfig, updates: u64, moments: BTreeMap<String, Array>, device: &Device) -> Self {
         let tensor = |array: Array| {
             let length = array.values.len();
@@ -186,7 +187,7 @@ impl Optimizer {
         self.moments.iter().map(|(name, tensor)| (name.clone(), array(tensor))).collect()
     }
 
-    /// One update of every parameter that has a gradient, at learning rate `rate`.
+    /// Updates every parameter that has a gradient, at learning rate `rate`.
     pub fn step<M: Module>(&mut self, module: M, gradients: GradientsParams, rate: f64) -> M {
         self.updates += 1;
         module.map(&mut Update { optimizer: self, gradients, rate, path: Path::default() })
@@ -256,7 +257,8 @@ impl ModuleMapper for Update<'_> {
     }
 }
 
-/// Scales all gradients by min(1, max_norm / ‖g‖), ‖g‖ over all parameters together, without reading it back.
+/// Scales all gradients by min(1, max_norm / ‖g‖), with ‖g‖ over all parameters together. The norm is not read back
+/// from the device.
 pub fn clip_by_global_norm<M: Module>(module: &M, gradients: GradientsParams, max_norm: f64) -> GradientsParams {
     let mut squares = SumOfSquares { gradients: &gradients, sum: None };
     module.visit(&mut squares);

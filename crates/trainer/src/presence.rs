@@ -1,5 +1,5 @@
-//! What is at a path. Only "not found" means that nothing is: whatever else the system answers is an error with the path, since
-//! what could not be looked at may well be there.
+//! What exists at a path. Only the system's "not found" means that nothing does; any other failure is an error with the
+//! path, since the file may well exist.
 
 use std::{
     fs::FileType,
@@ -11,15 +11,16 @@ use headway_exchange::disk;
 
 use crate::error::Error;
 
-/// What is at a path, through links; nothing where nothing is.
+/// Type of what is at a path, following links; `None` if nothing is.
 ///
 /// # Errors
-/// [`Error::Io`] when that cannot be told, also for a link to what is not there, a disk that is not mounted perhaps.
+/// [`Error::Io`] if the path cannot be examined; also for a link to a missing target, for example on a disk that is not
+/// mounted.
 pub fn kind(path: &Path) -> Result<Option<FileType>, Error> {
     match disk::about(path) {
         Ok(about) => Ok(Some(about.file_type())),
         Err(error) if is_not_there(&error) => {
-            // The first part of the path that is there: a link that leads nowhere hides what is behind it.
+            // The first existing part of the path: a broken link hides everything behind it.
             for part in path.ancestors() {
                 match disk::about_link(part) {
                     Ok(about) if about.is_symlink() && disk::about(part).is_err() => {
@@ -36,12 +37,12 @@ pub fn kind(path: &Path) -> Result<Option<FileType>, Error> {
     }
 }
 
-/// Whether the system says that nothing is there. It has other words for what is below a file.
+/// Whether the system says that nothing exists there; for paths below a file it uses another error.
 fn is_not_there(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// Whether anything is at a path.
+/// Whether anything exists at a path.
 ///
 /// # Errors
 /// as [`kind`]
@@ -49,7 +50,7 @@ pub fn is_there(path: &Path) -> Result<bool, Error> {
     Ok(kind(path)?.is_some())
 }
 
-/// Whether a file is at a path.
+/// Whether a path is a file.
 ///
 /// # Errors
 /// as [`kind`]
@@ -57,7 +58,7 @@ pub fn is_file(path: &Path) -> Result<bool, Error> {
     Ok(kind(path)?.is_some_and(|kind| kind.is_file()))
 }
 
-/// Whether a folder is at a path.
+/// Whether a path is a folder.
 ///
 /// # Errors
 /// as [`kind`]
@@ -65,10 +66,10 @@ pub fn is_folder(path: &Path) -> Result<bool, Error> {
     Ok(kind(path)?.is_some_and(|kind| kind.is_dir()))
 }
 
-/// What lies directly in a folder, by name; nothing where there is no folder.
+/// Entries of a folder, sorted by name; `None` if the folder does not exist.
 ///
 /// # Errors
-/// as [`kind`], and for what is no folder
+/// as [`kind`], and for a path that is not a folder
 pub fn list(folder: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
     match disk::entries(folder) {
         Ok(entries) => Ok(Some(entries)),

@@ -1,54 +1,54 @@
-//! What is wrong with an experiment, and where it stands.
+//! Problems of an experiment and their positions.
 
 use std::path::PathBuf;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueSource {
-    /// The experiment file; lines and columns count from 1, `offset` and `length` are bytes.
+    /// The experiment file. Lines and columns count from 1; `offset` and `length` are in bytes.
     File {
         /// Line of the key.
         line: usize,
         /// Column of the key.
         column: usize,
-        /// First byte of the place to point at.
+        /// Start of the text to point at.
         offset: usize,
-        /// Bytes to point at.
+        /// Length of the text to point at.
         length: usize,
     },
     /// `-s key=value` on the command line.
     Override(String),
-    /// Nobody set it.
+    /// No one set it: it has its default.
     Default,
 }
 
-/// One thing wrong with an experiment.
+/// One problem of an experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The key that it is about; empty for the text as a whole.
+    /// The key concerned; empty for the text as a whole.
     pub key: String,
     /// What is wrong, beginning with the key.
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
-    /// Where it stands.
+    /// Where the value came from.
     pub origin: ValueSource,
 }
 
-/// Everything wrong with an experiment, with the text to point into.
+/// All problems of an experiment, and its text to point into.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.one_line())]
 pub struct ExperimentError {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
     /// Its text; empty when it could not be read.
     pub text: String,
-    /// What is wrong, in the order of the file.
+    /// The problems, in the order of the file.
     pub problems: Vec<Problem>,
 }
 
 impl ExperimentError {
-    /// Each problem as `file:line:column: key: message`.
+    /// One line per problem, as `file:line:column: key: message`.
     pub fn one_line(&self) -> String {
         let lines = self.problems.iter().map(|problem| {
             let place = match &problem.origin {

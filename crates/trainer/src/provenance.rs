@@ -1,4 +1,4 @@
-//! Records: of a run, where it came from, on what it ran, how it ended; of weights, where they came from.
+//! Records: of a run (its origin, machine and end) and of weights (their origin).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,49 +15,49 @@ use crate::quote;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Digest of the config without the seed, twelve hexadecimal digits, then the seed: equal for equal runs.
+    /// Twelve hexadecimal digits of the digest of the config without the seed, then the seed: equal for equal runs.
     pub run_id: String,
-    /// The verb that began the run: `train` or `finetune`.
+    /// The verb that started the run: `train` or `finetune`.
     pub verb: String,
-    /// The command line that began it.
+    /// The command line that started it.
     pub command: String,
     /// Headway's version and, where it was built from a checkout, the commit.
     pub version: String,
     /// Operating system and architecture.
     pub platform: String,
-    /// Device by its `--device` name and by its own.
+    /// `--device` name of the device, and the name that it reports.
     pub device: String,
     /// Threads that the CPU backend may use.
     pub threads: usize,
-    /// Trainable parameters, of which frozen.
+    /// Number of parameters, frozen ones included.
     pub parameters: usize,
-    /// Parameters kept fixed.
+    /// Number of frozen parameters.
     pub frozen_parameters: usize,
     /// Sha256 of the data, for a task that reads it from files.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub data_sha256: Option<String>,
-    /// Where the weights came from, for a fine-tuned run.
+    /// Where the weights came from; `None` unless the run is fine-tuned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lineage: Option<Lineage>,
-    /// Start, seconds since 1970.
+    /// Time of the start, in seconds since 1970.
     pub started: u64,
-    /// Seconds of training so far, all sessions together.
+    /// Seconds of training so far, over all sessions.
     pub seconds: f64,
-    /// How it stands.
+    /// State of the run.
     pub status: Status,
     /// Steps taken.
     pub step: u64,
-    /// Results: one row for the network and one per classical predictor. Of a network that diverged the row is empty.
+    /// Result rows: one for the network and one per classical predictor. The row of a network that diverged is empty.
     pub results: Vec<Row>,
 }
 
-/// How a run stands.
+/// State of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// In progress, or killed.
     Running,
-    /// Took every step.
+    /// All steps were taken.
     Complete,
     /// Validation stopped improving.
     StoppedEarly,
@@ -65,12 +65,12 @@ pub enum Status {
     Interrupted,
     /// Stopped by the time limit; resumable.
     OutOfTime,
-    /// A loss or weight stopped being a number.
+    /// A loss or weight became NaN or infinite.
     Diverged,
 }
 
 impl Status {
-    /// Whether the run has nothing left to do.
+    /// Whether nothing is left to do.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Complete | Self::StoppedEarly)
     }
@@ -80,30 +80,30 @@ impl Status {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// `network`, or the predictor's name.
+    /// `network`, or the name of a classical predictor.
     pub name: String,
     /// Values by name, `test/loss`, `test/mse`, …
     pub metrics: BTreeMap<String, f64>,
-    /// Standard errors over test examples of the values of slices, by the same names.
+    /// Standard errors over test examples, for values of slices, under the same names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub errors: BTreeMap<String, f64>,
-    /// What is wrong with scores of the network that are finite, by the same names.
+    /// Doubts about finite scores of the network, under the same names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub doubts: BTreeMap<String, Doubt>,
 }
 
-/// What is wrong with a score that is finite.
+/// A reason to doubt a finite score.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Doubt {
-    /// It is better by more than four standard errors than this one, the best possible on these examples.
+    /// It is better than this score, the best possible on these examples, by more than four standard errors.
     BeyondBest(f64),
-    /// It is more than ten times this one, that of a predictor which says the mean whatever the input.
+    /// It is more than ten times this score, that of predicting the mean whatever the input.
     Absurd(f64),
 }
 
 impl Doubt {
-    /// Stands behind the score in tables.
+    /// The sign that follows the score in tables.
     pub fn sign(self) -> char {
         match self {
             Self::BeyondBest(_) => '†',
@@ -118,18 +118,18 @@ pub const NETWORK: &str = "network";
 const TEST_LOSS: &str = "test/loss";
 
 impl Row {
-    /// A row of scores alone.
+    /// A row without errors and doubts.
     pub fn new(name: &str, metrics: BTreeMap<String, f64>) -> Self {
         Self { name: name.to_owned(), metrics, errors: BTreeMap::new(), doubts: BTreeMap::new() }
     }
 
-    /// Whether there are scores: those of a network are all finite, or there are none.
+    /// Whether the row has scores: those of a network are all finite, or there are none.
     pub fn is_scored(&self) -> bool {
         self.metrics.contains_key(TEST_LOSS)
     }
 }
 
-/// Names of the scores that are not about a slice, of any of these rows.
+/// Names of the scores in these rows that are not about a slice.
 pub fn totals(rows: &[Row]) -> BTreeSet<&String> {
     rows.iter().flat_map(|row| row.metrics.keys()).filter(|name| !name.contains('[')).collect()
 }
@@ -145,28 +145,29 @@ impl Record {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lineage {
-    /// The checkpoint as it was given.
+    /// The checkpoint's path, as it was given.
     pub from: String,
     /// Sha256 of its `model.safetensors`.
     pub weights_sha256: String,
-    /// Identity of the run that trained it: digest of its config, then its seed.
+    /// Id of the run that trained it, see [`Record::run_id`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
-    /// Names loaded.
+    /// Number of tensors loaded.
     pub taken: usize,
-    /// Parameters that kept their fresh values, with `--allow-partial`.
+    /// Parameters that kept their fresh values because of `--allow-partial`.
     pub missing: Vec<String>,
-    /// Tensors of the checkpoint that found no place.
+    /// Tensors of the checkpoint that the model does not have.
     pub extra: Vec<String>,
-    /// Names whose shapes differed.
+    /// Tensors whose shapes differed.
     pub mismatched: Vec<String>,
-    /// Parameters that the task's sizes made anew.
+    /// Parameters that were replaced because the task has other sizes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<String>,
-    /// Keys that make another function of the same weights than the checkpoint's config did, as `KEY = VALUE, the checkpoint's VALUE`.
+    /// Keys that give another function of the same weights than the checkpoint's config, as `KEY = VALUE, the
+    /// checkpoint's VALUE`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// What was folded into the weights.
+    /// The adapter that was folded into the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folded: Option<Folded>,
 }
@@ -177,84 +178,85 @@ pub struct Lineage {
 pub struct Folded {
     /// The run, its checkpoint or the adapter's folder, as it was given.
     pub from: String,
-    /// Sha256 of the file that held its parameters.
+    /// Sha256 of the file with its parameters.
     pub sha256: String,
-    /// Identity of the run that trained it.
+    /// Id of the run that trained it, see [`Record::run_id`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
 }
 
 impl Lineage {
-    /// Parameters that the checkpoint did not give.
+    /// Parameters that did not come from the checkpoint.
     pub fn fresh(&self) -> Vec<String> {
         [&self.missing, &self.mismatched, &self.replaced].into_iter().flatten().cloned().collect()
     }
 }
 
-/// `import.json`: the file that weights came from, and what was made of it.
+/// `import.json`: the file that weights came from, and what was done to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Import {
-    /// The file as it was given.
+    /// Path of the file, as it was given.
     pub file: String,
-    /// Its sha256; of a folder, that of a line with sha256, two blanks and name for each file that was read.
+    /// Sha256 of the file; for a folder, that of a text with one line per file read, made of its sha256, two spaces and
+    /// its name.
     pub sha256: String,
-    /// Its form: `safetensors`, `PyTorch zip`, …
+    /// Its format: `safetensors`, `PyTorch zip`, …
     pub container: String,
-    /// Key of the file below which the weights lay.
+    /// Key of the file that contained the weights.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key: Option<String>,
-    /// Whose names they carried.
+    /// Program or library whose names the tensors had.
     pub convention: String,
-    /// Names that were changed by hand, as OLD=NEW.
+    /// Names that the user changed, as OLD=NEW.
     pub renamed: Vec<String>,
-    /// What was taken for granted, in words.
+    /// Assumptions, in words.
     pub assumed: Vec<String>,
-    /// What configurations said of the network, as `source: key = value`.
+    /// Facts from configurations, as `source: key = value`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub told: Vec<String>,
-    /// Tensors of the file that are no weights.
+    /// Tensors of the file that are not weights.
     pub not_weights: Vec<String>,
-    /// Tensors that lay beside the key.
+    /// Tensors outside the key.
     pub beside: Vec<String>,
-    /// Tensors that were left out by the user's wish.
+    /// Tensors left out at the user's request.
     pub left_out: Vec<String>,
-    /// Parameters that the file does not have, with what stands there.
+    /// Parameters that the file lacks, and what they were filled with.
     pub filled: BTreeMap<String, String>,
-    /// Tensors whose numbers were rounded to f32: type in the file, and how many changed.
+    /// Tensors whose numbers were rounded to f32: their type in the file, and how many numbers changed.
     pub rounded: BTreeMap<String, (String, usize)>,
-    /// Rows of positions in the file, where only the first were taken.
+    /// Number of position rows in the file, if only the first were used.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub positions: Option<usize>,
     /// Version of this program.
     pub version: String,
 }
 
-/// `failure.json`: why a run ended before its end.
+/// `failure.json`: why a run ended with an error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
     /// Exit code of the error.
     pub exit_code: u8,
-    /// The error.
+    /// Message of the error.
     pub message: String,
 }
 
-/// The end of a session.
+/// Result of a session.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     /// Folder of the run.
     #[serde(serialize_with = "quote::lossy")]
     pub run_dir: PathBuf,
-    /// How it stands.
+    /// State of the run.
     pub status: Status,
     /// Steps taken.
     pub step: u64,
-    /// Seconds of training, all sessions together.
+    /// Seconds of training, over all sessions.
     pub seconds: f64,
-    /// The network's scores, keyed like `test/loss`; none where one is not finite.
+    /// The network's scores under names like `test/loss`; empty if one is not finite.
     pub metrics: BTreeMap<String, f64>,
-    /// What is wrong with them where they are finite.
+    /// Doubts about finite scores.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub doubts: BTreeMap<String, Doubt>,
     /// The same scores of classical predictors.
@@ -262,7 +264,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// From result rows, of which the network's is the first.
+    /// A summary from result rows, the first of which is the network's.
     pub(crate) fn new(run_dir: &Path, status: Status, step: u64, seconds: f64, rows: Vec<Row>) -> Self {
         let mut rows = rows.into_iter();
         let network = rows.next().unwrap_or_else(|| Row::new(NETWORK, BTreeMap::new()));
@@ -270,14 +272,14 @@ impl Summary {
         Self { run_dir: run_dir.to_owned(), status, step, seconds, metrics, doubts, baselines }
     }
 
-    /// The result rows again.
+    /// The result rows of this summary.
     pub fn rows(&self) -> Vec<Row> {
         let network = Row { doubts: self.doubts.clone(), ..Row::new(NETWORK, self.metrics.clone()) };
         std::iter::once(network).chain(self.baselines.iter().cloned()).collect()
     }
 }
 
-/// Version, and the commit where the sources are a git checkout.
+/// Version, and the commit if the sources are a git checkout.
 pub fn version() -> String {
     let version = env!("CARGO_PKG_VERSION");
     match commit() {
@@ -287,7 +289,7 @@ pub fn version() -> String {
 }
 
 fn commit() -> Option<String> {
-    // The checkout this binary was built from, not the folder it runs in.
+    // The checkout that this binary was built from, not the working folder.
     let source = env!("CARGO_MANIFEST_DIR");
     let output = Command::new("git").args(["-C", source, "describe", "--always", "--dirty"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
@@ -299,7 +301,7 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// This process's command line, as a shell takes it.
+/// Command line of this process, quoted for a shell.
 pub fn command_line() -> String {
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();

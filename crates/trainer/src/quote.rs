@@ -1,16 +1,17 @@
-//! Text from outside, names of files above all, made fit for where it goes: a terminal, a shell, Python, Markdown.
+//! Quoting text from outside, file names above all, for where it is shown: a terminal, a shell, Python, Markdown.
 
 use std::{borrow::Cow, ffi::OsStr, fmt::Write as _, path::Path};
 
 use serde::Serializer;
 
-/// Whether a terminal obeys it instead of showing it: control characters, and those that change the direction of writing.
+/// Whether a terminal interprets the character instead of showing it: control characters, and those that change the
+/// direction of writing.
 fn is_obeyed(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A text for a terminal: what it would obey becomes `\u001b` and the like, which JSON, TOML and Python read back. Line breaks
-/// and tabs stay.
+/// A text for a terminal: characters that it would interpret become `\u001b` and the like, which JSON, TOML and Python
+/// can read. Line breaks and tabs are kept.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let stays = |c: char| !is_obeyed(c) || matches!(c, '\n' | '\t');
     if text.chars().all(stays) {
@@ -27,7 +28,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// A text for a terminal, of which every byte keeps its place.
+/// A text for a terminal in which every byte keeps its position.
 pub fn printable_in_place(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' | '\t' => c,
@@ -41,11 +42,11 @@ pub fn printable_in_place(text: &str) -> String {
 }
 
 fn escape(text: &mut String, c: char) {
-    // Writing to a string cannot fail. All of these are below 2^16.
+    // Writing to a string cannot fail. All these characters are below 2^16.
     let _ = write!(text, "\\u{:04x}", u32::from(c));
 }
 
-/// One word of a shell command. What is no text, or would be obeyed by a terminal, is written as `$'\xff'`.
+/// One word of a shell command. Bytes that are not text, or that a terminal would interpret, are written as `$'\xff'`.
 pub fn shell(word: impl AsRef<OsStr>) -> String {
     let word = word.as_ref();
     let is_plain = |c: char| c.is_alphanumeric() || "_-./=,:+@%".contains(c);
@@ -77,7 +78,8 @@ pub fn shell_path(path: impl AsRef<OsStr>) -> String {
     shell(below)
 }
 
-/// A string of Python. Bytes that are no text stand as in `os.fsdecode`, which its functions that take paths turn back.
+/// A Python string. Bytes that are not text are written as by `os.fsdecode`; Python's functions for paths convert them
+/// back.
 pub fn python(text: impl AsRef<OsStr>) -> String {
     let mut quoted = "\"".to_owned();
     for chunk in text.as_ref().as_encoded_bytes().utf8_chunks() {
@@ -95,7 +97,7 @@ pub fn python(text: impl AsRef<OsStr>) -> String {
     quoted + "\""
 }
 
-/// A span of code in Markdown, within which neither Markdown nor HTML means anything.
+/// A code span in Markdown, inside which neither Markdown nor HTML is interpreted.
 pub fn code(text: impl AsRef<OsStr>) -> String {
     let text = text.as_ref().to_string_lossy().replace(is_obeyed, " ");
     let longest = text.split(|c: char| c != '`').map(str::len).max().unwrap_or_default();
@@ -104,10 +106,10 @@ pub fn code(text: impl AsRef<OsStr>) -> String {
     format!("{fence}{space}{text}{space}{fence}")
 }
 
-/// A path in JSON, for `serialize_with`: what is no text in it is replaced, as where it is shown.
+/// A path in JSON, for `serialize_with`: bytes that are not text are replaced, as where it is shown.
 ///
 /// # Errors
-/// What the serialiser says.
+/// The serialiser's error.
 pub fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }

@@ -1,4 +1,4 @@
-//! `resume`: the same run goes on where it stopped, with the same config and the same bits.
+//! `resume`: continues a run where it stopped, with the same config and to the same bits.
 
 use std::path::Path;
 
@@ -16,19 +16,19 @@ use crate::{
     session::{self, Finished, InitialState, Options, RunOrigin},
 };
 
-/// What came of going on with a run.
+/// Result of resuming a run.
 pub enum Resumed {
-    /// Nothing was left to do.
+    /// There was nothing left to do.
     Complete(Summary),
     /// It was trained further.
     Trained(Box<Finished>),
 }
 
 impl Resumed {
-    /// The summary of the run; one that was trained further is brought to its end by `conclude`.
+    /// The summary of the run; `conclude` finishes a run that was trained further.
     ///
     /// # Errors
-    /// What `conclude` returns.
+    /// The errors of `conclude`.
     pub fn end<E>(self, conclude: impl FnOnce(Finished) -> Result<Summary, E>) -> Result<Summary, E> {
         match self {
             Self::Complete(summary) => Ok(summary),
@@ -37,20 +37,20 @@ impl Resumed {
     }
 }
 
-/// Continues a run from its newest checkpoint, or from the start when it was killed before the first. A run that is
-/// complete stays as it is. Where the record cannot be read, a new one is made from the checkpoint, and said so.
+/// Continues a run from its newest checkpoint, or from the start if it was killed before the first. A complete run
+/// stays as it is. If the record cannot be read, a new one is made from the checkpoint, with a notice.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when the checkpoint is damaged or `experiment.toml` was changed since; any other [`Error`].
+/// [`Error::Checkpoint`] if the checkpoint is damaged or `experiment.toml` has changed since; any other [`Error`].
 pub fn resume(root: &Path, options: &Options) -> Result<Resumed, Error> {
     resume_in(RunDir::open(root)?, options)
 }
 
-/// [`resume`] of a run already opened.
+/// [`resume`] for a run folder that is already open.
 pub fn resume_in(dir: RunDir, options: &Options) -> Result<Resumed, Error> {
     let root = &dir.root().to_owned();
     let experiment = experiment::load_to_train(&dir.experiment(), &[])?.experiment;
-    // It tells, and decides nothing but whether the run is done, which the checkpoints know.
+    // The record decides only whether the run is done, and the checkpoints know that too.
     let record = match run_dir::read_record(root) {
         Err(error) if error.kind() == ErrorKind::Usage => Err(error),
         record => Ok(record?),
@@ -110,7 +110,7 @@ pub fn resume_in(dir: RunDir, options: &Options) -> Result<Resumed, Error> {
     Ok(Resumed::Trained(Box::new(finished)))
 }
 
-/// What a checkpoint knows of a run whose record cannot be read.
+/// What a checkpoint knows about a run whose record cannot be read.
 fn unrecorded(dir: &RunDir, newest: &Checkpoint, problem: &str) -> Result<RunOrigin, Error> {
     let lineage = newest.lineage()?;
     let verb = if lineage.is_some() { "finetune" } else { "train" };

@@ -1,13 +1,13 @@
-//! The folder of one run: owns every path in it and every write.
+//! The folder of one run: all its paths and all writes to it are defined here.
 //!
 //! ```text
 //! experiment.toml    the resolved config, written before step 1
 //! run.json           command, versions, device, status, results
-//! metrics.jsonl      one line per logged step; each checkpoint knows what it held
-//! failure.json       why a run of a sweep ended in an error, if it did
+//! metrics.jsonl      one line per logged step; each checkpoint records its digest
+//! failure.json       why a run of a sweep ended with an error, if it did
 //! checkpoints/       step-00000250/ …
 //! report.html  figures/
-//! aside-1/ …         what a failed try left when the run was begun anew
+//! aside-1/ …         results of a failed try, moved here when the run was started again
 //! ```
 
 use std::{
@@ -35,22 +35,22 @@ use crate::{
     quote,
 };
 
-/// Where a new run goes.
+/// Where a new run is placed.
 #[derive(Clone, Debug)]
 pub enum NewRun {
-    /// Into this folder, which must be empty or new.
+    /// In this folder, which must be empty or new.
     At(PathBuf),
-    /// Into the first free `<parent>/<name>-<k>`, k = 1, 2, …
+    /// In the first free `<parent>/<name>-<k>`, k = 1, 2, …
     Numbered {
-        /// Folder of runs.
+        /// Folder that contains the runs.
         parent: PathBuf,
-        /// What the run is about.
+        /// First part of the folder's name.
         name: String,
     },
 }
 
 impl NewRun {
-    /// The folder that would be made now, new or empty.
+    /// The folder that would be used now, which is new or empty.
     ///
     /// # Errors
     /// [`Error::Occupied`] when it is not empty, [`Error::Io`] when it cannot be read.
@@ -64,7 +64,7 @@ impl NewRun {
         }
     }
 
-    /// [`NewRun::path`] for a run, which also takes the folder of one that was killed before it began.
+    /// [`NewRun::path`] for a run: the folder of a run that was killed before it started counts as empty.
     ///
     /// # Errors
     /// as [`NewRun::path`]
@@ -75,7 +75,7 @@ impl NewRun {
         }
     }
 
-    /// Makes the folder. Of several processes that ask for a numbered one at once, each gets its own.
+    /// Makes the folder. If several processes request a numbered folder at once, each gets its own.
     fn make(&self) -> Result<PathBuf, Error> {
         let Self::Numbered { parent, name } = self else {
             let root = self.run_path()?;
@@ -98,7 +98,7 @@ fn numbered(parent: &Path, name: &str) -> impl Iterator<Item = PathBuf> {
     (1_u64..).map(move |k| parent.join(format!("{name}-{k}")))
 }
 
-/// The first of the numbered paths at which nothing is.
+/// The first of the numbered paths at which nothing exists.
 fn free(parent: &Path, name: &str) -> Result<PathBuf, Error> {
     for path in numbered(parent, name) {
         if !presence::is_there(&path)? {
@@ -108,7 +108,7 @@ fn free(parent: &Path, name: &str) -> Result<PathBuf, Error> {
     unreachable!("numbers do not run out")
 }
 
-/// Whether a folder holds what a run leaves that was killed before its config was there, and nothing else.
+/// Whether a folder holds only what is left by a run that was killed before its config was written.
 fn is_unbegun(root: &Path) -> Result<bool, Error> {
     let Some(entries) = presence::list(root)? else { return Ok(false) };
     for path in entries {
@@ -128,7 +128,7 @@ fn is_unbegun(root: &Path) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Whether nothing is at a path, or an empty folder.
+/// Whether a path does not exist, or is an empty folder.
 fn is_empty(path: &Path) -> Result<bool, Error> {
     match presence::kind(path)? {
         Some(kind) if kind.is_dir() => Ok(presence::list(path)?.is_none_or(|entries| entries.is_empty())),
@@ -147,19 +147,19 @@ fn occupied(root: &Path) -> Result<Error, Error> {
     })
 }
 
-/// The folder of one run, locked against a second process while it is held.
+/// The folder of one run, locked against other processes while this value lives.
 #[derive(Debug)]
 pub struct RunDir {
     root: PathBuf,
-    /// Nothing where another process may hold it.
+    /// The lock; `None` if another process may hold it.
     held: Option<FolderLock>,
-    /// What was logged; nothing until the file was read.
+    /// Length and digest of the metrics file; `None` until it is read.
     logged: Mutex<Option<Logged>>,
-    /// What is wrong with the metrics file.
+    /// What is wrong with the metrics file; `None` if nothing is.
     amiss: Mutex<Option<String>>,
 }
 
-/// Length and digest of the metrics file, kept up as it grows.
+/// Length and digest of the metrics file, updated as it grows.
 #[derive(Clone, Debug, Default)]
 struct Logged {
     bytes: u64,
@@ -181,7 +181,7 @@ impl RunDir {
     pub fn create(place: &NewRun) -> Result<Self, Error> {
         let root = place.make()?;
         let dir = Self::lock(&root)?;
-        // Before it was held, another process may have trained here.
+        // Another process may have trained here before the lock was taken.
         if !is_unbegun(&root)? {
             return Err(occupied(&root)?);
         }
@@ -202,18 +202,18 @@ impl RunDir {
         };
         ensure_run()?;
         let dir = Self::lock(root)?;
-        // Whoever held it before may have moved the run away.
+        // The process that held the lock before may have moved the run away.
         ensure_run()?;
         dir.sweep()?;
         Ok(dir)
     }
 
-    /// The folder of a run that another process may be training: to read it, and to write pages about it.
+    /// The folder of a run that another process may be training, for reading it and for writing pages about it.
     pub fn beside(root: &Path) -> Self {
         Self::of(root, None)
     }
 
-    /// Deletes what a crash left half-made or half-deleted: checkpoints, and files that were about to be replaced.
+    /// Deletes what a crash left incomplete: checkpoints that were being written or deleted, and temporary files.
     fn sweep(&self) -> Result<(), Error> {
         for path in presence::list(&self.root.join(CHECKPOINTS))?.unwrap_or_default() {
             if presence::name(&path).starts_with(".step-") {
@@ -226,7 +226,7 @@ impl RunDir {
                     disk::remove_file(&path)?;
                 }
             }
-            // Pages are also written by processes that do not hold the folder.
+            // Processes that do not hold the lock may write pages too.
             beside::sweep(&folder);
         }
         Ok(())
@@ -250,23 +250,24 @@ impl RunDir {
         root.join(EXPERIMENT)
     }
 
-    /// Whether a process holds the folder at this moment.
+    /// Whether some process holds the folder's lock at this moment.
     ///
     /// # Errors
-    /// [`Error::Io`] when that cannot be told.
+    /// [`Error::Io`] if the lock cannot be examined.
     pub fn is_held(root: &Path) -> Result<bool, Error> {
         FolderLock::is_held(root)
     }
 
-    /// Whether the folder holds a run that can be opened.
+    /// Whether the folder contains a run that can be opened.
     ///
     /// # Errors
-    /// [`Error::Io`] when that cannot be told.
+    /// [`Error::Io`] if the folder cannot be read.
     pub fn is_run(root: &Path) -> Result<bool, Error> {
         layout::is_run(root)
     }
 
-    /// The folder of a run of a study, whatever is in it; made unless it is there. Waits for a process that was told to stop.
+    /// The folder of a run of a study, whatever it contains; it is made if needed. Waits for a process that was told to
+    /// stop.
     ///
     /// # Errors
     /// [`Error::InUse`] when another process holds it for longer than `patience`; [`Error::Io`]
@@ -277,20 +278,21 @@ impl RunDir {
         Ok(dir)
     }
 
-    /// Moves what an earlier try left out of the way, so that the run begins anew, and says where to.
+    /// Moves the results of an earlier try to a subfolder, so that the run can start again, with a notice that names
+    /// it.
     ///
     /// # Errors
     /// [`Error::Io`]
     pub fn set_aside(&self) -> Result<(), Error> {
         let mut left = Vec::new();
-        // The config first: without it the folder is known to hold nothing to go on from.
+        // The config goes first: a folder without one is known to have nothing to continue from.
         for name in [EXPERIMENT, RECORD, METRICS, FAILURE, REPORT, CHECKPOINTS, FIGURES] {
             let path = self.root.join(name);
             if !is_empty(&path)? {
                 left.push(path);
             }
         }
-        // That it failed is all that is known of it, or that it was about to begin.
+        // If only the record of a failure is left, or nothing, there is nothing worth keeping.
         if left.iter().all(|path| path.ends_with(FAILURE)) {
             self.forget_failure()?;
         } else if is_unbegun(&self.root)? {
@@ -306,7 +308,7 @@ impl RunDir {
         disk::create_dir(&self.root.join(CHECKPOINTS))
     }
 
-    /// Moves a record that cannot be read out of the way; where to, if there was one.
+    /// Moves an unreadable record away and returns its new path; `None` if there was no record.
     ///
     /// # Errors
     /// [`Error::Io`]
@@ -319,7 +321,7 @@ impl RunDir {
         Ok(Some(aside))
     }
 
-    /// Forgets that an earlier try failed.
+    /// Deletes the record of an earlier failure.
     ///
     /// # Errors
     /// [`Error::Io`]
@@ -327,43 +329,43 @@ impl RunDir {
         disk::remove_file(&self.root.join(FAILURE))
     }
 
-    /// The folder itself.
+    /// Path of the folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The resolved config.
+    /// Path of the resolved config.
     pub fn experiment(&self) -> PathBuf {
         self.root.join(EXPERIMENT)
     }
 
-    /// Command, versions, device, status and results.
+    /// Path of the record: command, versions, device, status and results.
     pub fn record(&self) -> PathBuf {
         self.root.join(RECORD)
     }
 
-    /// One line per logged step.
+    /// Path of the metrics file, which has one line per logged step.
     pub fn metrics(&self) -> PathBuf {
         Self::metrics_of(&self.root)
     }
 
-    /// The page about this run.
+    /// Path of the page about this run.
     pub fn report(&self) -> PathBuf {
         self.root.join(REPORT)
     }
 
-    /// A figure by name.
+    /// Path of the figure with this name.
     pub fn figure(&self, name: &str) -> PathBuf {
         self.root.join(FIGURES).join(format!("{name}.svg"))
     }
 
-    /// Replaces a file of this run: it holds either the old bytes or the new, whatever happens in between.
+    /// Replaces a file of this run atomically: at any time it holds either the old bytes or the new ones.
     ///
     /// # Errors
     /// [`Error::Io`]
     pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         if self.held.is_none() {
-            // Whoever holds it may write the same file.
+            // The process that holds the lock may write the same file.
             return beside::write(path, bytes);
         }
         if path == self.metrics() {
@@ -385,7 +387,7 @@ impl RunDir {
         Ok(())
     }
 
-    /// Drops what was logged after `step`: a resumed run writes it again.
+    /// Removes what was logged after `step`, since a resumed run logs it again.
     ///
     /// # Errors
     /// [`Error::Io`]
@@ -395,12 +397,12 @@ impl RunDir {
         self.write(&path, &log::up_to(&text, step))
     }
 
-    /// Remembers what is wrong with the metrics file: later checkpoints, whose digests are of what is left, say so.
+    /// Records what is wrong with the metrics file, for later checkpoints, whose digests cover only what is left of it.
     pub(crate) fn note_amiss(&self, amiss: Option<String>) {
         *self.amiss.lock().unwrap_or_else(PoisonError::into_inner) = amiss;
     }
 
-    /// What the metrics file holds, for a checkpoint to know.
+    /// Length and digest of the metrics file, for a checkpoint.
     fn written(&self) -> Result<Written, Error> {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.is_none() {
@@ -413,22 +415,22 @@ impl RunDir {
         Ok(Written { bytes, sha256: hex(digest.finalize().as_slice()), amiss })
     }
 
-    /// Whole checkpoints, oldest first. What a crash left half-made is passed over.
+    /// Complete checkpoints, oldest first; those that a crash left incomplete are skipped.
     ///
     /// # Errors
-    /// [`Error::Io`] when that cannot be told.
+    /// [`Error::Io`] if the folder cannot be read.
     pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, Error> {
         checkpoint::checkpoints_in(&self.root)
     }
 
-    /// Writes a checkpoint as a temporary sibling and renames it into place when every byte is on disk.
+    /// Writes a checkpoint to a temporary folder and renames it when every byte is on disk.
     ///
     /// # Errors
-    /// [`Error::Io`]; earlier checkpoints are untouched then.
+    /// [`Error::Io`]; earlier checkpoints are untouched in this case.
     pub fn save_checkpoint(&self, step: u64, mut files: Vec<(&'static str, Vec<u8>)>) -> Result<PathBuf, Error> {
         let path = self.root.join(CHECKPOINTS).join(format!("step-{step:08}"));
         if presence::is_there(&self.metrics())? {
-            // What was logged so far must reach the disk before the state that will not log it again.
+            // The metrics must be on disk before a state from which they will not be logged again.
             disk::sync(&self.metrics())?;
         }
         files.push((Checkpoint::METRICS, json::file(&self.written()?)?));
@@ -437,14 +439,14 @@ impl RunDir {
             disk::remove_dir(&temporary)?;
         }
         if presence::is_there(&path)? {
-            // One without a manifest, which training did not go on from.
+            // An existing checkpoint of this step has no manifest, so training did not resume from it.
             disk::rename(&path, &free(&self.root.join(CHECKPOINTS), &format!("{}.aside", presence::name(&path)))?)?;
         }
         checkpoint::write(&temporary, &path, &files, || Ok(()))?;
         Ok(path)
     }
 
-    /// Deletes a checkpoint. It is out of sight before its first file goes, so that none is ever seen in part.
+    /// Deletes a checkpoint. It is renamed first, so that no incomplete checkpoint is ever visible.
     ///
     /// # Errors
     /// [`Error::Io`]
@@ -460,7 +462,7 @@ fn hidden(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{}", presence::name(path)))
 }
 
-/// Why a run of a sweep ended in an error, if it did.
+/// Why a run of a sweep ended with an error; `None` if it did not.
 ///
 /// # Errors
 /// [`Error::Io`]
@@ -468,7 +470,7 @@ pub fn read_failure(root: &Path) -> Result<Option<Failure>, Error> {
     Ok(bounded_read::read_if_there(&root.join(FAILURE))?.and_then(|text| bounded_read::from_json(&text).ok()))
 }
 
-/// Remembers why a run ended in an error.
+/// Records why a run ended with an error.
 ///
 /// # Errors
 /// [`Error::Io`]
@@ -476,7 +478,7 @@ pub fn write_failure(root: &Path, failure: &Failure) -> Result<(), Error> {
     disk::replace(&root.join(FAILURE), &json::file(failure)?)
 }
 
-/// The run folders directly below a folder, by name.
+/// The run folders directly below a folder, sorted by name.
 ///
 /// # Errors
 /// [`Error::NotThere`]; [`Error::Io`] when it cannot be read.
@@ -494,7 +496,7 @@ pub fn runs_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(runs)
 }
 
-/// The resolved experiment of a run, without locking the folder.
+/// The resolved experiment of a run, read without locking the folder.
 ///
 /// # Errors
 /// [`Error::NoFile`] when it cannot be read; [`Error::Experiment`] when it makes no sense.
@@ -505,12 +507,12 @@ pub fn read_experiment(root: &Path) -> Result<Experiment, Error> {
 /// Whether the folder has a record, readable or not.
 ///
 /// # Errors
-/// [`Error::Io`] when that cannot be told.
+/// [`Error::Io`] if the folder cannot be read.
 pub fn has_record(root: &Path) -> Result<bool, Error> {
     presence::is_there(&root.join(RECORD))
 }
 
-/// The record of a run, without locking the folder.
+/// The record of a run, read without locking the folder.
 ///
 /// # Errors
 /// [`Error::NotARun`]; [`Error::DamagedRecord`]; [`Error::Io`] when it cannot be read.
@@ -529,13 +531,13 @@ pub fn read_record(root: &Path) -> Result<Record, Error> {
     let mut record: Record =
         bounded_read::from_json(&bytes).map_err(|problem| Error::DamagedRecord { path: path.clone(), problem })?;
     if record.status.is_final() && !record.is_scored() {
-        // Scores that are not finite are a failure, whatever the program that wrote it made of them.
+        // Scores that are not finite count as divergence, whatever status an older program recorded.
         record.status = Status::Diverged;
     }
     if record.status == Status::Running
         && let Some(newest) = checkpoint::checkpoints_in(root)?.last()
     {
-        // It runs still, or was killed before it could write how far it came.
+        // The run is in progress, or was killed before it could record its last step.
         record.step = newest.step.unwrap_or(record.step);
     }
     Ok(record)

@@ -1,14 +1,14 @@
-//! Learning rate as a pure function of the step, so that there is nothing to save.
+//! Learning-rate schedules: pure functions of the step, so no state has to be saved.
 
 use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate changes after a linear warm-up: rate(step) = base · warmup · decay.
+/// How the learning rate changes: rate(step) = base · warmup · decay, with a linear warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
-    /// The base rate throughout.
+    /// The base rate at all steps.
     Constant {
         /// Steps of linear warm-up from zero. Default 0.
         #[serde(default)]
@@ -41,7 +41,7 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// Steps of linear warm-up.
+    /// Number of steps of linear warm-up.
     pub fn warmup_steps(&self) -> u64 {
         match *self {
             Self::Constant { warmup_steps } | Self::Linear { warmup_steps, .. } | Self::Cosine { warmup_steps, .. } => {

@@ -1,4 +1,5 @@
-//! The one place that builds loader, optimiser, schedule and strategy, and turns their end into a record.
+//! A session of training: the only place that builds loader, optimiser, schedule and strategy, and records how they
+//! ended.
 
 use std::{
     collections::BTreeMap,
@@ -35,60 +36,60 @@ use crate::{
     strategy::{Outcome, StepStrategy},
 };
 
-/// What a session needs to know that is not part of the experiment.
+/// Options of a session that are not part of the experiment.
 #[derive(Clone)]
 pub struct Options {
-    /// Where to train.
+    /// Device to train on.
     pub device: OpenDevice,
-    /// Show burn-train's dashboard instead of plain progress.
+    /// Whether to show burn-train's dashboard instead of plain progress.
     pub dashboard: bool,
-    /// Checkpoint and stop after this long.
+    /// Time after which to save a checkpoint and stop; `None` for no limit.
     pub max_time: Option<Duration>,
     /// Stops training after the current micro-batch; an unfinished update is dropped.
     pub interrupter: Interrupter,
-    /// Set by whoever wants a checkpoint after the current micro-batch, of the last whole update; training goes on.
+    /// Set to request a checkpoint of the last whole update after the current micro-batch; training continues.
     pub save_now: Arc<AtomicBool>,
-    /// Told of every logged step, validation and checkpoint.
+    /// Called for every logged step, validation and checkpoint.
     pub on_event: OnEvent,
 }
 
-/// What is new in a session: where its weights come from.
+/// The state from which a session starts.
 pub struct InitialState {
     /// The network.
     pub model: Model,
     /// Its examples.
     pub(crate) source: Source,
-    /// Where training goes on; nothing for step 0.
+    /// Optimiser and step to continue from; `None` to start at step 0.
     pub(crate) resumable: Option<Resumable>,
     pub(crate) run: RunOrigin,
 }
 
-/// The run that a session is part of.
+/// The run that a session belongs to.
 pub enum RunOrigin {
-    /// A new one, its verb and where its weights came from.
+    /// A new run: its verb and where its weights came from.
     New(&'static str, Option<Box<Lineage>>),
-    /// One with a record.
+    /// A run with a record.
     Known(Box<Record>),
-    /// One whose record was lost, its verb and where its weights came from.
+    /// A run whose record was lost: its verb and where its weights came from.
     Unrecorded(&'static str, Option<Box<Lineage>>),
 }
 
-/// A run whose training has ended, and whose record does not say so yet: what makes its page comes first, then
-/// [`Finished::conclude`], so that a run which is complete has its page.
+/// A run whose training has ended but whose record does not say so yet. Make its page first and then call
+/// [`Finished::conclude`], so that a run recorded as complete has its page.
 pub struct Finished {
-    /// Its folder, which no other process may hold meanwhile.
+    /// Its folder, locked against other processes.
     pub dir: Arc<RunDir>,
     /// Its experiment.
     pub experiment: Experiment,
     /// Its record, with the results.
     pub record: Record,
-    /// The network, once nothing is left to train and its scores are finite.
+    /// The network; `None` unless training is complete and its scores are finite.
     pub model: Option<Model>,
     /// Its examples.
     pub source: Arc<Source>,
-    /// Where the network is.
+    /// The network's device.
     pub device: Device,
-    /// What it ended with.
+    /// The error with which the run ended.
     error: Option<Error>,
 }
 
@@ -96,7 +97,7 @@ impl Finished {
     /// Writes the record.
     ///
     /// # Errors
-    /// What the run ended with: [`Error::Diverged`], or [`Error::NotFinite`] for scores; [`Error::Io`]
+    /// The error with which the run ended: [`Error::Diverged`], or [`Error::NotFinite`] for scores; or [`Error::Io`]
     pub fn conclude(self) -> Result<Summary, Error> {
         save_record(&self.dir, &self.record)?;
         match self.error {
@@ -106,7 +107,7 @@ impl Finished {
     }
 }
 
-/// Trains until the last step or a reason to stop, and evaluates.
+/// Trains until the last step or until there is a reason to stop, and evaluates.
 pub(crate) fn run(
     experiment: &Experiment,
     dir: RunDir,
@@ -131,7 +132,7 @@ pub(crate) fn run(
     record.results.clear();
     save_record(&dir, &record)?;
     if is_new {
-        // After the record: where there is a config to resume from, it is known where the weights came from.
+        // Written after the record: a run with a config to resume from then always records where its weights came from.
         dir.write(&dir.experiment(), experiment.to_toml().as_bytes())?;
     }
 
@@ -161,7 +162,7 @@ pub(crate) fn run(
         Err(diverged @ Error::Diverged { step, .. }) => {
             (record.status, record.step) = (Status::Diverged, step);
             save_record(&dir, &record)?;
-            // For want of memory perhaps they have no scores; that it diverged is what matters.
+            // Scoring may fail for lack of memory, but what matters is that the run diverged.
             let Ok(results) = evaluate::without_network(experiment, &source, &options.device) else {
                 return Err(diverged);
             };
@@ -210,7 +211,7 @@ fn train(
     } else {
         Box::new(Quiet)
     };
-    // The learner's own optimiser is never stepped; see the head of `strategy.rs`.
+    // The learner's own optimiser is never used; see the top of `strategy.rs`.
     let learner = Learner::new(trainable, SgdConfig::new().init(), 0.0);
     let result = SupervisedTraining::new(
         dir.root(),
@@ -266,12 +267,12 @@ fn save_record(dir: &RunDir, record: &Record) -> Result<(), Error> {
     dir.write(&dir.record(), &json::file(record)?)
 }
 
-/// What a record says about the end of a run.
+/// The summary of a run, from its record.
 pub(crate) fn summary(dir: &RunDir, record: Record) -> Summary {
     Summary::new(dir.root(), record.status, record.step, record.seconds, record.results)
 }
 
-/// A renderer that draws nothing: plain progress comes through [`Event`]s.
+/// A renderer that draws nothing, since plain progress is shown by [`Event`]s.
 struct Quiet;
 
 mod quiet {

@@ -1,4 +1,4 @@
-//! The model with its objective, as burn-train sees it.
+//! The model with its objective, in the form that burn-train expects.
 
 use burn::{
     module::Module,
@@ -13,7 +13,7 @@ use headway_tasks::Batch;
 
 use crate::loss::{self, Loss};
 
-/// A model together with the loss it is trained on.
+/// A model together with its training loss.
 #[derive(Module, Debug)]
 pub(crate) struct TrainableModel {
     pub(crate) model: Model,
@@ -31,7 +31,8 @@ impl TrainableModel {
         self.loss.forward(self.model.forward(loss::inputs(batch, &device)), batch)
     }
 
-    /// The loss of a micro-batch, and its gradient times the micro-batch's share of the scored positions of an update.
+    /// The loss of a micro-batch, and its gradient times `share`, the micro-batch's share of the scored positions of an
+    /// update.
     pub(crate) fn micro_batch(&self, batch: &Batch, share: f64) -> TrainOutput<BatchLoss> {
         let loss = self.batch_loss(batch);
         let gradients = loss.clone().mul_scalar(share).backward();

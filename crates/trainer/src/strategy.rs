@@ -1,7 +1,8 @@
-//! Our burn-train strategy: steps instead of epochs, and checkpoints from which training goes on bit for bit.
+//! A burn-train strategy with steps instead of epochs, and with checkpoints from which training resumes to the bit.
 //!
-//! burn-train supplies the frame: its dashboard and metrics, its interrupter, its loaders. The optimiser, the schedule and
-//! checkpointing of its `Learner` are not used: they keep state by random ids and by epoch, and panic on a missing file.
+//! burn-train supplies the frame: dashboard, metrics, interrupter and loaders. The optimiser, schedule and
+//! checkpointing of its `Learner` are not used, because they store state under random ids and by epoch, and panic if a
+//! file is missing.
 
 use std::{
     collections::BTreeMap,
@@ -55,11 +56,11 @@ pub(crate) struct StepStrategy {
     pub(crate) save_now: Arc<AtomicBool>,
     pub(crate) on_event: OnEvent,
     pub(crate) start: Resumable,
-    /// Step of the checkpoint that training goes on from.
+    /// Step of the checkpoint from which training continues; `None` for a new run.
     pub(crate) saved: Option<u64>,
-    /// Where its first weights came from.
+    /// Where the initial weights came from.
     pub(crate) lineage: Option<Lineage>,
-    /// Filled in when the loop ends.
+    /// Result of the loop, set when it ends.
     pub(crate) outcome: Mutex<Option<Result<Outcome, Error>>>,
 }
 
@@ -70,7 +71,7 @@ pub(crate) struct Outcome {
     pub(crate) status: Status,
 }
 
-/// What an update was made from: per micro-batch its scored positions, and its loss, still on the device.
+/// What an update is made from: for each micro-batch the number of scored positions and the loss, still on the device.
 type Losses = Vec<(usize, Tensor<1>)>;
 
 type Processor = SupervisedTrainingEventProcessor<TrainableModel>;
@@ -99,7 +100,7 @@ impl SupervisedLearningStrategy<TrainableModel> for StepStrategy {
             interrupter: components.interrupter,
             began: Instant::now(),
         };
-        // Inside the pool, so that no operation has to wake it: its tasks begin on this very thread.
+        // Runs inside the thread pool, so that no operation has to wake it: its tasks start on this thread.
         let result = rayon::scope(|_| running.run(&train, &validation));
         let outcome =
             result.map(|status| Outcome { model: running.trainable.model.clone(), step: running.state.step, status });
@@ -130,7 +131,7 @@ impl TrainLoop<'_> {
         let first = self.state.step;
         match self.saved {
             None => self.checkpoint()?,
-            // A crash may have come between a checkpoint and the deletion of older ones.
+            // A crash may have happened between saving a checkpoint and deleting older ones.
             Some(_) => self.forget_old_checkpoints()?,
         }
         self.split(|progress| LearnerEvent::StartSplit { epoch_number: 1, total_items: progress });
@@ -169,7 +170,8 @@ impl TrainLoop<'_> {
         Ok(Status::Complete)
     }
 
-    /// Between two micro-batches: why training stops here, if it does. Weights and moments are those of the last whole update.
+    /// Called between two micro-batches: why training should stop here, or `None`. Weights and moments are those of the
+    /// last whole update.
     fn pause(&mut self) -> Result<Option<Status>, Error> {
         if self.interrupter.should_stop() {
             return Ok(Some(Status::Interrupted));
@@ -185,14 +187,15 @@ impl TrainLoop<'_> {
 
     /// One update from `accumulate` micro-batches, or the reason to stop before it.
     ///
-    /// Its loss is Σ over all their scored positions / their number: micro-batch i with n_i of them weighs n_i / Σ n.
+    /// The loss of an update is the mean over the scored positions of all its micro-batches: micro-batch i with n_i of
+    /// them has the weight n_i / Σ n.
     fn step(
         &mut self,
         batches: &mut impl Iterator<Item = Result<headway_tasks::Batch, burn::data::dataset::DatasetError>>,
     ) -> Result<ControlFlow<Status, Losses>, Error> {
         let experiment = &self.plan.config.experiment;
         let accumulate = experiment.train.accumulate;
-        // All are drawn before the first is used: only then is Σ n known.
+        // All micro-batches are drawn before the first is used, since Σ n must be known.
         let mut drawn = Vec::new();
         while (drawn.len() as u64) < accumulate {
             if let Some(status) = self.pause()? {
@@ -224,12 +227,13 @@ impl TrainLoop<'_> {
             gradients = clip_by_global_norm(&self.trainable, gradients, max_norm);
         }
         let rate = experiment.learning_rate(self.state.step + 1);
-        // The mapper consumes the model; this clone shares every tensor.
+        // Optimising consumes the model; this clone shares every tensor with it.
         self.trainable.model = self.optimizer.step(self.trainable.model.clone(), gradients, rate);
         Ok(ControlFlow::Continue(losses))
     }
 
-    /// What adapters drop is a function of the seed and the number of the batch, as the batch is. False where they drop nothing.
+    /// Sets what adapters drop, a function of the seed and the index of the batch, as the batch itself is. Returns
+    /// false if they drop nothing.
     fn drop_inputs(&mut self, batch: u64) -> bool {
         let experiment = &self.plan.config.experiment;
         if let FinetuneConfig::Lora(lora) = &experiment.finetune
@@ -249,7 +253,7 @@ impl TrainLoop<'_> {
         let sum: f64 = losses.into_iter().map(|(scored, loss)| scored as f64 * f64::from(to_host(loss)[0])).sum();
         let mean = sum / all as f64;
         if !mean.is_finite() {
-            // The loss of the first step is that of the first weights.
+            // The loss of the first step is that of the initial weights.
             return Err(self.diverged(step == 1));
         }
         line.insert("train/loss".to_owned(), mean);
@@ -264,7 +268,7 @@ impl TrainLoop<'_> {
         Ok(())
     }
 
-    /// Scores the validation set; true when it is the best yet.
+    /// Scores the validation set and returns whether the score is the best so far.
     fn validate(
         &mut self,
         validation: &ValidLoader<TrainableModel>,
@@ -318,13 +322,13 @@ impl TrainLoop<'_> {
         let old = all.len().saturating_sub(self.plan.config.experiment.train.keep_last);
         let best = self.state.best.map(|best| best.step);
         let forgotten = all[..old].iter().filter(|checkpoint| checkpoint.step != best);
-        // One that is being read goes the next time.
+        // A checkpoint that is being read will be deleted next time.
         forgotten
             .filter(|checkpoint| !checkpoint.is_being_read())
             .try_for_each(|checkpoint| self.plan.dir.delete_checkpoint(checkpoint))
     }
 
-    /// First parameter, in the model's order, that holds NaN or an infinity.
+    /// The first parameter, in the model's order, that contains NaN or an infinity; `None` if all are finite.
     fn first_bad_weight(&self, arrays: &BTreeMap<String, Array>) -> Option<String> {
         let is_bad = |array: &Array| array.values.iter().any(|value| !value.is_finite());
         weights::names(&self.trainable.model)
@@ -333,7 +337,7 @@ impl TrainLoop<'_> {
             .find(|name| arrays.get(name).is_some_and(is_bad))
     }
 
-    /// `at_first`: no update was made yet.
+    /// The error for divergence; `at_first` if no update has been made yet.
     fn diverged(&self, at_first: bool) -> Error {
         let tensor =
             self.first_bad_weight(&weights::arrays(&self.trainable.model)).unwrap_or_else(|| "the loss".to_owned());

@@ -1,4 +1,5 @@
-//! `train`: fresh weights or those of a checkpoint that the experiment names, fresh optimiser, a new folder.
+//! `train`: trains fresh weights, or those of a checkpoint that the experiment names, with a fresh optimiser in a new
+//! folder.
 
 use crate::{
     build,
@@ -16,14 +17,14 @@ use crate::{
 /// # Errors
 /// Any [`Error`]; after [`Error::Diverged`] and [`Error::Io`] the folder holds the last good checkpoint.
 pub fn train(experiment: &Experiment, place: &NewRun, options: &Options) -> Result<Finished, Error> {
-    // Before the folder is made: a checkpoint that does not fit leaves nothing behind.
+    // Done before the folder is made, so that a checkpoint that does not fit leaves nothing behind.
     let (start, notes) = prepare(experiment, &options.device)?;
     let dir = RunDir::create(place)?;
     (options.on_event)(&Event::Prepared { notes });
     session::run(experiment, dir, options, start)
 }
 
-/// [`train`] in a folder already made, for a study, whose rows may keep random weights to be compared with.
+/// [`train`] in an existing folder, for a study, whose rows may freeze random weights for comparison.
 ///
 /// # Errors
 /// as [`train`]
@@ -33,7 +34,7 @@ pub fn train_in(experiment: &Experiment, dir: RunDir, options: &Options) -> Resu
     session::run(experiment, dir, options, start)
 }
 
-/// [`begin`] for [`train`], which has nothing to keep of random weights.
+/// [`begin`] for [`train`], where freezing random weights makes no sense.
 ///
 /// # Errors
 /// as [`begin`]; [`Error::NoStart`] for a mode of fine-tuning without weights to fine-tune.
@@ -42,8 +43,8 @@ pub fn prepare(experiment: &Experiment, device: &OpenDevice) -> Result<(InitialS
     begin(experiment, device)
 }
 
-/// Refuses what [`train`] refuses before its first step, and gives what a person should know about its weights. Nothing is built where
-/// those are random.
+/// Refuses what [`train`] would refuse before its first step, and returns notes about the initial weights for the user.
+/// Random weights are not built.
 ///
 /// # Errors
 /// as [`prepare`]
@@ -56,10 +57,10 @@ pub fn check(experiment: &Experiment, device: &OpenDevice) -> Result<Vec<String>
     Ok(Vec::new())
 }
 
-/// The model at step 0, and what a person should know about its weights.
+/// The model at step 0, and notes about its weights for the user.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when the weights that the experiment starts from do not fit; [`Error::Device`]
+/// [`Error::Checkpoint`] if the weights that the experiment starts from do not fit; [`Error::Device`]
 pub fn begin(experiment: &Experiment, device: &OpenDevice) -> Result<(InitialState, Vec<String>), Error> {
     let (model, lineage, notes) = match &experiment.init_from {
         None => (build::build_model(experiment, device)?, None, Vec::new()),
@@ -68,12 +69,12 @@ pub fn begin(experiment: &Experiment, device: &OpenDevice) -> Result<(InitialSta
             (model, Some(Box::new(lineage)), notes)
         }
     };
-    // Examples that do not fit into memory were refused with the model.
+    // Examples that do not fit into memory have been refused with the model.
     let source = build::build_source(experiment)?;
     Ok((InitialState { model, source, resumable: None, run: RunOrigin::New("train", lineage) }, notes))
 }
 
-/// The one rule of this verb alone.
+/// The rule that only this verb has: do not freeze random weights.
 fn ensure_worth_keeping(experiment: &Experiment) -> Result<(), Error> {
     if !experiment.finetune.keeps_weights() || experiment.init_from.is_some() {
         return Ok(());

@@ -1,5 +1,5 @@
-//! `headway analyze patterns`, `ablate`, `logit-lens` and `in-context` from end to end: on every model, on every checkpoint that ships,
-//! and beside what numpy computes from the same weights.
+//! `headway analyze patterns`, `ablate`, `logit-lens` and `in-context` from end to end: on every model, on every
+//! shipped checkpoint, and compared with what numpy computes from the same weights.
 
 use std::{fs, path::Path, process::Command};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Lab, assert_sound_pages, python, there_is};
 
-/// Every command that looks inside, with the sequences that it takes.
+/// The commands that run a network on examples.
 const COMMANDS: [&[&str]; 3] = [&["patterns"], &["ablate"], &["logit-lens"]];
 
 const PROMPTS: &str = r"[task.icl_linear]
@@ -33,7 +33,7 @@ const SMALL: &str = "[model.transformer]\nd_model = 8\nn_layers = 2\nn_heads = 2
 
 const CHECKPOINT: &str = "run/checkpoints/step-00000015";
 
-/// Steps large enough to leave first weights behind.
+/// Learning rates large enough to leave the initial weights behind.
 fn trained(model: &str) -> Lab {
     let lab = Lab::with(&format!("{PROMPTS}{model}"));
     lab.train("run", &[]).succeed();
@@ -59,7 +59,7 @@ fn assert_near(found: &Value, wanted: f64, tolerance: f64) {
     assert!((found - wanted).abs() <= tolerance * wanted.abs().max(1e-3), "{found} is not {wanted}");
 }
 
-/// Puts a value into some entries of a checkpoint's array, and the digests in order.
+/// Puts a value into some entries of a checkpoint's array, and updates the digests.
 fn rewrite(checkpoint: &Path, name: &str, is_chosen: impl Fn(usize) -> bool, value: f32) {
     let file = checkpoint.join("model.safetensors");
     let mut arrays = weights::arrays_from_bytes(&fs::read(&file).unwrap()).unwrap();
@@ -73,7 +73,7 @@ fn rewrite(checkpoint: &Path, name: &str, is_chosen: impl Fn(usize) -> bool, val
     fs::write(checkpoint.join("MANIFEST"), digests.stdout).unwrap();
 }
 
-/// What numpy makes of the trained checkpoint and the inputs of its first test batch.
+/// What numpy computes from the trained checkpoint and the inputs of its first test batch.
 fn numpy(lab: &Lab, program: &str) -> Value {
     // All test examples in one batch.
     let words = ["eval", CHECKPOINT, "--device", "cpu", "--save-outputs", "saved", "-s", "train.batch_size=6"];
@@ -96,7 +96,7 @@ inputs = headway_reference.read_safetensors(sys.argv[2])["inputs"]
 mod every_network {
     use super::*;
 
-    /// An experiment of each model that is in the list.
+    /// One experiment for each model of the list.
     fn experiments(model: &str) -> Vec<String> {
         let vectors = "[task.truncated_linear]\nseq_len = 5\nd_in = 3\nlow = -1.0\nhigh = 1.0\n";
         let tokens = "[task.mqar]\nvocab = 16\nseq_len = 12\nn_pairs = [2]\n";
@@ -419,7 +419,7 @@ print(json.dumps([float(((y - read[-1])[:, ::2] ** 2).mean()) for y in read]))
         for (layer, wanted) in layers.iter().zip(wanted.as_array().unwrap()) {
             assert_near(&layer["own"]["distance"], number(wanted), 1e-4);
         }
-        // Behind the last layer an affine map reads what the norm and the head make of it, but for the norm.
+        // After the last layer an affine map reads what the head does, except for the norm.
         assert!(number(&layers[2]["affine"]["distance"]) < number(&layers[0]["affine"]["distance"]), "{document}");
     }
 
@@ -440,12 +440,13 @@ print(json.dumps([float(((y - read[-1])[:, ::2] ** 2).mean()) for y in read]))
         assert_eq!((&layers[0]["own"], &layers[0]["shape"]), (&Value::Null, &json!([12, 16])));
         let note = layers[0]["note"].as_str().unwrap();
         assert!(note.contains("12 rows of width 16 do not fit the head, which takes 12 rows of width 1"), "{note}");
-        // One layer clamps: before it an affine map is far off, after it the prediction is there as it stands.
+        // One layer clamps: before it an affine map has a large error, after it the prediction is there directly.
         assert!(number(&layers[0]["affine"]["loss"]) > 100.0 * number(&layers[1]["own"]["loss"]), "{document}");
         assert!(number(&layers[1]["affine"]["distance"]) < 1e-6, "{document}");
     }
 
-    /// Of so many positions of so wide a state only some are fitted to, and those must be of every place in the sequence.
+    /// Of many positions of a wide state only some are used for fitting; they must come from every position in the
+    /// sequence.
     #[test]
     fn a_wide_state_is_read_at_every_position() {
         let lab = Lab::new();
@@ -455,7 +456,7 @@ print(json.dumps([float(((y - read[-1])[:, ::2] ** 2).mean()) for y in read]))
         assert_eq!(lens["layers"][0]["shape"], json!([50, 550]));
         let ablation = analyze(&lab, &["ablate", "made", "--sequences", "100", "--with", "mean"]);
         let effects = ablation["effects"].as_array().unwrap();
-        // One constant in the place of all heads.
+        // The same constant for all heads.
         let constant = effects.iter().find(|effect| effect["head"].is_null()).unwrap_or(&effects[0]);
         let affine = number(&lens["layers"][0]["affine"]["loss"]);
         assert!(affine < 0.5 * number(&constant["loss"]["value"]), "{affine} {constant}");
@@ -490,7 +491,8 @@ mod in_context {
             assert!((found.parse::<f64>().unwrap() - rate.parse::<f64>().unwrap()).abs() < 1e-3, "{rule}");
             let size = number(&document["seen"][0]["size"]);
             let distance = |name: &str| number(&predictor(&document, name)["distance"]["value"]) / size;
-            // The certificate allows 1e-3 of the prediction; what is no gradient descent is a percent off and more.
+            // The certificate allows 1e-3 of the prediction; a rule other than gradient descent differs by a percent or
+            // more.
             assert!(distance("fitted descent") < 1e-6, "{document}");
             for other in ["least_squares", "averaging", "fitted ridge", "fitted scaled descent"] {
                 assert!(distance(other) > 100.0 * distance("fitted descent"), "{other}: {document}");
@@ -530,7 +532,7 @@ mod in_context {
             assert!((0..names.len()).all(|other| distance(nearest) <= distance(other)), "{seen}");
             assert!((-1.0..=1.0).contains(&number(&linear(seen, "averaging")["cosine"])));
         }
-        // Without examples there is nothing to tell apart.
+        // Without examples there is nothing to distinguish.
         assert_eq!((&seen[0]["nearest"], seen[0]["linear"].as_array().unwrap().len()), (&Value::Null, 0));
         // Where least squares is exact, the distance from it is the network's error.
         assert_near(&seen[10]["distances"][least_squares]["value"], number(&seen[10]["error"]["value"]), 1e-3);
@@ -577,7 +579,7 @@ fn wrong_words_end_with_the_agreed_codes() {
     lab.headway(&["analyze", "ablate", "run", "--with", "nothing"]).fail(2, &["--with", "zero, mean"]);
 }
 
-/// Weights that are no numbers end no program.
+/// NaN weights cause an error message, not a panic.
 #[test]
 fn weights_that_are_not_finite_are_a_failure_with_a_message() {
     let lab = trained(SMALL);
@@ -600,7 +602,7 @@ fn weights_that_are_not_finite_are_a_failure_with_a_message() {
     assert!(lab.read("shifts/report.html").contains("not finite"));
 }
 
-/// Programs read what people see rounded: every digit of every number, below names that are there once.
+/// Programs read in full what people see rounded: all digits of every number, under unique names.
 #[test]
 fn tables_for_programs_hold_every_digit_under_names_of_their_own() {
     let lab = trained(SMALL);
@@ -631,7 +633,7 @@ fn tables_for_programs_hold_every_digit_under_names_of_their_own() {
         let document: Value = serde_json::from_str(&lab.read(&format!("{command}/results.json"))).unwrap();
         let numbers = document.pointer(json_of).unwrap_or_else(|| panic!("{command}: {document}")).as_object().unwrap();
         for number in numbers.values().filter_map(Value::as_f64) {
-            // Reading JSON costs the last bit.
+            // Parsing JSON loses the last bit.
             let is_it = |cell: f64| (cell - number).abs() <= 1e-15 * number.abs();
             let is_there = cells.iter().any(|cell| cell.parse().is_ok_and(is_it));
             // The table of in-context has no column for errors.

@@ -1,4 +1,5 @@
-//! `headway analyze` from end to end: its numbers beside those that numpy computes from the same checkpoint.
+//! `headway analyze rank` and `paths` from end to end: their numbers compared with those that numpy computes from the
+//! same checkpoint.
 
 use std::fs;
 
@@ -23,7 +24,7 @@ log_every = 15
 eval_every = 0
 ";
 
-/// The same on a task that has no answers in its input, for networks that see the whole of it.
+/// The same with a task that has no answers in its input, for networks that see all of it.
 fn whole() -> String {
     TASK.replace(
         "[task.icl_linear]\nd = 3\nn_points = 4",
@@ -31,7 +32,8 @@ fn whole() -> String {
     )
 }
 
-/// A network in the folder `run`, after steps large enough to leave first weights behind: unit gains would hide much.
+/// A network in the folder `run`, trained with learning rates large enough to leave the initial weights behind: unit
+/// gains would hide errors.
 fn trained(model: &str) -> Lab {
     let task = if model.contains("causal = false") { whole() } else { TASK.to_owned() };
     let lab = Lab::with(&format!("{task}{model}"));
@@ -71,7 +73,7 @@ fn names(document: &Value) -> Vec<&str> {
     document["curves"].as_array().unwrap().iter().map(|curve| curve["name"].as_str().unwrap()).collect()
 }
 
-/// What numpy makes of a checkpoint and the inputs beside it.
+/// What numpy computes from a checkpoint and the inputs beside it.
 fn numpy(lab: &Lab, program: &str) -> Value {
     lab.headway(&["eval", CHECKPOINT, "--device", "cpu", "--save-outputs", "saved"]).succeed();
     let common = r#"
@@ -125,7 +127,7 @@ print(json.dumps([[[log(rest(x)), log(rest(x) / size(x))] for x in h] for h in s
                 for (key, wanted) in ["log10_residuals", "log10_relatives"].into_iter().zip(wanted.as_array().unwrap())
                 {
                     let wanted = number(wanted);
-                    // Where less than a thousandth is left, f32 inputs no longer tell it.
+                    // If less than a thousandth is left, f32 inputs cannot resolve it.
                     if wanted > -3.0 {
                         let found = number(&layer[key][sequence]);
                         assert!((found - wanted).abs() < 4e-5, "{key} {layer} {sequence}: {wanted}"); // 1e-4 relative
@@ -168,18 +170,18 @@ print(json.dumps([[[log(rest(x)), log(rest(x) / size(x))] for x in h] for h in s
         assert!((ratios[ratios.len() - 1] - 3.0).abs() < 0.2, "{ratios:?}");
         let deepest = curve(0).iter().filter_map(|layer| layer["log10_residual"].as_f64()).fold(0.0, f64::min);
         assert!(deepest < -80.0, "{deepest}");
-        // Below 1e-300 a number is missing.
+        // Below 1e-300 the number is missing.
         assert_eq!(curve(0)[8]["log10_residual"], Value::Null);
         for index in [1, 3] {
             assert!(number(&curve(index)[8]["log10_relative"]) > -2.0, "{:?}", curve(index)[8]);
         }
-        // The model as it is, alone, is the last of them, and each piece can be switched by hand.
+        // The last one is the model as it is, and each part can also be switched by hand.
         let alone =
             |words: &[&str]| analyze(&lab, &[&["rank", "experiment.toml"], words].concat())["curves"][0].clone();
         assert_eq!(alone(&[]), document["curves"][3]);
         assert_eq!(alone(&["--skip", "off", "--ffn", "off"]), document["curves"][0]);
         assert_eq!(alone(&["--skip", "on", "--ffn", "off"]), document["curves"][1]);
-        // Fewer layers and sequences are the beginning of more.
+        // With fewer layers and sequences the result is the beginning of the full one.
         let few = alone(&["--layers", "2", "--sequences", "1"]);
         assert_eq!(few["layers"].as_array().unwrap().len(), 3);
         assert_eq!(
@@ -264,7 +266,8 @@ print(json.dumps([[[log(rest(x)), log(rest(x) / size(x))] for x in h] for h in s
 mod paths {
     use super::*;
 
-    /// Size of each path through two layers of two heads and a skip, the median over sequences, the last layer fastest.
+    /// Size of each path through two layers of two heads and a skip connection, the median over sequences, with the
+    /// last layer changing fastest.
     const SIZES: &str = r"
 _, patterns = model.trace(inputs)
 h = net.position(net.embed(inputs))
@@ -328,7 +331,7 @@ print(json.dumps(list(np.median(sizes, 0))))
 
     #[test]
     fn maps_take_part() {
-        // What one head clamps is held by its values alone; tokens only choose among them.
+        // What one head clamps is in its values alone; tokens only choose among them.
         let lab = constructed();
         let document = analyze(&lab, &["paths", "made"]);
         assert!(number(&document["error"]) < 1e-13, "{document}");
@@ -339,7 +342,7 @@ print(json.dumps(list(np.median(sizes, 0))))
             assert!(stdout.contains(text), "{stdout}");
         }
         assert_sound_pages(&[lab.path("page/report.html")]);
-        // In three layers tokens pass through as well.
+        // With three layers, tokens pass through as well.
         let sizes = ["--seq-len", "3", "--d", "2", "--hidden", "4", "--tolerance", "1e-3"];
         let folder = ["--device", "cpu", "--out", "relu"];
         lab.headway(&[&["construct", "relu-network"], &sizes[..], &folder].concat()).succeed();
@@ -383,7 +386,7 @@ fn wrong_words_end_with_the_agreed_codes() {
     rank(&["run", "--out", "run"]).fail(2, &["run holds run.json, and a page of its own"]);
     // A single sequence of a single layer is no special case.
     rank(&["run", "--sequences", "1"]).succeed();
-    // Weights that are no numbers have no residuals, and end no program.
+    // NaN weights have no residuals, and cause no panic.
     let path = lab.path(CHECKPOINT).join("model.safetensors");
     let mut bytes = fs::read(&path).unwrap();
     let end = bytes.len();

@@ -7,7 +7,7 @@ fn every_verb_works() {
     let lab = Lab::with(SOUND);
     let lora = ["-s", "finetune.lora.rank=2"];
     lab.train("base", &[]).succeed();
-    // Each checkpoint pushes out the one before.
+    // Each checkpoint replaces the one before.
     let endless = ["-s", "train.steps=100000000", "-s", "train.checkpoint_every=1", "-s", "train.keep_last=1"];
     let tune = ["finetune", "experiment.toml", "--from", "base", "--device", "cpu", "--out", "run"];
     let mut process = lab.headway(&[&tune[..], &lora, &endless].concat()).start();
@@ -27,7 +27,7 @@ fn every_verb_works() {
     ] {
         lab.headway(words).succeed();
     }
-    // Whatever is looked at is not deleted before it was read.
+    // A checkpoint that is being read is not deleted before it has been read.
     (0..20).for_each(|_| drop(lab.headway(&["eval", "run", "--device", "cpu"]).succeed()));
     assert!(lab.read("run/report.html").contains("One run, seed 0"));
     lab.resume("run").fail(2, &["run is in use by another process"]);

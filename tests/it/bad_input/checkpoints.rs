@@ -1,4 +1,4 @@
-//! Checkpoints that are damaged or of another network.
+//! Checkpoints that are damaged or belong to another network.
 
 use super::*;
 
@@ -76,7 +76,7 @@ fn a_manifest_that_is_not_of_its_folder() {
         lab.headway(&["eval", NEWEST, "--device", "cpu"]).fail(3, &[text]);
     }
     lab.write(&format!("{NEWEST}/MANIFEST"), whole);
-    // What is no part of a checkpoint may lie in its folder.
+    // Other files may be in a checkpoint's folder.
     lab.write(&format!("{NEWEST}/notes.txt"), "");
     lab.resume("run").succeed();
 }
@@ -99,7 +99,7 @@ fn files_that_match_the_manifest_and_still_make_no_sense() {
     });
     lab.headway(&["eval", "run", "--device", "cpu"])
         .fail(3, &["config.json has format 2, this version reads format 1"]);
-    // Moments of another model.
+    // Moments that belong to another model.
     let lab = lab_with_killed_run();
     lab.train("wide", &["-s", "model.d_model=16"]).succeed();
     let wide = fs::read(lab.path("wide/checkpoints/step-00000004/optim.safetensors")).unwrap();
@@ -141,7 +141,7 @@ fn weights_of_another_architecture_exit_3_with_a_line_per_tensor() {
     lab.train("deep", &deeper).succeed();
     let shallow = ["eval", "deep", "--device", "cpu", "-s", "model.n_layers=1"];
     lab.headway(&shallow).fail(3, &["blocks.1.attention.query.weight nothing a tensor model.transformer.n_layers"]);
-    // Not one tensor in common is refused even where parts would do.
+    // If not a single tensor fits, even a partial load is refused.
     lab.write(
         "paper.toml",
         SOUND

@@ -1,4 +1,4 @@
-//! The words of the command line.
+//! Errors on the command line.
 
 use super::*;
 

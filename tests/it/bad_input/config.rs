@@ -9,7 +9,7 @@ fn unknown_keys_come_with_their_place_and_the_nearest_key() {
     let text = SOUND.replace("n_heads = 2", "  heads = 2");
     refused(&text, &["model.transformer.heads: no such key", "[experiment.toml:12:3]", "did you mean `n_heads`?"]);
     refused(&format!("sead = 1\n{SOUND}"), &["sead: no such key", "[experiment.toml:1:1]", "did you mean `seed`?"]);
-    // Nothing is near enough to be meant.
+    // No known key is near enough to be suggested.
     let said = Lab::with(&format!("banana = 1\n{SOUND}")).headway(&["check", "experiment.toml"]).fail(2, &["banana"]);
     assert!(!said.stderr.contains("did you mean"), "{said:?}");
 }
@@ -73,7 +73,7 @@ fn several_problems_are_reported_at_once_in_the_order_of_the_file() {
 
 #[test]
 fn one_mistake_is_one_problem() {
-    // A field is missing inside a choice: the choice itself was made.
+    // A field is missing inside a choice; the choice itself is valid.
     for text in [
         "[task.copy]\n[data.fixed]\ntest = 3\n[model.transformer]\n",
         "[task.copy]\n[model.transfromer]\nd_model = 2\n",
@@ -99,7 +99,7 @@ fn a_problem_has_no_echo() {
         SOUND.replace("[train]\nsteps = 4", &format!("[schedule.linear]\nwarmup_steps = 2000\n[train]\n{train}"))
     };
     for (text, problem) in [
-        // No default takes the place of what could not be read, to be wrong in its turn.
+        // A default that replaces an unreadable value is not reported as wrong itself.
         (warm("steps = \"many\""), "train.steps: expected a whole number"),
         (warm("stesp = 4000"), "train.stesp: no such key"),
         (warm("steps = 0"), "train.steps: must be at least 1"),
@@ -171,14 +171,14 @@ fn models_that_would_see_answers_are_refused_by_every_verb_that_trains() {
     let in_sweep = ["model.transformer.causal: lets positions see later ones", "sweep.toml:3:", "causal=false"];
     lab.headway(&["sweep", "sweep.toml", "--out", "new"]).fail(2, &in_sweep);
     assert!(!lab.path("new").exists());
-    // A run of former times is not gone on with, but looked at.
+    // A run of an older version is not resumed, but can be inspected.
     let former = lab.read("run/experiment.toml").replace("causal = true", "causal = false");
     lab.write("run/experiment.toml", former);
     lab.headway(&["resume", "run", "--device", "cpu"]).fail(2, &["model.transformer.causal: lets positions"]);
     for words in [["eval", "run"], ["show", "experiment.toml"]] {
         lab.headway(&words).succeed();
     }
-    // Other models, and a task whose last position alone is asked.
+    // Other models, and a task in which only the last position is scored.
     let paper = "[task.icl_linear]\n[model.paper_two_layer]\n";
     refused(
         paper,
@@ -190,7 +190,7 @@ fn models_that_would_see_answers_are_refused_by_every_verb_that_trains() {
 
 #[test]
 fn check_ends_as_train_would_before_its_first_step() {
-    // Examples, weights and activations that no machine holds.
+    // Examples, weights and activations that fit into no machine.
     let examples = "[task.relu_network]\n[data.fixed]\ntrain = 2147483648000\n[model.paper_two_layer]\n";
     let weights = COPY.replace("d_model = 8", "d_model = 1048576\nn_layers = 2000");
     let activations = format!("{COPY}[train]\nbatch_size = 1000000000000\n");
@@ -234,7 +234,7 @@ fn seeds_end_where_the_numbers_of_a_file_do() {
     said(&["sweep", "plan", "sweep.toml", "--seeds", "0,9223372036854775808"]);
     said(&["construct", "truncated-linear", "--seed", "9223372036854775808", "--out", "new"]);
     said(&["analyze", "rank", "experiment.toml", "--seed", "9223372036854775808"]);
-    // What a JSON file alone can hold.
+    // Values that only a JSON file can contain.
     let step = lab.path("run/checkpoints/step-00000001");
     forge(&step, "config.json", |text| {
         String::from_utf8(text).unwrap().replace(largest, "9223372036854775808").into_bytes()
@@ -249,7 +249,7 @@ fn models_of_one_length_refuse_prompts_that_grow() {
         let text = |points| format!("{}[model.{model}]\n[train]\nsteps = 20\n", prompts.replace('P', points));
         let wanted = format!("begins with shorter sequences, and {model} takes one length alone");
         refused(&text("2"), &["task.icl_linear.curriculum", &wanted]);
-        // Prompts that only gain dimensions keep their length; `show` trains nothing, and minds no answers.
+        // Prompts that gain only dimensions keep their length; `show` does not train, so visible answers do not matter.
         Lab::with(&text("4")).headway(&["show", "experiment.toml"]).succeed();
     }
 }
@@ -297,13 +297,13 @@ fn overrides_are_checked_like_the_file() {
         ("seed.x=4", &["error: -s seed.x=4: seed: expected a whole number, 0 or more, found a table"]),
         ("seed=-1", &["error: -s seed=-1: seed: expected a whole number"]),
         ("=4", &["no such key"]),
-        // What can be no variant is a field that there is not.
+        // A name that cannot be a variant is an unknown field.
         (
             "optimizer.lr=1e-3",
             &["-s optimizer.lr=1e-3: optimizer.adam.lr: no such key; there are `learning_rate`, `beta_1`"],
         ),
         ("schedule=step", &["-s schedule=step: schedule: no such choice `step`; there are", "`cosine`"]),
-        // A name that stands alone has no defaults for what must be given.
+        // A bare name has no defaults for required values.
         ("model.state_mixer=ffn", &["model.transformer.state_mixer.ffn.d_ffn is missing"]),
         ("finetune=freeze", &["finetune.freeze: the name alone says too little; write finetune.freeze = [\"…\""]),
     ] {

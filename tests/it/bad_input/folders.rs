@@ -1,4 +1,4 @@
-//! Run folders that are taken, full, locked or no runs.
+//! Run folders that are taken, full, locked, or not runs.
 
 use super::*;
 
@@ -8,12 +8,12 @@ fn output_folders_that_are_taken() {
     let texts = ["run is not empty; choose another folder with --out", "`headway resume run`"];
     lab.train("run", &[]).fail(2, &texts);
     lab.train("run", &["--dry-run"]).fail(2, &texts);
-    // Somebody's folder, no run.
+    // A folder that is not a run.
     fs::create_dir(lab.path("thesis")).unwrap();
     lab.write("thesis/chapter.tex", "");
     let said = lab.train("thesis", &[]).fail(2, &["thesis is not empty, and what it holds is no run"]);
     assert!(!said.stderr.contains("resume"), "{said:?}");
-    // An empty one is welcome.
+    // An empty folder is accepted.
     fs::create_dir(lab.path("empty")).unwrap();
     lab.train("empty", &[]).succeed();
 }
@@ -74,7 +74,7 @@ fn a_folder_that_was_taken_while_it_was_waited_for() {
     let lock = fs::File::create(lab.path("run/.lock")).unwrap();
     lock.lock().unwrap();
     let second = lab.train("run", &[]).start();
-    // Time to look at the folder, which is free, and to wait for the lock.
+    // Enough time to examine the folder, which is free, and to wait for the lock.
     std::thread::sleep(std::time::Duration::from_millis(400));
     lab.write("run/experiment.toml", SOUND);
     drop(lock);
@@ -87,7 +87,7 @@ fn a_folder_that_was_taken_while_it_was_waited_for() {
 #[test]
 fn beyond_the_limit_of_a_files_size() {
     let lab = Lab::with(SOUND);
-    // In blocks of 512 bytes: the weights are larger.
+    // In blocks of 512 bytes, which are fewer than the weights need.
     let script =
         format!("ulimit -f 1; exec {} train experiment.toml --device cpu --out run", env!("CARGO_BIN_EXE_headway"));
     let ended = std::process::Command::new("sh").args(["-c", &script]).current_dir(lab.path("")).output().unwrap();
@@ -121,7 +121,7 @@ fn records_that_cannot_be_read() {
     let list = lab.headway(&["runs", "list", "."]).succeed();
     assert!(list.said().contains("warning: ./run/run.json is damaged"), "{list:?}");
     assert!(list.stdout.contains("./sound"), "{list:?}");
-    // Everything but the record is there, and the run goes on from it.
+    // Everything except the record exists, and the run continues from it.
     let said = lab.resume("run").succeed();
     let texts = ["run/run.json is damaged", "Going on from run/checkpoints/step-00000002", "run/run.json.aside-1"];
     assert!(texts.iter().all(|text| said.said().contains(text)), "{said:?}");

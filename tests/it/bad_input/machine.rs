@@ -1,4 +1,4 @@
-//! A machine that gives no threads.
+//! A machine on which no thread can be started.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -7,11 +7,11 @@ use std::{
 
 use super::*;
 
-/// A user who may start no second thread.
+/// A user who may not start a second thread.
 #[test]
 fn without_threads() {
     let lab = lab_with_run();
-    // The limit binds nobody who is root, and everybody must be let in.
+    // The limit does not apply to root, so another user runs a copy that all may execute.
     fs::copy(env!("CARGO_BIN_EXE_headway"), lab.path("headway")).unwrap();
     for path in ["", "headway", "run"] {
         fs::set_permissions(lab.path(path), fs::Permissions::from_mode(0o777)).unwrap();

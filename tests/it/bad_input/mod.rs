@@ -1,4 +1,4 @@
-//! What goes wrong ends with an exit code and a message that names the place and the way out, never with a panic.
+//! Every error ends with an exit code and a message that names the place and the fix, never with a panic.
 
 mod beside_a_run_in_progress;
 mod checkpoints;
@@ -38,7 +38,7 @@ checkpoint_every = 2
 
 const COPY: &str = "[task.copy]\nvocab = 5\nn_data = 3\n[model.transformer]\nd_model = 8\nn_heads = 2\n";
 
-/// `headway check` on a text must fail with these texts.
+/// Asserts that `headway check` on a text fails with these messages.
 fn refused(experiment: &str, texts: &[&str]) {
     refused_with(experiment, &[], texts);
 }
@@ -50,14 +50,14 @@ fn refused_with(experiment: &str, more: &[&str], texts: &[&str]) {
     assert_eq!(finished.stdout, "");
 }
 
-/// A finished run of the sound experiment in `run`.
+/// A finished run of the valid experiment in `run`.
 fn lab_with_run() -> Lab {
     let lab = Lab::with(SOUND);
     lab.train("run", &[]).succeed();
     lab
 }
 
-/// A run that was killed with two checkpoints in `run`.
+/// A run that was killed after two checkpoints in `run`.
 fn lab_with_killed_run() -> Lab {
     let lab = Lab::with(SOUND);
     lab.train("run", &[]).fault("step:3").be_killed();
@@ -72,7 +72,7 @@ fn flip_one_byte(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Changes a file of a checkpoint and writes a manifest in which it is as it should be.
+/// Changes a file of a checkpoint and updates the manifest.
 fn forge(folder: &Path, name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
     let path = folder.join(name);
     fs::write(&path, change(fs::read(&path).unwrap())).unwrap();

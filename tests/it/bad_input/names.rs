@@ -1,4 +1,5 @@
-//! Names of files and folders: missing, no text, or full of what a terminal, a shell or a page would obey.
+//! Names of files and folders: missing ones, ones that are not text, and ones with characters that a terminal, a shell
+//! or a page would interpret.
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
@@ -20,7 +21,7 @@ fn that_are_missing_come_with_the_nearest_one() {
     ] {
         lab.headway(words).fail(2, texts);
     }
-    // Half of a short name is no name that is near.
+    // A short name that differs in half of its characters is not suggested.
     lab.write("mq.toml", SOUND);
     let said = lab.headway(&["check", "qq.toml"]).fail(2, &["qq.toml: No such file"]).said();
     assert!(!said.contains("did you mean"), "{said}");
@@ -28,7 +29,7 @@ fn that_are_missing_come_with_the_nearest_one() {
     lab.headway(&["runs", "show", "runn"]).fail(2, &["did you mean `run`?"]);
 }
 
-/// Of a folder whose name is no text: it is shown, never turned into a panic, and hints quote it for the shell.
+/// A folder whose name is not text: it is shown without a panic, and hints quote it for the shell.
 #[test]
 fn that_are_no_text() {
     let lab = Lab::with(SOUND);
@@ -88,7 +89,7 @@ fn that_a_terminal_would_obey_are_shown_instead() {
     assert_eq!(eval["run_dir"], name, "it is read back from JSON as it is");
 }
 
-/// What a card says can be pasted.
+/// The content of a card can be pasted safely.
 #[test]
 fn that_mean_something_to_a_shell_or_a_page() {
     let lab = Lab::with(SOUND);
@@ -106,7 +107,7 @@ fn that_mean_something_to_a_shell_or_a_page() {
         let read = String::from_utf8(output.stdout).unwrap();
         assert!(read.starts_with(&format!("{name}/checkpoints/step-")), "{literal}: {read}");
     }
-    // Outside of blocks of code it stands in spans of code alone.
+    // Outside code blocks it occurs only in code spans.
     let mut in_block = false;
     for line in card.lines() {
         in_block ^= line.starts_with("```");

@@ -1,4 +1,4 @@
-//! Runs that diverge, and weights that are frozen in vain.
+//! Runs that diverge, and freezing that leaves nothing to train.
 
 use super::*;
 
@@ -30,7 +30,7 @@ fn divergence_exits_5_and_keeps_the_last_good_checkpoint() {
             let values = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
             assert!(values.into_iter().all(f32::is_finite), "{name} in the checkpoint that was kept");
         }
-        // Resuming meets the same end.
+        // Resuming ends in the same way.
         lab.resume("run").fail(5, &["diverged at step"]);
         assert_eq!(whole_checkpoints(&lab.path("run")), saved);
     }
@@ -74,7 +74,7 @@ log_every = 1
 #[test]
 fn divergence_names_the_first_bad_tensor_of_the_model() {
     let lab = Lab::with(SOUND);
-    // Only the head moves: it alone can go bad.
+    // Only the head is trained, so only it can diverge.
     lab.train("base", &[]).succeed();
     let words = ["finetune", "experiment.toml", "--from", "base", "--out", "run", "--device", "cpu"];
     let rate = ["-s", "optimizer={sgd={learning_rate=1e38}}", "-s", "train.steps=10"];

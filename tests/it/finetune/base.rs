@@ -1,4 +1,4 @@
-//! What a fine-tuned run takes from its base, what it leaves as it is, and what it records of both.
+//! What a fine-tuned run takes from its base, what it leaves unchanged, and what it records about both.
 
 use std::{fs, path::Path, process::Command};
 
@@ -32,7 +32,7 @@ fn starts_from_the_weights_of_another_run_and_moves_all_of_them() {
     let start = tensors(&lab, &best);
     let end = tensors(&lab, "tuned/checkpoints/step-00000004");
     for (name, bytes) in &start {
-        // A key's bias adds the same to all scores of a query: softmax cannot feel it, and rounding decides.
+        // A key's bias adds the same number to all scores of a query, which softmax ignores, so rounding decides.
         assert!(bytes != &end[name] || name.ends_with("key.bias"), "{name} did not move");
     }
     let record = record(&lab, "tuned");
@@ -67,7 +67,7 @@ fn leaves_frozen_tensors_as_they_are_to_the_last_bit() {
     lab.train("base", &["-s", "train.eval_every=0"]).succeed();
     let start = tensors(&lab, "base/checkpoints/step-00000006");
     let freeze = r#"finetune.freeze=["blocks.0.*", "embed.*", "*.value.bias"]"#;
-    // Decoupled weight decay shrinks weights without a gradient: it must not reach the frozen ones.
+    // Decoupled weight decay shrinks weights without a gradient; it must not affect frozen ones.
     let decay = "optimizer={adamw={weight_decay=0.5}}";
     finetune(&lab, "tuned", &["--from", "base", "-s", freeze, "-s", decay, "-s", "train.eval_every=0"]);
     let end = tensors(&lab, "tuned/checkpoints/step-00000006");
@@ -92,7 +92,7 @@ fn takes_what_fits_and_records_the_rest() {
     let lab = Lab::with(REGRESSION);
     lab.train("base", &["-s", "train.eval_every=0"]).succeed();
     let start = tensors(&lab, "base/checkpoints/step-00000006");
-    // One more layer, longer prompts: positions have another shape, the third block is new.
+    // One more layer and longer prompts: the position table has another shape, and the third block is new.
     let other = ["-s", "model.n_layers=3", "-s", "task.n_points=5", "--max-time", "0s"];
     finetune(&lab, "tuned", &[&["--from", "base", "--allow-partial"], &other[..]].concat());
     let lineage = &record(&lab, "tuned")["lineage"];
@@ -111,14 +111,14 @@ fn takes_what_fits_and_records_the_rest() {
     // Positions that both have are kept.
     let kept = start[position].len();
     assert!(tuned[position].len() > kept && tuned[position].starts_with(&start[position]));
-    // What is new has the fresh weights of the seed.
+    // New parameters have the fresh weights of the seed.
     lab.train("fresh", &other).succeed();
     let fresh = tensors(&lab, "fresh/checkpoints/step-00000000");
     for name in missing {
         assert!(tuned[name] == fresh[name], "{name}");
     }
     assert!(tuned[position][kept..] == fresh[position][kept..]);
-    // The other way round a block is left over.
+    // In the other direction a block is left over.
     let fewer = ["-s", "model.n_layers=1", "--from", "base", "--allow-partial", "--max-time", "0s"];
     finetune(&lab, "shallow", &fewer);
     let extra = &record(&lab, "shallow")["lineage"]["extra"];

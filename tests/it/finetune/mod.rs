@@ -1,4 +1,5 @@
-//! Fine-tuning from the command line: what each mode leaves untouched, adapters as files, merging, and tasks of other sizes.
+//! Fine-tuning from the command line: what each mode leaves unchanged, adapters as files, merging, and tasks of other
+//! sizes.
 
 mod base;
 
@@ -84,7 +85,8 @@ fn each_mode_moves_what_it_says_and_not_one_bit_more() {
         let mut still = 0;
         for (name, before) in &base {
             assert_eq!(first[name], *before, "{mode}: {name} differs before the first step");
-            // Adding to every key shifts all scores of a row alike: its gradient is zero but for rounding.
+            // Adding a vector to every key adds the same number to all scores of a row: its gradient is zero except for
+            // rounding.
             let is_key_bias = name.ends_with("key.bias");
             assert!(last[name] != *before || !moves(name) || is_key_bias, "{mode}: {name} stood still");
             assert!(last[name] == *before || moves(name), "{mode}: {name} moved");
@@ -122,7 +124,7 @@ fn adapters_are_files_in_the_layout_of_peft() {
         }
         let config: Value = serde_json::from_slice(&fs::read(&files[0]).unwrap()).unwrap();
         assert_eq!(config["base_model_name_or_path"], "base");
-        // Which weights those were, for whoever folds it in.
+        // The weights that the adapter belongs to, for merging.
         let begins = format!("{}-", record(&lab, mode)["lineage"]["weights_sha256"].as_str().unwrap());
         assert!(config["revision"].as_str().unwrap().starts_with(&begins), "{config}");
         let (tensors, model) = (tensors(&files[1]), weights(&lab, mode, 4));
@@ -174,7 +176,7 @@ fn adapters_are_files_in_the_layout_of_peft() {
     }
 }
 
-/// Without a task PEFT leaves learned rows out; without the sizes it asks the network's config for them.
+/// Without a task type PEFT ignores learned rows; without the sizes it takes them from the network's config.
 fn assert_rows(config: &Value) {
     let wanted = json!({
         "num_virtual_tokens": 3, "task_type": "FEATURE_EXTRACTION", "token_dim": 8, "num_layers": 2, "num_attention_heads": 2,
@@ -204,7 +206,7 @@ fn merging_gives_what_base_and_adapter_give_together() {
     let untuned = outputs(&lab, "base");
     assert!(untuned.iter().zip(&merged).any(|(a, b)| (a - b).abs() > 1e-3), "the adapter has learned nothing");
 
-    // Of the checkpoint nothing but the adapter's two files: they name their base, or it is given.
+    // With only the adapter's two files: they name their base, or it is given.
     fs::create_dir(lab.path("alone")).unwrap();
     for name in ["adapter_config.json", "adapter_model.safetensors"] {
         fs::copy(lab.path("tuned/checkpoints/step-00000004").join(name), lab.path("alone").join(name)).unwrap();
@@ -215,7 +217,7 @@ fn merging_gives_what_base_and_adapter_give_together() {
     let merged = model("merged");
     assert!(merged.keys().all(|name| !name.contains("low_rank")));
     assert!(model("named") == merged && model("given") == merged);
-    // Each says what was folded into what.
+    // Each records what was folded into what.
     let base = record(&lab, "tuned")["lineage"]["weights_sha256"].clone();
     for (folder, from, file) in [
         ("merged", "tuned/checkpoints/step-00000004", "model.safetensors"),
@@ -233,7 +235,7 @@ fn merging_gives_what_base_and_adapter_give_together() {
     // What is merged is a checkpoint like any other.
     let words = ["finetune", "experiment.toml", "--from", "merged", "--out", "again", "--device", "cpu"];
     lab.headway(&words).succeed();
-    // A run whose adapter is not merged can be gone on from as well: it is folded in on the way.
+    // A run with an unmerged adapter can be continued too: the adapter is folded in first.
     let words = [
         "finetune",
         "experiment.toml",
@@ -313,7 +315,7 @@ fn what_cannot_be_merged_says_why() {
     lab.headway(&prefix).fail(3, &["holds a learned prefix", "start from the checkpoint that it was learned for"]);
 }
 
-/// An adapter goes with the weights and the function that it was learned beside, whatever has the same shapes.
+/// An adapter belongs to the weights and the function that it was trained on, whatever else has the same shapes.
 #[test]
 fn an_adapter_is_folded_into_nothing_but_its_base() {
     let lab = lab();
@@ -327,10 +329,10 @@ fn an_adapter_is_folded_into_nothing_but_its_base() {
     let merge = |tuned: &str, base: &str, out: &str| lab.headway(&["merge", tuned, "--base", base, "--out", out]);
     merge("lora", "other", "no").fail(3, &["was learned beside other weights", "other/checkpoints", "--base"]);
     merge("heads", "base", "no").fail(3, &["another function of the weights", "merge from the folder of the run"]);
-    // From its own folder it knows both.
+    // Its own folder has both.
     lab.headway(&["merge", "heads", "--out", "merged"]).succeed();
     assert!(lab.read("merged/config.json").contains("\"n_heads\": 4"));
-    // PEFT writes no digest: that is said.
+    // PEFT writes no digest, which is reported.
     let config = lab.path("lora/checkpoints/step-00000004/adapter_config.json");
     let mut peft: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
     peft["revision"] = json!("main");
@@ -341,8 +343,8 @@ fn an_adapter_is_folded_into_nothing_but_its_base() {
     assert!(said.contains("alone does not say which weights it was learned beside; folded into other/"), "{said}");
 }
 
-/// Every way in which PEFT names modules, scales, stores and saves gives the weights that its `merge_and_unload` gives; what asks for
-/// more than W + s A B is refused. `python/check_with_peft.py` made the files with PEFT itself.
+/// All ways in which PEFT names modules, scales, stores and saves give the same weights as its `merge_and_unload`;
+/// configs that request more than W + s A B are refused. `python/check_with_peft.py` made the files with PEFT itself.
 #[test]
 fn what_peft_wrote_is_folded_in_as_peft_does_it() {
     let lab = Lab::with(EXPERIMENT);
@@ -385,7 +387,8 @@ fn what_peft_wrote_is_folded_in_as_peft_does_it() {
     }
 }
 
-/// What changes the function of the weights and not their shapes is refused by whatever takes a network as it was trained.
+/// A change to the function of the weights that leaves their shapes alone is refused by all verbs that use a network as
+/// it was trained.
 #[test]
 fn a_network_is_taken_as_it_was_trained() {
     let lab = lab();
@@ -401,20 +404,20 @@ fn a_network_is_taken_as_it_was_trained() {
         lab.headway(&[verb, &[run, "-s", set]].concat()).fail(3, &["trained for another function", text]);
     }
     assert!(!lab.path("seen").exists());
-    // The same function in another way, and another task for the same network.
+    // Another way to compute the same function, and another task for the same network.
     for set in
         ["model.kernel=naive", "train.attention_precision=bf16", "task.noise_std=0.5", "finetune.lora.dropout=0.5"]
     {
         lab.headway(&[eval, &["lora", "-s", set]].concat()).succeed();
     }
-    // An experiment that starts from a checkpoint is looked into with those weights.
+    // An experiment that starts from a checkpoint is analysed with that checkpoint's weights.
     let rank = |source: &[&str]| {
         let words = [&["analyze", "rank", "--device", "cpu", "--json"], source].concat();
         lab.headway(&words).succeed().json()["curves"][0]["layers"].clone()
     };
     assert_eq!(rank(&["base"]), rank(&["experiment.toml", "-s", "init_from=base"]));
     assert_ne!(rank(&["base"]), rank(&["experiment.toml"]));
-    // Weights to train from may make another function, which is said, by `train` too.
+    // Training may change the function of the weights, and reports it; `train` does so too.
     let said = lab.train("heads", &["--init-from", "base", "-s", "model.n_heads=4"]).succeed().said();
     assert!(
         said.contains("warning: the weights fit, but make another function of: model.transformer.n_heads = 4"),
@@ -462,7 +465,7 @@ fn what_is_asked_for_twice_or_beyond_the_width_is_refused() {
     assert_eq!(weights(&lab, "lora", 0)["blocks.0.attention.key.low_rank.a"].0, [1, 8]);
 }
 
-/// What was replaced, the base's weights and the first ones of the fine-tuned run.
+/// The replaced parameters, the base's weights and the initial weights of the fine-tuned run.
 fn replaced(lab: &Lab, out: &str, more: &[&str]) -> (Vec<String>, String) {
     let finished = finetune(lab, out, more).succeed();
     let (base, first, last) = (weights(lab, "base", 4), weights(lab, out, 0), weights(lab, out, 4));
@@ -484,7 +487,7 @@ fn another_task_replaces_what_its_sizes_decide() {
     let quiet = replaced(&lab, "same", &["-s", "task.icl_linear.noise_std=0.5"]);
     assert_eq!(quiet.0, Vec::<String>::new());
     assert!(!quiet.1.contains("replaced") && !quiet.1.contains("another function"));
-    // Heads divide weights of any shape: nothing but the config tells that they are others.
+    // Weights of the same shapes allow any number of heads: only the config shows the difference.
     let heads = finetune(&lab, "heads", &["-s", "model.n_heads=4"]).succeed();
     let text = "another function of: model.transformer.n_heads = 4, the checkpoint's 2";
     assert!(heads.said().contains(text), "{heads:?}");
@@ -504,7 +507,7 @@ fn another_task_replaces_what_its_sizes_decide() {
     assert_eq!(names, ["position.weight"]);
     assert!(said.contains("[7, 8] -> [5, 8], the first 5 rows kept"), "{said}");
 
-    // From vectors to tokens: a table in place of a projection, another head. Nothing else.
+    // From vectors to tokens: a table replaces a projection, and the head is another one. Nothing else changes.
     let tokens = "task={copy={vocab=6, n_data=4}}";
     let (mut names, said) = replaced(&lab, "tokens", &["-s", tokens]);
     names.sort();
@@ -512,7 +515,7 @@ fn another_task_replaces_what_its_sizes_decide() {
     assert!(said.contains("embed.bias [8] -> nothing"), "{said}");
     assert!(said.contains("outputs: 7, were 1"), "{said}");
 
-    // What is new is trained in every mode, and only it and the adapter move.
+    // Replaced parameters are trained in every mode, and apart from them only the adapter.
     for (mode, set, _) in MODES.iter().filter(|(mode, ..)| !["full", "freeze"].contains(mode)) {
         let run = format!("tokens-{mode}");
         replaced(&lab, &run, &["-s", tokens, "-s", set]);
@@ -522,13 +525,13 @@ fn another_task_replaces_what_its_sizes_decide() {
         lab.resume(&run).succeed();
         lab.headway(&["eval", &run, "--device", "cpu"]).succeed();
     }
-    // An adapter that goes with new maps holds them too.
+    // An adapter that needs replaced maps contains them too.
     let folder = lab.path("tokens-lora/checkpoints/step-00000004");
     let config: Value = serde_json::from_slice(&fs::read(folder.join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!(config["modules_to_save"], json!(["embed", "head", "position"]));
     let saved = tensors(&folder.join("adapter_model.safetensors"));
     assert_eq!(saved["base_model.model.head.weight"].0, [7, 8]);
-    // PEFT takes a module that is saved whole with all of its parameters, trained or not.
+    // PEFT replaces a completely saved module with all its parameters, trained or not.
     finetune(&lab, "wide-lora", &["-s", "task.icl_linear.d=5", "-s", "finetune.lora.rank=2"]).succeed();
     let saved = tensors(&lab.path("wide-lora/checkpoints/step-00000004/adapter_model.safetensors"));
     assert_eq!(saved["base_model.model.embed.weight"].0, [8, 5]);
@@ -580,7 +583,7 @@ fn what_the_task_does_not_explain_is_a_table_with_the_keys() {
         ],
     );
     assert!(!said.said().contains("model.transformer.norm"), "the norms are the same: {said:?}");
-    // With other layers alone, what fits is taken and counted.
+    // If only the number of layers differs, what fits is loaded and counted.
     let deeper = ["-s", "model.n_layers=3", "-s", "finetune=head"];
     finetune(&lab, "new", &deeper)
         .fail(3, &["blocks.2.attention.query.weight a parameter nothing model.transformer.n_layers"]);
@@ -591,12 +594,12 @@ fn what_the_task_does_not_explain_is_a_table_with_the_keys() {
         weights(&lab, "base", 4).len()
     );
     assert!(partly.said().contains(&text), "{partly:?}");
-    // New layers are trained though the mode is `head`.
+    // New layers are trained even though the mode is `head`.
     let (first, last) = (weights(&lab, "partly", 0), weights(&lab, "partly", 4));
     let moved = |name: &str| first[name] != last[name];
     assert!(moved("blocks.2.attention.query.weight") && moved("head.weight"));
     assert!(!moved("blocks.1.attention.query.weight"));
-    // A layer that is saved whole has no low-rank parts of its own in PEFT: they are in its weights.
+    // In PEFT a completely saved layer has no low-rank parts; they are merged into its weights.
     let lora = ["-s", "model.n_layers=3", "-s", "finetune.lora.rank=2", "--allow-partial"];
     finetune(&lab, "lora", &lora).succeed();
     let saved = tensors(&lab.path("lora/checkpoints/step-00000004/adapter_model.safetensors"));
@@ -621,7 +624,7 @@ fn adapters_resume_with_the_same_bits() {
             lab.run(&run).assert_same(&lab.run(&straight), &format!("{name} killed after step {step}"));
         }
     }
-    // Dropping inputs does something.
+    // Dropout has an effect.
     finetune(&lab, "dropless", &["-s", "finetune.lora={rank=2}", "-s", "train.accumulate=2"]).succeed();
     assert!(weights(&lab, "dropless", 4) != weights(&lab, "lora-straight", 4));
 }
@@ -635,7 +638,7 @@ fn an_experiment_file_says_how_it_is_fine_tuned() {
     lab.train("new", &[]).fail(2, &scratch);
     finetune(&lab, "lora", &[]).succeed();
     assert!(weights(&lab, "lora", 4).contains_key("blocks.0.attention.query.low_rank.a"));
-    // `train` from a checkpoint is the same, and one mode on the command line takes the place of another in the file.
+    // `train` from a checkpoint is the same, and a mode on the command line replaces the one in the file.
     lab.train("from", &["--init-from", "base", "-s", "finetune.prompt.length=2"]).succeed();
     let names = weights(&lab, "from", 4);
     assert!(names.contains_key("prompt.rows") && !names.keys().any(|name| name.contains("low_rank")));
@@ -668,7 +671,7 @@ fn every_analysis_takes_what_fine_tuning_made() {
             }
         }
     }
-    // With a low-rank part folded in, the network is the same to an analysis.
+    // For an analysis, a network with folded low-rank parts is the same.
     lab.headway(&["merge", "lora", "--out", "merged"]).succeed();
     let [rank, merged] = ["lora", "merged"].map(|source| {
         let mut json = lab.headway(&["analyze", "rank", source, "--json"]).succeed().json();
@@ -680,7 +683,7 @@ fn every_analysis_takes_what_fine_tuning_made() {
         |json: &Value| json["curves"][0]["layers"].as_array().unwrap().last().unwrap()["log10_relative"].as_f64();
     let (a, b) = (last(&rank).unwrap(), last(&merged).unwrap());
     assert!((a - b).abs() < 1e-4, "{a} and {b}");
-    // What other programs take has no such parts.
+    // Files for other programs contain no low-rank parts.
     lab.headway(&["export", "lora", "--format", "safetensors", "--out", "lora.safetensors"]).succeed();
     assert!(tensors(&lab.path("lora.safetensors")) == tensors(&lab.path("merged/model.safetensors")));
     let prefix = ["export", "prefix", "--format", "safetensors", "--out", "prefix.safetensors"];

@@ -31,7 +31,7 @@ fn compare(lab: &Lab, more: &[&str]) -> Headway {
 #[test]
 fn rows_cost_the_same_and_choose_their_rates_by_validation() {
     let lab = lab(&[("compare.toml", COMPARE)]);
-    // The largest rate diverges, which is part of the choice and a failure all the same.
+    // The largest rate diverges, which excludes it from the choice and counts as a failure.
     let finished = compare(&lab, &["--json"]).fail(6, &["diverged"]);
     let page = finished.json();
     assert_eq!(page["blocks"].as_array().unwrap().len(), 2);
@@ -58,7 +58,7 @@ fn rows_cost_the_same_and_choose_their_rates_by_validation() {
         let p = lines[1]["difference"]["p_value"].as_f64().unwrap();
         assert!((p * 4.0).fract().abs() < 1e-12 && p >= 0.25, "{p}");
     }
-    // The rate with the smaller mean validation loss over the two tuning seeds was taken.
+    // The rate with the smaller mean validation loss over the two tuning seeds was chosen.
     let rate = page["blocks"][0]["lines"][0]["learning_rate"].as_f64().unwrap();
     let mut losses: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for folder in fs::read_dir(lab.path("out/runs")).unwrap() {
@@ -71,7 +71,7 @@ fn rows_cost_the_same_and_choose_their_rates_by_validation() {
             continue;
         }
         let rate = experiment["optimizer"]["adam"]["learning_rate"].as_float().unwrap();
-        // A run that diverged at once logged nothing.
+        // A run that diverged at once has logged nothing.
         let metrics = fs::read_to_string(root.join("metrics.jsonl")).unwrap_or_default();
         let last = metrics
             .lines()
@@ -83,7 +83,7 @@ fn rows_cost_the_same_and_choose_their_rates_by_validation() {
     let best = if mean(1e-3) < mean(1e-2) { 1e-3 } else { 1e-2 };
     assert!((rate - best).abs() < 1e-12, "{rate}: {losses:?}");
     assert_eq!(page["blocks"][0]["lines"][1]["learning_rate"], json!(0.01), "a row may have rates of its own");
-    // The third seed ran at the chosen rate alone.
+    // The third seed ran only at the chosen rate.
     let folders = fs::read_dir(lab.path("out/runs")).unwrap();
     let third = folders.filter(|folder| folder.as_ref().unwrap().file_name().to_str().unwrap().ends_with("-2")).count();
     assert_eq!(third, 3, "one run of seed 2 for each different row");
@@ -93,7 +93,7 @@ fn rows_cost_the_same_and_choose_their_rates_by_validation() {
     }
 }
 
-/// Products of inputs up to 7e4 overflow f16 with some seeds, and a mean over the others would be that of the lucky ones.
+/// Products of inputs up to 7e4 overflow f16 with some seeds; a mean over the others would be biased.
 #[test]
 fn no_mean_is_formed_over_the_seeds_that_came_through() {
     const LARGE: &str = "[task.function]\nseq_len = 2\nd_in = 3\noutputs = [\"x1*x2/1e10\"]\n\
@@ -116,7 +116,7 @@ fn no_mean_is_formed_over_the_seeds_that_came_through() {
     assert!(findings.contains("f16 diverged: seed "), "{findings}");
     assert!(lab.read("out/report.html").contains(">5 of 6</td>"), "{page}");
     let means = lab.read("out/summary.csv");
-    // A spreadsheet must not take the name of the task for a formula.
+    // A spreadsheet must not interpret the name of the task as a formula.
     assert!(means.lines().any(|line| line.starts_with("'=fn: f16,network,test/loss,5,,,")), "{means}");
     assert!(means.lines().any(|line| line.starts_with("'=fn: f16,mean,test/loss,6,0")), "{means}");
 }

@@ -1,8 +1,8 @@
-//! Studies that are killed or stopped end as if they had not been.
+//! Studies that are killed or stopped end like those that were not.
 
 use super::*;
 
-/// Longer runs, so that a kill meets every stage.
+/// Longer runs, so that kills occur at every stage.
 fn long() -> String {
     SWEEP.replace("train.batch_size = 3", "train.steps = 150\ntrain.batch_size = 3")
 }
@@ -12,7 +12,7 @@ fn a_sweep_killed_ten_times_ends_as_one_that_never_was() {
     let lab = lab(&[("sweep.toml", &long())]);
     lab.headway(&["sweep", "sweep.toml", "--device", "cpu", "--out", "straight"]).succeed();
     let straight = runs(&lab, "straight");
-    // Moments spread over the whole sweep, in an order that is not that of time.
+    // Moments distributed over the whole sweep, in random order.
     for kill in 0..10_u64 {
         let running = sweep(&lab, &["--jobs", "2"]).start();
         thread::sleep(Duration::from_millis(30 + 97 * (kill * 7 % 10)));

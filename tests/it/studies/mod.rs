@@ -1,4 +1,5 @@
-//! Sweeps, comparisons and reproductions from end to end on tiny configs: what is done, what is left, what is found.
+//! Sweeps, comparisons and reproductions from end to end on tiny configs: what is executed, what is left, and the
+//! results.
 
 mod comparisons;
 mod kills;
@@ -70,14 +71,14 @@ fn json_of(lab: &Lab, path: &str) -> Value {
     serde_json::from_str(&lab.read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Folders of the runs of a study, each with what must not depend on how often it was stopped.
+/// Folders of a study's runs, each with the files that must not depend on how often it was stopped.
 fn runs(lab: &Lab, out: &str) -> BTreeMap<String, RunFiles> {
     let folders = fs::read_dir(lab.path(out).join("runs")).unwrap();
     let names = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.map(|name| (name.clone(), lab.run(&format!("{out}/runs/{name}")))).collect()
 }
 
-/// Squared errors of the network of width 8, seed by seed, from `results.csv`.
+/// Squared errors of the network of width 8 by seed, from `results.csv`.
 fn values_of(csv: &str) -> Vec<f64> {
     let lines = csv.lines().filter_map(|line| line.strip_prefix("d_model=8,network,")?.split_once(",test/mse,"));
     lines.map(|(_, rest)| rest.split(',').next().unwrap().parse().unwrap()).collect()

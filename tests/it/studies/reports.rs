@@ -14,13 +14,13 @@ fn runs_side_by_side_are_grouped_by_config() {
     let seeds: Vec<usize> =
         results["groups"].as_array().unwrap().iter().map(|group| group["runs"].as_array().unwrap().len()).collect();
     assert_eq!(seeds, [2, 1]);
-    // The same run once more counts once; a page of another kind is not written over.
+    // The same run given twice counts once; a page of another kind is not overwritten.
     lab.copy("a", "copy");
     let finished = lab.headway(&["report", "a", "copy", "b", "--out", "twice"]).succeed();
     assert!(finished.stderr.contains("copy is left out: seed 0 of"), "{finished:#?}");
     assert_eq!(json_of(&lab, "twice/results.json")["groups"][0]["runs"].as_array().unwrap().len(), 2);
     lab.headway(&["report", "a", "b", "--out", "c"]).fail(2, &["c holds run.json, and a page of its own"]);
-    // A single run too, where it is asked for.
+    // The same for a single run, if requested.
     let before = lab.read("a/report.html");
     lab.headway(&["report", "a", "--out", "alone"]).succeed();
     assert_eq!(json_of(&lab, "alone/results.json")["groups"][0]["runs"].as_array().unwrap().len(), 1);
@@ -49,7 +49,7 @@ fn a_checkpoint_is_judged_under_every_shift() {
         let row = shift["rows"].as_array().unwrap().iter().find(|row| row["name"] == predictor).unwrap();
         row["metrics"][metric].as_f64().unwrap()
     };
-    // Least squares scales with y, and knows a query that it has seen.
+    // Least squares scales with y, and is exact for a query that it has seen.
     let [plain, tripled] = ["none", "scale_y=3"].map(|shift| score(shift, "least_squares", "test/mse"));
     assert!((tripled / plain - 9.0).abs() < 1e-3, "{plain} {tripled}");
     assert!(score("repeated_query", "least_squares", "test/mse") < 1e-6);

@@ -1,4 +1,4 @@
-//! Reproductions and the experiments that ship.
+//! Reproductions and the experiments of the repository.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn every_one_is_sound_in_every_profile() {
     let lab = Lab::new();
     let listed = lab.headway(&["list", "reproductions", "--json"]).succeed().json();
     let ids: Vec<&str> = listed.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
-    // The last is no sweep: it trains nothing.
+    // The last one is not a sweep: it trains nothing.
     assert_eq!(ids, ["heads", "range", "anchors", "seq2seq-heads", "seq2seq-anchors", "attention-map", "theory"]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/reproduce");
     for (id, [paper, quick, converged]) in
@@ -61,7 +61,7 @@ fn one_runs_from_end_to_end_and_is_judged() {
         "--out",
         "out",
     ];
-    // Three steps are too few to agree with anyone.
+    // Three steps are too few for any agreement.
     let finished = lab.headway(&words).fail(7, &[]);
     assert!(finished.stdout.contains("0 of 5 means are as expected"), "{finished:#?}");
     let results = json_of(&lab, "out/results.json");

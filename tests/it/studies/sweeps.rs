@@ -34,7 +34,7 @@ fn the_identity_of_a_run_is_its_config_and_its_seed() {
     let config = |id: &String| id.rsplit_once('-').unwrap().0.to_owned();
     assert_eq!(config(&first[0]), config(&first[2]), "seeds share the config");
     assert_ne!(config(&first[0]), config(&first[3]));
-    // The same run on its own has the same identity.
+    // The same run by itself has the same id.
     let words = ["-s", "train.batch_size=3", "-s", "model.d_model=4", "--seed", "2"];
     lab.train("alone", &words).succeed();
     assert_eq!(json_of(&lab, "alone/run.json")["run_id"], json!(first[2]));
@@ -96,10 +96,10 @@ fn everything_is_done_once_and_reported() {
         run.assert_same(&before[&name], &name);
     }
     assert_eq!(lab.read("out/report.html"), report, "the page is a function of the folders");
-    // Every value of every run is kept, with its mean and interval beside it.
+    // Every value of every run is stored, with its mean and interval beside it.
     let values = lab.read("out/results.csv");
     assert_eq!(values.lines().next(), Some("group,predictor,seed,metric,value,model.d_model"));
-    // What is swept is a number there and a number in the document.
+    // A swept value is a number in both files.
     assert!(values.lines().skip(1).all(|line| line.ends_with(",4") || line.ends_with(",8")), "{values}");
     assert_eq!(json_of(&lab, "out/results.json")["points"][0]["settings"], json!({ "model.d_model": 4 }));
     let network = values_of(&values);
@@ -148,7 +148,7 @@ fn single_runs_by_index_are_idempotent_and_need_no_leader() {
         run.assert_same(&first[&name], &name);
     }
     exec("6").fail(2, &["there is no run 6: the plan has 6, counted from 0"]);
-    // The folder alone says what the sweep is.
+    // The folder alone defines the sweep.
     for index in ["0", "2", "3", "5"] {
         lab.headway(&["sweep", "exec", "out", "--device", "cpu", "--index", index]).succeed();
     }
@@ -176,14 +176,14 @@ fn one_failed_run_ends_nothing_and_is_tried_again_on_request() {
         .fail(5, &["failed before: diverged", "--retry tries again"]);
     // … and fail again when they are tried again.
     sweep(&lab, &["--retry"]).fail(6, &["3 of them done", "3 of 6 runs failed"]);
-    // What the earlier try left was moved aside, not away.
+    // The results of the earlier try were moved aside, not deleted.
     let plan = lab.headway(&["sweep", "plan", "out", "--json"]).succeed().json();
     let aside = lab.path("out/runs").join(plan[3]["run_id"].as_str().unwrap()).join("aside-1");
     assert_eq!(whole_checkpoints(&aside), [0]);
     assert!(["experiment.toml", "run.json", "failure.json"].iter().all(|name| aside.join(name).exists()));
 }
 
-/// One step too many: the loss before it is a number, the network after it none.
+/// One step too many: the loss before it is finite, the network's output after it is not.
 #[test]
 fn a_network_whose_scores_are_not_finite_has_failed_wherever_it_is_met() {
     let text = "experiment = \"experiment.toml\"\nseeds = [0, 1]\n[set]\ntrain.steps = 1\ntrain.log_every = 100\n\
@@ -192,7 +192,7 @@ fn a_network_whose_scores_are_not_finite_has_failed_wherever_it_is_met() {
     let finished = sweep(&lab, &[]).fail(6, &["a test score of the network is not finite", "2 of 4 runs failed"]);
     assert!(finished.stdout.contains("diverged: seeds 0, 1"), "{}", finished.stdout);
     assert_eq!(standings(&lab), ["complete", "complete", "failed", "failed"]);
-    // The network keeps its line without a number, the classical predictors keep theirs.
+    // The network keeps its line without a number; the classical predictors keep their numbers.
     let page = json_of(&lab, "out/results.json");
     let means = &page["points"][1]["means"];
     assert!(means["network"]["test/loss"].is_null() && means["least_squares"]["test/loss"]["seeds"] == 2, "{means}");
@@ -210,7 +210,7 @@ fn a_network_whose_scores_are_not_finite_has_failed_wherever_it_is_met() {
     assert!(html.contains("It failed: the network diverged") && html.contains("least_squares"), "{html}");
     lab.headway(&["report", &run, "out", "--out", "both"]).fail(6, &["seed 0 is left out"]);
     lab.resume(&run).fail(5, &["a test score of the network is not finite"]);
-    // What an older program called complete is no less of a failure.
+    // A run that an older program recorded as complete is a failure all the same.
     let record = lab.read(&format!("{run}/run.json"));
     lab.write(&format!("{run}/run.json"), record.replace("\"diverged\"", "\"complete\""));
     fs::remove_file(lab.path(&format!("{run}/failure.json"))).unwrap();
@@ -218,7 +218,7 @@ fn a_network_whose_scores_are_not_finite_has_failed_wherever_it_is_met() {
     sweep(&lab, &["--retry"]).fail(6, &["2 of 4 runs failed"]);
 }
 
-/// A number, and worse than anything that was learned.
+/// A finite loss that is worse than anything learned.
 #[test]
 fn a_loss_beyond_all_reason_and_a_score_beyond_the_possible_are_said() {
     let lab = lab(&[("sweep.toml", SWEEP)]);
@@ -226,7 +226,7 @@ fn a_loss_beyond_all_reason_and_a_score_beyond_the_possible_are_said() {
     let said = lab.train("huge", &huge).succeed().stdout;
     assert!(said.contains("‡ test/loss") && said.contains("more than ten times"), "{said}");
     assert!(lab.read("huge/report.html").contains("nothing was learned"));
-    // A record that says so stands for a network that sees its answers.
+    // A record with this doubt stands for a network that sees its answers.
     lab.headway(&["sweep", "exec", "sweep.toml", "--out", "out", "--device", "cpu", "--index", "4"]).succeed();
     let run = runs(&lab, "out").keys().next().unwrap().clone();
     let path = format!("out/runs/{run}/run.json");
@@ -277,13 +277,13 @@ fn a_record_that_cannot_be_read_costs_nothing() {
     let record = lab.path("out/runs").join(&id).join("run.json");
     let whole = fs::read_to_string(&record).unwrap();
     fs::write(&record, &whole[..whole.len() / 2]).unwrap();
-    // A new one is made from its newest checkpoint, with a word.
+    // A new record is made from its newest checkpoint, with a notice.
     let said = sweep(&lab, &[]).succeed();
     assert!(said.stderr.contains("run.json is damaged") && said.stderr.contains("Going on from"), "{said:?}");
     for (name, run) in runs(&lab, "out") {
         run.assert_same(&before[&name], &name);
     }
-    // So it is for a run that was stopped, tried again or not.
+    // The same holds for a run that was stopped, with and without --retry.
     let path = record.parent().unwrap();
     fs::remove_dir_all(path.join("checkpoints/step-00000012")).unwrap();
     for text in [&whole[..whole.len() / 2], "{}"] {
@@ -321,7 +321,7 @@ fn values_of_the_command_line_come_last_and_never_silently() {
     }
     plan(&["-s", "seed=4"]).fail(2, &["seeds are an axis of their own; use --seeds"]);
     plan(&["-s", "train.stepz=4"]).fail(2, &["-s train.stepz=4", "did you mean `steps`?"]);
-    // They are part of what the folder says.
+    // They are part of the definition in the folder.
     sweep(&lab, &["-s", "train.steps=2"]).succeed();
     let again = lab.headway(&["sweep", "plan", "out", "--json"]).succeed().json();
     assert_eq!(again[0]["experiment"]["train"]["steps"], json!(2));
@@ -333,7 +333,7 @@ fn a_folder_keeps_its_definition_against_a_single_run() {
     sweep(&lab, &["--seeds", "0"]).succeed();
     let words = ["sweep", "exec", "sweep.toml", "--out", "out", "--device", "cpu", "--index", "0"];
     lab.headway(&words).fail(2, &["out holds another definition; give the folder itself, or another one with --out"]);
-    // A leader may let it grow, and says so.
+    // The leading process may extend it, and says so.
     let Finished { stderr, .. } = sweep(&lab, &[]).succeed();
     assert!(
         stderr.contains("out held another definition, which this one replaces")
@@ -364,7 +364,7 @@ fn a_rival_that_is_not_beaten_decides_the_exit_code() {
         lab.write("sweep.toml", format!("beats = [\"{rival}\"]\n{SWEEP}"));
         sweep(&lab, &["--json"]).run()
     };
-    // Twelve steps do not reach least squares.
+    // Twelve steps are not enough to beat least squares.
     let finished = against("least_squares");
     assert_eq!((finished.status.code(), &finished.json()["agrees"]), (Some(7), &json!(false)), "{finished:#?}");
     let checks = finished.json()["checks"].as_array().unwrap().clone();
@@ -413,7 +413,7 @@ fn a_mistake_is_shown_where_it_stands() {
 
 #[test]
 fn a_profile_replaces_what_it_names() {
-    // Beside what it does not name: a profile of one key in a table leaves the table's others.
+    // Keys that it does not name stay: a profile with one key of a table leaves the table's other keys.
     let text = SWEEP.replace("train.batch_size = 3", "train.batch_size = 3\nmodel.n_heads = 1")
         + "\n[profiles.short]\nseeds = [7]\n[profiles.short.set]\ntrain.steps = 2\nmodel.n_layers = 2\n[profiles.short.grid]\nmodel.d_model = [4]\n";
     let lab = lab(&[("sweep.toml", &text)]);
@@ -445,7 +445,7 @@ fn an_expectation_decides_the_exit_code() {
     let found = verdict("2.0").json()["checks"][0]["found"]["mean"].as_f64().unwrap();
     let values = values_of(&lab.read("out/results.csv"));
     assert!((found - values.iter().sum::<f64>() / 3.0).abs() < 1e-12);
-    // Three standard errors of the difference of two means over three seeds each, with a deviation for either.
+    // Three standard errors of the difference of two means over three seeds each, with each side's own deviation.
     let variance = values.iter().map(|value| (value - found).powi(2)).sum::<f64>() / 2.0;
     let tolerance = 3.0 * (variance / 3.0 + 0.25 / 3.0).sqrt();
     for (mean, code) in
@@ -456,7 +456,7 @@ fn an_expectation_decides_the_exit_code() {
         assert_eq!(finished.json()["agrees"], json!(code == 0));
         assert_eq!(finished.json()["checks"][0]["can_tell"], json!(tolerance < mean));
     }
-    // Within a tolerance that an error of zero would be within as well, nothing agrees.
+    // If even an error of zero would be within the tolerance, nothing counts as agreement.
     lab.write("sweep.toml", expect(&found.to_string()).replace("deviation = 0.5", "deviation = 50"));
     let wide = sweep(&lab, &["--json"]).run();
     assert_eq!((wide.status.code(), &wide.json()["checks"][0]["can_tell"]), (Some(0), &json!(false)));

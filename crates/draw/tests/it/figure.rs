@@ -12,7 +12,7 @@ fn figure(series: Vec<Series>) -> Figure {
     Figure { title, x_label, y_label, series, ..Figure::default() }
 }
 
-/// Elements of that name with that colour, as a fill or as a stroke.
+/// Elements with this name and this colour, as fill or stroke.
 fn coloured<'a, 'input>(svg: &'a Document<'input>, name: &str, colour: &str) -> Vec<Node<'a, 'input>> {
     let has_colour = |node: &Node| ["fill", "stroke"].iter().any(|key| node.attribute(*key) == Some(colour));
     svg.descendants()
@@ -39,7 +39,7 @@ fn centres(svg: &Document<'_>, colour: &str) -> Vec<(i32, i32)> {
 const BLUE: &str = "#0072B2";
 const VERMILLION: &str = "#D55E00";
 
-/// Lines in the plot: the legend's swatches have the same colours and come first.
+/// Lines in the plot; the legend's samples, which come first, have the same colours.
 fn lines(svg: &Document<'_>, colour: &str) -> Vec<Vec<(i32, i32)>> {
     coloured(svg, "polyline", colour).iter().skip(1).map(vertices).collect()
 }
@@ -250,13 +250,13 @@ fn a_reference_is_grey_and_takes_no_colour() {
     assert!(dots > 100, "{dots} dots");
 }
 
-/// Where a text stands.
+/// Position of a text.
 fn place(text: &Node) -> (i32, i32) {
     let number = |key| text.attribute(key).unwrap().parse().unwrap();
     (number("x"), number("y"))
 }
 
-/// Everything about a shape, its place relative to another one.
+/// Everything about a shape, with its position relative to a point.
 fn look(shape: &Node, (x, y): (i32, i32)) -> String {
     let moved = |(key, value): (&str, &str)| match (key, value.parse::<i32>()) {
         ("x" | "cx", Ok(value)) => (value - x).to_string(),
@@ -275,7 +275,7 @@ fn twenty_eight_series_look_different() {
         let all = (0..28).map(|i| series(&format!("s{i}"), style, &[(0.0, 1.0), (1.0, f64::from(i))])).collect();
         let text = figure(all).to_svg();
         let svg = Document::parse(&text).unwrap();
-        // What stands for each series in the legend, before its label and placed relative to it.
+        // The sample of each series in the legend, which precedes its label, relative to the label.
         let mut looks = Vec::new();
         let mut swatch = Vec::new();
         for node in svg.descendants() {
@@ -327,7 +327,7 @@ fn references_can_be_told_apart() {
         let all = ["theory", "practice"].map(|label| series(label, Style::Reference, &points)).to_vec();
         let svg = figure([vec![series("network", Style::Line, &points)], all].concat()).to_svg();
         let svg = Document::parse(&svg).unwrap();
-        // Dashes are lines of their own; those of the legend stand to the left of their label.
+        // Dashes are separate lines; those of the legend are left of their label.
         let mut texts = svg.descendants().filter(|node| node.tag_name().name() == "text");
         let text = texts.rfind(|node| node.text().unwrap_or_default().trim() == label).unwrap();
         let [x, y] = ["x", "y"].map(|key| text.attribute(key).unwrap().parse::<i32>().unwrap());
@@ -352,8 +352,8 @@ fn points_on_one_spot_are_named() {
     let close = [(1e-4, 1.0), (1e-3, 1.0), (1e-2, 1.0), (1e3, 1.0)];
     let said = note(&close, Style::LinePoints).unwrap();
     assert!(said.contains("network: points cannot be told from a neighbour at 0.0001, 0.001, 0.01"), "{said}");
-    // A line of many points is meant to be one.
+    // A line through many points is meant to look continuous.
     assert_eq!(note(&close, Style::Line), None);
-    // Other heights are other places.
+    // Points with different y are in different places.
     assert_eq!(note(&[(1.0, 1.0), (1.0 + 1e-9, 2.0)], Style::Points), None);
 }

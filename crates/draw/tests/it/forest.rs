@@ -19,7 +19,7 @@ fn texts(svg: &Document<'_>, name: &str) -> Vec<String> {
     named(svg, name).iter().map(|node| node.text().unwrap_or_default().trim().to_owned()).collect()
 }
 
-/// Dots that are drawn, not those that only tell their number.
+/// Dots that are drawn, without the invisible ones that show numbers.
 fn seeds<'a, 'input>(svg: &'a Document<'input>) -> Vec<Node<'a, 'input>> {
     named(svg, "circle").into_iter().filter(|dot| dot.attribute("fill") == Some("#0072B2")).collect()
 }
@@ -28,7 +28,7 @@ fn number(node: &Node, key: &str) -> i32 {
     node.attribute(key).unwrap().parse().unwrap()
 }
 
-/// Numbers of a list of corners: x, y, x, y …
+/// Numbers of a list of points: x, y, x, y …
 fn numbers(text: &str) -> Vec<i32> {
     text.split(|c: char| !c.is_ascii_digit())
         .filter(|part| !part.is_empty())
@@ -100,7 +100,7 @@ fn what_tells_a_number_lies_on_its_seed() {
     let centre = |dot: &Node| (number(dot, "cx"), number(dot, "cy"));
     let telling: Vec<_> = named(&svg, "circle").into_iter().filter(Node::has_children).collect();
     assert_eq!(telling.iter().map(centre).collect::<Vec<_>>(), seeds(&svg).iter().map(centre).collect::<Vec<_>>());
-    // Rows are below the seeds, which would tell nothing otherwise, and cover them all.
+    // Row areas are below the dots of seeds, which would otherwise not respond, and cover them all.
     let rows = named(&svg, "rect");
     assert!(rows.len() == 2 && rows[1].range().end < telling[0].range().start);
     for (index, seed) in telling.iter().enumerate() {

@@ -7,7 +7,7 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Style of each cell and what pointing at it tells.
+/// Style of each cell, and the text shown when pointing at it.
 fn cells(svg: &Document<'_>) -> Vec<(String, String)> {
     let rectangles = svg.descendants().filter(|node| node.tag_name().name() == "rect");
     rectangles

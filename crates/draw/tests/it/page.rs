@@ -1,7 +1,7 @@
 //! A page with everything a page can hold passes `python/check_page.py`, and pages with one fault each do not.
 //!
-//! These tests need a Python with html5lib: `HEADWAY_PYTHON` names it, `python3` by default. Where it has none they say so
-//! and pass, unless `HEADWAY_REQUIRE_PYTHON=1`. The page is opened in Chromium where there is one.
+//! These tests need a Python with html5lib: `HEADWAY_PYTHON` names it, `python3` by default. Without it they say so and
+//! pass, unless `HEADWAY_REQUIRE_PYTHON=1`. The page is also opened in Chromium if it is installed.
 
 use std::{
     env, fs,
@@ -38,7 +38,7 @@ fn there_is_html5lib() -> bool {
     found
 }
 
-/// Whether the page passes, and what is said about it.
+/// Whether the page passes, and the program's messages.
 fn check(name: &str, html: &str, options: &[&str]) -> (bool, String) {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&path, html).unwrap();
@@ -69,7 +69,7 @@ fn forest(label: &str) -> Forest {
     Forest { title, value_label, log: true, reference: Some(3.0), rows: (0..6).map(row).collect() }
 }
 
-/// Causal patterns, every weight another number: such images compress badly.
+/// Causal patterns in which all weights differ, so that images compress badly.
 fn patterns(n_layers: usize, n_heads: usize, n_tokens: usize, label: &str) -> Patterns {
     let weight = |query: usize, key: usize, map: usize| {
         let level = (query * 7919 + key * 104_729 + map * 1_299_709) % 9973;
@@ -88,7 +88,7 @@ fn patterns(n_layers: usize, n_heads: usize, n_tokens: usize, label: &str) -> Pa
     }
 }
 
-/// Every kind of section, every text of it the given one.
+/// A page with every kind of section, in which every text is the given one.
 fn page(text: &str) -> String {
     let figure = |svg: String| Section::Figure { title: text.to_owned(), note: text.to_owned(), svg };
     let row = vec![Some(text.to_owned()), None, Some("1.5 ± 0.1".to_owned())];

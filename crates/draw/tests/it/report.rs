@@ -20,7 +20,7 @@ fn report(sections: Vec<Section>) -> Report {
     Report { title: "A run".into(), summary: "What came out.".into(), command: "headway train x.toml".into(), sections }
 }
 
-/// The page is written so that it is well-formed XML as well as HTML; then every tag is closed.
+/// The page is well-formed XML as well as HTML, which means that every tag is closed.
 fn with_page<T>(report: &Report, look: impl Fn(&Document<'_>) -> T) -> T {
     let html = report.to_html();
     let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
@@ -123,7 +123,7 @@ fn figures_keep_their_markup_and_gain_a_caption() {
 fn text_keeps_its_lines() {
     let body = "[model]\n\tn_heads = 4  # x\n";
     with_page(&report(vec![Section::Text { title: "Config".into(), body: body.into() }]), |page| {
-        // The first line break belongs to HTML, which drops it.
+        // HTML drops the first line break.
         assert_eq!(content(&named(page, "pre")[1]), format!("\n{body}"));
     });
 }

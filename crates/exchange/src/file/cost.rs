@@ -1,14 +1,15 @@
-//! What a pickle takes to read, found by walking its opcodes without making anything they name.
+//! The memory needed to read a pickle, computed from its opcodes without creating any object.
 //!
-//! A pickle of a few bytes can stand for any number of objects: an opcode of one byte makes an object of a hundred, and one
-//! that fetches from the memo copies all that an object holds. So before a reader that makes those objects sees it, its
-//! stack is played through with a [`Weight`] in place of each object. Each estimate is an upper one.
+//! A pickle of a few bytes can stand for any number of objects: an opcode of one byte creates an object of a hundred
+//! bytes, and one that fetches from the memo copies everything an object contains. So before a reader that creates
+//! those objects sees the file, its stack is simulated with a [`Weight`] in place of each object. Each estimate is an
+//! upper bound.
 //!
-//! On the way, entries of dictionaries that tell of the network are kept: those of configurations, and the attributes of
-//! modules that were saved whole.
+//! Meanwhile, dictionary entries that state facts about the network are collected: those of configurations, and the
+//! attributes of modules that were saved completely.
 //!
 //! # References
-//! The opcodes: Lib/pickletools.py of CPython.
+//! Lib/pickletools.py of CPython, for the opcodes.
 
 use std::collections::HashMap;
 
@@ -18,47 +19,47 @@ use crate::{
     told::{self, Told, Value},
 };
 
-/// A value, wherever it lies.
+/// Bytes of a value by itself.
 const VALUE: u64 = 112;
-/// What a value costs more in a list, which grows by doubling while the old one is copied.
+/// Additional bytes of a value in a list, which doubles its capacity while the old one is copied.
 const IN_LIST: u64 = 2 * VALUE;
-/// What a pair costs more in a dictionary, which keeps room to spare.
+/// Additional bytes of a pair in a dictionary, which keeps spare capacity.
 const IN_DICT: u64 = 3 * VALUE;
-/// What a value costs more on the stack or in the memo.
+/// Additional bytes of a value on the stack or in the memo.
 const IN_TABLE: u64 = 3 * VALUE;
-/// What a tensor takes once it has a name: handles, shape, stride, its row in a table.
+/// Bytes of a tensor once it has a name: handles, shape, stride, and its table row.
 const TENSOR: u64 = 1024;
 
-/// Estimate of one object.
+/// Estimated memory of one object.
 #[derive(Clone, Copy, Default)]
 struct Weight {
-    /// Bytes of the object and all that it holds.
+    /// Bytes of the object and everything that it contains.
     bytes: u64,
-    /// Bytes of its text, for a string.
+    /// Bytes of its text, if it is a string.
     text: u64,
-    /// Tensors and storages that it holds.
+    /// Number of tensors and storages that it contains.
     tensors: u64,
-    /// Bytes of the names of those tensors: the path to each, through every dictionary above it.
+    /// Bytes of the names of those tensors; a name is the path through all dictionaries above the tensor.
     names: u64,
-    /// Where the memo holds it.
+    /// Its index in the memo; `None` if it is not there.
     memo: Option<u32>,
-    /// Its value, for what is no container.
+    /// Its value; `None` for a container.
     scalar: Option<Scalar>,
-    /// Whether it is a module that was saved whole, or its attributes.
+    /// Whether it is a module that was saved completely, or its attributes.
     is_module: bool,
 }
 
-/// A value as it stands in the pickle.
+/// A value as written in the pickle.
 #[derive(Clone, Copy)]
 enum Scalar {
     Nothing,
     Bool(bool),
     Number(f64),
-    /// Where its letters begin and end.
+    /// Range of the text's bytes.
     Text(usize, usize),
 }
 
-/// Bytes of an index in a list as part of a name.
+/// Largest number of bytes of a list index as part of a name.
 const INDEX: u64 = 21;
 
 impl Weight {
@@ -66,7 +67,7 @@ impl Weight {
         Self { bytes: VALUE + 3 * length, text: length, ..Self::default() }
     }
 
-    /// Takes a value in, which is called by `name` bytes.
+    /// Adds a value, which has a name of `name` bytes, to the content.
     fn hold(&mut self, value: Self, name: u64) {
         self.bytes = self.bytes.saturating_add(value.bytes);
         self.tensors = self.tensors.saturating_add(value.tensors);
@@ -80,27 +81,27 @@ impl Weight {
     }
 }
 
-/// What walking a pickle found.
+/// Result of walking a pickle.
 pub(super) struct Walked {
-    /// Bytes that reading it takes.
+    /// Bytes needed to read it.
     pub needed: u64,
-    /// Where it ends.
+    /// Offset of its end.
     pub end: usize,
-    /// Entries that tell of the network.
+    /// Facts about the network.
     pub told: Vec<Told>,
-    /// Whether it is a module that was saved whole.
+    /// Whether it is a module that was saved completely.
     pub is_module: bool,
 }
 
-/// Entries that are kept, at most: a file may repeat one at the price of two bytes.
+/// Largest number of facts that are collected, since a file can repeat one for two bytes.
 const MOST_TOLD: usize = 256;
-/// Letters of a key or a value that is looked at, at most.
+/// Largest number of bytes of a key or value that is examined.
 const LONGEST_TOLD: u64 = 128;
 
-/// Walks the pickle at `at`.
+/// Walks the pickle at offset `at`.
 ///
 /// # Errors
-/// [`Error::Memory`] as soon as that is more than the budget; [`Error::File`] for what is no pickle.
+/// [`Error::Memory`] as soon as the budget is exceeded; [`Error::File`] if it is not a pickle.
 pub(super) fn of_pickle(bytes: &[u8], at: usize, budget: Budget) -> Result<Walked, Error> {
     let mut walk = Walk {
         bytes,
@@ -123,7 +124,7 @@ struct Walk<'a> {
     memo: HashMap<u32, Weight>,
     /// Bytes of all objects on the stack and in the memo.
     live: u64,
-    /// Most values and marks that were on the stack at once, whose room it keeps.
+    /// Largest number of values and marks on the stack so far; the stack keeps this capacity.
     highest: usize,
     told: Vec<Told>,
 }
@@ -140,7 +141,7 @@ impl<'a> Walk<'a> {
         Ok(taken)
     }
 
-    /// A little-endian number of `width` bytes.
+    /// Reads a little-endian number of `width` bytes.
     fn number(&mut self, width: u64) -> Result<u64, Error> {
         Ok(self.take(width)?.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
@@ -165,19 +166,19 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// A text as it stands in the pickle; of a long one, which may be fetched over and over, nothing.
+    /// The text of an object; empty for a long one, which might be fetched again and again.
     fn letters(&self, weight: Weight) -> &'a str {
         let Some(Scalar::Text(from, to)) = weight.scalar.filter(|_| weight.text <= LONGEST_TOLD) else { return "" };
         self.bytes.get(from..to).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 
-    /// Keeps an entry of a dictionary that tells of the network.
+    /// Collects a dictionary entry if it states a fact about the network.
     fn keep_told(&mut self, key: &str, value: Weight) {
         let value = match value.scalar {
             Some(Scalar::Nothing) => Value::Nothing,
             Some(Scalar::Bool(value)) => Value::Bool(value),
             Some(Scalar::Number(value)) => Value::Number(value),
-            // A function is called by its last name.
+            // A function is named by the last part of its path.
             Some(Scalar::Text(..)) => Value::Text(self.letters(value).to_owned()),
             None => return,
         };
@@ -202,10 +203,10 @@ impl<'a> Walk<'a> {
         Ok(taken)
     }
 
-    /// One object of several, each found by its index.
+    /// Combines several objects into one, which contains each under its index.
     fn gather(&mut self, items: &[Weight], more: u64) {
         let mut all = Weight { bytes: VALUE, ..Weight::default() };
-        // Pairs that a dictionary is made of come as tuples, of which one part names the other.
+        // Pairs for a dictionary come as tuples, in which one part names the other.
         let name = items.iter().map(|item| item.text).max().unwrap_or(0) + INDEX;
         for item in items {
             all.hold(*item, name);
@@ -214,7 +215,7 @@ impl<'a> Walk<'a> {
         self.push(all);
     }
 
-    /// Puts items into the list on top of the stack.
+    /// Appends items to the list on top of the stack.
     fn append(&mut self, items: &[Weight]) -> Result<(), Error> {
         let mut list = self.pop()?;
         for item in items {
@@ -225,13 +226,13 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Puts pairs into the dictionary on top of the stack.
+    /// Adds pairs to the dictionary on top of the stack.
     fn set(&mut self, items: &[Weight]) -> Result<(), Error> {
         let mut dict = self.pop()?;
         let keys: Vec<&str> = items.iter().step_by(2).map(|key| self.letters(*key)).collect();
         dict.is_module |= keys.contains(&"_modules");
         for (key, pair) in keys.iter().zip(items.chunks(2)).filter(|(key, _)| told::is_known(key)) {
-            // The epsilon of an optimizer is none of a norm.
+            // In a dictionary with `lr`, `eps` belongs to an optimiser and not to a norm.
             if *key != "eps" || !keys.contains(&"lr") {
                 self.keep_told(key, pair.get(1).copied().unwrap_or_default());
             }
@@ -266,7 +267,7 @@ impl<'a> Walk<'a> {
         self.live = self.live.saturating_add(weight.bytes).saturating_sub(old.map_or(0, |old| old.bytes));
     }
 
-    /// Pops several and pushes what holds them all.
+    /// Pops `count` objects and pushes one that contains them all.
     fn combine(&mut self, count: usize) -> Result<(), Error> {
         let mut items = (0..count).map(|_| self.pop()).collect::<Result<Vec<_>, _>>()?;
         items.reverse();
@@ -290,7 +291,7 @@ impl<'a> Walk<'a> {
             most = most.max(self.needed());
             budget.check(most)?;
         }
-        // The tensors stay while the file is looked at a second time.
+        // The tensors stay in memory while the file is examined a second time.
         let root = self.pop()?;
         let needed = most.saturating_add(root.whole().saturating_mul(2));
         budget.check(needed)?;
@@ -316,7 +317,7 @@ impl<'a> Walk<'a> {
                 self.push(Weight::text(0));
                 self.set(&items)?;
             }
-            // Tuples; a call or an object with its arguments, which is at most all that it was given.
+            // Tuples; and calls and objects, which contain at most all their arguments.
             0x85 => self.combine(1)?,
             0x86 | b'R' | 0x81 => self.combine(2)?,
             0x93 => {
@@ -374,7 +375,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Opcodes that push one value and take nothing.
+    /// Opcodes that push one value and pop none.
     fn scalar(&mut self, opcode: u8) -> Result<(), Error> {
         let scalar = match opcode {
             b'N' => Some(Scalar::Nothing),
@@ -390,11 +391,11 @@ impl<'a> Walk<'a> {
                 let text = std::str::from_utf8(line).unwrap_or_default();
                 let scalar = match opcode {
                     b'V' => Some(Scalar::Text(from, from + line.len())),
-                    // As protocol 0 writes False and True.
+                    // False and True in protocol 0.
                     b'I' if matches!(text, "00" | "01") => Some(Scalar::Bool(text == "01")),
                     _ => text.trim_end_matches('L').parse().ok().map(Scalar::Number),
                 };
-                // As an identity it may stand for a tensor.
+                // A persistent id may stand for a tensor.
                 self.push(Weight { tensors: u64::from(opcode == b'P'), scalar, ..Weight::text(line.len() as u64) });
                 return Ok(());
             }
@@ -413,7 +414,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// A class of norms tells of the network by its name.
+    /// The name of a class of norms is a fact about the network.
     fn keep_class(&mut self) {
         let class = self.stack.last().copied().unwrap_or_default();
         if self.letters(class).contains("RMSNorm") {
@@ -421,7 +422,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Opcodes that push as many letters as they count.
+    /// Opcodes that push a text of the given length.
     fn counted(&mut self, opcode: u8) -> Result<(), Error> {
         let length = match opcode {
             0x8a | 0x8c | b'U' | b'C' => self.number(1)?,
@@ -429,7 +430,7 @@ impl<'a> Walk<'a> {
             0x8d | 0x8e | 0x96 => self.number(8)?,
             other => return Err(damaged(&format!("0x{other:02x} is no opcode that checkpoints use"))),
         };
-        // Large integers come as bytes too, and are no text: no entry that is looked for is one of them.
+        // Large integers are stored as bytes too; they are not text, but no known fact is one of them.
         self.push_text(length)
     }
 

@@ -1,4 +1,4 @@
-//! A folder as `save_pretrained` of Hugging Face writes it: one file of weights, or an index of several.
+//! Folders as written by Hugging Face's `save_pretrained`: one file of weights, or an index of several files.
 //!
 //! # References
 //! `model.safetensors.index.json`: `{"metadata": …, "weight_map": {name: file}}`.
@@ -14,11 +14,11 @@ use serde::Deserialize;
 use super::{Contents, named, read_file};
 use crate::{Arrays, Error, disk};
 
-/// Files of weights in such a folder, the one first that `from_pretrained` takes first.
+/// Files of weights in such a folder, in the order in which `from_pretrained` looks for them.
 const WEIGHTS: [&str; 4] =
     ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
-/// Largest index that is read: that of a model of a hundred thousand tensors.
+/// Largest size in bytes of an index; a model with a hundred thousand tensors has this size.
 const LARGEST_INDEX: u64 = 20_000_000;
 
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Whether a file lists the parts of one model, by its name.
+/// Whether a file name is that of an index of a model's parts.
 pub(super) fn is_index(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".index.json"))
 }
@@ -34,7 +34,7 @@ pub(super) fn is_index(path: &Path) -> bool {
 /// Reads the weights of a folder.
 ///
 /// # Errors
-/// as [`super::read`], naming what the folder is where it has none of these files
+/// as [`super::read`]; if the folder has none of these files, the error says what it is
 pub(super) fn read(folder: &Path, key: Option<&str>) -> Result<Contents, Error> {
     let entries = disk::entries(folder).map_err(Error::unread(folder))?;
     let names: Vec<String> =
@@ -57,10 +57,10 @@ fn in_file(file: &str, error: Error) -> Error {
     }
 }
 
-/// Reads the parts that an index lists, which lie beside it.
+/// Reads the parts that an index lists, which are in the same folder.
 ///
 /// # Errors
-/// as [`super::read`], and for a part that is missing or does not hold what the index says
+/// as [`super::read`], and if a part is missing or lacks tensors that the index lists for it
 pub(super) fn read_index(path: &Path, key: Option<&str>) -> Result<Contents, Error> {
     let size = disk::about(path).map_err(Error::unread(path))?.len();
     if size > LARGEST_INDEX {

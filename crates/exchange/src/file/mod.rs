@@ -1,7 +1,7 @@
-//! A file of tensors that anybody may have made: its container is told by its content, never by its name.
+//! Files of tensors from any source. The format is recognised by the content, never by the name.
 //!
-//! Reading takes at most ten times the file's size and 64 MB of memory, whatever the file says about itself, and runs no
-//! code that a pickle names. What would take more is refused before it is read.
+//! Reading takes at most ten times the file's size plus 64 MB of memory, whatever the file claims, and executes no code
+//! that a pickle names. A file that would take more is refused before it is read.
 
 mod cost;
 mod folder;
@@ -16,21 +16,21 @@ use std::{
 
 use crate::{Arrays, Error, disk, npz, numbers::Rounded, told::Told};
 
-/// Form of a file of tensors.
+/// Format of a file of tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Container {
     /// A JSON header and the bytes.
     Safetensors,
-    /// What `torch.save` has written since PyTorch 1.6.
+    /// Written by `torch.save` since PyTorch 1.6.
     PytorchZip,
-    /// What `torch.save` wrote before.
+    /// Written by `torch.save` before that.
     PytorchLegacy,
-    /// What `numpy.savez` writes.
+    /// Written by `numpy.savez`.
     Npz,
 }
 
 impl Container {
-    /// In words.
+    /// The format in words.
     pub fn text(self) -> &'static str {
         match self {
             Self::Safetensors => "safetensors",
@@ -41,34 +41,34 @@ impl Container {
     }
 }
 
-/// Every tensor of a file, or of one key in it, as f32.
+/// The tensors of a file, or of one key in it, as f32.
 #[derive(Clone, Debug)]
 pub struct Contents {
-    /// Form of the file.
+    /// Format of the file.
     pub container: Container,
-    /// The key that the tensors were found below, in a file that holds more than weights.
+    /// The key that contained the tensors; `None` if the file holds nothing else.
     pub key: Option<String>,
-    /// Names beside that key, which were not taken.
+    /// Other names in the file, whose content was not used.
     pub beside: Vec<String>,
-    /// Other keys with tensors of the same names and shapes below them, where nobody said which key is meant.
+    /// Other keys that contain tensors of the same names and shapes; empty if the key was given.
     pub alike: Vec<String>,
-    /// The tensors.
+    /// The tensors by name.
     pub tensors: Arrays,
-    /// Tensors that hold numbers which f32 does not.
+    /// Tensors with numbers that f32 cannot hold exactly.
     pub rounded: Vec<Rounded>,
-    /// What the file says of the network beside its tensors.
+    /// Facts about the network that the file contains besides tensors.
     pub told: Vec<Told>,
-    /// The files that were read, where not the one that was asked for.
+    /// Files that were read instead of the requested path; empty if only that was read.
     pub files: Vec<PathBuf>,
 }
 
-/// Most axes of a tensor; weights have up to four.
+/// Largest number of axes of a tensor; weights have at most four.
 const MOST_AXES: usize = 8;
 
-/// What a file may take beyond ten times its size, in bytes.
+/// Bytes that reading a file may take besides ten times its size.
 const ALLOWANCE: u64 = 64_000_000;
 
-/// Bytes that reading a file may take.
+/// Number of bytes that reading a file may take.
 #[derive(Clone, Copy)]
 struct Budget {
     allowed: u64,
@@ -80,7 +80,7 @@ impl Budget {
     }
 
     /// # Errors
-    /// [`Error::Memory`] where that is more than the file may take.
+    /// [`Error::Memory`] if `needed` bytes are more than the budget.
     fn check(self, needed: u64) -> Result<(), Error> {
         const MB: u64 = 1_000_000;
         if needed <= self.allowed {
@@ -90,12 +90,12 @@ impl Budget {
     }
 }
 
-/// Reads every tensor of a file, or of a folder as Hugging Face writes it; of a file that holds more than weights, those below
-/// `key`, or below the key that weights are usually found at.
+/// Reads every tensor of a file, or of a folder in Hugging Face's layout. If the file contains more than weights, only
+/// those below `key` are read, or below the usual key of weights if `key` is `None`.
 ///
 /// # Errors
-/// [`Error::Unread`] where the system says so, [`Error::File`] for what is no whole file of tensors, [`Error::Memory`] for one that takes more memory than a sound one
-/// could, [`Error::Key`] where the weights are not to be found.
+/// [`Error::Unread`] if the system cannot read it, [`Error::File`] if it is not a complete file of tensors,
+/// [`Error::Memory`] if it needs more memory than a valid file could, [`Error::Key`] if the weights cannot be found.
 pub fn read(path: &Path, key: Option<&str>) -> Result<Contents, Error> {
     if disk::about(path).map_err(Error::unread(path))?.is_dir() {
         return folder::read(path, key);
@@ -112,7 +112,7 @@ fn read_file(path: &Path, key: Option<&str>) -> Result<Contents, Error> {
     let size = size.len();
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(usize::try_from(size).map_err(Error::file)?).map_err(Error::file)?;
-    // One that grows meanwhile is not read to its end.
+    // A file that grows meanwhile is not read beyond its first size.
     (&mut file).take(size).read_to_end(&mut bytes).map_err(Error::unread(path))?;
     let budget = Budget::of(size);
     let contents = match Form::of(&bytes) {
@@ -147,7 +147,7 @@ fn read_file(path: &Path, key: Option<&str>) -> Result<Contents, Error> {
     Ok(contents)
 }
 
-/// What the first bytes say.
+/// Format indicated by the first bytes.
 enum Form {
     Zip,
     Tar,
@@ -158,7 +158,7 @@ enum Form {
 
 impl Form {
     fn of(bytes: &[u8]) -> Option<Self> {
-        // As pytorch-reader tells them, so that both see the same file: the number 0x1950a86a20f9469cfc6c in either form.
+        // The same test as in pytorch-reader, so that both agree: the number 0x1950a86a20f9469cfc6c in either encoding.
         const LEGACY: [&[u8]; 2] = [b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", b"119547037146038801333356"];
         let start = &bytes[..bytes.len().min(64)];
         if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
@@ -168,7 +168,7 @@ impl Form {
         } else if LEGACY.iter().any(|magic| start.windows(magic.len()).any(|window| window == *magic)) {
             Some(Self::Legacy)
         } else if bytes.get(8) == Some(&b'{') && bytes[..8].contains(&0) {
-            // A text may have a brace there too, but no byte of zero.
+            // A text may have a brace there too, but no zero byte.
             Some(Self::Safetensors)
         } else {
             matches!(bytes.first(), Some(0x80 | b'(' | b'}' | b']' | b'c')).then_some(Self::Pickle)
@@ -176,13 +176,13 @@ impl Form {
     }
 }
 
-/// Keys below which training scripts put the weights.
+/// Keys under which training scripts store the weights.
 const USUAL_KEYS: [&str; 6] = ["model_state_dict", "state_dict", "model", "model_state", "network", "module"];
 
-/// Of several keys with tensors below them, the one with the weights; nothing where the tensors lie at the top.
+/// The usual key of weights among several keys that contain tensors; `None` if the tensors are at the top level.
 ///
 /// # Errors
-/// [`Error::Key`] where two are as good.
+/// [`Error::Key`] if two keys are equally usual.
 fn usual_key(keys: &[String]) -> Result<Option<&'static str>, Error> {
     let mut found = USUAL_KEYS.into_iter().filter(|usual| keys.iter().any(|key| key == usual));
     match (found.next(), found.next()) {
@@ -194,7 +194,7 @@ fn usual_key(keys: &[String]) -> Result<Option<&'static str>, Error> {
     }
 }
 
-/// First parts of names.
+/// First parts of names, each once.
 fn top_keys<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
     let mut keys: Vec<String> =
         names.filter_map(|name| name.split_once('.')).map(|(first, _)| first.to_owned()).collect();
@@ -203,12 +203,12 @@ fn top_keys<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
     keys
 }
 
-/// Name below a key.
+/// The rest of a name below a key; `None` if it is not below the key.
 fn below<'a>(name: &'a str, key: &str) -> Option<&'a str> {
     name.strip_prefix(key)?.strip_prefix('.')
 }
 
-/// Tensors of a container without nesting: below a key only where one was asked for.
+/// Content of a container without nesting: all tensors, or those below `key` if it is given.
 fn select(container: Container, tensors: Arrays, rounded: Vec<Rounded>, key: Option<&str>) -> Result<Contents, Error> {
     let Some(key) = key else {
         let (beside, alike, told, files) = Default::default();

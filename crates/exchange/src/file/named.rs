@@ -1,8 +1,8 @@
-//! Files that hold no tensors that can be read here, named for what they are, each with the way out.
+//! Files without readable tensors: what they are, and what to do instead.
 
 use std::path::Path;
 
-/// What a file is and what to do about it, by its content; nothing for what nobody knows.
+/// What a file is, judged by its content, and what to do; `None` if that is unknown.
 pub(super) fn what_it_is(bytes: &[u8], path: &Path) -> Option<String> {
     if bytes.is_empty() {
         return Some("is empty: a download or a copy that did not happen; fetch it again".to_owned());
@@ -27,7 +27,7 @@ pub(super) fn what_it_is(bytes: &[u8], path: &Path) -> Option<String> {
     })
 }
 
-/// Where it begins, how, what it is, and what to do.
+/// Known files: offset and bytes that identify them, what they are, and what to do.
 const MAGIC: &[(usize, &[u8], &str, &str)] = &[
     (
         0,
@@ -66,7 +66,7 @@ fn way_by_python(arrays: &str) -> String {
     format!("write {arrays} with numpy.savez(FILE, **{{name: array, …}}), or import the weights that it was made from")
 }
 
-/// A protocol buffer whose first field is a small version number, and whose next is one of a model.
+/// Whether it is a protocol buffer that starts with a small version number, followed by a field of an ONNX model.
 fn is_onnx(bytes: &[u8]) -> bool {
     matches!(bytes, [0x08, 1..=30, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42, ..])
 }
@@ -76,7 +76,7 @@ fn of_text(bytes: &[u8]) -> Option<String> {
     if start.contains(&0) {
         return None;
     }
-    // A character may be cut at the end.
+    // The last character may be incomplete.
     let text = match std::str::from_utf8(start) {
         Ok(text) => text,
         Err(error) if error.valid_up_to() + 4 > start.len() => {
@@ -105,7 +105,7 @@ fn of_text(bytes: &[u8]) -> Option<String> {
     })
 }
 
-/// What a zip archive is that holds neither a checkpoint nor arrays of numpy, by the names of its files.
+/// What a zip archive without a checkpoint and without NumPy arrays is, judged by the names of its files.
 pub(super) fn zip_that_holds_no_weights(names: &[String]) -> String {
     let has = |wanted: &str| names.iter().any(|name| name.ends_with(wanted) || name.contains(&format!("{wanted}/")));
     let (what, way) = if has("code") && has("constants.pkl") {
@@ -135,7 +135,8 @@ pub(super) fn zip_that_holds_no_weights(names: &[String]) -> String {
     format!("is {what}; {way}")
 }
 
-/// What a value of Python's is that tensors cannot be read from, by the name of its type or of the function that makes it.
+/// What a Python value is from which no tensors can be read, judged by the name of its type or of the function that
+/// creates it.
 pub(super) fn unreadable_type(name: &str) -> String {
     let known = [
         ("sparse", "a sparse tensor", ".to_dense()"),
@@ -159,7 +160,7 @@ pub(super) fn unreadable_type(name: &str) -> String {
     }
 }
 
-/// What the folders of other programs are.
+/// What a folder without weights is, judged by the names of its files.
 pub(super) fn folder_of_no_weights(names: &[String]) -> String {
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
     let ends = |wanted: &str| names.iter().any(|name| name.ends_with(wanted));
@@ -196,7 +197,7 @@ pub(super) fn folder_of_no_weights(names: &[String]) -> String {
 mod tests {
     use super::*;
 
-    /// The first bytes as the programs write them.
+    /// The first bytes of files as the programs write them.
     #[test]
     fn files_of_other_kinds_are_named() {
         let name = |bytes: &[u8]| what_it_is(bytes, Path::new("model.bin")).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! What `torch.save` writes, read by `pytorch-reader`, which makes nothing that a pickle names.
+//! Files written by `torch.save`, read by `pytorch-reader`, which executes nothing that a pickle names.
 //!
-//! That reader trusts a file with more memory than we do: it copies from the memo, unpacks, and gathers views of any size
-//! that fits the machine. So all sizes are checked first, from the bytes of the file.
+//! That reader allows a file more memory than this crate does: it copies from the memo, decompresses, and copies views
+//! of any size that fits the machine. So all sizes are checked first, from the bytes of the file.
 
 use std::{
     borrow::Cow,
@@ -16,23 +16,23 @@ use zip::{CompressionMethod, ZipArchive, result::ZipError};
 use super::{Budget, Container, Contents, MOST_AXES, below, cost, named, top_keys, usual_key};
 use crate::{Arrays, Error, numbers::Numbers, told::Told};
 
-/// Most files in an archive: ten times those of any model, and 30 MB of their directory.
+/// Largest number of files in an archive: ten times as many as any model has; their directory takes 30 MB.
 const MOST_FILES: u64 = 65_536;
 
 const CUT_SHORT: &str = "is not a whole zip archive: it was cut short or changed";
 
-/// What a zip archive holds.
+/// Content of a zip archive.
 pub(super) enum Archive {
-    /// What `torch.save` writes.
+    /// A checkpoint written by `torch.save`.
     Checkpoint,
-    /// Arrays of numpy.
+    /// NumPy arrays.
     Arrays,
 }
 
-/// Tells a checkpoint from arrays of numpy.
+/// Distinguishes a checkpoint from NumPy arrays.
 ///
 /// # Errors
-/// [`Error::File`] for an archive that cannot be read, that lists more files than any model has, or that holds neither.
+/// [`Error::File`] if the archive cannot be read, lists more files than any model has, or contains neither.
 pub(super) fn of_archive(bytes: &[u8]) -> Result<Archive, Error> {
     let archive = open(bytes)?;
     let names = archive
@@ -40,7 +40,7 @@ pub(super) fn of_archive(bytes: &[u8]) -> Result<Archive, Error> {
         .map(|name| name.map(Cow::into_owned))
         .collect::<Result<Vec<_>, _>>()
         .map_err(Error::file)?;
-    // A program of TorchScript has a data.pkl too, of another kind.
+    // A TorchScript program contains a data.pkl too, but of another kind.
     let is_program = names.iter().any(|name| name.ends_with("constants.pkl"));
     if !is_program && names.iter().any(|name| is_pickle(name)) {
         Ok(Archive::Checkpoint)
@@ -56,7 +56,8 @@ fn is_pickle(name: &str) -> bool {
 }
 
 fn open(bytes: &[u8]) -> Result<ZipArchive<Cursor<&[u8]>>, Error> {
-    // A directory makes an entry of each header and room for as many as it claims, before anything can be asked.
+    // The reader allocates an entry for each header, and room for as many as the archive claims, before it can be asked
+    // anything.
     let mut headers = 0;
     for (at, window) in bytes.windows(4).enumerate() {
         match window {
@@ -71,8 +72,9 @@ fn open(bytes: &[u8]) -> Result<ZipArchive<Cursor<&[u8]>>, Error> {
     ZipArchive::new(Cursor::new(bytes)).map_err(|error| Error::file(format!("{CUT_SHORT} ({error})")))
 }
 
-/// Files that a record of the zip64 form claims, which stands at `at`: its length, then versions and disks, then the two
-/// counts. Among the numbers of weights its signature comes about by chance, but not with a length that lies within the file.
+/// Number of files claimed by a zip64 record at offset `at`, which has a length, versions and disks, and two counts.
+/// Its signature may occur by chance among the numbers of weights, but not together with a length that lies within the
+/// file.
 fn claimed(bytes: &[u8], at: usize) -> u64 {
     let number = |from: usize| {
         let number = bytes.get(at + from..).and_then(<[u8]>::first_chunk::<8>);
@@ -96,7 +98,7 @@ pub(super) fn read_zip(path: &Path, bytes: Vec<u8>, key: Option<&str>, budget: B
             pickles.push((name.len(), index));
         }
     }
-    // What was packed is unpacked into memory; torch.save packs nothing.
+    // Compressed entries are decompressed into memory; torch.save never compresses.
     if unpacked > 2 * bytes.len() as u64 + 8_000_000 {
         return Err(Error::file(format!(
             "unpacks to {} MB from {} MB, which no checkpoint does",
@@ -112,7 +114,7 @@ pub(super) fn read_zip(path: &Path, bytes: Vec<u8>, key: Option<&str>, budget: B
         }
         [(_, index), ..] => index,
     };
-    // One that is stored as it is may have no check sum: PyTorch leaves it out where it is told to.
+    // An uncompressed pickle may lack a checksum, which PyTorch leaves out on request.
     let is_stored = archive.by_index_raw(pickle).is_ok_and(|entry| entry.compression() == CompressionMethod::Stored);
     let entry = if is_stored { archive.by_index_raw(pickle) } else { archive.by_index(pickle) }.map_err(Error::file)?;
     let mut data = Vec::new();
@@ -126,17 +128,17 @@ pub(super) fn read_zip(path: &Path, bytes: Vec<u8>, key: Option<&str>, budget: B
     tensors(path, Container::PytorchZip, key, found, budget)
 }
 
-/// What is known of a file before its tensors are read.
+/// What is known about a file before its tensors are read.
 struct Found {
     told: Vec<Told>,
-    /// Whether a module was saved whole.
+    /// Whether it is a module that was saved completely.
     is_module: bool,
-    /// Bytes that are held while its tensors are read.
+    /// Bytes in use while its tensors are read.
     held: u64,
 }
 
 pub(super) fn read_legacy(path: &Path, bytes: Vec<u8>, key: Option<&str>, budget: Budget) -> Result<Contents, Error> {
-    // Magic number, protocol, system, the object itself, keys of storages; their bytes follow.
+    // Magic number, protocol, system, the object itself, keys of storages; the bytes of the storages follow.
     let mut found = Found { told: Vec::new(), is_module: false, held: bytes.len() as u64 };
     let mut at = 0;
     for _ in 0..5 {
@@ -150,7 +152,7 @@ pub(super) fn read_legacy(path: &Path, bytes: Vec<u8>, key: Option<&str>, budget
     tensors(path, Container::PytorchLegacy, key, found, budget)
 }
 
-/// A pickle without storages cannot hold tensors.
+/// Refuses a pickle without storages, which cannot contain tensors.
 pub(super) fn refuse_pickle(bytes: &[u8], budget: Budget) -> Result<Contents, Error> {
     cost::of_pickle(bytes, 0, budget)?;
     Err(Error::file(
@@ -159,7 +161,7 @@ pub(super) fn refuse_pickle(bytes: &[u8], budget: Budget) -> Result<Contents, Er
     ))
 }
 
-/// Why a checkpoint could not be read.
+/// The error for a checkpoint that could not be read.
 fn refused(path: &Path, error: PytorchError) -> Error {
     match error {
         PytorchError::Io(error) | PytorchError::Zip(ZipError::Io(error)) if is_of_system(&error) => {
@@ -182,15 +184,15 @@ fn refused(path: &Path, error: PytorchError) -> Error {
     }
 }
 
-/// Whether the system says so, and not the reader of what it finds in the bytes. Where it says it of an entry of an archive, the
-/// words of the system are all that is left.
+/// Whether the error comes from the system and not from the reader of the bytes. If it concerns an entry of an archive,
+/// only the system's text is left.
 fn is_of_system(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof, Unsupported};
     let is_of_bytes = matches!(error.kind(), InvalidData | InvalidInput | Other | UnexpectedEof | Unsupported);
     !is_of_bytes || error.to_string().contains("(os error ")
 }
 
-/// Whether a key is that of a dictionary in the file, and not the first part of names.
+/// Whether a key is a dictionary in the file, and not just the first part of names.
 fn is_dictionary(path: &Path, key: &str) -> Result<bool, Error> {
     match PytorchReader::with_top_level_key(path, key).map_err(|error| refused(path, error)) {
         Ok(below) => Ok(!below.is_empty()),
@@ -199,7 +201,7 @@ fn is_dictionary(path: &Path, key: &str) -> Result<bool, Error> {
     }
 }
 
-/// Reads tensors.
+/// Reads the tensors.
 fn tensors(
     path: &Path,
     container: Container,
@@ -212,7 +214,7 @@ fn tensors(
     let mut found: Vec<(String, Tensor)> = reader.into_tensors().into_iter().collect();
     let mut chosen = key.map(str::to_owned);
     if chosen.is_none()
-        // Of a module, they are names of parts of one network.
+        // In a module, these are names of parts of one network.
         && !is_module
         && let Some(usual) = usual_key(&top_keys(found.iter().map(|(name, _)| name)))?
         && is_dictionary(path, usual)?
@@ -240,7 +242,7 @@ fn tensors(
         beside = outside.into_iter().map(|(name, _)| name).collect();
         beside.sort();
     }
-    // A view can be of any size, whatever the file's.
+    // A view can have any size, whatever the size of the file.
     let mut needed = held;
     for (name, tensor) in &found {
         if tensor.shape().len() > MOST_AXES {

@@ -1,4 +1,4 @@
-//! Tensors of a safetensors file, of any type of number that f32 stands for.
+//! Safetensors files, with every type of number that can be converted to f32.
 
 use safetensors::{Dtype, SafeTensors};
 
@@ -8,11 +8,11 @@ use crate::{
     numbers::{Numbers, Rounded},
 };
 
-/// Bytes that one value of the header takes while it is read: it is kept once as it stands, in lists that grow by doubling.
+/// Bytes that one value of the header takes while it is read, in lists that double their capacity.
 const VALUE: u64 = 200;
 
 pub(super) fn read(bytes: &[u8], budget: Budget) -> Result<(Arrays, Vec<Rounded>), Error> {
-    // The header is JSON, in which a byte or two can stand for a value.
+    // The header is JSON, in which a value may take only a byte or two.
     let length = bytes.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length));
     let end = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(8).min(bytes.len());
     let header = &bytes[8.min(end)..end];
@@ -21,7 +21,7 @@ pub(super) fn read(bytes: &[u8], budget: Budget) -> Result<(Arrays, Vec<Rounded>
     budget.check(parsing + bytes.len() as u64)?;
     let file = SafeTensors::deserialize(bytes)
         .map_err(|error| Error::file(format!("is not a whole safetensors file: {error}")))?;
-    // A byte is the smallest number that is taken, and becomes four.
+    // The smallest numbers are single bytes, each of which becomes four.
     budget.check(parsing + 5 * bytes.len() as u64)?;
     let (mut tensors, mut all_rounded) = (Arrays::new(), Vec::new());
     for (name, view) in file.iter() {

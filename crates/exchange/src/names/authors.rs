@@ -1,5 +1,5 @@
-//! The scripts of "Universal Approximation with Softmax Attention" (Hu et al. 2025, arXiv 2504.15956): their one-layer and
-//! two-layer models. All matrices are PyTorch's, `[out, in]`, as ours are.
+//! The authors' scripts for "Universal Approximation with Softmax Attention" (Hu et al. 2025, arXiv 2504.15956): their
+//! one-layer and two-layer models. All matrices are `[out, in]`, as in PyTorch and in Headway's files.
 
 use headway_model::weights::Array;
 
@@ -30,11 +30,12 @@ pub(super) const TWO_LAYER: Convention = Convention {
     },
 };
 
-/// `module` gives our name of what stands first in theirs, beside the map A that both models have.
+/// Renames tensors; `module` maps the first part of the authors' names to Headway's, except for the map A, which both
+/// models have.
 fn rename(arrays: Arrays, module: impl Fn(&str) -> Option<&'static str>) -> Result<Renamed, Error> {
     rename_each(arrays, |name, array| {
         Ok(match name {
-            // A model without interpolation tokens has an empty tensor of them in PyTorch, and none here.
+            // Without interpolation tokens, PyTorch has an empty tensor of them and Headway none.
             "mapping_A.interp_tokens" if array.values.is_empty() => Place::NoWeight,
             "mapping_A.interp_tokens" => Place::weight("input_map.anchors", array),
             "mapping_A.modulation" => Place::weight("input_map.modulation", array),

@@ -1,6 +1,6 @@
-//! What tensors do that no convention has a place for.
+//! Effects of tensors that no convention knows.
 
-/// Part of a name, what a tensor of it does, and what to do about it.
+/// Part of a name, with a sentence on what such a tensor does and what to do about it.
 const EFFECTS: &[(&str, &str)] = &[
     (
         "_original_component",
@@ -75,12 +75,12 @@ const CROSS: &str = "attention to a second sequence, which no model here has";
 const NORMS: &str = "a norm in a place where no model here has one";
 const EMBEDDED: &str = "something added to or done with the embedding, which no model here has";
 
-/// What a tensor of this name does to the function of a network, where it is known; nothing for what may stand beside one.
+/// How a tensor with this name affects a network's function; `None` if it may be harmless.
 pub fn effect_of(name: &str) -> Option<&'static str> {
     let parts: Vec<&str> = name.split('.').collect();
     let is_in = |wanted: &str| {
         parts.iter().any(|part| {
-            // Short words are whole parts of names, up to a number or an underscore.
+            // A short word must be a whole part of the name, delimited by numbers or underscores.
             *part == wanted
                 || wanted.len() > 4 && part.contains(wanted)
                 || part.strip_prefix(wanted).is_some_and(|rest| rest.starts_with(['_', '0', '1', '2', '3']))

@@ -1,4 +1,4 @@
-//! A model of ours as other programs can run it: a transformer of tokens whose positions are a table.
+//! Models of Headway that other programs can run: transformers of tokens with a table of positions.
 
 use headway_model::{
     Activation, Hand, InputDims, IoDims, KernelKind, ModelConfig, Norm, PositionKind, StateMixer, TransformerConfig,
@@ -7,10 +7,10 @@ use headway_model::{
 use super::Array;
 use crate::{Arrays, Error};
 
-/// What GPT-2 and TransformerLens are told beside the weights.
+/// Weights and settings for GPT-2 and TransformerLens.
 #[derive(Clone, Debug)]
 pub struct Elsewhere {
-    /// Under our names, with a table of positions.
+    /// Arrays under Headway's names, including a table of positions.
     pub arrays: Arrays,
     pub(super) config: TransformerConfig,
     pub(super) vocab: usize,
@@ -18,10 +18,10 @@ pub struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// Takes a model with its weights under our names.
+    /// Takes a model with its weights under Headway's names.
     ///
     /// # Errors
-    /// [`Error::Names`] for a model that computes what no transformer of tokens elsewhere does.
+    /// [`Error::Names`] for a model whose function these programs cannot compute.
     pub fn of(mut arrays: Arrays, model: &ModelConfig, dims: &IoDims) -> Result<Self, Error> {
         let no = |what: &str| {
             Err(Error::Names(format!("{what} has no name in other programs, which know transformers of tokens")))
@@ -57,7 +57,7 @@ impl Elsewhere {
         Ok(Self { arrays, config: config.clone(), vocab, rows })
     }
 
-    /// Heads of each layer.
+    /// Number of heads in each layer.
     pub fn n_heads(&self) -> usize {
         self.config.n_heads
     }

@@ -1,7 +1,9 @@
-//! GPT-2 as Hugging Face, minGPT and nanoGPT name it, and the code of Garg et al. that puts it between two linear maps.
+//! GPT-2 in the names of Hugging Face, minGPT and nanoGPT, and of the code of Garg et al., which puts it between two
+//! linear maps.
 //!
-//! Hugging Face keeps its matrices `[in, out]` (Conv1D), the others `[out, in]` (Linear). `c_attn`, `[d, 3 d]` or `[3 d, d]`,
-//! tells which, and the other matrices of a file are as that one: some are square and would not tell.
+//! Hugging Face stores matrices as `[in, out]` (Conv1D), the others as `[out, in]` (Linear). The shape of `c_attn`,
+//! `[d, 3 d]` or `[3 d, d]`, shows which; the other matrices of the file have the same orientation, and some of them
+//! are square.
 //!
 //! # References
 //! Radford et al. 2019; Garg et al. 2022, arXiv 2208.01066.
@@ -32,7 +34,7 @@ pub(super) const IN_CONTEXT: Convention = Convention {
 
 const FIRST: &str = "h.0.attn.c_attn.weight";
 
-/// What stands before `h.0`.
+/// The prefix before `h.0`; `None` if there is no such name.
 fn prefix(arrays: &Arrays) -> Option<String> {
     let found = arrays.keys().find_map(|name| name.strip_suffix(FIRST))?;
     (found.is_empty() || found.ends_with('.')).then(|| found.to_owned())
@@ -40,7 +42,7 @@ fn prefix(arrays: &Arrays) -> Option<String> {
 
 fn rename(arrays: Arrays) -> Result<Renamed, Error> {
     let prefix = prefix(&arrays).unwrap_or_default();
-    // What stands before `transformer.`: the head lies beside that.
+    // The prefix before `transformer.`, which the head has too.
     let outer = prefix.strip_suffix("transformer.").unwrap_or(&prefix).to_owned();
     let is_in_context = arrays.contains_key("_read_in.weight");
     let mut causal = None;
@@ -79,7 +81,7 @@ fn rename(arrays: Arrays) -> Result<Renamed, Error> {
         }
         let Some(inner) = name.strip_prefix(&prefix) else { return Ok(Place::Unknown) };
         let ours = match inner {
-            // The table of a model that reads vectors is never looked at.
+            // A model that reads vectors never uses this table.
             "wte.weight" if is_in_context => return Ok(Place::NoWeight),
             "wte.weight" => "embed.weight",
             "wpe.weight" => "position.weight",
@@ -105,13 +107,13 @@ fn rename(arrays: Arrays) -> Result<Renamed, Error> {
             "mlp.c_proj.weight" => ("ffn.contract.weight", matrix(name, array)?),
             "mlp.c_proj.bias" => ("ffn.contract.bias", array),
             "attn.bias" => {
-                // One that shows all is a place holder: GPT-2 makes its mask anew.
+                // A mask that hides nothing is a placeholder: GPT-2 makes its own mask.
                 if mask(name, &array)? == Shown::Causal {
                     causal = Some(true);
                 }
                 return Ok(Place::NoWeight);
             }
-            // The number that stands for minus infinity.
+            // The number that represents minus infinity.
             "attn.masked_bias" => return Ok(Place::NoWeight),
             _ => return Ok(Place::Unknown),
         };
@@ -138,10 +140,11 @@ fn rename(arrays: Arrays) -> Result<Renamed, Error> {
     Ok(renamed)
 }
 
-/// Takes the embedding for the head where the file has no other. `prefix` stands before `h.0`, `outer` before `lm_head`.
+/// Uses the embedding as the head if the file has no head. `prefix` is the prefix of `h.0`, `outer` that of `lm_head`.
 ///
 /// # Errors
-/// [`Error::Names`] where a tensor of another name may be the head: it would be lost, and the embedding stand in its place.
+/// [`Error::Names`] if a tensor with another name may be the head, which would otherwise be lost and replaced by the
+/// embedding.
 fn head(renamed: &mut Renamed, prefix: &str, outer: &str) -> Result<(), Error> {
     let Some(table) = renamed.arrays.get("embed.weight").cloned() else { return Ok(()) };
     if let Some(head) = renamed.arrays.get("head.weight") {
@@ -162,13 +165,13 @@ fn head(renamed: &mut Renamed, prefix: &str, outer: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Weights of a transformer under our names as `GPT2LMHeadModel` of Hugging Face has them, and its `config.json`.
+/// Weights of a transformer under Headway's names as Hugging Face's `GPT2LMHeadModel` has them, and its `config.json`.
 ///
-/// A feed-forward network that the model does not have becomes one of width one that adds zero. The bias of the head, which
-/// GPT-2 has not, becomes a part of the last norm's offset, where a combination of the head's columns gives it.
+/// If the model has no feed-forward network, one of width one that adds zero is written. GPT-2's head has no bias; a
+/// bias is merged into the final norm's offset if a combination of the head's columns equals it.
 ///
 /// # Errors
-/// [`Error::Names`] for a model that GPT-2 does not hold.
+/// [`Error::Names`] for a model that GPT-2 cannot represent.
 pub fn export(model: &Elsewhere) -> Result<(Arrays, serde_json::Value), Error> {
     let Elsewhere { arrays, config, vocab, rows } = model;
     let no = |what: &str| {
@@ -270,10 +273,10 @@ pub fn export(model: &Elsewhere) -> Result<(Arrays, serde_json::Value), Error> {
     Ok((theirs, json))
 }
 
-/// The last norm's offset β with c added, where W c = b is the bias of a head W `[d_out, d_model]` that has none there.
+/// The final norm's offset β plus c, where W c = b for the bias b of a head W `[d_out, d_model]`.
 ///
 /// # Errors
-/// [`Error::Names`] where b is no combination of the columns of W, as where `d_out` > `d_model` in general.
+/// [`Error::Names`] if b is no combination of the columns of W, which is the general case for `d_out` > `d_model`.
 fn with_bias_of_head(offset: &Array, head: &Array, bias: &Array) -> Result<Array, Error> {
     let largest = bias.values.iter().fold(0.0_f64, |largest, b| largest.max(f64::from(b.abs())));
     if largest == 0.0 {
@@ -281,7 +284,7 @@ fn with_bias_of_head(offset: &Array, head: &Array, bias: &Array) -> Result<Array
     }
     let [outputs, width] = axes("head.weight", head, "[d_out, d_model]")?;
     let weight = |row: usize, column: usize| f64::from(head.values[row * width + column]);
-    // The shortest c has the form Wᵀ y, or solves WᵀW c = Wᵀ b.
+    // The shortest c is Wᵀ y with W Wᵀ y = b, or else c solves WᵀW c = Wᵀ b.
     let wide = outputs <= width;
     let size = outputs.min(width);
     let gram = |a: usize, b: usize| -> f64 {
@@ -308,7 +311,7 @@ fn with_bias_of_head(offset: &Array, head: &Array, bias: &Array) -> Result<Array
         let values = offset.values.iter().enumerate().map(|(at, beta)| (f64::from(*beta) + c(at)) as f32).collect();
         Array { shape: offset.shape.clone(), values }
     });
-    // What the rounded offset gives, against what the bias gave.
+    // Compares the effect of the rounded offset with that of the bias.
     let is_near = |with: &Array| {
         (0..outputs).all(|row| {
             let given: f64 =
@@ -324,7 +327,7 @@ fn with_bias_of_head(offset: &Array, head: &Array, bias: &Array) -> Result<Array
     })
 }
 
-/// Gauss with pivots: rows `[a …, b]` of A x = b; nothing where A is singular.
+/// Solves A x = b by Gaussian elimination with pivoting, for rows `[a …, b]`; `None` if A is singular.
 fn solve(rows: &mut [Vec<f64>]) -> Option<Vec<f64>> {
     let size = rows.len();
     for column in 0..size {
@@ -409,7 +412,7 @@ mod tests {
         Ok(())
     }
 
-    /// The head of a wrapped model is its own, and one of another name is not replaced by the embedding.
+    /// A head inside a wrapper is found, and one with another name is not replaced by the embedding.
     #[test]
     fn a_head_is_found_or_asked_for() -> Result<(), Error> {
         let base = counted::arrays(&[
@@ -436,7 +439,7 @@ mod tests {
         let head = array(&[2, 3], &[1., 0., 1., 0., 2., 0.]);
         let offset = with_bias_of_head(&array(&[3], &[0.5; 3]), &head, &array(&[2], &[2., 6.]))?;
         assert_eq!(offset.values, [1.5, 3.5, 1.5]);
-        // Three outputs of one channel, whose biases are no multiple of its weights.
+        // Three outputs of one channel, whose biases are not a multiple of its weights.
         let tall = array(&[3, 1], &[1., 1., 1.]);
         let offset = array(&[1], &[0.0]);
         assert_eq!(with_bias_of_head(&offset, &tall, &array(&[3], &[2.0; 3]))?.values, [2.0]);

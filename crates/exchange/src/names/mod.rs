@@ -1,5 +1,5 @@
-//! Whose names weights carry. A convention is one file and one row of the list below: it knows its own names and layouts, and
-//! gives tensors ours.
+//! Naming conventions of programs. A convention is one file and one row of the list below; it knows a program's names
+//! and layouts and converts tensors to Headway's.
 
 mod authors;
 mod effect;
@@ -19,18 +19,18 @@ use headway_model::weights::Array;
 
 use crate::{Arrays, Error};
 
-/// A family of conventions, as the command line calls it.
+/// A family of conventions, by its name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Modules of PyTorch, scripts of authors.
+    /// Modules of PyTorch, and authors' scripts.
     Pytorch,
-    /// HookedTransformer, and TransformerBridge since 4.0.
+    /// HookedTransformer, and TransformerBridge from version 4.0 on.
     TransformerLens,
-    /// Our own names.
+    /// Headway's own names.
     Headway,
 }
 
-/// Every format by its name on the command line.
+/// Every format with its name on the command line.
 pub const FORMATS: [(&str, Format); 3] =
     [("pytorch", Format::Pytorch), ("transformer-lens", Format::TransformerLens), ("headway", Format::Headway)];
 
@@ -40,14 +40,14 @@ pub struct Convention {
     pub format: Format,
     /// Its name.
     pub name: &'static str,
-    /// One line about it.
+    /// One-line summary.
     pub summary: &'static str,
-    /// Whether names and shapes are of this convention.
+    /// Whether names and shapes are those of this convention.
     fits: fn(&Arrays) -> bool,
     rename: fn(Arrays) -> Result<Renamed, Error>,
 }
 
-/// Every convention; of those that fit, the first is taken.
+/// Every convention; the first that fits is used.
 pub const CONVENTIONS: &[Convention] = &[
     headway::CONVENTION,
     transformer_lens::CONVENTION,
@@ -60,46 +60,47 @@ pub const CONVENTIONS: &[Convention] = &[
     torch_modules::ATTENTION,
 ];
 
-/// Weights under our names, in our layout, and what became of everything else.
+/// Weights under Headway's names and in its layout, and what happened to all other tensors.
 #[derive(Clone, Debug, Default)]
 pub struct Renamed {
     /// The weights.
     pub arrays: Arrays,
-    /// Heads per layer, where shapes show them.
+    /// Number of heads per layer; `None` if shapes do not show it.
     pub n_heads: Option<usize>,
-    /// Tensors of the convention that are no weights.
+    /// Tensors of the convention that are not weights.
     pub not_weights: Vec<String>,
-    /// Tensors that the convention does not know.
+    /// Tensors that the convention does not have.
     pub unknown: Vec<String>,
-    /// Those of them that stand in a list with tensors that it knows, such as that of the blocks.
+    /// Those of them that are in a list together with known tensors, for example in that of the blocks.
     pub inside: Vec<String>,
-    /// What was taken for granted, in words.
+    /// Assumptions, in words.
     pub assumed: Vec<String>,
-    /// Whether a position sees only itself and what came before, where masks show it.
+    /// Whether attention is causal; `None` if no mask shows it.
     pub causal: Option<bool>,
     /// Whether masks show that attention is not local.
     pub shows_no_window: bool,
-    /// Whether the head is a copy of the embedding because the file has no other; false where it has one that differs.
+    /// Whether the head is a copy of the embedding because the file has no head; `Some(false)` if the file has one that
+    /// differs.
     pub head_is_embedding: Option<bool>,
-    /// Whether the program lets norms stand behind attention unless it is told otherwise.
+    /// Whether the program places norms after attention by default.
     pub is_post_norm_by_default: bool,
     pub(crate) fills: Fills,
 }
 
-/// What a model of ours has and a convention may do without.
+/// Parameters that Headway's models have but files of a convention may omit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fills {
-    /// A map without bias is one whose bias is zero.
+    /// Whether a map without a bias is one with a zero bias.
     pub zero_biases: bool,
-    /// A norm without parameters is one whose gain is one and whose offset is zero.
+    /// Whether a norm without parameters is one with gain one and offset zero.
     pub unit_norms: bool,
 }
 
-/// What a tensor is to a convention.
+/// Role of a tensor in a convention.
 pub(crate) enum Place {
-    /// Weights under our names.
+    /// Weights, under Headway's names.
     Weights(Vec<(String, Array)>),
-    /// Known, and no weight.
+    /// Known, but not a weight.
     NoWeight,
     /// Not known.
     Unknown,
@@ -112,10 +113,11 @@ impl Place {
 }
 
 impl Convention {
-    /// The convention of a file among those of a format, or among all. `above` is what stood before every name and is taken away.
+    /// The convention of a file, among those of a format or among all. `above` is the prefix that was removed from
+    /// every name.
     ///
     /// # Errors
-    /// [`Error::Names`] where none fits, with what each looks for.
+    /// [`Error::Names`] if none fits, with what each looks for.
     pub fn of(arrays: &Arrays, format: Option<Format>, above: &str) -> Result<&'static Self, Error> {
         let asked = |convention: &&Self| format.is_none_or(|format| convention.format == format);
         let mut all = CONVENTIONS.iter().filter(asked);
@@ -136,19 +138,20 @@ impl Convention {
         })
     }
 
-    /// Gives tensors our names and our layout.
+    /// Converts tensors to Headway's names and layout.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a tensor whose shape its name does not allow, [`Error::Names`] where two become one.
+    /// [`Error::Shape`] if a tensor has a shape that its name does not allow, [`Error::Names`] if two tensors get the
+    /// same name.
     pub fn rename(&self, arrays: Arrays) -> Result<Renamed, Error> {
         (self.rename)(arrays)
     }
 }
 
-/// Gives tensors other names before anything is made of them: `old` is a whole name, or what stands before a dot.
+/// Renames tensors before their names are interpreted; `old` is a whole name, or the part of one before a dot.
 ///
 /// # Errors
-/// [`Error::Names`] for an old name that no tensor has, and for a new one that another has.
+/// [`Error::Names`] for an old name that no tensor has, and for a new name that another tensor has.
 pub fn substitute(mut arrays: Arrays, changes: &[(String, String)]) -> Result<Arrays, Error> {
     for (old, new) in changes {
         let changed = |name: &str| match name.strip_prefix(old.as_str()) {
@@ -176,9 +179,9 @@ pub fn substitute(mut arrays: Arrays, changes: &[(String, String)]) -> Result<Ar
     Ok(arrays)
 }
 
-/// Where names fit below a key and not as they are: what to write.
+/// If names fit below a key but not as they are: what to write instead.
 fn below_which_one_fits(arrays: &Arrays, format: Option<Format>, above: &str) -> Option<String> {
-    // Names like `a.b.c`: every beginning that ends before a dot.
+    // All parts of names like `a.b.c` that end before a dot.
     let keys: BTreeSet<&str> =
         arrays.keys().flat_map(|name| name.match_indices('.').map(|(at, _)| &name[..at])).take(10_000).collect();
     let fits = |key: &str| {
@@ -193,7 +196,7 @@ fn below_which_one_fits(arrays: &Arrays, format: Option<Format>, above: &str) ->
             .iter()
             .find(|convention| format.is_none_or(|format| convention.format == format) && (convention.fits)(&inside))
     };
-    // The shortest, which has everything below it.
+    // The shortest key, which contains all the others.
     let (key, convention) = keys.into_iter().take(1000).find_map(|key| Some((key, fits(key)?)))?;
     Some(format!(
         "below `{above}{key}` they are those of {}: --key {above}{key} takes what lies there",
@@ -201,28 +204,28 @@ fn below_which_one_fits(arrays: &Arrays, format: Option<Format>, above: &str) ->
     ))
 }
 
-/// What wrappers put before every name: data parallelism, compilation, and the attribute that a training script keeps its
-/// network in.
+/// Prefixes that wrappers add to every name: data parallelism, compilation, and the attribute in which a training
+/// script stores its network.
 const WRAPPERS: [&str; 6] = ["module.", "_orig_mod.", "model.", "net.", "network.", "_forward_module."];
-/// What they put between the parts of names.
+/// Parts that wrappers insert into names.
 const BETWEEN: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."];
-/// What `torch.optim.swa_utils.AveragedModel` counts.
+/// The counter of `torch.optim.swa_utils.AveragedModel`.
 const AVERAGED: &str = "n_averaged";
 
-/// Weights without what wrappers put around their names.
+/// Weights without the wrappers' additions to their names.
 #[derive(Clone, Debug, Default)]
 pub struct Unwrapped {
     /// The weights.
     pub tensors: Arrays,
-    /// What was taken away, in words.
+    /// What was removed, in words.
     pub said: Vec<String>,
-    /// Tensors of wrappers that are no weights.
+    /// Tensors of wrappers that are not weights.
     pub not_weights: Vec<String>,
-    /// What stood before every name.
+    /// The prefix that every name had.
     pub before: String,
 }
 
-/// Takes away what a wrapper put before every name, or between the parts of names; says what it was.
+/// Removes the prefixes and parts that wrappers added to names, and says which.
 pub fn unwrap(mut tensors: Arrays) -> Unwrapped {
     let (mut said, mut not_weights, mut before) = (Vec::new(), Vec::new(), String::new());
     let is_average =
@@ -249,19 +252,19 @@ pub fn unwrap(mut tensors: Arrays) -> Unwrapped {
     Unwrapped { tensors, said, not_weights, before }
 }
 
-/// What a mask of attention shows.
+/// Kind of attention that a mask shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {
-    /// Each position sees itself and all before it.
+    /// Each position sees itself and all positions before it.
     Causal,
-    /// Each sees all.
+    /// Each position sees all positions.
     Full,
 }
 
-/// Reads a mask `[…, n, n]` whose entries are one where a position sees another, or one where it does not.
+/// Reads a mask `[…, n, n]`, whose entries are one either where a position sees another or where it does not.
 ///
 /// # Errors
-/// [`Error::Names`] for a mask of another kind, such as that of local attention.
+/// [`Error::Names`] for another kind of mask, such as that of local attention.
 fn mask(name: &str, array: &Array) -> Result<Shown, Error> {
     let rows = array.shape.last().copied().unwrap_or(0);
     let is_square =
@@ -281,7 +284,7 @@ fn mask(name: &str, array: &Array) -> Result<Shown, Error> {
     }
 }
 
-/// Puts each tensor where it belongs.
+/// Sorts each tensor by its [`Place`].
 fn rename_each(arrays: Arrays, mut place: impl FnMut(&str, Array) -> Result<Place, Error>) -> Result<Renamed, Error> {
     let mut renamed = Renamed::default();
     let mut from: BTreeMap<String, String> = BTreeMap::new();
@@ -306,15 +309,15 @@ fn rename_each(arrays: Arrays, mut place: impl FnMut(&str, Array) -> Result<Plac
     Ok(renamed)
 }
 
-/// What stands before the first number of a name.
+/// The part of a name before its first number; `None` if it has no number.
 fn list_of(name: &str) -> Option<String> {
     let parts: Vec<&str> = name.split('.').collect();
     let at = parts.iter().position(|part| part.parse::<usize>().is_ok())?;
     Some(parts[..at].join("."))
 }
 
-/// Whether a name is one of ours that stands outside attention and feed-forward networks, where torch modules have no name of
-/// their own.
+/// Whether a name is one of Headway's names outside attention and feed-forward networks, where torch modules have no
+/// names of their own.
 fn is_ours(name: &str) -> bool {
     let (module, parameter) = name.rsplit_once('.').unwrap_or((name, ""));
     let is_norm = |name: &str| matches!(name, "attention_norm" | "ffn_norm");
@@ -325,14 +328,14 @@ fn is_ours(name: &str) -> bool {
     is_module && matches!(parameter, "weight" | "bias")
 }
 
-/// `N` and the rest of `PREFIX N . rest`.
+/// `N` and `rest` of a name `PREFIX N . rest`; `None` for other names.
 fn layer_of<'a>(name: &'a str, prefix: &str) -> Option<(usize, &'a str)> {
     let (layer, rest) = name.strip_prefix(prefix)?.split_once('.')?;
     Some((layer.parse().ok()?, rest))
 }
 
 /// # Errors
-/// [`Error::Shape`] for another number of axes.
+/// [`Error::Shape`] if the number of axes is another.
 fn axes<const N: usize>(name: &str, array: &Array, wanted: &str) -> Result<[usize; N], Error> {
     <[usize; N]>::try_from(array.shape.as_slice()).map_err(|_| Error::Shape {
         name: name.to_owned(),
@@ -348,7 +351,7 @@ fn transposed(name: &str, array: &Array, wanted: &str) -> Result<Array, Error> {
     Ok(Array { shape: vec![columns, rows], values: values.map(|at| array.values[at]).collect() })
 }
 
-/// Three equal parts of the first axis: query, key, value. `[3 d, …]` -> three of `[d, …]`
+/// Three equal parts of the first axis, for query, key and value. `[3 d, …]` -> three of `[d, …]`
 fn three(name: &str, array: Array) -> Result<[Array; 3], Error> {
     let first = array.shape.first().copied().unwrap_or(0);
     if !first.is_multiple_of(3) || first == 0 {
@@ -362,7 +365,7 @@ fn three(name: &str, array: Array) -> Result<[Array; 3], Error> {
     Ok([part(0), part(1), part(2)])
 }
 
-/// Query, key and value of one tensor.
+/// Query, key and value from the parts of one tensor.
 fn attention(layer: usize, parameter: &str, parts: [Array; 3]) -> Place {
     let names = ["query", "key", "value"].map(|part| format!("blocks.{layer}.attention.{part}.{parameter}"));
     Place::Weights(names.into_iter().zip(parts).collect())
@@ -370,7 +373,7 @@ fn attention(layer: usize, parameter: &str, parts: [Array; 3]) -> Place {
 
 #[cfg(test)]
 pub(crate) mod counted {
-    //! Arrays whose values say where they stood.
+    //! Arrays whose values show where they were.
 
     use super::Array;
 

@@ -1,7 +1,7 @@
 //! PyTorch's own modules: `nn.MultiheadAttention`, alone or in `nn.TransformerEncoderLayer` and `nn.TransformerEncoder`.
 //!
-//! Query, key and value lie in one matrix, `in_proj_weight` `[3 d, d]`. What surrounds the layers has names of the user's
-//! own, so there the names are ours already, which `--rename` gives them.
+//! Query, key and value are in one matrix, `in_proj_weight` `[3 d, d]`. Outside the layers users choose the names, so
+//! there Headway's own names are expected; `--rename` produces them.
 
 use headway_model::weights::Array;
 
@@ -29,11 +29,11 @@ pub(super) const ATTENTION: Convention = Convention {
 };
 
 const PROJECTION: &str = "in_proj_weight";
-/// What an encoder layer calls its attention.
+/// Name of attention in an encoder layer.
 const SELF: &str = "self_attn.";
 
-/// What stands before the names of each attention module, first layer first; nothing where they are not layers 0, 1, 2, …
-/// of one list.
+/// The prefix of each attention module's names, first layer first; `None` if they are not layers 0, 1, 2, … of one
+/// list.
 fn layers(arrays: &Arrays, last: &str) -> Option<Vec<String>> {
     let found = arrays.keys().filter_map(|name| name.strip_suffix(PROJECTION)).filter(|prefix| prefix.ends_with(last));
     let mut numbered: Vec<(usize, String)> = found.map(|prefix| (number(prefix), prefix.to_owned())).collect();
@@ -42,22 +42,22 @@ fn layers(arrays: &Arrays, last: &str) -> Option<Vec<String>> {
     (is_list && !numbered.is_empty()).then(|| numbered.into_iter().map(|(_, prefix)| prefix).collect())
 }
 
-/// The last number in a path; 0 where there is none.
+/// The last number in a path; 0 if there is none.
 fn number(path: &str) -> usize {
     path.split('.').rev().find_map(|part| part.parse().ok()).unwrap_or(0)
 }
 
-/// `last` is what the names of attention modules end in.
+/// Renames tensors; `last` is the end of the names of attention modules.
 fn rename(arrays: Arrays, last: &str) -> Result<Renamed, Error> {
     let is_encoder = !last.is_empty();
     let prefixes = layers(&arrays, last).unwrap_or_default();
     let blocks: Vec<String> =
         prefixes.iter().map(|prefix| prefix.strip_suffix(SELF).unwrap_or(prefix).to_owned()).collect();
-    // `encoder.layers.0.` stands in `encoder.`, whose own norm is the last one.
+    // `encoder.layers.0.` is part of `encoder.`, whose own norm is the final one.
     let outer = blocks.first().and_then(|block| block.strip_suffix("layers.0.")).map(|outer| format!("{outer}norm."));
     let mut renamed = rename_each(arrays, |name, array| {
         for (layer, prefix) in prefixes.iter().enumerate() {
-            // A prefix may be empty, so that everything begins with it.
+            // A prefix may be empty, and then every name starts with it.
             match name.strip_prefix(prefix.as_str()) {
                 Some("in_proj_weight") => return Ok(attention(layer, "weight", three(name, array)?)),
                 Some("in_proj_bias") => return Ok(attention(layer, "bias", three(name, array)?)),
@@ -91,7 +91,7 @@ fn rename(arrays: Arrays, last: &str) -> Result<Renamed, Error> {
     Ok(renamed)
 }
 
-/// Our name in a block of a parameter in an encoder layer.
+/// Headway's name, within a block, of a parameter of an encoder layer; `None` if it has none.
 fn encoder_name(theirs: &str) -> Option<String> {
     let (module, parameter) =
         theirs.split_once('.').filter(|(_, parameter)| matches!(*parameter, "weight" | "bias"))?;
@@ -105,7 +105,7 @@ fn encoder_name(theirs: &str) -> Option<String> {
     Some(format!("{ours}.{parameter}"))
 }
 
-/// A table of positions is often kept with an axis for the batch, which holds nothing: `[1, n, d]` or `[n, 1, d]` -> `[n, d]`
+/// Removes the batch axis of size one that a table of positions often has: `[1, n, d]` or `[n, 1, d]` -> `[n, d]`
 fn table(mut array: Array) -> Array {
     if array.shape.len() == 3
         && let Some(axis) = array.shape[..2].iter().position(|size| *size == 1)
@@ -162,7 +162,7 @@ mod tests {
         let renamed = ATTENTION.rename(arrays)?;
         assert_eq!(renamed.arrays.len(), 7);
         assert_eq!(renamed.unknown, ["attns.1.bias_k"]);
-        // Two attention modules that are no list have no order.
+        // Two attention modules that are not in a list have no order.
         assert!(!(ATTENTION.fits)(&counted::arrays(&[("a.in_proj_weight", &[6, 2]), ("b.in_proj_weight", &[6, 2])])));
         Ok(())
     }
@@ -186,7 +186,7 @@ mod tests {
         Ok(())
     }
 
-    /// The second attention of a decoder has no place in our models.
+    /// The second attention of a decoder does not exist in Headway's models.
     #[test]
     fn a_decoder_is_not_taken_for_an_encoder() -> Result<(), Error> {
         let arrays = counted::arrays(&[

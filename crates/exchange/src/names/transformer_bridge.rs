@@ -1,8 +1,9 @@
 //! TransformerLens from 4.0 on: the state dict of a TransformerBridge.
 //!
-//! Its names are those of the bridge, its matrices those of the network below: `[out, in]` of one that `boot_native` made, and
-//! of one that was booted from GPT-2 of Hugging Face, Conv1D's `[in, out]` for `attn.o`, `mlp.in` and `mlp.out`. The shape of
-//! `mlp.in` tells which; GPT-2 always has one. Heads are no axis here, and the mask is no part of the file.
+//! Its names are those of the bridge; its matrices are those of the wrapped network: `[out, in]` for one made by
+//! `boot_native`, and Conv1D's `[in, out]` for `attn.o`, `mlp.in` and `mlp.out` of one made from Hugging Face's GPT-2.
+//! The shape of `mlp.in`, which GPT-2 always has, shows which. Heads are not an axis here, and the mask is not in the
+//! file.
 //!
 //! # References
 //! github.com/TransformerLensOrg/TransformerLens, `TransformerBridge.state_dict`.
@@ -24,11 +25,11 @@ pub(super) const CONVENTION: Convention = Convention {
     rename,
 };
 
-/// Our modules and theirs, outside blocks.
+/// Headway's and the bridge's names of modules outside blocks.
 const OUTSIDE: [(&str, &str); 4] =
     [("embed", "embed"), ("position", "pos_embed"), ("final_norm", "ln_final"), ("head", "unembed")];
 
-/// Our modules and theirs, in a block.
+/// Headway's and the bridge's names of modules inside a block.
 const INSIDE: [(&str, &str); 8] = [
     ("attention_norm", "ln1"),
     ("attention.query", "attn.q"),
@@ -77,10 +78,10 @@ fn rename(arrays: Arrays) -> Result<Renamed, Error> {
     Ok(renamed)
 }
 
-/// Weights of a transformer under our names, as a bridge that `boot_native` made names them.
+/// Weights of a transformer under Headway's names, renamed as in a bridge made by `boot_native`.
 ///
 /// # Errors
-/// [`Error::Names`] for weights that it has no name for: those of other models, and an embedding of vectors.
+/// [`Error::Names`] for weights that the bridge has no names for: those of other models, and an embedding of vectors.
 pub fn export(arrays: &Arrays) -> Result<Arrays, Error> {
     let theirs = |name: &str| {
         let (module, parameter) = name.rsplit_once('.')?;
@@ -140,7 +141,7 @@ mod tests {
         Ok(())
     }
 
-    /// Conv1D: the square matrix of the output is turned too.
+    /// With Conv1D, the square matrix of the output is transposed too.
     #[test]
     fn the_layout_of_gpt2_is_told_by_a_shape() -> Result<(), Error> {
         let renamed = rename(counted::arrays(&[

@@ -1,7 +1,7 @@
 //! TransformerLens: HookedTransformer, attention-only or with its feed-forward network.
 //!
-//! Heads are an axis of their own: `W_Q`, `W_K`, `W_V` `[n_heads, d_model, d_head]`, `W_O` `[n_heads, d_head, d_model]`, their
-//! biases `[n_heads, d_head]`. Matrices are `[in, out]`. Norms of kind LNPre have no parameters.
+//! Heads are a separate axis: `W_Q`, `W_K`, `W_V` `[n_heads, d_model, d_head]`, `W_O` `[n_heads, d_head, d_model]`,
+//! their biases `[n_heads, d_head]`. Matrices are `[in, out]`. Norms of the kind LNPre have no parameters.
 //!
 //! # References
 //! github.com/TransformerLensOrg/TransformerLens, components of HookedTransformer.
@@ -25,7 +25,7 @@ fn rename(arrays: Arrays) -> Result<Renamed, Error> {
     no_rms(&arrays, ".w", ".b")?;
     let mut renamed = rename_each(arrays, |name, array| {
         if name.ends_with(".attn.mask") {
-            // It is the same for attention_dir = "bidirectional", where it is not looked at.
+            // With attention_dir = "bidirectional" the mask is the same but not used.
             mask(name, &array)?;
         }
         place(name, array)
@@ -42,7 +42,7 @@ fn rename(arrays: Arrays) -> Result<Renamed, Error> {
 pub(super) const ACTIVATIONS: &str =
     "activation: the experiment says it; act_fn gelu is our gelu_erf, gelu_new our gelu_tanh, relu our relu";
 
-/// Norms with a gain and without an offset are RMSNorm in TransformerLens, whose layer norms have both.
+/// Refuses norms with a gain but no offset: in TransformerLens these are RMSNorms, since its layer norms have both.
 pub(super) fn no_rms(arrays: &Arrays, gain: &str, offset: &str) -> Result<(), Error> {
     let is_norm = |name: &str| matches!(name.rsplit('.').next(), Some("ln1" | "ln2" | "ln_final"));
     let alone = arrays.keys().find_map(|name| {
@@ -57,7 +57,7 @@ pub(super) fn no_rms(arrays: &Arrays, gain: &str, offset: &str) -> Result<(), Er
     }
 }
 
-/// Our name and layout of one tensor.
+/// One tensor under Headway's name and in its layout.
 fn place(name: &str, array: Array) -> Result<Place, Error> {
     let outside = |ours: &str, array| Ok(Place::weight(ours, array));
     match name {
@@ -118,10 +118,10 @@ fn flat(name: &str, array: Array) -> Result<Array, Error> {
     Ok(Array { shape: vec![heads * d_head], values: array.values })
 }
 
-/// Weights of a transformer under our names, as HookedTransformer names and lays them out.
+/// Weights of a transformer under Headway's names, in HookedTransformer's names and layout.
 ///
 /// # Errors
-/// [`Error::Names`] for weights that it has no name for: those of other models, and an embedding of vectors.
+/// [`Error::Names`] for weights that it has no names for: those of other models, and an embedding of vectors.
 pub fn export(arrays: &Arrays, n_heads: usize) -> Result<Arrays, Error> {
     let mut exported = Arrays::new();
     for (name, array) in arrays {
@@ -131,7 +131,7 @@ pub fn export(arrays: &Arrays, n_heads: usize) -> Result<Arrays, Error> {
             ))
         };
         let (theirs, array) = match name.as_str() {
-            // A map of vectors and no table.
+            // This is a map of vectors and not a table.
             "embed.bias" => return Err(no_name()),
             "embed.weight" => ("embed.W_E".to_owned(), array.clone()),
             "position.weight" => ("pos_embed.W_pos".to_owned(), array.clone()),
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use crate::names::counted;
 
-    /// Two heads of two channels, width three, counted out by hand.
+    /// Two heads of two channels and width three, worked out by hand.
     #[test]
     fn layouts_by_hand() -> Result<(), Error> {
         let all = counted::arrays(&[

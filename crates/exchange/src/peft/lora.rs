@@ -1,4 +1,4 @@
-//! A LoRA that was read, and the weights that it goes with.
+//! A LoRA read from files, and how it is folded into the weights of its base.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +11,19 @@ use super::{
 };
 use crate::Arrays;
 
-/// A LoRA as it was read: what is to be done with its parameters, and these.
+/// A LoRA read from files: its settings and its parameters.
 #[derive(Clone, Debug)]
 pub struct Lora {
-    /// What its config asks for.
+    /// Settings from its config.
     pub settings: AdapterSettings,
-    /// Its parameters, by the names of the model.
+    /// Its parameters, by their names in the model.
     arrays: Arrays,
 }
 
-/// Why a LoRA is refused, whose config, parameters and base do not agree.
+/// Why a LoRA is refused: its config, parameters and base contradict each other.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum LoraError {
-    /// A parameter that is no number.
+    /// A parameter with a value that is not finite.
     #[error("{name} holds {value}, which is no finite number")]
     NotFinite {
         /// Its name.
@@ -31,26 +31,26 @@ pub enum LoraError {
         /// The first such value.
         value: f32,
     },
-    /// A parameter under two of PEFT's names.
+    /// A parameter is in the file under two of PEFT's names.
     #[error("holds {0} twice")]
     Twice(String),
-    /// Parts beside a weight that the base does not have.
+    /// Low-rank parts for a weight that the base does not have.
     #[error("has low-rank parts for {module}, and {base} no such weight, but {}, …", .known.join(", "))]
     Unknown {
-        /// The module they are for.
+        /// Name of the module they are for.
         module: String,
-        /// The base.
+        /// Name of the base.
         base: String,
-        /// A few modules that it has.
+        /// Some of the base's modules.
         known: Vec<String>,
     },
-    /// Parts beside a module that the config leaves out.
+    /// Low-rank parts for a module that the config leaves out.
     #[error(
         "has low-rank parts for {0}, which its config leaves out: see `target_modules`, `exclude_modules`, `modules_to_save` and \
          `layers_to_transform` in {CONFIG}"
     )]
     LeftOut(String),
-    /// A parameter of another shape than in the base.
+    /// A parameter whose shape differs from that in the base.
     #[error(
         "its {name} {found:?} does not fit {base}, {}; merge from the folder of the run, which knows its task",
         .expected.as_ref().map_or("which has none of that name".to_owned(), |shape| format!("where it is {shape:?}"))
@@ -62,28 +62,28 @@ pub enum LoraError {
         found: Vec<usize>,
         /// Shape in the base; `None` if it has none of that name.
         expected: Option<Vec<usize>>,
-        /// The base.
+        /// Name of the base.
         base: String,
     },
-    /// A parameter that the config does not say is saved.
+    /// A parameter in the file that is not saved according to the config.
     #[error("holds {0}, which its config says nothing of: neither `modules_to_save` nor `bias` in {CONFIG} names it")]
     Unsaid(String),
-    /// A module that the config names has no parts.
+    /// A module named by the config has no low-rank parts.
     #[error("has no low-rank parts for {0}, which its config names: it is not whole")]
     NoParts(String),
-    /// A parameter that the config says is saved is not there.
+    /// A parameter that is saved according to the config is missing.
     #[error("has no {0}, which its config says was saved with it: it is not whole")]
     Missing(String),
-    /// Two patterns for one module.
+    /// Two patterns of the config match the same module.
     #[error("{0}")]
     Scaling(String),
-    /// The parts cannot be added to the weights.
+    /// The low-rank parts cannot be added to the weights.
     #[error(transparent)]
     Merge(#[from] MergeError),
 }
 
 impl Lora {
-    /// What its file of parameters holds, under our names and in our layout.
+    /// The LoRA with the parameters of its file, converted to the model's names and layout.
     ///
     /// # Errors
     /// [`LoraError::NotFinite`], [`LoraError::Twice`]
@@ -102,10 +102,10 @@ impl Lora {
         Ok(Self { settings, arrays })
     }
 
-    /// The weights of its base, which is called `base`, with it folded in.
+    /// The weights of its base, which is called `base`, with the LoRA folded in.
     ///
     /// # Errors
-    /// [`LoraError`] where config, parameters and base contradict each other.
+    /// [`LoraError`] if config, parameters and base contradict each other.
     pub fn onto(self, base: &str, mut weights: Arrays) -> Result<Arrays, LoraError> {
         let Self { settings, arrays } = self;
         let matrices = weights.iter().filter(|(name, array)| parts(name).1 == "weight" && array.shape.len() == 2);

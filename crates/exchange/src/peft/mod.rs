@@ -1,4 +1,4 @@
-//! Adapters as PEFT's files: `adapter_config.json` and `adapter_model.safetensors`, which hold what was trained and nothing else.
+//! Adapters as PEFT's files: `adapter_config.json` and `adapter_model.safetensors`, which hold only what was trained.
 //!
 //! | here | in the file |
 //! |---|---|
@@ -21,9 +21,9 @@ pub use lora::{Lora, LoraError};
 pub use settings::AdapterSettings;
 pub use written::{AdapterConfig, Base, Kind, Learned};
 
-/// File of what an adapter is.
+/// Name of the file with the config.
 pub const CONFIG: &str = "adapter_config.json";
-/// File of its parameters.
+/// Name of the file with the parameters.
 pub const WEIGHTS: &str = "adapter_model.safetensors";
-/// The same as PEFT wrote it before 0.7, and writes it still where it is asked to.
+/// Name of that file in PEFT before 0.7, and in later versions on request.
 pub const PICKLE: &str = "adapter_model.bin";

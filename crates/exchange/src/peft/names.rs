@@ -1,4 +1,4 @@
-//! Names of parameters here and in the files of PEFT.
+//! Conversion between the parameter names of models and those in PEFT's files.
 
 use std::collections::BTreeSet;
 
@@ -6,12 +6,12 @@ use headway_model::{adapter::is_adapter, weights::Array};
 
 use crate::Arrays;
 
-/// Before every name, and what stands there of it around learned rows.
+/// Prefix of every name; learned rows use only the first part of it.
 pub(super) const PREFIX: &str = "base_model.model.";
 pub(super) const AROUND_ROWS: &str = "base_model.";
 const PROMPT: &str = "prompt_embeddings";
 
-/// Modules, without those that are part of another.
+/// Modules that are not part of another module of the list.
 pub(super) fn outermost<'a>(modules: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     let all: BTreeSet<&str> = modules.collect();
     let is_part = |module: &str| all.iter().any(|other| is_below(module, other));
@@ -22,12 +22,12 @@ pub(super) fn is_below(name: &str, module: &str) -> bool {
     name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// The module of a parameter, and the parameter's own name.
+/// The module of a parameter, and the parameter's name within it.
 pub(super) fn parts(name: &str) -> (&str, &str) {
     name.rsplit_once('.').unwrap_or(("", name))
 }
 
-/// What was trained under the names of PEFT; learned rows side by side, in the order of the model.
+/// The trained parameters under PEFT's names; learned rows are put side by side, in the order of the model.
 pub(super) fn to_peft(mut trained: Arrays, order: &[String], prefix: &str) -> Arrays {
     let mut arrays = Arrays::new();
     let mut rows: Option<Array> = None;
@@ -50,7 +50,7 @@ pub(super) fn to_peft(mut trained: Arrays, order: &[String], prefix: &str) -> Ar
     arrays
 }
 
-/// Two matrices of equally many rows side by side.
+/// Two matrices with the same number of rows, side by side.
 fn beside(left: &Array, right: &Array) -> Array {
     let (l, r) = (left.shape[1], right.shape[1]);
     let rows = left.values.chunks_exact(l).zip(right.values.chunks_exact(r));
@@ -58,9 +58,9 @@ fn beside(left: &Array, right: &Array) -> Array {
     Array { shape: vec![left.shape[0], l + r], values }
 }
 
-/// A parameter under its name in the model, in our layout.
+/// A parameter converted to the model's name and layout.
 pub(super) fn of_peft(name: &str, array: Array) -> (String, Array) {
-    // A layer that is adapted keeps its own parameters one level down.
+    // In an adapted layer, the layer's own parameters are one level further down.
     let name = name.strip_prefix(PREFIX).unwrap_or(name).replace(".base_layer.", ".");
     let is_matrix = array.shape.len() == 2;
     for (theirs, ours) in [(".lora_A.weight", ".low_rank.a"), (".lora_B.weight", ".low_rank.b")] {
@@ -68,7 +68,7 @@ pub(super) fn of_peft(name: &str, array: Array) -> (String, Array) {
             return (format!("{at}{ours}"), array);
         }
     }
-    // A table [rows, width] gets (B A)ᵀ = Aᵀ Bᵀ.
+    // To a table [rows, width], (B A)ᵀ = Aᵀ Bᵀ is added.
     for (theirs, ours) in [(".lora_embedding_A", ".low_rank.b"), (".lora_embedding_B", ".low_rank.a")] {
         if let Some(at) = name.strip_suffix(theirs).filter(|_| is_matrix) {
             return (format!("{at}{ours}"), array.transposed());

@@ -1,23 +1,23 @@
-//! What the config of a LoRA of PEFT asks for, and what of it is more than W + s A B beside the weights in hand.
+//! The config of a LoRA in PEFT's format: its settings, and refusal of anything beyond W + s A B.
 //!
-//! Every key is known to be read, to say nothing about the function, or to ask for another one; a key that is not known may only hold
-//! nothing: null, false, or what is empty.
+//! Every known key is either read, or does not concern the function, or requests another function. A key that is not
+//! known is accepted only if its value is null, false or empty.
 //!
 //! # References
-//! Mangrulkar et al. 2022, PEFT 0.21, `src/peft/tuners/lora/config.py` for the keys, `src/peft/tuners/tuners_utils.py` for which modules
-//! they mean.
+//! Mangrulkar et al. 2022, PEFT 0.21: `src/peft/tuners/lora/config.py` for the keys, `src/peft/tuners/tuners_utils.py`
+//! for the modules that they select.
 
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-/// What a key says about the function that base and adapter compute together.
+/// What a key says about the function of base and adapter together.
 enum Meaning {
-    /// It is read below.
+    /// It is one of the settings read below.
     Read,
-    /// Nothing: it is about training, files or where the adapter came from.
+    /// Nothing: it is about training, files, or where the adapter came from.
     Nothing,
-    /// That it is another one than W + s A B of the base, in words.
+    /// That it is not W + s A B; the text says how.
     More(&'static str),
 }
 
@@ -71,23 +71,23 @@ const KEYS: &[(&str, Meaning)] = &[
     ("velora_config", Nothing),
 ];
 
-/// Ways to draw the first A and B that leave the base as it is.
+/// Ways to draw the initial A and B that leave the base unchanged.
 const PLAIN_STARTS: [&str; 3] = ["gaussian", "orthogonal", "eva"];
 
 const WAY_OUT: &str = "fold it in there with merge_and_unload(), and take the weights over with `headway import`";
 
-/// A LoRA as its config asks for it.
+/// The settings of a LoRA from its config.
 #[derive(Clone, Debug)]
 pub struct AdapterSettings {
-    /// The checkpoint that it goes with, as its maker called it.
+    /// The checkpoint that it was trained on, as named by its author.
     pub base: Option<String>,
-    /// Which version of that checkpoint.
+    /// Version of that checkpoint.
     pub revision: Option<String>,
     rank: usize,
     alpha: f64,
-    /// Scale by alpha / sqrt(rank) instead of alpha / rank.
+    /// Whether the scale is alpha / sqrt(rank) instead of alpha / rank.
     by_root: bool,
-    /// Ranks and alphas of the modules that a pattern matches, the first that does.
+    /// Ranks and alphas of modules that match a pattern; the first match counts.
     ranks: Vec<(Regex, usize)>,
     alphas: Vec<(Regex, f64)>,
     targets: Modules,
@@ -97,19 +97,19 @@ pub struct AdapterSettings {
     whole: Vec<String>,
 }
 
-/// Some modules, as PEFT names them.
+/// A selection of modules, by PEFT's names.
 #[derive(Clone, Debug)]
 enum Modules {
-    /// Whose whole name, or its last parts, are these.
+    /// Modules whose whole name, or its last parts, are in the list.
     Named(Vec<String>),
-    /// Whose whole name matches.
+    /// Modules whose whole name matches.
     Matching(Regex),
-    /// Those that there are tensors for.
+    /// Modules for which the file has tensors.
     Unsaid,
 }
 
 impl Modules {
-    /// Whether a module is among them; nothing where that is not said.
+    /// Whether a module is selected; `None` if the config does not say.
     fn hold(&self, module: &str) -> Option<bool> {
         match self {
             Self::Named(names) => Some(names.iter().any(|name| is_last_part(module, name))),
@@ -119,11 +119,11 @@ impl Modules {
     }
 }
 
-/// Layers by number, found in a module's name.
+/// Numbers of layers, found in the names of modules.
 #[derive(Clone, Debug)]
 struct Layers {
     numbers: Vec<usize>,
-    /// Each finds the number.
+    /// Patterns that find the number.
     patterns: Vec<Regex>,
 }
 
@@ -134,7 +134,7 @@ impl Layers {
     }
 }
 
-/// Whose biases are learned and saved whole.
+/// Modules whose biases are trained and saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Bias {
@@ -144,7 +144,7 @@ enum Bias {
     LoraOnly,
 }
 
-/// One value or a list of them, as PEFT writes either.
+/// One value or a list, either of which PEFT may write.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMany<T> {
@@ -161,7 +161,7 @@ impl<T> OneOrMany<T> {
     }
 }
 
-/// Whether `name` is a module's name or what stands behind one of its dots.
+/// Whether `name` is a module's name, or the part of it after one of its dots.
 fn is_last_part(module: &str, name: &str) -> bool {
     module.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
@@ -170,7 +170,7 @@ impl AdapterSettings {
     /// Reads a config.
     ///
     /// # Errors
-    /// In one sentence: a value that makes no sense, a key that asks for more than W + s A B, or one that is not known.
+    /// A sentence: a value is invalid, a key requests more than W + s A B, or a key is unknown.
     pub fn read(config: &Map<String, Value>) -> Result<Self, String> {
         match config.get("peft_type").and_then(Value::as_str) {
             Some("LORA") => {}
@@ -243,7 +243,7 @@ impl AdapterSettings {
     /// Rank of a module's A and B, and the factor on their product.
     ///
     /// # Errors
-    /// Where two patterns match the module, of which PEFT takes the one that was written first.
+    /// A sentence, if two patterns match the module; PEFT would use the one written first.
     pub fn scaling(&self, module: &str) -> Result<(usize, f64), String> {
         let rank = only(&self.ranks, "rank_pattern", module)?.unwrap_or(self.rank);
         let alpha = only(&self.alphas, "alpha_pattern", module)?.unwrap_or(self.alpha);
@@ -251,25 +251,25 @@ impl AdapterSettings {
         Ok((rank, alpha / divisor))
     }
 
-    /// Whether A and B stand beside a module; nothing where the config leaves it to the tensors.
+    /// Whether a module has A and B; `None` if the config leaves this to the tensors.
     pub fn targets(&self, module: &str) -> Option<bool> {
         if self.excluded.hold(module) == Some(true) || self.saves(module) {
             return Some(false);
         }
-        // As in PEFT, numbers of layers narrow down a list of names and nothing else.
+        // As in PEFT, numbers of layers restrict only a list of names.
         match (&self.targets, &self.layers) {
             (Modules::Named(_), Some(layers)) => self.targets.hold(module).map(|is_one| is_one && layers.hold(module)),
             _ => self.targets.hold(module),
         }
     }
 
-    /// Whether a module is saved whole, itself or with one that it is part of.
+    /// Whether a module is saved completely, by itself or as part of another one.
     pub fn saves(&self, module: &str) -> bool {
         let mut above = module.match_indices('.').map(|(dot, _)| &module[..dot]).chain([module]);
         above.any(|module| self.whole.iter().any(|name| is_last_part(module, name)))
     }
 
-    /// Whether a module's bias is learned and saved, though its weight is not.
+    /// Whether a module's bias is trained and saved although its weight is not.
     pub fn saves_bias(&self, module: &str) -> bool {
         match self.bias {
             Bias::None => false,
@@ -279,7 +279,7 @@ impl AdapterSettings {
     }
 }
 
-/// The value of the one pattern that matches a module.
+/// The value of the only pattern that matches a module; `None` if none matches.
 fn only<T: Copy>(patterns: &[(Regex, T)], key: &str, module: &str) -> Result<Option<T>, String> {
     let mut found = patterns.iter().filter(|(pattern, _)| pattern.is_match(module));
     match (found.next(), found.next()) {
@@ -288,7 +288,7 @@ fn only<T: Copy>(patterns: &[(Regex, T)], key: &str, module: &str) -> Result<Opt
     }
 }
 
-/// What a key may hold without asking for anything.
+/// Whether a value requests nothing: null, false or empty.
 fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -300,7 +300,7 @@ fn is_nothing(value: &Value) -> bool {
     }
 }
 
-/// A value as JSON, as far as fits a sentence.
+/// A value as JSON, shortened to fit into a sentence.
 fn shortened(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {
@@ -309,7 +309,7 @@ fn shortened(value: &Value) -> String {
     }
 }
 
-/// A key's value; nothing where it is missing or null.
+/// The value of a key; `None` if it is missing or null.
 fn get<T: DeserializeOwned>(config: &Map<String, Value>, key: &str) -> Result<Option<T>, String> {
     let value = config.get(key).cloned().unwrap_or_default();
     let wrong = |error| format!("`{key}` = {}: {error}", shortened(config.get(key).unwrap_or(&Value::Null)));
@@ -317,14 +317,14 @@ fn get<T: DeserializeOwned>(config: &Map<String, Value>, key: &str) -> Result<Op
 }
 
 /// # Errors
-/// For a pattern of Python that has no meaning here, such as one that looks ahead.
+/// A sentence, for a Python pattern that is not supported here, such as one with look-ahead.
 fn compile(key: &str, pattern: &str) -> Result<Regex, String> {
-    // Names of modules are short, and so are patterns for them; one that takes more was made to.
+    // Names of modules are short, and so are reasonable patterns; a larger one was made to exhaust memory.
     let built = RegexBuilder::new(pattern).size_limit(1 << 20).build();
     built.map_err(|_| format!("`{key}` holds a pattern that is not understood here; write the names as a list"))
 }
 
-/// Values by pattern: one matches a module's whole name, or its last parts.
+/// Values by pattern; a pattern matches a module's whole name or its last parts.
 fn patterns<T: DeserializeOwned>(config: &Map<String, Value>, key: &str) -> Result<Vec<(Regex, T)>, String> {
     let entries: Vec<(String, Value)> =
         get::<Map<String, Value>>(config, key)?.unwrap_or_default().into_iter().collect();
@@ -356,7 +356,7 @@ mod tests {
 
     use super::*;
 
-    /// A config as PEFT writes it by default, with changes.
+    /// A config with PEFT's defaults and some changes.
     fn asked(changes: &Value) -> Result<AdapterSettings, String> {
         let mut config = serde_json::json!({
             "peft_type": "LORA", "r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "bias": "none", "target_modules": ["query", "head"],

@@ -1,4 +1,4 @@
-//! The files of an adapter that was learned here.
+//! The files of an adapter trained by Headway.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::names::{AROUND_ROWS, PREFIX, is_below, outermost, parts, to_peft};
 use crate::Arrays;
 
-/// Which adapter was learned.
+/// The kind of adapter that was trained, with its config.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind<'a> {
     /// LoRA.
@@ -22,48 +22,48 @@ pub enum Kind<'a> {
     Prompt(&'a PromptConfig),
 }
 
-/// The checkpoint that an adapter goes with.
+/// The checkpoint that an adapter was trained on.
 #[derive(Clone, Debug)]
 pub struct Base {
-    /// Where it is.
+    /// Its path.
     pub from: String,
-    /// Which weights those are, and what function they made.
+    /// Identifies the checkpoint's weights and the function computed with them.
     pub revision: String,
 }
 
-/// An adapter beside the network that it was learned for.
+/// A trained adapter, with what its files say about its network.
 #[derive(Clone, Debug)]
 pub struct Learned<'a> {
-    /// Which it is.
+    /// Its kind.
     pub kind: Kind<'a>,
     /// The network.
     pub model: &'a ModelConfig,
-    /// Names of all its parameters, in the order of the model, in which layers stand by their numbers.
+    /// Names of all parameters, in the model's order, in which layers are sorted by their numbers.
     pub names: &'a [String],
-    /// Names of those that were trained.
+    /// Names of the trained parameters.
     pub trained: &'a BTreeSet<String>,
-    /// What it began with; `None` if that was drawn.
+    /// The checkpoint that training started from; `None` if the weights were drawn.
     pub base: Option<Base>,
 }
 
-/// `adapter_config.json`, with the fields of PEFT that say how the parameters are to be used.
+/// `adapter_config.json`, with those fields of PEFT that say how the parameters are used.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AdapterConfig {
     peft_type: &'static str,
-    /// The checkpoint that it goes with.
+    /// The checkpoint that the adapter was trained on.
     base_model_name_or_path: Option<String>,
-    /// Which weights those are, and what function they made.
+    /// Identifies the checkpoint's weights and the function computed with them.
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<String>,
-    /// PEFT loads without gradients.
+    /// Whether PEFT loads the adapter without gradients.
     inference_mode: bool,
-    /// Modules that are saved whole.
+    /// Modules that are saved completely.
     modules_to_save: Option<Vec<String>>,
     #[serde(flatten)]
     sizes: Sizes,
 }
 
-/// What only one kind of adapter has; PEFT takes no field of another.
+/// Fields of only one kind of adapter; PEFT rejects fields of another kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 enum Sizes {
@@ -74,28 +74,29 @@ enum Sizes {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct LowRank {
     r: usize,
-    /// The product is scaled by this over the rank.
+    /// α: the product B A is scaled by α / rank.
     lora_alpha: f64,
-    /// Probability of dropping an input while training.
+    /// Probability of dropping an input during training.
     lora_dropout: f64,
-    /// Last parts of the names of the projections.
+    /// Last parts of the names of the adapted projections.
     target_modules: Vec<&'static str>,
-    /// Biases learned beside: `none`.
+    /// Biases that are trained too: `none`.
     bias: &'static str,
-    /// Whether weights are `[d_in, d_out]`.
+    /// Whether weights are stored as `[d_in, d_out]`.
     fan_in_fan_out: bool,
-    /// Scale by alpha / sqrt(rank) instead.
+    /// Whether the scale is α / sqrt(rank) instead.
     use_rslora: bool,
-    /// Weight-decomposed LoRA.
+    /// Whether it is a weight-decomposed LoRA.
     use_dora: bool,
 }
 
-/// What PEFT must know to put a prefix or a prompt in front of a network.
+/// Fields with which PEFT puts a prefix or a prompt before a network's inputs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Rows {
-    /// Learned rows.
+    /// Number of learned rows.
     num_virtual_tokens: usize,
-    /// Without one PEFT loads the rows and leaves them out of every forward pass. Of its tasks, this one asks nothing of the outputs.
+    /// Without a task type, PEFT loads the rows but leaves them out of every forward pass. Of its tasks, this one
+    /// requires nothing of the outputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     task_type: Option<&'static str>,
     /// Width of the hidden state.
@@ -105,15 +106,15 @@ struct Rows {
     num_attention_heads: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     num_layers: Option<usize>,
-    /// Encoder and decoder would be two.
+    /// Number of stacks: an encoder and a decoder would be two.
     num_transformer_submodules: usize,
 }
 
 impl Learned<'_> {
-    /// The config of PEFT, and the parameters under its names, of a model with these `arrays`.
+    /// PEFT's config, and the parameters under PEFT's names, for a model with these `arrays`.
     ///
     /// # Errors
-    /// [`MergeError`] where parts of a layer that is saved whole cannot be folded in.
+    /// [`MergeError`] if the low-rank parts of a layer that is saved completely cannot be folded in.
     pub fn files(self, arrays: &Arrays) -> Result<(AdapterConfig, Arrays), MergeError> {
         let Self { kind, model, names, trained, base } = self;
         let whole = outermost(trained.iter().filter(|name| !is_adapter(name)).map(|name| parts(name).0));
@@ -146,7 +147,7 @@ impl Learned<'_> {
                 ("PROMPT_TUNING", Sizes::Rows(Rows::new(prompt.length, model, &widths, layers(model))))
             }
         };
-        // Around learned rows PEFT puts one wrapper less.
+        // PEFT uses one wrapper less for learned rows.
         let prefix = if matches!(sizes, Sizes::Rows(_)) { AROUND_ROWS } else { PREFIX };
         let arrays = to_peft(saved, names, prefix);
         let (base_model_name_or_path, revision) = base.map(|base| (base.from, base.revision)).unzip();
@@ -163,8 +164,9 @@ impl Learned<'_> {
 }
 
 impl Rows {
-    /// Of a network whose keys and values have these widths. Those of PEFT's networks are all alike, and divided among as many heads in
-    /// every layer; to another one it cannot put rows, and is not told to.
+    /// The fields for a network whose keys and values have these widths. In PEFT's networks all layers have the same
+    /// widths and the same number of heads; for any other network PEFT cannot add rows, and the fields that would make
+    /// it do so are left out.
     fn new(length: usize, model: &ModelConfig, widths: &[usize], layers: usize) -> Self {
         let width = widths.first().copied().filter(|first| widths.iter().all(|width| width == first));
         let sizes = width.zip(model.n_heads());
@@ -199,7 +201,7 @@ fn some(arrays: &Arrays, is_one: impl Fn(&str) -> bool) -> Arrays {
     arrays.iter().filter(|(name, _)| is_one(name)).map(|(name, array)| (name.clone(), array.clone())).collect()
 }
 
-/// Layers of a model that takes a prompt.
+/// Number of layers of a model that takes a prompt.
 fn layers(model: &ModelConfig) -> usize {
     match model {
         ModelConfig::Transformer(config) => config.n_layers,
@@ -207,7 +209,7 @@ fn layers(model: &ModelConfig) -> usize {
     }
 }
 
-/// A projection's name in the model.
+/// Name of a projection in the model.
 fn module(target: Target) -> &'static str {
     match target {
         Target::Query => "query",

@@ -12,11 +12,11 @@ use burn::backend::{
 
 use super::{AttentionPasses, FusedAttention, Inputs, MaybeBool, MaybeFloat, Options};
 
-/// The node, with as many parents as there are inputs that can have a gradient.
+/// The node, generic in the number of its parents: the inputs that can have a gradient.
 #[derive(Debug)]
 struct Node;
 
-/// What the backward pass needs.
+/// What the backward pass needs from the forward pass.
 #[derive(Clone, Debug)]
 struct Saved<B: AttentionPasses> {
     inputs: Inputs<B>,
@@ -65,7 +65,7 @@ impl<B: AttentionPasses, C: CheckpointStrategy> FusedAttention for Autodiff<B, C
         options: Options,
     ) -> FloatTensor<Self> {
         let [(q, q_node), (k, k_node), (v, v_node)] = [q, k, v].map(FloatTensor::<Self>::into_parts);
-        // The same tensor under either backend, but not the same type.
+        // The tensor is the same under both backends, but its type is not.
         let hidden = match hidden {
             MaybeBool::Given(hidden) => MaybeBool::Given(hidden),
             MaybeBool::Absent => MaybeBool::Absent,

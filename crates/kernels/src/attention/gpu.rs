@@ -1,8 +1,9 @@
 //! Softmax attention on a GPU, through CubeCL: wgpu (Vulkan, Metal, DX12) and CUDA.
 //!
-//! One unit works on one row: a query in the forward pass and for its own gradient, a key for the gradients of keys and
-//! values. Its row and its sums stay in registers; the other side comes by in tiles through shared memory, which all units
-//! of a cube read at the same address. Every sum has one owner and a fixed order: no atomics.
+//! One unit computes one row: a query in the forward pass and for its own gradient, a key for the gradients of keys and
+//! values. Its row and its sums stay in registers, while the rows of the other side pass in tiles through shared
+//! memory, all units of a cube reading the same address. Every sum has one owner and a fixed order: there are no atomic
+//! operations.
 
 #![allow(
     clippy::used_underscore_binding,
@@ -20,25 +21,27 @@ use cubecl::{ir::ElemType, prelude::*};
 
 use super::{AttentionPasses, FusedAttention, Gradients, Inputs, MaybeBool, MaybeFloat, Options, Sizes, computes};
 
-/// Rows of a cube, a whole number of planes on every GPU there is.
+/// Rows of a cube, a multiple of the plane size of every GPU.
 const UNITS: usize = 64;
-/// Bytes of shared memory for one tile, but for heads of thousands of channels: what WebGPU promises everywhere.
+/// Bytes of shared memory for one tile: what WebGPU guarantees everywhere. Only heads with thousands of channels need
+/// more.
 const TILE_BYTES: usize = 16 * 1024;
-/// Channels up to which the gradients of keys and of values are one pass: of more, the rows together would spill registers.
+/// Largest number of channels for which the gradients of keys and values are computed in one pass; with more, registers
+/// would spill.
 const MOST_CHANNELS_TOGETHER: usize = 32;
-/// Where a running maximum begins. WGSL has no literal for −∞.
+/// Initial value of a running maximum. WGSL has no literal for −∞.
 const LOWEST: f32 = -1e30;
 
 type Four = Vector<f32, Const<4>>;
 
-/// What a kernel is compiled for.
+/// Constants that a kernel is compiled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Plan {
-    /// Vectors of four channels in a query or key, the last filled up with zeros.
+    /// Number of vectors of four channels in a query or key, the last one padded with zeros.
     key_vectors: usize,
-    /// Vectors of four channels in a value.
+    /// Number of vectors of four channels in a value.
     value_vectors: usize,
-    /// Rows of the other side that pass through shared memory at once.
+    /// Number of rows of the other side in one tile of shared memory.
     tile: usize,
     causal: bool,
 }
@@ -51,7 +54,7 @@ impl Plan {
     }
 }
 
-/// Channels 4 c … 4 c + 3 of a row that begins at `start` and has `width` channels.
+/// Channels 4 c … 4 c + 3 of a row with `width` channels that begins at `start`.
 #[cube]
 fn four<F: Float>(from: &Tensor<F>, start: usize, c: usize, width: usize) -> Four {
     let mut vector = Four::new(0.0f32);
@@ -64,7 +67,7 @@ fn four<F: Float>(from: &Tensor<F>, start: usize, c: usize, width: usize) -> Fou
     vector
 }
 
-/// Writes channels 4 c … 4 c + 3 of a row, times a factor.
+/// Writes channels 4 c … 4 c + 3 of a row, multiplied by a factor.
 #[cube]
 fn put_four<F: Float>(to: &mut Tensor<F>, start: usize, c: usize, width: usize, vector: Four, factor: f32) {
     #[unroll]
@@ -80,19 +83,19 @@ fn sum(vector: Four) -> f32 {
     vector.extract(0usize) + vector.extract(1usize) + vector.extract(2usize) + vector.extract(3usize)
 }
 
-/// First entry of row `row` in a tensor `[batch, heads, rows, channels]`.
+/// Index of the first entry of row `row` in a tensor `[batch, heads, rows, channels]`.
 #[cube]
 fn start<F: Float>(of: &Tensor<F>, row: usize) -> usize {
     position(of.stride(0), of.stride(1), of.stride(2), row)
 }
 
-/// The same from the strides of batches, heads and rows.
+/// The same, computed from the strides of batches, heads and rows.
 #[cube]
 fn position(batches: usize, heads: usize, rows: usize, row: usize) -> usize {
     CUBE_POS_Z as usize * batches + CUBE_POS_Y as usize * heads + row * rows
 }
 
-/// Copies `tile` rows from `first` on, times a factor, into shared memory, unit by unit.
+/// Copies `tile` rows, starting at `first` and multiplied by a factor, into shared memory; the units share the work.
 #[cube]
 fn stage<F: Float>(
     from: &Tensor<F>,
@@ -115,7 +118,7 @@ fn stage<F: Float>(
     }
 }
 
-/// Score of query `i` and key `j`, from the product of their vectors.
+/// Score of query `i` and key `j`: the inner product `score` plus the bias, if there is one.
 #[cube]
 fn biased(bias: &ComptimeOption<&Tensor<f32>>, i: usize, j: usize, q_len: usize, score: f32) -> f32 {
     #[comptime]
@@ -151,7 +154,7 @@ fn sees<B: Int>(
     visible
 }
 
-/// Keys, counted from the first, that the last query of this cube sees as far as causality is concerned.
+/// Number of keys, counted from the first, that causality lets the last query of this cube see.
 #[cube]
 fn keys_seen(q_len: usize, k_len: usize, #[comptime] causal: bool) -> usize {
     let mut end = k_len;
@@ -237,7 +240,7 @@ fn forward_kernel<F: Float, B: Int>(
     }
     if i < q_len {
         let mut share = f32::new(0.0);
-        // A query that sees no key: its pattern is to come out as zero again, whatever the score.
+        // A query that sees no key: its recomputed pattern must be zero whatever the score.
         let mut log_sum = f32::new(-LOWEST);
         if total != 0.0f32 {
             share = 1.0f32 / total;
@@ -254,7 +257,7 @@ fn forward_kernel<F: Float, B: Int>(
     }
 }
 
-/// Gradient of the queries, and δ = Σ_c dO_c O_c of each for the kernels that follow.
+/// Gradient of the queries, and δ = Σ_c dO_c O_c of each query for the kernels that follow.
 #[cube(launch)]
 fn queries_kernel<F: Float, B: Int>(
     q: &Tensor<F>,
@@ -342,7 +345,7 @@ fn queries_kernel<F: Float, B: Int>(
     }
 }
 
-/// Gradients of keys, of values, or of both.
+/// Gradients of the keys, of the values, or of both.
 #[cube(launch)]
 fn keys_kernel<F: Float, B: Int>(
     q: &Tensor<F>,
@@ -451,7 +454,7 @@ fn keys_kernel<F: Float, B: Int>(
     }
 }
 
-/// Gradient of the biases: one unit for each head and distance, which sums over batches and queries.
+/// Gradient of the biases: one unit per head and distance sums over batches and queries.
 #[cube(launch)]
 fn bias_kernel<F: Float, B: Int>(
     q: &Tensor<F>,
@@ -478,7 +481,7 @@ fn bias_kernel<F: Float, B: Int>(
     for batch in 0..q.shape(0) {
         let row = batch * log_sums.stride(0) + head * log_sums.stride(1);
         for i in 0..q_len {
-            // Key j = distance + i + 1 − q_len, where there is one.
+            // Key j = distance + i + 1 − q_len, if there is one.
             if distance + i + 1 >= q_len {
                 let j = distance + i + 1 - q_len;
                 if sees::<B>(&hidden, i, j, q_len, k_len, plan.causal) {
@@ -506,7 +509,7 @@ fn bias_kernel<F: Float, B: Int>(
     d_bias[to] = total;
 }
 
-/// A tensor whose last axis is dense, as the kernels read it.
+/// The tensor with a dense last axis, which the kernels need.
 fn readable(tensor: CubeTensor) -> CubeTensor {
     if tensor.meta.strides().last() == Some(&1) && !tensor.meta.is_tiled() { tensor } else { into_contiguous(tensor) }
 }
@@ -515,12 +518,12 @@ fn empty_like(tensor: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> Cub
     empty_device_contiguous_dtype(tensor.client.clone(), tensor.device.clone(), shape.into(), dtype)
 }
 
-/// Cubes for `rows` rows in each head of each batch.
+/// Number of cubes for `rows` rows in each head of each batch.
 fn cubes(rows: usize, heads: usize, batch: usize) -> CubeCount {
     CubeCount::Static(rows.div_ceil(UNITS) as u32, heads as u32, batch as u32)
 }
 
-/// Inputs as the kernels read them, and the element types that these are compiled for.
+/// Inputs in the layout that the kernels read, and the element types that the kernels are compiled for.
 fn prepared(inputs: Inputs<CubeBackend>) -> (Inputs<CubeBackend>, Sizes, [ElemType; 2]) {
     let Inputs { q, k, v, bias, hidden } = inputs;
     let [q, k, v] = [q, k, v].map(readable);

@@ -1,7 +1,7 @@
 //! Fused softmax attention: exact, in memory linear in the length of the sequences, with its own backward pass.
 //!
-//! burn runs attention under autodiff as separate operations, each of which holds all scores of a batch. Here a tile of
-//! scores lives as long as it takes to use it, and the backward pass recomputes it from one number per row.
+//! burn runs attention under autodiff as separate operations, each of which stores all scores of a batch. Here a tile
+//! of scores exists only while it is used, and the backward pass recomputes it from one number per row.
 //!
 //! # References
 //! Dao et al. 2022, arXiv 2205.14135 (tiles and recomputation); Milakov, Gimelshein 2018, arXiv 1805.02867 (running maximum).
@@ -20,7 +20,7 @@ use burn::{
     tensor::{Bool, DType, Device, FloatDType, Shape, Tensor},
 };
 
-/// What attention does beside mixing values.
+/// Options of attention that are not tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// Factor on the products of queries and keys, usually 1 / sqrt(`d_key`).
@@ -29,11 +29,11 @@ pub struct Options {
     pub causal: bool,
 }
 
-/// softmax(scale · q kᵀ + bias) v, row-wise over the visible keys; the row maximum is subtracted first.
+/// softmax(scale · q kᵀ + bias) v, with softmax over each row's visible keys; the row maximum is subtracted first.
 ///
-/// The bias depends on the distance alone: query i and key j have `bias[head, j − i + q_len − 1]`, so that a learned one
-/// takes memory linear in the length. A hidden key has weight exactly zero, and a query that sees no key gives zeros, in the
-/// output and in every gradient. Gradients reach q, k, v and the bias. On the CPU the result is the same to the last bit for
+/// The bias depends on the distance only: query i and key j have `bias[head, j − i + q_len − 1]`, so a learned bias
+/// takes memory linear in the length. A hidden key has weight exactly zero, and a query that sees no key gives zeros in
+/// the output and in every gradient. Gradients reach q, k, v and the bias. On the CPU the result has the same bits for
 /// any number of threads. Inputs in half precision are summed in f32.
 ///
 /// # Shapes
@@ -41,7 +41,7 @@ pub struct Options {
 /// bias `[n_heads, q_len + k_len − 1]` in f32, hidden `[q_len, k_len]`, true = hidden -> `[batch, n_heads, q_len, d_value]`
 ///
 /// # Panics
-/// When shapes or types disagree, an axis is empty, or the device is not [supported](is_supported).
+/// If shapes or types disagree, an axis is empty, or the device is not [supported](is_supported).
 ///
 /// # References
 /// Vaswani et al. 2017, arXiv 1706.03762, equation 1; the backward pass is Dao et al. 2022, arXiv 2205.14135, appendix B.
@@ -68,7 +68,7 @@ pub fn fused_attention(
     Tensor::from_dispatch(burn::backend::Dispatch::fused_attention(q, k, v, bias, hidden, options))
 }
 
-/// Whether [`fused_attention`] runs there; elsewhere it has to be composed of plain operations.
+/// Whether [`fused_attention`] runs on the device; on others attention must be composed of plain operations.
 pub fn is_supported(device: &Device) -> bool {
     #[allow(unreachable_patterns, reason = "which devices there are depends on the features of burn")]
     match device.clone().inner().as_dispatch() {
@@ -79,25 +79,25 @@ pub fn is_supported(device: &Device) -> bool {
     }
 }
 
-/// A float tensor that may be missing, in a form that crosses burn's dispatch.
+/// An optional float tensor, in a form that passes through burn's dispatch.
 #[derive(Clone, Debug, ExtensionType)]
 pub enum MaybeFloat<B: Backend> {
-    /// Missing.
+    /// No tensor.
     Absent,
-    /// There.
+    /// A tensor.
     Given(FloatTensor<B>),
 }
 
-/// A boolean tensor that may be missing, in a form that crosses burn's dispatch.
+/// An optional boolean tensor, in a form that passes through burn's dispatch.
 #[derive(Clone, Debug, ExtensionType)]
 pub enum MaybeBool<B: Backend> {
-    /// Missing.
+    /// No tensor.
     Absent,
-    /// There.
+    /// A tensor.
     Given(BoolTensor<B>),
 }
 
-/// The operation as every backend offers it, the differentiating one included.
+/// The operation for every backend, including the one that differentiates.
 #[backend_extension(Autodiff, Flex, Cube: cfg(all(feature = "gpu", not(feature = "fusion"))))]
 pub trait FusedAttention: Backend {
     /// See [`fused_attention`].
@@ -111,7 +111,7 @@ pub trait FusedAttention: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// What the operation works on.
+/// Tensors that attention is computed from.
 #[derive(Clone, Debug)]
 pub struct Inputs<B: Backend> {
     /// `[batch, n_heads, q_len, d_key]`
@@ -122,29 +122,30 @@ pub struct Inputs<B: Backend> {
     pub v: FloatTensor<B>,
     /// `[n_heads, q_len + k_len − 1]`
     pub bias: Option<FloatTensor<B>>,
-    /// `[q_len, k_len]`
+    /// `[q_len, k_len]`, true = hidden
     pub hidden: Option<BoolTensor<B>>,
 }
 
-/// What the backward pass yields, each of the shape of its input.
+/// Gradients of the inputs, each with the shape of its input.
 #[derive(Debug)]
 pub struct Gradients<B: Backend> {
-    /// Of the queries.
+    /// Gradient of the queries.
     pub q: FloatTensor<B>,
-    /// Of the keys.
+    /// Gradient of the keys.
     pub k: FloatTensor<B>,
-    /// Of the values.
+    /// Gradient of the values.
     pub v: FloatTensor<B>,
-    /// Of the bias, if there is one.
+    /// Gradient of the bias, if there is one.
     pub bias: Option<FloatTensor<B>>,
 }
 
-/// Both passes on a backend that computes.
+/// A backend that implements the forward and the backward pass.
 pub trait AttentionPasses: Backend {
-    /// Output, and per row the logarithm of its sum of exponentials, to recompute the pattern from.
+    /// The output, and for each row the logarithm of its sum of exponentials, from which the backward pass recomputes
+    /// the pattern.
     fn forward(inputs: Inputs<Self>, options: Options) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Gradients from those of the output.
+    /// Gradients of the inputs, given that of the output.
     fn backward(
         inputs: Inputs<Self>,
         output: FloatTensor<Self>,
@@ -154,7 +155,7 @@ pub trait AttentionPasses: Backend {
     ) -> Gradients<Self>;
 }
 
-/// Declares that a backend's [`FusedAttention`] is the output of its forward pass.
+/// Implements [`FusedAttention`] for a backend as the output of its forward pass.
 macro_rules! computes {
     ($backend:ty) => {
         impl FusedAttention for $backend {
@@ -188,7 +189,7 @@ impl<B: Backend> Inputs<B> {
     }
 }
 
-/// Lengths of the axes.
+/// Sizes of the axes.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
     batch: usize,
@@ -200,7 +201,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// From the shapes of q, k and v.
+    /// Sizes of the axes, from the shapes of q, k and v.
     fn of([q, k, v]: [&Shape; 3]) -> Self {
         let [[batch, heads, q_len, d_key], k, v] = [q, k, v].map(Shape::dims::<4>);
         let (k_len, d_value) = (v[2], v[3]);
@@ -210,7 +211,7 @@ impl Sizes {
         Self { batch, heads, q_len, k_len, d_key, d_value }
     }
 
-    /// Number of distances between a query and a key.
+    /// Number of different distances between a query and a key, q_len + k_len − 1.
     fn distances(&self) -> usize {
         self.q_len + self.k_len - 1
     }
@@ -243,13 +244,13 @@ impl AttentionPasses for Flex {
     }
 }
 
-/// The tensor itself where it is of that type already.
+/// The tensor in the given type; unchanged if it has that type already.
 fn as_type(tensor: FloatTensor<Flex>, dtype: FloatDType) -> FloatTensor<Flex> {
     if FloatDType::from(tensor.dtype()) == dtype { tensor } else { Flex::float_cast(tensor, dtype) }
 }
 
 impl Inputs<Flex> {
-    /// Queries, keys and values in the precision that the CPU computes in.
+    /// Inputs converted to f32, in which the CPU computes.
     fn in_f32(self) -> Self {
         let Self { q, k, v, .. } = self;
         let [q, k, v] = [q, k, v].map(|tensor| as_type(tensor, FloatDType::F32));

@@ -1,10 +1,10 @@
-//! Fused attention against attention written out in f64, forward and backward, on every device of the build.
+//! Fused attention compared with attention written out in f64, forward and backward, on every device of the build.
 
 use burn::tensor::{Bool, Device, FloatDType, Tensor, TensorData};
 use headway_kernels::{Options, fused_attention};
 use headway_testkit::{assert_close, assert_close_of_scale, devices, numbers};
 
-/// One call: sizes, what is hidden, whether there is a bias.
+/// One call: sizes, hidden pairs, and whether there is a bias.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     batch: usize,
@@ -33,7 +33,7 @@ const CASE: Case = Case {
     size: 2.0,
 };
 
-/// Everything a call takes and the gradient that comes back, row-major on the host.
+/// Inputs of a call and the gradient of its output, row-major on the host.
 #[derive(Clone)]
 struct Data {
     q: Vec<f32>,
@@ -73,7 +73,7 @@ impl Case {
             k: sized(10 * seed + 1, count(self.k_shape())),
             v: numbers(10 * seed + 2, count(self.v_shape())),
             bias: numbers(10 * seed + 3, self.bias_shape().iter().product()),
-            // One pair in three, and from the second query every key.
+            // One pair in three, and for the second query every key.
             hidden: numbers(10 * seed + 4, self.q_len * self.k_len)
                 .into_iter()
                 .enumerate()
@@ -94,7 +94,7 @@ struct Answer {
     gradients: [Vec<f32>; 4],
 }
 
-/// Attention and its derivative, written out for one query after the other in f64.
+/// Attention and its derivatives in f64, computed for one query after the other.
 fn by_hand(case: &Case, data: &Data) -> Answer {
     let Case { batch, heads, q_len, k_len, d_key, d_value, .. } = *case;
     let scale = 1.0 / (d_key as f64).sqrt();
@@ -141,8 +141,8 @@ fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) ->
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
 }
 
-/// The same by the fused operation and burn's autodiff. With `strided`, the heads are views into rows of the whole width, as
-/// a model makes them.
+/// The same by the fused operation and burn's autodiff. With `strided`, the heads are views into rows of the full
+/// width, as in a model.
 fn fused(case: &Case, data: &Data, device: &Device, strided: bool) -> Answer {
     let device = device.clone().autodiff();
     let tracked = |values: &[f32], shape: [usize; 4]| {
@@ -176,7 +176,7 @@ fn fused(case: &Case, data: &Data, device: &Device, strided: bool) -> Answer {
     }
 }
 
-/// Asserts that the fused operation answers as the one written out.
+/// Asserts that the fused operation agrees with the one written out.
 fn check(case: Case, seed: u64) {
     let data = case.draw(seed);
     let want = by_hand(&case, &data);
@@ -243,7 +243,7 @@ fn biases_by_distance() {
     }
 }
 
-/// Long enough for the backward pass to cut the keys into parts, and the forward pass the queries.
+/// Long enough that the backward pass splits the keys into parts, and the forward pass the queries.
 #[test]
 fn lengths_that_are_cut_into_parts() {
     for (d_key, causal, hidden) in [(2, false, false), (2, true, true), (8, true, false), (8, false, true)] {
@@ -252,7 +252,8 @@ fn lengths_that_are_cut_into_parts() {
     }
 }
 
-/// Wide enough for a GPU to take the gradients of keys and of values one after the other, and tiles of fewer keys than queries.
+/// Wide enough that a GPU computes the gradients of keys and of values separately, and that tiles have fewer keys than
+/// queries.
 #[test]
 fn wide_heads_with_everything() {
     for (q_len, k_len) in [(71, 67), (131, 137)] {
@@ -261,7 +262,7 @@ fn wide_heads_with_everything() {
     }
 }
 
-/// Scores of size 1e4 are exact to about 1e-3, which is what f32 leaves of them: the answer must be finite, and as good as that.
+/// In f32, scores of size 1e4 are exact to about 1e-3: the result must be finite, and accurate to within that.
 #[test]
 fn scores_of_size_ten_thousand() {
     for d_key in [4, 16] {
@@ -279,7 +280,7 @@ fn scores_of_size_ten_thousand() {
     }
 }
 
-/// Differentiates the f64 form above numerically, so that both derivatives are checked against none of ours.
+/// Differentiates the f64 version numerically, so that both derivatives are checked independently of our own formulas.
 #[test]
 fn the_derivative_is_the_central_difference() {
     let case = Case { q_len: 13, k_len: 17, causal: true, bias: true, ..CASE };
@@ -306,7 +307,7 @@ fn the_derivative_is_the_central_difference() {
         let along = got.gradients.iter().zip([&direction.q, &direction.k, &direction.v, &direction.bias]);
         let derivative: f64 =
             along.flat_map(|(g, d)| g.iter().zip(d)).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
-        // The difference itself is off by step² / 6 times a third derivative of size one.
+        // The error of the difference is step² / 6 times a third derivative of size one.
         assert!((derivative - difference).abs() < 1e-3 * difference.abs(), "{}: {derivative} {difference}", on.name);
     }
 }
@@ -358,7 +359,7 @@ fn keys_of_another_width_than_queries_are_refused() {
     fused_attention(zeros([1, 2, 3, 4]), zeros([1, 2, 3, 5]), zeros([1, 2, 3, 4]), None, None, options);
 }
 
-/// Half precision rounds what goes in and what comes out, and nothing on the way.
+/// Half precision rounds the inputs and the output, but nothing in between.
 #[test]
 fn half_precision_is_summed_in_single() {
     for (dtype, unit) in [(FloatDType::F16, 1.0 / 2048.0), (FloatDType::BF16, 1.0 / 256.0)] {

@@ -1,4 +1,5 @@
-//! Every kernel beside the same written out in f64, one module a kind. Apart is `memory`, which counts the bytes of its process.
+//! Every kernel compared with the same function in f64, one module per kind. `memory` is separate, because it counts
+//! the bytes of its process.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 

@@ -1,4 +1,5 @@
-//! Affine maps, layer normalisation and Adam against the same written out in f64, on every device of the build.
+//! Affine maps, layer normalisation, the GELU and Adam compared with the same functions in f64, on every device of the
+//! build.
 
 #![allow(clippy::many_single_char_names, reason = "the names of the formulas")]
 
@@ -22,7 +23,7 @@ fn rounded(values: &[f64]) -> Vec<f32> {
     values.iter().map(|x| *x as f32).collect()
 }
 
-/// Sizes around a vector, a block of rows, and one number.
+/// Sizes near a vector and near a block of rows, and of a single number.
 const SIZES: [[usize; 4]; 6] =
     [[1, 1, 1, 1], [2, 3, 5, 7], [3, 11, 8, 16], [2, 61, 32, 32], [5, 113, 13, 29], [7, 331, 3, 2]];
 
@@ -153,7 +154,7 @@ fn layer_norm_and_its_gradients() {
             let got = [gamma, beta].map(|tensor| host(tensor.grad(&gradients).unwrap()));
             assert_close(&format!("gradient of gamma, {name}"), &got[0], &rounded(&d_gamma), on.tolerance);
             assert_close(&format!("gradient of beta, {name}"), &got[1], &rounded(&d_beta), on.tolerance);
-            // Of one number or two, next to nothing is left: both terms are as large as their difference is small.
+            // With one or two numbers nearly nothing is left: both terms are large, and their difference is tiny.
             if d > 2 {
                 let got = host(input.grad(&gradients).unwrap());
                 assert_close(&format!("gradient of x, {name}"), &got, &rounded(&d_x), 10.0 * on.tolerance);
@@ -178,13 +179,13 @@ fn density(x: f64) -> f64 {
 
 #[test]
 fn gelu_and_its_gradient() {
-    // Over more than one block, to where both tails are flat, and a count that is no whole number of vectors.
+    // More than one block, up to where both tails are flat, with a count that is not a multiple of the vector length.
     let x: Vec<f32> = (0..33_001).map(|at| (at - 16_500) as f32 * 3.7e-4).chain([-40.0, 40.0, 0.0, -0.0]).collect();
     let d_y = numbers(31, x.len());
     let wanted = |of: fn(f64, f64) -> f64| -> Vec<f32> {
         x.iter().zip(&d_y).map(|(x, d)| of(f64::from(*x).clamp(-9.0, 9.0), f64::from(*d)) as f32).collect()
     };
-    // Beyond 9 the function is x or 0 to the last bit of an f32.
+    // Beyond 9 the function equals x or 0 to the last bit of an f32.
     let mut want = wanted(|x, _| x * phi(x));
     let far = x.len() - 4;
     (want[far], want[far + 1]) = (0.0, 40.0);
@@ -207,7 +208,7 @@ fn gelu_and_its_gradient() {
 
 #[test]
 fn adam_for_some_updates() {
-    // Long enough for two blocks.
+    // The last is long enough for two blocks.
     for (count, penalty, decay) in [(1, 0.0, 0.0), (37, 0.3, 0.0), (40_009, 0.0, 0.2)] {
         let start = numbers(21, count);
         let gradients: Vec<Vec<f32>> = (0..4).map(|update| numbers(22 + update, count)).collect();
@@ -234,7 +235,7 @@ fn adam_for_some_updates() {
             for (got, want) in state.into_iter().zip([&w, &m, &v]) {
                 assert_close(&format!("{count} numbers on {}", on.name), &host(got), &rounded(want), on.tolerance);
             }
-            // Whoever else holds the weight sees it unchanged.
+            // Another owner of the weight sees it unchanged.
             assert_eq!(host(kept), start);
         }
     }

@@ -1,4 +1,4 @@
-//! LoRA: a product of two thin matrices beside a projection that stays as it is.
+//! LoRA: a trained product of two thin matrices, added to a frozen projection.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::{
     weights::Array,
 };
 
-/// Which projections learn beside themselves, and how much.
+/// Which projections get low-rank parts, and of which size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LowRankConfig {
@@ -23,7 +23,7 @@ pub struct LowRankConfig {
     pub rank: usize,
     /// The product is scaled by alpha / rank. Default 16.
     pub alpha: f64,
-    /// Probability that training drops an input of A, the others being scaled up; from 0 to below 1. Default 0.
+    /// Probability of dropping an input of A during training (the others are scaled up), from 0 to below 1. Default 0.
     pub dropout: f64,
     /// Projections of every attention layer: `query`, `key`, `value`, `output`. Default: all four.
     pub targets: Vec<Target>,
@@ -36,7 +36,7 @@ impl Default for LowRankConfig {
 }
 
 impl LowRankConfig {
-    /// alpha / rank.
+    /// The factor alpha / rank on the product.
     pub fn scale(&self) -> f64 {
         self.alpha / self.rank as f64
     }
@@ -70,7 +70,7 @@ impl Adapter for LowRankConfig {
         problems
     }
 
-    /// As in the source, A is drawn and B zero, so that nothing changes before the first step.
+    /// As in the source, A is drawn and B is zero, so that nothing changes before the first step.
     fn attach(&self, model: &mut Model, init: &mut Initializer<'_>) {
         for attention in model.network_mut().attentions() {
             for (target, place) in attention.projections {
@@ -89,10 +89,10 @@ impl Adapter for LowRankConfig {
     }
 }
 
-/// Why low-rank parts cannot be added to the weights that they stand beside.
+/// Why low-rank parts cannot be added to weights.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum MergeError {
-    /// A part whose other half or weight is missing or has another shape.
+    /// The other half of a part, or its weight, is missing or has another shape.
     #[error(
         "{projection}: its low-rank parts and its weight do not fit together: A [rank, d_in] {}, B [d_out, rank] {}, weight [d_out, d_in] {}",
         shape(.a.as_deref()), shape(.b.as_deref()), shape(.weight.as_deref())
@@ -110,24 +110,24 @@ pub enum MergeError {
     /// Learned rows, which no weight can take up.
     #[error("{0}: no weight can take it up")]
     NoPlace(String),
-    /// Parts of another rank than the one that their scale was computed with.
+    /// The rank of the parts differs from that of the config, from which their scale was computed.
     #[error(
         "{projection}: its low-rank parts are of rank {found}, and the config says r = {said}, which sets their scale"
     )]
     Rank {
         /// Name of the projection.
         projection: String,
-        /// Rank that the config gives.
+        /// Rank in the config.
         said: usize,
         /// Rank of the parts.
         found: usize,
     },
-    /// A sum that float32 does not hold, or parts that are no numbers.
+    /// A sum exceeds float32, or a part is not finite.
     #[error("{0}: its weight and its low-rank parts add up to what is no finite number")]
     NotFinite(String),
 }
 
-/// Adds every low-rank part to the weight that it stands beside: W ← W + scale · A B, computed in f64.
+/// Adds every low-rank part to its weight: W ← W + scale · A B, computed in f64.
 ///
 /// `scaling` gives the rank and the scale of each projection. Arrays are in file orientation: W `[d_out, d_in]`, A `[rank, d_in]`,
 /// B `[d_out, rank]`.

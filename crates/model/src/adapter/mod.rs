@@ -1,4 +1,4 @@
-//! Small trainable parts beside weights that stay as they are. One file each.
+//! Adapters: small trained parts beside frozen weights, one file each.
 
 mod low_rank;
 mod prefix;
@@ -26,17 +26,17 @@ pub use low_rank::{LowRankConfig, MergeError, merge};
 pub use prefix::PrefixConfig;
 pub use prompt::PromptConfig;
 
-/// A kind of adapter with its sizes.
+/// A kind of adapter with its settings.
 pub trait Adapter {
-    /// Everything that makes no sense, or has no place in such a model.
+    /// Problems of its settings, and parts that such a model cannot have.
     fn validate(&self, model: &ModelConfig) -> Vec<ConfigError>;
 
-    /// Puts fresh parts into a model for which [`Adapter::validate`] finds nothing.
+    /// Adds fresh parts to a model for which [`Adapter::validate`] finds no problem.
     #[doc(hidden)]
     fn attach(&self, model: &mut Model, init: &mut Initializer<'_>);
 }
 
-/// Modules in which adapters keep their parameters.
+/// Modules that contain the parameters of adapters.
 const MODULES: [&str; 3] = ["low_rank", "prefix", "prompt"];
 
 /// Whether a parameter of this name belongs to an adapter.
@@ -45,8 +45,8 @@ pub fn is_adapter(name: &str) -> bool {
 }
 
 impl Model {
-    /// The model with fresh adapter parts, drawn from `rng` on the host, or without values for those of a file; everything else
-    /// stays as it is.
+    /// Adds fresh adapter parts, drawn from `rng` on the host; if `rng` is `None`, parts without values, to be loaded
+    /// from a file. Everything else stays as it is.
     pub fn with_adapter(mut self, adapter: &dyn Adapter, rng: Option<&mut dyn Rng>, device: &Device) -> Self {
         let mut init = match rng {
             Some(rng) => Initializer::new(rng, device),
@@ -56,8 +56,8 @@ impl Model {
         self
     }
 
-    /// The same model whose forward passes drop inputs of low-rank parts at random, drawn from `seed`, as training does; without
-    /// a seed nothing is dropped.
+    /// Makes forward passes drop inputs of low-rank parts at random, drawn from `seed`, as training does; if `seed` is
+    /// `None`, nothing is dropped.
     pub fn with_dropout(mut self, seed: Option<u64>) -> Self {
         let projections = self.network_mut().attentions().into_iter().flat_map(|attention| attention.projections);
         for (number, (_, projection)) in (0_u64..).zip(projections) {

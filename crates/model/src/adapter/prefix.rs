@@ -1,4 +1,4 @@
-//! Prefix tuning: learned keys and values that every query may see.
+//! Prefix tuning: learned keys and values that every query sees.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +10,11 @@ use crate::{
     init::Initializer,
 };
 
-/// Size of a prefix.
+/// Settings of a prefix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrefixConfig {
-    /// Learned keys and values of each attention layer. Default 8.
+    /// Number of learned keys and values in each attention layer. Default 8.
     pub length: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Prompt tuning: learned rows that enter the first layer in front of the sequence.
+//! Prompt tuning: learned rows before the sequence at the first layer.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,11 +9,11 @@ use crate::{
     init::Initializer,
 };
 
-/// Size of a prompt.
+/// Settings of a prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PromptConfig {
-    /// Learned rows. Default 8.
+    /// Number of learned rows. Default 8.
     pub length: usize,
 }
 
@@ -23,7 +23,7 @@ impl Default for PromptConfig {
     }
 }
 
-/// What is wrong with a number of learned rows.
+/// The problem with a number of learned rows; `None` if there is none.
 pub(super) fn length_problem(length: usize) -> Option<ConfigError> {
     let fits = (1..=LARGEST_WIDTH).contains(&length);
     (!fits).then(|| ConfigError::new("length", format!("must be from 1 to {LARGEST_WIDTH}")))

@@ -37,7 +37,7 @@ pub struct AttentionConfig {
     pub n_kv_heads: usize,
     /// Width of a head.
     pub d_head: usize,
-    /// How queries, keys and values become a mixture.
+    /// The attention kernel, which mixes values.
     pub kernel: KernelKind,
     /// Norm of queries and keys.
     pub qk_norm: QkNorm,
@@ -57,7 +57,7 @@ pub struct AttentionConfig {
 pub struct MultiHeadAttention {
     /// Query projection.
     pub query: Linear,
-    /// Key projection. Its bias shifts every score of a row alike, so its true gradient is zero.
+    /// Key projection. Its bias adds the same number to all scores of a row, so its true gradient is zero.
     pub key: Linear,
     /// Value projection.
     pub value: Linear,
@@ -69,9 +69,9 @@ pub struct MultiHeadAttention {
     pub key_norm: Option<RmsNorm>,
     /// Factors of the mixture.
     pub gate: Option<OutputGate>,
-    /// Learned keys and values in front of the context's.
+    /// Learned keys and values before those of the context, if any.
     pub prefix: Option<Prefix>,
-    /// How queries, keys and values become a mixture.
+    /// The attention kernel.
     pub kernel: AttentionKernel,
     #[module(skip)]
     n_heads: usize,
@@ -82,7 +82,7 @@ pub struct MultiHeadAttention {
 }
 
 impl AttentionConfig {
-    /// Heads that divide the width among themselves.
+    /// The config for heads that divide the width among themselves.
     pub fn shared_width(d_model: usize, n_heads: usize, kernel: &KernelKind) -> Self {
         Self {
             d_model,
@@ -114,7 +114,7 @@ impl AttentionConfig {
         }
     }
 
-    /// Adds self-attention over `rows` rows to a budget: it keeps its input, q, k, v and the merged mixture.
+    /// Adds self-attention over `rows` rows to a budget: it keeps its input, q, k, v and the merged head outputs.
     pub fn count(&self, rows: f64, causal: bool, count: &mut Count) {
         let [d, n_heads, n_kv_heads, d_head] = [self.d_model, self.n_heads, self.n_kv_heads, self.d_head].map(size);
         count.linear(rows, d, n_heads * d_head);
@@ -165,7 +165,7 @@ impl MultiHeadAttention {
         })
     }
 
-    /// Where adapters put their parts.
+    /// The fields in which adapters put their parameters.
     pub fn place(&mut self) -> AttentionPlace<'_> {
         let projections = [
             (Target::Query, self.query.place()),
@@ -177,8 +177,8 @@ impl MultiHeadAttention {
     }
 }
 
-/// The kernel between projections: rounds what it is given, shows its pattern to whoever asks, rounds the mixture, which whoever
-/// asks may replace.
+/// Runs the kernel between the projections: rounds its inputs to the precision, records its pattern if requested,
+/// rounds its output, and lets the recorder replace it.
 ///
 /// # Shapes
 /// q `[batch, n_heads, q_len, d_key]`, k `[batch, n_heads, k_len, d_key]`, v `[batch, n_heads, k_len, d_value]` ->
@@ -198,11 +198,11 @@ pub(crate) fn attend(
     } else {
         kernel.mix(q, k, v, view)
     };
-    // A kernel may return what it was given or f32; either way the mixture is rounded like its inputs.
+    // A kernel may return the precision of its inputs or f32; in both cases the output is rounded like the inputs.
     recorder.mixture(Precision::F32.round(precision.round(mixed)))
 }
 
-/// Each head as often as query heads share it, one copy after the other.
+/// Repeats each head as often as query heads share it, the copies side by side.
 ///
 /// # Shapes
 /// `[batch, n_kv_heads, rows, d_head]` -> `[batch, n_heads, rows, d_head]`
@@ -215,7 +215,7 @@ fn share_heads(x: Tensor<4>, n_heads: usize) -> Tensor<4> {
     copies.reshape([batch, n_heads, rows, d_head])
 }
 
-/// Keys and values with a prefix in front of them, where there is one.
+/// Keys and values with the prefix before them, if there is one.
 pub(crate) fn with_prefix(prefix: Option<&Prefix>, k: Tensor<4>, v: Tensor<4>) -> [Tensor<4>; 2] {
     match prefix {
         Some(prefix) => prefix.before(k, v),
@@ -223,6 +223,8 @@ pub(crate) fn with_prefix(prefix: Option<&Prefix>, k: Tensor<4>, v: Tensor<4>) -
     }
 }
 
+/// Splits the features into heads.
+///
 /// # Shapes
 /// `[batch, rows, n_heads · d_head]` -> `[batch, n_heads, rows, d_head]`
 pub(crate) fn split_heads(x: Tensor<3>, n_heads: usize) -> Tensor<4> {
@@ -230,6 +232,8 @@ pub(crate) fn split_heads(x: Tensor<3>, n_heads: usize) -> Tensor<4> {
     x.reshape([batch, rows, n_heads, width / n_heads]).swap_dims(1, 2)
 }
 
+/// Merges the heads into features.
+///
 /// # Shapes
 /// `[batch, n_heads, rows, d_head]` -> `[batch, rows, n_heads · d_head]`
 pub(crate) fn merge_heads(x: Tensor<4>) -> Tensor<3> {

@@ -1,4 +1,4 @@
-//! What can be changed about a layer without knowing it: where adapters put their parts.
+//! The parts of a layer that can be changed without knowing its type, as adapters do.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,27 +9,27 @@ use crate::linear::ProjectionPlace;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    /// Makes queries.
+    /// Computes queries.
     Query,
-    /// Makes keys.
+    /// Computes keys.
     Key,
-    /// Makes values.
+    /// Computes values.
     Value,
-    /// Brings the heads' mixtures together.
+    /// Combines the outputs of heads.
     Output,
 }
 
 impl Target {
-    /// All four.
+    /// All four projections.
     pub const ALL: [Self; 4] = [Self::Query, Self::Key, Self::Value, Self::Output];
 }
 
-/// What can be changed about one attention layer, or one group of heads where a layer has several, without knowing the layer.
+/// The changeable parts of one attention layer, or of one group of heads if a layer has several.
 pub struct AttentionPlace<'a> {
     /// Its four projections.
     pub projections: [(Target, ProjectionPlace<'a>); 4],
     /// Its learned keys and values.
     pub prefix: &'a mut Option<Prefix>,
-    /// In which queries, keys and values enter its kernel.
+    /// Precision in which queries, keys and values enter its kernel.
     pub precision: &'a mut Precision,
 }

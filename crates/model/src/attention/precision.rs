@@ -1,10 +1,10 @@
-//! In which precision queries, keys and values enter the attention kernel.
+//! Precision of queries, keys and values inside the attention kernel.
 
 use burn::tensor::{FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Precision of queries, keys and values, of the mixture that attention makes of them, and of the gradients of all four;
-/// scores, sums and everything outside attention stay in f32. There is no loss scaling: gradients below 6e-8 vanish in f16.
+/// Precision of queries, keys and values, of attention's output, and of the gradients of all four. Scores, sums and
+/// everything outside attention stay in f32. There is no loss scaling: gradients below 6e-8 vanish in f16.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
@@ -18,7 +18,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The type of its numbers.
+    /// The corresponding tensor type.
     pub fn dtype(self) -> FloatDType {
         match self {
             Self::F32 => FloatDType::F32,
@@ -36,7 +36,7 @@ impl Precision {
         }
     }
 
-    /// The tensor in this precision.
+    /// The tensor rounded to this precision.
     pub(super) fn round(self, tensor: Tensor<4>) -> Tensor<4> {
         tensor.cast(self.dtype())
     }

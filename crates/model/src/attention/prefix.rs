@@ -1,4 +1,4 @@
-//! Learned keys and values of a layer, as prefix tuning has them.
+//! Learned keys and values of a layer, for prefix tuning.
 
 use burn::{
     module::{Module, Param},
@@ -7,14 +7,14 @@ use burn::{
 
 use super::split_heads;
 
-/// Keys P_k and values P_v that stand in front of those of the sequence, seen by every query whatever the mask.
+/// Learned keys P_k and values P_v before those of the sequence, visible to every query whatever the mask.
 ///
-/// With m_i = Σ_p `pattern_(i,p)` the mass on the prefix, attention gives Σ_p `pattern_(i,p)` P_v,p + (1 − m_i) times what it
-/// would give without the prefix: the ratios of the pattern among the sequence's own keys do not change.
+/// With m_i = Σ_p `pattern_(i,p)` the weight on the prefix, attention gives Σ_p `pattern_(i,p)` P_v,p + (1 − m_i) times
+/// its output without the prefix: the ratios of the pattern among the sequence's own keys do not change.
 ///
 /// # References
-/// Li, Liang 2021, arXiv 2101.00190; the identity after Petrov, Torr, Bibi 2023, arXiv 2310.19698. Rows are drawn from N(0, 0.02²), and
-/// learned as they are, without the feed-forward network of the source.
+/// Li, Liang 2021, arXiv 2101.00190; the identity after Petrov, Torr, Bibi 2023, arXiv 2310.19698. Rows are drawn from
+/// N(0, 0.02²) and trained directly, without the feed-forward network of the source.
 #[derive(Module, Debug)]
 pub struct Prefix {
     /// P_k. `[length, n_heads · d_key]`
@@ -24,7 +24,7 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// Puts the prefix in front of keys and values.
+    /// Adds the prefix before keys and values.
     ///
     /// # Shapes
     /// k `[batch, n_heads, k_len, d_key]`, v `[batch, n_heads, k_len, d_value]` -> the same with `length + k_len` rows

@@ -1,16 +1,16 @@
-//! What a layer lets its kernel see: which keys are hidden from which queries, and what is added to their scores.
+//! What a layer tells its kernel: which keys are hidden from which queries, and what is added to scores.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::position::{Position, Scheme};
 use crate::mask::Mask;
 
-/// What a kernel sees of a layer beside queries, keys and values.
+/// Input of a kernel besides queries, keys and values.
 #[derive(Clone, Debug)]
 pub struct View {
     /// Hidden pairs.
     pub mask: Mask,
-    /// What is added to the scores.
+    /// Bias of the scores, if there is one.
     pub bias: Option<Bias>,
 }
 
@@ -20,27 +20,29 @@ impl From<Mask> for View {
     }
 }
 
-/// What is added to the scores: a function of head and distance, zero for learned rows in front of the others, which have no place.
+/// A bias of the scores by head and distance. It is zero for learned rows before the sequence, which have no position.
 #[derive(Clone, Debug)]
 pub struct Bias {
-    /// Query i and key j, both counted without rows in front, have entry `j − i + q_len − 1`. `[n_heads, q_len + k_len − 1]`
+    /// Query i and key j, counted without the rows before the sequence, have entry `j − i + q_len − 1`. `[n_heads,
+    /// q_len + k_len − 1]`
     pub by_distance: Tensor<2>,
-    /// Queries in front that have no place.
+    /// Number of queries before the sequence, which have no position.
     pub queries_in_front: usize,
-    /// Keys in front that have no place.
+    /// Number of keys before the sequence, which have no position.
     pub keys_in_front: usize,
 }
 
 impl Bias {
-    /// The bias by distance where every row has its place, and nothing else decides.
+    /// The bias by distance; `None` if some rows have no position, so that it does not determine the bias of every
+    /// pair.
     pub(crate) fn by_distance_alone(&self) -> Option<Tensor<2>> {
         (self.queries_in_front == 0 && self.keys_in_front == 0).then(|| self.by_distance.clone())
     }
 
-    /// The bias of every pair.
+    /// The bias of every pair of query and key.
     ///
     /// # Shapes
-    /// result `[n_heads, q_len, k_len]`, rows in front included
+    /// result `[n_heads, q_len, k_len]`, including rows before the sequence
     pub fn pairs(&self, q_len: usize, k_len: usize) -> Tensor<3> {
         let Self { by_distance, queries_in_front, keys_in_front } = self;
         let (queries, keys) = (q_len - queries_in_front, k_len - keys_in_front);
@@ -60,14 +62,14 @@ impl Bias {
     }
 }
 
-/// How the rows of a layer stand to each other.
+/// Positions and visibility of a layer's rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a> {
     /// Hidden pairs.
     pub mask: &'a Mask,
-    /// What acts inside the layer on behalf of positions.
+    /// Position scheme that acts inside the layer, if there is one.
     pub position: Option<&'a Position>,
-    /// Learned rows in front of the sequence: they have no place, and the sequence keeps its own.
+    /// Number of learned rows before the sequence. They have no position, and the sequence keeps its positions.
     pub in_front: usize,
 }
 
@@ -78,7 +80,7 @@ impl<'a> From<&'a Mask> for Layout<'a> {
 }
 
 impl Layout<'_> {
-    /// Turns queries and keys by their positions, where the scheme does so.
+    /// Rotates queries and keys by their positions, if the scheme does so.
     ///
     /// # Shapes
     /// `[batch, n_heads, rows, d_head]` each -> the same
@@ -93,7 +95,7 @@ impl Layout<'_> {
         [(front(&q), turned_q), (front(&k), turned_k)].map(|(front, turned)| Tensor::cat(vec![front, turned], 2))
     }
 
-    /// What the kernel sees of `q_len` queries and `k_len` keys, behind `prefix` learned keys.
+    /// The view for `q_len` queries and `k_len` keys, with `prefix` learned keys before them.
     pub(crate) fn view(&self, n_heads: usize, [q_len, k_len]: [usize; 2], prefix: usize, like: &Tensor<4>) -> View {
         let placed = [q_len - self.in_front, k_len - self.in_front];
         let by_distance = self.position.and_then(|position| position.bias(n_heads, placed, &like.device()));

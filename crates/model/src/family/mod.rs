@@ -1,7 +1,7 @@
 //! Model families: one folder each, and one row in the list below.
 //!
-//! A folder holds a config, a network, which is a [`Network`], and above both the config as a [`Family`]. Nothing outside of it knows
-//! it by name.
+//! A folder contains a config, a network, which is a [`Network`], and in its `mod.rs` the config as a [`Family`].
+//! Nothing outside the folder knows the family by name.
 
 mod attention_stack;
 mod paper_one_layer;
@@ -35,161 +35,164 @@ pub use paper_two_layer::{PaperTwoLayer, PaperTwoLayerConfig};
 pub use prompt::{Prompt, PromptPlace};
 pub use transformer::{Block, Norm, Transformer, TransformerConfig};
 
-/// What a network of a family can do, whatever its sizes.
+/// Something that the networks of a family can do, whatever their sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
-    /// Takes tokens; every family takes vectors.
+    /// Take tokens; every family takes vectors.
     Tokens,
-    /// Takes sequences shorter than those that it was built for.
+    /// Take sequences shorter than those they were built for.
     ShorterSequences,
-    /// Its queries and keys can be different rows.
+    /// Have different rows as queries and as keys.
     CrossAttention,
-    /// Takes learned keys and values in front of those of the rows.
+    /// Take learned keys and values before those of the rows.
     Prefix,
-    /// Takes learned rows in front of the sequence.
+    /// Take learned rows before the sequence.
     Prompt,
-    /// Has kernels that compute in half precision where asked to.
+    /// Compute attention in half precision on request.
     AttentionPrecision,
 }
 
-/// Rows and widths of one attention layer.
+/// Numbers of rows and widths of one attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerShape {
-    /// Heads, of all sizes.
+    /// Number of heads, of all sizes together.
     pub n_heads: usize,
-    /// Rows that attend.
+    /// Number of queries.
     pub q_len: usize,
-    /// Rows that are attended to.
+    /// Number of keys.
     pub k_len: usize,
-    /// Width of the hidden state that leaves the layer.
+    /// Width of the hidden state after the layer.
     pub width: usize,
 }
 
-/// What the rows of an attention layer stand for.
+/// What the rows of an attention layer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerRows {
-    /// Rows of the layer, of which the first attend.
+    /// Number of rows of the layer; the first of them are the queries.
     pub rows: usize,
-    /// The first row that is attended to.
+    /// Index of the first row that is a key.
     pub first_key: usize,
-    /// How many, from the first, come from what is before the layer; those behind them are learned.
+    /// Number of rows, from the first, that come from the layer's input; the rows after them are learned.
     pub read: usize,
     /// Whether the first rows are the positions of the sequence.
     pub has_positions: bool,
 }
 
-/// Rows and widths inside a network.
+/// Numbers of rows and widths inside a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Rows and width of what enters the first attention layer.
+    /// Shape `[rows, width]` of the state before the first attention layer.
     pub embedded: [usize; 2],
     /// The attention layers, first to last.
     pub layers: Vec<LayerShape>,
-    /// Numbers per position that come out; the first `d_out` of them are the prediction.
+    /// Number of outputs per position, the first `d_out` of which are the prediction.
     pub width: usize,
 }
 
-/// A model family: a config, and all that others ask about the network that it stands for.
+/// A model family: a config, and the properties of its networks for other modules.
 pub trait Family {
-    /// Adds every size that makes no sense by itself or for the data. That tokens have a place is checked for all families.
+    /// Adds every problem of the sizes, by themselves or with the data. Whether tokens are supported is checked for all
+    /// families together.
     fn validate(&self, dims: &IoDims, problems: &mut Vec<ConfigError>);
 
-    /// The network of a config of which [`ModelConfig::validate`] finds nothing wrong.
+    /// Builds the network of a config for which [`ModelConfig::validate`] finds no problem.
     fn build(&self, dims: &IoDims, init: &mut Initializer<'_>) -> Model;
 
     /// Adds parameters, operations and activation memory of one sequence.
     fn budget(&self, dims: &IoDims, count: &mut Count);
 
-    /// What such networks can do.
+    /// What its networks can do.
     fn capabilities(&self) -> &'static [Capability];
 
-    /// Rows and widths inside the network. The config must be valid.
+    /// Numbers of rows and widths inside the network. The config must be valid.
     fn shape(&self, dims: &IoDims) -> Shape;
 
-    /// What the rows of each attention layer stand for. The config must be valid.
+    /// What the rows of each attention layer are. The config must be valid.
     fn layer_rows(&self, dims: &IoDims) -> Vec<LayerRows> {
         let rows =
             |layer: LayerShape| LayerRows { rows: layer.q_len, first_key: 0, read: dims.seq_len, has_positions: true };
         self.shape(dims).layers.into_iter().map(rows).collect()
     }
 
-    /// The layers in f64 on the host, from what [`Network::enters_plain`] to the state behind the last; what stands before and
-    /// after them is left out.
+    /// The layers in f64 on the host, from the state given by [`Network::enters_plain`] to the state after the last layer;
+    /// what comes before and after them is left out.
     ///
     /// # Errors
-    /// [`NoPlainForm`]: why there is none.
+    /// [`NoPlainForm`] if the network has no plain form, with the reason.
     fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm>;
 
-    /// Heads of every layer alike; `None` for a family whose layers have their own.
+    /// Number of heads in every layer; `None` if layers differ.
     fn n_heads(&self) -> Option<usize>;
 
-    /// Whether what comes out at one of several positions depends on what goes in at later ones, whatever the weights and with any
-    /// adapter.
+    /// Whether, with more than one position, the output at some position depends on the input at later ones, for any
+    /// weights and any adapter.
     fn sees_ahead(&self, seq_len: usize) -> bool;
 
-    /// Key of the config that, set to true, hides later positions; `None` if there is none.
+    /// Key of the config that hides later positions if it is true; `None` if there is none.
     fn causal_key(&self) -> Option<&'static str> {
         None
     }
 
-    /// Largest rank that a projection of attention can have in any layer: the narrower of its two sides.
+    /// Largest rank that a projection of attention can have in any layer: the smaller of its two widths.
     fn projection_rank(&self, target: Target) -> usize;
 
-    /// The config with everything at its default that changes how a function of the weights is computed, and not the function.
+    /// The config with those settings at their defaults that change only how a function of the weights is computed, and
+    /// not the function.
     fn function(&self) -> ModelConfig;
 
-    /// Which keys the parameters follow.
+    /// Rules that say which config keys determine each parameter.
     fn rules(&self) -> Vec<Rule>;
 
-    /// Patterns for the parameters of the last map before the prediction.
+    /// Patterns for the parameters of the last map before the output.
     fn head(&self) -> Vec<String>;
 
-    /// Parameters with one row per position, of which a longer or shorter sequence keeps what there is.
+    /// Parameters with one row per position, of which shorter and longer sequences keep the rows that both have.
     fn rows_by_position(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Configs for the law tests: one for every variant that has other parameters or computes in another way. No two sizes of one are
-    /// alike at scale 1, and all but the data's grow with the scale. Those that do not fit the data are left out by whoever asks.
+    /// Configs for the law tests: one for each variant with other parameters or another computation. At scale 1 no two
+    /// sizes of a config are equal; all sizes except those of the data grow with the scale. The caller drops examples
+    /// that do not fit the data.
     fn examples(&self, dims: &IoDims, scale: usize) -> Vec<ModelConfig>;
 }
 
 /// A built network.
 pub trait Network {
-    /// Predictions for a batch, told to the recorder on the way.
+    /// Predictions for a batch, reported to the recorder on the way.
     ///
     /// # Shapes
     /// continuous `[batch, seq_len, d_in]` or tokens `[batch, seq_len]` -> `[batch, seq_len, width]`
     fn run(&self, input: Input, recorder: &mut Recorder<'_>) -> Tensor<3>;
 
-    /// From the hidden state behind an attention layer to the prediction.
+    /// From the hidden state after an attention layer to the prediction.
     ///
     /// # Shapes
-    /// `[batch, rows, width]` of the state behind the last layer -> as [`Network::run`]
+    /// state after the last layer `[batch, rows, width]` -> as [`Network::run`]
     fn read_out(&self, hidden: Tensor<3>) -> Tensor<3>;
 
-    /// Whether [`Network::read_out`] takes the prediction at a position from that position's row alone.
+    /// Whether [`Network::read_out`] computes the prediction at a position from that position's row alone.
     fn reads_row_by_row(&self) -> bool {
         true
     }
 
-    /// What enters the first layer of [`Family::plain`].
+    /// The state before the first layer of [`Family::plain`].
     ///
     /// # Shapes
-    /// as [`Network::run`] -> `[batch, rows, width]`
+    /// Input as for [`Network::run`] -> `[batch, rows, width]`
     fn enters_plain(&self, input: Input) -> Tensor<3> {
         self.forward_traced(input).embedded
     }
 
-    /// Every attention layer, or group of heads where a layer has several, in the network's order.
+    /// All attention layers, or groups of heads if a layer has several, in the network's order.
     fn attentions(&mut self) -> Vec<AttentionPlace<'_>>;
 
-    /// Learned rows in front of the sequence, if there are any.
+    /// Learned rows before the sequence, if there are any.
     fn prompt(&self) -> Option<&Prompt> {
         None
     }
 
-    /// Where learned rows in front of the sequence go, if they have a place.
+    /// The place for learned rows before the sequence; `None` if the family cannot have them.
     fn prompt_place(&mut self) -> Option<PromptPlace<'_>> {
         None
     }
@@ -200,12 +203,12 @@ pub trait Network {
     /// as [`Network::run`]
     ///
     /// # Panics
-    /// When the kind of input is not the one that the network was built for.
+    /// If the input is of another kind than the network was built for.
     fn forward(&self, input: Input) -> Tensor<3> {
         self.run(input, &mut Recorder::default())
     }
 
-    /// The same output together with hidden states and patterns of every layer.
+    /// The output together with hidden states and patterns of all layers.
     fn forward_traced(&self, input: Input) -> Trace {
         let mut recorder = Recorder::on();
         let output = self.run(input, &mut recorder);
@@ -228,7 +231,7 @@ open_list! {
 }
 
 impl ModelConfig {
-    /// [`Family::examples`] of every entry that have a place for such data.
+    /// [`Family::examples`] of every entry, only those that accept such data.
     pub fn examples(dims: &IoDims, scale: usize) -> Vec<Self> {
         let mut all: Vec<Self> =
             Self::defaults().iter().flat_map(|config| config.family().examples(dims, scale)).collect();
@@ -236,7 +239,7 @@ impl ModelConfig {
         all
     }
 
-    /// Checks every size against the data, reporting all problems at once.
+    /// Checks every size against the data and returns all problems.
     pub fn validate(&self, dims: &IoDims) -> Vec<ConfigError> {
         let mut problems = Vec::new();
         if matches!(dims.input, InputDims::Tokens { .. }) && !self.can(Capability::Tokens) {
@@ -246,37 +249,38 @@ impl ModelConfig {
         problems
     }
 
-    /// Whether networks of this family can do that.
+    /// Whether networks of this family have the capability.
     pub fn can(&self, capability: Capability) -> bool {
         self.family().capabilities().contains(&capability)
     }
 
-    /// Parameters, operations and activation memory, from the sizes alone.
+    /// Parameters, operations and activation memory, computed from the sizes alone.
     pub fn budget(&self, dims: &IoDims) -> Budget {
         let mut count = Count::default();
         self.family().budget(dims, &mut count);
         count.finish()
     }
 
-    /// Rows and widths inside the network. The config must be valid.
+    /// Numbers of rows and widths inside the network. The config must be valid.
     pub fn shape(&self, dims: &IoDims) -> Shape {
         self.family().shape(dims)
     }
 
-    /// Heads of every layer alike; `None` for a model whose layers have their own.
+    /// Number of heads in every layer; `None` if layers differ.
     pub fn n_heads(&self) -> Option<usize> {
         self.family().n_heads()
     }
 
-    /// The config with everything at its default that changes how the same function of the same weights is computed, and not the function:
-    /// the kernel. Two configs whose weights fit each other differ in this where they compute different things.
+    /// The config with those settings at their defaults that change only how the same function of the same weights is
+    /// computed: the kernel. If the weights of two configs fit each other, the configs compute different functions
+    /// exactly if they differ in this.
     pub fn function(&self) -> Self {
         self.family().function()
     }
 
-    /// Whether what comes out at one position depends on what goes in at later ones, whatever the weights and with any adapter.
+    /// Whether the output at some position depends on the input at later ones, for any weights and any adapter.
     pub fn sees_ahead(&self, dims: &IoDims) -> bool {
-        // There is nothing ahead of a single position.
+        // A single position has no later ones.
         dims.seq_len > 1 && self.family().sees_ahead(dims.seq_len)
     }
 
@@ -285,7 +289,7 @@ impl ModelConfig {
         self.family().causal_key().is_some() && !self.family().sees_ahead(dims.seq_len)
     }
 
-    /// Whether the model takes sequences shorter than it was built for.
+    /// Whether the model takes sequences shorter than those it was built for.
     pub fn takes_shorter_sequences(&self) -> bool {
         self.can(Capability::ShorterSequences)
     }
@@ -295,29 +299,29 @@ impl ModelConfig {
         self.can(Capability::AttentionPrecision)
     }
 
-    /// What a parameter follows; `None` for a name that is no parameter of such a model.
+    /// Keys that determine a parameter; `None` if such a model has no parameter of this name.
     pub fn keys_of(&self, parameter: &str) -> Option<Keys> {
         keys_of(&self.family().rules(), parameter)
     }
 
-    /// Sizes of the network that the task decides.
+    /// Sizes of the network that the task determines.
     pub fn task_sizes(&self) -> Vec<Key> {
         let rules = self.family().rules();
         let follows = |key: &Key| rules.iter().any(|(_, shape, _)| shape.contains(key));
         [Key::Inputs, Key::Length, Key::Outputs].into_iter().filter(follows).collect()
     }
 
-    /// Patterns for the parameters of the last map before the prediction.
+    /// Patterns for the parameters of the last map before the output.
     pub fn head(&self) -> Vec<String> {
         self.family().head()
     }
 
-    /// Parameters with one row per position, of which a longer or shorter sequence keeps what there is.
+    /// Parameters with one row per position, of which shorter and longer sequences keep the rows that both have.
     pub fn rows_by_position(&self) -> &'static [&'static str] {
         self.family().rows_by_position()
     }
 
-    /// Builds the model with fresh weights drawn from `rng` on the host, so that every device starts alike.
+    /// Builds the model with fresh weights drawn from `rng` on the host, so that they are the same on every device.
     ///
     /// # Errors
     /// The first problem that [`ModelConfig::validate`] finds.
@@ -325,7 +329,8 @@ impl ModelConfig {
         self.build(dims, &mut Initializer::new(rng, device))
     }
 
-    /// The model without weights, for those of a file: names and shapes are there, memory is taken when values are.
+    /// Builds the model without weights, to be loaded from a file: names and shapes exist, but no memory is taken until
+    /// values are set.
     ///
     /// # Errors
     /// as [`ModelConfig::init`]
@@ -349,18 +354,18 @@ impl Model {
     /// the paper's one-layer models return all their `d_model` channels, of which the first `d_out` are the prediction
     ///
     /// # Panics
-    /// When the kind of input is not the one the model was built for.
+    /// If the input is of another kind than the model was built for.
     pub fn forward(&self, input: Input) -> Tensor<3> {
         self.network().forward(input)
     }
 
-    /// [`Model::forward`] together with hidden states and patterns of every layer.
+    /// [`Model::forward`] together with hidden states and patterns of all layers.
     pub fn forward_traced(&self, input: Input) -> Trace {
         self.network().forward_traced(input)
     }
 
-    /// [`Model::forward_traced`] of the sequence's own rows: those of a learned prompt in front of it are left out as states and as queries,
-    /// and stay as keys.
+    /// [`Model::forward_traced`] for the sequence's own rows: rows of a learned prompt are left out of states and
+    /// queries, but stay as keys.
     pub fn forward_traced_without_prompt(&self, input: Input) -> Trace {
         let trace = self.forward_traced(input);
         let Some(prompt) = self.network().prompt() else { return trace };
@@ -384,35 +389,36 @@ impl Model {
         }
     }
 
-    /// [`Model::forward`] with constants in the place of what some heads mix; those that name no head of the model change nothing.
+    /// [`Model::forward`] with the outputs of some heads replaced by constants; replacements for heads that the model
+    /// does not have are ignored.
     ///
     /// # Shapes
     /// as [`Model::forward`]
     ///
     /// # Panics
-    /// When a constant is not as wide as its head's values.
+    /// If a constant does not have the width of its head's values.
     pub fn forward_replacing(&self, input: Input, replacements: &[Replacement]) -> Tensor<3> {
         self.network().run(input, &mut Recorder::replacing(replacements))
     }
 
-    /// What the model makes of a hidden state behind its last layer, where [`Model::forward`] ends: last norm and head, channels, or
-    /// the stack's readout. A state behind an earlier layer is read in the same way.
+    /// The last part of [`Model::forward`], applied to a hidden state after the last layer: final norm and head,
+    /// channels, or the stack's readout. A state after an earlier layer is read in the same way.
     ///
     /// # Shapes
-    /// `[batch, rows, width]` of the state behind the last layer -> as [`Model::forward`]
+    /// state after the last layer `[batch, rows, width]` -> as [`Model::forward`]
     ///
     /// # Panics
-    /// When rows or width are others than behind the last layer.
+    /// If the state does not have the shape of that after the last layer.
     pub fn read_out(&self, hidden: Tensor<3>) -> Tensor<3> {
         self.network().read_out(hidden)
     }
 
-    /// Whether [`Model::read_out`] takes the prediction at a position from that position's row alone.
+    /// Whether [`Model::read_out`] computes the prediction at a position from that position's row alone.
     pub fn reads_row_by_row(&self) -> bool {
         self.network().reads_row_by_row()
     }
 
-    /// The same model with another precision inside attention; nothing changes where no kernel can round.
+    /// The same model with another precision inside attention; unchanged if no kernel supports it.
     pub fn with_attention_precision(mut self, precision: Precision) -> Self {
         self.network_mut().attentions().into_iter().for_each(|attention| *attention.precision = precision);
         self

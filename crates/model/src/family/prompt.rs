@@ -1,11 +1,11 @@
-//! Learned rows in front of a sequence, as prompt tuning has them.
+//! Learned rows before a sequence, for prompt tuning.
 
 use burn::{
     module::{Module, Param},
     tensor::Tensor,
 };
 
-/// Where a prompt goes.
+/// The place for a prompt in a network.
 pub struct PromptPlace<'a> {
     /// Width of its rows.
     pub d_model: usize,
@@ -13,8 +13,8 @@ pub struct PromptPlace<'a> {
     pub prompt: &'a mut Option<Prompt>,
 }
 
-/// Rows in front of the embedded sequence. They have no position of their own, and the sequence keeps its positions; what they
-/// become behind the last layer is dropped.
+/// Learned rows before the embedded sequence. They have no position, and the sequence keeps its positions; their states
+/// after the last layer are dropped.
 ///
 /// # References
 /// Lester, Al-Rfou, Constant 2021, arXiv 2104.08691. Rows are drawn from N(0, 0.02²).

@@ -42,8 +42,9 @@ fn configs() -> Vec<ModelConfig> {
     ModelConfig::examples(&dims(), 1)
 }
 
-/// Every device with what is tested on it: on the CPU all configs, elsewhere one of shared widths and one of its own, since what is beside
-/// the kernels is the same tensor operations for all, and each further size is compiled anew.
+/// Every device with the configs tested on it: all on the CPU; elsewhere one with shared widths and one with free
+/// widths, because everything besides the kernels is the same tensor operations, and each further size has to be
+/// compiled.
 fn cases() -> Vec<(TestDevice, Vec<ModelConfig>)> {
     let some = || vec![ModelConfig::Transformer(transformer()), ModelConfig::AttentionStack(stack())];
     devices().into_iter().enumerate().map(|(at, device)| (device, if at == 0 { configs() } else { some() })).collect()
@@ -70,7 +71,8 @@ fn outputs(model: &Model, device: &Device) -> Vec<f32> {
     to_host(model.forward(input(device)))
 }
 
-/// The model with random numbers in every parameter of its adapter, since fresh ones begin at zero; of the size of its weights.
+/// The model with random numbers of the size of its weights in every parameter of its adapter, since fresh ones are
+/// zero.
 fn with_random_adapter(model: Model, adapter: &dyn Adapter, device: &Device) -> Model {
     let model = model.with_adapter(adapter, Some(&mut rng(3)), device);
     let mut all = arrays(&model);
@@ -110,9 +112,9 @@ fn merged_weights_do_what_the_adapter_does() {
                 let merged = merge(arrays(&adapted), |_| (adapter.rank, adapter.scale())).unwrap();
                 let (merged, _) = load(plain.clone(), merged).unwrap();
                 let name = format!("{config:?} {targets:?} on {}", device.name);
-                // Two roundings of f32 instead of one; the GPU sums in another order.
+                // Two roundings in f32 instead of one, and another order of sums on the GPU.
                 assert_close(&name, &outputs(&merged, &device.device), &with, device.tolerance / 10.0);
-                // A bias of every key's score moves nothing, but other keys do.
+                // A bias on all keys has no effect, but other keys have.
                 assert_ne!(with, before, "{name}: the adapter changes nothing");
             }
         }
@@ -138,7 +140,7 @@ fn low_rank_parts_by_hand() {
         weights.remove(missing);
         assert!(merge(weights, one).is_err(), "without {missing}");
     }
-    // A scale that was computed with another rank is another scale.
+    // A scale computed for another rank is wrong.
     let of_two = merge(weights.clone(), |_| (2, 1.0)).unwrap_err();
     assert_eq!(of_two, MergeError::Rank { projection: "p".to_owned(), said: 2, found: 1 });
     let mut huge = weights.clone();
@@ -163,7 +165,7 @@ fn dropping_is_a_function_of_the_seed_and_scales_what_stays() {
         let never = with_random_adapter(self::model(&config, &device.device), &dropless, &device.device);
         assert_eq!(outputs(&never.with_dropout(Some(5)), &device.device), with(None));
     }
-    // One value projection in a model that is linear in it: the mean over masks is the output without any.
+    // A single value projection in a model that is linear in it: the mean over masks equals the output without dropout.
     let device = Device::flex();
     let config = PaperOneLayerConfig { d_model: 6, n_heads: 2, n_anchors: 0, ..Default::default() };
     let config = ModelConfig::PaperOneLayer(config);
@@ -255,8 +257,8 @@ fn a_prefix_reaches_every_layer_of_every_model() {
     }
 }
 
-/// In a single layer, learned rows are no more than the keys and values that they become, and whatever the position scheme does to the
-/// others, they have no place.
+/// In a single layer, learned rows are equivalent to the keys and values computed from them, and whatever the position
+/// scheme does to other rows, they have no position.
 #[test]
 fn a_prompt_of_one_layer_is_a_prefix() {
     const D_HEAD: usize = 4;
@@ -307,7 +309,8 @@ fn what_makes_no_sense_is_refused() {
         assert_eq!(keys(&adapter, &config), [key], "{adapter:?}");
     }
     assert!(keys(&LowRankConfig { rank: D_MODEL, ..fine.clone() }, &config).is_empty());
-    // Layers of a stack have widths of their own; the widest counts, here by its values: 13 numbers in, 2 heads of 3 give 6.
+    // Layers of a stack have different widths, and the widest counts; here it is that of the values: 13 numbers in, 2
+    // heads of 3 give 6.
     let stack = ModelConfig::AttentionStack(AttentionStackConfig {
         layers: vec![StackLayer {
             width: 13,
@@ -332,7 +335,7 @@ fn what_makes_no_sense_is_refused() {
     }
 }
 
-/// Changes one key and tells which parameters change with it: exactly those that say they follow it.
+/// Changes one key and compares the parameters that change with those that name the key.
 #[test]
 fn parameters_follow_the_keys_that_they_name() {
     let shapes_of =
@@ -394,7 +397,7 @@ fn parameters_follow_the_keys_that_they_name() {
         let names = before.keys().chain(after.keys());
         let mut changed = 0;
         for name in names {
-            // New layers: what is said of names, not of numbers, is tested by the names that both have.
+            // For new layers, only names that both models have are compared.
             let differs = before.get(name) != after.get(name);
             changed += usize::from(differs);
             let keys = config.keys_of(name).unwrap_or_else(|| panic!("{name} of {} follows nothing", config.name()));

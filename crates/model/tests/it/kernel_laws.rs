@@ -74,7 +74,7 @@ fn masks_by_hand() {
     }
 }
 
-/// The parameters of an attention layer are what its documentation lists.
+/// An attention layer has the parameters that its documentation lists.
 #[test]
 fn attention_has_four_biased_projections() {
     let d = 15;

@@ -1,4 +1,5 @@
-//! Kernels, positions, models and adapters, one module each. Apart is `budget`, which counts the bytes of its process.
+//! Kernels, positions, models and adapters, one module each. `budget` is separate, because it counts the bytes of its
+//! process.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 

@@ -1,4 +1,4 @@
-//! Parts of attention against what PyTorch makes of the same numbers, outputs and gradients: `fixtures/attention_parts.py`.
+//! Parts of attention compared with PyTorch on the same numbers, outputs and gradients: `fixtures/attention_parts.py`.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ fn tensor(array: &Array, device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(array.values.clone(), shape), device)
 }
 
-/// A kernel of defaults but for the size of its buffers, which are those of the case.
+/// A kernel with its defaults, except for the size of its buffers, which comes from the case.
 fn kernel(kind: &KernelKind, case: &BTreeMap<String, Array>, device: &Device) -> AttentionKernel {
     let d_key = case["q"].shape[3];
     let kernel = kind.init(d_key, &mut ChaCha8Rng::seed_from_u64(1), device);
@@ -43,7 +43,7 @@ fn position(kind: &PositionKind, case: &BTreeMap<String, Array>, device: &Device
     kind.init(&sizes, &mut ChaCha8Rng::seed_from_u64(1), device)
 }
 
-/// Attention as a layer puts its parts together, output and gradients beside the fixture's.
+/// Compares the output and gradients of attention, composed as in a layer, with the fixture's.
 fn agrees(name: &str, position_kind: &PositionKind, kernel_kind: &KernelKind, tolerance: f64) {
     for on in devices() {
         let device = on.device.clone().autodiff();
@@ -141,7 +141,7 @@ fn norms_of_queries_and_keys_and_a_gate_are_those_of_pytorch() {
     }
 }
 
-/// Without ε the largest exponents cancel; with it they leave no more than it.
+/// Without ε the largest exponents cancel; with ε the difference is at most ε.
 #[test]
 fn positive_features_are_those_of_pytorch() {
     let favor = KernelKind::Favor(FavorConfig { n_features: 13, epsilon: 1e-9, ..FavorConfig::default() });
@@ -186,7 +186,7 @@ fn features_are_unbiased_and_orthogonal_ones_vary_less() {
     assert!(variances[1] < 0.9 * variances[0], "{variances:?}");
 }
 
-/// With many features and scores of moderate size the mixture is that of softmax attention.
+/// With many features and scores of moderate size, the output is close to that of softmax attention.
 #[test]
 fn many_features_are_near_softmax() {
     let device = Device::flex();

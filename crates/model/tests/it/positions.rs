@@ -29,7 +29,7 @@ hold! {
 
 const SEQ_LEN: usize = 7;
 const D_IN: usize = 3;
-/// Odd, so that a scheme built on pairs of channels has one left over.
+/// Odd, so that a scheme based on pairs of channels has one channel left over.
 const D_MODEL: usize = 5;
 const HEADS: usize = 3;
 const D_HEAD: usize = 4;
@@ -55,7 +55,7 @@ fn sinusoids_by_hand() {
     for on in devices() {
         let model = transformer(PositionKind::Sinusoidal, &on.device);
         let table = to_host(model.position.forward(Tensor::zeros([1, SEQ_LEN, D_MODEL], &on.device)));
-        // Pairs of channels turn by 1, 10000^(-2/5) and 10000^(-4/5) radians per position.
+        // Pairs of channels rotate by 1, 10000^(-2/5) and 10000^(-4/5) radians per position.
         let row = |p: f64| {
             let (slow, slower) = (p * 0.025_118_864_315_095_8, p * 0.000_630_957_344_480_193);
             [p.sin(), p.cos(), slow.sin(), slow.cos(), slower.sin()].map(|x| x as f32)

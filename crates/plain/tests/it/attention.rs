@@ -17,7 +17,7 @@ fn full(length: usize) -> Layout {
     Layout { is_causal: false, ..causal(length) }
 }
 
-/// The mean of a score; nothing where it has no meaning at any query.
+/// The mean of a score; `None` if it is undefined at every query.
 fn score(name: &str, layout: &Layout, pattern: &[f64], tokens: Option<&[u32]>) -> Option<f64> {
     let score = SCORES.iter().find(|score| score.name == name).unwrap();
     let (sum, count) = layout.total(pattern, tokens, &score.measure);
@@ -39,7 +39,7 @@ fn a_causal_pattern_by_hand() {
     let second = -(0.75 * 0.75_f64.ln() + 0.25 * 0.25_f64.ln());
     let third = 1.5 * 2.0_f64.ln();
     assert_near(score("entropy", &layout, &PATTERN, None), (second + third) / 3.0);
-    // The first query sees one key, and has no choice.
+    // The first query sees only one key.
     assert_near(
         score("relative entropy", &layout, &PATTERN, None),
         (second / 2.0_f64.ln() + third / 3.0_f64.ln()) / 2.0,
@@ -70,14 +70,15 @@ fn induction_is_what_stands_after_the_same_token() {
     let mut pattern = layout.uniform();
     pattern[10..15].copy_from_slice(&[0.1, 0.6, 0.3, 0.0, 0.0]);
     pattern[20..25].copy_from_slice(&[0.1, 0.2, 0.3, 0.4, 0.0]);
-    // The token at 2 stood at 0, so what follows is at 1; that at 4 stood at 0 and 2, so at 1 and 3. Others are new.
+    // The token at 2 occurred at 0, so its induction key is 1; that at 4 occurred at 0 and 2, so its keys are 1 and 3.
+    // The others are new.
     assert_near(score("induction", &layout, &pattern, Some(&tokens)), (0.6 + 0.6) / 2.0);
     assert_near(score("induction", &layout, &layout.uniform(), Some(&tokens)), (1.0 / 3.0 + 2.0 / 5.0) / 2.0);
     assert_eq!(score("induction", &layout, &pattern, Some(&[1, 2, 3, 4, 5])), None);
-    // A token right after the same token follows it itself.
+    // If a token directly follows the same token, the key after the earlier one is the query itself.
     let pattern = [1.0, 0.0, 0.25, 0.75];
     assert_near(score("induction", &causal(2), &pattern, Some(&[3, 3])), 0.75);
-    // Without a mask, what follows later occurrences does not count.
+    // Without a mask, keys after later occurrences do not count.
     let pattern = [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.5, 0.5];
     assert_near(score("induction", &full(3), &pattern, Some(&[4, 9, 4])), 0.5);
 }

@@ -1,9 +1,9 @@
-//! Rules as filters of a spectrum, beside the same rules worked out plainly.
+//! Rules as filters of a spectrum, compared with the same rules computed directly.
 
 use headway_plain::linear_rule::{Family, LinearRule, Observed, Spectrum, cosine, implicit_weights};
 use nalgebra::{DMatrix, DVector};
 
-/// Numbers that look random, the same each time.
+/// A deterministic number that looks random.
 fn number(seed: usize) -> f64 {
     ((seed * seed) as f64 * 0.731 + seed as f64 * 1.37).sin() * 1.4
 }
@@ -77,13 +77,13 @@ fn a_rule_is_found_by_what_it_predicts() {
         Some(LinearRule::Ridge { lambda }) => assert!((lambda - 0.7).abs() < 1e-5, "{lambda}"),
         other => panic!("{other:?}"),
     }
-    // What no rate fits has no rule.
+    // Predictions that no rate can fit have no rule.
     let mut broken = observed(LinearRule::Averaging);
     broken[3].prediction = f64::NAN;
     assert_eq!(Family::Ridge.nearest(&broken, []), None);
 }
 
-/// What was fitted to few prompts is applied to others, of which one has a far larger curvature.
+/// A rule fitted to few prompts is applied to others, one of which has a far larger curvature.
 #[test]
 fn descent_of_several_steps_converges_on_every_prompt_in_hand() {
     let few = &observed(LinearRule::LeastSquares)[..6];
@@ -105,7 +105,7 @@ fn implicit_weights_are_those_of_a_linear_function() {
     let (w, share) = implicit_weights(&queries, &linear, 3).unwrap();
     assert!(w.iter().zip([2.0, -1.0, 0.5]).all(|(a, b)| (a - b).abs() < 1e-9), "{w:?}");
     assert!((share - 1.0).abs() < 1e-12);
-    // The square of a number that is as often negative as positive is no linear function of it: w = sum x^3 / sum x^2 = 0.
+    // The square of a number with symmetric distribution is not a linear function of it: w = sum x^3 / sum x^2 = 0.
     let (w, share) = implicit_weights(&[-2.0, -1.0, 1.0, 2.0], &[4.0, 1.0, 1.0, 4.0], 1).unwrap();
     assert!(w[0].abs() < 1e-12 && share.abs() < 1e-12, "{w:?} {share}");
     assert_eq!(implicit_weights(&[1.0, 2.0], &[1.0], 2), None);

@@ -1,4 +1,4 @@
-//! Plain numbers beside the same numbers worked out otherwise.
+//! Plain computations, compared with other ways to compute the same numbers.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is missing")]
 

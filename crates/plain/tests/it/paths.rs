@@ -1,4 +1,4 @@
-//! The sum over paths is the output, and its parts are what they are called.
+//! The sum over paths equals the output, and its parts are correct.
 
 use crate::random::{Parts, REACHES, Random, stack};
 use headway_plain::{
@@ -47,7 +47,7 @@ fn the_sum_over_paths_is_the_output() {
 
 #[test]
 fn a_network_small_enough_for_pen_and_paper() {
-    // Mean row (2, 3); one head gives 1 (2, 3)ᵀ times its factor, the skip X itself.
+    // The mean row is (2, 3); one head gives 1 (2, 3)ᵀ times its factor, the skip connection gives X itself.
     let x = Matrix::from_row_slice(2, 2, &[1.0, 2.0, 3.0, 4.0]);
     let mean = Matrix::from_row_slice(2, 2, &[2.0, 3.0, 2.0, 3.0]);
     let network = averaging(&[10.0], true, 2);
@@ -66,7 +66,7 @@ fn a_network_small_enough_for_pen_and_paper() {
         assert_eq!((found.0, found.1), (wanted.0, wanted.1));
         assert!((found.2 - wanted.2).abs() < 1e-10 && (found.3 - wanted.3).abs() < 1e-10, "{found:?} {wanted:?}");
     }
-    // Averages have equal rows; X less its mean is ±1 in every entry: sqrt(2 · 2).
+    // Averages have equal rows; X minus its mean row is ±1 in every entry: sqrt(2 · 2).
     assert!(found.lengths[1].residual < 1e-15 && found.lengths[2].residual < 1e-15);
     assert!((found.lengths[0].residual - 2.0 / norm_1_inf(&x)).abs() < 1e-12);
     assert!(found.bias < 1e-15 && found.error < 1e-15);
@@ -112,7 +112,7 @@ fn with_maps_the_sum_over_paths_is_the_output() {
         let found = decompose(&network, &x);
         assert!(found.error < 1e-14, "{reaches:?}: {:e}", found.error);
         assert!((found.output / norm_1_inf(&states[2]) - 1.0).abs() < 1e-14, "{found:?}");
-        // Both parts are large enough that neither could be left out.
+        // Both parts are so large that leaving one out would be noticed.
         assert!(found.bias > 0.1 * found.output && found.lengths[0].sum > 0.1 * found.output, "{found:?}");
         assert_eq!((found.sizes.len(), found.lengths.len(), found.lengths[0].heads), (6, 1, 2));
         for (number, size) in found.sizes.iter().enumerate() {
@@ -175,7 +175,7 @@ fn paths_are_numbered_with_the_last_layer_fastest() {
     let (a, b, skip) = (Some(0), Some(1), None);
     let wanted = [[a, a], [a, b], [a, skip], [b, a], [b, b], [b, skip], [skip, a], [skip, b], [skip, skip]];
     assert_eq!(all, wanted);
-    // The walk is in the same order: a path's size is the product of its factors.
+    // The walk has the same order: the size of a path is the product of its factors.
     let x = Matrix::from_element(3, 2, 1.0);
     let found = decompose(&network, &x);
     for (number, size) in found.sizes.iter().enumerate() {
@@ -188,15 +188,15 @@ fn paths_are_numbered_with_the_last_layer_fastest() {
 fn numbers_of_paths() {
     assert_eq!(count(&averaging(&[1.0; 4], true, 3)).to_bits(), 125.0_f64.to_bits());
     assert_eq!(count(&averaging(&[1.0; 4], false, 3)).to_bits(), 64.0_f64.to_bits());
-    // Beyond what an integer holds, it is still a number.
+    // More paths than an integer can count still give a number.
     assert!(count(&averaging(&[1.0; 9], true, 1000)) > 1e300);
-    // No layer, one path: the input itself.
+    // Without layers there is one path, the input itself.
     let none = decompose(&averaging(&[], true, 0), &Matrix::identity(2, 2));
     assert_eq!((none.sizes.len(), none.lengths.len(), none.lengths[0].heads), (1, 1, 0));
-    // Contributions of nothing have no residual.
+    // Contributions of zero have no residual.
     let nothing = decompose(&averaging(&[0.0], false, 1), &Matrix::identity(2, 2));
     assert!(nothing.sizes[0] < 1e-300 && nothing.lengths[0].residual.is_nan());
-    // A layer with no way through it lets no path through.
+    // A layer without heads and without a skip connection has no path.
     let closed = decompose(&averaging(&[], false, 1), &Matrix::identity(2, 2));
     assert!(closed.sizes.is_empty() && closed.lengths.is_empty());
 }

@@ -1,4 +1,4 @@
-//! Random networks, the same at each run.
+//! Deterministic random networks.
 
 use headway_plain::network::{
     Activation, Affine, FeedForward, Head, InputMap, Layer, LayerNorm, Linear, Matrix, Network, Row,
@@ -38,7 +38,7 @@ impl Random {
     }
 }
 
-/// What a random network is made of.
+/// Parts of a random network.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts {
     pub d_model: usize,
@@ -73,7 +73,7 @@ impl Default for Parts {
 impl Parts {
     pub fn network(self, random: &mut Random) -> Network {
         let Self { d_model, n_heads, bias, scale, skip, causal, .. } = self;
-        // Widths that are all different, so that no two can be swapped.
+        // All widths differ, so that no two can be swapped unnoticed.
         let (d_head, d_value, d_ffn) = (5, 3, 11);
         let norm = |random: &mut Random| {
             self.norm.then(|| LayerNorm {
@@ -149,15 +149,16 @@ pub fn pure(random: &mut Random, d: usize, n_heads: usize, n_layers: usize, skip
     Network { layers: layers.collect(), causal: false }
 }
 
-/// How a map reaches its rows.
+/// Kind of an input map.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reach {
     TokenWise,
     SequenceWise,
 }
 
-/// Two layers with maps from 5 rows of width 3: 7 rows of width 11, of which the first 5 attend to the last 6 through two heads, and
-/// 13 numbers leave; then 8 rows of width 2, of which the first 3 attend to the last 7 through three heads, and 19 numbers leave.
+/// Two layers with maps, for an input of 5 rows of width 3. The first has 7 rows of width 11, of which the first 5
+/// attend to the last 6 through two heads, with 13 outputs; the second has 8 rows of width 2, of which the first 3
+/// attend to the last 7 through three heads, with 19 outputs.
 pub fn stack(random: &mut Random, reaches: [Reach; 2]) -> Network {
     let mut layer = |[rows_in, d_in, rows, width, queries, keys, n_heads, d_out]: [usize; 8], reach: Reach| {
         let mut weight = |d_in: usize, d_out: usize| random.matrix(d_in, d_out, 1.0 / (d_in as f64).sqrt());

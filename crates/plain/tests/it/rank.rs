@@ -1,4 +1,4 @@
-//! The residual beside plain propagation where that still sees it, and beside its own power law where nothing else does.
+//! Residuals, compared with plain propagation where its precision suffices, and with their power law where it does not.
 
 use crate::random::{Parts, REACHES, Random, Reach, pure, stack};
 use headway_plain::{
@@ -6,7 +6,7 @@ use headway_plain::{
     rank::{Deflated, Residual, fall_ratios, propagate, propagate_from, residuals},
 };
 
-/// X less its mean row, of a matrix computed plainly.
+/// X minus its mean row, computed directly.
 fn residual_of(x: &Matrix) -> Matrix {
     plus_row(x.clone(), &-x.row_mean())
 }
@@ -21,7 +21,7 @@ fn input(random: &mut Random, rows: usize, d_model: usize, size: f64) -> Deflate
     Deflated { common, rest: residual_of(&random.matrix(rows, d_model, 1.0)) * size }
 }
 
-/// The residual behind a network.
+/// The residual after a network.
 fn rest_after(network: &Network, input: Deflated) -> Matrix {
     propagate_from(network, input).pop().map(|state| state.rest).unwrap_or_default()
 }
@@ -32,7 +32,7 @@ fn the_norm_is_the_geometric_mean_of_column_and_row_sums() {
     // Columns sum to 5, 7, 3; rows to 6, 9.
     assert!((norm_1_inf(&matrix) - 63.0_f64.sqrt()).abs() < 1e-12);
     assert!(norm_1_inf(&(matrix * f64::NAN)).is_nan());
-    // The product of the two sums would vanish.
+    // The product of the two sums would underflow.
     assert!((norm_1_inf(&Matrix::from_element(1, 2, 1e-200)) / 2.0_f64.sqrt() / 1e-200 - 1.0).abs() < 1e-12);
 }
 
@@ -57,7 +57,7 @@ fn deflated_is_plain_propagation_for_every_kind_of_layer() {
             assert!((found.relative / size - 1.0).abs() < 1e-3, "{found:?} {size:e}");
             assert!((found.absolute / norm_1_inf(&wanted) - 1.0).abs() < 1e-3, "{found:?} {size:e}");
         }
-        // A tolerance relative to the largest entry shows something only where there are entries.
+        // A tolerance relative to the largest entry is meaningful only if that entry is not tiny.
         assert!(norm_1_inf(&plain[3]) > 0.01);
     }
 }
@@ -76,9 +76,10 @@ fn patterns_as_sharp_as_scores_of_thousands_make_them() {
     }
 }
 
-/// With rows equal but for ε R, the residual behind the first layer is a power of ε: ε³ for attention alone, ε where a skip, a
-/// feed-forward network behind a skip or a mask lets R itself through. Plain propagation gives the factor at an ε that it can
-/// still see; deflated propagation must have the same at one it could not.
+/// If rows are equal except for ε R, the residual after the first layer is a power of ε: ε³ for attention alone, ε if a
+/// skip connection, a feed-forward network after a skip connection, or a mask passes R on. Plain propagation gives the
+/// factor for an ε that it can resolve; deflated propagation must give the same factor for an ε that plain propagation
+/// cannot.
 #[test]
 fn far_below_rounding_the_residual_follows_its_power_law() {
     for (seed, parts) in (0..).zip(Parts::all()) {
@@ -86,7 +87,7 @@ fn far_below_rounding_the_residual_follows_its_power_law() {
         let random = &mut Random(100 + seed);
         let network = parts.network(random);
         let power = if parts.skip || parts.causal { 1 } else { 3 };
-        // A norm with a small variance, or a kink nearby, would bend the law.
+        // A norm with a small variance, or a kink nearby, would distort the power law.
         let visible = if power == 1 { 1e-6 } else { 1e-3 };
         let unit = input(random, 6, parts.d_model, 1.0);
         let at = |size: f64| Deflated { common: unit.common.clone(), rest: &unit.rest * size };
@@ -97,7 +98,7 @@ fn far_below_rounding_the_residual_follows_its_power_law() {
             let difference = relative(&found, &wanted);
             assert!(difference < 2e-2, "{parts:?} at {tiny:e}: {difference:e}");
         }
-        // Among themselves they agree as far as ε² allows.
+        // Relative to each other they agree to within ε².
         let [large, small] = [1e-12, 1e-60].map(|size| rest_after(&network, at(size)) / size.powi(power));
         assert!(relative(&small, &large) < 1e-9, "{parts:?}");
     }
@@ -162,7 +163,7 @@ fn equal_rows_stay_equal_and_what_is_lost_is_missing() {
     assert_eq!(Residual { absolute: 1e-301, relative: 1e-301 }.log10(), (None, None));
     assert_eq!(Residual { absolute: f64::INFINITY, relative: f64::NAN }.log10(), (None, None));
     assert_eq!(Residual { absolute: 100.0, relative: 0.1 }.log10(), (Some(2.0), Some(-1.0)));
-    // Nothing here may stop at weights that are no numbers.
+    // NaN weights must not cause a panic.
     let broken = propagate(&network, &(equal * f64::NAN));
     assert_eq!(broken[3].residual().log10(), (None, None));
 }
@@ -279,7 +280,7 @@ fn switches_leave_out_what_they_name() {
     assert!(network.has_skip() && network.has_norm() && network.has_feed_forward());
     let bare = network.clone().with_skip(false).without_norm().without_feed_forward();
     assert!(!bare.has_skip() && !bare.has_norm() && !bare.has_feed_forward());
-    // A feed-forward network keeps its own norm until that is switched off as well.
+    // A feed-forward network keeps its own norm until norms are removed there too.
     let without_norm = network.clone().without_norm();
     assert!(without_norm.has_feed_forward() && !without_norm.has_norm());
     let empty = Layer { map: None, heads: Vec::new(), bias: Row::zeros(7), norm: None, feed_forward: None, skip: true };

@@ -126,7 +126,8 @@ fn an_interval_holds_the_mean_and_grows_with_its_level() {
 
 #[test]
 fn the_order_of_a_sum_breaks_no_tie() {
-    // 0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1; the six resamples that permute the values are ties all the same.
+    // 0.1 + 0.2 + 0.3 differs from 0.3 + 0.2 + 0.1 by rounding; the six resamples that permute the values must count as
+    // ties.
     let values = [0.1, 0.2, 0.3];
     let backwards: Vec<f64> = values.iter().rev().copied().collect();
     let interval = |values: &[f64]| mean_interval(values, &all_resamples(3), 0.95).unwrap();
@@ -182,7 +183,7 @@ fn a_ratio_with_equal_counts_is_a_mean_with_its_error() {
     // Means 1, 2 and 6: mean 3, deviation sqrt(7), error sqrt(7/3).
     let (value, error) = ratio(&[(2.0, 2.0), (4.0, 2.0), (12.0, 2.0)]);
     assert!((value.unwrap() - 3.0).abs() < 1e-15 && (error.unwrap() - (7.0_f64 / 3.0).sqrt()).abs() < 1e-14);
-    // Of unequal counts the larger weighs more; proportional sums have no error.
+    // With unequal counts, the larger one has more weight; proportional sums have no error.
     assert_eq!(ratio(&[(1.0, 2.0), (3.0, 6.0)]), (Some(0.5), Some(0.0)));
     assert_eq!(ratio(&[(3.0, 1.0), (1.0, 3.0)]).0, Some(1.0));
     assert_eq!(

@@ -1,5 +1,6 @@
-//! A model card: what a network is, what it was trained on, how good it is, and where its weights are from. Facts alone, each
-//! read from the checkpoint, the record of its run, or the scores that are computed for the card.
+//! Model cards: what a network is, what it was trained on, how good it is, and where its weights come from. A card
+//! states only facts: each is read from the checkpoint or from the record of its run, or is a score computed for the
+//! card.
 
 mod score;
 
@@ -27,7 +28,7 @@ use score::{Score, Scores};
 struct Subject {
     checkpoint: Checkpoint,
     experiment: Experiment,
-    /// Of the run that the checkpoint lies in.
+    /// Record of the run that the checkpoint belongs to; `None` if it lies outside a run folder.
     record: Option<Record>,
     import: Option<Import>,
     lineage: Option<Lineage>,
@@ -38,7 +39,7 @@ struct Subject {
 impl Subject {
     fn find(path: &Path) -> Result<Self, Error> {
         let checkpoint = Checkpoint::find(path)?;
-        // A checkpoint of a run lies in its folder `checkpoints/`.
+        // The checkpoints of a run lie in its folder `checkpoints/`.
         let above = checkpoint.path.parent().filter(|above| above.ends_with("checkpoints"));
         let run = above.and_then(Path::parent).unwrap_or(path);
         let record = run_dir::has_record(run)?.then(|| run_dir::read_record(run)).transpose()?;
@@ -54,7 +55,7 @@ impl Subject {
     }
 }
 
-/// The card of one checkpoint, or of several of one experiment with different seeds, in Markdown.
+/// The card of one checkpoint, or of several checkpoints that differ only in the seed of their experiment, in Markdown.
 ///
 /// # Errors
 /// [`Error::Trainer`] for what is no whole checkpoint, or whose network has no scores; [`Error::OtherExperiments`],
@@ -115,12 +116,12 @@ fn alike(subjects: &[Subject]) -> Result<(), Error> {
     Ok(())
 }
 
-/// One line of a list about a name.
+/// The summary of a name in a list.
 fn summary(list: &[(&'static str, &'static str)], name: &str) -> &'static str {
     list.iter().find(|(entry, _)| *entry == name).map_or("", |(_, summary)| summary)
 }
 
-/// A table of the experiment as TOML, fenced.
+/// One table of the experiment as TOML, in a code fence.
 fn fenced(experiment: &Experiment, table: &str) -> String {
     let all = experiment.to_table();
     let only: toml::Table = all.into_iter().filter(|(key, _)| key == table).collect();

@@ -18,7 +18,7 @@ use headway_trainer::{
     provenance::{NETWORK, Row},
 };
 
-/// One number and how far to trust it.
+/// A number with its interval.
 pub(super) struct Score {
     pub mean: f64,
     pub interval: Option<[f64; 2]>,
@@ -32,20 +32,21 @@ pub(super) struct Scored {
 
 /// The network's scores, then those of every classical predictor.
 pub(super) struct Scores {
-    /// Seeds behind each, where there are several.
+    /// Number of seeds behind each score; `None` for a single one.
     pub seeds: Option<usize>,
-    /// Test examples of each seed.
+    /// Number of test examples per seed.
     pub examples: usize,
     pub rows: Vec<Scored>,
-    /// What is wrong with scores of the network that are finite.
+    /// Remarks about scores of the network that are finite but doubtful.
     pub remarks: Vec<String>,
 }
 
-/// Observations beyond which neighbours are taken together: more would make intervals slow, not better.
+/// Largest number of observations; of more, neighbours are merged, since more would make intervals slower but not
+/// better.
 const MOST_OBSERVATIONS: usize = 1000;
 
 impl Scores {
-    /// Means of the scores of runs, one per seed, each as its result rows.
+    /// Means over the scores of several runs, one per seed, each given as its result rows.
     pub(super) fn over_seeds(runs: &[Vec<Row>]) -> Self {
         let rows = runs.first().map(Vec::as_slice).unwrap_or_default().iter().map(|row| {
             let values = row.metrics.keys().filter(|name| !name.contains('[')).filter_map(|name| {
@@ -59,7 +60,7 @@ impl Scores {
         Self { seeds: Some(runs.len()), examples: 0, rows: rows.collect(), remarks }
     }
 
-    /// Scores of one network, whose test examples are the independent observations.
+    /// Scores of one network, with test examples as the independent observations.
     ///
     /// # Errors
     /// [`Error::Trainer`] where one of them is not finite.
@@ -112,7 +113,7 @@ impl Scores {
     }
 }
 
-/// Σ_i n_i v_i / Σ_i n_i of examples with n_i scored positions, with an interval over examples.
+/// Σ_i n_i v_i / Σ_i n_i over examples with n_i scored positions, with an interval over examples.
 fn intervals(examples: &[(f64, BTreeMap<String, f64>)]) -> BTreeMap<String, Score> {
     let names = examples.iter().flat_map(|(_, values)| values.keys()).collect::<std::collections::BTreeSet<_>>();
     let group = examples.len().div_ceil(MOST_OBSERVATIONS).max(1);
@@ -135,12 +136,12 @@ fn intervals(examples: &[(f64, BTreeMap<String, f64>)]) -> BTreeMap<String, Scor
             interval: interval.map(|interval| [interval.low, interval.high]),
         }
     };
-    // What is not a number is missing, as in every table of results.
+    // Scores that are not finite are missing, as in every table of results.
     let scores = names.into_iter().map(|name| (format!("test/{name}"), score(name)));
     scores.filter(|(_, score)| score.mean.is_finite()).collect()
 }
 
-/// One example of a batch alone.
+/// One example of a batch, as a batch of its own.
 fn example(batch: &Batch, at: usize) -> Batch {
     fn part<T: Clone>(all: &[T], size: usize, at: usize) -> Vec<T> {
         let length = all.len() / size;

@@ -1,4 +1,4 @@
-//! `compare.toml`: what a comparison asks for, and what makes no sense in it.
+//! `compare.toml`: the config of a comparison, and its validation.
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -10,7 +10,7 @@ use crate::{
 };
 use headway_trainer::experiment::{Experiment, lost};
 
-/// `compare.toml`
+/// Content of `compare.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompareConfig {
@@ -20,33 +20,35 @@ pub struct CompareConfig {
     /// What the comparison is to find out, for the report. Default: nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub question: String,
-    /// Profile that was merged in; written by Headway.
+    /// Profile that was merged in; written by Headway itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// Seeds of every row: a list, or `{ first = 0, count = 5 }`. Default: 0 alone.
+    /// Seeds of every row: a list, or `{ first = 0, count = 5 }`. Default: only 0.
     #[serde(default)]
     pub seeds: Seeds,
-    /// What rows must have in common: `parameters`, `flops` (of all training steps) or `none`; a list makes one table for
-    /// each. Default `none`.
+    /// What rows must have in common: `parameters`, `flops` (of all training steps) or `none`; a list makes one table
+    /// for each entry. Default `none`.
     #[serde(default, rename = "match")]
     pub matched: Matches,
-    /// The row that the others are measured against.
+    /// Name of the row that the others are compared with.
     pub reference: String,
-    /// Learning rates that each row chooses from by the validation loss. Default: none, every row keeps its own.
+    /// Learning rates from which each row chooses the one with the best validation loss. Default: none, every row keeps
+    /// its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub learning_rates: Vec<f64>,
-    /// Seeds, the first of the list, that the choice is made with; the others are run at the chosen rate alone. Default 1.
+    /// Number of seeds, taken from the start of the list, with which the choice is made; the others are run only at the
+    /// chosen rate. Default 1.
     #[serde(default = "default_tuning_seeds")]
     pub tuning_seeds: usize,
-    /// Values that all rows share on all tasks; they come last. Default: none.
+    /// Values that all rows share on all tasks, applied last. Default: none.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub set: Table,
     /// Classical predictors to show. Default: all that the task has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baselines: Option<Vec<String>>,
-    /// What is learned.
+    /// The tasks to compare on.
     pub tasks: Vec<TaskPart>,
-    /// What learns it.
+    /// The rows to compare.
     pub rows: Vec<RowPart>,
 }
 
@@ -55,7 +57,7 @@ fn default_tuning_seeds() -> usize {
 }
 
 impl CompareConfig {
-    /// Learning rates that a row chooses from.
+    /// Learning rates that a row chooses from; empty if it keeps its own.
     pub(super) fn rates<'a>(&'a self, row: &'a RowPart) -> &'a [f64] {
         row.learning_rates.as_ref().unwrap_or(&self.learning_rates)
     }
@@ -67,12 +69,12 @@ impl CompareConfig {
 pub struct TaskPart {
     /// Name in tables.
     pub name: String,
-    /// The experiment: path of its file, seen from this one, or the experiment itself as a table.
+    /// The experiment: the path of its file relative to this one, or the experiment itself as a table.
     pub experiment: Value,
     /// Values that all rows share on this task. Default: none.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub set: Table,
-    /// Score that is compared, of those that a run reports. Default `test/loss`.
+    /// The score to compare, one of those that a run reports. Default `test/loss`.
     #[serde(default = "default_metric")]
     pub metric: String,
 }
@@ -83,34 +85,34 @@ pub struct TaskPart {
 pub struct RowPart {
     /// Name in tables.
     pub name: String,
-    /// Values that make it what it is. Default: none.
+    /// Values that distinguish this row. Default: none.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub set: Table,
-    /// Key of the size that is solved for so that the row matches the reference, such as `model.d_model`. Default: none.
+    /// Key of a size, such as `model.d_model`, that is chosen so that the row matches the reference. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free: Option<String>,
-    /// Learning rates that this row chooses from. Default: the comparison's.
+    /// Learning rates that this row chooses from. Default: those of the comparison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rates: Option<Vec<f64>>,
 }
 
-/// What rows have in common.
+/// What the rows of a table have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Match {
-    /// Trainable parameters.
+    /// The number of trainable parameters.
     Parameters,
-    /// Floating-point operations of all training steps.
+    /// The floating-point operations of all training steps.
     Flops,
     /// Nothing.
     None,
 }
 
-/// One or several.
+/// One [`Match`] or several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "`parameters`, `flops` or `none`, or a list of them")]
 pub enum Matches {
-    /// One.
+    /// A single one.
     One(Match),
     /// Several.
     Several(Vec<Match>),
@@ -123,7 +125,7 @@ impl Default for Matches {
 }
 
 impl Match {
-    /// As a heading says it.
+    /// The phrase for headings.
     pub fn heading(self) -> &'static str {
         match self {
             Self::Parameters => "equal parameters",
@@ -132,7 +134,7 @@ impl Match {
         }
     }
 
-    /// What an experiment spends of it.
+    /// Amount that an experiment spends of it.
     pub(super) fn spent(self, experiment: &Experiment) -> f64 {
         match self {
             Self::Parameters => parameters(experiment),
@@ -146,7 +148,7 @@ pub(super) fn parameters(experiment: &Experiment) -> f64 {
     experiment.model.budget(&experiment.dims()).parameters as f64
 }
 
-/// Runs that a file may come to ask for, whether or not they make sense.
+/// Upper bound on the number of runs of a file, whether or not they are valid.
 pub(super) fn most_runs(config: &CompareConfig) -> usize {
     let tables = match &config.matched {
         Matches::One(_) => 1,
@@ -157,7 +159,7 @@ pub(super) fn most_runs(config: &CompareConfig) -> usize {
     rows.saturating_mul(tables).saturating_mul(config.tasks.len())
 }
 
-/// Rules that serde cannot see.
+/// Checks the rules that serde cannot express.
 pub(super) fn check(file: &StudyFile, config: &CompareConfig) -> Result<(), Error> {
     if config.seeds.count() > MOST_SEEDS {
         return Err(file.problem("seeds", &format!("give {MOST_SEEDS} or fewer")));
@@ -224,5 +226,5 @@ pub(super) fn check(file: &StudyFile, config: &CompareConfig) -> Result<(), Erro
     Ok(())
 }
 
-/// Seeds at most.
+/// Largest number of seeds.
 const MOST_SEEDS: usize = 10_000;

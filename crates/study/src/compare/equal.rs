@@ -1,4 +1,4 @@
-//! Rows made equal: a size of each is solved for until it spends as much as the reference.
+//! Rows made equal: a free size of each row is chosen so that the row spends as much as the reference.
 
 use toml::{Table, Value};
 
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::file::{Base, StudyFile, settings};
 use headway_trainer::experiment::{Experiment, Override};
 
-/// Largest relative difference of two rows that counts as equal.
+/// Largest relative difference at which two rows count as equal.
 const TOLERANCE: f64 = 0.05;
 
 /// Makes the rows of one task.
@@ -23,7 +23,7 @@ pub(super) struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// The rows for each kind of equality.
+    /// The rows of the task for each kind of equality.
     pub(super) fn rows(&self, parts: &[RowPart], reference: &str, matches: &[Match]) -> Result<Vec<Vec<Row>>, Error> {
         let of = |(index, part): (usize, &RowPart), matched: Match, target: Option<f64>| {
             self.row(index, part, matched, target)
@@ -52,7 +52,7 @@ impl Maker<'_> {
         [&self.task.set, &part.set, self.set].into_iter().flat_map(settings).collect()
     }
 
-    /// The row, its free size solved for where there is a target.
+    /// The row, with its free size chosen if there is a target.
     fn row(&self, index: usize, part: &RowPart, matched: Match, target: Option<f64>) -> Result<Row, Error> {
         let mut settings = self.settings(part);
         let places = ["set".to_owned(), format!("tasks.{}.set", self.index), format!("rows.{index}.set")];
@@ -60,7 +60,7 @@ impl Maker<'_> {
         if let (Some(free), Some(target)) = (&part.free, target.filter(|_| matched != Match::None)) {
             if self.base.unchecked(&[settings.clone(), vec![Override::new(free, Value::Integer(1))]].concat()).is_none()
             {
-                // It says what is wrong with the key.
+                // Building it reports what is wrong with the key.
                 let wrong = [settings.clone(), vec![Override::new(free, Value::Integer(1))]].concat();
                 self.file.experiment(&self.base, &wrong, &places)?;
             }
@@ -86,14 +86,14 @@ impl Maker<'_> {
         })
     }
 
-    /// The value of a size that brings the row closest to the target, of those that give a sound experiment.
+    /// The size that brings the row closest to the target, among those that give a valid experiment.
     fn solve(&self, settings: &[Override], free: &str, matched: Match, target: f64, places: &[String]) -> Option<u64> {
         let with = |value: u64| {
             let mut settings = settings.to_vec();
             settings.push(Override::new(free, Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))));
             settings
         };
-        // What is spent grows with any size, sound or not.
+        // The amount spent grows with any size, whether or not the experiment is valid.
         let spent = |value: u64| self.base.unchecked(&with(value)).map(|experiment| matched.spent(&experiment));
         let (mut below, mut above) = (1, 2);
         if spent(above)? <= spent(below)? {
@@ -144,7 +144,8 @@ impl Maker<'_> {
     }
 }
 
-/// No size of a model is beyond this.
+/// Largest size that is tried.
 const LARGEST: u64 = 1 << 20;
-/// Values on either side of the best that are looked at for a sound one: a width must be a multiple of the heads.
+/// Number of values on either side of the best one that are searched for a valid one: a width must be a multiple of the
+/// number of heads.
 const REACH: usize = 64;

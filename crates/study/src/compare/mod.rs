@@ -1,5 +1,5 @@
-//! A comparison: rows side by side on one or several tasks, at equal parameters or equal floating-point operations, with
-//! the same seeds, and with a learning rate of its own for each row on request.
+//! A comparison: rows side by side on one or several tasks, with equal numbers of parameters or equal floating-point
+//! operations, with the same seeds, and, if wanted, with a learning rate chosen for each row.
 
 mod config;
 mod equal;
@@ -17,21 +17,21 @@ use equal::Maker;
 
 pub use config::{CompareConfig, Match, Matches, RowPart, TaskPart};
 
-/// One table of a comparison: a task at one kind of equality.
+/// One table of a comparison: one task with one kind of equality.
 #[derive(Clone, Debug)]
 pub struct Block {
     /// Name of the task.
     pub task: String,
     /// What the rows have in common.
     pub matched: Match,
-    /// Score that is compared.
+    /// The score to compare.
     pub metric: String,
-    /// The rows, as in the file.
+    /// The rows, in the order of the file.
     pub rows: Vec<Row>,
 }
 
 impl Block {
-    /// Its task, a row of it, and what the row was made equal in.
+    /// Label of a row's runs: the task, the row, and what rows have in common.
     fn label(&self, row: &Row) -> String {
         let equal = row.solved.as_ref().map(|_| format!(" ({})", self.matched.heading())).unwrap_or_default();
         format!("{}: {}{equal}", self.task, row.name)
@@ -43,11 +43,11 @@ impl Block {
 pub struct Row {
     /// Name.
     pub name: String,
-    /// The experiment, with seed 0 and the learning rate that the file gives it.
+    /// The experiment with seed 0 and the learning rate of the file.
     pub experiment: Experiment,
-    /// The size that was solved for, its key and value.
+    /// Key and value of the size that was chosen to match the reference; `None` if the row has no free size.
     pub solved: Option<(String, u64)>,
-    /// Learning rates to choose from; none where it keeps its own.
+    /// Learning rates to choose from; empty if the row keeps its own.
     pub learning_rates: Vec<f64>,
 }
 
@@ -58,35 +58,36 @@ impl Row {
     }
 }
 
-/// A comparison with every size worked out.
+/// A comparison with every free size chosen.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    /// The file, complete: it names no other.
+    /// The complete file, which refers to no other.
     pub config: CompareConfig,
-    /// One for each task and kind of equality.
+    /// One block per task and kind of equality.
     pub blocks: Vec<Block>,
 }
 
 /// The runs of one row, and how its learning rate was chosen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RowRuns {
-    /// Learning rates with the mean validation loss of each, where there was a choice; nothing for one whose runs failed.
+    /// The learning rates with the mean validation loss of each, `None` if its runs failed; empty if there was no
+    /// choice.
     pub tried: Vec<(f64, Option<f64>)>,
-    /// The rate that was chosen.
+    /// The chosen rate; `None` if no choice has been made.
     pub learning_rate: Option<f64>,
-    /// Indices of the final runs in the plan, in the order of the seeds; empty while the choice is open.
+    /// Indices of the final runs in the plan, in the order of the seeds; empty until the choice is made.
     pub runs: Vec<usize>,
 }
 
 impl RowRuns {
-    /// Whether every learning rate that there was to choose from failed.
+    /// Whether every learning rate to choose from has failed.
     pub fn cannot_choose(&self) -> bool {
         self.runs.is_empty() && !self.tried.is_empty() && self.tried.iter().all(|(_, loss)| loss.is_none())
     }
 }
 
 impl Comparison {
-    /// Reads a comparison, solves for the free sizes and checks every row.
+    /// Reads a comparison, chooses the free sizes and checks every row.
     ///
     /// # Errors
     /// [`Error::Experiment`] pointing at what is wrong; [`Error::Trainer`] when a file cannot be read, or rows cannot be made
@@ -139,13 +140,13 @@ impl Comparison {
         Ok(Self { config, blocks })
     }
 
-    /// The file, complete.
+    /// The complete file as TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string(&self.config).unwrap_or_else(|_| unreachable!("every field of a comparison has a TOML form"))
     }
 
-    /// Every run that can be named now, and those of each row of each block. Where learning rates are chosen, the final runs
-    /// follow when the runs to choose by are done.
+    /// Every run known so far, and the runs of each row of each block. If learning rates are chosen, the final runs are
+    /// added once the runs that decide the choice are done.
     ///
     /// # Errors
     /// [`Error::Trainer`] when how runs stand cannot be told.
@@ -153,7 +154,7 @@ impl Comparison {
         let seeds = self.config.seeds.list();
         let mut plan = Plan::default();
         let tuning = &self.tuning();
-        // First every run to choose by: the indices of those never change.
+        // All runs that decide a choice come first, so that their indices never change.
         for (block, row) in self.all_rows() {
             for (&rate, &seed) in row.learning_rates.iter().flat_map(|rate| tuning.iter().map(move |seed| (rate, seed)))
             {
@@ -161,7 +162,7 @@ impl Comparison {
                 plan.add(label, with(&row.experiment, rate, seed));
             }
         }
-        // The final runs follow all at once, so that no index ever changes.
+        // The final runs are added all at once, so that no index ever changes.
         let mut tables = Vec::new();
         let is_open = self.is_choosing(dir)?;
         for block in &self.blocks {
@@ -192,12 +193,12 @@ impl Comparison {
         Ok((plan, tables))
     }
 
-    /// Seeds that learning rates are chosen with.
+    /// Seeds with which learning rates are chosen.
     fn tuning(&self) -> Vec<u64> {
         self.config.seeds.list().into_iter().take(self.config.tuning_seeds).collect()
     }
 
-    /// Whether runs that learning rates are chosen by are still open.
+    /// Whether some runs that decide a learning rate are not done.
     ///
     /// # Errors
     /// as [`Comparison::plan`]
@@ -224,12 +225,12 @@ fn with(experiment: &Experiment, learning_rate: f64, seed: u64) -> Experiment {
     experiment
 }
 
-/// What the runs at one learning rate say.
+/// Result of the runs at one learning rate.
 #[derive(PartialEq)]
 enum Tried {
-    /// Some are not done.
+    /// Some runs are not done.
     Open,
-    /// One failed: the rate is out.
+    /// One run failed, so the rate is excluded.
     Failed,
     /// Mean of their last validation losses.
     Scored(f64),

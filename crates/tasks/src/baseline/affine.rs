@@ -5,8 +5,8 @@ use nalgebra::{DMatrix, RowDVector};
 use super::min_norm::min_norm;
 use crate::batch::Batch;
 
-/// y = mean_y + W^T (x - mean_x): with fewer examples than unknowns W has the least norm, and the offset is not held
-/// back by it.
+/// y = mean_y + W^T (x - mean_x). If there are fewer examples than unknowns, W has the least norm; the offset does not
+/// count towards the norm.
 pub(super) struct Affine {
     mean_x: RowDVector<f64>,
     mean_y: RowDVector<f64>,
@@ -15,7 +15,7 @@ pub(super) struct Affine {
 }
 
 impl Affine {
-    /// The least squares fit of y to x. An example per row.
+    /// The least-squares fit of y to x, with one example per row.
     pub fn fit(mut x: DMatrix<f64>, mut y: DMatrix<f64>) -> Self {
         let (mean_x, mean_y) = (x.row_mean(), y.row_mean());
         x.row_iter_mut().for_each(|mut row| row -= &mean_x);
@@ -23,7 +23,7 @@ impl Affine {
         Self { mean_x, mean_y, weights: min_norm(x, y) }
     }
 
-    /// The fitted map of each row.
+    /// Applies the fitted map to each row.
     pub fn apply(&self, mut x: DMatrix<f64>) -> DMatrix<f64> {
         x.row_iter_mut().for_each(|mut row| row -= &self.mean_x);
         let mut y = x * &self.weights;
@@ -32,7 +32,7 @@ impl Affine {
     }
 }
 
-/// Block number `block` of every example, where an example is `n_blocks` equally wide blocks side by side.
+/// Block number `block` of every example, if an example consists of `n_blocks` blocks of equal width.
 ///
 /// # Shapes
 /// values `[batch, n_blocks, width]` -> `[batch, width]`

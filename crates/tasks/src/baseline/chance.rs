@@ -5,10 +5,10 @@ use std::ops::Range;
 use super::Baseline;
 use crate::batch::Batch;
 
-/// Logit of a class that never occurs: e^-30 is lost in single precision, yet cross entropy stays finite.
+/// Logit of an impossible class: e^-30 vanishes in single precision, but the cross entropy stays finite.
 const IMPOSSIBLE: f32 = -30.0;
 
-/// Equal logits for the classes that can be a target, whatever the input.
+/// Equal logits for all classes that can be a target, whatever the input.
 pub struct Chance {
     /// Classes that can be a target.
     pub possible: Range<usize>,
@@ -27,7 +27,7 @@ impl Baseline for Chance {
     }
 }
 
-/// Equal logits for the classes that a rule holds possible. `[d_out]`
+/// Equal logits for the classes for which `possible` is true. `[d_out]`
 pub(super) fn equal_logits(d_out: usize, possible: impl Fn(usize) -> bool) -> Vec<f32> {
     (0..d_out).map(|class| if possible(class) { 0.0 } else { IMPOSSIBLE }).collect()
 }

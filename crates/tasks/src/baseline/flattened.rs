@@ -6,8 +6,8 @@ use super::{
 };
 use crate::batch::Batch;
 
-/// One affine map of the sequence laid out in a row, vec(y) = W vec(x) + b, fitted by least squares; of least norm when
-/// there are fewer examples than inputs.
+/// One affine map of the whole sequence, vec(y) = W vec(x) + b, fitted by least squares; of least norm if there are
+/// fewer examples than inputs.
 #[derive(Default)]
 pub struct Flattened {
     /// `None` until fitted.

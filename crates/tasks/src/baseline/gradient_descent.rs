@@ -11,12 +11,12 @@ use super::in_context::InContext;
 /// x `[d, n_points]`, a point per column; y `[n_points]` -> `[d]`
 ///
 /// # Panics
-/// If there are not as many y as points.
+/// If the numbers of y and of points differ.
 pub fn gradient_descent(x: DMatrixView<f64>, y: DVectorView<f64>, steps: usize, rate: f64) -> DVector<f64> {
     descend(&(x * x.transpose()), &(x * y), steps, rate / y.len() as f64)
 }
 
-/// Steps of the given size on |X^T w - y|^2 / 2 from zero.
+/// The result of gradient steps of the given size on |X^T w - y|^2 / 2 from zero.
 ///
 /// # Shapes
 /// gram X X^T `[d, d]`; products X y `[d]` -> `[d]`
@@ -29,8 +29,8 @@ fn descend(gram: &DMatrix<f64>, products: &DVector<f64>, steps: usize, size: f64
     w
 }
 
-/// y = w . x with the w that so many steps of gradient descent on |X^T w - y|^2 / 2 reach from zero. With a step size
-/// below 2, in units of 1 / (largest eigenvalue of X X^T), it converges to least squares of least norm.
+/// y = w . x with the w that `steps` steps of gradient descent on |X^T w - y|^2 / 2 reach from zero. If the step size
+/// is below 2, in units of 1 / (largest eigenvalue of X X^T), it converges to least squares of least norm.
 pub struct GradientDescent {
     /// Number of steps.
     pub steps: usize,
@@ -50,11 +50,12 @@ impl InContext for GradientDescent {
     }
 }
 
-/// y = w . x with the w of [`gradient_descent`]: the same rate for every prompt, as weights of a network have it.
+/// y = w . x with the w of [`gradient_descent`], with the same rate for every prompt, as a network's weights would
+/// have.
 pub struct FixedRateDescent {
     /// Number of steps.
     pub steps: usize,
-    /// Rate on the mean of squares over two.
+    /// Learning rate for half the mean of squares.
     pub rate: f64,
 }
 

@@ -8,14 +8,14 @@ use crate::{
     prompt::alternating::{Prompt, x_position},
 };
 
-/// A rule that answers a query from the examples before it. Each rule is a [`Baseline`]: the rule is applied at every
-/// scored point of a prompt, and the answer without any example is 0, the mean of y. Where targets are classes, the
-/// answer is the logit of class 1 less that of class 0.
+/// A rule that predicts the answer of a query from the examples before it. Each rule is a [`Baseline`]: it is applied
+/// at every scored point of a prompt, and its answer without any example is 0, the mean of y. If targets are classes,
+/// the answer is the logit of class 1 minus that of class 0.
 pub trait InContext: Send {
     /// Name in result tables.
     fn name(&self) -> &'static str;
 
-    /// The prediction for a query from i >= 1 examples.
+    /// The prediction for a query, from i >= 1 examples.
     ///
     /// # Shapes
     /// x `[d, i]`, an example per column; y `[i]`; query `[d]`
@@ -41,7 +41,7 @@ impl<Rule: InContext> Baseline for Rule {
     }
 }
 
-/// A rule's answer to every scored point of a prompt, at the position of its x. `[seq_len]`
+/// A rule's answers at the scored points of a prompt, each at the position of its x. `[seq_len]`
 fn answers(rule: &impl InContext, Prompt { x, y }: &Prompt, scored: &[bool]) -> Vec<f32> {
     let mut predictions = vec![0.0; scored.len()];
     for seen in (1..x.ncols()).filter(|&seen| scored[x_position(seen)]) {

@@ -7,9 +7,9 @@ use super::in_context::InContext;
 /// y = w . x with w minimising |y - X^T w|^2 / (2 i) + alpha |w|_1 over i examples.
 ///
 /// Coordinate descent, w_j <- S(c_j - sum_(k != j) G_jk w_k, alpha) / G_jj with G = X X^T / i, c = X y / i and the soft
-/// threshold S(z, a) = sign(z) max(|z| - a, 0), until a sweep over all coordinates changes nothing that matters. Between
-/// sweeps, Newton's steps for the nonzero coordinates, each as far as it changes no sign: sweeps alone take forever where
-/// examples are few and alpha is small.
+/// threshold S(z, a) = sign(z) max(|z| - a, 0), until a sweep over all coordinates changes nothing of importance.
+/// Between sweeps, Newton's steps are taken for the nonzero coordinates, each as far as it changes no sign; with sweeps
+/// alone, convergence is very slow if examples are few and alpha is small.
 ///
 /// # References
 /// Friedman, Hastie, Höfling, Tibshirani 2007, arXiv 0708.1485. The objective is scaled as in scikit-learn.
@@ -25,16 +25,16 @@ macro_rules! lassos {
     ($($alpha:literal)+) => { &[$(Lasso { name: concat!("lasso_", $alpha), alpha: $alpha }),+] };
 }
 
-/// The penalties that Garg et al. 2022, arXiv 2208.01066, compare with.
+/// The penalties used by Garg et al. 2022, arXiv 2208.01066.
 pub const GRID: &[Lasso] = lassos!(1.0 0.1 0.01 0.001 0.0001);
 
-/// A sweep is the last if no coordinate moves any prediction by more than this part of the answers' norm.
+/// Sweeps end when no coordinate changes any prediction by more than this share of the norm of y.
 const TOLERANCE: f64 = 1e-9;
 
-/// Of the sum of curvatures, the part that is added to each of them to make them invertible.
+/// Share of the sum of curvatures that is added to each of them, to make the system invertible.
 const RIDGE: f64 = 1e-10;
 
-/// Sweeps after which the answer is taken as it is.
+/// Number of sweeps after which the answer is used as it is.
 const MOST_SWEEPS: usize = 1000;
 
 impl Lasso {
@@ -56,8 +56,8 @@ impl Lasso {
         w
     }
 
-    /// Minimises over one coordinate after the other. Returns the largest root mean square change of the predictions
-    /// that one of them made.
+    /// Minimises over one coordinate after the other. Returns the largest root mean square change of predictions caused
+    /// by one of them.
     fn sweep(&self, gram: &DMatrix<f64>, products: &DVector<f64>, w: &mut DVector<f64>) -> f64 {
         let mut rest = products - gram * &*w; // [d]
         let mut largest = 0.0_f64;
@@ -73,9 +73,9 @@ impl Lasso {
         largest
     }
 
-    /// Moves the nonzero coordinates by Newton's step for their present signs, up to where the first would change its
-    /// sign, which then stops at zero. A tiny ridge makes the step exist where examples are fewer than coordinates; it
-    /// still lowers the objective all the way. Returns whether a coordinate was stopped.
+    /// Moves the nonzero coordinates by Newton's step for their present signs, up to the point where the first would
+    /// change its sign; that coordinate becomes zero. A tiny ridge makes the step well defined if there are fewer
+    /// examples than coordinates; the step still lowers the objective. Returns whether a coordinate became zero.
     fn leap(&self, gram: &DMatrix<f64>, products: &DVector<f64>, w: &mut DVector<f64>) -> bool {
         let active: Vec<usize> = (0..w.len()).filter(|&j| w[j] != 0.0).collect();
         let mut curvature = DMatrix::from_fn(active.len(), active.len(), |row, col| gram[(active[row], active[col])]);
@@ -85,7 +85,7 @@ impl Lasso {
         let pulls = DVector::from_fn(active.len(), |j, _| rest[active[j]] - self.alpha * w[active[j]].signum());
         let Some(factor) = curvature.cholesky() else { return false };
         let step = factor.solve(&pulls);
-        // The part of the step after which a coordinate is zero; above 1, or below 0, if that is not on the way.
+        // The share of the step after which a coordinate is zero; outside 0 to 1 if it does not become zero on the way.
         let crossings: Vec<f64> = active.iter().zip(&step).map(|(&j, step)| -w[j] / step).collect();
         let part = crossings.iter().copied().filter(|&crossing| crossing > 0.0).fold(1.0, f64::min);
         for ((&j, step), crossing) in active.iter().zip(&step).zip(crossings) {

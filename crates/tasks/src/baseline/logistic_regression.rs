@@ -4,15 +4,15 @@ use nalgebra::{DMatrix, DMatrixView, DVector, DVectorView};
 
 use super::{in_context::InContext, min_norm::min_norm};
 
-/// The logit w . x with w minimising sum_j log(1 + exp(-s_j w . x_j)) + lambda |w|^2 / 2, where s_j = 1 if y_j > 0 and -1
-/// elsewhere. Newton's method with step halving: the objective is strictly convex, so it always converges. Without a
-/// penalty w would grow for ever, since two classes that a plane separates are fitted better by a longer w.
+/// The logit w . x with w minimising sum_j log(1 + exp(-s_j w . x_j)) + lambda |w|^2 / 2, where s_j = 1 if y_j > 0 and
+/// -1 otherwise. It is computed by Newton's method with step halving, which always converges because the objective is
+/// strictly convex. Without a penalty, w would grow without bound, since a longer w fits two separable classes better.
 pub struct LogisticRegression {
     /// Weight of the penalty, above 0, in units of x^2.
     pub lambda: f64,
 }
 
-/// A step is the last if it would lower the objective by less than this.
+/// Iterations end when a step would lower the objective by less than this.
 const TOLERANCE: f64 = 1e-10;
 
 impl LogisticRegression {
@@ -36,18 +36,20 @@ impl LogisticRegression {
             hessian.iter_mut().step_by(x.nrows() + 1).for_each(|entry| *entry += self.lambda);
             let step = match hessian.clone().cholesky() {
                 Some(factor) => factor.solve(&gradient),
-                // Beside huge inputs rounding swallows the penalty, and with it directions that no example spans.
+                // For very large inputs the penalty is lost in rounding, and with it the directions that no example
+                // spans.
                 None => min_norm(hessian, DMatrix::from_column_slice(x.nrows(), 1, gradient.as_slice()))
                     .column(0)
                     .into_owned(),
             };
-            let slope = gradient.dot(&step); // at most twice what is left to gain, near the minimum
+            let slope = gradient.dot(&step); // near the minimum, at most twice the remaining decrease
             if slope <= TOLERANCE {
                 return w;
             }
             let halved = (0..60).map(|halvings| 0.5_f64.powi(halvings));
             let mut tried = halved.map(|length| (length, &w - &step * length)).map(|(l, w)| (l, objective(&w), w));
-            // Short enough steps gain a quarter of what the slope promises, as far as rounding lets one see it.
+            // Short enough steps achieve a quarter of the decrease that the slope predicts, as far as rounding shows
+            // it.
             let found = tried.find(|(length, lower, _)| *lower <= value - 0.25 * length * slope);
             let Some((_, lower, better)) = found else { return w };
             (value, w) = (lower, better);

@@ -1,12 +1,13 @@
-//! Looking a token up earlier in the sequence.
+//! Looking up a token's earlier occurrence in the sequence.
 
 use std::{collections::HashMap, ops::Range};
 
 use super::{Baseline, by_sequence, chance::equal_logits};
 use crate::batch::Batch;
 
-/// The token that followed the current one where that first stood, for certain; [`Chance`](super::chance::Chance) while
-/// the current one is new. Exact where a key is followed by its value at first, whatever follows it later.
+/// Predicts, with certainty, the token that followed the first occurrence of the current token;
+/// [`Chance`](super::chance::Chance) if the current token is new. Exact if a key's first occurrence is followed by its
+/// value.
 pub struct Lookup {
     /// Classes that can be a target.
     pub possible: Range<usize>,

@@ -3,8 +3,8 @@
 use super::Baseline;
 use crate::batch::Batch;
 
-/// The mean over training examples of each position's target, whatever the input: its error is the variance of the
-/// target.
+/// The mean over training examples of each position's target, whatever the input. Its squared error is the variance of
+/// the target.
 #[derive(Default)]
 pub struct Mean {
     /// `[seq_len, d_out]`; empty until fitted.

@@ -4,9 +4,9 @@ use nalgebra::DMatrix;
 
 /// The W of least norm among those that minimise |X W - Y|^2.
 ///
-/// X = Q R first, then R = U S V^T: tall problems then cost no more than their QR, and directions that the data says
-/// nothing about get coefficient 0. Singular values below max(rows, cols) * machine epsilon * the largest one count as
-/// zero, as in numpy.
+/// X = Q R first, then R = U S V^T: tall problems then cost no more than their QR, and directions about which the data
+/// says nothing get the coefficient 0. Singular values below max(rows, cols) * machine epsilon * the largest one count
+/// as zero, as in numpy.
 ///
 /// # Shapes
 /// x `[rows, cols]`, y `[rows, d_out]` -> `[cols, d_out]`

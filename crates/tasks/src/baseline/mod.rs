@@ -1,4 +1,4 @@
-//! Classical predictors, called like a network. One file each.
+//! Classical predictors with the same interface as networks, one file each.
 
 mod affine;
 pub mod averaging;
@@ -25,25 +25,25 @@ pub mod unbeatable;
 
 use crate::batch::Batch;
 
-/// What a predictor that sees a sequence of tokens at a time answers to each, one after the other.
+/// Applies a predictor to each sequence of tokens by itself, and concatenates the results.
 fn by_sequence(batch: &Batch, answers: impl Fn(&[u32]) -> Vec<f32>) -> Vec<f32> {
     batch.inputs.tokens().chunks_exact(batch.dims.seq_len).flat_map(answers).collect()
 }
 
-/// A classical predictor with the network's call shape.
+/// A classical predictor, with the same inputs and outputs as a network.
 pub trait Baseline: Send {
     /// Name in result tables.
     fn name(&self) -> &'static str;
 
-    /// Learns from training examples. In-context predictors learn from each prompt alone and ignore this.
+    /// Fits the predictor to training examples. In-context predictors learn from each prompt alone and ignore this.
     fn fit(&mut self, train: &Batch);
 
-    /// Predictions, row-major; logits where targets are classes. Unscored positions may hold anything.
+    /// Predictions, row-major; logits if targets are classes. Values at positions that are not scored are arbitrary.
     ///
     /// # Shapes
     /// result `[batch, seq_len, d_out]`
     ///
     /// # Panics
-    /// A predictor that learns from training examples panics when it was not fitted, or to other sizes.
+    /// If a predictor that must be fitted was not, or was fitted to other sizes.
     fn predict(&self, batch: &Batch) -> Vec<f32>;
 }

@@ -3,11 +3,11 @@
 use super::Baseline;
 use crate::batch::{Batch, Inputs};
 
-/// The targets of the training example whose inputs, all positions together, are nearest in Euclidean distance; of two equally near, the
-/// earlier counts.
+/// The targets of the training example whose inputs, over all positions, are nearest in Euclidean distance; of two at
+/// the same distance, the earlier one counts.
 #[derive(Default)]
 pub struct NearestExample {
-    /// `[n, seq_len * d_in]` and `[n, seq_len * d_out]`; nothing until fitted.
+    /// `[n, seq_len * d_in]` and `[n, seq_len * d_out]`; `None` until fitted.
     train: Option<Batch>,
 }
 

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::batch::Batch;
 
-/// An affine map for each position, y_i = W_i x_i + b_i, fitted by least squares: the best that needs no other
-/// position.
+/// One affine map per position, y_i = W_i x_i + b_i, fitted by least squares: the best affine predictor that uses no
+/// other position.
 #[derive(Default)]
 pub struct PerPosition {
     /// One per position; empty until fitted.

@@ -5,16 +5,16 @@ use nalgebra::{DMatrixView, DVectorView};
 use super::in_context::InContext;
 
 /// Mean y of the leaf that the query reaches in a greedily grown tree. Every node splits its examples at the coordinate
-/// and threshold that leave the least sum of squares about the two means, until all y of a node are equal, or no
-/// coordinate tells its examples apart, or the tree is deep enough. Thresholds lie half-way between two neighbouring
-/// values, and what is above goes right; of equally good splits the first coordinate's lowest counts.
+/// and threshold with the least sum of squares about the two means, until all y of a node are equal, no coordinate
+/// distinguishes its examples, or the maximal depth is reached. Thresholds lie half-way between two neighbouring
+/// values, and larger values go right; of equally good splits, the lowest threshold of the first coordinate counts.
 ///
-/// Only the branch that the query follows is grown: the others do not change the answer.
+/// Only the branch that the query follows is grown, since the others do not change the answer.
 ///
 /// # References
 /// Breiman, Friedman, Olshen, Stone 1984, Classification and Regression Trees, chapter 8.
 pub struct RegressionTree {
-    /// Splits between the top and a leaf; `None` for no limit.
+    /// Largest number of splits between the root and a leaf; `None` for no limit.
     pub max_depth: Option<usize>,
 }
 
@@ -39,14 +39,14 @@ impl InContext for RegressionTree {
     }
 }
 
-/// A question to ask of an example.
+/// The test of an inner node.
 struct Split {
     coordinate: usize,
     threshold: f64,
 }
 
-/// The split of a node's examples with the least sum of squares, which is the one with the greatest sum over both sides
-/// of (sum of y)^2 / count; `None` if all x are the same. Leaves the node in another order.
+/// The split of a node's examples with the least sum of squares, which maximises (sum of y)^2 / count summed over both
+/// sides; `None` if all x are the same. Reorders the node's examples.
 fn best_split(x: &DMatrixView<f64>, y: &DVectorView<f64>, node: &mut [usize]) -> Option<Split> {
     let total: f64 = node.iter().map(|&j| y[j]).sum();
     let mut best = (f64::NEG_INFINITY, None);
@@ -59,7 +59,7 @@ fn best_split(x: &DMatrixView<f64>, y: &DVectorView<f64>, node: &mut [usize]) ->
             let (n_left, n_right) = ((before + 1) as f64, (node.len() - before - 1) as f64);
             let score = left * left / n_left + (total - left).powi(2) / n_right;
             let threshold = f64::midpoint(low, high);
-            // Two values may be too close for a number between them.
+            // There may be no number between two close values.
             if score > best.0 && low <= threshold && threshold < high {
                 best = (score, Some(Split { coordinate, threshold }));
             }

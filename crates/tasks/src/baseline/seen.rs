@@ -1,12 +1,13 @@
-//! Guessing among what has been seen.
+//! Guessing among the tokens seen so far.
 
 use std::{collections::BTreeSet, ops::Range};
 
 use super::{Baseline, by_sequence, chance::equal_logits};
 use crate::batch::Batch;
 
-/// Equal logits for the possible classes that have stood in the sequence so far; for all of them while none has. What
-/// looking back gives without telling which token belongs to which: with N different values, 1/N of the answers.
+/// Equal logits for the possible classes that have occurred in the sequence so far, or for all of them if none has.
+/// This is what looking back achieves without knowing which tokens belong together: with N different values, 1/N of the
+/// answers are right.
 pub struct Seen {
     /// Classes that can be a target.
     pub possible: Range<usize>,

@@ -8,17 +8,17 @@ use crate::{
     seed::{Seed, Stream},
 };
 
-/// y = w_out . relu(W_in^T x + b_in) + b_out, trained anew on the examples before each query: full-batch Adam on the
-/// mean squared error, in single precision. Every training starts from the same weights and biases, U(-1, 1) / sqrt(fan
-/// in).
+/// y = w_out . relu(W_in^T x + b_in) + b_out, trained from scratch on the examples before each query, by full-batch
+/// Adam on the mean squared error, in single precision. Every training starts from the same weights and biases, drawn
+/// from U(-1, 1) / sqrt(fan in).
 ///
 /// # References
-/// Garg et al. 2022, arXiv 2208.01066, for the size, the steps and their length. Starting weights are drawn anew for
-/// every training there.
+/// Garg et al. 2022, arXiv 2208.01066, for the size, the number of steps and the step size. There initial weights are
+/// drawn anew for every training.
 pub struct TrainedNetwork {
-    /// Steps of Adam. Default 100.
+    /// Number of steps of Adam. Default 100.
     pub steps: i32,
-    /// Step size of Adam; its other numbers are beta_1 = 0.9, beta_2 = 0.999, epsilon = 1e-8. Default 5e-3.
+    /// Step size of Adam; its other settings are beta_1 = 0.9, beta_2 = 0.999, epsilon = 1e-8. Default 5e-3.
     pub learning_rate: f32,
     start: Network,
 }
@@ -52,12 +52,12 @@ impl InContext for TrainedNetwork {
     }
 }
 
-/// (x, 1) in each column, so that the bias is one more weight. `[d, i]` -> `[d + 1, i]`
+/// (x, 1) in each column, so that the bias is an additional weight. `[d, i]` -> `[d + 1, i]`
 fn with_ones(x: DMatrixView<f64>) -> DMatrix<f32> {
     x.map(|value| value as f32).insert_row(x.nrows(), 1.0)
 }
 
-/// One network.
+/// A two-layer network.
 #[derive(Clone)]
 struct Network {
     d_hidden: usize,
@@ -65,7 +65,7 @@ struct Network {
     parameters: Vec<f32>,
 }
 
-/// Where starting weights come from, whatever the seed of a run.
+/// Seed of the initial weights, whatever the seed of a run.
 const START: Seed = Seed(0);
 
 impl Network {
@@ -90,8 +90,8 @@ impl Network {
         hidden.tr_mul(&DVectorView::from_slice(weights_out, self.d_hidden)).add_scalar(bias_out[0])
     }
 
-    /// Writes the gradient of sum_j slope_j output_j, laid out like the parameters. Needs the hidden units of
-    /// [`Self::forward`], and overwrites them.
+    /// Writes the gradient of sum_j slope_j output_j in the layout of the parameters. Uses the hidden units from
+    /// [`Self::forward`] and overwrites them.
     ///
     /// # Shapes
     /// x_transposed `[i, d + 1]`; hidden `[d_hidden, i]`; slopes `[i]`
@@ -117,7 +117,7 @@ impl Network {
     }
 }
 
-/// Adam's two moments.
+/// State of Adam: its two moments.
 struct Adam {
     mean: Vec<f32>,
     square: Vec<f32>,
@@ -128,7 +128,7 @@ impl Adam {
         Self { mean: vec![0.0; len], square: vec![0.0; len] }
     }
 
-    /// Step number `step`, counted from 1.
+    /// Takes step number `step`, counted from 1.
     fn update(&mut self, parameters: &mut [f32], gradient: &[f32], step: i32, learning_rate: f32) {
         let (beta_1, beta_2, epsilon) = (0.9_f32, 0.999_f32, 1e-8);
         let (mean_weight, square_weight) = (1.0 / (1.0 - beta_1.powi(step)), 1.0 / (1.0 - beta_2.powi(step)));
@@ -156,7 +156,7 @@ mod tests {
         let (mut hidden, mut gradient) = (DMatrix::zeros(7, 5), vec![f32::NAN; network.parameters.len()]);
         network.forward(&x, &mut hidden);
         network.gradient(&x.transpose(), &mut hidden, &slopes, &mut gradient);
-        // Between kinks the output is a polynomial of second degree, so that central differences are exact.
+        // Between kinks the output is a polynomial of degree two, so central differences are exact.
         for (i, by_parameter) in gradient.iter().enumerate() {
             let [up, down] = [1e-3, -1e-3].map(|change| {
                 let mut moved = network.clone();
@@ -171,8 +171,8 @@ mod tests {
 
     #[test]
     fn adam_by_hand() {
-        // The first step is the step size against the sign. Then, after a gradient of zero, the mean is 0.09 g / 0.19 and
-        // the square 0.000999 g^2 / 0.001999.
+        // The first step is the step size times the negative sign. After a further gradient of zero, the mean is 0.09 g
+        // / 0.19 and the mean square 0.000999 g^2 / 0.001999.
         let mut adam = Adam::new(2);
         let mut parameters = [1.0, 1.0];
         adam.update(&mut parameters, &[4.0, -0.01], 1, 0.1);

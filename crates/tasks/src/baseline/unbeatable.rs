@@ -6,10 +6,10 @@ use crate::{
     prompt::alternating::{Prompt, x_position},
 };
 
-/// What no predictor beats in the mean over prompts, of hidden functions whose law does not change when f becomes -f: without
-/// examples 0, or equal logits; after examples the rule, and NaN where there is none.
+/// The best possible predictor for hidden functions whose distribution does not change when f is replaced by -f.
+/// Without examples it predicts 0, or equal logits; with examples it applies the rule, or returns NaN if there is none.
 pub struct Unbeatable {
-    /// E\[y | examples, x\]; `None` where no formula is known.
+    /// E\[y | examples, x\]; `None` if no formula is known.
     pub posterior_mean: Option<Box<dyn InContext>>,
 }
 

@@ -1,4 +1,4 @@
-//! Examples from a table in a text: one line per position.
+//! Examples from a CSV table, with one line per position.
 
 use std::io::{Cursor, Read, Seek};
 
@@ -9,15 +9,15 @@ use super::{
 };
 use crate::batch::{Inputs, Targets, TaskInput};
 
-/// The column that says which example a line belongs to.
+/// Name of the column that says which example a line belongs to.
 pub const EXAMPLE: &str = "example";
 
-/// Reads a table whose first line names the columns. Lines with the same `example` are the positions of one, in their order; without
-/// that column every line is an example of one position. Where only the last line of every example has targets, the others being empty,
-/// they belong to the whole sequence.
+/// Reads a table whose first line names the columns. Lines with the same `example` are the positions of one example, in
+/// their order; without that column every line is an example with one position. If only the last line of every example
+/// has targets and the other cells are empty, the targets belong to the whole sequence.
 ///
 /// # Errors
-/// What is wrong, with line and column.
+/// A sentence about what is wrong, with line and column.
 pub(super) fn read(bytes: &[u8], config: &FileConfig) -> Result<Rows, String> {
     let mut table = Table::open(Cursor::new(bytes))?;
     let columns = |names: &[String]| names.iter().map(|name| table.column(name)).collect::<Result<Vec<_>, _>>();
@@ -34,7 +34,7 @@ pub(super) fn read(bytes: &[u8], config: &FileConfig) -> Result<Rows, String> {
     let example = table.column(EXAMPLE).ok();
     let group = config.group.as_deref().map(|name| table.column(name)).transpose()?;
 
-    // Row by row, so that memory stays in proportion to the text.
+    // Row by row, so that the memory needed is proportional to the size of the text.
     let (mut x, mut y, mut is_asked) = (Vec::new(), Vec::new(), Vec::new());
     let (mut examples, mut groups) = (Cells::default(), Cells::default());
     while table.next_line()? {
@@ -118,7 +118,7 @@ pub(super) fn read(bytes: &[u8], config: &FileConfig) -> Result<Rows, String> {
     Ok(Rows { n, seq_len, input, d_out, inputs, targets, answer: last.then(|| vec![d_out]), groups })
 }
 
-/// Adds what stands in some columns of the line.
+/// Appends the numbers in some columns of the current line.
 fn numbers<R: Read + Seek>(
     table: &mut Table<R>,
     columns: &[usize],
@@ -135,7 +135,7 @@ fn numbers<R: Read + Seek>(
     Ok(())
 }
 
-/// The cells of a column, one behind the other.
+/// The cells of a column, stored one after the other.
 #[derive(Default)]
 struct Cells {
     text: String,
@@ -154,12 +154,12 @@ impl Cells {
         &self.text[begin..self.ends[line] as usize]
     }
 
-    /// For each cell the number of what stands in it, counted in the order in which it is first met.
+    /// A number for each cell, equal for equal cells, counted in the order of first occurrence.
     fn numbered(&self) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.ends.len() as u32).collect();
         let get = |line: &u32| self.get(*line as usize);
         order.sort_unstable_by(|a, b| get(a).cmp(get(b)).then(a.cmp(b)));
-        // First the line in which the same stands first, which is not behind.
+        // First store the index of the first line with the same content, which is never later.
         let mut numbers = vec![0; order.len()];
         for same in order.chunk_by(|a, b| get(a) == get(b)) {
             for line in same {
@@ -189,7 +189,7 @@ mod tests {
         FileConfig { inputs: vec!["a".to_owned()], targets: vec!["b, c".to_owned()], ..FileConfig::default() }
     }
 
-    /// The error of a table with inputs `a` and targets `b, c`.
+    /// The error message for a table with inputs `a` and targets `b, c`.
     fn problem(text: &str) -> String {
         read(text.as_bytes(), &config()).err().unwrap_or_default()
     }

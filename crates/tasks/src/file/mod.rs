@@ -1,4 +1,4 @@
-//! Data of one's own: examples from a file.
+//! The user's own data: examples from a file.
 
 mod csv;
 mod rows;
@@ -33,37 +33,40 @@ pub use split::{FileSplit, Ranges};
 pub struct FileConfig {
     /// A `.csv` or `.npz` file, or a folder of `.npy` files; relative to the file that names it.
     pub path: PathBuf,
-    /// Columns of a `.csv` file, in order; or the name of one array. Default `["inputs"]`.
+    /// Columns of a `.csv` file, in order, or the name of one array. Default `["inputs"]`.
     pub inputs: Vec<String>,
-    /// As `inputs`. Default `["targets"]`.
+    /// Columns of a `.csv` file, in order, or the name of one array. Default `["targets"]`.
     pub targets: Vec<String>,
-    /// Whether inputs are tokens, as many as are named or one more than the largest. Default: of arrays whether they have two axes, of a
-    /// `.csv` file that they are not.
+    /// Whether inputs are tokens. `true` takes the vocabulary size to be one more than the largest token; a number
+    /// gives it. Default: arrays with two axes are tokens, columns of a `.csv` file are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Ids>,
-    /// Whether targets are classes, as many as are named or one more than the largest. Default: of arrays whether they have one axis, or two
-    /// like the tokens beside them; of a `.csv` file that they are not.
+    /// Whether targets are classes. `true` takes the number of classes to be one more than the largest; a number gives
+    /// it. Default: arrays with one axis are classes, or with two axes like those of input tokens; columns of a `.csv`
+    /// file are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<Ids>,
-    /// Whether the second axis of targets counts steps of a horizon, and not positions, although it is as long as the sequence. Default
-    /// false; where it is not as long, it does.
+    /// Whether the second axis of targets counts steps of a horizon instead of positions, even if it has the length of
+    /// the sequence. Default false; an axis of another length always does.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub horizon: bool,
-    /// Shares of the examples for training, validation and test, or ranges of them. Default `[0.8, 0.1, 0.1]`.
+    /// Shares of the examples for training, validation and test, or ranges of examples. Default `[0.8, 0.1, 0.1]`.
     pub split: FileSplit,
-    /// A column, or an array `[n]`, whose equal values make a group of examples: it is whole in one part of the split.
+    /// A column, or an array `[n]`, with equal values for the examples of a group; a group is never divided between
+    /// parts of the split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Whether the seed decides which examples are trained on; without, the first are and the last are the test. Groups are shuffled alike for
-    /// every seed, since their sizes decide how many examples a part has. Default true.
+    /// Whether the seed decides which examples are in which part; if false, the first are for training and the last for
+    /// the test. Groups are shuffled in the same way for every seed, since their sizes determine how many examples a
+    /// part has. Default true.
     pub shuffle: bool,
-    /// Whether numbers are scaled to mean 0 and deviation 1 over the training examples, channel by channel; scores are in the data's
-    /// own units all the same. Default true.
+    /// Whether numbers are scaled, channel by channel, to mean 0 and deviation 1 over the training examples; scores are
+    /// in the data's own units either way. Default true.
     pub scale: bool,
-    /// What was found in the file when it was first read; never to be set by hand.
+    /// What was found in the file when it was first read; not to be set by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<FoundData>,
-    /// What the file holds, once it was read.
+    /// Content of the file, once it has been read.
     #[serde(skip)]
     held: Held,
 }
@@ -87,13 +90,13 @@ impl Default for FileConfig {
     }
 }
 
-/// Whether numbers are ids.
+/// Whether numbers are ids, that is tokens or classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "give true, false, or how many there are")]
 pub enum Ids {
-    /// Whether they are; as many as the largest asks for.
+    /// Whether they are ids, as many as the largest id requires.
     Are(bool),
-    /// They are, each below this number.
+    /// They are ids below this number.
     Below(usize),
 }
 
@@ -103,25 +106,25 @@ impl Ids {
     }
 }
 
-/// What a file of examples held: its digest, and the sizes that a model needs.
+/// Content of a file of examples: its digest, and the sizes that a model needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FoundData {
-    /// Sha256 of the bytes.
+    /// Sha256 of the file's bytes.
     pub sha256: String,
     /// Number of examples.
     pub examples: usize,
-    /// Positions of an example.
+    /// Number of positions of an example.
     pub seq_len: usize,
-    /// Width of an input vector, where inputs are numbers.
+    /// Width of an input vector; `None` if inputs are tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub d_in: Option<usize>,
-    /// Number of tokens, where inputs are those.
+    /// Size of the vocabulary; `None` if inputs are numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocab: Option<usize>,
-    /// Numbers or classes predicted.
+    /// Number of values or classes predicted.
     pub d_out: usize,
-    /// Examples of each part of the split, where whole groups decide that.
+    /// Number of examples in each part of the split, if groups determine it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<[usize; 3]>,
 }
@@ -136,7 +139,7 @@ impl FoundData {
         Self { sha256, examples: rows.n, seq_len: rows.seq_len, d_in, vocab, d_out: rows.d_out, split }
     }
 
-    /// A size that no file has, written by hand.
+    /// A problem with a size that no file can have, which must have been set by hand.
     fn bad_size(&self) -> Option<TaskError> {
         let sizes = [
             ("found.seq_len", Some(self.seq_len)),
@@ -148,7 +151,7 @@ impl FoundData {
     }
 }
 
-/// Rows that all copies of a config share. They are as their digest says, which is compared in their place.
+/// Examples shared by all copies of a config. They are not compared, since the config's digest is.
 #[derive(Clone, Debug, Default)]
 struct Held(Option<Arc<Rows>>);
 
@@ -167,7 +170,7 @@ impl FileConfig {
         Ids::or(self.classes, default)
     }
 
-    /// Examples for training, validation and test.
+    /// Numbers of examples for training, validation and test; `None` if they are not known yet.
     fn sizes(&self) -> Option<[usize; 3]> {
         let found = self.found.as_ref()?;
         Some(found.split.unwrap_or_else(|| self.split.sizes(found.examples)))
@@ -224,10 +227,10 @@ impl FileConfig {
         })
     }
 
-    /// The examples under the path, and the sha256 of what was read.
+    /// The examples at the path, and the sha256 of what was read.
     ///
     /// # Errors
-    /// What is wrong, and where.
+    /// A sentence about what is wrong, and where.
     fn read_rows(&self, files: &Files) -> Result<(Rows, String), String> {
         let open = |path: &Path| files.read(path).map_err(|error| error.to_string());
         let ending = self.ending();
@@ -256,7 +259,7 @@ impl FileConfig {
                 all.extend(arrays.map_err(|problem| format!("{name}.npy: {problem}"))?);
                 digests.push(contents.sha256);
             }
-            // One for all, that of the first with those that follow.
+            // One digest for several files: that of the first, followed by the others.
             (all, digests.join("+"))
         };
         let mut take = |name: &str| arrays.remove(name).ok_or_else(|| format!("holds no array `{name}`"));
@@ -264,7 +267,7 @@ impl FileConfig {
         Ok((rows::of_arrays(x, y, group, self)?, sha256))
     }
 
-    /// What the name of the file ends in.
+    /// Extension of the file's name.
     fn ending(&self) -> &str {
         self.path.extension().and_then(|ending| ending.to_str()).unwrap_or_default()
     }
@@ -279,7 +282,7 @@ fn one<'a>(names: &'a [String], key: &str) -> Result<&'a str, String> {
 
 impl TaskSpec for FileConfig {
     fn dims(&self) -> TaskDims {
-        // Nothing is known before the file is read; the smallest sizes stand for it.
+        // Before the file is read nothing is known about it, so the smallest sizes are used.
         let Some(FoundData { seq_len, d_in, vocab, d_out, .. }) = self.found.clone() else {
             return TaskDims { seq_len: 1, input: TaskInput::Continuous { d_in: 1 }, d_out: 1 };
         };
@@ -367,8 +370,8 @@ impl TaskSpec for FileConfig {
     }
 }
 
-/// Examples of a file, each in one part of the split. Where a target belongs to a whole sequence, it is asked for at the last position, all
-/// steps of a horizon side by side.
+/// The examples of a file, each in one part of the split. A target that belongs to a whole sequence is predicted at the
+/// last position, with all steps of a horizon in one vector.
 ///
 /// # Shapes
 /// inputs `[seq_len, d_in]` or ids `[seq_len]` -> targets `[seq_len, d_out]`, or classes `[seq_len]`; d_out is horizon · width for a horizon
@@ -376,7 +379,7 @@ impl TaskSpec for FileConfig {
 pub struct FileTask {
     dims: TaskDims,
     rows: Arc<Rows>,
-    /// Examples of training, then of validation, then of the test.
+    /// Indices of the training examples, then of the validation examples, then of the test examples.
     order: Vec<usize>,
     sizes: [usize; 3],
     scale: Scale,
@@ -394,7 +397,7 @@ impl Task for FileTask {
             Split::Validation => (train, validation),
             Split::Test => (train + validation, test),
         };
-        // A part that is empty is asked for by nobody.
+        // An empty part is never requested.
         let at = self.order[(first + (index % len.max(1) as u64) as usize) % self.order.len()];
         let Rows { seq_len, d_out, ref inputs, ref targets, .. } = *self.rows;
         let inputs = match (inputs, self.dims.input) {

@@ -1,4 +1,4 @@
-//! Examples as they stand in a file.
+//! The examples of a file, before they are split and scaled.
 
 use std::collections::BTreeMap;
 
@@ -8,35 +8,37 @@ use crate::{
     files::Numbers,
 };
 
-/// Every example of a file.
+/// All examples of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Rows {
     /// Number of examples.
     pub n: usize,
-    /// Positions of one.
+    /// Number of positions of an example.
     pub seq_len: usize,
-    /// What a position holds.
+    /// Kind of data at one input position.
     pub input: TaskInput,
-    /// Numbers or classes predicted.
+    /// Number of values or classes predicted.
     pub d_out: usize,
     /// `[n, seq_len, d_in]` or `[n, seq_len]`
     pub inputs: Inputs,
     /// `[n, asked, d_out]` or `[n, asked]`
     pub targets: Targets,
-    /// Shape of what is predicted of a whole sequence, where targets belong to that: `[d_out]` or `[horizon, width]`.
+    /// Shape of the prediction for a whole sequence, `[d_out]` or `[horizon, width]`; `None` if each position has its
+    /// own target.
     pub answer: Option<Vec<usize>>,
-    /// The group of each example, counted from 0. `[n]`
+    /// Group of each example, numbered from 0; `None` if there are no groups. `[n]`
     pub groups: Option<Vec<u32>>,
 }
 
 impl Rows {
-    /// Positions that have a target.
+    /// Number of positions with a target.
     pub fn asked(&self) -> usize {
         if self.answer.is_some() { 1 } else { self.seq_len }
     }
 }
 
-/// Three axes of inputs are numbers, two are tokens unless the config says that they are not; see the errors for what goes with them.
+/// The examples in arrays: inputs with three axes are numbers, with two they are tokens unless the config says
+/// otherwise. The errors state which targets go with them.
 pub(super) fn of_arrays(x: Numbers, y: Numbers, group: Option<Numbers>, config: &FileConfig) -> Result<Rows, String> {
     let (shape_x, shape_y) = (x.shape.clone(), y.shape.clone());
     let unfit = || {
@@ -52,7 +54,7 @@ pub(super) fn of_arrays(x: Numbers, y: Numbers, group: Option<Numbers>, config: 
         _ => return Err(unfit()),
     };
     let has_classes = config.has_classes(matches!(*shape_y.as_slice(), [_]) || has_tokens && shape_y == [n, seq_len]);
-    // Width of a target, and the shape of the answer where that is one for the whole sequence.
+    // Width of a target, and its shape if it belongs to the whole sequence.
     let (width, answer) = match *shape_y.as_slice() {
         [m, ..] if m != n => return Err(unfit()),
         [_, len] if has_classes && len == seq_len && !config.horizon => (1, None),
@@ -84,7 +86,7 @@ pub(super) fn of_arrays(x: Numbers, y: Numbers, group: Option<Numbers>, config: 
     Ok(Rows { n, seq_len, input, d_out, inputs, targets, answer, groups })
 }
 
-/// The group of each example, counted in the order in which their numbers come.
+/// The group of each example, numbered by increasing values.
 fn groups_of(group: Numbers, n: usize) -> Result<Vec<u32>, String> {
     if group.shape != [n] {
         return Err(format!("groups {:?} of {n} examples; give one number for each, [n]", group.shape));
@@ -97,17 +99,17 @@ fn groups_of(group: Numbers, n: usize) -> Result<Vec<u32>, String> {
     Ok(group.values.iter().map(number).collect())
 }
 
-/// What is wrong with a cell that is no token or class.
+/// What is wrong with a cell that is neither a token nor a class.
 pub(super) const NO_ID: &str = "is no id: give whole numbers from 0 up";
 
-/// A token or class, of a number that is one.
+/// The number as a token or class; `None` if it is not a valid id.
 pub(super) fn id(value: f32) -> Option<u32> {
-    // Single precision holds every whole number up to here.
+    // Single precision represents all integers up to here.
     let most = (1 << 24) as f32;
     (value >= 0.0 && value < most && value.fract() == 0.0).then_some(value as u32)
 }
 
-/// Numbers that are ids, and how many there are of those: as many as the config says, else one more than the largest.
+/// Numbers as ids, and the number of ids: as the config says, or else one more than the largest.
 pub(super) fn ids(values: Vec<f32>, key: &str, given: Option<Ids>) -> Result<(Vec<u32>, usize), String> {
     let ids: Vec<u32> = values.into_iter().map(|value| value as u32).collect();
     let least = ids.iter().max().map_or(1, |most| *most as usize + 1);
@@ -116,7 +118,7 @@ pub(super) fn ids(values: Vec<f32>, key: &str, given: Option<Ids>) -> Result<(Ve
             Err(format!("{key} = {count}, and there is {} among them: give {least} or more", least - 1))
         }
         Some(Ids::Below(count)) => Ok((ids, count)),
-        // A choice is between two.
+        // There are at least two classes.
         _ => Ok((ids, if key == "classes" { least.max(2) } else { least })),
     }
 }
@@ -128,7 +130,7 @@ fn ensure_numbers(name: &str, array: &Numbers, are_ids: bool) -> Result<(), Stri
     Err(format!("{name}[{}]: {} {problem}", place(&array.shape, at), array.values[at]))
 }
 
-/// The indices of a number in a row-major array.
+/// The indices of an entry of a row-major array, as text.
 pub(super) fn place(shape: &[usize], at: usize) -> String {
     let mut rest = at;
     let mut indices: Vec<String> = Vec::new();

@@ -1,4 +1,4 @@
-//! How the examples of a file are split.
+//! Splitting the examples of a file.
 
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -14,28 +14,28 @@ use crate::{error::TaskError, seed::SampleRng};
 pub enum FileSplit {
     /// Shares of training, validation and test.
     Shares([f64; 3]),
-    /// Examples by their numbers in the file.
+    /// Ranges of examples, by their index in the file.
     Ranges(Ranges),
 }
 
-/// Examples by their numbers in the file, counted from 0: from the first of a pair to before the second.
+/// Ranges of examples by their index in the file, from 0; the second index of a pair is exclusive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ranges {
     /// For training.
     pub train: [usize; 2],
-    /// For validation; none without.
+    /// For validation; `None` for no validation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<[usize; 2]>,
     /// For the test.
     pub test: [usize; 2],
 }
 
-/// Fewest examples or groups: one to train on and one to test with.
+/// Least number of examples or groups: one for training and one for the test.
 pub(super) const FEWEST: usize = 2;
 
 impl FileSplit {
-    /// What is wrong with it, for so many examples where that is known.
+    /// What is wrong with the split, for this number of examples if it is known; `None` if nothing is.
     pub(super) fn problem(&self, examples: Option<usize>, has_group: bool) -> Option<TaskError> {
         let problem = match self {
             Self::Shares(shares @ [train, validation, test]) => {
@@ -50,7 +50,7 @@ impl FileSplit {
         problem.map(|problem| TaskError::Key { key: "split", problem })
     }
 
-    /// Examples of each part, of so many in no groups.
+    /// Number of examples in each part, for `n` examples without groups.
     pub(super) fn sizes(&self, n: usize) -> [usize; 3] {
         match self {
             Self::Shares(shares) => {
@@ -64,7 +64,7 @@ impl FileSplit {
         }
     }
 
-    /// Examples for training, then those for validation, then those for the test, shuffled by `rng` where there is one.
+    /// Indices of the training, the validation and the test examples, in this order; shuffled by `rng` if it is given.
     pub(super) fn order(&self, n: usize, rng: Option<&mut SampleRng>) -> Vec<usize> {
         match self {
             Self::Shares(_) => {
@@ -78,9 +78,9 @@ impl FileSplit {
         }
     }
 
-    /// The same of examples in groups, each of which is whole in one part, and how many examples each part has. Groups are dealt out in
-    /// their order, or in one that `rng` draws, from the last: to the test and to validation, as many as come nearest to their shares and one
-    /// group at least, as long as one is left to train on.
+    /// The same for examples in groups, which are not divided, with the number of examples in each part. Groups are
+    /// distributed in their order, or in one drawn from `rng`, starting with the last: the test and the validation part
+    /// get as many groups as come nearest to their shares, and at least one each, as long as one is left for training.
     pub(super) fn grouped(&self, groups: &[u32], rng: Option<&mut SampleRng>) -> (Vec<usize>, [usize; 3]) {
         let shares = match self {
             Self::Shares(shares) => *shares,
@@ -149,7 +149,7 @@ mod tests {
         let groups = [0, 0, 1, 2, 3, 2, 3, 2, 4, 4];
         let (order, sizes) = split.grouped(&groups, None);
         assert_eq!((order, sizes), (vec![0, 1, 2, 3, 5, 7, 4, 6, 8, 9], [6, 2, 2]));
-        // With two groups there is nothing left to validate with.
+        // With two groups none is left for validation.
         assert_eq!(split.grouped(&[0, 1, 1], None), (vec![0, 1, 2], [1, 0, 2]));
         let mut rng = crate::seed::Seed(7).rng(crate::seed::Stream::Task, 0);
         let (order, [train, validation, _]) = split.grouped(&groups, Some(&mut rng));

@@ -1,10 +1,10 @@
-//! A text whose first line names columns, read line by line.
+//! A CSV table whose first line names the columns, read line by line.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use csv::{Reader, ReaderBuilder, StringRecord, Trim};
 
-/// A table, and the line of it that is being read.
+/// A table and its current line.
 pub struct Table<R> {
     reader: Reader<R>,
     names: Vec<String>,
@@ -12,10 +12,10 @@ pub struct Table<R> {
 }
 
 impl<R: Read + Seek> Table<R> {
-    /// Reads the names of the columns.
+    /// Opens a table and reads the names of its columns.
     ///
     /// # Errors
-    /// What is wrong with the first line.
+    /// A sentence about what is wrong with the first line.
     pub fn open(file: R) -> Result<Self, String> {
         let mut reader = ReaderBuilder::new().trim(Trim::All).flexible(true).from_reader(file);
         let names: Vec<String> =
@@ -31,19 +31,19 @@ impl<R: Read + Seek> Table<R> {
         &self.names
     }
 
-    /// The number of a column.
+    /// Index of a column.
     ///
     /// # Errors
-    /// Where there is none of this name, with those that there are.
+    /// A sentence with the existing columns, if there is none with this name.
     pub fn column(&self, name: &str) -> Result<usize, String> {
         let there = || format!("has no column `{name}`; there are: {}", self.names.join(", "));
         self.names.iter().position(|other| other == name).ok_or_else(there)
     }
 
-    /// Goes on to the next line that is not blank; false behind the last.
+    /// Moves to the next line that is not blank; returns false at the end.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A sentence about what is wrong with the line.
     pub fn next_line(&mut self) -> Result<bool, String> {
         loop {
             if !self.reader.read_record(&mut self.cells).map_err(|error| error.to_string())? {
@@ -64,34 +64,35 @@ impl<R: Read + Seek> Table<R> {
         format!("line {}: {count} cells, the first line names {columns} columns", self.line())
     }
 
-    /// What stands in a column of the line.
+    /// Content of a column in the current line.
     pub fn cell(&self, column: usize) -> &str {
         &self.cells[column]
     }
 
-    /// The number in a column of the line.
+    /// The number in a column of the current line.
     ///
     /// # Errors
-    /// Where there is none, or none to compute with.
+    /// A sentence, if the cell is not a finite number.
     pub fn number(&mut self, column: usize) -> Result<f32, String> {
         let number = self.cells[column].parse::<f32>().ok().filter(|value| value.is_finite());
         number.ok_or_else(|| self.wrong(column, "is no number"))
     }
 
-    /// What is wrong with a cell of the line, with its place.
+    /// A sentence about what is wrong with a cell of the current line, with its position.
     pub fn wrong(&mut self, column: usize, problem: &str) -> String {
         format!("line {}, column `{}`: `{}` {problem}", self.line(), self.names[column], &self.cells[column])
     }
 
-    /// The number of the line in the text. To be asked where no more is read: it is counted from the beginning.
+    /// Number of the current line in the text. It is counted from the start of the text, so call this only when reading
+    /// has ended.
     pub fn line(&mut self) -> u64 {
-        // The reader's place is behind the last cell of the line before, ahead of whatever ends that and of blank lines.
+        // The reader's position is after the last cell of the previous line, before line ends and blank lines.
         let before = self.cells.position().map_or(0, csv::Position::byte);
         line_behind(self.reader.get_mut(), before).unwrap_or_default()
     }
 }
 
-/// The number of the line that begins behind so many bytes and all ends of lines that follow them.
+/// Number of the line that begins after `before` bytes and any line ends that follow them.
 fn line_behind<R: Read + Seek>(file: &mut R, before: u64) -> io::Result<u64> {
     file.seek(SeekFrom::Start(0))?;
     let mut line = 1;

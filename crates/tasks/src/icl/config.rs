@@ -1,20 +1,20 @@
-//! The keys that every in-context task has.
+//! The keys that all in-context tasks have.
 
 use super::curriculum::Curriculum;
 use crate::{distribution::Distribution, error::TaskError, prompt::Size, shift::Shift};
 
-/// The values of the shared keys, as each config documents them.
+/// Values of the shared keys, which each config documents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompts {
-    /// Dimensions of x.
+    /// Dimension of x.
     pub d: usize,
-    /// Points of a prompt.
+    /// Number of points of a prompt.
     pub n_points: usize,
     /// Distribution of every coordinate of x.
     pub input: Distribution,
     /// How training prompts grow.
     pub curriculum: Option<Curriculum>,
-    /// What evaluation prompts depart by.
+    /// How evaluation prompts differ from training prompts; `None` if they do not.
     pub shift: Option<Shift>,
 }
 
@@ -24,12 +24,12 @@ impl Prompts {
         Size { d: self.d, n_points: self.n_points }
     }
 
-    /// The size of the prompts of training batch number `batch`.
+    /// The size of the prompts in training batch number `batch`.
     pub fn training_size(&self, batch: u64) -> Size {
         self.curriculum.as_ref().map_or(self.full_size(), |curriculum| curriculum.size(batch, self.full_size()))
     }
 
-    /// Everything that makes no sense, each with the key to change.
+    /// Problems of the shared keys, each with the key to change.
     pub fn problems(&self) -> Vec<TaskError> {
         let sizes = [TaskError::below("d", self.d, 1), TaskError::below("n_points", self.n_points, 1)];
         let input = TaskError::bad_distribution("input", &self.input);
@@ -48,24 +48,24 @@ pub trait PromptConfig {
     fn prompts_shift(&mut self) -> &mut Option<Shift>;
 }
 
-/// Declares the config of an in-context task: the shared keys, and those that are its own with their defaults.
+/// Declares the config of an in-context task: the shared keys, and its own keys with their defaults.
 macro_rules! prompt_config {
     ($(#[$doc:meta])* $config:ident { $($(#[$own_doc:meta])* $own:ident: $type:ty = $default:expr,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct $config {
-            /// Dimensions of x. Default 5.
+            /// Dimension of x. Default 5.
             pub d: usize,
-            /// Points of a prompt, k; the last is asked for with k-1 examples seen. Default 11.
+            /// Number of points k of a prompt; the last is predicted from k-1 examples. Default 11.
             pub n_points: usize,
             $($(#[$own_doc])* pub $own: $type,)*
             /// Distribution of every coordinate of x. Default N(0, 1).
             pub input: $crate::distribution::Distribution,
-            /// How training prompts grow; evaluation prompts never do. Default none: all have full size.
+            /// How training prompts grow; evaluation prompts never do. Default: none, all prompts have full size.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub curriculum: Option<$crate::icl::curriculum::Curriculum>,
-            /// What evaluation prompts depart by; training prompts never do. Default none.
+            /// How evaluation prompts differ from training prompts. Default: not at all.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub shift: Option<$crate::shift::Shift>,
         }

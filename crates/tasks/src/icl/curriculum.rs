@@ -1,28 +1,28 @@
-//! Training prompts that grow.
+//! Curricula: training prompts that grow.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{error::TaskError, prompt::Size};
 
-/// Training starts with few dimensions and few points, and gets one step more of both every so many batches, until both
-/// are full: d_start + d_step floor(batch / every), at most d, and likewise for points. Coordinates of x that are not
-/// yet active are zero; hidden functions are drawn for all d. Prompts of fewer points are shorter sequences.
+/// Training starts with few dimensions and few points. Both grow by one step every `every` batches until they are full:
+/// d_start + d_step floor(batch / every), at most d, and likewise for points. Coordinates of x that are not yet active
+/// are zero; hidden functions are drawn for all d coordinates. Prompts with fewer points are shorter sequences.
 ///
 /// # References
-/// Garg et al. 2022, arXiv 2208.01066, whose numbers for linear functions in 20 dimensions, of 41 points, are the
-/// defaults.
+/// Garg et al. 2022, arXiv 2208.01066; the defaults are their settings for linear functions in 20 dimensions with 41
+/// points.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Curriculum {
-    /// Active dimensions at first. Default 5.
+    /// Number of active dimensions at the start. Default 5.
     pub d_start: usize,
-    /// Dimensions that a step adds. Default 1.
+    /// Number of dimensions added per step. Default 1.
     pub d_step: usize,
-    /// Points at first. Default 11.
+    /// Number of points at the start. Default 11.
     pub points_start: usize,
-    /// Points that a step adds. Default 2.
+    /// Number of points added per step. Default 2.
     pub points_step: usize,
-    /// Training batches between steps. Default 2000.
+    /// Number of training batches between steps. Default 2000.
     pub every: u64,
 }
 
@@ -33,7 +33,7 @@ impl Default for Curriculum {
 }
 
 impl Curriculum {
-    /// The size of the prompts of training batch number `batch`, counted from 0.
+    /// Size of the prompts in training batch number `batch`, counted from 0.
     pub fn size(&self, batch: u64, full: Size) -> Size {
         let steps = usize::try_from(batch / self.every).unwrap_or(usize::MAX);
         let grown = |start: usize, step: usize, full: usize| start.saturating_add(step.saturating_mul(steps)).min(full);
@@ -43,7 +43,7 @@ impl Curriculum {
         }
     }
 
-    /// The number of the first batch of full size. The curriculum must be valid.
+    /// Index of the first full-size batch. The curriculum must be valid.
     pub fn end(&self, full: Size) -> u64 {
         let steps = |start: usize, step: usize, full: usize| (full - start).div_ceil(step.max(1)) as u64;
         let (d, points) =
@@ -51,7 +51,7 @@ impl Curriculum {
         d.max(points).saturating_mul(self.every)
     }
 
-    /// Everything that makes no sense, each with the key to change.
+    /// Problems of the curriculum, each with the key to change.
     pub fn problems(&self, full: Size) -> Vec<TaskError> {
         let stuck = |key, start: usize, step: usize, full: usize| {
             let problem = || format!("0 never leads from {start} to {full}; give 1 or more");

@@ -1,4 +1,4 @@
-//! A family of hidden functions, made a task.
+//! From a family of hidden functions to a task.
 
 use nalgebra::{DMatrix, DVector};
 
@@ -17,35 +17,35 @@ use crate::{
     task::{Split, Task, TaskSpec},
 };
 
-/// A law of hidden functions f: R^d -> R. Every prompt hides one of its own and shows y_i = f(x_i).
+/// A distribution of hidden functions f: R^d -> R. Every prompt has its own hidden function and shows y_i = f(x_i).
 pub trait Family: PromptConfig + Clone + Send + Sync + 'static {
     /// One hidden function.
     type Function;
 
-    /// What is asked for at each x.
+    /// What is predicted at each x.
     const ANSWERS: AnswerKind;
 
-    /// Problems of the keys that are this family's own.
+    /// Problems of the family's own keys, each with the key to change.
     fn own_problems(&self) -> Vec<TaskError>;
 
-    /// A hidden function of d coordinates, of which only the first `active` are not always zero.
+    /// Draws a hidden function of d coordinates, of which all but the first `active` are always zero.
     fn draw(&self, active: usize, rng: &mut SampleRng) -> Self::Function;
 
-    /// The y of each x, noise included.
+    /// The answers y of each x, noise included.
     ///
     /// # Shapes
     /// x `[d, n_points]` -> `[n_points]`
     fn answers(&self, function: &Self::Function, x: &DMatrix<f32>, rng: &mut SampleRng) -> DVector<f32>;
 
-    /// E[y^2] over hidden functions and x: the squared error of the predictor that always says 0, by which errors are
-    /// divided to compare families.
+    /// E[y^2] over hidden functions and x: the squared error of predicting 0, by which errors are divided to compare
+    /// families.
     fn mean_square(&self) -> f64;
 
     /// Classical predictors for these functions.
     fn baselines(&self) -> Vec<Box<dyn Baseline>>;
 
-    /// E[y | examples, x] for evaluation prompts, where a formula gives it. The law of functions does not change when f becomes -f,
-    /// so that it is 0 without examples.
+    /// E[y | examples, x] for evaluation prompts; `None` if no formula is known. Without examples it is 0, since the
+    /// distribution of functions does not change when f is replaced by -f.
     fn posterior_mean(&self) -> Option<Box<dyn InContext>> {
         None
     }
@@ -70,7 +70,7 @@ impl<F: Family> TaskSpec for F {
     }
 
     fn answers_ahead(&self) -> Option<&'static str> {
-        // The last y is no part of a prompt.
+        // The last y is not part of a prompt.
         (self.prompts().n_points > 1).then_some("every y stands right after the x where it is asked for")
     }
 
@@ -97,7 +97,7 @@ impl<F: Family> TaskSpec for F {
 /// inputs `[2 n_points - 1, d]` -> targets `[2 n_points - 1, 1]`, or classes `[2 n_points - 1]`
 #[derive(Clone, Debug)]
 pub struct InContextTask<F> {
-    /// Sizes, and the family.
+    /// The family with its settings.
     pub config: F,
 }
 

@@ -19,23 +19,23 @@ prompt_config! {
     /// y_i = w . x_i + noise with w ~ N(0, I_d).
     ///
     /// # References
-    /// Garg et al. 2022, arXiv 2208.01066. There noisy y are rescaled by their standard deviation over a batch, here by
+    /// Garg et al. 2022, arXiv 2208.01066. There noisy y are divided by their standard deviation over a batch, here by
     /// its exact value.
     LinearConfig {
         /// Standard deviation of the noise added to every y, in units of y. Default 0.
         noise_std: f64 = 0.0,
-        /// Whether noisy y are scaled down so that noise does not raise E[y^2]. Default false.
+        /// Whether noisy y are scaled so that noise does not increase E[y^2]. Default false.
         rescale: bool = false,
     }
 }
 
 impl LinearConfig {
-    /// E[(w . x)^2]
+    /// Mean square of the signal, E[(w . x)^2].
     fn signal(&self) -> f64 {
         self.d as f64 * self.input.moment(2)
     }
 
-    /// The square of the factor on noisy y.
+    /// Square of the factor on noisy y.
     fn scale_squared(&self) -> f64 {
         if self.rescale { self.signal() / (self.signal() + self.noise_std.powi(2)) } else { 1.0 }
     }
@@ -71,7 +71,7 @@ impl Family for LinearConfig {
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {
         vec![
             Box::new(LeastSquares),
-            // lambda = 1 is the best choice for noise_std = 1, and shows what shrinkage costs without noise.
+            // lambda = 1 is optimal for noise_std = 1; without noise it shows the cost of shrinkage.
             Box::new(Ridge { lambda: 1.0 }),
             Box::new(Knn { neighbours: 3 }),
             Box::new(Averaging),
@@ -81,7 +81,7 @@ impl Family for LinearConfig {
 
     fn posterior_mean(&self) -> Option<Box<dyn InContext>> {
         let added = if let Some(Shift::NoisyY(std)) = self.shift { std.powi(2) } else { 0.0 };
-        // The variance of all noise in units of that of w. A shift of x tells nothing about w.
+        // Variance of all noise relative to that of w. A shift of x gives no information about w.
         let lambda = self.noise_std.powi(2) + added / self.scale_squared();
         Some(if lambda > 0.0 { Box::new(Ridge { lambda }) } else { Box::new(LeastSquares) })
     }

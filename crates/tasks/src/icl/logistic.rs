@@ -15,12 +15,12 @@ use crate::{
 };
 
 prompt_config! {
-    /// y_i = sign(w . x_i), which is 1 or -1, with w ~ N(0, I_d). The class to predict is 1 above zero and 0 elsewhere;
-    /// under a shift of y it is that of the shifted y.
+    /// y_i = sign(w . x_i), which is 1 or -1, with w ~ N(0, I_d). The class to predict is 1 if y_i is above zero and 0
+    /// otherwise; under a shift of y it is that of the shifted y.
     ///
     /// # References
-    /// Garg et al. 2022, arXiv 2208.01066. There one output z is trained by binary cross entropy with sigmoid(z); here
-    /// the cross entropy of two logits, which is the same number for z = logit 1 - logit 0.
+    /// Garg et al. 2022, arXiv 2208.01066. There a single output z is trained by binary cross entropy with sigmoid(z);
+    /// here by the cross entropy of two logits, which is the same number for z = logit 1 - logit 0.
     LogisticConfig {}
 }
 
@@ -48,7 +48,8 @@ impl Family for LogisticConfig {
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {
         vec![
-            // Tried at 5 and 20 dimensions: at every number of examples, cross entropy within 0.1 of the best lambda.
+            // Tested in 5 and 20 dimensions: for every number of examples, the cross entropy is within 0.1 of that of
+            // the best lambda.
             Box::new(LogisticRegression { lambda: 0.3 }),
             Box::new(LeastSquares),
             Box::new(Knn { neighbours: 3 }),

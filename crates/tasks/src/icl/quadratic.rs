@@ -55,7 +55,7 @@ impl Family for QuadraticConfig {
     }
 
     fn posterior_mean(&self) -> Option<Box<dyn InContext>> {
-        // Least squares of least norm is the posterior mean where there is no noise.
+        // Without noise, least squares of least norm is the posterior mean.
         let is_exact = !matches!(self.shift, Some(Shift::NoisyY(_)));
         is_exact.then(|| -> Box<dyn InContext> { Box::new(SquaresLeastSquares) })
     }

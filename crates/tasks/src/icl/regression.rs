@@ -17,21 +17,22 @@ use crate::{
     task::{Split, Task, TaskSpec},
 };
 
-/// Sizes and laws of [`Regression`].
+/// Sizes and distributions of [`Regression`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegressionConfig {
-    /// Dimensions of x. Default 5.
+    /// Dimension of x. Default 5.
     pub d: usize,
-    /// Examples of a prompt, N; the query is one row more. Default 20.
+    /// Number of examples N of a prompt; the query is one more row. Default 20.
     pub n_points: usize,
-    /// Standard deviation of the noise added to the y of every example, in units of y; the target has none. Default 0.1.
+    /// Standard deviation of the noise added to the y of every example, in units of y; the target has no noise. Default
+    /// 0.1.
     pub noise: f64,
     /// Distribution of every coordinate of x. Default U(-1, 1).
     pub input: Distribution,
     /// Distribution of every coordinate of w. Default N(0, 1).
     pub weights: Distribution,
-    /// The descent that predictions are compared with; examples do not depend on it.
+    /// Gradient descent that predictions are compared with; examples do not depend on it.
     pub gradient_descent: Descent,
 }
 
@@ -39,9 +40,9 @@ pub struct RegressionConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Descent {
-    /// Steps. Default 10.
+    /// Number of steps. Default 10.
     pub steps: usize,
-    /// Rate of a step; it converges below 2 / (largest eigenvalue of sum_i x_i x_i^T / N). Default 0.3.
+    /// Learning rate; descent converges if it is below 2 / (largest eigenvalue of sum_i x_i x_i^T / N). Default 0.3.
     pub rate: f64,
 }
 
@@ -59,11 +60,11 @@ impl Default for RegressionConfig {
     }
 }
 
-/// Steps of gradient descent at most: each is taken on every prompt of a test set.
+/// Largest number of steps of gradient descent, since each is taken on every prompt of a test set.
 const MOST_STEPS: usize = 100_000;
 
 impl RegressionConfig {
-    /// The penalty with which ridge regression is the posterior mean of a normal w of mean 0.
+    /// The penalty for which ridge regression is the posterior mean, given a normal w with mean 0.
     fn lambda(&self) -> f64 {
         self.noise.powi(2) / self.weights.moment(2)
     }
@@ -108,9 +109,9 @@ impl TaskSpec for RegressionConfig {
     }
 }
 
-/// y_i = w . x_i + noise with a new w in every prompt, shown as rows (x_i, y_i), and w . x_q asked for at the last row,
-/// (x_q, 0). This is the layout in which a layer of linear attention does a step of gradient descent. Only the last row is
-/// scored.
+/// y_i = w . x_i + noise with a new w in every prompt, shown as rows (x_i, y_i); w . x_q is predicted at the last row,
+/// (x_q, 0), which is the only scored one. In this layout a layer of linear attention can do a step of gradient
+/// descent.
 ///
 /// # Shapes
 /// inputs `[n_points + 1, d + 1]` -> targets `[n_points + 1, 1]`
@@ -119,7 +120,7 @@ impl TaskSpec for RegressionConfig {
 /// von Oswald et al. 2022, arXiv 2212.07677. There x is U(-1, 1) and w is N(0, 1) without noise.
 #[derive(Clone, Debug)]
 pub struct Regression {
-    /// Sizes and laws.
+    /// Sizes and distributions.
     pub config: RegressionConfig,
 }
 
@@ -146,7 +147,7 @@ impl Task for Regression {
             Box::new(Rows(Averaging)),
             Box::new(Mean::default()),
         ];
-        // Least squares without noise.
+        // Without noise it is least squares.
         let lambda = self.config.lambda();
         if lambda > 0.0 {
             baselines.push(Box::new(Rows(Ridge { lambda })));

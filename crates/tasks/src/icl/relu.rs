@@ -20,7 +20,7 @@ prompt_config! {
     /// # References
     /// Garg et al. 2022, arXiv 2208.01066.
     ReluConfig {
-        /// Hidden units, h. Default 100.
+        /// Number of hidden units h. Default 100.
         d_hidden: usize = 100,
     }
 }

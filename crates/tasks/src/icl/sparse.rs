@@ -13,13 +13,13 @@ use crate::{
 };
 
 prompt_config! {
-    /// y_i = w . x_i where all but s coordinates of w are zero. Those s are a uniformly random choice among the active
-    /// ones, each N(0, 1).
+    /// y_i = w . x_i, where all but s coordinates of w are zero. The s coordinates are chosen uniformly among the
+    /// active ones, and each is N(0, 1).
     ///
     /// # References
     /// Garg et al. 2022, arXiv 2208.01066.
     SparseConfig {
-        /// Coordinates of w that are not zero, s. Default 3.
+        /// Number of nonzero coordinates of w, s. Default 3.
         n_nonzero: usize = 3,
     }
 }

@@ -15,24 +15,25 @@ use crate::{
 };
 
 prompt_config! {
-    /// y_i is the leaf that x_i reaches in a full binary tree: each inner node looks at one coordinate, uniform among
-    /// all d, and x goes right if that coordinate is above 0. Leaves hold N(0, 1).
+    /// y_i is the value of the leaf that x_i reaches in a full binary tree: each inner node tests one coordinate,
+    /// chosen uniformly among all d, and x goes right if that coordinate is above 0. The values of leaves are N(0, 1).
     ///
     /// # References
     /// Garg et al. 2022, arXiv 2208.01066.
     TreeConfig {
-        /// Inner nodes between the top and a leaf, both ends included; 2^depth leaves. Default 4.
+        /// Number of inner nodes on the way from the root to a leaf; there are 2^depth leaves. Default 4.
         depth: usize = 4,
     }
 }
 
-/// Deeper trees than this hold more leaves than prompts could ever show.
+/// Largest depth: deeper trees have more leaves than prompts could ever show.
 const DEEPEST: usize = 16;
 
-/// One hidden tree. Node 0 is the top; below node n are 2n + 1, left, and 2n + 2, right, first inner nodes, then leaves.
+/// A hidden tree. Node 0 is the root; the children of node n are 2n + 1 (left) and 2n + 2 (right), first the inner
+/// nodes, then the leaves.
 #[derive(Clone, Debug)]
 pub struct Tree {
-    /// The coordinate that each inner node looks at. `[2^depth - 1]`
+    /// The coordinate that each inner node tests. `[2^depth - 1]`
     pub coordinates: Vec<usize>,
     /// Value of each leaf, from left to right. `[2^depth]`
     pub leaves: Vec<f32>,

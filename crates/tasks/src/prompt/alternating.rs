@@ -1,7 +1,7 @@
-//! The prompt x_1, y_1, x_2, y_2, …, x_k: written and read here and nowhere else.
+//! The prompt x_1, y_1, x_2, y_2, …, x_k, written and read only in this file.
 //!
-//! Every token is d wide; a y token is (y, 0, …, 0). The last y would never be used, so k points take 2k-1 tokens. The
-//! answer y_i is asked for where x_i stands, with i-1 examples seen.
+//! Every token has d numbers; that of a y is (y, 0, …, 0). The last y would never be used, so k points take 2k-1
+//! tokens. The answer y_i is predicted at the position of x_i, where i-1 examples have been seen.
 //!
 //! # References
 //! Garg et al. 2022, arXiv 2208.01066.
@@ -10,17 +10,17 @@ use nalgebra::{DMatrix, DVector};
 
 use crate::batch::{Example, Inputs, Targets, TaskDims, TaskInput};
 
-/// What is asked for at each x.
+/// What is predicted at each x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerKind {
     /// The number y.
     Number,
-    /// The sign of y, as class 1 above zero and class 0 elsewhere.
+    /// The sign of y: class 1 above zero, otherwise class 0.
     Sign,
 }
 
 impl AnswerKind {
-    /// Numbers or logits that answer.
+    /// Number of values or logits of an answer.
     pub fn d_out(self) -> usize {
         match self {
             Self::Number => 1,
@@ -46,18 +46,18 @@ pub fn y_position(point: usize) -> usize {
     2 * point + 1
 }
 
-/// Sizes of prompts of `n_points` points in d dimensions.
+/// Sizes of prompts with `n_points` points in d dimensions.
 pub fn dims(d: usize, n_points: usize, asked: AnswerKind) -> TaskDims {
     let seq_len = n_points.saturating_mul(2).saturating_sub(1);
     TaskDims { seq_len, input: TaskInput::Continuous { d_in: d }, d_out: asked.d_out() }
 }
 
-/// One slice per point, named after the number of examples seen before it: `points=0`, `points=1`, …
+/// One slice per point, named by the number of examples before it: `points=0`, `points=1`, …
 pub fn slices(n_points: usize) -> Vec<String> {
     (0..n_points).map(|seen| format!("points={seen}")).collect()
 }
 
-/// Lays points out as a prompt that asks at the points `asked_at`, counted from 0.
+/// Writes points as a prompt in which the points `asked_at`, counted from 0, are scored.
 ///
 /// # Shapes
 /// x `[d, n_points]`, a point per column; y `[n_points]`
@@ -78,7 +78,7 @@ pub fn write(x: &DMatrix<f32>, y: &DVector<f32>, asked: AnswerKind, asked_at: &[
         loss_mask[x_position(point)] = true;
         slices[x_position(point)] = Some(point as u32);
     }
-    // Columns are tokens, so column-major storage is `[seq_len, d]` row-major.
+    // Columns are tokens, so column-major storage is `[seq_len, d]` in row-major order.
     let inputs = Inputs::Continuous(tokens.as_slice().to_vec());
     Example { inputs, targets: asked.targets(targets), loss_mask, slices }
 }
@@ -88,12 +88,12 @@ pub fn write(x: &DMatrix<f32>, y: &DVector<f32>, asked: AnswerKind, asked_at: &[
 pub struct Prompt {
     /// A point per column. `[d, n_points]`
     pub x: DMatrix<f64>,
-    /// All answers but the last, which is not part of a prompt. `[n_points - 1]`
+    /// All answers except the last, which is not part of a prompt. `[n_points - 1]`
     pub y: DVector<f64>,
 }
 
 impl Prompt {
-    /// Reads the tokens of one prompt, `[seq_len, d]`.
+    /// Reads the tokens `[seq_len, d]` of one prompt.
     pub fn read(tokens: &[f32], d: usize) -> Self {
         let n_points = (tokens.len() / d).div_ceil(2);
         let token = |position: usize, row: usize| f64::from(tokens[position * d + row]);

@@ -1,4 +1,4 @@
-//! Prompts of tasks that are learned in context: their layouts, and the questions in them, each a query after some examples.
+//! Prompts of in-context tasks: their layouts, and the questions in them, each a query after some examples.
 
 pub mod alternating;
 pub mod rows;
@@ -9,16 +9,16 @@ use crate::batch::{Batch, Inputs, TaskInput};
 
 use alternating::Prompt;
 
-/// The size of one prompt.
+/// Size of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Dimensions in which x is not zero.
+    /// Number of dimensions in which x is not zero.
     pub d: usize,
-    /// Points.
+    /// Number of points.
     pub n_points: usize,
 }
 
-/// Where a prompt holds its examples and its queries.
+/// Positions of examples and queries in a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// x_1, y_1, x_2, y_2, …: every x is a query after the pairs before it, as in [`alternating`].
@@ -30,18 +30,18 @@ pub enum Layout {
 /// A query after some examples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
-    /// Where the query stands, and its answer is read.
+    /// Position of the query, at which its answer is predicted.
     pub position: usize,
-    /// An example per column. `[d, seen]`
+    /// The examples, one per column. `[d, seen]`
     pub x: DMatrix<f64>,
-    /// Their answers. `[seen]`
+    /// Answers of the examples. `[seen]`
     pub y: DVector<f64>,
     /// The query. `[d]`
     pub query: DVector<f64>,
 }
 
 impl Question {
-    /// Examples before the query.
+    /// Number of examples before the query.
     pub fn seen(&self) -> usize {
         self.y.len()
     }
@@ -51,7 +51,7 @@ impl Layout {
     /// The scored questions of each prompt, first to last.
     ///
     /// # Panics
-    /// On tokens, which no prompt holds.
+    /// If the inputs are tokens, which no prompt has.
     pub fn questions(self, batch: &Batch) -> Vec<Vec<Question>> {
         let TaskInput::Continuous { d_in } = batch.dims.input else { panic!("prompts hold numbers, not tokens") };
         let seq_len = batch.dims.seq_len;
@@ -89,15 +89,15 @@ impl Layout {
     }
 }
 
-/// Puts another query in the place of one.
+/// Replaces the query at a position.
 ///
 /// # Panics
-/// Where the prompt or the position is not there, or the query is wider than a token.
+/// If the prompt or the position does not exist, or if the query is wider than a token.
 pub fn set_query(batch: &mut Batch, prompt: usize, position: usize, query: &[f32]) {
     let seq_len = batch.dims.seq_len;
     let Inputs::Continuous(values) = &mut batch.inputs else { panic!("prompts hold numbers, not tokens") };
     let width = values.len() / (batch.size * seq_len);
-    // A token of either layout begins with x.
+    // In both layouts a token begins with x.
     values[(prompt * seq_len + position) * width..][..query.len()].copy_from_slice(query);
 }
 

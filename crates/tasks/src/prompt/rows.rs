@@ -10,13 +10,13 @@ use nalgebra::{DMatrix, DVector};
 
 use crate::batch::{Example, Inputs, Targets};
 
-/// Lays examples and a query out as rows.
+/// Writes examples and a query as rows.
 ///
 /// # Shapes
 /// x `[d, n_points + 1]`, a point per column and the query last; y `[n_points]`
 pub fn write(x: &DMatrix<f32>, y: &DVector<f32>, answer: f32) -> Example {
     let n_points = y.len();
-    // Columns are rows of the prompt, so column-major storage is `[seq_len, d + 1]` row-major.
+    // Columns are rows of the prompt, so column-major storage is `[seq_len, d + 1]` in row-major order.
     let mut rows = x.clone().insert_row(x.nrows(), 0.0);
     rows.row_mut(x.nrows()).columns_mut(0, n_points).copy_from(&y.transpose());
     let at_query = |position| position == n_points;

@@ -1,4 +1,4 @@
-//! In-context recall: keys come back, each with the value that it had before.
+//! In-context recall: keys are repeated, each with the value that it had before.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +11,8 @@ use crate::{
     task::{Task, TaskSpec},
 };
 
-/// Pairs of a key and its value, drawn and laid out as in [`pairs`](super::pairs) without noise. Scored where a key
-/// stands that has stood before; sliced by the distance to where it last stood.
+/// Pairs of a key and its value, in the distribution and layout of [`pairs`](super::pairs) without noise. Scored at
+/// every key that has occurred before; sliced by the distance to its last occurrence.
 ///
 /// ```text
 /// position   0    1    2    3    4    5    6
@@ -24,15 +24,15 @@ use crate::{
 /// inputs `[2 n - 1]`, ids below `vocab`: keys, then values -> targets `[2 n - 1]`
 ///
 /// # References
-/// Poli et al. 2024, arXiv 2403.17844. There training predicts every next token of the sequence and only the test is
-/// scored as here; here training is too. Accuracy is over scored positions, there averaged over classes.
+/// Poli et al. 2024, arXiv 2403.17844. There training predicts every next token of the sequence, and only the test is
+/// scored as here; here training is too. Accuracy is over scored positions; there it is averaged over classes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InContextRecallConfig {
-    /// Tokens, half of them keys and half values. Default 16, as in the source.
+    /// Number of tokens, half of them keys and half values. Default 16, as in the source.
     pub vocab: usize,
-    /// Pairs of a sequence, n; the last is asked for its value. Default 32; the source has 64, which it calls 128
-    /// tokens.
+    /// Number of pairs of a sequence, n; the value of the last is predicted. Default 32; the source has 64, which it
+    /// calls 128 tokens.
     pub n_pairs: usize,
 }
 
@@ -43,7 +43,7 @@ impl Default for InContextRecallConfig {
 }
 
 impl InContextRecallConfig {
-    /// The task.
+    /// The task as [`Pairs`].
     pub fn pairs(&self) -> Pairs {
         Pairs { n_slots: self.n_pairs, n_paired: self.vocab, n_noise: 0, noise: 0.0 }
     }
@@ -55,7 +55,8 @@ impl TaskSpec for InContextRecallConfig {
     }
 
     fn validate(&self) -> Vec<TaskError> {
-        // One key and two values: with a single value there is nothing to remember. The second pair is the first asked.
+        // One key and two values: with a single value there is nothing to remember. The second pair is the first one
+        // scored.
         [TaskError::below("vocab", self.vocab, 3), TaskError::below("n_pairs", self.n_pairs, 2)]
             .into_iter()
             .flatten()

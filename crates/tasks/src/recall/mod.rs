@@ -1,5 +1,5 @@
-//! Finding what stood next to a token earlier in the sequence. One file per task; [`pairs`] is the layout that
-//! in-context and noisy recall share, [`distance`] the slices by how far back the answer lies.
+//! Recall tasks: finding the token next to an earlier occurrence. One file per task; [`pairs`] is the layout that
+//! in-context and noisy recall share, [`distance`] the slices by distance to the answer.
 
 pub mod distance;
 pub mod in_context_recall;

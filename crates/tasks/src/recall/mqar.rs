@@ -1,4 +1,4 @@
-//! Multi-query associative recall: pairs first, then every key once more, where its value is asked for.
+//! Multi-query associative recall: first pairs, then every key once more, at which its value is predicted.
 
 use std::{collections::BTreeSet, ops::Range};
 
@@ -23,15 +23,15 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MqarConfig {
-    /// Tokens, V: 0 is filler, those below V/2 are keys, the rest values. Default 64; the source has 8192.
+    /// Number of tokens V: 0 is filler, those below V/2 are keys, the rest are values. Default 64; the source has 8192.
     pub vocab: usize,
-    /// Positions, L; even. Default 32; the source has 64 to 512.
+    /// Number of positions L; even. Default 32; the source has 64 to 512.
     pub seq_len: usize,
-    /// Pairs of a sequence, N: one number for all, or several of which each sequence draws one, a number given twice
-    /// being drawn twice as often. Default `[4]`; the source has L/16.
+    /// Number of pairs N of a sequence: a single number, or several, one of which is drawn for each sequence; a number
+    /// listed twice is drawn twice as often. Default `[4]`; the source has L/16.
     pub n_pairs: Vec<usize>,
-    /// Exponent a of the law of query slots, p(j) ∝ j^(a-1): towards 0 queries come early, 1 is uniform. Default 0.01, as
-    /// in the source.
+    /// Exponent a of the distribution of query slots, p(j) ∝ j^(a-1): near 0 queries come early, 1 is uniform. Default
+    /// 0.01, as in the source.
     pub power: f64,
     /// Whether filler among the queries is uniform over all tokens instead of 0. Default false.
     pub random_filler: bool,
@@ -43,7 +43,7 @@ impl Default for MqarConfig {
     }
 }
 
-/// From here on the last slots are as good as certain; far beyond, powers overflow and the law is lost.
+/// Largest exponent: here the last slots are already practically certain, and much larger exponents would overflow.
 const LARGEST_POWER: f64 = 1e6;
 
 impl MqarConfig {
@@ -64,7 +64,7 @@ impl MqarConfig {
 
     fn bad_vocab(&self) -> Option<TaskError> {
         let Self { vocab, seq_len, .. } = *self;
-        // The source's rule. As 4 N <= L it leaves at least N keys and N values.
+        // The rule of the source. Since 4 N <= L, it leaves at least N keys and N values.
         let problem = || format!("{vocab} holds too few keys for seq_len = {seq_len}; give more than {seq_len}");
         (vocab <= seq_len).then(|| TaskError::Key { key: "vocab", problem: problem() })
     }
@@ -117,9 +117,9 @@ impl TaskSpec for MqarConfig {
     }
 }
 
-/// N pairs of different keys and different values, then S = (L - 2N) / 2 query slots of two positions, N of which hold
-/// a key at their first position, each key once. The value is asked for at the repeated key and never given. Query slots
-/// are drawn one after the other, without replacement, with p(j) ∝ j^(a-1), j = 1 … S. Only queries are scored.
+/// N pairs with different keys and different values, then S = (L - 2N) / 2 query slots of two positions. N of them have
+/// a key at their first position, each key once. The value is predicted at the repeated key and never shown. Query
+/// slots are drawn one after the other without replacement, with p(j) ∝ j^(a-1), j = 1 … S. Only queries are scored.
 ///
 /// ```text
 /// position   0    1    2    3    4    5    6    7    8    9
@@ -127,23 +127,23 @@ impl TaskSpec for MqarConfig {
 /// target     .    .    .    .    .    .   v_2   .   v_1   .
 /// ```
 ///
-/// Slices are `pairs=N` if `n_pairs` has several numbers, and the distance from a query back to its key if it has one.
+/// Slices are `pairs=N` if `n_pairs` has several numbers, and the distance from a query back to its key if it has a
+/// single one.
 ///
 /// # Shapes
 /// inputs `[L]`, ids below `vocab` -> targets `[L]`
 ///
 /// # References
-/// Zoology, Arora et al. 2023, arXiv 2312.04927, with one pass over the pairs. There a set of several N has an L for
-/// each, and accuracy is averaged within each sequence first; here it is over all queries.
+/// Zoology, Arora et al. 2023, arXiv 2312.04927, with one pass over the pairs. There a set with several N has an L for
+/// each, and accuracy is averaged within each sequence first; here it is averaged over all queries.
 #[derive(Clone, Debug)]
 pub struct Mqar {
-    /// Sizes, and the laws of slots and filler.
+    /// Sizes, and the distributions of slots and filler.
     pub config: MqarConfig,
 }
 
 impl Mqar {
-    /// The sequence of given pairs, of the slot of each pair's query, counted from 0, and of what fills the other
-    /// positions.
+    /// The sequence with given pairs, given slots of their queries (from 0), and given filler at the other positions.
     ///
     /// # Shapes
     /// pairs `[N]`, a key and its value; slots `[N]`; filler `[L - 2 N]`, from the first query slot on
@@ -197,17 +197,17 @@ impl Task for Mqar {
     }
 }
 
-/// `count` different tokens in uniform order.
+/// `count` different tokens in uniformly random order.
 fn distinct(tokens: Range<u32>, count: usize, rng: &mut SampleRng) -> Vec<u32> {
     let first = tokens.start;
     index::sample(rng, tokens.len(), count).into_iter().map(|token| first + token as u32).collect()
 }
 
-/// `count` of `n_slots` slots, drawn one after the other without replacement with p(j) ∝ j^(power - 1), j = 1 … `n_slots`;
-/// counted from 0, in the order drawn.
+/// `count` of `n_slots` slots, drawn one after the other without replacement with p(j) ∝ j^(power - 1), j = 1 …
+/// `n_slots`; returned from 0, in the order drawn.
 ///
-/// Equivalently, the first `count` to ring of clocks that each wait an exponential time at rate p(j), here compared by
-/// logarithms.
+/// Equivalent to drawing for each slot an exponential waiting time with rate p(j) and taking the `count` shortest;
+/// times are compared by their logarithms.
 fn power_law(n_slots: usize, count: usize, power: f64, rng: &mut SampleRng) -> Vec<usize> {
     let mut wait = |slot: usize| rng.sample::<f64, _>(Exp1).ln() - (power - 1.0) * ((slot + 1) as f64).ln();
     let mut clocks: Vec<(f64, usize)> = (0..n_slots).map(|slot| (wait(slot), slot)).collect();

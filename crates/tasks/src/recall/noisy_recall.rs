@@ -1,4 +1,4 @@
-//! Noisy recall: in-context recall among tokens that mean nothing.
+//! Noisy recall: in-context recall among meaningless tokens.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +11,9 @@ use crate::{
     task::{Task, TaskSpec},
 };
 
-/// In-context recall with some pairs replaced by two noise tokens, drawn and laid out as in [`pairs`](super::pairs).
-/// Scored where a key stands that has stood before; sliced by the distance to where it last stood, noise included.
+/// In-context recall in which some pairs are replaced by two noise tokens, in the distribution and layout of
+/// [`pairs`](super::pairs). Scored at every key that has occurred before; sliced by the distance to its last
+/// occurrence, noise included.
 ///
 /// ```text
 /// position   0    1    2    3    4    5    6
@@ -24,20 +25,20 @@ use crate::{
 /// inputs `[2 n - 1]`, ids below `vocab`: keys, then values, then noise -> targets `[2 n - 1]`
 ///
 /// # References
-/// Poli et al. 2024, arXiv 2403.17844. There training predicts every next token of the sequence and only the test is
-/// scored as here; here training is too. Accuracy is over scored positions, there averaged over classes. There the pair
-/// that is never noise may be the last, which leaves sequences of noise alone possible; here it is one before.
+/// Poli et al. 2024, arXiv 2403.17844. There training predicts every next token of the sequence, and only the test is
+/// scored as here; here training is too. Accuracy is over scored positions; there it is averaged over classes. There
+/// the pair that is never noise may be the last one, so that all other pairs may be noise; here it is an earlier one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NoisyRecallConfig {
-    /// Tokens in all: keys, values and noise. Default 32, as in the source.
+    /// Total number of tokens: keys, values and noise. Default 32, as in the source.
     pub vocab: usize,
-    /// Tokens of `vocab` that are noise; of the rest half are keys and half values. Default 16, as in the source.
+    /// Number of noise tokens among them; of the others half are keys and half values. Default 16, as in the source.
     pub noise_vocab: usize,
-    /// Probability that a pair is noise instead. Default 0.2, as in the source.
+    /// Probability that a pair is replaced by noise. Default 0.2, as in the source.
     pub noise: f64,
-    /// Pairs of a sequence, n, noise included; the last is asked for its value. Default 32; the source has 64, which it
-    /// calls 128 tokens.
+    /// Number of pairs of a sequence, n, noise included; the value of the last is predicted. Default 32; the source has
+    /// 64, which it calls 128 tokens.
     pub n_pairs: usize,
 }
 
@@ -48,7 +49,7 @@ impl Default for NoisyRecallConfig {
 }
 
 impl NoisyRecallConfig {
-    /// The task.
+    /// The task as [`Pairs`].
     pub fn pairs(&self) -> Pairs {
         let Self { vocab, noise_vocab, noise, n_pairs } = *self;
         Pairs { n_slots: n_pairs, n_paired: vocab.saturating_sub(noise_vocab), n_noise: noise_vocab, noise }

@@ -1,11 +1,11 @@
-//! The sequence k_1 v_1 k_2 v_2 … k_n, drawn and written here and nowhere else.
+//! The sequence k_1 v_1 k_2 v_2 … k_n, drawn and written only in this file.
 //!
-//! A slot is two tokens: a key with its value, or noise. The last slot is a key that has stood before, without its
-//! value, so n slots take 2n-1 tokens. The value of every key that has stood before is asked for where that key stands
-//! again.
+//! A slot consists of two tokens: a key with its value, or noise. The last slot is a key that has occurred before,
+//! without its value, so n slots take 2n-1 tokens. The value of a key is predicted at every further occurrence of the
+//! key.
 //!
 //! # References
-//! MAD, Poli et al. 2024, arXiv 2403.17844, in its form with several queries.
+//! MAD, Poli et al. 2024, arXiv 2403.17844, in its variant with several queries.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -22,16 +22,16 @@ use crate::{
     task::{Split, Task},
 };
 
-/// Recall of pairs, with or without noise: what a sequence is drawn from. Token ids are keys first, then values, then noise.
+/// Recall of pairs, with or without noise. Token ids are first keys, then values, then noise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pairs {
-    /// Slots of a sequence, n.
+    /// Number of slots of a sequence, n.
     pub n_slots: usize,
-    /// Tokens that are a key or a value: the first half, rounded down, are keys.
+    /// Number of tokens that are keys or values: the first half, rounded down, are keys.
     pub n_paired: usize,
-    /// Tokens that are noise.
+    /// Number of noise tokens.
     pub n_noise: usize,
-    /// Probability that a slot holds noise.
+    /// Probability that a slot is noise.
     pub noise: f64,
 }
 
@@ -51,10 +51,10 @@ impl Pairs {
         self.n_paired as u32..(self.n_paired + self.n_noise) as u32
     }
 
-    /// Slots with independent keys, uniform among all keys, and the last key uniform among those that have stood
-    /// before. The value of a key is uniform among all values, drawn anew for every sequence; two keys may have the
-    /// same. Each slot but the last is noise with probability `noise`, two uniform tokens; one of them, drawn
-    /// uniformly, never is. `[n_slots]`
+    /// Draws slots with independent keys, uniform among all keys; the last key is uniform among those that have
+    /// occurred before. The value of a key is uniform among all values and drawn anew for every sequence; two keys may
+    /// have the same value. Each slot except the last is noise, two uniform tokens, with probability `noise`; one of
+    /// these slots, drawn uniformly, never is. `[n_slots]`
     pub fn draw(&self, rng: &mut SampleRng) -> Vec<[u32; 2]> {
         let values: Vec<u32> = self.keys().map(|_| rng.random_range(self.values())).collect();
         let pair = |key: u32| [key, values[key as usize]];
@@ -73,15 +73,15 @@ impl Pairs {
         slots
     }
 
-    /// Where answers stand ahead, in words: behind every key that comes back but the last.
+    /// Where answers appear later in the input, in words: after every repeated key except the last.
     pub fn answers_ahead(&self) -> Option<&'static str> {
         (self.n_slots > 2).then_some("the value of a key that comes back stands right after it, where it is asked for")
     }
 
-    /// Lays slots out as a sequence that asks for the value of every key that has stood before.
+    /// Writes slots as a sequence in which the value of every key that has occurred before is predicted.
     ///
     /// # Shapes
-    /// slots `[n_slots]`; the second token of the last is asked for and not part of the inputs
+    /// slots `[n_slots]`; the second token of the last slot is the answer and not part of the inputs
     pub fn write(&self, slots: &[[u32; 2]]) -> Example {
         let seq_len = 2 * slots.len() - 1;
         let (mut targets, mut loss_mask, mut slices) = (vec![0; seq_len], vec![false; seq_len], vec![None; seq_len]);
@@ -110,7 +110,7 @@ impl Task for Pairs {
         self.write(&self.draw(rng))
     }
 
-    /// From what is exact to what knows nothing of the sequence.
+    /// From an exact predictor to one that ignores the sequence.
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {
         let possible = self.values().start as usize..self.values().end as usize;
         let (lookup, seen) = (Lookup { possible: possible.clone() }, Seen { possible: possible.clone() });

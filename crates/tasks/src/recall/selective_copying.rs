@@ -1,4 +1,4 @@
-//! Selective copying: give the symbols back in order and forget the blanks between them.
+//! Selective copying: repeat the symbols in order, without the blanks between them.
 
 use rand::{RngExt, seq::index};
 use serde::{Deserialize, Serialize};
@@ -16,11 +16,11 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelectiveCopyingConfig {
-    /// Tokens in all, V: V-2 data symbols, the blank V-2 and COPY, V-1. Default 16, as in the source.
+    /// Total number of tokens V: V-2 data symbols, the blank V-2, and COPY, V-1. Default 16, as in the source.
     pub vocab: usize,
-    /// Positions, L. Default 64; the source has 256.
+    /// Number of positions L. Default 64; the source has 256.
     pub seq_len: usize,
-    /// Symbols to copy, m. Default 8; the source has 16.
+    /// Number of symbols to copy, m. Default 8; the source has 16.
     pub n_data: usize,
 }
 
@@ -31,12 +31,12 @@ impl Default for SelectiveCopyingConfig {
 }
 
 impl SelectiveCopyingConfig {
-    /// Data symbols.
+    /// Number of data symbols.
     fn n_symbols(&self) -> usize {
         self.vocab - 2
     }
 
-    /// Positions before COPY, which data and blanks share.
+    /// Number of positions before COPY, which data and blanks share.
     fn n_before(&self) -> usize {
         self.seq_len - self.n_data - 1
     }
@@ -73,7 +73,7 @@ impl TaskSpec for SelectiveCopyingConfig {
     }
 }
 
-/// Data symbols d_1 … d_m in order among blanks, then COPY, then m blanks, where the symbols are asked for in order.
+/// Data symbols d_1 … d_m in order among blanks, then COPY, then m blanks, at which the symbols are predicted in order.
 /// Symbols are uniform and independent; all choices of m places among the L-m-1 before COPY are equally likely. Only
 /// the last m positions are scored, the i-th of them in slice `item=i`.
 ///
@@ -87,8 +87,8 @@ impl TaskSpec for SelectiveCopyingConfig {
 /// inputs `[L]`, ids below `vocab` -> targets `[L]`
 ///
 /// # References
-/// MAD, Poli et al. 2024, arXiv 2403.17844. There each blank is put before a data symbol chosen uniformly, so that the
-/// last symbol always stands next to COPY.
+/// MAD, Poli et al. 2024, arXiv 2403.17844. There each blank is inserted before a data symbol chosen uniformly, so that
+/// the last symbol is always next to COPY.
 #[derive(Clone, Debug)]
 pub struct SelectiveCopying {
     /// Sizes.
@@ -96,7 +96,7 @@ pub struct SelectiveCopying {
 }
 
 impl SelectiveCopying {
-    /// The example with given data symbols at given positions.
+    /// The example with given data symbols at given places.
     ///
     /// # Shapes
     /// data `[m]`, places `[m]`, ascending

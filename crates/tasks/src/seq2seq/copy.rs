@@ -1,4 +1,4 @@
-//! Copying: the smallest task that attention solves by looking back at one place.
+//! Copying: the smallest task that attention solves by looking back at a single position.
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -16,9 +16,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CopyConfig {
-    /// Data symbols; the model's vocabulary has one more, the separator. Default 16.
+    /// Number of data symbols; the model's vocabulary has one more, the separator. Default 16.
     pub vocab: usize,
-    /// Symbols to copy, m. Default 16.
+    /// Number of symbols to copy, m. Default 16.
     pub n_data: usize,
 }
 
@@ -51,8 +51,8 @@ impl TaskSpec for CopyConfig {
     }
 }
 
-/// Data symbols d_1 … d_m, a separator, then d_1 … d_(m-1) again, so that each next symbol of the copy is asked for
-/// where the one before it stands. Symbols are uniform and independent. Only the copy is scored.
+/// Data symbols d_1 … d_m, a separator, then d_1 … d_(m-1) again, so that each symbol of the copy is predicted at the
+/// position of the one before it. Symbols are uniform and independent. Only the copy is scored.
 ///
 /// ```text
 /// position   0    1   …  m-1    m    m+1  …  2m-1
@@ -69,7 +69,7 @@ pub struct CopyTask {
 }
 
 impl CopyTask {
-    /// The example that asks for given data symbols to be copied.
+    /// The example with given data symbols.
     pub fn sequence(&self, data: &[u32]) -> Example {
         let (m, separator) = (data.len(), self.config.vocab as u32);
         let inputs = [data, &[separator], &data[..m - 1]].concat();

@@ -1,4 +1,4 @@
-//! A function written down: the target that a construction is made for, or any other.
+//! A function given by formulas or a table, for example the target of a construction.
 
 use rand::RngExt;
 use rand_distr::StandardNormal;
@@ -17,7 +17,7 @@ use crate::{
     task::{Split, Task, TaskSpec},
 };
 
-/// A target written down, as formulas or as a table of values.
+/// A target function, given by formulas or by a table of values.
 ///
 /// ```toml
 /// [task.function]
@@ -29,23 +29,23 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written")]
 pub struct FunctionConfig {
-    /// Positions. Default 8.
+    /// Number of positions. Default 8.
     pub seq_len: usize,
     /// Numbers per position. Default 2.
     pub d_in: usize,
-    /// One formula per number out, in the notation of [`crate::expression`], evaluated at every position. `x1`, `x2`, …
-    /// are the numbers of the position itself, `i` is its number, from 1, and `x2_3` is number 3 of position 2. Default
-    /// sin(2*PI*x1)*x2, unless there is a table.
+    /// One formula per output number, in the notation of [`crate::expression`], evaluated at every position. `x1`,
+    /// `x2`, … are the numbers of the position itself, `i` is its index from 1, and `x2_3` is number 3 of position 2.
+    /// Default sin(2*PI*x1)*x2, unless there is a table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<String>,
-    /// In place of formulas: every number out is looked up for the number in at its place. Default none.
+    /// Instead of formulas: every output number is looked up for the input number at the same place. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<Table>,
-    /// Where inputs come from. Default the cube from 0 to 1.
+    /// Distribution of the inputs. Default: the cube from 0 to 1.
     pub domain: Domain,
 }
 
-/// What a config file may say about a [`FunctionConfig`].
+/// The keys of a [`FunctionConfig`] in a config file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Written {
@@ -64,7 +64,7 @@ impl Default for Written {
 
 impl From<Written> for FunctionConfig {
     fn from(Written { seq_len, d_in, outputs, table, domain }: Written) -> Self {
-        // A table takes the place of the default formula.
+        // A table replaces the default formula.
         let default = || if table.is_none() { vec!["sin(2*PI*x1)*x2".to_owned()] } else { Vec::new() };
         Self { seq_len, d_in, outputs: outputs.unwrap_or_else(default), table, domain }
     }
@@ -76,11 +76,12 @@ impl Default for FunctionConfig {
     }
 }
 
-/// A function of one number by its values at some points: linear between them, constant beyond the first and the last.
+/// A piecewise linear function of one number, given by its values at some points; constant before the first and after
+/// the last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
-    /// Points, each above the one before.
+    /// The points, in increasing order.
     pub x: Vec<f64>,
     /// Value at each point.
     pub y: Vec<f64>,
@@ -109,13 +110,14 @@ impl Table {
         x_problem.into_iter().chain(y_problem).collect()
     }
 
-    /// Values and slopes over an interval, which at the points are those of both sides and all between.
+    /// Values and slopes over an interval; at the points, slopes cover both sides and all numbers between.
     fn over(&self, points: Interval) -> Derivatives {
         let (x, y) = (&self.x, &self.y);
         if points.is_undefined() {
             return [points; 3];
         }
-        // Lines that the interval touches, from 0, constant before the first point, to the last, constant beyond.
+        // The linear pieces that the interval touches: piece 0 is constant before the first point, the last is constant
+        // after the last point.
         let first = x.partition_point(|x| *x < points.low);
         let last = x.partition_point(|x| *x <= points.high);
         let slope = |line: usize| {
@@ -129,13 +131,13 @@ impl Table {
         let inside = y[first..last].iter().copied();
         let ends = [self.at(points.low), self.at(points.high)];
         let (low, high) = inside.chain(ends).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), y| (l.min(y), h.max(y)));
-        // What is read off a line is rounded a few times.
+        // Linear interpolation has a few rounding errors.
         let slack = 8.0 * f64::EPSILON * low.abs().max(high.abs());
         let second = if first == last { Interval::ZERO } else { Interval::ENTIRE };
         [Interval::new(low - slack, high + slack), slopes, second]
     }
 
-    /// The value at a point.
+    /// The value at a number.
     fn at(&self, point: f64) -> f64 {
         let (x, y) = (&self.x, &self.y);
         let above = x.partition_point(|&x| x <= point); // the first point above this one
@@ -150,7 +152,7 @@ impl Table {
     }
 }
 
-/// Where the inputs of a function lie, and their law there.
+/// Distribution of the inputs of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Domain {
@@ -188,25 +190,26 @@ impl Default for Domain {
     }
 }
 
-/// Points beside the corners at which a function is tried before it is accepted; fewer where sequences are so large, or
-/// formulas so long, that trying them would take seconds.
+/// Number of points, besides the corners, at which a function is tested before it is accepted; smaller if sequences or
+/// formulas are so long that testing would take seconds.
 fn n_tried(len: usize, operations: usize) -> u64 {
     ((1 << 20) / len.max(operations / 64).max(1) as u64).clamp(2, 256)
 }
 
-/// Operations of the formulas on one sequence at most, which take a second.
+/// Largest number of operations of the formulas for one sequence; they take a second.
 const MOST_OPERATIONS: usize = 1 << 28;
 
-/// Where the tried points come from, whatever the seed of a run.
+/// Seed of the tested points, whatever the seed of a run.
 const TRY: Seed = Seed(0);
 
-/// Characters of all formulas together at most; ready to be evaluated, each takes up to 16 bytes.
+/// Largest number of characters of all formulas together; each takes up to 16 bytes when the formulas are ready to be
+/// evaluated.
 const MOST_CHARACTERS: usize = 4_000_000;
-/// Numbers of a point that a message spells out.
+/// Largest number of a point's coordinates that a message shows.
 const SPELLED_OUT: usize = 12;
 
 impl Domain {
-    /// The law of every number, if they are independent.
+    /// The distribution of every number; `None` if numbers are not independent.
     fn distribution(self) -> Option<Distribution> {
         match self {
             Self::Cube { low, high } => Some(Distribution::Uniform { low, high }),
@@ -228,19 +231,19 @@ impl Domain {
         }
     }
 
-    /// A fixed set of sequences: the centre, ends and corners, then some at random.
+    /// A fixed set of sequences: the centre, ends and corners, then some random ones.
     fn tried(self, seq_len: usize, d_in: usize, count: u64) -> impl Iterator<Item = Vec<f32>> {
         let len = seq_len * d_in;
         let ends = match self {
             Self::Cube { low, high } => Some((low, f64::midpoint(low, high), high)),
-            // Beyond six deviations lies one number in 10^9.
+            // One number in 10^9 lies beyond six deviations.
             Self::Normal { mean, std } => Some((mean - 6.0 * std, mean, mean + 6.0 * std)),
             Self::Sphere => None,
         };
         let constant =
             ends.into_iter().flat_map(move |(low, centre, high)| [centre, low, high].map(|x| vec![x as f32; len]));
         let corners = ends.into_iter().flat_map(move |(low, _, high)| {
-            // Every corner where there are few; else some of them.
+            // All corners if there are few, else some of them.
             let count = if len < 8 { 1 << len } else { count };
             (0..count).map(move |corner| {
                 let mut rng = TRY.rng(Stream::Task, corner);
@@ -260,12 +263,12 @@ impl Domain {
     }
 }
 
-/// A point of the unit sphere of R^d: a normal one, brought to length 1. `[d]`
+/// A random point of the unit sphere of R^d: a normal vector divided by its length. `[d]`
 fn on_sphere(d: usize, rng: &mut SampleRng) -> Vec<f32> {
     loop {
         let point: Vec<f64> = (0..d).map(|_| rng.sample(StandardNormal)).collect();
         let length = point.iter().map(|x| x * x).sum::<f64>().sqrt();
-        // Shorter ones, which are as good as never drawn, say too little about their direction.
+        // The direction of a shorter vector, which practically never occurs, would be inaccurate.
         if length > 1e-9 {
             return point.iter().map(|x| (x / length) as f32).collect();
         }
@@ -295,18 +298,18 @@ impl TaskSpec for FunctionConfig {
 /// A variable of a formula.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Variable {
-    /// `x1`, `x2`, …: a number of the position itself, from 0.
+    /// `x1`, `x2`, …: a number of the position itself, with its index from 0.
     Own(usize),
-    /// `x1_1`, `x1_2`, …: a number of the whole sequence, from 0.
+    /// `x1_1`, `x1_2`, …: a number of the whole sequence, with its index from 0.
     Any(usize),
-    /// `i`
+    /// `i`, the index of the position.
     Position,
 }
 
 impl Variable {
-    /// The variable of a name, in sequences `[seq_len, d_in]`.
+    /// The variable with this name, for sequences `[seq_len, d_in]`; `None` if there is none.
     fn read(name: &str, seq_len: usize, d_in: usize) -> Option<Self> {
-        // A number from 1 to `most` written without leading zeros, counted from 0.
+        // A number from 1 to `most`, written without leading zeros, as an index from 0.
         let number = |text: &str, most: usize| {
             let number = text.parse().ok().filter(|number| (1..=most).contains(number))?;
             (number.to_string() == text).then_some(number - 1)
@@ -321,7 +324,7 @@ impl Variable {
         }
     }
 
-    /// How a message lists them.
+    /// The list of variables for messages.
     fn all(seq_len: usize, d_in: usize) -> String {
         match (seq_len * d_in, d_in) {
             (1, _) => "x1, x1_1, i".to_owned(),
@@ -331,8 +334,7 @@ impl Variable {
     }
 }
 
-/// A function of sequences, read from a [`FunctionConfig`] once and then evaluated in double precision as often as
-/// needed.
+/// A function of sequences, read from a [`FunctionConfig`] once and evaluated in double precision any number of times.
 #[derive(Clone, Debug)]
 pub struct Function {
     seq_len: usize,
@@ -347,18 +349,18 @@ enum Rule {
 }
 
 impl Function {
-    /// The function that a config writes down. It is tried at the centre, at corners and at random points of the domain,
-    /// the same ones every time.
+    /// The function of a config. It is tested at the centre, at corners and at random points of the domain, which are
+    /// the same every time.
     ///
     /// # Errors
-    /// Everything that makes no sense, each with the key to change: among them a formula that cannot be read, with its
-    /// place, and one that is not finite at a tried point, with that point.
+    /// All problems, each with the key to change; for example a formula that cannot be parsed, with the position, or
+    /// one that is not finite at a tested point, with that point.
     pub fn new(config: &FunctionConfig) -> Result<Self, Vec<TaskError>> {
         let FunctionConfig { seq_len, d_in, ref outputs, ref table, domain } = *config;
         let sizes = [TaskError::below("seq_len", seq_len, 1), TaskError::below("d_in", d_in, 1), domain.problem()];
         let mut problems: Vec<TaskError> = sizes.into_iter().flatten().collect();
         if let Some(problem) = config.dims().problem() {
-            // Nothing else can be tried at that size.
+            // A function of that size is not tested further.
             return Err(vec![TaskError::Key { key: "seq_len", problem: problem.into_parts().1 }]);
         }
         let rule = match (table, outputs.is_empty()) {
@@ -408,9 +410,9 @@ impl Function {
         if problems.is_empty() { Ok(expressions) } else { Err(problems) }
     }
 
-    /// An error if a value at a tried point is not a finite single-precision number.
+    /// An error if a value at a tested point is not finite in single precision.
     fn not_finite(&self, config: &FunctionConfig) -> Option<TaskError> {
-        // A table has finite values, and so has what lies between them.
+        // The values of a table are finite, and so are those between them.
         let Rule::Outputs(outputs) = &self.rule else { return None };
         let (d_in, d_out) = (self.d_in, self.d_out());
         let operations = outputs.iter().map(Expression::operations).sum::<usize>().saturating_mul(self.seq_len);
@@ -440,17 +442,17 @@ impl Function {
         })
     }
 
-    /// Positions.
+    /// Number of positions.
     pub fn seq_len(&self) -> usize {
         self.seq_len
     }
 
-    /// Numbers per position in.
+    /// Input numbers per position.
     pub fn d_in(&self) -> usize {
         self.d_in
     }
 
-    /// Numbers per position out.
+    /// Output numbers per position.
     pub fn d_out(&self) -> usize {
         match &self.rule {
             Rule::Outputs(outputs) => outputs.len(),
@@ -458,7 +460,7 @@ impl Function {
         }
     }
 
-    /// Whether what comes out at a position depends on nothing but what goes in there, and on its number.
+    /// Whether the output at a position depends only on the input at that position and on the position's index.
     pub fn is_per_position(&self) -> bool {
         match &self.rule {
             Rule::Outputs(outputs) => {
@@ -468,7 +470,7 @@ impl Function {
         }
     }
 
-    /// Whether it depends on nothing but what goes in at a position, not even on the number of the position.
+    /// Whether the output at a position depends only on the input at that position, not even on its index.
     pub fn is_alike_everywhere(&self) -> bool {
         match &self.rule {
             Rule::Outputs(outputs) => {
@@ -478,13 +480,13 @@ impl Function {
         }
     }
 
-    /// The values for one sequence. Where a formula is not finite, neither are they.
+    /// The values for one sequence; not finite where a formula is not.
     ///
     /// # Shapes
     /// inputs `[seq_len, d_in]` -> `[seq_len, d_out]`
     ///
     /// # Panics
-    /// If there are not `seq_len * d_in` inputs.
+    /// If the number of inputs is not `seq_len * d_in`.
     pub fn evaluate(&self, inputs: &[f64]) -> Vec<f64> {
         assert_eq!(inputs.len(), self.seq_len * self.d_in, "a sequence of another size");
         let outputs = match &self.rule {
@@ -503,14 +505,14 @@ impl Function {
         values
     }
 
-    /// What the values and derivatives are for all sequences whose numbers are these: the [variables](Jet::variables) of a box, or
-    /// the points of a path.
+    /// Values and derivatives over all sequences with these numbers: the [variables](Jet::variables) of a box, or the
+    /// points of a path.
     ///
     /// # Shapes
-    /// inputs `[seq_len, d_in]` -> `[seq_len, d_out]`, each with derivatives by all that the inputs have derivatives by
+    /// inputs `[seq_len, d_in]` -> `[seq_len, d_out]`, with derivatives by the same numbers as those of the inputs
     ///
     /// # Panics
-    /// If there are not `seq_len * d_in` inputs.
+    /// If the number of inputs is not `seq_len * d_in`.
     pub fn enclose(&self, inputs: &[Jet]) -> Vec<Jet> {
         assert_eq!(inputs.len(), self.seq_len * self.d_in, "a sequence of another size");
         let (n, order) = (inputs[0].gradient.len(), inputs[0].order());
@@ -531,8 +533,9 @@ impl Function {
     }
 }
 
-/// y = f(x) with the same f, written down, for all examples and seeds, and x from its domain. Evaluated in double
-/// precision at what a model sees, then rounded. Inputs where f is not finite are drawn again. Every position is scored.
+/// y = f(x) with the same given f for all examples and seeds, and x from its domain. Evaluated in double precision at
+/// the numbers that a model sees, then rounded. Inputs at which f is not finite are drawn again. Every position is
+/// scored.
 ///
 /// # Shapes
 /// inputs `[seq_len, d_in]` -> targets `[seq_len, d_out]`
@@ -549,7 +552,7 @@ impl Task for FunctionTask {
 
     fn example(&self, _: Split, _: u64, rng: &mut SampleRng) -> Example {
         let FunctionConfig { seq_len, d_in, domain, .. } = self.config;
-        // Ends, since the function was finite at every one of many points of this law.
+        // This ends, since the function was finite at many points of this distribution.
         loop {
             let inputs = domain.sample(seq_len, d_in, rng);
             let values = self.function.evaluate(&inputs.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
@@ -572,32 +575,32 @@ impl Task for FunctionTask {
     }
 }
 
-/// A function by name.
+/// A named function.
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltIn {
     /// Its name.
     pub name: &'static str,
-    /// Positions that it needs; `None` where every position is alike and any number will do.
+    /// Number of positions that it needs; `None` if it treats all positions alike, so that any number is possible.
     pub seq_len: Option<usize>,
     /// Numbers per position that it needs.
     pub d_in: usize,
-    /// As in [`FunctionConfig`].
+    /// Its formulas, as in [`FunctionConfig`].
     pub outputs: &'static [&'static str],
-    /// Where it is meant to be looked at.
+    /// Domain that it is meant for.
     pub domain: Domain,
-    /// Where the slope of a function of one number jumps.
+    /// Where the slope of a function of one number jumps; empty for others.
     pub kinks: &'static [f64],
-    /// One line about it.
+    /// One-line summary.
     pub summary: &'static str,
 }
 
 impl BuiltIn {
-    /// The function of this name.
+    /// The function with this name; `None` if there is none.
     pub fn find(name: &str) -> Option<&'static Self> {
         BUILT_INS.iter().find(|function| function.name == name)
     }
 
-    /// The function written down; with one position where any number will do.
+    /// The function as a config, with one position if any number is possible.
     pub fn config(&self) -> FunctionConfig {
         let outputs = self.outputs.iter().map(|&output| output.to_owned()).collect();
         let (seq_len, domain) = (self.seq_len.unwrap_or(1), self.domain);
@@ -605,13 +608,13 @@ impl BuiltIn {
     }
 }
 
-/// Domain of the scalar functions: both sides of every kink, and where sigmoids level off.
+/// Domain of scalar functions: it contains both sides of every kink, and the places where sigmoids saturate.
 const AROUND_ZERO: Domain = Domain::Cube { low: -3.0, high: 3.0 };
 
 /// Domain of functions of several numbers.
 const UNIT: Domain = Domain::Cube { low: 0.0, high: 1.0 };
 
-/// Functions by name.
+/// All named functions.
 pub const BUILT_INS: &[BuiltIn] = &[
     scalar("relu", &["relu(x1)"], &[0.0], "max(x, 0)"),
     scalar("gelu", &["gelu(x1)"], &[], "x Phi(x), with the law of N(0, 1)"),

@@ -1,15 +1,15 @@
-//! Constants written down in a config: a matrix is a list of rows.
+//! Constants given in a config; a matrix is a list of rows.
 
 use nalgebra::{DMatrix, DVector};
 
 use crate::error::TaskError;
 
-/// A size that a config dictates, with the key that dictates it.
+/// A size determined by a config, with the key that determines it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
     /// The size.
     pub value: usize,
-    /// How a message names it, such as `seq_len * d`.
+    /// Its name in messages, such as `seq_len * d`.
     pub name: &'static str,
 }
 
@@ -42,23 +42,23 @@ fn is_finite(value: f64) -> bool {
     (value as f32).is_finite()
 }
 
-/// The matrix of these rows, rounded to what a model sees.
+/// The matrix with these rows, rounded to single precision.
 pub(super) fn matrix(given: &[Vec<f64>]) -> DMatrix<f32> {
     let cols = given.first().map_or(0, Vec::len);
     DMatrix::from_row_iterator(given.len(), cols, given.iter().flatten().map(|&value| value as f32))
 }
 
-/// The vector of these numbers, rounded to what a model sees.
+/// The vector with these numbers, rounded to single precision.
 pub(super) fn vector(given: &[f64]) -> DVector<f32> {
     DVector::from_iterator(given.len(), given.iter().map(|&value| value as f32))
 }
 
-/// A matrix written down; [`matrix`] gives it back.
+/// The rows of a matrix, for a config; the inverse of [`matrix`].
 pub(super) fn rows(matrix: &DMatrix<f32>) -> Vec<Vec<f64>> {
     matrix.row_iter().map(|row| row.iter().map(|&value| f64::from(value)).collect()).collect()
 }
 
-/// A vector written down; [`vector`] gives it back.
+/// The numbers of a vector, for a config; the inverse of [`vector`].
 pub(super) fn numbers(vector: &DVector<f32>) -> Vec<f64> {
     vector.iter().map(|&value| f64::from(value)).collect()
 }

@@ -1,4 +1,4 @@
-//! A sequence in, a sequence of the same length out. One file per task.
+//! Tasks from a sequence to a sequence of the same length, one file each.
 
 pub mod copy;
 pub mod function;

@@ -18,25 +18,25 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReluNetworkConfig {
-    /// Positions. Default 20.
+    /// Number of positions. Default 20.
     pub seq_len: usize,
-    /// Numbers per position, in and, unless told otherwise, out. Default 5.
+    /// Input numbers per position and, by default, output numbers. Default 5.
     pub d: usize,
-    /// Numbers per position out. Default d.
+    /// Output numbers per position. Default d.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub d_out: Option<usize>,
-    /// Hidden units of the network. Default 10.
+    /// Number of hidden units. Default 10.
     pub d_hidden: usize,
     /// Distribution of every input number. Default U(0, 1).
     pub input: Distribution,
     /// Factor on every target. Default 1.
     pub target_scale: f64,
-    /// The network, written down. Default none: it is drawn from the seed.
+    /// The weights and biases of the network. Default: none, they are drawn from the seed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub given: Option<GivenNetwork>,
 }
 
-/// The constants of a [`ReluNetwork`], in double precision; the task rounds them to single.
+/// The constants of a [`ReluNetwork`] in double precision; the task rounds them to single precision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GivenNetwork {
@@ -57,16 +57,16 @@ impl Default for ReluNetworkConfig {
     }
 }
 
-/// Weights of the network at most: 16 MB.
+/// Largest number of weights of the network: 16 MB.
 const MOST_WEIGHTS: usize = 1 << 22;
 
 impl ReluNetworkConfig {
-    /// Numbers per position out.
+    /// Output numbers per position.
     pub fn d_out(&self) -> usize {
         self.d_out.unwrap_or(self.d)
     }
 
-    /// W1 and W2 are held in memory.
+    /// A problem if W1 and W2 together would take too much memory.
     fn too_wide(&self) -> Option<TaskError> {
         let (d_hidden, flat) = (self.d_hidden, self.seq_len.saturating_mul(self.d.saturating_add(self.d_out())));
         let problem = || format!("{d_hidden} units of {flat} weights are too many; give {MOST_WEIGHTS} at most");
@@ -108,7 +108,7 @@ impl TaskSpec for ReluNetworkConfig {
         ];
         let mut problems: Vec<TaskError> = problems.into_iter().flatten().chain(self.bad_given()).collect();
         if problems.is_empty() && self.given.is_none() {
-            // E[y^2] for weights and biases that are drawn: half of what enters a unit passes it.
+            // E[y^2] for weights and biases that are drawn: on average ReLU halves the mean square of a unit.
             let unit = ((self.seq_len * self.d) as f64).mul_add(self.input.moment(2), 1.0) / 2.0;
             let mean_square = (self.d_hidden as f64).mul_add(unit, 1.0);
             problems.extend(TaskError::squares_overflow("target_scale", self.target_scale.powi(2) * mean_square));
@@ -125,8 +125,8 @@ impl TaskSpec for ReluNetworkConfig {
     }
 }
 
-/// y = target_scale * (W2 relu(W1 vec(x) + b1) + b2), where vec(x) is the sequence laid out in a row. All weights and biases are N(0, 1)
-/// and shared by all examples of a seed, unless they are given. Every position is scored.
+/// y = target_scale * (W2 relu(W1 vec(x) + b1) + b2), where vec(x) concatenates the rows of the sequence. All weights
+/// and biases are N(0, 1) and shared by all examples of a seed, unless they are given. Every position is scored.
 ///
 /// # Shapes
 /// inputs `[seq_len, d]` -> targets `[seq_len, d_out]`
@@ -148,7 +148,7 @@ pub struct ReluNetwork {
 }
 
 impl ReluNetwork {
-    /// Takes the constants that are given, or draws W1, b1, W2 and b2, in this order. The config must be valid.
+    /// Uses the given constants, or draws W1, b1, W2 and b2 in this order. The config must be valid.
     pub fn new(config: ReluNetworkConfig, rng: &mut SampleRng) -> Self {
         if let Some(GivenNetwork { weights_in, bias_in, weights_out, bias_out }) = &config.given {
             let (weights_in, bias_in) = (given::matrix(weights_in), given::vector(bias_in));
@@ -164,7 +164,7 @@ impl ReluNetwork {
         Self { config, weights_in, bias_in, weights_out, bias_out }
     }
 
-    /// The same task with its constants written down, so that no seed is needed to build it again.
+    /// The config with all constants given, so that no seed is needed to build the same task again.
     pub fn written_down(&self) -> ReluNetworkConfig {
         let given = GivenNetwork {
             weights_in: given::rows(&self.weights_in),

@@ -1,4 +1,4 @@
-//! Truncated linear: the target that one softmax attention layer is shown to approximate.
+//! Truncated linear: the target that one layer of softmax attention is proved to approximate.
 
 use nalgebra::{DMatrix, DVector, DVectorView};
 use serde::{Deserialize, Serialize};
@@ -18,28 +18,28 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TruncatedLinearConfig {
-    /// Positions. Default 50.
+    /// Number of positions. Default 50.
     pub seq_len: usize,
     /// Numbers per position. Default 10.
     pub d_in: usize,
-    /// Least value of a target. Default -25.
+    /// Lower end of the targets before scaling. Default -25.
     pub low: f64,
-    /// Greatest value of a target. Default 25.
+    /// Upper end of the targets before scaling. Default 25.
     pub high: f64,
     /// Distribution of every input number. Default U(-5, 5).
     pub input: Distribution,
-    /// Factor on every target, after the clamp; 1/high for targets of size 1. Default 1.
+    /// Factor on every target, applied after the clamp; 1/high for targets of size 1. Default 1.
     pub target_scale: f64,
-    /// The linear forms, written down. Default none: they are drawn from the seed.
+    /// The linear forms. Default: none, they are drawn from the seed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub given: Option<GivenForms>,
 }
 
-/// The constants of a [`TruncatedLinear`], in double precision; the task rounds them to single.
+/// The constants of a [`TruncatedLinear`] in double precision; the task rounds them to single precision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GivenForms {
-    /// w_i as row i. `[seq_len][d_in]`
+    /// Rows w_i. `[seq_len][d_in]`
     pub weights: Vec<Vec<f64>>,
     /// t_i. `[seq_len]`
     pub offsets: Vec<f64>,
@@ -106,27 +106,27 @@ impl TaskSpec for TruncatedLinearConfig {
     }
 }
 
-/// Clamp of a linear form, y_i = target_scale * clamp(w_i . x_i + t_i, low, high), with w_i, t_i ~ N(0, 1) of each position's own,
-/// shared by all examples of a seed, unless they are given. Every position is scored.
+/// A clamped linear form, y_i = target_scale * clamp(w_i . x_i + t_i, low, high). Each position has its own w_i, t_i ~
+/// N(0, 1), which are shared by all examples of a seed, unless they are given. Every position is scored.
 ///
 /// # Shapes
 /// inputs `[seq_len, d_in]` -> targets `[seq_len, 1]`
 ///
 /// # References
-/// Hu et al. 2025, arXiv 2504.15956. There the target is padded with zeros to the model's width and the error averaged
-/// over the padding too; here d_out is 1.
+/// Hu et al. 2025, arXiv 2504.15956. There the target is padded with zeros to the model's width, and the error is
+/// averaged over the padding too; here d_out is 1.
 #[derive(Clone, Debug)]
 pub struct TruncatedLinear {
     /// Sizes and ends of the range.
     pub config: TruncatedLinearConfig,
-    /// w_i as column i. `[d_in, seq_len]`
+    /// Columns w_i. `[d_in, seq_len]`
     pub weights: DMatrix<f32>,
     /// t_i. `[seq_len]`
     pub offsets: DVector<f32>,
 }
 
 impl TruncatedLinear {
-    /// Takes the constants that are given, or draws w, then t. The config must be valid.
+    /// Uses the given constants, or draws w and then t. The config must be valid.
     pub fn new(config: TruncatedLinearConfig, rng: &mut SampleRng) -> Self {
         let TruncatedLinearConfig { seq_len, d_in, .. } = config;
         if let Some(GivenForms { weights, offsets }) = &config.given {
@@ -138,7 +138,7 @@ impl TruncatedLinear {
         Self { config, weights, offsets }
     }
 
-    /// The same task with its constants written down, so that no seed is needed to build it again.
+    /// The config with all constants given, so that no seed is needed to build the same task again.
     pub fn written_down(&self) -> TruncatedLinearConfig {
         let given =
             GivenForms { weights: given::rows(&self.weights.transpose()), offsets: given::numbers(&self.offsets) };

@@ -1,4 +1,4 @@
-//! What a config file may say, and what is refused.
+//! What a config file may contain, and what is refused.
 
 use headway_tasks::{Distribution, SHIFTS, Seed, Split, Stream, TASKS, TaskConfig};
 
@@ -122,7 +122,7 @@ fn sizes_that_make_no_sense_are_refused_by_key() {
         ),
         ("[icl_linear]\nd = 6\ncurriculum.d_step = 0", vec!["curriculum.d_step"]),
         ("[icl_linear]\nn_points = 12\ncurriculum.points_step = 0", vec!["curriculum.points_step"]),
-        // What single precision makes of a number.
+        // Numbers that become equal in single precision.
         ("[truncated_linear]\nlow = 1\nhigh = 1.00000001", vec!["low"]),
         ("[truncated_linear]\nhigh = 1e39", vec!["high"]),
         ("[truncated_linear]\nhigh = 1e30\ntarget_scale = 1e20", vec!["target_scale"]),

@@ -1,4 +1,4 @@
-//! Training prompts that grow, and nothing else that does.
+//! Curricula: training prompts grow, and nothing else does.
 
 use headway_tasks::{
     Batch, DataConfig, Seed, Source, Split, TASKS, TaskConfig, icl::curriculum::Curriculum, prompt::Size,
@@ -51,7 +51,7 @@ fn sizes_of_the_source() {
     }
     assert_eq!(curriculum.end(full), 30_000);
     assert_eq!(curriculum.end(Size { d: 5, n_points: 11 }), 0);
-    // The slower of the two decides.
+    // The slower one determines the end.
     assert_eq!(curriculum.end(Size { d: 8, n_points: 12 }), 6000);
     assert_eq!(curriculum.end(Size { d: 6, n_points: 16 }), 6000);
 }
@@ -81,7 +81,7 @@ fn batches_are_functions_of_their_number() {
         down.reverse();
         assert_eq!(up, down, "{}", config.name());
         assert_ne!(up[0], up[1], "{}", config.name());
-        // Once all is full, the batches are those of a run without a curriculum.
+        // Once all is full, batches equal those of a run without a curriculum.
         let plain = source(&plain(&config), FRESH);
         assert_eq!(up[6], plain.train_batch(6), "{}", config.name());
         assert_ne!(up[0], plain.train_batch(0), "{}", config.name());

@@ -1,4 +1,4 @@
-//! Hidden functions: by hand, and by the moments that theory gives.
+//! Hidden functions, compared with hand computations and with moments from theory.
 
 use headway_tasks::{
     Baseline, Batch, Distribution, Seed, Split, Stream, Targets, Task,
@@ -27,7 +27,7 @@ fn answers<F: Family, const D: usize>(config: &F, function: &F::Function, points
     config.answers(function, &x, &mut Seed(1).rng(Stream::Test, 0)).as_slice().to_vec()
 }
 
-/// Asserts that the mean of y^2 over prompts is what the family says, within 4 standard errors.
+/// Asserts that the mean of y^2 over prompts is the family's `mean_square`, within 4 standard errors.
 fn assert_mean_square<F: Family>(config: &F, expected: f64) {
     assert!((config.mean_square() - expected).abs() < 1e-9, "{} is not {expected}", config.mean_square());
     let (batch, points) = (draw(config, 20_000), config.prompts().n_points);
@@ -39,7 +39,7 @@ fn assert_mean_square<F: Family>(config: &F, expected: f64) {
     });
     let (mean, error) = (squares.mean(), (squares.variance() / batch.size as f64).sqrt());
     assert!((mean - expected).abs() < 4.0 * error, "{mean} +- {error} is not {expected}");
-    // A loose interval would accept anything.
+    // A wide interval would accept anything.
     assert!(error < 0.02 * expected, "{error} says too little about {expected}");
 }
 

@@ -1,4 +1,4 @@
-//! Functions written down: values by hand, domains by their moments, and what is refused.
+//! Functions given in a config: values by hand, moments of domains, and refusals.
 
 use headway_tasks::{
     BUILT_INS, Baseline, Batch, BuiltIn, Domain, Function, FunctionConfig, Seed, Split, Stream, TaskConfig,
@@ -68,7 +68,7 @@ fn examples_are_the_rounded_values_at_what_a_model_sees() {
             let expected: Vec<f32> = f.evaluate(&inputs).into_iter().map(|y| y as f32).collect();
             assert_eq!(targets, expected);
         }
-        // No seed changes the function, and every position counts.
+        // The seed does not change the function, and every position is scored.
         assert_eq!(
             config
                 .open(&files(), Seed(2))
@@ -171,7 +171,7 @@ fn formulas_that_make_no_sense_are_refused_with_the_fix() {
         let config = FunctionConfig { outputs: vec![name.to_owned()], ..Default::default() };
         assert!(Function::new(&config).is_err() || name == "x+1", "{name}");
     }
-    // Everything wrong is reported at once.
+    // All problems are reported at once.
     assert_eq!(messages("seq_len = 0\nd_in = 0\noutputs = [\"(\", \")\"]\ndomain.normal.std = -1").len(), 5);
 }
 
@@ -202,7 +202,7 @@ fn values_that_are_not_finite_are_refused_with_their_point() {
             "seq_len = 9\noutputs = [\"ln(i - 2)\"]",
             "`ln(i - 2)` is NaN at position 1 of a sequence with [0.5, 0.5] there",
         ),
-        // Finite in double precision alone.
+        // Finite only in double precision.
         (
             "seq_len = 1\nd_in = 1\noutputs = [\"exp(100*x1)\"]",
             "`exp(100*x1)` is 2.6881171418161356e43 at position 1 of [[1.0]]",
@@ -215,13 +215,13 @@ fn values_that_are_not_finite_are_refused_with_their_point() {
     ] {
         assert_eq!(messages(text), [format!("outputs: {expected}; {fix}")], "{text}");
     }
-    // A region without a corner.
+    // An undefined region that contains no corner.
     assert!(messages("seq_len = 1\nd_in = 1\noutputs = [\"sqrt(abs(x1 - 0.7) - 0.05)\"]")[0].contains("NaN"));
 }
 
 #[test]
 fn a_point_where_a_formula_is_not_finite_is_drawn_again() {
-    // A hole of width 1e-4 that no tried point hits; 20,000 draws of 7 numbers hit it 14 times on average.
+    // A gap of width 1e-4 that no tested point hits; 20,000 draws of 7 numbers hit it 14 times on average.
     let config = parse("seq_len = 7\nd_in = 1\noutputs = [\"sqrt(abs(x1 - 0.70002) - 0.00005)\"]");
     assert_eq!(config.validate(), []);
     let batch = draw(&config, 20_000);
@@ -234,7 +234,7 @@ fn built_in_functions_are_valid_and_found_by_name() {
         assert_eq!(BuiltIn::find(built_in.name).map(|found| found.outputs), Some(built_in.outputs));
         let f = Function::new(&built_in.config()).unwrap_or_else(|problems| panic!("{problems:?}"));
         assert_eq!(f.d_out(), built_in.outputs.len(), "{}", built_in.name);
-        // Where any number of positions will do, they do not see each other.
+        // Functions that allow any number of positions treat each position by itself.
         assert_eq!(f.is_per_position(), built_in.seq_len.is_none(), "{}", built_in.name);
         let dims = TaskConfig::Function(built_in.config()).dims();
         assert_eq!((dims.seq_len, dims.d_out), (built_in.seq_len.unwrap_or(1), f.d_out()));

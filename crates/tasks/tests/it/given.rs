@@ -1,4 +1,4 @@
-//! Constants written down in a config, against hand computations and against the constants drawn from a seed.
+//! Constants given in a config, compared with hand computations and with the constants drawn from a seed.
 
 use headway_tasks::{
     ReluNetwork, ReluNetworkConfig, Seed, Split, Stream, TaskConfig, TruncatedLinear, TruncatedLinearConfig,
@@ -91,7 +91,8 @@ fn drawn_constants_written_down_are_the_same_task() {
     }
 }
 
-/// Asserts that a config with its constants written down gives the examples that a seed gives, after a round trip too.
+/// Asserts that a config with given constants produces the examples of the seed that they were drawn from, also after a
+/// round trip.
 fn assert_same(drawn: &TaskConfig, written_down: &TaskConfig, seed: Seed) {
     assert_eq!(written_down.validate(), []);
     let read = parse(&toml::to_string(written_down).expect("a table"));
@@ -110,7 +111,7 @@ fn a_width_out_that_is_the_width_in_changes_no_number() {
     let narrow = "[relu_network]\nseq_len = 3\nd = 2\nd_hidden = 5";
     let (default, said) = (network(narrow), network(&format!("{narrow}\nd_out = 2")));
     assert_eq!(default.targets(&[0.5; 6]), said.targets(&[0.5; 6]));
-    // W1 and b1 come first, so that they do not depend on the width out.
+    // W1 and b1 are drawn first, so that they do not depend on the output width.
     let wide = network(&format!("{narrow}\nd_out = 7"));
     assert_eq!((&wide.weights_in, &wide.bias_in), (&default.weights_in, &default.bias_in));
     assert_eq!((wide.weights_out.shape(), wide.bias_out.len()), ((21, 5), 21));

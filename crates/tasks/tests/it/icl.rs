@@ -1,4 +1,4 @@
-//! Prompts, and the error curves of in-context predictors against their closed forms.
+//! Prompts, and the error curves of in-context predictors compared with closed forms.
 
 use headway_tasks::{
     Baseline, Batch, Inputs, Seed, Shift, Split, Stream, Targets, Task,
@@ -15,7 +15,7 @@ fn draw(config: &LinearConfig, count: u64) -> Batch {
     Batch::stack(task.dims(), (0..count).map(|i| task.example(Split::Test, i, &mut Seed(1).rng(Stream::Test, i))))
 }
 
-/// One prompt that asks at every point; a row per coordinate of x.
+/// One prompt in which every point is scored; one row per coordinate of x.
 fn asked<const POINTS: usize>(x: &[[f32; POINTS]], y: [f32; POINTS], asked: AnswerKind) -> Batch {
     let (d, every): (_, Vec<usize>) = (x.len(), (0..POINTS).collect());
     let x = DMatrix::from_fn(d, POINTS, |row, point| x[row][point]);
@@ -23,7 +23,7 @@ fn asked<const POINTS: usize>(x: &[[f32; POINTS]], y: [f32; POINTS], asked: Answ
     Batch::stack(alternating::dims(d, POINTS, asked), [example])
 }
 
-/// A predictor's squared error at each point: its mean over prompts, and the standard error of that mean.
+/// A predictor's squared error at each point: the mean over prompts, with its standard error.
 fn curve(baseline: &dyn Baseline, config: &LinearConfig) -> Vec<(f64, f64)> {
     let batch = draw(config, PROMPTS);
     let (predictions, targets) = (baseline.predict(&batch), batch.targets.continuous());
@@ -37,14 +37,14 @@ fn curve(baseline: &dyn Baseline, config: &LinearConfig) -> Vec<(f64, f64)> {
     (0..config.n_points).map(at_point).collect()
 }
 
-/// Asserts that a curve is where theory says, within 4 standard errors, at the given points.
+/// Asserts that a curve agrees with theory within 4 standard errors at the given points.
 fn assert_curve(baseline: &dyn Baseline, config: &LinearConfig, points: &[usize], expected: impl Fn(usize) -> f64) {
     let curve = curve(baseline, config);
     for &i in points {
         let ((mean, error), expected) = (curve[i], expected(i));
         let allowed = 4.0 * error + 1e-9;
         assert!((mean - expected).abs() < allowed, "points={i}: {mean} +- {error} is not {expected}");
-        // A loose interval would accept anything.
+        // A wide interval would accept anything.
         assert!(allowed < 0.35 * expected.max(1.0), "points={i}: {error} says too little about {expected}");
     }
 }
@@ -185,7 +185,7 @@ fn ridge_is_the_best_predictor_at_its_own_noise() {
     }
 }
 
-/// Noise of three sources: of the task, before y is scaled down, and of a shift after that.
+/// Three sources of noise: that of the task, before y is scaled down, and that of a shift after it.
 #[test]
 fn the_best_possible_predictor_knows_how_noisy_prompts_are() {
     let shift = Some(Shift::NoisyY(1.0));
@@ -213,6 +213,6 @@ fn nearest_neighbours_by_hand() {
     let x = [[0.0, 10.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 2.0, 1.0]];
     let predictions = Knn { neighbours: 3 }.predict(&asked(&x, [1.0, 2.0, 3.0, 5.0, 100.0], AnswerKind::Number));
     let answers: Vec<f32> = (0..5).map(|point| predictions[alternating::x_position(point)]).collect();
-    // Up to three examples all count; the last query leaves out the example at (10, 0).
+    // With up to three examples all count; the last query ignores the example at (10, 0).
     assert_eq!(answers, [0.0, 1.0, 1.5, 2.0, 3.0]);
 }

@@ -1,4 +1,4 @@
-//! Every task, one module a family or a law.
+//! All tasks, one module per family or law.
 
 mod config;
 mod curriculum;
@@ -14,7 +14,7 @@ mod shifts;
 mod source;
 mod task_laws;
 
-/// The one file that there is.
+/// The only file that exists.
 const TABLE: &str = "table.csv";
 
 /// Files for every task: one table of 60 examples of 3 positions.

@@ -1,4 +1,4 @@
-//! Recall tasks: layouts by hand, the laws that sequences follow, and the predictors that anchor them.
+//! Recall tasks: layouts by hand, the distributions of sequences, and the baselines.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ fn mqar(config: MqarConfig) -> Mqar {
     Mqar { config }
 }
 
-/// How often each thing occurs.
+/// How often each value occurs.
 fn counts<T: Ord>(things: impl IntoIterator<Item = T>) -> BTreeMap<T, u64> {
     let mut counts = BTreeMap::new();
     things.into_iter().for_each(|thing| *counts.entry(thing).or_default() += 1);
@@ -34,11 +34,11 @@ fn counts<T: Ord>(things: impl IntoIterator<Item = T>) -> BTreeMap<T, u64> {
 fn assert_share(count: u64, total: u64, expected: f64, what: &str) {
     let (share, error) = (count as f64 / total as f64, (expected * (1.0 - expected) / total as f64).sqrt());
     assert!((share - expected).abs() < 4.5 * error, "{what}: {share} +- {error} is not {expected}");
-    // A loose interval would accept anything.
+    // A wide interval would accept anything.
     assert!(error < 0.05 * expected.max(0.1), "{what}: {total} draws say too little about {expected}");
 }
 
-/// Asserts that tokens are uniform over a vocabulary and leave nothing of it out.
+/// Asserts that tokens are uniform over a vocabulary and that all of it occurs.
 fn assert_uniform(tokens: &[u32], vocabulary: std::ops::Range<u32>, what: &str) {
     let counts = counts(tokens.iter().copied());
     assert!(counts.keys().copied().eq(vocabulary.clone()), "{what}: {:?}", counts.keys());
@@ -48,7 +48,7 @@ fn assert_uniform(tokens: &[u32], vocabulary: std::ops::Range<u32>, what: &str) 
     }
 }
 
-/// Scored positions where the greatest logit is the target's, and all scored positions.
+/// Number of scored positions at which the largest logit is the target's, and of all scored positions.
 fn hits(baseline: &dyn Baseline, batch: &Batch) -> (u64, u64) {
     let logits = baseline.predict(batch);
     let positions = logits.chunks(batch.dims.d_out).zip(batch.targets.classes()).zip(&batch.loss_mask);
@@ -61,7 +61,7 @@ fn hits(baseline: &dyn Baseline, batch: &Batch) -> (u64, u64) {
 #[test]
 fn distances_fall_into_slices_that_double() {
     assert_eq!(distance::slices(34), ["distance=2", "distance=4", "distance=8", "distance=16", "distance=32"]);
-    // Distances are even, so that 32 is the last below 34 and in sequences of 33 too.
+    // Distances are even, so 32 is the largest distance both below 34 and in sequences of 33.
     assert_eq!(distance::slices(33), distance::slices(34));
     assert_eq!(distance::slices(35).last().map(String::as_str), Some("distance=64"));
     let slices: Vec<u32> = [2, 4, 6, 8, 10, 16, 18, 32, 34].map(distance::slice).to_vec();
@@ -174,7 +174,7 @@ fn pairs_by_hand() {
     assert_eq!(example.targets.classes(), [0, 0, 0, 0, 0, 0, 4, 0, 4, 0, 6]);
     let scored = [6, 8, 10];
     assert!((0..11).all(|position| example.loss_mask[position] == scored.contains(&position)));
-    // Back to where the key last stood: 6 - 0, 8 - 6 and 10 - 4.
+    // Distances to the key's last occurrence: 6 - 0, 8 - 6 and 10 - 4.
     assert_eq!(scored.map(|position| example.slices[position]), [Some(2), Some(0), Some(2)]);
     assert_eq!(example.slices.iter().flatten().count(), 3);
 }
@@ -184,7 +184,7 @@ fn slots(example: &Example) -> Vec<Vec<u32>> {
     example.inputs.tokens().chunks(2).map(<[u32]>::to_vec).collect()
 }
 
-/// Asserts that a key always has the same value, and that exactly the keys that have stood before are asked for it.
+/// Asserts that a key always has the same value, and that exactly the keys that have occurred before are scored.
 fn assert_recall(example: &Example, is_key: impl Fn(u32) -> bool) {
     let mut value_of = BTreeMap::new();
     for (slot, tokens) in slots(example).iter().enumerate() {
@@ -220,7 +220,7 @@ fn in_context_recall_draws_a_new_map_for_every_sequence() {
 
 #[test]
 fn the_last_key_is_uniform_among_those_that_stood_before() {
-    // Where one key stood twice and another once, either comes last equally often.
+    // If one key occurred twice and another once, either is the last key equally often.
     let task = InContextRecallConfig { vocab: 6, n_pairs: 4 }.pairs();
     let all: Vec<_> = draw(&task, 4000).iter().map(slots).collect();
     let two_and_one = all.iter().filter(|s| s[0][0] == s[1][0] && s[1][0] != s[2][0]);
@@ -248,7 +248,7 @@ fn noisy_recall_has_the_noise_that_it_names() {
                 .all(|slot| slot.iter().all(|&token| token >= 7) || (slot[0] < 3 && (3..7).contains(&slot[1])))
         );
     }
-    // One of the six slots before the last is never noise, each equally likely.
+    // One of the six slots before the last is never noise, and each of them equally often.
     for slot in 0..6 {
         let count = all.iter().filter(|slots| slots[slot][0] >= 7).count() as u64;
         assert_share(count, 4000, 0.3 * 5.0 / 6.0, &format!("noise in slot {slot}"));
@@ -308,7 +308,7 @@ fn sequence(tokens: &[u32], vocab: usize) -> Batch {
     Batch::stack(TaskDims { seq_len, input: TaskInput::Tokens { vocab }, d_out: vocab }, [example])
 }
 
-/// Classes that a predictor holds possible, at each position of a sequence of tokens below 7.
+/// Classes that a predictor considers possible, at each position of a sequence of tokens below 7.
 fn possible(baseline: &dyn Baseline, tokens: &[u32]) -> Vec<Vec<usize>> {
     let logits = baseline.predict(&sequence(tokens, 7));
     logits.chunks(7).map(|logits| (0..7).filter(|&class| logits[class] == 0.0).collect()).collect()
@@ -317,7 +317,7 @@ fn possible(baseline: &dyn Baseline, tokens: &[u32]) -> Vec<Vec<usize>> {
 #[test]
 fn lookup_by_hand() {
     let tokens = [1, 5, 2, 2, 1, 6, 1];
-    // 1 was first followed by 5; 2 by itself, known as soon as it stands there twice.
+    // 1 was first followed by 5; 2 was first followed by itself, which is known from its second occurrence on.
     assert_eq!(
         possible(&Lookup { possible: 4..7 }, &tokens),
         [vec![4, 5, 6], vec![4, 5, 6], vec![4, 5, 6], vec![2], vec![5], vec![4, 5, 6], vec![5]]
@@ -338,7 +338,7 @@ fn lookup_is_exact_on_every_recall_task() {
     let tasks: [Box<dyn Task>; 6] = [
         Box::new(mqar(MqarConfig::default())),
         Box::new(mqar(MqarConfig { n_pairs: vec![1, 4, 8], ..Default::default() })),
-        // Filler that happens to be a key, with something else after it, comes after the pairs.
+        // Filler that happens to be a key and is followed by something else comes after the pairs.
         Box::new(mqar(MqarConfig { vocab: 33, random_filler: true, power: 1.0, ..Default::default() })),
         Box::new(InContextRecallConfig::default().pairs()),
         Box::new(NoisyRecallConfig::default().pairs()),
@@ -361,7 +361,7 @@ fn guesses_are_right_as_often_as_their_choices_are_few() {
     let task = mqar(MqarConfig::default());
     let batch = Batch::stack(task.dims(), draw(&task, 5000));
     let baselines = task.baselines();
-    // One value of each sequence is guessed throughout, so exactly one query of four is answered.
+    // One value of each sequence is guessed at all its queries, so exactly one query in four is right.
     assert_eq!(hits(&*baselines[1], &batch), (5000, 20_000));
     let (hits, total) = hits(&*baselines[2], &batch);
     assert_share(hits, total, 1.0 / 32.0, "chance");

@@ -1,4 +1,4 @@
-//! Regression with an example per row: the layout and the predictors by hand, and against each other.
+//! Regression with one example per row: the layout and the predictors by hand, and compared with each other.
 
 use headway_tasks::{
     Batch, Distribution, RegressionConfig, Seed, Split, Stream, TaskConfig,
@@ -65,7 +65,7 @@ fn one_w_answers_every_row_of_a_prompt() {
 
 #[test]
 fn noise_is_added_to_examples_and_not_to_the_target() {
-    // w = 3 in one dimension, nearly always: what is left of y is noise.
+    // w is practically 3, in one dimension: the rest of y is noise.
     let config = parse("d = 1\nn_points = 4000\nnoise = 0.5\nweights = { normal = { mean = 3, std = 1e-9 } }");
     let batch = draw(&config, 1);
     let (x, y, query) = read(batch.inputs.continuous(), 4001);
@@ -84,7 +84,7 @@ fn steps_of_gradient_descent_by_hand() {
         assert!((w(steps) - expected).abs() < 1e-15, "{steps} steps: {}", w(steps));
     }
     assert!((w(1000) - 1.4).abs() < 1e-12, "the least squares solution");
-    // Two coordinates that no example mixes: each goes its own way.
+    // Two coordinates that no example mixes evolve independently.
     let (x, y) = (DMatrix::from_row_slice(2, 2, &[2.0, 0.0, 0.0, 1.0]), DVector::from_vec(vec![2.0, 5.0]));
     assert_eq!(gradient_descent(x.as_view(), y.as_view(), 1, 0.5).as_slice(), [1.0, 1.25]);
 }

@@ -1,4 +1,4 @@
-//! In-context rules by hand, and by the conditions that define their answers.
+//! In-context rules, by hand and by the conditions that define their answers.
 
 use headway_tasks::{
     Baseline, Batch, Seed, Split, Stream, Task,
@@ -34,7 +34,7 @@ fn prompts<F: Family>(config: &F, count: u64) -> Vec<Prompt> {
     batch.inputs.continuous().chunks(batch.dims.seq_len * d).map(|tokens| Prompt::read(tokens, d)).collect()
 }
 
-/// A rule's answer to a query, from a row per example.
+/// A rule's answer to a query, given one row per example.
 fn answer<const D: usize>(rule: &impl InContext, examples: &[([f64; D], f64)], query: [f64; D]) -> f64 {
     let x = DMatrix::from_fn(D, examples.len(), |row, j| examples[j].0[row]);
     let y = DVector::from_fn(examples.len(), |j, _| examples[j].1);
@@ -107,7 +107,7 @@ fn gradient_descent_by_hand() {
     let after = |steps, step_size, query| answer(&GradientDescent { steps, step_size }, &examples, query);
     assert_close(after(1, 1.0, [1.0, 0.0]), 1.0, 1e-12);
     assert_close(after(1, 1.0, [0.0, 1.0]), 0.25, 1e-12);
-    // Each step leaves 1 - step_size lambda / 4 of what is missing.
+    // Each step leaves 1 - step_size lambda / 4 of the remainder.
     assert_close(after(3, 0.5, [1.0, 0.0]), 1.0 - 0.5_f64.powi(3), 1e-12);
     assert_close(after(3, 0.5, [0.0, 1.0]), 1.0 - 0.875_f64.powi(3), 1e-12);
     assert_close(after(0, 1.0, [1.0, 1.0]), 0.0, 0.0);
@@ -126,13 +126,13 @@ fn gradient_descent_converges_to_least_squares() {
 
 #[test]
 fn regression_trees_by_hand() {
-    // The second coordinate tells (0, 0) from (10, 12); the first only splits off one example at a time.
+    // The second coordinate separates (0, 0) from (10, 12); the first only splits off one example at a time.
     let examples = [([0.0, 0.0], 0.0), ([2.0, 1.0], 0.0), ([1.0, 2.0], 10.0), ([3.0, 3.0], 12.0)];
     let (shallow, full) = (RegressionTree { max_depth: Some(1) }, RegressionTree { max_depth: None });
     for (query, by_shallow, by_full) in [
         ([9.0, 1.4], 0.0, 0.0),
         ([0.0, 1.6], 11.0, 10.0),
-        // Both coordinates tell 10 from 12; the first counts, at 2.
+        // Both coordinates separate 10 from 12; the first counts, at 2.
         ([1.9, 9.0], 11.0, 10.0),
         ([2.1, 1.6], 11.0, 12.0),
     ] {
@@ -140,7 +140,7 @@ fn regression_trees_by_hand() {
         assert_close(answer(&full, &examples, query), by_full, 1e-12);
     }
     assert_close(answer(&RegressionTree { max_depth: Some(0) }, &examples, [0.0, 0.0]), 5.5, 1e-12);
-    // Examples that nothing tells apart share a leaf.
+    // Examples that cannot be separated share a leaf.
     assert_close(answer(&full, &[([1.0], 2.0), ([1.0], 4.0), ([2.0], 9.0)], [0.0]), 3.0, 1e-12);
 }
 
@@ -181,7 +181,8 @@ fn logistic_regression_is_where_its_gradient_vanishes() {
 
 #[test]
 fn logistic_regression_stands_inputs_beside_which_its_penalty_is_lost() {
-    // Three examples in seven dimensions: the curvature alone has no inverse, and at these sizes rounding swallows the rest.
+    // Three examples in seven dimensions: the curvature alone is singular, and at these sizes the rest is lost in
+    // rounding.
     for scale in [1e8, 1e15, 1e30] {
         for Prompt { x, y } in prompts(&LogisticConfig { d: 7, n_points: 4, ..Default::default() }, 20) {
             let x = x.columns(0, 3) * scale;

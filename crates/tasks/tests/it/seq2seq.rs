@@ -1,4 +1,4 @@
-//! Sequence tasks and their classical predictors against hand computations.
+//! Sequence tasks and their classical predictors, compared with hand computations.
 
 use headway_tasks::{
     Baseline, Batch, Distribution, Example, Inputs, Seed, Split, Stream, Targets, Task, TaskDims, TaskSpec,
@@ -168,7 +168,7 @@ fn relu_network_samples_are_the_network_of_their_inputs() {
     assert!((0..7).any(|h| hidden(h) < 0.0) && (0..7).any(|h| hidden(h) > 0.0), "both sides of the kink are used");
 }
 
-/// A network whose hidden units are always on, and which therefore is affine.
+/// A network whose hidden units are always active, and which is therefore affine.
 fn affine_network(seed: Seed) -> ReluNetwork {
     let config = ReluNetworkConfig { seq_len: 5, d: 3, d_hidden: 7, ..Default::default() };
     let task = ReluNetwork::new(config, &mut seed.rng(Stream::Task, 0));

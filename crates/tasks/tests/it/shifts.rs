@@ -1,4 +1,4 @@
-//! Shifted prompts beside the same prompts without a shift: what moves, by how much, and what stays.
+//! Shifted prompts compared with the same prompts without a shift: what changes, by how much, and what stays the same.
 
 use headway_tasks::{
     Baseline, Batch, DataConfig, SHIFTS, Seed, Shift, Source, Split, Stream, TASKS, Targets, Task, TaskConfig,
@@ -13,7 +13,7 @@ use crate::files;
 const D: usize = 5;
 const POINTS: usize = 7;
 
-/// Prompts of a linear function, of D dimensions and POINTS points unless told.
+/// Prompts of a linear function, with D dimensions and POINTS points by default.
 fn draw(config: LinearConfig, count: u64) -> Batch {
     let task = InContextTask { config };
     Batch::stack(task.dims(), (0..count).map(|i| task.example(Split::Test, i, &mut Seed(1).rng(Stream::Test, i))))
@@ -28,13 +28,13 @@ fn prompts(batch: &Batch) -> Vec<Prompt> {
     batch.inputs.continuous().chunks(batch.dims.seq_len * d).map(|tokens| Prompt::read(tokens, d)).collect()
 }
 
-/// The points that each prompt asks for.
+/// The scored points of each prompt.
 fn asked(batch: &Batch) -> Vec<Vec<usize>> {
     let points = |scored: &[bool]| (0..POINTS).filter(|&point| scored[x_position(point)]).collect();
     batch.loss_mask.chunks(batch.dims.seq_len).map(points).collect()
 }
 
-/// (the prompt unshifted, the prompt shifted, its query), for shifts of the query alone.
+/// (unshifted prompt, shifted prompt, its query), for shifts of the query alone.
 fn queries(shift: Shift, count: u64) -> Vec<(Prompt, Prompt, usize)> {
     let (plain, shifted) = (draw(config(None), count), draw(config(Some(shift)), count));
     let queries = asked(&shifted).into_iter().map(|points| {
@@ -225,7 +225,7 @@ fn training_is_never_shifted_and_evaluation_always_is() {
             assert_ne!(a.evaluation(Split::Test), b.evaluation(Split::Test), "{name} {shift:?}");
             assert_eq!(source(&plain, &fixed).fit_set(), source(&shifted, &fixed).fit_set(), "{name} {shift:?}");
             assert_eq!(b.evaluation(Split::Test), source(&shifted, &data).evaluation(Split::Test), "{name} {shift:?}");
-            // Targets of points that are not asked for would give the query's answer away to no one, but are not data.
+            // Targets at points that are not scored would reveal nothing, but they are not data.
             for batch in b.evaluation(Split::Test) {
                 let zero = |position: usize| match &batch.targets {
                     Targets::Continuous(y) => y[position] == 0.0,

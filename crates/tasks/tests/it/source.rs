@@ -1,4 +1,4 @@
-//! Batches and evaluation sets are functions of the seed, and of nothing else.
+//! Batches and evaluation sets are functions of the seed only.
 
 use headway_tasks::{Batch, DataConfig, Seed, Source, Split, Stream, TaskConfig};
 use rand::Rng;

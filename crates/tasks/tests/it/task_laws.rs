@@ -1,4 +1,4 @@
-//! What holds for every task of the list: a new row in the registry is tested here without further work.
+//! Laws that hold for every task of the list: a new row in the registry is tested here without further work.
 
 use headway_tasks::{Seed, TASKS, TaskConfig};
 use headway_testkit::laws;
@@ -59,7 +59,7 @@ fn smaller_sizes_tell_of_answers_further_on_too() {
     }
 }
 
-/// Those laws are of something: so many tasks have answers ahead, and these know what none can beat.
+/// The laws are not vacuous: this many tasks have answers ahead, and these know the best possible predictor.
 #[test]
 fn some_tasks_have_answers_ahead_and_some_know_the_best() {
     assert_eq!(every_task().filter(|config| config.answers_ahead().is_some()).count(), 9);

@@ -33,7 +33,7 @@ pub fn all(family: &dyn Family) {
     }
 }
 
-/// Configs with data that they take: vectors with several outputs, with one, and tokens.
+/// Configs with data that they accept: vectors with several outputs, vectors with one output, and tokens.
 pub fn cases(examples: impl Fn(&IoDims) -> Vec<ModelConfig>) -> Vec<(ModelConfig, IoDims)> {
     let data = [IoDims::continuous(11, 7, 17), IoDims::continuous(11, 7, 1), IoDims::tokens(11, 23)];
     let mut cases: Vec<(ModelConfig, IoDims)> = Vec::new();
@@ -71,7 +71,7 @@ fn input(dims: &IoDims, seed: u64, device: &Device) -> Input {
     }
 }
 
-/// Every head of a model by layer and number, with the mixture it has at the first query of the first sequence.
+/// Every head of a model by layer and index, with its output for the first query of the first sequence.
 fn mixtures(model: &Model, input: Input) -> Vec<Replacement> {
     let of_layer = |(layer, trace): (usize, headway_model::LayerTrace)| {
         let mut heads = Vec::new();
@@ -86,7 +86,7 @@ fn mixtures(model: &Model, input: Input) -> Vec<Replacement> {
     model.forward_traced(input).layers.into_iter().enumerate().flat_map(of_layer).collect()
 }
 
-/// What reads a state out gives the output where the state is that behind the last layer.
+/// The readout applied to the state after the last layer gives the model's output.
 pub fn the_state_behind_the_last_layer_is_read_as_the_model_reads_it(config: &ModelConfig, dims: &IoDims) {
     for on in devices() {
         {
@@ -99,7 +99,7 @@ pub fn the_state_behind_the_last_layer_is_read_as_the_model_reads_it(config: &Mo
     }
 }
 
-/// A constant takes the place of the head that it names and of no other, and each head has something of its own to say.
+/// A constant replaces the head that it names and no other, and each head has an effect of its own.
 pub fn stand_ins_replace_the_heads_they_name_and_no_others(config: &ModelConfig, dims: &IoDims) {
     for on in devices() {
         {
@@ -113,7 +113,7 @@ pub fn stand_ins_replace_the_heads_they_name_and_no_others(config: &ModelConfig,
             assert_eq!(heads.len(), layers.iter().map(|layer| layer.n_heads).sum::<usize>(), "{what}");
             let nowhere = Replacement { layer: layers.len(), head: 0, mixture: vec![] };
             assert_eq!(replaced(&[nowhere]), plain, "{what}");
-            // Each head has something to say of its own.
+            // Each head has an effect of its own.
             let mut outputs = vec![plain];
             for head in &heads {
                 outputs.push(replaced(&[Replacement { mixture: vec![0.0; head.mixture.len()], ..head.clone() }]));
@@ -125,7 +125,7 @@ pub fn stand_ins_replace_the_heads_they_name_and_no_others(config: &ModelConfig,
     }
 }
 
-/// Output and shape are as the config says, finite, and another for another sequence.
+/// The output has the shape that the config says, is finite, and differs for another sequence.
 pub fn output_has_the_shape_that_the_config_names(config: &ModelConfig, dims: &IoDims) {
     for on in devices() {
         {
@@ -141,7 +141,7 @@ pub fn output_has_the_shape_that_the_config_names(config: &ModelConfig, dims: &I
     }
 }
 
-/// A trace gives the same output, states and patterns of the shapes that the config names, and no pattern behind a mask.
+/// A trace gives the same output, and states and patterns of the config's shapes; hidden pairs have weight zero.
 pub fn a_trace_shows_the_forward_pass(config: &ModelConfig, dims: &IoDims) {
     for on in devices() {
         {
@@ -160,7 +160,7 @@ pub fn a_trace_shows_the_forward_pass(config: &ModelConfig, dims: &IoDims) {
                 let pattern = to_host(layer.pattern);
                 let sums: Vec<f32> = pattern.chunks_exact(keys).map(|row| row.iter().sum()).collect();
                 assert_close(&label, &sums, &vec![1.0; sums.len()], on.tolerance);
-                // A causal network has a mask; others that see nothing ahead keep learned rows as keys.
+                // A causal network has a mask; other networks that see no later positions have learned rows as keys.
                 if config.family().causal_key().is_some() {
                     let future = |at: usize| at % keys > at / keys % queries;
                     let sees_future = pattern.iter().enumerate().any(|(at, weight)| future(at) && *weight != 0.0);
@@ -171,7 +171,7 @@ pub fn a_trace_shows_the_forward_pass(config: &ModelConfig, dims: &IoDims) {
     }
 }
 
-/// First weights depend on the generator alone, and on no device.
+/// Initial weights depend only on the generator, not on the device.
 pub fn initial_weights_come_from_the_generator_alone(config: &ModelConfig, dims: &IoDims) {
     let devices = devices();
     {
@@ -185,7 +185,7 @@ pub fn initial_weights_come_from_the_generator_alone(config: &ModelConfig, dims:
     }
 }
 
-/// Weights come back from a file bit for bit.
+/// Weights read back from a file are equal bit for bit.
 pub fn weights_survive_a_file_bit_for_bit(config: &ModelConfig, dims: &IoDims) {
     for on in devices() {
         {
@@ -203,7 +203,7 @@ pub fn weights_survive_a_file_bit_for_bit(config: &ModelConfig, dims: &IoDims) {
     }
 }
 
-/// A model built without weights takes those of a file, and is as ready to be trained.
+/// A model built without weights takes those of a file, and can be trained like a drawn one.
 pub fn a_hollow_model_takes_weights_as_a_drawn_one_does(config: &ModelConfig, dims: &IoDims) {
     for device in [Device::flex(), Device::flex().autodiff()] {
         {
@@ -217,7 +217,7 @@ pub fn a_hollow_model_takes_weights_as_a_drawn_one_does(config: &ModelConfig, di
             assert_eq!(to_bytes(&filled).unwrap(), to_bytes(&drawn).unwrap(), "{config:?}");
             let [wanted, found] = [&drawn, &filled].map(|m| to_host(m.forward(input(dims, 3, &device))));
             assert_eq!(wanted, found, "{config:?}");
-            // As ready to be trained as the drawn one.
+            // Trainable like the drawn model.
             let trainable = |model: &Model| {
                 let gradients = model.forward(input(dims, 3, &device)).powi_scalar(2).sum().backward();
                 let gradients = burn::optim::GradientsParams::from_grads(gradients, model);
@@ -230,7 +230,7 @@ pub fn a_hollow_model_takes_weights_as_a_drawn_one_does(config: &ModelConfig, di
     }
 }
 
-/// Parameters are as many as the budget says, and those that are trained are all.
+/// The number of parameters is the budget's, and all of them are trained.
 pub fn parameters_are_counted_right(config: &ModelConfig, dims: &IoDims) {
     let model = build(config, dims, 1, &Device::flex().autodiff());
     let claimed = config.budget(dims).parameters;
@@ -240,7 +240,7 @@ pub fn parameters_are_counted_right(config: &ModelConfig, dims: &IoDims) {
     assert_eq!(claimed, trained, "{config:?} on {dims:?}");
 }
 
-/// Every parameter follows some keys, and one whose shape changes with the data follows what changed.
+/// Every parameter depends on some keys, and one whose shape changes with the data depends on what changed.
 pub fn parameters_follow_what_the_rules_name(config: &ModelConfig, dims: &IoDims) {
     let shapes_for = |dims: &IoDims| shapes(&config.uninitialized(dims, &Device::flex()).unwrap());
     let before = shapes_for(dims);
@@ -265,7 +265,7 @@ pub fn parameters_follow_what_the_rules_name(config: &ModelConfig, dims: &IoDims
     }
 }
 
-/// The last map before the prediction is some of the parameters, and not all.
+/// The head has some of the parameters, but not all.
 pub fn the_head_is_a_part_of_the_network(config: &ModelConfig, dims: &IoDims) {
     let shapes = shapes(&config.uninitialized(dims, &Device::flex()).unwrap());
     let is_head = |name: &String| config.head().iter().any(|pattern| matches(pattern, name));
@@ -277,7 +277,7 @@ pub fn the_head_is_a_part_of_the_network(config: &ModelConfig, dims: &IoDims) {
     }
 }
 
-/// Every layer's hidden state in f64 is that of the network's own trace, where there is a plain form.
+/// If there is a plain form, every layer's hidden state in f64 equals that of the network's own trace.
 pub fn plain_layers_are_those_of_the_network(config: &ModelConfig, dims: &IoDims) {
     for on in devices() {
         let model = build(config, dims, 1, &on.device);

@@ -95,7 +95,7 @@ fn built(kind: &KernelKind, device: &Device) -> AttentionKernel {
     kind.init(D_HEAD, &mut generator(23), device)
 }
 
-/// Runs a law on every device, without a mask and, where the kernel can hide any pairs, with one.
+/// Runs a law on every device, without a mask and, if the kernel can hide arbitrary pairs, with one.
 fn on_every_device(kind: &KernelKind, law: impl Fn(&str, &TestDevice, &AttentionKernel, &Mask)) {
     for test_device in devices() {
         let hidden = hidden(&test_device.device);
@@ -166,7 +166,7 @@ pub fn mixing_is_the_pattern_times_the_values(kind: &KernelKind) {
         assert_eq!(mixed.dims(), Q, "{name}");
         let pattern = kernel.pattern(q, k, &view(mask));
         assert_eq!(pattern.dims(), PATTERN, "{name}");
-        // The product is taken here, entry by entry.
+        // The product is computed here, entry by entry.
         let (pattern, v) = (to_host(pattern), to_host(v));
         let mut want = vec![0.0; to_host(mixed.clone()).len()];
         for b in 0..BATCH {
@@ -198,7 +198,7 @@ pub fn rows_of_a_pattern_are_probability_vectors(kind: &KernelKind) {
     });
 }
 
-/// Keys that change places together with their values change nothing.
+/// Permuting the keys together with their values changes nothing.
 pub fn the_order_of_keys_and_their_values_does_not_matter(kind: &KernelKind) {
     let order = [4, 0, 6, 2, 5, 1, 3];
     on_every_device(kind, |name, on, kernel, mask| {
@@ -213,7 +213,7 @@ pub fn the_order_of_keys_and_their_values_does_not_matter(kind: &KernelKind) {
     });
 }
 
-/// Each query is answered by itself.
+/// The output of a query does not depend on the other queries.
 pub fn the_order_of_queries_is_the_order_of_outputs(kind: &KernelKind) {
     let order = [3, 1, 4, 0, 2];
     on_every_device(kind, |name, on, kernel, mask| {
@@ -226,7 +226,7 @@ pub fn the_order_of_queries_is_the_order_of_outputs(kind: &KernelKind) {
     });
 }
 
-/// A hidden key has weight zero, and whatever it and its value are, nothing changes.
+/// A hidden key has weight zero, and the output depends neither on it nor on its value.
 pub fn hidden_keys_have_no_influence(kind: &KernelKind) {
     on_every_device(kind, |name, on, kernel, mask| {
         if matches!(mask, Mask::Full) {
@@ -267,7 +267,7 @@ pub fn hidden_keys_have_no_influence(kind: &KernelKind) {
     });
 }
 
-/// Nor do a hidden key and its value get a gradient.
+/// A hidden key and its value have gradient zero.
 pub fn hidden_keys_get_no_gradient(kind: &KernelKind) {
     on_every_device(kind, |name, on, kernel, mask| {
         if matches!(mask, Mask::Full) {
@@ -296,7 +296,7 @@ pub fn hidden_keys_get_no_gradient(kind: &KernelKind) {
     });
 }
 
-/// Behind a causal mask a query sees the keys up to its own place, and all of them.
+/// With a causal mask a query sees all keys up to its own position and no others.
 pub fn causal_attention_ignores_the_future_and_sees_the_rest(kind: &KernelKind) {
     for test_device in devices() {
         let device = &test_device.device;
@@ -323,7 +323,7 @@ pub fn causal_attention_ignores_the_future_and_sees_the_rest(kind: &KernelKind) 
                     if future {
                         assert_close(&name, after, before, 1e-6);
                     } else {
-                        // Other functions than softmax may give a key nearly nothing.
+                        // Functions other than softmax may give a key nearly no weight.
                         let least = if kind.spec().function() == KernelKind::Softmax { 1e-2 } else { 0.0 };
                         assert!(before.iter().zip(after).all(|(b, a)| (a - b).abs() > least), "{name}: not seen");
                     }
@@ -333,7 +333,7 @@ pub fn causal_attention_ignores_the_future_and_sees_the_rest(kind: &KernelKind) 
     }
 }
 
-/// Pattern, mixture and gradients stay finite where scores are of size 1e4.
+/// Pattern, mixture and gradients stay finite for scores of size 1e4.
 pub fn scores_of_size_ten_thousand_stay_finite(kind: &KernelKind) {
     on_every_device(kind, |name, on, kernel, mask| {
         let mut inputs = Inputs::draw(8);
@@ -354,13 +354,13 @@ pub fn scores_of_size_ten_thousand_stay_finite(kind: &KernelKind) {
     });
 }
 
-/// Gradients by queries, keys and values are what differences say.
+/// Gradients with respect to queries, keys and values agree with central differences.
 pub fn directional_derivatives_are_central_differences(kind: &KernelKind) {
     const STEP: f32 = 0.03;
     on_every_device(kind, |name, on, kernel, mask| {
         let inputs = Inputs::draw(10);
         let weights = numbers(100, Q.iter().product());
-        // The sum is taken on the host in f64: only the kernel itself rounds.
+        // The sum is computed on the host in f64, so that only the kernel rounds.
         let objective = |inputs: &Inputs| {
             let [q, k, v] = inputs.tensors(&on.device);
             let mixed = to_host(kernel.mix(q, k, v, &view(mask)));
@@ -376,13 +376,13 @@ pub fn directional_derivatives_are_central_differences(kind: &KernelKind) {
                     moving.iter_mut().zip(&direction).for_each(|(x, d)| *x += step * d);
                     objective(&moved)
                 };
-                // Fourth order, so that a step can be large enough to drown rounding.
+                // A fourth-order difference, so that the step can be large enough for rounding not to matter.
                 let difference =
                     (8.0 * (at(STEP) - at(-STEP)) - (at(2.0 * STEP) - at(-2.0 * STEP))) / (12.0 * f64::from(STEP));
                 let dot =
                     |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
                 let derivative = dot(gradient, &direction);
-                // The size that the derivative along a random direction typically has.
+                // Typical size of the derivative along a random direction.
                 let typical = (dot(gradient, gradient) * dot(&direction, &direction) / gradient.len() as f64).sqrt();
                 let name = format!("{name}: derivative by {} along direction {seed}", ["q", "k", "v"][which]);
                 assert_close_of_scale(&name, &[derivative as f32], &[difference as f32], typical, 10.0 * on.tolerance);
@@ -391,7 +391,7 @@ pub fn directional_derivatives_are_central_differences(kind: &KernelKind) {
     });
 }
 
-/// All four projections around the kernel learn.
+/// All four projections around the kernel receive gradients.
 pub fn every_parameter_of_attention_receives_its_gradient(kind: &KernelKind) {
     const D_MODEL: usize = HEADS * D_HEAD;
     for test_device in devices() {
@@ -416,7 +416,7 @@ pub fn every_parameter_of_attention_receives_its_gradient(kind: &KernelKind) {
                 let label = format!("{kind:?} on {}: {name}", test_device.name);
                 let is_softmax = kind.spec().function() == KernelKind::Softmax;
                 if name == "key.bias" && is_softmax {
-                    // It shifts all scores of a row alike.
+                    // It adds the same number to all scores of a row.
                     let scale = f64::from(largest("key.weight"));
                     let zeros = vec![0.0; gradient.values.len()];
                     assert_close_of_scale(&label, &gradient.values, &zeros, scale, test_device.tolerance);
@@ -449,7 +449,7 @@ pub fn attention_is_its_formula(kind: &KernelKind) {
                 tensor(&context, [BATCH, K_LEN, D_MODEL], device),
                 &mask,
             );
-            // Projection and head split by hand, on the host.
+            // Projection and head split computed on the host.
             let arrays = headway_model::weights::arrays(&attention);
             let project = |x: &[f32], part: &str| -> Vec<f32> {
                 let (weight, bias) =

@@ -1,5 +1,5 @@
-//! Laws that every entry of a list obeys, built-in or not. A crate that brings a kernel, a position scheme, a model family or a task runs
-//! `all` of its list on it in a test.
+//! Laws that every entry of a list obeys, built-in or not. A crate that adds a kernel, a position scheme, a model family or a task runs
+//! `all` of the list's module on it in a test.
 
 pub mod family;
 pub mod kernel;

@@ -32,7 +32,7 @@ pub fn all(spec: &dyn PositionSpec) {
 const BATCH: usize = 2;
 const SEQ_LEN: usize = 7;
 const D_IN: usize = 3;
-/// Odd, so that a scheme built on pairs of channels has one left over.
+/// Odd, so that a scheme based on pairs of channels has one channel left over.
 const D_MODEL: usize = 5;
 const HEADS: usize = 3;
 const D_HEAD: usize = 4;
@@ -58,19 +58,19 @@ fn rows(seed: u64, seq_len: usize, device: &Device) -> Tensor<3> {
     Tensor::from_data(TensorData::new(values, [BATCH, seq_len, D_MODEL]), device)
 }
 
-/// What a model's scheme adds to zeros. `[BATCH, seq_len, D_MODEL]`
+/// The numbers that a model's position scheme adds, applied to zeros. `[BATCH, seq_len, D_MODEL]`
 fn added(model: &Transformer, seq_len: usize, device: &Device) -> Vec<f32> {
     to_host(model.position.forward(Tensor::zeros([BATCH, seq_len, D_MODEL], device)))
 }
 
-/// Queries or keys that are the same at every position, so that only positions tell them apart.
+/// Queries or keys that are equal at every position, so that only the positions differ.
 fn same_rows(seed: u64, rows: usize, device: &Device) -> Tensor<4> {
     let row = numbers(seed, BATCH * HEADS * D_HEAD);
     let row = Tensor::<4>::from_data(TensorData::new(row, [BATCH, HEADS, 1, D_HEAD]), device);
     row.expand([BATCH, HEADS, rows, D_HEAD])
 }
 
-/// What is added to the tokens does not depend on them.
+/// The numbers added to the tokens do not depend on the tokens.
 pub fn a_scheme_adds_the_same_rows_to_every_sequence(kind: &PositionKind) {
     for on in devices() {
         {
@@ -85,7 +85,7 @@ pub fn a_scheme_adds_the_same_rows_to_every_sequence(kind: &PositionKind) {
     }
 }
 
-/// A table has rows for the longest sequence, of which a shorter one gets the first.
+/// A table has rows for the longest sequence; a shorter sequence gets the first of them.
 pub fn a_shorter_sequence_gets_the_first_rows_and_a_longer_one_is_refused(kind: &PositionKind) {
     const SHORTER: usize = 3;
     for on in devices() {
@@ -116,7 +116,7 @@ pub fn rows_of_a_table_differ(kind: &PositionKind) {
     }
 }
 
-/// Its parameters are as many as it counts, and each gets a gradient.
+/// The number of parameters is the one that the scheme counts, and each gets a gradient.
 pub fn parameters_are_those_that_it_counts_and_are_trained(kind: &PositionKind) {
     for on in devices() {
         let device = on.device.clone().autodiff();
@@ -143,7 +143,7 @@ pub fn parameters_are_those_that_it_counts_and_are_trained(kind: &PositionKind) 
     }
 }
 
-/// A model gives the same on a device with gradients and without.
+/// A model gives the same output on a device with gradients and without.
 pub fn a_trained_model_can_be_evaluated_without_gradients(kind: &PositionKind) {
     for on in devices() {
         let device = on.device.clone().autodiff();
@@ -152,13 +152,13 @@ pub fn a_trained_model_can_be_evaluated_without_gradients(kind: &PositionKind) {
             let x = TensorData::new(numbers(4, BATCH * SEQ_LEN * D_IN), [BATCH, SEQ_LEN, D_IN]);
             let training = model.forward(Input::Continuous(Tensor::from_data(x.clone(), &device)));
             let evaluation = model.valid().forward(Input::Continuous(Tensor::from_data(x, &on.device)));
-            // The same up to rounding: without gradients a device may fuse operations.
+            // Equal up to rounding: without gradients a device may fuse operations.
             assert_close(&format!("{kind:?} on {}", on.name), &to_host(evaluation), &to_host(training), on.tolerance);
         }
     }
 }
 
-/// It has the hands that it names and no other. A turn changes no length, and products depend on distances alone.
+/// A scheme acts only in the places that it names. A rotation changes no length, and products depend only on distances.
 pub fn a_scheme_acts_by_the_hands_that_it_names(kind: &PositionKind) {
     const Q_LEN: usize = 4;
     for on in devices() {
@@ -176,7 +176,8 @@ pub fn a_scheme_acts_by_the_hands_that_it_names(kind: &PositionKind) {
             assert_eq!((turned_q.dims(), turned_k.dims()), (q.dims(), k.dims()), "{name}");
             let turns = to_host(turned_q.clone()) != to_host(q.clone());
             assert_eq!(turns, kind.has(Hand::Rotation), "{name}");
-            // A turn changes no length, and products depend on distances alone: the last query stands where the last key does.
+            // A rotation changes no length, and products depend only on distances: the last query and the last key have
+            // the same position.
             let squares = |x: Tensor<4>| to_host((x.clone() * x).sum_dim(3));
             assert_close(&name, &squares(turned_k.clone()), &squares(k), 1e-5);
             let products = to_host(turned_q.matmul(turned_k.swap_dims(2, 3)));

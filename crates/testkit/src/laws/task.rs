@@ -18,7 +18,7 @@ pub fn all(config: &TaskConfig, files: &Files) {
     no_baseline_beats_the_best_possible(config, files);
 }
 
-/// The task, its config settled.
+/// The task, opened from its config with all keys settled.
 fn opened(config: &TaskConfig, files: &Files) -> Box<dyn Task> {
     config.open(files, SEED).unwrap_or_else(|error| panic!("{}: {error}", config.name()))
 }
@@ -31,13 +31,13 @@ fn batch(task: &dyn Task, split: Split, size: u64) -> Batch {
     Batch::stack(task.dims(), (0..size).map(|i| draw(task, split, i)))
 }
 
-/// Whether the input at a position is the answer asked for at another.
+/// Whether the input at a position is the answer that another position must predict.
 fn is_answer(batch: &Batch, example: usize, position: usize, ahead: usize) -> bool {
     let seq_len = batch.dims.seq_len;
     let [asked, there] = [position, position + ahead].map(|position| example * seq_len + position);
     match (&batch.inputs, &batch.targets) {
         (Inputs::Tokens(ids), Targets::Classes(classes)) => ids[there] == classes[asked],
-        // The sign of y is asked for where y itself is shown.
+        // The sign of y must be predicted where y itself is shown.
         (Inputs::Continuous(x), Targets::Classes(classes)) => {
             u32::from(x[there * (x.len() / batch.loss_mask.len())] > 0.0) == classes[asked]
         }
@@ -85,7 +85,7 @@ pub fn examples_have_the_sizes_that_dims_name(config: &TaskConfig, files: &Files
     assert!(example.loss_mask.contains(&true), "{name}: nothing is scored");
 }
 
-/// What is not scored asks for zero.
+/// Targets that are not scored are zero.
 pub fn unscored_targets_are_zero(config: &TaskConfig, files: &Files) {
     let (name, task) = (config.name(), opened(config, files));
     let (d_out, example) = (task.dims().d_out, draw(&*task, Split::Train, 0));
@@ -98,7 +98,7 @@ pub fn unscored_targets_are_zero(config: &TaskConfig, files: &Files) {
     }
 }
 
-/// Every slice has a name of its own and holds scored positions.
+/// Slices have distinct names, and each has scored positions.
 pub fn slices_are_named_and_hold_scored_positions(config: &TaskConfig, files: &Files) {
     let (name, task) = (config.name(), opened(config, files));
     let (names, examples) = (task.slices(), batch(&*task, Split::Train, 101));
@@ -115,7 +115,7 @@ pub fn slices_are_named_and_hold_scored_positions(config: &TaskConfig, files: &F
     assert_eq!(distinct.len(), names.len(), "{name}: two slices of one name");
 }
 
-/// Numbered slices are drawn along one axis, which the key names.
+/// Numbered slices are drawn along one axis, named by their key.
 pub fn slices_share_one_key(config: &TaskConfig, files: &Files) {
     let (name, task) = (config.name(), opened(config, files));
     let names = task.slices();
@@ -124,7 +124,7 @@ pub fn slices_share_one_key(config: &TaskConfig, files: &Files) {
     assert!(numbers.iter().all(|(key, number)| *key == numbers[0].0 && number.is_ok()), "{name}: {names:?}");
 }
 
-/// An example is the same for the same seed, stream and index, and another for any other.
+/// An example is the same for the same seed, stream and index, and differs for any other.
 pub fn an_example_is_a_function_of_seed_stream_and_index(config: &TaskConfig, files: &Files) {
     let (name, task) = (config.name(), opened(config, files));
     let first = draw(&*task, Split::Train, 0);
@@ -139,7 +139,7 @@ pub fn an_example_is_a_function_of_seed_stream_and_index(config: &TaskConfig, fi
     assert_ne!(other.inputs, first.inputs, "{name}: other seed");
 }
 
-/// There is something to be compared with, and it answers everything with finite numbers.
+/// There is at least one baseline, and all its predictions are finite.
 pub fn baselines_predict_a_finite_value_for_everything(config: &TaskConfig, files: &Files) {
     let (name, task) = (config.name(), opened(config, files));
     let (train, test) = (batch(&*task, Split::Train, 23), batch(&*task, Split::Test, 3));
@@ -159,7 +159,7 @@ pub fn baselines_predict_a_finite_value_for_everything(config: &TaskConfig, file
     assert_eq!(names.len(), count, "{name}: two baselines of one name");
 }
 
-/// What a baseline says of an example does not depend on those beside it.
+/// A baseline's prediction for an example does not depend on the other examples of the batch.
 pub fn baselines_treat_examples_one_by_one(config: &TaskConfig, files: &Files) {
     let (name, task) = (config.name(), opened(config, files));
     let (train, test) = (batch(&*task, Split::Train, 23), batch(&*task, Split::Test, 3));
@@ -173,11 +173,11 @@ pub fn baselines_treat_examples_one_by_one(config: &TaskConfig, files: &Files) {
     }
 }
 
-/// The task tells whether its answers stand further on in the input, where a model that sees them would copy them.
+/// The task says whether its answers appear later in the input, where a model that sees them would copy them.
 pub fn answers_further_on_in_the_input_are_told(config: &TaskConfig, files: &Files) {
     let examples = batch(&*opened(config, files), Split::Train, 97);
     let seq_len = examples.dims.seq_len;
-    // Of all that is asked for, how much stands so many positions further on.
+    // The share of answers that appear `ahead` positions later in the input.
     let share = |ahead: usize| {
         let asked =
             (0..examples.loss_mask.len()).filter(|&at| examples.loss_mask[at] && at % seq_len + ahead < seq_len);
@@ -187,11 +187,11 @@ pub fn answers_further_on_in_the_input_are_told(config: &TaskConfig, files: &Fil
     };
     let most = (1..seq_len).map(share).fold(0.0, f64::max);
     assert_eq!(most > 0.9, config.answers_ahead().is_some(), "{config:?}: {most} of its answers");
-    // Nothing between: by chance the sign of one coordinate agrees as often as not.
+    // No value in between: by chance the sign of one coordinate agrees half of the time.
     assert!(!(0.7..=0.9).contains(&most), "{config:?}: {most}");
 }
 
-/// No baseline beats the predictor that none can beat, where the task knows it.
+/// No baseline beats the best possible predictor, if the task knows it.
 pub fn no_baseline_beats_the_best_possible(config: &TaskConfig, files: &Files) {
     let (name, task) = (config.name(), opened(config, files));
     let Some(best) = task.best_possible() else { return };

@@ -1,16 +1,19 @@
-//! One head applies any function of one number at every position: y_i = g(x_i).
+//! One head that applies any function of one number at every position: y_i = g(x_i).
 //!
-//! Anchors L_k stand Δ = (b − a)/p apart on [a, b] and on a few steps beyond either end, with values V_k = g(L_k), and the head
-//! gives Σ_k softmax_k(−c (x − L_k)²/Δ²) g(L_k) ([`crate::cells`] has the columns). On a smooth g it errs by g'' Δ²/(4c): c = 1
-//! is then best. At a kink it errs by 0.07 Δ times the jump of the slope at c = 2.725. For the bound head and g are compared on a
-//! lattice of 64 or more points per Δ, and what can happen between its points is added. Over a step s of the lattice g strays from its
-//! chord by w, (b − a) s/4 or M s²/8 at most, where values lie within w of each other, slopes between a and b, and |g''| ≤ M: all three
-//! from the formula of g, over intervals.
+//! Anchors L_k stand Δ = (b − a)/p apart on [a, b] and on a few steps beyond either end, with values V_k = g(L_k), and
+//! the head gives Σ_k softmax_k(−c (x − L_k)²/Δ²) g(L_k) ([`crate::cells`] describes the columns). For a smooth g the
+//! error is g'' Δ²/(4c), and c = 1 is best. At a kink the error is 0.07 Δ times the jump of the slope at c = 2.725. For
+//! the bound, head and g are compared on a lattice of at least 64 points per Δ, and a bound on what happens between its
+//! points is added. Over a lattice step s, g differs from its chord by at most w, (b − a) s/4 or M s²/8, if values lie
+//! within w of each other, slopes lie between a and b, and |g''| ≤ M. All three come from the formula of g, evaluated
+//! over intervals.
 //!
-//! g is asked for values on the padded interval, ⌈6/√c⌉ Δ beyond both ends; where it has none there, anchors keep the value of the end.
+//! g is evaluated on the padded interval, ⌈6/√c⌉ Δ beyond both ends; where it is undefined there, anchors keep the
+//! value at the end.
 //!
 //! # References
-//! Hu et al. 2025, arXiv 2504.15956, have V_k = L_k; here values are any function's, and the temperature is chosen.
+//! Hu et al. 2025, arXiv 2504.15956, have V_k = L_k; here the values are those of any function, and the temperature is
+//! chosen.
 
 use std::{
     fmt,
@@ -42,23 +45,23 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// g: a built-in by its name, or a formula in x1. Either this or a table must be given.
+    /// g: the name of a built-in, or a formula in x1. Either this or a table must be given.
     pub function: Option<String>,
-    /// A file of x,y in increasing x instead: straight lines between them, constant beyond the ends.
+    /// A CSV file of x,y in increasing x, instead of a function: linear between the points, constant beyond them.
     pub table: Option<PathBuf>,
-    /// Where the slope of a formula jumps; those of built-ins and tables are known. Default none.
+    /// Where the slope of a formula jumps; for built-ins and tables this is known. Default none.
     pub kink: Vec<f64>,
-    /// n, positions, each a number of its own. Default 8.
+    /// n, number of positions, each with one number. Default 8.
     pub seq_len: usize,
-    /// a, least value of an input number. Default −3.
+    /// a, smallest input number. Default −3.
     pub low: f64,
-    /// b, greatest value of an input number. Default 3.
+    /// b, largest input number. Default 3.
     pub high: f64,
-    /// Temperature; where None, whichever of minimax and smooth needs fewer anchors.
+    /// Temperature; if `None`, minimax or smooth, whichever needs fewer anchors.
     pub mode: Option<Mode>,
-    /// p, intervals between anchors; where None, about the fewest that meet the tolerance.
+    /// p, intervals between anchors; if `None`, about the fewest that meet the tolerance.
     pub intervals: Option<usize>,
-    /// What is known about the slopes of g. Default nothing but what its formula says.
+    /// Bounds on the derivatives of g. Default: only what its formula implies.
     pub smoothness: smoothness::Given,
 }
 
@@ -112,18 +115,18 @@ impl Options for Config {
     }
 }
 
-/// x and y of a CSV file; a first line that holds no numbers is a heading.
+/// x and y of a CSV file; a first line without numbers is a heading.
 ///
 /// # Errors
-/// [`Refusal::File`], with the line.
+/// [`Refusal::File`], with the number of the line.
 pub fn table(bytes: &[u8], path: &Path) -> Result<Table, Refusal> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(bytes);
-    // The reader notes every cell of a line.
+    // The CSV reader keeps a record of every cell of a line, so long lines are refused first.
     if let Some(line) = bytes.split(|byte| *byte == b'\n').position(|line| line.len() > LONGEST_LINE) {
         let problem = format!("line {}: more than {LONGEST_LINE} characters; give two numbers, x and y", line + 1);
         return Err(Refusal::file(path, problem));
     }
-    // Lists that grew would take their memory several times. A line is four characters at least.
+    // Reserved at once, since growing lists would take their memory several times. A line has at least four characters.
     let most = bytes.len() / 4 + 1;
     let mut table = Table { x: Vec::with_capacity(most), y: Vec::with_capacity(most) };
     for (line, record) in (1..).zip(reader.records()) {
@@ -141,19 +144,19 @@ pub fn table(bytes: &[u8], path: &Path) -> Result<Table, Refusal> {
     Ok(table)
 }
 
-/// Characters of a line of a table at most.
+/// Largest number of characters of a line of a table.
 const LONGEST_LINE: usize = 1000;
 
-/// A function of one number.
+/// A function of one number, to be approximated.
 #[derive(Clone)]
 pub struct Scalar {
-    /// In words or as a formula.
+    /// Description in words, or the formula.
     pub text: String,
-    /// g.
+    /// The function g.
     pub function: Arc<dyn Fn(f64) -> f64 + Send + Sync>,
     /// Where its slope jumps.
     pub kinks: Vec<f64>,
-    /// The same over intervals, with its derivatives, where it is written down.
+    /// g and its derivatives over intervals; `None` if no formula is known.
     pub enclosure: Option<Arc<dyn Fn(Jet) -> Jet + Send + Sync>>,
 }
 
@@ -164,12 +167,12 @@ impl fmt::Debug for Scalar {
 }
 
 impl Scalar {
-    /// A function of which nothing is known but its values.
+    /// A function about which nothing is known except its values.
     pub fn opaque(text: &str, function: impl Fn(f64) -> f64 + Send + Sync + 'static) -> Self {
         Self { text: text.to_owned(), function: Arc::new(function), kinks: Vec::new(), enclosure: None }
     }
 
-    /// A function of one number that is written down.
+    /// A function given by a formula or a built-in.
     pub fn written(text: impl Into<String>, function: headway_tasks::Function, kinks: Vec<f64>) -> Self {
         let same = function.clone();
         let enclosure = move |x: Jet| {
@@ -184,15 +187,15 @@ impl Scalar {
         }
     }
 
-    /// Single-precision numbers around every break of a function that is written down.
+    /// Float32 numbers on either side of every break of the function; empty if no formula is known.
     fn breaks(&self, ends: Interval) -> Vec<f64> {
         self.enclosure.as_ref().map_or_else(Vec::new, |of| breaks(|x| vec![of(x)], ends, MOST_BREAKS))
     }
 
-    /// A formula in x1 between two ends, with the places where its slope jumps, as far as they are known.
+    /// A formula in x1 on an interval, with the known places where its slope jumps.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] for what is no formula, or not finite there.
+    /// [`Refusal::Invalid`] if the text is no formula, or not finite on the interval.
     pub fn formula(text: &str, [low, high]: [f64; 2], kinks: &[f64]) -> Result<Self, Refusal> {
         let outputs = vec![text.to_owned()];
         let config = FunctionConfig {
@@ -205,10 +208,10 @@ impl Scalar {
         Ok(Self::written(text, function(&config, "function")?, kinks.to_vec()))
     }
 
-    /// Straight lines through these points (x, y), constant before the first and beyond the last.
+    /// The piecewise linear function through the points (x, y), constant before the first and after the last.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] unless there are two points at least, finite and with growing x.
+    /// [`Refusal::Invalid`] unless there are at least two points, finite and with increasing x.
     pub fn table(points: &[(f64, f64)]) -> Result<Self, Refusal> {
         if points.len() < 2 {
             return Err(Refusal::invalid("table", "needs two points at least"));
@@ -241,13 +244,13 @@ fn function(config: &FunctionConfig, key: &'static str) -> Result<headway_tasks:
     })
 }
 
-/// Parts of [a, b] over which values and derivatives are looked up.
+/// Number of pieces of [a, b] over which values and derivatives are tabulated.
 const PIECES: usize = 1 << 14;
 
-/// Pieces that are followed side by side to where a function breaks.
+/// Largest number of pieces that are searched for breaks side by side.
 const MOST_BREAKS: usize = 512;
 
-/// A function over equal pieces of an interval.
+/// Enclosures of a function over equal pieces of an interval.
 struct Pieces<'a> {
     low: f64,
     high: f64,
@@ -272,13 +275,14 @@ impl<'a> Pieces<'a> {
         all.iter().all(|[value, ..]| value.magnitude().is_finite()).then_some(Self { low, high, width, all, enclosure })
     }
 
-    /// How far g strays from its chord over a step of the lattice at most: the steps are of length `step`, from the lower end on.
+    /// Bound on how far g differs from its chord over a step of the lattice, whose steps have length `step` and start
+    /// at the lower end.
     fn stray(&self, step: f64, steps: usize) -> f64 {
         let most = |[value, slope, second]: Derivatives| {
             value.width().min(slope.width() * step / 4.0).min(second.magnitude() * step * step / 8.0)
         };
         let stray = |at: usize| {
-            // A hair more on either side, for ends are rounded.
+            // Slightly more on either side, since ends are rounded.
             let place = |x: f64| ((x - self.low) / self.width).clamp(0.0, PIECES as f64);
             let first = place(self.low + step * at as f64 - 1e-9 * self.width).floor() as usize;
             let last = place(self.low + step * (at + 1) as f64 + 1e-9 * self.width).ceil() as usize;
@@ -289,7 +293,8 @@ impl<'a> Pieces<'a> {
             if whole[1].magnitude().is_finite() {
                 return most(whole);
             }
-            // At the end of a root, a cusp or a jump pieces are too wide: over the step itself values range as far as they do.
+            // At the end of a root, a cusp or a jump, pieces are too wide: use the range of values over the step
+            // itself.
             let [from, to] = [at, at + 1].map(|at| self.low + step * at as f64);
             let hair = 1e-9 * step + 4.0 * f64::EPSILON * from.abs().max(to.abs());
             let alone = Interval::new((from - hair).max(self.low), (to + hair).min(self.high));
@@ -298,7 +303,7 @@ impl<'a> Pieces<'a> {
         (0..steps).map(stray).fold(0.0, f64::max)
     }
 
-    /// sup |g'| or sup |g''|, as far as it is known.
+    /// Bracket of sup |g'| or sup |g''|.
     fn supremum(&self, derivative: usize) -> Bracket {
         let all = self.all.iter().map(|derivatives| derivatives[derivative]);
         all.fold(Bracket { least: 0.0, most: 0.0 }, |bracket, range| {
@@ -307,39 +312,41 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// The construction of this file.
+/// The construction that applies a function of one number.
 #[derive(Clone, Debug)]
 pub struct Activation {
-    /// n.
+    /// n, the number of positions.
     pub seq_len: usize,
-    /// g.
+    /// g, the function to apply.
     pub function: Scalar,
-    /// a.
+    /// a, the lower end of the interval.
     pub low: f64,
-    /// b.
+    /// b, the upper end of the interval.
     pub high: f64,
-    /// Temperature; the one of minimax and smooth that needs fewer anchors where it is not given.
+    /// Temperature; if `None`, minimax or smooth, whichever needs fewer anchors.
     pub mode: Option<Mode>,
-    /// p; about the smallest that meets the tolerance where it is not given.
+    /// p, the number of intervals; if `None`, about the smallest that meets the tolerance.
     pub intervals: Option<usize>,
-    /// sup |g'| on [a, b], for a g of which no formula is known, or which says less.
+    /// sup |g'| on [a, b], used if the formula of g is unknown or implies less.
     pub lipschitz: Option<f64>,
-    /// sup |g''| on [a, b] but for the listed kinks, likewise.
+    /// sup |g''| on [a, b] outside the listed kinks, used likewise.
     pub curvature: Option<f64>,
 }
 
-/// More intervals than this are never tried; up to here squares of anchors are exact in float32.
+/// Largest number of intervals that is tried; up to here squares of anchors are exact in float32.
 const MOST_INTERVALS: usize = 4000;
 
-/// The head's weights from u = t Δ after an anchor, the same in every cell.
+/// Weights of the head at u = t Δ after an anchor, which are the same in every cell.
 struct Kernel {
     c: f64,
     padding: usize,
-    /// Per lattice point, one weight for each of the anchors −padding … padding + 1.
+    /// For each lattice point, one weight for each of the anchors −padding … padding + 1.
     weights: Vec<Vec<f64>>,
-    /// sup Σ P_k (k − mean)² (|k − mean| + Σ P_j |j − mean|), which with slopes of values at most 1 bounds h'' Δ / (4 c²).
+    /// sup Σ P_k (k − mean)² (|k − mean| + Σ P_j |j − mean|), which bounds h'' Δ / (4 c²) if slopes of values are at
+    /// most 1.
     third: f64,
-    /// sup 2 c Var, Var = Σ P_k (k − mean)². With slopes of values at most 1 it bounds h', and √Var bounds Σ P_k |V_k − h|.
+    /// sup 2 c Var with Var = Σ P_k (k − mean)². If slopes of values are at most 1, it bounds h', and √Var bounds Σ P_k
+    /// |V_k − h|.
     slope: f64,
 }
 
@@ -367,7 +374,7 @@ impl Kernel {
             weights
         };
         let weights = (0..density).map(at).collect();
-        // Functions of c alone, which change by less than this within a step of 1/64.
+        // Functions of c alone, which change by less than this factor within a step of 1/64.
         Self { c, padding, weights, third: 1.05 * third, slope: 1.05 * slope }
     }
 
@@ -383,14 +390,14 @@ struct ActivationPlan {
     intervals: usize,
 }
 
-/// What is known of g beyond its values.
+/// What is known of g besides its values.
 struct Known<'a> {
     pieces: Option<&'a Pieces<'a>>,
     lipschitz: Option<Constant>,
     curvature: Option<Constant>,
 }
 
-/// What the lattice shows of a plan.
+/// Errors of a plan on the lattice.
 struct Study {
     bound: Bound,
     rounding: Bound,
@@ -400,7 +407,7 @@ impl Activation {
     /// Name on the command line.
     pub const NAME: &str = "activation";
 
-    /// Plans, then writes the weights.
+    /// Chooses the size, then writes the weights.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -412,7 +419,7 @@ impl Activation {
         let kernels: Vec<(Mode, Kernel)> = modes.iter().map(|mode| (*mode, Kernel::new(*mode))).collect();
         let intervals: Vec<usize> = match self.intervals {
             Some(intervals) => vec![intervals],
-            // Every number up to 32, then in steps of three per cent.
+            // Every number up to 32, then steps of three per cent.
             None => {
                 let next = |p: &usize| Some((p + p / 32).max(p + 1));
                 std::iter::successors(Some(1), next).take_while(|p| *p <= MOST_INTERVALS).collect()
@@ -427,7 +434,7 @@ impl Activation {
         };
         let hint = "; a shorter interval has finer anchors";
         let plan = choose(request, candidates, cost, hint).map_err(|refusal| {
-            // Modes are left to choose from.
+            // There are still modes to choose from.
             let refusal = if self.intervals.is_some() { refusal.at_given_size() } else { refusal };
             refusal.or_blame_function(&format!(
                 "{} is no finite number somewhere between the ends; give an interval on which it is finite",
@@ -468,10 +475,10 @@ impl Activation {
         Ok(())
     }
 
-    /// What is known of g beyond its values; what was given must not be refuted.
+    /// What is known of g besides its values; given constants must not be contradicted.
     fn known<'a>(&self, pieces: Option<&'a Pieces<'a>>) -> Result<Known<'a>, Refusal> {
         let bracket = |derivative: usize| pieces.map_or(Bracket::UNKNOWN, |pieces| pieces.supremum(derivative));
-        // Differences of values that are not enclosed: between neighbours of a lattice, g is no less steep.
+        // If there is no enclosure, differences between lattice neighbours are lower bounds on the slope of g.
         let looks: Vec<f64> = (0..=4096)
             .map(|i| (self.function.function)(self.low + (self.high - self.low) * f64::from(i) / 4096.0))
             .collect();
@@ -489,12 +496,13 @@ impl Activation {
         (self.high - self.low) / intervals as f64
     }
 
-    /// An anchor near the middle, from which all are counted.
+    /// An anchor near the middle, relative to which all are counted.
     fn centre(&self, intervals: usize) -> f64 {
         self.low + self.spacing(intervals) * (intervals / 2) as f64
     }
 
-    /// Values from the first padded anchor to the last. Beyond an end where g is no number anchors keep the value of that end.
+    /// Values from the first padded anchor to the last. Beyond an end where g is not finite, anchors keep the value at
+    /// that end.
     fn values(&self, intervals: usize, padding: usize) -> Vec<f64> {
         let g = &self.function.function;
         let value = |j: usize| {
@@ -531,16 +539,17 @@ impl Activation {
                 let (sum, total) = weights.fold((0.0, 0.0), |(sum, total), (w, v)| (sum + w * v, total + w));
                 (sum / total - g(*kink)).abs()
             });
-        // What is not finite meets no tolerance.
+        // Values that are not finite meet no tolerance.
         let finite = values.iter().all(|value| value.is_finite());
         let mut error = if finite { kink_errors.fold(0.0, f64::max) } else { f64::INFINITY };
         let (mut scores, mut bend) = (0.0_f64, 0.0_f64);
-        // Rounding must not lead beyond the end, where g may be no number.
+        // Rounding must not lead beyond the end, where g may be undefined.
         let at = |step: usize| (self.low + spacing * (step as f64 / density as f64)).min(self.high);
         let last = intervals * density;
         let (mut before, mut here) = (None, g(at(0)));
         for step in 0..=last {
-            // The last point is the end of the last cell, where weights are those of a cell's start, one anchor on.
+            // The last point is the end of the last cell, whose weights are those at a cell's start, shifted by one
+            // anchor.
             let (cell, t) = (step / density, step % density);
             let weights = &kernel.weights[t];
             let seen = &values[cell..(cell + 2 * padding + 2).min(values.len())];
@@ -548,7 +557,7 @@ impl Activation {
             let miss = (h - here).abs();
             error = if miss.is_nan() { f64::INFINITY } else { error.max(miss) };
             if t == 0 {
-                // Of a whole cell, by the steepest values that are felt in it.
+                // Bound over a whole cell, from the steepest values with noticeable weight in it.
                 let steep = seen.windows(2).fold(0.0_f64, |top, v| top.max((v[1] - v[0]).abs()));
                 let u = (cell as f64 - (intervals / 2) as f64).abs() + 1.0;
                 let key = u + reach;
@@ -565,13 +574,14 @@ impl Activation {
             (before, here) = (Some(here), next);
         }
         let step = spacing / density as f64;
-        // Head and g lie between these ends.
+        // Both head and g lie between these ends.
         let range = known.pieces.map_or(f64::INFINITY, |pieces| {
             let all = pieces.all.iter().map(|[value, ..]| *value).chain(values.iter().map(|v| Interval::point(*v)));
             all.fold(pieces.all[0][0], Interval::hull).width()
         });
         let left = |bound: &Bound| (range - bound.value).max(0.0);
-        // How far g strays from its chord over one step of the lattice: by the formula, by what was given, or by differences.
+        // Bound on how far g differs from its chord over one lattice step: from the formula, from given constants, or
+        // from differences.
         let enclosed = known.pieces.map_or(f64::INFINITY, |pieces| pieces.stray(step, last));
         let by = |constant: Option<Constant>, factor: f64| {
             constant.map_or(f64::INFINITY, |constant| constant.value * factor)
@@ -651,8 +661,8 @@ impl Activation {
         }
     }
 
-    /// Where the formula breaks, on either side; kinks that were told of, both ends, and all of a cell wherever there are not too many of
-    /// them.
+    /// Points where errors are large: either side of every break of the formula, the given kinks, both ends, and points
+    /// over every cell, or over some cells if there are too many.
     fn hard(&self, intervals: usize) -> Vec<(&'static str, Vec<Vec<f64>>)> {
         let spacing = self.spacing(intervals);
         let around = |at: f64| (-4..=4).map(move |i| at + 0.25 * f64::from(i) * spacing);

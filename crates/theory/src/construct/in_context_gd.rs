@@ -1,24 +1,27 @@
-//! Steps of gradient descent on a regression that the prompt poses, run by attention.
+//! Gradient descent on a regression problem in the prompt, carried out by attention.
 //!
-//! The prompt holds N examples (x_i, y_i) and, last, (x_q, 0). The network predicts ŷ = w_k · x_q there, where
+//! The prompt holds N examples (x_i, y_i) and, last, (x_q, 0). At the last position the network predicts ŷ = w_k · x_q,
+//! where
 //!
 //! w_0 = 0,  w_{t+1} = w_t − η ∇L(w_t),  L(w) = 1/(2N) Σ_i (w · x_i − y_i)².
 //!
-//! A step needs the products of residuals r_i = w · x_i − y_i with inputs. Two forms make them, each in its own file:
-//! [`linear`] (E1) takes them from softmax at small scores, where it is linear: one head a step, error O(δ²).
-//! [`squares`] (E2) takes them as r x = ((r + x)² − (r − x)²)/4, the squares interpolated between anchors: 2d heads a step.
-//! Every map is token-wise. There is no skip connection; heads that attend to one row only carry prompt and state along.
+//! A step needs the products of residuals r_i = w · x_i − y_i with inputs. Two forms compute them, each in its own
+//! file: [`linear`] (E1) uses softmax at small scores, where it is linear: one head per step, error O(δ²). [`squares`]
+//! (E2) uses r x = ((r + x)² − (r − x)²)/4 with squares interpolated between anchors: 2d heads per step. Every map is
+//! token-wise. There is no skip connection; heads that attend to a single row carry prompt and state from layer to
+//! layer.
 //!
-//! # What both bounds rest on
-//! On |x_ij| ≤ x, |y_i| ≤ y the curvature H = XᵀX/N has eigenvalues within [0, λ], λ = d x². For η λ ≤ 2 a step is a contraction,
-//! |1 − η h| ≤ 1, so that the root mean square of residuals stays below y and errors of steps add up at most.
+//! # What both bounds are based on
+//! For |x_ij| ≤ x and |y_i| ≤ y, the curvature H = XᵀX/N has eigenvalues in [0, λ], λ = d x². If η λ ≤ 2, a step is a
+//! contraction,
+//! 1 − η h| ≤ 1, so the root mean square of residuals stays below y, and the errors of steps at most add up.
 //! - One residual may grow: r_t = −P y with P = (I − η XXᵀ/N)^t symmetric, eigenvalues in \[l, 1\]; a row of P − (1 + l)/2 has length
 //!   (1 − l)/2 at most, hence |r_i| ≤ ((1 + l)/2 + (1 − l)/2 √N) y.
 //! - |w_t| ≤ y max_h |1 − (1 − η h)^t| / √h ≤ y min(η t √λ, √(η t)), with 2 η t under the root where η λ > 1.
 //!
 //! # References
-//! Hu et al. 2025, arXiv 2504.15956, whose appendix runs gradient descent in context by interpolation; the two forms and their
-//! bounds are ours, and so is the carrying without a skip connection.
+//! Hu et al. 2025, arXiv 2504.15956, whose appendix runs gradient descent in context by interpolation; the two forms,
+//! their bounds, and carrying without a skip connection are specific to this crate.
 
 pub mod linear;
 pub mod squares;
@@ -46,27 +49,27 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// N, examples of a prompt. Default 20.
+    /// N, number of examples of a prompt. Default 20.
     pub points: usize,
-    /// d, numbers of an input. Default 5.
+    /// d, dimension of an input. Default 5.
     pub d: usize,
-    /// k, steps of gradient descent. Default 10.
+    /// k, number of steps of gradient descent. Default 10.
     pub steps: usize,
-    /// η, rate of a step, at most 2 / (d x²). Default 0.2.
+    /// η, learning rate of a step, at most 2 / (d x²). Default 0.2.
     pub rate: f64,
     /// Input numbers lie within ± this. Default 1.
     pub x_max: f64,
     /// Labels lie within ± this. Default 1.
     pub y_max: f64,
-    /// How residuals meet inputs. Default e1.
+    /// How residuals are multiplied with inputs. Default e1.
     pub form: FormName,
-    /// δ, scale of scores (e1); where None, the one with the smallest error.
+    /// δ, scale of scores (e1); if `None`, the one with the smallest error.
     pub delta: Option<f64>,
-    /// p, intervals between anchors (e2); where None, the fewest that meet the tolerance.
+    /// p, intervals between anchors (e2); if `None`, the fewest that meet the tolerance.
     pub intervals: Option<usize>,
 }
 
-/// A [`Form`] by its name.
+/// A [`Form`], by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FormName {
@@ -95,7 +98,7 @@ impl Options for Config {
         ensure_unused("delta", !linear && delta.is_some(), "form e1")?;
         ensure_unused("intervals", linear && intervals.is_some(), "form e2")?;
         ensure_size("points x --d", &[points, d], max_parameters)?;
-        // Labels of the task stay within y_max: the largest w . x is 0.8 of it, and the noise a thirtieth.
+        // Labels of the task stay within y_max: |w · x| is at most 0.8 of it, and the noise a thirtieth.
         let size = 0.8 * y_max / (d as f64 * x_max);
         let task = TaskConfig::InContextRegression(RegressionConfig {
             d,
@@ -114,38 +117,38 @@ impl Options for Config {
     }
 }
 
-/// The construction of this file.
+/// The construction that runs gradient descent in context.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InContextGd {
-    /// N, the examples of a prompt; the query is one more position. Default 20.
+    /// N, number of examples of a prompt; the query is one more position. Default 20.
     pub points: usize,
-    /// d, numbers of an input. Default 5.
+    /// d, dimension of an input. Default 5.
     pub d: usize,
-    /// k, steps of gradient descent. Default 10.
+    /// k, number of steps of gradient descent. Default 10.
     pub steps: usize,
-    /// η, at most 2 / (d x²). Default 0.2.
+    /// η, learning rate, at most 2 / (d x²). Default 0.2.
     pub rate: f64,
-    /// Inputs lie within ± this. Default 1.
+    /// Input numbers lie within ± this. Default 1.
     pub x_max: f64,
     /// Labels lie within ± this. Default 1.
     pub y_max: f64,
-    /// How residuals meet inputs. Default [`Form::Linear`].
+    /// How residuals are multiplied with inputs. Default [`Form::Linear`].
     pub form: Form,
 }
 
 /// How residuals are multiplied with inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Form {
-    /// E1: softmax at scores so small that it is linear.
+    /// E1: softmax at scores so small that it is nearly linear.
     Linear {
-        /// δ, the scale of scores; where it is not given, the one that makes bound and rounding together smallest.
+        /// δ, the scale of scores; if `None`, the one that makes bound and rounding together smallest.
         delta: Option<f64>,
     },
-    /// E2: squares, interpolated between anchors.
+    /// E2: differences of squares, interpolated between anchors.
     Squares {
-        /// p; the fewest that meet the tolerance where it is not given.
+        /// p, intervals between anchors; if `None`, the fewest that meet the tolerance.
         intervals: Option<usize>,
-        /// c = β Δ²; the best for each p where it is not given.
+        /// c = β Δ²; if `None`, the best for each p.
         sharpness: Option<f64>,
     },
 }
@@ -162,22 +165,24 @@ impl Default for InContextGd {
     }
 }
 
-/// Rows of a layer at most: positions are told apart by squares of their distance, which float32 no longer holds beyond.
+/// Largest number of rows of a layer: positions are distinguished by squared distances, which float32 cannot hold
+/// exactly beyond it.
 const MOST_ROWS: usize = 1024;
-/// Layers are two a step at most, and a model has 10 000 at most.
+/// Largest number of steps: each takes at most two layers, and a model has at most 10 000.
 const MOST_STEPS: usize = 1000;
-/// Score by which a row that is attended to leads all others, e⁻⁶⁰ = 9e-27.
+/// Lead in score of the row that is attended to over all others, e⁻⁶⁰ = 9e-27.
 const GAP: f64 = 60.0;
 
 impl InContextGd {
     /// Name on the command line.
     pub const NAME: &str = "in-context-gd";
 
-    /// Plans, then writes the weights.
+    /// Chooses the size, then writes the weights.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] for sizes of zero or beyond what is written here, numbers that are not positive and finite, and a rate
-    /// above 2 / (d x²), at which gradient descent may diverge; and what [`choose`](super::choose) refuses.
+    /// [`Refusal::Invalid`] if a size is zero or above the limits of this file, if a number is not positive and finite,
+    /// or if the rate is above 2 / (d x²), where gradient descent may diverge; and whatever [`choose`](super::choose)
+    /// refuses.
     pub fn build(&self, request: Request) -> Result<Construction, Refusal> {
         self.check()?;
         match self.form {
@@ -211,7 +216,7 @@ impl InContextGd {
         Ok(())
     }
 
-    /// Refuses what takes more rows than positions can be told apart.
+    /// Refuses more rows than positions can be distinguished in.
     fn check_rows(&self, rows: usize) -> Result<(), Refusal> {
         if rows > MOST_ROWS {
             let problem = format!("{} take {rows} rows, of which float32 tells {MOST_ROWS} apart at most", self.points);
@@ -220,32 +225,32 @@ impl InContextGd {
         Ok(())
     }
 
-    /// λ = d x², above every eigenvalue of XᵀX/N.
+    /// λ = d x², an upper bound on the eigenvalues of XᵀX/N.
     fn curvature(&self) -> f64 {
         self.d as f64 * self.x_max.powi(2)
     }
 
-    /// √d x, above the length of every input.
+    /// √d x, an upper bound on the length of every input.
     fn input_norm(&self) -> f64 {
         self.curvature().sqrt()
     }
 
-    /// Above every |r_i| of step t.
+    /// Upper bound on every |r_i| of step t.
     fn largest_residual(&self, t: usize) -> f64 {
         let base = 1.0 - self.rate * self.curvature();
-        // l: the least of (1 − η h)^t for η h from 0 to η λ; where that is beyond 1, even powers reach down to 0.
+        // l: the minimum of (1 − η h)^t over η h from 0 to η λ; if that reaches beyond 1, even powers go down to 0.
         let low = if base < 0.0 && t > 0 && t.is_multiple_of(2) { 0.0 } else { power(base, t) };
         (f64::midpoint(1.0, low) + (1.0 - low) / 2.0 * (self.points as f64).sqrt()) * self.y_max
     }
 
-    /// Above |w_t| for all t up to k.
+    /// Upper bound on |w_t| for all t up to k.
     fn weight_norm(&self) -> f64 {
         let time = self.rate * self.steps as f64;
         let fast = if self.rate * self.curvature() > 1.0 { SQRT_2 } else { 1.0 };
         self.y_max * (time * self.input_norm()).min(fast * time.sqrt())
     }
 
-    /// w_k of gradient descent on a prompt.
+    /// w_k of gradient descent on a prompt. `[d]`
     fn descend(&self, prompt: &[f64]) -> Vec<f64> {
         let mut w = vec![0.0; self.d];
         for _ in 0..self.steps {
@@ -268,8 +273,8 @@ impl InContextGd {
         dot(&self.descend(prompt), self.query(prompt))
     }
 
-    /// How far this prediction is from that of least squares, the solution of smallest norm, which is where more and more steps
-    /// lead.
+    /// Difference between this prediction and that of the least-squares solution of smallest norm, to which gradient
+    /// descent converges.
     ///
     /// # Shapes
     /// `[(points + 1) · (d + 1)]`, row by row
@@ -279,7 +284,7 @@ impl InContextGd {
         let y = DVector::from_fn(self.points, |i, _| prompt[i * width + self.d]);
         let svd = x.svd(true, true);
         let cut = 1e-12 * svd.singular_values.max() * self.points.max(self.d) as f64;
-        // Both factors were asked for, so that there is a solution.
+        // Both factors were requested, so there is a solution.
         let limit = svd.solve(&y, cut).map_or(f64::NAN, |w| dot(w.as_slice(), self.query(prompt)));
         (self.predict(prompt) - limit).abs()
     }
@@ -320,8 +325,9 @@ impl InContextGd {
         examples.chain(query).chain([0.0]).collect()
     }
 
-    /// Prompts at which a form is at its limits: labels that a linear function gives, corners with labels that drive w as far as
-    /// it goes, all examples alike (errors do not average out), one among small ones (its residual grows), and nothing at all.
+    /// Prompts that are hard for either form: labels of a linear function; corners with labels that drive w as far as
+    /// possible; identical examples (errors do not average out); one large example among small ones (its residual
+    /// grows); and all zeros.
     fn hard(&self) -> Vec<(&'static str, Vec<Vec<f64>>)> {
         let Self { points, d, x_max, y_max, .. } = *self;
         let mut rng = Probe::Prompt.rng();
@@ -374,7 +380,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// A token-wise map that keeps the columns which both sides know by the same name.
+/// A token-wise map that keeps the columns that both spaces have under the same name.
 fn keeping(from: &Space, to: &Space, names: &[&str], rows: usize) -> InputMap {
     let mut map = InputMap::token_wise(from.width(), rows, to.width());
     let weight = map.linear.weight_mut();
@@ -386,7 +392,7 @@ fn keeping(from: &Space, to: &Space, names: &[&str], rows: usize) -> InputMap {
     map
 }
 
-/// Marks every row with its place, counted from the middle, and with the square of it.
+/// Gives every row its place, counted from the middle, and the square of it.
 fn mark_places(map: &mut InputMap, z: &Space, places: &[f64]) {
     for (row, place) in places.iter().enumerate() {
         map.constant[(row, z.at("one"))] = 1.0;
@@ -395,13 +401,13 @@ fn mark_places(map: &mut InputMap, z: &Space, places: &[f64]) {
     }
 }
 
-/// Places 0, 1, … around their middle.
+/// Places 0, 1, …, shifted so that their middle is 0.
 fn places(rows: usize) -> Vec<f64> {
     (0..rows).map(|row| row as f64 - (rows as f64 - 1.0) / 2.0).collect()
 }
 
-/// A head by which every row takes `names`, times `sign`, from the row whose place its column `target` names: scores are
-/// −60 (target − place)², up to what a row's scores have in common.
+/// A head with which every row copies the columns `names`, times `sign`, from the row whose place is in its column
+/// `target`: scores are −60 (target − place)², up to a term that all scores of a row share.
 fn carrying(z: &Space, out: &Space, target: &str, names: &[&str], sign: f64) -> Head {
     let width = names.iter().map(|name| z.part(name).len()).sum();
     let mut head = Head::zeros(z.width(), 2, width, out.width());
@@ -417,7 +423,8 @@ fn carrying(z: &Space, out: &Space, target: &str, names: &[&str], sign: f64) -> 
     head
 }
 
-/// Numbers in a token-wise layer after `d_in` numbers; heads as count, d_key and d_value.
+/// Number of parameters of a token-wise layer that reads `d_in` numbers per row; heads are given as count, d_key and
+/// d_value.
 fn layer_size(d_in: usize, [rows, width, d_out]: [usize; 3], heads: &[[usize; 3]]) -> f64 {
     let heads = heads.iter().map(|[count, d_key, d_value]| count * (width * (2 * d_key + d_value) + d_value * d_out));
     (d_in * width + rows * width + heads.sum::<usize>()) as f64

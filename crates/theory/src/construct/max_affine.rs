@@ -1,19 +1,24 @@
-//! One head, self- or cross-attention, assigns values to the cells of a max-affine partition: y_i = value of the cell that x_i is in.
+//! One head, self- or cross-attention, that assigns values to the cells of a max-affine partition: y_i is the value of
+//! the cell that contains x_i.
 //!
-//! Scores are affine, β (a_k · x + b_k), and the cell of k is where its score is largest ([`crate::cells`] has the
-//! columns). Two kinds of cells:
+//! Scores are affine, β (a_k · x + b_k), and cell k is where its score is the largest ([`crate::cells`] describes the
+//! columns). There are two kinds of cells:
 //!
-//! - a grid of G^d cubes of side h = (b − a)/G over [a, b]^d, with scores −c |x − v_k|²/h² up to what all share and values f(v_k), for
-//!   any continuous f from R^d. The weights are products over the axes, so with ρ² = sup E (w − k)² and r = sup |w − E k| of one axis,
-//!   in units of h, |head − f| ≤ L √d ρ h, and also ≤ L √d r h + M d ρ² h²/2 where second derivatives are below M. Hard: ρ = ½. At
-//!   c = 1, r is 3e-4, and the second is of order h² if f is also defined on 3 cells around the cube.
-//! - cells that are given, whose values are the target itself. It jumps at walls, so the error is small only where the largest score
-//!   exceeds all others by g: (K − 1) e^{−β g} max |V_k − V_l|.
+//! - A grid of G^d cubes of side h = (b − a)/G over [a, b]^d, with scores −c |x − v_k|²/h² up to a shared term and
+//!   values f(v_k), for any
+//!   continuous f on R^d. The weights are products over the axes. With ρ² = sup E (w − k)² and r = sup |w − E k| for
+//!   one axis, in units of
+//!   h, |head − f| ≤ L √d ρ h, and also ≤ L √d r h + M d ρ² h²/2 if second derivatives are below M. Hard: ρ = ½. At c =
+//!   1, r is 3e-4, and
+//!   the second bound is of order h² if f is also defined on 3 cells around the cube.
+//! - Given cells, whose values are the target itself. It jumps at walls, so the error is small only where the largest
+//!   score exceeds all
+//!   others by g: (K − 1) e^{−β g} max |V_k − V_l|.
 //!
-//! Only the n tokens ask: scores are n × K, not K × K.
+//! Only the n tokens are queries: there are n × K scores, not K × K.
 //!
 //! # References
-//! Liu et al. 2025, arXiv 2504.19901: the limit of large β; the padded grid at c = 1 is ours.
+//! Liu et al. 2025, arXiv 2504.19901, for the limit of large β; the padded grid at c = 1 is specific to this crate.
 
 use std::{
     collections::BTreeMap,
@@ -45,27 +50,27 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A built-in by its name, or a formula in x1 … per output number. Either this or cells must be given.
+    /// The name of a built-in, or one formula in x1 … per output number. Either this or cells must be given.
     pub function: Vec<String>,
     /// A file of cells instead: `slopes` `[cells, d_in]`, `offsets` `[cells]`, `values` `[cells, d_out]`.
     pub cells: Option<PathBuf>,
-    /// Lead of the largest score with which a given cell's value is promised; where None, 0.05.
+    /// Lead of the largest score from which on the value of a given cell is promised; if `None`, 0.05.
     pub gap: Option<f64>,
-    /// n, positions. Default 4.
+    /// n, number of positions. Default 4.
     pub seq_len: usize,
-    /// Numbers per position; where None, those of a built-in, else 2.
+    /// Numbers per position; if `None`, those of a built-in, else 2.
     pub d_in: Option<usize>,
-    /// Of every input number. Default 0 and 1.
+    /// Range of every input number. Default 0 to 1.
     pub ends: Ends,
     /// Self-attention or cross-attention. Default self-attention.
     pub attention: Attention,
-    /// Temperature; where None, minimax. Smooth pads the grid, where the function must be defined too.
+    /// Temperature; if `None`, minimax. Smooth pads the grid, and the function must be defined on the padding too.
     pub mode: Option<Mode>,
-    /// G, cells per axis; where None, the fewest that meet the tolerance.
+    /// G, cells per axis; if `None`, the fewest that meet the tolerance.
     pub per_axis: Option<usize>,
-    /// Cells beyond every face; where None, 3 for smooth, else none.
+    /// Number of padding cells beyond every face; if `None`, 3 for smooth and none otherwise.
     pub padding: Option<usize>,
-    /// What is known about the function's slopes. Default nothing but what its formula says.
+    /// Bounds on the function's derivatives. Default: only what its formula implies.
     pub smoothness: Given,
 }
 
@@ -87,7 +92,7 @@ impl Default for Config {
     }
 }
 
-/// Lead of the largest score where none is given.
+/// Lead of the largest score if none is given.
 const GAP: f64 = 0.05;
 
 impl Options for Config {
@@ -128,16 +133,16 @@ impl Options for Config {
     }
 }
 
-/// The construction of this file.
+/// The construction that assigns values to the cells of a partition.
 #[derive(Clone, Debug)]
 pub struct MaxAffine {
-    /// n.
+    /// n, the number of positions.
     pub seq_len: usize,
-    /// a.
+    /// a, the lower end of every input number.
     pub low: f64,
-    /// b.
+    /// b, the upper end of every input number.
     pub high: f64,
-    /// Which cells, and what they stand for.
+    /// The cells and their values.
     pub partition: Cut,
     /// Which rows the tokens attend to.
     pub attention: Attention,
@@ -146,50 +151,50 @@ pub struct MaxAffine {
 /// How the cube is cut into cells.
 #[derive(Clone, Debug)]
 pub enum Cut {
-    /// Into cubes.
+    /// Into equal cubes.
     Grid(Grid),
-    /// By the largest of affine scores.
+    /// By the largest of given affine scores.
     Given(GivenCells),
 }
 
-/// A function over cubes.
+/// A function, approximated on a grid of cubes.
 #[derive(Clone, Debug)]
 pub struct Grid {
-    /// d.
+    /// d, numbers per position.
     pub d_in: usize,
-    /// f, of one position: `[d_in]` -> `[d_out]`. It is asked for values at the centres of padding cells too.
+    /// f, a function of one position: `[d_in]` -> `[d_out]`. It is evaluated at the centres of padding cells too.
     pub function: Target,
     /// Temperature.
     pub mode: Mode,
-    /// G; the smallest that meets the tolerance where it is not given.
+    /// G, cells per axis; if `None`, the fewest that meet the tolerance.
     pub per_axis: Option<usize>,
-    /// Cells beyond every face of the cube. Where it is not given, 3 at c = 1 and none otherwise.
+    /// Number of padding cells beyond every face of the cube; if `None`, 3 at c = 1 and none otherwise.
     pub padding: Option<usize>,
-    /// L and M, of each output number on the padded cube; what is not given is measured.
+    /// L and M, bounds for each output number on the padded cube; those that are not given are measured.
     pub given: Given,
 }
 
-/// Cells as they are.
+/// Cells given by their scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GivenCells {
     /// a. `[cells][d_in]`
     pub slopes: Vec<Vec<f64>>,
     /// b. `[cells]`
     pub offsets: Vec<f64>,
-    /// `[cells][d_out]`
+    /// Value of each cell. `[cells][d_out]`
     pub values: Vec<Vec<f64>>,
-    /// The error is promised where the largest score exceeds all others by this.
+    /// The error is promised where the largest score exceeds all others by at least this.
     pub gap: f64,
 }
 
-/// Cells that a file may give.
+/// Largest number of cells in a file.
 const MOST_GIVEN: usize = 100;
 
 impl GivenCells {
-    /// Of a file: `slopes` `[cells, d_in]`, `offsets` `[cells]` and `values` `[cells, d_out]`.
+    /// Cells of a file: `slopes` `[cells, d_in]`, `offsets` `[cells]` and `values` `[cells, d_out]`.
     ///
     /// # Errors
-    /// [`Refusal::File`] and [`Refusal::Invalid`] for shapes that do not meet, and what is not a number.
+    /// [`Refusal::File`] and [`Refusal::Invalid`] if shapes do not match or a number is not finite.
     pub fn from_arrays(mut arrays: BTreeMap<String, Array>, path: &Path, gap: f64) -> Result<Self, Refusal> {
         match ["slopes", "offsets", "values"].map(|name| arrays.remove(name)) {
             [Some(slopes), Some(offsets), Some(values)]
@@ -202,7 +207,7 @@ impl GivenCells {
                 {
                     Some("the three must have as many rows, and slopes and values a column at least".to_owned())
                 } else if !(1..=MOST_GIVEN).contains(&counts[0]) {
-                    // The task of the same target writes every score into every term.
+                    // The task with the same target writes every score into every term, so its formulas grow fast.
                     Some(format!("holds {} cells; from 1 to {MOST_GIVEN} can be given", counts[0]))
                 } else {
                     numbers.any(|n| !n.is_finite()).then(|| "holds something that is not a finite number".to_owned())
@@ -237,16 +242,16 @@ impl GivenCells {
     }
 }
 
-/// More cells than this are never tried.
+/// Largest number of cells that is tried.
 const MOST_CELLS: usize = 1 << 16;
-/// Axes of a grid at most.
+/// Largest number of axes of a grid.
 const MOST_AXES: usize = 8;
 
 impl MaxAffine {
     /// Name on the command line.
     pub const NAME: &str = "max-affine";
 
-    /// Plans, then writes the weights.
+    /// Chooses the size, then writes the weights.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -272,7 +277,7 @@ impl MaxAffine {
     }
 }
 
-/// What the weights of one axis do to it, in units of h.
+/// Error constants of the softmax weights along one axis, in units of h.
 #[derive(Clone, Copy, Debug)]
 struct Axis {
     /// ρ² = sup E (w − k)².
@@ -282,10 +287,10 @@ struct Axis {
 }
 
 impl Axis {
-    /// For G cells and as many more on either side as `padding` says, from a lattice of 1024 points per cell; half the largest step
-    /// between neighbours, and half as much again, is added for what lies between.
+    /// Constants for G cells and `padding` more on either side, from a lattice of 1024 points per cell; half the
+    /// largest difference between neighbours, and half as much again, is added for what lies between lattice points.
     fn of(c: f64, per_axis: usize, padding: usize) -> Self {
-        // All cells but the first are alike, and the last is the first's mirror image.
+        // All cells except the first are alike, and the last is the mirror image of the first.
         let per_axis = per_axis.min(24);
         let last = 1024 * per_axis.div_ceil(2);
         let looks = (0..=last).map(|step| {
@@ -313,7 +318,8 @@ impl Grid {
             Some(per_axis) => vec![per_axis],
             None => (1..=MOST_CELLS).take_while(|per_axis| self.cells(*per_axis) <= MOST_CELLS).collect(),
         };
-        // Without padding the constants are those of the cube, whatever G; with it those of the cube hold as far as anything does.
+        // Without padding the constants are those of the cube, whatever G is. With padding, a given constant that is
+        // contradicted on the cube is contradicted for every G, so it is refused here.
         let on_cube = self.smoothness(whole, None)?;
         let smoothness = |per_axis: usize| match self.padding() {
             0 => Ok(on_cube),
@@ -321,7 +327,7 @@ impl Grid {
         };
         let cost = |per_axis: &usize| {
             let cells = self.cells(*per_axis);
-            // Where a constant is refuted beyond the cube, more cells lead back to it.
+            // If a constant is contradicted beyond the cube, more cells make the padding narrower.
             let parameters = cells::parameters(whole.seq_len, self.d_in, d_out, cells, whole.attention);
             smoothness(*per_axis).map_or(Cost::unbounded(parameters), |smoothness| {
                 let (bound, rounding) = self.bounds(whole, *per_axis, smoothness);
@@ -335,7 +341,7 @@ impl Grid {
         self.write(whole, per_axis, self.bounds(whole, per_axis, smoothness(per_axis)?))?.in_float32("low", "low")
     }
 
-    /// The width of an output.
+    /// Checks the options and returns the width of an output.
     fn check(&self, whole: &MaxAffine) -> Result<usize, Refusal> {
         if !(1..=MOST_AXES).contains(&self.d_in) {
             return Err(Refusal::invalid("d-in", format!("must be from 1 to {MOST_AXES}: the cells are G^d")));
@@ -372,7 +378,7 @@ impl Grid {
         per_axis.saturating_add(self.padding().saturating_mul(2)).saturating_pow(self.d_in as u32)
     }
 
-    /// On the cube, or with the padding of so many cells per axis.
+    /// Smoothness on the cube, or on the cube with padding for `per_axis` cells per axis.
     fn smoothness(&self, whole: &MaxAffine, per_axis: Option<usize>) -> Result<Smoothness, Refusal> {
         let beyond =
             per_axis.map_or(0.0, |per_axis| self.padding() as f64 * (whole.high - whole.low) / per_axis as f64);
@@ -386,7 +392,7 @@ impl Grid {
         let Axis { square, ripple } = Axis::of(c, per_axis, self.padding());
         let spread = lipschitz.value * (d * square).sqrt() * h;
         let (bias, bend) = (lipschitz.value * d.sqrt() * ripple * h, curvature.value * d * square * h * h / 2.0);
-        // Slopes alone, or slopes and second derivatives, whichever proves more.
+        // From slopes alone, or from slopes and second derivatives, whichever gives the smaller bound.
         let bound = if spread <= bias + bend {
             let formula = format!("L sqrt(d) rho h, L = {lipschitz}, rho({c}) = {:.4}; hard rho = 1/2", square.sqrt());
             Bound::default().and_on(lipschitz.basis, "distance to cells", formula, spread)
@@ -400,7 +406,7 @@ impl Grid {
                 bend,
             )
         };
-        // A mean of values is no farther from a value than two values can be, whatever the weights.
+        // A weighted mean of values differs from a value by at most the distance between two values.
         let bound = bound.at_most(range, "range", "sup f - inf f: the head gives a mean of values of f");
         let left = (range - bound.value).max(0.0);
         let (token, cell) = (per_axis as f64 / 2.0, per_axis as f64 / 2.0 + padding);
@@ -428,7 +434,7 @@ impl Grid {
         let (c, d, padding) = (self.mode.sharpness(), self.d_in, self.padding());
         let (h, m) = ((high - low) / per_axis as f64, f64::midpoint(low, high));
         let side = per_axis + 2 * padding;
-        // Centres relative to m, in units of h: whole numbers or halves.
+        // Centres relative to m in units of h: integers or half-integers.
         let place = |j: usize| j as f64 - padding as f64 + 0.5 - per_axis as f64 / 2.0;
         let centres: Vec<Vec<f64>> = (0..side.pow(d as u32))
             .map(|k| (0..d).map(|axis| place(k / side.pow(axis as u32) % side)).collect())
@@ -447,7 +453,7 @@ impl Grid {
             slopes: centres.iter().map(|v| v.iter().map(|v| 2.0 * v).collect()).collect(),
             offsets: centres.iter().map(|v| -v.iter().map(|v| v * v).sum::<f64>()).collect(),
             values,
-            // A token is at most h √d/2 from a centre.
+            // A token is at most h √d/2 away from a centre.
             nobody: -(d as f64) / 4.0 - 60.0 / c,
         };
         let network = cells.network(seq_len, attention);
@@ -478,8 +484,8 @@ impl Grid {
         })
     }
 
-    /// Corners of the cube, corners and walls of cells, and points between: all combinations of some places on each axis, or some of
-    /// them at random where there are too many.
+    /// Corners of the cube, corners and walls of cells, and points between them: all combinations of some places on
+    /// each axis, or a random choice of them if there are too many.
     fn hard(&self, whole: &MaxAffine, per_axis: usize) -> Vec<(&'static str, Vec<Vec<f64>>)> {
         const MOST_POINTS: usize = 2048;
         let h = (whole.high - whole.low) / per_axis as f64;
@@ -514,7 +520,7 @@ impl GivenCells {
         let domain = self.check(whole)?;
         let (count, d, d_out) = (self.slopes.len(), self.slopes[0].len(), self.values[0].len());
         let parameters = cells::parameters(whole.seq_len, d, d_out, count, whole.attention);
-        // β g from 1/4 on: the weight of a wrong cell is e^{−β g}.
+        // β g from 1/4 on; the weight of a wrong cell is e^{−β g}.
         let leads = (1..=400).map(|quarter| f64::from(quarter) / 4.0);
         let cost = |lead: &f64| {
             let (bound, rounding) = self.bounds(whole, *lead);
@@ -560,7 +566,7 @@ impl GivenCells {
         ))
     }
 
-    /// Largest Σ |a| |x| + |b| of a cell.
+    /// Largest Σ |a| |x| + |b| over the cells.
     fn largest_score(&self, whole: &MaxAffine) -> f64 {
         let input = whole.low.abs().max(whole.high.abs());
         let size = |(a, b): (&Vec<f64>, &f64)| a.iter().map(|a| a.abs() * input).sum::<f64>() + b.abs();
@@ -588,7 +594,7 @@ impl GivenCells {
                 "(K - 1) exp(-beta g) max |V_k - V_l| (exp(2 gamma) - 1), gamma = eps (beta (d + 6) (|a| |x| + |b|) + 16)",
                 moved(2.0 * others, noise).min(spread),
             )
-            // Cells of a weight below a rounding do not count; no more than this many are above.
+            // Cells with a weight below a rounding error do not count; at most this many are above it.
             .and("values", "(2 keys felt + 8) eps max |V|", {
                 value_noise(1.0 + ((count - 1.0) * (17.0 - lead).exp().min(1.0)).ceil(), largest)
             });
@@ -635,7 +641,7 @@ impl GivenCells {
     }
 }
 
-/// Corners, and both sides of walls, as near as the gap allows.
+/// Corners, and points on both sides of walls, as near as the gap allows.
 fn hard_points(domain: &Partition) -> Vec<(&'static str, Vec<Vec<f64>>)> {
     let Partition { low, high, .. } = *domain;
     let d = domain.inside.len();
@@ -649,7 +655,7 @@ fn hard_points(domain: &Partition) -> Vec<(&'static str, Vec<Vec<f64>>)> {
         if cell == domain.cell(&other) {
             continue;
         }
-        // To the wall between them.
+        // Bisect towards the wall between them.
         for _ in 0..40 {
             let middle: Vec<f64> = one.iter().zip(&other).map(|(a, b)| f64::midpoint(*a, *b)).collect();
             if domain.cell(&middle) == cell { one = middle } else { other = middle }

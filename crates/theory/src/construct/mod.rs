@@ -1,7 +1,8 @@
-//! Constructions: a function in, attention weights and an error bound out. Each is one file and one row in the list below.
+//! Constructions: from a function to attention weights and an error bound. Each is one file and one row in the list
+//! below.
 //!
-//! A construction first plans: for growing sizes it knows bound, rounding and number of parameters from formulas alone, and
-//! takes the smallest size that meets the tolerance ([`choose`]). Only then are weights written.
+//! A construction first plans: formulas alone give bound, rounding and number of parameters for growing sizes, and it
+//! takes the smallest size that meets the tolerance ([`choose`]). Only then does it write weights.
 
 pub mod activation;
 pub mod in_context_gd;
@@ -37,7 +38,7 @@ pub use truncated_linear_heads::TruncatedLinearHeads;
 
 macro_rules! constructions {
     ($($name:ident($config:ty), $summary:literal;)*) => {
-        /// Every construction's name on the command line, with one line about it.
+        /// Name on the command line and one-line summary of every construction.
         pub const CONSTRUCTIONS: &[(&str, &str)] = &[$(($name::NAME, $summary)),*];
 
         /// The options of one construction.
@@ -82,15 +83,15 @@ constructions! {
 }
 
 impl ConstructionConfig {
-    /// The file that is to be read before the construction can be planned; None if no option names one.
+    /// The file to be read before the construction can be planned; `None` if no option names one.
     pub fn file(&self) -> Option<File<'_>> {
         self.options().file()
     }
 
-    /// What is asked of the construction.
+    /// The request for this construction: its tolerance and the largest number of parameters.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] where neither a tolerance nor a size is given.
+    /// [`Refusal::Invalid`] if neither a tolerance nor a size is given.
     pub fn request(&self, tolerance: Option<f64>, max_parameters: usize) -> Result<Request, Refusal> {
         let sizes = self.options().sizes();
         if tolerance.is_none() && sizes.iter().all(|(_, is_given)| !is_given) {
@@ -101,11 +102,12 @@ impl ConstructionConfig {
         Ok(Request { tolerance: tolerance.unwrap_or(f64::MAX), max_parameters })
     }
 
-    /// The construction, and the task of the same target; `given` is what [`ConstructionConfig::file`] holds.
+    /// The planned construction, and the task with the same target; `given` is the content of
+    /// [`ConstructionConfig::file`].
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] with the option that makes no sense, or whose size alone is more than `max_parameters`;
-    /// [`Refusal::File`]
+    /// [`Refusal::Invalid`] naming an option that is invalid, or whose size alone needs more than `max_parameters`;
+    /// [`Refusal::File`] if the file does not hold what it should.
     pub fn plan(&self, given: Option<Given>, max_parameters: usize) -> Result<Planned, Refusal> {
         self.options().plan(given, max_parameters)
     }
@@ -114,82 +116,84 @@ impl ConstructionConfig {
 /// The temperature of a construction's softmax.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Temperature {
-    /// Inverse temperature: the factor on squared distances, or on gates.
+    /// Inverse temperature β: the factor on squared distances, or on gates.
     pub beta: f64,
-    /// Why this one.
+    /// Why this temperature.
     pub reason: String,
 }
 
-/// A network that computes a target, and what is proved about it.
+/// A network that computes a target, with a proved error bound.
 #[derive(Clone, Debug)]
 pub struct Construction {
     /// Its name in [`CONSTRUCTIONS`].
     pub name: &'static str,
-    /// What it computes.
+    /// The function it computes.
     pub target: Target,
-    /// Where the bound holds.
+    /// The domain on which the bound holds.
     pub domain: Domain,
     /// The weights.
     pub network: Network,
-    /// Positions that count; nothing for all of them.
+    /// Whether each position counts; `None` if all do.
     pub scored: Option<Vec<bool>>,
     /// Sizes by name.
     pub sizes: Vec<(String, f64)>,
-    /// Temperature, and why.
+    /// Temperature of the softmax, and the reason for it.
     pub temperature: Temperature,
-    /// Error in exact arithmetic at most.
+    /// Bound on the error in exact arithmetic.
     pub bound: Bound,
-    /// What rounding to float32 adds at most, in whatever order sums are taken.
+    /// Bound on the additional error from rounding to float32, whatever the order of sums.
     pub rounding: Bound,
-    /// What it adds but for one case in two million, if roundings are independent of each other; where that is less by far.
+    /// The same bound if roundings are independent of each other; exceeded in one case in two million. `None` unless it
+    /// is much smaller.
     pub likely: Option<Bound>,
     /// Inputs known to be hard, by kind: kinks, seams, ties, corners. `[seq_len · d_in]`
     pub hard: Vec<(&'static str, Vec<Vec<f64>>)>,
 }
 
 impl Construction {
-    /// Whether the outputs of a position count.
+    /// Whether the outputs at a position count.
     pub fn is_scored(&self, position: usize) -> bool {
         self.scored.as_ref().is_none_or(|scored| scored[position])
     }
 }
 
-/// What was asked of a construction.
+/// What a construction is asked to achieve.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Request {
     /// Largest error of any output number.
     pub tolerance: f64,
-    /// Most numbers in the weights.
+    /// Largest number of parameters.
     pub max_parameters: usize,
 }
 
-/// What a size would cost and give, from formulas alone.
+/// Error and cost of one size, from formulas alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cost {
-    /// Bound and rounding together.
+    /// Bound plus rounding.
     pub error: f64,
     /// The bound alone, in exact arithmetic.
     pub exact: f64,
-    /// Numbers in the weights.
+    /// Number of parameters.
     pub parameters: f64,
 }
 
 impl Cost {
-    /// Of a bound, what rounding adds to it, and the size of the weights.
+    /// The cost of a size with this bound, this rounding and this number of parameters.
     pub fn of(bound: &Bound, rounding: &Bound, parameters: f64) -> Self {
         Self { error: bound.value + rounding.value, exact: bound.value, parameters }
     }
 
-    /// Of a size without a bound.
+    /// The cost of a size that has no bound.
     pub fn unbounded(parameters: f64) -> Self {
         Self { error: f64::INFINITY, exact: f64::INFINITY, parameters }
     }
 }
 
-/// The first of the candidates, which go from small to large, that meets the tolerance within the allowed size.
+/// The first candidate that meets the tolerance within the allowed number of parameters. Candidates are ordered from
+/// small to large.
 ///
 /// # Errors
-/// [`Refusal::TooLarge`] when one beyond the allowed size would meet it, [`Refusal::Unreachable`] when none would.
+/// [`Refusal::TooLarge`] if a candidate above the allowed number would meet it, [`Refusal::Unreachable`] if none would.
 pub fn choose<P>(
     request: Request,
     candidates: impl IntoIterator<Item = P>,
@@ -202,7 +206,7 @@ pub fn choose<P>(
     }
     let (mut within, mut ever) = (f64::INFINITY, f64::INFINITY);
     let (mut count, mut best) = (0, 0);
-    // The least that exact arithmetic gives beyond the best size.
+    // The smallest exact error beyond the best size.
     let mut beyond = f64::INFINITY;
     for candidate in candidates {
         count += 1;
@@ -226,9 +230,9 @@ pub fn choose<P>(
     }
     let why = match (count, count - best) {
         (1, _) => Limit::Given,
-        // Two candidates may share a size.
+        // Two candidates may have the same size.
         (_, 0 | 1) => Limit::Largest,
-        // A hundredth less would be worth the size.
+        // An improvement of one per cent would be worth the size.
         _ if beyond < 0.99 * ever => Limit::Rounding,
         _ => Limit::Target,
     };
@@ -240,7 +244,8 @@ pub fn choose<P>(
 mod tests {
     use super::*;
 
-    /// Sizes 1, 2, … with these errors, and ten times as many parameters; without rounding errors would fall with the size.
+    /// The refusal for sizes 1, 2, … with these errors and ten times as many parameters; without rounding, errors would
+    /// fall with the size.
     fn refused(errors: &[f64], max_parameters: usize) -> String {
         let exact = |size: usize| errors[size - 1] / size as f64;
         let cost =
@@ -283,7 +288,8 @@ mod tests {
         }
     }
 
-    /// Rounding is not blamed for what no size changes: a step is off by a half wherever cells end, and the bound on it is 1.
+    /// Rounding is not blamed for what no size changes: a step function is off by a half wherever cells end, and the
+    /// bound on it is 1.
     #[test]
     fn a_jump_is_named_as_the_reason() {
         let step = Target::formulas(&["step(x1 - 0.3)"], [1, 4], [0.0, 1.0]).unwrap();
@@ -309,7 +315,7 @@ mod tests {
         assert!(text.contains("at any size: the bound does not fall") && !text.contains("float32"), "{text}");
     }
 
-    /// A config names its construction as the command line does, keeps its defaults, and refuses keys that nobody reads.
+    /// A config names its construction as the command line does, keeps its defaults, and refuses unknown keys.
     #[test]
     fn options_are_configs() {
         let configs = ConstructionConfig::defaults();

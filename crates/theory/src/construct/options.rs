@@ -1,4 +1,4 @@
-//! What the options of all constructions have in common: the files they name, what makes them sound, and what is planned from them.
+//! What the options of all constructions share: the files they name, their validation, and the plan made from them.
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
@@ -9,44 +9,44 @@ use serde::{Deserialize, Serialize};
 use super::{Construction, Request};
 use crate::refusal::Refusal;
 
-/// Options of a construction: a config with a default for every option but the target.
+/// Options of a construction: a config in which every option except the target has a default.
 pub trait Options: fmt::Debug {
-    /// Options that give a size, without dashes, and whether each was given.
+    /// Options that set a size, without dashes, and whether each was given.
     fn sizes(&self) -> Vec<(&'static str, bool)>;
 
-    /// The file that is to be read before the construction can be planned; None if no option names one.
+    /// The file to be read before the construction can be planned; `None` if no option names one.
     fn file(&self) -> Option<File<'_>> {
         None
     }
 
-    /// The construction, and the task of the same target; `given` is what [`Options::file`] holds.
+    /// The planned construction, and the task with the same target; `given` is the content of [`Options::file`].
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] with the option that makes no sense, or whose size alone is more than `max_parameters`;
-    /// [`Refusal::File`]
+    /// [`Refusal::Invalid`] naming an option that is invalid, or whose size alone needs more than `max_parameters`;
+    /// [`Refusal::File`] if the file does not hold what it should.
     fn plan(&self, given: Option<Given>, max_parameters: usize) -> Result<Planned, Refusal>;
 }
 
-/// A file that an option names. Reading it, within a bound on memory, is the caller's.
+/// A file named by an option. The caller reads it, within its own bound on memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum File<'a> {
-    /// Lines of x,y.
+    /// A CSV file with lines of x,y.
     Table(&'a Path),
-    /// Named arrays.
+    /// A file of named arrays.
     Arrays(&'a Path),
 }
 
-/// What a [`File`] holds.
+/// Content of a [`File`].
 #[derive(Clone, Debug)]
 pub enum Given {
     /// The bytes of a [`File::Table`].
     Table(Vec<u8>),
-    /// Of [`File::Arrays`].
+    /// The arrays of a [`File::Arrays`], by name.
     Arrays(BTreeMap<String, Array>),
 }
 
 impl Given {
-    /// The bytes of a table that an option names.
+    /// The bytes of the table that an option names.
     pub(super) fn table(given: Option<Self>) -> Result<Vec<u8>, Refusal> {
         match given {
             Some(Self::Table(bytes)) => Ok(bytes),
@@ -54,7 +54,7 @@ impl Given {
         }
     }
 
-    /// The arrays of an option that names some.
+    /// The arrays of the file that the option `key` names.
     pub(super) fn arrays(given: Option<Self>, key: &'static str) -> Result<BTreeMap<String, Array>, Refusal> {
         match given {
             Some(Self::Arrays(arrays)) => Ok(arrays),
@@ -63,7 +63,7 @@ impl Given {
     }
 }
 
-/// What builds a construction, and the task of the same target.
+/// Builds a construction and the task with the same target.
 type Build = Box<dyn FnOnce(Request) -> Result<(Construction, TaskConfig), Refusal>>;
 
 /// A construction ready to be built.
@@ -74,7 +74,7 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// One whose task is known beforehand.
+    /// A plan whose task is known in advance.
     pub(super) fn new(
         task: TaskConfig,
         seed: u64,
@@ -83,7 +83,7 @@ impl Planned {
         Self::with_task(seed, move |request| Ok((build(request)?, task)))
     }
 
-    /// One whose task is known only when it is built.
+    /// A plan whose task is known only after building.
     pub(super) fn with_task(
         seed: u64,
         build: impl FnOnce(Request) -> Result<(Construction, TaskConfig), Refusal> + 'static,
@@ -91,7 +91,7 @@ impl Planned {
         Self { seed, build: Box::new(build) }
     }
 
-    /// Plans the size, writes the weights, and names the task that asks for what they compute.
+    /// Chooses the size, writes the weights, and returns them with the task whose targets they compute.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -100,13 +100,13 @@ impl Planned {
     }
 }
 
-/// The ends of every input number.
+/// Range of every input number.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ends {
-    /// Least value. Default 0.
+    /// Smallest value. Default 0.
     pub low: f64,
-    /// Greatest value. Default 1.
+    /// Largest value. Default 1.
     pub high: f64,
 }
 
@@ -117,7 +117,7 @@ impl Default for Ends {
 }
 
 impl Ends {
-    /// Inputs between them.
+    /// The box of inputs in this range.
     ///
     /// # Errors
     /// [`Refusal::Invalid`] unless both are finite and in order.
@@ -131,7 +131,7 @@ impl Ends {
     }
 }
 
-/// The first thing wrong with a task, as the option that sets it.
+/// Refuses a task with problems, naming the option that sets the first wrong key.
 pub(super) fn sound(problems: &[TaskError]) -> Result<(), Refusal> {
     match problems.first().cloned().map(TaskError::into_parts) {
         None => Ok(()),
@@ -146,7 +146,8 @@ pub(super) fn sound(problems: &[TaskError]) -> Result<(), Refusal> {
     }
 }
 
-/// Refuses sizes whose product alone is more than the weights may hold, before anything of that size is made.
+/// Refuses sizes whose product alone exceeds the allowed number of parameters, before anything of that size is
+/// allocated.
 pub(super) fn ensure_size(options: &'static str, factors: &[usize], max_parameters: usize) -> Result<(), Refusal> {
     let product = factors.iter().try_fold(1_usize, |product, factor| product.checked_mul(*factor));
     if product.is_some_and(|product| product <= max_parameters) {
@@ -157,17 +158,17 @@ pub(super) fn ensure_size(options: &'static str, factors: &[usize], max_paramete
     Err(Refusal::invalid(options, problem))
 }
 
-/// Refuses an option that nothing would read.
+/// Refuses an option that has no effect.
 pub(super) fn ensure_unused(option: &'static str, is_given: bool, where_read: &str) -> Result<(), Refusal> {
     if is_given { Err(Refusal::invalid(option, format!("is an option of {where_read} alone"))) } else { Ok(()) }
 }
 
-/// An array's numbers in double precision.
+/// The array's numbers as f64.
 pub(super) fn doubles(array: &Array) -> Vec<f64> {
     array.values.iter().copied().map(f64::from).collect()
 }
 
-/// The same in rows of `width`.
+/// The array's numbers as f64, in rows of `width`.
 pub(super) fn rows(array: &Array, width: usize) -> Vec<Vec<f64>> {
     array.values.chunks(width).map(|row| row.iter().copied().map(f64::from).collect()).collect()
 }

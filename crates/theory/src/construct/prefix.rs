@@ -1,21 +1,23 @@
-//! Prefix tuning: one frozen head, told by its prefix alone, computes any continuous function on the circle or the sphere.
+//! Prefix tuning: one frozen head that, by choice of its prefix alone, computes any continuous function on the circle
+//! or the sphere.
 //!
-//! The head is the same for every f: it asks with the first block of a row, answers with the second, and passes on the third.
+//! The head is the same for every f: its query is the first block of a row, its key the second, its value the third.
 //!
 //! token (x, 0, 0),  prefix rows (0, λ k_i, f(k_i)), i < N;  y = Σ_i e^{λ x·k_i} f(k_i) / (1 + Σ_i e^{λ x·k_i})
 //!
-//! Since |x − k|² = 2 − 2 x·k these are Gaussian weights of inverse temperature β = λ/2 on points of the prefix, which are equally
-//! spaced on the circle and a Fibonacci lattice on the sphere. The 1 is the token itself, a key with score 0 and value 0. With E
-//! the mean over the prefix, θ the angle between x and k, p_0 the token's own weight, L the slope of f and M its second derivative along
-//! great circles,
+//! Since |x − k|² = 2 − 2 x·k, these are Gaussian weights with inverse temperature β = λ/2 on the points of the prefix,
+//! which are equally spaced on the circle and a Fibonacci lattice on the sphere. The 1 is the token itself, a key with
+//! score 0 and value 0. Let E be the mean over the prefix, θ the angle between x and k, p_0 the token's own weight, L
+//! the slope of f, and M its second derivative along great circles; then
 //!
 //! |y − f(x)| ≤ p_0 max |f| + min( L E θ,  L (|E k_⟂| + E (θ − sin θ)) + M E θ²/2 ),  k_⟂ = k − (x·k) x.
 //!
-//! The first falls as N^{−1/m} on a sphere of m dimensions. So does the second in the end, by the ripple |E k_⟂|, but most of it falls
-//! as N^{−2/m}. Both are evaluated on a lattice that is finer than the prefix, and what can happen off the lattice is added (`Spread`).
+//! The first bound falls as N^{−1/m} on a sphere of m dimensions. Eventually the second does so too, because of the
+//! ripple |E k_⟂|, but most of it falls as N^{−2/m}. Both are evaluated on a lattice finer than the prefix, and a bound
+//! on what happens off the lattice is added (`Spread`).
 //!
 //! # References
-//! Petrov et al. 2024, arXiv 2402.14753; their bound on the prefix is of Jackson's kind, this one is a posteriori.
+//! Petrov et al. 2024, arXiv 2402.14753. Their bound on the prefix is of Jackson's kind; this one is a posteriori.
 
 use std::{cell::Cell, f64::consts::PI, sync::Arc};
 
@@ -48,15 +50,15 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A built-in by its name, or a formula in x1 … per output number. Must be given.
+    /// The name of a built-in, or one formula in x1 … per output number. Must be given.
     pub function: Vec<String>,
-    /// Numbers of the input, a unit vector; where None, those of a built-in, else 3.
+    /// Dimension of the input, a unit vector; if `None`, that of a built-in, else 3.
     pub d_in: Option<usize>,
     /// Temperature. Default minimax.
     pub mode: Mode,
-    /// N, rows of the prefix; where None, about the fewest that meet the tolerance.
+    /// N, rows of the prefix; if `None`, about the fewest that meet the tolerance.
     pub length: Option<usize>,
-    /// What is known about the function's slopes. Default nothing but what its formula says.
+    /// Bounds on the function's derivatives. Default: only what its formula implies.
     pub smoothness: Given,
 }
 
@@ -79,39 +81,39 @@ impl Options for Config {
     }
 }
 
-/// The construction of this file.
+/// The construction that computes a function by its prefix.
 #[derive(Clone, Debug)]
 pub struct Prefix {
-    /// Numbers of the input, a unit vector: 2 for the circle, 3 for the sphere.
+    /// Dimension of the input, a unit vector: 2 for the circle, 3 for the sphere.
     pub d_in: usize,
-    /// f, on unit vectors.
+    /// f, a function of unit vectors.
     pub function: Target,
-    /// Temperature, by c = λ/2 times the length, or the area, that one point of the prefix has for itself. On the circle c is the
-    /// mode's; on the sphere 3.14 for minimax (λ = N/2), 1.57 for smooth (λ = N/4), and 12.6 for hard (λ = 2 N).
+    /// Temperature, given by c = λ/2 times the length or area per point of the prefix. On the circle c is that of the
+    /// mode; on the sphere it is 3.14 for minimax (λ = N/2), 1.57 for smooth (λ = N/4), and 12.6 for hard (λ = 2 N).
     pub mode: Mode,
-    /// N; about the smallest that meets the tolerance where it is not given.
+    /// N, the length of the prefix; if `None`, about the smallest that meets the tolerance.
     pub length: Option<usize>,
-    /// L and M, of each output number along great circles; what is not given is measured.
+    /// L and M, bounds for each output number along great circles; those that are not given are measured.
     pub given: Given,
 }
 
 /// Longest prefix that is tried.
 const MOST_LENGTH: usize = 1 << 13;
-/// Points of the lattice for each point of the prefix, along a line on the sphere.
+/// Lattice points per point of the prefix, along a line on the sphere.
 const DENSITY: f64 = 11.0;
-/// Step of the lattice at most, in units of 1/√λ, the width of the weights.
+/// Largest step of the lattice, in units of 1/√λ, the width of the weights.
 const FINENESS: f64 = 0.22;
 
-/// Largest values over all x, in exact arithmetic.
+/// Suprema over all x, in exact arithmetic.
 ///
-/// Everything follows from the mean m of the prefix under the weights at x: E |x − k|² = 2 − 2 x·m, and k_⟂ is m without its part
-/// along x. From a point of the lattice to any x' no farther than r, along a great circle with direction t, m changes by
-/// m' = λ C t and m'' = λ² E (a − E a)² (k − E k) − λ C x, a = t·k, C the covariance of k. Values and first derivatives are
-/// known at the point of the lattice, and r²/2 times a bound on second ones is added.
+/// Everything follows from m, the mean of the prefix under the weights at x: E |x − k|² = 2 − 2 x·m, and k_⟂ is m
+/// without its component along x. From a lattice point to any x' within r, along a great circle with direction t, m
+/// changes by m' = λ C t and m'' = λ² E (a − E a)² (k − E k) − λ C x, where a = t·k and C is the covariance of k.
+/// Values and first derivatives are known at the lattice point, and r²/2 times a bound on second derivatives is added.
 ///
-/// What bounds those, at x' itself, is the same mean with inflated weights: a score changes by λ r |k − m| at most beside what it
-/// shares with all others, and Σ_k P_k exp(λ (x' − x)·(k − m)) ≥ 1 by Jensen's inequality, so that E' φ ≤ Σ_k P_k e^{λ r |k − m|} φ
-/// for every φ ≥ 0.
+/// These are bounded, at x' itself, by the same mean with inflated weights: a score changes by at most λ r |k − m|
+/// besides what all scores share, and Σ_k P_k exp(λ (x' − x)·(k − m)) ≥ 1 by Jensen's inequality, so that E' φ ≤ Σ_k
+/// P_k e^{λ r |k − m|} φ for every φ ≥ 0.
 #[derive(Clone, Copy, Debug, Default)]
 struct Spread {
     /// |E k_⟂|.
@@ -127,7 +129,7 @@ struct Spread {
 impl Spread {
     fn of(points: &[Vec<f64>], lambda: f64, d: usize) -> Self {
         let count = points.len() as f64;
-        // Points of the circle are all alike: one interval between two of them stands for all.
+        // Points of the circle are all alike: one interval between two of them represents all.
         let (lattice, far): (Vec<Vec<f64>>, f64) = if d == 2 {
             let step = 2.0 * PI / count / 512.0;
             let angles = (0..=512).map(|i| step * f64::from(i));
@@ -136,10 +138,11 @@ impl Spread {
             let step = ((4.0 * PI / count).sqrt() / DENSITY).min(FINENESS / lambda.sqrt());
             (sphere_lattice(3, step), step * std::f64::consts::FRAC_1_SQRT_2)
         };
-        // By height, so that neighbours are few.
+        // Sorted by height, so that few neighbours have to be searched.
         let mut order: Vec<&[f64]> = points.iter().map(Vec::as_slice).collect();
         order.sort_by(|a, b| a[d - 1].total_cmp(&b[d - 1]));
-        // Beyond this points weigh e⁻²² of a near one; those that are left out count with what they weigh at most.
+        // Points beyond this distance weigh e⁻²² of a near one; those left out are counted with their largest possible
+        // weight.
         let gap = if d == 2 { PI / count } else { (4.0 * PI / count).sqrt() };
         let reach = (44.0 / lambda + gap * gap).sqrt();
         let look = |x: &Vec<f64>| {
@@ -160,8 +163,8 @@ impl Spread {
         }
     }
 
-    /// At all points no farther than `far` from x, where those of `all` points of the prefix that are near enough to count are among
-    /// these.
+    /// Suprema over all points within `far` of x. `near` contains those of the prefix's `all` points that are near
+    /// enough to count.
     fn around(x: &[f64], far: f64, near: &[&[f64]], all: usize, lambda: f64, reach: f64) -> Self {
         let d = x.len();
         let least = 1.0 - reach * reach / 2.0;
@@ -174,7 +177,8 @@ impl Spread {
             *weight /= total;
             (0..d).for_each(|j| mean[j] += *weight * k[j]);
         }
-        // Covariance times λ, and sums with inflated weights: |k − m|², the part of k − m along x and its square, θ² − |x − k|², θ − sin θ.
+        // Covariance times λ, and sums with inflated weights: of |k − m|², of the component of k − m along x and its
+        // square, of θ² − |x − k|², and of θ − sin θ.
         let mut spread = [[0.0; 3]; 3];
         let [mut square, mut along, mut across, mut beyond, mut arc] = [0.0; 5];
         let mut distances = Vec::with_capacity(near.len());
@@ -194,20 +198,20 @@ impl Spread {
             arc += inflated * (angle - angle.sin());
             distances.push((inflated, distance, radial));
         }
-        // |E' k − m| ≤ λ r E' |k − m|², within which a − E' a and x'·(k − E' k) are off from what they are around m.
+        // E' k − m| ≤ λ r E' |k − m|², which bounds how far a − E' a and x'·(k − E' k) differ from their values around m.
         let moved = lambda * far * square;
         let third: f64 = distances.iter().map(|(w, distance, _)| w * (distance + moved).powi(3)).sum();
         let radial_third: f64 =
             distances.iter().map(|(w, distance, radial)| w * (distance + moved).powi(2) * (radial + along)).sum();
         let mean_bend = lambda * lambda * third + lambda * square;
         let height: f64 = (0..d).map(|j| x[j] * mean[j]).sum();
-        // (x·m)'' = −x·m + 2 λ t·C t + x·m'', whose first two parts have opposite signs where x·m stays positive.
+        // (x·m)'' = −x·m + 2 λ t·C t + x·m'', whose first two terms have opposite signs if x·m stays positive.
         let opposed =
             if height > far + moved { f64::max(1.0, 2.0 * lambda * square) } else { 1.0 + 2.0 * lambda * square };
         let height_bend = opposed + lambda * lambda * radial_third + lambda * across;
         let side: [f64; 3] = std::array::from_fn(|j| if j < d { mean[j] - height * x[j] } else { 0.0 });
         let ripple = length(side);
-        // P (λ C − (x·m) I) P and P λ C x, P taking away what is along x.
+        // P (λ C − (x·m) I) P and P λ C x, where P removes the component along x.
         let radial: [f64; 3] = std::array::from_fn(|i| (0..d).map(|j| spread[i][j] * x[j]).sum());
         let both: f64 = (0..d).map(|j| radial[j] * x[j]).sum();
         let mut turn = 0.0;
@@ -223,8 +227,8 @@ impl Spread {
         let ripple_bend = mean_bend + height_bend + 2.0 * (rise + far * height_bend) + 1.0;
         let ripple = ripple + far * (turn.sqrt() + ripple) + half * ripple_bend;
         let fall = 1.0 - (height - far * rise - half * height_bend);
-        // Those that are left out, all of them together, against those that are near, whose weights fall together by e^{λ (x' − x)·m} at
-        // most, by Jensen's inequality again.
+        // All points left out together, compared with the near ones, whose weights fall together by at most e^{λ (x' −
+        // x)·m}, again by Jensen's inequality.
         let fall_of_near = far * length(side) + far * far / 2.0;
         let rest = (all - near.len()) as f64 * (lambda * (fall_of_near - (reach - far).powi(2) / 2.0)).exp() / total;
         Self {
@@ -244,7 +248,7 @@ impl Prefix {
     /// Name on the command line.
     pub const NAME: &str = "prefix";
 
-    /// Plans, then writes the prefix; the head is always the same.
+    /// Chooses the length, then writes the prefix; the head is always the same.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -253,16 +257,16 @@ impl Prefix {
         let smoothness = Smoothness::on_sphere(&self.function, self.d_in, self.given)?;
         let lengths: Vec<usize> = match self.length {
             Some(length) => vec![length],
-            // In steps of a sixth.
+            // In steps of one sixth.
             None => {
                 let next = |n: &usize| Some(n + (n / 6).max(1));
                 std::iter::successors(Some(3), next).take_while(|n| *n <= MOST_LENGTH).collect()
             }
         };
-        // The last that was looked at is the one that is chosen.
+        // The last candidate that is evaluated is the one that is chosen.
         let last = Cell::new((Bound::default(), Bound::default()));
         let cost = |length: &usize| {
-            // Nothing is gained by looking where no length has a bound.
+            // If no length has a bound, there is nothing to search for.
             if smoothness.lipschitz.value.is_infinite() {
                 return Cost::unbounded(self.parameters(*length, d_out));
             }
@@ -278,7 +282,7 @@ impl Prefix {
         self.write(length, d_out, last.take())?.in_float32("function", "function")
     }
 
-    /// The width of an output.
+    /// Checks the options and returns the width of an output.
     fn check(&self) -> Result<usize, Refusal> {
         if !(2..=3).contains(&self.d_in) {
             return Err(Refusal::invalid("d-in", "must be 2, for the circle, or 3, for the sphere"));
@@ -299,7 +303,7 @@ impl Prefix {
         Ok(width)
     }
 
-    /// k_0 … k_{N − 1}.
+    /// k_0 … k_{N − 1}, the points of the prefix.
     fn points(&self, length: usize) -> Vec<Vec<f64>> {
         let count = length as f64;
         let golden = PI * (1.0 + 5.0_f64.sqrt());
@@ -317,7 +321,7 @@ impl Prefix {
             .collect()
     }
 
-    /// λ.
+    /// λ, the scale of the prefix's keys.
     fn lambda(&self, length: usize) -> f64 {
         let count = length as f64;
         match (self.d_in, self.mode) {
@@ -352,7 +356,7 @@ impl Prefix {
             let curve = format!("M E theta^2 / 2, M = {curvature}; {why}");
             bound.and_on(lipschitz.basis, "ripple", ripple, bias).and_on(curvature.basis, "curvature", curve, bend)
         };
-        // A mean of values and of 0 is no farther from a value than this, whatever the weights.
+        // A weighted mean of values and of 0 differs from a value by at most this, whatever the weights.
         let range = range.max(largest);
         let why = "sup f - inf f, or max |f|: the head gives a mean of values of f and of 0";
         let bound = bound.at_most(range, "range", why);
@@ -360,7 +364,8 @@ impl Prefix {
         let noise = F32_ROUNDOFF * (lambda * (d + 4.0) * d.sqrt() + 16.0);
         let share = if self.d_in == 2 { (2.0 * PI / length as f64).powi(2) } else { 4.0 * PI / length as f64 };
         let c = lambda / 2.0 * share;
-        // Points within the radius at which weights fall below a rounding; on a lattice that is no square, half as many again.
+        // Number of points within the radius at which weights fall below a rounding error; half as many again for a
+        // lattice that is not square.
         let keys = if self.d_in == 2 { felt(c) } else { (1.5 * PI * (17.0 / c + 1.0) + 8.0).min(length as f64) };
         let rounding = Bound::default()
             .and(
@@ -388,7 +393,7 @@ impl Prefix {
             (0..d).for_each(|j| constant[(i + 1, z.nth("key", j))] = lambda * k[j]);
             (0..d_out).for_each(|o| constant[(i + 1, z.nth("value", o))] = value[o]);
         }
-        // Nothing of f, of the prefix or of λ is in the head.
+        // Neither f, nor the prefix, nor λ enters the head.
         let mut head = Head::zeros(z.width(), d, d_out, d_out);
         (0..d).for_each(|j| head.query.weight[(z.nth("token", j), j)] = 1.0);
         (0..d).for_each(|j| head.key.weight[(z.nth("key", j), j)] = 1.0);
@@ -403,7 +408,7 @@ impl Prefix {
         let c = lambda / 2.0 * if d == 2 { share * share } else { share };
         Ok(Construction {
             name: Self::NAME,
-            // Points are rounded to float32, which no sphere holds: f is asked at the nearest point of it.
+            // Points are rounded to float32, which leaves the sphere: f is evaluated at the nearest point on it.
             target: Target {
                 text: format!("y = f(x / |x|) on the {place}, f(x) = {}", self.function.text),
                 function: Arc::new(move |x| {
@@ -430,12 +435,12 @@ impl Prefix {
         })
     }
 
-    /// Points of the prefix, points half-way between some of them, and the poles with what is around them.
+    /// Points of the prefix, points half-way between some of them, and the poles with their surroundings.
     fn hard(&self, points: &[Vec<f64>]) -> Vec<(&'static str, Vec<Vec<f64>>)> {
         const MOST_POINTS: usize = 512;
         let domain = Domain::Sphere { seq_len: 1, d: self.d_in };
         let stride = points.len().div_ceil(MOST_POINTS);
-        // Fibonacci numbers apart are neighbours on the sphere.
+        // Points whose indices differ by a Fibonacci number are neighbours on the sphere.
         let apart: &[usize] = if self.d_in == 2 { &[1] } else { &[1, 5, 13, 34, 89] };
         let between = (0..points.len()).step_by(stride).flat_map(|i| {
             let others = apart.iter().filter_map(move |apart| points.get(i + apart));
@@ -447,7 +452,7 @@ impl Prefix {
                 x
             })
             .collect();
-        // Axes, diagonals and what is a little off them, where functions tend to have kinks.
+        // Axes, diagonals and points slightly off them, where functions tend to have kinks.
         let axes = (0..3_i32.pow(self.d_in as u32)).flat_map(|code| {
             let way = (0..self.d_in).map(move |j| f64::from(code / 3_i32.pow(j as u32) % 3 - 1)).collect::<Vec<f64>>();
             [0.0, 1e-3, 1e-2].map(|off| {
@@ -481,7 +486,7 @@ mod tests {
             let known = Spread::of(&points, lambda, d);
             let domain = Domain::Sphere { seq_len: 1, d };
             let mut rng = ChaCha8Rng::seed_from_u64(5);
-            // By definition, over all points of the prefix.
+            // By the definition, over all points of the prefix.
             let look = |x: &[f64]| {
                 let terms = points.iter().map(|k| {
                     let cosine: f64 = x.iter().zip(k).map(|(x, k)| x * k).sum();

@@ -1,12 +1,12 @@
-//! One head clamps a linear form at every position: y_i = clamp(w_i · x_i + t_i, a, b).
+//! One head that clamps a linear form at every position: y_i = clamp(w_i · x_i + t_i, a, b).
 //!
-//! A sequence-wise affine map lays out max(n, p + 1) rows
+//! A sequence-wise affine map writes max(n, p + 1) rows
 //!
 //! z_i = (ũ_i, 1, L̃_i, L̃_i²),  ũ_i = w_i · x_i + t_i − m for i < n, else 0;  L̃_k = L_k − m for k ≤ p,  m = (a + b)/2,
 //!
-//! and one head with query (2β ũ, β), key (L̃, −L̃²) and value L̃ + m interpolates. Rows beyond the anchors get a square so large
-//! that nobody attends to them. The error is κ(c) (b − a)/p with c = β Δ²: 0.062 (b − a)/p at c = 2.725, where the paper
-//! promises (b − a)/p.
+//! and one head with query (2β ũ, β), key (L̃, −L̃²) and value L̃ + m interpolates. Rows after the anchors get so large
+//! a square that no query attends to them. The error is κ(c) (b − a)/p with c = β Δ²: 0.062 (b − a)/p at c = 2.725,
+//! where the paper promises (b − a)/p.
 //!
 //! # References
 //! Hu et al. 2025, arXiv 2504.15956, single-head theorem.
@@ -43,29 +43,29 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What to clamp.
+    /// The clamp and the temperature.
     pub clamp: ClampConfig,
-    /// p, intervals between anchors; where None, the fewest that meet the tolerance.
+    /// p, intervals between anchors; if `None`, the fewest that meet the tolerance.
     pub intervals: Option<usize>,
 }
 
-/// The clamp that both constructions of one compute, and how sharply heads look at their anchors.
+/// The clamp that both clamp constructions compute, and how sharply heads attend to their anchors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClampConfig {
-    /// n, positions. Default 50.
+    /// n, number of positions. Default 50.
     pub seq_len: usize,
     /// Numbers per position. Default 10.
     pub d_in: usize,
-    /// a, least value. Default −25.
+    /// a, lower end of the clamp. Default −25.
     pub low: f64,
-    /// b, greatest value. Default 25.
+    /// b, upper end of the clamp. Default 25.
     pub high: f64,
     /// Input numbers lie within ± this. Default 5.
     pub input: f64,
-    /// Draws w and t, all from N(0, 1), as the task does. Default 0.
+    /// Seed from which w and t are drawn, all from N(0, 1), as the task does. Default 0.
     pub seed: u64,
-    /// A file that holds them instead, and with them the sizes: `weights` `[seq_len, d_in]` and `offsets` `[seq_len]`.
+    /// A file with w and t instead, which also sets the sizes: `weights` `[seq_len, d_in]` and `offsets` `[seq_len]`.
     pub weights: Option<PathBuf>,
     /// Temperature. Default minimax.
     pub mode: Mode,
@@ -103,12 +103,12 @@ impl Options for Config {
 }
 
 impl ClampConfig {
-    /// The file of w and t.
+    /// The file that holds w and t; `None` if they are drawn.
     pub(super) fn file(&self) -> Option<File<'_>> {
         self.weights.as_deref().map(File::Arrays)
     }
 
-    /// The clamp, the same w and t at every position where `shared`, and the task of the same numbers.
+    /// The clamp and the task with the same numbers; if `shared`, w and t are the same at every position.
     pub(super) fn plan(
         &self,
         shared: bool,
@@ -155,7 +155,7 @@ pub fn forms(mut arrays: BTreeMap<String, Array>, path: &Path) -> Result<GivenFo
     Ok(GivenForms { weights: rows(&weights, d_in), offsets: doubles(&offsets) })
 }
 
-/// The numbers of a task, drawn or given, as the task itself rounds them.
+/// The w and t of a task, drawn or given, rounded as the task rounds them.
 fn draw(config: &TruncatedLinearConfig, seed: u64) -> Result<GivenForms, Refusal> {
     sound(&TaskConfig::TruncatedLinear(config.clone()).validate())?;
     let drawn = headway_tasks::TruncatedLinear::new(config.clone(), &mut Seed(seed).rng(Stream::Task, 0));
@@ -163,23 +163,23 @@ fn draw(config: &TruncatedLinearConfig, seed: u64) -> Result<GivenForms, Refusal
     Ok(GivenForms { weights: weights.collect(), offsets: drawn.offsets.iter().copied().map(f64::from).collect() })
 }
 
-/// A linear form per position, cut off at both ends.
+/// One linear form per position, clamped to [a, b].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clamp {
-    /// w, a row per position. `[seq_len][d_in]`
+    /// w, one row per position. `[seq_len][d_in]`
     pub weights: Vec<Vec<f64>>,
     /// t. `[seq_len]`
     pub offsets: Vec<f64>,
-    /// a.
+    /// a, the lower end.
     pub low: f64,
-    /// b.
+    /// b, the upper end.
     pub high: f64,
-    /// Input numbers lie within ± this; where they do not, rounding may add more than is promised.
+    /// Input numbers lie within ± this; beyond it, rounding may add more than is promised.
     pub input: f64,
 }
 
 impl Clamp {
-    /// Positions.
+    /// Number of positions.
     pub fn seq_len(&self) -> usize {
         self.weights.len()
     }
@@ -190,7 +190,7 @@ impl Clamp {
     }
 
     /// # Errors
-    /// [`Refusal::Invalid`] for sizes that do not meet, ends in the wrong order, and what is not a number.
+    /// [`Refusal::Invalid`] if sizes do not match, ends are in the wrong order, or a number is not finite.
     pub fn check(&self) -> Result<(), Refusal> {
         let (n, d) = (self.seq_len(), self.d_in());
         if n == 0 || d == 0 {
@@ -213,7 +213,7 @@ impl Clamp {
         Ok(())
     }
 
-    /// The form of position i before it is cut off.
+    /// The linear form of position i, before clamping.
     pub fn form(&self, i: usize, x: &[f64]) -> f64 {
         self.weights[i].iter().zip(x).map(|(w, x)| w * x).sum::<f64>() + self.offsets[i]
     }
@@ -227,7 +227,7 @@ impl Clamp {
         })
     }
 
-    /// What stays within [a, b] is never off by more than b − a.
+    /// The bound, reduced to b − a: an output within [a, b] cannot be off by more.
     pub(crate) fn no_more_than_range(&self, bound: Bound) -> Bound {
         bound.at_most(self.high - self.low, "range", "b - a: values and target both lie within")
     }
@@ -236,7 +236,8 @@ impl Clamp {
         Domain::cube(self.seq_len() * self.d_in(), -self.input, self.input)
     }
 
-    /// What float32 makes of the form itself: (d + 3) roundings of Σ |w| |x| + |t| + |m|, worst position.
+    /// Rounding error of the linear form itself in float32: d + 3 roundings of Σ |w| |x| + |t| + |m|, at the worst
+    /// position.
     pub(crate) fn form_noise(&self) -> f64 {
         let centre = f64::midpoint(self.low, self.high).abs();
         let size = |(w, t): (&Vec<f64>, &f64)| w.iter().map(|w| w.abs() * self.input).sum::<f64>() + t.abs() + centre;
@@ -244,7 +245,8 @@ impl Clamp {
         (self.d_in() as f64 + 3.0) * F32_ROUNDOFF * largest
     }
 
-    /// Inputs that put the form of every position at one value after another, or as near to it as the domain reaches.
+    /// Inputs at which the form of every position has one value after another, or comes as near to it as the domain
+    /// allows.
     pub(crate) fn at_values(&self, values: &[f64]) -> Vec<Vec<f64>> {
         let points = values.iter().map(|value| {
             let tokens = self.weights.iter().zip(&self.offsets).map(|(w, t)| shortest(w, value - t, self.input));
@@ -254,11 +256,11 @@ impl Clamp {
     }
 }
 
-/// The shortest x within ± `input` with w · x = u, or the one that comes nearest to u: λ w cut off at the ends, with the λ for which
-/// what is not cut off makes up for what is.
+/// The shortest x within ± `input` with w · x = u, or the one that comes nearest to u: λ w clipped at the ends, with λ
+/// such that the unclipped numbers make up for the clipped ones.
 fn shortest(w: &[f64], u: f64, input: f64) -> Vec<f64> {
     let mut factor = 0.0;
-    // A number that is cut off stays cut off, for λ only grows.
+    // A number that is clipped once stays clipped, since λ only grows.
     for _ in 0..=w.len() {
         let free = w.iter().filter(|w| (*w * factor).abs() < input);
         let square: f64 = free.map(|w| w * w).sum();
@@ -271,25 +273,25 @@ fn shortest(w: &[f64], u: f64, input: f64) -> Vec<f64> {
     w.iter().map(|w| (w * factor.copysign(u)).clamp(-input, input)).collect()
 }
 
-/// The construction of this file.
+/// The construction that clamps by one head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TruncatedLinear {
-    /// What to clamp.
+    /// The clamp to compute.
     pub clamp: Clamp,
     /// Temperature.
     pub mode: Mode,
-    /// p; the smallest that meets the tolerance where it is not given.
+    /// p, intervals between anchors; if `None`, the fewest that meet the tolerance.
     pub intervals: Option<usize>,
 }
 
-/// More anchors of one head than this are never tried: rounding has won long before.
+/// Largest number of intervals of one head that is tried; rounding dominates long before.
 pub(crate) const MOST_INTERVALS: usize = 1 << 14;
 
 impl TruncatedLinear {
     /// Name on the command line.
     pub const NAME: &str = "truncated-linear";
 
-    /// Plans, then writes the weights.
+    /// Chooses the size, then writes the weights.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -320,7 +322,7 @@ impl TruncatedLinear {
         self.clamp.seq_len().max(intervals + 1)
     }
 
-    /// Map, query and key of 2 columns each, value, output.
+    /// Number of parameters: map, query and key of 2 columns each, value, output.
     fn parameters(&self, intervals: usize) -> f64 {
         let (rows, flat) = (self.rows(intervals) as f64, (self.clamp.seq_len() * self.clamp.d_in()) as f64);
         (flat + 1.0) * rows * 4.0 + 4.0 * 5.0 + 1.0
@@ -366,7 +368,7 @@ impl TruncatedLinear {
         }
         for row in 0..rows {
             constant[(row, z.at("one"))] = 1.0;
-            // Nobody attends to a row that is no anchor.
+            // No query attends to a row that is not an anchor.
             let (anchor, square) = match row {
                 k if k <= intervals => (anchors.at(k) - m, (anchors.at(k) - m).powi(2)),
                 _ => (0.0, 4.0 * ((anchors.high - anchors.low).powi(2) + 40.0 / beta)),
@@ -401,22 +403,22 @@ impl TruncatedLinear {
     }
 }
 
-/// Rounding of scores: noise γ in them moves the output by Σ softmax |L − output| (e^{2γ} − 1)/2 at most.
+/// Rounding of scores: noise γ in them moves the output by at most Σ softmax |L − output| (e^{2γ} − 1)/2.
 pub(crate) fn score_rounding(anchors: Anchors, sharpness: f64, profile: Profile) -> Bound {
     let noise = anchors.score_noise(sharpness);
     let value = profile.spread * anchors.spacing() * (2.0 * noise).exp_m1() / 2.0;
-    // Whatever the scores, the head gives a mean of its anchors.
+    // Whatever the scores, the head gives a weighted mean of its anchors.
     let value = value.min(anchors.high - anchors.low);
     Bound::default().and("scores", "S(c) Delta (exp(2 gamma) - 1) / 2, gamma = 2.25 eps c p^2", value)
 }
 
-/// Kinks, the seams between heads, ties between anchors and where the ripple is largest, at the ends and in the middle.
+/// Kinks, seams between heads, ties between anchors and places of the largest ripple, at the ends and in the middle.
 pub(crate) fn hard_points(clamp: &Clamp, heads: &[Anchors]) -> Vec<(&'static str, Vec<Vec<f64>>)> {
     let (first, last) = (heads[0], heads[heads.len() - 1]);
     let offsets = [-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0];
     let around = |at: f64, spacing: f64| offsets.map(|offset| at + offset * spacing).to_vec();
     let kinks = [around(first.low, first.spacing()), around(last.high, last.spacing())].concat();
-    // At most 64 heads, and 64 anchors each or 1024 in all, evenly chosen.
+    // At most 64 heads, with 64 anchors each or 1024 in all, evenly spread.
     let (every, most) = (heads.len().div_ceil(64), (1024 / heads.len().min(64)).min(64));
     let seams = heads.iter().skip(1).step_by(every).flat_map(|head| around(head.low, head.spacing()));
     let seams: Vec<f64> = seams.collect();

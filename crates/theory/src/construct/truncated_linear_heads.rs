@@ -1,15 +1,16 @@
-//! H heads clamp a linear form together, each on a part of the range: y_i = clamp(w_i · x_i + t_i, a, b).
+//! H heads that clamp a linear form together, each on a part of the range: y_i = clamp(w_i · x_i + t_i, a, b).
 //!
 //! [a, b] is split into H parts [a_h, b_h] of n − 1 intervals each; head h gives clamp(u, a_h, b_h) − a_h, and
 //!
 //! clamp(u, a, b) = a + Σ_h (clamp(u, a_h, b_h) − a_h)
 //!
-//! exactly. The map is token-wise: z_i = (x_i, e_i), or (e_i ⊗ x_i, e_i) where positions differ in w; the n positions are the n anchors
-//! of every head, whose key and value sit in the rows e_k of W_K and W_V. Each head's anchors are taken relative to their own
-//! mean, which is what keeps float32 exact where one head with as many anchors loses digits. The error is κ(c) (b − a)/((n − 1) H).
+//! exactly. The map is token-wise: z_i = (x_i, e_i), or (e_i ⊗ x_i, e_i) if positions have different w. The n positions
+//! are the n anchors of every head; the rows e_k of W_K and W_V hold their keys and values. The anchors of each head
+//! are taken relative to their own mean, which keeps float32 exact where a single head with as many anchors loses
+//! digits. The error is κ(c) (b − a)/((n − 1) H).
 //!
 //! # References
-//! Hu et al. 2025, arXiv 2504.15956, multi-head theorem; there a head outside its part is silenced, here it saturates.
+//! Hu et al. 2025, arXiv 2504.15956, multi-head theorem. There a head outside its part is silenced; here it saturates.
 
 use headway_plain::{
     Readout,
@@ -36,11 +37,12 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What to clamp.
+    /// The clamp and the temperature.
     pub clamp: ClampConfig,
-    /// The same w and t at every position, those of the first: then the map before attention is token-wise. Default false.
+    /// Uses the w and t of the first position at every position, so that the map before attention is token-wise.
+    /// Default false.
     pub shared: bool,
-    /// H; where None, the fewest heads that meet the tolerance.
+    /// H, number of heads; if `None`, the fewest that meet the tolerance.
     pub heads: Option<usize>,
 }
 
@@ -60,25 +62,25 @@ impl Options for Config {
     }
 }
 
-/// The construction of this file.
+/// The construction that clamps by several heads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TruncatedLinearHeads {
-    /// What to clamp.
+    /// The clamp to compute.
     pub clamp: Clamp,
     /// Temperature.
     pub mode: Mode,
-    /// H; the fewest that meet the tolerance where it is not given.
+    /// H, number of heads; if `None`, the fewest that meet the tolerance.
     pub heads: Option<usize>,
 }
 
-/// More heads than this are never tried.
+/// Largest number of heads that is tried.
 const MOST_HEADS: usize = 1 << 16;
 
 impl TruncatedLinearHeads {
     /// Name on the command line.
     pub const NAME: &str = "truncated-linear-heads";
 
-    /// Plans, then writes the weights.
+    /// Chooses the size, then writes the weights.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -92,13 +94,13 @@ impl TruncatedLinearHeads {
         }
         let candidates: Vec<usize> = match self.heads {
             Some(heads) => vec![heads],
-            // Every number up to 64, then in steps of a few per cent.
+            // Every number up to 64, then steps of a few per cent.
             None => {
                 let next = |heads: &usize| Some((heads + heads / 64).max(heads + 1));
                 std::iter::successors(Some(1), next).take_while(|heads| *heads <= MOST_HEADS).collect()
             }
         };
-        // Beyond a few heads the profile stays the same.
+        // With more than a few heads the profile stays the same.
         let chain = |heads: usize| profile(self.mode.sharpness(), self.intervals(), heads.min(9));
         let profiles: Vec<Profile> = (1..=9).map(chain).collect();
         let known = |heads: usize| profiles[heads.min(9) - 1];
@@ -110,7 +112,7 @@ impl TruncatedLinearHeads {
         self.write(heads, known(heads)).in_float32("low", "input")
     }
 
-    /// Intervals of one head.
+    /// Number of intervals of one head.
     fn intervals(&self) -> usize {
         self.clamp.seq_len() - 1
     }
@@ -164,7 +166,8 @@ impl TruncatedLinearHeads {
                 "(2 keys felt + 8) eps (max(|a|, |b|) + b - a)",
                 value_noise(felt(self.mode.sharpness()), largest + range),
             )
-            // Saturated heads add the same number again and again, which rounds the same way as long as the exponent stays.
+            // Saturated heads add the same number again and again, which is rounded in the same way while the exponent
+            // stays the same.
             .and(
                 "sum over heads",
                 "(H - 1) eps max(|a|, |b|, b - a), in whatever order",
@@ -181,7 +184,7 @@ impl TruncatedLinearHeads {
             if shared { InputMap::token_wise(d, n, z.width()) } else { InputMap::sequence_wise(n * d, n, z.width()) };
         match &mut map.linear {
             Linear::TokenWise(weight) => (0..d).for_each(|j| weight[(j, z.nth("x", j))] = 1.0),
-            // Row i holds x_i in the i-th block: a map that differs from position to position.
+            // Row i holds x_i in its i-th block: a map that differs from position to position.
             Linear::SequenceWise(weight) => {
                 (0..n * d).for_each(|at| weight[(at, at / d * z.width() + z.nth("x", at))] = 1.0);
             }
@@ -205,7 +208,7 @@ impl TruncatedLinearHeads {
                 head.query.weight[(position, 1)] = beta;
                 head.key.weight[(position, 0)] = anchor - m;
                 head.key.weight[(position, 1)] = -(anchor - m).powi(2);
-                // The first head carries a as well.
+                // The first head adds a as well.
                 head.value.weight[(position, 0)] = anchor - part.low + if at == 0 { *low } else { 0.0 };
             }
             head.output[(0, 0)] = 1.0;

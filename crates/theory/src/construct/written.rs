@@ -1,22 +1,22 @@
-//! A function that an option writes down.
+//! Functions given as options, by name or by formula.
 
 use headway_tasks::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig, TaskError};
 
 use super::options::sound;
 use crate::{refusal::Refusal, target::Target};
 
-/// Sizes as asked for, and what they are where neither options nor a built-in say.
+/// Requested sizes, and their values if neither options nor a built-in determine them.
 pub(super) struct Sizes {
     pub seq_len: (Option<usize>, usize),
     pub d_in: (Option<usize>, usize),
 }
 
-/// A function that is written down: a built-in by its name, or a formula per output number.
+/// A function given as an option: the name of a built-in, or one formula per output number.
 pub(super) struct WrittenDown {
     pub config: FunctionConfig,
     pub text: String,
     pub function: Function,
-    /// Where its slope jumps, as far as that is known.
+    /// Known places where its slope jumps.
     pub kinks: &'static [f64],
 }
 
@@ -45,7 +45,7 @@ impl WrittenDown {
         let d_in = pick("d-in", sizes.d_in.0, built_in.map(|f| f.d_in), sizes.d_in.1)?;
         let config = FunctionConfig { seq_len, d_in, outputs, table: None, domain };
         let function = Function::new(&config).map_err(|problems| {
-            // A single word that is no formula was meant as a name.
+            // A single word that is no formula was probably meant as a name.
             let names: Vec<&str> = BUILT_INS.iter().map(|built_in| built_in.name).collect();
             let of_formula = problems.iter().any(|problem| matches!(problem, TaskError::Key { key: "outputs", .. }));
             let hint = match texts {
@@ -67,7 +67,7 @@ impl WrittenDown {
         Target::written(&self.text, self.function.clone())
     }
 
-    /// The function of one position, for constructions that treat every position alike.
+    /// The function of one position, for constructions that treat all positions alike.
     pub fn per_position(&self) -> Result<Function, Refusal> {
         if !self.function.is_alike_everywhere() {
             let problem =

@@ -11,7 +11,7 @@ use crate::stages::{self, holds, knew_its_size, slope};
 
 const SIZE: Request = Request { tolerance: f64::MAX, max_parameters: 50_000_000 };
 
-/// A formula that is smooth as far as anybody has said.
+/// A formula without any declared kinks.
 fn smooth(text: &str, ends: [f64; 2]) -> Scalar {
     Scalar::formula(text, ends, &[]).unwrap()
 }
@@ -42,14 +42,14 @@ fn case_by_case() {
         (Activation { lipschitz: Some(1.0), ..relu.clone() }, 0.01),
         (Activation { mode: Some(Mode::Hard), ..relu.clone() }, 0.1),
         (Activation { mode: Some(Mode::Smooth), ..relu.clone() }, 0.03),
-        // The kink at no anchor, and the interval far from zero.
+        // A kink that is not at an anchor, in an interval far from zero.
         (on(Scalar::formula("abs(x1 - 100.3)", [100.0, 101.0], &[100.3]).unwrap(), [100.0, 101.0]), 2e-3),
-        // A kink that nobody has told of.
+        // A kink that is not declared.
         (on(smooth("abs(x1 - 0.1)", [-1.0, 1.0]), [-1.0, 1.0]), 5e-3),
         (on(table(), [-1.0, 2.0]), 0.02),
         // Beyond both ends of the table, where it is constant.
         (on(table(), [-2.0, 3.0]), 0.02),
-        // More positions than anchors: rows that nobody attends to.
+        // More positions than anchors: rows that no query attends to.
         (Activation { seq_len: 50, ..on(tanh(), [-4.0, 4.0]) }, 0.1),
         (Activation { seq_len: 1, ..on(tanh(), [-4.0, 4.0]) }, 0.1),
         (on(smooth("5", [-1.0, 1.0]), [-1.0, 1.0]), 1e-4),
@@ -66,13 +66,13 @@ fn case_by_case() {
             certificate.float64.error,
             certificate.float32.error
         );
-        // The bound is no more than a few times what is found, so that it means something.
+        // The bound is at most a few times the measured error, so it is meaningful.
         let found = certificate.float64.error + certificate.rounding.value;
         assert!(certificate.bound.value < 3.0 * found, "{certificate:?}");
     }
 }
 
-/// A spike between points, a cusp, a jump: what no lattice sees is in the bound, or nothing is certified.
+/// A spike between points, a cusp, a jump: either the bound covers what a lattice misses, or nothing is certified.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn what_lies_between_points_is_bounded() {
@@ -100,7 +100,7 @@ fn what_lies_between_points_is_bounded() {
         let certificate = stages::certificates(&measured, f64::MAX).remove(0).1;
         assert_eq!((certificate.holds, certificate.verdict), (false, Verdict::NotCertified), "{formula}");
     }
-    // A constant that is given is checked against what is in hand.
+    // A given constant is compared with what is known.
     for (scalar, given) in [(smooth("sin(x1)", [-3.0, 3.0]), 0.01), (Scalar::opaque("sin", f64::sin), 0.9)] {
         let refusal =
             Activation { lipschitz: Some(given), ..on(scalar, [-3.0, 3.0]) }.build(SIZE).unwrap_err().to_string();
@@ -110,7 +110,8 @@ fn what_lies_between_points_is_bounded() {
     assert_eq!(holds(&given.build(Request { tolerance: 0.01, ..SIZE }).unwrap(), 0.01).verdict, Verdict::Given);
 }
 
-/// The place of a cusp or a kink is among the points, whatever it is: what is found there is what the head gives by its definition.
+/// The position of a cusp or kink is among the points, whatever it is: the error found there is that of the head by its
+/// definition.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn breaks_are_measured() {
@@ -135,7 +136,7 @@ fn breaks_are_measured() {
             let (sum, total) = terms.fold((0.0, 0.0), |(sum, total), (w, y)| (sum + w * y, total + w));
             sum / total
         };
-        // The place itself as far as single precision has it, and its neighbours.
+        // The position itself, rounded to single precision, and its neighbours.
         let near = [(place as f32).next_down(), place as f32, (place as f32).next_up()].map(f64::from);
         let there = near.iter().map(|x| (head(*x) - g(*x)).abs()).fold(0.0, f64::max);
         let certificate = holds(&built, f64::MAX);
@@ -151,7 +152,7 @@ fn breaks_are_measured() {
     }
 }
 
-/// A root that is steep without bound where the interval ends, and a function that has no values beyond both of its ends.
+/// A root with infinite slope at the end of the interval, and a function that is undefined beyond both ends.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn what_ends_with_the_interval_is_built() {
@@ -165,7 +166,7 @@ fn what_ends_with_the_interval_is_built() {
         let built = on(smooth(formula, ends), ends).build(Request { tolerance, ..SIZE }).unwrap();
         let certificate = holds(&built, tolerance);
         assert_eq!(certificate.verdict, Verdict::Proved, "{formula}");
-        // Where it is steepest, points ever nearer to the end.
+        // Points that approach the end where it is steepest.
         let near = (0..60).map(|i| ends[0] + (ends[1] - ends[0]) * 0.7_f64.powi(i));
         let off = near.map(|x| (built.network.forward(&[x; 7])[0] - (built.target.function)(&[x; 7])[0]).abs());
         assert!(off.fold(0.0, f64::max) <= certificate.bound.value, "{formula}: {certificate:?}");
@@ -173,7 +174,7 @@ fn what_ends_with_the_interval_is_built() {
     }
 }
 
-/// As the task that reads the same file has it.
+/// The task that reads the same file does the same.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn a_table_is_constant_beyond_its_ends() {
@@ -239,18 +240,18 @@ fn what_is_refused() {
         let refusal = activation.build(Request { tolerance: 0.1, ..SIZE }).unwrap_err().to_string();
         assert!(refusal.starts_with(words), "{refusal}");
     }
-    // No number where only a finer lattice looks.
+    // NaN only where a finer lattice would look.
     let gap = Scalar::opaque("gap", |x| if (0.1135..0.117).contains(&x) { f64::NAN } else { x });
     let refusal = Activation { intervals: Some(100), ..on(gap, [0.0, 1.0]) }.build(SIZE).unwrap_err().to_string();
     assert!(refusal.starts_with("function: gap is no finite number somewhere between the ends"), "{refusal}");
-    // Finite where anchors are close enough.
+    // Finite if anchors are close enough.
     let log = on(smooth("ln(x1)", [0.5, 1.0]), [0.5, 1.0]);
     holds(&log.build(Request { tolerance: 1e-3, ..SIZE }).unwrap(), 1e-3);
     let refusal = Scalar::table(&[(0.0, 1.0), (0.0, 2.0)]).unwrap_err().to_string();
     assert!(refusal.starts_with("table: x must grow from point to point, but 0 is not below 0"), "{refusal}");
 }
 
-/// A certificate that could not fail would be worth nothing: each of these is caught.
+/// A certificate that could not fail would be worthless: each of these faults is caught.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn a_wrong_weight_is_found() {

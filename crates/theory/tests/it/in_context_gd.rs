@@ -21,7 +21,7 @@ fn gd(points: usize, d: usize, steps: usize, rate: f64, form: Form) -> InContext
 
 fn within(gd: &InContextGd, tolerance: f64) -> Construction {
     let construction = gd.build(Request { tolerance, ..SIZE }).unwrap();
-    // The plan knew the size.
+    // The plan predicted the size.
     let exactly = construction.network.parameters();
     let fits = gd.build(Request { tolerance, max_parameters: exactly });
     assert!(fits.is_ok(), "{exactly} parameters are not enough: {fits:?}");
@@ -30,7 +30,7 @@ fn within(gd: &InContextGd, tolerance: f64) -> Construction {
     construction
 }
 
-/// Where the smallest reachable tolerance is, from the refusal of an impossible one.
+/// The smallest reachable tolerance, from the refusal of an impossible one.
 fn reachable(gd: &InContextGd) -> f64 {
     match gd.build(Request { tolerance: 1e-30, ..SIZE }) {
         Err(Refusal::Unreachable { reachable, .. }) => reachable,
@@ -45,19 +45,20 @@ fn case_by_case() {
         (11, 3, 4, 0.3, [6e-4, 1e-3]),
         (7, 2, 1, 1.0, [4e-4, 4e-4]),
         (1, 1, 3, 0.5, [2e-4, 2e-4]),
-        // Fewer examples than numbers.
+        // Fewer examples than dimensions.
         (3, 4, 6, 0.5, [3e-3, 4e-3]),
-        // As many rows as float32 tells apart, and the largest stable rate.
+        // The largest number of rows that float32 can distinguish, and the largest stable rate.
         (510, 1, 1, 2.0, [4e-3, 6e-3]),
     ] {
-        // A software GPU compiles every layer's size anew, minutes for many layers or rows: there the smaller cases do.
+        // A software GPU compiles the kernels anew for every layer size, which takes minutes for many layers or rows;
+        // only the smaller cases run there.
         if cfg!(feature = "wgpu") && points * steps > 50 {
             continue;
         }
         for (form, tolerance) in [(LINEAR, linear), (SQUARES, squares)] {
             let construction = within(&gd(points, d, steps, rate, form), tolerance);
             let certificate = holds(&construction, tolerance);
-            // The bound is not an empty one, which the few points tried on wgpu would not show.
+            // The bound is not vacuous; the few points tested on wgpu would not show that.
             let tried_well = cfg!(not(feature = "wgpu"));
             assert!(!tried_well || certificate.float64.error > construction.bound.value / 60.0, "{certificate:?}");
         }
@@ -117,7 +118,7 @@ fn squares_are_off_by_one_over_the_anchors() {
         assert!((slope(&errors) + 1.0).abs() < 0.1, "c = {c}: {errors:?}: {}", slope(&errors));
         coarsest.push(errors[0].1);
     }
-    // Smooth anchors start far lower: their ripple is 3e-4, not 1/2.
+    // Smooth anchors start far lower: their ripple is 3e-4 instead of 1/2.
     let smooth = errors_at(1.0)[0].1;
     assert!(smooth < coarsest[1] / 20.0 && coarsest[1] < coarsest[0] / 3.0, "{smooth}, {coarsest:?}");
 }
@@ -139,7 +140,7 @@ fn ripple_is_what_a_walk_finds() {
             mean <= ripple.mean * (1.0 + 1e-9) + 1e-13 && square <= ripple.square * (1.0 + 1e-9) + 1e-13,
             "c = {c}: {mean} {square} {ripple:?}"
         );
-        // The bound is not an empty one: 4 per cent in theta where c is 2.7.
+        // The bound is not vacuous: 4 per cent in theta for c = 2.7.
         if c < 3.0 {
             assert!(mean > 0.9 * ripple.mean, "c = {c}: {mean}, bound {}", ripple.mean);
         }
@@ -159,7 +160,7 @@ fn many_steps_lead_to_least_squares() {
         }
         prompt
     };
-    // More examples than numbers, and fewer: then the limit is the solution of smallest norm.
+    // More examples than dimensions, and fewer: then the limit is the solution of smallest norm.
     for points in [12, 2] {
         let gaps = [1, 10, 100, 1000].map(|steps| {
             let gd = gd(points, 3, steps, 0.5, LINEAR);
@@ -167,7 +168,7 @@ fn many_steps_lead_to_least_squares() {
         });
         assert!(gaps.windows(2).all(|pair| pair[1] < pair[0]) && gaps[3] < 1e-9, "{gaps:?}");
     }
-    // The network follows: its distance from the limit is that of gradient descent, up to its tolerance.
+    // The same holds for the network: up to its tolerance, its distance from the limit is that of gradient descent.
     let gd = gd(12, 3, 40, 0.5, LINEAR);
     let tolerance = reachable(&gd);
     let network = gd.build(Request { tolerance, ..SIZE }).unwrap().network;
@@ -183,7 +184,7 @@ fn what_is_refused() {
     for form in [LINEAR, SQUARES] {
         let gd = InContextGd { form, ..good.clone() };
         let least = reachable(&gd);
-        // The promise is kept: what is named as reachable can be reached.
+        // A tolerance that is named as reachable can be reached.
         holds(&within(&gd, least), least);
         let small = Request { tolerance: 2.0 * least, max_parameters: 100 };
         assert!(matches!(gd.build(small), Err(Refusal::TooLarge { needed, .. }) if needed > 100.0));
@@ -223,7 +224,7 @@ fn what_is_refused() {
     }
 }
 
-/// A certificate that could not fail would be worth nothing: each of these is caught.
+/// A certificate that could not fail would be worthless: each of these faults is caught.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn a_wrong_weight_is_found() {

@@ -1,4 +1,4 @@
-//! Cells of affine scores by self- and by cross-attention.
+//! Cells of affine scores, by self-attention and by cross-attention.
 
 use headway_theory::{
     Attention, Mode, Refusal, Request, Target,
@@ -21,7 +21,7 @@ fn smooth() -> Target {
     formulas(&["sin(2*PI*x1)*x2"], 2, [0.0, 1.0])
 }
 
-/// Slope 1 everywhere, with kinks where the two differences are equal and where each is zero.
+/// Slope 1 everywhere, with kinks where the two differences are equal and where either is zero.
 fn kinked() -> Target {
     formulas(&["max(abs(x1 - 0.413), abs(x2 - 0.577))"], 2, [0.0, 1.0])
 }
@@ -34,7 +34,7 @@ fn on(partition: Cut, [low, high]: [f64; 2]) -> MaxAffine {
     MaxAffine { seq_len: 5, low, high, partition, attention: Attention::default() }
 }
 
-/// Cells of no regular shape, with values of two numbers.
+/// Irregular cells with values of two numbers.
 fn scattered(cells: usize, d: usize, gap: f64) -> GivenCells {
     let numbers: Vec<f64> = headway_testkit::numbers(11, cells * (d + 3)).into_iter().map(f64::from).collect();
     let rows =
@@ -66,9 +66,10 @@ fn case_by_case() {
             [100.0, 101.0],
             5e-3,
         ),
-        // Constants of a function that is zero at the ends and in the middle of an axis, where alone a lattice of 8 axes looks.
+        // A function that is zero at the ends and in the middle of every axis, the only places that a lattice with 8
+        // axes examines.
         (Cut::Grid(grid(formulas(&["sin(2*PI*x1)"], 8, [0.0, 0.1]), 8, Mode::Minimax)), [0.0, 0.1], 3.0),
-        // Fewer cells than positions: rows that nobody attends to.
+        // Fewer cells than positions: rows that no query attends to.
         (Cut::Grid(grid(formulas(&["x1"], 1, [0.0, 1.0]), 1, Mode::Minimax)), [0.0, 1.0], 0.3),
         (Cut::Given(scattered(13, 2, 0.1)), [-1.0, 1.0], 1e-4),
         (Cut::Given(scattered(13, 2, 0.02)), [-1.0, 1.0], 0.01),
@@ -150,7 +151,7 @@ fn what_is_refused() {
             Cut::Grid(grid(Target::opaque("1/0", |_| vec![f64::INFINITY]), 2, Mode::Hard)),
             "function: must give finite numbers",
         ),
-        // Finite in the middle, and neither finite nor of one width elsewhere.
+        // Finite in the middle; elsewhere neither finite nor of constant width.
         (
             Cut::Grid(grid(Target::opaque("1/x", |x| vec![1.0 / x[0]]), 2, Mode::Hard)),
             "function: must be finite and of one width",
@@ -172,7 +173,7 @@ fn what_is_refused() {
     assert!(refusal.starts_with("low: must be below high, but 1 is not below 1"), "{refusal}");
 }
 
-/// Where rounding an input moves scores by more than a thousandth of the gap.
+/// Rounding an input moves scores by more than a thousandth of the gap.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn steep_cells_keep_their_gap() {
@@ -195,7 +196,7 @@ fn steep_cells_keep_their_gap() {
     }
 }
 
-/// One cell, or cells that all stand for the same, err by nothing whatever the scores are.
+/// A single cell, or cells with equal values, have no error whatever the scores are.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn cells_that_are_alike_need_no_gap() {
@@ -206,7 +207,7 @@ fn cells_that_are_alike_need_no_gap() {
     assert!(!refusal.contains("inf") && !refusal.contains("NaN"), "{refusal}");
 }
 
-/// Every axis has its share of the points at which walls and corners are looked at, also where not all fit.
+/// Walls and corners are tested along every axis, even if not all combinations fit.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn hard_points_reach_all_of_every_axis() {
@@ -223,7 +224,7 @@ fn hard_points_reach_all_of_every_axis() {
     }
 }
 
-/// A certificate that could not fail would be worth nothing: each of these is caught.
+/// A certificate that could not fail would be worthless: each of these faults is caught.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn a_wrong_weight_is_found() {
@@ -237,7 +238,7 @@ fn a_wrong_weight_is_found() {
     ] {
         let whole = MaxAffine { attention, ..on(partition, [0.0, 1.0]) };
         let build = || whole.build(Request { tolerance, ..SIZE }).unwrap();
-        // Cells have rows of their own behind the tokens where attention crosses.
+        // With cross-attention, cells have rows of their own after the tokens.
         let first = if attention == Attention::CrossAttention { 5 } else { 0 };
         let mut shifted = build();
         let column = shifted.network.layers[0].space.at("value");

@@ -94,7 +94,7 @@ fn the_error_falls_with_the_prefix() {
     }
 }
 
-/// No point in float32 is on the sphere, so the target is asked at the nearest one that is.
+/// No float32 point is on the sphere, so the target is evaluated at the nearest point that is.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn the_target_lives_on_the_sphere() {
@@ -138,7 +138,7 @@ fn what_is_refused() {
     }
 }
 
-/// A certificate that could not fail would be worth nothing: each of these is caught.
+/// A certificate that could not fail would be worthless: each of these faults is caught.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn a_wrong_weight_is_found() {

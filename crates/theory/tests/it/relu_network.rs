@@ -17,7 +17,7 @@ use crate::stages::{self, holds, slope};
 
 const SIZE: Request = Request { tolerance: f64::MAX, max_parameters: 20_000_000 };
 
-/// Weights and biases N(0, 1), as the paper's experiment has them.
+/// Weights and biases from N(0, 1), as in the paper's experiment.
 fn normal(seed: u64, seq_len: usize, [d_in, d_out]: [usize; 2], units: usize) -> ReluWeights {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut numbers = |count: usize| (0..count).map(|_| rng.sample(StandardNormal)).collect::<Vec<f64>>();
@@ -112,7 +112,7 @@ fn the_reference_in_float32() {
         start.elapsed(),
     );
     assert!(certificate.rounding.value < 3e-3, "an allowance that allows anything: {:?}", certificate.rounding);
-    // Over random inputs alone.
+    // Measured over random inputs only.
     let device = headway_testkit::devices().remove(0).device;
     let model = construction.network.assemble(&device);
     let x = headway_testkit::numbers(11, 512 * 100).iter().map(|x| x / 2.0 + 0.5).collect::<Vec<f32>>();
@@ -133,8 +133,8 @@ fn the_reference_in_float32() {
     assert!(worst < 2e-5, "off by {worst}");
 }
 
-/// Units at the gates' worst point, u' = ±1.2785/β, for one input: all of them, and those that push one output the same way, where the
-/// bound is all but attained.
+/// Units at the gates' worst point, u' = ±1.2785/β, at one input: all of them, and those that push one output in the
+/// same direction, where the bound is nearly attained.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn units_at_their_kinks() {
@@ -142,7 +142,7 @@ fn units_at_their_kinks() {
     let size = |network: &ReluWeights, j: usize| {
         network.weights_in[j].iter().map(|w| w.max(0.0)).sum::<f64>() + network.bias_in[j]
     };
-    // The output with the largest sum of one sign.
+    // The output with the largest one-signed sum.
     let network = reference();
     let sums = network.weights_out.iter().map(|row| {
         let parts = (0..10).map(|j| row[j] * size(&network, j));
@@ -157,7 +157,7 @@ fn units_at_their_kinks() {
             let before = network.before_relu(&x);
             for j in (0..10).filter(|j| all || sign * row[*j] > 0.0) {
                 let at = side * 1.2785 / beta;
-                // The largest value moves along with the bias.
+                // The largest value of the unit changes with the bias.
                 network.bias_in[j] += (at * size(&network, j) - before[j]) / (1.0 - at);
             }
             let options = ReluNetwork { beta: Some(beta), ..ReluNetwork::new(network) };
@@ -193,12 +193,12 @@ fn the_error_falls_as_one_over_the_size() {
     assert!((slope(&errors) + 1.0).abs() < 0.15, "{errors:?}");
 }
 
-/// Many heads: those that are full add 1/H again and again.
+/// Many heads: saturated ones add 1/H again and again.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn a_sum_of_a_thousand_heads_is_within_its_rounding() {
     let mut network = normal(4, 2, [1, 1], 3);
-    // Every unit is alike, so that their roundings add up.
+    // All units are equal, so their rounding errors add up.
     for j in 1..3 {
         network.weights_in[j] = network.weights_in[0].clone();
         network.bias_in[j] = network.bias_in[0];
@@ -223,7 +223,7 @@ fn sum(seq_len: usize, d: usize, units: usize) -> ReluWeights {
     }
 }
 
-/// Hundreds of equal inputs, and equal units: roundings that are all alike add up, in whatever order sums are taken.
+/// Hundreds of equal inputs and equal units: equal rounding errors add up, whatever the order of sums.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn equal_inputs_and_units_are_within_their_rounding() {
@@ -242,7 +242,7 @@ fn equal_inputs_and_units_are_within_their_rounding() {
             let wanted = network.forward(&vec![f64::from(x); n * d])[0];
             let error = (f64::from(found[0]) - wanted).abs();
             assert!(error <= bound, "{n} {d} at {x}: off by {error}, beyond {bound}");
-            // A plain loop over the inputs, each with a weight of 1/s: the order in which errors are largest.
+            // A plain loop over the inputs, each with a weight of 1/s: the order with the largest errors.
             let one = 1.0 / (n * d) as f32;
             let looped = (0..n * d).fold(0.0_f32, |sum, _| sum + one * x);
             let error = (f64::from(looped.max(0.0)) * (n * d * units) as f64 - wanted).abs();
@@ -261,7 +261,7 @@ fn units_that_are_never_on_are_dropped() {
         let construction = on_box(network.clone(), form, 0.0, 1.0).build(Request { tolerance: 0.1, ..SIZE }).unwrap();
         assert_eq!(construction.sizes[0], ("units".to_owned(), 3.0));
         holds(&construction, 0.1);
-        // None is left: a constant.
+        // No unit is left: a constant.
         network.bias_in = vec![-100.0; 5];
         let construction = on_box(network.clone(), form, 0.0, 1.0).build(Request { tolerance: 1e-4, ..SIZE }).unwrap();
         assert_eq!(construction.bound.terms[0].value, 0.0);
@@ -296,9 +296,9 @@ fn what_is_refused() {
         let refusal = options.build(Request { tolerance: 1e-7, ..SIZE }).unwrap_err();
         let Refusal::Unreachable { reachable, .. } = refusal else { panic!("{refusal}") };
         assert!(reachable > 1e-7 && reachable < 0.1, "{form:?} {reachable}");
-        // The promise is kept: what is named as reachable can be reached.
+        // A tolerance that is named as reachable can be reached.
         let construction = options.build(Request { tolerance: reachable, ..SIZE }).unwrap();
-        // Some hundred heads over 257 anchors, which would take long to certify.
+        // T1 would need some hundred heads over 257 anchors, which take long to certify.
         if form != Form::T1 {
             holds(&construction, reachable);
         }
@@ -332,7 +332,7 @@ fn what_is_refused() {
     }
 }
 
-/// A certificate that could not fail would be worth nothing: each of these is caught.
+/// A certificate that could not fail would be worthless: each of these faults is caught.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn a_wrong_weight_is_found() {

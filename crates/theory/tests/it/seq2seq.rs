@@ -21,12 +21,12 @@ fn waves() -> Source {
     formulas(&["(2 - i)*(sin(3*x1_1) + x2_1^2) + (i - 1)*x1_1*x2_1"], 2, 1)
 }
 
-/// Two positions of two numbers, all of them mixed, 1-Lipschitz in each, with a kink.
+/// Two positions of two numbers, which are all mixed; 1-Lipschitz in each, with a kink.
 fn kinked() -> Source {
     formulas(&["(2 - i)*abs(x1_1 - x2_2) + (i - 1)*max(x1_2, x2_1)"], 2, 2)
 }
 
-/// Any number of positions: a softmax of inputs over positions, as different from a ReLU network as can be.
+/// Any number of positions: a softmax of inputs over positions, which is very different from a ReLU network.
 fn soft(n: usize) -> Source {
     Source::Function(Target::opaque("softmax of the sequence", move |x| {
         let sum: f64 = x.iter().map(|x| x.exp()).sum();
@@ -49,7 +49,8 @@ fn case_by_case() {
         (waves(), 2, [1, 1], Method::Fit, None, 0.0, 1.0, 0.05),
         (soft(6), 6, [1, 1], Method::Auto, None, -1.0, 1.0, 0.1),
     ] {
-        // Tens of thousands of keys, or hundreds of units, take a software GPU minutes: there the smaller cases do.
+        // Tens of thousands of keys, or hundreds of units, take minutes on a software GPU; only the smaller cases run
+        // there.
         if cfg!(feature = "wgpu") && n * d[0] > 2 {
             continue;
         }
@@ -63,7 +64,7 @@ fn case_by_case() {
         let construction = options.build(Request { tolerance, ..SIZE });
         let construction = construction.unwrap_or_else(|refusal| panic!("{n} {d:?} {method:?}: {refusal}"));
         if construction.bound.rests_on(Basis::Measured) {
-            // Of six numbers, by no formula: nothing is certified, and what was measured is kept all the same.
+            // Six numbers and no formula: nothing is certified, but the measurements are kept.
             let certificate = stages::certificates(&construction, tolerance).remove(0).1;
             assert!(n == 6 && !certificate.holds && certificate.verdict == Verdict::NotCertified, "{certificate:?}");
             assert!(certificate.float32.error <= certificate.bound.value, "{certificate:?}");
@@ -89,7 +90,7 @@ fn what_is_proved_and_what_is_measured() {
     let given = build(Seq2seq { lipschitz: Some(3.61), ..opaque.clone() });
     assert!(term(&given, "interpolation").contains("(as given)"), "{:?}", given.bound);
     assert_eq!(holds(&given, 0.1).verdict, Verdict::Given);
-    // A fit to a formula is bounded all over the box, one to values alone is not.
+    // The error of a fit to a formula is bounded over the whole box; that of a fit to values alone is not.
     let fit = build(Seq2seq { method: Method::Fit, ..Seq2seq::new(waves(), 2, 1, 1) });
     assert!(term(&fit, "fit").starts_with("from the formula: ") && !term(&fit, "gates").is_empty(), "{:?}", fit.bound);
     assert_eq!(holds(&fit, 0.1).verdict, Verdict::Proved);
@@ -108,20 +109,20 @@ fn spikes_are_bounded_or_refused() {
     let built = Seq2seq { cells: Some(20), ..grid }.build(SIZE).unwrap();
     let (found, wanted) = (built.network.forward(&[0.3, 0.7])[0], (built.target.function)(&[0.3, 0.7])[0]);
     assert!((wanted - 1.3).abs() < 1e-12 && built.bound.value >= (found - wanted).abs(), "{:?}", built.bound);
-    // No proof is found where there is none: a fit that misses the spike is not within a tolerance below it.
+    // No false proof is found: a fit that misses the spike is not within a tolerance smaller than the spike.
     let fit = Seq2seq { method: Method::Fit, units: Some(8), ..Seq2seq::new(spike(), 2, 1, 1) };
     match fit.build(Request { tolerance: 0.5, ..SIZE }) {
         Ok(built) => assert!(built.bound.rests_on(Basis::Measured), "{:?}", built.bound),
         Err(refusal) => assert!(matches!(refusal, Refusal::Unfit { .. }), "{refusal}"),
     }
-    // A fit that is zero compiles to nothing, and its error counts all the same.
+    // A fit that is zero compiles exactly, and its own error still counts.
     let thin = formulas(&["relu(1 - 1e3*abs(x1_1 - 0.1234))"], 2, 1);
     let refusal =
         Seq2seq { method: Method::Auto, ..Seq2seq::new(thin, 2, 1, 1) }.build(Request { tolerance: 0.1, ..SIZE });
     assert!(matches!(refusal, Err(Refusal::Unfit { reached, .. }) if reached > 0.5), "{refusal:?}");
 }
 
-/// Whatever its slope: a mean of zeros and ones is off by 1 at most, and rounding of scores is in that.
+/// Whatever the slope: a mean of zeros and ones is off by at most 1, rounding of scores included.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn no_bound_is_beyond_the_range() {
@@ -140,7 +141,7 @@ fn no_bound_is_beyond_the_range() {
     }
 }
 
-/// Where a formula of several numbers breaks, along their axes and where two of these places cross.
+/// Breaks of a formula of several numbers, along its axes and where two of them cross.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn breaks_are_measured() {
@@ -189,7 +190,8 @@ fn samples_are_fitted() {
     let options = Seq2seq { low: vec![-1.0; n], high: vec![1.0; n], ..Seq2seq::new(source, n, 1, 1) };
     let construction = options.build(Request { tolerance: 0.02, ..SIZE }).unwrap();
     let certificate = holds(&construction, 0.02);
-    // The certificate is about the fitted network, and so is its bound; how far that is off is said, and was within the tolerance.
+    // Certificate and bound are about the fitted network; the fit's own error is reported, and was within the
+    // tolerance.
     let off = ["off at held-out samples", "off at fitted samples"].map(|name| certificate.sizes[name]);
     let most = off[0].max(off[1]);
     assert!(most + certificate.bound.value + certificate.rounding.value <= 0.02, "{certificate:?}");
@@ -206,7 +208,7 @@ fn samples_are_fitted() {
     // The same seed gives the same network.
     let again = options.build(Request { tolerance: 0.02, ..SIZE }).unwrap();
     assert_eq!(again.bound, construction.bound);
-    // A wrong weight is found even where it moves the output by less than the fit is off.
+    // A wrong weight is found even if it moves the output by less than the error of the fit.
     let mut wrong = construction;
     wrong.network.layers[2].heads[0].output *= 1.0 + 0.5 * most;
     let certificate = stages::certificates(&wrong, 0.02).remove(0).1;
@@ -216,7 +218,8 @@ fn samples_are_fitted() {
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn what_is_refused() {
-    // A grid of many numbers, and a fit that cannot be good enough: the smallest that is named can be had.
+    // A grid of many numbers, and a fit that cannot be accurate enough: the smallest tolerance that is named can be
+    // reached.
     let grid = Seq2seq { method: Method::Grid, lipschitz: Some(3.61), ..Seq2seq::new(waves(), 2, 1, 1) };
     let refusal = grid.build(Request { tolerance: 1e-4, ..SIZE }).unwrap_err();
     let Refusal::Unreachable { reachable, hint, .. } = refusal else { panic!("{refusal}") };
@@ -278,7 +281,7 @@ fn what_is_refused() {
     }
 }
 
-/// A certificate that could not fail would be worth nothing: each of these is caught.
+/// A certificate that could not fail would be worthless: each of these faults is caught.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn a_wrong_weight_is_found() {

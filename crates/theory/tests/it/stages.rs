@@ -1,18 +1,19 @@
-//! A construction through all its stages: double precision, the model on the CPU, and on wgpu where that is built.
+//! All stages of a construction: double precision, the model on the CPU, and the model on wgpu if that is built.
 
 use headway_testkit::devices;
 use headway_theory::{Certificate, Construction, Effort, Refusal, Request, certify};
 
-/// A certificate per device. The double-precision stage is in each of them.
+/// One certificate per device, each of which includes the double-precision stage.
 ///
-/// With the feature `wgpu` the CPU is left out: the same suite without it has run there.
+/// With the feature `wgpu` the CPU is left out, since the same suite without the feature covers it.
 pub fn certificates(construction: &Construction, tolerance: f64) -> Vec<(&'static str, Certificate)> {
     let devices = devices().into_iter().filter(|on| cfg!(not(feature = "wgpu")) || on.name != "flex");
     let certificates = devices.map(|on| {
         let effort = if on.name == "flex" {
             Effort { random: 1024, climbers: 8, climb: 16, flops: 5_000_000_000 }
         } else {
-            // Software GPUs are slow, and compile every size of network anew: fewer points there, a share of the hard ones, no climb.
+            // Software GPUs are slow and compile kernels for every size of network: fewer points there, a share of the
+            // hard ones, no climb.
             Effort { random: 64, climbers: 0, climb: 0, flops: 200_000_000 }
         };
         let model = construction.network.assemble(&on.device);
@@ -21,7 +22,8 @@ pub fn certificates(construction: &Construction, tolerance: f64) -> Vec<(&'stati
     certificates.collect()
 }
 
-/// Asserts that the certificates of all devices hold, and that the plan knew the size; gives the CPU's.
+/// Asserts that the certificates of all devices hold and that the plan predicted the size; returns the CPU's
+/// certificate.
 #[track_caller]
 pub fn holds(construction: &Construction, tolerance: f64) -> Certificate {
     let certificates = certificates(construction, tolerance);
@@ -48,7 +50,7 @@ pub fn holds(construction: &Construction, tolerance: f64) -> Certificate {
     certificates.into_iter().next().unwrap().1
 }
 
-/// Asserts that the plan knew the number of parameters: with one fewer allowed, it names as many.
+/// Asserts that the plan predicted the number of parameters: if one fewer is allowed, it names that number.
 #[track_caller]
 pub fn knew_its_size(
     construction: &Construction,

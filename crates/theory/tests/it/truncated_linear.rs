@@ -7,7 +7,7 @@ use headway_theory::{
 
 use crate::stages::{self, holds, knew_its_size, slope};
 
-/// Weights and offsets between −1 and 1, different at every position unless they are to be shared.
+/// Weights and offsets between −1 and 1, different at every position unless `shared`.
 fn clamp(n: usize, d: usize, ends: [f64; 2], shared: bool) -> Clamp {
     let numbers: Vec<f64> = headway_testkit::numbers(7, n * (d + 1)).into_iter().map(f64::from).collect();
     let row = |i: usize| if shared { 0 } else { i };
@@ -33,7 +33,7 @@ fn one_head_case_by_case() {
         (50, 10, [-25.0, 25.0], Mode::Hard, 0.5),
         (50, 10, [-25.0, 25.0], Mode::Smooth, 0.3),
         (7, 3, [-1.0, 2.0], Mode::Minimax, 1e-3),
-        // More positions than anchors: rows that nobody attends to.
+        // More positions than anchors: rows that no query attends to.
         (31, 2, [0.0, 1.0], Mode::Minimax, 0.01),
         (1, 1, [100.0, 101.0], Mode::Minimax, 2e-3),
         (5, 3, [-1e-3, 1e-3], Mode::Minimax, 1e-4),
@@ -62,7 +62,7 @@ fn many_heads_case_by_case() {
     }
 }
 
-/// Those that are saturated all add the same number, and the sum rounds the same way over and over.
+/// Saturated heads all add the same number, so the sum is rounded in the same way again and again.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn a_thousand_heads_round_no_more_than_allowed() {
@@ -73,7 +73,7 @@ fn a_thousand_heads_round_no_more_than_allowed() {
     let found = certify(&heads, f64::MAX, &heads.network.assemble(&device), &device, "cpu", effort);
     assert!(found.holds, "{found:?}");
     println!("float32 {:.3e}, float64 {:.3e}, rounding {:?}", found.float32.error, found.float64.error, found.rounding);
-    // Hard points stay few, however many the seams.
+    // There are few hard points, however many seams there are.
     assert!(found.float32.points.values().sum::<usize>() < 5000, "{:?}", found.float32.points);
 }
 
@@ -105,13 +105,13 @@ fn the_error_falls_as_one_over_the_size() {
 fn what_is_refused() {
     let refused = |clamp: Clamp, request: Request| one(clamp, Mode::Minimax, None).build(request).unwrap_err();
     let good = clamp(50, 10, [-25.0, 25.0], false);
-    // Too fine for one head in float32, and what it could do instead.
+    // Too fine for one head in float32; the refusal names an alternative.
     let Refusal::Unreachable { reachable, hint, .. } = refused(good.clone(), Request { tolerance: 1e-4, ..SIZE })
     else {
         panic!("not refused for its tolerance")
     };
     assert!(hint.contains("truncated-linear-heads"), "{hint}");
-    // The promise is kept: what is named as reachable can be reached.
+    // A tolerance that is named as reachable can be reached.
     let construction = one(good.clone(), Mode::Minimax, None).build(Request { tolerance: reachable, ..SIZE }).unwrap();
     holds(&construction, reachable);
     let small = Request { tolerance: 0.02, max_parameters: 150_000 };
@@ -136,7 +136,7 @@ fn what_is_refused() {
         let heads = TruncatedLinearHeads { clamp: good.clone(), mode: Mode::Minimax, heads: Some(heads) };
         assert_eq!(heads.build(SIZE).unwrap_err().to_string(), "heads: must be from 1 to 65536");
     }
-    // What is read as reachable is.
+    // A printed tolerance can be reached too.
     for request in [Request { tolerance: 1e-4, ..SIZE }, small] {
         let refusal = refused(good.clone(), request).to_string();
         let (_, after) = refusal.split_once("the smallest reachable is ").unwrap();
@@ -169,7 +169,7 @@ fn weights_that_float32_does_not_hold_are_refused() {
     }
 }
 
-/// A certificate that could not fail would be worth nothing: each of these is caught.
+/// A certificate that could not fail would be worthless: each of these faults is caught.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn a_wrong_weight_is_found() {
@@ -215,7 +215,8 @@ fn a_wrong_weight_of_many_heads_is_found() {
     }
 }
 
-/// Inputs whose scores float32 does not hold, a range so small that middles of anchors are rounding residues, and more than the range.
+/// Inputs whose scores float32 cannot hold, a range so small that the middles of anchors are rounding errors, and a
+/// tolerance above the range.
 #[test]
 #[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
 fn extreme_sizes() {
@@ -237,7 +238,7 @@ fn extreme_sizes() {
     );
     let tiny = build(clamp(1.0, -1e-4, 1e-4), 50).unwrap();
     stages::holds(&tiny, f64::MAX);
-    // One interval: the head is off by half of it at most, and never by more than the range.
+    // One interval: the head is off by at most half of it, and never by more than the range.
     for intervals in [1, 16_384] {
         let built = build(clamp(1.0, -1.0, 1.0), intervals).unwrap();
         assert!(built.bound.value <= 2.0 && built.rounding.terms[0].value <= 2.0, "{:?}", built.rounding);

@@ -1,4 +1,4 @@
-//! The checkpoint folder: what is in it, and that every byte of it is as it was written.
+//! The checkpoint folder: its files, and the verification of every byte of them.
 //!
 //! ```text
 //! model.safetensors   weights, PyTorch orientation and names
@@ -6,12 +6,12 @@
 //! optim.safetensors   optimiser moments by parameter name
 //! state.json          step, best score, early stopping
 //! metrics.json        length and sha256 of the run's metrics.jsonl at that time
-//! certificate.json    what was proved and measured of constructed weights
-//! hardest.safetensors the points where they are farthest from their target
+//! certificate.json    what was proved and measured about constructed weights
+//! hardest.safetensors the points with the largest errors of constructed weights
 //! train.toml          the experiment of constructed weights, to train the same network
-//! lineage.json        where the first weights of a fine-tuned model came from
-//! adapter_config.json, adapter_model.safetensors   what fine-tuning learned beside the weights, in PEFT's layout
-//! import.json         the file that imported weights came from, and what was made of it
+//! lineage.json        where the initial weights of a fine-tuned model came from
+//! adapter_config.json, adapter_model.safetensors   the trained adapter of a fine-tuned model, in PEFT's layout
+//! import.json         the file that imported weights came from, and what was done to it
 //! MANIFEST            sha256 of each file, written last; `sha256sum -c MANIFEST` checks it
 //! ```
 //!
@@ -53,15 +53,15 @@ pub(crate) use write::write;
 /// A checkpoint folder on disk.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    /// The folder.
+    /// Path of the folder.
     pub path: PathBuf,
-    /// The step in its name, for one inside a run folder.
+    /// The step in its name; `None` for a checkpoint outside a run folder.
     pub step: Option<u64>,
-    /// The manifest under a lock that several may hold, which keeps a run in progress from deleting what is being read.
+    /// The manifest under a shared lock, which keeps a run in progress from deleting the checkpoint while it is read.
     read: Option<Arc<File>>,
 }
 
-/// `config.json`: all that is needed to rebuild the model and its data.
+/// `config.json`: everything needed to rebuild the model and its data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointConfig {
@@ -73,10 +73,10 @@ pub struct CheckpointConfig {
     pub dims: IoDims,
     /// The experiment that trained it.
     pub experiment: Experiment,
-    /// The scale of the data that it was trained on, where that comes from a file.
+    /// Scale of the data that it was trained on; `None` if the data does not come from a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
-    /// Shape of what it answers to a whole sequence, where that data has one target for a sequence.
+    /// Shape of the answer to a sequence; `None` unless the data has one target per sequence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Vec<usize>>,
 }
@@ -98,12 +98,12 @@ impl Checkpoint {
     const CERTIFICATE: &str = "certificate.json";
     const LINEAGE: &str = "lineage.json";
     const HARDEST: &str = "hardest.safetensors";
-    /// The experiment, to train the same network on the same task.
+    /// The experiment of constructed weights, to train the same network on the same task.
     const TRAIN: &str = "train.toml";
     const IMPORT: &str = "import.json";
-    /// What the run had logged.
+    /// Length and digest of the run's metrics file.
     pub(crate) const METRICS: &str = "metrics.json";
-    /// Every file that a manifest lists; others in a checkpoint's folder, pages perhaps, are none of its.
+    /// Every file that a manifest lists. Other files in the folder, such as pages, are not part of the checkpoint.
     const FILES: [&str; 12] = [
         Self::MODEL,
         Self::CONFIG,
@@ -119,18 +119,18 @@ impl Checkpoint {
         peft::WEIGHTS,
     ];
 
-    /// One that is written, or known to be there.
+    /// A checkpoint that is being written or known to exist.
     pub(crate) fn at(path: PathBuf, step: Option<u64>) -> Self {
         Self { path, step, read: None }
     }
 
-    /// Finds the checkpoint that a path means: a checkpoint folder itself, or a run folder, whose best checkpoint by
-    /// validation loss is taken where there is one and its newest otherwise.
+    /// The checkpoint at a path: a checkpoint folder itself, or the best checkpoint by validation loss of a run folder,
+    /// or else its newest one.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is none.
+    /// [`Error::Checkpoint`] if there is none.
     pub fn find(path: &Path) -> Result<Self, Error> {
-        // What a run in progress deletes between two looks is looked for again, in what it has saved since.
+        // A run in progress may delete a checkpoint while it is looked for; then look again among those saved since.
         for _ in 0..100 {
             match Self::look(path).and_then(Self::while_read) {
                 Ok(Some(checkpoint)) => return Ok(checkpoint),
@@ -141,7 +141,8 @@ impl Checkpoint {
         Self::look(path)
     }
 
-    /// The checkpoint with its manifest locked; nothing where it is being deleted. Where there are no locks, it goes without.
+    /// The checkpoint with its manifest locked; `None` if it is being deleted. On file systems without locks it is not
+    /// locked.
     fn while_read(mut self) -> Result<Option<Self>, Error> {
         let manifest = self.path.join(Self::MANIFEST);
         match open(&manifest) {
@@ -153,11 +154,11 @@ impl Checkpoint {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::unread(&manifest)(error)),
         }
-        // Between the look and the lock it may have gone.
+        // It may have been deleted before the lock was taken.
         Ok(presence::is_file(&manifest)?.then_some(self))
     }
 
-    /// Whether a process reads it, so that it must not be deleted now; also where that cannot be told.
+    /// Whether a process is reading it, so that it must not be deleted now; true if that is unknown.
     pub(crate) fn is_being_read(&self) -> bool {
         match File::open(self.path.join(Self::MANIFEST)) {
             Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
@@ -182,10 +183,10 @@ impl Checkpoint {
         Ok(all.iter().find(|checkpoint| checkpoint.step == best).unwrap_or(newest).clone())
     }
 
-    /// Refuses weights of it that are no numbers to compute with.
+    /// Refuses weights of the checkpoint that are not finite.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] with the first tensor that holds NaN or an infinity; as [`Checkpoint::import`]
+    /// [`Error::NotFinite`] with the first tensor that contains NaN or an infinity; as [`Checkpoint::import`]
     pub fn ensure_finite(&self, weights: &BTreeMap<String, Array>) -> Result<(), Error> {
         let is_finite = |array: &Array| array.values.iter().all(|value| value.is_finite());
         let Some((name, _)) = weights.iter().find(|(_, array)| !is_finite(array)) else { return Ok(()) };
@@ -208,7 +209,7 @@ impl Checkpoint {
             let problem = format!("{} has format {}, this version reads format 1", Self::CONFIG, config.format);
             return Err(Error::checkpoint(&self.path, problem));
         }
-        // JSON has numbers that a config file cannot hold.
+        // JSON allows numbers that TOML does not.
         let written = toml::Table::try_from(&config.experiment).map(|_| ());
         written.map_err(|error| Error::checkpoint(self.path.join(Self::CONFIG), error.to_string().trim()))?;
         if config.model != config.experiment.model || config.dims != config.experiment.dims() {
@@ -229,12 +230,12 @@ impl Checkpoint {
     /// Training state and optimiser moments, verified against the manifest.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`], also when the checkpoint has none and can only be evaluated or fine-tuned.
+    /// [`Error::Checkpoint`], also if the checkpoint has none of these and so can only be evaluated or fine-tuned.
     pub fn resumable(&self) -> Result<Resumable, Error> {
         Ok(Resumable { state: self.read_json(Self::STATE)?, moments: self.read_arrays(Self::OPTIM)? })
     }
 
-    /// Training state alone, verified against the manifest; nothing where training cannot go on from.
+    /// Training state alone, verified against the manifest; `None` if training cannot be resumed from this checkpoint.
     ///
     /// # Errors
     /// [`Error::Checkpoint`]
@@ -242,7 +243,7 @@ impl Checkpoint {
         if self.digest_of(Self::STATE)?.is_some() { self.read_json(Self::STATE).map(Some) } else { Ok(None) }
     }
 
-    /// What the run had logged when this was saved; nothing where that was not noted.
+    /// What the run's metrics file contained when the checkpoint was saved; `None` if that was not recorded.
     ///
     /// # Errors
     /// [`Error::Checkpoint`]
@@ -250,7 +251,7 @@ impl Checkpoint {
         if self.digest_of(Self::METRICS)?.is_some() { self.read_json(Self::METRICS).map(Some) } else { Ok(None) }
     }
 
-    /// The certificate of constructed weights, verified against the manifest; nothing where weights were trained.
+    /// The certificate of constructed weights, verified against the manifest; `None` if the weights were trained.
     ///
     /// # Errors
     /// [`Error::Checkpoint`]
@@ -262,7 +263,7 @@ impl Checkpoint {
         }
     }
 
-    /// Where the first weights came from, verified against the manifest; nothing where they were random or constructed.
+    /// Where the initial weights came from, verified against the manifest; `None` if they were random or constructed.
     ///
     /// # Errors
     /// [`Error::Checkpoint`]
@@ -270,7 +271,7 @@ impl Checkpoint {
         if self.digest_of(Self::LINEAGE)?.is_some() { self.read_json(Self::LINEAGE).map(Some) } else { Ok(None) }
     }
 
-    /// Where imported weights came from, verified against the manifest; nothing for others.
+    /// Where imported weights came from, verified against the manifest; `None` for other weights.
     ///
     /// # Errors
     /// [`Error::Checkpoint`]
@@ -278,8 +279,8 @@ impl Checkpoint {
         if self.digest_of(Self::IMPORT)?.is_some() { self.read_json(Self::IMPORT).map(Some) } else { Ok(None) }
     }
 
-    /// Digest of the weights, to name where a fine-tuned model came from. It is the manifest's: whoever reads the weights has compared it
-    /// with them, and they are not read again.
+    /// Sha256 of the weights, which identifies the origin of a fine-tuned model. It is taken from the manifest, with
+    /// which the weights are compared whenever they are read, so they are not read again.
     ///
     /// # Errors
     /// [`Error::Checkpoint`]
@@ -287,7 +288,7 @@ impl Checkpoint {
         self.recorded(Self::MODEL)
     }
 
-    /// The record of weights that were all taken from this checkpoint, found at `from`.
+    /// The lineage of weights that were all taken from this checkpoint, whose path was given as `from`.
     ///
     /// # Errors
     /// [`Error::Checkpoint`]
@@ -327,18 +328,18 @@ impl Checkpoint {
         Ok(bytes)
     }
 
-    /// What the manifest says about a file.
+    /// The digest that the manifest records for a file.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`], also when it does not list it.
+    /// [`Error::Checkpoint`], also if the manifest does not list the file.
     fn recorded(&self, name: &str) -> Result<String, Error> {
         self.digest_of(name)?.ok_or_else(|| Error::checkpoint(&self.path, format!("has no {name}")))
     }
 
-    /// What the manifest says about a file, nothing when it does not list it.
+    /// The digest that the manifest records for a file; `None` if it does not list the file.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when it is no manifest of this folder.
+    /// [`Error::Checkpoint`] if it is not a manifest of this folder.
     fn digest_of(&self, name: &str) -> Result<Option<String>, Error> {
         let path = self.path.join(Self::MANIFEST);
         let damaged = |problem: String| Error::checkpoint(&path, problem);
@@ -351,10 +352,10 @@ impl Checkpoint {
                 return Err(damaged(format!("line {number} is no sha256 and name, or names a file again")));
             }
         }
-        // What is left of one that was cut short between two lines looks whole.
+        // A manifest cut off at the end of a line looks complete, so the folder's files are compared with it.
         for file in presence::list(&self.path)?.unwrap_or_default() {
             let file = presence::name(&file);
-            // What was logged concerns nobody where training cannot go on.
+            // The metrics file matters only if training can be resumed.
             let concerns = file != Self::METRICS || entries.contains_key(Self::STATE);
             if concerns && Self::FILES.contains(&file.as_str()) && !entries.contains_key(file.as_str()) {
                 return Err(damaged(format!(
@@ -366,10 +367,10 @@ impl Checkpoint {
     }
 }
 
-/// Whole checkpoints of a run folder, oldest first. Says where the newest has no manifest, and is passed over.
+/// Complete checkpoints of a run folder, oldest first. If the newest has no manifest, it is left out with a notice.
 ///
 /// # Errors
-/// [`Error::Io`] when that cannot be told.
+/// [`Error::Io`] if the folder cannot be read.
 pub fn checkpoints_in(root: &Path) -> Result<Vec<Checkpoint>, Error> {
     let mut all = Vec::new();
     for path in presence::list(&root.join(CHECKPOINTS))?.unwrap_or_default() {
@@ -417,7 +418,7 @@ mod tests {
         write(&folder.path().join("half"), &at, &[(Checkpoint::MODEL, bytes.clone())], || Ok(()))?;
         let checkpoint = Checkpoint::find(&at)?;
         assert_eq!(checkpoint.weights()?, arrays);
-        // Nobody looks at them again.
+        // The checkpoint is not examined again.
         disk::remove_file(&at.join(Checkpoint::MODEL))?;
         assert_eq!(checkpoint.weights_digest()?, digest(&bytes));
         disk::replace(&at.join(Checkpoint::MODEL), &bytes[1..])?;

@@ -1,11 +1,11 @@
-//! What a checkpoint says of training: where it stands, what it takes to go on, and what was logged.
+//! What a checkpoint records about training: its state, what resuming needs, and what was logged.
 
 use std::collections::BTreeMap;
 
 use headway_model::weights::Array;
 use serde::{Deserialize, Serialize};
 
-/// `state.json`: where training stands.
+/// `state.json`: the state of training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainState {
@@ -13,12 +13,13 @@ pub struct TrainState {
     pub step: u64,
     /// Best validation loss so far and its step.
     pub best: Option<Best>,
-    /// Evaluations since the last improvement that counts, which is that of the best one unless `min_delta` is above 0.
+    /// Number of evaluations since the last improvement that counts. Unless `min_delta` is above 0, that is the best
+    /// evaluation.
     pub evaluations_since_best: u32,
-    /// Validation loss of that improvement, where it is not the best one.
+    /// Validation loss of that improvement; `None` if it is the best one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted_from: Option<f32>,
-    /// Digest of the resolved experiment; resuming demands the same.
+    /// Digest of the resolved experiment; resuming requires the same.
     pub experiment: String,
 }
 
@@ -28,13 +29,13 @@ pub struct TrainState {
 pub struct Best {
     /// Step of the evaluation.
     pub step: u64,
-    /// Validation loss; f32, which JSON gives back to the last bit.
+    /// Validation loss, as f32, which JSON preserves to the last bit.
     pub loss: f32,
 }
 
 impl TrainState {
-    /// Takes in the validation loss of this step; whether it is the lowest so far. Patience begins anew where it is more than
-    /// `min_delta` below the loss at which it last began.
+    /// Records the validation loss of this step and returns whether it is the lowest so far. Patience restarts if the
+    /// loss is more than `min_delta` below the one at which it last restarted.
     pub(crate) fn evaluated(&mut self, loss: f32, min_delta: f32) -> bool {
         let lowest = self.best.map(|best| best.loss);
         let counted_from = self.counted_from.or(lowest);
@@ -52,23 +53,23 @@ impl TrainState {
     }
 }
 
-/// `metrics.json` of a checkpoint: what the metrics file held when it was saved.
+/// `metrics.json` of a checkpoint: what the metrics file contained when the checkpoint was saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Written {
-    /// Its length.
+    /// Length of the file.
     pub bytes: u64,
-    /// Sha256 of so many bytes.
+    /// Sha256 of its first `bytes` bytes.
     pub sha256: String,
-    /// What had been found amiss before; the digest is of what was left.
+    /// What was found wrong with the file earlier; `None` if nothing was. The digest is of what was left of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amiss: Option<String>,
 }
 
-/// What resuming needs beyond the weights.
+/// What resuming needs besides the weights.
 #[derive(Clone, Debug)]
 pub struct Resumable {
-    /// Where training stood.
+    /// State of training when the checkpoint was saved.
     pub state: TrainState,
     /// Optimiser moments by name.
     pub moments: BTreeMap<String, Array>,
@@ -78,7 +79,7 @@ pub struct Resumable {
 mod tests {
     use super::*;
 
-    /// Best step and evaluations without improvement after each of some losses, and the state at the end.
+    /// Best step and number of evaluations without improvement after each of some losses, and the final state.
     fn evaluate(losses: &[f32], min_delta: f32) -> (Vec<(Option<u64>, u32)>, TrainState) {
         let mut state = TrainState::default();
         let after = losses.iter().map(|&loss| {
@@ -94,12 +95,12 @@ mod tests {
         let losses = [4.0, 3.5, 3.25, 3.5, 2.5, 2.75, 2.0];
         let plain = [(1, 0), (2, 0), (3, 0), (3, 1), (5, 0), (5, 1), (7, 0)].map(|(best, count)| (Some(best), count));
         assert_eq!(evaluate(&losses, 0.0).0, plain);
-        // 3 and 1.5 would count.
+        // Losses of 3 and of 1.5 would count.
         let demanding =
             [(1, 0), (2, 1), (3, 2), (3, 3), (5, 0), (5, 1), (7, 2)].map(|(best, count)| (Some(best), count));
         let (after, state) = evaluate(&losses, 1.0);
         assert_eq!(after, demanding);
-        // What patience counts from outlives a checkpoint, and is written only where it is not the best.
+        // The loss that patience counts from survives a checkpoint; it is written only if it is not the best.
         let text = serde_json::to_string(&state).unwrap_or_default();
         assert!(text.contains("\"counted_from\":2.5"), "{text}");
         assert_eq!(serde_json::from_str::<TrainState>(&text).ok().as_ref(), Some(&state));

@@ -1,4 +1,4 @@
-//! Writing a checkpoint: its files, the manifest last, into a folder that has its name when every byte is on disk.
+//! Writing a checkpoint: its files, the manifest last, into a folder that gets its final name when every byte is on disk.
 
 use std::{
     collections::BTreeMap,
@@ -25,8 +25,8 @@ use crate::{
 };
 
 impl Checkpoint {
-    /// The bytes of the files of a checkpoint, with those of what fine-tuning learned beside the weights; optimiser and state only where
-    /// training can go on from it.
+    /// The bytes of a checkpoint's files, including those of an adapter. Optimiser and state are included only if
+    /// training can be resumed from it.
     ///
     /// # Errors
     /// [`Error::Json`], [`Error::Weights`] when a value cannot be written, which no value of ours provokes.
@@ -50,7 +50,7 @@ impl Checkpoint {
         Ok(files)
     }
 
-    /// One line per file: sha256 in hexadecimal, two blanks, name.
+    /// One line per file: sha256 in hexadecimal, two spaces, name.
     pub fn manifest(files: &[(&str, Vec<u8>)]) -> String {
         files.iter().fold(String::new(), |mut lines, (name, bytes)| {
             // Writing to a string cannot fail.
@@ -59,8 +59,8 @@ impl Checkpoint {
         })
     }
 
-    /// Writes constructed weights with their certificate and the points that are hardest for them as a checkpoint into a folder, which is new or empty.
-    /// `page` adds to it, before it has its name.
+    /// Writes constructed weights, with their certificate and their hardest points, as a checkpoint into a new or empty
+    /// folder. `page` adds its files before the folder gets its final name.
     ///
     /// # Errors
     /// [`Error::Io`]
@@ -80,7 +80,7 @@ impl Checkpoint {
         Self::write_new(path, &files, page)
     }
 
-    /// Writes imported weights with where they came from as a checkpoint into a folder, which is new or empty.
+    /// Writes imported weights, with the record of where they came from, as a checkpoint into a new or empty folder.
     ///
     /// # Errors
     /// [`Error::Io`]
@@ -96,7 +96,7 @@ impl Checkpoint {
         Self::write_new(path, &files, |_| Ok(()))
     }
 
-    /// Writes weights that come from another checkpoint as one into a folder, which is new or empty.
+    /// Writes weights derived from another checkpoint as a checkpoint into a new or empty folder.
     ///
     /// # Errors
     /// as [`Checkpoint::write_imported`]
@@ -118,19 +118,19 @@ impl Checkpoint {
         more: impl FnOnce(&Self) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let whole = beside::absolute(&path)?;
-        // A name that nobody else has: what is there already is not ours to replace.
+        // A name of its own, so that nothing existing is replaced.
         let temporary = beside::temporary(&whole);
         let half = Self::at(temporary.clone(), None);
         write(&temporary, &whole, files, || more(&half)).inspect_err(|_| {
-            // Best effort: the error at hand is the one to tell.
+            // Errors are ignored; the error in hand is the one to report.
             let _ = fs::remove_dir_all(&temporary);
         })?;
         Ok(Self::at(path, None))
     }
 }
 
-/// Writes a checkpoint, and what `more` adds to it, into a temporary folder that becomes `path`, which is not there or empty, when
-/// every byte is on disk.
+/// Writes a checkpoint, and what `more` adds to it, into a temporary folder, which is renamed to `path` when every byte
+/// is on disk. `path` must not exist or must be empty.
 ///
 /// # Errors
 /// [`Error::Io`]

@@ -1,4 +1,4 @@
-//! Parts of an experiment that are one of several variants: by what name a table holds one, and how a name alone is spelt out.
+//! Parts of an experiment that have variants: how a table names one, and how a bare name is replaced by its table.
 
 use headway_model::ModelConfig;
 use headway_tasks::{DataConfig, TaskConfig};
@@ -12,10 +12,10 @@ use super::{
 };
 use crate::{optimizer::OptimizerConfig, schedule::Schedule};
 
-/// Whether a value is one of the variants of a choice.
+/// Tests whether a value is one of the variants of a choice.
 type Reads = fn(Value) -> Result<(), Refusal>;
 
-/// Parts of an experiment that are one of several variants, written as a table with the variant's name as its only key.
+/// Parts of an experiment that have variants, each a table whose only key is the variant's name.
 const CHOICES: [(&str, Reads); 6] = [
     ("task", reads::<TaskConfig>),
     ("data", reads::<DataConfig>),
@@ -33,18 +33,18 @@ pub(super) fn is_choice(key: &str) -> bool {
     CHOICES.iter().any(|(choice, _)| *choice == key)
 }
 
-/// A variant with every value at its default.
+/// A variant with all its defaults.
 pub(super) fn with_defaults(variant: &str) -> Value {
     Value::Table(Table::from_iter([(variant.to_owned(), Value::Table(Table::new()))]))
 }
 
-/// Whether a choice has a variant of this name.
+/// Whether a choice has a variant with this name.
 pub(super) fn is_variant(choice: &str, name: &str) -> bool {
     let reads = CHOICES.iter().find_map(|(other, reads)| (*other == choice).then_some(reads));
     reads.is_some_and(|reads| !matches!(reads(with_defaults(name)), Err(Refusal::NoSuchChoice(..))))
 }
 
-/// Those that may be left out, at their defaults.
+/// The optional choices with their defaults.
 pub(super) fn default_choices() -> Table {
     #[derive(Default, serde::Serialize)]
     struct Choices {
@@ -55,8 +55,8 @@ pub(super) fn default_choices() -> Table {
     Table::try_from(Choices::default()).unwrap_or_else(|_| unreachable!("every choice has a TOML form"))
 }
 
-/// What a key `<choice>.<field>` leaves out: the name of the variant that the table `choice` holds, or holds by default.
-/// `is_field` where it can be no name of a variant, misspelt perhaps.
+/// The name that a key `<choice>.<field>` leaves out: the variant that the table `choice` has, explicitly or by
+/// default. `is_field` if the field cannot be a (misspelt) name of a variant.
 pub(super) fn variant_left_out(table: &Table, choice: &str, field: &str, is_field: bool) -> Option<String> {
     if !is_choice(choice) || is_variant(choice, field) {
         return None;
@@ -68,7 +68,7 @@ pub(super) fn variant_left_out(table: &Table, choice: &str, field: &str, is_fiel
     (below.is_table() && name != field && set_or_possible).then(|| name.clone())
 }
 
-/// Where a choice holds another variant than the one that is now set, that one goes.
+/// Removes the other variant of a choice, if it has one, before `variant` is set.
 pub(super) fn replace_variant(table: &mut Table, choice: &str, variant: &str) {
     if is_choice(choice)
         && let Some(value) = table.get_mut(choice)
@@ -78,20 +78,21 @@ pub(super) fn replace_variant(table: &mut Table, choice: &str, variant: &str) {
     }
 }
 
-/// A bare name is the variant with its defaults: `schedule = "linear"` for `[schedule.linear]`.
+/// Replaces a bare name by the variant with its defaults: `schedule = "linear"` becomes `[schedule.linear]`.
 pub(super) fn spell_out_choices(table: &mut Table) {
     for (choice, reads) in CHOICES {
         let Some(Value::String(name)) = table.get(choice) else { continue };
         let is_alone = reads(Value::String(name.clone())).is_ok();
         let spelt_out = with_defaults(name);
-        // What is missing then is said with its name.
+        // If values are missing, the error should name the variant.
         if !is_alone && matches!(reads(spelt_out.clone()), Ok(()) | Err(Refusal::Missing(_))) {
             table.insert(choice.to_owned(), spelt_out);
         }
     }
 }
 
-/// Puts the variant with its defaults in place of its bare name, where a path leads to one; returns the key of the variant.
+/// Replaces a bare name at a path by the variant with its defaults and returns the key of the variant; `None` if there
+/// is no bare name.
 pub(super) fn spell_out(table: &mut Table, path: &str) -> Option<String> {
     let (mut current, mut at) = (table, String::new());
     for part in path.split('.') {

@@ -1,4 +1,4 @@
-//! A value of TOML for serde, which says what is wrong with it in values and not in words.
+//! A TOML value as a serde deserializer whose errors are values instead of texts.
 
 use std::fmt;
 
@@ -14,39 +14,39 @@ use toml::Value;
 
 use super::origin::Places;
 
-/// Why a value is no config.
+/// Why a value is not a valid config.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Refusal {
-    /// A key that there is not.
+    /// An unknown key, with the known ones.
     NoSuchKey(String, Names),
-    /// A choice that there is not.
+    /// An unknown choice, with the known ones.
     NoSuchChoice(String, Names),
-    /// A key without a default is left out.
+    /// A key without a default is missing.
     Missing(&'static str),
-    /// The name of a choice, which has values, stands alone.
+    /// The name of a choice that needs values is given without them.
     NameAlone,
-    /// A choice is a table of none or of several.
+    /// The table of a choice names none or several.
     NotOne,
-    /// One kind of value stands where another is expected.
+    /// A value of one kind is given where another is expected.
     Kind {
-        /// What stands there.
+        /// What is given.
         given: Given,
         /// What serde expects.
         expected: String,
     },
-    /// What a config says of itself.
+    /// A message of the config itself.
     Other(String),
 }
 
-/// The names that there are.
+/// Known names.
 pub(super) type Names = &'static [&'static str];
 
-/// What stands in a config.
+/// What is given in a config.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Given {
     Table,
     List,
-    /// In its own words.
+    /// A value, as it would be written.
     Value(String),
 }
 
@@ -60,7 +60,7 @@ impl Given {
     }
 }
 
-/// As a list after `there`.
+/// The names as a list that follows `there`.
 fn there_are(names: Names) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match quoted.as_slice() {
@@ -71,7 +71,7 @@ fn there_are(names: Names) -> String {
     }
 }
 
-/// In the words of a config file, without the key.
+/// The refusal in the words of a config file, without the key.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,7 +102,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
-    /// The name that a misspelt key or choice is closest to.
+    /// The known name nearest to an unknown key or choice; `None` if none is near.
     pub(super) fn nearest(&self) -> Option<&'static str> {
         let (Self::NoSuchKey(wrong, names) | Self::NoSuchChoice(wrong, names)) = self else { return None };
         if wrong.len() > Places::LONGEST {
@@ -150,7 +150,7 @@ impl de::Error for Refusal {
     }
 }
 
-/// Reads a value as a config.
+/// Deserializes a value as a config.
 ///
 /// # Errors
 /// The first [`Refusal`].
@@ -158,7 +158,7 @@ pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
     T::deserialize(Form(value))
 }
 
-/// [`read`], the error with the path to what is refused.
+/// [`read`], with the path to what is refused in the error.
 pub(super) fn read_with_path<T: DeserializeOwned>(value: Value) -> Result<T, serde_path_to_error::Error<Refusal>> {
     serde_path_to_error::deserialize(Form(value))
 }
@@ -229,7 +229,7 @@ impl<'de> Deserializer<'de> for Form {
     }
 }
 
-/// One of several variants: its name, and the values below it where it does not stand alone.
+/// One of several variants: its name, and its values unless it is a bare name.
 struct Choice {
     name: String,
     values: Option<Value>,

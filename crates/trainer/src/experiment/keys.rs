@@ -1,4 +1,4 @@
-//! Keys of a table: listed, taken out, and merged into another.
+//! Keys of a table: listing, removing and merging them.
 
 use toml::{Table, Value};
 
@@ -8,7 +8,7 @@ use super::{
     join,
 };
 
-/// Every value of a table with its full key, in the table's order; empty tables count as values.
+/// Every value of a table with its full key, in the table's order; an empty table counts as a value.
 pub fn leaves(prefix: &str, table: &Table) -> Vec<(String, Value)> {
     let entries = table.iter().flat_map(|(key, value)| {
         let key = join(prefix, key);
@@ -20,7 +20,7 @@ pub fn leaves(prefix: &str, table: &Table) -> Vec<(String, Value)> {
     entries.collect()
 }
 
-/// Whether a table holds exactly this key.
+/// Whether a table contains exactly this key.
 fn has(table: &Table, key: &str) -> bool {
     match key.split_once('.') {
         None => table.contains_key(key),
@@ -39,14 +39,15 @@ pub(super) fn remove(table: &mut Table, path: &str) -> bool {
                 let Some(Value::Table(below)) = item else { return false };
                 remove(below, rest)
             }
-            // A path into something that is no table: the whole of it is wrong.
+            // The path leads into something that is no table, so the whole of it is wrong.
             Some(_) => table.remove(first).is_some(),
             None => false,
         },
     }
 }
 
-/// Takes a key out of a table, the name of a variant being left out perhaps; returns the whole key.
+/// Removes a key, which may leave out the name of a variant, from a table and returns the full key; `None` if it is not
+/// there.
 pub fn take(table: &mut Table, key: &str) -> Option<String> {
     let whole = match key.split_once('.') {
         Some((choice, field)) if is_choice(choice) => {
@@ -59,13 +60,13 @@ pub fn take(table: &mut Table, key: &str) -> Option<String> {
         _ => key.to_owned(),
     };
     let taken = has(table, &whole) && remove(table, &whole);
-    // A choice without a variant is none.
+    // A choice without a variant is not set.
     table.retain(|key, value| !(is_choice(key) && value.as_table().is_some_and(Table::is_empty)));
     taken.then_some(whole)
 }
 
-/// Puts the values of `changes` in place of those of the same keys; tables are merged, everything else replaced. In an
-/// `experiment`, another variant of a choice takes the place of the one that is there.
+/// Merges `changes` into a table: tables are merged, all other values replaced. In an `experiment`, another variant of
+/// a choice replaces the existing one.
 pub fn merge(table: &mut Table, changes: Table, experiment: bool) {
     for (key, value) in changes {
         if let Value::Table(changes) = &value
@@ -80,7 +81,7 @@ pub fn merge(table: &mut Table, changes: Table, experiment: bool) {
     }
 }
 
-/// The key whose last part is `name`, of those that every experiment has.
+/// The key with the last part `name`, among those that every experiment has; `None` if there is none.
 pub fn key_called(name: &str) -> Option<String> {
     let mut all = default_choices();
     all.insert("train".to_owned(), Value::try_from(TrainConfig::default()).ok()?);

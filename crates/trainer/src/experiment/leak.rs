@@ -1,12 +1,13 @@
-//! Which models would see the answers of a task.
+//! Refusing models that would see the answers of a task.
 
 use super::Experiment;
 
 impl Experiment {
-    /// What lets the network see an answer where it is asked for, as (key, message). Model and task must be valid.
+    /// What lets the network see an answer before it has to predict it, as (key, message); `None` if nothing does.
+    /// Model and task must be valid.
     ///
-    /// A task knows where its answers stand in the input, a model whether its positions see later ones. Adapters change nothing about
-    /// it: learned rows and keys depend on no input, and the mask holds behind them.
+    /// A task knows where its answers are in the input, and a model whether its positions see later ones. Adapters do
+    /// not change this: learned rows and keys depend on no input, and the mask applies after them too.
     pub(super) fn leak(&self) -> Option<(String, String)> {
         let answers = self.task.answers_ahead()?;
         if !self.model.sees_ahead(&self.dims()) {
@@ -53,12 +54,12 @@ mod tests {
         }
     }
 
-    /// Every task with every kind of every model in every mode that is sound.
+    /// Every valid combination of a task, a kind of model and a mode.
     fn experiments() -> Vec<Experiment> {
         let mut all = Vec::new();
         for task in TASKS.iter().map(|(name, _)| TaskConfig::with_defaults(name).unwrap()) {
             let modes = MODES.iter().map(|(name, _)| mode(name));
-            // Without an adapter all modes compute the same.
+            // Modes without an adapter all compute the same.
             let modes: Vec<FinetuneConfig> =
                 modes.filter(|mode| mode.adapter().is_some() || *mode == FinetuneConfig::Full).collect();
             let sizes = Experiment::of_construction(task.clone(), TransformerConfig::default().into(), 5);
@@ -95,13 +96,13 @@ mod tests {
         }
     }
 
-    /// What the network predicts at each position of a batch of one.
+    /// The network's prediction at each position of a batch of one.
     fn predict(model: &Model, batch: &Batch, device: &OpenDevice) -> Vec<Vec<f32>> {
         let outputs = to_host(model.forward(loss::inputs(batch, &device.device.clone().autodiff())));
         outputs.chunks(outputs.len() / batch.dims.seq_len).map(<[f32]>::to_vec).collect()
     }
 
-    /// Whether the prediction at some scored position changes with what stands after it.
+    /// Whether the prediction at some scored position depends on inputs after it.
     fn is_seen(experiment: &Experiment, source: &Source, device: &OpenDevice) -> bool {
         let model = build_model(experiment, device).unwrap();
         let batch = source.evaluation(Split::Test).remove(0);
@@ -124,7 +125,7 @@ mod tests {
             };
             let what = || format!("{name} by {:?}, {}", experiment.model, experiment.finetune.name());
             let is_seen = is_seen(experiment, source, &device);
-            // Answers asked for at the last position have nothing after them, whatever the model sees.
+            // Nothing follows answers that are predicted at the last position, whatever the model sees.
             let is_last = name == "in_context_regression";
             assert_eq!(is_seen, experiment.model.sees_ahead(&experiment.dims()) && !is_last, "{}", what());
             if experiment.task.answers_ahead().is_some() {

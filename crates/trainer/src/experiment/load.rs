@@ -29,19 +29,19 @@ use crate::{
 pub struct Loaded {
     /// The resolved experiment.
     pub experiment: Experiment,
-    /// The file it was read from.
+    /// Path of the file.
     pub path: PathBuf,
     origins: BTreeMap<String, ValueSource>,
 }
 
 impl Loaded {
-    /// Where a value came from.
+    /// Where the value of a key came from.
     pub fn origin(&self, key: &str) -> &ValueSource {
         self.origins.get(key).unwrap_or(&ValueSource::Default)
     }
 }
 
-/// What a change begins with that takes a key out of the file, before any value is set.
+/// Prefix of a change that removes a key from the file before any value is set.
 pub const UNSET: &str = "--unset ";
 
 /// Reads an experiment, applies `key=value` overrides and `--unset key`, fills in defaults and checks every rule.
@@ -52,7 +52,7 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, Error> {
     from_text(path, read(path)?, overrides)
 }
 
-/// [`load`] of an experiment that is to be trained: a model that would see the answers is refused too.
+/// [`load`] for an experiment that is to be trained: also refuses a model that would see the answers.
 ///
 /// # Errors
 /// as [`load`]
@@ -110,7 +110,7 @@ fn from_text_for(purpose: Purpose, path: &Path, text: String, overrides: &[Strin
     from_table(path, text, (places, table), &overrides, purpose)
 }
 
-/// [`from_text`] for a text already parsed, with overrides that need not have come as text.
+/// [`from_text`] for a text that is already parsed, with overrides that need not come from a text.
 ///
 /// # Errors
 /// as [`load`]
@@ -135,7 +135,7 @@ pub fn from_table(
     }
 }
 
-/// The verb for a table that is a study of experiments instead of one.
+/// The verb for a table that is a study instead of an experiment; `None` if it is an experiment.
 fn study_verb(table: &Table) -> Option<&'static str> {
     if table.contains_key("rows") && table.contains_key("tasks") {
         Some("compare")
@@ -144,10 +144,10 @@ fn study_verb(table: &Table) -> Option<&'static str> {
     }
 }
 
-/// A TOML text as a table, with the places of its keys.
+/// Parses a TOML text to a table and the positions of its keys.
 ///
 /// # Errors
-/// [`Error::Experiment`] for a text that is no TOML.
+/// [`Error::Experiment`] for a text that is not TOML.
 pub fn parse(path: &Path, text: &str) -> Result<(Places, Table), Error> {
     let refused = |origin, message| {
         let problems = vec![Problem { key: String::new(), message, help: None, origin }];

@@ -1,4 +1,4 @@
-//! One TOML file is one experiment: read, overridden, resolved and checked here, and nowhere else.
+//! Experiments: one TOML file each, read, overridden, resolved and checked here and nowhere else.
 
 mod choice;
 mod form;
@@ -32,17 +32,18 @@ pub use single::lost;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
-    /// Seed of everything random: weights, data, order; at most 2^63 − 1. Default 0.
+    /// Seed of all randomness: weights, data, order; at most 2^63 − 1. Default 0.
     #[serde(default)]
     pub seed: u64,
-    /// What is learned, see `headway list tasks`.
+    /// The task to learn, see `headway list tasks`.
     pub task: TaskConfig,
-    /// Where training examples come from, and how many are set apart. Default: fresh ones, 256 for validation and 256 for test.
+    /// Where training examples come from, and how many are held out. Default: fresh ones, with 256 for validation and
+    /// 256 for test.
     #[serde(default)]
     pub data: DataConfig,
-    /// What learns it, see `headway list models`.
+    /// The model that learns it, see `headway list models`.
     pub model: ModelConfig,
-    /// Checkpoint or run folder whose weights training starts from, all of which must fit. Default: random weights.
+    /// Checkpoint or run folder with the initial weights, all of which must fit. Default: random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
     /// Update rule, see `headway list optimizers`. Default: Adam with learning rate 1e-3.
@@ -51,7 +52,7 @@ pub struct Experiment {
     /// How the learning rate changes. Default: constant.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Length and rhythm of training.
+    /// Length and frequencies of training.
     #[serde(default)]
     pub train: TrainConfig,
     /// What fine-tuning trains, see `headway list modes`. Default `full`.
@@ -59,7 +60,7 @@ pub struct Experiment {
     pub finetune: FinetuneConfig,
 }
 
-/// Length and rhythm of training.
+/// Length and frequencies of training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
@@ -67,22 +68,23 @@ pub struct TrainConfig {
     pub steps: u64,
     /// Examples per micro-batch. Default 32.
     pub batch_size: usize,
-    /// Micro-batches that make one update; its loss is the mean over the scored positions of them all. Default 1.
+    /// Micro-batches per update; the loss of an update is the mean over the scored positions of all of them. Default 1.
     pub accumulate: u64,
     /// Objective: `plain`, or `padded` as in the paper's code. Default `plain`.
     pub loss: Loss,
-    /// Precision of queries, keys, values and their mixture in attention: `f32`, `f16` or `bf16`; sums stay f32. Default `f32`.
+    /// Precision of queries, keys, values and attention's output: `f32`, `f16` or `bf16`; sums stay in f32. Default
+    /// `f32`.
     pub attention_precision: Precision,
-    /// Largest norm of all gradients together; larger ones are scaled down. Default: no clipping.
+    /// Largest norm of all gradients together; larger ones are scaled down to it. Default: no clipping.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
     /// Steps between logged training losses. Default 50.
     pub log_every: u64,
     /// Steps between evaluations on the validation set; 0 for none. Default 250.
     pub eval_every: u64,
-    /// Steps between checkpoints; 0 for only the last. Default 500.
+    /// Steps between checkpoints; 0 to save only the last. Default 500.
     pub checkpoint_every: u64,
-    /// Newest checkpoints to keep, beside the best one. Default 2.
+    /// Number of newest checkpoints to keep, besides the best one. Default 2.
     pub keep_last: usize,
     /// Stop when validation stops improving. Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,40 +113,41 @@ impl Default for TrainConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStopping {
-    /// Evaluations in a row without improvement that end training.
+    /// Number of consecutive evaluations without improvement after which training ends.
     pub patience: u32,
-    /// Improvement of the validation loss that patience counts; the best checkpoint is that of the lowest loss all the same. Default 0.
+    /// Least improvement of the validation loss that counts for patience; the best checkpoint is always that of the
+    /// lowest loss. Default 0.
     #[serde(default)]
     pub min_delta: f32,
 }
 
-/// Bytes that training needs at least.
+/// Lower bounds on the bytes that training needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Memory {
-    /// Every example that is held, of all sets and of one micro-batch.
+    /// All examples that are kept: all fixed sets, and one micro-batch.
     pub examples: f64,
     /// The weights.
     pub weights: f64,
     /// Gradients and two moments.
     pub optimizer: f64,
-    /// What one micro-batch keeps for the backward pass.
+    /// Activations of one micro-batch that are kept for the backward pass.
     pub activations: f64,
 }
 
 impl Memory {
-    /// All of it.
+    /// Sum of all parts.
     pub fn total(&self) -> f64 {
         self.examples + self.weights + self.optimizer + self.activations
     }
 
-    /// What the machine itself needs where a GPU trains: the examples, and the weights, which are drawn here.
+    /// What the host needs if a GPU trains: the examples, and the weights, which are drawn on the host.
     pub fn beside_gpu(&self) -> f64 {
         self.examples + self.weights
     }
 }
 
 impl Experiment {
-    /// The experiment whose network was constructed for a task: nothing about training is decided by it.
+    /// The experiment of a network that was constructed for a task; its training settings are defaults without effect.
     ///
     /// # Errors
     /// [`Error::Constructed`] with everything that model and task get wrong.
@@ -164,7 +167,7 @@ impl Experiment {
         if problems.is_empty() { Ok(experiment) } else { Err(Error::Constructed(problems)) }
     }
 
-    /// The sizes that the task dictates to the model.
+    /// The sizes of inputs and outputs that the task gives to the model.
     pub fn dims(&self) -> IoDims {
         let TaskDims { seq_len, input, d_out } = self.task.dims();
         let input = match input {
@@ -174,13 +177,13 @@ impl Experiment {
         IoDims { seq_len, input, d_out }
     }
 
-    /// Examples of a micro-batch.
+    /// Number of examples in a micro-batch.
     pub fn micro_batch(&self) -> usize {
         self.data.largest_batch(self.train.batch_size)
     }
 
-    /// What training needs at least; among the examples are the micro-batches of one update. On the CPU all of it is memory of
-    /// the machine.
+    /// Lower bound on the memory that training needs; the examples include the micro-batches of one update. On the CPU
+    /// all of it is memory of the machine.
     pub fn memory(&self) -> Memory {
         let dims = self.dims();
         let budget = self.model.budget(&dims);
@@ -202,12 +205,12 @@ impl Experiment {
         }
     }
 
-    /// Rate of an update, counted from 1: that of the optimiser times the factor of the schedule.
+    /// Learning rate of an update, counted from 1: the optimiser's rate times the factor of the schedule.
     pub fn learning_rate(&self, step: u64) -> f64 {
         self.optimizer.learning_rate() * self.schedule.factor(step, self.train.steps)
     }
 
-    /// Floating-point operations of a training step, by the model's budget: of one update, whose micro-batches are full.
+    /// Floating-point operations of one update with full micro-batches, by the model's budget.
     pub fn step_flops(&self) -> f64 {
         let budget = self.model.budget(&self.dims());
         budget.step_flops(self.micro_batch()) as f64 * self.train.accumulate as f64
@@ -224,7 +227,7 @@ impl Experiment {
         self.train.eval_every > 0 && self.data.size(Split::Validation) > 0
     }
 
-    /// The resolved config as a file.
+    /// The resolved config as TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_else(|_| unreachable!("every field of an experiment has a TOML form"))
     }
@@ -234,19 +237,21 @@ impl Experiment {
         toml::Table::try_from(self).unwrap_or_else(|_| unreachable!("every field of an experiment has a TOML form"))
     }
 
-    /// Digest of the resolved config, which resuming compares. Data from a file is in it by the digest of that, not by its place.
+    /// Digest of the resolved config, which resuming compares. Data files enter it by their digests, not by their
+    /// paths.
     pub fn digest(&self) -> String {
         let experiment = Self { task: self.task.clone().without_place(), ..self.clone() };
         digest(experiment.to_toml().as_bytes())
     }
 
-    /// Identity of a run: digest of the resolved config without the seed, twelve hexadecimal digits, then the seed.
+    /// Identity of a run: twelve hexadecimal digits of the digest of the resolved config without the seed, then the
+    /// seed.
     pub fn run_id(&self) -> String {
         let unseeded = Self { seed: 0, ..self.clone() };
         format!("{}-{}", &unseeded.digest()[..12], self.seed)
     }
 
-    /// Every rule that serde cannot see, as (key, message).
+    /// Violations of the rules that serde cannot express, as (key, message).
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut problems: Vec<(String, String)> = Vec::new();
         let mut refuse = |key: &str, message: &str| problems.push((key.to_owned(), message.to_owned()));
@@ -326,11 +331,11 @@ impl Experiment {
         problems.extend(self.finetune.problems(&self.model));
         let task = task.into_iter().map(TaskError::into_parts);
         problems.extend(task.map(|(key, p)| (join(&format!("task.{}", self.task.name()), key), p)));
-        // What the sizes of an unsound task would do to the model is not known; what is wrong for any sizes is.
+        // If the task is invalid, its sizes are unknown; then only problems that occur for any sizes are reported.
         let model = if sound { self.model.validate(&self.dims()) } else { wrong_for_any_task(&self.model) };
         let model = model.into_iter();
         problems.extend(model.map(|p| (join(&format!("model.{}", self.model.name()), p.key), p.problem)));
-        // What is wrong for another reason is not said twice.
+        // A key that is wrong for another reason is not reported twice.
         let lost =
             self.lost_numbers().filter(|(key, _)| !problems.iter().any(|(other, _)| key.starts_with(other.as_str())));
         let lost: Vec<_> = lost.collect();
@@ -339,7 +344,7 @@ impl Experiment {
     }
 }
 
-/// What is wrong with data that asks for more examples than a file has.
+/// What is wrong if the data section requests more examples than a file has.
 fn beyond(data: &DataConfig, held: [usize; 3]) -> Vec<(String, String)> {
     let DataConfig::Fixed { train, validation, test } = *data else {
         let problem = "asks for new examples at every step, and a file has no more than it has: leave [data] out, or use [data.fixed]";
@@ -356,7 +361,7 @@ fn beyond(data: &DataConfig, held: [usize; 3]) -> Vec<(String, String)> {
     too_many.map(problem).collect()
 }
 
-/// What is wrong with a model alone: with sizes as different as can be.
+/// Problems of a model alone: those that occur with two very different choices of sizes.
 fn wrong_for_any_task(model: &ModelConfig) -> Vec<ConfigError> {
     let wrong =
         |seq_len, d_in, d_out| model.validate(&IoDims { seq_len, input: InputDims::Continuous { d_in }, d_out });
@@ -364,7 +369,7 @@ fn wrong_for_any_task(model: &ModelConfig) -> Vec<ConfigError> {
     wrong(64, 48, 32).into_iter().filter(|problem| with_others.contains(problem)).collect()
 }
 
-/// A key below a table; either may be empty.
+/// A key below a table; either part may be empty.
 fn join(parent: &str, key: &str) -> String {
     let dot = if parent.is_empty() || key.is_empty() { "" } else { "." };
     format!("{parent}{dot}{key}")

@@ -1,4 +1,4 @@
-//! What fine-tuning trains: the section `finetune` of an experiment.
+//! Modes of fine-tuning: the section `finetune` of an experiment.
 
 use headway_model::{Adapter, LowRankConfig, ModelConfig, PrefixConfig, PromptConfig};
 
@@ -19,7 +19,7 @@ list! {
 }
 
 impl FinetuneConfig {
-    /// The adapter that the mode trains, if it is one.
+    /// The adapter that the mode trains; `None` if it trains none.
     pub fn adapter(&self) -> Option<&dyn Adapter> {
         match self {
             Self::Full | Self::Head | Self::Freeze(_) => None,
@@ -29,7 +29,8 @@ impl FinetuneConfig {
         }
     }
 
-    /// The mode with everything at its default that changes training alone and not what a network computes with its parameters.
+    /// The mode without settings that affect only training: all that determines what a network computes with its
+    /// parameters.
     pub(crate) fn function(&self) -> Self {
         match self {
             Self::Full | Self::Head | Self::Freeze(_) => Self::Full,
@@ -38,7 +39,7 @@ impl FinetuneConfig {
         }
     }
 
-    /// Whether a network keeps some of its weights, which asks for weights worth keeping.
+    /// Whether the mode freezes weights, which makes sense only for weights that were trained.
     pub fn keeps_weights(&self) -> bool {
         match self {
             Self::Full => false,
@@ -47,7 +48,7 @@ impl FinetuneConfig {
         }
     }
 
-    /// Everything that makes no sense for such a model, each with its key.
+    /// Problems of the mode with such a model, each with its key.
     pub(crate) fn problems(&self, model: &ModelConfig) -> Vec<(String, String)> {
         let found = self.adapter().map(|adapter| adapter.validate(model)).unwrap_or_default();
         let dot = |key: &str| if key.is_empty() { "" } else { "." };

@@ -10,24 +10,24 @@ use toml::{
 
 use crate::problem::ValueSource;
 
-/// Every key of a TOML text with the place of the key and of its value.
+/// Every key of a TOML text with the positions of the key and of its value.
 #[derive(Clone)]
 pub struct Places {
     keys: BTreeMap<String, (ValueSource, ValueSource)>,
-    /// Of the first key that is too long; keys below it are left out.
+    /// Position of the first key that is too long; keys below it are left out.
     too_long: Option<ValueSource>,
-    /// Key and place of the first whole number that no config can hold.
+    /// Key and position of the first integer that no config can hold.
     too_large: Option<(String, ValueSource)>,
 }
 
 impl Places {
-    /// Characters of a key with those of the tables above it. No key of ours comes near.
+    /// Largest number of characters of a key with the tables above it; valid keys are much shorter.
     pub const LONGEST: usize = 250;
 
-    /// Reads a text, once for both: the places of its keys, and what stands there.
+    /// Parses a text once, to the positions of its keys and to its values.
     ///
     /// # Errors
-    /// The syntax error of a text that is no TOML.
+    /// The syntax error of a text that is not TOML.
     pub(super) fn of(text: &str) -> Result<(Self, Document<'_>), Error> {
         let table = DeTable::parse(text)?;
         let mut places = Self { keys: BTreeMap::new(), too_long: None, too_large: None };
@@ -35,12 +35,12 @@ impl Places {
         Ok((places, Document(table)))
     }
 
-    /// Place of a key that is too long.
+    /// Position of a key that is too long.
     pub fn too_long(&self) -> Option<&ValueSource> {
         self.too_long.as_ref()
     }
 
-    /// Key and place of a whole number that is too large, or too far below 0.
+    /// Key and position of an integer that is too large or too small.
     pub fn too_large(&self) -> Option<&(String, ValueSource)> {
         self.too_large.as_ref()
     }
@@ -71,7 +71,7 @@ impl Places {
         }
     }
 
-    /// Forgets a key and all that stands below it.
+    /// Removes a key and all keys below it.
     pub fn forget(&mut self, key: &str) {
         let below = format!("{key}.");
         self.keys.retain(|path, _| path != key && !path.starts_with(&below));
@@ -83,7 +83,7 @@ impl Places {
         }
     }
 
-    /// Lets what stands below `prefix` stand for the keys of the same names at the top.
+    /// Moves the keys below `prefix` to the top level.
     pub fn lift(&mut self, prefix: &str) {
         let below = |(path, place): (&String, &(ValueSource, ValueSource))| {
             let path = path.strip_prefix(prefix)?.strip_prefix('.')?;
@@ -93,17 +93,17 @@ impl Places {
         self.keys.extend(lifted);
     }
 
-    /// Place of a key, or of the nearest table above it.
+    /// Position of a key, or of the nearest table above it.
     pub fn key(&self, path: &str) -> Option<&ValueSource> {
         self.nearest(path).map(|(key, _)| key)
     }
 
-    /// Whether the text sets exactly this key.
+    /// Position of a key if the text sets exactly this key.
     pub fn sets(&self, path: &str) -> Option<&ValueSource> {
         self.keys.get(path).map(|(key, _)| key)
     }
 
-    /// Place of a value, or of the key of the nearest table above it.
+    /// Position of a value, or of the key of the nearest table above it.
     pub fn value(&self, path: &str) -> Option<&ValueSource> {
         match self.keys.get(path) {
             Some((_, value)) => Some(value),
@@ -122,25 +122,25 @@ impl Places {
     }
 }
 
-/// A text of TOML that has been read.
+/// A parsed TOML text.
 pub(super) struct Document<'a>(Spanned<DeTable<'a>>);
 
 impl Document<'_> {
     /// Its values.
     ///
     /// # Errors
-    /// A number that no config can hold.
+    /// An error for a number that no config can hold.
     pub(super) fn table(self) -> Result<Table, Error> {
         Table::deserialize(Deserializer::from(self.0))
     }
 }
 
-/// Line and column of a span of bytes.
+/// Line and column of a range of bytes.
 pub(super) fn place(text: &str, span: Range<usize>) -> ValueSource {
     Lines::of(text).place(span)
 }
 
-/// A text and where its lines begin, so that a place is found without reading all that stands before it.
+/// A text with the starts of its lines, so that a position is found without reading the text before it.
 struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
@@ -155,7 +155,7 @@ impl<'a> Lines<'a> {
     fn place(&self, span: Range<usize>) -> ValueSource {
         let line = self.starts.partition_point(|start| *start <= span.start).max(1);
         let before = self.text.get(self.starts[line - 1]..span.start).unwrap_or_default();
-        // Point at one line only, so that a whole table is not underlined.
+        // Point at one line only, so that no whole table is underlined.
         let shown = self.text.get(span.clone()).unwrap_or_default().lines().next().unwrap_or_default();
         ValueSource::File { line, column: before.chars().count() + 1, offset: span.start, length: shown.len() }
     }

@@ -1,4 +1,4 @@
-//! `-s key=value`: one value in the place of another.
+//! `-s key=value`: overrides of single values.
 
 use std::collections::BTreeMap;
 
@@ -11,28 +11,27 @@ use super::{
 };
 use crate::error::Error;
 
-/// What is wrong with a whole number outside the range of TOML's.
+/// What is wrong with an integer outside TOML's range.
 pub(super) const BEYOND_NUMBERS: &str = "whole numbers end at 9223372036854775807, which is 2^63 - 1";
 
-/// One value to set, and how it was written.
+/// A value to set, and how it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
-    /// Key, in which the name of the one variant its table holds may be left out: `model.n_heads` for
-    /// `model.transformer.n_heads`.
+    /// Key. The name of the variant may be left out of it: `model.n_heads` for `model.transformer.n_heads`.
     pub key: String,
     /// The value.
     pub value: Value,
-    /// As in `-s KEY=VALUE`.
+    /// The text as in `-s KEY=VALUE`.
     pub text: String,
 }
 
 impl Override {
-    /// A value from a file other than the experiment's.
+    /// A value that comes from another file than the experiment's.
     pub fn new(key: &str, value: Value) -> Self {
         Self { key: key.to_owned(), text: format!("{key}={value}"), value }
     }
 
-    /// Reads `key=value`.
+    /// Parses `key=value`.
     ///
     /// # Errors
     /// [`Error::Argument`]
@@ -47,7 +46,7 @@ impl Override {
         if read.as_ref().is_some_and(|(places, _)| places.too_large().is_some()) {
             return Err(Error::argument(format!("-s {text}"), BEYOND_NUMBERS));
         }
-        // What is no TOML value is a string that lost its quotes to the shell.
+        // A text that is no TOML value is taken as a string whose quotes the shell removed.
         let value = read
             .and_then(|(_, document)| document.table().ok())
             .and_then(|mut table| table.remove("value"))
@@ -55,7 +54,7 @@ impl Override {
         Ok(Self { key: key.to_owned(), value, text: text.to_owned() })
     }
 
-    /// Reads every `key=value` of a command line.
+    /// Parses every `key=value` of a command line.
     ///
     /// # Errors
     /// [`Error::Argument`]; [`Error::TwoChoices`] of one part of an experiment, of which the first would go without a word.
@@ -75,7 +74,7 @@ impl Override {
         Ok(all)
     }
 
-    /// The part of an experiment of which it chooses a variant, and which.
+    /// The part of an experiment of which it chooses a variant, and that variant; `None` if it chooses none.
     fn choice(&self) -> Option<(&str, &str, &str)> {
         let (choice, rest) = self.key.split_once('.').unwrap_or((&self.key, ""));
         is_choice(choice).then_some(())?;
@@ -88,7 +87,7 @@ impl Override {
         Some((choice, variant, &self.text))
     }
 
-    /// Sets the value; returns its full key.
+    /// Sets the value and returns its full key.
     ///
     /// # Errors
     /// [`Error::Argument`]

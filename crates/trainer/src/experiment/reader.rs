@@ -1,4 +1,4 @@
-//! From a table to a checked config: every problem is collected on the way, each with its place.
+//! From a table to a checked config; all problems are collected, each with its position.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -21,19 +21,19 @@ use crate::{
     problem::{ExperimentError, Problem, ValueSource},
 };
 
-/// What an experiment is read for.
+/// What an experiment is loaded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To look at it, or at a network that it describes.
+    /// To inspect it, or a network that it describes.
     Look,
-    /// To train by it, which makes sense only where no answer is seen.
+    /// To train, which makes sense only if the model does not see the answers.
     Train,
 }
 
-/// Problems of form that one reading names: whoever has more starts with these.
+/// Largest number of problems of form that one reading reports.
 const MOST_PROBLEMS: usize = 50;
 
-/// A problem of form, and the keys that have no value for it.
+/// A problem of form, and the keys that have no value because of it.
 struct Refused {
     problem: Problem,
     unread: Vec<String>,
@@ -52,18 +52,19 @@ impl Reader {
         let mut problems: Vec<Problem> = refused.into_iter().map(|refused| refused.problem).collect();
         if let Some(experiment) = &mut experiment {
             problems.extend(self.settle(path, experiment));
-            // A file has as many examples as it has.
+            // A file has a fixed number of examples.
             if let Some([train, validation, test]) = experiment.task.held_examples().filter(|_| !has_data) {
                 experiment.data = DataConfig::Fixed { train, validation, test };
             }
         }
         if let Some(experiment) = experiment {
-            // A default stands where a value could not be read: what does not go together with that is no problem of its own.
+            // A value that could not be read is replaced by its default; what does not fit together with the default is
+            // not reported.
             let echoes = |key: &str, message: &str| {
                 unread.iter().any(|unread| is_same_or_below(key, unread) || names(message, unread))
             };
             let mut found = experiment.problems();
-            // What a model sees is known once model and task make sense.
+            // What a model sees is known only if model and task are valid.
             if purpose == Purpose::Train
                 && !found.iter().any(|(key, _)| key.starts_with("task") || key.starts_with("model"))
             {
@@ -84,8 +85,8 @@ impl Reader {
         Err(problems)
     }
 
-    /// Looks into the files that the task names, which are relative to the file that names them, or to the working folder where the
-    /// command line does.
+    /// Opens the files that the task names. Their paths are relative to the file that names them, or to the working
+    /// folder if the command line does.
     fn settle(&self, path: &Path, experiment: &mut Experiment) -> Option<Problem> {
         let table = format!("task.{}", experiment.task.name());
         let path_key = join(&table, "path");
@@ -98,12 +99,12 @@ impl Reader {
         Some(Problem { message: format!("{key}: {problem}"), help: None, origin, key })
     }
 
-    /// What could be read, and every problem of form.
+    /// The config as far as it could be read, and every problem of its form.
     fn deserialize<T: DeserializeOwned>(&self, mut table: Table) -> (Option<T>, Vec<Refused>) {
         let mut all = Vec::new();
         let mut removed: Vec<String> = Vec::new();
         let mut spelt_out: Vec<String> = Vec::new();
-        // Serde stops at the first error. Taking the culprit out and reading again finds the next one.
+        // Serde stops at the first error. Removing the key concerned and reading again finds the next one.
         let config = loop {
             let error = match form::read_with_path::<T>(Value::Table(table.clone())) {
                 Ok(config) => break Some(config),
@@ -116,7 +117,7 @@ impl Reader {
                 spelt_out.push(key);
                 continue;
             }
-            // What was spelt out is a table, which nobody wrote.
+            // A bare name was replaced by a table, which the user did not write.
             if matches!(refusal, Refusal::Kind { given: Given::Table, .. }) && spelt_out.contains(&path) {
                 let message = format!("{path}: the name alone says too little; write {path} = [\"…\", …]");
                 let origin = self.origin_of_value(&path);
@@ -167,7 +168,7 @@ impl Reader {
                 Problem { key: path.to_owned(), message: format!("{path}: {refusal}"), help, origin }
             }
         };
-        // A key that there is not stands for the one that is meant.
+        // An unknown key was probably meant to be the nearest known one.
         let is_stray = matches!(refusal, Refusal::NoSuchKey(..));
         let meant = nearest.map(str::to_owned);
         let unread = meant.into_iter().chain((!is_stray).then(|| problem.key.clone())).collect();
@@ -184,7 +185,7 @@ impl Reader {
         self.overridden_origin(key).or_else(file).unwrap_or(ValueSource::Default)
     }
 
-    /// The override that set this key, or one below it that made it a table.
+    /// The override that set this key, or that replaced it or a key above it by a table.
     fn overridden_origin(&self, key: &str) -> Option<ValueSource> {
         let below = || {
             let prefix = format!("{key}.");
@@ -194,7 +195,7 @@ impl Reader {
         self.overridden.get(key).or_else(below).cloned().map(ValueSource::Override)
     }
 
-    /// Origin of every key that somebody set.
+    /// Origin of every key that was set.
     pub(super) fn origins(&self, experiment: &Experiment) -> BTreeMap<String, ValueSource> {
         let keys = leaves("", &experiment.to_table()).into_iter().map(|(key, _)| key);
         keys.filter_map(|key| {
@@ -205,7 +206,7 @@ impl Reader {
     }
 }
 
-/// Reads a table as any config of ours, with every problem of form found.
+/// Reads a table as any of Headway's configs, collecting all problems of its form.
 ///
 /// # Errors
 /// [`Error::Experiment`]
@@ -225,13 +226,13 @@ fn is_same_or_below(key: &str, above: &str) -> bool {
     key.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// Whether a message speaks of a key by its last part.
+/// Whether a message names the last part of a key.
 fn names(message: &str, key: &str) -> bool {
     let name = key.rsplit('.').next().unwrap_or(key);
     !name.is_empty() && message.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
 }
 
-/// Sorts problems into the order of the file; what has no place in it comes last.
+/// Sorts problems into the order of the file; those without a position come last.
 fn in_order(problems: &mut [Problem]) {
     problems.sort_by_key(|problem| match problem.origin {
         ValueSource::File { offset, .. } => offset,
@@ -239,7 +240,7 @@ fn in_order(problems: &mut [Problem]) {
     });
 }
 
-/// The key that a path means. An item of a list is part of it only where the path goes on into the item.
+/// The key of a path. A list index is part of it only if the path continues into the item.
 fn key_of(path: &serde_path_to_error::Path) -> String {
     let segments: Vec<&Segment> = path.iter().filter(|segment| !matches!(segment, Segment::Unknown)).collect();
     let last = segments.iter().rposition(|segment| !matches!(segment, Segment::Seq { .. })).map_or(0, |last| last + 1);

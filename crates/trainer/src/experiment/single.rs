@@ -1,10 +1,11 @@
-//! Numbers that single precision, in which networks compute, cannot hold.
+//! Numbers that single precision, in which networks compute, cannot represent.
 
 use toml::{Table, Value};
 
 use super::{Experiment, leaves};
 
-/// What becomes of a number in single precision, if it is lost there: beyond its range, or so small that it is 0 or as good as 0.
+/// What single precision makes of a number that it cannot represent: beyond its range, or so small that it is 0 or
+/// nearly 0. `None` if it can.
 pub fn lost(value: f64) -> Option<String> {
     let single = value as f32;
     if !single.is_finite() {
@@ -17,7 +18,7 @@ pub fn lost(value: f64) -> Option<String> {
 }
 
 impl Experiment {
-    /// Every number of the config that is lost in single precision, as (key, message).
+    /// Numbers of the config that single precision cannot represent, as (key, message).
     pub(super) fn lost_numbers(&self) -> impl Iterator<Item = (String, String)> {
         let numbers = leaves("", &Table::try_from(self).unwrap_or_default()).into_iter();
         numbers.filter_map(|(key, value)| match value {

@@ -1,4 +1,4 @@
-//! `merge`: a checkpoint without its adapter, the low-rank parts folded into the weights.
+//! `merge`: a checkpoint without an adapter, whose low-rank parts are folded into the weights.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -14,21 +14,21 @@ use crate::{
     run_dir::NewRun,
 };
 
-/// What was folded into what.
+/// Result of a merge.
 #[derive(Clone, Debug)]
 pub struct Merged {
     /// The checkpoint that was written.
     pub checkpoint: Checkpoint,
-    /// Its record of both.
+    /// Its record of both origins.
     pub lineage: Lineage,
-    /// What a person should know about it.
+    /// A note for the user.
     pub note: Option<String>,
 }
 
-/// Writes W + (alpha / rank) A B in place of every weight W that an adapter stands beside, as a checkpoint like any other.
+/// Replaces every adapted weight W by W + (alpha / rank) A B, and writes the result as an ordinary checkpoint.
 ///
-/// `tuned` is a fine-tuned run or its checkpoint, or a folder that holds the adapter alone; the latter is folded into `base`, or into
-/// the checkpoint that the adapter names.
+/// `tuned` is a fine-tuned run or its checkpoint, or a folder with an adapter alone; such an adapter is folded into
+/// `base`, or into the checkpoint that it names.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for what cannot be read or does not fit, and for an adapter that was learned beside other weights;
@@ -60,7 +60,7 @@ fn of_checkpoint(tuned: &Path) -> Result<Sum, Error> {
     let itself = checkpoint.as_lineage(tuned, &config, arrays.len())?;
     let folded =
         Folded { from: itself.from.clone(), sha256: itself.weights_sha256.clone(), run_id: itself.run_id.clone() };
-    // The weights beside the parts are those that the run began with.
+    // The weights without the low-rank parts are those that the run started from.
     let base = checkpoint.lineage()?.unwrap_or(itself);
     Ok(Sum { config: plain(config), arrays, lineage: Lineage { folded: Some(folded), ..base }, note: None })
 }
@@ -82,14 +82,14 @@ fn into_base(tuned: &Path, base: Option<&Path>) -> Result<Sum, Error> {
     let config = checkpoint.config()?;
     let folded = Folded { from: tuned.display().to_string(), sha256: files.sha256.clone(), run_id };
     let belongs = files.belongs_to(&checkpoint, &config);
-    // What does not fit says more than that it is another.
+    // A tensor that does not fit is a better message than that the checkpoint is another one.
     let arrays = files.onto(&checkpoint.path, adapter::without(&checkpoint, &config)?)?;
     let note = belongs?;
     let lineage = checkpoint.as_lineage(base, &config, arrays.len())?;
     Ok(Sum { config: plain(config), arrays, lineage: Lineage { folded: Some(folded), ..lineage }, note })
 }
 
-/// The config of a model that keeps nothing beside its weights.
+/// The config without an adapter.
 fn plain(config: CheckpointConfig) -> CheckpointConfig {
     let experiment = Experiment { finetune: FinetuneConfig::Full, init_from: None, ..config.experiment };
     CheckpointConfig { experiment, ..config }

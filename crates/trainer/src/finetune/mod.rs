@@ -1,4 +1,5 @@
-//! `finetune`: weights from another run, everything else fresh, in a new folder that records where they came from.
+//! `finetune`: trains the weights of another run, with everything else fresh, in a new folder that records where the
+//! weights came from.
 
 mod merge;
 
@@ -27,21 +28,21 @@ pub use merge::{Merged, merge};
 
 /// A model with the weights of a checkpoint.
 pub struct Prepared {
-    /// The model, with fresh parts where the mode learns some beside it.
+    /// The model, with a fresh adapter if the mode trains one.
     pub model: Model,
     /// Where its weights came from.
     pub lineage: Lineage,
-    /// What a person should know: what was replaced or left out, and why.
+    /// Notes for the user: what was replaced or left out, and why.
     pub notes: Vec<String>,
 }
 
 /// Trains an experiment from the weights of a checkpoint.
 ///
-/// Every tensor must find its place, but for those whose sizes the task decides, where the task is another; with `allow_partial` the rest
-/// keeps fresh values and the record says which.
+/// Every tensor must fit, except those whose sizes depend on the task if the tasks differ. With `allow_partial` the
+/// others keep fresh values, and the record lists them.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when the weights do not fit, with one line per tensor; any other [`Error`].
+/// [`Error::Checkpoint`] if the weights do not fit, with one line per tensor; any other [`Error`].
 pub fn finetune(
     experiment: &Experiment,
     from: &Path,
@@ -58,7 +59,8 @@ pub fn finetune(
     session::run(experiment, dir, options, start)
 }
 
-/// Everything that can be wrong with a fine-tuning before its folder is made, so that a typo leaves nothing behind.
+/// Checks everything that can be wrong with a fine-tuning before its folder is made, so that a typo leaves nothing
+/// behind.
 ///
 /// # Errors
 /// as [`finetune`]
@@ -95,20 +97,22 @@ pub fn prepare(
     Ok(Prepared { model, lineage, notes })
 }
 
-/// A checkpoint's weights by name, those of a LoRA folded in: what other programs can take.
+/// A checkpoint's weights by name, with a LoRA folded in, as other programs can use them.
 ///
 /// # Errors
-/// [`Error::Checkpoint`], also for one that holds a prefix or a prompt, which no weights can take up; [`Error::NotFinite`]
+/// [`Error::Checkpoint`], also if it has a prefix or a prompt, which cannot be folded into weights;
+/// [`Error::NotFinite`]
 pub fn plain_weights(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Array>, Error> {
     let arrays = adapter::without(checkpoint, &checkpoint.config()?)?;
     checkpoint.ensure_finite(&arrays)?;
     Ok(arrays)
 }
 
-/// Whether the prefix or prompt of a checkpoint is trained on: it cannot be folded into weights as a LoRA is, but its own mode knows it.
+/// Whether the experiment continues to train the prefix or prompt of a checkpoint: it cannot be folded into weights as
+/// a LoRA can, but a run of the same mode can continue it.
 ///
 /// # Errors
-/// For one of another length.
+/// A sentence, for a prefix or prompt of another length.
 fn goes_on(experiment: &Experiment, from: &CheckpointConfig) -> Result<bool, String> {
     let (length, was) = match (&experiment.finetune, &from.experiment.finetune) {
         (FinetuneConfig::Prefix(now), FinetuneConfig::Prefix(was)) => (now.length, was.length),

@@ -1,4 +1,4 @@
-//! Examples and answers as arrays of numpy.
+//! Examples and answers as NumPy arrays.
 
 use std::io::{self, Read, Write};
 
@@ -8,10 +8,10 @@ use headway_tasks::{DataNames, TaskInput};
 use super::{Examples, Form, Out, ReadExamples, WriteAnswers};
 use crate::bad_inputs::BadInputs;
 
-/// The array of answers in a .npz file.
+/// Name of the array of answers in a .npz file.
 const OUTPUTS: &str = "outputs";
 
-/// The array of inputs in a .npz file: the one that the network was trained on, else `inputs`, else the only one.
+/// Name of the array of inputs in a .npz file: the one that the network was trained on, else `inputs`, else the only one.
 pub(super) fn name(there: &[String], names: Option<DataNames<'_>>) -> String {
     let trained_on = names.filter(|names| !names.are_columns).and_then(|names| names.inputs.first());
     let name = trained_on.map_or("inputs", String::as_str);
@@ -21,7 +21,7 @@ pub(super) fn name(there: &[String], names: Option<DataNames<'_>>) -> String {
     }
 }
 
-/// Rows of an array, some at a time.
+/// Examples of an array, read batch by batch.
 pub(super) struct ArrayExamples<'a, R> {
     array: ArrayReader<R>,
     form: &'a Form,

@@ -9,29 +9,29 @@ use serde_json::Value;
 use super::{Examples, Form, Predictor, likeliest};
 use crate::{bad_inputs::BadInputs, bounded_read, error::Error};
 
-/// Bytes of the text of an example at most: the largest example has a million numbers.
+/// Largest length of an example's text in bytes: the largest example has a million numbers.
 pub const LONGEST_TEXT: u64 = 1 << 26;
 
-/// What a network answers to one example.
+/// A network's answer to one example.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Answer {
-    /// `[seq_len, d_out]`, logits for classes; `[d_out]` or `[horizon, width]` where its data has one target for a sequence.
+    /// `[seq_len, d_out]`, logits for classes; `[d_out]` or `[horizon, width]` if the data has one target per sequence.
     pub outputs: Nested<f32>,
-    /// The likeliest class at each of those, for classes.
+    /// The likeliest class for each vector of logits; `None` unless answers are classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<Nested<usize>>,
-    /// Its probability.
+    /// Probability of that class; `None` unless answers are classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probabilities: Option<Nested<f32>>,
 }
 
-/// An array as lists of lists.
+/// An array as nested lists.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Nested<T> {
-    /// No axis.
+    /// A number: an array without axes.
     One(T),
-    /// Along the first axis.
+    /// The entries along the first axis.
     List(Vec<Self>),
 }
 

@@ -1,7 +1,7 @@
-//! `predict`: what a network answers to inputs of its own kind, both in the units of the data.
+//! `predict`: a network's answers to new inputs, both in the units of the data.
 //!
-//! Examples are read, answered and written some at a time, so that memory does not grow with the file. The file of answers appears when it
-//! is whole.
+//! Examples are read, answered and written batch by batch, so that memory does not grow with the file. The file of answers appears when it
+//! is complete.
 
 mod arrays;
 mod json;
@@ -26,7 +26,7 @@ use arrays::{ArchiveAnswers, ArrayAnswers, ArrayExamples};
 pub use json::{Answer, LONGEST_TEXT, Nested};
 use table::{TableAnswers, TableExamples};
 
-/// A trained network that answers.
+/// A trained network with what it needs to answer examples.
 pub struct Predictor {
     model: Model,
     device: Device,
@@ -35,12 +35,12 @@ pub struct Predictor {
     form: Form,
 }
 
-/// What a network takes and gives.
+/// What a network accepts and returns.
 struct Form {
     dims: TaskDims,
     takes_shorter: bool,
     scale: Scale,
-    /// Shape of its answer to a whole sequence, where it is asked for one; it is read at the last position.
+    /// Shape of the answer to a sequence, read at the last position; `None` if there is an answer for every position.
     answer: Option<Vec<usize>>,
     /// Whether its answers are logits of classes.
     classes: bool,
@@ -51,30 +51,30 @@ struct Examples {
     n: usize,
     seq_len: usize,
     inputs: Inputs,
-    /// What a table calls them.
+    /// Their names in a table.
     names: Vec<String>,
 }
 
-/// A file of examples, read from its beginning on.
+/// A file of examples, read from start to end.
 trait ReadExamples {
-    /// How many there are, if that is known.
+    /// Number of examples; `None` if that is not known.
     fn total(&self) -> Option<usize>;
 
-    /// The next examples, some of them; `None` behind the last.
+    /// The next examples, at most `most`; `None` after the last.
     fn next(&mut self, most: usize) -> Result<Option<Examples>, BadInputs>;
 }
 
-/// A file of answers, written from its beginning on.
+/// A file of answers, written from start to end.
 trait WriteAnswers {
-    /// Adds the answers to some examples, `[n, positions, d_out]`.
+    /// Adds the answers `[n, positions, d_out]` to some examples.
     fn add(&mut self, examples: &Examples, answers: &[f32]) -> io::Result<()>;
 
-    /// Writes what is left.
+    /// Writes what is still buffered.
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
 
 impl Form {
-    /// Width of a position.
+    /// Number of inputs of a position.
     fn d_in(&self) -> usize {
         match self.dims.input {
             TaskInput::Continuous { d_in } => d_in,
@@ -82,7 +82,7 @@ impl Form {
         }
     }
 
-    /// Positions that it answers of so many.
+    /// Number of positions of the answer to a sequence of `seq_len` positions.
     fn positions(&self, seq_len: usize) -> usize {
         if self.answer.is_some() { 1 } else { seq_len }
     }
@@ -96,13 +96,13 @@ impl Form {
         seq_len == self.dims.seq_len || self.takes_shorter && (1..self.dims.seq_len).contains(&seq_len)
     }
 
-    /// The lengths that it takes, in words.
+    /// The sequence lengths that the network accepts, in words.
     fn lengths(&self) -> String {
         let longest = self.dims.seq_len;
         if self.takes_shorter { format!("1 to {longest}") } else { longest.to_string() }
     }
 
-    /// The inputs that it takes, in words.
+    /// The inputs that the network accepts, in words.
     fn taken(&self) -> String {
         match self.dims.input {
             TaskInput::Continuous { d_in } => format!("[n, seq_len, {d_in}] with seq_len {}", self.lengths()),
@@ -112,7 +112,7 @@ impl Form {
         }
     }
 
-    /// What is wrong with a number; `None` for one that the network takes.
+    /// What is wrong with an input number; `None` if the network accepts it.
     fn problem(&self, value: f32) -> Option<String> {
         match self.dims.input {
             TaskInput::Continuous { .. } if value.is_finite() => None,
@@ -124,7 +124,7 @@ impl Form {
         }
     }
 
-    /// Numbers that are without problems, as inputs.
+    /// Valid numbers as inputs.
     fn inputs(&self, values: Vec<f32>) -> Inputs {
         match self.dims.input {
             TaskInput::Continuous { .. } => Inputs::Continuous(values),
@@ -134,7 +134,7 @@ impl Form {
 }
 
 impl Predictor {
-    /// The network of a checkpoint or of a run, which answers so many examples at a time; as many as it was trained with if not said.
+    /// Loads the network of a checkpoint or a run. It answers `batch_size` examples at a time; default: the batch size of its training.
     ///
     /// # Errors
     /// as [`evaluate::load`]; [`Error::Task`] where neither the checkpoint knows the scale of its data nor the file is there that it is of.
@@ -166,12 +166,12 @@ impl Predictor {
         Ok(Self { model: model.valid(), device: device.device.clone(), experiment, checkpoint, form })
     }
 
-    /// Answers the examples of a file in another, which is new, and says how many there were. Both are .csv, .npy or .npz, alike; between
-    /// batches `on_progress` is told how many are done, and of how many where that is known.
+    /// Writes the answers to the examples of a file into a new file and returns their number. Both are .csv, .npy or .npz, and the same; after
+    /// each batch `on_progress` gets the number of examples done and, if known, the number of all.
     ///
-    /// A network with tokens or numbers as inputs takes `[n, seq_len]` or `[n, seq_len, d_in]` and gives `[n, seq_len, d_out]`, logits for
-    /// classes; `[n, d_out]` or `[n, horizon, width]` where its data has one target for a sequence. A table has a line for each position, and
-    /// for classes the likeliest with its probability.
+    /// A network of tokens or numbers takes `[n, seq_len]` or `[n, seq_len, d_in]` and returns `[n, seq_len, d_out]`, logits for
+    /// classes; `[n, d_out]` or `[n, horizon, width]` if the data has one target per sequence. A table has a line for each position, and
+    /// for classes the likeliest class with its probability.
     ///
     /// # Errors
     /// [`Error::Inputs`] with the place; [`Error::Occupied`] where the file of answers is there already; [`Error::NotFinite`]; [`Error::Io`]
@@ -231,7 +231,7 @@ impl Predictor {
         Ok(n)
     }
 
-    /// What the network answers, in the units of the data; logits for classes.
+    /// The network's answers, in the units of the data; logits for classes.
     ///
     /// # Shapes
     /// `[n, positions, d_out]`
@@ -285,5 +285,5 @@ impl Format {
     }
 }
 
-/// What is written into.
+/// The writer of a file of answers.
 type Out = BufWriter<File>;

@@ -16,29 +16,29 @@ use headway_tasks::{
 use super::{Examples, Form, Out, ReadExamples, WriteAnswers, likeliest};
 use crate::bad_inputs::BadInputs;
 
-/// Examples of a table, whose lines stand together.
+/// Examples of a table; the lines of an example are next to each other.
 pub(super) struct TableExamples<'a> {
     table: Table<File>,
     form: &'a Form,
     columns: Vec<usize>,
-    /// The column that says which lines are one example; without, each line is.
+    /// Index of the column that says which lines belong to one example; `None` if each line is an example.
     example: Option<usize>,
-    /// Whether a line was read that is no part of an example yet.
+    /// Whether a line has been read that is not yet part of an example.
     is_ahead: bool,
-    /// Digests of the names that were met.
+    /// Digests of the names of the examples so far.
     met: HashSet<u64>,
-    /// An example of another length than those before it.
+    /// An example already read that starts the next batch because its length differs; `None` if there is none.
     held: Option<Example>,
 }
 
-/// Its name and its numbers.
+/// An example: its name and its numbers.
 struct Example {
     name: String,
     values: Vec<f32>,
 }
 
 impl<'a> TableExamples<'a> {
-    /// Columns are those that the network was trained on; where it was not trained on a table, all but `example`.
+    /// Reads the columns that the network was trained on; if it was not trained on a table, all except `example`.
     pub fn open(file: File, form: &'a Form, names: Option<DataNames<'_>>) -> Result<Self, BadInputs> {
         let table = Table::open(file).map_err(BadInputs::Unreadable)?;
         let columns = if let Some(DataNames { inputs, are_columns: true, .. }) = names {
@@ -58,7 +58,7 @@ impl<'a> TableExamples<'a> {
         Ok(Self { table, form, columns, example, is_ahead: false, met: HashSet::new(), held: None })
     }
 
-    /// Whether a column says which lines are one example.
+    /// Whether a column says which lines belong to one example.
     pub fn has_names(&self) -> bool {
         self.example.is_some()
     }
@@ -101,7 +101,7 @@ impl<'a> TableExamples<'a> {
             } else if is_over {
                 return Err(BadInputs::Length { example: name, found, taken: self.form.lengths() });
             } else if found == self.form.dims.seq_len {
-                // Told before more is read than an example can have.
+                // Refused before more is read than an example can have.
                 return Err(BadInputs::TooLong { example: name, longest: found });
             }
         }
@@ -141,7 +141,7 @@ pub(super) struct TableAnswers<'a> {
 }
 
 impl<'a> TableAnswers<'a> {
-    /// Columns are called as the targets that the network was trained on, where those were columns.
+    /// Columns have the names of the targets that the network was trained on, if those were columns.
     pub fn begin(out: Out, form: &'a Form, names: Option<DataNames<'_>>, has_names: bool) -> io::Result<Self> {
         let targets = names.filter(|names| names.are_columns).map(|names| names.targets);
         let columns = match (form.classes, targets) {
@@ -165,7 +165,7 @@ impl WriteAnswers for TableAnswers<'_> {
         let positions = self.form.positions(examples.seq_len);
         for (name, answers) in examples.names.iter().zip(answers.chunks_exact(positions * d_out)) {
             for position in 0..examples.seq_len {
-                // A line that nothing is asked of has empty cells, as in a table to train on.
+                // A line without an answer has empty cells, as in a table to train on.
                 let answer = (position + positions)
                     .checked_sub(examples.seq_len)
                     .map(|answered| &answers[answered * d_out..][..d_out]);

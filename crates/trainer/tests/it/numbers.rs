@@ -1,5 +1,5 @@
-//! Every number of a config: what is refused, whatever task, model, optimiser, schedule or mode it belongs to. A new key is tested
-//! here without further work.
+//! All numbers of a config: which values are refused, for every task, model, optimiser, schedule and mode. A new key is
+//! tested here without further work.
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ use headway_trainer::{
 };
 use toml::Value;
 
-/// Experiments that together have every key.
+/// Experiments that together contain every key.
 fn experiments() -> Vec<String> {
     let task = |more: &str| format!("[task.truncated_linear]\nseq_len = 4\nd_in = 2\n{more}");
     let transformer = "[model.transformer]\n";
     let in_context = |more: &str| format!("[task.icl_linear]\n{more}\n{transformer}[train]\nsteps = 20\n");
-    // A task of a file needs one.
+    // A task with a file needs one.
     let tasks = TASKS.iter().filter(|(name, _)| *name != "file");
     let mut all: Vec<String> = tasks.map(|(name, _)| format!("[task.{name}]\n{transformer}")).collect();
     all.extend(MODELS.iter().map(|(name, _)| task(&format!("[model.{name}]\n"))));
@@ -62,9 +62,9 @@ fn problems(text: &str, set: &[String]) -> Option<Vec<Problem>> {
     }
 }
 
-/// Whole numbers that may be 0.
+/// Integers that may be 0.
 const MAY_BE_ZERO: [&str; 6] = ["seed", "validation", "eval_every", "checkpoint_every", "warmup_steps", "n_anchors"];
-/// Whole numbers that may be as large as there are any: rhythms, what the memory of a machine decides about, and steps of growth.
+/// Integers that may be arbitrarily large: frequencies, sizes limited only by the machine's memory, and growth steps.
 const MAY_BE_HUGE: [&str; 10] = [
     "seed",
     "log_every",
@@ -84,7 +84,7 @@ fn every_number_has_a_range() {
     for text in experiments() {
         assert_eq!(problems(&text, &[]), None, "{text}");
         let experiment = from_text(Path::new("experiment.toml"), text, &[]).unwrap().experiment;
-        // Every value written down, so that one can be changed alone.
+        // Every value is written out, so that each can be changed by itself.
         let text = experiment.to_toml();
         for (key, value) in leaves("", &experiment.to_table()) {
             let name = key.rsplit('.').next().unwrap_or_default();
@@ -93,12 +93,12 @@ fn every_number_has_a_range() {
                 Value::Float(_) => {
                     floats += 1;
                     for value in ["nan", "inf", "-inf", "1e39", "-1e39", "1e-50", "-1e-50"] {
-                        // The one that is single precision from the start: there 1e-50 is 0.
+                        // The only key stored in single precision, where 1e-50 is 0.
                         if name == "min_delta" && value.ends_with("1e-50") {
                             continue;
                         }
                         let problems = with(value).unwrap_or_else(|| panic!("{key} = {value} is accepted:\n{text}"));
-                        // Of one wrong value one thing is said, of the value itself or the table that holds it.
+                        // One wrong value gives one problem, about the value itself or the table that contains it.
                         let [problem] = problems.as_slice() else { panic!("{key} = {value}: {problems:?}") };
                         assert!(key.starts_with(&problem.key), "{key} = {value}: {problem:?}");
                     }
@@ -108,7 +108,7 @@ fn every_number_has_a_range() {
                     assert!(with("-1").is_some(), "{key} = -1 is accepted:\n{text}");
                     assert!(with("9223372036854775808").is_some(), "{key} = 2^63 is accepted:\n{text}");
                     let at_zero = with("0").is_none();
-                    // A validation that something rests on, or a seed.
+                    // Either a validation set that another setting needs, or a seed.
                     assert!(!at_zero || MAY_BE_ZERO.contains(&name), "{key} = 0 is accepted:\n{text}");
                     let at_most = with("9223372036854775807").is_none();
                     assert!(!at_most || MAY_BE_HUGE.contains(&name), "{key} = 2^63 - 1 is accepted:\n{text}");

@@ -1,6 +1,6 @@
-//! Update rules and clipping against PyTorch, step by step, on every device of the build.
+//! Update rules and clipping compared with PyTorch, step by step, on every device of the build.
 //!
-//! `tests/fixtures/optimizers.json` of the repository lists the cases, `make_fixtures.py` beside it wrote them.
+//! The repository's `tests/fixtures/optimizers.json` lists the cases; `make_fixtures.py` beside it wrote them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,7 +55,7 @@ impl Fixture {
     /// The gradients `<prefix>.weight` and `<prefix>.bias`, as a backward pass would register them.
     fn gradients(&self, prefix: &str, module: &Linear, device: &Device) -> GradientsParams {
         let mut gradients = GradientsParams::new();
-        // Loading them as if they were weights turns the matrix from [out, in] to [in, out].
+        // Loading them as if they were weights transposes the matrix from [out, in] to [in, out].
         let of_gradients = weights::load(module.clone(), self.pair(prefix)).unwrap().0;
         let ids = weights::names(module).into_iter().map(|(_, id)| id).collect();
         of_gradients.visit(&mut Register { gradients: &mut gradients, ids, device });
@@ -77,7 +77,7 @@ impl ModuleVisitor for Register<'_> {
     }
 }
 
-/// Our config of a case, from what PyTorch was given.
+/// The config of a case, from PyTorch's arguments.
 fn config(case: &Value) -> OptimizerConfig {
     let number = |key: &str| case[key].as_f64();
     let weight_decay = number("weight_decay").unwrap_or(0.0);
@@ -133,7 +133,7 @@ fn updates_are_those_of_pytorch() {
     }
 }
 
-/// Moments after the last step; ours are kept in memory order, `[in, out]`.
+/// Compares the moments after the last step; ours are stored in memory order, `[in, out]`.
 fn compare_moments(fixture: &Fixture, case: &str, moments: &BTreeMap<String, Array>) {
     let mut compared = 0;
     for (name, want) in &fixture.arrays {

@@ -1,7 +1,7 @@
-//! Softmax attention on the CPU: tiles that stay in cache, forward and backward, without ever holding the pattern.
+//! Softmax attention on the CPU, forward and backward, in tiles that stay in cache; the pattern is never stored.
 //!
-//! The work is cut by the sizes alone, never by the number of threads, and every sum runs in a fixed order: the same inputs
-//! give the same bits on one thread and on sixty-four.
+//! The work is split by the sizes only, never by the number of threads, and every sum runs in a fixed order: the same
+//! inputs give the same bits on one thread and on sixty-four.
 
 mod narrow;
 mod tensor;
@@ -19,49 +19,50 @@ use crate::{flex, vector};
 use tensor::{Buffer, Heads};
 use wide::KEYS_PER_TILE;
 
-/// Heads narrower than this go through [`narrow`], whose vectors run along the keys only.
+/// Heads with fewer channels than this are computed by [`narrow`], whose vectors run along the keys only.
 const NARROWEST_TILE: usize = 8;
-/// Queries of one forward task: packing keys and values once per task costs little beside so many rows.
+/// Number of queries of one forward task; with so many, packing keys and values once per task costs little.
 const QUERIES_PER_TASK: usize = 512;
-/// Tasks that a backward pass aims for, by cutting the keys of a head into parts when there are few heads.
+/// Number of tasks that a backward pass aims for; if there are few heads, the keys of a head are split into parts.
 const BACKWARD_TASKS: usize = 64;
-/// Parts at most: each keeps its own gradient of the queries until they are added up.
+/// Largest number of parts: each keeps its own gradient of the queries until the gradients are added up.
 const MOST_PARTS: usize = 4;
-/// Keys in a part at least.
+/// Least number of keys in a part.
 const LEAST_KEYS_PER_PART: usize = 256;
-/// Multiply–adds worth handing to another thread.
+/// Least number of multiply–adds worth a thread of its own.
 const LEAST_WORK_PER_JOB: usize = 1 << 17;
 
-/// Everything that stays the same over the tasks of one call.
+/// What all tasks of one call share.
 struct Problem<'a> {
     sizes: Sizes,
     options: Options,
     q: Heads<'a>,
     k: Heads<'a>,
     v: Heads<'a>,
-    /// Biases by distance in units of log 2, per head.
+    /// Biases by distance for each head, in units of log 2.
     bias: Option<Vec<Vec<f32>>>,
-    /// Hidden pairs, `[q_len, k_len]`.
+    /// True for each hidden pair. `[q_len, k_len]`
     hidden: Option<Vec<u8>>,
 }
 
 impl Problem<'_> {
-    /// Factor that turns a product of query and key into an exponent of 2.
+    /// Factor that turns an inner product of query and key into an exponent of 2.
     fn exponent_scale(&self) -> f32 {
         self.options.scale * std::f32::consts::LOG2_E
     }
 
-    /// Keys that query `i` may see, counted from the first, as far as causality is concerned.
+    /// Number of keys, counted from the first, that causality lets query `i` see.
     fn visible(&self, i: usize) -> usize {
         if self.options.causal { self.sizes.causal_limit(i) } else { self.sizes.k_len }
     }
 
-    /// Biases of query `i` in a head, starting at key 0, and room for whole vectors behind the last.
+    /// Biases of query `i` in a head, from key 0 on, with room for whole vectors after the last.
     fn bias(&self, head: usize, i: usize) -> Option<&[f32]> {
         self.bias.as_ref().map(|bias| &bias[head][self.sizes.q_len - 1 - i..])
     }
 
-    /// Hides what query `i` may not see among the scores of the keys from `first` on, whole vectors of padding included.
+    /// Hides, among the scores of the keys from `first` on, those that query `i` may not see, and the padding of whole
+    /// vectors.
     #[inline(always)]
     fn hide(&self, i: usize, first: usize, scores: &mut [f32]) {
         let visible = self.visible(i).saturating_sub(first).min(scores.len());
@@ -78,7 +79,7 @@ impl Problem<'_> {
         self.sizes.d_key < NARROWEST_TILE && self.sizes.d_key == self.sizes.d_value
     }
 
-    /// Jobs of about equal and worthwhile size.
+    /// Number of tasks per job, so that jobs are about equally large and worth a thread.
     fn tasks_per_job(&self, tasks: usize) -> usize {
         let Sizes { batch, heads, q_len, k_len, d_key, d_value } = self.sizes;
         // An exponential costs about as much as sixteen multiply–adds.
@@ -87,13 +88,13 @@ impl Problem<'_> {
     }
 }
 
-/// The largest score of a row, or 0 where no key is visible: then every difference to it is still −∞, and not NaN.
+/// The largest score of a row, or 0 if no key is visible, so that differences from it are −∞ and not NaN.
 #[inline(always)]
 fn finite_or_zero(top: f32) -> f32 {
     if top == f32::NEG_INFINITY { 0.0 } else { top }
 }
 
-/// Room behind the biases of a head, so that whole vectors may be read at the last of them.
+/// Entries added after the biases of a head, so that whole vectors may be read from the last one on.
 const BIAS_ROOM: usize = 128;
 
 fn problem<'a>(
@@ -137,15 +138,15 @@ pub(super) fn forward(inputs: Inputs<Flex>, options: Options) -> (FlexTensor, Fl
             log_sums: &log_sums,
         });
     });
-    // SAFETY: the pieces cover all queries of all heads, and each task wrote both rows of its queries.
+    // SAFETY: the tasks cover all queries of all heads, and each has written both rows of its queries.
     let (output, log_sums) = unsafe { (output.into_tensor(), log_sums.into_entries()) };
     (output, flex::dense(log_sums, Shape::new([batch, heads, q_len])))
 }
 
-/// Some queries of one head, forward.
+/// Forward pass of some queries of one head.
 struct ForwardTask<'a> {
     problem: &'a Problem<'a>,
-    /// Batch and head.
+    /// Indices of batch and head.
     at: [usize; 2],
     queries: Range<usize>,
     output: &'a Buffer,
@@ -203,7 +204,8 @@ pub(super) fn backward(
             })
         })
         .collect();
-    // SAFETY: each task wrote the rows of all queries in the buffer of its part, and those of its keys; the parts cover all keys.
+    // SAFETY: each task has written the rows of all queries in the buffer of its part, and those of its keys; the parts
+    // cover all keys.
     let (d_q, d_k, d_v) = unsafe {
         let d_q = d_q.into_iter().map(|part| part.into_entries());
         (d_q.collect::<Vec<_>>(), d_k.into_tensor(), d_v.into_tensor())
@@ -225,24 +227,25 @@ pub(super) fn backward(
     Gradients { q: d_q, k: d_k, v: d_v, bias }
 }
 
-/// Some keys of one head against all its queries, backward. Returns the gradient of the head's biases, if there are any.
+/// Backward pass of some keys of one head against all its queries. Returns the gradient of the head's biases, if there
+/// are any.
 struct BackwardTask<'a> {
     problem: &'a Problem<'a>,
-    /// Batch and head.
+    /// Indices of batch and head.
     at: [usize; 2],
     keys: Range<usize>,
     output: &'a Heads<'a>,
     d_output: &'a Heads<'a>,
-    /// Of this head, `[q_len]`.
+    /// Log-sums of this head. `[q_len]`
     log_sums: &'a [f32],
-    /// Gradient of the queries from this part of the keys.
+    /// Gradient of the queries with respect to this part of the keys.
     d_q: &'a Buffer,
     d_k: &'a Buffer,
     d_v: &'a Buffer,
 }
 
 impl BackwardTask<'_> {
-    /// δ_i = Σ_c dO_ic O_ic of every query.
+    /// δ_i = Σ_c dO_ic O_ic for every query.
     #[inline(always)]
     fn deltas<S: Simd>(&self, simd: S) -> Vec<f32> {
         let mut deltas = vec![0.0; self.problem.sizes.q_len];

@@ -1,5 +1,5 @@
-//! Heads of up to seven channels, as the paper's models have them: every vector runs along the keys, and what belongs to a
-//! few keys stays in registers while all queries pass by.
+//! Heads of up to seven channels, as the paper's models have: vectors run along the keys, and the data of a few keys
+//! stay in registers while all queries pass by.
 
 use std::{f32::consts::LN_2, ops::Range};
 
@@ -8,7 +8,7 @@ use pulp::Simd;
 use super::{BackwardTask, ForwardTask, Problem, finite_or_zero};
 use crate::vector::{exp2, load, padded, store};
 
-/// Calls a function of the number of channels with that number known at compile time.
+/// Calls a function with the number of channels as a compile-time constant.
 macro_rules! with_channels {
     ($channels:expr, $function:ident::<$simd:ident>($($argument:expr),*)) => {
         match $channels {
@@ -33,7 +33,8 @@ pub(super) fn backward<S: Simd>(simd: S, task: BackwardTask<'_>) -> Vec<f32> {
     with_channels!(task.problem.sizes.d_key, backward_of::<S>(simd, task))
 }
 
-/// Channels of keys or values by groups of as many rows as a vector has lanes: `[rows / lanes, D, lanes]`, zeros at the end.
+/// Channels of keys or values in groups of as many rows as a vector has lanes: `[rows / lanes, D, lanes]`, padded with
+/// zeros.
 fn pack<'a, S: Simd, const D: usize>(rows: Range<usize>, row: impl Fn(usize) -> &'a [f32]) -> Vec<f32> {
     let mut packed = vec![0.0; padded::<S>(rows.len()) * D];
     for (first, group) in rows.clone().step_by(S::F32_LANES).zip(packed.chunks_exact_mut(D * S::F32_LANES)) {
@@ -57,7 +58,7 @@ fn vectors<S: Simd, const D: usize>(simd: S, packed: &[f32]) -> [S::f32s; D] {
     vectors
 }
 
-/// Σ_c a_c b_c, with a the same in all lanes.
+/// Σ_c a_c b_c, where a is the same in all lanes.
 #[inline(always)]
 fn dot<S: Simd, const D: usize>(simd: S, a: &[f32], b: &[S::f32s; D]) -> S::f32s {
     let mut sum = simd.mul_f32s(simd.splat_f32s(a[0]), b[0]);
@@ -67,10 +68,10 @@ fn dot<S: Simd, const D: usize>(simd: S, a: &[f32], b: &[S::f32s; D]) -> S::f32s
     sum
 }
 
-/// Queries that share each load of keys and values.
+/// Number of queries that share each load of keys and values.
 const QUERIES: usize = 4;
 
-/// Hides what query `i` may not see of the keys from `first` on.
+/// Hides the keys from `first` on that query `i` may not see.
 #[inline(always)]
 fn hide<S: Simd>(problem: &Problem<'_>, i: usize, first: usize, score: S::f32s) -> S::f32s {
     let mut lanes = [0.0; MOST_LANES];
@@ -90,13 +91,14 @@ fn forward_of<S: Simd, const D: usize>(simd: S, task: ForwardTask<'_>) {
     let scale = problem.exponent_scale();
     let lowest = simd.splat_f32s(f32::NEG_INFINITY);
     for first in queries.clone().step_by(QUERIES) {
-        // The last group repeats its last query rather than having a shape of its own.
+        // The last group repeats its last query to keep its size.
         let rows: [usize; QUERIES] = std::array::from_fn(|r| (first + r).min(queries.end - 1));
         let q: [[f32; D]; QUERIES] = rows.map(|i| {
             let row = &problem.q.row(at, i)[..D];
             std::array::from_fn(|c| row[c] * scale)
         });
-        // Groups of keys that every query sees whole come first, then those that need a look, as far as the last query sees.
+        // First the groups of keys that every query sees completely, then those that need a check, up to the last key
+        // that any query sees.
         let whole = if problem.hidden.is_some() { 0 } else { problem.visible(rows[0]) / lanes };
         let some = problem.visible(rows[QUERIES - 1]).div_ceil(lanes);
         let mut tops = [lowest; QUERIES];
@@ -115,7 +117,7 @@ fn forward_of<S: Simd, const D: usize>(simd: S, task: ForwardTask<'_>) {
                 store::<S>(score, sum);
             }
         }
-        // What the scores are compared with: the largest, or 0 where none is visible.
+        // The number subtracted from the scores: the largest of them, or 0 if no key is visible.
         let mut bases = [0.0; QUERIES];
         for (base, top) in bases.iter_mut().zip(tops) {
             *base = finite_or_zero(simd.reduce_max_f32s(top));
@@ -142,7 +144,7 @@ fn forward_of<S: Simd, const D: usize>(simd: S, task: ForwardTask<'_>) {
             let (to, log_sum) = unsafe { (output.row_mut(at, rows[r]), log_sums.row_mut([log_row, 0], rows[r])) };
             let sum = simd.reduce_sum_f32s(sums[r]);
             if sum == 0.0 {
-                // No visible key. A score that is not a number makes another sum.
+                // No key is visible. NaN scores would give another sum.
                 to.fill(0.0);
                 log_sum[0] = f32::INFINITY;
                 continue;
@@ -155,7 +157,7 @@ fn forward_of<S: Simd, const D: usize>(simd: S, task: ForwardTask<'_>) {
     }
 }
 
-/// What one group of keys needs to know of every query: scaled q, dO, log-sum, δ.
+/// What a group of keys needs of every query: scaled q, dO, log-sum, δ.
 fn pack_queries<const D: usize>(problem: &Problem<'_>, task: &BackwardTask<'_>, deltas: &[f32]) -> Vec<f32> {
     let scale = problem.exponent_scale();
     let mut packed = Vec::with_capacity(problem.sizes.q_len * (2 * D + 2));
@@ -167,7 +169,7 @@ fn pack_queries<const D: usize>(problem: &Problem<'_>, task: &BackwardTask<'_>, 
     packed
 }
 
-/// One group of keys: its packed channels, and the gradients that gather in registers.
+/// One group of keys: its packed channels, and its gradients, which are summed in registers.
 struct Group<S: Simd, const D: usize> {
     first: usize,
     k: [S::f32s; D],
@@ -177,7 +179,7 @@ struct Group<S: Simd, const D: usize> {
 }
 
 impl<S: Simd, const D: usize> Group<S, D> {
-    /// Passes the queries from `start` on, `HIDDEN` where some of them may not see some of the keys.
+    /// Passes over the queries from `start` on; with `HIDDEN`, some of them may not see some of the keys.
     #[inline(always)]
     fn pass<const HIDDEN: bool>(
         &mut self,
@@ -203,7 +205,7 @@ impl<S: Simd, const D: usize> Group<S, D> {
         }
     }
 
-    /// `N` queries from `i` on.
+    /// `N` queries, starting at `i`.
     #[inline(always)]
     fn rows<const HIDDEN: bool, const N: usize>(
         &mut self,
@@ -245,10 +247,10 @@ impl<S: Simd, const D: usize> Group<S, D> {
     }
 }
 
-/// Queries that go through the backward pass side by side.
+/// Number of queries that go through the backward pass side by side.
 const TOGETHER: usize = 2;
 
-/// Lanes of the widest vectors there are.
+/// Number of lanes of the widest vectors.
 const MOST_LANES: usize = 16;
 
 #[inline(always)]
@@ -264,7 +266,7 @@ fn backward_of<S: Simd, const D: usize>(simd: S, task: BackwardTask<'_>) -> Vec<
     for (first, (k, v)) in keys.clone().step_by(lanes).zip(packed) {
         let zero = [simd.splat_f32s(0.0); D];
         let mut group = Group { first, k: vectors(simd, k), v: vectors(simd, v), d_k: zero, d_v: zero };
-        // Queries before `some` see none of these keys, those from `all` on all of them.
+        // Queries before `some` see none of these keys; those from `all` on see all of them.
         let sees = |count: usize| move |i: &usize| problem.visible(*i) >= count;
         let some = (0..q_len).find(sees(first + 1)).unwrap_or(q_len);
         let all =

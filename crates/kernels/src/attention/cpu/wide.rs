@@ -1,5 +1,5 @@
-//! Heads of eight channels and more, or with values of another width than keys: products of tiles whose vectors run along
-//! keys or along channels, whichever is dense.
+//! Heads of eight or more channels, or whose values are wider or narrower than the keys: products of tiles, whose
+//! vectors run along keys or along channels, whichever is dense.
 
 use std::{f32::consts::LN_2, ops::Range};
 
@@ -13,7 +13,7 @@ const QUERIES_PER_TILE: usize = 48;
 /// Keys per tile.
 pub(super) const KEYS_PER_TILE: usize = 64;
 
-/// Rows, one after the other and padded with zeros to whole vectors.
+/// Rows packed one after the other, each padded with zeros to whole vectors.
 fn pack_rows<'a, S: Simd>(rows: impl ExactSizeIterator<Item = &'a [f32]>, width: usize, scale: f32) -> Vec<f32> {
     let stride = padded::<S>(width);
     let mut packed = Vec::with_capacity(rows.len() * stride);
@@ -24,7 +24,8 @@ fn pack_rows<'a, S: Simd>(rows: impl ExactSizeIterator<Item = &'a [f32]>, width:
     packed
 }
 
-/// Rows turned into columns of a tile, `[width, KEYS_PER_TILE]`, eight at a time; the last few columns may repeat the last row.
+/// Rows transposed into the columns of a tile, `[width, KEYS_PER_TILE]`, eight at a time; the last few columns may
+/// repeat the last row.
 fn pack_columns<'a>(keys: Range<usize>, row: impl Fn(usize) -> &'a [f32], to: &mut [f32]) {
     const GROUP: usize = 8;
     for first in keys.clone().step_by(GROUP) {
@@ -36,7 +37,7 @@ fn pack_columns<'a>(keys: Range<usize>, row: impl Fn(usize) -> &'a [f32], to: &m
     }
 }
 
-/// Tiles of at most [`KEYS_PER_TILE`] keys.
+/// The keys split into tiles of at most [`KEYS_PER_TILE`].
 fn key_tiles(keys: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     keys.clone().step_by(KEYS_PER_TILE).map(move |first| first..keys.end.min(first + KEYS_PER_TILE))
 }
@@ -69,7 +70,7 @@ fn row_max<S: Simd>(simd: S, scores: &[f32]) -> f32 {
     simd.reduce_max_f32s(simd.max_f32s(simd.max_f32s(top[0], top[1]), simd.max_f32s(top[2], top[3])))
 }
 
-/// Scores become 2^(score − top); returns their sum.
+/// Replaces the scores by 2^(score − top) and returns their sum.
 #[inline(always)]
 fn exponentials<S: Simd>(simd: S, scores: &mut [f32], top: f32) -> f32 {
     let (scores, _) = S::as_mut_simd_f32s(scores);
@@ -153,7 +154,7 @@ pub(super) fn forward<S: Simd>(simd: S, task: ForwardTask<'_>) {
             product::<S, true>(simd, [rows.len(), tile.len(), value_stride], pattern, v, &mut mixed, value_stride);
         }
         for (r, i) in rows.enumerate() {
-            // No visible key. A score that is not a number makes another sum.
+            // No key is visible. NaN scores would give another sum.
             let is_blind = sums[r] == 0.0;
             let share = if is_blind { 0.0 } else { 1.0 / sums[r] };
             // SAFETY: query `i` of this head belongs to this task alone.
@@ -164,7 +165,7 @@ pub(super) fn forward<S: Simd>(simd: S, task: ForwardTask<'_>) {
     }
 }
 
-/// A tile of the pattern from its scores, and of its gradient dS = P ⊙ (dP − δ) in place of dP.
+/// Turns a tile of scores into the pattern, and dP into the gradient of the scores, dS = P ⊙ (dP − δ).
 #[inline(always)]
 fn pattern_tile<S: Simd>(simd: S, scores: &mut [f32], d_pattern: &mut [f32], log_sum: f32, delta: f32) {
     let (scores, _) = S::as_mut_simd_f32s(scores);
@@ -241,7 +242,7 @@ pub(super) fn backward<S: Simd>(simd: S, task: BackwardTask<'_>) -> Vec<f32> {
         for (r, j) in tile.enumerate() {
             // SAFETY: key `j` of this head belongs to this task alone.
             let (d_k, d_v) = unsafe { (d_k.row_mut(at, j), d_v.row_mut(at, j)) };
-            // The packed queries carry scale / ln 2.
+            // The packed queries are multiplied by scale / ln 2.
             d_k.iter_mut().zip(&d_keys[r * key_stride..]).for_each(|(to, entry)| *to = entry * LN_2);
             d_v.copy_from_slice(&d_values[r * value_stride..][..sizes.d_value]);
         }

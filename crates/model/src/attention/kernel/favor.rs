@@ -1,4 +1,4 @@
-//! FAVOR+: softmax attention through random features, linear in the length.
+//! FAVOR+: softmax attention by random features, linear in the length.
 
 use burn::{
     module::Module,
@@ -22,25 +22,27 @@ use crate::{
 ///
 /// φ(x) = exp(W x' − |x'|²/2 − c) + ε, x' = x / d^(1/4), c the largest entry of W x' − |x'|²/2 in the row.
 ///
-/// For rows of W from N(0, I) and ε = 0, φ(q)·φ(k) e^(c_q + c_k) / m has mean exp(q·k / sqrt(d)), m the number of features: softmax
-/// attention in the mean, in time and memory linear in the length. A causal mask is a running sum over chunks of keys.
+/// If the rows of W are from N(0, I) and ε = 0, φ(q)·φ(k) e^(c_q + c_k) / m has mean exp(q·k / sqrt(d)), m being the
+/// number of features: softmax attention in expectation, in time and memory linear in the length. A causal mask is
+/// computed as a running sum over chunks of keys.
 ///
-/// W is drawn once, saved with the weights, and not trained. Sources take for keys the largest entry of all positions as c, which
-/// lets ε carry a trace of later keys; here each key has its own c, and the factor e^c is put back into its weight relative to the
-/// largest among the visible keys.
+/// W is drawn once, saved with the weights, and not trained. For keys, other implementations take c to be the largest
+/// entry over all positions, so that ε carries a trace of later keys; here each key has its own c, and its weight is
+/// multiplied by e^c relative to the largest among the visible keys.
 ///
 /// # References
-/// Choromanski et al. 2020, arXiv 2009.14794, lemma 1 and section 2.4. Their orthogonal blocks come from a QR decomposition whose signs
-/// are left as they fall, which is not uniform over orthogonal matrices and biased for narrow heads; here R has a positive diagonal.
+/// Choromanski et al. 2020, arXiv 2009.14794, lemma 1 and section 2.4. Their orthogonal blocks come from a QR
+/// decomposition with arbitrary signs, which is not uniform over orthogonal matrices and is biased for narrow heads;
+/// here R has a positive diagonal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FavorConfig {
-    /// Random features m per head. Default 256.
+    /// Number of random features m per head. Default 256.
     pub n_features: usize,
     /// How the rows of W are drawn: `orthogonal` or `iid`. Default `orthogonal`.
     pub directions: Directions,
-    /// ε, above 0 and at most 1. Default 1e-9: each row has a largest feature of 1, which the 1e-6 and 1e-4 of other programs are not
-    /// relative to.
+    /// ε, above 0 and at most 1. Default 1e-9. It is relative to the largest feature of each row, which is 1; the 1e-6
+    /// and 1e-4 of other programs are not.
     pub epsilon: f64,
 }
 
@@ -48,7 +50,8 @@ pub struct FavorConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Directions {
-    /// Blocks of `d_key` orthogonal rows with the lengths of independent ones: the same mean, at most the same variance.
+    /// Blocks of `d_key` orthogonal rows with the lengths of independent ones: the same mean and at most the same
+    /// variance.
     #[default]
     Orthogonal,
     /// Independent rows from N(0, I).
@@ -61,16 +64,16 @@ impl Default for FavorConfig {
     }
 }
 
-/// The kernel of one layer.
+/// FAVOR+ of one layer.
 #[derive(Module, Debug)]
 pub struct Favor {
-    /// W, which every head uses. `[n_features, d_key]`
+    /// W, shared by all heads. `[n_features, d_key]`
     pub features: Buffer,
     #[module(skip)]
     epsilon: f64,
 }
 
-/// Features of rows and the largest exponent of each, which was taken out of them.
+/// Features of rows, divided by e^c for the largest exponent c of each row.
 struct Features {
     /// `[batch, n_heads, rows, n_features]`
     phi: Tensor<4>,
@@ -84,7 +87,7 @@ impl Features {
     }
 }
 
-/// Sums over the keys so far, relative to the largest level among them.
+/// Sums over the keys so far, relative to the largest level c among them.
 struct Sums {
     /// Σ_j φ(k_j) v_jᵀ. `[batch, n_heads, n_features, d_value]`
     mixed: Tensor<4>,
@@ -113,11 +116,11 @@ impl Sums {
     }
 }
 
-/// Keys of one chunk of a causal pass.
+/// Number of keys in one chunk of a causal pass.
 const CHUNK: usize = 64;
-/// Level of a key that is not seen.
+/// Level of a hidden key.
 const HIDDEN: f32 = -1e30;
-/// Below every sum of weights of a query that sees a key: there is nothing to divide where it sees none.
+/// Smaller than every sum of weights of a query that sees a key; keeps the division finite if it sees none.
 const NOTHING: f64 = 1e-30;
 
 impl Favor {
@@ -126,13 +129,14 @@ impl Favor {
         let x = x.cast(FloatDType::F32).mul_scalar(d_key.powf(-0.25));
         let half_square = (x.clone() * x.clone()).sum_dim(3).mul_scalar(0.5); // [batch, n_heads, rows, 1]
         let exponents = x.matmul(self.features.val().transpose().unsqueeze()) - half_square;
-        // A common factor of a query's features cancels, and that of a key's is put back: but for ε, neither has a gradient.
+        // A factor on a query's features cancels, and that on a key's is put back; except for ε, neither has a
+        // gradient.
         let level = exponents.clone().detach().max_dim(3);
         Features { phi: (exponents - level.clone()).exp().add_scalar(self.epsilon), level }
     }
 }
 
-/// Weights of the keys of each query, not normalised, and the level that they are relative to.
+/// Unnormalised weights of the keys for each query, and the level that they are relative to.
 ///
 /// # Shapes
 /// weights `[batch, n_heads, q_len, k_len]`, level `[batch, n_heads, q_len, 1]`
@@ -151,22 +155,22 @@ fn pair_weights(q: &Features, k: &Features, mask: &Mask, before: Option<&Sums>) 
         Some(sums) => own.max_pair(sums.level.clone().expand([batch, n_heads, q_len, 1])),
         None => own,
     };
-    // Next to any other the factor of a hidden key is zero; where all are hidden it would be one.
+    // Relative to any visible key, the factor of a hidden one is zero; if all are hidden it would be one.
     let seen = levels.clone().greater_elem(HIDDEN).float();
     let factors = (levels - level.clone()).exp() * seen;
     (q.phi.clone().matmul(k.phi.clone().swap_dims(2, 3)) * factors, level)
 }
 
-/// Every query sees every key.
+/// Attention without a mask.
 fn mix_all(q: &Features, k: &Features, v: Tensor<4>) -> Tensor<4> {
     let sums = Sums::of(k, v);
     q.phi.clone().matmul(sums.mixed) / q.phi.clone().matmul(sums.mass)
 }
 
-/// Query i sees keys 0 … i + (`k_len` − `q_len`).
+/// Attention in which query i sees keys 0 … i + (`k_len` − `q_len`).
 fn mix_causally(q: &Features, k: &Features, v: &Tensor<4>) -> Tensor<4> {
     let ([batch, n_heads, q_len, _], [_, _, k_len, d_value]) = (q.phi.dims(), v.dims());
-    // Queries that see nothing, and keys that all others see.
+    // Number of first queries that see nothing, and of first keys that all queries see.
     let (blind, common) = (q_len.saturating_sub(k_len), k_len.saturating_sub(q_len));
     let mut mixed = Vec::new();
     if blind > 0 {
@@ -211,13 +215,13 @@ impl Kernel for Favor {
     }
 }
 
-/// The chunks of a causal pass, as the budget counts.
+/// Chunks of a causal pass, for the budget.
 struct Chunks {
-    /// Pairs of a query and a key of the same chunk.
+    /// Number of pairs of a query and a key in the same chunk.
     pairs: f64,
-    /// Rows of the last chunk.
+    /// Number of rows in the last chunk.
     last: f64,
-    /// Chunks.
+    /// Number of chunks.
     count: f64,
 }
 
@@ -248,7 +252,7 @@ impl KernelSpec for FavorConfig {
         AttentionKernel::Favor(Favor { features, epsilon })
     }
 
-    /// Any pairs can be hidden, in memory quadratic in the length.
+    /// Any pairs can be hidden, with memory quadratic in the length.
     fn supports(&self, demand: Demand) -> Result<(), &'static str> {
         match demand {
             Demand::AnyMask => Ok(()),
@@ -256,7 +260,8 @@ impl KernelSpec for FavorConfig {
         }
     }
 
-    /// Features of queries and keys; sums over keys and their products with queries; in a causal pass the pairs within a chunk besides.
+    /// Features of queries and keys, sums over keys, and their products with queries; in a causal pass also the pairs
+    /// within a chunk.
     fn flops(&self, sizes: &KernelSizes) -> f64 {
         let KernelSizes { n_heads, q_len, k_len, d_key, d_value, causal } = *sizes;
         let m = self.n_features as f64;
@@ -269,10 +274,11 @@ impl KernelSpec for FavorConfig {
     fn kept_floats(&self, sizes: &KernelSizes) -> f64 {
         let KernelSizes { n_heads, q_len, k_len, d_value, causal, .. } = *sizes;
         let m = self.n_features as f64;
-        // Exponentials and features; rows are kept scaled, in place of those that came in. Both sides of the last division.
+        // Exponentials and features; the rows are kept scaled, instead of the given ones. Both sides of the final
+        // division.
         let each = 2.0 * (q_len + k_len) * m + q_len * (d_value + 1.0);
         let state = m * (d_value + 1.0);
-        // Sums over keys, whose weighted features stand in place of the others unless pairs need those.
+        // Sums over keys, whose weighted features replace the unweighted ones unless pairs need those.
         let sums = if causal {
             let Chunks { pairs, last, count } = Chunks::of(q_len);
             2.0 * pairs + (k_len - last) * m + (count - 1.0) * state
@@ -316,7 +322,7 @@ impl Directions {
                 rows.push(row);
                 continue;
             }
-            // Gram and Schmidt's rows are those of a QR decomposition whose R has a positive diagonal.
+            // Gram–Schmidt gives the rows of a QR decomposition whose R has a positive diagonal.
             let block = rows.len() / d * d;
             let direction = orthogonal_to(&rows[block..], row);
             let length = norm(&normal()) / norm(&direction);
@@ -326,7 +332,8 @@ impl Directions {
     }
 }
 
-/// The part of a vector that is orthogonal to vectors which are orthogonal to each other; taken out twice, since the first time rounds.
+/// The part of a vector that is orthogonal to other vectors, which are orthogonal to each other. Projected twice,
+/// because the first time leaves rounding errors.
 fn orthogonal_to(others: &[Vec<f64>], vector: Vec<f64>) -> Vec<f64> {
     let minus = |vector: Vec<f64>, other: &Vec<f64>| {
         let share = dot(&vector, other) / dot(other, other);

@@ -1,6 +1,6 @@
-//! Attention kernels: how queries, keys and values become a mixture. One file each, and one row in the list below.
+//! Attention kernels, which mix values by queries and keys. One file each, and one row in the list below.
 //!
-//! A file holds a config, which is a [`KernelSpec`], and what is built from it, which is a [`Kernel`].
+//! A file contains a config, which is a [`KernelSpec`], and the kernel built from it, which is a [`Kernel`].
 
 mod favor;
 mod naive;
@@ -18,14 +18,14 @@ pub use softmax::Softmax;
 
 /// An attention kernel as it is built. The laws that it obeys are `headway_testkit::laws::kernel`.
 pub trait Kernel {
-    /// Attention pattern in f32; each row is a probability vector over the visible keys, or zero where there are none. Queries
-    /// and keys may come in half precision.
+    /// Attention pattern in f32; each row is a probability vector over the visible keys, or zero if there are none.
+    /// Queries and keys may have half precision.
     ///
     /// # Shapes
     /// q `[batch, n_heads, q_len, d_key]`, k `[batch, n_heads, k_len, d_key]` -> `[batch, n_heads, q_len, k_len]`
     fn pattern(&self, q: Tensor<4>, k: Tensor<4>, view: &View) -> Tensor<4>;
 
-    /// pattern(q, k) · v, free to avoid building the pattern.
+    /// pattern(q, k) · v. Implementations may avoid building the pattern.
     ///
     /// # Shapes
     /// as [`Kernel::pattern`], v `[batch, n_heads, k_len, d_value]` -> `[batch, n_heads, q_len, d_value]`
@@ -34,63 +34,64 @@ pub trait Kernel {
     }
 }
 
-/// What a layer may ask of a kernel beside mixing all keys or, causally, those up to its own.
+/// What a layer may require of a kernel besides attention to all keys or, causally, to keys up to the query's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
-    /// Hides any pairs of queries and keys.
+    /// Hiding any pairs of queries and keys.
     AnyMask,
-    /// Adds a bias by distance to the scores.
+    /// Adding a bias by distance to the scores.
     Bias,
 }
 
-/// Sizes of one group of heads on one sequence, in f64 as the budget counts.
+/// Sizes of one group of heads on one sequence, as f64 for the budget.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelSizes {
-    /// Heads.
+    /// Number of heads.
     pub n_heads: f64,
-    /// Rows that attend.
+    /// Number of queries.
     pub q_len: f64,
-    /// Rows that are attended to.
+    /// Number of keys.
     pub k_len: f64,
     /// Width of queries and keys.
     pub d_key: f64,
     /// Width of values.
     pub d_value: f64,
-    /// Whether queries see keys up to their own alone.
+    /// Whether queries see only keys up to their own.
     pub causal: bool,
 }
 
-/// An attention kernel's config: its settings, and all that others ask about it.
+/// Config of an attention kernel: its settings, and its properties for other modules.
 pub trait KernelSpec {
-    /// Settings that make no sense, by their key below `kernel`.
+    /// Problems of its settings, by their key below `kernel`.
     fn validate(&self) -> Vec<ConfigError> {
         Vec::new()
     }
 
-    /// The kernel for queries and keys of a width.
+    /// Builds the kernel for queries and keys of width `d_key`.
     fn build(&self, d_key: usize, init: &mut Initializer<'_>) -> AttentionKernel;
 
-    /// What it cannot do, with the reason.
+    /// Whether the kernel can do what a layer requires.
     ///
     /// # Errors
-    /// The reason, as the end of a sentence that begins with the kernel's name.
+    /// The reason why it cannot, as the end of a sentence that begins with the kernel's name.
     fn supports(&self, demand: Demand) -> Result<(), &'static str>;
 
-    /// Floating-point operations of [`Kernel::mix`], two per multiply–add, matrix products only.
+    /// Floating-point operations of [`Kernel::mix`], two per multiply–add; matrix products only.
     fn flops(&self, sizes: &KernelSizes) -> f64;
 
-    /// Numbers that [`Kernel::mix`] keeps for the backward pass on the CPU beside q, k, v and its result.
+    /// Number of floats that [`Kernel::mix`] keeps for the backward pass on the CPU, besides q, k, v and its result.
     fn kept_floats(&self, sizes: &KernelSizes) -> f64;
 
-    /// The kernel whose function of queries, keys and values this is another way to compute.
+    /// A canonical kernel with the same function of queries, keys and values, for comparing configs; most kernels
+    /// return themselves.
     fn function(&self) -> KernelKind;
 
-    /// What its buffers follow, by their names below the attention layer; empty for a kernel that has none.
+    /// Rules for its buffers, by their names below the attention layer; empty if it has none.
     fn rules(&self) -> &'static [Rule] {
         &[]
     }
 
-    /// Configs for the law tests, one for every way in which it computes.
+    /// Configs for the law tests, one for each way in which it computes.
     fn examples(&self) -> Vec<KernelKind>;
 }
 
@@ -111,18 +112,18 @@ impl KernelKind {
         Self::defaults().iter().flat_map(|kind| kind.spec().examples()).collect()
     }
 
-    /// Builds the kernel for queries and keys of a width, its buffers drawn from `rng` on the host.
+    /// Builds the kernel for queries and keys of width `d_key`, with buffers drawn from `rng` on the host.
     pub fn init(&self, d_key: usize, rng: &mut dyn Rng, device: &Device) -> AttentionKernel {
         self.spec().build(d_key, &mut Initializer::new(rng, device))
     }
 
-    /// Adds what the kernel does and keeps to a budget.
+    /// Adds the kernel's operations and memory to a budget.
     pub fn count(&self, sizes: &KernelSizes, count: &mut Count) {
         count.flops += self.spec().flops(sizes);
         count.keep(self.spec().kept_floats(sizes));
     }
 
-    /// Settings that make no sense, by key, as those of a model.
+    /// Problems of its settings, by key of the model's table.
     pub fn problems(&self) -> impl Iterator<Item = ConfigError> {
         let name = self.name();
         let place = move |ConfigError { key, problem }| ConfigError::new("kernel", format!("{name}.{key} {problem}"));

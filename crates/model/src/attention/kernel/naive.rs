@@ -1,4 +1,4 @@
-//! Softmax attention from plain tensor operations: the readable reference.
+//! Softmax attention from plain tensor operations, as a readable reference.
 
 use burn::{
     module::Module,
@@ -10,15 +10,16 @@ use crate::{attention::view::View, init::Initializer};
 
 /// mix(q, k, v) = softmax(q kᵀ / sqrt(`d_key`) + bias) v, row-wise over the visible keys.
 ///
-/// The softmax subtracts each row's maximum, so scores of size 1e4 stay finite. A hidden key has weight exactly zero, and a
-/// row without any visible key is zero throughout. Every array of scores is held, which `softmax` avoids.
+/// The softmax subtracts each row's maximum, so scores of size 1e4 stay finite. A hidden key has weight exactly zero,
+/// and a row without visible keys is zero. All scores are kept in memory, which `softmax` avoids.
 ///
 /// # References
 /// Vaswani et al. 2017, arXiv 1706.03762, equation 1.
 #[derive(Module, Debug)]
 pub struct Naive;
 
-/// Score of a hidden key: next to any other its exponential is zero, and unlike −∞ it leaves a row of its own kind finite.
+/// Score of a hidden key: its exponential is zero beside any visible key, and unlike −∞ it keeps a row of hidden keys
+/// finite.
 const HIDDEN: f32 = -1e30;
 
 impl Kernel for Naive {
@@ -27,7 +28,7 @@ impl Kernel for Naive {
         let k_len = k.dims()[2];
         let hidden = view.mask.hidden(q_len, k_len, &q.device());
         let [q, k] = [q, k].map(|tensor| tensor.cast(FloatDType::F32));
-        // Scaling q touches d_key entries a row where scaling the scores would touch k_len.
+        // Scaling q touches d_key entries per row, scaling the scores would touch k_len.
         let scores = q.mul_scalar(1.0 / (d_key as f64).sqrt()).matmul(k.swap_dims(2, 3)); // [batch, n_heads, q_len, k_len]
         let scores = match &view.bias {
             Some(bias) => scores + bias.pairs(q_len, k_len).unsqueeze(),
@@ -44,9 +45,9 @@ impl Kernel for Naive {
 }
 
 impl Naive {
-    /// Numbers that a softmax of plain operations keeps for the backward pass, for `rows` rows of `width` scores: the shifted scores,
-    /// their exponentials, the sums of those and the result. burn's autodiff differentiates its subtraction, exponential and
-    /// division one by one.
+    /// Number of floats that a softmax of plain operations keeps for the backward pass, for `rows` rows of `width`
+    /// scores: the shifted scores, their exponentials, the sums, and the result, since burn's autodiff differentiates
+    /// subtraction, exponential and division one by one.
     pub(crate) fn kept_by_rows(rows: f64, width: f64) -> f64 {
         3.0 * rows * width + rows
     }

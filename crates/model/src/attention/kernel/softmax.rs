@@ -1,4 +1,4 @@
-//! Softmax attention without its pattern: the fused operation of `headway-kernels`.
+//! Softmax attention without storing its pattern, by the fused operation of `headway-kernels`.
 
 use burn::{module::Module, tensor::Tensor};
 use headway_kernels::{Options, fused_attention, is_supported};
@@ -6,9 +6,10 @@ use headway_kernels::{Options, fused_attention, is_supported};
 use super::{AttentionKernel, Demand, Kernel, KernelKind, KernelSizes, KernelSpec, Naive};
 use crate::{attention::view::View, init::Initializer, mask::Mask};
 
-/// mix(q, k, v) = softmax(q kᵀ / sqrt(`d_key`) + bias) v, the same function as [`Naive`], in memory linear in the length.
+/// mix(q, k, v) = softmax(q kᵀ / sqrt(`d_key`) + bias) v, the same function as [`Naive`], in memory linear in the
+/// length.
 ///
-/// Where some rows have no place among the others the bias is no function of the distance alone, and [`Naive`] computes it.
+/// If some rows have no position, the bias is not a function of the distance alone; then [`Naive`] computes it.
 #[derive(Module, Debug)]
 pub struct Softmax;
 
@@ -51,7 +52,7 @@ impl KernelSpec for Softmax {
         Naive.flops(sizes)
     }
 
-    /// One logarithm a row.
+    /// One logarithm per row.
     fn kept_floats(&self, sizes: &KernelSizes) -> f64 {
         sizes.n_heads * sizes.q_len
     }

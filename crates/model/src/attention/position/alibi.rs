@@ -1,4 +1,4 @@
-//! Attention with linear biases.
+//! ALiBi: attention with linear biases.
 
 use burn::{
     module::Module,
@@ -8,21 +8,22 @@ use burn::{
 use super::{Hand, Position, PositionKind, PositionSizes, PositionSpec, Scheme};
 use crate::init::Initializer;
 
-/// Adds −s_h |i − j| to the score of query i and key j in head h: a key counts for less, the further away it is.
+/// Adds −s_h |i − j| to the score of query i and key j in head h, so that distant keys get less weight.
 ///
-/// With n heads, n a power of two, s_h = 2^(−8h/n) for h = 1 … n. Otherwise the slopes are those of the power of two below n, followed
-/// by every second one of twice as many heads, from the first. Sequences may be longer than those that the model was built for.
+/// For n heads, n a power of two, s_h = 2^(−8h/n) for h = 1 … n. For other n, the slopes are those of the largest power
+/// of two below n, followed by every second slope of twice that number of heads, starting with the first. Sequences may
+/// be longer than those the model was built for.
 ///
 /// # References
-/// Press, Smith, Lewis 2022, arXiv 2108.12409, section 3; other numbers of heads as in the authors' code. There attention is causal;
-/// without a mask the same bias holds on both sides.
+/// Press, Smith, Lewis 2022, arXiv 2108.12409, section 3; other numbers of heads as in the authors' code. In the paper
+/// attention is causal; without a mask the same bias applies in both directions.
 #[derive(Module, Debug)]
 pub struct Alibi;
 
 impl Scheme for Alibi {
     fn bias(&self, n_heads: usize, [q_len, k_len]: [usize; 2], device: &Device) -> Option<Tensor<2>> {
         let distances = q_len + k_len - 1;
-        // Entry k_len − 1 is that of a query and a key at the same place.
+        // Entry k_len − 1 belongs to a query and a key at the same position.
         let distance = |at: usize| at.abs_diff(k_len - 1) as f64;
         let of_head = |slope: f64| (0..distances).map(move |at| (-slope * distance(at)) as f32);
         let values: Vec<f32> = slopes(n_heads).into_iter().flat_map(of_head).collect();
@@ -30,7 +31,7 @@ impl Scheme for Alibi {
     }
 }
 
-/// s_1 … s_n.
+/// Slopes s_1 … s_n.
 fn slopes(n_heads: usize) -> Vec<f64> {
     let of_power = |n: usize| (1..=n).map(move |h| (-8.0 * h as f64 / n as f64).exp2());
     let below = if n_heads.is_power_of_two() { n_heads } else { n_heads.next_power_of_two() / 2 };

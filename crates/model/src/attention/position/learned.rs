@@ -11,7 +11,7 @@ use crate::{budget::size, init::Initializer};
 /// One trainable row per position, drawn from N(0, 0.02²) as in GPT-2. Sequences longer than the table are refused.
 pub struct LearnedPositions;
 
-/// The rows of a model.
+/// The table of a model.
 #[derive(Module, Debug)]
 pub struct LearnedTable {
     /// `[seq_len, d_model]`

@@ -1,6 +1,6 @@
-//! Position schemes: what tells a token where it stands. One file each, and one row in the list below.
+//! Position schemes, which tell tokens apart by position. One file each, and one row in the list below.
 //!
-//! A file holds a config, which is a [`PositionSpec`], and what is built from it, which is a [`Scheme`].
+//! A file contains a config, which is a [`PositionSpec`], and the scheme built from it, which is a [`Scheme`].
 
 mod alibi;
 mod learned;
@@ -19,18 +19,18 @@ pub use none::NoPositions;
 pub use rope::{Rope, RopeConfig};
 pub use sinusoidal::{Sinusoidal, SinusoidalTable};
 
-/// A position scheme as it is built: it acts by up to three hands. The laws that it obeys are
+/// A position scheme as it is built. It can act in up to three places. The laws that it obeys are
 /// `headway_testkit::laws::position`.
 pub trait Scheme {
-    /// Rows that are added to the embedded tokens before the first layer.
+    /// Rows to add to the embedded tokens before the first layer; `None` if the scheme has no table.
     ///
     /// # Shapes
-    /// result `[rows, d_model]`, as many rows as the model was built for at least
+    /// result `[rows, d_model]`, with at least as many rows as the model was built for
     fn table(&self, _device: &Device) -> Option<Tensor<2>> {
         None
     }
 
-    /// Turns queries and keys of a layer. The last query stands where the last key does.
+    /// Rotates queries and keys of a layer by their positions. The last query and the last key have the same position.
     ///
     /// # Shapes
     /// `[batch, n_heads, rows, d_head]` each -> the same
@@ -38,7 +38,8 @@ pub trait Scheme {
         [q, k]
     }
 
-    /// What is added to the scores of query i and key j: entry `j − i + q_len − 1`. The last query stands where the last key does.
+    /// Bias of the scores of query i and key j: entry `j − i + q_len − 1`. The last query and the last key have the
+    /// same position. `None` if the scheme has no bias.
     ///
     /// # Shapes
     /// result `[n_heads, q_len + k_len − 1]`
@@ -47,7 +48,7 @@ pub trait Scheme {
     }
 }
 
-/// A hand by which a scheme acts.
+/// A way in which a scheme acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hand {
     /// [`Scheme::table`]
@@ -58,7 +59,7 @@ pub enum Hand {
     Bias,
 }
 
-/// Sizes of the model that positions are for.
+/// Sizes of the model that a scheme is built for.
 #[derive(Clone, Copy, Debug)]
 pub struct PositionSizes {
     /// Longest sequence of the data.
@@ -69,20 +70,20 @@ pub struct PositionSizes {
     pub d_head: usize,
 }
 
-/// A position scheme's config: its settings, and all that others ask about it.
+/// Config of a position scheme: its settings, and its properties for other modules.
 pub trait PositionSpec {
-    /// Settings and sizes that make no sense, by their key below `position`; empty for the scheme as a whole.
+    /// Problems of settings and sizes, by their key below `position`; the key is empty for the scheme as a whole.
     fn validate(&self, _sizes: &PositionSizes) -> Vec<ConfigError> {
         Vec::new()
     }
 
-    /// The scheme for a model of these sizes.
+    /// Builds the scheme for a model of these sizes.
     fn build(&self, sizes: &PositionSizes, init: &mut Initializer<'_>) -> Position;
 
-    /// By which hands it acts.
+    /// The ways in which it acts.
     fn hands(&self) -> &'static [Hand];
 
-    /// Trainable numbers.
+    /// Number of trainable parameters.
     fn parameters(&self, _sizes: &PositionSizes) -> f64 {
         0.0
     }
@@ -93,12 +94,12 @@ pub trait PositionSpec {
         &[]
     }
 
-    /// The table's values where they are fixed, row-major `[rows, d_model]`.
+    /// Values of a fixed table, row-major `[rows, d_model]`; `None` if it is trained or there is none.
     fn fixed_table(&self, _rows: usize, _d_model: usize) -> Option<Vec<f32>> {
         None
     }
 
-    /// Configs for the law tests, one for every way in which it acts.
+    /// Configs for the law tests, one for each way in which it acts.
     fn examples(&self) -> Vec<PositionKind>;
 }
 
@@ -122,12 +123,12 @@ impl PositionKind {
         Self::defaults().iter().flat_map(|kind| kind.spec().examples()).collect()
     }
 
-    /// Builds the scheme, its parameters drawn from `rng` on the host.
+    /// Builds the scheme, with parameters drawn from `rng` on the host.
     pub fn init(&self, sizes: &PositionSizes, rng: &mut dyn Rng, device: &Device) -> Position {
         self.spec().build(sizes, &mut Initializer::new(rng, device))
     }
 
-    /// Settings and sizes that make no sense, by key, as those of a model.
+    /// Problems of settings and sizes, by key of the model's table.
     pub fn problems(&self, sizes: &PositionSizes) -> impl Iterator<Item = ConfigError> {
         let name = self.name();
         let place = move |ConfigError { key, problem }: ConfigError| {
@@ -137,20 +138,20 @@ impl PositionKind {
         self.spec().validate(sizes).into_iter().map(place)
     }
 
-    /// Whether the scheme acts by that hand.
+    /// Whether the scheme acts in this way.
     pub fn has(&self, hand: Hand) -> bool {
         self.spec().hands().contains(&hand)
     }
 }
 
 impl Position {
-    /// Adds the table's first `seq_len` rows, where there is a table.
+    /// Adds the first `seq_len` rows of the table, if there is a table.
     ///
     /// # Shapes
     /// hidden `[batch, seq_len, d_model]` -> the same
     ///
     /// # Panics
-    /// When the sequence is longer than the table.
+    /// If the sequence is longer than the table.
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
         match self.table(&hidden.device()) {
             Some(table) => {

@@ -5,7 +5,7 @@ use burn::module::Module;
 use super::{Hand, Position, PositionKind, PositionSizes, PositionSpec, Scheme};
 use crate::init::Initializer;
 
-/// Does nothing: without a causal mask the network is then equivariant under permutations of the sequence.
+/// No position scheme: without a causal mask the network is then equivariant under permutations of the sequence.
 #[derive(Module, Debug)]
 pub struct NoPositions;
 

@@ -11,18 +11,18 @@ use serde::{Deserialize, Serialize};
 use super::{Hand, Position, PositionKind, PositionSizes, PositionSpec, Scheme};
 use crate::{config::ConfigError, init::Initializer};
 
-/// Turns channels c and c + d/2 of the query and the key at position p, d = `d_head`, by the angle p θ^(−2c/d), so that their product
-/// depends on the distance of the two positions and not on where they are.
+/// Rotates channels c and c + d/2 of the query and the key at position p, d = `d_head`, by the angle p θ^(−2c/d). Their
+/// inner product then depends on the distance between the two positions and not on the positions themselves.
 ///
-/// Channels are paired by halves, as in GPT-NeoX and Llama; the source pairs neighbours, which is the same up to the order of a
-/// projection's outputs. Sequences may be longer than those that the model was built for.
+/// Channels are paired by halves, as in GPT-NeoX and Llama; the source pairs neighbours, which is the same up to the
+/// order of a projection's outputs. Sequences may be longer than those the model was built for.
 ///
 /// # References
 /// Su et al. 2021, arXiv 2104.09864, section 3.2.2.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RopeConfig {
-    /// θ, above 1: the slowest pair of channels turns by about 1/θ radians per position. Default 10000.
+    /// θ, above 1: the slowest pair of channels rotates by about 1/θ radians per position. Default 10000.
     pub theta: f64,
 }
 
@@ -32,14 +32,14 @@ impl Default for RopeConfig {
     }
 }
 
-/// The turns of a model.
+/// The rotations of a model.
 #[derive(Module, Debug)]
 pub struct Rope {
     #[module(skip)]
     theta: f64,
     #[module(skip)]
     seq_len: usize,
-    /// Of `seq_len` positions, worked out when they are first used and kept.
+    /// Rotations of `seq_len` positions, computed at first use and kept.
     #[module(skip)]
     turns: OnceLock<Turns>,
 }

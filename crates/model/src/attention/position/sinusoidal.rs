@@ -16,7 +16,7 @@ use crate::init::Initializer;
 /// Vaswani et al. 2017, arXiv 1706.03762, section 3.5.
 pub struct Sinusoidal;
 
-/// The rows of a model, worked out when they are first used and kept.
+/// The table of a model, computed at first use and kept.
 #[derive(Module, Debug)]
 pub struct SinusoidalTable {
     #[module(skip)]
@@ -51,7 +51,7 @@ impl PositionSpec for Sinusoidal {
     }
 }
 
-/// Row-major. `[seq_len, d_model]`
+/// Values of the table, row-major. `[seq_len, d_model]`
 fn values(seq_len: usize, d_model: usize) -> Vec<f32> {
     let angle = |position: usize, channel: usize| {
         let exponent = (channel - channel % 2) as f64 / d_model as f64;

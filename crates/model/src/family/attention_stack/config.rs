@@ -10,7 +10,7 @@ use crate::{attention::kernel::KernelKind, config::IoDims};
 pub struct AttentionStackConfig {
     /// Layers, first to last. Default: one sequence-wise layer of 32 rows and width 32 with one head.
     pub layers: Vec<StackLayer>,
-    /// What becomes of the last layer's rows: `rows`, `affine` or `softmax`. Default `affine`.
+    /// How the prediction is computed from the last layer's rows: `rows`, `affine` or `softmax`. Default `affine`.
     pub readout: StackReadout,
     /// Attention kernel, see `headway list kernels`. Default `softmax`.
     pub kernel: KernelKind,
@@ -26,22 +26,22 @@ impl Default for AttentionStackConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StackLayer {
-    /// How the map reaches its rows: `token_wise` or `sequence_wise`. Default `sequence_wise`.
+    /// Kind of map: `token_wise` or `sequence_wise`. Default `sequence_wise`.
     pub map: StackMap,
-    /// Rows after the map. Default 32.
+    /// Number of rows after the map. Default 32.
     pub rows: usize,
     /// Numbers per row. Default 32.
     pub width: usize,
-    /// The first so many rows ask, and become the layer's output. Default: all.
+    /// Number of queries, the first rows, which become the layer's output. Default: all rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queries: Option<usize>,
-    /// The last so many rows answer: with all of them this is self-attention, with the others only, cross-attention.
-    /// Default: all.
+    /// Number of keys, the last rows. With all rows as keys this is self-attention; with keys that are not queries it
+    /// is cross-attention. Default: all rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<usize>,
-    /// Heads, grouped by size. Default: one of size 32.
+    /// Groups of heads of the same size. Default: one head of size 32.
     pub heads: Vec<Heads>,
-    /// Numbers per row that leave the layer. Default 32.
+    /// Width of the layer's output. Default 32.
     pub d_out: usize,
 }
 
@@ -60,17 +60,17 @@ impl Default for StackLayer {
 }
 
 impl StackLayer {
-    /// Rows that ask.
+    /// Number of queries.
     pub fn n_queries(&self) -> usize {
         self.queries.unwrap_or(self.rows)
     }
 
-    /// Rows that answer.
+    /// Number of keys.
     pub fn n_keys(&self) -> usize {
         self.keys.unwrap_or(self.rows)
     }
 
-    /// Heads of all groups.
+    /// Number of heads, over all groups.
     pub fn n_heads(&self) -> usize {
         self.heads.iter().map(|heads| heads.count).sum()
     }
@@ -80,18 +80,18 @@ impl StackLayer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StackMap {
-    /// z_i = x_i W + p_i on each row; rows beyond those that come in are p_i alone.
+    /// z_i = x_i W + p_i for each row; if there are more output rows than input rows, the others are p_i alone.
     TokenWise,
-    /// vec(Z) = vec(X) W + b: every row of all rows.
+    /// vec(Z) = vec(X) W + b: every output row depends on all input rows.
     #[default]
     SequenceWise,
 }
 
-/// Heads of one size.
+/// Heads of the same size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Heads {
-    /// How many. Default 1.
+    /// Number of heads. Default 1.
     #[serde(default = "one")]
     pub count: usize,
     /// Width of queries and keys.
@@ -104,7 +104,7 @@ fn one() -> usize {
     1
 }
 
-/// What becomes of the last layer's rows H.
+/// How the prediction is computed from the last layer's rows H.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StackReadout {
@@ -113,17 +113,17 @@ pub enum StackReadout {
     /// vec(Y) = vec(H) W + b.
     #[default]
     Affine,
-    /// A softmax first: U = softmax(H K + c) V by rows, then vec(Y) = vec(U) W + b.
+    /// A softmax over each row first: U = softmax(H K + c) V, then vec(Y) = vec(U) W + b.
     Softmax {
-        /// Channels of the softmax.
+        /// Number of channels of the softmax.
         width: usize,
-        /// Numbers per row after it.
+        /// Number of values per row after it.
         d_value: usize,
     },
 }
 
 impl AttentionStackConfig {
-    /// Rows and width of what enters each layer, and last of what leaves the stack.
+    /// Shape `(rows, width)` of each layer's input, followed by that of the stack's output.
     pub(super) fn inputs(&self, dims: &IoDims, d_in: usize) -> Vec<(usize, usize)> {
         let outputs = self.layers.iter().map(|layer| (layer.n_queries(), layer.d_out));
         std::iter::once((dims.seq_len, d_in)).chain(outputs).collect()

@@ -1,7 +1,7 @@
 //! Attention layers one after the other, each with its own affine input map: the form in which the theorems are stated.
 //!
-//! No mask, no skip, no norm, and no width that layers share. Every size is free, so that a construction takes exactly
-//! what it needs, and the result can be trained on like any network.
+//! It has no mask, no skip connection, no norm, and no width shared by layers. Every size is free, so that a
+//! construction uses exactly the sizes it needs, and the result can be trained like any network.
 
 mod config;
 mod network;
@@ -177,14 +177,14 @@ impl Family for AttentionStackConfig {
         None
     }
 
-    /// A row depends on later positions unless all maps are token-wise and the only keys are rows that belong to no position, as in
-    /// cross-attention to learned rows.
+    /// A row depends on later positions unless all maps are token-wise and all keys are rows that belong to no
+    /// position, as in cross-attention to learned rows.
     fn sees_ahead(&self, seq_len: usize) -> bool {
-        // Rows that still belong to the position of the same number, first to last.
+        // Number of first rows that still belong to the position with the same index.
         let mut own = seq_len;
         for layer in &self.layers {
             let first_key = layer.rows.saturating_sub(layer.n_keys());
-            // Every query sees the last of them.
+            // Every query sees the last of these rows.
             let mixes = own > 1 && first_key < own;
             if mixes || layer.map == StackMap::SequenceWise {
                 return true;
@@ -222,7 +222,7 @@ impl Family for AttentionStackConfig {
         }
     }
 
-    /// Every map, readout and split of rows into queries and keys.
+    /// One for every kind of map, of readout, and of split into queries and keys.
     fn examples(&self, dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
         let IoDims { seq_len, d_out, .. } = *dims;
         let token_wise = StackLayer {
@@ -254,7 +254,7 @@ impl Family for AttentionStackConfig {
         let last =
             StackLayer { rows: seq_len.max(14 * scale) + 18 * scale, queries: None, keys: None, ..token_wise.clone() };
         let first_half = StackLayer { queries: Some(seq_len.div_ceil(2)), ..token_wise.clone() };
-        // Rows that left no trace of their position are learned ones to the second layer.
+        // For the second layer, rows that belong to no position are learned ones.
         let fewer = StackLayer {
             rows: seq_len.max(2),
             keys: Some(seq_len.div_ceil(2).max(2) - 1),

@@ -1,4 +1,4 @@
-//! A stack of attention layers as it is built.
+//! The network of a stack of attention layers.
 
 use burn::{
     module::{Module, Param},
@@ -39,18 +39,18 @@ use crate::{
 pub struct AttentionStack {
     /// The layers, first to last.
     pub layers: Vec<AttentionLayer>,
-    /// The map from the last rows to the prediction; absent where the rows are the prediction.
+    /// The map from the last rows to the prediction; `None` if the rows are the prediction.
     pub readout: Option<StackHead>,
     #[module(skip)]
     seq_len: usize,
 }
 
-/// One layer: affine map, then attention of its first rows to its last.
+/// One layer: an affine map, then attention from its first rows to its last rows.
 #[derive(Module, Debug)]
 pub struct AttentionLayer {
     /// The map.
     pub map: LayerMap,
-    /// Heads by size.
+    /// Groups of heads of the same size.
     pub heads: Vec<HeadGroup>,
     #[module(skip)]
     queries: usize,
@@ -61,9 +61,9 @@ pub struct AttentionLayer {
 /// The affine map before attention.
 #[derive(Module, Debug)]
 pub enum LayerMap {
-    /// On each row.
+    /// Applied to each row.
     TokenWise(TokenWiseMap),
-    /// On all rows together.
+    /// Applied to all rows together.
     SequenceWise(SequenceWiseMap),
 }
 
@@ -85,7 +85,8 @@ pub struct SequenceWiseMap {
     rows: usize,
 }
 
-/// Heads of one size, their outputs summed: Σ_h pattern_h Z W_V^h W_O^h. Heads are contiguous slices of the features.
+/// Heads of the same size, whose outputs are summed: Σ_h pattern_h Z W_V^h W_O^h. Heads are contiguous slices of the
+/// features.
 #[derive(Module, Debug)]
 pub struct HeadGroup {
     /// `width` -> `count · d_key`
@@ -96,9 +97,9 @@ pub struct HeadGroup {
     pub value: Projection,
     /// `count · d_value` -> `d_out`
     pub output: Projection,
-    /// Learned keys and values in front of the rows'.
+    /// Learned keys and values before those of the rows, if any.
     pub prefix: Option<Prefix>,
-    /// How queries, keys and values become a mixture.
+    /// The attention kernel.
     pub kernel: AttentionKernel,
     #[module(skip)]
     count: usize,
@@ -109,13 +110,13 @@ pub struct HeadGroup {
 /// From the last rows to the prediction.
 #[derive(Module, Debug)]
 pub struct StackHead {
-    /// A softmax over channels before the affine map.
+    /// A softmax over channels before the affine map, if there is one.
     pub softmax: Option<SoftmaxChannels>,
     /// `rows · width` -> `seq_len · d_out`
     pub project: Linear,
 }
 
-/// U = softmax(H K + c) V, row by row.
+/// U = softmax(H K + c) V, with the softmax over each row.
 #[derive(Module, Debug)]
 pub struct SoftmaxChannels {
     /// K and c.
@@ -288,7 +289,7 @@ impl Network for AttentionStack {
         self.readout.is_none()
     }
 
-    /// The map in front of the first layer belongs to it.
+    /// The map before the first layer belongs to that layer.
     fn enters_plain(&self, input: Input) -> Tensor<3> {
         input.vectors()
     }

@@ -1,4 +1,4 @@
-//! A stack as plain matrices. The map in front of a layer belongs to it.
+//! An attention stack as plain matrices. The map before a layer belongs to that layer.
 
 use headway_plain::network::{Affine, Head, InputMap, Layer, Linear, Matrix, Network, Row};
 

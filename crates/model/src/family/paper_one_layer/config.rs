@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::attention::kernel::KernelKind;
 
-/// What becomes of the attention output of the one-layer model.
+/// How the prediction is computed from the output of attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Readout {
-    /// All `d_model` channels; the prediction is the first `d_out` of them.
+    /// From all `d_model` channels, the first `d_out` of which are the prediction.
     #[default]
     Channels,
     /// One layer followed by a softmax: y = Σ_c softmax(z)_c z_c, one number per token.
@@ -21,9 +21,9 @@ pub enum Readout {
 pub struct PaperOneLayerConfig {
     /// Width of the hidden state, the authors' hidden size. Default 32.
     pub d_model: usize,
-    /// Heads; divides `d_model`. Default 1.
+    /// Number of heads; divides `d_model`. Default 1.
     pub n_heads: usize,
-    /// Learned interpolation tokens appended to the sequence, the paper's p − n. Default 10.
+    /// Number of learned interpolation tokens appended to the sequence, the paper's p − n. Default 10.
     pub n_anchors: usize,
     /// Attention kernel, see `headway list kernels`. Default `softmax`.
     pub kernel: KernelKind,

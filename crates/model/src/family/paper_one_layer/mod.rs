@@ -48,7 +48,7 @@ impl Family for PaperOneLayerConfig {
         AttentionConfig::shared_width(self.d_model, self.n_heads, &self.kernel).count(rows, false, count);
         if self.readout == Readout::Softmax {
             count.keep(n * d);
-            // A softmax of plain operations.
+            // A softmax from plain operations.
             count.keep(Naive::kept_by_rows(n, d));
         }
     }

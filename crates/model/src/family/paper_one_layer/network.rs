@@ -1,4 +1,4 @@
-//! The one-layer model as it is built.
+//! The network of the one-layer model.
 
 use burn::{
     module::Module,
@@ -17,7 +17,7 @@ use crate::{
     trace::Recorder,
 };
 
-/// Input map, one softmax attention over all p rows, first n rows kept.
+/// Input map, one softmax attention over all p rows, of which the first n rows are kept.
 #[derive(Module, Debug)]
 pub struct PaperOneLayer {
     /// The map A.

@@ -1,4 +1,4 @@
-//! Sizes and numbers of the model with set keys.
+//! Sizes and constants of the model with set keys.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct PaperSetKeysConfig {
     /// Width of the hidden state, the authors' hidden size; at least 2. Default 11.
     pub d_model: usize,
-    /// Learned interpolation tokens appended to the sequence, the paper's p − n. Default 0.
+    /// Number of learned interpolation tokens appended to the sequence, the paper's p − n. Default 0.
     pub n_anchors: usize,
     /// First interpolation point, the task's lower end a. Default -0.5.
     pub low: f64,
@@ -27,7 +27,7 @@ impl Default for PaperSetKeysConfig {
 }
 
 impl PaperSetKeysConfig {
-    /// Numbers that are not sizes, by key.
+    /// Settings that are not sizes, by key.
     pub(super) fn numbers(&self) -> [(&'static str, f64); 4] {
         let Self { low, high, inverse_temperature, shift, .. } = *self;
         [("low", low), ("high", high), ("inverse_temperature", inverse_temperature), ("shift", shift)]

@@ -1,5 +1,5 @@
-//! The model behind the paper's attention maps (Hu et al. 2025, arXiv 2504.15956), as in the authors' code: one channel of the
-//! keys and one of the values hold the interpolation points of the proof instead of learned numbers.
+//! The model behind the paper's attention maps (Hu et al. 2025, arXiv 2504.15956), as in the authors' code: one channel
+//! of the keys and one of the values are the interpolation points of the proof instead of learned numbers.
 
 mod config;
 mod network;
@@ -97,7 +97,7 @@ impl Family for PaperSetKeysConfig {
         input_map::ROWS_BY_POSITION
     }
 
-    /// At the default inverse temperature the pattern of random weights is one key alone, and shows little.
+    /// At the default inverse temperature, the pattern of random weights is a single key and tests little.
     fn examples(&self, _dims: &IoDims, scale: usize) -> Vec<ModelConfig> {
         let config = Self { d_model: 19 * scale, n_anchors: 13 * scale, inverse_temperature: 0.1, ..Self::default() };
         vec![config.into()]

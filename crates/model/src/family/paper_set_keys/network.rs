@@ -1,4 +1,4 @@
-//! The model with set keys as it is built.
+//! The network of the model with set keys.
 
 use burn::{
     module::Module,
@@ -16,17 +16,17 @@ use crate::{
     trace::Recorder,
 };
 
-/// Input map A, one head of softmax attention over all p rows, first n rows kept.
+/// Input map A, one head of softmax attention over all p rows, of which the first n rows are kept.
 ///
 /// With L_k = low + k (high − low)/(p − 1) for k = 0 … p − 1, the last channel of key k is k (L_k + L_0) − 2 k t and the first
 /// channel of value k is L_k; all other channels are projections. pattern = softmax(β q·k / sqrt(`d_model`)).
 ///
-/// The authors put the set value, and with it the prediction, into a random channel; here it is the first.
+/// In the authors' code the set value, and with it the prediction, is in a random channel; here it is in the first.
 #[derive(Module, Debug)]
 pub struct PaperSetKeys {
     /// The map A.
     pub input_map: InputMap,
-    /// Its four projections; the keys' last channel and the values' first are not used.
+    /// Its four projections; the last channel of the keys and the first of the values are not used.
     pub attention: MultiHeadAttention,
     #[module(skip)]
     low: f64,
@@ -52,7 +52,7 @@ impl PaperSetKeys {
         }
     }
 
-    /// L_0 … L_(rows − 1).
+    /// The interpolation points L_0 … L_(rows − 1).
     fn points(&self, rows: usize) -> Vec<f32> {
         let gap = (self.high - self.low) / (rows.max(2) - 1) as f64;
         (0..rows).map(|k| (self.low + gap * k as f64) as f32).collect()
@@ -91,7 +91,7 @@ impl Network for PaperSetKeys {
     }
 }
 
-/// One channel, the same in every sequence of the batch that `like` belongs to. `[batch, rows, 1]`
+/// One channel that is the same in every sequence of the batch of `like`. `[batch, rows, 1]`
 fn channel(values: Vec<f32>, like: &Tensor<3>) -> Tensor<3> {
     let (batch, rows) = (like.dims()[0], values.len());
     Tensor::<3>::from_data(TensorData::new(values, [1, rows, 1]), &like.device()).expand([batch, rows, 1])

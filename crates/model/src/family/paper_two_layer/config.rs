@@ -10,9 +10,9 @@ use crate::attention::kernel::KernelKind;
 pub struct PaperTwoLayerConfig {
     /// Width of the hidden state, the authors' hidden size. Default 32.
     pub d_model: usize,
-    /// Heads per layer; divides `d_model`. Default 8.
+    /// Number of heads per layer; divides `d_model`. Default 8.
     pub n_heads: usize,
-    /// Learned interpolation tokens appended to the sequence, the paper's p − n. Default 0.
+    /// Number of learned interpolation tokens appended to the sequence, the paper's p − n. Default 0.
     pub n_anchors: usize,
     /// Attention kernel, see `headway list kernels`. Default `softmax`.
     pub kernel: KernelKind,

@@ -1,4 +1,4 @@
-//! The two-layer model as it is built.
+//! The network of the two-layer model.
 
 use burn::{module::Module, tensor::Tensor};
 
@@ -15,7 +15,7 @@ use crate::{
     trace::Recorder,
 };
 
-/// Input map, attention, affine map, attention, first n rows, linear readout.
+/// Input map, attention, affine map, attention, of which the first n rows are kept, and a linear readout.
 #[derive(Module, Debug)]
 pub struct PaperTwoLayer {
     /// The map A.

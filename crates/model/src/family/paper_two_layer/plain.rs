@@ -6,7 +6,7 @@ use super::PaperTwoLayerConfig;
 use crate::plain::{NoPlainForm, Parameters, is_softmax};
 
 impl PaperTwoLayerConfig {
-    /// The map between the layers becomes part of what the second layer's heads do with its input.
+    /// The map between the layers becomes part of the second layer's heads.
     pub(super) fn plain_network(&self, parameters: &Parameters) -> Result<Network, NoPlainForm> {
         is_softmax(&self.kernel)?;
         let first = parameters.attention("attention_1", self.n_heads)?;

@@ -11,9 +11,10 @@ use crate::{
     trace::Recorder,
 };
 
-/// Sequence mixer, then an optional state mixer, each with its norm and residual:
+/// Attention, then optionally a feed-forward network, each with its norm and residual connection:
 ///
-/// h ← h + attention(norm(h)), then h ← h + ffn(norm(h)) where there is one. Without norm or residual that piece is dropped.
+/// h ← h + attention(norm(h)), then h ← h + ffn(norm(h)) if there is a feed-forward network. Without norm or residual
+/// connection that part is left out.
 ///
 /// # References
 /// Pre-norm order: Xiong et al. 2020, arXiv 2002.04745.
@@ -25,7 +26,7 @@ pub struct Block {
     pub attention: MultiHeadAttention,
     /// Norm before the feed-forward network.
     pub ffn_norm: Option<LayerNorm>,
-    /// Feed-forward network; absent in an attention-only block.
+    /// Feed-forward network; `None` in an attention-only block.
     pub ffn: Option<Ffn>,
     #[module(skip)]
     residual: bool,

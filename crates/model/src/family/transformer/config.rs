@@ -15,11 +15,11 @@ use crate::{
     ffn::StateMixer,
 };
 
-/// Where layer norms stand.
+/// Positions of layer norms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Norm {
-    /// Before each mixer and once before the head.
+    /// Before attention, before the feed-forward network, and once before the head.
     #[default]
     Pre,
     /// Nowhere.
@@ -34,20 +34,20 @@ pub struct TransformerConfig {
     pub d_model: usize,
     /// Number of blocks. Default 2.
     pub n_layers: usize,
-    /// Heads per block; divides `d_model` unless `d_head` is given. Default 4.
+    /// Number of heads per block; divides `d_model` unless `d_head` is given. Default 4.
     pub n_heads: usize,
     /// Width of a head. Default: `d_model` / `n_heads`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub d_head: Option<usize>,
-    /// Heads of keys and values, each shared by as many query heads; divides `n_heads`. Default: `n_heads`.
+    /// Number of heads of keys and values, each shared by as many query heads; divides `n_heads`. Default: `n_heads`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n_kv_heads: Option<usize>,
-    /// Whether a position sees only itself and what came before, as tasks ask whose answers stand further on in the input.
-    /// Default true.
+    /// Whether a position sees only itself and earlier ones, as required by tasks whose answers appear later in the
+    /// input. Default true.
     pub causal: bool,
-    /// Where layer norms stand: `pre` or `none`. Default `pre`.
+    /// Positions of layer norms: `pre` or `none`. Default `pre`.
     pub norm: Norm,
-    /// Whether each mixer adds to the hidden state (true) or replaces it. Default true.
+    /// Whether attention and the feed-forward network are added to the hidden state (true) or replace it. Default true.
     pub residual: bool,
     /// Position scheme, see `headway list positions`. Default `learned`.
     pub position: PositionKind,
@@ -84,7 +84,7 @@ impl Default for TransformerConfig {
 }
 
 impl TransformerConfig {
-    /// Sizes of the attention in a block.
+    /// Config of the attention in a block.
     pub(super) fn attention(&self) -> AttentionConfig {
         let Self { d_model, n_heads, ref kernel, .. } = *self;
         AttentionConfig {
@@ -96,12 +96,12 @@ impl TransformerConfig {
         }
     }
 
-    /// Sizes that positions are for.
+    /// Sizes that position schemes depend on.
     pub(super) fn position_sizes(&self, dims: &IoDims) -> PositionSizes {
         PositionSizes { seq_len: dims.seq_len, d_model: self.d_model, d_head: self.attention().d_head }
     }
 
-    /// Checks the sizes of heads.
+    /// Checks the numbers and widths of heads.
     pub(super) fn validate_heads(&self, problems: &mut Vec<ConfigError>) {
         let Some(d_head) = self.d_head else {
             return shared_width(self.d_model, self.n_heads, problems);

@@ -1,4 +1,4 @@
-//! The general stack: embed, positions, blocks, head.
+//! The transformer: embedding, positions, blocks, head.
 
 mod block;
 mod config;
@@ -38,7 +38,7 @@ const PARTS: &[Rule] = &[
     ("blocks.*.attention.gate.*", &[D_MODEL, Own("n_heads"), Own("d_head")], &[Own("gate"), Own("n_layers")]),
 ];
 
-/// Where heads do not divide `d_model` among themselves.
+/// Rules for heads whose widths do not add up to `d_model`.
 const FREE_HEADS: &[Rule] = &[
     ("blocks.*.attention.output.bias", &[D_MODEL], &[Own("n_layers")]),
     ("blocks.*.attention.*", &[D_MODEL, Own("n_heads"), Own("d_head"), Own("n_kv_heads")], &[Own("n_layers")]),
@@ -185,7 +185,7 @@ impl Family for TransformerConfig {
         let bare =
             Self { norm: Norm::None, residual: false, position: PositionKind::Sinusoidal, ..attention_only.clone() };
         let free = Self { d_head: Some(4 * scale), n_heads: 6, n_kv_heads: Some(2), ..attention_only.clone() };
-        // Schemes that act inside attention, and kernels of other functions than softmax.
+        // Position schemes that act inside attention, and kernels that are not softmax.
         let inside = |position: &PositionKind| position.has(Hand::Rotation) || position.has(Hand::Bias);
         let positions = PositionKind::examples().into_iter().filter(inside);
         let positions = positions.map(|position| Self { position, ..free.clone() });

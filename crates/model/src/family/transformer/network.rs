@@ -1,4 +1,4 @@
-//! The transformer as it is built.
+//! The network of a transformer.
 
 use burn::{module::Module, tensor::Tensor};
 
@@ -22,11 +22,11 @@ pub struct Transformer {
     pub embed: Embed,
     /// Position scheme.
     pub position: Position,
-    /// Learned rows in front of the sequence.
+    /// Learned rows before the sequence, if any.
     pub prompt: Option<Prompt>,
     /// Blocks, first to last.
     pub blocks: Vec<Block>,
-    /// Norm before the head.
+    /// Norm before the head, if there is one.
     pub final_norm: Option<LayerNorm>,
     /// `d_model` -> `d_out`
     pub head: Linear,

@@ -92,7 +92,7 @@ fn input_map_and_one_layer_by_hand() {
         assert_close(on.name, &to_host(trace.output), &[17., 45., 17., 45.], 1e-6);
         let batch = Tensor::cat(vec![x.clone(), x.clone().mul_scalar(0.0)], 0);
         assert_close(on.name, &to_host(model.forward(Input::Continuous(batch)))[..4], &[17., 45., 17., 45.], 1e-6);
-        // softmax([17, 45]) takes the larger channel whole.
+        // softmax([17, 45]) is practically one-hot.
         let output = one_layer_by_hand(Readout::Softmax, &on.device).forward(Input::Continuous(x));
         assert_eq!(output.dims(), [1, 2, 1]);
         assert_close(on.name, &to_host(output), &[45., 45.], 1e-6);

@@ -1,4 +1,4 @@
-//! Every model of the list: shapes, traces, symmetries, first weights, and what is refused.
+//! All models of the list: shapes, traces, symmetries, initial weights, and refusals.
 
 mod by_hand;
 mod weights;
@@ -32,7 +32,7 @@ const D_OUT: usize = 17;
 const D_FFN: usize = 19;
 const VOCAB: usize = 23;
 
-/// Every example of every family, with data that it takes.
+/// Every example of every family, with data that it accepts.
 fn cases() -> Vec<(ModelConfig, IoDims)> {
     laws::family::cases(|dims| ModelConfig::examples(dims, 1))
 }
@@ -116,7 +116,7 @@ fn with<M: Module>(module: M, parameters: &[(&str, Array)]) -> M {
     load(module, arrays).unwrap().0
 }
 
-/// Every head of a model by layer and number, with the mixture it has at the first query of the first sequence.
+/// Every head of a model by layer and index, with its output for the first query of the first sequence.
 fn mixtures(model: &Model, input: Input) -> Vec<Replacement> {
     let of_layer = |(layer, trace): (usize, headway_model::LayerTrace)| {
         let mut heads = Vec::new();
@@ -141,7 +141,7 @@ fn a_layer_whose_heads_are_all_zero_is_one_without_attention() {
         let second = heads.into_iter().filter(|head| head.layer == 1);
         let zeros: Vec<_> = second.map(|head| Replacement { mixture: vec![0.0; D_HEAD], ..head }).collect();
         let replaced = to_host(model.forward_replacing(input(&dims, 2, &on.device), &zeros));
-        // Without its output projection only the bias of a layer is left.
+        // Without the output projection, only the layer's bias is left.
         let mut parameters = arrays(&model);
         parameters.get_mut("blocks.1.attention.output.weight").unwrap().values.fill(0.0);
         let without = load(model, parameters).unwrap().0.forward(input(&dims, 2, &on.device));

@@ -1,10 +1,10 @@
-//! Weights of models as arrays and files: names, and what fits where.
+//! Weights of models as arrays and files: names, and which weights fit which model.
 
 use super::*;
 
 #[test]
 fn a_hollow_model_takes_no_memory_for_what_does_not_fit() {
-    // Terabytes, if they were made.
+    // It would need terabytes if it were allocated.
     let config = TransformerConfig { d_model: 1 << 20, n_heads: 1, ..TransformerConfig::default() };
     let config = ModelConfig::Transformer(config);
     let dims = IoDims::continuous(1 << 20, 1 << 20, 1);

@@ -1,19 +1,21 @@
 //! E1: softmax is linear at small scores, and mirrored examples cancel its mean.
 //!
-//! Rows: N examples (x_i, y_i), the query, N mirrored examples (−x_i, −y_i), and the state twice, w and −w. The first layer copies
-//! the mirrored examples, by a head of output −1; the state starts at 0. In the layer of a step the state asks δ (w, −1) and
-//! examples answer (x, y) with value x, all other rows being silenced:
+//! Rows: N examples (x_i, y_i), the query, N mirrored examples (−x_i, −y_i), and the state twice, w and −w. The first
+//! layer copies the mirrored examples, by a head with output −1; the state starts at 0. In the layer of a step the
+//! state's query is δ (w, −1), and the examples have key (x, y) and value x; all other rows are silenced:
 //!
 //! Σ_j x_j 2 sinh(δ r_j) / Σ_j 2 cosh(δ r_j) = δ (mean of r x) (1 + O(δ²)),   W_O = −η/δ.
 //!
-//! The query reads the state with four rows of nothing beside it, which takes the next order away as well:
-//! (3/δ') sinh(δ' u) / (2 + cosh(δ' u)) = u − …, u = w · x_q, with an error of δ'⁴ |u|⁵ / 180 at most. k + 2 layers.
+//! The query reads the state with four empty rows beside it, which also cancels the next order: (3/δ') sinh(δ' u) / (2
+//! + cosh(δ' u)) = u − …, u = w · x_q, with an error of at most δ'⁴ |u|⁵ / 180. There are k + 2 layers.
 //!
 //! # Bound
-//! With f = sinh(z)/z − 1 ≤ z² cosh(z)/6 at z = δ r_j and D = mean of cosh(δ r_j) − 1 ≤ δ² ρ² cosh(δ M)/2, one step is off by
-//! Xᵀv/N, |v_j| ≤ |r_j| max(f, D), so that |v|/√N ≤ V = ρ δ² max(M²/6, ρ²/2) cosh(δ M); M bounds residuals and ρ their root mean
-//! square, both of the state as it is, error included. After s further steps that has become (I − ηH)^s η Xᵀv/N, of length V a_s,
-//! a_s = max over h ≤ λ of η √h |1 − η h|^s. So |w̃_t − w_t| ≤ E_t = Σ_s V_{t−1−s} a_s, which is computed step by step.
+//! With f = sinh(z)/z − 1 ≤ z² cosh(z)/6 at z = δ r_j and D = mean of cosh(δ r_j) − 1 ≤ δ² ρ² cosh(δ M)/2, the error of
+//! one step is Xᵀv/N with
+//! v_j| ≤ |r_j| max(f, D), so that |v|/√N ≤ V = ρ δ² max(M²/6, ρ²/2) cosh(δ M); M bounds the residuals and ρ their root mean square, both for
+//! the actual state, error included. After s further steps the error has become (I − ηH)^s η Xᵀv/N, of length V a_s,
+//! with a_s the maximum of η √h |1 − η h|^s over h ≤ λ. So |w̃_t − w_t| ≤ E_t = Σ_s V_{t−1−s} a_s, which is computed
+//! step by step.
 
 use headway_plain::{
     Readout,
@@ -32,17 +34,17 @@ use crate::{
     space::Space,
 };
 
-/// Rows of nothing that the query sees beside the two of the state.
+/// Number of empty rows that the query sees besides the two of the state.
 const NOTHING: usize = 4;
 
-/// Scales of scores and what they give.
+/// Scales of scores, and the errors that follow from them.
 #[derive(Clone, Copy)]
 struct MirrorPlan {
-    /// δ of the steps.
+    /// δ, the scale of scores in the steps.
     delta: f64,
-    /// δ' of the readout.
+    /// δ', the scale of scores in the readout.
     readout: f64,
-    /// E_k.
+    /// E_k, the bound on the error of the last state.
     drift: f64,
 }
 
@@ -62,7 +64,7 @@ pub(super) fn build(gd: &InContextGd, delta: Option<f64>, request: Request) -> R
     }
     let plan = match delta {
         Some(delta) => MirrorPlan::of(gd, delta),
-        // No δ is larger than another in weights: the best is taken, to within 2 per cent.
+        // Every δ needs the same number of parameters, so the best is taken, to within 2 per cent.
         None => (0..1400)
             .map(|step| MirrorPlan::of(gd, 10.0 * 0.98_f64.powi(step)))
             .min_by(|a, b| error(a).total_cmp(&error(b)))
@@ -75,7 +77,7 @@ pub(super) fn build(gd: &InContextGd, delta: Option<f64>, request: Request) -> R
     Ok(plan.write(gd))
 }
 
-/// Examples, the query, mirrored examples, two states.
+/// Number of rows: examples, query, mirrored examples, two states.
 fn rows(gd: &InContextGd) -> usize {
     2 * gd.points + 3
 }
@@ -104,7 +106,7 @@ fn read_space(d: usize) -> Space {
 impl MirrorPlan {
     fn of(gd: &InContextGd, delta: f64) -> Self {
         let drift = drift(gd, delta);
-        // The smallest sum of a δ'⁴ and b / δ'.
+        // Minimises a δ'⁴ + b / δ'.
         let reach = gd.input_norm() * (gd.weight_norm() + drift);
         let readout = (READ_ROUNDINGS * F32_ROUNDOFF * 45.0 / reach.powi(5)).powf(0.2);
         Self { delta, readout, drift }
@@ -122,9 +124,10 @@ impl MirrorPlan {
             .and("rows attended to by mistake", "see `leak`", self.leak(gd))
     }
 
-    /// Every number that is carried through a layer is off by ζ = 2 T e⁻⁶⁰ B at most, B the largest of x, y and |w|; after k + 1
-    /// layers the prompt by (k + 1) ζ. A step multiplies that by (η/δ) (1 + 2 δ x (√d |w| + 1)) in every channel, the silenced
-    /// rows add (η/δ) T e⁻⁶⁰ x, and the readout multiplies by √d x, or |w| for the query.
+    /// Every number that is carried through a layer has an error of at most ζ = 2 T e⁻⁶⁰ B, B being the largest of x, y
+    /// and |w|; after k + 1 layers the error of the prompt is (k + 1) ζ. A step multiplies that by (η/δ) (1 + 2 δ x (√d
+    /// |w| + 1)) in every channel, the silenced rows add (η/δ) T e⁻⁶⁰ x, and the readout multiplies by √d x, or by |w|
+    /// for the query.
     fn leak(&self, gd: &InContextGd) -> f64 {
         let (k, weight) = (gd.steps as f64, gd.weight_norm() + self.drift);
         let largest = gd.x_max.max(gd.y_max).max(weight);
@@ -138,8 +141,8 @@ impl MirrorPlan {
         let (k, d, n) = (gd.steps as f64, gd.d as f64, gd.points as f64);
         let (weight, eps) = (gd.weight_norm() + self.drift, F32_ROUNDOFF);
         let form = gd.input_norm() * weight + gd.y_max;
-        // Terms are x/(2N) and cancel, so that m of 2N sum up to min(m, 2N − m) x/(2N): N/2 roundings of x in any order. Weights
-        // carry eight more, six of them from the exponential.
+        // Terms are x/(2N) and cancel, so that m of the 2N sum to at most min(m, 2N − m) x/(2N): N/2 roundings of x in
+        // any order. Weights have eight more, six of them from the exponential.
         let gradient = k * gd.rate * gd.curvature() * (n / 2.0 + 10.0) * eps / self.delta;
         let scores = k * gd.rate * gd.curvature() * (d + 12.0) * eps * form;
         let state = (4.0 * k + d + 8.0) * eps * gd.input_norm() * weight;
@@ -186,7 +189,7 @@ impl MirrorPlan {
         }
     }
 
-    /// The state looks at examples and their mirror images.
+    /// The state attends to examples and their mirror images.
     fn step_layer(&self, gd: &InContextGd, from: &Space, names: &[&str], out: &Space) -> Layer {
         let (d, n, rows) = (gd.d, gd.points, rows(gd));
         let z = step_space(d);
@@ -212,7 +215,7 @@ impl MirrorPlan {
         Layer { space: z, map, heads: vec![carry, head] }
     }
 
-    /// The query looks at w, −w and nothing.
+    /// The query attends to w, −w and empty rows.
     fn read_layer(&self, gd: &InContextGd, from: &Space) -> Layer {
         let (d, rows) = (gd.d, rows(gd));
         let z = read_space(d);
@@ -230,10 +233,10 @@ impl MirrorPlan {
     }
 }
 
-/// Roundings of 1 in the readout: three of each sixth, relative to which its two weights carry eight.
+/// Roundings of 1 in the readout: three of each sixth, plus the eight of its two weights.
 const READ_ROUNDINGS: f64 = 12.0;
 
-/// E_k.
+/// E_k, the bound on the error of the last state.
 fn drift(gd: &InContextGd, delta: f64) -> f64 {
     let lambda = gd.curvature();
     let gain = |s: usize| {
@@ -253,7 +256,8 @@ fn drift(gd: &InContextGd, delta: f64) -> f64 {
     after(&each)
 }
 
-/// Examples and query stay, their mirror images come in. A row that takes nothing looks at rows of nothing, which share a place.
+/// Copies examples and query, and adds the mirror images. A row that copies nothing attends to empty rows, which share
+/// a place.
 fn mirror_layer(gd: &InContextGd, prompt: &Space) -> Layer {
     let (n, rows) = (gd.points, rows(gd));
     let z = prompt_space(gd.d);

@@ -1,27 +1,33 @@
-//! E2: products as differences of squares, r x = ((r + x)² − (r − x)²)/4, the squares interpolated between p + 1 anchors.
+//! E2: products as differences of squares, r x = ((r + x)² − (r − x)²)/4, with squares interpolated between p + 1
+//! anchors.
 //!
-//! Rows: N examples, the query, a row of nothing, p + 1 anchors L_k on [−R, R], Δ apart. The query's row holds the state w beside x_q,
-//! the anchors' rows hold L_k w. Two layers a step.
-//! - Products: head (c, ±) asks β (x_i, y_i, 1) and anchors answer (2 α L_k w ± 2 L_k e_c/α, −2 α L_k, −L_k²), which scores
-//!   −β (u − L_k)² for u = α r_i ± x_ic/α, with value ±L_k²/4. The smoothing 1/(8β) is the same in both and cancels. The balance
-//!   α makes both parts of u equally large, which keeps R small.
-//! - Average: every row wants a_r (w − η mean of r x), a_r = 1 for the state and L_k for anchors. Attention with log-weights gives
-//!   that exactly: m rows of score 0 beside nothing of score ln(m (S/|a_r| − 1)) get |a_r|/S together; the output weight is ±S, by
-//!   two heads for the two signs of a_r, and as many for w.
+//! Rows: N examples, the query, an empty row, and p + 1 anchors L_k on [−R, R], Δ apart. The query's row holds the
+//! state w besides x_q; the anchors' rows hold L_k w. Each step takes two layers.
+//! - Products: head (c, ±) has queries β (x_i, y_i, 1) and, at the anchors, keys (2 α L_k w ± 2 L_k e_c/α, −2 α L_k,
+//!   −L_k²), which gives scores
+//!   −β (u − L_k)² for u = α r_i ± x_ic/α, and values ±L_k²/4. The smoothing 1/(8β) is the same in both heads and
+//!   cancels. The balance α makes
+//!   both parts of u equally large, which keeps R small.
+//! - Average: every row needs a_r (w − η mean of r x), a_r = 1 for the state and L_k for anchors. Attention with
+//!   log-weights gives that exactly:
+//!   m rows with score 0 beside an empty row with score ln(m (S/|a_r| − 1)) get the weight |a_r|/S together; the output
+//!   weight is ±S, with two
+//!   heads for the two signs of a_r, and as many for w.
 //!
-//! Last, the query asks β (σ x_q, 1), anchors answer (2 L_k w, −L_k²) with value L_k/σ, which interpolates w · x_q; σ stretches
-//! its range to that of the anchors. 2k + 1 layers.
+//! At the end the query is β (σ x_q, 1), and anchors have keys (2 L_k w, −L_k²) and values L_k/σ, which interpolates w
+//! · x_q; σ stretches its range to that of the anchors. There are 2k + 1 layers.
 //!
 //! # Bound
-//! Where u keeps several anchors away from both ends, attention to anchors has mean u + Δ μ and mean square distance from u of
-//! Δ² (1/(2c) + ν), with |μ|, |ν| from Poisson's formula ([`Ripple`]). So one product is off by ε = (2 U Δ |μ| + Δ² |ν|)/2, U the
-//! largest |u|; after k contractions w is off by E_k = η k √d ε. U itself holds the residuals of the state as it is, so both
-//! are solved for together. The readout adds Δ |μ|/σ.
+//! If u has several anchors between itself and both ends, attention to the anchors has mean u + Δ μ and mean square
+//! distance from u of Δ² (1/(2c) + ν), with |μ|, |ν| from Poisson's formula ([`Ripple`]). So the error of one product
+//! is ε = (2 U Δ |μ| + Δ² |ν|)/2, with U the largest |u|; after k contractions the error of w is E_k = η k √d ε. U
+//! depends on the residuals of the actual state, so both are solved for together. The readout adds Δ |μ|/σ.
 //!
-//! In the hard regime |μ| is 1/2 and the error falls as 1/p; at c ≤ 1 it is 3e-4 and less.
+//! In the hard regime |μ| is 1/2 and the error falls as 1/p; for c ≤ 1 it is at most 3e-4.
 //!
 //! # References
-//! Products by anchors that carry L_k w: the constructions behind arXiv 2508.17550. There nothing cancels; here the bias does.
+//! Products by anchors that hold L_k w: the constructions behind arXiv 2508.17550. There nothing cancels; here the bias
+//! does.
 
 use std::f64::consts::PI;
 
@@ -42,14 +48,15 @@ use crate::{
     space::Space,
 };
 
-/// Tried where c is not given: below 0.4 anchors beyond the ends cost more than ripple gains.
+/// Values of c that are tried if none is given: below 0.4, the anchors needed beyond the ends cost more than the
+/// smaller ripple gains.
 const SHARPNESS: [f64; 7] = [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
-/// c may be within these.
+/// Allowed range of c.
 const SHARPNESS_ENDS: [f64; 2] = [0.25, 1e4];
-/// More anchors are never tried.
+/// Largest number of intervals that is tried.
 const MOST_INTERVALS: usize = 900;
 
-/// How far attention to evenly spaced anchors is from its mean and its mean square, at most, in units of Δ and Δ².
+/// Bounds on how far attention to evenly spaced anchors is from its ideal mean and mean square, in units of Δ and Δ².
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ripple {
     /// sup |E k − u|.
@@ -59,10 +66,10 @@ pub struct Ripple {
 }
 
 impl Ripple {
-    /// With θ(u) = 1 + 2 Σ q^{m²} cos(2π m u), q = e^{−π²/c}, the weights e^{−c (u − k)²} sum to θ √(π/c), so that
-    /// E k − u = θ'/(2 c θ) and E (k − u)² = 1/(2c) + θ''/(4 c² θ). Beyond c = 4 the bound for hard attention is smaller:
-    /// the two nearest anchors, and the tail. Anchors stop `padding` beyond u; those that are missing add their weight,
-    /// e^{−c (t² − 1/4)} at most for one t away.
+    /// With θ(u) = 1 + 2 Σ q^{m²} cos(2π m u), q = e^{−π²/c}, the weights e^{−c (u − k)²} sum to θ √(π/c), so that E k
+    /// − u = θ'/(2 c θ) and E (k − u)² = 1/(2c) + θ''/(4 c² θ). For c above 4 the bound for hard attention is smaller:
+    /// the two nearest anchors, and the tail. Anchors end `padding` beyond u; the missing ones add their weight, at
+    /// most e^{−c (t² − 1/4)} for one at distance t.
     pub fn of(sharpness: f64, padding: usize) -> Self {
         let c = sharpness;
         let (mut mean, mut square) = if c <= 4.0 {
@@ -88,22 +95,22 @@ impl Ripple {
     }
 }
 
-/// Sizes and what they give.
+/// Sizes, and the errors that follow from them.
 #[derive(Clone, Copy)]
 struct SquaresPlan {
     intervals: usize,
     sharpness: f64,
     padding: usize,
     ripple: Ripple,
-    /// U, the largest |u| that attention to anchors meets.
+    /// U, the largest |u| at which the anchors are evaluated.
     reach: f64,
-    /// α.
+    /// α, the balance between residual and input.
     balance: f64,
-    /// σ.
+    /// σ, the stretch of the readout.
     stretch: f64,
-    /// ε.
+    /// ε, the bound on the error of one product.
     product: f64,
-    /// E_k.
+    /// E_k, the bound on the error of the last state.
     drift: f64,
 }
 
@@ -162,13 +169,13 @@ fn read_space(d: usize) -> Space {
 }
 
 const PLACE: [(&str, usize); 3] = [("one", 1), ("place", 1), ("square", 1)];
-/// Scores of nothing, by which a row takes its share of products and of the state, for either sign.
+/// Columns with the scores of the empty row, which set a row's share of products and of the state, for either sign.
 const WANTED: [&str; 4] = ["product_plus", "product_minus", "state_plus", "state_minus"];
 
 impl SquaresPlan {
-    /// Nothing where anchors do not hold the residuals.
+    /// The plan for p intervals at sharpness c; `None` if the anchors cannot cover the residuals.
     fn of(gd: &InContextGd, intervals: usize, sharpness: f64) -> Option<Self> {
-        // What is missing beyond the ends weighs 1e-16 at most.
+        // Missing anchors beyond the ends weigh at most 1e-16.
         let padding = (((37.0 / sharpness + 0.25).sqrt().ceil() - 1.0) as usize).max(1);
         let inner = intervals.checked_sub(2 * padding).filter(|inner| *inner > 0)? as f64;
         let ripple = Ripple::of(sharpness, padding);
@@ -182,12 +189,12 @@ impl SquaresPlan {
             let product = reach * spacing * ripple.mean + 0.5 * spacing.powi(2) * ripple.square;
             Self { intervals, sharpness, padding, ripple, reach, balance, stretch, product, drift }
         };
-        // Beyond this a drift is no drift any more, but runs away.
+        // Beyond this the drift does not converge.
         let most = 1e6 * gd.weight_norm();
         let mut drift = 0.0;
         for _ in 0..200 {
             let after = time * at(drift).product;
-            // A little more than the fixed point, so that what holds for it holds.
+            // Slightly above the fixed point, so that the inequality holds there.
             if after <= drift {
                 return Some(at(drift));
             }
@@ -233,9 +240,9 @@ impl SquaresPlan {
             .and("rows attended to by mistake", "see `leak`", self.leak(gd))
     }
 
-    /// Every carried number, and every mean by log-weights, is off by ζ = 2 T e⁻⁶⁰ S B at most, B the largest of x, y, |w| and
-    /// products; after k steps the prompt by (2k + 1) ζ. A product's slope in its u is c (|u| + Δ)/2 at most, and u moves by
-    /// √d α (x + |w| + 1) + 1/α times as much.
+    /// Every carried number, and every mean by log-weights, has an error of at most ζ = 2 T e⁻⁶⁰ S B, B being the
+    /// largest of x, y, |w| and products; after k steps the error of the prompt is at most (2k + 1) ζ. The slope of a
+    /// product in its u is at most c (|u| + Δ)/2, and u moves by √d α (x + |w| + 1) + 1/α times as much.
     fn leak(&self, gd: &InContextGd) -> f64 {
         let (k, d, weight) = (gd.steps as f64, gd.d as f64, gd.weight_norm() + self.drift);
         let largest = gd.x_max.max(gd.y_max).max(weight).max(self.anchors().high * gd.x_max);
@@ -247,13 +254,13 @@ impl SquaresPlan {
         (gd.input_norm() * k * step + prediction) * shift
     }
 
-    /// A, above the sum of what u is made of.
+    /// A, an upper bound on the sum of the absolute terms of u.
     fn form(&self, gd: &InContextGd) -> f64 {
         let residual = gd.input_norm() * (gd.weight_norm() + self.drift) + gd.y_max;
         self.balance * residual + gd.x_max / self.balance
     }
 
-    /// S, above every |a_r|.
+    /// S, an upper bound on every |a_r|.
     fn scale(&self) -> f64 {
         1.125 * self.anchors().high.max(1.0)
     }
@@ -264,9 +271,9 @@ impl SquaresPlan {
         let (input, reach, spacing) = (gd.input_norm(), self.reach, anchors.spacing());
         let data = gd.x_max * gd.y_max;
         let beta = anchors.inverse_temperature(c);
-        // s', attention's root mean square distance from u; its fourth moment is taken as that of a Gaussian.
+        // s', attention's root mean square distance from u; its fourth moment is taken to be that of a Gaussian.
         let width = spacing * (0.5 / c + self.ripple.square).sqrt();
-        // A score's terms, each rounded, and what L_k w is off by on its row: logarithms, exponentials, the mean of N.
+        // A score's terms, each rounded, and the error of L_k w in its row: logarithms, exponentials, the mean over N.
         let copies = 14.0 * weight + (points + 14.0) * gd.rate * d.sqrt() * data;
         let noise = |form: f64, factor: f64, l: f64| {
             beta * eps * ((d + 6.0) * (2.0 * l * form + l * l) + 2.0 * factor * input * anchors.high * copies)
@@ -275,10 +282,10 @@ impl SquaresPlan {
         let noise_of_readout = |l: f64| noise(self.stretch * input * weight, self.stretch, l);
         let worst = |noise: f64| (2.0 * noise).exp();
         let near = reach + 1.4 * width;
-        // Cauchy–Schwarz between the spread of values and the noise of scores.
+        // Cauchy–Schwarz inequality for the spread of values and the noise of scores.
         let squares =
             (reach * width + 0.9 * width.powi(2)) * noise_of_products(near) * worst(noise_of_products(anchors.high));
-        // Anchors whose weight float32 sees beside the largest, and eight roundings of each.
+        // Anchors whose weight is visible in float32 beside the largest, and eight roundings of each.
         let terms = (2.0 * (16.7 / c).sqrt() + 1.0).min(self.intervals as f64 + 1.0) + 8.0;
         let sums = 2.0 * terms * eps * (reach + width).powi(2) / 4.0;
         let mean = (points + 14.0) * eps * data;
@@ -346,7 +353,8 @@ impl SquaresPlan {
         }
     }
 
-    /// All examples alike, with labels that put u between anchors, where the ripple of the first step is largest, or at a tie.
+    /// Identical examples, with labels that put u between anchors, where the ripple of the first step is largest, or at
+    /// a tie.
     fn ties(&self, gd: &InContextGd) -> Vec<Vec<f64>> {
         let anchors = self.anchors();
         let values =
@@ -358,7 +366,8 @@ impl SquaresPlan {
         labels.map(|y| gd.prompt(|_| (vec![gd.x_max; gd.d], *y), vec![gd.x_max; gd.d])).collect()
     }
 
-    /// Anchors after examples, the query and nothing; all other rows are too far from every u to be attended to.
+    /// Writes the anchors after examples, query and empty row; all other rows are too far from every u to be attended
+    /// to.
     fn lay_anchors(&self, gd: &InContextGd, map: &mut InputMap, z: &Space) {
         let (first, rows) = (gd.points + 2, self.rows(gd));
         let beta = self.anchors().inverse_temperature(self.sharpness);
@@ -412,7 +421,7 @@ impl SquaresPlan {
             mark("nothing", f64::from(row == n + 1));
             mark("no_product", f64::from(row == n || row > n + 1));
             mark("no_state", f64::from(row < n || row > n + 1));
-            // Score of nothing beside `members` scores of 0; e⁻⁸⁰ is no weight at all.
+            // Score of the empty row beside `members` rows with score 0; e⁻⁸⁰ counts as no weight.
             let score = |factor: f64, members: usize| {
                 if factor > 0.0 { (members as f64 * (scale / factor - 1.0)).ln().min(2.0 * GAP) } else { 2.0 * GAP }
             };

@@ -26,9 +26,9 @@ use crate::{
     space::Space,
 };
 
-/// Intervals of one head before there is a second: float32 counts them well.
+/// Number of intervals of one head before a second head is used: float32 represents that many well.
 const MOST_INTERVALS: usize = 256;
-/// More heads than this are never tried.
+/// Largest number of heads that is tried.
 const MOST_HEADS: usize = 1 << 10;
 
 #[derive(Clone, Copy)]
@@ -55,7 +55,7 @@ impl Size {
         }
     }
 
-    /// Those of one head, moved to start at 0: [0, 1/H].
+    /// Anchors of one head, shifted to [0, 1/H].
     fn anchors(self) -> Anchors {
         Anchors { low: 0.0, high: 1.0 / self.heads as f64, intervals: self.intervals }
     }
@@ -123,7 +123,7 @@ impl FormPlan for AnchorPlan<'_> {
                 self.units.through_output(&noise, roundings),
             )
             .and("scores", "S times S(c) Delta (exp(2 gamma) - 1) / 2, gamma = 2.25 eps c p^2", total * scores)
-            // Heads that are full add the same number again and again, and those additions all round the same way.
+            // Saturated heads add the same number again and again, and these additions are all rounded in the same way.
             .and(
                 "sum over heads",
                 "S eps (2 keys felt + 8 + H)",
@@ -159,7 +159,7 @@ impl FormPlan for AnchorPlan<'_> {
 }
 
 impl AnchorPlan<'_> {
-    /// Beyond some intervals, and some heads, a profile stays the same.
+    /// The profile; with more than some intervals and heads it stays the same.
     fn profile(&self, size: Size) -> Profile {
         let alike = (size.intervals.min(32), size.heads.min(if size.intervals < 8 { 17 } else { 3 }));
         let known = || profile(self.options.mode.sharpness(), alike.0, alike.1);
@@ -170,7 +170,8 @@ impl AnchorPlan<'_> {
         (size.intervals + 1).max(self.units.count())
     }
 
-    /// Rows (u', 1, L̃, L̃²): the heads share anchors, each sees u' less the middle of its own part of [0, 1].
+    /// Rows (u', 1, L̃, L̃²): the heads share anchors, and each sees u' relative to the middle of its own part of [0,
+    /// 1].
     fn anchor_layer(&self, size: Size) -> Layer {
         let units = self.units;
         let (anchors, rows, flat) = (size.anchors(), self.rows(size), units.seq_len * units.d_in);
@@ -185,7 +186,7 @@ impl AnchorPlan<'_> {
         for row in 0..rows {
             let (anchor, square) = match row {
                 k if k <= size.intervals => (anchors.at(k) - middle, (anchors.at(k) - middle).powi(2)),
-                // The best anchor's score is −β middle² at least.
+                // The best anchor's score is at least −β middle².
                 _ => (0.0, middle.powi(2) + APART / beta),
             };
             constant[(row, z.at("one"))] = 1.0;

@@ -1,4 +1,4 @@
-//! Form t2: gather, gate, scatter, three layers whose maps are token-wise.
+//! Form t2: three layers with token-wise maps, which gather, gate and scatter.
 
 use headway_plain::{
     Readout,
@@ -19,14 +19,14 @@ use crate::{
     space::Space,
 };
 
-/// sup_t t σ(−t): how far u σ(β u) stays below relu(u), times β.
+/// sup_t t σ(−t): the largest difference between relu(u) and u σ(β u), times β.
 const GATE: f64 = 0.278_465;
-/// |t| where that is.
+/// The |t| at which that is attained.
 const GATE_AT: f64 = 1.2785;
-/// Largest β: float32 still tells β and β + M apart.
+/// Largest β at which float32 still distinguishes β and β + M.
 pub(super) const SHARPEST: f64 = 1e8;
 
-/// What both are computed from.
+/// What bound and rounding are computed from.
 struct GatePlan<'a> {
     units: &'a Units,
     gather: Gather,
@@ -53,7 +53,7 @@ pub(super) fn parameters(units: &Units) -> f64 {
     gather_parameters(units, &Gather::of(units, 0.0)) + gate_parameters(units.count()) + scatter_parameters(units)
 }
 
-/// Map of u, key flag and two one-hot blocks; one head.
+/// Number of parameters of the gate layer: a map of u, a key flag and two one-hot blocks, and one head.
 fn gate_parameters(units: usize) -> f64 {
     let (units, width) = (units as f64, 2.0 + 2.0 * units as f64);
     (units + 2.0) * width + 2.0 * width * (units + 1.0) + width + 1.0
@@ -70,7 +70,8 @@ impl FormPlan for GatePlan<'_> {
             .and(
                 "gates",
                 format!("min(0.2785 / beta, 1 / 2) S1, S1 = max_i sum_j (W2_ij s_j)+ or (...)- = {one_signed:.4}"),
-                // However blunt, a gate gives between 0 and u', and half of it at most on the wrong side.
+                // However small β is, a gate gives a value between 0 and u', and is off by at most half of it on the
+                // wrong side.
                 (GATE / beta).min(reach / 4.0) * one_signed,
             )
             .and(
@@ -87,7 +88,8 @@ impl FormPlan for GatePlan<'_> {
 
     fn rounding(&self, beta: f64, roundings: Roundings) -> Bound {
         let total = self.units.weight();
-        // A score difference of t = β u is off by ε (4 |t| + 8 M + 16), exponentials included, and moves the output by |u| σ'(t) as much.
+        // A score difference t = β u has an error of ε (4 |t| + 8 M + 16), exponentials included, and moves the output
+        // by |u| σ'(t) times that.
         let gates = F32_ROUNDOFF * (0.224 * (8.0 * APART + 16.0) + 4.0 * 0.44) / beta;
         // The sum of both exponentials, its inverse, a product, and the sum of two.
         let own = vec![Noise::of(1.0, 4.0); self.units.count()];
@@ -136,7 +138,7 @@ impl FormPlan for GatePlan<'_> {
     }
 }
 
-/// Row j < r holds u'_j, and is a query; row r is the null row.
+/// Row j < r holds u'_j and is a query; row r is the null row.
 fn gate_layer(units: usize, beta: f64) -> Layer {
     let z = Space::new(&[("u", 1), ("unit", 1), ("query", units), ("key", units)]);
     let mut map = InputMap::token_wise(1, units + 1, z.width());

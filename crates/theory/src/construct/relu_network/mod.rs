@@ -1,19 +1,25 @@
 //! A two-layer ReLU network compiled into attention alone: Y = W₂ relu(W₁ vec(X) + b₁) + b₂.
 //!
-//! On a box of inputs every hidden unit is divided by its largest value s_j there, and what is left is relu(u') for u' ≤ 1. Three forms:
+//! On a box of inputs every hidden unit is divided by its largest value s_j there, which leaves relu(u') for u' ≤ 1.
+//! There are three forms:
 //!
-//! - **t2**, three layers with token-wise maps: [mixing](crate::mixing) gathers u'_j in row j, a *gate* head takes its ReLU, mixing scatters to
-//!   the positions. The gate sees two keys that count: itself, score β u' + M, and a null row, score M; its output u' σ(β u') is within
-//!   0.2785/β of relu(u'), always from below. The error is set by β alone, whatever the sizes.
-//! - **t1**, two layers, the first after a sequence-wise map that computes u'_j itself: heads [interpolate](crate::interpolation) relu(u')
-//!   between anchors on [0, 1], then mixing scatters. Error κ(c)/(p H) per unit. The paper's form has H = 1.
-//! - **s**, one layer that gathers, then a softmax over p + 1 channels, the same anchors, and a linear readout.
+//! - **t2**, three layers with token-wise maps: [mixing](crate::mixing) gathers u'_j in row j, a *gate* head applies
+//!   ReLU to it, and mixing
+//!   scatters the units to the positions. A gate sees two keys that count: itself, with score β u' + M, and a null row,
+//!   with score M. Its
+//!   output u' σ(β u') is below relu(u') by at most 0.2785/β. The error depends on β alone, whatever the sizes.
+//! - **t1**, two layers, the first after a sequence-wise map that computes u'_j itself: heads
+//!   [interpolate](crate::interpolation) relu(u')
+//!   between anchors on [0, 1], then mixing scatters. The error is κ(c)/(p H) per unit. The paper's form has H = 1.
+//! - **s**, one layer that gathers, then a softmax over p + 1 channels, which are the same anchors, and a linear
+//!   readout.
 //!
 //! With S = max_i Σ_j |W₂_ij| s_j the error is 0.0622 S/(p H) for anchors; for gates 0.2785 S₁/β, where S₁ ≤ S sums W₂ of one sign only.
 //!
 //! # References
-//! Hu et al. 2025, arXiv 2504.15956, sequence-to-sequence theorems: t1 and s follow them in their layers, not in their dimensions, which are
-//! smaller here. The gate: after Huben and Morris 2023, "Attention-Only Transformers and Implementing MLPs with Attention Heads".
+//! Hu et al. 2025, arXiv 2504.15956, sequence-to-sequence theorems: t1 and s follow them in their layers, but have
+//! smaller dimensions. The gate follows Huben and Morris 2023, "Attention-Only Transformers and Implementing MLPs with
+//! Attention Heads".
 
 mod anchored;
 mod gated;
@@ -46,34 +52,34 @@ use crate::{
 use units::{Gather, Units};
 pub use weights::ReluWeights;
 
-/// How far keys that are not to count lie below those that do, in score: e⁻⁶⁴ = 1.6e-28.
+/// Difference in score between keys that count and those that should not: e⁻⁶⁴ = 1.6e-28.
 const APART: f64 = 64.0;
 
 /// Options of [`ReluNetwork`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A file of the network, as [`ReluWeights::from_arrays`] takes it; where None, one is drawn.
+    /// A file of the network, as [`ReluWeights::from_arrays`] reads it; if `None`, one is drawn.
     pub network: Option<PathBuf>,
-    /// n, positions that the network's flat inputs and outputs are cut into. Default 20.
+    /// n, number of positions into which the network's flat inputs and outputs are split. Default 20.
     pub seq_len: usize,
-    /// Numbers per position of a drawn network, in and out. Default 5.
+    /// Numbers per position of a drawn network, for inputs and outputs. Default 5.
     pub d: usize,
     /// Hidden units of a drawn network. Default 10.
     pub hidden: usize,
-    /// Draws the network, all weights from N(0, 1), as the task does. Default 0.
+    /// Seed from which the network is drawn, all weights from N(0, 1), as the task does. Default 0.
     pub seed: u64,
-    /// What it becomes. Default t2.
+    /// Form of the compiled network. Default t2.
     pub form: Form,
-    /// Of every input number. Default 0 and 1.
+    /// Range of every input number. Default 0 to 1.
     pub ends: Ends,
-    /// Temperature of anchors (t1 and s); where None, minimax.
+    /// Temperature of anchors (t1 and s); if `None`, minimax.
     pub mode: Option<Mode>,
-    /// p, intervals between anchors of a head (t1 and s); where None, the fewest that meet the tolerance.
+    /// p, intervals between anchors of a head (t1 and s); if `None`, the fewest that meet the tolerance.
     pub intervals: Option<usize>,
-    /// H (t1); where None, the fewest heads that meet the tolerance.
+    /// H, number of heads (t1); if `None`, the fewest that meet the tolerance.
     pub heads: Option<usize>,
-    /// β of the gates (t2); where None, so large that they matter little beside rounding.
+    /// β of the gates (t2); if `None`, large enough that gates matter little beside rounding.
     pub beta: Option<f64>,
 }
 
@@ -119,7 +125,7 @@ impl Options for Config {
             let config = ReluNetworkConfig { d, d_hidden: self.hidden, ..base };
             sound(&TaskConfig::ReluNetwork(config.clone()).validate())?;
             let drawn = headway_tasks::ReluNetwork::new(config.clone(), &mut Seed(self.seed).rng(Stream::Task, 0));
-            // As drawn, so that the task rounds nothing that the construction does not.
+            // Written down, so that the task rounds nothing that the construction does not.
             let given = drawn.written_down().given.unwrap_or_else(|| unreachable!("written down means given"));
             let GivenNetwork { weights_in, bias_in, weights_out, bias_out } = given;
             (ReluWeights { seq_len, d_in: d, d_out: d, weights_in, bias_in, weights_out, bias_out }, config)
@@ -153,12 +159,12 @@ pub enum Form {
     S,
 }
 
-/// The construction of this file.
+/// The construction that compiles a ReLU network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReluNetwork {
-    /// What to compile.
+    /// The network to compile.
     pub network: ReluWeights,
-    /// How.
+    /// How to compile it.
     pub form: Form,
     /// Lower end of every input number. `[seq_len · d_in]`
     pub low: Vec<f64>,
@@ -166,11 +172,11 @@ pub struct ReluNetwork {
     pub high: Vec<f64>,
     /// Temperature of anchors, for t1 and s.
     pub mode: Mode,
-    /// p, for t1 and s; the smallest that meets the tolerance where it is not given.
+    /// p, for t1 and s; if `None`, the smallest that meets the tolerance.
     pub intervals: Option<usize>,
-    /// H, for t1; the fewest that meet the tolerance where it is not given.
+    /// H, for t1; if `None`, the fewest that meet the tolerance.
     pub heads: Option<usize>,
-    /// β, for t2; where it is not given the gates are off by a hundredth of the tolerance, for sharpness costs no parameters.
+    /// β, for t2; if `None`, the gates' error is a hundredth of the tolerance, since sharpness costs no parameters.
     pub beta: Option<f64>,
 }
 
@@ -178,14 +184,14 @@ impl ReluNetwork {
     /// Name on the command line.
     pub const NAME: &str = "relu-network";
 
-    /// By t2, for inputs in [0, 1], sizes chosen.
+    /// Compiles by form t2, for inputs in [0, 1], with sizes chosen.
     pub fn new(network: ReluWeights) -> Self {
         let flat = network.seq_len * network.d_in;
         let (low, high) = (vec![0.0; flat], vec![1.0; flat]);
         Self { network, form: Form::T2, low, high, mode: Mode::Minimax, intervals: None, heads: None, beta: None }
     }
 
-    /// Plans, then writes the weights.
+    /// Chooses the size, then writes the weights.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -200,7 +206,7 @@ impl ReluNetwork {
         .in_float32("network", "low")
     }
 
-    /// Numbers in the weights of form t2, which do not depend on the tolerance.
+    /// Number of parameters of form t2, which does not depend on the tolerance.
     pub(super) fn parameters(&self) -> f64 {
         gated::parameters(&Units::of(&self.network, &self.low, &self.high))
     }
@@ -241,20 +247,20 @@ impl ReluNetwork {
     }
 }
 
-/// A form of the construction, at sizes to choose from.
+/// One form of the construction, for sizes to choose from.
 trait FormPlan {
     type Size: Copy;
 
-    /// Error in exact arithmetic at most.
+    /// Bound on the error in exact arithmetic.
     fn bound(&self, size: Self::Size) -> Bound;
-    /// What rounding to float32 adds.
+    /// Bound on the error from rounding to float32.
     fn rounding(&self, size: Self::Size, roundings: Roundings) -> Bound;
-    /// Numbers in the weights.
+    /// Number of parameters.
     fn parameters(&self, size: Self::Size) -> f64;
-    /// The weights, and where they are hard to get right.
+    /// The weights, and values of units at which they are hard to get right.
     fn write(&self, size: Self::Size) -> Written;
 
-    /// Chooses a size and writes it. `hint` says what to do where none fits.
+    /// Chooses a size and writes the weights. `hint` says what to do if no size fits.
     fn build(
         &self,
         options: &ReluNetwork,
@@ -286,18 +292,18 @@ trait FormPlan {
     }
 }
 
-/// What a form writes.
+/// Result of writing a form.
 struct Written {
     layers: Vec<Layer>,
     readout: Readout,
-    /// Beside the number of units.
+    /// Sizes besides the number of units, by name.
     sizes: Vec<(&'static str, f64)>,
     temperature: Temperature,
-    /// What units should be put at.
+    /// Values of units at which errors are large.
     values: Vec<f64>,
 }
 
-/// The layer that gathers: rows x_i − m, u' in the rows that leave it.
+/// The layer that gathers: its input rows are x_i − m, its output rows hold u'.
 fn gather_layer(units: &Units, gather: &Gather) -> Layer {
     let [query, key, dead] = gather.mixing.parts();
     let space = Space::new(&[("x", units.d_in), query, key, dead]);
@@ -320,7 +326,7 @@ fn gather_parameters(units: &Units, gather: &Gather) -> f64 {
     map + heads as f64 * 2.0 * width * gather.mixing.queries as f64 + values as f64 * (width + 1.0)
 }
 
-/// The layer that scatters: rows h_j, y_i in the rows that leave it.
+/// The layer that scatters: its input rows hold h_j, its output rows are y_i.
 fn scatter_layer(units: &Units) -> Layer {
     let (mixing, mixes) = units.scatter();
     let [query, key, dead] = mixing.parts();
@@ -342,7 +348,7 @@ fn scatter_parameters(units: &Units) -> f64 {
     map + heads as f64 * 2.0 * width * mixing.queries as f64 + values as f64 * (width + units.d_out as f64)
 }
 
-/// W₂ s as a readout's matrix: from the units to the flat output.
+/// W₂ s as the matrix of a readout, from the units to the flat output, and its bias.
 fn output_matrix(units: &Units) -> (Matrix, Matrix) {
     (units.output.transpose(), Matrix::from_row_slice(1, units.bias_out.len(), &units.bias_out))
 }

@@ -24,7 +24,7 @@ struct ReadoutPlan<'a> {
     gather: Gather,
     gather_parameters: f64,
     noise: Vec<Noise>,
-    /// For few intervals one by one, then for all others.
+    /// Profiles for each small number of intervals, then one for all larger numbers.
     profiles: Vec<Profile>,
 }
 
@@ -66,7 +66,7 @@ impl FormPlan for ReadoutPlan<'_> {
         let total = self.units.weight();
         let anchors = Self::anchors(intervals);
         let scores = score_rounding(anchors, self.options.mode.sharpness(), self.profile(intervals)).value;
-        // Anchor values and their sums: roundings of a number of at most 1 per unit.
+        // Anchor values and their sums: roundings of a number of at most 1, per unit.
         let readout = vec![Noise::of(1.0, 2.0 * felt(self.options.mode.sharpness()) + 8.0); self.units.count()];
         let largest = self.units.bias_out.iter().fold(0.0_f64, |top, bias| top.max(bias.abs()));
         let sums = Noise::of(total + largest, self.units.count() as f64 + 2.0);

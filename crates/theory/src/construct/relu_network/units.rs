@@ -1,4 +1,5 @@
-//! Hidden units on a box of inputs: normalised to at most 1, without those that are never on; and inputs that put them at kinks.
+//! Hidden units on a box of inputs, normalised to at most 1 and without those that are never active; and inputs that
+//! put them at kinks.
 
 use headway_plain::network::Matrix;
 use headway_tasks::Probe;
@@ -11,7 +12,8 @@ use crate::{
     mixing::{Channel, DEVIATIONS, Mix, Mixing, Noise, Roundings},
 };
 
-/// relu(u_j) = s_j relu(u'_j), u'_j = u_j / s_j, with s_j the largest value of u_j in the box; units with s_j ≤ 0 are dropped.
+/// relu(u_j) = s_j relu(u'_j), u'_j = u_j / s_j, with s_j the largest value of u_j in the box. Units with s_j ≤ 0 are
+/// dropped.
 pub(crate) struct Units {
     pub seq_len: usize,
     pub d_in: usize,
@@ -29,7 +31,8 @@ pub(crate) struct Units {
 }
 
 impl Units {
-    /// Those of a network that are on somewhere in the box, and count somewhere; one that is never on where there are none.
+    /// Units of a network that are active somewhere in the box and reach some output; if there are none, one unit that
+    /// is never active.
     pub fn of(network: &ReluWeights, low: &[f64], high: &[f64]) -> Self {
         let largest = |(w, bias): (&Vec<f64>, &f64)| {
             w.iter().zip(low.iter().zip(high)).map(|(w, (low, high))| (w * low).max(w * high)).sum::<f64>() + bias
@@ -68,12 +71,12 @@ impl Units {
         Domain::Box { low: self.low.clone(), high: self.high.clone() }
     }
 
-    /// S = max_i Σ_j |W₂_ij| s_j: what an error of 1 in every unit makes of an output number.
+    /// S = max_i Σ_j |W₂_ij| s_j: the error of an output number if every unit has an error of 1.
     pub fn weight(&self) -> f64 {
         self.output.row_iter().map(|row| row.iter().map(|w| w.abs()).sum()).fold(0.0, f64::max)
     }
 
-    /// S₁ = max_i max(Σ_j (W₂_ij s_j)⁺, Σ_j (W₂_ij s_j)⁻): the same for errors that all have one sign.
+    /// S₁ = max_i max(Σ_j (W₂_ij s_j)⁺, Σ_j (W₂_ij s_j)⁻): the same for errors that all have the same sign.
     pub fn one_signed_weight(&self) -> f64 {
         let sums = |sign: f64| {
             self.output
@@ -84,12 +87,12 @@ impl Units {
         sums(1.0).max(sums(-1.0))
     }
 
-    /// The least value of any u', 0 if that is positive.
+    /// The smallest value of any u'; 0 if that is positive.
     pub fn lowest(&self) -> f64 {
         (0..self.count()).map(|j| self.end(j, -1.0).1).fold(0.0, f64::min)
     }
 
-    /// What noise of the units makes of the worst output number.
+    /// Noise of the worst output number, given that of the units.
     pub fn through_output(&self, units: &[Noise], roundings: Roundings) -> f64 {
         let each = self.output.row_iter().map(|row| {
             let noise = row.iter().zip(units);
@@ -98,8 +101,8 @@ impl Units {
         each.fold(0.0, f64::max)
     }
 
-    /// What float32 adds to u'_j when it is computed as one row of a matrix product, in any order: a rounding of each weight, one of each
-    /// product, and as many sums as there are inputs.
+    /// Rounding error of each u'_j in float32 if it is computed as one row of a matrix product, in any order: one
+    /// rounding per weight, one per product, and as many sums as there are inputs.
     pub fn product_noise(&self) -> Vec<Noise> {
         let reach: Vec<f64> = self.low.iter().zip(&self.high).map(|(low, high)| low.abs().max(high.abs())).collect();
         let noise = |j: usize| {
@@ -128,7 +131,7 @@ impl Units {
         self.weights.row(j).iter().zip(x).map(|(w, x)| w * x).sum::<f64>() + self.bias[j]
     }
 
-    /// The corner where a unit is largest (sign 1) or least (sign −1), and its value there.
+    /// The corner of the box where a unit is largest (sign 1) or smallest (sign −1), and its value there.
     fn end(&self, j: usize, sign: f64) -> (Vec<f64>, f64) {
         let row = self.weights.row(j);
         let ends = row.iter().zip(self.low.iter().zip(&self.high));
@@ -137,7 +140,8 @@ impl Units {
         (corner, value)
     }
 
-    /// A point at which unit j has this value: on the way from `start` to its largest or least corner.
+    /// A point at which unit j has this value, on the line from `start` to its largest or smallest corner; `None` if
+    /// there is none.
     fn with_value(&self, j: usize, value: f64, start: &[f64]) -> Option<Vec<f64>> {
         let here = self.value(j, start);
         let (corner, there) = self.end(j, if value > here { 1.0 } else { -1.0 });
@@ -146,8 +150,8 @@ impl Units {
         (0.0..=1.0).contains(&t).then(between)
     }
 
-    /// The point near `start` at which all of these units have this value together, or the nearest to it that was found: steps of least
-    /// squares, each cut off at the box.
+    /// The point near `start` at which all of these units have this value, or the nearest to it that is found:
+    /// least-squares steps, each clipped to the box.
     fn together(&self, units: &[usize], value: f64, start: &[f64]) -> Vec<f64> {
         let w = Matrix::from_fn(units.len(), self.low.len(), |row, at| self.weights[(units[row], at)]);
         let mut x = start.to_vec();
@@ -163,8 +167,8 @@ impl Units {
         x
     }
 
-    /// Inputs with units at these values: one unit at a time, all together, and those together that push one output number the same way;
-    /// and corners. `kinds` names them.
+    /// Inputs at which units have these values: one unit at a time, all together, and all those that push one output
+    /// number in the same direction; and corners. `kinds` names them.
     pub fn hard_points(&self, values: &[f64]) -> Vec<(&'static str, Vec<Vec<f64>>)> {
         let mut rng = Probe::Kink.rng();
         let middle: Vec<f64> = self.low.iter().zip(&self.high).map(|(low, high)| f64::midpoint(*low, *high)).collect();
@@ -174,7 +178,7 @@ impl Units {
         };
         let some = |count: usize, most: usize| (0..count).step_by(count.div_ceil(most).max(1));
         let (mut kinks, mut corners) = (Vec::new(), vec![self.low.clone(), self.high.clone()]);
-        // Of many units a few, so that a certificate of a large network takes no longer.
+        // Only some of many units, so that the certificate of a large network does not take longer.
         for j in some(self.count(), if self.count() > 64 { 16 } else { 64 }) {
             for value in values {
                 let start = inside(&mut rng);
@@ -189,7 +193,7 @@ impl Units {
         for value in near {
             together.push(self.together(&all, *value, &middle));
             together.push(self.together(&all, *value, &inside(&mut rng)));
-            // The outputs with the largest sums of one sign.
+            // The outputs with the largest one-signed sums.
             for sign in [1.0, -1.0] {
                 let sum = |at: usize| self.output.row(at).iter().map(|w| (sign * w).max(0.0)).sum::<f64>();
                 let mut outputs: Vec<usize> = (0..self.output.nrows()).collect();
@@ -208,12 +212,12 @@ impl Units {
     }
 }
 
-/// The first layer of two forms: u'_j − shift = Σ_i W₁_ji/s_j x_i + b₁/s_j − shift, gathered by attention from rows that hold x − m, with m the
-/// middle of the box, so that its place costs no digits.
+/// The first layer of two forms: u'_j − shift = Σ_i W₁_ji/s_j x_i + b₁/s_j − shift, gathered by attention from rows
+/// that hold x − m, with m the middle of the box, so that an offset of the box costs no digits.
 pub(crate) struct Gather {
     pub mixing: Mixing,
     pub mixes: Vec<Mix>,
-    /// m, a number of float32. `[seq_len, d_in]`
+    /// m, rounded to float32. `[seq_len, d_in]`
     pub middle: Matrix,
     /// Largest |x − m|.
     half: f64,
@@ -235,12 +239,12 @@ impl Gather {
         Self { mixing: Mixing { queries: units.count(), keys: n }, mixes: mixes.collect(), middle, half }
     }
 
-    /// What weights of zero leave in u'.
+    /// Bound on what weights of e⁻⁸⁰ instead of zero add to u'.
     pub fn leak(&self) -> f64 {
         self.mixing.leak(&self.mixes, self.mixing.rows(), self.half)
     }
 
-    /// What float32 adds to each u'.
+    /// Rounding error of each u' in float32.
     pub fn rounding(&self, units: &Units) -> Vec<Noise> {
         let noise = self.mixing.rounding(&self.mixes, 1, |_| (-self.half, self.half));
         // x − m is rounded once.
@@ -256,7 +260,7 @@ impl Gather {
     }
 }
 
-/// What float32 adds to the output of a scatter of units that lie in [0, 1], its own part only.
+/// Rounding error that a scatter adds in float32 to the output, for units in [0, 1].
 pub(crate) struct ScatterRounding(Vec<Noise>);
 
 impl ScatterRounding {
@@ -269,7 +273,7 @@ impl ScatterRounding {
     }
 }
 
-/// How roundings are added up, for formulas.
+/// How roundings are combined, as a formula for certificates.
 pub(crate) fn rounding_formula(of: &str, roundings: Roundings) -> String {
     match roundings {
         Roundings::Any => format!("{of}: sums in any order"),

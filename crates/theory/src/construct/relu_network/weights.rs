@@ -1,4 +1,4 @@
-//! A two-layer ReLU network of the whole sequence, as numbers and as PyTorch's files name them.
+//! A two-layer ReLU network of the whole sequence, as numbers and under the names of PyTorch's files.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use crate::{refusal::Refusal, target::Target};
 use headway_model::weights::Array;
 use headway_tasks::{GivenNetwork, ReluNetworkConfig};
 
-/// vec(Y) = W₂ relu(W₁ vec(X) + b₁) + b₂, with the rows of X, one per position, one after the other.
+/// vec(Y) = W₂ relu(W₁ vec(X) + b₁) + b₂, where vec concatenates the rows of X, one per position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReluWeights {
-    /// Positions.
+    /// Number of positions.
     pub seq_len: usize,
-    /// Numbers per position, in.
+    /// Input numbers per position.
     pub d_in: usize,
-    /// Numbers per position, out.
+    /// Output numbers per position.
     pub d_out: usize,
     /// W₁. `[units][seq_len · d_in]`
     pub weights_in: Vec<Vec<f64>>,
@@ -26,13 +26,13 @@ pub struct ReluWeights {
 }
 
 impl ReluWeights {
-    /// Hidden units.
+    /// Number of hidden units.
     pub fn units(&self) -> usize {
         self.weights_in.len()
     }
 
     /// # Errors
-    /// [`Refusal::Invalid`] for sizes that do not meet and what is not a number.
+    /// [`Refusal::Invalid`] if sizes do not match or a number is not finite.
     pub fn check(&self) -> Result<(), Refusal> {
         let refuse = |problem: String| Err(Refusal::invalid("network", problem));
         let (units, flat_in, flat_out) = (self.units(), self.seq_len * self.d_in, self.seq_len * self.d_out);
@@ -68,7 +68,7 @@ impl ReluWeights {
         affine(&self.weights_out, &self.bias_out, &hidden)
     }
 
-    /// The task whose targets this network computes; what it does not say is that of `base`.
+    /// The task whose targets this network computes; all other settings are those of `base`.
     pub(crate) fn task(&self, base: ReluNetworkConfig) -> ReluNetworkConfig {
         ReluNetworkConfig {
             seq_len: self.seq_len,
@@ -92,11 +92,12 @@ impl ReluWeights {
         })
     }
 
-    /// The two linear layers of a PyTorch `nn.Sequential(nn.Linear, nn.ReLU, nn.Linear)` on flattened sequences: `0.weight` and
-    /// `2.weight`, kept `[out, in]`, `0.bias` and `2.bias`, which may be missing, all behind a common prefix such as `net.`.
+    /// The two linear layers of a PyTorch `nn.Sequential(nn.Linear, nn.ReLU, nn.Linear)` on flattened sequences:
+    /// `0.weight` and `2.weight`, stored `[out, in]`, and `0.bias` and `2.bias`, which may be missing. All names may
+    /// have a common prefix such as `net.`.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`], naming the tensors that were found and the shapes that were wanted.
+    /// [`Refusal::Invalid`], naming the tensors that were found and the shapes that were expected.
     pub fn from_arrays(arrays: &BTreeMap<String, Array>, seq_len: usize) -> Result<Self, Refusal> {
         let listed = || {
             let each = arrays.iter().map(|(name, array)| format!("{name} {:?}", array.shape));

@@ -1,8 +1,9 @@
-//! A ReLU network of random directions fitted by ridge regression, then compiled.
+//! A ReLU network with random directions, fitted by ridge regression and then compiled.
 //!
-//! Hidden units are relu(w · (t − p)) with t the input on [−1, 1], w a random direction and p a random point, so that every unit
-//! has its kink in the box; one unit per input number is always on, which leaves the affine part exact. Output weights
-//! solve least squares with a ridge, the one of five that leaves the smallest error together with what float32 makes of large weights.
+//! Hidden units are relu(w · (t − p)) with t the input scaled to [−1, 1], w a random direction and p a random point, so
+//! that every unit has its kink in the box; one unit per input number is always active, which makes the affine part
+//! exact. Output weights minimise least squares with a ridge penalty: of five penalties, the one with the smallest
+//! error including the rounding that large weights cause in float32.
 
 use std::fmt::Write;
 
@@ -22,20 +23,20 @@ use crate::{
     target::Function,
 };
 
-/// Hidden units when they are chosen.
+/// Numbers of hidden units that are tried if none is given.
 const SIZES: [usize; 8] = [8, 16, 32, 64, 128, 256, 512, 1024];
-/// Ridges, relative to the mean square of a unit.
+/// Ridge penalties, relative to the mean square of a unit.
 const RIDGES: [f64; 5] = [1e-12, 1e-10, 1e-8, 1e-6, 1e-4];
-/// Points at which a fit to a function is judged at least.
+/// Least number of points at which a fit to a function is judged.
 const JUDGED: usize = 4000;
-/// Factor on the largest error found of a fit to a function: more points would find a little more.
+/// Factor on the largest error found for a fit to a function, since more points would find a slightly larger one.
 const SAFETY: f64 = 1.5;
-/// Work of the normal equations at most, points times features squared: some ten seconds per size.
+/// Largest work for the normal equations, points times features squared: about ten seconds per size.
 const MOST_WORK: f64 = 4e10;
-/// Samples at which a certificate looks at most.
+/// Largest number of samples that a certificate examines.
 const LOOKED_AT: usize = 256;
 
-/// Points with what the function makes of them.
+/// Points and the function's values there.
 struct Points {
     inputs: Vec<Vec<f64>>,
     outputs: Vec<Vec<f64>>,
@@ -45,16 +46,16 @@ struct Fitted {
     network: ReluWeights,
     error: f64,
     judged: Judged,
-    /// Where it is worst.
+    /// The points with the largest errors.
     worst: Vec<Vec<f64>>,
 }
 
-/// What a fit's error means.
+/// What a fit's error means for the bound.
 enum Judged {
-    /// A part of the bound: the target is the function.
+    /// A term of the bound, since the target is the function.
     Function(Term),
-    /// The largest errors at samples of either kind. The target is the fitted network, so that they are no part of the bound; the
-    /// tolerance covers both.
+    /// The largest errors at held-out and at fitted samples. The target is the fitted network, so they are not part of
+    /// the bound; the tolerance covers both.
     Samples { held_out: f64, fitted: f64 },
 }
 
@@ -63,7 +64,7 @@ pub(super) fn build(options: &Seq2seq, request: Request) -> Result<(Construction
     let sizes: Vec<usize> = options.units.map_or_else(|| SIZES.to_vec(), |units| vec![units]);
     let mut reached = (f64::INFINITY, 0);
     for units in sizes {
-        // Of sizes that nobody asked for, those that take too long end the search.
+        // If the size was not requested, one that takes too long ends the search.
         if let Err(refusal) = check_work(options, units) {
             if reached.0.is_finite() {
                 break;
@@ -78,10 +79,10 @@ pub(super) fn build(options: &Seq2seq, request: Request) -> Result<(Construction
         if needed > allowed as f64 {
             return Err(Refusal::TooLarge { wanted, needed, allowed, reachable: reached.0 });
         }
-        // Where the fit alone takes all of the tolerance, we still want to know what would be reached.
+        // If the fit alone uses up the tolerance, compile anyway to report what would be reached.
         let tolerance = if fitted.error < wanted { wanted - fitted.error } else { f64::MIN_POSITIVE };
         match compile.build(Request { tolerance, max_parameters: allowed }) {
-            // A network that is constant compiles exactly, whatever its fit.
+            // A constant network compiles exactly, whatever its fit.
             Ok(compiled) if fitted.error + compiled.bound.value + compiled.rounding.value > wanted * (1.0 + 1e-12) => {
                 let total = (fitted.error + compiled.bound.value + compiled.rounding.value) * (1.0 + 1e-9);
                 if total < reached.0 {
@@ -93,13 +94,13 @@ pub(super) fn build(options: &Seq2seq, request: Request) -> Result<(Construction
                 return Ok((certified(options, fitted, compiled, wanted), Some(network)));
             }
             Err(Refusal::Unreachable { reachable, .. }) => {
-                // A hair more, so that rounding does not take the promise back.
+                // Slightly more, so that rounding does not break the promise.
                 let total = (fitted.error + reachable) * (1.0 + 1e-9);
                 if total < reached.0 {
                     reached = (total, units);
                 }
             }
-            // Of a network that nobody has given.
+            // The problem is in a network that the user has not given.
             Err(Refusal::Invalid { problem, .. }) => return Err(Refusal::invalid("low", problem)),
             Err(other) => return Err(other),
         }
@@ -107,7 +108,7 @@ pub(super) fn build(options: &Seq2seq, request: Request) -> Result<(Construction
     Err(Refusal::Unfit { wanted, reached: reached.0, units: reached.1 })
 }
 
-/// Refuses before any work what would take hours.
+/// Refuses in advance what would take hours.
 fn check_work(options: &Seq2seq, units: usize) -> Result<(), Refusal> {
     let features = features(options, units);
     let points = match &options.source {
@@ -130,12 +131,12 @@ fn check_work(options: &Seq2seq, units: usize) -> Result<(), Refusal> {
     Err(Refusal::invalid(key, problem))
 }
 
-/// One unit per input number that is always on, the random ones, and a constant.
+/// Number of features: one unit per input number that is always active, the random ones, and a constant.
 fn features(options: &Seq2seq, units: usize) -> usize {
     options.flat_in() + units + 1
 }
 
-/// Points of a function at which so many features are fitted.
+/// Number of points of a function to which so many features are fitted.
 fn points_for(features: usize) -> usize {
     4 * features + 500
 }
@@ -148,7 +149,7 @@ fn certified(options: &Seq2seq, fitted: Fitted, compiled: Construction, wanted: 
     match (&options.source, judged) {
         (Source::Function(function), Judged::Function(fit)) => {
             target = function.clone();
-            // All that the tolerance leaves, where there is one: the more, the sooner it is proved.
+            // If there is a tolerance, aim for all that is left of it: the larger the aim, the sooner it is proved.
             let aim = if wanted < f64::MAX { left * (1.0 - 1e-9) } else { fit.value };
             let fit = proof::error_within(options, function, &network, aim).unwrap_or(fit);
             bound = bound.terms.into_iter().fold(Bound::default().with(fit), Bound::with);
@@ -169,7 +170,7 @@ fn certified(options: &Seq2seq, fitted: Fitted, compiled: Construction, wanted: 
     Construction { name: Seq2seq::NAME, target, bound, sizes, hard, ..compiled }
 }
 
-/// To the function or to the samples, by this many units of random directions.
+/// Fits `units` random units to the function or to the samples.
 fn fit(options: &Seq2seq, units: usize) -> Result<Fitted, Refusal> {
     let mut rng = Seed(options.seed).probe(Probe::Hidden);
     let domain = Domain::Box { low: options.low.clone(), high: options.high.clone() };
@@ -200,9 +201,9 @@ fn fit(options: &Seq2seq, units: usize) -> Result<Fitted, Refusal> {
     let is_function = matches!(options.source, Source::Function(_));
     let candidates = hidden.solve(options, &training).into_iter().map(|network| {
         let (held_out, at) = judging.worst(&network);
-        // Between its samples nothing is known of a target, so that all of them count.
+        // Nothing is known of a target between its samples, so all of them count.
         let fitted = if is_function { (0.0, 0) } else { training.worst(&network) };
-        // Float32 leaves about ten roundings of the largest sum behind.
+        // Float32 leaves about ten roundings of the largest sum.
         let error = held_out.max(fitted.0);
         (error + 10.0 * F32_ROUNDOFF * size(&network, &domain), (held_out, at), fitted, network)
     });
@@ -230,7 +231,7 @@ fn fit(options: &Seq2seq, units: usize) -> Result<Fitted, Refusal> {
     })
 }
 
-/// Samples that judge a fit.
+/// Number of samples held out to judge a fit.
 fn held_out_of(samples: usize) -> usize {
     samples / 5
 }
@@ -239,7 +240,7 @@ fn named((name, value): (&str, f64)) -> (String, f64) {
     (name.to_owned(), value)
 }
 
-/// max_i Σ_j |W₂_ij| s_j, the largest sum that an output number is made of.
+/// max_i Σ_j |W₂_ij| s_j, the largest sum that an output number consists of.
 fn size(network: &ReluWeights, domain: &Domain) -> f64 {
     let Domain::Box { low, high } = domain else { return 0.0 };
     let largest = network.weights_in.iter().zip(&network.bias_in).map(|(w, bias)| {
@@ -273,7 +274,7 @@ impl Points {
     }
 }
 
-/// Moves a point to where the error is larger, by steps that shrink when they do not help; gives the error there.
+/// Moves a point towards larger errors, with steps that shrink when they do not help; returns the error reached.
 fn climb(x: &mut Vec<f64>, network: &ReluWeights, function: &Function, domain: &Domain, rng: &mut ChaCha8Rng) -> f64 {
     let error = |x: &[f64]| distance(&network.forward(x), &function(x));
     let (mut best, mut length) = (error(x), 0.1 * domain.scale());
@@ -323,7 +324,7 @@ impl Hidden {
         Self { weights, bias }
     }
 
-    /// One network per ridge.
+    /// One network per ridge penalty.
     fn solve(&self, options: &Seq2seq, points: &Points) -> Vec<ReluWeights> {
         let (units, count) = (self.weights.len(), points.inputs.len());
         let unit = |x: &[f64], j: usize| {
@@ -338,7 +339,7 @@ impl Hidden {
         let solved = RIDGES.iter().filter_map(|ridge| {
             let solver = (&gram + Matrix::identity(units + 1, units + 1) * (ridge * scale)).cholesky()?;
             let mut weights = solver.solve(&right);
-            // Once more on what is left, which the normal equations have rounded away.
+            // Solve once more for the remainder that the normal equations have rounded away.
             let left = &right - &gram * &weights - &weights * (ridge * scale);
             weights += solver.solve(&left);
             Some(ReluWeights {

@@ -1,8 +1,10 @@
-//! One head over a grid: out(x) = Σ_k softmax_k(−c |t − k|²) f(v_k), with t the input in units of cells and v_k the cells' centres.
+//! One head over a grid: out(x) = Σ_k softmax_k(−c |t − k|²) f(v_k), with t the input in units of cells and v_k the
+//! centres of cells.
 //!
-//! A sequence-wise map lays vec(X) into the one row that asks; K = G^{n d} further rows are the keys, (k, |k|²) with value f(v_k). The
-//! softmax of a sum is a product: every input number sees its own G anchors, and with m(c) the largest mean square distance to them,
-//! |out − f(x)| ≤ Σ_k softmax_k L |x − v_k| ≤ L sqrt(m(c) Σ_i Δ_i²) for a function with Lipschitz constant L. m(c) is 1/4 and a little.
+//! A sequence-wise map writes vec(X) into the one row that is a query; K = G^{n d} further rows are the keys, (k, |k|²)
+//! with value f(v_k). The softmax of a sum is a product: every input number sees its own G anchors. With m(c) the
+//! largest mean square distance to them,
+//! out − f(x)| ≤ Σ_k softmax_k L |x − v_k| ≤ L sqrt(m(c) Σ_i Δ_i²) for a function with Lipschitz constant L. m(c) is slightly above 1/4.
 //!
 //! # References
 //! arXiv 2504.19901: attention as a max-affine partition, in the limit of large c.
@@ -29,9 +31,9 @@ use crate::{
     target::Target,
 };
 
-/// More keys than this are never tried.
+/// Largest number of keys that is tried.
 const MOST_KEYS: f64 = 262_144.0;
-/// Points at which the slope of a function is looked at.
+/// Number of points at which the slope of a function is measured.
 const SLOPES: usize = 2000;
 
 struct GridPlan<'a> {
@@ -39,11 +41,11 @@ struct GridPlan<'a> {
     target: &'a Target,
     sharpness: f64,
     lipschitz: Constant,
-    /// Output numbers are at most this.
+    /// Bound on the output numbers.
     largest: f64,
-    /// No two of them are farther apart than this; infinite where the formula does not say.
+    /// Bound on the distance between two of them; infinite if the formula gives none.
     range: f64,
-    /// m(c) by the number of cells, then for all others.
+    /// m(c) for each small number of cells, then one for all larger numbers.
     squares: Vec<f64>,
 }
 
@@ -79,7 +81,8 @@ pub(super) fn build(options: &Seq2seq, target: &Target, request: Request) -> Res
     plan.write(cells)?.in_float32("low", "low")
 }
 
-/// L, max |f| and how far apart values are over the box: from the formula, from what was given, or from the largest slope |∇ f_i| at random points, by differences.
+/// L, max |f| and the distance between values over the box: from the formula, from given constants, or measured (see
+/// [`steepest`]).
 fn constants(options: &Seq2seq, target: &Target) -> Result<(Constant, [f64; 2]), Refusal> {
     let sides: Vec<Interval> =
         options.low.iter().zip(&options.high).map(|(low, high)| Interval::new(*low, *high)).collect();
@@ -122,7 +125,8 @@ fn steepest(options: &Seq2seq, target: &Target) -> f64 {
     top.sqrt()
 }
 
-/// m(c) = sup_t Σ_k softmax_k (t − k)² over a line of so many cells, found on a lattice; its slope times half a step is added.
+/// m(c) = sup_t Σ_k softmax_k (t − k)² over a line of `cells` cells, found on a lattice; its slope times half a step is
+/// added.
 fn mean_square(sharpness: f64, cells: usize) -> f64 {
     const LATTICE: usize = 1024;
     let values = (0..cells * LATTICE).map(|step| {
@@ -154,12 +158,13 @@ impl GridPlan<'_> {
     fn rounding(&self, cells: usize) -> Bound {
         let numbers = self.options.flat_in() as f64;
         let size = cells as f64;
-        // Per input number at most c G²/2 from query times key and c G²/4 from the square, each rounded three times, and their sum n d times.
+        // For each input number at most c G²/2 from query times key and c G²/4 from the square, each rounded three
+        // times, and their sum n d times.
         let noise = F32_ROUNDOFF * (0.75 * self.sharpness * size * size * numbers * (3.0 + numbers) + 30.0);
         let reach = |i: usize| 6.0 * F32_ROUNDOFF * self.options.low[i].abs().max(self.options.high[i].abs());
         let inputs = (0..self.options.flat_in()).map(|i| reach(i).powi(2)).sum::<f64>().sqrt();
         let carried = size.powf(numbers).min(7.0_f64.powf(numbers));
-        // Whatever the weights, the head gives a mean of values.
+        // Whatever the weights, the head gives a weighted mean of values.
         let left = (self.range - self.bound(cells).value).max(0.0);
         Bound::default()
             .and(
@@ -171,7 +176,7 @@ impl GridPlan<'_> {
             .and("values", "(2 k + 8) eps max |f|, k keys that carry weight", value_noise(carried, self.largest))
     }
 
-    /// Map, query and key of n d + 1 columns, value, output, readout.
+    /// Number of parameters: map, query and key of n d + 1 columns, value, output, readout.
     fn parameters(&self, keys: f64) -> f64 {
         let (flat_in, flat_out) = (self.options.flat_in() as f64, self.options.flat_out() as f64);
         let width = flat_in + 2.0 + flat_out;
@@ -251,7 +256,7 @@ impl GridPlan<'_> {
         })
     }
 
-    /// Corners of cells, where 2^{n d} keys tie, faces between two, and corners of the box.
+    /// Corners of cells, where 2^{n d} keys tie; faces between two cells; and corners of the box.
     fn hard_points(&self, cells: usize) -> Vec<(&'static str, Vec<Vec<f64>>)> {
         let mut rng = Probe::Grid.rng();
         let domain = Domain::Box { low: self.options.low.clone(), high: self.options.high.clone() };

@@ -1,16 +1,20 @@
-//! Any continuous function of the whole sequence, [low, high]^{n × d_in} -> R^{n × d_out}, by attention alone. Two methods:
+//! Any continuous function of the whole sequence, [low, high]^{n × d_in} -> R^{n × d_out}, by attention alone. There
+//! are two methods:
 //!
-//! - **grid**: one head looks up the function on a grid of G^{n d} points; exact mathematics, and hopeless beyond a few input numbers;
-//! - **fit**: a two-layer ReLU network is fitted to the function, or to samples of it, and [compiled](super::relu_network).
+//! - **grid**: one head looks the function up on a grid of G^{n d} points; mathematically exact, but hopeless beyond a
+//!   few input numbers;
+//! - **fit**: a two-layer ReLU network is fitted to the function, or to samples of it, and
+//!   [compiled](super::relu_network).
 //!
-//! What is proved differs. The grid's bound rests on a Lipschitz constant, from the formula or given. A fit's own error is bounded by branch
-//! and bound over the box where that ends in time; that of compiling it is proved. What can only be measured says so, and proves
-//! nothing. Samples say nothing of what lies
-//! between them: there the target is the fitted network, the bound is that of compiling it alone, and how far the fit is off at the
-//! samples stands beside it; the tolerance covers both.
+//! They differ in what is proved. The grid's bound depends on a Lipschitz constant, from the formula or given. The
+//! error of compiling a fit is always proved; the error of the fit itself is bounded by branch and bound over the box
+//! if that ends in time, and otherwise measured, which proves nothing and is marked as such. Samples say nothing about
+//! the points between them: for samples the target is the fitted network, the bound is that of compiling it, and the
+//! fit's error at the samples is reported beside it; the tolerance covers both.
 //!
 //! # References
-//! Hu et al. 2025, arXiv 2504.15956 (universality by compiling ReLU networks), and 2504.19901 (attention as a partition of the domain).
+//! Hu et al. 2025, arXiv 2504.15956 (universality by compiling ReLU networks), and 2504.19901 (attention as a partition
+//! of the domain).
 
 mod fit;
 mod grid;
@@ -36,23 +40,23 @@ use crate::{bound::Basis, refusal::Refusal, target::Target};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A built-in by its name, or a formula per output number of a position. Either this or samples must be given.
+    /// The name of a built-in, or one formula per output number of a position. Either this or samples must be given.
     pub function: Vec<String>,
     /// A file of samples instead: `inputs` `[count, seq_len, d_in]` and `outputs` `[count, seq_len, d_out]`.
     pub samples: Option<PathBuf>,
-    /// n, positions; where None, those of a built-in, else 2.
+    /// n, number of positions; if `None`, that of a built-in, else 2.
     pub seq_len: Option<usize>,
-    /// Numbers per position; where None, those of a built-in, else 2.
+    /// Numbers per position; if `None`, those of a built-in, else 2.
     pub d_in: Option<usize>,
-    /// Of every input number. Default 0 and 1.
+    /// Range of every input number. Default 0 to 1.
     pub ends: Ends,
-    /// How. Default auto.
+    /// How to approximate. Default auto.
     pub method: Method,
-    /// L with |f(x)_i − f(x')_i| ≤ L |x − x'|₂, for the grid, where the formula says less or nothing.
+    /// L with |f(x)_i − f(x')_i| ≤ L |x − x'|₂, for the grid, used if the formula implies less or nothing.
     pub lipschitz: Option<f64>,
-    /// G, cells per input number of a grid; where None, the fewest that meet the tolerance.
+    /// G, cells per input number of a grid; if `None`, the fewest that meet the tolerance.
     pub cells: Option<usize>,
-    /// Hidden units of a fit; where None, doubled from 8 until the tolerance is met.
+    /// Hidden units of a fit; if `None`, doubled from 8 until the tolerance is met.
     pub units: Option<usize>,
     /// Seed of sampled points and random directions. Default 0.
     pub seed: u64,
@@ -98,7 +102,7 @@ impl Options for Config {
                 Source::Samples { inputs: rows(&inputs, seq_len * d_in), outputs: rows(&outputs, seq_len * d_out) };
             let construction = of(source, [seq_len, d_in, d_out]);
             let base = ReluNetworkConfig { input: Distribution::Uniform { low, high }, ..ReluNetworkConfig::default() };
-            // The task is the network that was fitted, which is known only then.
+            // The task is the fitted network, which is known only after building.
             return Ok(Planned::with_task(seed, move |request| {
                 let (construction, fitted) = construction.build_with_fit(request)?;
                 let fitted = fitted.unwrap_or_else(|| unreachable!("samples are always fitted"));
@@ -114,7 +118,7 @@ impl Options for Config {
     }
 }
 
-/// Inputs and outputs of a file of samples, both with three axes.
+/// Inputs and outputs of a file of samples, each with three axes.
 ///
 /// # Errors
 /// [`Refusal::File`]
@@ -135,12 +139,13 @@ pub fn samples(mut arrays: BTreeMap<String, Array>, path: &Path) -> Result<[Arra
     }
 }
 
-/// What is to be approximated.
+/// The function to approximate.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A function that can be asked anywhere in the box.
+    /// A function that can be evaluated anywhere in the box.
     Function(Target),
-    /// Pairs of inputs `[seq_len · d_in]` and outputs `[seq_len · d_out]`; four in five are fitted, the rest judges the fit.
+    /// Pairs of inputs `[seq_len · d_in]` and outputs `[seq_len · d_out]`; four in five are fitted, the others judge
+    /// the fit.
     Samples {
         /// Inputs.
         inputs: Vec<Vec<f64>>,
@@ -149,11 +154,12 @@ pub enum Source {
     },
 }
 
-/// How it is approximated.
+/// How to approximate it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// The grid for functions of at most four input numbers where it meets the tolerance with not too many keys, else the fit.
+    /// The grid, for functions of at most four input numbers for which it meets the tolerance with few enough keys;
+    /// otherwise the fit.
     #[default]
     Auto,
     /// A grid of keys.
@@ -162,43 +168,44 @@ pub enum Method {
     Fit,
 }
 
-/// The construction of this file.
+/// The construction of a function of whole sequences.
 #[derive(Clone, Debug)]
 pub struct Seq2seq {
-    /// What to approximate.
+    /// The function to approximate.
     pub source: Source,
-    /// Positions.
+    /// Number of positions.
     pub seq_len: usize,
-    /// Numbers per position, in.
+    /// Input numbers per position.
     pub d_in: usize,
-    /// Numbers per position, out.
+    /// Output numbers per position.
     pub d_out: usize,
     /// Lower end of every input number. `[seq_len · d_in]`
     pub low: Vec<f64>,
     /// Upper end of every input number. `[seq_len · d_in]`
     pub high: Vec<f64>,
-    /// How.
+    /// How to approximate it.
     pub method: Method,
-    /// L with |f(x)_i − f(x')_i| ≤ L |x − x'|₂ for every output number, for the grid, where the formula says less or nothing.
+    /// L with |f(x)_i − f(x')_i| ≤ L |x − x'|₂ for every output number, for the grid, used if the formula implies less
+    /// or nothing.
     pub lipschitz: Option<f64>,
-    /// G, for the grid; the fewest that meet the tolerance where it is not given.
+    /// G, for the grid; if `None`, the fewest that meet the tolerance.
     pub cells: Option<usize>,
-    /// Hidden units, for the fit; doubled from 8 to 1024 until the tolerance is met where it is not given.
+    /// Hidden units, for the fit; if `None`, doubled from 8 to 1024 until the tolerance is met.
     pub units: Option<usize>,
     /// Seed of sampled points and random directions.
     pub seed: u64,
 }
 
-/// A grid is tried without being asked for up to so many input numbers.
+/// Largest number of input numbers for which a grid is tried without being requested.
 const FEW: usize = 4;
-/// Keys of a grid beyond which a fit is tried as well.
+/// Number of keys of a grid beyond which a fit is tried as well.
 const MANY: usize = 1 << 14;
 
 impl Seq2seq {
     /// Name on the command line.
     pub const NAME: &str = "seq2seq";
 
-    /// Of inputs in [0, 1], method and sizes chosen.
+    /// Approximates for inputs in [0, 1], with method and sizes chosen.
     pub fn new(source: Source, seq_len: usize, d_in: usize, d_out: usize) -> Self {
         let flat = seq_len * d_in;
         Self {
@@ -216,7 +223,7 @@ impl Seq2seq {
         }
     }
 
-    /// Plans, then writes the weights.
+    /// Chooses the size, then writes the weights.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -224,7 +231,7 @@ impl Seq2seq {
         self.build_with_fit(request).map(|(construction, _)| construction)
     }
 
-    /// [`Seq2seq::build`] together with the ReLU network that was fitted, if one was.
+    /// [`Seq2seq::build`], together with the ReLU network that was fitted; `None` if none was.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -240,7 +247,8 @@ impl Seq2seq {
                 Err(Refusal::invalid("method", "grid needs a function; samples are fitted"))
             }
             (Method::Auto, Source::Function(target)) if self.flat_in() <= FEW && self.units.is_none() => {
-                // Only a grid that is out of reach sends us on, or one so large that a fit which is proved as well may be smaller.
+                // Continue only if the grid is out of reach, or so large that a fit that is proved as well may be
+                // smaller.
                 match grid::build(self, target, request) {
                     Err(Refusal::Unreachable { .. } | Refusal::TooLarge { .. }) => fit::build(self, request),
                     Ok(grid) if self.cells.is_none() && grid.network.layers[0].map.keys > MANY => {

@@ -1,11 +1,12 @@
-//! How far a fitted ReLU network is from a formula anywhere in a box, by branch and bound.
+//! Bound on the distance between a fitted ReLU network and a formula anywhere in a box, by branch and bound.
 //!
-//! Over a part of the box with centre c and half sides r, the mean value theorem bounds the error E = f − Σ_j W₂_j relu(u_j) − b₂ by
+//! Over a part of the box with centre c and half sides r, the mean value theorem bounds the error E = f − Σ_j W₂_j
+//! relu(u_j) − b₂ by
 //!
 //! |E(x)| ≤ |E(c)| + Σ_i sup |∂_i E| r_i,
 //!
-//! with ∂_i f from intervals, and the slope of relu(u_j) 0 or 1 where the sign of u_j is the same all over the part, else between both.
-//! Parts where that is not enough are halved, all along the axis that matters most.
+//! with ∂_i f from intervals, and the slope of relu(u_j) being 0 or 1 if the sign of u_j is constant over the part,
+//! else between both. Parts where that is not enough are halved, all along the axis that contributes most.
 
 use headway_tasks::{Interval, Jet, Order};
 use rayon::prelude::*;
@@ -17,18 +18,18 @@ use crate::{
     target::{Enclosure, Target},
 };
 
-/// Operations spent at most, some ten seconds.
+/// Largest number of operations spent, about ten seconds.
 const MOST_WORK: f64 = 1.2e10;
-/// What looking at a formula over a part costs beside the network.
+/// Cost of evaluating a formula over a part, in addition to the network.
 const FORMULA_WORK: f64 = 2000.0;
 
-/// A part that is not good enough, with what each axis adds to its bound.
+/// A part whose bound is still too large, with what each axis adds to it.
 struct Open {
     centre: Vec<f64>,
     by_axis: Vec<f64>,
 }
 
-/// A term that the error of the fit is no more than `aim`, if that can be proved.
+/// A term that states that the error of the fit is at most `aim`; `None` if that cannot be proved.
 pub(super) fn error_within(options: &Seq2seq, target: &Target, network: &ReluWeights, aim: f64) -> Option<Term> {
     let enclosure = target.enclosure.as_ref()?;
     let ends = options.low.iter().zip(&options.high);
@@ -43,7 +44,7 @@ pub(super) fn error_within(options: &Seq2seq, target: &Target, network: &ReluWei
             return None;
         }
         let look = |centre: &Vec<f64>| look(enclosure, target, network, centre, &radius, aim);
-        // One that is beyond the aim at its centre ends the search.
+        // A part with an error beyond the aim at its centre ends the search.
         let open: Option<Vec<Option<Open>>> = parts.par_iter().map(look).collect();
         let open: Vec<Open> = open?.into_iter().flatten().collect();
         let weight = |axis: usize| open.iter().map(|open| open.by_axis[axis]).sum::<f64>();
@@ -63,7 +64,7 @@ pub(super) fn error_within(options: &Seq2seq, target: &Target, network: &ReluWei
     Some(Term { name: "fit".to_owned(), formula, value: aim, basis: Basis::Proved })
 }
 
-/// Nothing at all where the error at the centre is beyond the aim; within it, nothing where the part is good enough.
+/// `None` if the error at the centre is beyond the aim; `Some(None)` if the part is good enough.
 #[allow(clippy::option_option, reason = "found wrong, found right, or neither")]
 fn look(
     enclosure: &Enclosure,
@@ -75,13 +76,13 @@ fn look(
 ) -> Option<Option<Open>> {
     let wanted = (target.function)(centre);
     let before = network.before_relu(centre);
-    // A hair more than what halving and rounding leave.
+    // Slightly more than halving and rounding need.
     let hair = 1e-12;
     let reach: Vec<f64> = radius.iter().map(|r| r * (1.0 + hair)).collect();
     let sides: Vec<Interval> =
         centre.iter().zip(&reach).map(|(c, r)| Interval::new((c - r).next_down(), (c + r).next_up())).collect();
     let jets = enclosure(&Jet::variables(&sides, Order::First));
-    // The slope of each unit, and how far it may be from that.
+    // The slope of each unit, and how far it may differ from that.
     let slopes: Vec<(f64, f64)> = before
         .iter()
         .zip(&network.weights_in)
@@ -101,7 +102,7 @@ fn look(
         let size: f64 =
             row.iter().zip(&before).map(|(w, u)| (w * u).abs()).sum::<f64>() + found.abs() + wanted[o].abs();
         let here = (wanted[o] - found).abs();
-        // What is no number is beyond every aim.
+        // NaN is beyond every aim.
         if here.is_nan() || here > aim {
             return None;
         }
