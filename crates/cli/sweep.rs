@@ -94,34 +94,34 @@ fn list(plan: &Plan, write: Option<&Path>, as_json: bool) -> Result<ExitCode, Er
 }
 
 fn status(dir: &StudyDir, plan: &Plan, as_json: bool) -> Result<(), Error> {
-    let standings = plan.runs().iter().map(|run| plan::run_state(&dir.run(&run.run_id)));
-    let standings = standings.collect::<Result<Vec<(RunState, u64)>, _>>()?;
-    let lines = || plan.runs().iter().zip(&standings).enumerate();
+    let states = plan.runs().iter().map(|run| plan::run_state(&dir.run(&run.run_id)));
+    let states = states.collect::<Result<Vec<(RunState, u64)>, _>>()?;
+    let lines = || plan.runs().iter().zip(&states).enumerate();
     if as_json {
-        let runs = lines().map(|(index, (run, (standing, step)))| {
+        let runs = lines().map(|(index, (run, (state, step)))| {
             json!({
-                "index": index, "run_id": run.run_id, "label": run.label, "standing": standing,
+                "index": index, "run_id": run.run_id, "label": run.label, "standing": state,
                 "step": step, "steps": run.experiment.train.steps, "run_dir": dir.run(&run.run_id).to_string_lossy(),
             })
         });
         output::json(&runs.collect::<Vec<_>>());
         return Ok(());
     }
-    let rows = lines().map(|(index, (run, (standing, step)))| {
+    let rows = lines().map(|(index, (run, (state, step)))| {
         let step = format!("{step}/{}", run.experiment.train.steps);
-        vec![run.label.clone(), index.to_string(), word(standing).to_owned(), step, run.run_id.clone()]
+        vec![run.label.clone(), index.to_string(), word(state).to_owned(), step, run.run_id.clone()]
     });
     output::line(output::table(&["run", "index", "standing", "step", "folder"], rows));
     let counts = ["complete", "running", "stopped", "waiting", "failed"].map(|name| {
-        let count = standings.iter().filter(|(standing, _)| word(standing) == name).count();
+        let count = states.iter().filter(|(state, _)| word(state) == name).count();
         format!("{count} {name}")
     });
     output::line(format!("{} in {}", counts.join(", "), dir.root().display()));
     Ok(())
 }
 
-fn word(standing: &RunState) -> &'static str {
-    match standing {
+fn word(state: &RunState) -> &'static str {
+    match state {
         RunState::Waiting => "waiting",
         RunState::Running => "running",
         RunState::Stopped => "stopped",

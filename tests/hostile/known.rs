@@ -366,7 +366,7 @@ fn experiments_of_any_size() {
 fn archives_whose_entries_share_their_bytes() {
     let _alone = alone();
     let change = |zip: Vec<u8>| {
-        // The first entry of the directory, repeated thousands of times, with a matching count.
+        // The first entry of the directory, under thousands of names, with a matching count.
         let start = zip.windows(4).position(|window| window == b"PK\x01\x02").unwrap();
         let entry = 46 + "inputs.npy".len();
         let end = zip.windows(4).rposition(|window| window == b"PK\x05\x06").unwrap();
@@ -374,7 +374,12 @@ fn archives_whose_entries_share_their_bytes() {
         let mut tail = zip[end..].to_vec();
         tail[8..10].copy_from_slice(&count.to_le_bytes());
         tail[10..12].copy_from_slice(&count.to_le_bytes());
-        [&zip[..start], &zip[start..start + entry].repeat(count.into()), &tail].concat()
+        let entries = (0..count).flat_map(|number| {
+            let mut entry = zip[start..start + entry].to_vec();
+            entry[46..].copy_from_slice(format!("i{number:05}.npy").as_bytes());
+            entry
+        });
+        zip[..start].iter().copied().chain(entries).chain(tail).collect::<Vec<u8>>()
     };
     refused("archive", "", change, "lie over each other");
 }

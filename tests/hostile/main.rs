@@ -112,7 +112,12 @@ fn fault(outcome: Result<Outcome, String>) -> Option<String> {
         Ok(()) => None,
         Err(error) if matches!(error.kind(), ErrorKind::Usage | ErrorKind::Checkpoint) => None,
         // An experiment may need more memory than the machine has, also in a checkpoint.
-        Err(error) if error.to_string().starts_with("out of memory: this experiment needs") => None,
+        Err(error)
+            if error.kind() == ErrorKind::Device
+                && error.to_string().starts_with("out of memory: this experiment needs") =>
+        {
+            None
+        }
         Err(error) => Some(format!("exit code {}: {error}", error.exit_code())),
     }
 }

@@ -120,16 +120,17 @@ pub(crate) fn read_rounded(bytes: &[u8]) -> Result<(Arrays, Vec<Rounded>), Strin
 /// # Errors
 /// A sentence about what is wrong with the file.
 pub fn read_named(bytes: &[u8], names: &[&str]) -> Result<Arrays, String> {
-    let found = |archive: &Opened| names.iter().map(|name| Ok((archive.find(name)?, (*name).to_owned()))).collect();
+    let found =
+        |archive: &BytesArchive| names.iter().map(|name| Ok((archive.find(name)?, (*name).to_owned()))).collect();
     Ok(read_whole(bytes, found)?.0)
 }
 
-type Opened<'a> = Archive<Cursor<&'a [u8]>>;
+type BytesArchive<'a> = Archive<Cursor<&'a [u8]>>;
 
 /// Arrays by their numbers in the file and their names, as `pick` has them.
 fn read_whole(
     bytes: &[u8],
-    pick: impl FnOnce(&Opened) -> Result<Vec<(usize, String)>, String>,
+    pick: impl FnOnce(&BytesArchive) -> Result<Vec<(usize, String)>, String>,
 ) -> Result<(Arrays, Vec<Rounded>), String> {
     let mut archive = Archive::open(Cursor::new(bytes))?;
     let (mut arrays, mut all_rounded) = (Arrays::new(), Vec::new());

@@ -72,8 +72,8 @@ impl<'a> Initializer<'a> {
     }
 
     fn gaussian(&mut self, shape: [usize; 2], std: f32) -> Param<Tensor<2>> {
-        let law = Normal::new(0.0, std).unwrap_or_else(|_| unreachable!("a positive constant"));
-        self.param(shape, |mut rng| (0..shape[0] * shape[1]).map(|_| law.sample(&mut rng)).collect())
+        let distribution = Normal::new(0.0, std).unwrap_or_else(|_| unreachable!("a positive constant"));
+        self.param(shape, |mut rng| (0..shape[0] * shape[1]).map(|_| distribution.sample(&mut rng)).collect())
     }
 
     /// A table of tokens. `[vocab, d_model]`

@@ -19,7 +19,7 @@ pub fn page(ablation: &Ablation) -> Page {
         let note = format!(
             "By how much the loss rises when what a head mixes from the values, before the output projection, is replaced by {}. Orange \
              is a rise, blue a fall; the last column is all heads of the layer at once.",
-            stand_in(with)
+            replacement(with)
         );
         let title = format!("Rise of the loss with each head replaced by {}", with.name());
         builder.figure(format!("ablation-{}", with.name()), title, note, heatmap(ablation, with).to_svg());
@@ -44,7 +44,7 @@ pub fn page(ablation: &Ablation) -> Page {
     )
 }
 
-fn stand_in(with: AblationKind) -> &'static str {
+fn replacement(with: AblationKind) -> &'static str {
     match with {
         AblationKind::Zero => "zero",
         AblationKind::Mean => "its mean over the evaluated sequences and their queries",

@@ -112,7 +112,7 @@ fn learning_curve(lines: &[Line], rows: &[Row]) -> Figure {
         ..Series::default()
     };
     let last = lines.last().map_or(1.0, |line| line.step as f64);
-    let anchors = rows.iter().take(MOST_PREDICTORS).skip(1).filter_map(|row| {
+    let baselines = rows.iter().take(MOST_PREDICTORS).skip(1).filter_map(|row| {
         let loss = *row.metrics.get("test/loss")?;
         let points = vec![(0.0, loss), (last, loss)];
         Some(Series { label: row.name.clone(), points, style: Style::Dashed, ..Series::default() })
@@ -125,7 +125,7 @@ fn learning_curve(lines: &[Line], rows: &[Row]) -> Figure {
         y_label: "loss".to_owned(),
         x_log: false,
         y_log: true,
-        series: series.into_iter().chain(anchors).collect(),
+        series: series.into_iter().chain(baselines).collect(),
     }
 }
 

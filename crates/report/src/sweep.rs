@@ -45,7 +45,7 @@ pub(super) fn page(sweep: &Sweep, dir: &StudyDir, command: &str) -> Result<Page,
     builder.prose("What was found", &findings);
     let first = sweep.x_label().to_owned();
     let table = groups::scores(&all, "point");
-    let note = "Means over seeds with 95 % bootstrap intervals (BCa), on test examples that training never saw; the anchors \
+    let note = "Means over seeds with 95 % bootstrap intervals (BCa), on test examples that training never saw; the baselines \
                 are scored on the same examples.";
     builder.table("Results", note, table.clone());
     if let Some(figure) = figure(sweep, &curves, &laws) {
@@ -325,7 +325,7 @@ fn findings(sweep: &Sweep, all: &[Group], laws: &[(String, Estimate)], checks: &
         });
         findings.push(measured + &compared.collect::<String>());
     }
-    findings.extend(against_anchors(metric, all));
+    findings.extend(against_baselines(metric, all));
     findings.extend(groups::remarks(all));
     let missing: usize = all.iter().map(|group| group.missing.len()).sum();
     if missing > 0 {
@@ -354,7 +354,7 @@ fn findings(sweep: &Sweep, all: &[Group], laws: &[(String, Estimate)], checks: &
 
 /// At how many points the network's mean is below that of each classical predictor, and both values where their ratio
 /// is smallest.
-fn against_anchors(metric: &str, all: &[Group]) -> Vec<String> {
+fn against_baselines(metric: &str, all: &[Group]) -> Vec<String> {
     if metric.contains("accuracy") {
         return Vec::new();
     }
@@ -363,13 +363,13 @@ fn against_anchors(metric: &str, all: &[Group]) -> Vec<String> {
         let pairs: Vec<(Estimate, Estimate, &str)> = all
             .iter()
             .filter_map(|group| {
-                let [network, anchor] = ["network", predictor].map(|name| group.estimate(name, metric));
-                Some((network?, anchor?, group.name.as_str()))
+                let [network, baseline] = ["network", predictor].map(|name| group.estimate(name, metric));
+                Some((network?, baseline?, group.name.as_str()))
             })
             .collect();
         let ratio = |pair: &(Estimate, Estimate, &str)| pair.0.mean / pair.1.mean;
         let best = pairs.iter().min_by(|a, b| ratio(a).total_cmp(&ratio(b)))?;
-        let better = pairs.iter().filter(|(network, anchor, _)| network.mean < anchor.mean).count();
+        let better = pairs.iter().filter(|(network, baseline, _)| network.mean < baseline.mean).count();
         Some(format!(
             "The network's mean {metric} is below that of {predictor} at {better} of {} points; where it compares best, {}, it is {} against \
              {} ({}).",

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::error::Error;
 use headway_trainer::{
-    VerbError, log, presence,
+    ErrorKind, VerbError, log, presence,
     provenance::Failure,
     run_dir::{self, RunDir},
 };
@@ -126,7 +126,7 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
                 let unread = |error: Error| {
                     RunState::Failed(Failure { exit_code: error.exit_code(), message: error.to_string() })
                 };
-                plan::run_state(&root).map_or_else(unread, |(standing, _)| standing)
+                plan::run_state(&root).map_or_else(unread, |(state, _)| state)
             } else {
                 RunState::Failed(failure(&root, status.code(), &said)?)
             };
@@ -227,10 +227,10 @@ fn failure(root: &Path, code: Option<i32>, said: &str) -> Result<Failure, Error>
     let said = said.trim().trim_start_matches("error: ").to_owned();
     let Some(code) = code else {
         // Killed from outside, for example for lack of memory: this says nothing about the run, which can go on.
-        return Ok(Failure { exit_code: 1, message: "its process was killed".to_owned() });
+        return Ok(Failure { exit_code: ErrorKind::Failed.exit_code(), message: "its process was killed".to_owned() });
     };
-    let failure = Failure { exit_code: u8::try_from(code).unwrap_or(1), message: said };
-    let is_fault = failure.exit_code == 1;
+    let failure = Failure { exit_code: u8::try_from(code).unwrap_or(ErrorKind::Failed.exit_code()), message: said };
+    let is_fault = failure.exit_code == ErrorKind::Failed.exit_code();
     if is_fault && presence::is_folder(root)? {
         run_dir::write_failure(root, &failure)?;
     }

@@ -87,10 +87,10 @@ pub enum RunState {
 /// # Errors
 /// [`Error::Trainer`] when that cannot be told.
 pub fn run_state(root: &Path) -> Result<(RunState, u64), Error> {
-    let (standing, step) = left(root)?;
+    let (state, step) = left(root)?;
     // A complete run stays complete even while a process holds its folder.
-    let is_held = standing != RunState::Complete && RunDir::is_held(root)?;
-    Ok((if is_held { RunState::Running } else { standing }, step))
+    let is_held = state != RunState::Complete && RunDir::is_held(root)?;
+    Ok((if is_held { RunState::Running } else { state }, step))
 }
 
 /// State of a run that no process is executing.
@@ -101,7 +101,7 @@ fn left(root: &Path) -> Result<(RunState, u64), Error> {
         // Without a readable record, the run can go on from a whole checkpoint if its config exists.
         Err(error) if error.kind() == ErrorKind::Usage => {
             let newest = if RunDir::is_run(root)? { checkpoint::checkpoints_in(root)?.pop() } else { None };
-            let standing = match (failure, newest.is_some()) {
+            let state = match (failure, newest.is_some()) {
                 (Some(failure), _) => RunState::Failed(failure),
                 (None, true) => RunState::Stopped,
                 (None, false) if run_dir::has_record(root)? => {
@@ -109,21 +109,22 @@ fn left(root: &Path) -> Result<(RunState, u64), Error> {
                 }
                 (None, false) => RunState::Waiting,
             };
-            return Ok((standing, newest.and_then(|newest| newest.step).unwrap_or_default()));
+            return Ok((state, newest.and_then(|newest| newest.step).unwrap_or_default()));
         }
         Err(error) => return Err(error.into()),
     };
     let step = record.step;
-    let standing = match (failure, record.status) {
+    let state = match (failure, record.status) {
         // Whatever failed later, its results exist.
         (_, status) if status.is_final() => RunState::Complete,
         (Some(failure), _) => RunState::Failed(failure),
-        (None, Status::Diverged) => {
-            RunState::Failed(Failure { exit_code: 5, message: format!("diverged at step {step}") })
-        }
+        (None, Status::Diverged) => RunState::Failed(Failure {
+            exit_code: ErrorKind::Diverged.exit_code(),
+            message: format!("diverged at step {step}"),
+        }),
         (None, _) => RunState::Stopped,
     };
-    Ok((standing, step))
+    Ok((state, step))
 }
 
 /// Time that a process gets to save after it was told to stop.

@@ -64,7 +64,7 @@ impl TaskError {
     }
 
     /// An error if the distribution has invalid parameters.
-    pub fn bad_distribution(key: &'static str, law: &Distribution) -> Option<Self> {
-        law.validate().map(|problem| Self::Key { key, problem })
+    pub fn bad_distribution(key: &'static str, distribution: &Distribution) -> Option<Self> {
+        distribution.validate().map(|problem| Self::Key { key, problem })
     }
 }

@@ -141,7 +141,7 @@ impl Learned<'_> {
             }
             // Keys and values of each layer.
             Kind::Prefix(prefix) => {
-                ("PREFIX_TUNING", Sizes::Rows(Rows::new(prefix.length, model, &widths, widths.len() / 2)))
+                ("PREFIX_TUNING", Sizes::Rows(Rows::new(prefix.length, model, &widths, Some(widths.len() / 2))))
             }
             Kind::Prompt(prompt) => {
                 ("PROMPT_TUNING", Sizes::Rows(Rows::new(prompt.length, model, &widths, layers(model))))
@@ -167,7 +167,7 @@ impl Rows {
     /// The fields for a network whose keys and values have these widths. In PEFT's networks all layers have the same
     /// widths and the same number of heads; for any other network PEFT cannot add rows, and the fields that would make
     /// it do so are left out.
-    fn new(length: usize, model: &ModelConfig, widths: &[usize], layers: usize) -> Self {
+    fn new(length: usize, model: &ModelConfig, widths: &[usize], layers: Option<usize>) -> Self {
         let width = widths.first().copied().filter(|first| widths.iter().all(|width| width == first));
         let sizes = width.zip(model.n_heads());
         Self {
@@ -175,7 +175,7 @@ impl Rows {
             task_type: sizes.map(|_| "FEATURE_EXTRACTION"),
             token_dim: sizes.map(|(width, _)| width),
             num_attention_heads: sizes.map(|(_, heads)| heads),
-            num_layers: sizes.map(|_| layers),
+            num_layers: sizes.and(layers),
             num_transformer_submodules: 1,
         }
     }
@@ -201,11 +201,11 @@ fn some(arrays: &Arrays, is_one: impl Fn(&str) -> bool) -> Arrays {
     arrays.iter().filter(|(name, _)| is_one(name)).map(|(name, array)| (name.clone(), array.clone())).collect()
 }
 
-/// Number of layers of a model that takes a prompt.
-fn layers(model: &ModelConfig) -> usize {
+/// Number of layers of a model that takes a prompt; `None` if only its family knows.
+fn layers(model: &ModelConfig) -> Option<usize> {
     match model {
-        ModelConfig::Transformer(config) => config.n_layers,
-        _ => 1,
+        ModelConfig::Transformer(config) => Some(config.n_layers),
+        _ => None,
     }
 }
 

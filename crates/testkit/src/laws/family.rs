@@ -20,12 +20,12 @@ const BATCH: usize = 2;
 pub fn all(family: &dyn Family) {
     for (config, dims) in cases(|dims| family.examples(dims, 1)) {
         the_state_behind_the_last_layer_is_read_as_the_model_reads_it(&config, &dims);
-        stand_ins_replace_the_heads_they_name_and_no_others(&config, &dims);
+        replacements_replace_the_heads_they_name_and_no_others(&config, &dims);
         output_has_the_shape_that_the_config_names(&config, &dims);
         a_trace_shows_the_forward_pass(&config, &dims);
         initial_weights_come_from_the_generator_alone(&config, &dims);
         weights_survive_a_file_bit_for_bit(&config, &dims);
-        a_hollow_model_takes_weights_as_a_drawn_one_does(&config, &dims);
+        an_uninitialized_model_takes_weights_as_a_drawn_one_does(&config, &dims);
         parameters_are_counted_right(&config, &dims);
         parameters_follow_what_the_rules_name(&config, &dims);
         the_head_is_a_part_of_the_network(&config, &dims);
@@ -100,7 +100,7 @@ pub fn the_state_behind_the_last_layer_is_read_as_the_model_reads_it(config: &Mo
 }
 
 /// A constant replaces the head that it names and no other, and each head has an effect of its own.
-pub fn stand_ins_replace_the_heads_they_name_and_no_others(config: &ModelConfig, dims: &IoDims) {
+pub fn replacements_replace_the_heads_they_name_and_no_others(config: &ModelConfig, dims: &IoDims) {
     for on in devices() {
         {
             let model = build(config, dims, 1, &on.device);
@@ -204,7 +204,7 @@ pub fn weights_survive_a_file_bit_for_bit(config: &ModelConfig, dims: &IoDims) {
 }
 
 /// A model built without weights takes those of a file, and can be trained like a drawn one.
-pub fn a_hollow_model_takes_weights_as_a_drawn_one_does(config: &ModelConfig, dims: &IoDims) {
+pub fn an_uninitialized_model_takes_weights_as_a_drawn_one_does(config: &ModelConfig, dims: &IoDims) {
     for device in [Device::flex(), Device::flex().autodiff()] {
         {
             let drawn = build(config, dims, 1, &device);

@@ -50,12 +50,12 @@ macro_rules! hold {
 
 hold! {
     the_state_behind_the_last_layer_is_read_as_the_model_reads_it,
-    stand_ins_replace_the_heads_they_name_and_no_others,
+    replacements_replace_the_heads_they_name_and_no_others,
     output_has_the_shape_that_the_config_names,
     a_trace_shows_the_forward_pass,
     initial_weights_come_from_the_generator_alone,
     weights_survive_a_file_bit_for_bit,
-    a_hollow_model_takes_weights_as_a_drawn_one_does,
+    an_uninitialized_model_takes_weights_as_a_drawn_one_does,
     parameters_are_counted_right,
     parameters_follow_what_the_rules_name,
     the_head_is_a_part_of_the_network,

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_hollow_model_takes_no_memory_for_what_does_not_fit() {
+fn an_uninitialized_model_takes_no_memory_for_what_does_not_fit() {
     // It would need terabytes if it were allocated.
     let config = TransformerConfig { d_model: 1 << 20, n_heads: 1, ..TransformerConfig::default() };
     let config = ModelConfig::Transformer(config);
