@@ -36,6 +36,8 @@ struct Measured {
     share_of_peak: f64,
     /// Megabytes by which the process grew over its size before the first step; `None` if unknown.
     peak_mb: Option<f64>,
+    /// Kernels that a step launches, on a GPU.
+    launches: Option<usize>,
     /// Seconds per step of every sample.
     seconds_per_step: Vec<f64>,
 }
@@ -203,12 +205,13 @@ fn line(bench: &Benchmark, device: String, threads: u16, timing: Timing, peak: f
         gflops: rate / 1e9,
         share_of_peak: rate / peak,
         peak_mb: timing.peak_bytes.map(|bytes| bytes as f64 / 1e6),
+        launches: timing.launches,
         seconds_per_step: timing.seconds,
     }
 }
 
 fn table(measured: &[Measured]) -> String {
-    let header = ["", "threads", "ms/step", "steps/s", "GFLOP/s", "of peak", "memory MB"];
+    let header = ["", "threads", "ms/step", "steps/s", "GFLOP/s", "of peak", "memory MB", "launches"];
     let rows = measured.iter().map(|m| {
         vec![
             m.name.to_owned(),
@@ -218,6 +221,7 @@ fn table(measured: &[Measured]) -> String {
             format!("{:.1}", m.gflops),
             format!("{:.0} %", 100.0 * m.share_of_peak),
             m.peak_mb.map(|mb| format!("{mb:.0}")).unwrap_or_default(),
+            m.launches.map(|launches| launches.to_string()).unwrap_or_default(),
         ]
     });
     output::table(&header, rows)

@@ -20,6 +20,7 @@ pub mod adam;
 pub mod attention;
 mod flex;
 pub mod gelu;
+pub mod launches;
 pub mod layer_norm;
 pub mod linear;
 pub mod memory;

@@ -9,6 +9,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
     train::TrainStep,
 };
+use headway_kernels::launches;
 use headway_model::{AttentionKernel, Kernel, Mask, weights::to_host};
 use headway_tasks::Batch;
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,8 @@ pub struct Timing {
     /// Bytes by which the process grew at its peak over its size before the first step; `None` if the system does not
     /// tell.
     pub peak_bytes: Option<u64>,
+    /// Kernels that a step launches, on a GPU.
+    pub launches: Option<usize>,
 }
 
 impl Timing {
@@ -161,9 +164,14 @@ impl Bench {
     /// # Errors
     /// [`Error::Experiment`] if its experiment is invalid, which a test rules out.
     pub fn recipe(&self) -> Result<Recipe, Error> {
+        self.recipe_with(&[])
+    }
+
+    fn recipe_with(&self, further: &[&str]) -> Result<Recipe, Error> {
         match self.work {
             Work::Steps(text, data, model) => {
-                let overrides: Vec<String> = data.iter().chain([&model]).map(|text| (*text).to_owned()).collect();
+                let overrides = data.iter().chain([&model]).chain(further).map(|text| (*text).to_owned());
+                let overrides: Vec<String> = overrides.collect();
                 let path = Path::new("benchmark").join(self.name);
                 let loaded = experiment::from_text(&path, text.to_owned(), &overrides)?;
                 Ok(Recipe::Steps(Box::new(loaded.experiment)))
@@ -177,19 +185,50 @@ impl Bench {
     /// # Errors
     /// [`Error::Device`] if it does not fit there, [`Error::NotFinite`] if the loss of its last step is not finite.
     pub fn run(&self, device: &OpenDevice, repeats: usize) -> Result<Timing, Error> {
-        let timing = match self.recipe()? {
-            Recipe::Steps(experiment) => time_steps(&experiment, device, repeats)?,
+        let is_gpu = device.spec.is_gpu();
+        self.on(device, &[], |step, flops| {
+            let timing = time(step, flops, &device.device, repeats);
+            // A GPU's memory is not this process's; and the CPU launches nothing.
+            let peak_bytes = timing.peak_bytes.filter(|_| !is_gpu);
+            // After the timing, which watching would slow down, and in the pool, where the launches are issued.
+            let launches = is_gpu.then(|| rayon::scope(|_| launches::during(&mut *step).1.len()));
+            Timing { peak_bytes, launches, ..timing }
+        })
+    }
+
+    /// Names of the kernels that a step launches on a device, in order, once the first step is over, which sets things up. Further
+    /// overrides may make its arrays smaller, which changes little about the launches.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn launches(&self, device: &OpenDevice, overrides: &[&str]) -> Result<Vec<&'static str>, Error> {
+        self.on(device, overrides, |step, _| {
+            step();
+            launches::during(step).1
+        })
+    }
+
+    /// Hands its step, ready to run, and the operations of one to whoever measures it.
+    fn on<T>(
+        &self,
+        device: &OpenDevice,
+        overrides: &[&str],
+        measure: impl FnOnce(&mut (dyn FnMut() + Send), f64) -> T,
+    ) -> Result<T, Error> {
+        match self.recipe_with(overrides)? {
+            Recipe::Steps(experiment) => train_steps(&experiment, device, measure),
             Recipe::Attention { n_heads, d_head, seq_len } => {
-                time_attention([1, n_heads, seq_len, d_head], &device.device, repeats)
+                Ok(attend_steps([1, n_heads, seq_len, d_head], &device.device, measure))
             }
-        };
-        // The memory of a GPU is not part of this process.
-        let peak_bytes = timing.peak_bytes.filter(|_| !device.spec.is_gpu());
-        Ok(Timing { peak_bytes, ..timing })
+        }
     }
 }
 
-fn time_steps(experiment: &Experiment, device: &OpenDevice, repeats: usize) -> Result<Timing, Error> {
+fn train_steps<T>(
+    experiment: &Experiment,
+    device: &OpenDevice,
+    measure: impl FnOnce(&mut (dyn FnMut() + Send), f64) -> T,
+) -> Result<T, Error> {
     let model = build::build_model(experiment, device)?;
     let source = build::build_source(experiment)?;
     let batches: Vec<Batch> = (0..BATCHES).map(|number| source.train_batch(number)).collect();
@@ -199,7 +238,7 @@ fn time_steps(experiment: &Experiment, device: &OpenDevice, repeats: usize) -> R
     let flops = experiment.model.budget(&experiment.dims()).step_flops(experiment.micro_batch()) as f64;
     let mut turns = batches.iter().cycle();
     let mut loss = None;
-    let step = || {
+    let mut step = || {
         let Some(batch) = turns.next() else { return };
         let output = TrainStep::step(&trainable, batch.clone());
         loss = Some(output.item.0);
@@ -209,18 +248,21 @@ fn time_steps(experiment: &Experiment, device: &OpenDevice, repeats: usize) -> R
         }
         trainable.model = optimizer.step(trainable.model.clone(), gradients, rate);
     };
-    let timing = time(step, flops, &device.device, repeats);
+    let measured = measure(&mut step, flops);
     match loss.map(|loss| to_host(loss)[0]) {
         Some(loss) if !loss.is_finite() => {
             Err(Error::not_finite("the last loss", experiment.train.attention_precision))
         }
-        _ => Ok(timing),
+        _ => Ok(measured),
     }
 }
 
-fn time_attention([batch, n_heads, seq_len, d_head]: [usize; 4], device: &Device, repeats: usize) -> Timing {
+fn attend_steps<T>(
+    [batch, n_heads, seq_len, d_head]: [usize; 4],
+    device: &Device,
+    measure: impl FnOnce(&mut (dyn FnMut() + Send), f64) -> T,
+) -> T {
     let shape = [batch, n_heads, seq_len, d_head];
-    let plain = device.clone();
     let device = device.clone().autodiff();
     let entries = |seed: usize| -> Vec<f32> {
         let count = shape.iter().product::<usize>();
@@ -230,17 +272,17 @@ fn time_attention([batch, n_heads, seq_len, d_head]: [usize; 4], device: &Device
     let [q, k, v] = [1, 2, 3].map(|seed| tensor(seed).require_grad());
     let weights = tensor(4);
     let kernel = AttentionKernel::default();
-    let step = || {
+    let mut step = || {
         let mixed = kernel.mix(q.clone(), k.clone(), v.clone(), &Mask::Full.into());
         let gradients = (mixed * weights.clone()).sum().backward();
         drop([&q, &k, &v].map(|tensor| tensor.grad(&gradients)));
     };
     let flops = 3.0 * 4.0 * (batch * n_heads * seq_len * seq_len * d_head) as f64;
-    time(step, flops, &plain, repeats)
+    measure(&mut step, flops)
 }
 
 /// Times a step: one warm-up, then samples of as many steps as take a while together.
-fn time(mut step: impl FnMut() + Send, flops: f64, device: &Device, repeats: usize) -> Timing {
+fn time(step: &mut (dyn FnMut() + Send), flops: f64, device: &Device, repeats: usize) -> Timing {
     let before = memory("VmRSS:");
     let mut sample = |count: usize| {
         let began = Instant::now();
@@ -256,7 +298,7 @@ fn time(mut step: impl FnMut() + Send, flops: f64, device: &Device, repeats: usi
     let count = (SAMPLE_SECONDS / sample(1)).ceil().clamp(1.0, 1000.0) as usize;
     let seconds = (0..repeats).map(|_| sample(count)).collect();
     let peak_bytes = memory("VmHWM:").zip(before).map(|(peak, before)| peak.saturating_sub(before));
-    Timing { seconds, flops, peak_bytes }
+    Timing { seconds, flops, peak_bytes, launches: None }
 }
 
 /// One of the system's numbers about this process's memory, in bytes; `None` if the system does not tell.
@@ -270,9 +312,9 @@ fn memory(key: &str) -> Option<u64> {
 pub fn matmul_peak(device: &OpenDevice, repeats: usize) -> f64 {
     let size: usize = if device.spec.is_gpu() { 4096 } else { 1024 };
     let matrix = Tensor::<2>::from_data(TensorData::new(vec![0.5_f32; size * size], [size, size]), &device.device);
-    let product = || drop(matrix.clone().matmul(matrix.clone()));
+    let mut product = || drop(matrix.clone().matmul(matrix.clone()));
     let flops = 2.0 * (size as f64).powi(3);
-    flops / time(product, flops, &device.device, repeats).best()
+    flops / time(&mut product, flops, &device.device, repeats).best()
 }
 
 #[cfg(test)]

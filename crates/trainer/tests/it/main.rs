@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+#[cfg(feature = "wgpu")]
+mod launches;
 mod numbers;
 mod optimizers;
 mod registered;
