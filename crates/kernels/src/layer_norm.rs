@@ -22,7 +22,7 @@ use rayon::prelude::*;
 
 use crate::{
     flex::{self, densified, numbers},
-    is_flex,
+    is_cube, is_flex,
 };
 
 /// y = (x − mean(x)) / sqrt(var(x) + ε) ⊙ γ + β over the last axis, with the variance of the population.
@@ -38,7 +38,8 @@ use crate::{
 pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> Tensor<D> {
     let d = x.dims()[D - 1];
     assert_eq!((gamma.dims(), beta.dims()), ([d], [d]), "gamma and beta are as wide as the last axis of x");
-    if !is_flex(&x.device()) || [x.dtype(), gamma.dtype(), beta.dtype()] != [DType::F32; 3] {
+    let device = x.device();
+    if !(is_flex(&device) || is_cube(&device)) || [x.dtype(), gamma.dtype(), beta.dtype()] != [DType::F32; 3] {
         return burn::tensor::module::layer_norm(x, gamma, Some(beta), epsilon);
     }
     let [x, gamma, beta] = [x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch()];
@@ -46,7 +47,7 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1
 }
 
 /// The operation for backends that implement it themselves.
-#[backend_extension(Autodiff, Flex)]
+#[backend_extension(Autodiff, Flex, Cube: cfg(all(feature = "gpu", not(feature = "fusion"))))]
 pub trait NormaliseRows: Backend {
     /// See [`layer_norm`].
     fn normalise_rows(

@@ -20,6 +20,8 @@ pub mod adam;
 pub mod attention;
 mod flex;
 pub mod gelu;
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+mod gpu;
 pub mod launches;
 pub mod layer_norm;
 pub mod linear;
@@ -37,4 +39,15 @@ pub use linear::linear;
 /// Whether the device is burn-flex, which runs on the CPU, with or without autodiff.
 pub fn is_flex(device: &Device) -> bool {
     matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// Whether a device is a GPU with kernels of ours, with or without autodiff.
+fn is_cube(device: &Device) -> bool {
+    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    return matches!(device.clone().inner().as_dispatch(), DispatchDevice::Cube(_));
+    #[cfg(not(all(feature = "gpu", not(feature = "fusion"))))]
+    return {
+        let _ = device;
+        false
+    };
 }

@@ -12,14 +12,13 @@
 
 use burn::{
     backend::{TensorMetadata, tensor::FloatTensor},
-    tensor::{DType, Shape},
+    tensor::DType,
 };
-use burn_cubecl::{
-    CubeBackend, kernel::into_contiguous, ops::numeric::empty_device_contiguous_dtype, tensor::CubeTensor,
-};
+use burn_cubecl::{CubeBackend, kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::{ir::ElemType, prelude::*};
 
 use super::{AttentionPasses, FusedAttention, Gradients, Inputs, MaybeBool, MaybeFloat, Options, Sizes, computes};
+use crate::gpu::empty_like;
 
 /// Rows of a cube, a multiple of the plane size of every GPU.
 const UNITS: usize = 64;
@@ -512,10 +511,6 @@ fn bias_kernel<F: Float, B: Int>(
 /// The tensor with a dense last axis, which the kernels need.
 fn readable(tensor: CubeTensor) -> CubeTensor {
     if tensor.meta.strides().last() == Some(&1) && !tensor.meta.is_tiled() { tensor } else { into_contiguous(tensor) }
-}
-
-fn empty_like(tensor: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
-    empty_device_contiguous_dtype(tensor.client.clone(), tensor.device.clone(), shape.into(), dtype)
 }
 
 /// Number of cubes for `rows` rows in each head of each batch.
