@@ -410,7 +410,7 @@ fn check(fixture: &Fixture, on: &TestDevice) -> Outcome {
         let value = loss.forward(model.forward(loss::inputs(&batch, &device)), &batch);
         losses.extend(to_host(value.clone()));
         let gradients = GradientsParams::from_grads(value.backward(), &model);
-        model = optimizer.step(model, gradients, ADAM_RATE);
+        optimizer.step(&mut model, gradients, ADAM_RATE, None);
     }
     outcome.compare("loss", "losses under Adam", &losses, &fixture.array("adam.loss").values, None, tolerance);
     outcome.compare_all("adam", &weights::arrays(&model), &want, 3.0 * tolerance, |name| {

@@ -33,7 +33,7 @@ pub struct AdamStep {
 
 impl AdamStep {
     /// 1 − β₁ᵗ and sqrt(1 − β₂ᵗ).
-    fn corrections(&self) -> [f64; 2] {
+    pub(crate) fn corrections(&self) -> [f64; 2] {
         let updates = self.updates as f64;
         [1.0 - self.beta_1.powf(updates), (1.0 - self.beta_2.powf(updates)).sqrt()]
     }

@@ -26,6 +26,7 @@ pub mod launches;
 pub mod layer_norm;
 pub mod linear;
 pub mod memory;
+pub mod update;
 mod vector;
 
 use burn::{backend::DispatchDevice, tensor::Device};

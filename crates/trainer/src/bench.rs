@@ -19,7 +19,7 @@ use crate::{
     device::OpenDevice,
     error::Error,
     experiment::{self, Experiment},
-    optimizer::{Optimizer, clip_by_global_norm},
+    optimizer::Optimizer,
     step::TrainableModel,
 };
 
@@ -242,11 +242,7 @@ fn train_steps<T>(
         let Some(batch) = turns.next() else { return };
         let output = TrainStep::step(&trainable, batch.clone());
         loss = Some(output.item.0);
-        let mut gradients = output.grads;
-        if let Some(max_norm) = experiment.train.clip_norm {
-            gradients = clip_by_global_norm(&trainable, gradients, max_norm);
-        }
-        trainable.model = optimizer.step(trainable.model.clone(), gradients, rate);
+        optimizer.step(&mut trainable.model, output.grads, rate, experiment.train.clip_norm);
     };
     let measured = measure(&mut step, flops);
     match loss.map(|loss| to_host(loss)[0]) {

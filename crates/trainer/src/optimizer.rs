@@ -4,14 +4,17 @@
 //! each tensor separately. Exact resuming and clipping by the global norm need something else, so the update rules are
 //! implemented here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     optim::GradientsParams,
     tensor::{Device, Tensor, TensorData},
 };
-use headway_kernels::{AdamStep, adam};
+use headway_kernels::{
+    AdamStep,
+    update::{self, DescentStep, Rule, Slot, Updater},
+};
 use headway_model::weights::{Array, Path, to_host};
 use serde::{Deserialize, Serialize};
 
@@ -160,12 +163,13 @@ pub struct Optimizer {
     updates: u64,
     /// Moments under `<parameter>.<moment>`, in the memory order of the parameter.
     moments: BTreeMap<String, Tensor<1>>,
+    updater: Updater,
 }
 
 impl Optimizer {
     /// An optimiser with no state yet.
     pub fn new(config: OptimizerConfig) -> Self {
-        Self { config, updates: 0, moments: BTreeMap::new() }
+        Self { config, updates: 0, moments: BTreeMap::new(), updater: Updater::default() }
     }
 
     /// An optimiser as it was after `updates` updates, given its moments.
@@ -175,7 +179,7 @@ impl Optimizer {
             Tensor::from_data(TensorData::new(array.values, [length]), device)
         };
         let moments = moments.into_iter().map(|(name, array)| (name, tensor(array))).collect();
-        Self { config, updates, moments }
+        Self { config, updates, moments, updater: Updater::default() }
     }
 
     /// Every moment by name.
@@ -187,56 +191,64 @@ impl Optimizer {
         self.moments.iter().map(|(name, tensor)| (name.clone(), array(tensor))).collect()
     }
 
-    /// Updates every parameter that has a gradient, at learning rate `rate`.
-    pub fn step<M: Module>(&mut self, module: M, gradients: GradientsParams, rate: f64) -> M {
+    /// One update of every parameter that has a gradient, at learning rate `rate`, the gradients clipped to a `max_norm` as
+    /// [`clip_by_global_norm`] does. Parameters that only the module holds may change where they are.
+    pub fn step<M: Module>(&mut self, module: &mut M, gradients: GradientsParams, rate: f64, max_norm: Option<f64>) {
+        let on_device = |module: &M| module.devices().first().is_some_and(update::clips);
+        let (gradients, max_norm) = match max_norm {
+            Some(max_norm) if !on_device(module) => (clip_by_global_norm(module, gradients, max_norm), None),
+            _ => (gradients, max_norm),
+        };
         self.updates += 1;
-        module.map(&mut Update { optimizer: self, gradients, rate, path: Path::default() })
+        let rule = self.rule(rate);
+        let mut take = Take { optimizer: self, gradients, path: Path::default(), names: Vec::new(), slots: Vec::new() };
+        // The copy shares every tensor; with the module, the last other holder of the weights goes.
+        *module = module.clone().map(&mut take);
+        let Take { names, slots, .. } = take;
+        let mut weights = HashMap::new();
+        for ((id, name), (weight, moments)) in names.into_iter().zip(self.updater.update(slots, rule, max_norm)) {
+            let kept = self.moment_names().iter().map(|moment| format!("{name}.{moment}")).zip(moments);
+            self.moments.extend(kept);
+            weights.insert(id, weight);
+        }
+        *module = module.clone().map(&mut Put { weights });
     }
 
-    /// New value of a parameter, flattened.
-    fn update(&mut self, name: &str, weight: Tensor<1>, gradient: Tensor<1>, rate: f64) -> Tensor<1> {
-        match self.config.clone() {
-            OptimizerConfig::Adam(AdamConfig { beta_1, beta_2, epsilon, weight_decay: penalty, .. }) => {
-                let step = AdamStep { beta_1, beta_2, epsilon, rate, updates: self.updates, penalty, decay: 0.0 };
-                self.adam(name, weight, gradient, step)
-            }
-            OptimizerConfig::AdamW(AdamWConfig { beta_1, beta_2, epsilon, weight_decay: decay, .. }) => {
-                let step = AdamStep { beta_1, beta_2, epsilon, rate, updates: self.updates, penalty: 0.0, decay };
-                self.adam(name, weight, gradient, step)
-            }
-            OptimizerConfig::Sgd(c) => {
-                let gradient =
-                    if c.weight_decay == 0.0 { gradient } else { gradient + weight.clone().mul_scalar(c.weight_decay) };
-                let key = format!("{name}.momentum");
-                let velocity = match self.moments.remove(&key) {
-                    Some(old) => old.mul_scalar(c.momentum) + gradient,
-                    None => gradient,
-                };
-                if c.momentum != 0.0 {
-                    self.moments.insert(key, velocity.clone());
-                }
-                weight - velocity.mul_scalar(rate)
-            }
+    /// Names of what is kept of each parameter, in the order of the rule's moments.
+    fn moment_names(&self) -> &'static [&'static str] {
+        match &self.config {
+            OptimizerConfig::Adam(_) | OptimizerConfig::AdamW(_) => &["exp_avg", "exp_avg_sq"],
+            OptimizerConfig::Sgd(_) => &["momentum"],
         }
     }
 
-    fn adam(&mut self, name: &str, weight: Tensor<1>, gradient: Tensor<1>, step: AdamStep) -> Tensor<1> {
-        let keys = ["exp_avg", "exp_avg_sq"].map(|moment| format!("{name}.{moment}"));
-        let moments = keys.each_ref().map(|key| self.moments.remove(key).unwrap_or_else(|| gradient.zeros_like()));
-        let [weight, first, second] = adam(weight, gradient, moments, step);
-        self.moments.extend(keys.into_iter().zip([first, second]));
-        weight
+    /// The rule of the current update.
+    fn rule(&self, rate: f64) -> Rule {
+        let updates = self.updates;
+        match self.config {
+            OptimizerConfig::Adam(AdamConfig { beta_1, beta_2, epsilon, weight_decay: penalty, .. }) => {
+                Rule::Adam(AdamStep { beta_1, beta_2, epsilon, rate, updates, penalty, decay: 0.0 })
+            }
+            OptimizerConfig::AdamW(AdamWConfig { beta_1, beta_2, epsilon, weight_decay: decay, .. }) => {
+                Rule::Adam(AdamStep { beta_1, beta_2, epsilon, rate, updates, penalty: 0.0, decay })
+            }
+            OptimizerConfig::Sgd(SgdConfig { momentum, weight_decay: penalty, .. }) => {
+                Rule::Descent(DescentStep { rate, momentum, penalty })
+            }
+        }
     }
 }
 
-struct Update<'a> {
+/// Takes every parameter that has a gradient out of a module, which holds the gradient in its place meanwhile.
+struct Take<'a> {
     optimizer: &'a mut Optimizer,
     gradients: GradientsParams,
-    rate: f64,
     path: Path,
+    names: Vec<(ParamId, String)>,
+    slots: Vec<Slot>,
 }
 
-impl ModuleMapper for Update<'_> {
+impl ModuleMapper for Take<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -248,12 +260,27 @@ impl ModuleMapper for Update<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
         let name = self.path.name();
+        let stored = self.optimizer.moment_names().iter().map(|moment| format!("{name}.{moment}"));
+        let moments = stored.filter_map(|key| self.optimizer.moments.remove(&key)).collect();
+        self.names.push((param.id, name));
         param.map(|weight| {
-            let (weight, dims) = (weight.inner(), gradient.dims());
-            let length = dims.iter().product::<usize>();
-            let new = self.optimizer.update(&name, weight.reshape([length]), gradient.reshape([length]), self.rate);
-            Tensor::from_inner(new.reshape(dims)).require_grad()
+            let length = gradient.dims().iter().product::<usize>();
+            let flat = gradient.clone().reshape([length]);
+            self.slots.push(Slot { weight: weight.inner().reshape([length]), gradient: flat, moments });
+            Tensor::from_inner(gradient)
         })
+    }
+}
+
+/// Puts parameters back.
+struct Put {
+    weights: HashMap<ParamId, Tensor<1>>,
+}
+
+impl ModuleMapper for Put {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(weight) = self.weights.remove(&param.id) else { return param };
+        param.map(|gradient| Tensor::from_inner(weight.reshape(gradient.dims())).require_grad())
     }
 }
 

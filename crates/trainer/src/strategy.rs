@@ -24,7 +24,7 @@ use crate::{
     fault,
     log::Line,
     loss::scored_positions,
-    optimizer::{Optimizer, clip_by_global_norm},
+    optimizer::Optimizer,
     provenance::{Lineage, Status},
     run_dir::RunDir,
     step::{BatchLoss, TrainableModel},
@@ -222,13 +222,9 @@ impl TrainLoop<'_> {
         if dropping {
             self.trainable.model = self.trainable.model.clone().with_dropout(None);
         }
-        let mut gradients = accumulated.grads();
-        if let Some(max_norm) = experiment.train.clip_norm {
-            gradients = clip_by_global_norm(&self.trainable, gradients, max_norm);
-        }
         let rate = experiment.learning_rate(self.state.step + 1);
-        // Optimising consumes the model; this clone shares every tensor with it.
-        self.trainable.model = self.optimizer.step(self.trainable.model.clone(), gradients, rate);
+        let model = &mut self.trainable.model;
+        self.optimizer.step(model, accumulated.grads(), rate, experiment.train.clip_norm);
         Ok(ControlFlow::Continue(losses))
     }
 

@@ -9,10 +9,13 @@
 )]
 
 mod layer_norm;
+mod update;
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::{kernel::into_contiguous, ops::numeric::empty_device_contiguous_dtype, tensor::CubeTensor};
 use cubecl::prelude::*;
+
+pub(crate) use update::update;
 
 /// Units of a cube that goes through numbers one by one.
 const UNITS: usize = 256;

@@ -4,7 +4,10 @@
 #![allow(clippy::many_single_char_names, reason = "the names of the formulas")]
 
 use burn::tensor::{Device, Tensor, TensorData};
-use headway_kernels::{AdamStep, adam, gelu, layer_norm, linear};
+use headway_kernels::{
+    AdamStep, adam, gelu, layer_norm, linear,
+    update::{DescentStep, Rule, Slot, Updated, Updater},
+};
 use headway_testkit::{assert_close, assert_close_of_scale, devices, numbers};
 
 fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
@@ -237,6 +240,55 @@ fn adam_for_some_updates() {
             }
             // Another owner of the weight sees it unchanged.
             assert_eq!(host(kept), start);
+        }
+    }
+}
+
+/// Tensors of many lengths, more than one launch takes, updated together.
+#[test]
+fn updates_of_many_parameters() {
+    let lengths: Vec<usize> = (0..19).map(|k| [1, 37, 256, 600][k % 4] + k).collect();
+    let adam = AdamStep { beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, rate: 0.05, updates: 1, penalty: 0.3, decay: 0.2 };
+    let descent = DescentStep { rate: 0.05, momentum: 0.9, penalty: 0.3 };
+    let rules = [Rule::Adam(adam), Rule::Descent(descent), Rule::Descent(DescentStep { momentum: 0.0, ..descent })];
+    for on in devices() {
+        for rule in rules {
+            let numbers = |update: u64, k: usize| numbers(41 + 100 * update + k as u64, lengths[k]);
+            let start: Vec<Tensor<1>> =
+                (0..lengths.len()).map(|k| tensor(&numbers(0, k), [lengths[k]], &on.device)).collect();
+            let mut together: Vec<Updated> = start.iter().map(|weight| (weight.clone(), Vec::new())).collect();
+            let mut apart: Vec<Vec<f32>> = (0..lengths.len()).map(|k| numbers(0, k)).collect();
+            let mut updater = Updater::default();
+            let mut alone: Vec<Vec<Tensor<1>>> = vec![Vec::new(); lengths.len()];
+            for update in 1..4 {
+                let rule = match rule {
+                    Rule::Adam(step) => Rule::Adam(AdamStep { updates: update, rate: 0.1 / update as f64, ..step }),
+                    other => other,
+                };
+                let gradient = |k: usize, device: &Device| tensor(&numbers(update, k), [lengths[k]], device);
+                let slot = |(k, (weight, moments))| Slot { weight, gradient: gradient(k, &on.device), moments };
+                let slots = together.into_iter().enumerate().map(slot).collect();
+                together = updater.update(slots, rule, None);
+                // Each by itself, on the CPU.
+                for (k, weight) in apart.iter_mut().enumerate() {
+                    let flex = Device::flex();
+                    let moments = std::mem::take(&mut alone[k]);
+                    let slot =
+                        Slot { weight: tensor(weight, [lengths[k]], &flex), gradient: gradient(k, &flex), moments };
+                    let (after, moments) = Updater::default().update(vec![slot], rule, None).remove(0);
+                    (*weight, alone[k]) = (host(after), moments);
+                }
+            }
+            for (k, (weight, moments)) in together.into_iter().enumerate() {
+                let name = format!("{rule:?}, tensor {k} on {}", on.name);
+                assert_close(&name, &host(weight), &apart[k], on.tolerance);
+                assert_eq!(moments.len(), rule.moments());
+                for (got, want) in moments.into_iter().zip(&alone[k]) {
+                    assert_close(&name, &host(got), &host(want.clone()), on.tolerance);
+                }
+                // Whoever else holds the weight sees it unchanged.
+                assert_eq!(host(start[k].clone()), numbers(0, k), "{name}");
+            }
         }
     }
 }

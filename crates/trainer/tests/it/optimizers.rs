@@ -17,7 +17,7 @@ use headway_model::{
     Linear,
     weights::{self, Array},
 };
-use headway_testkit::{assert_close, devices};
+use headway_testkit::{assert_close, assert_close_of_scale, devices};
 use headway_trainer::optimizer::{AdamConfig, AdamWConfig, Optimizer, OptimizerConfig, SgdConfig, clip_by_global_norm};
 use serde_json::Value;
 
@@ -124,7 +124,7 @@ fn updates_are_those_of_pytorch() {
             let mut optimizer = Optimizer::new(config(options));
             for (step, rate) in fixture.rates().into_iter().enumerate() {
                 let gradients = fixture.gradients(&format!("gradient.{step}"), &module, &on.device);
-                module = optimizer.step(module, gradients, rate);
+                optimizer.step(&mut module, gradients, rate, None);
                 let name = format!("{case} after step {step} on {}", on.name);
                 assert_arrays_close(&name, &weights::arrays(&module), &fixture.pair(&format!("{case}.{step}")));
             }
@@ -156,9 +156,10 @@ fn a_restored_optimiser_goes_on_bit_for_bit() {
     let fixture = Fixture::read();
     for on in devices() {
         for (case, options) in fixture.listing["cases"].as_object().unwrap() {
-            let step = |optimizer: &mut Optimizer, module: Linear, step: usize| {
+            let step = |optimizer: &mut Optimizer, mut module: Linear, step: usize| {
                 let gradients = fixture.gradients(&format!("gradient.{step}"), &module, &on.device);
-                optimizer.step(module, gradients, fixture.rates()[step])
+                optimizer.step(&mut module, gradients, fixture.rates()[step], None);
+                module
             };
             let steps = fixture.rates().len();
             let mut optimizer = Optimizer::new(config(options));
@@ -187,6 +188,18 @@ fn clipping_is_by_the_norm_of_all_gradients_together() {
             let clipped = weights::collect(&module, &clip_by_global_norm(&module, gradients, max_norm));
             assert_arrays_close(&format!("{case} on {}", on.name), &clipped, &fixture.pair(case));
             assert_eq!(clipped == given, max_norm > norm, "{case}: norm {norm}");
+            // A descent of rate one takes the clipped gradient from the weights.
+            let mut moved = module.clone();
+            let gradients = fixture.gradients("gradient.0", &module, &on.device);
+            let descent = OptimizerConfig::Sgd(SgdConfig::default());
+            Optimizer::new(descent).step(&mut moved, gradients, 1.0, Some(max_norm));
+            let (start, moved) = (weights::arrays(&module), weights::arrays(&moved));
+            for (name, want) in fixture.pair(case) {
+                let way = start[&name].values.iter().zip(&moved[&name].values).map(|(from, to)| from - to);
+                let way: Vec<f32> = way.collect();
+                // Of two numbers of size one, rounded to an f32.
+                assert_close_of_scale(&format!("{case}, {name} on {}", on.name), &way, &want.values, 1.0, TOLERANCE);
+            }
         }
         let sides: BTreeSet<bool> = clips.values().map(|max_norm| max_norm.as_f64().unwrap() > norm).collect();
         assert_eq!(sides.len(), 2, "one limit below and one above the norm {norm}");
@@ -204,12 +217,12 @@ fn parameters_without_a_gradient_stay() {
     }
     let fixture = Fixture::read();
     for on in devices() {
-        let module = fixture.start(&on.device).map(&mut Freeze);
+        let mut module = fixture.start(&on.device).map(&mut Freeze);
         let x = Tensor::<3>::ones([1, 1, 3], &on.device.clone().autodiff());
         let gradients = GradientsParams::from_grads(module.forward(x).sum().backward(), &module);
         let decayed = OptimizerConfig::AdamW(AdamWConfig::default());
-        let moved = Optimizer::new(decayed).step(module, gradients, 0.1);
-        let (after, before) = (weights::arrays(&moved), fixture.pair("start"));
+        Optimizer::new(decayed).step(&mut module, gradients, 0.1, None);
+        let (after, before) = (weights::arrays(&module), fixture.pair("start"));
         assert_eq!(after["bias"], before["bias"], "{}", on.name);
         assert_ne!(after["weight"], before["weight"], "{}", on.name);
     }
