@@ -22,24 +22,34 @@ mod flex;
 pub mod gelu;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
 mod gpu;
+pub mod joined;
 pub mod launches;
 pub mod layer_norm;
 pub mod linear;
 pub mod memory;
+pub mod squared_error;
 pub mod update;
 mod vector;
 
 use burn::{backend::DispatchDevice, tensor::Device};
 
 pub use adam::{AdamStep, adam};
-pub use attention::{Options, fused_attention, is_supported};
+pub use attention::{Options, fused_attention, is_supported, packed_attention};
 pub use gelu::gelu;
+pub use joined::joined;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
+pub use squared_error::squared_error;
 
 /// Whether the device is burn-flex, which runs on the CPU, with or without autodiff.
 pub fn is_flex(device: &Device) -> bool {
     matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// Whether a device is one on which launches are what costs, so that operations are better done together: [`joined`] maps and
+/// [`packed_attention`] instead of their parts.
+pub fn counts_launches(device: &Device) -> bool {
+    is_cube(device)
 }
 
 /// Whether a device is a GPU with kernels of ours, with or without autodiff.

@@ -24,7 +24,7 @@ use rayon::prelude::*;
 use crate::{
     attention::MaybeFloat,
     flex::{self, densified, numbers},
-    is_flex,
+    is_cube, is_flex,
 };
 
 /// x W + b, or x W if there is no bias.
@@ -40,7 +40,8 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tens
     assert!(bias.as_ref().is_none_or(|bias| bias.dims() == [d_out]), "bias is [d_out]");
     let is_f32 =
         [x.dtype(), weight.dtype()] == [DType::F32; 2] && bias.as_ref().is_none_or(|bias| bias.dtype() == DType::F32);
-    if !is_flex(&x.device()) || !is_f32 {
+    let device = x.device();
+    if !(is_flex(&device) || is_cube(&device)) || !is_f32 {
         return module::linear(x, weight, bias);
     }
     let bias = bias.map_or(MaybeFloat::Absent, |bias| MaybeFloat::Given(bias.into_dispatch()));
@@ -49,7 +50,7 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tens
 }
 
 /// The operation for backends that implement it themselves.
-#[backend_extension(Autodiff, Flex)]
+#[backend_extension(Autodiff, Flex, Cube: cfg(all(feature = "gpu", not(feature = "fusion"))))]
 pub trait Affine: Backend {
     /// See [`linear`].
     fn affine(

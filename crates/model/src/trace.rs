@@ -64,6 +64,11 @@ impl<'a> Recorder<'a> {
         self.on
     }
 
+    /// Whether heads pass unseen and as they are.
+    pub(crate) fn lets_pass(&self) -> bool {
+        !self.on && self.replacements.is_empty()
+    }
+
     /// Records the state before the first attention layer.
     pub fn embedded(&mut self, hidden: &Tensor<3>) {
         if self.on {

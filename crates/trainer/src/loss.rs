@@ -1,6 +1,7 @@
 //! The training objective.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use headway_kernels::squared_error;
 use headway_model::Input;
 use headway_tasks::{Batch, Inputs, Targets, TaskDims, TaskInput};
 use serde::{Deserialize, Serialize};
@@ -67,13 +68,7 @@ impl Loss {
                 let channels = self.channels(width, d_out);
                 let targets = zero_padded(targets, d_out, channels);
                 let target = Tensor::<3>::from_data(TensorData::new(targets, [n, seq_len, channels]), &device);
-                let prediction = if channels < width { prediction.narrow(2, 0, channels) } else { prediction };
-                let error = prediction - target;
-                let squared = error.clone() * error;
-                match weight {
-                    Some(weight) => (squared * weight).sum().div_scalar((scored * channels) as f64),
-                    None => squared.mean(),
-                }
+                squared_error(prediction, target, weight, scored * channels)
             }
             Targets::Classes(classes) => {
                 let ids: Vec<i32> = classes.iter().map(|&class| class.cast_signed()).collect();

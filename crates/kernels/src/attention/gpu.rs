@@ -15,10 +15,11 @@ use burn::{
     tensor::DType,
 };
 use burn_cubecl::{CubeBackend, kernel::into_contiguous, tensor::CubeTensor};
-use cubecl::{ir::ElemType, prelude::*};
+use cubecl::{ir::ElemType, prelude::*, zspace::metadata::Metadata};
+
+use crate::gpu::{PackedPasses, empty_like};
 
 use super::{AttentionPasses, FusedAttention, Gradients, Inputs, MaybeBool, MaybeFloat, Options, Sizes, computes};
-use crate::gpu::empty_like;
 
 /// Rows of a cube, a multiple of the plane size of every GPU.
 const UNITS: usize = 64;
@@ -43,13 +44,15 @@ struct Plan {
     /// Number of rows of the other side in one tile of shared memory.
     tile: usize,
     causal: bool,
+    /// Numbers in front of the first query, key and value in the memory of their tensors, and of their gradients in theirs.
+    firsts: [usize; 3],
 }
 
 impl Plan {
-    fn new(sizes: Sizes, options: Options) -> Self {
+    fn new(sizes: Sizes, options: Options, firsts: [usize; 3]) -> Self {
         let (key_vectors, value_vectors) = (sizes.d_key.div_ceil(4), sizes.d_value.div_ceil(4));
         let tile = (TILE_BYTES / (16 * (key_vectors + value_vectors))).clamp(1, UNITS);
-        Self { key_vectors, value_vectors, tile, causal: options.causal }
+        Self { key_vectors, value_vectors, tile, causal: options.causal, firsts }
     }
 }
 
@@ -103,6 +106,7 @@ fn stage<F: Float>(
     factor: f32,
     #[comptime] vectors: usize,
     #[comptime] tile: usize,
+    #[comptime] offset: usize,
 ) {
     let (rows, width) = (from.shape(2), from.shape(3));
     let mut at = UNIT_POS_X as usize;
@@ -110,7 +114,7 @@ fn stage<F: Float>(
         let row = first + at / vectors;
         let mut vector = Four::new(0.0f32);
         if row < rows {
-            vector = four::<F>(from, start::<F>(from, row), at % vectors, width) * Four::new(factor);
+            vector = four::<F>(from, start::<F>(from, row) + offset, at % vectors, width) * Four::new(factor);
         }
         to[at] = vector;
         at += UNITS;
@@ -193,7 +197,7 @@ fn forward_kernel<F: Float, B: Int>(
     for c in 0..plan.key_vectors {
         query[c] = Four::new(0.0f32);
         if i < q_len {
-            query[c] = four::<F>(q, start::<F>(q, i), c, q.shape(3)) * Four::new(scale);
+            query[c] = four::<F>(q, start::<F>(q, i) + comptime!(plan.firsts[0]), c, q.shape(3)) * Four::new(scale);
         }
     }
     #[unroll]
@@ -206,8 +210,8 @@ fn forward_kernel<F: Float, B: Int>(
     let mut first = 0usize;
     while first < end {
         sync_cube();
-        stage::<F>(k, &mut keys, first, 1.0f32, plan.key_vectors, plan.tile);
-        stage::<F>(v, &mut values, first, 1.0f32, plan.value_vectors, plan.tile);
+        stage::<F>(k, &mut keys, first, 1.0f32, plan.key_vectors, plan.tile, comptime!(plan.firsts[1]));
+        stage::<F>(v, &mut values, first, 1.0f32, plan.value_vectors, plan.tile, comptime!(plan.firsts[2]));
         sync_cube();
         for r in 0..plan.tile {
             let j = first + r;
@@ -288,7 +292,7 @@ fn queries_kernel<F: Float, B: Int>(
         query[c] = Four::new(0.0f32);
         d_query[c] = Four::new(0.0f32);
         if i < q_len {
-            query[c] = four::<F>(q, start::<F>(q, i), c, q.shape(3)) * Four::new(scale);
+            query[c] = four::<F>(q, start::<F>(q, i) + comptime!(plan.firsts[0]), c, q.shape(3)) * Four::new(scale);
         }
     }
     #[unroll]
@@ -308,8 +312,8 @@ fn queries_kernel<F: Float, B: Int>(
     let mut first = 0usize;
     while first < end {
         sync_cube();
-        stage::<F>(k, &mut keys, first, 1.0f32, plan.key_vectors, plan.tile);
-        stage::<F>(v, &mut values, first, 1.0f32, plan.value_vectors, plan.tile);
+        stage::<F>(k, &mut keys, first, 1.0f32, plan.key_vectors, plan.tile, comptime!(plan.firsts[1]));
+        stage::<F>(v, &mut values, first, 1.0f32, plan.value_vectors, plan.tile, comptime!(plan.firsts[2]));
         sync_cube();
         for r in 0..plan.tile {
             let j = first + r;
@@ -335,7 +339,7 @@ fn queries_kernel<F: Float, B: Int>(
         first += plan.tile;
     }
     if i < q_len {
-        let to = position(d_q.stride(0), d_q.stride(1), d_q.stride(2), i);
+        let to = position(d_q.stride(0), d_q.stride(1), d_q.stride(2), i) + comptime!(plan.firsts[0]);
         let width = d_q.shape(3);
         #[unroll]
         for c in 0..plan.key_vectors {
@@ -377,7 +381,7 @@ fn keys_kernel<F: Float, B: Int>(
         key[c] = Four::new(0.0f32);
         d_key[c] = Four::new(0.0f32);
         if j < k_len {
-            key[c] = four::<F>(k, start::<F>(k, j), c, k.shape(3));
+            key[c] = four::<F>(k, start::<F>(k, j) + comptime!(plan.firsts[1]), c, k.shape(3));
         }
     }
     #[unroll]
@@ -385,7 +389,7 @@ fn keys_kernel<F: Float, B: Int>(
         value[c] = Four::new(0.0f32);
         d_value[c] = Four::new(0.0f32);
         if comptime!(of_keys) && j < k_len {
-            value[c] = four::<F>(v, start::<F>(v, j), c, v.shape(3));
+            value[c] = four::<F>(v, start::<F>(v, j) + comptime!(plan.firsts[2]), c, v.shape(3));
         }
     }
     let mut first = 0usize;
@@ -398,8 +402,8 @@ fn keys_kernel<F: Float, B: Int>(
     }
     while first < q_len {
         sync_cube();
-        stage::<F>(q, &mut queries, first, scale, plan.key_vectors, plan.tile);
-        stage::<F>(d_output, &mut d_mixed, first, 1.0f32, plan.value_vectors, plan.tile);
+        stage::<F>(q, &mut queries, first, scale, plan.key_vectors, plan.tile, comptime!(plan.firsts[0]));
+        stage::<F>(d_output, &mut d_mixed, first, 1.0f32, plan.value_vectors, plan.tile, 0usize);
         sync_cube();
         for r in 0..plan.tile {
             let i = first + r;
@@ -435,7 +439,7 @@ fn keys_kernel<F: Float, B: Int>(
     }
     if j < k_len {
         if comptime!(of_keys) {
-            let to = position(d_k.stride(0), d_k.stride(1), d_k.stride(2), j);
+            let to = position(d_k.stride(0), d_k.stride(1), d_k.stride(2), j) + comptime!(plan.firsts[1]);
             let width = d_k.shape(3);
             #[unroll]
             for c in 0..plan.key_vectors {
@@ -443,7 +447,7 @@ fn keys_kernel<F: Float, B: Int>(
             }
         }
         if comptime!(of_values) {
-            let to = position(d_v.stride(0), d_v.stride(1), d_v.stride(2), j);
+            let to = position(d_v.stride(0), d_v.stride(1), d_v.stride(2), j) + comptime!(plan.firsts[2]);
             let width = d_v.shape(3);
             #[unroll]
             for c in 0..plan.value_vectors {
@@ -529,27 +533,120 @@ fn prepared(inputs: Inputs<CubeBackend>) -> (Inputs<CubeBackend>, Sizes, [ElemTy
     (Inputs { q, k, v, bias, hidden }, sizes, types)
 }
 
-impl AttentionPasses for CubeBackend {
-    fn forward(inputs: Inputs<Self>, options: Options) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (Inputs { q, k, v, bias, hidden }, sizes, types) = prepared(inputs);
-        let Sizes { batch, heads, q_len, d_value, .. } = sizes;
-        let output = empty_like(&q, [batch, heads, q_len, d_value], q.dtype);
-        let log_sums = empty_like(&q, [batch, heads, q_len], DType::F32);
-        forward_kernel::launch(
-            &q.client.clone(),
-            cubes(q_len, heads, batch),
-            CubeDim::new_1d(UNITS as u32),
-            q.into_tensor_arg(),
-            k.into_tensor_arg(),
-            v.into_tensor_arg(),
-            bias.map(CubeTensor::into_tensor_arg).into(),
-            hidden.map(CubeTensor::into_tensor_arg).into(),
-            output.clone().into_tensor_arg(),
-            log_sums.clone().into_tensor_arg(),
+/// Writes the mixture and the log-sums.
+fn launch_forward(
+    inputs: Inputs<CubeBackend>,
+    output: &CubeTensor,
+    log_sums: &CubeTensor,
+    options: Options,
+    firsts: [usize; 3],
+) {
+    let (Inputs { q, k, v, bias, hidden }, sizes, types) = prepared(inputs);
+    forward_kernel::launch(
+        &q.client.clone(),
+        cubes(sizes.q_len, sizes.heads, sizes.batch),
+        CubeDim::new_1d(UNITS as u32),
+        q.into_tensor_arg(),
+        k.into_tensor_arg(),
+        v.into_tensor_arg(),
+        bias.map(CubeTensor::into_tensor_arg).into(),
+        hidden.map(CubeTensor::into_tensor_arg).into(),
+        output.clone().into_tensor_arg(),
+        log_sums.clone().into_tensor_arg(),
+        options.scale,
+        Plan::new(sizes, options, firsts),
+        types,
+    );
+}
+
+/// Writes the gradients of queries, keys and values; returns that of the bias.
+fn launch_backward(
+    inputs: Inputs<CubeBackend>,
+    output: CubeTensor,
+    log_sums: &CubeTensor,
+    d_output: CubeTensor,
+    [d_q, d_k, d_v]: [&CubeTensor; 3],
+    options: Options,
+    firsts: [usize; 3],
+) -> Option<CubeTensor> {
+    let (Inputs { q, k, v, bias, hidden }, sizes, types) = prepared(inputs);
+    let (output, d_output) = (readable(output), readable(d_output));
+    let Sizes { batch, heads, q_len, k_len, d_key, d_value } = sizes;
+    let (client, units, plan) = (q.client.clone(), CubeDim::new_1d(UNITS as u32), Plan::new(sizes, options, firsts));
+    let deltas = empty_like(&q, [batch, heads, q_len], DType::F32);
+    let argument = |tensor: &CubeTensor| tensor.clone().into_tensor_arg();
+    queries_kernel::launch(
+        &client,
+        cubes(q_len, heads, batch),
+        units,
+        argument(&q),
+        argument(&k),
+        argument(&v),
+        bias.as_ref().map(argument).into(),
+        hidden.as_ref().map(argument).into(),
+        argument(&output),
+        argument(&d_output),
+        argument(log_sums),
+        argument(&deltas),
+        argument(d_q),
+        options.scale,
+        plan,
+        types,
+    );
+    let together = d_key.max(d_value) <= MOST_CHANNELS_TOGETHER;
+    let passes: &[(bool, bool)] = if together { &[(true, true)] } else { &[(true, false), (false, true)] };
+    for (of_keys, of_values) in passes {
+        keys_kernel::launch(
+            &client,
+            cubes(k_len, heads, batch),
+            units,
+            argument(&q),
+            argument(&k),
+            argument(&v),
+            bias.as_ref().map(argument).into(),
+            hidden.as_ref().map(argument).into(),
+            argument(&d_output),
+            argument(log_sums),
+            argument(&deltas),
+            argument(d_k),
+            argument(d_v),
             options.scale,
-            Plan::new(sizes, options),
+            plan,
+            *of_keys,
+            *of_values,
             types,
         );
+    }
+    bias.map(|bias| {
+        let d_bias = empty_like(&q, [heads, sizes.distances()], DType::F32);
+        bias_kernel::launch(
+            &client,
+            cubes(sizes.distances(), heads, 1),
+            units,
+            argument(&q),
+            argument(&k),
+            argument(&v),
+            argument(&bias),
+            hidden.as_ref().map(argument).into(),
+            argument(&d_output),
+            argument(log_sums),
+            argument(&deltas),
+            argument(&d_bias),
+            options.scale,
+            plan,
+            types,
+        );
+        d_bias
+    })
+}
+
+impl AttentionPasses for CubeBackend {
+    fn forward(inputs: Inputs<Self>, options: Options) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let Sizes { batch, heads, q_len, d_value, .. } =
+            Sizes::of([&inputs.q, &inputs.k, &inputs.v].map(|t| t.meta.shape()));
+        let output = empty_like(&inputs.q, [batch, heads, q_len, d_value], inputs.q.dtype);
+        let log_sums = empty_like(&inputs.q, [batch, heads, q_len], DType::F32);
+        launch_forward(inputs, &output, &log_sums, options, [0; 3]);
         (output, log_sums)
     }
 
@@ -560,79 +657,69 @@ impl AttentionPasses for CubeBackend {
         d_output: FloatTensor<Self>,
         options: Options,
     ) -> Gradients<Self> {
-        let (Inputs { q, k, v, bias, hidden }, sizes, types) = prepared(inputs);
-        let (output, d_output) = (readable(output), readable(d_output));
-        let Sizes { batch, heads, q_len, k_len, d_key, d_value } = sizes;
-        let (client, units, plan) = (q.client.clone(), CubeDim::new_1d(UNITS as u32), Plan::new(sizes, options));
-        let deltas = empty_like(&q, [batch, heads, q_len], DType::F32);
-        let d_q = empty_like(&q, [batch, heads, q_len, d_key], q.dtype);
-        let d_k = empty_like(&q, [batch, heads, k_len, d_key], q.dtype);
-        let d_v = empty_like(&q, [batch, heads, k_len, d_value], q.dtype);
-        let argument = |tensor: &CubeTensor| tensor.clone().into_tensor_arg();
-        queries_kernel::launch(
-            &client,
-            cubes(q_len, heads, batch),
-            units,
-            argument(&q),
-            argument(&k),
-            argument(&v),
-            bias.as_ref().map(argument).into(),
-            hidden.as_ref().map(argument).into(),
-            argument(&output),
-            argument(&d_output),
-            argument(&log_sums),
-            argument(&deltas),
-            argument(&d_q),
-            options.scale,
-            plan,
-            types,
-        );
-        let together = d_key.max(d_value) <= MOST_CHANNELS_TOGETHER;
-        let passes: &[(bool, bool)] = if together { &[(true, true)] } else { &[(true, false), (false, true)] };
-        for (of_keys, of_values) in passes {
-            keys_kernel::launch(
-                &client,
-                cubes(k_len, heads, batch),
-                units,
-                argument(&q),
-                argument(&k),
-                argument(&v),
-                bias.as_ref().map(argument).into(),
-                hidden.as_ref().map(argument).into(),
-                argument(&d_output),
-                argument(&log_sums),
-                argument(&deltas),
-                argument(&d_k),
-                argument(&d_v),
-                options.scale,
-                plan,
-                *of_keys,
-                *of_values,
-                types,
-            );
-        }
-        let d_bias = bias.map(|bias| {
-            let d_bias = empty_like(&q, [heads, sizes.distances()], DType::F32);
-            bias_kernel::launch(
-                &client,
-                cubes(sizes.distances(), heads, 1),
-                units,
-                argument(&q),
-                argument(&k),
-                argument(&v),
-                argument(&bias),
-                hidden.as_ref().map(argument).into(),
-                argument(&d_output),
-                argument(&log_sums),
-                argument(&deltas),
-                argument(&d_bias),
-                options.scale,
-                plan,
-                types,
-            );
-            d_bias
-        });
-        Gradients { q: d_q, k: d_k, v: d_v, bias: d_bias }
+        let like = |tensor: &CubeTensor| empty_like(tensor, tensor.shape(), tensor.dtype);
+        let (q, k, v) = (like(&inputs.q), like(&inputs.k), like(&inputs.v));
+        let bias = launch_backward(inputs, output, &log_sums, d_output, [&q, &k, &v], options, [0; 3]);
+        Gradients { q, k, v, bias }
+    }
+}
+
+/// Queries, keys and values that lie side by side in the rows of one tensor `[batch, rows, 3 · heads · d_head]`.
+struct Packed {
+    /// The tensor as `[batch, heads, rows, d_head]`, which are the queries; the others begin further on.
+    heads: CubeTensor,
+    firsts: [usize; 3],
+}
+
+impl Packed {
+    /// A dense tensor's queries.
+    fn new(tensor: &CubeTensor, n_heads: usize) -> Self {
+        let width = tensor.meta.shape()[2] / 3;
+        Self { heads: by_head(tensor, n_heads, width / n_heads), firsts: [0, width, 2 * width] }
+    }
+
+    fn inputs(&self) -> Inputs<CubeBackend> {
+        let tensor = || self.heads.clone();
+        Inputs { q: tensor(), k: tensor(), v: tensor(), bias: None, hidden: None }
+    }
+}
+
+/// The first heads of the rows of a dense `[batch, rows, width]`, as `[batch, n_heads, rows, d_head]`.
+fn by_head(tensor: &CubeTensor, n_heads: usize, d_head: usize) -> CubeTensor {
+    let [batch, rows, width] = tensor.meta.shape().dims();
+    let mut heads = tensor.clone();
+    *heads.meta = Metadata::new([batch, n_heads, rows, d_head], [rows * width, d_head, width, 1]);
+    heads
+}
+
+impl PackedPasses for CubeBackend {
+    fn packed_forward(qkv: CubeTensor, n_heads: usize, options: Options) -> (CubeTensor, CubeTensor) {
+        let qkv = into_contiguous(qkv);
+        let [batch, rows, width] = qkv.meta.shape().dims();
+        let output = empty_like(&qkv, [batch, rows, width / 3], qkv.dtype);
+        let log_sums = empty_like(&qkv, [batch, n_heads, rows], DType::F32);
+        let packed = Packed::new(&qkv, n_heads);
+        let mixed = by_head(&output, n_heads, width / 3 / n_heads);
+        launch_forward(packed.inputs(), &mixed, &log_sums, options, packed.firsts);
+        (output, log_sums)
+    }
+
+    fn packed_backward(
+        qkv: CubeTensor,
+        n_heads: usize,
+        output: CubeTensor,
+        log_sums: CubeTensor,
+        d_output: CubeTensor,
+        options: Options,
+    ) -> CubeTensor {
+        let (qkv, d_output) = (into_contiguous(qkv), into_contiguous(d_output));
+        let d_qkv = empty_like(&qkv, qkv.shape(), qkv.dtype);
+        let (packed, to) = (Packed::new(&qkv, n_heads), Packed::new(&d_qkv, n_heads));
+        let d_head = output.meta.shape()[2] / n_heads;
+        let [output, d_output] = [output, d_output].map(|rows| by_head(&rows, n_heads, d_head));
+        let to = &to.heads;
+        launch_backward(packed.inputs(), output, &log_sums, d_output, [to, to, to], options, packed.firsts);
+        d_qkv
     }
 }
 

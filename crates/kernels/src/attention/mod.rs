@@ -10,6 +10,7 @@ mod autodiff;
 mod cpu;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
 mod gpu;
+mod packed;
 
 use burn::{
     backend::{
@@ -19,6 +20,8 @@ use burn::{
     },
     tensor::{Bool, DType, Device, FloatDType, Shape, Tensor},
 };
+
+pub use packed::packed_attention;
 
 /// Options of attention that are not tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,6 +89,15 @@ pub enum MaybeFloat<B: Backend> {
     Absent,
     /// A tensor.
     Given(FloatTensor<B>),
+}
+
+impl<B: Backend> MaybeFloat<B> {
+    pub(crate) fn given(self) -> Option<FloatTensor<B>> {
+        match self {
+            Self::Given(tensor) => Some(tensor),
+            Self::Absent => None,
+        }
+    }
 }
 
 /// An optional boolean tensor, in a form that passes through burn's dispatch.
@@ -177,10 +189,7 @@ use computes;
 
 impl<B: Backend> Inputs<B> {
     fn new([q, k, v]: [FloatTensor<B>; 3], bias: MaybeFloat<B>, hidden: MaybeBool<B>) -> Self {
-        let bias = match bias {
-            MaybeFloat::Given(bias) => Some(bias),
-            MaybeFloat::Absent => None,
-        };
+        let bias = bias.given();
         let hidden = match hidden {
             MaybeBool::Given(hidden) => Some(hidden),
             MaybeBool::Absent => None,

@@ -8,13 +8,20 @@
     reason = "the types that a kernel is compiled for are read by its macro alone"
 )]
 
+mod affine;
+mod joined;
 mod layer_norm;
+mod packed;
+mod squared_error;
 mod update;
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::{kernel::into_contiguous, ops::numeric::empty_device_contiguous_dtype, tensor::CubeTensor};
 use cubecl::prelude::*;
 
+pub(crate) use joined::Joined;
+pub(crate) use packed::{PackedAttention, PackedPasses};
+pub(crate) use squared_error::SquaredError;
 pub(crate) use update::update;
 
 /// Units of a cube that goes through numbers one by one.

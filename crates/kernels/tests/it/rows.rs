@@ -5,7 +5,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use headway_kernels::{
-    AdamStep, adam, gelu, layer_norm, linear,
+    AdamStep, Options, adam, fused_attention, gelu, joined, layer_norm, linear, packed_attention, squared_error,
     update::{DescentStep, Rule, Slot, Updated, Updater},
 };
 use headway_testkit::{assert_close, assert_close_of_scale, devices, numbers};
@@ -289,6 +289,95 @@ fn updates_of_many_parameters() {
                 // Whoever else holds the weight sees it unchanged.
                 assert_eq!(host(start[k].clone()), numbers(0, k), "{name}");
             }
+        }
+    }
+}
+
+#[test]
+fn squared_errors_and_their_gradient() {
+    // More numbers than one cube sums, too.
+    for ([batch, rows, width, channels], weighted) in
+        [([2, 3, 4, 4], false), ([3, 5, 4, 1], true), ([2, 700, 51, 50], true), ([1, 1, 1, 1], false)]
+    {
+        let (p, t) = (numbers(51, batch * rows * width), numbers(52, batch * rows * channels));
+        let w: Vec<f32> = (0..batch * rows).map(|row| f32::from(u8::from(!weighted || row % 3 != 1))).collect();
+        let count = channels * w.iter().filter(|w| **w > 0.0).count();
+        let (mut want, mut slope) = (0.0, vec![0.0; p.len()]);
+        for row in 0..batch * rows {
+            for c in 0..channels {
+                let error = f64::from(p[row * width + c]) - f64::from(t[row * channels + c]);
+                want += f64::from(w[row]) * error * error / count as f64;
+                // Times the gradient of the result, which is 3.
+                slope[row * width + c] = (6.0 * f64::from(w[row]) * error / count as f64) as f32;
+            }
+        }
+        for on in devices() {
+            let device = on.device.clone().autodiff();
+            let prediction = tensor(&p, [batch, rows, width], &device).require_grad();
+            let target = tensor(&t, [batch, rows, channels], &device);
+            let weight = weighted.then(|| tensor(&w, [batch, rows, 1], &device));
+            let output = squared_error(prediction.clone(), target, weight, count);
+            let gradients = output.clone().mul_scalar(3.0).backward();
+            let name = format!("{batch} × {rows} × {width}, {channels} on {}", on.name);
+            assert_close(&name, &host(output.inner()), &[want as f32], on.tolerance);
+            let got = host(prediction.grad(&gradients).unwrap());
+            assert_close(&format!("gradient, {name}"), &got, &slope, on.tolerance);
+        }
+    }
+}
+
+#[test]
+fn joined_maps_are_the_maps_side_by_side() {
+    let ([batch, rows, d_in], widths) = ([3, 700, 5], [7, 3, 40]);
+    for on in devices() {
+        let device = on.device.clone().autodiff();
+        let x = || tensor(&numbers(61, batch * rows * d_in), [batch, rows, d_in], &device).require_grad();
+        let maps = || {
+            let weights = widths.map(|width| tensor(&numbers(62 + width as u64, d_in * width), [d_in, width], &device));
+            let biases = widths.map(|width| tensor(&numbers(63 + width as u64, width), [width], &device));
+            (weights.map(Tensor::require_grad), biases.map(Tensor::require_grad))
+        };
+        let d_y = tensor(&numbers(64, batch * rows * 50), [batch, rows, 50], &device);
+        let (x_1, (w_1, b_1)) = (x(), maps());
+        let together = joined(x_1.clone(), w_1.clone(), b_1.clone());
+        let got = (together.clone() * d_y.clone()).sum().backward();
+        let (x_2, (w_2, b_2)) = (x(), maps());
+        let apart = (0..3).map(|k| linear(x_2.clone(), w_2[k].clone(), Some(b_2[k].clone()))).collect();
+        let apart = Tensor::cat(apart, 2);
+        let want = (apart.clone() * d_y).sum().backward();
+        assert_close(on.name, &host(together.inner()), &host(apart.inner()), on.tolerance);
+        let close = |name: &str, got: Vec<f32>, want: Vec<f32>| assert_close(name, &got, &want, 10.0 * on.tolerance);
+        close("x", host(x_1.grad(&got).unwrap()), host(x_2.grad(&want).unwrap()));
+        for k in 0..3 {
+            close("weight", host(w_1[k].grad(&got).unwrap()), host(w_2[k].grad(&want).unwrap()));
+            close("bias", host(b_1[k].grad(&got).unwrap()), host(b_2[k].grad(&want).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn packed_attention_is_attention() {
+    for ([batch, rows, n_heads, d_head], causal) in [([2, 70, 3, 5], true), ([1, 9, 2, 40], false)] {
+        let width = n_heads * d_head;
+        for on in devices() {
+            let device = on.device.clone().autodiff();
+            let options = Options { scale: 0.7, causal };
+            let packed =
+                tensor(&numbers(71, batch * rows * 3 * width), [batch, rows, 3 * width], &device).require_grad();
+            let d_y = tensor(&numbers(72, batch * rows * width), [batch, rows, width], &device);
+            let output = packed_attention(packed.clone(), n_heads, options);
+            let got = (output.clone() * d_y.clone()).sum().backward();
+            let same = Tensor::<3>::from_data(packed.to_data(), &device).require_grad();
+            let heads = |part: usize| {
+                let part = same.clone().narrow(2, part * width, width);
+                part.reshape([batch, rows, n_heads, d_head]).swap_dims(1, 2)
+            };
+            let mixed = fused_attention(heads(0), heads(1), heads(2), None, None, options);
+            let mixed = mixed.swap_dims(1, 2).reshape([batch, rows, width]);
+            let want = (mixed.clone() * d_y).sum().backward();
+            assert_close(on.name, &host(output.inner()), &host(mixed.inner()), on.tolerance);
+            let (got, want) = (host(packed.grad(&got).unwrap()), host(same.grad(&want).unwrap()));
+            assert_close(&format!("gradient on {}", on.name), &got, &want, on.tolerance);
         }
     }
 }

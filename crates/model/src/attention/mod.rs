@@ -10,6 +10,7 @@ pub mod qk_norm;
 pub mod view;
 
 use burn::{module::Module, tensor::Tensor};
+use headway_kernels::{Options, counts_launches, joined, packed_attention};
 
 use crate::{
     budget::{Count, size},
@@ -21,6 +22,7 @@ use crate::{
 use gate::{Gate, OutputGate};
 use kernel::{AttentionKernel, Kernel, KernelKind, KernelSizes};
 use place::{AttentionPlace, Target};
+use position::Position;
 use precision::Precision;
 use prefix::Prefix;
 use qk_norm::{QkNorm, RmsNorm, normed};
@@ -163,6 +165,44 @@ impl MultiHeadAttention {
             Some(gate) => merged * gate,
             None => merged,
         })
+    }
+
+    /// Attends from every row to the rows of its own sequence, in fewer operations where that is what counts.
+    ///
+    /// # Shapes
+    /// x `[batch, rows, d_model]` -> the same
+    pub(crate) fn run_on_itself(&self, x: Tensor<3>, layout: Layout<'_>, recorder: &mut Recorder<'_>) -> Tensor<3> {
+        match self.causality_alone(&x, layout, recorder) {
+            Some(causal) => self.output.forward(self.mix_packed(x, causal)),
+            None => self.run(x.clone(), x, layout, recorder),
+        }
+    }
+
+    /// Whether the mask is causal, where nothing else stands between the three projections of a sequence and the output's, and the
+    /// device counts launches.
+    fn causality_alone(&self, x: &Tensor<3>, layout: Layout<'_>, recorder: &Recorder<'_>) -> Option<bool> {
+        let causal = match layout.mask {
+            Mask::Full => false,
+            Mask::Causal => true,
+            Mask::Hidden(_) => return None,
+        };
+        let adapted = [&self.query, &self.key, &self.value].iter().any(|map| map.low_rank.is_some());
+        let plain = matches!(self.kernel, AttentionKernel::Softmax(_)) && self.n_kv_heads == self.n_heads;
+        let moved = layout.position.is_some_and(Position::acts_within_layers);
+        let alone = plain && !adapted && !moved && self.prefix.is_none() && recorder.lets_pass();
+        (alone && counts_launches(&x.device())).then_some(causal)
+    }
+
+    /// The heads' mixtures side by side, from one product for queries, keys and values.
+    ///
+    /// # Shapes
+    /// x `[batch, rows, d_model]` -> `[batch, rows, n_heads · d_head]`
+    fn mix_packed(&self, x: Tensor<3>, causal: bool) -> Tensor<3> {
+        let maps = [&self.query, &self.key, &self.value];
+        let qkv = joined(x, maps.map(|map| map.weight.val()), maps.map(|map| map.bias.val()));
+        let d_head = qkv.dims()[2] / 3 / self.n_heads;
+        let options = Options { scale: 1.0 / (d_head as f32).sqrt(), causal };
+        Precision::F32.round(packed_attention(self.precision.round(qkv), self.n_heads, options))
     }
 
     /// The fields in which adapters put their parameters.

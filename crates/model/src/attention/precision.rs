@@ -37,7 +37,7 @@ impl Precision {
     }
 
     /// The tensor rounded to this precision.
-    pub(super) fn round(self, tensor: Tensor<4>) -> Tensor<4> {
+    pub(super) fn round<const D: usize>(self, tensor: Tensor<D>) -> Tensor<D> {
         tensor.cast(self.dtype())
     }
 }

@@ -145,6 +145,11 @@ impl PositionKind {
 }
 
 impl Position {
+    /// Whether the scheme acts within layers, by [`Hand::Rotation`] or [`Hand::Bias`]; one that a caller registered may.
+    pub(crate) fn acts_within_layers(&self) -> bool {
+        !matches!(self, Self::None(_) | Self::Learned(_) | Self::Sinusoidal(_))
+    }
+
     /// Adds the first `seq_len` rows of the table, if there is a table.
     ///
     /// # Shapes

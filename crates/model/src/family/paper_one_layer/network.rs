@@ -44,7 +44,7 @@ impl Network for PaperOneLayer {
         let x = input.vectors();
         let z = self.input_map.forward(x); // [batch, seq_len + n_anchors, d_model]
         recorder.embedded(&z);
-        let z = self.attention.run(z.clone(), z, (&Mask::Full).into(), recorder);
+        let z = self.attention.run_on_itself(z, (&Mask::Full).into(), recorder);
         recorder.layer(&z);
         self.read_out(z)
     }

@@ -49,10 +49,10 @@ impl Network for PaperTwoLayer {
         let x = input.vectors();
         let z = self.input_map.forward(x); // [batch, seq_len + n_anchors, d_model]
         recorder.embedded(&z);
-        let z = self.attention_1.run(z.clone(), z, (&Mask::Full).into(), recorder);
+        let z = self.attention_1.run_on_itself(z, (&Mask::Full).into(), recorder);
         recorder.layer(&z);
         let z = self.affine.forward(z);
-        let z = self.attention_2.run(z.clone(), z, (&Mask::Full).into(), recorder);
+        let z = self.attention_2.run_on_itself(z, (&Mask::Full).into(), recorder);
         recorder.layer(&z);
         self.read_out(z)
     }

@@ -52,7 +52,7 @@ impl Block {
     /// `[batch, seq_len, d_model]` -> `[batch, seq_len, d_model]`
     pub(super) fn run(&self, x: Tensor<3>, layout: Layout<'_>, recorder: &mut Recorder<'_>) -> Tensor<3> {
         let normed = normalise(self.attention_norm.as_ref(), x.clone());
-        let x = self.add(x, self.attention.run(normed.clone(), normed, layout, recorder));
+        let x = self.add(x, self.attention.run_on_itself(normed, layout, recorder));
         let x = match &self.ffn {
             Some(ffn) => {
                 let update = ffn.forward(normalise(self.ffn_norm.as_ref(), x.clone()));

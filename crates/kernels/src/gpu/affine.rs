@@ -1,0 +1,225 @@
+//! Affine maps: the product of burn, then the bias in place; and several maps of one input as one product.
+
+use burn::{
+    backend::TensorMetadata,
+    tensor::{DType, Shape},
+};
+use burn_cubecl::{
+    CubeBackend,
+    kernel::matmul::{MatmulStrategy, matmul},
+    tensor::CubeTensor,
+};
+use cubecl::{calculate_cube_count_elemwise, prelude::*, zspace::metadata::Metadata};
+
+use super::{UNITS, buffer, column_sums, dense, empty_like, joined::JoinedPasses, rows_of};
+use crate::{
+    attention::MaybeFloat,
+    linear::{Affine, AffinePasses},
+};
+
+/// Adds a row to each row of a matrix. The row comes in pieces.
+#[cube(launch)]
+fn add_row_kernel(to: &mut [f32], pieces: &Sequence<Box<[f32]>>, numbers: usize, #[comptime] widths: Vec<usize>) {
+    let width = comptime!(widths.iter().sum::<usize>());
+    let at = ABSOLUTE_POS as usize;
+    if at < numbers {
+        let column = at % width;
+        #[unroll]
+        for k in 0..comptime!(widths.len()) {
+            let begin = comptime!(widths[..k].iter().sum::<usize>());
+            if column >= begin && column < begin + comptime!(widths[k]) {
+                let piece = pieces.index(k);
+                to[at] += piece[column - begin];
+            }
+        }
+    }
+}
+
+/// Adds a row that comes in pieces to each row of a dense matrix, where it is.
+fn add_row(to: &CubeTensor, pieces: &[CubeTensor]) {
+    let numbers = to.meta.shape().num_elements();
+    let units = CubeDim::new_1d(UNITS as u32);
+    add_row_kernel::launch(
+        &to.client,
+        calculate_cube_count_elemwise(&to.client, numbers, units),
+        units,
+        buffer(to),
+        pieces.iter().map(buffer).collect(),
+        numbers,
+        pieces.iter().map(|piece| piece.meta.shape().num_elements()).collect(),
+    );
+}
+
+/// Puts matrices of as many rows side by side.
+#[cube(launch)]
+fn join_kernel(pieces: &Sequence<Box<[f32]>>, to: &mut [f32], numbers: usize, #[comptime] widths: Vec<usize>) {
+    let width = comptime!(widths.iter().sum::<usize>());
+    let at = ABSOLUTE_POS as usize;
+    if at < numbers {
+        let (row, column) = (at / width, at % width);
+        #[unroll]
+        for k in 0..comptime!(widths.len()) {
+            let begin = comptime!(widths[..k].iter().sum::<usize>());
+            let own = comptime!(widths[k]);
+            if column >= begin && column < begin + own {
+                let piece = pieces.index(k);
+                to[at] = piece[row * own + column - begin];
+            }
+        }
+    }
+}
+
+/// Takes a matrix apart into matrices of as many rows.
+#[cube(launch)]
+fn split_kernel(from: &[f32], pieces: &mut Sequence<Box<[f32]>>, numbers: usize, #[comptime] widths: Vec<usize>) {
+    let width = comptime!(widths.iter().sum::<usize>());
+    let at = ABSOLUTE_POS as usize;
+    if at < numbers {
+        let (row, column) = (at / width, at % width);
+        #[unroll]
+        for k in 0..comptime!(widths.len()) {
+            let begin = comptime!(widths[..k].iter().sum::<usize>());
+            let own = comptime!(widths[k]);
+            if column >= begin && column < begin + own {
+                let piece = pieces.index_mut(k);
+                piece[row * own + column - begin] = from[at];
+            }
+        }
+    }
+}
+
+/// The same numbers as a matrix.
+fn as_matrix(tensor: &CubeTensor, width: usize) -> CubeTensor {
+    let mut matrix = tensor.clone();
+    *matrix.meta = Metadata::new(Shape::new([rows_of(tensor, width), width]), [width, 1]);
+    matrix
+}
+
+/// The transposed matrix, without moving a number.
+fn transposed(matrix: &CubeTensor) -> CubeTensor {
+    let [rows, columns] = matrix.meta.shape().dims();
+    let strides = matrix.meta.strides();
+    let strides = [strides[1], strides[0]];
+    let mut matrix = matrix.clone();
+    *matrix.meta = Metadata::new(Shape::new([columns, rows]), strides);
+    matrix
+}
+
+/// A B.
+fn product(a: &CubeTensor, b: &CubeTensor) -> CubeTensor {
+    let [rows, columns] = [a.meta.shape()[0], b.meta.shape()[1]];
+    // Dense, which burn's own choice of an output need not be.
+    let to = empty_like(a, [rows, columns], DType::F32);
+    match matmul(a.clone(), b.clone(), Some(to), MatmulStrategy::default(), DType::F32) {
+        Ok(product) => product,
+        Err(error) => panic!("no kernel for the product of {:?} and {:?}: {error:?}", a.meta, b.meta),
+    }
+}
+
+/// `[…, width]` instead of the last axis of another tensor.
+fn shape_with(tensor: &CubeTensor, width: usize) -> Shape {
+    let mut shape: Vec<usize> = tensor.shape().iter().copied().collect();
+    if let Some(last) = shape.last_mut() {
+        *last = width;
+    }
+    Shape::from(shape)
+}
+
+/// x W and then the bias, which comes in pieces.
+fn map(x: CubeTensor, weight: &CubeTensor, bias: &[CubeTensor]) -> CubeTensor {
+    let [d_in, d_out] = weight.meta.shape().dims();
+    let x = dense(x);
+    let y = product(&as_matrix(&x, d_in), weight);
+    if !bias.is_empty() {
+        add_row(&y, bias);
+    }
+    CubeTensor::new_contiguous(y.client, y.device, shape_with(&x, d_out), y.handle, y.dtype)
+}
+
+/// Gradients of x, if it is wanted, and of the weight.
+fn backward(
+    x: CubeTensor,
+    weight: &CubeTensor,
+    d_output: CubeTensor,
+    wants_x: bool,
+) -> (Option<CubeTensor>, CubeTensor) {
+    let [d_in, d_out] = weight.meta.shape().dims();
+    let (x, d_output) = (dense(x), dense(d_output));
+    let d_rows = as_matrix(&d_output, d_out);
+    let d_x = wants_x.then(|| {
+        let d_x = product(&d_rows, &transposed(weight));
+        CubeTensor::new_contiguous(d_x.client, d_x.device, x.shape(), d_x.handle, d_x.dtype)
+    });
+    let d_weight = product(&transposed(&as_matrix(&x, d_in)), &d_rows);
+    (d_x, d_weight)
+}
+
+impl Affine for CubeBackend {
+    fn affine(x: CubeTensor, weight: CubeTensor, bias: MaybeFloat<Self>) -> CubeTensor {
+        map(x, &weight, bias.given().map(dense).as_slice())
+    }
+}
+
+impl AffinePasses for CubeBackend {
+    fn affine_backward(
+        x: CubeTensor,
+        weight: CubeTensor,
+        d_output: CubeTensor,
+        (wants_x, wants_bias): (bool, bool),
+    ) -> (Option<CubeTensor>, CubeTensor, Option<CubeTensor>) {
+        let [_, d_out] = weight.meta.shape().dims();
+        let (d_x, d_weight) = backward(x, &weight, d_output.clone(), wants_x);
+        let d_bias = wants_bias.then(|| column_sums(d_output, &[d_out]).remove(0));
+        (d_x, d_weight, d_bias)
+    }
+}
+
+/// Widths of matrices.
+fn widths_of(weights: &[CubeTensor]) -> Vec<usize> {
+    weights.iter().map(|weight| weight.meta.shape()[1]).collect()
+}
+
+impl JoinedPasses for CubeBackend {
+    fn joined_forward(x: CubeTensor, weights: [CubeTensor; 3], biases: [CubeTensor; 3]) -> (CubeTensor, CubeTensor) {
+        let (weights, biases) = (weights.map(dense), biases.map(dense));
+        let widths = widths_of(&weights);
+        let (d_in, d_out) = (weights[0].meta.shape()[0], widths.iter().sum::<usize>());
+        let joined = empty_like(&x, [d_in, d_out], DType::F32);
+        let units = CubeDim::new_1d(UNITS as u32);
+        join_kernel::launch(
+            &x.client,
+            calculate_cube_count_elemwise(&x.client, d_in * d_out, units),
+            units,
+            weights.iter().map(buffer).collect(),
+            buffer(&joined),
+            d_in * d_out,
+            widths,
+        );
+        (map(x, &joined, &biases), joined)
+    }
+
+    fn joined_backward(
+        x: CubeTensor,
+        joined: CubeTensor,
+        widths: [usize; 3],
+        d_output: CubeTensor,
+        wants_x: bool,
+    ) -> (Option<CubeTensor>, [CubeTensor; 3], [CubeTensor; 3]) {
+        let d_in = joined.meta.shape()[0];
+        let (d_x, d_joined) = backward(x, &joined, d_output.clone(), wants_x);
+        let d_biases = column_sums(d_output, &widths);
+        let d_weights = widths.map(|width| empty_like(&joined, [d_in, width], DType::F32));
+        let (units, numbers) = (CubeDim::new_1d(UNITS as u32), d_in * widths.iter().sum::<usize>());
+        split_kernel::launch(
+            &joined.client,
+            calculate_cube_count_elemwise(&joined.client, numbers, units),
+            units,
+            buffer(&d_joined),
+            d_weights.iter().map(buffer).collect(),
+            numbers,
+            widths.to_vec(),
+        );
+        let Ok(d_biases) = d_biases.try_into() else { unreachable!("one sum per width") };
+        (d_x, d_weights, d_biases)
+    }
+}

@@ -1,0 +1,106 @@
+//! Several affine maps of one input as one node of burn's autodiff graph.
+
+use burn::backend::{
+    Autodiff, Backend, TensorMetadata,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind},
+    },
+    backend_extension,
+    tensor::FloatTensor,
+};
+use burn_cubecl::CubeBackend;
+
+/// The operation as the differentiating backend offers it too.
+#[backend_extension(Autodiff, Cube)]
+pub trait Joined: Backend {
+    /// See [`joined`](crate::joined()).
+    fn joined(
+        x: FloatTensor<Self>,
+        w_1: FloatTensor<Self>,
+        w_2: FloatTensor<Self>,
+        w_3: FloatTensor<Self>,
+        b_1: FloatTensor<Self>,
+        b_2: FloatTensor<Self>,
+        b_3: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+/// Both passes on a backend that computes.
+pub trait JoinedPasses: Backend {
+    /// Output, and the weights side by side.
+    fn joined_forward(
+        x: FloatTensor<Self>,
+        weights: [FloatTensor<Self>; 3],
+        biases: [FloatTensor<Self>; 3],
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Gradients of x, if it is wanted, of the weights and of the biases.
+    #[allow(clippy::type_complexity, reason = "one gradient for each input")]
+    fn joined_backward(
+        x: FloatTensor<Self>,
+        joined: FloatTensor<Self>,
+        widths: [usize; 3],
+        d_output: FloatTensor<Self>,
+        wants_x: bool,
+    ) -> (Option<FloatTensor<Self>>, [FloatTensor<Self>; 3], [FloatTensor<Self>; 3]);
+}
+
+impl Joined for CubeBackend {
+    fn joined(
+        x: FloatTensor<Self>,
+        w_1: FloatTensor<Self>,
+        w_2: FloatTensor<Self>,
+        w_3: FloatTensor<Self>,
+        b_1: FloatTensor<Self>,
+        b_2: FloatTensor<Self>,
+        b_3: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::joined_forward(x, [w_1, w_2, w_3], [b_1, b_2, b_3]).0
+    }
+}
+
+#[derive(Debug)]
+struct Node;
+
+impl<B: JoinedPasses> Backward<B, 7> for Node {
+    /// The input, the weights side by side, and their widths.
+    type State = (FloatTensor<B>, FloatTensor<B>, [usize; 3]);
+
+    fn backward(self, ops: Ops<Self::State, 7>, gradients: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let d_output = gradients.consume::<B>(&ops.node);
+        let (x, joined, widths) = ops.state;
+        let wants_x = ops.parents[0].is_some();
+        let (d_x, d_weights, d_biases) = B::joined_backward(x, joined, widths, d_output, wants_x);
+        let all = [d_x].into_iter().chain(d_weights.into_iter().chain(d_biases).map(Some));
+        for (parent, gradient) in ops.parents.into_iter().zip(all) {
+            if let (Some(parent), Some(gradient)) = (parent, gradient) {
+                gradients.register::<B>(parent.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: JoinedPasses, C: CheckpointStrategy> Joined for Autodiff<B, C> {
+    fn joined(
+        x: FloatTensor<Self>,
+        w_1: FloatTensor<Self>,
+        w_2: FloatTensor<Self>,
+        w_3: FloatTensor<Self>,
+        b_1: FloatTensor<Self>,
+        b_2: FloatTensor<Self>,
+        b_3: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let (x, x_node) = x.into_parts();
+        let [(w_1, w_1_node), (w_2, w_2_node), (w_3, w_3_node)] = [w_1, w_2, w_3].map(FloatTensor::<Self>::into_parts);
+        let [(b_1, b_1_node), (b_2, b_2_node), (b_3, b_3_node)] = [b_1, b_2, b_3].map(FloatTensor::<Self>::into_parts);
+        let widths = [&b_1, &b_2, &b_3].map(|bias| bias.shape()[0]);
+        let (output, joined) = B::joined_forward(x.clone(), [w_1, w_2, w_3], [b_1, b_2, b_3]);
+        let nodes = [x_node, w_1_node, w_2_node, w_3_node, b_1_node, b_2_node, b_3_node];
+        match Backward::<B, 7>::prepare::<C>(Node, nodes).compute_bound().stateful() {
+            OpsKind::Tracked(node) => node.finish((x, joined, widths), output),
+            OpsKind::UnTracked(node) => node.finish(output),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The squared error: one or two launches forward, one backward.
+
+use burn::{
+    backend::{
+        Autodiff, Backend, TensorMetadata,
+        autodiff::{
+            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind},
+        },
+        backend_extension,
+        tensor::FloatTensor,
+    },
+    tensor::DType,
+};
+use burn_cubecl::{CubeBackend, tensor::CubeTensor};
+use cubecl::{calculate_cube_count_elemwise, prelude::*};
+
+use super::{UNITS, buffer, column_sums, dense, empty_like, sum_over_cube};
+use crate::attention::MaybeFloat;
+
+/// Numbers that one cube sums at least.
+const LEAST_NUMBERS: usize = 1 << 13;
+/// Numbers that one cube sums alone.
+const MOST_NUMBERS_ALONE: usize = 1 << 16;
+/// Cubes that share the sum at most.
+const MOST_CUBES: usize = 64;
+
+/// prediction − target at channel `at % channels` of row `at / channels`, and what its square counts.
+#[cube]
+fn error(
+    prediction: &[f32],
+    target: &[f32],
+    weight: &ComptimeOption<&Tensor<f32>>,
+    row: usize,
+    channel: usize,
+    #[comptime] width: usize,
+    #[comptime] channels: usize,
+) -> (f32, f32) {
+    let error = prediction[row * width + channel] - target[row * channels + channel];
+    #[comptime]
+    let share = match weight {
+        ComptimeOption::Some(weight) => weight[row],
+        ComptimeOption::None => 1.0f32,
+    };
+    (error, share)
+}
+
+#[cube(launch)]
+fn sum_kernel(
+    prediction: &[f32],
+    target: &[f32],
+    weight: ComptimeOption<&Tensor<f32>>,
+    sums: &mut [f32],
+    numbers: usize,
+    per_cube: usize,
+    factor: f32,
+    #[comptime] width: usize,
+    #[comptime] channels: usize,
+) {
+    let mut shares = Shared::<[f32]>::new_slice(UNITS);
+    let first = CUBE_POS_X as usize * per_cube;
+    let mut end = first + per_cube;
+    if end > numbers {
+        end = numbers;
+    }
+    let mut total = f32::new(0.0);
+    let mut at = first + UNIT_POS_X as usize;
+    while at < end {
+        let (row, channel) = (at / channels, at % channels);
+        let (error, share) = error(prediction, target, &weight, row, channel, width, channels);
+        total += share * error * error;
+        at += UNITS;
+    }
+    let sum = sum_over_cube(&mut shares, total, UNITS);
+    if UNIT_POS_X == 0 {
+        sums[CUBE_POS_X as usize] = sum * factor;
+    }
+}
+
+#[cube(launch)]
+fn gradient_kernel(
+    prediction: &[f32],
+    target: &[f32],
+    weight: ComptimeOption<&Tensor<f32>>,
+    d_output: &[f32],
+    d_prediction: &mut [f32],
+    numbers: usize,
+    factor: f32,
+    #[comptime] width: usize,
+    #[comptime] channels: usize,
+) {
+    let at = ABSOLUTE_POS as usize;
+    if at < numbers {
+        let (row, channel) = (at / width, at % width);
+        let mut slope = f32::new(0.0);
+        if channel < channels {
+            let (error, share) = error(prediction, target, &weight, row, channel, width, channels);
+            slope = 2.0f32 * factor * d_output[0] * share * error;
+        }
+        d_prediction[at] = slope;
+    }
+}
+
+/// The operation as the differentiating backend offers it too.
+#[backend_extension(Autodiff, Cube)]
+pub trait SquaredError: Backend {
+    /// See [`squared_error`](crate::squared_error::squared_error).
+    fn squared_error(
+        prediction: FloatTensor<Self>,
+        target: FloatTensor<Self>,
+        #[extension_type] weight: MaybeFloat<Self>,
+        count: usize,
+    ) -> FloatTensor<Self>;
+}
+
+/// A backend that computes both passes.
+pub trait SquaredErrorPasses: Backend {
+    /// The error.
+    fn forward(parts: &Parts<Self>) -> FloatTensor<Self>;
+
+    /// Gradient of the prediction.
+    fn backward(parts: Parts<Self>, d_output: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// What is compared.
+#[derive(Clone, Debug)]
+pub struct Parts<B: Backend> {
+    prediction: FloatTensor<B>,
+    target: FloatTensor<B>,
+    weight: Option<FloatTensor<B>>,
+    count: usize,
+}
+
+impl Parts<CubeBackend> {
+    /// Dense, with the widths of both sides.
+    fn prepared(&self) -> (Self, [usize; 2]) {
+        let prepared = Self {
+            prediction: dense(self.prediction.clone()),
+            target: dense(self.target.clone()),
+            weight: self.weight.clone().map(dense),
+            count: self.count,
+        };
+        let [.., width] = prepared.prediction.meta.shape().dims::<3>();
+        let [.., channels] = prepared.target.meta.shape().dims::<3>();
+        (prepared, [width, channels])
+    }
+}
+
+impl SquaredErrorPasses for CubeBackend {
+    fn forward(parts: &Parts<Self>) -> CubeTensor {
+        let (Parts { prediction, target, weight, count }, [width, channels]) = parts.prepared();
+        let numbers = target.meta.shape().num_elements();
+        let cubes = if numbers <= MOST_NUMBERS_ALONE { 1 } else { numbers.div_ceil(LEAST_NUMBERS).min(MOST_CUBES) };
+        let sums = empty_like(&prediction, [cubes], DType::F32);
+        sum_kernel::launch(
+            &prediction.client,
+            CubeCount::Static(cubes as u32, 1, 1),
+            CubeDim::new_1d(UNITS as u32),
+            buffer(&prediction),
+            buffer(&target),
+            weight.map(CubeTensor::into_tensor_arg).into(),
+            buffer(&sums),
+            numbers,
+            numbers.div_ceil(cubes),
+            1.0 / count as f32,
+            width,
+            channels,
+        );
+        if cubes == 1 { sums } else { column_sums(sums, &[1]).remove(0) }
+    }
+
+    fn backward(parts: Parts<Self>, d_output: CubeTensor) -> CubeTensor {
+        let (Parts { prediction, target, weight, count }, [width, channels]) = parts.prepared();
+        let d_prediction = empty_like(&prediction, prediction.shape(), DType::F32);
+        let numbers = prediction.meta.shape().num_elements();
+        let units = CubeDim::new_1d(UNITS as u32);
+        gradient_kernel::launch(
+            &prediction.client,
+            calculate_cube_count_elemwise(&prediction.client, numbers, units),
+            units,
+            buffer(&prediction),
+            buffer(&target),
+            weight.map(CubeTensor::into_tensor_arg).into(),
+            buffer(&dense(d_output)),
+            buffer(&d_prediction),
+            numbers,
+            1.0 / count as f32,
+            width,
+            channels,
+        );
+        d_prediction
+    }
+}
+
+impl SquaredError for CubeBackend {
+    fn squared_error(prediction: CubeTensor, target: CubeTensor, weight: MaybeFloat<Self>, count: usize) -> CubeTensor {
+        Self::forward(&Parts { prediction, target, weight: weight.given(), count })
+    }
+}
+
+#[derive(Debug)]
+struct Node;
+
+impl<B: SquaredErrorPasses> Backward<B, 1> for Node {
+    type State = Parts<B>;
+
+    fn backward(self, ops: Ops<Parts<B>, 1>, gradients: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let d_output = gradients.consume::<B>(&ops.node);
+        let [parent] = ops.parents;
+        if let Some(parent) = parent {
+            gradients.register::<B>(parent.id, B::backward(ops.state, d_output));
+        }
+    }
+}
+
+impl<B: SquaredErrorPasses, C: CheckpointStrategy> SquaredError for Autodiff<B, C> {
+    fn squared_error(
+        prediction: FloatTensor<Self>,
+        target: FloatTensor<Self>,
+        weight: MaybeFloat<Self>,
+        count: usize,
+    ) -> FloatTensor<Self> {
+        let (prediction, node) = prediction.into_parts();
+        let (target, _) = target.into_parts();
+        let weight = weight.given().map(|weight| weight.into_parts().0);
+        let parts = Parts { prediction, target, weight, count };
+        let output = B::forward(&parts);
+        match Backward::<B, 1>::prepare::<C>(Node, [node]).compute_bound().stateful() {
+            OpsKind::Tracked(node) => node.finish(parts, output),
+            OpsKind::UnTracked(node) => node.finish(output),
+        }
+    }
+}
