@@ -21,7 +21,7 @@ use rayon::prelude::*;
 
 use crate::{
     flex::{self, densified, numbers},
-    is_flex,
+    is_cube, is_flex,
     vector::exp2,
 };
 
@@ -30,7 +30,8 @@ use crate::{
 /// # References
 /// Hendrycks, Gimpel 2016, arXiv 1606.08415.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if !is_flex(&x.device()) || x.dtype() != DType::F32 {
+    let device = x.device();
+    if !(is_flex(&device) || is_cube(&device)) || x.dtype() != DType::F32 {
         // Composed by hand, because on most devices burn's own operation has the derivative of the tanh formula, wrong
         // by up to 1e-3.
         let below = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0).mul_scalar(0.5); // Φ(x)
@@ -40,7 +41,7 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 }
 
 /// The operation for backends that implement it themselves.
-#[backend_extension(Autodiff, Flex)]
+#[backend_extension(Autodiff, Flex, Cube: cfg(all(feature = "gpu", not(feature = "fusion"))))]
 pub trait ExactGelu: Backend {
     /// See [`gelu`].
     fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -55,12 +56,13 @@ pub trait ExactGeluPasses: ExactGelu {
 /// Least number of entries worth a thread of its own.
 const BLOCK: usize = 1 << 14;
 /// 1 / sqrt(2 π)
-const DENSITY_AT_ZERO: f32 = 0.398_942_3;
+pub(crate) const DENSITY_AT_ZERO: f32 = 0.398_942_3;
 /// 1 − erf(z) = (Σ_k c_k tᵏ) exp(−z²) for z ≥ 0, t = 1 / (1 + p z), to 1.5e-7, with p and then c_1 … c_5.
 ///
 /// # References
 /// Abramowitz, Stegun 1964, "Handbook of Mathematical Functions", 7.1.26.
-const ERFC: (f32, [f32; 5]) = (0.327_591_1, [0.254_829_6, -0.284_496_72, 1.421_413_8, -1.453_152_1, 1.061_405_4]);
+pub(crate) const ERFC: (f32, [f32; 5]) =
+    (0.327_591_1, [0.254_829_6, -0.284_496_72, 1.421_413_8, -1.453_152_1, 1.061_405_4]);
 
 /// Φ(x) and exp(−x²/2) of four vectors.
 #[inline(always)]

@@ -11,7 +11,7 @@ use crate::layer_norm::{NormaliseRows, NormaliseRowsPasses};
 /// Units of a cube, which works on a row at a time.
 const UNITS: usize = 64;
 /// Blocks that rows are cut into at most in the backward pass: each leaves a part of the gradients of γ and β.
-const MOST_BLOCKS: usize = 256;
+const MOST_BLOCKS: usize = 1024;
 
 /// Numbers of a row that a unit holds, the k-th being number UNIT_POS + k · UNITS of the row; zero beyond its end.
 #[cube]

@@ -9,6 +9,7 @@
 )]
 
 mod affine;
+mod gelu;
 mod joined;
 mod layer_norm;
 mod packed;
@@ -73,8 +74,8 @@ fn sum_over_cube(shares: &mut Shared<[f32]>, mine: f32, #[comptime] units: usize
     shares[0]
 }
 
-/// Columns that a cube sums, next to each other in memory.
-const COLUMNS: usize = 32;
+/// Columns that a cube sums, next to each other in memory: as many as one access reads.
+const COLUMNS: usize = 8;
 /// Units that share a column.
 const SHARES: usize = UNITS / COLUMNS;
 /// Rows up to which one launch sums all of them; more are summed in two.
@@ -104,6 +105,15 @@ fn column_sums_kernel(
     let mut total = f32::new(0.0);
     if column < width {
         let mut row = first + y;
+        // Four at a time, so that as many are on their way.
+        while row + 3 * SHARES < end {
+            let one = from[row * width + column];
+            let two = from[(row + SHARES) * width + column];
+            let three = from[(row + 2 * SHARES) * width + column];
+            let four = from[(row + 3 * SHARES) * width + column];
+            total += (one + two) + (three + four);
+            row += 4 * SHARES;
+        }
         while row < end {
             total += from[row * width + column];
             row += SHARES;

@@ -19,12 +19,10 @@ use cubecl::{calculate_cube_count_elemwise, prelude::*};
 use super::{UNITS, buffer, column_sums, dense, empty_like, sum_over_cube};
 use crate::attention::MaybeFloat;
 
-/// Numbers that one cube sums at least.
-const LEAST_NUMBERS: usize = 1 << 13;
-/// Numbers that one cube sums alone.
-const MOST_NUMBERS_ALONE: usize = 1 << 16;
+/// Numbers that one cube sums at least, and that it sums alone.
+const LEAST_NUMBERS: usize = 1 << 12;
 /// Cubes that share the sum at most.
-const MOST_CUBES: usize = 64;
+const MOST_CUBES: usize = 256;
 
 /// prediction − target at channel `at % channels` of row `at / channels`, and what its square counts.
 #[cube]
@@ -151,7 +149,7 @@ impl SquaredErrorPasses for CubeBackend {
     fn forward(parts: &Parts<Self>) -> CubeTensor {
         let (Parts { prediction, target, weight, count }, [width, channels]) = parts.prepared();
         let numbers = target.meta.shape().num_elements();
-        let cubes = if numbers <= MOST_NUMBERS_ALONE { 1 } else { numbers.div_ceil(LEAST_NUMBERS).min(MOST_CUBES) };
+        let cubes = numbers.div_ceil(LEAST_NUMBERS).min(MOST_CUBES);
         let sums = empty_like(&prediction, [cubes], DType::F32);
         sum_kernel::launch(
             &prediction.client,
