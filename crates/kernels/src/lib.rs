@@ -18,6 +18,7 @@
 
 pub mod adam;
 pub mod attention;
+pub mod cross_entropy;
 mod flex;
 pub mod gelu;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
@@ -35,6 +36,7 @@ use burn::{backend::DispatchDevice, tensor::Device};
 
 pub use adam::{AdamStep, adam};
 pub use attention::{Options, fused_attention, is_supported, packed_attention};
+pub use cross_entropy::cross_entropy;
 pub use gelu::gelu;
 pub use joined::joined;
 pub use layer_norm::layer_norm;

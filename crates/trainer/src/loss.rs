@@ -1,7 +1,7 @@
 //! The training objective.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use headway_kernels::squared_error;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use headway_kernels::{cross_entropy, squared_error};
 use headway_model::Input;
 use headway_tasks::{Batch, Inputs, Targets, TaskDims, TaskInput};
 use serde::{Deserialize, Serialize};
@@ -73,12 +73,7 @@ impl Loss {
             Targets::Classes(classes) => {
                 let ids: Vec<i32> = classes.iter().map(|&class| class.cast_signed()).collect();
                 let ids = Tensor::<3, Int>::from_data(TensorData::new(ids, [n, seq_len, 1]), &device);
-                let log_likelihood = activation::log_softmax(prediction, 2).gather(2, ids); // [batch, seq_len, 1]
-                let log_likelihood = match weight {
-                    Some(weight) => log_likelihood * weight,
-                    None => log_likelihood,
-                };
-                log_likelihood.sum().div_scalar(-(scored as f64))
+                cross_entropy(prediction, ids, weight, scored)
             }
         }
     }

@@ -9,6 +9,7 @@
 )]
 
 mod affine;
+mod cross_entropy;
 mod gelu;
 mod joined;
 mod layer_norm;
@@ -20,6 +21,7 @@ use burn::tensor::{DType, Shape};
 use burn_cubecl::{kernel::into_contiguous, ops::numeric::empty_device_contiguous_dtype, tensor::CubeTensor};
 use cubecl::prelude::*;
 
+pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use joined::Joined;
 pub(crate) use packed::{PackedAttention, PackedPasses};
 pub(crate) use squared_error::SquaredError;

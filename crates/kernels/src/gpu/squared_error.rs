@@ -24,18 +24,19 @@ const LEAST_NUMBERS: usize = 1 << 12;
 /// Cubes that share the sum at most.
 const MOST_CUBES: usize = 256;
 
-/// prediction − target at channel `at % channels` of row `at / channels`, and what its square counts.
+/// prediction − target at a channel of a row, counted over all sequences, and what its square counts.
 #[cube]
 fn error(
-    prediction: &[f32],
+    prediction: &Tensor<f32>,
     target: &[f32],
     weight: &ComptimeOption<&Tensor<f32>>,
     row: usize,
     channel: usize,
-    #[comptime] width: usize,
     #[comptime] channels: usize,
 ) -> (f32, f32) {
-    let error = prediction[row * width + channel] - target[row * channels + channel];
+    let (sequence, place) = (row / prediction.shape(1), row % prediction.shape(1));
+    let at = sequence * prediction.stride(0) + place * prediction.stride(1) + channel * prediction.stride(2);
+    let error = prediction[at] - target[row * channels + channel];
     #[comptime]
     let share = match weight {
         ComptimeOption::Some(weight) => weight[row],
@@ -46,14 +47,13 @@ fn error(
 
 #[cube(launch)]
 fn sum_kernel(
-    prediction: &[f32],
+    prediction: &Tensor<f32>,
     target: &[f32],
     weight: ComptimeOption<&Tensor<f32>>,
     sums: &mut [f32],
     numbers: usize,
     per_cube: usize,
     factor: f32,
-    #[comptime] width: usize,
     #[comptime] channels: usize,
 ) {
     let mut shares = Shared::<[f32]>::new_slice(UNITS);
@@ -66,7 +66,7 @@ fn sum_kernel(
     let mut at = first + UNIT_POS_X as usize;
     while at < end {
         let (row, channel) = (at / channels, at % channels);
-        let (error, share) = error(prediction, target, &weight, row, channel, width, channels);
+        let (error, share) = error(prediction, target, &weight, row, channel, channels);
         total += share * error * error;
         at += UNITS;
     }
@@ -78,7 +78,7 @@ fn sum_kernel(
 
 #[cube(launch)]
 fn gradient_kernel(
-    prediction: &[f32],
+    prediction: &Tensor<f32>,
     target: &[f32],
     weight: ComptimeOption<&Tensor<f32>>,
     d_output: &[f32],
@@ -93,7 +93,7 @@ fn gradient_kernel(
         let (row, channel) = (at / width, at % width);
         let mut slope = f32::new(0.0);
         if channel < channels {
-            let (error, share) = error(prediction, target, &weight, row, channel, width, channels);
+            let (error, share) = error(prediction, target, &weight, row, channel, channels);
             slope = 2.0f32 * factor * d_output[0] * share * error;
         }
         d_prediction[at] = slope;
@@ -131,10 +131,10 @@ pub struct Parts<B: Backend> {
 }
 
 impl Parts<CubeBackend> {
-    /// Dense, with the widths of both sides.
+    /// Dense but for the prediction, which may be a part of what the network made; with the widths of both sides.
     fn prepared(&self) -> (Self, [usize; 2]) {
         let prepared = Self {
-            prediction: dense(self.prediction.clone()),
+            prediction: self.prediction.clone(),
             target: dense(self.target.clone()),
             weight: self.weight.clone().map(dense),
             count: self.count,
@@ -147,7 +147,7 @@ impl Parts<CubeBackend> {
 
 impl SquaredErrorPasses for CubeBackend {
     fn forward(parts: &Parts<Self>) -> CubeTensor {
-        let (Parts { prediction, target, weight, count }, [width, channels]) = parts.prepared();
+        let (Parts { prediction, target, weight, count }, [_, channels]) = parts.prepared();
         let numbers = target.meta.shape().num_elements();
         let cubes = numbers.div_ceil(LEAST_NUMBERS).min(MOST_CUBES);
         let sums = empty_like(&prediction, [cubes], DType::F32);
@@ -155,14 +155,13 @@ impl SquaredErrorPasses for CubeBackend {
             &prediction.client,
             CubeCount::Static(cubes as u32, 1, 1),
             CubeDim::new_1d(UNITS as u32),
-            buffer(&prediction),
+            prediction.clone().into_tensor_arg(),
             buffer(&target),
             weight.map(CubeTensor::into_tensor_arg).into(),
             buffer(&sums),
             numbers,
             numbers.div_ceil(cubes),
             1.0 / count as f32,
-            width,
             channels,
         );
         if cubes == 1 { sums } else { column_sums(sums, &[1]).remove(0) }
@@ -177,7 +176,7 @@ impl SquaredErrorPasses for CubeBackend {
             &prediction.client,
             calculate_cube_count_elemwise(&prediction.client, numbers, units),
             units,
-            buffer(&prediction),
+            prediction.clone().into_tensor_arg(),
             buffer(&target),
             weight.map(CubeTensor::into_tensor_arg).into(),
             buffer(&dense(d_output)),

@@ -3,9 +3,10 @@
 
 #![allow(clippy::many_single_char_names, reason = "the names of the formulas")]
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use headway_kernels::{
-    AdamStep, Options, adam, fused_attention, gelu, joined, layer_norm, linear, packed_attention, squared_error,
+    AdamStep, Options, adam, cross_entropy, fused_attention, gelu, joined, layer_norm, linear, packed_attention,
+    squared_error,
     update::{DescentStep, Rule, Slot, Updated, Updater},
 };
 use headway_testkit::{assert_close, assert_close_of_scale, devices, numbers};
@@ -313,14 +314,17 @@ fn squared_errors_and_their_gradient() {
         }
         for on in devices() {
             let device = on.device.clone().autodiff();
-            let prediction = tensor(&p, [batch, rows, width], &device).require_grad();
+            // A part of a longer sequence, as some models read theirs out.
+            let longer: Vec<f32> = p.chunks(rows * width).flat_map(|of| [of, &p[..width]].concat()).collect();
+            let whole = tensor(&longer, [batch, rows + 1, width], &device).require_grad();
+            let prediction = whole.clone().narrow(1, 0, rows);
             let target = tensor(&t, [batch, rows, channels], &device);
             let weight = weighted.then(|| tensor(&w, [batch, rows, 1], &device));
             let output = squared_error(prediction.clone(), target, weight, count);
             let gradients = output.clone().mul_scalar(3.0).backward();
             let name = format!("{batch} × {rows} × {width}, {channels} on {}", on.name);
             assert_close(&name, &host(output.inner()), &[want as f32], on.tolerance);
-            let got = host(prediction.grad(&gradients).unwrap());
+            let got = host(whole.grad(&gradients).unwrap().narrow(1, 0, rows));
             assert_close(&format!("gradient, {name}"), &got, &slope, on.tolerance);
         }
     }
@@ -378,6 +382,41 @@ fn packed_attention_is_attention() {
             assert_close(on.name, &host(output.inner()), &host(mixed.inner()), on.tolerance);
             let (got, want) = (host(packed.grad(&got).unwrap()), host(same.grad(&want).unwrap()));
             assert_close(&format!("gradient on {}", on.name), &got, &want, on.tolerance);
+        }
+    }
+}
+
+#[test]
+fn cross_entropies_and_their_gradient() {
+    // Scores far from zero, more classes than units work on a row, and more rows than are summed at once.
+    for ([batch, rows, n_classes], weighted) in [([2, 3, 5], false), ([3, 5, 150], true), ([2, 1100, 3], true)] {
+        let p: Vec<f32> = numbers(81, batch * rows * n_classes).iter().map(|p| 30.0 * p + 50.0).collect();
+        let classes: Vec<i32> = (0..batch * rows).map(|row| (row * 7 % n_classes) as i32).collect();
+        let w: Vec<f32> = (0..batch * rows).map(|row| f32::from(u8::from(!weighted || row % 3 != 1))).collect();
+        let count = w.iter().filter(|w| **w > 0.0).count();
+        let (mut want, mut slope) = (0.0, vec![0.0; p.len()]);
+        for row in 0..batch * rows {
+            let scores = &p[row * n_classes..][..n_classes];
+            let sum = scores.iter().map(|score| (f64::from(*score) - 50.0).exp()).sum::<f64>();
+            let class = classes[row] as usize;
+            want += f64::from(w[row]) * (sum.ln() + 50.0 - f64::from(scores[class])) / count as f64;
+            for c in 0..n_classes {
+                let share = (f64::from(scores[c]) - 50.0).exp() / sum - f64::from(u8::from(c == class));
+                // Times the gradient of the result, which is 3.
+                slope[row * n_classes + c] = (3.0 * f64::from(w[row]) * share / count as f64) as f32;
+            }
+        }
+        for on in devices() {
+            let device = on.device.clone().autodiff();
+            let prediction = tensor(&p, [batch, rows, n_classes], &device).require_grad();
+            let ids = Tensor::<3, Int>::from_data(TensorData::new(classes.clone(), [batch, rows, 1]), &device);
+            let weight = weighted.then(|| tensor(&w, [batch, rows, 1], &device));
+            let output = cross_entropy(prediction.clone(), ids, weight, count);
+            let gradients = output.clone().mul_scalar(3.0).backward();
+            let name = format!("{batch} × {rows}, {n_classes} classes on {}", on.name);
+            assert_close(&name, &host(output.inner()), &[want as f32], on.tolerance);
+            let got = host(prediction.grad(&gradients).unwrap());
+            assert_close(&format!("gradient, {name}"), &got, &slope, on.tolerance);
         }
     }
 }

@@ -161,7 +161,9 @@ impl Position {
         match self.table(&hidden.device()) {
             Some(table) => {
                 let seq_len = hidden.dims()[1];
-                hidden + table.narrow(0, 0, seq_len).unsqueeze()
+                // Of all rows there is nothing to take, nor a gradient to put back.
+                let rows = if table.dims()[0] == seq_len { table } else { table.narrow(0, 0, seq_len) };
+                hidden + rows.unsqueeze()
             }
             None => hidden,
         }
