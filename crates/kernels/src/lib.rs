@@ -28,6 +28,7 @@ pub mod launches;
 pub mod layer_norm;
 pub mod linear;
 pub mod memory;
+pub mod modulated;
 pub mod squared_error;
 pub mod update;
 mod vector;
@@ -41,6 +42,7 @@ pub use gelu::gelu;
 pub use joined::joined;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
+pub use modulated::modulated;
 pub use squared_error::squared_error;
 
 /// Whether the device is burn-flex, which runs on the CPU, with or without autodiff.
@@ -48,8 +50,8 @@ pub fn is_flex(device: &Device) -> bool {
     matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_))
 }
 
-/// Whether a device is one on which launches are what costs, so that operations are better done together: [`joined`] maps and
-/// [`packed_attention`] instead of their parts.
+/// Whether a device is one on which launches are what costs, so that operations are better done together: [`joined`] maps,
+/// [`modulated`] rows and [`packed_attention`] instead of their parts.
 pub fn counts_launches(device: &Device) -> bool {
     is_cube(device)
 }

@@ -6,6 +6,7 @@ use burn::{
     module::{Module, Param},
     tensor::Tensor,
 };
+use headway_kernels::{counts_launches, modulated};
 
 use crate::{
     budget::{Count, size},
@@ -46,6 +47,10 @@ impl InputMap {
     /// # Shapes
     /// `[batch, seq_len, d_in]` -> `[batch, seq_len + n_anchors, d_model]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        if counts_launches(&x.device()) {
+            let (bias, gain) = (self.project.bias.val(), self.modulation.val());
+            return modulated(self.project.product(x), bias, gain, self.anchors.as_ref().map(Param::val));
+        }
         let batch = x.dims()[0];
         let tokens = self.project.forward(x) * self.modulation.val().unsqueeze(); // [batch, seq_len, d_model]
         match &self.anchors {

@@ -46,6 +46,11 @@ impl Linear {
         forward(x, self.weight.val(), Some(self.bias.val()), self.low_rank.as_ref())
     }
 
+    /// x W, to which someone else adds b.
+    pub(crate) fn product(&self, x: Tensor<3>) -> Tensor<3> {
+        forward(x, self.weight.val(), None, self.low_rank.as_ref())
+    }
+
     pub(crate) fn place(&mut self) -> ProjectionPlace<'_> {
         ProjectionPlace { weight: &self.weight, low_rank: &mut self.low_rank }
     }

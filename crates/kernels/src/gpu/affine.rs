@@ -21,7 +21,7 @@ use crate::{
 #[cube(launch)]
 fn add_row_kernel(to: &mut [f32], pieces: &Sequence<Box<[f32]>>, numbers: usize, #[comptime] widths: Vec<usize>) {
     let width = comptime!(widths.iter().sum::<usize>());
-    let at = ABSOLUTE_POS as usize;
+    let at = ABSOLUTE_POS;
     if at < numbers {
         let column = at % width;
         #[unroll]
@@ -54,7 +54,7 @@ fn add_row(to: &CubeTensor, pieces: &[CubeTensor]) {
 #[cube(launch)]
 fn join_kernel(pieces: &Sequence<Box<[f32]>>, to: &mut [f32], numbers: usize, #[comptime] widths: Vec<usize>) {
     let width = comptime!(widths.iter().sum::<usize>());
-    let at = ABSOLUTE_POS as usize;
+    let at = ABSOLUTE_POS;
     if at < numbers {
         let (row, column) = (at / width, at % width);
         #[unroll]
@@ -73,7 +73,7 @@ fn join_kernel(pieces: &Sequence<Box<[f32]>>, to: &mut [f32], numbers: usize, #[
 #[cube(launch)]
 fn split_kernel(from: &[f32], pieces: &mut Sequence<Box<[f32]>>, numbers: usize, #[comptime] widths: Vec<usize>) {
     let width = comptime!(widths.iter().sum::<usize>());
-    let at = ABSOLUTE_POS as usize;
+    let at = ABSOLUTE_POS;
     if at < numbers {
         let (row, column) = (at / width, at % width);
         #[unroll]

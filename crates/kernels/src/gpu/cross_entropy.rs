@@ -46,7 +46,7 @@ fn rows_kernel(
     n_classes: usize,
     factor: f32,
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     let unit = UNIT_POS_X as usize;
     let mut shares = Shared::<[f32]>::new_slice(UNITS_A_ROW);
     // All units of a cube leave, or none.
@@ -94,7 +94,7 @@ fn gradient_kernel(
     n_classes: usize,
     factor: f32,
 ) {
-    let at = ABSOLUTE_POS as usize;
+    let at = ABSOLUTE_POS;
     if at < numbers {
         let row = at / n_classes;
         let mut slope = (prediction[at] - log_sums[row]).exp();

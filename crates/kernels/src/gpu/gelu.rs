@@ -12,7 +12,7 @@ use crate::gelu::{DENSITY_AT_ZERO, ERFC, ExactGelu, ExactGeluPasses};
 /// x Φ(x), or dy (Φ(x) + x φ(x)) where there is a gradient of the output.
 #[cube(launch)]
 fn gelu_kernel(x: &[f32], d_y: ComptimeOption<&Tensor<f32>>, to: &mut [f32], numbers: usize) {
-    let at = ABSOLUTE_POS as usize;
+    let at = ABSOLUTE_POS;
     if at < numbers {
         let x = x[at];
         let bell = (x * x * -0.5f32).exp();

@@ -66,7 +66,7 @@ fn forward_kernel(
     epsilon: f32,
     #[comptime] d: usize,
 ) {
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     let mut shares = Shared::<[f32]>::new_slice(UNITS);
     // All units of a cube leave, or none.
     if row >= rows {

@@ -13,6 +13,7 @@ mod cross_entropy;
 mod gelu;
 mod joined;
 mod layer_norm;
+mod modulated;
 mod packed;
 mod squared_error;
 mod update;
@@ -23,6 +24,7 @@ use cubecl::prelude::*;
 
 pub(crate) use cross_entropy::CrossEntropy;
 pub(crate) use joined::Joined;
+pub(crate) use modulated::Modulated;
 pub(crate) use packed::{PackedAttention, PackedPasses};
 pub(crate) use squared_error::SquaredError;
 pub(crate) use update::update;

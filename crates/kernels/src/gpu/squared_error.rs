@@ -88,7 +88,7 @@ fn gradient_kernel(
     #[comptime] width: usize,
     #[comptime] channels: usize,
 ) {
-    let at = ABSOLUTE_POS as usize;
+    let at = ABSOLUTE_POS;
     if at < numbers {
         let (row, channel) = (at / width, at % width);
         let mut slope = f32::new(0.0);

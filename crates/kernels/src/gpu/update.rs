@@ -100,9 +100,9 @@ fn update_kernel(
                     let first = firsts.index_mut(k);
                     let velocity = numbers[BETA_1] * first[at] + slope;
                     first[at] = velocity;
-                    weight[at] = weight[at] - velocity * numbers[RATE];
+                    weight[at] -= velocity * numbers[RATE];
                 } else {
-                    weight[at] = weight[at] - slope * numbers[RATE];
+                    weight[at] -= slope * numbers[RATE];
                 }
                 at += cubes * UNITS;
             }
@@ -269,7 +269,7 @@ pub(crate) fn update(
     let updated = weights.into_iter().zip(contexts).map(|(weight, autodiff)| {
         let tensor = |tensor: CubeTensor| {
             let kind = DispatchTensorKind::Cube(BackendTensor::Float(tensor));
-            Tensor::from_dispatch(DispatchTensor { kind, autodiff: autodiff.clone() })
+            Tensor::from_dispatch(DispatchTensor { kind, autodiff })
         };
         (tensor(weight), firsts.next().into_iter().chain(seconds.next()).map(tensor).collect())
     });

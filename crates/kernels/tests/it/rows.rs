@@ -5,8 +5,8 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use headway_kernels::{
-    AdamStep, Options, adam, cross_entropy, fused_attention, gelu, joined, layer_norm, linear, packed_attention,
-    squared_error,
+    AdamStep, Options, adam, cross_entropy, fused_attention, gelu, joined, layer_norm, linear, modulated,
+    packed_attention, squared_error,
     update::{DescentStep, Rule, Slot, Updated, Updater},
 };
 use headway_testkit::{assert_close, assert_close_of_scale, devices, numbers};
@@ -417,6 +417,52 @@ fn cross_entropies_and_their_gradient() {
             assert_close(&name, &host(output.inner()), &[want as f32], on.tolerance);
             let got = host(prediction.grad(&gradients).unwrap());
             assert_close(&format!("gradient, {name}"), &got, &slope, on.tolerance);
+        }
+    }
+}
+
+#[test]
+fn modulated_rows_and_their_gradients() {
+    let [batch, rows, d] = [5, 7, 6];
+    for more in [0, 4] {
+        let x = wide(&numbers(91, batch * rows * d));
+        let (b, g, f) = (wide(&numbers(92, d)), wide(&numbers(93, rows * d)), wide(&numbers(94, more * d)));
+        let d_y = wide(&numbers(95, batch * (rows + more) * d));
+        let mut y = vec![0.0; d_y.len()];
+        let [mut d_x, mut d_b, mut d_g, mut d_f] = [&x, &b, &g, &f].map(|values| vec![0.0; values.len()]);
+        for n in 0..batch {
+            for at in 0..rows * d {
+                let (from, to, c) = (n * rows * d + at, n * (rows + more) * d + at, at % d);
+                y[to] = (x[from] + b[c]) * g[at];
+                d_x[from] = d_y[to] * g[at];
+                d_b[c] += d_y[to] * g[at];
+                d_g[at] += d_y[to] * (x[from] + b[c]);
+            }
+            for at in 0..more * d {
+                let to = (n * (rows + more) + rows) * d + at;
+                y[to] = f[at];
+                d_f[at] += d_y[to];
+            }
+        }
+        for on in devices() {
+            let device = on.device.clone().autodiff();
+            let x = tensor(&rounded(&x), [batch, rows, d], &device).require_grad();
+            let b = tensor(&rounded(&b), [d], &device).require_grad();
+            let g = tensor(&rounded(&g), [rows, d], &device).require_grad();
+            let f = (more > 0).then(|| tensor(&rounded(&f), [more, d], &device).require_grad());
+            let output = modulated(x.clone(), b.clone(), g.clone(), f.clone());
+            let weights = tensor(&rounded(&d_y), [batch, rows + more, d], &device);
+            let gradients = (output.clone() * weights).sum().backward();
+            let close = |name: &str, got: Vec<f32>, want: &[f64]| {
+                assert_close(&format!("{name}, {more} more on {}", on.name), &got, &rounded(want), on.tolerance);
+            };
+            close("output", host(output.inner()), &y);
+            close("x", host(x.grad(&gradients).unwrap()), &d_x);
+            close("bias", host(b.grad(&gradients).unwrap()), &d_b);
+            close("gain", host(g.grad(&gradients).unwrap()), &d_g);
+            if let Some(f) = f {
+                close("further", host(f.grad(&gradients).unwrap()), &d_f);
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use headway_trainer::{bench::Bench, device::DeviceSpec};
 
 /// Benchmarks, made small, and the launches of a step at most.
 const MOST: [(&str, &[&str], usize); 2] =
-    [("A1", &["train.batch_size=2"], 40), ("C", &["train.batch_size=2", "task.relu_network.seq_len=16"], 120)];
+    [("A1", &["train.batch_size=2"], 30), ("C", &["train.batch_size=2", "task.relu_network.seq_len=16"], 112)];
 
 #[test]
 fn a_step_is_few_launches() {
