@@ -1,12 +1,11 @@
 //! The cross-entropy of a prediction, with its gradient.
 
+use burn::tensor::{Int, Tensor, activation};
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use burn::backend::Dispatch;
-use burn::tensor::{DType, Int, Tensor, activation};
+use burn::{backend::Dispatch, tensor::DType};
 
-use crate::is_cube;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use crate::{attention::MaybeFloat, gpu::CrossEntropy};
+use crate::{attention::MaybeFloat, gpu::CrossEntropy, is_cube};
 
 /// −Σ w log softmax(prediction) at the class / count.
 ///
@@ -25,14 +24,14 @@ pub fn cross_entropy(
     let [batch, rows, _] = prediction.dims();
     assert_eq!(classes.dims(), [batch, rows, 1], "a class for each row");
     assert!(weight.as_ref().is_none_or(|weight| weight.dims() == [batch, rows, 1]), "a weight for each row");
-    let is_single = weight.iter().chain([&prediction]).all(|tensor| tensor.dtype() == DType::F32);
-    if is_cube(&prediction.device()) && is_single && classes.dtype() == DType::I32 {
-        #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-        return {
-            let weight = weight.map_or(MaybeFloat::Absent, |weight| MaybeFloat::Given(weight.into_dispatch()));
-            let (prediction, classes) = (prediction.into_dispatch(), classes.into_dispatch());
-            Tensor::from_dispatch(<Dispatch as CrossEntropy>::cross_entropy(prediction, classes, weight, count))
-        };
+    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    if is_cube(&prediction.device())
+        && weight.iter().chain([&prediction]).all(|tensor| tensor.dtype() == DType::F32)
+        && classes.dtype() == DType::I32
+    {
+        let weight = weight.map_or(MaybeFloat::Absent, |weight| MaybeFloat::Given(weight.into_dispatch()));
+        let (prediction, classes) = (prediction.into_dispatch(), classes.into_dispatch());
+        return Tensor::from_dispatch(<Dispatch as CrossEntropy>::cross_entropy(prediction, classes, weight, count));
     }
     let log_likelihood = activation::log_softmax(prediction, 2).gather(2, classes); // [batch, rows, 1]
     let log_likelihood = match weight {

@@ -1,12 +1,12 @@
 //! Several affine maps of one input as one product.
 
+use burn::tensor::Tensor;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use burn::backend::Dispatch;
-use burn::tensor::{DType, Tensor};
+use burn::{backend::Dispatch, tensor::DType};
 
+use crate::linear;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use crate::gpu::Joined;
-use crate::{is_cube, linear};
+use crate::{gpu::Joined, is_cube};
 
 /// `[x W_1 + b_1 | x W_2 + b_2 | x W_3 + b_3]`, side by side in each row.
 ///
@@ -19,14 +19,11 @@ pub fn joined(x: Tensor<3>, weights: [Tensor<2>; 3], biases: [Tensor<1>; 3]) -> 
     let [.., d_in] = x.dims();
     let pairs = || weights.iter().zip(&biases);
     assert!(pairs().all(|(w, b)| w.dims() == [d_in, b.dims()[0]]), "a weight is [d_in, d_k] and its bias [d_k]");
-    let is_single = pairs().all(|(w, b)| [x.dtype(), w.dtype(), b.dtype()] == [DType::F32; 3]);
-    if is_single && is_cube(&x.device()) {
-        #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-        return {
-            let [w_1, w_2, w_3] = weights.map(Tensor::into_dispatch);
-            let [b_1, b_2, b_3] = biases.map(Tensor::into_dispatch);
-            Tensor::from_dispatch(<Dispatch as Joined>::joined(x.into_dispatch(), w_1, w_2, w_3, b_1, b_2, b_3))
-        };
+    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    if is_cube(&x.device()) && pairs().all(|(w, b)| [x.dtype(), w.dtype(), b.dtype()] == [DType::F32; 3]) {
+        let [w_1, w_2, w_3] = weights.map(Tensor::into_dispatch);
+        let [b_1, b_2, b_3] = biases.map(Tensor::into_dispatch);
+        return Tensor::from_dispatch(<Dispatch as Joined>::joined(x.into_dispatch(), w_1, w_2, w_3, b_1, b_2, b_3));
     }
     let maps = weights.into_iter().zip(biases).map(|(weight, bias)| linear(x.clone(), weight, Some(bias)));
     Tensor::cat(maps.collect(), 2)

@@ -57,12 +57,13 @@ pub fn counts_launches(device: &Device) -> bool {
 }
 
 /// Whether a device is a GPU with kernels of ours, with or without autodiff.
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
 fn is_cube(device: &Device) -> bool {
-    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-    return matches!(device.clone().inner().as_dispatch(), DispatchDevice::Cube(_));
-    #[cfg(not(all(feature = "gpu", not(feature = "fusion"))))]
-    return {
-        let _ = device;
-        false
-    };
+    matches!(device.clone().inner().as_dispatch(), DispatchDevice::Cube(_))
+}
+
+/// Whether a device is a GPU with kernels of ours, of which this build has none.
+#[cfg(not(all(feature = "gpu", not(feature = "fusion"))))]
+fn is_cube(_device: &Device) -> bool {
+    false
 }

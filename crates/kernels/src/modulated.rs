@@ -1,12 +1,11 @@
 //! Rows with a bias and a gain of their own, and further rows behind them.
 
+use burn::tensor::Tensor;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use burn::backend::Dispatch;
-use burn::tensor::{DType, Tensor};
+use burn::{backend::Dispatch, tensor::DType};
 
-use crate::is_cube;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use crate::{attention::MaybeFloat, gpu::Modulated};
+use crate::{attention::MaybeFloat, gpu::Modulated, is_cube};
 
 /// (x_i + b) ⊙ g_i for each row i of a sequence, then the rows of `further`, the same behind each sequence.
 ///
@@ -19,15 +18,14 @@ pub fn modulated(x: Tensor<3>, bias: Tensor<1>, gain: Tensor<2>, further: Option
     let [batch, rows, d] = x.dims();
     assert_eq!((bias.dims(), gain.dims()), ([d], [rows, d]), "bias is [d], gain [rows, d]");
     assert!(further.as_ref().is_none_or(|further| further.dims()[1] == d), "further rows are [more, d]");
-    let is_single = further.iter().chain([&gain]).all(|tensor| tensor.dtype() == DType::F32)
-        && [x.dtype(), bias.dtype()] == [DType::F32; 2];
-    if is_cube(&x.device()) && is_single {
-        #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-        return {
-            let further = further.map_or(MaybeFloat::Absent, |further| MaybeFloat::Given(further.into_dispatch()));
-            let (x, bias, gain) = (x.into_dispatch(), bias.into_dispatch(), gain.into_dispatch());
-            Tensor::from_dispatch(<Dispatch as Modulated>::modulated(x, bias, gain, further))
-        };
+    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    if is_cube(&x.device())
+        && further.iter().chain([&gain]).all(|tensor| tensor.dtype() == DType::F32)
+        && [x.dtype(), bias.dtype()] == [DType::F32; 2]
+    {
+        let further = further.map_or(MaybeFloat::Absent, |further| MaybeFloat::Given(further.into_dispatch()));
+        let (x, bias, gain) = (x.into_dispatch(), bias.into_dispatch(), gain.into_dispatch());
+        return Tensor::from_dispatch(<Dispatch as Modulated>::modulated(x, bias, gain, further));
     }
     let rows = (x + bias.unsqueeze()) * gain.unsqueeze();
     match further {

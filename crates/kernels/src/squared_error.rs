@@ -1,12 +1,11 @@
 //! The squared error of a prediction, with its gradient.
 
+use burn::tensor::Tensor;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use burn::backend::Dispatch;
-use burn::tensor::{DType, Tensor};
+use burn::{backend::Dispatch, tensor::DType};
 
-use crate::is_cube;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use crate::{attention::MaybeFloat, gpu::SquaredError};
+use crate::{attention::MaybeFloat, gpu::SquaredError, is_cube};
 
 /// Σ w (prediction − target)² / count, the prediction's further channels left out.
 ///
@@ -20,14 +19,13 @@ pub fn squared_error(prediction: Tensor<3>, target: Tensor<3>, weight: Option<Te
     let ([batch, rows, width], [.., channels]) = (prediction.dims(), target.dims());
     assert!(target.dims() == [batch, rows, channels] && channels <= width, "a target for each row, no wider than it");
     assert!(weight.as_ref().is_none_or(|weight| weight.dims() == [batch, rows, 1]), "a weight for each row");
-    let is_single = weight.iter().chain([&prediction, &target]).all(|tensor| tensor.dtype() == DType::F32);
-    if is_cube(&prediction.device()) && is_single {
-        #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-        return {
-            let weight = weight.map_or(MaybeFloat::Absent, |weight| MaybeFloat::Given(weight.into_dispatch()));
-            let [prediction, target] = [prediction, target].map(Tensor::into_dispatch);
-            Tensor::from_dispatch(<Dispatch as SquaredError>::squared_error(prediction, target, weight, count))
-        };
+    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    if is_cube(&prediction.device())
+        && weight.iter().chain([&prediction, &target]).all(|tensor| tensor.dtype() == DType::F32)
+    {
+        let weight = weight.map_or(MaybeFloat::Absent, |weight| MaybeFloat::Given(weight.into_dispatch()));
+        let [prediction, target] = [prediction, target].map(Tensor::into_dispatch);
+        return Tensor::from_dispatch(<Dispatch as SquaredError>::squared_error(prediction, target, weight, count));
     }
     let prediction = if channels < width { prediction.narrow(2, 0, channels) } else { prediction };
     let error = prediction - target;

@@ -36,7 +36,7 @@ impl TrainableModel {
     pub(crate) fn micro_batch(&self, batch: &Batch, share: f64) -> TrainOutput<BatchLoss> {
         let loss = self.batch_loss(batch);
         // Times one is a launch for nothing.
-        let weighed = if share == 1.0 { loss.clone() } else { loss.clone().mul_scalar(share) };
+        let weighed = if share >= 1.0 { loss.clone() } else { loss.clone().mul_scalar(share) };
         let gradients = weighed.backward();
         TrainOutput::new(self, gradients, BatchLoss(loss.inner()))
     }

@@ -6,8 +6,7 @@ use burn::tensor::Tensor;
 
 use super::{Options, fused_attention};
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use crate::gpu::PackedAttention;
-use crate::is_cube;
+use crate::{gpu::PackedAttention, is_cube};
 
 /// [`fused_attention`] of as many queries as keys, without bias and with no mask but causality. Each row holds
 /// `[queries of head 1 … H | keys of head 1 … H | values of head 1 … H]`.
@@ -21,8 +20,8 @@ pub fn packed_attention(qkv: Tensor<3>, n_heads: usize, options: Options) -> Ten
     let [batch, rows, width] = qkv.dims();
     assert!(width.is_multiple_of(3 * n_heads), "queries, keys and values of {n_heads} heads, not {width} numbers");
     assert!([batch, rows, width].iter().all(|axis| *axis > 0), "no axis may be empty");
+    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
     if is_cube(&qkv.device()) {
-        #[cfg(all(feature = "gpu", not(feature = "fusion")))]
         return Tensor::from_dispatch(<Dispatch as PackedAttention>::packed_attention(
             qkv.into_dispatch(),
             n_heads,

@@ -264,7 +264,7 @@ fn updates_of_many_parameters() {
             for update in 1..4 {
                 let rule = match rule {
                     Rule::Adam(step) => Rule::Adam(AdamStep { updates: update, rate: 0.1 / update as f64, ..step }),
-                    other => other,
+                    Rule::Descent(_) => rule,
                 };
                 let gradient = |k: usize, device: &Device| tensor(&numbers(update, k), [lengths[k]], device);
                 let slot = |(k, (weight, moments))| Slot { weight, gradient: gradient(k, &on.device), moments };
@@ -391,7 +391,7 @@ fn cross_entropies_and_their_gradient() {
     // Scores far from zero, more classes than units work on a row, and more rows than are summed at once.
     for ([batch, rows, n_classes], weighted) in [([2, 3, 5], false), ([3, 5, 150], true), ([2, 1100, 3], true)] {
         let p: Vec<f32> = numbers(81, batch * rows * n_classes).iter().map(|p| 30.0 * p + 50.0).collect();
-        let classes: Vec<i32> = (0..batch * rows).map(|row| (row * 7 % n_classes) as i32).collect();
+        let classes: Vec<i32> = (0..batch * rows).map(|row| i32::try_from(row * 7 % n_classes).unwrap()).collect();
         let w: Vec<f32> = (0..batch * rows).map(|row| f32::from(u8::from(!weighted || row % 3 != 1))).collect();
         let count = w.iter().filter(|w| **w > 0.0).count();
         let (mut want, mut slope) = (0.0, vec![0.0; p.len()]);
