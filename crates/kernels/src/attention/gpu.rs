@@ -17,9 +17,12 @@ use burn::{
 use burn_cubecl::{CubeBackend, kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::{ir::ElemType, prelude::*, zspace::metadata::Metadata};
 
-use crate::gpu::{PackedPasses, empty_like};
+use crate::gpu::empty_like;
 
-use super::{AttentionPasses, FusedAttention, Gradients, Inputs, MaybeBool, MaybeFloat, Options, Sizes, computes};
+use super::{
+    AttentionPasses, FusedAttention, Gradients, Inputs, MaybeBool, MaybeFloat, Options, Sizes, computes,
+    packed::PackedPasses,
+};
 
 /// Rows of a cube, a multiple of the plane size of every GPU.
 const UNITS: usize = 64;

@@ -5,8 +5,8 @@ use burn::tensor::DType;
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use cubecl::prelude::*;
 
-use super::{buffer, column_sums, cube_each, dense, empty_like, rows_of, sum_over_cube};
-use crate::layer_norm::{NormaliseRows, NormaliseRowsPasses};
+use super::{NormaliseRows, NormaliseRowsPasses};
+use crate::gpu::{buffer, column_sums, cube_each, dense, empty_like, rows_of, sum_over_cube};
 
 /// Units of a cube, which works on a row at a time.
 const UNITS: usize = 64;

@@ -1,11 +1,16 @@
 //! The squared error of a prediction, with its gradient.
 
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+mod gpu;
+
 use burn::tensor::Tensor;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
 use burn::{backend::Dispatch, tensor::DType};
 
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use crate::{attention::MaybeFloat, gpu::SquaredError, is_cube};
+use crate::{attention::MaybeFloat, is_cube};
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+use gpu::SquaredError;
 
 /// Σ w (prediction − target)² / count, the prediction's further channels left out.
 ///

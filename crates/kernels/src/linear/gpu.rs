@@ -11,11 +11,9 @@ use burn_cubecl::{
 };
 use cubecl::{calculate_cube_count_elemwise, prelude::*, zspace::metadata::Metadata};
 
-use super::{UNITS, buffer, column_sums, dense, empty_like, joined::JoinedPasses, rows_of};
-use crate::{
-    attention::MaybeFloat,
-    linear::{Affine, AffinePasses},
-};
+use super::{Affine, AffinePasses};
+use crate::attention::MaybeFloat;
+use crate::gpu::{UNITS, buffer, column_sums, dense, empty_like, rows_of};
 
 /// Adds a row to each row of a matrix. The row comes in pieces.
 #[cube(launch)]
@@ -48,44 +46,6 @@ fn add_row(to: &CubeTensor, pieces: &[CubeTensor]) {
         numbers,
         pieces.iter().map(|piece| piece.meta.shape().num_elements()).collect(),
     );
-}
-
-/// Puts matrices of as many rows side by side.
-#[cube(launch)]
-fn join_kernel(pieces: &Sequence<Box<[f32]>>, to: &mut [f32], numbers: usize, #[comptime] widths: Vec<usize>) {
-    let width = comptime!(widths.iter().sum::<usize>());
-    let at = ABSOLUTE_POS;
-    if at < numbers {
-        let (row, column) = (at / width, at % width);
-        #[unroll]
-        for k in 0..comptime!(widths.len()) {
-            let begin = comptime!(widths[..k].iter().sum::<usize>());
-            let own = comptime!(widths[k]);
-            if column >= begin && column < begin + own {
-                let piece = pieces.index(k);
-                to[at] = piece[row * own + column - begin];
-            }
-        }
-    }
-}
-
-/// Takes a matrix apart into matrices of as many rows.
-#[cube(launch)]
-fn split_kernel(from: &[f32], pieces: &mut Sequence<Box<[f32]>>, numbers: usize, #[comptime] widths: Vec<usize>) {
-    let width = comptime!(widths.iter().sum::<usize>());
-    let at = ABSOLUTE_POS;
-    if at < numbers {
-        let (row, column) = (at / width, at % width);
-        #[unroll]
-        for k in 0..comptime!(widths.len()) {
-            let begin = comptime!(widths[..k].iter().sum::<usize>());
-            let own = comptime!(widths[k]);
-            if column >= begin && column < begin + own {
-                let piece = pieces.index_mut(k);
-                piece[row * own + column - begin] = from[at];
-            }
-        }
-    }
 }
 
 /// The same numbers as a matrix.
@@ -126,7 +86,7 @@ fn shape_with(tensor: &CubeTensor, width: usize) -> Shape {
 }
 
 /// x W and then the bias, which comes in pieces.
-fn map(x: CubeTensor, weight: &CubeTensor, bias: &[CubeTensor]) -> CubeTensor {
+pub(crate) fn map(x: CubeTensor, weight: &CubeTensor, bias: &[CubeTensor]) -> CubeTensor {
     let [d_in, d_out] = weight.meta.shape().dims();
     let x = dense(x);
     let y = product(&as_matrix(&x, d_in), weight);
@@ -137,7 +97,7 @@ fn map(x: CubeTensor, weight: &CubeTensor, bias: &[CubeTensor]) -> CubeTensor {
 }
 
 /// Gradients of x, if it is wanted, and of the weight.
-fn backward(
+pub(crate) fn backward(
     x: CubeTensor,
     weight: &CubeTensor,
     d_output: CubeTensor,
@@ -171,55 +131,5 @@ impl AffinePasses for CubeBackend {
         let (d_x, d_weight) = backward(x, &weight, d_output.clone(), wants_x);
         let d_bias = wants_bias.then(|| column_sums(d_output, &[d_out]).remove(0));
         (d_x, d_weight, d_bias)
-    }
-}
-
-/// Widths of matrices.
-fn widths_of(weights: &[CubeTensor]) -> Vec<usize> {
-    weights.iter().map(|weight| weight.meta.shape()[1]).collect()
-}
-
-impl JoinedPasses for CubeBackend {
-    fn joined_forward(x: CubeTensor, weights: [CubeTensor; 3], biases: [CubeTensor; 3]) -> (CubeTensor, CubeTensor) {
-        let (weights, biases) = (weights.map(dense), biases.map(dense));
-        let widths = widths_of(&weights);
-        let (d_in, d_out) = (weights[0].meta.shape()[0], widths.iter().sum::<usize>());
-        let joined = empty_like(&x, [d_in, d_out], DType::F32);
-        let units = CubeDim::new_1d(UNITS as u32);
-        join_kernel::launch(
-            &x.client,
-            calculate_cube_count_elemwise(&x.client, d_in * d_out, units),
-            units,
-            weights.iter().map(buffer).collect(),
-            buffer(&joined),
-            d_in * d_out,
-            widths,
-        );
-        (map(x, &joined, &biases), joined)
-    }
-
-    fn joined_backward(
-        x: CubeTensor,
-        joined: CubeTensor,
-        widths: [usize; 3],
-        d_output: CubeTensor,
-        wants_x: bool,
-    ) -> (Option<CubeTensor>, [CubeTensor; 3], [CubeTensor; 3]) {
-        let d_in = joined.meta.shape()[0];
-        let (d_x, d_joined) = backward(x, &joined, d_output.clone(), wants_x);
-        let d_biases = column_sums(d_output, &widths);
-        let d_weights = widths.map(|width| empty_like(&joined, [d_in, width], DType::F32));
-        let (units, numbers) = (CubeDim::new_1d(UNITS as u32), d_in * widths.iter().sum::<usize>());
-        split_kernel::launch(
-            &joined.client,
-            calculate_cube_count_elemwise(&joined.client, numbers, units),
-            units,
-            buffer(&d_joined),
-            d_weights.iter().map(buffer).collect(),
-            numbers,
-            widths.to_vec(),
-        );
-        let Ok(d_biases) = d_biases.try_into() else { unreachable!("one sum per width") };
-        (d_x, d_weights, d_biases)
     }
 }

@@ -1,12 +1,17 @@
 //! Several affine maps of one input as one product.
 
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+mod gpu;
+
 use burn::tensor::Tensor;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
 use burn::{backend::Dispatch, tensor::DType};
 
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+use crate::is_cube;
 use crate::linear;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use crate::{gpu::Joined, is_cube};
+use gpu::Joined;
 
 /// `[x W_1 + b_1 | x W_2 + b_2 | x W_3 + b_3]`, side by side in each row.
 ///

@@ -16,8 +16,8 @@ use burn::{
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
-use super::{UNITS, buffer, column_sums, dense, empty_like};
 use crate::attention::MaybeFloat;
+use crate::gpu::{UNITS, buffer, column_sums, dense, empty_like};
 
 #[cube(launch)]
 fn forward_kernel(

@@ -1,12 +1,17 @@
 //! Attention over queries, keys and values that lie side by side, so that no heads are copied together or apart.
 
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+mod gpu;
+
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 use super::{Options, fused_attention};
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use crate::{gpu::PackedAttention, is_cube};
+use crate::is_cube;
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+pub(crate) use gpu::{PackedAttention, PackedPasses};
 
 /// [`fused_attention`] of as many queries as keys, without bias and with no mask but causality. Each row holds
 /// `[queries of head 1 … H | keys of head 1 … H | values of head 1 … H]`.

@@ -1,4 +1,4 @@
-//! The CubeCL kernels beside attention's, for wgpu (Vulkan, Metal, DX12) and CUDA, and what they share.
+//! What the CubeCL kernels of all operations share, for wgpu (Vulkan, Metal, DX12) and CUDA.
 //!
 //! A small step costs its launches, so each kernel does in one what burn's operations do in many. Every sum has one owner and
 //! a fixed order that depends on sizes alone: no atomics, and the same bits whenever it is done again.
@@ -8,29 +8,12 @@
     reason = "the types that a kernel is compiled for are read by its macro alone"
 )]
 
-mod affine;
-mod cross_entropy;
-mod gelu;
-mod joined;
-mod layer_norm;
-mod modulated;
-mod packed;
-mod squared_error;
-mod update;
-
 use burn::tensor::{DType, Shape};
 use burn_cubecl::{kernel::into_contiguous, ops::numeric::empty_device_contiguous_dtype, tensor::CubeTensor};
 use cubecl::prelude::*;
 
-pub(crate) use cross_entropy::CrossEntropy;
-pub(crate) use joined::Joined;
-pub(crate) use modulated::Modulated;
-pub(crate) use packed::{PackedAttention, PackedPasses};
-pub(crate) use squared_error::SquaredError;
-pub(crate) use update::update;
-
 /// Units of a cube that goes through numbers one by one.
-const UNITS: usize = 256;
+pub(crate) const UNITS: usize = 256;
 
 /// A tensor with memory of its own, not yet filled.
 pub(crate) fn empty_like(tensor: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
@@ -38,29 +21,29 @@ pub(crate) fn empty_like(tensor: &CubeTensor, shape: impl Into<Shape>, dtype: DT
 }
 
 /// The numbers of a tensor in row-major order, as the kernels read them.
-fn dense(tensor: CubeTensor) -> CubeTensor {
+pub(crate) fn dense(tensor: CubeTensor) -> CubeTensor {
     into_contiguous(tensor)
 }
 
 /// A dense tensor as a buffer argument.
-fn buffer(tensor: &CubeTensor) -> BufferArg {
+pub(crate) fn buffer(tensor: &CubeTensor) -> BufferArg {
     tensor.clone().into_buffer_arg()
 }
 
 /// Numbers of a tensor whose last axis is so wide, as rows.
-fn rows_of(tensor: &CubeTensor, width: usize) -> usize {
+pub(crate) fn rows_of(tensor: &CubeTensor, width: usize) -> usize {
     tensor.meta.shape().num_elements() / width
 }
 
 /// As many cubes as there are rows, on two axes, since one ends at 65,535.
-fn cube_each(rows: usize) -> CubeCount {
+pub(crate) fn cube_each(rows: usize) -> CubeCount {
     let across = rows.min(1 << 15);
     CubeCount::Static(across as u32, rows.div_ceil(across) as u32, 1)
 }
 
 /// The sum over all units of a cube of what each brings, in a fixed order, the same for all of them. Cubes are lines of 2ⁿ units.
 #[cube]
-fn sum_over_cube(shares: &mut Shared<[f32]>, mine: f32, #[comptime] units: usize) -> f32 {
+pub(crate) fn sum_over_cube(shares: &mut Shared<[f32]>, mine: f32, #[comptime] units: usize) -> f32 {
     let unit = UNIT_POS_X as usize;
     // Whoever still reads the last sum must be done.
     sync_cube();
@@ -146,7 +129,7 @@ fn column_sums_kernel(
 ///
 /// # Shapes
 /// `[…, Σ widths]` -> `[widths[0]]`, `[widths[1]]`, …
-fn column_sums(from: CubeTensor, widths: &[usize]) -> Vec<CubeTensor> {
+pub(crate) fn column_sums(from: CubeTensor, widths: &[usize]) -> Vec<CubeTensor> {
     let width = widths.iter().sum::<usize>();
     let from = dense(from);
     let rows = rows_of(&from, width);

@@ -16,8 +16,8 @@ use burn::{
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
-use super::{UNITS, buffer, column_sums, cube_each, dense, empty_like, rows_of, sum_over_cube};
 use crate::attention::MaybeFloat;
+use crate::gpu::{UNITS, buffer, column_sums, cube_each, dense, empty_like, rows_of, sum_over_cube};
 
 /// Units of a cube, which works on a row.
 const UNITS_A_ROW: usize = 64;

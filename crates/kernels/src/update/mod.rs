@@ -1,5 +1,8 @@
 //! Updates of all parameters of a model together.
 
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+mod gpu;
+
 use burn::tensor::{Device, Tensor};
 
 use crate::{AdamStep, adam, is_cube};
@@ -82,7 +85,7 @@ impl Updater {
         let Some(device) = slots.first().map(|slot| slot.weight.device()) else { return Vec::new() };
         #[cfg(all(feature = "gpu", not(feature = "fusion")))]
         if is_cube(&device) {
-            return crate::gpu::update(&mut self.numbers, slots, rule, max_norm);
+            return gpu::update(&mut self.numbers, slots, rule, max_norm);
         }
         assert!(max_norm.is_none() || clips(&device), "gradients are clipped before, here");
         slots.into_iter().map(|slot| slot.updated(rule)).collect()

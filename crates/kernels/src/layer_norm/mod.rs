@@ -3,6 +3,9 @@
 //! In burn's layer norm, autodiff sees a mean, a difference, a square and so on, each of which passes over the hidden
 //! state.
 
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+mod gpu;
+
 use burn::{
     backend::{
         Autodiff, Backend, Flex,
@@ -46,7 +49,7 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1
     Tensor::from_dispatch(burn::backend::Dispatch::normalise_rows(x, gamma, beta, epsilon))
 }
 
-/// The operation for backends that implement it themselves.
+/// The operation on the backends that have one of their own.
 #[backend_extension(Autodiff, Flex, Cube: cfg(all(feature = "gpu", not(feature = "fusion"))))]
 pub trait NormaliseRows: Backend {
     /// See [`layer_norm`].

@@ -7,7 +7,7 @@ use burn::{
 use burn_cubecl::{kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::prelude::*;
 
-use super::{UNITS, buffer, empty_like, sum_over_cube};
+use crate::gpu::{UNITS, buffer, empty_like, sum_over_cube};
 use crate::{
     AdamStep,
     update::{DescentStep, Rule, Slot, Updated},

@@ -4,6 +4,9 @@
 //! copies it, and adds the bias in another pass. Here a block of rows is multiplied, gets its bias while it is in
 //! cache, and is written once.
 
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+pub(crate) mod gpu;
+
 use burn::{
     backend::{
         Autodiff, Backend, Flex,
@@ -49,7 +52,7 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tens
     Tensor::from_dispatch(burn::backend::Dispatch::affine(x, weight, bias))
 }
 
-/// The operation for backends that implement it themselves.
+/// The operation on the backends that have one of their own.
 #[backend_extension(Autodiff, Flex, Cube: cfg(all(feature = "gpu", not(feature = "fusion"))))]
 pub trait Affine: Backend {
     /// See [`linear`].

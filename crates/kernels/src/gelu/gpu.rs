@@ -6,8 +6,8 @@ use burn::{backend::TensorMetadata, tensor::DType};
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
-use super::{UNITS, buffer, dense, empty_like};
-use crate::gelu::{DENSITY_AT_ZERO, ERFC, ExactGelu, ExactGeluPasses};
+use super::{DENSITY_AT_ZERO, ERFC, ExactGelu, ExactGeluPasses};
+use crate::gpu::{UNITS, buffer, dense, empty_like};
 
 /// x Φ(x), or dy (Φ(x) + x φ(x)) where there is a gradient of the output.
 #[cube(launch)]

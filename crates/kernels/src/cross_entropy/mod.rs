@@ -1,11 +1,16 @@
 //! The cross-entropy of a prediction, with its gradient.
 
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+mod gpu;
+
 use burn::tensor::{Int, Tensor, activation};
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
 use burn::{backend::Dispatch, tensor::DType};
 
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use crate::{attention::MaybeFloat, gpu::CrossEntropy, is_cube};
+use crate::{attention::MaybeFloat, is_cube};
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+use gpu::CrossEntropy;
 
 /// −Σ w log softmax(prediction) at the class / count.
 ///

@@ -10,7 +10,14 @@ use burn::backend::{
     backend_extension,
     tensor::FloatTensor,
 };
-use burn_cubecl::CubeBackend;
+use burn::tensor::DType;
+use burn_cubecl::{CubeBackend, tensor::CubeTensor};
+use cubecl::{calculate_cube_count_elemwise, prelude::*};
+
+use crate::{
+    gpu::{UNITS, buffer, column_sums, dense, empty_like},
+    linear::gpu::{backward, map},
+};
 
 /// The operation as the differentiating backend offers it too.
 #[backend_extension(Autodiff, Cube)]
@@ -102,5 +109,93 @@ impl<B: JoinedPasses, C: CheckpointStrategy> Joined for Autodiff<B, C> {
             OpsKind::Tracked(node) => node.finish((x, joined, widths), output),
             OpsKind::UnTracked(node) => node.finish(output),
         }
+    }
+}
+
+/// Puts matrices of as many rows side by side.
+#[cube(launch)]
+fn join_kernel(pieces: &Sequence<Box<[f32]>>, to: &mut [f32], numbers: usize, #[comptime] widths: Vec<usize>) {
+    let width = comptime!(widths.iter().sum::<usize>());
+    let at = ABSOLUTE_POS;
+    if at < numbers {
+        let (row, column) = (at / width, at % width);
+        #[unroll]
+        for k in 0..comptime!(widths.len()) {
+            let begin = comptime!(widths[..k].iter().sum::<usize>());
+            let own = comptime!(widths[k]);
+            if column >= begin && column < begin + own {
+                let piece = pieces.index(k);
+                to[at] = piece[row * own + column - begin];
+            }
+        }
+    }
+}
+
+/// Takes a matrix apart into matrices of as many rows.
+#[cube(launch)]
+fn split_kernel(from: &[f32], pieces: &mut Sequence<Box<[f32]>>, numbers: usize, #[comptime] widths: Vec<usize>) {
+    let width = comptime!(widths.iter().sum::<usize>());
+    let at = ABSOLUTE_POS;
+    if at < numbers {
+        let (row, column) = (at / width, at % width);
+        #[unroll]
+        for k in 0..comptime!(widths.len()) {
+            let begin = comptime!(widths[..k].iter().sum::<usize>());
+            let own = comptime!(widths[k]);
+            if column >= begin && column < begin + own {
+                let piece = pieces.index_mut(k);
+                piece[row * own + column - begin] = from[at];
+            }
+        }
+    }
+}
+
+/// Widths of matrices.
+fn widths_of(weights: &[CubeTensor]) -> Vec<usize> {
+    weights.iter().map(|weight| weight.meta.shape()[1]).collect()
+}
+
+impl JoinedPasses for CubeBackend {
+    fn joined_forward(x: CubeTensor, weights: [CubeTensor; 3], biases: [CubeTensor; 3]) -> (CubeTensor, CubeTensor) {
+        let (weights, biases) = (weights.map(dense), biases.map(dense));
+        let widths = widths_of(&weights);
+        let (d_in, d_out) = (weights[0].meta.shape()[0], widths.iter().sum::<usize>());
+        let joined = empty_like(&x, [d_in, d_out], DType::F32);
+        let units = CubeDim::new_1d(UNITS as u32);
+        join_kernel::launch(
+            &x.client,
+            calculate_cube_count_elemwise(&x.client, d_in * d_out, units),
+            units,
+            weights.iter().map(buffer).collect(),
+            buffer(&joined),
+            d_in * d_out,
+            widths,
+        );
+        (map(x, &joined, &biases), joined)
+    }
+
+    fn joined_backward(
+        x: CubeTensor,
+        joined: CubeTensor,
+        widths: [usize; 3],
+        d_output: CubeTensor,
+        wants_x: bool,
+    ) -> (Option<CubeTensor>, [CubeTensor; 3], [CubeTensor; 3]) {
+        let d_in = joined.meta.shape()[0];
+        let (d_x, d_joined) = backward(x, &joined, d_output.clone(), wants_x);
+        let d_biases = column_sums(d_output, &widths);
+        let d_weights = widths.map(|width| empty_like(&joined, [d_in, width], DType::F32));
+        let (units, numbers) = (CubeDim::new_1d(UNITS as u32), d_in * widths.iter().sum::<usize>());
+        split_kernel::launch(
+            &joined.client,
+            calculate_cube_count_elemwise(&joined.client, numbers, units),
+            units,
+            buffer(&d_joined),
+            d_weights.iter().map(buffer).collect(),
+            numbers,
+            widths.to_vec(),
+        );
+        let Ok(d_biases) = d_biases.try_into() else { unreachable!("one sum per width") };
+        (d_x, d_weights, d_biases)
     }
 }

@@ -1,5 +1,8 @@
 //! The exact GELU in one pass forward and one backward.
 
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+mod gpu;
+
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
 use burn::{
@@ -40,7 +43,7 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_dispatch(burn::backend::Dispatch::exact_gelu(x.into_dispatch()))
 }
 
-/// The operation for backends that implement it themselves.
+/// The operation on the backends that have one of their own.
 #[backend_extension(Autodiff, Flex, Cube: cfg(all(feature = "gpu", not(feature = "fusion"))))]
 pub trait ExactGelu: Backend {
     /// See [`gelu`].

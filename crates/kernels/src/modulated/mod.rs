@@ -1,11 +1,16 @@
 //! Rows with a bias and a gain of their own, and further rows behind them.
 
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+mod gpu;
+
 use burn::tensor::Tensor;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
 use burn::{backend::Dispatch, tensor::DType};
 
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
-use crate::{attention::MaybeFloat, gpu::Modulated, is_cube};
+use crate::{attention::MaybeFloat, is_cube};
+#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+use gpu::Modulated;
 
 /// (x_i + b) ⊙ g_i for each row i of a sequence, then the rows of `further`, the same behind each sequence.
 ///
