@@ -1,7 +1,7 @@
 //! Model families: one folder each, and one row in the list below.
 //!
-//! A folder contains a config, a network, which is a [`Network`], and in its `mod.rs` the config as a [`Family`].
-//! Nothing outside the folder knows the family by name.
+//! A folder contains a config, a network, which is a [`Network`], its layers as plain matrices, and in its `mod.rs` the
+//! config as a [`Family`]. Outside the folder, this crate names the family only here and in what `lib.rs` exports.
 
 mod attention_stack;
 mod paper_one_layer;

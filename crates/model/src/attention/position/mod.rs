@@ -39,7 +39,8 @@ pub trait Scheme {
     }
 
     /// Bias of the scores of query i and key j: entry `j − i + q_len − 1`. The last query and the last key have the
-    /// same position. `None` if the scheme has no bias.
+    /// same position, so entry `k_len − 1` is that of a query and a key at one position, and entries before it are those
+    /// of earlier keys. `None` if the scheme has no bias.
     ///
     /// # Shapes
     /// result `[n_heads, q_len + k_len − 1]`
