@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use headway_exchange::names::CONVENTIONS;
 use headway_model::{KernelKind, ModelConfig, PositionKind};
 use headway_study::reproduce::REPRODUCTIONS;
-use headway_tasks::{BUILT_INS, TaskConfig};
+use headway_tasks::{TaskConfig, seq2seq::function::BUILT_INS};
 use headway_theory::CONSTRUCTIONS;
 use headway_trainer::{experiment::MODES, optimizer::OPTIMIZERS};
 use serde::Serialize;

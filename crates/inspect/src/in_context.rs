@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use burn::{module::Module, tensor::Device};
 use headway_model::{Input, Model, weights};
 use headway_plain::linear_rule::{Family, LinearRule, Observed, Spectrum, cosine, implicit_weights};
-use headway_tasks::{Batch, Layout, Question, Seed, Source, Split, Stream, Targets, Task, TaskConfig, set_query};
+use headway_tasks::{
+    Batch, Seed, Source, Split, Stream, Targets, Task, TaskConfig,
+    prompt::{Layout, Question, set_query},
+};
 use serde::Serialize;
 
 use super::opened::{LoadedModel, Measured, Provenance, count, first};
@@ -350,7 +353,7 @@ fn rules(asked: &[Answer], others: &[Answer]) -> Vec<(String, LinearRule)> {
 /// The task's own baselines, each with its answer to every question.
 fn listed(source: &Source, test: &[Batch], asked: &[Answer]) -> Vec<(String, Option<String>, Vec<f64>)> {
     let fit_set = source.fit_set();
-    let answers = |mut baseline: Box<dyn headway_tasks::Baseline>| {
+    let answers = |mut baseline: Box<dyn headway_tasks::baseline::Baseline>| {
         baseline.fit(&fit_set);
         let predictions: Vec<Vec<f32>> = test
             .iter()

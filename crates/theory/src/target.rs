@@ -31,7 +31,7 @@ impl Target {
     }
 
     /// A function given by a formula or a built-in.
-    pub fn written(text: impl Into<String>, function: headway_tasks::Function) -> Self {
+    pub fn written(text: impl Into<String>, function: headway_tasks::seq2seq::function::Function) -> Self {
         let same = function.clone();
         Self {
             text: text.into(),
@@ -47,9 +47,9 @@ impl Target {
     /// [`Refusal::Invalid`] if a text is no formula, or not finite between the ends.
     pub fn formulas(formulas: &[&str], [seq_len, d_in]: [usize; 2], [low, high]: [f64; 2]) -> Result<Self, Refusal> {
         let outputs: Vec<String> = formulas.iter().map(|formula| (*formula).to_owned()).collect();
-        let domain = headway_tasks::Domain::Cube { low, high };
-        let config = headway_tasks::FunctionConfig { seq_len, d_in, outputs, table: None, domain };
-        match headway_tasks::Function::new(&config) {
+        let domain = headway_tasks::seq2seq::function::Domain::Cube { low, high };
+        let config = headway_tasks::seq2seq::function::FunctionConfig { seq_len, d_in, outputs, table: None, domain };
+        match headway_tasks::seq2seq::function::Function::new(&config) {
             Ok(function) => Ok(Self::written(formulas.join(", "), function)),
             Err(problems) => {
                 let problems: Vec<String> = problems.into_iter().map(|problem| problem.into_parts().1).collect();

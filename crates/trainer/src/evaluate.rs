@@ -7,7 +7,10 @@ use headway_model::{
     Model,
     weights::{self, Array},
 };
-use headway_tasks::{Baseline, Batch, Inputs, SHIFTS, Seed, Source, Split, Targets, Task, baseline::mean::Mean};
+use headway_tasks::{
+    Batch, Inputs, SHIFTS, Seed, Source, Split, Targets, Task,
+    baseline::{Baseline, mean::Mean},
+};
 use serde::Serialize;
 
 use crate::{

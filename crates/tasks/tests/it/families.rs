@@ -1,8 +1,8 @@
 //! Hidden functions, compared with hand computations and with moments from theory.
 
 use headway_tasks::{
-    Baseline, Batch, Distribution, Seed, Split, Stream, Targets, Task,
-    baseline::{least_squares::LeastSquares, squares_least_squares::SquaresLeastSquares},
+    Batch, Distribution, Seed, Split, Stream, Targets, Task,
+    baseline::{Baseline, least_squares::LeastSquares, squares_least_squares::SquaresLeastSquares},
     icl::{
         family::{Family, InContextTask},
         linear::LinearConfig,

@@ -1,8 +1,9 @@
 //! Functions given in a config: values by hand, moments of domains, and refusals.
 
 use headway_tasks::{
-    BUILT_INS, Baseline, Batch, BuiltIn, Domain, Function, FunctionConfig, Seed, Split, Stream, TaskConfig,
-    baseline::per_position::PerPosition,
+    Batch, Seed, Split, Stream, TaskConfig,
+    baseline::{Baseline, per_position::PerPosition},
+    seq2seq::function::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig},
 };
 
 use crate::files;

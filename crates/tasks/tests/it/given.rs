@@ -1,7 +1,11 @@
 //! Constants given in a config, compared with hand computations and with the constants drawn from a seed.
 
 use headway_tasks::{
-    ReluNetwork, ReluNetworkConfig, Seed, Split, Stream, TaskConfig, TruncatedLinear, TruncatedLinearConfig,
+    Seed, Split, Stream, TaskConfig,
+    seq2seq::{
+        relu_network::{ReluNetwork, ReluNetworkConfig},
+        truncated_linear::{TruncatedLinear, TruncatedLinearConfig},
+    },
 };
 
 use crate::files;

@@ -1,8 +1,8 @@
 //! Prompts, and the error curves of in-context predictors compared with closed forms.
 
 use headway_tasks::{
-    Baseline, Batch, Inputs, Seed, Shift, Split, Stream, Targets, Task,
-    baseline::{averaging::Averaging, knn::Knn, least_squares::LeastSquares, ridge::Ridge},
+    Batch, Inputs, Seed, Shift, Split, Stream, Targets, Task,
+    baseline::{Baseline, averaging::Averaging, knn::Knn, least_squares::LeastSquares, ridge::Ridge},
     icl::{family::InContextTask, linear::LinearConfig},
     prompt::alternating::{self, AnswerKind, Prompt},
 };

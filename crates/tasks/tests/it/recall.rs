@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headway_tasks::{
-    Baseline, Batch, Example, Inputs, Seed, Split, Stream, Targets, Task, TaskDims, TaskInput,
-    baseline::{chance::Chance, lookup::Lookup, seen::Seen},
+    Batch, Example, Inputs, Seed, Split, Stream, Targets, Task, TaskDims, TaskInput,
+    baseline::{Baseline, chance::Chance, lookup::Lookup, seen::Seen},
     recall::{
         distance,
         in_context_recall::InContextRecallConfig,

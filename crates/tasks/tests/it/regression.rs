@@ -1,9 +1,9 @@
 //! Regression with one example per row: the layout and the predictors by hand, and compared with each other.
 
 use headway_tasks::{
-    Batch, Distribution, RegressionConfig, Seed, Split, Stream, TaskConfig,
-    baseline::{in_context::InContext, least_squares::LeastSquares, ridge::Ridge},
-    gradient_descent,
+    Batch, Distribution, Seed, Split, Stream, TaskConfig,
+    baseline::{gradient_descent::gradient_descent, in_context::InContext, least_squares::LeastSquares, ridge::Ridge},
+    icl::regression::RegressionConfig,
     prompt::rows::{read, write},
 };
 use nalgebra::{DMatrix, DVector};

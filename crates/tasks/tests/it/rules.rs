@@ -1,8 +1,9 @@
 //! In-context rules, by hand and by the conditions that define their answers.
 
 use headway_tasks::{
-    Baseline, Batch, Seed, Split, Stream, Task,
+    Batch, Seed, Split, Stream, Task,
     baseline::{
+        Baseline,
         gradient_descent::GradientDescent,
         in_context::InContext,
         knn::Knn,

@@ -1,8 +1,8 @@
 //! Sequence tasks and their classical predictors, compared with hand computations.
 
 use headway_tasks::{
-    Baseline, Batch, Distribution, Example, Inputs, Seed, Split, Stream, Targets, Task, TaskDims, TaskSpec,
-    baseline::{chance::Chance, flattened::Flattened, mean::Mean, per_position::PerPosition},
+    Batch, Distribution, Example, Inputs, Seed, Split, Stream, Targets, Task, TaskDims, TaskSpec,
+    baseline::{Baseline, chance::Chance, flattened::Flattened, mean::Mean, per_position::PerPosition},
     seq2seq::{
         copy::{CopyConfig, CopyTask},
         relu_network::{ReluNetwork, ReluNetworkConfig},

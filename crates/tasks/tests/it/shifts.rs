@@ -1,8 +1,8 @@
 //! Shifted prompts compared with the same prompts without a shift: what changes, by how much, and what stays the same.
 
 use headway_tasks::{
-    Baseline, Batch, DataConfig, SHIFTS, Seed, Shift, Source, Split, Stream, TASKS, Targets, Task, TaskConfig,
-    baseline::least_squares::LeastSquares,
+    Batch, DataConfig, SHIFTS, Seed, Shift, Source, Split, Stream, TASKS, Targets, Task, TaskConfig,
+    baseline::{Baseline, least_squares::LeastSquares},
     icl::{family::InContextTask, linear::LinearConfig, logistic::LogisticConfig},
     prompt::alternating::{Prompt, x_position},
 };

@@ -21,7 +21,10 @@ use std::{
     sync::Arc,
 };
 
-use headway_tasks::{FunctionConfig, Interval, Jet, Order, Table, TaskConfig, breaks, interval::Derivatives};
+use headway_tasks::{
+    Derivatives, Interval, Jet, Order, TaskConfig, breaks,
+    seq2seq::function::{FunctionConfig, Table},
+};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -173,7 +176,11 @@ impl Scalar {
     }
 
     /// A function given by a formula or a built-in.
-    pub fn written(text: impl Into<String>, function: headway_tasks::Function, kinks: Vec<f64>) -> Self {
+    pub fn written(
+        text: impl Into<String>,
+        function: headway_tasks::seq2seq::function::Function,
+        kinks: Vec<f64>,
+    ) -> Self {
         let same = function.clone();
         let enclosure = move |x: Jet| {
             let undefined = Jet::constant(Interval::UNDEFINED, 1, x.order());
@@ -203,7 +210,7 @@ impl Scalar {
             d_in: 1,
             outputs,
             table: None,
-            domain: headway_tasks::Domain::Cube { low, high },
+            domain: headway_tasks::seq2seq::function::Domain::Cube { low, high },
         };
         Ok(Self::written(text, function(&config, "function")?, kinks.to_vec()))
     }
@@ -237,8 +244,8 @@ impl Scalar {
     }
 }
 
-fn function(config: &FunctionConfig, key: &'static str) -> Result<headway_tasks::Function, Refusal> {
-    headway_tasks::Function::new(config).map_err(|problems| {
+fn function(config: &FunctionConfig, key: &'static str) -> Result<headway_tasks::seq2seq::function::Function, Refusal> {
+    headway_tasks::seq2seq::function::Function::new(config).map_err(|problems| {
         let problems: Vec<String> = problems.into_iter().map(|problem| problem.into_parts().1).collect();
         Refusal::invalid(key, problems.join("; "))
     })

@@ -29,7 +29,10 @@ pub mod squares;
 use std::f64::consts::SQRT_2;
 
 use headway_plain::network::{Head, InputMap};
-use headway_tasks::{Descent, Distribution, Probe, RegressionConfig, TaskConfig};
+use headway_tasks::{
+    Distribution, Probe, TaskConfig,
+    icl::regression::{Descent, RegressionConfig},
+};
 use nalgebra::{DMatrix, DVector};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};

@@ -27,7 +27,7 @@ use std::{
 };
 
 use headway_model::weights::Array;
-use headway_tasks::{FunctionConfig, Probe, TaskConfig};
+use headway_tasks::{Probe, TaskConfig, seq2seq::function::FunctionConfig};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 

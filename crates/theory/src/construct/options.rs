@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, path::Path};
 
 use headway_model::weights::Array;
-use headway_tasks::{Domain, TaskConfig, TaskError};
+use headway_tasks::{TaskConfig, TaskError, seq2seq::function::Domain};
 use serde::{Deserialize, Serialize};
 
 use super::{Construction, Request};

@@ -69,7 +69,7 @@ impl Options for Config {
 
     fn plan(&self, _: Option<options::Given>, _: usize) -> Result<Planned, Refusal> {
         let sizes = Sizes { seq_len: (None, 1), d_in: (self.d_in, 3) };
-        let written = WrittenDown::new(&self.function, &sizes, headway_tasks::Domain::Sphere)?;
+        let written = WrittenDown::new(&self.function, &sizes, headway_tasks::seq2seq::function::Domain::Sphere)?;
         let construction = Prefix {
             d_in: written.config.d_in,
             function: Target::written(&written.text, written.per_position()?),

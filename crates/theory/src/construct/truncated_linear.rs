@@ -21,7 +21,10 @@ use headway_plain::{
     Readout,
     network::{Head, InputMap},
 };
-use headway_tasks::{Distribution, GivenForms, Seed, Stream, TaskConfig, TruncatedLinearConfig};
+use headway_tasks::{
+    Distribution, Seed, Stream, TaskConfig,
+    seq2seq::truncated_linear::{GivenForms, TruncatedLinearConfig},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -158,7 +161,10 @@ pub fn forms(mut arrays: BTreeMap<String, Array>, path: &Path) -> Result<GivenFo
 /// The w and t of a task, drawn or given, rounded as the task rounds them.
 fn draw(config: &TruncatedLinearConfig, seed: u64) -> Result<GivenForms, Refusal> {
     sound(&TaskConfig::TruncatedLinear(config.clone()).validate())?;
-    let drawn = headway_tasks::TruncatedLinear::new(config.clone(), &mut Seed(seed).rng(Stream::Task, 0));
+    let drawn = headway_tasks::seq2seq::truncated_linear::TruncatedLinear::new(
+        config.clone(),
+        &mut Seed(seed).rng(Stream::Task, 0),
+    );
     let weights = drawn.weights.column_iter().map(|w| w.iter().copied().map(f64::from).collect());
     Ok(GivenForms { weights: weights.collect(), offsets: drawn.offsets.iter().copied().map(f64::from).collect() })
 }

@@ -1,6 +1,9 @@
 //! Functions given as options, by name or by formula.
 
-use headway_tasks::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig, TaskError};
+use headway_tasks::{
+    TaskError,
+    seq2seq::function::{BUILT_INS, BuiltIn, Domain, Function, FunctionConfig},
+};
 
 use super::options::sound;
 use crate::{refusal::Refusal, target::Target};

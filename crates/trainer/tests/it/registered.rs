@@ -21,8 +21,8 @@ use headway_model::{
     weights,
 };
 use headway_tasks::{
-    Baseline, Example, Files, Inputs, SampleRng, Split, Targets, Task, TaskConfig, TaskDims, TaskError, TaskInput,
-    TaskSpec, baseline::mean::Mean,
+    Example, Files, Inputs, SampleRng, Split, Targets, Task, TaskConfig, TaskDims, TaskError, TaskInput, TaskSpec,
+    baseline::{Baseline, mean::Mean},
 };
 use headway_testkit::laws;
 use headway_trainer::{

@@ -33,7 +33,10 @@ use headway_plain::{
     Readout,
     network::{InputMap, Matrix},
 };
-use headway_tasks::{Distribution, GivenNetwork, ReluNetworkConfig, Seed, Stream, TaskConfig};
+use headway_tasks::{
+    Distribution, Seed, Stream, TaskConfig,
+    seq2seq::relu_network::{GivenNetwork, ReluNetworkConfig},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -124,7 +127,10 @@ impl Options for Config {
         } else {
             let config = ReluNetworkConfig { d, d_hidden: self.hidden, ..base };
             sound(&TaskConfig::ReluNetwork(config.clone()).validate())?;
-            let drawn = headway_tasks::ReluNetwork::new(config.clone(), &mut Seed(self.seed).rng(Stream::Task, 0));
+            let drawn = headway_tasks::seq2seq::relu_network::ReluNetwork::new(
+                config.clone(),
+                &mut Seed(self.seed).rng(Stream::Task, 0),
+            );
             // Written down, so that the task rounds nothing that the construction does not.
             let given = drawn.written_down().given.unwrap_or_else(|| unreachable!("written down means given"));
             let GivenNetwork { weights_in, bias_in, weights_out, bias_out } = given;

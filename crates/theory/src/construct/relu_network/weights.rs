@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{refusal::Refusal, target::Target};
 use headway_model::weights::Array;
-use headway_tasks::{GivenNetwork, ReluNetworkConfig};
+use headway_tasks::seq2seq::relu_network::{GivenNetwork, ReluNetworkConfig};
 
 /// vec(Y) = W₂ relu(W₁ vec(X) + b₁) + b₂, where vec concatenates the rows of X, one per position.
 #[derive(Clone, Debug, PartialEq)]

@@ -26,7 +26,7 @@ use std::{
 };
 
 use headway_model::weights::Array;
-use headway_tasks::{Distribution, ReluNetworkConfig, TaskConfig};
+use headway_tasks::{Distribution, TaskConfig, seq2seq::relu_network::ReluNetworkConfig};
 use serde::{Deserialize, Serialize};
 
 use super::{
