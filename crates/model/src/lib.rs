@@ -47,7 +47,6 @@ mod registry;
 mod trace;
 pub mod weights;
 
-pub use adapter::{Adapter, LowRankConfig, PrefixConfig, PromptConfig};
 pub use attention::{
     AttentionConfig, MultiHeadAttention,
     gate::{Gate, OutputGate},
@@ -71,7 +70,6 @@ pub use init::Initializer;
 pub use input_map::InputMap;
 pub use linear::{Linear, Projection};
 pub use mask::Mask;
-pub use norm::LayerNorm;
 pub use parameter::{Buffer, Matrix};
 pub use registry::{Listed, RegisterError, Registered};
 pub use trace::{LayerTrace, Recorder, Replacement, Trace};

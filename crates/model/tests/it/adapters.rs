@@ -7,10 +7,10 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use headway_model::{
-    Adapter, AttentionStackConfig, Capability, Heads, Input, IoDims, KernelKind, LowRankConfig, Model, ModelConfig,
-    Norm, PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, PrefixConfig, PromptConfig,
-    StackLayer, StackMap, StackReadout, StateMixer, TransformerConfig,
-    adapter::{MergeError, Target, is_adapter, merge},
+    AttentionStackConfig, Capability, Heads, Input, IoDims, KernelKind, Model, ModelConfig, Norm, PaperOneLayerConfig,
+    PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, StackLayer, StackMap, StackReadout, StateMixer,
+    TransformerConfig,
+    adapter::{Adapter, LowRankConfig, MergeError, PrefixConfig, PromptConfig, Target, is_adapter, merge},
     parameters::Key,
     weights::{Array, arrays, load, load_partial, shapes, to_host},
 };

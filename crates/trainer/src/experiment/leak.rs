@@ -30,7 +30,9 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
     use headway_model::{
-        LowRankConfig, Model, ModelConfig, PrefixConfig, PromptConfig, TransformerConfig, weights::to_host,
+        Model, ModelConfig, TransformerConfig,
+        adapter::{LowRankConfig, PrefixConfig, PromptConfig},
+        weights::to_host,
     };
     use headway_tasks::{Batch, DataConfig, Inputs, Source, Split, TASKS, TaskConfig};
 

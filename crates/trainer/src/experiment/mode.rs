@@ -1,6 +1,9 @@
 //! Modes of fine-tuning: the section `finetune` of an experiment.
 
-use headway_model::{Adapter, LowRankConfig, ModelConfig, PrefixConfig, PromptConfig};
+use headway_model::{
+    ModelConfig,
+    adapter::{Adapter, LowRankConfig, PrefixConfig, PromptConfig},
+};
 
 use crate::list::list;
 
