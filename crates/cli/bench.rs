@@ -8,7 +8,7 @@ use std::{
 
 use crate::error::Error;
 use headway_draw::{Figure, Series};
-use headway_plain::exponent;
+use headway_plain::convergence::exponent;
 use headway_trainer::{
     ErrorKind,
     bench::{BENCHES, Bench as Benchmark, Timing, matmul_peak},

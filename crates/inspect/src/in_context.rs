@@ -405,5 +405,5 @@ fn beside(name: &str, rule: LinearRule, probes: &[Probe]) -> LinearFit {
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    headway_plain::mean(&values.collect::<Vec<_>>()).filter(|mean| mean.is_finite())
+    headway_plain::statistics::mean(&values.collect::<Vec<_>>()).filter(|mean| mean.is_finite())
 }

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use headway_model::{Input, weights};
-use headway_plain::{Network, network::Matrix};
+use headway_plain::network::{Matrix, Network};
 use headway_tasks::Split;
 use serde::Serialize;
 

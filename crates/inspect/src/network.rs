@@ -1,7 +1,7 @@
 //! From a model and its named arrays to the plain network that is analysed.
 
 use headway_model::{Model, ModelConfig, adapter::merge, plain::Parameters, weights};
-use headway_plain::Network;
+use headway_plain::network::Network;
 use headway_trainer::experiment::FinetuneConfig;
 
 use crate::error::Error;

@@ -1,7 +1,7 @@
 //! The paths through a subject's heads, and the contribution of each.
 
 use headway_plain::{
-    Network,
+    network::Network,
     paths::{Decomposition, count, decompose, path},
 };
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! Rank collapse of a subject: the residual after each layer, with parts of the network switched on and off.
 
 use headway_plain::{
-    Network,
+    network::Network,
     rank::{fall_ratios, residuals},
 };
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! Computations in f64 on the host, without any device. From the weights alone, as a plain [`network`], come its
 //! [`rank`] collapse and its [`paths`]. From its patterns comes what [`attention`] attends to; from its predictions,
-//! which [`linear_rule`] they follow; and from its hidden states, what a [`ridge`] regression can read off them.
+//! which [`linear_rule`] they follow; and from its hidden states, what a [`Ridge`] regression can read off them.
 //! [`statistics`] say how far to trust a few runs, and [`convergence`] how fast one quantity falls with another.
 
 pub mod attention;
@@ -9,13 +9,9 @@ pub mod linear_rule;
 pub mod network;
 pub mod paths;
 pub mod rank;
-pub mod readout;
-pub mod ridge;
+mod readout;
+mod ridge;
 pub mod statistics;
 
-pub use convergence::{exponent, exponent_interval};
-pub use linear_rule::LinearRule;
-pub use network::Network;
 pub use readout::Readout;
 pub use ridge::Ridge;
-pub use statistics::{Interval, bca, mean, mean_interval, sign_flip_test};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use headway_plain::{
-    exponent, exponent_interval,
+    convergence::{exponent, exponent_interval},
     statistics::{self, Interval},
 };
 use headway_tasks::{Seed, Stream};

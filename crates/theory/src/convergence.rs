@@ -4,7 +4,7 @@
 //! [`Measurements::agrees`] gives the verdict.
 
 use burn::tensor::Device;
-use headway_plain::exponent;
+use headway_plain::convergence::exponent;
 use thiserror::Error;
 
 use crate::{

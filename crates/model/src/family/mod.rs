@@ -119,7 +119,7 @@ pub trait Family {
     ///
     /// # Errors
     /// [`NoPlainForm`] if the network has no plain form, with the reason.
-    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm>;
+    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::network::Network, NoPlainForm>;
 
     /// Number of heads in every layer; `None` if layers differ.
     fn n_heads(&self) -> Option<usize>;

@@ -1,6 +1,9 @@
 //! Intervals and tests agree with SciPy's, from the same random numbers.
 
-use headway_plain::{Interval, bca, exponent_interval, mean, mean_interval, sign_flip_test, statistics::ratio};
+use headway_plain::{
+    convergence::exponent_interval,
+    statistics::{Interval, bca, mean, mean_interval, ratio, sign_flip_test},
+};
 use serde::Deserialize;
 
 const TOLERANCE: f64 = 1e-9;

@@ -294,10 +294,10 @@ impl Family for Single {
         Shape { embedded: [dims.seq_len, d_model], layers: vec![layer], width: dims.d_out }
     }
 
-    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm> {
+    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::network::Network, NoPlainForm> {
         is_softmax(&self.kernel)?;
         let layers = vec![parameters.attention("attention", self.n_heads)?];
-        Ok(headway_plain::Network { layers, causal: false })
+        Ok(headway_plain::network::Network { layers, causal: false })
     }
 
     fn n_heads(&self) -> Option<usize> {

@@ -157,7 +157,7 @@ impl Family for AttentionStackConfig {
         }
     }
 
-    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm> {
+    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::network::Network, NoPlainForm> {
         self.plain_network(parameters)
     }
 

@@ -70,7 +70,7 @@ impl Family for PaperOneLayerConfig {
         }
     }
 
-    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm> {
+    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::network::Network, NoPlainForm> {
         self.plain_network(parameters)
     }
 

@@ -1,6 +1,6 @@
 //! The one-layer model as plain matrices.
 
-use headway_plain::Network;
+use headway_plain::network::Network;
 
 use super::PaperOneLayerConfig;
 use crate::plain::{NoPlainForm, Parameters, is_softmax};

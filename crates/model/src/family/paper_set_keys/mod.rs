@@ -65,7 +65,7 @@ impl Family for PaperSetKeysConfig {
         }
     }
 
-    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm> {
+    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::network::Network, NoPlainForm> {
         self.plain_network(parameters)
     }
 

@@ -53,7 +53,7 @@ impl Family for PaperTwoLayerConfig {
         Shape { embedded: [rows, d_model], layers: vec![layer; 2], width: dims.d_out }
     }
 
-    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm> {
+    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::network::Network, NoPlainForm> {
         self.plain_network(parameters)
     }
 

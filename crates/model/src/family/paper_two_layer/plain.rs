@@ -1,6 +1,6 @@
 //! The two-layer model as plain matrices.
 
-use headway_plain::Network;
+use headway_plain::network::Network;
 
 use super::PaperTwoLayerConfig;
 use crate::plain::{NoPlainForm, Parameters, is_softmax};

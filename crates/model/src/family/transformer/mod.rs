@@ -133,7 +133,7 @@ impl Family for TransformerConfig {
         Shape { embedded: [dims.seq_len, d_model], layers: vec![layer; n_layers], width: dims.d_out }
     }
 
-    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::Network, NoPlainForm> {
+    fn plain(&self, parameters: &Parameters) -> Result<headway_plain::network::Network, NoPlainForm> {
         self.plain_network(parameters)
     }
 
