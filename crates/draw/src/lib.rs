@@ -31,16 +31,16 @@
 
 mod axis;
 mod canvas;
-pub mod csv;
+mod csv;
 mod escape;
-pub mod figure;
-pub mod forest;
-pub mod heatmap;
+mod figure;
+mod forest;
+mod heatmap;
 mod ink;
 mod legend;
-pub mod number;
-pub mod pattern;
-pub mod report;
+mod number;
+mod pattern;
+mod report;
 mod style;
 mod svg;
 mod table;
