@@ -16,20 +16,20 @@
 )]
 #![allow(clippy::many_single_char_names, reason = "q, k, v and A, B, C are what the formulas call them")]
 
-pub mod adam;
-pub mod attention;
-pub mod cross_entropy;
+mod adam;
+mod attention;
+mod cross_entropy;
 mod flex;
-pub mod gelu;
+mod gelu;
 #[cfg(all(feature = "gpu", not(feature = "fusion")))]
 mod gpu;
-pub mod joined;
+mod joined;
 pub mod launches;
-pub mod layer_norm;
-pub mod linear;
+mod layer_norm;
+mod linear;
 pub mod memory;
-pub mod modulated;
-pub mod squared_error;
+mod modulated;
+mod squared_error;
 pub mod update;
 mod vector;
 
