@@ -6,7 +6,7 @@ use headway_exchange::names::CONVENTIONS;
 use headway_model::{KernelKind, ModelConfig, PositionKind};
 use headway_study::reproduce::REPRODUCTIONS;
 use headway_tasks::{TaskConfig, seq2seq::function::BUILT_INS};
-use headway_theory::CONSTRUCTIONS;
+use headway_theory::construct::CONSTRUCTIONS;
 use headway_trainer::{experiment::MODES, optimizer::OPTIMIZERS};
 use serde::Serialize;
 

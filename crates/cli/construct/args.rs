@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use headway_theory::{
-    Attention, Mode,
+    cells::Attention,
     construct::{
         ConstructionConfig, activation, in_context_gd, max_affine, options, prefix, relu_network, seq2seq,
         truncated_linear::{self, ClampConfig},
         truncated_linear_heads,
     },
+    interpolation::Mode,
     smoothness::Given,
 };
 use headway_trainer::device::DeviceSpec;

@@ -8,11 +8,14 @@ use headway_plain::convergence::exponent;
 use thiserror::Error;
 
 use crate::{
-    Attention, Certificate, Effort, Mode, Refusal, Request, Target, certify,
+    Certificate, Effort, Refusal, Target,
+    cells::Attention,
+    certify,
     construct::{
-        Construction, InContextGd, MaxAffine, Prefix, ReluNetwork, ReluWeights, TruncatedLinear, TruncatedLinearHeads,
-        in_context_gd, max_affine, relu_network, truncated_linear::Clamp,
+        Construction, InContextGd, MaxAffine, Prefix, ReluNetwork, ReluWeights, Request, TruncatedLinear,
+        TruncatedLinearHeads, in_context_gd, max_affine, relu_network, truncated_linear::Clamp,
     },
+    interpolation::Mode,
     smoothness::Given,
 };
 

@@ -29,27 +29,24 @@
 )]
 
 mod assemble;
-pub mod bound;
+mod bound;
 pub mod cells;
-pub mod certify;
+mod certify;
 pub mod construct;
 pub mod convergence;
-pub mod domain;
+mod domain;
 pub mod enclosure;
 pub mod interpolation;
 pub mod mixing;
-pub mod network;
+mod network;
 mod refusal;
 pub mod smoothness;
-pub mod space;
+mod space;
 mod target;
 
 pub use bound::{Basis, Bound, Term};
-pub use cells::Attention;
 pub use certify::{Certificate, Effort, Hardest, Line, Measured, Objection, Verdict, certify};
-pub use construct::{CONSTRUCTIONS, Construction, Request, Temperature};
 pub use domain::{Domain, Partition};
-pub use interpolation::Mode;
 pub use network::{Layer, Network};
 pub use refusal::{Limit, Refusal};
 pub use space::Space;

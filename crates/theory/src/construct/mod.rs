@@ -300,12 +300,12 @@ mod tests {
             partition: max_affine::Cut::Grid(max_affine::Grid {
                 d_in: 4,
                 function: step,
-                mode: crate::Mode::default(),
+                mode: crate::interpolation::Mode::default(),
                 per_axis: None,
                 padding: None,
                 given: crate::smoothness::Given::default(),
             }),
-            attention: crate::Attention::default(),
+            attention: crate::cells::Attention::default(),
         };
         let request = Request { tolerance: 0.1, max_parameters: 50_000_000 };
         let refusal = cells.build(request).unwrap_err();

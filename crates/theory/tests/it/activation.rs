@@ -3,8 +3,9 @@
 #![allow(clippy::float_cmp, reason = "hard points are the very ones, to the last bit")]
 
 use headway_theory::{
-    Mode, Refusal, Request, Verdict,
-    construct::{Activation, activation::Scalar},
+    Refusal, Verdict,
+    construct::{Activation, Request, activation::Scalar},
+    interpolation::Mode,
 };
 
 use crate::stages::{self, holds, knew_its_size, slope};

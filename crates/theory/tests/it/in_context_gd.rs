@@ -1,9 +1,9 @@
 //! Gradient descent on the prompt's regression, in both forms.
 
 use headway_theory::{
-    Construction, Refusal, Request,
+    Refusal,
     construct::{
-        InContextGd,
+        Construction, InContextGd, Request,
         in_context_gd::{Form, squares::Ripple},
     },
     interpolation::Moments,

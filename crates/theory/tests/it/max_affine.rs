@@ -1,11 +1,13 @@
 //! Cells of affine scores, by self-attention and by cross-attention.
 
 use headway_theory::{
-    Attention, Mode, Refusal, Request, Target,
+    Refusal, Target,
+    cells::Attention,
     construct::{
-        MaxAffine,
+        MaxAffine, Request,
         max_affine::{Cut, GivenCells, Grid},
     },
+    interpolation::Mode,
     smoothness::Given,
 };
 

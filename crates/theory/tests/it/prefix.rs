@@ -1,6 +1,11 @@
 //! A function on the circle or the sphere by one frozen head and a prefix.
 
-use headway_theory::{Mode, Refusal, Request, Target, construct::Prefix, smoothness::Given};
+use headway_theory::{
+    Refusal, Target,
+    construct::{Prefix, Request},
+    interpolation::Mode,
+    smoothness::Given,
+};
 
 use crate::stages::{self, holds, knew_its_size, slope};
 

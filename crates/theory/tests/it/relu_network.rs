@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, time::Instant};
 
 use headway_model::{Input, weights::Array, weights::to_host};
 use headway_theory::{
-    Mode, Refusal, Request,
-    construct::{Form, ReluNetwork, ReluWeights},
+    Refusal,
+    construct::{Form, ReluNetwork, ReluWeights, Request},
+    interpolation::Mode,
 };
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};

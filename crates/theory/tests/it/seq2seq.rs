@@ -1,9 +1,9 @@
 //! Continuous functions of the whole sequence, by a grid and by a fit.
 
 use headway_theory::{
-    Basis, Construction, Refusal, Request, Target, Verdict,
+    Basis, Refusal, Target, Verdict,
     construct::{
-        Seq2seq,
+        Construction, Request, Seq2seq,
         seq2seq::{Method, Source},
     },
 };

@@ -1,7 +1,10 @@
 //! All stages of a construction: double precision, the model on the CPU, and the model on wgpu if that is built.
 
 use headway_testkit::devices;
-use headway_theory::{Certificate, Construction, Effort, Refusal, Request, certify};
+use headway_theory::{
+    Certificate, Effort, Refusal, certify,
+    construct::{Construction, Request},
+};
 
 /// One certificate per device, each of which includes the double-precision stage.
 ///

@@ -1,8 +1,9 @@
 //! The clamp by one head and by many.
 
 use headway_theory::{
-    Effort, Mode, Refusal, Request, certify,
-    construct::{TruncatedLinear, TruncatedLinearHeads, truncated_linear::Clamp},
+    Effort, Refusal, certify,
+    construct::{Request, TruncatedLinear, TruncatedLinearHeads, truncated_linear::Clamp},
+    interpolation::Mode,
 };
 
 use crate::stages::{self, holds, knew_its_size, slope};
