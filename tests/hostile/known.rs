@@ -215,6 +215,18 @@ fn tables_that_are_dense() {
 }
 
 #[test]
+fn ranges_of_any_length_beside_groups() {
+    let _alone = alone();
+    let experiment = "[task.file]\npath = \"table.csv\"\ninputs = [\"x\"]\ntargets = [\"y\"]\ngroup = \"x\"\n\
+        split = { train = [0, 9000000000000], test = [0, 1] }\n[model.transformer]\n";
+    let folder = workplace().join("ranges");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("table.csv"), "x,y\n0,1\n1,2\n2,3\n").unwrap();
+    let path = folder.join("table.csv");
+    text_refused("experiment", experiment.replace("table.csv", path.to_str().unwrap()), "ranges say it all");
+}
+
+#[test]
 fn headers_that_are_deep_or_dense() {
     let _alone = alone();
     harmless(

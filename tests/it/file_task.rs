@@ -54,7 +54,8 @@ fn scores_are_in_the_units_of_the_data_and_other_data_is_another_run() {
     assert!(again.stdout.contains("test/mae"), "{}", again.stdout);
 
     lab.write("data.csv", table(true, 1.0));
-    lab.headway(&["eval", "run", "--device", "cpu"]).fail(3, &["holds other data than when it was first read"]);
+    lab.headway(&["eval", "run", "--device", "cpu"])
+        .fail(3, &["holds other data than when it was first read"]);
     // Sizes edited by hand are not trusted.
     let found = lab.read("run/experiment.toml").replace("examples = 40", "examples = 4000");
     lab.write("found.toml", found.replace("train = 32", "train = 3200"));
@@ -148,11 +149,15 @@ fn parts_are_ranges_or_whole_groups() {
         ("task.split={train=[0,30],test=[29,40]}", "train and test share examples"),
         ("task.split={train=[0,30],test=[30,41]}", "test = [30, 41] goes beyond the 40 examples"),
         ("task.split=0.8", "give shares, as in [0.8, 0.1, 0.1], or ranges"),
+        ("task.split={train=[0,9000000000000],test=[0,1]}", "train = [0, 9000000000000] goes beyond the 40 examples"),
         ("task.group=b", "`b` has one value alone; at least 2 groups are needed"),
         ("task.tokens=3", "2 columns of tokens; name one"),
     ] {
         lab.headway(&["check", "experiment.toml", "-s", set]).fail(2, &[problem]);
     }
+    // Refused before any range is counted out.
+    let sets = ["-s", "task.split={train=[0,9000000000000],test=[0,1]}", "-s", "task.group=station"];
+    lab.headway(&[&["check", "experiment.toml"], &sets[..]].concat()).fail(2, &["task.file.split: ranges say it all"]);
 }
 
 /// A horizon of 2 steps after 3 positions, from a file that numpy compressed; answers have its shape.

@@ -135,7 +135,9 @@ impl FoundData {
             TaskInput::Continuous { d_in } => (Some(d_in), None),
             TaskInput::Tokens { vocab } => (None, Some(vocab)),
         };
-        let split = rows.groups.as_ref().map(|groups| config.order_of_groups(groups).1);
+        // Ranges beside groups are refused, and may be too long to be counted out before.
+        let groups = rows.groups.as_ref().filter(|_| matches!(config.split, FileSplit::Shares(_)));
+        let split = groups.map(|groups| config.order_of_groups(groups).1);
         Self { sha256, examples: rows.n, seq_len: rows.seq_len, d_in, vocab, d_out: rows.d_out, split }
     }
 
