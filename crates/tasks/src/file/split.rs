@@ -87,26 +87,29 @@ impl FileSplit {
             Self::Ranges(_) => return (self.order(groups.len(), None), self.sizes(groups.len())),
         };
         let total: f64 = shares.iter().sum();
-        let mut members: Vec<Vec<usize>> = vec![Vec::new(); groups.iter().max().map_or(0, |most| *most as usize + 1)];
-        groups.iter().enumerate().for_each(|(example, group)| members[*group as usize].push(example));
+        let mut examples: Vec<usize> = (0..groups.len()).collect();
+        examples.sort_by_key(|example| groups[*example]);
+        let mut members: Vec<&[usize]> = examples.chunk_by(|a, b| groups[*a] == groups[*b]).collect();
         if let Some(rng) = rng {
             members.shuffle(rng);
         }
+        let mut left = members.as_slice();
         let mut deal = |share: f64| {
             let wanted = share / total * groups.len() as f64;
-            let mut part = Vec::new();
-            while share > 0.0 && members.len() > 1 {
-                let next = members[members.len() - 1].len() as f64;
-                let taken = part.len() as f64;
-                if !part.is_empty() && (taken + next - wanted).abs() >= (wanted - taken).abs() {
+            let (mut first, mut taken) = (left.len(), 0.0);
+            while share > 0.0 && first > 1 {
+                let next = left[first - 1].len() as f64;
+                if taken > 0.0 && (taken + next - wanted).abs() >= (wanted - taken).abs() {
                     break;
                 }
-                part.splice(0..0, members.pop().unwrap_or_default());
+                (first, taken) = (first - 1, taken + next);
             }
-            part
+            let (rest, part) = left.split_at(first);
+            left = rest;
+            part.concat()
         };
         let (test, validation) = (deal(shares[2]), deal(shares[1]));
-        let train: Vec<usize> = members.concat();
+        let train = left.concat();
         let sizes = [train.len(), validation.len(), test.len()];
         ([train, validation, test].concat(), sizes)
     }
