@@ -53,6 +53,10 @@ pub(super) fn of_arrays(x: Numbers, y: Numbers, group: Option<Numbers>, config: 
         [n, seq_len] => (n, seq_len, 1),
         _ => return Err(unfit()),
     };
+    if config.horizon && shape_y.len() < 3 {
+        let problem = "have no axis of steps; give [n, horizon, d_out], or leave horizon out";
+        return Err(format!("horizon = true, and targets {shape_y:?} {problem}"));
+    }
     let has_classes = config.has_classes(matches!(*shape_y.as_slice(), [_]) || has_tokens && shape_y == [n, seq_len]);
     // Width of a target, and its shape if it belongs to the whole sequence.
     let (width, answer) = match *shape_y.as_slice() {
@@ -82,21 +86,27 @@ pub(super) fn of_arrays(x: Numbers, y: Numbers, group: Option<Numbers>, config: 
     } else {
         (Targets::Continuous(y.values), width, answer)
     };
-    let groups = group.map(|group| groups_of(group, n)).transpose()?;
+    let groups = group.map(|group| groups_of(&group, n)).transpose()?;
     Ok(Rows { n, seq_len, input, d_out, inputs, targets, answer, groups })
 }
 
-/// The group of each example, numbered by increasing values.
-fn groups_of(group: Numbers, n: usize) -> Result<Vec<u32>, String> {
+/// The group of each example, numbered by first occurrence.
+fn groups_of(group: &Numbers, n: usize) -> Result<Vec<u32>, String> {
     if group.shape != [n] {
         return Err(format!("groups {:?} of {n} examples; give one number for each, [n]", group.shape));
     }
     let mut known = BTreeMap::new();
-    let number = |value: &f32| {
+    let number = |(at, value): (usize, &f32)| {
+        if id(value.abs()).is_none() {
+            let problem =
+                "may be rounded, which joins groups: give whole numbers below 16777216, as by numbering the groups";
+            return Err(format!("group of example {at}: {value} {problem}"));
+        }
         let count = known.len() as u32;
-        *known.entry(value.to_bits()).or_insert(count)
+        // As an integer, 0 and -0 are one group.
+        Ok(*known.entry(*value as i32).or_insert(count))
     };
-    Ok(group.values.iter().map(number).collect())
+    group.values.iter().enumerate().map(number).collect()
 }
 
 /// What is wrong with a cell that is neither a token nor a class.
@@ -140,4 +150,32 @@ pub(super) fn place(shape: &[usize], at: usize) -> String {
     }
     indices.reverse();
     indices.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_told_apart_exactly_or_refused() {
+        let groups = |values: &[f32]| groups_of(&Numbers { shape: vec![3], values: values.to_vec() }, 3);
+        assert_eq!(groups(&[5.0, -3.0, 5.0]), Ok(vec![0, 1, 0]));
+        assert_eq!(groups(&[0.0, -0.0, 16_777_215.0]), Ok(vec![0, 0, 1]));
+        for wrong in [16_777_216.0, -16_777_216.0, 0.5, f32::NAN, f32::INFINITY] {
+            let said = groups(&[0.0, 1.0, wrong]).err().unwrap_or_default();
+            assert!(
+                said.starts_with("group of example 2: ") && said.contains("whole numbers below"),
+                "{wrong}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_horizon_has_an_axis() {
+        let of = |shape: &[usize]| Numbers { shape: shape.to_vec(), values: vec![1.0; shape.iter().product()] };
+        let config = FileConfig { horizon: true, ..FileConfig::default() };
+        let said = of_arrays(of(&[4, 3, 2]), of(&[4, 3]), None, &config).err().unwrap_or_default();
+        assert!(said.starts_with("horizon = true, and targets [4, 3] have no axis of steps"), "{said}");
+        assert!(of_arrays(of(&[4, 3, 2]), of(&[4, 3, 1]), None, &config).is_ok());
+    }
 }
