@@ -596,7 +596,7 @@ fn read_data(folder: &Path) -> Result<(), Error> {
     let out = folder.join("out").with_extension(Path::new(name).extension().unwrap());
     let predicted = Predictor::load(&trained.1, None, &cpu())?.file(&folder.join(name), &out, &mut |_, _| ());
     let end = match predicted {
-        // A number may be too large for the network, which is exit code 5.
+        // A network in half precision may be asked too much, which is exit code 5.
         Ok(_) | Err(headway_trainer::Error::NotFinite(_)) => task,
         Err(error) => task.and(Err(error)),
     };

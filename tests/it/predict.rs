@@ -147,7 +147,7 @@ fn one_example_is_answered_as_json_and_classes_have_their_probability() {
     assert!(out.starts_with(&format!("example,label,probability\nx,,\nx,{class},0.")), "{out}");
     for (example, problem) in [
         ("[3, 9]", "inputs[1] is 9, no token: this network knows the whole numbers from 0 to 8"),
-        ("[3, 1, 2]", "inputs [3]; this network takes one example of tokens below 9, [n, seq_len] with seq_len 1 to 2"),
+        ("[3, 1, 2]", "inputs [3]; this network takes one example of tokens below 9, [seq_len] with seq_len 1 to 2"),
         ("{}", "give one example, an array of tokens"),
         ("[3,", "EOF while parsing"),
     ] {
@@ -183,6 +183,11 @@ fn inputs_that_it_does_not_take_are_refused_with_their_place() {
     refuse("in.npy", "out.npy", "in.npy: inputs[4, 1, 1] is NaN, no number to compute with");
     lab.write("in.npy", npy(&Array { shape: vec![3, 5, 2], values: vec![0.5; 30] }));
     refuse("in.npy", "out.npy", "inputs [3, 5, 2]; this network takes [n, seq_len, 2] with seq_len 1 to 3");
+    array.values[27] = 3e38;
+    lab.write("in.npy", npy(&array));
+    refuse("in.npy", "out.npy", "in.npy: example 4: the network's answer is not finite, and its weights are");
+    lab.write("in.csv", "example,a,b\nm,1,2\nn,1,3e38\n");
+    refuse("in.csv", "out.csv", "in.csv: example n: the network's answer is not finite");
     lab.write("in.npy", &npy(&array)[..150]);
     refuse("in.npy", "out.npy", "holds 5 numbers, its shape asks for 30");
     refuse("in.npy", "out.npz", "end the name in .npy too");

@@ -72,6 +72,14 @@ pub enum BadInputs {
         /// Largest number of positions that the network accepts.
         longest: usize,
     },
+    /// An example that is finite, and its answer is not.
+    #[error(
+        "example {example}: the network's answer is not finite, and its weights are: the numbers are too large for it"
+    )]
+    Answer {
+        /// Its name, or its index in the file.
+        example: String,
+    },
     /// The lines of an example are not next to each other.
     #[error("line {line}: example {example} comes a second time; put its lines together")]
     Apart {

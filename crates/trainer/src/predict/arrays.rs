@@ -42,7 +42,7 @@ impl<'a, R: Read> ArrayExamples<'a, R> {
         match sizes.filter(|(_, seq_len)| form.takes_length(*seq_len)) {
             Some((0, _)) => Err(BadInputs::Empty),
             Some((n, seq_len)) => Ok(Self { array, form, n, seq_len, done: 0 }),
-            None => Err(BadInputs::Shape { found: shape, taken: form.taken() }),
+            None => Err(BadInputs::Shape { found: shape, taken: form.taken("n, ") }),
         }
     }
 

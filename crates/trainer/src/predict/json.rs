@@ -1,6 +1,6 @@
 //! One example and its answer as JSON.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use headway_tasks::TaskInput;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Examples, Form, Predictor, likeliest};
 use crate::{bad_inputs::BadInputs, bounded_read, error::Error};
 
-/// Largest length of an example's text in bytes: the largest example has a million numbers.
+/// Largest length of the text of one example in bytes.
 pub const LONGEST_TEXT: u64 = 1 << 26;
 
 /// A network's answer to one example.
@@ -47,7 +47,7 @@ impl Predictor {
     /// comes from.
     ///
     /// # Errors
-    /// [`Error::Inputs`] with the place; [`Error::NotFinite`]
+    /// [`Error::Inputs`] with the place, also where the answer is not finite; [`Error::NotFinite`]
     pub fn json(&self, text: &[u8], from: &str) -> Result<Answer, Error> {
         let refused = |problem| Error::Inputs { path: PathBuf::from(from), problem };
         let parsed = if text.len() as u64 > LONGEST_TEXT {
@@ -57,7 +57,7 @@ impl Predictor {
         };
         let example = parsed.map_err(|problem| refused(BadInputs::Unreadable(problem)))?;
         let examples = example_of(&example, &self.form).map_err(refused)?;
-        let answers = self.answers(&examples)?;
+        let answers = self.answers(&examples, 0, Path::new(from))?;
         let shape = self.form.shape(examples.seq_len);
         let likeliest: Option<Vec<_>> =
             self.form.classes.then(|| answers.chunks_exact(self.form.dims.d_out).map(likeliest).collect());
@@ -71,7 +71,7 @@ impl Predictor {
 }
 
 fn example_of(example: &Value, form: &Form) -> Result<Examples, BadInputs> {
-    let unfit = |found: Vec<usize>| BadInputs::Shape { found, taken: format!("one example of {}", form.taken()) };
+    let unfit = |found: Vec<usize>| BadInputs::Shape { found, taken: format!("one example of {}", form.taken("")) };
     let no_list = || {
         let form = match form.dims.input {
             TaskInput::Continuous { .. } => "an array with an array of numbers for each position",

@@ -15,7 +15,7 @@ use std::{
 
 use burn::{module::Module, tensor::Device};
 use headway_exchange::npz;
-use headway_model::{Model, weights};
+use headway_model::{Model, Precision, weights};
 use headway_tasks::{Inputs, Scale, TaskDims, TaskInput};
 
 use crate::{
@@ -102,13 +102,12 @@ impl Form {
         if self.takes_shorter { format!("1 to {longest}") } else { longest.to_string() }
     }
 
-    /// The inputs that the network accepts, in words.
-    fn taken(&self) -> String {
+    /// The inputs that the network accepts, in words, with these axes before an example's own.
+    fn taken(&self, outer: &str) -> String {
+        let lengths = self.lengths();
         match self.dims.input {
-            TaskInput::Continuous { d_in } => format!("[n, seq_len, {d_in}] with seq_len {}", self.lengths()),
-            TaskInput::Tokens { vocab } => {
-                format!("tokens below {vocab}, [n, seq_len] with seq_len {}", self.lengths())
-            }
+            TaskInput::Continuous { d_in } => format!("[{outer}seq_len, {d_in}] with seq_len {lengths}"),
+            TaskInput::Tokens { vocab } => format!("tokens below {vocab}, [{outer}seq_len] with seq_len {lengths}"),
         }
     }
 
@@ -174,7 +173,7 @@ impl Predictor {
     /// for classes the likeliest class with its probability.
     ///
     /// # Errors
-    /// [`Error::Inputs`] with the place; [`Error::Occupied`] where the file of answers is there already; [`Error::NotFinite`]; [`Error::Io`]
+    /// [`Error::Inputs`] with the place, also of an example whose answer is not finite; [`Error::Occupied`] where the file of answers is there already; [`Error::NotFinite`]; [`Error::Io`]
     pub fn file(
         &self,
         inputs: &Path,
@@ -197,7 +196,7 @@ impl Predictor {
             let create = || disk::create(temporary).map(BufWriter::new);
             let mut run = |examples: &mut dyn ReadExamples, mut answers: Box<dyn WriteAnswers>| {
                 while let Some(some) = examples.next(self.experiment.train.batch_size).map_err(refused(inputs))? {
-                    let answered = self.answers(&some)?;
+                    let answered = self.answers(&some, n, inputs)?;
                     answers.add(&some, &answered).map_err(unwritten())?;
                     n += some.n;
                     on_progress(n, examples.total());
@@ -231,11 +230,15 @@ impl Predictor {
         Ok(n)
     }
 
-    /// The network's answers, in the units of the data; logits for classes.
+    /// The network's answers, in the units of the data; logits for classes. `before` examples of `from` have been answered.
+    ///
+    /// # Errors
+    /// [`Error::Inputs`] for an example whose answer is not finite; [`Error::Checkpoint`] where the weights are not, [`Error::NotFinite`]
+    /// where attention computes in f16.
     ///
     /// # Shapes
     /// `[n, positions, d_out]`
-    fn answers(&self, examples: &Examples) -> Result<Vec<f32>, Error> {
+    fn answers(&self, examples: &Examples, before: usize, from: &Path) -> Result<Vec<f32>, Error> {
         let Form { dims, ref scale, .. } = self.form;
         let &Examples { n, seq_len, ref inputs, .. } = examples;
         let inputs = match inputs {
@@ -245,12 +248,20 @@ impl Predictor {
         let output = self.model.forward(loss::input(&inputs, n, TaskDims { seq_len, ..dims }, &self.device));
         let positions = self.form.positions(seq_len);
         let output = output.narrow(1, seq_len - positions, positions).narrow(2, 0, dims.d_out);
-        let output = weights::to_host(output); // [n, positions, d_out]
-        if !output.iter().all(|value| value.is_finite()) {
-            self.checkpoint.ensure_finite(&self.checkpoint.weights()?)?;
-            return Err(Error::not_finite("an answer", self.experiment.train.attention_precision));
+        let answers = scale.unscaled_targets(&weights::to_host(output)); // [n, positions, d_out]
+        let Some(at) = answers.iter().position(|value| !value.is_finite()) else { return Ok(answers) };
+        self.checkpoint.ensure_finite(&self.checkpoint.weights()?)?;
+        let at = at / (positions * dims.d_out);
+        let name = examples.names.get(at).filter(|name| !name.is_empty());
+        let example = name.map_or_else(|| (before + at).to_string(), Clone::clone);
+        match self.experiment.train.attention_precision {
+            Precision::F32 | Precision::Bf16 => {
+                Err(Error::Inputs { path: from.to_owned(), problem: BadInputs::Answer { example } })
+            }
+            precision => {
+                Err(Error::not_finite(&format!("{}: the answer to example {example}", from.display()), precision))
+            }
         }
-        Ok(scale.unscaled_targets(&output))
     }
 }
 
