@@ -212,6 +212,7 @@ fn tables_that_are_dense() {
             ("", "\"\",", ""),
         ],
     );
+    harmless(&["data_table"], &[("", ",", ""), ("", "name#,", "x,z,targets,g\n")]);
 }
 
 #[test]

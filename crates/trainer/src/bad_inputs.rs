@@ -1,5 +1,6 @@
 //! What is wrong with inputs given to a network.
 
+use headway_tasks::file::table::listed;
 use thiserror::Error;
 
 /// Why inputs are refused, with the place.
@@ -39,7 +40,7 @@ pub enum BadInputs {
         problem: String,
     },
     /// The number of columns is not the number of inputs of a position.
-    #[error("columns {}: {}, and a position of this network's inputs has {wanted}", .found.join(", "), .found.len())]
+    #[error("columns {}: {}, and a position of this network's inputs has {wanted}", listed(.found), .found.len())]
     Columns {
         /// Names of the columns of the table.
         found: Vec<String>,

@@ -4,9 +4,15 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use csv::{Reader, ReaderBuilder, StringRecord, Trim};
 
+/// Largest number of bytes of a line, line ends within quotes included.
+const LONGEST_LINE: usize = 1 << 20;
+
+/// Largest number of columns.
+const MOST_COLUMNS: usize = 10_000;
+
 /// A table and its current line.
 pub struct Table<R> {
-    reader: Reader<R>,
+    reader: Reader<Metered<R>>,
     names: Vec<String>,
     cells: StringRecord,
 }
@@ -17,9 +23,13 @@ impl<R: Read + Seek> Table<R> {
     /// # Errors
     /// A sentence about what is wrong with the first line.
     pub fn open(file: R) -> Result<Self, String> {
-        let mut reader = ReaderBuilder::new().trim(Trim::All).flexible(true).from_reader(file);
-        let names: Vec<String> =
-            reader.headers().map_err(|error| error.to_string())?.iter().map(str::to_owned).collect();
+        let mut reader =
+            ReaderBuilder::new().trim(Trim::All).flexible(true).from_reader(Metered { file, left: LONGEST_LINE });
+        let names = reader.headers().map_err(|error| error.to_string())?;
+        if names.len() > MOST_COLUMNS {
+            return Err(format!("has {} columns; give {MOST_COLUMNS} or fewer", names.len()));
+        }
+        let names: Vec<String> = names.iter().map(str::to_owned).collect();
         if names.iter().all(String::is_empty) {
             return Err("is empty; its first line names the columns".to_owned());
         }
@@ -36,7 +46,7 @@ impl<R: Read + Seek> Table<R> {
     /// # Errors
     /// A sentence with the existing columns, if there is none with this name.
     pub fn column(&self, name: &str) -> Result<usize, String> {
-        let there = || format!("has no column `{name}`; there are: {}", self.names.join(", "));
+        let there = || format!("has no column `{name}`; there are: {}", listed(&self.names));
         self.names.iter().position(|other| other == name).ok_or_else(there)
     }
 
@@ -46,7 +56,9 @@ impl<R: Read + Seek> Table<R> {
     /// A sentence about what is wrong with the line.
     pub fn next_line(&mut self) -> Result<bool, String> {
         loop {
-            if !self.reader.read_record(&mut self.cells).map_err(|error| error.to_string())? {
+            self.reader.get_mut().left = LONGEST_LINE;
+            let read = self.reader.read_record(&mut self.cells);
+            if !read.map_err(|error| format!("line {}: {error}", self.line()))? {
                 return Ok(false);
             }
             if self.cells.len() == self.names.len() && self.cells.len() > 1 {
@@ -88,7 +100,35 @@ impl<R: Read + Seek> Table<R> {
     pub fn line(&mut self) -> u64 {
         // The reader's position is after the last cell of the previous line, before line ends and blank lines.
         let before = self.cells.position().map_or(0, csv::Position::byte);
-        line_behind(self.reader.get_mut(), before).unwrap_or_default()
+        line_behind(&mut self.reader.get_mut().file, before).unwrap_or_default()
+    }
+}
+
+/// The first names of a list, and how many more there are.
+pub fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    match names.len() {
+        ..=SHOWN => names.join(", "),
+        all => format!("{} and {} more", names[..SHOWN].join(", "), all - SHOWN),
+    }
+}
+
+/// A file of which only so many bytes are read for one line, so that memory does not grow with a line without end.
+struct Metered<R> {
+    file: R,
+    left: usize,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(self.left);
+        let read = self.file.read(&mut buffer[..most])?;
+        self.left -= read;
+        if self.left == 0 && read == 0 && !buffer.is_empty() {
+            let problem = format!("has more than {LONGEST_LINE} bytes; shorten it, or close its quote");
+            return Err(io::Error::other(problem));
+        }
+        Ok(read)
     }
 }
 
@@ -105,4 +145,32 @@ fn line_behind<R: Read + Seek>(file: &mut R, before: u64) -> io::Result<u64> {
         }
     }
     Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    fn problem(text: String) -> String {
+        let read = |mut table: Table<_>| {
+            while table.next_line()? {}
+            table.column("missing")
+        };
+        Table::open(Cursor::new(text)).and_then(read).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn tables_of_any_width_are_bounded_and_named_briefly() {
+        let names = |count: usize| (1..=count).map(|at| format!("c{at}")).collect::<Vec<_>>().join(",");
+        assert_eq!(problem(names(10_001)), "has 10001 columns; give 10000 or fewer");
+        let brief = "has no column `missing`; there are: c1, c2, c3, c4, c5, c6, c7, c8, c9, c10 and 9990 more";
+        assert_eq!(problem(names(10_000)), brief);
+        let too_long = format!("has more than {LONGEST_LINE} bytes; shorten it, or close its quote");
+        assert_eq!(problem(",".repeat(LONGEST_LINE + 1)), too_long);
+        assert_eq!(problem("a,b\n1,2\n\"".to_owned() + &"1,2\n".repeat(LONGEST_LINE)), format!("line 3: {too_long}"));
+        // As many lines as there are.
+        assert!(problem("a,b\n".to_owned() + &"1,2\n".repeat(LONGEST_LINE)).starts_with("has no column"));
+    }
 }
