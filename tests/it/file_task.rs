@@ -55,7 +55,7 @@ fn scores_are_in_the_units_of_the_data_and_other_data_is_another_run() {
 
     lab.write("data.csv", table(true, 1.0));
     lab.headway(&["eval", "run", "--device", "cpu"])
-        .fail(3, &["holds other data than when it was first read"]);
+        .fail(3, &["error: task.file.path: ", "holds other data than when it was first read"]);
     // Sizes edited by hand are not trusted.
     let found = lab.read("run/experiment.toml").replace("examples = 40", "examples = 4000");
     lab.write("found.toml", found.replace("train = 32", "train = 3200"));

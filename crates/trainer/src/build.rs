@@ -76,15 +76,12 @@ pub fn build_source(experiment: &Experiment) -> Result<Source, Error> {
 /// Opens the task of an experiment, which reads the task's files.
 ///
 /// # Errors
-/// [`Error::Task`] with what is wrong with a file, [`Error::Checkpoint`] for one that changed since it was first read; a task without
+/// [`Error::Task`] with what is wrong with a file, [`Error::DataChanged`] for one that changed since it was first read; a task without
 /// files has none.
 pub fn open_task(experiment: &Experiment) -> Result<Box<dyn Task>, Error> {
     let task = &experiment.task;
     task.open(&data::files(""), Seed(experiment.seed)).map_err(|error| match error {
-        TaskError::Changed { .. } => {
-            let help = "give back the file, or train anew: other data is another run";
-            Error::checkpoint(format!("of task.{}", task.name()), format!("{error}; {help}"))
-        }
+        TaskError::Changed { .. } => Error::DataChanged { task: task.name(), error },
         TaskError::Key { .. } => Error::Task { task: task.name(), error },
     })
 }

@@ -181,6 +181,14 @@ pub enum Error {
         /// The key below it, and what is wrong.
         error: TaskError,
     },
+    /// A file of a task's data has changed since it was first read.
+    #[error("task.{task}.path: {error}; give back the file, or train anew: other data is another run")]
+    DataChanged {
+        /// Name of the task.
+        task: &'static str,
+        /// Which file, and how it was.
+        error: TaskError,
+    },
     /// Task and model of a construction do not make an experiment.
     #[error("{}", .0.iter().map(|(key, problem)| format!("{key}: {problem}")).collect::<Vec<_>>().join("\n"))]
     Constructed(Vec<(String, String)>),
@@ -316,7 +324,7 @@ impl Error {
             | Self::Json(_)
             | Self::Weights(_)
             | Self::Merge(_) => ErrorKind::Failed,
-            Self::Checkpoint { .. } => ErrorKind::Checkpoint,
+            Self::Checkpoint { .. } | Self::DataChanged { .. } => ErrorKind::Checkpoint,
             Self::Device(_) => ErrorKind::Device,
             Self::Diverged { .. } | Self::NotFinite(_) => ErrorKind::Diverged,
             Self::Experiment(_)
