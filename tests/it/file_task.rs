@@ -155,6 +155,10 @@ fn parts_are_ranges_or_whole_groups() {
     ] {
         lab.headway(&["check", "experiment.toml", "-s", set]).fail(2, &[problem]);
     }
+    let sets = ["-s", "task.split={train=[0,30],test=[30,40]}", "-s", "task.shuffle=true"];
+    lab.headway(&[&["check", "experiment.toml"], &sets[..]].concat()).fail(2, &["task.file.shuffle: ranges say which"]);
+    // Its resolved experiment, which says all keys, is one to begin with.
+    lab.headway(&["check", "ranges/experiment.toml"]).succeed();
     // Refused before any range is counted out.
     let sets = ["-s", "task.split={train=[0,9000000000000],test=[0,1]}", "-s", "task.group=station"];
     lab.headway(&[&["check", "experiment.toml"], &sets[..]].concat()).fail(2, &["task.file.split: ranges say it all"]);

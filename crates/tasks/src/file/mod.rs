@@ -58,8 +58,9 @@ pub struct FileConfig {
     pub group: Option<String>,
     /// Whether the seed decides which examples are in which part; if false, the first are for training and the last for
     /// the test. Groups are shuffled in the same way for every seed, since their sizes determine how many examples a
-    /// part has. Default true.
-    pub shuffle: bool,
+    /// part has; not to be given beside ranges. Default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shuffle: Option<bool>,
     /// Whether numbers are scaled, channel by channel, to mean 0 and deviation 1 over the training examples; scores are
     /// in the data's own units either way. Default true.
     pub scale: bool,
@@ -82,7 +83,7 @@ impl Default for FileConfig {
             horizon: false,
             split: FileSplit::Shares([0.8, 0.1, 0.1]),
             group: None,
-            shuffle: true,
+            shuffle: None,
             scale: true,
             found: None,
             held: Held::default(),
@@ -178,9 +179,13 @@ impl FileConfig {
         Some(found.split.unwrap_or_else(|| self.split.sizes(found.examples)))
     }
 
+    fn shuffles(&self) -> bool {
+        self.shuffle.unwrap_or(true)
+    }
+
     fn order_of_groups(&self, groups: &[u32]) -> (Vec<usize>, [usize; 3]) {
         let mut rng = Seed(0).rng(Stream::Task, 0);
-        self.split.grouped(groups, self.shuffle.then_some(&mut rng))
+        self.split.grouped(groups, self.shuffles().then_some(&mut rng))
     }
 
     fn bad_names(&self) -> Option<TaskError> {
@@ -312,13 +317,19 @@ impl TaskSpec for FileConfig {
         if self.path.as_os_str().is_empty() || self.inputs.is_empty() || self.targets.is_empty() {
             return Ok(());
         }
+        let mut useless_shuffle = false;
         if self.found.is_none() {
             let (rows, sha256) = self.read(files)?;
             self.found = Some(FoundData::of(&rows, sha256, self));
             self.held = Held(Some(rows));
+            // A resolved config says it in any case, so only that of a file not yet read was given by hand.
+            useless_shuffle = self.shuffle.is_some() && matches!(self.split, FileSplit::Ranges(_));
         }
         self.path = files.path(&self.path);
-        Ok(())
+        self.shuffle = Some(self.shuffles());
+        let problem = "ranges say which examples are in which part; leave shuffle out, or give shares";
+        let error = TaskError::Key { key: "shuffle", problem: problem.to_owned() };
+        if useless_shuffle { Err(error) } else { Ok(()) }
     }
 
     fn open(&self, files: &Files, rng: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
@@ -345,7 +356,7 @@ impl TaskSpec for FileConfig {
             self.order_of_groups(groups)
         } else {
             let sizes = self.sizes().unwrap_or([rows.n, 0, 0]);
-            (self.split.order(rows.n, self.shuffle.then_some(rng)), sizes)
+            (self.split.order(rows.n, self.shuffles().then_some(rng)), sizes)
         };
         let scale = self.scale_of(&rows, &order[..sizes[0]]);
         Ok(Box::new(FileTask { dims: self.dims(), rows, order, sizes, scale }))
