@@ -132,11 +132,11 @@ fn what_is_not_ours_comes_from_one_registry_in_versions_that_are_named() {
     }
 }
 
-/// Files of the product below a folder with a line of code, without tests and comments, for which `is_it` holds.
-fn files_with(folder: &str, is_it: impl Fn(&str) -> bool) -> BTreeSet<String> {
+/// Paths and texts of the product's files below a folder, without tests.
+fn sources(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders = vec![root.join(folder)];
-    let mut found = BTreeSet::new();
+    let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -144,14 +144,18 @@ fn files_with(folder: &str, is_it: impl Fn(&str) -> bool) -> BTreeSet<String> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]").next().unwrap().lines();
-                if code.filter(|line| !line.trim_start().starts_with("//")).any(&is_it) {
-                    found.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
-                }
+                let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
+                found.push((path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), code));
             }
         }
     }
     found
+}
+
+/// Files of the product below a folder with a line of code, without tests and comments, for which `is_it` holds.
+fn files_with(folder: &str, is_it: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let has_it = |code: &str| code.lines().filter(|line| !line.trim_start().starts_with("//")).any(&is_it);
+    sources(folder).into_iter().filter(|(_, code)| has_it(code)).map(|(path, _)| path).collect()
 }
 
 #[test]
@@ -170,4 +174,19 @@ fn one_place_opens_devices_and_says_what_there_is_to_say_about_them() {
     const OPENERS: [&str; 3] = ["crates/cli/bench.rs", "crates/cli/device.rs", "crates/cli/sweep.rs"];
     let found = files_with("crates/cli", |line| line.contains("device.open()") || line.contains("spec.open()"));
     assert_eq!(found.into_iter().collect::<Vec<_>>(), OPENERS);
+}
+
+#[test]
+fn a_public_item_has_one_path() {
+    // A module is public, or its items are public where it is declared.
+    let mut twice = Vec::new();
+    for (path, code) in sources("crates") {
+        for module in code.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')) {
+            let uses = ["", "self::", "crate::"].map(|from| format!("pub use {from}{module}::"));
+            if code.lines().any(|line| uses.iter().any(|used| line.starts_with(used))) {
+                twice.push(format!("{path}: {module}"));
+            }
+        }
+    }
+    assert!(twice.is_empty(), "{twice:?}");
 }

@@ -108,10 +108,10 @@ pub fn lens(opened: &LoadedModel, examples: usize, device: &OpenDevice) -> Resul
         return Err(Error::not_finite("an answer", experiment.train.attention_precision));
     }
     let judge = Judge { loss: experiment.train.loss, batches: &test, width: seen.width, prediction: &seen.prediction };
-    let Some(last) = seen.states.last().map(|state| state.shape) else {
+    let Some(last) = seen.hidden.last().map(|state| state.shape) else {
         return Err(Error::Fault("the network has no layers"));
     };
-    let layers = seen.states.iter().zip(&fitted.states).enumerate().map(|(layer, (state, other))| {
+    let layers = seen.hidden.iter().zip(&fitted.hidden).enumerate().map(|(layer, (state, other))| {
         let own = (state.shape == last).then(|| judge.reading(&state.read_out(&model, &device.device), seen.width));
         let form = Form::of(&model, state.shape, seq_len);
         let affine = (form.width(state.shape) <= WIDEST).then(|| {
@@ -154,7 +154,7 @@ struct States {
     /// One per batch. `[batch, seq_len, width]`
     prediction: Vec<Vec<f32>>,
     /// The state before the first layer, then the state after each layer.
-    states: Vec<State>,
+    hidden: Vec<State>,
 }
 
 /// One hidden state on some batches.
@@ -167,7 +167,7 @@ struct State {
 
 impl States {
     fn of(model: &Model, batches: &[Batch], device: &Device) -> Self {
-        let mut seen = Self { width: 0, prediction: Vec::new(), states: Vec::new() };
+        let mut seen = Self { width: 0, prediction: Vec::new(), hidden: Vec::new() };
         for batch in batches {
             let trace = model.forward_traced_without_prompt(loss::inputs(batch, device));
             seen.width = trace.output.dims()[2];
@@ -175,10 +175,10 @@ impl States {
             let states = std::iter::once(trace.embedded).chain(trace.layers.into_iter().map(|layer| layer.hidden));
             for (index, state) in states.enumerate() {
                 let [_, rows, width] = state.dims();
-                if index == seen.states.len() {
-                    seen.states.push(State { shape: [rows, width], values: Vec::new() });
+                if index == seen.hidden.len() {
+                    seen.hidden.push(State { shape: [rows, width], values: Vec::new() });
                 }
-                seen.states[index].values.push(weights::to_host(state));
+                seen.hidden[index].values.push(weights::to_host(state));
             }
         }
         seen

@@ -11,8 +11,8 @@
 //! - Scores: of (x + r_i) `W_Q` · (x + r_j) `W_K` only s_j = x `W_Q` · r_j `W_K` and E_ij = r_i `W_Q` · r_j `W_K` depend on j, and only
 //!   they matter to a softmax. With q = softmax(s) and Ẽ_ij = E_ij − Σ_k q_k E_ik, P_ij = q_j exp(Ẽ_ij) / Σ_k q_k exp(Ẽ_ik), and P − 1 qᵀ
 //!   follows from expm1.
-//! Under a causal mask each row i has its own softmax q_i over the keys it sees; q is then that of the last row, and
-//! the difference q_i − q is not small.
+//!   Under a causal mask each row i has its own softmax q_i over the keys it sees; q is then that of the last row, and
+//!   the difference q_i − q is not small.
 //! - Layer norm: with u and v the centred x and r, the change of 1/σ is −(2u·v + v·v)/d / (σ σ' (σ + σ')).
 //! - Activation: g(a + d) − g(a) is d ∫₀¹ g'(a + td) dt for small d.
 //!

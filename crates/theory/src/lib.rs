@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use burn::tensor::Device;
-//! use headway_theory::{Effort, Request, certify, construct::{TruncatedLinear, truncated_linear::Clamp}};
+//! use headway_theory::{Effort, certify, construct::{Request, truncated_linear::{Clamp, TruncatedLinear}}};
 //!
 //! let clamp = Clamp { weights: vec![vec![1.0, -2.0]; 5], offsets: vec![0.5; 5], low: -1.0, high: 1.0, input: 2.0 };
 //! let head = TruncatedLinear { clamp, mode: Default::default(), intervals: None };
@@ -46,7 +46,7 @@ mod target;
 
 pub use bound::{Basis, Bound, Term};
 pub use certify::{Certificate, Effort, Hardest, Line, Measured, Objection, Verdict, certify};
-pub use domain::{Domain, Partition};
+pub use domain::{Domain, Partition, Path};
 pub use network::{Layer, Network};
 pub use refusal::{Limit, Refusal};
 pub use space::Space;

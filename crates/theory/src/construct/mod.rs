@@ -25,16 +25,15 @@ use crate::{
     target::Target,
 };
 
+use activation::Activation;
+use in_context_gd::InContextGd;
+use max_affine::MaxAffine;
 use options::{File, Given, Options, Planned};
-
-pub use activation::Activation;
-pub use in_context_gd::InContextGd;
-pub use max_affine::MaxAffine;
-pub use prefix::Prefix;
-pub use relu_network::{Form, ReluNetwork, ReluWeights};
-pub use seq2seq::Seq2seq;
-pub use truncated_linear::TruncatedLinear;
-pub use truncated_linear_heads::TruncatedLinearHeads;
+use prefix::Prefix;
+use relu_network::{ReluNetwork, ReluWeights};
+use seq2seq::Seq2seq;
+use truncated_linear::TruncatedLinear;
+use truncated_linear_heads::TruncatedLinearHeads;
 
 macro_rules! constructions {
     ($($name:ident($config:ty), $summary:literal;)*) => {
@@ -96,7 +95,9 @@ impl ConstructionConfig {
         let sizes = self.options().sizes();
         if tolerance.is_none() && sizes.iter().all(|(_, is_given)| !is_given) {
             let sizes: Vec<String> = sizes.iter().map(|(option, _)| format!("--{option}")).collect();
-            let problem = format!("give the largest error allowed, or a size with {}", sizes.join(" or "));
+            let or_size =
+                if sizes.is_empty() { String::new() } else { format!(", or a size with {}", sizes.join(" or ")) };
+            let problem = format!("give the largest error allowed{or_size}");
             return Err(Refusal::invalid("tolerance", problem));
         }
         Ok(Request { tolerance: tolerance.unwrap_or(f64::MAX), max_parameters })

@@ -4,7 +4,10 @@
 
 use headway_theory::{
     Refusal, Verdict,
-    construct::{Activation, Request, activation::Scalar},
+    construct::{
+        Request,
+        activation::{Activation, Scalar},
+    },
     interpolation::Mode,
 };
 

@@ -3,8 +3,8 @@
 use headway_theory::{
     Refusal,
     construct::{
-        Construction, InContextGd, Request,
-        in_context_gd::{Form, squares::Ripple},
+        Construction, Request,
+        in_context_gd::{Form, InContextGd, squares::Ripple},
     },
     interpolation::Moments,
 };

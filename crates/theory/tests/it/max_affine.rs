@@ -4,8 +4,8 @@ use headway_theory::{
     Refusal, Target,
     cells::Attention,
     construct::{
-        MaxAffine, Request,
-        max_affine::{Cut, GivenCells, Grid},
+        Request,
+        max_affine::{Cut, GivenCells, Grid, MaxAffine},
     },
     interpolation::Mode,
     smoothness::Given,

@@ -2,7 +2,7 @@
 
 use headway_theory::{
     Refusal, Target,
-    construct::{Prefix, Request},
+    construct::{Request, prefix::Prefix},
     interpolation::Mode,
     smoothness::Given,
 };

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, time::Instant};
 use headway_model::{Input, weights::Array, weights::to_host};
 use headway_theory::{
     Refusal,
-    construct::{Form, ReluNetwork, ReluWeights, Request},
+    construct::{
+        Request,
+        relu_network::{Form, ReluNetwork, ReluWeights},
+    },
     interpolation::Mode,
 };
 use rand::RngExt;

@@ -3,8 +3,8 @@
 use headway_theory::{
     Basis, Refusal, Target, Verdict,
     construct::{
-        Construction, Request, Seq2seq,
-        seq2seq::{Method, Source},
+        Construction, Request,
+        seq2seq::{Method, Seq2seq, Source},
     },
 };
 

@@ -2,7 +2,11 @@
 
 use headway_theory::{
     Effort, Refusal, certify,
-    construct::{Request, TruncatedLinear, TruncatedLinearHeads, truncated_linear::Clamp},
+    construct::{
+        Request,
+        truncated_linear::{Clamp, TruncatedLinear},
+        truncated_linear_heads::TruncatedLinearHeads,
+    },
     interpolation::Mode,
 };
 

@@ -258,7 +258,7 @@ impl Predictor {
             Precision::F32 | Precision::Bf16 => {
                 Err(Error::Inputs { path: from.to_owned(), problem: BadInputs::Answer { example } })
             }
-            precision => {
+            precision @ Precision::F16 => {
                 Err(Error::not_finite(&format!("{}: the answer to example {example}", from.display()), precision))
             }
         }

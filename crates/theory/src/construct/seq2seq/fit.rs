@@ -16,7 +16,10 @@ use rand_distr::StandardNormal;
 use super::{Seq2seq, Source, proof};
 use crate::{
     bound::{Basis, Bound, Term},
-    construct::{Construction, ReluNetwork, ReluWeights, Request},
+    construct::{
+        Construction, Request,
+        relu_network::{ReluNetwork, ReluWeights},
+    },
     domain::Domain,
     interpolation::F32_ROUNDOFF,
     refusal::Refusal,

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::Seq2seq;
 use crate::{
     bound::{Basis, Term},
-    construct::ReluWeights,
+    construct::relu_network::ReluWeights,
     target::{Enclosure, Target},
 };
 
