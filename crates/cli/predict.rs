@@ -29,7 +29,8 @@ pub fn run(args: &Predict) -> Result<ExitCode, Error> {
     if args.json {
         output::json(&json!({ "examples": examples, "out": out.to_string_lossy() }));
     } else {
-        output::line(format!("{}: answers to {examples} examples", out.display()));
+        let answers = if examples == 1 { "the answer" } else { "answers" };
+        output::line(format!("{}: {answers} to {}", out.display(), headway_inspect::counted(examples, "example")));
     }
     Ok(ExitCode::SUCCESS)
 }
