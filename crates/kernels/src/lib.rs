@@ -21,7 +21,7 @@ mod attention;
 mod cross_entropy;
 mod flex;
 mod gelu;
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 mod gpu;
 mod joined;
 pub mod launches;
@@ -57,13 +57,13 @@ pub fn counts_launches(device: &Device) -> bool {
 }
 
 /// Whether a device is a GPU with kernels of ours, with or without autodiff.
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 fn is_cube(device: &Device) -> bool {
     matches!(device.clone().inner().as_dispatch(), DispatchDevice::Cube(_))
 }
 
 /// Whether a device is a GPU with kernels of ours, of which this build has none.
-#[cfg(not(all(feature = "gpu", not(feature = "fusion"))))]
+#[cfg(not(feature = "gpu"))]
 fn is_cube(_device: &Device) -> bool {
     false
 }

@@ -8,7 +8,7 @@
 
 mod autodiff;
 mod cpu;
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 mod gpu;
 mod packed;
 
@@ -76,7 +76,7 @@ pub fn is_supported(device: &Device) -> bool {
     #[allow(unreachable_patterns, reason = "which devices there are depends on the features of burn")]
     match device.clone().inner().as_dispatch() {
         DispatchDevice::Flex(_) => true,
-        #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+        #[cfg(feature = "gpu")]
         DispatchDevice::Cube(_) => true,
         _ => false,
     }
@@ -110,7 +110,7 @@ pub enum MaybeBool<B: Backend> {
 }
 
 /// The operation for every backend, including the one that differentiates.
-#[backend_extension(Autodiff, Flex, Cube: cfg(all(feature = "gpu", not(feature = "fusion"))))]
+#[backend_extension(Autodiff, Flex, Cube: cfg(feature = "gpu"))]
 pub trait FusedAttention: Backend {
     /// See [`fused_attention`].
     fn fused_attention(
@@ -184,7 +184,7 @@ macro_rules! computes {
         }
     };
 }
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use computes;
 
 impl<B: Backend> Inputs<B> {

@@ -1,15 +1,15 @@
 //! The cross-entropy of a prediction, with its gradient.
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 mod gpu;
 
 use burn::tensor::{Int, Tensor, activation};
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use burn::{backend::Dispatch, tensor::DType};
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use crate::{attention::MaybeFloat, is_cube};
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use gpu::CrossEntropy;
 
 /// −Σ w log softmax(prediction) at the class / count.
@@ -29,7 +29,7 @@ pub fn cross_entropy(
     let [batch, rows, _] = prediction.dims();
     assert_eq!(classes.dims(), [batch, rows, 1], "a class for each row");
     assert!(weight.as_ref().is_none_or(|weight| weight.dims() == [batch, rows, 1]), "a weight for each row");
-    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    #[cfg(feature = "gpu")]
     if is_cube(&prediction.device())
         && weight.iter().chain([&prediction]).all(|tensor| tensor.dtype() == DType::F32)
         && classes.dtype() == DType::I32

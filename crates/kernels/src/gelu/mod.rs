@@ -1,6 +1,6 @@
 //! The exact GELU in one pass forward and one backward.
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 mod gpu;
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
@@ -44,7 +44,7 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 }
 
 /// The operation on the backends that have one of their own.
-#[backend_extension(Autodiff, Flex, Cube: cfg(all(feature = "gpu", not(feature = "fusion"))))]
+#[backend_extension(Autodiff, Flex, Cube: cfg(feature = "gpu"))]
 pub trait ExactGelu: Backend {
     /// See [`gelu`].
     fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;

@@ -1,16 +1,16 @@
 //! Several affine maps of one input as one product.
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 mod gpu;
 
 use burn::tensor::Tensor;
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use burn::{backend::Dispatch, tensor::DType};
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use crate::is_cube;
 use crate::linear;
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use gpu::Joined;
 
 /// `[x W_1 + b_1 | x W_2 + b_2 | x W_3 + b_3]`, side by side in each row.
@@ -24,7 +24,7 @@ pub fn joined(x: Tensor<3>, weights: [Tensor<2>; 3], biases: [Tensor<1>; 3]) -> 
     let [.., d_in] = x.dims();
     let pairs = || weights.iter().zip(&biases);
     assert!(pairs().all(|(w, b)| w.dims() == [d_in, b.dims()[0]]), "a weight is [d_in, d_k] and its bias [d_k]");
-    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    #[cfg(feature = "gpu")]
     if is_cube(&x.device()) && pairs().all(|(w, b)| [x.dtype(), w.dtype(), b.dtype()] == [DType::F32; 3]) {
         let [w_1, w_2, w_3] = weights.map(Tensor::into_dispatch);
         let [b_1, b_2, b_3] = biases.map(Tensor::into_dispatch);

@@ -3,7 +3,7 @@
 //! In burn's layer norm, autodiff sees a mean, a difference, a square and so on, each of which passes over the hidden
 //! state.
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 mod gpu;
 
 use burn::{
@@ -50,7 +50,7 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1
 }
 
 /// The operation on the backends that have one of their own.
-#[backend_extension(Autodiff, Flex, Cube: cfg(all(feature = "gpu", not(feature = "fusion"))))]
+#[backend_extension(Autodiff, Flex, Cube: cfg(feature = "gpu"))]
 pub trait NormaliseRows: Backend {
     /// See [`layer_norm`].
     fn normalise_rows(

@@ -4,7 +4,7 @@
 //! copies it, and adds the bias in another pass. Here a block of rows is multiplied, gets its bias while it is in
 //! cache, and is written once.
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 pub(crate) mod gpu;
 
 use burn::{
@@ -53,7 +53,7 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tens
 }
 
 /// The operation on the backends that have one of their own.
-#[backend_extension(Autodiff, Flex, Cube: cfg(all(feature = "gpu", not(feature = "fusion"))))]
+#[backend_extension(Autodiff, Flex, Cube: cfg(feature = "gpu"))]
 pub trait Affine: Backend {
     /// See [`linear`].
     fn affine(

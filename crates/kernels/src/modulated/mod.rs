@@ -1,15 +1,15 @@
 //! Rows with a bias and a gain of their own, and further rows behind them.
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 mod gpu;
 
 use burn::tensor::Tensor;
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use burn::{backend::Dispatch, tensor::DType};
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use crate::{attention::MaybeFloat, is_cube};
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use gpu::Modulated;
 
 /// (x_i + b) ⊙ g_i for each row i of a sequence, then the rows of `further`, the same behind each sequence.
@@ -23,7 +23,7 @@ pub fn modulated(x: Tensor<3>, bias: Tensor<1>, gain: Tensor<2>, further: Option
     let [batch, rows, d] = x.dims();
     assert_eq!((bias.dims(), gain.dims()), ([d], [rows, d]), "bias is [d], gain [rows, d]");
     assert!(further.as_ref().is_none_or(|further| further.dims()[1] == d), "further rows are [more, d]");
-    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    #[cfg(feature = "gpu")]
     if is_cube(&x.device())
         && further.iter().chain([&gain]).all(|tensor| tensor.dtype() == DType::F32)
         && [x.dtype(), bias.dtype()] == [DType::F32; 2]

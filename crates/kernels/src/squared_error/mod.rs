@@ -1,15 +1,15 @@
 //! The squared error of a prediction, with its gradient.
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 mod gpu;
 
 use burn::tensor::Tensor;
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use burn::{backend::Dispatch, tensor::DType};
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use crate::{attention::MaybeFloat, is_cube};
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use gpu::SquaredError;
 
 /// Σ w (prediction − target)² / count, the prediction's further channels left out.
@@ -24,7 +24,7 @@ pub fn squared_error(prediction: Tensor<3>, target: Tensor<3>, weight: Option<Te
     let ([batch, rows, width], [.., channels]) = (prediction.dims(), target.dims());
     assert!(target.dims() == [batch, rows, channels] && channels <= width, "a target for each row, no wider than it");
     assert!(weight.as_ref().is_none_or(|weight| weight.dims() == [batch, rows, 1]), "a weight for each row");
-    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    #[cfg(feature = "gpu")]
     if is_cube(&prediction.device())
         && weight.iter().chain([&prediction, &target]).all(|tensor| tensor.dtype() == DType::F32)
     {

@@ -1,6 +1,6 @@
 //! Updates of all parameters of a model together.
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 mod gpu;
 
 use burn::tensor::{Device, Tensor};
@@ -62,7 +62,7 @@ pub fn clips(device: &Device) -> bool {
 /// the launches of one update are those of the next.
 #[derive(Debug, Default)]
 pub struct Updater {
-    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    #[cfg(feature = "gpu")]
     numbers: Option<burn_cubecl::tensor::CubeTensor>,
 }
 
@@ -83,7 +83,7 @@ impl Updater {
             );
         }
         let Some(device) = slots.first().map(|slot| slot.weight.device()) else { return Vec::new() };
-        #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+        #[cfg(feature = "gpu")]
         if is_cube(&device) {
             return gpu::update(&mut self.numbers, slots, rule, max_norm);
         }

@@ -1,16 +1,16 @@
 //! Attention over queries, keys and values that lie side by side, so that no heads are copied together or apart.
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 mod gpu;
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 use super::{Options, fused_attention};
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use crate::is_cube;
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 pub(crate) use gpu::{PackedAttention, PackedPasses};
 
 /// [`fused_attention`] of as many queries as keys, without bias and with no mask but causality. Each row holds
@@ -25,7 +25,7 @@ pub fn packed_attention(qkv: Tensor<3>, n_heads: usize, options: Options) -> Ten
     let [batch, rows, width] = qkv.dims();
     assert!(width.is_multiple_of(3 * n_heads), "queries, keys and values of {n_heads} heads, not {width} numbers");
     assert!([batch, rows, width].iter().all(|axis| *axis > 0), "no axis may be empty");
-    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    #[cfg(feature = "gpu")]
     if is_cube(&qkv.device()) {
         return Tensor::from_dispatch(<Dispatch as PackedAttention>::packed_attention(
             qkv.into_dispatch(),
