@@ -29,6 +29,7 @@ use headway_tasks::{Batch, Inputs, Seed, Stream, Targets, TaskDims, TaskInput};
 use headway_testkit::{TestDevice, devices, numbers, worst, worst_of_scale};
 use headway_trainer::{
     loss::{self, Loss},
+    on_device::OnDevice,
     optimizer::{AdamConfig, Optimizer, OptimizerConfig},
 };
 use safetensors::{Dtype, SafeTensors};
@@ -380,7 +381,7 @@ fn check(fixture: &Fixture, on: &TestDevice) -> Outcome {
     let input = inputs(&batch, &device);
     let prediction = model.forward(input.clone());
     outcome.compare("output", "output", &to_host(prediction.clone()), &output.values, None, tolerance);
-    let value = loss.forward(prediction, &batch);
+    let value = loss.forward(prediction, &OnDevice::new(&batch, &device));
     outcome.compare("loss", "loss", &to_host(value.clone()), &fixture.array("loss").values, None, tolerance);
     let gradients = value.backward();
     if let Input::Continuous(x) = input {
@@ -405,9 +406,9 @@ fn check(fixture: &Fixture, on: &TestDevice) -> Outcome {
     let steps = fixture.size("adam_steps");
     let adam = AdamConfig { learning_rate: ADAM_RATE, ..AdamConfig::default() };
     let mut optimizer = Optimizer::new(OptimizerConfig::Adam(adam));
-    let mut losses = Vec::new();
+    let (mut losses, there) = (Vec::new(), OnDevice::new(&batch, &device));
     for _ in 0..steps {
-        let value = loss.forward(model.forward(loss::inputs(&batch, &device)), &batch);
+        let value = loss.forward(model.forward(there.input()), &there);
         losses.extend(to_host(value.clone()));
         let gradients = GradientsParams::from_grads(value.backward(), &model);
         optimizer.step(&mut model, gradients, ADAM_RATE, None);

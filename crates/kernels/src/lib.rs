@@ -29,6 +29,7 @@ mod layer_norm;
 mod linear;
 pub mod memory;
 mod modulated;
+mod overwrite;
 mod squared_error;
 pub mod update;
 mod vector;
@@ -43,6 +44,7 @@ pub use joined::joined;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use modulated::modulated;
+pub use overwrite::overwrite;
 pub use squared_error::squared_error;
 
 /// Whether the device is burn-flex, which runs on the CPU, with or without autodiff.

@@ -41,6 +41,7 @@ pub mod loss;
 mod machine;
 pub mod metric;
 pub mod notice;
+pub mod on_device;
 pub mod optimizer;
 pub mod predict;
 pub mod presence;

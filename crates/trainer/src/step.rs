@@ -11,7 +11,7 @@ use burn::{
 use headway_model::Model;
 use headway_tasks::Batch;
 
-use crate::loss::{self, Loss};
+use crate::{loss::Loss, on_device::OnDevice};
 
 /// A model together with its training loss.
 #[derive(Module, Debug)]
@@ -26,14 +26,18 @@ pub(crate) struct TrainableModel {
 pub(crate) struct BatchLoss(pub(crate) Tensor<1>);
 
 impl TrainableModel {
-    fn batch_loss(&self, batch: &Batch) -> Tensor<1> {
-        let device = self.devices().first().cloned().unwrap_or_default();
-        self.loss.forward(self.model.forward(loss::inputs(batch, &device)), batch)
+    /// A batch where the model is.
+    pub(crate) fn upload(&self, batch: &Batch) -> OnDevice {
+        OnDevice::new(batch, &self.devices().first().cloned().unwrap_or_default())
+    }
+
+    fn batch_loss(&self, batch: &OnDevice) -> Tensor<1> {
+        self.loss.forward(self.model.forward(batch.input()), batch)
     }
 
     /// The loss of a micro-batch, and its gradient times `share`, the micro-batch's share of the scored positions of an
     /// update.
-    pub(crate) fn micro_batch(&self, batch: &Batch, share: f64) -> TrainOutput<BatchLoss> {
+    pub(crate) fn micro_batch(&self, batch: &OnDevice, share: f64) -> TrainOutput<BatchLoss> {
         let loss = self.batch_loss(batch);
         // Times one is a launch for nothing.
         let weighed = if share >= 1.0 { loss.clone() } else { loss.clone().mul_scalar(share) };
@@ -47,7 +51,7 @@ impl TrainStep for TrainableModel {
     type Output = BatchLoss;
 
     fn step(&self, batch: Batch) -> TrainOutput<BatchLoss> {
-        self.micro_batch(&batch, 1.0)
+        self.micro_batch(&self.upload(&batch), 1.0)
     }
 }
 
@@ -56,7 +60,7 @@ impl InferenceStep for TrainableModel {
     type Output = BatchLoss;
 
     fn step(&self, batch: Batch) -> BatchLoss {
-        BatchLoss(self.batch_loss(&batch))
+        BatchLoss(self.batch_loss(&self.upload(&batch)))
     }
 }
 

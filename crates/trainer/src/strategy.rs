@@ -23,7 +23,7 @@ use crate::{
     experiment::FinetuneConfig,
     fault,
     log::Line,
-    loss::scored_positions,
+    on_device::Layout,
     optimizer::Optimizer,
     provenance::{Lineage, Status},
     run_dir::RunDir,
@@ -203,7 +203,7 @@ impl TrainLoop<'_> {
             }
             let Some(batch) = batches.next() else { break };
             let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
-            drawn.push((scored_positions(&batch), batch));
+            drawn.push((Layout::of(&batch).scored(), batch));
         }
         let all = drawn.iter().map(|(scored, _)| scored).sum::<usize>().max(1);
         let mut losses = Vec::new();
@@ -215,6 +215,7 @@ impl TrainLoop<'_> {
                 return Ok(ControlFlow::Break(status));
             }
             dropping |= self.drop_inputs(number);
+            let batch = self.trainable.upload(&batch);
             let output = self.trainable.micro_batch(&batch, scored as f64 / all as f64);
             losses.push((scored, output.item.0));
             accumulated.accumulate(&self.trainable, output.grads);

@@ -24,7 +24,8 @@ const LEAST_NUMBERS: usize = 1 << 12;
 /// Cubes that share the sum at most.
 const MOST_CUBES: usize = 256;
 
-/// prediction − target at a channel of a row, counted over all sequences, and what its square counts.
+/// prediction − target at a channel of a row, counted over all sequences, and what its square counts; targets are zero in
+/// channels that are not given.
 #[cube]
 fn error(
     prediction: &Tensor<f32>,
@@ -32,11 +33,14 @@ fn error(
     weight: &ComptimeOption<&Tensor<f32>>,
     row: usize,
     channel: usize,
-    #[comptime] channels: usize,
+    #[comptime] given: usize,
 ) -> (f32, f32) {
     let (sequence, place) = (row / prediction.shape(1), row % prediction.shape(1));
     let at = sequence * prediction.stride(0) + place * prediction.stride(1) + channel * prediction.stride(2);
-    let error = prediction[at] - target[row * channels + channel];
+    let mut error = prediction[at];
+    if channel < given {
+        error -= target[row * given + channel];
+    }
     #[comptime]
     let share = match weight {
         ComptimeOption::Some(weight) => weight[row],
@@ -55,6 +59,7 @@ fn sum_kernel(
     per_cube: usize,
     factor: f32,
     #[comptime] channels: usize,
+    #[comptime] given: usize,
 ) {
     let mut shares = Shared::<[f32]>::new_slice(UNITS);
     let first = CUBE_POS_X as usize * per_cube;
@@ -66,7 +71,7 @@ fn sum_kernel(
     let mut at = first + UNIT_POS_X as usize;
     while at < end {
         let (row, channel) = (at / channels, at % channels);
-        let (error, share) = error(prediction, target, &weight, row, channel, channels);
+        let (error, share) = error(prediction, target, &weight, row, channel, given);
         total += share * error * error;
         at += UNITS;
     }
@@ -87,13 +92,14 @@ fn gradient_kernel(
     factor: f32,
     #[comptime] width: usize,
     #[comptime] channels: usize,
+    #[comptime] given: usize,
 ) {
     let at = ABSOLUTE_POS;
     if at < numbers {
         let (row, channel) = (at / width, at % width);
         let mut slope = f32::new(0.0);
         if channel < channels {
-            let (error, share) = error(prediction, target, &weight, row, channel, channels);
+            let (error, share) = error(prediction, target, &weight, row, channel, given);
             slope = 2.0f32 * factor * d_output[0] * share * error;
         }
         d_prediction[at] = slope;
@@ -108,6 +114,7 @@ pub trait SquaredError: Backend {
         prediction: FloatTensor<Self>,
         target: FloatTensor<Self>,
         #[extension_type] weight: MaybeFloat<Self>,
+        channels: usize,
         count: usize,
     ) -> FloatTensor<Self>;
 }
@@ -127,49 +134,52 @@ pub struct Parts<B: Backend> {
     prediction: FloatTensor<B>,
     target: FloatTensor<B>,
     weight: Option<FloatTensor<B>>,
+    channels: usize,
     count: usize,
 }
 
 impl Parts<CubeBackend> {
-    /// Dense but for the prediction, which may be a part of what the network made; with the widths of both sides.
-    fn prepared(&self) -> (Self, [usize; 2]) {
-        let prepared = Self {
-            prediction: self.prediction.clone(),
-            target: dense(self.target.clone()),
-            weight: self.weight.clone().map(dense),
-            count: self.count,
-        };
-        let [.., width] = prepared.prediction.meta.shape().dims::<3>();
-        let [.., channels] = prepared.target.meta.shape().dims::<3>();
-        (prepared, [width, channels])
+    /// Dense but for the prediction, which may be a part of what the network made.
+    fn prepared(&self) -> Self {
+        let Self { prediction, target, weight, channels, count } = self.clone();
+        Self { prediction, target: dense(target), weight: weight.map(dense), channels, count }
+    }
+
+    /// Channels of the targets.
+    fn given(&self) -> usize {
+        self.target.meta.shape()[2]
     }
 }
 
 impl SquaredErrorPasses for CubeBackend {
     fn forward(parts: &Parts<Self>) -> CubeTensor {
-        let (Parts { prediction, target, weight, count }, [_, channels]) = parts.prepared();
-        let numbers = target.meta.shape().num_elements();
+        let parts = parts.prepared();
+        let (prediction, given) = (&parts.prediction, parts.given());
+        let [batch, rows, _] = prediction.meta.shape().dims();
+        let numbers = batch * rows * parts.channels;
         let cubes = numbers.div_ceil(LEAST_NUMBERS).min(MOST_CUBES);
-        let sums = empty_like(&prediction, [cubes], DType::F32);
+        let sums = empty_like(prediction, [cubes], DType::F32);
         sum_kernel::launch(
             &prediction.client,
             CubeCount::Static(cubes as u32, 1, 1),
             CubeDim::new_1d(UNITS as u32),
             prediction.clone().into_tensor_arg(),
-            buffer(&target),
-            weight.map(CubeTensor::into_tensor_arg).into(),
+            buffer(&parts.target),
+            parts.weight.clone().map(CubeTensor::into_tensor_arg).into(),
             buffer(&sums),
             numbers,
             numbers.div_ceil(cubes),
-            1.0 / count as f32,
-            channels,
+            1.0 / parts.count as f32,
+            parts.channels,
+            given,
         );
         if cubes == 1 { sums } else { column_sums(sums, &[1]).remove(0) }
     }
 
     fn backward(parts: Parts<Self>, d_output: CubeTensor) -> CubeTensor {
-        let (Parts { prediction, target, weight, count }, [width, channels]) = parts.prepared();
-        let d_prediction = empty_like(&prediction, prediction.shape(), DType::F32);
+        let parts = parts.prepared();
+        let (prediction, given) = (&parts.prediction, parts.given());
+        let d_prediction = empty_like(prediction, prediction.shape(), DType::F32);
         let numbers = prediction.meta.shape().num_elements();
         let units = CubeDim::new_1d(UNITS as u32);
         gradient_kernel::launch(
@@ -177,22 +187,29 @@ impl SquaredErrorPasses for CubeBackend {
             calculate_cube_count_elemwise(&prediction.client, numbers, units),
             units,
             prediction.clone().into_tensor_arg(),
-            buffer(&target),
-            weight.map(CubeTensor::into_tensor_arg).into(),
+            buffer(&parts.target),
+            parts.weight.clone().map(CubeTensor::into_tensor_arg).into(),
             buffer(&dense(d_output)),
             buffer(&d_prediction),
             numbers,
-            1.0 / count as f32,
-            width,
-            channels,
+            1.0 / parts.count as f32,
+            prediction.meta.shape()[2],
+            parts.channels,
+            given,
         );
         d_prediction
     }
 }
 
 impl SquaredError for CubeBackend {
-    fn squared_error(prediction: CubeTensor, target: CubeTensor, weight: MaybeFloat<Self>, count: usize) -> CubeTensor {
-        Self::forward(&Parts { prediction, target, weight: weight.given(), count })
+    fn squared_error(
+        prediction: CubeTensor,
+        target: CubeTensor,
+        weight: MaybeFloat<Self>,
+        channels: usize,
+        count: usize,
+    ) -> CubeTensor {
+        Self::forward(&Parts { prediction, target, weight: weight.given(), channels, count })
     }
 }
 
@@ -216,12 +233,13 @@ impl<B: SquaredErrorPasses, C: CheckpointStrategy> SquaredError for Autodiff<B, 
         prediction: FloatTensor<Self>,
         target: FloatTensor<Self>,
         weight: MaybeFloat<Self>,
+        channels: usize,
         count: usize,
     ) -> FloatTensor<Self> {
         let (prediction, node) = prediction.into_parts();
         let (target, _) = target.into_parts();
         let weight = weight.given().map(|weight| weight.into_parts().0);
-        let parts = Parts { prediction, target, weight, count };
+        let parts = Parts { prediction, target, weight, channels, count };
         let output = B::forward(&parts);
         match Backward::<B, 1>::prepare::<C>(Node, [node]).compute_bound().stateful() {
             OpsKind::Tracked(node) => node.finish(parts, output),

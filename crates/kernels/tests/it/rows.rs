@@ -297,16 +297,17 @@ fn updates_of_many_parameters() {
 #[test]
 fn squared_errors_and_their_gradient() {
     // More numbers than one cube sums, too.
-    for ([batch, rows, width, channels], weighted) in
-        [([2, 3, 4, 4], false), ([3, 5, 4, 1], true), ([2, 700, 51, 50], true), ([1, 1, 1, 1], false)]
+    for ([batch, rows, width, channels, given], weighted) in
+        [([2, 3, 4, 4, 4], false), ([3, 5, 4, 1, 1], true), ([2, 700, 51, 50, 47], true), ([1, 1, 1, 1, 1], false)]
     {
-        let (p, t) = (numbers(51, batch * rows * width), numbers(52, batch * rows * channels));
+        let (p, t) = (numbers(51, batch * rows * width), numbers(52, batch * rows * given));
         let w: Vec<f32> = (0..batch * rows).map(|row| f32::from(u8::from(!weighted || row % 3 != 1))).collect();
         let count = channels * w.iter().filter(|w| **w > 0.0).count();
         let (mut want, mut slope) = (0.0, vec![0.0; p.len()]);
         for row in 0..batch * rows {
             for c in 0..channels {
-                let error = f64::from(p[row * width + c]) - f64::from(t[row * channels + c]);
+                let wanted = if c < given { t[row * given + c] } else { 0.0 };
+                let error = f64::from(p[row * width + c]) - f64::from(wanted);
                 want += f64::from(w[row]) * error * error / count as f64;
                 // Times the gradient of the result, which is 3.
                 slope[row * width + c] = (6.0 * f64::from(w[row]) * error / count as f64) as f32;
@@ -318,9 +319,9 @@ fn squared_errors_and_their_gradient() {
             let longer: Vec<f32> = p.chunks(rows * width).flat_map(|of| [of, &p[..width]].concat()).collect();
             let whole = tensor(&longer, [batch, rows + 1, width], &device).require_grad();
             let prediction = whole.clone().narrow(1, 0, rows);
-            let target = tensor(&t, [batch, rows, channels], &device);
+            let target = tensor(&t, [batch, rows, given], &device);
             let weight = weighted.then(|| tensor(&w, [batch, rows, 1], &device));
-            let output = squared_error(prediction.clone(), target, weight, count);
+            let output = squared_error(prediction.clone(), target, weight, channels, count);
             let gradients = output.clone().mul_scalar(3.0).backward();
             let name = format!("{batch} × {rows} × {width}, {channels} on {}", on.name);
             assert_close(&name, &host(output.inner()), &[want as f32], on.tolerance);

@@ -20,7 +20,7 @@ use headway_tasks::{Inputs, Scale, TaskDims, TaskInput};
 
 use crate::{
     bad_inputs::BadInputs, beside, bounded_read, build, checkpoint::Checkpoint, device::OpenDevice, disk, error::Error,
-    evaluate, experiment::Experiment, loss,
+    evaluate, experiment::Experiment, on_device,
 };
 use arrays::{ArchiveAnswers, ArrayAnswers, ArrayExamples};
 pub use json::{Answer, LONGEST_TEXT, Nested};
@@ -245,7 +245,7 @@ impl Predictor {
             Inputs::Continuous(values) => Inputs::Continuous(scale.scaled_inputs(values)),
             Inputs::Tokens(ids) => Inputs::Tokens(ids.clone()),
         };
-        let output = self.model.forward(loss::input(&inputs, n, TaskDims { seq_len, ..dims }, &self.device));
+        let output = self.model.forward(on_device::input(&inputs, n, TaskDims { seq_len, ..dims }, &self.device));
         let positions = self.form.positions(seq_len);
         let output = output.narrow(1, seq_len - positions, positions).narrow(2, 0, dims.d_out);
         let answers = scale.unscaled_targets(&weights::to_host(output)); // [n, positions, d_out]

@@ -5,5 +5,6 @@
 #[cfg(feature = "wgpu")]
 mod launches;
 mod numbers;
+mod on_device;
 mod optimizers;
 mod registered;

@@ -1,0 +1,147 @@
+//! A batch in a device's memory.
+
+use burn::tensor::{Device, Int, Tensor, TensorData, kind::Basic};
+use headway_kernels::overwrite;
+use headway_model::Input;
+use headway_tasks::{Batch, Inputs, Targets, TaskDims, TaskInput};
+
+/// The tensors of one micro-batch. On a GPU they stay where they are when another batch takes the place of this one, so that launches
+/// that were given them compute with the new one.
+#[derive(Clone, Debug)]
+pub struct OnDevice {
+    layout: Layout,
+    input: Input,
+    target: Target,
+    /// 1 where a position is scored, else 0; `None` if all are. `[batch, seq_len, 1]`
+    weight: Option<Tensor<3>>,
+}
+
+/// What the launches of a step depend on in a batch: all but its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    size: usize,
+    dims: TaskDims,
+    classes: bool,
+    scored: usize,
+}
+
+/// What is to be predicted.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// Numbers. `[batch, seq_len, d_out]`
+    Continuous(Tensor<3>),
+    /// Classes. `[batch, seq_len, 1]`
+    Classes(Tensor<3, Int>),
+}
+
+impl Layout {
+    /// That of a batch.
+    pub fn of(batch: &Batch) -> Self {
+        Self {
+            size: batch.size,
+            dims: batch.dims,
+            classes: matches!(batch.targets, Targets::Classes(_)),
+            scored: batch.loss_mask.iter().filter(|scored| **scored).count(),
+        }
+    }
+
+    /// Number of positions that are scored.
+    pub fn scored(&self) -> usize {
+        self.scored
+    }
+
+    fn rows(&self) -> [usize; 2] {
+        [self.size, self.dims.seq_len]
+    }
+}
+
+impl OnDevice {
+    /// A batch on a device.
+    pub fn new(batch: &Batch, device: &Device) -> Self {
+        let (layout, device) = (Layout::of(batch), device.clone().inner());
+        let [n, seq_len] = layout.rows();
+        let target = match &batch.targets {
+            Targets::Continuous(targets) => {
+                Target::Continuous(dense(floats(targets), [n, seq_len, batch.dims.d_out], &device))
+            }
+            Targets::Classes(classes) => Target::Classes(dense(ids(classes), [n, seq_len, 1], &device)),
+        };
+        let weight = (layout.scored < n * seq_len).then(|| dense(weights(batch), [n, seq_len, 1], &device));
+        Self { layout, input: input(&batch.inputs, n, batch.dims, &device), target, weight }
+    }
+
+    /// Puts another batch into the place of this one, if it has the same layout; returns whether it has.
+    pub fn refill(&mut self, batch: &Batch) -> bool {
+        if Layout::of(batch) != self.layout {
+            return false;
+        }
+        match (&mut self.input, &batch.inputs) {
+            (Input::Continuous(there), Inputs::Continuous(values)) => overwrite(there, floats(values)),
+            (Input::Tokens(there), Inputs::Tokens(tokens)) => overwrite(there, ids(tokens)),
+            _ => unreachable!("the layouts are the same"),
+        }
+        match (&mut self.target, &batch.targets) {
+            (Target::Continuous(there), Targets::Continuous(targets)) => overwrite(there, floats(targets)),
+            (Target::Classes(there), Targets::Classes(classes)) => overwrite(there, ids(classes)),
+            _ => unreachable!("the layouts are the same"),
+        }
+        if let Some(there) = &mut self.weight {
+            overwrite(there, weights(batch));
+        }
+        true
+    }
+
+    /// What is the same in every batch that can take this one's place.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// What a network is given, untracked, on a device that differentiates.
+    pub fn input(&self) -> Input {
+        match self.input.clone() {
+            Input::Continuous(x) => Input::Continuous(Tensor::from_inner(x)),
+            Input::Tokens(tokens) => Input::Tokens(Tensor::from_inner(tokens)),
+        }
+    }
+
+    /// What the network is to predict, and what each position counts, likewise.
+    pub(crate) fn wanted(&self) -> (Target, Option<Tensor<3>>) {
+        let target = match self.target.clone() {
+            Target::Continuous(target) => Target::Continuous(Tensor::from_inner(target)),
+            Target::Classes(classes) => Target::Classes(Tensor::from_inner(classes)),
+        };
+        (target, self.weight.clone().map(Tensor::from_inner))
+    }
+}
+
+/// Inputs of `n` examples of these sizes on a device.
+pub(crate) fn input(inputs: &Inputs, n: usize, dims: TaskDims, device: &Device) -> Input {
+    let seq_len = dims.seq_len;
+    match (inputs, dims.input) {
+        (Inputs::Continuous(values), TaskInput::Continuous { d_in }) => {
+            Input::Continuous(dense(floats(values), [n, seq_len, d_in], device))
+        }
+        (Inputs::Tokens(tokens), _) => Input::Tokens(dense(ids(tokens), [n, seq_len], device)),
+        (Inputs::Continuous(_), TaskInput::Tokens { .. }) => unreachable!("a batch holds the input its dims name"),
+    }
+}
+
+/// Numbers on a device, without gaps: those of several axes might have some.
+fn dense<const D: usize, K: Basic>(numbers: TensorData, shape: [usize; D], device: &Device) -> Tensor<D, K> {
+    Tensor::<1, K>::from_data(numbers, device).reshape(shape)
+}
+
+fn floats(values: &[f32]) -> TensorData {
+    TensorData::new(values.to_vec(), [values.len()])
+}
+
+fn ids(values: &[u32]) -> TensorData {
+    let ids: Vec<i32> = values.iter().map(|&id| id.cast_signed()).collect();
+    TensorData::new(ids, [values.len()])
+}
+
+/// 1 where a position of a batch is scored, else 0.
+fn weights(batch: &Batch) -> TensorData {
+    let weights: Vec<f32> = batch.loss_mask.iter().map(|&scored| f32::from(u8::from(scored))).collect();
+    TensorData::new(weights, [batch.loss_mask.len()])
+}
