@@ -1,4 +1,4 @@
-//! Softmax attention on a GPU, through CubeCL: wgpu (Vulkan, Metal, DX12) and CUDA.
+//! The form that every GPU can run, in f32 without tensor cores.
 //!
 //! One unit computes one row: a query in the forward pass and for its own gradient, a key for the gradients of keys and
 //! values. Its row and its sums stay in registers, while the rows of the other side pass in tiles through shared
@@ -10,19 +10,14 @@
     reason = "the types that a kernel is compiled for are read by its macro alone"
 )]
 
-use burn::{
-    backend::{TensorMetadata, tensor::FloatTensor},
-    tensor::DType,
-};
-use burn_cubecl::{CubeBackend, kernel::into_contiguous, tensor::CubeTensor};
-use cubecl::{ir::ElemType, prelude::*, zspace::metadata::Metadata};
+use burn::tensor::DType;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::{ir::ElemType, prelude::*};
 
 use crate::gpu::empty_like;
 
-use super::{
-    AttentionPasses, FusedAttention, Gradients, Inputs, MaybeBool, MaybeFloat, Options, Sizes, computes,
-    packed::PackedPasses,
-};
+use super::Call;
+use crate::attention::{Inputs, Options, Sizes};
 
 /// Rows of a cube, a multiple of the plane size of every GPU.
 const UNITS: usize = 64;
@@ -515,80 +510,59 @@ fn bias_kernel<F: Float, B: Int>(
     d_bias[to] = total;
 }
 
-/// The tensor with a dense last axis, which the kernels need.
-fn readable(tensor: CubeTensor) -> CubeTensor {
-    if tensor.meta.strides().last() == Some(&1) && !tensor.meta.is_tiled() { tensor } else { into_contiguous(tensor) }
-}
-
 /// Number of cubes for `rows` rows in each head of each batch.
 fn cubes(rows: usize, heads: usize, batch: usize) -> CubeCount {
     CubeCount::Static(rows.div_ceil(UNITS) as u32, heads as u32, batch as u32)
 }
 
-/// Inputs in the layout that the kernels read, and the element types that the kernels are compiled for.
-fn prepared(inputs: Inputs<CubeBackend>) -> (Inputs<CubeBackend>, Sizes, [ElemType; 2]) {
-    let Inputs { q, k, v, bias, hidden } = inputs;
-    let [q, k, v] = [q, k, v].map(readable);
-    let (bias, hidden) = (bias.map(into_contiguous), hidden.map(into_contiguous));
-    let sizes = Sizes::of([&q.shape(), &k.shape(), &v.shape()]);
-    let flags = hidden.as_ref().map_or(DType::U32, |hidden| hidden.dtype);
-    let types = [q.dtype, flags].map(burn::backend::cubecl::dtype_to_storage_type);
-    (Inputs { q, k, v, bias, hidden }, sizes, types)
-}
-
 /// Writes the mixture and the log-sums.
-fn launch_forward(
-    inputs: Inputs<CubeBackend>,
-    output: &CubeTensor,
-    log_sums: &CubeTensor,
-    options: Options,
-    firsts: [usize; 3],
-) {
-    let (Inputs { q, k, v, bias, hidden }, sizes, types) = prepared(inputs);
+pub(super) fn forward(call: &Call, output: &CubeTensor, log_sums: &CubeTensor) {
+    let Call { inputs: Inputs { q, k, v, bias, hidden }, sizes, options, firsts } = call;
     forward_kernel::launch(
-        &q.client.clone(),
+        &q.client,
         cubes(sizes.q_len, sizes.heads, sizes.batch),
         CubeDim::new_1d(UNITS as u32),
-        q.into_tensor_arg(),
-        k.into_tensor_arg(),
-        v.into_tensor_arg(),
-        bias.map(CubeTensor::into_tensor_arg).into(),
-        hidden.map(CubeTensor::into_tensor_arg).into(),
-        output.clone().into_tensor_arg(),
-        log_sums.clone().into_tensor_arg(),
+        argument(q),
+        argument(k),
+        argument(v),
+        bias.as_ref().map(argument).into(),
+        hidden.as_ref().map(argument).into(),
+        argument(output),
+        argument(log_sums),
         options.scale,
-        Plan::new(sizes, options, firsts),
-        types,
+        Plan::new(*sizes, *options, *firsts),
+        call.types(),
     );
 }
 
+fn argument(tensor: &CubeTensor) -> TensorArg {
+    tensor.clone().into_tensor_arg()
+}
+
 /// Writes the gradients of queries, keys and values; returns that of the bias.
-fn launch_backward(
-    inputs: Inputs<CubeBackend>,
-    output: CubeTensor,
+pub(super) fn backward(
+    call: &Call,
+    output: &CubeTensor,
     log_sums: &CubeTensor,
-    d_output: CubeTensor,
+    d_output: &CubeTensor,
     [d_q, d_k, d_v]: [&CubeTensor; 3],
-    options: Options,
-    firsts: [usize; 3],
 ) -> Option<CubeTensor> {
-    let (Inputs { q, k, v, bias, hidden }, sizes, types) = prepared(inputs);
-    let (output, d_output) = (readable(output), readable(d_output));
-    let Sizes { batch, heads, q_len, k_len, d_key, d_value } = sizes;
-    let (client, units, plan) = (q.client.clone(), CubeDim::new_1d(UNITS as u32), Plan::new(sizes, options, firsts));
-    let deltas = empty_like(&q, [batch, heads, q_len], DType::F32);
-    let argument = |tensor: &CubeTensor| tensor.clone().into_tensor_arg();
+    let Call { inputs: Inputs { q, k, v, bias, hidden }, sizes, options, firsts } = call;
+    let Sizes { batch, heads, q_len, k_len, d_key, d_value } = *sizes;
+    let (client, units, types) = (&q.client, CubeDim::new_1d(UNITS as u32), call.types());
+    let plan = Plan::new(*sizes, *options, *firsts);
+    let deltas = empty_like(q, [batch, heads, q_len], DType::F32);
     queries_kernel::launch(
-        &client,
+        client,
         cubes(q_len, heads, batch),
         units,
-        argument(&q),
-        argument(&k),
-        argument(&v),
+        argument(q),
+        argument(k),
+        argument(v),
         bias.as_ref().map(argument).into(),
         hidden.as_ref().map(argument).into(),
-        argument(&output),
-        argument(&d_output),
+        argument(output),
+        argument(d_output),
         argument(log_sums),
         argument(&deltas),
         argument(d_q),
@@ -600,15 +574,15 @@ fn launch_backward(
     let passes: &[(bool, bool)] = if together { &[(true, true)] } else { &[(true, false), (false, true)] };
     for (of_keys, of_values) in passes {
         keys_kernel::launch(
-            &client,
+            client,
             cubes(k_len, heads, batch),
             units,
-            argument(&q),
-            argument(&k),
-            argument(&v),
+            argument(q),
+            argument(k),
+            argument(v),
             bias.as_ref().map(argument).into(),
             hidden.as_ref().map(argument).into(),
-            argument(&d_output),
+            argument(d_output),
             argument(log_sums),
             argument(&deltas),
             argument(d_k),
@@ -620,18 +594,18 @@ fn launch_backward(
             types,
         );
     }
-    bias.map(|bias| {
-        let d_bias = empty_like(&q, [heads, sizes.distances()], DType::F32);
+    bias.as_ref().map(|bias| {
+        let d_bias = empty_like(q, [heads, sizes.distances()], DType::F32);
         bias_kernel::launch(
-            &client,
+            client,
             cubes(sizes.distances(), heads, 1),
             units,
-            argument(&q),
-            argument(&k),
-            argument(&v),
-            argument(&bias),
+            argument(q),
+            argument(k),
+            argument(v),
+            argument(bias),
             hidden.as_ref().map(argument).into(),
-            argument(&d_output),
+            argument(d_output),
             argument(log_sums),
             argument(&deltas),
             argument(&d_bias),
@@ -642,88 +616,3 @@ fn launch_backward(
         d_bias
     })
 }
-
-impl AttentionPasses for CubeBackend {
-    fn forward(inputs: Inputs<Self>, options: Options) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let Sizes { batch, heads, q_len, d_value, .. } =
-            Sizes::of([&inputs.q, &inputs.k, &inputs.v].map(|t| t.meta.shape()));
-        let output = empty_like(&inputs.q, [batch, heads, q_len, d_value], inputs.q.dtype);
-        let log_sums = empty_like(&inputs.q, [batch, heads, q_len], DType::F32);
-        launch_forward(inputs, &output, &log_sums, options, [0; 3]);
-        (output, log_sums)
-    }
-
-    fn backward(
-        inputs: Inputs<Self>,
-        output: FloatTensor<Self>,
-        log_sums: FloatTensor<Self>,
-        d_output: FloatTensor<Self>,
-        options: Options,
-    ) -> Gradients<Self> {
-        let like = |tensor: &CubeTensor| empty_like(tensor, tensor.shape(), tensor.dtype);
-        let (q, k, v) = (like(&inputs.q), like(&inputs.k), like(&inputs.v));
-        let bias = launch_backward(inputs, output, &log_sums, d_output, [&q, &k, &v], options, [0; 3]);
-        Gradients { q, k, v, bias }
-    }
-}
-
-/// Queries, keys and values that lie side by side in the rows of one tensor `[batch, rows, 3 · heads · d_head]`.
-struct Packed {
-    /// The tensor as `[batch, heads, rows, d_head]`, which are the queries; the others begin further on.
-    heads: CubeTensor,
-    firsts: [usize; 3],
-}
-
-impl Packed {
-    /// A dense tensor's queries.
-    fn new(tensor: &CubeTensor, n_heads: usize) -> Self {
-        let width = tensor.meta.shape()[2] / 3;
-        Self { heads: by_head(tensor, n_heads, width / n_heads), firsts: [0, width, 2 * width] }
-    }
-
-    fn inputs(&self) -> Inputs<CubeBackend> {
-        let tensor = || self.heads.clone();
-        Inputs { q: tensor(), k: tensor(), v: tensor(), bias: None, hidden: None }
-    }
-}
-
-/// The first heads of the rows of a dense `[batch, rows, width]`, as `[batch, n_heads, rows, d_head]`.
-fn by_head(tensor: &CubeTensor, n_heads: usize, d_head: usize) -> CubeTensor {
-    let [batch, rows, width] = tensor.meta.shape().dims();
-    let mut heads = tensor.clone();
-    *heads.meta = Metadata::new([batch, n_heads, rows, d_head], [rows * width, d_head, width, 1]);
-    heads
-}
-
-impl PackedPasses for CubeBackend {
-    fn packed_forward(qkv: CubeTensor, n_heads: usize, options: Options) -> (CubeTensor, CubeTensor) {
-        let qkv = into_contiguous(qkv);
-        let [batch, rows, width] = qkv.meta.shape().dims();
-        let output = empty_like(&qkv, [batch, rows, width / 3], qkv.dtype);
-        let log_sums = empty_like(&qkv, [batch, n_heads, rows], DType::F32);
-        let packed = Packed::new(&qkv, n_heads);
-        let mixed = by_head(&output, n_heads, width / 3 / n_heads);
-        launch_forward(packed.inputs(), &mixed, &log_sums, options, packed.firsts);
-        (output, log_sums)
-    }
-
-    fn packed_backward(
-        qkv: CubeTensor,
-        n_heads: usize,
-        output: CubeTensor,
-        log_sums: CubeTensor,
-        d_output: CubeTensor,
-        options: Options,
-    ) -> CubeTensor {
-        let (qkv, d_output) = (into_contiguous(qkv), into_contiguous(d_output));
-        let d_qkv = empty_like(&qkv, qkv.shape(), qkv.dtype);
-        let (packed, to) = (Packed::new(&qkv, n_heads), Packed::new(&d_qkv, n_heads));
-        let d_head = output.meta.shape()[2] / n_heads;
-        let [output, d_output] = [output, d_output].map(|rows| by_head(&rows, n_heads, d_head));
-        let to = &to.heads;
-        launch_backward(packed.inputs(), output, &log_sums, d_output, [to, to, to], options, packed.firsts);
-        d_qkv
-    }
-}
-
-computes!(CubeBackend);
