@@ -30,6 +30,7 @@ mod linear;
 pub mod memory;
 mod modulated;
 mod overwrite;
+mod precision;
 mod squared_error;
 pub mod update;
 mod vector;
@@ -45,6 +46,7 @@ pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use modulated::modulated;
 pub use overwrite::overwrite;
+pub use precision::Precision;
 pub use squared_error::squared_error;
 
 /// Whether the device is burn-flex, which runs on the CPU, with or without autodiff.

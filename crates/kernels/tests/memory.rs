@@ -2,7 +2,7 @@
 //! counted for the whole process, in which nothing else may run.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use headway_kernels::{Options, fused_attention};
+use headway_kernels::{Options, Precision, fused_attention};
 use headway_testkit::{memory, numbers};
 
 #[global_allocator]
@@ -21,7 +21,7 @@ fn peak(length: usize, d_head: usize, causal: bool) -> usize {
     // One thread: with more, it depends on chance how many tasks hold their tiles at once.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap_or_else(|error| panic!("{error}"));
     let pass = || {
-        let options = Options { scale: 1.0, causal };
+        let options = Options { scale: 1.0, causal, precision: Precision::F32 };
         let gradients = fused_attention(q.clone(), k.clone(), v.clone(), None, None, options).sum().backward();
         [&q, &k, &v].map(|tensor| tensor.grad(&gradients).map(|gradient| gradient.dims()))
     };

@@ -52,7 +52,6 @@ pub use attention::{
     gate::{Gate, OutputGate},
     kernel::{AttentionKernel, Demand, Directions, FavorConfig, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec},
     position::{Hand, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme},
-    precision::Precision,
     qk_norm::{QkNorm, RmsNorm},
     view::{Bias, Layout, View},
 };
@@ -66,6 +65,7 @@ pub use family::{
     PaperTwoLayerConfig, Readout, Shape, StackLayer, StackMap, StackReadout, Transformer, TransformerConfig,
 };
 pub use ffn::{Activation, Ffn, StateMixer};
+pub use headway_kernels::Precision;
 pub use init::Initializer;
 pub use input_map::InputMap;
 pub use linear::{Linear, Projection};

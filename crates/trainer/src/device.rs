@@ -121,14 +121,17 @@ impl OpenDevice {
     /// # Errors
     /// [`Error::Device`] with the name of the precision.
     fn ensure_precision(&self, precision: Precision) -> Result<(), Error> {
-        if self.device.supports_dtype(precision.dtype()) {
+        if precision.is_available(&self.device) {
             return Ok(());
         }
+        let available = Precision::ALL.into_iter().filter(|other| other.is_available(&self.device));
+        let available: Vec<&str> = available.map(Precision::name).collect();
         Err(Error::Device(format!(
-            "{} ({}) cannot compute with train.attention_precision = \"{}\"; choose another precision or device",
+            "{} ({}) cannot compute with train.attention_precision = \"{}\", only with {}; choose one of these or another device",
             self.spec,
             self.name,
-            precision.name()
+            precision.name(),
+            available.join(", ")
         )))
     }
 

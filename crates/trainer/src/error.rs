@@ -378,7 +378,9 @@ impl Error {
     pub fn not_finite(what: &str, precision: Precision) -> Self {
         let remedy = match precision {
             Precision::F16 => "f16 ends at 65504: set train.attention_precision to bf16 or f32",
-            Precision::F32 | Precision::Bf16 => "train with a smaller learning rate or train.clip_norm",
+            Precision::F32 | Precision::Tf32 | Precision::Bf16 => {
+                "train with a smaller learning rate or train.clip_norm"
+            }
         };
         Self::NotFinite(format!("{what} of the network is not finite; {remedy}"))
     }

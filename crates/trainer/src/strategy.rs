@@ -356,10 +356,12 @@ impl TrainLoop<'_> {
             (Precision::F16, false) => {
                 "f16 ends at 65504: set train.attention_precision to bf16 or f32, or else try a smaller learning rate or train.clip_norm"
             }
-            (Precision::F32 | Precision::Bf16, true) => {
+            (Precision::F32 | Precision::Tf32 | Precision::Bf16, true) => {
                 "No update was made yet: inputs, targets or first weights are too large for single precision; make those of [task] smaller"
             }
-            (Precision::F32 | Precision::Bf16, false) => "Try a smaller learning rate or train.clip_norm",
+            (Precision::F32 | Precision::Tf32 | Precision::Bf16, false) => {
+                "Try a smaller learning rate or train.clip_norm"
+            }
         }
     }
 

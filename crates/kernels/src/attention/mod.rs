@@ -23,6 +23,8 @@ use burn::{
 
 pub use packed::packed_attention;
 
+use crate::Precision;
+
 /// Options of attention that are not tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
@@ -30,6 +32,9 @@ pub struct Options {
     pub scale: f32,
     /// Whether query i sees keys 0 ..= i + (`k_len` − `q_len`) only.
     pub causal: bool,
+    /// How operands of the products inside are rounded: [`Precision::F32`] or [`Precision::Tf32`] for inputs in f32. Inputs in half
+    /// precision are rounded already, and have the precision of their type whatever is said here.
+    pub precision: Precision,
 }
 
 /// softmax(scale · q kᵀ + bias) v, with softmax over each row's visible keys; the row maximum is subtracted first.

@@ -1,7 +1,7 @@
 //! Fused attention compared with attention written out in f64, forward and backward, on every device of the build.
 
 use burn::tensor::{Bool, Device, FloatDType, Tensor, TensorData};
-use headway_kernels::{Options, fused_attention};
+use headway_kernels::{Options, Precision, fused_attention};
 use headway_testkit::{assert_close, assert_close_of_scale, devices, numbers};
 
 /// One call: sizes, hidden pairs, and whether there is a bias.
@@ -62,7 +62,7 @@ impl Case {
     }
 
     fn options(&self) -> Options {
-        Options { scale: 1.0 / (self.d_key as f32).sqrt(), causal: self.causal }
+        Options { scale: 1.0 / (self.d_key as f32).sqrt(), causal: self.causal, precision: Precision::F32 }
     }
 
     fn draw(&self, seed: u64) -> Data {
@@ -355,7 +355,7 @@ fn the_same_bits_on_any_number_of_threads() {
 fn keys_of_another_width_than_queries_are_refused() {
     let device = Device::flex();
     let zeros = |shape: [usize; 4]| Tensor::<4>::zeros(shape, &device);
-    let options = Options { scale: 1.0, causal: false };
+    let options = Options { scale: 1.0, causal: false, precision: Precision::F32 };
     fused_attention(zeros([1, 2, 3, 4]), zeros([1, 2, 3, 5]), zeros([1, 2, 3, 4]), None, None, options);
 }
 

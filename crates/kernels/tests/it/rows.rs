@@ -5,7 +5,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use headway_kernels::{
-    AdamStep, Options, adam, cross_entropy, fused_attention, gelu, joined, layer_norm, linear, modulated,
+    AdamStep, Options, Precision, adam, cross_entropy, fused_attention, gelu, joined, layer_norm, linear, modulated,
     packed_attention, squared_error,
     update::{DescentStep, Rule, Slot, Updated, Updater},
 };
@@ -366,7 +366,7 @@ fn packed_attention_is_attention() {
         let width = n_heads * d_head;
         for on in devices() {
             let device = on.device.clone().autodiff();
-            let options = Options { scale: 0.7, causal };
+            let options = Options { scale: 0.7, causal, precision: Precision::F32 };
             let packed =
                 tensor(&numbers(71, batch * rows * 3 * width), [batch, rows, 3 * width], &device).require_grad();
             let d_y = tensor(&numbers(72, batch * rows * width), [batch, rows, width], &device);

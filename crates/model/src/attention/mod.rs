@@ -4,13 +4,12 @@ pub mod gate;
 pub mod kernel;
 pub mod place;
 pub mod position;
-pub mod precision;
 pub mod prefix;
 pub mod qk_norm;
 pub mod view;
 
 use burn::{module::Module, tensor::Tensor};
-use headway_kernels::{Options, counts_launches, joined, packed_attention};
+use headway_kernels::{Options, Precision, counts_launches, joined, packed_attention};
 
 use crate::{
     budget::{Count, size},
@@ -23,7 +22,6 @@ use gate::{Gate, OutputGate};
 use kernel::{AttentionKernel, Kernel, KernelKind, KernelSizes};
 use place::{AttentionPlace, Target};
 use position::Position;
-use precision::Precision;
 use prefix::Prefix;
 use qk_norm::{QkNorm, RmsNorm, normed};
 use view::{Layout, View};
@@ -157,9 +155,10 @@ impl MultiHeadAttention {
         let [q, k] = [normed(self.query_norm.as_ref(), q), normed(self.key_norm.as_ref(), k)];
         let [q, k] = layout.rotate(q, k);
         let [k, v] = with_prefix(self.prefix.as_ref(), k, v);
-        let view = layout.view(self.n_heads, lengths, k.dims()[2] - lengths[1], &k);
+        let view =
+            View { precision: self.precision, ..layout.view(self.n_heads, lengths, k.dims()[2] - lengths[1], &k) };
         let [k, v] = [k, v].map(|shared| share_heads(shared, self.n_heads)); // [batch, n_heads, length + k_len, d_head]
-        let mixed = attend([q, k, v], &view, &self.kernel, self.precision, recorder); // [batch, n_heads, q_len, d_head]
+        let mixed = attend([q, k, v], &view, &self.kernel, recorder); // [batch, n_heads, q_len, d_head]
         let merged = merge_heads(mixed); // [batch, q_len, n_heads · d_head]
         self.output.forward(match gate {
             Some(gate) => merged * gate,
@@ -201,8 +200,8 @@ impl MultiHeadAttention {
         let maps = [&self.query, &self.key, &self.value];
         let qkv = joined(x, maps.map(|map| map.weight.val()), maps.map(|map| map.bias.val()));
         let d_head = qkv.dims()[2] / 3 / self.n_heads;
-        let options = Options { scale: 1.0 / (d_head as f32).sqrt(), causal };
-        Precision::F32.round(packed_attention(self.precision.round(qkv), self.n_heads, options))
+        let options = Options { scale: 1.0 / (d_head as f32).sqrt(), causal, precision: self.precision };
+        Precision::F32.cast(packed_attention(self.precision.cast(qkv), self.n_heads, options))
     }
 
     /// The fields in which adapters put their parameters.
@@ -217,7 +216,7 @@ impl MultiHeadAttention {
     }
 }
 
-/// Runs the kernel between the projections: rounds its inputs to the precision, records its pattern if requested,
+/// Runs the kernel between the projections: stores its inputs in the precision's type, records its pattern if requested,
 /// rounds its output, and lets the recorder replace it.
 ///
 /// # Shapes
@@ -227,19 +226,18 @@ pub(crate) fn attend(
     qkv: [Tensor<4>; 3],
     view: &View,
     kernel: &AttentionKernel,
-    precision: Precision,
     recorder: &mut Recorder<'_>,
 ) -> Tensor<4> {
-    let [q, k, v] = qkv.map(|tensor| precision.round(tensor));
+    let [q, k, v] = qkv.map(|tensor| view.precision.cast(tensor));
     let mixed = if recorder.is_on() {
         let pattern = kernel.pattern(q, k, view); // [batch, n_heads, q_len, k_len]
         recorder.pattern(&pattern);
-        pattern.matmul(Precision::F32.round(v))
+        pattern.matmul(Precision::F32.cast(v))
     } else {
         kernel.mix(q, k, v, view)
     };
     // A kernel may return the precision of its inputs or f32; in both cases the output is rounded like the inputs.
-    recorder.mixture(Precision::F32.round(precision.round(mixed)))
+    recorder.mixture(Precision::F32.cast(view.precision.cast(mixed)))
 }
 
 /// Repeats each head as often as query heads share it, the copies side by side.

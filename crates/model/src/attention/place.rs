@@ -1,8 +1,9 @@
 //! The parts of a layer that can be changed without knowing its type, as adapters do.
 
+use headway_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
-use super::{precision::Precision, prefix::Prefix};
+use super::prefix::Prefix;
 use crate::linear::ProjectionPlace;
 
 /// A projection of attention.
@@ -30,6 +31,6 @@ pub struct AttentionPlace<'a> {
     pub projections: [(Target, ProjectionPlace<'a>); 4],
     /// Its learned keys and values.
     pub prefix: &'a mut Option<Prefix>,
-    /// Precision in which queries, keys and values enter its kernel.
+    /// Precision of the products in its kernel.
     pub precision: &'a mut Precision,
 }

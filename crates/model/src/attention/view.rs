@@ -1,6 +1,7 @@
-//! What a layer tells its kernel: which keys are hidden from which queries, and what is added to scores.
+//! What a layer tells its kernel: which keys are hidden from which queries, what is added to scores, how products are rounded.
 
 use burn::tensor::{Int, Tensor, TensorData};
+use headway_kernels::Precision;
 
 use super::position::{Position, Scheme};
 use crate::mask::Mask;
@@ -12,11 +13,13 @@ pub struct View {
     pub mask: Mask,
     /// Bias of the scores, if there is one.
     pub bias: Option<Bias>,
+    /// How operands of the kernel's products are rounded. Queries, keys and values have the type of this precision.
+    pub precision: Precision,
 }
 
 impl From<Mask> for View {
     fn from(mask: Mask) -> Self {
-        Self { mask, bias: None }
+        Self { mask, bias: None, precision: Precision::F32 }
     }
 }
 
@@ -104,6 +107,6 @@ impl Layout<'_> {
             queries_in_front: self.in_front,
             keys_in_front: self.in_front + prefix,
         });
-        View { mask: self.mask.clone(), bias }
+        View { mask: self.mask.clone(), bias, precision: Precision::F32 }
     }
 }

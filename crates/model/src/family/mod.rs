@@ -11,13 +11,11 @@ mod prompt;
 mod transformer;
 
 use burn::tensor::{Device, Tensor};
+use headway_kernels::Precision;
 use rand::Rng;
 
 use crate::{
-    attention::{
-        place::{AttentionPlace, Target},
-        precision::Precision,
-    },
+    attention::place::{AttentionPlace, Target},
     budget::{Budget, Count},
     config::{ConfigError, InputDims, IoDims},
     embed::Input,

@@ -9,7 +9,7 @@ use burn::{
 };
 use headway_model::{
     AttentionConfig, AttentionKernel, Bias, Directions, FavorConfig, Gate, Initializer, Kernel, KernelKind, Layout,
-    Mask, Position, PositionKind, PositionSizes, QkNorm, Recorder, RopeConfig, Scheme, View,
+    Mask, Position, PositionKind, PositionSizes, Precision, QkNorm, Recorder, RopeConfig, Scheme, View,
     weights::{Array, arrays_from_bytes, collect, load, to_host},
 };
 use headway_testkit::{assert_close, assert_close_of_scale, devices};
@@ -55,7 +55,7 @@ fn agrees(name: &str, position_kind: &PositionKind, kernel_kind: &KernelKind, to
         let bias = position.bias(q.dims()[1], lengths, &device);
         let bias = bias.map(|by_distance| Bias { by_distance, queries_in_front: 0, keys_in_front: 0 });
         let mask = if name.ends_with("_all") { Mask::Full } else { Mask::Causal };
-        let view = View { mask, bias };
+        let view = View { mask, bias, precision: Precision::F32 };
         let [turned_q, turned_k] = position.rotate(q.clone(), k.clone());
         let pattern = kernel.pattern(turned_q.clone(), turned_k.clone(), &view);
         let output = kernel.mix(turned_q, turned_k, v.clone(), &view);

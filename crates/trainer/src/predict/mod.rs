@@ -255,7 +255,7 @@ impl Predictor {
         let name = examples.names.get(at).filter(|name| !name.is_empty());
         let example = name.map_or_else(|| (before + at).to_string(), Clone::clone);
         match self.experiment.train.attention_precision {
-            Precision::F32 | Precision::Bf16 => {
+            Precision::F32 | Precision::Tf32 | Precision::Bf16 => {
                 Err(Error::Inputs { path: from.to_owned(), problem: BadInputs::Answer { example } })
             }
             precision @ Precision::F16 => {

@@ -35,7 +35,7 @@ impl Kernel for Softmax {
             Mask::Causal => (true, None),
             Mask::Hidden(hidden) => (false, Some(hidden.clone())),
         };
-        fused_attention(q, k, v, by_distance, hidden, Options { scale, causal })
+        fused_attention(q, k, v, by_distance, hidden, Options { scale, causal, precision: view.precision })
     }
 }
 

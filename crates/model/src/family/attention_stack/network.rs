@@ -5,6 +5,8 @@ use burn::{
     tensor::{Tensor, activation},
 };
 
+use headway_kernels::Precision;
+
 use super::{AttentionStackConfig, StackLayer, StackMap, StackReadout};
 use crate::{
     attention::{
@@ -12,7 +14,6 @@ use crate::{
         kernel::{AttentionKernel, KernelKind},
         merge_heads,
         place::{AttentionPlace, Target},
-        precision::Precision,
         prefix::Prefix,
         split_heads,
         view::View,
@@ -217,7 +218,8 @@ impl HeadGroup {
         let k = split_heads(self.key.forward(keys.clone()), self.count); // [batch, count, keys, d_key]
         let v = split_heads(self.value.forward(keys), self.count); // [batch, count, keys, d_value]
         let [k, v] = with_prefix(self.prefix.as_ref(), k, v);
-        let mixed = attend([q, k, v], &View::from(Mask::Full), &self.kernel, self.precision, recorder);
+        let view = View { precision: self.precision, ..Mask::Full.into() };
+        let mixed = attend([q, k, v], &view, &self.kernel, recorder);
         self.output.forward(merge_heads(mixed)) // [batch, queries, d_out]
     }
 
