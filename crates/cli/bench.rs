@@ -13,6 +13,7 @@ use headway_trainer::{
     ErrorKind,
     bench::{BENCHES, Bench as Benchmark, Timing, matmul_peak},
     beside, json,
+    prefetch::Waits,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -36,6 +37,10 @@ struct Measured {
     share_of_peak: f64,
     /// Megabytes by which the process grew over its size before the first step; `None` if unknown.
     peak_mb: Option<f64>,
+    /// Megabytes of its own memory that a GPU had set aside.
+    device_mb: Option<f64>,
+    /// How often steps waited for their batches, on a GPU.
+    waits: Option<Waits>,
     /// Kernels that a step launches, on a GPU.
     launches: Option<usize>,
     /// Seconds per step of every sample.
@@ -205,26 +210,44 @@ fn line(bench: &Benchmark, device: String, threads: u16, timing: Timing, peak: f
         gflops: rate / 1e9,
         share_of_peak: rate / peak,
         peak_mb: timing.peak_bytes.map(|bytes| bytes as f64 / 1e6),
+        device_mb: timing.device_bytes.map(|bytes| bytes as f64 / 1e6),
+        waits: timing.waits,
         launches: timing.launches,
         seconds_per_step: timing.seconds,
     }
 }
 
 fn table(measured: &[Measured]) -> String {
-    let header = ["", "threads", "ms/step", "steps/s", "GFLOP/s", "of peak", "memory MB", "launches"];
+    let on_gpu = measured.iter().any(|m| m.launches.is_some());
+    let mut header = vec!["", "threads", "ms/step", "steps/s", "GFLOP/s", "of peak", "memory MB"];
+    if on_gpu {
+        header.extend(["device MB", "launches", "waits"]);
+    }
+    let megabytes = |mb: Option<f64>| mb.map(|mb| format!("{mb:.0}")).unwrap_or_default();
     let rows = measured.iter().map(|m| {
-        vec![
+        let mut row = vec![
             m.name.to_owned(),
             m.threads.to_string(),
             output::number(m.ms_per_step),
             output::number(m.steps_per_second),
             format!("{:.1}", m.gflops),
             format!("{:.0} %", 100.0 * m.share_of_peak),
-            m.peak_mb.map(|mb| format!("{mb:.0}")).unwrap_or_default(),
-            m.launches.map(|launches| launches.to_string()).unwrap_or_default(),
-        ]
+            megabytes(m.peak_mb),
+        ];
+        if on_gpu {
+            let launches = m.launches.map(|launches| launches.to_string()).unwrap_or_default();
+            row.extend([megabytes(m.device_mb), launches, m.waits.map(waits).unwrap_or_default()]);
+        }
+        row
     });
     output::table(&header, rows)
+}
+
+/// How many steps waited for their batches, of how many, and how long on average.
+fn waits(Waits { batches, waits, seconds }: Waits) -> String {
+    let mean =
+        if waits == 0 { String::new() } else { format!(", {} ms", output::number(1e3 * seconds / waits as f64)) };
+    format!("{waits} of {batches}{mean}")
 }
 
 fn list(benches: &[&Benchmark], as_json: bool) -> Result<ExitCode, Error> {

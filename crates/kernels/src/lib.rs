@@ -31,6 +31,7 @@ pub mod memory;
 mod modulated;
 mod overwrite;
 mod precision;
+mod reading;
 mod squared_error;
 pub mod update;
 mod vector;
@@ -47,6 +48,7 @@ pub use linear::linear;
 pub use modulated::modulated;
 pub use overwrite::overwrite;
 pub use precision::Precision;
+pub use reading::Reading;
 pub use squared_error::squared_error;
 
 /// Whether the device is burn-flex, which runs on the CPU, with or without autodiff.

@@ -1,5 +1,7 @@
 //! Training batches and evaluation sets from a task and a seed.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +100,8 @@ pub struct Source {
     batch_size: usize,
     /// The fixed training set; empty if training examples are fresh.
     fixed: Vec<Example>,
+    /// The newest epoch of a fixed set, with the order of its examples.
+    order: Mutex<Option<(u64, Arc<[u32]>)>>,
 }
 
 /// Number of examples that classical predictors are fitted to if training examples are fresh.
@@ -121,7 +125,7 @@ impl Source {
             }
             DataConfig::Fresh { .. } => Vec::new(),
         };
-        Self { task, seed, data, batch_size, fixed }
+        Self { task, seed, data, batch_size, fixed, order: Mutex::default() }
     }
 
     /// The task that the examples come from.
@@ -137,14 +141,29 @@ impl Source {
                 let draw = |i| self.task.training_example(number, i, &mut self.seed.rng(Stream::Train, i));
                 self.stack((first..first + self.batch_size as u64).map(draw))
             }
-            DataConfig::Fixed { train, .. } => {
-                let per_epoch = self.batches_per_epoch(train) as u64;
-                let (epoch, within) = (number / per_epoch, (number % per_epoch) as usize);
-                let mut order: Vec<usize> = (0..train).collect();
+            DataConfig::Fixed { .. } => self.stack(self.chosen(number).iter().map(|&i| self.fixed[i as usize].clone())),
+        }
+    }
+
+    /// The examples of a fixed set that make up its training batch with this index, in the batch's order; none if examples are fresh.
+    pub fn chosen(&self, number: u64) -> Vec<u32> {
+        let DataConfig::Fixed { train, .. } = self.data else { return Vec::new() };
+        let per_epoch = self.batches_per_epoch(train) as u64;
+        let (epoch, within) = (number / per_epoch, (number % per_epoch) as usize);
+        let order = self.order_of(epoch, train);
+        let first = within * self.batch_size;
+        order[first..train.min(first + self.batch_size)].to_vec()
+    }
+
+    /// The order of the examples in an epoch.
+    fn order_of(&self, epoch: u64, train: usize) -> Arc<[u32]> {
+        let mut newest = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*newest {
+            Some((of, order)) if *of == epoch => order.clone(),
+            _ => {
+                let mut order: Vec<u32> = (0..train as u32).collect();
                 order.shuffle(&mut self.seed.rng(Stream::Order, epoch));
-                let first = within * self.batch_size;
-                let chosen = &order[first..train.min(first + self.batch_size)];
-                self.stack(chosen.iter().map(|&i| self.fixed[i].clone()))
+                newest.insert((epoch, order.into())).1.clone()
             }
         }
     }

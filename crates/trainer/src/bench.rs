@@ -1,9 +1,10 @@
 //! Benchmarks: the cost of a training step on this machine, and how it is measured.
 //!
-//! A benchmark is an experiment with a few values changed, trained for some steps on batches made in advance (forward,
-//! backward and update, without reading anything back), or attention alone with sequences of growing length.
+//! A benchmark is an experiment with a few values changed, trained for some steps (forward, backward and update, without reading
+//! anything back), or attention alone with sequences of growing length. A GPU is fed as in training, by threads that make batches
+//! ahead; on the CPU, where training makes them between the steps, a few are made in advance and are no part of the time.
 
-use std::{fs, path::Path, time::Instant};
+use std::{fs, path::Path, sync::Arc, time::Instant};
 
 use burn::{
     tensor::{Device, Tensor, TensorData},
@@ -11,7 +12,6 @@ use burn::{
 };
 use headway_kernels::launches;
 use headway_model::{AttentionKernel, Kernel, Mask, weights::to_host};
-use headway_tasks::Batch;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -19,7 +19,9 @@ use crate::{
     device::OpenDevice,
     error::Error,
     experiment::{self, Experiment},
+    loader::{Training, threads_ahead},
     optimizer::Optimizer,
+    prefetch::Waits,
     step::TrainableModel,
 };
 
@@ -95,8 +97,8 @@ const fn attention(name: &'static str, summary: &'static str, length: usize) -> 
 /// Heads, and width, of the benchmarks of attention alone.
 const HEADS: usize = 8;
 const D_HEAD: usize = 64;
-/// Number of batches that training steps cycle through.
-const BATCHES: u64 = 8;
+/// Number of batches that training steps cycle through where they are made in advance.
+const BATCHES: usize = 8;
 /// Least number of seconds of one sample.
 const SAMPLE_SECONDS: f64 = 0.5;
 
@@ -128,6 +130,10 @@ pub struct Timing {
     /// Bytes by which the process grew at its peak over its size before the first step; `None` if the system does not
     /// tell.
     pub peak_bytes: Option<u64>,
+    /// Bytes of its own memory that a GPU had set aside for this process.
+    pub device_bytes: Option<u64>,
+    /// How often the steps waited for their batches; `None` where they were made in advance.
+    pub waits: Option<Waits>,
     /// Kernels that a step launches, on a GPU.
     pub launches: Option<usize>,
 }
@@ -186,13 +192,11 @@ impl Bench {
     /// [`Error::Device`] if it does not fit there, [`Error::NotFinite`] if the loss of its last step is not finite.
     pub fn run(&self, device: &OpenDevice, repeats: usize) -> Result<Timing, Error> {
         let is_gpu = device.spec.is_gpu();
-        self.on(device, &[], |step, flops| {
-            let timing = time(step, flops, &device.device, repeats);
-            // A GPU's memory is not this process's; and the CPU launches nothing.
-            let peak_bytes = timing.peak_bytes.filter(|_| !is_gpu);
+        self.on(device, &[], |mut work| {
+            let timing = time(&mut work, &device.device, repeats);
             // After the timing, which watching would slow down, and in the pool, where the launches are issued.
-            let launches = is_gpu.then(|| rayon::scope(|_| launches::during(&mut *step).1.len()));
-            Timing { peak_bytes, launches, ..timing }
+            let launches = is_gpu.then(|| rayon::scope(|_| launches::during(&mut *work.step).1.len()));
+            Timing { launches, ..timing }
         })
     }
 
@@ -202,19 +206,14 @@ impl Bench {
     /// # Errors
     /// As [`Self::run`].
     pub fn launches(&self, device: &OpenDevice, overrides: &[&str]) -> Result<Vec<&'static str>, Error> {
-        self.on(device, overrides, |step, _| {
-            step();
-            launches::during(step).1
+        self.on(device, overrides, |work| {
+            (work.step)();
+            launches::during(work.step).1
         })
     }
 
-    /// Hands its step, ready to run, and the operations of one to whoever measures it.
-    fn on<T>(
-        &self,
-        device: &OpenDevice,
-        overrides: &[&str],
-        measure: impl FnOnce(&mut (dyn FnMut() + Send), f64) -> T,
-    ) -> Result<T, Error> {
+    /// Hands its step, ready to run, to whoever measures it.
+    fn on<T>(&self, device: &OpenDevice, overrides: &[&str], measure: impl FnOnce(Ready) -> T) -> Result<T, Error> {
         match self.recipe_with(overrides)? {
             Recipe::Steps(experiment) => train_steps(&experiment, device, measure),
             Recipe::Attention { n_heads, d_head, seq_len } => {
@@ -224,27 +223,44 @@ impl Bench {
     }
 }
 
-fn train_steps<T>(
-    experiment: &Experiment,
-    device: &OpenDevice,
-    measure: impl FnOnce(&mut (dyn FnMut() + Send), f64) -> T,
-) -> Result<T, Error> {
+/// Work that is ready to be measured.
+struct Ready<'a> {
+    step: &'a mut (dyn FnMut() + Send),
+    /// Operations of a step.
+    flops: f64,
+    /// How often steps waited for their batches so far.
+    waits: &'a dyn Fn() -> Option<Waits>,
+}
+
+fn train_steps<T>(experiment: &Experiment, device: &OpenDevice, measure: impl FnOnce(Ready) -> T) -> Result<T, Error> {
     let model = build::build_model(experiment, device)?;
-    let source = build::build_source(experiment)?;
-    let batches: Vec<Batch> = (0..BATCHES).map(|number| source.train_batch(number)).collect();
+    let source = Arc::new(build::build_source(experiment)?);
+    let training = Training::new(source, 0..u64::MAX, threads_ahead(device));
     let mut trainable = TrainableModel { model, loss: experiment.train.loss };
     let mut optimizer = Optimizer::new(experiment.optimizer.clone());
     let rate = experiment.optimizer.learning_rate();
     let flops = experiment.model.budget(&experiment.dims()).step_flops(experiment.micro_batch()) as f64;
-    let mut turns = batches.iter().cycle();
+    let mut batches = training.batches();
+    if training.waits().is_none() {
+        let made: Vec<_> = batches.take(BATCHES).filter_map(Result::ok).collect();
+        batches = Box::new((0..).map(move |turn| Ok(made[turn % BATCHES].clone())));
+    }
+    let mut failed = None;
     let mut loss = None;
     let mut step = || {
-        let Some(batch) = turns.next() else { return };
-        let output = TrainStep::step(&trainable, batch.clone());
+        let batch = match batches.next() {
+            Some(Ok(batch)) => batch,
+            Some(Err(error)) => return failed = Some(error),
+            None => return,
+        };
+        let output = TrainStep::step(&trainable, batch);
         loss = Some(output.item.0);
         optimizer.step(&mut trainable.model, output.grads, rate, experiment.train.clip_norm);
     };
-    let measured = measure(&mut step, flops);
+    let measured = measure(Ready { step: &mut step, flops, waits: &|| training.waits() });
+    if let Some(error) = failed {
+        return Err(Error::Training(error.to_string()));
+    }
     match loss.map(|loss| to_host(loss)[0]) {
         Some(loss) if !loss.is_finite() => {
             Err(Error::not_finite("the last loss", experiment.train.attention_precision))
@@ -256,7 +272,7 @@ fn train_steps<T>(
 fn attend_steps<T>(
     [batch, n_heads, seq_len, d_head]: [usize; 4],
     device: &Device,
-    measure: impl FnOnce(&mut (dyn FnMut() + Send), f64) -> T,
+    measure: impl FnOnce(Ready) -> T,
 ) -> T {
     let shape = [batch, n_heads, seq_len, d_head];
     let device = device.clone().autodiff();
@@ -274,27 +290,34 @@ fn attend_steps<T>(
         drop([&q, &k, &v].map(|tensor| tensor.grad(&gradients)));
     };
     let flops = 3.0 * 4.0 * (batch * n_heads * seq_len * seq_len * d_head) as f64;
-    measure(&mut step, flops)
+    measure(Ready { step: &mut step, flops, waits: &|| None })
 }
 
 /// Times a step: one warm-up, then samples of as many steps as take a while together.
-fn time(step: &mut (dyn FnMut() + Send), flops: f64, device: &Device, repeats: usize) -> Timing {
+fn time(work: &mut Ready, device: &Device, repeats: usize) -> Timing {
     let before = memory("VmRSS:");
     let mut sample = |count: usize| {
         let began = Instant::now();
         // Runs inside the thread pool, as training does. A GPU queues work per thread, so the same thread must wait for
         // it at the end.
         rayon::scope(|_| {
-            (0..count).for_each(|_| step());
+            (0..count).for_each(|_| (work.step)());
             drop(device.sync());
         });
         began.elapsed().as_secs_f64() / count as f64
     };
     sample(1);
     let count = (SAMPLE_SECONDS / sample(1)).ceil().clamp(1.0, 1000.0) as usize;
+    let waited = (work.waits)();
     let seconds = (0..repeats).map(|_| sample(count)).collect();
-    let peak_bytes = memory("VmHWM:").zip(before).map(|(peak, before)| peak.saturating_sub(before));
-    Timing { seconds, flops, peak_bytes, launches: None }
+    Timing {
+        seconds,
+        flops: work.flops,
+        peak_bytes: memory("VmHWM:").zip(before).map(|(peak, before)| peak.saturating_sub(before)),
+        device_bytes: device.memory_pool_usage().map(|usage| usage.bytes_reserved),
+        waits: (work.waits)().zip(waited).map(|(now, before)| now - before),
+        launches: None,
+    }
 }
 
 /// One of the system's numbers about this process's memory, in bytes; `None` if the system does not tell.
@@ -310,7 +333,8 @@ pub fn matmul_peak(device: &OpenDevice, repeats: usize) -> f64 {
     let matrix = Tensor::<2>::from_data(TensorData::new(vec![0.5_f32; size * size], [size, size]), &device.device);
     let mut product = || drop(matrix.clone().matmul(matrix.clone()));
     let flops = 2.0 * (size as f64).powi(3);
-    flops / time(&mut product, flops, &device.device, repeats).best()
+    let mut work = Ready { step: &mut product, flops, waits: &|| None };
+    flops / time(&mut work, &device.device, repeats).best()
 }
 
 #[cfg(test)]

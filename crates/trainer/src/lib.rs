@@ -44,6 +44,7 @@ pub mod notice;
 pub mod on_device;
 pub mod optimizer;
 pub mod predict;
+pub mod prefetch;
 pub mod presence;
 mod problem;
 pub mod provenance;

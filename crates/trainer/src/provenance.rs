@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::quote;
+use crate::{prefetch::Waits, quote};
 
 /// `run.json`: the record of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,9 @@ pub struct Record {
     pub started: u64,
     /// Seconds of training so far, over all sessions.
     pub seconds: f64,
+    /// How often its steps waited for their batches, over all sessions that did not diverge; `None` where they were made in the steps.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waits: Option<Waits>,
     /// State of the run.
     pub status: Status,
     /// Steps taken.

@@ -28,8 +28,9 @@ use crate::{
     event::OnEvent,
     experiment::Experiment,
     freeze, json,
-    loader::Loader,
+    loader::{Loader, Training, threads_ahead},
     machine,
+    prefetch::Waits,
     provenance::{self, Lineage, Record, Status, Summary},
     run_dir::RunDir,
     step::TrainableModel,
@@ -147,7 +148,8 @@ pub(crate) fn run(
     record.seconds += began.elapsed().as_secs_f64();
     let (mut model, mut error) = (None, None);
     match outcome {
-        Ok(outcome) => {
+        Ok((outcome, waits)) => {
+            record.waits = waits.map(|waits| record.waits.unwrap_or_default() + waits);
             (record.status, record.step) = (outcome.status, outcome.step);
             if outcome.status.is_final() {
                 record.results = evaluate::results(&outcome.model, experiment, &source, &options.device.device);
@@ -181,10 +183,11 @@ fn train(
     model: Model,
     (start, saved, lineage): (Resumable, Option<u64>, Option<Lineage>),
     source: &Arc<Source>,
-) -> Result<Outcome, Error> {
+) -> Result<(Outcome, Option<Waits>), Error> {
     let plan = &experiment.train;
     let number = |step: u64| step.saturating_mul(plan.accumulate);
     let batches = number(start.state.step)..number(plan.steps.max(start.state.step));
+    let training = Training::new(source.clone(), batches, threads_ahead(&options.device));
     let trainable = TrainableModel { model, loss: plan.loss };
     let strategy = Arc::new(StepStrategy {
         config: CheckpointConfig {
@@ -215,7 +218,7 @@ fn train(
     let learner = Learner::new(trainable, SgdConfig::new().init(), 0.0);
     let result = SupervisedTraining::new(
         dir.root(),
-        Arc::new(Loader::Train(source.clone(), batches)),
+        Arc::new(Loader::Train(training.clone())),
         Arc::new(Loader::evaluation(source, Split::Validation)),
     )
     .with_training_strategy(TrainingStrategy::Custom(strategy.clone()))
@@ -229,7 +232,7 @@ fn train(
     match (result.error, outcome) {
         (_, Some(Err(error))) => Err(error),
         (Some(error), _) => Err(Error::Training(error.to_string())),
-        (None, Some(Ok(outcome))) => Ok(outcome),
+        (None, Some(Ok(outcome))) => Ok((outcome, training.waits())),
         (None, None) => Err(Error::Training("the training loop never ran".to_owned())),
     }
 }
@@ -257,6 +260,7 @@ fn new_record(
         lineage,
         started: provenance::now(),
         seconds: 0.0,
+        waits: None,
         status: Status::Running,
         step: 0,
         results: Vec::new(),

@@ -39,9 +39,10 @@ use burn::{
         SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
     },
 };
+use headway_kernels::Reading;
 use headway_model::{
     Model, Precision,
-    weights::{self, Array, to_host},
+    weights::{self, Array},
 };
 use headway_tasks::{Seed, Stream};
 use rand::RngExt;
@@ -74,6 +75,15 @@ pub(crate) struct Outcome {
 /// What an update is made from: for each micro-batch the number of scored positions and the loss, still on the device.
 type Losses = Vec<(usize, Tensor<1>)>;
 
+/// The loss of a logged step, which may still be on its way from the device.
+struct Logged {
+    step: u64,
+    /// Scored positions of each micro-batch.
+    scored: Vec<usize>,
+    losses: Reading,
+    steps_per_second: f64,
+}
+
 type Processor = SupervisedTrainingEventProcessor<TrainableModel>;
 
 impl SupervisedLearningStrategy<TrainableModel> for StepStrategy {
@@ -96,6 +106,7 @@ impl SupervisedLearningStrategy<TrainableModel> for StepStrategy {
             ),
             state: self.start.state.clone(),
             saved: self.saved,
+            logged: None,
             processor: components.event_processor,
             interrupter: components.interrupter,
             began: Instant::now(),
@@ -116,6 +127,8 @@ struct TrainLoop<'a> {
     state: TrainState,
     /// Step of the newest checkpoint.
     saved: Option<u64>,
+    /// The newest logged step, until its line is written.
+    logged: Option<Logged>,
     processor: Processor,
     interrupter: Interrupter,
     began: Instant,
@@ -151,18 +164,24 @@ impl TrainLoop<'_> {
             self.state.step += 1;
             let (step, last) = (self.state.step, self.state.step == plan.steps);
             let due = |every: u64| every > 0 && (last || step.is_multiple_of(every));
-            let mut line = BTreeMap::new();
             if due(plan.log_every) {
-                self.log(losses, first, &mut line)?;
+                self.write_logged()?;
+                self.log(losses, first);
+            }
+            let mut line = BTreeMap::new();
+            let (validates, saves) = (due(plan.eval_every), last || due(plan.checkpoint_every));
+            // Nothing waits for the device but what must: a GPU goes on with the next step meanwhile.
+            if validates || saves || self.logged.as_ref().is_some_and(|logged| logged.losses.is_here()) {
+                self.settle(&mut line)?;
             }
             let mut improved = false;
-            if due(plan.eval_every) {
+            if validates {
                 improved = self.validate(validation, &mut line)?;
             }
             if !line.is_empty() {
                 self.plan.dir.append_metrics(&Line { step, values: line })?;
             }
-            if last || improved || due(plan.checkpoint_every) {
+            if saves || improved {
                 self.checkpoint()?;
             }
             fault::after_step(step);
@@ -243,26 +262,52 @@ impl TrainLoop<'_> {
         false
     }
 
-    fn log(&mut self, losses: Losses, first: u64, line: &mut BTreeMap<String, f64>) -> Result<(), Error> {
+    /// Asks for the loss of this step, of which [`Self::settle`] makes a line. Nothing is waited for.
+    fn log(&mut self, losses: Losses, first: u64) {
+        let step = self.state.step;
+        let steps_per_second = (step - first) as f64 / self.began.elapsed().as_secs_f64();
+        let (scored, losses) = losses.into_iter().unzip();
+        self.logged = Some(Logged { step, scored, losses: Reading::begin(losses), steps_per_second });
+    }
+
+    /// Puts the loss of the newest logged step into `line`, or if that was an earlier step writes a line of its own. Waits until it
+    /// is here.
+    fn settle(&mut self, line: &mut BTreeMap<String, f64>) -> Result<(), Error> {
+        let Some(Logged { step, scored, losses, steps_per_second }) = self.logged.take() else { return Ok(()) };
         let experiment = &self.plan.config.experiment;
-        let (step, steps) = (self.state.step, experiment.train.steps);
-        let all = losses.iter().map(|(scored, _)| scored).sum::<usize>().max(1);
-        let sum: f64 = losses.into_iter().map(|(scored, loss)| scored as f64 * f64::from(to_host(loss)[0])).sum();
+        let steps = experiment.train.steps;
+        let all = scored.iter().sum::<usize>().max(1);
+        let sum: f64 = scored.into_iter().zip(losses.end()).map(|(n, loss)| n as f64 * f64::from(loss)).sum();
         let mean = sum / all as f64;
         if !mean.is_finite() {
             // The loss of the first step is that of the initial weights.
-            return Err(self.diverged(step == 1));
+            return Err(self.diverged(step, step == 1));
         }
-        line.insert("train/loss".to_owned(), mean);
-        line.insert("learning_rate".to_owned(), experiment.learning_rate(step));
-        let steps_per_second = (step - first) as f64 / self.began.elapsed().as_secs_f64();
+        let values = [("train/loss".to_owned(), mean), ("learning_rate".to_owned(), experiment.learning_rate(step))];
+        if step == self.state.step {
+            line.extend(values);
+        } else {
+            self.plan.dir.append_metrics(&Line { step, values: values.into() })?;
+        }
         (self.plan.on_event)(&Event::Logged { step, steps, loss: mean, steps_per_second });
         let progress = Progress::new(step as usize, steps as usize, Some("steps".to_owned()));
-        let shown = Tensor::from_data([mean as f32], &self.plan.device);
+        // On the host, where whoever shows it needs it.
+        let shown = Tensor::from_data([mean as f32], &Device::flex());
         let item = TrainingItem::new(BatchLoss(shown), progress, Some(step as usize), None);
         let shown = self.processor.process_train(LearnerEvent::ProcessedItem(item));
         self.interrupter.fail_on_error(shown);
         Ok(())
+    }
+
+    /// Writes the line of the newest logged step if there is one that was not waited for.
+    fn write_logged(&mut self) -> Result<(), Error> {
+        let mut line = BTreeMap::new();
+        self.settle(&mut line)?;
+        if line.is_empty() {
+            Ok(())
+        } else {
+            self.plan.dir.append_metrics(&Line { step: self.state.step, values: line })
+        }
     }
 
     /// Scores the validation set and returns whether the score is the best so far.
@@ -282,7 +327,7 @@ impl TrainLoop<'_> {
         let scores = scores.values();
         let loss = scores.get("loss").copied().unwrap_or(f64::NAN) as f32;
         if !loss.is_finite() {
-            return Err(self.diverged(false));
+            return Err(self.diverged(self.state.step, false));
         }
         (self.plan.on_event)(&Event::Validated { step: self.state.step, scores: scores.clone() });
         line.extend(scores.into_iter().map(|(name, value)| (format!("validation/{name}"), value)));
@@ -296,13 +341,15 @@ impl TrainLoop<'_> {
     }
 
     fn checkpoint(&mut self) -> Result<(), Error> {
+        // What the checkpoint records about the file includes the line of every step before it.
+        self.write_logged()?;
         let step = self.state.step;
         if self.saved == Some(step) {
             return Ok(());
         }
         let arrays = weights::arrays(&self.trainable.model);
         if self.first_bad_weight(&arrays).is_some() {
-            return Err(self.diverged(false));
+            return Err(self.diverged(step, false));
         }
         let resumable = Resumable { state: self.state.clone(), moments: self.optimizer.moments() };
         let (config, model, lineage) = (&self.plan.config, &self.trainable.model, self.plan.lineage.as_ref());
@@ -334,8 +381,8 @@ impl TrainLoop<'_> {
             .find(|name| arrays.get(name).is_some_and(is_bad))
     }
 
-    /// The error for divergence; `at_first` if no update has been made yet.
-    fn diverged(&self, at_first: bool) -> Error {
+    /// The error for divergence that a step showed; `at_first` if no update had been made before it.
+    fn diverged(&self, step: u64, at_first: bool) -> Error {
         let tensor =
             self.first_bad_weight(&weights::arrays(&self.trainable.model)).unwrap_or_else(|| "the loss".to_owned());
         let kept = match self.plan.dir.checkpoints() {
@@ -344,7 +391,7 @@ impl TrainLoop<'_> {
             }),
             Err(error) => format!("what was saved before cannot be told: {error}"),
         };
-        Error::Diverged { step: self.state.step, tensor, kept, remedy: self.remedy(at_first) }
+        Error::Diverged { step, tensor, kept, remedy: self.remedy(at_first) }
     }
 
     /// What may help against numbers that are not finite.
