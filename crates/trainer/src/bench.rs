@@ -18,10 +18,11 @@ use crate::{
     build,
     device::OpenDevice,
     error::Error,
-    experiment::{self, Experiment},
+    experiment::{self, Experiment, Memory},
     loader::{Training, threads_ahead},
     optimizer::Optimizer,
     prefetch::Waits,
+    room,
     step::TrainableModel,
 };
 
@@ -192,12 +193,19 @@ impl Bench {
     /// [`Error::Device`] if it does not fit there, [`Error::NotFinite`] if the loss of its last step is not finite.
     pub fn run(&self, device: &OpenDevice, repeats: usize) -> Result<Timing, Error> {
         let is_gpu = device.spec.is_gpu();
-        self.on(device, &[], |mut work| {
-            let timing = time(&mut work, &device.device, repeats);
-            // After the timing, which watching would slow down, and in the pool, where the launches are issued.
-            let launches = is_gpu.then(|| rayon::scope(|_| launches::during(&mut *work.step).1.len()));
-            Timing { launches, ..timing }
-        })
+        let needed = match self.recipe()? {
+            Recipe::Steps(experiment) => experiment.memory(),
+            Recipe::Attention { n_heads, d_head, seq_len } => attention_memory([n_heads, seq_len, d_head]),
+        };
+        let measure = || {
+            self.on(device, &[], |mut work| {
+                let timing = time(&mut work, &device.device, repeats);
+                // After the timing, which watching would slow down, and in the pool, where the launches are issued.
+                let launches = is_gpu.then(|| rayon::scope(|_| launches::during(&mut *work.step).1.len()));
+                Timing { launches, ..timing }
+            })
+        };
+        room::within(device, &needed, measure)
     }
 
     /// Names of the kernels that a step launches on a device, in order, once the first step is over, which sets things up. Further
@@ -266,6 +274,20 @@ fn train_steps<T>(experiment: &Experiment, device: &OpenDevice, measure: impl Fn
             Err(Error::not_finite("the last loss", experiment.train.attention_precision))
         }
         _ => Ok(measured),
+    }
+}
+
+/// What attention alone needs: queries, keys, values and weights of the sum, and what is kept and made of them.
+fn attention_memory(shape: [usize; 3]) -> Memory {
+    let array = 4.0 * shape.iter().product::<usize>() as f64;
+    Memory {
+        examples: 0.0,
+        batch: 4.0 * array,
+        largest_array: array,
+        weights: 0.0,
+        gradients: 3.0 * array,
+        moments: 0.0,
+        activations: array,
     }
 }
 

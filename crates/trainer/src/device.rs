@@ -5,11 +5,7 @@ use std::{fmt, str::FromStr};
 use burn::tensor::Device;
 use headway_model::Precision;
 
-use crate::{
-    error::Error,
-    experiment::{Experiment, Memory},
-    machine,
-};
+use crate::{error::Error, experiment::Experiment, room};
 
 /// A device as requested on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,7 +103,7 @@ impl OpenDevice {
     /// # Errors
     /// [`Error::Device`]
     pub fn ensure_takes(&self, experiment: &Experiment) -> Result<(), Error> {
-        self.ensure_memory(&experiment.memory())?;
+        room::ensure_on_host(self, &experiment.memory())?;
         self.ensure_precision(experiment.train.attention_precision)
     }
 
@@ -133,24 +129,6 @@ impl OpenDevice {
             precision.name(),
             available.join(", ")
         )))
-    }
-
-    /// Refuses an experiment that needs more memory than the machine has; for a GPU, only what stays on the host
-    /// counts.
-    ///
-    /// # Errors
-    /// [`Error::Device`]
-    fn ensure_memory(&self, needed: &Memory) -> Result<(), Error> {
-        let bytes = if self.has_own_memory() { needed.beside_gpu() } else { needed.total() };
-        match machine::memory() {
-            Some(there) if bytes > there => Err(Error::Device(format!(
-                "out of memory: this experiment needs about {:.3e} GB and the machine has {:.1} GB; lower train.batch_size, the sizes of \
-                 [model] and [task], or the number of examples in [data]",
-                bytes / 1e9,
-                there / 1e9
-            ))),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
     loss::{self, Loss},
     metric::{self, Lead, Scores},
     provenance::{Doubt, NETWORK, Row, Status, Summary},
+    room,
 };
 
 /// Evaluates a checkpoint on the test set of its own experiment, which `key=value` overrides may change. If a score of
@@ -33,7 +34,7 @@ pub fn evaluate(path: &Path, overrides: &[String], device: &OpenDevice) -> Resul
     let began = Instant::now();
     let (model, experiment, checkpoint) = load(path, overrides, device)?;
     let source = build::build_source(&experiment)?;
-    let rows = results(&model, &experiment, &source, &device.device);
+    let rows = within(&experiment, device, || Ok(results(&model, &experiment, &source, &device.device)))?;
     let step = match checkpoint.state()? {
         Some(state) => state.step,
         None if checkpoint.certificate()?.is_some() || checkpoint.import()?.is_some() => 0,
@@ -76,7 +77,8 @@ pub struct Shifted {
 pub fn shifts(path: &Path, overrides: &[String], device: &OpenDevice) -> Result<Vec<Shifted>, Error> {
     let (model, experiment, _) = load(path, overrides, device)?;
     let score = |name, summary, experiment: &Experiment| {
-        let rows = results(&model, experiment, &build::build_source(experiment)?, &device.device);
+        let source = build::build_source(experiment)?;
+        let rows = within(experiment, device, || Ok(results(&model, experiment, &source, &device.device)))?;
         Ok::<_, Error>(Shifted { name, summary, rows })
     };
     let mut all = vec![score("none", "prompts as in training", &experiment)?];
@@ -98,9 +100,10 @@ pub fn shifts(path: &Path, overrides: &[String], device: &OpenDevice) -> Result<
 pub fn save_outputs(path: &Path, overrides: &[String], device: &OpenDevice, folder: &Path) -> Result<(), Error> {
     let (model, experiment, _) = load(path, overrides, device)?;
     let batch = build::build_source(&experiment)?.evaluation(Split::Test).remove(0);
-    let outputs = model.valid().forward(loss::inputs(&batch, &device.device)); // [batch, seq_len, width]
-    let shape = outputs.dims().to_vec();
-    let outputs = Array { shape, values: weights::to_host(outputs) };
+    let outputs = within(&experiment, device, || {
+        let outputs = model.valid().forward(loss::inputs(&batch, &device.device)); // [batch, seq_len, width]
+        Ok(Array { shape: outputs.dims().to_vec(), values: weights::to_host(outputs) })
+    })?;
     let [n, seq_len] = [batch.size, batch.dims.seq_len];
     let inputs = match batch.inputs {
         Inputs::Continuous(values) => Array { shape: vec![n, seq_len, values.len() / (n * seq_len)], values },
@@ -113,6 +116,15 @@ pub fn save_outputs(path: &Path, overrides: &[String], device: &OpenDevice, fold
         beside::write(&folder.join(format!("{name}.safetensors")), &bytes)?;
     }
     Ok(())
+}
+
+/// Answers of a network on a device, which may have no room for them.
+fn within<T>(
+    experiment: &Experiment,
+    device: &OpenDevice,
+    answer: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    room::within(device, &experiment.memory().of_answers(), answer)
 }
 
 /// A checkpoint's model and its experiment, which overrides may change.

@@ -50,6 +50,7 @@ mod problem;
 pub mod provenance;
 pub mod quote;
 pub mod resume;
+mod room;
 pub mod run_dir;
 pub mod schedule;
 pub mod session;

@@ -123,6 +123,14 @@ impl OptimizerConfig {
         }
     }
 
+    /// Numbers that it keeps of each weight.
+    pub fn moments(&self) -> usize {
+        match self {
+            Self::Adam(_) | Self::AdamW(_) => 2,
+            Self::Sgd(config) => usize::from(config.momentum != 0.0),
+        }
+    }
+
     /// Settings that are out of range: each key, and what would be right.
     pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
         let positive = |value: f64| (!(value > 0.0 && value.is_finite())).then(|| "must be positive".to_owned());

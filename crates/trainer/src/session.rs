@@ -32,6 +32,7 @@ use crate::{
     machine,
     prefetch::Waits,
     provenance::{self, Lineage, Record, Status, Summary},
+    room,
     run_dir::RunDir,
     step::TrainableModel,
     strategy::{Outcome, StepStrategy},
@@ -109,7 +110,20 @@ impl Finished {
 }
 
 /// Trains until the last step or until there is a reason to stop, and evaluates.
+///
+/// # Errors
+/// [`Error::Device`] if the device runs out of memory, with what training needs.
 pub(crate) fn run(
+    experiment: &Experiment,
+    dir: RunDir,
+    options: &Options,
+    start: InitialState,
+) -> Result<Finished, Error> {
+    room::ensure_on_gpu(&options.device, experiment)?;
+    room::within(&options.device, &experiment.memory(), || run_in_room(experiment, dir, options, start))
+}
+
+fn run_in_room(
     experiment: &Experiment,
     dir: RunDir,
     options: &Options,

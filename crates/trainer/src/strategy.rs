@@ -324,6 +324,7 @@ impl TrainLoop<'_> {
         let batches = batches.map_err(|error| Error::Training(error.to_string()))?;
         let model = self.trainable.model.valid();
         let scores = evaluate::score(&model, experiment.train.loss, &self.plan.slices, &batches, &self.plan.device);
+        self.give_back_memory();
         let scores = scores.values();
         let loss = scores.get("loss").copied().unwrap_or(f64::NAN) as f32;
         if !loss.is_finite() {
@@ -357,8 +358,14 @@ impl TrainLoop<'_> {
         let files = Checkpoint::files(config, &arrays, Some(&resumable), lineage, adapter)?;
         let path = self.plan.dir.save_checkpoint(step, files)?;
         self.saved = Some(step);
+        self.give_back_memory();
         (self.plan.on_event)(&Event::Saved { step, path });
         self.forget_old_checkpoints()
+    }
+
+    /// After work with arrays of other sizes than a step's, which a GPU's pools would keep memory for.
+    fn give_back_memory(&self) {
+        self.plan.device.memory_cleanup();
     }
 
     fn forget_old_checkpoints(&self) -> Result<(), Error> {

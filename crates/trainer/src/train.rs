@@ -8,6 +8,7 @@ use crate::{
     event::Event,
     experiment::Experiment,
     finetune::{self, Prepared},
+    room,
     run_dir::{NewRun, RunDir},
     session::{self, Finished, InitialState, Options, RunOrigin},
 };
@@ -54,6 +55,7 @@ pub fn check(experiment: &Experiment, device: &OpenDevice) -> Result<Vec<String>
         return Ok(begin(experiment, device)?.1);
     }
     device.ensure_takes(experiment)?;
+    room::ensure_on_gpu(device, experiment)?;
     Ok(Vec::new())
 }
 
@@ -62,6 +64,7 @@ pub fn check(experiment: &Experiment, device: &OpenDevice) -> Result<Vec<String>
 /// # Errors
 /// [`Error::Checkpoint`] if the weights that the experiment starts from do not fit; [`Error::Device`]
 pub fn begin(experiment: &Experiment, device: &OpenDevice) -> Result<(InitialState, Vec<String>), Error> {
+    room::ensure_on_gpu(device, experiment)?;
     let (model, lineage, notes) = match &experiment.init_from {
         None => (build::build_model(experiment, device)?, None, Vec::new()),
         Some(from) => {

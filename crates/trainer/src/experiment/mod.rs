@@ -124,12 +124,18 @@ pub struct EarlyStopping {
 /// Lower bounds on the bytes that training needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Memory {
-    /// All examples that are kept: all fixed sets, and one micro-batch.
+    /// All examples that are kept: all fixed sets.
     pub examples: f64,
+    /// The micro-batches of one update.
+    pub batch: f64,
+    /// The largest array of a micro-batch, inputs or targets.
+    pub largest_array: f64,
     /// The weights.
     pub weights: f64,
-    /// Gradients and two moments.
-    pub optimizer: f64,
+    /// A gradient for each weight that is trained.
+    pub gradients: f64,
+    /// What the optimiser keeps of each.
+    pub moments: f64,
     /// Activations of one micro-batch that are kept for the backward pass.
     pub activations: f64,
 }
@@ -137,12 +143,34 @@ pub struct Memory {
 impl Memory {
     /// Sum of all parts.
     pub fn total(&self) -> f64 {
-        self.examples + self.weights + self.optimizer + self.activations
+        self.examples + self.on_gpu()
     }
 
     /// What the host needs if a GPU trains: the examples, and the weights, which are drawn on the host.
     pub fn beside_gpu(&self) -> f64 {
-        self.examples + self.weights
+        self.examples + self.batch + self.weights
+    }
+
+    /// What a GPU needs to train.
+    pub fn on_gpu(&self) -> f64 {
+        self.parts().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The parts of what a GPU needs to train, by name.
+    pub fn parts(&self) -> [(&'static str, f64); 5] {
+        [
+            ("weights", self.weights),
+            ("gradients", self.gradients),
+            ("moments", self.moments),
+            ("activations", self.activations),
+            ("batch", self.batch),
+        ]
+    }
+
+    /// What answers without training need of it.
+    #[must_use]
+    pub fn of_answers(self) -> Self {
+        Self { gradients: 0.0, moments: 0.0, activations: 0.0, ..self }
     }
 }
 
@@ -194,13 +222,18 @@ impl Experiment {
         let held = match self.data {
             DataConfig::Fixed { train, validation, test } => train as f64 + validation as f64 + test as f64,
             DataConfig::Fresh { validation, test } => validation as f64 + test as f64,
-        } + self.micro_batch() as f64 * self.train.accumulate as f64;
-        let example = 4.0 * dims.seq_len as f64 * (width as f64 + dims.d_out as f64);
-        let parameters = budget.parameters as f64;
+        };
+        let micro_batch = self.micro_batch() as f64;
+        let number = 4.0 * dims.seq_len as f64;
+        let example = number * (width as f64 + dims.d_out as f64);
+        let weights = 4.0 * budget.parameters as f64;
         Memory {
             examples: held * example,
-            weights: 4.0 * parameters,
-            optimizer: 12.0 * parameters,
+            batch: micro_batch * self.train.accumulate as f64 * example,
+            largest_array: micro_batch * number * width.max(dims.d_out) as f64,
+            weights,
+            gradients: weights,
+            moments: self.optimizer.moments() as f64 * weights,
             activations: budget.activation_bytes as f64 * self.micro_batch() as f64,
         }
     }

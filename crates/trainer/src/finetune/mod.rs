@@ -20,6 +20,7 @@ use crate::{
     fit::{self, Replaced},
     freeze::freeze,
     provenance::Lineage,
+    room,
     run_dir::{NewRun, RunDir},
     session::{self, Finished, InitialState, Options, RunOrigin},
 };
@@ -73,6 +74,7 @@ pub fn prepare(
     if let Some(other) = experiment.init_from.as_deref().filter(|other| *other != from) {
         return Err(Error::TwoStarts { init_from: other.to_owned(), from: from.to_owned() });
     }
+    room::ensure_on_gpu(device, experiment)?;
     let checkpoint = Checkpoint::find(from)?;
     let config = checkpoint.config()?;
     let goes_on = goes_on(experiment, &config).map_err(|problem| Error::checkpoint(&checkpoint.path, problem))?;

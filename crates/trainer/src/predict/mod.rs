@@ -13,14 +13,14 @@ use std::{
     path::Path,
 };
 
-use burn::{module::Module, tensor::Device};
+use burn::module::Module;
 use headway_exchange::npz;
 use headway_model::{Model, Precision, weights};
 use headway_tasks::{Inputs, Scale, TaskDims, TaskInput};
 
 use crate::{
     bad_inputs::BadInputs, beside, bounded_read, build, checkpoint::Checkpoint, device::OpenDevice, disk, error::Error,
-    evaluate, experiment::Experiment, on_device,
+    evaluate, experiment::Experiment, on_device, room,
 };
 use arrays::{ArchiveAnswers, ArrayAnswers, ArrayExamples};
 pub use json::{Answer, LONGEST_TEXT, Nested};
@@ -29,7 +29,7 @@ use table::{TableAnswers, TableExamples};
 /// A trained network with what it needs to answer examples.
 pub struct Predictor {
     model: Model,
-    device: Device,
+    device: OpenDevice,
     experiment: Experiment,
     checkpoint: Checkpoint,
     form: Form,
@@ -162,7 +162,7 @@ impl Predictor {
         if let Some(problem) = unfit {
             return Err(Error::checkpoint(checkpoint.path, problem));
         }
-        Ok(Self { model: model.valid(), device: device.device.clone(), experiment, checkpoint, form })
+        Ok(Self { model: model.valid(), device: device.clone(), experiment, checkpoint, form })
     }
 
     /// Writes the answers to the examples of a file into a new file and returns their number. Both are .csv, .npy or .npz, and the same; after
@@ -245,10 +245,14 @@ impl Predictor {
             Inputs::Continuous(values) => Inputs::Continuous(scale.scaled_inputs(values)),
             Inputs::Tokens(ids) => Inputs::Tokens(ids.clone()),
         };
-        let output = self.model.forward(on_device::input(&inputs, n, TaskDims { seq_len, ..dims }, &self.device));
         let positions = self.form.positions(seq_len);
-        let output = output.narrow(1, seq_len - positions, positions).narrow(2, 0, dims.d_out);
-        let answers = scale.unscaled_targets(&weights::to_host(output)); // [n, positions, d_out]
+        let answer = || {
+            let inputs = on_device::input(&inputs, n, TaskDims { seq_len, ..dims }, &self.device.device);
+            let output = self.model.forward(inputs);
+            let output = output.narrow(1, seq_len - positions, positions).narrow(2, 0, dims.d_out);
+            Ok(scale.unscaled_targets(&weights::to_host(output)))
+        };
+        let answers = room::within(&self.device, &self.experiment.memory().of_answers(), answer)?; // [n, positions, d_out]
         let Some(at) = answers.iter().position(|value| !value.is_finite()) else { return Ok(answers) };
         self.checkpoint.ensure_finite(&self.checkpoint.weights()?)?;
         let at = at / (positions * dims.d_out);

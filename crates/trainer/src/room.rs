@@ -1,0 +1,232 @@
+//! Room in memory: what does not fit is refused before it starts where that can be known, and named where a device runs out later.
+
+use std::{
+    any::Any,
+    panic::{self, AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Mutex, Once, PoisonError},
+};
+
+use headway_kernels::memory::{self, Limits};
+
+use crate::{
+    device::OpenDevice,
+    error::Error,
+    experiment::{Experiment, Memory},
+    machine,
+};
+
+/// Refuses what needs more memory than the machine has; for a GPU, only what stays on the host counts.
+///
+/// # Errors
+/// [`Error::Device`]
+pub(crate) fn ensure_on_host(device: &OpenDevice, needed: &Memory) -> Result<(), Error> {
+    let bytes = if device.has_own_memory() { needed.beside_gpu() } else { needed.total() };
+    match machine::memory() {
+        Some(there) if bytes > there => Err(Error::Device(format!(
+            "out of memory: this experiment needs about {:.3e} GB and the machine has {:.1} GB; lower train.batch_size, the sizes of \
+             [model] and [task], or the number of examples in [data]",
+            bytes / 1e9,
+            there / 1e9
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses an experiment that a GPU cannot train for lack of memory, as far as the device tells how much it has.
+///
+/// # Errors
+/// [`Error::Device`] with what training needs, part by part.
+pub(crate) fn ensure_on_gpu(device: &OpenDevice, experiment: &Experiment) -> Result<(), Error> {
+    let limits = if device.spec.is_gpu() { memory::limits(&device.device) } else { None };
+    limits.map_or(Ok(()), |limits| ensure_fits(&named(device), &experiment.memory(), limits))
+}
+
+fn ensure_fits(name: &str, needed: &Memory, limits: Limits) -> Result<(), Error> {
+    let (all, parts) = (size(needed.on_gpu()), parts(needed));
+    let problem = match limits {
+        Limits { total: Some(there), .. } if needed.on_gpu() > there as f64 => {
+            format!("training needs {all} at least ({parts}) and {name} has {}", size(there as f64))
+        }
+        Limits { array, .. } if needed.largest_array > array as f64 => format!(
+            "an array of the batch takes {}, the largest of {name} {}; training needs {all} at least ({parts})",
+            size(needed.largest_array),
+            size(array as f64)
+        ),
+        _ => return Ok(()),
+    };
+    Err(Error::Device(format!("out of memory: {problem}; {REMEDY}")))
+}
+
+const REMEDY: &str = "lower train.batch_size (train.accumulate makes up for it) or the sizes of [model] and [task]";
+
+/// What work on a device comes to. A GPU is asked for memory as the work goes on, by a thread of its own, and has no way to
+/// refuse but to panic there, or later where what it should have made is read. Either way that is [`Error::Device`] here.
+///
+/// # Errors
+/// Those of the work; [`Error::Device`] with what it needs, part by part, if the device runs out of memory.
+pub(crate) fn within<T>(
+    device: &OpenDevice,
+    needed: &Memory,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    if !device.spec.is_gpu() {
+        return work();
+    }
+    overhear();
+    drop(heard());
+    let done = catch_unwind(AssertUnwindSafe(work));
+    let lack = match &done {
+        Ok(Ok(_)) => None,
+        // What else went wrong followed from an array that was never made.
+        Ok(Err(_)) => heard(),
+        Err(panic) => heard().or_else(|| lack_in(panic.as_ref())),
+    };
+    match (lack, done) {
+        (Some(said), _) => Err(Error::Device(format!(
+            "out of memory: {} needs {} at least ({}) and has no room for more: {said}; {REMEDY}",
+            named(device),
+            size(needed.on_gpu()),
+            parts(needed)
+        ))),
+        (None, Ok(result)) => result,
+        (None, Err(panic)) => resume_unwind(panic),
+    }
+}
+
+/// The newest word of a lack of memory from any thread.
+static HEARD: Mutex<Option<String>> = Mutex::new(None);
+
+fn heard() -> Option<String> {
+    HEARD.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Keeps what threads of devices panic with for lack of memory, which nobody else is told.
+fn overhear() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let further = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if let Some(said) = lack_in(info.payload()) {
+                *HEARD.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+            } else {
+                further(info);
+            }
+        }));
+    });
+}
+
+/// What a panic says about a lack of memory; `None` if it is about something else.
+fn lack_in(panic: &(dyn Any + Send)) -> Option<String> {
+    // As wgpu, Vulkan, CUDA and the pools above them say it.
+    const WORDS: [&str; 6] = [
+        "out of memory",
+        "out-of-memory",
+        "out of device memory",
+        "outofmemory",
+        "not enough memory",
+        "can't allocate",
+    ];
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))?;
+    let lacks = |line: &&str| {
+        let line = line.to_lowercase();
+        WORDS.iter().any(|words| line.contains(words))
+    };
+    Some(text.lines().find(lacks)?.trim().trim_end_matches('.').to_owned())
+}
+
+fn named(device: &OpenDevice) -> String {
+    format!("{} ({})", device.spec, device.name)
+}
+
+/// The parts that take memory, as `weights 26 kB, gradients 26 kB`.
+fn parts(needed: &Memory) -> String {
+    let there = needed.parts().into_iter().filter(|(_, bytes)| *bytes > 0.0);
+    there.map(|(name, bytes)| format!("{name} {}", size(bytes))).collect::<Vec<_>>().join(", ")
+}
+
+fn size(bytes: f64) -> String {
+    match bytes {
+        ..1e6 => format!("{:.0} kB", bytes / 1e3),
+        ..1e9 => format!("{:.0} MB", bytes / 1e6),
+        ..1e15 => format!("{:.1} GB", bytes / 1e9),
+        _ => format!("{:.1e} GB", bytes / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::device::DeviceSpec;
+
+    const NEEDED: Memory = Memory {
+        examples: 9e12,
+        batch: 3e6,
+        largest_array: 2e6,
+        weights: 2e9,
+        gradients: 2e9,
+        moments: 4e9,
+        activations: 5.5e9,
+    };
+
+    #[test]
+    fn what_a_gpu_has_no_room_for_is_refused_part_by_part() {
+        let refused = |needed: &Memory, total, array| {
+            ensure_fits("cuda:0 (a card)", needed, Limits { total, array }).err().map(|error| error.to_string())
+        };
+        assert_eq!(refused(&NEEDED, Some(14_000_000_000), 1 << 30), None);
+        assert_eq!(refused(&NEEDED, None, 1 << 30), None, "nobody told what it has");
+        assert_eq!(
+            refused(&NEEDED, Some(8_000_000_000), 1 << 30).as_deref(),
+            Some(
+                "out of memory: training needs 13.5 GB at least (weights 2.0 GB, gradients 2.0 GB, moments 4.0 GB, activations 5.5 GB, \
+                 batch 3 MB) and cuda:0 (a card) has 8.0 GB; lower train.batch_size (train.accumulate makes up for it) or the sizes of \
+                 [model] and [task]"
+            )
+        );
+        let answers = refused(&NEEDED.of_answers(), None, 1_000_000).unwrap_or_default();
+        assert!(
+            answers.starts_with("out of memory: an array of the batch takes 2 MB, the largest of cuda:0 (a card) 1 MB")
+        );
+        assert!(answers.contains("2.0 GB at least (weights 2.0 GB, batch 3 MB)"), "{answers}");
+    }
+
+    /// What a device's own thread says, and what is said where its work is read, are the same error; any other panic stays one.
+    #[test]
+    fn a_device_without_room_is_an_error_and_no_panic() {
+        let gpu = OpenDevice {
+            spec: DeviceSpec::Wgpu(Some(0)),
+            name: "a card".to_owned(),
+            software: false,
+            device: Device::flex(),
+        };
+        let elsewhere = || -> Result<(), Error> {
+            let thread = std::thread::spawn(|| panic!("wgpu error: Out of Memory\n  more about it"));
+            assert!(thread.join().is_err());
+            panic!("the device failed while its memory was read: no such handle");
+        };
+        let read = || -> Result<(), Error> {
+            panic!("the device failed while its memory was read: Io(\nout of device memory allocating 80 bytes)")
+        };
+        let followed = || -> Result<(), Error> {
+            drop(std::thread::spawn(|| panic!("can't allocate buffer of size: 8")).join());
+            Err(Error::NotFinite("nonsense was read".to_owned()))
+        };
+        let cases: [(&dyn Fn() -> Result<(), Error>, &str); 3] =
+            [(&elsewhere, "Out of Memory"), (&read, "allocating 80 bytes"), (&followed, "buffer of size: 8")];
+        for (work, said) in cases {
+            let error = within(&gpu, &NEEDED, work).err().map(|error| (error.kind().exit_code(), error.to_string()));
+            let (code, text) = error.unwrap_or_default();
+            assert_eq!(code, 4, "{text}");
+            assert!(
+                text.starts_with("out of memory: wgpu:0 (a card) needs 13.5 GB at least (weights 2.0 GB,"),
+                "{text}"
+            );
+            assert!(text.contains(said) && !text.contains('\n'), "{text}");
+        }
+        let fault = || -> Result<(), Error> { panic!("index out of bounds") };
+        assert!(catch_unwind(|| within(&gpu, &NEEDED, fault)).is_err());
+        assert!(matches!(within(&gpu, &NEEDED, || Ok(3)), Ok(3)));
+    }
+}
