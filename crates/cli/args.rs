@@ -140,7 +140,7 @@ impl ExperimentArgs {
 /// How to run, for all verbs that train.
 #[derive(ClapArgs)]
 pub struct RunArgs {
-    /// Device to compute on: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    /// Device to compute on: auto, or a name that `headway devices` lists.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
     /// Show a live dashboard instead of plain progress (needs a terminal).
@@ -264,7 +264,7 @@ pub struct JobArgs {
     /// Try failed runs again.
     #[arg(long)]
     pub retry: bool,
-    /// Device to compute on: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    /// Device to compute on: auto, or a name that `headway devices` lists.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
     /// Print one JSON document on standard output instead of a table.
@@ -400,7 +400,7 @@ pub struct Eval {
     /// Reset a value of that experiment to its default before anything is set.
     #[arg(long, value_name = "KEY")]
     pub unset: Vec<String>,
-    /// Device to compute on: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    /// Device to compute on: auto, or a name that `headway devices` lists.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
     /// Score under every distribution shift of an in-context task, and write a page with the errors for each number of
@@ -451,7 +451,7 @@ pub struct Predict {
     /// Number of examples to compute at a time. Default: the batch size that the network was trained with.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_size: Option<u32>,
-    /// Device to compute on: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    /// Device to compute on: auto, or a name that `headway devices` lists.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
     /// Print one JSON document on standard output. Without --inputs it is the answer to one example, which is read
@@ -548,7 +548,7 @@ pub struct Bench {
     /// Number of samples per benchmark, of which the fastest counts.
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub repeats: u16,
-    /// Device to compute on: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    /// Device to compute on: auto, or a name that `headway devices` lists.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
     /// Also write the table to DIR/bench.json, and figures of the cost of attention against the length.

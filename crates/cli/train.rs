@@ -44,8 +44,8 @@ pub fn place(args: &OutArgs, experiment: &Path) -> NewRun {
 
 /// Opens the device, listens to signals, and sets up progress messages.
 pub fn options(args: &RunArgs) -> Result<Options, Error> {
-    let device = device::open(args.device)?;
     let dashboard = args.tui && std::io::stdout().is_terminal() && !args.json;
+    let device = if dashboard { device::open_silently(args.device)? } else { device::open(args.device)? };
     if args.tui && !dashboard {
         output::note("warning: --tui needs a terminal and no --json; showing plain progress");
     }

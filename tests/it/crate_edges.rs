@@ -50,7 +50,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("headway-model", &["headway-kernels", "headway-plain"]),
     ("headway-kernels", &[]),
     ("headway-tasks", &[]),
-    ("headway-testkit", &["headway-model", "headway-plain", "headway-tasks"]),
+    ("headway-testkit", &["headway-kernels", "headway-model", "headway-plain", "headway-tasks"]),
 ];
 
 fn packages() -> Vec<Value> {

@@ -110,7 +110,7 @@ pub struct Target {
     /// Seed of weights and data; the same as `-s seed=N`.
     #[arg(long, value_name = "N", value_parser = parse_seed)]
     pub seed: Option<u64>,
-    /// Device to compute on: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    /// Device to compute on: auto, or a name that `headway devices` lists.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
     /// Write a page with the figure and the numbers to DIR/report.html.

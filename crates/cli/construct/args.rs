@@ -45,7 +45,7 @@ pub struct Common {
     /// Largest number of parameters; more is refused before any work.
     #[arg(long, default_value_t = 50_000_000, value_name = "N")]
     pub max_params: usize,
-    /// Device to measure on: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    /// Device to measure on: auto, or a name that `headway devices` lists.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
     /// Print the certificate as JSON on standard output instead of a summary.

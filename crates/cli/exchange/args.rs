@@ -138,7 +138,7 @@ pub struct Card {
     /// Write the card to a file, which must not exist yet, instead of printing it.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Device for the scores: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    /// Device for the scores: auto, or a name that `headway devices` lists.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: headway_trainer::device::DeviceSpec,
 }

@@ -18,6 +18,7 @@
 
 mod adam;
 mod attention;
+pub mod backend;
 mod cross_entropy;
 mod flex;
 mod gelu;

@@ -7,6 +7,7 @@ pub mod laws;
 pub mod memory;
 
 use burn::tensor::Device;
+use headway_kernels::backend::Backend;
 
 /// A device that tests run on.
 #[derive(Clone, Debug)]
@@ -19,28 +20,66 @@ pub struct TestDevice {
     pub tolerance: f64,
 }
 
-/// All devices on which tests must pass: the CPU, and with the feature `wgpu` the software GPU adapter.
+/// The variable that names the device to test, as `--device` names it: `cpu`, or the name of a GPU.
+const CHOICE: &str = "HEADWAY_TEST_DEVICE";
+
+/// All devices on which tests must pass: the CPU, and the GPU that `HEADWAY_TEST_DEVICE` names. Without it, a build with the
+/// feature `wgpu` tests the software adapter.
 ///
 /// # Panics
-/// If the feature `wgpu` is enabled but there is no software adapter: tests must not pass because a device is missing.
+/// If that GPU is not there: tests must not pass because a device is missing.
 pub fn devices() -> Vec<TestDevice> {
-    #[allow(unused_mut, reason = "grows with the features of the build")]
-    let mut devices = vec![TestDevice { name: "flex", device: Device::flex(), tolerance: 1e-5 }];
-    #[cfg(feature = "wgpu")]
-    devices.push(TestDevice { name: "wgpu", device: software_gpu(), tolerance: 1e-4 });
-    devices
+    let cpu = TestDevice { name: "flex", device: Device::flex(), tolerance: 1e-5 };
+    let gpu = gpu().map(|(backend, _, device)| TestDevice { name: backend.name(), device, tolerance: 1e-4 });
+    [cpu].into_iter().chain(gpu).collect()
 }
 
-#[cfg(feature = "wgpu")]
-fn software_gpu() -> Device {
-    let device = Device::wgpu(burn::tensor::DeviceKind::Cpu);
-    let probe = || burn::tensor::Tensor::<1>::ones([1], &device).try_into_vec_as::<f32>();
+/// The name, for `--device`, of the GPU under test.
+///
+/// # Panics
+/// As [`devices`], and if no GPU is tested.
+pub fn gpu_name() -> String {
+    let (backend, number, _) =
+        gpu().unwrap_or_else(|| panic!("no GPU is tested: {CHOICE} says so, or the build has none"));
+    format!("{}:{number}", backend.name())
+}
+
+/// The GPU under test and its number.
+fn gpu() -> Option<(Backend, usize, Device)> {
+    let choice = std::env::var(CHOICE).ok().filter(|choice| !choice.is_empty());
+    let (backend, wanted) = match choice.as_deref() {
+        Some("cpu") => return None,
+        Some(name) => named(name).unwrap_or_else(|reason| panic!("{CHOICE}={name}: {reason}")),
+        None if cfg!(feature = "wgpu") => (Backend::Wgpu, None),
+        None => return None,
+    };
+    let found = backend.adapters().unwrap_or_else(|reason| panic!("{}: {reason}", backend.name()));
+    // Without a name it is the software adapter, so that everyone tests the same.
+    let mut numbered = found.into_iter().enumerate().filter(|(number, adapter)| match &choice {
+        Some(_) => wanted.is_none_or(|wanted| *number == wanted),
+        None => adapter.software,
+    });
+    let (number, adapter) = numbered.next().unwrap_or_else(|| match choice {
+        Some(name) => panic!("{CHOICE}={name}: no such device on this machine; `headway devices` lists them"),
+        None => panic!("no software GPU adapter answers; on Debian: apt-get install mesa-vulkan-drivers libvulkan1"),
+    });
+    let probe = || burn::tensor::Tensor::<1>::ones([1], &adapter.device).try_into_vec_as::<f32>();
     let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(probe));
-    assert!(
-        matches!(&answer, Ok(Ok(ones)) if *ones == [1.0]),
-        "the feature wgpu is on, but no software GPU adapter answers; on Debian: apt-get install mesa-vulkan-drivers libvulkan1"
-    );
-    device
+    assert!(matches!(&answer, Ok(Ok(ones)) if *ones == [1.0]), "{} does not compute: {answer:?}", adapter.name);
+    Some((backend, number, adapter.device))
+}
+
+/// A backend of this build and the number of its device, as `cuda` or `cuda:0`.
+fn named(name: &str) -> Result<(Backend, Option<usize>), String> {
+    let (kind, number) = name.split_once(':').map_or((name, None), |(kind, number)| (kind, Some(number)));
+    let backend = Backend::ALL.into_iter().find(|backend| backend.name() == kind).ok_or_else(|| {
+        format!(
+            "no such device; there are cpu, {}",
+            Backend::ALL.map(|backend| format!("{}:N", backend.name())).join(", ")
+        )
+    })?;
+    let number = number.map(str::parse).transpose().map_err(|_| "that is not a device number".to_owned())?;
+    if backend.is_built() { Ok((backend, number)) } else { Err(format!("test with `--features {kind}`")) }
 }
 
 /// The entry with the largest deviation.
@@ -126,6 +165,20 @@ pub fn numbers(seed: u64, count: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_to_test_are_named_or_refused() {
+        for backend in Backend::ALL {
+            let read = named(&format!("{}:2", backend.name()));
+            if backend.is_built() {
+                assert_eq!(read, Ok((backend, Some(2))));
+            } else {
+                assert_eq!(read, Err(format!("test with `--features {}`", backend.name())));
+            }
+        }
+        assert!(named("metal").unwrap_err().contains("there are cpu, cuda:N, vulkan:N, wgpu:N"));
+        assert!(named("wgpu:first").unwrap_err().contains("not a device number"));
+    }
 
     #[test]
     fn equal_and_nearly_equal_pass() {

@@ -1,8 +1,9 @@
 //! Devices: parsing `--device`, listing the available devices, and refusing unavailable ones.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use burn::tensor::Device;
+use headway_kernels::backend::{self, Adapter, Backend};
 use headway_model::Precision;
 
 use crate::{error::Error, experiment::Experiment, room};
@@ -15,10 +16,8 @@ pub enum DeviceSpec {
     Auto,
     /// burn-flex on the CPU.
     Cpu,
-    /// A GPU through wgpu (Vulkan, Metal or DX12): the one with this number in `headway devices`; for `None` the best.
-    Wgpu(Option<usize>),
-    /// An NVIDIA GPU through CUDA.
-    Cuda(Option<usize>),
+    /// A GPU: the one with this number in `headway devices`; for `None` the best.
+    Gpu(Backend, Option<usize>),
     /// burn-ndarray on the CPU, for cross-checking.
     NdArray,
 }
@@ -38,25 +37,26 @@ impl FromStr for DeviceSpec {
             ("auto", None) => Ok(Self::Auto),
             ("cpu", None) => Ok(Self::Cpu),
             ("ndarray", None) => Ok(Self::NdArray),
-            ("wgpu", index) => Ok(Self::Wgpu(index)),
-            ("cuda", index) => Ok(Self::Cuda(index)),
-            _ => Err(format!("no device `{text}`; there are auto, cpu, wgpu, wgpu:N, cuda, cuda:N and ndarray")),
+            _ => match Backend::ALL.into_iter().find(|backend| backend.name() == kind) {
+                Some(backend) => Ok(Self::Gpu(backend, index)),
+                None => {
+                    let gpus: Vec<String> =
+                        Backend::ALL.iter().map(|backend| format!("{0}, {0}:N", backend.name())).collect();
+                    Err(format!("no device `{text}`; there are auto, cpu, {} and ndarray", gpus.join(", ")))
+                }
+            },
         }
     }
 }
 
 impl fmt::Display for DeviceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let indexed = |f: &mut fmt::Formatter<'_>, name: &str, index: Option<usize>| match index {
-            Some(index) => write!(f, "{name}:{index}"),
-            None => f.write_str(name),
-        };
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::NdArray => f.write_str("ndarray"),
-            Self::Wgpu(index) => indexed(f, "wgpu", *index),
-            Self::Cuda(index) => indexed(f, "cuda", *index),
+            Self::Gpu(backend, None) => f.write_str(backend.name()),
+            Self::Gpu(backend, Some(index)) => write!(f, "{}:{index}", backend.name()),
         }
     }
 }
@@ -70,30 +70,40 @@ pub struct OpenDevice {
     pub name: String,
     /// Whether it is a software adapter, which imitates a GPU on the CPU.
     pub software: bool,
+    /// The runtime of a GPU and what compiles its kernels, such as `wgpu<spirv>`.
+    pub compiler: Option<&'static str>,
+    /// Where compiled kernels and choices between them are kept; `None` if they are not.
+    pub cache: Option<PathBuf>,
     /// The device.
     pub device: Device,
 }
 
+/// What this build can reach on this machine, and why it cannot reach the rest.
+#[derive(Clone, Debug)]
+pub struct Available {
+    /// The CPU first.
+    pub devices: Vec<OpenDevice>,
+    /// Kinds of devices without one: what the machine lacks, or the build.
+    pub missing: Vec<(&'static str, String)>,
+}
+
 /// Every device that this build can reach on this machine.
-pub fn available() -> Vec<OpenDevice> {
+pub fn available() -> Available {
     #[allow(unused_mut, reason = "grows with the features of the build")]
-    let mut found = vec![cpu()];
+    let mut devices = vec![cpu()];
+    let mut missing = Vec::new();
     #[cfg(feature = "ndarray")]
-    found.push(OpenDevice {
-        spec: DeviceSpec::NdArray,
-        name: "burn-ndarray, for cross-checking".to_owned(),
-        software: false,
-        #[allow(
-            deprecated,
-            reason = "a second CPU implementation to compare flex with, for as long as burn keeps one"
-        )]
-        device: Device::ndarray(),
-    });
-    #[cfg(feature = "wgpu")]
-    found.extend(wgpu::adapters());
-    #[cfg(feature = "cuda")]
-    found.extend(cuda_devices());
-    found
+    devices.push(ndarray());
+    for backend in Backend::ALL.into_iter().rev() {
+        match gpus(backend) {
+            Ok(found) => devices.extend(found),
+            Err(reason) => missing.push((backend.name(), reason)),
+        }
+    }
+    if !cfg!(feature = "ndarray") {
+        missing.push(("ndarray", left_out("ndarray")));
+    }
+    Available { devices, missing }
 }
 
 impl OpenDevice {
@@ -105,6 +115,18 @@ impl OpenDevice {
     pub fn ensure_takes(&self, experiment: &Experiment) -> Result<(), Error> {
         room::ensure_on_host(self, &experiment.memory())?;
         self.ensure_precision(experiment.train.attention_precision)
+    }
+
+    /// Whether its kernels are the fastest of several, found by trying them.
+    pub fn is_tuned(&self) -> bool {
+        self.spec.is_gpu() && backend::is_tuned()
+    }
+
+    /// Its kernels, and the choices between them, are kept with those of GPUs of the same name.
+    fn keep_kernels(&self) {
+        if self.spec.is_gpu() {
+            backend::keep_for(&self.name);
+        }
     }
 
     /// Whether tensors are in separate memory, whose size is not known in advance.
@@ -132,13 +154,6 @@ impl OpenDevice {
     }
 }
 
-/// Features for further devices that were disabled in this build.
-pub fn features_left_out() -> Vec<&'static str> {
-    let features =
-        [("wgpu", cfg!(feature = "wgpu")), ("cuda", cfg!(feature = "cuda")), ("ndarray", cfg!(feature = "ndarray"))];
-    features.into_iter().filter_map(|(name, built)| (!built).then_some(name)).collect()
-}
-
 impl DeviceSpec {
     /// The requested device, if it is available. A software adapter that was requested explicitly comes with a warning.
     ///
@@ -149,54 +164,106 @@ impl DeviceSpec {
             // This common case must not wait for a GPU driver to load.
             return Ok((cpu(), None));
         }
-        let there = available();
-        let pick = |wanted: fn(&DeviceSpec) -> bool, index: Option<usize>| {
-            let mut kind = there.iter().filter(|found| wanted(&found.spec));
-            match index {
-                Some(index) => kind.nth(index),
-                None => kind.next(),
-            }
-        };
+        if let Self::Auto = self {
+            return Ok(best());
+        }
         let found = match self {
-            Self::Auto => there.iter().rev().find(|f| f.spec.is_gpu() && !f.software).or_else(|| there.first()),
-            Self::Cpu => there.first(),
-            Self::NdArray => pick(|spec| *spec == Self::NdArray, None),
-            Self::Wgpu(index) => pick(|spec| matches!(spec, Self::Wgpu(_)), index),
-            Self::Cuda(index) => pick(|spec| matches!(spec, Self::Cuda(_)), index),
+            Self::Gpu(backend, index) => gpus(backend).map(|found| found.into_iter().nth(index.unwrap_or(0))),
+            #[cfg(feature = "ndarray")]
+            Self::NdArray => Ok(Some(ndarray())),
+            _ => Err(left_out("ndarray")),
         };
-        let Some(found) = found else {
-            let listed: Vec<String> = there.iter().map(|f| format!("  {} ({})", f.spec, f.name)).collect();
-            return Err(Error::Device(format!("{}; there are\n{}", self.missing(), listed.join("\n"))));
+        let missing = match found {
+            Ok(Some(found)) => {
+                found.keep_kernels();
+                let warning = found
+                    .software
+                    .then(|| format!("{} is a software adapter: results are right, speed is not", found.name));
+                return Ok((found, warning));
+            }
+            Ok(None) => format!("no device `{self}` on this machine"),
+            Err(reason) => reason,
         };
-        let skipped_software = there.iter().any(|f| f.software);
-        let warning = if found.software {
-            Some(format!("{} is a software adapter: results are right, speed is not", found.name))
-        } else if self == Self::Auto && !found.spec.is_gpu() && skipped_software {
-            Some("the only GPU adapter is a software one; using the CPU".to_owned())
-        } else {
-            None
-        };
-        Ok((found.clone(), warning))
+        let listed: Vec<String> = available().devices.iter().map(|f| format!("  {} ({})", f.spec, f.name)).collect();
+        Err(Error::Device(format!("{missing}; there are\n{}", listed.join("\n"))))
     }
 
     /// Whether it is a GPU, software adapters included.
     pub fn is_gpu(self) -> bool {
-        matches!(self, Self::Wgpu(_) | Self::Cuda(_))
+        matches!(self, Self::Gpu(..))
     }
+}
 
-    fn missing(self) -> String {
-        let name = match self {
-            Self::Wgpu(_) => "wgpu",
-            Self::Cuda(_) => "cuda",
-            Self::NdArray => "ndarray",
-            Self::Auto | Self::Cpu => "cpu",
-        };
-        match features_left_out().into_iter().find(|feature| *feature == name) {
-            Some(feature) => format!(
-                "this build has no {feature} devices: build it with `cargo build --release --features {feature}`"
-            ),
-            None => format!("no device `{self}` on this machine"),
+/// Calls a function with the numbers of kernels compiled for GPUs, and chosen among several, whenever either grows: in a
+/// process that runs for the first time on a GPU that takes a while.
+pub fn on_compiling(report: impl Fn(usize, usize) + Send + Sync + 'static) {
+    backend::on_compiling(report);
+}
+
+/// The first GPU of the best backend, else the CPU; with a warning if a GPU may be there that is not used.
+fn best() -> (OpenDevice, Option<String>) {
+    let mut warnings = Vec::new();
+    let mut software = false;
+    for backend in Backend::ALL.into_iter().filter(|backend| backend.is_built()) {
+        match gpus(backend) {
+            Ok(found) => {
+                software |= !found.is_empty();
+                if let Some(real) = found.into_iter().find(|found| !found.software) {
+                    real.keep_kernels();
+                    return (real, (!warnings.is_empty()).then(|| warnings.join("; ")));
+                }
+            }
+            Err(reason) => warnings.push(reason),
         }
+    }
+    if software {
+        warnings.push("the only GPU adapter is a software one".to_owned());
+    }
+    let cpu = cpu();
+    (cpu, (!warnings.is_empty()).then(|| format!("{}; using the CPU", warnings.join("; "))))
+}
+
+/// The devices of a backend, in the order of their numbers.
+///
+/// # Errors
+/// What the build or the machine lacks.
+fn gpus(backend: Backend) -> Result<Vec<OpenDevice>, String> {
+    if !backend.is_built() {
+        return Err(left_out(backend.name()));
+    }
+    let numbered = backend.adapters()?.into_iter().enumerate();
+    Ok(numbered.map(|(index, adapter)| gpu(DeviceSpec::Gpu(backend, Some(index)), &adapter)).collect())
+}
+
+fn gpu(spec: DeviceSpec, adapter: &Adapter) -> OpenDevice {
+    OpenDevice {
+        spec,
+        name: adapter.name.clone(),
+        software: adapter.software,
+        compiler: Some(adapter.compiler),
+        cache: backend::cache(&adapter.name),
+        device: adapter.device.clone(),
+    }
+}
+
+/// That this build lacks a kind of devices, and how to get them.
+fn left_out(feature: &str) -> String {
+    format!("this build has no {feature} devices: build it with `cargo build --release --features {feature}`")
+}
+
+#[cfg(feature = "ndarray")]
+fn ndarray() -> OpenDevice {
+    OpenDevice {
+        spec: DeviceSpec::NdArray,
+        name: "burn-ndarray, for cross-checking".to_owned(),
+        software: false,
+        compiler: None,
+        cache: None,
+        #[allow(
+            deprecated,
+            reason = "a second CPU implementation to compare flex with, for as long as burn keeps one"
+        )]
+        device: Device::ndarray(),
     }
 }
 
@@ -206,55 +273,38 @@ fn cpu() -> OpenDevice {
         spec: DeviceSpec::Cpu,
         name: format!("burn-flex, {threads} threads"),
         software: false,
+        compiler: None,
+        cache: None,
         device: Device::flex(),
     }
 }
 
-#[cfg(feature = "wgpu")]
-mod wgpu {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    use burn::tensor::{Device, DeviceKind, DeviceType};
-
-    use super::{DeviceSpec, OpenDevice};
-
-    /// Real adapters, then the software adapter.
-    pub(super) fn adapters() -> Vec<OpenDevice> {
-        // Enumeration panics if no graphics driver is installed.
-        let real = quietly(|| Device::enumerate(DeviceType::Wgpu).into_vec()).unwrap_or_default();
-        let software = Device::wgpu(DeviceKind::Cpu);
-        let named = real.into_iter().chain([software]).filter_map(|device| {
-            let identity = quietly(|| device.identity())??;
-            Some((identity.name, identity.physical.is_none(), device))
-        });
-        let mut found: Vec<OpenDevice> = Vec::new();
-        for (name, software, device) in named {
-            if !found.iter().any(|other| other.device == device) {
-                let spec = DeviceSpec::Wgpu(Some(found.len()));
-                found.push(OpenDevice { spec, name, software, device });
-            }
+    #[test]
+    fn every_kind_is_written_as_it_is_read() {
+        let kinds = ["auto", "cpu", "ndarray"].map(str::to_owned).into_iter();
+        let gpus =
+            Backend::ALL.into_iter().flat_map(|backend| [backend.name().to_owned(), format!("{}:3", backend.name())]);
+        for name in kinds.chain(gpus) {
+            assert_eq!(name.parse::<DeviceSpec>().map(|spec| spec.to_string()), Ok(name));
         }
-        found
+        assert_eq!("vulkan:1".parse(), Ok(DeviceSpec::Gpu(Backend::Vulkan, Some(1))));
+        for wrong in ["cpu:0", "auto:1", "ndarray:0", "metal", "cuda:", "cuda:-1", ""] {
+            assert!(wrong.parse::<DeviceSpec>().is_err(), "{wrong}");
+        }
+        let refused = "metal".parse::<DeviceSpec>().unwrap_err();
+        assert!(Backend::ALL.iter().all(|backend| refused.contains(backend.name())), "{refused}");
     }
 
-    /// Calls a function that may panic for lack of a driver, and suppresses the panic's message; `None` if it panicked.
-    fn quietly<T>(probe: impl FnOnce() -> T) -> Option<T> {
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| ()));
-        let result = catch_unwind(AssertUnwindSafe(probe)).ok();
-        std::panic::set_hook(hook);
-        result
+    #[test]
+    fn kinds_that_the_build_lacks_are_named_with_the_command_that_has_them() {
+        for backend in Backend::ALL.into_iter().filter(|backend| !backend.is_built()) {
+            let refused = DeviceSpec::Gpu(backend, None).open().unwrap_err().to_string();
+            assert!(refused.contains(&format!("cargo build --release --features {}", backend.name())), "{refused}");
+            assert!(refused.contains("cpu (burn-flex"), "what there is: {refused}");
+        }
     }
-}
-
-#[cfg(feature = "cuda")]
-fn cuda_devices() -> Vec<OpenDevice> {
-    let devices = Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec();
-    let named = devices.into_iter().enumerate().map(|(index, device)| OpenDevice {
-        spec: DeviceSpec::Cuda(Some(index)),
-        name: device.identity().map_or_else(|| "NVIDIA GPU".to_owned(), |identity| identity.name),
-        software: false,
-        device,
-    });
-    named.collect()
 }

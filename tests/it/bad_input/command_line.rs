@@ -16,7 +16,10 @@ fn usage_errors_exit_2() {
         (&["train", "experiment.toml", "--resume"], "write 'headway resume RUN'"),
         (&["check", "experiment.toml", "--unset", "train.clip_norm"], "experiment.toml does not set it"),
         (&["train", "experiment.toml", "--max-time", "soon"], "`soon` is not a time; write 90s, 30m or 2h"),
-        (&["train", "experiment.toml", "--device", "nonsense"], "no device `nonsense`; there are auto, cpu, wgpu"),
+        (
+            &["train", "experiment.toml", "--device", "nonsense"],
+            "no device `nonsense`; there are auto, cpu, cuda, cuda:N, vulkan, vulkan:N, wgpu, wgpu:N and ndarray",
+        ),
         (&["train", "experiment.toml", "--device", "wgpu:x"], "`x` in `wgpu:x` is not a device number"),
         (&["list", "colours"], "tasks, models, kernels, positions, optimizers"),
         (&["finetune", "experiment.toml"], "--from"),
@@ -28,12 +31,17 @@ fn usage_errors_exit_2() {
 #[test]
 fn devices_that_are_not_there_exit_4() {
     let lab = Lab::with(SOUND);
-    for (device, feature) in [("wgpu:9", cfg!(feature = "wgpu")), ("cuda", cfg!(feature = "cuda"))] {
-        let (kind, _) = device.split_once(':').unwrap_or((device, ""));
-        let what = if feature {
-            format!("no device `{device}` on this machine")
-        } else {
-            format!("this build has no {kind} devices: build it with `cargo build --release --features {kind}`")
+    let kinds =
+        [("wgpu", cfg!(feature = "wgpu")), ("vulkan", cfg!(feature = "vulkan")), ("cuda", cfg!(feature = "cuda"))];
+    for (kind, built) in kinds {
+        let device = &format!("{kind}:99");
+        let what = match (kind, built) {
+            (_, false) => {
+                format!("this build has no {kind} devices: build it with `cargo build --release --features {kind}`")
+            }
+            // Depends on what the machine has of CUDA.
+            ("cuda", true) => String::new(),
+            (_, true) => format!("no device `{device}` on this machine"),
         };
         for words in [&["train", "experiment.toml", "--out", "run"][..], &["check", "experiment.toml"]] {
             lab.headway(&[words, &["--device", device]].concat()).fail(4, &[&what, "there are cpu (burn-flex"]);

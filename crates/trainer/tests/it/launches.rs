@@ -10,7 +10,7 @@ const MOST: [(&str, &[&str], usize); 2] =
 
 #[test]
 fn a_step_is_few_launches() {
-    let (device, _) = DeviceSpec::Wgpu(None).open().unwrap();
+    let (device, _) = headway_testkit::gpu_name().parse::<DeviceSpec>().unwrap().open().unwrap();
     for (name, smaller, most) in MOST {
         let launches = Bench::find(name).unwrap().launches(&device, smaller).unwrap();
         let mut counts = BTreeMap::new();

@@ -1,0 +1,91 @@
+//! NVIDIA's GPUs through CUDA. What is missing is said before CubeCL opens a device, where it would panic.
+
+use std::path::Path;
+
+use burn::tensor::{Device, DeviceType};
+use cudarc::{driver::result, nvrtc};
+
+use super::{Adapter, quietly};
+
+/// Headers that NVRTC reads when it compiles our kernels and burn's.
+const HEADERS: [&str; 3] = ["cuda_fp16.h", "cuda_bf16.h", "mma.h"];
+
+pub(super) fn adapters() -> Result<Vec<Adapter>, String> {
+    driver()?;
+    let devices = Device::enumerate(DeviceType::Cuda).into_vec();
+    if devices.is_empty() {
+        return Ok(Vec::new());
+    }
+    compiler()?;
+    let named = devices.into_iter().filter_map(|device| {
+        let name = quietly(|| device.identity())??.name;
+        Some(Adapter { name, software: false, compiler: "cuda<c++>", device })
+    });
+    Ok(named.collect())
+}
+
+/// The driver answers.
+fn driver() -> Result<(), String> {
+    // It panics if there is no library to load.
+    match quietly(result::init) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(format!(
+            "NVIDIA's driver refuses to start ({}): see that `nvidia-smi` lists a GPU; a container needs `--gpus all`",
+            error.0 as u32
+        )),
+        None => Err(
+            "NVIDIA's driver is not installed (no libcuda.so.1): install it, on Debian the package nvidia-driver; a \
+                     container needs `--gpus all`"
+                .to_owned(),
+        ),
+    }
+}
+
+/// NVRTC is there, and what it reads.
+fn compiler() -> Result<(), String> {
+    let include = cubecl::cuda::install::cuda_path().map(|root| root.join("include"));
+    missing_header(include.as_deref())?;
+    match quietly(|| nvrtc::compile_ptx(r#"extern "C" __global__ void nothing() {}"#)) {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => {
+            Err(format!("NVRTC compiles nothing: {error:?}; install the package cuda-toolkit-13-0 anew"))
+        }
+        None => Err("NVRTC is not installed (no libnvrtc.so): install NVIDIA's package cuda-toolkit-13-0".to_owned()),
+    }
+}
+
+fn missing_header(include: Option<&Path>) -> Result<(), String> {
+    let Some(include) = include else {
+        return Err("CUDA's headers are not installed (no CUDA_PATH, no /usr/local/cuda): install NVIDIA's package \
+                    cuda-toolkit-13-0, or set CUDA_PATH to a folder with `include`"
+            .to_owned());
+    };
+    match HEADERS.iter().find(|header| !include.join(header).is_file()) {
+        Some(header) => Err(format!(
+            "CUDA's header {header} is not in {}: install NVIDIA's package cuda-toolkit-13-0, or set CUDA_PATH to the folder \
+             above an `include` that has it",
+            include.display()
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_its_package() {
+        let lab = std::env::temp_dir().join(format!("headway-cuda-{}", std::process::id()));
+        std::fs::create_dir_all(&lab).unwrap();
+        let none = missing_header(None).unwrap_err();
+        assert!(none.contains("CUDA_PATH") && none.contains("cuda-toolkit"), "{none}");
+        for header in HEADERS {
+            let one = missing_header(Some(&lab)).unwrap_err();
+            assert!(one.contains(header) && one.contains(&lab.display().to_string()), "{one}");
+            std::fs::write(lab.join(header), "").unwrap();
+        }
+        assert_eq!(missing_header(Some(&lab)), Ok(()));
+        std::fs::remove_dir_all(lab).unwrap();
+    }
+}
