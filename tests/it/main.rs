@@ -1,5 +1,5 @@
 //! The command line from end to end, one module per subject. Separate are `hostile`, which counts the memory of its
-//! process, `parity`, which takes fixtures from outside, and `wgpu`.
+//! process, `parity`, which takes fixtures from outside, and `gpu`.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 

@@ -41,17 +41,39 @@ fn driver() -> Result<(), String> {
     }
 }
 
-/// NVRTC is there, and what it reads.
+/// NVRTC is there, what it reads is, and the driver loads what it writes.
 fn compiler() -> Result<(), String> {
     let include = cubecl::cuda::install::cuda_path().map(|root| root.join("include"));
     missing_header(include.as_deref())?;
-    match quietly(|| nvrtc::compile_ptx(r#"extern "C" __global__ void nothing() {}"#)) {
-        Some(Ok(_)) => Ok(()),
-        Some(Err(error)) => {
-            Err(format!("NVRTC compiles nothing: {error:?}; install the package cuda-toolkit-13-0 anew"))
-        }
+    let nothing = || nvrtc::compile_ptx(r#"extern "C" __global__ void nothing() {}"#).is_ok();
+    match quietly(nothing) {
+        Some(true) => too_new(versions()),
+        Some(false) => Err("NVRTC compiles nothing: install NVIDIA's package cuda-toolkit-13-0 anew".to_owned()),
         None => Err("NVRTC is not installed (no libnvrtc.so): install NVIDIA's package cuda-toolkit-13-0".to_owned()),
     }
+}
+
+/// The CUDA of the driver, then that of NVRTC, as major and minor number.
+fn versions() -> [(i32, i32); 2] {
+    let (mut driver, mut major, mut minor) = (0, 0, 0);
+    // SAFETY: both libraries are loaded by now, and both functions only write the numbers.
+    unsafe {
+        let _ = cudarc::driver::sys::cuDriverGetVersion(&raw mut driver);
+        let _ = nvrtc::sys::nvrtcVersion(&raw mut major, &raw mut minor);
+    }
+    [(driver / 1000, driver % 1000 / 10), (major, minor)]
+}
+
+/// Refuses an NVRTC that writes what the driver does not know yet.
+fn too_new([driver, nvrtc]: [(i32, i32); 2]) -> Result<(), String> {
+    if nvrtc <= driver {
+        return Ok(());
+    }
+    Err(format!(
+        "NVIDIA's driver knows CUDA {}.{} and NVRTC is of CUDA {}.{}: update the driver, or install NVIDIA's package \
+         cuda-toolkit-{0}-{1}",
+        driver.0, driver.1, nvrtc.0, nvrtc.1
+    ))
 }
 
 fn missing_header(include: Option<&Path>) -> Result<(), String> {
@@ -87,5 +109,17 @@ mod tests {
         }
         assert_eq!(missing_header(Some(&lab)), Ok(()));
         std::fs::remove_dir_all(lab).unwrap();
+    }
+
+    #[test]
+    fn a_compiler_newer_than_the_driver_is_refused() {
+        assert_eq!(too_new([(13, 0), (13, 0)]), Ok(()));
+        assert_eq!(too_new([(13, 0), (12, 9)]), Ok(()));
+        let newer = too_new([(12, 8), (13, 0)]).unwrap_err();
+        assert!(
+            newer.contains("CUDA 12.8 and NVRTC is of CUDA 13.0") && newer.contains("cuda-toolkit-12-8"),
+            "{newer}"
+        );
+        assert!(too_new([(13, 0), (13, 2)]).is_err());
     }
 }
