@@ -8,6 +8,8 @@
 #[allow(dead_code, reason = "the command line's tests use the rest")]
 mod harness;
 
+use std::fs;
+
 use harness::{Finished, Headway, Lab};
 use headway_testkit::gpu_name;
 
@@ -24,7 +26,7 @@ d_model = 8
 n_layers = 1
 n_heads = 2
 [train]
-steps = 6
+steps = 8
 batch_size = 4
 log_every = 1
 eval_every = 3
@@ -67,7 +69,18 @@ fn train_crash_resume_finetune_and_evaluate() {
     let (lab, gpu) = (Lab::with(EXPERIMENT), &*gpu_name());
     on(&lab, gpu, &["train", "experiment.toml", "--out", "run"]).fault("step:5").be_killed();
     let resumed = on(&lab, gpu, &["resume", "run", "--json"]).succeed();
-    assert_eq!(resumed.json()["step"], 6);
+    assert_eq!(resumed.json()["step"], 8);
+
+    // Steps were captured before the crash and after it, and left what launches one by one leave.
+    let record: serde_json::Value = serde_json::from_slice(&fs::read(lab.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!(record["captured"], serde_json::json!({ "replayed": 2, "steps": 4 }));
+    on(&lab, gpu, &["train", "experiment.toml", "--out", "launched", "-s", "train.capture=off"]).succeed();
+    for file in
+        ["metrics.jsonl", "checkpoints/step-00000008/model.safetensors", "checkpoints/step-00000008/optim.safetensors"]
+    {
+        let [resumed, launched] = ["run", "launched"].map(|run| fs::read(lab.path(&format!("{run}/{file}"))).unwrap());
+        assert!(resumed == launched, "{file} after a crash, and launched one by one");
+    }
 
     let cpu = on(&lab, "cpu", &["train", "experiment.toml", "--out", "cpu", "--json"]).succeed();
     assert_near(test_loss(&resumed), test_loss(&cpu), "trained on the GPU with a crash, and on the CPU");

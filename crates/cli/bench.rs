@@ -14,6 +14,7 @@ use headway_trainer::{
     bench::{BENCHES, Bench as Benchmark, Timing, matmul_peak},
     beside, json,
     prefetch::Waits,
+    provenance::CapturedSteps,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -43,6 +44,8 @@ struct Measured {
     waits: Option<Waits>,
     /// Kernels that a step launches, on a GPU.
     launches: Option<usize>,
+    /// Steps that were replays of a captured one, where that makes a difference.
+    captured: Option<CapturedSteps>,
     /// Seconds per step of every sample.
     seconds_per_step: Vec<f64>,
 }
@@ -213,6 +216,7 @@ fn line(bench: &Benchmark, device: String, threads: u16, timing: Timing, peak: f
         device_mb: timing.device_bytes.map(|bytes| bytes as f64 / 1e6),
         waits: timing.waits,
         launches: timing.launches,
+        captured: timing.captured,
         seconds_per_step: timing.seconds,
     }
 }
@@ -221,7 +225,7 @@ fn table(measured: &[Measured]) -> String {
     let on_gpu = measured.iter().any(|m| m.launches.is_some());
     let mut header = vec!["", "threads", "ms/step", "steps/s", "GFLOP/s", "of peak", "memory MB"];
     if on_gpu {
-        header.extend(["device MB", "launches", "waits"]);
+        header.extend(["device MB", "launches", "captured", "waits"]);
     }
     let megabytes = |mb: Option<f64>| mb.map(|mb| format!("{mb:.0}")).unwrap_or_default();
     let rows = measured.iter().map(|m| {
@@ -236,7 +240,8 @@ fn table(measured: &[Measured]) -> String {
         ];
         if on_gpu {
             let launches = m.launches.map(|launches| launches.to_string()).unwrap_or_default();
-            row.extend([megabytes(m.device_mb), launches, m.waits.map(waits).unwrap_or_default()]);
+            let captured = m.captured.as_ref().map(ToString::to_string).unwrap_or_default();
+            row.extend([megabytes(m.device_mb), launches, captured, m.waits.map(waits).unwrap_or_default()]);
         }
         row
     });

@@ -19,6 +19,7 @@
 mod adam;
 mod attention;
 pub mod backend;
+pub mod capture;
 mod cross_entropy;
 mod flex;
 mod gelu;

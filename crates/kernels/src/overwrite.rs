@@ -1,6 +1,6 @@
 //! Numbers of a tensor replaced where they are.
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use burn::backend::{BackendTensor, DispatchTensorKind};
 use burn::tensor::{Tensor, TensorData, kind::Basic};
 
@@ -12,7 +12,7 @@ use burn::tensor::{Tensor, TensorData, kind::Basic};
 /// none.
 pub fn overwrite<const D: usize, K: Basic>(tensor: &mut Tensor<D, K>, numbers: TensorData) {
     assert_eq!(numbers.num_elements(), tensor.shape().num_elements(), "as many numbers as there were");
-    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    #[cfg(feature = "gpu")]
     if crate::is_cube(&tensor.device()) {
         let DispatchTensorKind::Cube(BackendTensor::Float(there) | BackendTensor::Int(there)) =
             tensor.clone().into_dispatch().kind
@@ -21,7 +21,7 @@ pub fn overwrite<const D: usize, K: Basic>(tensor: &mut Tensor<D, K>, numbers: T
         };
         assert!(there.is_contiguous(), "numbers are written in one piece");
         let numbers = numbers.convert_dtype(there.dtype);
-        there.client.write(&there.handle, numbers.bytes);
+        there.client.write(&there.handle, numbers.into_bytes());
         return;
     }
     *tensor = Tensor::<1, K>::from_data(numbers, &tensor.device()).reshape(tensor.shape());

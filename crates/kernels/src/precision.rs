@@ -62,7 +62,7 @@ impl Precision {
     pub fn is_available(self, device: &Device) -> bool {
         #[allow(unreachable_patterns, reason = "which devices there are depends on the features of burn")]
         match device.clone().inner().as_dispatch() {
-            #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+            #[cfg(feature = "gpu")]
             DispatchDevice::Cube(device) => crate::gpu::can_round_to(device, self),
             DispatchDevice::Flex(_) => self != Self::Tf32,
             _ => self != Self::Tf32 && device.supports_dtype(self.dtype()),

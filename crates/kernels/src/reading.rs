@@ -1,6 +1,6 @@
 //! Numbers on their way from a device to the host, while both go on.
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 use std::thread::JoinHandle;
 
 use burn::tensor::Tensor;
@@ -13,7 +13,7 @@ pub struct Reading(Numbers);
 #[derive(Debug)]
 enum Numbers {
     Here(Vec<f32>),
-    #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+    #[cfg(feature = "gpu")]
     Coming(JoinHandle<Vec<f32>>),
 }
 
@@ -23,7 +23,7 @@ impl Reading {
     /// # Panics
     /// When the device fails, or the system starts no thread; when autodiff follows a tensor.
     pub fn begin(tensors: Vec<Tensor<1>>) -> Self {
-        #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+        #[cfg(feature = "gpu")]
         if tensors.first().is_some_and(|tensor| crate::is_cube(&tensor.device())) {
             return Self(gpu::begin(tensors));
         }
@@ -34,7 +34,7 @@ impl Reading {
     pub fn is_here(&self) -> bool {
         match &self.0 {
             Numbers::Here(_) => true,
-            #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+            #[cfg(feature = "gpu")]
             Numbers::Coming(thread) => thread.is_finished(),
         }
     }
@@ -46,7 +46,7 @@ impl Reading {
     pub fn end(self) -> Vec<f32> {
         match self.0 {
             Numbers::Here(numbers) => numbers,
-            #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+            #[cfg(feature = "gpu")]
             Numbers::Coming(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
         }
     }
@@ -57,7 +57,7 @@ fn host<T, E: std::fmt::Display>(read: Result<T, E>) -> T {
     read.unwrap_or_else(|error| panic!("the device failed while its memory was read: {error}"))
 }
 
-#[cfg(all(feature = "gpu", not(feature = "fusion")))]
+#[cfg(feature = "gpu")]
 mod gpu {
     use std::{sync::mpsc::channel, thread};
 

@@ -6,24 +6,23 @@
 
 use std::{fs, path::Path, sync::Arc, time::Instant};
 
-use burn::{
-    tensor::{Device, Tensor, TensorData},
-    train::TrainStep,
-};
+use burn::tensor::{Device, Tensor, TensorData};
 use headway_kernels::launches;
 use headway_model::{AttentionKernel, Kernel, Mask, weights::to_host};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     build,
+    capture::Capture,
     device::OpenDevice,
     error::Error,
     experiment::{self, Experiment, Memory},
     loader::{Training, threads_ahead},
     optimizer::Optimizer,
     prefetch::Waits,
+    provenance::CapturedSteps,
     room,
-    step::TrainableModel,
+    step::{Losses, TrainableModel, Update},
 };
 
 /// One benchmark.
@@ -137,6 +136,8 @@ pub struct Timing {
     pub waits: Option<Waits>,
     /// Kernels that a step launches, on a GPU.
     pub launches: Option<usize>,
+    /// Steps that were replays of a captured one; `None` for attention alone, and on the CPU.
+    pub captured: Option<CapturedSteps>,
 }
 
 impl Timing {
@@ -198,34 +199,39 @@ impl Bench {
             Recipe::Attention { n_heads, d_head, seq_len } => attention_memory([n_heads, seq_len, d_head]),
         };
         let measure = || {
-            self.on(device, &[], |mut work| {
-                let timing = time(&mut work, &device.device, repeats);
-                // After the timing, which watching would slow down, and in the pool, where the launches are issued.
-                let launches = is_gpu.then(|| rayon::scope(|_| launches::during(&mut *work.step).1.len()));
-                Timing { launches, ..timing }
-            })
+            let (timing, captured) = self.on(device, &[], |mut work| time(&mut work, &device.device, repeats))?;
+            // After the timing, which watching would slow down.
+            let launches = if is_gpu { Some(self.launches(device, &[])?.len()) } else { None };
+            Ok(Timing { launches, captured, ..timing })
         };
         room::within(device, &needed, measure)
     }
 
-    /// Names of the kernels that a step launches on a device, in order, once the first step is over, which sets things up. Further
-    /// overrides may make its arrays smaller, which changes little about the launches.
+    /// Names of the kernels that a step launches on a device when it is not a replay, in order, once the first step is over, which
+    /// sets things up. Further overrides may make its arrays smaller, which changes little about the launches.
     ///
     /// # Errors
     /// As [`Self::run`].
     pub fn launches(&self, device: &OpenDevice, overrides: &[&str]) -> Result<Vec<&'static str>, Error> {
-        self.on(device, overrides, |work| {
+        let one_by_one = [overrides, &["train.capture=\"off\""]].concat();
+        let (launches, _) = self.on(device, &one_by_one, |work| {
             (work.step)();
             launches::during(work.step).1
-        })
+        })?;
+        Ok(launches)
     }
 
-    /// Hands its step, ready to run, to whoever measures it.
-    fn on<T>(&self, device: &OpenDevice, overrides: &[&str], measure: impl FnOnce(Ready) -> T) -> Result<T, Error> {
+    /// Hands its step, ready to run, to whoever measures it; with how many of the steps were replays.
+    fn on<T>(
+        &self,
+        device: &OpenDevice,
+        overrides: &[&str],
+        measure: impl FnOnce(Ready) -> T,
+    ) -> Result<(T, Option<CapturedSteps>), Error> {
         match self.recipe_with(overrides)? {
             Recipe::Steps(experiment) => train_steps(&experiment, device, measure),
             Recipe::Attention { n_heads, d_head, seq_len } => {
-                Ok(attend_steps([1, n_heads, seq_len, d_head], &device.device, measure))
+                Ok((attend_steps([1, n_heads, seq_len, d_head], &device.device, measure), None))
             }
         }
     }
@@ -240,41 +246,48 @@ struct Ready<'a> {
     waits: &'a dyn Fn() -> Option<Waits>,
 }
 
-fn train_steps<T>(experiment: &Experiment, device: &OpenDevice, measure: impl FnOnce(Ready) -> T) -> Result<T, Error> {
+fn train_steps<T>(
+    experiment: &Experiment,
+    device: &OpenDevice,
+    measure: impl FnOnce(Ready) -> T,
+) -> Result<(T, Option<CapturedSteps>), Error> {
     let model = build::build_model(experiment, device)?;
     let source = Arc::new(build::build_source(experiment)?);
     let training = Training::new(source, 0..u64::MAX, threads_ahead(device));
     let mut trainable = TrainableModel { model, loss: experiment.train.loss };
     let mut optimizer = Optimizer::new(experiment.optimizer.clone());
-    let rate = experiment.optimizer.learning_rate();
+    let mut capture = Capture::new(experiment, &device.device);
+    let (rate, clip_norm) = (experiment.optimizer.learning_rate(), experiment.train.clip_norm);
     let flops = experiment.model.budget(&experiment.dims()).step_flops(experiment.micro_batch()) as f64;
     let mut batches = training.batches();
     if training.waits().is_none() {
         let made: Vec<_> = batches.take(BATCHES).filter_map(Result::ok).collect();
         batches = Box::new((0..).map(move |turn| Ok(made[turn % BATCHES].clone())));
     }
-    let mut failed = None;
-    let mut loss = None;
+    let mut last = Ok(Losses::new());
     let mut step = || {
         let batch = match batches.next() {
             Some(Ok(batch)) => batch,
-            Some(Err(error)) => return failed = Some(error),
+            Some(Err(error)) => return last = Err(Error::Training(error.to_string())),
             None => return,
         };
-        let output = TrainStep::step(&trainable, batch);
-        loss = Some(output.item.0);
-        optimizer.step(&mut trainable.model, output.grads, rate, experiment.train.clip_norm);
+        last = capture.step(&mut trainable, &mut optimizer, std::slice::from_ref(&batch), rate).map(|replayed| {
+            replayed.unwrap_or_else(|| {
+                let batch = trainable.upload(&batch);
+                let mut update = Update::of(std::iter::once(batch.layout()));
+                update.add(&trainable, &batch);
+                optimizer.begin(rate, &device.device);
+                update.apply(&mut trainable, &mut optimizer, clip_norm)
+            })
+        });
     };
     let measured = measure(Ready { step: &mut step, flops, waits: &|| training.waits() });
-    if let Some(error) = failed {
-        return Err(Error::Training(error.to_string()));
-    }
-    match loss.map(|loss| to_host(loss)[0]) {
-        Some(loss) if !loss.is_finite() => {
-            Err(Error::not_finite("the last loss", experiment.train.attention_precision))
+    for (_, loss) in last? {
+        if !to_host(loss)[0].is_finite() {
+            return Err(Error::not_finite("the last loss", experiment.train.attention_precision));
         }
-        _ => Ok(measured),
     }
+    Ok((measured, capture.outcome()))
 }
 
 /// What attention alone needs: queries, keys, values and weights of the sum, and what is kept and made of them.
@@ -339,6 +352,7 @@ fn time(work: &mut Ready, device: &Device, repeats: usize) -> Timing {
         device_bytes: device.memory_pool_usage().map(|usage| usage.bytes_reserved),
         waits: (work.waits)().zip(waited).map(|(now, before)| now - before),
         launches: None,
+        captured: None,
     }
 }
 

@@ -17,6 +17,7 @@ pub mod bench;
 pub mod beside;
 pub mod bounded_read;
 pub mod build;
+mod capture;
 pub mod checkpoint;
 pub mod data;
 pub mod device;

@@ -13,6 +13,7 @@ use burn::{
 };
 use headway_kernels::{
     AdamStep,
+    capture::Place,
     update::{self, DescentStep, Rule, Slot, Updater},
 };
 use headway_model::weights::{Array, Path, to_host};
@@ -202,24 +203,48 @@ impl Optimizer {
     /// One update of every parameter that has a gradient, at learning rate `rate`, the gradients clipped to a `max_norm` as
     /// [`clip_by_global_norm`] does. Parameters that only the module holds may change where they are.
     pub fn step<M: Module>(&mut self, module: &mut M, gradients: GradientsParams, rate: f64, max_norm: Option<f64>) {
+        if let Some(device) = module.devices().first() {
+            self.begin(rate, device);
+        }
+        self.update(module, gradients, max_norm);
+    }
+
+    /// The part of [`Self::step`] that differs from one step to the next: what depends on the rate and on how many updates there
+    /// were. On a GPU it writes from the host, and [`Self::update`] does not.
+    pub(crate) fn begin(&mut self, rate: f64, device: &Device) {
+        self.updates += 1;
+        self.updater.begin(self.rule(rate), device);
+    }
+
+    /// The rest of [`Self::step`].
+    pub(crate) fn update<M: Module>(&mut self, module: &mut M, gradients: GradientsParams, max_norm: Option<f64>) {
         let on_device = |module: &M| module.devices().first().is_some_and(update::clips);
         let (gradients, max_norm) = match max_norm {
             Some(max_norm) if !on_device(module) => (clip_by_global_norm(module, gradients, max_norm), None),
             _ => (gradients, max_norm),
         };
-        self.updates += 1;
-        let rule = self.rule(rate);
         let mut take = Take { optimizer: self, gradients, path: Path::default(), names: Vec::new(), slots: Vec::new() };
         // The copy shares every tensor; with the module, the last other holder of the weights goes.
         *module = module.clone().map(&mut take);
         let Take { names, slots, .. } = take;
         let mut weights = HashMap::new();
-        for ((id, name), (weight, moments)) in names.into_iter().zip(self.updater.update(slots, rule, max_norm)) {
+        for ((id, name), (weight, moments)) in names.into_iter().zip(self.updater.update(slots, max_norm)) {
             let kept = self.moment_names().iter().map(|moment| format!("{name}.{moment}")).zip(moments);
             self.moments.extend(kept);
             weights.insert(id, weight);
         }
         *module = module.clone().map(&mut Put { weights });
+    }
+
+    /// This optimiser as it is now, for use after it was lost.
+    pub(crate) fn saved(&self, device: &Device) -> impl FnOnce() -> Self + use<> {
+        let (config, updates, moments, device) = (self.config.clone(), self.updates, self.moments(), device.clone());
+        move || Self::restored(config, updates, moments, &device)
+    }
+
+    /// Where its moments lie.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Option<Place>> {
+        self.moments.values().map(Place::of)
     }
 
     /// Names of what is kept of each parameter, in the order of the rule's moments.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::{self, Display, Formatter},
     path::{Path, PathBuf},
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
@@ -29,6 +30,9 @@ pub struct Record {
     pub device: String,
     /// Threads that the CPU backend may use.
     pub threads: usize,
+    /// Steps of the last session that were replays of a captured one; `None` on a device where that makes no difference.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub captured: Option<CapturedSteps>,
     /// Number of parameters, frozen ones included.
     pub parameters: usize,
     /// Number of frozen parameters.
@@ -52,6 +56,26 @@ pub struct Record {
     pub step: u64,
     /// Result rows: one for the network and one per classical predictor. The row of a network that diverged is empty.
     pub results: Vec<Row>,
+}
+
+/// How many steps were replays of a captured one instead of launches one by one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapturedSteps {
+    /// Steps that were replays.
+    pub replayed: u64,
+    /// All steps.
+    pub steps: u64,
+    /// Why no further step was captured, in words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub refused: Option<String>,
+}
+
+impl Display for CapturedSteps {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} steps", self.replayed, self.steps)?;
+        self.refused.iter().try_for_each(|why| write!(f, "; {why}"))
+    }
 }
 
 /// State of a run.

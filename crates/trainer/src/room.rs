@@ -156,6 +156,7 @@ fn size(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
+    use headway_kernels::backend::Backend;
 
     use super::*;
     use crate::device::DeviceSpec;
@@ -196,9 +197,11 @@ mod tests {
     #[test]
     fn a_device_without_room_is_an_error_and_no_panic() {
         let gpu = OpenDevice {
-            spec: DeviceSpec::Wgpu(Some(0)),
+            spec: DeviceSpec::Gpu(Backend::Wgpu, Some(0)),
             name: "a card".to_owned(),
             software: false,
+            compiler: Some("wgpu<wgsl>"),
+            cache: None,
             device: Device::flex(),
         };
         let elsewhere = || -> Result<(), Error> {

@@ -165,6 +165,7 @@ fn run_in_room(
         Ok((outcome, waits)) => {
             record.waits = waits.map(|waits| record.waits.unwrap_or_default() + waits);
             (record.status, record.step) = (outcome.status, outcome.step);
+            record.captured.clone_from(&outcome.captured);
             if outcome.status.is_final() {
                 record.results = evaluate::results(&outcome.model, experiment, &source, &options.device.device);
                 if record.is_scored() {
@@ -270,6 +271,7 @@ fn new_record(
         threads: machine::threads(),
         parameters,
         frozen_parameters: frozen,
+        captured: None,
         data_sha256: experiment.task.data_sha256().map(str::to_owned),
         lineage,
         started: provenance::now(),

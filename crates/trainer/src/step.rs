@@ -2,6 +2,7 @@
 
 use burn::{
     module::Module,
+    optim::GradientsAccumulator,
     tensor::{ExecutionError, Tensor},
     train::{
         InferenceStep, ItemLazy, TrainOutput, TrainStep,
@@ -11,7 +12,11 @@ use burn::{
 use headway_model::Model;
 use headway_tasks::Batch;
 
-use crate::{loss::Loss, on_device::OnDevice};
+use crate::{
+    loss::Loss,
+    on_device::{Layout, OnDevice},
+    optimizer::Optimizer,
+};
 
 /// A model together with its training loss.
 #[derive(Module, Debug)]
@@ -19,6 +24,46 @@ pub(crate) struct TrainableModel {
     pub(crate) model: Model,
     #[module(skip)]
     pub(crate) loss: Loss,
+}
+
+/// What an update is made from: for each micro-batch the number of scored positions and the loss, still on the device. A captured
+/// step writes the losses of the next update into the same memory.
+pub(crate) type Losses = Vec<(usize, Tensor<1>)>;
+
+/// One update in the making.
+///
+/// Its loss is the mean over the scored positions of all its micro-batches: micro-batch i with n_i of them has the weight n_i / Σ n.
+pub(crate) struct Update {
+    all: usize,
+    losses: Losses,
+    gradients: GradientsAccumulator<TrainableModel>,
+}
+
+impl Update {
+    /// From micro-batches of these layouts, all of which must be known, since Σ n is.
+    pub(crate) fn of(layouts: impl Iterator<Item = Layout>) -> Self {
+        let all = layouts.map(|layout| layout.scored()).sum::<usize>().max(1);
+        Self { all, losses: Vec::new(), gradients: GradientsAccumulator::new() }
+    }
+
+    /// Adds the gradients of a micro-batch.
+    pub(crate) fn add(&mut self, trainable: &TrainableModel, batch: &OnDevice) {
+        let scored = batch.layout().scored();
+        let output = trainable.micro_batch(batch, scored as f64 / self.all as f64);
+        self.losses.push((scored, output.item.0));
+        self.gradients.accumulate(trainable, output.grads);
+    }
+
+    /// Updates the model by an optimiser at which it [began](Optimizer::begin).
+    pub(crate) fn apply(
+        mut self,
+        trainable: &mut TrainableModel,
+        optimizer: &mut Optimizer,
+        clip_norm: Option<f64>,
+    ) -> Losses {
+        optimizer.update(&mut trainable.model, self.gradients.grads(), clip_norm);
+        self.losses
+    }
 }
 
 /// Loss of one batch, still on the device.

@@ -16,6 +16,7 @@ use std::{
 
 use crate::{
     adapter,
+    capture::Capture,
     checkpoint::{Checkpoint, CheckpointConfig, Resumable, TrainState},
     error::Error,
     evaluate,
@@ -25,14 +26,13 @@ use crate::{
     log::Line,
     on_device::Layout,
     optimizer::Optimizer,
-    provenance::{Lineage, Status},
+    provenance::{CapturedSteps, Lineage, Status},
     run_dir::RunDir,
-    step::{BatchLoss, TrainableModel},
+    step::{BatchLoss, Losses, TrainableModel, Update},
 };
 use burn::{
     data::dataloader::Progress,
     module::Module,
-    optim::GradientsAccumulator,
     tensor::{Device, Tensor},
     train::{
         EventProcessorTraining, Interrupter, Learner, LearnerEvent, SupervisedLearningStrategy,
@@ -70,10 +70,9 @@ pub(crate) struct Outcome {
     pub(crate) model: Model,
     pub(crate) step: u64,
     pub(crate) status: Status,
+    /// How many steps were replays, on a device where that makes a difference.
+    pub(crate) captured: Option<CapturedSteps>,
 }
-
-/// What an update is made from: for each micro-batch the number of scored positions and the loss, still on the device.
-type Losses = Vec<(usize, Tensor<1>)>;
 
 /// The loss of a logged step, which may still be on its way from the device.
 struct Logged {
@@ -104,6 +103,7 @@ impl SupervisedLearningStrategy<TrainableModel> for StepStrategy {
                 self.start.moments.clone(),
                 &self.device,
             ),
+            capture: Capture::new(&self.config.experiment, &self.device),
             state: self.start.state.clone(),
             saved: self.saved,
             logged: None,
@@ -113,8 +113,12 @@ impl SupervisedLearningStrategy<TrainableModel> for StepStrategy {
         };
         // Runs inside the thread pool, so that no operation has to wake it: its tasks start on this thread.
         let result = rayon::scope(|_| running.run(&train, &validation));
-        let outcome =
-            result.map(|status| Outcome { model: running.trainable.model.clone(), step: running.state.step, status });
+        let outcome = result.map(|status| Outcome {
+            model: running.trainable.model.clone(),
+            step: running.state.step,
+            status,
+            captured: running.capture.outcome(),
+        });
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         (running.trainable, running.processor)
     }
@@ -124,6 +128,7 @@ struct TrainLoop<'a> {
     plan: &'a StepStrategy,
     trainable: TrainableModel,
     optimizer: Optimizer,
+    capture: Capture,
     state: TrainState,
     /// Step of the newest checkpoint.
     saved: Option<u64>,
@@ -205,47 +210,39 @@ impl TrainLoop<'_> {
     }
 
     /// One update from `accumulate` micro-batches, or the reason to stop before it.
-    ///
-    /// The loss of an update is the mean over the scored positions of all its micro-batches: micro-batch i with n_i of
-    /// them has the weight n_i / Σ n.
     fn step(
         &mut self,
         batches: &mut impl Iterator<Item = Result<headway_tasks::Batch, burn::data::dataset::DatasetError>>,
     ) -> Result<ControlFlow<Status, Losses>, Error> {
         let experiment = &self.plan.config.experiment;
-        let accumulate = experiment.train.accumulate;
-        // All micro-batches are drawn before the first is used, since Σ n must be known.
+        let (accumulate, clip_norm) = (experiment.train.accumulate, experiment.train.clip_norm);
+        let rate = experiment.learning_rate(self.state.step + 1);
         let mut drawn = Vec::new();
         while (drawn.len() as u64) < accumulate {
             if let Some(status) = self.pause()? {
                 return Ok(ControlFlow::Break(status));
             }
             let Some(batch) = batches.next() else { break };
-            let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
-            drawn.push((Layout::of(&batch).scored(), batch));
+            drawn.push(batch.map_err(|error| Error::Training(error.to_string()))?);
         }
-        let all = drawn.iter().map(|(scored, _)| scored).sum::<usize>().max(1);
-        let mut losses = Vec::new();
-        let mut accumulated = GradientsAccumulator::new();
+        if let Some(losses) = self.capture.step(&mut self.trainable, &mut self.optimizer, &drawn, rate)? {
+            return Ok(ControlFlow::Continue(losses));
+        }
+        let mut update = Update::of(drawn.iter().map(Layout::of));
         let first = self.state.step * accumulate;
         let mut dropping = false;
-        for (number, (scored, batch)) in (first..).zip(drawn) {
+        for (number, batch) in (first..).zip(&drawn) {
             if let Some(status) = self.pause()? {
                 return Ok(ControlFlow::Break(status));
             }
             dropping |= self.drop_inputs(number);
-            let batch = self.trainable.upload(&batch);
-            let output = self.trainable.micro_batch(&batch, scored as f64 / all as f64);
-            losses.push((scored, output.item.0));
-            accumulated.accumulate(&self.trainable, output.grads);
+            update.add(&self.trainable, &self.trainable.upload(batch));
         }
         if dropping {
             self.trainable.model = self.trainable.model.clone().with_dropout(None);
         }
-        let rate = experiment.learning_rate(self.state.step + 1);
-        let model = &mut self.trainable.model;
-        self.optimizer.step(model, accumulated.grads(), rate, experiment.train.clip_norm);
-        Ok(ControlFlow::Continue(losses))
+        self.optimizer.begin(rate, &self.plan.device);
+        Ok(ControlFlow::Continue(update.apply(&mut self.trainable, &mut self.optimizer, clip_norm)))
     }
 
     /// Sets what adapters drop, a function of the seed and the index of the batch, as the batch itself is. Returns

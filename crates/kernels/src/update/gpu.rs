@@ -173,7 +173,7 @@ fn own(tensor: CubeTensor) -> CubeTensor {
 }
 
 /// The numbers of an update, from the first to the factor of the gradients.
-fn numbers_of(rule: Rule) -> [f32; NUMBERS] {
+pub(crate) fn numbers_of(rule: Rule) -> [f32; NUMBERS] {
     let mut numbers = [0.0; NUMBERS];
     let mut set = |at: usize, number: f64| numbers[at] = number as f32;
     set(FACTOR, 1.0);
@@ -200,22 +200,8 @@ fn numbers_of(rule: Rule) -> [f32; NUMBERS] {
     numbers
 }
 
-/// Numbers on the device, in the buffer that is kept for them.
-fn upload<'a>(kept: &'a mut Option<CubeTensor>, like: &CubeTensor, numbers: [f32; NUMBERS]) -> &'a CubeTensor {
-    let there = kept.get_or_insert_with(|| empty_like(like, [NUMBERS], DType::F32));
-    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
-    there.client.write(&there.handle, cubecl::bytes::Bytes::from_bytes_vec(bytes));
-    there
-}
-
-/// See [`Updater::update`](crate::update::Updater::update).
-pub(crate) fn update(
-    kept: &mut Option<CubeTensor>,
-    slots: Vec<Slot>,
-    rule: Rule,
-    max_norm: Option<f64>,
-) -> Vec<Updated> {
-    let moments = rule.moments();
+/// See [`Updater::update`](crate::update::Updater::update); `numbers` are those of the rule, which keeps so many moments.
+pub(crate) fn update(numbers: Tensor<1>, slots: Vec<Slot>, moments: usize, max_norm: Option<f64>) -> Vec<Updated> {
     let mut contexts = Vec::new();
     let (mut weights, mut gradients, mut firsts, mut seconds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for Slot { weight, gradient, moments: mut kept } in slots {
@@ -231,7 +217,7 @@ pub(crate) fn update(
     }
     let client = weights[0].client.clone();
     let bindings = client.properties().hardware.max_bindings as usize;
-    let numbers = upload(kept, &weights[0], numbers_of(rule)).clone();
+    let numbers = beneath(numbers);
     let units = CubeDim::new_1d(UNITS as u32);
     if let Some(max_norm) = max_norm {
         let groups = gradients.chunks(bindings.saturating_sub(1).clamp(1, MOST_SUMMED));

@@ -3,8 +3,12 @@
 #[cfg(feature = "gpu")]
 mod gpu;
 
+#[cfg(feature = "gpu")]
+use burn::tensor::TensorData;
 use burn::tensor::{Device, Tensor};
 
+#[cfg(feature = "gpu")]
+use crate::overwrite;
 use crate::{AdamStep, adam, is_cube};
 
 /// A parameter before its update: flat tensors of one length, in f32, none tracked by autodiff.
@@ -62,19 +66,36 @@ pub fn clips(device: &Device) -> bool {
 /// the launches of one update are those of the next.
 #[derive(Debug, Default)]
 pub struct Updater {
+    rule: Option<Rule>,
     #[cfg(feature = "gpu")]
-    numbers: Option<burn_cubecl::tensor::CubeTensor>,
+    numbers: Option<Tensor<1>>,
 }
 
 impl Updater {
-    /// New weights and moments. On a GPU tensors that nobody else holds change where they are.
+    /// Sets the rule of the next update; on a GPU, its numbers are written where the launches read them.
+    pub fn begin(&mut self, rule: Rule, device: &Device) {
+        self.rule = Some(rule);
+        #[cfg(feature = "gpu")]
+        if is_cube(device) {
+            let numbers = TensorData::from(gpu::numbers_of(rule));
+            match &mut self.numbers {
+                Some(there) => overwrite(there, numbers),
+                None => self.numbers = Some(Tensor::from_data(numbers, &device.clone().inner())),
+            }
+        }
+        #[cfg(not(feature = "gpu"))]
+        let _ = device;
+    }
+
+    /// New weights and moments by the rule of [`Self::begin`]. On a GPU tensors that nobody else holds change where they are.
     ///
     /// With a `max_norm` all gradients are first scaled by min(1, max_norm / (‖g‖ + 1e-6)), ‖g‖ over all parameters together;
     /// only where the device [does so itself](clips).
     ///
     /// # Panics
-    /// When moments are missing, lengths differ, or there is a `max_norm` that the device cannot heed.
-    pub fn update(&mut self, slots: Vec<Slot>, rule: Rule, max_norm: Option<f64>) -> Vec<Updated> {
+    /// When there is no rule, moments are missing, lengths differ, or there is a `max_norm` that the device cannot heed.
+    pub fn update(&mut self, slots: Vec<Slot>, max_norm: Option<f64>) -> Vec<Updated> {
+        let Some(rule) = self.rule else { panic!("an update begins with its rule") };
         for Slot { weight, gradient, moments } in &slots {
             assert!([0, rule.moments()].contains(&moments.len()), "there are all moments or none");
             assert!(
@@ -84,8 +105,8 @@ impl Updater {
         }
         let Some(device) = slots.first().map(|slot| slot.weight.device()) else { return Vec::new() };
         #[cfg(feature = "gpu")]
-        if is_cube(&device) {
-            return gpu::update(&mut self.numbers, slots, rule, max_norm);
+        if let Some(numbers) = self.numbers.clone().filter(|_| is_cube(&device)) {
+            return gpu::update(numbers, slots, rule.moments(), max_norm);
         }
         assert!(max_norm.is_none() || clips(&device), "gradients are clipped before, here");
         slots.into_iter().map(|slot| slot.updated(rule)).collect()

@@ -269,14 +269,17 @@ fn updates_of_many_parameters() {
                 let gradient = |k: usize, device: &Device| tensor(&numbers(update, k), [lengths[k]], device);
                 let slot = |(k, (weight, moments))| Slot { weight, gradient: gradient(k, &on.device), moments };
                 let slots = together.into_iter().enumerate().map(slot).collect();
-                together = updater.update(slots, rule, None);
+                updater.begin(rule, &on.device);
+                together = updater.update(slots, None);
                 // Each by itself, on the CPU.
                 for (k, weight) in apart.iter_mut().enumerate() {
                     let flex = Device::flex();
                     let moments = std::mem::take(&mut alone[k]);
                     let slot =
                         Slot { weight: tensor(weight, [lengths[k]], &flex), gradient: gradient(k, &flex), moments };
-                    let (after, moments) = Updater::default().update(vec![slot], rule, None).remove(0);
+                    let mut single = Updater::default();
+                    single.begin(rule, &flex);
+                    let (after, moments) = single.update(vec![slot], None).remove(0);
                     (*weight, alone[k]) = (host(after), moments);
                 }
             }

@@ -75,6 +75,10 @@ pub struct TrainConfig {
     /// Precision of queries, keys, values and attention's output: `f32`, `f16` or `bf16`; sums stay in f32. Default
     /// `f32`.
     pub attention_precision: Precision,
+    /// Whether steps are captured once and replayed where the device can, which changes their speed alone: `auto` or `off`. Default
+    /// `auto`.
+    #[serde(skip_serializing_if = "CaptureConfig::is_auto")]
+    pub capture: CaptureConfig,
     /// Largest norm of all gradients together; larger ones are scaled down to it. Default: no clipping.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
@@ -99,6 +103,7 @@ impl Default for TrainConfig {
             accumulate: 1,
             loss: Loss::default(),
             attention_precision: Precision::default(),
+            capture: CaptureConfig::default(),
             clip_norm: None,
             log_every: 50,
             eval_every: 250,
@@ -106,6 +111,24 @@ impl Default for TrainConfig {
             keep_last: 2,
             early_stopping: None,
         }
+    }
+}
+
+/// Whether steps are captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureConfig {
+    /// Where the device can.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+impl CaptureConfig {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
     }
 }
 

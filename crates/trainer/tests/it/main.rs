@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod captured;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod launches;
 mod numbers;
 mod on_device;
