@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use headway_model::Precision;
 use headway_trainer::{
     device::DeviceSpec,
     experiment::{self, Loaded},
@@ -257,16 +258,16 @@ pub struct ChangeArgs {
 /// How to execute many runs.
 #[derive(ClapArgs)]
 pub struct JobArgs {
-    /// Number of runs at a time; the threads are divided among them. Default: one per core on a CPU, which is fastest
-    /// for small models, and one on a GPU.
+    /// Number of runs at a time, shared out among the devices; the threads are divided among the runs. Default: one per core on a CPU,
+    /// which is fastest for small models, and one on each GPU.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
     /// Try failed runs again.
     #[arg(long)]
     pub retry: bool,
-    /// Device to compute on: auto, or a name that `headway devices` lists.
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    pub device: DeviceSpec,
+    /// Device to compute on: auto, or a name that `headway devices` lists; or several, as in `--device cuda:0,cuda:1`.
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_delimiter = ',')]
+    pub device: Vec<DeviceSpec>,
     /// Print one JSON document on standard output instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -540,8 +541,12 @@ pub enum RunsAction {
 
 #[derive(ClapArgs)]
 pub struct Bench {
-    /// Benchmarks by name (see --list). Default: all of them, which takes a quarter of an hour on two cores.
+    /// Benchmarks by name (see --list). Default: all of them, on a CPU without those for a GPU, which takes a quarter of an hour on
+    /// two cores.
     pub names: Vec<String>,
+    /// Precision of products: f32, tf32, bf16 or, for attention alone, f16.
+    #[arg(long, default_value = "f32", value_name = "NAME", value_parser = parse_precision)]
+    pub precision: Precision,
     /// Numbers of CPU threads, as in `--threads 1,2`. Default: 1 and the number of cores.
     #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Vec<u16>,
@@ -563,6 +568,13 @@ pub struct Bench {
     /// Run in this process and report to the process that started it.
     #[arg(long, hide = true)]
     pub here: bool,
+}
+
+fn parse_precision(text: &str) -> Result<Precision, String> {
+    Precision::ALL.into_iter().find(|precision| precision.name() == text).ok_or_else(|| {
+        let names = Precision::ALL.map(Precision::name);
+        format!("there are {}", names.join(", "))
+    })
 }
 
 #[cfg(test)]

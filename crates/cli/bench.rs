@@ -8,6 +8,7 @@ use std::{
 
 use crate::error::Error;
 use headway_draw::{Figure, Series};
+use headway_model::Precision;
 use headway_plain::convergence::exponent;
 use headway_trainer::{
     ErrorKind,
@@ -26,6 +27,8 @@ use crate::{args::Bench, device, output};
 struct Measured {
     name: &'static str,
     device: String,
+    /// Precision of products.
+    precision: Precision,
     /// Number of CPU threads.
     threads: u16,
     /// Number of queries and keys; `None` unless it is attention alone.
@@ -52,7 +55,9 @@ struct Measured {
 
 pub fn run(args: &Bench) -> Result<ExitCode, Error> {
     let named = args.names.iter().map(|name| Benchmark::find(name)).collect::<Result<Vec<_>, _>>()?;
-    let benches = if named.is_empty() { BENCHES.iter().collect() } else { named };
+    let named: Vec<Benchmark> = named.into_iter().map(|bench| bench.in_precision(args.precision)).collect();
+    let all = || BENCHES.iter().map(|bench| bench.in_precision(args.precision)).collect();
+    let mut benches: Vec<Benchmark> = if named.is_empty() { all() } else { named };
     if args.list {
         return list(&benches, args.json);
     }
@@ -60,6 +65,12 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
         return here(args, &benches);
     }
     let device = device::open(args.device)?;
+    if args.names.is_empty() && !device.spec.is_gpu() {
+        let (long, others): (Vec<_>, Vec<_>) = benches.into_iter().partition(|bench| bench.for_gpu);
+        let long: Vec<&str> = long.iter().map(|bench| bench.name).collect();
+        output::note(format!("left out, since they take minutes on a CPU: {}; name them to run them", long.join(", ")));
+        benches = others;
+    }
     let mut threads = match (device.spec.is_gpu(), args.threads.as_slice()) {
         (true, asked) => {
             if !asked.is_empty() {
@@ -85,8 +96,8 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
     for bench in benches {
         for (threads, peak) in threads.iter().zip(&peaks) {
             output::note(format!("{}, {threads} threads: {}", bench.name, bench.summary));
-            let timing: Timing = child(args, Some(bench), *threads)?;
-            measured.push(line(bench, device.spec.to_string(), *threads, timing, *peak));
+            let timing: Timing = child(args, Some(&bench), *threads)?;
+            measured.push(line(args, &bench, device.spec.to_string(), *threads, timing, *peak));
         }
     }
     if args.json {
@@ -176,6 +187,7 @@ fn child<T: serde::de::DeserializeOwned>(args: &Bench, bench: Option<&Benchmark>
     let program = std::env::current_exe().map_err(Error::NoProgram)?;
     let mut command = Command::new(program);
     command.args(["bench", "--here", "--device", &args.device.to_string(), "--repeats", &args.repeats.to_string()]);
+    command.args(["--precision", args.precision.name()]);
     command.args(bench.map(|bench| bench.name)).env("RAYON_NUM_THREADS", threads.to_string());
     let done = command.output().map_err(|error| failed(ErrorKind::Failed, error.to_string()))?;
     if !done.status.success() {
@@ -188,24 +200,25 @@ fn child<T: serde::de::DeserializeOwned>(args: &Bench, bench: Option<&Benchmark>
 }
 
 /// The child process: prints the figure of the named benchmark, or of matrix products, on standard output.
-fn here(args: &Bench, benches: &[&Benchmark]) -> Result<ExitCode, Error> {
+fn here(args: &Bench, benches: &[Benchmark]) -> Result<ExitCode, Error> {
     // The process that started this one has printed any warnings.
     let (device, _) = args.device.open()?;
     let repeats = usize::from(args.repeats);
     match (args.names.as_slice(), benches) {
-        ([], _) => output::json(&matmul_peak(&device, repeats)),
+        ([], _) => output::json(&matmul_peak(&device, args.precision, repeats)?),
         ([_], [bench]) => output::json(&bench.run(&device, repeats)?),
         _ => return Err(Error::OneBenchmark),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(bench: &Benchmark, device: String, threads: u16, timing: Timing, peak: f64) -> Measured {
+fn line(args: &Bench, bench: &Benchmark, device: String, threads: u16, timing: Timing, peak: f64) -> Measured {
     let best = timing.best();
     let rate = timing.flops / best;
     Measured {
         name: bench.name,
         device,
+        precision: args.precision,
         threads,
         attention_length: bench.attention_length(),
         ms_per_step: best * 1e3,
@@ -223,7 +236,7 @@ fn line(bench: &Benchmark, device: String, threads: u16, timing: Timing, peak: f
 
 fn table(measured: &[Measured]) -> String {
     let on_gpu = measured.iter().any(|m| m.launches.is_some());
-    let mut header = vec!["", "threads", "ms/step", "steps/s", "GFLOP/s", "of peak", "memory MB"];
+    let mut header = vec!["", "precision", "threads", "ms/step", "steps/s", "GFLOP/s", "of peak", "memory MB"];
     if on_gpu {
         header.extend(["device MB", "launches", "captured", "waits"]);
     }
@@ -231,6 +244,7 @@ fn table(measured: &[Measured]) -> String {
     let rows = measured.iter().map(|m| {
         let mut row = vec![
             m.name.to_owned(),
+            m.precision.name().to_owned(),
             m.threads.to_string(),
             output::number(m.ms_per_step),
             output::number(m.steps_per_second),
@@ -255,11 +269,14 @@ fn waits(Waits { batches, waits, seconds }: Waits) -> String {
     format!("{waits} of {batches}{mean}")
 }
 
-fn list(benches: &[&Benchmark], as_json: bool) -> Result<ExitCode, Error> {
+fn list(benches: &[Benchmark], as_json: bool) -> Result<ExitCode, Error> {
     if as_json {
         let entries = benches
             .iter()
-            .map(|bench| Ok(json!({ "name": bench.name, "summary": bench.summary, "recipe": bench.recipe()? })))
+            .map(|bench| {
+                let Benchmark { name, summary, for_gpu, .. } = *bench;
+                Ok(json!({ "name": name, "summary": summary, "for_gpu": for_gpu, "recipe": bench.recipe()? }))
+            })
             .collect::<Result<Vec<_>, Error>>()?;
         output::json(&entries);
         return Ok(ExitCode::SUCCESS);

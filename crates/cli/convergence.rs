@@ -27,12 +27,13 @@ pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
         || !args.changes.seeds.is_empty()
         || args.jobs.jobs.is_some()
         || args.jobs.retry;
+    let [device] = args.jobs.device[..] else { return Err(Error::TrainsNothing) };
     if changed {
         return Err(Error::TrainsNothing);
     }
     let dir = PageDir::at(args.out.clone().unwrap_or_else(|| PathBuf::from("runs/reproduce-theory")));
     dir.ensure_free()?;
-    let device = device::open(args.jobs.device)?;
+    let device = device::open(device)?;
     let mut all = Vec::new();
     for rate in RATES {
         let measured = rate.measure(&device.device, &device.name)?;

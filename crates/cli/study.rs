@@ -48,7 +48,7 @@ pub fn place(path: &Path, changes: &Changes, out: Option<&PathBuf>) -> Result<St
 
 /// Executes every run that is not done, writes the report, and prints which runs failed.
 pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, Error> {
-    let device = device::open(args.device)?;
+    let devices = args.device.iter().map(|spec| device::open(*spec)).collect::<Result<Vec<_>, _>>()?;
     if study.differs(dir)? {
         let root = dir.root().display();
         let old = "runs of the old one alone stay, off the page";
@@ -58,12 +58,13 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
     let (interrupter, save_now) = (Interrupter::new(), Arc::<AtomicBool>::default());
     signals::listen(interrupter.clone(), save_now.clone())?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let at_once = args.jobs.map_or(if device.spec.is_gpu() { 1 } else { cores }, usize::from);
+    let by_default = if devices.iter().any(|device| device.spec.is_gpu()) { devices.len() } else { cores };
+    let at_once = args.jobs.map_or(by_default, usize::from);
     let program = std::env::current_exe().map_err(Error::NoProgram)?;
-    let command = |run: &PlannedRun| {
+    let command = |run: &PlannedRun, device: usize| {
         let mut command = Command::new(&program);
         command.args(["sweep", "exec"]).arg(dir.root()).args(["--led", "--run", &run.run_id]);
-        command.args(["--device", &device.spec.to_string()]).args(args.retry.then_some("--retry"));
+        command.args(["--device", &devices[device].spec.to_string()]).args(args.retry.then_some("--retry"));
         command
     };
     let view = view();
@@ -89,6 +90,7 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
         output::note(format!("{count} runs{last}, {} of them done; {at_once} at once", count - open.len()));
         let jobs = Jobs {
             at_once,
+            devices: devices.len(),
             threads: (cores / at_once).max(1),
             command: &command,
             interrupter: interrupter.clone(),

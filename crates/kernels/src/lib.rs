@@ -33,6 +33,7 @@ pub mod memory;
 mod modulated;
 mod overwrite;
 mod precision;
+mod product;
 mod reading;
 mod squared_error;
 pub mod update;
@@ -50,6 +51,7 @@ pub use linear::linear;
 pub use modulated::modulated;
 pub use overwrite::overwrite;
 pub use precision::Precision;
+pub use product::matmul;
 pub use reading::Reading;
 pub use squared_error::squared_error;
 

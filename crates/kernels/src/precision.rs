@@ -60,12 +60,15 @@ impl Precision {
     /// Whether products on the device can have this precision. The CPU computes in f32 and rounds operands to the half precisions
     /// before; a GPU can have those that it can store, and tf32 if it has matrix units for it.
     pub fn is_available(self, device: &Device) -> bool {
+        if self == Self::F32 {
+            return true;
+        }
         #[allow(unreachable_patterns, reason = "which devices there are depends on the features of burn")]
         match device.clone().inner().as_dispatch() {
             #[cfg(feature = "gpu")]
             DispatchDevice::Cube(device) => crate::gpu::can_round_to(device, self),
             DispatchDevice::Flex(_) => self != Self::Tf32,
-            _ => self != Self::Tf32 && device.supports_dtype(self.dtype()),
+            _ => false,
         }
     }
 

@@ -5,6 +5,7 @@ use burn::{
     nn::Embedding,
     tensor::{Device, Shape, Tensor, TensorData},
 };
+use headway_kernels::Precision;
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Normal};
 
@@ -21,6 +22,10 @@ pub struct Initializer<'a> {
     /// `None` if parameters are only declared.
     rng: Option<&'a mut dyn Rng>,
     device: &'a Device,
+    /// Precision of affine maps.
+    maps: Precision,
+    /// Precision inside attention.
+    pub(crate) attention: Precision,
 }
 
 /// Standard deviation of token and position embeddings, as in GPT-2.
@@ -29,12 +34,17 @@ const EMBEDDING_STD: f32 = 0.02;
 impl<'a> Initializer<'a> {
     /// One that draws.
     pub fn new(rng: &'a mut dyn Rng, device: &'a Device) -> Self {
-        Self { rng: Some(rng), device }
+        Self { rng: Some(rng), device, maps: Precision::F32, attention: Precision::F32 }
     }
 
     /// An initializer whose parameters take no memory until their values, which are zeros, are used.
     pub fn uninitialized(device: &'a Device) -> Self {
-        Self { rng: None, device }
+        Self { rng: None, device, maps: Precision::F32, attention: Precision::F32 }
+    }
+
+    /// The same, for networks whose affine maps and attention have these precisions; without it both have f32.
+    pub fn with_precision(self, maps: Precision, attention: Precision) -> Self {
+        Self { maps, attention, ..self }
     }
 
     /// A parameter with this shape and these row-major values; trainable on a device with autodiff.
@@ -84,12 +94,14 @@ impl<'a> Initializer<'a> {
     /// A map with bias.
     pub fn linear(&mut self, d_in: usize, d_out: usize) -> Linear {
         let bound = 1.0 / (d_in as f32).sqrt();
-        Linear { weight: self.uniform([d_in, d_out], bound).into(), bias: self.uniform([d_out], bound), low_rank: None }
+        let (weight, bias) = (self.uniform([d_in, d_out], bound).into(), self.uniform([d_out], bound));
+        Linear { weight, bias, low_rank: None, precision: self.maps }
     }
 
     /// A map without bias.
     pub fn projection(&mut self, d_in: usize, d_out: usize) -> Projection {
-        Projection { weight: self.uniform([d_in, d_out], 1.0 / (d_in as f32).sqrt()).into(), low_rank: None }
+        let weight = self.uniform([d_in, d_out], 1.0 / (d_in as f32).sqrt()).into();
+        Projection { weight, low_rank: None, precision: self.maps }
     }
 
     /// A norm of gain one and offset zero.

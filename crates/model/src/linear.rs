@@ -4,6 +4,7 @@ use burn::{
     module::{Module, Param},
     tensor::Tensor,
 };
+use headway_kernels::Precision;
 
 use crate::{low_rank::LowRank, parameter::Matrix};
 
@@ -16,6 +17,9 @@ pub struct Linear {
     pub bias: Param<Tensor<1>>,
     /// Low-rank parts that fine-tuning trains, if any.
     pub low_rank: Option<LowRank>,
+    /// Precision of the product.
+    #[module(skip)]
+    pub precision: Precision,
 }
 
 /// y = x W.
@@ -25,13 +29,16 @@ pub struct Projection {
     pub weight: Matrix,
     /// Low-rank parts that fine-tuning trains, if any.
     pub low_rank: Option<LowRank>,
+    /// Precision of the product.
+    #[module(skip)]
+    pub precision: Precision,
 }
 
 impl Projection {
     /// # Shapes
     /// `[batch, rows, d_in]` -> `[batch, rows, d_out]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        forward(x, self.weight.val(), None, self.low_rank.as_ref())
+        forward(x, self.weight.val(), None, self.low_rank.as_ref(), self.precision)
     }
 
     pub(crate) fn place(&mut self) -> ProjectionPlace<'_> {
@@ -43,12 +50,12 @@ impl Linear {
     /// # Shapes
     /// `[batch, rows, d_in]` -> `[batch, rows, d_out]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        forward(x, self.weight.val(), Some(self.bias.val()), self.low_rank.as_ref())
+        forward(x, self.weight.val(), Some(self.bias.val()), self.low_rank.as_ref(), self.precision)
     }
 
     /// x W, to which someone else adds b.
     pub(crate) fn product(&self, x: Tensor<3>) -> Tensor<3> {
-        forward(x, self.weight.val(), None, self.low_rank.as_ref())
+        forward(x, self.weight.val(), None, self.low_rank.as_ref(), self.precision)
     }
 
     pub(crate) fn place(&mut self) -> ProjectionPlace<'_> {
@@ -56,10 +63,16 @@ impl Linear {
     }
 }
 
-fn forward(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>, low_rank: Option<&LowRank>) -> Tensor<3> {
+fn forward(
+    x: Tensor<3>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    low_rank: Option<&LowRank>,
+    precision: Precision,
+) -> Tensor<3> {
     match low_rank {
-        Some(low_rank) => headway_kernels::linear(x.clone(), weight, bias) + low_rank.forward(x),
-        None => headway_kernels::linear(x, weight, bias),
+        Some(low_rank) => headway_kernels::linear(x.clone(), weight, bias, precision) + low_rank.forward(x, precision),
+        None => headway_kernels::linear(x, weight, bias, precision),
     }
 }
 

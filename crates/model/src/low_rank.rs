@@ -6,6 +6,7 @@ use burn::{
     module::Module,
     tensor::{Device, Distribution, Tensor, TensorData},
 };
+use headway_kernels::{Precision, matmul};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -35,13 +36,13 @@ pub struct LowRank {
 impl LowRank {
     /// # Shapes
     /// `[batch, rows, d_in]` -> `[batch, rows, d_out]`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, precision: Precision) -> Tensor<3> {
         let x = match self.noise {
             Some(noise) if self.dropout > 0.0 => self.drop(x, noise),
             _ => x,
         };
-        let thin = x.matmul(self.a.val().unsqueeze()); // [batch, rows, rank]
-        thin.mul_scalar(self.scale).matmul(self.b.val().unsqueeze())
+        let thin = matmul(x, self.a.val().unsqueeze(), precision); // [batch, rows, rank]
+        matmul(thin.mul_scalar(self.scale), self.b.val().unsqueeze(), precision)
     }
 
     /// Sets each entry to zero with probability p and multiplies the others by 1/(1 − p). The mask is drawn on the device

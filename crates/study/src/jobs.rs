@@ -29,11 +29,13 @@ use headway_trainer::{
 pub struct Jobs<'a> {
     /// Number of runs at a time.
     pub at_once: usize,
+    /// Number of devices that the runs are shared out among.
+    pub devices: usize,
     /// CPU threads of each run.
     pub threads: usize,
-    /// The command that executes a run. It must save a checkpoint when a line arrives on its standard input, and save
+    /// The command that executes a run on the device with this index. It must save a checkpoint when a line arrives on its standard input, and save
     /// and stop when that ends.
-    pub command: &'a dyn Fn(&PlannedRun) -> Command,
+    pub command: &'a dyn Fn(&PlannedRun, usize) -> Command,
     /// Stops every run after its current micro-batch.
     pub interrupter: Interrupter,
     /// Set to request a checkpoint of every run that is active.
@@ -61,6 +63,8 @@ pub struct Progress<'a> {
 /// A process and the run that it executes.
 struct Job<'a> {
     run: &'a PlannedRun,
+    /// Index of its device.
+    device: usize,
     child: Child,
     /// Reads the process's standard error, so that the process never blocks on a full pipe.
     listener: Option<JoinHandle<String>>,
@@ -108,7 +112,8 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
         while active.len() < jobs.at_once
             && let Some(run) = waiting.pop()
         {
-            active.push(start(run, (jobs.command)(run), jobs.threads)?);
+            let device = idlest(active.iter().map(|job| job.device), jobs.devices);
+            active.push(start(run, device, (jobs.command)(run, device), jobs.threads)?);
         }
         let mut index = 0;
         while index < active.len() {
@@ -159,6 +164,13 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
     Ok(failed)
 }
 
+/// Index of the first of the devices that have the fewest of these runs.
+fn idlest(running: impl Iterator<Item = usize>, devices: usize) -> usize {
+    let mut runs = vec![0_usize; devices.max(1)];
+    running.for_each(|device| runs[device] += 1);
+    (0..runs.len()).min_by_key(|device| runs[*device]).unwrap_or_default()
+}
+
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// Work done so far by the active runs.
@@ -202,7 +214,7 @@ fn steps(dir: &StudyDir, run: &PlannedRun) -> u64 {
     newest.map_or(0, |(step, _)| step)
 }
 
-fn start(run: &PlannedRun, mut command: Command, threads: usize) -> Result<Job<'_>, Error> {
+fn start(run: &PlannedRun, device: usize, mut command: Command, threads: usize) -> Result<Job<'_>, Error> {
     command.env("RAYON_NUM_THREADS", threads.to_string());
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     // Runs get a process group of their own: Ctrl-C in a terminal reaches the leader only, which passes it on.
@@ -216,7 +228,7 @@ fn start(run: &PlannedRun, mut command: Command, threads: usize) -> Result<Job<'
             String::from_utf8_lossy(&said).into_owned()
         })
     });
-    Ok(Job { run, child, listener: listener.transpose().map_err(headway_trainer::Error::NoThread)? })
+    Ok(Job { run, device, child, listener: listener.transpose().map_err(headway_trainer::Error::NoThread)? })
 }
 
 /// The reason why a run ended without success; written to its folder if the process could not do so itself.
@@ -235,4 +247,19 @@ fn failure(root: &Path, code: Option<i32>, said: &str) -> Result<Failure, Error>
         run_dir::write_failure(root, &failure)?;
     }
     Ok(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_starts_where_the_fewest_run() {
+        assert_eq!(idlest([].into_iter(), 3), 0);
+        assert_eq!(idlest([0].into_iter(), 3), 1);
+        assert_eq!(idlest([0, 1].into_iter(), 3), 2);
+        // The second of three has ended first.
+        assert_eq!(idlest([0, 2, 0].into_iter(), 3), 1);
+        assert_eq!(idlest([0, 0, 0].into_iter(), 1), 0);
+    }
 }

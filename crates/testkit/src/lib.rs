@@ -5,6 +5,7 @@
 
 pub mod laws;
 pub mod memory;
+pub mod precision;
 
 use burn::tensor::Device;
 use headway_kernels::backend::Backend;

@@ -7,8 +7,8 @@
 use std::{fs, path::Path, sync::Arc, time::Instant};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use headway_kernels::launches;
-use headway_model::{AttentionKernel, Kernel, Mask, weights::to_host};
+use headway_kernels::{launches, matmul};
+use headway_model::{AttentionKernel, Kernel, Mask, Precision, View, weights::to_host};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -32,7 +32,10 @@ pub struct Bench {
     pub name: &'static str,
     /// One-line summary.
     pub summary: &'static str,
+    /// Whether it takes minutes on a CPU, so that it is run there only when it is named.
+    pub for_gpu: bool,
     work: Work,
+    precision: Precision,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +64,15 @@ const WIDE_FFN: &str =
 const MEDIUM: &str = "model={transformer={d_model=128, n_layers=6, n_heads=4, causal=true}}";
 const MEDIUM_FFN: &str =
     "model={transformer={d_model=128, n_layers=6, n_heads=4, causal=true, state_mixer={ffn={d_ffn=512}}}}";
+/// Vectors of 32 numbers, in and out, at 1,024 positions.
+const LONG: &[&str] = &[
+    "task={relu_network={seq_len=1024, d=32, d_hidden=10}}",
+    "data={fresh={validation=0, test=1}}",
+    "train.batch_size=16",
+];
+const LARGE: &str = "model={transformer={d_model=512, n_layers=8, n_heads=8, causal=true}}";
+const LARGE_FFN: &str =
+    "model={transformer={d_model=512, n_layers=8, n_heads=8, causal=true, state_mixer={ffn={d_ffn=2048}}}}";
 const SMALL_SET: &[&str] = &["data.train=800", "data.test=1"];
 
 /// Every benchmark, in the order of the tables.
@@ -73,6 +85,11 @@ pub const BENCHES: &[Bench] = &[
     steps("D", "C with a feed-forward network of width 1024", IN_CONTEXT, VECTORS, WIDE_FFN),
     steps("E", "in-context regression, width 128, 6 layers, 81 positions, batch 64", IN_CONTEXT, POINTS, MEDIUM),
     steps("EF", "E with a feed-forward network of width 512", IN_CONTEXT, POINTS, MEDIUM_FFN),
+    Bench {
+        for_gpu: true,
+        ..steps("G", "attention-only, causal, width 512, 8 layers, 1024 positions, batch 16", IN_CONTEXT, LONG, LARGE)
+    },
+    Bench { for_gpu: true, ..steps("GF", "G with a feed-forward network of width 2048", IN_CONTEXT, LONG, LARGE_FFN) },
     attention("F512", "attention alone, 8 heads of 64, 512 positions", 512),
     attention("F1024", "attention alone, 1024 positions", 1024),
     attention("F2048", "attention alone, 2048 positions", 2048),
@@ -87,11 +104,11 @@ const fn steps(
     data: &'static [&'static str],
     model: &'static str,
 ) -> Bench {
-    Bench { name, summary, work: Work::Steps(text, data, model) }
+    Bench { name, summary, for_gpu: false, work: Work::Steps(text, data, model), precision: Precision::F32 }
 }
 
 const fn attention(name: &'static str, summary: &'static str, length: usize) -> Bench {
-    Bench { name, summary, work: Work::Attention(length) }
+    Bench { name, summary, for_gpu: false, work: Work::Attention(length), precision: Precision::F32 }
 }
 
 /// Heads, and width, of the benchmarks of attention alone.
@@ -159,6 +176,11 @@ impl Bench {
         })
     }
 
+    /// The benchmark in another precision than f32, of affine maps and attention.
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
     /// Number of queries and keys of a benchmark of attention alone; `None` for others.
     pub fn attention_length(&self) -> Option<usize> {
         match self.work {
@@ -179,7 +201,8 @@ impl Bench {
         match self.work {
             Work::Steps(text, data, model) => {
                 let overrides = data.iter().chain([&model]).chain(further).map(|text| (*text).to_owned());
-                let overrides: Vec<String> = overrides.collect();
+                let precision = format!("train.precision={}", self.precision.name());
+                let overrides: Vec<String> = overrides.chain([precision]).collect();
                 let path = Path::new("benchmark").join(self.name);
                 let loaded = experiment::from_text(&path, text.to_owned(), &overrides)?;
                 Ok(Recipe::Steps(Box::new(loaded.experiment)))
@@ -231,7 +254,8 @@ impl Bench {
         match self.recipe_with(overrides)? {
             Recipe::Steps(experiment) => train_steps(&experiment, device, measure),
             Recipe::Attention { n_heads, d_head, seq_len } => {
-                Ok((attend_steps([1, n_heads, seq_len, d_head], &device.device, measure), None))
+                device.ensure_precision("the precision", self.precision)?;
+                Ok((attend_steps([1, n_heads, seq_len, d_head], self.precision, &device.device, measure), None))
             }
         }
     }
@@ -306,6 +330,7 @@ fn attention_memory(shape: [usize; 3]) -> Memory {
 
 fn attend_steps<T>(
     [batch, n_heads, seq_len, d_head]: [usize; 4],
+    precision: Precision,
     device: &Device,
     measure: impl FnOnce(Ready) -> T,
 ) -> T {
@@ -316,11 +341,12 @@ fn attend_steps<T>(
         (0..count).map(|at| ((at * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
     };
     let tensor = |seed| Tensor::<4>::from_data(TensorData::new(entries(seed), shape), &device);
-    let [q, k, v] = [1, 2, 3].map(|seed| tensor(seed).require_grad());
-    let weights = tensor(4);
+    let [q, k, v] = [1, 2, 3].map(|seed| precision.cast(tensor(seed)).detach().require_grad());
+    let weights = precision.cast(tensor(4));
+    let view = View { precision, ..Mask::Full.into() };
     let kernel = AttentionKernel::default();
     let mut step = || {
-        let mixed = kernel.mix(q.clone(), k.clone(), v.clone(), &Mask::Full.into());
+        let mixed = kernel.mix(q.clone(), k.clone(), v.clone(), &view);
         let gradients = (mixed * weights.clone()).sum().backward();
         drop([&q, &k, &v].map(|tensor| tensor.grad(&gradients)));
     };
@@ -364,13 +390,17 @@ fn memory(key: &str) -> Option<u64> {
 }
 
 /// Floating-point operations per second of a product of two large matrices, which no step can exceed.
-pub fn matmul_peak(device: &OpenDevice, repeats: usize) -> f64 {
+///
+/// # Errors
+/// [`Error::Device`] if the device lacks the precision.
+pub fn matmul_peak(device: &OpenDevice, precision: Precision, repeats: usize) -> Result<f64, Error> {
+    device.ensure_precision("the precision", precision)?;
     let size: usize = if device.spec.is_gpu() { 4096 } else { 1024 };
     let matrix = Tensor::<2>::from_data(TensorData::new(vec![0.5_f32; size * size], [size, size]), &device.device);
-    let mut product = || drop(matrix.clone().matmul(matrix.clone()));
+    let mut product = || drop(matmul(matrix.clone(), matrix.clone(), precision));
     let flops = 2.0 * (size as f64).powi(3);
     let mut work = Ready { step: &mut product, flops, waits: &|| None };
-    flops / time(&mut work, &device.device, repeats).best()
+    Ok(flops / time(&mut work, &device.device, repeats).best())
 }
 
 #[cfg(test)]
@@ -384,6 +414,20 @@ mod tests {
             if let Recipe::Steps(experiment) = recipe {
                 assert!(experiment.problems().is_empty(), "{}", bench.name);
             }
+        }
+    }
+
+    #[test]
+    fn operations_of_the_large_benchmarks_are_those_of_their_products() {
+        let (batch, rows, d, d_ffn, layers, vectors) = (16.0, 1024.0, 512.0, 2048.0, 8.0, 32.0);
+        let ends = 2.0 * vectors * d;
+        let attention = 4.0 * d * d + 2.0 * rows * d;
+        for (name, ffn) in [("G", 0.0), ("GF", 2.0 * d * d_ffn)] {
+            // Two operations for each multiply–add, and the backward pass has twice those of the forward pass.
+            let want = 3.0 * 2.0 * batch * rows * (ends + layers * (attention + ffn));
+            let Ok(Recipe::Steps(experiment)) = Bench::find(name).and_then(Bench::recipe) else { panic!("{name}") };
+            let got = experiment.model.budget(&experiment.dims()).step_flops(experiment.micro_batch()) as f64;
+            assert!((got / want - 1.0).abs() < 1e-12, "{name}: {got:e}, not {want:e}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Builds the model and the examples of an experiment.
 
-use headway_model::{Model, weights};
+use headway_model::{Initializer, Model, weights};
 use headway_tasks::{Seed, Source, Stream, Task, TaskError};
 
 use crate::{checkpoint::Checkpoint, data, device::OpenDevice, error::Error, experiment::Experiment, fit};
@@ -30,8 +30,8 @@ pub(crate) fn build_plain(experiment: &Experiment, device: &OpenDevice) -> Resul
     device.ensure_takes(experiment)?;
     let mut rng = Seed(experiment.seed).rng(Stream::Init, 0);
     let device = device.device.clone().autodiff();
-    let model = experiment.model.init(&experiment.dims(), &mut rng, &device);
-    Ok(in_precision(model?, experiment))
+    let mut init = in_precision(Initializer::new(&mut rng, &device), experiment);
+    Ok(experiment.model.build(&experiment.dims(), &mut init)?)
 }
 
 /// The model of an experiment with the weights of a checkpoint. All names and shapes are compared before memory is
@@ -47,7 +47,8 @@ pub(crate) fn load_model(
 ) -> Result<Model, Error> {
     let (config, arrays) = (checkpoint.config()?, checkpoint.weights()?);
     let autodiff = device.device.clone().autodiff();
-    let uninitialized = experiment.model.uninitialized(&experiment.dims(), &autodiff)?;
+    let mut init = in_precision(Initializer::uninitialized(&autodiff), experiment);
+    let uninitialized = experiment.model.build(&experiment.dims(), &mut init)?;
     let uninitialized = match experiment.finetune.adapter() {
         Some(adapter) => uninitialized.with_adapter(adapter, None, &autodiff),
         None => uninitialized,
@@ -56,12 +57,12 @@ pub(crate) fn load_model(
     let (model, _) = weights::load(uninitialized, arrays).map_err(unfit)?;
     fit::ensure_same_function(experiment, &config).map_err(|problem| Error::checkpoint(&checkpoint.path, problem))?;
     device.ensure_takes(experiment)?;
-    Ok(in_precision(model, experiment))
+    Ok(model)
 }
 
-/// The model with attention in the experiment's precision.
-fn in_precision(model: Model, experiment: &Experiment) -> Model {
-    model.with_attention_precision(experiment.train.attention_precision)
+/// An initializer of networks in the experiment's precision.
+fn in_precision<'a>(init: Initializer<'a>, experiment: &Experiment) -> Initializer<'a> {
+    init.with_precision(experiment.train.precision, experiment.train.attention_precision)
 }
 
 /// The examples of an experiment; opens its task.

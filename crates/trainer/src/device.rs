@@ -114,7 +114,8 @@ impl OpenDevice {
     /// [`Error::Device`]
     pub fn ensure_takes(&self, experiment: &Experiment) -> Result<(), Error> {
         room::ensure_on_host(self, &experiment.memory())?;
-        self.ensure_precision(experiment.train.attention_precision)
+        self.ensure_precision("train.precision", experiment.train.precision)?;
+        self.ensure_precision("train.attention_precision", experiment.train.attention_precision)
     }
 
     /// Whether its kernels are the fastest of several, found by trying them.
@@ -134,23 +135,27 @@ impl OpenDevice {
         self.spec.is_gpu() && !self.software
     }
 
-    /// Refuses a precision that the device does not support.
+    /// Refuses a precision that the device does not have, under the name that the user knows it by.
     ///
     /// # Errors
-    /// [`Error::Device`] with the name of the precision.
-    fn ensure_precision(&self, precision: Precision) -> Result<(), Error> {
+    /// [`Error::Device`] with those that it has.
+    pub(crate) fn ensure_precision(&self, key: &str, precision: Precision) -> Result<(), Error> {
         if precision.is_available(&self.device) {
             return Ok(());
         }
-        let available = Precision::ALL.into_iter().filter(|other| other.is_available(&self.device));
-        let available: Vec<&str> = available.map(Precision::name).collect();
         Err(Error::Device(format!(
-            "{} ({}) cannot compute with train.attention_precision = \"{}\", only with {}; choose one of these or another device",
+            "{} ({}) cannot compute with {key} = \"{}\", only with {}; choose one of these or another device",
             self.spec,
             self.name,
             precision.name(),
-            available.join(", ")
+            self.precisions().join(", ")
         )))
+    }
+
+    /// Names of the precisions that products on the device can have.
+    pub fn precisions(&self) -> Vec<&'static str> {
+        let available = Precision::ALL.into_iter().filter(|precision| precision.is_available(&self.device));
+        available.map(Precision::name).collect()
     }
 }
 

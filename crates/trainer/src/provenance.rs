@@ -8,6 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use headway_model::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::{prefetch::Waits, quote};
@@ -28,6 +29,12 @@ pub struct Record {
     pub platform: String,
     /// `--device` name of the device, and the name that it reports.
     pub device: String,
+    /// Precision of the products of matrices.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Precision of the products inside attention.
+    #[serde(default)]
+    pub attention_precision: Precision,
     /// Threads that the CPU backend may use.
     pub threads: usize,
     /// Steps of the last session that were replays of a captured one; `None` on a device where that makes no difference.

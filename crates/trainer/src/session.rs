@@ -268,6 +268,8 @@ fn new_record(
         version: provenance::version(),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         device: format!("{} ({})", options.device.spec, options.device.name),
+        precision: experiment.train.precision,
+        attention_precision: experiment.train.attention_precision,
         threads: machine::threads(),
         parameters,
         frozen_parameters: frozen,

@@ -15,14 +15,17 @@ use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
 use crate::{
+    Precision,
     gpu::{UNITS, buffer, column_sums, dense, empty_like},
     linear::gpu::{backward, map},
+    product::Multiply,
 };
 
 /// The operation as the differentiating backend offers it too.
 #[backend_extension(Autodiff, Cube)]
 pub trait Joined: Backend {
     /// See [`joined`](crate::joined()).
+    #[allow(clippy::too_many_arguments, reason = "one for each tensor")]
     fn joined(
         x: FloatTensor<Self>,
         w_1: FloatTensor<Self>,
@@ -31,30 +34,33 @@ pub trait Joined: Backend {
         b_1: FloatTensor<Self>,
         b_2: FloatTensor<Self>,
         b_3: FloatTensor<Self>,
+        precision: Precision,
     ) -> FloatTensor<Self>;
 }
 
 /// Both passes on a backend that computes.
-pub trait JoinedPasses: Backend {
-    /// Output, and the weights side by side.
+pub trait JoinedPasses: Multiply {
+    /// Output, and the weights side by side, as an operand like x.
     fn joined_forward(
         x: FloatTensor<Self>,
         weights: [FloatTensor<Self>; 3],
         biases: [FloatTensor<Self>; 3],
+        precision: Precision,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Gradients of x, if it is wanted, of the weights and of the biases.
+    /// Gradients of x, if it is wanted, of the weights and of the biases, from the operands of the forward pass.
     #[allow(clippy::type_complexity, reason = "one gradient for each input")]
     fn joined_backward(
-        x: FloatTensor<Self>,
-        joined: FloatTensor<Self>,
+        operands: (FloatTensor<Self>, FloatTensor<Self>),
         widths: [usize; 3],
         d_output: FloatTensor<Self>,
         wants_x: bool,
+        precision: Precision,
     ) -> (Option<FloatTensor<Self>>, [FloatTensor<Self>; 3], [FloatTensor<Self>; 3]);
 }
 
 impl Joined for CubeBackend {
+    #[allow(clippy::too_many_arguments, reason = "one for each tensor")]
     fn joined(
         x: FloatTensor<Self>,
         w_1: FloatTensor<Self>,
@@ -63,8 +69,9 @@ impl Joined for CubeBackend {
         b_1: FloatTensor<Self>,
         b_2: FloatTensor<Self>,
         b_3: FloatTensor<Self>,
+        precision: Precision,
     ) -> FloatTensor<Self> {
-        Self::joined_forward(x, [w_1, w_2, w_3], [b_1, b_2, b_3]).0
+        Self::joined_forward(Self::operand(x, precision), [w_1, w_2, w_3], [b_1, b_2, b_3], precision).0
     }
 }
 
@@ -73,13 +80,13 @@ struct Node;
 
 impl<B: JoinedPasses> Backward<B, 7> for Node {
     /// The input, the weights side by side, and their widths.
-    type State = (FloatTensor<B>, FloatTensor<B>, [usize; 3]);
+    type State = (FloatTensor<B>, FloatTensor<B>, [usize; 3], Precision);
 
     fn backward(self, ops: Ops<Self::State, 7>, gradients: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let d_output = gradients.consume::<B>(&ops.node);
-        let (x, joined, widths) = ops.state;
+        let (x, joined, widths, precision) = ops.state;
         let wants_x = ops.parents[0].is_some();
-        let (d_x, d_weights, d_biases) = B::joined_backward(x, joined, widths, d_output, wants_x);
+        let (d_x, d_weights, d_biases) = B::joined_backward((x, joined), widths, d_output, wants_x, precision);
         let all = [d_x].into_iter().chain(d_weights.into_iter().chain(d_biases).map(Some));
         for (parent, gradient) in ops.parents.into_iter().zip(all) {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
@@ -90,6 +97,7 @@ impl<B: JoinedPasses> Backward<B, 7> for Node {
 }
 
 impl<B: JoinedPasses, C: CheckpointStrategy> Joined for Autodiff<B, C> {
+    #[allow(clippy::too_many_arguments, reason = "one for each tensor")]
     fn joined(
         x: FloatTensor<Self>,
         w_1: FloatTensor<Self>,
@@ -98,15 +106,17 @@ impl<B: JoinedPasses, C: CheckpointStrategy> Joined for Autodiff<B, C> {
         b_1: FloatTensor<Self>,
         b_2: FloatTensor<Self>,
         b_3: FloatTensor<Self>,
+        precision: Precision,
     ) -> FloatTensor<Self> {
         let (x, x_node) = x.into_parts();
         let [(w_1, w_1_node), (w_2, w_2_node), (w_3, w_3_node)] = [w_1, w_2, w_3].map(FloatTensor::<Self>::into_parts);
         let [(b_1, b_1_node), (b_2, b_2_node), (b_3, b_3_node)] = [b_1, b_2, b_3].map(FloatTensor::<Self>::into_parts);
         let widths = [&b_1, &b_2, &b_3].map(|bias| bias.shape()[0]);
-        let (output, joined) = B::joined_forward(x.clone(), [w_1, w_2, w_3], [b_1, b_2, b_3]);
+        let x = B::operand(x, precision);
+        let (output, joined) = B::joined_forward(x.clone(), [w_1, w_2, w_3], [b_1, b_2, b_3], precision);
         let nodes = [x_node, w_1_node, w_2_node, w_3_node, b_1_node, b_2_node, b_3_node];
         match Backward::<B, 7>::prepare::<C>(Node, nodes).compute_bound().stateful() {
-            OpsKind::Tracked(node) => node.finish((x, joined, widths), output),
+            OpsKind::Tracked(node) => node.finish((x, joined, widths, precision), output),
             OpsKind::UnTracked(node) => node.finish(output),
         }
     }
@@ -156,7 +166,12 @@ fn widths_of(weights: &[CubeTensor]) -> Vec<usize> {
 }
 
 impl JoinedPasses for CubeBackend {
-    fn joined_forward(x: CubeTensor, weights: [CubeTensor; 3], biases: [CubeTensor; 3]) -> (CubeTensor, CubeTensor) {
+    fn joined_forward(
+        x: CubeTensor,
+        weights: [CubeTensor; 3],
+        biases: [CubeTensor; 3],
+        precision: Precision,
+    ) -> (CubeTensor, CubeTensor) {
         let (weights, biases) = (weights.map(dense), biases.map(dense));
         let widths = widths_of(&weights);
         let (d_in, d_out) = (weights[0].meta.shape()[0], widths.iter().sum::<usize>());
@@ -171,18 +186,19 @@ impl JoinedPasses for CubeBackend {
             d_in * d_out,
             widths,
         );
-        (map(x, &joined, &biases), joined)
+        let joined = Self::operand(joined, precision);
+        (map(x, &joined, &biases, precision), joined)
     }
 
     fn joined_backward(
-        x: CubeTensor,
-        joined: CubeTensor,
+        (x, joined): (CubeTensor, CubeTensor),
         widths: [usize; 3],
         d_output: CubeTensor,
         wants_x: bool,
+        precision: Precision,
     ) -> (Option<CubeTensor>, [CubeTensor; 3], [CubeTensor; 3]) {
         let d_in = joined.meta.shape()[0];
-        let (d_x, d_joined) = backward(x, &joined, d_output.clone(), wants_x);
+        let (d_x, d_joined) = backward(x, &joined, d_output.clone(), wants_x, precision);
         let d_biases = column_sums(d_output, &widths);
         let d_weights = widths.map(|width| empty_like(&joined, [d_in, width], DType::F32));
         let (units, numbers) = (CubeDim::new_1d(UNITS as u32), d_in * widths.iter().sum::<usize>());

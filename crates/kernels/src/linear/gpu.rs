@@ -1,19 +1,16 @@
 //! Affine maps: the product of burn, then the bias in place; and several maps of one input as one product.
 
-use burn::{
-    backend::TensorMetadata,
-    tensor::{DType, Shape},
-};
-use burn_cubecl::{
-    CubeBackend,
-    kernel::matmul::{MatmulStrategy, matmul},
-    tensor::CubeTensor,
-};
+use burn::{backend::TensorMetadata, tensor::Shape};
+use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use cubecl::{calculate_cube_count_elemwise, prelude::*, zspace::metadata::Metadata};
 
-use super::{Affine, AffinePasses};
-use crate::attention::MaybeFloat;
-use crate::gpu::{UNITS, buffer, column_sums, dense, empty_like, rows_of};
+use super::AffinePasses;
+use crate::{
+    Precision,
+    attention::MaybeFloat,
+    gpu::{UNITS, buffer, column_sums, dense, rows_of},
+    product::{Multiply, gpu::product},
+};
 
 /// Adds a row to each row of a matrix. The row comes in pieces.
 #[cube(launch)]
@@ -65,17 +62,6 @@ fn transposed(matrix: &CubeTensor) -> CubeTensor {
     matrix
 }
 
-/// A B.
-fn product(a: &CubeTensor, b: &CubeTensor) -> CubeTensor {
-    let [rows, columns] = [a.meta.shape()[0], b.meta.shape()[1]];
-    // Dense, which burn's own choice of an output need not be.
-    let to = empty_like(a, [rows, columns], DType::F32);
-    match matmul(a.clone(), b.clone(), Some(to), MatmulStrategy::default(), DType::F32) {
-        Ok(product) => product,
-        Err(error) => panic!("no kernel for the product of {:?} and {:?}: {error:?}", a.meta, b.meta),
-    }
-}
-
 /// `[…, width]` instead of the last axis of another tensor.
 fn shape_with(tensor: &CubeTensor, width: usize) -> Shape {
     let mut shape: Vec<usize> = tensor.shape().iter().copied().collect();
@@ -85,50 +71,49 @@ fn shape_with(tensor: &CubeTensor, width: usize) -> Shape {
     Shape::from(shape)
 }
 
-/// x W and then the bias, which comes in pieces.
-pub(crate) fn map(x: CubeTensor, weight: &CubeTensor, bias: &[CubeTensor]) -> CubeTensor {
+/// x W of operands and then the bias, which comes in pieces.
+pub(crate) fn map(x: CubeTensor, weight: &CubeTensor, bias: &[CubeTensor], precision: Precision) -> CubeTensor {
     let [d_in, d_out] = weight.meta.shape().dims();
     let x = dense(x);
-    let y = product(&as_matrix(&x, d_in), weight);
+    let y = product(&as_matrix(&x, d_in), weight, precision);
     if !bias.is_empty() {
         add_row(&y, bias);
     }
     CubeTensor::new_contiguous(y.client, y.device, shape_with(&x, d_out), y.handle, y.dtype)
 }
 
-/// Gradients of x, if it is wanted, and of the weight.
+/// Gradients of x, if it is wanted, and of the weight, from the operands of the forward pass.
 pub(crate) fn backward(
     x: CubeTensor,
     weight: &CubeTensor,
     d_output: CubeTensor,
     wants_x: bool,
+    precision: Precision,
 ) -> (Option<CubeTensor>, CubeTensor) {
     let [d_in, d_out] = weight.meta.shape().dims();
-    let (x, d_output) = (dense(x), dense(d_output));
+    let (x, d_output) = (dense(x), dense(CubeBackend::operand(d_output, precision)));
     let d_rows = as_matrix(&d_output, d_out);
     let d_x = wants_x.then(|| {
-        let d_x = product(&d_rows, &transposed(weight));
+        let d_x = product(&d_rows, &transposed(weight), precision);
         CubeTensor::new_contiguous(d_x.client, d_x.device, x.shape(), d_x.handle, d_x.dtype)
     });
-    let d_weight = product(&transposed(&as_matrix(&x, d_in)), &d_rows);
+    let d_weight = product(&transposed(&as_matrix(&x, d_in)), &d_rows, precision);
     (d_x, d_weight)
 }
 
-impl Affine for CubeBackend {
-    fn affine(x: CubeTensor, weight: CubeTensor, bias: MaybeFloat<Self>) -> CubeTensor {
-        map(x, &weight, bias.given().map(dense).as_slice())
-    }
-}
-
 impl AffinePasses for CubeBackend {
+    fn affine_forward(x: CubeTensor, weight: CubeTensor, bias: MaybeFloat<Self>, precision: Precision) -> CubeTensor {
+        map(x, &weight, bias.given().map(dense).as_slice(), precision)
+    }
+
     fn affine_backward(
-        x: CubeTensor,
-        weight: CubeTensor,
+        (x, weight): (CubeTensor, CubeTensor),
         d_output: CubeTensor,
         (wants_x, wants_bias): (bool, bool),
+        precision: Precision,
     ) -> (Option<CubeTensor>, CubeTensor, Option<CubeTensor>) {
         let [_, d_out] = weight.meta.shape().dims();
-        let (d_x, d_weight) = backward(x, &weight, d_output.clone(), wants_x);
+        let (d_x, d_weight) = backward(x, &weight, d_output.clone(), wants_x, precision);
         let d_bias = wants_bias.then(|| column_sums(d_output, &[d_out]).remove(0));
         (d_x, d_weight, d_bias)
     }

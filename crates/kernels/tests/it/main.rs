@@ -4,4 +4,5 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod attention;
+mod product;
 mod rows;

@@ -57,7 +57,7 @@ fn affine_maps_and_their_gradients() {
                 let x = track(tensor(&x, [batch, rows, d_in], &device));
                 let (w, b) =
                     (tensor(&w, [d_in, d_out], &device).require_grad(), tensor(&b, [d_out], &device).require_grad());
-                let output = linear(x.clone(), w.clone(), biased.then(|| b.clone()));
+                let output = linear(x.clone(), w.clone(), biased.then(|| b.clone()), Precision::F32);
                 let gradients = (output.clone() * tensor(&d_y, [batch, rows, d_out], &device)).sum().backward();
                 let name = format!(
                     "{batch} × {rows} × {d_in} -> {d_out} on {}, x tracked: {tracked}, bias: {biased}",
@@ -94,7 +94,7 @@ fn without_a_bias_a_map_is_what_it_is_with_one_of_zeros_to_the_last_bit() {
         let bits = |bias: Option<Tensor<1>>| {
             let (x, w) = (tensor(&x, [batch, rows, d_in], &device), tensor(&w, [d_in, d_out], &device));
             let (x, w) = (x.require_grad(), w.require_grad());
-            let y = linear(x.clone(), w.clone(), bias);
+            let y = linear(x.clone(), w.clone(), bias, Precision::F32);
             let gradients = (y.clone() * tensor(&d_y, [batch, rows, d_out], &device)).sum().backward();
             let all = [host(y.inner()), host(x.grad(&gradients).unwrap()), host(w.grad(&gradients).unwrap())];
             all.map(|values| values.into_iter().map(f32::to_bits).collect::<Vec<_>>())
@@ -114,8 +114,9 @@ fn an_affine_map_takes_any_view() {
             copied(x.clone().swap_dims(1, 2)),
             Tensor::from_data(w.clone().transpose().to_data(), &on.device),
             Some(b.clone()),
+            Precision::F32,
         );
-        let got = linear(x.swap_dims(1, 2), w.transpose(), Some(b));
+        let got = linear(x.swap_dims(1, 2), w.transpose(), Some(b), Precision::F32);
         assert_close(on.name, &host(got), &host(want), on.tolerance);
     }
 }
@@ -347,10 +348,10 @@ fn joined_maps_are_the_maps_side_by_side() {
         };
         let d_y = tensor(&numbers(64, batch * rows * 50), [batch, rows, 50], &device);
         let (x_1, (w_1, b_1)) = (x(), maps());
-        let together = joined(x_1.clone(), w_1.clone(), b_1.clone());
+        let together = joined(x_1.clone(), w_1.clone(), b_1.clone(), Precision::F32);
         let got = (together.clone() * d_y.clone()).sum().backward();
         let (x_2, (w_2, b_2)) = (x(), maps());
-        let apart = (0..3).map(|k| linear(x_2.clone(), w_2[k].clone(), Some(b_2[k].clone()))).collect();
+        let apart = (0..3).map(|k| linear(x_2.clone(), w_2[k].clone(), Some(b_2[k].clone()), Precision::F32)).collect();
         let apart = Tensor::cat(apart, 2);
         let want = (apart.clone() * d_y).sum().backward();
         assert_close(on.name, &host(together.inner()), &host(apart.inner()), on.tolerance);

@@ -110,7 +110,7 @@ impl AttentionConfig {
             kernel: self.kernel.spec().build(d_head, init),
             n_heads,
             n_kv_heads,
-            precision: Precision::F32,
+            precision: init.attention,
         }
     }
 
@@ -198,7 +198,7 @@ impl MultiHeadAttention {
     /// x `[batch, rows, d_model]` -> `[batch, rows, n_heads · d_head]`
     fn mix_packed(&self, x: Tensor<3>, causal: bool) -> Tensor<3> {
         let maps = [&self.query, &self.key, &self.value];
-        let qkv = joined(x, maps.map(|map| map.weight.val()), maps.map(|map| map.bias.val()));
+        let qkv = joined(x, maps.map(|map| map.weight.val()), maps.map(|map| map.bias.val()), self.query.precision);
         let d_head = qkv.dims()[2] / 3 / self.n_heads;
         let options = Options { scale: 1.0 / (d_head as f32).sqrt(), causal, precision: self.precision };
         Precision::F32.cast(packed_attention(self.precision.cast(qkv), self.n_heads, options))
@@ -212,7 +212,7 @@ impl MultiHeadAttention {
             (Target::Value, self.value.place()),
             (Target::Output, self.output.place()),
         ];
-        AttentionPlace { projections, prefix: &mut self.prefix, precision: &mut self.precision }
+        AttentionPlace { projections, prefix: &mut self.prefix }
     }
 }
 
@@ -232,7 +232,7 @@ pub(crate) fn attend(
     let mixed = if recorder.is_on() {
         let pattern = kernel.pattern(q, k, view); // [batch, n_heads, q_len, k_len]
         recorder.pattern(&pattern);
-        pattern.matmul(Precision::F32.cast(v))
+        view.product(pattern, Precision::F32.cast(v))
     } else {
         kernel.mix(q, k, v, view)
     };

@@ -1,6 +1,5 @@
 //! The parts of a layer that can be changed without knowing its type, as adapters do.
 
-use headway_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::prefix::Prefix;
@@ -31,6 +30,4 @@ pub struct AttentionPlace<'a> {
     pub projections: [(Target, ProjectionPlace<'a>); 4],
     /// Its learned keys and values.
     pub prefix: &'a mut Option<Prefix>,
-    /// Precision of the products in its kernel.
-    pub precision: &'a mut Precision,
 }

@@ -1,7 +1,7 @@
 //! What a layer tells its kernel: which keys are hidden from which queries, what is added to scores, how products are rounded.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use headway_kernels::Precision;
+use headway_kernels::{Precision, matmul};
 
 use super::position::{Position, Scheme};
 use crate::mask::Mask;
@@ -20,6 +20,18 @@ pub struct View {
 impl From<Mask> for View {
     fn from(mask: Mask) -> Self {
         Self { mask, bias: None, precision: Precision::F32 }
+    }
+}
+
+impl View {
+    /// A B of f32 tensors inside the kernel, whose queries, keys and values were rounded when they came: only what matrix units round as
+    /// they read is still rounded.
+    ///
+    /// # Shapes
+    /// a `[batch, n_heads, m, k]`, b `[batch, n_heads, k, n]` -> `[batch, n_heads, m, n]`; both first axes of b may be 1
+    pub fn product(&self, a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+        let precision = if self.precision == Precision::Tf32 { Precision::Tf32 } else { Precision::F32 };
+        matmul(a, b, precision)
     }
 }
 

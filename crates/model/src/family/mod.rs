@@ -11,7 +11,6 @@ mod prompt;
 mod transformer;
 
 use burn::tensor::{Device, Tensor};
-use headway_kernels::Precision;
 use rand::Rng;
 
 use crate::{
@@ -46,7 +45,7 @@ pub enum Capability {
     Prefix,
     /// Take learned rows before the sequence.
     Prompt,
-    /// Compute attention in half precision on request.
+    /// Compute attention in another precision than f32 on request.
     AttentionPrecision,
 }
 
@@ -292,7 +291,7 @@ impl ModelConfig {
         self.can(Capability::ShorterSequences)
     }
 
-    /// Whether [`Model::with_attention_precision`] changes anything.
+    /// Whether attention takes another precision than f32, see [`Initializer::with_precision`].
     pub fn takes_attention_precision(&self) -> bool {
         self.can(Capability::AttentionPrecision)
     }
@@ -336,7 +335,11 @@ impl ModelConfig {
         self.build(dims, &mut Initializer::uninitialized(device))
     }
 
-    fn build(&self, dims: &IoDims, init: &mut Initializer<'_>) -> Result<Model, ConfigError> {
+    /// Builds the model with an initializer.
+    ///
+    /// # Errors
+    /// as [`ModelConfig::init`]
+    pub fn build(&self, dims: &IoDims, init: &mut Initializer<'_>) -> Result<Model, ConfigError> {
         match self.validate(dims).into_iter().next() {
             Some(problem) => Err(problem),
             None => Ok(self.family().build(dims, init)),
@@ -414,11 +417,5 @@ impl Model {
     /// Whether [`Model::read_out`] computes the prediction at a position from that position's row alone.
     pub fn reads_row_by_row(&self) -> bool {
         self.network().reads_row_by_row()
-    }
-
-    /// The same model with another precision inside attention; unchanged if no kernel supports it.
-    pub fn with_attention_precision(mut self, precision: Precision) -> Self {
-        self.network_mut().attentions().into_iter().for_each(|attention| *attention.precision = precision);
-        self
     }
 }

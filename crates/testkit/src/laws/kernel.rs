@@ -7,13 +7,13 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use headway_model::{
-    AttentionKernel, Demand, Input, IoDims, Kernel, KernelKind, KernelSpec, Mask, Model, ModelConfig,
+    AttentionKernel, Demand, Initializer, Input, IoDims, Kernel, KernelKind, KernelSpec, Mask, Model, ModelConfig,
     MultiHeadAttention, PaperOneLayerConfig, Precision, View,
     weights::{collect, to_host},
 };
 
 use super::generator;
-use crate::{TestDevice, assert_close, assert_close_of_scale, devices, numbers};
+use crate::{TestDevice, assert_close, assert_close_of_scale, devices, numbers, precision::unit};
 
 /// Every law, for every example of a kernel.
 pub fn all(spec: &dyn KernelSpec) {
@@ -484,7 +484,7 @@ pub fn attention_is_its_formula(kind: &KernelKind) {
     }
 }
 
-/// Half precision changes the output by about its rounding: no more, and not by nothing. Traced and untraced agree.
+/// Another precision than f32 changes the output by about its rounding: no more, and not by nothing. Traced and untraced agree.
 pub fn attention_in_half_precision(kind: &KernelKind) {
     let config = PaperOneLayerConfig { d_model: HEADS * D_HEAD, n_heads: HEADS, ..PaperOneLayerConfig::default() };
     let dims = IoDims::continuous(Q_LEN, 13, 1);
@@ -493,24 +493,27 @@ pub fn attention_in_half_precision(kind: &KernelKind) {
         let model = |kernel: &KernelKind, precision: Precision| {
             let kernel = kernel.clone();
             let config = ModelConfig::PaperOneLayer(PaperOneLayerConfig { kernel, ..config.clone() });
-            let model = config.init(&dims, &mut generator(19), device).unwrap();
-            model.with_attention_precision(precision)
+            let mut rng = generator(19);
+            config
+                .build(&dims, &mut Initializer::new(&mut rng, device).with_precision(Precision::F32, precision))
+                .unwrap()
         };
         let input = || Input::Continuous(tensor(&numbers(40, BATCH * Q_LEN * 13), [BATCH, Q_LEN, 13], device));
         {
             let kernel = kind;
             let exact = to_host(model(kernel, Precision::F32).forward(input()));
-            for (precision, unit) in [(Precision::F16, 1.0 / 2048.0), (Precision::Bf16, 1.0 / 256.0)] {
-                if !device.supports_dtype(precision.dtype()) {
-                    continue;
-                }
+            for precision in Precision::ALL.into_iter().filter(|one| *one != Precision::F32 && one.is_available(device))
+            {
+                let unit = unit(precision);
                 let name = format!("{kernel:?}, {precision:?} on {}", test_device.name);
                 let half = to_host(model(kernel, precision).forward(input()));
-                assert_close(&name, &half, &exact, 2.0 * unit);
+                assert_close(&name, &half, &exact, unit);
                 let worst = crate::worst(&name, &half, &exact).unwrap();
-                assert!(worst.deviation > unit / 64.0, "{name}: nothing was rounded, {worst:?}");
+                // Numbers in tf32 are stored whole, and a device may see more of them than it must.
+                let may_be_exact = precision == Precision::Tf32;
+                assert!(may_be_exact || worst.deviation > unit / 128.0, "{name}: nothing was rounded, {worst:?}");
                 let traced = to_host(model(kernel, precision).forward_traced(input()).output);
-                assert_close(&format!("traced, {name}"), &traced, &half, unit);
+                assert_close(&format!("traced, {name}"), &traced, &half, 0.5 * unit);
             }
         }
     }

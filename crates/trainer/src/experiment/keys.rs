@@ -21,7 +21,7 @@ pub fn leaves(prefix: &str, table: &Table) -> Vec<(String, Value)> {
 }
 
 /// Whether a table contains exactly this key.
-fn has(table: &Table, key: &str) -> bool {
+pub(super) fn has(table: &Table, key: &str) -> bool {
     match key.split_once('.') {
         None => table.contains_key(key),
         Some((first, rest)) => table.get(first).and_then(Value::as_table).is_some_and(|below| has(below, rest)),

@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use toml::Table;
+use headway_model::Precision;
+use toml::{Table, Value};
 
 use super::{
     Experiment,
@@ -117,11 +118,16 @@ fn from_text_for(purpose: Purpose, path: &Path, text: String, overrides: &[Strin
 pub fn from_table(
     path: &Path,
     text: String,
-    (places, mut table): (Places, Table),
+    (mut places, mut table): (Places, Table),
     overrides: &[Override],
     purpose: Purpose,
 ) -> Result<Loaded, Error> {
     let mut overridden = BTreeMap::new();
+    let sets = |key: &str| overrides.iter().any(|setting| setting.key == key);
+    if sets(PRECISION) && !sets(ATTENTION_PRECISION) && attention_follows(&table) {
+        take(&mut table, ATTENTION_PRECISION);
+        places.forget(ATTENTION_PRECISION);
+    }
     for setting in overrides {
         overridden.insert(setting.apply(&mut table)?, setting.text.clone());
     }
@@ -133,6 +139,17 @@ pub fn from_table(
         }
         Err(problems) => Err(Error::Experiment(Box::new(ExperimentError { path: path.to_owned(), text, problems }))),
     }
+}
+
+const PRECISION: &str = "train.precision";
+pub(super) const ATTENTION_PRECISION: &str = "train.attention_precision";
+
+/// Whether attention has the precision of all products, as the file of a run says even if its user said nothing.
+fn attention_follows(table: &Table) -> bool {
+    let train = table.get("train").and_then(Value::as_table);
+    let named = |key: &str| train.and_then(|train| train.get(key)).and_then(Value::as_str);
+    let all = named("precision").unwrap_or(Precision::F32.name());
+    named("attention_precision").is_some_and(|attention| attention == all)
 }
 
 /// The verb for a table that is a study instead of an experiment; `None` if it is an experiment.

@@ -72,8 +72,12 @@ pub struct TrainConfig {
     pub accumulate: u64,
     /// Objective: `plain`, or `padded` as in the paper's code. Default `plain`.
     pub loss: Loss,
-    /// Precision of queries, keys, values and attention's output: `f32`, `f16` or `bf16`; sums stay in f32. Default
-    /// `f32`.
+    /// How operands of the products of matrices are rounded: `f32` (not at all), `tf32` or `bf16`. Weights, moments, sums, norms and
+    /// losses stay in f32. Default `f32`.
+    #[serde(skip_serializing_if = "is_exact")]
+    pub precision: Precision,
+    /// The same inside attention, for queries, keys, values and attention's output: `f32`, `tf32`, `bf16` or `f16`. Default
+    /// `train.precision`, if the model takes another than `f32`.
     pub attention_precision: Precision,
     /// Whether steps are captured once and replayed where the device can, which changes their speed alone: `auto` or `off`. Default
     /// `auto`.
@@ -95,6 +99,10 @@ pub struct TrainConfig {
     pub early_stopping: Option<EarlyStopping>,
 }
 
+fn is_exact(precision: &Precision) -> bool {
+    *precision == Precision::F32
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
@@ -102,6 +110,7 @@ impl Default for TrainConfig {
             batch_size: 32,
             accumulate: 1,
             loss: Loss::default(),
+            precision: Precision::default(),
             attention_precision: Precision::default(),
             capture: CaptureConfig::default(),
             clip_norm: None,
@@ -129,6 +138,15 @@ impl CaptureConfig {
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     fn is_auto(&self) -> bool {
         *self == Self::Auto
+    }
+}
+
+impl Experiment {
+    /// Lets attention have the precision of all products, as far as the model can.
+    fn let_attention_follow(&mut self) {
+        if self.model.takes_attention_precision() && self.train.precision != Precision::F16 {
+            self.train.attention_precision = self.train.precision;
+        }
     }
 }
 
@@ -329,6 +347,10 @@ impl Experiment {
         let batches = train.steps.checked_mul(train.accumulate);
         if batches.and_then(|batches| batches.checked_mul(train.batch_size as u64)).is_none() {
             refuse("train.steps", "times accumulate and batch_size is more than can be counted");
+        }
+        if train.precision == Precision::F16 {
+            let message = "f16 is for attention alone, see train.attention_precision; choose f32, tf32 or bf16";
+            refuse("train.precision", message);
         }
         if train.attention_precision != Precision::F32 && !self.model.takes_attention_precision() {
             let problem = format!("{} computes attention in f32 alone", self.model.name());

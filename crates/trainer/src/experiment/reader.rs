@@ -12,7 +12,8 @@ use super::{
     choice::spell_out,
     form::{self, Given, Refusal},
     join,
-    keys::{leaves, remove},
+    keys::{has, leaves, remove},
+    load::ATTENTION_PRECISION,
     origin::Places,
 };
 use crate::{
@@ -47,6 +48,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn read(&self, path: &Path, table: Table, purpose: Purpose) -> Result<Experiment, Vec<Problem>> {
         let has_data = table.contains_key("data");
+        let sets_attention = has(&table, ATTENTION_PRECISION);
         let (mut experiment, refused) = self.deserialize::<Experiment>(table);
         let unread: Vec<String> = refused.iter().flat_map(|refused| refused.unread.clone()).collect();
         let mut problems: Vec<Problem> = refused.into_iter().map(|refused| refused.problem).collect();
@@ -55,6 +57,9 @@ impl Reader {
             // A file has a fixed number of examples.
             if let Some([train, validation, test]) = experiment.task.held_examples().filter(|_| !has_data) {
                 experiment.data = DataConfig::Fixed { train, validation, test };
+            }
+            if !sets_attention {
+                experiment.let_attention_follow();
             }
         }
         if let Some(experiment) = experiment {

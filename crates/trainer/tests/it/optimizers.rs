@@ -14,7 +14,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use headway_model::{
-    Linear,
+    Linear, Precision,
     weights::{self, Array},
 };
 use headway_testkit::{assert_close, assert_close_of_scale, devices};
@@ -48,7 +48,7 @@ impl Fixture {
 
     fn start(&self, device: &Device) -> Linear {
         let nn::Linear { weight, bias } = nn::LinearConfig::new(3, 5).init(&device.clone().autodiff());
-        let linear = Linear { weight: weight.into(), bias: bias.unwrap(), low_rank: None };
+        let linear = Linear { weight: weight.into(), bias: bias.unwrap(), low_rank: None, precision: Precision::F32 };
         weights::load(linear, self.pair("start")).unwrap().0
     }
 

@@ -119,7 +119,7 @@ impl Kernel for TaylorKernel {
         let [q, k] = [q, k].map(|x| x.cast(FloatDType::F32));
         let ([batch, n_heads, q_len, d_key], k_len) = (q.dims(), k.dims()[2]);
         let gained = q * self.gains.val().reshape([1, 1, 1, d_key]);
-        let scores = gained.matmul(k.swap_dims(2, 3)).div_scalar((d_key as f64).sqrt());
+        let scores = view.product(gained, k.swap_dims(2, 3)).div_scalar((d_key as f64).sqrt());
         let scores = match &view.bias {
             Some(bias) => scores + bias.pairs(q_len, k_len).unsqueeze(),
             None => scores,

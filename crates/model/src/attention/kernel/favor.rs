@@ -98,11 +98,11 @@ struct Sums {
 }
 
 impl Sums {
-    fn of(keys: &Features, values: Tensor<4>) -> Self {
+    fn of(keys: &Features, values: Tensor<4>, view: &View) -> Self {
         let level = keys.level.clone().max_dim(2);
         let phi = keys.phi.clone() * (keys.level.clone() - level.clone()).exp();
         let phi = phi.swap_dims(2, 3); // [batch, n_heads, n_features, rows]
-        Self { mixed: phi.clone().matmul(values), mass: phi.sum_dim(3), level }
+        Self { mixed: view.product(phi.clone(), values), mass: phi.sum_dim(3), level }
     }
 
     fn and(self, more: Self) -> Self {
@@ -124,11 +124,11 @@ const HIDDEN: f32 = -1e30;
 const NOTHING: f64 = 1e-30;
 
 impl Favor {
-    fn features(&self, x: Tensor<4>) -> Features {
+    fn features(&self, x: Tensor<4>, view: &View) -> Features {
         let d_key = x.dims()[3] as f64;
         let x = x.cast(FloatDType::F32).mul_scalar(d_key.powf(-0.25));
         let half_square = (x.clone() * x.clone()).sum_dim(3).mul_scalar(0.5); // [batch, n_heads, rows, 1]
-        let exponents = x.matmul(self.features.val().transpose().unsqueeze()) - half_square;
+        let exponents = view.product(x, self.features.val().transpose().unsqueeze()) - half_square;
         // A factor on a query's features cancels, and that on a key's is put back; except for ε, neither has a
         // gradient.
         let level = exponents.clone().detach().max_dim(3);
@@ -140,12 +140,12 @@ impl Favor {
 ///
 /// # Shapes
 /// weights `[batch, n_heads, q_len, k_len]`, level `[batch, n_heads, q_len, 1]`
-fn pair_weights(q: &Features, k: &Features, mask: &Mask, before: Option<&Sums>) -> (Tensor<4>, Tensor<4>) {
+fn pair_weights(q: &Features, k: &Features, view: &View, before: Option<&Sums>) -> (Tensor<4>, Tensor<4>) {
     let [batch, n_heads, q_len, _] = q.phi.dims();
     let k_len = k.phi.dims()[2];
     let pairs = [batch, n_heads, q_len, k_len];
     let levels = k.level.clone().swap_dims(2, 3).expand(pairs);
-    let hidden = mask.hidden(q_len, k_len, &levels.device());
+    let hidden = view.mask.hidden(q_len, k_len, &levels.device());
     let levels = match hidden {
         Some(hidden) => levels.mask_fill(hidden.reshape([1, 1, q_len, k_len]).expand(pairs), HIDDEN),
         None => levels,
@@ -158,17 +158,17 @@ fn pair_weights(q: &Features, k: &Features, mask: &Mask, before: Option<&Sums>) 
     // Relative to any visible key, the factor of a hidden one is zero; if all are hidden it would be one.
     let seen = levels.clone().greater_elem(HIDDEN).float();
     let factors = (levels - level.clone()).exp() * seen;
-    (q.phi.clone().matmul(k.phi.clone().swap_dims(2, 3)) * factors, level)
+    (view.product(q.phi.clone(), k.phi.clone().swap_dims(2, 3)) * factors, level)
 }
 
 /// Attention without a mask.
-fn mix_all(q: &Features, k: &Features, v: Tensor<4>) -> Tensor<4> {
-    let sums = Sums::of(k, v);
-    q.phi.clone().matmul(sums.mixed) / q.phi.clone().matmul(sums.mass)
+fn mix_all(q: &Features, k: &Features, v: Tensor<4>, view: &View) -> Tensor<4> {
+    let sums = Sums::of(k, v, view);
+    view.product(q.phi.clone(), sums.mixed) / view.product(q.phi.clone(), sums.mass)
 }
 
-/// Attention in which query i sees keys 0 … i + (`k_len` − `q_len`).
-fn mix_causally(q: &Features, k: &Features, v: &Tensor<4>) -> Tensor<4> {
+/// Attention under a causal mask, in which query i sees keys 0 … i + (`k_len` − `q_len`).
+fn mix_causally(q: &Features, k: &Features, v: &Tensor<4>, view: &View) -> Tensor<4> {
     let ([batch, n_heads, q_len, _], [_, _, k_len, d_value]) = (q.phi.dims(), v.dims());
     // Number of first queries that see nothing, and of first keys that all queries see.
     let (blind, common) = (q_len.saturating_sub(k_len), k_len.saturating_sub(q_len));
@@ -176,20 +176,20 @@ fn mix_causally(q: &Features, k: &Features, v: &Tensor<4>) -> Tensor<4> {
     if blind > 0 {
         mixed.push(Tensor::zeros([batch, n_heads, blind, d_value], &v.device()));
     }
-    let mut sums = (common > 0).then(|| Sums::of(&k.rows(0, common), v.clone().narrow(2, 0, common)));
+    let mut sums = (common > 0).then(|| Sums::of(&k.rows(0, common), v.clone().narrow(2, 0, common), view));
     for start in (0..q_len - blind).step_by(CHUNK) {
         let length = CHUNK.min(q_len - blind - start);
         let (queries, keys) = (q.rows(blind + start, length), k.rows(common + start, length));
         let values = v.clone().narrow(2, common + start, length);
-        let (weights, level) = pair_weights(&queries, &keys, &Mask::Causal, sums.as_ref());
-        let (mut mixture, mut mass) = (weights.clone().matmul(values.clone()), weights.sum_dim(3));
+        let (weights, level) = pair_weights(&queries, &keys, view, sums.as_ref());
+        let (mut mixture, mut mass) = (view.product(weights.clone(), values.clone()), weights.sum_dim(3));
         if let Some(Sums { mixed, mass: before, level: below }) = &sums {
             let factor = (below.clone() - level).exp(); // [batch, n_heads, length, 1]
-            mixture = mixture + queries.phi.clone().matmul(mixed.clone()) * factor.clone();
-            mass = mass + queries.phi.clone().matmul(before.clone()) * factor;
+            mixture = mixture + view.product(queries.phi.clone(), mixed.clone()) * factor.clone();
+            mass = mass + view.product(queries.phi.clone(), before.clone()) * factor;
         }
         mixed.push(mixture / mass);
-        let chunk = Sums::of(&keys, values);
+        let chunk = Sums::of(&keys, values, view);
         sums = Some(match sums {
             Some(before) => before.and(chunk),
             None => chunk,
@@ -200,7 +200,7 @@ fn mix_causally(q: &Features, k: &Features, v: &Tensor<4>) -> Tensor<4> {
 
 impl Kernel for Favor {
     fn pattern(&self, q: Tensor<4>, k: Tensor<4>, view: &View) -> Tensor<4> {
-        let (weights, _) = pair_weights(&self.features(q), &self.features(k), &view.mask, None);
+        let (weights, _) = pair_weights(&self.features(q, view), &self.features(k, view), view, None);
         let mass = weights.clone().sum_dim(3).clamp_min(NOTHING);
         weights / mass
     }
@@ -208,9 +208,9 @@ impl Kernel for Favor {
     fn mix(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, view: &View) -> Tensor<4> {
         let v = v.cast(FloatDType::F32);
         match view.mask {
-            Mask::Full => mix_all(&self.features(q), &self.features(k), v),
-            Mask::Causal => mix_causally(&self.features(q), &self.features(k), &v),
-            Mask::Hidden(_) => self.pattern(q, k, view).matmul(v),
+            Mask::Full => mix_all(&self.features(q, view), &self.features(k, view), v, view),
+            Mask::Causal => mix_causally(&self.features(q, view), &self.features(k, view), &v, view),
+            Mask::Hidden(_) => view.product(self.pattern(q, k, view), v),
         }
     }
 }

@@ -30,7 +30,7 @@ pub trait Kernel {
     /// # Shapes
     /// as [`Kernel::pattern`], v `[batch, n_heads, k_len, d_value]` -> `[batch, n_heads, q_len, d_value]`
     fn mix(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, view: &View) -> Tensor<4> {
-        self.pattern(q, k, view).matmul(v.cast(FloatDType::F32))
+        view.product(self.pattern(q, k, view), v.cast(FloatDType::F32))
     }
 }
 

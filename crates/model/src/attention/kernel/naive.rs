@@ -29,7 +29,7 @@ impl Kernel for Naive {
         let hidden = view.mask.hidden(q_len, k_len, &q.device());
         let [q, k] = [q, k].map(|tensor| tensor.cast(FloatDType::F32));
         // Scaling q touches d_key entries per row, scaling the scores would touch k_len.
-        let scores = q.mul_scalar(1.0 / (d_key as f64).sqrt()).matmul(k.swap_dims(2, 3)); // [batch, n_heads, q_len, k_len]
+        let scores = view.product(q.mul_scalar(1.0 / (d_key as f64).sqrt()), k.swap_dims(2, 3)); // [batch, n_heads, q_len, k_len]
         let scores = match &view.bias {
             Some(bias) => scores + bias.pairs(q_len, k_len).unsqueeze(),
             None => scores,

@@ -152,7 +152,7 @@ impl AttentionLayer {
             prefix: None,
             kernel: kernel.spec().build(heads.d_key, init),
             count: heads.count,
-            precision: Precision::F32,
+            precision: init.attention,
         });
         Self { map, heads: heads.collect(), queries: config.n_queries(), keys: config.n_keys() }
     }
@@ -230,7 +230,7 @@ impl HeadGroup {
             (Target::Value, self.value.place()),
             (Target::Output, self.output.place()),
         ];
-        AttentionPlace { projections, prefix: &mut self.prefix, precision: &mut self.precision }
+        AttentionPlace { projections, prefix: &mut self.prefix }
     }
 }
 

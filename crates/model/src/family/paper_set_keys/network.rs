@@ -5,6 +5,8 @@ use burn::{
     tensor::{Tensor, TensorData, activation},
 };
 
+use headway_kernels::{Precision, matmul};
+
 use super::PaperSetKeysConfig;
 use crate::{
     attention::{AttentionConfig, MultiHeadAttention, kernel::KernelKind, place::AttentionPlace},
@@ -73,9 +75,9 @@ impl Network for PaperSetKeys {
         let value = self.attention.value.forward(z.clone()).narrow(2, 1, learned);
         let value = Tensor::cat(vec![channel(points, &z), value], 2); // [batch, rows, d_model]
         let scale = self.inverse_temperature / ((learned + 1) as f64).sqrt();
-        let pattern = activation::softmax(query.matmul(key.swap_dims(1, 2)).mul_scalar(scale), 2); // [batch, rows, rows]
+        let pattern = activation::softmax(matmul(query, key.swap_dims(1, 2), Precision::F32).mul_scalar(scale), 2); // [batch, rows, rows]
         recorder.pattern(&pattern.clone().unsqueeze_dim(1));
-        let mixed = recorder.mixture(pattern.matmul(value).unsqueeze_dim(1)).squeeze_dim(1); // [batch, rows, d_model]
+        let mixed = recorder.mixture(matmul(pattern, value, Precision::F32).unsqueeze_dim(1)).squeeze_dim(1); // [batch, rows, d_model]
         let hidden = self.attention.output.forward(mixed);
         recorder.layer(&hidden);
         self.read_out(hidden)
