@@ -63,10 +63,9 @@ mod gpu {
 
     use burn::{
         backend::{BackendTensor, DispatchTensorKind},
-        tensor::{DType, Tensor},
+        tensor::{DType, StreamId, Tensor},
     };
     use burn_cubecl::tensor::CubeTensor;
-    use cubecl::environment::stream::StreamId;
 
     use super::{Numbers, host};
 
@@ -87,12 +86,12 @@ mod gpu {
         let thread = thread::spawn(move || {
             // A thread has a queue of its own, but the copies belong behind the work that was queued so far, and before any further.
             let coming = queue.executes(|| client.read_async(handles));
-            drop(queued.send(()));
+            let _ = queued.send(());
             let read = host(cubecl::future::block_on(coming));
             read.iter().map(|bytes| f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect()
         });
         // Without an answer the thread panicked, which whoever ends the reading is told.
-        drop(is_queued.recv());
+        let _ = is_queued.recv();
         Numbers::Coming(thread)
     }
 }

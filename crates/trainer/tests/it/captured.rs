@@ -75,7 +75,7 @@ fn numbers(run: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn replays_give_the_numbers_of_launches() {
-    let (device, _) = DeviceSpec::Wgpu(None).open().unwrap();
+    let (device, _) = headway_testkit::gpu_name().parse::<DeviceSpec>().unwrap().open().unwrap();
     let folder = tempfile::tempdir().unwrap();
     for (at, (name, replayed, text)) in CASES.into_iter().enumerate() {
         let run = |capture: CaptureConfig| {
