@@ -118,6 +118,15 @@ impl OpenDevice {
         self.ensure_precision("train.attention_precision", experiment.train.attention_precision)
     }
 
+    /// What to know of a software adapter.
+    fn about_software(&self) -> String {
+        let old = match self.spec {
+            DeviceSpec::Gpu(Backend::Vulkan, _) => ", and old drivers crash on SPIR-V, where --device wgpu has WGSL",
+            _ => "",
+        };
+        format!("{} is a software adapter: results are right, speed is not{old}", self.name)
+    }
+
     /// Whether its kernels are the fastest of several, found by trying them.
     pub fn is_tuned(&self) -> bool {
         self.spec.is_gpu() && backend::is_tuned()
@@ -181,9 +190,7 @@ impl DeviceSpec {
         let missing = match found {
             Ok(Some(found)) => {
                 found.keep_kernels();
-                let warning = found
-                    .software
-                    .then(|| format!("{} is a software adapter: results are right, speed is not", found.name));
+                let warning = found.software.then(|| found.about_software());
                 return Ok((found, warning));
             }
             Ok(None) => format!("no device `{self}` on this machine"),
