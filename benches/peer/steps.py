@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""One benchmark of Headway in PyTorch: the peer that compare.py times Headway against.
+"""Benchmarks of Headway in PyTorch: the peer that compare.py times Headway against.
 
-Reads the recipe that `headway bench NAME --list --json` prints, builds the same model, and times whole training steps on
-batches made beforehand. Nothing is read back in between. Prints one JSON line.
+Reads one order a line, {"recipe": …, "variant": "sdpa-tf32"}, the recipe as `headway bench NAME --list --json` prints it; builds the
+same model, and times whole training steps on batches made beforehand. Nothing is read back in between. The first line that it
+prints says which PyTorch it is; then each order is answered by one JSON line. A variant is an attention or a way to run (plain, sdpa, compile, graph; the last two with sdpa) and a precision.
 """
 import argparse
+import contextlib
+import gc
 import json
 import math
 import resource
@@ -15,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-BATCHES, SAMPLE_SECONDS = 8, 0.5
+BATCHES = 8
+KINDS, PRECISIONS = ("plain", "sdpa", "compile", "graph"), ("f32", "tf32", "bf16")
 
 
 class Attention(nn.Module):
@@ -32,7 +36,7 @@ class Attention(nn.Module):
         else:
             scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
             if self.causal:
-                hidden = torch.ones(rows, rows, dtype=torch.bool).triu(1)
+                hidden = torch.ones(rows, rows, dtype=torch.bool, device=x.device).triu(1)
                 scores = scores.masked_fill(hidden, float("-inf"))
             mixed = torch.softmax(scores, dim=-1) @ v
         return self.output(mixed.transpose(1, 2).reshape(batch, rows, width))
@@ -113,48 +117,94 @@ def sizes_of(task):
         return {"seq_len": fields["seq_len"], "d_in": fields["d"], "d_out": fields["d"]}, slice(None)
     if name == "icl_linear":
         return {"seq_len": 2 * fields["n_points"] - 1, "d_in": fields["d"], "d_out": 1}, slice(None, None, 2)
-    sys.exit(f"no peer for the task {name}")
+    raise Refused(f"no peer for the task {name}")
 
 
-def training_step(experiment, fused, compiled):
+class Refused(Exception):
+    """Why a variant cannot be timed here."""
+
+
+def in_precision(device, precision):
+    """Sets how f32 products are multiplied, and returns the context of a forward pass."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    if precision == "bf16":
+        return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext
+
+
+def training_step(experiment, kind, precision, device):
+    """A whole training step: forward, backward, clipping, Adam."""
     sizes, scored = sizes_of(experiment["task"])
     (name, fields), = experiment["model"].items()
-    model = MODELS[name](sizes, fused, **fields)
-    forward = torch.compile(model) if compiled else model
-    (kind, settings), = experiment["optimizer"].items()
-    if kind != "adam":
-        sys.exit(f"no peer for the optimizer {kind}")
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings["learning_rate"])
+    model = MODELS[name](sizes, kind != "plain", **fields).to(device)
+    forward = torch.compile(model) if kind == "compile" else model
+    (rule, settings), = experiment["optimizer"].items()
+    if rule != "adam":
+        raise Refused(f"no peer for the optimizer {rule}")
+    # A graph needs the number of steps on the device; the fused form is the fastest there is there.
+    best = {"fused": True, "capturable": kind == "graph"} if device.type == "cuda" and kind in ("compile", "graph") else {}
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings["learning_rate"], **best)
     clip_norm = experiment["train"].get("clip_norm")
     batch = experiment["train"]["batch_size"]
-    inputs = torch.randn(BATCHES, batch, sizes["seq_len"], sizes["d_in"])
-    targets = torch.randn(BATCHES, batch, sizes["seq_len"], sizes["d_out"])
+    inputs = torch.randn(BATCHES, batch, sizes["seq_len"], sizes["d_in"], device=device)
+    targets = torch.randn(BATCHES, batch, sizes["seq_len"], sizes["d_out"], device=device)
     padded = experiment["train"]["loss"] == "padded"
+    context = in_precision(device, precision)
     turn = 0
 
-    def step():
-        nonlocal turn
-        x, y = inputs[turn % BATCHES], targets[turn % BATCHES]
-        turn += 1
-        prediction = forward(x)
+    def update(x, y):
+        with context():
+            prediction = forward(x)
+        prediction = prediction.float()
         if padded:
             y = F.pad(y, (0, prediction.shape[-1] - y.shape[-1]))
         loss = F.mse_loss(prediction[:, scored, : y.shape[-1]], y[:, scored])
-        optimizer.zero_grad()
         loss.backward()
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()
 
-    return step
+    def next_batch():
+        nonlocal turn
+        turn += 1
+        return inputs[turn % BATCHES], targets[turn % BATCHES]
+
+    def eager():
+        optimizer.zero_grad()
+        update(*next_batch())
+
+    if kind != "graph":
+        return eager
+    place = [tensor.clone() for tensor in next_batch()]
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(5):
+            optimizer.zero_grad(set_to_none=True)
+            update(*place)
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    optimizer.zero_grad(set_to_none=True)
+    with torch.cuda.graph(graph):
+        update(*place)
+
+    def replayed():
+        for to, tensor in zip(place, next_batch()):
+            to.copy_(tensor)
+        graph.replay()
+
+    return replayed
 
 
-def attention_step(n_heads, d_head, seq_len, fused):
-    q, k, v, weights = (torch.randn(1, n_heads, seq_len, d_head) for _ in range(4))
+def attention_step(n_heads, d_head, seq_len, kind, precision, device):
+    """Attention alone, forward and backward."""
+    in_precision(device, precision)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    q, k, v, weights = (torch.randn(1, n_heads, seq_len, d_head, device=device, dtype=dtype) for _ in range(4))
     inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
 
     def step():
-        if fused:
+        if kind == "sdpa":
             mixed = F.scaled_dot_product_attention(q, k, v)
         else:
             mixed = torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(d_head), dim=-1) @ v
@@ -165,38 +215,115 @@ def attention_step(n_heads, d_head, seq_len, fused):
     return step
 
 
+def build(recipe, variant, device):
+    """The step of a variant; Refused if there is none here."""
+    kind, _, precision = variant.partition("-")
+    if kind not in KINDS or precision not in PRECISIONS:
+        raise Refused(f"no variant {variant}; a variant is one of {', '.join(KINDS)}, then -, then one of {', '.join(PRECISIONS)}")
+    if kind == "graph" and device.type != "cuda":
+        raise Refused("a step is captured on CUDA alone: run with --device cuda, or leave graph out")
+    if precision == "tf32" and device.type != "cuda":
+        raise Refused("tf32 is of CUDA alone: run with --device cuda, or leave tf32 out")
+    if kind != "plain" and not hasattr(F, "scaled_dot_product_attention"):
+        raise Refused(f"PyTorch {torch.__version__} has no scaled_dot_product_attention: install 2.0 or newer, or time plain alone")
+    if "steps" in recipe:
+        return training_step(recipe["steps"], kind, precision, device)
+    if kind in ("compile", "graph"):
+        raise Refused("attention alone is timed plain and with sdpa")
+    return attention_step(**recipe["attention"], kind=kind, precision=precision, device=device)
+
+
+WAITS = {"cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"}
+LAUNCHES = {"cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx", "cudaGraphLaunch"}
+
+
+def calls(work):
+    """Launches and waits of some work on a GPU, by what it calls: a replayed graph is one launch."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as watched:
+        work()
+    counts = {event.key: event.count for event in watched.key_averages()}
+    return [sum(counts.get(name, 0) for name in names) for names in (LAUNCHES, WAITS)]
+
+
 def resident():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) / 1e3
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--attention", choices=["plain", "sdpa"], default="sdpa")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the forward pass")
-    args = parser.parse_args()
-    recipe = json.load(sys.stdin)[0]["recipe"]
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    fused = args.attention == "sdpa"
-    if "steps" in recipe:
-        step = training_step(recipe["steps"], fused, args.compile)
-    else:
-        step = attention_step(**recipe["attention"], fused=fused)
-    before = resident()
+class Peer:
+    """Times variants on one device, and keeps the steps of the recipe that it was asked for last."""
 
-    def sample(count):
+    def __init__(self, device, seconds):
+        self.device, self.seconds = device, seconds
+        self.recipe, self.steps = None, {}
+
+    def wait(self):
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def sample(self, step, count):
+        self.wait()
         began = time.perf_counter()
         for _ in range(count):
             step()
+        self.wait()
         return (time.perf_counter() - began) / count
 
-    for _ in range(5 if args.compile else 1):
-        sample(1)
-    seconds = sample(max(1, min(1000, math.ceil(SAMPLE_SECONDS / sample(1)))))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 - before
-    print(json.dumps({"ms_per_step": 1e3 * seconds, "peak_mb": peak}))
+    def answer(self, recipe, variant):
+        on_gpu = self.device.type == "cuda"
+        if recipe != self.recipe:
+            self.recipe, self.steps = recipe, {}
+            gc.collect()
+            if on_gpu:
+                torch.cuda.empty_cache()
+        precision = variant.partition("-")[2]
+        if variant not in self.steps:
+            before = torch.cuda.memory_allocated() if on_gpu else resident()
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
+            step = build(recipe, variant, self.device)
+            for _ in range(5 if variant.startswith("compile") else 1):
+                self.sample(step, 1)
+            launches = waits = None
+            if on_gpu:
+                # What the profiler itself waits for does not count.
+                launches, waits = (of - none for of, none in zip(calls(step), calls(lambda: None)))
+            count = max(1, min(1000, math.ceil(self.seconds / self.sample(step, 1))))
+            if on_gpu:
+                peak = (torch.cuda.max_memory_allocated() - before) / 1e6
+            else:
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 - before
+            self.steps[variant] = (step, count, {"peak_mb": peak, "launches": launches, "waits": waits})
+        step, count, said = self.steps[variant]
+        in_precision(self.device, precision)
+        return {"ms_per_step": 1e3 * self.sample(step, count), **said}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=0.5, help="least seconds of a sample")
+    args = parser.parse_args()
+    if args.device == "cuda" and not torch.cuda.is_available():
+        built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+        sys.exit(f"no CUDA device for PyTorch {torch.__version__}, which was built {built}: look at nvidia-smi, or run with --device cpu")
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    peer = Peer(torch.device(args.device), args.seconds)
+    name = torch.cuda.get_device_name(0) if args.device == "cuda" else "cpu"
+    print(json.dumps({"pytorch": torch.__version__, "cuda": torch.version.cuda, "device": name}), flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            answer = peer.answer(order["recipe"], order["variant"])
+        except Refused as why:
+            answer = {"refused": str(why)}
+        except RuntimeError as why:  # among others, out of memory
+            answer = {"failed": str(why).splitlines()[0]}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
