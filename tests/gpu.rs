@@ -12,6 +12,7 @@ use std::fs;
 
 use harness::{Finished, Headway, Lab};
 use headway_testkit::gpu_name;
+use serde_json::Value;
 
 const EXPERIMENT: &str = r"
 seed = 5
@@ -84,6 +85,19 @@ fn train_crash_resume_finetune_and_evaluate() {
 
     let cpu = on(&lab, "cpu", &["train", "experiment.toml", "--out", "cpu", "--json"]).succeed();
     assert_near(test_loss(&resumed), test_loss(&cpu), "trained on the GPU with a crash, and on the CPU");
+    // Each logged step has its line, in order and with the same values, whenever its loss was read.
+    let lines = |run: &str| -> Vec<Value> {
+        let text = lab.read(&format!("{run}/metrics.jsonl"));
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let names = |line: &Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let (on_gpu, on_cpu) = (lines("run"), lines("cpu"));
+    assert_eq!((on_gpu.len(), on_cpu.len()), (8, 8));
+    for (here, there) in on_gpu.iter().zip(&on_cpu) {
+        assert_eq!((&here["step"], names(here)), (&there["step"], names(there)));
+        let loss = |line: &Value| line["train/loss"].as_f64().unwrap();
+        assert_near(loss(here), loss(there), "the loss of a step");
+    }
 
     let here = on(&lab, gpu, &["eval", "run", "--json"]).succeed();
     let there = on(&lab, "cpu", &["eval", "run", "--json"]).succeed();

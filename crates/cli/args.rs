@@ -559,6 +559,9 @@ pub struct Bench {
     /// Also write the table to DIR/bench.json, and figures of the cost of attention against the length.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Take STEPS steps of each benchmark named, and show at ten moments how much memory is taken.
+    #[arg(long, value_name = "STEPS", requires = "names", conflicts_with_all = ["threads", "out", "list"], value_parser = clap::value_parser!(u64).range(10..))]
+    pub soak: Option<u64>,
     /// List the benchmarks without running them.
     #[arg(long)]
     pub list: bool,

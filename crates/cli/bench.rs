@@ -12,8 +12,10 @@ use headway_model::Precision;
 use headway_plain::convergence::exponent;
 use headway_trainer::{
     ErrorKind,
-    bench::{BENCHES, Bench as Benchmark, Timing, matmul_peak},
-    beside, json,
+    bench::{BENCHES, Bench as Benchmark, Moment, Timing, matmul_peak},
+    beside,
+    device::OpenDevice,
+    json,
     prefetch::Waits,
     provenance::CapturedSteps,
 };
@@ -70,6 +72,9 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
         let long: Vec<&str> = long.iter().map(|bench| bench.name).collect();
         output::note(format!("left out, since they take minutes on a CPU: {}; name them to run them", long.join(", ")));
         benches = others;
+    }
+    if let Some(steps) = args.soak {
+        return soak(args, &benches, &device, steps);
     }
     let mut threads = match (device.spec.is_gpu(), args.threads.as_slice()) {
         (true, asked) => {
@@ -260,6 +265,30 @@ fn table(measured: &[Measured]) -> String {
         row
     });
     output::table(&header, rows)
+}
+
+/// Takes many steps, and shows the memory on the way.
+fn soak(args: &Bench, benches: &[Benchmark], device: &OpenDevice, steps: u64) -> Result<ExitCode, Error> {
+    let mut taken = Vec::new();
+    for bench in benches {
+        output::note(format!("{}, {steps} steps: {}", bench.name, bench.summary));
+        taken.push((bench.name, bench.soak(device, &[], steps)?));
+    }
+    if args.json {
+        let entries: Vec<_> = taken.iter().map(|(name, moments)| json!({ "name": name, "moments": moments })).collect();
+        output::json(&entries);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let megabytes = |bytes: Option<u64>| bytes.map(|bytes| format!("{:.1}", bytes as f64 / 1e6)).unwrap_or_default();
+    let rows = taken.iter().flat_map(|(name, moments)| {
+        let cells = |moment: &Moment| {
+            let Moment { steps, host_bytes, device_bytes } = *moment;
+            vec![(*name).to_owned(), steps.to_string(), megabytes(host_bytes), megabytes(device_bytes)]
+        };
+        moments.iter().map(cells)
+    });
+    output::line(output::table(&["", "steps", "memory MB", "device MB"], rows));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// How many steps waited for their batches, of how many, and how long on average.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::error::Error;
-use headway_trainer::{device::OpenDevice, experiment::Loaded, train};
+use headway_trainer::{device::OpenDevice, experiment::Loaded, memory, train};
 use serde_json::json;
 
 use crate::{args::Check, device, output};
@@ -38,7 +38,10 @@ pub fn report(loaded: &Loaded, device: &OpenDevice, as_json: bool) {
     output::line(format!("  {:.3} GFLOP a step, about {:.1} MB of activations", flops / 1e9, bytes as f64 / 1e6));
     output::line(format!("  {} steps on {} ({})", experiment.train.steps, device.spec, device.name));
     if device.has_own_memory() {
-        let needed = experiment.memory().total() / 1e9;
-        output::line(format!("  {needed:.1} GB of its memory at least, which is not known to be there"));
+        let needed = experiment.memory().on_gpu() / 1e9;
+        output::line(match memory::limits(&device.device).and_then(|limits| limits.total) {
+            Some(there) => format!("  {needed:.1} of its {:.1} GB of memory at least", there as f64 / 1e9),
+            None => format!("  {needed:.1} GB of its memory at least, which is not known to be there"),
+        });
     }
 }

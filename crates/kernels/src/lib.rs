@@ -35,6 +35,7 @@ mod overwrite;
 mod precision;
 mod product;
 mod reading;
+mod rows;
 mod squared_error;
 pub mod update;
 mod vector;
@@ -53,6 +54,7 @@ pub use overwrite::overwrite;
 pub use precision::Precision;
 pub use product::matmul;
 pub use reading::Reading;
+pub use rows::{put_rows_of_set, rows_of_set};
 pub use squared_error::squared_error;
 
 /// Whether the device is burn-flex, which runs on the CPU, with or without autodiff.

@@ -6,7 +6,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    batch::{Batch, Example},
+    batch::{Batch, Example, Targets, TaskDims, TaskInput},
     error::TaskError,
     seed::{Seed, Stream},
     task::{Split, Task},
@@ -153,6 +153,21 @@ impl Source {
         let order = self.order_of(epoch, train);
         let first = within * self.batch_size;
         order[first..train.min(first + self.batch_size)].to_vec()
+    }
+
+    /// Bytes of the fixed training set as numbers of 32 bits, inputs, targets and a mask; `None` if training examples are fresh.
+    pub fn fixed_bytes(&self) -> Option<u64> {
+        let DataConfig::Fixed { train, .. } = self.data else { return None };
+        let TaskDims { seq_len, input, .. } = self.task.dims();
+        let width = match input {
+            TaskInput::Continuous { d_in } => d_in,
+            TaskInput::Tokens { .. } => 1,
+        };
+        let targets = match &self.fixed.first()?.targets {
+            Targets::Continuous(targets) => targets.len(),
+            Targets::Classes(classes) => classes.len(),
+        };
+        Some(4 * train as u64 * (seq_len * (width + 1) + targets) as u64)
     }
 
     /// The order of the examples in an epoch.

@@ -17,7 +17,7 @@ use crate::{
     device::OpenDevice,
     error::Error,
     experiment::{self, Experiment, Memory},
-    loader::{Training, threads_ahead},
+    loader::Training,
     optimizer::Optimizer,
     prefetch::Waits,
     provenance::CapturedSteps,
@@ -116,6 +116,8 @@ const HEADS: usize = 8;
 const D_HEAD: usize = 64;
 /// Number of batches that training steps cycle through where they are made in advance.
 const BATCHES: usize = 8;
+/// Moments at which a long run's memory is looked at.
+const MOMENTS: u64 = 10;
 /// Least number of seconds of one sample.
 const SAMPLE_SECONDS: f64 = 0.5;
 
@@ -134,6 +136,17 @@ pub enum Recipe {
         /// Number of queries and of keys.
         seq_len: usize,
     },
+}
+
+/// Memory after some steps.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Moment {
+    /// Steps taken.
+    pub steps: u64,
+    /// Bytes of this process; `None` if the system does not tell.
+    pub host_bytes: Option<u64>,
+    /// Bytes of its own memory that a GPU had set aside for this process.
+    pub device_bytes: Option<u64>,
 }
 
 /// Measured cost of a benchmark's steps.
@@ -216,18 +229,45 @@ impl Bench {
     /// # Errors
     /// [`Error::Device`] if it does not fit there, [`Error::NotFinite`] if the loss of its last step is not finite.
     pub fn run(&self, device: &OpenDevice, repeats: usize) -> Result<Timing, Error> {
-        let is_gpu = device.spec.is_gpu();
-        let needed = match self.recipe()? {
+        let measure = || self.on(device, &[], |mut work| time(&mut work, &device.device, repeats));
+        let (timing, captured) = room::within(device, &self.needed()?, measure)?;
+        // After the timing, which watching would slow down.
+        let launches = if device.spec.is_gpu() { Some(self.launches(device, &[])?.len()) } else { None };
+        Ok(Timing { launches, captured, ..timing })
+    }
+
+    /// Memory at ten moments of so many steps, which should stay flat: training takes many more. Further overrides are as in
+    /// [`Self::launches`].
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn soak(&self, device: &OpenDevice, overrides: &[&str], steps: u64) -> Result<Vec<Moment>, Error> {
+        room::within(device, &self.needed()?, || {
+            let (moments, _) = self.on(device, overrides, |work| {
+                let mut taken = 0;
+                let moments = (1..=MOMENTS).map(|tenth| {
+                    rayon::scope(|_| {
+                        while taken < steps * tenth / MOMENTS {
+                            (work.step)();
+                            taken += 1;
+                        }
+                        drop(device.device.sync());
+                    });
+                    let device_bytes = device.device.memory_pool_usage().map(|usage| usage.bytes_reserved);
+                    Moment { steps: taken, host_bytes: memory("VmRSS:"), device_bytes }
+                });
+                moments.collect()
+            })?;
+            Ok(moments)
+        })
+    }
+
+    /// What its steps need.
+    fn needed(&self) -> Result<Memory, Error> {
+        Ok(match self.recipe()? {
             Recipe::Steps(experiment) => experiment.memory(),
             Recipe::Attention { n_heads, d_head, seq_len } => attention_memory([n_heads, seq_len, d_head]),
-        };
-        let measure = || {
-            let (timing, captured) = self.on(device, &[], |mut work| time(&mut work, &device.device, repeats))?;
-            // After the timing, which watching would slow down.
-            let launches = if is_gpu { Some(self.launches(device, &[])?.len()) } else { None };
-            Ok(Timing { launches, captured, ..timing })
-        };
-        room::within(device, &needed, measure)
+        })
     }
 
     /// Names of the kernels that a step launches on a device when it is not a replay, in order, once the first step is over, which
@@ -277,7 +317,7 @@ fn train_steps<T>(
 ) -> Result<(T, Option<CapturedSteps>), Error> {
     let model = build::build_model(experiment, device)?;
     let source = Arc::new(build::build_source(experiment)?);
-    let training = Training::new(source, 0..u64::MAX, threads_ahead(device));
+    let training = Training::new(source, 0..u64::MAX, device, &experiment.memory());
     let mut trainable = TrainableModel { model, loss: experiment.train.loss };
     let mut optimizer = Optimizer::new(experiment.optimizer.clone());
     let mut capture = Capture::new(experiment, &device.device);

@@ -13,11 +13,11 @@ use headway_kernels::{
     counts_launches,
 };
 use headway_model::weights;
-use headway_tasks::Batch;
 
 use crate::{
     error::Error,
     experiment::{CaptureConfig, Experiment, FinetuneConfig},
+    micro_batch::MicroBatch,
     notice,
     on_device::{Layout, OnDevice},
     optimizer::Optimizer,
@@ -114,7 +114,7 @@ impl Capture {
         &mut self,
         trainable: &mut TrainableModel,
         optimizer: &mut Optimizer,
-        batches: &[Batch],
+        batches: &[MicroBatch],
         rate: f64,
     ) -> Result<Option<Losses>, Error> {
         if matches!(self.state, State::Pointless) {
@@ -124,7 +124,7 @@ impl Capture {
         if std::mem::take(&mut self.disturbed) && places(trainable, optimizer) != self.places {
             self.kinds.iter_mut().for_each(|kind| kind.captured = None);
         }
-        let Some(at) = self.kind(batches.iter().map(Layout::of).collect()) else {
+        let Some(at) = self.kind(batches.iter().map(MicroBatch::layout).collect()) else {
             self.disturbed = true;
             return Ok(None);
         };
@@ -137,7 +137,7 @@ impl Capture {
             return Ok(None);
         };
         for (there, batch) in kind.batches.iter_mut().zip(batches) {
-            there.refill(batch);
+            batch.refill(there);
         }
         optimizer.begin(rate, &self.device);
         launches.replay().map_err(Error::Training)?;
@@ -163,7 +163,7 @@ impl Capture {
     }
 
     /// Gets ready for a step that is run launch by launch.
-    fn warm_up(&mut self, at: usize, trainable: &TrainableModel, batches: &[Batch]) {
+    fn warm_up(&mut self, at: usize, trainable: &TrainableModel, batches: &[MicroBatch]) {
         self.disturbed = true;
         let kind = &mut self.kinds[at];
         kind.warmed += 1;

@@ -41,6 +41,7 @@ pub mod log;
 pub mod loss;
 mod machine;
 pub mod metric;
+mod micro_batch;
 pub mod notice;
 pub mod on_device;
 pub mod optimizer;

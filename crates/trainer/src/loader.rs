@@ -14,22 +14,21 @@ use headway_tasks::{Batch, Source, Split};
 use crate::{
     device::OpenDevice,
     error::Error,
+    experiment::Memory,
+    micro_batch::{MicroBatch, Resident},
     prefetch::{Prefetch, WaitCounter, Waits},
 };
 
-/// Batches by index. Each is a pure function of its index, so a loader may start anywhere.
+/// An evaluation set.
 #[derive(Clone)]
-pub(crate) enum Loader {
-    /// Training batches.
-    Train(Training),
-    /// An evaluation set.
-    Evaluation(Arc<Vec<Batch>>),
-}
+pub(crate) struct Evaluation(Arc<Vec<Batch>>);
 
-/// Training batches with these indices.
+/// Training batches with these indices. Each is a pure function of its index, so that training may begin anywhere.
 #[derive(Clone)]
 pub(crate) struct Training {
     source: Arc<Source>,
+    /// The training set, if it lies on the device.
+    resident: Option<Arc<Resident>>,
     numbers: Range<u64>,
     /// Threads that make them ahead; for 0, each is made when it is asked for.
     threads: usize,
@@ -41,7 +40,7 @@ const MOST_THREADS: usize = 8;
 
 /// Threads that make training batches ahead of the steps on a device. A GPU's host has little else to do: one thread issues launches,
 /// and one hands them to the driver. On the CPU the steps use every core, and a further thread was no gain.
-pub(crate) fn threads_ahead(device: &OpenDevice) -> usize {
+fn threads_ahead(device: &OpenDevice) -> usize {
     if !device.spec.is_gpu() {
         return 0;
     }
@@ -49,9 +48,12 @@ pub(crate) fn threads_ahead(device: &OpenDevice) -> usize {
 }
 
 impl Training {
-    /// The training batches of a source with these indices, made ahead by so many threads.
-    pub(crate) fn new(source: Arc<Source>, numbers: Range<u64>, threads: usize) -> Self {
-        Self { source, numbers, threads, waits: Arc::default() }
+    /// The training batches of a source with these indices, for steps on a device that need so much memory.
+    pub(crate) fn new(source: Arc<Source>, numbers: Range<u64>, device: &OpenDevice, needed: &Memory) -> Self {
+        let resident = Resident::of(&source, device, needed).map(Arc::new);
+        // To choose rows is nothing to do ahead with several threads.
+        let threads = threads_ahead(device).min(if resident.is_some() { 1 } else { MOST_THREADS });
+        Self { source, resident, numbers, threads, waits: Arc::default() }
     }
 
     /// How often whoever took a batch had to wait for it so far; `None` unless they are made ahead.
@@ -60,68 +62,75 @@ impl Training {
     }
 
     /// Batch after batch.
-    pub(crate) fn batches(&self) -> Box<dyn Iterator<Item = Result<Batch, DatasetError>> + Send> {
-        let Self { source, numbers, threads, waits } = self.clone();
+    pub(crate) fn batches(&self) -> Box<dyn Iterator<Item = Result<MicroBatch, DatasetError>> + Send> {
+        let Self { source, resident, numbers, threads, waits } = self.clone();
+        let make = move |number| match &resident {
+            Some(set) => set.batch(source.chosen(number)),
+            None => MicroBatch::Made(source.train_batch(number)),
+        };
         if threads == 0 {
-            return Box::new(numbers.map(move |number| Ok(source.train_batch(number))));
+            return Box::new(numbers.map(move |number| Ok(make(number))));
         }
-        match Prefetch::start(numbers, threads, waits, move |number| source.train_batch(number)) {
+        match Prefetch::start(numbers, threads, waits, make) {
             Ok(batches) => Box::new(batches.map(Ok)),
             Err(error) => Box::new(std::iter::once(Err(DatasetError::new(Error::NoThread(error))))),
         }
     }
 }
 
-impl Loader {
-    pub(crate) fn evaluation(source: &Source, split: Split) -> Self {
-        Self::Evaluation(Arc::new(source.evaluation(split)))
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Train(training) => (training.numbers.end - training.numbers.start) as usize,
-            Self::Evaluation(batches) => batches.len(),
-        }
+impl Evaluation {
+    pub(crate) fn of(source: &Source, split: Split) -> Self {
+        Self(Arc::new(source.evaluation(split)))
     }
 }
 
-impl DataLoader<Batch> for Loader {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
-        let batches: Box<dyn Iterator<Item = _> + Send + 'a> = match self {
-            Self::Train(training) => training.batches(),
-            Self::Evaluation(batches) => Box::new(batches.iter().cloned().map(Ok)),
-        };
-        Box::new(LoaderIterator { batches, taken: 0, of: self.len() })
+impl DataLoader<MicroBatch> for Training {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<MicroBatch> + 'a> {
+        Box::new(LoaderIterator { batches: self.batches(), taken: 0, of: self.num_items() })
     }
 
     fn num_items(&self) -> usize {
-        self.len()
+        (self.numbers.end - self.numbers.start) as usize
     }
 
-    /// Batches are on the host; each is moved to the model's device when it is used.
+    /// Each batch goes to the model's device when it is used.
+    fn to_device(&self, _device: &Device) -> Arc<dyn DataLoader<MicroBatch>> {
+        Arc::new(self.clone())
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<MicroBatch>> {
+        let first = self.numbers.start;
+        Arc::new(Self { numbers: first + start as u64..first + end as u64, ..self.clone() })
+    }
+}
+
+impl DataLoader<Batch> for Evaluation {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
+        Box::new(LoaderIterator { batches: Box::new(self.0.iter().cloned().map(Ok)), taken: 0, of: self.num_items() })
+    }
+
+    fn num_items(&self) -> usize {
+        self.0.len()
+    }
+
+    /// As [`Training`]'s.
     fn to_device(&self, _device: &Device) -> Arc<dyn DataLoader<Batch>> {
         Arc::new(self.clone())
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Batch>> {
-        Arc::new(match self {
-            Self::Train(training) => {
-                let first = training.numbers.start;
-                Self::Train(Training { numbers: first + start as u64..first + end as u64, ..training.clone() })
-            }
-            Self::Evaluation(batches) => Self::Evaluation(Arc::new(batches[start..end].to_vec())),
-        })
+        Arc::new(Self(Arc::new(self.0[start..end].to_vec())))
     }
 }
 
-struct LoaderIterator<'a> {
-    batches: Box<dyn Iterator<Item = Result<Batch, DatasetError>> + Send + 'a>,
+struct LoaderIterator<'a, T> {
+    batches: Box<dyn Iterator<Item = Result<T, DatasetError>> + Send + 'a>,
     taken: usize,
     of: usize,
 }
 
-impl Iterator for LoaderIterator<'_> {
-    type Item = Result<Batch, DatasetError>;
+impl<T> Iterator for LoaderIterator<'_, T> {
+    type Item = Result<T, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.taken += 1;
@@ -129,7 +138,7 @@ impl Iterator for LoaderIterator<'_> {
     }
 }
 
-impl DataLoaderIterator<Batch> for LoaderIterator<'_> {
+impl<T> DataLoaderIterator<T> for LoaderIterator<'_, T> {
     fn progress(&self) -> Progress {
         Progress::new(self.taken, self.of, Some("batches".to_owned()))
     }
@@ -149,8 +158,12 @@ mod tests {
     }
 
     fn taken(source: &Arc<Source>, numbers: Range<u64>, threads: usize) -> Vec<Batch> {
-        let loader = Loader::Train(Training::new(Arc::clone(source), numbers, threads));
-        loader.iter().map(Result::unwrap).collect()
+        let training = Training { source: Arc::clone(source), resident: None, numbers, threads, waits: Arc::default() };
+        let made = training.iter().map(|batch| match batch.unwrap() {
+            MicroBatch::Made(batch) => batch,
+            MicroBatch::Chosen(..) => unreachable!("the set is on the host"),
+        });
+        made.collect()
     }
 
     /// Whatever the task, and whether its examples are fresh or a fixed set, whose epochs end with a smaller batch; from the start and

@@ -1,7 +1,7 @@
 //! A batch in a device's memory.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, kind::Basic};
-use headway_kernels::overwrite;
+use headway_kernels::{overwrite, put_rows_of_set, rows_of_set};
 use headway_model::Input;
 use headway_tasks::{Batch, Inputs, Targets, TaskDims, TaskInput};
 
@@ -50,8 +50,18 @@ impl Layout {
         self.scored
     }
 
+    /// Whether some positions count and others do not.
+    fn has_weight(&self) -> bool {
+        self.scored < self.size * self.dims.seq_len
+    }
+
     fn rows(&self) -> [usize; 2] {
         [self.size, self.dims.seq_len]
+    }
+
+    /// That of `size` examples of a set which is laid out so, with this number of scored positions.
+    pub(crate) fn part(self, size: usize, scored: usize) -> Self {
+        Self { size, scored, ..self }
     }
 }
 
@@ -66,7 +76,7 @@ impl OnDevice {
             }
             Targets::Classes(classes) => Target::Classes(dense(ids(classes), [n, seq_len, 1], &device)),
         };
-        let weight = (layout.scored < n * seq_len).then(|| dense(weights(batch), [n, seq_len, 1], &device));
+        let weight = layout.has_weight().then(|| dense(weights(batch), [n, seq_len, 1], &device));
         Self { layout, input: input(&batch.inputs, n, batch.dims, &device), target, weight }
     }
 
@@ -89,6 +99,51 @@ impl OnDevice {
             overwrite(there, weights(batch));
         }
         true
+    }
+
+    /// The examples in these rows of this whole set, which are laid out so.
+    pub(crate) fn part(&self, rows: &[u32], layout: Layout) -> Self {
+        let rows = self.on_its_device(rows);
+        let input = match &self.input {
+            Input::Continuous(x) => Input::Continuous(rows_of_set(x, &rows)),
+            Input::Tokens(tokens) => Input::Tokens(rows_of_set(tokens, &rows)),
+        };
+        let target = match &self.target {
+            Target::Continuous(target) => Target::Continuous(rows_of_set(target, &rows)),
+            Target::Classes(classes) => Target::Classes(rows_of_set(classes, &rows)),
+        };
+        let weight = self.weight.as_ref().filter(|_| layout.has_weight());
+        Self { layout, input, target, weight: weight.map(|weight| rows_of_set(weight, &rows)) }
+    }
+
+    /// [`Self::refill`] with the examples in these rows of a whole set, which are laid out so.
+    pub(crate) fn refill_part(&mut self, set: &Self, rows: &[u32], layout: Layout) -> bool {
+        if layout != self.layout {
+            return false;
+        }
+        let rows = self.on_its_device(rows);
+        match (&mut self.input, &set.input) {
+            (Input::Continuous(there), Input::Continuous(x)) => put_rows_of_set(x, &rows, there),
+            (Input::Tokens(there), Input::Tokens(tokens)) => put_rows_of_set(tokens, &rows, there),
+            _ => unreachable!("the layouts are the same"),
+        }
+        match (&mut self.target, &set.target) {
+            (Target::Continuous(there), Target::Continuous(target)) => put_rows_of_set(target, &rows, there),
+            (Target::Classes(there), Target::Classes(classes)) => put_rows_of_set(classes, &rows, there),
+            _ => unreachable!("the layouts are the same"),
+        }
+        if let (Some(there), Some(weight)) = (&mut self.weight, &set.weight) {
+            put_rows_of_set(weight, &rows, there);
+        }
+        true
+    }
+
+    fn on_its_device(&self, rows: &[u32]) -> Tensor<1, Int> {
+        let device = match &self.input {
+            Input::Continuous(x) => x.device(),
+            Input::Tokens(tokens) => tokens.device(),
+        };
+        Tensor::from_data(ids(rows), &device)
     }
 
     /// What is the same in every batch that can take this one's place.

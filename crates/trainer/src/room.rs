@@ -232,4 +232,21 @@ mod tests {
         assert!(catch_unwind(|| within(&gpu, &NEEDED, fault)).is_err());
         assert!(matches!(within(&gpu, &NEEDED, || Ok(3)), Ok(3)));
     }
+
+    /// What the driver really says; nothing is allocated.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    #[test]
+    fn an_array_that_no_device_holds_is_an_error() -> Result<(), Error> {
+        let name = headway_testkit::gpu_name();
+        let (gpu, _) = name.parse::<DeviceSpec>().map_err(Error::Device)?.open()?;
+        let work =
+            || Ok(headway_model::weights::to_host(burn::tensor::Tensor::<1>::zeros([1 << 40], &gpu.device)).len());
+        let error = within(&gpu, &NEEDED, work).err().map(|error| (error.kind().exit_code(), error.to_string()));
+        let (code, text) = error.unwrap_or_default();
+        assert!(code == 4 && text.contains(&format!("out of memory: {name}")), "{text}");
+        // The device is as it was.
+        let ones = || Ok(headway_model::weights::to_host(burn::tensor::Tensor::<1>::ones([3], &gpu.device)));
+        assert_eq!(within(&gpu, &NEEDED, ones)?, [1.0; 3]);
+        Ok(())
+    }
 }

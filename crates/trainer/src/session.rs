@@ -28,7 +28,7 @@ use crate::{
     event::OnEvent,
     experiment::Experiment,
     freeze, json,
-    loader::{Loader, Training, threads_ahead},
+    loader::{Evaluation, Training},
     machine,
     prefetch::Waits,
     provenance::{self, Lineage, Record, Status, Summary},
@@ -202,7 +202,7 @@ fn train(
     let plan = &experiment.train;
     let number = |step: u64| step.saturating_mul(plan.accumulate);
     let batches = number(start.state.step)..number(plan.steps.max(start.state.step));
-    let training = Training::new(source.clone(), batches, threads_ahead(&options.device));
+    let training = Training::new(source.clone(), batches, &options.device, &experiment.memory());
     let trainable = TrainableModel { model, loss: plan.loss };
     let strategy = Arc::new(StepStrategy {
         config: CheckpointConfig {
@@ -233,8 +233,8 @@ fn train(
     let learner = Learner::new(trainable, SgdConfig::new().init(), 0.0);
     let result = SupervisedTraining::new(
         dir.root(),
-        Arc::new(Loader::Train(training.clone())),
-        Arc::new(Loader::evaluation(source, Split::Validation)),
+        Arc::new(training.clone()),
+        Arc::new(Evaluation::of(source, Split::Validation)),
     )
     .with_training_strategy(TrainingStrategy::Custom(strategy.clone()))
     .with_metric_logger(InMemoryMetricLogger::new())

@@ -14,6 +14,7 @@ use headway_tasks::Batch;
 
 use crate::{
     loss::Loss,
+    micro_batch::MicroBatch,
     on_device::{Layout, OnDevice},
     optimizer::Optimizer,
 };
@@ -72,8 +73,8 @@ pub(crate) struct BatchLoss(pub(crate) Tensor<1>);
 
 impl TrainableModel {
     /// A batch where the model is.
-    pub(crate) fn upload(&self, batch: &Batch) -> OnDevice {
-        OnDevice::new(batch, &self.devices().first().cloned().unwrap_or_default())
+    pub(crate) fn upload(&self, batch: &MicroBatch) -> OnDevice {
+        batch.upload(&self.devices().first().cloned().unwrap_or_default())
     }
 
     fn batch_loss(&self, batch: &OnDevice) -> Tensor<1> {
@@ -92,10 +93,10 @@ impl TrainableModel {
 }
 
 impl TrainStep for TrainableModel {
-    type Input = Batch;
+    type Input = MicroBatch;
     type Output = BatchLoss;
 
-    fn step(&self, batch: Batch) -> TrainOutput<BatchLoss> {
+    fn step(&self, batch: MicroBatch) -> TrainOutput<BatchLoss> {
         self.micro_batch(&self.upload(&batch), 1.0)
     }
 }
@@ -105,7 +106,7 @@ impl InferenceStep for TrainableModel {
     type Output = BatchLoss;
 
     fn step(&self, batch: Batch) -> BatchLoss {
-        BatchLoss(self.batch_loss(&self.upload(&batch)))
+        BatchLoss(self.batch_loss(&self.upload(&MicroBatch::Made(batch))))
     }
 }
 

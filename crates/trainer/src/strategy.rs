@@ -24,14 +24,14 @@ use crate::{
     experiment::FinetuneConfig,
     fault,
     log::Line,
-    on_device::Layout,
+    micro_batch::MicroBatch,
     optimizer::Optimizer,
     provenance::{CapturedSteps, Lineage, Status},
     run_dir::RunDir,
     step::{BatchLoss, Losses, TrainableModel, Update},
 };
 use burn::{
-    data::dataloader::Progress,
+    data::{dataloader::Progress, dataset::DatasetError},
     module::Module,
     tensor::{Device, Tensor},
     train::{
@@ -212,7 +212,7 @@ impl TrainLoop<'_> {
     /// One update from `accumulate` micro-batches, or the reason to stop before it.
     fn step(
         &mut self,
-        batches: &mut impl Iterator<Item = Result<headway_tasks::Batch, burn::data::dataset::DatasetError>>,
+        batches: &mut impl Iterator<Item = Result<MicroBatch, DatasetError>>,
     ) -> Result<ControlFlow<Status, Losses>, Error> {
         let experiment = &self.plan.config.experiment;
         let (accumulate, clip_norm) = (experiment.train.accumulate, experiment.train.clip_norm);
@@ -228,7 +228,7 @@ impl TrainLoop<'_> {
         if let Some(losses) = self.capture.step(&mut self.trainable, &mut self.optimizer, &drawn, rate)? {
             return Ok(ControlFlow::Continue(losses));
         }
-        let mut update = Update::of(drawn.iter().map(Layout::of));
+        let mut update = Update::of(drawn.iter().map(MicroBatch::layout));
         let first = self.state.step * accumulate;
         let mut dropping = false;
         for (number, batch) in (first..).zip(&drawn) {
