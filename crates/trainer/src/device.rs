@@ -37,14 +37,13 @@ impl FromStr for DeviceSpec {
             ("auto", None) => Ok(Self::Auto),
             ("cpu", None) => Ok(Self::Cpu),
             ("ndarray", None) => Ok(Self::NdArray),
-            _ => match Backend::ALL.into_iter().find(|backend| backend.name() == kind) {
-                Some(backend) => Ok(Self::Gpu(backend, index)),
-                None => {
-                    let gpus: Vec<String> =
-                        Backend::ALL.iter().map(|backend| format!("{0}, {0}:N", backend.name())).collect();
-                    Err(format!("no device `{text}`; there are auto, cpu, {} and ndarray", gpus.join(", ")))
-                }
-            },
+            _ => {
+                let backend = Backend::ALL.into_iter().find(|backend| backend.name() == kind);
+                backend.map(|backend| Self::Gpu(backend, index)).ok_or_else(|| {
+                    let gpus = Backend::ALL.map(|backend| format!("{0}, {0}:N", backend.name()));
+                    format!("no device `{text}`; there are auto, cpu, {} and ndarray", gpus.join(", "))
+                })
+            }
         }
     }
 }

@@ -43,8 +43,8 @@ fn defaults(folder: PathBuf) -> CubeClRuntimeConfig {
     }
     // Names alone, to count them.
     config.compilation.logger.level = CompilationLogLevel::Basic;
-    config.compilation.logger.log = Some(Default::default());
-    config.autotune.logger.log = Some(Default::default());
+    config.compilation.logger.log.get_or_insert_default();
+    config.autotune.logger.log.get_or_insert_default();
     config
 }
 

@@ -55,7 +55,10 @@ mod spirv {
         client::Client,
         device::{Device as CubeDevice, WgpuDevice},
         features::{AtomicUsage, Features, Plane, TypeUsage},
-        ir::{AddressType, DeviceProperties, ElemType, FloatKind, IntKind, TargetProperties, Type, UIntKind},
+        ir::{
+            AddressType, DeviceProperties, ElemType, FloatKind, IntKind, MmaProperties, TargetProperties, Type,
+            UIntKind,
+        },
         logging::ServerLogger,
         server::ServerUtilities,
         wgpu::{AutoCompiler, AutoGraphicsApi, RuntimeOptions, WgpuServer, WgpuSetup, try_init_setup, wgpu},
@@ -126,7 +129,7 @@ mod spirv {
             ServiceId::of::<WgpuServer<AutoCompiler>>(id),
             "wgpu<wgsl>",
             properties,
-            TargetProperties { mma: Default::default() },
+            TargetProperties { mma: MmaProperties::default() },
             Arc::new(ServerLogger::default()),
             allocator,
         );
