@@ -17,7 +17,7 @@ As a library:
 Inputs are vectors [batch, seq_len, d_in] or token ids [batch, seq_len], whichever the model was built for. The paper's
 one-layer model returns all its d_model channels, of which the first d_out are the prediction.
 
-Attention in half precision, which train.attention_precision asks for, is not imitated.
+Other precisions than f32, which train.precision and train.attention_precision ask for, are not imitated.
 
 Needs Python 3.10 and numpy 1.24 or newer.
 """

@@ -126,3 +126,33 @@ fn auto_takes_no_software_adapter_in_silence() {
         assert!(reported.stderr.contains("software"), "{}", reported.stderr);
     }
 }
+
+#[test]
+fn runs_are_shared_out_among_devices() {
+    let (lab, gpu) = (Lab::with(EXPERIMENT), &*gpu_name());
+    lab.write("sweep.toml", "experiment = \"experiment.toml\"\nseeds = [0, 1]\n");
+    on(&lab, &format!("cpu,{gpu}"), &["sweep", "sweep.toml", "--out", "sweep"]).succeed();
+    let runs = fs::read_dir(lab.path("sweep/runs")).unwrap();
+    let mut devices: Vec<String> = runs
+        .map(|run| {
+            let record: Value = serde_json::from_slice(&fs::read(run.unwrap().path().join("run.json")).unwrap()).unwrap();
+            record["device"].as_str().unwrap().split(' ').next().unwrap().to_owned()
+        })
+        .collect();
+    devices.sort();
+    assert_eq!(devices, ["cpu", gpu]);
+}
+
+/// A software adapter has no matrix units, and WGSL no bf16.
+#[test]
+fn a_precision_that_the_device_lacks_is_refused() {
+    let (lab, gpu) = (Lab::with(EXPERIMENT), &*gpu_name());
+    let listed = lab.headway(&["devices", "--json"]).succeed().json();
+    let found = listed.as_array().unwrap().iter().find(|found| found["device"] == gpu).unwrap();
+    let has: Vec<&str> = found["precisions"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    assert!(has.contains(&"f32"), "{has:?}");
+    for precision in ["tf32", "bf16"].into_iter().filter(|precision| !has.contains(precision)) {
+        let words = ["train", "experiment.toml", "--out", "run", "-s", &format!("train.precision={precision}")];
+        on(&lab, gpu, &words).fail(4, &[&format!("cannot compute with train.precision = \"{precision}\"")]);
+    }
+}

@@ -18,6 +18,7 @@ pub fn run(args: &Devices) -> ExitCode {
                 "compiler": found.compiler,
                 "tuned": found.is_tuned(),
                 "cache": found.cache,
+                "precisions": found.precisions(),
             })
         });
         output::json(&entries.collect::<Vec<_>>());
@@ -31,6 +32,7 @@ pub fn run(args: &Devices) -> ExitCode {
             let kept = found.cache.as_ref().map(|file| format!(", kept in {}", file.display())).unwrap_or_default();
             output::line(format!("{:<8} {compiler}, {kernels}{kept}", ""));
         }
+        output::line(format!("{:<8} products in {}", "", found.precisions().join(", ")));
     }
     for (kind, reason) in missing {
         output::line(format!("{kind:<8} {reason}"));

@@ -169,6 +169,13 @@ fn one_place_makes_generators() {
 }
 
 #[test]
+fn one_place_multiplies_matrices_on_devices() {
+    // burn's own product rounds f32 on some devices.
+    let found = files_with("crates", |line| line.contains(".matmul("));
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["crates/kernels/src/product/mod.rs"]);
+}
+
+#[test]
 fn one_place_opens_devices_and_says_what_there_is_to_say_about_them() {
     // Processes started by a benchmark or a study print nothing, since the process that started them has.
     const OPENERS: [&str; 3] = ["crates/cli/bench.rs", "crates/cli/device.rs", "crates/cli/sweep.rs"];

@@ -236,6 +236,7 @@ fn machine(record: &Record) -> Section {
         ("run", Some(record.run_id.clone())),
         ("version", Some(record.version.clone())),
         ("device", Some(record.device.clone())),
+        ("precision of products", Some(record.precisions())),
         ("steps captured", record.captured.as_ref().map(ToString::to_string)),
         ("threads", Some(record.threads.to_string())),
         ("platform", Some(record.platform.clone())),

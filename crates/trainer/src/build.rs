@@ -116,6 +116,20 @@ mod tests {
         let exact = build_plain(&Experiment { train: exact, ..experiment.clone() }, &device)?;
         assert_ne!(answers(&drawn), answers(&exact));
 
+        // Attention follows all products unless it is named itself.
+        let with = |train: &str| -> Result<_, Error> {
+            let text = text.replace("attention_precision = \"bf16\"", train);
+            let experiment = from_text(Path::new("experiment.toml"), text, &[])?.experiment;
+            Ok((answers(&build_plain(&experiment, &device)?), experiment.train.attention_precision))
+        };
+        let all = with("precision = \"bf16\"")?;
+        let apart = with("precision = \"bf16\"\nattention_precision = \"f32\"")?;
+        assert_eq!((all.1, apart.1), (Precision::Bf16, Precision::F32));
+        let different = [answers(&exact), answers(&drawn), all.0, apart.0];
+        for (at, one) in different.iter().enumerate() {
+            assert!(!different[at + 1..].contains(one), "two of four precisions are the same");
+        }
+
         let folder = tempfile::tempdir().map_err(Error::io("cannot create folder", "a temporary one"))?;
         let (at, config) = (folder.path().join("checkpoint"), CheckpointConfig::of(&experiment));
         let files = Checkpoint::files(&config, &weights::arrays(&drawn), None, None, Vec::new())?;

@@ -169,6 +169,12 @@ pub fn totals(rows: &[Row]) -> BTreeSet<&String> {
 }
 
 impl Record {
+    /// The precisions in words: `bf16`, or `bf16, in attention f16`.
+    pub fn precisions(&self) -> String {
+        let (all, attention) = (self.precision.name(), self.attention_precision.name());
+        if all == attention { all.to_owned() } else { format!("{all}, in attention {attention}") }
+    }
+
     /// Whether the network has scores.
     pub fn is_scored(&self) -> bool {
         self.results.first().is_some_and(Row::is_scored)

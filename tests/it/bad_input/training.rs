@@ -72,6 +72,33 @@ log_every = 1
 }
 
 #[test]
+fn a_precision_is_recorded_followed_by_attention_and_refused_where_the_device_has_none() {
+    let lab = Lab::with(SOUND);
+    let missing = ["cannot compute with train.precision = \"tf32\", only with f32, f16, bf16"];
+    lab.train("run", &["-s", "train.precision=tf32"]).fail(4, &missing);
+    lab.train("run", &["-s", "train.precision=f16"]).fail(2, &["train.precision: f16 is for attention alone"]);
+    assert!(!lab.path("run").exists(), "a refused run leaves a folder");
+
+    lab.train("run", &["-s", "train.precision=bf16"]).succeed();
+    let record = record(&lab);
+    assert_eq!([&record["precision"], &record["attention_precision"]], ["bf16"; 2]);
+    let resolved = lab.read("run/experiment.toml");
+    assert!(resolved.contains("\nprecision = \"bf16\"\nattention_precision = \"bf16\"\n"), "{resolved}");
+    assert!(lab.read("run/report.html").contains("precision of products"), "the page does not say it");
+    // Scored in the run's own precision, or in another, in which attention follows again.
+    let scored = |set: &[&str]| {
+        let words = [&["eval", "run", "--device", "cpu", "--json"], set].concat();
+        lab.headway(&words).succeed().json()["metrics"]["test/loss"].as_f64().unwrap()
+    };
+    let of_run = record["results"][0]["metrics"]["test/loss"].as_f64().unwrap();
+    assert!((scored(&[]) - of_run).abs() <= f64::EPSILON * of_run, "{} against {of_run}", scored(&[]));
+    let exact = scored(&["-s", "train.precision=f32"]);
+    assert!(exact != of_run && (exact / of_run - 1.0).abs() < 0.05, "{exact} against {of_run}");
+    let shown = lab.headway(&["show", "run/experiment.toml", "-s", "train.precision=f32"]).succeed().stdout;
+    assert!(shown.contains("attention_precision = \"f32\""), "{shown}");
+}
+
+#[test]
 fn divergence_names_the_first_bad_tensor_of_the_model() {
     let lab = Lab::with(SOUND);
     // Only the head is trained, so only it can diverge.

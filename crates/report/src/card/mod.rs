@@ -190,10 +190,11 @@ fn training_section(subjects: &[Subject]) -> String {
     lines.push(String::new());
     for record in subjects.iter().filter_map(|subject| subject.record.as_ref()) {
         lines.push(format!(
-            "- {}: {:.1} s on {}, {} threads, {}; Headway {}",
+            "- {}: {:.1} s on {}, products in {}, {} threads, {}; Headway {}",
             quote::code(&record.command),
             record.seconds,
             record.device,
+            record.precisions(),
             record.threads,
             record.platform,
             record.version

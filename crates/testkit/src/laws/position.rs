@@ -8,8 +8,8 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use headway_model::{
-    Hand, Input, IoDims, Model, ModelConfig, Network, PositionKind, PositionSizes, PositionSpec, Scheme, Transformer,
-    TransformerConfig,
+    Hand, Input, IoDims, Mask, Model, ModelConfig, Network, PositionKind, PositionSizes, PositionSpec, Scheme,
+    Transformer, TransformerConfig, View,
     weights::{Array, collect, to_host},
 };
 
@@ -180,7 +180,7 @@ pub fn a_scheme_acts_by_the_hands_that_it_names(kind: &PositionKind) {
             // the same position.
             let squares = |x: Tensor<4>| to_host((x.clone() * x).sum_dim(3));
             assert_close(&name, &squares(turned_k.clone()), &squares(k), 1e-5);
-            let products = to_host(turned_q.matmul(turned_k.swap_dims(2, 3)));
+            let products = to_host(View::from(Mask::Full).product(turned_q, turned_k.swap_dims(2, 3)));
             for (at, product) in products.iter().enumerate() {
                 let (head, query, key) = (at / SEQ_LEN / Q_LEN, at / SEQ_LEN % Q_LEN, at % SEQ_LEN);
                 if query > 0 && key > 0 {
