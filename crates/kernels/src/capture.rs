@@ -21,7 +21,7 @@ pub struct Captured {
 /// # Errors
 /// A device that captures nothing, or is at it already, in its words.
 pub fn prepare(device: &Device) -> Result<(), String> {
-    Dispatch::graph_prepare(device.clone().inner().as_dispatch()).map_err(said)
+    Dispatch::graph_prepare(device.clone().inner().as_dispatch()).map_err(|error| said(&error))
 }
 
 /// Takes back [`prepare`].
@@ -38,9 +38,9 @@ impl Captured {
     /// Why the device did not capture it, in its words. Whatever the work was to write is then lost.
     pub fn new<T>(device: &Device, work: impl FnOnce() -> T) -> Result<(Self, T), String> {
         let device = device.clone().inner();
-        Dispatch::graph_start_capture(device.as_dispatch()).map_err(said)?;
+        Dispatch::graph_start_capture(device.as_dispatch()).map_err(|error| said(&error))?;
         let result = work();
-        let graph = Dispatch::graph_stop_capture(device.as_dispatch()).map_err(said)?;
+        let graph = Dispatch::graph_stop_capture(device.as_dispatch()).map_err(|error| said(&error))?;
         Ok((Self { device, graph }, result))
     }
 
@@ -53,12 +53,12 @@ impl Captured {
         // SAFETY: while the graph lives, the device keeps all memory that its launches were given, and gives none of what was free at
         // the capture to others; it may hold the wrong numbers, but it is there. Work of other threads does not touch it meanwhile, as
         // burn's own streams order it.
-        unsafe { Dispatch::graph_replay(self.device.as_dispatch(), &self.graph) }.map_err(said)
+        unsafe { Dispatch::graph_replay(self.device.as_dispatch(), &self.graph) }.map_err(|error| said(&error))
     }
 }
 
 /// The first line of an error; the rest is where in the library it arose.
-fn said(error: ExecutionError) -> String {
+fn said(error: &ExecutionError) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
