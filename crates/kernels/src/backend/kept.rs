@@ -135,6 +135,8 @@ pub(super) fn report_to(report: impl Fn(usize, usize) + Send + Sync + 'static) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
     use super::*;
 
     #[test]

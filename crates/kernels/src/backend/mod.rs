@@ -68,30 +68,24 @@ impl Backend {
         {
             static FOUND: [OnceLock<Result<Vec<Adapter>, String>>; Backend::ALL.len()] =
                 [const { OnceLock::new() }; Backend::ALL.len()];
-            FOUND[self as usize]
-                .get_or_init(|| {
-                    // The cache must be chosen before the first device is opened.
-                    kept::choose();
-                    self.find()
-                })
-                .clone()
+            let find = || {
+                // The cache must be chosen before the first device is opened.
+                kept::choose();
+                match self {
+                    #[cfg(feature = "cuda")]
+                    Self::Cuda => cuda::adapters(),
+                    #[cfg(feature = "vulkan")]
+                    Self::Vulkan => Ok(wgpu::spirv()),
+                    #[cfg(feature = "wgpu")]
+                    Self::Wgpu => Ok(wgpu::wgsl()),
+                    #[allow(unreachable_patterns, reason = "a build may have all of them")]
+                    _ => Ok(Vec::new()),
+                }
+            };
+            FOUND[self as usize].get_or_init(find).clone()
         }
         #[cfg(not(feature = "gpu"))]
         Ok(Vec::new())
-    }
-
-    #[cfg(feature = "gpu")]
-    fn find(self) -> Result<Vec<Adapter>, String> {
-        match self {
-            #[cfg(feature = "cuda")]
-            Self::Cuda => cuda::adapters(),
-            #[cfg(feature = "vulkan")]
-            Self::Vulkan => Ok(wgpu::spirv()),
-            #[cfg(feature = "wgpu")]
-            Self::Wgpu => Ok(wgpu::wgsl()),
-            #[allow(unreachable_patterns, reason = "a build may have all of them")]
-            _ => Ok(Vec::new()),
-        }
     }
 }
 
