@@ -57,10 +57,11 @@ impl Captured {
     }
 }
 
-/// The first line of an error; the rest is where in the library it arose.
+/// What an error says of its innermost cause; what follows it is where in the library it arose.
 fn said(error: &ExecutionError) -> String {
     let text = error.to_string();
-    text.lines().next().unwrap_or_default().trim().to_owned()
+    let cause = text.rsplit("Caused by:").next().unwrap_or_default().trim();
+    cause.lines().next().unwrap_or_default().to_owned()
 }
 
 /// Where a tensor's numbers lie in the memory of a GPU, for comparison.
