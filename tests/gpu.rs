@@ -135,7 +135,8 @@ fn runs_are_shared_out_among_devices() {
     let runs = fs::read_dir(lab.path("sweep/runs")).unwrap();
     let mut devices: Vec<String> = runs
         .map(|run| {
-            let record: Value = serde_json::from_slice(&fs::read(run.unwrap().path().join("run.json")).unwrap()).unwrap();
+            let record: Value =
+                serde_json::from_slice(&fs::read(run.unwrap().path().join("run.json")).unwrap()).unwrap();
             record["device"].as_str().unwrap().split(' ').next().unwrap().to_owned()
         })
         .collect();

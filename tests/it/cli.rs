@@ -600,7 +600,10 @@ mod look {
             assert!(plain.lines().any(|line| line.starts_with(kind)), "{kind} is there, or why it is not: {plain}");
         }
         let document = lab.headway(&["devices", "--json"]).succeed().json();
-        assert_eq!(keys(&document[0]), BTreeSet::from(["cache", "compiler", "device", "name", "software", "tuned"]));
+        assert_eq!(
+            keys(&document[0]),
+            BTreeSet::from(["cache", "compiler", "device", "name", "precisions", "software", "tuned"])
+        );
         assert_eq!((&document[0]["device"], &document[0]["software"]), (&json!("cpu"), &json!(false)));
     }
 
