@@ -8,6 +8,9 @@ use serde_json::json;
 
 use crate::{args::Show, output};
 
+/// Largest length of a key with its value beside which origins are aligned.
+const WIDEST: usize = 120;
+
 pub fn run(args: &Show) -> Result<ExitCode, Error> {
     let loaded = experiment::load(&args.experiment.experiment, &args.experiment.overrides())?;
     let table = loaded.experiment.to_table();
@@ -24,9 +27,11 @@ pub fn run(args: &Show) -> Result<ExitCode, Error> {
         output::json(&json!({ "experiment": loaded.experiment, "origins": origins }));
         return Ok(ExitCode::SUCCESS);
     }
-    let width = values.iter().map(|(key, value, _)| key.len() + value.len()).max().unwrap_or_default();
+    // Values of more than a line, such as digests, do not move all origins to the right.
+    let lengths = values.iter().map(|(key, value, _)| key.len() + value.len());
+    let width = lengths.filter(|length| *length <= WIDEST).max().unwrap_or_default();
     for (key, value, origin) in &values {
-        let padding = " ".repeat(width - key.len() - value.len());
+        let padding = " ".repeat(width.saturating_sub(key.len() + value.len()));
         output::line(format!("{key} = {value}{padding}  # {origin}"));
     }
     Ok(ExitCode::SUCCESS)

@@ -74,6 +74,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "archive", format: Format::Binary, examples: archives, read: read_samples, cases: 400 },
     Kind { name: "data_table", format: Format::Text, examples: data_tables, read: read_data, cases: 200 },
     Kind { name: "data_archive", format: Format::Binary, examples: data_archives, read: read_data, cases: 200 },
+    Kind { name: "data_text", format: Format::Binary, examples: data_texts, read: read_text, cases: 200 },
     Kind { name: "arrays", format: Format::Safetensors, examples: arrays, read: read_arrays, cases: 400 },
     Kind { name: "adapter", format: Format::Json, examples: adapters, read: read_adapter, cases: 200 },
     Kind { name: "low_rank", format: Format::Safetensors, examples: low_rank_parts, read: read_adapter, cases: 200 },
@@ -426,6 +427,15 @@ fn data_archives() -> Vec<Example> {
     vec![of(&[12, 2, 1], zip::CompressionMethod::Stored), of(&[12, 3, 1], zip::CompressionMethod::Deflated)]
 }
 
+/// A packed text to train on.
+fn data_texts() -> Vec<Example> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all("It is a truth universally acknowledged, é.\n".repeat(3).as_bytes()).unwrap();
+    let experiment = "[task.language]\ntrain = [\"text.txt.gz\"]\ntest = [\"text.txt.gz\"]\n[model.transformer]\n";
+    let files = [("text.txt.gz", packed.finish().unwrap()), (EXPERIMENT, experiment.into())];
+    vec![Example { files: files.map(|(name, bytes)| (name.to_owned(), bytes)).to_vec(), changed: 0 }]
+}
+
 /// Each of those trained on by a network of the same sizes as it was before anything changed.
 static TRAINED_ON_DATA: LazyLock<Vec<(Example, PathBuf)>> = LazyLock::new(|| {
     let trained = |(at, example): (usize, Example)| {
@@ -601,6 +611,12 @@ fn read_data(folder: &Path) -> Result<(), Error> {
         Err(error) => task.and(Err(error)),
     };
     Ok(end?)
+}
+
+/// `check` and `train` up to the first batch.
+fn read_text(folder: &Path) -> Result<(), Error> {
+    let loaded = experiment::load(&folder.join(EXPERIMENT), &[])?;
+    Ok(build::open_task(&loaded.experiment).map(drop)?)
 }
 
 /// `construct` with `--cells`, `--forms`, `--network` and `--samples` of safetensors.

@@ -8,6 +8,7 @@ mod bad_input;
 mod cli;
 mod construct;
 mod crate_edges;
+mod datasets;
 mod exchange;
 mod file_task;
 mod finetune;

@@ -31,6 +31,9 @@ pub struct Patterns {
     pub sequences: usize,
     /// Index of the test example if only one was traced, else `None`.
     pub sequence: Option<usize>,
+    /// Names of its tokens, for tasks of text; `None` if several were traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Vec<String>>,
     /// The layers, first to last.
     pub layers: Vec<PatternLayer>,
 }
@@ -106,8 +109,10 @@ pub fn patterns(opened: &LoadedModel, which: Which, device: &OpenDevice) -> Resu
         }
     }
     let sequences = count(&batches);
+    let tokens = sequence.and_then(|_| batches.first().map(|batch| &batch.inputs));
+    let tokens = tokens.and_then(|inputs| Some(experiment.task.vocabulary()?.names(inputs)));
     let layers = layers.into_iter().map(|tally| tally.finish(sequences)).collect();
-    Ok(Patterns { subject: provenance.clone(), sequences, sequence, layers })
+    Ok(Patterns { subject: provenance.clone(), sequences, sequence, tokens, layers })
 }
 
 fn one(test: &[Batch], sequence: usize) -> Result<Batch, Error> {

@@ -133,7 +133,10 @@ fn picture(patterns: &Patterns) -> (Picture, usize) {
     let (query_labels, key_labels) = if side > 1 {
         (labels(longest(|layer| layer.q_len)), labels(longest(|layer| layer.k_len)))
     } else {
-        (Vec::new(), Vec::new())
+        // Learned keys stand before those of the tokens.
+        let has_tokens_alone = patterns.layers.iter().all(|layer| layer.learned_keys == 0);
+        let tokens = patterns.tokens.clone().unwrap_or_default();
+        (tokens.clone(), if has_tokens_alone { tokens } else { Vec::new() })
     };
     (Picture { title: "Attention patterns".to_owned(), layers, query_labels, key_labels }, side)
 }

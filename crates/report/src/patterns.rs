@@ -3,7 +3,7 @@
 use burn::{module::Module, tensor::Device};
 use headway_draw::{Pattern, Patterns};
 use headway_model::{Model, weights};
-use headway_tasks::{Source, Split};
+use headway_tasks::{Source, Split, language::Vocabulary};
 
 use crate::error::Error;
 use headway_trainer::loss;
@@ -20,11 +20,16 @@ const LONGEST: usize = 320;
 /// Largest total number of heads that is drawn.
 const MOST_HEADS: usize = 64;
 
-/// The picture as SVG; `None` if it would be too large to draw.
+/// The picture as SVG, with the names of tokens of text; `None` if it would be too large to draw.
 ///
 /// # Errors
 /// [`Error::Pattern`] when it cannot be drawn.
-pub(crate) fn draw(model: &Model, source: &Source, device: &Device) -> Result<Option<String>, Error> {
+pub(crate) fn draw(
+    model: &Model,
+    source: &Source,
+    vocabulary: Option<&Vocabulary>,
+    device: &Device,
+) -> Result<Option<String>, Error> {
     let batch = source.evaluation(Split::Test).remove(0).part(0..1);
     if batch.dims.seq_len > LONGEST {
         return Ok(None);
@@ -44,5 +49,9 @@ pub(crate) fn draw(model: &Model, source: &Source, device: &Device) -> Result<Op
         return Ok(None);
     }
     let title = "Attention patterns on the first test example".to_owned();
-    Ok(Some(Patterns { title, layers, ..Patterns::default() }.to_svg()?))
+    let tokens = vocabulary.map(|vocabulary| vocabulary.names(&batch.inputs)).unwrap_or_default();
+    // Learned keys stand before those of the tokens.
+    let has_tokens_alone = layers.iter().flatten().all(|pattern| pattern.k_len == tokens.len());
+    let key_labels = if has_tokens_alone { tokens.clone() } else { Vec::new() };
+    Ok(Some(Patterns { title, layers, query_labels: tokens, key_labels }.to_svg()?))
 }

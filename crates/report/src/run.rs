@@ -30,7 +30,7 @@ use headway_trainer::{
 pub fn conclude(finished: Finished) -> Result<Summary, Error> {
     let Finished { dir, experiment, record, model, source, device, .. } = &finished;
     if let Some(model) = model
-        && let Some(svg) = patterns::draw(model, source, device)?
+        && let Some(svg) = patterns::draw(model, source, experiment.task.vocabulary().as_ref(), device)?
     {
         dir.write(&dir.figure(patterns::NAME), svg.as_bytes())?;
     }
@@ -216,7 +216,8 @@ pub fn again(root: &Path, device: &OpenDevice) -> Result<(PathBuf, Status), Erro
     if !has_patterns && !dir.checkpoints()?.is_empty() {
         let (model, _, _) = evaluate::load(root, &[], device)?;
         let source = build::build_source(&experiment)?;
-        if let Some(svg) = patterns::draw(&model, &source, &device.device)? {
+        let vocabulary = experiment.task.vocabulary();
+        if let Some(svg) = patterns::draw(&model, &source, vocabulary.as_ref(), &device.device)? {
             dir.write(&dir.figure(patterns::NAME), svg.as_bytes())?;
         }
     }

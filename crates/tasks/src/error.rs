@@ -20,6 +20,8 @@ pub enum TaskError {
     /// A file has changed since it was first read.
     #[error("{} holds other data than when it was first read: sha256 {now}, and it was {then}", .path.display())]
     Changed {
+        /// Key that names the file.
+        key: &'static str,
         /// Path of the file.
         path: PathBuf,
         /// Its digest when it was first read.
@@ -34,7 +36,7 @@ impl TaskError {
     pub fn into_parts(self) -> (&'static str, String) {
         match self {
             Self::Key { key, problem } => (key, problem),
-            changed @ Self::Changed { .. } => ("path", changed.to_string()),
+            changed @ Self::Changed { key, .. } => (key, changed.to_string()),
         }
     }
 

@@ -9,6 +9,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+use crate::gunzip;
+
 /// Arrays by name.
 pub type Arrays = BTreeMap<String, Numbers>;
 
@@ -32,7 +34,7 @@ pub struct Numbers {
     pub values: Vec<f32>,
 }
 
-/// Content of a file at the time when it was read.
+/// Content of a file at the time when it was read; of a `.gz` file what it unpacks to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
     /// All its bytes.
@@ -62,12 +64,14 @@ impl Files {
         self.folder.join(named)
     }
 
-    /// Reads a file that a config names.
+    /// Reads a file that a config names, and unpacks it if its name ends in `.gz`: packed or not, it is the same data.
     ///
     /// # Errors
-    /// The system's error, or the refusal of `read`.
+    /// The system's error, the refusal of `read`, or what is wrong with a `.gz` file.
     pub fn read(&self, named: &Path) -> io::Result<Contents> {
         let bytes = (self.read)(&self.path(named))?;
+        let is_packed = named.extension().is_some_and(|ending| ending == "gz");
+        let bytes = if is_packed { gunzip::unpack(&bytes)? } else { bytes };
         let sha256 = Sha256::digest(&bytes).iter().fold(String::new(), |mut text, byte| {
             // Writing to a string cannot fail.
             let _ = write!(text, "{byte:02x}");

@@ -1,6 +1,6 @@
 //! The list of tasks. A new task is one file and one row below.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -12,7 +12,9 @@ use crate::{
     error::TaskError,
     file,
     files::Files,
-    icl, recall,
+    icl,
+    language::{self, Vocabulary},
+    recall,
     registered::{self, Entry, Listed, RegisterError, RegisteredTask},
     seed::{Seed, Stream},
     seq2seq,
@@ -160,6 +162,8 @@ tasks! {
         "symbols among blanks, COPY, then blanks where the symbols are to be given back in order";
     "file" = File(file::FileConfig),
         "your own data: inputs and targets from a .csv or .npz file, or from .npy files";
+    "language" = Language(language::LanguageConfig),
+        "the next character or byte of a text, at every position";
 }
 
 impl TaskConfig {
@@ -219,12 +223,26 @@ impl TaskConfig {
         self.spec().held_examples()
     }
 
+    /// Numbers of validation and test examples, for tasks whose training examples are drawn without end but whose
+    /// evaluation examples are a fixed number; the config must be settled.
+    pub fn held_evaluation(&self) -> Option<[usize; 2]> {
+        self.spec().held_evaluation()
+    }
+
+    /// The tokens that its inputs and targets are, for settled tasks of text; `None` for others.
+    pub fn vocabulary(&self) -> Option<Vocabulary> {
+        self.spec().vocabulary()
+    }
+
     /// The task without the path of its data: the same data at another path gives the same run.
     pub fn without_place(mut self) -> Self {
-        if let Some(path) = self.spec_mut().place_mut() {
-            path.clear();
-        }
+        self.places_mut().into_iter().for_each(|(_, path)| path.clear());
         self
+    }
+
+    /// The paths of its files, each with the key that names it.
+    pub fn places_mut(&mut self) -> Vec<(&'static str, &mut PathBuf)> {
+        self.spec_mut().places_mut()
     }
 
     /// Sha256 of the data, for settled tasks that read it from files; `None` for others.

@@ -30,6 +30,8 @@ pub enum Stream {
     Adapter = 8,
     /// Inputs that adapters drop, by training batch.
     Dropout = 9,
+    /// Tokens of a generated text, by their number in it.
+    Generate = 10,
 }
 
 /// The largest seed: the largest integer of a TOML file, which records the seed of every run.

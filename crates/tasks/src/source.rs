@@ -36,6 +36,8 @@ pub enum DataConfig {
         #[serde(default = "default_evaluation")]
         test: usize,
     },
+    /// New examples at every step, and all validation and test examples that the task holds. For tasks that hold some.
+    Whole {},
 }
 
 fn default_evaluation() -> usize {
@@ -53,7 +55,7 @@ impl DataConfig {
     /// smaller.
     pub fn largest_batch(&self, batch_size: usize) -> usize {
         match self {
-            Self::Fresh { .. } => batch_size,
+            Self::Fresh { .. } | Self::Whole {} => batch_size,
             Self::Fixed { train, .. } => batch_size.min(*train),
         }
     }
@@ -62,7 +64,7 @@ impl DataConfig {
     pub fn examples_of(&self, batches: u64, batch_size: usize) -> f64 {
         let full = |batches: u64| batches as f64 * batch_size as f64;
         match self {
-            Self::Fresh { .. } => full(batches),
+            Self::Fresh { .. } | Self::Whole {} => full(batches),
             Self::Fixed { train, .. } => {
                 let per_epoch = train.div_ceil(batch_size.max(1)).max(1) as u64;
                 (batches / per_epoch) as f64 * *train as f64 + full(batches % per_epoch)
@@ -70,10 +72,10 @@ impl DataConfig {
         }
     }
 
-    /// Number of examples of a part: for training on fresh examples, 0.
+    /// Number of examples of a part: for training on fresh examples, 0; also for `whole`, where the task decides.
     pub fn size(&self, split: Split) -> usize {
         match (self, split) {
-            (Self::Fresh { .. }, Split::Train) => 0,
+            (Self::Fresh { .. }, Split::Train) | (Self::Whole {}, _) => 0,
             (Self::Fixed { train, .. }, Split::Train) => *train,
             (Self::Fresh { validation, .. } | Self::Fixed { validation, .. }, Split::Validation) => *validation,
             (Self::Fresh { test, .. } | Self::Fixed { test, .. }, Split::Test) => *test,
@@ -84,6 +86,7 @@ impl DataConfig {
     pub fn validate(&self) -> Vec<TaskError> {
         let sizes = match *self {
             Self::Fresh { test, .. } => [None, TaskError::below("fresh.test", test, 1)],
+            Self::Whole {} => [None, None],
             Self::Fixed { train, test, .. } => {
                 [TaskError::below("fixed.train", train, 1), TaskError::below("fixed.test", test, 1)]
             }
@@ -102,6 +105,7 @@ pub struct Source {
     fixed: Vec<Example>,
     /// The newest epoch of a fixed set, with the order of its examples.
     order: Mutex<Option<(u64, Arc<[u32]>)>>,
+    characters_per_token: Option<f64>,
 }
 
 /// Number of examples that classical predictors are fitted to if training examples are fresh.
@@ -123,9 +127,10 @@ impl Source {
                 let draw = |i| task.training_example(FULL_SIZE, i, &mut seed.rng(Stream::Train, i));
                 (0..train as u64).map(draw).collect()
             }
-            DataConfig::Fresh { .. } => Vec::new(),
+            DataConfig::Fresh { .. } | DataConfig::Whole {} => Vec::new(),
         };
-        Self { task, seed, data, batch_size, fixed, order: Mutex::default() }
+        let characters_per_token = task.characters_per_token();
+        Self { task, seed, data, batch_size, fixed, order: Mutex::default(), characters_per_token }
     }
 
     /// The task that the examples come from.
@@ -136,7 +141,7 @@ impl Source {
     /// Training batch with this index, from 0; independent of all other batches.
     pub fn train_batch(&self, number: u64) -> Batch {
         match self.data {
-            DataConfig::Fresh { .. } => {
+            DataConfig::Fresh { .. } | DataConfig::Whole {} => {
                 let first = number * self.batch_size as u64;
                 let draw = |i| self.task.training_example(number, i, &mut self.seed.rng(Stream::Train, i));
                 self.stack((first..first + self.batch_size as u64).map(draw))
@@ -185,7 +190,11 @@ impl Source {
 
     fn stack(&self, examples: impl IntoIterator<Item = Example>) -> Batch {
         let units = self.task.scale().map(|scale| scale.targets.iter().map(|[_, deviation]| *deviation).collect());
-        Batch { units: units.unwrap_or_default(), ..Batch::stack(self.task.dims(), examples) }
+        Batch {
+            units: units.unwrap_or_default(),
+            characters_per_token: self.characters_per_token,
+            ..Batch::stack(self.task.dims(), examples)
+        }
     }
 
     fn batches_per_epoch(&self, train: usize) -> usize {

@@ -7,6 +7,7 @@ use crate::{
     batch::{Example, TaskDims},
     error::TaskError,
     files::Files,
+    language::Vocabulary,
     prompt::Layout,
     scale::Scale,
     seed::{SampleRng, Stream},
@@ -69,8 +70,15 @@ pub trait Task: Send + Sync {
         Vec::new()
     }
 
-    /// Scale of the data, for tasks whose scores are in the data's own units; `None` for generated data.
+    /// Scale of the data, for tasks whose scores are in the data's own units; empty where the data has no numbers. `None`
+    /// for generated data.
     fn scale(&self) -> Option<Scale> {
+        None
+    }
+
+    /// Number of characters per token of the test text, for tasks that predict all tokens of a text: their loss is also
+    /// given in bits per character. `None` for others.
+    fn characters_per_token(&self) -> Option<f64> {
         None
     }
 
@@ -131,9 +139,15 @@ pub trait TaskSpec {
         None
     }
 
-    /// The path of the data, which does not count as part of the data; `None` for tasks without files.
-    fn place_mut(&mut self) -> Option<&mut PathBuf> {
+    /// Numbers of validation and test examples, for tasks whose training examples are drawn without end but whose
+    /// evaluation examples are a fixed number; `None` for others.
+    fn held_evaluation(&self) -> Option<[usize; 2]> {
         None
+    }
+
+    /// The paths of its files, each with the key that names it; they do not count as part of the data.
+    fn places_mut(&mut self) -> Vec<(&'static str, &mut PathBuf)> {
+        Vec::new()
     }
 
     /// Sha256 of the data; `None` for tasks without files.
@@ -143,6 +157,11 @@ pub trait TaskSpec {
 
     /// Names of the data in its files; `None` for tasks without files.
     fn data_names(&self) -> Option<DataNames<'_>> {
+        None
+    }
+
+    /// The tokens that its inputs and targets are, for settled tasks of text; `None` for others.
+    fn vocabulary(&self) -> Option<Vocabulary> {
         None
     }
 

@@ -70,7 +70,7 @@ fn in_precision<'a>(init: Initializer<'a>, experiment: &Experiment) -> Initializ
 /// # Errors
 /// as [`open_task`]
 pub fn build_source(experiment: &Experiment) -> Result<Source, Error> {
-    let (seed, data) = (Seed(experiment.seed), experiment.data.clone());
+    let (seed, data) = (Seed(experiment.seed), experiment.examples());
     Ok(Source::new(open_task(experiment)?, seed, data, experiment.train.batch_size))
 }
 
@@ -82,7 +82,7 @@ pub fn build_source(experiment: &Experiment) -> Result<Source, Error> {
 pub fn open_task(experiment: &Experiment) -> Result<Box<dyn Task>, Error> {
     let task = &experiment.task;
     task.open(&data::files(""), Seed(experiment.seed)).map_err(|error| match error {
-        TaskError::Changed { .. } => Error::DataChanged { task: task.name(), error },
+        TaskError::Changed { key, .. } => Error::DataChanged { task: task.name(), key, error },
         TaskError::Key { .. } => Error::Task { task: task.name(), error },
     })
 }

@@ -182,10 +182,12 @@ pub enum Error {
         error: TaskError,
     },
     /// A file of a task's data has changed since it was first read.
-    #[error("task.{task}.path: {error}; give back the file, or train anew: other data is another run")]
+    #[error("task.{task}.{key}: {error}; give back the file, or train anew: other data is another run")]
     DataChanged {
         /// Name of the task.
         task: &'static str,
+        /// Key that names the file.
+        key: &'static str,
         /// Which file, and how it was.
         error: TaskError,
     },
@@ -196,6 +198,14 @@ pub enum Error {
     #[error("{task} has no distribution shifts; the tasks whose names begin with icl_ have")]
     NoShifts {
         /// Its name.
+        task: &'static str,
+    },
+    /// A network whose tokens are not those of a text.
+    #[error("{} was trained on the task {task}, which has no text; give a run of [task.language]", .path.display())]
+    NoText {
+        /// The checkpoint or run.
+        path: PathBuf,
+        /// Name of its task.
         task: &'static str,
     },
     /// Fine-tuning was told to start from two checkpoints.
@@ -344,6 +354,7 @@ impl Error {
             | Self::Task { .. }
             | Self::Constructed(_)
             | Self::NoShifts { .. }
+            | Self::NoText { .. }
             | Self::TwoStarts { .. }
             | Self::NoStart { .. }
             | Self::NothingToTrain { .. }

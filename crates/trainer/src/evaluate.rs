@@ -222,7 +222,8 @@ pub fn names(experiment: &Experiment) -> Result<Names, Error> {
     let metric = metric::metric_name(asks_for_classes(task.as_ref(), experiment.seed));
     let slices = task.slices().into_iter().map(|slice| format!("{metric}[{slice}]"));
     let absolute = task.scale().filter(|scale| !scale.targets.is_empty()).map(|_| metric::MAE.to_owned());
-    let scores = ["loss", metric].map(str::to_owned).into_iter().chain(absolute).chain(slices);
+    let bits = task.characters_per_token().map(|_| metric::BITS.to_owned());
+    let scores = ["loss", metric].map(str::to_owned).into_iter().chain(absolute).chain(bits).chain(slices);
     let classical = task.baselines().into_iter().map(|baseline| baseline.name().to_owned());
     Ok(Names {
         scores: scores.map(|name| test_name(&name)).collect(),

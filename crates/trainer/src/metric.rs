@@ -1,6 +1,6 @@
 //! Scores of predictions, computed on the host in f64 by the same code for networks and classical predictors.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, f64::consts::LN_2};
 
 use headway_tasks::{Batch, Targets};
 
@@ -17,6 +17,8 @@ pub struct Scores {
     metric: Mean,
     /// Mean absolute error, for tasks whose numbers have units.
     absolute: Mean,
+    /// Characters per token, for tasks of text.
+    characters: Option<f64>,
     per_slice: Vec<Mean>,
     /// Mean of each example, for the variation between examples.
     per_example: Vec<Mean>,
@@ -54,7 +56,7 @@ impl Scores {
     pub fn new(loss: Loss, slices: Vec<String>) -> Self {
         let [per_slice, per_example] = [vec![Mean::default(); slices.len()], vec![Mean::default(); slices.len()]];
         let [loss_sum, metric, absolute] = [Mean::default(); 3];
-        Self { loss, slices, loss_sum, metric, absolute, per_slice, per_example, classes: false }
+        Self { loss, slices, loss_sum, metric, absolute, characters: None, per_slice, per_example, classes: false }
     }
 
     /// Adds a batch. A prediction narrower than the network's is padded with zeros, as classical predictors intend.
@@ -63,6 +65,7 @@ impl Scores {
     /// prediction `[batch, seq_len, width]`, row-major; `model_width` is the width of the network's output
     pub fn add(&mut self, batch: &Batch, prediction: &[f32], width: usize, model_width: usize) {
         let seq_len = batch.dims.seq_len;
+        self.characters = batch.characters_per_token;
         let mut example = vec![Mean::default(); self.slices.len()];
         for (row, prediction) in prediction.chunks_exact(width).enumerate() {
             if batch.loss_mask[row] {
@@ -90,8 +93,8 @@ impl Scores {
         self.values().values().all(|value| value.is_finite())
     }
 
-    /// Values by name: `loss`, `mse` or `accuracy`, `mae` if numbers have units, and per slice `mse[slice]` or
-    /// `accuracy[slice]`. All except the loss are in the data's own units.
+    /// Values by name: `loss`, `mse` or `accuracy`, `mae` if numbers have units, `bits_per_character` if they are tokens of
+    /// a text, and per slice `mse[slice]` or `accuracy[slice]`. All except the loss are in the data's own units.
     pub fn values(&self) -> BTreeMap<String, f64> {
         let totals = [
             ("loss".to_owned(), self.loss_sum),
@@ -99,7 +102,9 @@ impl Scores {
             (MAE.to_owned(), self.absolute),
         ];
         let slices = self.of_slices(&self.per_slice);
-        totals.into_iter().chain(slices).filter_map(|(name, mean)| Some((name, mean.get()?))).collect()
+        let bits = self.characters.zip(self.loss_sum.get());
+        let bits = bits.map(|(characters, nats)| (BITS.to_owned(), nats / (LN_2 * characters)));
+        totals.into_iter().chain(slices).filter_map(|(name, mean)| Some((name, mean.get()?))).chain(bits).collect()
     }
 
     /// Standard error of each slice's value, taking examples as the independent observations.
@@ -198,6 +203,9 @@ impl Lead {
 
 /// Name of the mean absolute error.
 pub const MAE: &str = "mae";
+
+/// Name of the cross-entropy in bits per character of text.
+pub const BITS: &str = "bits_per_character";
 
 /// Mean absolute error at one position in the data's own units; `None` if they have none.
 fn absolute(batch: &Batch, row: usize, prediction: &[f32]) -> Option<f64> {

@@ -11,7 +11,7 @@ use std::{
 
 use headway_draw::{number, number_within};
 use headway_model::{InputDims, ModelConfig, weights};
-use headway_tasks::{DataConfig, TaskConfig};
+use headway_tasks::{Split, TaskConfig};
 
 use crate::error::Error;
 use headway_trainer::{
@@ -130,14 +130,13 @@ fn fenced(experiment: &Experiment, table: &str) -> String {
 
 fn task_section(experiment: &Experiment) -> String {
     let task = experiment.task.name();
-    let data = match experiment.data {
-        DataConfig::Fresh { validation, test } => format!(
-            "Training examples are drawn anew at every step; {validation} validation and {test} test examples are drawn apart."
-        ),
-        DataConfig::Fixed { train, validation, test } => format!(
-            "{train} training examples are drawn once; {validation} validation and {test} test examples are drawn apart."
-        ),
+    let examples = experiment.examples();
+    let [train, validation, test] = [Split::Train, Split::Validation, Split::Test].map(|split| examples.size(split));
+    let data = match train {
+        0 => "Training examples are drawn anew at every step".to_owned(),
+        train => format!("{train} training examples are drawn once"),
     };
+    let data = format!("{data}; {validation} validation and {test} test examples are drawn apart.");
     format!(
         "`{task}`: {}.\n\n{}\n\n{data} All are a pure function of the seed.",
         summary(&TaskConfig::list(), task),

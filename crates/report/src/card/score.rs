@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::{module::Module, tensor::Device};
 use headway_model::{Model, weights};
 use headway_plain::statistics;
-use headway_tasks::{Batch, Inputs, Split, Targets};
+use headway_tasks::{Batch, Split};
 
 use crate::error::Error;
 use crate::scores;
@@ -141,26 +141,7 @@ fn intervals(examples: &[(f64, BTreeMap<String, f64>)]) -> BTreeMap<String, Scor
     scores.filter(|(_, score)| score.mean.is_finite()).collect()
 }
 
-/// One example of a batch, as a batch of its own.
+/// One example of a batch, as a batch of its own, without slices.
 fn example(batch: &Batch, at: usize) -> Batch {
-    fn part<T: Clone>(all: &[T], size: usize, at: usize) -> Vec<T> {
-        let length = all.len() / size;
-        all[at * length..][..length].to_vec()
-    }
-    let size = batch.size;
-    Batch {
-        size: 1,
-        dims: batch.dims,
-        inputs: match &batch.inputs {
-            Inputs::Continuous(values) => Inputs::Continuous(part(values, size, at)),
-            Inputs::Tokens(ids) => Inputs::Tokens(part(ids, size, at)),
-        },
-        targets: match &batch.targets {
-            Targets::Continuous(values) => Targets::Continuous(part(values, size, at)),
-            Targets::Classes(classes) => Targets::Classes(part(classes, size, at)),
-        },
-        loss_mask: part(&batch.loss_mask, size, at),
-        slices: vec![None; batch.loss_mask.len() / size],
-        units: batch.units.clone(),
-    }
+    Batch { slices: vec![None; batch.dims.seq_len], ..batch.part(at..at + 1) }
 }

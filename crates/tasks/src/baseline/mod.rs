@@ -13,6 +13,7 @@ pub mod logistic_regression;
 pub mod lookup;
 pub mod mean;
 pub mod min_norm;
+pub mod n_gram;
 pub mod nearest_example;
 pub mod per_position;
 pub mod regression_tree;

@@ -31,7 +31,7 @@ pub use split::{FileSplit, Ranges};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FileConfig {
-    /// A `.csv` or `.npz` file, or a folder of `.npy` files; relative to the file that names it.
+    /// A `.csv` or `.npz` file, a packed `.csv.gz`, or a folder of `.npy` files; relative to the file that names it.
     pub path: PathBuf,
     /// Columns of a `.csv` file, in order, or the name of one array. Default `["inputs"]`.
     pub inputs: Vec<String>,
@@ -274,9 +274,11 @@ impl FileConfig {
         Ok((rows::of_arrays(x, y, group, self)?, sha256))
     }
 
-    /// Extension of the file's name.
+    /// Extension of the file's name; of a packed table, that of the table.
     fn ending(&self) -> &str {
-        self.path.extension().and_then(|ending| ending.to_str()).unwrap_or_default()
+        let name = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let packed = name.strip_suffix(".gz").filter(|name| name.ends_with(".csv"));
+        Path::new(packed.unwrap_or(name)).extension().and_then(|ending| ending.to_str()).unwrap_or_default()
     }
 }
 
@@ -341,7 +343,7 @@ impl TaskSpec for FileConfig {
             match &self.found {
                 Some(found) if found.sha256 != now.sha256 => {
                     let (path, then, now) = (files.path(&self.path), found.sha256.clone(), now.sha256);
-                    return Err(TaskError::Changed { path, then, now });
+                    return Err(TaskError::Changed { key: "path", path, then, now });
                 }
                 Some(found) if *found != now => {
                     let problem =
@@ -370,8 +372,8 @@ impl TaskSpec for FileConfig {
         self.sizes()
     }
 
-    fn place_mut(&mut self) -> Option<&mut PathBuf> {
-        Some(&mut self.path)
+    fn places_mut(&mut self) -> Vec<(&'static str, &mut PathBuf)> {
+        vec![("path", &mut self.path)]
     }
 
     fn data_sha256(&self) -> Option<&str> {

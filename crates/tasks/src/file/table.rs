@@ -90,6 +90,15 @@ impl<R: Read + Seek> Table<R> {
         number.ok_or_else(|| self.wrong(column, "is no number"))
     }
 
+    /// The number in a column of the current line; `None` if the cell is empty or one of the words for a missing number.
+    ///
+    /// # Errors
+    /// A sentence, if the cell is something else than a finite number.
+    pub fn number_or_missing(&mut self, column: usize, missing: &[&str]) -> Result<Option<f32>, String> {
+        let cell = &self.cells[column];
+        if cell.is_empty() || missing.contains(&cell) { Ok(None) } else { self.number(column).map(Some) }
+    }
+
     /// A sentence about what is wrong with a cell of the current line, with its position.
     pub fn wrong(&mut self, column: usize, problem: &str) -> String {
         format!("line {}, column `{}`: `{}` {problem}", self.line(), self.names[column], &self.cells[column])
@@ -159,6 +168,20 @@ mod tests {
             table.column("missing")
         };
         Table::open(Cursor::new(text)).and_then(read).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_missing_number_is_none_and_other_words_are_refused() {
+        let read = |text: &str| {
+            let mut table = Table::open(Cursor::new(text.to_owned()))?;
+            let mut all = Vec::new();
+            while table.next_line()? {
+                all.push(table.number_or_missing(1, &["N/A"])?);
+            }
+            Ok::<_, String>(all)
+        };
+        assert_eq!(read("t,x\n1,2.5\n2,N/A\n3,\n"), Ok(vec![Some(2.5), None, None]));
+        assert_eq!(read("t,x\n1,2.5\n2,n/a\n"), Err("line 3, column `x`: `n/a` is no number".to_owned()));
     }
 
     #[test]

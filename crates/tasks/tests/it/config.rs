@@ -99,6 +99,7 @@ fn sizes_that_make_no_sense_are_refused_by_key() {
         ("[icl_linear]\nd = 0\nn_points = 0\nnoise_std = -1", vec!["d", "n_points", "noise_std"]),
         ("[icl_linear]\nnoise_std = nan\ninput.normal = { mean = 1e300 }", vec!["input", "noise_std"]),
         ("[icl_sparse]\nd = 4\nn_nonzero = 5", vec!["n_nonzero"]),
+        ("[language]\nseq_len = 0\nstride = 1\ntest_tokens = 0", vec!["train", "seq_len", "stride", "test_tokens"]),
         ("[icl_sparse]\nn_nonzero = 0", vec!["n_nonzero"]),
         ("[icl_sparse]\ncurriculum.d_start = 2", vec!["n_nonzero"]),
         ("[icl_relu]\nd_hidden = 0", vec!["d_hidden"]),

@@ -3,15 +3,21 @@
 use headway_tasks::{Seed, TASKS, TaskConfig};
 use headway_testkit::laws;
 
-use crate::{TABLE, files};
+use crate::{TABLE, TEXT, files};
 
 /// Every task at its default sizes.
 fn every_task() -> impl Iterator<Item = TaskConfig> {
     TASKS.iter().map(|&(name, _)| {
         let mut config = TaskConfig::with_defaults(name).expect(name);
         assert_eq!(config.name(), name);
-        if let TaskConfig::File(file) = &mut config {
-            file.path = TABLE.into();
+        match &mut config {
+            TaskConfig::File(file) => file.path = TABLE.into(),
+            TaskConfig::Language(language) => {
+                for texts in [&mut language.train, &mut language.validation, &mut language.test] {
+                    texts.push(TEXT.into());
+                }
+            }
+            _ => {}
         }
         config.settle(&files()).expect(name);
         config
@@ -62,7 +68,7 @@ fn smaller_sizes_tell_of_answers_further_on_too() {
 /// The laws are not vacuous: this many tasks have answers ahead, and these know the best possible predictor.
 #[test]
 fn some_tasks_have_answers_ahead_and_some_know_the_best() {
-    assert_eq!(every_task().filter(|config| config.answers_ahead().is_some()).count(), 9);
+    assert_eq!(every_task().filter(|config| config.answers_ahead().is_some()).count(), 10);
     let knows =
         |config: &TaskConfig| config.open(&files(), Seed(7)).expect("no file is missing").best_possible().is_some();
     let known: Vec<&str> = every_task().filter(knows).map(|config| config.name()).collect();

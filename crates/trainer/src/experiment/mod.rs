@@ -251,6 +251,17 @@ impl Experiment {
         self.data.largest_batch(self.train.batch_size)
     }
 
+    /// Where examples come from, with the numbers that the task holds in the place of `whole`.
+    pub fn examples(&self) -> DataConfig {
+        match &self.data {
+            DataConfig::Whole {} => {
+                let [validation, test] = self.task.held_evaluation().unwrap_or_default();
+                DataConfig::Fresh { validation, test }
+            }
+            data => data.clone(),
+        }
+    }
+
     /// Lower bound on the memory that training needs; the examples include the micro-batches of one update. On the CPU
     /// all of it is memory of the machine.
     pub fn memory(&self) -> Memory {
@@ -260,10 +271,9 @@ impl Experiment {
             InputDims::Continuous { d_in } => d_in,
             InputDims::Tokens { .. } => 1,
         };
-        let held = match self.data {
-            DataConfig::Fixed { train, validation, test } => train as f64 + validation as f64 + test as f64,
-            DataConfig::Fresh { validation, test } => validation as f64 + test as f64,
-        };
+        let examples = self.examples();
+        let of_part = |split| examples.size(split) as f64;
+        let held = of_part(Split::Train) + of_part(Split::Validation) + of_part(Split::Test);
         let micro_batch = self.micro_batch() as f64;
         let number = 4.0 * dims.seq_len as f64;
         let example = number * (width as f64 + dims.d_out as f64);
@@ -298,7 +308,7 @@ impl Experiment {
 
     /// Whether a validation set is scored during training.
     pub fn validates(&self) -> bool {
-        self.train.eval_every > 0 && self.data.size(Split::Validation) > 0
+        self.train.eval_every > 0 && self.examples().size(Split::Validation) > 0
     }
 
     /// The resolved config as TOML.
@@ -406,6 +416,9 @@ impl Experiment {
         if let Some(held) = self.task.held_examples().filter(|_| sound) {
             problems.extend(beyond(&self.data, held));
         }
+        if sound {
+            problems.extend(not_whole(&self.data, &self.task));
+        }
         problems.extend(self.finetune.problems(&self.model));
         let task = task.into_iter().map(TaskError::into_parts);
         problems.extend(task.map(|(key, p)| (join(&format!("task.{}", self.task.name()), key), p)));
@@ -426,7 +439,8 @@ impl Experiment {
 fn beyond(data: &DataConfig, held: [usize; 3]) -> Vec<(String, String)> {
     let DataConfig::Fixed { train, validation, test } = *data else {
         let problem = "asks for new examples at every step, and a file has no more than it has: leave [data] out, or use [data.fixed]";
-        return vec![("data.fresh".to_owned(), problem.to_owned())];
+        let key = if matches!(data, DataConfig::Whole {}) { "data.whole" } else { "data.fresh" };
+        return vec![(key.to_owned(), problem.to_owned())];
     };
     let asked = [("train", train), ("validation", validation), ("test", test)];
     let too_many = asked.into_iter().zip(held).filter(|((_, asked), held)| asked > held);
@@ -435,6 +449,29 @@ fn beyond(data: &DataConfig, held: [usize; 3]) -> Vec<(String, String)> {
             format!("data.fixed.{part}"),
             format!("{asked} examples, and the split of the file has {held}; leave [data] out for all"),
         )
+    };
+    too_many.map(problem).collect()
+}
+
+/// What is wrong with the data section if it asks for what the task holds, and the task holds nothing, or for more than it
+/// holds.
+fn not_whole(data: &DataConfig, task: &TaskConfig) -> Vec<(String, String)> {
+    let (asked, held) = match (data, task.held_evaluation()) {
+        (DataConfig::Whole {}, None) if task.held_examples().is_none() => {
+            let problem = format!("{} holds no fixed validation and test examples: use [data.fresh]", task.name());
+            return vec![("data.whole".to_owned(), problem)];
+        }
+        (DataConfig::Fresh { validation, test }, Some(held)) => {
+            ([("fresh.validation", *validation), ("fresh.test", *test)], held)
+        }
+        (DataConfig::Fixed { validation, test, .. }, Some(held)) => {
+            ([("fixed.validation", *validation), ("fixed.test", *test)], held)
+        }
+        (_, _) => return Vec::new(),
+    };
+    let too_many = asked.into_iter().zip(held).filter(|((_, asked), held)| asked > held);
+    let problem = |((key, asked), held)| {
+        (format!("data.{key}"), format!("{asked} examples, and {} holds {held}; leave [data] out for all", task.name()))
     };
     too_many.map(problem).collect()
 }

@@ -57,6 +57,8 @@ impl Reader {
             // A file has a fixed number of examples.
             if let Some([train, validation, test]) = experiment.task.held_examples().filter(|_| !has_data) {
                 experiment.data = DataConfig::Fixed { train, validation, test };
+            } else if experiment.task.held_evaluation().is_some() && !has_data {
+                experiment.data = DataConfig::Whole {};
             }
             if !sets_attention {
                 experiment.let_attention_follow();
@@ -94,10 +96,17 @@ impl Reader {
     /// folder if the command line does.
     fn settle(&self, path: &Path, experiment: &mut Experiment) -> Option<Problem> {
         let table = format!("task.{}", experiment.task.name());
-        let path_key = join(&table, "path");
-        let is_given = self.overridden.keys().any(|set| is_same_or_below(&path_key, set));
-        let folder = path.parent().filter(|_| !is_given).unwrap_or(Path::new(""));
-        let files = data::files(std::env::current_dir().unwrap_or_default().join(folder));
+        let here = std::env::current_dir().unwrap_or_default();
+        let folder = here.join(path.parent().unwrap_or(Path::new("")));
+        for (key, place) in experiment.task.places_mut() {
+            let key = join(&table, key);
+            let is_given = self.overridden.keys().any(|set| is_same_or_below(&key, set));
+            // An empty path names nothing.
+            if !place.as_os_str().is_empty() {
+                *place = if is_given { &here } else { &folder }.join(&*place);
+            }
+        }
+        let files = data::files(here);
         let (key, problem) = experiment.task.settle(&files).err()?.into_parts();
         let key = join(&table, key);
         let origin = self.origin_of_value(&key);
