@@ -14,7 +14,7 @@ use headway_trainer::{
 
 use crate::{
     error::Error,
-    values::{overrides, parse_duration, parse_seed},
+    values::{overrides, parse_duration, parse_seed, parse_share, parse_temperature},
 };
 
 /// Train, evaluate and fine-tune attention-only transformers.
@@ -71,6 +71,8 @@ pub enum Verb {
     Eval(Eval),
     /// Answer the examples of a file with a checkpoint's network, in the units of its data.
     Predict(Predict),
+    /// Continue a text with the network of a run on text, token by token.
+    Generate(Generate),
     /// Look inside a network: its attention patterns, the effect of each head, what can be read after each layer, how
     /// it learns in context.
     Analyze(crate::analyze::args::Analyze),
@@ -457,6 +459,47 @@ pub struct Predict {
     pub device: DeviceSpec,
     /// Print one JSON document on standard output. Without --inputs it is the answer to one example, which is read
     /// from standard input as a JSON array [seq_len, d_in], or [seq_len] for tokens.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+Each token is drawn given the tokens before it, at most as many as the network was trained on.
+Low temperatures repeat what is likeliest; --top-k and --top-p leave out what is unlikely. The same
+prompt, options and seed give the same text. The files of the texts are not needed.
+
+  headway generate runs/language-1 --prompt 'It is a truth universally' --temperature 0.8
+  headway generate runs/language-1 --prompt 'CHAPTER' --length 2000 --top-p 0.9 --seed 3
+  headway generate runs/language-1 --prompt 'Mr. ' --temperature 0        # the likeliest token each time
+
+Try:  headway train experiments/language.toml --out runs/austen
+      headway generate runs/austen --prompt 'It is a truth'")]
+pub struct Generate {
+    /// Checkpoint folder, or run folder (its best checkpoint, else its newest), of a run on text.
+    pub checkpoint: PathBuf,
+    /// Text to continue.
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: String,
+    /// Number of tokens to add to it.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub length: u32,
+    /// Divides the logits before a token is drawn; 0 takes the likeliest token.
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = parse_temperature)]
+    pub temperature: f64,
+    /// Draw from this many likeliest tokens only.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub top_k: Option<u32>,
+    /// Draw from the fewest likeliest tokens only that have this probability together, above 0 and at most 1.
+    #[arg(long, value_name = "P", value_parser = parse_share)]
+    pub top_p: Option<f64>,
+    /// Seed of the draws.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse_seed)]
+    pub seed: u64,
+    /// Device to compute on: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Print one JSON document on standard output when the text is complete.
     #[arg(long)]
     pub json: bool,
 }

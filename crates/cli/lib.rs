@@ -18,6 +18,7 @@ mod error;
 mod eval;
 mod exchange;
 mod finetune;
+mod generate;
 mod list;
 mod merge;
 mod output;
@@ -62,6 +63,7 @@ pub fn main() -> ExitCode {
             Verb::Report(args) => report::run(args),
             Verb::Eval(args) => eval::run(args),
             Verb::Predict(args) => predict::run(args),
+            Verb::Generate(args) => generate::run(args),
             Verb::Analyze(args) => analyze::run(args),
             Verb::Check(args) => check::run(args),
             Verb::Show(args) => show::run(args),

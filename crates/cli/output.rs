@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     io::{ErrorKind, IsTerminal, Write},
+    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
@@ -29,17 +30,31 @@ use crate::stop;
 /// file, and nothing that a terminal would obey goes through it unseen.
 static UNFINISHED: Mutex<bool> = Mutex::new(false);
 
-/// Prints a line on standard output. A reader that has gone away is not an error, but a full disk is.
+/// Prints a line on standard output.
 pub fn line(text: impl AsRef<str>) {
     finish_line();
-    match writeln!(std::io::stdout(), "{}", printable(text.as_ref())) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            note(format!("error: cannot write to standard output: {error}"));
-            // When a terminal is closed, its output is closed too; the exit code is then that of the signal.
-            std::process::exit(i32::from(stop::code().max(1)));
-        }
-        _ => {}
+    if let Err(error) = writeln!(std::io::stdout(), "{}", printable(text.as_ref())) {
+        let _ = unwritten(&error);
     }
+}
+
+/// Prints a piece of a line on standard output at once. Stops if the reader has gone away.
+pub fn piece(text: &str) -> ControlFlow<()> {
+    let mut stdout = std::io::stdout();
+    match write!(stdout, "{}", printable(text)).and_then(|()| stdout.flush()) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => unwritten(&error),
+    }
+}
+
+/// What follows when standard output cannot be written. A reader that has gone away is not an error, but a full disk is.
+fn unwritten(error: &std::io::Error) -> ControlFlow<()> {
+    if error.kind() != ErrorKind::BrokenPipe {
+        note(format!("error: cannot write to standard output: {error}"));
+        // When a terminal is closed, its output is closed too; the exit code is then that of the signal.
+        std::process::exit(i32::from(stop::code().max(1)));
+    }
+    ControlFlow::Break(())
 }
 
 /// Prints a note for the user on standard error.

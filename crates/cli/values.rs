@@ -17,6 +17,18 @@ pub fn parse_seed(text: &str) -> Result<u64, String> {
     seed.ok_or_else(|| format!("a seed is a whole number from 0 to {LARGEST_SEED}"))
 }
 
+/// Parses a temperature of sampling.
+pub fn parse_temperature(text: &str) -> Result<f64, String> {
+    let temperature = text.parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0);
+    temperature.ok_or_else(|| format!("`{text}` is no temperature; give a number from 0 up"))
+}
+
+/// Parses a share of a probability.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|value: &f64| *value > 0.0 && *value <= 1.0);
+    share.ok_or_else(|| format!("`{text}` is no probability; give a number above 0 and at most 1"))
+}
+
 /// Parses a duration: `90s`, `30m`, `2h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time; write 90s, 30m or 2h");

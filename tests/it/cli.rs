@@ -713,6 +713,7 @@ mod texts {
             &["report"],
             &["eval"],
             &["predict"],
+            &["generate"],
             &["analyze"],
             &["analyze", "rank"],
             &["analyze", "paths"],

@@ -14,6 +14,7 @@ mod file_task;
 mod finetune;
 mod harness;
 mod kept;
+mod language;
 mod modules;
 mod pages;
 mod predict;

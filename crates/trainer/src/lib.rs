@@ -31,6 +31,7 @@ mod fault;
 pub mod finetune;
 mod fit;
 mod freeze;
+pub mod generate;
 pub mod import;
 pub mod json;
 mod layout;
