@@ -8,7 +8,7 @@ use headway_tasks::{Inputs, Seed, Stream, TaskDims, language::Vocabulary};
 use rand::RngExt;
 
 use crate::{
-    checkpoint::Checkpoint, device::OpenDevice, error::Error, evaluate, experiment::Experiment, loss,
+    checkpoint::Checkpoint, device::OpenDevice, error::Error, evaluate, experiment::Experiment, on_device,
     provenance::NETWORK,
 };
 
@@ -153,7 +153,7 @@ impl Generator {
             read.resize(seq_len, 0);
         }
         let dims = TaskDims { seq_len: read.len(), ..self.dims };
-        let output = self.model.forward(loss::input(&Inputs::Tokens(read), 1, dims, &self.device));
+        let output = self.model.forward(on_device::input(&Inputs::Tokens(read), 1, dims, &self.device));
         let logits = weights::to_host(output.narrow(1, last, 1).narrow(2, 0, self.dims.d_out));
         if logits.iter().all(|logit| logit.is_finite()) {
             return Ok(logits);
