@@ -39,7 +39,7 @@ pub(crate) struct Training {
 const MOST_THREADS: usize = 8;
 
 /// Threads that make training batches ahead of the steps on a device. A GPU's host has little else to do: one thread issues launches,
-/// and one hands them to the driver. On the CPU the steps use every core, and a further thread was no gain.
+/// and one hands them to the driver. On the CPU the steps use every core already.
 fn threads_ahead(device: &OpenDevice) -> usize {
     if !device.spec.is_gpu() {
         return 0;
