@@ -43,7 +43,7 @@ mod vector;
 use burn::{backend::DispatchDevice, tensor::Device};
 
 pub use adam::{AdamStep, adam};
-pub use attention::{Options, fused_attention, is_supported, packed_attention};
+pub use attention::{Options, fused_attention, is_on_matrix_units, is_supported, packed_attention};
 pub use cross_entropy::cross_entropy;
 pub use gelu::gelu;
 pub use joined::joined;

@@ -1,7 +1,7 @@
 //! Fused attention compared with attention written out in f64, forward and backward, on every device of the build.
 
 use burn::tensor::{Bool, Device, FloatDType, Tensor, TensorData};
-use headway_kernels::{Options, Precision, fused_attention};
+use headway_kernels::{Options, Precision, fused_attention, is_on_matrix_units};
 use headway_testkit::{assert_close, assert_close_of_scale, devices, numbers};
 
 /// One call: sizes, hidden pairs, and whether there is a bias.
@@ -359,37 +359,98 @@ fn keys_of_another_width_than_queries_are_refused() {
     fused_attention(zeros([1, 2, 3, 4]), zeros([1, 2, 3, 5]), zeros([1, 2, 3, 4]), None, None, options);
 }
 
-/// Half precision rounds the inputs and the output, but nothing in between.
+/// The numbers rounded to a precision. A number of tf32 is one of f32 whose last 13 bits are zero.
+fn rounded(values: &[f32], precision: Precision) -> Vec<f32> {
+    match precision {
+        Precision::Tf32 => values.iter().map(|x| f32::from_bits((x.to_bits() + 0x1000) & !0x1fff)).collect(),
+        _ => precision
+            .cast(tensor(values, [values.len()], &Device::flex()))
+            .cast(FloatDType::F32)
+            .try_into_vec_as()
+            .unwrap(),
+    }
+}
+
+/// Asserts that attention in a precision, and its gradients, are those of the rounded inputs in f64.
+///
+/// A kernel without matrix units rounds nothing but the output and the gradients, by half a unit of the precision; 1 unit is allowed
+/// for the output, and 4 for gradients, since they start from the rounded output. On matrix units the weights are rounded too, and in
+/// the backward pass the gradients of scores. That adds half a unit of Σ w |v| ≤ max |v|, which the largest output is up to four
+/// times smaller than: 4 units for the output and 8 for gradients, of which two products are made.
+fn check_rounded(case: Case, precision: Precision, device: &Device) {
+    let unit = 0.5_f64.powi(precision.bits() as i32);
+    let on_matrix_units = is_on_matrix_units(device, precision, [case.d_key, case.d_value]);
+    let units = if on_matrix_units { [4.0, 8.0] } else { [1.0, 4.0] };
+    let mut data = case.draw(14);
+    for values in [&mut data.q, &mut data.k, &mut data.v, &mut data.d_output] {
+        *values = rounded(values, precision);
+    }
+    let want = by_hand(&case, &data);
+    let device = device.clone().autodiff();
+    let q = tensor(&data.q, case.q_shape(), &device).require_grad();
+    let k = tensor(&data.k, case.k_shape(), &device).require_grad();
+    let v = tensor(&data.v, case.v_shape(), &device).require_grad();
+    let bias = case.bias.then(|| tensor(&data.bias, case.bias_shape(), &device).require_grad());
+    let hidden = case
+        .hidden
+        .then(|| Tensor::<2, Bool>::from_data(TensorData::new(data.hidden.clone(), [case.q_len, case.k_len]), &device));
+    let [half_q, half_k, half_v] = [&q, &k, &v].map(|tensor| precision.cast(tensor.clone()));
+    let options = Options { precision, ..case.options() };
+    let output = fused_attention(half_q, half_k, half_v, bias.clone(), hidden, options).cast(FloatDType::F32);
+    let gradients = (output.clone() * tensor(&data.d_output, output.dims(), &device)).sum().backward();
+    let name = format!("{precision:?}, {case:?} on {device:?}, on matrix units {on_matrix_units}");
+    let host = |tensor: Tensor<4>| tensor.try_into_vec_as::<f32>().unwrap();
+    assert_close(&format!("output, {name}"), &host(output.inner()), &want.output, units[0] * unit);
+    for (tensor, want) in [q, k, v].iter().zip(&want.gradients) {
+        let got = host(tensor.grad(&gradients).unwrap());
+        assert_close(&format!("gradient, {name}"), &got, want, units[1] * unit);
+    }
+    if let Some(bias) = bias {
+        let got = bias.grad(&gradients).unwrap().try_into_vec_as::<f32>().unwrap();
+        assert_close(&format!("gradient of the bias, {name}"), &got, &want.gradients[3], units[1] * unit);
+    }
+}
+
 #[test]
 fn half_precision_is_summed_in_single() {
-    for (dtype, unit) in [(FloatDType::F16, 1.0 / 2048.0), (FloatDType::BF16, 1.0 / 256.0)] {
+    for precision in [Precision::F16, Precision::Bf16] {
         for d_key in [3, 8] {
             let case = Case { q_len: 61, k_len: 131, d_key, d_value: d_key, causal: true, ..CASE };
-            for on in devices().into_iter().filter(|on| on.device.supports_dtype(dtype)) {
-                let rounded = |values: &[f32]| -> Vec<f32> {
-                    let tensor = tensor(values, [values.len()], &Device::flex()).cast(dtype).cast(FloatDType::F32);
-                    tensor.try_into_vec_as().unwrap()
-                };
-                let mut data = case.draw(14);
-                for values in [&mut data.q, &mut data.k, &mut data.v, &mut data.d_output] {
-                    *values = rounded(values);
-                }
-                let want = by_hand(&case, &data);
-                let device = on.device.clone().autodiff();
-                let q = tensor(&data.q, case.q_shape(), &device).require_grad();
-                let k = tensor(&data.k, case.k_shape(), &device).require_grad();
-                let v = tensor(&data.v, case.v_shape(), &device).require_grad();
-                let [half_q, half_k, half_v] = [&q, &k, &v].map(|tensor| tensor.clone().cast(dtype));
-                let output = fused_attention(half_q, half_k, half_v, None, None, case.options()).cast(FloatDType::F32);
-                let gradients = (output.clone() * tensor(&data.d_output, case.q_shape(), &device)).sum().backward();
-                let name = format!("{dtype:?}, d_key {d_key} on {}", on.name);
-                let host = |tensor: Tensor<4>| tensor.try_into_vec_as::<f32>().unwrap();
-                assert_close(&format!("output, {name}"), &host(output.inner()), &want.output, unit);
-                // The backward pass starts from the rounded output as well.
-                for (tensor, want) in [q, k, v].iter().zip(&want.gradients) {
-                    let got = host(tensor.grad(&gradients).unwrap());
-                    assert_close(&format!("gradient, {name}"), &got, want, 4.0 * unit);
-                }
+            for on in devices().into_iter().filter(|on| precision.is_available(&on.device)) {
+                check_rounded(case, precision, &on.device);
+            }
+        }
+    }
+}
+
+/// Every option, lengths that end inside tiles, and widths up to the widest, on matrix units: tensor cores.
+///
+/// Mesa's software adapter in Debian 12 has none: there this test has nothing to do, and says so in what it prints. It is a law for
+/// cards, and for a newer Mesa, whose software adapter multiplies eight rows of f16.
+#[test]
+fn attention_on_matrix_units() {
+    let base = Case { batch: 1, heads: 2, ..CASE };
+    let cases = [
+        Case { q_len: 67, k_len: 130, d_key: 64, d_value: 64, causal: true, ..base },
+        Case { q_len: 130, k_len: 67, d_key: 32, d_value: 32, causal: true, hidden: true, bias: true, ..base },
+        Case { q_len: 37, k_len: 75, d_key: 24, d_value: 40, bias: true, ..base },
+        Case { q_len: 45, k_len: 51, d_key: 17, d_value: 5, hidden: true, ..base },
+        Case { q_len: 1, k_len: 1, d_key: 2, d_value: 2, ..base },
+        Case { q_len: 70, k_len: 70, d_key: 128, d_value: 128, causal: true, ..base },
+        // Scores of size hundreds: the base of a row's weights rises again and again.
+        Case { q_len: 19, k_len: 300, d_key: 16, d_value: 16, size: 12.0, ..base },
+    ];
+    for on in devices() {
+        for precision in [Precision::F16, Precision::Bf16, Precision::Tf32] {
+            let has = precision.is_available(&on.device) && is_on_matrix_units(&on.device, precision, [64; 2]);
+            println!("{}: {}", on.name, if has { precision.name() } else { "no matrix units for this precision" });
+            for case in cases.iter().filter(|_| has) {
+                assert!(
+                    is_on_matrix_units(&on.device, precision, [case.d_key, case.d_value]),
+                    "{case:?} on {}",
+                    on.name
+                );
+                check_rounded(*case, precision, &on.device);
             }
         }
     }

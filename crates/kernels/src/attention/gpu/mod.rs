@@ -4,15 +4,16 @@
 //! compute it.
 
 mod rows;
+mod tensor;
 
 use burn::{
     backend::{TensorMetadata, tensor::FloatTensor},
     tensor::DType,
 };
-use burn_cubecl::{CubeBackend, kernel::into_contiguous, tensor::CubeTensor};
+use burn_cubecl::{CubeBackend, CubeDevice, kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::{ir::ElemType, zspace::metadata::Metadata};
 
-use crate::gpu::empty_like;
+use crate::{Precision, gpu::empty_like};
 
 use super::{
     AttentionPasses, FusedAttention, Gradients, Inputs, MaybeBool, MaybeFloat, Options, Sizes, computes,
@@ -46,7 +47,10 @@ impl Call {
 
 /// Writes the output, and the natural logarithm of each query's sum of exponentials, which is 10³⁰ for a query that sees no key.
 fn forward(call: &Call, output: &CubeTensor, log_sums: &CubeTensor) {
-    rows::forward(call, output, log_sums);
+    match tensor::choose(call) {
+        Some(choice) => tensor::forward(call, &choice, output, log_sums),
+        None => rows::forward(call, output, log_sums),
+    }
 }
 
 /// Writes the gradients of queries, keys and values; returns that of the bias.
@@ -57,7 +61,19 @@ fn backward(
     d_output: &CubeTensor,
     gradients: [&CubeTensor; 3],
 ) -> Option<CubeTensor> {
-    rows::backward(call, output, log_sums, d_output, gradients)
+    match tensor::choose(call) {
+        Some(choice) => {
+            let deltas = tensor::backward(call, &choice, output, log_sums, d_output, gradients);
+            rows::backward_of_bias(call, log_sums, d_output, &deltas)
+        }
+        None => rows::backward(call, output, log_sums, d_output, gradients),
+    }
+}
+
+/// Whether inputs of a precision, with channels `[d_key, d_value]`, are computed on the device's matrix units.
+pub(super) fn is_on_matrix_units(device: &CubeDevice, precision: Precision, widths: [usize; 2]) -> bool {
+    let client = device.client();
+    tensor::Choice::new(client.properties(), precision.dtype().into(), precision, widths, false, [0; 3]).is_some()
 }
 
 /// The tensor with a dense last axis, which the kernels need.

@@ -594,12 +594,23 @@ pub(super) fn backward(
             types,
         );
     }
+    backward_of_bias(call, log_sums, d_output, &deltas)
+}
+
+/// The gradient of the bias, if there is one, given δ = Σ_c dO_c O_c of each query.
+pub(super) fn backward_of_bias(
+    call: &Call,
+    log_sums: &CubeTensor,
+    d_output: &CubeTensor,
+    deltas: &CubeTensor,
+) -> Option<CubeTensor> {
+    let Call { inputs: Inputs { q, k, v, bias, hidden }, sizes, options, firsts } = call;
     bias.as_ref().map(|bias| {
-        let d_bias = empty_like(q, [heads, sizes.distances()], DType::F32);
+        let d_bias = empty_like(q, [sizes.heads, sizes.distances()], DType::F32);
         bias_kernel::launch(
-            client,
-            cubes(sizes.distances(), heads, 1),
-            units,
+            &q.client,
+            cubes(sizes.distances(), sizes.heads, 1),
+            CubeDim::new_1d(UNITS as u32),
             argument(q),
             argument(k),
             argument(v),
@@ -607,11 +618,11 @@ pub(super) fn backward(
             hidden.as_ref().map(argument).into(),
             argument(d_output),
             argument(log_sums),
-            argument(&deltas),
+            argument(deltas),
             argument(&d_bias),
             options.scale,
-            plan,
-            types,
+            Plan::new(*sizes, *options, *firsts),
+            call.types(),
         );
         d_bias
     })
