@@ -43,7 +43,7 @@ impl Plan {
     /// Bytes of shared memory of a kernel: rows of both sides, products, weights, and some numbers a row.
     pub fn cmma_bytes(&self, owned: usize, walked: usize, bytes: usize) -> usize {
         bytes * (self.owned() * (owned + self.weights()) + self.tile * walked)
-            + 4 * (self.owned() * (self.products() + 1) + 2 * self.tile + self.planes)
+            + 4 * (self.owned() * (self.products() + 1) + 2 * self.tile + 1)
     }
 }
 
@@ -377,9 +377,9 @@ pub fn forward_kernel<F: Float, E: Float, B: Int, N: Size>(
     let mut weights =
         Shared::<[Vector<E, Const<4>>]>::new_aligned_slice(comptime!(plan.owned() * plan.weights() / 4), 32usize);
     let mut factors = Shared::<[f32]>::new_slice(comptime!(plan.owned()));
-    // Of each plane the tile, plus one, in which a row's weights last got a new base.
-    let mut rising = Shared::<[u32]>::new_slice(plan.planes);
-    rising[plane] = 0u32;
+    // The last tile, plus one, in which a row's weights got a new base. It is one for all planes, so that all go the same way past barriers.
+    let mut rising = Shared::<[u32]>::new_slice(1usize);
+    rising[0] = 0u32;
     let mut bases = Array::<f32>::new(turns);
     let mut totals = Array::<f32>::new(turns);
     #[unroll]
@@ -412,13 +412,13 @@ pub fn forward_kernel<F: Float, E: Float, B: Int, N: Size>(
             if top > bases[turn] + SLACK {
                 factor = (bases[turn] - top).exp();
                 bases[turn] = top;
-                rising[plane] = first as u32 + 1;
+                rising[0] = first as u32 + 1;
             }
             totals[turn] *= factor;
             factors[plane * plan.rows + row] = factor;
         }
-        sync_plane();
-        if rising[plane] == first as u32 + 1 {
+        sync_cube();
+        if rising[0] == first as u32 + 1 {
             rescale(&mut mixed, &factors, &mut products, value_width, plan);
         }
         #[unroll]
