@@ -378,7 +378,7 @@ fn rounded(values: &[f32], precision: Precision) -> Vec<f32> {
 /// the backward pass the gradients of scores. That adds half a unit of Σ w |v| ≤ max |v|, which the largest output is up to four
 /// times smaller than: 4 units for the output and 8 for gradients, of which two products are made.
 fn check_rounded(case: Case, precision: Precision, device: &Device) {
-    let unit = 0.5_f64.powi(precision.bits() as i32);
+    let unit = 0.5_f64.powi(precision.bits().cast_signed());
     let on_matrix_units = is_on_matrix_units(device, precision, [case.d_key, case.d_value]);
     let units = if on_matrix_units { [4.0, 8.0] } else { [1.0, 4.0] };
     let mut data = case.draw(14);

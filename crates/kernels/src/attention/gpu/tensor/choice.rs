@@ -124,10 +124,7 @@ fn cooperative(
     let most = device.hardware.max_shared_memory_size.min(MOST_BYTES);
     SIZES
         .into_iter()
-        .map(|(planes, tile)| {
-            let (pad, ahead) = (16 / bytes, false);
-            Plan { shape, lanes, planes, rows, tile, widths, pad, ahead, causal, firsts }
-        })
+        .map(|(planes, tile)| Plan { shape, lanes, planes, rows, tile, widths, pad: 16 / bytes, causal, firsts })
         .filter(|plan| [n, k, 4 * (lanes / rows).max(1)].iter().all(|unit| plan.tile.is_multiple_of(*unit)))
         .find(|plan| plan.cmma_bytes(owned, walked, bytes) <= most)
 }
@@ -160,12 +157,10 @@ fn manual(
     let both = widths[0] + widths[1] + 2 * pad;
     let owned = if walk == Walk::Forward { widths[0] + pad } else { both };
     let tile = if both <= 128 + 2 * pad && bytes == 2 { 64 } else { 32 };
-    // In the backward pass a tile to come takes more registers than it is worth: half as many cubes would share a multiprocessor.
-    let ahead = walk == Walk::Forward;
     let most = hardware.max_shared_memory_size.min(MOST_BYTES_OF_MMA);
     [4, 2, 1]
         .into_iter()
-        .map(|planes| Plan { shape, lanes: 32, planes, rows: 16, tile, widths, pad, ahead, causal, firsts })
+        .map(|planes| Plan { shape, lanes: 32, planes, rows: 16, tile, widths, pad, causal, firsts })
         .find(|plan| plan.mma_bytes(owned, both, bytes) <= most)
 }
 
@@ -178,7 +173,10 @@ pub(super) fn vector_size(device: &DeviceProperties, bytes: usize, sizes: &[usiz
 #[cfg(test)]
 mod tests {
     use cubecl::{
-        ir::{DeviceIdentity, HardwareProperties, MemoryDeviceProperties, features::MmaConfig},
+        ir::{
+            DeviceIdentity, HardwareProperties, MemoryDeviceProperties,
+            features::{Features, MmaConfig},
+        },
         profile::TimingMethod,
     };
 
@@ -206,7 +204,7 @@ mod tests {
         };
         let memory = MemoryDeviceProperties::new(1 << 30, 256);
         let identity = DeviceIdentity { name: String::new(), fingerprint: String::new(), physical: None };
-        let mut device = DeviceProperties::new(Default::default(), memory, hardware, TimingMethod::System, identity);
+        let mut device = DeviceProperties::new(Features::default(), memory, hardware, TimingMethod::System, identity);
         device.features.plane.insert(Plane::Ops);
         device.features.plane.insert(Plane::Sync);
         for (kind, [m, n, k]) in products {

@@ -338,37 +338,21 @@ pub fn forward_kernel<F: Float, E: Float, B: Int, N: Size>(
     let end = keys_seen(first_owned + comptime!(plan.owned()), q_len, k_len, plan.causal);
     let (of_keys, of_values) =
         comptime!((share(plan.tile, key_width, size, plan), share(plan.tile, value_width, size, plan)));
+    // The tile to come, read while the one in front of it is in use. In the backward pass that takes more registers than it is worth.
     let mut next_keys = Array::<Vector<F, N>>::new(of_keys);
     let mut next_values = Array::<Vector<F, N>>::new(of_values);
-    if comptime!(plan.ahead) {
-        fetch::<F, N>(k, &mut next_keys, 0usize, 0usize, of_keys, key_width, comptime!(plan.firsts[1]), plan);
-        fetch::<F, N>(v, &mut next_values, 0usize, 0usize, of_values, value_width, comptime!(plan.firsts[2]), plan);
-    }
+    fetch::<F, N>(k, &mut next_keys, 0usize, 0usize, of_keys, key_width, comptime!(plan.firsts[1]), plan);
+    fetch::<F, N>(v, &mut next_values, 0usize, 0usize, of_values, value_width, comptime!(plan.firsts[2]), plan);
     let mut first = 0usize;
     while first < end {
-        if comptime!(!plan.ahead) {
-            fetch::<F, N>(k, &mut next_keys, first, 0usize, of_keys, key_width, comptime!(plan.firsts[1]), plan);
-            fetch::<F, N>(v, &mut next_values, first, 0usize, of_values, value_width, comptime!(plan.firsts[2]), plan);
-        }
         sync_cube();
         keep::<F, E, N>(&next_keys, k, &mut keys, first, 0usize, of_keys, plan.tile, key_width, plan);
         keep::<F, E, N>(&next_values, v, &mut values, first, 0usize, of_values, plan.tile, value_width, plan);
         sync_cube();
-        if comptime!(plan.ahead) {
-            let next = first + plan.tile;
-            if next < end {
-                fetch::<F, N>(k, &mut next_keys, next, 0usize, of_keys, key_width, comptime!(plan.firsts[1]), plan);
-                fetch::<F, N>(
-                    v,
-                    &mut next_values,
-                    next,
-                    0usize,
-                    of_values,
-                    value_width,
-                    comptime!(plan.firsts[2]),
-                    plan,
-                );
-            }
+        let next = first + plan.tile;
+        if next < end {
+            fetch::<F, N>(k, &mut next_keys, next, 0usize, of_keys, key_width, comptime!(plan.firsts[1]), plan);
+            fetch::<F, N>(v, &mut next_values, next, 0usize, of_values, value_width, comptime!(plan.firsts[2]), plan);
         }
         let mut scores = multiply::<E, N, R>(&queries, &keys, key_width, plan);
         score::<B>(&mut scores, &bias, &hidden, scale, first_row, first, q_len, k_len, true, plan);
@@ -507,40 +491,12 @@ pub fn queries_kernel<F: Float, E: Float, B: Int, N: Size>(
     stage::<F, E, N>(q, &mut queries, first_owned, comptime!(plan.owned()), key_width, comptime!(plan.firsts[0]), plan);
     stage::<F, E, N>(d_output, &mut d_mixed, first_owned, comptime!(plan.owned()), value_width, 0usize, plan);
     let end = keys_seen(first_owned + comptime!(plan.owned()), q_len, k_len, plan.causal);
-    let (of_keys, of_values) =
-        comptime!((share(plan.tile, key_width, size, plan), share(plan.tile, value_width, size, plan)));
-    let mut next_keys = Array::<Vector<F, N>>::new(of_keys);
-    let mut next_values = Array::<Vector<F, N>>::new(of_values);
-    if comptime!(plan.ahead) {
-        fetch::<F, N>(k, &mut next_keys, 0usize, 0usize, of_keys, key_width, comptime!(plan.firsts[1]), plan);
-        fetch::<F, N>(v, &mut next_values, 0usize, 0usize, of_values, value_width, comptime!(plan.firsts[2]), plan);
-    }
     let mut first = 0usize;
     while first < end {
-        if comptime!(!plan.ahead) {
-            fetch::<F, N>(k, &mut next_keys, first, 0usize, of_keys, key_width, comptime!(plan.firsts[1]), plan);
-            fetch::<F, N>(v, &mut next_values, first, 0usize, of_values, value_width, comptime!(plan.firsts[2]), plan);
-        }
         sync_cube();
-        keep::<F, E, N>(&next_keys, k, &mut keys, first, 0usize, of_keys, plan.tile, key_width, plan);
-        keep::<F, E, N>(&next_values, v, &mut values, first, 0usize, of_values, plan.tile, value_width, plan);
+        stage::<F, E, N>(k, &mut keys, first, plan.tile, key_width, comptime!(plan.firsts[1]), plan);
+        stage::<F, E, N>(v, &mut values, first, plan.tile, value_width, comptime!(plan.firsts[2]), plan);
         sync_cube();
-        if comptime!(plan.ahead) {
-            let next = first + plan.tile;
-            if next < end {
-                fetch::<F, N>(k, &mut next_keys, next, 0usize, of_keys, key_width, comptime!(plan.firsts[1]), plan);
-                fetch::<F, N>(
-                    v,
-                    &mut next_values,
-                    next,
-                    0usize,
-                    of_values,
-                    value_width,
-                    comptime!(plan.firsts[2]),
-                    plan,
-                );
-            }
-        }
         let mut scores = multiply::<E, N, R>(&queries, &keys, key_width, plan);
         let d_scores = multiply::<E, N, R>(&d_mixed, &values, value_width, plan);
         score::<B>(&mut scores, &bias, &hidden, scale, first_row, first, q_len, k_len, true, plan);
@@ -608,23 +564,11 @@ pub fn keys_kernel<F: Float, E: Float, B: Int, N: Size>(
         comptime!(plan.firsts[2]),
         plan,
     );
-    let (of_queries, of_d_mixed) =
-        comptime!((share(plan.tile, key_width, size, plan), share(plan.tile, value_width, size, plan)));
-    let mut next_queries = Array::<Vector<F, N>>::new(of_queries);
-    let mut next_d_mixed = Array::<Vector<F, N>>::new(of_d_mixed);
     let mut first = queries_from(first_owned, q_len, k_len, plan);
-    if comptime!(plan.ahead) {
-        fetch::<F, N>(q, &mut next_queries, first, 0usize, of_queries, key_width, comptime!(plan.firsts[0]), plan);
-        fetch::<F, N>(d_output, &mut next_d_mixed, first, 0usize, of_d_mixed, value_width, 0usize, plan);
-    }
     while first < q_len {
-        if comptime!(!plan.ahead) {
-            fetch::<F, N>(q, &mut next_queries, first, 0usize, of_queries, key_width, comptime!(plan.firsts[0]), plan);
-            fetch::<F, N>(d_output, &mut next_d_mixed, first, 0usize, of_d_mixed, value_width, 0usize, plan);
-        }
         sync_cube();
-        keep::<F, E, N>(&next_queries, q, &mut queries, first, 0usize, of_queries, plan.tile, key_width, plan);
-        keep::<F, E, N>(&next_d_mixed, d_output, &mut d_mixed, first, 0usize, of_d_mixed, plan.tile, value_width, plan);
+        stage::<F, E, N>(q, &mut queries, first, plan.tile, key_width, comptime!(plan.firsts[0]), plan);
+        stage::<F, E, N>(d_output, &mut d_mixed, first, plan.tile, value_width, 0usize, plan);
         let mut at = UNIT_POS as usize;
         while at < plan.tile {
             let mut log_sum = f32::new(0.0);
@@ -638,22 +582,6 @@ pub fn keys_kernel<F: Float, E: Float, B: Int, N: Size>(
             at += comptime!(plan.planes * plan.lanes);
         }
         sync_cube();
-        if comptime!(plan.ahead) {
-            let next = first + plan.tile;
-            if next < q_len {
-                fetch::<F, N>(
-                    q,
-                    &mut next_queries,
-                    next,
-                    0usize,
-                    of_queries,
-                    key_width,
-                    comptime!(plan.firsts[0]),
-                    plan,
-                );
-                fetch::<F, N>(d_output, &mut next_d_mixed, next, 0usize, of_d_mixed, value_width, 0usize, plan);
-            }
-        }
         let mut scores = multiply::<E, N, R>(&keys, &queries, key_width, plan);
         let mut d_scores = multiply::<E, N, R>(&values, &d_mixed, value_width, plan);
         score::<B>(&mut scores, &bias, &hidden, scale, first_row, first, q_len, k_len, false, plan);

@@ -27,8 +27,6 @@ pub struct Plan {
     pub widths: [usize; 2],
     /// Numbers between the rows of a tile in shared memory, so that the rows begin in different banks.
     pub pad: usize,
-    /// Whether a tile is read while the one in front of it is in use.
-    pub ahead: bool,
     pub causal: bool,
     /// Numbers in front of the first query, key and value in the memory of their tensors, and of their gradients in theirs.
     pub firsts: [usize; 3],
