@@ -239,8 +239,9 @@ mod tests {
     fn an_array_that_no_device_holds_is_an_error() -> Result<(), Error> {
         let name = headway_testkit::gpu_name();
         let (gpu, _) = name.parse::<DeviceSpec>().map_err(Error::Device)?.open()?;
-        let work =
-            || Ok(headway_model::weights::to_host(burn::tensor::Tensor::<1>::zeros([1 << 40], &gpu.device)).len());
+        let work = || {
+            Ok(headway_model::weights::to_host(burn::tensor::Tensor::<1>::zeros([1_usize << 40], &gpu.device)).len())
+        };
         let error = within(&gpu, &NEEDED, work).err().map(|error| (error.kind().exit_code(), error.to_string()));
         let (code, text) = error.unwrap_or_default();
         assert!(code == 4 && text.contains(&format!("out of memory: {name}")), "{text}");
