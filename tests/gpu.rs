@@ -157,3 +157,12 @@ fn a_precision_that_the_device_lacks_is_refused() {
         on(&lab, gpu, &words).fail(4, &[&format!("cannot compute with train.precision = \"{precision}\"")]);
     }
 }
+
+/// In a process of its own: a device's memory is that of all threads.
+#[test]
+fn many_steps_take_no_more_memory_than_a_few() {
+    let soaked = on(&Lab::new(), &gpu_name(), &["bench", "A1", "--soak", "50", "--json"]).succeed().json();
+    let moments = soaked[0]["moments"].as_array().unwrap();
+    let taken: Vec<u64> = moments.iter().map(|moment| moment["device_bytes"].as_u64().unwrap()).collect();
+    assert!(taken.len() == 10 && taken[2..].iter().all(|bytes| *bytes == taken[2]), "{taken:?}");
+}

@@ -92,7 +92,7 @@ pub fn is_supported(device: &Device) -> bool {
 pub fn is_on_matrix_units(device: &Device, precision: Precision, widths: [usize; 2]) -> bool {
     #[allow(unreachable_patterns, reason = "which devices there are depends on the features of burn")]
     match device.clone().inner().as_dispatch() {
-        #[cfg(all(feature = "gpu", not(feature = "fusion")))]
+        #[cfg(feature = "gpu")]
         DispatchDevice::Cube(device) => gpu::is_on_matrix_units(device, precision, widths),
         _ => false,
     }
