@@ -187,7 +187,9 @@ impl Capture {
         self.prepared = false;
         let captured = Captured::new(&self.device, || {
             let mut update = Update::of(layouts.iter().copied());
-            batches.iter().for_each(|batch| update.add(trainable, batch));
+            for batch in batches {
+                update.add(trainable, batch);
+            }
             update.apply(trainable, optimizer, self.clip_norm)
         });
         let why = match captured {
