@@ -99,6 +99,7 @@ pub struct TrainConfig {
     pub early_stopping: Option<EarlyStopping>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_exact(precision: &Precision) -> bool {
     *precision == Precision::F32
 }
