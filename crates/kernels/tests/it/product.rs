@@ -1,5 +1,7 @@
 //! Products in every precision of every device, compared with f64: the operands are rounded as the name says, and nothing else is.
 
+#![allow(clippy::many_single_char_names, reason = "the names of the formulas")]
+
 use burn::tensor::{Tensor, TensorData};
 use headway_kernels::{Precision, joined, linear, matmul};
 use headway_testkit::{
