@@ -3,7 +3,7 @@
 use burn::{module::Module, tensor::Device};
 use headway_draw::{Pattern, Patterns};
 use headway_model::{Model, weights};
-use headway_tasks::{Source, Split, language::Vocabulary};
+use headway_tasks::{Source, Split, Vocabulary};
 
 use crate::error::Error;
 use headway_trainer::loss;

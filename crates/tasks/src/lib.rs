@@ -28,6 +28,7 @@ pub mod seq2seq;
 mod shift;
 mod source;
 mod task;
+mod vocabulary;
 
 pub use batch::{Batch, Example, Inputs, Targets, TaskDims, TaskInput};
 pub use breaks::breaks;
@@ -43,3 +44,4 @@ pub use seed::{LARGEST_SEED, Probe, SampleRng, Seed, Stream};
 pub use shift::{SHIFTS, Shift};
 pub use source::{DataConfig, Source};
 pub use task::{DataNames, Split, Task, TaskSpec};
+pub use vocabulary::{NoToken, Tokens, Unknown, Vocabulary};

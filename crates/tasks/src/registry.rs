@@ -12,14 +12,13 @@ use crate::{
     error::TaskError,
     file,
     files::Files,
-    icl,
-    language::{self, Vocabulary},
-    recall,
+    icl, language, recall,
     registered::{self, Entry, Listed, RegisterError, RegisteredTask},
     seed::{Seed, Stream},
     seq2seq,
     shift::Shift,
     task::{DataNames, Task, TaskSpec},
+    vocabulary::Vocabulary,
 };
 
 /// Declares the list of tasks once: config names, dispatch and `headway list tasks` all come from it.

@@ -7,11 +7,11 @@ use crate::{
     batch::{Example, TaskDims},
     error::TaskError,
     files::Files,
-    language::Vocabulary,
     prompt::Layout,
     scale::Scale,
     seed::{SampleRng, Stream},
     shift::Shift,
+    vocabulary::Vocabulary,
 };
 
 /// A part of the data.

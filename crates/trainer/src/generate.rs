@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, path::Path};
 
 use burn::{module::Module, tensor::Device};
 use headway_model::{Model, weights};
-use headway_tasks::{Inputs, Seed, Stream, TaskDims, language::Vocabulary};
+use headway_tasks::{Inputs, Seed, Stream, TaskDims, Vocabulary};
 use rand::RngExt;
 
 use crate::{

@@ -1,7 +1,6 @@
 //! Language modelling: predicting the next token of a text.
 
 mod texts;
-mod vocabulary;
 mod window;
 
 use std::{path::PathBuf, sync::Arc};
@@ -17,9 +16,9 @@ use crate::{
     scale::Scale,
     seed::SampleRng,
     task::{Split, Task, TaskSpec},
+    vocabulary::{MOST_TOKENS, Tokens, Unknown, Vocabulary},
 };
 use texts::{ReadFile, Texts};
-pub use vocabulary::{NoToken, Tokens, Unknown, Vocabulary};
 use window::{Window, Windows, first};
 
 /// Texts, and how they are read.
@@ -153,7 +152,7 @@ impl LanguageConfig {
         let found = self.found.as_ref()?;
         let characters: Vec<char> = found.characters.iter().flat_map(|characters| characters.chars()).collect();
         let is_sound = characters.is_sorted_by(|a, b| a < b)
-            && characters.len() < vocabulary::MOST_TOKENS
+            && characters.len() < MOST_TOKENS
             && characters.is_empty() == (self.tokens == Tokens::Bytes);
         let problem = "is not what texts hold; leave it out, it is never to be written by hand".to_owned();
         (!is_sound).then_some(TaskError::Key { key: "found.characters", problem })

@@ -1,12 +1,16 @@
 //! Texts as tokens, read from files.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::{
-    LanguageConfig,
+use super::LanguageConfig;
+use crate::{
+    error::TaskError,
+    files::Files,
     vocabulary::{MOST_TOKENS, NoToken, Tokens, Vocabulary, utf8},
 };
-use crate::{error::TaskError, files::Files};
 
 /// A file of text that was read.
 #[derive(Debug)]
@@ -81,6 +85,6 @@ impl Texts {
     }
 }
 
-fn wrong(key: &'static str, files: &Files, path: &PathBuf, problem: &str) -> TaskError {
+fn wrong(key: &'static str, files: &Files, path: &Path, problem: &str) -> TaskError {
     TaskError::Key { key, problem: format!("{}: {problem}", files.path(path).display()) }
 }

@@ -3,8 +3,7 @@
 use std::{collections::BTreeSet, f64::consts::LN_2, io, path::Path};
 
 use headway_tasks::{
-    DataConfig, Files, Seed, Source, Split, Targets, TaskConfig, TaskError, TaskInput,
-    language::{NoToken, Vocabulary},
+    DataConfig, Files, NoToken, Seed, Source, Split, Targets, TaskConfig, TaskError, TaskInput, Vocabulary,
 };
 
 const SHORT: &str = "[language]\ntrain = [\"a.txt\", \"b.txt\"]\nvalidation = [\"b.txt\"]\ntest = [\"a.txt\"]\n";

@@ -30,7 +30,7 @@ pub enum Unknown {
 }
 
 /// Largest number of different tokens.
-pub(super) const MOST_TOKENS: usize = 1 << u16::BITS;
+pub(crate) const MOST_TOKENS: usize = 1 << u16::BITS;
 
 /// The tokens that texts consist of, numbered from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct NoToken {
 
 impl Vocabulary {
     /// The characters of some texts.
-    pub(super) fn of_characters(texts: &[&str], unknown: Unknown) -> Self {
+    pub(crate) fn of_characters(texts: &[&str], unknown: Unknown) -> Self {
         let characters: BTreeSet<char> = texts.iter().flat_map(|text| text.chars()).collect();
         Self::Characters { characters: characters.into_iter().collect(), has_unknown: unknown == Unknown::Replace }
     }
@@ -120,7 +120,7 @@ impl Vocabulary {
     }
 
     /// Number of characters in a text per token; 1 for an empty text. Of UTF-8, continuation bytes begin no character.
-    pub(super) fn characters_per_token<'a>(&self, texts: impl Iterator<Item = &'a [u16]>) -> f64 {
+    pub(crate) fn characters_per_token<'a>(&self, texts: impl Iterator<Item = &'a [u16]>) -> f64 {
         match self {
             Self::Characters { .. } => 1.0,
             Self::Bytes => {
@@ -144,7 +144,7 @@ impl fmt::Display for NoToken {
 }
 
 /// A file as text.
-pub(super) fn utf8(bytes: &[u8]) -> Result<&str, NoToken> {
+pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, NoToken> {
     std::str::from_utf8(bytes).map_err(|error| {
         let sound: Cow<'_, str> = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
         NoToken::at(&sound)
