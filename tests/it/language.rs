@@ -108,6 +108,23 @@ fn a_text_is_continued_by_the_likeliest_token_without_its_files_and_the_same_see
     assert_eq!(printed, format!("one two three{}\n", first["text"].as_str().unwrap()));
 }
 
+/// Texts lie beside the experiment, which a study runs in other folders and goes on with from its own.
+#[test]
+fn a_comparison_finds_the_texts_and_makes_sizes_equal_by_their_vocabulary() {
+    let lab = trained();
+    fs::create_dir(lab.path("studies")).unwrap();
+    let study = "title = \"t\"\nquestion = \"q\"\nseeds = { first = 0, count = 2 }\nmatch = [\"parameters\"]\n\
+        reference = \"plain\"\nlearning_rates = [1e-3]\n[[tasks]]\nname = \"text\"\nexperiment = \"../experiment.toml\"\n\
+        metric = \"test/bits_per_character\"\nset = { train.steps = 2, train.eval_every = 1, train.checkpoint_every = 0 }\n\
+        [[rows]]\nname = \"plain\"\n[[rows]]\nname = \"wide\"\nset = { model.d_model = 4, model.n_heads = 1, \
+        model.state_mixer = { ffn = { d_ffn = 3 } } }\nfree = \"model.state_mixer.ffn.d_ffn\"\n";
+    lab.write("studies/compare.toml", study);
+    lab.headway(&["compare", "studies/compare.toml", "--device", "cpu", "--out", "compared", "--jobs", "1"]).succeed();
+    assert!(lab.read("compared/results.csv").contains("n_gram_5"));
+    let again = lab.headway(&["compare", "compared", "--device", "cpu", "--seeds", "0,1,2", "--jobs", "1"]);
+    again.succeed();
+}
+
 #[test]
 fn what_cannot_be_continued_is_refused_with_the_reason() {
     let lab = trained();

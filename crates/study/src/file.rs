@@ -139,12 +139,14 @@ impl StudyFile {
                 };
                 let text = bounded_read::read_text(&path)
                     .map_err(|error| headway_trainer::Error::unreadable(&path, error, given))?;
-                let (places, table) = experiment::parse(&path, &text)?;
+                let (places, mut table) = experiment::parse(&path, &text)?;
+                experiment::place_data(&path, &mut table);
                 Ok(Base { path, text, places, table, inline_at: None })
             }
             Value::Table(table) => {
                 let text = toml::to_string(table).map_err(|error| self.problem(at, &error.to_string()))?;
-                let (places, table) = experiment::parse(&self.path, &text)?;
+                let (places, mut table) = experiment::parse(&self.path, &text)?;
+                experiment::place_data(&self.path, &mut table);
                 Ok(Base { path: self.path.clone(), text, places, table, inline_at: Some(at.to_owned()) })
             }
             _ => Err(self.problem(at, "expected the path of an experiment file, or an experiment as a table")),

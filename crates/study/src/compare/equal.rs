@@ -8,7 +8,10 @@ use super::{
 };
 use crate::error::Error;
 use crate::file::{Base, StudyFile, settings};
-use headway_trainer::experiment::{Experiment, Override};
+use headway_trainer::{
+    data,
+    experiment::{Experiment, Override},
+};
 
 /// Largest relative difference at which two rows count as equal.
 const TOLERANCE: f64 = 0.05;
@@ -93,8 +96,15 @@ impl Maker<'_> {
             settings.push(Override::new(free, Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))));
             settings
         };
+        // Sizes that data files decide are known once they are read, and are the same for every value of another part.
+        let mut task = self.base.unchecked(&with(1))?.task;
+        let is_known = !free.starts_with("task") && task.settle(&data::files("")).is_ok();
         // The amount spent grows with any size, whether or not the experiment is valid.
-        let spent = |value: u64| self.base.unchecked(&with(value)).map(|experiment| matched.spent(&experiment));
+        let spent = |value: u64| {
+            let experiment = self.base.unchecked(&with(value))?;
+            let task = if is_known { task.clone() } else { experiment.task.clone() };
+            Some(matched.spent(&Experiment { task, ..experiment }))
+        };
         let (mut below, mut above) = (1, 2);
         if spent(above)? <= spent(below)? {
             return None;

@@ -1,12 +1,13 @@
 //! From text and overrides to a checked experiment.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
 };
 
 use headway_model::Precision;
+use headway_tasks::TaskConfig;
 use toml::{Table, Value};
 
 use super::{
@@ -150,6 +151,28 @@ fn attention_follows(table: &Table) -> bool {
     let named = |key: &str| train.and_then(|train| train.get(key)).and_then(Value::as_str);
     let all = named("precision").unwrap_or(Precision::F32.name());
     named("attention_precision").is_some_and(|attention| attention == all)
+}
+
+/// Makes the paths of the data files that a table names absolute, so that it means the same at another place than `path`.
+/// What cannot be read stays as it is.
+pub fn place_data(path: &Path, table: &mut Table) {
+    let Some(mut task) = table.get("task").and_then(|task| task.clone().try_into::<TaskConfig>().ok()) else { return };
+    let folder = std::env::current_dir().unwrap_or_default().join(path.parent().unwrap_or(Path::new("")));
+    let mut keys = BTreeSet::new();
+    for (key, place) in task.places_mut() {
+        if !place.as_os_str().is_empty() {
+            *place = folder.join(&*place);
+            keys.insert(key);
+        }
+    }
+    let name = task.name();
+    let Ok(written) = Table::try_from(&task) else { return };
+    let written = written.get(name).and_then(Value::as_table);
+    let there = table.get_mut("task").and_then(|task| task.get_mut(name)).and_then(Value::as_table_mut);
+    if let (Some(written), Some(there)) = (written, there) {
+        let placed = keys.into_iter().filter_map(|key| Some((key.to_owned(), written.get(key)?.clone())));
+        there.extend(placed);
+    }
 }
 
 /// The verb for a table that is a study instead of an experiment; `None` if it is an experiment.

@@ -21,7 +21,7 @@ use crate::{digest::digest, error::Error, loss::Loss, optimizer::OptimizerConfig
 
 pub use crate::problem::{ExperimentError, Problem, ValueSource};
 pub use keys::{key_called, leaves, merge, take};
-pub use load::{Loaded, UNSET, from_table, from_text, load, load_to_train, parse};
+pub use load::{Loaded, UNSET, from_table, from_text, load, load_to_train, parse, place_data};
 pub use mode::{FinetuneConfig, MODES};
 pub use origin::Places;
 pub use overrides::Override;
