@@ -581,9 +581,13 @@ mod look {
             ("optimizers", "optimizer={NAME={}}"),
         ] {
             for name in names(what) {
-                // A task with a file needs one, and its number of examples is fixed.
-                let file = "file={path=\"table.csv\"}} data={fixed={train=2,test=1}";
-                let set = set.replace("NAME={}", if name == "file" { file } else { "NAME={}" });
+                // A task with files needs some, and has a fixed number of examples.
+                let given = match name.as_str() {
+                    "file" => "file={path=\"table.csv\"}} data={fixed={train=2,test=1}",
+                    "language" => "language={train=[\"table.csv\"],test=[\"table.csv\"]}} data={whole={}",
+                    _ => "NAME={}",
+                };
+                let set = set.replace("NAME={}", given);
                 let set = set.replace("NAME", &name);
                 let words: Vec<&str> = set.split(' ').flat_map(|set| ["-s", set]).collect();
                 check(&words);

@@ -66,7 +66,7 @@ fn scores_are_in_bits_per_character_beside_n_grams_and_a_changed_text_is_refused
     lab.train("stopped", &["--max-time", "0s"]).run();
     lab.write("test.txt", text(61));
     let digests = "holds other data than when it was first read: sha256 ";
-    lab.resume("stopped").fail(3, &["error: task.language.test: ", "test.txt", digests, ", and it was "]);
+    lab.resume("stopped").fail(3, &["error: task.language.validation: ", "test.txt", digests, ", and it was "]);
 }
 
 #[test]
