@@ -195,14 +195,14 @@ fn check(case: Case, seed: u64) {
 
 #[test]
 fn every_width_of_head() {
-    for d_key in [1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 33, 64] {
+    for d_key in [1, 2, 3, 4, 5, 8, 11, 16, 32, 48, 64, 128] {
         check(Case { d_key, d_value: d_key, ..CASE }, 1);
     }
 }
 
 #[test]
 fn values_of_another_width_than_keys() {
-    for (d_key, d_value) in [(2, 5), (3, 17), (19, 2), (8, 24)] {
+    for (d_key, d_value) in [(2, 5), (3, 17), (19, 2), (8, 24), (131, 3)] {
         check(Case { d_key, d_value, ..CASE }, 2);
     }
 }
@@ -243,10 +243,19 @@ fn biases_by_distance() {
     }
 }
 
-/// Long enough that the backward pass splits the keys into parts, and the forward pass the queries.
+/// So many heads that a unit of a GPU has several rows.
+#[test]
+fn many_heads() {
+    for (d_key, causal, hidden) in [(2, true, false), (8, false, true), (24, true, false)] {
+        let sizes = Case { batch: 15, heads: 9, q_len: 67, k_len: 71, d_key, d_value: d_key, ..CASE };
+        check(Case { causal, hidden, ..sizes }, 16);
+    }
+}
+
+/// Long enough that the backward pass splits the keys into parts, and the forward pass the queries; a GPU splits both walks.
 #[test]
 fn lengths_that_are_cut_into_parts() {
-    for (d_key, causal, hidden) in [(2, false, false), (2, true, true), (8, true, false), (8, false, true)] {
+    for (d_key, causal, hidden) in [(2, false, false), (2, true, true), (8, true, false), (24, false, true)] {
         let sizes = Case { batch: 1, heads: 1, q_len: 541, k_len: 1031, d_key, d_value: d_key, ..CASE };
         check(Case { causal, hidden, bias: true, ..sizes }, 7);
     }
@@ -328,6 +337,54 @@ fn what_is_not_a_number_stays_visible() {
                     assert!(output[0].is_nan(), "{name}: a score that is NaN must not look like a hidden one");
                 }
             }
+        }
+    }
+}
+
+/// Keys of the future and hidden ones, even where they are no numbers.
+#[test]
+fn what_is_not_seen_brings_nothing() {
+    for (d_key, hidden) in [(3, false), (3, true), (24, false), (24, true)] {
+        let case = Case { batch: 1, q_len: 7, k_len: 7, d_key, d_value: d_key, causal: !hidden, hidden, ..CASE };
+        let mut data = case.draw(17);
+        if hidden {
+            data.hidden = (0..49).map(|pair| pair % 7 == 6 && pair != 48).collect();
+        }
+        let want = by_hand(&case, &data).output;
+        for head in 0..case.heads {
+            let last = (head * 7 + 6) * d_key..(head * 7 + 7) * d_key;
+            data.k[last.clone()].fill(f32::NAN);
+            data.v[last].fill(f32::NAN);
+        }
+        for on in devices().into_iter().filter(|on| on.name != "flex") {
+            let got = fused(&case, &data, &on.device, false);
+            let d_queries = &got.gradients[0];
+            for (row, (got, want)) in got.output.chunks(d_key).zip(want.chunks(d_key)).enumerate() {
+                let name = format!("row {row}, d_key {d_key}, hidden {hidden} on {}", on.name);
+                if row % 7 == 6 {
+                    assert!(got[0].is_nan(), "{name}: the last query sees the key");
+                } else {
+                    assert_close(&name, got, want, on.tolerance);
+                    assert!(d_queries[row * d_key..][..d_key].iter().all(|d| d.is_finite()), "{name}: its gradient");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_bits_whenever_it_is_done_again() {
+    for d_key in [2, 24] {
+        let sizes = Case { batch: 1, heads: 1, q_len: 300, k_len: 530, d_key, d_value: d_key, ..CASE };
+        let case = Case { causal: true, bias: true, ..sizes };
+        let data = case.draw(18);
+        for on in devices() {
+            let bits = || {
+                let answer = fused(&case, &data, &on.device, true);
+                let gradients = answer.gradients.into_iter().flatten();
+                answer.output.into_iter().chain(gradients).map(f32::to_bits).collect::<Vec<u32>>()
+            };
+            assert!(bits() == bits(), "d_key {d_key} on {}: other bits the second time", on.name);
         }
     }
 }

@@ -3,8 +3,14 @@
 //! A [`Call`] is attention in the layout that kernels read; [`forward`] and [`backward`] choose the form of the kernels that
 //! compute it.
 
+mod bias;
+mod merge;
+mod parts;
+mod plan;
 mod rows;
+mod simt;
 mod tensor;
+mod tiles;
 
 use burn::{
     backend::{TensorMetadata, tensor::FloatTensor},
@@ -49,7 +55,7 @@ impl Call {
 fn forward(call: &Call, output: &CubeTensor, log_sums: &CubeTensor) {
     match tensor::choose(call) {
         Some(choice) => tensor::forward(call, &choice, output, log_sums),
-        None => rows::forward(call, output, log_sums),
+        None => simt::forward(call, output, log_sums),
     }
 }
 
@@ -64,9 +70,9 @@ fn backward(
     match tensor::choose(call) {
         Some(choice) => {
             let deltas = tensor::backward(call, &choice, output, log_sums, d_output, gradients);
-            rows::backward_of_bias(call, log_sums, d_output, &deltas)
+            simt::backward_of_bias(call, log_sums, d_output, &deltas)
         }
-        None => rows::backward(call, output, log_sums, d_output, gradients),
+        None => simt::backward(call, output, log_sums, d_output, gradients),
     }
 }
 

@@ -1,629 +1,831 @@
-//! The form that every GPU can run, in f32 without tensor cores.
+//! The form for narrow heads, and for those too wide for the other: a unit has whole rows.
 //!
-//! One unit computes one row: a query in the forward pass and for its own gradient, a key for the gradients of keys and
-//! values. Its row and its sums stay in registers, while the rows of the other side pass in tiles through shared
-//! memory, all units of a cube reading the same address. Every sum has one owner and a fixed order: there are no atomic
-//! operations.
+//! Its rows and their sums stay in registers, while the columns pass in tiles through shared memory, all units of a cube reading
+//! the same address. A column is packed: the channels of a key and its value, or of a query and the gradient of its output, lie
+//! side by side without padding between them.
 
-#![allow(
-    clippy::used_underscore_binding,
-    reason = "the types that a kernel is compiled for are read by its macro alone"
-)]
-
-use burn::tensor::DType;
-use burn_cubecl::tensor::CubeTensor;
 use cubecl::{ir::ElemType, prelude::*};
 
-use crate::gpu::empty_like;
-
-use super::Call;
-use crate::attention::{Inputs, Options, Sizes};
-
-/// Rows of a cube, a multiple of the plane size of every GPU.
-const UNITS: usize = 64;
-/// Bytes of shared memory for one tile: what WebGPU guarantees everywhere. Only heads with thousands of channels need
-/// more.
-const TILE_BYTES: usize = 16 * 1024;
-/// Largest number of channels for which the gradients of keys and values are computed in one pass; with more, registers
-/// would spill.
-const MOST_CHANNELS_TOGETHER: usize = 32;
-/// Initial value of a running maximum. WGSL has no literal for −∞.
-const LOWEST: f32 = -1e30;
-
-type Four = Vector<f32, Const<4>>;
-
-/// Constants that a kernel is compiled with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Plan {
-    /// Number of vectors of four channels in a query or key, the last one padded with zeros.
-    key_vectors: usize,
-    /// Number of vectors of four channels in a value.
-    value_vectors: usize,
-    /// Number of rows of the other side in one tile of shared memory.
-    tile: usize,
-    causal: bool,
-    /// Numbers in front of the first query, key and value in the memory of their tensors, and of their gradients in theirs.
-    firsts: [usize; 3],
-}
+use super::parts::{
+    FLOOR, Four, LOWEST, Plan, UNSEEN, all_seen, biased, exponential, first_query, four, from_exponents, in_exponents,
+    keys_seen, part_length, position, put_four, seen_from, sees, start,
+};
 
 impl Plan {
-    fn new(sizes: Sizes, options: Options, firsts: [usize; 3]) -> Self {
-        let (key_vectors, value_vectors) = (sizes.d_key.div_ceil(4), sizes.d_value.div_ceil(4));
-        let tile = (TILE_BYTES / (16 * (key_vectors + value_vectors))).clamp(1, UNITS);
-        Self { key_vectors, value_vectors, tile, causal: options.causal, firsts }
+    /// Vectors of a packed key and value.
+    pub(super) fn packed(&self) -> usize {
+        (self.d_key + self.d_value).div_ceil(4)
+    }
+
+    /// Vectors of a packed query, gradient of its output, log-sum and δ.
+    pub(super) fn packed_with_sums(&self) -> usize {
+        (self.d_key + self.d_value + 2).div_ceil(4)
     }
 }
 
-/// Channels 4 c … 4 c + 3 of a row with `width` channels that begins at `start`.
+/// Vector `c` of a column: the channels of a row of one tensor, multiplied by a factor, and then those of another.
 #[cube]
-fn four<F: Float>(from: &Tensor<F>, start: usize, c: usize, width: usize) -> Four {
+fn packed<F: Float, N: Size>(
+    one: &Tensor<Vector<F, N>>,
+    two: &Tensor<Vector<F, N>>,
+    origin: usize,
+    other: usize,
+    c: usize,
+    factor: f32,
+    #[comptime] plan: Plan,
+) -> Four {
     let mut vector = Four::new(0.0f32);
-    #[unroll]
-    for lane in 0..4usize {
-        if 4 * c + lane < width {
-            vector.insert(lane, f32::cast_from(from[start + 4 * c + lane]));
+    if comptime!(plan.lanes == 4) {
+        let width = comptime!(plan.d_key / 4);
+        if c < width {
+            vector = four::<F, N>(one, origin, c, plan.d_key, plan.lanes) * Four::new(factor);
+        } else if c < comptime!((plan.d_key + plan.d_value) / 4) {
+            vector = four::<F, N>(two, other, c - width, plan.d_value, plan.lanes);
+        }
+    } else {
+        #[unroll]
+        for lane in 0..4usize {
+            let channel = 4 * c + lane;
+            if channel < plan.d_key {
+                vector.insert(lane, f32::cast_from(one[origin + channel].extract(0usize)) * factor);
+            } else if channel < comptime!(plan.d_key + plan.d_value) {
+                vector.insert(lane, f32::cast_from(two[other + channel - plan.d_key].extract(0usize)));
+            }
         }
     }
     vector
 }
 
-/// Writes channels 4 c … 4 c + 3 of a row, multiplied by a factor.
+/// Copies the keys and values of a tile into shared memory; the units share the work.
 #[cube]
-fn put_four<F: Float>(to: &mut Tensor<F>, start: usize, c: usize, width: usize, vector: Four, factor: f32) {
-    #[unroll]
-    for lane in 0..4usize {
-        if 4 * c + lane < width {
-            to[start + 4 * c + lane] = F::cast_from(vector.extract(lane) * factor);
-        }
-    }
-}
-
-#[cube]
-fn sum(vector: Four) -> f32 {
-    vector.extract(0usize) + vector.extract(1usize) + vector.extract(2usize) + vector.extract(3usize)
-}
-
-/// Index of the first entry of row `row` in a tensor `[batch, heads, rows, channels]`.
-#[cube]
-fn start<F: Float>(of: &Tensor<F>, row: usize) -> usize {
-    position(of.stride(0), of.stride(1), of.stride(2), row)
-}
-
-/// The same, computed from the strides of batches, heads and rows.
-#[cube]
-fn position(batches: usize, heads: usize, rows: usize, row: usize) -> usize {
-    CUBE_POS_Z as usize * batches + CUBE_POS_Y as usize * heads + row * rows
-}
-
-/// Copies `tile` rows, starting at `first` and multiplied by a factor, into shared memory; the units share the work.
-#[cube]
-fn stage<F: Float>(
-    from: &Tensor<F>,
+fn stage_keys<F: Float, N: Size>(
+    k: &Tensor<Vector<F, N>>,
+    v: &Tensor<Vector<F, N>>,
     to: &mut Shared<[Four]>,
     first: usize,
-    factor: f32,
-    #[comptime] vectors: usize,
-    #[comptime] tile: usize,
-    #[comptime] offset: usize,
+    #[comptime] plan: Plan,
 ) {
-    let (rows, width) = (from.shape(2), from.shape(3));
+    let vectors = comptime!(plan.packed());
     let mut at = UNIT_POS_X as usize;
-    while at < tile * vectors {
-        let row = first + at / vectors;
+    while at < comptime!(plan.tile * vectors) {
+        let j = first + at / vectors;
         let mut vector = Four::new(0.0f32);
-        if row < rows {
-            vector = four::<F>(from, start::<F>(from, row) + offset, at % vectors, width) * Four::new(factor);
+        if j < k.shape(2) {
+            let key = start::<F, N>(k, CUBE_POS_Y as usize, j) + comptime!(plan.firsts[1]);
+            let value = start::<F, N>(v, CUBE_POS_Y as usize, j) + comptime!(plan.firsts[2]);
+            vector = packed::<F, N>(k, v, key, value, at % vectors, 1.0f32, plan);
         }
         to[at] = vector;
-        at += UNITS;
+        at += comptime!(plan.units());
     }
 }
 
-/// Score of query `i` and key `j`: the inner product `score` plus the bias, if there is one.
+/// Scores of a unit's rows with the columns from `at` on, and beside them the products of the other channels.
 #[cube]
-fn biased(bias: &ComptimeOption<&Tensor<f32>>, i: usize, j: usize, q_len: usize, score: f32) -> f32 {
-    #[comptime]
-    match bias {
-        ComptimeOption::Some(bias) => score + bias[CUBE_POS_Y as usize * bias.stride(0) + j + q_len - 1 - i],
-        ComptimeOption::None => score,
+fn products(
+    own: &Array<f32>,
+    columns: &Shared<[Four]>,
+    scores: &mut Array<f32>,
+    d_weights: &mut Array<f32>,
+    at: usize,
+    #[comptime] both: bool,
+    #[comptime] pitch: usize,
+    #[comptime] plan: Plan,
+) {
+    let width = comptime!(plan.d_key + plan.d_value);
+    let used = comptime!(if both { width } else { plan.d_key });
+    #[unroll]
+    for b in 0..plan.block {
+        #[unroll]
+        for r in 0..plan.rows {
+            scores[r * plan.block + b] = 0.0f32;
+            d_weights[r * plan.block + b] = 0.0f32;
+        }
+        #[unroll]
+        for c in 0..comptime!(used.div_ceil(4)) {
+            let column = columns[(at + b) * pitch + c];
+            #[unroll]
+            for lane in 0..4usize {
+                let channel = comptime!(4 * c + lane);
+                if comptime!(channel < used) {
+                    #[unroll]
+                    for r in 0..plan.rows {
+                        let product = own[comptime!(r * width + channel)] * column.extract(lane);
+                        if comptime!(channel < plan.d_key) {
+                            scores[r * plan.block + b] += product;
+                        } else {
+                            d_weights[r * plan.block + b] += product;
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
-/// Whether query `i` sees key `j`.
+/// Adds channels of the columns from `at` on, weighted, to the sums of a unit's rows. Where pairs may be hidden, what they would
+/// bring is left out even if it is no number.
 #[cube]
-fn sees<B: Int>(
+fn mix(
+    weights: &Array<f32>,
+    columns: &Shared<[Four]>,
+    sums: &mut Array<f32>,
+    at: usize,
+    #[comptime] channels: [usize; 2],
+    #[comptime] edge: bool,
+    #[comptime] pitch: usize,
+    #[comptime] plan: Plan,
+) {
+    let [begin, end] = channels;
+    let vectors = comptime!(end.div_ceil(4) - begin / 4);
+    #[unroll]
+    for b in 0..plan.block {
+        let mut column = Array::<Four>::new(vectors);
+        #[unroll]
+        for c in 0..vectors {
+            column[c] = columns[(at + b) * pitch + comptime!(begin / 4) + c];
+        }
+        #[unroll]
+        for r in 0..plan.rows {
+            let weight = weights[comptime!(r * plan.block + b)];
+            if comptime!(edge) {
+                // Not `weight != 0`, which is false of NaN on some devices.
+                let nothing = weight == 0.0f32;
+                if !nothing {
+                    add(weight, &column, sums, channels, r);
+                }
+            } else {
+                add(weight, &column, sums, channels, r);
+            }
+        }
+    }
+}
+
+/// Adds channels of a column, weighted, to the sums of row `r`.
+#[cube]
+fn add(
+    weight: f32,
+    column: &Array<Four>,
+    sums: &mut Array<f32>,
+    #[comptime] channels: [usize; 2],
+    #[comptime] r: usize,
+) {
+    let [begin, end] = channels;
+    #[unroll]
+    for channel in begin..end {
+        let vector = column[comptime!(channel / 4 - begin / 4)];
+        sums[comptime!(r * (end - begin) + channel - begin)] += weight * vector.extract(comptime!(channel % 4));
+    }
+}
+
+/// Reads the channels of a unit's rows, multiplied by a factor, to their places among `width` numbers of each row.
+#[cube]
+fn take_rows<F: Float, N: Size>(
+    from: &Tensor<Vector<F, N>>,
+    to: &mut Array<f32>,
+    first: usize,
+    factor: f32,
+    #[comptime] offset: usize,
+    #[comptime] channels: usize,
+    #[comptime] place: usize,
+    #[comptime] width: usize,
+    #[comptime] plan: Plan,
+) {
+    #[unroll]
+    for r in 0..plan.rows {
+        let row = first + UNIT_POS_X as usize + plan.down * r;
+        #[unroll]
+        for c in 0..comptime!(channels.div_ceil(4)) {
+            let mut vector = Four::new(0.0f32);
+            if row < from.shape(2) {
+                let origin = start::<F, N>(from, CUBE_POS_Y as usize, row) + offset;
+                vector = four::<F, N>(from, origin, c, channels, plan.lanes) * Four::new(factor);
+            }
+            #[unroll]
+            for lane in 0..4usize {
+                if comptime!(4 * c + lane < channels) {
+                    to[comptime!(r * width + place + 4 * c + lane)] = vector.extract(lane);
+                }
+            }
+        }
+    }
+}
+
+/// Writes the channels of a unit's rows.
+#[cube]
+fn put_rows<F: Float, N: Size>(
+    to: &mut Tensor<Vector<F, N>>,
+    sums: &Array<f32>,
+    factors: &Array<f32>,
+    batch: usize,
+    first: usize,
+    #[comptime] offset: usize,
+    #[comptime] channels: usize,
+    #[comptime] plan: Plan,
+) {
+    #[unroll]
+    for r in 0..plan.rows {
+        let row = first + UNIT_POS_X as usize + plan.down * r;
+        if row < to.shape(2) {
+            let origin = position(to.stride(0), to.stride(1), to.stride(2), batch, row) + offset;
+            #[unroll]
+            for c in 0..comptime!(channels.div_ceil(4)) {
+                let mut vector = Four::new(0.0f32);
+                #[unroll]
+                for lane in 0..4usize {
+                    if comptime!(4 * c + lane < channels) {
+                        vector.insert(lane, sums[comptime!(r * channels + 4 * c + lane)] * factors[r]);
+                    }
+                }
+                put_four::<F, N>(to, origin, c, vector, channels, plan.lanes);
+            }
+        }
+    }
+}
+
+/// Scores with their biases, and the lowest where a pair is not seen; `edge` says whether there may be such pairs.
+#[cube]
+fn seen<B: Int>(
+    bias: &ComptimeOption<&Tensor<f32>>,
     hidden: &ComptimeOption<&Tensor<B>>,
-    i: usize,
-    j: usize,
+    scores: &mut Array<f32>,
+    row: usize,
+    column: usize,
     q_len: usize,
     k_len: usize,
-    #[comptime] causal: bool,
-) -> bool {
-    let mut visible = i < q_len && j < k_len;
-    if comptime!(causal) {
-        visible = visible && j + q_len <= i + k_len;
-    }
-    #[comptime]
-    match hidden {
-        ComptimeOption::Some(hidden) => {
-            if visible {
-                visible = hidden[i * k_len + j] == B::from_int(0);
+    #[comptime] of_queries: bool,
+    #[comptime] edge: bool,
+    #[comptime] plan: Plan,
+) {
+    #[unroll]
+    for r in 0..plan.rows {
+        #[unroll]
+        for b in 0..plan.block {
+            let mut i = row + UNIT_POS_X as usize + plan.down * r;
+            let mut j = column + b;
+            if comptime!(!of_queries) {
+                i = column + b;
+                j = row + UNIT_POS_X as usize + plan.down * r;
+            }
+            let at = comptime!(r * plan.block + b);
+            scores[at] = biased(bias, i, j, q_len, k_len, scores[at], plan);
+            if comptime!(edge) {
+                if !sees::<B>(hidden, i, j, q_len, k_len, plan) {
+                    scores[at] = f32::new(LOWEST);
+                }
             }
         }
-        ComptimeOption::None => {}
     }
-    visible
 }
 
-/// Number of keys, counted from the first, that causality lets the last query of this cube see.
+/// One tile of [`rows_forward`].
 #[cube]
-fn keys_seen(q_len: usize, k_len: usize, #[comptime] causal: bool) -> usize {
-    let mut end = k_len;
-    if comptime!(causal) {
-        let last = (CUBE_POS_X as usize + 1) * UNITS + k_len;
-        end = 0usize;
-        if last > q_len {
-            end = last - q_len;
+fn forward_tile<B: Int>(
+    bias: &ComptimeOption<&Tensor<f32>>,
+    hidden: &ComptimeOption<&Tensor<B>>,
+    query: &Array<f32>,
+    columns: &Shared<[Four]>,
+    mixed: &mut Array<f32>,
+    tops: &mut Array<f32>,
+    totals: &mut Array<f32>,
+    row: usize,
+    first: usize,
+    q_len: usize,
+    k_len: usize,
+    #[comptime] edge: bool,
+    #[comptime] plan: Plan,
+) {
+    let mut scores = Array::<f32>::new(comptime!(plan.rows * plan.block));
+    let mut unused = Array::<f32>::new(comptime!(plan.rows * plan.block));
+    let mut at = 0usize;
+    while at < plan.tile {
+        products(query, columns, &mut scores, &mut unused, at, false, comptime!(plan.packed()), plan);
+        seen::<B>(bias, hidden, &mut scores, row, first + at, q_len, k_len, true, edge, plan);
+        #[unroll]
+        for r in 0..plan.rows {
+            let mut top = scores[comptime!(r * plan.block)];
+            #[unroll]
+            for b in 1..plan.block {
+                top = max(top, scores[comptime!(r * plan.block + b)]);
+            }
+            if top > tops[r] {
+                let shrink = exponential(tops[r] - top, plan);
+                totals[r] *= shrink;
+                #[unroll]
+                for c in 0..plan.d_value {
+                    mixed[comptime!(r * plan.d_value + c)] *= shrink;
+                }
+                tops[r] = top;
+            }
+            #[unroll]
+            for b in 0..plan.block {
+                let share = exponential(scores[comptime!(r * plan.block + b)] - tops[r], plan);
+                scores[comptime!(r * plan.block + b)] = share;
+                totals[r] += share;
+            }
         }
-        if end > k_len {
-            end = k_len;
-        }
+        mix(
+            &scores,
+            columns,
+            mixed,
+            at,
+            comptime!([plan.d_key, plan.d_key + plan.d_value]),
+            edge,
+            comptime!(plan.packed()),
+            plan,
+        );
+        at += plan.block;
     }
-    end
 }
 
-#[cube(launch)]
-fn forward_kernel<F: Float, B: Int>(
-    q: &Tensor<F>,
-    k: &Tensor<F>,
-    v: &Tensor<F>,
+/// The output and the log-sums, or those of one part of the keys.
+#[cube(launch_unchecked)]
+pub(super) fn rows_forward<F: Float, G: Float, B: Int, N: Size>(
+    q: &Tensor<Vector<F, N>>,
+    k: &Tensor<Vector<F, N>>,
+    v: &Tensor<Vector<F, N>>,
     bias: ComptimeOption<&Tensor<f32>>,
     hidden: ComptimeOption<&Tensor<B>>,
-    output: &mut Tensor<F>,
+    output: &mut Tensor<Vector<G, N>>,
     log_sums: &mut Tensor<f32>,
     scale: f32,
+    parts: usize,
     #[comptime] plan: Plan,
-    #[define(F, B)] _types: [ElemType; 2],
+    #[define(F, G, B)] _types: [ElemType; 3],
 ) {
     let (q_len, k_len) = (q.shape(2), k.shape(2));
-    let i = CUBE_POS_X as usize * UNITS + UNIT_POS_X as usize;
-    let mut keys = Shared::<[Four]>::new_slice(plan.tile * plan.key_vectors);
-    let mut values = Shared::<[Four]>::new_slice(plan.tile * plan.value_vectors);
-    let mut query = Array::<Four>::new(plan.key_vectors);
-    let mut mixed = Array::<Four>::new(plan.value_vectors);
+    let mut columns = Shared::<[Four]>::new_slice(comptime!(plan.tile * plan.packed()));
+    // Room for the values' channels too, so that a row of a query is laid out as its column.
+    let width = comptime!(plan.d_key + plan.d_value);
+    let mut query = Array::<f32>::new(comptime!(plan.rows * width));
+    let mut mixed = Array::<f32>::new(comptime!(plan.rows * plan.d_value));
+    let mut tops = Array::<f32>::new(plan.rows);
+    let mut totals = Array::<f32>::new(plan.rows);
     #[unroll]
-    for c in 0..plan.key_vectors {
-        query[c] = Four::new(0.0f32);
-        if i < q_len {
-            query[c] = four::<F>(q, start::<F>(q, i) + comptime!(plan.firsts[0]), c, q.shape(3)) * Four::new(scale);
-        }
+    for at in 0..comptime!(plan.rows * plan.d_value) {
+        mixed[at] = 0.0f32;
     }
     #[unroll]
-    for c in 0..plan.value_vectors {
-        mixed[c] = Four::new(0.0f32);
+    for r in 0..plan.rows {
+        tops[r] = f32::new(FLOOR);
+        totals[r] = 0.0f32;
     }
-    let mut top = f32::new(LOWEST);
-    let mut total = f32::new(0.0);
-    let end = keys_seen(q_len, k_len, plan.causal);
-    let mut first = 0usize;
-    while first < end {
+    let row = first_query(q_len, parts, plan);
+    let end = keys_seen(row, q_len, k_len, plan);
+    let length = part_length(0usize, end, parts, plan);
+    let mut first = CUBE_POS_Z as usize % parts * length;
+    let stop = min(end, first + length);
+    let scale = in_exponents(scale, plan);
+    take_rows::<F, N>(q, &mut query, row, scale, comptime!(plan.firsts[0]), plan.d_key, 0usize, width, plan);
+    while first < stop {
         sync_cube();
-        stage::<F>(k, &mut keys, first, 1.0f32, plan.key_vectors, plan.tile, comptime!(plan.firsts[1]));
-        stage::<F>(v, &mut values, first, 1.0f32, plan.value_vectors, plan.tile, comptime!(plan.firsts[2]));
+        stage_keys::<F, N>(k, v, &mut columns, first, plan);
         sync_cube();
-        for r in 0..plan.tile {
-            let j = first + r;
-            if sees::<B>(&hidden, i, j, q_len, k_len, plan.causal) {
-                let mut product = Four::new(0.0f32);
-                #[unroll]
-                for c in 0..plan.key_vectors {
-                    product += query[c] * keys[r * plan.key_vectors + c];
-                }
-                let score = biased(&bias, i, j, q_len, sum(product));
-                if score > top {
-                    let shrink = (top - score).exp();
-                    total *= shrink;
-                    #[unroll]
-                    for c in 0..plan.value_vectors {
-                        mixed[c] *= Four::new(shrink);
-                    }
-                    top = score;
-                }
-                let weight = (score - top).exp();
-                total += weight;
-                #[unroll]
-                for c in 0..plan.value_vectors {
-                    mixed[c] += Four::new(weight) * values[r * plan.value_vectors + c];
-                }
-            }
+        // The compiler's time matters more than a test of each pair where heads are wide.
+        if comptime!(plan.block == 1) {
+            forward_tile::<B>(
+                &bias,
+                &hidden,
+                &query,
+                &columns,
+                &mut mixed,
+                &mut tops,
+                &mut totals,
+                row,
+                first,
+                q_len,
+                k_len,
+                true,
+                plan,
+            );
+        } else if all_seen(row, first + comptime!(plan.tile - 1), q_len, k_len, plan) {
+            forward_tile::<B>(
+                &bias,
+                &hidden,
+                &query,
+                &columns,
+                &mut mixed,
+                &mut tops,
+                &mut totals,
+                row,
+                first,
+                q_len,
+                k_len,
+                false,
+                plan,
+            );
+        } else {
+            forward_tile::<B>(
+                &bias,
+                &hidden,
+                &query,
+                &columns,
+                &mut mixed,
+                &mut tops,
+                &mut totals,
+                row,
+                first,
+                q_len,
+                k_len,
+                true,
+                plan,
+            );
         }
         first += plan.tile;
     }
-    if i < q_len {
-        let mut share = f32::new(0.0);
-        // A query that sees no key: its recomputed pattern must be zero whatever the score.
-        let mut log_sum = f32::new(-LOWEST);
-        if total != 0.0f32 {
-            share = 1.0f32 / total;
-            log_sum = top + total.ln();
+    let batch = CUBE_POS_Z as usize % parts * q.shape(0) + CUBE_POS_Y as usize;
+    #[unroll]
+    for r in 0..plan.rows {
+        let i = row + UNIT_POS_X as usize + plan.down * r;
+        let mut share = 1.0f32 / totals[r];
+        let mut log_sum = from_exponents(tops[r], plan) + totals[r].ln();
+        if totals[r] == 0.0f32 {
+            share = 0.0f32;
+            log_sum = f32::new(UNSEEN);
         }
-        let to = position(output.stride(0), output.stride(1), output.stride(2), i);
-        let width = output.shape(3);
-        #[unroll]
-        for c in 0..plan.value_vectors {
-            put_four::<F>(output, to, c, width, mixed[c], share);
+        totals[r] = share;
+        if i < q_len {
+            let at = position(log_sums.stride(0), log_sums.stride(1), 1usize, batch, i);
+            log_sums[at] = log_sum;
         }
-        let at = CUBE_POS_Z as usize * log_sums.stride(0) + CUBE_POS_Y as usize * log_sums.stride(1) + i;
-        log_sums[at] = log_sum;
+    }
+    put_rows::<G, N>(output, &mixed, &totals, batch, row, 0usize, plan.d_value, plan);
+}
+
+/// One tile of [`rows_queries`].
+#[cube]
+fn queries_tile<B: Int>(
+    bias: &ComptimeOption<&Tensor<f32>>,
+    hidden: &ComptimeOption<&Tensor<B>>,
+    own: &Array<f32>,
+    columns: &Shared<[Four]>,
+    d_query: &mut Array<f32>,
+    log_sum: &Array<f32>,
+    delta: &Array<f32>,
+    row: usize,
+    first: usize,
+    q_len: usize,
+    k_len: usize,
+    #[comptime] edge: bool,
+    #[comptime] plan: Plan,
+) {
+    let mut scores = Array::<f32>::new(comptime!(plan.rows * plan.block));
+    let mut d_weights = Array::<f32>::new(comptime!(plan.rows * plan.block));
+    let mut at = 0usize;
+    while at < plan.tile {
+        products(own, columns, &mut scores, &mut d_weights, at, true, comptime!(plan.packed()), plan);
+        seen::<B>(bias, hidden, &mut scores, row, first + at, q_len, k_len, true, edge, plan);
+        d_scores(&mut scores, &d_weights, log_sum, delta, edge, plan);
+        mix(&scores, columns, d_query, at, comptime!([0, plan.d_key]), edge, comptime!(plan.packed()), plan);
+        at += plan.block;
     }
 }
 
-/// Gradient of the queries, and δ = Σ_c dO_c O_c of each query for the kernels that follow.
-#[cube(launch)]
-fn queries_kernel<F: Float, B: Int>(
-    q: &Tensor<F>,
-    k: &Tensor<F>,
-    v: &Tensor<F>,
+/// Gradients of scores, in the place of the scores, from those of the weights.
+#[cube]
+fn d_scores(
+    scores: &mut Array<f32>,
+    d_weights: &Array<f32>,
+    log_sum: &Array<f32>,
+    delta: &Array<f32>,
+    #[comptime] edge: bool,
+    #[comptime] plan: Plan,
+) {
+    #[unroll]
+    for r in 0..plan.rows {
+        #[unroll]
+        for b in 0..plan.block {
+            let at = comptime!(r * plan.block + b);
+            let weight = exponential(scores[at] - log_sum[r], plan);
+            let mut d_score = weight * (d_weights[at] - delta[r]);
+            if comptime!(edge) {
+                // The gradient of a weight that is zero may be no number.
+                if weight == 0.0f32 {
+                    d_score = 0.0f32;
+                }
+            }
+            scores[at] = d_score;
+        }
+    }
+}
+
+/// Gradient of the queries, or what one part of the keys brings to it, and δ = Σ_c dO_c O_c of each query for the kernels that
+/// follow.
+#[cube(launch_unchecked)]
+pub(super) fn rows_queries<F: Float, G: Float, B: Int, N: Size>(
+    q: &Tensor<Vector<F, N>>,
+    k: &Tensor<Vector<F, N>>,
+    v: &Tensor<Vector<F, N>>,
     bias: ComptimeOption<&Tensor<f32>>,
     hidden: ComptimeOption<&Tensor<B>>,
-    output: &Tensor<F>,
-    d_output: &Tensor<F>,
+    output: &Tensor<Vector<F, N>>,
+    d_output: &Tensor<Vector<F, N>>,
     log_sums: &Tensor<f32>,
     deltas: &mut Tensor<f32>,
-    d_q: &mut Tensor<F>,
+    d_q: &mut Tensor<Vector<G, N>>,
     scale: f32,
+    parts: usize,
     #[comptime] plan: Plan,
-    #[define(F, B)] _types: [ElemType; 2],
+    #[comptime] offset: usize,
+    #[define(F, G, B)] _types: [ElemType; 3],
 ) {
     let (q_len, k_len) = (q.shape(2), k.shape(2));
-    let i = CUBE_POS_X as usize * UNITS + UNIT_POS_X as usize;
-    let at = CUBE_POS_Z as usize * log_sums.stride(0) + CUBE_POS_Y as usize * log_sums.stride(1) + i;
-    let mut keys = Shared::<[Four]>::new_slice(plan.tile * plan.key_vectors);
-    let mut values = Shared::<[Four]>::new_slice(plan.tile * plan.value_vectors);
-    let mut query = Array::<Four>::new(plan.key_vectors);
-    let mut d_query = Array::<Four>::new(plan.key_vectors);
-    let mut d_mixed = Array::<Four>::new(plan.value_vectors);
-    let mut product = Four::new(0.0f32);
-    let mut log_sum = f32::new(0.0);
+    let mut columns = Shared::<[Four]>::new_slice(comptime!(plan.tile * plan.packed()));
+    // A query and the gradient of its output.
+    let width = comptime!(plan.d_key + plan.d_value);
+    let mut own = Array::<f32>::new(comptime!(plan.rows * width));
+    let mut d_query = Array::<f32>::new(comptime!(plan.rows * plan.d_key));
+    let mut log_sum = Array::<f32>::new(plan.rows);
+    let mut delta = Array::<f32>::new(plan.rows);
     #[unroll]
-    for c in 0..plan.key_vectors {
-        query[c] = Four::new(0.0f32);
-        d_query[c] = Four::new(0.0f32);
-        if i < q_len {
-            query[c] = four::<F>(q, start::<F>(q, i) + comptime!(plan.firsts[0]), c, q.shape(3)) * Four::new(scale);
-        }
+    for at in 0..comptime!(plan.rows * plan.d_key) {
+        d_query[at] = 0.0f32;
     }
+    let row = first_query(q_len, parts, plan);
+    let end = keys_seen(row, q_len, k_len, plan);
+    let length = part_length(0usize, end, parts, plan);
+    let mut first = CUBE_POS_Z as usize % parts * length;
+    let stop = min(end, first + length);
+    let in_units = in_exponents(scale, plan);
+    take_rows::<F, N>(q, &mut own, row, in_units, comptime!(plan.firsts[0]), plan.d_key, 0usize, width, plan);
+    take_rows::<F, N>(d_output, &mut own, row, 1.0f32, 0usize, plan.d_value, plan.d_key, width, plan);
     #[unroll]
-    for c in 0..plan.value_vectors {
-        d_mixed[c] = Four::new(0.0f32);
+    for r in 0..plan.rows {
+        let i = row + UNIT_POS_X as usize + plan.down * r;
+        let mut sum = f32::new(0.0);
+        log_sum[r] = 0.0f32;
         if i < q_len {
-            d_mixed[c] = four::<F>(d_output, start::<F>(d_output, i), c, v.shape(3));
-            product += d_mixed[c] * four::<F>(output, start::<F>(output, i), c, v.shape(3));
-        }
-    }
-    let delta = sum(product);
-    if i < q_len {
-        log_sum = log_sums[at];
-        deltas[at] = delta;
-    }
-    let end = keys_seen(q_len, k_len, plan.causal);
-    let mut first = 0usize;
-    while first < end {
-        sync_cube();
-        stage::<F>(k, &mut keys, first, 1.0f32, plan.key_vectors, plan.tile, comptime!(plan.firsts[1]));
-        stage::<F>(v, &mut values, first, 1.0f32, plan.value_vectors, plan.tile, comptime!(plan.firsts[2]));
-        sync_cube();
-        for r in 0..plan.tile {
-            let j = first + r;
-            if sees::<B>(&hidden, i, j, q_len, k_len, plan.causal) {
-                let mut product = Four::new(0.0f32);
-                let mut d_product = Four::new(0.0f32);
+            let origin = start::<F, N>(output, CUBE_POS_Y as usize, i);
+            #[unroll]
+            for c in 0..comptime!(plan.value_vectors()) {
+                let vector = four::<F, N>(output, origin, c, plan.d_value, plan.lanes);
                 #[unroll]
-                for c in 0..plan.key_vectors {
-                    product += query[c] * keys[r * plan.key_vectors + c];
-                }
-                #[unroll]
-                for c in 0..plan.value_vectors {
-                    d_product += d_mixed[c] * values[r * plan.value_vectors + c];
-                }
-                let score = biased(&bias, i, j, q_len, sum(product));
-                let d_score = (score - log_sum).exp() * (sum(d_product) - delta);
-                #[unroll]
-                for c in 0..plan.key_vectors {
-                    d_query[c] += Four::new(d_score) * keys[r * plan.key_vectors + c];
+                for lane in 0..4usize {
+                    if comptime!(4 * c + lane < plan.d_value) {
+                        sum += vector.extract(lane) * own[comptime!(r * width + plan.d_key + 4 * c + lane)];
+                    }
                 }
             }
+            let at = position(log_sums.stride(0), log_sums.stride(1), 1usize, CUBE_POS_Y as usize, i);
+            log_sum[r] = in_exponents(log_sums[at], plan);
+            if CUBE_POS_Z as usize % parts == 0 {
+                let at = position(deltas.stride(0), deltas.stride(1), 1usize, CUBE_POS_Y as usize, i);
+                deltas[at] = sum;
+            }
+        }
+        delta[r] = sum;
+    }
+    while first < stop {
+        sync_cube();
+        stage_keys::<F, N>(k, v, &mut columns, first, plan);
+        sync_cube();
+        // The compiler's time matters more than a test of each pair where heads are wide.
+        if comptime!(plan.block == 1) {
+            queries_tile::<B>(
+                &bias,
+                &hidden,
+                &own,
+                &columns,
+                &mut d_query,
+                &log_sum,
+                &delta,
+                row,
+                first,
+                q_len,
+                k_len,
+                true,
+                plan,
+            );
+        } else if all_seen(row, first + comptime!(plan.tile - 1), q_len, k_len, plan) {
+            queries_tile::<B>(
+                &bias,
+                &hidden,
+                &own,
+                &columns,
+                &mut d_query,
+                &log_sum,
+                &delta,
+                row,
+                first,
+                q_len,
+                k_len,
+                false,
+                plan,
+            );
+        } else {
+            queries_tile::<B>(
+                &bias,
+                &hidden,
+                &own,
+                &columns,
+                &mut d_query,
+                &log_sum,
+                &delta,
+                row,
+                first,
+                q_len,
+                k_len,
+                true,
+                plan,
+            );
         }
         first += plan.tile;
     }
-    if i < q_len {
-        let to = position(d_q.stride(0), d_q.stride(1), d_q.stride(2), i) + comptime!(plan.firsts[0]);
-        let width = d_q.shape(3);
+    let batch = CUBE_POS_Z as usize % parts * q.shape(0) + CUBE_POS_Y as usize;
+    #[unroll]
+    for r in 0..plan.rows {
+        delta[r] = scale;
+    }
+    put_rows::<G, N>(d_q, &d_query, &delta, batch, row, offset, plan.d_key, plan);
+}
+
+/// One tile of [`rows_keys`].
+#[cube]
+fn keys_tile<B: Int>(
+    bias: &ComptimeOption<&Tensor<f32>>,
+    hidden: &ComptimeOption<&Tensor<B>>,
+    own: &Array<f32>,
+    columns: &Shared<[Four]>,
+    d_key: &mut Array<f32>,
+    d_value: &mut Array<f32>,
+    row: usize,
+    first: usize,
+    q_len: usize,
+    k_len: usize,
+    #[comptime] edge: bool,
+    #[comptime] plan: Plan,
+) {
+    let pitch = comptime!(plan.packed_with_sums());
+    let width = comptime!(plan.d_key + plan.d_value);
+    let mut scores = Array::<f32>::new(comptime!(plan.rows * plan.block));
+    let mut d_weights = Array::<f32>::new(comptime!(plan.rows * plan.block));
+    let mut at = 0usize;
+    while at < plan.tile {
+        products(own, columns, &mut scores, &mut d_weights, at, plan.of_keys, pitch, plan);
+        seen::<B>(bias, hidden, &mut scores, row, first + at, q_len, k_len, false, edge, plan);
         #[unroll]
-        for c in 0..plan.key_vectors {
-            put_four::<F>(d_q, to, c, width, d_query[c], scale);
+        for b in 0..plan.block {
+            let log_sum = columns[(at + b) * pitch + comptime!(width / 4)].extract(comptime!(width % 4));
+            let delta = columns[(at + b) * pitch + comptime!((width + 1) / 4)].extract(comptime!((width + 1) % 4));
+            #[unroll]
+            for r in 0..plan.rows {
+                let place = comptime!(r * plan.block + b);
+                let weight = exponential(scores[place] - log_sum, plan);
+                let mut d_score = weight * (d_weights[place] - delta);
+                if comptime!(edge) {
+                    // The gradient of a weight that is zero may be no number.
+                    if weight == 0.0f32 {
+                        d_score = 0.0f32;
+                    }
+                }
+                scores[place] = weight;
+                d_weights[place] = d_score;
+            }
         }
+        if comptime!(plan.of_values) {
+            mix(&scores, columns, d_value, at, comptime!([plan.d_key, plan.d_key + plan.d_value]), edge, pitch, plan);
+        }
+        if comptime!(plan.of_keys) {
+            mix(&d_weights, columns, d_key, at, comptime!([0, plan.d_key]), edge, pitch, plan);
+        }
+        at += plan.block;
     }
 }
 
-/// Gradients of the keys, of the values, or of both.
-#[cube(launch)]
-fn keys_kernel<F: Float, B: Int>(
-    q: &Tensor<F>,
-    k: &Tensor<F>,
-    v: &Tensor<F>,
+/// Gradients of the keys, of the values, or of both, or what one part of the queries brings to them.
+#[cube(launch_unchecked)]
+pub(super) fn rows_keys<F: Float, G: Float, B: Int, N: Size>(
+    q: &Tensor<Vector<F, N>>,
+    k: &Tensor<Vector<F, N>>,
+    v: &Tensor<Vector<F, N>>,
     bias: ComptimeOption<&Tensor<f32>>,
     hidden: ComptimeOption<&Tensor<B>>,
-    d_output: &Tensor<F>,
+    d_output: &Tensor<Vector<F, N>>,
     log_sums: &Tensor<f32>,
     deltas: &Tensor<f32>,
-    d_k: &mut Tensor<F>,
-    d_v: &mut Tensor<F>,
+    d_k: &mut Tensor<Vector<G, N>>,
+    d_v: &mut Tensor<Vector<G, N>>,
     scale: f32,
+    parts: usize,
     #[comptime] plan: Plan,
-    #[comptime] of_keys: bool,
-    #[comptime] of_values: bool,
-    #[define(F, B)] _types: [ElemType; 2],
+    #[comptime] offsets: [usize; 2],
+    #[define(F, G, B)] _types: [ElemType; 3],
 ) {
     let (q_len, k_len) = (q.shape(2), k.shape(2));
-    let j = CUBE_POS_X as usize * UNITS + UNIT_POS_X as usize;
-    let row = CUBE_POS_Z as usize * log_sums.stride(0) + CUBE_POS_Y as usize * log_sums.stride(1);
-    let mut queries = Shared::<[Four]>::new_slice(plan.tile * plan.key_vectors);
-    let mut d_mixed = Shared::<[Four]>::new_slice(plan.tile * plan.value_vectors);
-    let mut key = Array::<Four>::new(plan.key_vectors);
-    let mut value = Array::<Four>::new(plan.value_vectors);
-    let mut d_key = Array::<Four>::new(plan.key_vectors);
-    let mut d_value = Array::<Four>::new(plan.value_vectors);
+    let vectors = comptime!(plan.packed_with_sums());
+    let mut columns = Shared::<[Four]>::new_slice(comptime!(plan.tile * vectors));
+    // A key and its value.
+    let width = comptime!(plan.d_key + plan.d_value);
+    let mut own = Array::<f32>::new(comptime!(plan.rows * width));
+    let mut d_key = Array::<f32>::new(comptime!(plan.rows * plan.d_key));
+    let mut d_value = Array::<f32>::new(comptime!(plan.rows * plan.d_value));
     #[unroll]
-    for c in 0..plan.key_vectors {
-        key[c] = Four::new(0.0f32);
-        d_key[c] = Four::new(0.0f32);
-        if j < k_len {
-            key[c] = four::<F>(k, start::<F>(k, j) + comptime!(plan.firsts[1]), c, k.shape(3));
-        }
+    for at in 0..comptime!(plan.rows * plan.d_key) {
+        d_key[at] = 0.0f32;
     }
     #[unroll]
-    for c in 0..plan.value_vectors {
-        value[c] = Four::new(0.0f32);
-        d_value[c] = Four::new(0.0f32);
-        if comptime!(of_keys) && j < k_len {
-            value[c] = four::<F>(v, start::<F>(v, j) + comptime!(plan.firsts[2]), c, v.shape(3));
-        }
+    for at in 0..comptime!(plan.rows * plan.d_value) {
+        d_value[at] = 0.0f32;
     }
-    let mut first = 0usize;
-    if comptime!(plan.causal) {
-        // The first query that sees a key of this cube.
-        let seen_from = CUBE_POS_X as usize * UNITS + q_len;
-        if seen_from > k_len {
-            first = (seen_from - k_len) / plan.tile * plan.tile;
-        }
-    }
-    while first < q_len {
+    let row = CUBE_POS_Z as usize / parts * comptime!(plan.height());
+    let begin = seen_from(row, q_len, k_len, plan);
+    let length = part_length(begin, q_len, parts, plan);
+    let mut first = begin + CUBE_POS_Z as usize % parts * length;
+    let stop = min(q_len, first + length);
+    let scale = in_exponents(scale, plan);
+    take_rows::<F, N>(k, &mut own, row, 1.0f32, comptime!(plan.firsts[1]), plan.d_key, 0usize, width, plan);
+    take_rows::<F, N>(v, &mut own, row, 1.0f32, comptime!(plan.firsts[2]), plan.d_value, plan.d_key, width, plan);
+    while first < stop {
         sync_cube();
-        stage::<F>(q, &mut queries, first, scale, plan.key_vectors, plan.tile, comptime!(plan.firsts[0]));
-        stage::<F>(d_output, &mut d_mixed, first, 1.0f32, plan.value_vectors, plan.tile, 0usize);
-        sync_cube();
-        for r in 0..plan.tile {
-            let i = first + r;
-            if sees::<B>(&hidden, i, j, q_len, k_len, plan.causal) {
-                let mut product = Four::new(0.0f32);
-                #[unroll]
-                for c in 0..plan.key_vectors {
-                    product += key[c] * queries[r * plan.key_vectors + c];
-                }
-                let score = biased(&bias, i, j, q_len, sum(product));
-                let weight = (score - log_sums[row + i]).exp();
-                if comptime!(of_values) {
-                    #[unroll]
-                    for c in 0..plan.value_vectors {
-                        d_value[c] += Four::new(weight) * d_mixed[r * plan.value_vectors + c];
-                    }
-                }
-                if comptime!(of_keys) {
-                    let mut d_product = Four::new(0.0f32);
-                    #[unroll]
-                    for c in 0..plan.value_vectors {
-                        d_product += value[c] * d_mixed[r * plan.value_vectors + c];
-                    }
-                    let d_score = weight * (sum(d_product) - deltas[row + i]);
-                    #[unroll]
-                    for c in 0..plan.key_vectors {
-                        d_key[c] += Four::new(d_score) * queries[r * plan.key_vectors + c];
-                    }
+        let mut at = UNIT_POS_X as usize;
+        while at < comptime!(plan.tile * vectors) {
+            let (i, c) = (first + at / vectors, at % vectors);
+            let mut vector = Four::new(0.0f32);
+            let mut log_sum = f32::new(UNSEEN);
+            let mut delta = f32::new(0.0);
+            if i < q_len {
+                let query = start::<F, N>(q, CUBE_POS_Y as usize, i) + comptime!(plan.firsts[0]);
+                let row = start::<F, N>(d_output, CUBE_POS_Y as usize, i);
+                vector = packed::<F, N>(q, d_output, query, row, c, scale, plan);
+                if c >= comptime!(width / 4) {
+                    let at = position(log_sums.stride(0), log_sums.stride(1), 1usize, CUBE_POS_Y as usize, i);
+                    log_sum = log_sums[at];
+                    delta = deltas[at];
                 }
             }
+            if c == comptime!(width / 4) {
+                vector.insert(comptime!(width % 4), in_exponents(log_sum, plan));
+            }
+            if c == comptime!((width + 1) / 4) {
+                vector.insert(comptime!((width + 1) % 4), delta);
+            }
+            columns[at] = vector;
+            at += comptime!(plan.units());
+        }
+        sync_cube();
+        // The compiler's time matters more than a test of each pair where heads are wide.
+        if comptime!(plan.block == 1) {
+            keys_tile::<B>(
+                &bias,
+                &hidden,
+                &own,
+                &columns,
+                &mut d_key,
+                &mut d_value,
+                row,
+                first,
+                q_len,
+                k_len,
+                true,
+                plan,
+            );
+        } else if all_seen(first, row + comptime!(plan.height() - 1), q_len, k_len, plan) {
+            keys_tile::<B>(
+                &bias,
+                &hidden,
+                &own,
+                &columns,
+                &mut d_key,
+                &mut d_value,
+                row,
+                first,
+                q_len,
+                k_len,
+                false,
+                plan,
+            );
+        } else {
+            keys_tile::<B>(
+                &bias,
+                &hidden,
+                &own,
+                &columns,
+                &mut d_key,
+                &mut d_value,
+                row,
+                first,
+                q_len,
+                k_len,
+                true,
+                plan,
+            );
         }
         first += plan.tile;
     }
-    if j < k_len {
-        if comptime!(of_keys) {
-            let to = position(d_k.stride(0), d_k.stride(1), d_k.stride(2), j) + comptime!(plan.firsts[1]);
-            let width = d_k.shape(3);
-            #[unroll]
-            for c in 0..plan.key_vectors {
-                put_four::<F>(d_k, to, c, width, d_key[c], 1.0f32);
-            }
+    let batch = CUBE_POS_Z as usize % parts * k.shape(0) + CUBE_POS_Y as usize;
+    let mut factors = Array::<f32>::new(plan.rows);
+    if comptime!(plan.of_keys) {
+        #[unroll]
+        for r in 0..plan.rows {
+            factors[r] = from_exponents(1.0f32, plan);
         }
-        if comptime!(of_values) {
-            let to = position(d_v.stride(0), d_v.stride(1), d_v.stride(2), j) + comptime!(plan.firsts[2]);
-            let width = d_v.shape(3);
-            #[unroll]
-            for c in 0..plan.value_vectors {
-                put_four::<F>(d_v, to, c, width, d_value[c], 1.0f32);
-            }
+        put_rows::<G, N>(d_k, &d_key, &factors, batch, row, comptime!(offsets[0]), plan.d_key, plan);
+    }
+    if comptime!(plan.of_values) {
+        #[unroll]
+        for r in 0..plan.rows {
+            factors[r] = 1.0f32;
         }
+        put_rows::<G, N>(d_v, &d_value, &factors, batch, row, comptime!(offsets[1]), plan.d_value, plan);
     }
-}
-
-/// Gradient of the biases: one unit per head and distance sums over batches and queries.
-#[cube(launch)]
-fn bias_kernel<F: Float, B: Int>(
-    q: &Tensor<F>,
-    k: &Tensor<F>,
-    v: &Tensor<F>,
-    bias: &Tensor<f32>,
-    hidden: ComptimeOption<&Tensor<B>>,
-    d_output: &Tensor<F>,
-    log_sums: &Tensor<f32>,
-    deltas: &Tensor<f32>,
-    d_bias: &mut Tensor<f32>,
-    scale: f32,
-    #[comptime] plan: Plan,
-    #[define(F, B)] _types: [ElemType; 2],
-) {
-    let (q_len, k_len) = (q.shape(2), k.shape(2));
-    let head = CUBE_POS_Y as usize;
-    let distance = CUBE_POS_X as usize * UNITS + UNIT_POS_X as usize;
-    if distance >= q_len + k_len - 1 {
-        terminate!();
-    }
-    let offset = bias[head * bias.stride(0) + distance];
-    let mut total = f32::new(0.0);
-    for batch in 0..q.shape(0) {
-        let row = batch * log_sums.stride(0) + head * log_sums.stride(1);
-        for i in 0..q_len {
-            // Key j = distance + i + 1 − q_len, if there is one.
-            if distance + i + 1 >= q_len {
-                let j = distance + i + 1 - q_len;
-                if sees::<B>(&hidden, i, j, q_len, k_len, plan.causal) {
-                    let q_start = batch * q.stride(0) + head * q.stride(1) + i * q.stride(2);
-                    let k_start = batch * k.stride(0) + head * k.stride(1) + j * k.stride(2);
-                    let v_start = batch * v.stride(0) + head * v.stride(1) + j * v.stride(2);
-                    let d_start = batch * d_output.stride(0) + head * d_output.stride(1) + i * d_output.stride(2);
-                    let mut product = Four::new(0.0f32);
-                    let mut d_product = Four::new(0.0f32);
-                    for c in 0..plan.key_vectors {
-                        product += four::<F>(q, q_start, c, q.shape(3))
-                            * Four::new(scale)
-                            * four::<F>(k, k_start, c, k.shape(3));
-                    }
-                    for c in 0..plan.value_vectors {
-                        d_product += four::<F>(d_output, d_start, c, v.shape(3)) * four::<F>(v, v_start, c, v.shape(3));
-                    }
-                    let weight = (sum(product) + offset - log_sums[row + i]).exp();
-                    total += weight * (sum(d_product) - deltas[row + i]);
-                }
-            }
-        }
-    }
-    let to = head * d_bias.stride(0) + distance;
-    d_bias[to] = total;
-}
-
-/// Number of cubes for `rows` rows in each head of each batch.
-fn cubes(rows: usize, heads: usize, batch: usize) -> CubeCount {
-    CubeCount::Static(rows.div_ceil(UNITS) as u32, heads as u32, batch as u32)
-}
-
-/// Writes the mixture and the log-sums.
-pub(super) fn forward(call: &Call, output: &CubeTensor, log_sums: &CubeTensor) {
-    let Call { inputs: Inputs { q, k, v, bias, hidden }, sizes, options, firsts } = call;
-    forward_kernel::launch(
-        &q.client,
-        cubes(sizes.q_len, sizes.heads, sizes.batch),
-        CubeDim::new_1d(UNITS as u32),
-        argument(q),
-        argument(k),
-        argument(v),
-        bias.as_ref().map(argument).into(),
-        hidden.as_ref().map(argument).into(),
-        argument(output),
-        argument(log_sums),
-        options.scale,
-        Plan::new(*sizes, *options, *firsts),
-        call.types(),
-    );
-}
-
-fn argument(tensor: &CubeTensor) -> TensorArg {
-    tensor.clone().into_tensor_arg()
-}
-
-/// Writes the gradients of queries, keys and values; returns that of the bias.
-pub(super) fn backward(
-    call: &Call,
-    output: &CubeTensor,
-    log_sums: &CubeTensor,
-    d_output: &CubeTensor,
-    [d_q, d_k, d_v]: [&CubeTensor; 3],
-) -> Option<CubeTensor> {
-    let Call { inputs: Inputs { q, k, v, bias, hidden }, sizes, options, firsts } = call;
-    let Sizes { batch, heads, q_len, k_len, d_key, d_value } = *sizes;
-    let (client, units, types) = (&q.client, CubeDim::new_1d(UNITS as u32), call.types());
-    let plan = Plan::new(*sizes, *options, *firsts);
-    let deltas = empty_like(q, [batch, heads, q_len], DType::F32);
-    queries_kernel::launch(
-        client,
-        cubes(q_len, heads, batch),
-        units,
-        argument(q),
-        argument(k),
-        argument(v),
-        bias.as_ref().map(argument).into(),
-        hidden.as_ref().map(argument).into(),
-        argument(output),
-        argument(d_output),
-        argument(log_sums),
-        argument(&deltas),
-        argument(d_q),
-        options.scale,
-        plan,
-        types,
-    );
-    let together = d_key.max(d_value) <= MOST_CHANNELS_TOGETHER;
-    let passes: &[(bool, bool)] = if together { &[(true, true)] } else { &[(true, false), (false, true)] };
-    for (of_keys, of_values) in passes {
-        keys_kernel::launch(
-            client,
-            cubes(k_len, heads, batch),
-            units,
-            argument(q),
-            argument(k),
-            argument(v),
-            bias.as_ref().map(argument).into(),
-            hidden.as_ref().map(argument).into(),
-            argument(d_output),
-            argument(log_sums),
-            argument(&deltas),
-            argument(d_k),
-            argument(d_v),
-            options.scale,
-            plan,
-            *of_keys,
-            *of_values,
-            types,
-        );
-    }
-    backward_of_bias(call, log_sums, d_output, &deltas)
-}
-
-/// The gradient of the bias, if there is one, given δ = Σ_c dO_c O_c of each query.
-pub(super) fn backward_of_bias(
-    call: &Call,
-    log_sums: &CubeTensor,
-    d_output: &CubeTensor,
-    deltas: &CubeTensor,
-) -> Option<CubeTensor> {
-    let Call { inputs: Inputs { q, k, v, bias, hidden }, sizes, options, firsts } = call;
-    bias.as_ref().map(|bias| {
-        let d_bias = empty_like(q, [sizes.heads, sizes.distances()], DType::F32);
-        bias_kernel::launch(
-            &q.client,
-            cubes(sizes.distances(), sizes.heads, 1),
-            CubeDim::new_1d(UNITS as u32),
-            argument(q),
-            argument(k),
-            argument(v),
-            argument(bias),
-            hidden.as_ref().map(argument).into(),
-            argument(d_output),
-            argument(log_sums),
-            argument(deltas),
-            argument(&d_bias),
-            options.scale,
-            Plan::new(*sizes, *options, *firsts),
-            call.types(),
-        );
-        d_bias
-    })
 }
