@@ -254,6 +254,32 @@ def training_steps():
     return table(["training step", "1 thread: ms, against PyTorch", "2 threads: ms, against PyTorch"], rows)
 
 
+def on_h100():
+    header = ["", "Headway then", "PyTorch eager, f32, better attention", "SDPA, tf32", "SDPA, bf16", "whole step in a CUDA graph, f32"]
+    return table(header, values("gpu-h100", "steps"))
+
+
+def language():
+    def row(name, *scores, strong=False):
+        bits, shares = [", ".join(cells) for cells in zip(*[(f"{bits:.{3 if len(scores) == 1 else 2}f}", percent(share, len(scores) == 1)) for bits, share in scores])]
+        return [name, f"**{bits}**" if strong else bits, shares]
+
+    def percent(share, exact):
+        return f"{100 * share:.{1 if exact else 0}f} %"
+
+    of = result("language")["values"]
+    return table(
+        ["predictor", "bits per character", "accuracy"],
+        [
+            row("n-grams that see 0 … 5 characters", *of["n-grams"]),
+            row("the last of them, with `stride = 32`", of["n-gram, stride 32"]),
+            row(f"four layers of attention alone, {of['parameters']:,} parameters", of["network"], strong=True),
+            row("the same network, with `stride = 32`", of["network, stride 32"], strong=True),
+            row("the same network, with `seq_len = 256`, twice the length of its training", of["network, windows of 256"]),
+        ],
+    )
+
+
 def rates():
     shown = {
         "truncated-linear": ("one head, c = 2.725", "p"),
@@ -425,6 +451,8 @@ TABLES = {
     "checkpoints": checkpoints,
     "finetune-noisy": finetune_noisy,
     "training-steps": training_steps,
+    "gpu-h100": on_h100,
+    "language": language,
     "theory-rates": rates,
     "in-context": in_context,
     "rank-collapse": rank_collapse,
