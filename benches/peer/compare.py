@@ -3,7 +3,7 @@
 
     cargo build --release
     python3 -m venv ../peer && ../peer/bin/pip install torch numpy     # outside the repository: several GB
-    python3 benches/peer/compare.py --python ../peer/bin/python --headway target/release/headway [A1 A4 A16 B C D E EF F1024 …]
+    python3 benches/peer/compare.py [A1 A4 A16 B C D E EF F1024 …] --python ../peer/bin/python --headway target/release/headway
     python3 benches/peer/compare.py --python ../peer/bin/python --headway … --device cuda [--budget 150]
 
 This file needs no PyTorch; --python names the interpreter that has it, which needs no network. On the CPU each sample is a process

@@ -481,8 +481,8 @@ pub struct Generate {
     /// Text to continue.
     #[arg(long, value_name = "TEXT")]
     pub prompt: String,
-    /// Number of tokens to add to it.
-    #[arg(long, value_name = "N", default_value_t = 500)]
+    /// Number of tokens to add to it, at least 1.
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub length: u32,
     /// Divides the logits before a token is drawn; 0 takes the likeliest token.
     #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = parse_temperature)]
@@ -496,7 +496,7 @@ pub struct Generate {
     /// Seed of the draws.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse_seed)]
     pub seed: u64,
-    /// Device to compute on: auto, cpu, wgpu, wgpu:N, cuda, cuda:N or ndarray (see `headway devices`).
+    /// Device to compute on: auto, or a name that `headway devices` lists.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
     /// Print one JSON document on standard output when the text is complete.

@@ -58,7 +58,9 @@ struct Measured {
 pub fn run(args: &Bench) -> Result<ExitCode, Error> {
     let named = args.names.iter().map(|name| Benchmark::find(name)).collect::<Result<Vec<_>, _>>()?;
     let named: Vec<Benchmark> = named.into_iter().map(|bench| bench.in_precision(args.precision)).collect();
-    let all = || BENCHES.iter().map(|bench| bench.in_precision(args.precision)).collect();
+    // Training takes no f16, attention alone does.
+    let has = |bench: &&Benchmark| args.precision != Precision::F16 || bench.attention_length().is_some();
+    let all = || BENCHES.iter().filter(has).map(|bench| bench.in_precision(args.precision)).collect();
     let mut benches: Vec<Benchmark> = if named.is_empty() { all() } else { named };
     if args.list {
         return list(&benches, args.json);
@@ -70,7 +72,10 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
     if args.names.is_empty() && !device.spec.is_gpu() {
         let (long, others): (Vec<_>, Vec<_>) = benches.into_iter().partition(|bench| bench.for_gpu);
         let long: Vec<&str> = long.iter().map(|bench| bench.name).collect();
-        output::note(format!("left out, since they take minutes on a CPU: {}; name them to run them", long.join(", ")));
+        if !long.is_empty() {
+            let long = long.join(", ");
+            output::note(format!("left out, since they take minutes on a CPU: {long}; name them to run them"));
+        }
         benches = others;
     }
     if let Some(steps) = args.soak {
@@ -125,7 +130,11 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
 /// A cost of attention: its name, its unit, and how to read it from a line of the table.
 type Cost = (&'static str, &'static str, fn(&Measured) -> Option<f64>);
 
-const COSTS: [Cost; 2] = [("time", "ms", |line| Some(line.ms_per_step)), ("memory", "MB", |line| line.peak_mb)];
+const COSTS: [Cost; 2] = [
+    ("time", "ms", |line| Some(line.ms_per_step)),
+    // A GPU's memory is not this process's.
+    ("memory", "MB", |line| line.peak_mb.filter(|_| line.launches.is_none())),
+];
 
 /// Number of threads, (length, cost) pairs, and the exponent with which the cost grows; `None` if it cannot be fitted.
 type Growth = (u16, Vec<(f64, f64)>, Option<f64>);

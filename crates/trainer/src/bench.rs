@@ -229,7 +229,8 @@ impl Bench {
     /// # Errors
     /// [`Error::Device`] if it does not fit there, [`Error::NotFinite`] if the loss of its last step is not finite.
     pub fn run(&self, device: &OpenDevice, repeats: usize) -> Result<Timing, Error> {
-        let measure = || self.on(device, &[], |mut work| time(&mut work, &device.device, repeats));
+        // One thread from the first step to the last: a GPU's queue and captured steps belong to it.
+        let measure = || rayon::scope(|_| self.on(device, &[], |mut work| time(&mut work, &device.device, repeats)));
         let (timing, captured) = room::within(device, &self.needed()?, measure)?;
         // After the timing, which watching would slow down.
         let launches = if device.spec.is_gpu() { Some(self.launches(device, &[])?.len()) } else { None };
@@ -242,24 +243,24 @@ impl Bench {
     /// # Errors
     /// As [`Self::run`].
     pub fn soak(&self, device: &OpenDevice, overrides: &[&str], steps: u64) -> Result<Vec<Moment>, Error> {
-        room::within(device, &self.needed()?, || {
+        let take = || {
             let (moments, _) = self.on(device, overrides, |work| {
                 let mut taken = 0;
                 let moments = (1..=MOMENTS).map(|tenth| {
-                    rayon::scope(|_| {
-                        while taken < steps * tenth / MOMENTS {
-                            (work.step)();
-                            taken += 1;
-                        }
-                        drop(device.device.sync());
-                    });
+                    while taken < steps * tenth / MOMENTS {
+                        (work.step)();
+                        taken += 1;
+                    }
+                    drop(device.device.sync());
                     let device_bytes = device.device.memory_pool_usage().map(|usage| usage.bytes_reserved);
                     Moment { steps: taken, host_bytes: memory("VmRSS:"), device_bytes }
                 });
                 moments.collect()
             })?;
             Ok(moments)
-        })
+        };
+        // On one thread, as in `run`.
+        room::within(device, &self.needed()?, || rayon::scope(|_| take()))
     }
 
     /// What its steps need.
@@ -330,6 +331,9 @@ fn train_steps<T>(
     }
     let mut last = Ok(Losses::new());
     let mut step = || {
+        if last.is_err() {
+            return;
+        }
         let batch = match batches.next() {
             Some(Ok(batch)) => batch,
             Some(Err(error)) => return last = Err(Error::Training(error.to_string())),

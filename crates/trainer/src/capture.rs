@@ -121,6 +121,9 @@ impl Capture {
             return Ok(None);
         }
         self.steps += 1;
+        if matches!(self.state, State::Refused(_)) && self.kinds.iter().all(|kind| kind.captured.is_none()) {
+            return Ok(None);
+        }
         if std::mem::take(&mut self.disturbed) && places(trainable, optimizer) != self.places {
             self.kinds.iter_mut().for_each(|kind| kind.captured = None);
         }
@@ -143,6 +146,11 @@ impl Capture {
         launches.replay().map_err(Error::Training)?;
         self.replayed += 1;
         Ok(Some(losses.clone()))
+    }
+
+    /// The step that was to be run launch by launch was given up.
+    pub(crate) fn untaken(&mut self) {
+        self.steps = self.steps.saturating_sub(1);
     }
 
     /// The kind of a step; `None` if there is no room for another.
@@ -201,10 +209,18 @@ impl Capture {
             Ok(_) => "its weights would not stay where they are".to_owned(),
             Err(why) => why,
         };
-        self.kinds.iter_mut().for_each(|kind| kind.captured = None);
+        self.kinds.iter_mut().for_each(|kind| (kind.captured, kind.batches) = (None, Vec::new()));
         (trainable.model, _) = weights::load_partial(trainable.model.clone(), arrays);
         *optimizer = again();
         self.refuse(why);
+    }
+
+    /// Gives back what captured steps keep, and takes back what was prepared; on the thread of the steps, whose queue it is.
+    pub(crate) fn end(&mut self) {
+        self.kinds.clear();
+        if std::mem::take(&mut self.prepared) {
+            capture::forget(&self.device);
+        }
     }
 
     fn refuse(&mut self, why: String) {
@@ -222,9 +238,7 @@ impl Kind {
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        if self.prepared {
-            capture::forget(&self.device);
-        }
+        self.end();
     }
 }
 

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use headway_kernels::backend::{self, Adapter, Backend};
 use headway_model::Precision;
 
-use crate::{error::Error, experiment::Experiment, room};
+use crate::error::Error;
 
 /// A device as requested on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,17 +106,6 @@ pub fn available() -> Available {
 }
 
 impl OpenDevice {
-    /// Refuses an experiment for which the device has too little memory, or whose precision it does not support. This
-    /// happens before anything is allocated, since a failed allocation would end the process without a message.
-    ///
-    /// # Errors
-    /// [`Error::Device`]
-    pub fn ensure_takes(&self, experiment: &Experiment) -> Result<(), Error> {
-        room::ensure_on_host(self, &experiment.memory())?;
-        self.ensure_precision("train.precision", experiment.train.precision)?;
-        self.ensure_precision("train.attention_precision", experiment.train.attention_precision)
-    }
-
     /// What to know of a software adapter.
     fn about_software(&self) -> String {
         let old = match self.spec {
@@ -138,7 +127,7 @@ impl OpenDevice {
         }
     }
 
-    /// Whether tensors are in separate memory, whose size is not known in advance.
+    /// Whether tensors are in memory of its own, which that of the machine does not count.
     pub fn has_own_memory(&self) -> bool {
         self.spec.is_gpu() && !self.software
     }

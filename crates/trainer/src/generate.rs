@@ -2,14 +2,14 @@
 
 use std::{ops::ControlFlow, path::Path};
 
-use burn::{module::Module, tensor::Device};
+use burn::module::Module;
 use headway_model::{Model, weights};
 use headway_tasks::{Inputs, Seed, Stream, TaskDims, Vocabulary};
 use rand::RngExt;
 
 use crate::{
     checkpoint::Checkpoint, device::OpenDevice, error::Error, evaluate, experiment::Experiment, on_device,
-    provenance::NETWORK,
+    provenance::NETWORK, room,
 };
 
 /// How a token is drawn from logits.
@@ -78,7 +78,7 @@ impl Sampling {
 /// A trained network with what it needs to continue a text. The files of its texts are not needed.
 pub struct Generator {
     model: Model,
-    device: Device,
+    device: OpenDevice,
     dims: TaskDims,
     vocabulary: Vocabulary,
     experiment: Experiment,
@@ -95,7 +95,7 @@ impl Generator {
         let Some(vocabulary) = experiment.task.vocabulary() else {
             return Err(Error::NoText { path: path.to_owned(), task: experiment.task.name() });
         };
-        let (model, device) = (model.valid(), device.device.clone());
+        let (model, device) = (model.valid(), device.clone());
         Ok(Self { model, device, dims: experiment.task.dims(), vocabulary, experiment, checkpoint })
     }
 
@@ -140,7 +140,7 @@ impl Generator {
     /// Logits of the token after `tokens`, of which the last `seq_len` are read.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] or [`Error::NotFinite`] if one is not finite
+    /// [`Error::Device`] if the device has no room; [`Error::Checkpoint`] or [`Error::NotFinite`] if one is not finite
     ///
     /// # Shapes
     /// `[n]`, n at least 1 -> `[vocab]`
@@ -153,8 +153,12 @@ impl Generator {
             read.resize(seq_len, 0);
         }
         let dims = TaskDims { seq_len: read.len(), ..self.dims };
-        let output = self.model.forward(on_device::input(&Inputs::Tokens(read), 1, dims, &self.device));
-        let logits = weights::to_host(output.narrow(1, last, 1).narrow(2, 0, self.dims.d_out));
+        let read = Inputs::Tokens(read);
+        let answer = || {
+            let output = self.model.forward(on_device::input(&read, 1, dims, &self.device.device));
+            Ok(weights::to_host(output.narrow(1, last, 1).narrow(2, 0, self.dims.d_out)))
+        };
+        let logits = room::within(&self.device, &self.experiment.memory().of_answers(), answer)?;
         if logits.iter().all(|logit| logit.is_finite()) {
             return Ok(logits);
         }

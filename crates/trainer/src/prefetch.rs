@@ -169,6 +169,12 @@ impl<T> Drop for Prefetch<T> {
     fn drop(&mut self) {
         self.lanes.clear();
         for thread in self.threads.drain(..) {
+            // As in `wait_for`: the maker may need this very thread.
+            while !thread.is_finished() {
+                if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
             // What a maker panicked with was sent to whoever takes the items.
             drop(thread.join());
         }

@@ -15,11 +15,24 @@ use crate::{
     machine,
 };
 
+impl OpenDevice {
+    /// Refuses an experiment for which the device has too little memory, or whose precision it does not support. This
+    /// happens before anything is allocated, since a failed allocation would end the process without a message.
+    ///
+    /// # Errors
+    /// [`Error::Device`]
+    pub fn ensure_takes(&self, experiment: &Experiment) -> Result<(), Error> {
+        ensure_on_host(self, &experiment.memory())?;
+        self.ensure_precision("train.precision", experiment.train.precision)?;
+        self.ensure_precision("train.attention_precision", experiment.train.attention_precision)
+    }
+}
+
 /// Refuses what needs more memory than the machine has; for a GPU, only what stays on the host counts.
 ///
 /// # Errors
 /// [`Error::Device`]
-pub(crate) fn ensure_on_host(device: &OpenDevice, needed: &Memory) -> Result<(), Error> {
+fn ensure_on_host(device: &OpenDevice, needed: &Memory) -> Result<(), Error> {
     let bytes = if device.has_own_memory() { needed.beside_gpu() } else { needed.total() };
     match machine::memory() {
         Some(there) if bytes > there => Err(Error::Device(format!(
@@ -77,8 +90,10 @@ pub(crate) fn within<T>(
     let done = catch_unwind(AssertUnwindSafe(work));
     let lack = match &done {
         Ok(Ok(_)) => None,
+        // It says so itself.
+        Ok(Err(Error::Device(_))) => None,
         // What else went wrong followed from an array that was never made.
-        Ok(Err(_)) => heard(),
+        Ok(Err(error)) => heard().or_else(|| lack_in_text(&error.to_string())),
         Err(panic) => heard().or_else(|| lack_in(panic.as_ref())),
     };
     match (lack, done) {
@@ -117,6 +132,11 @@ fn overhear() {
 
 /// What a panic says about a lack of memory; `None` if it is about something else.
 fn lack_in(panic: &(dyn Any + Send)) -> Option<String> {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    lack_in_text(text?)
+}
+
+fn lack_in_text(text: &str) -> Option<String> {
     // As wgpu, Vulkan, CUDA and the pools above them say it.
     const WORDS: [&str; 6] = [
         "out of memory",
@@ -126,7 +146,6 @@ fn lack_in(panic: &(dyn Any + Send)) -> Option<String> {
         "not enough memory",
         "can't allocate",
     ];
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))?;
     let lacks = |line: &&str| {
         let line = line.to_lowercase();
         WORDS.iter().any(|words| line.contains(words))

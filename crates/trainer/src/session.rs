@@ -145,6 +145,7 @@ fn run_in_room(
     };
     record.status = Status::Running;
     record.results.clear();
+    record.captured = None;
     save_record(&dir, &record)?;
     if is_new {
         // Written after the record: a run with a config to resume from then always records where its weights came from.

@@ -112,7 +112,11 @@ impl SupervisedLearningStrategy<TrainableModel> for StepStrategy {
             began: Instant::now(),
         };
         // Runs inside the thread pool, so that no operation has to wake it: its tasks start on this thread.
-        let result = rayon::scope(|_| running.run(&train, &validation));
+        let result = rayon::scope(|_| {
+            let result = running.run(&train, &validation);
+            running.capture.end();
+            result
+        });
         let outcome = result.map(|status| Outcome {
             model: running.trainable.model.clone(),
             step: running.state.step,
@@ -233,6 +237,7 @@ impl TrainLoop<'_> {
         let mut dropping = false;
         for (number, batch) in (first..).zip(&drawn) {
             if let Some(status) = self.pause()? {
+                self.capture.untaken();
                 return Ok(ControlFlow::Break(status));
             }
             dropping |= self.drop_inputs(number);

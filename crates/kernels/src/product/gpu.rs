@@ -150,7 +150,7 @@ fn fastest(a: &CubeTensor, b: &CubeTensor, to: &CubeTensor) {
     TUNER.execute(&device, &to.client, kernels, (a.clone(), b.clone(), to.clone()));
 }
 
-#[cfg(all(test, feature = "wgpu"))]
+#[cfg(test)]
 mod tests {
     use burn::{
         backend::{Backend, Dispatch, backend_extension, tensor::FloatTensor},

@@ -136,12 +136,16 @@ fn task_section(experiment: &Experiment) -> String {
         0 => "Training examples are drawn anew at every step".to_owned(),
         train => format!("{train} training examples are drawn once"),
     };
-    let data = format!("{data}; {validation} validation and {test} test examples are drawn apart.");
-    format!(
-        "`{task}`: {}.\n\n{}\n\n{data} All are a pure function of the seed.",
-        summary(&TaskConfig::list(), task),
-        fenced(experiment, "task")
-    )
+    let data = if experiment.task.held_evaluation().is_some() {
+        format!(
+            "{data}, as a function of the seed; {validation} validation and {test} test examples cover the files of the task."
+        )
+    } else {
+        format!(
+            "{data}; {validation} validation and {test} test examples are drawn apart. All are a pure function of the seed."
+        )
+    };
+    format!("`{task}`: {}.\n\n{}\n\n{data}", summary(&TaskConfig::list(), task), fenced(experiment, "task"))
 }
 
 fn model_section(experiment: &Experiment) -> String {

@@ -159,8 +159,8 @@ impl LanguageConfig {
     }
 
     fn too_few(&self) -> Option<TaskError> {
-        let most = self.test_tokens?;
-        TaskError::below("test_tokens", most, 2)
+        let few = |key, most: Option<usize>| TaskError::below(key, most?, 2);
+        few("validation_tokens", self.validation_tokens).or_else(|| few("test_tokens", self.test_tokens))
     }
 
     /// The texts, which must be those that were found.

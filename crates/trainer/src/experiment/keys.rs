@@ -8,6 +8,11 @@ use super::{
     join,
 };
 
+/// The precision of all products.
+pub(super) const PRECISION: &str = "train.precision";
+/// That inside attention, which follows it unless it is given.
+pub(super) const ATTENTION_PRECISION: &str = "train.attention_precision";
+
 /// Every value of a table with its full key, in the table's order; an empty table counts as a value.
 pub fn leaves(prefix: &str, table: &Table) -> Vec<(String, Value)> {
     let entries = table.iter().flat_map(|(key, value)| {

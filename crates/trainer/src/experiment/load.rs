@@ -13,7 +13,7 @@ use toml::{Table, Value};
 use super::{
     Experiment,
     choice::spell_out_choices,
-    keys::take,
+    keys::{ATTENTION_PRECISION, PRECISION, take},
     origin::{Places, place},
     overrides::{BEYOND_NUMBERS, Override},
     reader::{Purpose, Reader},
@@ -100,12 +100,16 @@ fn from_text_for(purpose: Purpose, path: &Path, text: String, overrides: &[Strin
         return Err(Error::other_file(path, "is no experiment but names some", way_out));
     }
     let unset = |text: &String| text.strip_prefix(UNSET).map(str::to_owned);
+    let followed = attention_follows(&table);
     for key in overrides.iter().filter_map(unset) {
         let Some(whole) = take(&mut table, &key) else {
             let problem = format!("{} does not set it; `headway show` says what it sets", path.display());
             return Err(Error::argument(format!("{UNSET}{key}"), problem));
         };
         places.forget(&whole);
+        if followed && whole == PRECISION && take(&mut table, ATTENTION_PRECISION).is_some() {
+            places.forget(ATTENTION_PRECISION);
+        }
     }
     let set: Vec<String> = overrides.iter().filter(|text| unset(text).is_none()).cloned().collect();
     let overrides = Override::parse_all(&set)?;
@@ -141,9 +145,6 @@ pub fn from_table(
         Err(problems) => Err(Error::Experiment(Box::new(ExperimentError { path: path.to_owned(), text, problems }))),
     }
 }
-
-const PRECISION: &str = "train.precision";
-pub(super) const ATTENTION_PRECISION: &str = "train.attention_precision";
 
 /// Whether attention has the precision of all products, as the file of a run says even if its user said nothing.
 fn attention_follows(table: &Table) -> bool {

@@ -166,7 +166,7 @@ pub struct EarlyStopping {
 /// Lower bounds on the bytes that training needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Memory {
-    /// All examples that are kept: all fixed sets.
+    /// All examples that are kept: those of all sets that are made once.
     pub examples: f64,
     /// The micro-batches of one update.
     pub batch: f64,
@@ -263,8 +263,7 @@ impl Experiment {
         }
     }
 
-    /// Lower bound on the memory that training needs; the examples include the micro-batches of one update. On the CPU
-    /// all of it is memory of the machine.
+    /// Lower bounds on the memory that training needs. On the CPU all of it is memory of the machine.
     pub fn memory(&self) -> Memory {
         let dims = self.dims();
         let budget = self.model.budget(&dims);
@@ -279,13 +278,15 @@ impl Experiment {
         let number = 4.0 * dims.seq_len as f64;
         let example = number * (width as f64 + dims.d_out as f64);
         let weights = 4.0 * budget.parameters as f64;
+        // Which weights are trained is known only with the network; where some are frozen, a lower bound counts none.
+        let trained = if matches!(self.finetune, FinetuneConfig::Full) { weights } else { 0.0 };
         Memory {
             examples: held * example,
             batch: micro_batch * self.train.accumulate as f64 * example,
             largest_array: micro_batch * number * width.max(dims.d_out) as f64,
             weights,
-            gradients: weights,
-            moments: self.optimizer.moments() as f64 * weights,
+            gradients: trained,
+            moments: self.optimizer.moments() as f64 * trained,
             activations: budget.activation_bytes as f64 * self.micro_batch() as f64,
         }
     }

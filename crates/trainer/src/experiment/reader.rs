@@ -12,8 +12,7 @@ use super::{
     choice::spell_out,
     form::{self, Given, Refusal},
     join,
-    keys::{has, leaves, remove},
-    load::ATTENTION_PRECISION,
+    keys::{ATTENTION_PRECISION, has, leaves, remove},
     origin::Places,
 };
 use crate::{
