@@ -17,7 +17,7 @@ pub struct Record {
 /// A sentence about what is wrong, with line and column.
 pub fn read(bytes: &[u8], known: &str) -> Result<Vec<Record>, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
         format!("line {line}: no UTF-8 text")
     })?;
     let mut records: Vec<Record> = Vec::new();

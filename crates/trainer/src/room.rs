@@ -89,9 +89,8 @@ pub(crate) fn within<T>(
     drop(heard());
     let done = catch_unwind(AssertUnwindSafe(work));
     let lack = match &done {
-        Ok(Ok(_)) => None,
-        // It says so itself.
-        Ok(Err(Error::Device(_))) => None,
+        // An error of the device says so itself.
+        Ok(Ok(_) | Err(Error::Device(_))) => None,
         // What else went wrong followed from an array that was never made.
         Ok(Err(error)) => heard().or_else(|| lack_in_text(&error.to_string())),
         Err(panic) => heard().or_else(|| lack_in(panic.as_ref())),
@@ -235,8 +234,14 @@ mod tests {
             drop(std::thread::spawn(|| panic!("can't allocate buffer of size: 8")).join());
             Err(Error::NotFinite("nonsense was read".to_owned()))
         };
-        let cases: [(&dyn Fn() -> Result<(), Error>, &str); 3] =
-            [(&elsewhere, "Out of Memory"), (&read, "allocating 80 bytes"), (&followed, "buffer of size: 8")];
+        let told = || -> Result<(), Error> { Err(Error::Training("a replay failed: out of memory at 9".to_owned())) };
+        type Work<'a> = &'a dyn Fn() -> Result<(), Error>;
+        let cases: [(Work, &str); 4] = [
+            (&elsewhere, "Out of Memory"),
+            (&read, "allocating 80 bytes"),
+            (&followed, "buffer of size: 8"),
+            (&told, "out of memory at 9"),
+        ];
         for (work, said) in cases {
             let error = within(&gpu, &NEEDED, work).err().map(|error| (error.kind().exit_code(), error.to_string()));
             let (code, text) = error.unwrap_or_default();

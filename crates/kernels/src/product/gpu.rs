@@ -81,6 +81,7 @@ pub(crate) fn product(a: &CubeTensor, b: &CubeTensor, precision: Precision) -> C
 }
 
 /// A B by kernels that have nothing to do with matrix units: they multiply and add f32 in the units' own registers.
+#[cfg_attr(feature = "autotune", allow(clippy::unnecessary_wraps, reason = "the tuner takes one that works"))]
 fn exact(a: &CubeTensor, b: &CubeTensor, to: &CubeTensor) -> Result<(), MatmulSetupError> {
     #[cfg(feature = "autotune")]
     {
@@ -101,6 +102,7 @@ fn multiply(strategy: &Strategy, a: &CubeTensor, b: &CubeTensor, to: &CubeTensor
 
 /// Every kernel of cubek that is [`exact`].
 #[cfg(feature = "autotune")]
+#[allow(clippy::default_trait_access, reason = "what has no settings is not named")]
 fn exact_kernels() -> Vec<Strategy> {
     let sizes = [TileSizeSelection::MaxTileSize, TileSizeSelection::MinTileSize];
     let of_units = sizes.into_iter().flat_map(|tile_size| {

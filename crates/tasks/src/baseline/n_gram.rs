@@ -102,7 +102,9 @@ impl Counts {
             let Some(followers) = self.0[length].get(&key(context.iter().map(|token| *token as u16))) else { return };
             let different = followers.each.len() as f64;
             let all = f64::from(followers.total) + different;
-            p.iter_mut().for_each(|p| *p *= different / all);
+            for p in p.iter_mut() {
+                *p *= different / all;
+            }
             for (token, count) in &followers.each {
                 p[*token as usize] += f64::from(*count) / all;
             }

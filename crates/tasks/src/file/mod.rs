@@ -277,8 +277,11 @@ impl FileConfig {
     /// Extension of the file's name; of a packed table, that of the table.
     fn ending(&self) -> &str {
         let name = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let packed = name.strip_suffix(".gz").filter(|name| name.ends_with(".csv"));
-        Path::new(packed.unwrap_or(name)).extension().and_then(|ending| ending.to_str()).unwrap_or_default()
+        let of = |name| Path::new(name).extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        match name.strip_suffix(".gz").map(of) {
+            Some("csv") => "csv",
+            _ => of(name),
+        }
     }
 }
 

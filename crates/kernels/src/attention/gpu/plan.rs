@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::parts::Plan;
+use super::{parts::Plan, tiles::row_pitch};
 use crate::attention::Sizes;
 
 /// Widest heads of which a unit has whole rows, unless tiles of the other form do not fit.
@@ -89,9 +89,9 @@ impl Choice {
             let numbers = numbers_of_row(pass, &base);
             let vectors = if pass == Pass::Keys { base.packed_with_sums() } else { base.packed() };
             let block = match widest {
-                ..=2 if pass == Pass::Forward => 8,
-                ..=4 => 4,
-                ..=NARROW => 2,
+                0..=2 if pass == Pass::Forward => 8,
+                0..=4 => 4,
+                5..=NARROW => 2,
                 _ => 1,
             };
             let tile = (TILE_BYTES / (16 * vectors)).clamp(1, MOST_COLUMNS) / block * block;
@@ -120,7 +120,7 @@ impl Choice {
 /// Bytes of shared memory of a cube whose units share rows.
 fn bytes(pass: Pass, plan: &Plan) -> usize {
     let (keys, values) = (plan.key_vectors(), plan.value_vectors());
-    let rows = |vectors: usize| plan.height() * plan.pitch(vectors);
+    let rows = |vectors: usize| plan.height() * row_pitch(vectors);
     let one = plan.columns(keys).max(plan.columns(values));
     let vectors = match pass {
         Pass::Forward => rows(keys) + one + plan.weights(),

@@ -10,20 +10,20 @@ use super::parts::{
     keys_seen, part_length, position, put_four, seen_from, sees, start, sum,
 };
 
-impl Plan {
-    /// Vectors from one row to the next in shared memory: an odd number, so that neighbours do not meet in the banks.
-    pub(super) fn pitch(&self, vectors: usize) -> usize {
-        vectors | 1
-    }
+/// Vectors from one row to the next in shared memory: an odd number, so that neighbours do not meet in the banks.
+pub(super) fn row_pitch(vectors: usize) -> usize {
+    vectors | 1
+}
 
+impl Plan {
     /// Vectors of a tile of columns; a unit whose channels are beyond the last reads on into the next row.
     pub(super) fn columns(&self, vectors: usize) -> usize {
-        self.tile * self.pitch(vectors) + self.across
+        self.tile * row_pitch(vectors) + self.across
     }
 
     /// Vectors of four weights of all rows.
     pub(super) fn weights(&self) -> usize {
-        self.height() * self.pitch(self.across)
+        self.height() * row_pitch(self.across)
     }
 
     /// Vectors of channels of a unit.
@@ -61,7 +61,7 @@ fn stage<F: Float, N: Size>(
         if comptime!(columns) {
             place = row % 4 * plan.across + row / 4;
         }
-        to[place * comptime!(plan.pitch(vectors)) + c] = vector;
+        to[place * comptime!(row_pitch(vectors)) + c] = vector;
         at += comptime!(plan.units());
     }
 }
@@ -77,7 +77,7 @@ fn products(
     #[comptime] vectors: usize,
     #[comptime] plan: Plan,
 ) {
-    let pitch = comptime!(plan.pitch(vectors));
+    let pitch = comptime!(row_pitch(vectors));
     let mut sums = Array::<Four>::new(comptime!(4 * plan.rows));
     #[unroll]
     for at in 0..comptime!(4 * plan.rows) {
@@ -117,13 +117,13 @@ fn mix(
     #[comptime] edge: bool,
     #[comptime] plan: Plan,
 ) {
-    let pitch = comptime!(plan.pitch(vectors));
+    let pitch = comptime!(row_pitch(vectors));
     let own = comptime!(plan.own(vectors));
     for k in 0..plan.across {
         let mut weight = Array::<Four>::new(plan.rows);
         #[unroll]
         for r in 0..plan.rows {
-            weight[r] = weights[(y + plan.down * r) * comptime!(plan.pitch(plan.across)) + k];
+            weight[r] = weights[(y + plan.down * r) * comptime!(row_pitch(plan.across)) + k];
         }
         #[unroll]
         for l in 0..4usize {
@@ -258,7 +258,7 @@ pub(super) fn tiles_forward<F: Float, G: Float, B: Int, N: Size>(
     let own = comptime!(plan.own(value_vectors));
     let x = UNIT_POS_X as usize % plan.across;
     let y = UNIT_POS_X as usize / plan.across;
-    let mut queries = Shared::<[Four]>::new_slice(comptime!(plan.height() * plan.pitch(key_vectors)));
+    let mut queries = Shared::<[Four]>::new_slice(comptime!(plan.height() * row_pitch(key_vectors)));
     // The keys of a tile, then its values.
     let mut columns =
         Shared::<[Four]>::new_slice(comptime!(plan.columns(key_vectors).max(plan.columns(value_vectors))));
@@ -334,7 +334,7 @@ pub(super) fn tiles_forward<F: Float, G: Float, B: Int, N: Size>(
                 total += share;
             }
             totals[r] = total;
-            weights[(y + plan.down * r) * comptime!(plan.pitch(plan.across)) + x] = weight;
+            weights[(y + plan.down * r) * comptime!(row_pitch(plan.across)) + x] = weight;
             #[unroll]
             for c in 0..own {
                 mixed[r * own + c] *= Four::new(shrink);
@@ -389,8 +389,8 @@ pub(super) fn tiles_queries<F: Float, G: Float, B: Int, N: Size>(
     let own = comptime!(plan.own(key_vectors));
     let x = UNIT_POS_X as usize % plan.across;
     let y = UNIT_POS_X as usize / plan.across;
-    let mut queries = Shared::<[Four]>::new_slice(comptime!(plan.height() * plan.pitch(key_vectors)));
-    let mut d_outputs = Shared::<[Four]>::new_slice(comptime!(plan.height() * plan.pitch(value_vectors)));
+    let mut queries = Shared::<[Four]>::new_slice(comptime!(plan.height() * row_pitch(key_vectors)));
+    let mut d_outputs = Shared::<[Four]>::new_slice(comptime!(plan.height() * row_pitch(value_vectors)));
     // The values of a tile, then its keys.
     let mut columns =
         Shared::<[Four]>::new_slice(comptime!(plan.columns(key_vectors).max(plan.columns(value_vectors))));
@@ -435,7 +435,7 @@ pub(super) fn tiles_queries<F: Float, G: Float, B: Int, N: Size>(
                 let channels = x + plan.across * c;
                 if channels < value_vectors {
                     let product = four::<F, N>(output, origin, channels, plan.d_value, plan.lanes)
-                        * d_outputs[(y + plan.down * r) * comptime!(plan.pitch(value_vectors)) + channels];
+                        * d_outputs[(y + plan.down * r) * comptime!(row_pitch(value_vectors)) + channels];
                     total += sum(product);
                 }
             }
@@ -480,7 +480,7 @@ pub(super) fn tiles_queries<F: Float, G: Float, B: Int, N: Size>(
                 }
                 d_score.insert(l, share);
             }
-            weights[(y + plan.down * r) * comptime!(plan.pitch(plan.across)) + x] = d_score;
+            weights[(y + plan.down * r) * comptime!(row_pitch(plan.across)) + x] = d_score;
         }
         sync_cube();
         mix_tile(&weights, &columns, &mut d_query, x, y, within, key_vectors, plan);
@@ -518,8 +518,8 @@ pub(super) fn tiles_keys<F: Float, G: Float, B: Int, N: Size>(
     let (own_keys, own_values) = comptime!((plan.own(key_vectors), plan.own(value_vectors)));
     let x = UNIT_POS_X as usize % plan.across;
     let y = UNIT_POS_X as usize / plan.across;
-    let mut keys = Shared::<[Four]>::new_slice(comptime!(plan.height() * plan.pitch(key_vectors)));
-    let mut values = Shared::<[Four]>::new_slice(comptime!(plan.height() * plan.pitch(value_vectors)));
+    let mut keys = Shared::<[Four]>::new_slice(comptime!(plan.height() * row_pitch(key_vectors)));
+    let mut values = Shared::<[Four]>::new_slice(comptime!(plan.height() * row_pitch(value_vectors)));
     let mut queries = Shared::<[Four]>::new_slice(comptime!(plan.columns(key_vectors)));
     let mut d_outputs = Shared::<[Four]>::new_slice(comptime!(plan.columns(value_vectors)));
     let mut weights = Shared::<[Four]>::new_slice(comptime!(plan.weights()));
@@ -594,7 +594,7 @@ pub(super) fn tiles_keys<F: Float, G: Float, B: Int, N: Size>(
                 weight.insert(l, share);
                 d_score.insert(l, d_share);
             }
-            let at = (y + plan.down * r) * comptime!(plan.pitch(plan.across)) + x;
+            let at = (y + plan.down * r) * comptime!(row_pitch(plan.across)) + x;
             weights[at] = weight;
             d_scores[at] = d_score;
         }
