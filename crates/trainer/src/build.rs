@@ -82,7 +82,7 @@ pub fn build_source(experiment: &Experiment) -> Result<Source, Error> {
 pub fn open_task(experiment: &Experiment) -> Result<Box<dyn Task>, Error> {
     let task = &experiment.task;
     task.open(&data::files(""), Seed(experiment.seed)).map_err(|error| match error {
-        TaskError::Changed { key, .. } => Error::DataChanged { task: task.name(), key, error },
+        TaskError::Changed { key, .. } => Error::DataChanged { task: task.name(), key, error: Box::new(error) },
         TaskError::Key { .. } => Error::Task { task: task.name(), error },
     })
 }

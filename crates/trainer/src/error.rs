@@ -189,7 +189,7 @@ pub enum Error {
         /// Key that names the file.
         key: &'static str,
         /// Which file, and how it was.
-        error: TaskError,
+        error: Box<TaskError>,
     },
     /// Task and model of a construction do not make an experiment.
     #[error("{}", .0.iter().map(|(key, problem)| format!("{key}: {problem}")).collect::<Vec<_>>().join("\n"))]

@@ -211,6 +211,8 @@ mod tests {
         assert!(answers.contains("2.0 GB at least (weights 2.0 GB, batch 3 MB)"), "{answers}");
     }
 
+    type Work<'a> = &'a dyn Fn() -> Result<(), Error>;
+
     /// What a device's own thread says, and what is said where its work is read, are the same error; any other panic stays one.
     #[test]
     fn a_device_without_room_is_an_error_and_no_panic() {
@@ -235,7 +237,6 @@ mod tests {
             Err(Error::NotFinite("nonsense was read".to_owned()))
         };
         let told = || -> Result<(), Error> { Err(Error::Training("a replay failed: out of memory at 9".to_owned())) };
-        type Work<'a> = &'a dyn Fn() -> Result<(), Error>;
         let cases: [(Work, &str); 4] = [
             (&elsewhere, "Out of Memory"),
             (&read, "allocating 80 bytes"),

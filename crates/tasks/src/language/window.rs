@@ -104,7 +104,7 @@ mod tests {
             assert_eq!(scored, wanted, "{seq_len} {stride}");
             for Window { text, begin, scored } in &all {
                 // Each scored token is predicted at the position before it.
-                assert!(begin < scored.start && scored.end <= begin + seq_len + 1 && scored.end <= lens[*text]);
+                assert!(*begin < scored.start && scored.end <= begin + seq_len + 1 && scored.end <= lens[*text]);
                 // A text that is long enough fills the window.
                 assert!(lens[*text] <= seq_len || scored.end == begin + seq_len + 1);
             }
