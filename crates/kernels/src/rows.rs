@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor, kind::Basic};
 
-/// set[rows[i]] for each i, along the first axis.
+/// `set[rows[i]]` for each i, along the first axis.
 ///
 /// # Panics
 /// On a GPU when the set is tracked by autodiff or has gaps; elsewhere when it has no such row.
