@@ -9,15 +9,8 @@
 )]
 
 use burn::tensor::{DType, Shape};
-use burn_cubecl::{
-    CubeDevice, kernel::into_contiguous, ops::numeric::empty_device_contiguous_dtype, tensor::CubeTensor,
-};
-use cubecl::{
-    ir::{ElemType, FloatKind, features::TypeUsage},
-    prelude::*,
-};
-
-use crate::Precision;
+use burn_cubecl::{kernel::into_contiguous, ops::numeric::empty_device_contiguous_dtype, tensor::CubeTensor};
+use cubecl::prelude::*;
 
 /// Units of a cube that goes through numbers one by one.
 pub(crate) const UNITS: usize = 256;
@@ -35,22 +28,6 @@ pub(crate) fn dense(tensor: CubeTensor) -> CubeTensor {
 /// A dense tensor as a buffer argument.
 pub(crate) fn buffer(tensor: &CubeTensor) -> BufferArg {
     tensor.clone().into_buffer_arg()
-}
-
-/// Whether a device can round the operands of products to a precision: its matrix units to tf32, everyone else by storing them.
-pub(crate) fn can_round_to(device: &CubeDevice, precision: Precision) -> bool {
-    let client = device.client();
-    let has = client.properties();
-    let kind = match precision {
-        Precision::F32 => return true,
-        Precision::Tf32 => {
-            let tf32 = ElemType::Float(FloatKind::TF32);
-            return has.features.matmul.cmma.iter().any(|unit| [unit.a_type, unit.b_type] == [tf32; 2]);
-        }
-        Precision::Bf16 => FloatKind::BF16,
-        Precision::F16 => FloatKind::F16,
-    };
-    has.type_usage(ElemType::Float(kind)).is_superset(TypeUsage::Buffer | TypeUsage::Conversion)
 }
 
 /// Numbers of a tensor whose last axis is so wide, as rows.

@@ -66,7 +66,7 @@ impl Precision {
         #[allow(unreachable_patterns, reason = "which devices there are depends on the features of burn")]
         match device.clone().inner().as_dispatch() {
             #[cfg(feature = "gpu")]
-            DispatchDevice::Cube(device) => crate::gpu::can_round_to(device, self),
+            DispatchDevice::Cube(device) => can_round_to(device, self),
             DispatchDevice::Flex(_) => self != Self::Tf32,
             _ => false,
         }
@@ -76,4 +76,23 @@ impl Precision {
     pub fn cast<const D: usize>(self, tensor: Tensor<D>) -> Tensor<D> {
         tensor.cast(self.dtype())
     }
+}
+
+/// Whether a device can round the operands of products to a precision: its matrix units to tf32, everyone else by storing them.
+#[cfg(feature = "gpu")]
+fn can_round_to(device: &burn_cubecl::CubeDevice, precision: Precision) -> bool {
+    use cubecl::ir::{ElemType, FloatKind, features::TypeUsage};
+
+    let client = device.client();
+    let has = client.properties();
+    let kind = match precision {
+        Precision::F32 => return true,
+        Precision::Tf32 => {
+            let tf32 = ElemType::Float(FloatKind::TF32);
+            return has.features.matmul.cmma.iter().any(|unit| [unit.a_type, unit.b_type] == [tf32; 2]);
+        }
+        Precision::Bf16 => FloatKind::BF16,
+        Precision::F16 => FloatKind::F16,
+    };
+    has.type_usage(ElemType::Float(kind)).is_superset(TypeUsage::Buffer | TypeUsage::Conversion)
 }
