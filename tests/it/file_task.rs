@@ -225,6 +225,12 @@ fn resuming_asks_for_the_same_data() {
 fn what_is_wrong_with_a_file_is_said_with_its_place() {
     let lab = Lab::with(EXPERIMENT);
     let check = |problem: &str| lab.headway(&["check", "experiment.toml"]).fail(2, &["task.file.path", problem]);
+    lab.write(
+        "unopened.toml",
+        "[task.file]\npath = \"no.csv\"\ninputs = [\"a\"]\ntargets = [\"b\"]\n[model.transformer]\n",
+    );
+    let refused = lab.headway(&["check", "unopened.toml"]).fail(2, &["task.file.path"]).stderr;
+    assert_eq!(refused.matches("task.file.path:").count(), 1, "one fault is said once: {refused}");
     check("data.csv");
     for (table, problem) in [
         ("a,b,y\n1,2,3\n1,x,3\n", "line 3, column `b`: `x` is no number"),

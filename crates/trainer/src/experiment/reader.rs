@@ -65,9 +65,11 @@ impl Reader {
         }
         if let Some(experiment) = experiment {
             // A value that could not be read is replaced by its default; what does not fit together with the default is
-            // not reported.
+            // not reported. Nor is a file again that was not opened.
+            let refused: Vec<String> = problems.iter().map(|problem| problem.key.clone()).collect();
             let echoes = |key: &str, message: &str| {
-                unread.iter().any(|unread| is_same_or_below(key, unread) || names(message, unread))
+                refused.iter().any(|refused| refused == key)
+                    || unread.iter().any(|unread| is_same_or_below(key, unread) || names(message, unread))
             };
             let mut found = experiment.problems();
             // What a model sees is known only if model and task are valid.
