@@ -245,7 +245,6 @@ impl Fixture {
                 loss_mask: (0..ids.len()).map(|at| at % seq_len + 1 < seq_len).collect(),
                 slices: vec![None; ids.len()],
                 units: Vec::new(),
-                characters_per_token: None,
                 inputs: Inputs::Tokens(ids),
             };
             return (batch, Loss::default());
@@ -263,7 +262,6 @@ impl Fixture {
             loss_mask: vec![true; size * seq_len],
             slices: vec![None; size * seq_len],
             units: Vec::new(),
-            characters_per_token: None,
         };
         (batch, if width > d_out { Loss::Padded } else { Loss::Plain })
     }

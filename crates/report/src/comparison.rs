@@ -17,7 +17,7 @@ use headway_study::{
     dir::StudyDir,
     results::{Difference, Estimate, Group},
 };
-use headway_trainer::provenance::NETWORK;
+use headway_trainer::{metric, provenance::NETWORK};
 
 /// Makes the page of a comparison.
 ///
@@ -295,7 +295,7 @@ fn section(builder: &mut Builder, Part { block, all, lines }: &Part<'_>, referen
 /// The forest plot of a block's table.
 fn forest(block: &Block, lines: &[Line], reference: &str, title: &str) -> Option<Forest> {
     let all = || lines.iter().flat_map(|line| &line.values).copied();
-    let log = !block.metric.contains("accuracy") && all().all(|value| value > 0.0);
+    let log = !metric::larger_is_better(&block.metric) && all().all(|value| value > 0.0);
     let floor = if log { FLOOR * all().fold(0.0, f64::max) } else { f64::NEG_INFINITY };
     let rows = lines.iter().map(|line| {
         // A row is drawn with its mean or not at all: a mean of only some of its values would be a different mean.

@@ -16,6 +16,7 @@ use headway_study::{
     results::{Difference, Estimate, Group, power_law},
     sweep::{Expect, PowerLaw, Sweep, plain},
 };
+use headway_trainer::metric;
 
 /// Makes the page of a sweep.
 ///
@@ -31,7 +32,8 @@ pub(super) fn page(sweep: &Sweep, dir: &StudyDir, command: &str) -> Result<Page,
     }
     let curves = curves(sweep, &all);
     // Two points fit any power law, and an accuracy follows none.
-    let has_law = |curve: &&Curve| curve.is_network && curve.values.len() > 2 && !config.metric.contains("accuracy");
+    let has_law =
+        |curve: &&Curve| curve.is_network && curve.values.len() > 2 && !metric::larger_is_better(&config.metric);
     let laws: Vec<(String, Estimate)> = curves
         .iter()
         .filter(has_law)
@@ -168,7 +170,7 @@ fn figure(sweep: &Sweep, curves: &[Curve], laws: &[(String, Estimate)]) -> Optio
     // Over a narrow range far from zero, a logarithmic axis would put all points in one place.
     let ends = points().fold((f64::INFINITY, 0.0_f64), |(least, most), (x, _)| (least.min(*x), most.max(*x)));
     let x_log = ends.0 > 0.0 && ends.1 > NARROW * ends.0;
-    let y_log = points().all(|(_, estimate)| estimate.mean > 0.0) && !sweep.config.metric.contains("accuracy");
+    let y_log = points().all(|(_, estimate)| estimate.mean > 0.0) && !metric::larger_is_better(&sweep.config.metric);
     let mut all: Vec<Series> = drawn
         .iter()
         .map(|(curve, points)| {
@@ -246,7 +248,7 @@ impl Check {
         let metric = &sweep.config.metric;
         let [network, rival] = ["network", predictor].map(|name| group.values(name, metric));
         // Smaller is better, except for an accuracy.
-        let [better, worse] = if metric.contains("accuracy") { [&rival, &network] } else { [&network, &rival] };
+        let [better, worse] = if metric::larger_is_better(metric) { [&rival, &network] } else { [&network, &rival] };
         let difference = Difference::between(better, worse).map(|difference| difference.estimate);
         let below = |estimate: &Estimate| estimate.interval.map_or(estimate.mean, |[_, high]| high) < 0.0;
         Self {
@@ -355,7 +357,7 @@ fn findings(sweep: &Sweep, all: &[Group], laws: &[(String, Estimate)], checks: &
 /// At how many points the network's mean is below that of each classical predictor, and both values where their ratio
 /// is smallest.
 fn against_baselines(metric: &str, all: &[Group]) -> Vec<String> {
-    if metric.contains("accuracy") {
+    if metric::larger_is_better(metric) {
         return Vec::new();
     }
     let predictors = all.iter().find(|group| !group.runs.is_empty()).map(Group::predictors).unwrap_or_default();

@@ -154,8 +154,6 @@ pub struct Batch {
     /// For each target channel, how many of the data's own units a scaled difference of 1 is: the deviations of
     /// [`Task::scale`](crate::Task::scale). Empty if there is no scale. `[d_out]`
     pub units: Vec<f64>,
-    /// Number of characters per token, see [`Task::characters_per_token`](crate::Task::characters_per_token).
-    pub characters_per_token: Option<f64>,
 }
 
 impl Batch {
@@ -169,16 +167,8 @@ impl Batch {
             TaskInput::Tokens { .. } => Inputs::Tokens(Vec::new()),
         };
         let targets = Targets::Continuous(Vec::new());
-        let mut batch = Self {
-            size: 0,
-            dims,
-            inputs,
-            targets,
-            loss_mask: Vec::new(),
-            slices: Vec::new(),
-            units: Vec::new(),
-            characters_per_token: None,
-        };
+        let mut batch =
+            Self { size: 0, dims, inputs, targets, loss_mask: Vec::new(), slices: Vec::new(), units: Vec::new() };
         for example in examples {
             match (&mut batch.inputs, example.inputs) {
                 (Inputs::Continuous(all), Inputs::Continuous(one)) => all.extend(one),
@@ -228,7 +218,6 @@ impl Batch {
             loss_mask: self.loss_mask[of(self.loss_mask.len())].to_vec(),
             slices: self.slices[of(self.slices.len())].to_vec(),
             units: self.units.clone(),
-            characters_per_token: self.characters_per_token,
         }
     }
 }

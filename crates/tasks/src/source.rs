@@ -105,7 +105,6 @@ pub struct Source {
     fixed: Vec<Example>,
     /// The newest epoch of a fixed set, with the order of its examples.
     order: Mutex<Option<(u64, Arc<[u32]>)>>,
-    characters_per_token: Option<f64>,
 }
 
 /// Number of examples that classical predictors are fitted to if training examples are fresh.
@@ -129,8 +128,7 @@ impl Source {
             }
             DataConfig::Fresh { .. } | DataConfig::Whole {} => Vec::new(),
         };
-        let characters_per_token = task.characters_per_token();
-        Self { task, seed, data, batch_size, fixed, order: Mutex::default(), characters_per_token }
+        Self { task, seed, data, batch_size, fixed, order: Mutex::default() }
     }
 
     /// The task that the examples come from.
@@ -190,11 +188,7 @@ impl Source {
 
     fn stack(&self, examples: impl IntoIterator<Item = Example>) -> Batch {
         let units = self.task.scale().map(|scale| scale.targets.iter().map(|[_, deviation]| *deviation).collect());
-        Batch {
-            units: units.unwrap_or_default(),
-            characters_per_token: self.characters_per_token,
-            ..Batch::stack(self.task.dims(), examples)
-        }
+        Batch { units: units.unwrap_or_default(), ..Batch::stack(self.task.dims(), examples) }
     }
 
     fn batches_per_epoch(&self, train: usize) -> usize {

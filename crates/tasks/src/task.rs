@@ -7,6 +7,7 @@ use crate::{
     batch::{Example, TaskDims},
     error::TaskError,
     files::Files,
+    measure::Measure,
     prompt::Layout,
     scale::Scale,
     seed::{SampleRng, Stream},
@@ -76,10 +77,9 @@ pub trait Task: Send + Sync {
         None
     }
 
-    /// Number of characters per token of the test text, for tasks that predict all tokens of a text: their loss is also
-    /// given in bits per character. `None` for others.
-    fn characters_per_token(&self) -> Option<f64> {
-        None
+    /// Scores beside the loss and the squared error or accuracy.
+    fn measures(&self) -> Vec<Measure> {
+        Vec::new()
     }
 
     /// Shape of the prediction for a whole sequence, `[d_out]` or `[horizon, width]`, for tasks that require it at the

@@ -152,10 +152,10 @@ fn experiment_of(path: &Path, overrides: &[String]) -> Result<(Experiment, Check
 
 /// Result rows on the test set: the network first, then every classical predictor of the task.
 pub(crate) fn results(model: &Model, experiment: &Experiment, source: &Source, device: &Device) -> Vec<Row> {
-    let (loss, slices) = (experiment.train.loss, source.task().slices());
+    let loss = experiment.train.loss;
     let (batches, fit_set) = (source.evaluation(Split::Test), source.fit_set());
     let model = model.valid();
-    let mut scores = Scores::new(loss, slices.clone());
+    let mut scores = empty(loss, source.task());
     let mut doubter = Doubter::new(loss, source, &fit_set);
     let mut model_width = 0;
     for batch in &batches {
@@ -192,13 +192,18 @@ pub(crate) fn without_network(
 fn classical(loss: Loss, source: &Source, (batches, fit_set): (&[Batch], &Batch), model_width: usize) -> Vec<Row> {
     let of = |mut baseline: Box<dyn Baseline>| {
         baseline.fit(fit_set);
-        let mut scores = Scores::new(loss, source.task().slices());
+        let mut scores = empty(loss, source.task());
         for batch in batches {
             scores.add(batch, &baseline.predict(batch), batch.dims.d_out, model_width);
         }
         row(baseline.name(), &scores)
     };
     source.task().baselines().into_iter().map(of).collect()
+}
+
+/// Scores of a task's predictions, yet of none.
+pub fn empty(loss: Loss, task: &dyn Task) -> Scores {
+    Scores::new(loss, task.slices(), task.measures())
 }
 
 fn row(name: &str, scores: &Scores) -> Row {
@@ -222,8 +227,8 @@ pub fn names(experiment: &Experiment) -> Result<Names, Error> {
     let metric = metric::metric_name(asks_for_classes(task.as_ref(), experiment.seed));
     let slices = task.slices().into_iter().map(|slice| format!("{metric}[{slice}]"));
     let absolute = task.scale().filter(|scale| !scale.targets.is_empty()).map(|_| metric::MAE.to_owned());
-    let bits = task.characters_per_token().map(|_| metric::BITS.to_owned());
-    let scores = ["loss", metric].map(str::to_owned).into_iter().chain(absolute).chain(bits).chain(slices);
+    let further: Vec<String> = task.measures().iter().map(|measure| measure.name().to_owned()).collect();
+    let scores = ["loss", metric].map(str::to_owned).into_iter().chain(absolute).chain(further).chain(slices);
     let classical = task.baselines().into_iter().map(|baseline| baseline.name().to_owned());
     Ok(Names {
         scores: scores.map(|name| test_name(&name)).collect(),
@@ -269,7 +274,7 @@ impl Doubter {
             mean.fit(fit_set);
             mean
         });
-        let (lead, of_mean) = (Lead::new(loss, slices.clone()), Scores::new(loss, slices));
+        let (lead, of_mean) = (Lead::new(loss, slices.clone()), Scores::new(loss, slices, Vec::new()));
         Self { best: source.task().best_possible(), lead, mean, of_mean }
     }
 
@@ -306,9 +311,9 @@ fn answers(model: &Model, batch: &Batch, device: &Device) -> (Vec<f32>, usize) {
     (weights::to_host(prediction), width)
 }
 
-/// Scores of a model on batches.
-pub(crate) fn score(model: &Model, loss: Loss, slices: &[String], batches: &[Batch], device: &Device) -> Scores {
-    let mut scores = Scores::new(loss, slices.to_vec());
+/// Scores of a model on batches, of which there are none yet.
+pub(crate) fn score(model: &Model, empty: &Scores, batches: &[Batch], device: &Device) -> Scores {
+    let mut scores = empty.clone();
     for batch in batches {
         let (prediction, width) = answers(model, batch, device);
         scores.add(batch, &prediction, width, width);
@@ -374,7 +379,7 @@ mod tests {
 
     #[test]
     fn logits_that_are_not_finite_are_no_score() {
-        let mut scores = Scores::new(Loss::Plain, Vec::new());
+        let mut scores = Scores::new(Loss::Plain, Vec::new(), Vec::new());
         let task = headway_tasks::TaskConfig::with_defaults("copy").unwrap();
         let source = build::build_source(&Experiment { task, ..experiment(true) }).unwrap();
         let batch = source.evaluation(Split::Test).remove(0);
@@ -386,7 +391,7 @@ mod tests {
         let row = batch.loss_mask.iter().position(|scored| *scored).unwrap();
         let wrong = (batch.targets.classes()[row] as usize + 1) % width;
         logits[row * width + wrong] = f32::NEG_INFINITY;
-        let mut scores = Scores::new(Loss::Plain, Vec::new());
+        let mut scores = Scores::new(Loss::Plain, Vec::new(), Vec::new());
         scores.add(&batch, &logits, width, width);
         assert!(!scores.are_finite());
     }

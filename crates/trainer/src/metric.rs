@@ -1,8 +1,8 @@
 //! Scores of predictions, computed on the host in f64 by the same code for networks and classical predictors.
 
-use std::{collections::BTreeMap, f64::consts::LN_2};
+use std::collections::BTreeMap;
 
-use headway_tasks::{Batch, Targets};
+use headway_tasks::{Batch, Measure, Targets, Wanted};
 
 use crate::{
     loss::{Loss, zero_padded},
@@ -10,6 +10,7 @@ use crate::{
 };
 
 /// Scores accumulated over the batches of an evaluation set.
+#[derive(Clone)]
 pub struct Scores {
     loss: Loss,
     slices: Vec<String>,
@@ -17,8 +18,8 @@ pub struct Scores {
     metric: Mean,
     /// Mean absolute error, for tasks whose numbers have units.
     absolute: Mean,
-    /// Characters per token, for tasks of text.
-    characters: Option<f64>,
+    /// What the task asks for besides, each with its mean.
+    measures: Vec<(Measure, Mean)>,
     per_slice: Vec<Mean>,
     /// Mean of each example, for the variation between examples.
     per_example: Vec<Mean>,
@@ -52,11 +53,12 @@ impl Mean {
 }
 
 impl Scores {
-    /// Empty scores; `slices` are the names that positions of examples refer to.
-    pub fn new(loss: Loss, slices: Vec<String>) -> Self {
+    /// Empty scores; `slices` are the names that positions of examples refer to, `measures` the task's further scores.
+    pub fn new(loss: Loss, slices: Vec<String>, measures: Vec<Measure>) -> Self {
         let [per_slice, per_example] = [vec![Mean::default(); slices.len()], vec![Mean::default(); slices.len()]];
         let [loss_sum, metric, absolute] = [Mean::default(); 3];
-        Self { loss, slices, loss_sum, metric, absolute, characters: None, per_slice, per_example, classes: false }
+        let measures = measures.into_iter().map(|measure| (measure, Mean::default())).collect();
+        Self { loss, slices, loss_sum, metric, absolute, measures, per_slice, per_example, classes: false }
     }
 
     /// Adds a batch. A prediction narrower than the network's is padded with zeros, as classical predictors intend.
@@ -65,7 +67,6 @@ impl Scores {
     /// prediction `[batch, seq_len, width]`, row-major; `model_width` is the width of the network's output
     pub fn add(&mut self, batch: &Batch, prediction: &[f32], width: usize, model_width: usize) {
         let seq_len = batch.dims.seq_len;
-        self.characters = batch.characters_per_token;
         let mut example = vec![Mean::default(); self.slices.len()];
         for (row, prediction) in prediction.chunks_exact(width).enumerate() {
             if batch.loss_mask[row] {
@@ -74,6 +75,10 @@ impl Scores {
                 self.metric.add(metric);
                 if let Some(error) = absolute(batch, row, prediction) {
                     self.absolute.add(error);
+                }
+                let wanted = wanted(batch, row);
+                for (measure, mean) in &mut self.measures {
+                    measure.at(prediction, wanted).into_iter().for_each(|value| mean.add(value));
                 }
                 if let Some(slice) = batch.slices[row] {
                     self.per_slice[slice as usize].add(metric);
@@ -93,8 +98,8 @@ impl Scores {
         self.values().values().all(|value| value.is_finite())
     }
 
-    /// Values by name: `loss`, `mse` or `accuracy`, `mae` if numbers have units, `bits_per_character` if they are tokens of
-    /// a text, and per slice `mse[slice]` or `accuracy[slice]`. All except the loss are in the data's own units.
+    /// Values by name: `loss`, `mse` or `accuracy`, `mae` if numbers have units, what the task asks for besides, and per
+    /// slice `mse[slice]` or `accuracy[slice]`. Squared and absolute errors are in the data's own units.
     pub fn values(&self) -> BTreeMap<String, f64> {
         let totals = [
             ("loss".to_owned(), self.loss_sum),
@@ -102,9 +107,10 @@ impl Scores {
             (MAE.to_owned(), self.absolute),
         ];
         let slices = self.of_slices(&self.per_slice);
-        let bits = self.characters.zip(self.loss_sum.get());
-        let bits = bits.map(|(characters, nats)| (BITS.to_owned(), nats / (LN_2 * characters)));
-        totals.into_iter().chain(slices).filter_map(|(name, mean)| Some((name, mean.get()?))).chain(bits).collect()
+        let further = self.measures.iter().filter_map(|(measure, mean)| {
+            Some((measure.name().to_owned(), measure.score(mean.get(), self.loss_sum.get())?))
+        });
+        totals.into_iter().chain(slices).filter_map(|(name, mean)| Some((name, mean.get()?))).chain(further).collect()
     }
 
     /// Standard error of each slice's value, taking examples as the independent observations.
@@ -204,8 +210,18 @@ impl Lead {
 /// Name of the mean absolute error.
 pub const MAE: &str = "mae";
 
-/// Name of the cross-entropy in bits per character of text.
-pub const BITS: &str = "bits_per_character";
+/// Whether a score with this name is better when it is larger.
+pub fn larger_is_better(name: &str) -> bool {
+    name.contains("accuracy") || name.contains("psnr")
+}
+
+/// The target at one position.
+fn wanted(batch: &Batch, row: usize) -> Wanted<'_> {
+    match &batch.targets {
+        Targets::Continuous(targets) => Wanted::Numbers(&targets[row * batch.dims.d_out..][..batch.dims.d_out]),
+        Targets::Classes(classes) => Wanted::Class(classes[row]),
+    }
+}
 
 /// Mean absolute error at one position in the data's own units; `None` if they have none.
 fn absolute(batch: &Batch, row: usize, prediction: &[f32]) -> Option<f64> {

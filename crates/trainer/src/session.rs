@@ -216,7 +216,7 @@ fn train(
         },
         dir: dir.clone(),
         device: options.device.device.clone(),
-        slices: source.task().slices(),
+        scores: evaluate::empty(experiment.train.loss, source.task()),
         max_time: options.max_time,
         save_now: options.save_now.clone(),
         on_event: options.on_event.clone(),

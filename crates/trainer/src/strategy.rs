@@ -24,6 +24,7 @@ use crate::{
     experiment::FinetuneConfig,
     fault,
     log::Line,
+    metric::Scores,
     micro_batch::MicroBatch,
     optimizer::Optimizer,
     provenance::{CapturedSteps, Lineage, Status},
@@ -52,7 +53,7 @@ pub(crate) struct StepStrategy {
     pub(crate) config: CheckpointConfig,
     pub(crate) dir: Arc<RunDir>,
     pub(crate) device: Device,
-    pub(crate) slices: Vec<String>,
+    pub(crate) scores: Scores,
     pub(crate) max_time: Option<Duration>,
     pub(crate) save_now: Arc<AtomicBool>,
     pub(crate) on_event: OnEvent,
@@ -325,7 +326,7 @@ impl TrainLoop<'_> {
         let batches: Result<Vec<_>, _> = validation.iter().collect();
         let batches = batches.map_err(|error| Error::Training(error.to_string()))?;
         let model = self.trainable.model.valid();
-        let scores = evaluate::score(&model, experiment.train.loss, &self.plan.slices, &batches, &self.plan.device);
+        let scores = evaluate::score(&model, &self.plan.scores, &batches, &self.plan.device);
         self.give_back_memory();
         let scores = scores.values();
         let loss = scores.get("loss").copied().unwrap_or(f64::NAN) as f32;

@@ -77,12 +77,13 @@ impl Scores {
                 weights::to_host(prediction)
             })
             .collect();
+        let measures = &source.task().measures();
         let score = |name: &str, predictions: &[Vec<f32>], d: usize| {
             let examples = batches.iter().zip(predictions).flat_map(|(batch, prediction)| {
                 let row = prediction.len() / batch.size;
                 (0..batch.size).map(move |at| {
                     let example = example(batch, at);
-                    let mut scores = metric::Scores::new(experiment.train.loss, Vec::new());
+                    let mut scores = metric::Scores::new(experiment.train.loss, Vec::new(), measures.clone());
                     scores.add(&example, &prediction[at * row..][..row], d, width);
                     (example.loss_mask.iter().filter(|scored| **scored).count() as f64, scores.values())
                 })
@@ -90,7 +91,7 @@ impl Scores {
             Scored { name: name.to_owned(), values: intervals(&examples.collect::<Vec<_>>()) }
         };
         let fit_set = source.fit_set();
-        let mut network = metric::Scores::new(experiment.train.loss, source.task().slices());
+        let mut network = evaluate::empty(experiment.train.loss, source.task());
         let mut doubter = Doubter::new(experiment.train.loss, &source, &fit_set);
         for (batch, prediction) in batches.iter().zip(&predictions) {
             network.add(batch, prediction, width, width);

@@ -13,6 +13,7 @@ use crate::{
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
     files::Files,
+    measure::Measure,
     scale::Scale,
     seed::SampleRng,
     task::{Split, Task, TaskSpec},
@@ -323,9 +324,10 @@ impl Task for Language {
         Some(Scale::default())
     }
 
-    fn characters_per_token(&self) -> Option<f64> {
+    /// Bits per character, by the characters of the test text.
+    fn measures(&self) -> Vec<Measure> {
         let (texts, lens) = self.part(Split::Test);
         let used = texts.iter().zip(lens).map(|(text, len)| &text[..*len]);
-        Some(self.texts.vocabulary.characters_per_token(used))
+        vec![Measure::bits_per_character(self.texts.vocabulary.characters_per_token(used))]
     }
 }

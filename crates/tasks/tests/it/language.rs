@@ -40,6 +40,11 @@ fn source(text: &str, batch_size: usize) -> Source {
     Source::new(task, Seed(1), DataConfig::Fresh { validation, test }, batch_size)
 }
 
+/// Bits per character by the task's own measure, of a loss in nats.
+fn bits(source: &Source, nats: f64) -> Option<f64> {
+    source.task().measures().iter().find_map(|measure| measure.score(None, Some(nats)))
+}
+
 #[test]
 fn characters_are_numbered_in_their_order_and_windows_are_as_written_by_hand() {
     let config = settled(&format!("{SHORT}seq_len = 3")).expect("sound");
@@ -57,7 +62,7 @@ fn characters_are_numbered_in_their_order_and_windows_are_as_written_by_hand() {
     assert_eq!(test.inputs.tokens(), [2, 3, 4, 2, 3, 0, 3, 0, 5]);
     assert_eq!(test.targets.classes(), [3, 4, 2, 3, 0, 5, 0, 0, 2]);
     assert_eq!(test.loss_mask, [true, true, true, true, true, true, false, false, true]);
-    assert_eq!(test.characters_per_token, Some(1.0));
+    assert_eq!(bits(&source, LN_2), Some(1.0));
     // A window that is longer than its text ends with zeros.
     let validation = self::source(&format!("{SHORT}seq_len = 7"), 8).evaluation(Split::Validation).remove(0);
     assert_eq!(validation.inputs.tokens(), [3, 2, 1, 3, 2, 0, 0]);
@@ -88,7 +93,7 @@ fn bytes_are_tokens_whatever_they_are_and_bits_are_those_of_characters() {
     let test = source.evaluation(Split::Test).remove(0);
     assert_eq!(test.inputs.tokens(), b"abcab\n\xc3\xa9".map(u32::from));
     // Nine bytes are eight characters.
-    assert_eq!(test.characters_per_token, Some(8.0 / 9.0));
+    assert!((bits(&source, LN_2).expect("bits") - 9.0 / 8.0).abs() < 1e-15);
     let binary = "[language]\ntokens = \"bytes\"\ntrain = [\"bytes.txt\"]\ntest = [\"bytes.txt\"]";
     assert_eq!(settled(binary).expect("bytes").vocabulary(), Some(Vocabulary::Bytes));
     assert_eq!(Vocabulary::Bytes.name(0xc3), "0xc3");

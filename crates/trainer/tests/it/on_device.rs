@@ -18,7 +18,6 @@ fn batch(first: f32, loss_mask: [bool; 6]) -> Batch {
         loss_mask: loss_mask.to_vec(),
         slices: vec![None; 6],
         units: Vec::new(),
-        characters_per_token: None,
     }
 }
 
