@@ -118,9 +118,9 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> St
     table.to_string()
 }
 
-/// Width of the terminal in columns; 100 if there is none.
+/// Width of the terminal in columns; 100 if there is none, or none that knows its width and says 0.
 pub fn width() -> usize {
-    Table::new().width().map_or(100, usize::from).max(2)
+    Table::new().width().filter(|width| *width > 0).map_or(100, usize::from).max(2)
 }
 
 /// A table of texts, wrapped to the width of the terminal, or to 100 columns if there is none.

@@ -8,7 +8,7 @@ use cudarc::{driver::result, nvrtc};
 use super::{Adapter, quietly};
 
 /// Headers that NVRTC reads when it compiles our kernels and burn's.
-const HEADERS: [&str; 3] = ["cuda_fp16.h", "cuda_bf16.h", "mma.h"];
+const HEADERS: [&str; 4] = ["cuda_fp16.h", "cuda_bf16.h", "mma.h", "crt/mma.h"];
 
 pub(super) fn adapters() -> Result<Vec<Adapter>, String> {
     driver()?;
@@ -43,50 +43,69 @@ fn driver() -> Result<(), String> {
 
 /// NVRTC is there, what it reads is, and the driver loads what it writes.
 fn compiler() -> Result<(), String> {
+    let driver = driver_version();
     let include = cubecl::cuda::install::cuda_path().map(|root| root.join("include"));
-    missing_header(include.as_deref())?;
+    missing_header(include.as_deref(), driver)?;
     let nothing = || nvrtc::compile_ptx(r#"extern "C" __global__ void nothing() {}"#).is_ok();
     match quietly(nothing) {
-        Some(true) => too_new(versions()),
-        Some(false) => Err("NVRTC compiles nothing: install NVIDIA's package cuda-toolkit-13-0 anew".to_owned()),
-        None => Err("NVRTC is not installed (no libnvrtc.so): install NVIDIA's package cuda-toolkit-13-0".to_owned()),
+        Some(true) => too_new(driver, nvrtc_version()),
+        Some(false) => Err(format!("NVRTC compiles nothing: install {} anew", toolkit(driver))),
+        None => Err(format!("NVRTC is not installed (no libnvrtc.so): install {}", toolkit(driver))),
     }
 }
 
-/// The CUDA of the driver, then that of NVRTC, as major and minor number.
-fn versions() -> [(i32, i32); 2] {
-    let (mut driver, mut major, mut minor) = (0, 0, 0);
-    // SAFETY: both libraries are loaded by now, and both functions only write the numbers.
-    unsafe {
-        let _ = cudarc::driver::sys::cuDriverGetVersion(&raw mut driver);
-        let _ = nvrtc::sys::nvrtcVersion(&raw mut major, &raw mut minor);
-    }
-    [(driver / 1000, driver % 1000 / 10), (major, minor)]
+/// A version of CUDA, as major and minor number.
+type Version = (i32, i32);
+
+/// The newest CUDA that the driver knows.
+fn driver_version() -> Version {
+    let mut version = 0;
+    // SAFETY: the library is loaded by now, and the function only writes the number.
+    let _ = unsafe { cudarc::driver::sys::cuDriverGetVersion(&raw mut version) };
+    (version / 1000, version % 1000 / 10)
+}
+
+/// The CUDA of NVRTC.
+fn nvrtc_version() -> Version {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the library is loaded by now, and the function only writes the numbers.
+    let _ = unsafe { nvrtc::sys::nvrtcVersion(&raw mut major, &raw mut minor) };
+    (major, minor)
+}
+
+/// The package with everything that the driver can use.
+fn toolkit((major, minor): Version) -> String {
+    format!("NVIDIA's package cuda-toolkit-{major}-{minor}")
 }
 
 /// Refuses an NVRTC that writes what the driver does not know yet.
-fn too_new([driver, nvrtc]: [(i32, i32); 2]) -> Result<(), String> {
+fn too_new(driver: Version, nvrtc: Version) -> Result<(), String> {
     if nvrtc <= driver {
         return Ok(());
     }
     Err(format!(
-        "NVIDIA's driver knows CUDA {}.{} and NVRTC is of CUDA {}.{}: update the driver, or install NVIDIA's package \
-         cuda-toolkit-{0}-{1}",
-        driver.0, driver.1, nvrtc.0, nvrtc.1
+        "NVIDIA's driver knows CUDA {}.{} and NVRTC is of CUDA {}.{}: update the driver, or install {}",
+        driver.0,
+        driver.1,
+        nvrtc.0,
+        nvrtc.1,
+        toolkit(driver)
     ))
 }
 
-fn missing_header(include: Option<&Path>) -> Result<(), String> {
+fn missing_header(include: Option<&Path>, driver: Version) -> Result<(), String> {
     let Some(include) = include else {
-        return Err("CUDA's headers are not installed (no CUDA_PATH, no /usr/local/cuda): install NVIDIA's package \
-                    cuda-toolkit-13-0, or set CUDA_PATH to a folder with `include`"
-            .to_owned());
+        return Err(format!(
+            "CUDA's headers are not installed (no CUDA_PATH, no /usr/local/cuda): install {}, or set CUDA_PATH to a folder \
+             with `include`",
+            toolkit(driver)
+        ));
     };
     match HEADERS.iter().find(|header| !include.join(header).is_file()) {
         Some(header) => Err(format!(
-            "CUDA's header {header} is not in {}: install NVIDIA's package cuda-toolkit-13-0, or set CUDA_PATH to the folder \
-             above an `include` that has it",
-            include.display()
+            "CUDA's header {header} is not in {}: install {}, or set CUDA_PATH to the folder above an `include` that has it",
+            include.display(),
+            toolkit(driver)
         )),
         None => Ok(()),
     }
@@ -101,27 +120,27 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_with_its_package() {
         let lab = std::env::temp_dir().join(format!("headway-cuda-{}", std::process::id()));
-        std::fs::create_dir_all(&lab).unwrap();
-        let none = missing_header(None).unwrap_err();
-        assert!(none.contains("CUDA_PATH") && none.contains("cuda-toolkit"), "{none}");
+        std::fs::create_dir_all(lab.join("crt")).unwrap();
+        let none = missing_header(None, (12, 8)).unwrap_err();
+        assert!(none.contains("CUDA_PATH") && none.contains("cuda-toolkit-12-8"), "{none}");
         for header in HEADERS {
-            let one = missing_header(Some(&lab)).unwrap_err();
+            let one = missing_header(Some(&lab), (12, 8)).unwrap_err();
             assert!(one.contains(header) && one.contains(&lab.display().to_string()), "{one}");
             std::fs::write(lab.join(header), "").unwrap();
         }
-        assert_eq!(missing_header(Some(&lab)), Ok(()));
+        assert_eq!(missing_header(Some(&lab), (12, 8)), Ok(()));
         std::fs::remove_dir_all(lab).unwrap();
     }
 
     #[test]
     fn a_compiler_newer_than_the_driver_is_refused() {
-        assert_eq!(too_new([(13, 0), (13, 0)]), Ok(()));
-        assert_eq!(too_new([(13, 0), (12, 9)]), Ok(()));
-        let newer = too_new([(12, 8), (13, 0)]).unwrap_err();
+        assert_eq!(too_new((13, 0), (13, 0)), Ok(()));
+        assert_eq!(too_new((13, 0), (12, 9)), Ok(()));
+        let newer = too_new((12, 8), (13, 0)).unwrap_err();
         assert!(
             newer.contains("CUDA 12.8 and NVRTC is of CUDA 13.0") && newer.contains("cuda-toolkit-12-8"),
             "{newer}"
         );
-        assert!(too_new([(13, 0), (13, 2)]).is_err());
+        assert!(too_new((13, 0), (13, 2)).is_err());
     }
 }
