@@ -280,6 +280,28 @@ def language():
     )
 
 
+def image():
+    of = result("image")["values"]
+
+    def row(name, runs, strong=False):
+        mse, psnr, mae = ([run[score] for run in runs] for score in ("mse", "psnr", "mae"))
+        cells = [f"{mean(scores):.{places}f}" for scores, places in ((mse, 4), (psnr, 2), (mae, 4))]
+        if len(runs) > 1:
+            cells[0] += f" ({min(mse):.4f} … {max(mse):.4f})"
+        return [name, f"**{cells[0]}**" if strong else cells[0], *cells[1:]]
+
+    mean = lambda scores: sum(scores) / len(scores)
+    return table(
+        ["predictor", "mean squared error", "PSNR, dB", "mean absolute error"],
+        [
+            row("the mean picture", of["mean_picture"]),
+            row("the nearest picture by what is visible", of["nearest_picture"]),
+            row("ridge from what is visible", of["ridge"]),
+            row(f"four layers of attention, and the attention-aware one, {of['parameters']:,} parameters", of["network"], strong=True),
+        ],
+    )
+
+
 def rates():
     shown = {
         "truncated-linear": ("one head, c = 2.725", "p"),
@@ -452,6 +474,7 @@ TABLES = {
     "finetune-noisy": finetune_noisy,
     "training-steps": training_steps,
     "gpu-h100": on_h100,
+    "image": image,
     "language": language,
     "theory-rates": rates,
     "in-context": in_context,

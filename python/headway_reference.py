@@ -39,6 +39,9 @@ FORMAT = 1
 LAYER_NORM_EPSILON = 1e-5
 """Added to the variance in every layer norm."""
 
+LEAST_SHARE = 0.01
+"""The least weight of a token."""
+
 
 class CheckpointError(Exception):
     """A folder that is no checkpoint, or whose weights do not fit its config."""
@@ -78,13 +81,21 @@ def relu(x):
     return np.maximum(x, 0)
 
 
-def softmax_pattern(q, k, hidden, bias=0.0):
-    """softmax(q kᵀ / sqrt(d_head) + bias) over the visible keys.
+def weighted(scores, share):
+    """m s for a score s > 0 of a key with weight m, else s / (m + 1e-5). scores [..., k_len], share m [batch, k_len], or None: 1"""
+    if share is None:
+        return scores
+    m = share[:, None, None, :]
+    return np.where(scores > 0, scores * m, scores / (m + 1e-5))
+
+
+def softmax_pattern(q, k, hidden, bias=0.0, share=None):
+    """softmax(weighted(q kᵀ / sqrt(d_head)) + bias) over the visible keys.
 
     q [batch, n_heads, q_len, d_head], k [batch, n_heads, k_len, d_head], hidden [q_len, k_len] with True where query i
     may not see key j, bias [n_heads, q_len, k_len] -> [batch, n_heads, q_len, k_len], rows sum to one
     """
-    scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]) + bias
+    scores = weighted(q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]), share) + bias
     scores[..., hidden] = -np.inf
     return softmax(scores)
 
@@ -147,8 +158,8 @@ def attention_kernel(weights, name, config, d_key):
     match config:
         case {"favor": {"n_features": n_features, "directions": _, "epsilon": epsilon, **rest}} if not rest:
             features = weights.take(f"{name}.kernel.features", n_features, d_key)
-            # No scheme gives it a bias: a config that would is refused.
-            return lambda q, k, hidden, bias=0.0: favor_pattern(q, k, hidden, features, epsilon)
+            # No scheme gives it a bias, nor has it weights of tokens: a config that would is refused.
+            return lambda q, k, hidden, bias=0.0, share=None: favor_pattern(q, k, hidden, features, epsilon)
         case _:
             return choose("kernel", KERNELS, config)
 
@@ -214,8 +225,8 @@ class MultiHeadAttention:
         self.n_heads, self.n_kv_heads, self.d_head = n_heads, n_kv_heads, d_head
         self.pattern = attention_kernel(weights, name, kernel, d_head)
 
-    def __call__(self, x, hidden, position=None, in_front=0):
-        """position acts on all rows but the first `in_front`, which are learned and have no place."""
+    def __call__(self, x, hidden, position=None, in_front=0, share=None):
+        """position acts on all rows but the first `in_front`, which are learned and have no place; share weighs rows as keys."""
         q, k, v = self.query_norm(self.split_heads(self.query(x))), self.key(x), self.value(x)
         k = self.merge_heads(self.key_norm(self.split_heads(k)))
         bias = 0.0
@@ -227,8 +238,10 @@ class MultiHeadAttention:
         k, v, hidden = self.prefix(k, v, hidden)
         if np.ndim(bias):
             bias = np.pad(bias, [(0, 0), (0, 0), (k.shape[1] - rows, 0)])
+        if share is not None:
+            share = known_in_front(share, k.shape[1] - rows)
         k, v = (np.repeat(self.split_heads(part), self.n_heads // self.n_kv_heads, axis=1) for part in (k, v))
-        pattern = self.pattern(q, k, hidden, bias)  # [batch, n_heads, rows, length + rows]
+        pattern = self.pattern(q, k, hidden, bias, share)  # [batch, n_heads, rows, length + rows]
         return self.output(self.merge_heads(pattern @ v) * self.gate(x)), pattern
 
     def split_heads(self, x):
@@ -239,6 +252,34 @@ class MultiHeadAttention:
     def merge_heads(x):
         batch, n_heads, rows, d_head = x.shape
         return x.swapaxes(1, 2).reshape(batch, rows, n_heads * d_head)  # [batch, rows, n_heads d_head]
+
+
+class AwareAttention:
+    """What is known of a sequence and what is not, read apart with the same scores: h and e [batch, rows, d_model], weights m [batch, rows].
+
+    u = norm(h), s = (u W_q)(u W_k)ᵀ / sqrt(d_head), P = softmax(weighted(s, m)), Q = softmax(weighted(s, max(1 − m, 0.01))), (a, b) =
+    softmax(W [the largest score of each row, under both weights] + c); concat(a P e + b Q u) W_o + b_o, and the pattern a P + b Q.
+    """
+
+    def __init__(self, weights, name, d_model, n_heads, norm):
+        self.norm = norm_or_nothing(weights, f"{name}.norm", norm, d_model)
+        self.query, self.key, self.output = (
+            Linear(weights, f"{name}.{part}", d_model, d_model) for part in ("query", "key", "output")
+        )
+        self.gate = Linear(weights, f"{name}.gate", 2 * n_heads, 2)
+        self.n_heads = n_heads
+
+    def __call__(self, h, e, share):
+        u = self.norm(h)
+        split = lambda x: x.reshape(*x.shape[:2], self.n_heads, -1).swapaxes(1, 2)  # [batch, n_heads, rows, d_head]
+        q, k = split(self.query(u)), split(self.key(u))
+        scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
+        known, hole = weighted(scores, share), weighted(scores, np.maximum(1 - share, LEAST_SHARE))
+        maxima = np.concatenate([known.max(axis=-1), hole.max(axis=-1)], axis=1).swapaxes(1, 2)  # [batch, rows, 2 n_heads]
+        of_known, of_hole = np.split(softmax(self.gate(maxima))[:, None], 2, axis=-1)  # [batch, 1, rows, 1]
+        known, hole = of_known * softmax(known), of_hole * softmax(hole)
+        mixed = known @ split(e) + hole @ split(u)
+        return self.output(MultiHeadAttention.merge_heads(mixed)), known + hole
 
 
 class RmsNorm:
@@ -276,6 +317,11 @@ class Prefix:
             return k, v, hidden
         seen = np.zeros((len(hidden), len(self.keys)), dtype=bool)
         return before(self.keys, k), before(self.values, v), np.concatenate([seen, hidden], axis=1)
+
+
+def known_in_front(share, length):
+    """Weights of `length` learned rows, 1, in front of those of tokens. [batch, rows] -> [batch, length + rows]"""
+    return np.pad(share, [(0, 0), (length, 0)], constant_values=1)
 
 
 def before(rows, x):
@@ -382,8 +428,8 @@ class Block:
             case _:
                 raise CheckpointError(f"state_mixer: `{state_mixer}` is not known to this file")
 
-    def __call__(self, x, hidden, position=None, in_front=0):
-        update, pattern = self.attention(self.attention_norm(x), hidden, position, in_front)
+    def __call__(self, x, hidden, position=None, in_front=0, share=None):
+        update, pattern = self.attention(self.attention_norm(x), hidden, position, in_front, share)
         x = self.add(x, update)
         if self.ffn is not None:
             x = self.add(x, self.ffn(self.ffn_norm(x)))
@@ -556,11 +602,14 @@ class HeadGroup:
 
 
 class Transformer:
-    """h = embed(x) + position; h = block_l(h) for each layer; output = head(norm(h))."""
+    """h = embed(x) + position; h = block_l(h) for each layer; output = head(norm(h)).
+
+    With weights of tokens, the last number m of each input is that of its row as a key in the first layer, at least 0.01, then √m, and so on.
+    """
 
     def __init__(
         self, weights, dims, *, d_model, n_layers, n_heads, causal, norm, residual, position, kernel, state_mixer,
-        d_head=None, n_kv_heads=None, qk_norm="none", gate="none",
+        d_head=None, n_kv_heads=None, qk_norm="none", gate="none", token_weight="none", attention_aware=0,
     ):
         match dims["input"]:
             case {"tokens": {"vocab": vocab}}:
@@ -579,16 +628,27 @@ class Transformer:
         self.final_norm = norm_or_nothing(weights, "final_norm", norm, d_model)
         self.head = Linear(weights, "head", d_model, dims["d_out"])
         self.mask = causal_mask if causal else full_mask
+        self.residual = residual
+        shares = {"none": lambda x: None, "tfill": lambda x: np.clip(x[..., -1], LEAST_SHARE, 1)}
+        self.share = choose("token_weight", shares, token_weight)
+        self.aware = attention_aware and AwareAttention(weights, "aware", d_model, attention_aware, norm)
 
     def trace(self, x):
+        share = self.share(x)  # [batch, seq_len]
         h = self.position(self.embed(x))  # [batch, seq_len, d_model]
         seq_len = h.shape[1]
         if self.prompt is not None:
             h = before(self.prompt, h)
-        hidden = self.mask(h.shape[1])
-        patterns = []
+        hidden, in_front = self.mask(h.shape[1]), h.shape[1] - seq_len
+        share = share if share is None else known_in_front(share, in_front)
+        embedded, patterns = h, []
         for block in self.blocks:
-            h, pattern = block(h, hidden, self.position, h.shape[1] - seq_len)
+            h, pattern = block(h, hidden, self.position, in_front, share)
+            patterns.append(pattern)
+            share = share if share is None else np.sqrt(share)
+        if self.aware:
+            read, pattern = self.aware(h, embedded, share)
+            h = h + read if self.residual else read
             patterns.append(pattern)
         return self.head(self.final_norm(h[:, -seq_len:])), patterns
 

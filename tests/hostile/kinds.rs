@@ -74,7 +74,8 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "archive", format: Format::Binary, examples: archives, read: read_samples, cases: 400 },
     Kind { name: "data_table", format: Format::Text, examples: data_tables, read: read_data, cases: 200 },
     Kind { name: "data_archive", format: Format::Binary, examples: data_archives, read: read_data, cases: 200 },
-    Kind { name: "data_text", format: Format::Binary, examples: data_texts, read: read_text, cases: 200 },
+    Kind { name: "data_text", format: Format::Binary, examples: data_texts, read: read_task, cases: 200 },
+    Kind { name: "data_pictures", format: Format::Binary, examples: data_pictures, read: read_task, cases: 200 },
     Kind { name: "arrays", format: Format::Safetensors, examples: arrays, read: read_arrays, cases: 400 },
     Kind { name: "adapter", format: Format::Json, examples: adapters, read: read_adapter, cases: 200 },
     Kind { name: "low_rank", format: Format::Safetensors, examples: low_rank_parts, read: read_adapter, cases: 200 },
@@ -439,6 +440,15 @@ fn data_texts() -> Vec<Example> {
     vec![Example { files: files.map(|(name, bytes)| (name.to_owned(), bytes)).to_vec(), changed: 0 }]
 }
 
+/// Three packed pictures of 4 x 4 to train on.
+fn data_pictures() -> Vec<Example> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all(&[&[0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 4][..], &[77; 48]].concat()).unwrap();
+    let experiment = "[task.image]\ntrain = \"pictures.gz\"\n[model.transformer]\ncausal = false\n";
+    let files = [("pictures.gz", packed.finish().unwrap()), (EXPERIMENT, experiment.into())];
+    vec![Example { files: files.map(|(name, bytes)| (name.to_owned(), bytes)).to_vec(), changed: 0 }]
+}
+
 /// Each of those trained on by a network of the same sizes as it was before anything changed.
 static TRAINED_ON_DATA: LazyLock<Vec<(Example, PathBuf)>> = LazyLock::new(|| {
     let trained = |(at, example): (usize, Example)| {
@@ -617,7 +627,7 @@ fn read_data(folder: &Path) -> Result<(), Error> {
 }
 
 /// `check` and `train` up to the first batch.
-fn read_text(folder: &Path) -> Result<(), Error> {
+fn read_task(folder: &Path) -> Result<(), Error> {
     let loaded = experiment::load(&folder.join(EXPERIMENT), &[])?;
     Ok(build::open_task(&loaded.experiment).map(drop)?)
 }

@@ -566,6 +566,8 @@ mod look {
     fn every_listed_name_is_one_that_a_config_can_use() {
         let lab = Lab::with(REGRESSION);
         lab.write("table.csv", "inputs,targets\n1,2\n2,4\n3,6\n");
+        // Three pictures of 4 x 4, all black.
+        lab.write("pictures", [&[0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 4][..], &[0; 48]].concat());
         let names = |what: &str| -> Vec<String> {
             let entries = lab.headway(&["list", what, "--json"]).succeed().json();
             entries.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
@@ -584,6 +586,7 @@ mod look {
                 // A task with files needs some, and has a fixed number of examples.
                 let given = match name.as_str() {
                     "file" => "file={path=\"table.csv\"}} data={fixed={train=2,test=1}",
+                    "image" => "image={train=\"pictures\"}} data={whole={}",
                     "language" => "language={train=[\"table.csv\"],test=[\"table.csv\"]}} data={whole={}",
                     _ => "NAME={}",
                 };

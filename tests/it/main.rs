@@ -13,6 +13,7 @@ mod exchange;
 mod file_task;
 mod finetune;
 mod harness;
+mod image;
 mod kept;
 mod language;
 mod modules;

@@ -235,6 +235,8 @@ fn parts_of_attention() {
         (PROMPTS, "kernel = { favor = { n_features = 13, directions = \"iid\" } }"),
         (WIDE_VECTORS, "kernel = \"favor\"\nposition = \"rope\"\ncausal = false"),
         (PROMPTS, "qk_norm = \"rms\"\ngate = \"sigmoid\"\nposition = \"rope\""),
+        (PROMPTS, "token_weight = \"tfill\"\nposition = \"alibi\""),
+        (WIDE_VECTORS, "token_weight = \"tfill\"\nattention_aware = 3\ncausal = false"),
     ] {
         Trained::new(task, &model(keys)).agrees_with_numpy();
     }
@@ -242,6 +244,10 @@ fn parts_of_attention() {
         for mode in ["finetune.prefix.length=3", "finetune.prompt.length=3"] {
             Trained::tuned(PROMPTS, &model(keys), mode).agrees_with_numpy();
         }
+    }
+    let aware = model("token_weight = \"tfill\"\nattention_aware = 2\ncausal = false");
+    for mode in ["finetune.prefix.length=3", "finetune.prompt.length=3"] {
+        Trained::tuned(WIDE_VECTORS, &aware, mode).agrees_with_numpy();
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::fmt::Write;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use image_webp::{ColorType, EncodingError, WebPEncoder};
+use image_webp::EncodingError;
 use thiserror::Error;
 
-use crate::svg::{
-    Anchor, Element, FONT_SIZE, MARGIN, PIXEL, WIDTH, document, rectangle, shortened, text, text_width, upright_text,
+use crate::{
+    raster,
+    svg::{
+        Anchor, Element, FONT_SIZE, MARGIN, PIXEL, WIDTH, document, rectangle, shortened, text, text_width,
+        upright_text,
+    },
 };
 
 /// The attention pattern of one head.
@@ -74,8 +77,8 @@ pub enum PatternError {
         /// Number of weights.
         weights: usize,
     },
-    /// A heat map could not be written as an image.
-    #[error("a heat map could not be written as an image: {0}")]
+    /// Pixels could not be written as an image.
+    #[error("pixels could not be written as an image: {0}")]
     Image(#[from] EncodingError),
 }
 
@@ -190,14 +193,7 @@ impl<'a> Grid<'a> {
     fn map(&self, pattern: &Pattern, place: &Place) -> Result<Element, PatternError> {
         let (width, height) = self.size(pattern);
         let Place { left, top, .. } = *place;
-        let image = Element::new("image")
-            .with("x", left)
-            .with("y", top)
-            .with("width", width)
-            .with("height", height)
-            .with("preserveAspectRatio", "none")
-            .with("style", "image-rendering: pixelated")
-            .with("href", format!("data:image/webp;base64,{}", BASE64_STANDARD.encode(image(pattern)?)));
+        let image = image(pattern)?.with("x", left).with("y", top).with("width", width).with("height", height);
         let border = rectangle(left, top, width, height).with("stroke", "gray").with("stroke-width", PIXEL / 2);
         let heading = |content: &str, x, anchor| text(content, (x, top - HEADING / 2), anchor);
         let head = heading(&format!("head {}", place.head), left, Anchor::Start);
@@ -317,7 +313,7 @@ fn largest(weights: &[f32]) -> f32 {
 }
 
 /// One pixel per weight, in a single colour with opacity √(w / max w), so that the page shows through. Lossless WebP.
-fn image(pattern: &Pattern) -> Result<Vec<u8>, EncodingError> {
+fn image(pattern: &Pattern) -> Result<Element, EncodingError> {
     let largest = largest(&pattern.weights);
     let level = |weight: &f32| {
         if *weight > 0.0 && weight.is_finite() { ((weight / largest).sqrt() * 255.0).round() as u8 } else { 0 }
@@ -327,7 +323,5 @@ fn image(pattern: &Pattern) -> Result<Vec<u8>, EncodingError> {
     let (width, height) = (pattern.k_len.max(1), pattern.q_len.max(1));
     levels.resize(width * height, 0);
     let pixels: Vec<u8> = levels.into_iter().flat_map(|level| [COLOUR[0], COLOUR[1], COLOUR[2], level]).collect();
-    let mut bytes = Vec::new();
-    WebPEncoder::new(&mut bytes).encode(&pixels, width as u32, height as u32, ColorType::Rgba8)?;
-    Ok(bytes)
+    raster::image(&pixels, width, height)
 }

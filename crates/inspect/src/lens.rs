@@ -269,7 +269,11 @@ impl Fitting<'_> {
         for (here, there) in here.iter().zip(&there).filter(|(_, there)| !there.is_empty()) {
             let columns = if is_classes { d_out } else { 2 * d_out };
             let most = (MOST_NUMBERS / self.form.width(self.state.shape)).max(FEWEST_FITTED);
-            let here = &here[..here.len().min(most)];
+            // A row of which some numbers have no target is no example of all of them.
+            let is_complete =
+                |(batch, example, position): &&Place| self.batches[*batch].missing(example * seq_len + position) == 0;
+            let here: Vec<Place> = here.iter().filter(is_complete).take(most).copied().collect();
+            let here = here.as_slice();
             let y = Matrix::from_fn(here.len(), columns, |sample, column| {
                 let (batch, example, position) = here[sample];
                 let row = example * seq_len + position;

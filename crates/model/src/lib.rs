@@ -49,11 +49,13 @@ pub mod weights;
 
 pub use attention::{
     AttentionConfig, MultiHeadAttention,
+    aware::AwareAttention,
     gate::{Gate, OutputGate},
     kernel::{AttentionKernel, Demand, Directions, FavorConfig, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec},
     position::{Hand, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme},
     qk_norm::{QkNorm, RmsNorm},
     view::{Bias, Layout, View},
+    weighting::{TokenWeight, deeper},
 };
 pub use budget::{Budget, Count};
 pub use config::{ConfigError, InputDims, IoDims};

@@ -11,6 +11,7 @@ use crate::{
         kernel::KernelKind,
         position::{Hand, PositionKind},
         qk_norm::QkNorm,
+        weighting::TokenWeight,
     },
     norm,
     weights::Array,
@@ -50,11 +51,11 @@ pub fn is_before_the_layers(position: &PositionKind) -> Result<(), NoPlainForm> 
     if acts_inside { Err(NoPlainForm::Position(position.name())) } else { Ok(()) }
 }
 
-/// Refuses a norm of queries and keys, and a gate.
+/// Refuses a norm of queries and keys, a gate, and weights of tokens.
 ///
 /// # Errors
 /// [`NoPlainForm::Other`]
-pub fn is_bare(qk_norm: QkNorm, gate: Gate) -> Result<(), NoPlainForm> {
+pub fn is_bare(qk_norm: QkNorm, gate: Gate, token_weight: TokenWeight) -> Result<(), NoPlainForm> {
     if qk_norm != QkNorm::None {
         return Err(NoPlainForm::Other(
             "layers whose scores are products of their rows; this network norms queries and keys (qk_norm)",
@@ -63,6 +64,11 @@ pub fn is_bare(qk_norm: QkNorm, gate: Gate) -> Result<(), NoPlainForm> {
     if gate != Gate::None {
         return Err(NoPlainForm::Other(
             "layers that mix and nothing else; this network gates what its heads mix (gate)",
+        ));
+    }
+    if token_weight != TokenWeight::None {
+        return Err(NoPlainForm::Other(
+            "layers that treat all rows alike; this network weighs them by what is known of them (token_weight)",
         ));
     }
     Ok(())

@@ -17,6 +17,7 @@ pub mod lens;
 mod page_dir;
 pub mod paths;
 pub mod patterns;
+pub mod pictures;
 pub mod rank;
 pub mod run;
 pub mod scores;

@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use headway_draw::{Figure, Report, Section, Series, Style, number};
 
 use super::{
-    FLOOR_NOTE, cut_at_floor, patterns,
+    FLOOR_NOTE, cut_at_floor, patterns, pictures,
     scores::{self, shown},
 };
 use crate::error::Error;
+use headway_model::Model;
 use headway_study::results::{MOST_PREDICTORS, slice};
+use headway_tasks::Source;
 use headway_trainer::{
     bounded_read, build,
     device::OpenDevice,
@@ -29,14 +32,23 @@ use headway_trainer::{
 /// as [`write()`] and [`Finished::conclude`]
 pub fn conclude(finished: Finished) -> Result<Summary, Error> {
     let Finished { dir, experiment, record, model, source, device, .. } = &finished;
-    if let Some(model) = model
-        && let Some(svg) = patterns::draw(model, source, experiment.task.vocabulary().as_ref(), device)?
-    {
-        dir.write(&dir.figure(patterns::NAME), svg.as_bytes())?;
+    if let Some(model) = model {
+        draw(dir, model, experiment, source, device)?;
     }
     // Written before the record, so that a run recorded as complete always has its page.
     write(dir, experiment, record)?;
     Ok(finished.conclude()?)
+}
+
+/// Draws what only the network can show: its patterns, and pictures that it completes.
+fn draw(dir: &RunDir, model: &Model, experiment: &Experiment, source: &Source, device: &Device) -> Result<(), Error> {
+    if let Some(svg) = pictures::draw(model, source, device)? {
+        dir.write(&dir.figure(pictures::NAME), svg.as_bytes())?;
+    }
+    if let Some(svg) = patterns::draw(model, source, experiment.task.vocabulary().as_ref(), device)? {
+        dir.write(&dir.figure(patterns::NAME), svg.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Writes `report.html` and its figures.
@@ -56,10 +68,13 @@ pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(
             slice_note("One point per slice of the test set, such as the number of examples seen in context", &slices);
         sections.push(figure(dir, "slices", "Score by slice", &note, &slices)?);
     }
-    if let Some(svg) = bounded_read::read_if_there(&dir.figure(patterns::NAME))? {
-        let svg = String::from_utf8_lossy(&svg).into_owned();
-        let (title, note) = ("Attention patterns".to_owned(), patterns::NOTE.to_owned());
-        sections.push(Section::Figure { title, note, svg });
+    for (name, title, note) in
+        [(pictures::NAME, "Pictures", pictures::NOTE), (patterns::NAME, "Attention patterns", patterns::NOTE)]
+    {
+        if let Some(svg) = bounded_read::read_if_there(&dir.figure(name))? {
+            let svg = String::from_utf8_lossy(&svg).into_owned();
+            sections.push(Section::Figure { title: title.to_owned(), note: note.to_owned(), svg });
+        }
     }
     sections.push(budget(experiment));
     sections.push(Section::Text { title: "Settings".to_owned(), body: experiment.to_toml() });
@@ -216,10 +231,7 @@ pub fn again(root: &Path, device: &OpenDevice) -> Result<(PathBuf, Status), Erro
     if !has_patterns && !dir.checkpoints()?.is_empty() {
         let (model, _, _) = evaluate::load(root, &[], device)?;
         let source = build::build_source(&experiment)?;
-        let vocabulary = experiment.task.vocabulary();
-        if let Some(svg) = patterns::draw(&model, &source, vocabulary.as_ref(), &device.device)? {
-            dir.write(&dir.figure(patterns::NAME), svg.as_bytes())?;
-        }
+        draw(&dir, &model, &experiment, &source, &device.device)?;
     }
     write(&dir, &experiment, &record)?;
     Ok((dir.report(), record.status))

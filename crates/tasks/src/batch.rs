@@ -128,7 +128,8 @@ impl Targets {
 pub struct Example {
     /// `[seq_len, d_in]` or `[seq_len]`
     pub inputs: Inputs,
-    /// `[seq_len, d_out]` or `[seq_len]`; zero at positions that are not scored.
+    /// `[seq_len, d_out]` or `[seq_len]`; zero at positions that are not scored. NaN where one of several numbers of a
+    /// scored position is not asked for.
     pub targets: Targets,
     /// Whether a position counts in the loss and the scores. `[seq_len]`
     pub loss_mask: Vec<bool>,
@@ -196,6 +197,22 @@ impl Batch {
 }
 
 impl Batch {
+    /// How many numbers of the scored position in a row have no target; none of a class.
+    pub fn missing(&self, row: usize) -> usize {
+        match &self.targets {
+            Targets::Continuous(targets) => {
+                let d_out = self.dims.d_out;
+                targets[row * d_out..][..d_out].iter().filter(|target| target.is_nan()).count()
+            }
+            Targets::Classes(_) => 0,
+        }
+    }
+
+    /// What the scored position in a row counts: the share of its numbers that have a target.
+    pub fn share(&self, row: usize) -> f64 {
+        1.0 - self.missing(row) as f64 / self.dims.d_out as f64
+    }
+
     /// A range of its examples; indices beyond the end of the batch are ignored.
     pub fn part(&self, examples: Range<usize>) -> Self {
         let end = examples.end.min(self.size);

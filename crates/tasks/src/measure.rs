@@ -52,6 +52,12 @@ impl Measure {
         Self { then: Arc::new(then), ..self }
     }
 
+    /// This measure without a function of its mean, for means that are still to be averaged.
+    #[must_use]
+    pub fn mean(&self) -> Self {
+        self.clone().then(|mean| mean)
+    }
+
     /// The cross-entropy in bits per character of text, `nats / (ln 2 · characters per token)`.
     pub fn bits_per_character(characters_per_token: f64) -> Self {
         Self::of_loss("bits_per_character", move |nats| nats / (LN_2 * characters_per_token))

@@ -12,7 +12,7 @@ use crate::{
     error::TaskError,
     file,
     files::Files,
-    icl, language, recall,
+    icl, image, language, recall,
     registered::{self, Entry, Listed, RegisterError, RegisteredTask},
     seed::{Seed, Stream},
     seq2seq,
@@ -163,6 +163,8 @@ tasks! {
         "your own data: inputs and targets from a .csv or .npz file, or from .npy files";
     "language" = Language(language::LanguageConfig),
         "the next character or byte of a text, at every position";
+    "image" = Image(image::ImageConfig),
+        "hidden pixels of pictures from those that are visible, one position per patch";
 }
 
 impl TaskConfig {

@@ -8,6 +8,7 @@ use crate::{
     error::TaskError,
     files::Files,
     measure::Measure,
+    picture::Patches,
     prompt::Layout,
     scale::Scale,
     seed::{SampleRng, Stream},
@@ -85,6 +86,11 @@ pub trait Task: Send + Sync {
     /// Shape of the prediction for a whole sequence, `[d_out]` or `[horizon, width]`, for tasks that require it at the
     /// last position; `None` if each position has its own target.
     fn answer(&self) -> Option<Vec<usize>> {
+        None
+    }
+
+    /// How its positions make up a picture, for tasks of pictures; `None` for others.
+    fn patches(&self) -> Option<Patches> {
         None
     }
 

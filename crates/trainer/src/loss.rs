@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::on_device::{self, OnDevice, Target};
 
-/// The objective to minimise. If targets are classes it is always the cross-entropy.
+/// The objective to minimise, over the numbers that have a target. If targets are classes it is always the cross-entropy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
@@ -18,6 +18,8 @@ pub enum Loss {
     /// The loss of the paper's code: targets are padded with zeros to the width of the model's output, and the squared
     /// error is averaged over all channels. With one meaningful channel out of 32 it is about 1/32 of the plain loss.
     Padded,
+    /// Mean absolute error over scored positions and the task's d_out channels.
+    Absolute,
 }
 
 /// The inputs of a batch, on a device.
@@ -29,15 +31,23 @@ impl Loss {
     /// Number of channels in the loss, for a model output of width `width`.
     pub fn channels(self, width: usize, d_out: usize) -> usize {
         match self {
-            Self::Plain => d_out,
+            Self::Plain | Self::Absolute => d_out,
             Self::Padded => width,
+        }
+    }
+
+    /// What an error of one number counts.
+    pub fn of_error(self, error: f64) -> f64 {
+        match self {
+            Self::Plain | Self::Padded => error.powi(2),
+            Self::Absolute => error.abs(),
         }
     }
 
     /// The loss of a prediction, on the device, for the backward pass.
     ///
-    /// Squared error: Σ scored (prediction − target)² / (scored positions · channels). Cross-entropy:
-    /// −Σ scored log softmax(prediction) at the class / scored positions.
+    /// Squared error: Σ scored (prediction − target)² / (scored positions · channels), and so for the absolute one; numbers
+    /// without a target count nowhere. Cross-entropy: −Σ scored log softmax(prediction) at the class / scored positions.
     ///
     /// # Shapes
     /// prediction `[batch, seq_len, width]` -> `[1]`
@@ -47,11 +57,46 @@ impl Loss {
         match batch.wanted() {
             (Target::Continuous(target), weight) => {
                 let channels = self.channels(width, target.dims()[2]);
-                squared_error(prediction, target, weight, channels, scored * channels)
+                let count = (scored * channels).saturating_sub(batch.layout().missing()).max(1);
+                // Where there is no target, zero is predicted to be zero.
+                let prediction = match batch.known() {
+                    Some(known) => prediction * over_all_channels(known, width),
+                    None => prediction,
+                };
+                match self {
+                    Self::Plain | Self::Padded => squared_error(prediction, target, weight, channels, count),
+                    Self::Absolute => absolute_error(prediction.narrow(2, 0, channels), target, weight, count),
+                }
             }
             (Target::Classes(classes), weight) => cross_entropy(prediction, classes, weight, scored),
         }
     }
+}
+
+/// Which numbers have a target, for outputs of width `width`, of which those beyond the targets' are padding.
+///
+/// # Shapes
+/// `[batch, seq_len, d_out]` -> `[batch, seq_len, width]`
+fn over_all_channels(known: Tensor<3>, width: usize) -> Tensor<3> {
+    let [batch, seq_len, d_out] = known.dims();
+    if d_out == width {
+        return known;
+    }
+    let padding = Tensor::ones([batch, seq_len, width - d_out], &known.device());
+    Tensor::cat(vec![known, padding], 2)
+}
+
+/// Σ w |prediction − target| / count.
+///
+/// # Shapes
+/// prediction and target `[batch, seq_len, d_out]`, weight w `[batch, seq_len, 1]`, one where it is missing -> `[1]`
+fn absolute_error(prediction: Tensor<3>, target: Tensor<3>, weight: Option<Tensor<3>>, count: usize) -> Tensor<1> {
+    let error = (prediction - target).abs();
+    let error = match weight {
+        Some(weight) => error * weight,
+        None => error,
+    };
+    error.sum().div_scalar(count as f64)
 }
 
 /// Rows of `d_out` numbers padded with zeros to `channels` numbers.

@@ -30,25 +30,31 @@ pub struct Scores {
 struct Mean {
     sum: f64,
     square: f64,
-    count: u64,
+    /// Number of values, each by its weight.
+    count: f64,
 }
 
 impl Mean {
     fn add(&mut self, value: f64) {
-        self.sum += value;
-        self.square += value * value;
-        self.count += 1;
+        self.add_weighted(value, 1.0);
+    }
+
+    /// Adds a value that counts as `weight` others.
+    fn add_weighted(&mut self, value: f64, weight: f64) {
+        self.sum += weight * value;
+        self.square += weight * value * value;
+        self.count += weight;
     }
 
     fn get(self) -> Option<f64> {
-        (self.count > 0).then(|| self.sum / self.count as f64)
+        (self.count > 0.0).then(|| self.sum / self.count)
     }
 
     /// Standard error of the mean.
     fn error(self) -> Option<f64> {
-        let n = self.count as f64;
+        let n = self.count;
         let variance = (self.square - self.sum * self.sum / n) / (n - 1.0);
-        (self.count > 1).then(|| (variance.max(0.0) / n).sqrt())
+        (n > 1.0).then(|| (variance.max(0.0) / n).sqrt())
     }
 }
 
@@ -72,17 +78,18 @@ impl Scores {
             if batch.loss_mask[row] {
                 let metric = score(self.loss, batch, row, prediction, model_width, &mut self.loss_sum);
                 self.classes |= matches!(batch.targets, Targets::Classes(_));
-                self.metric.add(metric);
+                let share = batch.share(row);
+                self.metric.add_weighted(metric, share);
                 if let Some(error) = absolute(batch, row, prediction) {
-                    self.absolute.add(error);
+                    self.absolute.add_weighted(error, share);
                 }
                 let wanted = wanted(batch, row);
                 for (measure, mean) in &mut self.measures {
-                    measure.at(prediction, wanted).into_iter().for_each(|value| mean.add(value));
+                    measure.at(prediction, wanted).into_iter().for_each(|value| mean.add_weighted(value, share));
                 }
                 if let Some(slice) = batch.slices[row] {
-                    self.per_slice[slice as usize].add(metric);
-                    example[slice as usize].add(metric);
+                    self.per_slice[slice as usize].add_weighted(metric, share);
+                    example[slice as usize].add_weighted(metric, share);
                 }
             }
             if (row + 1).is_multiple_of(seq_len) {
@@ -138,7 +145,7 @@ pub struct Lead {
 /// A network is doubted if it is better by more than this number of standard errors.
 const CLEARLY: f64 = 4.0;
 /// Least number of examples for a standard error to be trusted that far.
-const FEWEST: u64 = 20;
+const FEWEST: f64 = 20.0;
 /// An advantage below this share of the size of the targets is rounding in single precision.
 const ROUNDING: f64 = 1e-8;
 
@@ -228,8 +235,9 @@ fn absolute(batch: &Batch, row: usize, prediction: &[f32]) -> Option<f64> {
     let Targets::Continuous(targets) = &batch.targets else { return None };
     let d_out = batch.dims.d_out;
     let rows = prediction.iter().zip(&targets[row * d_out..][..d_out]).zip(&batch.units);
-    let sum: f64 = rows.map(|((p, t), unit)| (f64::from(*p) - f64::from(*t)).abs() * unit).sum();
-    (!batch.units.is_empty()).then_some(sum / d_out as f64)
+    let known = rows.filter(|((_, t), _)| !t.is_nan());
+    let sum: f64 = known.map(|((p, t), unit)| (f64::from(*p) - f64::from(*t)).abs() * unit).sum();
+    (!batch.units.is_empty()).then_some(sum / (d_out - batch.missing(row)) as f64)
 }
 
 /// Adds the loss at one position to a mean. Returns the squared error there, or 1 if the class is right and 0 if not.
@@ -239,13 +247,15 @@ fn score(loss: Loss, batch: &Batch, row: usize, prediction: &[f32], model_width:
             let d_out = batch.dims.d_out;
             let channels = loss.channels(model_width, d_out);
             let target = zero_padded(&targets[row * d_out..][..d_out], d_out, channels.max(prediction.len()));
+            let has_target = |channel: &usize| !target[*channel].is_nan();
             let error = |channel: usize| {
                 let predicted = prediction.get(channel).copied().unwrap_or(0.0);
-                (f64::from(predicted) - f64::from(target[channel])).powi(2)
+                f64::from(predicted) - f64::from(target[channel])
             };
-            (0..channels).for_each(|channel| losses.add(error(channel)));
+            (0..channels).filter(has_target).for_each(|channel| losses.add(loss.of_error(error(channel))));
             let unit = |channel: usize| batch.units.get(channel).copied().unwrap_or(1.0);
-            (0..d_out).map(|channel| error(channel) * unit(channel).powi(2)).sum::<f64>() / d_out as f64
+            let squares = (0..d_out).filter(has_target).map(|channel| error(channel).powi(2) * unit(channel).powi(2));
+            squares.sum::<f64>() / (d_out - batch.missing(row)) as f64
         }
         Targets::Classes(classes) => {
             let class = classes[row] as usize;
@@ -281,10 +291,11 @@ pub fn by_example(
         for (at, prediction) in prediction.chunks_exact(width).enumerate() {
             let row = example * seq_len + at;
             if batch.loss_mask[row] {
-                metric.add(score(loss, batch, row, prediction, model_width, &mut losses));
+                let value = score(loss, batch, row, prediction, model_width, &mut losses);
+                metric.add_weighted(value, batch.share(row));
             }
         }
-        let pair = |mean: Mean| (mean.sum, mean.count as f64);
+        let pair = |mean: Mean| (mean.sum, mean.count);
         ExampleScore { loss: pair(losses), metric: pair(metric) }
     };
     prediction.chunks_exact(seq_len * width).enumerate().map(example).collect()

@@ -9,7 +9,7 @@ use headway_tasks::{Batch, Source};
 use crate::{
     device::OpenDevice,
     experiment::Memory,
-    on_device::{Layout, OnDevice},
+    on_device::{Layout, OnDevice, counts},
 };
 
 /// The examples of one micro-batch, the same wherever they lie.
@@ -49,8 +49,8 @@ impl MicroBatch {
 /// A fixed training set in a GPU's memory.
 pub(crate) struct Resident {
     all: OnDevice,
-    /// Scored positions of each example.
-    scored: Vec<usize>,
+    /// Scored positions of each example, and numbers there without a target.
+    counts: Vec<[usize; 2]>,
 }
 
 /// Share of a GPU's memory that a set may take.
@@ -69,17 +69,16 @@ impl Resident {
     /// The fixed training set of a source on a device.
     fn place(source: &Source, device: &Device) -> Self {
         let set = source.fit_set();
-        let scored = set.loss_mask.chunks(set.dims.seq_len);
-        Self {
-            all: OnDevice::new(&set, device),
-            scored: scored.map(|mask| mask.iter().filter(|scored| **scored).count()).collect(),
-        }
+        let seq_len = set.dims.seq_len;
+        let counts = (0..set.size).map(|example| counts(&set, example * seq_len..(example + 1) * seq_len)).collect();
+        Self { all: OnDevice::new(&set, device), counts }
     }
 
     /// The training batch of these examples.
     pub(crate) fn batch(self: &Arc<Self>, rows: Vec<u32>) -> MicroBatch {
-        let scored = rows.iter().map(|&row| self.scored[row as usize]).sum();
-        let layout = self.all.layout().part(rows.len(), scored);
+        let counts = rows.iter().map(|&row| self.counts[row as usize]);
+        let counts = counts.fold([0; 2], |[a, b], [scored, missing]| [a + scored, b + missing]);
+        let layout = self.all.layout().part(rows.len(), counts);
         MicroBatch::Chosen(Arc::clone(self), rows, layout)
     }
 }

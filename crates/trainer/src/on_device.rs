@@ -1,5 +1,7 @@
 //! A batch in a device's memory.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor, TensorData, kind::Basic};
 use headway_kernels::{overwrite, put_rows_of_set, rows_of_set};
 use headway_model::Input;
@@ -14,6 +16,8 @@ pub struct OnDevice {
     target: Target,
     /// 1 where a position is scored, else 0; `None` if all are. `[batch, seq_len, 1]`
     weight: Option<Tensor<3>>,
+    /// 1 where a number of a position has a target, else 0; `None` if all have. `[batch, seq_len, d_out]`
+    known: Option<Tensor<3>>,
 }
 
 /// What the launches of a step depend on in a batch: all but its numbers.
@@ -23,6 +27,7 @@ pub struct Layout {
     dims: TaskDims,
     classes: bool,
     scored: usize,
+    missing: usize,
 }
 
 /// What is to be predicted.
@@ -37,17 +42,25 @@ pub(crate) enum Target {
 impl Layout {
     /// That of a batch.
     pub fn of(batch: &Batch) -> Self {
-        Self {
-            size: batch.size,
-            dims: batch.dims,
-            classes: matches!(batch.targets, Targets::Classes(_)),
-            scored: batch.loss_mask.iter().filter(|scored| **scored).count(),
-        }
+        let [scored, missing] = counts(batch, 0..batch.loss_mask.len());
+        let classes = matches!(batch.targets, Targets::Classes(_));
+        Self { size: batch.size, dims: batch.dims, classes, scored, missing }
     }
 
     /// Number of positions that are scored.
     pub fn scored(&self) -> usize {
         self.scored
+    }
+
+    /// Number of numbers of scored positions that have no target.
+    pub fn missing(&self) -> usize {
+        self.missing
+    }
+
+    /// What its mean loss counts beside those of other micro-batches: scored positions, of which one with missing numbers is that much
+    /// less.
+    pub(crate) fn share(&self) -> f64 {
+        self.scored as f64 - self.missing as f64 / self.dims.d_out as f64
     }
 
     /// Whether some positions count and others do not.
@@ -59,9 +72,9 @@ impl Layout {
         [self.size, self.dims.seq_len]
     }
 
-    /// That of `size` examples of a set which is laid out so, with this number of scored positions.
-    pub(crate) fn part(self, size: usize, scored: usize) -> Self {
-        Self { size, scored, ..self }
+    /// That of `size` examples of a set which is laid out so, with these numbers of scored positions and missing numbers.
+    pub(crate) fn part(self, size: usize, [scored, missing]: [usize; 2]) -> Self {
+        Self { size, scored, missing, ..self }
     }
 }
 
@@ -72,12 +85,13 @@ impl OnDevice {
         let [n, seq_len] = layout.rows();
         let target = match &batch.targets {
             Targets::Continuous(targets) => {
-                Target::Continuous(dense(floats(targets), [n, seq_len, batch.dims.d_out], &device))
+                Target::Continuous(dense(known_or_zero(targets), [n, seq_len, batch.dims.d_out], &device))
             }
             Targets::Classes(classes) => Target::Classes(dense(ids(classes), [n, seq_len, 1], &device)),
         };
         let weight = layout.has_weight().then(|| dense(weights(batch), [n, seq_len, 1], &device));
-        Self { layout, input: input(&batch.inputs, n, batch.dims, &device), target, weight }
+        let known = (layout.missing > 0).then(|| dense(known(batch), [n, seq_len, batch.dims.d_out], &device));
+        Self { layout, input: input(&batch.inputs, n, batch.dims, &device), target, weight, known }
     }
 
     /// Puts another batch into the place of this one, if it has the same layout; returns whether it has.
@@ -91,12 +105,15 @@ impl OnDevice {
             _ => unreachable!("the layouts are the same"),
         }
         match (&mut self.target, &batch.targets) {
-            (Target::Continuous(there), Targets::Continuous(targets)) => overwrite(there, floats(targets)),
+            (Target::Continuous(there), Targets::Continuous(targets)) => overwrite(there, known_or_zero(targets)),
             (Target::Classes(there), Targets::Classes(classes)) => overwrite(there, ids(classes)),
             _ => unreachable!("the layouts are the same"),
         }
         if let Some(there) = &mut self.weight {
             overwrite(there, weights(batch));
+        }
+        if let Some(there) = &mut self.known {
+            overwrite(there, known(batch));
         }
         true
     }
@@ -112,8 +129,9 @@ impl OnDevice {
             Target::Continuous(target) => Target::Continuous(rows_of_set(target, &rows)),
             Target::Classes(classes) => Target::Classes(rows_of_set(classes, &rows)),
         };
-        let weight = self.weight.as_ref().filter(|_| layout.has_weight());
-        Self { layout, input, target, weight: weight.map(|weight| rows_of_set(weight, &rows)) }
+        let weight = self.weight.as_ref().filter(|_| layout.has_weight()).map(|weight| rows_of_set(weight, &rows));
+        let known = self.known.as_ref().filter(|_| layout.missing > 0).map(|known| rows_of_set(known, &rows));
+        Self { layout, input, target, weight, known }
     }
 
     /// [`Self::refill`] with the examples in these rows of a whole set, which are laid out so.
@@ -134,6 +152,9 @@ impl OnDevice {
         }
         if let (Some(there), Some(weight)) = (&mut self.weight, &set.weight) {
             put_rows_of_set(weight, &rows, there);
+        }
+        if let (Some(there), Some(known)) = (&mut self.known, &set.known) {
+            put_rows_of_set(known, &rows, there);
         }
         true
     }
@@ -157,6 +178,11 @@ impl OnDevice {
             Input::Continuous(x) => Input::Continuous(Tensor::from_inner(x)),
             Input::Tokens(tokens) => Input::Tokens(Tensor::from_inner(tokens)),
         }
+    }
+
+    /// Which numbers have a target, likewise.
+    pub(crate) fn known(&self) -> Option<Tensor<3>> {
+        self.known.clone().map(Tensor::from_inner)
     }
 
     /// What the network is to predict, and what each position counts, likewise.
@@ -193,6 +219,29 @@ fn floats(values: &[f32]) -> TensorData {
 fn ids(values: &[u32]) -> TensorData {
     let ids: Vec<i32> = values.iter().map(|&id| id.cast_signed()).collect();
     TensorData::new(ids, [values.len()])
+}
+
+/// Targets, zero where there is none.
+fn known_or_zero(targets: &[f32]) -> TensorData {
+    let targets: Vec<f32> = targets.iter().map(|target| if target.is_nan() { 0.0 } else { *target }).collect();
+    let len = targets.len();
+    TensorData::new(targets, [len])
+}
+
+/// 1 where a number of a batch has a target, else 0.
+fn known(batch: &Batch) -> TensorData {
+    let known: Vec<f32> = match &batch.targets {
+        Targets::Continuous(targets) => targets.iter().map(|target| f32::from(u8::from(!target.is_nan()))).collect(),
+        Targets::Classes(_) => Vec::new(),
+    };
+    let len = known.len();
+    TensorData::new(known, [len])
+}
+
+/// Numbers of scored positions among some rows of a batch, and of numbers there without a target.
+pub(crate) fn counts(batch: &Batch, rows: Range<usize>) -> [usize; 2] {
+    let scored = rows.filter(|row| batch.loss_mask[*row]);
+    scored.fold([0; 2], |[scored, missing], row| [scored + 1, missing + batch.missing(row)])
 }
 
 /// 1 where a position of a batch is scored, else 0.

@@ -27,15 +27,16 @@ pub(crate) struct TrainableModel {
     pub(crate) loss: Loss,
 }
 
-/// What an update is made from: for each micro-batch the number of scored positions and the loss, still on the device. A captured
+/// What an update is made from: for each micro-batch what it counts and the loss, still on the device. A captured
 /// step writes the losses of the next update into the same memory.
-pub(crate) type Losses = Vec<(usize, Tensor<1>)>;
+pub(crate) type Losses = Vec<(f64, Tensor<1>)>;
 
 /// One update in the making.
 ///
-/// Its loss is the mean over the scored positions of all its micro-batches: micro-batch i with n_i of them has the weight n_i / Σ n.
+/// Its loss is the mean over the scored positions of all its micro-batches: micro-batch i with n_i of them has the weight n_i / Σ n. A
+/// position with missing targets counts by the share of those that it has.
 pub(crate) struct Update {
-    all: usize,
+    all: f64,
     losses: Losses,
     gradients: GradientsAccumulator<TrainableModel>,
 }
@@ -43,15 +44,16 @@ pub(crate) struct Update {
 impl Update {
     /// From micro-batches of these layouts, all of which must be known, since Σ n is.
     pub(crate) fn of(layouts: impl Iterator<Item = Layout>) -> Self {
-        let all = layouts.map(|layout| layout.scored()).sum::<usize>().max(1);
+        let all = layouts.map(|layout| layout.share()).sum::<f64>();
+        let all = if all > 0.0 { all } else { 1.0 };
         Self { all, losses: Vec::new(), gradients: GradientsAccumulator::new() }
     }
 
     /// Adds the gradients of a micro-batch.
     pub(crate) fn add(&mut self, trainable: &TrainableModel, batch: &OnDevice) {
-        let scored = batch.layout().scored();
-        let output = trainable.micro_batch(batch, scored as f64 / self.all as f64);
-        self.losses.push((scored, output.item.0));
+        let share = batch.layout().share();
+        let output = trainable.micro_batch(batch, share / self.all);
+        self.losses.push((share, output.item.0));
         self.gradients.accumulate(trainable, output.grads);
     }
 

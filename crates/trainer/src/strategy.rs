@@ -78,8 +78,8 @@ pub(crate) struct Outcome {
 /// The loss of a logged step, which may still be on its way from the device.
 struct Logged {
     step: u64,
-    /// Scored positions of each micro-batch.
-    scored: Vec<usize>,
+    /// What each micro-batch counts.
+    shares: Vec<f64>,
     losses: Reading,
     steps_per_second: f64,
 }
@@ -269,19 +269,19 @@ impl TrainLoop<'_> {
     fn log(&mut self, losses: Losses, first: u64) {
         let step = self.state.step;
         let steps_per_second = (step - first) as f64 / self.began.elapsed().as_secs_f64();
-        let (scored, losses) = losses.into_iter().unzip();
-        self.logged = Some(Logged { step, scored, losses: Reading::begin(losses), steps_per_second });
+        let (shares, losses) = losses.into_iter().unzip();
+        self.logged = Some(Logged { step, shares, losses: Reading::begin(losses), steps_per_second });
     }
 
     /// Puts the loss of the newest logged step into `line`, or if that was an earlier step writes a line of its own. Waits until it
     /// is here.
     fn settle(&mut self, line: &mut BTreeMap<String, f64>) -> Result<(), Error> {
-        let Some(Logged { step, scored, losses, steps_per_second }) = self.logged.take() else { return Ok(()) };
+        let Some(Logged { step, shares, losses, steps_per_second }) = self.logged.take() else { return Ok(()) };
         let experiment = &self.plan.config.experiment;
         let steps = experiment.train.steps;
-        let all = scored.iter().sum::<usize>().max(1);
-        let sum: f64 = scored.into_iter().zip(losses.end()).map(|(n, loss)| n as f64 * f64::from(loss)).sum();
-        let mean = sum / all as f64;
+        let all: f64 = shares.iter().sum();
+        let sum: f64 = shares.into_iter().zip(losses.end()).map(|(share, loss)| share * f64::from(loss)).sum();
+        let mean = if all > 0.0 { sum / all } else { 0.0 };
         if !mean.is_finite() {
             // The loss of the first step is that of the initial weights.
             return Err(self.diverged(step, step == 1));

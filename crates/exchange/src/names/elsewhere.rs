@@ -50,6 +50,9 @@ impl Elsewhere {
         if !config.gate.is_default() {
             return no("a gate on what heads mix (gate)");
         }
+        if !config.token_weight.is_default() {
+            return no("weights of tokens (token_weight)");
+        }
         if config.position != PositionKind::Learned {
             let values = config.position.spec().fixed_table(rows, width).unwrap_or_else(|| vec![0.0; rows * width]);
             arrays.insert("position.weight".to_owned(), Array { shape: vec![rows, width], values });

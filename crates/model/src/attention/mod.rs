@@ -1,5 +1,6 @@
 //! Multi-head attention as parts: projections, steps on queries and keys (norm, rotation), an attention kernel, a gate, output.
 
+pub mod aware;
 pub mod gate;
 pub mod kernel;
 pub mod place;
@@ -7,6 +8,7 @@ pub mod position;
 pub mod prefix;
 pub mod qk_norm;
 pub mod view;
+pub mod weighting;
 
 use burn::{module::Module, tensor::Tensor};
 use headway_kernels::{Options, Precision, counts_launches, joined, packed_attention};
@@ -25,6 +27,7 @@ use position::Position;
 use prefix::Prefix;
 use qk_norm::{QkNorm, RmsNorm, normed};
 use view::{Layout, View};
+use weighting::TokenWeight;
 
 /// Sizes of one attention layer.
 #[derive(Clone, Debug)]
@@ -43,6 +46,8 @@ pub struct AttentionConfig {
     pub qk_norm: QkNorm,
     /// Gate on the mixture.
     pub gate: Gate,
+    /// Whether keys count by a weight of their token.
+    pub token_weight: TokenWeight,
 }
 
 /// Biased query, key, value and output projections around an attention kernel.
@@ -92,6 +97,7 @@ impl AttentionConfig {
             kernel: kernel.clone(),
             qk_norm: QkNorm::None,
             gate: Gate::None,
+            token_weight: TokenWeight::None,
         }
     }
 
@@ -126,7 +132,14 @@ impl AttentionConfig {
         self.qk_norm.count(rows, n_kv_heads, self.d_head, count);
         self.gate.count(rows, d, n_heads * d_head, count);
         let sizes = KernelSizes { n_heads, q_len: rows, k_len: rows, d_key: d_head, d_value: d_head, causal };
-        self.kernel.count(&sizes, count);
+        match self.token_weight {
+            TokenWeight::None => self.kernel.count(&sizes, count),
+            TokenWeight::Tfill => {
+                // Scores are made one by one, and each keeps its factor.
+                KernelKind::Naive.count(&sizes, count);
+                count.keep(n_heads * rows * rows);
+            }
+        }
     }
 }
 
@@ -188,7 +201,8 @@ impl MultiHeadAttention {
         let adapted = [&self.query, &self.key, &self.value].iter().any(|map| map.low_rank.is_some());
         let plain = matches!(self.kernel, AttentionKernel::Softmax(_)) && self.n_kv_heads == self.n_heads;
         let moved = layout.position.is_some_and(Position::acts_within_layers);
-        let alone = plain && !adapted && !moved && self.prefix.is_none() && recorder.lets_pass();
+        let alone =
+            plain && !adapted && !moved && layout.weights.is_none() && self.prefix.is_none() && recorder.lets_pass();
         (alone && counts_launches(&x.device())).then_some(causal)
     }
 

@@ -3,7 +3,10 @@
 use burn::tensor::{Int, Tensor, TensorData};
 use headway_kernels::{Precision, matmul};
 
-use super::position::{Position, Scheme};
+use super::{
+    position::{Position, Scheme},
+    weighting::behind,
+};
 use crate::mask::Mask;
 
 /// Input of a kernel besides queries, keys and values.
@@ -13,13 +16,15 @@ pub struct View {
     pub mask: Mask,
     /// Bias of the scores, if there is one.
     pub bias: Option<Bias>,
+    /// Weights of keys, if they do not count alike, for [`weighted`](super::weighting::weighted) scores. `[batch, k_len]`
+    pub weights: Option<Tensor<2>>,
     /// How operands of the kernel's products are rounded. Queries, keys and values have the type of this precision.
     pub precision: Precision,
 }
 
 impl From<Mask> for View {
     fn from(mask: Mask) -> Self {
-        Self { mask, bias: None, precision: Precision::F32 }
+        Self { mask, bias: None, weights: None, precision: Precision::F32 }
     }
 }
 
@@ -86,11 +91,13 @@ pub struct Layout<'a> {
     pub position: Option<&'a Position>,
     /// Number of learned rows before the sequence. They have no position, and the sequence keeps its positions.
     pub in_front: usize,
+    /// Weights of the sequence's rows as keys; `None` if they count alike. `[batch, seq_len]`
+    pub weights: Option<&'a Tensor<2>>,
 }
 
 impl<'a> From<&'a Mask> for Layout<'a> {
     fn from(mask: &'a Mask) -> Self {
-        Self { mask, position: None, in_front: 0 }
+        Self { mask, position: None, in_front: 0, weights: None }
     }
 }
 
@@ -119,6 +126,7 @@ impl Layout<'_> {
             queries_in_front: self.in_front,
             keys_in_front: self.in_front + prefix,
         });
-        View { mask: self.mask.clone(), bias, precision: Precision::F32 }
+        let weights = self.weights.map(|weights| behind(weights.clone(), self.in_front + prefix));
+        View { mask: self.mask.clone(), bias, weights, precision: Precision::F32 }
     }
 }

@@ -8,3 +8,4 @@ mod kernel_laws;
 mod models;
 mod parts;
 mod positions;
+mod token_weights;

@@ -9,7 +9,7 @@ use burn::{
 };
 use headway_model::{
     AttentionConfig, AttentionKernel, Bias, Directions, FavorConfig, Gate, Initializer, Kernel, KernelKind, Layout,
-    Mask, Position, PositionKind, PositionSizes, Precision, QkNorm, Recorder, RopeConfig, Scheme, View,
+    Mask, Position, PositionKind, PositionSizes, QkNorm, Recorder, RopeConfig, Scheme, TokenWeight, View,
     weights::{Array, arrays_from_bytes, collect, load, to_host},
 };
 use headway_testkit::{assert_close, assert_close_of_scale, devices};
@@ -55,7 +55,7 @@ fn agrees(name: &str, position_kind: &PositionKind, kernel_kind: &KernelKind, to
         let bias = position.bias(q.dims()[1], lengths, &device);
         let bias = bias.map(|by_distance| Bias { by_distance, queries_in_front: 0, keys_in_front: 0 });
         let mask = if name.ends_with("_all") { Mask::Full } else { Mask::Causal };
-        let view = View { mask, bias, precision: Precision::F32 };
+        let view = View { bias, ..mask.into() };
         let [turned_q, turned_k] = position.rotate(q.clone(), k.clone());
         let pattern = kernel.pattern(turned_q.clone(), turned_k.clone(), &view);
         let output = kernel.mix(turned_q, turned_k, v.clone(), &view);
@@ -107,6 +107,7 @@ fn norms_of_queries_and_keys_and_a_gate_are_those_of_pytorch() {
             kernel: KernelKind::Softmax,
             qk_norm: QkNorm::Rms,
             gate: Gate::Sigmoid,
+            token_weight: TokenWeight::None,
         };
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let parameters: BTreeMap<String, Array> = case
@@ -122,7 +123,7 @@ fn norms_of_queries_and_keys_and_a_gate_are_those_of_pytorch() {
             Tensor::from_data(TensorData::new(case[name].values.clone(), shape), &device)
         };
         let x = matrix("x").require_grad();
-        let layout = Layout { mask: &Mask::Causal, position: Some(&position), in_front: 0 };
+        let layout = Layout { mask: &Mask::Causal, position: Some(&position), in_front: 0, weights: None };
         let output = layer.run(x.clone(), x.clone(), layout, &mut Recorder::default());
         assert_close(on.name, &to_host(output.clone()), &case["output"].values, on.tolerance);
         let gradients = (output * matrix("weights")).sum().backward();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::{module::Module, tensor::Device};
 use headway_model::{Model, weights};
 use headway_plain::statistics;
-use headway_tasks::{Batch, Split};
+use headway_tasks::{Batch, Measure, Split};
 
 use crate::error::Error;
 use crate::scores;
@@ -78,17 +78,21 @@ impl Scores {
             })
             .collect();
         let measures = &source.task().measures();
+        let means: &Vec<Measure> = &measures.iter().map(Measure::mean).collect();
         let score = |name: &str, predictions: &[Vec<f32>], d: usize| {
             let examples = batches.iter().zip(predictions).flat_map(|(batch, prediction)| {
                 let row = prediction.len() / batch.size;
                 (0..batch.size).map(move |at| {
                     let example = example(batch, at);
-                    let mut scores = metric::Scores::new(experiment.train.loss, Vec::new(), measures.clone());
+                    let mut scores = metric::Scores::new(experiment.train.loss, Vec::new(), means.clone());
                     scores.add(&example, &prediction[at * row..][..row], d, width);
-                    (example.loss_mask.iter().filter(|scored| **scored).count() as f64, scores.values())
+                    let scored = (0..example.loss_mask.len()).filter(|row| example.loss_mask[*row]);
+                    (scored.map(|row| example.share(row)).sum::<f64>(), scores.values())
                 })
             });
-            Scored { name: name.to_owned(), values: intervals(&examples.collect::<Vec<_>>()) }
+            let mut values = intervals(&examples.collect::<Vec<_>>());
+            measures.iter().for_each(|measure| of_mean(measure, &mut values));
+            Scored { name: name.to_owned(), values }
         };
         let fit_set = source.fit_set();
         let mut network = evaluate::empty(experiment.train.loss, source.task());
@@ -111,6 +115,19 @@ impl Scores {
         }
         let examples = batches.iter().map(|batch| batch.size).sum();
         Ok(Self { seeds: None, examples, rows, remarks: scores::remarks(&network) })
+    }
+}
+
+/// Makes the score of a measure from its mean, and the ends of the interval from those of the mean's.
+fn of_mean(measure: &Measure, values: &mut BTreeMap<String, Score>) {
+    let name = format!("test/{}", measure.name());
+    let of = |mean: f64| measure.score(Some(mean), Some(mean)).unwrap_or(mean);
+    if let Some(score) = values.get_mut(&name) {
+        score.mean = of(score.mean);
+        score.interval = score.interval.map(|ends| {
+            let [a, b] = ends.map(of);
+            [a.min(b), a.max(b)]
+        });
     }
 }
 

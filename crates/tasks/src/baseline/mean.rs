@@ -3,8 +3,8 @@
 use super::Baseline;
 use crate::batch::Batch;
 
-/// The mean over training examples of each position's target, whatever the input. Its squared error is the variance of
-/// the target.
+/// The mean over training examples of each position's target, whatever the input; examples without a target there do
+/// not count. Its squared error is the variance of the target.
 #[derive(Default)]
 pub struct Mean {
     /// `[seq_len, d_out]`; empty until fitted.
@@ -17,11 +17,12 @@ impl Baseline for Mean {
     }
 
     fn fit(&mut self, train: &Batch) {
-        let mut sums = vec![0.0; train.dims.seq_len * train.dims.d_out];
+        let mut sums = vec![(0.0, 0_usize); train.dims.seq_len * train.dims.d_out];
         for example in train.targets.continuous().chunks_exact(sums.len()) {
-            sums.iter_mut().zip(example).for_each(|(sum, &target)| *sum += f64::from(target));
+            let places = sums.iter_mut().zip(example).filter(|(_, target)| !target.is_nan());
+            places.for_each(|((sum, count), &target)| (*sum, *count) = (*sum + f64::from(target), *count + 1));
         }
-        self.means = sums.iter().map(|sum| sum / train.size as f64).collect();
+        self.means = sums.iter().map(|(sum, count)| sum / (*count).max(1) as f64).collect();
     }
 
     fn predict(&self, batch: &Batch) -> Vec<f32> {

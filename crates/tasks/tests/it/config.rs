@@ -100,6 +100,10 @@ fn sizes_that_make_no_sense_are_refused_by_key() {
         ("[icl_linear]\nnoise_std = nan\ninput.normal = { mean = 1e300 }", vec!["input", "noise_std"]),
         ("[icl_sparse]\nd = 4\nn_nonzero = 5", vec!["n_nonzero"]),
         ("[language]\nseq_len = 0\nstride = 1\ntest_tokens = 0", vec!["train", "seq_len", "stride", "test_tokens"]),
+        (
+            "[image]\npatch = 0\nmask = \"boxes\"\nboxes = 0\ntest_pictures = 0",
+            vec!["train", "patch", "boxes", "test_pictures"],
+        ),
         ("[icl_sparse]\nn_nonzero = 0", vec!["n_nonzero"]),
         ("[icl_sparse]\ncurriculum.d_start = 2", vec!["n_nonzero"]),
         ("[icl_relu]\nd_hidden = 0", vec!["d_hidden"]),

@@ -3,7 +3,7 @@
 use headway_tasks::{Seed, TASKS, TaskConfig};
 use headway_testkit::laws;
 
-use crate::{TABLE, TEXT, files};
+use crate::{PICTURES, TABLE, TEXT, files};
 
 /// Every task at its default sizes.
 fn every_task() -> impl Iterator<Item = TaskConfig> {
@@ -12,6 +12,7 @@ fn every_task() -> impl Iterator<Item = TaskConfig> {
         assert_eq!(config.name(), name);
         match &mut config {
             TaskConfig::File(file) => file.path = TABLE.into(),
+            TaskConfig::Image(image) => image.train = PICTURES.into(),
             TaskConfig::Language(language) => {
                 for texts in [&mut language.train, &mut language.validation, &mut language.test] {
                     texts.push(TEXT.into());

@@ -70,7 +70,7 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Micro-batches per update; the loss of an update is the mean over the scored positions of all of them. Default 1.
     pub accumulate: u64,
-    /// Objective: `plain`, or `padded` as in the paper's code. Default `plain`.
+    /// Objective: `plain`, the squared error; `padded`, as in the paper's code; or `absolute`. Default `plain`.
     pub loss: Loss,
     /// How operands of the products of matrices are rounded: `f32` (not at all), `tf32` or `bf16`. Weights, moments, sums, norms and
     /// losses stay in f32. Default `f32`.

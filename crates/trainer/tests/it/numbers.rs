@@ -18,7 +18,7 @@ fn experiments() -> Vec<String> {
     let transformer = "[model.transformer]\n";
     let in_context = |more: &str| format!("[task.icl_linear]\n{more}\n{transformer}[train]\nsteps = 20\n");
     // A task with files needs some.
-    let tasks = TASKS.iter().filter(|(name, _)| !["file", "language"].contains(name));
+    let tasks = TASKS.iter().filter(|(name, _)| !["file", "image", "language"].contains(name));
     let mut all: Vec<String> = tasks.map(|(name, _)| format!("[task.{name}]\n{transformer}")).collect();
     all.extend(MODELS.iter().map(|(name, _)| task(&format!("[model.{name}]\n"))));
     all.extend(OPTIMIZERS.iter().map(|(name, _)| task(&format!("{transformer}[optimizer.{name}]\n"))));

@@ -1,9 +1,10 @@
 //! Batches in the memory of devices.
 
+use burn::tensor::Tensor;
 use headway_model::{Input, weights::to_host};
 use headway_tasks::{Batch, Inputs, Targets, TaskDims, TaskInput};
 use headway_testkit::devices;
-use headway_trainer::{loss::Loss, on_device::OnDevice};
+use headway_trainer::{loss::Loss, metric::Scores, on_device::OnDevice};
 
 const DIMS: TaskDims = TaskDims { seq_len: 3, input: TaskInput::Continuous { d_in: 2 }, d_out: 1 };
 
@@ -42,5 +43,45 @@ fn a_batch_takes_the_place_of_one_that_is_laid_out_alike() {
         for other in [batch(1.0, [true; 6]), Batch { size: 1, ..batch(1.0, masks[0]) }] {
             assert!(!there.refill(&other), "another layout");
         }
+    }
+}
+
+/// Numbers without a target count nowhere, on the device and among the scores alike, and a position with some counts by those that it has.
+#[test]
+fn missing_targets_do_not_count() {
+    const MISSING: f32 = f32::NAN;
+    let dims = TaskDims { d_out: 2, ..DIMS };
+    let with = |targets: [f32; 12]| Batch { dims, targets: Targets::Continuous(targets.to_vec()), ..batch(0.0, MASK) };
+    const MASK: [bool; 6] = [true, false, true, true, true, false];
+    let first = with([1.0, MISSING, 0.0, 0.0, 2.0, 3.0, MISSING, -4.0, 5.0, 6.0, 0.0, 0.0]);
+    let second = with([MISSING, 1.0, 0.0, 0.0, MISSING, 3.0, 7.0, -4.0, 5.0, 6.0, 0.0, 0.0]);
+    for on in devices() {
+        let mut there = OnDevice::new(&first, &on.device);
+        assert_eq!((there.layout().scored(), there.layout().missing()), (4, 2));
+        for (batch, errors) in
+            [(&first, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), (&second, vec![1.0, 3.0, 7.0, 4.0, 5.0, 6.0])]
+        {
+            assert!(there.refill(batch));
+            let Input::Continuous(input) = there.input() else { unreachable!("vectors went in") };
+            let mean = |power: i32, count: f32| errors.iter().map(|error: &f32| error.powi(power)).sum::<f32>() / count;
+            // Of a network with a third channel, which is padding.
+            let prediction = Tensor::cat(vec![input.zeros_like(), input.clone().narrow(2, 0, 1).zeros_like()], 2);
+            for (loss, wanted) in [
+                (Loss::Plain, mean(2, 6.0)),
+                (Loss::Absolute, mean(1, 6.0)),
+                // Four scored positions have one channel of padding each.
+                (Loss::Padded, mean(2, 10.0)),
+            ] {
+                let found = to_host(loss.forward(prediction.clone(), &there))[0];
+                assert!((found - wanted).abs() < 1e-5 * wanted, "{loss:?} on {}: {found}, {wanted}", on.name);
+                let mut scores = Scores::new(loss, Vec::new(), Vec::new());
+                scores.add(batch, &[0.0; 18], 3, 3);
+                let values = scores.values();
+                assert!((values["loss"] - f64::from(wanted)).abs() < 1e-5, "{loss:?}: {values:?}, {wanted}");
+                assert!((values["mse"] - f64::from(mean(2, 6.0))).abs() < 1e-5, "{loss:?}: {values:?}");
+            }
+        }
+        let fewer = with([1.0, 9.0, 0.0, 0.0, 2.0, 3.0, MISSING, -4.0, 5.0, 6.0, 0.0, 0.0]);
+        assert!(!there.refill(&fewer), "another layout");
     }
 }

@@ -152,6 +152,7 @@ impl KernelSpec for Taylor {
         match demand {
             Demand::AnyMask => Err("needs a key for every query"),
             Demand::Bias => Ok(()),
+            Demand::Weights => Err("has no scores to weigh"),
         }
     }
 

@@ -256,7 +256,7 @@ impl KernelSpec for FavorConfig {
     fn supports(&self, demand: Demand) -> Result<(), &'static str> {
         match demand {
             Demand::AnyMask => Ok(()),
-            Demand::Bias => Err("sums keys before it meets a query, and has no scores"),
+            Demand::Bias | Demand::Weights => Err("sums keys before it meets a query, and has no scores"),
         }
     }
 

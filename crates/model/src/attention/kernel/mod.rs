@@ -41,6 +41,8 @@ pub enum Demand {
     AnyMask,
     /// Adding a bias by distance to the scores.
     Bias,
+    /// Weighting scores by their keys.
+    Weights,
 }
 
 /// Sizes of one group of heads on one sequence, as f64 for the budget.

@@ -6,9 +6,13 @@ use burn::{
 };
 
 use super::{AttentionKernel, Demand, Kernel, KernelKind, KernelSizes, KernelSpec};
-use crate::{attention::view::View, init::Initializer};
+use crate::{
+    attention::{view::View, weighting::weighted},
+    init::Initializer,
+};
 
-/// mix(q, k, v) = softmax(q kᵀ / sqrt(`d_key`) + bias) v, row-wise over the visible keys.
+/// mix(q, k, v) = softmax(q kᵀ / sqrt(`d_key`) + bias) v, row-wise over the visible keys; where keys have weights, with
+/// [`weighted`] products before the bias is added.
 ///
 /// The softmax subtracts each row's maximum, so scores of size 1e4 stay finite. A hidden key has weight exactly zero,
 /// and a row without visible keys is zero. All scores are kept in memory, which `softmax` avoids.
@@ -30,6 +34,10 @@ impl Kernel for Naive {
         let [q, k] = [q, k].map(|tensor| tensor.cast(FloatDType::F32));
         // Scaling q touches d_key entries per row, scaling the scores would touch k_len.
         let scores = view.product(q.mul_scalar(1.0 / (d_key as f64).sqrt()), k.swap_dims(2, 3)); // [batch, n_heads, q_len, k_len]
+        let scores = match &view.weights {
+            Some(weights) => weighted(scores, weights.clone()),
+            None => scores,
+        };
         let scores = match &view.bias {
             Some(bias) => scores + bias.pairs(q_len, k_len).unsqueeze(),
             None => scores,

@@ -9,7 +9,8 @@ use crate::{attention::view::View, init::Initializer, mask::Mask};
 /// mix(q, k, v) = softmax(q kᵀ / sqrt(`d_key`) + bias) v, the same function as [`Naive`], in memory linear in the
 /// length.
 ///
-/// If some rows have no position, the bias is not a function of the distance alone; then [`Naive`] computes it.
+/// If keys have weights, or some rows have no position, so that the bias is not a function of the distance alone, then
+/// [`Naive`] computes it.
 #[derive(Module, Debug)]
 pub struct Softmax;
 
@@ -26,7 +27,7 @@ impl Kernel for Softmax {
                 None => return Naive.mix(q, k, v, view),
             },
         };
-        if !is_supported(&q.device()) {
+        if view.weights.is_some() || !is_supported(&q.device()) {
             return Naive.mix(q, k, v, view);
         }
         let scale = 1.0 / (q.dims()[3] as f32).sqrt();

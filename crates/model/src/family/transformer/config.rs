@@ -6,12 +6,13 @@ use crate::{
     attention::{
         AttentionConfig,
         gate::Gate,
-        kernel::KernelKind,
+        kernel::{Demand, KernelKind},
         position::{PositionKind, PositionSizes},
         qk_norm::QkNorm,
+        weighting::TokenWeight,
     },
     budget::{Count, size},
-    config::{ConfigError, IoDims, LARGEST_WIDTH, shared_width},
+    config::{ConfigError, InputDims, IoDims, LARGEST_WIDTH, shared_width},
     ffn::StateMixer,
 };
 
@@ -59,6 +60,14 @@ pub struct TransformerConfig {
     /// Gate on what the heads mix: `none` or `sigmoid`. Default `none`.
     #[serde(skip_serializing_if = "Gate::is_default")]
     pub gate: Gate,
+    /// Whether tokens count less as keys if less of them is known: `none`, or `tfill`, where the last number of each input
+    /// vector is the share that is known, from 0 to 1. Default `none`.
+    #[serde(skip_serializing_if = "TokenWeight::is_default")]
+    pub token_weight: TokenWeight,
+    /// Number of heads of an attention-aware layer after the blocks, which reads apart what is known and what is not; divides
+    /// `d_model`. For `token_weight = "tfill"` with `causal = false`. Default 0: no such layer.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub attention_aware: usize,
     /// What follows attention in a block: `none`, or `{ ffn = { d_ffn = …, activation = "gelu_erf" } }`. Default `none`.
     pub state_mixer: StateMixer,
 }
@@ -78,12 +87,24 @@ impl Default for TransformerConfig {
             kernel: KernelKind::default(),
             qk_norm: QkNorm::None,
             gate: Gate::None,
+            token_weight: TokenWeight::None,
+            attention_aware: 0,
             state_mixer: StateMixer::None,
         }
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
 impl TransformerConfig {
+    /// The attention-aware layer's number of heads, if there is such a layer.
+    pub(super) fn aware(&self) -> Option<usize> {
+        (self.attention_aware > 0).then_some(self.attention_aware)
+    }
+
     /// Config of the attention in a block.
     pub(super) fn attention(&self) -> AttentionConfig {
         let Self { d_model, n_heads, ref kernel, .. } = *self;
@@ -92,6 +113,7 @@ impl TransformerConfig {
             d_head: self.d_head.unwrap_or(d_model / n_heads.max(1)),
             qk_norm: self.qk_norm,
             gate: self.gate,
+            token_weight: self.token_weight,
             ..AttentionConfig::shared_width(d_model, n_heads, kernel)
         }
     }
@@ -114,6 +136,34 @@ impl TransformerConfig {
         if self.n_heads.saturating_mul(d_head) > LARGEST_WIDTH {
             problems
                 .push(ConfigError::new("d_head", format!("all heads together must be at most {LARGEST_WIDTH} wide")));
+        }
+    }
+
+    /// Checks what weights of tokens need.
+    pub(super) fn validate_weights(&self, dims: &IoDims, problems: &mut Vec<ConfigError>) {
+        let mut refuse = |key, problem: String| problems.push(ConfigError::new(key, problem));
+        if self.token_weight == TokenWeight::Tfill {
+            if matches!(dims.input, InputDims::Tokens { .. }) {
+                refuse("token_weight", "tfill reads a number of input vectors, and this task gives tokens".to_owned());
+            }
+            if let Err(reason) = self.kernel.spec().supports(Demand::Weights) {
+                let problem = format!("tfill weighs the scores of attention, and {} {reason}", self.kernel.name());
+                refuse("kernel", format!("{problem}; use softmax"));
+            }
+        }
+        let n_heads = self.attention_aware;
+        if n_heads == 0 {
+            return;
+        }
+        if !self.d_model.is_multiple_of(n_heads) {
+            refuse("attention_aware", format!("{n_heads} heads do not divide d_model = {}", self.d_model));
+        }
+        if self.token_weight == TokenWeight::None {
+            let problem = "reads apart what is known of tokens; give token_weight = \"tfill\" too";
+            refuse("attention_aware", problem.to_owned());
+        }
+        if self.causal {
+            refuse("attention_aware", "reads all positions; give causal = false too".to_owned());
         }
     }
 

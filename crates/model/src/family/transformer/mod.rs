@@ -12,11 +12,13 @@ pub use network::Transformer;
 use crate::{
     attention::{
         AttentionConfig,
+        aware::AwareAttention,
         gate::Gate,
         kernel::{Demand, KernelKind},
         place::Target,
         position::{Hand, PositionKind},
         qk_norm::QkNorm,
+        weighting::TokenWeight,
     },
     budget::{Count, size},
     config::{ConfigError, InputDims, IoDims, LARGEST_WIDTH, MOST_LAYERS},
@@ -31,6 +33,7 @@ use crate::{
 };
 
 const D_MODEL: Key = Own("d_model");
+const AWARE: Key = Own("attention_aware");
 
 /// Parts of attention that need not be there.
 const PARTS: &[Rule] = &[
@@ -54,6 +57,10 @@ const RULES: &[Rule] = &[
     ("blocks.*.ffn.*", &[D_MODEL, Own("state_mixer")], &[Own("state_mixer"), Own("n_layers")]),
     ("blocks.*_norm.*", &[D_MODEL], &[Own("norm"), Own("n_layers")]),
     ("blocks.*", &[D_MODEL], &[Own("n_layers")]),
+    ("aware.norm.*", &[D_MODEL], &[Own("norm"), AWARE]),
+    ("aware.gate.weight", &[AWARE], &[AWARE]),
+    ("aware.gate.bias", &[], &[AWARE]),
+    ("aware.*", &[D_MODEL], &[AWARE]),
     ("final_norm.*", &[D_MODEL], &[Own("norm")]),
     ("head.weight", &[D_MODEL, Outputs], &[]),
     ("head.bias", &[Outputs], &[]),
@@ -79,6 +86,7 @@ impl Family for TransformerConfig {
                 format!("{position} adds a bias to the scores of attention, and {kernel} {reason}; use softmax");
             problems.push(ConfigError::new("kernel", problem));
         }
+        self.validate_weights(dims, problems);
         if !(1..=MOST_LAYERS).contains(&self.n_layers) {
             problems.push(ConfigError::new("n_layers", format!("must be from 1 to {MOST_LAYERS}")));
         }
@@ -110,6 +118,9 @@ impl Family for TransformerConfig {
         let mut block = Count::default();
         self.count_block(n, &mut block);
         count.repeat(self.n_layers, &block);
+        if let Some(n_heads) = self.aware() {
+            AwareAttention::count(n, self.d_model, n_heads, self.norm == Norm::Pre, count);
+        }
         if self.norm == Norm::Pre {
             count.norm(n, d);
         }
@@ -130,7 +141,9 @@ impl Family for TransformerConfig {
     fn shape(&self, dims: &IoDims) -> Shape {
         let Self { d_model, n_heads, n_layers, .. } = *self;
         let layer = LayerShape { n_heads, q_len: dims.seq_len, k_len: dims.seq_len, width: d_model };
-        Shape { embedded: [dims.seq_len, d_model], layers: vec![layer; n_layers], width: dims.d_out }
+        let aware = self.aware().map(|n_heads| LayerShape { n_heads, ..layer });
+        let layers = std::iter::repeat_n(layer, n_layers).chain(aware).collect();
+        Shape { embedded: [dims.seq_len, d_model], layers, width: dims.d_out }
     }
 
     fn plain(&self, parameters: &Parameters) -> Result<headway_plain::network::Network, NoPlainForm> {
@@ -138,7 +151,7 @@ impl Family for TransformerConfig {
     }
 
     fn n_heads(&self) -> Option<usize> {
-        Some(self.n_heads)
+        self.aware().is_none_or(|n_heads| n_heads == self.n_heads).then_some(self.n_heads)
     }
 
     fn sees_ahead(&self, _seq_len: usize) -> bool {
@@ -194,7 +207,10 @@ impl Family for TransformerConfig {
         let kernels = kernels.map(|kernel| Self { kernel, ..attention_only.clone() });
         let normed = Self { qk_norm: QkNorm::Rms, ..free.clone() };
         let gated = Self { gate: Gate::Sigmoid, ..free.clone() };
-        let all = [attention_only.clone(), ffn, bare, free.clone(), normed, gated]
+        let weighted = Self { token_weight: TokenWeight::Tfill, ..free.clone() };
+        let aware =
+            Self { token_weight: TokenWeight::Tfill, attention_aware: 5, causal: false, ..attention_only.clone() };
+        let all = [attention_only.clone(), ffn, bare, free.clone(), normed, gated, weighted, aware]
             .into_iter()
             .chain(positions)
             .chain(kernels);

@@ -4,7 +4,13 @@ use burn::{module::Module, tensor::Tensor};
 
 use super::{Block, Norm, TransformerConfig};
 use crate::{
-    attention::{place::AttentionPlace, position::Position, view::Layout},
+    attention::{
+        aware::AwareAttention,
+        place::AttentionPlace,
+        position::Position,
+        view::Layout,
+        weighting::{TokenWeight, behind, deeper},
+    },
     config::IoDims,
     embed::{Embed, Input},
     family::{Network, Prompt, PromptPlace},
@@ -15,7 +21,8 @@ use crate::{
     trace::Recorder,
 };
 
-/// h = embed(x) + position; h = `block_l`(h) for each layer; output = head(norm(h)).
+/// h = embed(x) + position; h = `block_l`(h) for each layer; output = head(norm(h)). With weights of tokens m, `block_l` has m^(1/2^(l-1)),
+/// and the attention-aware layer, if there is one, follows the blocks with those after the last.
 #[derive(Module, Debug)]
 pub struct Transformer {
     /// Input projection or token embedding.
@@ -26,31 +33,44 @@ pub struct Transformer {
     pub prompt: Option<Prompt>,
     /// Blocks, first to last.
     pub blocks: Vec<Block>,
+    /// Attention-aware layer after the blocks, if there is one.
+    pub aware: Option<AwareAttention>,
     /// Norm before the head, if there is one.
     pub final_norm: Option<LayerNorm>,
     /// `d_model` -> `d_out`
     pub head: Linear,
     #[module(skip)]
     causal: bool,
+    #[module(skip)]
+    residual: bool,
+    #[module(skip)]
+    token_weight: TokenWeight,
 }
 
 impl Transformer {
     pub(super) fn new(config: &TransformerConfig, dims: &IoDims, init: &mut Initializer<'_>) -> Self {
-        let d_model = config.d_model;
+        let (d_model, has_norm) = (config.d_model, config.norm == Norm::Pre);
         Self {
             embed: Embed::new(&dims.input, d_model, init),
             position: config.position.spec().build(&config.position_sizes(dims), init),
             prompt: None,
             blocks: (0..config.n_layers).map(|_| Block::new(config, init)).collect(),
-            final_norm: (config.norm == Norm::Pre).then(|| init.layer_norm(d_model)),
+            aware: config.aware().map(|n_heads| AwareAttention::new(d_model, n_heads, has_norm, init)),
+            final_norm: has_norm.then(|| init.layer_norm(d_model)),
             head: init.linear(d_model, dims.d_out),
             causal: config.causal,
+            residual: config.residual,
+            token_weight: config.token_weight,
         }
     }
 }
 
 impl Network for Transformer {
     fn run(&self, input: Input, recorder: &mut Recorder<'_>) -> Tensor<3> {
+        let weights = match &input {
+            Input::Continuous(x) => self.token_weight.of_inputs(x), // [batch, seq_len]
+            Input::Tokens(_) => None,
+        };
         let x = self.position.forward(self.embed.forward(input)); // [batch, seq_len, d_model]
         let seq_len = x.dims()[1];
         let x = match &self.prompt {
@@ -60,8 +80,24 @@ impl Network for Transformer {
         recorder.embedded(&x);
         let mask = if self.causal { Mask::Causal } else { Mask::Full };
         let learned = x.dims()[1] - seq_len;
-        let layout = Layout { mask: &mask, position: Some(&self.position), in_front: learned };
-        let x = self.blocks.iter().fold(x, |x, block| block.run(x, layout, recorder));
+        let embedded = self.aware.as_ref().map(|_| x.clone());
+        let run = |(x, weights): (Tensor<3>, Option<Tensor<2>>), block: &Block| {
+            let weights_here = weights.as_ref();
+            let layout =
+                Layout { mask: &mask, position: Some(&self.position), in_front: learned, weights: weights_here };
+            let x = block.run(x, layout, recorder);
+            (x, weights.map(deeper))
+        };
+        let (x, weights) = self.blocks.iter().fold((x, weights), run);
+        let x = match (&self.aware, embedded, weights) {
+            (Some(aware), Some(embedded), Some(weights)) => {
+                let read = aware.run(x.clone(), embedded, behind(weights, learned), recorder);
+                let x = if self.residual { x + read } else { read };
+                recorder.layer(&x);
+                x
+            }
+            _ => x,
+        };
         self.read_out(if learned == 0 { x } else { x.narrow(1, learned, seq_len) })
     }
 

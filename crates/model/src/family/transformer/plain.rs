@@ -12,7 +12,7 @@ impl TransformerConfig {
     pub(super) fn plain_network(&self, parameters: &Parameters) -> Result<Network, NoPlainForm> {
         is_softmax(&self.kernel)?;
         is_before_the_layers(&self.position)?;
-        is_bare(self.qk_norm, self.gate)?;
+        is_bare(self.qk_norm, self.gate, self.token_weight)?;
         let layers = (0..self.n_layers).map(|index| self.plain_block(parameters, &format!("blocks.{index}")));
         Ok(Network { layers: layers.collect::<Result<_, _>>()?, causal: self.causal })
     }

@@ -1,0 +1,75 @@
+//! Which pixels of a picture are hidden.
+
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use crate::seed::SampleRng;
+
+/// What is hidden of a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mask {
+    /// A square in the middle, the same of every picture.
+    #[default]
+    Centre,
+    /// Boxes of random sizes at random places, which may overlap.
+    Boxes,
+    /// The upper, the lower, the left or the right half, with equal probability.
+    Halves,
+}
+
+/// A mask for pictures of a size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holes {
+    pub mask: Mask,
+    pub height: usize,
+    pub width: usize,
+    /// Edge of the square in the middle, or the largest of a box.
+    pub edge: usize,
+    /// Number of boxes.
+    pub boxes: usize,
+}
+
+impl Holes {
+    /// The hidden pixels of one picture. `[height, width]`
+    pub fn draw(&self, rng: &mut SampleRng) -> Vec<bool> {
+        let fixed = self.fixed();
+        if !fixed.is_empty() {
+            return fixed[rng.random_range(0..fixed.len())].clone();
+        }
+        let mut hidden = vec![false; self.height * self.width];
+        for _ in 0..self.boxes {
+            let [high, wide] = [0; 2].map(|_| rng.random_range(self.edge.div_ceil(2)..=self.edge));
+            let (top, left) = (rng.random_range(0..=self.height - high), rng.random_range(0..=self.width - wide));
+            hide(&mut hidden, self.width, [top, left], [high, wide]);
+        }
+        hidden
+    }
+
+    /// Every choice that can be drawn, if they can be listed; else empty.
+    pub fn fixed(&self) -> Vec<Vec<bool>> {
+        let Self { mask, height, width, edge, .. } = *self;
+        let with = |corner: [usize; 2], size: [usize; 2]| {
+            let mut hidden = vec![false; height * width];
+            hide(&mut hidden, width, corner, size);
+            hidden
+        };
+        match mask {
+            Mask::Centre => vec![with([(height - edge) / 2, (width - edge) / 2], [edge, edge])],
+            Mask::Boxes => Vec::new(),
+            Mask::Halves => vec![
+                with([0, 0], [height / 2, width]),
+                with([height - height / 2, 0], [height / 2, width]),
+                with([0, 0], [height, width / 2]),
+                with([0, width - width / 2], [height, width / 2]),
+            ],
+        }
+    }
+}
+
+/// Hides a rectangle with this upper left corner.
+fn hide(hidden: &mut [bool], width: usize, [top, left]: [usize; 2], [high, wide]: [usize; 2]) {
+    for row in hidden.chunks_exact_mut(width).skip(top).take(high) {
+        row[left..left + wide].fill(true);
+    }
+}
