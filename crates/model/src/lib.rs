@@ -55,7 +55,7 @@ pub use attention::{
     position::{Hand, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme},
     qk_norm::{QkNorm, RmsNorm},
     view::{Bias, Layout, View},
-    weighting::{TokenWeight, deeper},
+    weighting::{TokenWeight, deeper, weighted},
 };
 pub use budget::{Budget, Count};
 pub use config::{ConfigError, InputDims, IoDims};

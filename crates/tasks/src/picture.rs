@@ -24,22 +24,22 @@ pub struct Patches {
 impl Patches {
     /// Number of patches.
     pub fn count(&self) -> usize {
-        (self.height / self.edge) * (self.width / self.edge)
+        (self.height / self.edge).saturating_mul(self.width / self.edge)
     }
 
     /// Numbers of a patch.
     pub fn size(&self) -> usize {
-        self.edge * self.edge * self.channels
+        self.edge.saturating_mul(self.edge).saturating_mul(self.channels)
     }
 
     /// Numbers of a picture.
     pub fn picture_size(&self) -> usize {
-        self.height * self.width * self.channels
+        self.height.saturating_mul(self.width).saturating_mul(self.channels)
     }
 
     /// Width of a position's input.
     pub fn d_in(&self) -> usize {
-        self.size() + self.edge * self.edge + 1
+        self.size().saturating_add(self.edge.saturating_mul(self.edge)).saturating_add(1)
     }
 
     /// The pixels of a patch, as indices into a picture without channels.
@@ -49,7 +49,7 @@ impl Patches {
         (0..edge * edge).map(move |at| (top + at / edge) * width + left + at % edge)
     }
 
-    /// A picture cut into patches, with one of `of_pixel` for each number.
+    /// A picture cut into patches.
     ///
     /// # Shapes
     /// `[height, width, channels]` -> `[patches, numbers of a patch]`

@@ -108,7 +108,7 @@ impl PartialEq for Held {
     }
 }
 
-/// Least share of the pictures of a file that stands for a part of the split.
+/// One of so many pictures of a file is for validation, and one for the test.
 const TENTH: usize = 10;
 /// More boxes than this are a typing error.
 const MOST_BOXES: usize = 1000;
@@ -139,9 +139,10 @@ impl ImageConfig {
     }
 
     fn unread(&self) -> Option<TaskError> {
-        let problem = match self.train.as_os_str().is_empty() {
-            true => "names no file of pictures; give train = \"pictures-idx3-ubyte\", or a .gz of it",
-            false => "was not read",
+        let problem = if self.train.as_os_str().is_empty() {
+            "names no file of pictures; give train = \"pictures-idx3-ubyte\", or a .gz of it"
+        } else {
+            "was not read"
         };
         self.found.is_none().then(|| TaskError::Key { key: "train", problem: problem.to_owned() })
     }
