@@ -74,4 +74,4 @@ pub use linear::{Linear, Projection};
 pub use mask::Mask;
 pub use parameter::{Buffer, Matrix};
 pub use registry::{Listed, RegisterError, Registered};
-pub use trace::{LayerTrace, Recorder, Replacement, Trace};
+pub use trace::{Kept, LayerTrace, Recorder, Replacement, Trace};

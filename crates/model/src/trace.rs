@@ -36,8 +36,30 @@ pub struct Replacement {
     pub mixture: Vec<f32>,
 }
 
-/// Records a [`Trace`] of a forward pass, or replaces outputs of heads, or does neither. In the last case attention may
-/// use fused operations, and nothing is copied.
+/// The positions of some sequences that a network has read, as the keys and values of each layer: it reads on from them with
+/// [`crate::Model::read_on`].
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    positions: usize,
+    /// Keys before positions turn them, and values; those of learned rows before the sequence come first. `[batch,
+    /// n_kv_heads, rows, d_head]`
+    layers: Vec<[Tensor<4>; 2]>,
+}
+
+impl Kept {
+    /// Number of positions.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// Counts the positions that were read.
+    pub(crate) fn add(&mut self, positions: usize) {
+        self.positions += positions;
+    }
+}
+
+/// Records a [`Trace`] of a forward pass, or replaces outputs of heads, or keeps keys and values, or does nothing. In the last
+/// two cases attention may use fused operations, and in the last nothing is copied.
 #[derive(Default)]
 pub struct Recorder<'a> {
     on: bool,
@@ -48,6 +70,7 @@ pub struct Recorder<'a> {
     pattern: Option<Tensor<4>>,
     mixtures: Vec<Tensor<4>>,
     layers: Vec<LayerTrace>,
+    kept: Option<&'a mut Kept>,
 }
 
 impl<'a> Recorder<'a> {
@@ -59,6 +82,31 @@ impl<'a> Recorder<'a> {
         Self { replacements, ..Self::default() }
     }
 
+    pub(crate) fn keeping(kept: &'a mut Kept) -> Self {
+        Self { kept: Some(kept), ..Self::default() }
+    }
+
+    /// Number of positions before those that are read now.
+    pub fn positions_before(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.positions)
+    }
+
+    /// Keys and values of the current layer at all positions so far, given those at the new ones.
+    ///
+    /// # Shapes
+    /// `[batch, n_kv_heads, rows, d_head]` each -> the same with all rows
+    pub fn so_far(&mut self, k: Tensor<4>, v: Tensor<4>) -> [Tensor<4>; 2] {
+        let Some(kept) = &mut self.kept else { return [k, v] };
+        let layer = self.passed[0];
+        let Some([keys, values]) = kept.layers.get_mut(layer) else {
+            kept.layers.push([k.clone(), v.clone()]);
+            return [k, v];
+        };
+        *keys = Tensor::cat(vec![keys.clone(), k], 2);
+        *values = Tensor::cat(vec![values.clone(), v], 2);
+        [keys.clone(), values.clone()]
+    }
+
     /// Whether patterns are recorded.
     pub fn is_on(&self) -> bool {
         self.on
@@ -66,7 +114,7 @@ impl<'a> Recorder<'a> {
 
     /// Whether heads pass unseen and as they are.
     pub(crate) fn lets_pass(&self) -> bool {
-        !self.on && self.replacements.is_empty()
+        !self.on && self.replacements.is_empty() && self.kept.is_none()
     }
 
     /// Records the state before the first attention layer.

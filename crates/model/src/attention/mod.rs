@@ -160,12 +160,14 @@ impl MultiHeadAttention {
         layout: Layout<'_>,
         recorder: &mut Recorder<'_>,
     ) -> Tensor<3> {
-        let lengths = [query.dims()[1], context.dims()[1]];
+        let q_len = query.dims()[1];
         let gate = self.gate.as_ref().map(|gate| gate.forward(query.clone())); // [batch, q_len, n_heads · d_head]
         let q = split_heads(self.query.forward(query), self.n_heads); // [batch, n_heads, q_len, d_head]
         let k = split_heads(self.key.forward(context.clone()), self.n_kv_heads); // [batch, n_kv_heads, k_len, d_head]
         let v = split_heads(self.value.forward(context), self.n_kv_heads); // [batch, n_kv_heads, k_len, d_head]
         let [q, k] = [normed(self.query_norm.as_ref(), q), normed(self.key_norm.as_ref(), k)];
+        let [k, v] = recorder.so_far(k, v);
+        let lengths = [q_len, k.dims()[2]];
         let [q, k] = layout.rotate(q, k);
         let [k, v] = with_prefix(self.prefix.as_ref(), k, v);
         let view =

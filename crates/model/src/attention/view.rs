@@ -89,7 +89,8 @@ pub struct Layout<'a> {
     pub mask: &'a Mask,
     /// Position scheme that acts inside the layer, if there is one.
     pub position: Option<&'a Position>,
-    /// Number of learned rows before the sequence. They have no position, and the sequence keeps its positions.
+    /// Number of learned rows before the sequence. They have no position, and the sequence keeps its positions. They are
+    /// queries too, unless queries are only the last of many rows.
     pub in_front: usize,
     /// Weights of the sequence's rows as keys; `None` if they count alike. `[batch, seq_len]`
     pub weights: Option<&'a Tensor<2>>,
@@ -111,19 +112,29 @@ impl Layout<'_> {
         if self.in_front == 0 {
             return position.rotate(q, k);
         }
-        let front = |x: &Tensor<4>| x.clone().narrow(2, 0, self.in_front);
-        let placed = |x: &Tensor<4>| x.clone().narrow(2, self.in_front, x.dims()[2] - self.in_front);
-        let [turned_q, turned_k] = position.rotate(placed(&q), placed(&k));
-        [(front(&q), turned_q), (front(&k), turned_k)].map(|(front, turned)| Tensor::cat(vec![front, turned], 2))
+        let in_front = [self.queries_in_front([q.dims()[2], k.dims()[2]]), self.in_front];
+        let placed = |x: &Tensor<4>, front: usize| x.clone().narrow(2, front, x.dims()[2] - front);
+        let [turned_q, turned_k] = position.rotate(placed(&q, in_front[0]), placed(&k, in_front[1]));
+        let behind = |(x, turned, front): (Tensor<4>, Tensor<4>, usize)| match front {
+            0 => turned,
+            _ => Tensor::cat(vec![x.narrow(2, 0, front), turned], 2),
+        };
+        [(q, turned_q, in_front[0]), (k, turned_k, in_front[1])].map(behind)
+    }
+
+    /// Number of learned rows among the queries.
+    fn queries_in_front(&self, [q_len, k_len]: [usize; 2]) -> usize {
+        self.in_front.saturating_sub(k_len.saturating_sub(q_len))
     }
 
     /// The view for `q_len` queries and `k_len` keys, with `prefix` learned keys before them.
-    pub(crate) fn view(&self, n_heads: usize, [q_len, k_len]: [usize; 2], prefix: usize, like: &Tensor<4>) -> View {
-        let placed = [q_len - self.in_front, k_len - self.in_front];
+    pub(crate) fn view(&self, n_heads: usize, lengths: [usize; 2], prefix: usize, like: &Tensor<4>) -> View {
+        let ([q_len, k_len], queries_in_front) = (lengths, self.queries_in_front(lengths));
+        let placed = [q_len - queries_in_front, k_len - self.in_front];
         let by_distance = self.position.and_then(|position| position.bias(n_heads, placed, &like.device()));
         let bias = by_distance.map(|by_distance| Bias {
             by_distance,
-            queries_in_front: self.in_front,
+            queries_in_front,
             keys_in_front: self.in_front + prefix,
         });
         let weights = self.weights.map(|weights| behind(weights.clone(), self.in_front + prefix));

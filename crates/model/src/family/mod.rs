@@ -22,7 +22,7 @@ use crate::{
     parameters::{Key, Keys, Rule, keys_of},
     plain::{NoPlainForm, Parameters},
     registry::open_list,
-    trace::{LayerTrace, Recorder, Replacement, Trace},
+    trace::{Kept, LayerTrace, Recorder, Replacement, Trace},
 };
 
 pub use attention_stack::{AttentionStack, AttentionStackConfig, Heads, StackLayer, StackMap, StackReadout};
@@ -124,6 +124,13 @@ pub trait Family {
     /// Whether, with more than one position, the output at some position depends on the input at later ones, for any
     /// weights and any adapter.
     fn sees_ahead(&self, seq_len: usize) -> bool;
+
+    /// Whether a network can read on from the keys and values of the positions that it has read: these do not change with
+    /// what follows, and attention needs nothing else of those positions. It then tells them to the [`Recorder`] layer by
+    /// layer.
+    fn reads_on(&self) -> bool {
+        false
+    }
 
     /// Key of the config that hides later positions if it is true; `None` if there is none.
     fn causal_key(&self) -> Option<&'static str> {
@@ -286,6 +293,11 @@ impl ModelConfig {
         self.family().causal_key().is_some() && !self.family().sees_ahead(dims.seq_len)
     }
 
+    /// Whether such a model has [`Model::read_on`].
+    pub fn reads_on(&self) -> bool {
+        self.family().reads_on()
+    }
+
     /// Whether the model takes sequences shorter than those it was built for.
     pub fn takes_shorter_sequences(&self) -> bool {
         self.can(Capability::ShorterSequences)
@@ -358,6 +370,18 @@ impl Model {
     /// If the input is of another kind than the model was built for.
     pub fn forward(&self, input: Input) -> Tensor<3> {
         self.network().forward(input)
+    }
+
+    /// Predictions at the positions that follow those in `kept`, which holds these too afterwards: up to rounding what
+    /// [`Model::forward`] predicts there, at the cost of the new positions. Only for models that
+    /// [read on](ModelConfig::reads_on), and no further than their table of positions, if they have one.
+    ///
+    /// # Shapes
+    /// as [`Model::forward`]
+    pub fn read_on(&self, input: Input, kept: &mut Kept) -> Tensor<3> {
+        let output = self.network().run(input, &mut Recorder::keeping(kept));
+        kept.add(output.dims()[1]);
+        output
     }
 
     /// [`Model::forward`] together with hidden states and patterns of all layers.

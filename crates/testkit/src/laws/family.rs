@@ -4,7 +4,8 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use headway_model::{
-    Family, Input, InputDims, IoDims, LayerShape, Model, ModelConfig, Replacement, Shape,
+    Family, Input, InputDims, IoDims, Kept, LayerShape, Model, ModelConfig, Replacement, Shape,
+    adapter::{Adapter, PrefixConfig, PromptConfig},
     parameters::{Key, matches},
     plain::{NoPlainForm, Parameters},
     weights::{Trained, arrays, arrays_from_bytes, collect, count, load, names, shapes, to_bytes, to_host},
@@ -30,6 +31,7 @@ pub fn all(family: &dyn Family) {
         parameters_follow_what_the_rules_name(&config, &dims);
         the_head_is_a_part_of_the_network(&config, &dims);
         plain_layers_are_those_of_the_network(&config, &dims);
+        reading_on_is_reading_at_once(&config, &dims);
     }
 }
 
@@ -305,6 +307,42 @@ pub fn plain_layers_are_those_of_the_network(config: &ModelConfig, dims: &IoDims
             let found: Vec<f32> = found.collect();
             let name = format!("layer {number} of {config:?} on {}", on.name);
             assert_close(&name, &found, &to_host(layer.hidden), on.tolerance);
+        }
+    }
+}
+
+/// If a network can read on from keys and values, it predicts what it predicts when it reads everything at once, also with learned
+/// rows before the sequence, and before its keys.
+pub fn reading_on_is_reading_at_once(config: &ModelConfig, dims: &IoDims) {
+    if !config.reads_on() {
+        return;
+    }
+    let (prefix, prompt) = (PrefixConfig { length: 3 }, PromptConfig { length: 2 });
+    let adapters: [Option<&dyn Adapter>; 3] = [None, Some(&prefix), Some(&prompt)];
+    for on in devices() {
+        for adapter in adapters {
+            let model = build(config, dims, 1, &on.device);
+            let model = match adapter {
+                Some(adapter) if !adapter.validate(config).is_empty() => continue,
+                Some(adapter) => model.with_adapter(adapter, Some(&mut generator(4)), &on.device),
+                None => model,
+            };
+            let whole = to_host(model.forward(input(dims, 2, &on.device)));
+            let (mut kept, mut parts) = (Kept::default(), Vec::new());
+            for len in [5, 1, 1, dims.seq_len - 7] {
+                let part = match input(dims, 2, &on.device) {
+                    Input::Continuous(x) => Input::Continuous(x.narrow(1, kept.positions(), len)),
+                    Input::Tokens(tokens) => Input::Tokens(tokens.narrow(1, kept.positions(), len)),
+                };
+                parts.push(model.read_on(part, &mut kept));
+            }
+            assert_eq!(kept.positions(), dims.seq_len);
+            let name = format!(
+                "{config:?} with {} rows in front on {}",
+                if adapter.is_some() { "learned" } else { "no" },
+                on.name
+            );
+            assert_close(&name, &to_host(Tensor::cat(parts, 1)), &whole, on.tolerance);
         }
     }
 }

@@ -159,11 +159,17 @@ impl Position {
     /// # Panics
     /// If the sequence is longer than the table.
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
+        self.forward_from(0, hidden)
+    }
+
+    /// [`Self::forward`] for the positions from `first` on.
+    pub(crate) fn forward_from(&self, first: usize, hidden: Tensor<3>) -> Tensor<3> {
         match self.table(&hidden.device()) {
             Some(table) => {
                 let seq_len = hidden.dims()[1];
                 // Of all rows there is nothing to take, nor a gradient to put back.
-                let rows = if table.dims()[0] == seq_len { table } else { table.narrow(0, 0, seq_len) };
+                let is_whole = first == 0 && table.dims()[0] == seq_len;
+                let rows = if is_whole { table } else { table.narrow(0, first, seq_len) };
                 hidden + rows.unsqueeze()
             }
             None => hidden,

@@ -158,6 +158,11 @@ impl Family for TransformerConfig {
         !self.causal
     }
 
+    /// Every kernel of softmax attention sees of a position its key and its value.
+    fn reads_on(&self) -> bool {
+        self.causal && self.kernel.spec().function() == KernelKind::Softmax
+    }
+
     fn causal_key(&self) -> Option<&'static str> {
         Some("causal")
     }

@@ -71,20 +71,22 @@ impl Network for Transformer {
             Input::Continuous(x) => self.token_weight.of_inputs(x), // [batch, seq_len]
             Input::Tokens(_) => None,
         };
-        let x = self.position.forward(self.embed.forward(input)); // [batch, seq_len, d_model]
+        let before = recorder.positions_before();
+        let x = self.position.forward_from(before, self.embed.forward(input)); // [batch, seq_len, d_model]
         let seq_len = x.dims()[1];
         let x = match &self.prompt {
-            Some(prompt) => prompt.before(x), // [batch, length + seq_len, d_model]
-            None => x,
+            Some(prompt) if before == 0 => prompt.before(x), // [batch, length + seq_len, d_model]
+            _ => x,
         };
         recorder.embedded(&x);
         let mask = if self.causal { Mask::Causal } else { Mask::Full };
         let learned = x.dims()[1] - seq_len;
         let embedded = self.aware.as_ref().map(|_| x.clone());
+        let in_front = self.prompt.as_ref().map_or(0, |prompt| prompt.rows.lazy_shape()[0]);
         let run = |(x, weights): (Tensor<3>, Option<Tensor<2>>), block: &Block| {
             let weights_here = weights.as_ref();
             let layout =
-                Layout { mask: &mask, position: Some(&self.position), in_front: learned, weights: weights_here };
+                Layout { mask: &mask, position: Some(&self.position), in_front, weights: weights_here };
             let x = block.run(x, layout, recorder);
             (x, weights.map(deeper))
         };
