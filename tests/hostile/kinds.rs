@@ -74,8 +74,9 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "archive", format: Format::Binary, examples: archives, read: read_samples, cases: 400 },
     Kind { name: "data_table", format: Format::Text, examples: data_tables, read: read_data, cases: 200 },
     Kind { name: "data_archive", format: Format::Binary, examples: data_archives, read: read_data, cases: 200 },
-    Kind { name: "data_text", format: Format::Binary, examples: data_texts, read: read_task, cases: 200 },
     Kind { name: "data_pictures", format: Format::Binary, examples: data_pictures, read: read_task, cases: 200 },
+    Kind { name: "data_text", format: Format::Binary, examples: data_texts, read: read_task, cases: 200 },
+    Kind { name: "tokenizer", format: Format::Json, examples: tokenizers, read: read_task, cases: 300 },
     Kind { name: "arrays", format: Format::Safetensors, examples: arrays, read: read_arrays, cases: 400 },
     Kind { name: "adapter", format: Format::Json, examples: adapters, read: read_adapter, cases: 200 },
     Kind { name: "low_rank", format: Format::Safetensors, examples: low_rank_parts, read: read_adapter, cases: 200 },
@@ -447,6 +448,21 @@ fn data_pictures() -> Vec<Example> {
     let experiment = "[task.image]\ntrain = \"pictures.gz\"\n[model.transformer]\ncausal = false\n";
     let files = [("pictures.gz", packed.finish().unwrap()), (EXPERIMENT, experiment.into())];
     vec![Example { files: files.map(|(name, bytes)| (name.to_owned(), bytes)).to_vec(), changed: 0 }]
+}
+
+/// What divides a text into tokens: characters with a token for all others, and all bytes.
+fn tokenizers() -> Vec<Example> {
+    let experiment = "[task.language]\ntrain = [\"text.txt\"]\ntest = [\"text.txt\"]\nunknown = \"replace\"\n\
+                      tokens = { tokenizer = \"pairs.json\" }\n[model.transformer]\n";
+    let of = |pairs: &[u8]| {
+        let text = "cab abc, é.\n".repeat(3);
+        let files = [("pairs.json", pairs.to_vec()), ("text.txt", text.into()), (EXPERIMENT, experiment.into())];
+        Example { files: files.map(|(name, bytes)| (name.to_owned(), bytes)).to_vec(), changed: 0 }
+    };
+    vec![
+        of(include_bytes!("../../crates/tasks/tests/it/fixtures/few_pairs.json")),
+        of(include_bytes!("../../crates/tasks/tests/it/fixtures/spaced_pairs.json")),
+    ]
 }
 
 /// Each of those trained on by a network of the same sizes as it was before anything changed.

@@ -3,6 +3,7 @@
 use std::{f64::consts::LN_2, fs, io::Write};
 
 use flate2::{Compression, write::GzEncoder};
+use headway_model::Kept;
 use headway_trainer::{device::DeviceSpec, generate::Generator, predict::Predictor};
 use serde_json::Value;
 
@@ -11,6 +12,9 @@ use crate::harness::Lab;
 const EXPERIMENT: &str = "[task.language]\ntrain = [\"train.txt.gz\"]\nvalidation = [\"test.txt\"]\ntest = [\"test.txt\"]\nseq_len = 13\n\
     [model.transformer]\nd_model = 8\nn_layers = 1\nn_heads = 2\nposition = \"alibi\"\n\
     [train]\nsteps = 6\nbatch_size = 5\neval_every = 3\ncheckpoint_every = 3\n";
+
+const BYTE_PAIRS: &[u8] = include_bytes!("../../crates/tasks/tests/it/fixtures/byte_pairs.json");
+const SPACED_PAIRS: &[u8] = include_bytes!("../../crates/tasks/tests/it/fixtures/spaced_pairs.json");
 
 /// Sentences of four words, without a pattern.
 fn text(words: u64) -> String {
@@ -24,7 +28,13 @@ fn packed(text: &str) -> Vec<u8> {
 }
 
 fn trained() -> Lab {
-    let lab = Lab::with(EXPERIMENT);
+    trained_on("")
+}
+
+/// With some more keys of the task.
+fn trained_on(more: &str) -> Lab {
+    let lab = Lab::with(&EXPERIMENT.replace("seq_len = 13\n", &format!("seq_len = 13\n{more}")));
+    lab.write("pairs.json", BYTE_PAIRS);
     lab.write("train.txt.gz", packed(&text(600)));
     lab.write("test.txt", text(60));
     lab.train("run", &[]).succeed();
@@ -97,6 +107,17 @@ fn a_text_is_continued_by_the_likeliest_token_without_its_files_and_the_same_see
     let logits: Vec<f64> = serde_json::from_value(answer["outputs"][2].clone()).unwrap();
     assert!(generator.logits(&[7, 5, 3]).unwrap().iter().zip(&logits).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5));
 
+    // While all fits into a window, only what is new is read.
+    let mut kept = Kept::default();
+    for len in [5, 6, 7, 11, 13] {
+        let tokens: Vec<u32> = tokens[..len].iter().map(|token| *token as u32).collect();
+        let (next, whole) = (generator.next_logits(&tokens, &mut kept).unwrap(), generator.logits(&tokens).unwrap());
+        assert!(next.iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-5), "{next:?} {whole:?}");
+        assert_eq!(kept.positions(), len);
+    }
+    let beyond: Vec<u32> = tokens[..14].iter().map(|token| *token as u32).collect();
+    assert_eq!(generator.next_logits(&beyond, &mut kept).unwrap(), generator.logits(&beyond).unwrap());
+
     let [first, again, other] = ["3", "3", "4"].map(|seed| generate(&lab, &["--seed", seed]));
     assert_eq!(first["text"], again["text"]);
     assert_ne!(first["text"], other["text"]);
@@ -108,10 +129,39 @@ fn a_text_is_continued_by_the_likeliest_token_without_its_files_and_the_same_see
     assert_eq!(printed, format!("one two three{}\n", first["text"].as_str().unwrap()));
 }
 
+#[test]
+fn byte_pairs_go_with_the_network_and_another_tokenizer_is_refused() {
+    let lab = trained_on("tokens = { tokenizer = \"pairs.json\" }\n");
+    let record: Value = serde_json::from_str(&lab.read("run/run.json")).unwrap();
+    for row in record["results"].as_array().unwrap() {
+        let score = |name: &str| row["metrics"][name].as_f64().unwrap();
+        // Fewer bits per character than nats per token: most tokens are several characters.
+        let characters = score("test/loss") / (LN_2 * score("test/bits_per_character"));
+        assert!(characters > 1.1 && characters < 6.0, "{row}");
+    }
+    lab.train("stopped", &["--max-time", "0s"]).run();
+    lab.write("pairs.json", SPACED_PAIRS);
+    let digests = "pairs.json holds other data than when it was first read: sha256 ";
+    lab.resume("stopped").fail(3, &["error: task.language.tokens: ", digests, ", and it was "]);
+
+    fs::remove_file(lab.path("pairs.json")).unwrap();
+    let written = generate(&lab, &["--seed", "3"]);
+    assert!(written["text"].as_str().unwrap().chars().count() > 10);
+    lab.headway(&["analyze", "patterns", "run", "--out", "patterns", "--device", "cpu"]).succeed();
+    let page = lab.read("patterns/report.html");
+    assert!(page.contains("␣t") && page.contains("\\n"), "names of tokens");
+    // A text that changed it by hand is noticed as anything in a checkpoint is.
+    let checkpoint = fs::read_dir(lab.path("run/checkpoints")).unwrap().next().unwrap().unwrap().path();
+    fs::write(checkpoint.join("tokenizer.json"), SPACED_PAIRS).unwrap();
+    let at = checkpoint.to_str().unwrap();
+    let damaged = ["tokenizer.json: does not match its digest in MANIFEST"];
+    lab.headway(&["generate", at, "--prompt", "one", "--device", "cpu"]).fail(3, &damaged);
+}
+
 /// Texts lie beside the experiment, which a study runs in other folders and goes on with from its own.
 #[test]
 fn a_comparison_finds_the_texts_and_makes_sizes_equal_by_their_vocabulary() {
-    let lab = trained();
+    let lab = trained_on("tokens = { tokenizer = \"pairs.json\" }\n");
     fs::create_dir(lab.path("studies")).unwrap();
     let study = "title = \"t\"\nquestion = \"q\"\nseeds = { first = 0, count = 2 }\nmatch = [\"parameters\"]\n\
         reference = \"plain\"\nlearning_rates = [1e-3]\n[[tasks]]\nname = \"text\"\nexperiment = \"../experiment.toml\"\n\

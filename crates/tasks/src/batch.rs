@@ -32,8 +32,8 @@ pub struct TaskDims {
 
 /// Largest number of values or tokens of an example, inputs and outputs together: a few megabytes.
 pub(crate) const MOST_NUMBERS: usize = 1 << 20;
-/// Largest number of tokens of a vocabulary.
-const LARGEST_VOCABULARY: usize = 1 << 24;
+/// Largest number of tokens of a vocabulary; five of them are a number of 128 bits.
+pub(crate) const LARGEST_VOCABULARY: usize = 1 << 24;
 
 impl TaskDims {
     /// A problem with sizes so large that they must be typing errors; `None` for others.

@@ -31,6 +31,7 @@ pub mod seq2seq;
 mod shift;
 mod source;
 mod task;
+mod tokenizer;
 mod vocabulary;
 
 pub use batch::{Batch, Example, Inputs, Targets, TaskDims, TaskInput};
@@ -49,4 +50,5 @@ pub use seed::{LARGEST_SEED, Probe, SampleRng, Seed, Stream};
 pub use shift::{SHIFTS, Shift};
 pub use source::{DataConfig, Source};
 pub use task::{DataNames, Split, Task, TaskSpec};
-pub use vocabulary::{NoToken, Tokens, Unknown, Vocabulary};
+pub use tokenizer::Tokenizer;
+pub use vocabulary::{Lack, NoToken, Tokens, Unknown, Vocabulary, Writer};

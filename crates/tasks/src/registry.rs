@@ -162,7 +162,7 @@ tasks! {
     "file" = File(file::FileConfig),
         "your own data: inputs and targets from a .csv or .npz file, or from .npy files";
     "language" = Language(language::LanguageConfig),
-        "the next character or byte of a text, at every position";
+        "the next character, byte or byte pair of a text, at every position";
     "image" = Image(image::ImageConfig),
         "hidden pixels of pictures from those that are visible, one position per patch";
 }
@@ -244,6 +244,11 @@ impl TaskConfig {
     /// The paths of its files, each with the key that names it.
     pub fn places_mut(&mut self) -> Vec<(&'static str, &mut PathBuf)> {
         self.spec_mut().places_mut()
+    }
+
+    /// The path of its tokenizer, one of [`Self::places_mut`]; `None` for tasks without one.
+    pub fn tokenizer_mut(&mut self) -> Option<&mut PathBuf> {
+        self.spec_mut().tokenizer_mut()
     }
 
     /// Sha256 of the data, for settled tasks that read it from files; `None` for others.

@@ -156,6 +156,12 @@ pub trait TaskSpec {
         Vec::new()
     }
 
+    /// The path of its tokenizer, one of [`Self::places_mut`]; `None` for tasks without one. A checkpoint keeps a copy of
+    /// the file, so that its network can be let write without the original.
+    fn tokenizer_mut(&mut self) -> Option<&mut PathBuf> {
+        None
+    }
+
     /// Sha256 of the data; `None` for tasks without files.
     fn data_sha256(&self) -> Option<&str> {
         None

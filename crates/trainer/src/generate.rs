@@ -2,9 +2,9 @@
 
 use std::{ops::ControlFlow, path::Path};
 
-use burn::module::Module;
-use headway_model::{Model, weights};
-use headway_tasks::{Inputs, Seed, Stream, TaskDims, Vocabulary};
+use burn::{module::Module, tensor::Tensor};
+use headway_model::{Input, Kept, Model, weights};
+use headway_tasks::{Inputs, Lack, Seed, Stream, TaskDims, Vocabulary};
 use rand::RngExt;
 
 use crate::{
@@ -116,25 +116,40 @@ impl Generator {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         let refused = |problem: String| Error::argument("--prompt", problem);
-        let tokens = self.vocabulary.tokens(prompt.as_bytes()).map_err(|place| {
-            refused(format!("{place}; `headway show` prints the characters as task.*.found.characters"))
+        let mut tokens = self.vocabulary.tokens(prompt.as_bytes()).map_err(|place| {
+            let way_out = match place.lack {
+                Lack::Untrained(_) => "; `headway show` prints the characters as task.*.found.characters",
+                Lack::Unlearned(_) | Lack::Unread(_) | Lack::Utf8 => "",
+            };
+            refused(format!("{place}{way_out}"))
         })?;
-        let mut tokens: Vec<u32> = tokens.into_iter().map(u32::from).collect();
         if tokens.is_empty() {
             return Err(refused("is empty; the first token is drawn given at least one".to_owned()));
         }
-        let mut pending = Vec::new();
+        let (mut kept, mut writer) = (Kept::default(), self.vocabulary.writer(&tokens));
         for number in 0..length {
-            let logits = self.logits(&tokens)?;
+            let logits = self.next_logits(&tokens, &mut kept)?;
             let token = sampling.draw(&logits, seed.rng(Stream::Generate, number as u64).random()) as u32;
             tokens.push(token);
-            pending.extend(self.vocabulary.bytes(token));
-            let text = whole_characters(&mut pending, number + 1 == length);
-            if on_text(&text).is_break() {
+            if on_text(&writer.write(token, number + 1 == length)).is_break() {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// [`Self::logits`], up to rounding, where all `tokens` fit into the network and `kept` holds what it read of the first
+    /// of them: it then reads only the others, which `kept` holds afterwards.
+    ///
+    /// # Errors
+    /// as [`Self::logits`]
+    pub fn next_logits(&self, tokens: &[u32], kept: &mut Kept) -> Result<Vec<f32>, Error> {
+        // Beyond that, the first token that is read changes with each new one, and with it what was made of the others.
+        if tokens.len() > self.dims.seq_len || !self.experiment.model.reads_on() {
+            return self.logits(tokens);
+        }
+        let new = tokens.get(kept.positions()..).unwrap_or_default();
+        self.answer(new.to_vec(), new.len().saturating_sub(1), |input| self.model.read_on(input, kept))
     }
 
     /// Logits of the token after `tokens`, of which the last `seq_len` are read.
@@ -152,11 +167,21 @@ impl Generator {
             // Tokens behind those that are read have no influence on them.
             read.resize(seq_len, 0);
         }
+        self.answer(read, last, |input| self.model.forward(input))
+    }
+
+    /// Logits at one of the positions that a forward pass reads.
+    fn answer(
+        &self,
+        read: Vec<u32>,
+        position: usize,
+        forward: impl FnOnce(Input) -> Tensor<3>,
+    ) -> Result<Vec<f32>, Error> {
         let dims = TaskDims { seq_len: read.len(), ..self.dims };
         let read = Inputs::Tokens(read);
         let answer = || {
-            let output = self.model.forward(on_device::input(&read, 1, dims, &self.device.device));
-            Ok(weights::to_host(output.narrow(1, last, 1).narrow(2, 0, self.dims.d_out)))
+            let output = forward(on_device::input(&read, 1, dims, &self.device.device));
+            Ok(weights::to_host(output.narrow(1, position, 1).narrow(2, 0, self.dims.d_out)))
         };
         let logits = room::within(&self.device, &self.experiment.memory().of_answers(), answer)?;
         if logits.iter().all(|logit| logit.is_finite()) {
@@ -164,31 +189,6 @@ impl Generator {
         }
         self.checkpoint.ensure_finite(&self.checkpoint.weights()?)?;
         Err(Error::not_finite(&format!("an answer of the {NETWORK}"), self.experiment.train.attention_precision))
-    }
-}
-
-/// Takes the characters from `bytes` that are whole, or all of them if nothing follows. What is no UTF-8 becomes U+FFFD.
-fn whole_characters(bytes: &mut Vec<u8>, is_last: bool) -> String {
-    let mut text = String::new();
-    loop {
-        match std::str::from_utf8(bytes) {
-            Ok(rest) => {
-                text.push_str(rest);
-                bytes.clear();
-                return text;
-            }
-            Err(error) => {
-                let sound = error.valid_up_to();
-                text.push_str(&String::from_utf8_lossy(&bytes[..sound]));
-                // No length means that the end is the beginning of a character.
-                let Some(length) = error.error_len().or(is_last.then_some(bytes.len() - sound)) else {
-                    bytes.drain(..sound);
-                    return text;
-                };
-                text.push(char::REPLACEMENT_CHARACTER);
-                bytes.drain(..sound + length);
-            }
-        }
     }
 }
 
@@ -228,20 +228,5 @@ mod tests {
         let drawn: Vec<usize> = (0..8).map(|at| PLAIN.draw(&logits, (f64::from(at) + 0.5) / 8.0)).collect();
         assert_eq!(drawn, [0, 1, 1, 1, 1, 2, 2, 3]);
         assert_eq!(Sampling { top_k: Some(2), ..PLAIN }.draw(&logits, 1.0), 2);
-    }
-
-    #[test]
-    fn bytes_become_text_when_their_character_is_whole() {
-        let mut pending = Vec::new();
-        let texts: Vec<String> = "né!€"
-            .bytes()
-            .map(|byte| {
-                pending.push(byte);
-                whole_characters(&mut pending, false)
-            })
-            .collect();
-        assert_eq!(texts, ["n", "", "é", "!", "", "", "€"]);
-        assert_eq!(whole_characters(&mut vec![b'a', 0xff, b'b', 0xe2, 0x82], false), "a\u{fffd}b");
-        assert_eq!(whole_characters(&mut vec![b'a', 0xff, b'b', 0xe2, 0x82], true), "a\u{fffd}b\u{fffd}");
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Baseline;
-use crate::batch::Batch;
+use crate::batch::{Batch, LARGEST_VOCABULARY};
 
 /// Name in result tables of each order, from 0.
 const NAMES: [&str; 6] = ["n_gram_0", "n_gram_1", "n_gram_2", "n_gram_3", "n_gram_4", "n_gram_5"];
@@ -25,14 +25,14 @@ const NAMES: [&str; 6] = ["n_gram_0", "n_gram_1", "n_gram_2", "n_gram_3", "n_gra
 /// Witten and Bell 1991, IEEE Transactions on Information Theory 37 (4), method C, interpolated.
 pub struct NGram {
     order: usize,
-    texts: Arc<Vec<Vec<u16>>>,
+    texts: Arc<Vec<Vec<u32>>>,
     /// Shared by all orders, and counted when the first of them is fitted.
     counts: Arc<OnceLock<Counts>>,
 }
 
 impl NGram {
     /// One predictor for each order from 0 to 5, for texts of tokens; contexts do not cross from one text to the next.
-    pub fn every_order(texts: &Arc<Vec<Vec<u16>>>) -> Vec<Box<dyn Baseline>> {
+    pub fn every_order(texts: &Arc<Vec<Vec<u32>>>) -> Vec<Box<dyn Baseline>> {
         let counts = Arc::new(OnceLock::new());
         let of =
             |order| -> Box<dyn Baseline> { Box::new(Self { order, texts: texts.clone(), counts: counts.clone() }) };
@@ -72,17 +72,17 @@ struct Counts([HashMap<u128, Followers>; NAMES.len()]);
 struct Followers {
     total: u32,
     /// Ascending by token.
-    each: Vec<(u16, u32)>,
+    each: Vec<(u32, u32)>,
 }
 
 impl Counts {
-    fn of(texts: &[Vec<u16>]) -> Self {
+    fn of(texts: &[Vec<u32>]) -> Self {
         let mut counts: [HashMap<u128, Followers>; NAMES.len()] = Default::default();
         for text in texts {
             for (length, of_length) in counts.iter_mut().enumerate() {
                 for window in text.windows(length + 1) {
                     let (context, next) = (&window[..length], window[length]);
-                    let followers = of_length.entry(key(context.iter().copied())).or_default();
+                    let followers = of_length.entry(key(context)).or_default();
                     followers.total = followers.total.saturating_add(1);
                     match followers.each.binary_search_by_key(&next, |(token, _)| *token) {
                         Ok(at) => followers.each[at].1 = followers.each[at].1.saturating_add(1),
@@ -99,7 +99,7 @@ impl Counts {
         p.fill(1.0 / p.len() as f64);
         for length in 0..=order.min(tokens.len()) {
             let context = &tokens[tokens.len() - length..];
-            let Some(followers) = self.0[length].get(&key(context.iter().map(|token| *token as u16))) else { return };
+            let Some(followers) = self.0[length].get(&key(context)) else { return };
             let different = followers.each.len() as f64;
             let all = f64::from(followers.total) + different;
             for p in p.iter_mut() {
@@ -113,6 +113,6 @@ impl Counts {
 }
 
 /// A context of at most five tokens as one number.
-fn key(context: impl Iterator<Item = u16>) -> u128 {
-    context.fold(0, |key, token| key << u16::BITS | u128::from(token))
+fn key(context: &[u32]) -> u128 {
+    context.iter().fold(0, |key, token| key * LARGEST_VOCABULARY as u128 + u128::from(*token))
 }

@@ -17,9 +17,10 @@ use crate::{
     scale::Scale,
     seed::SampleRng,
     task::{Split, Task, TaskSpec},
-    vocabulary::{MOST_TOKENS, Tokens, Unknown, Vocabulary},
+    tokenizer::Tokenizer,
+    vocabulary::{Tokens, Unknown, Vocabulary},
 };
-use texts::{ReadFile, Texts};
+use texts::{ReadFile, Texts, read_tokenizer};
 use window::{Window, Windows, first};
 
 /// Texts, and how they are read.
@@ -32,10 +33,11 @@ pub struct LanguageConfig {
     pub validation: Vec<PathBuf>,
     /// Texts for the test.
     pub test: Vec<PathBuf>,
-    /// What a token is: `characters` of UTF-8 text or `bytes`. Default `characters`.
+    /// What a token is: `characters` of UTF-8 text, `bytes`, or with `{ tokenizer = "tokenizer.json" }` the byte pairs of a
+    /// file. Default `characters`.
     pub tokens: Tokens,
-    /// What happens to characters that are in no training text: `refuse`, or `replace` by one token for all of them.
-    /// Default `refuse`.
+    /// What happens to characters that are in no training text: `refuse`, or `replace` by one token for all of them; with
+    /// a tokenizer, to those for which it has no token: `refuse`, or `replace` as its file says. Default `refuse`.
     pub unknown: Unknown,
     /// Number of tokens of a window, from each of which the next is predicted. Default 256.
     pub seq_len: usize,
@@ -80,11 +82,14 @@ impl Default for LanguageConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FoundTexts {
-    /// Sha256 of each file as unpacked, training texts first, joined by `+`.
+    /// Sha256 of each file as unpacked, training texts first and a tokenizer last, joined by `+`.
     pub sha256: String,
-    /// The characters of the training texts, ascending; `None` if tokens are bytes.
+    /// The characters of the training texts, ascending; `None` if tokens are something else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub characters: Option<String>,
+    /// Number of tokens of the tokenizer; `None` if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<usize>,
     /// Number of tokens of each validation text.
     pub validation: Vec<usize>,
     /// Number of tokens of each test text.
@@ -93,19 +98,23 @@ pub struct FoundTexts {
 
 impl FoundTexts {
     fn of(texts: &Texts) -> Self {
-        let lens = |texts: &[Vec<u16>]| texts.iter().map(Vec::len).collect();
-        let characters = match &texts.vocabulary {
-            Vocabulary::Characters { characters, .. } => Some(characters.iter().collect()),
-            Vocabulary::Bytes => None,
+        let lens = |texts: &[Vec<u32>]| texts.iter().map(Vec::len).collect();
+        let (characters, vocabulary) = match &texts.vocabulary {
+            Vocabulary::Characters { characters, .. } => (Some(characters.iter().collect()), None),
+            Vocabulary::Bytes => (None, None),
+            Vocabulary::Tokenizer { tokenizer, .. } => (None, Some(tokenizer.size())),
         };
         let (validation, test) = (lens(&texts.validation), lens(&texts.test));
-        Self { sha256: texts.sha256(), characters, validation, test }
+        Self { sha256: texts.sha256(), characters, vocabulary, validation, test }
     }
 }
 
-/// Texts shared by all copies of a config. They are not compared, since their digest is.
+/// What was read, shared by all copies of a config. It is not compared, since its digest is.
 #[derive(Clone, Debug, Default)]
-struct Held(Option<Arc<Texts>>);
+struct Held {
+    texts: Option<Arc<Texts>>,
+    tokenizer: Option<Tokenizer>,
+}
 
 impl PartialEq for Held {
     fn eq(&self, _: &Self) -> bool {
@@ -152,11 +161,20 @@ impl LanguageConfig {
     fn bad_found(&self) -> Option<TaskError> {
         let found = self.found.as_ref()?;
         let characters: Vec<char> = found.characters.iter().flat_map(|characters| characters.chars()).collect();
-        let is_sound = characters.is_sorted_by(|a, b| a < b)
-            && characters.len() < MOST_TOKENS
-            && characters.is_empty() == (self.tokens == Tokens::Bytes);
-        let problem = "is not what texts hold; leave it out, it is never to be written by hand".to_owned();
-        (!is_sound).then_some(TaskError::Key { key: "found.characters", problem })
+        let wrong = |key| {
+            let problem = "is not what texts hold; leave it out, it is never to be written by hand".to_owned();
+            Some(TaskError::Key { key, problem })
+        };
+        if !characters.is_sorted_by(|a, b| a < b) || characters.is_empty() == (self.tokens == Tokens::Characters) {
+            return wrong("found.characters");
+        }
+        let has_tokenizer = matches!(self.tokens, Tokens::Tokenizer(_));
+        let read = self.held.tokenizer.as_ref().map(Tokenizer::size);
+        let is_sound = found.vocabulary.is_some_and(|size| size > 0 && read.is_none_or(|read| read == size));
+        if found.vocabulary.is_some() != has_tokenizer || has_tokenizer && !is_sound {
+            return wrong("found.vocabulary");
+        }
+        None
     }
 
     fn too_few(&self) -> Option<TaskError> {
@@ -166,7 +184,7 @@ impl LanguageConfig {
 
     /// The texts, which must be those that were found.
     fn texts(&self, files: &Files) -> Result<Arc<Texts>, TaskError> {
-        if let Some(texts) = &self.held.0 {
+        if let Some(texts) = &self.held.texts {
             return Ok(texts.clone());
         }
         let texts = Texts::read(self, files)?;
@@ -188,8 +206,10 @@ impl LanguageConfig {
 
 impl TaskSpec for LanguageConfig {
     fn dims(&self) -> TaskDims {
+        let of_tokenizer = self.found.as_ref().and_then(|found| found.vocabulary);
+        let size = of_tokenizer.or_else(|| Some(self.vocabulary()?.size()));
         // Before the texts are read, one token is known.
-        let vocab = self.vocabulary().map_or(1, |vocabulary| vocabulary.size());
+        let vocab = size.unwrap_or(1);
         TaskDims { seq_len: self.seq_len, input: TaskInput::Tokens { vocab }, d_out: vocab }
     }
 
@@ -209,7 +229,17 @@ impl TaskSpec for LanguageConfig {
         if self.found.is_none() && !self.train.is_empty() && !self.test.is_empty() {
             let texts = Texts::read(self, files)?;
             self.found = Some(FoundTexts::of(&texts));
-            self.held = Held(Some(Arc::new(texts)));
+            let tokenizer = match &texts.vocabulary {
+                Vocabulary::Tokenizer { tokenizer, .. } => Some(tokenizer.clone()),
+                Vocabulary::Characters { .. } | Vocabulary::Bytes => None,
+            };
+            self.held = Held { texts: Some(Arc::new(texts)), tokenizer };
+        } else if let (Tokens::Tokenizer(path), Some(found)) = (&self.tokens, &self.found)
+            // One that changed or is missing is told of where texts are read.
+            && let Ok((tokenizer, file)) = read_tokenizer(files, path)
+            && found.sha256.ends_with(&file.sha256)
+        {
+            self.held.tokenizer = Some(tokenizer);
         }
         self.places_mut().into_iter().for_each(|(_, path)| *path = files.path(path));
         Ok(())
@@ -233,7 +263,19 @@ impl TaskSpec for LanguageConfig {
 
     fn places_mut(&mut self) -> Vec<(&'static str, &mut PathBuf)> {
         let parts = [("train", &mut self.train), ("validation", &mut self.validation), ("test", &mut self.test)];
-        parts.into_iter().flat_map(|(key, paths)| paths.iter_mut().map(move |path| (key, path))).collect()
+        let texts = parts.into_iter().flat_map(|(key, paths)| paths.iter_mut().map(move |path| (key, path)));
+        let tokenizer = match &mut self.tokens {
+            Tokens::Tokenizer(path) => Some(("tokens", path)),
+            Tokens::Characters | Tokens::Bytes => None,
+        };
+        texts.chain(tokenizer).collect()
+    }
+
+    fn tokenizer_mut(&mut self) -> Option<&mut PathBuf> {
+        match &mut self.tokens {
+            Tokens::Tokenizer(path) => Some(path),
+            Tokens::Characters | Tokens::Bytes => None,
+        }
     }
 
     fn data_sha256(&self) -> Option<&str> {
@@ -241,13 +283,14 @@ impl TaskSpec for LanguageConfig {
     }
 
     fn vocabulary(&self) -> Option<Vocabulary> {
-        let found = self.found.as_ref()?;
+        let (found, has_unknown) = (self.found.as_ref()?, self.unknown == Unknown::Replace);
         Some(match self.tokens {
             Tokens::Bytes => Vocabulary::Bytes,
             Tokens::Characters => Vocabulary::Characters {
                 characters: found.characters.iter().flat_map(|characters| characters.chars()).collect(),
-                has_unknown: self.unknown == Unknown::Replace,
+                has_unknown,
             },
+            Tokens::Tokenizer(_) => Vocabulary::Tokenizer { tokenizer: self.held.tokenizer.clone()?, has_unknown },
         })
     }
 }
@@ -273,7 +316,7 @@ pub struct Language {
 }
 
 impl Language {
-    fn part(&self, split: Split) -> (&[Vec<u16>], &[usize]) {
+    fn part(&self, split: Split) -> (&[Vec<u32>], &[usize]) {
         let Texts { train, validation, test, .. } = &*self.texts;
         let [train_lens, validation_lens, test_lens] = &self.lens;
         match split {
@@ -291,9 +334,9 @@ impl Language {
         let mut loss_mask = vec![false; seq_len];
         if let Some(Window { text, begin, scored }) = window {
             let tokens = &texts[text][..lens[text]];
-            inputs.iter_mut().zip(&tokens[begin..]).for_each(|(input, token)| *input = u32::from(*token));
+            inputs.iter_mut().zip(&tokens[begin..]).for_each(|(input, token)| *input = *token);
             for at in scored {
-                targets[at - 1 - begin] = u32::from(tokens[at]);
+                targets[at - 1 - begin] = tokens[at];
                 loss_mask[at - 1 - begin] = true;
             }
         }
@@ -326,8 +369,9 @@ impl Task for Language {
 
     /// Bits per character, by the characters of the test text.
     fn measures(&self) -> Vec<Measure> {
-        let (texts, lens) = self.part(Split::Test);
-        let used = texts.iter().zip(lens).map(|(text, len)| &text[..*len]);
-        vec![Measure::bits_per_character(self.texts.vocabulary.characters_per_token(used))]
+        let [.., lens] = &self.lens;
+        let used = |(ends, len): (&Vec<u32>, &usize)| ends[..*len].last().map_or(0, |end| u64::from(*end));
+        let characters: u64 = self.texts.test_characters.iter().zip(lens).map(used).sum();
+        vec![Measure::bits_per_character(characters.max(1) as f64 / lens.iter().sum::<usize>().max(1) as f64)]
     }
 }

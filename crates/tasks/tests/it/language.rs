@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, f64::consts::LN_2, io, path::Path};
 
 use headway_tasks::{
-    DataConfig, Files, NoToken, Seed, Source, Split, Targets, TaskConfig, TaskError, TaskInput, Vocabulary,
+    DataConfig, Files, Lack, NoToken, Seed, Source, Split, Targets, TaskConfig, TaskError, TaskInput, Vocabulary,
 };
 
 const SHORT: &str = "[language]\ntrain = [\"a.txt\", \"b.txt\"]\nvalidation = [\"b.txt\"]\ntest = [\"a.txt\"]\n";
@@ -54,7 +54,7 @@ fn characters_are_numbered_in_their_order_and_windows_are_as_written_by_hand() {
     assert_eq!((vocabulary.size(), config.dims().d_out), (6, 6));
     let names: Vec<String> = (0..6).map(|token| vocabulary.name(token)).collect();
     assert_eq!(names, ["\\n", "␣", "a", "b", "c", "\u{e9}"]);
-    assert_eq!(vocabulary.bytes(5), "\u{e9}".as_bytes());
+    assert_eq!(vocabulary.writer(&[]).write(5, false), "\u{e9}");
 
     let source = source(&format!("{SHORT}seq_len = 3"), 8);
     let test = source.evaluation(Split::Test).remove(0);
@@ -109,10 +109,10 @@ fn other_characters_are_refused_with_their_place_or_are_one_token_more() {
     let vocabulary = config.vocabulary().expect("settled");
     assert_eq!((vocabulary.size(), config.dims().d_out), (6, 6));
     assert_eq!(vocabulary.tokens("a\u{fc}".as_bytes()), Ok(vec![1, 5]));
-    assert_eq!(vocabulary.bytes(5), "\u{fffd}".as_bytes());
+    assert_eq!(vocabulary.writer(&[]).write(5, false), "\u{fffd}");
     let strict = Vocabulary::Characters { characters: vec!['a'], has_unknown: false };
-    assert_eq!(strict.tokens(b"a\na"), Err(NoToken { line: 1, column: 2, character: Some('\n') }));
-    assert_eq!(strict.tokens(b"aa\xff"), Err(NoToken { line: 1, column: 3, character: None }));
+    assert_eq!(strict.tokens(b"a\na"), Err(NoToken { line: 1, column: 2, lack: Lack::Untrained('\n') }));
+    assert_eq!(strict.tokens(b"aa\xff"), Err(NoToken { line: 1, column: 3, lack: Lack::Utf8 }));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! All tasks, one module per family or law.
 
+mod byte_pairs;
 mod config;
 mod curriculum;
 mod families;

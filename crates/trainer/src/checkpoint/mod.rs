@@ -12,6 +12,7 @@
 //! lineage.json        where the initial weights of a fine-tuned model came from
 //! adapter_config.json, adapter_model.safetensors   the trained adapter of a fine-tuned model, in PEFT's layout
 //! import.json         the file that imported weights came from, and what was done to it
+//! tokenizer.json      what divides texts into tokens, if a tokenizer does, as it was given
 //! MANIFEST            sha256 of each file, written last; `sha256sum -c MANIFEST` checks it
 //! ```
 //!
@@ -37,7 +38,7 @@ use headway_tasks::Scale;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    bounded_read,
+    beside, bounded_read, data,
     digest::digest,
     error::Error,
     experiment::Experiment,
@@ -101,10 +102,11 @@ impl Checkpoint {
     /// The experiment of constructed weights, to train the same network on the same task.
     const TRAIN: &str = "train.toml";
     const IMPORT: &str = "import.json";
+    const TOKENIZER: &str = "tokenizer.json";
     /// Length and digest of the run's metrics file.
     pub(crate) const METRICS: &str = "metrics.json";
     /// Every file that a manifest lists. Other files in the folder, such as pages, are not part of the checkpoint.
-    const FILES: [&str; 12] = [
+    const FILES: [&str; 13] = [
         Self::MODEL,
         Self::CONFIG,
         Self::OPTIM,
@@ -115,6 +117,7 @@ impl Checkpoint {
         Self::TRAIN,
         Self::LINEAGE,
         Self::IMPORT,
+        Self::TOKENIZER,
         peft::CONFIG,
         peft::WEIGHTS,
     ];
@@ -199,12 +202,13 @@ impl Checkpoint {
         )))
     }
 
-    /// The config, verified against the manifest.
+    /// The config, verified against the manifest, with absolute paths of data, which it may name from its folder on. A tokenizer in the
+    /// folder takes the place of the file that it is a copy of.
     ///
     /// # Errors
     /// [`Error::Checkpoint`]
     pub fn config(&self) -> Result<CheckpointConfig, Error> {
-        let config: CheckpointConfig = self.read_json(Self::CONFIG)?;
+        let mut config: CheckpointConfig = self.read_json(Self::CONFIG)?;
         if config.format != 1 {
             let problem = format!("{} has format {}, this version reads format 1", Self::CONFIG, config.format);
             return Err(Error::checkpoint(&self.path, problem));
@@ -215,6 +219,21 @@ impl Checkpoint {
         if config.model != config.experiment.model || config.dims != config.experiment.dims() {
             let problem = "model and dims are not those of the experiment beside them";
             return Err(Error::checkpoint(self.path.join(Self::CONFIG), problem));
+        }
+        // Paths of data are relative to what names them.
+        for (_, place) in config.experiment.task.places_mut() {
+            // An empty path names nothing.
+            if !place.as_os_str().is_empty() {
+                *place = beside::absolute(&self.path.join(&*place))?;
+            }
+        }
+        if let Some(place) = config.experiment.task.tokenizer_mut() {
+            let path = self.path.join(Self::TOKENIZER);
+            // What is read here is compared with the manifest.
+            self.read(Self::TOKENIZER)?;
+            *place = beside::absolute(&path)?;
+            let settled = config.experiment.task.settle(&data::files(""));
+            settled.map_err(|error| Error::checkpoint(path, error))?;
         }
         Ok(config)
     }

@@ -11,6 +11,7 @@ use headway_model::{
     Model,
     weights::{self, Array, arrays_to_bytes},
 };
+use headway_tasks::Vocabulary;
 use serde::Serialize;
 
 use super::{Checkpoint, CheckpointConfig, Resumable};
@@ -42,6 +43,7 @@ impl Checkpoint {
         if let Some(lineage) = lineage {
             files.push((Self::LINEAGE, json::file(lineage)?));
         }
+        files.extend(tokenizer(config));
         files.extend(adapter);
         if let Some(resumable) = resumable {
             files.push((Self::OPTIM, safetensors(arrays_to_bytes(&resumable.moments))?));
@@ -106,9 +108,7 @@ impl Checkpoint {
         arrays: &BTreeMap<String, Array>,
         lineage: &Lineage,
     ) -> Result<Self, Error> {
-        let weights = safetensors(arrays_to_bytes(arrays))?;
-        let files =
-            [(Self::MODEL, weights), (Self::CONFIG, json::file(config)?), (Self::LINEAGE, json::file(lineage)?)];
+        let files = Self::files(config, arrays, None, Some(lineage), Vec::new())?;
         Self::write_new(path, &files, |_| Ok(()))
     }
 
@@ -145,6 +145,14 @@ pub(crate) fn write(
     more()?;
     disk::sync(temporary)?;
     disk::rename(temporary, path)
+}
+
+/// The tokenizer of texts that one divides into tokens.
+fn tokenizer(config: &CheckpointConfig) -> Option<(&'static str, Vec<u8>)> {
+    match config.experiment.task.vocabulary()? {
+        Vocabulary::Tokenizer { tokenizer, .. } => Some((Checkpoint::TOKENIZER, tokenizer.file().to_vec())),
+        Vocabulary::Characters { .. } | Vocabulary::Bytes => None,
+    }
 }
 
 pub(super) fn safetensors(bytes: Result<Vec<u8>, weights::WeightsError>) -> Result<Vec<u8>, Error> {
