@@ -12,9 +12,16 @@ use crate::{
     product::{Multiply, gpu::product},
 };
 
-/// Adds a row to each row of a matrix. The row comes in pieces.
+/// Adds a row to each row of a matrix, and then what further numbers there are, over and over. The row comes in pieces.
 #[cube(launch)]
-fn add_row_kernel(to: &mut [f32], pieces: &Sequence<Box<[f32]>>, numbers: usize, #[comptime] widths: Vec<usize>) {
+fn add_row_kernel(
+    to: &mut [f32],
+    pieces: &Sequence<Box<[f32]>>,
+    further: ComptimeOption<&Tensor<f32>>,
+    numbers: usize,
+    period: usize,
+    #[comptime] widths: Vec<usize>,
+) {
     let width = comptime!(widths.iter().sum::<usize>());
     let at = ABSOLUTE_POS;
     if at < numbers {
@@ -24,14 +31,19 @@ fn add_row_kernel(to: &mut [f32], pieces: &Sequence<Box<[f32]>>, numbers: usize,
             let begin = comptime!(widths[..k].iter().sum::<usize>());
             if column >= begin && column < begin + comptime!(widths[k]) {
                 let piece = pieces.index(k);
-                to[at] += piece[column - begin];
+                let sum = to[at] + piece[column - begin];
+                #[comptime]
+                match further {
+                    ComptimeOption::Some(further) => to[at] = sum + further[at % period],
+                    ComptimeOption::None => to[at] = sum,
+                }
             }
         }
     }
 }
 
-/// Adds a row that comes in pieces to each row of a dense matrix, where it is.
-fn add_row(to: &CubeTensor, pieces: &[CubeTensor]) {
+/// Adds a row that comes in pieces to each row of a dense matrix, where it is, and then dense further numbers, which are repeated.
+fn add_row(to: &CubeTensor, pieces: &[CubeTensor], further: Option<&CubeTensor>) {
     let numbers = to.meta.shape().num_elements();
     let units = CubeDim::new_1d(UNITS as u32);
     add_row_kernel::launch(
@@ -40,7 +52,9 @@ fn add_row(to: &CubeTensor, pieces: &[CubeTensor]) {
         units,
         buffer(to),
         pieces.iter().map(buffer).collect(),
+        further.cloned().map(CubeTensor::into_tensor_arg).into(),
         numbers,
+        further.map_or(numbers, |further| further.meta.shape().num_elements()),
         pieces.iter().map(|piece| piece.meta.shape().num_elements()).collect(),
     );
 }
@@ -73,11 +87,22 @@ fn shape_with(tensor: &CubeTensor, width: usize) -> Shape {
 
 /// x W of operands and then the bias, which comes in pieces.
 pub(crate) fn map(x: CubeTensor, weight: &CubeTensor, bias: &[CubeTensor], precision: Precision) -> CubeTensor {
+    map_onto(x, weight, bias, None, precision)
+}
+
+/// [`map`], and with a bias what it is added to, which is repeated.
+pub(crate) fn map_onto(
+    x: CubeTensor,
+    weight: &CubeTensor,
+    bias: &[CubeTensor],
+    onto: Option<&CubeTensor>,
+    precision: Precision,
+) -> CubeTensor {
     let [d_in, d_out] = weight.meta.shape().dims();
     let x = dense(x);
     let y = product(&as_matrix(&x, d_in), weight, precision);
     if !bias.is_empty() {
-        add_row(&y, bias);
+        add_row(&y, bias, onto);
     }
     CubeTensor::new_contiguous(y.client, y.device, shape_with(&x, d_out), y.handle, y.dtype)
 }

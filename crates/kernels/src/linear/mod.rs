@@ -6,6 +6,8 @@
 
 #[cfg(feature = "gpu")]
 pub(crate) mod gpu;
+#[cfg(feature = "gpu")]
+mod onto;
 
 use burn::{
     backend::{
@@ -60,6 +62,44 @@ pub fn linear<const D: usize>(
     let bias = bias.map_or(MaybeFloat::Absent, |bias| MaybeFloat::Given(bias.into_dispatch()));
     let [x, weight] = [x.into_dispatch(), weight.into_dispatch()];
     Tensor::from_dispatch(burn::backend::Dispatch::affine(x, weight, bias, precision))
+}
+
+/// onto + (x W + b), with what a map is added to either for each sequence or the same for all of them. Precision and gradients are
+/// those of [`linear`].
+///
+/// On a GPU the sum costs nothing beside the bias.
+///
+/// # Shapes
+/// onto `[batch, rows, d_out]` or `[1, rows, d_out]`, x `[batch, rows, d_in]`, weight `[d_in, d_out]`, bias `[d_out]` ->
+/// `[batch, rows, d_out]`
+///
+/// # Panics
+/// As [`linear`].
+pub fn linear_onto(
+    onto: Tensor<3>,
+    x: Tensor<3>,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+    precision: Precision,
+) -> Tensor<3> {
+    let ([batch, rows, d_in], [before, d_out]) = (x.dims(), weight.dims());
+    assert!(d_in == before && bias.dims() == [d_out], "x is [batch, rows, d_in], bias [d_out]");
+    let [repeated, ..] = onto.dims();
+    assert!(
+        [1, batch].contains(&repeated) && onto.dims() == [repeated, rows, d_out],
+        "onto is [batch or 1, rows, d_out]"
+    );
+    #[cfg(feature = "gpu")]
+    if is_cube(&x.device())
+        && [onto.dtype(), x.dtype(), weight.dtype(), bias.dtype()].iter().all(|dtype| *dtype == DType::F32)
+    {
+        assert!(precision.is_available(&x.device()), "the device has no {}", precision.name());
+        let [onto, x] = [onto, x].map(Tensor::into_dispatch);
+        let (weight, bias) = (weight.into_dispatch(), bias.into_dispatch());
+        let output = <burn::backend::Dispatch as onto::AffineOnto>::affine_onto(onto, x, weight, bias, precision);
+        return Tensor::from_dispatch(output);
+    }
+    onto + linear(x, weight, Some(bias), precision)
 }
 
 /// The operation on the backends that have one of their own.

@@ -5,8 +5,8 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use headway_kernels::{
-    AdamStep, Options, Precision, adam, cross_entropy, fused_attention, gelu, joined, layer_norm, linear, modulated,
-    packed_attention, squared_error,
+    AdamStep, DropSeed, Options, Precision, adam, counts_launches, cross_entropy, dropped, fused_attention, gelu,
+    joined, layer_norm, linear, linear_onto, modulated, packed_attention, squared_error,
     update::{DescentStep, Rule, Slot, Updated, Updater},
 };
 use headway_testkit::{assert_close, assert_close_of_scale, devices, numbers};
@@ -79,6 +79,89 @@ fn affine_maps_and_their_gradients() {
                     None => assert!(!tracked, "{name}: x has no gradient"),
                 }
             }
+        }
+    }
+}
+
+/// What a map is added to, for each sequence or the same for all, tracked or not; against the parts of the sum. The last size is more
+/// rows than one launch sums.
+#[test]
+fn a_map_is_added_to_what_there_is() {
+    for [batch, rows, d_in, d_out] in [[2, 3, 5, 7], [7, 331, 3, 2]] {
+        for on in devices() {
+            let device = on.device.clone().autodiff();
+            for (repeated, tracked) in [(batch, true), (1, true), (1, false)] {
+                let run = |together: bool| {
+                    let all = |seed, shape: [usize; 3]| tensor(&numbers(seed, shape.iter().product()), shape, &device);
+                    let onto = all(31, [repeated, rows, d_out]);
+                    let onto = if tracked { onto.require_grad() } else { onto };
+                    let x = all(32, [batch, rows, d_in]).require_grad();
+                    let w = tensor(&numbers(33, d_in * d_out), [d_in, d_out], &device).require_grad();
+                    let b = tensor(&numbers(34, d_out), [d_out], &device).require_grad();
+                    let y = if together {
+                        linear_onto(onto.clone(), x.clone(), w.clone(), b.clone(), Precision::F32)
+                    } else {
+                        onto.clone() + linear(x.clone(), w.clone(), Some(b.clone()), Precision::F32)
+                    };
+                    let gradients = (y.clone() * all(35, [batch, rows, d_out])).sum().backward();
+                    let of = [onto.grad(&gradients), x.grad(&gradients)].map(|gradient| gradient.map(host));
+                    assert_eq!(of[0].is_some(), tracked);
+                    let [d_onto, d_x] = of.map(Option::unwrap_or_default);
+                    let parameters = [host(w.grad(&gradients).unwrap()), host(b.grad(&gradients).unwrap())];
+                    [[host(y.inner()), d_onto, d_x].as_slice(), &parameters].concat()
+                };
+                let name = format!("{repeated} of {batch} × {rows} × {d_in} -> {d_out} on {}", on.name);
+                for (got, want) in run(true).iter().zip(&run(false)) {
+                    assert_close(&name, got, want, on.tolerance);
+                }
+            }
+        }
+    }
+}
+
+/// First word of pcg4d, as in the source.
+fn pcg4d(numbers: [u32; 4]) -> u32 {
+    let mut v = numbers.map(|x| x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+    let mix = |v: &mut [u32; 4]| {
+        for (to, a, b) in [(0, 1, 3), (1, 2, 0), (2, 0, 1), (3, 1, 2)] {
+            v[to] = v[to].wrapping_add(v[a].wrapping_mul(v[b]));
+        }
+    };
+    mix(&mut v);
+    v = v.map(|x| x ^ (x >> 16));
+    mix(&mut v);
+    v[0]
+}
+
+/// To the bit; the gradient by the same mask, and another seed where the old one lay.
+#[test]
+fn numbers_are_dropped_by_the_seed_that_lies_on_the_device() {
+    const P: f64 = 0.3;
+    let x = numbers(41, 4000);
+    for on in devices() {
+        let device = on.device.clone().autodiff();
+        let mut seed = DropSeed::new(7, &device);
+        let held = seed.clone();
+        for value in [7, 0x1234_5678_9abc_def0] {
+            seed.set(value);
+            let there = tensor(&x, [20, 200], &device).require_grad();
+            let Some(y) = dropped(&there, &held, 5, P) else {
+                assert!(!counts_launches(&device), "{}", on.name);
+                continue;
+            };
+            let least = (P * 2.0_f64.powi(32)).round() as u32;
+            let factor = (0..4000).map(|at| {
+                let word = pcg4d([at, 5, value as u32, (value >> 32) as u32]);
+                if word < least { 0.0 } else { (1.0 / (1.0 - P)) as f32 }
+            });
+            let factor: Vec<f32> = factor.collect();
+            let want: Vec<f32> = x.iter().zip(&factor).map(|(x, factor)| x * factor).collect();
+            assert_eq!(host(y.clone().inner()), want, "seed {value} on {}", on.name);
+            let gradients = y.sum().backward();
+            assert_eq!(host(there.grad(&gradients).unwrap()), factor, "gradient, seed {value} on {}", on.name);
+            // Its standard error is sqrt(p (1 − p) / n) = 0.007.
+            let share = factor.iter().filter(|factor| **factor == 0.0).count() as f64 / 4000.0;
+            assert!((share - P).abs() < 0.03, "{share}");
         }
     }
 }
