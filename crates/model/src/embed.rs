@@ -6,7 +6,9 @@ use burn::{
     tensor::{Int, Tensor},
 };
 
-use crate::{config::InputDims, init::Initializer, linear::Linear};
+use headway_kernels::counts_launches;
+
+use crate::{attention::position::Position, config::InputDims, init::Initializer, linear::Linear};
 
 /// A batch of inputs on a device.
 #[derive(Clone, Debug)]
@@ -59,6 +61,25 @@ impl Embed {
             (Self::Table(table), Input::Tokens(tokens)) => table.forward(tokens),
             (Self::Projection(_), Input::Tokens(_)) => panic!("this model was built for vectors, not tokens"),
             (Self::Table(_), Input::Continuous(_)) => panic!("this model was built for tokens, not vectors"),
+        }
+    }
+
+    /// [`Self::forward`] and then the rows of a position scheme from `first` on, in as few operations where that is what counts.
+    ///
+    /// # Shapes
+    /// as [`Self::forward`]
+    ///
+    /// # Panics
+    /// as [`Self::forward`], and if the sequence is longer than the scheme's table
+    pub(crate) fn forward_at(&self, input: Input, position: &Position, first: usize) -> Tensor<3> {
+        match (self, input) {
+            (Self::Projection(projection), Input::Continuous(x)) if counts_launches(&x.device()) => {
+                match position.rows(first, x.dims()[1], &x.device()) {
+                    Some(rows) => projection.forward_onto(rows.unsqueeze(), x),
+                    None => projection.forward(x),
+                }
+            }
+            (_, input) => position.forward_from(first, self.forward(input)),
         }
     }
 }

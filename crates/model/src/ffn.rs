@@ -78,6 +78,19 @@ impl Ffn {
     /// # Shapes
     /// `[batch, seq_len, d_model]` -> the same
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.contract.forward(self.activation.forward(self.expand.forward(x)))
+        self.contract.forward(self.hidden(x))
+    }
+
+    /// The network's output added to `onto`.
+    ///
+    /// # Shapes
+    /// `[batch, seq_len, d_model]` each -> the same
+    pub(crate) fn forward_onto(&self, onto: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
+        self.contract.forward_onto(onto, self.hidden(x))
+    }
+
+    /// `[batch, seq_len, d_model]` -> `[batch, seq_len, d_ffn]`
+    fn hidden(&self, x: Tensor<3>) -> Tensor<3> {
+        self.activation.forward(self.expand.forward(x))
     }
 }

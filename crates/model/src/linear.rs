@@ -4,7 +4,7 @@ use burn::{
     module::{Module, Param},
     tensor::Tensor,
 };
-use headway_kernels::Precision;
+use headway_kernels::{Precision, counts_launches, linear_onto};
 
 use crate::{low_rank::LowRank, parameter::Matrix};
 
@@ -51,6 +51,17 @@ impl Linear {
     /// `[batch, rows, d_in]` -> `[batch, rows, d_out]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         forward(x, self.weight.val(), Some(self.bias.val()), self.low_rank.as_ref(), self.precision)
+    }
+
+    /// onto + (x W + b), in as few operations where that is what counts.
+    ///
+    /// # Shapes
+    /// onto `[batch, rows, d_out]` or `[1, rows, d_out]`, x `[batch, rows, d_in]` -> `[batch, rows, d_out]`
+    pub(crate) fn forward_onto(&self, onto: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
+        if counts_launches(&x.device()) && self.low_rank.is_none() {
+            return linear_onto(onto, x, self.weight.val(), self.bias.val(), self.precision);
+        }
+        onto + self.forward(x)
     }
 
     /// x W, to which someone else adds b.

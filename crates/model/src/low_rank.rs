@@ -6,7 +6,7 @@ use burn::{
     module::Module,
     tensor::{Device, Distribution, Tensor, TensorData},
 };
-use headway_kernels::{Precision, matmul};
+use headway_kernels::{DropSeed, Precision, dropped, matmul};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -28,16 +28,32 @@ pub struct LowRank {
     pub(crate) scale: f64,
     #[module(skip)]
     pub(crate) dropout: f64,
-    /// Seed of the next mask; `None` if nothing is dropped.
+    /// What the next mask is drawn from; `None` if nothing is dropped.
     #[module(skip)]
-    pub(crate) noise: Option<u64>,
+    pub(crate) noise: Option<Noise>,
+}
+
+/// Where masks come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Noise {
+    seed: DropSeed,
+    /// Distinguishes projections that share a seed.
+    number: u32,
+}
+
+impl Noise {
+    /// A seed of the projection's own.
+    fn of_projection(&self) -> u64 {
+        // Multiples of the odd number nearest to 2^64 / golden ratio, by which SplitMix64 spreads its states.
+        self.seed.value().wrapping_add(u64::from(self.number).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
 }
 
 impl LowRank {
     /// # Shapes
     /// `[batch, rows, d_in]` -> `[batch, rows, d_out]`
     pub fn forward(&self, x: Tensor<3>, precision: Precision) -> Tensor<3> {
-        let x = match self.noise {
+        let x = match &self.noise {
             Some(noise) if self.dropout > 0.0 => self.drop(x, noise),
             _ => x,
         };
@@ -47,21 +63,23 @@ impl LowRank {
 
     /// Sets each entry to zero with probability p and multiplies the others by 1/(1 − p). The mask is drawn on the device
     /// of x.
-    fn drop(&self, x: Tensor<3>, noise: u64) -> Tensor<3> {
+    fn drop(&self, x: Tensor<3>, noise: &Noise) -> Tensor<3> {
+        if let Some(dropped) = dropped(&x, &noise.seed, noise.number, self.dropout) {
+            return dropped;
+        }
         let (dims, device) = (x.dims(), x.device());
         let mask = if headway_kernels::is_flex(&device) {
-            let mask = mask(dims.iter().product(), self.dropout, noise);
+            let mask = mask(dims.iter().product(), self.dropout, noise.of_projection());
             Tensor::from_data(TensorData::new(mask, dims), &device)
         } else {
-            mask_there(dims, self.dropout, noise, &device)
+            mask_there(dims, self.dropout, noise.of_projection(), &device)
         };
         x * mask
     }
 
     /// Sets the seed of the masks; `number` distinguishes projections that share a seed.
-    pub(crate) fn set_noise(&mut self, seed: Option<u64>, number: u64) {
-        // Multiples of the odd number nearest to 2^64 / golden ratio, by which SplitMix64 spreads its states.
-        self.noise = seed.map(|seed| seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    pub(crate) fn set_noise(&mut self, seed: Option<&DropSeed>, number: u32) {
+        self.noise = seed.map(|seed| Noise { seed: seed.clone(), number });
     }
 }
 

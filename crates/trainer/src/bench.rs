@@ -339,11 +339,12 @@ fn train_steps<T>(
             Some(Err(error)) => return last = Err(Error::Training(error.to_string())),
             None => return,
         };
-        last = capture.step(&mut trainable, &mut optimizer, std::slice::from_ref(&batch), rate).map(|replayed| {
+        let batches = std::slice::from_ref(&batch);
+        last = capture.step(&mut trainable, &mut optimizer, batches, &[None], rate).map(|replayed| {
             replayed.unwrap_or_else(|| {
                 let batch = trainable.upload(&batch);
                 let mut update = Update::of(std::iter::once(batch.layout()));
-                update.add(&trainable, &batch);
+                update.add(&trainable, &batch, None);
                 optimizer.begin(rate, &device.device);
                 update.apply(&mut trainable, &mut optimizer, clip_norm)
             })

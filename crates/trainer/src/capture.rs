@@ -2,13 +2,14 @@
 //!
 //! The first steps of a kind are run launch by launch, and are steps like any other: they make the memory and choose the kernels that
 //! the capture needs. The next one is captured and replayed at once, and so are all that follow, each after what differs was written
-//! where the launches read it: the batch, the learning rate, the corrections of Adam. Weights and moments stay where they are.
+//! where the launches read it: the batch, the learning rate, the corrections of Adam, what adapters drop. Weights and moments stay where they are.
 
 use burn::{
     module::{Module, ModuleVisitor, Param},
     tensor::{Device, Tensor},
 };
 use headway_kernels::{
+    DropSeed,
     capture::{self, Captured, Place},
     counts_launches,
 };
@@ -16,7 +17,7 @@ use headway_model::weights;
 
 use crate::{
     error::Error,
-    experiment::{CaptureConfig, Experiment, FinetuneConfig},
+    experiment::{CaptureConfig, Experiment},
     micro_batch::MicroBatch,
     notice,
     on_device::{Layout, OnDevice},
@@ -68,6 +69,8 @@ struct Kind {
     last: u64,
     /// What a captured step reads; there from the last warm-up on, so that its memory is not what the capture lacks.
     batches: Vec<OnDevice>,
+    /// What each batch drops, likewise.
+    seeds: Vec<Option<DropSeed>>,
     /// The launches, and the losses that they leave.
     captured: Option<(Captured, Losses)>,
 }
@@ -75,12 +78,10 @@ struct Kind {
 impl Capture {
     /// For the steps of an experiment on a device.
     pub(crate) fn new(experiment: &Experiment, device: &Device) -> Self {
-        let dropping = matches!(&experiment.finetune, FinetuneConfig::Lora(lora) if lora.dropout > 0.0);
         let refused = |why: &str| State::Refused(why.to_owned());
         let state = match experiment.train.capture {
             _ if !counts_launches(device) => State::Pointless,
             CaptureConfig::Off => refused("train.capture is \"off\""),
-            CaptureConfig::Auto if dropping => refused("the adapter drops inputs at random, anew at each step"),
             CaptureConfig::Auto => State::Willing,
         };
         Self {
@@ -106,7 +107,8 @@ impl Capture {
         Some(CapturedSteps { replayed: self.replayed, steps: self.steps, refused })
     }
 
-    /// Takes a step by a replay, and returns its losses; `None` if it is to be run launch by launch, with nothing done yet.
+    /// Takes a step by a replay, and returns its losses; `None` if it is to be run launch by launch, with nothing done yet. Each batch
+    /// has a seed if inputs of adapters are dropped.
     ///
     /// # Errors
     /// [`Error::Training`] when the device fails.
@@ -115,6 +117,7 @@ impl Capture {
         trainable: &mut TrainableModel,
         optimizer: &mut Optimizer,
         batches: &[MicroBatch],
+        seeds: &[Option<u64>],
         rate: f64,
     ) -> Result<Option<Losses>, Error> {
         if matches!(self.state, State::Pointless) {
@@ -136,11 +139,16 @@ impl Capture {
         }
         let kind = &mut self.kinds[at];
         let Some((launches, losses)) = &kind.captured else {
-            self.warm_up(at, trainable, batches);
+            self.warm_up(at, trainable, batches, seeds);
             return Ok(None);
         };
         for (there, batch) in kind.batches.iter_mut().zip(batches) {
             batch.refill(there);
+        }
+        for (there, seed) in kind.seeds.iter_mut().zip(seeds) {
+            if let (Some(there), Some(seed)) = (there, seed) {
+                there.set(*seed);
+            }
         }
         optimizer.begin(rate, &self.device);
         launches.replay().map_err(Error::Training)?;
@@ -163,7 +171,14 @@ impl Capture {
                 }
                 self.kinds.swap_remove(oldest);
             }
-            self.kinds.push(Kind { layouts, warmed: 0, last: 0, batches: Vec::new(), captured: None });
+            self.kinds.push(Kind {
+                layouts,
+                warmed: 0,
+                last: 0,
+                batches: Vec::new(),
+                seeds: Vec::new(),
+                captured: None,
+            });
             Some(self.kinds.len() - 1)
         })?;
         self.kinds[at].last = self.steps;
@@ -171,7 +186,7 @@ impl Capture {
     }
 
     /// Gets ready for a step that is run launch by launch.
-    fn warm_up(&mut self, at: usize, trainable: &TrainableModel, batches: &[MicroBatch]) {
+    fn warm_up(&mut self, at: usize, trainable: &TrainableModel, batches: &[MicroBatch], seeds: &[Option<u64>]) {
         self.disturbed = true;
         let kind = &mut self.kinds[at];
         kind.warmed += 1;
@@ -184,19 +199,21 @@ impl Capture {
                 Err(why) => return self.refuse(why),
             }
         }
-        self.kinds[at].batches = batches.iter().map(|batch| trainable.upload(batch)).collect();
+        let kind = &mut self.kinds[at];
+        kind.batches = batches.iter().map(|batch| trainable.upload(batch)).collect();
+        kind.seeds = seeds.iter().map(|seed| seed.map(|seed| DropSeed::new(seed, &self.device))).collect();
     }
 
     /// Captures a kind of step. If it cannot be done, weights and moments are put back, and no further one is tried.
     fn capture(&mut self, at: usize, trainable: &mut TrainableModel, optimizer: &mut Optimizer) {
         let places_before = places(trainable, optimizer);
         let (arrays, again) = (weights::arrays(&trainable.model), optimizer.saved(&self.device));
-        let Kind { layouts, batches, .. } = &self.kinds[at];
+        let Kind { layouts, batches, seeds, .. } = &self.kinds[at];
         self.prepared = false;
         let captured = Captured::new(&self.device, || {
             let mut update = Update::of(layouts.iter().copied());
-            for batch in batches {
-                update.add(trainable, batch);
+            for (batch, seed) in batches.iter().zip(seeds) {
+                update.add(trainable, batch, seed.as_ref());
             }
             update.apply(trainable, optimizer, self.clip_norm)
         });

@@ -1,6 +1,6 @@
 //! Scores of a model and of classical predictors on the same examples.
 
-use std::{collections::BTreeMap, path::Path, time::Instant};
+use std::{collections::BTreeMap, fmt::Display, path::Path, time::Instant};
 
 use burn::{module::Module, tensor::Device};
 use headway_model::{
@@ -34,7 +34,7 @@ pub fn evaluate(path: &Path, overrides: &[String], device: &OpenDevice) -> Resul
     let began = Instant::now();
     let (model, experiment, checkpoint) = load(path, overrides, device)?;
     let source = build::build_source(&experiment)?;
-    let rows = within(&experiment, device, || Ok(results(&model, &experiment, &source, &device.device)))?;
+    let rows = results_on(&model, &experiment, &source, device)?;
     let step = match checkpoint.state()? {
         Some(state) => state.step,
         None if checkpoint.certificate()?.is_some() || checkpoint.import()?.is_some() => 0,
@@ -78,7 +78,7 @@ pub fn shifts(path: &Path, overrides: &[String], device: &OpenDevice) -> Result<
     let (model, experiment, _) = load(path, overrides, device)?;
     let score = |name, summary, experiment: &Experiment| {
         let source = build::build_source(experiment)?;
-        let rows = within(experiment, device, || Ok(results(&model, experiment, &source, &device.device)))?;
+        let rows = results_on(&model, experiment, &source, device)?;
         Ok::<_, Error>(Shifted { name, summary, rows })
     };
     let mut all = vec![score("none", "prompts as in training", &experiment)?];
@@ -100,7 +100,7 @@ pub fn shifts(path: &Path, overrides: &[String], device: &OpenDevice) -> Result<
 pub fn save_outputs(path: &Path, overrides: &[String], device: &OpenDevice, folder: &Path) -> Result<(), Error> {
     let (model, experiment, _) = load(path, overrides, device)?;
     let batch = build::build_source(&experiment)?.evaluation(Split::Test).remove(0);
-    let outputs = within(&experiment, device, || {
+    let outputs = within(&experiment, device, || -> Result<_, Error> {
         let outputs = model.valid().forward(loss::inputs(&batch, &device.device)); // [batch, seq_len, width]
         Ok(Array { shape: outputs.dims().to_vec(), values: weights::to_host(outputs) })
     })?;
@@ -118,12 +118,20 @@ pub fn save_outputs(path: &Path, overrides: &[String], device: &OpenDevice, fold
     Ok(())
 }
 
+/// [`results`] on a device, which may have no room for them.
+fn results_on(model: &Model, experiment: &Experiment, source: &Source, device: &OpenDevice) -> Result<Vec<Row>, Error> {
+    within(experiment, device, || Ok(results(model, experiment, source, &device.device)))
+}
+
 /// Answers of a network on a device, which may have no room for them.
-fn within<T>(
+///
+/// # Errors
+/// Those of the work; [`Error::Device`] with what answers need, part by part, if the device runs out of memory.
+pub fn within<T, E: From<Error> + Display>(
     experiment: &Experiment,
     device: &OpenDevice,
-    answer: impl FnOnce() -> Result<T, Error>,
-) -> Result<T, Error> {
+    answer: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
     room::within(device, &experiment.memory().of_answers(), answer)
 }
 

@@ -181,7 +181,7 @@ impl Generator {
         let read = Inputs::Tokens(read);
         let answer = || {
             let output = forward(on_device::input(&read, 1, dims, &self.device.device));
-            Ok(weights::to_host(output.narrow(1, position, 1).narrow(2, 0, self.dims.d_out)))
+            Ok::<_, Error>(weights::to_host(output.narrow(1, position, 1).narrow(2, 0, self.dims.d_out)))
         };
         let logits = room::within(&self.device, &self.experiment.memory().of_answers(), answer)?;
         if logits.iter().all(|logit| logit.is_finite()) {

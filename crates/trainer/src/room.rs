@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    fmt::Display,
     panic::{self, AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Mutex, Once, PoisonError},
 };
@@ -36,7 +37,7 @@ fn ensure_on_host(device: &OpenDevice, needed: &Memory) -> Result<(), Error> {
     let bytes = if device.has_own_memory() { needed.beside_gpu() } else { needed.total() };
     match machine::memory() {
         Some(there) if bytes > there => Err(Error::Device(format!(
-            "out of memory: this experiment needs about {:.3e} GB and the machine has {:.1} GB; lower train.batch_size, the sizes of \
+            "{LACK}this experiment needs about {:.3e} GB and the machine has {:.1} GB; lower train.batch_size, the sizes of \
              [model] and [task], or the number of examples in [data]",
             bytes / 1e9,
             there / 1e9
@@ -67,9 +68,11 @@ fn ensure_fits(name: &str, needed: &Memory, limits: Limits) -> Result<(), Error>
         ),
         _ => return Ok(()),
     };
-    Err(Error::Device(format!("out of memory: {problem}; {REMEDY}")))
+    Err(Error::Device(format!("{LACK}{problem}; {REMEDY}")))
 }
 
+/// How errors about a lack of memory begin.
+const LACK: &str = "out of memory: ";
 const REMEDY: &str = "lower train.batch_size (train.accumulate makes up for it) or the sizes of [model] and [task]";
 
 /// What work on a device comes to. A GPU is asked for memory as the work goes on, by a thread of its own, and has no way to
@@ -77,11 +80,11 @@ const REMEDY: &str = "lower train.batch_size (train.accumulate makes up for it) 
 ///
 /// # Errors
 /// Those of the work; [`Error::Device`] with what it needs, part by part, if the device runs out of memory.
-pub(crate) fn within<T>(
+pub(crate) fn within<T, E: From<Error> + Display>(
     device: &OpenDevice,
     needed: &Memory,
-    work: impl FnOnce() -> Result<T, Error>,
-) -> Result<T, Error> {
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
     if !device.spec.is_gpu() {
         return work();
     }
@@ -89,19 +92,21 @@ pub(crate) fn within<T>(
     drop(heard());
     let done = catch_unwind(AssertUnwindSafe(work));
     let lack = match &done {
-        // An error of the device says so itself.
-        Ok(Ok(_) | Err(Error::Device(_))) => None,
-        // What else went wrong followed from an array that was never made.
-        Ok(Err(error)) => heard().or_else(|| lack_in_text(&error.to_string())),
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => {
+            let text = error.to_string();
+            // It says so itself, or went wrong because of an array that was never made.
+            if text.starts_with(LACK) { None } else { heard().or_else(|| lack_in_text(&text)) }
+        }
         Err(panic) => heard().or_else(|| lack_in(panic.as_ref())),
     };
     match (lack, done) {
-        (Some(said), _) => Err(Error::Device(format!(
-            "out of memory: {} needs {} at least ({}) and has no room for more: {said}; {REMEDY}",
+        (Some(said), _) => Err(E::from(Error::Device(format!(
+            "{LACK}{} needs {} at least ({}) and has no room for more: {said}; {REMEDY}",
             named(device),
             size(needed.on_gpu()),
             parts(needed)
-        ))),
+        )))),
         (None, Ok(result)) => result,
         (None, Err(panic)) => resume_unwind(panic),
     }
@@ -255,23 +260,26 @@ mod tests {
         }
         let fault = || -> Result<(), Error> { panic!("index out of bounds") };
         assert!(catch_unwind(|| within(&gpu, &NEEDED, fault)).is_err());
-        assert!(matches!(within(&gpu, &NEEDED, || Ok(3)), Ok(3)));
+        assert!(matches!(within(&gpu, &NEEDED, || Ok::<_, Error>(3)), Ok(3)));
     }
 
     /// What the driver really says; nothing is allocated.
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
     #[test]
     fn an_array_that_no_device_holds_is_an_error() -> Result<(), Error> {
-        let name = headway_testkit::gpu_name();
+        let Some(name) = headway_testkit::gpu_name() else { return Ok(()) };
         let (gpu, _) = name.parse::<DeviceSpec>().map_err(Error::Device)?.open()?;
         let work = || {
-            Ok(headway_model::weights::to_host(burn::tensor::Tensor::<1>::zeros([1_usize << 40], &gpu.device)).len())
+            Ok::<_, Error>(
+                headway_model::weights::to_host(burn::tensor::Tensor::<1>::zeros([1_usize << 40], &gpu.device)).len(),
+            )
         };
         let error = within(&gpu, &NEEDED, work).err().map(|error| (error.kind().exit_code(), error.to_string()));
         let (code, text) = error.unwrap_or_default();
         assert!(code == 4 && text.contains(&format!("out of memory: {name}")), "{text}");
         // The device is as it was.
-        let ones = || Ok(headway_model::weights::to_host(burn::tensor::Tensor::<1>::ones([3], &gpu.device)));
+        let ones =
+            || Ok::<_, Error>(headway_model::weights::to_host(burn::tensor::Tensor::<1>::ones([3], &gpu.device)));
         assert_eq!(within(&gpu, &NEEDED, ones)?, [1.0; 3]);
         Ok(())
     }

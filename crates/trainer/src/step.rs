@@ -9,6 +9,7 @@ use burn::{
         metric::{Adaptor, LossInput},
     },
 };
+use headway_kernels::DropSeed;
 use headway_model::Model;
 use headway_tasks::Batch;
 
@@ -49,10 +50,13 @@ impl Update {
         Self { all, losses: Vec::new(), gradients: GradientsAccumulator::new() }
     }
 
-    /// Adds the gradients of a micro-batch.
-    pub(crate) fn add(&mut self, trainable: &TrainableModel, batch: &OnDevice) {
+    /// Adds the gradients of a micro-batch, with inputs of adapters dropped by a seed if there is one.
+    pub(crate) fn add(&mut self, trainable: &TrainableModel, batch: &OnDevice, seed: Option<&DropSeed>) {
         let share = batch.layout().share();
-        let output = trainable.micro_batch(batch, share / self.all);
+        let output = match seed {
+            Some(_) => trainable.dropping(seed).micro_batch(batch, share / self.all),
+            None => trainable.micro_batch(batch, share / self.all),
+        };
         self.losses.push((share, output.item.0));
         self.gradients.accumulate(trainable, output.grads);
     }
@@ -77,6 +81,11 @@ impl TrainableModel {
     /// A batch where the model is.
     pub(crate) fn upload(&self, batch: &MicroBatch) -> OnDevice {
         batch.upload(&self.devices().first().cloned().unwrap_or_default())
+    }
+
+    /// The same model, which drops inputs of its adapters.
+    fn dropping(&self, seed: Option<&DropSeed>) -> Self {
+        Self { model: self.model.clone().with_dropout(seed), loss: self.loss }
     }
 
     fn batch_loss(&self, batch: &OnDevice) -> Tensor<1> {

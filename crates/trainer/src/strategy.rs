@@ -21,7 +21,7 @@ use crate::{
     error::Error,
     evaluate,
     event::{Event, OnEvent},
-    experiment::FinetuneConfig,
+    experiment::{Experiment, FinetuneConfig},
     fault,
     log::Line,
     metric::Scores,
@@ -40,7 +40,7 @@ use burn::{
         SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
     },
 };
-use headway_kernels::Reading;
+use headway_kernels::{DropSeed, Reading};
 use headway_model::{
     Model, Precision,
     weights::{self, Array},
@@ -230,39 +230,22 @@ impl TrainLoop<'_> {
             let Some(batch) = batches.next() else { break };
             drawn.push(batch.map_err(|error| Error::Training(error.to_string()))?);
         }
-        if let Some(losses) = self.capture.step(&mut self.trainable, &mut self.optimizer, &drawn, rate)? {
+        let first = self.state.step * accumulate;
+        let seeds: Vec<Option<u64>> = (first..).map(|number| drop_seed(experiment, number)).take(drawn.len()).collect();
+        if let Some(losses) = self.capture.step(&mut self.trainable, &mut self.optimizer, &drawn, &seeds, rate)? {
             return Ok(ControlFlow::Continue(losses));
         }
         let mut update = Update::of(drawn.iter().map(MicroBatch::layout));
-        let first = self.state.step * accumulate;
-        let mut dropping = false;
-        for (number, batch) in (first..).zip(&drawn) {
+        for (batch, seed) in drawn.iter().zip(seeds) {
             if let Some(status) = self.pause()? {
                 self.capture.untaken();
                 return Ok(ControlFlow::Break(status));
             }
-            dropping |= self.drop_inputs(number);
-            update.add(&self.trainable, &self.trainable.upload(batch));
-        }
-        if dropping {
-            self.trainable.model = self.trainable.model.clone().with_dropout(None);
+            let seed = seed.map(|seed| DropSeed::new(seed, &self.plan.device));
+            update.add(&self.trainable, &self.trainable.upload(batch), seed.as_ref());
         }
         self.optimizer.begin(rate, &self.plan.device);
         Ok(ControlFlow::Continue(update.apply(&mut self.trainable, &mut self.optimizer, clip_norm)))
-    }
-
-    /// Sets what adapters drop, a function of the seed and the index of the batch, as the batch itself is. Returns
-    /// false if they drop nothing.
-    fn drop_inputs(&mut self, batch: u64) -> bool {
-        let experiment = &self.plan.config.experiment;
-        if let FinetuneConfig::Lora(lora) = &experiment.finetune
-            && lora.dropout > 0.0
-        {
-            let seed = Seed(experiment.seed).rng(Stream::Dropout, batch).random();
-            self.trainable.model = self.trainable.model.clone().with_dropout(Some(seed));
-            return true;
-        }
-        false
     }
 
     /// Asks for the loss of this step, of which [`Self::settle`] makes a line. Nothing is waited for.
@@ -426,4 +409,11 @@ impl TrainLoop<'_> {
         let shown = self.processor.process_train(event(self.plan.config.experiment.train.steps as usize));
         self.interrupter.fail_on_error(shown);
     }
+}
+
+/// Seed of what adapters drop in a micro-batch, a function of the experiment's and the index of the batch, as the batch itself is;
+/// `None` if they drop nothing.
+fn drop_seed(experiment: &Experiment, batch: u64) -> Option<u64> {
+    let drops = matches!(&experiment.finetune, FinetuneConfig::Lora(lora) if lora.dropout > 0.0);
+    drops.then(|| Seed(experiment.seed).rng(Stream::Dropout, batch).random())
 }

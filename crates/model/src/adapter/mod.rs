@@ -5,6 +5,7 @@ mod prefix;
 mod prompt;
 
 use burn::tensor::Device;
+use headway_kernels::DropSeed;
 use rand::Rng;
 
 use crate::{
@@ -58,9 +59,9 @@ impl Model {
 
     /// Makes forward passes drop inputs of low-rank parts at random, drawn from `seed`, as training does; if `seed` is
     /// `None`, nothing is dropped.
-    pub fn with_dropout(mut self, seed: Option<u64>) -> Self {
+    pub fn with_dropout(mut self, seed: Option<&DropSeed>) -> Self {
         let projections = self.network_mut().attentions().into_iter().flat_map(|attention| attention.projections);
-        for (number, (_, projection)) in (0_u64..).zip(projections) {
+        for (number, (_, projection)) in (0_u32..).zip(projections) {
             if let Some(low_rank) = projection.low_rank {
                 low_rank.set_noise(seed, number);
             }

@@ -160,6 +160,36 @@ impl MultiHeadAttention {
         layout: Layout<'_>,
         recorder: &mut Recorder<'_>,
     ) -> Tensor<3> {
+        self.output.forward(self.mix(query, context, layout, recorder))
+    }
+
+    /// Attends from every row to the rows of its own sequence, in fewer operations where that is what counts.
+    ///
+    /// # Shapes
+    /// x `[batch, rows, d_model]` -> the same
+    pub(crate) fn run_on_itself(&self, x: Tensor<3>, layout: Layout<'_>, recorder: &mut Recorder<'_>) -> Tensor<3> {
+        self.output.forward(self.mix_on_itself(x, layout, recorder))
+    }
+
+    /// [`Self::run_on_itself`] added to `onto`.
+    ///
+    /// # Shapes
+    /// `[batch, rows, d_model]` each -> the same
+    pub(crate) fn run_on_itself_onto(
+        &self,
+        onto: Tensor<3>,
+        x: Tensor<3>,
+        layout: Layout<'_>,
+        recorder: &mut Recorder<'_>,
+    ) -> Tensor<3> {
+        self.output.forward_onto(onto, self.mix_on_itself(x, layout, recorder))
+    }
+
+    /// What the output's projection is given: the heads' mixtures side by side, times the gate if there is one.
+    ///
+    /// # Shapes
+    /// as [`Self::run`] -> `[batch, q_len, n_heads · d_head]`
+    fn mix(&self, query: Tensor<3>, context: Tensor<3>, layout: Layout<'_>, recorder: &mut Recorder<'_>) -> Tensor<3> {
         let q_len = query.dims()[1];
         let gate = self.gate.as_ref().map(|gate| gate.forward(query.clone())); // [batch, q_len, n_heads · d_head]
         let q = split_heads(self.query.forward(query), self.n_heads); // [batch, n_heads, q_len, d_head]
@@ -175,20 +205,20 @@ impl MultiHeadAttention {
         let [k, v] = [k, v].map(|shared| share_heads(shared, self.n_heads)); // [batch, n_heads, length + k_len, d_head]
         let mixed = attend([q, k, v], &view, &self.kernel, recorder); // [batch, n_heads, q_len, d_head]
         let merged = merge_heads(mixed); // [batch, q_len, n_heads · d_head]
-        self.output.forward(match gate {
+        match gate {
             Some(gate) => merged * gate,
             None => merged,
-        })
+        }
     }
 
-    /// Attends from every row to the rows of its own sequence, in fewer operations where that is what counts.
+    /// [`Self::mix`] from every row to the rows of its own sequence.
     ///
     /// # Shapes
-    /// x `[batch, rows, d_model]` -> the same
-    pub(crate) fn run_on_itself(&self, x: Tensor<3>, layout: Layout<'_>, recorder: &mut Recorder<'_>) -> Tensor<3> {
+    /// x `[batch, rows, d_model]` -> `[batch, rows, n_heads · d_head]`
+    fn mix_on_itself(&self, x: Tensor<3>, layout: Layout<'_>, recorder: &mut Recorder<'_>) -> Tensor<3> {
         match self.causality_alone(&x, layout, recorder) {
-            Some(causal) => self.output.forward(self.mix_packed(x, causal)),
-            None => self.run(x.clone(), x, layout, recorder),
+            Some(causal) => self.mix_packed(x, causal),
+            None => self.mix(x.clone(), x, layout, recorder),
         }
     }
 

@@ -6,6 +6,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},
 };
+use headway_kernels::DropSeed;
 use headway_model::{
     AttentionStackConfig, Capability, Heads, Input, IoDims, KernelKind, Model, ModelConfig, Norm, PaperOneLayerConfig,
     PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, StackLayer, StackMap, StackReadout, StateMixer,
@@ -157,13 +158,14 @@ fn dropping_is_a_function_of_the_seed_and_scales_what_stays() {
         let config = ModelConfig::Transformer(transformer());
         let adapter = LowRankConfig { dropout: 0.5, ..lora(&Target::ALL) };
         let model = with_random_adapter(self::model(&config, &device.device), &adapter, &device.device);
-        let with = |seed| outputs(&model.clone().with_dropout(seed), &device.device);
+        let seeded = |seed: Option<u64>| seed.map(|seed| DropSeed::new(seed, &device.device));
+        let with = |seed| outputs(&model.clone().with_dropout(seeded(seed).as_ref()), &device.device);
         assert_eq!(with(Some(5)), with(Some(5)));
         assert_ne!(with(Some(5)), with(Some(6)));
         assert_ne!(with(Some(5)), with(None));
         let dropless = LowRankConfig { dropout: 0.0, ..adapter };
         let never = with_random_adapter(self::model(&config, &device.device), &dropless, &device.device);
-        assert_eq!(outputs(&never.with_dropout(Some(5)), &device.device), with(None));
+        assert_eq!(outputs(&never.with_dropout(seeded(Some(5)).as_ref()), &device.device), with(None));
     }
     // A single value projection in a model that is linear in it: the mean over masks equals the output without dropout.
     let device = Device::flex();
@@ -174,7 +176,7 @@ fn dropping_is_a_function_of_the_seed_and_scales_what_stays() {
     let n = 4000;
     let mut mean = vec![0.0; BATCH * SEQ_LEN * 6];
     for seed in 0..n {
-        let drawn = outputs(&model.clone().with_dropout(Some(seed)), &device);
+        let drawn = outputs(&model.clone().with_dropout(Some(&DropSeed::new(seed, &device))), &device);
         mean.iter_mut().zip(drawn).for_each(|(mean, y)| *mean += y / n as f32);
     }
     // Standard errors are near 1 % of the outputs: 5 % is five of them.

@@ -250,7 +250,7 @@ impl Predictor {
             let inputs = on_device::input(&inputs, n, TaskDims { seq_len, ..dims }, &self.device.device);
             let output = self.model.forward(inputs);
             let output = output.narrow(1, seq_len - positions, positions).narrow(2, 0, dims.d_out);
-            Ok(scale.unscaled_targets(&weights::to_host(output)))
+            Ok::<_, Error>(scale.unscaled_targets(&weights::to_host(output)))
         };
         let answers = room::within(&self.device, &self.experiment.memory().of_answers(), answer)?; // [n, positions, d_out]
         let Some(at) = answers.iter().position(|value| !value.is_finite()) else { return Ok(answers) };

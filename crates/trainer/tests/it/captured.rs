@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use headway_trainer::{
     Interrupter,
     checkpoint::checkpoints_in,
-    device::DeviceSpec,
+    device::{DeviceSpec, OpenDevice},
     experiment::{CaptureConfig, from_text},
+    finetune::finetune,
     run_dir::NewRun,
     session::Options,
     train::train,
@@ -14,7 +15,7 @@ use headway_trainer::{
 
 /// Experiments that differ in what a step launches and in what changes from one to the next, and how many of their steps are
 /// replays: all but two of each kind, or none where a capture fails, which must leave no trace.
-const CASES: [(&str, u64, &str); 5] = [
+const CASES: [(&str, u64, &str); 7] = [
     (
         "Adam with warm-up and clipping, scored at the last point of each prompt, validated in between",
         5,
@@ -52,14 +53,37 @@ const CASES: [(&str, u64, &str); 5] = [
          [train]\nsteps = 8\nbatch_size = 4\nlog_every = 1\n",
     ),
     (
-        "a bias that each step writes from the host",
-        0,
+        "a bias by distance, validated in between",
+        4,
         "[task.icl_linear]\nd = 2\nn_points = 3\n\
          [data.fresh]\nvalidation = 4\ntest = 4\n\
          [model.transformer]\nd_model = 8\nn_layers = 1\nn_heads = 2\ncausal = true\nposition = \"alibi\"\n\
+         [train]\nsteps = 6\nbatch_size = 4\nlog_every = 1\neval_every = 3\n",
+    ),
+    (
+        "keys and values of which some channels are set",
+        3,
+        "[task.truncated_linear]\nseq_len = 5\nd_in = 3\nlow = -2.0\nhigh = 2.0\n\
+         [data.fresh]\nvalidation = 4\ntest = 4\n\
+         [model.paper_set_keys]\nd_model = 4\nn_anchors = 2\nlow = -2.0\nhigh = 2.0\n\
+         [train]\nsteps = 5\nbatch_size = 4\nloss = \"padded\"\nlog_every = 1\n",
+    ),
+    (
+        "places of a bias that each step writes from the host",
+        0,
+        "[task.icl_linear]\nd = 2\nn_points = 3\n\
+         [data.fresh]\nvalidation = 4\ntest = 4\n\
+         [model.transformer]\nd_model = 8\nn_layers = 1\nn_heads = 2\ncausal = true\nposition = \"alibi\"\nkernel = \"naive\"\n\
          [train]\nsteps = 5\nbatch_size = 4\nclip_norm = 0.05\nlog_every = 1\n",
     ),
 ];
+
+/// A fine-tuning whose adapter drops inputs, anew for each of three micro-batches of a step.
+const DROPPING: &str = "[task.icl_linear]\nd = 2\nn_points = 3\n\
+     [data.fresh]\nvalidation = 4\ntest = 4\n\
+     [model.transformer]\nd_model = 8\nn_layers = 2\nn_heads = 2\ncausal = true\n\
+     [finetune.lora]\nrank = 2\ndropout = 0.4\n\
+     [train]\nsteps = 6\nbatch_size = 2\naccumulate = 3\nlog_every = 1\ncheckpoint_every = 2\nkeep_last = 9\n";
 
 /// Every number that a run leaves: its log, and weights and moments of each checkpoint.
 fn numbers(run: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -73,34 +97,52 @@ fn numbers(run: &Path) -> BTreeMap<String, Vec<u8>> {
     numbers
 }
 
+/// Runs an experiment launch by launch and replayed, trained or fine-tuned from a run, and compares what is left.
+fn compare(
+    device: &OpenDevice,
+    folder: &Path,
+    at: &str,
+    (name, replayed, text): (&str, u64, &str),
+    from: Option<&Path>,
+) {
+    let run = |capture: CaptureConfig| {
+        let mut experiment = from_text(Path::new("captured.toml"), text.to_owned(), &[]).unwrap().experiment;
+        experiment.train.capture = capture;
+        let options = Options {
+            device: device.clone(),
+            dashboard: false,
+            max_time: None,
+            interrupter: Interrupter::new(),
+            save_now: Arc::default(),
+            on_event: Arc::new(|_| ()),
+        };
+        let place = folder.join(format!("{at}-{capture:?}"));
+        let new = NewRun::At(place.clone());
+        let finished = match from {
+            Some(from) => finetune(&experiment, from, false, &new, &options).unwrap(),
+            None => train(&experiment, &new, &options).unwrap(),
+        };
+        let captured = finished.record.captured.clone().unwrap();
+        drop(finished.conclude().unwrap());
+        (numbers(&place), captured)
+    };
+    let ((want, off), (got, auto)) = (run(CaptureConfig::Off), run(CaptureConfig::Auto));
+    assert_eq!((auto.replayed, auto.refused.is_some()), (replayed, replayed == 0), "{name}: {auto}");
+    assert_eq!((off.replayed, off.steps), (0, auto.steps), "{name}: {off}");
+    for (what, bytes) in &want {
+        assert!(got.get(what) == Some(bytes), "{name}: {what}");
+    }
+    assert_eq!(got.len(), want.len(), "{name}");
+}
+
 #[test]
 fn replays_give_the_numbers_of_launches() {
-    let (device, _) = headway_testkit::gpu_name().parse::<DeviceSpec>().unwrap().open().unwrap();
+    let Some(gpu) = headway_testkit::gpu_name() else { return };
+    let (device, _) = gpu.parse::<DeviceSpec>().unwrap().open().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    for (at, (name, replayed, text)) in CASES.into_iter().enumerate() {
-        let run = |capture: CaptureConfig| {
-            let mut experiment = from_text(Path::new("captured.toml"), text.to_owned(), &[]).unwrap().experiment;
-            experiment.train.capture = capture;
-            let options = Options {
-                device: device.clone(),
-                dashboard: false,
-                max_time: None,
-                interrupter: Interrupter::new(),
-                save_now: Arc::default(),
-                on_event: Arc::new(|_| ()),
-            };
-            let place = folder.path().join(format!("{at}-{capture:?}"));
-            let finished = train(&experiment, &NewRun::At(place.clone()), &options).unwrap();
-            let captured = finished.record.captured.clone().unwrap();
-            drop(finished.conclude().unwrap());
-            (numbers(&place), captured)
-        };
-        let ((want, off), (got, auto)) = (run(CaptureConfig::Off), run(CaptureConfig::Auto));
-        assert_eq!((auto.replayed, auto.refused.is_some()), (replayed, replayed == 0), "{name}: {auto}");
-        assert_eq!((off.replayed, off.steps), (0, auto.steps), "{name}: {off}");
-        for (what, bytes) in &want {
-            assert!(got.get(what) == Some(bytes), "{name}: {what}");
-        }
-        assert_eq!(got.len(), want.len(), "{name}");
+    for (at, case) in CASES.into_iter().enumerate() {
+        compare(&device, folder.path(), &at.to_string(), case, None);
     }
+    let from = folder.path().join("0-Off");
+    compare(&device, folder.path(), "dropping", ("inputs dropped at random", 4, DROPPING), Some(&from));
 }

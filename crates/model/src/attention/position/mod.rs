@@ -13,7 +13,7 @@ use rand::Rng;
 
 use crate::{config::ConfigError, init::Initializer, parameters::Rule, registry::open_list};
 
-pub use alibi::Alibi;
+pub use alibi::{Alibi, AlibiBias};
 pub use learned::{LearnedPositions, LearnedTable};
 pub use none::NoPositions;
 pub use rope::{Rope, RopeConfig};
@@ -115,7 +115,7 @@ open_list! {
     #[default] "learned" = Learned as LearnedPositions => LearnedTable, "one trainable row per position, added to the embedded tokens";
     "sinusoidal" = Sinusoidal as Sinusoidal => SinusoidalTable, "fixed sines and cosines of geometrically spaced wavelengths, added to the embedded tokens";
     "rope" = Rope(RopeConfig) => Rope, "turns pairs of channels of queries and keys, so that scores depend on distances; any length";
-    "alibi" = Alibi as Alibi => Alibi, "lowers the scores of keys in proportion to their distance, in each head by a slope of its own; any length";
+    "alibi" = Alibi as Alibi => AlibiBias, "lowers the scores of keys in proportion to their distance, in each head by a slope of its own; any length";
 }
 
 impl PositionKind {
@@ -164,16 +164,21 @@ impl Position {
 
     /// [`Self::forward`] for the positions from `first` on.
     pub(crate) fn forward_from(&self, first: usize, hidden: Tensor<3>) -> Tensor<3> {
-        match self.table(&hidden.device()) {
-            Some(table) => {
-                let seq_len = hidden.dims()[1];
-                // Of all rows there is nothing to take, nor a gradient to put back.
-                let is_whole = first == 0 && table.dims()[0] == seq_len;
-                let rows = if is_whole { table } else { table.narrow(0, first, seq_len) };
-                hidden + rows.unsqueeze()
-            }
+        match self.rows(first, hidden.dims()[1], &hidden.device()) {
+            Some(rows) => hidden + rows.unsqueeze(),
             None => hidden,
         }
+    }
+
+    /// `seq_len` rows of the table from row `first` on, if there is a table.
+    ///
+    /// # Shapes
+    /// result `[seq_len, d_model]`
+    pub(crate) fn rows(&self, first: usize, seq_len: usize, device: &Device) -> Option<Tensor<2>> {
+        let table = self.table(device)?;
+        // Of all rows there is nothing to take, nor a gradient to put back.
+        let is_whole = first == 0 && table.dims()[0] == seq_len;
+        Some(if is_whole { table } else { table.narrow(0, first, seq_len) })
     }
 }
 

@@ -1,8 +1,10 @@
 //! The network of the model with set keys.
 
+use std::sync::OnceLock;
+
 use burn::{
     module::Module,
-    tensor::{Tensor, TensorData, activation},
+    tensor::{Device, Tensor, TensorData, activation},
 };
 
 use headway_kernels::{Precision, matmul};
@@ -38,6 +40,9 @@ pub struct PaperSetKeys {
     inverse_temperature: f64,
     #[module(skip)]
     shift: f32,
+    /// The last channel of the keys and the first of the values, computed at first use and kept. `[1, rows, 1]` each
+    #[module(skip)]
+    set: OnceLock<[Tensor<3>; 2]>,
 }
 
 impl PaperSetKeys {
@@ -51,7 +56,20 @@ impl PaperSetKeys {
             high,
             inverse_temperature,
             shift: shift as f32,
+            set: OnceLock::new(),
         }
+    }
+
+    /// The channels of keys and values that are set. `[batch, rows, 1]` each
+    fn set(&self, [batch, rows, _]: [usize; 3], device: &Device) -> [Tensor<3>; 2] {
+        let made = || {
+            let points = self.points(rows);
+            let key = |(k, point): (usize, &f32)| k as f32 * (point + points[0] - 2.0 * self.shift);
+            let keys: Vec<f32> = points.iter().enumerate().map(key).collect();
+            [keys, points].map(|values| Tensor::from_data(TensorData::new(values, [1, rows, 1]), device))
+        };
+        // The number of rows is the model's.
+        self.set.get_or_init(made).clone().map(|channel| channel.expand([batch, rows, 1]))
     }
 
     /// The interpolation points L_0 … L_(rows − 1).
@@ -66,14 +84,13 @@ impl Network for PaperSetKeys {
         let x = input.vectors();
         let z = self.input_map.forward(x); // [batch, rows, d_model]
         recorder.embedded(&z);
-        let [_, rows, d_model] = z.dims();
-        let (learned, points) = (d_model - 1, self.points(rows));
-        let set_keys = points.iter().enumerate().map(|(k, point)| k as f32 * (point + points[0] - 2.0 * self.shift));
+        let learned = z.dims()[2] - 1;
+        let [set_key, set_value] = self.set(z.dims(), &z.device());
         let query = self.attention.query.forward(z.clone());
         let key = self.attention.key.forward(z.clone()).narrow(2, 0, learned);
-        let key = Tensor::cat(vec![key, channel(set_keys.collect(), &z)], 2); // [batch, rows, d_model]
+        let key = Tensor::cat(vec![key, set_key], 2); // [batch, rows, d_model]
         let value = self.attention.value.forward(z.clone()).narrow(2, 1, learned);
-        let value = Tensor::cat(vec![channel(points, &z), value], 2); // [batch, rows, d_model]
+        let value = Tensor::cat(vec![set_value, value], 2); // [batch, rows, d_model]
         let scale = self.inverse_temperature / ((learned + 1) as f64).sqrt();
         let pattern = activation::softmax(matmul(query, key.swap_dims(1, 2), Precision::F32).mul_scalar(scale), 2); // [batch, rows, rows]
         recorder.pattern(&pattern.clone().unsqueeze_dim(1));
@@ -91,10 +108,4 @@ impl Network for PaperSetKeys {
     fn attentions(&mut self) -> Vec<AttentionPlace<'_>> {
         vec![self.attention.place()]
     }
-}
-
-/// One channel that is the same in every sequence of the batch of `like`. `[batch, rows, 1]`
-fn channel(values: Vec<f32>, like: &Tensor<3>) -> Tensor<3> {
-    let (batch, rows) = (like.dims()[0], values.len());
-    Tensor::<3>::from_data(TensorData::new(values, [1, rows, 1]), &like.device()).expand([batch, rows, 1])
 }

@@ -52,20 +52,20 @@ impl Block {
     /// `[batch, seq_len, d_model]` -> `[batch, seq_len, d_model]`
     pub(super) fn run(&self, x: Tensor<3>, layout: Layout<'_>, recorder: &mut Recorder<'_>) -> Tensor<3> {
         let normed = normalise(self.attention_norm.as_ref(), x.clone());
-        let x = self.add(x, self.attention.run_on_itself(normed, layout, recorder));
+        let x = if self.residual {
+            self.attention.run_on_itself_onto(x, normed, layout, recorder)
+        } else {
+            self.attention.run_on_itself(normed, layout, recorder)
+        };
         let x = match &self.ffn {
             Some(ffn) => {
-                let update = ffn.forward(normalise(self.ffn_norm.as_ref(), x.clone()));
-                self.add(x, update)
+                let normed = normalise(self.ffn_norm.as_ref(), x.clone());
+                if self.residual { ffn.forward_onto(x, normed) } else { ffn.forward(normed) }
             }
             None => x,
         };
         recorder.layer(&x);
         x
-    }
-
-    fn add(&self, x: Tensor<3>, update: Tensor<3>) -> Tensor<3> {
-        if self.residual { x + update } else { update }
     }
 }
 

@@ -72,7 +72,7 @@ impl Network for Transformer {
             Input::Tokens(_) => None,
         };
         let before = recorder.positions_before();
-        let x = self.position.forward_from(before, self.embed.forward(input)); // [batch, seq_len, d_model]
+        let x = self.embed.forward_at(input, &self.position, before); // [batch, seq_len, d_model]
         let seq_len = x.dims()[1];
         let x = match &self.prompt {
             Some(prompt) if before == 0 => prompt.before(x), // [batch, length + seq_len, d_model]
