@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::error::Error;
 use headway_report::Page;
 use headway_report::PageDir;
-use headway_trainer::device::OpenDevice;
+use headway_trainer::{device::OpenDevice, evaluate};
 
 use crate::{device, output};
 use args::{Ablate, Action, Analyze, InContext, LogitLens, Paths, Patterns, Rank, Subject, Target};
@@ -50,7 +50,7 @@ fn paths(args: &Paths) -> Result<ExitCode, Error> {
 fn patterns(args: &Patterns) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
     let which = args.sequence.map_or(headway_inspect::Which::Mean(args.sequences.into()), headway_inspect::Which::One);
-    let patterns = headway_inspect::patterns(&opened, which, &device)?;
+    let patterns = within(&opened, &device, || headway_inspect::patterns(&opened, which, &device))?;
     show(&args.target, &headway_report::attention::page(&patterns)?, &[opened.provenance.sentence()], &[])
 }
 
@@ -58,20 +58,31 @@ fn ablate(args: &Ablate) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
     let withs =
         args.with.map_or(headway_inspect::AblationKind::ALL.map(|(with, _)| with).to_vec(), |with| vec![with.with()]);
-    let ablation = headway_inspect::ablate(&opened, args.sequences.into(), &withs, &device)?;
+    let look = || headway_inspect::ablate(&opened, args.sequences.into(), &withs, &device);
+    let ablation = within(&opened, &device, look)?;
     show(&args.target, &headway_report::ablation::page(&ablation), &[opened.provenance.sentence()], &[])
 }
 
 fn logit_lens(args: &LogitLens) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
-    let lens = headway_inspect::lens(&opened, args.sequences.into(), &device)?;
+    let lens = within(&opened, &device, || headway_inspect::lens(&opened, args.sequences.into(), &device))?;
     show(&args.target, &headway_report::lens::page(&lens), &[opened.provenance.sentence()], &[])
 }
 
 fn in_context(args: &InContext) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
-    let found = headway_inspect::in_context(&opened, args.sequences.into(), &device, output::number)?;
+    let look = || headway_inspect::in_context(&opened, args.sequences.into(), &device, output::number);
+    let found = within(&opened, &device, look)?;
     show(&args.target, &headway_report::in_context::page(&found), &[opened.provenance.sentence()], &[])
+}
+
+/// Looks into a network on a device, which may have no room for what is looked at.
+fn within<T>(
+    opened: &headway_inspect::LoadedModel,
+    device: &OpenDevice,
+    look: impl FnOnce() -> Result<T, headway_inspect::Error>,
+) -> Result<T, Error> {
+    Ok(evaluate::within(&opened.experiment, device, look)?)
 }
 
 /// Loads the network as plain matrices, after checking the page's folder.
