@@ -223,14 +223,18 @@ fn sentence(text: &str) -> String {
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// Devices, versions and threads used by some runs, each combination once.
+/// Versions, devices, precisions and threads of some runs, each combination once.
 fn machines<'a>(records: impl Iterator<Item = &'a Record>) -> Table {
-    let machine = |record: &Record| [&record.version, &record.device, &record.platform].map(Clone::clone);
-    let threads = |record: &Record| record.threads.to_string();
-    let all: BTreeSet<_> = records.map(|record| (machine(record), threads(record))).collect();
-    let rows = all.into_iter().map(|(machine, threads)| machine.into_iter().chain([threads]).map(Some).collect());
+    let machine = |record: &Record| {
+        let Record { version, device, platform, threads, .. } = record;
+        [version.clone(), device.clone(), platform.clone(), record.precisions(), threads.to_string()]
+    };
+    let all: BTreeSet<_> = records.map(machine).collect();
+    let rows = all.into_iter().map(|machine| machine.map(Some).into());
     Table {
-        header: ["version", "device", "platform", "threads of a run"].map(str::to_owned).into(),
+        header: ["version", "device", "platform", "precision of products", "threads of a run"]
+            .map(str::to_owned)
+            .into(),
         rows: rows.collect(),
     }
 }

@@ -69,7 +69,7 @@ pub fn card(paths: &[PathBuf], device: &OpenDevice) -> Result<String, Error> {
     let scores = if let [only] = subjects.as_slice() {
         let (model, experiment, checkpoint) = evaluate::load(&only.checkpoint.path, &[], device)?;
         checkpoint.ensure_finite(&weights::arrays(&model))?;
-        Scores::over_examples(&model, &experiment, &device.device)?
+        evaluate::within(&experiment, device, || Scores::over_examples(&model, &experiment, &device.device))?
     } else {
         let mut runs = Vec::new();
         for subject in &subjects {
