@@ -302,6 +302,20 @@ def image():
     )
 
 
+def language_lengths():
+    of = result("language")["values"]["lengths"]
+    rows = [
+        ("ALiBi, 450 steps", "alibi"),
+        ("rotary positions, 450 steps", "rope"),
+        ("rotary positions, the network of the table above", "network"),
+        ("n-gram that sees 5 characters", "n-gram"),
+    ]
+    return table(
+        ["`task.seq_len`", *(f"{length:,}" for length in of["seq_len"])],
+        [[label, *(f"{bits:.2f}" for bits in of[name])] for label, name in rows],
+    )
+
+
 def rates():
     shown = {
         "truncated-linear": ("one head, c = 2.725", "p"),
@@ -443,6 +457,14 @@ def checkpoints():
             f"{digits(score('truncated_linear', 'per_position_least_squares'))}, mean {digits(score('truncated_linear', 'mean'))})",
         ],
         [
+            "`austen`",
+            "attention-only transformer, 4 layers, 6 heads, d_model 192, rotary positions",
+            "the next character of a novel, after 127",
+            "626,257",
+            f"{score('austen', 'network', 'test/bits_per_character'):.3f} bits per character "
+            f"(n-gram that sees 5 characters {score('austen', 'n_gram_5', 'test/bits_per_character'):.3f})",
+        ],
+        [
             "`clamp`, `clamp_hard`",
             "`attention_stack`, constructed: [docs/theory](../docs/theory/README.md)",
             "a clamp of one linear form",
@@ -476,6 +498,7 @@ TABLES = {
     "gpu-h100": on_h100,
     "image": image,
     "language": language,
+    "language-lengths": language_lengths,
     "theory-rates": rates,
     "in-context": in_context,
     "rank-collapse": rank_collapse,

@@ -469,9 +469,9 @@ Each token is drawn given the tokens before it, at most as many as the network w
 Low temperatures repeat what is likeliest; --top-k and --top-p leave out what is unlikely. The same
 prompt, options and seed give the same text. The files of the texts are not needed.
 
-  headway generate runs/language-1 --prompt 'It is a truth universally' --temperature 0.8
-  headway generate runs/language-1 --prompt 'CHAPTER' --length 2000 --top-p 0.9 --seed 3
-  headway generate runs/language-1 --prompt 'Mr. ' --temperature 0          # always the likeliest
+  headway generate checkpoints/austen --prompt 'It is a truth universally' --temperature 0.8
+  headway generate checkpoints/austen --prompt 'CHAPTER' --length 2000 --top-p 0.9 --seed 3
+  headway generate checkpoints/austen --prompt 'Mr. ' --temperature 0          # always the likeliest
 
 Try:  headway train experiments/language.toml --out runs/austen
       headway generate runs/austen --prompt 'It is a truth'")]

@@ -145,7 +145,12 @@ fn task_section(experiment: &Experiment) -> String {
             "{data}; {validation} validation and {test} test examples are drawn apart. All are a pure function of the seed."
         )
     };
-    format!("`{task}`: {}.\n\n{}\n\n{data}", summary(&TaskConfig::list(), task), fenced(experiment, "task"))
+    // A card is for others, to whom the folders of this machine say nothing.
+    let mut named = experiment.clone();
+    for (_, place) in named.task.places_mut() {
+        *place = place.file_name().unwrap_or_default().into();
+    }
+    format!("`{task}`: {}.\n\n{}\n\n{data}", summary(&TaskConfig::list(), task), fenced(&named, "task"))
 }
 
 fn model_section(experiment: &Experiment) -> String {
