@@ -340,8 +340,8 @@ def load(folder):
 
 
 def refuse_parts(config):
-    """Says which parts of attention have no module here; tests of the model crate compare them with PyTorch one by one."""
-    without = {key: config[key] for key in ("d_head", "n_kv_heads", "qk_norm", "gate", "token_weight") if key in config}
+    """Says which parts have no module here; tests of the model crate compare those of attention with PyTorch one by one."""
+    without = {key: config[key] for key in ("d_head", "n_kv_heads", "qk_norm", "gate", "token_weight", "pool") if key in config}
     if config.get("kernel", "softmax") not in ("softmax", "naive"):
         without["kernel"] = config["kernel"]
     if config.get("position", "none") not in ("none", "learned", "sinusoidal"):

@@ -601,15 +601,55 @@ class HeadGroup:
         return MultiHeadAttention.merge_heads(pattern @ v) @ self.output.T, pattern
 
 
+class TensorPool:
+    """V = mean over t of x_t ⊗ x_t (⊗ x_t), x_t = [h_t W, time code, 1]; the power γ of its spectrum; its distinct entries.
+
+    [batch, seq_len, d_model] -> [batch, entries]
+    """
+
+    def __init__(self, weights, name, d_model, *, order, features, time, gamma, power):
+        self.weight = weights.take(f"{name}.project.weight", features, d_model)
+        self.order, self.time, self.gamma, self.exponent = order, time, gamma, power
+
+    @staticmethod
+    def power(c, p):
+        """sign(c) |c|^p, smoothed where |c| is below 1e-4."""
+        return c * (c * c + 1e-8) ** ((p - 1) / 2)
+
+    def __call__(self, h):
+        n = h.shape[1]
+        places = lambda count: np.linspace(0, 1, count) if count > 1 else np.full(count, 0.5)
+        codes = np.exp(-(((places(n)[:, None] - places(self.time)) * self.time) ** 2) / 2)
+        constants = np.concatenate([codes, np.ones((n, 1))], axis=1).astype(h.dtype)
+        x = np.concatenate([h @ self.weight.T, np.broadcast_to(constants, (len(h), *constants.shape))], axis=2)
+        v = np.stack([self.normalised(one.astype(np.float64)) for one in x])
+        w = x.shape[2]
+        distinct = np.array([at for at in np.ndindex(*[w] * self.order) if list(at) == sorted(at)])
+        v = v[(slice(None), *distinct.T)]
+        return (v if self.exponent == 1 else self.power(v, self.exponent)).astype(h.dtype)
+
+    def normalised(self, x):
+        """The tensor of one sequence. [seq_len, width]"""
+        if self.order == 2:
+            v = x.T @ x / len(x)
+            values, u = np.linalg.eigh(v)
+            return v if self.gamma == 1 else (u * self.power(values, self.gamma)) @ u.T
+        v = np.einsum("ti,tj,tk->ijk", x, x, x) / len(x)
+        unfolded = v.reshape(len(v), -1)
+        u = np.linalg.eigh(unfolded @ unfolded.T)[1]
+        core = np.einsum("ijk,ia,jb,kc->abc", v, u, u, u)
+        return v if self.gamma == 1 else np.einsum("abc,ia,jb,kc->ijk", self.power(core, self.gamma), u, u, u)
+
+
 class Transformer:
-    """h = embed(x) + position; h = block_l(h) for each layer; output = head(norm(h)).
+    """h = embed(x) + position; h = block_l(h) for each layer; output = head(norm(h)), or head(pool(norm(h))) everywhere.
 
     With weights of tokens, the last number m of each input is that of its row as a key in the first layer, at least 0.01, then √m, and so on.
     """
 
     def __init__(
         self, weights, dims, *, d_model, n_layers, n_heads, causal, norm, residual, position, kernel, state_mixer,
-        d_head=None, n_kv_heads=None, qk_norm="none", gate="none", token_weight="none", attention_aware=0,
+        d_head=None, n_kv_heads=None, qk_norm="none", gate="none", token_weight="none", attention_aware=0, pool="none",
     ):
         match dims["input"]:
             case {"tokens": {"vocab": vocab}}:
@@ -626,12 +666,19 @@ class Transformer:
             for layer in range(n_layers)
         ]
         self.final_norm = norm_or_nothing(weights, "final_norm", norm, d_model)
+        self.aware = attention_aware and AwareAttention(weights, "aware", d_model, attention_aware, norm)
+        match pool:
+            case {"tensor": {"order": order, "features": features, "time": time, **_} as config}:
+                self.pool = TensorPool(weights, "pool.tensor", d_model, **config)
+                d_model = math.comb(features + time + order, order)
+            case _:
+                pools = {"none": lambda h: None, "mean": lambda h: h.mean(axis=1)}
+                self.pool = choose("pool", pools, pool)
         self.head = Linear(weights, "head", d_model, dims["d_out"])
         self.mask = causal_mask if causal else full_mask
         self.residual = residual
         shares = {"none": lambda x: None, "tfill": lambda x: np.clip(x[..., -1], LEAST_SHARE, 1)}
         self.share = choose("token_weight", shares, token_weight)
-        self.aware = attention_aware and AwareAttention(weights, "aware", d_model, attention_aware, norm)
 
     def trace(self, x):
         share = self.share(x)  # [batch, seq_len]
@@ -650,7 +697,11 @@ class Transformer:
             read, pattern = self.aware(h, embedded, share)
             h = h + read if self.residual else read
             patterns.append(pattern)
-        return self.head(self.final_norm(h[:, -seq_len:])), patterns
+        h = self.final_norm(h[:, -seq_len:])
+        pooled = self.pool(h)
+        if pooled is None:
+            return self.head(h), patterns
+        return np.repeat(self.head(pooled)[:, None], seq_len, axis=1), patterns
 
 
 NETWORKS = {

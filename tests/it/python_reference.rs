@@ -219,7 +219,7 @@ fn bidirectional_transformer_of_nothing_but_attention() {
     compare(WIDE_VECTORS, &format!("[model.transformer]\nd_model = 7\nn_layers = 2\nn_heads = 1\n{bare}"));
 }
 
-/// Parts that have no PyTorch module.
+/// Parts that have no PyTorch module: those of attention, and pooling heads.
 #[test]
 fn parts_of_attention() {
     if !there_is("numpy") {
@@ -237,6 +237,9 @@ fn parts_of_attention() {
         (PROMPTS, "qk_norm = \"rms\"\ngate = \"sigmoid\"\nposition = \"rope\""),
         (PROMPTS, "token_weight = \"tfill\"\nposition = \"alibi\""),
         (WIDE_VECTORS, "token_weight = \"tfill\"\nattention_aware = 3\ncausal = false"),
+        (WIDE_VECTORS, "pool = \"mean\"\ncausal = false"),
+        (WIDE_VECTORS, "pool = { tensor = { features = 3, gamma = 0.7, time = 2 } }\ncausal = false"),
+        (WIDE_VECTORS, "pool = { tensor = { order = 3, features = 2, gamma = 0.9, power = 0.9 } }\ncausal = false"),
     ] {
         Trained::new(task, &model(keys)).agrees_with_numpy();
     }

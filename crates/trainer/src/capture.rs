@@ -82,7 +82,7 @@ impl Capture {
         let state = match experiment.train.capture {
             _ if !counts_launches(device) => State::Pointless,
             CaptureConfig::Off => refused("train.capture is \"off\""),
-            CaptureConfig::Auto => State::Willing,
+            CaptureConfig::Auto => experiment.model.works_on_the_host().map_or(State::Willing, refused),
         };
         Self {
             device: device.clone(),

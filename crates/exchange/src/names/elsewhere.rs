@@ -53,6 +53,9 @@ impl Elsewhere {
         if !config.token_weight.is_default() {
             return no("weights of tokens (token_weight)");
         }
+        if !config.pool.is_default() {
+            return no("a head that reads all positions together (pool)");
+        }
         if config.position != PositionKind::Learned {
             let values = config.position.spec().fixed_table(rows, width).unwrap_or_else(|| vec![0.0; rows * width]);
             arrays.insert("position.weight".to_owned(), Array { shape: vec![rows, width], values });

@@ -137,6 +137,12 @@ pub trait Family {
         None
     }
 
+    /// Why a pass does something on the host between operations on the device, so that it cannot be captured, in words;
+    /// `None` if it does nothing there.
+    fn works_on_the_host(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Largest rank that a projection of attention can have in any layer: the smaller of its two widths.
     fn projection_rank(&self, target: Target) -> usize;
 
@@ -301,6 +307,11 @@ impl ModelConfig {
     /// Whether the model takes sequences shorter than those it was built for.
     pub fn takes_shorter_sequences(&self) -> bool {
         self.can(Capability::ShorterSequences)
+    }
+
+    /// Why a pass does something on the host between operations on the device, in words; `None` if it does not.
+    pub fn works_on_the_host(&self) -> Option<&'static str> {
+        self.family().works_on_the_host()
     }
 
     /// Whether attention takes another precision than f32, see [`Initializer::with_precision`].

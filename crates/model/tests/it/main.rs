@@ -7,5 +7,6 @@ mod adapters;
 mod kernel_laws;
 mod models;
 mod parts;
+mod pool;
 mod positions;
 mod token_weights;

@@ -14,6 +14,7 @@ use crate::{
     budget::{Count, size},
     config::{ConfigError, InputDims, IoDims, LARGEST_WIDTH, shared_width},
     ffn::StateMixer,
+    pool::PoolKind,
 };
 
 /// Positions of layer norms.
@@ -70,6 +71,10 @@ pub struct TransformerConfig {
     pub attention_aware: usize,
     /// What follows attention in a block: `none`, or `{ ffn = { d_ffn = …, activation = "gelu_erf" } }`. Default `none`.
     pub state_mixer: StateMixer,
+    /// What the head reads: `none`, each position by itself, or for one prediction of a whole sequence `mean` or `{ tensor =
+    /// { order = 2, features = 16, gamma = 0.5 } }`, which is then the same at every position. Default `none`.
+    #[serde(skip_serializing_if = "PoolKind::is_default")]
+    pub pool: PoolKind,
 }
 
 impl Default for TransformerConfig {
@@ -90,6 +95,7 @@ impl Default for TransformerConfig {
             token_weight: TokenWeight::None,
             attention_aware: 0,
             state_mixer: StateMixer::None,
+            pool: PoolKind::None,
         }
     }
 }

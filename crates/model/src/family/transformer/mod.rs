@@ -30,6 +30,7 @@ use crate::{
         Rule,
     },
     plain::{NoPlainForm, Parameters},
+    pool::{PoolKind, TensorPoolConfig},
 };
 
 const D_MODEL: Key = Own("d_model");
@@ -47,6 +48,9 @@ const FREE_HEADS: &[Rule] = &[
     ("blocks.*.attention.*", &[D_MODEL, Own("n_heads"), Own("d_head"), Own("n_kv_heads")], &[Own("n_layers")]),
 ];
 
+/// Rules for a head that reads all positions together.
+const POOLED: &[Rule] = &[("head.weight", &[D_MODEL, Own("pool"), Outputs], &[])];
+
 const RULES: &[Rule] = &[
     ("embed.weight", &[D_MODEL, Inputs], &[]),
     ("embed.bias", &[D_MODEL], &[Inputs]),
@@ -62,6 +66,7 @@ const RULES: &[Rule] = &[
     ("aware.gate.bias", &[], &[AWARE]),
     ("aware.*", &[D_MODEL], &[AWARE]),
     ("final_norm.*", &[D_MODEL], &[Own("norm")]),
+    ("pool.*", &[D_MODEL, Own("pool")], &[Own("pool")]),
     ("head.weight", &[D_MODEL, Outputs], &[]),
     ("head.bias", &[Outputs], &[]),
 ];
@@ -96,6 +101,11 @@ impl Family for TransformerConfig {
             let problem = format!("must be at least 1 and at most {LARGEST_WIDTH}");
             problems.push(ConfigError::new("state_mixer.ffn.d_ffn", problem));
         }
+        self.pool.validate(problems);
+        if self.causal && !self.pool.is_default() {
+            let problem = "makes one prediction of all positions, so that none may be hidden; give causal = false";
+            problems.push(ConfigError::new("pool", problem));
+        }
     }
 
     fn build(&self, dims: &IoDims, init: &mut Initializer<'_>) -> Model {
@@ -124,8 +134,7 @@ impl Family for TransformerConfig {
         if self.norm == Norm::Pre {
             count.norm(n, d);
         }
-        count.linear(n, d, size(dims.d_out));
-        count.keep(n * d);
+        self.pool.count(n, d, size(dims.d_out), count);
     }
 
     fn capabilities(&self) -> &'static [Capability] {
@@ -167,6 +176,11 @@ impl Family for TransformerConfig {
         Some("causal")
     }
 
+    fn works_on_the_host(&self) -> Option<&'static str> {
+        matches!(self.pool, PoolKind::Tensor(_))
+            .then_some("the pooling head decomposes tensors on the host, anew at each step")
+    }
+
     fn projection_rank(&self, target: Target) -> usize {
         let AttentionConfig { d_model, n_heads, n_kv_heads, d_head, .. } = self.attention();
         let heads = match target {
@@ -182,7 +196,8 @@ impl Family for TransformerConfig {
 
     fn rules(&self) -> Vec<Rule> {
         let free: &[Rule] = if self.d_head.or(self.n_kv_heads).is_some() { FREE_HEADS } else { &[] };
-        [self.kernel.spec().rules(), self.position.spec().rules(), PARTS, free, RULES].concat()
+        let pooled: &[Rule] = if self.pool.is_default() { &[] } else { POOLED };
+        [self.kernel.spec().rules(), self.position.spec().rules(), PARTS, free, pooled, RULES].concat()
     }
 
     fn head(&self) -> Vec<String> {
@@ -215,10 +230,15 @@ impl Family for TransformerConfig {
         let weighted = Self { token_weight: TokenWeight::Tfill, ..free.clone() };
         let aware =
             Self { token_weight: TokenWeight::Tfill, attention_aware: 5, causal: false, ..attention_only.clone() };
+        let pooled = |pool| Self { pool, causal: false, ..attention_only.clone() };
+        let tensor = TensorPoolConfig { features: 4 * scale, time: scale, ..TensorPoolConfig::default() };
+        let cubic = TensorPoolConfig { order: 3, power: 0.7, ..tensor.clone() };
+        let pools = [PoolKind::Mean, PoolKind::Tensor(tensor), PoolKind::Tensor(cubic)].map(pooled);
         let all = [attention_only.clone(), ffn, bare, free.clone(), normed, gated, weighted, aware]
             .into_iter()
             .chain(positions)
-            .chain(kernels);
+            .chain(kernels)
+            .chain(pools);
         all.map(ModelConfig::from).collect()
     }
 }

@@ -18,11 +18,13 @@ use crate::{
     linear::Linear,
     mask::Mask,
     norm::LayerNorm,
+    pool::Pool,
     trace::Recorder,
 };
 
-/// h = embed(x) + position; h = `block_l`(h) for each layer; output = head(norm(h)). With weights of tokens m, `block_l` has m^(1/2^(l-1)),
-/// and the attention-aware layer, if there is one, follows the blocks with those after the last.
+/// h = embed(x) + position; h = `block_l`(h) for each layer; output = head(norm(h)), or head(pool(norm(h))) at every position.
+/// With weights of tokens m, `block_l` has m^(1/2^(l-1)), and the attention-aware layer, if there is one, follows the blocks with
+/// those after the last.
 #[derive(Module, Debug)]
 pub struct Transformer {
     /// Input projection or token embedding.
@@ -37,7 +39,9 @@ pub struct Transformer {
     pub aware: Option<AwareAttention>,
     /// Norm before the head, if there is one.
     pub final_norm: Option<LayerNorm>,
-    /// `d_model` -> `d_out`
+    /// What makes one row of all positions, if anything does.
+    pub pool: Option<Pool>,
+    /// `d_model`, or the width of what was pooled, -> `d_out`
     pub head: Linear,
     #[module(skip)]
     causal: bool,
@@ -45,6 +49,8 @@ pub struct Transformer {
     residual: bool,
     #[module(skip)]
     token_weight: TokenWeight,
+    #[module(skip)]
+    d_model: usize,
 }
 
 impl Transformer {
@@ -57,10 +63,12 @@ impl Transformer {
             blocks: (0..config.n_layers).map(|_| Block::new(config, init)).collect(),
             aware: config.aware().map(|n_heads| AwareAttention::new(d_model, n_heads, has_norm, init)),
             final_norm: has_norm.then(|| init.layer_norm(d_model)),
-            head: init.linear(d_model, dims.d_out),
+            pool: config.pool.init(d_model, init),
+            head: init.linear(config.pool.width(d_model), dims.d_out),
             causal: config.causal,
             residual: config.residual,
             token_weight: config.token_weight,
+            d_model,
         }
     }
 }
@@ -109,7 +117,15 @@ impl Network for Transformer {
             Some(norm) => norm.forward(x),
             None => x,
         };
-        self.head.forward(x)
+        let Some(pool) = &self.pool else { return self.head.forward(x) };
+        let [batch, seq_len, _] = x.dims();
+        let y = self.head.forward(pool.forward(x)); // [batch, 1, d_out]
+        let d_out = y.dims()[2];
+        y.expand([batch, seq_len, d_out])
+    }
+
+    fn reads_row_by_row(&self) -> bool {
+        self.pool.is_none()
     }
 
     fn attentions(&mut self) -> Vec<AttentionPlace<'_>> {
@@ -121,6 +137,6 @@ impl Network for Transformer {
     }
 
     fn prompt_place(&mut self) -> Option<PromptPlace<'_>> {
-        Some(PromptPlace { d_model: self.head.weight.lazy_shape()[0], prompt: &mut self.prompt })
+        Some(PromptPlace { d_model: self.d_model, prompt: &mut self.prompt })
     }
 }
