@@ -668,7 +668,7 @@ class Transformer:
         self.final_norm = norm_or_nothing(weights, "final_norm", norm, d_model)
         self.aware = attention_aware and AwareAttention(weights, "aware", d_model, attention_aware, norm)
         match pool:
-            case {"tensor": {"order": order, "features": features, "time": time, **_} as config}:
+            case {"tensor": {"order": order, "features": features, "time": time} as config}:
                 self.pool = TensorPool(weights, "pool.tensor", d_model, **config)
                 d_model = math.comb(features + time + order, order)
             case _:

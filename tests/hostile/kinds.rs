@@ -77,6 +77,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "data_pictures", format: Format::Binary, examples: data_pictures, read: read_task, cases: 200 },
     Kind { name: "data_text", format: Format::Binary, examples: data_texts, read: read_task, cases: 200 },
     Kind { name: "tokenizer", format: Format::Json, examples: tokenizers, read: read_task, cases: 300 },
+    Kind { name: "data_recordings", format: Format::Binary, examples: data_recordings, read: read_task, cases: 200 },
     Kind { name: "arrays", format: Format::Safetensors, examples: arrays, read: read_arrays, cases: 400 },
     Kind { name: "adapter", format: Format::Json, examples: adapters, read: read_adapter, cases: 200 },
     Kind { name: "low_rank", format: Format::Safetensors, examples: low_rank_parts, read: read_adapter, cases: 200 },
@@ -463,6 +464,17 @@ fn tokenizers() -> Vec<Example> {
         of(include_bytes!("../../crates/tasks/tests/it/fixtures/few_pairs.json")),
         of(include_bytes!("../../crates/tasks/tests/it/fixtures/spaced_pairs.json")),
     ]
+}
+
+/// Recordings to train on: their samples, and the table of them.
+fn data_recordings() -> Vec<Example> {
+    let samples = [&[0, 0, 11, 2, 0, 0, 0, 12, 0, 0, 0, 2][..], &[1, 2, 3, 254].repeat(12)].concat();
+    let table = "subject,exercise,start,length\n1,row,0,4\n1,lift,4,4\n2,row,8,4\n";
+    let experiment = "[task.activity]\nsamples = \"samples\"\nrecordings = \"table.csv\"\ntrain = [1]\ntest = [2]\nseq_len = 3\n\
+                      [model.transformer]\n";
+    let files = [("samples", samples), ("table.csv", table.into()), (EXPERIMENT, experiment.into())];
+    let files = files.map(|(name, bytes)| (name.to_owned(), bytes)).to_vec();
+    (0..2).map(|changed| Example { files: files.clone(), changed }).collect()
 }
 
 /// Each of those trained on by a network of the same sizes as it was before anything changed.

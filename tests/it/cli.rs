@@ -568,6 +568,8 @@ mod look {
         lab.write("table.csv", "inputs,targets\n1,2\n2,4\n3,6\n");
         // Three pictures of 4 x 4, all black.
         lab.write("pictures", [&[0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 4][..], &[0; 48]].concat());
+        lab.write("samples", [&[0, 0, 8, 2, 0, 0, 0, 4, 0, 0, 0, 1][..], &[1, 2, 3, 4]].concat());
+        lab.write("recordings.csv", "subject,exercise,start,length\n1,row,0,2\n2,lift,2,2\n");
         let names = |what: &str| -> Vec<String> {
             let entries = lab.headway(&["list", what, "--json"]).succeed().json();
             entries.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
@@ -588,6 +590,10 @@ mod look {
                     "file" => "file={path=\"table.csv\"}} data={fixed={train=2,test=1}",
                     "image" => "image={train=\"pictures\"}} data={whole={}",
                     "language" => "language={train=[\"table.csv\"],test=[\"table.csv\"]}} data={whole={}",
+                    "activity" => {
+                        "activity={samples=\"samples\",recordings=\"recordings.csv\",train=[1],test=[2],seq_len=2}} \
+                         data={fixed={train=1,test=1}"
+                    }
                     _ => "NAME={}",
                 };
                 let set = set.replace("NAME={}", given);

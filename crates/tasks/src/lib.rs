@@ -3,6 +3,7 @@
 //! Every example is a pure function of (seed, stream, index), see [`Seed`]. A [`Task`] draws one example from one
 //! generator; a [`Source`] turns a task and a seed into training batches and evaluation sets.
 
+pub mod activity;
 pub mod baseline;
 mod batch;
 mod breaks;

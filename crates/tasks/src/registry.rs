@@ -8,6 +8,7 @@ use serde::{
 };
 
 use crate::{
+    activity,
     batch::TaskDims,
     error::TaskError,
     file,
@@ -165,6 +166,8 @@ tasks! {
         "the next character, byte or byte pair of a text, at every position";
     "image" = Image(image::ImageConfig),
         "hidden pixels of pictures from those that are visible, one position per patch";
+    "activity" = Activity(activity::ActivityConfig),
+        "what a person does, from a window of a recording: people of the test are in no other part";
 }
 
 impl TaskConfig {

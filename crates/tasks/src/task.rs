@@ -94,6 +94,11 @@ pub trait Task: Send + Sync {
         None
     }
 
+    /// Names of the classes, for tasks whose answers are shown class by class; empty for others.
+    fn class_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Layout of prompts, for in-context tasks; `None` for others.
     fn prompt_layout(&self) -> Option<Layout> {
         None

@@ -14,6 +14,7 @@ pub mod lookup;
 pub mod mean;
 pub mod mean_picture;
 pub mod min_norm;
+pub mod most_frequent;
 pub mod n_gram;
 pub mod nearest_example;
 pub mod nearest_picture;
@@ -24,6 +25,7 @@ pub mod ridge_picture;
 pub mod rows;
 pub mod seen;
 pub mod squares_least_squares;
+pub mod summary;
 pub mod trained_network;
 pub mod unbeatable;
 

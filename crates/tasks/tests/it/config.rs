@@ -104,6 +104,7 @@ fn sizes_that_make_no_sense_are_refused_by_key() {
             "[image]\npatch = 0\nmask = \"boxes\"\nboxes = 0\ntest_pictures = 0",
             vec!["train", "patch", "boxes", "test_pictures"],
         ),
+        ("[activity]\nseq_len = 0\ntrain_stride = 0\nunit = 0", vec!["samples", "seq_len", "train_stride", "unit"]),
         ("[icl_sparse]\nn_nonzero = 0", vec!["n_nonzero"]),
         ("[icl_sparse]\ncurriculum.d_start = 2", vec!["n_nonzero"]),
         ("[icl_relu]\nd_hidden = 0", vec!["d_hidden"]),

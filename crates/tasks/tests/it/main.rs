@@ -1,5 +1,6 @@
 //! All tasks, one module per family or law.
 
+mod activity;
 mod byte_pairs;
 mod config;
 mod curriculum;
@@ -21,10 +22,13 @@ mod task_laws;
 const TABLE: &str = "table.csv";
 /// … one of text …
 const TEXT: &str = "text.txt";
-/// … and one of pictures. No others exist.
+/// … one of pictures …
 const PICTURES: &str = "pictures-idx3-ubyte";
+/// … and recordings, with a table of them. No others exist.
+const RECORDINGS: [&str; 2] = ["samples", "recordings.csv"];
 
-/// Files for every task: a table of 60 examples of 3 positions, a text of 1,000 words without a pattern, and 60 pictures of noise, 8 x 8.
+/// Files for every task: a table of 60 examples of 3 positions, a text of 1,000 words without a pattern, 60 pictures of noise, 8 x 8,
+/// and 20 recordings of 40 samples of two channels by five people.
 fn files() -> headway_tasks::Files {
     let read = |path: &std::path::Path| {
         let line = |at: u32| format!("{},{},{}\n", at / 3, f64::from(at * 7 % 101) / 10.0, at * 5 % 13);
@@ -35,6 +39,11 @@ fn files() -> headway_tasks::Files {
             }
             Some(TEXT) => Ok((0..1000).map(word).collect::<String>().into_bytes()),
             Some(PICTURES) => Ok(image::idx(&[60, 8, 8], image::noise)),
+            Some("samples") => Ok(activity::idx(800, 2, |at| (at * at % 997 * 7 % 211) as i16)),
+            Some("recordings.csv") => {
+                let line = |at: u32| format!("{},{},{},40\n", at / 4, ["row", "lift"][at as usize % 2], at * 40);
+                Ok(format!("subject,exercise,start,length\n{}", (0..20).map(line).collect::<String>()).into_bytes())
+            }
             _ => Err(std::io::ErrorKind::NotFound.into()),
         }
     };

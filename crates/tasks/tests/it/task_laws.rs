@@ -3,7 +3,7 @@
 use headway_tasks::{Seed, TASKS, TaskConfig};
 use headway_testkit::laws;
 
-use crate::{PICTURES, TABLE, TEXT, files};
+use crate::{PICTURES, RECORDINGS, TABLE, TEXT, files};
 
 /// Every task at its default sizes.
 fn every_task() -> impl Iterator<Item = TaskConfig> {
@@ -17,6 +17,11 @@ fn every_task() -> impl Iterator<Item = TaskConfig> {
                 for texts in [&mut language.train, &mut language.validation, &mut language.test] {
                     texts.push(TEXT.into());
                 }
+            }
+            TaskConfig::Activity(activity) => {
+                [activity.samples, activity.recordings] = RECORDINGS.map(Into::into);
+                (activity.train, activity.validation, activity.test) = (vec![0, 1], vec![2], vec![3, 4]);
+                activity.seq_len = 8;
             }
             _ => {}
         }

@@ -101,16 +101,19 @@ pub fn unscored_targets_are_zero(config: &TaskConfig, files: &Files) {
     }
 }
 
-/// Slices have distinct names, and each has scored positions.
+/// Slices have distinct names, and each has scored positions in the test.
 pub fn slices_are_named_and_hold_scored_positions(config: &TaskConfig, files: &Files) {
     let (name, task) = (config.name(), opened(config, files));
-    let (names, examples) = (task.slices(), batch(&*task, Split::Train, 101));
-    assert_eq!(examples.slices.len(), examples.loss_mask.len(), "{name}");
-    for (slice, scored) in examples.slices.iter().zip(&examples.loss_mask) {
-        assert!(slice.is_none_or(|slice| *scored && (slice as usize) < names.len()), "{name}: {slice:?}");
+    let (names, parts) = (task.slices(), [Split::Train, Split::Test].map(|split| batch(&*task, split, 101)));
+    for examples in &parts {
+        assert_eq!(examples.slices.len(), examples.loss_mask.len(), "{name}");
+        for (slice, scored) in examples.slices.iter().zip(&examples.loss_mask) {
+            assert!(slice.is_none_or(|slice| *scored && (slice as usize) < names.len()), "{name}: {slice:?}");
+        }
     }
+    let [_, test] = &parts;
     for (slice, slice_name) in names.iter().enumerate() {
-        assert!(examples.slices.contains(&Some(slice as u32)), "{name}: {slice_name} is empty");
+        assert!(test.slices.contains(&Some(slice as u32)), "{name}: {slice_name} is empty");
     }
     let mut distinct = names.clone();
     distinct.sort_unstable();

@@ -1,0 +1,116 @@
+//! Recordings of people, read from an array of samples and a table that says whose they are.
+
+use std::{collections::BTreeMap, io::Cursor, path::Path};
+
+use super::ActivityConfig;
+use crate::{
+    error::TaskError,
+    file::table::Table,
+    files::{Contents, Files},
+    idx::{Idx, Values},
+};
+
+/// One recording: samples of one person doing one thing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recording {
+    pub person: u32,
+    /// Index of its class.
+    pub class: u32,
+    /// Index of its first sample.
+    pub start: usize,
+    /// Number of its samples.
+    pub length: usize,
+}
+
+/// All recordings of two files.
+#[derive(Debug)]
+pub(super) struct Recordings {
+    /// `[samples, channels]`, as in the file.
+    samples: Vec<i16>,
+    pub channels: usize,
+    /// Names of the classes, ascending.
+    pub classes: Vec<String>,
+    pub all: Vec<Recording>,
+    /// Sha256 of the samples, and of the table.
+    pub sha256: [String; 2],
+}
+
+impl Recordings {
+    /// Reads the files of a config.
+    ///
+    /// # Errors
+    /// The key, the file and the place in it where something is wrong.
+    pub fn read(config: &ActivityConfig, files: &Files) -> Result<Self, TaskError> {
+        let wrong = |key: &'static str, path: &Path, problem: String| TaskError::Key {
+            key,
+            problem: format!("{}: {problem}", files.path(path).display()),
+        };
+        let open = |key, path: &Path| files.read(path).map_err(|error| wrong(key, path, error.to_string()));
+        let of_samples = open("samples", &config.samples)?;
+        let (samples, channels) =
+            samples(&of_samples.bytes).map_err(|problem| wrong("samples", &config.samples, problem))?;
+        let of_table = open("recordings", &config.recordings)?;
+        let (classes, all) = recordings(&of_table, config, samples.len() / channels)
+            .map_err(|problem| wrong("recordings", &config.recordings, problem))?;
+        Ok(Self { samples, channels, classes, all, sha256: [of_samples.sha256, of_table.sha256] })
+    }
+
+    /// `length` samples of all channels, from sample `start` on.
+    pub fn samples(&self, start: usize, length: usize) -> &[i16] {
+        &self.samples[start * self.channels..][..length * self.channels]
+    }
+}
+
+/// The numbers of an IDX file with two axes, and its number of channels.
+fn samples(bytes: &[u8]) -> Result<(Vec<i16>, usize), String> {
+    let Idx { shape, values } = Idx::read(bytes)?;
+    match *shape {
+        [rows, channels] if rows > 0 && channels > 0 => {
+            let values = match values {
+                Values::I16(values) => values,
+                Values::U8(values) => values.into_iter().map(i16::from).collect(),
+            };
+            Ok((values, channels))
+        }
+        _ => Err(format!("has the shape {shape:?}, and recordings are [samples, channels]")),
+    }
+}
+
+/// Names of the classes, and the recordings that a table lists.
+fn recordings(
+    contents: &Contents,
+    config: &ActivityConfig,
+    samples: usize,
+) -> Result<(Vec<String>, Vec<Recording>), String> {
+    let mut table = Table::open(Cursor::new(&contents.bytes))?;
+    let columns = [&config.person, &config.class, "start", "length"].map(|name| table.column(name));
+    let [person, class, start, length] = columns;
+    let (person, class, start, length) = (person?, class?, start?, length?);
+    let mut all = Vec::new();
+    let mut names = BTreeMap::new();
+    while table.next_line()? {
+        let mut number = |column: usize| {
+            let number = table.cell(column).parse::<u32>();
+            number.map_err(|_| table.wrong(column, "is no whole number that a recording can have"))
+        };
+        let [of, first, count] = [number(person)?, number(start)?, number(length)?];
+        if (first as usize).saturating_add(count as usize) > samples {
+            return Err(table.wrong(length, &format!("samples from {first} on are not there: the array has {samples}")));
+        }
+        let name = table.cell(class).to_owned();
+        if name.is_empty() {
+            return Err(table.wrong(class, "names no class"));
+        }
+        let known = names.len() as u32;
+        let number = *names.entry(name).or_insert(known);
+        all.push(Recording { person: of, class: number, start: first as usize, length: count as usize });
+    }
+    if names.len() < 2 {
+        return Err(format!("lists {} classes in `{}`; two are needed to tell apart", names.len(), config.class));
+    }
+    // Numbered so far as they came.
+    let mut rank = vec![0; names.len()];
+    names.values().zip(0..).for_each(|(number, at)| rank[*number as usize] = at);
+    all.iter_mut().for_each(|recording| recording.class = rank[recording.class as usize]);
+    Ok((names.into_keys().collect(), all))
+}
