@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use headway_draw::{Figure, Report, Section, Series, Style, number};
+use headway_draw::{Figure, Heatmap, Report, Section, Series, Style, number};
 
 use super::{
     FLOOR_NOTE, cut_at_floor, patterns, pictures,
@@ -15,6 +15,7 @@ use headway_study::results::{MOST_PREDICTORS, slice};
 use headway_tasks::Source;
 use headway_trainer::{
     bounded_read, build,
+    confusion::Confusion,
     device::OpenDevice,
     evaluate,
     experiment::{self, Experiment},
@@ -67,6 +68,13 @@ pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(
         let note =
             slice_note("One point per slice of the test set, such as the number of examples seen in context", &slices);
         sections.push(figure(dir, "slices", "Score by slice", &note, &slices)?);
+    }
+    if let Some(confusion) = record.results.first().and_then(|network| network.confusion.as_ref()) {
+        let svg = heatmap(confusion).to_svg();
+        dir.write(&dir.figure("confusion"), svg.as_bytes())?;
+        let note =
+            "Numbers of test examples: a row for each right class, a column for each class that the network answered.";
+        sections.push(Section::Figure { title: "Confusion".to_owned(), note: note.to_owned(), svg });
     }
     for (name, title, note) in
         [(pictures::NAME, "Pictures", pictures::NOTE), (patterns::NAME, "Attention patterns", patterns::NOTE)]
@@ -141,6 +149,15 @@ fn learning_curve(lines: &[Line], rows: &[Row]) -> Figure {
         x_log: false,
         y_log: true,
         series: series.into_iter().chain(baselines).collect(),
+    }
+}
+
+fn heatmap(Confusion { classes, counts }: &Confusion) -> Heatmap {
+    Heatmap {
+        title: "Right classes, and those that the network answered".to_owned(),
+        rows: classes.clone(),
+        columns: classes.clone(),
+        values: counts.iter().map(|row| row.iter().map(|count| Some(*count as f64)).collect()).collect(),
     }
 }
 

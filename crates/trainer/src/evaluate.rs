@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::{
     beside, build,
     checkpoint::Checkpoint,
+    confusion::Confusion,
     device::OpenDevice,
     error::Error,
     experiment::{self, Experiment},
@@ -165,10 +166,12 @@ pub(crate) fn results(model: &Model, experiment: &Experiment, source: &Source, d
     let model = model.valid();
     let mut scores = empty(loss, source.task());
     let mut doubter = Doubter::new(loss, source, &fit_set);
+    let mut confusion = Confusion::of(source.task());
     let mut model_width = 0;
     for batch in &batches {
         let (prediction, width) = answers(&model, batch, device);
         scores.add(batch, &prediction, width, width);
+        confuse(confusion.as_mut(), batch, &prediction, width);
         doubter.add(batch, &prediction, width);
         model_width = width;
     }
@@ -176,6 +179,7 @@ pub(crate) fn results(model: &Model, experiment: &Experiment, source: &Source, d
     if scores.are_finite() {
         network = row(NETWORK, &scores);
         network.doubts = doubter.doubts(&network.metrics);
+        network.confusion = confusion;
     }
     std::iter::once(network).chain(classical(loss, source, (&batches, &fit_set), model_width)).collect()
 }
@@ -200,11 +204,13 @@ pub(crate) fn without_network(
 fn classical(loss: Loss, source: &Source, (batches, fit_set): (&[Batch], &Batch), model_width: usize) -> Vec<Row> {
     let of = |mut baseline: Box<dyn Baseline>| {
         baseline.fit(fit_set);
-        let mut scores = empty(loss, source.task());
+        let (mut scores, mut confusion) = (empty(loss, source.task()), Confusion::of(source.task()));
         for batch in batches {
-            scores.add(batch, &baseline.predict(batch), batch.dims.d_out, model_width);
+            let (prediction, width) = (baseline.predict(batch), batch.dims.d_out);
+            scores.add(batch, &prediction, width, model_width);
+            confuse(confusion.as_mut(), batch, &prediction, width);
         }
-        row(baseline.name(), &scores)
+        Row { confusion, ..row(baseline.name(), &scores) }
     };
     source.task().baselines().into_iter().map(of).collect()
 }
@@ -212,6 +218,14 @@ fn classical(loss: Loss, source: &Source, (batches, fit_set): (&[Batch], &Batch)
 /// Scores of a task's predictions, yet of none.
 pub fn empty(loss: Loss, task: &dyn Task) -> Scores {
     Scores::new(loss, task.slices(), task.measures())
+}
+
+/// Adds a batch's answers at scored positions.
+fn confuse(confusion: Option<&mut Confusion>, batch: &Batch, prediction: &[f32], width: usize) {
+    let (Some(confusion), Targets::Classes(classes)) = (confusion, &batch.targets) else { return };
+    for (row, prediction) in prediction.chunks_exact(width).enumerate().filter(|(row, _)| batch.loss_mask[*row]) {
+        confusion.add(classes[row] as usize, metric::argmax(&prediction[..batch.dims.d_out]));
+    }
 }
 
 fn row(name: &str, scores: &Scores) -> Row {

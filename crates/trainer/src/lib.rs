@@ -19,6 +19,7 @@ pub mod bounded_read;
 pub mod build;
 mod capture;
 pub mod checkpoint;
+pub mod confusion;
 pub mod data;
 pub mod device;
 pub mod digest;

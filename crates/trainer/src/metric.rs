@@ -326,7 +326,8 @@ pub fn divergence(p: &[f32], q: &[f32]) -> f64 {
     log_softmax(p).iter().zip(log_softmax(q)).map(|(p, q)| p.exp() * (p - q)).sum()
 }
 
-fn argmax(logits: &[f32]) -> usize {
+/// Index of the largest number; of equal ones, the last.
+pub(crate) fn argmax(logits: &[f32]) -> usize {
     let top = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     top.map_or(0, |(index, _)| index)
 }

@@ -11,7 +11,7 @@ use std::{
 use headway_model::Precision;
 use serde::{Deserialize, Serialize};
 
-use crate::{prefetch::Waits, quote};
+use crate::{confusion::Confusion, prefetch::Waits, quote};
 
 /// `run.json`: the record of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,6 +124,9 @@ pub struct Row {
     /// Doubts about finite scores of the network, under the same names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub doubts: BTreeMap<String, Doubt>,
+    /// Which classes it took for which, for tasks whose classes have names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Confusion>,
 }
 
 /// A reason to doubt a finite score.
@@ -154,7 +157,7 @@ const TEST_LOSS: &str = "test/loss";
 impl Row {
     /// A row without errors and doubts.
     pub fn new(name: &str, metrics: BTreeMap<String, f64>) -> Self {
-        Self { name: name.to_owned(), metrics, errors: BTreeMap::new(), doubts: BTreeMap::new() }
+        Self { name: name.to_owned(), metrics, errors: BTreeMap::new(), doubts: BTreeMap::new(), confusion: None }
     }
 
     /// Whether the row has scores: those of a network are all finite, or there are none.
@@ -299,6 +302,9 @@ pub struct Summary {
     /// Doubts about finite scores.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub doubts: BTreeMap<String, Doubt>,
+    /// Which classes the network took for which, for tasks whose classes have names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Confusion>,
     /// The same scores of classical predictors.
     pub baselines: Vec<Row>,
 }
@@ -308,13 +314,15 @@ impl Summary {
     pub(crate) fn new(run_dir: &Path, status: Status, step: u64, seconds: f64, rows: Vec<Row>) -> Self {
         let mut rows = rows.into_iter();
         let network = rows.next().unwrap_or_else(|| Row::new(NETWORK, BTreeMap::new()));
-        let (metrics, doubts, baselines) = (network.metrics, network.doubts, rows.collect());
-        Self { run_dir: run_dir.to_owned(), status, step, seconds, metrics, doubts, baselines }
+        let Row { metrics, doubts, confusion, .. } = network;
+        let baselines = rows.collect();
+        Self { run_dir: run_dir.to_owned(), status, step, seconds, metrics, doubts, confusion, baselines }
     }
 
     /// The result rows of this summary.
     pub fn rows(&self) -> Vec<Row> {
-        let network = Row { doubts: self.doubts.clone(), ..Row::new(NETWORK, self.metrics.clone()) };
+        let (doubts, confusion) = (self.doubts.clone(), self.confusion.clone());
+        let network = Row { doubts, confusion, ..Row::new(NETWORK, self.metrics.clone()) };
         std::iter::once(network).chain(self.baselines.iter().cloned()).collect()
     }
 }

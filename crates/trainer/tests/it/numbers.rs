@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use headway_model::MODELS;
-use headway_tasks::TASKS;
+use headway_tasks::{TASKS, TaskConfig};
 use headway_trainer::{
     Error,
     experiment::{Problem, from_text, leaves},
