@@ -734,6 +734,7 @@ mod texts {
             &["analyze", "ablate"],
             &["analyze", "logit-lens"],
             &["analyze", "in-context"],
+            &["analyze", "robust"],
             &["check"],
             &["show"],
             &["list"],

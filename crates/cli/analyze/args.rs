@@ -92,6 +92,29 @@ network's implicit weights.
 
   headway analyze in-context checkpoints/icl_linear_d5 --out runs/in-context")]
     InContext(InContext),
+    /// Estimates of a point from agents some of whom lie, by classical estimators alone: no network.
+    #[command(after_help = "\
+Agent i observes a_i . mu with noise, and some agents report as if mu were another
+point. The stochastic l1 algorithm sees one observation at a time. Without noise the
+least sum of deviations withstands m liars, whatever they say, if and only if
+sum_S |a_i . x| < sum_notS |a_i . x| for all x and all sets S of m agents. The liars
+are those with the largest ratio of the two sums, which is computed exactly, and they
+collude along its direction. Agents are directions drawn from the seed.
+
+The threshold, as a page:
+  headway analyze robust --out runs/robust")]
+    Robust(Robust),
+}
+
+/// Where the results of an analysis go.
+#[derive(ClapArgs)]
+pub struct Output {
+    /// Write a page with the figure and the numbers to DIR/report.html.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON document on standard output instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A network, and where its page is written.
@@ -113,12 +136,8 @@ pub struct Target {
     /// Device to compute on: auto, or a name that `headway devices` lists.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
-    /// Write a page with the figure and the numbers to DIR/report.html.
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Print one JSON document on standard output instead of a table.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// A network, and which part of it to analyse.
@@ -180,6 +199,53 @@ pub struct InContext {
     /// Largest number of test prompts for the comparison; rules are fitted to the same number of others, up to 256.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub sequences: u16,
+}
+
+#[derive(ClapArgs)]
+pub struct Robust {
+    /// Number of agents.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub agents: usize,
+    /// Dimension of mu.
+    #[arg(short, long, value_name = "D", default_value_t = 3)]
+    pub d: usize,
+    /// Numbers of liars, each a row of the table.
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [2, 3, 4, 6])]
+    pub liars: Vec<usize>,
+    /// Distance from mu to the point that liars report; constant liars report this number.
+    #[arg(long, value_name = "X", default_value_t = 20.0)]
+    pub distance: f64,
+    /// Standard deviation of the noise of every observation.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub noise: f64,
+    /// Number of runs; errors are medians over them.
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub runs: u64,
+    /// Numbers of steps at which errors are printed; the largest is the length of a run.
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [2_000, 20_000, 200_000],
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub steps: Vec<u64>,
+    /// Seed of agents and observations.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse_seed)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl Robust {
+    /// The request for the analysis.
+    pub fn request(&self) -> headway_inspect::RobustRequest {
+        headway_inspect::RobustRequest {
+            d: self.d,
+            n_agents: self.agents,
+            liars: self.liars.clone(),
+            distance: self.distance,
+            noise: self.noise,
+            runs: self.runs,
+            steps: self.steps.clone(),
+            seed: self.seed,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -10,7 +10,7 @@ use headway_report::PageDir;
 use headway_trainer::{device::OpenDevice, evaluate};
 
 use crate::{device, output};
-use args::{Ablate, Action, Analyze, InContext, LogitLens, Paths, Patterns, Rank, Subject, Target};
+use args::{Ablate, Action, Analyze, InContext, LogitLens, Output, Paths, Patterns, Rank, Robust, Subject, Target};
 
 pub fn run(args: &Analyze) -> Result<ExitCode, Error> {
     match &args.action {
@@ -20,6 +20,7 @@ pub fn run(args: &Analyze) -> Result<ExitCode, Error> {
         Action::Ablate(args) => ablate(args),
         Action::LogitLens(args) => logit_lens(args),
         Action::InContext(args) => in_context(args),
+        Action::Robust(args) => robust(args),
     }
 }
 
@@ -30,7 +31,7 @@ fn rank(args: &Rank) -> Result<ExitCode, Error> {
     let rank = headway_inspect::rank(&subject, &choices)?;
     let names: Vec<&str> = rank.curves.iter().map(|curve| curve.name.as_str()).collect();
     let heading = if args.compare { "log10 of the relative residual".to_owned() } else { names.join(", ") };
-    show(&args.subject.target, &headway_report::rank::page(&rank), &[subject.about.sentence(), heading], &[])
+    show(&args.subject.target.output, &headway_report::rank::page(&rank), &[subject.about.sentence(), heading], &[])
 }
 
 fn paths(args: &Paths) -> Result<ExitCode, Error> {
@@ -40,7 +41,7 @@ fn paths(args: &Paths) -> Result<ExitCode, Error> {
     let largest = headway_report::paths::largest(&paths);
     let heading = [subject.about.sentence(), paths.name.clone()];
     show(
-        &args.subject.target,
+        &args.subject.target.output,
         &headway_report::paths::page(&paths),
         &heading,
         &[output::cells(&largest.header, &largest.rows)],
@@ -51,7 +52,7 @@ fn patterns(args: &Patterns) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
     let which = args.sequence.map_or(headway_inspect::Which::Mean(args.sequences.into()), headway_inspect::Which::One);
     let patterns = within(&opened, &device, || headway_inspect::patterns(&opened, which, &device))?;
-    show(&args.target, &headway_report::attention::page(&patterns)?, &[opened.provenance.sentence()], &[])
+    show(&args.target.output, &headway_report::attention::page(&patterns)?, &[opened.provenance.sentence()], &[])
 }
 
 fn ablate(args: &Ablate) -> Result<ExitCode, Error> {
@@ -60,20 +61,26 @@ fn ablate(args: &Ablate) -> Result<ExitCode, Error> {
         args.with.map_or(headway_inspect::AblationKind::ALL.map(|(with, _)| with).to_vec(), |with| vec![with.with()]);
     let look = || headway_inspect::ablate(&opened, args.sequences.into(), &withs, &device);
     let ablation = within(&opened, &device, look)?;
-    show(&args.target, &headway_report::ablation::page(&ablation), &[opened.provenance.sentence()], &[])
+    show(&args.target.output, &headway_report::ablation::page(&ablation), &[opened.provenance.sentence()], &[])
 }
 
 fn logit_lens(args: &LogitLens) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
     let lens = within(&opened, &device, || headway_inspect::lens(&opened, args.sequences.into(), &device))?;
-    show(&args.target, &headway_report::lens::page(&lens), &[opened.provenance.sentence()], &[])
+    show(&args.target.output, &headway_report::lens::page(&lens), &[opened.provenance.sentence()], &[])
 }
 
 fn in_context(args: &InContext) -> Result<ExitCode, Error> {
     let (opened, device) = open(&args.target)?;
     let look = || headway_inspect::in_context(&opened, args.sequences.into(), &device, output::number);
     let found = within(&opened, &device, look)?;
-    show(&args.target, &headway_report::in_context::page(&found), &[opened.provenance.sentence()], &[])
+    show(&args.target.output, &headway_report::in_context::page(&found), &[opened.provenance.sentence()], &[])
+}
+
+fn robust(args: &Robust) -> Result<ExitCode, Error> {
+    free(&args.output)?;
+    let found = headway_inspect::robust(&args.request())?;
+    show(&args.output, &headway_report::robust::page(&found), &[], &[])
 }
 
 /// Looks into a network on a device, which may have no room for what is looked at.
@@ -98,14 +105,17 @@ fn open(args: &Target) -> Result<(headway_inspect::LoadedModel, OpenDevice), Err
 
 /// Opens the device, after checking the page's folder.
 fn device(args: &Target) -> Result<OpenDevice, Error> {
-    if let Some(folder) = &args.out {
-        PageDir::at(folder).ensure_free()?;
-    }
+    free(&args.output)?;
     device::open(args.device)
 }
 
+/// Checks the page's folder.
+fn free(output: &Output) -> Result<(), Error> {
+    Ok(output.out.as_ref().map_or(Ok(()), |folder| PageDir::at(folder).ensure_free())?)
+}
+
 /// Writes the page if one is requested, and prints its table between other texts, or all results as JSON.
-fn show(args: &Target, page: &Page, before: &[String], after: &[String]) -> Result<ExitCode, Error> {
+fn show(args: &Output, page: &Page, before: &[String], after: &[String]) -> Result<ExitCode, Error> {
     if let Some(folder) = &args.out {
         page.write(&PageDir::at(folder))?;
     }

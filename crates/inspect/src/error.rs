@@ -70,6 +70,14 @@ pub enum Error {
         /// Options that make fewer.
         cures: Vec<&'static str>,
     },
+    /// An option whose value makes no sense.
+    #[error("--{option}: {problem}")]
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
     /// A task that asks for no number learned in context.
     #[error("{task} asks for no number that is learned from examples in the prompt; these tasks do: {}", .suited.join(", "))]
     NotInContext {
@@ -111,6 +119,7 @@ impl VerbError for Error {
             | Self::Prefix
             | Self::FeedForward
             | Self::TooManyPaths { .. }
+            | Self::Option { .. }
             | Self::NotInContext { .. } => ErrorKind::Usage,
         }
     }

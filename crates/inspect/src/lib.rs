@@ -7,6 +7,8 @@
 //! From the weights alone, in f64 on the host, come [`rank()`] collapse and the [`paths()`] through heads. They take a
 //! [`Subject`]: a checkpoint, or an experiment with its initial weights, as a plain network together with hidden states
 //! of its own test set. [`Parts`] switches parts of that network on and off.
+//!
+//! [`robust()`] takes no network: it runs classical estimators alone, on agents some of whom lie.
 
 #![warn(clippy::disallowed_methods)]
 
@@ -19,6 +21,7 @@ mod opened;
 mod paths;
 mod patterns;
 mod rank;
+mod robust;
 mod wording;
 
 use std::path::PathBuf;
@@ -37,6 +40,7 @@ pub use opened::{LoadedModel, Measured, Provenance, open};
 pub use paths::{Largest, Length, MOST_PATHS, Paths, paths};
 pub use patterns::{PatternHead, PatternLayer, PatternScores, Patterns, Which, patterns};
 pub use rank::{Curve, Method, Rank, RankLayer, combinations, rank};
+pub use robust::{After, Ending, OneEstimator, Outcome, Robust, RobustRequest, RobustRow, robust};
 pub use wording::counted;
 
 use headway_trainer::{build, device::OpenDevice, loss};

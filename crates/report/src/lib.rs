@@ -19,6 +19,7 @@ pub mod paths;
 pub mod patterns;
 pub mod pictures;
 pub mod rank;
+pub mod robust;
 pub mod run;
 pub mod scores;
 pub mod shifts;
@@ -170,6 +171,7 @@ fn table_note(name: &str) -> &'static str {
         groups::VALUES => "every value of every run",
         groups::MEANS => "means over seeds with their intervals",
         rank::NAME => "the residual of every sequence after every layer",
+        robust::NAME => "every error of the stochastic algorithm",
         paths::LENGTHS => "contributions by the number of heads on a path",
         paths::NAME => "the largest paths",
         attention::SCORES_NAME => "scores of every head",

@@ -15,6 +15,7 @@ use crate::{
     files::Files,
     icl, image, language, recall,
     registered::{self, Entry, Listed, RegisterError, RegisteredTask},
+    robust_mean,
     seed::{Seed, Stream},
     seq2seq,
     shift::Shift,
@@ -150,6 +151,8 @@ tasks! {
         "y = sign(w . x), a new w in every prompt: linear classification in context";
     "in_context_regression" = InContextRegression(icl::regression::RegressionConfig),
         "(x_1, y_1), ..., (x_N, y_N), (x_q, 0) with y = w . x + noise: the rows that attention descends a gradient on";
+    "robust_mean" = RobustMean(robust_mean::RobustMeanConfig),
+        "(a_1, y_1), ..., (a_n, y_n), (0, 0) with y = a . mu + noise from honest agents, while others lie: what is mu?";
     "copy" = Copy(seq2seq::copy::CopyConfig),
         "symbols, a separator, then the same symbols again, one by one";
     "mqar" = Mqar(recall::mqar::MqarConfig),

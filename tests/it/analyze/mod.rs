@@ -1,4 +1,5 @@
 //! `headway analyze` from end to end.
 
 mod activations;
+mod robust;
 mod weights;

@@ -1,12 +1,15 @@
 //! Classical predictors with the same interface as networks, one file each.
 
 mod affine;
+pub mod agents;
 pub mod averaging;
 pub mod chance;
 pub mod flattened;
+pub mod geometric_median;
 pub mod gradient_descent;
 pub mod in_context;
 pub mod knn;
+pub mod l1;
 pub mod lasso;
 pub mod least_squares;
 pub mod logistic_regression;
@@ -27,6 +30,8 @@ pub mod seen;
 pub mod squares_least_squares;
 pub mod summary;
 pub mod trained_network;
+pub mod trimmed_mean;
+pub mod two_timescale;
 pub mod unbeatable;
 
 use crate::batch::Batch;

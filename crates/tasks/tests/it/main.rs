@@ -12,6 +12,7 @@ mod image;
 mod language;
 mod recall;
 mod regression;
+mod robust;
 mod rules;
 mod seq2seq;
 mod shifts;
