@@ -668,8 +668,8 @@ class Transformer:
         self.final_norm = norm_or_nothing(weights, "final_norm", norm, d_model)
         self.aware = attention_aware and AwareAttention(weights, "aware", d_model, attention_aware, norm)
         match pool:
-            case {"tensor": {"order": order, "features": features, "time": time} as config}:
-                self.pool = TensorPool(weights, "pool.tensor", d_model, **config)
+            case {"tensor": {"order": order, "features": features, "time": time, "gamma": _, "power": _, **rest}} if not rest:
+                self.pool = TensorPool(weights, "pool.tensor", d_model, **pool["tensor"])
                 d_model = math.comb(features + time + order, order)
             case _:
                 pools = {"none": lambda h: None, "mean": lambda h: h.mean(axis=1)}

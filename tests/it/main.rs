@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod activity;
 mod analyze;
 mod bad_input;
 mod cli;

@@ -74,7 +74,7 @@ impl TensorPoolConfig {
                  {MOST_ENTRIES} numbers; give {} or fewer together",
                 most - 1
             );
-            problems.push(ConfigError::new("pool.tensor.features", problem));
+            problems.push(ConfigError::new("pool.tensor", problem));
         }
         problems
     }

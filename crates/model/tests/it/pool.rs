@@ -35,12 +35,12 @@ fn identity(width: usize) -> Array {
 fn powers_and_their_gradients_are_those_of_scipy_and_tensorly() {
     let all = arrays_from_bytes(include_bytes!("fixtures/tensor_pool.safetensors")).unwrap();
     for (name, order, gamma, power, time) in [
-        ("second", 2, 0.5, 1.0, 0),
-        ("second_in_time", 2, 0.3, 1.0, 2),
+        ("second", 2, 0.3, 1.0, 0),
+        ("second_in_time", 2, 0.8, 1.0, 2),
         ("second_and_power", 2, 0.5, 0.5, 0),
         ("second_plain", 2, 1.0, 1.0, 0),
         ("third", 3, 0.5, 1.0, 0),
-        ("third_in_time", 3, 0.8, 1.0, 1),
+        ("third_in_time", 3, 0.9, 1.0, 1),
         ("third_plain", 3, 1.0, 1.0, 0),
     ] {
         let part = |part: &str| &all[&format!("{name}.{part}")];
@@ -55,7 +55,9 @@ fn powers_and_their_gradients_are_those_of_scipy_and_tensorly() {
             assert_close(&label, &to_host(y.clone()), &part("output").values, tolerance);
             let gradients = (y * tensor::<2>(part("weights"), &device)).sum().backward();
             let d_x = to_host(x.grad(&gradients).unwrap());
-            assert_close(&format!("{label}, d_x"), &d_x, &part("d_x").values, 10.0 * tolerance);
+            // A 1 and a time code are nearly collinear, and leave entries of the core so small that their slopes are smoothed.
+            let allowed = if name == "third_in_time" { 10.0 * tolerance } else { tolerance };
+            assert_close(&format!("{label}, d_x"), &d_x, &part("d_x").values, allowed);
             // Without gradients the same numbers.
             let x = tensor::<3>(part("x"), &on.device);
             let y = to_host(pool(&config, part("weight"), &on.device).forward(x));
@@ -118,7 +120,7 @@ fn the_order_of_positions_counts_only_in_time() {
             let tolerance = if order == 2 { 20.0 * on.tolerance } else { 1e-3 };
             assert_close(&label, &pooled(order, 0, &turned), &pooled(order, 0, &x), tolerance);
             let [before, after] = [&x, &turned].map(|x| pooled(order, 2, x));
-            assert!(before.iter().zip(&after).any(|(a, b)| (a - b).abs() > 0.05), "{label}");
+            assert!(before.iter().zip(&after).any(|(a, b)| (a - b).abs() > 0.01), "{label}");
         }
     }
 }

@@ -139,7 +139,7 @@ impl PartialEq for Held {
 
 /// Number of windows of a recording.
 fn windows(length: usize, seq_len: usize, stride: usize) -> usize {
-    length.checked_sub(seq_len).map_or(0, |rest| rest / stride.max(1) + 1)
+    length.checked_sub(seq_len).map_or(0, |rest| (rest / stride.max(1)).saturating_add(1))
 }
 
 impl ActivityConfig {
@@ -160,7 +160,10 @@ impl ActivityConfig {
         let found = self.found.as_ref()?;
         Some(self.parts().map(|(split, _, people)| {
             let of = found.people.iter().filter(|found| people.contains(&found.person));
-            of.flat_map(|found| &found.lengths).map(|length| windows(*length, self.seq_len, self.stride(split))).sum()
+            let each =
+                of.flat_map(|found| &found.lengths).map(|length| windows(*length, self.seq_len, self.stride(split)));
+            // A length that was written by hand may be any.
+            each.fold(0, usize::saturating_add)
         }))
     }
 
@@ -231,8 +234,8 @@ impl ActivityConfig {
         let recordings = Recordings::read(self, files)?;
         if let Some(found) = &self.found {
             let named = [("samples", &self.samples), ("recordings", &self.recordings)];
-            let before = found.sha256.split('+').zip(&recordings.sha256).zip(named);
-            if let Some(((then, now), (key, path))) = before.into_iter().find(|((then, now), _)| then != *now) {
+            let mut before = found.sha256.split('+').zip(&recordings.sha256).zip(named);
+            if let Some(((then, now), (key, path))) = before.find(|((then, now), _)| then != *now) {
                 let (then, now) = (then.to_owned(), now.clone());
                 return Err(TaskError::Changed { key, path: files.path(path), then, now });
             }

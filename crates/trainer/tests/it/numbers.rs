@@ -34,6 +34,9 @@ fn experiments() -> Vec<String> {
         .map(|more| task(&format!("{transformer}{more}"))),
     );
     all.push(task("[model.transformer]\nstate_mixer = { ffn = { d_ffn = 8 } }\n"));
+    all.push(task(
+        "[model.transformer]\ncausal = false\npool = { tensor = { features = 4, time = 1, power = 0.5 } }\n",
+    ));
     all.extend(
         [
             "input = { normal = { mean = 0.5, std = 2.0 } }",
@@ -64,7 +67,8 @@ fn problems(text: &str, set: &[String]) -> Option<Vec<Problem>> {
 }
 
 /// Integers that may be 0.
-const MAY_BE_ZERO: [&str; 6] = ["seed", "validation", "eval_every", "checkpoint_every", "warmup_steps", "n_anchors"];
+const MAY_BE_ZERO: [&str; 7] =
+    ["seed", "validation", "eval_every", "checkpoint_every", "warmup_steps", "n_anchors", "time"];
 /// Integers that may be arbitrarily large: frequencies, sizes limited only by the machine's memory, and growth steps.
 const MAY_BE_HUGE: [&str; 10] = [
     "seed",
