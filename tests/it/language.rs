@@ -147,10 +147,14 @@ fn byte_pairs_go_with_the_network_and_another_tokenizer_is_refused() {
     fs::remove_file(lab.path("pairs.json")).unwrap();
     let written = generate(&lab, &["--seed", "3"]);
     assert!(written["text"].as_str().unwrap().chars().count() > 10);
-    lab.headway(&["analyze", "patterns", "run", "--out", "patterns", "--device", "cpu"]).succeed();
+    lab.headway(&["analyze", "patterns", "run", "--sequence", "0", "--out", "patterns", "--device", "cpu"]).succeed();
     let page = lab.read("patterns/report.html");
-    assert!(page.contains("␣t") && page.contains("\\n"), "names of tokens");
-    // A text that changed it by hand is noticed as anything in a checkpoint is.
+    assert!(page.contains(">␣t<"), "names of tokens");
+    // An experiment needs the file, whose lack is told once.
+    let missing =
+        lab.headway(&["check", "experiment.toml"]).fail(2, &["task.language.tokens: ", "pairs.json: No such"]);
+    assert!(!missing.stderr.contains("was not read"), "{}", missing.stderr);
+    // What was put in its place by hand is noticed, as anything in a checkpoint is.
     let checkpoint = fs::read_dir(lab.path("run/checkpoints")).unwrap().next().unwrap().unwrap().path();
     fs::write(checkpoint.join("tokenizer.json"), SPACED_PAIRS).unwrap();
     let at = checkpoint.to_str().unwrap();

@@ -49,10 +49,15 @@ impl Reader {
         let has_data = table.contains_key("data");
         let sets_attention = has(&table, ATTENTION_PRECISION);
         let (mut experiment, refused) = self.deserialize::<Experiment>(table);
-        let unread: Vec<String> = refused.iter().flat_map(|refused| refused.unread.clone()).collect();
+        let mut unread: Vec<String> = refused.iter().flat_map(|refused| refused.unread.clone()).collect();
         let mut problems: Vec<Problem> = refused.into_iter().map(|refused| refused.problem).collect();
         if let Some(experiment) = &mut experiment {
-            problems.extend(self.settle(path, experiment));
+            if let Some(problem) = self.settle(path, experiment) {
+                problems.push(problem);
+                // Where one file was not opened, none counts as read.
+                let table = format!("task.{}", experiment.task.name());
+                unread.extend(experiment.task.places_mut().into_iter().map(|(key, _)| join(&table, key)));
+            }
             // A file has a fixed number of examples.
             if let Some([train, validation, test]) = experiment.task.held_examples().filter(|_| !has_data) {
                 experiment.data = DataConfig::Fixed { train, validation, test };
