@@ -10,9 +10,9 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use headway_model::{
-    Activation, AttentionStackConfig, Heads, Input, InputDims, IoDims, MODELS, Model, ModelConfig, Network, Norm,
-    PaperOneLayerConfig, PaperTwoLayerConfig, PositionKind, Readout, Replacement, StackLayer, StackMap, StackReadout,
-    StateMixer, Transformer, TransformerConfig,
+    Activation, AttentionStackConfig, Heads, Input, InputDims, IoDims, KernelKind, MODELS, Model, ModelConfig, Network,
+    Norm, PaperOneLayerConfig, PaperTwoLayerConfig, PositionKind, Readout, Replacement, StackLayer, StackMap,
+    StackReadout, StateMixer, Transformer, TransformerConfig,
     weights::{
         Array, LoadReport, ShapeMismatch, WeightsError, arrays, arrays_from_bytes, arrays_to_bytes, load, load_partial,
         names, to_host,
@@ -60,6 +60,21 @@ hold! {
     parameters_follow_what_the_rules_name,
     the_head_is_a_part_of_the_network,
     plain_layers_are_those_of_the_network,
+    reading_on_is_reading_at_once,
+}
+
+/// The law of reading on is about causal softmax attention, and about no other.
+#[test]
+fn causal_transformers_of_softmax_attention_read_on() {
+    for (config, _) in cases() {
+        let wanted = match &config {
+            ModelConfig::Transformer(transformer) => {
+                transformer.causal && matches!(transformer.kernel, KernelKind::Softmax | KernelKind::Naive)
+            }
+            _ => false,
+        };
+        assert_eq!(config.reads_on(), wanted, "{config:?}");
+    }
 }
 
 #[test]
