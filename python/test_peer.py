@@ -21,8 +21,8 @@ sys.path.insert(0, str(PEER))
 import compare  # noqa: E402
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-ATTENTION = {"name": "F8", "for_gpu": False, "recipe": {"attention": {"n_heads": 2, "d_head": 4, "seq_len": 8}}}
-LONG = {"name": "F9", "for_gpu": False, "recipe": {"attention": {"n_heads": 2, "d_head": 4, "seq_len": 4096}}}
+ATTENTION = {"name": "F8", "for_gpu": False, "recipe": {"attention": {"n_heads": 2, "d_head": 4, "seq_len": 8, "kernel": "softmax"}}}
+LONG = {"name": "F9", "for_gpu": False, "recipe": {"attention": {"n_heads": 2, "d_head": 4, "seq_len": 4096, "kernel": "softmax"}}}
 STEPS = {"name": "G", "for_gpu": True, "recipe": {"steps": {}}}
 
 HEADWAY = """#!{python}

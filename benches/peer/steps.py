@@ -196,8 +196,10 @@ def training_step(experiment, kind, precision, device):
     return replayed
 
 
-def attention_step(n_heads, d_head, seq_len, kind, precision, device):
+def attention_step(n_heads, d_head, seq_len, kernel, kind, precision, device):
     """Attention alone, forward and backward."""
+    if kernel != "softmax":
+        raise Refused("PyTorch has no random features of its own: time attention alone by softmax, F512 and so on")
     in_precision(device, precision)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     q, k, v, weights = (torch.randn(1, n_heads, seq_len, d_head, device=device, dtype=dtype) for _ in range(4))

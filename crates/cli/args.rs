@@ -445,7 +445,7 @@ Try:  echo '[3, 1, 4]' | headway predict checkpoints/copy --json")]
 pub struct Predict {
     /// Checkpoint folder, or run folder (its best checkpoint, else its newest).
     pub checkpoint: PathBuf,
-    /// File of examples: .csv, .npy or .npz, by its extension. Without it, --json reads one example.
+    /// File of examples: .csv, .npy, .npz or .fasta, by its extension. Without it, --json reads one example.
     #[arg(long, value_name = "FILE", requires = "out", required_unless_present = "json")]
     pub inputs: Option<PathBuf>,
     /// File to write the answers to, in the same format; must not exist.

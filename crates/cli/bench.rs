@@ -35,6 +35,8 @@ struct Measured {
     threads: u16,
     /// Number of queries and keys; `None` unless it is attention alone.
     attention_length: Option<usize>,
+    /// What computes attention alone.
+    attention_kernel: Option<&'static str>,
     /// Milliseconds per step of the fastest sample.
     ms_per_step: f64,
     steps_per_second: f64,
@@ -115,9 +117,9 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
     } else {
         output::line(table(&measured));
         for (quantity, _, growths) in COSTS.map(|cost| growth(&measured, cost)) {
-            for (threads, _, exponent) in growths {
+            for Growth { kernel, threads, exponent, .. } in growths {
                 let Some(exponent) = exponent else { continue };
-                output::line(format!("{quantity} of attention, {threads} threads: length^{exponent:.2}"));
+                output::line(format!("{quantity} of attention, {kernel}, {threads} threads: length^{exponent:.2}"));
             }
         }
     }
@@ -136,20 +138,31 @@ const COSTS: [Cost; 2] = [
     ("memory", "MB", |line| line.peak_mb.filter(|_| line.launches.is_none())),
 ];
 
-/// Number of threads, (length, cost) pairs, and the exponent with which the cost grows; `None` if it cannot be fitted.
-type Growth = (u16, Vec<(f64, f64)>, Option<f64>);
+/// How a cost of attention alone grows with the length.
+struct Growth {
+    kernel: &'static str,
+    threads: u16,
+    /// Pairs of length and cost.
+    points: Vec<(f64, f64)>,
+    /// The exponent of the length; `None` if it cannot be fitted.
+    exponent: Option<f64>,
+}
 
-/// How a cost of attention alone grows with the length, for each number of threads.
+/// How a cost of attention alone grows with the length, for each kernel and number of threads.
 fn growth(measured: &[Measured], (quantity, unit, of): Cost) -> (&'static str, &'static str, Vec<Growth>) {
-    let mut threads: Vec<u16> = measured.iter().map(|line| line.threads).collect();
-    threads.sort_unstable();
-    threads.dedup();
-    let growths = threads.into_iter().map(|threads| {
-        let lines = measured.iter().filter(|line| line.threads == threads);
+    let mut kinds: Vec<(&'static str, u16)> =
+        measured.iter().filter_map(|line| Some((line.attention_kernel?, line.threads))).collect();
+    // The first kernel first.
+    kinds.sort_by_key(|(kernel, threads)| {
+        (measured.iter().position(|line| line.attention_kernel == Some(*kernel)), *threads)
+    });
+    kinds.dedup();
+    let growths = kinds.into_iter().map(|(kernel, threads)| {
+        let lines = measured.iter().filter(|line| line.threads == threads && line.attention_kernel == Some(kernel));
         let points: Vec<(f64, f64)> =
             lines.filter_map(|line| Some((line.attention_length? as f64, of(line)?))).collect();
         let exponent = exponent(&points);
-        (threads, points, exponent)
+        Growth { kernel, threads, points, exponent }
     });
     (quantity, unit, growths.collect())
 }
@@ -165,8 +178,8 @@ fn save(measured: &[Measured], folder: &Path) -> Result<(), Error> {
     let path = folder.join("bench.json");
     beside::write(&path, &json::file(&measured)?)?;
     for (quantity, unit, growths) in COSTS.map(|cost| growth(measured, cost)) {
-        let series = growths.into_iter().filter_map(|(threads, points, exponent)| {
-            let label = format!("{threads} threads: length^{:.2}", exponent?);
+        let series = growths.into_iter().filter_map(|Growth { kernel, threads, points, exponent }| {
+            let label = format!("{kernel}, {threads} threads: length^{:.2}", exponent?);
             Some(Series { label, points, ..Series::default() })
         });
         let figure = Figure {
@@ -235,6 +248,7 @@ fn line(args: &Bench, bench: &Benchmark, device: String, threads: u16, timing: T
         precision: args.precision,
         threads,
         attention_length: bench.attention_length(),
+        attention_kernel: bench.attention_kernel(),
         ms_per_step: best * 1e3,
         steps_per_second: 1.0 / best,
         gflops: rate / 1e9,

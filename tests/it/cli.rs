@@ -570,6 +570,7 @@ mod look {
         lab.write("pictures", [&[0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 4][..], &[0; 48]].concat());
         lab.write("samples", [&[0, 0, 8, 2, 0, 0, 0, 4, 0, 0, 0, 1][..], &[1, 2, 3, 4]].concat());
         lab.write("recordings.csv", "subject,exercise,start,length\n1,row,0,2\n2,lift,2,2\n");
+        lab.write("proteins.fasta", ">a split=train\nMKV\n>b split=test\nMKA\n");
         let names = |what: &str| -> Vec<String> {
             let entries = lab.headway(&["list", what, "--json"]).succeed().json();
             entries.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
@@ -589,6 +590,7 @@ mod look {
                 let given = match name.as_str() {
                     "file" => "file={path=\"table.csv\"}} data={fixed={train=2,test=1}",
                     "image" => "image={train=\"pictures\"}} data={whole={}",
+                    "proteins" => "proteins={path=\"proteins.fasta\",validation=[]}} data={whole={}",
                     "language" => "language={train=[\"table.csv\"],test=[\"table.csv\"]}} data={whole={}",
                     "activity" => {
                         "activity={samples=\"samples\",recordings=\"recordings.csv\",train=[1],test=[2],seq_len=2}} \

@@ -20,6 +20,7 @@ mod language;
 mod modules;
 mod pages;
 mod predict;
+mod proteins;
 mod python_reference;
 mod resume;
 mod studies;

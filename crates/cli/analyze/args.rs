@@ -92,6 +92,13 @@ network's implicit weights.
 
   headway analyze in-context checkpoints/icl_linear_d5 --out runs/in-context")]
     InContext(InContext),
+    /// How alike tokens have become: the cosines of their learned rows.
+    #[command(after_help = "\
+Each row less the mean row. Residues of proteins are also compared with BLOSUM62, a
+table of how readily they replace one another in nature (Henikoff and Henikoff 1992).
+
+  headway analyze embedding runs/proteins --out runs/residues")]
+    Embedding(Target),
     /// Estimates of a point from agents some of whom lie, by classical estimators alone: no network.
     #[command(after_help = "\
 Agent i observes a_i . mu with noise, and some agents report as if mu were another

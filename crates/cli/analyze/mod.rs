@@ -21,6 +21,7 @@ pub fn run(args: &Analyze) -> Result<ExitCode, Error> {
         Action::LogitLens(args) => logit_lens(args),
         Action::InContext(args) => in_context(args),
         Action::Robust(args) => robust(args),
+        Action::Embedding(target) => embedding(target),
     }
 }
 
@@ -90,6 +91,12 @@ fn within<T>(
     look: impl FnOnce() -> Result<T, headway_inspect::Error>,
 ) -> Result<T, Error> {
     Ok(evaluate::within(&opened.experiment, device, look)?)
+}
+
+fn embedding(target: &Target) -> Result<ExitCode, Error> {
+    let (opened, _) = open(target)?;
+    let found = headway_inspect::embedding(&opened)?;
+    show(&target.output, &headway_report::embedding::page(&found), &[opened.provenance.sentence()], &[])
 }
 
 /// Loads the network as plain matrices, after checking the page's folder.

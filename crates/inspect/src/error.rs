@@ -86,6 +86,12 @@ pub enum Error {
         /// Names of tasks that do.
         suited: Vec<&'static str>,
     },
+    /// A network without a table of tokens.
+    #[error("{task} is a task of numbers, and embedding looks at the learned rows of tokens; give a network of tokens")]
+    NoTable {
+        /// Name of its task.
+        task: &'static str,
+    },
     /// Low-rank parts that cannot be folded in.
     #[error(transparent)]
     Merge(#[from] MergeError),
@@ -120,7 +126,8 @@ impl VerbError for Error {
             | Self::FeedForward
             | Self::TooManyPaths { .. }
             | Self::Option { .. }
-            | Self::NotInContext { .. } => ErrorKind::Usage,
+            | Self::NotInContext { .. }
+            | Self::NoTable { .. } => ErrorKind::Usage,
         }
     }
 

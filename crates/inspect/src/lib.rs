@@ -2,7 +2,7 @@
 //!
 //! A [`LoadedModel`] is run on test examples: its attention [`patterns()`], the effect of ablating heads
 //! ([`ablate()`]), what can be read after each layer ([`lens()`]), and which classical predictor it resembles
-//! ([`in_context()`]).
+//! ([`in_context()`]). The learned rows of tokens are compared with one another ([`embedding()`]).
 //!
 //! From the weights alone, in f64 on the host, come [`rank()`] collapse and the [`paths()`] through heads. They take a
 //! [`Subject`]: a checkpoint, or an experiment with its initial weights, as a plain network together with hidden states
@@ -13,6 +13,7 @@
 #![warn(clippy::disallowed_methods)]
 
 mod ablate;
+mod embedding;
 mod error;
 mod in_context;
 mod lens;
@@ -33,6 +34,7 @@ use headway_tasks::Split;
 use serde::Serialize;
 
 pub use ablate::{Ablation, AblationKind, Effect, ablate};
+pub use embedding::{Embedding, Known, embedding};
 pub use error::Error;
 pub use in_context::{AfterExamples, InContext, LinearFit, Nearest, Predictor, in_context};
 pub use lens::{Distance, Lens, LensLayer, Reading, lens};

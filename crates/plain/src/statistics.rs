@@ -49,6 +49,20 @@ pub fn ratio(observations: &[(f64, f64)]) -> (Option<f64>, Option<f64>) {
     (Some(ratio).filter(known), error.filter(known))
 }
 
+/// Pearson's correlation of the two members of pairs; `None` if one of them is constant.
+pub fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
+    let n = pairs.len() as f64;
+    let centred = |values: Vec<f64>| -> Vec<f64> {
+        let mean = values.iter().sum::<f64>() / n;
+        values.into_iter().map(|value| value - mean).collect()
+    };
+    let (a, b) = pairs.iter().copied().unzip();
+    let (a, b) = (centred(a), centred(b));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let lengths = (dot(&a, &a) * dot(&b, &b)).sqrt();
+    (lengths > 0.0).then(|| dot(&a, &b) / lengths)
+}
+
 /// [`bca`] of the mean.
 ///
 /// # Panics

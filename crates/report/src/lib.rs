@@ -10,6 +10,7 @@ pub mod card;
 pub mod certificate;
 pub mod comparison;
 pub mod convergence;
+pub mod embedding;
 mod error;
 pub mod groups;
 pub mod in_context;

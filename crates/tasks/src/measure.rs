@@ -18,6 +18,8 @@ pub struct Measure {
     name: String,
     of: Of,
     then: Arc<dyn Fn(f64) -> f64 + Send + Sync>,
+    /// The slice whose positions alone count; `None` for all positions.
+    slice: Option<u32>,
 }
 
 /// What is averaged.
@@ -38,12 +40,12 @@ impl Measure {
         name: impl Into<String>,
         of: impl Fn(&[f32], Wanted<'_>) -> Option<f64> + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), of: Of::Position(Arc::new(of)), then: Arc::new(|mean| mean) }
+        Self { name: name.into(), of: Of::Position(Arc::new(of)), then: Arc::new(|mean| mean), slice: None }
     }
 
     /// A function of the mean loss, such as exp for the perplexity.
     pub fn of_loss(name: impl Into<String>, then: impl Fn(f64) -> f64 + Send + Sync + 'static) -> Self {
-        Self { name: name.into(), of: Of::Loss, then: Arc::new(then) }
+        Self { name: name.into(), of: Of::Loss, then: Arc::new(then), slice: None }
     }
 
     /// This measure with a function of its mean, such as −10 log10 for decibels.
@@ -58,6 +60,13 @@ impl Measure {
         self.clone().then(|mean| mean)
     }
 
+    /// This measure of the positions of one slice, by its index in [`Task::slices`](crate::Task::slices); not for a
+    /// function of the loss.
+    #[must_use]
+    pub fn within(self, slice: u32) -> Self {
+        Self { slice: Some(slice), ..self }
+    }
+
     /// The cross-entropy in bits per character of text, `nats / (ln 2 · characters per token)`.
     pub fn bits_per_character(characters_per_token: f64) -> Self {
         Self::of_loss("bits_per_character", move |nats| nats / (LN_2 * characters_per_token))
@@ -69,11 +78,11 @@ impl Measure {
         &self.name
     }
 
-    /// Its value at one position; `None` where it has none, or is a function of the loss.
-    pub fn at(&self, prediction: &[f32], wanted: Wanted<'_>) -> Option<f64> {
+    /// Its value at one position of a slice; `None` where it has none, or is a function of the loss.
+    pub fn at(&self, prediction: &[f32], wanted: Wanted<'_>, slice: Option<u32>) -> Option<f64> {
         match &self.of {
-            Of::Loss => None,
-            Of::Position(of) => of(prediction, wanted),
+            Of::Position(of) if self.slice.is_none() || self.slice == slice => of(prediction, wanted),
+            Of::Loss | Of::Position(_) => None,
         }
     }
 

@@ -13,13 +13,13 @@ use crate::{
     error::TaskError,
     file,
     files::Files,
-    icl, image, language, recall,
+    icl, image, language, proteins, recall,
     registered::{self, Entry, Listed, RegisterError, RegisteredTask},
     robust_mean,
     seed::{Seed, Stream},
     seq2seq,
     shift::Shift,
-    task::{DataNames, Task, TaskSpec},
+    task::{Alike, DataNames, Gaps, Task, TaskSpec},
     vocabulary::Vocabulary,
 };
 
@@ -167,6 +167,8 @@ tasks! {
         "your own data: inputs and targets from a .csv or .npz file, or from .npy files";
     "language" = Language(language::LanguageConfig),
         "the next character, byte or byte pair of a text, at every position";
+    "proteins" = Proteins(proteins::ProteinsConfig),
+        "hidden residues of proteins, given the others; or the next residue";
     "image" = Image(image::ImageConfig),
         "hidden pixels of pictures from those that are visible, one position per patch";
     "activity" = Activity(activity::ActivityConfig),
@@ -239,6 +241,16 @@ impl TaskConfig {
     /// The tokens that its inputs and targets are, for settled tasks of text; `None` for others.
     pub fn vocabulary(&self) -> Option<Vocabulary> {
         self.spec().vocabulary()
+    }
+
+    /// How sequences with gaps are given to a network that fills them; `None` for tasks that hide nothing.
+    pub fn gaps(&self) -> Option<Gaps> {
+        self.spec().gaps()
+    }
+
+    /// How alike its tokens are known to be; `None` where nothing is known.
+    pub fn alike(&self) -> Option<Alike> {
+        self.spec().alike()
     }
 
     /// The task without the path of its data: the same data at another path gives the same run.

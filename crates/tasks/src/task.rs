@@ -116,6 +116,45 @@ pub struct DataNames<'a> {
     pub are_columns: bool,
 }
 
+/// How alike some tokens are known to be, whatever a network learns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alike {
+    /// Name of the table.
+    pub name: &'static str,
+    /// The tokens in the order of rows and columns.
+    pub tokens: Vec<u32>,
+    /// Larger for tokens that are more alike. `[tokens, tokens]`
+    pub entries: Vec<Vec<f64>>,
+}
+
+/// How sequences of letters are given to a network that fills their gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gaps {
+    /// The letters, in the order of their tokens.
+    pub letters: &'static str,
+    /// How a gap is written.
+    pub mark: char,
+    /// The token of a gap.
+    pub mask: u32,
+    /// The token after the end of a sequence.
+    pub pad: u32,
+    /// The tokens that can stand in a gap.
+    pub answers: &'static [u32],
+}
+
+impl Gaps {
+    /// The first tokens of a sequence, `seq_len` of them.
+    pub fn window(self, letters: &[u8], seq_len: usize) -> impl Iterator<Item = u32> {
+        let token = move |letter: &u8| {
+            let at = self.letters.bytes().position(|known| known == *letter);
+            at.map_or(self.mask, |at| at as u32)
+        };
+        let tokens: Vec<u32> = letters.iter().take(seq_len).map(token).collect();
+        let padding = std::iter::repeat_n(self.pad, seq_len - tokens.len());
+        tokens.into_iter().chain(padding)
+    }
+}
+
 /// Config of a task: what is known before its shared constants are drawn.
 pub trait TaskSpec {
     /// Sizes of inputs and targets.
@@ -179,6 +218,16 @@ pub trait TaskSpec {
 
     /// The tokens that its inputs and targets are, for settled tasks of text; `None` for others.
     fn vocabulary(&self) -> Option<Vocabulary> {
+        None
+    }
+
+    /// How sequences with gaps are given to a network that fills them; `None` for tasks that hide nothing.
+    fn gaps(&self) -> Option<Gaps> {
+        None
+    }
+
+    /// How alike its tokens are known to be; `None` where nothing is known.
+    fn alike(&self) -> Option<Alike> {
         None
     }
 

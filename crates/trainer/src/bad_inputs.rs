@@ -7,7 +7,7 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum BadInputs {
     /// The file's extension is not one of the known formats.
-    #[error("the name ends in none of .csv, .npy and .npz, which tell the format")]
+    #[error("the name ends in none of .csv, .npy, .npz and .fasta, which tell the format")]
     Ending,
     /// The answers' format differs from that of the inputs.
     #[error("the inputs are a .{inputs} file; answers have the same form, so end the name in .{inputs} too")]
@@ -18,6 +18,9 @@ pub enum BadInputs {
     /// The message of the format's reader.
     #[error("{0}")]
     Unreadable(String),
+    /// Sequences of letters for a network that fills no gaps.
+    #[error("sequences of letters, and this network fills no gaps in any; give a run of [task.proteins] with masking")]
+    NoGaps,
     /// The file has no examples.
     #[error("holds no examples")]
     Empty,

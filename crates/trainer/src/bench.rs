@@ -8,7 +8,8 @@ use std::{fs, path::Path, sync::Arc, time::Instant};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use headway_kernels::{launches, matmul};
-use headway_model::{AttentionKernel, Kernel, Mask, Precision, View, weights::to_host};
+use headway_model::{FavorConfig, Kernel, KernelKind, KernelSizes, Mask, Precision, View, weights::to_host};
+use headway_tasks::{Seed, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -43,7 +44,23 @@ enum Work {
     /// Training steps of an experiment, with overrides for its data and for its model.
     Steps(&'static str, &'static [&'static str], &'static str),
     /// Attention alone, forward and backward, with this many queries and keys.
-    Attention(usize),
+    Attention(Mixing, usize),
+}
+
+/// The kernel of attention alone, with its defaults.
+#[derive(Clone, Copy, Debug)]
+enum Mixing {
+    Softmax,
+    Favor,
+}
+
+impl Mixing {
+    fn kernel(self) -> KernelKind {
+        match self {
+            Self::Softmax => KernelKind::Softmax,
+            Self::Favor => FavorConfig::default().into(),
+        }
+    }
 }
 
 const PAPER_ONE_LAYER: &str = include_str!("../../../experiments/truncated_linear.toml");
@@ -90,11 +107,21 @@ pub const BENCHES: &[Bench] = &[
         ..steps("G", "attention-only, causal, width 512, 8 layers, 1024 positions, batch 16", IN_CONTEXT, LONG, LARGE)
     },
     Bench { for_gpu: true, ..steps("GF", "G with a feed-forward network of width 2048", IN_CONTEXT, LONG, LARGE_FFN) },
-    attention("F512", "attention alone, 8 heads of 64, 512 positions", 512),
-    attention("F1024", "attention alone, 1024 positions", 1024),
-    attention("F2048", "attention alone, 2048 positions", 2048),
-    attention("F4096", "attention alone, 4096 positions", 4096),
-    attention("F8192", "attention alone, 8192 positions", 8192),
+    attention("F512", "attention alone, 8 heads of 64, 512 positions", Mixing::Softmax, 512),
+    attention("F1024", "attention alone, 1024 positions", Mixing::Softmax, 1024),
+    attention("F2048", "attention alone, 2048 positions", Mixing::Softmax, 2048),
+    attention("F4096", "attention alone, 4096 positions", Mixing::Softmax, 4096),
+    attention("F8192", "attention alone, 8192 positions", Mixing::Softmax, 8192),
+    attention(
+        "L512",
+        "linear attention alone, FAVOR+ of 256 features, 8 heads of 64, 512 positions",
+        Mixing::Favor,
+        512,
+    ),
+    attention("L1024", "linear attention alone, 1024 positions", Mixing::Favor, 1024),
+    attention("L2048", "linear attention alone, 2048 positions", Mixing::Favor, 2048),
+    attention("L4096", "linear attention alone, 4096 positions", Mixing::Favor, 4096),
+    attention("L8192", "linear attention alone, 8192 positions", Mixing::Favor, 8192),
 ];
 
 const fn steps(
@@ -107,8 +134,8 @@ const fn steps(
     Bench { name, summary, for_gpu: false, work: Work::Steps(text, data, model), precision: Precision::F32 }
 }
 
-const fn attention(name: &'static str, summary: &'static str, length: usize) -> Bench {
-    Bench { name, summary, for_gpu: false, work: Work::Attention(length), precision: Precision::F32 }
+const fn attention(name: &'static str, summary: &'static str, mixing: Mixing, length: usize) -> Bench {
+    Bench { name, summary, for_gpu: false, work: Work::Attention(mixing, length), precision: Precision::F32 }
 }
 
 /// Heads, and width, of the benchmarks of attention alone.
@@ -135,6 +162,8 @@ pub enum Recipe {
         d_head: usize,
         /// Number of queries and of keys.
         seq_len: usize,
+        /// What computes it.
+        kernel: KernelKind,
     },
 }
 
@@ -197,7 +226,15 @@ impl Bench {
     /// Number of queries and keys of a benchmark of attention alone; `None` for others.
     pub fn attention_length(&self) -> Option<usize> {
         match self.work {
-            Work::Attention(length) => Some(length),
+            Work::Attention(_, length) => Some(length),
+            Work::Steps(..) => None,
+        }
+    }
+
+    /// Name of the kernel of a benchmark of attention alone; `None` for others.
+    pub fn attention_kernel(&self) -> Option<&'static str> {
+        match self.work {
+            Work::Attention(mixing, _) => Some(mixing.kernel().name()),
             Work::Steps(..) => None,
         }
     }
@@ -220,7 +257,9 @@ impl Bench {
                 let loaded = experiment::from_text(&path, text.to_owned(), &overrides)?;
                 Ok(Recipe::Steps(Box::new(loaded.experiment)))
             }
-            Work::Attention(seq_len) => Ok(Recipe::Attention { n_heads: HEADS, d_head: D_HEAD, seq_len }),
+            Work::Attention(mixing, seq_len) => {
+                Ok(Recipe::Attention { n_heads: HEADS, d_head: D_HEAD, seq_len, kernel: mixing.kernel() })
+            }
         }
     }
 
@@ -267,7 +306,9 @@ impl Bench {
     fn needed(&self) -> Result<Memory, Error> {
         Ok(match self.recipe()? {
             Recipe::Steps(experiment) => experiment.memory(),
-            Recipe::Attention { n_heads, d_head, seq_len } => attention_memory([n_heads, seq_len, d_head]),
+            Recipe::Attention { n_heads, d_head, seq_len, kernel } => {
+                attention_memory([n_heads, seq_len, d_head], &kernel)
+            }
         })
     }
 
@@ -294,9 +335,9 @@ impl Bench {
     ) -> Result<(T, Option<CapturedSteps>), Error> {
         match self.recipe_with(overrides)? {
             Recipe::Steps(experiment) => train_steps(&experiment, device, measure),
-            Recipe::Attention { n_heads, d_head, seq_len } => {
+            Recipe::Attention { n_heads, d_head, seq_len, kernel } => {
                 device.ensure_precision("the precision", self.precision)?;
-                Ok((attend_steps([1, n_heads, seq_len, d_head], self.precision, &device.device, measure), None))
+                Ok((attend_steps([n_heads, seq_len, d_head], &kernel, self.precision, &device.device, measure), None))
             }
         }
     }
@@ -360,8 +401,9 @@ fn train_steps<T>(
 }
 
 /// What attention alone needs: queries, keys, values and weights of the sum, and what is kept and made of them.
-fn attention_memory(shape: [usize; 3]) -> Memory {
+fn attention_memory(shape: [usize; 3], kernel: &KernelKind) -> Memory {
     let array = 4.0 * shape.iter().product::<usize>() as f64;
+    let kept = 4.0 * kernel.spec().kept_floats(&attention_sizes(shape));
     Memory {
         examples: 0.0,
         batch: 4.0 * array,
@@ -369,17 +411,25 @@ fn attention_memory(shape: [usize; 3]) -> Memory {
         weights: 0.0,
         gradients: 3.0 * array,
         moments: 0.0,
-        activations: array,
+        activations: array + kept,
     }
 }
 
+fn attention_sizes([n_heads, seq_len, d_head]: [usize; 3]) -> KernelSizes {
+    let [n_heads, len, d_head] = [n_heads, seq_len, d_head].map(|size| size as f64);
+    KernelSizes { n_heads, q_len: len, k_len: len, d_key: d_head, d_value: d_head, causal: false }
+}
+
 fn attend_steps<T>(
-    [batch, n_heads, seq_len, d_head]: [usize; 4],
+    sizes: [usize; 3],
+    kernel: &KernelKind,
     precision: Precision,
     device: &Device,
     measure: impl FnOnce(Ready) -> T,
 ) -> T {
-    let shape = [batch, n_heads, seq_len, d_head];
+    let [n_heads, seq_len, d_head] = sizes;
+    let shape = [1, n_heads, seq_len, d_head];
+    let flops = 3.0 * kernel.spec().flops(&attention_sizes(sizes));
     let device = device.clone().autodiff();
     let entries = |seed: usize| -> Vec<f32> {
         let count = shape.iter().product::<usize>();
@@ -389,13 +439,12 @@ fn attend_steps<T>(
     let [q, k, v] = [1, 2, 3].map(|seed| precision.cast(tensor(seed)).detach().require_grad());
     let weights = precision.cast(tensor(4));
     let view = View { precision, ..Mask::Full.into() };
-    let kernel = AttentionKernel::default();
+    let kernel = kernel.init(d_head, &mut Seed(0).rng(Stream::Init, 0), &device);
     let mut step = || {
         let mixed = kernel.mix(q.clone(), k.clone(), v.clone(), &view);
         let gradients = (mixed * weights.clone()).sum().backward();
         drop([&q, &k, &v].map(|tensor| tensor.grad(&gradients)));
     };
-    let flops = 3.0 * 4.0 * (batch * n_heads * seq_len * seq_len * d_head) as f64;
     measure(Ready { step: &mut step, flops, waits: &|| None })
 }
 

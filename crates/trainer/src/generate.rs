@@ -92,7 +92,8 @@ impl Generator {
     /// as [`evaluate::load`]; [`Error::NoText`] if its tokens are not those of a text
     pub fn load(path: &Path, device: &OpenDevice) -> Result<Self, Error> {
         let (model, experiment, checkpoint) = evaluate::load(path, &[], device)?;
-        let Some(vocabulary) = experiment.task.vocabulary() else {
+        // A network that fills gaps continues nothing.
+        let Some(vocabulary) = experiment.task.vocabulary().filter(|_| experiment.task.gaps().is_none()) else {
             return Err(Error::NoText { path: path.to_owned(), task: experiment.task.name() });
         };
         let (model, device) = (model.valid(), device.clone());

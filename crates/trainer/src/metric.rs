@@ -85,7 +85,8 @@ impl Scores {
                 }
                 let wanted = wanted(batch, row);
                 for (measure, mean) in &mut self.measures {
-                    measure.at(prediction, wanted).into_iter().for_each(|value| mean.add_weighted(value, share));
+                    let value = measure.at(prediction, wanted, batch.slices[row]);
+                    value.into_iter().for_each(|value| mean.add_weighted(value, share));
                 }
                 if let Some(slice) = batch.slices[row] {
                     self.per_slice[slice as usize].add_weighted(metric, share);

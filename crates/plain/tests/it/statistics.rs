@@ -2,7 +2,7 @@
 
 use headway_plain::{
     convergence::exponent_interval,
-    statistics::{Interval, bca, mean, mean_interval, ratio, sign_flip_test},
+    statistics::{Interval, bca, correlation, mean, mean_interval, ratio, sign_flip_test},
 };
 use serde::Deserialize;
 
@@ -68,6 +68,16 @@ fn assert_close(name: &str, found: Option<Interval>, low: f64, high: f64) {
 fn all_resamples(n: usize) -> Vec<Vec<usize>> {
     let digit = |number: usize, place: usize| number / n.pow(place as u32) % n;
     (0..n.pow(n as u32)).map(|number| (0..n).map(|place| digit(number, place)).collect()).collect()
+}
+
+#[test]
+fn the_correlation_of_a_line_is_one_and_of_a_constant_unknown() {
+    let of = |f: fn(f64) -> f64| correlation(&[1.0, 2.0, 4.0].map(|x| (x, f(x))));
+    assert!((of(|x| 3.0 * x - 1.0).expect("a line") - 1.0).abs() < 1e-12);
+    assert!((of(|x| -x).expect("a line") + 1.0).abs() < 1e-12);
+    assert_eq!(of(|_| 2.0), None);
+    // Deviations (-1, 0, 1) and (-1, 1, 0): 1 / 2.
+    assert!((correlation(&[(1.0, 1.0), (2.0, 3.0), (3.0, 2.0)]).expect("it varies") - 0.5).abs() < 1e-12);
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub mod most_frequent;
 pub mod n_gram;
 pub mod nearest_example;
 pub mod nearest_picture;
+pub mod neighbours;
 pub mod per_position;
 pub mod regression_tree;
 pub mod ridge;

@@ -3,7 +3,7 @@
 use headway_tasks::{Seed, TASKS, TaskConfig};
 use headway_testkit::laws;
 
-use crate::{PICTURES, RECORDINGS, TABLE, TEXT, files};
+use crate::{PICTURES, PROTEINS, RECORDINGS, TABLE, TEXT, files};
 
 /// Every task at its default sizes.
 fn every_task() -> impl Iterator<Item = TaskConfig> {
@@ -22,6 +22,10 @@ fn every_task() -> impl Iterator<Item = TaskConfig> {
                 [activity.samples, activity.recordings] = RECORDINGS.map(Into::into);
                 (activity.train, activity.validation, activity.test) = (vec![0, 1], vec![2], vec![3, 4]);
                 activity.seq_len = 8;
+            }
+            TaskConfig::Proteins(proteins) => {
+                proteins.path = PROTEINS.into();
+                proteins.test = ["near", "far"].map(str::to_owned).to_vec();
             }
             _ => {}
         }

@@ -4,6 +4,7 @@
 //! is complete.
 
 mod arrays;
+mod fasta;
 mod json;
 mod table;
 
@@ -165,12 +166,12 @@ impl Predictor {
         Ok(Self { model: model.valid(), device: device.clone(), experiment, checkpoint, form })
     }
 
-    /// Writes the answers to the examples of a file into a new file and returns their number. Both are .csv, .npy or .npz, and the same; after
+    /// Writes the answers to the examples of a file into a new file and returns their number. Both are .csv, .npy, .npz or .fasta, and the same; after
     /// each batch `on_progress` gets the number of examples done and, if known, the number of all.
     ///
     /// A network of tokens or numbers takes `[n, seq_len]` or `[n, seq_len, d_in]` and returns `[n, seq_len, d_out]`, logits for
     /// classes; `[n, d_out]` or `[n, horizon, width]` if the data has one target per sequence. A table has a line for each position, and
-    /// for classes the likeliest class with its probability.
+    /// for classes the likeliest class with its probability. A .fasta file holds sequences with gaps, and is written with the gaps filled.
     ///
     /// # Errors
     /// [`Error::Inputs`] with the place, also of an example whose answer is not finite; [`Error::Occupied`] where the file of answers is there already; [`Error::NotFinite`]; [`Error::Io`]
@@ -187,6 +188,9 @@ impl Predictor {
         let format = Format::of(inputs).ok_or(BadInputs::Ending).map_err(refused(inputs))?;
         if Format::of(out) != Some(format) {
             return Err(refused(out)(BadInputs::OtherEnding { inputs: format.ending() }));
+        }
+        if format == Format::Fasta {
+            return self.fasta(inputs, out, on_progress);
         }
         let unwritten = || Error::io(disk::CANNOT_WRITE, out);
         let names = self.experiment.task.data_names();
@@ -217,6 +221,8 @@ impl Predictor {
                     let answers = ArrayAnswers::begin(create()?, &examples.answers());
                     run(&mut examples, Box::new(answers.map_err(unwritten())?))?;
                 }
+                // Filled above.
+                Format::Fasta => return Err(refused(inputs)(BadInputs::NoGaps)),
                 Format::Npz => {
                     let mut archive = npz::Archive::open(io::BufReader::new(file)).map_err(unreadable)?;
                     let array = archive.array(&arrays::name(&archive.names(), names)).map_err(unreadable)?;
@@ -281,6 +287,7 @@ fn likeliest(logits: &[f32]) -> (usize, f32) {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
     Csv,
+    Fasta,
     Npy,
     Npz,
 }
@@ -289,6 +296,7 @@ impl Format {
     fn ending(self) -> &'static str {
         match self {
             Self::Csv => "csv",
+            Self::Fasta => "fasta",
             Self::Npy => "npy",
             Self::Npz => "npz",
         }
@@ -296,7 +304,7 @@ impl Format {
 
     fn of(path: &Path) -> Option<Self> {
         let ending = path.extension()?.to_str()?;
-        [Self::Csv, Self::Npy, Self::Npz].into_iter().find(|format| format.ending() == ending)
+        [Self::Csv, Self::Fasta, Self::Npy, Self::Npz].into_iter().find(|format| format.ending() == ending)
     }
 }
 
