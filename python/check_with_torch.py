@@ -312,12 +312,67 @@ class Transformer(nn.Module):
         return self.head(self.final_norm(self.blocks(h)[:, -x.shape[1] :]))
 
 
+class Csformer(nn.Module):
+    """Attention over channels, then over time, by one module, each with a norm and an adapter of its own."""
+
+    def __init__(self, dims, config):
+        super().__init__()
+        self.channels, self.seq_len, self.patch = dims["input"]["continuous"]["d_in"], dims["seq_len"], config["patch"]
+        self.from_last, d_model, times = config["from_last"], config["d_model"], dims["seq_len"] // config["patch"]
+        self.lift = nn.Linear(self.patch, d_model, bias=False)
+        positions = {"none": lambda *_: None, "learned": nn.Embedding, "sinusoidal": SinusoidalTable}
+        self.position = positions[config["position"]](times, d_model)
+        self.blocks = nn.ModuleList(TwoStages(config) for _ in range(config["n_layers"]))
+        self.head = nn.Linear(times * d_model, dims["d_out"] // self.channels)
+
+    def forward(self, x):
+        if self.from_last:
+            x = x - x[:, -1:]
+        h = self.lift(x.transpose(1, 2).unflatten(2, (-1, self.patch)))  # [batch, channels, times, d_model]
+        if self.position is not None:
+            h = h + self.position(torch.arange(h.shape[2]))
+        for block in self.blocks:
+            h = block(h)
+        answer = self.head(h.flatten(2)).transpose(1, 2).flatten(1)  # [batch, horizon channels]
+        return answer[:, None].expand(-1, self.seq_len, -1)
+
+
+class TwoStages(nn.Module):
+    """h + adapter(norm(attention(h))) over channels, then over time."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.attention = MultiHeadAttention(config["d_model"], config["n_heads"])
+        if config["mix_channels"]:
+            self.channel = Adapter(config)
+        self.time = Adapter(config)
+
+    def forward(self, h):
+        stage = lambda own, h: own(self.attention(h.flatten(0, 1)).unflatten(0, h.shape[:2]))
+        if hasattr(self, "channel"):
+            h = h + stage(self.channel, h.transpose(1, 2)).transpose(1, 2)
+        return h + stage(self.time, h)
+
+
+class Adapter(nn.Module):
+    """A norm and two affine maps around a GELU."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.norm = nn.LayerNorm(config["d_model"], eps=1e-5)
+        self.adapter = Ffn(config["d_model"], config["d_adapter"], "gelu_erf")
+
+    def forward(self, x):
+        return self.adapter(self.norm(x))
+
+
 MODULES = {
     "paper_one_layer": PaperOneLayer,
     "paper_two_layer": PaperTwoLayer,
     "paper_set_keys": PaperSetKeys,
     "attention_stack": AttentionStack,
     "transformer": Transformer,
+    "csformer": Csformer,
 }
 
 

@@ -316,6 +316,26 @@ def language_lengths():
     )
 
 
+def forecast():
+    study = values("forecast", "study")
+    blocks = [lines_of(study, task) for task in ("24 hours", "96 hours")]
+    labels = {
+        "mean": "mean of the training part",
+        "last_value": "last value",
+        "seasonal": "same hour of the day before",
+        "ridge": "ridge, one for all channels",
+        "ridge_per_channel": "ridge, one for each channel",
+    }
+    rows = []
+    for name in blocks[0]:
+        cells = [with_interval(lines[name]["estimate"]) for lines in blocks]
+        if name in labels:
+            # The same windows for every seed.
+            cells = [digits(lines[name]["estimate"]["mean"]) for lines in blocks]
+        rows.append([labels.get(name, name), *cells])
+    return table(["mean squared error, in squared deviations", "next 24 hours", "next 96 hours"], rows)
+
+
 def rates():
     shown = {
         "truncated-linear": ("one head, c = 2.725", "p"),
@@ -499,6 +519,7 @@ TABLES = {
     "image": image,
     "language": language,
     "language-lengths": language_lengths,
+    "forecast": forecast,
     "theory-rates": rates,
     "in-context": in_context,
     "rank-collapse": rank_collapse,

@@ -704,12 +704,73 @@ class Transformer:
         return np.repeat(self.head(pooled)[:, None], seq_len, axis=1), patterns
 
 
+class Csformer:
+    """h_(c,t) = x_(t,c) ν + position_t; blocks of two stages with one attention; a linear head on all times of a channel.
+
+    x [batch, seq_len, channels] -> [batch, seq_len, horizon channels], the same answer at every position.
+    """
+
+    def __init__(
+        self, weights, dims, *, d_model, n_layers, n_heads, d_adapter, patch, mix_channels, from_last, position, kernel
+    ):
+        self.channels, self.seq_len, self.patch, self.from_last = vector_width(dims), dims["seq_len"], patch, from_last
+        times, horizon = self.seq_len // patch, dims["d_out"] // self.channels
+        self.lift = weights.take("lift.weight", d_model, patch)
+        self.position = Position(weights, "position", position, times, d_model)
+        self.blocks = []
+        for layer in range(n_layers):
+            name = f"blocks.{layer}"
+            attention = MultiHeadAttention(weights, f"{name}.attention", d_model, n_heads, kernel)
+            stage = lambda part: AdapterStage(weights, f"{name}.{part}", d_model, d_adapter, attention)
+            self.blocks.append((stage("channel") if mix_channels else None, stage("time")))
+        self.head = Linear(weights, "head", times * d_model, horizon)
+
+    def trace(self, x):
+        batch, rows, _ = x.shape
+        if rows != self.seq_len:
+            raise InputError(f"this model takes sequences of exactly {self.seq_len} vectors, not {rows}")
+        if self.from_last:
+            x = x - x[:, -1:]
+        x = x.swapaxes(1, 2).reshape(batch * self.channels, -1, self.patch)
+        h = self.position(x @ self.lift.T).reshape(batch, self.channels, rows // self.patch, -1)
+        patterns = []
+        for channel, time in self.blocks:
+            if channel is not None:
+                update, pattern = channel(h.swapaxes(1, 2))
+                h = h + update.swapaxes(1, 2)
+                patterns.append(pattern)
+            update, pattern = time(h, self.position)
+            h = h + update
+            patterns.append(pattern)
+        steps = self.head(h.reshape(batch, self.channels, -1))  # [batch, channels, horizon]
+        answer = steps.swapaxes(1, 2).reshape(batch, 1, -1)
+        return np.broadcast_to(answer, (batch, rows, answer.shape[2])), patterns
+
+
+class AdapterStage:
+    """adapter(norm(attention(line))) for every line of a table of rows; the attention is that of both stages.
+
+    x [batch, lines, rows, d_model] -> the same, and the pattern [batch, lines n_heads, rows, rows]
+    """
+
+    def __init__(self, weights, name, d_model, d_adapter, attention):
+        self.attention = attention
+        self.norm = LayerNorm(weights, f"{name}.norm", d_model)
+        self.adapter = Ffn(weights, f"{name}.adapter", d_model, d_adapter, "gelu_erf")
+
+    def __call__(self, x, position=None):
+        batch, lines, rows, d_model = x.shape
+        mixed, pattern = self.attention(x.reshape(batch * lines, rows, d_model), full_mask(rows), position)
+        return self.adapter(self.norm(mixed)).reshape(x.shape), pattern.reshape(batch, -1, rows, rows)
+
+
 NETWORKS = {
     "paper_one_layer": PaperOneLayer,
     "paper_two_layer": PaperTwoLayer,
     "paper_set_keys": PaperSetKeys,
     "attention_stack": AttentionStack,
     "transformer": Transformer,
+    "csformer": Csformer,
 }
 
 

@@ -78,6 +78,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "data_text", format: Format::Binary, examples: data_texts, read: read_task, cases: 200 },
     Kind { name: "tokenizer", format: Format::Json, examples: tokenizers, read: read_task, cases: 300 },
     Kind { name: "data_recordings", format: Format::Binary, examples: data_recordings, read: read_task, cases: 200 },
+    Kind { name: "data_series", format: Format::Text, examples: data_series, read: read_task, cases: 200 },
     Kind { name: "arrays", format: Format::Safetensors, examples: arrays, read: read_arrays, cases: 400 },
     Kind { name: "adapter", format: Format::Json, examples: adapters, read: read_adapter, cases: 200 },
     Kind { name: "low_rank", format: Format::Safetensors, examples: low_rank_parts, read: read_adapter, cases: 200 },
@@ -153,12 +154,15 @@ const MODELS: &[&str] = &[
     "[model.paper_two_layer]\nd_model = 4\nn_heads = 2\n",
     "[model.paper_set_keys]\nd_model = 5\n",
     "[model.attention_stack]\nlayers = [{ map = \"token_wise\", rows = 9, width = 3, heads = [{ d_key = 2, d_value = 2 }], d_out = 2 }]\n",
+    "[model.csformer]\nd_model = 4\nn_layers = 1\nn_heads = 2\nd_adapter = 3\n",
 ];
 
 fn tiny(model: &str) -> String {
     // Models that see the whole sequence cannot be used if answers are in the input.
     let task = if model.contains("transformer") {
         "[task.icl_linear]\nd = 2\nn_points = 3\n"
+    } else if model.contains("csformer") {
+        "[task.relu_network]\nseq_len = 4\nd = 2\nd_hidden = 3\n"
     } else {
         "[task.truncated_linear]\nseq_len = 5\nd_in = 2\n"
     };
@@ -475,6 +479,16 @@ fn data_recordings() -> Vec<Example> {
     let files = [("samples", samples), ("table.csv", table.into()), (EXPERIMENT, experiment.into())];
     let files = files.map(|(name, bytes)| (name.to_owned(), bytes)).to_vec();
     (0..2).map(|changed| Example { files: files.clone(), changed }).collect()
+}
+
+/// A table of series to forecast, newest first, with gaps.
+fn data_series() -> Vec<Example> {
+    let line = |day: u32| format!("2024-01-{day:02},{},{},\n", day % 5, if day % 4 == 0 { "N/A" } else { "1.5" });
+    let table = "Date,a,b,\n".to_owned() + &(1..32).rev().map(line).collect::<String>();
+    let experiment = "[task.forecast]\npath = \"series.csv\"\nwindow = 4\nhorizon = 2\n\
+                      split = { validation = \"2024-01-20\", test = \"2024-01-25\" }\n[model.csformer]\n";
+    let files = [("series.csv", table), (EXPERIMENT, experiment.to_owned())];
+    vec![Example { files: files.map(|(name, text)| (name.to_owned(), text.into_bytes())).to_vec(), changed: 0 }]
 }
 
 /// Each of those trained on by a network of the same sizes as it was before anything changed.

@@ -13,6 +13,7 @@ mod datasets;
 mod exchange;
 mod file_task;
 mod finetune;
+mod forecast;
 mod harness;
 mod image;
 mod kept;

@@ -219,6 +219,27 @@ fn bidirectional_transformer_of_nothing_but_attention() {
     compare(WIDE_VECTORS, &format!("[model.transformer]\nd_model = 7\nn_layers = 2\nn_heads = 1\n{bare}"));
 }
 
+/// Forecasts of 3 series, 2 steps from 8.
+#[test]
+fn csformer() {
+    if !there_is("numpy") {
+        return;
+    }
+    let line = |at: u32| format!("{at},{},{},{}\n", at * at % 17, f64::from(at).sin(), at * 7 % 11);
+    let table = format!("time,a,b,c\n{}", (0..80).map(line).collect::<String>());
+    let task = "[task.forecast]\npath = \"series.csv\"\nwindow = 8\nhorizon = 2\n";
+    let model = |keys: &str| format!("[model.csformer]\nd_model = 6\nn_heads = 2\nd_adapter = 5\n{keys}\n");
+    let trained = |keys: &str| {
+        let lab = Lab::with(&format!("{task}{}{TRAIN}", model(keys)));
+        fs::write(lab.path("series.csv"), &table).unwrap();
+        lab.train("run", &[]).succeed();
+        Trained::saved_outputs(lab, "run")
+    };
+    trained("").agrees();
+    trained("patch = 2\nmix_channels = false\nfrom_last = true\nposition = \"sinusoidal\"").agrees();
+    trained("position = \"rope\"\nkernel = \"favor\"\npatch = 4").agrees_with_numpy();
+}
+
 /// Parts that have no PyTorch module: those of attention, and pooling heads.
 #[test]
 fn parts_of_attention() {

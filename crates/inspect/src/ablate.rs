@@ -1,7 +1,7 @@
 //! Ablation: the effect of replacing heads and layers of attention on the loss and on the task's metric.
 
 use burn::{module::Module, tensor::Device};
-use headway_model::{LayerTrace, Model, Replacement, weights};
+use headway_model::{LayerTrace, Model, Replacement, last_rows, weights};
 use headway_tasks::{Batch, Split};
 use serde::Serialize;
 
@@ -154,7 +154,7 @@ impl Setting<'_> {
     fn scores(&self, replacements: &[Replacement]) -> Vec<ExampleScore> {
         let of_batch = |batch: &Batch| {
             let input = loss::inputs(batch, self.device);
-            let prediction = self.model.forward_replacing(input, replacements); // [batch, seq_len, width]
+            let prediction = last_rows(self.model.forward_replacing(input, replacements), batch.asked()); // [batch, asked, width]
             let width = prediction.dims()[2];
             by_example(self.loss, batch, &weights::to_host(prediction), width, width)
         };

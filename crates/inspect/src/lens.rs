@@ -5,7 +5,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use headway_model::{Model, weights};
+use headway_model::{Model, last_rows, weights};
 use headway_plain::{Ridge, network::Matrix};
 use headway_tasks::{Batch, Split, Targets};
 use serde::Serialize;
@@ -112,7 +112,8 @@ pub fn lens(opened: &LoadedModel, examples: usize, device: &OpenDevice) -> Resul
         return Err(Error::Fault("the network has no layers"));
     };
     let layers = seen.hidden.iter().zip(&fitted.hidden).enumerate().map(|(layer, (state, other))| {
-        let own = (state.shape == last).then(|| judge.reading(&state.read_out(&model, &device.device), seen.width));
+        let own =
+            (state.shape == last).then(|| judge.reading(&state.read_out(&model, &test, &device.device), seen.width));
         let form = Form::of(&model, state.shape, seq_len);
         let affine = (form.width(state.shape) <= WIDEST).then(|| {
             let fitting =
@@ -151,7 +152,7 @@ fn note(shape: [usize; 2], last: [usize; 2], form: Form, has_affine: bool) -> Op
 struct States {
     /// Number of channels of a prediction.
     width: usize,
-    /// One per batch. `[batch, seq_len, width]`
+    /// One per batch. `[batch, asked, width]`
     prediction: Vec<Vec<f32>>,
     /// The state before the first layer, then the state after each layer.
     hidden: Vec<State>,
@@ -171,7 +172,7 @@ impl States {
         for batch in batches {
             let trace = model.forward_traced_without_prompt(loss::inputs(batch, device));
             seen.width = trace.output.dims()[2];
-            seen.prediction.push(weights::to_host(trace.output));
+            seen.prediction.push(weights::to_host(last_rows(trace.output, batch.asked())));
             let states = std::iter::once(trace.embedded).chain(trace.layers.into_iter().map(|layer| layer.hidden));
             for (index, state) in states.enumerate() {
                 let [_, rows, width] = state.dims();
@@ -186,15 +187,15 @@ impl States {
 }
 
 impl State {
-    /// The network's own head applied to this state, one per batch. `[batch, seq_len, width]`
-    fn read_out(&self, model: &Model, device: &Device) -> Vec<Vec<f32>> {
+    /// The network's own head applied to this state, one per batch. `[batch, asked, width]`
+    fn read_out(&self, model: &Model, batches: &[Batch], device: &Device) -> Vec<Vec<f32>> {
         let [rows, width] = self.shape;
-        let read = |values: &Vec<f32>| {
+        let read = |(values, batch): (&Vec<f32>, &Batch)| {
             let shape = [values.len() / (rows * width), rows, width];
             let state = Tensor::<3>::from_data(burn::tensor::TensorData::new(values.clone(), shape), device);
-            weights::to_host(model.read_out(state))
+            weights::to_host(last_rows(model.read_out(state), batch.asked()))
         };
-        self.values.iter().map(read).collect()
+        self.values.iter().zip(batches).map(read).collect()
     }
 
     fn row(&self, batch: usize, example: usize, row: usize) -> &[f32] {
@@ -231,16 +232,16 @@ impl Form {
     }
 }
 
-/// A scored position: indices of the batch, the example and the position in the sequence.
+/// A scored position: indices of the batch, the example and the position among those that have a target.
 type Place = (usize, usize, usize);
 
 /// Scored positions, grouped by the map that reads them.
 fn groups(batches: &[Batch], form: Form) -> Vec<Vec<Place>> {
-    let seq_len = batches.first().map_or(0, |batch| batch.dims.seq_len);
-    let mut groups = vec![Vec::new(); if form == Form::Row { 1 } else { seq_len }];
+    let asked = batches.first().map_or(0, Batch::asked);
+    let mut groups = vec![Vec::new(); if form == Form::Row { 1 } else { asked }];
     for (number, batch) in batches.iter().enumerate() {
         for (row, _) in batch.loss_mask.iter().enumerate().filter(|(_, scored)| **scored) {
-            let (example, position) = (row / seq_len, row % seq_len);
+            let (example, position) = (row / asked, row % asked);
             groups[if form == Form::Row { 0 } else { position }].push((number, example, position));
         }
     }
@@ -261,9 +262,9 @@ impl Fitting<'_> {
     fn affine(&self, judge: &Judge<'_>, state: &State) -> Option<Reading> {
         let d_out = self.batches.first()?.dims.d_out;
         let is_classes = matches!(self.batches.first()?.targets, Targets::Classes(_));
-        let seq_len = self.batches.first()?.dims.seq_len;
+        let asked = self.batches.first()?.asked();
         // For numbers one map is fitted to the targets and one to the prediction; for classes one map to the logits.
-        let mut read = judge.batches.iter().map(|batch| vec![0.0; batch.size * seq_len * d_out]).collect::<Vec<_>>();
+        let mut read = judge.batches.iter().map(|batch| vec![0.0; batch.size * asked * d_out]).collect::<Vec<_>>();
         let mut like_final = read.clone();
         let (here, there) = (groups(self.batches, self.form), groups(judge.batches, self.form));
         for (here, there) in here.iter().zip(&there).filter(|(_, there)| !there.is_empty()) {
@@ -276,7 +277,7 @@ impl Fitting<'_> {
             let here = here.as_slice();
             let y = Matrix::from_fn(here.len(), columns, |sample, column| {
                 let (batch, example, position) = here[sample];
-                let row = example * seq_len + position;
+                let row = example * asked + position;
                 let own = &self.prediction[batch][row * self.width..][..self.width];
                 match &self.batches[batch].targets {
                     Targets::Continuous(targets) if column >= d_out => f64::from(targets[row * d_out + column - d_out]),
@@ -288,7 +289,7 @@ impl Fitting<'_> {
             let ridge = Ridge::fit(&self.features(self.state, here), &y)?;
             let predicted = ridge.apply(&self.features(state, there));
             for (sample, &(batch, example, position)) in there.iter().enumerate() {
-                let place = (example * seq_len + position) * d_out;
+                let place = (example * asked + position) * d_out;
                 for column in 0..d_out {
                     like_final[batch][place + column] = predicted[(sample, column)] as f32;
                     let answer = if is_classes { column } else { d_out + column };
@@ -301,8 +302,10 @@ impl Fitting<'_> {
     }
 
     fn features(&self, state: &State, places: &[Place]) -> Matrix {
+        // The first of the rows with a target.
+        let first = self.batches.first().map_or(0, |batch| batch.dims.seq_len - batch.asked());
         let values = places.iter().flat_map(|&(batch, example, position)| match self.form {
-            Form::Row => state.row(batch, example, position),
+            Form::Row => state.row(batch, example, first + position),
             Form::AllRows => state.all_rows(batch, example),
         });
         Matrix::from_row_iterator(places.len(), self.form.width(state.shape), values.map(|value| f64::from(*value)))
@@ -315,7 +318,7 @@ struct Judge<'a> {
     batches: &'a [Batch],
     /// Number of channels of the network's output.
     width: usize,
-    /// The network's own prediction, one per batch. `[batch, seq_len, width]`
+    /// The network's own prediction, one per batch. `[batch, asked, width]`
     prediction: &'a [Vec<f32>],
 }
 

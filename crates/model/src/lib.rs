@@ -51,6 +51,7 @@ pub mod weights;
 pub use attention::{
     AttentionConfig, MultiHeadAttention,
     aware::AwareAttention,
+    axis::Axis,
     gate::{Gate, OutputGate},
     kernel::{AttentionKernel, Demand, Directions, FavorConfig, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec},
     position::{Hand, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme},
@@ -63,9 +64,10 @@ pub use config::{ConfigError, InputDims, IoDims};
 pub use embed::{Embed, Input};
 pub use erased::Erased;
 pub use family::{
-    AttentionStack, AttentionStackConfig, Block, Capability, Family, Heads, LayerRows, LayerShape, MODELS, Model,
-    ModelConfig, Network, Norm, PaperOneLayer, PaperOneLayerConfig, PaperSetKeys, PaperSetKeysConfig, PaperTwoLayer,
-    PaperTwoLayerConfig, Readout, Shape, StackLayer, StackMap, StackReadout, Transformer, TransformerConfig,
+    AttentionStack, AttentionStackConfig, Block, Capability, Csformer, CsformerBlock, CsformerConfig, Family, Heads,
+    LayerRows, LayerShape, MODELS, Model, ModelConfig, Network, Norm, PaperOneLayer, PaperOneLayerConfig, PaperSetKeys,
+    PaperSetKeysConfig, PaperTwoLayer, PaperTwoLayerConfig, Readout, Shape, StackLayer, StackMap, StackReadout, Stage,
+    Transformer, TransformerConfig,
 };
 pub use ffn::{Activation, Ffn, StateMixer};
 pub use headway_kernels::Precision;
@@ -76,4 +78,4 @@ pub use mask::Mask;
 pub use parameter::{Buffer, Matrix};
 pub use pool::{Pool, PoolKind, TensorPool, TensorPoolConfig};
 pub use registry::{Listed, RegisterError, Registered};
-pub use trace::{Kept, LayerTrace, Recorder, Replacement, Trace};
+pub use trace::{Kept, LayerTrace, Recorder, Replacement, Trace, last_rows};

@@ -2,6 +2,15 @@
 
 use burn::tensor::{Tensor, TensorData};
 
+/// The last `rows` rows of every sequence.
+///
+/// # Shapes
+/// x `[batch, at least rows, width]` -> `[batch, rows, width]`
+pub fn last_rows(x: Tensor<3>, rows: usize) -> Tensor<3> {
+    let there = x.dims()[1];
+    if there == rows { x } else { x.narrow(1, there - rows, rows) }
+}
+
 /// A record of one attention layer.
 #[derive(Clone, Debug)]
 pub struct LayerTrace {
@@ -64,6 +73,10 @@ impl Kept {
 pub struct Recorder<'a> {
     on: bool,
     replacements: &'a [Replacement],
+    /// Number of positions, from the last, of which the prediction is asked for; `None` for all.
+    asked: Option<usize>,
+    /// Number of groups of rows of each example within which the current layer attends apart; 0 and 1 for none.
+    groups: usize,
     /// Number of finished layers, and of heads seen in the current layer.
     passed: [usize; 2],
     embedded: Option<Tensor<3>>,
@@ -107,6 +120,44 @@ impl<'a> Recorder<'a> {
         [keys.clone(), values.clone()]
     }
 
+    pub(crate) fn asking(asked: usize) -> Self {
+        Self { asked: Some(asked), ..Self::default() }
+    }
+
+    /// The rows from which the prediction is read, of one row per position: those that are asked for.
+    pub fn asked(&self, x: Tensor<3>) -> Tensor<3> {
+        match self.asked {
+            Some(asked) => last_rows(x, asked),
+            None => x,
+        }
+    }
+
+    /// Whether the prediction is asked for at the last position alone.
+    pub fn asks_for_last(&self) -> bool {
+        self.asked == Some(1)
+    }
+
+    /// Runs attention in which every example is `groups` sequences, each of which attends within itself; they are recorded,
+    /// and replaced, as so many groups of heads.
+    pub(crate) fn grouped<T>(&mut self, groups: usize, run: impl FnOnce(&mut Self) -> T) -> T {
+        self.groups = groups;
+        let result = run(self);
+        self.groups = 0;
+        result
+    }
+
+    /// The heads of all groups of an example side by side.
+    ///
+    /// # Shapes
+    /// `[batch · groups, n_heads, rows, width]` -> `[batch, groups · n_heads, rows, width]`
+    fn by_example(&self, x: Tensor<4>) -> Tensor<4> {
+        let [sequences, n_heads, rows, width] = x.dims();
+        match self.groups {
+            0 | 1 => x,
+            groups => x.reshape([sequences / groups, groups * n_heads, rows, width]),
+        }
+    }
+
     /// Whether patterns are recorded.
     pub fn is_on(&self) -> bool {
         self.on
@@ -127,10 +178,10 @@ impl<'a> Recorder<'a> {
     /// Records patterns of heads in the current layer, after those already seen.
     pub fn pattern(&mut self, pattern: &Tensor<4>) {
         if self.on {
-            let seen = self.pattern.take();
+            let (seen, pattern) = (self.pattern.take(), self.by_example(pattern.clone()));
             self.pattern = Some(match seen {
-                Some(seen) => Tensor::cat(vec![seen, pattern.clone()], 1),
-                None => pattern.clone(),
+                Some(seen) => Tensor::cat(vec![seen, pattern], 1),
+                None => pattern,
             });
         }
     }
@@ -140,6 +191,8 @@ impl<'a> Recorder<'a> {
     /// # Shapes
     /// `[batch, n_heads, q_len, d_value]` -> the same
     pub fn mixture(&mut self, mixed: Tensor<4>) -> Tensor<4> {
+        let apart = mixed.dims();
+        let mixed = self.by_example(mixed);
         let [batch, n_heads, q_len, d_value] = mixed.dims();
         let [layer, first] = self.passed;
         self.passed[1] += n_heads;
@@ -152,12 +205,17 @@ impl<'a> Recorder<'a> {
         if self.on {
             self.mixtures.push(mixed.clone());
         }
-        mixed
+        if mixed.dims() == apart { mixed } else { mixed.reshape(apart) }
+    }
+
+    /// Finishes the current layer of a pass that is not recorded.
+    pub(crate) fn pass(&mut self) {
+        self.passed = [self.passed[0] + 1, 0];
     }
 
     /// Finishes the current layer.
     pub fn layer(&mut self, hidden: &Tensor<3>) {
-        self.passed = [self.passed[0] + 1, 0];
+        self.pass();
         if let Some(pattern) = self.pattern.take() {
             let mixtures = std::mem::take(&mut self.mixtures);
             self.layers.push(LayerTrace { pattern, mixtures, hidden: hidden.clone() });

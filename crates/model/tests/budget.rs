@@ -7,9 +7,9 @@ use std::sync::Mutex;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use headway_model::{
-    Activation, AttentionStackConfig, Budget, Heads, Input, InputDims, IoDims, KernelKind, Model, ModelConfig, Norm,
-    PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, Readout, StackLayer, StackMap,
-    StackReadout, StateMixer, TransformerConfig,
+    Activation, AttentionStackConfig, Budget, CsformerConfig, Family, Heads, Input, InputDims, IoDims, KernelKind,
+    Model, ModelConfig, Norm, PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PositionKind, Readout,
+    StackLayer, StackMap, StackReadout, StateMixer, TransformerConfig,
     weights::{Trained, collect, count},
 };
 use headway_testkit::{memory, numbers};
@@ -69,6 +69,10 @@ fn configs(seq_len: usize) -> Vec<(ModelConfig, IoDims)> {
         (two_layer(32, 8, 0), vectors.clone()),
         (two_layer(40, 4, 13), vectors.clone()),
     ]);
+    let forecasts = IoDims::continuous(seq_len, D_IN, 2 * D_IN);
+    configs.extend(
+        CsformerConfig::default().examples(&forecasts, 5).into_iter().map(|config| (config, forecasts.clone())),
+    );
     for readout in [StackReadout::Affine, StackReadout::Softmax { width: 531, d_value: 4 }] {
         let token_wise = StackLayer {
             map: StackMap::TokenWise,

@@ -36,18 +36,27 @@ pub(crate) const MOST_NUMBERS: usize = 1 << 20;
 pub(crate) const LARGEST_VOCABULARY: usize = 1 << 24;
 
 impl TaskDims {
-    /// A problem with sizes so large that they must be typing errors; `None` for others.
-    pub(crate) fn problem(&self) -> Option<TaskError> {
-        let (width, vocab) = match self.input {
-            TaskInput::Continuous { d_in } => (d_in.saturating_add(self.d_out), 0),
+    /// A problem with sizes so large that they must be typing errors; `None` for others. The last `asked` positions have
+    /// targets.
+    pub(crate) fn problem(&self, asked: usize) -> Option<TaskError> {
+        let (d_in, d_out, vocab) = match self.input {
+            TaskInput::Continuous { d_in } => (d_in, self.d_out, 0),
             // One token in, one class out.
-            TaskInput::Tokens { vocab } => (2, vocab),
+            TaskInput::Tokens { vocab } => (1, 1, vocab),
         };
         let seq_len = self.seq_len;
-        let problem = if seq_len.saturating_mul(width) > MOST_NUMBERS {
-            format!(
-                "{seq_len} positions of {width} numbers, in and out, are too many; give {MOST_NUMBERS} numbers at most"
-            )
+        let [numbers_in, numbers_out] = [seq_len.saturating_mul(d_in), asked.saturating_mul(d_out)];
+        let problem = if numbers_in.saturating_add(numbers_out) > MOST_NUMBERS {
+            let width = d_in.saturating_add(d_out);
+            if asked == seq_len {
+                format!(
+                    "{seq_len} positions of {width} numbers, in and out, are too many; give {MOST_NUMBERS} numbers at most"
+                )
+            } else {
+                format!(
+                    "{numbers_in} numbers in and {numbers_out} out are too many; give {MOST_NUMBERS} numbers at most"
+                )
+            }
         } else if vocab > LARGEST_VOCABULARY {
             format!("{vocab} tokens are too many; give {LARGEST_VOCABULARY} or fewer")
         } else {
@@ -123,17 +132,18 @@ impl Targets {
     }
 }
 
-/// One example: inputs, targets, scored positions and their slices.
+/// One example: inputs, targets, scored positions and their slices. Targets, mask and slices are of its last `asked`
+/// positions: of all, or where large targets belong to the end of a sequence alone, of fewer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
     /// `[seq_len, d_in]` or `[seq_len]`
     pub inputs: Inputs,
-    /// `[seq_len, d_out]` or `[seq_len]`; zero at positions that are not scored. NaN where one of several numbers of a
+    /// `[asked, d_out]` or `[asked]`; zero at positions that are not scored. NaN where one of several numbers of a
     /// scored position is not asked for.
     pub targets: Targets,
-    /// Whether a position counts in the loss and the scores. `[seq_len]`
+    /// Whether a position counts in the loss and the scores. `[asked]`
     pub loss_mask: Vec<bool>,
-    /// The slice that a position belongs to, as an index into [`Task::slices`](crate::Task::slices). `[seq_len]`
+    /// The slice that a position belongs to, as an index into [`Task::slices`](crate::Task::slices). `[asked]`
     pub slices: Vec<Option<u32>>,
 }
 
@@ -146,11 +156,11 @@ pub struct Batch {
     pub dims: TaskDims,
     /// `[batch, seq_len, d_in]` or `[batch, seq_len]`
     pub inputs: Inputs,
-    /// `[batch, seq_len, d_out]` or `[batch, seq_len]`
+    /// `[batch, asked, d_out]` or `[batch, asked]`
     pub targets: Targets,
-    /// Whether a position counts in the loss and the scores. `[batch, seq_len]`
+    /// Whether a position counts in the loss and the scores. `[batch, asked]`
     pub loss_mask: Vec<bool>,
-    /// The slice that a position belongs to, as an index into [`Task::slices`](crate::Task::slices). `[batch, seq_len]`
+    /// The slice that a position belongs to, as an index into [`Task::slices`](crate::Task::slices). `[batch, asked]`
     pub slices: Vec<Option<u32>>,
     /// For each target channel, how many of the data's own units a scaled difference of 1 is: the deviations of
     /// [`Task::scale`](crate::Task::scale). Empty if there is no scale. `[d_out]`
@@ -171,6 +181,12 @@ impl Batch {
         let mut batch =
             Self { size: 0, dims, inputs, targets, loss_mask: Vec::new(), slices: Vec::new(), units: Vec::new() };
         for example in examples {
+            let asked = example.loss_mask.len();
+            let len = match (&example.inputs, dims.input) {
+                (Inputs::Continuous(one), TaskInput::Continuous { d_in }) => one.len() / d_in,
+                (Inputs::Continuous(one), TaskInput::Tokens { .. }) => one.len(),
+                (Inputs::Tokens(one), _) => one.len(),
+            };
             match (&mut batch.inputs, example.inputs) {
                 (Inputs::Continuous(all), Inputs::Continuous(one)) => all.extend(one),
                 (Inputs::Tokens(all), Inputs::Tokens(one)) => all.extend(one),
@@ -185,9 +201,14 @@ impl Batch {
             }
             // The first example determines the length.
             if batch.size == 0 {
-                batch.dims.seq_len = example.loss_mask.len();
+                batch.dims.seq_len = len;
             }
-            assert_eq!(example.loss_mask.len(), batch.dims.seq_len, "all examples of a batch are equally long");
+            assert_eq!(len, batch.dims.seq_len, "all examples of a batch are equally long");
+            assert_eq!(
+                asked * batch.size,
+                batch.loss_mask.len(),
+                "all examples of a batch are asked at as many positions"
+            );
             batch.loss_mask.extend(example.loss_mask);
             batch.slices.extend(example.slices);
             batch.size += 1;
@@ -197,6 +218,11 @@ impl Batch {
 }
 
 impl Batch {
+    /// Number of positions of each example, from its last, that have a target.
+    pub fn asked(&self) -> usize {
+        self.loss_mask.len() / self.size.max(1)
+    }
+
     /// How many numbers of the scored position in a row have no target; none of a class.
     pub fn missing(&self, row: usize) -> usize {
         match &self.targets {

@@ -13,6 +13,7 @@ pub mod expression;
 pub mod fasta;
 pub mod file;
 mod files;
+pub mod forecast;
 mod gunzip;
 pub mod icl;
 pub mod idx;

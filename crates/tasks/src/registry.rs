@@ -13,7 +13,7 @@ use crate::{
     error::TaskError,
     file,
     files::Files,
-    icl, image, language, proteins, recall,
+    forecast, icl, image, language, proteins, recall,
     registered::{self, Entry, Listed, RegisterError, RegisteredTask},
     robust_mean,
     seed::{Seed, Stream},
@@ -167,6 +167,8 @@ tasks! {
         "your own data: inputs and targets from a .csv or .npz file, or from .npy files";
     "language" = Language(language::LanguageConfig),
         "the next character, byte or byte pair of a text, at every position";
+    "forecast" = Forecast(forecast::ForecastConfig),
+        "the next steps of several series of a .csv file, from a window of those before";
     "proteins" = Proteins(proteins::ProteinsConfig),
         "hidden residues of proteins, given the others; or the next residue";
     "image" = Image(image::ImageConfig),
@@ -203,7 +205,7 @@ impl TaskConfig {
     /// Problems of the config, each with the key to change; empty if the task can be opened.
     pub fn validate(&self) -> Vec<TaskError> {
         let dims = self.spec().dims();
-        match dims.problem() {
+        match dims.problem(self.spec().asked()) {
             // A task of that size is not examined further.
             Some(problem) => vec![problem],
             None => self.spec().validate(),
@@ -283,6 +285,25 @@ impl TaskConfig {
     /// may see all others. The config must be valid.
     pub fn answers_ahead(&self) -> Option<&'static str> {
         self.spec().answers_ahead()
+    }
+
+    /// Number of positions of an example, from the last, that have a target.
+    pub fn asked(&self) -> usize {
+        self.spec().asked()
+    }
+
+    /// The newest window of a table with the columns of a task that forecasts, row-major, in the units of the data; `None` for
+    /// others. The config must be settled.
+    ///
+    /// # Errors
+    /// A sentence about what is wrong with the table.
+    pub fn newest(&self, table: &[u8]) -> Option<Result<Vec<f32>, String>> {
+        self.spec().newest(table)
+    }
+
+    /// Whether an answer to a whole sequence counts from the last numbers of its input.
+    pub fn answers_count_from_last(&self) -> bool {
+        self.spec().answers_count_from_last()
     }
 
     /// Index of the first training batch with full-size examples, if training starts with smaller ones. Such a task

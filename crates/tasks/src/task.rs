@@ -231,6 +231,22 @@ pub trait TaskSpec {
         None
     }
 
+    /// Number of positions of an example, from the last, that have a target. Default: all.
+    fn asked(&self) -> usize {
+        self.dims().seq_len
+    }
+
+    /// The newest window of a table with the task's columns, row-major, in the units of the data, for tasks that forecast;
+    /// `None` for others.
+    fn newest(&self, _table: &[u8]) -> Option<Result<Vec<f32>, String>> {
+        None
+    }
+
+    /// Whether an answer `[horizon, width]` counts from the last `width` numbers of the input.
+    fn answers_count_from_last(&self) -> bool {
+        false
+    }
+
     /// Index of the first training batch with full-size examples, if training starts with smaller ones.
     fn curriculum_end(&self) -> Option<u64> {
         None

@@ -303,13 +303,13 @@ impl Doubter {
     /// Adds a batch with the network's prediction.
     ///
     /// # Shapes
-    /// prediction `[batch, seq_len, width]`, row-major
+    /// prediction `[batch, asked, width]`, row-major
     pub fn add(&mut self, batch: &Batch, prediction: &[f32], width: usize) {
         if let Some(best) = &self.best {
             self.lead.add(batch, prediction, width, &best.predict(batch));
         }
         let d_out = batch.dims.d_out;
-        let all_alike = || vec![0.0; batch.size * batch.dims.seq_len * d_out];
+        let all_alike = || vec![0.0; batch.loss_mask.len() * d_out];
         let of_mean = self.mean.as_ref().map_or_else(all_alike, |mean| mean.predict(batch));
         self.of_mean.add(batch, &of_mean, d_out, width);
     }
@@ -326,9 +326,9 @@ impl Doubter {
     }
 }
 
-/// Output of a model for a batch, `[batch, seq_len, width]`, and its width.
+/// Output of a model where a batch has targets, `[batch, asked, width]`, and its width.
 fn answers(model: &Model, batch: &Batch, device: &Device) -> (Vec<f32>, usize) {
-    let prediction = model.forward(loss::inputs(batch, device)); // [batch, seq_len, width]
+    let prediction = model.forward_last(loss::inputs(batch, device), batch.asked()); // [batch, asked, width]
     let width = prediction.dims()[2];
     (weights::to_host(prediction), width)
 }

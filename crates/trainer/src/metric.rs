@@ -70,9 +70,9 @@ impl Scores {
     /// Adds a batch. A prediction narrower than the network's is padded with zeros, as classical predictors intend.
     ///
     /// # Shapes
-    /// prediction `[batch, seq_len, width]`, row-major; `model_width` is the width of the network's output
+    /// prediction `[batch, asked, width]`, row-major; `model_width` is the width of the network's output
     pub fn add(&mut self, batch: &Batch, prediction: &[f32], width: usize, model_width: usize) {
-        let seq_len = batch.dims.seq_len;
+        let asked = batch.asked();
         let mut example = vec![Mean::default(); self.slices.len()];
         for (row, prediction) in prediction.chunks_exact(width).enumerate() {
             if batch.loss_mask[row] {
@@ -93,7 +93,7 @@ impl Scores {
                     example[slice as usize].add_weighted(metric, share);
                 }
             }
-            if (row + 1).is_multiple_of(seq_len) {
+            if (row + 1).is_multiple_of(asked) {
                 for (mean, all) in example.iter_mut().zip(&mut self.per_example) {
                     std::mem::take(mean).get().into_iter().for_each(|value| all.add(value));
                 }
@@ -160,9 +160,9 @@ impl Lead {
     /// Adds a batch with the network's prediction and the best possible prediction.
     ///
     /// # Shapes
-    /// prediction `[batch, seq_len, width]`, best `[batch, seq_len, d_out]`, row-major
+    /// prediction `[batch, asked, width]`, best `[batch, asked, d_out]`, row-major
     pub fn add(&mut self, batch: &Batch, prediction: &[f32], width: usize, best: &[f32]) {
-        let (seq_len, d_out) = (batch.dims.seq_len, batch.dims.d_out);
+        let (asked, d_out) = (batch.asked(), batch.dims.d_out);
         self.classes = matches!(batch.targets, Targets::Classes(_));
         let mut example = vec![[Mean::default(); 3]; self.scores.len()];
         let rows = prediction.chunks_exact(width).zip(best.chunks_exact(d_out));
@@ -192,7 +192,7 @@ impl Lead {
                     example[at].iter_mut().zip(values).for_each(|(mean, value)| mean.add(value));
                 }
             }
-            if (row + 1).is_multiple_of(seq_len) {
+            if (row + 1).is_multiple_of(asked) {
                 for (of_example, all) in example.iter_mut().flatten().zip(self.scores.iter_mut().flatten()) {
                     std::mem::take(of_example).get().into_iter().for_each(|value| all.add(value));
                 }
@@ -286,11 +286,11 @@ pub fn by_example(
     width: usize,
     model_width: usize,
 ) -> Vec<ExampleScore> {
-    let seq_len = batch.dims.seq_len;
+    let asked = batch.asked();
     let example = |(example, prediction): (usize, &[f32])| {
         let (mut losses, mut metric) = (Mean::default(), Mean::default());
         for (at, prediction) in prediction.chunks_exact(width).enumerate() {
-            let row = example * seq_len + at;
+            let row = example * asked + at;
             if batch.loss_mask[row] {
                 let value = score(loss, batch, row, prediction, model_width, &mut losses);
                 metric.add_weighted(value, batch.share(row));
@@ -299,7 +299,7 @@ pub fn by_example(
         let pair = |mean: Mean| (mean.sum, mean.count);
         ExampleScore { loss: pair(losses), metric: pair(metric) }
     };
-    prediction.chunks_exact(seq_len * width).enumerate().map(example).collect()
+    prediction.chunks_exact(asked * width).enumerate().map(example).collect()
 }
 
 /// Name of the metric besides the loss: `accuracy` for classes, else `mse`.

@@ -69,8 +69,8 @@ impl Resident {
     /// The fixed training set of a source on a device.
     fn place(source: &Source, device: &Device) -> Self {
         let set = source.fit_set();
-        let seq_len = set.dims.seq_len;
-        let counts = (0..set.size).map(|example| counts(&set, example * seq_len..(example + 1) * seq_len)).collect();
+        let asked = set.asked();
+        let counts = (0..set.size).map(|example| counts(&set, example * asked..(example + 1) * asked)).collect();
         Self { all: OnDevice::new(&set, device), counts }
     }
 

@@ -14,9 +14,9 @@ pub struct OnDevice {
     layout: Layout,
     input: Input,
     target: Target,
-    /// 1 where a position is scored, else 0; `None` if all are. `[batch, seq_len, 1]`
+    /// 1 where a position is scored, else 0; `None` if all are. `[batch, asked, 1]`
     weight: Option<Tensor<3>>,
-    /// 1 where a number of a position has a target, else 0; `None` if all have. `[batch, seq_len, d_out]`
+    /// 1 where a number of a position has a target, else 0; `None` if all have. `[batch, asked, d_out]`
     known: Option<Tensor<3>>,
 }
 
@@ -25,6 +25,7 @@ pub struct OnDevice {
 pub struct Layout {
     size: usize,
     dims: TaskDims,
+    asked: usize,
     classes: bool,
     scored: usize,
     missing: usize,
@@ -33,9 +34,9 @@ pub struct Layout {
 /// What is to be predicted.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
-    /// Numbers. `[batch, seq_len, d_out]`
+    /// Numbers. `[batch, asked, d_out]`
     Continuous(Tensor<3>),
-    /// Classes. `[batch, seq_len, 1]`
+    /// Classes. `[batch, asked, 1]`
     Classes(Tensor<3, Int>),
 }
 
@@ -44,7 +45,7 @@ impl Layout {
     pub fn of(batch: &Batch) -> Self {
         let [scored, missing] = counts(batch, 0..batch.loss_mask.len());
         let classes = matches!(batch.targets, Targets::Classes(_));
-        Self { size: batch.size, dims: batch.dims, classes, scored, missing }
+        Self { size: batch.size, dims: batch.dims, asked: batch.asked(), classes, scored, missing }
     }
 
     /// Number of positions that are scored.
@@ -65,11 +66,12 @@ impl Layout {
 
     /// Whether some positions count and others do not.
     fn has_weight(&self) -> bool {
-        self.scored < self.size * self.dims.seq_len
+        self.scored < self.size * self.asked
     }
 
-    fn rows(&self) -> [usize; 2] {
-        [self.size, self.dims.seq_len]
+    /// Number of positions of each example, from its last, that have a target.
+    pub fn asked(&self) -> usize {
+        self.asked
     }
 
     /// That of `size` examples of a set which is laid out so, with these numbers of scored positions and missing numbers.
@@ -82,15 +84,15 @@ impl OnDevice {
     /// A batch on a device.
     pub fn new(batch: &Batch, device: &Device) -> Self {
         let (layout, device) = (Layout::of(batch), device.clone().inner());
-        let [n, seq_len] = layout.rows();
+        let (n, asked) = (layout.size, layout.asked);
         let target = match &batch.targets {
             Targets::Continuous(targets) => {
-                Target::Continuous(dense(known_or_zero(targets), [n, seq_len, batch.dims.d_out], &device))
+                Target::Continuous(dense(known_or_zero(targets), [n, asked, batch.dims.d_out], &device))
             }
-            Targets::Classes(classes) => Target::Classes(dense(ids(classes), [n, seq_len, 1], &device)),
+            Targets::Classes(classes) => Target::Classes(dense(ids(classes), [n, asked, 1], &device)),
         };
-        let weight = layout.has_weight().then(|| dense(weights(batch), [n, seq_len, 1], &device));
-        let known = (layout.missing > 0).then(|| dense(known(batch), [n, seq_len, batch.dims.d_out], &device));
+        let weight = layout.has_weight().then(|| dense(weights(batch), [n, asked, 1], &device));
+        let known = (layout.missing > 0).then(|| dense(known(batch), [n, asked, batch.dims.d_out], &device));
         Self { layout, input: input(&batch.inputs, n, batch.dims, &device), target, weight, known }
     }
 

@@ -89,7 +89,7 @@ impl TrainableModel {
     }
 
     fn batch_loss(&self, batch: &OnDevice) -> Tensor<1> {
-        self.loss.forward(self.model.forward(batch.input()), batch)
+        self.loss.forward(self.model.forward_last(batch.input(), batch.layout().asked()), batch)
     }
 
     /// The loss of a micro-batch, and its gradient times `share`, the micro-batch's share of the scored positions of an

@@ -113,6 +113,10 @@ mod every_network {
                 vec![on(vectors, "[model.paper_two_layer]\nd_model = 6\nn_heads = 2\nn_anchors = 2\n")]
             }
             "paper_set_keys" => vec![on(vectors, "[model.paper_set_keys]\nd_model = 6\nn_anchors = 2\n")],
+            "csformer" => {
+                let task = "[task.relu_network]\nseq_len = 6\nd = 2\nd_hidden = 5\n";
+                vec![on(task, "[model.csformer]\nd_model = 6\nn_heads = 2\nn_layers = 1\nd_adapter = 5\npatch = 2\n")]
+            }
             "attention_stack" => {
                 let first = "{ map = \"token_wise\", rows = 11, width = 7, queries = 6, keys = 9, d_out = 4, heads = [{ count = 3, d_key = 2, \
                              d_value = 4 }, { d_key = 5, d_value = 1 }] }";

@@ -1,6 +1,7 @@
 //! Multi-head attention as parts: projections, steps on queries and keys (norm, rotation), an attention kernel, a gate, output.
 
 pub mod aware;
+pub mod axis;
 pub mod gate;
 pub mod kernel;
 pub mod place;

@@ -4,6 +4,7 @@
 //! config as a [`Family`]. Outside the folder, this crate names the family only here and in what `lib.rs` exports.
 
 mod attention_stack;
+mod csformer;
 mod paper_one_layer;
 mod paper_set_keys;
 mod paper_two_layer;
@@ -22,10 +23,11 @@ use crate::{
     parameters::{Key, Keys, Rule, keys_of},
     plain::{NoPlainForm, Parameters},
     registry::open_list,
-    trace::{Kept, LayerTrace, Recorder, Replacement, Trace},
+    trace::{Kept, LayerTrace, Recorder, Replacement, Trace, last_rows},
 };
 
 pub use attention_stack::{AttentionStack, AttentionStackConfig, Heads, StackLayer, StackMap, StackReadout};
+pub use csformer::{Csformer, CsformerBlock, CsformerConfig, Stage};
 pub use paper_one_layer::{PaperOneLayer, PaperOneLayerConfig, Readout};
 pub use paper_set_keys::{PaperSetKeys, PaperSetKeysConfig};
 pub use paper_two_layer::{PaperTwoLayer, PaperTwoLayerConfig};
@@ -238,6 +240,7 @@ open_list! {
     "paper_set_keys" = PaperSetKeys(PaperSetKeysConfig) => PaperSetKeys, "the model of the paper's attention maps: one head with set interpolation points in keys and values";
     "attention_stack" = AttentionStack(AttentionStackConfig) => AttentionStack, "attention layers of any sizes, each after its own affine map: the form of the theorems";
     "transformer" = Transformer(TransformerConfig) => Transformer, "a stack of blocks: attention-only, or with a feed-forward network by one field";
+    "csformer" = Csformer(CsformerConfig) => Csformer, "forecasts of several series: attention over channels and over time with the same weights";
 }
 
 impl ModelConfig {
@@ -393,6 +396,17 @@ impl Model {
         let output = self.network().run(input, &mut Recorder::keeping(kept));
         kept.add(output.dims()[1]);
         output
+    }
+
+    /// [`Model::forward`] at the last `asked` positions alone, for less where the prediction is read row by row.
+    ///
+    /// # Shapes
+    /// as [`Model::forward`], but `[batch, asked, d_out]`
+    ///
+    /// # Panics
+    /// as [`Model::forward`]
+    pub fn forward_last(&self, input: Input, asked: usize) -> Tensor<3> {
+        last_rows(self.network().run(input, &mut Recorder::asking(asked)), asked)
     }
 
     /// [`Model::forward`] together with hidden states and patterns of all layers.

@@ -72,7 +72,7 @@ impl Scores {
         let predictions: Vec<Vec<f32>> = batches
             .iter()
             .map(|batch| {
-                let prediction = model.forward(loss::inputs(batch, device)); // [batch, seq_len, width]
+                let prediction = model.forward_last(loss::inputs(batch, device), batch.asked()); // [batch, asked, width]
                 width = prediction.dims()[2];
                 weights::to_host(prediction)
             })
@@ -161,5 +161,5 @@ fn intervals(examples: &[(f64, BTreeMap<String, f64>)]) -> BTreeMap<String, Scor
 
 /// One example of a batch, as a batch of its own, without slices.
 fn example(batch: &Batch, at: usize) -> Batch {
-    Batch { slices: vec![None; batch.dims.seq_len], ..batch.part(at..at + 1) }
+    Batch { slices: vec![None; batch.asked()], ..batch.part(at..at + 1) }
 }

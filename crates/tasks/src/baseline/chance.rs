@@ -23,7 +23,7 @@ impl Baseline for Chance {
 
     fn predict(&self, batch: &Batch) -> Vec<f32> {
         let position = equal_logits(batch.dims.d_out, |class| self.possible.contains(&class));
-        position.repeat(batch.size * batch.dims.seq_len)
+        position.repeat(batch.loss_mask.len())
     }
 }
 

@@ -7,7 +7,7 @@ use crate::batch::Batch;
 /// not count. Its squared error is the variance of the target.
 #[derive(Default)]
 pub struct Mean {
-    /// `[seq_len, d_out]`; empty until fitted.
+    /// `[asked, d_out]`; empty until fitted.
     means: Vec<f64>,
 }
 
@@ -17,7 +17,7 @@ impl Baseline for Mean {
     }
 
     fn fit(&mut self, train: &Batch) {
-        let mut sums = vec![(0.0, 0_usize); train.dims.seq_len * train.dims.d_out];
+        let mut sums = vec![(0.0, 0_usize); train.asked() * train.dims.d_out];
         for example in train.targets.continuous().chunks_exact(sums.len()) {
             let places = sums.iter_mut().zip(example).filter(|(_, target)| !target.is_nan());
             places.for_each(|((sum, count), &target)| (*sum, *count) = (*sum + f64::from(target), *count + 1));
@@ -26,7 +26,7 @@ impl Baseline for Mean {
     }
 
     fn predict(&self, batch: &Batch) -> Vec<f32> {
-        assert_eq!(self.means.len(), batch.dims.seq_len * batch.dims.d_out, "fit to examples of these sizes first");
+        assert_eq!(self.means.len(), batch.asked() * batch.dims.d_out, "fit to examples of these sizes first");
         let example: Vec<f32> = self.means.iter().map(|&mean| mean as f32).collect();
         example.repeat(batch.size)
     }

@@ -5,6 +5,7 @@ pub mod agents;
 pub mod averaging;
 pub mod chance;
 pub mod flattened;
+pub mod forecast;
 pub mod geometric_median;
 pub mod gradient_descent;
 pub mod in_context;
@@ -53,7 +54,7 @@ pub trait Baseline: Send {
     /// Predictions, row-major; logits if targets are classes. Values at positions that are not scored are arbitrary.
     ///
     /// # Shapes
-    /// result `[batch, seq_len, d_out]`
+    /// result `[batch, asked, d_out]`, see [`Batch::asked`]
     ///
     /// # Panics
     /// If a predictor that must be fitted was not, or was fitted to other sizes.

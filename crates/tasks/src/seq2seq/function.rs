@@ -359,7 +359,7 @@ impl Function {
         let FunctionConfig { seq_len, d_in, ref outputs, ref table, domain } = *config;
         let sizes = [TaskError::below("seq_len", seq_len, 1), TaskError::below("d_in", d_in, 1), domain.problem()];
         let mut problems: Vec<TaskError> = sizes.into_iter().flatten().collect();
-        if let Some(problem) = config.dims().problem() {
+        if let Some(problem) = config.dims().problem(config.dims().seq_len) {
             // A function of that size is not tested further.
             return Err(vec![TaskError::Key { key: "seq_len", problem: problem.into_parts().1 }]);
         }

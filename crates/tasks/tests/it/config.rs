@@ -107,6 +107,8 @@ fn sizes_that_make_no_sense_are_refused_by_key() {
         ("[activity]\nseq_len = 0\ntrain_stride = 0\nunit = 0", vec!["samples", "seq_len", "train_stride", "unit"]),
         ("[proteins]\nseq_len = 0\nrate = 1.0\ntest = []", vec!["path", "test", "seq_len", "rate"]),
         ("[proteins]\ntest = [\"valid\"]\nrate = nan", vec!["path", "test", "rate"]),
+        ("[forecast]\nwindow = 0\nhorizon = 0\nstride = 0\npatch = 0", vec!["window", "horizon", "patch", "stride"]),
+        ("[forecast]\npatch = 5\nperiod = 97\nsplit = [1.0, 0.0, 0.0]", vec!["path", "patch", "period", "split"]),
         ("[icl_sparse]\nn_nonzero = 0", vec!["n_nonzero"]),
         ("[icl_sparse]\ncurriculum.d_start = 2", vec!["n_nonzero"]),
         ("[icl_relu]\nd_hidden = 0", vec!["d_hidden"]),

@@ -5,6 +5,7 @@ mod byte_pairs;
 mod config;
 mod curriculum;
 mod families;
+mod forecast;
 mod function;
 mod given;
 mod icl;

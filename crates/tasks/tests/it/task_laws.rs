@@ -12,6 +12,11 @@ fn every_task() -> impl Iterator<Item = TaskConfig> {
         assert_eq!(config.name(), name);
         match &mut config {
             TaskConfig::File(file) => file.path = TABLE.into(),
+            TaskConfig::Forecast(forecast) => {
+                forecast.path = TABLE.into();
+                forecast.columns = ["inputs", "targets"].map(str::to_owned).into();
+                (forecast.window, forecast.patch, forecast.horizon, forecast.period) = (12, 3, 5, Some(4));
+            }
             TaskConfig::Image(image) => image.train = PICTURES.into(),
             TaskConfig::Language(language) => {
                 for texts in [&mut language.train, &mut language.validation, &mut language.test] {

@@ -35,9 +35,15 @@ pub fn all(family: &dyn Family) {
     }
 }
 
-/// Configs with data that they accept: vectors with several outputs, vectors with one output, and tokens.
+/// Configs with data that they accept: vectors with several outputs, vectors with one output, tokens, and vectors with two outputs for every
+/// input.
 pub fn cases(examples: impl Fn(&IoDims) -> Vec<ModelConfig>) -> Vec<(ModelConfig, IoDims)> {
-    let data = [IoDims::continuous(11, 7, 17), IoDims::continuous(11, 7, 1), IoDims::tokens(11, 23)];
+    let data = [
+        IoDims::continuous(11, 7, 17),
+        IoDims::continuous(11, 7, 1),
+        IoDims::tokens(11, 23),
+        IoDims::continuous(11, 7, 14),
+    ];
     let mut cases: Vec<(ModelConfig, IoDims)> = Vec::new();
     for dims in data {
         for config in examples(&dims).into_iter().filter(|config| config.validate(&dims).is_empty()) {

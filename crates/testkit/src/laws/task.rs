@@ -34,15 +34,16 @@ fn batch(task: &dyn Task, split: Split, size: u64) -> Batch {
 /// Whether the input at a position is the answer that another position must predict.
 fn is_answer(batch: &Batch, example: usize, position: usize, ahead: usize) -> bool {
     let seq_len = batch.dims.seq_len;
-    let [asked, there] = [position, position + ahead].map(|position| example * seq_len + position);
+    let there = example * seq_len + position + ahead;
+    let asked = example * batch.asked() + position - (seq_len - batch.asked());
     match (&batch.inputs, &batch.targets) {
         (Inputs::Tokens(ids), Targets::Classes(classes)) => ids[there] == classes[asked],
         // The sign of y must be predicted where y itself is shown.
         (Inputs::Continuous(x), Targets::Classes(classes)) => {
-            u32::from(x[there * (x.len() / batch.loss_mask.len())] > 0.0) == classes[asked]
+            u32::from(x[there * (x.len() / (batch.size * seq_len))] > 0.0) == classes[asked]
         }
         (Inputs::Continuous(x), Targets::Continuous(y)) => {
-            x[there * (x.len() / batch.loss_mask.len())].to_bits() == y[asked * batch.dims.d_out].to_bits()
+            x[there * (x.len() / (batch.size * seq_len))].to_bits() == y[asked * batch.dims.d_out].to_bits()
         }
         (Inputs::Tokens(_), Targets::Continuous(_)) => unreachable!("no task asks for the number of a token"),
     }
@@ -72,7 +73,7 @@ pub fn examples_have_the_sizes_that_dims_name(config: &TaskConfig, files: &Files
     }
     match &example.targets {
         Targets::Continuous(values) => {
-            assert_eq!(values.len(), dims.seq_len * dims.d_out, "{name}");
+            assert_eq!(values.len(), example.loss_mask.len() * dims.d_out, "{name}");
             // A number that is not asked for stands beside one that is.
             let is_sound =
                 |row: &[f32]| row.iter().any(|value| value.is_finite()) && !row.iter().any(|x| x.is_infinite());
@@ -80,11 +81,12 @@ pub fn examples_have_the_sizes_that_dims_name(config: &TaskConfig, files: &Files
             assert!(values.iter().any(|&value| value != 0.0), "{name}: every target is zero");
         }
         Targets::Classes(classes) => {
-            assert_eq!(classes.len(), dims.seq_len, "{name}");
+            assert_eq!(classes.len(), example.loss_mask.len(), "{name}");
             assert!(classes.iter().all(|&class| (class as usize) < dims.d_out), "{name}");
         }
     }
-    assert_eq!(example.loss_mask.len(), dims.seq_len, "{name}");
+    assert_eq!(example.loss_mask.len(), config.asked(), "{name}");
+    assert!(config.asked() <= dims.seq_len, "{name}");
     assert!(example.loss_mask.contains(&true), "{name}: nothing is scored");
 }
 
@@ -156,7 +158,7 @@ pub fn baselines_predict_a_finite_value_for_everything(config: &TaskConfig, file
         baseline.fit(&train);
         let predictions = baseline.predict(&test);
         let d_out = task.dims().d_out;
-        assert_eq!(predictions.len(), 3 * task.dims().seq_len * d_out, "{name}: {}", baseline.name());
+        assert_eq!(predictions.len(), 3 * config.asked() * d_out, "{name}: {}", baseline.name());
         assert!(predictions.iter().all(|value| value.is_finite()), "{name}: {}", baseline.name());
         names.push(baseline.name());
     }
@@ -187,10 +189,12 @@ pub fn answers_further_on_in_the_input_are_told(config: &TaskConfig, files: &Fil
     let seq_len = examples.dims.seq_len;
     // The share of answers that appear `ahead` positions later in the input.
     let share = |ahead: usize| {
+        let (n, first) = (examples.asked(), seq_len - examples.asked());
+        let position = |at: usize| first + at % n;
         let asked =
-            (0..examples.loss_mask.len()).filter(|&at| examples.loss_mask[at] && at % seq_len + ahead < seq_len);
+            (0..examples.loss_mask.len()).filter(|&at| examples.loss_mask[at] && position(at) + ahead < seq_len);
         let asked: Vec<usize> = asked.collect();
-        let found = asked.iter().filter(|&&at| is_answer(&examples, at / seq_len, at % seq_len, ahead)).count();
+        let found = asked.iter().filter(|&&at| is_answer(&examples, at / n, position(at), ahead)).count();
         found as f64 / asked.len().max(10) as f64
     };
     let most = (1..seq_len).map(share).fold(0.0, f64::max);

@@ -275,15 +275,16 @@ impl Experiment {
         let of_part = |split| examples.size(split) as f64;
         let held = of_part(Split::Train) + of_part(Split::Validation) + of_part(Split::Test);
         let micro_batch = self.micro_batch() as f64;
-        let number = 4.0 * dims.seq_len as f64;
-        let example = number * (width as f64 + dims.d_out as f64);
+        let numbers = |positions: usize, width: usize| 4.0 * positions as f64 * width as f64;
+        let asked = self.task.asked();
+        let example = numbers(dims.seq_len, width) + numbers(asked, dims.d_out);
         let weights = 4.0 * budget.parameters as f64;
         // Which weights are trained is known only with the network; where some are frozen, a lower bound counts none.
         let trained = if matches!(self.finetune, FinetuneConfig::Full) { weights } else { 0.0 };
         Memory {
             examples: held * example,
             batch: micro_batch * self.train.accumulate as f64 * example,
-            largest_array: micro_batch * number * width.max(dims.d_out) as f64,
+            largest_array: micro_batch * numbers(dims.seq_len, width).max(numbers(asked, dims.d_out)),
             weights,
             gradients: trained,
             moments: self.optimizer.moments() as f64 * trained,

@@ -6,6 +6,7 @@
 mod arrays;
 mod fasta;
 mod json;
+mod series;
 mod table;
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
 use burn::module::Module;
 use headway_exchange::npz;
 use headway_model::{Model, Precision, weights};
-use headway_tasks::{Inputs, Scale, TaskDims, TaskInput};
+use headway_tasks::{DataNames, Inputs, Scale, TaskDims, TaskInput};
 
 use crate::{
     bad_inputs::BadInputs, beside, bounded_read, build, checkpoint::Checkpoint, device::OpenDevice, disk, error::Error,
@@ -25,6 +26,7 @@ use crate::{
 };
 use arrays::{ArchiveAnswers, ArrayAnswers, ArrayExamples};
 pub use json::{Answer, LONGEST_TEXT, Nested};
+use series::{NewestWindow, SeriesAnswers};
 use table::{TableAnswers, TableExamples};
 
 /// A trained network with what it needs to answer examples.
@@ -91,6 +93,11 @@ impl Form {
     /// Shape of an answer to a sequence.
     fn shape(&self, seq_len: usize) -> Vec<usize> {
         self.answer.clone().unwrap_or_else(|| vec![seq_len, self.dims.d_out])
+    }
+
+    /// Whether an answer is a table of steps with the columns of the inputs.
+    fn has_steps(&self, names: Option<DataNames<'_>>) -> bool {
+        names.is_some_and(|names| names.are_columns) && matches!(self.answer.as_deref(), Some([_, _]))
     }
 
     fn takes_length(&self, seq_len: usize) -> bool {
@@ -171,7 +178,8 @@ impl Predictor {
     ///
     /// A network of tokens or numbers takes `[n, seq_len]` or `[n, seq_len, d_in]` and returns `[n, seq_len, d_out]`, logits for
     /// classes; `[n, d_out]` or `[n, horizon, width]` if the data has one target per sequence. A table has a line for each position, and
-    /// for classes the likeliest class with its probability. A .fasta file holds sequences with gaps, and is written with the gaps filled.
+    /// for classes the likeliest class with its probability; a table of series is answered by the steps that follow its last. A .fasta
+    /// file holds sequences with gaps, and is written with the gaps filled.
     ///
     /// # Errors
     /// [`Error::Inputs`] with the place, also of an example whose answer is not finite; [`Error::Occupied`] where the file of answers is there already; [`Error::NotFinite`]; [`Error::Io`]
@@ -209,6 +217,13 @@ impl Predictor {
             };
             let unreadable = |problem: String| refused(inputs)(BadInputs::Unreadable(problem));
             match format {
+                Format::Csv if self.form.has_steps(names) => {
+                    let table = bounded_read::read_given(inputs)?;
+                    let newest = self.experiment.task.newest(&table).unwrap_or_else(|| Ok(Vec::new()));
+                    let mut examples = NewestWindow::of(newest.map_err(unreadable)?, &self.form);
+                    let answers = SeriesAnswers::begin(create()?, names);
+                    run(&mut examples, Box::new(answers.map_err(unwritten())?))?;
+                }
                 Format::Csv => {
                     let mut examples = TableExamples::open(file, &self.form, names).map_err(refused(inputs))?;
                     let answers = TableAnswers::begin(create()?, &self.form, names, examples.has_names());
@@ -258,6 +273,7 @@ impl Predictor {
             let output = output.narrow(1, seq_len - positions, positions).narrow(2, 0, dims.d_out);
             Ok::<_, Error>(scale.unscaled_targets(&weights::to_host(output)))
         };
+        let answer = || answer().map(|answers| self.with_last(answers, examples));
         let answers = room::within(&self.device, &self.experiment.memory().of_answers(), answer)?; // [n, positions, d_out]
         let Some(at) = answers.iter().position(|value| !value.is_finite()) else { return Ok(answers) };
         self.checkpoint.ensure_finite(&self.checkpoint.weights()?)?;
@@ -272,6 +288,22 @@ impl Predictor {
                 Err(Error::not_finite(&format!("{}: the answer to example {example}", from.display()), precision))
             }
         }
+    }
+}
+
+impl Predictor {
+    /// Answers with the last numbers of each example added, if that is where they count from.
+    fn with_last(&self, mut answers: Vec<f32>, examples: &Examples) -> Vec<f32> {
+        if let (true, Inputs::Continuous(values), Some([_, width])) =
+            (self.experiment.task.answers_count_from_last(), &examples.inputs, self.form.answer.as_deref())
+        {
+            let each = answers.chunks_exact_mut(self.form.dims.d_out);
+            for (answers, values) in each.zip(values.chunks_exact(values.len() / examples.n)) {
+                let last = values[values.len() - width..].iter().cycle();
+                answers.iter_mut().zip(last).for_each(|(answer, last)| *answer += last);
+            }
+        }
+        answers
     }
 }
 

@@ -107,7 +107,9 @@ impl Network for Transformer {
             }
             _ => x,
         };
-        self.read_out(if learned == 0 { x } else { x.narrow(1, learned, seq_len) })
+        let x = if learned == 0 { x } else { x.narrow(1, learned, seq_len) };
+        // A pooling head reads all positions, whichever are asked for.
+        self.read_out(if self.pool.is_none() { recorder.asked(x) } else { x })
     }
 
     /// `[batch, seq_len, d_model]` -> `[batch, seq_len, d_out]`

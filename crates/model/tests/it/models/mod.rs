@@ -1,6 +1,7 @@
 //! All models of the list: shapes, traces, symmetries, initial weights, and refusals.
 
 mod by_hand;
+mod csformer;
 mod weights;
 
 use std::collections::BTreeMap;
