@@ -217,7 +217,7 @@ pub struct Robust {
     #[arg(short, long, value_name = "D", default_value_t = 3)]
     pub d: usize,
     /// Numbers of liars, each a row of the table.
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [2, 3, 4, 6])]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "2,3,4,6")]
     pub liars: Vec<usize>,
     /// Distance from mu to the point that liars report; constant liars report this number.
     #[arg(long, value_name = "X", default_value_t = 20.0)]
@@ -229,7 +229,7 @@ pub struct Robust {
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub runs: u64,
     /// Numbers of steps at which errors are printed; the largest is the length of a run.
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [2_000, 20_000, 200_000],
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "2000,20000,200000",
           value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub steps: Vec<u64>,
     /// Seed of agents and observations.

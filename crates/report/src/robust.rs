@@ -16,18 +16,19 @@ pub fn page(found: &Robust) -> Page {
     let findings = findings(found);
     let mut builder = Builder::default();
     builder.prose("What was found", &findings);
-    let note = "Error is the distance |x - μ| of the stochastic l1 algorithm, the median over runs; bars reach from the smallest to the largest. Liars \
-                collude: they are the agents with the worst ratio, and report as if μ were a point in the direction of that ratio. Dashed: the same agents \
-                all report one number.";
-    builder.figure(NAME, "Error against steps", note, figure(found).to_svg());
+    let note = "Error is the distance |x - μ| of the stochastic l1 algorithm, the median over runs. Liars collude: they are the agents with the \
+                worst ratio, and report as if μ were a point in the direction of that ratio.";
+    builder.figure(NAME, "Error against steps", note, figure(found, "colluding", |row| &row.colluding).to_svg());
     let note = "The worst ratio is the largest sum over liars of |a · x| / sum over the others, over all directions x and all sets of as many agents, exactly. \
-                Below 1 no lie moves the least sum of deviations from μ without noise; above 1 the colluding liars move it to their point.";
+                Below 1 no lie moves the least sum of deviations from μ without noise; above 1 the point of colluding liars has a smaller sum than μ.";
     builder.table("The threshold", note, table.clone());
     let note = "Errors of estimators that are given the mean of every agent's observations, medians over runs. The l1 minimum is exact: by a point of the dual \
                 linear program its sum of deviations is within the share `gap` of the least.";
     builder.table("Other estimators, colluding liars", note, estimators(found, |row| &row.colluding));
     let note = "The same agents all report one number. The ratio says what the worst lie can do, and not that every lie does it.";
     builder.table("Constant liars", note, estimators(found, |row| &row.constant));
+    let svg = figure(found, "constant", |row| &row.constant).to_svg();
+    builder.figure(format!("{NAME}-constant"), "Constant liars: error against steps", note, svg);
     let summary = format!(
         "No network: {} in {}, noise {}, {} of each row. The point of colluding liars is {distance} from μ, and constant liars report {distance}. Seed {}.",
         counted(request.n_agents, "agent"),
@@ -75,7 +76,7 @@ fn threshold(found: &Robust) -> Table {
     let steps = found.rows.first().into_iter().flat_map(|row| asked(found, &row.colluding));
     let steps = steps.map(|after| format!("error at {}", after.steps));
     let start = ["liars", "worst ratio"].map(str::to_owned).into_iter();
-    let end = ["outcome", "from the lie", "l1", "least squares", "constant liars"].map(str::to_owned);
+    let end = ["outcome", "from their point", "l1", "least squares", "constant liars"].map(str::to_owned);
     let rows = found.rows.iter().map(|row| {
         let Ending { outcome, from_lie, .. } = &row.colluding;
         let errors = asked(found, &row.colluding).map(|after| Some(number(after.error)));
@@ -110,27 +111,20 @@ fn estimators(found: &Robust, of: fn(&RobustRow) -> &Ending) -> Table {
     }
 }
 
-fn figure(found: &Robust) -> Figure {
-    let series = |row: &RobustRow, ending: &Ending, lies: &str, style| Series {
-        label: format!("{}, ratio {:.2}{lies}", counted(row.liars, "liar"), row.ratio),
-        points: ending.after.iter().map(|after| (after.steps as f64, after.error)).collect(),
-        style,
-        intervals: match style {
-            Style::LinePoints => {
-                ending.after.iter().map(|after| (after.steps as f64, after.smallest, after.largest)).collect()
-            }
-            _ => Vec::new(),
-        },
-    };
-    let colluding = found.rows.iter().map(|row| series(row, &row.colluding, "", Style::LinePoints));
-    let constant = found.rows.iter().map(|row| series(row, &row.constant, ", constant", Style::Dashed));
+fn figure(found: &Robust, lies: &str, of: fn(&RobustRow) -> &Ending) -> Figure {
+    let series = found.rows.iter().map(|row| Series {
+        label: format!("{}, ratio {:.2}", counted(row.liars, "liar"), row.ratio),
+        points: of(row).after.iter().map(|after| (after.steps as f64, after.error)).collect(),
+        style: Style::LinePoints,
+        intervals: Vec::new(),
+    });
     Figure {
-        title: "Error of the stochastic l1 algorithm".to_owned(),
+        title: format!("Error of the stochastic l1 algorithm, {lies} liars"),
         x_label: "steps".to_owned(),
         y_label: "|x − μ|".to_owned(),
         x_log: true,
         y_log: true,
-        series: colluding.chain(constant).collect(),
+        series: series.collect(),
     }
 }
 

@@ -95,9 +95,13 @@ impl LinearProgram {
 
 #[cfg(test)]
 mod tests {
-    use nalgebra::{DMatrix, DVector, dmatrix, dvector};
+    use nalgebra::{DMatrix, DVector};
 
     use super::{LinearProgram, Unsolved};
+
+    fn vector(values: &[f64]) -> DVector<f64> {
+        DVector::from_column_slice(values)
+    }
 
     fn none(n: usize) -> (DMatrix<f64>, DVector<f64>) {
         (DMatrix::zeros(0, n), DVector::zeros(0))
@@ -106,11 +110,11 @@ mod tests {
     #[test]
     fn a_corner_by_hand_with_its_proof() {
         // 3x + 2y is largest at the corner (2, 2) of x + y <= 4, x + 3y <= 8, x <= 2: 10 = 2 * 4 + 1 * 2.
-        let at_most = (dmatrix![1.0, 1.0; 1.0, 3.0; 1.0, 0.0], dvector![4.0, 8.0, 2.0]);
-        let program = LinearProgram { cost: dvector![-3.0, -2.0], equal: none(2), at_most };
+        let at_most = (DMatrix::from_row_slice(3, 2, &[1.0, 1.0, 1.0, 3.0, 1.0, 0.0]), vector(&[4.0, 8.0, 2.0]));
+        let program = LinearProgram { cost: vector(&[-3.0, -2.0]), equal: none(2), at_most };
         let optimum = program.solve().expect("it has a corner");
         // Two conditions hold with equality and a third too, so that the proof is not unique; the cost that it proves is.
-        assert!((&optimum.x - dvector![2.0, 2.0]).amax() < 1e-6, "{optimum:?}");
+        assert!((&optimum.x - vector(&[2.0, 2.0])).amax() < 1e-6, "{optimum:?}");
         let (left, limits) = &program.at_most;
         assert!((&program.cost + left.tr_mul(&optimum.at_most)).amax() < 1e-6, "{optimum:?}");
         assert!(optimum.at_most.min() > -1e-9 && (limits.dot(&optimum.at_most) - 10.0).abs() < 1e-6, "{optimum:?}");
@@ -119,18 +123,21 @@ mod tests {
     #[test]
     fn equalities_have_multipliers_too() {
         // The least 2x + y on x + y = 3 with x >= 0 and y <= 2 is 4, at (1, 2): one more on the right side costs 2 more.
-        let equal = (dmatrix![1.0, 1.0], dvector![3.0]);
-        let at_most = (dmatrix![-1.0, 0.0; 0.0, 1.0], dvector![0.0, 2.0]);
-        let optimum = LinearProgram { cost: dvector![2.0, 1.0], equal, at_most }.solve().expect("it has a corner");
-        assert!((&optimum.x - dvector![1.0, 2.0]).amax() < 1e-6, "{optimum:?}");
+        let equal = (DMatrix::from_row_slice(1, 2, &[1.0, 1.0]), vector(&[3.0]));
+        let at_most = (DMatrix::from_row_slice(2, 2, &[-1.0, 0.0, 0.0, 1.0]), vector(&[0.0, 2.0]));
+        let optimum = LinearProgram { cost: vector(&[2.0, 1.0]), equal, at_most }.solve().expect("it has a corner");
+        assert!((&optimum.x - vector(&[1.0, 2.0])).amax() < 1e-6, "{optimum:?}");
         assert!((optimum.equal[0] + 2.0).abs() < 1e-6 && (optimum.at_most[1] - 1.0).abs() < 1e-6, "{optimum:?}");
     }
 
     #[test]
     fn without_a_solution_the_reason_is_given() {
-        let apart = (dmatrix![1.0; -1.0], dvector![1.0, -2.0]); // x <= 1 and x >= 2
-        let program = |at_most| LinearProgram { cost: dvector![1.0], equal: none(1), at_most };
+        let apart = (DMatrix::from_row_slice(2, 1, &[1.0, -1.0]), vector(&[1.0, -2.0])); // x <= 1 and x >= 2
+        let program = |at_most| LinearProgram { cost: vector(&[1.0]), equal: none(1), at_most };
         assert_eq!(program(apart).solve().expect_err("no x"), Unsolved::Infeasible);
-        assert_eq!(program((dmatrix![1.0], dvector![1.0])).solve().expect_err("no bound"), Unsolved::Unbounded);
+        assert_eq!(
+            program((DMatrix::from_row_slice(1, 1, &[1.0]), vector(&[1.0]))).solve().expect_err("no bound"),
+            Unsolved::Unbounded
+        );
     }
 }

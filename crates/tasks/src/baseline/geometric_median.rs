@@ -72,9 +72,13 @@ pub fn geometric_median(points: &[DVector<f64>]) -> DVector<f64> {
 
 #[cfg(test)]
 mod tests {
-    use nalgebra::{DVector, dvector};
+    use nalgebra::DVector;
 
     use super::geometric_median;
+
+    fn vector(values: &[f64]) -> DVector<f64> {
+        DVector::from_column_slice(values)
+    }
 
     fn assert_close(points: &[DVector<f64>], expected: &DVector<f64>) {
         let found = geometric_median(points);
@@ -84,17 +88,20 @@ mod tests {
     #[test]
     fn fermat_points_by_hand() {
         // Of a triangle with an angle of 120 degrees or more it is that corner; of an equilateral one the centre.
-        let wide = [dvector![0.0, 0.0], dvector![4.0, 1.0], dvector![-4.0, 1.0]];
-        assert_close(&wide, &dvector![0.0, 0.0]);
+        let wide = [vector(&[0.0, 0.0]), vector(&[4.0, 1.0]), vector(&[-4.0, 1.0])];
+        assert_close(&wide, &vector(&[0.0, 0.0]));
         let height = 3.0_f64.sqrt();
-        assert_close(&[dvector![-1.0, 0.0], dvector![1.0, 0.0], dvector![0.0, height]], &dvector![0.0, height / 3.0]);
+        assert_close(
+            &[vector(&[-1.0, 0.0]), vector(&[1.0, 0.0]), vector(&[0.0, height])],
+            &vector(&[0.0, height / 3.0]),
+        );
         // Of a convex quadrilateral where its diagonals cross.
-        let kite = [dvector![0.0, 2.0], dvector![0.0, -5.0], dvector![3.0, 0.0], dvector![-1.0, 0.0]];
-        assert_close(&kite, &dvector![0.0, 0.0]);
-        assert_close(&[dvector![1.0], dvector![9.0], dvector![2.0], dvector![4.0]], &dvector![3.0]);
+        let kite = [vector(&[0.0, 2.0]), vector(&[0.0, -5.0]), vector(&[3.0, 0.0]), vector(&[-1.0, 0.0])];
+        assert_close(&kite, &vector(&[0.0, 0.0]));
+        assert_close(&[vector(&[1.0]), vector(&[9.0]), vector(&[2.0]), vector(&[4.0])], &vector(&[3.0]));
         // More than half of the points at one place hold it.
         let most =
-            [dvector![7.0, 1.0], dvector![7.0, 1.0], dvector![7.0, 1.0], dvector![0.0, 0.0], dvector![50.0, 3.0]];
-        assert_close(&most, &dvector![7.0, 1.0]);
+            [vector(&[7.0, 1.0]), vector(&[7.0, 1.0]), vector(&[7.0, 1.0]), vector(&[0.0, 0.0]), vector(&[50.0, 3.0])];
+        assert_close(&most, &vector(&[7.0, 1.0]));
     }
 }

@@ -46,11 +46,11 @@ impl Descent {
     }
 }
 
-/// [`Descent`] where agent i reports the same y_i whenever it is active, and agents are active in turn, 20,000 steps in
+/// [`Descent`] where agent i reports the same y_i whenever it is active, and agents are active in turn, 10,000 steps in
 /// all: an approximation of [`L1`](super::l1::L1).
 pub struct TwoTimescale;
 
-const STEPS: usize = 20_000;
+const STEPS: usize = 10_000;
 
 impl Estimator for TwoTimescale {
     fn name(&self) -> &'static str {

@@ -110,9 +110,9 @@ pub struct FoundProteins {
 /// The sequences of all parts, as tokens.
 #[derive(Debug)]
 struct Sequences {
-    train: Arc<Vec<Vec<u16>>>,
-    validation: Vec<Vec<u16>>,
-    test: Vec<Vec<u16>>,
+    train: Arc<Vec<Vec<u32>>>,
+    validation: Vec<Vec<u32>>,
+    test: Vec<Vec<u32>>,
     /// Which of the names of the test each of its sequences has.
     parts: Vec<u32>,
     sha256: String,
@@ -149,7 +149,7 @@ impl Sequences {
             };
             let part = part.ok_or_else(unknown)?;
             let is_of = |names: &[String]| names.iter().position(|name| name == part);
-            let tokens = || letters.bytes().map(|letter| u16::from(letter - b'A')).collect();
+            let tokens = || letters.bytes().map(|letter| u32::from(letter - b'A')).collect();
             if is_of(&config.train).is_some() {
                 train.push(tokens());
             } else if is_of(&config.validation).is_some() {
@@ -316,7 +316,7 @@ pub struct Proteins {
 
 impl Proteins {
     /// Sequence `index` of a part, or `index` less a multiple of their number, and which of the names of the test it has.
-    fn sequence(&self, split: Split, index: u64) -> (&[u16], Option<u32>) {
+    fn sequence(&self, split: Split, index: u64) -> (&[u32], Option<u32>) {
         let Sequences { train, validation, test, parts, .. } = &*self.sequences;
         let of = match split {
             Split::Train => &**train,

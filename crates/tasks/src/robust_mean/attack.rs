@@ -77,17 +77,17 @@ pub fn worst(a: &DMatrix<f64>, m: usize) -> Worst {
     }
     for others in subsets(n, d - 1) {
         let direction = orthogonal(a, &others);
-        let weights: Vec<f64> = (0..n).map(|agent| a.column(agent).dot(&direction).abs()).collect();
-        let mut order: Vec<usize> = (0..n).collect();
-        // Equal weights keep the order of agents, so that the choice does not depend on a sorting algorithm.
-        order.sort_by(|&i, &j| weights[j].total_cmp(&weights[i]));
-        let sum = |agents: &[usize]| agents.iter().map(|&agent| weights[agent]).sum::<f64>();
-        let (inside, outside) = (sum(&order[..m]), sum(&order[m..]));
+        let mut weights: Vec<(f64, usize)> =
+            a.column_iter().map(|column| column.dot(&direction).abs()).zip(0..).collect();
+        // Of equal weights the first agents come first.
+        weights.sort_unstable_by(|(u, i), (v, j)| v.total_cmp(u).then(i.cmp(j)));
+        let sum = |weights: &[(f64, usize)]| weights.iter().map(|(weight, _)| weight).sum::<f64>();
+        let (inside, outside) = (sum(&weights[..m]), sum(&weights[m..]));
         let ratio = if outside > NOTHING * inside { inside / outside } else { f64::INFINITY };
         if ratio > worst.ratio {
-            order.truncate(m);
-            order.sort_unstable();
-            worst = Worst { ratio, direction, liars: order };
+            let mut liars: Vec<usize> = weights[..m].iter().map(|(_, agent)| *agent).collect();
+            liars.sort_unstable();
+            worst = Worst { ratio, direction, liars };
         }
     }
     worst

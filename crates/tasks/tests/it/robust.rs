@@ -11,7 +11,7 @@ use headway_tasks::{
         attack::{Attack, Lie, directions, reports, worst},
     },
 };
-use nalgebra::{DMatrix, DVector, dmatrix, dvector};
+use nalgebra::{DMatrix, DVector};
 use serde::Deserialize;
 
 /// Written by `fixtures/make_robust.py`, which says what each key holds.
@@ -39,6 +39,10 @@ fn cases() -> impl Iterator<Item = (Case, DMatrix<f64>, DVector<f64>)> {
         let y = DVector::from_vec(case.y.clone());
         (case, a, y)
     })
+}
+
+fn vector(values: &[f64]) -> DVector<f64> {
+    DVector::from_column_slice(values)
 }
 
 fn assert_close(found: &DVector<f64>, expected: &[f64], allowed: f64) {
@@ -81,7 +85,7 @@ fn points_on_which_agents_agree_have_scipys_median_and_trimmed_mean() {
 
 #[test]
 fn of_agents_that_all_see_the_same_they_are_the_median_and_the_trimmed_mean() {
-    let (a, y) = (dmatrix![1.0, 1.0, 1.0, 1.0, 1.0], dvector![1.0, 2.0, 4.0, 9.0, 100.0]);
+    let (a, y) = (DMatrix::from_row_slice(1, 5, &[1.0, 1.0, 1.0, 1.0, 1.0]), vector(&[1.0, 2.0, 4.0, 9.0, 100.0]));
     assert_close(&L1.estimate(&a, &y), &[4.0], 1e-12);
     assert_close(&GeometricMedian.estimate(&a, &y), &[4.0], 1e-12);
     assert_close(&TrimmedMean.estimate(&a, &y), &[5.0], 1e-12);
@@ -102,11 +106,11 @@ fn worst_ratios_are_those_of_linear_programs() {
         }
     }
     // By hand: three agents along one axis and one along the other, which alone can say what is there.
-    let axes = dmatrix![1.0, 1.0, 1.0, 0.0; 0.0, 0.0, 0.0, 1.0];
+    let axes = DMatrix::from_row_slice(2, 4, &[1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
     assert_eq!((worst(&axes, 1).ratio, worst(&axes, 1).liars), (f64::INFINITY, vec![3]));
     assert_eq!(worst(&axes, 0).ratio, 0.0);
     // Four of four along an axis: one has a third of the others' weight.
-    assert!((worst(&dmatrix![1.0, -1.0, 1.0, 1.0], 1).ratio - 1.0 / 3.0).abs() < 1e-15);
+    assert!((worst(&DMatrix::from_row_slice(1, 4, &[1.0, -1.0, 1.0, 1.0]), 1).ratio - 1.0 / 3.0).abs() < 1e-15);
 }
 
 /// Below a ratio of 1 nothing that liars say moves l1; above it the worst lie does, and another need not.
@@ -115,7 +119,7 @@ fn the_ratio_is_the_threshold_of_l1() {
     let mut beyond = 0;
     for seed in 0..20 {
         let a = directions(3, 16, &mut Seed(seed).rng(Stream::Task, 0)).map(f64::from);
-        let mu = dvector![0.5, -1.0, 2.0];
+        let mu = vector(&[0.5, -1.0, 2.0]);
         for m in 1..7 {
             let worst = worst(&a, m);
             let point = &mu + &worst.direction * 20.0;
