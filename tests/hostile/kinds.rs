@@ -79,6 +79,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "tokenizer", format: Format::Json, examples: tokenizers, read: read_task, cases: 300 },
     Kind { name: "data_recordings", format: Format::Binary, examples: data_recordings, read: read_task, cases: 200 },
     Kind { name: "data_series", format: Format::Text, examples: data_series, read: read_task, cases: 200 },
+    Kind { name: "data_sequences", format: Format::Text, examples: data_sequences, read: read_task, cases: 200 },
     Kind { name: "arrays", format: Format::Safetensors, examples: arrays, read: read_arrays, cases: 400 },
     Kind { name: "adapter", format: Format::Json, examples: adapters, read: read_adapter, cases: 200 },
     Kind { name: "low_rank", format: Format::Safetensors, examples: low_rank_parts, read: read_adapter, cases: 200 },
@@ -489,6 +490,14 @@ fn data_series() -> Vec<Example> {
                       split = { validation = \"2024-01-20\", test = \"2024-01-25\" }\n[model.csformer]\n";
     let files = [("series.csv", table), (EXPERIMENT, experiment.to_owned())];
     vec![Example { files: files.map(|(name, text)| (name.to_owned(), text.into_bytes())).to_vec(), changed: 0 }]
+}
+
+/// Sequences of letters to train on.
+fn data_sequences() -> Vec<Example> {
+    let sequences = ">P1 split=train OS=x\nMKTAYIAKQR\nQISFVK\n>P2 split=valid\nMKVBXZ\n>P3 split=test\nGGSGGS\n";
+    let experiment = "[task.proteins]\npath = \"proteins.fasta\"\n[model.transformer]\n";
+    let files = [("proteins.fasta", sequences), (EXPERIMENT, experiment)];
+    vec![Example { files: files.map(|(name, text)| (name.to_owned(), text.into())).to_vec(), changed: 0 }]
 }
 
 /// Each of those trained on by a network of the same sizes as it was before anything changed.

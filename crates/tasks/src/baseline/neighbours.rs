@@ -28,7 +28,7 @@ pub struct Neighbours {
     name: &'static str,
     /// Number of tokens on each side.
     reach: usize,
-    texts: Arc<Vec<Vec<u16>>>,
+    texts: Arc<Vec<Vec<u32>>>,
     hidden: Hidden,
     /// Shared by all reaches, and counted when the first of them is fitted.
     counts: Arc<OnceLock<Counts>>,
@@ -51,7 +51,7 @@ impl Neighbours {
     /// The frequencies alone under one name, and five neighbours on each side under another.
     pub fn none_and_all(
         names: [&'static str; 2],
-        texts: &Arc<Vec<Vec<u16>>>,
+        texts: &Arc<Vec<Vec<u32>>>,
         hidden: &Hidden,
     ) -> Vec<Box<dyn Baseline>> {
         let counts = Arc::new(OnceLock::new());
@@ -121,9 +121,8 @@ fn neighbours(tokens: &[u32], at: usize, k: usize, possible: &[u32]) -> Option<u
 const TOKEN_BITS: u32 = 5;
 
 impl Counts {
-    fn of(texts: &[Vec<u16>], possible: &Arc<[u32]>) -> Self {
+    fn of(texts: &[Vec<u32>], possible: &Arc<[u32]>) -> Self {
         let mut places: [Vec<u64>; REACH + 1] = Default::default();
-        let texts: Vec<Vec<u32>> = texts.iter().map(|text| text.iter().copied().map(u32::from).collect()).collect();
         let known = || {
             let of = |text| (0..Vec::len(text)).map(move |at| (text, at));
             texts.iter().flat_map(of).filter(|(text, at)| possible.binary_search(&text[*at]).is_ok())

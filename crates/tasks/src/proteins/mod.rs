@@ -142,6 +142,10 @@ impl Sequences {
         let records = fasta::read(&contents.bytes, ALPHABET).map_err(|problem| wrong("path", &problem))?;
         let (mut train, mut validation, mut test, mut parts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for fasta::Record { name, line, letters } in &records {
+            if !letters.bytes().any(|letter| is_residue(u32::from(letter - b'A'))) {
+                let problem = format!("line {line}: the letters of this sequence are none of the 20 residues");
+                return Err(wrong("path", &problem));
+            }
             let part = name.split_whitespace().find_map(|word| word.strip_prefix("split="));
             let unknown = || {
                 let name: String = name.chars().take(40).collect();
@@ -340,7 +344,7 @@ impl Task for Proteins {
         let (seq_len, shares) = (self.config.seq_len, self.config.masking.shares());
         let wanted = if shares.is_some() { seq_len } else { seq_len + 1 };
         let begin = rng.random_range(0..=sequence.len().saturating_sub(wanted));
-        let window: Vec<u32> = sequence[begin..].iter().take(wanted).copied().map(u32::from).collect();
+        let window: Vec<u32> = sequence[begin..].iter().take(wanted).copied().collect();
         let mut inputs: Vec<u32> = window.iter().take(seq_len).copied().collect();
         let (mut targets, mut loss_mask, mut slices) = (vec![0; seq_len], vec![false; seq_len], vec![None; seq_len]);
         let scored: Vec<[usize; 2]> = match shares {

@@ -21,6 +21,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         }
         Some("parts.fasta") => Ok(b">a split=train\nMKVA\n>b split=near\nMKVA\n>c split=far\nWWWWW\n".to_vec()),
         Some("bare.fasta") => Ok(b">a split=train\nMKV\n>b another\nMKV\n".to_vec()),
+        Some("none.fasta") => Ok(b">a split=train\nMKV\n>b split=test\nXX\n".to_vec()),
         Some("digit.fasta") => Ok(b">a split=train\nMK4\n".to_vec()),
         _ => Err(io::ErrorKind::NotFound.into()),
     }
@@ -158,7 +159,9 @@ fn what_is_wrong_with_a_file_is_told_with_its_place() {
     );
     let digit = problem("path = \"digit.fasta\"");
     assert!(digit.starts_with("path: digit.fasta: line 2, column 3: '4' is no letter"), "{digit}");
-    assert!(problem("path = \"none.fasta\"").starts_with("path: none.fasta: "));
+    let none = problem("path = \"none.fasta\"");
+    assert_eq!(none, "path: none.fasta: line 3: the letters of this sequence are none of the 20 residues");
+    assert!(problem("path = \"absent.fasta\"").starts_with("path: absent.fasta: "));
     let mut config = settled(TWO).expect("sound");
     if let TaskConfig::Proteins(proteins) = &mut config {
         proteins.found.as_mut().expect("settled").test += 1;
