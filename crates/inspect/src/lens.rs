@@ -272,7 +272,7 @@ impl Fitting<'_> {
             let most = (MOST_NUMBERS / self.form.width(self.state.shape)).max(FEWEST_FITTED);
             // A row of which some numbers have no target is no example of all of them.
             let is_complete =
-                |(batch, example, position): &&Place| self.batches[*batch].missing(example * seq_len + position) == 0;
+                |(batch, example, position): &&Place| self.batches[*batch].missing(example * asked + position) == 0;
             let here: Vec<Place> = here.iter().filter(is_complete).take(most).copied().collect();
             let here = here.as_slice();
             let y = Matrix::from_fn(here.len(), columns, |sample, column| {

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
-use serde::Deserialize;
+use serde_json::Value;
 use tokenizers::{Encoding, ModelWrapper};
 
 /// What a `tokenizer.json` says: how a text becomes byte pairs, and they become a text. The file is that of the Python
@@ -18,19 +18,8 @@ pub struct Tokenizer {
     file: Arc<[u8]>,
     rules: Arc<tokenizers::Tokenizer>,
     size: usize,
-    /// The token that stands for all that has none.
+    /// The token that stands for all that has none; beyond `size` if the file has no such token.
     unknown: Option<u32>,
-}
-
-/// What is looked at first: a mark that is longer than what it stands before would end the program in `tokenizers`.
-#[derive(Deserialize)]
-struct Told {
-    model: ToldModel,
-}
-
-#[derive(Deserialize)]
-struct ToldModel {
-    continuing_subword_prefix: Option<String>,
 }
 
 /// Number of bytes that are divided at a time, if the text can be cut: they take about 200 times their size meanwhile.
@@ -44,27 +33,39 @@ impl Tokenizer {
     /// # Errors
     /// What is wrong with the file, and where.
     pub fn new(file: &[u8]) -> Result<Self, String> {
-        let wrong = |error: tokenizers::Error| format!("is no tokenizer.json: {error}");
-        let marks = |told: Told| told.model.continuing_subword_prefix.is_some_and(|prefix| !prefix.is_empty());
-        if serde_json::from_slice(file).is_ok_and(marks) {
-            return Err("marks what continues a word (continuing_subword_prefix), which is not read".to_owned());
-        }
-        let mut rules = tokenizers::Tokenizer::from_bytes(file).map_err(wrong)?;
-        rules.with_truncation(None).map_err(wrong)?;
-        rules.with_padding(None);
+        let mut told: Value = serde_json::from_slice(file).map_err(|error| format!("is no tokenizer.json: {error}"))?;
+        ensure_sound_pairs(&told)?;
+        let rules = rules(&told)?;
         let ModelWrapper::BPE(pairs) = rules.get_model() else {
             return Err("is a tokenizer of another kind than byte pairs (BPE)".to_owned());
         };
-        let unknown = pairs.unk_token.as_ref().and_then(|token| rules.token_to_id(token));
-        if pairs.dropout.is_some() {
-            let mut pairs = pairs.clone();
-            pairs.dropout = None;
-            rules.with_model(pairs);
-        }
-        let Some(last) = rules.get_vocab(true).into_values().max() else {
+        let vocabulary = rules.get_vocab(true);
+        let Some(last) = vocabulary.values().copied().max() else {
             return Err("is a tokenizer.json without tokens".to_owned());
         };
-        Ok(Self { file: file.into(), rules: Arc::new(rules), size: last as usize + 1, unknown })
+        let size = last as usize + 1;
+        let (rules, unknown) = match &pairs.unk_token {
+            Some(token) => {
+                let unknown = rules.token_to_id(token);
+                (rules, unknown)
+            }
+            // What has no token would be passed over in silence, and what follows be said to stand in its place.
+            None => {
+                let mut name = "unknown".to_owned();
+                while vocabulary.contains_key(&name) {
+                    name.push('?');
+                }
+                if let Some(model) = told.get_mut("model").and_then(Value::as_object_mut) {
+                    if let Some(tokens) = model.get_mut("vocab").and_then(Value::as_object_mut) {
+                        tokens.insert(name.clone(), size.into());
+                    }
+                    model.insert("unk_token".to_owned(), name.into());
+                    model.insert("fuse_unk".to_owned(), false.into());
+                }
+                (self::rules(&told)?, Some(last + 1))
+            }
+        };
+        Ok(Self { file: file.into(), rules: Arc::new(rules), size, unknown })
     }
 
     /// The file as it was read.
@@ -146,6 +147,53 @@ impl Tokenizer {
             _ => self.raw(token),
         }
     }
+}
+
+/// What a `tokenizer.json` describes, without what serves other purposes.
+fn rules(told: &Value) -> Result<tokenizers::Tokenizer, String> {
+    let wrong = |error: tokenizers::Error| format!("is no tokenizer.json: {error}");
+    let mut rules = tokenizers::Tokenizer::from_bytes(told.to_string()).map_err(wrong)?;
+    rules.with_truncation(None).map_err(wrong)?;
+    rules.with_padding(None);
+    if let ModelWrapper::BPE(pairs) = rules.get_model()
+        && pairs.dropout.is_some()
+    {
+        let mut pairs = pairs.clone();
+        pairs.dropout = None;
+        rules.with_model(pairs);
+    }
+    Ok(rules)
+}
+
+/// Refuses byte pairs at which `tokenizers` would end the program: a mark may be longer than what it stands before, and a pair
+/// may be longer than any token.
+fn ensure_sound_pairs(told: &Value) -> Result<(), String> {
+    let Some(model) = told.get("model") else { return Ok(()) };
+    if model.get("continuing_subword_prefix").and_then(Value::as_str).is_some_and(|prefix| !prefix.is_empty()) {
+        return Err("marks what continues a word (continuing_subword_prefix), which is not read".to_owned());
+    }
+    let (Some(tokens), Some(merges)) =
+        (model.get("vocab").and_then(Value::as_object), model.get("merges").and_then(Value::as_array))
+    else {
+        return Ok(());
+    };
+    for merge in merges {
+        let pair = match merge {
+            Value::String(pair) => pair.split_once(' '),
+            Value::Array(pair) => match pair.as_slice() {
+                [Value::String(one), Value::String(two)] => Some((one.as_str(), two.as_str())),
+                _ => None,
+            },
+            _ => None,
+        };
+        // One that is no pair is refused where the file is read.
+        if let Some((one, two)) = pair
+            && !tokens.contains_key(&format!("{one}{two}"))
+        {
+            return Err(format!("joins {one:?} and {two:?} (model.merges) to what is no token of model.vocab"));
+        }
+    }
+    Ok(())
 }
 
 impl PartialEq for Tokenizer {

@@ -223,7 +223,9 @@ fn pieces(
             return Err(lacking(span.start, character));
         }
         from = span.end.max(from);
-        each(token, span.end);
+        if (token as usize) < tokenizer.size() {
+            each(token, span.end);
+        }
         Ok(())
     })?;
     nothing_left_out(from, text.len())

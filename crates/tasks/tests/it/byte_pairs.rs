@@ -102,6 +102,16 @@ fn what_has_no_token_is_refused_with_its_place_or_read_as_the_file_says() {
     assert_eq!(without(false).tokens("ab\nc ü".as_bytes()), lacking(2, 3, 'ü'));
     assert_eq!(without(false).tokens("ü".as_bytes()), lacking(1, 1, 'ü'));
     assert_eq!(without(true).tokens("ab\nc ü".as_bytes()), Ok(vec![4, 3]));
+    // Within a word as well, and where one byte of a character has a token and the other has none.
+    let of = |file: String| Vocabulary::Tokenizer {
+        tokenizer: Tokenizer::new(file.as_bytes()).expect("without a token for the unknown"),
+        has_unknown: false,
+    };
+    let whole = file.replace("{\"type\":\"Whitespace\"}", "null");
+    assert_eq!(of(whole).tokens("cüc".as_bytes()), lacking(1, 2, 'ü'));
+    let bytes = r#"{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":false,"use_regex":false}"#;
+    let halves = file.replace("{\"type\":\"Whitespace\"}", bytes).replace("\"c\":3", "\"c\":3,\"Ã\":7");
+    assert_eq!(of(halves).tokens("abé".as_bytes()), lacking(1, 3, 'é'));
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -119,6 +129,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         Some("marked.json") => {
             let file = String::from_utf8(fixture("few_pairs.json")).expect("UTF-8");
             Ok(file.replace("continuing_subword_prefix\":null", "continuing_subword_prefix\":\"####\"").into_bytes())
+        }
+        Some("joined.json") => {
+            let file = String::from_utf8(fixture("few_pairs.json")).expect("UTF-8");
+            Ok(file.replace("[\"ab\",\"c\"]", "[\"ab\",\"c\"],[\"abc\",\"abc\"]").into_bytes())
         }
         Some("list.json") => Ok(b"\n[1]".to_vec()),
         _ => Err(io::ErrorKind::NotFound.into()),
@@ -157,6 +171,7 @@ fn what_is_wrong_with_a_tokenizer_is_told_with_its_file_and_place() {
         ("cut.json", "cut.json: is no tokenizer.json: EOF while parsing a string at line 1 column 900"),
         ("list.json", "list.json: is no tokenizer.json: invalid type: sequence, expected "),
         ("marked.json", "marked.json: marks what continues a word (continuing_subword_prefix), which is not read"),
+        ("joined.json", "joined.json: joins \"abc\" and \"abc\" (model.merges) to what is no token of model.vocab"),
         ("words.json", "words.json: is a tokenizer of another kind than byte pairs (BPE)"),
     ] {
         let (key, problem) = refused(file);

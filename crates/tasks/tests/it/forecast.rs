@@ -241,7 +241,7 @@ fn scores_are_in_deviations_and_in_the_units_of_the_file() {
     let measures = task.measures();
     let value = |name: &str| {
         let measure = measures.iter().find(|measure| measure.name() == name).unwrap_or_else(|| panic!("no {name}"));
-        measure.at(&[1.0, 3.0], headway_tasks::Wanted::Numbers(&[0.0, 1.0])).unwrap_or(f64::NAN)
+        measure.at(&[1.0, 3.0], headway_tasks::Wanted::Numbers(&[0.0, 1.0]), None).unwrap_or(f64::NAN)
     };
     // Off by 1 and 2 deviations; those of a and b are the roots of 14/9 and 200/9.
     let near = |found: f64, wanted: f64| assert!((found - wanted).abs() < 1e-9, "{found}, wanted {wanted}");

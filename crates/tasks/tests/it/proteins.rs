@@ -174,12 +174,7 @@ fn what_is_wrong_with_a_file_is_told_with_its_place() {
 
 #[test]
 fn what_stands_between_neighbours_is_counted_by_hand() {
-    let texts = Arc::new(
-        vec![tokens("AKAAKA"), tokens("ALA")]
-            .into_iter()
-            .map(|text| text.into_iter().map(|token| token as u16).collect())
-            .collect(),
-    );
+    let texts = Arc::new(vec![tokens("AKAAKA"), tokens("ALA")]);
     let hidden = Hidden { possible: LETTERS.into(), mask: MASK, random: 0.1, kept: 0.1 };
     let mut all = Neighbours::none_and_all(["alone", "neighbours"], &texts, &hidden);
     let batch = |inputs: Vec<u32>, at: usize| {

@@ -167,9 +167,9 @@ impl Family for TransformerConfig {
         !self.causal
     }
 
-    /// Every kernel of softmax attention sees of a position its key and its value.
+    /// Every kernel of softmax attention sees of a position its key and its value; weights of earlier tokens are not kept.
     fn reads_on(&self) -> bool {
-        self.causal && self.kernel.spec().function() == KernelKind::Softmax
+        self.causal && self.token_weight.is_default() && self.kernel.spec().function() == KernelKind::Softmax
     }
 
     fn causal_key(&self) -> Option<&'static str> {
