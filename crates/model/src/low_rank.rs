@@ -28,9 +28,9 @@ pub struct LowRank {
     pub(crate) scale: f64,
     #[module(skip)]
     pub(crate) dropout: f64,
-    /// What the next mask is drawn from; `None` if nothing is dropped.
+    /// What the next mask is drawn from; `None` if nothing is dropped. Every projection has room for it.
     #[module(skip)]
-    pub(crate) noise: Option<Noise>,
+    pub(crate) noise: Option<Box<Noise>>,
 }
 
 /// Where masks come from.
@@ -79,7 +79,7 @@ impl LowRank {
 
     /// Sets the seed of the masks; `number` distinguishes projections that share a seed.
     pub(crate) fn set_noise(&mut self, seed: Option<&DropSeed>, number: u32) {
-        self.noise = seed.map(|seed| Noise { seed: seed.clone(), number });
+        self.noise = seed.map(|seed| Box::new(Noise { seed: seed.clone(), number }));
     }
 }
 
