@@ -26,9 +26,14 @@ fn runs_side_by_side_are_grouped_by_config() {
     assert_eq!(json_of(&lab, "alone/results.json")["groups"][0]["runs"].as_array().unwrap().len(), 1);
     assert!(lab.path("alone/report.html").exists() && lab.read("a/report.html") == before);
     let page = lab.read("page/report.html");
-    for text in
-        ["model.transformer.d_model", "Learning curves", "Attention patterns", "Budgets", "Machine and versions"]
-    {
+    for text in [
+        "model.transformer.d_model",
+        "Learning curves",
+        "Attention patterns",
+        "Budgets",
+        "Machine and versions",
+        "precision of products",
+    ] {
         assert!(page.contains(text), "{text}");
     }
 }
