@@ -471,7 +471,7 @@ prompt, options and seed give the same text. The files of the texts are not need
 
   headway generate checkpoints/austen --prompt 'It is a truth universally' --temperature 0.8
   headway generate checkpoints/austen --prompt 'CHAPTER' --length 2000 --top-p 0.9 --seed 3
-  headway generate checkpoints/austen --prompt 'Mr. ' --temperature 0          # always the likeliest
+  headway generate checkpoints/austen --prompt 'Mr. ' --temperature 0   # always the likeliest
 
 Try:  headway train experiments/language.toml --out runs/austen
       headway generate runs/austen --prompt 'It is a truth'")]
