@@ -44,20 +44,19 @@ fn networks_and_classical_predictors_have_the_same_scores_and_a_changed_file_is_
         let of = |name: &str| metrics[&format!("test/{name}")].as_f64().unwrap();
         assert!((of("mse") / ((of("mse[a]") + of("mse[b]")) / 2.0) - 1.0).abs() < 1e-9, "{row}");
     }
-    // A series that rises by 1 a day is off by 1, 2, 3 for its last value, and by (1 + 2 + 3 days ago...) 4 for the season.
+    // A series that rises by 1 a day is off by 1, 2, 3 for its last value, and by 4 for its value 4 days ago.
     let of = |row: usize, name: &str| rows[row]["metrics"][format!("test/{name}")].as_f64().unwrap();
     assert!((of(2, "mae[b]") - 2.0).abs() < 1e-4 && (of(3, "mae[b]") - 4.0).abs() < 1e-4, "{rows:?}");
     assert!(of(5, "mae[b]") < 1e-2, "{rows:?}");
 
     lab.write("series.csv", series(1.0));
     lab.headway(&["eval", "run", "--device", "cpu"])
-        .fail(2, &["series.csv holds other data than when it was first read: sha256 "]);
+        .fail(3, &["series.csv holds other data than when it was first read: sha256 "]);
 }
 
 /// The answer is that of the newest window, in the units of the file, whatever the order of its lines and columns.
 #[test]
 fn the_next_steps_follow_the_newest_of_a_table() {
-    // Without steps a network that counts from the last value is close to it.
     for more in ["task.from_last=true", "task.from_last=false"] {
         let lab = trained(&["-s", more]);
         let mut lines: Vec<String> = series(0.0).lines().skip(1).take(6).map(str::to_owned).collect();
@@ -82,15 +81,12 @@ fn the_next_steps_follow_the_newest_of_a_table() {
         // The same window by hand: JSON, positions of two numbers.
         let window: Vec<Vec<f64>> =
             lines.iter().map(|line| line.split(',').skip(1).map(|cell| cell.parse().unwrap()).collect()).collect();
-        lab.write("window.json", serde_json::to_string(&window).unwrap());
-        let words = ["predict", "run", "--inputs", "newest.csv", "--out", "newest-answers.csv", "--device", "cpu"];
-        lab.headway(&words).fail(1, &["newest-answers.csv"]);
         let predictor = headway_trainer::predict::Predictor::load(
             &lab.path("run"),
             None,
             &headway_trainer::device::DeviceSpec::Cpu.open().unwrap().0,
         );
-        let by_json = predictor.unwrap().json(lab.read("window.json").as_bytes(), "window").unwrap();
+        let by_json = predictor.unwrap().json(&serde_json::to_vec(&window).unwrap(), "window").unwrap();
         let by_json: Vec<Vec<f64>> = serde_json::from_value(serde_json::to_value(by_json.outputs).unwrap()).unwrap();
         for (row, other) in found.iter().zip(&by_json) {
             assert!(

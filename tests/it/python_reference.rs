@@ -237,7 +237,8 @@ fn csformer() {
     };
     trained("").agrees();
     trained("patch = 2\nmix_channels = false\nfrom_last = true\nposition = \"sinusoidal\"").agrees();
-    trained("position = \"rope\"\nkernel = \"favor\"\npatch = 4").agrees_with_numpy();
+    trained("position = \"alibi\"").agrees_with_numpy();
+    trained("kernel = \"favor\"\npatch = 4").agrees_with_numpy();
 }
 
 /// Parts that have no PyTorch module: those of attention, and pooling heads.
