@@ -76,7 +76,7 @@ fn threshold(found: &Robust) -> Table {
     let steps = found.rows.first().into_iter().flat_map(|row| asked(found, &row.colluding));
     let steps = steps.map(|after| format!("error at {}", after.steps));
     let start = ["liars", "worst ratio"].map(str::to_owned).into_iter();
-    let end = ["outcome", "from their point", "l1", "least squares", "constant liars"].map(str::to_owned);
+    let end = ["outcome", "from the lie", "l1", "least squares", "constant liars"].map(str::to_owned);
     let rows = found.rows.iter().map(|row| {
         let Ending { outcome, from_lie, .. } = &row.colluding;
         let errors = asked(found, &row.colluding).map(|after| Some(number(after.error)));

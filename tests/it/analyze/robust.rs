@@ -23,7 +23,7 @@ fn a_ratio_below_1_converges_and_one_above_does_not() {
     for row in rows {
         let [colluding, constant] = ["colluding", "constant"].map(|lies| &row[lies]);
         let last = |ending: &Value| number(&ending["after"].as_array().unwrap().last().unwrap()["error"]);
-        let l1 = number(&colluding["estimators"][0]["error"]);
+        let [l1, l1_constant] = [colluding, constant].map(|ending| number(&ending["estimators"][0]["error"]));
         assert_eq!(
             (colluding["estimators"][0]["name"].as_str(), number(&colluding["gap"]) < 1e-12),
             (Some("l1"), true)
@@ -31,12 +31,12 @@ fn a_ratio_below_1_converges_and_one_above_does_not() {
         if number(&row["ratio"]) < 1.0 {
             assert_eq!(colluding["outcome"], "converges", "{row}");
             // The noise of 1,250 observations of each agent has a deviation of 0.03.
-            assert!(l1 < 0.5 && last(constant) < 1.0, "{row}");
+            assert!(l1 < 0.5 && l1_constant < 0.5, "{row}");
             below += 1;
         } else {
             assert_ne!(colluding["outcome"], "converges", "{row}");
             assert!(l1 > 10.0 && last(colluding) > 3.0, "{row}");
-            harmless += usize::from(last(constant) < 1.0);
+            harmless += usize::from(l1_constant < 0.5);
         }
     }
     assert!(below == 2 && harmless > 0, "{below} below 1, {harmless} harmless beyond");
