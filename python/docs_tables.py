@@ -518,12 +518,8 @@ TABLES = {
     "gpu-h100": on_h100,
     "image": image,
     "language": language,
-<<<<<<< ours
     "language-lengths": language_lengths,
     "forecast": forecast,
-    "robust-mean": robust_mean,
-=======
->>>>>>> theirs
     "theory-rates": rates,
     "in-context": in_context,
     "rank-collapse": rank_collapse,

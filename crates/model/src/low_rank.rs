@@ -1,10 +1,8 @@
 //! The low-rank parts of LoRA: a product of two thin matrices, added to a matrix.
 
-use std::sync::{Mutex, PoisonError};
-
 use burn::{
     module::Module,
-    tensor::{Device, Distribution, Tensor, TensorData},
+    tensor::{Tensor, TensorData},
 };
 use headway_kernels::{DropSeed, Precision, dropped, matmul};
 use rand::{RngExt, SeedableRng};
@@ -61,20 +59,15 @@ impl LowRank {
         matmul(thin.mul_scalar(self.scale), self.b.val().unsqueeze(), precision)
     }
 
-    /// Sets each entry to zero with probability p and multiplies the others by 1/(1 − p). The mask is drawn on the device
-    /// of x.
+    /// Sets each entry to zero with probability p and multiplies the others by 1/(1 − p). A GPU draws the
+    /// mask itself.
     fn drop(&self, x: Tensor<3>, noise: &Noise) -> Tensor<3> {
         if let Some(dropped) = dropped(&x, &noise.seed, noise.number, self.dropout) {
             return dropped;
         }
         let (dims, device) = (x.dims(), x.device());
-        let mask = if headway_kernels::is_flex(&device) {
-            let mask = mask(dims.iter().product(), self.dropout, noise.of_projection());
-            Tensor::from_data(TensorData::new(mask, dims), &device)
-        } else {
-            mask_there(dims, self.dropout, noise.of_projection(), &device)
-        };
-        x * mask
+        let mask = mask(dims.iter().product(), self.dropout, noise.of_projection());
+        x * Tensor::from_data(TensorData::new(mask, dims), &device)
     }
 
     /// Sets the seed of the masks; `number` distinguishes projections that share a seed.
@@ -86,7 +79,7 @@ impl LowRank {
 /// Number of entries of a mask that one thread draws at a time.
 const BLOCK: usize = 1 << 14;
 
-/// A mask on the CPU. Entry i depends on the i-th number of the seed's sequence, so the mask is the same for any number
+/// A mask made on the host. Entry i depends on the i-th number of the seed's sequence, so the mask is the same for any number
 /// of threads.
 fn mask(n: usize, probability: f64, noise: u64) -> Vec<f32> {
     let kept = (1.0 / (1.0 - probability)) as f32;
@@ -100,19 +93,9 @@ fn mask(n: usize, probability: f64, noise: u64) -> Vec<f32> {
     mask
 }
 
-/// A mask drawn by the device's own generator.
-fn mask_there(dims: [usize; 3], probability: f64, noise: u64, device: &Device) -> Tensor<3> {
-    /// burn has one seed for all threads, which must not change between the two calls.
-    static SEEDED: Mutex<()> = Mutex::new(());
-    let _seeded = SEEDED.lock().unwrap_or_else(PoisonError::into_inner);
-    device.seed(noise);
-    Tensor::random(dims, Distribution::Bernoulli(1.0 - probability), device).mul_scalar(1.0 / (1.0 - probability))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_host;
 
     #[test]
     fn a_mask_is_one_sequence_in_whatever_blocks_it_is_drawn() {
@@ -121,17 +104,5 @@ mod tests {
             let sequence: Vec<f32> = (0..n).map(|_| if rng.random_bool(0.25) { 0.0 } else { 4.0 / 3.0 }).collect();
             assert_eq!(mask(n, 0.25, 7), sequence);
         }
-    }
-
-    #[test]
-    fn a_mask_of_a_device_is_a_function_of_the_seed_and_keeps_as_many_as_it_should() {
-        // Any device of burn's has a generator.
-        let drawn = |seed| to_host(mask_there([20, 50, 40], 0.25, seed, &Device::flex()));
-        assert_eq!(drawn(3), drawn(3));
-        assert_ne!(drawn(3), drawn(4));
-        let mean = drawn(3).iter().sum::<f32>() / 40_000.0;
-        // Its standard error is sqrt(p / (1 - p) / n) = 0.003.
-        assert!((mean - 1.0).abs() < 0.015, "{mean}");
-        assert!(drawn(3).iter().all(|entry| *entry == 0.0 || (entry - 4.0 / 3.0).abs() < 1e-6));
     }
 }

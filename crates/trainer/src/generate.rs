@@ -120,7 +120,8 @@ impl Generator {
         let mut tokens = self.vocabulary.tokens(prompt.as_bytes()).map_err(|place| {
             let way_out = match place.lack {
                 Lack::Untrained(_) => "; `headway show` prints the characters as task.*.found.characters",
-                Lack::Unlearned(_) | Lack::Unread(_) | Lack::Utf8 => "",
+                Lack::Unlearned(_) => "; leave it out, or train with task.language.unknown = \"replace\"",
+                Lack::Unread(_) | Lack::Utf8 => "",
             };
             refused(format!("{place}{way_out}"))
         })?;
@@ -149,7 +150,8 @@ impl Generator {
         if tokens.len() > self.dims.seq_len || !self.experiment.model.reads_on() {
             return self.logits(tokens);
         }
-        let new = tokens.get(kept.positions()..).unwrap_or_default();
+        let new = tokens.get(kept.positions()..).filter(|new| !new.is_empty());
+        let Some(new) = new else { return self.logits(tokens) };
         self.answer(new.to_vec(), new.len().saturating_sub(1), |input| self.model.read_on(input, kept))
     }
 

@@ -179,8 +179,9 @@ impl Lead {
                 let [loss, best_loss] = losses.map(|mean| mean.get().unwrap_or_default());
                 let size = match &batch.targets {
                     Targets::Continuous(targets) => {
-                        let targets = &targets[row * d_out..][..d_out];
-                        targets.iter().map(|target| f64::from(*target).powi(2)).sum::<f64>() / d_out as f64
+                        let known = targets[row * d_out..][..d_out].iter().filter(|target| !target.is_nan());
+                        known.map(|target| f64::from(*target).powi(2)).sum::<f64>()
+                            / (d_out - batch.missing(row)) as f64
                     }
                     Targets::Classes(_) => 1.0,
                 };
@@ -189,7 +190,8 @@ impl Lead {
                 let slice = batch.slices[row].map(|slice| 2 + slice as usize);
                 let of_metric = [Some(1), slice].into_iter().flatten().map(|at| (at, [best_metric, ahead, size]));
                 for (at, values) in of_metric.chain([(0, [best_loss, best_loss - loss, size])]) {
-                    example[at].iter_mut().zip(values).for_each(|(mean, value)| mean.add(value));
+                    let share = batch.share(row);
+                    example[at].iter_mut().zip(values).for_each(|(mean, value)| mean.add_weighted(value, share));
                 }
             }
             if (row + 1).is_multiple_of(asked) {

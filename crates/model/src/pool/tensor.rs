@@ -49,8 +49,8 @@ impl TensorPoolConfig {
 
     /// Number of entries of V that are not equal to others by symmetry.
     pub(super) fn entries(&self) -> usize {
-        let w = self.width();
-        if self.order == 3 { w * (w + 1) * (w + 2) / 6 } else { w * (w + 1) / 2 }
+        let factors = (0..if self.order == 3 { 3 } else { 2 }).map(|more| self.width().saturating_add(more));
+        factors.fold(1, usize::saturating_mul) / if self.order == 3 { 6 } else { 2 }
     }
 
     pub(super) fn problems(&self) -> Vec<ConfigError> {

@@ -31,7 +31,8 @@ pub(super) struct Holes {
 }
 
 impl Holes {
-    /// The hidden pixels of one picture. `[height, width]`
+    /// The hidden pixels of one picture, some of which are visible: a box that would hide the last of them is left out.
+    /// `[height, width]`
     pub fn draw(&self, rng: &mut SampleRng) -> Vec<bool> {
         let fixed = self.fixed();
         if !fixed.is_empty() {
@@ -41,7 +42,11 @@ impl Holes {
         for _ in 0..self.boxes {
             let [high, wide] = [0; 2].map(|_| rng.random_range(self.edge.div_ceil(2)..=self.edge));
             let (top, left) = (rng.random_range(0..=self.height - high), rng.random_range(0..=self.width - wide));
+            let before = hidden.clone();
             hide(&mut hidden, self.width, [top, left], [high, wide]);
+            if !hidden.contains(&false) {
+                hidden = before;
+            }
         }
         hidden
     }

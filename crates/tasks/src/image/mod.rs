@@ -110,6 +110,8 @@ impl PartialEq for Held {
 
 /// One of so many pictures of a file is for validation, and one for the test.
 const TENTH: usize = 10;
+/// No picture has a longer side.
+const LONGEST: usize = 1 << 16;
 /// More boxes than this are a typing error.
 const MOST_BOXES: usize = 1000;
 
@@ -126,7 +128,7 @@ impl ImageConfig {
     /// Numbers of pictures for training, validation and test; the first is `None` if too many are held out.
     fn sizes(&self, found: &FoundPictures) -> (Option<usize>, [usize; 2]) {
         let n = found.pictures.first().copied().unwrap_or_default();
-        let validation = self.validation_pictures.unwrap_or(n / TENTH);
+        let validation = self.validation_pictures.unwrap_or((n / TENTH).max(1));
         let (test, of_train) = match found.pictures.get(1) {
             Some(all) => (self.test_pictures.unwrap_or(*all), 0),
             None => {
@@ -215,7 +217,7 @@ impl ImageConfig {
         let found = self.found.as_ref()?;
         let [.., channels] = found.shape;
         let counts = if self.test.is_some() { 2 } else { 1 };
-        let is_sound = !found.shape.contains(&0)
+        let is_sound = found.shape.iter().all(|size| (1..=LONGEST).contains(size))
             && [1, 3].contains(&channels)
             && found.pictures.len() == counts
             && !found.pictures.contains(&0);

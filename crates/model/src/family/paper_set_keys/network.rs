@@ -66,10 +66,14 @@ impl PaperSetKeys {
             let points = self.points(rows);
             let key = |(k, point): (usize, &f32)| k as f32 * (point + points[0] - 2.0 * self.shift);
             let keys: Vec<f32> = points.iter().enumerate().map(key).collect();
-            [keys, points].map(|values| Tensor::from_data(TensorData::new(values, [1, rows, 1]), device))
+            let device = device.clone().inner();
+            [keys, points].map(|values| Tensor::from_data(TensorData::new(values, [1, rows, 1]), &device))
         };
         // The number of rows is the model's.
-        self.set.get_or_init(made).clone().map(|channel| channel.expand([batch, rows, 1]))
+        self.set.get_or_init(made).clone().map(|channel: Tensor<3>| {
+            let channel = if device.is_autodiff() { Tensor::from_inner(channel) } else { channel };
+            channel.expand([batch, rows, 1])
+        })
     }
 
     /// The interpolation points L_0 … L_(rows − 1).

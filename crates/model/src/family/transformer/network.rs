@@ -92,8 +92,7 @@ impl Network for Transformer {
         let embedded = self.aware.as_ref().map(|_| x.clone());
         let in_front = self.prompt.as_ref().map_or(0, |prompt| prompt.rows.lazy_shape()[0]);
         let run = |(x, weights): (Tensor<3>, Option<Tensor<2>>), block: &Block| {
-            let weights_here = weights.as_ref();
-            let layout = Layout { mask: &mask, position: Some(&self.position), in_front, weights: weights_here };
+            let layout = Layout { mask: &mask, position: Some(&self.position), in_front, weights: weights.as_ref() };
             let x = block.run(x, layout, recorder);
             (x, weights.map(deeper))
         };
