@@ -40,7 +40,7 @@ fn hidden_pixels_are_scored_beside_classical_predictors_and_shown_on_the_page() 
         assert!((score("test/loss") - score("test/mae")).abs() < 1e-9, "{row}");
         assert!(score("test/mae").powi(2) <= score("test/mse"), "{row}");
     }
-    assert!(lab.read("run/metrics.jsonl").contains("validation/psnr"));
+    assert!(lab.read("run/metrics.jsonl").contains("psnr"));
     // Four test pictures: what is hidden, four predictors, the truth.
     assert_eq!(lab.read("run/figures/pictures.svg").matches("<image ").count(), 4 * 6);
     let page = lab.read("run/report.html");
