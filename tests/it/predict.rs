@@ -191,7 +191,7 @@ fn inputs_that_it_does_not_take_are_refused_with_their_place() {
     lab.write("in.npy", &npy(&array)[..150]);
     refuse("in.npy", "out.npy", "holds 5 numbers, its shape asks for 30");
     refuse("in.npy", "out.npz", "end the name in .npy too");
-    refuse("in.txt", "out.txt", "the name ends in none of .csv, .npy and .npz");
+    refuse("in.txt", "out.txt", "the name ends in none of .csv, .npy, .npz and .fasta");
     refuse("missing.npy", "out.npy", "cannot read missing.npy");
     refuse("in.csv", "data.csv", "data.csv is there already; choose another file with --out");
     assert!(lab.read("data.csv") == table(true));
