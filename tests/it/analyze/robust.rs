@@ -54,14 +54,15 @@ fn options_that_make_no_sense_are_refused() {
     let lab = Lab::new();
     for (words, said) in [
         (&["--liars", "2,14"][..], "--liars: 14 of 16 agents leave 2 that tell the truth, and 3 are needed"),
-        (&["--distance", "0"], "--distance: 0 must be above 0"),
-        (&["--noise=-1"], "--noise: -1 must be 0 up to"),
-        (&["--agents", "1000"], "--agents: among 1000 agents in 3 dimensions"),
-        (&["--agents", "1000000000000", "-d", "1"], "--agents: "),
-        (&["-d", "0"], "--d: 0 is too few"),
+        (&["--distance", "0"][..], "--distance: 0 must be above 0"),
+        (&["--noise=-1"][..], "--noise: -1 must be 0 up to"),
+        (&["--agents", "1000"][..], "--agents: among 1000 agents in 3 dimensions"),
+        (&["--agents", "1000000000000", "-d", "1"][..], "--agents: "),
+        (&["-d", "0"][..], "--d: 0 is too few"),
     ] {
         lab.headway(&[&["analyze", "robust"], words].concat()).fail(2, &[said]);
     }
+    fs::create_dir(lab.path("taken")).unwrap();
     lab.write("taken/run.json", "{}");
     lab.headway(&["analyze", "robust", "--out", "taken"]).fail(2, &["taken holds run.json, and a page of its own"]);
 }
