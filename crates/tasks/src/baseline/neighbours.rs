@@ -105,6 +105,8 @@ struct Counts {
     possible: Arc<[u32]>,
     /// For each number of neighbours, one number for each place of the texts, of its neighbours and its token, ascending.
     places: [Vec<u64>; REACH + 1],
+    /// Probabilities of the possible tokens by how frequent they are.
+    frequencies: Vec<f64>,
     /// The prior of each number of neighbours; of 0 it is one count for each possible token.
     priors: [f64; REACH + 1],
 }
@@ -135,9 +137,11 @@ impl Counts {
         }
         places.iter_mut().for_each(|places| places.sort_unstable());
         let every = places[0].len().div_ceil(PLACES).max(1);
-        let mut counts = Self { possible: possible.clone(), places, priors: [0.0; REACH + 1] };
+        let mut counts = Self { possible: possible.clone(), places, frequencies: Vec::new(), priors: [0.0; REACH + 1] };
         let chosen: Vec<Vec<[f64; 2]>> = known().step_by(every).map(|(text, at)| counts.without(text, at)).collect();
         counts.priors = priors(&chosen, possible.len() as f64);
+        counts.frequencies = vec![1.0 / possible.len() as f64; possible.len()];
+        counts.frequencies = counts.sharpened(0, 0, counts.frequencies.clone()).unwrap_or(counts.frequencies);
         counts
     }
 
@@ -158,18 +162,23 @@ impl Counts {
         .collect()
     }
 
+    /// Probabilities of the possible tokens between some neighbours, from those by fewer; `None` where nothing stood between
+    /// them.
+    fn sharpened(&self, k: usize, key: u64, mut p: Vec<f64>) -> Option<Vec<f64>> {
+        let all = self.between(k, key);
+        for (p, token) in p.iter_mut().zip(&*self.possible) {
+            *p = (count(all, *token) as f64 + self.priors[k] * *p) / (all.len() as f64 + self.priors[k]);
+        }
+        (!all.is_empty()).then_some(p)
+    }
+
     /// Probabilities of the possible tokens.
     fn distribution(&self, tokens: &[u32], at: usize, reach: usize) -> Vec<f64> {
-        let mut p = vec![1.0 / self.possible.len() as f64; self.possible.len()];
-        for k in 0..=reach {
-            let Some(key) = neighbours(tokens, at, k, &self.possible) else { break };
-            let all = self.between(k, key);
-            if all.is_empty() {
-                break;
-            }
-            for (p, token) in p.iter_mut().zip(&*self.possible) {
-                *p = (count(all, *token) as f64 + self.priors[k] * *p) / (all.len() as f64 + self.priors[k]);
-            }
+        let mut p = self.frequencies.clone();
+        for k in 1..=reach {
+            let key = neighbours(tokens, at, k, &self.possible);
+            let Some(sharper) = key.and_then(|key| self.sharpened(k, key, p.clone())) else { break };
+            p = sharper;
         }
         p
     }
