@@ -259,6 +259,26 @@ def on_h100():
     return table(header, values("gpu-h100", "steps"))
 
 
+def robust_mean():
+    shown = {
+        "attention-only": "attention alone",
+        "with feed-forward": "with feed-forward blocks",
+        "l1": "`l1`",
+        "two_timescale_l1": "`two_timescale_l1`",
+        "geometric_median": "`geometric_median`",
+        "trimmed_mean": "`trimmed_mean`",
+        "least_squares": "`least_squares`",
+        "mean": "`mean`, the mean μ of training",
+    }
+    lines = lines_of(values("compare-robust-mean", "study"))
+
+    def cost(line):
+        return [f"{line['parameters']:,.0f}", f"{line['seconds']:.0f} s"] if line["parameters"] else ["", ""]
+
+    rows = [[label, with_interval(lines[name]["estimate"]), *cost(lines[name])] for name, label in shown.items()]
+    return table(["estimate", "distance from μ", "parameters", "training"], rows)
+
+
 def language():
     def row(name, *scores, strong=False):
         bits, shares = [", ".join(cells) for cells in zip(*[(f"{bits:.{3 if len(scores) == 1 else 2}f}", percent(share, len(scores) == 1)) for bits, share in scores])]
@@ -520,6 +540,7 @@ TABLES = {
     "language": language,
     "language-lengths": language_lengths,
     "forecast": forecast,
+    "robust-mean": robust_mean,
     "theory-rates": rates,
     "in-context": in_context,
     "rank-collapse": rank_collapse,
