@@ -46,6 +46,11 @@ pub(crate) fn is_residue(token: u32) -> bool {
     LETTERS.binary_search(&token).is_ok()
 }
 
+/// The part that a header names: that of its first word split=NAME.
+fn part_of(header: &str) -> Option<&str> {
+    header.split_whitespace().find_map(|word| word.strip_prefix("split="))
+}
+
 /// How a letter or a token after the letters is written.
 fn written(token: usize) -> char {
     char::from(ALPHABET.as_bytes().iter().chain(OTHERS.as_bytes()).nth(token).copied().unwrap_or(b'X'))
@@ -146,7 +151,7 @@ impl Sequences {
                 let problem = format!("line {line}: the letters of this sequence are none of the 20 residues");
                 return Err(wrong("path", &problem));
             }
-            let part = name.split_whitespace().find_map(|word| word.strip_prefix("split="));
+            let part = part_of(name);
             let unknown = || {
                 let name: String = name.chars().take(40).collect();
                 wrong("path", &format!("line {line}: `{name}` has no word split=NAME, which says what it is used for"))
@@ -165,12 +170,9 @@ impl Sequences {
         }
         // Every name must be met, or a typing error would leave sequences out.
         for (key, names) in config.parts() {
-            let is_met = |name: &String| {
-                let word = format!("split={name}");
-                records.iter().any(|record| record.name.split_whitespace().any(|found| found == word))
-            };
+            let is_met = |name: &String| records.iter().any(|record| part_of(&record.name) == Some(name.as_str()));
             if let Some(name) = names.iter().find(|name| !is_met(name)) {
-                return Err(wrong(key, &format!("no sequence has the word split={name} in its header")));
+                return Err(wrong(key, &format!("by its header, no sequence belongs to split={name}")));
             }
         }
         Ok(Self { train: Arc::new(train), validation, test, parts, sha256: contents.sha256 })

@@ -22,6 +22,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         Some("parts.fasta") => Ok(b">a split=train\nMKVA\n>b split=near\nMKVA\n>c split=far\nWWWWW\n".to_vec()),
         Some("bare.fasta") => Ok(b">a split=train\nMKV\n>b another\nMKV\n".to_vec()),
         Some("none.fasta") => Ok(b">a split=train\nMKV\n>b split=test\nXX\n".to_vec()),
+        Some("two_words.fasta") => Ok(b">a split=test split=train\nMKV\n".to_vec()),
         Some("digit.fasta") => Ok(b">a split=train\nMK4\n".to_vec()),
         _ => Err(io::ErrorKind::NotFound.into()),
     }
@@ -155,7 +156,12 @@ fn what_is_wrong_with_a_file_is_told_with_its_place() {
     );
     assert_eq!(
         problem("path = \"two.fasta\""),
-        "validation: two.fasta: no sequence has the word split=valid in its header"
+        "validation: two.fasta: by its header, no sequence belongs to split=valid"
+    );
+    // A sequence belongs to the first part that its header names, which leaves none for training.
+    assert_eq!(
+        problem("path = \"two_words.fasta\"\nvalidation = []"),
+        "train: two_words.fasta: by its header, no sequence belongs to split=train"
     );
     let digit = problem("path = \"digit.fasta\"");
     assert!(digit.starts_with("path: digit.fasta: line 2, column 3: '4' is no letter"), "{digit}");
