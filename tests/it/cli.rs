@@ -571,6 +571,7 @@ mod look {
         lab.write("samples", [&[0, 0, 8, 2, 0, 0, 0, 4, 0, 0, 0, 1][..], &[1, 2, 3, 4]].concat());
         lab.write("recordings.csv", "subject,exercise,start,length\n1,row,0,2\n2,lift,2,2\n");
         lab.write("proteins.fasta", ">a split=train\nMKV\n>b split=test\nMKA\n");
+        lab.write("series.csv", "time,a\n1,3\n2,1\n3,4\n4,1\n5,5\n6,9\n7,2\n8,6\n9,5\n10,3\n");
         let names = |what: &str| -> Vec<String> {
             let entries = lab.headway(&["list", what, "--json"]).succeed().json();
             entries.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
@@ -579,8 +580,8 @@ mod look {
             |words: &[&str]| lab.headway(&[&["check", "experiment.toml", "--device", "cpu"], words].concat()).succeed();
         for (what, set) in [
             ("tasks", "task={NAME={}}"),
-            // A task for which every model may see the whole input.
-            ("models", "model={NAME={}} task={truncated_linear={}}"),
+            // A task for which every model may see the whole input, with as many channels in as out.
+            ("models", "model={NAME={}} task={truncated_linear={d_in=1}}"),
             ("kernels", "model.kernel=NAME"),
             ("positions", "model.position=NAME"),
             ("optimizers", "optimizer={NAME={}}"),
@@ -591,6 +592,7 @@ mod look {
                     "file" => "file={path=\"table.csv\"}} data={fixed={train=2,test=1}",
                     "image" => "image={train=\"pictures\"}} data={whole={}",
                     "proteins" => "proteins={path=\"proteins.fasta\",validation=[]}} data={whole={}",
+                    "forecast" => "forecast={path=\"series.csv\",window=2,horizon=1}} data={whole={}",
                     "language" => "language={train=[\"table.csv\"],test=[\"table.csv\"]}} data={whole={}",
                     "activity" => {
                         "activity={samples=\"samples\",recordings=\"recordings.csv\",train=[1],test=[2],seq_len=2}} \

@@ -396,12 +396,15 @@ impl TaskSpec for ForecastConfig {
     fn newest(&self, table: &[u8]) -> Option<Result<Vec<f32>, String>> {
         let found = self.found.as_ref()?;
         let last = || {
-            // The channels by name, in the order of training.
-            let config = Self { columns: found.channels.clone(), time: found.time.clone(), ..self.clone() };
+            // The channels by name, in the order of training; nothing is split.
+            let (columns, time, split) = (found.channels.clone(), found.time.clone(), Self::default().split);
+            let config = Self { columns, time, split, ..self.clone() };
             let series = Series::read(table, &config)?;
             let (rows, width) = (series.rows(), found.channels.len());
             let Some(first) = rows.checked_sub(self.window) else {
-                return Err(format!("holds {rows} times, and a forecast sees {}", self.window));
+                // A return is of two times.
+                let [there, seen] = [rows, self.window].map(|steps| steps + usize::from(self.log_returns));
+                return Err(format!("holds {there} times, and a forecast sees {seen}"));
             };
             Ok(series.values[first * width..].to_vec())
         };

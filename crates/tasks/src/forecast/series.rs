@@ -63,7 +63,12 @@ impl Series {
                     order = Some(step);
                 }
                 for (count, begin) in before.iter_mut().zip(&begins) {
-                    *count += usize::from(compare(now, begin) == Some(Ordering::Less));
+                    let Some(step) = compare(now, begin) else {
+                        let problem =
+                            format!("cannot be compared with {begin:?}, where split begins a part; write both alike");
+                        return Err(table.wrong(column, &problem));
+                    };
+                    *count += usize::from(step == Ordering::Less);
                 }
                 last = Some(now.to_owned());
             }

@@ -100,6 +100,11 @@ fn parts_begin_at_times_and_windows_advance_by_the_stride() {
         levels.newest(b"Date,a,b\n2020-01-01,1,2\n"),
         Some(Err("holds 1 times, and a forecast sees 2".to_owned()))
     );
+    // A return takes two times.
+    assert_eq!(
+        returns.newest(b"Date,a,b\n2020-01-01,1,2\n"),
+        Some(Err("holds 1 times, and a forecast sees 2".to_owned()))
+    );
 }
 
 #[test]
@@ -144,6 +149,10 @@ fn what_is_wrong_is_told_with_its_key_and_place() {
         (
             "path = \"oldest.csv\"\nwindow = 1\nhorizon = 1\nsplit = { validation = \"2020-01-05\", test = \"2020-01-04\" }",
             "split: validation begins after the test; give validation before test",
+        ),
+        (
+            "path = \"oldest.csv\"\nwindow = 1\nhorizon = 1\nsplit = { test = \"2020\" }",
+            "path: oldest.csv: line 2, column `Date`: `2020-01-01` cannot be compared with \"2020\", where split begins a part; write both alike",
         ),
     ] {
         assert_eq!(settled(text).err().as_deref(), Some(wanted), "{text}");
