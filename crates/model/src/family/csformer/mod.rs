@@ -107,7 +107,7 @@ impl Family for CsformerConfig {
         };
         let (over_channels, over_time) = (layer(channels, times), layer(times, channels));
         let block = if self.mix_channels { vec![over_channels, over_time] } else { vec![over_time] };
-        Shape { embedded: [channels, times * self.d_model], layers: block.repeat(self.n_layers), width: dims.d_out }
+        Shape { embedded: [times, channels * self.d_model], layers: block.repeat(self.n_layers), width: dims.d_out }
     }
 
     fn layer_rows(&self, dims: &IoDims) -> Vec<LayerRows> {

@@ -148,7 +148,7 @@ impl Network for Csformer {
     fn run(&self, input: Input, recorder: &mut Recorder<'_>) -> Tensor<3> {
         let x = self.enter(input.vectors());
         if recorder.is_on() {
-            recorder.embedded(&Axis::First.rows(x.clone()));
+            recorder.embedded(&Axis::Second.rows(x.clone()));
         }
         let full = Mask::Full;
         let in_time = Layout { position: Some(&self.position), ..Layout::from(&full) };
