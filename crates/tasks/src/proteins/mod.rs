@@ -215,8 +215,16 @@ impl ProteinsConfig {
     }
 
     fn bad_rate(&self) -> Option<TaskError> {
-        let problem = format!("{} must be above 0 and below 1", self.rate);
-        (!(self.rate > 0.0 && self.rate < 1.0)).then_some(TaskError::Key { key: "rate", problem })
+        let problem = if self.rate > 0.0 && self.rate < 1.0 {
+            let is_given = self.rate.to_bits() != Self::default().rate.to_bits();
+            if self.masking != Masking::None || !is_given {
+                return None;
+            }
+            "nothing is hidden with masking = \"none\"; leave rate out".to_owned()
+        } else {
+            format!("{} must be above 0 and below 1", self.rate)
+        };
+        Some(TaskError::Key { key: "rate", problem })
     }
 
     /// The sequences, which must be those that were found.

@@ -163,6 +163,8 @@ fn what_is_wrong_with_a_file_is_told_with_its_place() {
         problem("path = \"two_words.fasta\"\nvalidation = []"),
         "train: two_words.fasta: by its header, no sequence belongs to split=train"
     );
+    let useless = settled(&format!("{TWO}masking = \"none\"\nrate = 0.3")).expect("sound").validate().remove(0);
+    assert_eq!(useless.to_string(), "rate: nothing is hidden with masking = \"none\"; leave rate out");
     let digit = problem("path = \"digit.fasta\"");
     assert!(digit.starts_with("path: digit.fasta: line 2, column 3: '4' is no letter"), "{digit}");
     let none = problem("path = \"none.fasta\"");
