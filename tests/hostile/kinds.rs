@@ -484,7 +484,8 @@ fn data_recordings() -> Vec<Example> {
 
 /// A table of series to forecast, newest first, with gaps.
 fn data_series() -> Vec<Example> {
-    let line = |day: u32| format!("2024-01-{day:02},{},{},\n", day % 5, if day % 4 == 0 { "N/A" } else { "1.5" });
+    let line =
+        |day: u32| format!("2024-01-{day:02},{},{},\n", day % 5, if day.is_multiple_of(4) { "N/A" } else { "1.5" });
     let table = "Date,a,b,\n".to_owned() + &(1..32).rev().map(line).collect::<String>();
     let experiment = "[task.forecast]\npath = \"series.csv\"\nwindow = 4\nhorizon = 2\n\
                       split = { validation = \"2024-01-20\", test = \"2024-01-25\" }\n[model.csformer]\n";

@@ -42,7 +42,7 @@ fn networks_and_classical_predictors_have_the_same_scores_and_a_changed_file_is_
             assert!(metrics[&format!("test/{score}")].as_f64().unwrap() >= 0.0, "{row}");
         }
         let of = |name: &str| metrics[&format!("test/{name}")].as_f64().unwrap();
-        assert!((of("mse") / ((of("mse[a]") + of("mse[b]")) / 2.0) - 1.0).abs() < 1e-9, "{row}");
+        assert!((of("mse") / f64::midpoint(of("mse[a]"), of("mse[b]")) - 1.0).abs() < 1e-9, "{row}");
     }
     // A series that rises by 1 a day is off by 1, 2, 3 for its last value, and by 4 for its value 4 days ago.
     let of = |row: usize, name: &str| rows[row]["metrics"][format!("test/{name}")].as_f64().unwrap();

@@ -45,7 +45,8 @@ fn figure(embedding: &Embedding, known: &Known, title: String) -> Figure {
     entries.sort_by(f64::total_cmp);
     entries.dedup();
     let mean = |entry: &f64| {
-        let of: Vec<f64> = points.iter().filter(|(other, _)| other == entry).map(|(_, cosine)| *cosine).collect();
+        let of: Vec<f64> =
+            points.iter().filter(|(other, _)| other.total_cmp(entry).is_eq()).map(|(_, cosine)| *cosine).collect();
         (*entry, of.iter().sum::<f64>() / of.len() as f64)
     };
     let means = entries.iter().map(mean).collect();

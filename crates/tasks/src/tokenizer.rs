@@ -44,26 +44,23 @@ impl Tokenizer {
             return Err("is a tokenizer.json without tokens".to_owned());
         };
         let size = last as usize + 1;
-        let (rules, unknown) = match &pairs.unk_token {
-            Some(token) => {
-                let unknown = rules.token_to_id(token);
-                (rules, unknown)
-            }
+        let (rules, unknown) = if let Some(token) = &pairs.unk_token {
+            let unknown = rules.token_to_id(token);
+            (rules, unknown)
+        } else {
             // What has no token would be passed over in silence, and what follows be said to stand in its place.
-            None => {
-                let mut name = "unknown".to_owned();
-                while vocabulary.contains_key(&name) {
-                    name.push('?');
-                }
-                if let Some(model) = told.get_mut("model").and_then(Value::as_object_mut) {
-                    if let Some(tokens) = model.get_mut("vocab").and_then(Value::as_object_mut) {
-                        tokens.insert(name.clone(), size.into());
-                    }
-                    model.insert("unk_token".to_owned(), name.into());
-                    model.insert("fuse_unk".to_owned(), false.into());
-                }
-                (self::rules(&told)?, Some(last + 1))
+            let mut name = "unknown".to_owned();
+            while vocabulary.contains_key(&name) {
+                name.push('?');
             }
+            if let Some(model) = told.get_mut("model").and_then(Value::as_object_mut) {
+                if let Some(tokens) = model.get_mut("vocab").and_then(Value::as_object_mut) {
+                    tokens.insert(name.clone(), size.into());
+                }
+                model.insert("unk_token".to_owned(), name.into());
+                model.insert("fuse_unk".to_owned(), false.into());
+            }
+            (self::rules(&told)?, Some(last + 1))
         };
         Ok(Self { file: file.into(), rules: Arc::new(rules), size, unknown })
     }

@@ -85,8 +85,9 @@ impl Scores {
                 }
                 let wanted = wanted(batch, row);
                 for (measure, mean) in &mut self.measures {
-                    let value = measure.at(prediction, wanted, batch.slices[row]);
-                    value.into_iter().for_each(|value| mean.add_weighted(value, share));
+                    if let Some(value) = measure.at(prediction, wanted, batch.slices[row]) {
+                        mean.add_weighted(value, share);
+                    }
                 }
                 if let Some(slice) = batch.slices[row] {
                     self.per_slice[slice as usize].add_weighted(metric, share);

@@ -68,19 +68,19 @@ impl AwareAttention {
         }
     }
 
-    /// y of a state h after the last layer and e before the first one; the recorder is told the mean of both patterns by a and b.
+    /// y of a state after the last layer, h, and one before the first, e; the recorder is told the mean of both patterns by a and b.
     ///
     /// # Shapes
-    /// h and e `[batch, rows, d_model]`, weights `[batch, rows]` -> `[batch, rows, d_model]`
-    pub fn run(&self, h: Tensor<3>, e: Tensor<3>, weights: Tensor<2>, recorder: &mut Recorder<'_>) -> Tensor<3> {
+    /// both states `[batch, rows, d_model]`, weights `[batch, rows]` -> `[batch, rows, d_model]`
+    pub fn run(&self, last: Tensor<3>, first: Tensor<3>, weights: Tensor<2>, recorder: &mut Recorder<'_>) -> Tensor<3> {
         let view = View { precision: self.precision, ..Mask::Full.into() };
         let rounded = |x: Tensor<4>| Precision::F32.cast(self.precision.cast(x));
         let heads = |x: Tensor<3>| rounded(split_heads(x, self.n_heads)); // [batch, n_heads, rows, d_head]
-        let u = match &self.norm {
-            Some(norm) => norm.forward(h),
-            None => h,
+        let normed = match &self.norm {
+            Some(norm) => norm.forward(last),
+            None => last,
         };
-        let [q, k] = [&self.query, &self.key].map(|map| heads(map.forward(u.clone())));
+        let [q, k] = [&self.query, &self.key].map(|map| heads(map.forward(normed.clone())));
         let d_head = q.dims()[3];
         let scores = view.product(q.mul_scalar(1.0 / (d_head as f64).sqrt()), k.swap_dims(2, 3));
         let scores = [weights.clone(), holes(weights)].map(|weights| weighted(scores.clone(), weights));
@@ -94,8 +94,8 @@ impl AwareAttention {
             let [known, hole] = [0, 1].map(|read| patterns[read].clone() * shares[read].clone());
             recorder.pattern(&(known + hole));
         }
-        let ([known, hole], [a, b]) = (patterns, shares);
-        let mixed = view.product(known, heads(e)) * a + view.product(hole, heads(u)) * b;
+        let ([known, hole], [of_known, of_hole]) = (patterns, shares);
+        let mixed = view.product(known, heads(first)) * of_known + view.product(hole, heads(normed)) * of_hole;
         self.output.forward(merge_heads(recorder.mixture(rounded(mixed))))
     }
 

@@ -68,7 +68,8 @@ impl TensorPoolConfig {
         }
         let (width, order) = (self.width(), self.order.clamp(2, 3));
         if width.saturating_pow(order as u32) > MOST_ENTRIES {
-            let most = (1..).take_while(|width: &usize| width.pow(order as u32) <= MOST_ENTRIES).last().unwrap_or(1);
+            let fits = |width: &usize| width.pow(order as u32) <= MOST_ENTRIES;
+            let most = (1..=MOST_ENTRIES.isqrt()).take_while(fits).last().unwrap_or(1);
             let problem = format!(
                 "features and time codes and 1 are {width} channels, and their products of order {order} are more than \
                  {MOST_ENTRIES} numbers; give {} or fewer together",
@@ -128,15 +129,14 @@ impl TensorPoolConfig {
 
     /// Places of the entries of V with i ≤ j (≤ k), row-major.
     fn distinct(&self) -> Vec<i32> {
-        let w = self.width();
+        // At most 2^15 places.
+        let w = self.width() as i32;
         let pairs = (0..w).flat_map(|i| (i..w).map(move |j| [i, j]));
-        let places: Vec<usize> = if self.order == 3 {
+        if self.order == 3 {
             pairs.flat_map(|[i, j]| (j..w).map(move |k| (i * w + j) * w + k)).collect()
         } else {
             pairs.map(|[i, j]| i * w + j).collect()
-        };
-        // At most 2^15.
-        places.into_iter().map(|place| place as i32).collect()
+        }
     }
 }
 

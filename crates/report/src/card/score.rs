@@ -91,7 +91,9 @@ impl Scores {
                 })
             });
             let mut values = intervals(&examples.collect::<Vec<_>>());
-            measures.iter().for_each(|measure| of_mean(measure, &mut values));
+            for measure in measures {
+                of_mean(measure, &mut values);
+            }
             Scored { name: name.to_owned(), values }
         };
         let fit_set = source.fit_set();

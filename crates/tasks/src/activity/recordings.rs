@@ -111,6 +111,8 @@ fn recordings(
     // Numbered so far as they came.
     let mut rank = vec![0; names.len()];
     names.values().zip(0..).for_each(|(number, at)| rank[*number as usize] = at);
-    all.iter_mut().for_each(|recording| recording.class = rank[recording.class as usize]);
+    for recording in &mut all {
+        recording.class = rank[recording.class as usize];
+    }
     Ok((names.into_keys().collect(), all))
 }

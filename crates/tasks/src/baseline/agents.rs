@@ -78,7 +78,7 @@ pub(super) fn agreed(a: &DMatrix<f64>, y: &DVector<f64>) -> Vec<DVector<f64>> {
 /// # Shapes
 /// points `[d]` each -> `[d]`
 pub(super) fn by_coordinate(points: &[DVector<f64>], of: impl Fn(&[f64]) -> f64) -> DVector<f64> {
-    DVector::from_fn(points.first().map_or(0, |point| point.len()), |coordinate, _| {
+    DVector::from_fn(points.first().map_or(0, DVector::len), |coordinate, _| {
         let mut values: Vec<f64> = points.iter().map(|point| point[coordinate]).collect();
         values.sort_by(f64::total_cmp);
         of(&values)

@@ -34,19 +34,19 @@ impl L1 {
     /// # Shapes
     /// a `[d, n_agents]`, an agent per column; y `[n_agents]`
     pub fn fit(&self, a: &DMatrix<f64>, y: &DVector<f64>) -> L1Fit {
-        let (d, n) = a.shape();
+        let (d, agents) = a.shape();
         let scale = y.amax();
         if scale == 0.0 {
             return L1Fit { x: DVector::zeros(d), deviation: 0.0, gap: 0.0 };
         }
         let scaled = y / scale;
-        let (one, mut most) = (DMatrix::identity(n, n), DMatrix::zeros(2 * n, n));
-        most.rows_mut(0, n).copy_from(&one);
-        most.rows_mut(n, n).copy_from(&-one);
+        let (one, mut most) = (DMatrix::identity(agents, agents), DMatrix::zeros(2 * agents, agents));
+        most.rows_mut(0, agents).copy_from(&one);
+        most.rows_mut(agents, agents).copy_from(&-one);
         let program = LinearProgram {
             cost: -&scaled,
             equal: (a.clone(), DVector::zeros(d)),
-            at_most: (most, DVector::repeat(2 * n, 1.0)),
+            at_most: (most, DVector::repeat(2 * agents, 1.0)),
         };
         // The program always has a solution; should it not be found, least squares is a start whose gap says so.
         let (mut x, mut weights) = match program.solve() {
@@ -69,10 +69,10 @@ impl L1 {
 /// The corner nearest to x, which meets exactly the d agents of smallest deviation that span the space, and the weights
 /// λ that prove it to be optimal if all are at most 1. `None` if the a_i do not span the space.
 fn corner(a: &DMatrix<f64>, y: &DVector<f64>, x: &DVector<f64>) -> Option<(DVector<f64>, DVector<f64>)> {
-    let (d, n) = a.shape();
+    let (d, agents) = a.shape();
     let deviations = y - a.tr_mul(x);
-    let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by(|&i, &j| deviations[i].abs().total_cmp(&deviations[j].abs()));
+    let mut order: Vec<usize> = (0..agents).collect();
+    order.sort_by(|&one, &other| deviations[one].abs().total_cmp(&deviations[other].abs()));
     let (mut met, mut basis) = (Vec::new(), Vec::<DVector<f64>>::new());
     for agent in order {
         let mut rest = a.column(agent).into_owned();
@@ -90,7 +90,9 @@ fn corner(a: &DMatrix<f64>, y: &DVector<f64>, x: &DVector<f64>) -> Option<(DVect
     let square = a.select_columns(&met); // [d, d]
     let corner = square.transpose().lu().solve(&y.select_rows(&met))?;
     let mut weights = (y - a.tr_mul(&corner)).map(f64::signum);
-    met.iter().for_each(|&agent| weights[agent] = 0.0);
+    for &agent in &met {
+        weights[agent] = 0.0;
+    }
     let rest = square.lu().solve(&-(a * &weights))?;
     met.iter().zip(&rest).for_each(|(&agent, &weight)| weights[agent] = weight);
     Some((corner, weights))

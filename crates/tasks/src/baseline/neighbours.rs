@@ -135,7 +135,9 @@ impl Counts {
                 places.push(key << TOKEN_BITS | u64::from(text[at]));
             }
         }
-        places.iter_mut().for_each(|places| places.sort_unstable());
+        for places in &mut places {
+            places.sort_unstable();
+        }
         let every = places[0].len().div_ceil(PLACES).max(1);
         let mut counts = Self { possible: possible.clone(), places, frequencies: Vec::new(), priors: [0.0; REACH + 1] };
         let chosen: Vec<Vec<[f64; 2]>> = known().step_by(every).map(|(text, at)| counts.without(text, at)).collect();

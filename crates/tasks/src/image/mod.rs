@@ -129,12 +129,11 @@ impl ImageConfig {
     fn sizes(&self, found: &FoundPictures) -> (Option<usize>, [usize; 2]) {
         let n = found.pictures.first().copied().unwrap_or_default();
         let validation = self.validation_pictures.unwrap_or((n / TENTH).max(1));
-        let (test, of_train) = match found.pictures.get(1) {
-            Some(all) => (self.test_pictures.unwrap_or(*all), 0),
-            None => {
-                let test = self.test_pictures.unwrap_or((n / TENTH).max(1));
-                (test, test)
-            }
+        let (test, of_train) = if let Some(all) = found.pictures.get(1) {
+            (self.test_pictures.unwrap_or(*all), 0)
+        } else {
+            let test = self.test_pictures.unwrap_or((n / TENTH).max(1));
+            (test, test)
         };
         let train = n.checked_sub(validation).and_then(|left| left.checked_sub(of_train));
         (train.filter(|left| *left > 0), [validation, test])

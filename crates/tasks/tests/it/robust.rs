@@ -33,7 +33,7 @@ struct Case {
 
 /// The cases, each with its agents as columns and its reports.
 fn cases() -> impl Iterator<Item = (Case, DMatrix<f64>, DVector<f64>)> {
-    let fixtures: Fixtures = toml::from_str(include_str!("../fixtures/robust.toml")).unwrap();
+    let fixtures: Fixtures = toml::from_str(include_str!("../fixtures/robust.toml")).expect("as it was written");
     fixtures.case.into_iter().map(|case| {
         let a = DMatrix::from_fn(case.a[0].len(), case.a.len(), |row, agent| case.a[agent][row]);
         let y = DVector::from_vec(case.y.clone());
@@ -70,7 +70,7 @@ fn l1_of_scaled_reports_is_scaled_and_of_zeros_zero() {
     for (_, a, y) in cases() {
         let (plain, scaled) = (L1.fit(&a, &y), L1.fit(&a, &(&y * 1e12)));
         assert_close(&(&scaled.x / 1e12), plain.x.as_slice(), 1e-9);
-        assert_eq!(L1.fit(&a, &(y * 0.0)).x.amax(), 0.0);
+        assert!(L1.fit(&a, &(y * 0.0)).x.amax() <= 0.0);
     }
 }
 
@@ -108,7 +108,7 @@ fn worst_ratios_are_those_of_linear_programs() {
     // By hand: three agents along one axis and one along the other, which alone can say what is there.
     let axes = DMatrix::from_row_slice(2, 4, &[1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
     assert_eq!((worst(&axes, 1).ratio, worst(&axes, 1).liars), (f64::INFINITY, vec![3]));
-    assert_eq!(worst(&axes, 0).ratio, 0.0);
+    assert!(worst(&axes, 0).ratio.abs() <= 0.0);
     // Four of four along an axis: one has a third of the others' weight.
     assert!((worst(&DMatrix::from_row_slice(1, 4, &[1.0, -1.0, 1.0, 1.0]), 1).ratio - 1.0 / 3.0).abs() < 1e-15);
 }
@@ -143,7 +143,7 @@ fn task(text: &str) -> Box<dyn Task> {
     assert_eq!(config.validate(), [], "{text}");
     config
         .open(&Files::new("", |_| Err(std::io::ErrorKind::NotFound.into()), |_, _, _| Err(String::new())), Seed(1))
-        .unwrap()
+        .expect("no files are needed")
 }
 
 fn batch(task: &dyn Task, size: u64) -> Batch {
@@ -168,7 +168,12 @@ fn without_noise_all_but_the_liars_tell_the_truth_and_l1_finds_it() {
             let norms = sequence.chunks_exact(4).take(19).map(|agent| agent[..3].iter().map(|a| a * a).sum::<f32>());
             assert!(norms.into_iter().all(|norm| (norm - 1.0).abs() < 1e-5));
         }
-        let l1 = task.baselines().into_iter().find(|baseline| baseline.name() == "l1").unwrap().predict(&batch);
+        let l1 = task
+            .baselines()
+            .into_iter()
+            .find(|baseline| baseline.name() == "l1")
+            .expect("of this task")
+            .predict(&batch);
         let answers = l1.chunks_exact(20 * 3).zip(targets.chunks_exact(20 * 3));
         let found = |(x, mu): &(&[f32], &[f32])| x.iter().zip(*mu).skip(19 * 3).all(|(x, mu)| (x - mu).abs() < 1e-4);
         // 2 of 19 are below the threshold in nearly every example; inputs are rounded to single precision.

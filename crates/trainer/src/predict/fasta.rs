@@ -27,7 +27,10 @@ impl Predictor {
         beside::write_new_through(out, |temporary| {
             let records = self.filled(inputs, on_progress)?;
             n = records.len();
-            let text: String = records.iter().map(|record| format!(">{}\n{}\n", record.name, record.letters)).collect();
+            let mut text = String::new();
+            for record in &records {
+                text.extend([">", &record.name, "\n", &record.letters, "\n"]);
+            }
             disk::create(temporary)?.write_all(text.as_bytes()).map_err(Error::io(disk::CANNOT_WRITE, out))?;
             disk::sync(temporary)
         })?;

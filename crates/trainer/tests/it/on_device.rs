@@ -50,9 +50,9 @@ fn a_batch_takes_the_place_of_one_that_is_laid_out_alike() {
 #[test]
 fn missing_targets_do_not_count() {
     const MISSING: f32 = f32::NAN;
+    const MASK: [bool; 6] = [true, false, true, true, true, false];
     let dims = TaskDims { d_out: 2, ..DIMS };
     let with = |targets: [f32; 12]| Batch { dims, targets: Targets::Continuous(targets.to_vec()), ..batch(0.0, MASK) };
-    const MASK: [bool; 6] = [true, false, true, true, true, false];
     let first = with([1.0, MISSING, 0.0, 0.0, 2.0, 3.0, MISSING, -4.0, 5.0, 6.0, 0.0, 0.0]);
     let second = with([MISSING, 1.0, 0.0, 0.0, MISSING, 3.0, 7.0, -4.0, 5.0, 6.0, 0.0, 0.0]);
     for on in devices() {
