@@ -76,10 +76,13 @@ impl Default for RobustMeanConfig {
 /// Largest lie and largest noise: beyond it, the squares of reports lose the truth in single precision.
 const LARGEST: f64 = 1e6;
 
+/// Largest number of agents: the linear program of l1 holds twice the square of it.
+const MOST_AGENTS: usize = 1024;
+
 impl RobustMeanConfig {
-    /// Whether the points that any d agents agree on are few enough to go through.
+    /// Whether there are points that d agents agree on, few enough to go through.
     fn has_few_points(&self) -> bool {
-        subsets::count(self.n_agents, self.d) <= MOST_SUBSETS
+        self.n_agents >= self.d && subsets::count(self.n_agents, self.d) <= MOST_SUBSETS
     }
 
     /// Classical estimates, which do not know who lies.
@@ -118,12 +121,10 @@ impl RobustMeanConfig {
     }
 }
 
-/// An error if the size is not within 0 and [`LARGEST`]; 0 is allowed for noise, and for nothing else.
-fn bad_size(key: &'static str, size: f64) -> Option<TaskError> {
-    let (is_good, least) = match key {
-        "noise" => ((0.0..=LARGEST).contains(&size), "0"),
-        _ => (size > 0.0 && size <= LARGEST, "above 0"),
-    };
+/// An error if the size is not within 0 and [`LARGEST`], or is 0 and may not be.
+fn bad_size(key: &'static str, size: f64, may_be_zero: bool) -> Option<TaskError> {
+    let (is_good, least) =
+        if may_be_zero { ((0.0..=LARGEST).contains(&size), "0") } else { (size > 0.0 && size <= LARGEST, "above 0") };
     let problem = || format!("{size} must be {least} up to {LARGEST:e}");
     (!is_good).then(|| TaskError::Key { key, problem: problem() })
 }
@@ -139,9 +140,10 @@ impl TaskSpec for RobustMeanConfig {
         let problems = [
             TaskError::below("d", self.d, 1),
             TaskError::below("n_agents", self.n_agents, 1),
+            TaskError::above("n_agents", self.n_agents, MOST_AGENTS),
             self.bad_liars(),
-            bad_size(key, size),
-            bad_size("noise", self.noise),
+            bad_size(key, size, false),
+            bad_size("noise", self.noise, true),
             TaskError::bad_distribution("mean", &self.mean),
             self.too_many_sets(),
         ];

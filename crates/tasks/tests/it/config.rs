@@ -154,6 +154,7 @@ fn sizes_that_make_no_sense_are_refused_by_key() {
         ("[robust_mean]\nattack.worst_case.distance = 0\nnoise = -1", vec!["attack.worst_case.distance", "noise"]),
         ("[robust_mean]\nattack.constant.value = nan\nmean.normal.std = 0", vec!["attack.constant.value", "mean"]),
         ("[robust_mean]\nd = 6\nn_agents = 40", vec!["attack.worst_case"]),
+        ("[robust_mean]\nd = 1\nn_agents = 1025", vec!["n_agents"]),
         ("[mqar]\npower = 1e9", vec!["power"]),
         ("[copy]\nvocab = 1\nn_data = 0", vec!["vocab", "n_data"]),
         ("[mqar]\nseq_len = 33", vec!["seq_len"]),

@@ -193,3 +193,16 @@ fn examples_are_sliced_by_the_number_of_liars() {
     let Inputs::Continuous(inputs) = batch(&fixed, 1).inputs else { panic!("numbers") };
     assert_eq!(inputs.chunks_exact(4).filter(|agent| agent[3] > 40.0).count(), 2);
 }
+
+/// Two agents do not determine a point in five dimensions: no points agree with five of them, and the others still answer.
+#[test]
+fn every_baseline_answers_fewer_agents_than_dimensions() {
+    let task = task("d = 5\nn_agents = 2\nliars.exactly = 0");
+    let batch = batch(&*task, 3);
+    let baselines = task.baselines();
+    assert!(!baselines.iter().any(|baseline| baseline.name() == "geometric_median"));
+    for mut baseline in baselines {
+        baseline.fit(&batch);
+        assert_eq!(baseline.predict(&batch).len(), 3 * 3 * 5, "{}", baseline.name());
+    }
+}
