@@ -15,7 +15,7 @@ use crate::{
     },
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
-    files::Files,
+    files::{Files, Held},
     scale::{Scale, moments},
     seed::{SampleRng, Seed, Stream},
     task::{Split, Task, TaskSpec},
@@ -61,7 +61,7 @@ pub struct ActivityConfig {
     pub found: Option<FoundRecordings>,
     /// The recordings, once they have been read.
     #[serde(skip)]
-    held: Held,
+    held: Held<Recordings>,
 }
 
 impl Default for ActivityConfig {
@@ -124,16 +124,6 @@ impl FoundRecordings {
             classes: recordings.classes.clone(),
             people: people.into_iter().map(|person| FoundPerson { person, lengths: lengths(person) }).collect(),
         }
-    }
-}
-
-/// Recordings shared by all copies of a config. They are not compared, since their digest is.
-#[derive(Clone, Debug, Default)]
-struct Held(Option<Arc<Recordings>>);
-
-impl PartialEq for Held {
-    fn eq(&self, _: &Self) -> bool {
-        true
     }
 }
 

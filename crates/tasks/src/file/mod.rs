@@ -17,7 +17,7 @@ use crate::{
     baseline::{Baseline, chance::Chance, mean::Mean, nearest_example::NearestExample, per_position::PerPosition},
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
-    files::Files,
+    files::{Files, Held},
     scale::{Scale, moments},
     seed::{SampleRng, Seed, Stream},
     task::{DataNames, Split, Task, TaskSpec},
@@ -69,7 +69,7 @@ pub struct FileConfig {
     pub found: Option<FoundData>,
     /// Content of the file, once it has been read.
     #[serde(skip)]
-    held: Held,
+    held: Held<Rows>,
 }
 
 impl Default for FileConfig {
@@ -151,16 +151,6 @@ impl FoundData {
             ("found.d_out", Some(self.d_out)),
         ];
         sizes.into_iter().find_map(|(key, size)| TaskError::below(key, size?, 1))
-    }
-}
-
-/// Examples shared by all copies of a config. They are not compared, since the config's digest is.
-#[derive(Clone, Debug, Default)]
-struct Held(Option<Arc<Rows>>);
-
-impl PartialEq for Held {
-    fn eq(&self, _: &Self) -> bool {
-        true
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     baseline::{Baseline, forecast::Form},
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
-    files::Files,
+    files::{Files, Held},
     measure::{Measure, Wanted},
     scale::{Scale, moments},
     seed::SampleRng,
@@ -60,7 +60,7 @@ pub struct ForecastConfig {
     pub found: Option<FoundSeries>,
     /// The series, once they have been read.
     #[serde(skip)]
-    held: Held,
+    held: Held<Series>,
 }
 
 impl Default for ForecastConfig {
@@ -131,16 +131,6 @@ impl FoundSeries {
         let Series { time, channels, carried, .. } = series;
         let times = config.split.times(series)?;
         Ok(Self { sha256, time: time.clone(), channels: channels.clone(), times, carried: *carried })
-    }
-}
-
-/// Series shared by all copies of a config. They are not compared, since their digest is.
-#[derive(Clone, Debug, Default)]
-struct Held(Option<Arc<Series>>);
-
-impl PartialEq for Held {
-    fn eq(&self, _: &Self) -> bool {
-        true
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     baseline::{Baseline, mean_picture::MeanPicture, nearest_picture::NearestPicture, ridge_picture::RidgePicture},
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
-    files::Files,
+    files::{Files, Held},
     measure::{Measure, Wanted},
     picture::{Patches, Pictures},
     scale::Scale,
@@ -57,7 +57,7 @@ pub struct ImageConfig {
     pub found: Option<FoundPictures>,
     /// The files, once they have been read.
     #[serde(skip)]
-    held: Held,
+    held: Held<Vec<ReadFile>>,
 }
 
 impl Default for ImageConfig {
@@ -95,16 +95,6 @@ impl FoundPictures {
         let sha256: Vec<&str> = files.iter().map(|file| file.sha256.as_str()).collect();
         let shape = files.first().map(|file| file.pictures.shape).unwrap_or_default();
         Self { sha256: sha256.join("+"), shape, pictures: files.iter().map(|file| file.pictures.len()).collect() }
-    }
-}
-
-/// Files shared by all copies of a config. They are not compared, since their digest is.
-#[derive(Clone, Debug, Default)]
-struct Held(Option<Arc<Vec<ReadFile>>>);
-
-impl PartialEq for Held {
-    fn eq(&self, _: &Self) -> bool {
-        true
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
     fasta,
-    files::Files,
+    files::{Files, Held},
     measure::{Measure, Wanted},
     scale::Scale,
     seed::SampleRng,
@@ -80,7 +80,7 @@ pub struct ProteinsConfig {
     pub found: Option<FoundProteins>,
     /// The sequences, once they have been read.
     #[serde(skip)]
-    held: Held,
+    held: Held<Sequences>,
 }
 
 impl Default for ProteinsConfig {
@@ -121,16 +121,6 @@ struct Sequences {
     /// Which of the names of the test each of its sequences has.
     parts: Vec<u32>,
     sha256: String,
-}
-
-/// Sequences shared by all copies of a config. They are not compared, since their digest is.
-#[derive(Clone, Debug, Default)]
-struct Held(Option<Arc<Sequences>>);
-
-impl PartialEq for Held {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
 }
 
 impl Sequences {
