@@ -74,7 +74,7 @@ pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(
         dir.write(&dir.figure("confusion"), svg.as_bytes())?;
         let note =
             "Numbers of test examples: a row for each right class, a column for each class that the network answered.";
-        sections.push(Section::Figure { title: "Confusion".to_owned(), note: note.to_owned(), svg });
+        sections.push(Section::Figure { title: "Confusion matrix".to_owned(), note: note.to_owned(), svg });
     }
     for (name, title, note) in
         [(pictures::NAME, "Pictures", pictures::NOTE), (patterns::NAME, "Attention patterns", patterns::NOTE)]
