@@ -108,6 +108,7 @@ fn recordings(
     if names.len() < 2 {
         return Err(format!("lists {} classes in `{}`; two are needed to tell apart", names.len(), config.class));
     }
+    shared(&all)?;
     // Numbered so far as they came.
     let mut rank = vec![0; names.len()];
     names.values().zip(0..).for_each(|(number, at)| rank[*number as usize] = at);
@@ -115,4 +116,26 @@ fn recordings(
         recording.class = rank[recording.class as usize];
     }
     Ok((names.into_keys().collect(), all))
+}
+
+/// An error if samples belong to two people: one of them may be in the test, and the other not.
+fn shared(all: &[Recording]) -> Result<(), String> {
+    let mut by_start: Vec<&Recording> = all.iter().filter(|recording| recording.length > 0).collect();
+    by_start.sort_by_key(|recording| recording.start);
+    let end = |recording: &Recording| recording.start + recording.length;
+    // Of those so far, the one that ends last.
+    let mut last: Option<&Recording> = None;
+    for recording in by_start {
+        let Recording { person, start, .. } = *recording;
+        if let Some(before) = last.filter(|before| start < end(before) && person != before.person) {
+            return Err(format!(
+                "samples from {start} on belong to the people {} and {person}; give them to one alone",
+                before.person
+            ));
+        }
+        if last.is_none_or(|before| end(before) < end(recording)) {
+            last = Some(recording);
+        }
+    }
+    Ok(())
 }

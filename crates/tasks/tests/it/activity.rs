@@ -32,6 +32,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         Some("beyond.csv") => table("2,lift,20,5"),
         Some("nameless.csv") => table("2,,7,5"),
         Some("one.csv") => table("2,row,7,5"),
+        Some("shared.csv") => table("2,lift,6,5"),
         Some("other.csv") => Ok(b"person,start,length\n1,0,7\n".to_vec()),
         _ => Err(io::ErrorKind::NotFound.into()),
     }
@@ -155,6 +156,10 @@ fn what_is_wrong_with_a_file_or_a_key_is_told_with_its_place() {
         ),
         (table("nameless.csv"), "recordings: nameless.csv: line 3, column `exercise`: `` names no class"),
         (table("one.csv"), "recordings: one.csv: lists 1 classes in `exercise`; two are needed to tell apart"),
+        (
+            table("shared.csv"),
+            "recordings: shared.csv: samples from 6 on belong to the people 1 and 2; give them to one alone",
+        ),
         (table("other.csv"), "recordings: other.csv: has no column `subject`; there are: person, start, length"),
         (
             refused("test = [3]", "test = [3, 1]"),
