@@ -136,7 +136,7 @@ impl Task for Regression {
         let x = DMatrix::from_vec(d, n_points + 1, input.vector(d * (n_points + 1), rng)); // a point per column
         let answers = x.map(f64::from).tr_mul(&w.map(f64::from));
         let noise = DVector::from_vec(Distribution::STANDARD_NORMAL.vector(n_points, rng)).map(f64::from) * noise;
-        rows::write(&x, &(answers.rows(0, n_points) + noise).map(|y| y as f32), answers[n_points] as f32)
+        rows::write(&x, &(answers.rows(0, n_points) + noise).map(|y| y as f32), &[answers[n_points] as f32])
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

@@ -125,7 +125,7 @@ mod tests {
         assert_eq!((&changed[0], changed[1][1].query.as_slice()), (&questions[0], &[-1.0, -2.0][..]));
         assert_eq!(Layout::Alternating.roles(5), ["x", "y", "x", "y", "x"]);
 
-        let example = rows::write(&x, &DVector::from_vec(vec![7.0, 8.0]), 9.0);
+        let example = rows::write(&x, &DVector::from_vec(vec![7.0, 8.0]), &[9.0]);
         let dims = TaskDims { seq_len: 3, input: TaskInput::Continuous { d_in: 3 }, d_out: 1 };
         let questions = Layout::Rows.questions(&Batch::stack(dims, [example]));
         let [only] = &questions[0][..] else { panic!("{questions:?}") };

@@ -13,17 +13,18 @@ use crate::batch::{Example, Inputs, Targets};
 /// Writes examples and a query as rows.
 ///
 /// # Shapes
-/// x `[d, n_points + 1]`, a point per column and the query last; y `[n_points]`
-pub fn write(x: &DMatrix<f32>, y: &DVector<f32>, answer: f32) -> Example {
+/// x `[d, n_points + 1]`, a point per column and the query last; y `[n_points]`; answer `[d_out]`
+pub fn write(x: &DMatrix<f32>, y: &DVector<f32>, answer: &[f32]) -> Example {
     let n_points = y.len();
     // Columns are rows of the prompt, so column-major storage is `[seq_len, d + 1]` in row-major order.
     let mut rows = x.clone().insert_row(x.nrows(), 0.0);
     rows.row_mut(x.nrows()).columns_mut(0, n_points).copy_from(&y.transpose());
-    let at_query = |position| position == n_points;
+    let mut targets = vec![0.0; n_points * answer.len()];
+    targets.extend_from_slice(answer);
     Example {
         inputs: Inputs::Continuous(rows.as_slice().to_vec()),
-        targets: Targets::Continuous((0..=n_points).map(|row| if at_query(row) { answer } else { 0.0 }).collect()),
-        loss_mask: (0..=n_points).map(at_query).collect(),
+        targets: Targets::Continuous(targets),
+        loss_mask: (0..=n_points).map(|position| position == n_points).collect(),
         slices: vec![None; n_points + 1],
     }
 }

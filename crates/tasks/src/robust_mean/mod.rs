@@ -17,11 +17,12 @@ use crate::{
         trimmed_mean::TrimmedMean,
         two_timescale::TwoTimescale,
     },
-    batch::{Example, Inputs, Targets, TaskDims, TaskInput},
+    batch::{Example, TaskDims, TaskInput},
     distribution::Distribution,
     error::TaskError,
     files::Files,
     measure::{Measure, Wanted},
+    prompt::rows,
     seed::SampleRng,
     subsets::{self, MOST_SUBSETS},
     task::{Split, Task, TaskSpec},
@@ -195,21 +196,11 @@ impl Task for RobustMean {
         let (exact, centre) = (a.map(f64::from), DVector::from_vec(mu.clone()).map(f64::from));
         let (who, lie) = attack.draw(&exact, &centre, m, rng);
         let errors = DVector::from_vec(Distribution::STANDARD_NORMAL.vector(n_agents, rng)).map(f64::from);
-        let y = reports(&exact, &centre, &who, &lie) + errors * noise;
-        let agents = a.insert_row(d, 0.0); // [d + 1, n_agents], an agent per column
-        let mut inputs = agents.as_slice().to_vec();
-        inputs.chunks_exact_mut(d + 1).zip(&y).for_each(|(agent, &y)| agent[d] = y as f32);
-        inputs.extend(vec![0.0; d + 1]);
-        let mut targets = vec![0.0; n_agents * d];
-        targets.extend(mu);
+        let y = (reports(&exact, &centre, &who, &lie) + errors * noise).map(|y| y as f32);
+        let agents = a.insert_column(n_agents, 0.0); // [d, n_agents + 1], the question last
         let mut slices = vec![None; n_agents + 1];
         slices[n_agents] = matches!(liars, Liars::UpTo(_)).then_some(m as u32);
-        Example {
-            inputs: Inputs::Continuous(inputs),
-            targets: Targets::Continuous(targets),
-            loss_mask: (0..=n_agents).map(|position| position == n_agents).collect(),
-            slices,
-        }
+        Example { slices, ..rows::write(&agents, &y, &mu) }
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

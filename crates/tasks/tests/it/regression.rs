@@ -40,7 +40,7 @@ fn error(errors: &[(&str, f64)], name: &str) -> f64 {
 fn a_prompt_by_hand() {
     // Two examples and a query in three dimensions.
     let x = DMatrix::from_row_slice(3, 3, &[1., 4., 7., 2., 5., 8., 3., 6., 9.]);
-    let example = write(&x, &DVector::from_vec(vec![-1.0, -2.0]), -3.0);
+    let example = write(&x, &DVector::from_vec(vec![-1.0, -2.0]), &[-3.0]);
     let rows = [1., 2., 3., -1., 4., 5., 6., -2., 7., 8., 9., 0.];
     assert_eq!(example.inputs.continuous(), rows);
     assert_eq!(example.targets.continuous(), [0.0, 0.0, -3.0]);
