@@ -130,7 +130,7 @@ impl TensorPoolConfig {
     /// Places of the entries of V with i ≤ j (≤ k), row-major.
     fn distinct(&self) -> Vec<i32> {
         // At most 2^15 places.
-        let w = self.width() as i32;
+        let w = i32::try_from(self.width()).unwrap_or(i32::MAX);
         let pairs = (0..w).flat_map(|i| (i..w).map(move |j| [i, j]));
         if self.order == 3 {
             pairs.flat_map(|[i, j]| (j..w).map(move |k| (i * w + j) * w + k)).collect()

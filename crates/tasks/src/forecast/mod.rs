@@ -388,7 +388,7 @@ impl TaskSpec for ForecastConfig {
         let last = || {
             // The channels by name, in the order of training; nothing is split.
             let (columns, time, split) = (found.channels.clone(), found.time.clone(), Self::default().split);
-            let config = Self { columns, time, split, ..self.clone() };
+            let config = Self { time, columns, split, ..self.clone() };
             let series = Series::read(table, &config)?;
             let (rows, width) = (series.rows(), found.channels.len());
             let Some(first) = rows.checked_sub(self.window) else {
