@@ -48,7 +48,8 @@ fn every_predictor_has_its_confusion_and_every_stranger_an_accuracy() {
 
     lab.write("new.csv", "example,x,y\na,0,0\na,1,1\na,2,4\na,3,9\na,4,16\na,5,25\n");
     lab.headway(&["predict", "run", "--inputs", "new.csv", "--out", "answers.csv", "--device", "cpu"]).succeed();
-    assert_eq!(lab.read("answers.csv").lines().count(), 2);
+    // A line for each position, of which the last has the answer.
+    assert_eq!(lab.read("answers.csv").lines().count(), 7);
 
     lab.train("stopped", &["--max-time", "0s"]).run();
     lab.write("recordings.csv", table(19));

@@ -107,7 +107,7 @@ fn every_shipped_checkpoint_answers_as_it_is_evaluated() {
         assert!(answers.values == asked, "{name}");
         count += 1;
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 6);
 }
 
 /// `headway predict RUN --json` with this on standard input.

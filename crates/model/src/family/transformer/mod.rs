@@ -177,8 +177,7 @@ impl Family for TransformerConfig {
     }
 
     fn works_on_the_host(&self) -> Option<&'static str> {
-        matches!(self.pool, PoolKind::Tensor(_))
-            .then_some("the pooling head works on the host, anew at each step")
+        matches!(self.pool, PoolKind::Tensor(_)).then_some("the pooling head works on the host, anew at each step")
     }
 
     fn projection_rank(&self, target: Target) -> usize {
