@@ -671,7 +671,10 @@ mod bench {
         let heads = |bench: &serde_json::Value| bench["recipe"]["steps"]["model"]["paper_one_layer"]["n_heads"].clone();
         assert_eq!([0, 1, 2].map(|at| heads(&document[at])), [json!(1), json!(4), json!(16)]);
         let one = lab.headway(&["bench", "f512", "--list", "--json"]).succeed().json();
-        assert_eq!(one[0]["recipe"]["attention"], json!({ "kernel": "softmax", "n_heads": 8, "d_head": 64, "seq_len": 512 }));
+        assert_eq!(
+            one[0]["recipe"]["attention"],
+            json!({ "kernel": "softmax", "n_heads": 8, "d_head": 64, "seq_len": 512 })
+        );
         lab.headway(&["bench", "Z9"]).fail(2, &["no benchmark `Z9`", "A16"]);
     }
 

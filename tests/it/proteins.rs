@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::harness::Lab;
 
 const EXPERIMENT: &str = "[task.proteins]\npath = \"proteins.fasta\"\ntest = [\"near\", \"far\"]\nseq_len = 16\n\
-    [model.transformer]\nd_model = 8\nn_layers = 1\nn_heads = 2\ncausal = false\nposition = "rope"\n\
+    [model.transformer]\nd_model = 8\nn_layers = 1\nn_heads = 2\ncausal = false\nposition = \"rope\"\n\
     kernel = { favor = { n_features = 16 } }\n\
     [train]\nsteps = 6\nbatch_size = 5\neval_every = 3\ncheckpoint_every = 3\n";
 
