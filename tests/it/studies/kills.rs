@@ -2,9 +2,10 @@
 
 use super::*;
 
-/// Longer runs, so that kills occur at every stage.
+/// Longer runs, so that kills occur at every stage. A run whose study is killed may still save where it stops; with one newest
+/// checkpoint to keep, that one is gone in the end.
 fn long() -> String {
-    SWEEP.replace("train.batch_size = 3", "train.steps = 150\ntrain.batch_size = 3")
+    SWEEP.replace("train.batch_size = 3", "train.steps = 150\ntrain.keep_last = 1\ntrain.batch_size = 3")
 }
 
 #[test]
@@ -33,7 +34,7 @@ fn a_sweep_killed_ten_times_ends_as_one_that_never_was() {
 fn a_comparison_killed_while_it_chooses_ends_as_one_that_never_was() {
     let text = comparisons::COMPARE
         .replace("1e30", "3e-2")
-        .replace("name = \"regression\"", "set = { train.steps = 60 }\nname = \"regression\"");
+        .replace("name = \"regression\"", "set = { train.steps = 60, train.keep_last = 1 }\nname = \"regression\"");
     let lab = lab(&[("compare.toml", &text)]);
     let compare = |out: &str| lab.headway(&["compare", "compare.toml", "--device", "cpu", "--out", out, "--jobs", "2"]);
     compare("straight").succeed();
