@@ -231,7 +231,8 @@ impl Family for TransformerConfig {
             Self { token_weight: TokenWeight::Tfill, attention_aware: 5, causal: false, ..attention_only.clone() };
         let pooled = |pool| Self { pool, causal: false, ..attention_only.clone() };
         let tensor = TensorPoolConfig { features: 4 * scale, time: scale, ..TensorPoolConfig::default() };
-        let cubic = TensorPoolConfig { order: 3, power: 0.7, ..tensor.clone() };
+        // Powers near 1: the slope of another near 0 magnifies rounding by up to 100, twice here.
+        let cubic = TensorPoolConfig { order: 3, gamma: 0.9, power: 0.9, ..tensor.clone() };
         let pools = [PoolKind::Mean, PoolKind::Tensor(tensor), PoolKind::Tensor(cubic)].map(pooled);
         let all = [attention_only.clone(), ffn, bare, free.clone(), normed, gated, weighted, aware]
             .into_iter()

@@ -70,7 +70,8 @@ fn causal_transformers_of_softmax_attention_read_on() {
     for (config, _) in cases() {
         let wanted = match &config {
             ModelConfig::Transformer(transformer) => {
-                transformer.causal && matches!(transformer.kernel, KernelKind::Softmax | KernelKind::Naive)
+                let keeps_its_keys = matches!(transformer.kernel, KernelKind::Softmax | KernelKind::Naive);
+                transformer.causal && keeps_its_keys && transformer.token_weight.is_default()
             }
             _ => false,
         };
