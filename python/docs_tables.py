@@ -505,6 +505,24 @@ def checkpoints():
             f"(n-gram that sees 5 characters {score('austen', 'n_gram_5', 'test/bits_per_character'):.3f})",
         ],
         [
+            "`nyc`",
+            "csformer, 2 layers, 4 heads, d_model 32",
+            "the next 24 hours of 33 series, from 96",
+            "29,464",
+            f"squared error {score('nyc', 'network', 'test/loss'):.3f} in squared deviations (ridge {score('nyc', 'ridge', 'test/loss'):.3f}, "
+            f"ridge for each series {score('nyc', 'ridge_per_channel', 'test/loss'):.3f}, last value {score('nyc', 'last_value', 'test/loss'):.3f})",
+        ],
+        [
+            "`proteins`",
+            "attention-only transformer with FAVOR+, 4 layers, 4 heads, d_model 128",
+            "hidden residues of proteins, from 64",
+            "272,666",
+            f"{score('proteins', 'network', 'test/loss[test]'):.3f} nats among strangers and {score('proteins', 'network', 'test/loss[relatives]'):.3f} "
+            f"among relatives (residue frequencies {score('proteins', 'residue_frequencies', 'test/loss[test]'):.3f} and "
+            f"{score('proteins', 'residue_frequencies', 'test/loss[relatives]'):.3f}, neighbours {score('proteins', 'neighbours', 'test/loss[test]'):.3f} and "
+            f"{score('proteins', 'neighbours', 'test/loss[relatives]'):.3f})",
+        ],
+        [
             "`clamp`, `clamp_hard`",
             "`attention_stack`, constructed: [docs/theory](../docs/theory/README.md)",
             "a clamp of one linear form",

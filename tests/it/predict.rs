@@ -78,6 +78,11 @@ fn answers_are_those_that_are_scored_in_every_form_and_batch() {
     }
 }
 
+/// A scaled number in the units of its data.
+fn in_units(value: f32, [mean, deviation]: [f64; 2]) -> f64 {
+    f64::from(value) * deviation + mean
+}
+
 /// Every checkpoint that ships answers what `eval --save-outputs` writes.
 #[test]
 fn every_shipped_checkpoint_answers_as_it_is_evaluated() {
@@ -96,18 +101,43 @@ fn every_shipped_checkpoint_answers_as_it_is_evaluated() {
             let bytes = fs::read(saved.join(format!("{name}.safetensors"))).unwrap();
             arrays_from_bytes(&bytes).unwrap().remove(name).unwrap()
         };
-        let (inputs, outputs) = (read("inputs"), read("outputs"));
+        let (mut inputs, outputs) = (read("inputs"), read("outputs"));
+        let config: Value = serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap();
+        let scale = |of: &str| serde_json::from_value::<Vec<[f64; 2]>>(config["scale"][of].clone()).unwrap_or_default();
+        let (of_inputs, of_targets) = (scale("inputs"), scale("targets"));
+        if !of_inputs.is_empty() {
+            let of_inputs = of_inputs.iter().cycle();
+            inputs.values.iter_mut().zip(of_inputs).for_each(|(value, scale)| *value = in_units(*value, *scale) as f32);
+        }
         let (from, to) = (lab.write(&format!("{name}.npy"), npy(&inputs)), lab.path(&format!("{name}-out.npy")));
         let n = Predictor::load(&folder, None, &device).unwrap().file(&from, &to, &mut |_, _| ()).unwrap();
         let answers = npz::read_npy(&fs::read(to).unwrap()).unwrap();
-        assert_eq!((n, &answers.shape[..2]), (inputs.shape[0], &inputs.shape[..2]), "{name}");
-        // The paper's networks give more channels than are asked for.
-        let (width, d_out) = (outputs.shape[2], answers.shape[2]);
-        let asked: Vec<f32> = outputs.values.chunks(width).flat_map(|row| &row[..d_out]).copied().collect();
-        assert!(answers.values == asked, "{name}");
+        assert_eq!((n, answers.shape[0]), (inputs.shape[0], inputs.shape[0]), "{name}");
         count += 1;
+        let width = outputs.shape[2];
+        if of_targets.is_empty() {
+            assert_eq!(answers.shape[1], inputs.shape[1], "{name}");
+            // The paper's networks give more channels than are asked for.
+            let d_out = answers.shape[2];
+            let asked: Vec<f32> = outputs.values.chunks(width).flat_map(|row| &row[..d_out]).copied().collect();
+            assert!(answers.values == asked, "{name}");
+            continue;
+        }
+        // A forecast: the answers at the last position, which count from the last value of each series.
+        let (positions, channels) = (inputs.shape[1], inputs.shape[2]);
+        assert_eq!(answers.shape[1..], [width / channels, channels], "{name}");
+        let ends = outputs.values.chunks(positions * width).map(|all| &all[all.len() - width..]);
+        let lasts = inputs.values.chunks(positions * channels).map(|all| &all[all.len() - channels..]);
+        for ((ahead, end), last) in answers.values.chunks(width).zip(ends).zip(lasts) {
+            for (at, (answer, output)) in ahead.iter().zip(end).enumerate() {
+                let expected = in_units(*output, of_targets[at]) + f64::from(last[at % channels]);
+                // Inputs are rounded to f32 in their units and scaled once more: 6e-5 of a pressure of 1,016 with deviation 7.
+                let off = (f64::from(*answer) - expected).abs() / of_targets[at][1];
+                assert!(off < 2e-4, "{name}: {answer} instead of {expected}");
+            }
+        }
     }
-    assert_eq!(count, 6);
+    assert_eq!(count, 8);
 }
 
 /// `headway predict RUN --json` with this on standard input.
