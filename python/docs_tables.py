@@ -300,6 +300,39 @@ def language():
     )
 
 
+def proteins():
+    made = values("checkpoints", "proteins")
+    rows = [("four layers of attention alone by FAVOR+, 272,666 parameters", made["metrics"])]
+    labels = {"residue_frequencies": "residue frequencies", "neighbours": "neighbours"}
+    rows += [(labels[row["name"]], row["metrics"]) for row in made["baselines"]]
+    parts = ("test", "relatives")
+    return table(
+        ["predictor", *(f"nats, `{part}`" for part in parts), *(f"accuracy, `{part}`" for part in parts)],
+        [
+            [name, *(f"{of[f'test/loss[{part}]']:.3f}" for part in parts), *(f"{100 * of[f'test/accuracy[{part}]']:.1f} %" for part in parts)]
+            for name, of in rows
+        ],
+    )
+
+
+def linear_cost():
+    of = {(row["attention_kernel"], row["attention_length"]): row for row in values("linear-cost", "bench")}
+    lengths = sorted({length for _, length in of})
+
+    def row(label, kernel, key, shown):
+        return [label, *(shown(of[kernel, length][key]) for length in lengths)]
+
+    return table(
+        ["one thread", *(f"{length:,}" for length in lengths)],
+        [
+            row("softmax, ms", "softmax", "ms_per_step", lambda value: f"{value:,.0f}"),
+            row("FAVOR+, ms", "favor", "ms_per_step", lambda value: f"{value:,.0f}"),
+            row("softmax, MB", "softmax", "peak_mb", lambda value: f"{value:,.0f}"),
+            row("FAVOR+, MB", "favor", "peak_mb", lambda value: f"{value:,.0f}"),
+        ],
+    )
+
+
 def image():
     of = result("image")["values"]
 
@@ -556,6 +589,8 @@ TABLES = {
     "gpu-h100": on_h100,
     "image": image,
     "language": language,
+    "proteins": proteins,
+    "linear-cost": linear_cost,
     "language-lengths": language_lengths,
     "forecast": forecast,
     "robust-mean": robust_mean,
@@ -612,6 +647,7 @@ def judged():
 
 
 FACTS = {
+    "proteins.blosum62": lambda: f"{values('proteins', 'embedding')['known']['correlation']:.2f}",
     "clamp.bound": lambda: printed_number("clamp-starts", 0, "bound"),
     "clamp-hard.bound": lambda: printed_number("clamp-starts", 1, "bound"),
     "relu-network.bound": lambda: printed_number("theory-relu-network", 0, "bound"),
