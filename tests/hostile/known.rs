@@ -346,6 +346,7 @@ fn experiments_of_any_size() {
         (format!("[task.copy]\nn_data = {largest}\n"), "are too many"),
         (format!("[task.icl_linear]\nd = {largest}\nn_points = {largest}\n"), "are too many"),
         (format!("[task.icl_relu]\nd_hidden = {largest}\n"), "are too many"),
+        (format!("[task.icl_two_layer_net]\nd_hidden = {largest}\n"), "are too many"),
         (format!("[task.relu_network]\nd_hidden = {largest}\n"), "are too many"),
         (format!("[task.relu_network]\nseq_len = {largest}\nd = 3\n"), "are too many"),
         (format!("[task.truncated_linear]\nseq_len = {largest}\nd_in = {largest}\n"), "are too many"),

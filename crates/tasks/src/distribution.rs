@@ -1,5 +1,7 @@
 //! Distributions that numbers are drawn from, by name in a config file.
 
+use std::f64::consts::PI;
+
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
@@ -64,6 +66,25 @@ impl Distribution {
             Self::Normal { mean, std } => {
                 let next = |(before, last), n| (last, mean * last + f64::from(n) * std.powi(2) * before);
                 (0..order).fold((0.0, 1.0), next).1
+            }
+        }
+    }
+
+    /// E[exp(-t x^2)] for t >= 0, exactly.
+    pub fn laplace_of_square(&self, t: f64) -> f64 {
+        match *self {
+            Self::Uniform { low, high } => {
+                let root = t.sqrt();
+                let (low, high) = (root * low, root * high);
+                // Where the exponent hardly moves, the difference below would lose its digits.
+                if low.abs().max(high.abs()) < 1e-4 {
+                    return 1.0 - t * self.moment(2);
+                }
+                PI.sqrt() / 2.0 * (libm::erf(high) - libm::erf(low)) / (high - low)
+            }
+            Self::Normal { mean, std } => {
+                let spread = 2.0f64.mul_add(t * std.powi(2), 1.0);
+                (-t * mean.powi(2) / spread).exp() / spread.sqrt()
             }
         }
     }

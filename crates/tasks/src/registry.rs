@@ -145,6 +145,10 @@ tasks! {
         "y = sum_j w_j x_j^2 / sqrt(3), a new w in every prompt: quadratic regression in context";
     "icl_relu" = IclRelu(icl::relu::ReluConfig),
         "y = a random two-layer ReLU network of x, a new one in every prompt";
+    "icl_two_layer_net" = IclTwoLayerNet(icl::two_layer_net::TwoLayerNetConfig),
+        "y = a random two-layer tanh network of x with biases, a new one in every prompt";
+    "icl_sine" = IclSine(icl::sine::SineConfig),
+        "y = sin(w . x + b), a new wave in every prompt";
     "icl_tree" = IclTree(icl::tree::TreeConfig),
         "y = a random decision tree of the signs of x, a new one in every prompt";
     "icl_logistic" = IclLogistic(icl::logistic::LogisticConfig),

@@ -6,6 +6,7 @@ pub mod averaging;
 pub mod chance;
 pub mod flattened;
 pub mod forecast;
+pub mod gaussian_process;
 pub mod geometric_median;
 pub mod gradient_descent;
 pub mod in_context;

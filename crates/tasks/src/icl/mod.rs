@@ -9,5 +9,7 @@ pub mod logistic;
 pub mod quadratic;
 pub mod regression;
 pub mod relu;
+pub mod sine;
 pub mod sparse;
 pub mod tree;
+pub mod two_layer_net;

@@ -1,5 +1,7 @@
 //! Hidden functions, compared with hand computations and with moments from theory.
 
+use std::f32::consts::{FRAC_PI_2, FRAC_PI_6, LN_2, SQRT_2};
+
 use headway_tasks::{
     Batch, Distribution, Seed, Split, Stream, Targets, Task,
     baseline::{Baseline, least_squares::LeastSquares, squares_least_squares::SquaresLeastSquares},
@@ -9,8 +11,10 @@ use headway_tasks::{
         logistic::LogisticConfig,
         quadratic::QuadraticConfig,
         relu::{ReluConfig, ReluFunction},
+        sine::{SineConfig, Wave},
         sparse::SparseConfig,
         tree::{Tree, TreeConfig},
+        two_layer_net::{TanhFunction, TwoLayerNetConfig},
     },
     prompt::alternating::{self, Prompt},
 };
@@ -55,7 +59,13 @@ fn saying_zero_costs_what_each_family_names() {
     assert_mean_square(&QuadraticConfig::default(), 5.0);
     assert_mean_square(&QuadraticConfig { d: 3, input: wide.clone(), ..Default::default() }, 12.2);
     assert_mean_square(&ReluConfig::default(), 5.0);
-    assert_mean_square(&ReluConfig { d: 3, d_hidden: 7, input: wide, ..Default::default() }, 7.0);
+    assert_mean_square(&ReluConfig { d: 3, d_hidden: 7, input: wide.clone(), ..Default::default() }, 7.0);
+    assert_mean_square(&SineConfig::default(), 0.5);
+    assert_mean_square(&SineConfig { d: 2, frequency: 3.0, input: wide.clone(), ..Default::default() }, 0.5);
+    // By quadrature over u and over the density of x in numpy: the other way than that of the code.
+    assert_mean_square(&TwoLayerNetConfig::default(), 0.511_088_587_301_928_7);
+    assert_mean_square(&TwoLayerNetConfig { d: 1, input: wide.clone(), ..Default::default() }, 0.550_306_380_670_548);
+    assert_mean_square(&TwoLayerNetConfig { d: 2, input: wide, ..Default::default() }, 0.575_041_931_038_219_8);
     assert_mean_square(&TreeConfig::default(), 1.0);
     assert_mean_square(&TreeConfig { d: 2, depth: 1, ..Default::default() }, 1.0);
 }
@@ -82,6 +92,19 @@ fn functions_by_hand() {
     };
     let config = ReluConfig { d: 2, d_hidden: 2, ..Default::default() };
     assert_eq!(answers(&config, &relu, &[[1.0, -2.0], [1.0, 1.0]]), [2.0, 28.5]);
+    // The wave 2 x_1 - x_2 + pi / 6 in degrees of pi: sin(pi / 6), then sin(pi / 6 + pi / 2).
+    let wave = Wave { direction: vector(&[2.0, -1.0]), phase: FRAC_PI_6 };
+    let sines = answers(&SineConfig { d: 2, ..Default::default() }, &wave, &[[0.5, 1.0], [0.0, -FRAC_PI_2]]);
+    assert!((sines[0] - 0.5).abs() < 1e-6 && (sines[1] - 0.75_f32.sqrt()).abs() < 1e-6, "{sines:?}");
+    // Units (4 x_1) / 2 + ln 2 and a bias alone: tanh(ln 2) = 3/5, tanh(ln 4) = 15/17; the factor 1 / sqrt(2).
+    let net = TanhFunction {
+        weights_in: DMatrix::from_fn(4, 2, |row, unit| if row + unit == 0 { 4.0 } else { 0.0 }),
+        biases: vector(&[LN_2, -LN_2]),
+        weights_out: vector(&[SQRT_2, 5.0 * SQRT_2]),
+    };
+    let config = TwoLayerNetConfig { d: 4, d_hidden: 2, ..Default::default() };
+    let outputs = answers(&config, &net, &[[0.0, 7.0, 0.0, 0.0], [LN_2 / 2.0, 0.0, 0.0, 7.0]]);
+    assert!((outputs[0] + 2.4).abs() < 1e-5 && (outputs[1] - (15.0 / 17.0 - 3.0)).abs() < 1e-5, "{outputs:?}");
     //        x_1
     //     x_0     x_2
     //   10  20  30  40

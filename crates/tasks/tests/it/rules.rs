@@ -4,6 +4,8 @@ use headway_tasks::{
     Batch, Seed, Split, Stream, Task,
     baseline::{
         Baseline,
+        averaging::Averaging,
+        gaussian_process::GaussianProcess,
         gradient_descent::GradientDescent,
         in_context::InContext,
         knn::Knn,
@@ -18,6 +20,7 @@ use headway_tasks::{
         linear::LinearConfig,
         logistic::LogisticConfig,
         relu::ReluConfig,
+        sine::SineConfig,
         sparse::SparseConfig,
         tree::TreeConfig,
     },
@@ -250,5 +253,28 @@ fn a_trained_network_fits_what_it_saw_and_learns_networks() {
     let network = error(&TrainedNetwork::new(5, 100), &batch, 5);
     for other in [&LeastSquares as &dyn Baseline, &Knn { neighbours: 3 }] {
         assert!(network < 0.8 * error(other, &batch, 5), "{network} {}", error(other, &batch, 5));
+    }
+}
+
+/// By hand: two examples of covariance 1/2 with themselves and c / 2 with each other, the query at the first of them.
+/// And of all linear rules it is the best one, so that ridge regression, also linear in the answers, cannot be better.
+#[test]
+fn a_gaussian_process_interpolates_and_beats_what_is_linear_too() {
+    let config = SineConfig { d: 1, frequency: 2.0, ..Default::default() };
+    let covariance = |a: f64, b: f64| (-2.0 * (a - b).powi(2)).exp() / 2.0;
+    let process = GaussianProcess { covariance: Box::new(move |a, b| covariance(a[0], b[0])) };
+    let x = DMatrix::from_row_slice(1, 2, &[0.25, 1.0]);
+    let y = DVector::from_column_slice(&[0.5, -0.25]);
+    let answer = |query: f64| process.answer(x.as_view(), y.as_view(), DVector::from_element(1, query).as_view());
+    assert_close(answer(0.25), 0.5, 1e-6);
+    assert_close(answer(1.0), -0.25, 1e-6);
+    // (K^-1 y) by Cramer's rule.
+    let (k, c) = (0.5, covariance(0.25, 1.0));
+    let weights = [(k * 0.5 + c * 0.25) / (k * k - c * c), (-k * 0.25 - c * 0.5) / (k * k - c * c)];
+    assert_close(answer(0.5), weights[0] * covariance(0.25, 0.5) + weights[1] * covariance(1.0, 0.5), 1e-6);
+    let batch = draw(&config, 400);
+    let best = error(&process, &batch, 10);
+    for other in [&LeastSquares as &dyn Baseline, &Averaging, &Knn { neighbours: 3 }] {
+        assert!(best < 0.8 * error(other, &batch, 10), "{best} {}", error(other, &batch, 10));
     }
 }

@@ -83,11 +83,20 @@ fn smaller_sizes_tell_of_answers_further_on_too() {
 /// The laws are not vacuous: this many tasks have answers ahead, and these know the best possible predictor.
 #[test]
 fn some_tasks_have_answers_ahead_and_some_know_the_best() {
-    assert_eq!(every_task().filter(|config| config.answers_ahead().is_some()).count(), 10);
+    assert_eq!(every_task().filter(|config| config.answers_ahead().is_some()).count(), 12);
     let knows =
         |config: &TaskConfig| config.open(&files(), Seed(7)).expect("no file is missing").best_possible().is_some();
     let known: Vec<&str> = every_task().filter(knows).map(|config| config.name()).collect();
-    let expected =
-        ["icl_linear", "icl_sparse", "icl_quadratic", "icl_relu", "icl_tree", "icl_logistic", "in_context_regression"];
+    let expected = [
+        "icl_linear",
+        "icl_sparse",
+        "icl_quadratic",
+        "icl_relu",
+        "icl_two_layer_net",
+        "icl_sine",
+        "icl_tree",
+        "icl_logistic",
+        "in_context_regression",
+    ];
     assert_eq!(known, expected);
 }
