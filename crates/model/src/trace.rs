@@ -19,7 +19,7 @@ pub struct LayerTrace {
     /// Output of each head before the output projection, pattern · values; heads of the same size together. `[batch,
     /// heads of that size, q_len, d_value]`
     pub mixtures: Vec<Tensor<4>>,
-    /// Hidden state after the layer (after the whole block in a transformer). `[batch, q_len, d_model]`
+    /// Hidden state after the layer (after the whole block in a transformer). `[batch, rows, width]`
     pub hidden: Tensor<3>,
 }
 

@@ -60,8 +60,9 @@ pub struct LayerShape {
     pub q_len: usize,
     /// Number of keys.
     pub k_len: usize,
-    /// Width of the hidden state after the layer.
-    pub width: usize,
+    /// Shape `[rows, width]` of the hidden state after the layer. Rows are its queries, unless lines of a table attend
+    /// apart: then rows are the same behind every layer.
+    pub state: [usize; 2],
 }
 
 /// What the rows of an attention layer are.

@@ -162,8 +162,8 @@ pub fn a_trace_shows_the_forward_pass(config: &ModelConfig, dims: &IoDims) {
             assert_eq!(trace.embedded.dims(), [BATCH, rows, width], "{label}");
             assert_eq!(trace.layers.len(), layers.len(), "{label}");
             for (layer, shape) in trace.layers.into_iter().zip(layers) {
-                let LayerShape { n_heads, q_len: queries, k_len: keys, width } = shape;
-                assert_eq!(layer.hidden.dims(), [BATCH, queries, width], "{label}");
+                let LayerShape { n_heads, q_len: queries, k_len: keys, state: [rows, width] } = shape;
+                assert_eq!(layer.hidden.dims(), [BATCH, rows, width], "{label}");
                 assert_eq!(layer.pattern.dims(), [BATCH, n_heads, queries, keys], "{label}");
                 let pattern = to_host(layer.pattern);
                 let sums: Vec<f32> = pattern.chunks_exact(keys).map(|row| row.iter().sum()).collect();

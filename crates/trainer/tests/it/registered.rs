@@ -291,7 +291,7 @@ impl Family for Single {
 
     fn shape(&self, dims: &IoDims) -> Shape {
         let Self { d_model, n_heads, .. } = *self;
-        let layer = LayerShape { n_heads, q_len: dims.seq_len, k_len: dims.seq_len, width: d_model };
+        let layer = LayerShape { n_heads, q_len: dims.seq_len, k_len: dims.seq_len, state: [dims.seq_len, d_model] };
         Shape { embedded: [dims.seq_len, d_model], layers: vec![layer], width: dims.d_out }
     }
 

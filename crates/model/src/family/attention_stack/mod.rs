@@ -148,7 +148,7 @@ impl Family for AttentionStackConfig {
             n_heads: layer.n_heads(),
             q_len: layer.n_queries(),
             k_len: layer.n_keys(),
-            width: layer.d_out,
+            state: [layer.n_queries(), layer.d_out],
         };
         Shape {
             embedded: self.layers.first().map_or([0; 2], |first| [first.rows, first.width]),

@@ -99,15 +99,12 @@ impl Family for CsformerConfig {
 
     fn shape(&self, dims: &IoDims) -> Shape {
         let Rows { times, channels, .. } = self.rows(dims);
-        let layer = |rows: usize, lines: usize| LayerShape {
-            n_heads: lines * self.n_heads,
-            q_len: rows,
-            k_len: rows,
-            width: lines * self.d_model,
-        };
+        let state = [times, channels * self.d_model];
+        let layer =
+            |rows: usize, lines: usize| LayerShape { n_heads: lines * self.n_heads, q_len: rows, k_len: rows, state };
         let (over_channels, over_time) = (layer(channels, times), layer(times, channels));
         let block = if self.mix_channels { vec![over_channels, over_time] } else { vec![over_time] };
-        Shape { embedded: [times, channels * self.d_model], layers: block.repeat(self.n_layers), width: dims.d_out }
+        Shape { embedded: state, layers: block.repeat(self.n_layers), width: dims.d_out }
     }
 
     fn layer_rows(&self, dims: &IoDims) -> Vec<LayerRows> {

@@ -90,12 +90,20 @@ impl Stage {
         });
         let x = x + update;
         if recorder.is_on() {
-            recorder.layer(&axis.rows(x.clone()));
+            recorder.layer(&state(x.clone()));
         } else {
             recorder.pass();
         }
         x
     }
+}
+
+/// The table as a hidden state, the same behind both stages: a row for each time.
+///
+/// # Shapes
+/// `[batch, channels, times, d_model]` -> `[batch, times, channels · d_model]`
+fn state(x: Tensor<4>) -> Tensor<3> {
+    Axis::Second.rows(x)
 }
 
 impl Csformer {
@@ -148,7 +156,7 @@ impl Network for Csformer {
     fn run(&self, input: Input, recorder: &mut Recorder<'_>) -> Tensor<3> {
         let x = self.enter(input.vectors());
         if recorder.is_on() {
-            recorder.embedded(&Axis::Second.rows(x.clone()));
+            recorder.embedded(&state(x.clone()));
         }
         let full = Mask::Full;
         let in_time = Layout { position: Some(&self.position), ..Layout::from(&full) };

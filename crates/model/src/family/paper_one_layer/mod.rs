@@ -62,7 +62,7 @@ impl Family for PaperOneLayerConfig {
         let rows = dims.seq_len + n_anchors;
         Shape {
             embedded: [rows, d_model],
-            layers: vec![LayerShape { n_heads, q_len: rows, k_len: rows, width: d_model }],
+            layers: vec![LayerShape { n_heads, q_len: rows, k_len: rows, state: [rows, d_model] }],
             width: match self.readout {
                 Readout::Channels => d_model,
                 Readout::Softmax => 1,

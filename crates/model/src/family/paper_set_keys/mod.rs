@@ -60,7 +60,7 @@ impl Family for PaperSetKeysConfig {
         let rows = dims.seq_len + self.n_anchors;
         Shape {
             embedded: [rows, self.d_model],
-            layers: vec![LayerShape { n_heads: 1, q_len: rows, k_len: rows, width: self.d_model }],
+            layers: vec![LayerShape { n_heads: 1, q_len: rows, k_len: rows, state: [rows, self.d_model] }],
             width: self.d_model,
         }
     }

@@ -49,7 +49,7 @@ impl Family for PaperTwoLayerConfig {
     fn shape(&self, dims: &IoDims) -> Shape {
         let Self { d_model, n_heads, n_anchors, .. } = *self;
         let rows = dims.seq_len + n_anchors;
-        let layer = LayerShape { n_heads, q_len: rows, k_len: rows, width: d_model };
+        let layer = LayerShape { n_heads, q_len: rows, k_len: rows, state: [rows, d_model] };
         Shape { embedded: [rows, d_model], layers: vec![layer; 2], width: dims.d_out }
     }
 

@@ -149,10 +149,11 @@ impl Family for TransformerConfig {
 
     fn shape(&self, dims: &IoDims) -> Shape {
         let Self { d_model, n_heads, n_layers, .. } = *self;
-        let layer = LayerShape { n_heads, q_len: dims.seq_len, k_len: dims.seq_len, width: d_model };
+        let (rows, state) = (dims.seq_len, [dims.seq_len, d_model]);
+        let layer = LayerShape { n_heads, q_len: rows, k_len: rows, state };
         let aware = self.aware().map(|n_heads| LayerShape { n_heads, ..layer });
         let layers = std::iter::repeat_n(layer, n_layers).chain(aware).collect();
-        Shape { embedded: [dims.seq_len, d_model], layers, width: dims.d_out }
+        Shape { embedded: state, layers, width: dims.d_out }
     }
 
     fn plain(&self, parameters: &Parameters) -> Result<headway_plain::network::Network, NoPlainForm> {

@@ -93,6 +93,26 @@ fn a_level_that_is_taken_off_does_not_matter() {
     assert_eq!(forecast(&model, &higher, &device), forecast(&model, &sequence, &device));
 }
 
+/// The head reads the state behind either stage: if the stage of time adds nothing, what it reads behind that of channels is
+/// the answer, with as many channels as times too.
+#[test]
+fn the_state_behind_the_stage_of_channels_is_read_as_that_behind_time() {
+    let device = Device::flex();
+    for channels in [D_IN, SEQ_LEN] {
+        let dims = IoDims::continuous(SEQ_LEN, channels, HORIZON * channels);
+        let model = build(&CsformerConfig { n_layers: 1, ..config(true) }.into(), &dims, 1, &device);
+        let mut drawn = arrays(&model);
+        let added = drawn.iter_mut().filter(|(name, _)| name.starts_with("blocks.0.time.adapter.contract."));
+        added.for_each(|(_, array)| array.values.fill(0.0));
+        let (model, _) = load(model, drawn).unwrap();
+        let x = vectors(&numbers(2, SEQ_LEN * channels), [1, SEQ_LEN, channels], &device);
+        let trace = model.forward_traced(Input::Continuous(x));
+        let states: Vec<Tensor<3>> = trace.layers.into_iter().map(|layer| layer.hidden).collect();
+        let [behind_channels, behind_time] = [0, 1].map(|stage: usize| to_host(model.read_out(states[stage].clone())));
+        assert_eq!(behind_time, behind_channels, "{channels}");
+    }
+}
+
 #[test]
 fn sizes_that_do_not_fit_a_forecast_are_refused() {
     let problem =
