@@ -25,6 +25,7 @@ pub fn report(loaded: &Loaded, device: &OpenDevice, as_json: bool) {
         output::json(&json!({
             "ok": true,
             "experiment": experiment,
+            "doubts": experiment.doubts(),
             "device": device.spec.to_string(),
             "parameters": budget.parameters,
             "step_flops": flops as usize,

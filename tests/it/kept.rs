@@ -6,7 +6,7 @@ use std::{
 };
 
 use headway_study::{Study, dir::StudyDir, file::Changes};
-use headway_trainer::experiment;
+use headway_trainer::experiment::{self, Experiment};
 use insta::assert_snapshot;
 use serde_json::Value;
 
@@ -20,15 +20,15 @@ fn files_below(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Ids of the runs of a file that are known before any is executed.
-fn run_ids(path: &Path) -> Vec<String> {
+/// The runs of a file that are known before any is executed.
+fn runs(path: &Path) -> Vec<Experiment> {
     let file: toml::Table = toml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     if file.contains_key("task") || file.contains_key("init_from") {
-        return vec![experiment::load(path, &[]).unwrap().experiment.run_id()];
+        return vec![experiment::load(path, &[]).unwrap().experiment];
     }
     let nowhere = StudyDir::at("a folder that is not there");
     let study = Study::read(path, &Changes::default()).unwrap();
-    study.plan(&nowhere).unwrap().runs().iter().map(|run| run.run_id.clone()).collect()
+    study.plan(&nowhere).unwrap().runs().iter().map(|run| run.experiment.clone()).collect()
 }
 
 /// A key that is added later is left out of the resolved config while it has its default; otherwise every run would get
@@ -37,8 +37,15 @@ fn run_ids(path: &Path) -> Vec<String> {
 fn the_runs_of_every_experiment_keep_their_identities() {
     let files = [files_below("experiments"), files_below("experiments/reproduce")].concat();
     assert!(files.len() > 20, "experiments are looked for in the wrong place");
-    let lines = files.iter().map(|path| format!("{}\n  {}\n", path.display(), run_ids(path).join("\n  ")));
-    assert_snapshot!("run-ids", lines.collect::<String>());
+    let mut text = String::new();
+    for path in files {
+        let runs = runs(&path);
+        let ids: Vec<String> = runs.iter().map(Experiment::run_id).collect();
+        text += &format!("{}\n  {}\n", path.display(), ids.join("\n  "));
+        let doubts: Vec<String> = runs.iter().flat_map(Experiment::doubts).collect();
+        assert!(doubts.is_empty(), "{}: {doubts:?}", path.display());
+    }
+    assert_snapshot!("run-ids", text);
 }
 
 /// All scores of a log, in order.

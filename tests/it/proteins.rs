@@ -51,6 +51,25 @@ fn both_parts_of_the_test_are_scored_for_all_alike_and_a_changed_file_is_refused
     lab.resume("stopped").fail(3, &["error: task.proteins.path: ", "proteins.fasta", digests, ", and it was "]);
 }
 
+/// A network that sees one side of a gap, or answers all gaps alike, can be trained, with a warning.
+#[test]
+fn a_network_that_hardly_suits_gaps_is_doubted() {
+    let lab = Lab::with(EXPERIMENT);
+    lab.write("proteins.fasta", proteins(""));
+    let causal = "warning: model.transformer.causal hides later positions, and in proteins what tells of a hidden \
+                  residue stands on both sides of it; set it to false";
+    let pooled = "warning: with model.transformer.pool a network answers every position alike, and proteins asks";
+    let check = |set: &str| lab.headway(&["check", "experiment.toml", "--device", "cpu", "-s", set]).succeed();
+    for (set, doubt) in [("model.causal=true", causal), ("model.pool=\"mean\"", pooled)] {
+        assert!(check(set).stderr.contains(doubt), "{set}");
+        lab.train("run", &["--dry-run", "-s", set]).say(doubt);
+    }
+    assert_eq!(check("model.causal=false").stderr, "");
+    lab.train("run", &["-s", "model.causal=true"]).say(causal);
+    let words = ["finetune", "experiment.toml", "--from", "run", "--out", "other", "--device", "cpu"];
+    lab.headway(&[&words[..], &["-s", "model.causal=true"]].concat()).say(causal);
+}
+
 #[test]
 fn gaps_of_sequences_of_any_length_are_filled_without_the_file_and_the_rest_stays() {
     let lab = trained();

@@ -291,6 +291,17 @@ impl TaskConfig {
         self.spec().answers_ahead()
     }
 
+    /// Where in the input what tells of an answer appears after its position, in words; `None` if nothing there does. The
+    /// config must be valid.
+    pub fn clues_ahead(&self) -> Option<&'static str> {
+        self.spec().clues_ahead()
+    }
+
+    /// Whether the last position alone is scored.
+    pub fn asks_once(&self) -> bool {
+        self.spec().asks_once()
+    }
+
     /// Number of positions of an example, from the last, that have a target.
     pub fn asked(&self) -> usize {
         self.spec().asked()

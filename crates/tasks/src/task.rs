@@ -175,6 +175,18 @@ pub trait TaskSpec {
     /// config must be valid.
     fn answers_ahead(&self) -> Option<&'static str>;
 
+    /// Where in the input what tells of an answer appears after the position of the answer, in words: a model that sees
+    /// earlier positions alone learns the task, but with less to go by. `None` if nothing there does. The config must be
+    /// valid.
+    fn clues_ahead(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether the last position alone is scored, with the answer to the whole sequence.
+    fn asks_once(&self) -> bool {
+        self.asked() == 1
+    }
+
     /// Makes the paths of files absolute, and examines those whose digest and sizes the config does not have yet. Does
     /// nothing for a task without files.
     ///

@@ -44,7 +44,7 @@ pub fn prepare(experiment: &Experiment, device: &OpenDevice) -> Result<(InitialS
     begin(experiment, device)
 }
 
-/// Refuses what [`train`] would refuse before its first step, and returns notes about the initial weights for the user.
+/// Refuses what [`train`] would refuse before its first step, and returns notes for the user: its doubts, and what is said about its initial weights.
 /// Random weights are not built.
 ///
 /// # Errors
@@ -56,17 +56,17 @@ pub fn check(experiment: &Experiment, device: &OpenDevice) -> Result<Vec<String>
     }
     device.ensure_takes(experiment)?;
     room::ensure_on_gpu(device, experiment)?;
-    Ok(Vec::new())
+    Ok(experiment.doubts())
 }
 
-/// The model at step 0, and notes about its weights for the user.
+/// The model at step 0, and notes for the user, doubts first.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] if the weights that the experiment starts from do not fit; [`Error::Device`]
 pub fn begin(experiment: &Experiment, device: &OpenDevice) -> Result<(InitialState, Vec<String>), Error> {
     room::ensure_on_gpu(device, experiment)?;
     let (model, lineage, notes) = match &experiment.init_from {
-        None => (build::build_model(experiment, device)?, None, Vec::new()),
+        None => (build::build_model(experiment, device)?, None, experiment.doubts()),
         Some(from) => {
             let Prepared { model, lineage, notes } = finetune::prepare(experiment, from, false, device)?;
             (model, Some(Box::new(lineage)), notes)

@@ -140,6 +140,12 @@ pub trait Family {
         None
     }
 
+    /// Key of the config by which the prediction is one for the whole sequence, the same at every position: empty if that
+    /// is so for any config, `None` if positions have predictions of their own.
+    fn one_answer_key(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Why a pass does something on the host between operations on the device, so that it cannot be captured, in words;
     /// `None` if it does nothing there.
     fn works_on_the_host(&self) -> Option<&'static str> {

@@ -315,6 +315,10 @@ impl TaskSpec for ActivityConfig {
         None
     }
 
+    fn asks_once(&self) -> bool {
+        true
+    }
+
     fn held_examples(&self) -> Option<[usize; 3]> {
         self.sizes().filter(|_| !self.random_places)
     }

@@ -107,6 +107,10 @@ impl TaskSpec for RegressionConfig {
     fn answers_ahead(&self) -> Option<&'static str> {
         None
     }
+
+    fn asks_once(&self) -> bool {
+        true
+    }
 }
 
 /// y_i = w . x_i + noise with a new w in every prompt, shown as rows (x_i, y_i); w . x_q is predicted at the last row,

@@ -291,6 +291,10 @@ impl TaskSpec for ImageConfig {
         None
     }
 
+    fn clues_ahead(&self) -> Option<&'static str> {
+        Some("what tells of a hidden pixel lies on all sides of it")
+    }
+
     fn held_evaluation(&self) -> Option<[usize; 2]> {
         Some(self.sizes(self.found.as_ref()?).1)
     }

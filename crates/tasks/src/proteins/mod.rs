@@ -272,6 +272,10 @@ impl TaskSpec for ProteinsConfig {
         (self.masking == Masking::None).then_some("every residue stands right after the place where it is asked for")
     }
 
+    fn clues_ahead(&self) -> Option<&'static str> {
+        (self.masking != Masking::None).then_some("what tells of a hidden residue stands on both sides of it")
+    }
+
     fn held_evaluation(&self) -> Option<[usize; 2]> {
         self.found.as_ref().map(|found| [found.validation, found.test])
     }

@@ -162,6 +162,10 @@ impl TaskSpec for RobustMeanConfig {
     fn answers_ahead(&self) -> Option<&'static str> {
         None
     }
+
+    fn asks_once(&self) -> bool {
+        true
+    }
 }
 
 /// Agent i measures a_i · μ and reports y_i, a_i · μ + noise from honest agents and a lie from the others. The sequence

@@ -293,6 +293,11 @@ impl TaskSpec for FunctionConfig {
     fn answers_ahead(&self) -> Option<&'static str> {
         None
     }
+
+    fn clues_ahead(&self) -> Option<&'static str> {
+        let looks_ahead = Function::new(self).is_ok_and(|function| function.looks_ahead());
+        looks_ahead.then_some("a target depends on inputs of later positions")
+    }
 }
 
 /// A variable of a formula.
@@ -467,6 +472,16 @@ impl Function {
                 !outputs.iter().flat_map(Expression::variables).any(|variable| matches!(variable, Variable::Any(_)))
             }
             Rule::Table(_) => true,
+        }
+    }
+
+    /// Whether the output at some position depends on the input at a later one.
+    pub fn looks_ahead(&self) -> bool {
+        // At the first position, which has only itself.
+        let is_later = |variable| matches!(variable, Variable::Any(at) if at >= self.d_in);
+        match &self.rule {
+            Rule::Outputs(outputs) => outputs.iter().flat_map(Expression::variables).any(is_later),
+            Rule::Table(_) => false,
         }
     }
 

@@ -123,6 +123,10 @@ impl TaskSpec for ReluNetworkConfig {
     fn answers_ahead(&self) -> Option<&'static str> {
         None
     }
+
+    fn clues_ahead(&self) -> Option<&'static str> {
+        Some("every target depends on the whole sequence")
+    }
 }
 
 /// y = target_scale * (W2 relu(W1 vec(x) + b1) + b2), where vec(x) concatenates the rows of the sequence. All weights

@@ -58,6 +58,7 @@ hold! {
     baselines_predict_a_finite_value_for_everything,
     baselines_treat_examples_one_by_one,
     answers_further_on_in_the_input_are_told,
+    a_single_answer_is_told,
     no_baseline_beats_the_best_possible,
 }
 

@@ -23,6 +23,7 @@ pub fn all(family: &dyn Family) {
         the_state_behind_the_last_layer_is_read_as_the_model_reads_it(&config, &dims);
         replacements_replace_the_heads_they_name_and_no_others(&config, &dims);
         output_has_the_shape_that_the_config_names(&config, &dims);
+        one_answer_is_the_same_at_every_position(&config, &dims);
         a_trace_shows_the_forward_pass(&config, &dims);
         initial_weights_come_from_the_generator_alone(&config, &dims);
         weights_survive_a_file_bit_for_bit(&config, &dims);
@@ -147,6 +148,15 @@ pub fn output_has_the_shape_that_the_config_names(config: &ModelConfig, dims: &I
             assert_ne!(output[..half], output[half..], "{config:?}: both sequences give the same");
         }
     }
+}
+
+/// The prediction is the same at every position exactly if the config says so.
+pub fn one_answer_is_the_same_at_every_position(config: &ModelConfig, dims: &IoDims) {
+    let device = Device::flex();
+    let output = to_host(build(config, dims, 1, &device).forward(input(dims, 2, &device)));
+    let width = output.len() / (BATCH * dims.seq_len);
+    let is_one = output.chunks_exact(dims.seq_len * width).all(|one| one[..width].repeat(dims.seq_len) == one);
+    assert_eq!(is_one, config.family().one_answer_key().is_some(), "{config:?}");
 }
 
 /// A trace gives the same output, and states and patterns of the config's shapes; hidden pairs have weight zero.

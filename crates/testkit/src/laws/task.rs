@@ -15,6 +15,7 @@ pub fn all(config: &TaskConfig, files: &Files) {
     baselines_predict_a_finite_value_for_everything(config, files);
     baselines_treat_examples_one_by_one(config, files);
     answers_further_on_in_the_input_are_told(config, files);
+    a_single_answer_is_told(config, files);
     no_baseline_beats_the_best_possible(config, files);
 }
 
@@ -201,6 +202,13 @@ pub fn answers_further_on_in_the_input_are_told(config: &TaskConfig, files: &Fil
     assert_eq!(most > 0.9, config.answers_ahead().is_some(), "{config:?}: {most} of its answers");
     // No value in between: by chance the sign of one coordinate agrees half of the time.
     assert!(!(0.7..=0.9).contains(&most), "{config:?}: {most}");
+}
+
+/// The task says whether the last position alone is scored.
+pub fn a_single_answer_is_told(config: &TaskConfig, files: &Files) {
+    let examples = batch(&*opened(config, files), Split::Train, 97);
+    let is_last = |mask: &[bool]| mask.iter().filter(|scored| **scored).count() == 1 && mask.last() == Some(&true);
+    assert_eq!(examples.loss_mask.chunks_exact(examples.asked()).all(is_last), config.asks_once(), "{config:?}");
 }
 
 /// No baseline beats the best possible predictor, if the task knows it.

@@ -1,6 +1,7 @@
 //! Experiments: one TOML file each, read, overridden, resolved and checked here and nowhere else.
 
 mod choice;
+mod doubt;
 mod form;
 mod keys;
 mod leak;

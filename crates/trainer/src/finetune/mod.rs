@@ -33,7 +33,7 @@ pub struct Prepared {
     pub model: Model,
     /// Where its weights came from.
     pub lineage: Lineage,
-    /// Notes for the user: what was replaced or left out, and why.
+    /// Notes for the user: doubts about the experiment, and what was replaced or left out, and why.
     pub notes: Vec<String>,
 }
 
@@ -135,7 +135,7 @@ fn notes(
     experiment: &Experiment,
     from: &CheckpointConfig,
 ) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = experiment.doubts();
     if !replaced.is_empty() {
         let difference = fit::difference(&from.dims, &experiment.dims());
         notes.push(format!("the task has other sizes than the checkpoint's ({difference}); replaced:"));

@@ -127,6 +127,10 @@ impl Family for CsformerConfig {
         true
     }
 
+    fn one_answer_key(&self) -> Option<&'static str> {
+        Some("")
+    }
+
     fn projection_rank(&self, _target: Target) -> usize {
         self.d_model
     }

@@ -177,6 +177,10 @@ impl Family for TransformerConfig {
         Some("causal")
     }
 
+    fn one_answer_key(&self) -> Option<&'static str> {
+        (!self.pool.is_default()).then_some("pool")
+    }
+
     fn works_on_the_host(&self) -> Option<&'static str> {
         matches!(self.pool, PoolKind::Tensor(_)).then_some("the pooling head works on the host, anew at each step")
     }

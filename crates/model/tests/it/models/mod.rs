@@ -53,6 +53,7 @@ hold! {
     the_state_behind_the_last_layer_is_read_as_the_model_reads_it,
     replacements_replace_the_heads_they_name_and_no_others,
     output_has_the_shape_that_the_config_names,
+    one_answer_is_the_same_at_every_position,
     a_trace_shows_the_forward_pass,
     initial_weights_come_from_the_generator_alone,
     weights_survive_a_file_bit_for_bit,
