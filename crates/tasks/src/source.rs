@@ -202,13 +202,16 @@ impl Source {
         indices.chunks(self.batch_size).map(|chunk| self.stack(chunk.iter().map(draw))).collect()
     }
 
-    /// Examples that classical predictors are fitted to: the fixed training set, or 1,024 examples of their own.
+    /// Examples that classical predictors are fitted to: the fixed training set, or those that the task gives, or 1,024
+    /// examples of their own.
     pub fn fit_set(&self) -> Batch {
-        if self.fixed.is_empty() {
+        if !self.fixed.is_empty() {
+            self.stack(self.fixed.iter().cloned())
+        } else if let Some(examples) = self.task.fit_examples() {
+            self.stack(examples)
+        } else {
             let draw = |i| self.task.training_example(FULL_SIZE, i, &mut self.seed.rng(Stream::Fit, i));
             self.stack((0..FIT_EXAMPLES).map(draw))
-        } else {
-            self.stack(self.fixed.iter().cloned())
         }
     }
 }

@@ -54,6 +54,12 @@ pub trait Task: Send + Sync {
         self.example(Split::Train, index, rng)
     }
 
+    /// What classical predictors are fitted to, for tasks that draw training examples without end from data that can be
+    /// gone through once; `None` for examples drawn like those of training.
+    fn fit_examples(&self) -> Option<Vec<Example>> {
+        None
+    }
+
     /// Classical predictors for the same inputs.
     fn baselines(&self) -> Vec<Box<dyn Baseline>>;
 

@@ -280,10 +280,11 @@ impl TaskSpec for ActivityConfig {
                 (0..count).map(move |at| Window { start: recording.start + at * stride, ..Window::of(recording) })
             });
             let mut each: Vec<Window> = each.collect();
-            match split {
-                Split::Train => each.shuffle(rng),
+            if split == Split::Train && !self.random_places {
+                each.shuffle(rng);
+            } else {
                 // In the same order for every seed, so that the first of them are of all people and classes.
-                Split::Validation | Split::Test => each.shuffle(&mut Seed(0).rng(Stream::Task, split as u64)),
+                each.shuffle(&mut Seed(0).rng(Stream::Task, split as u64));
             }
             each
         });
@@ -361,7 +362,7 @@ pub struct Activity {
     unit: f64,
     scale: Scale,
     recordings: Arc<Recordings>,
-    /// Windows for training, validation and test.
+    /// Windows for training, validation and test; of training windows at random places those that do not overlap.
     windows: [Vec<Window>; 3],
     /// Recordings from which training windows are drawn; empty if they are a fixed set.
     drawn_from: Vec<Recording>,
@@ -382,22 +383,9 @@ impl Activity {
         let recording = *self.drawn_from.iter().find(holds).unwrap_or(&self.drawn_from[0]);
         Window { start: recording.start + place, ..Window::of(recording) }
     }
-}
 
-impl Task for Activity {
-    fn dims(&self) -> TaskDims {
-        self.dims
-    }
-
-    fn example(&self, split: Split, index: u64, rng: &mut SampleRng) -> Example {
+    fn window(&self, window: Window) -> Example {
         let seq_len = self.dims.seq_len;
-        let window = if split == Split::Train && !self.drawn_from.is_empty() {
-            self.drawn(rng)
-        } else {
-            let windows = &self.windows[split as usize];
-            // An empty part is never requested.
-            windows[(index % windows.len().max(1) as u64) as usize]
-        };
         let samples = self.recordings.samples(window.start, seq_len);
         let values: Vec<f32> = samples.iter().map(|sample| (f64::from(*sample) * self.unit) as f32).collect();
         let last = |position: usize| position + 1 == seq_len;
@@ -410,6 +398,27 @@ impl Task for Activity {
             loss_mask: (0..seq_len).map(last).collect(),
             slices: (0..seq_len).map(|position| slice.filter(|_| last(position))).collect(),
         }
+    }
+}
+
+impl Task for Activity {
+    fn dims(&self) -> TaskDims {
+        self.dims
+    }
+
+    fn example(&self, split: Split, index: u64, rng: &mut SampleRng) -> Example {
+        if split == Split::Train && !self.drawn_from.is_empty() {
+            return self.window(self.drawn(rng));
+        }
+        let windows = &self.windows[split as usize];
+        // An empty part is never requested.
+        self.window(windows[(index % windows.len().max(1) as u64) as usize])
+    }
+
+    /// With windows at random places, those that do not overlap.
+    fn fit_examples(&self) -> Option<Vec<Example>> {
+        let all = || self.windows[Split::Train as usize].iter().map(|window| self.window(*window)).collect();
+        (!self.drawn_from.is_empty()).then(all)
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

@@ -107,6 +107,11 @@ fn windows_at_random_places_are_a_function_of_the_seed_and_cross_no_border() {
     let batch = random().train_batch(3);
     assert_eq!(batch, random().train_batch(3));
     assert_ne!(batch, random().train_batch(4));
+    // Classical predictors see the windows that do not overlap, in one order for every seed.
+    let fit = random().fit_set();
+    assert_eq!(windows(&fit), windows(&source(CONFIG).fit_set()));
+    let config = settled(&format!("{CONFIG}random_places = true")).expect("sound");
+    assert_eq!(source_of(&config, &files(), Seed(2)).fit_set(), fit);
     let mut starts: Vec<(f32, u32, Option<u32>)> = windows(&batch);
     starts.dedup();
     // Five places in seven samples, three in five.
@@ -207,12 +212,13 @@ fn baselines_of_the_exercises_have_the_known_accuracies() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/watch");
     let files = Files::new(folder, read, |_, _, _| Err("no arrays here".to_owned()));
     let text = "[activity]\nsamples = \"samples-idx2-short.gz\"\nrecordings = \"recordings.csv\"\n\
-                train = [1, 2, 3, 4, 5, 6]\nvalidation = [7, 8]\ntest = [9, 10]";
+                train = [1, 2, 3, 4, 5, 6]\nvalidation = [7, 8]\ntest = [9, 10]\nrandom_places = true";
     let mut config: TaskConfig = toml::from_str(text).expect(text);
     config.settle(&files).expect("the recordings are there");
-    assert_eq!(config.held_examples(), Some([1044, 397, 392]));
+    assert_eq!(config.held_evaluation(), Some([397, 392]));
     let source = source_of(&config, &files, Seed(0));
     let fit = source.fit_set();
+    assert_eq!(fit.size, 1044);
     let accuracy = |baseline: &dyn Baseline, split| {
         let batches = source.evaluation(split);
         let right: usize = batches.iter().map(|batch| right(batch, &baseline.predict(batch))).sum();
