@@ -6,7 +6,7 @@ use headway_tasks::{
     baseline::{agents::Estimator, l1::L1, two_timescale::Descent},
     robust_mean::{
         Liars, RobustMeanConfig,
-        attack::{Attack, Lie, directions, reports, worst},
+        attack::{Attack, Lie, Worst, directions, reports, worst},
     },
 };
 use nalgebra::{DMatrix, DVector};
@@ -52,7 +52,8 @@ pub struct Robust {
 pub struct RobustRow {
     /// Their number.
     pub liars: usize,
-    /// The largest sum over liars of |a · x| / sum over the others, over all x and all sets of as many agents.
+    /// The largest sum over liars of |a · x| / sum over the others, over all x and all sets of as many agents; infinite if the
+    /// others do not span the space.
     pub ratio: f64,
     /// The agents at which it is reached, who lie.
     pub who: Vec<usize>,
@@ -108,6 +109,8 @@ pub enum Outcome {
     Converges,
     /// It does not.
     Fails,
+    /// The honest agents do not span the space, so that nothing tells μ in some direction.
+    Undetermined,
     /// The last estimate is nearer to the liars' point than a tenth of its distance from μ.
     Captured,
 }
@@ -118,6 +121,7 @@ impl Outcome {
         match self {
             Self::Converges => "converges",
             Self::Fails => "fails",
+            Self::Undetermined => "undetermined",
             Self::Captured => "captured",
         }
     }
@@ -159,7 +163,7 @@ pub fn robust(request: &RobustRequest) -> Result<Robust, Error> {
         let worst = worst(&a, m);
         let way = &worst.direction * request.distance;
         let estimators = config(m).estimators();
-        let ending = |lie: &dyn Fn(&DVector<f64>) -> Lie| ending(request, &a, &worst.liars, lie, &estimators);
+        let ending = |lie: &dyn Fn(&DVector<f64>) -> Lie| ending(request, &a, &worst, lie, &estimators);
         let colluding = ending(&|mu| Lie::Point(mu + &way));
         let constant = ending(&|_| Lie::Value(request.distance));
         RobustRow { liars: m, ratio: worst.ratio, who: worst.liars.clone(), colluding, constant }
@@ -189,12 +193,13 @@ struct Run {
 fn ending(
     request: &RobustRequest,
     a: &DMatrix<f64>,
-    liars: &[usize],
+    worst: &Worst,
     lie: &dyn Fn(&DVector<f64>) -> Lie,
     estimators: &[Box<dyn Estimator>],
 ) -> Ending {
     let marks = marks(&request.steps);
-    let runs: Vec<Run> = (0..request.runs).map(|run| one(request, a, liars, lie, estimators, &marks, run)).collect();
+    let run = |run| one(request, a, &worst.liars, lie, estimators, &marks, run);
+    let runs: Vec<Run> = (0..request.runs).map(run).collect();
     let over_runs = |of: &dyn Fn(&Run) -> f64| median(runs.iter().map(|run| Some(of(run)))).unwrap_or(f64::NAN);
     let after = marks.iter().enumerate().map(|(mark, &steps)| {
         let errors = || runs.iter().map(|run| run.errors[mark]);
@@ -211,6 +216,7 @@ fn ending(
     let first = after.iter().find(|after| request.steps.contains(&after.steps) && Some(&after.steps) != marks.last());
     let [first, last] = [first.or(after.first()), after.last()].map(|after| after.map(|after| after.error));
     let outcome = match from_lie {
+        _ if worst.ratio.is_infinite() => Outcome::Undetermined,
         Some(distance) if distance < NEAR * request.distance => Outcome::Captured,
         _ if last < first => Outcome::Converges,
         _ => Outcome::Fails,

@@ -49,6 +49,19 @@ fn a_ratio_below_1_converges_and_one_above_does_not() {
     assert!(lines.starts_with("liars,ratio,lies,steps,median,smallest,largest\n2,"), "{lines}");
 }
 
+/// Two honest agents in three dimensions tell nothing of the third, wherever the estimate ends; three tell all.
+#[test]
+fn what_honest_agents_do_not_span_is_undetermined() {
+    let lab = Lab::new();
+    let words = ["analyze", "robust", "--liars", "0", "--runs", "2", "--steps", "20,200", "--json"];
+    for (agents, outcome) in [("2", "undetermined"), ("3", "converges")] {
+        let document = lab.headway(&[&words[..], &["--agents", agents]].concat()).succeed().json();
+        let row = &document["robust"]["rows"][0];
+        assert_eq!([&row["colluding"]["outcome"], &row["constant"]["outcome"]], [outcome; 2], "{row}");
+        assert_eq!(document["follows_the_ratio"], true);
+    }
+}
+
 #[test]
 fn options_that_make_no_sense_are_refused() {
     let lab = Lab::new();

@@ -72,6 +72,10 @@ pub fn worst(a: &DMatrix<f64>, m: usize) -> Worst {
     assert!(m <= n && d > 0, "{m} of {n} agents in {d} dimensions");
     let mut worst = Worst { ratio: 0.0, direction: DVector::zeros(d), liars: Vec::new() };
     if m == 0 {
+        if a.clone().rank(NOTHING * a.norm()) < d {
+            let all: Vec<usize> = (0..n).collect();
+            return Worst { ratio: f64::INFINITY, direction: orthogonal(a, &all), ..worst };
+        }
         worst.direction[0] = 1.0;
         return worst;
     }
@@ -93,7 +97,7 @@ pub fn worst(a: &DMatrix<f64>, m: usize) -> Worst {
     worst
 }
 
-/// A direction of length 1 that is orthogonal to some columns, fewer than d.
+/// A direction of length 1 that is orthogonal to some columns, which do not span the space.
 fn orthogonal(a: &DMatrix<f64>, columns: &[usize]) -> DVector<f64> {
     let d = a.nrows();
     let mut basis: Vec<DVector<f64>> = Vec::with_capacity(d);

@@ -109,6 +109,10 @@ fn worst_ratios_are_those_of_linear_programs() {
     let axes = DMatrix::from_row_slice(2, 4, &[1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
     assert_eq!((worst(&axes, 1).ratio, worst(&axes, 1).liars), (f64::INFINITY, vec![3]));
     assert!(worst(&axes, 0).ratio.abs() <= 0.0);
+    // Three honest agents of a plane say nothing of what is orthogonal to it.
+    let plane = DMatrix::from_row_slice(3, 3, &[1.0, 0.0, 0.6, 0.0, 1.0, 0.8, 0.0, 0.0, 0.0]);
+    let none = worst(&plane, 0);
+    assert_eq!((none.ratio, none.direction.abs(), none.liars), (f64::INFINITY, vector(&[0.0, 0.0, 1.0]), vec![]));
     // Four of four along an axis: one has a third of the others' weight.
     assert!((worst(&DMatrix::from_row_slice(1, 4, &[1.0, -1.0, 1.0, 1.0]), 1).ratio - 1.0 / 3.0).abs() < 1e-15);
 }
