@@ -101,3 +101,15 @@ fn the_next_steps_follow_the_newest_of_a_table() {
             .fail(2, &["short.csv: holds 1 times, and a forecast sees 6"]);
     }
 }
+
+/// Ridge keeps products of all numbers of a window, which a machine cannot hold for any window.
+#[test]
+fn windows_that_ridge_cannot_hold_are_refused_before_training() {
+    let keys = "window = 400000\nhorizon = 1\npatch = 400000\nstride = 100000\n";
+    let lab = Lab::with(&format!(
+        "[task.forecast]\npath = \"series.csv\"\n{keys}[model.transformer]\nd_model = 4\nn_heads = 2\nn_layers = 1\n"
+    ));
+    lab.write("series.csv", (0..600_000).fold("time,x\n".to_owned(), |text, at| text + &format!("{at},{}\n", at % 7)));
+    let said = ["the classical predictors of forecast need about 2.560e3 GB", "lower the sizes of [task]"];
+    lab.headway(&["check", "experiment.toml", "--device", "cpu"]).fail(4, &said);
+}

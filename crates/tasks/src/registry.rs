@@ -307,6 +307,11 @@ impl TaskConfig {
         self.spec().asked()
     }
 
+    /// Bytes that its classical predictors need at once beside the examples, where they are many; 0 where they are few.
+    pub fn baseline_bytes(&self) -> f64 {
+        self.spec().baseline_bytes()
+    }
+
     /// The newest window of a table with the columns of a task that forecasts, row-major, in the units of the data; `None` for
     /// others. The config must be settled.
     ///

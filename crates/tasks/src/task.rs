@@ -254,6 +254,11 @@ pub trait TaskSpec {
         self.dims().seq_len
     }
 
+    /// Bytes that its classical predictors need at once beside the examples, where they are many.
+    fn baseline_bytes(&self) -> f64 {
+        0.0
+    }
+
     /// The newest window of a table with the task's columns, row-major, in the units of the data, for tasks that forecast;
     /// `None` for others.
     fn newest(&self, _table: &[u8]) -> Option<Result<Vec<f32>, String>> {

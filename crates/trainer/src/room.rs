@@ -24,6 +24,7 @@ impl OpenDevice {
     /// [`Error::Device`]
     pub fn ensure_takes(&self, experiment: &Experiment) -> Result<(), Error> {
         ensure_on_host(self, &experiment.memory())?;
+        ensure_baselines(experiment)?;
         self.ensure_precision("train.precision", experiment.train.precision)?;
         self.ensure_precision("train.attention_precision", experiment.train.attention_precision)
     }
@@ -39,6 +40,24 @@ fn ensure_on_host(device: &OpenDevice, needed: &Memory) -> Result<(), Error> {
         Some(there) if bytes > there => Err(Error::Device(format!(
             "{LACK}this experiment needs about {:.3e} GB and the machine has {:.1} GB; lower train.batch_size, the sizes of \
              [model] and [task], or the number of examples in [data]",
+            bytes / 1e9,
+            there / 1e9
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses classical predictors that need more memory than the machine has; they are scored when training has ended.
+///
+/// # Errors
+/// [`Error::Device`]
+fn ensure_baselines(experiment: &Experiment) -> Result<(), Error> {
+    let bytes = experiment.task.baseline_bytes();
+    match machine::memory() {
+        Some(there) if bytes > there => Err(Error::Device(format!(
+            "{LACK}the classical predictors of {} need about {:.3e} GB and the machine has {:.1} GB; lower the sizes of \
+             [task], such as its window",
+            experiment.task.name(),
             bytes / 1e9,
             there / 1e9
         ))),

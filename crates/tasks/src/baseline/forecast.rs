@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use nalgebra::{DMatrix, DMatrixView, DVector};
+use nalgebra::{DMatrix, DVector};
 
 use super::Baseline;
 use crate::batch::Batch;
@@ -40,6 +40,13 @@ enum Rule {
 }
 
 impl Form {
+    /// Bytes of what is kept at once while ridge regressions are fitted: the products of the numbers of a window, of one
+    /// channel and of all, and the maps.
+    pub fn bytes(self) -> f64 {
+        let [window, horizon, channels] = [self.window, self.horizon, self.channels].map(|size| size as f64);
+        8.0 * (window + 1.0) * (2.0 * (window + 1.0) + (channels + 2.0) * horizon)
+    }
+
     /// The mean, the last value, the value a period ago if there is one, and two ridge regressions: one map for all
     /// channels, and one for each. They are fitted to all windows of the first `train` rows of `series`.
     ///
@@ -50,8 +57,7 @@ impl Form {
             form: self,
             train,
             series: series.clone(),
-            moments: OnceLock::new(),
-            maps: [OnceLock::new(), OnceLock::new()],
+            maps: OnceLock::new(),
         });
         let ridge = |per_channel| Rule::Ridge { fits: Arc::clone(&fits), per_channel };
         let rules = [
@@ -84,12 +90,12 @@ impl Forecaster {
                 of_each(&|step, channel| window[(n - period + step % period) * channels + channel] - last[channel])
             }
             Rule::Ridge { fits, per_channel } => {
-                let maps = fits.maps(*per_channel);
+                let Maps { shared, each } = fits.maps();
                 let answers: Vec<DVector<f64>> = (0..channels)
                     .map(|channel| {
                         let past = window[channel..].iter().step_by(channels).map(|x| f64::from(x - last[channel]));
                         let past = DVector::from_iterator(n + 1, past.chain([1.0]));
-                        maps[channel % maps.len()].tr_mul(&past)
+                        if *per_channel { &each[channel] } else { shared }.tr_mul(&past)
                     })
                     .collect();
                 of_each(&|step, channel| answers[channel][step] as f32)
@@ -130,63 +136,129 @@ struct Fits {
     form: Form,
     train: usize,
     series: Arc<Vec<f32>>,
-    /// Z^T Z and Z^T Y of each channel.
-    moments: OnceLock<Vec<[DMatrix<f64>; 2]>>,
-    /// The map for all channels, and those of each. `[window + 1, horizon]`
-    maps: [OnceLock<Vec<DMatrix<f64>>>; 2],
+    maps: OnceLock<Maps>,
+}
+
+/// The map for all channels, and that of each. `[window + 1, horizon]`
+struct Maps {
+    shared: DMatrix<f64>,
+    each: Vec<DMatrix<f64>>,
 }
 
 const LAMBDA: f64 = 1.0;
 
 impl Fits {
-    fn maps(&self, per_channel: bool) -> &[DMatrix<f64>] {
-        let moments =
-            self.moments.get_or_init(|| (0..self.form.channels).map(|channel| self.moments(channel)).collect());
-        self.maps[usize::from(per_channel)].get_or_init(|| {
-            if per_channel {
-                return moments.iter().map(solve).collect();
-            }
-            let sum = |which: usize| moments.iter().skip(1).fold(moments[0][which].clone(), |sum, of| sum + &of[which]);
-            vec![solve(&[sum(0), sum(1)])]
+    /// All maps, of one channel after the other, so that the products of one are kept beside their sum alone.
+    fn maps(&self) -> &Maps {
+        self.maps.get_or_init(|| {
+            let Form { window, horizon, channels, .. } = self.form;
+            let windows = (self.train + 1).saturating_sub(window + horizon);
+            let mut sum = Moments::zeros(window, horizon);
+            let each = (0..channels).map(|channel| {
+                let values = self.series.iter().skip(channel).step_by(channels).map(|x| f64::from(*x));
+                let moments = Moments::of(&values.collect::<Vec<f64>>(), window, horizon, windows);
+                sum.zz += &moments.zz;
+                sum.zy += &moments.zy;
+                moments.solve()
+            });
+            let each = each.collect();
+            Maps { shared: sum.solve(), each }
         })
-    }
-
-    /// Z^T Z and Z^T Y over the windows of a channel.
-    fn moments(&self, channel: usize) -> [DMatrix<f64>; 2] {
-        /// Windows that are multiplied at a time.
-        const BLOCK: usize = 512;
-        let Form { window, horizon, channels, .. } = self.form;
-        let values: Vec<f64> = self.series.iter().skip(channel).step_by(channels).map(|x| f64::from(*x)).collect();
-        let windows = (self.train + 1).saturating_sub(window + horizon);
-        let mut moments = [DMatrix::zeros(window + 1, window + 1), DMatrix::zeros(window + 1, horizon)];
-        for first in (0..windows).step_by(BLOCK) {
-            let count = BLOCK.min(windows - first);
-            let last = |at: usize| values[first + at + window - 1];
-            // One column per window.
-            let z =
-                DMatrix::from_fn(
-                    window + 1,
-                    count,
-                    |i, at| {
-                        if i == window { 1.0 } else { values[first + at + i] - last(at) }
-                    },
-                );
-            let y = DMatrix::from_fn(horizon, count, |step, at| values[first + at + window + step] - last(at));
-            let add = |to: &mut DMatrix<f64>, of: DMatrixView<f64>| to.gemm(1.0, &z, &of.transpose(), 1.0);
-            let [zz, zy] = &mut moments;
-            add(zz, z.as_view());
-            add(zy, y.as_view());
-        }
-        moments
     }
 }
 
-/// (Z^T Z + λ I)^(-1) Z^T Y, where the offset's entry of I is 0.
-fn solve([zz, zy]: &[DMatrix<f64>; 2]) -> DMatrix<f64> {
-    let mut penalised = zz.clone();
-    let offset = zz.nrows() - 1;
-    (0..offset).for_each(|i| penalised[(i, i)] += LAMBDA);
-    // Positive definite, as there is a window: the ones of the offset are not in the span of the penalised rest.
-    let cholesky = penalised.cholesky();
-    cholesky.map_or_else(|| DMatrix::zeros(zz.nrows(), zy.ncols()), |factors| factors.solve(zy))
+/// Z^T Z and Z^T Y over the windows of a channel.
+struct Moments {
+    /// `[window + 1, window + 1]`
+    zz: DMatrix<f64>,
+    /// `[window + 1, horizon]`
+    zy: DMatrix<f64>,
+}
+
+impl Moments {
+    fn zeros(window: usize, horizon: usize) -> Self {
+        Self { zz: DMatrix::zeros(window + 1, window + 1), zy: DMatrix::zeros(window + 1, horizon) }
+    }
+
+    /// From S_ij = Σ_t x_(t+i) x_(t+j) over windows t < T, which follow each other along a diagonal,
+    ///
+    /// ```text
+    /// S_(i+1)(j+1) = S_ij + x_(T+i) x_(T+j) − x_i x_j
+    /// ```
+    ///
+    /// and with l the last step that is seen, Σ (x_i − x_l)(x_j − x_l) = S_ij − S_il − S_lj + S_ll.
+    fn of(x: &[f64], window: usize, horizon: usize, windows: usize) -> Self {
+        let (last, steps) = (window - 1, window + horizon);
+        let mut moments = Self::zeros(window, horizon);
+        let Self { zz, zy } = &mut moments;
+        let mut before = vec![0.0; window];
+        for j in 0..steps {
+            let mut column = vec![0.0; window];
+            column[0] = x[..windows].iter().zip(&x[j..]).map(|(first, later)| first * later).sum();
+            for i in 1..=j.min(last) {
+                column[i] = before[i - 1] + x[windows + i - 1] * x[windows + j - 1] - x[i - 1] * x[j - 1];
+            }
+            for (i, sum) in column.iter().enumerate().take(j + 1) {
+                if j < window {
+                    (zz[(i, j)], zz[(j, i)]) = (*sum, *sum);
+                } else {
+                    zy[(i, j - window)] = *sum;
+                }
+            }
+            before = column;
+        }
+        let of_last: Vec<f64> = zz.column(last).iter().take(window).copied().collect(); // S_il
+        let ahead: Vec<f64> = zy.row(last).iter().copied().collect(); // S_l(window + k)
+        let mean: Vec<f64> = (0..steps).map(|j| x[j..j + windows].iter().sum()).collect();
+        for i in 0..window {
+            for j in 0..window {
+                zz[(i, j)] += of_last[last] - of_last[i] - of_last[j];
+            }
+            for (k, ahead) in ahead.iter().enumerate() {
+                zy[(i, k)] += of_last[last] - of_last[i] - ahead;
+            }
+            (zz[(i, window)], zz[(window, i)]) = (mean[i] - mean[last], mean[i] - mean[last]);
+        }
+        zz[(window, window)] = windows as f64;
+        (0..horizon).for_each(|k| zy[(window, k)] = mean[window + k] - mean[last]);
+        moments
+    }
+
+    /// (Z^T Z + λ I)^(-1) Z^T Y, where the offset's entry of I is 0.
+    fn solve(self) -> DMatrix<f64> {
+        let Self { mut zz, mut zy } = self;
+        let offset = zz.nrows() - 1;
+        (0..offset).for_each(|i| zz[(i, i)] += LAMBDA);
+        // Positive definite, as there is a window: the ones of the offset are not in the span of the penalised rest.
+        match zz.cholesky() {
+            Some(factors) => factors.solve_mut(&mut zy),
+            None => zy.fill(0.0),
+        }
+        zy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By the definition, window after window; no two sizes are equal.
+    #[test]
+    fn moments_are_sums_over_windows() {
+        let x: Vec<f64> = (0..23).map(|t| f64::from(t * t % 17) - 0.25 * f64::from(t)).collect();
+        for (window, horizon) in [(1, 2), (5, 3), (7, 11)] {
+            let windows = x.len() + 1 - window - horizon;
+            let mut wanted = Moments::zeros(window, horizon);
+            for seen in x.windows(window + horizon) {
+                let change = |at: usize| seen[at] - seen[window - 1];
+                let z = DVector::from_fn(window + 1, |i, _| if i == window { 1.0 } else { change(i) });
+                let y = DVector::from_fn(horizon, |k, _| change(window + k));
+                wanted.zz += &z * z.transpose();
+                wanted.zy += &z * y.transpose();
+            }
+            let found = Moments::of(&x, window, horizon, windows);
+            // Quarters below 2^10 and their products: every sum is exact.
+            assert_eq!((found.zz, found.zy), (wanted.zz, wanted.zy), "{window}, {horizon}");
+        }
+    }
 }

@@ -383,6 +383,10 @@ impl TaskSpec for ForecastConfig {
         1
     }
 
+    fn baseline_bytes(&self) -> f64 {
+        self.found.as_ref().map_or(0.0, |found| self.form(found.channels.len()).bytes())
+    }
+
     fn newest(&self, table: &[u8]) -> Option<Result<Vec<f32>, String>> {
         let found = self.found.as_ref()?;
         let last = || {
