@@ -20,6 +20,8 @@ pub struct Heatmap {
     pub columns: Vec<String>,
     /// The numbers, row by row; `None` if missing.
     pub values: Vec<Vec<Option<f64>>>,
+    /// Whether the numbers are counts, written whole, instead of with four digits.
+    pub counts: bool,
 }
 
 const CELL_HEIGHT: i32 = 30 * PIXEL;
@@ -65,7 +67,8 @@ impl Heatmap {
                 if opacity.is_finite() && opacity > 0.0 {
                     cell = cell.with("style", format!("fill: {colour}; fill-opacity: {opacity:.3}"));
                 }
-                let shown = value.filter(|value| value.is_finite()).map(number).unwrap_or_default();
+                let written = |value: f64| if self.counts { format!("{value:.0}") } else { number(value) };
+                let shown = value.filter(|value| value.is_finite()).map(written).unwrap_or_default();
                 if has_hover {
                     let column = self.columns.get(usize::try_from(column).unwrap_or(0)).map_or("", String::as_str);
                     let said = if shown.is_empty() { "no number" } else { &shown };

@@ -74,6 +74,7 @@ fn heatmap(ablation: &Ablation, with: AblationKind) -> Heatmap {
         rows: (0..ablation.n_heads.len()).map(|layer| format!("layer {layer}")).collect(),
         columns: columns.collect(),
         values: values.collect(),
+        counts: false,
     }
 }
 

@@ -31,6 +31,7 @@ pub fn page(embedding: &Embedding) -> Page {
         rows: embedding.tokens.clone(),
         columns: embedding.tokens.clone(),
         values: embedding.cosine.iter().map(|row| row.iter().copied().map(Some).collect()).collect(),
+        counts: false,
     };
     builder.figure("embedding-cosine", title, note, map.to_svg());
     builder.table("The pairs that are most alike", "", table.clone());

@@ -158,6 +158,7 @@ fn heatmap(Confusion { classes, counts }: &Confusion) -> Heatmap {
         rows: classes.clone(),
         columns: classes.clone(),
         values: counts.iter().map(|row| row.iter().map(|count| Some(*count as f64)).collect()).collect(),
+        counts: true,
     }
 }
 

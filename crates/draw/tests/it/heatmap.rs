@@ -26,6 +26,7 @@ fn colour_is_the_sign_and_opacity_the_root_of_the_size() {
         rows: names(&["layer 0", "layer 1"]),
         columns: names(&["head 0", "head 1"]),
         values: vec![vec![Some(4.0), Some(-1.0)], vec![Some(0.0), None]],
+        counts: false,
     };
     let svg = map.to_svg();
     let svg = Document::parse(&svg).unwrap();
@@ -44,6 +45,17 @@ fn colour_is_the_sign_and_opacity_the_root_of_the_size() {
     for text in ["layer 0", "layer 1", "head 0", "head 1", "4.000", "-1.000", "0.000"] {
         assert!(texts.contains(&text), "{texts:?}");
     }
+}
+
+/// Where it is written and where it is pointed at.
+#[test]
+fn counts_are_whole() {
+    let map = Heatmap { values: vec![vec![Some(3.0), Some(1_234_567.0)]], rows: names(&["row"]), counts: true, ..Heatmap::default() };
+    let svg = map.to_svg();
+    for text in [">3<", ">1234567<", "row, : 3<", "row, : 1234567<"] {
+        assert!(svg.contains(text), "{text}: {svg}");
+    }
+    assert!(!svg.contains("3.000"), "{svg}");
 }
 
 #[test]
