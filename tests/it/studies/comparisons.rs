@@ -143,6 +143,16 @@ fn rows_that_cannot_be_made_equal_are_refused_with_both_budgets() {
     assert!(!lab.path("out").exists());
 }
 
+/// A size of a choice that the row names alone is as free as one in its table.
+#[test]
+fn a_setting_of_a_bare_name_is_free() {
+    let plan = |mixer: &str| {
+        let lab = lab(&[("compare.toml", &COMPARE.replace("{ ffn = { d_ffn = 3 } }", mixer))]);
+        lab.headway(&["sweep", "plan", "compare.toml"]).succeed().stdout
+    };
+    assert_eq!(plan("\"ffn\""), plan("{ ffn = { d_ffn = 3 } }"));
+}
+
 #[test]
 fn mistakes_are_shown_where_they_stand() {
     for (from, to, texts) in [

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::{
-    choice::{is_choice, is_variant, replace_variant, spell_out_choices, variant_left_out},
+    choice::{is_choice, is_variant, replace_variant, spell_out_choices, variant_left_out, with_defaults},
     join,
     origin::Places,
 };
@@ -109,9 +109,14 @@ impl Override {
         }
         let last = parts.pop().unwrap_or_default();
         let (mut current, mut at) = (&mut *table, String::new());
-        for part in parts {
-            at = join(&at, &part);
-            let Value::Table(below) = current.entry(part).or_insert_with(|| Value::Table(Table::new())) else {
+        for (part, next) in parts.iter().zip(parts.iter().skip(1).chain([&last])) {
+            at = join(&at, part);
+            let entry = current.entry(part.as_str()).or_insert_with(|| Value::Table(Table::new()));
+            // A bare name is the table of its variant, of which a setting follows: `ffn` before `ffn.d_ffn`.
+            if entry.as_str() == Some(next) {
+                *entry = with_defaults(next);
+            }
+            let Value::Table(below) = entry else {
                 return Err(Error::argument(format!("-s {}", self.text), format!("{at} is a value, not a table")));
             };
             current = below;
