@@ -183,6 +183,12 @@ impl TimeSplit {
     }
 }
 
+/// An error if a name of a list stands there twice.
+fn twice(key: &'static str, names: &[String]) -> Option<TaskError> {
+    let (_, name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name))?;
+    Some(TaskError::Key { key, problem: format!("`{name}` stands there twice") })
+}
+
 /// Most columns that have scores of their own without being asked for.
 const FEW: usize = 8;
 
@@ -217,19 +223,12 @@ impl ForecastConfig {
         (period < 1 || period > self.window).then(|| TaskError::Key { key: "period", problem: problem() })
     }
 
-    fn unknown_scored(&self) -> Option<TaskError> {
+    fn bad_scored(&self) -> Option<TaskError> {
         let channels = &self.found.as_ref()?.channels;
-        let unknown = self.scored.iter().flatten().find(|name| !channels.contains(name))?;
-        Some(TaskError::Key {
-            key: "scored",
-            problem: format!("`{unknown}` is not among the columns that are forecast"),
-        })
-    }
-
-    fn twice(&self) -> Option<TaskError> {
-        let found = self.found.as_ref()?;
-        let twice = found.channels.iter().enumerate().find(|(at, name)| found.channels[..*at].contains(name))?;
-        Some(TaskError::Key { key: "columns", problem: format!("`{}` stands there twice", twice.1) })
+        let unknown = self.scored.iter().flatten().find(|name| !channels.contains(name));
+        let problem = |name| format!("`{name}` is not among the columns that are forecast");
+        let unknown = unknown.map(|name| TaskError::Key { key: "scored", problem: problem(name) });
+        unknown.or_else(|| twice("scored", self.scored.as_deref()?))
     }
 
     fn too_few(&self) -> Option<TaskError> {
@@ -309,8 +308,8 @@ impl TaskSpec for ForecastConfig {
             self.bad_period(),
             self.split.problem(),
             self.too_few(),
-            self.twice(),
-            self.unknown_scored(),
+            self.found.as_ref().and_then(|found| twice("columns", &found.channels)),
+            self.bad_scored(),
         ];
         problems.into_iter().flatten().collect()
     }

@@ -73,7 +73,11 @@ impl Series {
                 last = Some(now.to_owned());
             }
             for &column in &columns {
-                values.push(table.number_or_missing(column, &missing)?.unwrap_or(f32::NAN));
+                let value = table.number_or_missing(column, &missing)?.unwrap_or(f32::NAN);
+                if config.log_returns && value <= 0.0 {
+                    return Err(table.wrong(column, "has no logarithm; leave log_returns out"));
+                }
+                values.push(value);
             }
         }
         if values.is_empty() {
@@ -85,7 +89,7 @@ impl Series {
         let channels: Vec<String> = columns.iter().map(|column| table.names()[*column].clone()).collect();
         let carried = carry_forward(&mut values, &channels)?;
         let series = Self { time: time.map(|column| table.names()[column].clone()), channels, values, carried, before };
-        if config.log_returns { series.log_returns() } else { Ok(series) }
+        Ok(if config.log_returns { series.log_returns() } else { series })
     }
 
     /// Number of times.
@@ -93,19 +97,13 @@ impl Series {
         self.values.len() / self.channels.len()
     }
 
-    /// ln(x_t / x_(t-1)), from the second time on.
-    fn log_returns(self) -> Result<Self, String> {
-        let width = self.channels.len();
-        if let Some(at) = self.values.iter().position(|value| *value <= 0.0) {
-            let (row, channel) = (at / width + 1, &self.channels[at % width]);
-            let value = self.values[at];
-            return Err(format!("time {row}, column `{channel}`: {value} has no logarithm; leave log_returns out"));
-        }
-        let later = self.values.iter().skip(width).zip(&self.values);
+    /// ln(x_t / x_(t-1)), from the second time on; all numbers must be positive.
+    fn log_returns(self) -> Self {
+        let later = self.values.iter().skip(self.channels.len()).zip(&self.values);
         let values = later.map(|(now, before)| (f64::from(*now) / f64::from(*before)).ln() as f32).collect();
         // The return at a time is that from the time before.
         let before = self.before.iter().map(|rows| rows.saturating_sub(1)).collect();
-        Ok(Self { values, before, ..self })
+        Self { values, before, ..self }
     }
 }
 

@@ -120,6 +120,10 @@ fn what_is_wrong_is_told_with_its_key_and_place() {
             "scored: `c` is not among the columns that are forecast",
         ),
         (
+            "path = \"oldest.csv\"\nscored = [\"a\", \"b\", \"a\"]\nwindow = 1\nhorizon = 1",
+            "scored: `a` stands there twice",
+        ),
+        (
             "path = \"late.csv\"",
             "path: late.csv: there is no value at the first time, so that none can be carried forward; name other columns, or cut the file: b",
         ),
@@ -136,7 +140,7 @@ fn what_is_wrong_is_told_with_its_key_and_place() {
         ("path = \"header.csv\"", "path: header.csv: holds no times below its first line"),
         (
             "path = \"negative.csv\"\nlog_returns = true",
-            "path: negative.csv: time 2, column `a`: -1 has no logarithm; leave log_returns out",
+            "path: negative.csv: line 3, column `a`: `-1` has no logarithm; leave log_returns out",
         ),
         (
             "path = \"oldest.csv\"\nwindow = 3\nhorizon = 1\nsplit = [0.6, 0.2, 0.2]",
