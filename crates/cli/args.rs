@@ -433,7 +433,7 @@ Both are in the units of the data. If answers are classes, arrays contain their 
 the likeliest class and its probability.
 
   .csv  a line for each position; a column `example` says which lines belong together. Columns are
-        those that the network was trained on, or all of them
+        those that the network was trained on, or all of them. A file may be packed as .csv.gz
   .npy  one array
   .npz  the array `inputs`, or the one that the network was trained on; answers are `outputs`
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::harness::Lab;
+use crate::harness::{Lab, packed};
 
 const EXPERIMENT: &str = "[task.forecast]\npath = \"series.csv\"\nwindow = 6\nhorizon = 3\nperiod = 4\n\
     [model.csformer]\nd_model = 8\nn_layers = 1\nn_heads = 2\nd_adapter = 5\npatch = 2\n\
@@ -75,6 +75,10 @@ fn the_next_steps_follow_the_newest_of_a_table() {
         };
         let found = answer("newest");
         assert_eq!(found, answer("oldest"));
+        lab.write("packed.csv.gz", packed(&lab.read("newest.csv")));
+        let words = ["predict", "run", "--inputs", "packed.csv.gz", "--out", "unpacked.csv", "--device", "cpu"];
+        lab.headway(&words).succeed();
+        assert_eq!(lab.read("unpacked.csv"), found);
         let found: Vec<Vec<f64>> =
             found.lines().skip(1).map(|line| line.split(',').map(|cell| cell.parse().unwrap()).collect()).collect();
         assert_eq!(found.iter().map(|row| row[0]).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);

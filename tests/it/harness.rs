@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -310,6 +311,13 @@ pub fn whole_checkpoints(root: &Path) -> Vec<u64> {
     }
     steps.sort_unstable();
     steps
+}
+
+/// A text packed by gzip.
+pub fn packed(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// The Python that `HEADWAY_PYTHON` names, else `python3`, in the folder of our scripts.

@@ -7,7 +7,7 @@ use headway_model::weights::{Array, arrays_from_bytes};
 use headway_trainer::{device::DeviceSpec, evaluate, predict::Predictor};
 use serde_json::Value;
 
-use crate::harness::Lab;
+use crate::harness::{Lab, packed};
 
 const EXPERIMENT: &str = "[task.file]\npath = \"data.csv\"\ninputs = [\"a\", \"b\"]\ntargets = [\"y\"]\nshuffle = false\n\
     [model.transformer]\nd_model = 8\nn_layers = 1\nn_heads = 2\n[train]\nsteps = 4\nbatch_size = 8\n";
@@ -48,6 +48,9 @@ fn answers_are_those_that_are_scored_in_every_form_and_batch() {
         lab.train("run", &[]).succeed();
         predict(&lab, "data.csv", "out.csv", &[]);
         let answered = lab.read("out.csv");
+        lab.write("packed.csv.gz", packed(&text));
+        predict(&lab, "packed.csv.gz", "unpacked.csv", &[]);
+        assert!(lab.read("unpacked.csv") == answered);
         // The same lines, with empty cells where the data has none.
         assert_eq!(answered.lines().count(), 121);
         let (answers, targets) = (column(&answered, "y"), column(&text, "y"));
@@ -220,7 +223,11 @@ fn inputs_that_it_does_not_take_are_refused_with_their_place() {
     refuse("in.csv", "out.csv", "in.csv: example n: the network's answer is not finite");
     lab.write("in.npy", &npy(&array)[..150]);
     refuse("in.npy", "out.npy", "holds 5 numbers, its shape asks for 30");
-    refuse("in.npy", "out.npz", "end the name in .npy too");
+    refuse("in.npy", "out.npz", "so end the name in .npy");
+    refuse("in.csv.gz", "out.csv.gz", "answers have the same form and are not packed, so end the name in .csv");
+    lab.write("in.csv.gz", "example,a,b\nm,1,2\n");
+    refuse("in.csv.gz", "out.csv", "in.csv.gz: no sound .gz file (");
+    refuse("in.npy.gz", "out.npy", "the name ends in none of .csv");
     refuse("in.txt", "out.txt", "the name ends in none of .csv, .npy, .npz and .fasta");
     refuse("missing.npy", "out.npy", "cannot read missing.npy");
     refuse("in.csv", "data.csv", "data.csv is there already; choose another file with --out");

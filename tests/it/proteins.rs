@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::Lab;
+use crate::harness::{Lab, packed};
 
 const EXPERIMENT: &str = "[task.proteins]\npath = \"proteins.fasta\"\ntest = [\"near\", \"far\"]\nseq_len = 16\n\
     [model.transformer]\nd_model = 8\nn_layers = 1\nn_heads = 2\ncausal = false\nposition = \"rope\"\n\
@@ -79,6 +79,10 @@ fn gaps_of_sequences_of_any_length_are_filled_without_the_file_and_the_rest_stay
     lab.write("gaps.fasta", format!(">short one\nmk_x\n>none\nMKV\n>long\n{gapped}\n"));
     lab.headway(&["predict", "run", "--inputs", "gaps.fasta", "--out", "filled.fasta", "--device", "cpu"]).succeed();
     let filled = lab.read("filled.fasta");
+    lab.write("packed.fasta.gz", packed(&lab.read("gaps.fasta")));
+    let words = ["predict", "run", "--inputs", "packed.fasta.gz", "--out", "unpacked.fasta", "--device", "cpu"];
+    lab.headway(&words).succeed();
+    assert_eq!(lab.read("unpacked.fasta"), filled);
     let lines: Vec<&str> = filled.lines().collect();
     assert_eq!([lines[0], lines[2], lines[3], lines[4]], [">short one", ">none", "MKV", ">long"]);
     assert!(lines[1].starts_with("MK") && lines[1].ends_with('X') && lines[1].len() == 4, "{filled}");

@@ -92,9 +92,7 @@ impl Files {
     /// # Errors
     /// The system's error, the refusal of `read`, or what is wrong with a `.gz` file.
     pub fn read(&self, named: &Path) -> io::Result<Contents> {
-        let bytes = (self.read)(&self.path(named))?;
-        let is_packed = named.extension().is_some_and(|ending| ending == "gz");
-        let bytes = if is_packed { gunzip::unpack(&bytes)? } else { bytes };
+        let bytes = unpacked(named, (self.read)(&self.path(named))?)?;
         let sha256 = Sha256::digest(&bytes).iter().fold(String::new(), |mut text, byte| {
             // Writing to a string cannot fail.
             let _ = write!(text, "{byte:02x}");
@@ -102,6 +100,14 @@ impl Files {
         });
         Ok(Contents { bytes, sha256 })
     }
+}
+
+/// The bytes of a file; if its name ends in `.gz`, what they unpack to.
+///
+/// # Errors
+/// What is wrong with a `.gz` file.
+pub fn unpacked(named: &Path, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    if named.extension().is_some_and(|ending| ending == "gz") { gunzip::unpack(&bytes) } else { Ok(bytes) }
 }
 
 #[cfg(test)]

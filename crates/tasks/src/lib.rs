@@ -44,7 +44,7 @@ pub use batch::{Batch, Example, Inputs, Targets, TaskDims, TaskInput};
 pub use breaks::breaks;
 pub use distribution::Distribution;
 pub use error::TaskError;
-pub use files::{Arrays, Contents, Files, Numbers, ReadArrays};
+pub use files::{Arrays, Contents, Files, Numbers, ReadArrays, unpacked};
 pub use interval::{Derivatives, Interval};
 pub use jet::{Jet, Order};
 pub use measure::{Measure, Wanted};

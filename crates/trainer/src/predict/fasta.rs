@@ -4,8 +4,8 @@ use std::{io::Write, path::Path};
 
 use headway_tasks::{Gaps, Inputs, fasta};
 
-use super::{Examples, Predictor};
-use crate::{bad_inputs::BadInputs, beside, bounded_read, disk, error::Error};
+use super::{Examples, Predictor, contents};
+use crate::{bad_inputs::BadInputs, beside, disk, error::Error};
 
 /// A window of a sequence, in the middle of which there is a gap, where the sequence allows it.
 struct Window {
@@ -45,8 +45,7 @@ impl Predictor {
         let refused = |problem| Error::Inputs { path: inputs.to_owned(), problem };
         let gaps = self.experiment.task.gaps().ok_or_else(|| refused(BadInputs::NoGaps))?;
         let Gaps { letters, mark, answers, .. } = gaps;
-        let bytes = bounded_read::read_given(inputs)?;
-        let records = fasta::read(&bytes, &format!("{letters}{mark}"));
+        let records = fasta::read(&contents(inputs)?, &format!("{letters}{mark}"));
         let mut records = records.map_err(|problem| refused(BadInputs::Unreadable(problem)))?;
         let seq_len = self.form.dims.seq_len;
         let windows: Vec<Window> = (0..records.len())

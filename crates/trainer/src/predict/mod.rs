@@ -18,7 +18,7 @@ use std::{
 use burn::module::Module;
 use headway_exchange::npz;
 use headway_model::{Model, Precision, weights};
-use headway_tasks::{DataNames, Inputs, Scale, TaskDims, TaskInput};
+use headway_tasks::{DataNames, Inputs, Scale, TaskDims, TaskInput, unpacked};
 
 use crate::{
     bad_inputs::BadInputs, beside, bounded_read, build, checkpoint::Checkpoint, device::OpenDevice, disk, error::Error,
@@ -27,7 +27,7 @@ use crate::{
 use arrays::{ArchiveAnswers, ArrayAnswers, ArrayExamples};
 pub use json::{Answer, LONGEST_TEXT, Nested};
 use series::{NewestWindow, SeriesAnswers};
-use table::{TableAnswers, TableExamples};
+use table::{Rows, TableAnswers, TableExamples};
 
 /// A trained network with what it needs to answer examples.
 pub struct Predictor {
@@ -173,8 +173,8 @@ impl Predictor {
         Ok(Self { model: model.valid(), device: device.clone(), experiment, checkpoint, form })
     }
 
-    /// Writes the answers to the examples of a file into a new file and returns their number. Both are .csv, .npy, .npz or .fasta, and the same; after
-    /// each batch `on_progress` gets the number of examples done and, if known, the number of all.
+    /// Writes the answers to the examples of a file into a new file and returns their number. Both are .csv, .npy, .npz or .fasta, and the same, the
+    /// examples packed too as .csv.gz or .fasta.gz; after each batch `on_progress` gets the number of examples done and, if known, the number of all.
     ///
     /// A network of tokens or numbers takes `[n, seq_len]` or `[n, seq_len, d_in]` and returns `[n, seq_len, d_out]`, logits for
     /// classes; `[n, d_out]` or `[n, horizon, width]` if the data has one target per sequence. A table has a line for each position, and
@@ -193,8 +193,8 @@ impl Predictor {
             let path = path.to_owned();
             move |problem| Error::Inputs { path, problem }
         };
-        let format = Format::of(inputs).ok_or(BadInputs::Ending).map_err(refused(inputs))?;
-        if Format::of(out) != Some(format) {
+        let (format, is_packed) = Format::of(inputs).ok_or(BadInputs::Ending).map_err(refused(inputs))?;
+        if Format::of(out) != Some((format, false)) {
             return Err(refused(out)(BadInputs::OtherEnding { inputs: format.ending() }));
         }
         if format == Format::Fasta {
@@ -218,13 +218,14 @@ impl Predictor {
             let unreadable = |problem: String| refused(inputs)(BadInputs::Unreadable(problem));
             match format {
                 Format::Csv if self.form.has_steps(names) => {
-                    let table = bounded_read::read_given(inputs)?;
-                    let newest = self.experiment.task.newest(&table).unwrap_or_else(|| Ok(Vec::new()));
+                    let newest = self.experiment.task.newest(&contents(inputs)?).unwrap_or_else(|| Ok(Vec::new()));
                     let mut examples = NewestWindow::of(newest.map_err(unreadable)?, &self.form);
                     let answers = SeriesAnswers::begin(create()?, names);
                     run(&mut examples, Box::new(answers.map_err(unwritten())?))?;
                 }
                 Format::Csv => {
+                    let file: Box<dyn Rows> =
+                        if is_packed { Box::new(io::Cursor::new(contents(inputs)?)) } else { Box::new(file) };
                     let mut examples = TableExamples::open(file, &self.form, names).map_err(refused(inputs))?;
                     let answers = TableAnswers::begin(create()?, &self.form, names, examples.has_names());
                     run(&mut examples, Box::new(answers.map_err(unwritten())?))?;
@@ -334,10 +335,28 @@ impl Format {
         }
     }
 
-    fn of(path: &Path) -> Option<Self> {
-        let ending = path.extension()?.to_str()?;
-        [Self::Csv, Self::Fasta, Self::Npy, Self::Npz].into_iter().find(|format| format.ending() == ending)
+    /// The form that the name of a file tells, and whether the file is packed, as a text may be.
+    fn of(path: &Path) -> Option<(Self, bool)> {
+        let (name, is_packed) = match path.extension()?.to_str()? {
+            "gz" => (Path::new(path.file_stem()?), true),
+            _ => (path, false),
+        };
+        let ending = name.extension()?.to_str()?;
+        let all: &[Self] =
+            if is_packed { &[Self::Csv, Self::Fasta] } else { &[Self::Csv, Self::Fasta, Self::Npy, Self::Npz] };
+        let format = all.iter().find(|format| format.ending() == ending)?;
+        Some((*format, is_packed))
     }
+}
+
+/// The bytes of a file of texts, unpacked if its name ends in .gz.
+///
+/// # Errors
+/// [`Error::NoFile`]; [`Error::Inputs`] for what is no sound .gz file; [`Error::Io`]
+fn contents(path: &Path) -> Result<Vec<u8>, Error> {
+    let bytes = bounded_read::read_given(path)?;
+    let unsound = |error: io::Error| BadInputs::Unreadable(error.to_string());
+    unpacked(path, bytes).map_err(|error| Error::Inputs { path: path.to_owned(), problem: unsound(error) })
 }
 
 /// The writer of a file of answers.

@@ -2,9 +2,8 @@
 
 use std::{
     collections::{HashSet, hash_map::DefaultHasher},
-    fs::File,
     hash::{Hash, Hasher},
-    io,
+    io::{self, Read, Seek},
 };
 
 use csv::Writer;
@@ -16,9 +15,14 @@ use headway_tasks::{
 use super::{Examples, Form, Out, ReadExamples, WriteAnswers, likeliest};
 use crate::bad_inputs::BadInputs;
 
+/// A file or its bytes.
+pub(super) trait Rows: Read + Seek {}
+
+impl<T: Read + Seek> Rows for T {}
+
 /// Examples of a table; the lines of an example are next to each other.
 pub(super) struct TableExamples<'a> {
-    table: Table<File>,
+    table: Table<Box<dyn Rows>>,
     form: &'a Form,
     columns: Vec<usize>,
     /// Index of the column that says which lines belong to one example; `None` if each line is an example.
@@ -39,7 +43,7 @@ struct Example {
 
 impl<'a> TableExamples<'a> {
     /// Reads the columns that the network was trained on; if it was not trained on a table, all except `example`.
-    pub fn open(file: File, form: &'a Form, names: Option<DataNames<'_>>) -> Result<Self, BadInputs> {
+    pub fn open(file: Box<dyn Rows>, form: &'a Form, names: Option<DataNames<'_>>) -> Result<Self, BadInputs> {
         let table = Table::open(file).map_err(BadInputs::Unreadable)?;
         let columns = if let Some(DataNames { inputs, are_columns: true, .. }) = names {
             let columns = inputs.iter().map(|name| table.column(name)).collect::<Result<Vec<_>, _>>();
