@@ -1,6 +1,6 @@
 //! Recording a forward pass, and replacing the outputs of heads.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 
 /// The last `rows` rows of every sequence.
 ///
@@ -9,6 +9,15 @@ use burn::tensor::{Tensor, TensorData};
 pub fn last_rows(x: Tensor<3>, rows: usize) -> Tensor<3> {
     let there = x.dims()[1];
     if there == rows { x } else { x.narrow(1, there - rows, rows) }
+}
+
+/// These rows of all sequences together, counted from the first row of the first sequence on.
+///
+/// # Shapes
+/// x `[batch, n, width]`, rows `[k]` -> `[1, k, width]`
+pub(crate) fn picked_rows(x: Tensor<3>, rows: Tensor<1, Int>) -> Tensor<3> {
+    let ([batch, n, width], [k]) = (x.dims(), rows.dims());
+    x.reshape([batch * n, width]).select(0, rows).reshape([1, k, width])
 }
 
 /// A record of one attention layer.
@@ -75,6 +84,8 @@ pub struct Recorder<'a> {
     replacements: &'a [Replacement],
     /// Number of positions, from the last, of which the prediction is asked for; `None` for all.
     asked: Option<usize>,
+    /// Rows among those, over all sequences, if the prediction is asked for at few of them.
+    picked: Option<Tensor<1, Int>>,
     /// Number of groups of rows of each example within which the current layer attends apart; 0 and 1 for none.
     groups: usize,
     /// Number of finished layers, and of heads seen in the current layer.
@@ -124,10 +135,18 @@ impl<'a> Recorder<'a> {
         Self { asked: Some(asked), ..Self::default() }
     }
 
+    pub(crate) fn picking(asked: usize, rows: Tensor<1, Int>) -> Self {
+        Self { picked: Some(rows), ..Self::asking(asked) }
+    }
+
     /// The rows from which the prediction is read, of one row per position: those that are asked for.
     pub fn asked(&self, x: Tensor<3>) -> Tensor<3> {
-        match self.asked {
+        let x = match self.asked {
             Some(asked) => last_rows(x, asked),
+            None => x,
+        };
+        match &self.picked {
+            Some(rows) => picked_rows(x, rows.clone()),
             None => x,
         }
     }

@@ -10,7 +10,9 @@ pub enum BadInputs {
     #[error("the name ends in none of .csv, .npy, .npz and .fasta, which tell the format, nor in .csv.gz or .fasta.gz")]
     Ending,
     /// The answers' format differs from that of the inputs.
-    #[error("the inputs are a .{inputs} file; answers have the same form and are not packed, so end the name in .{inputs}")]
+    #[error(
+        "the inputs are a .{inputs} file; answers have the same form and are not packed, so end the name in .{inputs}"
+    )]
     OtherEnding {
         /// Extension of the inputs' file.
         inputs: &'static str,

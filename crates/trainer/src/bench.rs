@@ -65,6 +65,7 @@ impl Mixing {
 
 const PAPER_ONE_LAYER: &str = include_str!("../../../experiments/truncated_linear.toml");
 const PAPER_TWO_LAYER: &str = include_str!("../../../experiments/seq2seq_relu.toml");
+const RECALL: &str = include_str!("../../../experiments/zoology.toml");
 const IN_CONTEXT: &str = include_str!("../../../experiments/icl_linear.toml");
 
 /// Vectors of 32 numbers, in and out, at 256 positions.
@@ -90,6 +91,8 @@ const LONG: &[&str] = &[
 const LARGE: &str = "model={transformer={d_model=512, n_layers=8, n_heads=8, causal=true}}";
 const LARGE_FFN: &str =
     "model={transformer={d_model=512, n_layers=8, n_heads=8, causal=true, state_mixer={ffn={d_ffn=2048}}}}";
+/// A set is drawn before the first step: few sequences, which come again.
+const FEW: &[&str] = &["data.fixed.train=2048", "data.fixed.validation=0", "data.fixed.test=1"];
 const SMALL_SET: &[&str] = &["data.train=800", "data.test=1"];
 
 /// Every benchmark, in the order of the tables.
@@ -102,6 +105,13 @@ pub const BENCHES: &[Bench] = &[
     steps("D", "C with a feed-forward network of width 1024", IN_CONTEXT, VECTORS, WIDE_FFN),
     steps("E", "in-context regression, width 128, 6 layers, 81 positions, batch 64", IN_CONTEXT, POINTS, MEDIUM),
     steps("EF", "E with a feed-forward network of width 512", IN_CONTEXT, POINTS, MEDIUM_FFN),
+    steps(
+        "M",
+        "associative recall as in Zoology: 8,192 tokens, width 64, 2 layers, 64 positions, batch 512",
+        RECALL,
+        FEW,
+        "model.n_heads=1",
+    ),
     Bench {
         for_gpu: true,
         ..steps("G", "attention-only, causal, width 512, 8 layers, 1024 positions, batch 16", IN_CONTEXT, LONG, LARGE)

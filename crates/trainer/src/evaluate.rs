@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Display, path::Path, time::Instant};
 
-use burn::{module::Module, tensor::Device};
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
 use headway_model::{
     Model,
     weights::{self, Array},
@@ -22,6 +25,7 @@ use crate::{
     experiment::{self, Experiment},
     loss::{self, Loss},
     metric::{self, Lead, Scores},
+    on_device,
     provenance::{Doubt, NETWORK, Row, Status, Summary},
     room,
 };
@@ -326,11 +330,23 @@ impl Doubter {
     }
 }
 
-/// Output of a model where a batch has targets, `[batch, asked, width]`, and its width.
+/// Output of a model where a batch has targets, `[batch, asked, width]`, and its width. Where few positions are scored, the others are zero.
 fn answers(model: &Model, batch: &Batch, device: &Device) -> (Vec<f32>, usize) {
-    let prediction = model.forward_last(loss::inputs(batch, device), batch.asked()); // [batch, asked, width]
+    let (inputs, asked) = (loss::inputs(batch, device), batch.asked());
+    let rows = on_device::scored_rows(&batch.loss_mask);
+    if !on_device::are_few(rows.len(), batch.loss_mask.len()) {
+        let prediction = model.forward_last(inputs, asked); // [batch, asked, width]
+        let width = prediction.dims()[2];
+        return (weights::to_host(prediction), width);
+    }
+    let picked = Tensor::from_data(on_device::ids(&rows), device);
+    let prediction = model.forward_picked(inputs, asked, picked); // [1, scored, width]
     let width = prediction.dims()[2];
-    (weights::to_host(prediction), width)
+    let mut all = vec![0.0; batch.loss_mask.len() * width];
+    for (row, there) in rows.iter().zip(weights::to_host(prediction).chunks_exact(width)) {
+        all[*row as usize * width..][..width].copy_from_slice(there);
+    }
+    (all, width)
 }
 
 /// Scores of a model on batches, of which there are none yet.

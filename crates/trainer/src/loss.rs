@@ -50,7 +50,7 @@ impl Loss {
     /// without a target count nowhere. Cross-entropy: −Σ scored log softmax(prediction) at the class / scored positions.
     ///
     /// # Shapes
-    /// prediction where there are targets, `[batch, asked, width]` -> `[1]`
+    /// prediction where the loss looks, `[batch, asked, width]` or `[1, scored, width]` -> `[1]`
     pub fn forward(self, prediction: Tensor<3>, batch: &OnDevice) -> Tensor<1> {
         let [.., width] = prediction.dims();
         let scored = batch.layout().scored().max(1);

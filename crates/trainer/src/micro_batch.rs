@@ -33,7 +33,7 @@ impl MicroBatch {
     pub(crate) fn upload(&self, device: &Device) -> OnDevice {
         match self {
             Self::Made(batch) => OnDevice::new(batch, device),
-            Self::Chosen(set, rows, layout) => set.all.part(rows, *layout),
+            Self::Chosen(set, rows, layout) => set.all.part(rows, *layout, &set.mask_of(rows)),
         }
     }
 
@@ -41,7 +41,7 @@ impl MicroBatch {
     pub(crate) fn refill(&self, there: &mut OnDevice) -> bool {
         match self {
             Self::Made(batch) => there.refill(batch),
-            Self::Chosen(set, rows, layout) => there.refill_part(&set.all, rows, *layout),
+            Self::Chosen(set, rows, layout) => there.refill_part(&set.all, rows, *layout, &set.mask_of(rows)),
         }
     }
 }
@@ -51,6 +51,8 @@ pub(crate) struct Resident {
     all: OnDevice,
     /// Scored positions of each example, and numbers there without a target.
     counts: Vec<[usize; 2]>,
+    /// Which positions are scored. `[examples · asked]`
+    mask: Vec<bool>,
 }
 
 /// Share of a GPU's memory that a set may take.
@@ -71,7 +73,13 @@ impl Resident {
         let set = source.fit_set();
         let asked = set.asked();
         let counts = (0..set.size).map(|example| counts(&set, example * asked..(example + 1) * asked)).collect();
-        Self { all: OnDevice::new(&set, device), counts }
+        Self { all: OnDevice::dense(&set, device), counts, mask: set.loss_mask }
+    }
+
+    /// Which positions of these examples are scored. `[rows · asked]`
+    fn mask_of(&self, rows: &[u32]) -> Vec<bool> {
+        let asked = self.all.layout().asked();
+        rows.iter().flat_map(|&row| &self.mask[row as usize * asked..][..asked]).copied().collect()
     }
 
     /// The training batch of these examples.
@@ -109,15 +117,19 @@ mod tests {
             Input::Tokens(tokens) => (to_host(tokens.clone().float()), tokens.dims(), tokens.device()),
         };
         let answer: Vec<f32> = (0..n * seq_len * width).map(|at| (at % 13) as f32 / 7.0).collect();
-        let answer = Tensor::<1>::from_data(answer.as_slice(), &device).reshape([n, seq_len, width]);
+        let answer = Tensor::<1>::from_data(answer.as_slice(), &device).reshape([n * seq_len, width]);
+        let answer = match batch.picked() {
+            Some(rows) => answer.select(0, rows).unsqueeze(),
+            None => answer.reshape([n, seq_len, width]),
+        };
         (inputs, to_host(Loss::Plain.forward(answer, batch)))
     }
 
-    /// To the bit, for numbers and tokens, where all positions are scored and where some are, over the end of an epoch with its smaller
+    /// To the bit, for numbers and tokens, where all positions are scored, some and few, over the end of an epoch with its smaller
     /// batch; and one in the place of another.
     #[test]
     fn a_batch_chosen_on_the_device_is_the_one_made_on_the_host() {
-        for name in ["truncated_linear", "icl_linear", "copy"] {
+        for name in ["truncated_linear", "icl_linear", "copy", "mqar"] {
             let task = TaskConfig::with_defaults(name).unwrap().open(&data::files(""), Seed(3)).unwrap();
             let width = task.dims().d_out;
             let source = Source::new(task, Seed(3), DataConfig::Fixed { train: 7, validation: 0, test: 1 }, 3);
@@ -132,6 +144,7 @@ mod tests {
                     assert_eq!(chosen.layout(), made.layout());
                     let want = numbers(&made, width);
                     assert_eq!(numbers(&there, width), want, "{name}, batch {number} on {}", on.name);
+                    assert_eq!(there.picked().is_some(), name == "mqar", "{name}");
                     let mut refilled = kept.take().filter(|kept| kept.layout() == made.layout()).unwrap_or(there);
                     assert!(chosen.refill(&mut refilled));
                     assert_eq!(numbers(&refilled, width), want, "{name}, batch {number} in place on {}", on.name);

@@ -18,6 +18,8 @@ pub struct OnDevice {
     weight: Option<Tensor<3>>,
     /// 1 where a number of a position has a target, else 0; `None` if all have. `[batch, asked, d_out]`
     known: Option<Tensor<3>>,
+    /// The rows of `[batch · asked]` where the loss looks, if they are few. `[scored]`
+    picked: Option<Tensor<1, Int>>,
 }
 
 /// What the launches of a step depend on in a batch: all but its numbers.
@@ -69,6 +71,11 @@ impl Layout {
         self.scored < self.size * self.asked
     }
 
+    /// Whether few positions count, so that the head is applied at those alone.
+    fn picks(&self) -> bool {
+        are_few(self.scored, self.size * self.asked)
+    }
+
     /// Number of positions of each example, from its last, that have a target.
     pub fn asked(&self) -> usize {
         self.asked
@@ -83,6 +90,13 @@ impl Layout {
 impl OnDevice {
     /// A batch on a device.
     pub fn new(batch: &Batch, device: &Device) -> Self {
+        let all = Self::dense(batch, device);
+        let picked = all.layout.picks().then(|| all.on_its_device(&scored_rows(&batch.loss_mask)));
+        Self { picked, ..all }
+    }
+
+    /// A batch on a device, from which parts are taken.
+    pub(crate) fn dense(batch: &Batch, device: &Device) -> Self {
         let (layout, device) = (Layout::of(batch), device.clone().inner());
         let (n, asked) = (layout.size, layout.asked);
         let target = match &batch.targets {
@@ -93,7 +107,7 @@ impl OnDevice {
         };
         let weight = layout.has_weight().then(|| dense(weights(batch), [n, asked, 1], &device));
         let known = (layout.missing > 0).then(|| dense(known(batch), [n, asked, batch.dims.d_out], &device));
-        Self { layout, input: input(&batch.inputs, n, batch.dims, &device), target, weight, known }
+        Self { layout, input: input(&batch.inputs, n, batch.dims, &device), target, weight, known, picked: None }
     }
 
     /// Puts another batch into the place of this one, if it has the same layout; returns whether it has.
@@ -117,11 +131,18 @@ impl OnDevice {
         if let Some(there) = &mut self.known {
             overwrite(there, known(batch));
         }
+        if let Some(there) = &mut self.picked {
+            overwrite(there, ids(&scored_rows(&batch.loss_mask)));
+        }
         true
     }
 
-    /// The examples in these rows of this whole set, which are laid out so.
-    pub(crate) fn part(&self, rows: &[u32], layout: Layout) -> Self {
+    /// The examples in these rows of this whole set, which are laid out and scored so.
+    ///
+    /// # Shapes
+    /// rows `[n]`, mask `[n · asked]`
+    pub(crate) fn part(&self, rows: &[u32], layout: Layout, mask: &[bool]) -> Self {
+        let picked = layout.picks().then(|| self.on_its_device(&scored_rows(mask)));
         let rows = self.on_its_device(rows);
         let input = match &self.input {
             Input::Continuous(x) => Input::Continuous(rows_of_set(x, &rows)),
@@ -133,13 +154,19 @@ impl OnDevice {
         };
         let weight = self.weight.as_ref().filter(|_| layout.has_weight()).map(|weight| rows_of_set(weight, &rows));
         let known = self.known.as_ref().filter(|_| layout.missing > 0).map(|known| rows_of_set(known, &rows));
-        Self { layout, input, target, weight, known }
+        Self { layout, input, target, weight, known, picked }
     }
 
-    /// [`Self::refill`] with the examples in these rows of a whole set, which are laid out so.
-    pub(crate) fn refill_part(&mut self, set: &Self, rows: &[u32], layout: Layout) -> bool {
+    /// [`Self::refill`] with the examples in these rows of a whole set, which are laid out and scored so.
+    ///
+    /// # Shapes
+    /// as [`Self::part`]
+    pub(crate) fn refill_part(&mut self, set: &Self, rows: &[u32], layout: Layout, mask: &[bool]) -> bool {
         if layout != self.layout {
             return false;
+        }
+        if let Some(there) = &mut self.picked {
+            overwrite(there, ids(&scored_rows(mask)));
         }
         let rows = self.on_its_device(rows);
         match (&mut self.input, &set.input) {
@@ -182,18 +209,31 @@ impl OnDevice {
         }
     }
 
-    /// Which numbers have a target, likewise.
-    pub(crate) fn known(&self) -> Option<Tensor<3>> {
-        self.known.clone().map(Tensor::from_inner)
+    /// The rows of `[batch · asked]` where the loss looks, likewise; `None` if it looks at all, and weighs them. `[scored]`
+    pub(crate) fn picked(&self) -> Option<Tensor<1, Int>> {
+        self.picked.clone().map(Tensor::from_inner)
     }
 
-    /// What the network is to predict, and what each position counts, likewise.
+    /// Which numbers have a target, likewise, where the loss looks.
+    pub(crate) fn known(&self) -> Option<Tensor<3>> {
+        self.known.as_ref().map(|known| Tensor::from_inner(self.looked_at(known)))
+    }
+
+    /// What the network is to predict where the loss looks, and what each position counts, likewise.
     pub(crate) fn wanted(&self) -> (Target, Option<Tensor<3>>) {
-        let target = match self.target.clone() {
-            Target::Continuous(target) => Target::Continuous(Tensor::from_inner(target)),
-            Target::Classes(classes) => Target::Classes(Tensor::from_inner(classes)),
+        let target = match &self.target {
+            Target::Continuous(target) => Target::Continuous(Tensor::from_inner(self.looked_at(target))),
+            Target::Classes(classes) => Target::Classes(Tensor::from_inner(self.looked_at(classes))),
         };
-        (target, self.weight.clone().map(Tensor::from_inner))
+        let weight = if self.picked.is_none() { self.weight.clone() } else { None };
+        (target, weight.map(Tensor::from_inner))
+    }
+
+    /// `[batch, asked, width]` -> `[1, scored, width]`, or the same if the loss looks at all.
+    fn looked_at<K: Basic>(&self, of_all: &Tensor<3, K>) -> Tensor<3, K> {
+        let Some(rows) = &self.picked else { return of_all.clone() };
+        let ([n, asked, width], [scored]) = (of_all.dims(), rows.dims());
+        rows_of_set(&of_all.clone().reshape([n * asked, width]), rows).reshape([1, scored, width])
     }
 }
 
@@ -218,7 +258,7 @@ fn floats(values: &[f32]) -> TensorData {
     TensorData::new(values.to_vec(), [values.len()])
 }
 
-fn ids(values: &[u32]) -> TensorData {
+pub(crate) fn ids(values: &[u32]) -> TensorData {
     let ids: Vec<i32> = values.iter().map(|&id| id.cast_signed()).collect();
     TensorData::new(ids, [values.len()])
 }
@@ -244,6 +284,16 @@ fn known(batch: &Batch) -> TensorData {
 pub(crate) fn counts(batch: &Batch, rows: Range<usize>) -> [usize; 2] {
     let scored = rows.filter(|row| batch.loss_mask[*row]);
     scored.fold([0; 2], |[scored, missing], row| [scored + 1, missing + batch.missing(row)])
+}
+
+/// Whether so few of some positions are scored that it pays to take them out.
+pub(crate) fn are_few(scored: usize, of: usize) -> bool {
+    scored > 0 && scored.saturating_mul(4) <= of
+}
+
+/// Indices of scored positions.
+pub(crate) fn scored_rows(mask: &[bool]) -> Vec<u32> {
+    (0_u32..).zip(mask).filter(|(_, scored)| **scored).map(|(row, _)| row).collect()
 }
 
 /// 1 where a position of a batch is scored, else 0.

@@ -89,7 +89,12 @@ impl TrainableModel {
     }
 
     fn batch_loss(&self, batch: &OnDevice) -> Tensor<1> {
-        self.loss.forward(self.model.forward_last(batch.input(), batch.layout().asked()), batch)
+        let (input, asked) = (batch.input(), batch.layout().asked());
+        let prediction = match batch.picked() {
+            Some(rows) => self.model.forward_picked(input, asked, rows),
+            None => self.model.forward_last(input, asked),
+        };
+        self.loss.forward(prediction, batch)
     }
 
     /// The loss of a micro-batch, and its gradient times `share`, the micro-batch's share of the scored positions of an

@@ -50,7 +50,12 @@ fn colour_is_the_sign_and_opacity_the_root_of_the_size() {
 /// Where it is written and where it is pointed at.
 #[test]
 fn counts_are_whole() {
-    let map = Heatmap { values: vec![vec![Some(3.0), Some(1_234_567.0)]], rows: names(&["row"]), counts: true, ..Heatmap::default() };
+    let map = Heatmap {
+        values: vec![vec![Some(3.0), Some(1_234_567.0)]],
+        rows: names(&["row"]),
+        counts: true,
+        ..Heatmap::default()
+    };
     let svg = map.to_svg();
     for text in [">3<", ">1234567<", "row, : 3<", "row, : 1234567<"] {
         assert!(svg.contains(text), "{text}: {svg}");

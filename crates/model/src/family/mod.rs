@@ -11,7 +11,7 @@ mod paper_two_layer;
 mod prompt;
 mod transformer;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use rand::Rng;
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     parameters::{Key, Keys, Rule, keys_of},
     plain::{NoPlainForm, Parameters},
     registry::open_list,
-    trace::{Kept, LayerTrace, Recorder, Replacement, Trace, last_rows},
+    trace::{Kept, LayerTrace, Recorder, Replacement, Trace, last_rows, picked_rows},
 };
 
 pub use attention_stack::{AttentionStack, AttentionStackConfig, Heads, StackLayer, StackMap, StackReadout};
@@ -414,6 +414,20 @@ impl Model {
     /// as [`Model::forward`]
     pub fn forward_last(&self, input: Input, asked: usize) -> Tensor<3> {
         last_rows(self.network().run(input, &mut Recorder::asking(asked)), asked)
+    }
+
+    /// [`Model::forward_last`] at some rows of it alone, counted over all sequences: where few are asked for, a wide head costs little.
+    ///
+    /// # Shapes
+    /// rows `[k]` -> `[1, k, d_out]`
+    ///
+    /// # Panics
+    /// as [`Model::forward`]; or if there is no such row.
+    pub fn forward_picked(&self, input: Input, asked: usize, rows: Tensor<1, Int>) -> Tensor<3> {
+        let output = self.network().run(input, &mut Recorder::picking(asked, rows.clone()));
+        let [batch, n, _] = output.dims();
+        // A network that reads its prediction otherwise gives all rows.
+        if [batch, n] == [1, rows.dims()[0]] { output } else { picked_rows(last_rows(output, asked), rows) }
     }
 
     /// [`Model::forward`] together with hidden states and patterns of all layers.

@@ -53,12 +53,7 @@ impl Form {
     /// # Shapes
     /// series `[rows, channels]`
     pub fn baselines(self, period: Option<usize>, series: &Arc<Vec<f32>>, train: usize) -> Vec<Box<dyn Baseline>> {
-        let fits = Arc::new(Fits {
-            form: self,
-            train,
-            series: series.clone(),
-            maps: OnceLock::new(),
-        });
+        let fits = Arc::new(Fits { form: self, train, series: series.clone(), maps: OnceLock::new() });
         let ridge = |per_channel| Rule::Ridge { fits: Arc::clone(&fits), per_channel };
         let rules = [
             Some(("mean", Rule::Mean)),

@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use nalgebra::{DMatrix, DMatrixView, DVector, DVectorView};
+use nalgebra::{DMatrix, DVector, DVectorView};
 use rand::RngExt;
 
 use super::{config::prompt_config, family::Family};

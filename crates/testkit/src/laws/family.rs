@@ -24,6 +24,7 @@ pub fn all(family: &dyn Family) {
         replacements_replace_the_heads_they_name_and_no_others(&config, &dims);
         output_has_the_shape_that_the_config_names(&config, &dims);
         one_answer_is_the_same_at_every_position(&config, &dims);
+        answers_that_are_asked_for_are_those_of_all(&config, &dims);
         a_trace_shows_the_forward_pass(&config, &dims);
         initial_weights_come_from_the_generator_alone(&config, &dims);
         weights_survive_a_file_bit_for_bit(&config, &dims);
@@ -157,6 +158,27 @@ pub fn one_answer_is_the_same_at_every_position(config: &ModelConfig, dims: &IoD
     let width = output.len() / (BATCH * dims.seq_len);
     let is_one = output.chunks_exact(dims.seq_len * width).all(|one| one[..width].repeat(dims.seq_len) == one);
     assert_eq!(is_one, config.family().one_answer_key().is_some(), "{config:?}");
+}
+
+/// What is predicted at the last positions, or at some of those, is what is predicted there among all.
+pub fn answers_that_are_asked_for_are_those_of_all(config: &ModelConfig, dims: &IoDims) {
+    const ASKED: usize = 5;
+    // One row of the first sequence and two of the second, whose last is the last of all.
+    let rows = [3_i32, 5, 9];
+    for on in devices() {
+        let model = build(config, dims, 1, &on.device);
+        let input = || input(dims, 2, &on.device);
+        let whole = model.forward(input()); // [2, seq_len, width]
+        let width = whole.dims()[2];
+        let last = to_host(whole.narrow(1, dims.seq_len - ASKED, ASKED));
+        let name = format!("{config:?} on {}", on.name);
+        assert_close(&name, &to_host(model.forward_last(input(), ASKED)), &last, on.tolerance);
+        let at: Vec<f32> =
+            rows.iter().flat_map(|row| &last[row.unsigned_abs() as usize * width..][..width]).copied().collect();
+        let picked = model.forward_picked(input(), ASKED, Tensor::<1, Int>::from_data(rows, &on.device));
+        assert_eq!(picked.dims(), [1, rows.len(), width], "{name}");
+        assert_close(&name, &to_host(picked), &at, on.tolerance);
+    }
 }
 
 /// A trace gives the same output, and states and patterns of the config's shapes; hidden pairs have weight zero.
