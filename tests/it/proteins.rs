@@ -62,12 +62,13 @@ fn a_network_that_hardly_suits_gaps_is_doubted() {
     let check = |set: &str| lab.headway(&["check", "experiment.toml", "--device", "cpu", "-s", set]).succeed();
     for (set, doubt) in [("model.causal=true", causal), ("model.pool=\"mean\"", pooled)] {
         assert!(check(set).stderr.contains(doubt), "{set}");
-        lab.train("run", &["--dry-run", "-s", set]).say(doubt);
+        assert!(lab.train("run", &["--dry-run", "-s", set]).succeed().stderr.contains(doubt), "{set}");
     }
     assert_eq!(check("model.causal=false").stderr, "");
-    lab.train("run", &["-s", "model.causal=true"]).say(causal);
+    assert!(lab.train("run", &["-s", "model.causal=true"]).succeed().stderr.contains(causal));
     let words = ["finetune", "experiment.toml", "--from", "run", "--out", "other", "--device", "cpu"];
-    lab.headway(&[&words[..], &["-s", "model.causal=true"]].concat()).say(causal);
+    let finetuned = lab.headway(&[&words[..], &["-s", "model.causal=true"]].concat()).succeed();
+    assert!(finetuned.stderr.contains(causal), "{finetuned:?}");
 }
 
 #[test]
