@@ -353,6 +353,17 @@ impl Bench {
     }
 }
 
+/// Measures training steps of an experiment on a device, which cycle through a few batches where those are made in advance.
+///
+/// # Errors
+/// As [`Bench::run`].
+pub fn steps_of(experiment: &Experiment, device: &OpenDevice, repeats: usize) -> Result<Timing, Error> {
+    // On one thread, as in `Bench::run`.
+    let take = || train_steps(experiment, device, |mut work| time(&mut work, &device.device, repeats));
+    let (timing, captured) = room::within(device, &experiment.memory(), || rayon::scope(|_| take()))?;
+    Ok(Timing { captured, ..timing })
+}
+
 /// Work that is ready to be measured.
 struct Ready<'a> {
     step: &'a mut (dyn FnMut() + Send),
