@@ -5,7 +5,6 @@ use std::{
     fmt::Write as _,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use sha2::{Digest, Sha256};
@@ -42,28 +41,6 @@ pub struct Contents {
     pub bytes: Vec<u8>,
     /// Sha256 of the bytes in hexadecimal, by which a run recognises its data.
     pub sha256: String,
-}
-
-/// What was read of the files of a config, shared by all copies of it. It is not compared, since its digest is.
-#[derive(Debug)]
-pub(crate) struct Held<T>(pub Option<Arc<T>>);
-
-impl<T> Default for Held<T> {
-    fn default() -> Self {
-        Self(None)
-    }
-}
-
-impl<T> Clone for Held<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> PartialEq for Held<T> {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
 }
 
 impl Files {

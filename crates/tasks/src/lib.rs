@@ -14,6 +14,7 @@ pub mod fasta;
 pub mod file;
 mod files;
 pub mod forecast;
+mod found;
 mod gunzip;
 pub mod icl;
 pub mod idx;

@@ -15,7 +15,8 @@ use crate::{
     },
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
-    files::{Files, Held},
+    files::Files,
+    found::{Found, Held, Read, by_hand},
     scale::{Scale, moments},
     seed::{SampleRng, Seed, Stream},
     task::{Split, Task, TaskSpec},
@@ -110,7 +111,7 @@ pub struct FoundPerson {
 }
 
 impl FoundRecordings {
-    fn of(recordings: &Recordings) -> Self {
+    fn of(recordings: &Recordings, sha256: String) -> Self {
         let mut people: Vec<u32> = recordings.all.iter().map(|recording| recording.person).collect();
         people.sort_unstable();
         people.dedup();
@@ -119,11 +120,17 @@ impl FoundRecordings {
             of.map(|recording| recording.length).collect()
         };
         Self {
-            sha256: recordings.sha256.join("+"),
+            sha256,
             channels: recordings.channels,
             classes: recordings.classes.clone(),
             people: people.into_iter().map(|person| FoundPerson { person, lengths: lengths(person) }).collect(),
         }
+    }
+}
+
+impl Found for FoundRecordings {
+    fn sha256(&self) -> &str {
+        &self.sha256
     }
 }
 
@@ -212,29 +219,7 @@ impl ActivityConfig {
     fn bad_found(&self) -> Option<TaskError> {
         let found = self.found.as_ref()?;
         let is_sound = found.channels > 0 && found.classes.len() > 1 && found.classes.is_sorted_by(|a, b| a < b);
-        let problem = "is not what recordings hold; leave it out, it is never to be written by hand".to_owned();
-        (!is_sound).then_some(TaskError::Key { key: "found", problem })
-    }
-
-    /// The recordings, which must be those that were found.
-    fn read(&self, files: &Files) -> Result<Arc<Recordings>, TaskError> {
-        if let Some(recordings) = &self.held.0 {
-            return Ok(recordings.clone());
-        }
-        let recordings = Recordings::read(self, files)?;
-        if let Some(found) = &self.found {
-            let named = [("samples", &self.samples), ("recordings", &self.recordings)];
-            let mut before = found.sha256.split('+').zip(&recordings.sha256).zip(named);
-            if let Some(((then, now), (key, path))) = before.find(|((then, now), _)| then != *now) {
-                let (then, now) = (then.to_owned(), now.clone());
-                return Err(TaskError::Changed { key, path: files.path(path), then, now });
-            }
-            if *found != FoundRecordings::of(&recordings) {
-                let problem = "is not what the files hold; leave it out, it is never to be written by hand".to_owned();
-                return Err(TaskError::Key { key: "found", problem });
-            }
-        }
-        Ok(Arc::new(recordings))
+        (!is_sound).then(|| by_hand("found"))
     }
 }
 
@@ -259,16 +244,15 @@ impl TaskSpec for ActivityConfig {
 
     fn settle(&mut self, files: &Files) -> Result<(), TaskError> {
         if self.found.is_none() && !self.samples.as_os_str().is_empty() && !self.recordings.as_os_str().is_empty() {
-            let recordings = Recordings::read(self, files)?;
-            self.found = Some(FoundRecordings::of(&recordings));
-            self.held = Held(Some(Arc::new(recordings)));
+            let Read { content, found, .. } = Recordings::read(self, files)?;
+            (self.found, self.held) = (Some(found), Held::of(content));
         }
         self.places_mut().into_iter().for_each(|(_, path)| *path = files.path(path));
         Ok(())
     }
 
     fn open(&self, files: &Files, rng: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
-        let recordings = self.read(files)?;
+        let recordings = self.held.or_read(self.found.as_ref(), || Recordings::read(self, files))?;
         let of = |people: &[u32]| -> Vec<Recording> {
             let is_of = |recording: &&Recording| people.contains(&recording.person);
             recordings.all.iter().filter(is_of).copied().collect()

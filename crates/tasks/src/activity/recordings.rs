@@ -1,12 +1,13 @@
 //! Recordings of people, read from an array of samples and a table that says whose they are.
 
-use std::{collections::BTreeMap, io::Cursor, path::Path};
+use std::{collections::BTreeMap, io::Cursor};
 
-use super::ActivityConfig;
+use super::{ActivityConfig, FoundRecordings};
 use crate::{
     error::TaskError,
     file::table::Table,
-    files::{Contents, Files},
+    files::Files,
+    found::{Read, ReadFile, joined, wrong},
     idx::{Idx, Values},
 };
 
@@ -31,8 +32,6 @@ pub(super) struct Recordings {
     /// Names of the classes, ascending.
     pub classes: Vec<String>,
     pub all: Vec<Recording>,
-    /// Sha256 of the samples, and of the table.
-    pub sha256: [String; 2],
 }
 
 impl Recordings {
@@ -40,19 +39,15 @@ impl Recordings {
     ///
     /// # Errors
     /// The key, the file and the place in it where something is wrong.
-    pub fn read(config: &ActivityConfig, files: &Files) -> Result<Self, TaskError> {
-        let wrong = |key: &'static str, path: &Path, problem: String| TaskError::Key {
-            key,
-            problem: format!("{}: {problem}", files.path(path).display()),
-        };
-        let open = |key, path: &Path| files.read(path).map_err(|error| wrong(key, path, error.to_string()));
-        let of_samples = open("samples", &config.samples)?;
+    pub fn read(config: &ActivityConfig, files: &Files) -> Result<Read<Self, FoundRecordings>, TaskError> {
+        let (bytes, of_samples) = ReadFile::open("samples", files, &config.samples)?;
         let (samples, channels) =
-            samples(&of_samples.bytes).map_err(|problem| wrong("samples", &config.samples, problem))?;
-        let of_table = open("recordings", &config.recordings)?;
-        let (classes, all) = recordings(&of_table, config, samples.len() / channels)
-            .map_err(|problem| wrong("recordings", &config.recordings, problem))?;
-        Ok(Self { samples, channels, classes, all, sha256: [of_samples.sha256, of_table.sha256] })
+            samples(&bytes).map_err(|problem| wrong("samples", files, &config.samples, problem))?;
+        let (bytes, of_table) = ReadFile::open("recordings", files, &config.recordings)?;
+        let (classes, all) = recordings(&bytes, config, samples.len() / channels)
+            .map_err(|problem| wrong("recordings", files, &config.recordings, problem))?;
+        let (content, files) = (Self { samples, channels, classes, all }, vec![of_samples, of_table]);
+        Ok(Read { found: FoundRecordings::of(&content, joined(&files)), content, files })
     }
 
     /// `length` samples of all channels, from sample `start` on.
@@ -77,12 +72,8 @@ fn samples(bytes: &[u8]) -> Result<(Vec<i16>, usize), String> {
 }
 
 /// Names of the classes, and the recordings that a table lists.
-fn recordings(
-    contents: &Contents,
-    config: &ActivityConfig,
-    samples: usize,
-) -> Result<(Vec<String>, Vec<Recording>), String> {
-    let mut table = Table::open(Cursor::new(&contents.bytes))?;
+fn recordings(bytes: &[u8], config: &ActivityConfig, samples: usize) -> Result<(Vec<String>, Vec<Recording>), String> {
+    let mut table = Table::open(Cursor::new(bytes))?;
     let columns = [&config.person, &config.class, "start", "length"].map(|name| table.column(name));
     let [person, class, start, length] = columns;
     let (person, class, start, length) = (person?, class?, start?, length?);

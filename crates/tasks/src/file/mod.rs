@@ -17,7 +17,8 @@ use crate::{
     baseline::{Baseline, chance::Chance, mean::Mean, nearest_example::NearestExample, per_position::PerPosition},
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
-    files::{Files, Held},
+    files::Files,
+    found::{Found, Held, Read, ReadFile, joined, wrong},
     scale::{Scale, moments},
     seed::{SampleRng, Seed, Stream},
     task::{DataNames, Split, Task, TaskSpec},
@@ -154,6 +155,12 @@ impl FoundData {
     }
 }
 
+impl Found for FoundData {
+    fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
+
 impl FileConfig {
     fn has_tokens(&self, default: bool) -> bool {
         Ids::or(self.tokens, default)
@@ -217,51 +224,52 @@ impl FileConfig {
         Scale { inputs, targets }
     }
 
-    fn read(&self, files: &Files) -> Result<(Arc<Rows>, String), TaskError> {
-        self.read_rows(files).map(|(rows, sha256)| (Arc::new(rows), sha256)).map_err(|problem| TaskError::Key {
-            key: "path",
-            problem: format!("{}: {problem}", files.path(&self.path).display()),
-        })
+    fn read(&self, files: &Files) -> Result<Read<Rows, FoundData>, TaskError> {
+        let read = self.read_rows(files).map_err(|problem| wrong("path", files, &self.path, problem))?;
+        let (content, files) = read;
+        Ok(Read { found: FoundData::of(&content, joined(&files), self), content, files })
     }
 
-    /// The examples at the path, and the sha256 of what was read.
+    /// The examples at the path, and the files that were read.
     ///
     /// # Errors
     /// A sentence about what is wrong, and where.
-    fn read_rows(&self, files: &Files) -> Result<(Rows, String), String> {
-        let open = |path: &Path| files.read(path).map_err(|error| error.to_string());
+    fn read_rows(&self, files: &Files) -> Result<(Rows, Vec<ReadFile>), String> {
+        let open = |path: &Path| {
+            let contents = files.read(path).map_err(|error| error.to_string())?;
+            Ok((contents.bytes, ReadFile { key: "path", path: files.path(path), sha256: contents.sha256 }))
+        };
         let ending = self.ending();
         if ending == "csv" {
-            let contents = open(&self.path)?;
-            return Ok((csv::read(&contents.bytes, self)?, contents.sha256));
+            let (bytes, file) = open(&self.path)?;
+            return Ok((csv::read(&bytes, self)?, vec![file]));
         }
         let (inputs, targets) = (one(&self.inputs, "inputs")?, one(&self.targets, "targets")?);
         if inputs == targets {
             return Err("inputs and targets are one array".to_owned());
         }
         let names: Vec<&str> = [inputs, targets].into_iter().chain(self.group.as_deref()).collect();
-        let (mut arrays, sha256) = if ending == "npz" {
-            let contents = open(&self.path)?;
-            (files.arrays(&self.path, &contents.bytes, &names)?, contents.sha256)
+        let (mut arrays, read) = if ending == "npz" {
+            let (bytes, file) = open(&self.path)?;
+            (files.arrays(&self.path, &bytes, &names)?, vec![file])
         } else if ending == "npy" {
             return Err("holds one array; give the folder that holds inputs.npy and targets.npy".to_owned());
         } else {
-            let (mut all, mut digests) = (BTreeMap::new(), Vec::new());
+            let (mut all, mut read) = (BTreeMap::new(), Vec::new());
             for name in names {
-                let file = self.path.join(format!("{name}.npy"));
-                let contents = open(&file).map_err(|problem| {
+                let path = self.path.join(format!("{name}.npy"));
+                let (bytes, file) = open(&path).map_err(|problem: String| {
                     format!("{name}.npy: {problem}; give a .csv or .npz file, or a folder of .npy files")
                 })?;
-                let arrays = files.arrays(&file, &contents.bytes, &[name]);
+                let arrays = files.arrays(&path, &bytes, &[name]);
                 all.extend(arrays.map_err(|problem| format!("{name}.npy: {problem}"))?);
-                digests.push(contents.sha256);
+                read.push(file);
             }
-            // One digest for several files: that of the first, followed by the others.
-            (all, digests.join("+"))
+            (all, read)
         };
         let mut take = |name: &str| arrays.remove(name).ok_or_else(|| format!("holds no array `{name}`"));
         let (x, y, group) = (take(inputs)?, take(targets)?, self.group.as_deref().map(&mut take).transpose()?);
-        Ok((rows::of_arrays(x, y, group, self)?, sha256))
+        Ok((rows::of_arrays(x, y, group, self)?, read))
     }
 
     /// Extension of the file's name; of a packed table, that of the table.
@@ -314,9 +322,8 @@ impl TaskSpec for FileConfig {
         }
         let mut useless_shuffle = false;
         if self.found.is_none() {
-            let (rows, sha256) = self.read(files)?;
-            self.found = Some(FoundData::of(&rows, sha256, self));
-            self.held = Held(Some(rows));
+            let Read { content, found, .. } = self.read(files)?;
+            (self.found, self.held) = (Some(found), Held::of(content));
             // A resolved config says it in any case, so only that of a file not yet read was given by hand.
             useless_shuffle = self.shuffle.is_some() && matches!(self.split, FileSplit::Ranges(_));
         }
@@ -328,25 +335,7 @@ impl TaskSpec for FileConfig {
     }
 
     fn open(&self, files: &Files, rng: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
-        let rows = if let Some(rows) = &self.held.0 {
-            rows.clone()
-        } else {
-            let (rows, sha256) = self.read(files)?;
-            let now = FoundData::of(&rows, sha256, self);
-            match &self.found {
-                Some(found) if found.sha256 != now.sha256 => {
-                    let (path, then, now) = (files.path(&self.path), found.sha256.clone(), now.sha256);
-                    return Err(TaskError::Changed { key: "path", path, then, now });
-                }
-                Some(found) if *found != now => {
-                    let problem =
-                        "is not what the file holds; leave it out, it is never to be written by hand".to_owned();
-                    return Err(TaskError::Key { key: "found", problem });
-                }
-                _ => {}
-            }
-            rows
-        };
+        let rows = self.held.or_read(self.found.as_ref(), || self.read(files))?;
         let (order, sizes) = if let Some(groups) = &rows.groups {
             self.order_of_groups(groups)
         } else {

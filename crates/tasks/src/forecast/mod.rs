@@ -11,7 +11,8 @@ use crate::{
     baseline::{Baseline, forecast::Form},
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
-    files::{Files, Held},
+    files::Files,
+    found::{Found, Held, Read, ReadFile, wrong},
     measure::{Measure, Wanted},
     scale::{Scale, moments},
     seed::SampleRng,
@@ -131,6 +132,12 @@ impl FoundSeries {
         let Series { time, channels, carried, .. } = series;
         let times = config.split.times(series)?;
         Ok(Self { sha256, time: time.clone(), channels: channels.clone(), times, carried: *carried })
+    }
+}
+
+impl Found for FoundSeries {
+    fn sha256(&self) -> &str {
+        &self.sha256
     }
 }
 
@@ -259,32 +266,10 @@ impl ForecastConfig {
         sizes.into_iter().filter_map(|(key, size)| TaskError::below(key, size, 1)).collect()
     }
 
-    fn read(&self, files: &Files) -> Result<(Arc<Series>, String), TaskError> {
-        let path = files.path(&self.path);
-        let wrong = |problem: String| TaskError::Key { key: "path", problem: format!("{}: {problem}", path.display()) };
-        let contents = files.read(&self.path).map_err(|error| wrong(error.to_string()))?;
-        let series = Series::read(&contents.bytes, self).map_err(wrong)?;
-        Ok((Arc::new(series), contents.sha256))
-    }
-
-    /// The series, which must be those that were found.
-    fn series(&self, files: &Files) -> Result<Arc<Series>, TaskError> {
-        if let Some(series) = &self.held.0 {
-            return Ok(series.clone());
-        }
-        let (series, sha256) = self.read(files)?;
-        let now = FoundSeries::of(&series, sha256, self)?;
-        match &self.found {
-            Some(found) if found.sha256 != now.sha256 => {
-                let (path, then, now) = (files.path(&self.path), found.sha256.clone(), now.sha256);
-                Err(TaskError::Changed { key: "path", path, then, now })
-            }
-            Some(found) if *found != now => {
-                let problem = "is not what the file holds; leave it out, it is never to be written by hand".to_owned();
-                Err(TaskError::Key { key: "found", problem })
-            }
-            _ => Ok(series),
-        }
+    fn read(&self, files: &Files) -> Result<Read<Series, FoundSeries>, TaskError> {
+        let (bytes, file) = ReadFile::open("path", files, &self.path)?;
+        let content = Series::read(&bytes, self).map_err(|problem| wrong("path", files, &self.path, problem))?;
+        Ok(Read { found: FoundSeries::of(&content, file.sha256.clone(), self)?, content, files: vec![file] })
     }
 }
 
@@ -319,16 +304,15 @@ impl TaskSpec for ForecastConfig {
             return Ok(());
         }
         if self.found.is_none() && self.split.problem().is_none() {
-            let (series, sha256) = self.read(files)?;
-            self.found = Some(FoundSeries::of(&series, sha256, self)?);
-            self.held = Held(Some(series));
+            let Read { content, found, .. } = self.read(files)?;
+            (self.found, self.held) = (Some(found), Held::of(content));
         }
         self.path = files.path(&self.path);
         Ok(())
     }
 
     fn open(&self, files: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
-        let series = self.series(files)?;
+        let series = self.held.or_read(self.found.as_ref(), || self.read(files))?;
         let channels = series.channels.len();
         let times = self.split.times(&series)?;
         let [train, ..] = times;

@@ -12,7 +12,8 @@ use crate::{
     baseline::{Baseline, mean_picture::MeanPicture, nearest_picture::NearestPicture, ridge_picture::RidgePicture},
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
-    files::{Files, Held},
+    files::Files,
+    found::{Found, Held, Read, by_hand},
     measure::{Measure, Wanted},
     picture::{Patches, Pictures},
     scale::Scale,
@@ -21,7 +22,6 @@ use crate::{
 };
 use mask::Holes;
 pub use mask::Mask;
-use read::ReadFile;
 
 /// Pictures, and what is hidden of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ pub struct ImageConfig {
     pub found: Option<FoundPictures>,
     /// The files, once they have been read.
     #[serde(skip)]
-    held: Held<Vec<ReadFile>>,
+    held: Held<Vec<Pictures>>,
 }
 
 impl Default for ImageConfig {
@@ -91,10 +91,15 @@ pub struct FoundPictures {
 }
 
 impl FoundPictures {
-    fn of(files: &[ReadFile]) -> Self {
-        let sha256: Vec<&str> = files.iter().map(|file| file.sha256.as_str()).collect();
-        let shape = files.first().map(|file| file.pictures.shape).unwrap_or_default();
-        Self { sha256: sha256.join("+"), shape, pictures: files.iter().map(|file| file.pictures.len()).collect() }
+    fn of(files: &[Pictures], sha256: String) -> Self {
+        let shape = files.first().map(|pictures| pictures.shape).unwrap_or_default();
+        Self { sha256, shape, pictures: files.iter().map(Pictures::len).collect() }
+    }
+}
+
+impl Found for FoundPictures {
+    fn sha256(&self) -> &str {
+        &self.sha256
     }
 }
 
@@ -210,28 +215,7 @@ impl ImageConfig {
             && [1, 3].contains(&channels)
             && found.pictures.len() == counts
             && !found.pictures.contains(&0);
-        let problem = "is not what files of pictures hold; leave it out, it is never to be written by hand".to_owned();
-        (!is_sound).then_some(TaskError::Key { key: "found", problem })
-    }
-
-    /// The files, which must be those that were found.
-    fn files(&self, files: &Files) -> Result<Arc<Vec<ReadFile>>, TaskError> {
-        if let Some(read) = &self.held.0 {
-            return Ok(read.clone());
-        }
-        let read = ReadFile::all(self, files)?;
-        if let Some(found) = &self.found {
-            let changed = found.sha256.split('+').zip(&read).find(|(then, file)| *then != file.sha256);
-            if let Some((then, ReadFile { key, path, sha256, .. })) = changed {
-                let (then, now) = (then.to_owned(), sha256.clone());
-                return Err(TaskError::Changed { key, path: path.clone(), then, now });
-            }
-            if *found != FoundPictures::of(&read) {
-                let problem = "is not what the files hold; leave it out, it is never to be written by hand".to_owned();
-                return Err(TaskError::Key { key: "found", problem });
-            }
-        }
-        Ok(Arc::new(read))
+        (!is_sound).then(|| by_hand("found"))
     }
 }
 
@@ -260,29 +244,28 @@ impl TaskSpec for ImageConfig {
             return Ok(());
         }
         if self.found.is_none() {
-            let read = ReadFile::all(self, files)?;
-            self.found = Some(FoundPictures::of(&read));
-            self.held = Held(Some(Arc::new(read)));
+            let Read { content, found, .. } = read::pictures(self, files)?;
+            (self.found, self.held) = (Some(found), Held::of(content));
         }
         self.places_mut().into_iter().for_each(|(_, path)| *path = files.path(path));
         Ok(())
     }
 
     fn open(&self, files: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
-        let read = self.files(files)?;
-        let found = FoundPictures::of(&read);
+        let read = self.held.or_read(self.found.as_ref(), || read::pictures(self, files))?;
+        let found = FoundPictures::of(&read, String::new());
         let (train, [validation, test]) = self.sizes(&found);
-        let mut order: Vec<usize> = (0..found.pictures[0]).collect();
+        let mut order: Vec<usize> = (0..read[0].len()).collect();
         if self.shuffle {
             order.shuffle(&mut Seed(0).rng(Stream::Task, 0));
         }
         let (of_train, held) = order.split_at(train.unwrap_or_default());
         let (of_validation, last) = held.split_at(validation.min(held.len()));
         let test = match read.get(1) {
-            Some(file) => file.pictures.chosen(&(0..test).collect::<Vec<_>>()),
-            None => read[0].pictures.chosen(last),
+            Some(pictures) => pictures.chosen(&(0..test).collect::<Vec<_>>()),
+            None => read[0].chosen(last),
         };
-        let [train, validation] = [of_train, of_validation].map(|part| read[0].pictures.chosen(part));
+        let [train, validation] = [of_train, of_validation].map(|part| read[0].chosen(part));
         let (patches, holes) = (self.patches(found.shape), self.holes(found.shape));
         Ok(Box::new(Image { dims: self.dims(), patches, holes, train: Arc::new(train), validation, test }))
     }

@@ -1,52 +1,35 @@
 //! Pictures read from files.
 
-use std::path::{Path, PathBuf};
-
-use super::ImageConfig;
+use super::{FoundPictures, ImageConfig};
 use crate::{
     error::TaskError,
     files::Files,
+    found::{Read, ReadFile, joined, wrong},
     idx::{Idx, Values},
     picture::Pictures,
 };
 
-/// A file of pictures that was read.
-#[derive(Debug)]
-pub(super) struct ReadFile {
-    /// Key that names it.
-    pub key: &'static str,
-    pub path: PathBuf,
-    pub sha256: String,
-    pub pictures: Pictures,
-}
-
-impl ReadFile {
-    /// The files of a config: that of the training pictures, and that of the test pictures if there is one.
-    ///
-    /// # Errors
-    /// The key, the file, and what is wrong with it.
-    pub fn all(config: &ImageConfig, files: &Files) -> Result<Vec<Self>, TaskError> {
-        let named = std::iter::once(("train", &config.train)).chain(config.test.iter().map(|path| ("test", path)));
-        let read: Vec<Self> = named.map(|(key, path)| Self::one(key, path, files)).collect::<Result<_, _>>()?;
-        if let [train, test] = &read[..]
-            && train.pictures.shape != test.pictures.shape
-        {
-            let [of_train, of_test] = [train, test].map(|file| in_words(file.pictures.shape));
-            let problem =
-                format!("{}: pictures of {of_test}, and those to train on have {of_train}", test.path.display());
-            return Err(TaskError::Key { key: "test", problem });
-        }
-        Ok(read)
+/// The pictures of the files of a config: those to train on, and those of the test if they have a file of their own.
+///
+/// # Errors
+/// The key, the file, and what is wrong with it.
+pub(super) fn pictures(config: &ImageConfig, files: &Files) -> Result<Read<Vec<Pictures>, FoundPictures>, TaskError> {
+    let named = std::iter::once(("train", &config.train)).chain(config.test.iter().map(|path| ("test", path)));
+    let read = named.map(|(key, path)| {
+        let (bytes, file) = ReadFile::open(key, files, path)?;
+        let pictures = Idx::read(&bytes).and_then(of_array).map_err(|problem| wrong(key, files, path, problem))?;
+        Ok((pictures, file))
+    });
+    let (content, read): (Vec<Pictures>, Vec<ReadFile>) =
+        read.collect::<Result<Vec<_>, TaskError>>()?.into_iter().unzip();
+    if let ([train, test], Some(path)) = (&content[..], &config.test)
+        && train.shape != test.shape
+    {
+        let [of_train, of_test] = [train, test].map(|pictures| in_words(pictures.shape));
+        let problem = format!("pictures of {of_test}, and those to train on have {of_train}");
+        return Err(wrong("test", files, path, problem));
     }
-
-    fn one(key: &'static str, named: &Path, files: &Files) -> Result<Self, TaskError> {
-        let path = files.path(named);
-        let wrong = |problem: &str| TaskError::Key { key, problem: format!("{}: {problem}", path.display()) };
-        let contents = files.read(named).map_err(|error| wrong(&error.to_string()))?;
-        let pictures = pictures(Idx::read(&contents.bytes).map_err(|problem| wrong(&problem))?);
-        let pictures = pictures.map_err(|problem| wrong(&problem))?;
-        Ok(Self { key, sha256: contents.sha256, pictures, path })
-    }
+    Ok(Read { found: FoundPictures::of(&content, joined(&read)), content, files: read })
 }
 
 /// The size of a picture: `28 × 28 × 1`.
@@ -54,7 +37,7 @@ fn in_words([height, width, channels]: [usize; 3]) -> String {
     format!("{height} × {width} × {channels}")
 }
 
-fn pictures(Idx { shape, values }: Idx) -> Result<Pictures, String> {
+fn of_array(Idx { shape, values }: Idx) -> Result<Pictures, String> {
     let Values::U8(pixels) = values else {
         return Err("holds 16-bit numbers; pixels are bytes".to_owned());
     };

@@ -13,6 +13,7 @@ use crate::{
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
     files::Files,
+    found::{Found, Held, Read, by_hand},
     measure::Measure,
     scale::Scale,
     seed::SampleRng,
@@ -20,7 +21,7 @@ use crate::{
     tokenizer::Tokenizer,
     vocabulary::{Tokens, Unknown, Vocabulary},
 };
-use texts::{ReadFile, Texts, read_tokenizer};
+use texts::{Texts, read_tokenizer};
 use window::{Window, Windows, first};
 
 /// Texts, and how they are read.
@@ -57,7 +58,10 @@ pub struct LanguageConfig {
     pub found: Option<FoundTexts>,
     /// The texts, once they have been read.
     #[serde(skip)]
-    held: Held,
+    held: Held<Texts>,
+    /// The tokenizer, once it has been read, which it can be without the texts.
+    #[serde(skip)]
+    tokenizer: Held<Tokenizer>,
 }
 
 impl Default for LanguageConfig {
@@ -74,6 +78,7 @@ impl Default for LanguageConfig {
             test_tokens: None,
             found: None,
             held: Held::default(),
+            tokenizer: Held::default(),
         }
     }
 }
@@ -97,7 +102,7 @@ pub struct FoundTexts {
 }
 
 impl FoundTexts {
-    fn of(texts: &Texts) -> Self {
+    fn of(texts: &Texts, sha256: String) -> Self {
         let lens = |texts: &[Vec<u32>]| texts.iter().map(Vec::len).collect();
         let (characters, vocabulary) = match &texts.vocabulary {
             Vocabulary::Characters { characters, .. } => (Some(characters.iter().collect()), None),
@@ -105,20 +110,13 @@ impl FoundTexts {
             Vocabulary::Tokenizer { tokenizer, .. } => (None, Some(tokenizer.size())),
         };
         let (validation, test) = (lens(&texts.validation), lens(&texts.test));
-        Self { sha256: texts.sha256(), characters, vocabulary, validation, test }
+        Self { sha256, characters, vocabulary, validation, test }
     }
 }
 
-/// What was read, shared by all copies of a config. It is not compared, since its digest is.
-#[derive(Clone, Debug, Default)]
-struct Held {
-    texts: Option<Arc<Texts>>,
-    tokenizer: Option<Tokenizer>,
-}
-
-impl PartialEq for Held {
-    fn eq(&self, _: &Self) -> bool {
-        true
+impl Found for FoundTexts {
+    fn sha256(&self) -> &str {
+        &self.sha256
     }
 }
 
@@ -161,18 +159,14 @@ impl LanguageConfig {
     fn bad_found(&self) -> Option<TaskError> {
         let found = self.found.as_ref()?;
         let characters: Vec<char> = found.characters.iter().flat_map(|characters| characters.chars()).collect();
-        let wrong = |key| {
-            let problem = "is not what texts hold; leave it out, it is never to be written by hand".to_owned();
-            Some(TaskError::Key { key, problem })
-        };
         if !characters.is_sorted_by(|a, b| a < b) || characters.is_empty() == (self.tokens == Tokens::Characters) {
-            return wrong("found.characters");
+            return Some(by_hand("found.characters"));
         }
         let has_tokenizer = matches!(self.tokens, Tokens::Tokenizer(_));
-        let read = self.held.tokenizer.as_ref().map(Tokenizer::size);
+        let read = self.tokenizer.get().map(Tokenizer::size);
         let is_sound = found.vocabulary.is_some_and(|size| size > 0 && read.is_none_or(|read| read == size));
         if found.vocabulary.is_some() != has_tokenizer || has_tokenizer && !is_sound {
-            return wrong("found.vocabulary");
+            return Some(by_hand("found.vocabulary"));
         }
         None
     }
@@ -180,27 +174,6 @@ impl LanguageConfig {
     fn too_few(&self) -> Option<TaskError> {
         let few = |key, most: Option<usize>| TaskError::below(key, most?, 2);
         few("validation_tokens", self.validation_tokens).or_else(|| few("test_tokens", self.test_tokens))
-    }
-
-    /// The texts, which must be those that were found.
-    fn texts(&self, files: &Files) -> Result<Arc<Texts>, TaskError> {
-        if let Some(texts) = &self.held.texts {
-            return Ok(texts.clone());
-        }
-        let texts = Texts::read(self, files)?;
-        if let Some(found) = &self.found {
-            let before = found.sha256.split('+');
-            let changed = before.zip(&texts.files).find(|(then, file)| *then != file.sha256);
-            if let Some((then, ReadFile { key, path, sha256 })) = changed {
-                let (then, now) = (then.to_owned(), sha256.clone());
-                return Err(TaskError::Changed { key, path: path.clone(), then, now });
-            }
-            if *found != FoundTexts::of(&texts) {
-                let problem = "is not what the texts hold; leave it out, it is never to be written by hand".to_owned();
-                return Err(TaskError::Key { key: "found", problem });
-            }
-        }
-        Ok(Arc::new(texts))
     }
 }
 
@@ -227,27 +200,25 @@ impl TaskSpec for LanguageConfig {
 
     fn settle(&mut self, files: &Files) -> Result<(), TaskError> {
         if self.found.is_none() && !self.train.is_empty() && !self.test.is_empty() {
-            let texts = Texts::read(self, files)?;
-            self.found = Some(FoundTexts::of(&texts));
-            let tokenizer = match &texts.vocabulary {
-                Vocabulary::Tokenizer { tokenizer, .. } => Some(tokenizer.clone()),
-                Vocabulary::Characters { .. } | Vocabulary::Bytes => None,
-            };
-            self.held = Held { texts: Some(Arc::new(texts)), tokenizer };
+            let Read { content, found, .. } = Texts::read(self, files)?;
+            if let Vocabulary::Tokenizer { tokenizer, .. } = &content.vocabulary {
+                self.tokenizer = Held::of(tokenizer.clone());
+            }
+            (self.found, self.held) = (Some(found), Held::of(content));
         } else if let (Tokens::Tokenizer(path), Some(found)) = (&self.tokens, &self.found)
             // One that changed or is missing is told of where texts are read.
             && let Ok((tokenizer, file)) = read_tokenizer(files, path)
             && found.sha256.ends_with(&file.sha256)
         {
-            self.held.tokenizer = Some(tokenizer);
+            self.tokenizer = Held::of(tokenizer);
         }
         self.places_mut().into_iter().for_each(|(_, path)| *path = files.path(path));
         Ok(())
     }
 
     fn open(&self, files: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
-        let texts = self.texts(files)?;
-        let [validation, test] = self.evaluated(&FoundTexts::of(&texts));
+        let texts = self.held.or_read(self.found.as_ref(), || Texts::read(self, files))?;
+        let [validation, test] = self.evaluated(&FoundTexts::of(&texts, String::new()));
         let train = texts.train.iter().map(Vec::len).collect();
         Ok(Box::new(Language { dims: self.dims(), windows: self.windows(), lens: [train, validation, test], texts }))
     }
@@ -290,7 +261,7 @@ impl TaskSpec for LanguageConfig {
                 characters: found.characters.iter().flat_map(|characters| characters.chars()).collect(),
                 has_unknown,
             },
-            Tokens::Tokenizer(_) => Vocabulary::Tokenizer { tokenizer: self.held.tokenizer.clone()?, has_unknown },
+            Tokens::Tokenizer(_) => Vocabulary::Tokenizer { tokenizer: self.tokenizer.get()?.clone(), has_unknown },
         })
     }
 }

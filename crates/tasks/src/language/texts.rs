@@ -5,22 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use super::LanguageConfig;
+use super::{FoundTexts, LanguageConfig};
 use crate::{
     error::TaskError,
     files::Files,
+    found::{Read, ReadFile, joined, wrong},
     tokenizer::Tokenizer,
     vocabulary::{Encoded, Lack, NoToken, Tokens, Unknown, Vocabulary, utf8},
 };
-
-/// A file of text that was read.
-#[derive(Debug)]
-pub(super) struct ReadFile {
-    /// Key that names it.
-    pub key: &'static str,
-    pub path: PathBuf,
-    pub sha256: String,
-}
 
 /// The texts of all parts, with their tokens.
 #[derive(Debug)]
@@ -31,8 +23,6 @@ pub(super) struct Texts {
     pub test: Vec<Vec<u32>>,
     /// For each token of each test text, the number of characters of the text up to its end.
     pub test_characters: Vec<Vec<u32>>,
-    /// What was read, in the order of the parts above, and then the tokenizer.
-    pub files: Vec<ReadFile>,
 }
 
 impl Texts {
@@ -40,7 +30,7 @@ impl Texts {
     ///
     /// # Errors
     /// The key, the file and the place in it where something is wrong.
-    pub fn read(config: &LanguageConfig, files: &Files) -> Result<Self, TaskError> {
+    pub fn read(config: &LanguageConfig, files: &Files) -> Result<Read<Self, FoundTexts>, TaskError> {
         let unreadable = |key: &'static str, path: &Path, place: &NoToken| {
             let way_out = match place.lack {
                 Lack::Untrained(_) => "; give unknown = \"replace\" to read all such characters as one more token",
@@ -50,13 +40,13 @@ impl Texts {
                 Lack::Utf8 => "; give tokens = \"bytes\", or store it as UTF-8",
                 Lack::Unread(_) => "",
             };
-            wrong(key, files, path, &format!("{place}{way_out}"))
+            wrong(key, files, path, format!("{place}{way_out}"))
         };
         let mut all = Vec::new();
         let mut read = |key: &'static str, path: &Path| {
-            let contents = files.read(path).map_err(|error| wrong(key, files, path, &error.to_string()))?;
-            all.push(ReadFile { key, path: files.path(path), sha256: contents.sha256 });
-            Ok(contents.bytes)
+            let (bytes, file) = ReadFile::open(key, files, path)?;
+            all.push(file);
+            Ok(bytes)
         };
         let train = config.train.iter().map(|path| read("train", path)).collect::<Result<Vec<_>, _>>()?;
         let (mut tokenizer, unknown) = (None, config.unknown);
@@ -75,7 +65,7 @@ impl Texts {
         };
         let enough = |key: &'static str, path: &Path, len: usize| {
             let problem = || format!("has {len} of the two tokens that are needed, to predict one from the other");
-            if len < 2 { Err(wrong(key, files, path, &problem())) } else { Ok(()) }
+            if len < 2 { Err(wrong(key, files, path, problem())) } else { Ok(()) }
         };
         let tokens = |key: &'static str, path: &Path, bytes: &[u8]| {
             let tokens = vocabulary.tokens(bytes).map_err(|place| unreadable(key, path, &place))?;
@@ -94,12 +84,8 @@ impl Texts {
         let (test, test_characters) =
             config.test.iter().map(encode).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         all.extend(tokenizer);
-        Ok(Self { vocabulary, train, validation, test, test_characters, files: all })
-    }
-
-    /// One digest for all files: that of the first, followed by the others.
-    pub fn sha256(&self) -> String {
-        self.files.iter().map(|file| file.sha256.as_str()).collect::<Vec<_>>().join("+")
+        let content = Self { vocabulary, train, validation, test, test_characters };
+        Ok(Read { found: FoundTexts::of(&content, joined(&all)), content, files: all })
     }
 }
 
@@ -109,11 +95,6 @@ impl Texts {
 /// [`TaskError::Key`] with what is wrong with it.
 pub(super) fn read_tokenizer(files: &Files, path: &Path) -> Result<(Tokenizer, ReadFile), TaskError> {
     let key = "tokens";
-    let contents = files.read(path).map_err(|error| wrong(key, files, path, &error.to_string()))?;
-    let tokenizer = Tokenizer::new(&contents.bytes).map_err(|problem| wrong(key, files, path, &problem))?;
-    Ok((tokenizer, ReadFile { key, path: files.path(path), sha256: contents.sha256 }))
-}
-
-fn wrong(key: &'static str, files: &Files, path: &Path, problem: &str) -> TaskError {
-    TaskError::Key { key, problem: format!("{}: {problem}", files.path(path).display()) }
+    let (bytes, file) = ReadFile::open(key, files, path)?;
+    Ok((Tokenizer::new(&bytes).map_err(|problem| wrong(key, files, path, problem))?, file))
 }

@@ -20,7 +20,8 @@ use crate::{
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
     fasta,
-    files::{Files, Held},
+    files::Files,
+    found::{Found, Held, Read, ReadFile, wrong},
     measure::{Measure, Wanted},
     scale::Scale,
     seed::SampleRng,
@@ -112,6 +113,12 @@ pub struct FoundProteins {
     pub test: usize,
 }
 
+impl Found for FoundProteins {
+    fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
+
 /// The sequences of all parts, as tokens.
 #[derive(Debug)]
 struct Sequences {
@@ -120,7 +127,6 @@ struct Sequences {
     test: Vec<Vec<u32>>,
     /// Which of the names of the test each of its sequences has.
     parts: Vec<u32>,
-    sha256: String,
 }
 
 impl Sequences {
@@ -128,13 +134,10 @@ impl Sequences {
     ///
     /// # Errors
     /// The key, the file and the place in it where something is wrong.
-    fn read(config: &ProteinsConfig, files: &Files) -> Result<Self, TaskError> {
-        let wrong = |key, problem: &str| {
-            let path = files.path(&config.path);
-            TaskError::Key { key, problem: format!("{}: {problem}", path.display()) }
-        };
-        let contents = files.read(&config.path).map_err(|error| wrong("path", &error.to_string()))?;
-        let records = fasta::read(&contents.bytes, ALPHABET).map_err(|problem| wrong("path", &problem))?;
+    fn read(config: &ProteinsConfig, files: &Files) -> Result<Read<Self, FoundProteins>, TaskError> {
+        let wrong = |key, problem: &str| wrong(key, files, &config.path, problem);
+        let (bytes, file) = ReadFile::open("path", files, &config.path)?;
+        let records = fasta::read(&bytes, ALPHABET).map_err(|problem| wrong("path", &problem))?;
         let (mut train, mut validation, mut test, mut parts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for fasta::Record { name, line, letters } in &records {
             if !letters.bytes().any(|letter| is_residue(u32::from(letter - b'A'))) {
@@ -165,12 +168,9 @@ impl Sequences {
                 return Err(wrong(key, &format!("by its header, no sequence belongs to split={name}")));
             }
         }
-        Ok(Self { train: Arc::new(train), validation, test, parts, sha256: contents.sha256 })
-    }
-
-    fn found(&self) -> FoundProteins {
-        let [validation, test] = [&self.validation, &self.test].map(Vec::len);
-        FoundProteins { sha256: self.sha256.clone(), validation, test }
+        let found = FoundProteins { sha256: file.sha256.clone(), validation: validation.len(), test: test.len() };
+        let content = Self { train: Arc::new(train), validation, test, parts };
+        Ok(Read { content, found, files: vec![file] })
     }
 }
 
@@ -216,27 +216,6 @@ impl ProteinsConfig {
         };
         Some(TaskError::Key { key: "rate", problem })
     }
-
-    /// The sequences, which must be those that were found.
-    fn sequences(&self, files: &Files) -> Result<Arc<Sequences>, TaskError> {
-        if let Some(sequences) = &self.held.0 {
-            return Ok(sequences.clone());
-        }
-        let sequences = Sequences::read(self, files)?;
-        match &self.found {
-            Some(found) if found.sha256 != sequences.sha256 => Err(TaskError::Changed {
-                key: "path",
-                path: files.path(&self.path),
-                then: found.sha256.clone(),
-                now: sequences.sha256,
-            }),
-            Some(found) if *found != sequences.found() => {
-                let problem = "is not what the file holds; leave it out, it is never to be written by hand".to_owned();
-                Err(TaskError::Key { key: "found", problem })
-            }
-            _ => Ok(Arc::new(sequences)),
-        }
-    }
 }
 
 impl TaskSpec for ProteinsConfig {
@@ -255,16 +234,15 @@ impl TaskSpec for ProteinsConfig {
             return Ok(());
         }
         if self.found.is_none() && self.bad_parts().is_none() {
-            let sequences = Sequences::read(self, files)?;
-            self.found = Some(sequences.found());
-            self.held = Held(Some(Arc::new(sequences)));
+            let Read { content, found, .. } = Sequences::read(self, files)?;
+            (self.found, self.held) = (Some(found), Held::of(content));
         }
         self.path = files.path(&self.path);
         Ok(())
     }
 
     fn open(&self, files: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
-        let sequences = self.sequences(files)?;
+        let sequences = self.held.or_read(self.found.as_ref(), || Sequences::read(self, files))?;
         Ok(Box::new(Proteins { config: Self { held: Held::default(), ..self.clone() }, sequences }))
     }
 
