@@ -197,6 +197,17 @@ fn a_horizon_is_read_at_the_end_and_answered_in_its_shape() {
         answers.values.iter().all(|answer| (answer - 1003.0).abs() < 30.0),
         "in the units of the data: {answers:?}"
     );
+    // The last position alone is computed; a run of an older version, which does not say so, pads the others and has the same scores.
+    let resolved = lab.read("run/experiment.toml");
+    lab.write("old.toml", resolved.replace("asked = 1\n", ""));
+    lab.headway(&["train", "old.toml", "--device", "cpu", "--out", "old"]).succeed();
+    assert!(resolved.contains("asked = 1") && !lab.read("old/experiment.toml").contains("asked"));
+    let [new, old] = ["run", "old"].map(|run| record(&lab, run));
+    for (predictor, name) in [("network", "test/mse"), ("per_position_least_squares", "test/mse"), ("mean", "test/mae")]
+    {
+        let [new, old] = [&new, &old].map(|record| score(record, predictor, name));
+        assert!((new / old - 1.0).abs() < 1e-5, "{predictor}: {new}, and padded {old}");
+    }
     // As long as the sequence, it is one if it is said to be.
     write("1000.0 + x[:, :, :1]");
     lab.train("positions", &[]).succeed();

@@ -18,7 +18,7 @@ use crate::{
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
     files::Files,
-    found::{Found, Held, Read, ReadFile, joined, wrong},
+    found::{Found, Held, Read, ReadFile, by_hand, joined, wrong},
     scale::{Scale, moments},
     seed::{SampleRng, Seed, Stream},
     task::{DataNames, Split, Task, TaskSpec},
@@ -126,6 +126,9 @@ pub struct FoundData {
     pub vocab: Option<usize>,
     /// Number of values or classes predicted.
     pub d_out: usize,
+    /// Number of positions with a target, from the last; `None` for all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<usize>,
     /// Number of examples in each part of the split, if groups determine it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<[usize; 3]>,
@@ -140,7 +143,10 @@ impl FoundData {
         // Ranges beside groups are refused, and may be too long to be counted out before.
         let groups = rows.groups.as_ref().filter(|_| matches!(config.split, FileSplit::Shares(_)));
         let split = groups.map(|groups| config.order_of_groups(groups).1);
-        Self { sha256, examples: rows.n, seq_len: rows.seq_len, d_in, vocab, d_out: rows.d_out, split }
+        // A run that began before this was recorded pads every position, and goes on so.
+        let is_recorded = config.found.as_ref().is_none_or(|found| found.asked.is_some());
+        let asked = (rows.answer.is_some() && is_recorded).then_some(1);
+        Self { sha256, examples: rows.n, seq_len: rows.seq_len, d_in, vocab, d_out: rows.d_out, asked, split }
     }
 
     /// A problem with a size that no file can have, which must have been set by hand.
@@ -151,7 +157,11 @@ impl FoundData {
             ("found.vocab", self.vocab),
             ("found.d_out", Some(self.d_out)),
         ];
-        sizes.into_iter().find_map(|(key, size)| TaskError::below(key, size?, 1))
+        let is_one = self.asked.is_none_or(|asked| asked == 1);
+        sizes
+            .into_iter()
+            .find_map(|(key, size)| TaskError::below(key, size?, 1))
+            .or_else(|| (!is_one).then(|| by_hand("found.asked")))
     }
 }
 
@@ -343,7 +353,7 @@ impl TaskSpec for FileConfig {
             (self.split.order(rows.n, self.shuffles().then_some(rng)), sizes)
         };
         let scale = self.scale_of(&rows, &order[..sizes[0]]);
-        Ok(Box::new(FileTask { dims: self.dims(), rows, order, sizes, scale }))
+        Ok(Box::new(FileTask { dims: self.dims(), asked: self.asked(), rows, order, sizes, scale }))
     }
 
     fn answers_ahead(&self) -> Option<&'static str> {
@@ -362,6 +372,10 @@ impl TaskSpec for FileConfig {
         self.found.as_ref().map(|found| found.sha256.as_str())
     }
 
+    fn asked(&self) -> usize {
+        self.found.as_ref().and_then(|found| found.asked).unwrap_or_else(|| self.dims().seq_len)
+    }
+
     fn data_names(&self) -> Option<DataNames<'_>> {
         Some(DataNames { inputs: &self.inputs, targets: &self.targets, are_columns: self.ending() == "csv" })
     }
@@ -371,10 +385,13 @@ impl TaskSpec for FileConfig {
 /// last position, with all steps of a horizon in one vector.
 ///
 /// # Shapes
-/// inputs `[seq_len, d_in]` or ids `[seq_len]` -> targets `[seq_len, d_out]`, or classes `[seq_len]`; d_out is horizon · width for a horizon
+/// inputs `[seq_len, d_in]` or ids `[seq_len]` -> targets `[asked, d_out]`, or classes `[asked]`, of the last positions: of one if a target belongs
+/// to a whole sequence, else of all; d_out is horizon · width for a horizon
 #[derive(Clone, Debug)]
 pub struct FileTask {
     dims: TaskDims,
+    /// Number of positions of an example that have a row of targets.
+    asked: usize,
     rows: Arc<Rows>,
     /// Indices of the training examples, then of the validation examples, then of the test examples.
     order: Vec<usize>,
@@ -405,7 +422,7 @@ impl Task for FileTask {
             (Inputs::Tokens(ids), _) => Inputs::Tokens(ids[at * seq_len..][..seq_len].to_vec()),
         };
         let asked = self.rows.asked();
-        let unscored = seq_len - asked;
+        let unscored = self.asked - asked;
         let targets = match targets {
             Targets::Continuous(values) => {
                 let values = self.scale.scaled_targets(&values[at * asked * d_out..][..asked * d_out]);
@@ -415,8 +432,8 @@ impl Task for FileTask {
                 Targets::Classes([vec![0; unscored], ids[at * asked..][..asked].to_vec()].concat())
             }
         };
-        let loss_mask = (0..seq_len).map(|position| position >= unscored).collect();
-        Example { inputs, targets, loss_mask, slices: vec![None; seq_len] }
+        let loss_mask = (0..self.asked).map(|position| position >= unscored).collect();
+        Example { inputs, targets, loss_mask, slices: vec![None; self.asked] }
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {
