@@ -7,4 +7,5 @@ mod linear_rule;
 mod paths;
 mod random;
 mod rank;
+mod sequential;
 mod statistics;
