@@ -8,9 +8,11 @@ use std::{
 };
 
 use crate::error::Error;
+use headway_inspect::counted;
 use headway_report::PageDir;
 use headway_study::{
     Study,
+    compare::Next,
     dir::StudyDir,
     file::Changes,
     jobs::{self, Jobs, Progress},
@@ -70,7 +72,7 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
     let view = view();
     let mut failures: Vec<(String, Failure)> = Vec::new();
     let mut seen = BTreeSet::new();
-    // A comparison that chooses learning rates knows its final runs only when the first ones are done.
+    // What a comparison chooses or decides by results adds runs when the first ones are done.
     let plan = loop {
         let plan = study.plan(dir)?;
         let new: Vec<&PlannedRun> = plan.runs().iter().filter(|run| seen.insert(run.run_id.clone())).collect();
@@ -86,8 +88,8 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
             }
         }
         let at_once = at_once.min(open.len().max(1));
-        let last = if study.names_more(dir)? { ", to choose learning rates by; the final ones follow" } else { "" };
-        output::note(format!("{count} runs{last}, {} of them done; {at_once} at once", count - open.len()));
+        let next = next(study.next(dir)?);
+        output::note(format!("{count} runs{next}, {} of them done; {at_once} at once", count - open.len()));
         let jobs = Jobs {
             at_once,
             devices: devices.len(),
@@ -118,6 +120,20 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
     output::note(output::prose_table(&["failed", "exit code", "why"], rows));
     output::note(format!("{} of {} runs failed; --retry tries them again", failures.len(), plan.runs().len()));
     Ok(ExitCode::from(PART_FAILED))
+}
+
+/// What runs are for, if more follow them.
+fn next(next: Next) -> String {
+    match next {
+        Next::End => String::new(),
+        Next::Choice => ", to choose learning rates by; the final ones follow".to_owned(),
+        Next::Decision { still_expected: None } => {
+            ", to decide by; more seeds follow where they are not enough".to_owned()
+        }
+        Next::Decision { still_expected: Some(more) } => {
+            format!(", to decide by; {} are still expected", counted(more, "seed"))
+        }
+    }
 }
 
 /// Writes the report and prints its main table. Returns whether every expectation is met.

@@ -6,16 +6,16 @@ use headway_draw::{Forest, ForestRow, Report, Section, number};
 use serde_json::json;
 
 use super::{
-    Builder, FLOOR, FLOOR_NOTE, Page, Table,
+    Builder, FLOOR, FLOOR_NOTE, Page, Table, Write, exact,
     groups::{self, closing, file_name, shown},
     scores,
 };
 use crate::error::Error;
 use headway_inspect::counted;
 use headway_study::{
-    compare::{Block, Comparison, Match, Row, RowRuns},
+    compare::{Block, CompareConfig, Comparison, Decision, Match, Row, RowRuns, Tried, Try, Verdict},
     dir::StudyDir,
-    results::{Difference, Estimate, Group},
+    results::{Difference, Estimate, Group, paired},
 };
 use headway_trainer::{metric, provenance::NETWORK};
 
@@ -25,12 +25,12 @@ use headway_trainer::{metric, provenance::NETWORK};
 /// as [`super::of_study`]
 pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Result<Page, Error> {
     let config = &comparison.config;
-    let (plan, tables) = comparison.plan(dir)?;
+    let planned = comparison.plan(dir)?;
     let mut parts = Vec::new();
-    for (block, rows) in comparison.blocks.iter().zip(&tables) {
+    for (block, rows) in comparison.blocks.iter().zip(&planned.rows) {
         let mut all = Vec::new();
         for (row, row_runs) in block.rows.iter().zip(rows) {
-            let runs: Vec<_> = row_runs.runs.iter().map(|index| &plan.runs()[*index]).collect();
+            let runs: Vec<_> = row_runs.runs.iter().map(|index| &planned.plan.runs()[*index]).collect();
             let group = if runs.is_empty() {
                 let mut group = Group::empty(&row.name, row.experiment.clone());
                 let why = if row_runs.cannot_choose() { NO_RATE } else { "no learning rate is chosen yet" };
@@ -51,23 +51,27 @@ pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Re
     for part in &parts {
         let table = table(part.block, &part.lines);
         add(&mut main, &heading(part.block), &table);
-        section(&mut builder, part, &config.reference, table);
+        section(&mut builder, part, config, table);
     }
     let blocks: Vec<_> = parts.iter().map(Part::to_json).collect();
+    let judged = judged(&parts);
+    let tried = tried(&parts);
     let everything: Vec<Group> = parts.into_iter().flat_map(Part::named).collect();
     closing(&mut builder, &everything, None, "row")?;
     builder.sections.push(Section::Text { title: "What was asked".to_owned(), body: comparison.to_toml() });
     let profile = config.profile.as_ref().map(|profile| format!(", {profile} profile")).unwrap_or_default();
     let finished: usize = everything.iter().map(|group| group.finished().count()).sum();
+    let seeds = counted(config.seeds.list().len(), "seed");
+    let seeds = if config.seeds.first_of_more().is_some() { format!("up to {seeds}") } else { seeds };
     let counts = format!(
-        "{} on {}, {} each, measured against {}; {finished} final runs are finished. Intervals are 95 % bootstrap \
+        "{} on {}, {seeds} each, measured against {}; {finished} final runs are finished. Intervals are 95 % bootstrap \
          intervals (BCa) over seeds; differences are paired by seed.",
         counted(config.rows.len(), "row"),
         counted(config.tasks.len(), "task"),
-        counted(config.seeds.list().len(), "seed"),
         config.reference
     );
-    let tables = groups::tables(&everything);
+    let further = [(VERDICTS, judged), (TUNING, tried)].into_iter().filter(|(_, table)| !table.rows.is_empty());
+    let tables: Vec<_> = groups::tables(&everything).into_iter().chain(further).collect();
     let (sections, figures) = builder.finish(&tables);
     let report = Report {
         title: format!("{}{profile}", config.title),
@@ -77,9 +81,72 @@ pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Re
     };
     let json = json!({
         "title": config.title, "profile": config.profile, "reference": config.reference,
+        "noise_floor": config.noise_floor,
         "blocks": blocks, "findings": findings, "groups": groups::to_json(&everything),
     });
     Ok(Page { report, table: main, findings, verdict: None, json, figures, tables })
+}
+
+/// Names of the tables that comparisons alone have.
+pub(super) const VERDICTS: &str = "verdicts";
+pub(super) const TUNING: &str = "tuning";
+
+fn strings(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// What every difference to the reference was judged by.
+fn judged(parts: &[Part<'_>]) -> Table {
+    let rows = parts.iter().flat_map(|part| {
+        let row = |line: &Line| {
+            let Judged { is_floor, decision } = line.judged.as_ref()?;
+            let difference = line.difference.as_ref().map(|difference| &difference.estimate);
+            let end = |index: usize| decision.interval.map(|ends| exact(ends[index]));
+            Some(vec![
+                Some(heading(part.block)),
+                Some(line.name.clone()),
+                difference.map(|difference| difference.seeds.to_string()),
+                difference.map(|difference| exact(difference.mean)),
+                end(0),
+                end(1),
+                decision.floor.map(exact),
+                (!is_floor).then(|| word(decision.verdict).to_owned()),
+                decision.still_expected.filter(|_| !is_floor).map(|more| more.to_string()),
+            ])
+        };
+        part.lines.iter().filter_map(row).collect::<Vec<_>>()
+    });
+    let header =
+        ["comparison", "row", "seeds", "difference", "low", "high", "noise_floor", "verdict", "still_expected"];
+    Table { header: strings(&header), rows: rows.collect() }
+}
+
+/// What every row was tried with.
+fn tried(parts: &[Part<'_>]) -> Table {
+    let rows = parts.iter().flat_map(|part| {
+        let lines = part.all.iter().flat_map(|(runs, group)| tries(runs, &group.name, exact));
+        lines.map(|line| std::iter::once(Some(heading(part.block))).chain(line).collect::<Vec<_>>()).collect::<Vec<_>>()
+    });
+    let rows: Vec<_> = rows.collect();
+    Table { header: std::iter::once("comparison").chain(TRIED).map(str::to_owned).collect(), rows }
+}
+
+/// Columns of what a row was tried with.
+const TRIED: [&str; 4] = ["row", "learning rate", "validation loss", "chosen"];
+
+/// One line for each learning rate that a row was tried with.
+fn tries(runs: &RowRuns, name: &str, write: Write) -> Vec<Vec<Option<String>>> {
+    let line = |tried: &Try| {
+        let is_chosen = runs.learning_rate.is_some_and(|chosen| chosen.total_cmp(&tried.learning_rate).is_eq());
+        let loss = match tried.loss {
+            Tried::Scored(loss) => Some(write(loss)),
+            Tried::Failed => Some("failed".to_owned()),
+            Tried::Open => None,
+        };
+        let mark = if is_chosen { "yes" } else { "" }.to_owned();
+        vec![Some(name.to_owned()), Some(format!("{:e}", tried.learning_rate)), loss, Some(mark)]
+    };
+    runs.tried.iter().map(line).collect()
 }
 
 /// A block of a comparison with the results of its runs.
@@ -93,8 +160,14 @@ impl Part<'_> {
     fn to_json(&self) -> serde_json::Value {
         json!({
             "task": self.block.task, "match": self.block.matched, "metric": self.block.metric,
+            "noise_floor": self.floor(),
             "lines": self.lines.iter().map(Line::to_json).collect::<Vec<_>>(),
         })
+    }
+
+    /// The noise floor that the rows were judged by.
+    fn floor(&self) -> Option<f64> {
+        self.lines.iter().find_map(|line| line.judged.as_ref()?.decision.floor)
     }
 
     /// The groups, with names that distinguish them from those of other blocks.
@@ -115,6 +188,36 @@ fn heading(block: &Block) -> String {
     }
 }
 
+/// A difference, judged against the noise floor.
+struct Judged {
+    /// Whether the row is one of those that make the floor, whose difference nobody asked about.
+    is_floor: bool,
+    decision: Decision,
+}
+
+impl Judged {
+    /// The verdict as the table shows it.
+    fn shown(&self) -> String {
+        let expected = self.decision.still_expected.map(|more| format!(", {} expected", counted(more, "more seed")));
+        match self.decision.verdict {
+            _ if self.is_floor => "makes the noise floor".to_owned(),
+            verdict => format!("{}{}", word(verdict), expected.unwrap_or_default()),
+        }
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        json!({ "is_floor": self.is_floor, "decision": self.decision })
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Finding => "finding",
+        Verdict::Tie => "tie",
+        Verdict::Undecided => "undecided",
+    }
+}
+
 /// A line of a block's table: a row of the comparison, or a classical predictor.
 struct Line {
     name: String,
@@ -127,6 +230,8 @@ struct Line {
     shown: Option<String>,
     estimate: Option<Estimate>,
     difference: Option<Difference>,
+    /// What the difference was judged to be; `None` if the comparison decides nothing, or not about this line.
+    judged: Option<Judged>,
     parameters: Option<f64>,
     trained: Option<f64>,
     gflop: Option<f64>,
@@ -147,6 +252,7 @@ impl Line {
             estimate: group.estimate(predictor, metric),
             difference: Difference::between(&group.values(predictor, metric), reference),
             values: values.into_values().collect(),
+            judged: None,
             parameters: None,
             trained: None,
             gflop: None,
@@ -166,6 +272,7 @@ impl Line {
     fn to_json(&self) -> serde_json::Value {
         json!({
             "name": self.name, "values": self.values, "estimate": self.estimate, "difference": self.difference,
+            "judged": self.judged.as_ref().map(Judged::to_json),
             "parameters": self.parameters, "trained_parameters": self.trained, "training_gflop": self.gflop, "seconds": self.seconds,
             "learning_rate": self.learning_rate, "solved": self.solved,
         })
@@ -177,6 +284,13 @@ fn lines(comparison: &Comparison, block: &Block, all: &[(&RowRuns, Group)]) -> V
     let config = &comparison.config;
     let Some((_, reference)) = all.iter().find(|(_, group)| group.name == config.reference) else { return Vec::new() };
     let base = reference.values(NETWORK, &block.metric);
+    let scores: BTreeMap<&str, BTreeMap<u64, f64>> =
+        all.iter().map(|(_, group)| (group.name.as_str(), group.values(NETWORK, &block.metric))).collect();
+    let floor = config.floor(|name| scores.get(name));
+    let judge = |group: &Group| Judged {
+        is_floor: config.is_floor(&group.name),
+        decision: Decision::of(&paired(&scores[group.name.as_str()], &base), floor),
+    };
     let mut lines = Vec::new();
     for (runs, group) in all {
         let line = Line::of(group, NETWORK, &block.metric, &base);
@@ -187,6 +301,7 @@ fn lines(comparison: &Comparison, block: &Block, all: &[(&RowRuns, Group)]) -> V
             is_row: true,
             shown: line.shown.or_else(|| runs.cannot_choose().then(|| NO_RATE.to_owned())),
             difference: line.difference.filter(|_| !is_reference),
+            judged: (config.decides() && !is_reference).then(|| judge(group)),
             parameters: row.map(Row::parameters),
             trained: group.trained_parameters(),
             gflop: Some(group.experiment.training_flops() / 1e9),
@@ -214,7 +329,10 @@ fn table(block: &Block, lines: &[Line]) -> Table {
     let metric = format!("{}, mean [95 %]", block.metric);
     // This column is shown only if some row freezes part of its weights.
     let keeps = lines.iter().any(|line| line.trained.is_some() && line.trained != line.parameters);
-    let mut header = vec!["row", "seeds", &metric, "difference to the reference", "p", "parameters"];
+    let decides = lines.iter().any(|line| line.judged.is_some());
+    let mut header = vec!["row", "seeds", &metric, "difference to the reference", "p"];
+    header.extend(decides.then_some(["sequential interval", "verdict"]).into_iter().flatten());
+    header.push("parameters");
     header.extend(keeps.then_some("of these trained"));
     header.extend(["training GFLOP", "seconds a run", "learning rate", "solved for"]);
     let count = |count: Option<f64>| count.map(|count| format!("{count:.0}"));
@@ -225,8 +343,13 @@ fn table(block: &Block, lines: &[Line]) -> Table {
             line.shown.clone(),
             line.difference.as_ref().map(|difference| shown(&difference.estimate)),
             line.difference.as_ref().and_then(|difference| difference.p_value).map(number),
-            count(line.parameters),
         ];
+        if decides {
+            let interval = line.judged.as_ref().and_then(|judged| judged.decision.interval);
+            cells.push(interval.map(|[low, high]| format!("[{}, {}]", number(low), number(high))));
+            cells.push(line.judged.as_ref().map(Judged::shown));
+        }
+        cells.push(count(line.parameters));
         cells.extend(keeps.then(|| count(line.trained)));
         cells.extend([
             line.gflop.map(number),
@@ -249,7 +372,28 @@ fn add(main: &mut Table, heading: &str, table: &Table) {
     main.rows.extend(lines);
 }
 
-fn section(builder: &mut Builder, Part { block, all, lines }: &Part<'_>, reference: &str, table: Table) {
+/// How differences were judged, for the note under a table.
+fn judgement(config: &CompareConfig, part: &Part<'_>) -> String {
+    if !config.decides() {
+        return String::new();
+    }
+    let floor = match (&config.noise_floor, part.floor()) {
+        (None, _) => "There is no noise floor, so a tie cannot be told.".to_owned(),
+        (Some([first, second]), None) => format!("The noise floor, between {first} and {second}, is not known yet."),
+        (Some([first, second]), Some(floor)) => format!(
+            "The noise floor is {}, the mean absolute difference between {first} and {second}, which write one function \
+             in two ways; a difference below it is no finding.",
+            number(floor)
+        ),
+    };
+    format!(
+        " The sequential interval holds after every seed at once, with 95 % for each row, if differences are Gaussian \
+         (Wang and Ramdas 2024). A finding lies outside ± the noise floor, a tie inside. {floor}"
+    )
+}
+
+fn section(builder: &mut Builder, part: &Part<'_>, config: &CompareConfig, table: Table) {
+    let (Part { block, all, lines }, reference) = (part, &config.reference);
     let title = heading(block);
     let name = file_name(&title);
     let cost = match block.matched {
@@ -263,6 +407,7 @@ fn section(builder: &mut Builder, Part { block, all, lines }: &Part<'_>, referen
         let least = number(2.0 / 2.0_f64.powf(seeds as f64));
         let _ = write!(note, " With {seeds} seeds no p below {least} is possible.");
     }
+    note += &judgement(config, part);
     builder.table(title.clone(), note, table);
     if let Some(forest) = forest(block, lines, reference, &title) {
         let floor = if forest.log { FLOOR_NOTE } else { "" };
@@ -279,16 +424,9 @@ fn section(builder: &mut Builder, Part { block, all, lines }: &Part<'_>, referen
     if let Some(figure) = groups::learning(&groups) {
         builder.figure(format!("{name}-learning"), format!("{title}: learning curves"), bands, figure.to_svg());
     }
-    let tried = all.iter().flat_map(|(runs, group)| {
-        let rate = |(rate, loss): &(f64, Option<f64>)| {
-            let is_chosen = runs.learning_rate.is_some_and(|chosen| chosen.total_cmp(rate).is_eq());
-            let mark = if is_chosen { "yes" } else { "" }.to_owned();
-            vec![Some(group.name.clone()), Some(format!("{rate:e}")), loss.map(number), Some(mark)]
-        };
-        runs.tried.iter().map(rate)
-    });
-    let header = ["row", "learning rate", "validation loss", "chosen"].map(str::to_owned).into();
-    let note = "By the mean validation loss of the tuning seeds; test examples play no part in the choice. An empty loss: the run failed.";
+    let tried = all.iter().flat_map(|(runs, group)| tries(runs, &group.name, number));
+    let header = TRIED.map(str::to_owned).into();
+    let note = "By the mean validation loss of the tuning seeds; test examples play no part in the choice. An empty loss: the run is not done.";
     builder.table(format!("{title}: learning rates"), note, Table { header, rows: tried.collect() });
 }
 
@@ -332,16 +470,25 @@ fn findings(comparison: &Comparison, Part { block, all, lines }: &Part<'_>) -> V
             Some(_) => "the interval of the difference holds zero",
             None => "one seed gives no interval",
         };
+        let judged = line.judged.as_ref().map(|judged| format!("; {}", judged.shown())).unwrap_or_default();
         let p = difference.p_value.map(|p| format!(", p = {}", number(p))).unwrap_or_default();
         let (by, seeds) = (shown(&difference.estimate), difference.estimate.seeds);
-        format!("{} {} (difference {by} over {}{p}; {sure})", line.name, line.sentence(), counted(seeds, "seed"))
+        format!(
+            "{} {} (difference {by} over {}{p}; {sure}{judged})",
+            line.name,
+            line.sentence(),
+            counted(seeds, "seed")
+        )
     });
     let classical = lines.iter().filter(|line| !line.is_row);
     let classical: Vec<String> = classical.map(|line| format!("{} {}", line.name, line.sentence())).collect();
     let classical =
         if classical.is_empty() { None } else { Some(format!("classical predictors: {}", classical.join(", "))) };
     let clauses: Vec<String> = std::iter::once(first).chain(rows).chain(classical).collect();
-    let seeds = counted(all.first().map_or(0, |(_, group)| group.asked()), "seed");
+    let [fewest, most] =
+        [all.iter().map(|(_, group)| group.asked()).min(), all.iter().map(|(_, group)| group.asked()).max()]
+            .map(Option::unwrap_or_default);
+    let seeds = if fewest == most { counted(most, "seed") } else { format!("{fewest} to {}", counted(most, "seed")) };
     let finding = format!("{}: {}. {seeds}.", heading(block), clauses.join("; "));
     let remarks = all.iter().flat_map(|(_, group)| scores::of_group(group));
     std::iter::once(finding).chain(remarks.map(|remark| format!("{}: {remark}", heading(block)))).collect()

@@ -171,6 +171,8 @@ fn table_note(name: &str) -> &'static str {
     match name {
         groups::VALUES => "every value of every run",
         groups::MEANS => "means over seeds with their intervals",
+        comparison::VERDICTS => "what every difference was judged by",
+        comparison::TUNING => "what every row was tried with",
         rank::NAME => "the residual of every sequence after every layer",
         robust::NAME => "every error of the stochastic algorithm",
         paths::LENGTHS => "contributions by the number of heads on a path",

@@ -74,6 +74,13 @@ impl StudyFile {
                 let known = profiles.keys().cloned().collect();
                 return Err(Error::NoProfile { path: path.to_owned(), name: name.to_owned(), known });
             };
+            // Seeds until something is decided are another thing than a number of seeds.
+            let is_until = |table: &Table| {
+                table.get("seeds").and_then(Value::as_table).is_some_and(|seeds| seeds.contains_key("until"))
+            };
+            if changes.contains_key("seeds") && is_until(&changes) != is_until(&table) {
+                table.remove("seeds");
+            }
             experiment::merge(&mut table, changes, false);
             places.lift(&format!("{PROFILES}.{name}"));
         }
@@ -331,7 +338,11 @@ pub(super) fn is_same(a: &str, b: &str) -> bool {
 
 /// Seeds of a study.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a list of seeds, or a table such as { first = 0, count = 5 }")]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "a list of seeds, a table such as { first = 0, count = 5 }, or { until = \"decided\", at_most = 40 }"
+)]
 pub enum Seeds {
     /// The listed seeds.
     List(Vec<u64>),
@@ -342,7 +353,32 @@ pub enum Seeds {
         /// Number of seeds.
         count: u64,
     },
+    /// 0, 1, …, one at a time until every comparison is decided.
+    Until {
+        /// What ends them.
+        until: Until,
+        /// Largest number of seeds.
+        at_most: u64,
+        /// Number of seeds that are run at once, before the first look. Default 5.
+        #[serde(default = "first_seeds")]
+        first: u64,
+    },
 }
+
+/// What ends the seeds of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// Every difference to the reference is a finding or a tie.
+    Decided,
+}
+
+fn first_seeds() -> u64 {
+    5
+}
+
+/// Largest number of seeds that are added one at a time.
+const MOST_ONE_BY_ONE: u64 = 1000;
 
 impl Default for Seeds {
     fn default() -> Self {
@@ -356,14 +392,28 @@ impl Seeds {
         let all = match self {
             Self::List(seeds) => seeds.clone(),
             Self::Range { first, count } => (*first..first.saturating_add(*count)).collect(),
+            Self::Until { at_most, .. } => (0..*at_most).collect(),
         };
         let mut seen = BTreeSet::new();
         all.into_iter().filter(|seed| seen.insert(*seed)).collect()
     }
 
+    /// Number of seeds before the first look, if there are more until every comparison is decided.
+    pub fn first_of_more(&self) -> Option<usize> {
+        match self {
+            Self::Until { first, .. } => usize::try_from(*first).ok(),
+            Self::List(_) | Self::Range { .. } => None,
+        }
+    }
+
     /// What is wrong with the seeds, checked before they are listed; `None` if nothing is.
     pub(super) fn problem(&self) -> Option<String> {
         let last = match self {
+            Self::Until { first, at_most, .. } => {
+                let is_sound = *first >= 2 && first <= at_most && *at_most <= MOST_ONE_BY_ONE;
+                let problem = format!("`first` is 2 or more, and `at_most` from there to {MOST_ONE_BY_ONE}");
+                return (!is_sound).then_some(problem);
+            }
             Self::List(seeds) => seeds.iter().copied().max(),
             Self::Range { first, count } => count.checked_sub(1).map(|more| first.saturating_add(more)),
         };
@@ -378,7 +428,9 @@ impl Seeds {
     pub(super) fn count(&self) -> usize {
         match self {
             Self::List(seeds) => seeds.len(),
-            Self::Range { count, .. } => usize::try_from(*count).unwrap_or(usize::MAX),
+            Self::Range { count: most, .. } | Self::Until { at_most: most, .. } => {
+                usize::try_from(*most).unwrap_or(usize::MAX)
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::Error;
 
-use compare::Comparison;
+use compare::{Comparison, Next};
 use dir::StudyDir;
 use file::{Changes, StudyFile};
 use headway_trainer::{bounded_read, lock::FolderLock, presence, quote};
@@ -76,14 +76,14 @@ impl Study {
     }
 
     /// Every run known so far. A comparison that chooses learning rates adds its final runs once the choice can be
-    /// made.
+    /// made, and one that needs more seeds to decide adds these.
     ///
     /// # Errors
     /// [`Error::Trainer`] when how runs stand cannot be told.
     pub fn plan(&self, dir: &StudyDir) -> Result<Plan, Error> {
         match self {
             Self::Sweep(sweep) => Ok(sweep.plan.clone()),
-            Self::Comparison(comparison) => Ok(comparison.plan(dir)?.0),
+            Self::Comparison(comparison) => Ok(comparison.plan(dir)?.plan),
         }
     }
 
@@ -123,14 +123,14 @@ impl Study {
         Ok(bounded_read::read_if_there(&dir.file(name))?.is_some_and(|there| there != text.as_bytes()))
     }
 
-    /// Whether more runs will be added when those known so far are done.
+    /// What the runs known so far are for, if more are added when they are done.
     ///
     /// # Errors
     /// as [`Study::plan`]
-    pub fn names_more(&self, dir: &StudyDir) -> Result<bool, Error> {
+    pub fn next(&self, dir: &StudyDir) -> Result<Next, Error> {
         match self {
-            Self::Sweep(_) => Ok(false),
-            Self::Comparison(comparison) => comparison.is_choosing(dir),
+            Self::Sweep(_) => Ok(Next::End),
+            Self::Comparison(comparison) => Ok(comparison.plan(dir)?.next),
         }
     }
 

@@ -117,10 +117,15 @@ impl Estimate {
 impl Difference {
     /// The difference `of` minus `reference`, given values by seed; `None` if they have no seed in common.
     pub fn between(of: &BTreeMap<u64, f64>, reference: &BTreeMap<u64, f64>) -> Option<Self> {
-        let differences: Vec<f64> = of.iter().filter_map(|(seed, value)| Some(value - reference.get(seed)?)).collect();
+        let differences = paired(of, reference);
         let p_value = statistics::sign_flip_test(&differences, &flips(differences.len()));
         Some(Self { estimate: Estimate::of(&differences)?, p_value })
     }
+}
+
+/// The values of `of` minus those of `reference` with the same seeds, in the order of the seeds.
+pub fn paired(of: &BTreeMap<u64, f64>, reference: &BTreeMap<u64, f64>) -> Vec<f64> {
+    of.iter().filter_map(|(seed, value)| Some(value - reference.get(seed)?)).collect()
 }
 
 /// Exponent of the power law through the means at each x, with its interval. Seeds are resampled as whole curves, since

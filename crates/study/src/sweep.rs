@@ -215,6 +215,10 @@ impl Sweep {
         if let Some(problem) = config.seeds.problem() {
             return Err(file.problem("seeds", &problem));
         }
+        if config.seeds.first_of_more().is_some() {
+            let problem = "a sweep decides nothing; give a list of seeds, or a table such as { first = 0, count = 5 }";
+            return Err(file.problem("seeds", problem));
+        }
         let seeds = config.seeds.list();
         let (mut plan, mut points) = (Plan::default(), Vec::<Point>::new());
         for swept in combinations(file, &config)? {

@@ -121,6 +121,85 @@ fn no_mean_is_formed_over_the_seeds_that_came_through() {
     assert!(means.lines().any(|line| line.starts_with("'=fn: f16,mean,test/loss,6,0")), "{means}");
 }
 
+/// The twin computes what attention does, up to rounding; the answers of `noisy` cannot be told, `near` by less.
+pub const DECIDED: &str = r#"seeds = { until = "decided", first = 4, at_most = 7 }
+reference = "attention"
+noise_floor = ["attention", "twin"]
+
+[[tasks]]
+name = "regression"
+experiment = "experiment.toml"
+metric = "test/mse"
+set = { train.eval_every = 0, train.steps = 40, data.test = 200, optimizer.learning_rate = 0.03 }
+
+[[rows]]
+name = "attention"
+
+[[rows]]
+name = "twin"
+set = { optimizer.epsilon = 1.001e-8 }
+
+[[rows]]
+name = "noisy"
+set = { task.noise_std = 3.0 }
+
+[[rows]]
+name = "near"
+set = { optimizer.learning_rate = 0.032 }
+"#;
+
+fn line<'a>(block: &'a Value, name: &str) -> &'a Value {
+    block["lines"].as_array().unwrap().iter().find(|line| line["name"] == name).unwrap()
+}
+
+#[test]
+fn a_row_gets_seeds_until_its_difference_is_decided() {
+    let lab = lab(&[("compare.toml", DECIDED)]);
+    let plan = |lab: &Lab| lab.headway(&["sweep", "plan", "compare.toml", "--out", "out"]).succeed().stdout;
+    let before = plan(&lab);
+    assert_eq!(before.lines().count(), 16, "four rows with the first four seeds: {before}");
+    let finished = compare(&lab, &["--json"]).succeed();
+    assert!(
+        finished.stderr.contains("16 runs, to decide by; more seeds follow where they are not enough"),
+        "{finished:#?}"
+    );
+    assert!(plan(&lab).starts_with(&before), "what was planned keeps its place");
+    let page = finished.json();
+    let block = &page["blocks"][0];
+    let values = |name: &str| -> Vec<f64> {
+        line(block, name)["values"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+    };
+    let [attention, twin, noisy, near] = ["attention", "twin", "noisy", "near"].map(values);
+    let floor = attention.iter().zip(&twin).map(|(a, b)| (a - b).abs()).sum::<f64>() / 7.0;
+    assert!((block["noise_floor"].as_f64().unwrap() - floor).abs() <= 1e-12 * floor && floor > 0.0, "{floor}");
+    assert_eq!(
+        [attention.len(), twin.len(), near.len()],
+        [7; 3],
+        "what is undecided takes its seeds, and who it needs"
+    );
+    assert!(noisy.len() < 7, "a difference this large is decided early: {noisy:?} {attention:?}");
+    let judged = |name: &str| &line(block, name)["judged"]["decision"];
+    assert_eq!(judged("noisy")["verdict"], "finding");
+    assert!(judged("noisy")["interval"][0].as_f64().unwrap() > floor, "{block}");
+    assert_eq!(judged("near")["verdict"], "undecided");
+    assert!(line(block, "attention")["judged"].is_null());
+    let html = lab.read("out/report.html");
+    for text in ["makes the noise floor", "which write one function", ">finding<", ">undecided"] {
+        assert!(html.contains(text), "{text}");
+    }
+    let verdicts = lab.read("out/verdicts.csv");
+    assert!(verdicts.starts_with("comparison,row,seeds,difference,low,high,noise_floor,verdict,still_expected\n"));
+    assert!(verdicts.lines().any(|line| line.starts_with("regression,noisy,") && line.contains(",finding,")));
+    assert_sound_pages(&[lab.path("out/report.html")]);
+    // With as many seeds given in a list, the same differences are judged in the same way.
+    let lab = self::lab(&[(
+        "compare.toml",
+        &DECIDED.replace("{ until = \"decided\", first = 4, at_most = 7 }", "[0, 1, 2, 3, 4, 5, 6]"),
+    )]);
+    let listed = compare(&lab, &["--json"]).succeed().json();
+    assert_eq!(line(&listed["blocks"][0], "near")["judged"], line(block, "near")["judged"]);
+}
+
 #[test]
 fn rows_that_cannot_be_made_equal_are_refused_with_both_budgets() {
     let wide = COMPARE.replace("\"model.d_model\" = 6", "\"model.d_model\" = 32");
@@ -171,6 +250,17 @@ fn mistakes_are_shown_where_they_stand() {
             &["no such key", "did you mean `n_layers`?"],
         ),
         (
+            "seeds = [0, 1, 2]",
+            "seeds = { until = \"decided\", at_most = 4 }",
+            &["`first` is 2 or more", "compare.toml:1:"],
+        ),
+        ("seeds = [0, 1, 2]", "seeds = { until = \"dusk\", at_most = 4 }", &["until = \"decided\""]),
+        (
+            "reference = \"attention\"",
+            "reference = \"attention\"\nnoise_floor = [\"attention\", \"nobody\"]",
+            &["noise_floor: no row is called `nobody`; there are attention, ffn", "compare.toml:4:"],
+        ),
+        (
             "metric = \"test/mse\"",
             "set = { train.eval_every = 0 }",
             &["rates are chosen by the validation loss", "has no validation"],
@@ -189,5 +279,10 @@ fn mistakes_are_shown_where_they_stand() {
         lab.write("compare.toml", COMPARE);
         lab.headway(&[verb, file]).fail(2, &[text]);
     }
+    let twice = format!("{}\n[[rows]]\nname = \"again\"\n", DECIDED.replace("\"twin\"]", "\"again\"]"));
+    lab.write("compare.toml", twice);
+    compare(&lab, &[]).fail(2, &["noise_floor: attention and again are the same experiment on regression"]);
+    lab.write("decided.toml", SWEEP.replace("{ first = 0, count = 3 }", "{ until = \"decided\", at_most = 9 }"));
+    lab.headway(&["sweep", "decided.toml"]).fail(2, &["seeds: a sweep decides nothing"]);
     lab.headway(&["compare", "sweep.toml"]).fail(2, &["has no rows to compare; `headway sweep` runs a sweep"]);
 }

@@ -1,8 +1,11 @@
 //! `compare.toml`: the config of a comparison, and its validation.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::verdict::noise_floor;
 use crate::error::Error;
 use crate::{
     file::{Seeds, StudyFile},
@@ -23,9 +26,14 @@ pub struct CompareConfig {
     /// Profile that was merged in; written by Headway itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// Seeds of every row: a list, or `{ first = 0, count = 5 }`. Default: only 0.
+    /// Seeds of every row: a list, `{ first = 0, count = 5 }`, or as many as it takes to decide, `{ until = "decided",
+    /// at_most = 40 }`. Default: only 0.
     #[serde(default)]
     pub seeds: Seeds,
+    /// Names of two rows that write one function in two ways. Differences to the reference that are no larger than the
+    /// mean absolute difference between these two are no findings. Default: none, the floor is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_floor: Option<[String; 2]>,
     /// What rows must have in common: `parameters`, `flops` (of all training steps) or `none`; a list makes one table
     /// for each entry. Default `none`.
     #[serde(default, rename = "match")]
@@ -36,8 +44,9 @@ pub struct CompareConfig {
     /// its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub learning_rates: Vec<f64>,
-    /// Number of seeds, taken from the start of the list, with which the choice is made; the others are run only at the
-    /// chosen rate. Default 1.
+    /// Number of seeds with which the choice is made, taken from the start of the list; the others are run only at the
+    /// chosen rate. Where seeds are added until all is decided, the choice has seeds of its own, from 1,000,000 on, which
+    /// never score. Default 1.
     #[serde(default = "default_tuning_seeds")]
     pub tuning_seeds: usize,
     /// Values that all rows share on all tasks, applied last. Default: none.
@@ -60,6 +69,46 @@ impl CompareConfig {
     /// Learning rates that a row chooses from; empty if it keeps its own.
     pub(super) fn rates<'a>(&'a self, row: &'a RowPart) -> &'a [f64] {
         row.learning_rates.as_ref().unwrap_or(&self.learning_rates)
+    }
+
+    /// Whether learning rates are chosen with seeds of their own instead of the first of the list: a number of seeds that
+    /// depends on the scores must not begin with seeds that were chosen by them.
+    pub fn tunes_apart(&self) -> bool {
+        self.seeds.first_of_more().is_some()
+    }
+
+    /// Seeds with which learning rates are chosen.
+    pub fn tuning(&self) -> Vec<u64> {
+        if self.tunes_apart() {
+            (FIRST_TUNING_SEED..).take(self.tuning_seeds).collect()
+        } else {
+            self.seeds.list().into_iter().take(self.tuning_seeds).collect()
+        }
+    }
+
+    /// Whether the differences are judged: they are if seeds are added until that is possible, or if there is a noise
+    /// floor to judge them against.
+    pub fn decides(&self) -> bool {
+        self.seeds.first_of_more().is_some() || self.noise_floor.is_some()
+    }
+
+    /// Whether the difference between this row and the reference is to be decided: it is for every row that is neither
+    /// the reference nor one of the two that make the noise floor.
+    pub fn is_asked(&self, row: &str) -> bool {
+        row != self.reference && !self.is_floor(row)
+    }
+
+    /// The noise floor, given each row's scores by its name: 0 if the file names none, `None` if its rows have no scores.
+    pub fn floor<'a>(&self, scores: impl Fn(&str) -> Option<&'a BTreeMap<u64, f64>>) -> Option<f64> {
+        match &self.noise_floor {
+            None => Some(0.0),
+            Some([first, second]) => noise_floor(scores(first)?, scores(second)?),
+        }
+    }
+
+    /// Whether the row is one of the two that make the noise floor.
+    pub fn is_floor(&self, row: &str) -> bool {
+        self.noise_floor.iter().flatten().any(|name| name == row)
     }
 }
 
@@ -171,13 +220,25 @@ pub(super) fn check(file: &StudyFile, config: &CompareConfig) -> Result<(), Erro
     if !names.contains(&config.reference.as_str()) {
         return Err(file.problem("reference", &format!("no such row; there are {}", names.join(", "))));
     }
+    if let Some([first, second]) = &config.noise_floor {
+        let problem = if first == second {
+            Some("name two rows".to_owned())
+        } else {
+            let unknown = [first, second].into_iter().find(|name| !names.contains(&name.as_str()));
+            unknown.map(|name| format!("no row is called `{name}`; there are {}", names.join(", ")))
+        };
+        if let Some(problem) = problem {
+            return Err(file.problem("noise_floor", &problem));
+        }
+    }
     for (key, names) in [("rows", names), ("tasks", config.tasks.iter().map(|task| task.name.as_str()).collect())] {
         if let Some(index) = (1..names.len()).find(|index| names[..*index].contains(&names[*index])) {
             return Err(file.problem(&format!("{key}.{index}.name"), "this name is taken"));
         }
     }
-    if config.tuning_seeds == 0 || config.tuning_seeds > config.seeds.list().len() {
-        return Err(file.problem("tuning_seeds", "must be at least 1 and no more than there are seeds"));
+    let most = if config.tunes_apart() { MOST_SEEDS } else { config.seeds.list().len() };
+    if config.tuning_seeds == 0 || config.tuning_seeds > most {
+        return Err(file.problem("tuning_seeds", &format!("must be at least 1 and no more than {most}")));
     }
     if matches!(&config.matched, Matches::Several(several) if several.is_empty()) {
         return Err(file.problem("match", "name at least one: `parameters`, `flops` or `none`"));
@@ -226,5 +287,7 @@ pub(super) fn check(file: &StudyFile, config: &CompareConfig) -> Result<(), Erro
     Ok(())
 }
 
+/// The first of the seeds that only choose and never score.
+const FIRST_TUNING_SEED: u64 = 1_000_000;
 /// Largest number of seeds.
 const MOST_SEEDS: usize = 10_000;

@@ -1,19 +1,27 @@
 //! A comparison: rows side by side on one or several tasks, with equal numbers of parameters or equal floating-point
-//! operations, with the same seeds, and, if wanted, with a learning rate chosen for each row.
+//! operations, with the same seeds, and, if wanted, with a learning rate chosen for each row and with as many seeds as
+//! it takes to decide.
 
+mod asked;
 mod config;
 mod equal;
+mod verdict;
 
 use super::{
     dir::StudyDir,
     file::{self, Changes, StudyFile, Unset, named},
-    plan::{self, Plan, RunState},
+    plan::Plan,
+    results::paired,
 };
 use crate::error::Error;
-use headway_trainer::{evaluate, experiment::Experiment, log, run_dir::RunDir};
+use headway_trainer::{evaluate, experiment::Experiment};
 
+use asked::Asked;
 use config::{check, most_runs, parameters};
 use equal::Maker;
+
+pub use asked::Tried;
+pub use verdict::{Decision, Verdict, noise_floor};
 
 pub use config::{CompareConfig, Match, Matches, RowPart, TaskPart};
 
@@ -67,12 +75,22 @@ pub struct Comparison {
     pub blocks: Vec<Block>,
 }
 
+/// A learning rate that a row was tried with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Try {
+    /// The rate.
+    pub learning_rate: f64,
+    /// The mean validation loss of its runs.
+    pub loss: Tried,
+    /// Indices of its runs in the plan.
+    runs: Vec<usize>,
+}
+
 /// The runs of one row, and how its learning rate was chosen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RowRuns {
-    /// The learning rates with the mean validation loss of each, `None` if its runs failed; empty if there was no
-    /// choice.
-    pub tried: Vec<(f64, Option<f64>)>,
+    /// What the row was tried with; empty if there was no choice.
+    pub tried: Vec<Try>,
     /// The chosen rate; `None` if no choice has been made.
     pub learning_rate: Option<f64>,
     /// Indices of the final runs in the plan, in the order of the seeds; empty until the choice is made.
@@ -80,10 +98,41 @@ pub struct RowRuns {
 }
 
 impl RowRuns {
-    /// Whether every learning rate to choose from has failed.
+    /// Whether everything to choose from has failed.
     pub fn cannot_choose(&self) -> bool {
-        self.runs.is_empty() && !self.tried.is_empty() && self.tried.iter().all(|(_, loss)| loss.is_none())
+        self.runs.is_empty() && !self.tried.is_empty() && self.tried.iter().all(|tried| tried.loss == Tried::Failed)
     }
+
+    /// Whether a run that decides the choice is not done.
+    fn is_open(&self) -> bool {
+        self.tried.iter().any(|tried| tried.loss == Tried::Open)
+    }
+}
+
+/// Every run known so far, and what they are for.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The runs.
+    pub plan: Plan,
+    /// The runs of each row of each block.
+    pub rows: Vec<Vec<RowRuns>>,
+    /// What the results of the last runs will lead to.
+    pub next: Next,
+}
+
+/// What follows when the runs known so far are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Learning rates are chosen, and the final runs added.
+    Choice,
+    /// More seeds are added where a comparison is not decided.
+    Decision {
+        /// Largest number of seeds that a comparison is expected to need beyond those that are done; `None` if there is
+        /// no estimate.
+        still_expected: Option<usize>,
+    },
+    /// Nothing.
+    End,
 }
 
 impl Comparison {
@@ -137,6 +186,7 @@ impl Comparison {
             named(file, &format!("baselines.{index}"), name, &predictors)?;
         }
         needs_validation(file, &blocks)?;
+        needs_two_ways(file, &config, &blocks)?;
         Ok(Self { config, blocks })
     }
 
@@ -145,111 +195,130 @@ impl Comparison {
         toml::to_string(&self.config).unwrap_or_else(|_| unreachable!("every field of a comparison has a TOML form"))
     }
 
-    /// Every run known so far, and the runs of each row of each block. If learning rates are chosen, the final runs are
-    /// added once the runs that decide the choice are done.
+    /// Every run known so far. What depends on results is added when the runs that it depends on are done: the final runs
+    /// after the choice of learning rates, and further seeds while a comparison is not decided.
     ///
     /// # Errors
     /// [`Error::Trainer`] when how runs stand cannot be told.
-    pub fn plan(&self, dir: &StudyDir) -> Result<(Plan, Vec<Vec<RowRuns>>), Error> {
-        let seeds = self.config.seeds.list();
-        let mut plan = Plan::default();
-        let tuning = &self.tuning();
-        // All runs that decide a choice come first, so that their indices never change.
-        for (block, row) in self.all_rows() {
-            for (&rate, &seed) in row.learning_rates.iter().flat_map(|rate| tuning.iter().map(move |seed| (rate, seed)))
-            {
-                let label = format!("{} learning_rate={rate:e} seed {seed}", block.label(row));
-                plan.add(label, with(&row.experiment, rate, seed));
+    pub fn plan(&self, dir: &StudyDir) -> Result<Planned, Error> {
+        let mut asked = Asked::new(dir);
+        let mut rows = self.choices(&mut asked)?;
+        while rows.iter().flatten().any(RowRuns::is_open) {
+            if !asked.end_stage()? {
+                for tried in rows.iter_mut().flatten().flat_map(|row| &mut row.tried) {
+                    tried.loss = asked.loss_so_far(&tried.runs)?;
+                }
+                return Ok(Planned { plan: asked.plan, rows, next: Next::Choice });
+            }
+            rows = self.choices(&mut asked)?;
+        }
+        let all = self.config.seeds.list();
+        let first = self.config.seeds.first_of_more();
+        let mut counts: Vec<Vec<usize>> =
+            self.blocks.iter().map(|block| vec![first.unwrap_or(all.len()); block.rows.len()]).collect();
+        let mut still_expected = None;
+        loop {
+            for ((block, rows), counts) in self.blocks.iter().zip(&mut rows).zip(&counts) {
+                for ((row, runs), &count) in block.rows.iter().zip(rows).zip(counts) {
+                    let Some(rate) = runs.learning_rate else { continue };
+                    let run = |&seed: &u64| {
+                        let label = format!("{} seed {seed}", block.label(row));
+                        asked.ask(label, with(&row.experiment, rate, seed))
+                    };
+                    runs.runs = all.iter().take(count).map(run).collect();
+                }
+            }
+            if first.is_none() {
+                return Ok(Planned { plan: asked.plan, rows, next: Next::End });
+            }
+            if !asked.end_stage()? {
+                return Ok(Planned { plan: asked.plan, rows, next: Next::Decision { still_expected } });
+            }
+            let before = counts.clone();
+            still_expected = None;
+            for ((block, rows), counts) in self.blocks.iter().zip(&rows).zip(&mut counts) {
+                let expected = self.add_seeds(&mut asked, block, rows, (counts, all.len()))?;
+                still_expected = still_expected.max(expected);
+            }
+            if counts == before {
+                return Ok(Planned { plan: asked.plan, rows, next: Next::End });
             }
         }
-        // The final runs are added all at once, so that no index ever changes.
-        let mut tables = Vec::new();
-        let is_open = self.is_choosing(dir)?;
+    }
+
+    /// What each row of each block was tried with, and the best of it.
+    fn choices(&self, asked: &mut Asked<'_>) -> Result<Vec<Vec<RowRuns>>, Error> {
+        let tuning = self.config.tuning();
+        let mut blocks = Vec::new();
         for block in &self.blocks {
-            let rows = block.rows.iter().map(|row| {
-                let tried = row.learning_rates.iter().map(|&rate| Ok((rate, tuning_score(dir, row, rate, tuning)?)));
-                let tried = tried.collect::<Result<Vec<(f64, Tried)>, Error>>()?;
-                let mut runs = RowRuns::default();
-                let loss = |tried: &Tried| if let Tried::Scored(loss) = tried { Some(*loss) } else { None };
-                runs.tried = tried.iter().map(|(rate, tried)| (*rate, loss(tried))).collect();
-                if is_open {
-                    return Ok(runs);
+            let mut rows = Vec::new();
+            for row in &block.rows {
+                let mut tried = Vec::new();
+                for &rate in &row.learning_rates {
+                    let label = |seed| format!("{} learning_rate={rate:e} seed {seed}", block.label(row));
+                    let run = |&seed: &u64| asked.ask(label(seed), with(&row.experiment, rate, seed));
+                    let runs: Vec<usize> = tuning.iter().map(run).collect();
+                    tried.push(Try { learning_rate: rate, loss: asked.loss(&runs)?, runs });
                 }
-                let scored = runs.tried.iter().filter_map(|(rate, loss)| Some((*rate, (*loss)?)));
-                let best = scored.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(rate, _)| rate);
-                if best.is_none() && !row.learning_rates.is_empty() {
-                    return Ok(runs);
-                }
-                let rate = best.unwrap_or(row.experiment.optimizer.learning_rate());
-                runs.learning_rate = Some(rate);
-                for &seed in &seeds {
-                    let label = format!("{} seed {seed}", block.label(row));
-                    runs.runs.push(plan.add(label, with(&row.experiment, rate, seed)));
-                }
-                Ok(runs)
-            });
-            tables.push(rows.collect::<Result<Vec<RowRuns>, Error>>()?);
+                let own = row.experiment.optimizer.learning_rate();
+                let learning_rate = if tried.is_empty() { Some(own) } else { best(&tried) };
+                rows.push(RowRuns { tried, learning_rate, runs: Vec::new() });
+            }
+            blocks.push(rows);
         }
-        Ok((plan, tables))
+        Ok(blocks)
     }
 
-    /// Seeds with which learning rates are chosen.
-    fn tuning(&self) -> Vec<u64> {
-        self.config.seeds.list().into_iter().take(self.config.tuning_seeds).collect()
-    }
-
-    /// Whether some runs that decide a learning rate are not done.
-    ///
-    /// # Errors
-    /// as [`Comparison::plan`]
-    pub fn is_choosing(&self, dir: &StudyDir) -> Result<bool, Error> {
-        let tuning = self.tuning();
-        for (_, row) in self.all_rows() {
-            for &rate in &row.learning_rates {
-                if tuning_score(dir, row, rate, &tuning)? == Tried::Open {
-                    return Ok(true);
-                }
+    /// Gives every row of a block that is not decided one more seed, and the reference and the rows of the noise floor as
+    /// many as the longest of them. Returns the largest number of seeds still expected.
+    fn add_seeds(
+        &self,
+        asked: &mut Asked<'_>,
+        block: &Block,
+        rows: &[RowRuns],
+        (counts, most): (&mut [usize], usize),
+    ) -> Result<Option<usize>, Error> {
+        let scores = rows.iter().map(|row| asked.scores(&row.runs, &block.metric));
+        let scores = scores.collect::<Result<Vec<_>, _>>()?;
+        let of = |name: &str| {
+            let place = block.rows.iter().position(|row| row.name == name);
+            place.and_then(|place| scores[place].as_ref())
+        };
+        let Some(reference) = of(&self.config.reference) else { return Ok(None) };
+        let floor = self.config.floor(of);
+        let (mut longest, mut still_expected) = (0, None);
+        for ((row, scores), count) in block.rows.iter().zip(&scores).zip(counts.iter_mut()) {
+            // A row with a failed run has no mean, and gets none with further seeds.
+            let Some(scores) = scores.as_ref().filter(|_| self.config.is_asked(&row.name)) else { continue };
+            let decision = Decision::of(&paired(scores, reference), floor);
+            if decision.verdict == Verdict::Undecided && floor.is_some() && *count < most {
+                *count += 1;
+                longest = longest.max(*count);
+                still_expected = still_expected.max(decision.still_expected);
             }
         }
-        Ok(false)
+        for (row, count) in block.rows.iter().zip(counts) {
+            if !self.config.is_asked(&row.name) {
+                *count = longest.max(*count);
+            }
+        }
+        Ok(still_expected)
     }
+}
 
-    fn all_rows(&self) -> impl Iterator<Item = (&Block, &Row)> {
-        self.blocks.iter().flat_map(|block| block.rows.iter().map(move |row| (block, row)))
-    }
+/// The rate with the smallest loss, the earliest of several; `None` while one is open, or if all have failed.
+fn best(tried: &[Try]) -> Option<f64> {
+    let scored = tried.iter().filter_map(|tried| match tried.loss {
+        Tried::Scored(loss) => Some((tried.learning_rate, loss)),
+        Tried::Open | Tried::Failed => None,
+    });
+    scored.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(rate, _)| rate)
 }
 
 fn with(experiment: &Experiment, learning_rate: f64, seed: u64) -> Experiment {
     let mut experiment = Experiment { seed, ..experiment.clone() };
     experiment.optimizer.set_learning_rate(learning_rate);
     experiment
-}
-
-/// Result of the runs at one learning rate.
-#[derive(PartialEq)]
-enum Tried {
-    /// Some runs are not done.
-    Open,
-    /// One run failed, so the rate is excluded.
-    Failed,
-    /// Mean of their last validation losses.
-    Scored(f64),
-}
-
-fn tuning_score(dir: &StudyDir, row: &Row, rate: f64, seeds: &[u64]) -> Result<Tried, Error> {
-    let mut total = 0.0;
-    for &seed in seeds {
-        let root = dir.run(&with(&row.experiment, rate, seed).run_id());
-        match plan::run_state(&root)?.0 {
-            RunState::Complete => match log::newest(&RunDir::metrics_of(&root), "validation/loss")? {
-                Some((_, loss)) => total += loss,
-                None => return Ok(Tried::Failed),
-            },
-            RunState::Failed(_) => return Ok(Tried::Failed),
-            RunState::Waiting | RunState::Running | RunState::Stopped => return Ok(Tried::Open),
-        }
-    }
-    Ok(Tried::Scored(total / seeds.len() as f64))
 }
 
 fn needs_validation(file: &StudyFile, blocks: &[Block]) -> Result<(), Error> {
@@ -263,6 +332,22 @@ fn needs_validation(file: &StudyFile, blocks: &[Block]) -> Result<(), Error> {
                 block.task
             );
             Err(file.problem("learning_rates", &problem))
+        }
+    }
+}
+
+/// Refuses a noise floor between a run and itself, which is 0 whatever the noise.
+fn needs_two_ways(file: &StudyFile, config: &CompareConfig, blocks: &[Block]) -> Result<(), Error> {
+    let Some([first, second]) = &config.noise_floor else { return Ok(()) };
+    let run = |block: &Block, name: &String| {
+        block.rows.iter().find(|row| row.name == *name).map(|row| row.experiment.run_id())
+    };
+    match blocks.iter().find(|block| run(block, first) == run(block, second)) {
+        None => Ok(()),
+        Some(block) => {
+            let problem =
+                format!("{first} and {second} are the same experiment on {}, so they never differ", block.task);
+            Err(file.problem("noise_floor", &problem))
         }
     }
 }
