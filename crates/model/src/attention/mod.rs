@@ -217,15 +217,14 @@ impl MultiHeadAttention {
     /// # Shapes
     /// x `[batch, rows, d_model]` -> `[batch, rows, n_heads · d_head]`
     fn mix_on_itself(&self, x: Tensor<3>, layout: Layout<'_>, recorder: &mut Recorder<'_>) -> Tensor<3> {
-        match self.causality_alone(&x, layout, recorder) {
-            Some(causal) => self.mix_packed(x, causal),
-            None => self.mix(x.clone(), x, layout, recorder),
+        match self.causality_alone(layout, recorder) {
+            Some(causal) if counts_launches(&x.device()) => self.mix_packed(x, causal),
+            _ => self.mix(x.clone(), x, layout, recorder),
         }
     }
 
-    /// Whether the mask is causal, where nothing else stands between the three projections of a sequence and the output's, and the
-    /// device counts launches.
-    fn causality_alone(&self, x: &Tensor<3>, layout: Layout<'_>, recorder: &Recorder<'_>) -> Option<bool> {
+    /// Whether the mask is causal, where nothing else stands between the three projections of a sequence and the output's.
+    fn causality_alone(&self, layout: Layout<'_>, recorder: &Recorder<'_>) -> Option<bool> {
         let causal = match layout.mask {
             Mask::Full => false,
             Mask::Causal => true,
@@ -233,10 +232,11 @@ impl MultiHeadAttention {
         };
         let adapted = [&self.query, &self.key, &self.value].iter().any(|map| map.low_rank.is_some());
         let plain = matches!(self.kernel, AttentionKernel::Softmax(_)) && self.n_kv_heads == self.n_heads;
+        let changed = self.query_norm.is_some() || self.key_norm.is_some() || self.gate.is_some();
         let moved = layout.position.is_some_and(Position::acts_within_layers);
-        let alone =
-            plain && !adapted && !moved && layout.weights.is_none() && self.prefix.is_none() && recorder.lets_pass();
-        (alone && counts_launches(&x.device())).then_some(causal)
+        let learned = adapted || self.prefix.is_some();
+        let alone = plain && !changed && !moved && !learned && layout.weights.is_none() && recorder.lets_pass();
+        alone.then_some(causal)
     }
 
     /// The heads' mixtures side by side, from one product for queries, keys and values.
@@ -324,4 +324,31 @@ pub(crate) fn split_heads(x: Tensor<3>, n_heads: usize) -> Tensor<4> {
 pub(crate) fn merge_heads(x: Tensor<4>) -> Tensor<3> {
     let [batch, n_heads, rows, d_head] = x.dims();
     x.swap_dims(1, 2).reshape([batch, rows, n_heads * d_head])
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    /// The joined projections and the kernel behind them know no norms and no gate.
+    #[test]
+    fn only_bare_heads_of_their_own_are_packed() {
+        let bare = AttentionConfig::shared_width(6, 2, &KernelKind::Softmax);
+        let packs = |config: &AttentionConfig| {
+            let layer = config.init(&mut Initializer::uninitialized(&Device::flex()));
+            layer.causality_alone((&Mask::Causal).into(), &Recorder::default())
+        };
+        assert_eq!(packs(&bare), Some(true));
+        let others = [
+            AttentionConfig { qk_norm: QkNorm::Rms, ..bare.clone() },
+            AttentionConfig { gate: Gate::Sigmoid, ..bare.clone() },
+            AttentionConfig { n_kv_heads: 1, ..bare.clone() },
+            AttentionConfig { kernel: KernelKind::Naive, ..bare },
+        ];
+        for other in others {
+            assert_eq!(packs(&other), None, "{other:?}");
+        }
+    }
 }

@@ -229,8 +229,9 @@ impl Family for TransformerConfig {
         let is_other = |kernel: &KernelKind| kernel.spec().function() != KernelKind::default();
         let kernels = KernelKind::examples().into_iter().filter(is_other);
         let kernels = kernels.map(|kernel| Self { kernel, ..attention_only.clone() });
-        let normed = Self { qk_norm: QkNorm::Rms, ..free.clone() };
-        let gated = Self { gate: Gate::Sigmoid, ..free.clone() };
+        // Heads of their own, which a GPU computes packed where nothing but a mask stands in between.
+        let normed = Self { qk_norm: QkNorm::Rms, ..attention_only.clone() };
+        let gated = Self { gate: Gate::Sigmoid, ..attention_only.clone() };
         let weighted = Self { token_weight: TokenWeight::Tfill, ..free.clone() };
         let aware =
             Self { token_weight: TokenWeight::Tfill, attention_aware: 5, causal: false, ..attention_only.clone() };
