@@ -156,6 +156,12 @@ fn adamw_killed_after_every_step() {
 }
 
 #[test]
+fn muon_with_a_group_killed_after_every_step() {
+    let muon = "optimizer={muon={group=[{match='*.bias', learning_rate_factor=3.0, weight_decay=0.1}]}}";
+    killed_after_every_step(IN_CONTEXT, 4, &["-s", muon, "-s", "train.steps=4"]);
+}
+
+#[test]
 fn early_stopping_killed_after_every_step() {
     // No improvement is ever this large, so the third evaluation ends training.
     let early = [

@@ -216,10 +216,10 @@ pub fn shapes<M: Module>(model: &M) -> BTreeMap<String, Vec<usize>> {
     shapes.1
 }
 
-/// Number of scalar parameters, trained or frozen.
-pub fn count<M: Module>(model: &M) -> usize {
-    struct Count(Path, usize);
-    impl ModuleVisitor for Count {
+/// Name and shape of each parameter, in file orientation, without [`Buffer`]s.
+pub fn parameters<M: Module>(model: &M) -> Vec<(String, Vec<usize>)> {
+    struct Parameters(Path, Vec<(String, Vec<usize>)>);
+    impl ModuleVisitor for Parameters {
         fn enter_module(&mut self, name: &str, container: &str) {
             self.0.enter(name, container);
         }
@@ -228,13 +228,22 @@ pub fn count<M: Module>(model: &M) -> usize {
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if self.0.is_parameter() {
-                self.1 += param.lazy_shape().num_elements();
+                let mut shape = param.lazy_shape().to_vec();
+                if self.0.is_transposed() {
+                    shape.reverse();
+                }
+                self.1.push((self.0.name(), shape));
             }
         }
     }
-    let mut count = Count(Path::default(), 0);
-    model.visit(&mut count);
-    count.1
+    let mut parameters = Parameters(Path::default(), Vec::new());
+    model.visit(&mut parameters);
+    parameters.1
+}
+
+/// Number of scalar parameters, trained or frozen.
+pub fn count<M: Module>(model: &M) -> usize {
+    parameters(model).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
 /// Selects the values of parameters that are trained.

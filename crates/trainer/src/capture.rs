@@ -82,7 +82,10 @@ impl Capture {
         let state = match experiment.train.capture {
             _ if !counts_launches(device) => State::Pointless,
             CaptureConfig::Off => refused("train.capture is \"off\""),
-            CaptureConfig::Auto => experiment.model.works_on_the_host().map_or(State::Willing, refused),
+            CaptureConfig::Auto => {
+                let on_host = experiment.model.works_on_the_host().or(experiment.optimizer.works_on_the_host());
+                on_host.map_or(State::Willing, refused)
+            }
         };
         Self {
             device: device.clone(),

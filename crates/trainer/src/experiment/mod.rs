@@ -14,7 +14,8 @@ mod single;
 
 use std::path::PathBuf;
 
-use headway_model::{ConfigError, InputDims, IoDims, ModelConfig, Precision};
+use burn::tensor::Device;
+use headway_model::{ConfigError, InputDims, IoDims, ModelConfig, Precision, weights};
 use headway_tasks::{DataConfig, LARGEST_SEED, Split, TaskConfig, TaskDims, TaskError, TaskInput};
 use serde::{Deserialize, Serialize};
 
@@ -288,7 +289,7 @@ impl Experiment {
             largest_array: micro_batch * numbers(dims.seq_len, width).max(numbers(asked, dims.d_out)),
             weights,
             gradients: trained,
-            moments: self.optimizer.moments() as f64 * trained,
+            moments: if trained > 0.0 { 4.0 * self.optimizer.moments(&self.model, &dims) } else { 0.0 },
             activations: budget.activation_bytes as f64 * self.micro_batch() as f64,
         }
     }
@@ -337,6 +338,17 @@ impl Experiment {
     pub fn run_id(&self) -> String {
         let unseeded = Self { seed: 0, ..self.clone() };
         format!("{}-{}", &unseeded.digest()[..12], self.seed)
+    }
+
+    /// Names of the model's parameters, with those of its adapter; none if there is no such model.
+    fn parameter_names(&self) -> Vec<String> {
+        let device = Device::flex();
+        let Ok(model) = self.model.uninitialized(&self.dims(), &device) else { return Vec::new() };
+        let model = match self.finetune.adapter() {
+            Some(adapter) => model.with_adapter(adapter, None, &device),
+            None => model,
+        };
+        weights::names(&model).into_iter().map(|(name, _)| name).collect()
     }
 
     /// Violations of the rules that serde cannot express, as (key, message).
@@ -430,6 +442,10 @@ impl Experiment {
         let model = if sound { self.model.validate(&self.dims()) } else { wrong_for_any_task(&self.model) };
         let model = model.into_iter();
         problems.extend(model.map(|p| (join(&format!("model.{}", self.model.name()), p.key), p.problem)));
+        if problems.is_empty() {
+            let stray = self.optimizer.strays(|| self.parameter_names()).into_iter();
+            problems.extend(stray.map(|(key, p)| (format!("optimizer.{}.{key}", self.optimizer.name()), p)));
+        }
         // A key that is wrong for another reason is not reported twice.
         let lost =
             self.lost_numbers().filter(|(key, _)| !problems.iter().any(|(other, _)| key.starts_with(other.as_str())));

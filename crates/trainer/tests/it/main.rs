@@ -6,6 +6,7 @@
 mod captured;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod launches;
+mod muon;
 mod numbers;
 mod on_device;
 mod optimizers;

@@ -38,6 +38,7 @@ fn experiments() -> Vec<String> {
         ]
         .map(|more| task(&format!("{transformer}{more}"))),
     );
+    all.push(task(&format!("{transformer}[[optimizer.adamw.group]]\nmatch = \"*.bias\"\nweight_decay = 0.1\n")));
     all.push(task("[model.transformer]\nstate_mixer = { ffn = { d_ffn = 8 } }\n"));
     all.push(task(
         "[model.transformer]\ncausal = false\npool = { tensor = { features = 4, time = 1, power = 0.5 } }\n",
@@ -143,6 +144,27 @@ fn what_a_number_means_decides_its_range() {
         ("optimizer.beta_2=1", "optimizer.adam.beta_2", "must be at least 0 and below 1"),
         ("optimizer.sgd.momentum=-0.1", "optimizer.sgd.momentum", "must be at least 0 and below 1"),
         ("optimizer.adamw.weight_decay=-1", "optimizer.adamw.weight_decay", "must not be negative"),
+        ("optimizer.muon.adam.beta_2=1", "optimizer.muon.adam.beta_2", "must be at least 0 and below 1"),
+        (
+            "optimizer.adam.group=[{match='*.bias', learning_rate_factor=0}]",
+            "optimizer.adam.group.0.learning_rate_factor",
+            "must be positive",
+        ),
+        (
+            "optimizer.sgd.group=[{match='*.bias', weight_decay=1e-50}]",
+            "optimizer.sgd.group.0.weight_decay",
+            "no number of single precision",
+        ),
+        (
+            "optimizer.adamw.group=[{match='*.bias'}, {match='blocks.*.atention.*'}]",
+            "optimizer.adamw.group.1.match",
+            "\"blocks.*.atention.*\" matches no parameter; there are blocks.*.attention.key.bias, blocks.*.attention.key.weight, ",
+        ),
+        (
+            "optimizer.muon.by_adam=['header.*']",
+            "optimizer.muon.by_adam.0",
+            ", head.bias, head.weight, position.weight",
+        ),
         ("train.clip_norm=1e-50", "train.clip_norm", "begin at 1.2e-38"),
         ("train.clip_norm=1e39", "train.clip_norm", "ends at 3.4e38"),
         ("train.early_stopping={patience=1, min_delta=-0.1}", "train.early_stopping.min_delta", "must be 0 or more"),
@@ -161,6 +183,21 @@ fn what_a_number_means_decides_its_range() {
     for set in ["optimizer.learning_rate=1e-30", "optimizer.sgd.learning_rate=1e25", "seed=9223372036854775807"] {
         assert_eq!(problems(base, &[set.to_owned()]), None, "{set}");
     }
+}
+
+/// What Muon keeps of a network: one number for each of a matrix of a hidden layer, two for all else.
+#[test]
+fn moments_of_muon_are_counted_by_matrix() {
+    let text = "[task.copy]\nvocab = 5\n[model.transformer]\nd_model = 8\nn_layers = 2\nn_heads = 2\n";
+    let moments = |set: &str| {
+        let loaded = from_text(Path::new("experiment.toml"), text.to_owned(), &[set.to_owned()]).unwrap();
+        let memory = loaded.experiment.memory();
+        memory.moments / 4.0 - 2.0 * memory.weights / 4.0
+    };
+    assert_eq!(moments("optimizer.adam={}").to_bits(), 0.0_f64.to_bits());
+    // Four projections in each of two layers.
+    assert!((moments("optimizer.muon={}") + f64::from(2 * 4 * 8 * 8)).abs() < 0.5);
+    assert!((moments("optimizer.muon={by_adam=['*']}")).abs() < 0.5);
 }
 
 #[test]

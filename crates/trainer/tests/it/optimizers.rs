@@ -24,9 +24,9 @@ use serde_json::Value;
 /// Relative to the largest entry: f32 over a few steps.
 const TOLERANCE: f64 = 1e-6;
 
-struct Fixture {
-    arrays: BTreeMap<String, Array>,
-    listing: Value,
+pub(crate) struct Fixture {
+    pub(crate) arrays: BTreeMap<String, Array>,
+    pub(crate) listing: Value,
 }
 
 impl Fixture {
@@ -42,18 +42,21 @@ impl Fixture {
     }
 
     /// The tensors `<prefix>.weight` and `<prefix>.bias`.
-    fn pair(&self, prefix: &str) -> BTreeMap<String, Array> {
+    pub(crate) fn pair(&self, prefix: &str) -> BTreeMap<String, Array> {
         ["weight", "bias"].map(|name| (name.to_owned(), self.arrays[&format!("{prefix}.{name}")].clone())).into()
     }
 
-    fn start(&self, device: &Device) -> Linear {
-        let nn::Linear { weight, bias } = nn::LinearConfig::new(3, 5).init(&device.clone().autodiff());
+    /// The map that has the parameters `<prefix>.weight` and `<prefix>.bias`.
+    pub(crate) fn start(&self, prefix: &str, device: &Device) -> Linear {
+        let parameters = self.pair(prefix);
+        let [d_out, d_in]: [usize; 2] = parameters["weight"].shape.clone().try_into().unwrap();
+        let nn::Linear { weight, bias } = nn::LinearConfig::new(d_in, d_out).init(&device.clone().autodiff());
         let linear = Linear { weight: weight.into(), bias: bias.unwrap(), low_rank: None, precision: Precision::F32 };
-        weights::load(linear, self.pair("start")).unwrap().0
+        weights::load(linear, parameters).unwrap().0
     }
 
     /// The gradients `<prefix>.weight` and `<prefix>.bias`, as a backward pass would register them.
-    fn gradients(&self, prefix: &str, module: &Linear, device: &Device) -> GradientsParams {
+    pub(crate) fn gradients(&self, prefix: &str, module: &Linear, device: &Device) -> GradientsParams {
         let mut gradients = GradientsParams::new();
         // Loading them as if they were weights transposes the matrix from [out, in] to [in, out].
         let of_gradients = weights::load(module.clone(), self.pair(prefix)).unwrap().0;
@@ -93,8 +96,8 @@ fn config(case: &Value) -> OptimizerConfig {
     match case["optimizer"].as_str().unwrap() {
         "Adam" => OptimizerConfig::Adam(adam),
         "AdamW" => {
-            let AdamConfig { learning_rate, beta_1, beta_2, epsilon, weight_decay } = adam;
-            OptimizerConfig::AdamW(AdamWConfig { learning_rate, beta_1, beta_2, epsilon, weight_decay })
+            let AdamConfig { learning_rate, beta_1, beta_2, epsilon, weight_decay, group } = adam;
+            OptimizerConfig::AdamW(AdamWConfig { learning_rate, beta_1, beta_2, epsilon, weight_decay, group })
         }
         "SGD" => {
             let momentum = number("momentum").unwrap_or(0.0);
@@ -104,11 +107,16 @@ fn config(case: &Value) -> OptimizerConfig {
     }
 }
 
-fn assert_arrays_close(name: &str, got: &BTreeMap<String, Array>, want: &BTreeMap<String, Array>) {
+pub(crate) fn assert_arrays_close(
+    name: &str,
+    got: &BTreeMap<String, Array>,
+    want: &BTreeMap<String, Array>,
+    tolerance: f64,
+) {
     assert_eq!(got.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>(), "{name}");
     for (parameter, want) in want {
         assert_eq!(got[parameter].shape, want.shape, "{name}, {parameter}");
-        assert_close(&format!("{name}, {parameter}"), &got[parameter].values, &want.values, TOLERANCE);
+        assert_close(&format!("{name}, {parameter}"), &got[parameter].values, &want.values, tolerance);
     }
 }
 
@@ -120,13 +128,18 @@ fn updates_are_those_of_pytorch() {
     assert_eq!(kinds, BTreeSet::from(["adam", "adamw", "sgd"]));
     for on in devices() {
         for (case, options) in cases {
-            let mut module = fixture.start(&on.device);
+            let mut module = fixture.start("start", &on.device);
             let mut optimizer = Optimizer::new(config(options));
             for (step, rate) in fixture.rates().into_iter().enumerate() {
                 let gradients = fixture.gradients(&format!("gradient.{step}"), &module, &on.device);
                 optimizer.step(&mut module, gradients, rate, None);
                 let name = format!("{case} after step {step} on {}", on.name);
-                assert_arrays_close(&name, &weights::arrays(&module), &fixture.pair(&format!("{case}.{step}")));
+                assert_arrays_close(
+                    &name,
+                    &weights::arrays(&module),
+                    &fixture.pair(&format!("{case}.{step}")),
+                    TOLERANCE,
+                );
             }
             compare_moments(&fixture, case, &optimizer.moments());
         }
@@ -163,7 +176,7 @@ fn a_restored_optimiser_goes_on_bit_for_bit() {
             };
             let steps = fixture.rates().len();
             let mut optimizer = Optimizer::new(config(options));
-            let half = (0..CUT).fold(fixture.start(&on.device), |module, at| step(&mut optimizer, module, at));
+            let half = (0..CUT).fold(fixture.start("start", &on.device), |module, at| step(&mut optimizer, module, at));
             let moments = optimizer.moments();
             let straight = (CUT..steps).fold(half.clone(), |module, at| step(&mut optimizer, module, at));
             let mut restored = Optimizer::restored(config(options), CUT as u64, moments, &on.device);
@@ -178,7 +191,7 @@ fn a_restored_optimiser_goes_on_bit_for_bit() {
 fn clipping_is_by_the_norm_of_all_gradients_together() {
     let fixture = Fixture::read();
     for on in devices() {
-        let module = fixture.start(&on.device);
+        let module = fixture.start("start", &on.device);
         let given = weights::collect(&module, &fixture.gradients("gradient.0", &module, &on.device));
         let norm = given.values().flat_map(|array| &array.values).map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
         let clips = fixture.listing["clips"].as_object().unwrap();
@@ -186,7 +199,7 @@ fn clipping_is_by_the_norm_of_all_gradients_together() {
             let max_norm = max_norm.as_f64().unwrap();
             let gradients = fixture.gradients("gradient.0", &module, &on.device);
             let clipped = weights::collect(&module, &clip_by_global_norm(&module, gradients, max_norm));
-            assert_arrays_close(&format!("{case} on {}", on.name), &clipped, &fixture.pair(case));
+            assert_arrays_close(&format!("{case} on {}", on.name), &clipped, &fixture.pair(case), TOLERANCE);
             assert_eq!(clipped == given, max_norm > norm, "{case}: norm {norm}");
             // A descent of rate one takes the clipped gradient from the weights.
             let mut moved = module.clone();
@@ -217,7 +230,7 @@ fn parameters_without_a_gradient_stay() {
     }
     let fixture = Fixture::read();
     for on in devices() {
-        let mut module = fixture.start(&on.device).map(&mut Freeze);
+        let mut module = fixture.start("start", &on.device).map(&mut Freeze);
         let x = Tensor::<3>::ones([1, 1, 3], &on.device.clone().autodiff());
         let gradients = GradientsParams::from_grads(module.forward(x).sum().backward(), &module);
         let decayed = OptimizerConfig::AdamW(AdamWConfig::default());
