@@ -394,11 +394,22 @@ def load(folder):
     return module
 
 
+PARTS = (
+    "d_head", "n_kv_heads", "qk_norm", "gate", "token_weight", "pool", "norm_kind", "norm_epsilon", "residual_gate", "head_temperature",
+    "value_residual", "tie_embedding",
+)
+"""Keys of parts that have no module here; they stand in a config where they differ from their default."""
+
+
 def refuse_parts(config):
     """Says which parts have no module here; tests of the model crate compare those of attention with PyTorch one by one."""
-    without = {key: config[key] for key in ("d_head", "n_kv_heads", "qk_norm", "gate", "token_weight", "pool") if key in config}
+    without = {key: config[key] for key in PARTS if key in config}
     if config.get("kernel", "softmax") not in ("softmax", "naive"):
         without["kernel"] = config["kernel"]
+    if config.get("norm") == "sandwich":
+        without["norm"] = "sandwich"
+    if "swiglu" in json.dumps(config.get("state_mixer")):
+        without["state_mixer"] = config["state_mixer"]
     if config.get("position", "none") not in ("none", "learned", "sinusoidal"):
         without["position"] = config["position"]
     if without:

@@ -81,6 +81,16 @@ def relu(x):
     return np.maximum(x, 0)
 
 
+def sigmoid(x):
+    """1 / (1 + exp(−x))."""
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def silu(x):
+    """x σ(x)."""
+    return x * sigmoid(x)
+
+
 def weighted(scores, share):
     """m s for a score s > 0 of a key with weight m, else s / (m + 1e-5). scores [..., k_len], share m [batch, k_len], or None: 1"""
     if share is None:
@@ -166,7 +176,7 @@ def attention_kernel(weights, name, config, d_key):
 
 # Two ways to compute one function.
 KERNELS = {"softmax": softmax_pattern, "naive": softmax_pattern}
-ACTIVATIONS = {"gelu_erf": gelu_erf, "gelu_tanh": gelu_tanh, "relu": relu}
+ACTIVATIONS = {"gelu_erf": gelu_erf, "gelu_tanh": gelu_tanh, "relu": relu, "swiglu": silu}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -201,20 +211,32 @@ class MultiHeadAttention:
     """head_h = pattern(R(x W_q^h), R(x W_k^g)) (x W_v^g), output = concat(head_1 … head_H) W_o + b_o.
 
     Heads are contiguous slices of the channels; where keys and values have fewer, as many query heads in a row share one.
-    R is what the norm of queries and keys does, then the position scheme. A gate multiplies the concatenation by sigmoid(x W_g). x [batch, rows, d_model] -> output of the same shape, and the pattern.
+    R is what the norm of queries and keys does, then the position scheme; queries are then multiplied by exp(t_h) where heads have a temperature. Values are
+    mixed with those of the first layer where there is a value residual. A gate multiplies the concatenation by sigmoid(x W_g). x [batch, rows, d_model] -> output of the same shape, and the pattern.
     """
 
     def __init__(
-        self, weights, name, d_model, n_heads, kernel, d_head=None, n_kv_heads=None, qk_norm="none", gate="none"
+        self, weights, name, d_model, n_heads, kernel, d_head=None, n_kv_heads=None, qk_norm="none", gate="none",
+        norm_epsilon=None, head_temperature=False, value_residual="none",
     ):
         d_head, n_kv_heads = d_head or d_model // n_heads, n_kv_heads or n_heads
         d_queries, d_keys = n_heads * d_head, n_kv_heads * d_head
         self.query = Linear(weights, f"{name}.query", d_model, d_queries)
         self.key, self.value = (Linear(weights, f"{name}.{part}", d_model, d_keys) for part in ("key", "value"))
         self.output = Linear(weights, f"{name}.output", d_queries, d_model)
+        rms = lambda part, offset: RmsNorm(weights, f"{name}.{part}", d_head, offset, norm_epsilon)
         norm = lambda part: choose(
-            "qk_norm", {"none": lambda: lambda x: x, "rms": lambda: RmsNorm(weights, f"{name}.{part}", d_head)}, qk_norm
+            "qk_norm",
+            {"none": lambda: lambda x: x, "rms": lambda: rms(part, 0.0), "zero_centred_rms": lambda: rms(part, 1.0)},
+            qk_norm,
         )()
+        self.temperature = np.exp(weights.take(f"{name}.temperature.log_scale", n_heads)) if head_temperature else None
+        shares = {
+            "none": lambda: None,
+            "identity": lambda: (0.5, 0.5),
+            "learned": lambda: weights.take(f"{name}.value_mix.shares", 2),
+        }
+        self.shares = choose("value_residual", shares, value_residual)()
         self.query_norm, self.key_norm = norm("query_norm"), norm("key_norm")
         self.gate = choose(
             "gate",
@@ -225,15 +247,23 @@ class MultiHeadAttention:
         self.n_heads, self.n_kv_heads, self.d_head = n_heads, n_kv_heads, d_head
         self.pattern = attention_kernel(weights, name, kernel, d_head)
 
-    def __call__(self, x, hidden, position=None, in_front=0, share=None):
-        """position acts on all rows but the first `in_front`, which are learned and have no place; share weighs rows as keys."""
+    def __call__(self, x, hidden, position=None, in_front=0, share=None, first_values=None):
+        """position acts on all rows but the first `in_front`, which are learned and have no place; share weighs rows as keys;
+        first_values is a list with the values of the first layer, or empty in the first layer, which puts its own there."""
         q, k, v = self.query_norm(self.split_heads(self.query(x))), self.key(x), self.value(x)
         k = self.merge_heads(self.key_norm(self.split_heads(k)))
+        if first_values is not None:
+            if not first_values:
+                first_values.append(v)
+            if self.shares is not None:
+                v = self.shares[0] * first_values[0] + self.shares[1] * v
         bias = 0.0
         if position is not None:
             q = position.rotate(q, in_front)
             k = self.merge_heads(position.rotate(self.split_heads(k), in_front))
             bias = np.asarray(position.bias(self.n_heads, x.shape[1], in_front), x.dtype)
+        if self.temperature is not None:
+            q = q * self.temperature[:, None, None]
         rows = k.shape[1]
         k, v, hidden = self.prefix(k, v, hidden)
         if np.ndim(bias):
@@ -262,7 +292,7 @@ class AwareAttention:
     """
 
     def __init__(self, weights, name, d_model, n_heads, norm):
-        self.norm = norm_or_nothing(weights, f"{name}.norm", norm, d_model)
+        self.norm = norm(f"{name}.norm")
         self.query, self.key, self.output = (
             Linear(weights, f"{name}.{part}", d_model, d_model) for part in ("query", "key", "output")
         )
@@ -283,13 +313,14 @@ class AwareAttention:
 
 
 class RmsNorm:
-    """y = x / sqrt(mean(x²) + 1e-6) ⊙ weight, over the channels of a head. x [batch, n_heads, rows, d_head]"""
+    """y = x / sqrt(mean(x²) + ε) ⊙ (offset + weight), over the last axis; the offset of a zero-centred gain is 1. [..., width]"""
 
-    def __init__(self, weights, name, d_head):
-        self.weight = weights.take(f"{name}.weight", d_head)
+    def __init__(self, weights, name, width, offset=0.0, epsilon=None):
+        self.gain = weights.take(f"{name}.weight", width) + np.asarray(offset, weights.dtype)
+        self.epsilon = 1e-6 if epsilon is None else epsilon
 
     def __call__(self, x):
-        return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-6) * self.weight
+        return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + self.epsilon) * self.gain
 
 
 class SigmoidGate:
@@ -299,7 +330,7 @@ class SigmoidGate:
         self.weight = weights.take(f"{name}.project.weight", width, d_model)
 
     def __call__(self, x):
-        return 1.0 / (1.0 + np.exp(-(x @ self.weight.T)))
+        return sigmoid(x @ self.weight.T)
 
 
 class Prefix:
@@ -330,15 +361,16 @@ def before(rows, x):
 
 
 class Ffn:
-    """g(x W_1 + b_1) W_2 + b_2 on each token. [batch, rows, d_model] -> the same"""
+    """g(x W_1 + b_1) W_2 + b_2 on each token; of swiglu (g(x W_1 + b_1) ⊙ (x W_3 + b_3)) W_2 + b_2. [batch, rows, d_model] -> the same"""
 
     def __init__(self, weights, name, d_model, d_ffn, activation):
         self.expand = Linear(weights, f"{name}.expand", d_model, d_ffn)
         self.contract = Linear(weights, f"{name}.contract", d_ffn, d_model)
+        self.up = Linear(weights, f"{name}.up", d_model, d_ffn) if activation == "swiglu" else lambda x: 1.0
         self.activation = choose("activation", ACTIVATIONS, activation)
 
     def __call__(self, x):
-        return self.contract(self.activation(self.expand(x)))
+        return self.contract(self.activation(self.expand(x)) * self.up(x))
 
 
 class InputMap:
@@ -413,35 +445,44 @@ class Position:
 
 
 class Block:
-    """h ← h + attention(norm(h)), then h ← h + ffn(norm(h)) where there is one; norm and residual can be absent."""
+    """h ← h + σ(s) after(attention(norm(h))), then h ← h + after(ffn(norm(h))) where there is one; norms, gate and residual can be absent."""
 
-    def __init__(self, weights, name, d_model, norm, residual, state_mixer, **attention):
+    def __init__(self, weights, name, d_model, norm, after, residual, residual_gate, state_mixer, **attention):
         self.residual = residual
-        self.attention_norm = norm_or_nothing(weights, f"{name}.attention_norm", norm, d_model)
+        self.attention_norm = norm(f"{name}.attention_norm")
+        self.attention_after = after(f"{name}.attention_after_norm")
+        self.factor = sigmoid(weights.take(f"{name}.residual_gate", 1)) if residual_gate else 1.0
         self.attention = MultiHeadAttention(weights, f"{name}.attention", d_model, **attention)
         match state_mixer:
             case "none":
                 self.ffn = None
             case {"ffn": {"d_ffn": d_ffn, "activation": activation, **rest}} if not rest:
-                self.ffn_norm = norm_or_nothing(weights, f"{name}.ffn_norm", norm, d_model)
+                self.ffn_norm = norm(f"{name}.ffn_norm")
+                self.ffn_after = after(f"{name}.ffn_after_norm")
                 self.ffn = Ffn(weights, f"{name}.ffn", d_model, d_ffn, activation)
             case _:
                 raise CheckpointError(f"state_mixer: `{state_mixer}` is not known to this file")
 
-    def __call__(self, x, hidden, position=None, in_front=0, share=None):
-        update, pattern = self.attention(self.attention_norm(x), hidden, position, in_front, share)
-        x = self.add(x, update)
+    def __call__(self, x, hidden, position=None, in_front=0, share=None, first_values=None):
+        update, pattern = self.attention(self.attention_norm(x), hidden, position, in_front, share, first_values)
+        x = self.add(x, self.attention_after(update) * self.factor)
         if self.ffn is not None:
-            x = self.add(x, self.ffn(self.ffn_norm(x)))
+            x = self.add(x, self.ffn_after(self.ffn(self.ffn_norm(x))))
         return x, pattern
 
     def add(self, x, update):
         return x + update if self.residual else update
 
 
-def norm_or_nothing(weights, name, norm, d_model):
-    """A layer norm for `pre`, the identity for `none`."""
-    return choose("norm", {"pre": lambda: LayerNorm(weights, name, d_model), "none": lambda: lambda x: x}, norm)()
+def norms(weights, place, kind, d_model, epsilon):
+    """Two functions from names to norms: those before attention, feed-forward network and head, and those after the first two."""
+    kinds = {
+        "layer": lambda name: LayerNorm(weights, name, d_model),
+        "rms": lambda name: RmsNorm(weights, name, d_model, 0.0, epsilon),
+        "zero_centred_rms": lambda name: RmsNorm(weights, name, d_model, 1.0, epsilon),
+    }
+    norm, nothing = choose("norm_kind", kinds, kind), lambda name: lambda x: x
+    return choose("norm", {"pre": (norm, nothing), "sandwich": (norm, norm), "none": (nothing, nothing)}, place)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -650,6 +691,8 @@ class Transformer:
     def __init__(
         self, weights, dims, *, d_model, n_layers, n_heads, causal, norm, residual, position, kernel, state_mixer,
         d_head=None, n_kv_heads=None, qk_norm="none", gate="none", token_weight="none", attention_aware=0, pool="none",
+        norm_kind="layer", norm_epsilon=None, residual_gate=False, head_temperature=False, value_residual="none",
+        tie_embedding=False,
     ):
         match dims["input"]:
             case {"tokens": {"vocab": vocab}}:
@@ -658,14 +701,18 @@ class Transformer:
                 self.embed = Linear(weights, "embed", vector_width(dims), d_model)
         self.position = Position(weights, "position", position, dims["seq_len"], d_model)
         self.prompt = weights.rows("prompt.rows", d_model)
+        norm, after = norms(weights, norm, norm_kind, d_model, norm_epsilon)
         self.blocks = [
             Block(
-                weights, f"blocks.{layer}", d_model, norm, residual, state_mixer,
+                weights, f"blocks.{layer}", d_model, norm, after, residual, residual_gate, state_mixer,
                 n_heads=n_heads, kernel=kernel, d_head=d_head, n_kv_heads=n_kv_heads, qk_norm=qk_norm, gate=gate,
+                norm_epsilon=norm_epsilon, head_temperature=head_temperature,
+                value_residual=value_residual if layer > 0 else "none",
             )
             for layer in range(n_layers)
         ]
-        self.final_norm = norm_or_nothing(weights, "final_norm", norm, d_model)
+        self.mixes_values = value_residual != "none"
+        self.final_norm = norm("final_norm")
         self.aware = attention_aware and AwareAttention(weights, "aware", d_model, attention_aware, norm)
         match pool:
             case {"tensor": {"order": order, "features": features, "time": time, "gamma": _, "power": _, **rest}} if not rest:
@@ -674,7 +721,7 @@ class Transformer:
             case _:
                 pools = {"none": lambda h: None, "mean": lambda h: h.mean(axis=1)}
                 self.pool = choose("pool", pools, pool)
-        self.head = Linear(weights, "head", d_model, dims["d_out"])
+        self.head = (lambda h: h @ self.embed.weight.T) if tie_embedding else Linear(weights, "head", d_model, dims["d_out"])
         self.mask = causal_mask if causal else full_mask
         self.residual = residual
         shares = {"none": lambda x: None, "tfill": lambda x: np.clip(x[..., -1], LEAST_SHARE, 1)}
@@ -688,9 +735,9 @@ class Transformer:
             h = before(self.prompt, h)
         hidden, in_front = self.mask(h.shape[1]), h.shape[1] - seq_len
         share = share if share is None else known_in_front(share, in_front)
-        embedded, patterns = h, []
+        embedded, patterns, first_values = h, [], [] if self.mixes_values else None
         for block in self.blocks:
-            h, pattern = block(h, hidden, self.position, in_front, share)
+            h, pattern = block(h, hidden, self.position, in_front, share, first_values)
             patterns.append(pattern)
             share = share if share is None else np.sqrt(share)
         if self.aware:

@@ -241,6 +241,11 @@ fn csformer() {
     trained("kernel = \"favor\"\npatch = 4").agrees_with_numpy();
 }
 
+/// Everything that stands around attention at once.
+const SAN: &str = "norm = \"sandwich\"\nnorm_kind = \"zero_centred_rms\"\nqk_norm = \"zero_centred_rms\"\nresidual_gate = true\n\
+    head_temperature = true\nvalue_residual = \"learned\"\nposition = \"rope\"\n\
+    state_mixer = { ffn = { d_ffn = 5, activation = \"swiglu\" } }";
+
 /// Parts that have no PyTorch module: those of attention, and pooling heads.
 #[test]
 fn parts_of_attention() {
@@ -257,6 +262,13 @@ fn parts_of_attention() {
         (PROMPTS, "kernel = { favor = { n_features = 13, directions = \"iid\" } }"),
         (WIDE_VECTORS, "kernel = \"favor\"\nposition = \"rope\"\ncausal = false"),
         (PROMPTS, "qk_norm = \"rms\"\ngate = \"sigmoid\"\nposition = \"rope\""),
+        (PROMPTS, SAN),
+        (PROMPTS, "norm_kind = \"rms\"\nnorm_epsilon = 1e-3\nqk_norm = \"rms\"\nvalue_residual = \"identity\""),
+        (
+            WIDE_VECTORS,
+            "norm = \"sandwich\"\nvalue_residual = \"learned\"\nhead_temperature = true\nposition = \"alibi\"",
+        ),
+        (TOKENS, "tie_embedding = true\nnorm = \"none\"\nstate_mixer = { ffn = { d_ffn = 5, activation = \"relu\" } }"),
         (PROMPTS, "token_weight = \"tfill\"\nposition = \"alibi\""),
         (WIDE_VECTORS, "token_weight = \"tfill\"\nattention_aware = 3\ncausal = false"),
         (WIDE_VECTORS, "pool = \"mean\"\ncausal = false"),
@@ -265,7 +277,7 @@ fn parts_of_attention() {
     ] {
         Trained::new(task, &model(keys)).agrees_with_numpy();
     }
-    for keys in ["position = \"rope\"", "position = \"alibi\""] {
+    for keys in ["position = \"rope\"", "position = \"alibi\"", SAN] {
         for mode in ["finetune.prefix.length=3", "finetune.prompt.length=3"] {
             Trained::tuned(PROMPTS, &model(keys), mode).agrees_with_numpy();
         }

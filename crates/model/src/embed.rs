@@ -6,7 +6,7 @@ use burn::{
     tensor::{Int, Tensor},
 };
 
-use headway_kernels::counts_launches;
+use headway_kernels::{Precision, counts_launches, linear};
 
 use crate::{attention::position::Position, config::InputDims, init::Initializer, linear::Linear};
 
@@ -61,6 +61,20 @@ impl Embed {
             (Self::Table(table), Input::Tokens(tokens)) => table.forward(tokens),
             (Self::Projection(_), Input::Tokens(_)) => panic!("this model was built for vectors, not tokens"),
             (Self::Table(_), Input::Continuous(_)) => panic!("this model was built for tokens, not vectors"),
+        }
+    }
+
+    /// h Eᵀ with E the table: as many numbers as there are tokens.
+    ///
+    /// # Shapes
+    /// `[batch, rows, d_model]` -> `[batch, rows, vocab]`
+    ///
+    /// # Panics
+    /// If there is no table.
+    pub(crate) fn transposed(&self, x: Tensor<3>, precision: Precision) -> Tensor<3> {
+        match self {
+            Self::Table(table) => linear(x, table.weight.val().transpose(), None, precision),
+            Self::Projection(_) => panic!("only a table of tokens is a head too"),
         }
     }
 

@@ -6,7 +6,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{init::Initializer, linear::Linear};
+use crate::{budget::Count, init::Initializer, linear::Linear};
 
 /// What follows attention in a block. `none` makes the transformer attention-only; `ffn` makes it an ordinary one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub enum Activation {
     GeluTanh,
     /// max(x, 0).
     Relu,
+    /// x σ(x), the SiLU, times a second map of the layer's input: the layer is then g(x `W_1` + `b_1`) ⊙ (x `W_3` + `b_3`) between its maps,
+    /// Shazeer 2020, arXiv 2002.05202.
+    Swiglu,
 }
 
 impl Activation {
@@ -45,7 +48,13 @@ impl Activation {
             Self::GeluErf => headway_kernels::gelu(x),
             Self::GeluTanh => activation::gelu_approximate(x),
             Self::Relu => activation::relu(x),
+            Self::Swiglu => activation::silu(x),
         }
+    }
+
+    /// Whether the network has a second map of its input, by which the nonlinearity is multiplied.
+    pub fn is_gated(self) -> bool {
+        self == Self::Swiglu
     }
 
     /// Number of floats kept per entry besides the output: the input and, for the tanh formula, the argument and value
@@ -55,24 +64,43 @@ impl Activation {
         match self {
             Self::GeluErf | Self::Relu => 1.0,
             Self::GeluTanh => 3.0,
+            // What enters the gate, its sigmoid, their product, and the other map.
+            Self::Swiglu => 4.0,
         }
     }
 }
 
-/// y = g(x `W_1` + `b_1`) `W_2` + `b_2` on each token.
+/// y = g(x `W_1` + `b_1`) `W_2` + `b_2` on each token; with a gate y = (g(x `W_1` + `b_1`) ⊙ (x `W_3` + `b_3`)) `W_2` + `b_2`.
 #[derive(Module, Debug)]
 pub struct Ffn {
     /// `d_model` -> `d_ffn`
     pub expand: Linear,
     /// `d_ffn` -> `d_model`
     pub contract: Linear,
+    /// The second map of a gated network. `d_model` -> `d_ffn`
+    pub up: Option<Linear>,
     #[module(skip)]
     activation: Activation,
 }
 
 impl Ffn {
     pub(crate) fn new(d_model: usize, d_ffn: usize, activation: Activation, init: &mut Initializer<'_>) -> Self {
-        Self { expand: init.linear(d_model, d_ffn), contract: init.linear(d_ffn, d_model), activation }
+        Self {
+            expand: init.linear(d_model, d_ffn),
+            contract: init.linear(d_ffn, d_model),
+            up: activation.is_gated().then(|| init.linear(d_model, d_ffn)),
+            activation,
+        }
+    }
+
+    /// Adds the network over `rows` rows to a budget.
+    pub(crate) fn count(rows: f64, d_model: f64, d_ffn: f64, activation: Activation, count: &mut Count) {
+        count.linear(rows, d_model, d_ffn);
+        count.linear(rows, d_ffn, d_model);
+        if activation.is_gated() {
+            count.linear(rows, d_model, d_ffn);
+        }
+        count.keep(rows * d_model + (1.0 + activation.kept()) * rows * d_ffn);
     }
 
     /// # Shapes
@@ -91,6 +119,8 @@ impl Ffn {
 
     /// `[batch, seq_len, d_model]` -> `[batch, seq_len, d_ffn]`
     fn hidden(&self, x: Tensor<3>) -> Tensor<3> {
-        self.activation.forward(self.expand.forward(x))
+        let Some(up) = &self.up else { return self.activation.forward(self.expand.forward(x)) };
+        let gate = self.activation.forward(self.expand.forward(x.clone()));
+        gate * up.forward(x)
     }
 }

@@ -47,6 +47,11 @@ impl<'a> Initializer<'a> {
         Self { maps, attention, ..self }
     }
 
+    /// Precision of affine maps.
+    pub(crate) fn maps(&self) -> Precision {
+        self.maps
+    }
+
     /// A parameter with this shape and these row-major values; trainable on a device with autodiff.
     pub fn param<const D: usize>(
         &mut self,

@@ -55,7 +55,9 @@ pub use attention::{
     gate::{Gate, OutputGate},
     kernel::{AttentionKernel, Demand, Directions, FavorConfig, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec},
     position::{Hand, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme},
-    qk_norm::{QkNorm, RmsNorm},
+    qk_norm::QkNorm,
+    temperature::HeadTemperature,
+    value_residual::{ValueMix, ValueResidual},
     view::{Bias, Layout, View},
     weighting::{TokenWeight, deeper, weighted},
 };
@@ -75,6 +77,7 @@ pub use init::Initializer;
 pub use input_map::InputMap;
 pub use linear::{Linear, Projection};
 pub use mask::Mask;
+pub use norm::{LayerNorm, NormKind, RmsNorm, StateNorm};
 pub use parameter::{Buffer, Matrix};
 pub use pool::{Pool, PoolKind, TensorPool, TensorPoolConfig};
 pub use registry::{Listed, RegisterError, Registered};

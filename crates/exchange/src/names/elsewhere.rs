@@ -17,6 +17,20 @@ pub struct Elsewhere {
     pub(super) rows: usize,
 }
 
+/// What a transformer has that neither GPT-2 nor TransformerLens has.
+fn part_of_llama(config: &TransformerConfig) -> Option<&'static str> {
+    let is_gated = matches!(config.state_mixer, StateMixer::Ffn { activation, .. } if activation.is_gated());
+    let parts = [
+        (config.norm.is_after(), "a second norm of each part (norm = sandwich)"),
+        (!config.norm_kind.is_default(), "norms by the root mean square (norm_kind)"),
+        (config.residual_gate, "a gate on what is added to the hidden state (residual_gate)"),
+        (config.head_temperature, "a temperature of each head (head_temperature)"),
+        (!config.value_residual.is_default(), "values of the first layer in later ones (value_residual)"),
+        (is_gated, "a gated feed-forward network (swiglu)"),
+    ];
+    parts.into_iter().find_map(|(is_there, part)| is_there.then_some(part))
+}
+
 impl Elsewhere {
     /// Takes a model with its weights under Headway's names.
     ///
@@ -56,6 +70,14 @@ impl Elsewhere {
         if !config.pool.is_default() {
             return no("a head that reads all positions together (pool)");
         }
+        if let Some(part) = part_of_llama(config) {
+            return no(part);
+        }
+        if config.tie_embedding {
+            let table = arrays.get("embed.weight").cloned();
+            arrays.extend(table.map(|table| ("head.weight".to_owned(), table)));
+            arrays.insert("head.bias".to_owned(), Array { shape: vec![vocab], values: vec![0.0; vocab] });
+        }
         if config.position != PositionKind::Learned {
             let values = config.position.spec().fixed_table(rows, width).unwrap_or_else(|| vec![0.0; rows * width]);
             arrays.insert("position.weight".to_owned(), Array { shape: vec![rows, width], values });
@@ -79,12 +101,13 @@ impl Elsewhere {
                     Activation::GeluErf => "gelu",
                     Activation::GeluTanh => "gelu_new",
                     Activation::Relu => "relu",
+                    Activation::Swiglu => "silu",
                 };
                 format!("d_mlp={d_ffn}, act_fn=\"{act_fn}\"")
             }
         };
         let norm = match config.norm {
-            Norm::Pre => "\"LN\"",
+            Norm::Pre | Norm::Sandwich => "\"LN\"",
             Norm::None => "None",
         };
         let direction = if config.causal { "causal" } else { "bidirectional" };

@@ -248,7 +248,8 @@ pub fn export(model: &Elsewhere) -> Result<(Arrays, serde_json::Value), Error> {
     let activation = match config.state_mixer {
         StateMixer::Ffn { activation: Activation::GeluErf, .. } => "gelu",
         StateMixer::Ffn { activation: Activation::Relu, .. } => "relu",
-        StateMixer::Ffn { activation: Activation::GeluTanh, .. } | StateMixer::None => "gelu_new",
+        // A gated network is refused above.
+        StateMixer::Ffn { activation: Activation::GeluTanh | Activation::Swiglu, .. } | StateMixer::None => "gelu_new",
     };
     let json = serde_json::json!({
         "architectures": ["GPT2LMHeadModel"],

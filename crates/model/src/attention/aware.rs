@@ -17,7 +17,7 @@ use crate::{
     init::Initializer,
     linear::Linear,
     mask::Mask,
-    norm::LayerNorm,
+    norm::{NormKind, StateNorm, normalise},
     trace::Recorder,
 };
 
@@ -39,7 +39,7 @@ use crate::{
 #[derive(Module, Debug)]
 pub struct AwareAttention {
     /// Norm of what comes from the layer before.
-    pub norm: Option<LayerNorm>,
+    pub norm: Option<StateNorm>,
     /// Query projection.
     pub query: Linear,
     /// Key projection.
@@ -55,10 +55,15 @@ pub struct AwareAttention {
 }
 
 impl AwareAttention {
-    /// A layer of heads that divide the width among themselves.
-    pub fn new(d_model: usize, n_heads: usize, has_norm: bool, init: &mut Initializer<'_>) -> Self {
+    /// A layer of heads that divide the width among themselves, with its norm, if there is one.
+    pub(crate) fn new(
+        d_model: usize,
+        n_heads: usize,
+        norm: impl FnOnce(&mut Initializer<'_>) -> Option<StateNorm>,
+        init: &mut Initializer<'_>,
+    ) -> Self {
         Self {
-            norm: has_norm.then(|| init.layer_norm(d_model)),
+            norm: norm(init),
             query: init.linear(d_model, d_model),
             key: init.linear(d_model, d_model),
             gate: init.linear(2 * n_heads, 2),
@@ -76,10 +81,7 @@ impl AwareAttention {
         let view = View { precision: self.precision, ..Mask::Full.into() };
         let rounded = |x: Tensor<4>| Precision::F32.cast(self.precision.cast(x));
         let heads = |x: Tensor<3>| rounded(split_heads(x, self.n_heads)); // [batch, n_heads, rows, d_head]
-        let normed = match &self.norm {
-            Some(norm) => norm.forward(last),
-            None => last,
-        };
+        let normed = normalise(self.norm.as_ref(), last);
         let [q, k] = [&self.query, &self.key].map(|map| heads(map.forward(normed.clone())));
         let d_head = q.dims()[3];
         let scores = view.product(q.mul_scalar(1.0 / (d_head as f64).sqrt()), k.swap_dims(2, 3));
@@ -100,10 +102,10 @@ impl AwareAttention {
     }
 
     /// Adds the layer over `rows` rows to a budget.
-    pub(crate) fn count(rows: f64, d_model: usize, heads: usize, has_norm: bool, count: &mut Count) {
+    pub(crate) fn count(rows: f64, d_model: usize, heads: usize, norm: Option<NormKind>, count: &mut Count) {
         let [d, n_heads] = [d_model, heads].map(size);
-        if has_norm {
-            count.norm(rows, d);
+        if let Some(kind) = norm {
+            kind.count(rows, d_model, count);
         }
         count.linear(rows, d, d);
         count.linear(rows, d, d);

@@ -8,6 +8,8 @@ pub mod place;
 pub mod position;
 pub mod prefix;
 pub mod qk_norm;
+pub mod temperature;
+pub mod value_residual;
 pub mod view;
 pub mod weighting;
 
@@ -19,6 +21,7 @@ use crate::{
     init::Initializer,
     linear::Linear,
     mask::Mask,
+    norm::{RMS_EPSILON, RmsNorm},
     trace::Recorder,
 };
 use gate::{Gate, OutputGate};
@@ -26,7 +29,9 @@ use kernel::{AttentionKernel, Kernel, KernelKind, KernelSizes};
 use place::{AttentionPlace, Target};
 use position::Position;
 use prefix::Prefix;
-use qk_norm::{QkNorm, RmsNorm, normed};
+use qk_norm::{QkNorm, normed};
+use temperature::HeadTemperature;
+use value_residual::{ValueMix, ValueResidual};
 use view::{Layout, View};
 use weighting::TokenWeight;
 
@@ -45,6 +50,12 @@ pub struct AttentionConfig {
     pub kernel: KernelKind,
     /// Norm of queries and keys.
     pub qk_norm: QkNorm,
+    /// Added to the mean square by that norm.
+    pub norm_epsilon: f64,
+    /// Whether each head has a learned temperature.
+    pub head_temperature: bool,
+    /// How its values are mixed with those of the first layer; `None` in the first layer itself.
+    pub value_residual: ValueResidual,
     /// Gate on the mixture.
     pub gate: Gate,
     /// Whether keys count by a weight of their token.
@@ -73,6 +84,10 @@ pub struct MultiHeadAttention {
     pub query_norm: Option<RmsNorm>,
     /// Norm of keys, before positions turn them; a learned prefix stays as it is.
     pub key_norm: Option<RmsNorm>,
+    /// Factors of the scores of each head, after positions have turned queries and keys.
+    pub temperature: Option<HeadTemperature>,
+    /// What mixes values with those of the first layer.
+    pub value_mix: Option<ValueMix>,
     /// Factors of the mixture.
     pub gate: Option<OutputGate>,
     /// Learned keys and values before those of the context, if any.
@@ -97,6 +112,9 @@ impl AttentionConfig {
             d_head: d_model / n_heads.max(1),
             kernel: kernel.clone(),
             qk_norm: QkNorm::None,
+            norm_epsilon: RMS_EPSILON,
+            head_temperature: false,
+            value_residual: ValueResidual::None,
             gate: Gate::None,
             token_weight: TokenWeight::None,
         }
@@ -104,14 +122,16 @@ impl AttentionConfig {
 
     /// The layer.
     pub fn init(&self, init: &mut Initializer<'_>) -> MultiHeadAttention {
-        let Self { d_model, n_heads, n_kv_heads, d_head, qk_norm, gate, .. } = *self;
+        let Self { d_model, n_heads, n_kv_heads, d_head, qk_norm, norm_epsilon, gate, .. } = *self;
         MultiHeadAttention {
             query: init.linear(d_model, n_heads * d_head),
             key: init.linear(d_model, n_kv_heads * d_head),
             value: init.linear(d_model, n_kv_heads * d_head),
             output: init.linear(n_heads * d_head, d_model),
-            query_norm: qk_norm.init(d_head, init),
-            key_norm: qk_norm.init(d_head, init),
+            query_norm: qk_norm.init(d_head, norm_epsilon, init),
+            key_norm: qk_norm.init(d_head, norm_epsilon, init),
+            temperature: self.head_temperature.then(|| HeadTemperature::new(n_heads, init)),
+            value_mix: self.value_residual.init(init),
             gate: gate.init(d_model, n_heads * d_head, init),
             prefix: None,
             kernel: self.kernel.spec().build(d_head, init),
@@ -131,6 +151,10 @@ impl AttentionConfig {
         count.keep(rows * (d + 4.0 * n_heads * d_head));
         self.qk_norm.count(rows, n_heads, self.d_head, count);
         self.qk_norm.count(rows, n_kv_heads, self.d_head, count);
+        if self.head_temperature {
+            HeadTemperature::count(rows, n_heads, d_head, count);
+        }
+        self.value_residual.count(rows, n_kv_heads * d_head, count);
         self.gate.count(rows, d, n_heads * d_head, count);
         let sizes = KernelSizes { n_heads, q_len: rows, k_len: rows, d_key: d_head, d_value: d_head, causal };
         match self.token_weight {
@@ -196,10 +220,15 @@ impl MultiHeadAttention {
         let q = split_heads(self.query.forward(query), self.n_heads); // [batch, n_heads, q_len, d_head]
         let k = split_heads(self.key.forward(context.clone()), self.n_kv_heads); // [batch, n_kv_heads, k_len, d_head]
         let v = split_heads(self.value.forward(context), self.n_kv_heads); // [batch, n_kv_heads, k_len, d_head]
+        let v = self.mixed_with_first(v, layout);
         let [q, k] = [normed(self.query_norm.as_ref(), q), normed(self.key_norm.as_ref(), k)];
         let [k, v] = recorder.so_far(k, v);
         let lengths = [q_len, k.dims()[2]];
         let [q, k] = layout.rotate(q, k);
+        let q = match &self.temperature {
+            Some(temperature) => temperature.forward(q),
+            None => q,
+        };
         let [k, v] = with_prefix(self.prefix.as_ref(), k, v);
         let view =
             View { precision: self.precision, ..layout.view(self.n_heads, lengths, k.dims()[2] - lengths[1], &k) };
@@ -209,6 +238,19 @@ impl MultiHeadAttention {
         match gate {
             Some(gate) => merged * gate,
             None => merged,
+        }
+    }
+
+    /// Values mixed with those of the first layer; in the first layer the values themselves, put where later ones find them.
+    ///
+    /// # Shapes
+    /// `[batch, n_kv_heads, rows, d_head]` -> the same
+    fn mixed_with_first(&self, v: Tensor<4>, layout: Layout<'_>) -> Tensor<4> {
+        let Some(first_values) = layout.first_values else { return v };
+        let first = first_values.get_or_init(|| v.clone());
+        match &self.value_mix {
+            Some(mix) => mix.forward(first.clone(), v),
+            None => v,
         }
     }
 
@@ -232,10 +274,12 @@ impl MultiHeadAttention {
         };
         let adapted = [&self.query, &self.key, &self.value].iter().any(|map| map.low_rank.is_some());
         let plain = matches!(self.kernel, AttentionKernel::Softmax(_)) && self.n_kv_heads == self.n_heads;
-        let changed = self.query_norm.is_some() || self.key_norm.is_some() || self.gate.is_some();
+        let [queries, keys] = [&self.query_norm, &self.key_norm].map(Option::is_some);
+        let changed = queries || keys || self.temperature.is_some() || self.gate.is_some();
         let moved = layout.position.is_some_and(Position::acts_within_layers);
         let learned = adapted || self.prefix.is_some();
-        let alone = plain && !changed && !moved && !learned && layout.weights.is_none() && recorder.lets_pass();
+        let bare = layout.weights.is_none() && layout.first_values.is_none();
+        let alone = plain && !changed && !moved && !learned && bare && recorder.lets_pass();
         alone.then_some(causal)
     }
 
@@ -344,6 +388,7 @@ mod tests {
         let others = [
             AttentionConfig { qk_norm: QkNorm::Rms, ..bare.clone() },
             AttentionConfig { gate: Gate::Sigmoid, ..bare.clone() },
+            AttentionConfig { head_temperature: true, ..bare.clone() },
             AttentionConfig { n_kv_heads: 1, ..bare.clone() },
             AttentionConfig { kernel: KernelKind::Naive, ..bare },
         ];

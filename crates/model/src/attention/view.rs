@@ -1,5 +1,7 @@
 //! What a layer tells its kernel: which keys are hidden from which queries, what is added to scores, how products are rounded.
 
+use std::cell::OnceCell;
+
 use burn::tensor::{Int, Tensor, TensorData};
 use headway_kernels::{Precision, matmul};
 
@@ -94,11 +96,14 @@ pub struct Layout<'a> {
     pub in_front: usize,
     /// Weights of the sequence's rows as keys; `None` if they count alike. `[batch, seq_len]`
     pub weights: Option<&'a Tensor<2>>,
+    /// Values of the first layer, where later layers mix them with their own: the first layer puts them here. `[batch, n_kv_heads,
+    /// rows, d_head]`
+    pub first_values: Option<&'a OnceCell<Tensor<4>>>,
 }
 
 impl<'a> From<&'a Mask> for Layout<'a> {
     fn from(mask: &'a Mask) -> Self {
-        Self { mask, position: None, in_front: 0, weights: None }
+        Self { mask, position: None, in_front: 0, weights: None, first_values: None }
     }
 }
 

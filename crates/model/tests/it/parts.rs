@@ -9,7 +9,7 @@ use burn::{
 };
 use headway_model::{
     AttentionConfig, AttentionKernel, Bias, Directions, FavorConfig, Gate, Initializer, Kernel, KernelKind, Layout,
-    Mask, Position, PositionKind, PositionSizes, QkNorm, Recorder, RopeConfig, Scheme, TokenWeight, View,
+    Mask, Position, PositionKind, PositionSizes, QkNorm, Recorder, RopeConfig, Scheme, View,
     weights::{Array, arrays_from_bytes, collect, load, to_host},
 };
 use headway_testkit::{assert_close, assert_close_of_scale, devices};
@@ -104,10 +104,9 @@ fn norms_of_queries_and_keys_and_a_gate_are_those_of_pytorch() {
             n_heads: 6,
             n_kv_heads: 3,
             d_head: 4,
-            kernel: KernelKind::Softmax,
             qk_norm: QkNorm::Rms,
             gate: Gate::Sigmoid,
-            token_weight: TokenWeight::None,
+            ..AttentionConfig::shared_width(d_model, 6, &KernelKind::Softmax)
         };
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let parameters: BTreeMap<String, Array> = case
@@ -123,7 +122,7 @@ fn norms_of_queries_and_keys_and_a_gate_are_those_of_pytorch() {
             Tensor::from_data(TensorData::new(case[name].values.clone(), shape), &device)
         };
         let x = matrix("x").require_grad();
-        let layout = Layout { mask: &Mask::Causal, position: Some(&position), in_front: 0, weights: None };
+        let layout = Layout { position: Some(&position), ..Layout::from(&Mask::Causal) };
         let output = layer.run(x.clone(), x.clone(), layout, &mut Recorder::default());
         assert_close(on.name, &to_host(output.clone()), &case["output"].values, on.tolerance);
         let gradients = (output * matrix("weights")).sum().backward();

@@ -18,6 +18,7 @@ use crate::{
         place::Target,
         position::{Hand, PositionKind},
         qk_norm::QkNorm,
+        value_residual::ValueResidual,
         weighting::TokenWeight,
     },
     budget::{Count, size},
@@ -25,6 +26,7 @@ use crate::{
     family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
     ffn::{Activation, StateMixer},
     init::Initializer,
+    norm::NormKind,
     parameters::{
         Key::{self, Inputs, Length, Model as Own, Outputs},
         Rule,
@@ -42,6 +44,16 @@ const PARTS: &[Rule] = &[
     ("blocks.*.attention.gate.*", &[D_MODEL, Own("n_heads"), Own("d_head")], &[Own("gate"), Own("n_layers")]),
 ];
 
+/// Learned numbers of which there is one for each layer, or for each of its heads.
+const NUMBERS: &[Rule] = &[
+    ("blocks.*.attention.temperature.*", &[Own("n_heads")], &[Own("head_temperature"), Own("n_layers")]),
+    ("blocks.*.attention.value_mix.*", &[], &[Own("value_residual"), Own("n_layers")]),
+    ("blocks.*.residual_gate", &[], &[Own("residual_gate"), Own("n_layers")]),
+];
+
+/// Rules for a table of tokens that is the head.
+const TIED: &[Rule] = &[("embed.weight", &[D_MODEL, Inputs, Outputs], &[])];
+
 /// Rules for heads whose widths do not add up to `d_model`.
 const FREE_HEADS: &[Rule] = &[
     ("blocks.*.attention.output.bias", &[D_MODEL], &[Own("n_layers")]),
@@ -55,20 +67,24 @@ const RULES: &[Rule] = &[
     ("embed.weight", &[D_MODEL, Inputs], &[]),
     ("embed.bias", &[D_MODEL], &[Inputs]),
     ("position.*", &[D_MODEL, Length], &[Own("position")]),
-    ("blocks.*.ffn_norm.*", &[D_MODEL], &[Own("norm"), Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*.ffn*_norm.bias", &[D_MODEL], &[Own("norm"), Own("norm_kind"), Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*.ffn*_norm.*", &[D_MODEL], &[Own("norm"), Own("state_mixer"), Own("n_layers")]),
     ("blocks.*.ffn.contract.bias", &[D_MODEL], &[Own("state_mixer"), Own("n_layers")]),
     ("blocks.*.ffn.expand.bias", &[Own("state_mixer")], &[Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*.ffn.up.bias", &[Own("state_mixer")], &[Own("state_mixer"), Own("n_layers")]),
     ("blocks.*.ffn.*", &[D_MODEL, Own("state_mixer")], &[Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*_norm.bias", &[D_MODEL], &[Own("norm"), Own("norm_kind"), Own("n_layers")]),
     ("blocks.*_norm.*", &[D_MODEL], &[Own("norm"), Own("n_layers")]),
     ("blocks.*", &[D_MODEL], &[Own("n_layers")]),
-    ("aware.norm.*", &[D_MODEL], &[Own("norm"), AWARE]),
+    ("aware.norm.*", &[D_MODEL], &[Own("norm"), Own("norm_kind"), AWARE]),
     ("aware.gate.weight", &[AWARE], &[AWARE]),
     ("aware.gate.bias", &[], &[AWARE]),
     ("aware.*", &[D_MODEL], &[AWARE]),
+    ("final_norm.bias", &[D_MODEL], &[Own("norm"), Own("norm_kind")]),
     ("final_norm.*", &[D_MODEL], &[Own("norm")]),
     ("pool.*", &[D_MODEL, Own("pool")], &[Own("pool")]),
-    ("head.weight", &[D_MODEL, Outputs], &[]),
-    ("head.bias", &[Outputs], &[]),
+    ("head.weight", &[D_MODEL, Outputs], &[Own("tie_embedding")]),
+    ("head.bias", &[Outputs], &[Own("tie_embedding")]),
 ];
 
 impl Family for TransformerConfig {
@@ -92,6 +108,7 @@ impl Family for TransformerConfig {
             problems.push(ConfigError::new("kernel", problem));
         }
         self.validate_weights(dims, problems);
+        self.validate_parts(dims, problems);
         if !(1..=MOST_LAYERS).contains(&self.n_layers) {
             problems.push(ConfigError::new("n_layers", format!("must be from 1 to {MOST_LAYERS}")));
         }
@@ -125,16 +142,22 @@ impl Family for TransformerConfig {
             }
         }
         count.parameters += self.position.spec().parameters(&self.position_sizes(dims));
+        self.count_block(&self.first_attention(), n, count);
         let mut block = Count::default();
-        self.count_block(n, &mut block);
-        count.repeat(self.n_layers, &block);
+        self.count_block(&self.attention(), n, &mut block);
+        count.repeat(self.n_layers.saturating_sub(1), &block);
         if let Some(n_heads) = self.aware() {
-            AwareAttention::count(n, self.d_model, n_heads, self.norm == Norm::Pre, count);
+            AwareAttention::count(n, self.d_model, n_heads, self.norm_before(), count);
         }
-        if self.norm == Norm::Pre {
-            count.norm(n, d);
+        if let Some(kind) = self.norm_before() {
+            kind.count(n, self.d_model, count);
         }
-        self.pool.count(n, d, size(dims.d_out), count);
+        if self.tie_embedding {
+            count.flops += 2.0 * n * d * size(dims.d_out);
+            count.keep(n * d);
+        } else {
+            self.pool.count(n, d, size(dims.d_out), count);
+        }
     }
 
     fn capabilities(&self) -> &'static [Capability] {
@@ -201,11 +224,12 @@ impl Family for TransformerConfig {
     fn rules(&self) -> Vec<Rule> {
         let free: &[Rule] = if self.d_head.or(self.n_kv_heads).is_some() { FREE_HEADS } else { &[] };
         let pooled: &[Rule] = if self.pool.is_default() { &[] } else { POOLED };
-        [self.kernel.spec().rules(), self.position.spec().rules(), PARTS, free, pooled, RULES].concat()
+        let tied: &[Rule] = if self.tie_embedding { TIED } else { &[] };
+        [self.kernel.spec().rules(), self.position.spec().rules(), PARTS, NUMBERS, free, pooled, tied, RULES].concat()
     }
 
     fn head(&self) -> Vec<String> {
-        vec!["head.*".to_owned()]
+        vec![if self.tie_embedding { "embed.weight" } else { "head.*" }.to_owned()]
     }
 
     fn rows_by_position(&self) -> &'static [&'static str] {
@@ -232,6 +256,22 @@ impl Family for TransformerConfig {
         // Heads of their own, which a GPU computes packed where nothing but a mask stands in between.
         let normed = Self { qk_norm: QkNorm::Rms, ..attention_only.clone() };
         let gated = Self { gate: Gate::Sigmoid, ..attention_only.clone() };
+        // The block of arXiv 2607.18363 with its feed-forward network, and each other way of a part.
+        let norms = Self {
+            norm: Norm::Sandwich,
+            norm_kind: NormKind::ZeroCentredRms,
+            qk_norm: QkNorm::ZeroCentredRms,
+            residual_gate: true,
+            head_temperature: true,
+            state_mixer: StateMixer::Ffn { d_ffn: 19 * scale, activation: Activation::Swiglu },
+            ..free.clone()
+        };
+        let rms = Self { norm_kind: NormKind::Rms, norm_epsilon: Some(1e-5), ..attention_only.clone() };
+        let sandwich = Self { norm: Norm::Sandwich, n_layers: 3, ..ffn.clone() };
+        let values = |value_residual| Self { value_residual, n_layers: 3, ..free.clone() };
+        let [halved, learned] = [ValueResidual::Identity, ValueResidual::Learned].map(values);
+        // A table of tokens is a head for as many outputs.
+        let tied = Self { tie_embedding: true, norm_kind: NormKind::Rms, ..attention_only.clone() };
         let weighted = Self { token_weight: TokenWeight::Tfill, ..free.clone() };
         let aware =
             Self { token_weight: TokenWeight::Tfill, attention_aware: 5, causal: false, ..attention_only.clone() };
@@ -240,8 +280,10 @@ impl Family for TransformerConfig {
         // Powers near 1: the slope of another near 0 magnifies rounding by up to 100, twice here.
         let cubic = TensorPoolConfig { order: 3, gamma: 0.9, power: 0.9, ..tensor.clone() };
         let pools = [PoolKind::Mean, PoolKind::Tensor(tensor), PoolKind::Tensor(cubic)].map(pooled);
+        let parts = [norms, rms, sandwich, halved, learned, tied];
         let all = [attention_only.clone(), ffn, bare, free.clone(), normed, gated, weighted, aware]
             .into_iter()
+            .chain(parts)
             .chain(positions)
             .chain(kernels)
             .chain(pools);

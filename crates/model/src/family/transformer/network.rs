@@ -1,13 +1,17 @@
 //! The network of a transformer.
 
-use burn::{module::Module, tensor::Tensor};
+use std::cell::OnceCell;
 
-use super::{Block, Norm, TransformerConfig};
+use burn::{module::Module, tensor::Tensor};
+use headway_kernels::Precision;
+
+use super::{Block, TransformerConfig};
 use crate::{
     attention::{
         aware::AwareAttention,
         place::AttentionPlace,
         position::Position,
+        value_residual::ValueResidual,
         view::Layout,
         weighting::{TokenWeight, behind, deeper},
     },
@@ -17,12 +21,13 @@ use crate::{
     init::Initializer,
     linear::Linear,
     mask::Mask,
-    norm::LayerNorm,
+    norm::{StateNorm, normalise},
     pool::Pool,
     trace::Recorder,
 };
 
-/// h = embed(x) + position; h = `block_l`(h) for each layer; output = head(norm(h)), or head(pool(norm(h))) at every position.
+/// h = embed(x) + position; h = `block_l`(h) for each layer; output = head(norm(h)), or head(pool(norm(h))) at every position. The head
+/// is h Eᵀ if it is tied to the table E of tokens.
 /// With weights of tokens m, `block_l` has m^(1/2^(l-1)), and the attention-aware layer, if there is one, follows the blocks with
 /// those after the last.
 #[derive(Module, Debug)]
@@ -38,11 +43,11 @@ pub struct Transformer {
     /// Attention-aware layer after the blocks, if there is one.
     pub aware: Option<AwareAttention>,
     /// Norm before the head, if there is one.
-    pub final_norm: Option<LayerNorm>,
+    pub final_norm: Option<StateNorm>,
     /// What makes one row of all positions, if anything does.
     pub pool: Option<Pool>,
-    /// `d_model`, or the width of what was pooled, -> `d_out`
-    pub head: Linear,
+    /// `d_model`, or the width of what was pooled, -> `d_out`; `None` if the table of tokens is the head.
+    pub head: Option<Linear>,
     #[module(skip)]
     causal: bool,
     #[module(skip)]
@@ -50,24 +55,31 @@ pub struct Transformer {
     #[module(skip)]
     token_weight: TokenWeight,
     #[module(skip)]
+    mixes_values: bool,
+    #[module(skip)]
+    precision: Precision,
+    #[module(skip)]
     d_model: usize,
 }
 
 impl Transformer {
     pub(super) fn new(config: &TransformerConfig, dims: &IoDims, init: &mut Initializer<'_>) -> Self {
-        let (d_model, has_norm) = (config.d_model, config.norm == Norm::Pre);
+        let d_model = config.d_model;
+        let norm = |init: &mut Initializer<'_>| Some(config.norm_before()?.init(d_model, config.rms_epsilon(), init));
         Self {
             embed: Embed::new(&dims.input, d_model, init),
             position: config.position.spec().build(&config.position_sizes(dims), init),
             prompt: None,
-            blocks: (0..config.n_layers).map(|_| Block::new(config, init)).collect(),
-            aware: config.aware().map(|n_heads| AwareAttention::new(d_model, n_heads, has_norm, init)),
-            final_norm: has_norm.then(|| init.layer_norm(d_model)),
+            blocks: (0..config.n_layers).map(|layer| Block::new(config, layer, init)).collect(),
+            aware: config.aware().map(|n_heads| AwareAttention::new(d_model, n_heads, norm, init)),
+            final_norm: norm(init),
             pool: config.pool.init(d_model, init),
-            head: init.linear(config.pool.width(d_model), dims.d_out),
+            head: (!config.tie_embedding).then(|| init.linear(config.pool.width(d_model), dims.d_out)),
             causal: config.causal,
             residual: config.residual,
             token_weight: config.token_weight,
+            mixes_values: config.value_residual != ValueResidual::None,
+            precision: init.maps(),
             d_model,
         }
     }
@@ -91,8 +103,15 @@ impl Network for Transformer {
         let learned = x.dims()[1] - seq_len;
         let embedded = self.aware.as_ref().map(|_| x.clone());
         let in_front = self.prompt.as_ref().map_or(0, |prompt| prompt.rows.lazy_shape()[0]);
+        let first_values = OnceCell::new();
         let run = |(x, weights): (Tensor<3>, Option<Tensor<2>>), block: &Block| {
-            let layout = Layout { mask: &mask, position: Some(&self.position), in_front, weights: weights.as_ref() };
+            let layout = Layout {
+                mask: &mask,
+                position: Some(&self.position),
+                in_front,
+                weights: weights.as_ref(),
+                first_values: self.mixes_values.then_some(&first_values),
+            };
             let x = block.run(x, layout, recorder);
             (x, weights.map(deeper))
         };
@@ -113,13 +132,14 @@ impl Network for Transformer {
 
     /// `[batch, seq_len, d_model]` -> `[batch, seq_len, d_out]`
     fn read_out(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = match &self.final_norm {
-            Some(norm) => norm.forward(x),
-            None => x,
+        let x = normalise(self.final_norm.as_ref(), x);
+        let head = |x: Tensor<3>| match &self.head {
+            Some(head) => head.forward(x),
+            None => self.embed.transposed(x, self.precision),
         };
-        let Some(pool) = &self.pool else { return self.head.forward(x) };
+        let Some(pool) = &self.pool else { return head(x) };
         let [batch, seq_len, _] = x.dims();
-        let y = self.head.forward(pool.forward(x)); // [batch, 1, d_out]
+        let y = head(pool.forward(x)); // [batch, 1, d_out]
         let d_out = y.dims()[2];
         y.expand([batch, seq_len, d_out])
     }
