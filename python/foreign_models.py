@@ -2,11 +2,12 @@
 """Networks as users write them in PyTorch, to be imported, and a check of what was exported for PyTorch and numpy.
 
 Each class below is one program's way to write a network that Headway has too: PyTorch's own modules, GPT-2 as Hugging Face,
-minGPT and nanoGPT lay it out, the in-context learners of Garg et al., HookedTransformer of TransformerLens, and the models of
+minGPT and nanoGPT lay it out, Llama and Qwen3, the in-context learners of Garg et al., HookedTransformer of TransformerLens, and the models of
 Hu et al. The packages themselves are not needed: names, layouts and formulas are written out here.
 
     python foreign_models.py make DIR                            # DIR/NAME.pt and DIR/NAME.legacy.pt of every network
     python foreign_models.py check NAME INPUTS OUTPUTS …         # the network's output against Headway's, of one or several
+    python foreign_models.py hugging-face DIR INPUTS OUTPUTS …   # a folder that was exported in Llama's names, likewise
     python foreign_models.py exported CHECKPOINT FILE … --inputs IN --outputs OUT
 
 Needs Python 3.10, numpy 1.24 and PyTorch 1.13 or newer.
@@ -244,6 +245,105 @@ class InContext(nn.Module):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Llama, and Qwen3, which norms queries and keys.
+
+
+class RmsGain(nn.Module):
+    def __init__(self, width, epsilon):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon) * self.weight
+
+
+class LlamaAttention(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.heads, self.width, self.theta = c["num_attention_heads"], c["head_dim"], c["rope_theta"]
+        self.shared = self.heads // c["num_key_value_heads"]
+        d, bias = c["hidden_size"], c["attention_bias"]
+        self.q_proj = nn.Linear(d, self.heads * self.width, bias)
+        self.k_proj = nn.Linear(d, c["num_key_value_heads"] * self.width, bias)
+        self.v_proj = nn.Linear(d, c["num_key_value_heads"] * self.width, bias)
+        self.o_proj = nn.Linear(self.heads * self.width, d, bias)
+        if c["model_type"] == "qwen3":
+            self.q_norm, self.k_norm = (RmsGain(self.width, c["rms_norm_eps"]) for _ in range(2))
+
+    def rotated(self, x):
+        """Halves of the channels as the two axes of planes that turn."""
+        half = self.width // 2
+        angles = torch.arange(x.shape[2], dtype=x.dtype)[:, None] / self.theta ** (torch.arange(half, dtype=x.dtype) / half)
+        cos, sin = angles.cos().repeat(1, 2), angles.sin().repeat(1, 2)
+        return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
+
+    def forward(self, x):
+        split = lambda y: y.unflatten(2, (-1, self.width)).transpose(1, 2)
+        q, k, v = split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x))
+        if hasattr(self, "q_norm"):
+            q, k = self.q_norm(q), self.k_norm(k)
+        k, v = (y.repeat_interleave(self.shared, dim=1) for y in (self.rotated(k), v))
+        return self.o_proj(attend(self.rotated(q), k, v, causal=True))
+
+
+class LlamaMlp(nn.Module):
+    def __init__(self, d, d_ffn, bias):
+        super().__init__()
+        self.gate_proj, self.up_proj = nn.Linear(d, d_ffn, bias), nn.Linear(d, d_ffn, bias)
+        self.down_proj = nn.Linear(d_ffn, d, bias)
+
+    def forward(self, x):
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class LlamaLayer(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.input_layernorm, self.post_attention_layernorm = (RmsGain(c["hidden_size"], c["rms_norm_eps"]) for _ in range(2))
+        self.self_attn = LlamaAttention(c)
+        self.mlp = LlamaMlp(c["hidden_size"], c["intermediate_size"], c["mlp_bias"])
+
+    def forward(self, x):
+        x = x + self.self_attn(self.input_layernorm(x))
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Llama(nn.Module):
+    """LlamaForCausalLM or Qwen3ForCausalLM of a config.json."""
+
+    reads_tokens = True
+
+    def __init__(self, config):
+        super().__init__()
+        width, vocab = config["hidden_size"], config["vocab_size"]
+        self.model = nn.Module()
+        self.model.embed_tokens = nn.Embedding(vocab, width)
+        self.model.layers = nn.ModuleList(LlamaLayer(config) for _ in range(config["num_hidden_layers"]))
+        self.model.norm = RmsGain(width, config["rms_norm_eps"])
+        self.is_tied = config["tie_word_embeddings"]
+        if not self.is_tied:
+            self.lm_head = nn.Linear(width, vocab, bias=False)
+
+    def forward(self, tokens):
+        x = self.model.embed_tokens(tokens)
+        for layer in self.model.layers:
+            x = layer(x)
+        return self.model.norm(x) @ (self.model.embed_tokens if self.is_tied else self.lm_head).weight.T
+
+
+LLAMA = {
+    "model_type": "llama", "vocab_size": 7, "hidden_size": 8, "intermediate_size": 11, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 2, "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 31.0,
+    "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": True,
+}
+QWEN3 = LLAMA | {
+    "model_type": "qwen3", "head_dim": 6, "num_attention_heads": 3, "num_key_value_heads": 1, "rms_norm_eps": 1e-6,
+    "attention_bias": True, "tie_word_embeddings": False,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # TransformerLens.
 
 
@@ -382,6 +482,8 @@ CASES = {
     "hugging_face": (HuggingFace, beside_an_optimizer),
     "nano_gpt": (NanoGpt, compiled),
     "in_context": (InContext, dict),
+    "llama": (lambda: Llama(LLAMA), dict),
+    "qwen3": (lambda: Llama(QWEN3), dict),
     "hooked_transformer": (HookedTransformer, in_bfloat16),
     "paper_one_layer": (PaperOneLayer, lambda state: {"state_dict": state}),
     "paper_two_layer": (PaperTwoLayer, dict),
@@ -416,6 +518,10 @@ def make(folder):
     torch.save(build("hugging_face").state_dict(), folder / "hugging_face" / "pytorch_model.bin")
     config = {"model_type": "gpt2", "n_head": 4, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5}
     (folder / "hugging_face" / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    for name, config in {"llama": LLAMA, "qwen3": QWEN3}.items():
+        (folder / name).mkdir()
+        torch.save(build(name).state_dict(), folder / name / "pytorch_model.bin")
+        (folder / name / "config.json").write_text(json.dumps(config))
 
 
 def check(name, inputs, outputs):
@@ -446,6 +552,15 @@ def exported(checkpoint, path, inputs, outputs):
     return check_with_torch.agrees(path.name, reference.load_array(outputs), wanted, TOLERANCE)
 
 
+def hugging_face(folder, inputs, outputs):
+    """A folder that was exported in Llama's names."""
+    module = Llama(json.loads((folder / "config.json").read_text())).double().eval()
+    module.load_state_dict(check_with_torch.read_tensors(folder / "model.safetensors"), strict=True)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(reference.load_array(inputs)).long()).numpy()
+    return check_with_torch.agrees(folder.name, reference.load_array(outputs), wanted, TOLERANCE)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -458,8 +573,14 @@ def main():
     verb.add_argument("files", type=Path, nargs="+", metavar="FILE")
     verb.add_argument("--inputs", type=Path, required=True)
     verb.add_argument("--outputs", type=Path, required=True)
+    verb = verbs.add_parser("hugging-face", help="compare the output of folders in Llama's names with Headway's")
+    verb.add_argument("triples", nargs="+", metavar="FOLDER INPUTS OUTPUTS")
     args = parser.parse_args()
     match args.verb:
+        case "hugging-face":
+            triples = [args.triples[at : at + 3] for at in range(0, len(args.triples), 3)]
+            results = [hugging_face(Path(folder), inputs, outputs) for folder, inputs, outputs in triples]
+            sys.exit(0 if all(results) else 1)
         case "make":
             make(args.folder)
         case "check":

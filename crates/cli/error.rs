@@ -42,7 +42,7 @@ pub enum Error {
     #[error("reproduce theory trains nothing: it has no profiles, settings, seeds or jobs to change")]
     TrainsNothing,
     /// Names of another program for a folder that has its own.
-    #[error("a folder of hugging-face has the names of GPT-2; leave --names out")]
+    #[error("a folder of hugging-face has the names of GPT-2 or Llama; leave --names out")]
     NamesOfGpt2,
     /// Several benchmarks for one process.
     #[error("--here times one benchmark at a time")]

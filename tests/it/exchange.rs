@@ -41,7 +41,7 @@ struct Foreign {
     said: &'static [&'static str],
 }
 
-const FOREIGN: [Foreign; 9] = [
+const FOREIGN: [Foreign; 11] = [
     Foreign {
         name: "encoder",
         task: VECTORS,
@@ -106,6 +106,24 @@ const FOREIGN: [Foreign; 9] = [
         model: "[model.transformer]\nd_model = 8\nn_layers = 2\nn_heads = 2\nstate_mixer = { ffn = { d_ffn = 32, activation = \"gelu_tanh\" } }\n",
         words: &["--format", "pytorch", "--cut-positions"],
         said: &["named as in_context_gpt2", "_backbone.wte.weight", "the first of 10 rows"],
+    },
+    Foreign {
+        name: "llama",
+        task: TOKENS,
+        model: "[model.transformer]\nd_model = 8\nn_layers = 2\nn_heads = 4\nn_kv_heads = 2\nnorm_kind = \"rms\"\nnorm_epsilon = 1e-5\n\
+                position = { rope = { theta = 31.0 } }\ntie_embedding = true\n\
+                state_mixer = { ffn = { d_ffn = 11, activation = \"swiglu\" } }\n",
+        words: &["--given", "rope_theta=31", "--given", "rms_norm_eps=1e-5"],
+        said: &["named as llama", "`model.` before every name", "the head is the embedding", "told by --given: rope_theta = 31"],
+    },
+    Foreign {
+        name: "qwen3",
+        task: TOKENS,
+        model: "[model.transformer]\nd_model = 8\nn_layers = 2\nn_heads = 3\nn_kv_heads = 1\nd_head = 6\nnorm_kind = \"rms\"\n\
+                qk_norm = \"rms\"\nposition = { rope = { theta = 31.0 } }\n\
+                state_mixer = { ffn = { d_ffn = 11, activation = \"swiglu\" } }\n",
+        words: &["--format", "pytorch"],
+        said: &["named as llama", "zero: the file has no bias here: 7", "norms add 1e-6 to the mean square"],
     },
     Foreign {
         name: "hooked_transformer",
@@ -226,6 +244,80 @@ fn what_pytorch_saved_computes_the_same_here() {
     assert!(heard.contains("told by config.json: n_head = 4"), "{heard}");
     let weights = |folder: &str| fs::read(lab.path(folder).join("model.safetensors")).unwrap();
     assert!(weights("folder") == weights("hugging_face-pt"), "other weights");
+    for name in ["llama", "qwen3"] {
+        let foreign = Foreign::named(name);
+        foreign.import(&lab, &files.join(name), &format!("{name}-folder"));
+        assert!(weights(&format!("{name}-folder")) == weights(&format!("{name}-pt")), "{name}: other weights");
+    }
+    // What config.json says is compared, and is what the table without an experiment shows.
+    let llama = Foreign::named("llama");
+    let set = |key: &str, value: &str| llama.model.replacen(&format!("{key} ="), &format!("{key} = {value} #"), 1);
+    for (model, told) in [
+        (set("n_kv_heads", "4"), "num_key_value_heads = 2: n_kv_heads is 2, in the experiment 4"),
+        (set("norm_epsilon", "1e-6"), "rms_norm_eps = 0.00001: norm_epsilon is 1e-5, in the experiment 1e-6"),
+        (llama.model.replace("31.0", "30.0"), "position.rope.theta is 31, in the experiment 30"),
+        (set("position", "\"learned\""), "-s model.position=rope"),
+        (llama.model.replace("norm_kind = \"rms\"\nnorm_epsilon = 1e-5\n", ""), "norm_kind is rms, in the experiment layer"),
+    ] {
+        lab.write("experiment.toml", format!("{}{model}{DATA}", llama.task));
+        lab.headway(&["import", "foreign/llama", "--experiment", "experiment.toml", "--out", "no"]).fail(3, &[told]);
+    }
+    let shown = lab.headway(&["import", "foreign/llama"]).succeed().stdout;
+    for line in ["n_kv_heads = 2", "norm_kind = \"rms\"", "norm_epsilon = 1e-5", "theta = 31 }", "tie_embedding = true", "\"swiglu\""] {
+        assert!(shown.contains(line), "{line} is not in {shown}");
+    }
+}
+
+/// Networks of Llama's kind, exported and read by PyTorch, and imported again: the block as Llama has it; one with norms of queries and keys,
+/// zero-centred gains, gated layers and nothing but attention; one with temperatures and biases.
+#[test]
+fn networks_of_llamas_kind_are_exported() {
+    if !there_is("numpy, torch") {
+        return;
+    }
+    let train = "[train]\nsteps = 5\nbatch_size = 4\neval_every = 0\n[optimizer.adam]\nlearning_rate = 0.05\n";
+    let swiglu = "state_mixer = { ffn = { d_ffn = 5, activation = \"swiglu\" } }\n";
+    let tied = "position = \"rope\"\ntie_embedding = true\n";
+    let cases = [
+        ("llama", format!("{tied}norm_kind = \"rms\"\nnorm_epsilon = 1e-5\nn_kv_heads = 2\n{swiglu}"), true),
+        (
+            "qwen3",
+            format!("{tied}norm_kind = \"zero_centred_rms\"\nqk_norm = \"zero_centred_rms\"\nresidual_gate = true\nd_head = 4\n"),
+            false,
+        ),
+        ("llama", format!("{tied}norm_kind = \"rms\"\nhead_temperature = true\n{swiglu}"), false),
+    ];
+    let mut check = python();
+    check.args(["foreign_models.py", "hugging-face"]);
+    let lab = Lab::new();
+    for (at, (kind, keys, comes_back)) in cases.iter().enumerate() {
+        let [experiment, run, out, back] = ["experiment.toml", "run", "out", "back"].map(|part| format!("{at}-{part}"));
+        let model = format!("[model.transformer]\nd_model = 8\nn_layers = 2\nn_heads = 4\n{keys}");
+        lab.write(&experiment, format!("{TOKENS}{DATA}{model}{train}"));
+        lab.headway(&["train", &experiment, "--out", &run, "--device", "cpu"]).succeed();
+        let checkpoint = format!("{run}/checkpoints/step-00000005");
+        lab.headway(&["export", &run, "--format", "hugging-face", "--out", &out]).succeed();
+        let config = fs::read_to_string(lab.path(&out).join("config.json")).unwrap();
+        assert!(config.contains(&format!("\"model_type\": \"{kind}\"")), "{config}");
+        check.arg(lab.path(&out)).args(save_outputs(&lab, &checkpoint));
+        if *comes_back {
+            lab.headway(&["import", &out, "--experiment", &experiment, "--out", &back]).succeed();
+            let weights = |folder: &str| fs::read(lab.path(folder).join("model.safetensors")).unwrap();
+            assert!(weights(&back) == weights(&checkpoint), "other weights");
+        }
+    }
+    let output = check.output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(said(&output).matches("ok  ").count(), cases.len(), "{}", said(&output));
+    for (set, told) in [
+        ("model.norm=sandwich", "place of norms"),
+        ("model.value_residual=learned", "value_residual"),
+        ("model.tie_embedding=false", "a bias of the head"),
+    ] {
+        lab.headway(&["train", "0-experiment.toml", "--out", "other", "--device", "cpu", "-s", set]).succeed();
+        lab.headway(&["export", "other", "--format", "hugging-face", "--out", "no"]).fail(3, &[told]);
+        fs::remove_dir_all(lab.path("other")).unwrap();
+    }
 }
 
 /// A trained model in every format, each read by PyTorch or numpy instead of Headway.

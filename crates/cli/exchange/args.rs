@@ -94,7 +94,7 @@ pub struct Export {
     #[arg(long, value_name = "FORMAT")]
     pub format: FileFormat,
     /// Names and layout of the tensors: Headway's own, or those of TransformerLens. A folder of hugging-face has
-    /// GPT-2's.
+    /// GPT-2's, or Llama's if positions are rotary.
     #[arg(long, value_name = "NAMES", default_value = "headway")]
     pub names: Names,
     /// The file, or the folder of hugging-face; must not exist yet.
@@ -110,7 +110,7 @@ pub enum FileFormat {
     PytorchStateDict,
     /// Arrays, for numpy.load.
     Npz,
-    /// A folder with GPT-2's config.json and model.safetensors, for from_pretrained.
+    /// A folder with GPT-2's or Llama's config.json and model.safetensors, for from_pretrained.
     HuggingFace,
 }
 

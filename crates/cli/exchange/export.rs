@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::error::Error;
 use headway_exchange::{
     Arrays,
-    names::{Elsewhere, gpt2, transformer_bridge, transformer_lens},
+    names::{Elsewhere, gpt2, llama, transformer_bridge, transformer_lens},
     npz, pickle,
 };
 use headway_model::weights::arrays_to_bytes;
@@ -26,7 +26,12 @@ pub fn run(args: &Export) -> Result<ExitCode, Error> {
     let mut said = Vec::new();
     let theirs = match (args.format, args.names) {
         (FileFormat::HuggingFace, Names::Headway) => {
-            let (theirs, config) = gpt2::export(&elsewhere()?).map_err(wrong)?;
+            let ours = checkpoint.config()?;
+            let (theirs, config) = if llama::is_alike(&ours.model) {
+                llama::export(&arrays, &ours.model, &ours.dims).map_err(wrong)?
+            } else {
+                gpt2::export(&elsewhere()?).map_err(wrong)?
+            };
             let files = [("config.json", json::file(&config)?), ("model.safetensors", safetensors(&theirs)?)];
             beside::write_new_folder(&args.out, &files)?;
             theirs

@@ -48,6 +48,10 @@ pub struct Fitted {
 /// the network may never be left out.
 pub fn fit(renamed: Renamed, wanted: &BTreeMap<String, Vec<usize>>, choices: Choices) -> Result<Fitted, Error> {
     let Renamed { mut arrays, unknown, inside, fills, .. } = renamed;
+    // A model whose head is its embedding has no array for it.
+    if !wanted.contains_key(HEAD) && arrays.get(HEAD) == arrays.get("embed.weight") {
+        arrays.remove(HEAD);
+    }
     let effect = |name: &String| {
         effect_of(name).or_else(|| inside.contains(name).then_some("in a block, so part of what the network computes"))
     };
@@ -127,6 +131,7 @@ pub fn fit(renamed: Renamed, wanted: &BTreeMap<String, Vec<usize>>, choices: Cho
     Ok(Fitted { arrays, filled, left_out, positions })
 }
 
+const HEAD: &str = "head.weight";
 const POSITIONS: &str = "position.weight";
 
 pub(crate) fn is_norm(name: &str) -> bool {

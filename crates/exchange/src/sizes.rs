@@ -23,7 +23,10 @@ impl Sizes {
     pub fn of(renamed: &Renamed, told: &[Told]) -> Self {
         let Renamed { arrays, n_heads, causal, .. } = renamed;
         let settings = told::settings(told);
-        let said = |key: &str| settings.iter().find(|(other, _)| *other == key).map(|(_, value)| value.clone());
+        let said = |key: &str| {
+            let all = renamed.shown.iter().chain(&settings);
+            all.clone().find(|(other, _)| *other == key).map(|(_, value)| value.clone())
+        };
         let rows = |name: &str, axis: usize| arrays.get(name).and_then(|array| array.shape.get(axis).copied());
         let has = |prefix: &str| arrays.keys().any(|name| name.starts_with(prefix));
         let mut sizes = Self::default();
@@ -53,7 +56,16 @@ impl Sizes {
             either(&mut sizes, "norm", norm);
             either(&mut sizes, "causal", causal.map(|causal| causal.to_string()));
             sizes.hidden.extend(["residual", "kernel"]);
-            either(&mut sizes, "position", rows("position.weight", 0).map(|_| "\"learned\"".to_owned()));
+            let table = rows("position.weight", 0).map(|_| "\"learned\"".to_owned());
+            let turn = said("position.rope.theta").map(|theta| format!("{{ rope = {{ theta = {theta} }} }}"));
+            let turn = turn.or_else(|| renamed.is_rotary.then(|| "\"rope\"".to_owned()));
+            either(&mut sizes, "position", table.or(turn));
+            for key in ["n_kv_heads", "d_head", "norm_kind", "norm_epsilon", "qk_norm"] {
+                sizes.shown.extend(said(key).map(|value| (key, value)));
+            }
+            if renamed.is_rotary && renamed.head_is_embedding == Some(true) {
+                sizes.shown.push(("tie_embedding", "true".to_owned()));
+            }
             if let Some(d_ffn) = rows("blocks.0.ffn.expand.weight", 0) {
                 let activation = said("activation").map(|activation| format!(", activation = {activation}"));
                 if activation.is_none() {

@@ -8,9 +8,9 @@ use std::{io::ErrorKind, path::Path};
 
 use crate::{
     Error, disk,
-    names::{Convention, Renamed},
+    names::{Convention, Renamed, llama},
 };
-use headway_model::{ModelConfig, Norm, PositionKind, StateMixer, TransformerConfig, norm::EPSILON};
+use headway_model::{ModelConfig, NormKind, PositionKind, StateMixer, TransformerConfig, norm::EPSILON};
 
 /// A value of a configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +55,8 @@ enum Fact {
     NormKind,
     NormPlace,
     Epsilon,
+    RmsEpsilon,
+    Theta,
     Scale,
     LayerScale,
     Caps,
@@ -107,7 +109,10 @@ const ROWS: &[Row] = &[
         _ => Says::Never(RMS),
     }),
     (&["final_rms"], Fact::Other, |value| never_if(value, RMS)),
-    (&["rms_norm_eps"], Fact::Other, |value| never_unless_nothing(value, RMS)),
+    (&["rms_norm_eps"], Fact::RmsEpsilon, |value| match value {
+        Value::Number(epsilon) => Says::Setting("norm_epsilon", format!("{epsilon:e}")),
+        _ => Says::Fine,
+    }),
     (&["norm_first", "do_layer_norm_before"], Fact::NormPlace, |value| match value {
         Value::Bool(false) => Says::Never("norms stand behind attention and feed-forward network"),
         _ => Says::Fine,
@@ -148,8 +153,27 @@ const ROWS: &[Row] = &[
         _ => Says::Fine,
     }),
     (&["shortformer_pos", "alibi"], Fact::Positions, |value| never_if(value, "positions act inside attention")),
-    (&["rotary_dim", "rope_theta", "rope_scaling"], Fact::Other, |value| {
-        never_unless_nothing(value, "positions are rotary")
+    (&["rope_theta"], Fact::Theta, |value| match value {
+        Value::Number(theta) => Says::Setting("position.rope.theta", theta.to_string()),
+        _ => Says::Fine,
+    }),
+    (&["rope_type"], Fact::Other, |value| match value {
+        Value::Text(kind) if kind != "default" => Says::Never(SCALED_ROPE),
+        _ => Says::Fine,
+    }),
+    (&["rope_scaling"], Fact::Other, |value| never_unless_nothing(value, SCALED_ROPE)),
+    (&["rotary_dim"], Fact::Other, |value| never_unless_nothing(value, PARTIAL)),
+    (&["partial_rotary_factor"], Fact::Other, |value| match value {
+        Value::Number(part) if (part - 1.0).abs() > 0.0 => Says::Never(PARTIAL),
+        _ => Says::Fine,
+    }),
+    (&["num_key_value_heads"], Fact::Other, |value| match value {
+        Value::Number(n) if *n > 0.0 => Says::Setting("n_kv_heads", n.to_string()),
+        _ => Says::Fine,
+    }),
+    (&["head_dim"], Fact::Other, |value| match value {
+        Value::Number(width) if *width > 0.0 => Says::Setting("d_head", width.to_string()),
+        _ => Says::Fine,
     }),
     (&["use_local_attn"], Fact::Window, |value| never_if(value, LOCAL)),
     (&["window_size", "sliding_window"], Fact::Other, |value| never_unless_nothing(value, LOCAL)),
@@ -165,6 +189,7 @@ const ROWS: &[Row] = &[
             "gelu" => Says::Setting("activation", "\"gelu_erf\"".to_owned()),
             "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Says::Setting("activation", "\"gelu_tanh\"".to_owned()),
             "relu" => Says::Setting("activation", "\"relu\"".to_owned()),
+            "silu" | "swish" => Says::Setting("activation", "\"swiglu\"".to_owned()),
             _ => Says::Never("the feed-forward network has another activation"),
         },
         _ => Says::Fine,
@@ -193,6 +218,8 @@ const ROWS: &[Row] = &[
 ];
 
 const RMS: &str = "norms are no layer norms";
+const SCALED_ROPE: &str = "angles of rotary positions are scaled";
+const PARTIAL: &str = "some channels are not turned by positions";
 const LOCAL: &str = "attention is local";
 const SCALED: &str = "the hidden state or the logits are scaled";
 
@@ -253,7 +280,10 @@ pub fn beside(folder: &Path) -> Result<Vec<Told>, Error> {
         };
         let json: serde_json::Value = serde_json::from_slice(&bytes)
             .map_err(|error| Error::file(format!("has a {name} beside it that is no JSON: {error}")))?;
-        for (key, value) in json.as_object().into_iter().flatten().filter(|(key, _)| is_known(key)) {
+        // Newer programs keep what rotary positions need in a table of its own.
+        let entries = json.as_object().into_iter().flatten();
+        let within = json.get("rope_parameters").and_then(serde_json::Value::as_object).into_iter().flatten();
+        for (key, value) in entries.chain(within).filter(|(key, _)| is_known(key)) {
             if let Some(value) = of_json(value) {
                 told.push(Told { source: name.to_owned(), key: key.clone(), value });
             }
@@ -322,6 +352,15 @@ impl Compared<'_> {
         }
         let config = self.transformer()?;
         Some(match key {
+            "norm_kind" => quoted(&config.norm_kind),
+            "norm_epsilon" => format!("{:e}", config.rms_epsilon()),
+            "qk_norm" => quoted(&config.qk_norm),
+            "n_kv_heads" => config.n_kv_heads.unwrap_or(config.n_heads).to_string(),
+            "d_head" => d_head(config)?.to_string(),
+            "position.rope.theta" => match &config.position {
+                PositionKind::Rope(rope) => rope.theta.to_string(),
+                other => other.name().to_owned(),
+            },
             "causal" => config.causal.to_string(),
             "norm" => quoted(&config.norm),
             "position" => quoted(&config.position),
@@ -345,6 +384,15 @@ impl Compared<'_> {
         ];
         for (what, key, value) in shown.into_iter().flatten() {
             self.must_have(what, key, &value)?;
+        }
+        for (key, value) in &self.renamed.shown {
+            self.must_have("the file's names", key, value)?;
+        }
+        let turns = |config: &TransformerConfig| matches!(config.position, PositionKind::Rope(_));
+        if self.renamed.is_rotary && !self.transformer().is_some_and(turns) {
+            return Err(Error::Told(
+                "the file's names are of a network with rotary positions; write -s model.position=rope".to_owned(),
+            ));
         }
         let mut place_is_told = false;
         for entry in told {
@@ -395,13 +443,14 @@ impl Compared<'_> {
             Says::Setting(..) | Says::Fine => None,
             Says::Never(what) => Some((*what).to_owned()),
             Says::Scale(scale) => {
-                let d_head = config.filter(|config| config.n_heads > 0).map(|c| (c.d_model / c.n_heads) as f64)?;
+                let d_head = d_head(config?)? as f64;
                 let is_other = (scale / d_head.sqrt() - 1.0).abs() > 1e-3;
                 is_other
                     .then(|| format!("scores are divided by {scale} and not by sqrt(d_head) = {:.4}", d_head.sqrt()))
             }
             Says::Epsilon(epsilon) => {
-                let has_norms = config.is_some_and(|config| config.norm == Norm::Pre);
+                let has_norms =
+                    config.is_some_and(|config| config.norm.is_before() && config.norm_kind == NormKind::Layer);
                 let is_other = has_norms && (epsilon / EPSILON - 1.0).abs() > 1e-6;
                 is_other.then(|| format!("norms add {epsilon:e} to the variance and not {EPSILON:e}"))
             }
@@ -414,7 +463,12 @@ impl Compared<'_> {
                 _ => None,
             },
             Says::Architecture(name) => {
-                (self.convention.name == "gpt2" && name != "gpt2").then(|| format!("it is no GPT-2 but `{name}`"))
+                let (wanted, of): (&[&str], _) = match self.convention.name {
+                    "gpt2" => (&["gpt2"], "GPT-2"),
+                    "llama" => (&llama::ARCHITECTURES, "Llama"),
+                    _ => return None,
+                };
+                (!wanted.contains(&name.as_str())).then(|| format!("it is no {of} but `{name}`"))
             }
         }
     }
@@ -450,7 +504,11 @@ impl Compared<'_> {
         }
         let has_norms = self.renamed.arrays.keys().any(|name| crate::fit::is_norm(name));
         match (config.norm, has_norms) {
-            (Norm::Pre, true) => say(Fact::NormKind, "norms are layer norms and no RMSNorm".to_owned()),
+            (norm, true) if norm.is_before() && config.norm_kind == NormKind::Layer => {
+                say(Fact::NormKind, "norms are layer norms and no RMSNorm".to_owned());
+            }
+            // Their names show what they are.
+            (norm, true) if norm.is_before() => {}
             (norm, _) => say(
                 Fact::NormKind,
                 format!(
@@ -459,13 +517,19 @@ impl Compared<'_> {
                 ),
             ),
         }
-        if config.norm == Norm::Pre {
+        if config.norm.is_before() {
             say(Fact::NormPlace, "norms stand before attention, feed-forward network and head".to_owned());
-            say(Fact::Epsilon, format!("norms add {EPSILON:e} to the variance"));
+            match config.norm_kind {
+                NormKind::Layer => say(Fact::Epsilon, format!("norms add {EPSILON:e} to the variance")),
+                NormKind::Rms | NormKind::ZeroCentredRms => {
+                    say(Fact::RmsEpsilon, format!("norms add {:e} to the mean square", config.rms_epsilon()));
+                }
+            }
         }
         let position = quoted(&config.position);
+        let fact = if self.renamed.is_rotary { Fact::Theta } else { Fact::Positions };
         say(
-            Fact::Positions,
+            fact,
             match config.position {
                 PositionKind::Learned => {
                     "positions are added to the embedding alone (not as shortformer does)".to_owned()
@@ -481,6 +545,11 @@ impl Compared<'_> {
         }
         all
     }
+}
+
+/// Width of a head; `None` without heads.
+fn d_head(config: &TransformerConfig) -> Option<usize> {
+    config.d_head.or_else(|| config.d_model.checked_div(config.n_heads))
 }
 
 /// A unit variant as a TOML string, which has the same form as in JSON.

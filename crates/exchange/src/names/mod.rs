@@ -6,6 +6,7 @@ mod effect;
 mod elsewhere;
 pub mod gpt2;
 mod headway;
+pub mod llama;
 mod torch_modules;
 pub mod transformer_bridge;
 pub mod transformer_lens;
@@ -56,6 +57,7 @@ pub const CONVENTIONS: &[Convention] = &[
     authors::TWO_LAYER,
     gpt2::IN_CONTEXT,
     gpt2::GPT2,
+    llama::CONVENTION,
     torch_modules::ENCODER,
     torch_modules::ATTENTION,
 ];
@@ -82,6 +84,10 @@ pub struct Renamed {
     /// Whether the head is a copy of the embedding because the file has no head; `Some(false)` if the file has one that
     /// differs.
     pub head_is_embedding: Option<bool>,
+    /// Keys of `[model.transformer]` that the names show, with their values as TOML.
+    pub shown: Vec<(&'static str, String)>,
+    /// Whether the names are of a network whose positions are rotary.
+    pub is_rotary: bool,
     /// Whether the program places norms after attention by default.
     pub is_post_norm_by_default: bool,
     pub(crate) fills: Fills,
