@@ -512,7 +512,7 @@ mod look {
             assert!(said.contains(text), "{text}: {said}");
         }
         let document = lab.headway(&["check", "experiment.toml", "--device", "cpu", "--json"]).succeed().json();
-        let agreed = ["device", "experiment", "ok", "parameters", "step_activation_bytes", "step_flops"];
+        let agreed = ["device", "doubts", "experiment", "ok", "parameters", "step_activation_bytes", "step_flops"];
         assert_eq!(keys(&document), BTreeSet::from(agreed));
         assert_eq!(document["experiment"]["model"]["transformer"]["n_heads"], 4);
     }
