@@ -69,6 +69,8 @@ fn options_that_make_no_sense_are_refused() {
         (&["--liars", "2,14"][..], "--liars: 14 of 16 agents leave 2 that tell the truth, and 3 are needed"),
         (&["--distance", "0"][..], "--distance: 0 must be above 0"),
         (&["--noise=-1"][..], "--noise: -1 must be 0 up to"),
+        (&["--noise", "1e300"][..], "--noise: 1e300 must be 0 up to 1e6"),
+        (&["--agents", "3"][..], "for as many dimensions; give more agents, or fewer dimensions"),
         (&["--agents", "1000"][..], "--agents: among 1000 agents in 3 dimensions"),
         (&["--agents", "1000000000000", "-d", "1"][..], "--agents: "),
         (&["-d", "0"][..], "--d: 0 is too few"),

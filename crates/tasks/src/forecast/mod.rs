@@ -288,7 +288,8 @@ impl TaskSpec for ForecastConfig {
             return sizes;
         }
         let problems = [
-            self.unread(),
+            // With a bad split the file is not read.
+            if self.split.problem().is_none() { self.unread() } else { None },
             self.bad_patch(),
             self.bad_period(),
             self.split.problem(),

@@ -225,7 +225,9 @@ impl TaskSpec for ProteinsConfig {
     }
 
     fn validate(&self) -> Vec<TaskError> {
-        let problems = [self.unread(), self.bad_parts(), TaskError::below("seq_len", self.seq_len, 1), self.bad_rate()];
+        // With bad parts the file is not read.
+        let problems =
+            [self.bad_parts().or_else(|| self.unread()), TaskError::below("seq_len", self.seq_len, 1), self.bad_rate()];
         problems.into_iter().flatten().collect()
     }
 

@@ -100,7 +100,8 @@ impl RobustMeanConfig {
         let problem = || {
             let others = self.n_agents.saturating_sub(most);
             format!("{most} of {} agents leave {others} that tell the truth, and {} are needed", self.n_agents, self.d)
-                + &format!(" for as many dimensions; give {fit} or fewer")
+                + " for as many dimensions; give "
+                + &if fit > 0 { format!("{fit} or fewer") } else { "more agents, or fewer dimensions".to_owned() }
         };
         let key = match self.liars {
             Liars::Exactly(_) => "liars.exactly",
@@ -126,7 +127,10 @@ impl RobustMeanConfig {
 fn bad_size(key: &'static str, size: f64, may_be_zero: bool) -> Option<TaskError> {
     let (is_good, least) =
         if may_be_zero { ((0.0..=LARGEST).contains(&size), "0") } else { (size > 0.0 && size <= LARGEST, "above 0") };
-    let problem = || format!("{size} must be {least} up to {LARGEST:e}");
+    let problem = || match size.abs() {
+        beyond if beyond > LARGEST => format!("{size:e} must be {least} up to {LARGEST:e}"),
+        _ => format!("{size} must be {least} up to {LARGEST:e}"),
+    };
     (!is_good).then(|| TaskError::Key { key, problem: problem() })
 }
 

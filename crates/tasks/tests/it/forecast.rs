@@ -123,6 +123,11 @@ fn what_is_wrong_is_told_with_its_key_and_place() {
             "path = \"oldest.csv\"\nscored = [\"a\", \"b\", \"a\"]\nwindow = 1\nhorizon = 1",
             "scored: `a` stands there twice",
         ),
+        // The one thing that is wrong, of a file that is not read for it.
+        (
+            "path = \"oldest.csv\"\nsplit = [0.0, 0.0, 1.0]",
+            "split: [0, 0, 1] needs shares of 0 or more, some for training and some for the test",
+        ),
         (
             "path = \"late.csv\"",
             "path: late.csv: there is no value at the first time, so that none can be carried forward; name other columns, or cut the file: b",

@@ -163,6 +163,10 @@ fn what_is_wrong_with_a_file_is_told_with_its_place() {
         problem("path = \"two_words.fasta\"\nvalidation = []"),
         "train: two_words.fasta: by its header, no sequence belongs to split=train"
     );
+    // The one thing that is wrong, of a file that is not read for it.
+    let nameless = settled(&format!("{TWO}train = []")).expect("not read").validate();
+    let said: Vec<String> = nameless.iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["train: names no part of the sequences; give train = [\"train\"]"]);
     let useless = settled(&format!("{TWO}masking = \"none\"\nrate = 0.3")).expect("sound").validate().remove(0);
     assert_eq!(useless.to_string(), "rate: nothing is hidden with masking = \"none\"; leave rate out");
     let digit = problem("path = \"digit.fasta\"");
