@@ -114,7 +114,12 @@ const FOREIGN: [Foreign; 11] = [
                 position = { rope = { theta = 31.0 } }\ntie_embedding = true\n\
                 state_mixer = { ffn = { d_ffn = 11, activation = \"swiglu\" } }\n",
         words: &["--given", "rope_theta=31", "--given", "rms_norm_eps=1e-5"],
-        said: &["named as llama", "`model.` before every name", "the head is the embedding", "told by --given: rope_theta = 31"],
+        said: &[
+            "named as llama",
+            "`model.` before every name",
+            "the head is the embedding",
+            "told by --given: rope_theta = 31",
+        ],
     },
     Foreign {
         name: "qwen3",
@@ -257,13 +262,23 @@ fn what_pytorch_saved_computes_the_same_here() {
         (set("norm_epsilon", "1e-6"), "rms_norm_eps = 0.00001: norm_epsilon is 1e-5, in the experiment 1e-6"),
         (llama.model.replace("31.0", "30.0"), "position.rope.theta is 31, in the experiment 30"),
         (set("position", "\"learned\""), "-s model.position=rope"),
-        (llama.model.replace("norm_kind = \"rms\"\nnorm_epsilon = 1e-5\n", ""), "norm_kind is rms, in the experiment layer"),
+        (
+            llama.model.replace("norm_kind = \"rms\"\nnorm_epsilon = 1e-5\n", ""),
+            "norm_kind is rms, in the experiment layer",
+        ),
     ] {
         lab.write("experiment.toml", format!("{}{model}{DATA}", llama.task));
         lab.headway(&["import", "foreign/llama", "--experiment", "experiment.toml", "--out", "no"]).fail(3, &[told]);
     }
     let shown = lab.headway(&["import", "foreign/llama"]).succeed().stdout;
-    for line in ["n_kv_heads = 2", "norm_kind = \"rms\"", "norm_epsilon = 1e-5", "theta = 31 }", "tie_embedding = true", "\"swiglu\""] {
+    for line in [
+        "n_kv_heads = 2",
+        "norm_kind = \"rms\"",
+        "norm_epsilon = 1e-5",
+        "theta = 31 }",
+        "tie_embedding = true",
+        "\"swiglu\"",
+    ] {
         assert!(shown.contains(line), "{line} is not in {shown}");
     }
 }
@@ -282,7 +297,9 @@ fn networks_of_llamas_kind_are_exported() {
         ("llama", format!("{tied}norm_kind = \"rms\"\nnorm_epsilon = 1e-5\nn_kv_heads = 2\n{swiglu}"), true),
         (
             "qwen3",
-            format!("{tied}norm_kind = \"zero_centred_rms\"\nqk_norm = \"zero_centred_rms\"\nresidual_gate = true\nd_head = 4\n"),
+            format!(
+                "{tied}norm_kind = \"zero_centred_rms\"\nqk_norm = \"zero_centred_rms\"\nresidual_gate = true\nd_head = 4\n"
+            ),
             false,
         ),
         ("llama", format!("{tied}norm_kind = \"rms\"\nhead_temperature = true\n{swiglu}"), false),

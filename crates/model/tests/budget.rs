@@ -104,9 +104,13 @@ fn configs(seq_len: usize) -> Vec<(ModelConfig, IoDims)> {
         configs.push((ModelConfig::Transformer(config), vectors.clone()));
     }
     for norm in [Norm::Pre, Norm::Sandwich, Norm::None] {
-        for state_mixer in
-            [StateMixer::None, ffn(Activation::GeluErf), ffn(Activation::GeluTanh), ffn(Activation::Relu), ffn(Activation::Swiglu)]
-        {
+        for state_mixer in [
+            StateMixer::None,
+            ffn(Activation::GeluErf),
+            ffn(Activation::GeluTanh),
+            ffn(Activation::Relu),
+            ffn(Activation::Swiglu),
+        ] {
             for (causal, n_layers) in [(true, 3), (false, 1)] {
                 let config = stack(n_layers, norm, causal, state_mixer.clone());
                 configs.push((ModelConfig::Transformer(config.clone()), vectors.clone()));
@@ -161,7 +165,8 @@ fn operations_by_hand() {
     let gated = StateMixer::Ffn { d_ffn: 11, activation: Activation::Swiglu };
     assert_eq!(flops(config(gated), &dims), 120 + 3 * (640 + 400 + 880 + 440) + 240);
     // A table of tokens that is the head costs what the head costs.
-    let tied = TransformerConfig { d_model: 4, n_heads: 2, n_layers: 3, tie_embedding: true, ..TransformerConfig::default() };
+    let tied =
+        TransformerConfig { d_model: 4, n_heads: 2, n_layers: 3, tie_embedding: true, ..TransformerConfig::default() };
     assert_eq!(flops(ModelConfig::Transformer(tied), &IoDims::tokens(5, 6)), 3 * (640 + 400) + 240);
 }
 

@@ -128,7 +128,8 @@ pub fn is_alike(model: &ModelConfig) -> bool {
 /// # Errors
 /// [`Error::Names`] for a model that neither can represent.
 pub fn export(arrays: &Arrays, model: &ModelConfig, dims: &IoDims) -> Result<(Arrays, serde_json::Value), Error> {
-    let no = |what: &str| Err(Error::Names(format!("{what} has no name in Llama; export with --names headway instead")));
+    let no =
+        |what: &str| Err(Error::Names(format!("{what} has no name in Llama; export with --names headway instead")));
     let ModelConfig::Transformer(config) = model else { return no(&format!("a model `{}`", model.name())) };
     let InputDims::Tokens { vocab } = dims.input else { return no("an embedding of vectors") };
     let PositionKind::Rope(rope) = &config.position else {
@@ -191,8 +192,9 @@ pub fn export(arrays: &Arrays, model: &ModelConfig, dims: &IoDims) -> Result<(Ar
         }
         if config.state_mixer == StateMixer::None {
             let d = config.d_model;
-            let filled = |shape: &[usize], value: f32| {
-                Array { shape: shape.to_vec(), values: vec![value; shape.iter().product()] }
+            let filled = |shape: &[usize], value: f32| Array {
+                shape: shape.to_vec(),
+                values: vec![value; shape.iter().product()],
             };
             theirs.insert(name("post_attention_layernorm.weight"), filled(&[d], 1.0));
             for (map, shape) in [("gate_proj", [1, d]), ("up_proj", [1, d]), ("down_proj", [d, 1])] {

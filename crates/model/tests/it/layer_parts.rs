@@ -43,7 +43,8 @@ fn agrees(name: &str, config: &TransformerConfig) {
     let parameters = below(&case, "p.");
     for on in devices() {
         let device = on.device.clone().autodiff();
-        let dims = if config.tie_embedding { IoDims::tokens(ROWS, VOCAB) } else { IoDims::continuous(ROWS, D_IN, D_OUT) };
+        let dims =
+            if config.tie_embedding { IoDims::tokens(ROWS, VOCAB) } else { IoDims::continuous(ROWS, D_IN, D_OUT) };
         let config = ModelConfig::Transformer(config.clone());
         assert_eq!(config.validate(&dims), []);
         let model = config.init(&dims, &mut ChaCha8Rng::seed_from_u64(1), &device).unwrap();

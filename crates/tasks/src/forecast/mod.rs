@@ -319,6 +319,14 @@ impl TaskSpec for ForecastConfig {
         let [train, ..] = times;
         let moments = moments(&series.values, 1, channels, &(0..train).collect::<Vec<_>>());
         let scaled = Scale { inputs: moments.clone(), targets: Vec::new() }.scaled_inputs(&series.values);
+        if let Some(at) = scaled.iter().position(|value| !(value * value).is_finite()) {
+            let (row, channel) = (at / channels + 1, &series.channels[at % channels]);
+            let problem = format!(
+                "time {row}, column `{channel}`: {:e} is so far from the mean of the training part that its square overflows single precision",
+                series.values[at]
+            );
+            return Err(wrong("path", files, &self.path, problem));
+        }
         // A change has the deviation of the values, and no mean.
         let of_targets = |[mean, deviation]: &[f64; 2]| [if self.from_last { 0.0 } else { *mean }, *deviation];
         let scale = Scale {

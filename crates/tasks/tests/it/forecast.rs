@@ -21,6 +21,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         Some("ragged.csv") => "time,a\n1,5\n2,6,7\n",
         Some("negative.csv") => "time,a\n1,5\n2,-1\n3,4\n",
         Some("header.csv") => "time,a\n",
+        Some("huge.csv") => "time,a\n1,5\n2,5\n3,6\n4,5\n5,-1e30\n",
         _ => return Err(io::ErrorKind::NotFound.into()),
     };
     Ok(text.as_bytes().to_vec())
@@ -166,6 +167,14 @@ fn what_is_wrong_is_told_with_its_key_and_place() {
     ] {
         assert_eq!(settled(text).err().as_deref(), Some(wanted), "{text}");
     }
+}
+
+#[test]
+fn a_number_that_single_precision_cannot_square_is_named() {
+    let config = settled(&format!("path = \"huge.csv\"\n{SMALL}")).expect("sound");
+    let (key, problem) = config.open(&files(), Seed(0)).err().expect("refused").into_parts();
+    let wanted = "huge.csv: time 5, column `a`: -1e30 is so far from the mean of the training part that its square overflows single precision";
+    assert_eq!((key, problem.as_str()), ("path", wanted));
 }
 
 /// Names of predictors with their mean squared errors.
