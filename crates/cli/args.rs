@@ -76,7 +76,8 @@ pub enum Verb {
     /// Look inside a network: its attention patterns, the effect of each head, what can be read after each layer, how
     /// it learns in context.
     Analyze(crate::analyze::args::Analyze),
-    /// Check an experiment without training it, and report all problems at once.
+    /// Check an experiment without training it, and report all problems at once; for a sweep or a comparison, also what it
+    /// costs.
     Check(Check),
     /// Print the resolved config, with the origin of each value.
     Show(Show),
@@ -508,6 +509,9 @@ pub struct Generate {
 pub struct Check {
     #[command(flatten)]
     pub experiment: ExperimentArgs,
+    /// Profile of a sweep or comparison to use, which is a table [profiles.NAME] in its file.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// Device that must be available.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,

@@ -3,16 +3,48 @@
 use std::process::ExitCode;
 
 use crate::error::Error;
+use headway_study::{Study, file::Changes};
 use headway_trainer::{device::OpenDevice, experiment::Loaded, memory, train};
 use serde_json::json;
 
-use crate::{args::Check, device, output};
+use crate::{
+    args::{Check, ExperimentArgs},
+    device, output,
+};
 
 pub fn run(args: &Check) -> Result<ExitCode, Error> {
+    if Study::is_file(&args.experiment.experiment) {
+        return study(args);
+    }
+    if let Some(profile) = &args.profile {
+        let problem = "an experiment has no profiles; sweeps and comparisons have";
+        return Err(headway_trainer::Error::argument(format!("--profile {profile}"), problem).into());
+    }
     let loaded = args.experiment.load()?;
     let device = device::open(args.device)?;
     train::check(&loaded.experiment, &device)?.iter().for_each(output::note);
     report(&loaded, &device, args.json);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks every experiment of a sweep or a comparison, and prints how many runs it takes.
+fn study(args: &Check) -> Result<ExitCode, Error> {
+    let ExperimentArgs { experiment: path, set, unset, seed } = &args.experiment;
+    let seeds = seed.map(|seed| vec![seed]);
+    let changes = Changes { profile: args.profile.clone(), unset: unset.clone(), set: set.clone(), seeds };
+    let cost = Study::read(path, &changes)?.cost();
+    device::open(args.device)?;
+    if args.json {
+        output::json(&json!({ "ok": true, "runs": cost.runs, "training_flops": cost.flops }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(format!("{}: sound", path.display()));
+    let ([least, most], [low, high]) = (cost.runs, cost.flops.map(|flops| flops / 1e9));
+    if least == most {
+        output::line(format!("  {least} runs, {low:.1} GFLOP of training"));
+    } else {
+        output::line(format!("  {least} runs at least and {most} at most, {low:.1} to {high:.1} GFLOP of training"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -89,7 +89,11 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
         }
         let at_once = at_once.min(open.len().max(1));
         let next = next(study.next(dir)?);
-        output::note(format!("{count} runs{next}, {} of them done; {at_once} at once", count - open.len()));
+        output::note(format!(
+            "{}{next}, {} of them done; {at_once} at once",
+            counted(count, "run"),
+            count - open.len()
+        ));
         let jobs = Jobs {
             at_once,
             devices: devices.len(),
@@ -106,6 +110,9 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
             return Ok(stop::code().into());
         }
     };
+    let diverged = ErrorKind::Diverged.exit_code();
+    let is_harmless = |label: &String| plan.runs().iter().any(|run| run.label == *label && study.may_diverge(run));
+    failures.retain(|(label, failure)| failure.exit_code != diverged || !is_harmless(label));
     let agrees = finish(study, dir, args.json)?;
     if failures.is_empty() {
         return Ok(if agrees { ExitCode::SUCCESS } else { ExitCode::from(OUTSIDE) });
@@ -126,7 +133,7 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
 fn next(next: Next) -> String {
     match next {
         Next::End => String::new(),
-        Next::Choice => ", to choose learning rates by; the final ones follow".to_owned(),
+        Next::Choice => ", to choose by; the final ones follow".to_owned(),
         Next::Decision { still_expected: None } => {
             ", to decide by; more seeds follow where they are not enough".to_owned()
         }
@@ -151,13 +158,13 @@ fn finish(study: &Study, dir: &StudyDir, as_json: bool) -> Result<bool, Error> {
     Ok(page.verdict.unwrap_or(true))
 }
 
-/// Whether a run of a study diverged.
+/// Whether a run of a study diverged that should not.
 ///
 /// # Errors
 /// [`Error`] when that cannot be told.
 pub fn has_diverged(study: &Study, dir: &StudyDir) -> Result<bool, Error> {
     let diverged = ErrorKind::Diverged.exit_code();
-    for run in study.plan(dir)?.runs() {
+    for run in study.plan(dir)?.runs().iter().filter(|run| !study.may_diverge(run)) {
         if matches!(plan::run_state(&dir.run(&run.run_id))?.0, RunState::Failed(failure) if failure.exit_code == diverged)
         {
             return Ok(true);

@@ -13,7 +13,7 @@ use super::{
 use crate::error::Error;
 use headway_inspect::counted;
 use headway_study::{
-    compare::{Block, CompareConfig, Comparison, Decision, Match, Row, RowRuns, Tried, Try, Verdict},
+    compare::{Block, CompareConfig, Comparison, Decision, Ends, Match, Row, RowRuns, Size, Tried, Try, Verdict},
     dir::StudyDir,
     results::{Difference, Estimate, Group, paired},
 };
@@ -32,8 +32,8 @@ pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Re
         for (row, row_runs) in block.rows.iter().zip(rows) {
             let runs: Vec<_> = row_runs.runs.iter().map(|index| &planned.plan.runs()[*index]).collect();
             let group = if runs.is_empty() {
-                let mut group = Group::empty(&row.name, row.experiment.clone());
-                let why = if row_runs.cannot_choose() { NO_RATE } else { "no learning rate is chosen yet" };
+                let mut group = Group::empty(&row.name, row.size(row_runs).experiment.clone());
+                let why = if row_runs.cannot_choose() { NO_RATE } else { "nothing is chosen yet" };
                 group.missing = config.seeds.list().into_iter().map(|seed| (seed, why.to_owned())).collect();
                 group
             } else {
@@ -124,7 +124,7 @@ fn judged(parts: &[Part<'_>]) -> Table {
 /// What every row was tried with.
 fn tried(parts: &[Part<'_>]) -> Table {
     let rows = parts.iter().flat_map(|part| {
-        let lines = part.all.iter().flat_map(|(runs, group)| tries(runs, &group.name, exact));
+        let lines = part.block.rows.iter().zip(&part.all).flat_map(|(row, (runs, _))| tries(row, runs, exact));
         lines.map(|line| std::iter::once(Some(heading(part.block))).chain(line).collect::<Vec<_>>()).collect::<Vec<_>>()
     });
     let rows: Vec<_> = rows.collect();
@@ -132,21 +132,45 @@ fn tried(parts: &[Part<'_>]) -> Table {
 }
 
 /// Columns of what a row was tried with.
-const TRIED: [&str; 4] = ["row", "learning rate", "validation loss", "chosen"];
+const TRIED: [&str; 5] = ["row", "size", "learning rate", "validation loss", "chosen"];
 
-/// One line for each learning rate that a row was tried with.
-fn tries(runs: &RowRuns, name: &str, write: Write) -> Vec<Vec<Option<String>>> {
+/// One line for each size and learning rate that a row was tried with.
+fn tries(row: &Row, runs: &RowRuns, write: Write) -> Vec<Vec<Option<String>>> {
+    let size = row.size(runs).searched.as_ref();
     let line = |tried: &Try| {
-        let is_chosen = runs.learning_rate.is_some_and(|chosen| chosen.total_cmp(&tried.learning_rate).is_eq());
+        let is_chosen = runs.learning_rate.is_some_and(|chosen| chosen.total_cmp(&tried.learning_rate).is_eq())
+            && size.map(|(_, value)| *value) == tried.searched;
         let loss = match tried.loss {
             Tried::Scored(loss) => Some(write(loss)),
             Tried::Failed => Some("failed".to_owned()),
             Tried::Open => None,
         };
-        let mark = if is_chosen { "yes" } else { "" }.to_owned();
-        vec![Some(name.to_owned()), Some(format!("{:e}", tried.learning_rate)), loss, Some(mark)]
+        let ends = [("size", runs.size_ends), ("rate", runs.rate_ends)];
+        let ends = ends.into_iter().filter_map(|(what, ends)| Some(format!("{what} {}", place(ends?)?)));
+        let mark = std::iter::once("yes".to_owned()).chain(ends).collect::<Vec<_>>().join(", ");
+        vec![
+            Some(row.name.clone()),
+            size.zip(tried.searched).map(|((key, _), value)| format!("{} = {value}", last(key))),
+            Some(format!("{:e}", tried.learning_rate)),
+            loss,
+            Some(if is_chosen { mark } else { String::new() }),
+        ]
     };
     runs.tried.iter().map(line).collect()
+}
+
+/// Where a chosen value lies, if not between two that are worse.
+fn place(ends: Ends) -> Option<&'static str> {
+    match ends {
+        Ends::Inside => None,
+        Ends::Edge => Some("at the edge of the search"),
+        Ends::Bound => Some("beside the last one possible"),
+    }
+}
+
+/// The last part of a key.
+fn last(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
 }
 
 /// A block of a comparison with the results of its runs.
@@ -237,7 +261,12 @@ struct Line {
     gflop: Option<f64>,
     seconds: Option<f64>,
     learning_rate: Option<f64>,
+    searched: Option<(String, u64)>,
     solved: Option<(String, u64)>,
+    /// Where the chosen size and the chosen learning rate lie.
+    ends: [Option<Ends>; 2],
+    /// What the row was tried with.
+    tried: Vec<Try>,
 }
 
 impl Line {
@@ -258,7 +287,10 @@ impl Line {
             gflop: None,
             seconds: None,
             learning_rate: None,
+            searched: None,
             solved: None,
+            ends: [None; 2],
+            tried: Vec::new(),
         }
     }
 
@@ -275,8 +307,19 @@ impl Line {
             "judged": self.judged.as_ref().map(Judged::to_json),
             "parameters": self.parameters, "trained_parameters": self.trained, "training_gflop": self.gflop, "seconds": self.seconds,
             "learning_rate": self.learning_rate, "solved": self.solved,
+            "searched": self.searched, "size_ends": self.ends[0], "rate_ends": self.ends[1],
+            "tried": self.tried.iter().map(tried_json).collect::<Vec<_>>(),
         })
     }
+}
+
+fn tried_json(tried: &Try) -> serde_json::Value {
+    let (state, loss) = match tried.loss {
+        Tried::Open => ("open", None),
+        Tried::Failed => ("failed", None),
+        Tried::Scored(loss) => ("scored", Some(loss)),
+    };
+    json!({ "searched": tried.searched, "learning_rate": tried.learning_rate, "state": state, "loss": loss })
 }
 
 /// First the rows, then the classical predictors, which are scored on the same test examples.
@@ -295,19 +338,22 @@ fn lines(comparison: &Comparison, block: &Block, all: &[(&RowRuns, Group)]) -> V
     for (runs, group) in all {
         let line = Line::of(group, NETWORK, &block.metric, &base);
         let is_reference = group.name == config.reference;
-        let row = block.rows.iter().find(|row| row.name == group.name);
+        let size = block.rows.iter().find(|row| row.name == group.name).map(|row| row.size(runs));
         lines.push(Line {
             name: group.name.clone(),
             is_row: true,
             shown: line.shown.or_else(|| runs.cannot_choose().then(|| NO_RATE.to_owned())),
             difference: line.difference.filter(|_| !is_reference),
             judged: (config.decides() && !is_reference).then(|| judge(group)),
-            parameters: row.map(Row::parameters),
+            parameters: size.map(Size::parameters),
             trained: group.trained_parameters(),
             gflop: Some(group.experiment.training_flops() / 1e9),
             seconds: group.seconds(),
             learning_rate: runs.learning_rate,
-            solved: row.and_then(|row| row.solved.clone()),
+            searched: size.and_then(|size| size.searched.clone()),
+            solved: size.and_then(|size| size.solved.clone()),
+            ends: [runs.size_ends, runs.rate_ends],
+            tried: runs.tried.clone(),
             ..line
         });
     }
@@ -323,7 +369,7 @@ fn lines(comparison: &Comparison, block: &Block, all: &[(&RowRuns, Group)]) -> V
 }
 
 /// Why a row has no final runs.
-const NO_RATE: &str = "no learning rate could be scored";
+const NO_RATE: &str = "nothing that it was tried with could be scored";
 
 fn table(block: &Block, lines: &[Line]) -> Table {
     let metric = format!("{}, mean [95 %]", block.metric);
@@ -334,7 +380,7 @@ fn table(block: &Block, lines: &[Line]) -> Table {
     header.extend(decides.then_some(["sequential interval", "verdict"]).into_iter().flatten());
     header.push("parameters");
     header.extend(keeps.then_some("of these trained"));
-    header.extend(["training GFLOP", "seconds a run", "learning rate", "solved for"]);
+    header.extend(["training GFLOP", "seconds a run", "learning rate", "sizes chosen"]);
     let count = |count: Option<f64>| count.map(|count| format!("{count:.0}"));
     let rows = lines.iter().map(|line| {
         let mut cells = vec![
@@ -355,11 +401,17 @@ fn table(block: &Block, lines: &[Line]) -> Table {
             line.gflop.map(number),
             line.seconds.map(|seconds| format!("{seconds:.1}")),
             line.learning_rate.map(|rate| format!("{rate:e}")),
-            line.solved.as_ref().map(|(key, value)| format!("{} = {value}", key.rsplit('.').next().unwrap_or(key))),
+            (!sizes(line).is_empty()).then(|| sizes(line)),
         ]);
         cells
     });
     Table { header: header.into_iter().map(str::to_owned).collect(), rows: rows.collect() }
+}
+
+/// The sizes that were chosen for a row.
+fn sizes(line: &Line) -> String {
+    let size = |(key, value): &(String, u64)| format!("{} = {value}", last(key));
+    line.searched.iter().chain(&line.solved).map(size).collect::<Vec<_>>().join(", ")
 }
 
 /// Appends a block's table to another one.
@@ -399,6 +451,7 @@ fn section(builder: &mut Builder, part: &Part<'_>, config: &CompareConfig, table
     let cost = match block.matched {
         Match::Parameters => "Parameters within 5 % of the reference",
         Match::Flops => "Floating-point operations of training within 5 % of the reference",
+        Match::Depth => "As many attention layers as the reference, other sizes as given",
         Match::None => "Sizes as given",
     };
     let mut note = format!("{cost}. Differences are paired by seed, with the two-sided p-value of the sign-flip test.");
@@ -424,10 +477,11 @@ fn section(builder: &mut Builder, part: &Part<'_>, config: &CompareConfig, table
     if let Some(figure) = groups::learning(&groups) {
         builder.figure(format!("{name}-learning"), format!("{title}: learning curves"), bands, figure.to_svg());
     }
-    let tried = all.iter().flat_map(|(runs, group)| tries(runs, &group.name, number));
+    let tried = block.rows.iter().zip(all).flat_map(|(row, (runs, _))| tries(row, runs, number));
     let header = TRIED.map(str::to_owned).into();
-    let note = "By the mean validation loss of the tuning seeds; test examples play no part in the choice. An empty loss: the run is not done.";
-    builder.table(format!("{title}: learning rates"), note, Table { header, rows: tried.collect() });
+    let note = "By the mean validation loss of the tuning seeds; test examples play no part in the choice. A search goes on until \
+                the best is between two that are worse. An empty loss: the run is not done.";
+    builder.table(format!("{title}: what each row was tried with"), note, Table { header, rows: tried.collect() });
 }
 
 /// The forest plot of a block's table.
@@ -490,6 +544,12 @@ fn findings(comparison: &Comparison, Part { block, all, lines }: &Part<'_>) -> V
             .map(Option::unwrap_or_default);
     let seeds = if fewest == most { counted(most, "seed") } else { format!("{fewest} to {}", counted(most, "seed")) };
     let finding = format!("{}: {}. {seeds}.", heading(block), clauses.join("; "));
-    let remarks = all.iter().flat_map(|(_, group)| scores::of_group(group));
+    let at_edge = lines.iter().flat_map(|line| {
+        let what = ["size", "learning rate"].into_iter().zip(line.ends);
+        what.filter(|(_, ends)| *ends == Some(Ends::Edge)).map(|(what, _)| {
+            format!("the best {what} of {} is at the edge of the search, so a better one may lie beyond.", line.name)
+        })
+    });
+    let remarks = at_edge.chain(all.iter().flat_map(|(_, group)| scores::of_group(group)));
     std::iter::once(finding).chain(remarks.map(|remark| format!("{}: {remark}", heading(block)))).collect()
 }

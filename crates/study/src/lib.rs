@@ -21,7 +21,7 @@ use compare::{Comparison, Next};
 use dir::StudyDir;
 use file::{Changes, StudyFile};
 use headway_trainer::{bounded_read, lock::FolderLock, presence, quote};
-use plan::Plan;
+use plan::{Cost, Plan, PlannedRun};
 use sweep::Sweep;
 
 /// A sweep or a comparison.
@@ -59,6 +59,11 @@ impl Study {
         } else {
             Ok(Self::Sweep(Box::new(Sweep::new(&file, changes)?)))
         }
+    }
+
+    /// Whether the file at a path names experiments to run, instead of being one.
+    pub fn is_file(path: &Path) -> bool {
+        StudyFile::read(path, None).is_ok_and(|file| file.has("rows") || file.has("experiment"))
     }
 
     /// The study's folder if none was given: the folder at `path` if that is a study's, else one named after file and
@@ -121,6 +126,27 @@ impl Study {
     pub fn differs(&self, dir: &StudyDir) -> Result<bool, Error> {
         let (name, text) = self.file();
         Ok(bounded_read::read_if_there(&dir.file(name))?.is_some_and(|there| there != text.as_bytes()))
+    }
+
+    /// Whether a run may diverge without harm: one that a comparison makes only to choose by.
+    pub fn may_diverge(&self, run: &PlannedRun) -> bool {
+        matches!(self, Self::Comparison(comparison) if comparison.config.only_tries(run.experiment.seed))
+    }
+
+    /// What it costs, before its first run.
+    pub fn cost(&self) -> Cost {
+        match self {
+            Self::Sweep(sweep) => {
+                let mut cost = Cost::default();
+                for run in sweep.plan.runs() {
+                    let flops = run.experiment.training_flops();
+                    cost.add_least(1, flops);
+                    cost.add_most(1, flops);
+                }
+                cost
+            }
+            Self::Comparison(comparison) => comparison.cost(),
+        }
     }
 
     /// What the runs known so far are for, if more are added when they are done.

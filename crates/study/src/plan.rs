@@ -66,6 +66,29 @@ impl Plan {
     }
 }
 
+/// What a study costs, at least and at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// Number of runs.
+    pub runs: [usize; 2],
+    /// Floating-point operations of training.
+    pub flops: [f64; 2],
+}
+
+impl Cost {
+    /// Adds runs that are made in any case.
+    pub(super) fn add_least(&mut self, runs: usize, flops: f64) {
+        self.runs[0] += runs;
+        self.flops[0] += flops * runs as f64;
+    }
+
+    /// Adds runs that are made at most.
+    pub(super) fn add_most(&mut self, runs: usize, flops: f64) {
+        self.runs[1] += runs;
+        self.flops[1] += flops * runs as f64;
+    }
+}
+
 /// State of a run of a plan, as seen in its folder.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -121,7 +121,8 @@ fn no_mean_is_formed_over_the_seeds_that_came_through() {
     assert!(means.lines().any(|line| line.starts_with("'=fn: f16,mean,test/loss,6,0")), "{means}");
 }
 
-/// The twin computes what attention does, up to rounding; the answers of `noisy` cannot be told, `near` by less.
+/// The twin computes what attention does, up to rounding; the noise of `noisy` is far larger than what seeds change, and
+/// `near` differs by less than that.
 pub const DECIDED: &str = r#"seeds = { until = "decided", first = 4, at_most = 7 }
 reference = "attention"
 noise_floor = ["attention", "twin"]
@@ -200,6 +201,128 @@ fn a_row_gets_seeds_until_its_difference_is_decided() {
     assert_eq!(line(&listed["blocks"][0], "near")["judged"], line(block, "near")["judged"]);
 }
 
+/// Every rate is searched, and the row with feed-forward blocks between depth and their width at equal parameters.
+pub const SEARCHED: &str = r#"seeds = { until = "decided", first = 2, at_most = 4 }
+match = "parameters"
+reference = "attention"
+learning_rates = "search"
+
+[[tasks]]
+name = "regression"
+experiment = "experiment.toml"
+metric = "test/mse"
+set = { train.steps = 16, train.eval_every = 16, train.keep_last = 1 }
+
+[[rows]]
+name = "attention"
+set = { model.n_layers = 8 }
+
+[[rows]]
+name = "ffn"
+set = { model.n_layers = 2, "model.state_mixer" = { ffn = { d_ffn = 3 } } }
+free = ["model.n_layers", "model.state_mixer.ffn.d_ffn"]
+"#;
+
+#[test]
+fn a_row_is_searched_until_its_best_is_inside() {
+    let lab = lab(&[("compare.toml", SEARCHED)]);
+    let cost = lab.headway(&["check", "compare.toml", "--json"]).succeed().json();
+    let page = compare(&lab, &["--json"]).succeed().json();
+    let block = &page["blocks"][0];
+    let number = |value: &Value| value.as_f64().unwrap();
+    for name in ["attention", "ffn"] {
+        let line = line(block, name);
+        let tried = line["tried"].as_array().unwrap();
+        let best = tried.iter().min_by(|a, b| number(&a["loss"]).total_cmp(&number(&b["loss"]))).unwrap();
+        assert_eq!(
+            (&best["learning_rate"], &best["searched"]),
+            (&line["learning_rate"], &line["searched"][1]),
+            "{line}"
+        );
+        let mut sizes: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
+        tried.iter().for_each(|tried| sizes.entry(tried["searched"].as_u64().unwrap_or(0)).or_default().push(tried));
+        for tried in sizes.values() {
+            assert!((3..=6).contains(&tried.len()), "{tried:?}");
+            let powers: Vec<f64> = tried.iter().map(|tried| (number(&tried["learning_rate"]) / 0.01).log2()).collect();
+            assert!(
+                powers.windows(2).all(|pair| (pair[1] - pair[0] - 1.0).abs() < 1e-9) && powers.contains(&0.0),
+                "{powers:?}"
+            );
+            let at = (0..tried.len())
+                .min_by(|a, b| number(&tried[*a]["loss"]).total_cmp(&number(&tried[*b]["loss"])))
+                .unwrap();
+            assert!(
+                (1..tried.len() - 1).contains(&at) || tried.len() == 6,
+                "an edge won and nothing lies beyond: {tried:?}"
+            );
+        }
+        let at_edge = line["rate_ends"] == "edge";
+        assert_eq!(
+            page["findings"].to_string().contains(&format!("best learning rate of {name} is at the edge")),
+            at_edge
+        );
+    }
+    let [attention, ffn] = ["attention", "ffn"].map(|name| line(block, name));
+    assert!(attention["searched"].is_null() && attention["size_ends"].is_null(), "{attention}");
+    assert_eq!(
+        (&ffn["searched"][0], &ffn["solved"][0]),
+        (&json!("model.n_layers"), &json!("model.state_mixer.ffn.d_ffn"))
+    );
+    assert!((number(&ffn["parameters"]) / number(&attention["parameters"]) - 1.0).abs() <= 0.05, "{ffn} {attention}");
+    let depths: BTreeSet<u64> =
+        ffn["tried"].as_array().unwrap().iter().map(|tried| tried["searched"].as_u64().unwrap()).collect();
+    assert!(depths.is_superset(&BTreeSet::from([1, 2, 4])), "{depths:?}");
+    // What was searched with never scores.
+    let names: Vec<String> = runs(&lab, "out").into_keys().collect();
+    let of_seed = |seed: u64| names.iter().filter(|name| name.ends_with(&format!("-{seed}"))).count();
+    let tried: usize = [attention, ffn].iter().map(|line| line["tried"].as_array().unwrap().len()).sum();
+    assert_eq!(of_seed(1_000_000), tried, "{names:?}");
+    let scored: usize = [attention, ffn].iter().map(|line| line["values"].as_array().unwrap().len()).sum();
+    assert_eq!((0..4).map(of_seed).sum::<usize>(), scored);
+    assert_eq!(names.len(), tried + scored);
+    assert_eq!(lab.read("out/tuning.csv").lines().count(), tried + 1);
+    let count = names.len() as u64;
+    let [least, most] = [0, 1].map(|end| cost["runs"][end].as_u64().unwrap());
+    assert_eq!(least, 3 + 9 + 4, "three rates of attention, three of each of three depths, and two seeds each");
+    assert!((least..=most).contains(&count), "{least} {count} {most}");
+    // One run at a time by its index, as on a cluster: the plan only grows, and ends as the same study.
+    let (mut plan, mut done) = (String::new(), 0);
+    loop {
+        let longer = lab.headway(&["sweep", "plan", "compare.toml", "--out", "cluster"]).succeed().stdout;
+        assert!(longer.starts_with(&plan), "{plan} {longer}");
+        if longer.lines().count() == done {
+            break;
+        }
+        plan = longer;
+        while done < plan.lines().count() {
+            let index = done.to_string();
+            let words = ["sweep", "exec", "compare.toml", "--out", "cluster", "--device", "cpu", "--index", &index];
+            lab.headway(&words).succeed();
+            done += 1;
+        }
+    }
+    lab.headway(&["report", "cluster"]).succeed();
+    for table in ["summary.csv", "tuning.csv", "verdicts.csv"] {
+        assert_eq!(lab.read(&format!("cluster/{table}")), lab.read(&format!("out/{table}")), "{table}");
+    }
+}
+
+#[test]
+fn what_a_study_costs_is_told_before_it_begins() {
+    let lab = lab(&[("compare.toml", COMPARE), ("sweep.toml", SWEEP)]);
+    let cost = |file: &str| lab.headway(&["check", file, "--json"]).succeed().json()["runs"].clone();
+    // Of attention three rates with two seeds, of each feed-forward row two; and the third seed of each.
+    assert_eq!(cost("compare.toml"), json!([3 * 2 + 2 * 2 * 2 + 3, 3 * 2 + 2 * 2 * 2 + 3]));
+    assert_eq!(cost("sweep.toml"), json!([6, 6]));
+    assert!(lab.headway(&["check", "sweep.toml"]).succeed().stdout.contains("6 runs, "));
+    lab.write("compare.toml", DECIDED);
+    assert_eq!(cost("compare.toml"), json!([16, 28]));
+    lab.write("depth.toml", DECIDED.replace("reference =", "match = \"depth\"\nreference ="));
+    assert_eq!(cost("depth.toml"), json!([16, 28]));
+    lab.headway(&["check", "experiment.toml", "--profile", "quick"]).fail(2, &["an experiment has no profiles"]);
+    lab.headway(&["check", "sweep.toml", "--profile", "quick"]).fail(2, &["no profile `quick`"]);
+}
+
 #[test]
 fn rows_that_cannot_be_made_equal_are_refused_with_both_budgets() {
     let wide = COMPARE.replace("\"model.d_model\" = 6", "\"model.d_model\" = 32");
@@ -242,6 +365,17 @@ fn mistakes_are_shown_where_they_stand() {
         ),
         ("name = \"ffn\"", "name = \"attention\"", &["rows.1.name: this name is taken"]),
         ("[\"parameters\", \"flops\"]", "\"watts\"", &["`parameters`, `flops` or `none`, or a list of them"]),
+        ("[1e-3, 1e-2, 1e30]", "\"serch\"", &["a list of learning rates, or \"search\""]),
+        (
+            "[\"parameters\", \"flops\"]",
+            "[\"parameters\", \"depth\"]",
+            &["not as deep as attention on regression: ffn has 1 attention layers, attention has 2"],
+        ),
+        (
+            "free = \"model.state_mixer.ffn.d_ffn\"",
+            "free = [\"model.norm\", \"model.state_mixer.ffn.d_ffn\"]",
+            &["model.norm is no size of this row's experiment to search around"],
+        ),
         ("[1e-3, 1e-2, 1e30]", "[-1.0]", &["learning_rates: -1 is no learning rate", "compare.toml:4:"]),
         ("model.n_layers = 2", "model.n_lairs = 2", &["no such key", "did you mean `n_layers`?", "compare.toml:14:"]),
         (
@@ -273,12 +407,15 @@ fn mistakes_are_shown_where_they_stand() {
     let lab = lab(&[("sweep.toml", SWEEP)]);
     for (verb, file, text) in [
         ("train", "sweep.toml", "is no experiment but names some; use `headway sweep`"),
-        ("check", "compare.toml", "use `headway compare`, or `headway sweep plan`"),
+        ("show", "compare.toml", "use `headway compare`, or `headway sweep plan`"),
         ("sweep", "experiment.toml", "is an experiment; `headway train` trains it"),
     ] {
         lab.write("compare.toml", COMPARE);
         lab.headway(&[verb, file]).fail(2, &[text]);
     }
+    let searched = COMPARE.replace("[1e-2, 1e30]", "\"search\"").replace("[0, 1, 2]", "[0, 1, 1000000]");
+    lab.write("compare.toml", searched);
+    compare(&lab, &[]).fail(2, &["seeds from 1000000 on choose sizes and rates, and never score", "compare.toml:1:"]);
     let twice = format!("{}\n[[rows]]\nname = \"again\"\n", DECIDED.replace("\"twin\"]", "\"again\"]"));
     lab.write("compare.toml", twice);
     compare(&lab, &[]).fail(2, &["noise_floor: attention and again are the same experiment on regression"]);

@@ -54,6 +54,28 @@ fn a_comparison_killed_while_it_chooses_ends_as_one_that_never_was() {
 }
 
 #[test]
+fn a_comparison_killed_while_it_searches_and_decides_ends_as_one_that_never_was() {
+    let lab = lab(&[("compare.toml", comparisons::SEARCHED)]);
+    let compare = |out: &str| lab.headway(&["compare", "compare.toml", "--device", "cpu", "--out", out, "--jobs", "2"]);
+    compare("straight").succeed();
+    for kill in 0..6_u64 {
+        let running = compare("out").start();
+        thread::sleep(Duration::from_millis(150 + 350 * (kill * 5 % 6)));
+        running.signal("KILL");
+        running.wait();
+    }
+    compare("out").succeed();
+    let [killed, straight] = ["out", "straight"].map(|out| runs(&lab, out));
+    assert_eq!(killed.keys().collect::<Vec<_>>(), straight.keys().collect::<Vec<_>>());
+    for (name, run) in killed {
+        run.assert_same(&straight[&name], &name);
+    }
+    for table in ["summary.csv", "tuning.csv", "verdicts.csv"] {
+        assert_eq!(lab.read(&format!("out/{table}")), lab.read(&format!("straight/{table}")), "{table}");
+    }
+}
+
+#[test]
 fn a_signal_stops_every_run_after_saving_it() {
     let lab =
         lab(&[("sweep.toml", &SWEEP.replace("train.batch_size = 3", "train.steps = 100000\ntrain.batch_size = 3"))]);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::verdict::noise_floor;
+use super::{search::MOST_POINTS, verdict::noise_floor};
 use crate::error::Error;
 use crate::{
     file::{Seeds, StudyFile},
@@ -34,19 +34,19 @@ pub struct CompareConfig {
     /// mean absolute difference between these two are no findings. Default: none, the floor is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_floor: Option<[String; 2]>,
-    /// What rows must have in common: `parameters`, `flops` (of all training steps) or `none`; a list makes one table
-    /// for each entry. Default `none`.
+    /// What rows must have in common: `parameters`, `flops` (of all training steps), `depth` (attention layers; sizes stay
+    /// as given) or `none`; a list makes one table for each entry. Default `none`.
     #[serde(default, rename = "match")]
     pub matched: Matches,
     /// Name of the row that the others are compared with.
     pub reference: String,
-    /// Learning rates from which each row chooses the one with the best validation loss. Default: none, every row keeps
-    /// its own.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub learning_rates: Vec<f64>,
+    /// Learning rates from which each row chooses the one with the best validation loss, or `search` for rates around
+    /// each row's own. Default: none, every row keeps its own.
+    #[serde(default, skip_serializing_if = "Rates::is_own")]
+    pub learning_rates: Rates,
     /// Number of seeds with which the choice is made, taken from the start of the list; the others are run only at the
-    /// chosen rate. Where seeds are added until all is decided, the choice has seeds of its own, from 1,000,000 on, which
-    /// never score. Default 1.
+    /// chosen rate. Where something is searched, or seeds are added until all is decided, the choice has seeds of its own,
+    /// from 1,000,000 on, which never score. Default 1.
     #[serde(default = "default_tuning_seeds")]
     pub tuning_seeds: usize,
     /// Values that all rows share on all tasks, applied last. Default: none.
@@ -66,18 +66,25 @@ fn default_tuning_seeds() -> usize {
 }
 
 impl CompareConfig {
-    /// Learning rates that a row chooses from; empty if it keeps its own.
-    pub(super) fn rates<'a>(&'a self, row: &'a RowPart) -> &'a [f64] {
+    /// Learning rates that a row chooses from.
+    pub(super) fn rates<'a>(&'a self, row: &'a RowPart) -> &'a Rates {
         row.learning_rates.as_ref().unwrap_or(&self.learning_rates)
     }
 
-    /// Whether learning rates are chosen with seeds of their own instead of the first of the list: a number of seeds that
-    /// depends on the scores must not begin with seeds that were chosen by them.
+    /// Whether choices are made with seeds of their own instead of the first of the list: they are where something is
+    /// searched, and where the number of seeds depends on scores, which must not begin with those that chose.
     pub fn tunes_apart(&self) -> bool {
-        self.seeds.first_of_more().is_some()
+        let searches =
+            |row: &RowPart| matches!(self.rates(row), Rates::Search(_)) || matches!(row.free, Some(Free::Searched(_)));
+        self.seeds.first_of_more().is_some() || self.rows.iter().any(searches)
     }
 
-    /// Seeds with which learning rates are chosen.
+    /// Whether a run with this seed is made only to choose by, and never scores.
+    pub fn only_tries(&self, seed: u64) -> bool {
+        self.tunes_apart() && seed >= FIRST_TUNING_SEED
+    }
+
+    /// Seeds with which learning rates and sizes are chosen.
     pub fn tuning(&self) -> Vec<u64> {
         if self.tunes_apart() {
             (FIRST_TUNING_SEED..).take(self.tuning_seeds).collect()
@@ -137,12 +144,75 @@ pub struct RowPart {
     /// Values that distinguish this row. Default: none.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub set: Table,
-    /// Key of a size, such as `model.d_model`, that is chosen so that the row matches the reference. Default: none.
+    /// Key of a size, such as `model.d_model`, that is chosen so that the row matches the reference; or two keys, of which
+    /// the first is searched for the best validation loss while the second makes the row match. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub free: Option<String>,
+    pub free: Option<Free>,
     /// Learning rates that this row chooses from. Default: those of the comparison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub learning_rates: Option<Vec<f64>>,
+    pub learning_rates: Option<Rates>,
+}
+
+/// Learning rates that a row chooses from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a list of learning rates, or \"search\"")]
+pub enum Rates {
+    /// The listed rates; none to keep the row's own.
+    List(Vec<f64>),
+    /// Its own times powers of two.
+    Search(Search),
+}
+
+/// The word for a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Search {
+    /// Until the best is inside.
+    Search,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+impl Rates {
+    /// Whether a row keeps its own rate.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self, Self::List(rates) if rates.is_empty())
+    }
+
+    /// Largest number of rates that a row is tried with.
+    fn most(&self) -> usize {
+        match self {
+            Self::List(rates) => rates.len().max(1),
+            Self::Search(_) => MOST_POINTS,
+        }
+    }
+}
+
+/// Sizes of a row that are not as its file says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "the key of a size, or two keys, of which the first is searched and the second solved for"
+)]
+pub enum Free {
+    /// A size that is solved for.
+    Solved(String),
+    /// A size that is searched, and one that is solved for.
+    Searched([String; 2]),
+}
+
+impl Free {
+    /// Their keys.
+    pub(super) fn keys(&self) -> &[String] {
+        match self {
+            Self::Solved(key) => std::slice::from_ref(key),
+            Self::Searched(keys) => keys,
+        }
+    }
 }
 
 /// What the rows of a table have in common.
@@ -153,13 +223,15 @@ pub enum Match {
     Parameters,
     /// The floating-point operations of all training steps.
     Flops,
+    /// The number of attention layers.
+    Depth,
     /// Nothing.
     None,
 }
 
 /// One [`Match`] or several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "`parameters`, `flops` or `none`, or a list of them")]
+#[serde(untagged, expecting = "`parameters`, `flops`, `depth` or `none`, or a list of them")]
 pub enum Matches {
     /// A single one.
     One(Match),
@@ -174,11 +246,17 @@ impl Default for Matches {
 }
 
 impl Match {
+    /// Whether free sizes are chosen for it.
+    pub(super) fn is_cost(self) -> bool {
+        matches!(self, Self::Parameters | Self::Flops)
+    }
+
     /// The phrase for headings.
     pub fn heading(self) -> &'static str {
         match self {
             Self::Parameters => "equal parameters",
             Self::Flops => "equal training FLOPs",
+            Self::Depth => "equal depth",
             Self::None => "sizes as given",
         }
     }
@@ -188,9 +266,15 @@ impl Match {
         match self {
             Self::Parameters => parameters(experiment),
             Self::Flops => experiment.training_flops(),
+            Self::Depth => layers(experiment) as f64,
             Self::None => 0.0,
         }
     }
+}
+
+/// Number of attention layers.
+pub(super) fn layers(experiment: &Experiment) -> usize {
+    experiment.model.shape(&experiment.dims()).layers.len()
 }
 
 pub(super) fn parameters(experiment: &Experiment) -> f64 {
@@ -203,7 +287,11 @@ pub(super) fn most_runs(config: &CompareConfig) -> usize {
         Matches::One(_) => 1,
         Matches::Several(several) => several.len(),
     };
-    let of_row = |row| config.seeds.count().saturating_add(config.rates(row).len().saturating_mul(config.tuning_seeds));
+    let of_row = |row: &RowPart| {
+        let sizes = if matches!(row.free, Some(Free::Searched(_))) { MOST_POINTS } else { 1 };
+        let choices = config.rates(row).most().saturating_mul(sizes).saturating_mul(config.tuning_seeds);
+        config.seeds.count().saturating_add(choices)
+    };
     let rows = config.rows.iter().map(of_row).fold(0, usize::saturating_add);
     rows.saturating_mul(tables).saturating_mul(config.tasks.len())
 }
@@ -237,23 +325,28 @@ pub(super) fn check(file: &StudyFile, config: &CompareConfig) -> Result<(), Erro
         }
     }
     let most = if config.tunes_apart() { MOST_SEEDS } else { config.seeds.list().len() };
+    if config.tunes_apart() && config.seeds.list().iter().any(|seed| *seed >= FIRST_TUNING_SEED) {
+        let problem = format!("seeds from {FIRST_TUNING_SEED} on choose sizes and rates, and never score");
+        return Err(file.problem("seeds", &problem));
+    }
     if config.tuning_seeds == 0 || config.tuning_seeds > most {
         return Err(file.problem("tuning_seeds", &format!("must be at least 1 and no more than {most}")));
     }
     if matches!(&config.matched, Matches::Several(several) if several.is_empty()) {
-        return Err(file.problem("match", "name at least one: `parameters`, `flops` or `none`"));
+        return Err(file.problem("match", "name at least one: `parameters`, `flops`, `depth` or `none`"));
     }
     let equal = match &config.matched {
-        Matches::One(one) => *one != Match::None,
-        Matches::Several(several) => several.iter().any(|matched| *matched != Match::None),
+        Matches::One(one) => one.is_cost(),
+        Matches::Several(several) => several.iter().any(|matched| matched.is_cost()),
     };
-    for (index, row) in config.rows.iter().enumerate().filter(|(_, row)| row.free.is_some()) {
-        let problem = if row.name == config.reference {
-            "the reference is what the others are matched to; it has no free size"
+    for (index, row) in config.rows.iter().enumerate() {
+        let Some(free) = &row.free else { continue };
+        let problem = if row.name == config.reference && matches!(free, Free::Solved(_)) {
+            "the reference is what the others are matched to; it has no size to solve for, unless another is searched"
         } else if equal {
             continue;
         } else {
-            "nothing is solved for with match = \"none\""
+            "nothing is solved for with match = \"none\" or \"depth\""
         };
         return Err(file.problem(&format!("rows.{index}.free"), problem));
     }
@@ -277,6 +370,7 @@ pub(super) fn check(file: &StudyFile, config: &CompareConfig) -> Result<(), Erro
         .enumerate()
         .filter_map(|(index, row)| Some((format!("rows.{index}.learning_rates"), row.learning_rates.as_ref()?)));
     for (key, rates) in std::iter::once(("learning_rates".to_owned(), &config.learning_rates)).chain(of_rows) {
+        let Rates::List(rates) = rates else { continue };
         if let Some(rate) = rates.iter().find(|rate| !(rate.is_finite() && **rate > 0.0)) {
             return Err(file.problem(&key, &format!("{rate} is no learning rate")));
         }

@@ -1,16 +1,18 @@
-//! Rows made equal: a free size of each row is chosen so that the row spends as much as the reference.
+//! Rows made equal: a free size of each row is chosen so that the row spends as much as the reference, for each value of
+//! a size that is searched.
 
 use toml::{Table, Value};
 
 use super::{
-    Row,
-    config::{Match, RowPart, TaskPart},
+    Row, Size,
+    config::{Free, Match, Rates, RowPart, TaskPart, layers},
+    search::Ladder,
 };
 use crate::error::Error;
 use crate::file::{Base, StudyFile, settings};
 use headway_trainer::{
     data,
-    experiment::{Experiment, Override},
+    experiment::{Experiment, Override, leaves},
 };
 
 /// Largest relative difference at which two rows count as equal.
@@ -28,9 +30,6 @@ pub(super) struct Maker<'a> {
 impl Maker<'_> {
     /// The rows of the task for each kind of equality.
     pub(super) fn rows(&self, parts: &[RowPart], reference: &str, matches: &[Match]) -> Result<Vec<Vec<Row>>, Error> {
-        let of = |(index, part): (usize, &RowPart), matched: Match, target: Option<f64>| {
-            self.row(index, part, matched, target)
-        };
         let (at, part) = parts
             .iter()
             .enumerate()
@@ -38,15 +37,11 @@ impl Maker<'_> {
             .unwrap_or_else(|| unreachable!("checked before"));
         let mut all = Vec::new();
         for &matched in matches {
-            let measure = of((at, part), matched, None)?;
-            let target = matched.spent(&measure.experiment);
-            let mut rows = Vec::new();
-            for (index, part) in parts.iter().enumerate() {
-                let row = if index == at { measure.clone() } else { of((index, part), matched, Some(target))? };
-                self.ensure_equal(index, (part, &row), (&measure, matched))?;
-                rows.push(row);
-            }
-            all.push(rows);
+            let measure = self.size(at, &self.settings(part), None, matched)?;
+            let measure = &(part.name.as_str(), measure);
+            let target = matched.spent(&measure.1.experiment);
+            let row = |(index, part)| self.row(index, part, (measure, matched, target));
+            all.push(parts.iter().enumerate().map(row).collect::<Result<_, _>>()?);
         }
         Ok(all)
     }
@@ -55,12 +50,78 @@ impl Maker<'_> {
         [&self.task.set, &part.set, self.set].into_iter().flat_map(settings).collect()
     }
 
-    /// The row, with its free size chosen if there is a target.
-    fn row(&self, index: usize, part: &RowPart, matched: Match, target: Option<f64>) -> Result<Row, Error> {
-        let mut settings = self.settings(part);
-        let places = ["set".to_owned(), format!("tasks.{}.set", self.index), format!("rows.{index}.set")];
+    /// The row, with its free sizes chosen.
+    fn row(
+        &self,
+        index: usize,
+        part: &RowPart,
+        (reference, matched, target): (&(&str, Size), Match, f64),
+    ) -> Result<Row, Error> {
+        let settings = self.settings(part);
+        let free = part.free.as_ref().filter(|_| matched.is_cost());
+        let equal = |size: Size| -> Result<Size, Error> {
+            self.ensure_equal(index, part, (&size, reference), matched)?;
+            Ok(size)
+        };
+        let sizes = match free {
+            None => Ladder::one(equal(self.size(index, &settings, None, matched)?)?),
+            Some(Free::Solved(key)) => {
+                Ladder::one(equal(self.size(index, &settings, Some((key, target)), matched)?)?)
+            }
+            Some(Free::Searched([first, second])) => {
+                let own = self.own(index, &settings, first)?;
+                let mut last = 0;
+                Ladder::around(own as f64, |value| {
+                    // Small sizes are rounded, and each is there once.
+                    let (rounded, is_below) = (value.round() as u64, value < own as f64);
+                    if rounded <= last || (is_below && rounded >= own) {
+                        return Ok(None);
+                    }
+                    last = rounded;
+                    let mut with = settings.clone();
+                    with.push(Override::new(first, Value::Integer(i64::try_from(rounded).unwrap_or(i64::MAX))));
+                    match self.size(index, &with, Some((second, target)), matched).and_then(&equal) {
+                        Ok(size) => Ok(Some(Size { searched: Some((first.clone(), rounded)), ..size })),
+                        // A size at which nothing matches, or that the model does not allow, is none to search.
+                        Err(Error::Experiment(_)) if rounded != own => Ok(None),
+                        Err(error) => Err(error),
+                    }
+                })?
+            }
+        };
+        Ok(Row { name: part.name.clone(), sizes, rates: Rates::default() })
+    }
+
+    fn places(&self, index: usize) -> [String; 3] {
+        ["set".to_owned(), format!("tasks.{}.set", self.index), format!("rows.{index}.set")]
+    }
+
+    /// The value of a size in the row's own experiment.
+    fn own(&self, index: usize, settings: &[Override], key: &str) -> Result<u64, Error> {
+        let experiment = self.file.experiment(&self.base, settings, &self.places(index))?;
+        let table = experiment.to_table();
+        // Setting it in a copy tells its full name.
+        let full = Override::new(key, Value::Integer(1)).apply(&mut table.clone())?;
+        let value = leaves("", &table).into_iter().find(|(name, _)| *name == full);
+        let value = value.and_then(|(_, value)| u64::try_from(value.as_integer()?).ok()).filter(|value| *value > 0);
+        value.ok_or_else(|| {
+            let problem = format!("{key} is no size of this row's experiment to search around");
+            self.file.problem(&format!("rows.{index}.free"), &problem)
+        })
+    }
+
+    /// The row's experiment with these settings, and with a free size chosen if there is a target.
+    fn size(
+        &self,
+        index: usize,
+        settings: &[Override],
+        free: Option<(&String, f64)>,
+        matched: Match,
+    ) -> Result<Size, Error> {
+        let mut settings = settings.to_vec();
+        let places = self.places(index);
         let mut solved = None;
-        if let (Some(free), Some(target)) = (&part.free, target.filter(|_| matched != Match::None)) {
+        if let Some((free, target)) = free {
             if self.base.unchecked(&[settings.clone(), vec![Override::new(free, Value::Integer(1))]].concat()).is_none()
             {
                 // Building it reports what is wrong with the key.
@@ -81,12 +142,7 @@ impl Maker<'_> {
             let problem = "what a run spends cannot be told beforehand with train.early_stopping";
             return Err(self.file.problem("match", problem));
         }
-        Ok(Row {
-            name: part.name.clone(),
-            experiment: Experiment { seed: 0, ..experiment },
-            solved,
-            learning_rates: Vec::new(),
-        })
+        Ok(Size { experiment: Experiment { seed: 0, ..experiment }, searched: None, solved })
     }
 
     /// The size that brings the row closest to the target, among those that give a valid experiment.
@@ -126,30 +182,42 @@ impl Maker<'_> {
     fn ensure_equal(
         &self,
         index: usize,
-        (part, row): (&RowPart, &Row),
-        (reference, matched): (&Row, Match),
+        part: &RowPart,
+        (size, (reference, measure)): (&Size, &(&str, Size)),
+        matched: Match,
     ) -> Result<(), Error> {
-        let (mine, theirs) = (matched.spent(&row.experiment), matched.spent(&reference.experiment));
-        if matched == Match::None || (mine - theirs).abs() <= TOLERANCE * theirs {
+        let (mine, theirs) = (matched.spent(&size.experiment), matched.spent(&measure.experiment));
+        let tolerance = if matched == Match::Depth { 0.0 } else { TOLERANCE };
+        if matched == Match::None || (mine - theirs).abs() <= tolerance * theirs {
             return Ok(());
         }
-        let budget = |row: &Row| {
-            let solved = row.solved.as_ref().map(|(key, value)| format!(" with {key} = {value}")).unwrap_or_default();
-            let flops = row.experiment.training_flops() / 1e9;
-            format!("{} has {} parameters and trains with {flops:.1} GFLOP{solved}", row.name, row.parameters())
+        let problem = if matched == Match::Depth {
+            format!(
+                "not as deep as {reference} on {}: {} has {} attention layers, {reference} has {}; set its number of layers",
+                self.task.name,
+                part.name,
+                layers(&size.experiment),
+                layers(&measure.experiment)
+            )
+        } else {
+            let budget = |name: &str, size: &Size| {
+                let solved =
+                    size.solved.as_ref().map(|(key, value)| format!(" with {key} = {value}")).unwrap_or_default();
+                let flops = size.experiment.training_flops() / 1e9;
+                format!("{name} has {} parameters and trains with {flops:.1} GFLOP{solved}", size.parameters())
+            };
+            let advice = match &size.solved {
+                Some((free, _)) => format!("{free} is too coarse, choose another size to be free"),
+                None => "give the row a `free` size to solve for".to_owned(),
+            };
+            format!(
+                "more than 5 % from {reference} ({}) on {}: {}; {}; {advice}",
+                matched.heading(),
+                self.task.name,
+                budget(&part.name, size),
+                budget(reference, measure),
+            )
         };
-        let advice = match &part.free {
-            Some(free) => format!("{free} is too coarse, choose another size to be free"),
-            None => "give the row a `free` size to solve for".to_owned(),
-        };
-        let problem = format!(
-            "more than 5 % from {} ({}) on {}: {}; {}; {advice}",
-            reference.name,
-            matched.heading(),
-            self.task.name,
-            budget(row),
-            budget(reference),
-        );
         Err(self.file.problem(&format!("rows.{index}.name"), &problem))
     }
 }

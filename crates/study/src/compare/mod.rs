@@ -1,10 +1,12 @@
 //! A comparison: rows side by side on one or several tasks, with equal numbers of parameters or equal floating-point
-//! operations, with the same seeds, and, if wanted, with a learning rate chosen for each row and with as many seeds as
-//! it takes to decide.
+//! operations, with the same seeds, and, if wanted, with a learning rate and a size chosen for each row and with as many
+//! seeds as it takes to decide.
 
 mod asked;
 mod config;
+mod cost;
 mod equal;
+mod search;
 mod verdict;
 
 use super::{
@@ -14,16 +16,21 @@ use super::{
     results::paired,
 };
 use crate::error::Error;
-use headway_trainer::{evaluate, experiment::Experiment};
+use headway_trainer::{
+    evaluate,
+    experiment::{Experiment, lost},
+};
 
 use asked::Asked;
 use config::{check, most_runs, parameters};
 use equal::Maker;
+use search::{Found, Ladder, search};
 
 pub use asked::Tried;
+pub use search::Ends;
 pub use verdict::{Decision, Verdict, noise_floor};
 
-pub use config::{CompareConfig, Match, Matches, RowPart, TaskPart};
+pub use config::{CompareConfig, Free, Match, Matches, Rates, RowPart, TaskPart};
 
 /// One table of a comparison: one task with one kind of equality.
 #[derive(Clone, Debug)]
@@ -39,10 +46,12 @@ pub struct Block {
 }
 
 impl Block {
-    /// Label of a row's runs: the task, the row, and what rows have in common.
-    fn label(&self, row: &Row) -> String {
-        let equal = row.solved.as_ref().map(|_| format!(" ({})", self.matched.heading())).unwrap_or_default();
-        format!("{}: {}{equal}", self.task, row.name)
+    /// Label of a row's runs: the task, the row, what rows have in common, and a size that is searched.
+    fn label(&self, row: &Row, size: &Size) -> String {
+        let equal = size.solved.as_ref().map(|_| format!(" ({})", self.matched.heading())).unwrap_or_default();
+        let searched = size.searched.as_ref();
+        let searched = searched.map(|(key, value)| format!(" {}={value}", key.rsplit('.').next().unwrap_or(key)));
+        format!("{}: {}{equal}{}", self.task, row.name, searched.unwrap_or_default())
     }
 }
 
@@ -51,18 +60,44 @@ impl Block {
 pub struct Row {
     /// Name.
     pub name: String,
-    /// The experiment with seed 0 and the learning rate of the file.
-    pub experiment: Experiment,
-    /// Key and value of the size that was chosen to match the reference; `None` if the row has no free size.
-    pub solved: Option<(String, u64)>,
-    /// Learning rates to choose from; empty if the row keeps its own.
-    pub learning_rates: Vec<f64>,
+    /// The row's experiment as its file has it, and with the other sizes of a search.
+    sizes: Ladder<Size>,
+    /// Learning rates to choose from.
+    rates: Rates,
 }
 
-impl Row {
+/// A row's experiment with its free sizes chosen.
+#[derive(Clone, Debug)]
+pub struct Size {
+    /// The experiment with seed 0 and the learning rate of the file.
+    pub experiment: Experiment,
+    /// Key and value of the size that is searched; `None` if there is none.
+    pub searched: Option<(String, u64)>,
+    /// Key and value of the size that was chosen to match the reference; `None` if there is none.
+    pub solved: Option<(String, u64)>,
+}
+
+impl Size {
     /// Trainable parameters.
     pub fn parameters(&self) -> f64 {
         parameters(&self.experiment)
+    }
+}
+
+impl Row {
+    /// The experiment as the file has it.
+    fn own(&self) -> &Size {
+        &self.sizes.steps[self.sizes.own]
+    }
+
+    /// The size that was chosen, or that of the file while none is.
+    pub fn size(&self, runs: &RowRuns) -> &Size {
+        runs.size.map_or(self.own(), |index| &self.sizes.steps[index])
+    }
+
+    /// Whether anything of the row is chosen by its validation loss.
+    fn chooses(&self) -> bool {
+        self.sizes.steps.len() > 1 || !self.rates.is_own()
     }
 }
 
@@ -75,9 +110,11 @@ pub struct Comparison {
     pub blocks: Vec<Block>,
 }
 
-/// A learning rate that a row was tried with.
+/// A size and a learning rate that a row was tried with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Try {
+    /// The value of the size that is searched; `None` if there is none.
+    pub searched: Option<u64>,
     /// The rate.
     pub learning_rate: f64,
     /// The mean validation loss of its runs.
@@ -86,13 +123,19 @@ pub struct Try {
     runs: Vec<usize>,
 }
 
-/// The runs of one row, and how its learning rate was chosen.
+/// The runs of one row, and how its size and its learning rate were chosen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RowRuns {
-    /// What the row was tried with; empty if there was no choice.
+    /// What the row was tried with, by size and then by rate; empty if there was no choice.
     pub tried: Vec<Try>,
     /// The chosen rate; `None` if no choice has been made.
     pub learning_rate: Option<f64>,
+    /// Index of the chosen size; `None` if no choice has been made.
+    size: Option<usize>,
+    /// Where the chosen rate lies among those tried; `None` if rates were not searched.
+    pub rate_ends: Option<Ends>,
+    /// Where the chosen size lies among those tried; `None` if sizes were not searched.
+    pub size_ends: Option<Ends>,
     /// Indices of the final runs in the plan, in the order of the seeds; empty until the choice is made.
     pub runs: Vec<usize>,
 }
@@ -123,7 +166,7 @@ pub struct Planned {
 /// What follows when the runs known so far are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Learning rates are chosen, and the final runs added.
+    /// Learning rates and sizes are chosen, and the final runs added.
     Choice,
     /// More seeds are added where a comparison is not decided.
     Decision {
@@ -146,8 +189,9 @@ impl Comparison {
         let CompareConfig { title, profile, seeds, .. } = &mut config;
         file.complete(changes, title, profile, seeds);
         check(file, &config)?;
-        let mut taken: Vec<String> = config.rows.iter().filter_map(|row| row.free.clone()).collect();
-        if config.rows.iter().any(|row| !config.rates(row).is_empty()) {
+        let free = config.rows.iter().filter_map(|row| row.free.as_ref());
+        let mut taken: Vec<String> = free.flat_map(Free::keys).cloned().collect();
+        if config.rows.iter().any(|row| !config.rates(row).is_own()) {
             taken.push("optimizer.learning_rate".to_owned());
         }
         let mut unset = Unset::of(changes);
@@ -170,11 +214,18 @@ impl Comparison {
             let maker = Maker { file, base, task, index, set: &config.set };
             let mut rows = maker.rows(&config.rows, &config.reference, &matches)?;
             for (row, part) in rows.iter_mut().flat_map(|rows| rows.iter_mut().zip(&config.rows)) {
-                row.learning_rates = config.rates(part).to_vec();
+                row.rates = config.rates(part).clone();
+            }
+            for (number, row) in rows.iter().flat_map(|rows| rows.iter().enumerate()) {
+                let own = row.own().experiment.optimizer.learning_rate();
+                if matches!(row.rates, Rates::Search(_)) && (own <= 0.0 || lost(own).is_some()) {
+                    let problem = format!("{} has a rate of {own}, and a search needs one to begin with", row.name);
+                    return Err(file.problem(&format!("rows.{number}.name"), &problem));
+                }
             }
             for (&matched, rows) in matches.iter().zip(rows) {
                 if let Some(row) = rows.first() {
-                    let names = evaluate::names(&row.experiment)?;
+                    let names = evaluate::names(&row.own().experiment)?;
                     named(file, &format!("tasks.{index}.metric"), &task.metric, &names.scores)?;
                     predictors.extend(names.predictors);
                 }
@@ -221,9 +272,10 @@ impl Comparison {
             for ((block, rows), counts) in self.blocks.iter().zip(&mut rows).zip(&counts) {
                 for ((row, runs), &count) in block.rows.iter().zip(rows).zip(counts) {
                     let Some(rate) = runs.learning_rate else { continue };
+                    let size = row.size(runs);
                     let run = |&seed: &u64| {
-                        let label = format!("{} seed {seed}", block.label(row));
-                        asked.ask(label, with(&row.experiment, rate, seed))
+                        let label = format!("{} seed {seed}", block.label(row, size));
+                        asked.ask(label, with(&size.experiment, rate, seed))
                     };
                     runs.runs = all.iter().take(count).map(run).collect();
                 }
@@ -248,25 +300,56 @@ impl Comparison {
 
     /// What each row of each block was tried with, and the best of it.
     fn choices(&self, asked: &mut Asked<'_>) -> Result<Vec<Vec<RowRuns>>, Error> {
-        let tuning = self.config.tuning();
-        let mut blocks = Vec::new();
-        for block in &self.blocks {
-            let mut rows = Vec::new();
-            for row in &block.rows {
-                let mut tried = Vec::new();
-                for &rate in &row.learning_rates {
-                    let label = |seed| format!("{} learning_rate={rate:e} seed {seed}", block.label(row));
-                    let run = |&seed: &u64| asked.ask(label(seed), with(&row.experiment, rate, seed));
-                    let runs: Vec<usize> = tuning.iter().map(run).collect();
-                    tried.push(Try { learning_rate: rate, loss: asked.loss(&runs)?, runs });
-                }
-                let own = row.experiment.optimizer.learning_rate();
-                let learning_rate = if tried.is_empty() { Some(own) } else { best(&tried) };
-                rows.push(RowRuns { tried, learning_rate, runs: Vec::new() });
-            }
-            blocks.push(rows);
+        let of = |block: &Block| {
+            let rows = block.rows.iter().map(|row| self.choice(asked, block, row));
+            rows.collect::<Result<Vec<RowRuns>, Error>>()
+        };
+        self.blocks.iter().map(of).collect()
+    }
+
+    /// What a row was tried with, and the best of it: each size at the best of its learning rates.
+    fn choice(&self, asked: &mut Asked<'_>, block: &Block, row: &Row) -> Result<RowRuns, Error> {
+        if !row.chooses() {
+            let learning_rate = Some(row.own().experiment.optimizer.learning_rate());
+            return Ok(RowRuns { learning_rate, size: Some(row.sizes.own), ..RowRuns::default() });
         }
-        Ok(blocks)
+        let tuning = self.config.tuning();
+        let found = search(&row.sizes, |index| {
+            let size = &row.sizes.steps[index];
+            let mut at = |rate: f64| -> Result<(Tried, Try), Error> {
+                let label = |seed| format!("{} learning_rate={rate:e} seed {seed}", block.label(row, size));
+                let run = |&seed: &u64| asked.ask(label(seed), with(&size.experiment, rate, seed));
+                let runs: Vec<usize> = tuning.iter().map(run).collect();
+                let loss = asked.loss(&runs)?;
+                let searched = size.searched.as_ref().map(|(_, value)| *value);
+                Ok((loss, Try { searched, learning_rate: rate, loss, runs }))
+            };
+            let own = size.experiment.optimizer.learning_rate();
+            let found = match &row.rates {
+                Rates::List(rates) if rates.is_empty() => all(&[own], at)?,
+                Rates::List(rates) => all(rates, at)?,
+                Rates::Search(_) => {
+                    let rates = Ladder::around(own, |rate| Ok(lost(rate).is_none().then_some(rate)))?;
+                    search(&rates, |index| at(rates.steps[index]))?
+                }
+            };
+            let losses = || found.tried.iter().map(|(_, tried)| tried.loss);
+            let loss = match found.best {
+                Some(best) => found.tried[best].1.loss,
+                None if losses().any(|loss| loss == Tried::Open) => Tried::Open,
+                None => Tried::Failed,
+            };
+            Ok((loss, found))
+        })?;
+        let mut runs = RowRuns::default();
+        if let Some((index, best)) = found.best.map(|best| &found.tried[best]) {
+            runs.size = Some(*index);
+            runs.learning_rate = best.best.map(|rate| best.tried[rate].1.learning_rate);
+            runs.rate_ends = best.ends;
+            runs.size_ends = found.ends.filter(|_| row.sizes.steps.len() > 1);
+        }
+        runs.tried = found.tried.into_iter().flat_map(|(_, at)| at.tried.into_iter().map(|(_, tried)| tried)).collect();
+        Ok(runs)
     }
 
     /// Gives every row of a block that is not decided one more seed, and the reference and the rows of the noise floor as
@@ -306,29 +389,28 @@ impl Comparison {
     }
 }
 
-/// The rate with the smallest loss, the earliest of several; `None` while one is open, or if all have failed.
-fn best(tried: &[Try]) -> Option<f64> {
-    let scored = tried.iter().filter_map(|tried| match tried.loss {
-        Tried::Scored(loss) => Some((tried.learning_rate, loss)),
-        Tried::Open | Tried::Failed => None,
-    });
-    scored.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(rate, _)| rate)
-}
-
 fn with(experiment: &Experiment, learning_rate: f64, seed: u64) -> Experiment {
     let mut experiment = Experiment { seed, ..experiment.clone() };
     experiment.optimizer.set_learning_rate(learning_rate);
     experiment
 }
 
+/// Tries every one of a list of rates.
+fn all(rates: &[f64], mut at: impl FnMut(f64) -> Result<(Tried, Try), Error>) -> Result<Found<Try>, Error> {
+    let tried = rates.iter().map(|rate| Ok(at(*rate)?.1)).collect::<Result<Vec<Try>, Error>>()?;
+    let is_open = tried.iter().any(|tried| tried.loss == Tried::Open);
+    let best = search::best(tried.iter().map(|tried| tried.loss)).filter(|_| !is_open);
+    Ok(Found { tried: tried.into_iter().enumerate().collect(), best, ends: None })
+}
+
 fn needs_validation(file: &StudyFile, blocks: &[Block]) -> Result<(), Error> {
-    let chooses_blindly = |row: &Row| !row.learning_rates.is_empty() && !row.experiment.validates();
+    let chooses_blindly = |row: &Row| row.chooses() && !row.own().experiment.validates();
     let without = blocks.iter().find(|block| block.rows.iter().any(chooses_blindly));
     match without {
         None => Ok(()),
         Some(block) => {
             let problem = format!(
-                "rates are chosen by the validation loss, and {} has no validation: set train.eval_every and data.*.validation above 0",
+                "rates and sizes are chosen by the validation loss, and {} has no validation: set train.eval_every and data.*.validation above 0",
                 block.task
             );
             Err(file.problem("learning_rates", &problem))
@@ -340,7 +422,7 @@ fn needs_validation(file: &StudyFile, blocks: &[Block]) -> Result<(), Error> {
 fn needs_two_ways(file: &StudyFile, config: &CompareConfig, blocks: &[Block]) -> Result<(), Error> {
     let Some([first, second]) = &config.noise_floor else { return Ok(()) };
     let run = |block: &Block, name: &String| {
-        block.rows.iter().find(|row| row.name == *name).map(|row| row.experiment.run_id())
+        block.rows.iter().find(|row| row.name == *name).map(|row| row.own().experiment.run_id())
     };
     match blocks.iter().find(|block| run(block, first) == run(block, second)) {
         None => Ok(()),
