@@ -147,13 +147,14 @@ def sinusoidal_table(seq_len, d_model):
     return np.where(channel % 2 == 0, np.sin(angle), np.cos(angle))
 
 
-def rotate(x, places, theta):
-    """Turns channels c and c + d/2 by the angle p θ^(−2c/d) at place p. [batch, n_heads, rows, d] -> the same"""
-    half = x.shape[-1] // 2
-    angles = places[:, None] * theta ** (-2.0 * np.arange(half) / x.shape[-1])
+def rotate(x, places, theta, partial=1.0):
+    """Turns channels c and c + w/2 by the angle p θ^(−2c/w) at place p, w = partial d. [batch, n_heads, rows, d] -> the same"""
+    width = round(partial * x.shape[-1])
+    half = width // 2
+    angles = places[:, None] * theta ** (-2.0 * np.arange(half) / width)
     cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
-    first, second = x[..., :half], x[..., half:]
-    return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    first, second, rest = x[..., :half], x[..., half:width], x[..., width:]
+    return np.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
 
 
 def alibi_slopes(n_heads):
@@ -407,10 +408,10 @@ class Position:
     """A position scheme: rows added to the tokens, a turn of queries and keys, or a bias by distance."""
 
     def __init__(self, weights, name, kind, seq_len, d_model):
-        self.table, self.theta, self.has_bias = None, None, kind == "alibi"
+        self.table, self.turn, self.has_bias = None, None, kind == "alibi"
         match kind:
-            case {"rope": {"theta": theta, **rest}} if not rest:
-                self.theta = theta
+            case {"rope": {"theta": theta, **rest}} if rest.keys() <= {"partial"}:
+                self.turn = lambda x, places: rotate(x, places, theta, **rest)
             case _:
                 tables = {
                     "none": lambda: None,
@@ -431,9 +432,9 @@ class Position:
 
     def rotate(self, x, in_front):
         """[batch, n_heads, rows, d_head] -> the same; rows in front stand at place 0, where nothing turns"""
-        if self.theta is None:
+        if self.turn is None:
             return x
-        return rotate(x, np.maximum(np.arange(x.shape[2]) - in_front, 0), self.theta)
+        return self.turn(x, np.maximum(np.arange(x.shape[2]) - in_front, 0))
 
     def bias(self, n_heads, rows, in_front):
         """−slope · distance, 0 for pairs with a row in front. [n_heads, rows, rows]"""

@@ -277,6 +277,8 @@ fn parts_of_attention() {
     ] {
         Trained::new(task, &model(keys)).agrees_with_numpy();
     }
+    let wider = model("position = { rope = { partial = 0.5 } }").replace("d_head = 2", "d_head = 4");
+    Trained::new(PROMPTS, &wider).agrees_with_numpy();
     for keys in ["position = \"rope\"", "position = \"alibi\"", SAN] {
         for mode in ["finetune.prefix.length=3", "finetune.prompt.length=3"] {
             Trained::tuned(PROMPTS, &model(keys), mode).agrees_with_numpy();

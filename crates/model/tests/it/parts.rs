@@ -38,8 +38,8 @@ fn kernel(kind: &KernelKind, case: &BTreeMap<String, Array>, device: &Device) ->
 }
 
 fn position(kind: &PositionKind, case: &BTreeMap<String, Array>, device: &Device) -> Position {
-    let [_, _, seq_len, d_head]: [usize; 4] = case["k"].shape.clone().try_into().unwrap();
-    let sizes = PositionSizes { seq_len, d_model: 1, d_head };
+    let [_, n_heads, seq_len, d_head]: [usize; 4] = case["k"].shape.clone().try_into().unwrap();
+    let sizes = PositionSizes { seq_len, d_model: 1, d_head, n_heads, causal: true };
     kind.init(&sizes, &mut ChaCha8Rng::seed_from_u64(1), device)
 }
 
@@ -75,7 +75,7 @@ fn agrees(name: &str, position_kind: &PositionKind, kernel_kind: &KernelKind, to
 
 #[test]
 fn rotary_positions_are_those_of_pytorch() {
-    let rope = PositionKind::Rope(RopeConfig { theta: 31.0 });
+    let rope = PositionKind::Rope(RopeConfig { theta: 31.0, ..RopeConfig::default() });
     for (name, kernel) in
         [("rope", KernelKind::Softmax), ("rope_all", KernelKind::Softmax), ("rope", KernelKind::Naive)]
     {
@@ -115,8 +115,12 @@ fn norms_of_queries_and_keys_and_a_gate_are_those_of_pytorch() {
             .map(|(name, array)| (name.clone(), array.clone()))
             .collect();
         let layer = load(config.init(&mut Initializer::new(&mut rng, &device)), parameters).unwrap().0;
-        let rope = PositionKind::Rope(RopeConfig { theta: 31.0 });
-        let position = rope.init(&PositionSizes { seq_len: rows, d_model, d_head: 4 }, &mut rng, &device);
+        let rope = PositionKind::Rope(RopeConfig { theta: 31.0, ..RopeConfig::default() });
+        let position = rope.init(
+            &PositionSizes { seq_len: rows, d_model, d_head: 4, n_heads: 6, causal: true },
+            &mut rng,
+            &device,
+        );
         let matrix = |name: &str| -> Tensor<3> {
             let shape: [usize; 3] = case[name].shape.clone().try_into().unwrap();
             Tensor::from_data(TensorData::new(case[name].values.clone(), shape), &device)

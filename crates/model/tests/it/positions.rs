@@ -1,9 +1,16 @@
-//! What holds for every position scheme of the list: a new row is tested here without further work. And schemes by hand.
+//! What holds for every position scheme of the list: a new row is tested here without further work. And schemes by hand, and as PyTorch
+//! computes them: `fixtures/positions.py`.
 
-use burn::tensor::{Device, Tensor};
+use std::collections::BTreeMap;
+
+use burn::{
+    optim::GradientsParams,
+    tensor::{Device, Tensor, TensorData},
+};
 use headway_model::{
-    IoDims, KernelKind, Model, ModelConfig, PositionKind, RopeConfig, Scheme, Transformer, TransformerConfig,
-    weights::to_host,
+    Bias, IoDims, Kernel, KernelKind, Mask, Model, ModelConfig, Position, PositionKind, PositionSizes, RopeConfig,
+    Scheme, Transformer, TransformerConfig, View,
+    weights::{Array, arrays_from_bytes, collect, load, to_host},
 };
 use headway_testkit::{assert_close, devices, laws};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -93,18 +100,36 @@ fn what_a_scheme_cannot_do_is_refused() {
     let problems = |config: TransformerConfig| -> Vec<String> {
         ModelConfig::Transformer(config).validate(&dims).iter().map(ToString::to_string).collect()
     };
-    let rope = |theta, d_head| TransformerConfig {
+    let rope = |theta, partial, d_head| TransformerConfig {
         n_heads: 2,
         d_head: Some(d_head),
-        position: PositionKind::Rope(RopeConfig { theta }),
+        position: PositionKind::Rope(RopeConfig { theta, partial }),
         ..TransformerConfig::default()
     };
-    assert_eq!(problems(rope(10.0, 4)), Vec::<String>::new());
-    assert_eq!(problems(rope(1.0, 4)), ["position: rope.theta must be a number above 1"]);
+    assert_eq!(problems(rope(10.0, 1.0, 4)), Vec::<String>::new());
+    // Four channels of ten; 0.4 is no number of f64.
+    assert_eq!(problems(rope(10.0, 0.4, 10)), Vec::<String>::new());
+    assert_eq!(problems(rope(1.0, 1.0, 4)), ["position: rope.theta must be a number above 1"]);
     assert_eq!(
-        problems(rope(10.0, 3)),
+        problems(rope(10.0, 1.0, 3)),
         ["position: rope turns pairs of channels, and heads are 3 wide; set d_head to an even number"]
     );
+    for partial in [0.0, -0.5, 1.5, f64::NAN] {
+        assert_eq!(
+            problems(rope(10.0, partial, 4)),
+            ["position: rope.partial must be a share above 0 and at most 1"],
+            "{partial}"
+        );
+    }
+    for partial in [0.25, 0.3, 0.75, 0.01] {
+        assert_eq!(
+            problems(rope(10.0, partial, 4)),
+            [format!(
+                "position: rope turns pairs of channels, and {partial} of 4 channels is no whole number of pairs; change \
+                 partial or d_head"
+            )]
+        );
+    }
     let favor = TransformerConfig {
         position: PositionKind::Alibi,
         kernel: KernelKind::Favor(headway_model::FavorConfig::default()),
@@ -117,4 +142,70 @@ fn what_a_scheme_cannot_do_is_refused() {
           use softmax"
         ]
     );
+}
+
+/// The parts of one case of the fixture by name.
+fn case(name: &str) -> BTreeMap<String, Array> {
+    let all = arrays_from_bytes(include_bytes!("fixtures/positions.safetensors")).unwrap();
+    let own =
+        all.into_iter().filter_map(|(key, array)| Some((key.strip_prefix(&format!("{name}."))?.to_owned(), array)));
+    own.collect()
+}
+
+fn built(kind: &PositionKind, n_heads: usize, seq_len: usize, causal: bool, device: &Device) -> Position {
+    let sizes = PositionSizes { seq_len, d_model: 1, d_head: 6, n_heads, causal };
+    kind.init(&sizes, &mut ChaCha8Rng::seed_from_u64(1), device)
+}
+
+fn tensor(array: &Array, device: &Device) -> Tensor<4> {
+    let shape: [usize; 4] = array.shape.clone().try_into().unwrap();
+    Tensor::from_data(TensorData::new(array.values.clone(), shape), device)
+}
+
+/// Compares the output of attention, its gradients and those of the scheme's parameters with the fixture's.
+fn is_that_of_pytorch(name: &str, kind: &PositionKind, kernel: &KernelKind) {
+    for on in devices() {
+        let device = on.device.clone().autodiff();
+        let (case, causal) = (case(name), !name.ends_with("_all"));
+        let kernel = kernel.init(6, &mut ChaCha8Rng::seed_from_u64(1), &device);
+        let [q, k, v] = ["q", "k", "v"].map(|part| tensor(&case[part], &device).require_grad());
+        let ([_, n_heads, q_len, _], k_len) = (q.dims(), k.dims()[2]);
+        let own = |of: &str| -> BTreeMap<String, Array> {
+            let named =
+                case.iter().filter_map(|(name, array)| Some((name.strip_prefix(of)?.to_owned(), array.clone())));
+            named.collect()
+        };
+        // Kept for a longer sequence than this one, so that a part of it is taken.
+        let position = built(kind, n_heads, k_len + 2, causal, &device);
+        let position = load(position, own("position.")).unwrap().0;
+        let bias = position.bias(n_heads, [q_len, k_len], &device);
+        let bias = bias.map(|by_distance| Bias { by_distance, queries_in_front: 0, keys_in_front: 0 });
+        let view = View { bias, ..(if causal { Mask::Causal } else { Mask::Full }).into() };
+        let [turned_q, turned_k] = position.rotate(q.clone(), k.clone());
+        let output = kernel.mix(turned_q, turned_k, v.clone(), &view);
+        let label = format!("{name} on {}", on.name);
+        assert_close(&label, &to_host(output.clone()), &case["output"].values, on.tolerance);
+        let gradients = (output * tensor(&case["weights"], &device)).sum().backward();
+        for (part, x) in [("d_q", q), ("d_k", k), ("d_v", v)] {
+            let gradient = to_host(x.grad(&gradients).unwrap());
+            assert_close(&format!("{label}, {part}"), &gradient, &case[part].values, 4.0 * on.tolerance);
+        }
+        let gradients = collect(&position, &GradientsParams::from_grads(gradients, &position));
+        let want = own("d_position.");
+        assert_eq!(gradients.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>(), "{label}");
+        for (part, want) in want {
+            let got = &gradients[&part];
+            assert_eq!(got.shape, want.shape, "{label}, {part}");
+            assert_close(&format!("{label}, {part}"), &got.values, &want.values, 8.0 * on.tolerance);
+        }
+    }
+}
+
+#[test]
+fn schemes_are_those_of_pytorch() {
+    for (name, kind) in [("rope_partial", PositionKind::Rope(RopeConfig { theta: 31.0, partial: 2.0 / 3.0 }))] {
+        is_that_of_pytorch(name, &kind, &KernelKind::Softmax);
+        is_that_of_pytorch(&format!("{name}_all"), &kind, &KernelKind::Softmax);
+        is_that_of_pytorch(name, &kind, &KernelKind::Naive);
+    }
 }

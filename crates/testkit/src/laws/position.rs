@@ -135,7 +135,8 @@ pub fn parameters_are_those_that_it_counts_and_are_trained(kind: &PositionKind) 
                 .map(|(_, gradient)| gradient)
                 .collect();
             let count: usize = own.iter().map(|gradient| gradient.values.len()).sum();
-            let sizes = PositionSizes { seq_len: SEQ_LEN, d_model: D_MODEL, d_head: D_HEAD };
+            let sizes =
+                PositionSizes { seq_len: SEQ_LEN, d_model: D_MODEL, d_head: D_HEAD, n_heads: HEADS, causal: false };
             assert_eq!(count, kind.spec().parameters(&sizes) as usize, "{kind:?} on {}", on.name);
             let all_learn = own.iter().all(|gradient| gradient.values.iter().all(|g| *g != 0.0));
             assert!(all_learn, "{kind:?} on {}: {own:?}", on.name);

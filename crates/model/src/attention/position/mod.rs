@@ -69,6 +69,10 @@ pub struct PositionSizes {
     pub d_model: usize,
     /// Width of queries and keys.
     pub d_head: usize,
+    /// Number of heads.
+    pub n_heads: usize,
+    /// Whether later keys are hidden.
+    pub causal: bool,
 }
 
 /// Config of a position scheme: its settings, and its properties for other modules.

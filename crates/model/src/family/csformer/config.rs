@@ -80,7 +80,8 @@ impl CsformerConfig {
     }
 
     pub(super) fn position_sizes(&self, times: usize) -> PositionSizes {
-        PositionSizes { seq_len: times, d_model: self.d_model, d_head: self.attention().d_head }
+        let AttentionConfig { d_model, n_heads, d_head, .. } = self.attention();
+        PositionSizes { seq_len: times, d_model, d_head, n_heads, causal: false }
     }
 
     /// Adds one block to a budget.

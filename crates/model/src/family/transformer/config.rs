@@ -196,7 +196,8 @@ impl TransformerConfig {
 
     /// Sizes that position schemes depend on.
     pub(super) fn position_sizes(&self, dims: &IoDims) -> PositionSizes {
-        PositionSizes { seq_len: dims.seq_len, d_model: self.d_model, d_head: self.attention().d_head }
+        let AttentionConfig { d_model, n_heads, d_head, .. } = self.attention();
+        PositionSizes { seq_len: dims.seq_len, d_model, d_head, n_heads, causal: self.causal }
     }
 
     /// Checks the numbers and widths of heads.
