@@ -164,6 +164,13 @@ def alibi_slopes(n_heads):
     return np.array((of_power(below) + of_power(2 * below)[::2])[:n_heads])
 
 
+def t5_bucket(distance, buckets, max_distance):
+    """Single distances below half of the buckets, then evenly in their logarithm; the last one has all from max_distance on."""
+    single = buckets // 2
+    growth = np.log2(np.maximum(distance, single) / single) / math.log2(max_distance / single) * (buckets - single)
+    return np.where(distance < single, distance, np.minimum(single + growth.astype(int), buckets - 1))
+
+
 def attention_kernel(weights, name, config, d_key):
     """The function of queries, keys, hidden pairs and bias that makes a pattern."""
     match config:
@@ -262,7 +269,7 @@ class MultiHeadAttention:
         if position is not None:
             q = position.rotate(q, in_front)
             k = self.merge_heads(position.rotate(self.split_heads(k), in_front))
-            bias = np.asarray(position.bias(self.n_heads, x.shape[1], in_front), x.dtype)
+            bias = np.asarray(position.bias(x.shape[1], in_front), x.dtype)
         if self.temperature is not None:
             q = q * self.temperature[:, None, None]
         rows = k.shape[1]
@@ -405,19 +412,50 @@ class TokenTable:
 
 
 class Position:
-    """A position scheme: rows added to the tokens, a turn of queries and keys, or a bias by distance."""
+    """A position scheme: rows added to the tokens, a turn of queries and keys, or a bias by offset j − i, [...] -> [n_heads, ...]."""
 
-    def __init__(self, weights, name, kind, seq_len, d_model):
-        self.table, self.turn, self.has_bias = None, None, kind == "alibi"
+    def __init__(self, weights, name, kind, seq_len, d_model, n_heads, d_head, causal):
+        self.table, self.turn, self.by_offset = None, None, None
+        slopes = alibi_slopes(n_heads)[:, None, None]
+
+        def kerple(name, most=np.inf):
+            r1, r2 = (weights.take(f"{name}.{r}", n_heads)[:, None, None] for r in ("r1", "r2"))
+            return np.maximum(r1, 0.01), np.clip(r2, 0.01, most)
+
+        def kerple_log(name):
+            r1, r2 = kerple(name)
+            return lambda j_minus_i: -r1 * np.log1p(r2 * np.abs(j_minus_i))
+
+        def kerple_power():
+            r1, r2 = kerple(name, 2)
+            return lambda j_minus_i: -r1 * np.abs(j_minus_i).astype(float) ** r2
+
+        def t5(name, buckets, max_distance, two_sided):
+            count = buckets // 2 if two_sided else buckets
+            table = weights.take(f"{name}.table", n_heads, 2 * count - 1 if two_sided else count)
+
+            def bias(j_minus_i):
+                later = (count - 1) * (two_sided & (j_minus_i > 0))
+                return table[:, later + t5_bucket(np.abs(j_minus_i), count, max_distance)]
+
+            return bias
+
         match kind:
             case {"rope": {"theta": theta, **rest}} if rest.keys() <= {"partial"}:
                 self.turn = lambda x, places: rotate(x, places, theta, **rest)
+            case {"t5": {"buckets": _, "max_distance": _, **rest}} if not rest:
+                self.by_offset = t5(name, two_sided=not causal, **kind["t5"])
+            case "alibi":
+                self.by_offset = lambda j_minus_i: -slopes * np.abs(j_minus_i)
+            case "kerple_log":
+                self.by_offset = kerple_log(name)
+            case "kerple_power":
+                self.by_offset = kerple_power()
             case _:
                 tables = {
                     "none": lambda: None,
                     "learned": lambda: weights.take(f"{name}.weight", seq_len, d_model),
                     "sinusoidal": lambda: sinusoidal_table(seq_len, d_model).astype(weights.dtype),
-                    "alibi": lambda: None,
                 }
                 self.table = choose("position", tables, kind)()
 
@@ -436,13 +474,12 @@ class Position:
             return x
         return self.turn(x, np.maximum(np.arange(x.shape[2]) - in_front, 0))
 
-    def bias(self, n_heads, rows, in_front):
-        """−slope · distance, 0 for pairs with a row in front. [n_heads, rows, rows]"""
-        if not self.has_bias:
+    def bias(self, rows, in_front):
+        """0 for pairs with a row in front. [n_heads, rows, rows]"""
+        if self.by_offset is None:
             return 0.0
         at = np.arange(rows)
-        distance = np.abs(at[:, None] - at) * ((at[:, None] >= in_front) & (at >= in_front))
-        return -alibi_slopes(n_heads)[:, None, None] * distance
+        return self.by_offset(at - at[:, None]) * ((at[:, None] >= in_front) & (at >= in_front))
 
 
 class Block:
@@ -700,7 +737,8 @@ class Transformer:
                 self.embed = TokenTable(weights, "embed", vocab, d_model)
             case _:
                 self.embed = Linear(weights, "embed", vector_width(dims), d_model)
-        self.position = Position(weights, "position", position, dims["seq_len"], d_model)
+        sizes = {"n_heads": n_heads, "d_head": d_head or d_model // n_heads, "causal": causal}
+        self.position = Position(weights, "position", position, dims["seq_len"], d_model, **sizes)
         self.prompt = weights.rows("prompt.rows", d_model)
         norm, after = norms(weights, norm, norm_kind, d_model, norm_epsilon)
         self.blocks = [
@@ -764,7 +802,8 @@ class Csformer:
         self.channels, self.seq_len, self.patch, self.from_last = vector_width(dims), dims["seq_len"], patch, from_last
         times, horizon = self.seq_len // patch, dims["d_out"] // self.channels
         self.lift = weights.take("lift.weight", d_model, patch)
-        self.position = Position(weights, "position", position, times, d_model)
+        sizes = {"n_heads": n_heads, "d_head": d_model // n_heads, "causal": False}
+        self.position = Position(weights, "position", position, times, d_model, **sizes)
         self.blocks = []
         for layer in range(n_layers):
             name = f"blocks.{layer}"

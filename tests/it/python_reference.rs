@@ -259,6 +259,10 @@ fn parts_of_attention() {
         (PROMPTS, "position = \"rope\""),
         (WIDE_VECTORS, "position = { rope = { theta = 31.0 } }\ncausal = false"),
         (PROMPTS, "position = \"alibi\""),
+        (PROMPTS, "position = \"kerple_log\""),
+        (WIDE_VECTORS, "position = \"kerple_power\"\ncausal = false"),
+        (PROMPTS, "position = { t5 = { buckets = 6, max_distance = 5 } }"),
+        (WIDE_VECTORS, "position = { t5 = { buckets = 8, max_distance = 5 } }\ncausal = false"),
         (PROMPTS, "kernel = { favor = { n_features = 13, directions = \"iid\" } }"),
         (WIDE_VECTORS, "kernel = \"favor\"\nposition = \"rope\"\ncausal = false"),
         (PROMPTS, "qk_norm = \"rms\"\ngate = \"sigmoid\"\nposition = \"rope\""),
@@ -279,7 +283,7 @@ fn parts_of_attention() {
     }
     let wider = model("position = { rope = { partial = 0.5 } }").replace("d_head = 2", "d_head = 4");
     Trained::new(PROMPTS, &wider).agrees_with_numpy();
-    for keys in ["position = \"rope\"", "position = \"alibi\"", SAN] {
+    for keys in ["position = \"rope\"", "position = \"alibi\"", "position = \"t5\"", SAN] {
         for mode in ["finetune.prefix.length=3", "finetune.prompt.length=3"] {
             Trained::tuned(PROMPTS, &model(keys), mode).agrees_with_numpy();
         }

@@ -86,8 +86,9 @@ impl<'a> Initializer<'a> {
         self.gaussian(shape, 1.0)
     }
 
-    fn gaussian(&mut self, shape: [usize; 2], std: f32) -> Param<Tensor<2>> {
-        let distribution = Normal::new(0.0, std).unwrap_or_else(|_| unreachable!("a positive constant"));
+    /// Entries from N(0, `std`²), of a finite `std`.
+    pub(crate) fn gaussian(&mut self, shape: [usize; 2], std: f32) -> Param<Tensor<2>> {
+        let distribution = Normal::new(0.0, std).unwrap_or_else(|_| unreachable!("a finite deviation"));
         self.param(shape, |mut rng| (0..shape[0] * shape[1]).map(|_| distribution.sample(&mut rng)).collect())
     }
 

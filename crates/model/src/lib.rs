@@ -54,7 +54,9 @@ pub use attention::{
     axis::Axis,
     gate::{Gate, OutputGate},
     kernel::{AttentionKernel, Demand, Directions, FavorConfig, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec},
-    position::{Hand, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme},
+    position::{
+        Hand, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme, T5Config,
+    },
     qk_norm::QkNorm,
     temperature::HeadTemperature,
     value_residual::{ValueMix, ValueResidual},

@@ -9,10 +9,10 @@ use burn::{
 };
 use headway_model::{
     Bias, IoDims, Kernel, KernelKind, Mask, Model, ModelConfig, Position, PositionKind, PositionSizes, RopeConfig,
-    Scheme, Transformer, TransformerConfig, View,
-    weights::{Array, arrays_from_bytes, collect, load, to_host},
+    Scheme, T5Config, Transformer, TransformerConfig, View,
+    weights::{Array, arrays, arrays_from_bytes, collect, load, to_host},
 };
-use headway_testkit::{assert_close, devices, laws};
+use headway_testkit::{assert_close, devices, laws, numbers};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 macro_rules! hold {
@@ -32,6 +32,9 @@ hold! {
     a_trained_model_can_be_evaluated_without_gradients,
     a_scheme_acts_by_the_hands_that_it_names,
     a_scheme_without_a_table_takes_longer_sequences,
+    biases_of_fewer_rows_are_a_part_of_those_of_more,
+    biases_are_finite_at_any_distance,
+    derivatives_by_parameters_of_a_bias_are_central_differences,
 }
 
 const SEQ_LEN: usize = 7;
@@ -130,6 +133,21 @@ fn what_a_scheme_cannot_do_is_refused() {
             )]
         );
     }
+    let buckets = |causal, buckets, max_distance| TransformerConfig {
+        causal,
+        position: PositionKind::T5(T5Config { buckets, max_distance }),
+        ..TransformerConfig::default()
+    };
+    assert_eq!(problems(buckets(true, 4, 3)), Vec::<String>::new());
+    assert_eq!(problems(buckets(false, 4, 2)), Vec::<String>::new());
+    for count in [0, 2, 5] {
+        let want = ["position: t5.buckets must be an even number, at least 4"];
+        assert_eq!(problems(buckets(true, count, 128)), want, "{count}");
+    }
+    assert_eq!(
+        problems(buckets(true, 32, 16)),
+        ["position: t5.max_distance must be above 16, the number of buckets of one distance"]
+    );
     let favor = TransformerConfig {
         position: PositionKind::Alibi,
         kernel: KernelKind::Favor(headway_model::FavorConfig::default()),
@@ -203,9 +221,67 @@ fn is_that_of_pytorch(name: &str, kind: &PositionKind, kernel: &KernelKind) {
 
 #[test]
 fn schemes_are_those_of_pytorch() {
-    for (name, kind) in [("rope_partial", PositionKind::Rope(RopeConfig { theta: 31.0, partial: 2.0 / 3.0 }))] {
+    let t5 = |buckets| T5Config { buckets, max_distance: 11 };
+    for (name, kind) in [
+        ("rope_partial", PositionKind::Rope(RopeConfig { theta: 31.0, partial: 2.0 / 3.0 })),
+        ("kerple_log", PositionKind::KerpleLog),
+        ("kerple_power", PositionKind::KerplePower),
+    ] {
         is_that_of_pytorch(name, &kind, &KernelKind::Softmax);
         is_that_of_pytorch(&format!("{name}_all"), &kind, &KernelKind::Softmax);
         is_that_of_pytorch(name, &kind, &KernelKind::Naive);
+    }
+    is_that_of_pytorch("t5", &PositionKind::T5(t5(6)), &KernelKind::Softmax);
+    is_that_of_pytorch("t5_all", &PositionKind::T5(t5(8)), &KernelKind::Softmax);
+}
+
+/// The number of T5's bucket at every distance. Its table has a row that no distance reaches, and this one does not have it.
+#[test]
+fn buckets_are_those_of_t5() {
+    let device = Device::flex();
+    let buckets = case("buckets");
+    for (name, causal) in [("causal", true), ("all", false)] {
+        let want: Vec<f32> =
+            buckets[name].values.iter().map(|number| number - f32::from(!causal && *number > 16.0)).collect();
+        let position = built(&PositionKind::T5(T5Config::default()), 1, 5, causal, &device);
+        let mut table = arrays(&position);
+        for (row, value) in table.get_mut("table").unwrap().values.iter_mut().enumerate() {
+            *value = row as f32;
+        }
+        let position = load(position, table).unwrap().0;
+        let got = to_host(position.bias(1, [301; 2], &device).unwrap());
+        // Where later keys are hidden, the bias of their scores is nobody's concern.
+        let seen = if causal { 301 } else { 601 };
+        assert_eq!(got[..seen], want[..seen], "{name}");
+    }
+}
+
+/// Under a causal mask −s (i − j) and s j differ by the same number in a whole row, so that a bias by key alone is ALiBi as well.
+#[test]
+fn a_bias_by_key_alone_is_alibi_under_a_causal_mask() {
+    const ROWS: usize = 11;
+    for on in devices() {
+        let draw =
+            |seed| Tensor::<4>::from_data(TensorData::new(numbers(seed, 3 * ROWS * 6), [1, 3, ROWS, 6]), &on.device);
+        let (q, k, v) = (draw(1), draw(2), draw(3));
+        let kernel = KernelKind::Softmax.init(6, &mut ChaCha8Rng::seed_from_u64(1), &on.device);
+        let by_distance =
+            built(&PositionKind::Alibi, 3, ROWS, true, &on.device).bias(3, [ROWS; 2], &on.device).unwrap();
+        let bias = Some(Bias { by_distance, queries_in_front: 0, keys_in_front: 0 });
+        let output = kernel.mix(q.clone(), k.clone(), v.clone(), &View { bias, ..Mask::Causal.into() });
+        // s_h j √d as one more channel of keys, which every query asks for with 1.
+        let by_key: Vec<f32> = [1.0 / 16.0, 1.0 / 256.0, 1.0 / 4.0]
+            .into_iter()
+            .flat_map(|slope| (0..ROWS).map(move |j| slope * j as f32 * 6_f32.sqrt()))
+            .collect();
+        let by_key = Tensor::<4>::from_data(TensorData::new(by_key, [1, 3, ROWS, 1]), &on.device);
+        // The scale of the scores follows the width, which is now 7.
+        let wider = (7.0_f32 / 6.0).sqrt();
+        let (q, k) = (
+            Tensor::cat(vec![q, Tensor::ones([1, 3, ROWS, 1], &on.device)], 3),
+            Tensor::cat(vec![k, by_key], 3).mul_scalar(wider),
+        );
+        let in_rows = kernel.mix(q, k, v, &Mask::Causal.into());
+        assert_close(on.name, &to_host(output), &to_host(in_rows), 10.0 * on.tolerance);
     }
 }

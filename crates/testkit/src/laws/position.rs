@@ -8,13 +8,13 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use headway_model::{
-    Hand, Input, IoDims, Mask, Model, ModelConfig, Network, PositionKind, PositionSizes, PositionSpec, Scheme,
-    Transformer, TransformerConfig, View,
-    weights::{Array, collect, to_host},
+    Bias, Hand, Input, IoDims, Kernel, KernelKind, Mask, Model, ModelConfig, Network, Position, PositionKind,
+    PositionSizes, PositionSpec, Scheme, Transformer, TransformerConfig, View,
+    weights::{Array, arrays, collect, load, to_host},
 };
 
 use super::generator;
-use crate::{assert_close, devices, numbers};
+use crate::{assert_close, assert_close_of_scale, devices, numbers};
 
 /// Every law, for every example of a scheme.
 pub fn all(spec: &dyn PositionSpec) {
@@ -26,6 +26,9 @@ pub fn all(spec: &dyn PositionSpec) {
         a_trained_model_can_be_evaluated_without_gradients(&kind);
         a_scheme_acts_by_the_hands_that_it_names(&kind);
         a_scheme_without_a_table_takes_longer_sequences(&kind);
+        biases_of_fewer_rows_are_a_part_of_those_of_more(&kind);
+        biases_are_finite_at_any_distance(&kind);
+        derivatives_by_parameters_of_a_bias_are_central_differences(&kind);
     }
 }
 
@@ -203,6 +206,103 @@ pub fn a_scheme_without_a_table_takes_longer_sequences(kind: &PositionKind) {
                 to_host(model.forward(Input::Continuous(Tensor::from_data(x, &on.device))))
             };
             assert_eq!(of(3 * SEQ_LEN).len(), 3 * SEQ_LEN * 2, "{kind:?} on {}", on.name);
+        }
+    }
+}
+
+/// A bias depends on the distance alone: that of some queries and keys is the middle of that of more, within the length that the model was
+/// built for and beyond.
+pub fn biases_of_fewer_rows_are_a_part_of_those_of_more(kind: &PositionKind) {
+    const LONGER: usize = 2 * SEQ_LEN + 3;
+    if !kind.has(Hand::Bias) {
+        return;
+    }
+    for on in devices() {
+        let position = transformer(kind, &on.device).position;
+        let bias = |lengths| to_host(position.bias(HEADS, lengths, &on.device).unwrap());
+        let whole = bias([LONGER; 2]);
+        for [q_len, k_len] in [[SEQ_LEN; 2], [4, SEQ_LEN], [1, SEQ_LEN], [SEQ_LEN, 4], [3, 3], [5, LONGER], [LONGER, 1]]
+        {
+            let of_head = |head: usize| {
+                let own_place = head * (2 * LONGER - 1) + LONGER - 1;
+                &whole[own_place + 1 - k_len..own_place + q_len]
+            };
+            let want = (0..HEADS).flat_map(of_head).copied().collect::<Vec<f32>>();
+            assert_close(&format!("{kind:?}, {q_len} {k_len}"), &bias([q_len, k_len]), &want, 1e-6);
+        }
+    }
+}
+
+/// Biases and the gradients of their parameters are finite far beyond the length that the model was built for.
+pub fn biases_are_finite_at_any_distance(kind: &PositionKind) {
+    const FAR: usize = 5_000;
+    if !kind.has(Hand::Bias) {
+        return;
+    }
+    for on in devices() {
+        let device = on.device.clone().autodiff();
+        let position = transformer(kind, &device).position;
+        let bias = position.bias(HEADS, [1, FAR], &device).unwrap();
+        assert!(to_host(bias.clone()).iter().all(|bias| bias.is_finite()), "{kind:?} on {}", on.name);
+        if arrays(&position).is_empty() {
+            continue;
+        }
+        let gradients = collect(&position, &GradientsParams::from_grads(bias.sum().backward(), &position));
+        let are_finite = gradients.values().all(|gradient| gradient.values.iter().all(|g| g.is_finite()));
+        assert!(are_finite, "{kind:?} on {}: {gradients:?}", on.name);
+    }
+}
+
+/// Through attention, gradients with respect to the parameters of a bias agree with central differences.
+pub fn derivatives_by_parameters_of_a_bias_are_central_differences(kind: &PositionKind) {
+    const Q_LEN: usize = 4;
+    const STEP: f32 = 0.01;
+    if !kind.has(Hand::Bias) {
+        return;
+    }
+    for on in devices() {
+        let device = on.device.clone().autodiff();
+        let position = transformer(kind, &device).position;
+        let parameters = arrays(&position);
+        if parameters.is_empty() {
+            continue;
+        }
+        let shape = |rows| [BATCH, HEADS, rows, D_HEAD];
+        let draw = |seed, rows: usize| {
+            let values = numbers(seed, shape(rows).iter().product());
+            Tensor::<4>::from_data(TensorData::new(values, shape(rows)), &device)
+        };
+        let (q, k, v) = (draw(1, Q_LEN), draw(2, SEQ_LEN), draw(3, SEQ_LEN));
+        let kernel = KernelKind::Softmax.init(D_HEAD, &mut generator(1), &device);
+        let mixed = |position: &Position| {
+            let by_distance = position.bias(HEADS, [Q_LEN, SEQ_LEN], &device).unwrap();
+            let bias = Some(Bias { by_distance, queries_in_front: 0, keys_in_front: 0 });
+            kernel.mix(q.clone(), k.clone(), v.clone(), &View { bias, ..Mask::Full.into() })
+        };
+        let weights = draw(4, Q_LEN);
+        let gradients = (mixed(&position) * weights.clone()).sum().backward();
+        let gradients = collect(&position, &GradientsParams::from_grads(gradients, &position));
+        let weights = to_host(weights);
+        // Summed on the host in f64, so that only attention rounds.
+        let objective = |name: &str, direction: &[f32], step: f32| {
+            let mut moved = parameters.clone();
+            let values = moved.get_mut(name).unwrap_or_else(|| panic!("{name}")).values.iter_mut();
+            values.zip(direction).for_each(|(value, d)| *value += step * d);
+            let position = load(transformer(kind, &device).position, moved).unwrap_or_else(|e| panic!("{e}")).0;
+            let outputs = to_host(mixed(&position));
+            outputs.iter().zip(&weights).map(|(o, w)| f64::from(*o) * f64::from(*w)).sum::<f64>()
+        };
+        for (name, gradient) in &gradients {
+            let direction = numbers(5, gradient.values.len());
+            let at = |step| objective(name, &direction, step);
+            let difference =
+                (8.0 * (at(STEP) - at(-STEP)) - (at(2.0 * STEP) - at(-2.0 * STEP))) / (12.0 * f64::from(STEP));
+            let terms = gradient.values.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d));
+            let (derivative, typical) = (terms.clone().sum::<f64>(), terms.map(|term| term * term).sum::<f64>().sqrt());
+            let label = format!("{kind:?} on {}: {name}", on.name);
+            // The outputs, of size one, are rounded, and the step divides what rounding leaves.
+            let tolerance = 10.0 * on.tolerance + 1e-6 / f64::from(STEP) / typical;
+            assert_close_of_scale(&label, &[derivative as f32], &[difference as f32], typical, tolerance);
         }
     }
 }

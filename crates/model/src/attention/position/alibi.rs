@@ -1,13 +1,11 @@
 //! ALiBi: attention with linear biases.
 
-use std::sync::OnceLock;
-
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Tensor},
 };
 
-use super::{Hand, Position, PositionKind, PositionSizes, PositionSpec, Scheme};
+use super::{Hand, Position, PositionKind, PositionSizes, PositionSpec, Scheme, distance::ByDistance};
 use crate::init::Initializer;
 
 /// Adds −s_h |i − j| to the score of query i and key j in head h, so that distant keys get less weight.
@@ -25,35 +23,15 @@ pub struct Alibi;
 #[derive(Module, Debug)]
 pub struct AlibiBias {
     #[module(skip)]
-    seq_len: usize,
-    /// Biases of `seq_len` queries and keys, computed at first use and kept. `[n_heads, 2 seq_len − 1]`
-    #[module(skip)]
-    longest: OnceLock<Tensor<2>>,
+    by_distance: ByDistance,
 }
 
 impl Scheme for AlibiBias {
-    fn bias(&self, n_heads: usize, [q_len, k_len]: [usize; 2], device: &Device) -> Option<Tensor<2>> {
-        let longest = self.longest.get_or_init(|| biases(n_heads, [self.seq_len; 2], &device.clone().inner())).clone();
-        if q_len.max(k_len) > self.seq_len || longest.dims()[0] != n_heads {
-            return Some(biases(n_heads, [q_len, k_len], device));
-        }
-        let longest = if device.is_autodiff() { Tensor::from_inner(longest) } else { longest };
-        Some(if q_len + k_len == 2 * self.seq_len {
-            longest
-        } else {
-            longest.narrow(1, self.seq_len - k_len, q_len + k_len - 1)
-        })
+    fn bias(&self, n_heads: usize, lengths: [usize; 2], device: &Device) -> Option<Tensor<2>> {
+        let slopes = slopes(n_heads);
+        let value = |head: usize, offset: isize| (-slopes[head] * offset.unsigned_abs() as f64) as f32;
+        Some(self.by_distance.rows(lengths, device, n_heads, value))
     }
-}
-
-/// `[n_heads, q_len + k_len − 1]`
-fn biases(n_heads: usize, [q_len, k_len]: [usize; 2], device: &Device) -> Tensor<2> {
-    let distances = q_len + k_len - 1;
-    // Entry k_len − 1 belongs to a query and a key at the same position.
-    let distance = |at: usize| at.abs_diff(k_len - 1) as f64;
-    let of_head = |slope: f64| (0..distances).map(move |at| (-slope * distance(at)) as f32);
-    let values: Vec<f32> = slopes(n_heads).into_iter().flat_map(of_head).collect();
-    Tensor::from_data(TensorData::new(values, [n_heads, distances]), device)
 }
 
 /// Slopes s_1 … s_n.
@@ -65,7 +43,7 @@ fn slopes(n_heads: usize) -> Vec<f64> {
 
 impl PositionSpec for Alibi {
     fn build(&self, sizes: &PositionSizes, _init: &mut Initializer<'_>) -> Position {
-        Position::Alibi(AlibiBias { seq_len: sizes.seq_len, longest: OnceLock::new() })
+        Position::Alibi(AlibiBias { by_distance: ByDistance::new(sizes.seq_len) })
     }
 
     fn hands(&self) -> &'static [Hand] {

@@ -3,10 +3,13 @@
 //! A file contains a config, which is a [`PositionSpec`], and the scheme built from it, which is a [`Scheme`].
 
 mod alibi;
+mod distance;
+mod kerple;
 mod learned;
 mod none;
 mod rope;
 mod sinusoidal;
+mod t5;
 
 use burn::tensor::{Device, Tensor};
 use rand::Rng;
@@ -14,10 +17,12 @@ use rand::Rng;
 use crate::{config::ConfigError, init::Initializer, parameters::Rule, registry::open_list};
 
 pub use alibi::{Alibi, AlibiBias};
+pub use kerple::{KerpleBias, KerpleLog, KerplePower};
 pub use learned::{LearnedPositions, LearnedTable};
 pub use none::NoPositions;
 pub use rope::{Rope, RopeConfig};
 pub use sinusoidal::{Sinusoidal, SinusoidalTable};
+pub use t5::{T5Bias, T5Config};
 
 /// A position scheme as it is built. It can act in up to three places. The laws that it obeys are
 /// `headway_testkit::laws::position`.
@@ -120,6 +125,9 @@ open_list! {
     "sinusoidal" = Sinusoidal as Sinusoidal => SinusoidalTable, "fixed sines and cosines of geometrically spaced wavelengths, added to the embedded tokens";
     "rope" = Rope(RopeConfig) => Rope, "turns pairs of channels of queries and keys, so that scores depend on distances; any length";
     "alibi" = Alibi as Alibi => AlibiBias, "lowers the scores of keys in proportion to their distance, in each head by a slope of its own; any length";
+    "kerple_log" = KerpleLog as KerpleLog => KerpleBias, "lowers the scores of keys by r1 log(1 + r2 distance), with r1 and r2 learned by each head; any length";
+    "kerple_power" = KerplePower as KerplePower => KerpleBias, "lowers the scores of keys by r1 distance^r2, with r1 and r2 learned by each head; any length";
+    "t5" = T5(T5Config) => T5Bias, "adds a number to scores that each head learns for each bucket of distances; any length";
 }
 
 impl PositionKind {
