@@ -171,6 +171,12 @@ def t5_bucket(distance, buckets, max_distance):
     return np.where(distance < single, distance, np.minimum(single + growth.astype(int), buckets - 1))
 
 
+def log_sum_exp(exponents):
+    """log Σ exp over a list of arrays."""
+    top = np.maximum.reduce(exponents)
+    return top + np.log(sum(np.exp(exponent - top) for exponent in exponents))
+
+
 def attention_kernel(weights, name, config, d_key):
     """The function of queries, keys, hidden pairs and bias that makes a pattern."""
     match config:
@@ -440,11 +446,31 @@ class Position:
 
             return bias
 
+        def mep(window, learned=None):
+            kernels = [lambda at: -slopes * np.abs(at), lambda at: -slopes * np.abs(at) ** 2]
+            if learned is None:
+                kernels.append(lambda at: -slopes / 2 * np.abs(at))
+            else:
+                buckets = t5(f"{name}.buckets", two_sided=False, **learned)
+                kernels += [kerple_log(f"{name}.log"), lambda at: math.sqrt(d_head) * buckets(at)]
+
+            def bias(j_minus_i):
+                exponents = [kernel(j_minus_i) for kernel in kernels]
+                if window == "none":
+                    return log_sum_exp(exponents) - math.log(len(kernels))
+                with np.errstate(divide="ignore"):
+                    mean = sum(np.exp(exponent.astype(np.float32)) for exponent in exponents) / len(kernels)
+                    return np.maximum(np.log(mean), -1e30)
+
+            return bias
+
         match kind:
             case {"rope": {"theta": theta, **rest}} if rest.keys() <= {"partial"}:
                 self.turn = lambda x, places: rotate(x, places, theta, **rest)
             case {"t5": {"buckets": _, "max_distance": _, **rest}} if not rest:
                 self.by_offset = t5(name, two_sided=not causal, **kind["t5"])
+            case {"mep": {"window": "none" | "official", **rest}} if rest.keys() <= {"learned"}:
+                self.by_offset = mep(**kind["mep"])
             case "alibi":
                 self.by_offset = lambda j_minus_i: -slopes * np.abs(j_minus_i)
             case "kerple_log":

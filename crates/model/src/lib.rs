@@ -55,7 +55,8 @@ pub use attention::{
     gate::{Gate, OutputGate},
     kernel::{AttentionKernel, Demand, Directions, FavorConfig, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec},
     position::{
-        Hand, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme, T5Config,
+        Hand, MepConfig, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme, T5Config,
+        Window,
     },
     qk_norm::QkNorm,
     temperature::HeadTemperature,

@@ -8,8 +8,8 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use headway_model::{
-    Bias, IoDims, Kernel, KernelKind, Mask, Model, ModelConfig, Position, PositionKind, PositionSizes, RopeConfig,
-    Scheme, T5Config, Transformer, TransformerConfig, View,
+    Bias, IoDims, Kernel, KernelKind, Mask, MepConfig, Model, ModelConfig, Position, PositionKind, PositionSizes,
+    RopeConfig, Scheme, T5Config, Transformer, TransformerConfig, View, Window,
     weights::{Array, arrays, arrays_from_bytes, collect, load, to_host},
 };
 use headway_testkit::{assert_close, devices, laws, numbers};
@@ -148,6 +148,12 @@ fn what_a_scheme_cannot_do_is_refused() {
         problems(buckets(true, 32, 16)),
         ["position: t5.max_distance must be above 16, the number of buckets of one distance"]
     );
+    let learned = Some(T5Config { buckets: 7, max_distance: 128 });
+    let position = PositionKind::Mep(MepConfig { learned, ..MepConfig::default() });
+    assert_eq!(
+        problems(TransformerConfig { position, ..TransformerConfig::default() }),
+        ["position: mep.learned.buckets must be an even number, at least 4"]
+    );
     let favor = TransformerConfig {
         position: PositionKind::Alibi,
         kernel: KernelKind::Favor(headway_model::FavorConfig::default()),
@@ -221,11 +227,17 @@ fn is_that_of_pytorch(name: &str, kind: &PositionKind, kernel: &KernelKind) {
 
 #[test]
 fn schemes_are_those_of_pytorch() {
+    let mep = |learned, window| PositionKind::Mep(MepConfig { learned, window });
     let t5 = |buckets| T5Config { buckets, max_distance: 11 };
+    let learned = Some(t5(6));
     for (name, kind) in [
         ("rope_partial", PositionKind::Rope(RopeConfig { theta: 31.0, partial: 2.0 / 3.0 })),
         ("kerple_log", PositionKind::KerpleLog),
         ("kerple_power", PositionKind::KerplePower),
+        ("mep", mep(None, Window::None)),
+        ("mep", mep(None, Window::Official)),
+        ("mep_learned", mep(learned, Window::None)),
+        ("mep_learned", mep(learned, Window::Official)),
     ] {
         is_that_of_pytorch(name, &kind, &KernelKind::Softmax);
         is_that_of_pytorch(&format!("{name}_all"), &kind, &KernelKind::Softmax);
@@ -253,6 +265,58 @@ fn buckets_are_those_of_t5() {
         // Where later keys are hidden, the bias of their scores is nobody's concern.
         let seen = if causal { 301 } else { 601 };
         assert_eq!(got[..seen], want[..seen], "{name}");
+    }
+}
+
+/// Without parameters the published mean of kernels is zero in f32 beyond some distance of steep heads, and its logarithm is not.
+#[test]
+fn a_window_is_that_of_the_published_code_or_none() {
+    let of_pytorch = case("window");
+    for on in devices() {
+        let bias = |window| {
+            let mep = PositionKind::Mep(MepConfig { learned: None, window });
+            let by_distance = to_host(built(&mep, 12, 7, true, &on.device).bias(12, [450; 2], &on.device).unwrap());
+            // From the query's own position on.
+            by_distance.chunks_exact(899).flat_map(|head| head[449..].to_vec()).collect::<Vec<f32>>()
+        };
+        assert_close(on.name, &bias(Window::None), &of_pytorch["none"].values, 1e-6);
+        let official = bias(Window::Official);
+        let blind = official.iter().map(|bias| *bias == -1e30);
+        let blind_there = of_pytorch["official"].values.iter().map(|bias| *bias == f32::NEG_INFINITY);
+        assert!(blind.clone().eq(blind_there), "{}", on.name);
+        let first = |head: usize| official[450 * head..][..450].iter().position(|bias| *bias == -1e30);
+        assert_eq!([first(8), first(0), first(1)], [Some(291), Some(412), None]);
+        let seen = |biases: &[f32]| {
+            biases.iter().copied().map(|bias| if bias < -1e3 { 0.0 } else { bias }).collect::<Vec<_>>()
+        };
+        // The last digits of a kernel near the smallest number of f32 are lost.
+        assert_close(on.name, &seen(&official), &seen(&of_pytorch["official"].values), 1e-3);
+    }
+}
+
+/// Keys outside the window of the published form have no weight in attention and get no gradient, and nothing is infinite.
+#[test]
+fn nothing_is_seen_through_a_closed_window() {
+    const ROWS: usize = 450;
+    const WIDTH: usize = 6;
+    for on in devices() {
+        let device = on.device.clone().autodiff();
+        let mep = PositionKind::Mep(MepConfig { learned: None, window: Window::Official });
+        let by_distance = built(&mep, 12, ROWS, true, &device).bias(12, [1, ROWS], &device).unwrap();
+        let bias = Some(Bias { by_distance, queries_in_front: 0, keys_in_front: 0 });
+        let view = View { bias, ..Mask::Causal.into() };
+        let draw = |seed, rows: usize| {
+            let values = numbers(seed, 12 * rows * WIDTH);
+            Tensor::<4>::from_data(TensorData::new(values, [1, 12, rows, WIDTH]), &device).require_grad()
+        };
+        let (q, k, v) = (draw(1, 1), draw(2, ROWS), draw(3, ROWS));
+        let kernel = KernelKind::Softmax.init(WIDTH, &mut ChaCha8Rng::seed_from_u64(1), &device);
+        let gradients = kernel.mix(q.clone(), k, v.clone(), &view).sum().backward();
+        assert!(to_host(q.grad(&gradients).unwrap()).iter().all(|g| g.is_finite()), "{}", on.name);
+        let weights = to_host(v.grad(&gradients).unwrap());
+        let head = |head: usize| &weights[head * ROWS * WIDTH..][..ROWS * WIDTH];
+        assert!(head(8)[..(ROWS - 291) * WIDTH].iter().all(|weight| *weight == 0.0), "{}", on.name);
+        assert!(head(7)[..(ROWS - 291) * WIDTH].iter().all(|weight| *weight > 0.0), "{}", on.name);
     }
 }
 

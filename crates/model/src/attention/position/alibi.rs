@@ -35,7 +35,7 @@ impl Scheme for AlibiBias {
 }
 
 /// Slopes s_1 … s_n.
-fn slopes(n_heads: usize) -> Vec<f64> {
+pub(super) fn slopes(n_heads: usize) -> Vec<f64> {
     let of_power = |n: usize| (1..=n).map(move |h| (-8.0 * h as f64 / n as f64).exp2());
     let below = if n_heads.is_power_of_two() { n_heads } else { n_heads.next_power_of_two() / 2 };
     of_power(below).chain(of_power(2 * below).step_by(2)).take(n_heads).collect()

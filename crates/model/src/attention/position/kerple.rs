@@ -57,6 +57,11 @@ enum Form {
 const LEAST: f32 = 0.01;
 
 impl KerpleBias {
+    /// The logarithmic form.
+    pub(super) fn log(sizes: &PositionSizes, init: &mut Initializer<'_>) -> Self {
+        Self::new(Form::Log, [2.0, 1.0], sizes, init)
+    }
+
     fn new(form: Form, [most_r1, most_r2]: [f32; 2], sizes: &PositionSizes, init: &mut Initializer<'_>) -> Self {
         let n_heads = sizes.n_heads;
         let drawn =
@@ -101,7 +106,7 @@ const N_HEADS: Key = Own("n_heads");
 
 impl PositionSpec for KerpleLog {
     fn build(&self, sizes: &PositionSizes, init: &mut Initializer<'_>) -> Position {
-        Position::KerpleLog(KerpleBias::new(Form::Log, [2.0, 1.0], sizes, init))
+        Position::KerpleLog(KerpleBias::log(sizes, init))
     }
 
     fn hands(&self) -> &'static [Hand] {

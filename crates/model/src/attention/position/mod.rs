@@ -6,6 +6,7 @@ mod alibi;
 mod distance;
 mod kerple;
 mod learned;
+mod mep;
 mod none;
 mod rope;
 mod sinusoidal;
@@ -19,6 +20,7 @@ use crate::{config::ConfigError, init::Initializer, parameters::Rule, registry::
 pub use alibi::{Alibi, AlibiBias};
 pub use kerple::{KerpleBias, KerpleLog, KerplePower};
 pub use learned::{LearnedPositions, LearnedTable};
+pub use mep::{MepBias, MepConfig, Window};
 pub use none::NoPositions;
 pub use rope::{Rope, RopeConfig};
 pub use sinusoidal::{Sinusoidal, SinusoidalTable};
@@ -128,6 +130,7 @@ open_list! {
     "kerple_log" = KerpleLog as KerpleLog => KerpleBias, "lowers the scores of keys by r1 log(1 + r2 distance), with r1 and r2 learned by each head; any length";
     "kerple_power" = KerplePower as KerplePower => KerpleBias, "lowers the scores of keys by r1 distance^r2, with r1 and r2 learned by each head; any length";
     "t5" = T5(T5Config) => T5Bias, "adds a number to scores that each head learns for each bucket of distances; any length";
+    "mep" = Mep(MepConfig) => MepBias, "adds the logarithm of a mean of kernels of the distance to scores, with or without parameters; any length";
 }
 
 impl PositionKind {

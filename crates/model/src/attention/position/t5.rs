@@ -91,7 +91,7 @@ impl T5Config {
     }
 
     /// Problems of buckets, by key.
-    fn problems(self, two_sided: bool) -> Vec<ConfigError> {
+    pub(super) fn problems(self, two_sided: bool) -> Vec<ConfigError> {
         if self.buckets < 4 || !self.buckets.is_multiple_of(2) {
             return vec![ConfigError::new("buckets", "must be an even number, at least 4")];
         }
@@ -104,14 +104,14 @@ impl T5Config {
     }
 
     /// The table, drawn from N(0, `std`²).
-    fn bias(self, two_sided: bool, std: f64, sizes: &PositionSizes, init: &mut Initializer<'_>) -> T5Bias {
+    pub(super) fn bias(self, two_sided: bool, std: f64, sizes: &PositionSizes, init: &mut Initializer<'_>) -> T5Bias {
         let buckets = self.of(two_sided);
         let table = init.gaussian([sizes.n_heads, buckets.rows()], std as f32);
         T5Bias { table, buckets, by_distance: ByDistance::new(sizes.seq_len) }
     }
 
     /// Number of trainable parameters.
-    fn count(self, two_sided: bool, sizes: &PositionSizes) -> f64 {
+    pub(super) fn count(self, two_sided: bool, sizes: &PositionSizes) -> f64 {
         size(sizes.n_heads) * size(self.of(two_sided).rows())
     }
 }
