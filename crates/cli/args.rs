@@ -411,6 +411,12 @@ pub struct Eval {
     /// examples to DIR/report.html.
     #[arg(long, value_name = "DIR", conflicts_with = "save_outputs")]
     pub shifts: Option<PathBuf>,
+    /// Score at these multiples of the length that the task had in training: tokens, examples or symbols.
+    #[arg(long, value_name = "TIMES", value_delimiter = ',', conflicts_with_all = ["shifts", "save_outputs"])]
+    pub lengths: Vec<usize>,
+    /// With --lengths, also write a page with figures to DIR/report.html.
+    #[arg(long, value_name = "DIR", requires = "lengths")]
+    pub out: Option<PathBuf>,
     /// Also write the network's inputs and outputs on the first test batch to DIR/inputs.safetensors and DIR/outputs.safetensors.
     #[arg(long, value_name = "DIR")]
     pub save_outputs: Option<PathBuf>,

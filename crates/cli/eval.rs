@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use crate::error::Error;
 use headway_report::PageDir;
 use headway_trainer::{
+    device::OpenDevice,
     evaluate,
+    lengths::{self, AtLength},
     provenance::{Row, Status},
 };
 
@@ -29,6 +31,9 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
         }
         return ended(is_finite, args);
     }
+    if !args.lengths.is_empty() {
+        return at_lengths(args, &device);
+    }
     let summary = evaluate::evaluate(&args.checkpoint, &args.overrides(), &device)?;
     if let Some(folder) = &args.save_outputs {
         evaluate::save_outputs(&args.checkpoint, &args.overrides(), &device, folder)?;
@@ -40,6 +45,30 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
         output::line(format!("step {}, evaluated in {:.1} s", summary.step, summary.seconds));
     }
     ended(summary.status == Status::Complete, args)
+}
+
+/// Scores at every length, with a page if one is wanted.
+fn at_lengths(args: &Eval, device: &OpenDevice) -> Result<ExitCode, Error> {
+    let place = args.out.as_ref().map(PageDir::at);
+    place.as_ref().map_or(Ok(()), PageDir::ensure_free)?;
+    let done = |at: &AtLength| {
+        let of = format!("{} = {} (x{})", at.key, at.length, at.times);
+        output::progress_line(&format!("{of}: scored in {}", output::time(at.seconds)), false);
+    };
+    let all = lengths::of_checkpoint(&args.checkpoint, &args.overrides(), &args.lengths, device, done)?;
+    let is_finite = all.iter().all(|at| at.rows.first().is_some_and(Row::is_scored));
+    let page = headway_report::lengths::page(&args.checkpoint, all);
+    if let Some(place) = &place {
+        page.write(place)?;
+    }
+    if args.json {
+        output::json(&page.json);
+    } else {
+        output::line(output::cells(&page.table.header, &page.table.rows));
+        page.findings.iter().for_each(output::line);
+        place.iter().for_each(|place| output::line(format!("report: {}", place.report().display())));
+    }
+    ended(is_finite, args)
 }
 
 /// Success if the network's scores are finite. The scores of the classical predictors are printed in any case.

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     Builder, FLOOR, FLOOR_NOTE, Page, Table, Write, exact,
     groups::{self, closing, file_name, shown},
-    scores,
+    lengths, scores,
 };
 use crate::error::Error;
 use headway_inspect::counted;
@@ -474,6 +474,7 @@ fn section(builder: &mut Builder, part: &Part<'_>, config: &CompareConfig, table
         let note = groups::slice_note(&figure);
         builder.figure(format!("{name}-slices"), format!("{title}: by slice"), note, figure.to_svg());
     }
+    lengths::of_groups(builder, &title, &block.metric, &groups);
     if let Some(figure) = groups::learning(&groups) {
         builder.figure(format!("{name}-learning"), format!("{title}: learning curves"), bands, figure.to_svg());
     }

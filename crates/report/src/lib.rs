@@ -14,6 +14,7 @@ pub mod embedding;
 mod error;
 pub mod groups;
 pub mod in_context;
+pub mod lengths;
 pub mod lens;
 mod page_dir;
 pub mod paths;

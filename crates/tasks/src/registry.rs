@@ -344,4 +344,16 @@ impl TaskConfig {
         *shifted.spec_mut().shift_mut()? = Some(shift);
         Some(shifted)
     }
+
+    /// The key of its length with its value, for tasks that can be longer; `None` for others.
+    pub fn length(&self) -> Option<(&'static str, usize)> {
+        self.clone().spec_mut().length_mut().map(|(key, length)| (key, *length))
+    }
+
+    /// The same task at another length; `None` for tasks without one. Not every length is possible, so validate the result.
+    pub fn with_length(&self, length: usize) -> Option<Self> {
+        let mut other = self.clone();
+        *other.spec_mut().length_mut()?.1 = length;
+        Some(other)
+    }
 }

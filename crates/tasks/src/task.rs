@@ -284,4 +284,10 @@ pub trait TaskSpec {
     fn shift_mut(&mut self) -> Option<&mut Option<Shift>> {
         None
     }
+
+    /// The key of its length, for tasks that ask the same of a network at any length: a number of tokens, examples or symbols. `None` if
+    /// another length is another task.
+    fn length_mut(&mut self) -> Option<(&'static str, &mut usize)> {
+        None
+    }
 }

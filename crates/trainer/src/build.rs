@@ -1,6 +1,11 @@
 //! Builds the model and the examples of an experiment.
 
-use headway_model::{Initializer, Model, weights};
+use std::collections::BTreeMap;
+
+use headway_model::{
+    Initializer, Model,
+    weights::{self, Array},
+};
 use headway_tasks::{Seed, Source, Stream, Task, TaskError};
 
 use crate::{checkpoint::Checkpoint, data, device::OpenDevice, error::Error, experiment::Experiment, fit};
@@ -46,18 +51,36 @@ pub(crate) fn load_model(
     device: &OpenDevice,
 ) -> Result<Model, Error> {
     let (config, arrays) = (checkpoint.config()?, checkpoint.weights()?);
-    let autodiff = device.device.clone().autodiff();
-    let mut init = in_precision(Initializer::uninitialized(&autodiff), experiment);
-    let uninitialized = experiment.model.build(&experiment.dims(), &mut init)?;
-    let uninitialized = match experiment.finetune.adapter() {
-        Some(adapter) => uninitialized.with_adapter(adapter, None, &autodiff),
-        None => uninitialized,
-    };
+    let uninitialized = uninitialized(experiment, device)?;
     let unfit = |error| Error::checkpoint(&checkpoint.path, fit::explained(error, experiment, &config));
     let (model, _) = weights::load(uninitialized, arrays).map_err(unfit)?;
     fit::ensure_same_function(experiment, &config).map_err(|problem| Error::checkpoint(&checkpoint.path, problem))?;
     device.ensure_takes(experiment)?;
     Ok(model)
+}
+
+/// The model of an experiment with weights that have its names and shapes.
+///
+/// # Errors
+/// [`Error::Weights`] if they do not; [`Error::Device`] when there is no room; [`Error::Model`] when model and task do not fit
+pub(crate) fn with_weights(
+    experiment: &Experiment,
+    arrays: BTreeMap<String, Array>,
+    device: &OpenDevice,
+) -> Result<Model, Error> {
+    device.ensure_takes(experiment)?;
+    Ok(weights::load(uninitialized(experiment, device)?, arrays)?.0)
+}
+
+/// The model of an experiment, with its adapter, whose parameters take no memory yet.
+fn uninitialized(experiment: &Experiment, device: &OpenDevice) -> Result<Model, Error> {
+    let autodiff = device.device.clone().autodiff();
+    let mut init = in_precision(Initializer::uninitialized(&autodiff), experiment);
+    let model = experiment.model.build(&experiment.dims(), &mut init)?;
+    Ok(match experiment.finetune.adapter() {
+        Some(adapter) => model.with_adapter(adapter, None, &autodiff),
+        None => model,
+    })
 }
 
 /// An initializer of networks in the experiment's precision.

@@ -254,10 +254,13 @@ pub fn names(experiment: &Experiment) -> Result<Names, Error> {
     let slices = task.slices().into_iter().map(|slice| format!("{metric}[{slice}]"));
     let absolute = task.scale().filter(|scale| !scale.targets.is_empty()).map(|_| metric::MAE.to_owned());
     let further: Vec<String> = task.measures().iter().map(|measure| measure.name().to_owned()).collect();
-    let scores = ["loss", metric].map(str::to_owned).into_iter().chain(absolute).chain(further).chain(slices);
+    let totals = ["loss", metric].map(str::to_owned).into_iter().chain(absolute).chain(further);
+    let totals: Vec<String> = totals.map(|name| test_name(&name)).collect();
+    let at_lengths = experiment.train.test_lengths.iter();
+    let at_lengths = at_lengths.flat_map(|times| totals.iter().map(|name| name_at(*times, name)));
     let classical = task.baselines().into_iter().map(|baseline| baseline.name().to_owned());
     Ok(Names {
-        scores: scores.map(|name| test_name(&name)).collect(),
+        scores: totals.iter().cloned().chain(slices.map(|name| test_name(&name))).chain(at_lengths).collect(),
         predictors: std::iter::once(NETWORK.to_owned()).chain(classical).collect(),
     })
 }
@@ -277,6 +280,11 @@ pub fn test_names(values: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
 /// The name of a score in result rows.
 fn test_name(name: &str) -> String {
     format!("test/{name}")
+}
+
+/// The name of a score at a multiple of the length: `test_4x/loss` for `test/loss`.
+pub fn name_at(times: usize, name: &str) -> String {
+    name.replacen("test/", &format!("test_{times}x/"), 1)
 }
 
 /// Finds doubtful scores among the finite scores of a network.

@@ -36,6 +36,7 @@ pub mod generate;
 pub mod import;
 pub mod json;
 mod layout;
+pub mod lengths;
 mod list;
 mod loader;
 pub mod lock;

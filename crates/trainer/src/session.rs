@@ -27,7 +27,7 @@ use crate::{
     evaluate,
     event::OnEvent,
     experiment::Experiment,
-    freeze, json,
+    freeze, json, lengths,
     loader::{Evaluation, Training},
     machine,
     prefetch::Waits,
@@ -170,6 +170,7 @@ fn run_in_room(
             if outcome.status.is_final() {
                 record.results = evaluate::results(&outcome.model, experiment, &source, &options.device.device);
                 if record.is_scored() {
+                    lengths::extend(&mut record.results, &outcome.model, experiment, &options.device)?;
                     model = Some(outcome.model);
                 } else {
                     record.status = Status::Diverged;

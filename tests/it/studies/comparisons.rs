@@ -423,3 +423,45 @@ fn mistakes_are_shown_where_they_stand() {
     lab.headway(&["sweep", "decided.toml"]).fail(2, &["seeds: a sweep decides nothing"]);
     lab.headway(&["compare", "sweep.toml"]).fail(2, &["has no rows to compare; `headway sweep` runs a sweep"]);
 }
+
+#[test]
+fn rows_are_tested_at_multiples_of_their_length() {
+    const LENGTHS: &str = r#"reference = "rope"
+lengths = [1, 2, 3]
+
+[[tasks]]
+name = "regression"
+experiment = "experiment.toml"
+metric = "test/mse"
+
+[[rows]]
+name = "rope"
+set = { model.position = "rope" }
+
+[[rows]]
+name = "kerple"
+set = { model.position = "kerple_log" }
+"#;
+    let lab = lab(&[("compare.toml", LENGTHS)]);
+    let page = compare(&lab, &["--json"]).succeed().json();
+    let group = &page["groups"][1];
+    assert_eq!(group["name"], "regression: kerple");
+    let run = &group["runs"][0];
+    let results = &run["results"];
+    // The run's results are those of its last weights, not of its best.
+    let folder = format!("out/runs/{}/checkpoints/step-00000012", run["run_id"].as_str().unwrap());
+    let found = lab.headway(&["eval", &folder, "--device", "cpu", "--lengths", "2,3", "--json"]).succeed().json();
+    for (row, predictor) in ["network", "least_squares"].into_iter().enumerate() {
+        for (at, times) in [2, 3].into_iter().enumerate() {
+            let alone = &found["lengths"][at]["rows"].as_array().unwrap().iter().find(|row| row["name"] == predictor);
+            let in_run = results.as_array().unwrap().iter().find(|row| row["name"] == predictor).unwrap();
+            assert_eq!(in_run["metrics"][format!("test_{times}x/mse")], alone.unwrap()["metrics"]["test/mse"], "{row}");
+        }
+    }
+    let html = lab.read("out/report.html");
+    assert!(html.contains("regression: at other lengths") && html.contains("n_points = 12"), "{html}");
+    assert!(lab.read("out/results.csv").contains("test_3x/mse"));
+    lab.write("compare.toml", &LENGTHS.replace("kerple_log", "learned"));
+    lab.headway(&["compare", "compare.toml", "--device", "cpu", "--out", "other"])
+        .fail(2, &["position.weight belongs to task.icl_linear.n_points = 4"]);
+}

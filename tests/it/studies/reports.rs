@@ -70,6 +70,42 @@ fn a_checkpoint_is_judged_under_every_shift() {
 }
 
 #[test]
+fn a_checkpoint_is_judged_at_multiples_of_its_length() {
+    let lab = lab(&[]);
+    lab.train("run", &["-s", "model.position=alibi"]).succeed();
+    let at = ["eval", "run", "--device", "cpu", "--lengths", "1,3"];
+    let finished = lab.headway(&[&at[..], &["--out", "page", "--json"]].concat()).succeed();
+    assert!(finished.stderr.contains("n_points = 12 (x3): scored in"), "{finished:#?}");
+    let lengths = finished.json()["lengths"].clone();
+    let lengths = lengths.as_array().unwrap();
+    let sizes: Vec<[u64; 2]> =
+        lengths.iter().map(|at| ["times", "length"].map(|key| at[key].as_u64().unwrap())).collect();
+    assert_eq!(sizes, [[1, 4], [3, 12]]);
+    // The same as a task of that length, which has questions after more examples.
+    for (at, points) in lengths.iter().zip(["4", "12"]) {
+        let set = format!("task.n_points={points}");
+        let alone = lab.headway(&["eval", "run", "--device", "cpu", "--json", "-s", &set]).succeed().json();
+        assert_eq!(at["rows"][0]["metrics"], alone["metrics"], "{points}");
+    }
+    assert!(lengths[1]["rows"][0]["metrics"]["test/mse[points=11]"].is_number());
+    assert_sound_pages(&[lab.path("page/report.html")]);
+    let page = lab.read("page/report.html");
+    for text in ["Scores at each length", "n_points", "least_squares"] {
+        assert!(page.contains(text), "{text}");
+    }
+    let shown = lab.headway(&at).succeed().stdout;
+    let starts = |line: &str| line.split_whitespace().take(3).eq(["test/mse", "12", "3"]);
+    assert!(shown.lines().any(starts), "{shown}");
+    lab.train("learned", &["-s", "model.position=learned"]).succeed();
+    lab.headway(&["eval", "learned", "--device", "cpu", "--lengths", "1,2"]).fail(
+        2,
+        &["--lengths: position.weight belongs to task.icl_linear.n_points = 4 and no other length; `headway list positions`"],
+    );
+    lab.headway(&["eval", "run", "--device", "cpu", "--lengths", "0"])
+        .fail(2, &["--lengths: 0 times task.icl_linear.n_points = 4 is no length"]);
+}
+
+#[test]
 fn the_page_of_a_run_is_made_again_with_its_patterns() {
     let lab = lab(&[]);
     lab.train("run", &[]).succeed();

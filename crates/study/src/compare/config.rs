@@ -11,7 +11,7 @@ use crate::{
     file::{Seeds, StudyFile},
     sweep::default_metric,
 };
-use headway_trainer::experiment::{Experiment, lost};
+use headway_trainer::experiment::{Experiment, Override, lost};
 
 /// Content of `compare.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,6 +49,10 @@ pub struct CompareConfig {
     /// from 1,000,000 on, which never score. Default 1.
     #[serde(default = "default_tuning_seeds")]
     pub tuning_seeds: usize,
+    /// Multiples of the task's length at which all rows are tested, such as `[1, 2, 4]`; scores at 2 are `test_2x/loss`, … Default: only
+    /// at 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lengths: Vec<usize>,
     /// Values that all rows share on all tasks, applied last. Default: none.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub set: Table,
@@ -116,6 +120,17 @@ impl CompareConfig {
     /// Whether the row is one of the two that make the noise floor.
     pub fn is_floor(&self, row: &str) -> bool {
         self.noise_floor.iter().flatten().any(|name| name == row)
+    }
+
+    /// The setting that tests runs at the lengths beyond their own, if there are any.
+    pub(super) fn test_lengths(&self) -> Option<Override> {
+        let beyond: Vec<Value> = self
+            .lengths
+            .iter()
+            .filter(|times| **times != 1)
+            .map(|times| Value::Integer(i64::try_from(*times).unwrap_or(i64::MAX)))
+            .collect();
+        (!beyond.is_empty()).then(|| Override::new("train.test_lengths", Value::Array(beyond)))
     }
 }
 

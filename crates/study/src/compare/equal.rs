@@ -25,6 +25,8 @@ pub(super) struct Maker<'a> {
     pub(super) task: &'a TaskPart,
     pub(super) index: usize,
     pub(super) set: &'a Table,
+    /// What `lengths` sets.
+    pub(super) test_lengths: Option<Override>,
 }
 
 impl Maker<'_> {
@@ -47,7 +49,8 @@ impl Maker<'_> {
     }
 
     fn settings(&self, part: &RowPart) -> Vec<Override> {
-        [&self.task.set, &part.set, self.set].into_iter().flat_map(settings).collect()
+        let own = [&self.task.set, &part.set, self.set].into_iter().flat_map(settings);
+        own.chain(self.test_lengths.clone()).collect()
     }
 
     /// The row, with its free sizes chosen.

@@ -211,7 +211,7 @@ impl Comparison {
             config.tasks[index].experiment = base.inline();
             base.ensure_few(file, "tasks", most_runs(&config))?;
             let task = &config.tasks[index];
-            let maker = Maker { file, base, task, index, set: &config.set };
+            let maker = Maker { file, base, task, index, set: &config.set, test_lengths: config.test_lengths() };
             let mut rows = maker.rows(&config.rows, &config.reference, &matches)?;
             for (row, part) in rows.iter_mut().flat_map(|rows| rows.iter_mut().zip(&config.rows)) {
                 row.rates = config.rates(part).clone();

@@ -46,6 +46,9 @@ pub trait PromptConfig {
 
     /// The key `shift`.
     fn prompts_shift(&mut self) -> &mut Option<Shift>;
+
+    /// The key `n_points`.
+    fn prompts_points(&mut self) -> &mut usize;
 }
 
 /// Declares the config of an in-context task: the shared keys, and its own keys with their defaults.
@@ -91,6 +94,10 @@ macro_rules! prompt_config {
 
             fn prompts_shift(&mut self) -> &mut Option<$crate::shift::Shift> {
                 &mut self.shift
+            }
+
+            fn prompts_points(&mut self) -> &mut usize {
+                &mut self.n_points
             }
         }
     };

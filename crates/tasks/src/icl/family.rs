@@ -88,6 +88,10 @@ impl<F: Family> TaskSpec for F {
     fn shift_mut(&mut self) -> Option<&mut Option<Shift>> {
         Some(self.prompts_shift())
     }
+
+    fn length_mut(&mut self) -> Option<(&'static str, &mut usize)> {
+        Some(("n_points", self.prompts_points()))
+    }
 }
 
 /// Prompts laid out as in [`alternating`], of a new hidden function each. Every point is scored, against the y that the

@@ -111,6 +111,10 @@ impl TaskSpec for RegressionConfig {
     fn asks_once(&self) -> bool {
         true
     }
+
+    fn length_mut(&mut self) -> Option<(&'static str, &mut usize)> {
+        Some(("n_points", &mut self.n_points))
+    }
 }
 
 /// y_i = w . x_i + noise with a new w in every prompt, shown as rows (x_i, y_i); w . x_q is predicted at the last row,

@@ -264,6 +264,10 @@ impl TaskSpec for LanguageConfig {
             Tokens::Tokenizer(_) => Vocabulary::Tokenizer { tokenizer: self.tokenizer.get()?.clone(), has_unknown },
         })
     }
+
+    fn length_mut(&mut self) -> Option<(&'static str, &mut usize)> {
+        Some(("seq_len", &mut self.seq_len))
+    }
 }
 
 /// The next token of a text, at every position of a window. Training windows begin anywhere, with equal probability;

@@ -284,6 +284,10 @@ impl TaskSpec for ProteinsConfig {
         let entries = blosum62::BLOSUM62.map(|row| row.map(f64::from).to_vec()).to_vec();
         Some(Alike { name: "BLOSUM62", tokens, entries })
     }
+
+    fn length_mut(&mut self) -> Option<(&'static str, &mut usize)> {
+        Some(("seq_len", &mut self.seq_len))
+    }
 }
 
 /// Hidden residues of proteins. An example is a window of one sequence, at a random place of it, or the whole

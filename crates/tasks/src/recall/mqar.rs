@@ -115,6 +115,10 @@ impl TaskSpec for MqarConfig {
     fn answers_ahead(&self) -> Option<&'static str> {
         None
     }
+
+    fn length_mut(&mut self) -> Option<(&'static str, &mut usize)> {
+        Some(("seq_len", &mut self.seq_len))
+    }
 }
 
 /// N pairs with different keys and different values, then S = (L - 2N) / 2 query slots of two positions. N of them have

@@ -95,4 +95,8 @@ impl TaskSpec for NoisyRecallConfig {
     fn answers_ahead(&self) -> Option<&'static str> {
         self.pairs().answers_ahead()
     }
+
+    fn length_mut(&mut self) -> Option<(&'static str, &mut usize)> {
+        Some(("n_pairs", &mut self.n_pairs))
+    }
 }

@@ -71,6 +71,10 @@ impl TaskSpec for SelectiveCopyingConfig {
     fn answers_ahead(&self) -> Option<&'static str> {
         None
     }
+
+    fn length_mut(&mut self) -> Option<(&'static str, &mut usize)> {
+        Some(("seq_len", &mut self.seq_len))
+    }
 }
 
 /// Data symbols d_1 … d_m in order among blanks, then COPY, then m blanks, at which the symbols are predicted in order.

@@ -49,6 +49,10 @@ impl TaskSpec for CopyConfig {
     fn answers_ahead(&self) -> Option<&'static str> {
         (self.n_data > 1).then_some("every symbol of the copy stands right after the place where it is asked for")
     }
+
+    fn length_mut(&mut self) -> Option<(&'static str, &mut usize)> {
+        Some(("n_data", &mut self.n_data))
+    }
 }
 
 /// Data symbols d_1 … d_m, a separator, then d_1 … d_(m-1) again, so that each symbol of the copy is predicted at the

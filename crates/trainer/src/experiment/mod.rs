@@ -5,6 +5,7 @@ mod doubt;
 mod form;
 mod keys;
 mod leak;
+mod length;
 mod load;
 mod mode;
 mod origin;
@@ -99,6 +100,9 @@ pub struct TrainConfig {
     /// Stop when validation stops improving. Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<EarlyStopping>,
+    /// Multiples of the task's length at which the trained network is tested too, such as `[2, 4]`. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub test_lengths: Vec<usize>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -122,6 +126,7 @@ impl Default for TrainConfig {
             checkpoint_every: 500,
             keep_last: 2,
             early_stopping: None,
+            test_lengths: Vec::new(),
         }
     }
 }
@@ -394,6 +399,14 @@ impl Experiment {
         if train.early_stopping.as_ref().is_some_and(|early| !(early.min_delta >= 0.0 && early.min_delta.is_finite())) {
             refuse("train.early_stopping.min_delta", "must be 0 or more");
         }
+        for (at, &times) in train.test_lengths.iter().enumerate() {
+            if times < 2 || train.test_lengths[..at].contains(&times) {
+                refuse(
+                    "train.test_lengths",
+                    "are different whole numbers, 2 and more; the length itself is tested in any case",
+                );
+            }
+        }
         if train.steps > 0 && self.schedule.warmup_steps() > train.steps {
             refuse("schedule", "warmup_steps is longer than train.steps");
         }
@@ -445,6 +458,8 @@ impl Experiment {
         if problems.is_empty() {
             let stray = self.optimizer.strays(|| self.parameter_names()).into_iter();
             problems.extend(stray.map(|(key, p)| (format!("optimizer.{}.{key}", self.optimizer.name()), p)));
+            let beyond = train.test_lengths.iter().find_map(|times| self.at_length(*times).err());
+            problems.extend(beyond.map(|problem| ("train.test_lengths".to_owned(), problem)));
         }
         // A key that is wrong for another reason is not reported twice.
         let lost =
