@@ -110,6 +110,36 @@ def softmax_pattern(q, k, hidden, bias=0.0, share=None):
     return softmax(scores)
 
 
+def window_pattern(q, k, hidden, size, bias=0.0, share=None):
+    """Softmax over the visible keys at distances below `size`; the last query stands where the last key does."""
+    q_len, k_len = hidden.shape
+    far = np.abs(np.arange(k_len - q_len, k_len)[:, None] - np.arange(k_len)[None, :]) >= size
+    return softmax_pattern(q, k, hidden | far, bias, share)
+
+
+def top_k_pattern(q, k, hidden, count, bias=0.0, share=None):
+    """Softmax over the `count` visible keys with the largest scores; of equal ones the first keys count as the larger."""
+    scores = weighted(q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]), share) + bias
+    scores[..., hidden] = -np.inf
+    order = np.argsort(-scores, axis=-1, kind="stable")
+    np.put_along_axis(scores, order[..., count:], -np.inf, axis=-1)
+    return softmax(scores)
+
+
+def sigmoid_pattern(q, k, hidden, bias=0.0, share=None):
+    """σ(score − ln n), n the number of keys that the query sees."""
+    scores = weighted(q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]), share) + bias
+    visible = (~hidden).sum(axis=-1, keepdims=True).astype(q.dtype)
+    return 1 / (1 + visible * np.exp(-scores)) * ~hidden
+
+
+def relu_over_n_pattern(q, k, hidden, bias=0.0, share=None):
+    """max(score, 0) / n, n the number of keys that the query sees."""
+    scores = weighted(q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]), share) + bias
+    visible = (~hidden).sum(axis=-1, keepdims=True).astype(q.dtype)
+    return relu(scores) / visible * ~hidden
+
+
 def favor_pattern(q, k, hidden, features, epsilon):
     """Σ_f φ(q_i)_f φ(k_j)_f e^(c_j), normalised over the visible keys; φ(x) = exp(W x' − |x'|²/2 − c) + ε, x' = x / d^(1/4).
 
@@ -184,12 +214,23 @@ def attention_kernel(weights, name, config, d_key):
             features = weights.take(f"{name}.kernel.features", n_features, d_key)
             # No scheme gives it a bias, nor has it weights of tokens: a config that would is refused.
             return lambda q, k, hidden, bias=0.0, share=None: favor_pattern(q, k, hidden, features, epsilon)
+        case {"temperature": {"temperature": temperature, **rest}} if not rest:
+            return lambda q, k, hidden, bias=0.0, share=None: softmax_pattern(q / temperature, k, hidden, bias, share)
+        case {"window": {"size": size, **rest}} if not rest:
+            return lambda q, k, hidden, bias=0.0, share=None: window_pattern(q, k, hidden, size, bias, share)
+        case {"top_k": {"k": count, **rest}} if not rest:
+            return lambda q, k, hidden, bias=0.0, share=None: top_k_pattern(q, k, hidden, count, bias, share)
         case _:
             return choose("kernel", KERNELS, config)
 
 
-# Two ways to compute one function.
-KERNELS = {"softmax": softmax_pattern, "naive": softmax_pattern}
+# The first two are two ways to compute one function.
+KERNELS = {
+    "softmax": softmax_pattern,
+    "naive": softmax_pattern,
+    "sigmoid": sigmoid_pattern,
+    "relu_over_n": relu_over_n_pattern,
+}
 ACTIVATIONS = {"gelu_erf": gelu_erf, "gelu_tanh": gelu_tanh, "relu": relu, "swiglu": silu}
 
 

@@ -53,7 +53,10 @@ pub use attention::{
     aware::AwareAttention,
     axis::Axis,
     gate::{Gate, OutputGate},
-    kernel::{AttentionKernel, Demand, Directions, FavorConfig, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec},
+    kernel::{
+        AttentionKernel, Demand, Directions, FavorConfig, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec, Law,
+        TemperatureConfig, TopKConfig, WindowConfig,
+    },
     position::{
         Hand, MepConfig, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme, T5Config,
         Window,

@@ -1,6 +1,6 @@
 //! Masks: which keys a query may see.
 
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 /// Visibility of keys, the same for all batches and heads of a layer.
 #[derive(Clone, Debug)]
@@ -27,6 +27,21 @@ impl Mask {
                 Some(Tensor::tril_mask([q_len, k_len], offset as i64, device))
             }
             Self::Hidden(hidden) => Some(hidden.clone()),
+        }
+    }
+
+    /// Number of keys that each query sees, and 1 where it sees none.
+    ///
+    /// # Shapes
+    /// result `[q_len, 1]`
+    pub fn visible(&self, q_len: usize, k_len: usize, device: &Device) -> Tensor<2> {
+        match self {
+            Self::Full => Tensor::full([q_len, 1], k_len as f32, device),
+            Self::Causal => {
+                let seen = (1..=q_len).map(|i| (i + k_len).saturating_sub(q_len).max(1) as f32).collect::<Vec<_>>();
+                Tensor::from_data(TensorData::new(seen, [q_len, 1]), device)
+            }
+            Self::Hidden(hidden) => hidden.clone().bool_not().float().sum_dim(1).clamp_min(1.0),
         }
     }
 }

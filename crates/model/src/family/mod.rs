@@ -15,7 +15,10 @@ use burn::tensor::{Device, Int, Tensor};
 use rand::Rng;
 
 use crate::{
-    attention::place::{AttentionPlace, Target},
+    attention::{
+        kernel::KernelKind,
+        place::{AttentionPlace, Target},
+    },
     budget::{Budget, Count},
     config::{ConfigError, InputDims, IoDims},
     embed::Input,
@@ -149,6 +152,11 @@ pub trait Family {
     /// Why a pass does something on the host between operations on the device, so that it cannot be captured, in words;
     /// `None` if it does nothing there.
     fn works_on_the_host(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The kernel of its attention layers, if the config chooses one.
+    fn kernel(&self) -> Option<&KernelKind> {
         None
     }
 

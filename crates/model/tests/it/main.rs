@@ -5,6 +5,7 @@
 
 mod adapters;
 mod kernel_laws;
+mod kernels;
 mod layer_parts;
 mod models;
 mod parts;

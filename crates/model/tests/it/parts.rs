@@ -17,9 +17,10 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 /// The parts of one case by name.
 fn case(name: &str) -> BTreeMap<String, Array> {
-    let all = arrays_from_bytes(include_bytes!("fixtures/attention_parts.safetensors")).unwrap();
-    let own =
-        all.into_iter().filter_map(|(key, array)| Some((key.strip_prefix(&format!("{name}."))?.to_owned(), array)));
+    let files: [&[u8]; 2] =
+        [include_bytes!("fixtures/attention_parts.safetensors"), include_bytes!("fixtures/kernels.safetensors")];
+    let all = files.into_iter().flat_map(|file| arrays_from_bytes(file).unwrap());
+    let own = all.filter_map(|(key, array)| Some((key.strip_prefix(&format!("{name}."))?.to_owned(), array)));
     own.collect()
 }
 
@@ -44,7 +45,7 @@ fn position(kind: &PositionKind, case: &BTreeMap<String, Array>, device: &Device
 }
 
 /// Compares the output and gradients of attention, composed as in a layer, with the fixture's.
-fn agrees(name: &str, position_kind: &PositionKind, kernel_kind: &KernelKind, tolerance: f64) {
+pub(crate) fn agrees(name: &str, position_kind: &PositionKind, kernel_kind: &KernelKind, tolerance: f64) {
     for on in devices() {
         let device = on.device.clone().autodiff();
         let case = case(name);

@@ -4,7 +4,12 @@
 
 mod favor;
 mod naive;
+mod relu_over_n;
+mod sigmoid;
 mod softmax;
+mod temperature;
+mod top_k;
+mod window;
 
 use burn::tensor::{Device, FloatDType, Tensor};
 use rand::Rng;
@@ -14,12 +19,17 @@ use crate::{budget::Count, config::ConfigError, init::Initializer, parameters::R
 
 pub use favor::{Directions, Favor, FavorConfig};
 pub use naive::Naive;
+pub use relu_over_n::ReluOverN;
+pub use sigmoid::Sigmoid;
 pub use softmax::Softmax;
+pub use temperature::{Temperature, TemperatureConfig};
+pub use top_k::{TopK, TopKConfig};
+pub use window::{Window, WindowConfig};
 
 /// An attention kernel as it is built. The laws that it obeys are `headway_testkit::laws::kernel`.
 pub trait Kernel {
-    /// Attention pattern in f32; each row is a probability vector over the visible keys, or zero if there are none.
-    /// Queries and keys may have half precision.
+    /// Attention pattern in f32; each row is a probability vector over the visible keys, or zero if there are none, but for what
+    /// [`KernelSpec::lacks`] names. Queries and keys may have half precision.
     ///
     /// # Shapes
     /// q `[batch, n_heads, q_len, d_key]`, k `[batch, n_heads, k_len, d_key]` -> `[batch, n_heads, q_len, k_len]`
@@ -43,6 +53,21 @@ pub enum Demand {
     Bias,
     /// Weighting scores by their keys.
     Weights,
+}
+
+/// A property of the patterns of softmax attention that those of another kernel may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Law {
+    /// The weights of a query add up to one. Without it each key is weighed by itself: its weight does not change with the other keys.
+    RowsSumToOne,
+    /// No weight is negative.
+    NonNegative,
+    /// Every visible key has a weight other than zero, as far as numbers of f32 reach.
+    FullSupport,
+    /// Keys with their values, and queries, may be put in another order.
+    AnyOrder,
+    /// There is a gradient everywhere. Without it there is one almost everywhere.
+    Smooth,
 }
 
 /// Sizes of one group of heads on one sequence, as f64 for the budget.
@@ -78,6 +103,11 @@ pub trait KernelSpec {
     /// The reason why it cannot, as the end of a sentence that begins with the kernel's name.
     fn supports(&self, demand: Demand) -> Result<(), &'static str>;
 
+    /// What its patterns lack of those of softmax attention, for the law tests.
+    fn lacks(&self) -> &'static [Law] {
+        &[]
+    }
+
     /// Floating-point operations of [`Kernel::mix`], two per multiply–add; matrix products only.
     fn flops(&self, sizes: &KernelSizes) -> f64;
 
@@ -106,6 +136,11 @@ open_list! {
     #[default] "softmax" = Softmax as Softmax => Softmax, "softmax(q k^T / sqrt(d_head)) v, exact, fused: memory linear in the length";
     "naive" = Naive as Naive => Naive, "the same from plain tensor operations: the readable reference, memory quadratic in the length";
     "favor" = Favor(FavorConfig) => Favor, "FAVOR+: softmax attention in the mean over positive random features, time and memory linear in the length";
+    "temperature" = Temperature(TemperatureConfig) => Temperature, "softmax of the scores divided by a fixed temperature";
+    "window" = Window(WindowConfig) => Window, "softmax over near keys alone, time and memory linear in the length";
+    "top_k" = TopK(TopKConfig) => TopK, "softmax over the keys with the largest scores of each query";
+    "sigmoid" = Sigmoid as Sigmoid => Sigmoid, "sigmoid(score - ln n) for each key, n the number of visible keys: rows do not sum to one";
+    "relu_over_n" = ReluOverN as ReluOverN => ReluOverN, "max(score, 0) / n for each key, n the number of visible keys: rows do not sum to one";
 }
 
 impl KernelKind {

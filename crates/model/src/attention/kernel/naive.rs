@@ -2,13 +2,14 @@
 
 use burn::{
     module::Module,
-    tensor::{FloatDType, Tensor, activation},
+    tensor::{Bool, FloatDType, Tensor, activation},
 };
 
 use super::{AttentionKernel, Demand, Kernel, KernelKind, KernelSizes, KernelSpec};
 use crate::{
     attention::{view::View, weighting::weighted},
     init::Initializer,
+    mask::Mask,
 };
 
 /// mix(q, k, v) = softmax(q kᵀ / sqrt(`d_key`) + bias) v, row-wise over the visible keys; where keys have weights, with
@@ -24,31 +25,47 @@ pub struct Naive;
 
 /// Score of a hidden key: its exponential is zero beside any visible key, and unlike −∞ it keeps a row of hidden keys
 /// finite.
-const HIDDEN: f32 = -1e30;
+pub(super) const HIDDEN: f32 = -1e30;
+
+/// q kᵀ / sqrt(`d_key`), [`weighted`] where keys have weights, and the bias; in f32, of hidden pairs too.
+///
+/// # Shapes
+/// as [`Kernel::pattern`]
+pub(super) fn scores(q: Tensor<4>, k: Tensor<4>, view: &View) -> Tensor<4> {
+    let ([_, _, q_len, d_key], k_len) = (q.dims(), k.dims()[2]);
+    let [q, k] = [q, k].map(|tensor| tensor.cast(FloatDType::F32));
+    // Scaling q touches d_key entries per row, scaling the scores would touch k_len.
+    let scores = view.product(q.mul_scalar(1.0 / (d_key as f64).sqrt()), k.swap_dims(2, 3)); // [batch, n_heads, q_len, k_len]
+    let scores = match &view.weights {
+        Some(weights) => weighted(scores, weights.clone()),
+        None => scores,
+    };
+    match &view.bias {
+        Some(bias) => scores + bias.pairs(q_len, k_len).unsqueeze(),
+        None => scores,
+    }
+}
+
+/// The pairs that a mask hides, for scores `[batch, n_heads, q_len, k_len]`; `None` if it hides none.
+pub(super) fn hidden_pairs(mask: &Mask, scores: &Tensor<4>) -> Option<Tensor<4, Bool>> {
+    let [_, _, q_len, k_len] = scores.dims();
+    let hidden = mask.hidden(q_len, k_len, &scores.device())?;
+    Some(hidden.reshape([1, 1, q_len, k_len]).expand(scores.dims()))
+}
+
+/// Softmax along the last axis over the scores that are not hidden; zero in a row in which all are.
+pub(super) fn softmax_of_visible<const D: usize>(scores: Tensor<D>, hidden: Option<Tensor<D, Bool>>) -> Tensor<D> {
+    match hidden {
+        Some(hidden) => activation::softmax(scores.mask_fill(hidden.clone(), HIDDEN), D - 1).mask_fill(hidden, 0.0),
+        None => activation::softmax(scores, D - 1),
+    }
+}
 
 impl Kernel for Naive {
     fn pattern(&self, q: Tensor<4>, k: Tensor<4>, view: &View) -> Tensor<4> {
-        let [_, _, q_len, d_key] = q.dims();
-        let k_len = k.dims()[2];
-        let hidden = view.mask.hidden(q_len, k_len, &q.device());
-        let [q, k] = [q, k].map(|tensor| tensor.cast(FloatDType::F32));
-        // Scaling q touches d_key entries per row, scaling the scores would touch k_len.
-        let scores = view.product(q.mul_scalar(1.0 / (d_key as f64).sqrt()), k.swap_dims(2, 3)); // [batch, n_heads, q_len, k_len]
-        let scores = match &view.weights {
-            Some(weights) => weighted(scores, weights.clone()),
-            None => scores,
-        };
-        let scores = match &view.bias {
-            Some(bias) => scores + bias.pairs(q_len, k_len).unsqueeze(),
-            None => scores,
-        };
-        match hidden {
-            Some(hidden) => {
-                let hidden = hidden.reshape([1, 1, q_len, k_len]).expand(scores.dims());
-                activation::softmax(scores.mask_fill(hidden.clone(), HIDDEN), 3).mask_fill(hidden, 0.0)
-            }
-            None => activation::softmax(scores, 3),
-        }
+        let scores = scores(q, k, view);
+        let hidden = hidden_pairs(&view.mask, &scores);
+        softmax_of_visible(scores, hidden)
     }
 }
 

@@ -12,7 +12,7 @@ pub use network::AttentionStack;
 
 use crate::{
     attention::{
-        kernel::{KernelSizes, Naive},
+        kernel::{KernelKind, KernelSizes, Naive},
         place::Target,
     },
     budget::{Count, size},
@@ -205,6 +205,10 @@ impl Family for AttentionStackConfig {
             }
         });
         ranks.max().unwrap_or(0)
+    }
+
+    fn kernel(&self) -> Option<&KernelKind> {
+        Some(&self.kernel)
     }
 
     fn function(&self) -> ModelConfig {

@@ -9,7 +9,7 @@ pub use network::{Csformer, CsformerBlock, Stage};
 
 use crate::{
     attention::{
-        kernel::Demand,
+        kernel::{Demand, KernelKind},
         place::Target,
         position::{Hand, PositionKind},
     },
@@ -133,6 +133,10 @@ impl Family for CsformerConfig {
 
     fn projection_rank(&self, _target: Target) -> usize {
         self.d_model
+    }
+
+    fn kernel(&self) -> Option<&KernelKind> {
+        Some(&self.kernel)
     }
 
     fn function(&self) -> ModelConfig {

@@ -9,7 +9,11 @@ pub use config::{PaperOneLayerConfig, Readout};
 pub use network::PaperOneLayer;
 
 use crate::{
-    attention::{AttentionConfig, kernel::Naive, place::Target},
+    attention::{
+        AttentionConfig,
+        kernel::{KernelKind, Naive},
+        place::Target,
+    },
     budget::{Count, size},
     config::{ConfigError, IoDims, countable_anchors, shared_width},
     family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
@@ -84,6 +88,10 @@ impl Family for PaperOneLayerConfig {
 
     fn projection_rank(&self, _target: Target) -> usize {
         self.d_model
+    }
+
+    fn kernel(&self) -> Option<&KernelKind> {
+        Some(&self.kernel)
     }
 
     fn function(&self) -> ModelConfig {

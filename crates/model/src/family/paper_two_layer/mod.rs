@@ -9,7 +9,7 @@ pub use config::PaperTwoLayerConfig;
 pub use network::PaperTwoLayer;
 
 use crate::{
-    attention::{AttentionConfig, place::Target},
+    attention::{AttentionConfig, kernel::KernelKind, place::Target},
     budget::{Count, size},
     config::{ConfigError, IoDims, countable_anchors, shared_width},
     family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
@@ -67,6 +67,10 @@ impl Family for PaperTwoLayerConfig {
 
     fn projection_rank(&self, _target: Target) -> usize {
         self.d_model
+    }
+
+    fn kernel(&self) -> Option<&KernelKind> {
+        Some(&self.kernel)
     }
 
     fn function(&self) -> ModelConfig {

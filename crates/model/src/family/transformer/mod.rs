@@ -217,6 +217,10 @@ impl Family for TransformerConfig {
         d_model.min(heads * d_head)
     }
 
+    fn kernel(&self) -> Option<&KernelKind> {
+        Some(&self.kernel)
+    }
+
     fn function(&self) -> ModelConfig {
         Self { kernel: self.kernel.spec().function(), ..self.clone() }.into()
     }
