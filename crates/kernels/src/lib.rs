@@ -3,7 +3,7 @@
 //!
 //! This is the only crate of the product with `unsafe` code; each block states why it is sound. It knows tensors, not
 //! models. Affine maps, layer norm, GELU and Adam run on every device: on devices without a kernel in this crate they
-//! are composed of burn's own operations. [`is_supported`] says on which devices attention runs. On the CPU the work is
+//! are composed of burn's own operations. [`is_supported`] says on which devices attention runs; attention by features runs on the CPU alone. On the CPU the work is
 //! split by sizes only, never by the number of threads, so results do not depend on that number.
 
 #![allow(
@@ -46,7 +46,10 @@ mod vector;
 use burn::{backend::DispatchDevice, tensor::Device};
 
 pub use adam::{AdamStep, adam};
-pub use attention::{Options, fused_attention, is_on_matrix_units, is_supported, packed_attention};
+pub use attention::{
+    FeatureMap, FeatureOptions, Options, feature_attention, fused_attention, is_on_matrix_units, is_supported,
+    packed_attention,
+};
 pub use cross_entropy::cross_entropy;
 pub use dropped::{DropSeed, dropped};
 pub use gelu::gelu;

@@ -8,6 +8,7 @@
 
 mod autodiff;
 mod cpu;
+mod features;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod packed;
@@ -21,6 +22,7 @@ use burn::{
     tensor::{Bool, DType, Device, FloatDType, Shape, Tensor},
 };
 
+pub use features::{FeatureMap, FeatureOptions, feature_attention};
 pub use packed::packed_attention;
 
 use crate::Precision;

@@ -4,7 +4,7 @@
 //! inputs give the same bits on one thread and on sixty-four.
 
 mod narrow;
-mod tensor;
+pub(super) mod tensor;
 mod wide;
 
 use std::ops::Range;

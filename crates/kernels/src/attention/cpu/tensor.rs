@@ -6,7 +6,7 @@ use burn_flex::{FlexTensor, Layout};
 use crate::{attention::Sizes, flex::flat};
 
 /// The tensor itself if its last axis is dense, else a copy with a dense last axis.
-pub(super) fn with_unit_columns(tensor: FlexTensor) -> FlexTensor {
+pub(in crate::attention) fn with_unit_columns(tensor: FlexTensor) -> FlexTensor {
     let strides = tensor.layout().strides();
     if strides.iter().all(|stride| *stride >= 0) && strides.last() == Some(&1) {
         tensor
@@ -16,14 +16,14 @@ pub(super) fn with_unit_columns(tensor: FlexTensor) -> FlexTensor {
 }
 
 /// Rows of a tensor `[batch, heads, rows, width]` with any strides but a dense last axis.
-pub(super) struct Heads<'a> {
+pub(in crate::attention) struct Heads<'a> {
     entries: &'a [f32],
     strides: [usize; 3],
     width: usize,
 }
 
 impl<'a> Heads<'a> {
-    pub(super) fn of(tensor: &'a FlexTensor) -> Self {
+    pub(in crate::attention) fn of(tensor: &'a FlexTensor) -> Self {
         let layout = tensor.layout();
         let stride = |axis: usize| layout.strides()[axis].unsigned_abs();
         Self {
@@ -33,7 +33,7 @@ impl<'a> Heads<'a> {
         }
     }
 
-    pub(super) fn row(&self, [batch, head]: [usize; 2], row: usize) -> &'a [f32] {
+    pub(in crate::attention) fn row(&self, [batch, head]: [usize; 2], row: usize) -> &'a [f32] {
         let [b, h, r] = self.strides;
         &self.entries[batch * b + head * h + row * r..][..self.width]
     }
@@ -42,7 +42,7 @@ impl<'a> Heads<'a> {
 /// A result `[batch, heads, rows, width]` that many threads write, each its own rows.
 ///
 /// In memory it is `[batch, rows, heads, width]`, so that merging the heads afterwards moves nothing.
-pub(super) struct Buffer {
+pub(in crate::attention) struct Buffer {
     /// Empty, with capacity for every entry.
     entries: Vec<f32>,
     /// Start of that capacity.
@@ -56,7 +56,7 @@ unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// Allocates a result.
-    pub(super) fn new([batch, heads, rows, width]: [usize; 4]) -> Self {
+    pub(in crate::attention) fn new([batch, heads, rows, width]: [usize; 4]) -> Self {
         let mut entries = Vec::with_capacity(batch * heads * rows * width);
         let start = entries.as_mut_ptr();
         Self { entries, start, shape: [batch, heads, rows, width] }
@@ -67,7 +67,7 @@ impl Buffer {
     /// # Safety
     /// No other borrow of the same row may exist.
     #[allow(clippy::mut_from_ref, reason = "rows are disjoint, and each is asked for by one task")]
-    pub(super) unsafe fn row_mut(&self, [batch, head]: [usize; 2], row: usize) -> &mut [f32] {
+    pub(in crate::attention) unsafe fn row_mut(&self, [batch, head]: [usize; 2], row: usize) -> &mut [f32] {
         let [batches, heads, rows, width] = self.shape;
         assert!(batch < batches && head < heads && row < rows);
         let start = ((batch * rows + row) * heads + head) * width;
@@ -80,7 +80,7 @@ impl Buffer {
     ///
     /// # Safety
     /// Every row must have been written.
-    pub(super) unsafe fn into_entries(mut self) -> Vec<f32> {
+    pub(in crate::attention) unsafe fn into_entries(mut self) -> Vec<f32> {
         // SAFETY: this capacity was reserved, and the caller has written every entry.
         unsafe { self.entries.set_len(self.shape.iter().product()) };
         self.entries
@@ -90,7 +90,7 @@ impl Buffer {
     ///
     /// # Safety
     /// Every row must have been written.
-    pub(super) unsafe fn into_tensor(self) -> FlexTensor {
+    pub(in crate::attention) unsafe fn into_tensor(self) -> FlexTensor {
         let [batch, heads, rows, width] = self.shape;
         // SAFETY: the same condition holds for the caller of this function.
         tensor_of(unsafe { self.into_entries() }, [batch, heads, rows, width])
@@ -98,7 +98,7 @@ impl Buffer {
 }
 
 /// A tensor from entries stored in the order of a [`Buffer`].
-pub(super) fn tensor_of(entries: Vec<f32>, [batch, heads, rows, width]: [usize; 4]) -> FlexTensor {
+pub(in crate::attention) fn tensor_of(entries: Vec<f32>, [batch, heads, rows, width]: [usize; 4]) -> FlexTensor {
     let strides = [rows * heads * width, width, heads * width, 1].map(usize::cast_signed).to_vec();
     let layout = Layout::new(Shape::from([batch, heads, rows, width]), strides, 0);
     FlexTensor::new(Bytes::from_elems(entries), layout, DType::F32)
@@ -106,7 +106,7 @@ pub(super) fn tensor_of(entries: Vec<f32>, [batch, heads, rows, width]: [usize; 
 
 /// Biases of each head in units of log 2, followed by `room` further entries, so that a vector may extend beyond the
 /// last.
-pub(super) fn bias_rows(bias: &FlexTensor, sizes: Sizes, room: usize) -> Vec<Vec<f32>> {
+pub(in crate::attention) fn bias_rows(bias: &FlexTensor, sizes: Sizes, room: usize) -> Vec<Vec<f32>> {
     let in_exponents =
         |row: &[f32]| row.iter().map(|b| b * std::f32::consts::LOG2_E).chain(std::iter::repeat_n(0.0, room)).collect();
     flat(bias).chunks_exact(sizes.distances()).map(in_exponents).collect()
