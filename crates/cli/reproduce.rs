@@ -4,7 +4,6 @@ use std::{path::PathBuf, process::ExitCode};
 
 use crate::error::Error;
 use headway_study::{
-    Study,
     dir::StudyDir,
     reproduce::{REPRODUCTIONS, Reproduction},
 };
@@ -26,7 +25,7 @@ pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
         let known = REPRODUCTIONS.iter().map(|reproduction| reproduction.id).chain([convergence::ID]).collect();
         return Err(Error::NoReproduction { id: args.id.clone(), known });
     };
-    let study = Study::Sweep(Box::new(reproduction.sweep(&changes)?));
+    let study = reproduction.study(&changes)?;
     let profile = changes.profile.as_ref().map(|profile| format!("-{profile}")).unwrap_or_default();
     let numbered = || PathBuf::from("runs").join(format!("reproduce-{}{profile}", args.id));
     study::lead(&study, &StudyDir::at(args.out.clone().unwrap_or_else(numbered)), &args.jobs)

@@ -2,7 +2,7 @@
 //!
 //! Nothing here draws a random number: resamples and sign flips come from the caller, who knows the seed.
 
-use statrs::distribution::{ContinuousCDF, Normal};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 /// An interval from `low` to `high`, in the unit of the quantity it is about.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,6 +70,23 @@ pub fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
 pub fn mean_interval(values: &[f64], resamples: &[Vec<usize>], level: f64) -> Option<Interval> {
     let statistic = |indices: &[usize]| indices.iter().map(|index| values[*index]).sum::<f64>() / indices.len() as f64;
     bca(values.len(), statistic, resamples, level)
+}
+
+/// Interval of the mean of a fixed number of Gaussian observations of unknown variance: x̄ ± t s / √n, with t the quantile of Student's
+/// distribution of n − 1 degrees of freedom. `None` if there are fewer than two observations, or if one is not finite.
+///
+/// Whoever looks again after further observations needs [`sequential::mean_interval`](crate::sequential::mean_interval).
+///
+/// # Panics
+/// If the level is not between 0 and 1.
+pub fn t_interval(values: &[f64], level: f64) -> Option<Interval> {
+    assert!(level > 0.0 && level < 1.0, "a level of {level}");
+    let n = values.len() as f64;
+    let mean = mean(values).filter(|_| values.len() > 1 && values.iter().all(|value| value.is_finite()))?;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let quantile = StudentsT::new(0.0, 1.0, n - 1.0).ok()?.inverse_cdf(f64::midpoint(1.0, level));
+    let half = quantile * (variance / n).sqrt();
+    Some(Interval { low: mean - half, high: mean + half })
 }
 
 /// Bias-corrected and accelerated bootstrap interval of a statistic θ of `n` observations, such as seeds.

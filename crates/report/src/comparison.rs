@@ -13,7 +13,10 @@ use super::{
 use crate::error::Error;
 use headway_inspect::counted;
 use headway_study::{
-    compare::{Block, CompareConfig, Comparison, Decision, Ends, Match, Row, RowRuns, Size, Tried, Try, Verdict},
+    compare::{
+        Agreement, Block, Claim, CompareConfig, Comparison, Decision, Ends, Judgement, Known, Match, Row, RowRuns,
+        Size, Tried, Try, Verdict,
+    },
     dir::StudyDir,
     results::{Difference, Estimate, Group, paired},
 };
@@ -44,9 +47,15 @@ pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Re
         let lines = lines(comparison, block, &all);
         parts.push(Part { block, all, lines });
     }
-    let findings: Vec<String> = parts.iter().flat_map(|part| findings(comparison, part)).collect();
+    let claims: Vec<Claimed> = parts.iter().flat_map(|part| claimed(config, part)).collect();
+    let said = claims.iter().map(Claimed::sentence);
+    let findings: Vec<String> = said.chain(parts.iter().flat_map(|part| findings(comparison, part))).collect();
     let mut builder = Builder::default();
     builder.prose("What was found", &findings);
+    if !claims.is_empty() {
+        let table = claims_table(&claims, number);
+        builder.table("What was claimed", CLAIMS_NOTE.to_owned(), table);
+    }
     let mut main = Table::default();
     for part in &parts {
         let table = table(part.block, &part.lines);
@@ -70,7 +79,9 @@ pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Re
         counted(config.tasks.len(), "task"),
         config.reference
     );
-    let further = [(VERDICTS, judged), (TUNING, tried)].into_iter().filter(|(_, table)| !table.rows.is_empty());
+    let further = [(VERDICTS, judged), (TUNING, tried), (CLAIMS, claims_table(&claims, exact))]
+        .into_iter()
+        .filter(|(_, table)| !table.rows.is_empty());
     let tables: Vec<_> = groups::tables(&everything).into_iter().chain(further).collect();
     let (sections, figures) = builder.finish(&tables);
     let report = Report {
@@ -82,14 +93,102 @@ pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Re
     let json = json!({
         "title": config.title, "profile": config.profile, "reference": config.reference,
         "noise_floor": config.noise_floor,
-        "blocks": blocks, "findings": findings, "groups": groups::to_json(&everything),
+        "blocks": blocks, "findings": findings, "claims": claims.iter().map(Claimed::to_json).collect::<Vec<_>>(), "groups": groups::to_json(&everything),
     });
-    Ok(Page { report, table: main, findings, verdict: None, json, figures, tables })
+    // What is undecided contradicts nothing.
+    let verdict = claims.iter().all(|claim| claim.judgement.agreement != Agreement::Contradicted);
+    let verdict = (!claims.is_empty()).then_some(verdict);
+    Ok(Page { report, table: main, findings, verdict, json, figures, tables })
 }
 
 /// Names of the tables that comparisons alone have.
 pub(super) const VERDICTS: &str = "verdicts";
 pub(super) const TUNING: &str = "tuning";
+pub(super) const CLAIMS: &str = "claims";
+
+/// The note under the table of claims.
+const CLAIMS_NOTE: &str = "How far the first row is ahead of the second, in units of the score, positive where it is better. A claim that a row is better holds \
+     where the interval lies above the margin, or where runs of the other row alone diverged, and is contradicted where it lies within ± the margin or below; \
+     that two are equal holds within, and is contradicted outside. What is undecided is no contradiction.";
+
+/// A claim, and what a block's runs say about it.
+struct Claimed {
+    claim: Claim,
+    heading: String,
+    judgement: Judgement,
+}
+
+impl Claimed {
+    fn sentence(&self) -> String {
+        let Self { claim, heading, judgement } = self;
+        let by = match (judgement.ahead, judgement.decision.interval) {
+            (Some(ahead), Some([low, high])) => {
+                format!(": ahead by {} [{}, {}]", number(ahead), number(low), number(high))
+            }
+            (Some(ahead), None) => format!(": ahead by {}", number(ahead)),
+            (None, _) => String::new(),
+        };
+        let diverged = if judgement.second_diverged { format!("; {} diverged", claim.rows[1]) } else { String::new() };
+        format!("{heading}: the claim that {} {}{by}{diverged}.", claim.name, agreement(judgement.agreement))
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        json!({ "claim": self.claim, "comparison": self.heading, "judgement": self.judgement })
+    }
+}
+
+fn agreement(agreement: Agreement) -> &'static str {
+    match agreement {
+        Agreement::Holds => "holds",
+        Agreement::Contradicted => "is contradicted",
+        Agreement::Undecided => "is undecided",
+    }
+}
+
+/// What a block's runs say about the claims on it.
+fn claimed(config: &CompareConfig, part: &Part<'_>) -> Vec<Claimed> {
+    let scores: BTreeMap<&str, (BTreeMap<u64, f64>, bool)> = part
+        .all
+        .iter()
+        .map(|(_, group)| {
+            let scores = group.values(NETWORK, &part.block.metric);
+            (group.name.as_str(), (scores, !group.diverged().is_empty()))
+        })
+        .collect();
+    let floor = config.floor(|name| scores.get(name).map(|(scores, _)| scores));
+    let about = config.claims.iter().filter(|claim| claim.is_about(part.block));
+    let judged = about.filter_map(|claim| {
+        let known = |name: &String| {
+            let (scores, diverged) = scores.get(name.as_str())?;
+            Some(Known { scores, diverged: *diverged })
+        };
+        let [first, second] = &claim.rows;
+        let judgement = claim.judge(&part.block.metric, [known(first)?, known(second)?], floor, config.grows());
+        Some(Claimed { claim: claim.clone(), heading: heading(part.block), judgement })
+    });
+    judged.collect()
+}
+
+fn claims_table(claims: &[Claimed], write: Write) -> Table {
+    let row = |Claimed { claim, heading, judgement }: &Claimed| {
+        let Judgement { ahead, seeds, decision, .. } = judgement;
+        let end = |index: usize| decision.interval.map(|ends| write(ends[index]));
+        vec![
+            Some(claim.name.clone()),
+            Some(heading.clone()),
+            Some(claim.rows.join(" / ")),
+            Some(seeds.to_string()),
+            ahead.map(write),
+            end(0),
+            end(1),
+            decision.floor.map(write),
+            Some(agreement(judgement.agreement).to_owned()),
+            (!claim.source.is_empty()).then(|| claim.source.clone()),
+        ]
+    };
+    let header = ["claim", "comparison", "rows", "seeds", "ahead", "low", "high", "margin", "verdict", "source"];
+    Table { header: strings(&header), rows: claims.iter().map(row).collect() }
+}
 
 fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
@@ -332,7 +431,7 @@ fn lines(comparison: &Comparison, block: &Block, all: &[(&RowRuns, Group)]) -> V
     let floor = config.floor(|name| scores.get(name));
     let judge = |group: &Group| Judged {
         is_floor: config.is_floor(&group.name),
-        decision: Decision::of(&paired(&scores[group.name.as_str()], &base), floor),
+        decision: Decision::of(&paired(&scores[group.name.as_str()], &base), floor, config.grows()),
     };
     let mut lines = Vec::new();
     for (runs, group) in all {
@@ -377,7 +476,7 @@ fn table(block: &Block, lines: &[Line]) -> Table {
     let keeps = lines.iter().any(|line| line.trained.is_some() && line.trained != line.parameters);
     let decides = lines.iter().any(|line| line.judged.is_some());
     let mut header = vec!["row", "seeds", &metric, "difference to the reference", "p"];
-    header.extend(decides.then_some(["sequential interval", "verdict"]).into_iter().flatten());
+    header.extend(decides.then_some(["interval that decides", "verdict"]).into_iter().flatten());
     header.push("parameters");
     header.extend(keeps.then_some("of these trained"));
     header.extend(["training GFLOP", "seconds a run", "learning rate", "sizes chosen"]);
@@ -438,10 +537,12 @@ fn judgement(config: &CompareConfig, part: &Part<'_>) -> String {
             number(floor)
         ),
     };
-    format!(
-        " The sequential interval holds after every seed at once, with 95 % for each row, if differences are Gaussian \
-         (Wang and Ramdas 2024). A finding lies outside ± the noise floor, a tie inside. {floor}"
-    )
+    let interval = if config.grows() {
+        "The interval that decides holds after every seed at once, with 95 % for each row, if differences are Gaussian (Wang and Ramdas 2024)."
+    } else {
+        "The interval that decides is that of Student's t, for the number of seeds that was given beforehand."
+    };
+    format!(" {interval} A finding lies outside ± the noise floor, a tie inside. {floor}")
 }
 
 fn section(builder: &mut Builder, part: &Part<'_>, config: &CompareConfig, table: Table) {

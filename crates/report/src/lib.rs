@@ -173,6 +173,7 @@ fn table_note(name: &str) -> &'static str {
         groups::VALUES => "every value of every run",
         groups::MEANS => "means over seeds with their intervals",
         comparison::VERDICTS => "what every difference was judged by",
+        comparison::CLAIMS => "what was claimed, and what the runs say",
         comparison::TUNING => "what every row was tried with",
         rank::NAME => "the residual of every sequence after every layer",
         robust::NAME => "every error of the stochastic algorithm",

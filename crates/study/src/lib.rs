@@ -52,12 +52,19 @@ impl Study {
         } else {
             return Err(Error::NoStudy { path: path.to_owned(), missing: [SWEEP, COMPARISON] });
         };
-        let file = StudyFile::read(&file, changes.profile.as_deref())?;
+        Self::of(&StudyFile::read(&file, changes.profile.as_deref())?, changes)
+    }
+
+    /// The study that a file defines.
+    ///
+    /// # Errors
+    /// as [`Study::read`]
+    pub fn of(file: &StudyFile, changes: &Changes) -> Result<Self, Error> {
         // A file with rows is a comparison.
         if file.has("rows") {
-            Ok(Self::Comparison(Box::new(Comparison::new(&file, changes)?)))
+            Ok(Self::Comparison(Box::new(Comparison::new(file, changes)?)))
         } else {
-            Ok(Self::Sweep(Box::new(Sweep::new(&file, changes)?)))
+            Ok(Self::Sweep(Box::new(Sweep::new(file, changes)?)))
         }
     }
 

@@ -1,20 +1,20 @@
-//! The paper's experiments, each a sweep file inside this program. A new one takes one file and one row.
+//! Experiments of papers, each a sweep or a comparison inside this program. A new one takes one file and one row.
 
 use std::path::Path;
 
-use crate::error::Error;
 use crate::{
+    Study,
+    error::Error,
     file::{Changes, StudyFile},
-    sweep::Sweep,
 };
 
-/// An experiment of the paper.
+/// An experiment of a paper.
 pub struct Reproduction {
     /// Name on the command line.
     pub id: &'static str,
     /// One-line summary.
     pub summary: &'static str,
-    /// The sweep file.
+    /// The file of the sweep or the comparison.
     text: &'static str,
 }
 
@@ -36,6 +36,7 @@ reproductions! {
     "seq2seq-heads", "two layers on a random ReLU network of the sequence: error against the number of heads, 1 to 32";
     "seq2seq-anchors", "two layers on a random ReLU network of the sequence: error against p, 10 to 20";
     "attention-map", "one layer, one head: attention patterns at |b - a| = 0.5, 1.5 and 3";
+    "rival", "attention alone against feed-forward blocks at equal parameters on four in-context families, as AttentionPure has it";
 }
 
 impl Reproduction {
@@ -44,13 +45,13 @@ impl Reproduction {
         REPRODUCTIONS.iter().find(|reproduction| reproduction.id == id)
     }
 
-    /// Its sweep, with changes from the command line.
+    /// Its study, with changes from the command line.
     ///
     /// # Errors
     /// [`Error::Trainer`] for a profile that it does not have; [`Error::Experiment`] for a change that makes no sense.
-    pub fn sweep(&self, changes: &Changes) -> Result<Sweep, Error> {
+    pub fn study(&self, changes: &Changes) -> Result<Study, Error> {
         let path = Path::new("experiments/reproduce").join(self.id).with_extension("toml");
         let file = StudyFile::from_text(&path, self.text.to_owned(), changes.profile.as_deref())?;
-        Sweep::new(&file, changes)
+        Study::of(&file, changes)
     }
 }

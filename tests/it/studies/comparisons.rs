@@ -153,6 +153,14 @@ fn line<'a>(block: &'a Value, name: &str) -> &'a Value {
     block["lines"].as_array().unwrap().iter().find(|line| line["name"] == name).unwrap()
 }
 
+/// Claims about those rows, and what the runs make of them.
+const CLAIMS: [(&str, [&str; 2], &str, &str); 4] = [
+    ("better", ["attention", "noisy"], "source = \"common sense\"", "holds"),
+    ("better", ["noisy", "attention"], "", "contradicted"),
+    ("equal", ["near", "attention"], "within = 1e3", "holds"),
+    ("equal", ["noisy", "attention"], "tasks = [\"regression\"]\nmatch = \"none\"", "contradicted"),
+];
+
 #[test]
 fn a_row_gets_seeds_until_its_difference_is_decided() {
     let lab = lab(&[("compare.toml", DECIDED)]);
@@ -192,13 +200,27 @@ fn a_row_gets_seeds_until_its_difference_is_decided() {
     assert!(verdicts.starts_with("comparison,row,seeds,difference,low,high,noise_floor,verdict,still_expected\n"));
     assert!(verdicts.lines().any(|line| line.starts_with("regression,noisy,") && line.contains(",finding,")));
     assert_sound_pages(&[lab.path("out/report.html")]);
-    // With as many seeds given in a list, the same differences are judged in the same way.
+    // With as many seeds given in a list, one look is all there is: Student's interval, which is narrower.
     let lab = self::lab(&[(
         "compare.toml",
         &DECIDED.replace("{ until = \"decided\", first = 4, at_most = 7 }", "[0, 1, 2, 3, 4, 5, 6]"),
     )]);
-    let listed = compare(&lab, &["--json"]).succeed().json();
-    assert_eq!(line(&listed["blocks"][0], "near")["judged"], line(block, "near")["judged"]);
+    let claim = |(says, rows, further, _): &(&str, [&str; 2], &str, &str)| {
+        format!("[[claims]]\nname = '{rows:?}'\nrows = {rows:?}\nsays = \"{says}\"\n{further}\n")
+    };
+    let claims: String = CLAIMS.iter().map(claim).collect();
+    let file = lab.path("compare.toml");
+    std::fs::write(&file, format!("{}\n{}", lab.read("compare.toml"), claims)).unwrap();
+    let listed = compare(&lab, &["--json"]).fail(7, &[]).json();
+    let ends = |page: &Value, end: usize| {
+        line(&page["blocks"][0], "near")["judged"]["decision"]["interval"][end].as_f64().unwrap()
+    };
+    assert!(ends(&page, 0) < ends(&listed, 0) && ends(&listed, 1) < ends(&page, 1), "{listed}");
+    let found = listed["claims"].as_array().unwrap().iter().map(|claim| claim["judgement"]["agreement"].clone());
+    assert_eq!(found.collect::<Vec<_>>(), CLAIMS.map(|(.., agreement)| json!(agreement)));
+    assert!(listed["claims"][0]["judgement"]["ahead"].as_f64().unwrap() > floor, "{listed}");
+    assert!(lab.read("out/report.html").contains("What was claimed"));
+    assert_eq!(lab.read("out/claims.csv").lines().count(), 1 + CLAIMS.len());
 }
 
 /// Every rate is searched, and the row with feed-forward blocks between depth and their width at equal parameters.

@@ -7,8 +7,9 @@ fn every_one_is_sound_in_every_profile() {
     let lab = Lab::new();
     let listed = lab.headway(&["list", "reproductions", "--json"]).succeed().json();
     let ids: Vec<&str> = listed.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
-    // The last one is not a sweep: it trains nothing.
-    assert_eq!(ids, ["heads", "range", "anchors", "seq2seq-heads", "seq2seq-anchors", "attention-map", "theory"]);
+    // The last but one is a comparison, and the last one trains nothing.
+    assert_eq!(ids[..6], ["heads", "range", "anchors", "seq2seq-heads", "seq2seq-anchors", "attention-map"]);
+    assert_eq!(ids[6..], ["rival", "theory"]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/reproduce");
     for (id, [paper, quick, converged]) in
         ids.iter().zip([[55, 15, 25], [55, 15, 15], [77, 21, 21], [42, 12, 18], [18, 6, 18], [3, 3, 3]])
@@ -20,6 +21,12 @@ fn every_one_is_sound_in_every_profile() {
         };
         let found = [plan(&[]), plan(&["--profile", "quick"]), plan(&["--profile", "converged"])];
         assert_eq!(found, [paper, quick, converged], "{id}");
+    }
+    let file = root.join("rival.toml").display().to_string();
+    for profile in [&[][..], &["--profile", "quick"]] {
+        // Three rates for each of two rows on four tasks at first; or three seeds.
+        let words = [&["sweep", "plan", &file, "--json"], profile].concat();
+        assert_eq!(lab.headway(&words).succeed().json().as_array().unwrap().len(), 24);
     }
 }
 
@@ -67,5 +74,6 @@ fn one_runs_from_end_to_end_and_is_judged() {
     let results = json_of(&lab, "out/results.json");
     assert_eq!((&results["agrees"], &results["profile"]), (&json!(false), &json!("quick")));
     assert!(results["exponents"]["network"]["interval"].is_array(), "{results}");
-    lab.headway(&["reproduce", "nothing"]).fail(2, &["no reproduction is called `nothing`; there are heads, range"]);
+    lab.headway(&["reproduce", "nothing"])
+        .fail(2, &["no reproduction is called `nothing`; there are heads, range", "rival"]);
 }

@@ -2,7 +2,7 @@
 
 use headway_plain::{
     convergence::exponent_interval,
-    statistics::{Interval, bca, correlation, mean, mean_interval, ratio, sign_flip_test},
+    statistics::{Interval, bca, correlation, mean, mean_interval, ratio, sign_flip_test, t_interval},
 };
 use serde::Deserialize;
 
@@ -86,6 +86,17 @@ fn intervals_of_means_are_scipys() {
     for MeanCase { name, values, resamples, low, high } in means {
         assert_close(&name, mean_interval(&values, &digits(&resamples), level), low, high);
     }
+}
+
+/// The quantiles are those of tables: 2.776445 for 4 degrees of freedom, 4.302653 for 2. The values' deviations are 0.3010399 and 1.
+#[test]
+fn intervals_of_few_gaussians_are_students() {
+    let half = 2.776_445_105_2 * 0.090_625_f64.sqrt() / 5.0_f64.sqrt();
+    let found = t_interval(&[0.925, 1.175, 0.8, 1.425, 0.675], 0.95);
+    assert_close("five", found, 1.0 - half, 1.0 + half);
+    let half = 4.302_652_729_7 / 3.0_f64.sqrt();
+    assert_close("three", t_interval(&[1.0, 2.0, 3.0], 0.95), 2.0 - half, 2.0 + half);
+    assert!(t_interval(&[1.0], 0.95).is_none() && t_interval(&[1.0, f64::NAN], 0.95).is_none());
 }
 
 #[test]

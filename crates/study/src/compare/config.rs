@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{search::MOST_POINTS, verdict::noise_floor};
+use super::{
+    claim::{Claim, Says},
+    search::MOST_POINTS,
+    verdict::noise_floor,
+};
 use crate::error::Error;
 use crate::{
     file::{Seeds, StudyFile},
@@ -63,6 +67,9 @@ pub struct CompareConfig {
     pub tasks: Vec<TaskPart>,
     /// The rows to compare.
     pub rows: Vec<RowPart>,
+    /// What a theory or an earlier study says about the rows, each with a verdict. Default: nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
 }
 
 fn default_tuning_seeds() -> usize {
@@ -95,6 +102,11 @@ impl CompareConfig {
         } else {
             self.seeds.list().into_iter().take(self.tuning_seeds).collect()
         }
+    }
+
+    /// Whether seeds are added until all is decided, so that their number depends on the scores.
+    pub fn grows(&self) -> bool {
+        self.seeds.first_of_more().is_some()
     }
 
     /// Whether the differences are judged: they are if seeds are added until that is possible, or if there is a noise
@@ -254,6 +266,15 @@ pub enum Matches {
     Several(Vec<Match>),
 }
 
+impl Matches {
+    fn has(&self, matched: Match) -> bool {
+        match self {
+            Self::One(one) => *one == matched,
+            Self::Several(several) => several.contains(&matched),
+        }
+    }
+}
+
 impl Default for Matches {
     fn default() -> Self {
         Self::One(Match::None)
@@ -332,6 +353,31 @@ pub(super) fn check(file: &StudyFile, config: &CompareConfig) -> Result<(), Erro
         };
         if let Some(problem) = problem {
             return Err(file.problem("noise_floor", &problem));
+        }
+    }
+    for (index, claim) in config.claims.iter().enumerate() {
+        let unknown = |name: &&String| !names.contains(&name.as_str());
+        if let Some(name) = claim.rows.iter().find(unknown) {
+            let problem = format!("no row is called `{name}`; there are {}", names.join(", "));
+            return Err(file.problem(&format!("claims.{index}.rows"), &problem));
+        }
+        if claim.rows[0] == claim.rows[1] {
+            return Err(file.problem(&format!("claims.{index}.rows"), "name two rows"));
+        }
+        let tasks: Vec<&str> = config.tasks.iter().map(|task| task.name.as_str()).collect();
+        if let Some(name) = claim.tasks.iter().flatten().find(|name| !tasks.contains(&name.as_str())) {
+            let problem = format!("no task is called `{name}`; there are {}", tasks.join(", "));
+            return Err(file.problem(&format!("claims.{index}.tasks"), &problem));
+        }
+        if claim.matched.is_some_and(|matched| !config.matched.has(matched)) {
+            return Err(file.problem(&format!("claims.{index}.match"), "the comparison's `match` does not list it"));
+        }
+        if claim.within.is_some_and(|within| !within.is_finite() || within < 0.0) {
+            return Err(file.problem(&format!("claims.{index}.within"), "must be 0 or more"));
+        }
+        if claim.within.is_some() && claim.says == Says::Better {
+            let problem = "is for `says = \"equal\"`; a row is better where the noise floor is passed";
+            return Err(file.problem(&format!("claims.{index}.within"), problem));
         }
     }
     for (key, names) in [("rows", names), ("tasks", config.tasks.iter().map(|task| task.name.as_str()).collect())] {

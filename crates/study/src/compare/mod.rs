@@ -3,6 +3,7 @@
 //! seeds as it takes to decide.
 
 mod asked;
+mod claim;
 mod config;
 mod cost;
 mod equal;
@@ -27,6 +28,7 @@ use equal::Maker;
 use search::{Found, Ladder, search};
 
 pub use asked::Tried;
+pub use claim::{Agreement, Claim, Judgement, Known, Says};
 pub use search::Ends;
 pub use verdict::{Decision, Verdict, noise_floor};
 
@@ -373,7 +375,7 @@ impl Comparison {
         for ((row, scores), count) in block.rows.iter().zip(&scores).zip(counts.iter_mut()) {
             // A row with a failed run has no mean, and gets none with further seeds.
             let Some(scores) = scores.as_ref().filter(|_| self.config.is_asked(&row.name)) else { continue };
-            let decision = Decision::of(&paired(scores, reference), floor);
+            let decision = Decision::of(&paired(scores, reference), floor, true);
             if decision.verdict == Verdict::Undecided && floor.is_some() && *count < most {
                 *count += 1;
                 longest = longest.max(*count);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headway_plain::sequential;
+use headway_plain::{sequential, statistics::t_interval};
 use serde::Serialize;
 
 use crate::results::{LEVEL, paired};
@@ -26,8 +26,8 @@ pub struct Decision {
     pub verdict: Verdict,
     /// The noise floor; `None` if its rows have no scores to tell it from, and nothing can be decided.
     pub floor: Option<f64>,
-    /// 95 % interval of the mean paired difference that holds after every seed at once
-    /// ([`sequential::mean_interval`]); `None` while it has no bound.
+    /// 95 % interval of the mean paired difference: that of Student's t for a number of seeds that is given, and for one that depends on
+    /// the scores one that holds after every seed at once ([`sequential::mean_interval`]). `None` while it has no bound.
     pub interval: Option<[f64; 2]>,
     /// Seeds still expected until a decision, if mean and variance of the differences stay what they are; `None` if
     /// there is a decision, or no estimate.
@@ -38,16 +38,19 @@ pub struct Decision {
 const MOST_EXPECTED: usize = 1000;
 
 impl Decision {
-    /// What paired differences, in the order of the seeds, say with this noise floor.
-    pub fn of(differences: &[f64], floor: Option<f64>) -> Self {
-        let interval = sequential::mean_interval(differences, LEVEL).map(|interval| [interval.low, interval.high]);
+    /// What paired differences, in the order of the seeds, say with this noise floor. If seeds are added until they say something
+    /// (`grows`), the interval holds after every one of them.
+    pub fn of(differences: &[f64], floor: Option<f64>, grows: bool) -> Self {
+        let interval =
+            if grows { sequential::mean_interval(differences, LEVEL) } else { t_interval(differences, LEVEL) };
+        let interval = interval.map(|interval| [interval.low, interval.high]);
         let verdict = match (interval, floor) {
             (Some([low, high]), Some(floor)) if low > floor || high < -floor => Verdict::Finding,
             (Some([low, high]), Some(floor)) if low >= -floor && high <= floor => Verdict::Tie,
             _ => Verdict::Undecided,
         };
         let still_expected = floor
-            .filter(|_| verdict == Verdict::Undecided)
+            .filter(|_| grows && verdict == Verdict::Undecided)
             .and_then(|floor| sequential::still_expected(differences, floor, LEVEL, MOST_EXPECTED));
         Self { verdict, floor, interval, still_expected }
     }
@@ -70,17 +73,24 @@ mod tests {
     fn an_interval_across_the_floor_decides_nothing() {
         // Mean 1 and a half width of 0.7213 for these five, as the fixture of the interval has it.
         let differences = [0.925, 1.175, 0.8, 1.425, 0.675];
-        let verdict = |floor: f64| Decision::of(&differences, Some(floor)).verdict;
+        let verdict = |floor: f64| Decision::of(&differences, Some(floor), true).verdict;
         assert_eq!([0.0, 0.25, 0.5, 1.0, 1.5, 1.75].map(verdict), {
             use Verdict::{Finding, Tie, Undecided};
             [Finding, Finding, Undecided, Undecided, Undecided, Tie]
         });
         let mirrored = differences.map(|difference| -difference);
-        assert_eq!(Decision::of(&mirrored, Some(0.25)).verdict, Verdict::Finding);
-        let open = Decision::of(&differences, Some(0.5));
+        assert_eq!(Decision::of(&mirrored, Some(0.25), true).verdict, Verdict::Finding);
+        let open = Decision::of(&differences, Some(0.5), true);
         assert!(open.still_expected.is_some_and(|more| (1..20).contains(&more)), "{open:?}");
-        assert_eq!(Decision::of(&differences, None).verdict, Verdict::Undecided);
-        assert_eq!(Decision::of(&differences[..3], Some(0.0)).interval, None);
+        assert_eq!(Decision::of(&differences, None, true).verdict, Verdict::Undecided);
+        assert_eq!(Decision::of(&differences[..3], Some(0.0), true).interval, None);
+        // Where the number of seeds was given beforehand, the interval of Student's t: half of it is 0.3738.
+        let given = |floor: f64| Decision::of(&differences, Some(floor), false);
+        assert_eq!(
+            [0.5, 0.7, 1.5].map(|floor| given(floor).verdict),
+            [Verdict::Finding, Verdict::Undecided, Verdict::Tie]
+        );
+        assert_eq!(given(0.7).still_expected, None);
     }
 
     #[test]
