@@ -97,7 +97,7 @@ fn the_block_of_the_san_study_is_that_of_pytorch() {
         &TransformerConfig {
             norm_kind: NormKind::ZeroCentredRms,
             qk_norm: QkNorm::ZeroCentredRms,
-            position: PositionKind::Rope(RopeConfig { theta: 31.0 }),
+            position: PositionKind::Rope(RopeConfig { theta: 31.0, ..RopeConfig::default() }),
             residual_gate: true,
             state_mixer: StateMixer::Ffn { d_ffn: 13, activation: Activation::Swiglu },
             ..sizes(2, 4, 2, 4)
