@@ -4,10 +4,23 @@
 //! neither read nor write from the host; what cannot be captured makes the capture fail. Numbers that change from replay to replay are
 //! put where the launches read them: [`overwrite`](crate::overwrite).
 
+use std::cell::Cell;
+
 use burn::{
     backend::{Backend, BackendGraph, Dispatch, ExecutionError},
     tensor::{Device, Tensor},
 };
+
+thread_local! {
+    /// Whether this thread captures.
+    static OPEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether launches of this thread are noted down and not run.
+#[cfg(all(feature = "gpu", feature = "autotune"))]
+pub(crate) fn is_open() -> bool {
+    OPEN.get()
+}
 
 /// Launches that a device repeats.
 #[derive(Debug)]
@@ -39,7 +52,9 @@ impl Captured {
     pub fn new<T>(device: &Device, work: impl FnOnce() -> T) -> Result<(Self, T), String> {
         let device = device.clone().inner();
         Dispatch::graph_start_capture(device.as_dispatch()).map_err(|error| said(&error))?;
+        OPEN.set(true);
         let result = work();
+        OPEN.set(false);
         let graph = Dispatch::graph_stop_capture(device.as_dispatch()).map_err(|error| said(&error))?;
         Ok((Self { device, graph }, result))
     }

@@ -1,7 +1,7 @@
 //! What the CubeCL kernels of all operations share, for wgpu (Vulkan, Metal, DX12) and CUDA.
 //!
 //! A small step costs its launches, so each kernel does in one what burn's operations do in many. Every sum has one owner and
-//! a fixed order that depends on sizes alone: no atomics, and the same bits whenever it is done again.
+//! a fixed order that depends on sizes, and in attention on the tiling: no atomics, and the same bits whenever it is done again.
 
 #![allow(
     clippy::used_underscore_binding,

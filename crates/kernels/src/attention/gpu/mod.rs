@@ -25,6 +25,8 @@ mod rows;
 mod simt;
 mod tensor;
 mod tiles;
+#[cfg(any(feature = "autotune", test))]
+mod tune;
 
 use burn::{
     backend::{TensorMetadata, tensor::FloatTensor},
@@ -41,6 +43,7 @@ use super::{
 };
 
 /// What the kernels compute, and from what. The last axis of each tensor is dense.
+#[derive(Clone)]
 struct Call {
     inputs: Inputs<CubeBackend>,
     sizes: Sizes,
