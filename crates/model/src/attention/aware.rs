@@ -56,14 +56,9 @@ pub struct AwareAttention {
 
 impl AwareAttention {
     /// A layer of heads that divide the width among themselves, with its norm, if there is one.
-    pub(crate) fn new(
-        d_model: usize,
-        n_heads: usize,
-        norm: impl FnOnce(&mut Initializer<'_>) -> Option<StateNorm>,
-        init: &mut Initializer<'_>,
-    ) -> Self {
+    pub fn new(d_model: usize, n_heads: usize, norm: Option<StateNorm>, init: &mut Initializer<'_>) -> Self {
         Self {
-            norm: norm(init),
+            norm,
             query: init.linear(d_model, d_model),
             key: init.linear(d_model, d_model),
             gate: init.linear(2 * n_heads, 2),

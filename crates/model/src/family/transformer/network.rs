@@ -71,7 +71,7 @@ impl Transformer {
             position: config.position.spec().build(&config.position_sizes(dims), init),
             prompt: None,
             blocks: (0..config.n_layers).map(|layer| Block::new(config, layer, init)).collect(),
-            aware: config.aware().map(|n_heads| AwareAttention::new(d_model, n_heads, norm, init)),
+            aware: config.aware().map(|n_heads| AwareAttention::new(d_model, n_heads, norm(init), init)),
             final_norm: norm(init),
             pool: config.pool.init(d_model, init),
             head: (!config.tie_embedding).then(|| init.linear(config.pool.width(d_model), dims.d_out)),
