@@ -140,24 +140,76 @@ def relu_over_n_pattern(q, k, hidden, bias=0.0, share=None):
     return relu(scores) / visible * ~hidden
 
 
-def favor_pattern(q, k, hidden, features, epsilon):
-    """Σ_f φ(q_i)_f φ(k_j)_f e^(c_j), normalised over the visible keys; φ(x) = exp(W x' − |x'|²/2 − c) + ε, x' = x / d^(1/4).
+def pattern_of_features(of_q, of_k, levels, hidden):
+    """φ(q_i)·φ(k_j) e^(c_j), normalised over the visible keys; of_q and of_k [batch, n_heads, rows, n_features], c [batch, n_heads, k_len]."""
+    levels = np.broadcast_to(levels[:, :, None, :], (*of_q.shape[:3], of_k.shape[2])).copy()
+    levels[..., hidden] = -np.inf
+    weights = of_q @ of_k.swapaxes(-1, -2) * np.exp(levels - levels.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
 
-    c is the largest exponent of a row: that of a query cancels, that of a key is put back. Shapes as above, features W
-    [n_features, d_head].
+
+def favor_pattern(q, k, hidden, directions, epsilon, features):
+    """Features of x' = x / d^(1/4) by W [n_features, d_head], normalised over the visible keys:
+
+    positive e^(W x' − |x'|²/2) + ε e^c, c the largest exponent of a row; trigonometric e^(|x'|²/2) (cos W x', sin W x'); relu max(W x', 0) + ε.
     """
 
     def phi(x):
         x = x / x.shape[-1] ** 0.25
-        exponents = x @ features.T - (x**2).sum(axis=-1, keepdims=True) / 2
-        level = exponents.max(axis=-1, keepdims=True)
-        return np.exp(exponents - level) + epsilon, level
+        arguments, half_square = x @ directions.T, (x**2).sum(axis=-1, keepdims=True) / 2
+        if features == "positive":
+            level = (arguments - half_square).max(axis=-1, keepdims=True)
+            return np.exp(arguments - half_square - level) + epsilon, level
+        if features == "trigonometric":
+            return np.concatenate([np.cos(arguments), np.sin(arguments)], axis=-1), half_square
+        return relu(arguments) + epsilon, np.zeros_like(half_square)
 
     (of_q, _), (of_k, level) = phi(q), phi(k)
-    levels = np.broadcast_to(level.swapaxes(-1, -2), (*q.shape[:3], k.shape[2])).copy()
-    levels[..., hidden] = -np.inf
-    weights = of_q @ of_k.swapaxes(-1, -2) * np.exp(levels - levels.max(axis=-1, keepdims=True))
-    return weights / weights.sum(axis=-1, keepdims=True)
+    return pattern_of_features(of_q, of_k, level[..., 0], hidden)
+
+
+def combiner_pattern(q, k, hidden, blocks, segment):
+    """One softmax over single keys and blocks of keys, by q_i·k_j and q_i·K_t, and within a block the softmax of Q_t·k_j; all / sqrt(d_head).
+
+    K_t and Q_t are the largest entries of the keys and the queries of block t, zero where it has no queries. fixed: single keys of the own
+    segment, other segments as blocks. logn: the own key, and for each set bit of the place the block of that many keys before it; without
+    a mask also those of the sequence read from its end. The last query stands at the last key.
+    """
+    q_len, length = hidden.shape
+    missing, d, causal = length - q_len, q.shape[-1], bool(hidden.any())
+    pattern = np.zeros((*q.shape[:3], length), q.dtype)
+
+    def before(place):
+        bits = [level for level in range(place.bit_length()) if place >> level & 1]
+        return [range((place >> level << level) - (1 << level), place >> level << level) for level in bits]
+
+    for i in range(q_len):
+        place = i + missing
+        if blocks == "fixed":
+            own = range(place // segment * segment, min(length, (place // segment + 1) * segment))
+            single = [j for j in own if not hidden[i, j]]
+            far = [range(t, min(length, t + segment)) for t in range(0, length, segment) if t != own.start]
+            far = [block for block in far if not hidden[i, block.start]]
+        else:
+            single, far = [place], before(place)
+            if not causal:
+                far += [range(length - block.stop, length - block.start) for block in before(length - 1 - place)]
+        tops = [k[:, :, j] for j in single] + [k[:, :, list(block)].max(axis=2) for block in far]
+        outer = softmax(np.stack([(q[:, :, i] * top).sum(axis=-1) for top in tops], axis=-1) / math.sqrt(d))
+        for n, j in enumerate(single):
+            pattern[:, :, i, j] = outer[..., n]
+        for n, block in enumerate(far):
+            queries = [j - missing for j in block if j >= missing]
+            pooled = q[:, :, queries].max(axis=2) if queries else np.zeros_like(q[:, :, 0])
+            inner = softmax((pooled[:, :, None] * k[:, :, list(block)]).sum(axis=-1) / math.sqrt(d))
+            pattern[:, :, i, list(block)] = outer[..., len(single) + n, None] * inner
+    return pattern
+
+
+def linear_pattern(q, k, hidden, bias=0.0, share=None):
+    """Features elu(x) + 1, normalised over the visible keys. No scheme gives it a bias, nor has it weights of tokens."""
+    phi = lambda x: np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
+    return pattern_of_features(phi(q), phi(k), np.zeros(k.shape[:3], k.dtype), hidden)
 
 
 def causal_mask(seq_len):
@@ -210,10 +262,14 @@ def log_sum_exp(exponents):
 def attention_kernel(weights, name, config, d_key):
     """The function of queries, keys, hidden pairs and bias that makes a pattern."""
     match config:
-        case {"favor": {"n_features": n_features, "directions": _, "epsilon": epsilon, **rest}} if not rest:
-            features = weights.take(f"{name}.kernel.features", n_features, d_key)
+        case {"favor": {"n_features": n_features, "directions": _, "epsilon": epsilon, **rest}} if not (
+            set(rest) - {"features", "redraw_every"}
+        ):
+            directions, features = weights.take(f"{name}.kernel.features", n_features, d_key), rest.get("features", "positive")
             # No scheme gives it a bias, nor has it weights of tokens: a config that would is refused.
-            return lambda q, k, hidden, bias=0.0, share=None: favor_pattern(q, k, hidden, features, epsilon)
+            return lambda q, k, hidden, bias=0.0, share=None: favor_pattern(q, k, hidden, directions, epsilon, features)
+        case {"combiner": {"blocks": blocks, "segment": segment, **rest}} if not rest and blocks in ("fixed", "logn"):
+            return lambda q, k, hidden, bias=0.0, share=None: combiner_pattern(q, k, hidden, blocks, segment)
         case {"temperature": {"temperature": temperature, **rest}} if not rest:
             return lambda q, k, hidden, bias=0.0, share=None: softmax_pattern(q / temperature, k, hidden, bias, share)
         case {"window": {"size": size, **rest}} if not rest:
@@ -228,6 +284,7 @@ def attention_kernel(weights, name, config, d_key):
 KERNELS = {
     "softmax": softmax_pattern,
     "naive": softmax_pattern,
+    "linear": linear_pattern,
     "sigmoid": sigmoid_pattern,
     "relu_over_n": relu_over_n_pattern,
 }

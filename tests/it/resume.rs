@@ -162,6 +162,12 @@ fn muon_with_a_group_killed_after_every_step() {
 }
 
 #[test]
+fn directions_that_are_drawn_anew_killed_after_every_step() {
+    let favor = ["-s", "model.kernel={favor={n_features=5, redraw_every=2}}", "-s", "train.steps=5"];
+    killed_after_every_step(IN_CONTEXT, 5, &favor);
+}
+
+#[test]
 fn early_stopping_killed_after_every_step() {
     // No improvement is ever this large, so the third evaluation ends training.
     let early = [

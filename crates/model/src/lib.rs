@@ -54,8 +54,8 @@ pub use attention::{
     axis::Axis,
     gate::{Gate, OutputGate},
     kernel::{
-        AttentionKernel, Demand, Directions, FavorConfig, KERNELS, Kernel, KernelKind, KernelSizes, KernelSpec, Law,
-        TemperatureConfig, TopKConfig, WindowConfig,
+        AttentionKernel, CombinerBlocks, CombinerConfig, Demand, Directions, FavorConfig, FavorFeatures, KERNELS,
+        Kernel, KernelKind, KernelSizes, KernelSpec, Law, Redraw, TemperatureConfig, TopKConfig, WindowConfig,
     },
     position::{
         Hand, MepConfig, POSITIONS, Position, PositionKind, PositionSizes, PositionSpec, RopeConfig, Scheme, T5Config,

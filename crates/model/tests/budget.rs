@@ -7,9 +7,10 @@ use std::sync::Mutex;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use headway_model::{
-    Activation, AttentionStackConfig, Budget, CsformerConfig, Family, Heads, Input, InputDims, IoDims, KernelKind,
-    Model, ModelConfig, Norm, PaperOneLayerConfig, PaperSetKeysConfig, PaperTwoLayerConfig, PoolKind, PositionKind,
-    Readout, StackLayer, StackMap, StackReadout, StateMixer, TransformerConfig,
+    Activation, AttentionStackConfig, Budget, CombinerBlocks, CombinerConfig, CsformerConfig, Family, Heads, Input,
+    InputDims, IoDims, KernelKind, Model, ModelConfig, Norm, PaperOneLayerConfig, PaperSetKeysConfig,
+    PaperTwoLayerConfig, PoolKind, PositionKind, Readout, StackLayer, StackMap, StackReadout, StateMixer,
+    TransformerConfig,
     weights::{Trained, collect, count},
 };
 use headway_testkit::{memory, numbers};
@@ -227,7 +228,8 @@ fn kept(model: &Model, dims: &IoDims, batch: usize, stored: usize, device: &Devi
 
 /// The formula leaves out the nodes of the autodiff graph, some 40 KB per layer whatever the sizes, and the naive
 /// kernel's mask, one byte per score of a head: together at most 4 per cent at these sizes. Of a network that keeps less than
-/// 200 KB, one that reads a whole window as one patch, the nodes are a fifth.
+/// 200 KB, one that reads a whole window as one patch, the nodes are a fifth. Combiner's logn makes some twenty small operations for each
+/// level, whose nodes take 50 KB: at these sizes up to a quarter of all.
 #[test]
 fn activation_memory_is_what_the_allocator_sees() {
     const BATCH: usize = 3;
@@ -248,7 +250,9 @@ fn activation_memory_is_what_the_allocator_sees() {
             passes.sort_unstable();
             let measured = passes[2] as f64;
             let ratio = measured / claimed;
-            if ratio <= 1.0 || ratio >= 1.1 {
+            let logn = CombinerConfig { blocks: CombinerBlocks::Logn, ..CombinerConfig::default() };
+            let has_many_nodes = config.family().kernel() == Some(&logn.into());
+            if ratio <= 1.0 || ratio >= if has_many_nodes { 1.35 } else { 1.1 } {
                 wrong.push(format!("{config:?} on {dims:?}: measured {measured}, claimed {claimed}, ratio {ratio:.3}"));
             }
         }

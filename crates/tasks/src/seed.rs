@@ -32,6 +32,8 @@ pub enum Stream {
     Dropout = 9,
     /// Tokens of a generated text, by their number in it.
     Generate = 10,
+    /// Directions of attention kernels that are drawn anew while training, by the number of the drawing.
+    Redraw = 11,
 }
 
 /// The largest seed: the largest integer of a TOML file, which records the seed of every run.

@@ -42,7 +42,7 @@ use burn::{
 };
 use headway_kernels::{DropSeed, Reading};
 use headway_model::{
-    Model, Precision,
+    Model, Precision, Redraw,
     weights::{self, Array},
 };
 use headway_tasks::{Seed, Stream};
@@ -172,6 +172,7 @@ impl TrainLoop<'_> {
                 }
             };
             self.state.step += 1;
+            self.redraw_kernels();
             let (step, last) = (self.state.step, self.state.step == plan.steps);
             let due = |every: u64| every > 0 && (last || step.is_multiple_of(every));
             if due(plan.log_every) {
@@ -246,6 +247,17 @@ impl TrainLoop<'_> {
         }
         self.optimizer.begin(rate, &self.plan.device);
         Ok(ControlFlow::Continue(update.apply(&mut self.trainable, &mut self.optimizer, clip_norm)))
+    }
+
+    /// Draws the buffers of kernels anew after every so many updates. They are a function of the seed and the number of the update, and
+    /// saved with the weights.
+    fn redraw_kernels(&mut self) {
+        let experiment = &self.plan.config.experiment;
+        let Some(Redraw { every, draw }) = experiment.model.redraw() else { return };
+        if self.state.step.is_multiple_of(every.get()) {
+            let mut rng = Seed(experiment.seed).rng(Stream::Redraw, self.state.step / every.get());
+            self.trainable.model = self.trainable.model.clone().with_redrawn_kernels(&*draw, &mut rng);
+        }
     }
 
     /// Asks for the loss of this step, of which [`Self::settle`] makes a line. Nothing is waited for.

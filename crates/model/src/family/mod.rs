@@ -16,7 +16,7 @@ use rand::Rng;
 
 use crate::{
     attention::{
-        kernel::KernelKind,
+        kernel::{KernelKind, Redraw},
         place::{AttentionPlace, Target},
     },
     budget::{Budget, Count},
@@ -27,6 +27,7 @@ use crate::{
     plain::{NoPlainForm, Parameters},
     registry::open_list,
     trace::{Kept, LayerTrace, Recorder, Replacement, Trace, last_rows, picked_rows},
+    weights::{Array, load_partial, shapes},
 };
 
 pub use attention_stack::{AttentionStack, AttentionStackConfig, Heads, StackLayer, StackMap, StackReadout};
@@ -329,7 +330,13 @@ impl ModelConfig {
 
     /// Why a pass does something on the host between operations on the device, in words; `None` if it does not.
     pub fn works_on_the_host(&self) -> Option<&'static str> {
-        self.family().works_on_the_host()
+        let redraws = self.redraw().map(|_| "directions of the kernel are drawn anew on the host");
+        self.family().works_on_the_host().or(redraws)
+    }
+
+    /// How buffers of its kernels are drawn anew while training; `None` if they are drawn once.
+    pub fn redraw(&self) -> Option<Redraw> {
+        self.family().kernel()?.spec().redraw()
     }
 
     /// Whether attention takes another precision than f32, see [`Initializer::with_precision`].
@@ -399,6 +406,18 @@ impl Model {
     /// If the input is of another kind than the model was built for.
     pub fn forward(&self, input: Input) -> Tensor<3> {
         self.network().forward(input)
+    }
+
+    /// The model with other numbers in the buffers of its kernels, drawn layer by layer in the order of their names.
+    #[must_use]
+    pub fn with_redrawn_kernels(self, draw: &dyn Fn([usize; 2], &mut dyn Rng) -> Vec<f32>, rng: &mut dyn Rng) -> Self {
+        let buffers = shapes(&self).into_iter().filter(|(name, _)| format!(".{name}").contains(".kernel."));
+        let drawn = buffers.filter_map(|(name, shape)| {
+            let values = draw(shape.as_slice().try_into().ok()?, rng);
+            Some((name, Array { shape, values }))
+        });
+        let drawn = drawn.collect();
+        load_partial(self, drawn).0
     }
 
     /// Predictions at the positions that follow those in `kept`, which holds these too afterwards: up to rounding what

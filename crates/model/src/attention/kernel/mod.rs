@@ -2,7 +2,10 @@
 //!
 //! A file contains a config, which is a [`KernelSpec`], and the kernel built from it, which is a [`Kernel`].
 
+mod by_features;
+mod combiner;
 mod favor;
+mod linear;
 mod naive;
 mod relu_over_n;
 mod sigmoid;
@@ -11,13 +14,17 @@ mod temperature;
 mod top_k;
 mod window;
 
+use std::num::NonZeroU64;
+
 use burn::tensor::{Device, FloatDType, Tensor};
 use rand::Rng;
 
 use super::view::View;
 use crate::{budget::Count, config::ConfigError, init::Initializer, parameters::Rule, registry::open_list};
 
-pub use favor::{Directions, Favor, FavorConfig};
+pub use combiner::{Combiner, CombinerBlocks, CombinerConfig};
+pub use favor::{Directions, Favor, FavorConfig, FavorFeatures};
+pub use linear::LinearAttention;
 pub use naive::Naive;
 pub use relu_over_n::ReluOverN;
 pub use sigmoid::Sigmoid;
@@ -66,6 +73,8 @@ pub enum Law {
     FullSupport,
     /// Keys with their values, and queries, may be put in another order.
     AnyOrder,
+    /// The output of a query does not depend on the other queries. Without it, with a causal mask, it depends on earlier ones alone.
+    QueriesApart,
     /// There is a gradient everywhere. Without it there is one almost everywhere.
     Smooth,
 }
@@ -85,6 +94,14 @@ pub struct KernelSizes {
     pub d_value: f64,
     /// Whether queries see only keys up to their own.
     pub causal: bool,
+}
+
+/// How the buffers of a kernel are drawn anew while training.
+pub struct Redraw {
+    /// Number of updates after which they are.
+    pub every: NonZeroU64,
+    /// Numbers of a buffer of a shape, row-major.
+    pub draw: Box<dyn Fn([usize; 2], &mut dyn Rng) -> Vec<f32>>,
 }
 
 /// Config of an attention kernel: its settings, and its properties for other modules.
@@ -118,6 +135,11 @@ pub trait KernelSpec {
     /// return themselves.
     fn function(&self) -> KernelKind;
 
+    /// How its buffers are drawn anew while training; `None` if they are drawn once.
+    fn redraw(&self) -> Option<Redraw> {
+        None
+    }
+
     /// Rules for its buffers, by their names below the attention layer; empty if it has none.
     fn rules(&self) -> &'static [Rule] {
         &[]
@@ -136,6 +158,8 @@ open_list! {
     #[default] "softmax" = Softmax as Softmax => Softmax, "softmax(q k^T / sqrt(d_head)) v, exact, fused: memory linear in the length";
     "naive" = Naive as Naive => Naive, "the same from plain tensor operations: the readable reference, memory quadratic in the length";
     "favor" = Favor(FavorConfig) => Favor, "FAVOR+: softmax attention in the mean over positive random features, time and memory linear in the length";
+    "linear" = Linear as LinearAttention => LinearAttention, "features elu(x) + 1 of queries and keys, time and memory linear in the length";
+    "combiner" = Combiner(CombinerConfig) => Combiner, "near keys one by one, far keys through a summary of their block: full support below quadratic cost";
     "temperature" = Temperature(TemperatureConfig) => Temperature, "softmax of the scores divided by a fixed temperature";
     "window" = Window(WindowConfig) => Window, "softmax over near keys alone, time and memory linear in the length";
     "top_k" = TopK(TopKConfig) => TopK, "softmax over the keys with the largest scores of each query";
