@@ -196,20 +196,23 @@ def training_step(experiment, kind, precision, device):
     return replayed
 
 
-def attention_step(n_heads, d_head, seq_len, kernel, kind, precision, device):
+def attention_step(n_heads, d_head, seq_len, kernel, kind, precision, device, causal=False):
     """Attention alone, forward and backward."""
     if kernel != "softmax":
-        raise Refused("PyTorch has no random features of its own: time attention alone by softmax, F512 and so on")
+        raise Refused(f"PyTorch has no {next(iter(kernel)) if isinstance(kernel, dict) else kernel} of its own: time attention alone by softmax, F512 and so on")
     in_precision(device, precision)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     q, k, v, weights = (torch.randn(1, n_heads, seq_len, d_head, device=device, dtype=dtype) for _ in range(4))
     inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
+    if causal and kind != "sdpa":
+        future = torch.full((seq_len, seq_len), -math.inf, device=device, dtype=dtype).triu(1)
 
     def step():
         if kind == "sdpa":
-            mixed = F.scaled_dot_product_attention(q, k, v)
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
         else:
-            mixed = torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(d_head), dim=-1) @ v
+            scores = q @ k.transpose(-2, -1) / math.sqrt(d_head)
+            mixed = torch.softmax(scores + future if causal else scores, dim=-1) @ v
         (mixed * weights).sum().backward()
         for tensor in inputs:
             tensor.grad = None

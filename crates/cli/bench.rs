@@ -9,7 +9,8 @@ use std::{
 use crate::error::Error;
 use headway_draw::{Figure, Series};
 use headway_model::Precision;
-use headway_plain::convergence::exponent;
+use headway_plain::convergence::{exponent, exponent_interval};
+use headway_study::results::{LEVEL, resamples};
 use headway_trainer::{
     ErrorKind,
     bench::{BENCHES, Bench as Benchmark, Moment, Timing, matmul_peak},
@@ -37,6 +38,10 @@ struct Measured {
     attention_length: Option<usize>,
     /// What computes attention alone.
     attention_kernel: Option<&'static str>,
+    /// Number of heads of attention alone.
+    attention_heads: Option<usize>,
+    /// Whether attention alone has a causal mask.
+    attention_causal: Option<bool>,
     /// Milliseconds per step of the fastest sample.
     ms_per_step: f64,
     steps_per_second: f64,
@@ -61,7 +66,7 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
     let named = args.names.iter().map(|name| Benchmark::find(name)).collect::<Result<Vec<_>, _>>()?;
     let named: Vec<Benchmark> = named.into_iter().map(|bench| bench.in_precision(args.precision)).collect();
     // Training takes no f16, attention alone does.
-    let has = |bench: &&Benchmark| args.precision != Precision::F16 || bench.attention_length().is_some();
+    let has = |bench: &&Benchmark| args.precision != Precision::F16 || bench.attention().is_some();
     let all = || BENCHES.iter().filter(has).map(|bench| bench.in_precision(args.precision)).collect();
     let mut benches: Vec<Benchmark> = if named.is_empty() { all() } else { named };
     if args.list {
@@ -116,10 +121,9 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
         output::json(&measured);
     } else {
         output::line(table(&measured));
-        for (quantity, _, growths) in COSTS.map(|cost| growth(&measured, cost)) {
-            for Growth { kernel, threads, exponent, .. } in growths {
-                let Some(exponent) = exponent else { continue };
-                output::line(format!("{quantity} of attention, {kernel}, {threads} threads: length^{exponent:.2}"));
+        for growth in COSTS.into_iter().flat_map(|cost| growth(&measured, cost)) {
+            if let Some(law) = growth.law() {
+                output::line(format!("{} of attention, {}: {law}", growth.quantity, growth.label()));
             }
         }
     }
@@ -129,42 +133,74 @@ pub fn run(args: &Bench) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A cost of attention: its name, its unit, and how to read it from a line of the table.
-type Cost = (&'static str, &'static str, fn(&Measured) -> Option<f64>);
+/// A cost of attention: its name, its unit, and how to read it from a line of the table, once for each sample.
+type Cost = (&'static str, &'static str, fn(&Measured) -> Vec<f64>);
 
 const COSTS: [Cost; 2] = [
-    ("time", "ms", |line| Some(line.ms_per_step)),
+    ("time", "ms", |line| line.seconds_per_step.iter().map(|seconds| 1e3 * seconds).collect()),
     // A GPU's memory is not this process's.
-    ("memory", "MB", |line| line.peak_mb.filter(|_| line.launches.is_none())),
+    ("memory", "MB", |line| line.peak_mb.filter(|_| line.launches.is_none()).into_iter().collect()),
 ];
 
-/// How a cost of attention alone grows with the length.
+/// How a cost of attention alone grows with the length, for the lines of one kind.
+#[derive(Serialize)]
 struct Growth {
+    quantity: &'static str,
+    unit: &'static str,
     kernel: &'static str,
+    n_heads: usize,
+    causal: bool,
     threads: u16,
-    /// Pairs of length and cost.
+    /// Pairs of length and cost, the mean of the samples.
     points: Vec<(f64, f64)>,
     /// The exponent of the length; `None` if it cannot be fitted.
     exponent: Option<f64>,
+    /// Its interval over samples, which says how well the mean is known and not how straight the line is; `None` with one sample.
+    interval: Option<[f64; 2]>,
 }
 
-/// How a cost of attention alone grows with the length, for each kernel and number of threads.
-fn growth(measured: &[Measured], (quantity, unit, of): Cost) -> (&'static str, &'static str, Vec<Growth>) {
-    let mut kinds: Vec<(&'static str, u16)> =
-        measured.iter().filter_map(|line| Some((line.attention_kernel?, line.threads))).collect();
-    // The first kernel first.
-    kinds.sort_by_key(|(kernel, threads)| {
-        (measured.iter().position(|line| line.attention_kernel == Some(*kernel)), *threads)
-    });
-    kinds.dedup();
-    let growths = kinds.into_iter().map(|(kernel, threads)| {
-        let lines = measured.iter().filter(|line| line.threads == threads && line.attention_kernel == Some(kernel));
-        let points: Vec<(f64, f64)> =
-            lines.filter_map(|line| Some((line.attention_length? as f64, of(line)?))).collect();
-        let exponent = exponent(&points);
-        Growth { kernel, threads, points, exponent }
-    });
-    (quantity, unit, growths.collect())
+impl Growth {
+    /// Kernel, heads and threads.
+    fn label(&self) -> String {
+        let Self { kernel, n_heads, causal, threads, .. } = self;
+        let heads = if *n_heads == 1 { "one head".to_owned() } else { format!("{n_heads} heads") };
+        let causal = if *causal { ", causal" } else { "" };
+        format!("{kernel}, {heads}{causal}, {threads} threads")
+    }
+
+    /// `length^1.02 [1.00, 1.04]`, if there is an exponent.
+    fn law(&self) -> Option<String> {
+        let interval = self.interval.map(|[low, high]| format!(" [{low:.2}, {high:.2}]")).unwrap_or_default();
+        Some(format!("length^{:.2}{interval}", self.exponent?))
+    }
+}
+
+/// How a cost of attention alone grows with the length: for each kernel, number of heads and number of threads, in the order of the lines.
+fn growth(measured: &[Measured], (quantity, unit, of): Cost) -> Vec<Growth> {
+    type Kind = (&'static str, usize, bool, u16);
+    let kind = |line: &Measured| -> Option<Kind> {
+        Some((line.attention_kernel?, line.attention_heads?, line.attention_causal?, line.threads))
+    };
+    let mut kinds: Vec<Kind> = Vec::new();
+    for found in measured.iter().filter_map(kind) {
+        if !kinds.contains(&found) {
+            kinds.push(found);
+        }
+    }
+    let of_kind = |known: Kind| {
+        let lines = measured.iter().filter(|line| kind(line) == Some(known));
+        let costs = lines.filter_map(|line| Some((line.attention_length? as f64, of(line))));
+        let costs: Vec<(f64, Vec<f64>)> = costs.filter(|(_, samples)| !samples.is_empty()).collect();
+        let mean = |samples: &[f64]| samples.iter().sum::<f64>() / samples.len() as f64;
+        let points: Vec<(f64, f64)> = costs.iter().map(|(length, samples)| (*length, mean(samples))).collect();
+        let (lengths, samples): (Vec<f64>, Vec<Vec<f64>>) = costs.into_iter().unzip();
+        let repeats = samples.first().map_or(0, Vec::len);
+        let interval = exponent_interval(&lengths, &samples, &resamples(repeats), LEVEL);
+        let (kernel, n_heads, causal, threads) = known;
+        let interval = interval.map(|interval| [interval.low, interval.high]);
+        Growth { quantity, unit, kernel, n_heads, causal, threads, exponent: exponent(&points), points, interval }
+    };
+    kinds.into_iter().map(of_kind).collect()
 }
 
 /// The error for an action that failed on a path, for use with `map_err`.
@@ -173,14 +209,16 @@ fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error 
     move |source| headway_trainer::Error::Io { action, path, source }.into()
 }
 
-/// Writes the table as JSON, and a figure for each cost of attention measured at several lengths.
+/// Writes the table as JSON, how costs of attention grow, and a figure for each cost of attention measured at several lengths.
 fn save(measured: &[Measured], folder: &Path) -> Result<(), Error> {
     let path = folder.join("bench.json");
     beside::write(&path, &json::file(&measured)?)?;
-    for (quantity, unit, growths) in COSTS.map(|cost| growth(measured, cost)) {
-        let series = growths.into_iter().filter_map(|Growth { kernel, threads, points, exponent }| {
-            let label = format!("{kernel}, {threads} threads: length^{:.2}", exponent?);
-            Some(Series { label, points, ..Series::default() })
+    let growths = COSTS.map(|cost| growth(measured, cost));
+    beside::write(&folder.join("growth.json"), &json::file(&growths.iter().flatten().collect::<Vec<_>>())?)?;
+    for ((quantity, unit, _), growths) in COSTS.into_iter().zip(growths) {
+        let series = growths.into_iter().filter_map(|growth| {
+            let label = format!("{}: {}", growth.label(), growth.law()?);
+            Some(Series { label, points: growth.points, ..Series::default() })
         });
         let figure = Figure {
             title: format!("{quantity} of attention, forward and backward, against its length"),
@@ -247,8 +285,10 @@ fn line(args: &Bench, bench: &Benchmark, device: String, threads: u16, timing: T
         device,
         precision: args.precision,
         threads,
-        attention_length: bench.attention_length(),
-        attention_kernel: bench.attention_kernel(),
+        attention_length: bench.attention().map(|attention| attention.seq_len),
+        attention_kernel: bench.attention().map(|attention| attention.kernel),
+        attention_heads: bench.attention().map(|attention| attention.n_heads),
+        attention_causal: bench.attention().map(|attention| attention.causal),
         ms_per_step: best * 1e3,
         steps_per_second: 1.0 / best,
         gflops: rate / 1e9,
@@ -334,7 +374,7 @@ fn list(benches: &[Benchmark], as_json: bool) -> Result<ExitCode, Error> {
         return Ok(ExitCode::SUCCESS);
     }
     for bench in benches {
-        output::line(format!("{:<6} {}", bench.name, bench.summary));
+        output::line(format!("{:<14} {}", bench.name, bench.summary));
     }
     Ok(ExitCode::SUCCESS)
 }

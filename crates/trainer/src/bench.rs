@@ -8,7 +8,9 @@ use std::{fs, path::Path, sync::Arc, time::Instant};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use headway_kernels::{launches, matmul};
-use headway_model::{FavorConfig, Kernel, KernelKind, KernelSizes, Mask, Precision, View, weights::to_host};
+use headway_model::{
+    CombinerConfig, FavorConfig, Kernel, KernelKind, KernelSizes, Mask, Precision, View, weights::to_host,
+};
 use headway_tasks::{Seed, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -43,22 +45,28 @@ pub struct Bench {
 enum Work {
     /// Training steps of an experiment, with overrides for its data and for its model.
     Steps(&'static str, &'static [&'static str], &'static str),
-    /// Attention alone, forward and backward, with this many queries and keys.
-    Attention(Mixing, usize),
+    /// Attention alone, forward and backward.
+    Attention { mixing: Mixing, n_heads: usize, seq_len: usize, causal: bool },
 }
 
-/// The kernel of attention alone, with its defaults.
+/// The kernel of attention alone.
 #[derive(Clone, Copy, Debug)]
 enum Mixing {
     Softmax,
     Favor,
+    Combiner,
 }
 
 impl Mixing {
-    fn kernel(self) -> KernelKind {
+    /// For so many keys.
+    fn kernel(self, seq_len: usize) -> KernelKind {
         match self {
             Self::Softmax => KernelKind::Softmax,
             Self::Favor => FavorConfig::default().into(),
+            Self::Combiner => {
+                // The power of two at the square root of the length, where it costs least.
+                CombinerConfig { segment: 1 << seq_len.ilog2().div_ceil(2), ..CombinerConfig::default() }.into()
+            }
         }
     }
 }
@@ -117,21 +125,40 @@ pub const BENCHES: &[Bench] = &[
         ..steps("G", "attention-only, causal, width 512, 8 layers, 1024 positions, batch 16", IN_CONTEXT, LONG, LARGE)
     },
     Bench { for_gpu: true, ..steps("GF", "G with a feed-forward network of width 2048", IN_CONTEXT, LONG, LARGE_FFN) },
-    attention("F512", "attention alone, 8 heads of 64, 512 positions", Mixing::Softmax, 512),
-    attention("F1024", "attention alone, 1024 positions", Mixing::Softmax, 1024),
-    attention("F2048", "attention alone, 2048 positions", Mixing::Softmax, 2048),
-    attention("F4096", "attention alone, 4096 positions", Mixing::Softmax, 4096),
-    attention("F8192", "attention alone, 8192 positions", Mixing::Softmax, 8192),
-    attention(
-        "L512",
-        "linear attention alone, FAVOR+ of 256 features, 8 heads of 64, 512 positions",
-        Mixing::Favor,
-        512,
-    ),
-    attention("L1024", "linear attention alone, 1024 positions", Mixing::Favor, 1024),
-    attention("L2048", "linear attention alone, 2048 positions", Mixing::Favor, 2048),
-    attention("L4096", "linear attention alone, 4096 positions", Mixing::Favor, 4096),
-    attention("L8192", "linear attention alone, 8192 positions", Mixing::Favor, 8192),
+    heads("F512", "attention alone, 8 heads of 64, 512 positions", Mixing::Softmax, 512),
+    heads("F1024", "attention alone, 1024 positions", Mixing::Softmax, 1024),
+    heads("F2048", "attention alone, 2048 positions", Mixing::Softmax, 2048),
+    heads("F4096", "attention alone, 4096 positions", Mixing::Softmax, 4096),
+    heads("F8192", "attention alone, 8192 positions", Mixing::Softmax, 8192),
+    heads("L512", "linear attention alone, FAVOR+ of 256 features, 8 heads of 64, 512 positions", Mixing::Favor, 512),
+    heads("L1024", "linear attention alone, 1024 positions", Mixing::Favor, 1024),
+    heads("L2048", "linear attention alone, 2048 positions", Mixing::Favor, 2048),
+    heads("L4096", "linear attention alone, 4096 positions", Mixing::Favor, 4096),
+    heads("L8192", "linear attention alone, 8192 positions", Mixing::Favor, 8192),
+    head("softmax512", "one causal head of 64, softmax, 512 positions", Mixing::Softmax, 512),
+    head("softmax1024", "one causal head of 64, softmax, 1024 positions", Mixing::Softmax, 1024),
+    head("softmax2048", "one causal head of 64, softmax, 2048 positions", Mixing::Softmax, 2048),
+    head("softmax4096", "one causal head of 64, softmax, 4096 positions", Mixing::Softmax, 4096),
+    head("softmax8192", "one causal head of 64, softmax, 8192 positions", Mixing::Softmax, 8192),
+    head("softmax16384", "one causal head of 64, softmax, 16384 positions", Mixing::Softmax, 16_384),
+    head("softmax32768", "one causal head of 64, softmax, 32768 positions", Mixing::Softmax, 32_768),
+    head("softmax65536", "one causal head of 64, softmax, 65536 positions", Mixing::Softmax, 65_536),
+    head("favor512", "one causal head of 64, FAVOR+ of 256 features, 512 positions", Mixing::Favor, 512),
+    head("favor1024", "one causal head of 64, FAVOR+ of 256 features, 1024 positions", Mixing::Favor, 1024),
+    head("favor2048", "one causal head of 64, FAVOR+ of 256 features, 2048 positions", Mixing::Favor, 2048),
+    head("favor4096", "one causal head of 64, FAVOR+ of 256 features, 4096 positions", Mixing::Favor, 4096),
+    head("favor8192", "one causal head of 64, FAVOR+ of 256 features, 8192 positions", Mixing::Favor, 8192),
+    head("favor16384", "one causal head of 64, FAVOR+ of 256 features, 16384 positions", Mixing::Favor, 16_384),
+    head("favor32768", "one causal head of 64, FAVOR+ of 256 features, 32768 positions", Mixing::Favor, 32_768),
+    head("favor65536", "one causal head of 64, FAVOR+ of 256 features, 65536 positions", Mixing::Favor, 65_536),
+    head("combiner512", "one causal head of 64, Combiner, 512 positions", Mixing::Combiner, 512),
+    head("combiner1024", "one causal head of 64, Combiner, 1024 positions", Mixing::Combiner, 1024),
+    head("combiner2048", "one causal head of 64, Combiner, 2048 positions", Mixing::Combiner, 2048),
+    head("combiner4096", "one causal head of 64, Combiner, 4096 positions", Mixing::Combiner, 4096),
+    head("combiner8192", "one causal head of 64, Combiner, 8192 positions", Mixing::Combiner, 8192),
+    head("combiner16384", "one causal head of 64, Combiner, 16384 positions", Mixing::Combiner, 16_384),
+    head("combiner32768", "one causal head of 64, Combiner, 32768 positions", Mixing::Combiner, 32_768),
+    head("combiner65536", "one causal head of 64, Combiner, 65536 positions", Mixing::Combiner, 65_536),
 ];
 
 const fn steps(
@@ -144,8 +171,16 @@ const fn steps(
     Bench { name, summary, for_gpu: false, work: Work::Steps(text, data, model), precision: Precision::F32 }
 }
 
-const fn attention(name: &'static str, summary: &'static str, mixing: Mixing, length: usize) -> Bench {
-    Bench { name, summary, for_gpu: false, work: Work::Attention(mixing, length), precision: Precision::F32 }
+/// Eight heads without a mask.
+const fn heads(name: &'static str, summary: &'static str, mixing: Mixing, seq_len: usize) -> Bench {
+    let work = Work::Attention { mixing, n_heads: HEADS, seq_len, causal: false };
+    Bench { name, summary, for_gpu: false, work, precision: Precision::F32 }
+}
+
+/// One head with a causal mask.
+const fn head(name: &'static str, summary: &'static str, mixing: Mixing, seq_len: usize) -> Bench {
+    let work = Work::Attention { mixing, n_heads: 1, seq_len, causal: true };
+    Bench { name, summary, for_gpu: seq_len > 8192, work, precision: Precision::F32 }
 }
 
 /// Heads, and width, of the benchmarks of attention alone.
@@ -174,7 +209,23 @@ pub enum Recipe {
         seq_len: usize,
         /// What computes it.
         kernel: KernelKind,
+        /// Whether a causal mask hides later keys.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        causal: bool,
     },
+}
+
+/// A benchmark of attention alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attention {
+    /// Name of the kernel.
+    pub kernel: &'static str,
+    /// Number of heads.
+    pub n_heads: usize,
+    /// Number of queries and keys.
+    pub seq_len: usize,
+    /// Whether a causal mask hides later keys.
+    pub causal: bool,
 }
 
 /// Memory after some steps.
@@ -233,18 +284,12 @@ impl Bench {
         Self { precision, ..self }
     }
 
-    /// Number of queries and keys of a benchmark of attention alone; `None` for others.
-    pub fn attention_length(&self) -> Option<usize> {
+    /// What a benchmark of attention alone measures; `None` for others.
+    pub fn attention(&self) -> Option<Attention> {
         match self.work {
-            Work::Attention(_, length) => Some(length),
-            Work::Steps(..) => None,
-        }
-    }
-
-    /// Name of the kernel of a benchmark of attention alone; `None` for others.
-    pub fn attention_kernel(&self) -> Option<&'static str> {
-        match self.work {
-            Work::Attention(mixing, _) => Some(mixing.kernel().name()),
+            Work::Attention { mixing, n_heads, seq_len, causal } => {
+                Some(Attention { kernel: mixing.kernel(seq_len).name(), n_heads, seq_len, causal })
+            }
             Work::Steps(..) => None,
         }
     }
@@ -267,8 +312,8 @@ impl Bench {
                 let loaded = experiment::from_text(&path, text.to_owned(), &overrides)?;
                 Ok(Recipe::Steps(Box::new(loaded.experiment)))
             }
-            Work::Attention(mixing, seq_len) => {
-                Ok(Recipe::Attention { n_heads: HEADS, d_head: D_HEAD, seq_len, kernel: mixing.kernel() })
+            Work::Attention { mixing, n_heads, seq_len, causal } => {
+                Ok(Recipe::Attention { n_heads, d_head: D_HEAD, seq_len, kernel: mixing.kernel(seq_len), causal })
             }
         }
     }
@@ -316,8 +361,8 @@ impl Bench {
     fn needed(&self) -> Result<Memory, Error> {
         Ok(match self.recipe()? {
             Recipe::Steps(experiment) => experiment.memory(),
-            Recipe::Attention { n_heads, d_head, seq_len, kernel } => {
-                attention_memory([n_heads, seq_len, d_head], &kernel)
+            Recipe::Attention { n_heads, d_head, seq_len, kernel, causal } => {
+                attention_memory([n_heads, seq_len, d_head], causal, &kernel)
             }
         })
     }
@@ -345,9 +390,11 @@ impl Bench {
     ) -> Result<(T, Option<CapturedSteps>), Error> {
         match self.recipe_with(overrides)? {
             Recipe::Steps(experiment) => train_steps(&experiment, device, measure),
-            Recipe::Attention { n_heads, d_head, seq_len, kernel } => {
+            Recipe::Attention { n_heads, d_head, seq_len, kernel, causal } => {
                 device.ensure_precision("the precision", self.precision)?;
-                Ok((attend_steps([n_heads, seq_len, d_head], &kernel, self.precision, &device.device, measure), None))
+                let mask = if causal { Mask::Causal } else { Mask::Full };
+                let view = View { precision: self.precision, ..mask.into() };
+                Ok((attend_steps([n_heads, seq_len, d_head], &kernel, &view, &device.device, measure), None))
             }
         }
     }
@@ -422,9 +469,9 @@ fn train_steps<T>(
 }
 
 /// What attention alone needs: queries, keys, values and weights of the sum, and what is kept and made of them.
-fn attention_memory(shape: [usize; 3], kernel: &KernelKind) -> Memory {
+fn attention_memory(shape: [usize; 3], causal: bool, kernel: &KernelKind) -> Memory {
     let array = 4.0 * shape.iter().product::<usize>() as f64;
-    let kept = 4.0 * kernel.spec().kept_floats(&attention_sizes(shape));
+    let kept = 4.0 * kernel.spec().kept_floats(&attention_sizes(shape, causal));
     Memory {
         examples: 0.0,
         batch: 4.0 * array,
@@ -436,33 +483,32 @@ fn attention_memory(shape: [usize; 3], kernel: &KernelKind) -> Memory {
     }
 }
 
-fn attention_sizes([n_heads, seq_len, d_head]: [usize; 3]) -> KernelSizes {
+fn attention_sizes([n_heads, seq_len, d_head]: [usize; 3], causal: bool) -> KernelSizes {
     let [n_heads, len, d_head] = [n_heads, seq_len, d_head].map(|size| size as f64);
-    KernelSizes { n_heads, q_len: len, k_len: len, d_key: d_head, d_value: d_head, causal: false }
+    KernelSizes { n_heads, q_len: len, k_len: len, d_key: d_head, d_value: d_head, causal }
 }
 
 fn attend_steps<T>(
     sizes: [usize; 3],
     kernel: &KernelKind,
-    precision: Precision,
+    view: &View,
     device: &Device,
     measure: impl FnOnce(Ready) -> T,
 ) -> T {
     let [n_heads, seq_len, d_head] = sizes;
     let shape = [1, n_heads, seq_len, d_head];
-    let flops = 3.0 * kernel.spec().flops(&attention_sizes(sizes));
+    let flops = 3.0 * kernel.spec().flops(&attention_sizes(sizes, matches!(view.mask, Mask::Causal)));
     let device = device.clone().autodiff();
     let entries = |seed: usize| -> Vec<f32> {
         let count = shape.iter().product::<usize>();
         (0..count).map(|at| ((at * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
     };
     let tensor = |seed| Tensor::<4>::from_data(TensorData::new(entries(seed), shape), &device);
-    let [q, k, v] = [1, 2, 3].map(|seed| precision.cast(tensor(seed)).detach().require_grad());
-    let weights = precision.cast(tensor(4));
-    let view = View { precision, ..Mask::Full.into() };
+    let [q, k, v] = [1, 2, 3].map(|seed| view.precision.cast(tensor(seed)).detach().require_grad());
+    let weights = view.precision.cast(tensor(4));
     let kernel = kernel.init(d_head, &mut Seed(0).rng(Stream::Init, 0), &device);
     let mut step = || {
-        let mixed = kernel.mix(q.clone(), k.clone(), v.clone(), &view);
+        let mixed = kernel.mix(q.clone(), k.clone(), v.clone(), view);
         let gradients = (mixed * weights.clone()).sum().backward();
         drop([&q, &k, &v].map(|tensor| tensor.grad(&gradients)));
     };
