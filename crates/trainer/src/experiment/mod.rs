@@ -274,9 +274,10 @@ impl Experiment {
     pub fn memory(&self) -> Memory {
         let dims = self.dims();
         let budget = self.model.budget(&dims);
-        let width = match dims.input {
-            InputDims::Continuous { d_in } => d_in,
-            InputDims::Tokens { .. } => 1,
+        // Targets beside tokens are classes, one number each.
+        let (width, target) = match dims.input {
+            InputDims::Continuous { d_in } => (d_in, dims.d_out),
+            InputDims::Tokens { .. } => (1, 1),
         };
         let examples = self.examples();
         let of_part = |split| examples.size(split) as f64;
@@ -284,14 +285,14 @@ impl Experiment {
         let micro_batch = self.micro_batch() as f64;
         let numbers = |positions: usize, width: usize| 4.0 * positions as f64 * width as f64;
         let asked = self.task.asked();
-        let example = numbers(dims.seq_len, width) + numbers(asked, dims.d_out);
+        let example = numbers(dims.seq_len, width) + numbers(asked, target);
         let weights = 4.0 * budget.parameters as f64;
         // Which weights are trained is known only with the network; where some are frozen, a lower bound counts none.
         let trained = if matches!(self.finetune, FinetuneConfig::Full) { weights } else { 0.0 };
         Memory {
             examples: held * example,
             batch: micro_batch * self.train.accumulate as f64 * example,
-            largest_array: micro_batch * numbers(dims.seq_len, width).max(numbers(asked, dims.d_out)),
+            largest_array: micro_batch * numbers(dims.seq_len, width).max(numbers(asked, target)),
             weights,
             gradients: trained,
             moments: if trained > 0.0 { 4.0 * self.optimizer.moments(&self.model, &dims) } else { 0.0 },
