@@ -389,6 +389,35 @@ def forecast():
     return table(["mean squared error, in squared deviations", "next 24 hours", "next 96 hours"], rows)
 
 
+def decided():
+    rows = []
+    for block in values("compare-depth", "study")["blocks"]:
+        line = lines_of({"blocks": [block]})["attention alone"]
+        decision = line["judged"]["decision"]
+        size = ", ".join(f"`{key.split('.')[-1]}` = {value}" for key, value in filter(None, [line["searched"], line["solved"]]))
+        expected = f", {decision['still_expected']} more seeds expected" if decision["still_expected"] else ""
+        ends = decision["interval"]
+        rows.append([
+            f"equal {block['match']}" + (f": {size}" if size else ""),
+            str(line["difference"]["estimate"]["seeds"]),
+            digits(line["difference"]["estimate"]["mean"]),
+            f"[{digits(ends[0])}, {digits(ends[1])}]",
+            decision["verdict"] + expected,
+        ])
+    return table(["attention alone", "seeds", "difference to feed-forward, `test/mse`", "interval that decides", "verdict"], rows)
+
+
+def position_lengths():
+    groups = values("compare-positions", "study")["groups"]
+    lengths = ["test/bits_per_character", *(f"test_{times}x/bits_per_character" for times in (2, 4, 8, 16))]
+    rows = {group["name"].split(": ")[-1]: group["means"]["network"] for group in groups}
+    rows["n-gram that sees 5 characters"] = groups[0]["means"]["n_gram_5"]
+    return table(
+        ["bits per character, windows of", *(f"{64 * times:,}" for times in (1, 2, 4, 8, 16))],
+        [[name if "n-gram" in name else f"`{name}`", *(with_interval(of[length], two_places) for length in lengths)] for name, of in rows.items()],
+    )
+
+
 def rates():
     shown = {
         "truncated-linear": ("one head, c = 2.725", "p"),
@@ -594,6 +623,8 @@ TABLES = {
     "language-lengths": language_lengths,
     "forecast": forecast,
     "robust-mean": robust_mean,
+    "decided": decided,
+    "position-lengths": position_lengths,
     "theory-rates": rates,
     "in-context": in_context,
     "rank-collapse": rank_collapse,
