@@ -112,6 +112,7 @@ impl NormKind {
 
 /// A norm of the hidden state.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a layer holds a few, all of one kind")]
 pub enum StateNorm {
     /// Of mean zero and variance one.
     Layer(LayerNorm),

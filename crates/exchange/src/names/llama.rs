@@ -136,24 +136,7 @@ pub fn export(arrays: &Arrays, model: &ModelConfig, dims: &IoDims) -> Result<(Ar
         return no(&format!("position = {}", config.position.name()));
     };
     let has_norms = config.qk_norm != QkNorm::None;
-    let is_other_ffn =
-        matches!(config.state_mixer, StateMixer::Ffn { activation, .. } if activation != Activation::Swiglu);
-    let without = [
-        (dims.d_out != vocab, "a head that predicts something else than the next token"),
-        (!config.causal, "attention to later positions (causal = false)"),
-        (!config.residual, "a mixer that replaces the hidden state (residual = false)"),
-        (config.norm != Norm::Pre, "another place of norms than before each part (norm)"),
-        (config.norm_kind == NormKind::Layer, "a layer norm (norm_kind = layer)"),
-        (*rope != RopeConfig { theta: rope.theta, ..RopeConfig::default() }, "a rotation of some channels (position)"),
-        (config.kernel.spec().function() != KernelKind::Softmax, "a kernel other than softmax (kernel)"),
-        (!config.gate.is_default(), "a gate on what heads mix (gate)"),
-        (!config.token_weight.is_default(), "weights of tokens (token_weight)"),
-        (!config.value_residual.is_default(), "values of the first layer in later ones (value_residual)"),
-        (config.head_temperature && has_norms, "a temperature of each head behind norms (head_temperature)"),
-        (!config.pool.is_default(), "a head that reads all positions together (pool)"),
-        (is_other_ffn, "a feed-forward network without SwiGLU (state_mixer)"),
-    ];
-    if let Some((_, what)) = without.iter().find(|(is_there, _)| *is_there) {
+    if let Some(what) = not_in_llama(config, rope, dims.d_out == vocab) {
         return no(what);
     }
     let widths = Widths::of(config);
@@ -222,10 +205,6 @@ pub fn export(arrays: &Arrays, model: &ModelConfig, dims: &IoDims) -> Result<(Ar
         let is_kept = if name.contains("mlp.") { mlp_bias } else { attention_bias };
         is_kept || !name.ends_with(".bias")
     });
-    // Where one map of a kind has a bias, all have one.
-    if mlp_bias && config.state_mixer == StateMixer::None {
-        return no("a bias of a feed-forward network that is not there");
-    }
     let json = json!({
         "architectures": [if has_norms { "Qwen3ForCausalLM" } else { "LlamaForCausalLM" }],
         "model_type": if has_norms { "qwen3" } else { "llama" },
@@ -248,6 +227,29 @@ pub fn export(arrays: &Arrays, model: &ModelConfig, dims: &IoDims) -> Result<(Ar
         "eos_token_id": null,
     });
     Ok((theirs, json))
+}
+
+/// What a transformer with rotary positions has that Llama and Qwen3 do not have.
+fn not_in_llama(config: &TransformerConfig, rope: &RopeConfig, is_next_token: bool) -> Option<&'static str> {
+    let has_norms = config.qk_norm != QkNorm::None;
+    let is_other_ffn =
+        matches!(config.state_mixer, StateMixer::Ffn { activation, .. } if activation != Activation::Swiglu);
+    let without = [
+        (!is_next_token, "a head that predicts something else than the next token"),
+        (!config.causal, "attention to later positions (causal = false)"),
+        (!config.residual, "a mixer that replaces the hidden state (residual = false)"),
+        (config.norm != Norm::Pre, "another place of norms than before each part (norm)"),
+        (config.norm_kind == NormKind::Layer, "a layer norm (norm_kind = layer)"),
+        (*rope != RopeConfig { theta: rope.theta, ..RopeConfig::default() }, "a rotation of some channels (position)"),
+        (config.kernel.spec().function() != KernelKind::Softmax, "a kernel other than softmax (kernel)"),
+        (!config.gate.is_default(), "a gate on what heads mix (gate)"),
+        (!config.token_weight.is_default(), "weights of tokens (token_weight)"),
+        (!config.value_residual.is_default(), "values of the first layer in later ones (value_residual)"),
+        (config.head_temperature && has_norms, "a temperature of each head behind norms (head_temperature)"),
+        (!config.pool.is_default(), "a head that reads all positions together (pool)"),
+        (is_other_ffn, "a feed-forward network without SwiGLU (state_mixer)"),
+    ];
+    without.into_iter().find_map(|(is_there, what)| is_there.then_some(what))
 }
 
 struct Widths {

@@ -48,6 +48,7 @@ impl Norm {
 /// A transformer; with `state_mixer = "none"`, the default, an attention-only one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub struct TransformerConfig {
     /// Width of the hidden state. Default 64.
     pub d_model: usize,
