@@ -10,7 +10,7 @@ use crate::{
     Error, disk,
     names::{Convention, Renamed, llama},
 };
-use headway_model::{ModelConfig, NormKind, PositionKind, StateMixer, TransformerConfig, norm::EPSILON};
+use headway_model::{LAYER_NORM_EPSILON, ModelConfig, NormKind, PositionKind, StateMixer, TransformerConfig};
 
 /// A value of a configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -451,8 +451,8 @@ impl Compared<'_> {
             Says::Epsilon(epsilon) => {
                 let has_norms =
                     config.is_some_and(|config| config.norm.is_before() && config.norm_kind == NormKind::Layer);
-                let is_other = has_norms && (epsilon / EPSILON - 1.0).abs() > 1e-6;
-                is_other.then(|| format!("norms add {epsilon:e} to the variance and not {EPSILON:e}"))
+                let is_other = has_norms && (epsilon / LAYER_NORM_EPSILON - 1.0).abs() > 1e-6;
+                is_other.then(|| format!("norms add {epsilon:e} to the variance and not {LAYER_NORM_EPSILON:e}"))
             }
             Says::LayerScale => config
                 .is_some_and(|config| config.n_layers > 1)
@@ -520,7 +520,7 @@ impl Compared<'_> {
         if config.norm.is_before() {
             say(Fact::NormPlace, "norms stand before attention, feed-forward network and head".to_owned());
             match config.norm_kind {
-                NormKind::Layer => say(Fact::Epsilon, format!("norms add {EPSILON:e} to the variance")),
+                NormKind::Layer => say(Fact::Epsilon, format!("norms add {LAYER_NORM_EPSILON:e} to the variance")),
                 NormKind::Rms | NormKind::ZeroCentredRms => {
                     say(Fact::RmsEpsilon, format!("norms add {:e} to the mean square", config.rms_epsilon()));
                 }

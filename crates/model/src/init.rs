@@ -11,7 +11,6 @@ use rand_distr::{Distribution, Normal};
 
 use crate::{
     linear::{Linear, Projection},
-    norm::LayerNorm,
     parameter::Buffer,
 };
 
@@ -108,13 +107,5 @@ impl<'a> Initializer<'a> {
     pub fn projection(&mut self, d_in: usize, d_out: usize) -> Projection {
         let weight = self.uniform([d_in, d_out], 1.0 / (d_in as f32).sqrt()).into();
         Projection { weight, low_rank: None, precision: self.maps }
-    }
-
-    /// A norm of gain one and offset zero.
-    pub fn layer_norm(&mut self, d_model: usize) -> LayerNorm {
-        LayerNorm {
-            weight: self.param([d_model], |_| vec![1.0; d_model]),
-            bias: self.param([d_model], |_| vec![0.0; d_model]),
-        }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Added to the variance, PyTorch's default.
-pub const EPSILON: f64 = 1e-5;
+pub const LAYER_NORM_EPSILON: f64 = 1e-5;
 /// Added to the mean square where nothing else is said, as in Qwen3.
 pub const RMS_EPSILON: f64 = 1e-6;
 
@@ -29,10 +29,18 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
+    /// A norm of gain one and offset zero.
+    pub fn new(d_model: usize, init: &mut Initializer<'_>) -> Self {
+        Self {
+            weight: init.param([d_model], |_| vec![1.0; d_model]),
+            bias: init.param([d_model], |_| vec![0.0; d_model]),
+        }
+    }
+
     /// # Shapes
     /// `[batch, rows, d_model]` -> the same
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        headway_kernels::layer_norm(x, self.weight.val(), self.bias.val(), EPSILON)
+        headway_kernels::layer_norm(x, self.weight.val(), self.bias.val(), LAYER_NORM_EPSILON)
     }
 }
 
@@ -95,7 +103,7 @@ impl NormKind {
     /// A norm of states of a width; `epsilon` is that of [`RmsNorm`].
     pub(crate) fn init(self, width: usize, epsilon: f64, init: &mut Initializer<'_>) -> StateNorm {
         match self {
-            Self::Layer => StateNorm::Layer(init.layer_norm(width)),
+            Self::Layer => StateNorm::Layer(LayerNorm::new(width, init)),
             Self::Rms => StateNorm::Rms(RmsNorm::new(width, false, epsilon, init)),
             Self::ZeroCentredRms => StateNorm::Rms(RmsNorm::new(width, true, epsilon, init)),
         }

@@ -125,7 +125,7 @@ impl Parameters {
     /// The norm `name.weight`, `name.bias`.
     pub fn layer_norm(&self, name: &str) -> Result<LayerNorm, NoPlainForm> {
         let [gain, bias] = [self.row(&format!("{name}.weight"))?, self.row(&format!("{name}.bias"))?];
-        Ok(LayerNorm { gain, bias, epsilon: norm::EPSILON })
+        Ok(LayerNorm { gain, bias, epsilon: norm::LAYER_NORM_EPSILON })
     }
 
     /// All values of `name`, row-major.

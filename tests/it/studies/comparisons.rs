@@ -386,7 +386,7 @@ fn mistakes_are_shown_where_they_stand() {
             &["reference: no such row; there are attention, ffn", "compare.toml:3:"][..],
         ),
         ("name = \"ffn\"", "name = \"attention\"", &["rows.1.name: this name is taken"]),
-        ("[\"parameters\", \"flops\"]", "\"watts\"", &["`parameters`, `flops` or `none`, or a list of them"]),
+        ("[\"parameters\", \"flops\"]", "\"watts\"", &["`parameters`, `flops`, `depth` or `none`, or a list of them"]),
         ("[1e-3, 1e-2, 1e30]", "\"serch\"", &["a list of learning rates, or \"search\""]),
         (
             "[\"parameters\", \"flops\"]",

@@ -390,7 +390,7 @@ fn a_mistake_is_shown_where_it_stands() {
         ("train.batch_size = 3", "seed = 3", &["seeds are an axis of their own", "sweep.toml:4:"]),
         ("train.batch_size = 3", "train.batch_size = 0", &["train.batch_size: must be at least 1", "sweep.toml:7:"]),
         ("count = 3", "count = 0", &["seeds: give at least one seed", "sweep.toml:4:"]),
-        ("{ first = 0, count = 3 }", "\"all\"", &["seeds", "a list of seeds, or a table such as"]),
+        ("{ first = 0, count = 3 }", "\"all\"", &["seeds", "a list of seeds, a table such as"]),
         ("\"experiment.toml\"", "\"nowhere.toml\"", &["experiment: cannot read nowhere.toml", "sweep.toml:3:"]),
         ("title = \"Widths\"", "title = ", &["not valid TOML", "sweep.toml:1:"]),
         ("[grid]", "[plot]\nx = [1.0]\n[grid]", &["plot.x: 1 numbers for 2 points", "sweep.toml:10:"]),

@@ -8,7 +8,7 @@
 //! # References
 //! Radford et al. 2019; Garg et al. 2022, arXiv 2208.01066.
 
-use headway_model::{Activation, Norm, StateMixer, norm::EPSILON, weights::Array};
+use headway_model::{Activation, LAYER_NORM_EPSILON, Norm, StateMixer, weights::Array};
 
 use super::{
     Convention, Elsewhere, Fills, Format, Place, Renamed, Shown, attention, axes, layer_of, mask, rename_each, three,
@@ -261,7 +261,7 @@ pub fn export(model: &Elsewhere) -> Result<(Arrays, serde_json::Value), Error> {
         "n_head": config.n_heads,
         "n_inner": d_ffn,
         "activation_function": activation,
-        "layer_norm_epsilon": EPSILON,
+        "layer_norm_epsilon": LAYER_NORM_EPSILON,
         "scale_attn_weights": true,
         "scale_attn_by_inverse_layer_idx": false,
         "tie_word_embeddings": is_tied,

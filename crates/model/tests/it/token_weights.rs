@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use headway_model::{
-    AwareAttention, FavorConfig, Initializer, Input, IoDims, Kernel, KernelKind, Mask, Model, ModelConfig, Recorder,
-    StateNorm, TokenWeight, TransformerConfig, View, deeper,
+    AwareAttention, FavorConfig, Initializer, Input, IoDims, Kernel, KernelKind, LayerNorm, Mask, Model, ModelConfig,
+    Recorder, StateNorm, TokenWeight, TransformerConfig, View, deeper,
     weights::{Array, arrays, arrays_from_bytes, load, to_host},
 };
 use headway_testkit::{assert_close, devices, numbers};
@@ -56,7 +56,7 @@ fn the_attention_aware_layer_is_that_of_pytorch() {
         let parameters = parameters.map(|(name, array)| (name.clone(), array.clone())).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut init = Initializer::new(&mut rng, &device);
-        let norm = StateNorm::Layer(init.layer_norm(6));
+        let norm = StateNorm::Layer(LayerNorm::new(6, &mut init));
         let layer = AwareAttention::new(6, 2, Some(norm), &mut init);
         let layer = load(layer, parameters).unwrap().0;
         let [h, e] = ["h", "e"].map(|part| tensor::<3>(&case[part], &device).require_grad());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Block,
-    config::Match,
+    matched::Match,
     verdict::{Decision, Verdict},
 };
 use crate::results::paired;

@@ -5,7 +5,8 @@ use toml::{Table, Value};
 
 use super::{
     Row, Size,
-    config::{Free, Match, Rates, RowPart, TaskPart, layers},
+    config::{Free, Rates, RowPart, TaskPart},
+    matched::{Match, layers},
     search::Ladder,
 };
 use crate::error::Error;

@@ -7,6 +7,7 @@ mod claim;
 mod config;
 mod cost;
 mod equal;
+mod matched;
 mod search;
 mod verdict;
 
@@ -23,8 +24,9 @@ use headway_trainer::{
 };
 
 use asked::Asked;
-use config::{check, most_runs, parameters};
+use config::{check, most_runs};
 use equal::Maker;
+use matched::parameters;
 use search::{Found, Ladder, search};
 
 pub use asked::Tried;
@@ -32,7 +34,8 @@ pub use claim::{Agreement, Claim, Judgement, Known, Says};
 pub use search::Ends;
 pub use verdict::{Decision, Verdict, noise_floor};
 
-pub use config::{CompareConfig, Free, Match, Matches, Rates, RowPart, TaskPart};
+pub use config::{CompareConfig, Free, Rates, RowPart, TaskPart};
+pub use matched::{Match, Matches};
 
 /// One table of a comparison: one task with one kind of equality.
 #[derive(Clone, Debug)]

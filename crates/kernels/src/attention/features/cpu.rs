@@ -17,7 +17,10 @@ use burn_flex::{Flex, FlexTensor};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{FeatureOptions, Inputs, map::Features};
+use super::{
+    FeatureOptions, Inputs,
+    map::{CHUNK, Features},
+};
 use crate::{
     attention::{
         Sizes,
@@ -27,8 +30,6 @@ use crate::{
     vector::{Rows, Strided, exp2, product},
 };
 
-/// Rows of a chunk.
-pub(super) const CHUNK: usize = 64;
 /// Rows of a segment: enough that its sums take little memory beside its rows.
 const SEGMENT: usize = 1024;
 /// A smaller sum of weights than this is none.

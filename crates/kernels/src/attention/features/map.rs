@@ -11,6 +11,9 @@ use crate::{
     vector::{Rows, Strided, exp2, product},
 };
 
+/// Rows of a chunk, whose features are made together.
+pub(super) const CHUNK: usize = 64;
+
 /// A map with its directions in the forms that the products read.
 pub(super) struct Features {
     map: FeatureMap,
@@ -178,7 +181,7 @@ impl Features {
             return rows_stride;
         }
         // Gradients of the arguments, and what a row is multiplied by.
-        let mut shares = [0.0; super::cpu::CHUNK];
+        let mut shares = [0.0; CHUNK];
         for (r, share) in shares.iter_mut().enumerate().take(rows) {
             let (phi, d_phi) = (&phi[r * stride..][..stride], &mut d_phi[r * stride..][..stride]);
             match self.map {

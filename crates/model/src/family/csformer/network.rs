@@ -72,7 +72,7 @@ pub struct Stage {
 impl Stage {
     fn new(config: &CsformerConfig, init: &mut Initializer<'_>) -> Self {
         let CsformerConfig { d_model, d_adapter, .. } = *config;
-        Self { norm: init.layer_norm(d_model), adapter: Ffn::new(d_model, d_adapter, ACTIVATION, init) }
+        Self { norm: LayerNorm::new(d_model, init), adapter: Ffn::new(d_model, d_adapter, ACTIVATION, init) }
     }
 
     /// # Shapes
