@@ -128,8 +128,8 @@ fn agrees(data: &Data, tolerance: f64) {
         let typical = (square(&mut gradient.iter().map(|g| f64::from(*g))) * square(&mut direction.iter().copied())
             / gradient.len() as f64)
             .sqrt()
-            // A single key has all the weight, and no gradient.
-            .max(1e-3);
+            // A single key has all the weight, and no gradient: what is left is the rounding of terms of order one that cancel.
+            .max(1e-2);
         let name = format!("{name}: derivative by {}", ["q", "k", "v"][which]);
         assert_close_of_scale(&name, &[derivative as f32], &[difference as f32], typical, 10.0 * tolerance);
     }

@@ -214,8 +214,13 @@ impl ForecastConfig {
     }
 
     fn unread(&self) -> Option<TaskError> {
+        // With a bad split a file is not read, and it is not the one at fault.
+        let is_named = !self.path.as_os_str().is_empty();
+        if self.found.is_some() || is_named && self.split.problem().is_some() {
+            return None;
+        }
         let problem = "names no file that was read; give path = \"data.csv\", or a .gz of it".to_owned();
-        self.found.is_none().then_some(TaskError::Key { key: "path", problem })
+        Some(TaskError::Key { key: "path", problem })
     }
 
     fn bad_patch(&self) -> Option<TaskError> {
@@ -288,8 +293,7 @@ impl TaskSpec for ForecastConfig {
             return sizes;
         }
         let problems = [
-            // With a bad split the file is not read.
-            if self.split.problem().is_none() { self.unread() } else { None },
+            self.unread(),
             self.bad_patch(),
             self.bad_period(),
             self.split.problem(),

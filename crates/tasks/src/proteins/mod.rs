@@ -180,12 +180,14 @@ impl ProteinsConfig {
     }
 
     fn unread(&self) -> Option<TaskError> {
-        let problem = if self.path.as_os_str().is_empty() {
-            "names no file; give path = \"proteins.fasta\", or a .gz of it"
-        } else {
-            "was not read"
-        };
-        self.found.is_none().then(|| TaskError::Key { key: "path", problem: problem.to_owned() })
+        let is_named = !self.path.as_os_str().is_empty();
+        // With bad parts a file is not read, and it is not the one at fault.
+        if self.found.is_some() || is_named && self.bad_parts().is_some() {
+            return None;
+        }
+        let problem =
+            if is_named { "was not read" } else { "names no file; give path = \"proteins.fasta\", or a .gz of it" };
+        Some(TaskError::Key { key: "path", problem: problem.to_owned() })
     }
 
     /// A part without a name, or a name of two parts.
@@ -225,9 +227,7 @@ impl TaskSpec for ProteinsConfig {
     }
 
     fn validate(&self) -> Vec<TaskError> {
-        // With bad parts the file is not read.
-        let problems =
-            [self.bad_parts().or_else(|| self.unread()), TaskError::below("seq_len", self.seq_len, 1), self.bad_rate()];
+        let problems = [self.unread(), self.bad_parts(), TaskError::below("seq_len", self.seq_len, 1), self.bad_rate()];
         problems.into_iter().flatten().collect()
     }
 
