@@ -689,6 +689,7 @@ FACTS = {
     "noisy.ridge": lambda: digits(mse("finetune-noisy", "before", "ridge")),
     "sparse.before": lambda: digits(mse("compare-finetune", "before")),
     "sparse.least-squares": lambda: digits(lines_of(values("compare-finetune", "study"))["least_squares"]["estimate"]["mean"]),
+    "decided.p": lambda: digits(lines_of(values("compare-depth", "study"), match="parameters")["attention alone"]["difference"]["p_value"]),
     "regression.attention-only": lambda: regression("attention-only"),
     "regression.feed-forward": lambda: regression("with feed-forward"),
     "regression.ridge": lambda: regression("ridge"),
