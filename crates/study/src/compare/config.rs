@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::{
     claim::{Claim, Says},
-    matched::{Match, Matches},
+    matched::Matches,
     search::MOST_POINTS,
     verdict::noise_floor,
 };
