@@ -419,7 +419,7 @@ fn mistakes_are_shown_where_they_stand() {
         (
             "metric = \"test/mse\"",
             "set = { train.eval_every = 0 }",
-            &["rates are chosen by the validation loss", "has no validation"],
+            &["rates and sizes are chosen by the validation loss", "has no validation"],
         ),
     ] {
         assert!(COMPARE.contains(from), "{from}");
