@@ -636,11 +636,11 @@ fn sums_after(problem: &Problem<'_>, known: &Known<'_>) -> Vec<Vec<Sums>> {
         })
         .collect();
     let mut all = running(problem, &sums, 0, segments.len() + 1);
-    all.iter_mut().for_each(|of_head| {
+    for of_head in &mut all {
         let total = of_head.pop();
         of_head.reverse();
         of_head.extend(total);
-    });
+    }
     all
 }
 
