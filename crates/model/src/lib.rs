@@ -54,7 +54,7 @@ pub use attention::{
     axis::Axis,
     gate::{Gate, OutputGate},
     kernel::{
-        AttentionKernel, CombinerBlocks, CombinerConfig, Demand, Directions, FavorConfig, FavorFeatures, KERNELS,
+        AttentionKernel, CombinerBlocks, CombinerConfig, Demand, Directions, Draw, FavorConfig, FavorFeatures, KERNELS,
         Kernel, KernelKind, KernelSizes, KernelSpec, Law, Redraw, TemperatureConfig, TopKConfig, WindowConfig,
     },
     position::{

@@ -16,7 +16,7 @@ use rand::Rng;
 
 use crate::{
     attention::{
-        kernel::{KernelKind, Redraw},
+        kernel::{Draw, KernelKind, Redraw},
         place::{AttentionPlace, Target},
     },
     budget::{Budget, Count},
@@ -410,7 +410,7 @@ impl Model {
 
     /// The model with other numbers in the buffers of its kernels, drawn layer by layer in the order of their names.
     #[must_use]
-    pub fn with_redrawn_kernels(self, draw: &dyn Fn([usize; 2], &mut dyn Rng) -> Vec<f32>, rng: &mut dyn Rng) -> Self {
+    pub fn with_redrawn_kernels(self, draw: &Draw, rng: &mut dyn Rng) -> Self {
         let buffers = shapes(&self).into_iter().filter(|(name, _)| format!(".{name}").contains(".kernel."));
         let drawn = buffers.filter_map(|(name, shape)| {
             let values = draw(shape.as_slice().try_into().ok()?, rng);

@@ -96,12 +96,15 @@ pub struct KernelSizes {
     pub causal: bool,
 }
 
+/// Draws the numbers of a buffer of a shape, row-major.
+pub type Draw = dyn Fn([usize; 2], &mut dyn Rng) -> Vec<f32>;
+
 /// How the buffers of a kernel are drawn anew while training.
 pub struct Redraw {
     /// Number of updates after which they are.
     pub every: NonZeroU64,
-    /// Numbers of a buffer of a shape, row-major.
-    pub draw: Box<dyn Fn([usize; 2], &mut dyn Rng) -> Vec<f32>>,
+    /// How.
+    pub draw: Box<Draw>,
 }
 
 /// Config of an attention kernel: its settings, and its properties for other modules.

@@ -47,7 +47,8 @@ fn beyond_largest(scores: Tensor<4>, k: usize) -> Tensor<4, Bool> {
     let least = scores.clone().topk(k, 3).narrow(3, k - 1, 1).expand(scores.dims());
     let above = scores.clone().greater(least.clone()).int().sum_dim(3); // [batch, n_heads, q_len, 1]
     let ties = scores.clone().equal(least.clone());
-    let last = ties.clone().int().cumsum(3).greater(above.neg().add_scalar(k as i32).expand(scores.dims()));
+    let left = above.neg().add_scalar(i32::try_from(k).unwrap_or(i32::MAX)); // places for ties
+    let last = ties.clone().int().cumsum(3).greater(left.expand(scores.dims()));
     // A score that is not a number is in no order, and stays to be noticed.
     scores.lower(least).bool_or(ties.bool_and(last))
 }

@@ -185,7 +185,7 @@ impl KernelSpec for WindowConfig {
 
 impl WindowConfig {
     /// Number of pairs of a query and a key that are computed.
-    fn pairs(&self, sizes: &KernelSizes) -> f64 {
+    fn pairs(self, sizes: &KernelSizes) -> f64 {
         let Blocks { rows, count, span } = Blocks::of(self.size, sizes.q_len as usize, sizes.causal);
         (rows * count * span * rows) as f64
     }
