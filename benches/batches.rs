@@ -6,7 +6,7 @@
 
 use std::{env, hint, path::Path, process::ExitCode, time::Instant};
 
-use headway_trainer::{bench, build, device::DeviceSpec, error::Error, experiment, memory};
+use headway_trainer::{Error, bench, build, device::DeviceSpec, experiment, memory};
 
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator;

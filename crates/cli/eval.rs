@@ -66,7 +66,9 @@ fn at_lengths(args: &Eval, device: &OpenDevice) -> Result<ExitCode, Error> {
     } else {
         output::line(output::cells(&page.table.header, &page.table.rows));
         page.findings.iter().for_each(output::line);
-        place.iter().for_each(|place| output::line(format!("report: {}", place.report().display())));
+        if let Some(place) = &place {
+            output::line(format!("report: {}", place.report().display()));
+        }
     }
     ended(is_finite, args)
 }

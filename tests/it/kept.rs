@@ -1,6 +1,7 @@
 //! What must never change for users: the identity of a run, and how a run of an older version continues.
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -41,7 +42,7 @@ fn the_runs_of_every_experiment_keep_their_identities() {
     for path in files {
         let runs = runs(&path);
         let ids: Vec<String> = runs.iter().map(Experiment::run_id).collect();
-        text += &format!("{}\n  {}\n", path.display(), ids.join("\n  "));
+        writeln!(text, "{}\n  {}", path.display(), ids.join("\n  ")).unwrap();
         let doubts: Vec<String> = runs.iter().flat_map(Experiment::doubts).collect();
         assert!(doubts.is_empty(), "{}: {doubts:?}", path.display());
     }

@@ -52,9 +52,9 @@ fn memory_grows_with_the_length() {
 
 #[test]
 fn no_features_are_kept() {
-    let _alone = ALONE.lock();
     const FEATURES: usize = 256;
     const D_HEAD: usize = 16;
+    let _alone = ALONE.lock();
     for causal in [false, true] {
         let device = Device::flex().autodiff();
         let directions = TensorData::new(numbers(4, FEATURES * D_HEAD), [FEATURES, D_HEAD]);

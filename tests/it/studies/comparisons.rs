@@ -262,7 +262,9 @@ fn a_row_is_searched_until_its_best_is_inside() {
             "{line}"
         );
         let mut sizes: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
-        tried.iter().for_each(|tried| sizes.entry(tried["searched"].as_u64().unwrap_or(0)).or_default().push(tried));
+        for tried in tried {
+            sizes.entry(tried["searched"].as_u64().unwrap_or(0)).or_default().push(tried);
+        }
         for tried in sizes.values() {
             assert!((3..=6).contains(&tried.len()), "{tried:?}");
             let powers: Vec<f64> = tried.iter().map(|tried| (number(&tried["learning_rate"]) / 0.01).log2()).collect();
@@ -483,7 +485,7 @@ set = { model.position = "kerple_log" }
     let html = lab.read("out/report.html");
     assert!(html.contains("regression: at other lengths") && html.contains("n_points = 12"), "{html}");
     assert!(lab.read("out/results.csv").contains("test_3x/mse"));
-    lab.write("compare.toml", &LENGTHS.replace("kerple_log", "learned"));
+    lab.write("compare.toml", LENGTHS.replace("kerple_log", "learned"));
     lab.headway(&["compare", "compare.toml", "--device", "cpu", "--out", "other"])
         .fail(2, &["position.weight belongs to task.icl_linear.n_points = 4"]);
 }

@@ -191,9 +191,10 @@ pub fn export(arrays: &Arrays, model: &ModelConfig, dims: &IoDims) -> Result<(Ar
             return no("a bias of the head, which tie_embedding = true leaves out,");
         }
     }
+    let is_bias = |name: &str| name.rsplit('.').next() == Some("bias");
     let has_bias = |part: &str| {
         let of_part = |(name, array): (&String, &Array)| {
-            name.contains(part) && name.ends_with(".bias") && array.values.iter().any(|bias| *bias != 0.0)
+            name.contains(part) && is_bias(name) && array.values.iter().any(|bias| *bias != 0.0)
         };
         theirs.iter().any(of_part)
     };
@@ -203,7 +204,7 @@ pub fn export(arrays: &Arrays, model: &ModelConfig, dims: &IoDims) -> Result<(Ar
     }
     theirs.retain(|name, _| {
         let is_kept = if name.contains("mlp.") { mlp_bias } else { attention_bias };
-        is_kept || !name.ends_with(".bias")
+        is_kept || !is_bias(name)
     });
     let json = json!({
         "architectures": [if has_norms { "Qwen3ForCausalLM" } else { "LlamaForCausalLM" }],

@@ -50,13 +50,12 @@ fn agrees(name: &str, config: &TransformerConfig) {
         let model = config.init(&dims, &mut ChaCha8Rng::seed_from_u64(1), &device).unwrap();
         let model = load(model, parameters.clone()).unwrap().0;
         let x = case.get("x").map(|x| tensor(x, &device).require_grad());
-        let input = match &x {
-            Some(x) => Input::Continuous(x.clone()),
-            None => {
-                let Array { shape, values } = &case["tokens"];
-                let ids: Vec<i32> = values.iter().map(|id| *id as i32).collect();
-                Input::Tokens(Tensor::<2, Int>::from_data(TensorData::new(ids, [shape[0], shape[1]]), &device))
-            }
+        let input = if let Some(x) = &x {
+            Input::Continuous(x.clone())
+        } else {
+            let Array { shape, values } = &case["tokens"];
+            let ids: Vec<i32> = values.iter().map(|id| *id as i32).collect();
+            Input::Tokens(Tensor::<2, Int>::from_data(TensorData::new(ids, [shape[0], shape[1]]), &device))
         };
         let output = model.forward(input);
         let label = format!("{name} on {}", on.name);

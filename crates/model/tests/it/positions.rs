@@ -281,10 +281,10 @@ fn a_window_is_that_of_the_published_code_or_none() {
         };
         assert_close(on.name, &bias(Window::None), &of_pytorch["none"].values, 1e-6);
         let official = bias(Window::Official);
-        let blind = official.iter().map(|bias| *bias == -1e30);
+        let blind = official.iter().map(|bias| *bias < -1e29);
         let blind_there = of_pytorch["official"].values.iter().map(|bias| *bias == f32::NEG_INFINITY);
         assert!(blind.clone().eq(blind_there), "{}", on.name);
-        let first = |head: usize| official[450 * head..][..450].iter().position(|bias| *bias == -1e30);
+        let first = |head: usize| official[450 * head..][..450].iter().position(|bias| *bias < -1e29);
         assert_eq!([first(8), first(0), first(1)], [Some(291), Some(412), None]);
         let seen = |biases: &[f32]| {
             biases.iter().copied().map(|bias| if bias < -1e3 { 0.0 } else { bias }).collect::<Vec<_>>()

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Block,
-    matched::Match,
+    matched::{Match, Matches},
     verdict::{Decision, Verdict},
 };
 use crate::results::paired;
@@ -83,6 +83,32 @@ pub struct Known<'a> {
 }
 
 impl Claim {
+    /// What is wrong with it among these rows, tasks and kinds of equality, by its key.
+    pub(super) fn problem(&self, rows: &[&str], tasks: &[&str], matches: &Matches) -> Option<(&'static str, String)> {
+        let unknown = |names: &[String], known: &[&str], what: &str| {
+            let name = names.iter().find(|name| !known.contains(&name.as_str()))?;
+            Some(format!("no {what} is called `{name}`; there are {}", known.join(", ")))
+        };
+        if let Some(problem) = unknown(&self.rows, rows, "row") {
+            return Some(("rows", problem));
+        }
+        if self.rows[0] == self.rows[1] {
+            return Some(("rows", "name two rows".to_owned()));
+        }
+        if let Some(problem) = self.tasks.as_ref().and_then(|names| unknown(names, tasks, "task")) {
+            return Some(("tasks", problem));
+        }
+        if self.matched.is_some_and(|matched| !matches.has(matched)) {
+            return Some(("match", "the comparison's `match` does not list it".to_owned()));
+        }
+        let within = self.within?;
+        if self.says == Says::Better {
+            let problem = "is for `says = \"equal\"`; a row is better where the noise floor is passed";
+            return Some(("within", problem.to_owned()));
+        }
+        (!within.is_finite() || within < 0.0).then(|| ("within", "must be 0 or more".to_owned()))
+    }
+
     /// Whether it is about this block.
     pub fn is_about(&self, block: &Block) -> bool {
         self.tasks.as_ref().is_none_or(|tasks| tasks.contains(&block.task))

@@ -5,12 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{
-    claim::{Claim, Says},
-    matched::Matches,
-    search::MOST_POINTS,
-    verdict::noise_floor,
-};
+use super::{claim::Claim, matched::Matches, search::MOST_POINTS, verdict::noise_floor};
 use crate::error::Error;
 use crate::{
     file::{Seeds, StudyFile},
@@ -281,32 +276,13 @@ pub(super) fn check(file: &StudyFile, config: &CompareConfig) -> Result<(), Erro
             return Err(file.problem("noise_floor", &problem));
         }
     }
+    let tasks: Vec<&str> = config.tasks.iter().map(|task| task.name.as_str()).collect();
     for (index, claim) in config.claims.iter().enumerate() {
-        let unknown = |name: &&String| !names.contains(&name.as_str());
-        if let Some(name) = claim.rows.iter().find(unknown) {
-            let problem = format!("no row is called `{name}`; there are {}", names.join(", "));
-            return Err(file.problem(&format!("claims.{index}.rows"), &problem));
-        }
-        if claim.rows[0] == claim.rows[1] {
-            return Err(file.problem(&format!("claims.{index}.rows"), "name two rows"));
-        }
-        let tasks: Vec<&str> = config.tasks.iter().map(|task| task.name.as_str()).collect();
-        if let Some(name) = claim.tasks.iter().flatten().find(|name| !tasks.contains(&name.as_str())) {
-            let problem = format!("no task is called `{name}`; there are {}", tasks.join(", "));
-            return Err(file.problem(&format!("claims.{index}.tasks"), &problem));
-        }
-        if claim.matched.is_some_and(|matched| !config.matched.has(matched)) {
-            return Err(file.problem(&format!("claims.{index}.match"), "the comparison's `match` does not list it"));
-        }
-        if claim.within.is_some_and(|within| !within.is_finite() || within < 0.0) {
-            return Err(file.problem(&format!("claims.{index}.within"), "must be 0 or more"));
-        }
-        if claim.within.is_some() && claim.says == Says::Better {
-            let problem = "is for `says = \"equal\"`; a row is better where the noise floor is passed";
-            return Err(file.problem(&format!("claims.{index}.within"), problem));
+        if let Some((key, problem)) = claim.problem(&names, &tasks, &config.matched) {
+            return Err(file.problem(&format!("claims.{index}.{key}"), &problem));
         }
     }
-    for (key, names) in [("rows", names), ("tasks", config.tasks.iter().map(|task| task.name.as_str()).collect())] {
+    for (key, names) in [("rows", names), ("tasks", tasks)] {
         if let Some(index) = (1..names.len()).find(|index| names[..*index].contains(&names[*index])) {
             return Err(file.problem(&format!("{key}.{index}.name"), "this name is taken"));
         }

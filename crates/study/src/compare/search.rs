@@ -10,8 +10,8 @@ use crate::error::Error;
 /// Largest number of points that a search tries.
 pub(super) const MOST_POINTS: usize = 6;
 /// Farthest that it gets from a row's own value, as a power of two: three points surround it, and all others may lie on
-/// one side.
-const REACH: i32 = (MOST_POINTS - 2) as i32;
+/// one side, which leaves `MOST_POINTS` − 2.
+const REACH: i32 = 4;
 
 /// Where the best of the points tried lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -118,6 +118,8 @@ pub(super) fn best(tried: impl Iterator<Item = Tried>) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
     use super::*;
 
     /// The powers of two tried, the best of them and where it lies, for a loss of the power.

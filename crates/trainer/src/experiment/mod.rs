@@ -457,10 +457,7 @@ impl Experiment {
         let model = model.into_iter();
         problems.extend(model.map(|p| (join(&format!("model.{}", self.model.name()), p.key), p.problem)));
         if problems.is_empty() {
-            let stray = self.optimizer.strays(|| self.parameter_names()).into_iter();
-            problems.extend(stray.map(|(key, p)| (format!("optimizer.{}.{key}", self.optimizer.name()), p)));
-            let beyond = train.test_lengths.iter().find_map(|times| self.at_length(*times).err());
-            problems.extend(beyond.map(|problem| ("train.test_lengths".to_owned(), problem)));
+            problems.extend(self.unfit());
         }
         // A key that is wrong for another reason is not reported twice.
         let lost =
@@ -468,6 +465,14 @@ impl Experiment {
         let lost: Vec<_> = lost.collect();
         problems.extend(lost);
         problems
+    }
+
+    /// What does not fit a sound model and task: patterns of the optimiser that match nothing, and lengths that they do not have.
+    fn unfit(&self) -> Vec<(String, String)> {
+        let stray = self.optimizer.strays(|| self.parameter_names()).into_iter();
+        let stray = stray.map(|(key, problem)| (format!("optimizer.{}.{key}", self.optimizer.name()), problem));
+        let beyond = self.train.test_lengths.iter().find_map(|times| self.at_length(*times).err());
+        stray.chain(beyond.map(|problem| ("train.test_lengths".to_owned(), problem))).collect()
     }
 }
 

@@ -115,7 +115,7 @@ impl Optimizer {
         let mut weights = HashMap::new();
         for (kind, Taken { names, slots }) in taken.into_iter().enumerate() {
             let updated = self.ways[kind].update(&self.config, &names, slots, max_norm);
-            for (Name { id, name, .. }, (weight, moments)) in names.into_iter().zip(updated) {
+            for (Named { id, name, .. }, (weight, moments)) in names.into_iter().zip(updated) {
                 let kept = self.config.moment_names(kind).iter().map(|moment| format!("{name}.{moment}")).zip(moments);
                 self.moments.extend(kept);
                 weights.insert(id, weight);
@@ -141,12 +141,12 @@ impl Way {
     fn update(
         &mut self,
         config: &OptimizerConfig,
-        names: &[Name],
+        names: &[Named],
         slots: Vec<Slot>,
         max_norm: Option<f64>,
     ) -> Vec<Updated> {
         let Some(step) = self.matrices else { return self.updater.update(slots, max_norm) };
-        let matrix = |(slot, name): (Slot, &Name)| {
+        let matrix = |(slot, name): (Slot, &Named)| {
             let dims: [usize; 2] =
                 name.dims.as_slice().try_into().unwrap_or_else(|_| unreachable!("only matrices are of this kind"));
             muon(slot, dims, MuonStep { scale: config.scale(dims), ..step })
@@ -156,7 +156,7 @@ impl Way {
 }
 
 /// A parameter that was taken out of its module.
-struct Name {
+struct Named {
     id: ParamId,
     name: String,
     /// Its axes in memory.
@@ -166,7 +166,7 @@ struct Name {
 /// Parameters of a kind that were taken out of their module.
 #[derive(Default)]
 struct Taken {
-    names: Vec<Name>,
+    names: Vec<Named>,
     slots: Vec<Slot>,
 }
 
@@ -196,7 +196,7 @@ impl ModuleMapper for Take<'_> {
         let stored = config.moment_names(kind).iter().map(|moment| format!("{name}.{moment}"));
         let moments = stored.filter_map(|key| moments.remove(&key)).collect();
         let Taken { names, slots } = &mut self.taken[kind];
-        names.push(Name { id: param.id, name, dims: gradient.dims().to_vec() });
+        names.push(Named { id: param.id, name, dims: gradient.dims().to_vec() });
         param.map(|weight| {
             let length = gradient.dims().iter().product::<usize>();
             let flat = gradient.clone().reshape([length]);

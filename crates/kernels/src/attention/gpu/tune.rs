@@ -22,6 +22,7 @@ use crate::capture;
 
 /// A class of problems that share their choice: lengths, and heads of all batches, count to the next power of two.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(clippy::struct_field_names, reason = "keys of attention beside those of a cache")]
 struct Key {
     pass: Pass,
     d_key: usize,
