@@ -456,15 +456,17 @@ impl Experiment {
         let model = if sound { self.model.validate(&self.dims()) } else { wrong_for_any_task(&self.model) };
         let model = model.into_iter();
         problems.extend(model.map(|p| (join(&format!("model.{}", self.model.name()), p.key), p.problem)));
-        if problems.is_empty() {
-            problems.extend(self.unfit());
-        }
-        // A key that is wrong for another reason is not reported twice.
-        let lost =
-            self.lost_numbers().filter(|(key, _)| !problems.iter().any(|(other, _)| key.starts_with(other.as_str())));
-        let lost: Vec<_> = lost.collect();
-        problems.extend(lost);
+        let further = self.further(&problems);
+        problems.extend(further);
         problems
+    }
+
+    /// Problems that are told beside others: where there are none, what does not fit; and lost numbers, of keys that are not wrong for another reason.
+    fn further(&self, problems: &[(String, String)]) -> Vec<(String, String)> {
+        let unfit = if problems.is_empty() { self.unfit() } else { Vec::new() };
+        let is_told = |key: &str| problems.iter().chain(&unfit).any(|(other, _)| key.starts_with(other.as_str()));
+        let lost: Vec<_> = self.lost_numbers().filter(|(key, _)| !is_told(key)).collect();
+        unfit.into_iter().chain(lost).collect()
     }
 
     /// What does not fit a sound model and task: patterns of the optimiser that match nothing, and lengths that they do not have.
