@@ -7,7 +7,7 @@ use super::{AttentionKernel, Demand, Kernel, KernelKind, KernelSizes, KernelSpec
 use crate::{attention::view::View, config::ConfigError, init::Initializer};
 
 /// mix(q, k, v) = softmax(q kᵀ / (T sqrt(`d_key`)) + bias) v with a fixed temperature T: below 1 patterns are sharper than those of
-/// [`Softmax`], above 1 they are flatter.
+/// `softmax`, above 1 they are flatter.
 ///
 /// # References
 /// Hinton, Vinyals, Dean 2015, arXiv 1503.02531, equation 1, where it softens the softmax of predictions.

@@ -90,7 +90,7 @@ impl KernelSpec for TopKConfig {
         Naive.flops(sizes)
     }
 
-    /// As [`Naive`], and a byte per score for the choice.
+    /// As `naive`, and a byte per score for the choice.
     fn kept_floats(&self, sizes: &KernelSizes) -> f64 {
         Naive.kept_floats(sizes) + 0.25 * sizes.n_heads * sizes.q_len * sizes.k_len
     }

@@ -25,8 +25,10 @@ use crate::{
 /// Adds the logarithm of a mean of kernels of the distance d = |i − j| to the score of query i and key j, which multiplies the weight after the
 /// softmax by that mean. With the slopes s of ALiBi,
 ///
-///     without parameters   log( (exp(−s d) + exp(−s d/2) + exp(−s d²)) / 3 )
-///     learned              log( (exp(−s d) + exp(−s d²) + exp(sqrt(d_head) t[bucket(d)]) + (1 + r₂ d)^(−r₁)) / 4 )
+/// ```text
+/// without parameters   log( (exp(−s d) + exp(−s d/2) + exp(−s d²)) / 3 )
+/// learned              log( (exp(−s d) + exp(−s d²) + exp(sqrt(d_head) t[bucket(d)]) + (1 + r₂ d)^(−r₁)) / 4 )
+/// ```
 ///
 /// with the buckets of T5 and the two numbers of KERPLE, which all layers share. The source's model is causal; without a mask the same bias
 /// applies in both directions. Sequences may be longer than those the model was built for.
