@@ -3,7 +3,7 @@
 use burn::{module::Module, tensor::Tensor};
 use headway_kernels::FeatureMap;
 
-use super::{AttentionKernel, Demand, Kernel, KernelKind, KernelSizes, KernelSpec, by_features};
+use super::{AttentionKernel, Demand, Kernel, KernelKind, KernelSizes, KernelSpec, Law, by_features};
 use crate::{attention::view::View, init::Initializer};
 
 /// mix(q, k, v)_i = Σ_j φ(q_i)·φ(k_j) v_j / Σ_j φ(q_i)·φ(k_j) over the visible keys, φ(x) = elu(x) + 1: x + 1 where x > 0, else e^x.
@@ -34,6 +34,11 @@ impl KernelSpec for LinearAttention {
     /// Any pairs can be hidden, with memory quadratic in the length.
     fn supports(&self, demand: Demand) -> Result<(), &'static str> {
         by_features::supports(demand)
+    }
+
+    /// The slope of elu has a kink at zero.
+    fn lacks(&self) -> &'static [Law] {
+        &[Law::Smooth]
     }
 
     fn flops(&self, sizes: &KernelSizes) -> f64 {

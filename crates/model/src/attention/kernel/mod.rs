@@ -75,7 +75,7 @@ pub enum Law {
     AnyOrder,
     /// The output of a query does not depend on the other queries. Without it, with a causal mask, it depends on earlier ones alone.
     QueriesApart,
-    /// There is a gradient everywhere. Without it there is one almost everywhere.
+    /// There is a gradient everywhere, and it has no kinks. Without it there is one almost everywhere.
     Smooth,
 }
 
