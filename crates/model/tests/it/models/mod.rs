@@ -54,6 +54,7 @@ hold! {
     replacements_replace_the_heads_they_name_and_no_others,
     output_has_the_shape_that_the_config_names,
     one_answer_is_the_same_at_every_position,
+    answers_that_are_asked_for_are_those_of_all,
     a_trace_shows_the_forward_pass,
     initial_weights_come_from_the_generator_alone,
     weights_survive_a_file_bit_for_bit,
