@@ -389,6 +389,27 @@ def forecast():
     return table(["mean squared error, in squared deviations", "next 24 hours", "next 96 hours"], rows)
 
 
+def activity():
+    labels = {
+        "mean": "`pool = \"mean\"`",
+        "second order, plain": "second order, γ = 1",
+        "second order, power 0.5": "second order, γ = 0.5",
+        "third order, plain": "third order, γ = 1",
+        "third order, power 0.5": "third order, γ = 0.5",
+        "ridge_on_summaries": "ridge on 30 summaries",
+        "nearest_summary": "nearest neighbour by the summaries",
+        "most_frequent": "most frequent class",
+    }
+    rows = []
+    for line in values("activity", "study")["blocks"][0]["lines"]:
+        mean, ends = line["estimate"]["mean"], line["estimate"]["interval"]
+        is_network = line["parameters"] is not None
+        accuracy = f"{100 * mean:.1f}" + (f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]" if is_network else "")
+        parameters = f"{line['parameters']:,.0f}" if is_network else ""
+        rows.append([labels[line["name"]], accuracy, parameters])
+    return table(["predictor", "accuracy, %", "parameters"], rows)
+
+
 def decided():
     rows = []
     for block in values("compare-depth", "study")["blocks"]:
@@ -624,6 +645,7 @@ TABLES = {
     "forecast": forecast,
     "robust-mean": robust_mean,
     "decided": decided,
+    "activity": activity,
     "position-lengths": position_lengths,
     "theory-rates": rates,
     "in-context": in_context,
