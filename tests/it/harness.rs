@@ -340,7 +340,7 @@ pub fn there_is(modules: &str) -> bool {
     let required = env::var("HEADWAY_REQUIRE_PYTHON").is_ok_and(|value| value == "1");
     assert!(
         found || !required,
-        "no Python with {modules}: `apt-get install python3-numpy python3-torch python3-html5lib`, or name one that has them in \
+        "no Python with {modules}: `apt-get install python3-numpy python3-torch python3-html5lib python3-pandas python3-matplotlib`, or name one that has them in \
          HEADWAY_PYTHON"
     );
     if !found {

@@ -22,6 +22,7 @@ mod modules;
 mod pages;
 mod predict;
 mod proteins;
+mod python_loader;
 mod python_reference;
 mod resume;
 mod studies;

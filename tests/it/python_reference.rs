@@ -332,7 +332,7 @@ fn a_checkpoint_that_was_tampered_with_does_not_agree() {
 
 #[test]
 fn the_scripts_pass_their_own_tests() {
-    if there_is("numpy, torch") {
+    if there_is("numpy, torch, pandas") {
         let output = python().args(["-m", "unittest", "discover", "."]).output().unwrap();
         assert!(output.status.success() && !said(&output).contains("skipped"), "{}", said(&output));
     }
