@@ -55,6 +55,20 @@ pub struct Options {
     pub on_event: OnEvent,
 }
 
+impl Options {
+    /// Training that shows nothing and goes to its end, unless these fields are set otherwise.
+    pub fn new(device: OpenDevice) -> Self {
+        Self {
+            device,
+            dashboard: false,
+            max_time: None,
+            interrupter: Interrupter::new(),
+            save_now: Arc::default(),
+            on_event: Arc::new(|_| ()),
+        }
+    }
+}
+
 /// The state from which a session starts.
 pub struct InitialState {
     /// The network.

@@ -1,9 +1,8 @@
 //! Steps that are replayed give the numbers of those that are launched one by one, from the first.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use headway_trainer::{
-    Interrupter,
     checkpoint::checkpoints_in,
     device::{DeviceSpec, OpenDevice},
     experiment::{CaptureConfig, from_text},
@@ -108,14 +107,7 @@ fn compare(
     let run = |capture: CaptureConfig| {
         let mut experiment = from_text(Path::new("captured.toml"), text.to_owned(), &[]).unwrap().experiment;
         experiment.train.capture = capture;
-        let options = Options {
-            device: device.clone(),
-            dashboard: false,
-            max_time: None,
-            interrupter: Interrupter::new(),
-            save_now: Arc::default(),
-            on_event: Arc::new(|_| ()),
-        };
+        let options = Options::new(device.clone());
         let place = folder.join(format!("{at}-{capture:?}"));
         let new = NewRun::At(place.clone());
         let finished = match from {

@@ -4,6 +4,7 @@
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod captured;
+mod examples;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod launches;
 mod muon;
