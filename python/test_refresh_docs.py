@@ -34,11 +34,6 @@ class Pages(unittest.TestCase):
         self.assertEqual(list(refresh_docs.undrawn(f"Words.\n\n{rows}\nMore.\n")), ["| model | error |"])
         self.assertEqual(list(refresh_docs.undrawn(rows.replace("0.022", "22"))), [])
 
-    def test_a_link_to_nothing_is_seen(self):
-        text = "## Why, then?\n[a](README.md) [b](no.md) [c](#why-then) [d](#no) [e](https://no.no/no) [f](README.md#no) ![g](no.svg)"
-        broken = refresh_docs.broken_links(refresh_docs.ROOT / "ARCHITECTURE.md", text)
-        self.assertEqual(list(broken), ["no.md", "#no", "README.md#no", "no.svg"])
-
     def test_a_mark_without_a_result_is_an_error(self):
         for mark in ("<!-- table: nothing -->\n\n<!-- /table -->", "<!-- output: nothing 0 -->\n\n<!-- /output -->", "<!--=nothing-->1<!--/-->"):
             with self.assertRaises(refresh_docs.Wrong):

@@ -26,3 +26,4 @@ mod python_loader;
 mod python_reference;
 mod resume;
 mod studies;
+mod tutorials;
