@@ -9,7 +9,7 @@ use std::{
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
-use crate::harness::{Finished, Lab};
+use crate::harness::{Finished, Lab, whole_checkpoints};
 
 /// Has slices in the results, and a best checkpoint that is not the newest.
 pub const REGRESSION: &str = r"[task.icl_linear]
@@ -150,6 +150,33 @@ mod train {
             assert_eq!(line.get("learning_rate").is_some(), logged, "{line}");
             assert!(line["validation/loss"].is_f64(), "{line}");
         }
+    }
+
+    #[test]
+    fn event_files_hold_the_lines_of_metrics_of_their_session() {
+        let lab = Lab::with(REGRESSION);
+        let set = ["-s", "train.tensorboard=true"];
+        lab.train("straight", &[]).succeed();
+        lab.train("run", &set).fault("step:4").be_killed();
+        let events = |from: u64| {
+            let file = fs::read(lab.path(&format!("run/events.out.tfevents.{from:010}.headway"))).unwrap();
+            let (mut rest, mut count) = (&file[..], 0);
+            while let Some((length, after)) = rest.split_first_chunk() {
+                // Checksums of the length and of what it is the length of.
+                rest = &after[4 + u64::from_le_bytes(*length) as usize + 4..];
+                count += 1;
+            }
+            assert!(rest.is_empty(), "a record is cut off");
+            count
+        };
+        let saved = *whole_checkpoints(&lab.path("run")).last().unwrap();
+        lab.resume("run").succeed();
+        // Version and start, then a line for each step, as REGRESSION validates after each.
+        assert_eq!((events(0), events(saved)), (2 + 4, 2 + 6 - saved));
+        assert_eq!(lab.read("run/metrics.jsonl"), lab.read("straight/metrics.jsonl"));
+        let files =
+            fs::read_dir(lab.path("straight")).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+        assert!(files.into_iter().all(|name| !name.contains("tfevents")));
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub mod schedule;
 pub mod session;
 mod step;
 mod strategy;
+mod tensorboard;
 pub mod train;
 
 pub use burn::train::Interrupter;

@@ -30,6 +30,7 @@ use crate::{
     provenance::{CapturedSteps, Lineage, Status},
     run_dir::RunDir,
     step::{BatchLoss, Losses, TrainableModel, Update},
+    tensorboard::Events,
 };
 use burn::{
     data::{dataloader::Progress, dataset::DatasetError},
@@ -105,6 +106,7 @@ impl SupervisedLearningStrategy<TrainableModel> for StepStrategy {
                 &self.device,
             ),
             capture: Capture::new(&self.config.experiment, &self.device),
+            events: None,
             state: self.start.state.clone(),
             saved: self.saved,
             logged: None,
@@ -134,6 +136,8 @@ struct TrainLoop<'a> {
     trainable: TrainableModel,
     optimizer: Optimizer,
     capture: Capture,
+    /// What TensorBoard reads, if it is asked for.
+    events: Option<Events>,
     state: TrainState,
     /// Step of the newest checkpoint.
     saved: Option<u64>,
@@ -156,6 +160,9 @@ impl TrainLoop<'_> {
             None => self.checkpoint()?,
             // A crash may have happened between saving a checkpoint and deleting older ones.
             Some(_) => self.forget_old_checkpoints()?,
+        }
+        if plan.tensorboard {
+            self.events = Some(Events::begin(self.plan.dir.root(), first)?);
         }
         self.split(|progress| LearnerEvent::StartSplit { epoch_number: 1, total_items: progress });
         let mut batches = train.iter();
@@ -190,7 +197,7 @@ impl TrainLoop<'_> {
                 improved = self.validate(validation, &mut line)?;
             }
             if !line.is_empty() {
-                self.plan.dir.append_metrics(&Line { step, values: line })?;
+                self.append(&Line { step, values: line })?;
             }
             if saves || improved {
                 self.checkpoint()?;
@@ -285,7 +292,7 @@ impl TrainLoop<'_> {
         if step == self.state.step {
             line.extend(values);
         } else {
-            self.plan.dir.append_metrics(&Line { step, values: values.into() })?;
+            self.append(&Line { step, values: values.into() })?;
         }
         (self.plan.on_event)(&Event::Logged { step, steps, loss: mean, steps_per_second });
         let progress = Progress::new(step as usize, steps as usize, Some("steps".to_owned()));
@@ -297,15 +304,17 @@ impl TrainLoop<'_> {
         Ok(())
     }
 
+    /// Appends to what the run logs.
+    fn append(&self, line: &Line) -> Result<(), Error> {
+        self.plan.dir.append_metrics(line)?;
+        self.events.as_ref().map_or(Ok(()), |events| events.append(line))
+    }
+
     /// Writes the line of the newest logged step if there is one that was not waited for.
     fn write_logged(&mut self) -> Result<(), Error> {
         let mut line = BTreeMap::new();
         self.settle(&mut line)?;
-        if line.is_empty() {
-            Ok(())
-        } else {
-            self.plan.dir.append_metrics(&Line { step: self.state.step, values: line })
-        }
+        if line.is_empty() { Ok(()) } else { self.append(&Line { step: self.state.step, values: line }) }
     }
 
     /// Scores the validation set and returns whether the score is the best so far.

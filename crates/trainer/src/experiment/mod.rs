@@ -103,6 +103,9 @@ pub struct TrainConfig {
     /// Multiples of the task's length at which the trained network is tested too, such as `[2, 4]`. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub test_lengths: Vec<usize>,
+    /// Whether what is logged is written for TensorBoard too, into event files in the run's folder. Default `false`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tensorboard: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -127,6 +130,7 @@ impl Default for TrainConfig {
             keep_last: 2,
             early_stopping: None,
             test_lengths: Vec::new(),
+            tensorboard: false,
         }
     }
 }
