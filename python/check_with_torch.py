@@ -396,7 +396,7 @@ def load(folder):
 
 PARTS = (
     "d_head", "n_kv_heads", "qk_norm", "gate", "token_weight", "pool", "norm_kind", "norm_epsilon", "residual_gate", "head_temperature",
-    "value_residual", "tie_embedding",
+    "value_residual", "tie_embedding", "bias",
 )
 """Keys of parts that have no module here; they stand in a config where they differ from their default."""
 

@@ -296,11 +296,11 @@ ACTIVATIONS = {"gelu_erf": gelu_erf, "gelu_tanh": gelu_tanh, "relu": relu, "swig
 
 
 class Linear:
-    """x Wᵀ + b. [..., d_in] -> [..., d_out]"""
+    """x Wᵀ + b, or x Wᵀ in a network without biases. [..., d_in] -> [..., d_out]"""
 
     def __init__(self, weights, name, d_in, d_out):
         self.weight = weights.take(f"{name}.weight", d_out, d_in)
-        self.bias = weights.take(f"{name}.bias", d_out)
+        self.bias = weights.take(f"{name}.bias", d_out) if weights.has_biases else np.zeros(d_out, weights.dtype)
 
     def __call__(self, x):
         return x @ self.weight.T + self.bias
@@ -854,8 +854,9 @@ class Transformer:
         self, weights, dims, *, d_model, n_layers, n_heads, causal, norm, residual, position, kernel, state_mixer,
         d_head=None, n_kv_heads=None, qk_norm="none", gate="none", token_weight="none", attention_aware=0, pool="none",
         norm_kind="layer", norm_epsilon=None, residual_gate=False, head_temperature=False, value_residual="none",
-        tie_embedding=False,
+        tie_embedding=False, bias=True, initialization="pytorch",
     ):
+        weights.has_biases = bias  # how they began does not matter any more
         match dims["input"]:
             case {"tokens": {"vocab": vocab}}:
                 self.embed = TokenTable(weights, "embed", vocab, d_model)
@@ -1031,6 +1032,7 @@ class Weights:
         self.lora_scale = lora_scale
         self.tensors = dict(tensors)
         self.problems = []
+        self.has_biases = True
 
     def take(self, name, *shape):
         """The tensor of that name; zeros where the file cannot give it, until `finish` says so."""

@@ -277,6 +277,7 @@ fn what_pytorch_saved_computes_the_same_here() {
         "norm_epsilon = 1e-5",
         "theta = 31 }",
         "tie_embedding = true",
+        "bias = false",
         "\"swiglu\"",
     ] {
         assert!(shown.contains(line), "{line} is not in {shown}");
@@ -284,7 +285,7 @@ fn what_pytorch_saved_computes_the_same_here() {
 }
 
 /// Networks of Llama's kind, exported and read by PyTorch, and imported again: the block as Llama has it; one with norms of queries and keys,
-/// zero-centred gains, gated layers and nothing but attention; one with temperatures and biases.
+/// zero-centred gains, gated layers and nothing but attention; one with temperatures and biases; one without biases and with a head of its own.
 #[test]
 fn networks_of_llamas_kind_are_exported() {
     if !there_is("numpy, torch") {
@@ -303,6 +304,11 @@ fn networks_of_llamas_kind_are_exported() {
             false,
         ),
         ("llama", format!("{tied}norm_kind = \"rms\"\nhead_temperature = true\n{swiglu}"), false),
+        (
+            "qwen3",
+            format!("{}norm_kind = \"rms\"\nqk_norm = \"rms\"\nbias = false\n{swiglu}", tied.replace("true", "false")),
+            true,
+        ),
     ];
     let mut check = python();
     check.args(["foreign_models.py", "hugging-face"]);

@@ -288,6 +288,8 @@ fn parts_of_attention() {
             "norm = \"sandwich\"\nvalue_residual = \"learned\"\nhead_temperature = true\nposition = \"alibi\"",
         ),
         (TOKENS, "tie_embedding = true\nnorm = \"none\"\nstate_mixer = { ffn = { d_ffn = 5, activation = \"relu\" } }"),
+        (PROMPTS, "bias = false\ninitialization = \"gpt2\"\ngate = \"sigmoid\"\nposition = \"rope\""),
+        (TOKENS, "bias = false\ntie_embedding = true\nstate_mixer = { ffn = { d_ffn = 5, activation = \"swiglu\" } }"),
         (PROMPTS, "token_weight = \"tfill\"\nposition = \"alibi\""),
         (WIDE_VECTORS, "token_weight = \"tfill\"\nattention_aware = 3\ncausal = false"),
         (WIDE_VECTORS, "pool = \"mean\"\ncausal = false"),

@@ -66,6 +66,10 @@ impl Sizes {
             if renamed.is_rotary && renamed.head_is_embedding == Some(true) {
                 sizes.shown.push(("tie_embedding", "true".to_owned()));
             }
+            let is_bias = |name: &String| name.ends_with(".bias") && !name.contains("norm");
+            if renamed.fills.zero_biases && !arrays.keys().any(is_bias) {
+                sizes.shown.push(("bias", "false".to_owned()));
+            }
             if let Some(d_ffn) = rows("blocks.0.ffn.expand.weight", 0) {
                 let activation = said("activation").map(|activation| format!(", activation = {activation}"));
                 if activation.is_none() {

@@ -38,12 +38,14 @@ pub struct Count {
     pub flops: f64,
     /// Numbers kept for the backward pass.
     pub floats: f64,
+    /// Whether the affine maps that are added have no bias.
+    pub unbiased: bool,
 }
 
 impl Count {
-    /// Adds a linear map with bias over `rows` rows: it keeps its input and has `rows · d_out` outputs.
+    /// Adds an affine map over `rows` rows: it keeps its input and has `rows · d_out` outputs.
     pub fn linear(&mut self, rows: f64, d_in: f64, d_out: f64) {
-        self.parameters += d_in * d_out + d_out;
+        self.parameters += d_in * d_out + if self.unbiased { 0.0 } else { d_out };
         self.flops += 2.0 * rows * d_in * d_out;
     }
 

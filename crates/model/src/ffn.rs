@@ -87,7 +87,7 @@ impl Ffn {
     pub(crate) fn new(d_model: usize, d_ffn: usize, activation: Activation, init: &mut Initializer<'_>) -> Self {
         Self {
             expand: init.linear(d_model, d_ffn),
-            contract: init.linear(d_ffn, d_model),
+            contract: init.linear_of_residual(d_ffn, d_model),
             up: activation.is_gated().then(|| init.linear(d_model, d_ffn)),
             activation,
         }

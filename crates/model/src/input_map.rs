@@ -47,8 +47,10 @@ impl InputMap {
     /// # Shapes
     /// `[batch, seq_len, d_in]` -> `[batch, seq_len + n_anchors, d_model]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        if counts_launches(&x.device()) {
-            let (bias, gain) = (self.project.bias.val(), self.modulation.val());
+        if counts_launches(&x.device())
+            && let Some(bias) = &self.project.bias
+        {
+            let (bias, gain) = (bias.val(), self.modulation.val());
             return modulated(self.project.product(x), bias, gain, self.anchors.as_ref().map(Param::val));
         }
         let batch = x.dims()[0];

@@ -79,7 +79,7 @@ pub use family::{
 };
 pub use ffn::{Activation, Ffn, StateMixer};
 pub use headway_kernels::Precision;
-pub use init::Initializer;
+pub use init::{Initialization, Initializer};
 pub use input_map::InputMap;
 pub use linear::{Linear, Projection};
 pub use mask::Mask;

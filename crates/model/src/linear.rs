@@ -8,13 +8,13 @@ use headway_kernels::{Precision, counts_launches, linear_onto};
 
 use crate::{low_rank::LowRank, parameter::Matrix};
 
-/// y = x W + b.
+/// y = x W + b, or x W without a bias.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// W. `[d_in, d_out]`
     pub weight: Matrix,
-    /// b. `[d_out]`
-    pub bias: Param<Tensor<1>>,
+    /// b, if there is one. `[d_out]`
+    pub bias: Option<Param<Tensor<1>>>,
     /// Low-rank parts that fine-tuning trains, if any.
     pub low_rank: Option<LowRank>,
     /// Precision of the product.
@@ -50,7 +50,7 @@ impl Linear {
     /// # Shapes
     /// `[batch, rows, d_in]` -> `[batch, rows, d_out]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        forward(x, self.weight.val(), Some(self.bias.val()), self.low_rank.as_ref(), self.precision)
+        forward(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.low_rank.as_ref(), self.precision)
     }
 
     /// onto + (x W + b), in as few operations where that is what counts.
@@ -58,10 +58,12 @@ impl Linear {
     /// # Shapes
     /// onto `[batch, rows, d_out]` or `[1, rows, d_out]`, x `[batch, rows, d_in]` -> `[batch, rows, d_out]`
     pub(crate) fn forward_onto(&self, onto: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
-        if counts_launches(&x.device()) && self.low_rank.is_none() {
-            return linear_onto(onto, x, self.weight.val(), self.bias.val(), self.precision);
+        match &self.bias {
+            Some(bias) if counts_launches(&x.device()) && self.low_rank.is_none() => {
+                linear_onto(onto, x, self.weight.val(), bias.val(), self.precision)
+            }
+            _ => onto + self.forward(x),
         }
-        onto + self.forward(x)
     }
 
     /// x W, to which someone else adds b.

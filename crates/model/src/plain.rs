@@ -87,7 +87,7 @@ impl From<BTreeMap<String, Array>> for Parameters {
 }
 
 impl Parameters {
-    /// Attention alone, with biased projections; heads are contiguous slices of the channels, and several may share keys and values.
+    /// Attention alone; heads are contiguous slices of the channels, and several may share keys and values.
     pub fn attention(&self, name: &str, n_heads: usize) -> Result<Layer, NoPlainForm> {
         let part = |part: &str| self.affine(&format!("{name}.{part}"));
         let [query, key, value, output] = [part("query")?, part("key")?, part("value")?, part("output")?];
@@ -108,9 +108,11 @@ impl Parameters {
         Ok(Layer { map: None, norm: None, heads: heads.collect(), bias: output.bias, feed_forward: None, skip: false })
     }
 
-    /// The map `name.weight`, `name.bias`.
+    /// The map `name.weight`, `name.bias`, which adds zero if it has no bias.
     pub fn affine(&self, name: &str) -> Result<Affine, NoPlainForm> {
-        Ok(Affine { weight: self.weight(name)?, bias: self.row(&format!("{name}.bias"))? })
+        let weight = self.weight(name)?;
+        let bias = self.row(&format!("{name}.bias")).unwrap_or_else(|_| Row::zeros(weight.ncols()));
+        Ok(Affine { weight, bias })
     }
 
     /// The matrix `name.weight`. `[d_in, d_out]`

@@ -73,6 +73,17 @@ impl Elsewhere {
         if let Some(part) = part_of_llama(config) {
             return no(part);
         }
+        if !config.bias {
+            // Zeros do what no bias does.
+            let of_maps =
+                |name: &&str| name.starts_with("head") || name.contains(".attention.") || name.contains(".ffn.");
+            let maps = arrays.iter().filter_map(|(name, array)| Some((name.strip_suffix(".weight")?, array.shape[0])));
+            let biases: Vec<(String, Array)> = maps
+                .filter(|(name, _)| of_maps(name))
+                .map(|(name, width)| (format!("{name}.bias"), Array { shape: vec![width], values: vec![0.0; width] }))
+                .collect();
+            arrays.extend(biases);
+        }
         if config.tie_embedding {
             let table = arrays.get("embed.weight").cloned();
             arrays.extend(table.map(|table| ("head.weight".to_owned(), table)));

@@ -13,7 +13,10 @@ pub mod value_residual;
 pub mod view;
 pub mod weighting;
 
-use burn::{module::Module, tensor::Tensor};
+use burn::{
+    module::{Module, Param},
+    tensor::Tensor,
+};
 use headway_kernels::{Options, Precision, counts_launches, joined, packed_attention};
 
 use crate::{
@@ -62,7 +65,7 @@ pub struct AttentionConfig {
     pub token_weight: TokenWeight,
 }
 
-/// Biased query, key, value and output projections around an attention kernel.
+/// Query, key, value and output projections, with or without a bias, around an attention kernel.
 ///
 /// head_h = mix(R(x `W_q`^h), R(c `W_k`^g), c `W_v`^g), output = concat(head_1 … head_H) `W_o` + `b_o`, with R what is done to queries and
 /// keys, first by the norm and then by the position scheme, and g = ⌊h · `n_kv_heads` / H⌋. With a gate the concatenation is multiplied by
@@ -127,7 +130,7 @@ impl AttentionConfig {
             query: init.linear(d_model, n_heads * d_head),
             key: init.linear(d_model, n_kv_heads * d_head),
             value: init.linear(d_model, n_kv_heads * d_head),
-            output: init.linear(n_heads * d_head, d_model),
+            output: init.linear_of_residual(n_heads * d_head, d_model),
             query_norm: qk_norm.init(d_head, norm_epsilon, init),
             key_norm: qk_norm.init(d_head, norm_epsilon, init),
             temperature: self.head_temperature.then(|| HeadTemperature::new(n_heads, init)),
@@ -260,13 +263,14 @@ impl MultiHeadAttention {
     /// x `[batch, rows, d_model]` -> `[batch, rows, n_heads · d_head]`
     fn mix_on_itself(&self, x: Tensor<3>, layout: Layout<'_>, recorder: &mut Recorder<'_>) -> Tensor<3> {
         match self.causality_alone(layout, recorder) {
-            Some(causal) if counts_launches(&x.device()) => self.mix_packed(x, causal),
+            Some((causal, biases)) if counts_launches(&x.device()) => self.mix_packed(x, biases, causal),
             _ => self.mix(x.clone(), x, layout, recorder),
         }
     }
 
-    /// Whether the mask is causal, where nothing else stands between the three projections of a sequence and the output's.
-    fn causality_alone(&self, layout: Layout<'_>, recorder: &Recorder<'_>) -> Option<bool> {
+    /// Whether the mask is causal, where nothing else stands between the three biased projections of a sequence and the output's, and
+    /// these biases.
+    fn causality_alone(&self, layout: Layout<'_>, recorder: &Recorder<'_>) -> Option<(bool, [Tensor<1>; 3])> {
         let causal = match layout.mask {
             Mask::Full => false,
             Mask::Causal => true,
@@ -280,16 +284,18 @@ impl MultiHeadAttention {
         let learned = adapted || self.prefix.is_some();
         let bare = layout.weights.is_none() && layout.first_values.is_none();
         let alone = plain && !changed && !moved && !learned && bare && recorder.lets_pass();
-        alone.then_some(causal)
+        let biases = [&self.query, &self.key, &self.value].map(|map| map.bias.as_ref().map(Param::val));
+        let [Some(query), Some(key), Some(value)] = biases else { return None };
+        alone.then_some((causal, [query, key, value]))
     }
 
     /// The heads' mixtures side by side, from one product for queries, keys and values.
     ///
     /// # Shapes
     /// x `[batch, rows, d_model]` -> `[batch, rows, n_heads · d_head]`
-    fn mix_packed(&self, x: Tensor<3>, causal: bool) -> Tensor<3> {
+    fn mix_packed(&self, x: Tensor<3>, biases: [Tensor<1>; 3], causal: bool) -> Tensor<3> {
         let maps = [&self.query, &self.key, &self.value];
-        let qkv = joined(x, maps.map(|map| map.weight.val()), maps.map(|map| map.bias.val()), self.query.precision);
+        let qkv = joined(x, maps.map(|map| map.weight.val()), biases, self.query.precision);
         let d_head = qkv.dims()[2] / 3 / self.n_heads;
         let options = Options { scale: 1.0 / (d_head as f32).sqrt(), causal, precision: self.precision };
         Precision::F32.cast(packed_attention(self.precision.cast(qkv), self.n_heads, options))
@@ -382,7 +388,7 @@ mod tests {
         let bare = AttentionConfig::shared_width(6, 2, &KernelKind::Softmax);
         let packs = |config: &AttentionConfig| {
             let layer = config.init(&mut Initializer::uninitialized(&Device::flex()));
-            layer.causality_alone((&Mask::Causal).into(), &Recorder::default())
+            layer.causality_alone((&Mask::Causal).into(), &Recorder::default()).map(|(causal, _)| causal)
         };
         assert_eq!(packs(&bare), Some(true));
         let others = [

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod adapters;
+mod attention_only;
 mod kernel_laws;
 mod kernels;
 mod layer_parts;

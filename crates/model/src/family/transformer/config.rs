@@ -15,6 +15,7 @@ use crate::{
     budget::{Count, size},
     config::{ConfigError, InputDims, IoDims, LARGEST_WIDTH, shared_width},
     ffn::{Ffn, StateMixer},
+    init::Initialization,
     norm::{NormKind, RMS_EPSILON},
     pool::PoolKind,
 };
@@ -108,6 +109,13 @@ pub struct TransformerConfig {
     /// Whether the head is the table of tokens, h Eᵀ without a bias; for tasks of tokens that predict tokens. Default false.
     #[serde(skip_serializing_if = "is_false")]
     pub tie_embedding: bool,
+    /// Whether linear maps have a bias. Default true.
+    #[serde(skip_serializing_if = "is_true")]
+    pub bias: bool,
+    /// How linear maps begin: `pytorch`, uniform by the width of the input, or `gpt2`, N(0, 0.02²), with biases of zero and the maps that add
+    /// to the hidden state smaller by √(2 `n_layers`). Default `pytorch`.
+    #[serde(skip_serializing_if = "Initialization::is_default")]
+    pub initialization: Initialization,
     /// What the head reads: `none`, each position by itself, or for one prediction of a whole sequence `mean` or `{ tensor =
     /// { order = 2, features = 16, gamma = 0.5 } }`, which is then the same at every position. Default `none`.
     #[serde(skip_serializing_if = "PoolKind::is_default")]
@@ -138,6 +146,8 @@ impl Default for TransformerConfig {
             attention_aware: 0,
             state_mixer: StateMixer::None,
             tie_embedding: false,
+            bias: true,
+            initialization: Initialization::Pytorch,
             pool: PoolKind::None,
         }
     }
@@ -151,6 +161,11 @@ fn is_zero(n: &usize) -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_true(flag: &bool) -> bool {
+    *flag
 }
 
 impl TransformerConfig {

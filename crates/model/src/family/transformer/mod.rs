@@ -25,7 +25,7 @@ use crate::{
     config::{ConfigError, InputDims, IoDims, LARGEST_WIDTH, MOST_LAYERS},
     family::{Capability, Family, LayerShape, Model, ModelConfig, Shape},
     ffn::{Activation, StateMixer},
-    init::Initializer,
+    init::{Initialization, Initializer},
     norm::NormKind,
     parameters::{
         Key::{self, Inputs, Length, Model as Own, Outputs},
@@ -37,6 +37,7 @@ use crate::{
 
 const D_MODEL: Key = Own("d_model");
 const AWARE: Key = Own("attention_aware");
+const BIAS: Key = Own("bias");
 
 /// Parts of attention that need not be there.
 const PARTS: &[Rule] = &[
@@ -56,7 +57,12 @@ const TIED: &[Rule] = &[("embed.weight", &[D_MODEL, Inputs, Outputs], &[])];
 
 /// Rules for heads whose widths do not add up to `d_model`.
 const FREE_HEADS: &[Rule] = &[
-    ("blocks.*.attention.output.bias", &[D_MODEL], &[Own("n_layers")]),
+    ("blocks.*.attention.output.bias", &[D_MODEL], &[BIAS, Own("n_layers")]),
+    (
+        "blocks.*.attention.*.bias",
+        &[D_MODEL, Own("n_heads"), Own("d_head"), Own("n_kv_heads")],
+        &[BIAS, Own("n_layers")],
+    ),
     ("blocks.*.attention.*", &[D_MODEL, Own("n_heads"), Own("d_head"), Own("n_kv_heads")], &[Own("n_layers")]),
 ];
 
@@ -65,26 +71,28 @@ const POOLED: &[Rule] = &[("head.weight", &[D_MODEL, Own("pool"), Outputs], &[])
 
 const RULES: &[Rule] = &[
     ("embed.weight", &[D_MODEL, Inputs], &[]),
-    ("embed.bias", &[D_MODEL], &[Inputs]),
+    ("embed.bias", &[D_MODEL], &[Inputs, BIAS]),
     ("position.*", &[D_MODEL, Length], &[Own("position")]),
     ("blocks.*.ffn*_norm.bias", &[D_MODEL], &[Own("norm"), Own("norm_kind"), Own("state_mixer"), Own("n_layers")]),
     ("blocks.*.ffn*_norm.*", &[D_MODEL], &[Own("norm"), Own("state_mixer"), Own("n_layers")]),
-    ("blocks.*.ffn.contract.bias", &[D_MODEL], &[Own("state_mixer"), Own("n_layers")]),
-    ("blocks.*.ffn.expand.bias", &[Own("state_mixer")], &[Own("state_mixer"), Own("n_layers")]),
-    ("blocks.*.ffn.up.bias", &[Own("state_mixer")], &[Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*.ffn.contract.bias", &[D_MODEL], &[BIAS, Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*.ffn.expand.bias", &[Own("state_mixer")], &[BIAS, Own("state_mixer"), Own("n_layers")]),
+    ("blocks.*.ffn.up.bias", &[Own("state_mixer")], &[BIAS, Own("state_mixer"), Own("n_layers")]),
     ("blocks.*.ffn.*", &[D_MODEL, Own("state_mixer")], &[Own("state_mixer"), Own("n_layers")]),
     ("blocks.*_norm.bias", &[D_MODEL], &[Own("norm"), Own("norm_kind"), Own("n_layers")]),
     ("blocks.*_norm.*", &[D_MODEL], &[Own("norm"), Own("n_layers")]),
+    ("blocks.*.attention.*.bias", &[D_MODEL], &[BIAS, Own("n_layers")]),
     ("blocks.*", &[D_MODEL], &[Own("n_layers")]),
     ("aware.norm.*", &[D_MODEL], &[Own("norm"), Own("norm_kind"), AWARE]),
     ("aware.gate.weight", &[AWARE], &[AWARE]),
-    ("aware.gate.bias", &[], &[AWARE]),
+    ("aware.gate.bias", &[], &[BIAS, AWARE]),
+    ("aware.*.bias", &[D_MODEL], &[BIAS, AWARE]),
     ("aware.*", &[D_MODEL], &[AWARE]),
     ("final_norm.bias", &[D_MODEL], &[Own("norm"), Own("norm_kind")]),
     ("final_norm.*", &[D_MODEL], &[Own("norm")]),
     ("pool.*", &[D_MODEL, Own("pool")], &[Own("pool")]),
     ("head.weight", &[D_MODEL, Outputs], &[Own("tie_embedding")]),
-    ("head.bias", &[Outputs], &[Own("tie_embedding")]),
+    ("head.bias", &[Outputs], &[BIAS, Own("tie_embedding")]),
 ];
 
 impl Family for TransformerConfig {
@@ -131,6 +139,7 @@ impl Family for TransformerConfig {
 
     fn budget(&self, dims: &IoDims, count: &mut Count) {
         let [n, d] = [dims.seq_len, self.d_model].map(size);
+        count.unbiased = !self.bias;
         match dims.input {
             InputDims::Continuous { d_in } => {
                 count.linear(n, size(d_in), d);
@@ -143,7 +152,7 @@ impl Family for TransformerConfig {
         }
         count.parameters += self.position.spec().parameters(&self.position_sizes(dims));
         self.count_block(&self.first_attention(), n, count);
-        let mut block = Count::default();
+        let mut block = Count { unbiased: count.unbiased, ..Count::default() };
         self.count_block(&self.attention(), n, &mut block);
         count.repeat(self.n_layers.saturating_sub(1), &block);
         if let Some(n_heads) = self.aware() {
@@ -276,6 +285,12 @@ impl Family for TransformerConfig {
         let [halved, learned] = [ValueResidual::Identity, ValueResidual::Learned].map(values);
         // A table of tokens is a head for as many outputs.
         let tied = Self { tie_embedding: true, norm_kind: NormKind::Rms, ..attention_only.clone() };
+        let unbiased = Self {
+            bias: false,
+            initialization: Initialization::Gpt2,
+            state_mixer: StateMixer::Ffn { d_ffn: 19 * scale, activation: Activation::Swiglu },
+            ..free.clone()
+        };
         let weighted = Self { token_weight: TokenWeight::Tfill, ..free.clone() };
         let aware =
             Self { token_weight: TokenWeight::Tfill, attention_aware: 5, causal: false, ..attention_only.clone() };
@@ -284,7 +299,7 @@ impl Family for TransformerConfig {
         // Powers near 1: the slope of another near 0 magnifies rounding by up to 100, twice here.
         let cubic = TensorPoolConfig { order: 3, gamma: 0.9, power: 0.9, ..tensor.clone() };
         let pools = [PoolKind::Mean, PoolKind::Tensor(tensor), PoolKind::Tensor(cubic)].map(pooled);
-        let parts = [norms, rms, sandwich, halved, learned, tied];
+        let parts = [norms, rms, sandwich, halved, learned, tied, unbiased];
         let all = [attention_only.clone(), ffn, bare, free.clone(), normed, gated, weighted, aware]
             .into_iter()
             .chain(parts)

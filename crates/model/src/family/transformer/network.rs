@@ -65,6 +65,7 @@ pub struct Transformer {
 impl Transformer {
     pub(super) fn new(config: &TransformerConfig, dims: &IoDims, init: &mut Initializer<'_>) -> Self {
         let d_model = config.d_model;
+        let init = init.with_maps(config.bias, config.initialization, config.n_layers);
         let norm = |init: &mut Initializer<'_>| Some(config.norm_before()?.init(d_model, config.rms_epsilon(), init));
         Self {
             embed: Embed::new(&dims.input, d_model, init),
