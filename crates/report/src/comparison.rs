@@ -109,7 +109,8 @@ pub(super) const CLAIMS: &str = "claims";
 /// The note under the table of claims.
 const CLAIMS_NOTE: &str = "How far the first row is ahead of the second, in units of the score, positive where it is better. A claim that a row is better holds \
      where the interval lies above the margin, or where runs of the other row alone diverged, and is contradicted where it lies within ± the margin or below; \
-     that two are equal holds within, and is contradicted outside. What is undecided is no contradiction.";
+     that two are equal holds within, and is contradicted outside; that the best lies inside, that the best row between the first and the last is better than \
+     both, of which the nearer one is shown. What is undecided is no contradiction.";
 
 /// A claim, and what a block's runs say about it.
 struct Claimed {
@@ -128,7 +129,8 @@ impl Claimed {
             (Some(ahead), None) => format!(": ahead by {}", number(ahead)),
             (None, _) => String::new(),
         };
-        let diverged = if judgement.second_diverged { format!("; {} diverged", claim.rows[1]) } else { String::new() };
+        let diverged =
+            if judgement.second_diverged { format!("; {} diverged", judgement.rows[1]) } else { String::new() };
         format!("{heading}: the claim that {} {}{by}{diverged}.", claim.name, agreement(judgement.agreement))
     }
 
@@ -146,7 +148,7 @@ fn agreement(agreement: Agreement) -> &'static str {
 }
 
 /// What a block's runs say about the claims on it.
-fn claimed(config: &CompareConfig, part: &Part<'_>) -> Vec<Claimed> {
+fn claimed<'a>(config: &'a CompareConfig, part: &Part<'_>) -> Vec<Claimed> {
     let scores: BTreeMap<&str, (BTreeMap<u64, f64>, bool)> = part
         .all
         .iter()
@@ -158,12 +160,13 @@ fn claimed(config: &CompareConfig, part: &Part<'_>) -> Vec<Claimed> {
     let floor = config.floor(|name| scores.get(name).map(|(scores, _)| scores));
     let about = config.claims.iter().filter(|claim| claim.is_about(part.block));
     let judged = about.filter_map(|claim| {
-        let known = |name: &String| {
+        let known = |name: &'a String| {
             let (scores, diverged) = scores.get(name.as_str())?;
-            Some(Known { scores, diverged: *diverged })
+            Some(Known { name, scores, diverged: *diverged })
         };
-        let [first, second] = &claim.rows;
-        let judgement = claim.judge(&part.block.metric, [known(first)?, known(second)?], floor, config.grows());
+        // A claim is about the tables in which all of its rows stand.
+        let rows: Vec<Known<'_>> = claim.rows.iter().map(known).collect::<Option<_>>()?;
+        let judgement = claim.judge(&part.block.metric, &rows, floor, config.grows())?;
         Some(Claimed { claim: claim.clone(), heading: heading(part.block), judgement })
     });
     judged.collect()
@@ -176,7 +179,7 @@ fn claims_table(claims: &[Claimed], write: Write) -> Table {
         vec![
             Some(claim.name.clone()),
             Some(heading.clone()),
-            Some(claim.rows.join(" / ")),
+            Some(judgement.rows.join(" / ")),
             Some(seeds.to_string()),
             ahead.map(write),
             end(0),

@@ -188,7 +188,8 @@ impl StudyFile {
         let origin = match (&problem.origin, &base.inline_at) {
             (ValueSource::Override(text), _) => {
                 let key = text.split('=').next().unwrap_or(text);
-                places.iter().find_map(|table| self.places.sets(&format!("{table}.{key}")))?.clone()
+                let below = places.iter().find_map(|table| self.places.sets(&format!("{table}.{key}")));
+                below.or_else(|| self.places.sets(key))?.clone()
             }
             (_, Some(at)) => self.places.value(&format!("{at}.{}", problem.key))?.clone(),
             (_, None) => return None,
@@ -237,7 +238,7 @@ impl Base {
         for setting in settings {
             setting.apply(&mut table).ok()?;
         }
-        Value::Table(table).try_into().ok()
+        experiment::of_form(table)
     }
 }
 

@@ -135,9 +135,9 @@ impl Study {
         Ok(bounded_read::read_if_there(&dir.file(name))?.is_some_and(|there| there != text.as_bytes()))
     }
 
-    /// Whether a run may diverge without harm: one that a comparison makes only to choose by.
+    /// Whether a run may diverge without harm: one that a comparison makes only to choose by, or of a row that a claim expects behind.
     pub fn may_diverge(&self, run: &PlannedRun) -> bool {
-        matches!(self, Self::Comparison(comparison) if comparison.config.only_tries(run.experiment.seed))
+        matches!(self, Self::Comparison(comparison) if comparison.config.only_tries(run.experiment.seed) || comparison.is_claimed_behind(run))
     }
 
     /// What it costs, before its first run.

@@ -223,6 +223,75 @@ fn a_row_gets_seeds_until_its_difference_is_decided() {
     assert_eq!(lab.read("out/claims.csv").lines().count(), 1 + CLAIMS.len());
 }
 
+/// Two tables, of which the second alone has a row more, and a claim about it.
+#[test]
+fn a_row_stands_in_the_tables_that_it_names() {
+    let claim =
+        "[[claims]]\nname = \"the quiet one\"\nrows = [\"noisy\", \"attention\", \"near\"]\nsays = \"best_inside\"\n";
+    let text = DECIDED.replace("{ until = \"decided\", first = 4, at_most = 7 }", "[0, 1, 2]");
+    let text = text.replace("noise_floor", "match = [\"none\", \"depth\"]\nnoise_floor");
+    let near = "set = { optimizer.learning_rate = 0.032 }";
+    let placed =
+        format!("{}{claim}", text.replace(near, &format!("{near}\ntasks = [\"regression\"]\nmatch = \"depth\"\n")));
+    let lab = lab(&[("compare.toml", &placed)]);
+    let page = compare(&lab, &["--json"]).run().json();
+    let names = |block: usize| -> Vec<String> {
+        let lines = page["blocks"][block]["lines"].as_array().unwrap().iter();
+        lines
+            .filter(|line| !line["parameters"].is_null())
+            .map(|line| line["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(0), ["attention", "twin", "noisy"]);
+    assert_eq!(names(1), ["attention", "twin", "noisy", "near"]);
+    let claims = page["claims"].as_array().unwrap();
+    assert_eq!(claims.len(), 1, "{claims:?}");
+    assert_eq!(claims[0]["comparison"], "regression, equal depth");
+    for (from, to, said) in [
+        ("tasks = [\"regression\"]", "tasks = [\"copying\"]", "no task is called `copying`; there are regression"),
+        ("\nmatch = \"depth\"\n", "\nmatch = \"flops\"\n", "rows.3.match: the comparison's `match` does not list it"),
+        (
+            "name = \"twin\"\n",
+            "name = \"twin\"\nmatch = \"depth\"\n",
+            "rows.1.match: the reference and the rows of the noise floor",
+        ),
+        ("\"noisy\", \"attention\", \"near\"", "\"noisy\", \"near\"", "claims.0.rows: name three rows or more"),
+    ] {
+        assert!(placed.contains(from), "{from}");
+        lab.write("compare.toml", placed.replace(from, to));
+        compare(&lab, &[]).fail(2, &[said]);
+    }
+}
+
+/// A name alone, which stands for a variant with its defaults, is no reason for a size not to be found.
+#[test]
+fn a_size_is_solved_for_beside_names_that_stand_alone() {
+    const ALONE: &str = "match = \"parameters\"\nreference = \"attention\"\n[[tasks]]\nname = \"regression\"\nexperiment = \"experiment.toml\"\n\
+                         [tasks.set]\nmodel.position = \"rope\"\n[[rows]]\nname = \"attention\"\nset = { model.n_layers = 5 }\n[[rows]]\nname = \"ffn\"\n\
+                         set = { \"model.state_mixer\" = { ffn = { d_ffn = 3 } } }\nfree = \"model.state_mixer.ffn.d_ffn\"\n";
+    let lab = lab(&[("compare.toml", ALONE)]);
+    lab.headway(&["check", "compare.toml"]).succeed();
+}
+
+/// The twin is attention in another way, so that it has attention's rate and tries none.
+#[test]
+fn the_twin_of_a_noise_floor_has_the_rate_of_its_row() {
+    let (rows, _) = DECIDED.split_once("[[rows]]\nname = \"noisy\"").unwrap();
+    let text = rows.replace("{ until = \"decided\", first = 4, at_most = 7 }", "[0, 1]");
+    let text = text
+        .replace("eval_every = 0", "eval_every = 20")
+        .replace("noise_floor", "learning_rates = \"search\"\nnoise_floor");
+    let lab = lab(&[("compare.toml", &text)]);
+    let cost = lab.headway(&["check", "compare.toml", "--json"]).succeed().json();
+    let page = compare(&lab, &["--json"]).succeed().json();
+    let [attention, twin] = ["attention", "twin"].map(|name| line(&page["blocks"][0], name));
+    assert_eq!(attention["learning_rate"], twin["learning_rate"]);
+    let tried = |line: &Value| line["tried"].as_array().map_or(0, Vec::len);
+    assert!(tried(attention) >= 3 && tried(twin) == 0, "{twin}");
+    assert_eq!(runs(&lab, "out").len(), tried(attention) + 4);
+    assert_eq!(cost["runs"][0], 3 + 4, "{cost}");
+}
+
 /// Every rate is searched, and the row with feed-forward blocks between depth and their width at equal parameters.
 pub const SEARCHED: &str = r#"seeds = { until = "decided", first = 2, at_most = 4 }
 match = "parameters"
@@ -487,5 +556,5 @@ set = { model.position = "kerple_log" }
     assert!(lab.read("out/results.csv").contains("test_3x/mse"));
     lab.write("compare.toml", LENGTHS.replace("kerple_log", "learned"));
     lab.headway(&["compare", "compare.toml", "--device", "cpu", "--out", "other"])
-        .fail(2, &["position.weight belongs to task.icl_linear.n_points = 4"]);
+        .fail(2, &["position.weight belongs to task.icl_linear.n_points = 4", "compare.toml:2:"]);
 }

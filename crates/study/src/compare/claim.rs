@@ -1,25 +1,25 @@
 //! What a theory or an earlier study says about two rows, and whether the runs agree.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     Block,
-    matched::{Match, Matches},
+    matched::Match,
     verdict::{Decision, Verdict},
 };
 use crate::results::paired;
 use headway_trainer::metric;
 
-/// A statement about two rows, on some of the tasks.
+/// A statement about rows, on some of the tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
     /// The statement, for tables.
     pub name: String,
-    /// Names of two rows.
-    pub rows: [String; 2],
+    /// Names of two rows, or of three and more for [`Says::BestInside`].
+    pub rows: Vec<String>,
     /// What it says of them.
     pub says: Says,
     /// Tasks that it is about. Default: all.
@@ -44,18 +44,20 @@ pub enum Says {
     Better,
     /// They are no further apart than `within`.
     Equal,
+    /// Of rows in an order, one between the first and the last is better than both.
+    BestInside,
 }
 
-/// Whether the runs agree with a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// Whether the runs agree with a claim, from the best for it to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Agreement {
     /// They do.
     Holds,
-    /// They are decided, for something else.
-    Contradicted,
     /// The interval is not clear of the margin, or runs are missing.
     Undecided,
+    /// They are decided, for something else.
+    Contradicted,
 }
 
 /// What the runs say about a claim.
@@ -71,11 +73,15 @@ pub struct Judgement {
     pub decision: Decision,
     /// Whether runs of the second row alone diverged.
     pub second_diverged: bool,
+    /// The two rows that it rests on.
+    pub rows: [String; 2],
 }
 
 /// What is known of a row.
 #[derive(Clone, Copy)]
 pub struct Known<'a> {
+    /// Its name.
+    pub name: &'a str,
     /// Scores by seed.
     pub scores: &'a BTreeMap<u64, f64>,
     /// Whether a run diverged.
@@ -83,26 +89,29 @@ pub struct Known<'a> {
 }
 
 impl Claim {
-    /// What is wrong with it among these rows, tasks and kinds of equality, by its key.
-    pub(super) fn problem(&self, rows: &[&str], tasks: &[&str], matches: &Matches) -> Option<(&'static str, String)> {
-        let unknown = |names: &[String], known: &[&str], what: &str| {
-            let name = names.iter().find(|name| !known.contains(&name.as_str()))?;
-            Some(format!("no {what} is called `{name}`; there are {}", known.join(", ")))
-        };
-        if let Some(problem) = unknown(&self.rows, rows, "row") {
-            return Some(("rows", problem));
+    /// What is wrong with it among these rows, by its key, given what is wrong with its tasks and with its kind of equality.
+    pub(super) fn problem(
+        &self,
+        rows: &[&str],
+        [tasks, matched]: [Option<String>; 2],
+    ) -> Option<(&'static str, String)> {
+        if let Some(name) = self.rows.iter().find(|name| !rows.contains(&name.as_str())) {
+            return Some(("rows", format!("no row is called `{name}`; there are {}", rows.join(", "))));
         }
-        if self.rows[0] == self.rows[1] {
-            return Some(("rows", "name two rows".to_owned()));
+        let is_inside = self.says == Says::BestInside;
+        let is_twice = (1..self.rows.len()).any(|index| self.rows[..index].contains(&self.rows[index]));
+        if is_twice || (is_inside && self.rows.len() < 3) || (!is_inside && self.rows.len() != 2) {
+            let problem = if is_inside { "name three rows or more, in their order" } else { "name two rows" };
+            return Some(("rows", problem.to_owned()));
         }
-        if let Some(problem) = self.tasks.as_ref().and_then(|names| unknown(names, tasks, "task")) {
+        if let Some(problem) = tasks {
             return Some(("tasks", problem));
         }
-        if self.matched.is_some_and(|matched| !matches.has(matched)) {
-            return Some(("match", "the comparison's `match` does not list it".to_owned()));
+        if let Some(problem) = matched {
+            return Some(("match", problem));
         }
         let within = self.within?;
-        if self.says == Says::Better {
+        if self.says != Says::Equal {
             let problem = "is for `says = \"equal\"`; a row is better where the noise floor is passed";
             return Some(("within", problem.to_owned()));
         }
@@ -115,26 +124,118 @@ impl Claim {
             && self.matched.is_none_or(|matched| matched == block.matched)
     }
 
-    /// What two rows say about it; seeds may have been added until they said something (`grows`).
-    pub fn judge(&self, score: &str, [first, second]: [Known<'_>; 2], floor: Option<f64>, grows: bool) -> Judgement {
+    /// Whether it expects this row behind another.
+    pub(super) fn is_behind(&self, row: &str) -> bool {
+        match self.says {
+            Says::Better => self.rows.get(1).is_some_and(|name| name == row),
+            Says::Equal => false,
+            Says::BestInside => [self.rows.first(), self.rows.last()].into_iter().flatten().any(|name| name == row),
+        }
+    }
+
+    /// What its rows, in their order, say about it; seeds may have been added until they said something (`grows`). `None` if there are too
+    /// few.
+    pub fn judge(&self, score: &str, rows: &[Known<'_>], floor: Option<f64>, grows: bool) -> Option<Judgement> {
         // Positive where the first is better.
         let better = if metric::larger_is_better(score) { 1.0 } else { -1.0 };
-        let differences: Vec<f64> = paired(first.scores, second.scores).into_iter().map(|gap| better * gap).collect();
+        let judge = |first: Known<'_>, second: Known<'_>| {
+            let differences: Vec<f64> =
+                paired(first.scores, second.scores).into_iter().map(|gap| better * gap).collect();
+            self.of_two([first, second], &differences, floor, grows)
+        };
+        if self.says != Says::BestInside {
+            let &[first, second] = rows else { return None };
+            return Some(judge(first, second));
+        }
+        let [first, inside @ .., last] = rows else { return None };
+        let mean = |row: &Known<'_>| better * row.scores.values().sum::<f64>() / row.scores.len() as f64;
+        let whole = inside.iter().filter(|row| !row.diverged && !row.scores.is_empty());
+        let best = whole.max_by(|a, b| mean(a).total_cmp(&mean(b))).or(inside.first())?;
+        // It rests on the end that is less far behind.
+        let [first, last] = [judge(*best, *first), judge(*best, *last)];
+        let ahead = |judgement: &Judgement| judgement.ahead.unwrap_or(f64::INFINITY);
+        Some(match first.agreement.cmp(&last.agreement) {
+            Ordering::Less => last,
+            Ordering::Greater => first,
+            Ordering::Equal if ahead(&first) <= ahead(&last) => first,
+            Ordering::Equal => last,
+        })
+    }
+
+    /// What two rows say about it, given by how much the first is better with each seed.
+    fn of_two(
+        &self,
+        [first, second]: [Known<'_>; 2],
+        differences: &[f64],
+        floor: Option<f64>,
+        grows: bool,
+    ) -> Judgement {
         let seeds = differences.len();
         let ahead = (seeds > 0).then(|| differences.iter().sum::<f64>() / seeds as f64);
         let margin = match self.says {
-            Says::Better => floor,
+            Says::Better | Says::BestInside => floor,
             Says::Equal => self.within.or(floor),
         };
-        let decision = Decision::of(&differences, margin, grows);
+        let decision = Decision::of(differences, margin, grows);
         let second_diverged = second.diverged && !first.diverged && !first.scores.is_empty();
-        let agreement = match (self.says, decision.verdict) {
-            (Says::Better, _) if second_diverged => Agreement::Holds,
-            (_, Verdict::Undecided) => Agreement::Undecided,
-            (Says::Better, Verdict::Finding) if ahead.is_some_and(|ahead| ahead > 0.0) => Agreement::Holds,
-            (Says::Equal, Verdict::Tie) => Agreement::Holds,
-            (Says::Better | Says::Equal, Verdict::Finding | Verdict::Tie) => Agreement::Contradicted,
+        let is_equal = self.says == Says::Equal;
+        let agreement = match decision.verdict {
+            _ if second_diverged && !is_equal => Agreement::Holds,
+            Verdict::Undecided => Agreement::Undecided,
+            Verdict::Finding if !is_equal && ahead.is_some_and(|ahead| ahead > 0.0) => Agreement::Holds,
+            Verdict::Tie if is_equal => Agreement::Holds,
+            Verdict::Finding | Verdict::Tie => Agreement::Contradicted,
         };
-        Judgement { agreement, ahead, seeds, decision, second_diverged }
+        let rows = [first, second].map(|row| row.name.to_owned());
+        Judgement { agreement, ahead, seeds, decision, second_diverged, rows }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Losses of three seeds around these means; the margin is 0.1.
+    fn judged(says: Says, means: &[f64], diverged: &[usize]) -> Option<(Agreement, [String; 2])> {
+        let names: Vec<String> = (0..means.len()).map(|row| row.to_string()).collect();
+        let scores: Vec<BTreeMap<u64, f64>> = means
+            .iter()
+            .enumerate()
+            .map(|(row, mean)| (0..3).map(|seed| (seed, mean + 0.01 * ((row as u64 + seed) % 3) as f64)).collect())
+            .collect();
+        let known = |row: usize| Known { name: &names[row], scores: &scores[row], diverged: diverged.contains(&row) };
+        let rows: Vec<Known<'_>> = (0..means.len()).map(known).collect();
+        let (name, source, rows_of) = (String::new(), String::new(), names.clone());
+        let claim = Claim { name, rows: rows_of, says, tasks: None, matched: None, within: None, source };
+        let judgement = claim.judge("test/loss", &rows, Some(0.1), false)?;
+        Some((judgement.agreement, judgement.rows))
+    }
+
+    #[test]
+    fn the_best_lies_inside_if_it_beats_both_ends() {
+        use Agreement::{Contradicted, Holds, Undecided};
+        let inside = |means: &[f64], diverged: &[usize]| judged(Says::BestInside, means, diverged);
+        let on = |first: &str, second: &str| [first, second].map(str::to_owned);
+        // It rests on the end that is less far behind the best between.
+        assert_eq!(inside(&[3.0, 2.0, 1.0, 2.5], &[]), Some((Holds, on("2", "3"))));
+        assert_eq!(inside(&[3.0, 2.0, 1.0, 0.5], &[]), Some((Contradicted, on("2", "3"))));
+        assert_eq!(inside(&[1.05, 1.0, 3.0], &[]), Some((Contradicted, on("1", "0"))));
+        assert_eq!(inside(&[1.11, 1.0, 3.0], &[]), Some((Undecided, on("1", "0"))));
+        // An end that diverged is behind; a row between that did is not the best.
+        assert_eq!(inside(&[3.0, 1.0, 0.0], &[2]).map(|(agreement, _)| agreement), Some(Holds));
+        assert_eq!(inside(&[3.0, 2.0, 0.0, 2.5], &[2]), Some((Holds, on("1", "3"))));
+        assert_eq!(inside(&[1.0, 2.0], &[]), None);
+    }
+
+    #[test]
+    fn of_two_rows_one_is_ahead_of_the_margin_or_the_other_diverged() {
+        use Agreement::{Contradicted, Holds};
+        let says =
+            |says, means: &[f64], diverged: &[usize]| judged(says, means, diverged).map(|(agreement, _)| agreement);
+        assert_eq!(says(Says::Better, &[1.0, 2.0], &[]), Some(Holds));
+        assert_eq!(says(Says::Better, &[2.0, 1.0], &[]), Some(Contradicted));
+        assert_eq!(says(Says::Better, &[2.0, 1.0], &[1]), Some(Holds));
+        assert_eq!(says(Says::Equal, &[1.0, 1.01], &[]), Some(Holds));
+        assert_eq!(says(Says::Equal, &[1.0, 2.0], &[1]), Some(Contradicted));
     }
 }

@@ -5,7 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{claim::Claim, matched::Matches, search::MOST_POINTS, verdict::noise_floor};
+use super::{
+    Row,
+    claim::Claim,
+    matched::{Match, Matches},
+    search::MOST_POINTS,
+    verdict::noise_floor,
+};
 use crate::error::Error;
 use crate::{
     file::{Seeds, StudyFile},
@@ -73,6 +79,20 @@ fn default_tuning_seeds() -> usize {
 }
 
 impl CompareConfig {
+    /// What is wrong with names of tasks. A profile may leave out tasks of which rows and claims speak.
+    pub(super) fn unknown_task(&self, names: &[String]) -> Option<String> {
+        let is_there = |name: &&String| self.tasks.iter().any(|task| task.name == **name);
+        let name = names.iter().find(|name| !is_there(name)).filter(|_| self.profile.is_none())?;
+        let known: Vec<&str> = self.tasks.iter().map(|task| task.name.as_str()).collect();
+        Some(format!("no task is called `{name}`; there are {}", known.join(", ")))
+    }
+
+    /// What is wrong with kinds of equality, which a profile may leave out too.
+    pub(super) fn unknown_match(&self, kinds: &[Match]) -> Option<String> {
+        let is_known = self.profile.is_some() || kinds.iter().all(|kind| self.matched.has(*kind));
+        (!is_known).then(|| "the comparison's `match` does not list it".to_owned())
+    }
+
     /// Learning rates that a row chooses from.
     pub(super) fn rates<'a>(&'a self, row: &'a RowPart) -> &'a Rates {
         row.learning_rates.as_ref().unwrap_or(&self.learning_rates)
@@ -125,6 +145,20 @@ impl CompareConfig {
         }
     }
 
+    /// The row for which the second row of the noise floor stands.
+    pub(super) fn leader(&self) -> Option<&str> {
+        self.noise_floor.as_ref().map(|[first, _]| first.as_str())
+    }
+
+    /// Whether a row has the learning rate and the size that are chosen for another: the second of the noise floor, which is the first written in
+    /// another way, unless it has learning rates of its own.
+    pub(super) fn follows(&self, row: &Row) -> bool {
+        let is_second = self.noise_floor.as_ref().is_some_and(|[_, second]| *second == row.name);
+        row.chooses()
+            && is_second
+            && self.rows.iter().any(|part| part.name == row.name && part.learning_rates.is_none())
+    }
+
     /// Whether the row is one of the two that make the noise floor.
     pub fn is_floor(&self, row: &str) -> bool {
         self.noise_floor.iter().flatten().any(|name| name == row)
@@ -138,7 +172,9 @@ impl CompareConfig {
             .filter(|times| **times != 1)
             .map(|times| Value::Integer(i64::try_from(*times).unwrap_or(i64::MAX)))
             .collect();
-        (!beyond.is_empty()).then(|| Override::new("train.test_lengths", Value::Array(beyond)))
+        // Its text names what the file says, so that a refusal points there.
+        let text = format!("lengths={:?}", self.lengths);
+        (!beyond.is_empty()).then(|| Override { text, ..Override::new("train.test_lengths", Value::Array(beyond)) })
     }
 }
 
@@ -174,6 +210,32 @@ pub struct RowPart {
     /// Learning rates that this row chooses from. Default: those of the comparison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rates: Option<Rates>,
+    /// Tasks on which it stands. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Vec<String>>,
+    /// Kinds of equality for which it stands. Default: all of the comparison.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub matched: Option<Matches>,
+}
+
+impl RowPart {
+    /// Whether it stands in the table of a task for a kind of equality.
+    pub(super) fn stands(&self, task: &str, matched: Match) -> bool {
+        self.tasks.as_ref().is_none_or(|tasks| tasks.iter().any(|name| name == task))
+            && self.matched.as_ref().is_none_or(|matches| matches.has(matched))
+    }
+
+    /// What is wrong with where it stands, by its key.
+    fn misplaced(&self, config: &CompareConfig) -> Option<(&'static str, String)> {
+        let tasks = self.tasks.as_ref().map(|tasks| ("tasks", config.unknown_task(tasks)));
+        let matched = self.matched.as_ref().map(|matches| ("match", config.unknown_match(matches.list())));
+        let whole = "the reference and the rows of the noise floor stand in every table";
+        let is_measure = self.name == config.reference || config.is_floor(&self.name);
+        let problem = |(key, problem): (&'static str, Option<String>)| {
+            Some((key, problem.or_else(|| is_measure.then(|| whole.to_owned()))?))
+        };
+        tasks.into_iter().chain(matched).find_map(problem)
+    }
 }
 
 /// Learning rates that a row chooses from.
@@ -278,8 +340,15 @@ pub(super) fn check(file: &StudyFile, config: &CompareConfig) -> Result<(), Erro
     }
     let tasks: Vec<&str> = config.tasks.iter().map(|task| task.name.as_str()).collect();
     for (index, claim) in config.claims.iter().enumerate() {
-        if let Some((key, problem)) = claim.problem(&names, &tasks, &config.matched) {
+        let tasks = config.unknown_task(claim.tasks.as_deref().unwrap_or_default());
+        let matched = config.unknown_match(claim.matched.as_slice());
+        if let Some((key, problem)) = claim.problem(&names, [tasks, matched]) {
             return Err(file.problem(&format!("claims.{index}.{key}"), &problem));
+        }
+    }
+    for (index, row) in config.rows.iter().enumerate() {
+        if let Some((key, problem)) = row.misplaced(config) {
+            return Err(file.problem(&format!("rows.{index}.{key}"), &problem));
         }
     }
     for (key, names) in [("rows", names), ("tasks", tasks)] {

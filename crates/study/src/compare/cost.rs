@@ -19,13 +19,14 @@ impl Comparison {
         let (mut tried, mut rows) = (BTreeSet::new(), BTreeSet::new());
         for row in self.blocks.iter().flat_map(|block| &block.rows) {
             let rates = rates(row);
+            let chooses = row.chooses() && !self.config.follows(row);
             let flops = row.sizes.steps.iter().map(|size| size.experiment.training_flops());
             let (cheapest, dearest) = flops.fold((f64::INFINITY, 0.0_f64), |(a, b), of| (a.min(of), b.max(of)));
             // Rows of several tables, or of several names, that are one experiment are run once.
             let ids: Vec<String> = row.sizes.steps.iter().map(|size| size.experiment.run_id()).collect();
             let is_new = rows.insert((ids, format!("{:?}", row.rates)));
-            let shared = if row.chooses() { shared } else { 0 };
-            if row.chooses() {
+            let shared = if chooses { shared } else { 0 };
+            if chooses {
                 let (low, high) = row.sizes.first();
                 let (slow, fast) =
                     if rates.is_searched { rates.ladder.first() } else { (0, rates.ladder.steps.len() - 1) };

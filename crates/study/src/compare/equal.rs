@@ -44,7 +44,8 @@ impl Maker<'_> {
             let measure = &(part.name.as_str(), measure);
             let target = matched.spent(&measure.1.experiment);
             let row = |(index, part)| self.row(index, part, (measure, matched, target));
-            all.push(parts.iter().enumerate().map(row).collect::<Result<_, _>>()?);
+            let stands = |(_, part): &(usize, &RowPart)| part.stands(&self.task.name, matched);
+            all.push(parts.iter().enumerate().filter(stands).map(row).collect::<Result<_, _>>()?);
         }
         Ok(all)
     }

@@ -28,12 +28,17 @@ pub enum Matches {
 }
 
 impl Matches {
+    /// All of them.
+    pub(super) fn list(&self) -> &[Match] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
+
     /// Whether it is among them.
     pub(super) fn has(&self, matched: Match) -> bool {
-        match self {
-            Self::One(one) => *one == matched,
-            Self::Several(several) => several.contains(&matched),
-        }
+        self.list().contains(&matched)
     }
 }
 

@@ -14,7 +14,7 @@ mod verdict;
 use super::{
     dir::StudyDir,
     file::{self, Changes, StudyFile, Unset, named},
-    plan::Plan,
+    plan::{Plan, PlannedRun},
     results::paired,
 };
 use crate::error::Error;
@@ -98,6 +98,12 @@ impl Row {
     /// The size that was chosen, or that of the file while none is.
     pub fn size(&self, runs: &RowRuns) -> &Size {
         runs.size.map_or(self.own(), |index| &self.sizes.steps[index])
+    }
+
+    /// The runs of a row that has no choice of its own but that of the row for which it stands.
+    fn as_chosen_for(&self, leader: &RowRuns) -> RowRuns {
+        let size = leader.size.filter(|index| *index < self.sizes.steps.len()).or(Some(self.sizes.own));
+        RowRuns { learning_rate: leader.learning_rate, size, ..RowRuns::default() }
     }
 
     /// Whether anything of the row is chosen by its validation loss.
@@ -205,10 +211,7 @@ impl Comparison {
         rows.chain(tasks).chain([&mut config.set]).for_each(|set| unset.take_from_settings(set));
         file::set(&mut config.set, &changes.set, &taken)?;
         let mut blocks = Vec::new();
-        let matches = match &config.matched {
-            Matches::One(one) => vec![*one],
-            Matches::Several(several) => several.clone(),
-        };
+        let matches = config.matched.list().to_vec();
         let mut predictors = Vec::new();
         for index in 0..config.tasks.len() {
             let mut base = file.base(&format!("tasks.{index}.experiment"), &config.tasks[index].experiment)?;
@@ -218,10 +221,12 @@ impl Comparison {
             let task = &config.tasks[index];
             let maker = Maker { file, base, task, index, set: &config.set, test_lengths: config.test_lengths() };
             let mut rows = maker.rows(&config.rows, &config.reference, &matches)?;
-            for (row, part) in rows.iter_mut().flat_map(|rows| rows.iter_mut().zip(&config.rows)) {
-                row.rates = config.rates(part).clone();
+            let number = |row: &Row| config.rows.iter().position(|part| part.name == row.name).unwrap_or_default();
+            for row in rows.iter_mut().flatten() {
+                row.rates = config.rates(&config.rows[number(row)]).clone();
             }
-            for (number, row) in rows.iter().flat_map(|rows| rows.iter().enumerate()) {
+            for row in rows.iter().flatten() {
+                let number = number(row);
                 let own = row.own().experiment.optimizer.learning_rate();
                 if matches!(row.rates, Rates::Search(_)) && (own <= 0.0 || lost(own).is_some()) {
                     let problem = format!("{} has a rate of {own}, and a search needs one to begin with", row.name);
@@ -303,11 +308,29 @@ impl Comparison {
         }
     }
 
+    /// Whether a run's row is one that a claim expects behind another, which it is too if it diverges.
+    pub(super) fn is_claimed_behind(&self, run: &PlannedRun) -> bool {
+        let rate = run.experiment.optimizer.learning_rate();
+        let is_of = |row: &Row| {
+            row.sizes.steps.iter().any(|size| with(&size.experiment, rate, run.experiment.seed).run_id() == run.run_id)
+        };
+        let expects = |block: &Block, row: &Row| {
+            self.config.claims.iter().any(|claim| claim.is_about(block) && claim.is_behind(&row.name))
+        };
+        self.blocks.iter().any(|block| block.rows.iter().any(|row| expects(block, row) && is_of(row)))
+    }
+
     /// What each row of each block was tried with, and the best of it.
     fn choices(&self, asked: &mut Asked<'_>) -> Result<Vec<Vec<RowRuns>>, Error> {
         let of = |block: &Block| {
-            let rows = block.rows.iter().map(|row| self.choice(asked, block, row));
-            rows.collect::<Result<Vec<RowRuns>, Error>>()
+            let choice =
+                |row| if self.config.follows(row) { Ok(RowRuns::default()) } else { self.choice(asked, block, row) };
+            let mut rows = block.rows.iter().map(choice).collect::<Result<Vec<RowRuns>, Error>>()?;
+            for (at, row) in block.rows.iter().enumerate().filter(|(_, row)| self.config.follows(row)) {
+                let led = self.config.leader().and_then(|name| block.rows.iter().position(|row| row.name == name));
+                rows[at] = led.map(|led| row.as_chosen_for(&rows[led])).unwrap_or_default();
+            }
+            Ok(rows)
         };
         self.blocks.iter().map(of).collect()
     }

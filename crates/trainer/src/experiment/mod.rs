@@ -28,7 +28,7 @@ pub use load::{Loaded, UNSET, from_table, from_text, load, load_to_train, parse,
 pub use mode::{FinetuneConfig, MODES};
 pub use origin::Places;
 pub use overrides::Override;
-pub use reader::{Purpose, read_as};
+pub use reader::{Purpose, of_form, read_as};
 pub use single::lost;
 
 /// A whole experiment with every default filled in.

@@ -33,6 +33,21 @@ pub enum Purpose {
 /// Largest number of problems of form that one reading reports.
 const MOST_PROBLEMS: usize = 50;
 
+/// The experiment of a table, bare names spelt out; `None` if its form is wrong. No rule is checked, and no file opened.
+pub fn of_form(mut table: Table) -> Option<Experiment> {
+    loop {
+        let error = match form::read_with_path::<Experiment>(Value::Table(table.clone())) {
+            Ok(experiment) => return Some(experiment),
+            Err(error) => error,
+        };
+        let path = key_of(error.path());
+        if error.into_inner() != Refusal::NameAlone {
+            return None;
+        }
+        spell_out(&mut table, &path)?;
+    }
+}
+
 /// A problem of form, and the keys that have no value because of it.
 struct Refused {
     problem: Problem,
