@@ -7,9 +7,9 @@ fn every_one_is_sound_in_every_profile() {
     let lab = Lab::new();
     let listed = lab.headway(&["list", "reproductions", "--json"]).succeed().json();
     let ids: Vec<&str> = listed.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
-    // The last but one is a comparison, and the last one trains nothing.
+    // The two before the last are comparisons, and the last one trains nothing.
     assert_eq!(ids[..6], ["heads", "range", "anchors", "seq2seq-heads", "seq2seq-anchors", "attention-map"]);
-    assert_eq!(ids[6..], ["rival", "theory"]);
+    assert_eq!(ids[6..], ["rival", "san", "theory"]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/reproduce");
     for (id, [paper, quick, converged]) in
         ids.iter().zip([[55, 15, 25], [55, 15, 15], [77, 21, 21], [42, 12, 18], [18, 6, 18], [3, 3, 3]])
@@ -27,6 +27,13 @@ fn every_one_is_sound_in_every_profile() {
         // Three rates for each of two rows on four tasks at first; or three seeds.
         let words = [&["sweep", "plan", &file, "--json"], profile].concat();
         assert_eq!(lab.headway(&words).succeed().json().as_array().unwrap().len(), 24);
+    }
+    // Three rates at first: on each of six tasks for attention and for feed-forward blocks at equal depth, FLOPs and parameters, and for five more rows
+    // on two of them. Or three seeds: on three tasks of attention in two parametrisations and feed-forward blocks in two sizes, and of the five.
+    let file = root.join("san.toml").display().to_string();
+    for (profile, runs) in [(&[][..], 3 * (6 * 4 + 2 * 5)), (&["--profile", "quick"], 3 * (3 * 4 + 5))] {
+        let words = [&["sweep", "plan", &file, "--json"], profile].concat();
+        assert_eq!(lab.headway(&words).succeed().json().as_array().unwrap().len(), runs);
     }
 }
 
