@@ -262,6 +262,7 @@ class LlamaAttention(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.heads, self.width, self.theta = c["num_attention_heads"], c["head_dim"], c["rope_theta"]
+        self.turned = int(self.width * c.get("partial_rotary_factor", 1))
         self.shared = self.heads // c["num_key_value_heads"]
         d, bias = c["hidden_size"], c["attention_bias"]
         self.q_proj = nn.Linear(d, self.heads * self.width, bias)
@@ -272,11 +273,13 @@ class LlamaAttention(nn.Module):
             self.q_norm, self.k_norm = (RmsGain(self.width, c["rms_norm_eps"]) for _ in range(2))
 
     def rotated(self, x):
-        """Halves of the channels as the two axes of planes that turn."""
-        half = self.width // 2
+        """Halves of the channels that turn, which are the first ones, as the two axes of planes."""
+        x, still = x[..., : self.turned], x[..., self.turned :]
+        half = self.turned // 2
         angles = torch.arange(x.shape[2], dtype=x.dtype)[:, None] / self.theta ** (torch.arange(half, dtype=x.dtype) / half)
         cos, sin = angles.cos().repeat(1, 2), angles.sin().repeat(1, 2)
-        return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
+        turned = x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
+        return torch.cat([turned, still], -1)
 
     def forward(self, x):
         split = lambda y: y.unflatten(2, (-1, self.width)).transpose(1, 2)
@@ -337,6 +340,7 @@ LLAMA = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 2, "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 31.0,
     "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": True,
 }
+LLAMA_PARTIAL = LLAMA | {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "partial_rotary_factor": 0.5}
 QWEN3 = LLAMA | {
     "model_type": "qwen3", "head_dim": 6, "num_attention_heads": 3, "num_key_value_heads": 1, "rms_norm_eps": 1e-6,
     "attention_bias": True, "tie_word_embeddings": False,
@@ -483,6 +487,7 @@ CASES = {
     "nano_gpt": (NanoGpt, compiled),
     "in_context": (InContext, dict),
     "llama": (lambda: Llama(LLAMA), dict),
+    "llama_partial": (lambda: Llama(LLAMA_PARTIAL), dict),
     "qwen3": (lambda: Llama(QWEN3), dict),
     "hooked_transformer": (HookedTransformer, in_bfloat16),
     "paper_one_layer": (PaperOneLayer, lambda state: {"state_dict": state}),
@@ -518,7 +523,7 @@ def make(folder):
     torch.save(build("hugging_face").state_dict(), folder / "hugging_face" / "pytorch_model.bin")
     config = {"model_type": "gpt2", "n_head": 4, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5}
     (folder / "hugging_face" / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
-    for name, config in {"llama": LLAMA, "qwen3": QWEN3}.items():
+    for name, config in {"llama": LLAMA, "llama_partial": LLAMA_PARTIAL, "qwen3": QWEN3}.items():
         (folder / name).mkdir()
         torch.save(build(name).state_dict(), folder / name / "pytorch_model.bin")
         (folder / name / "config.json").write_text(json.dumps(config))

@@ -41,7 +41,7 @@ struct Foreign {
     said: &'static [&'static str],
 }
 
-const FOREIGN: [Foreign; 11] = [
+const FOREIGN: [Foreign; 12] = [
     Foreign {
         name: "encoder",
         task: VECTORS,
@@ -120,6 +120,15 @@ const FOREIGN: [Foreign; 11] = [
             "the head is the embedding",
             "told by --given: rope_theta = 31",
         ],
+    },
+    Foreign {
+        name: "llama_partial",
+        task: TOKENS,
+        model: "[model.transformer]\nd_model = 8\nn_layers = 2\nn_heads = 2\nn_kv_heads = 1\nd_head = 8\nnorm_kind = \"rms\"\n\
+                norm_epsilon = 1e-5\nposition = { rope = { theta = 31.0, partial = 0.5 } }\ntie_embedding = true\n\
+                state_mixer = { ffn = { d_ffn = 11, activation = \"swiglu\" } }\n",
+        words: &["--given", "rope_theta=31", "--given", "rms_norm_eps=1e-5", "--given", "partial_rotary_factor=0.5"],
+        said: &["named as llama", "told by --given: partial_rotary_factor = 0.5"],
     },
     Foreign {
         name: "qwen3",
@@ -249,7 +258,7 @@ fn what_pytorch_saved_computes_the_same_here() {
     assert!(heard.contains("told by config.json: n_head = 4"), "{heard}");
     let weights = |folder: &str| fs::read(lab.path(folder).join("model.safetensors")).unwrap();
     assert!(weights("folder") == weights("hugging_face-pt"), "other weights");
-    for name in ["llama", "qwen3"] {
+    for name in ["llama", "llama_partial", "qwen3"] {
         let foreign = Foreign::named(name);
         foreign.import(&lab, &files.join(name), &format!("{name}-folder"));
         assert!(weights(&format!("{name}-folder")) == weights(&format!("{name}-pt")), "{name}: other weights");
@@ -270,6 +279,13 @@ fn what_pytorch_saved_computes_the_same_here() {
         lab.write("experiment.toml", format!("{}{model}{DATA}", llama.task));
         lab.headway(&["import", "foreign/llama", "--experiment", "experiment.toml", "--out", "no"]).fail(3, &[told]);
     }
+    let partial = Foreign::named("llama_partial");
+    let whole = partial.model.replace(", partial = 0.5", "");
+    lab.write("experiment.toml", format!("{}{whole}{DATA}", partial.task));
+    lab.headway(&["import", "foreign/llama_partial", "--experiment", "experiment.toml", "--out", "no"])
+        .fail(3, &["position.rope.partial is 0.5, in the experiment 1"]);
+    let shown = lab.headway(&["import", "foreign/llama_partial"]).succeed().stdout;
+    assert!(shown.contains("rope = { theta = 31, partial = 0.5 }"), "{shown}");
     let shown = lab.headway(&["import", "foreign/llama"]).succeed().stdout;
     for line in [
         "n_kv_heads = 2",

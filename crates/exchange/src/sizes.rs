@@ -57,7 +57,10 @@ impl Sizes {
             either(&mut sizes, "causal", causal.map(|causal| causal.to_string()));
             sizes.hidden.extend(["residual", "kernel"]);
             let table = rows("position.weight", 0).map(|_| "\"learned\"".to_owned());
-            let turn = said("position.rope.theta").map(|theta| format!("{{ rope = {{ theta = {theta} }} }}"));
+            let turns = [("theta", said("position.rope.theta")), ("partial", said("position.rope.partial"))];
+            let turns = turns.into_iter().filter_map(|(key, value)| Some(format!("{key} = {}", value?)));
+            let turns = turns.collect::<Vec<_>>().join(", ");
+            let turn = (!turns.is_empty()).then(|| format!("{{ rope = {{ {turns} }} }}"));
             let turn = turn.or_else(|| renamed.is_rotary.then(|| "\"rope\"".to_owned()));
             either(&mut sizes, "position", table.or(turn));
             for key in ["n_kv_heads", "d_head", "norm_kind", "norm_epsilon", "qk_norm"] {

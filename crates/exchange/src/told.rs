@@ -164,7 +164,7 @@ const ROWS: &[Row] = &[
     (&["rope_scaling"], Fact::Other, |value| never_unless_nothing(value, SCALED_ROPE)),
     (&["rotary_dim"], Fact::Other, |value| never_unless_nothing(value, PARTIAL)),
     (&["partial_rotary_factor"], Fact::Other, |value| match value {
-        Value::Number(part) if (part - 1.0).abs() > 0.0 => Says::Never(PARTIAL),
+        Value::Number(part) => Says::Setting("position.rope.partial", part.to_string()),
         _ => Says::Fine,
     }),
     (&["num_key_value_heads"], Fact::Other, |value| match value {
@@ -359,6 +359,10 @@ impl Compared<'_> {
             "d_head" => d_head(config)?.to_string(),
             "position.rope.theta" => match &config.position {
                 PositionKind::Rope(rope) => rope.theta.to_string(),
+                other => other.name().to_owned(),
+            },
+            "position.rope.partial" => match &config.position {
+                PositionKind::Rope(rope) => rope.partial.to_string(),
                 other => other.name().to_owned(),
             },
             "causal" => config.causal.to_string(),
