@@ -16,6 +16,7 @@ rounding. This script shares no code with Headway. What it is made of:
     certificate_folder.py     the folder, its target, its words, what its weights say
     certificate_bounds.py     bounds in exact arithmetic
     certificate_rounding.py   what float32 adds
+    check_proof.py            a proof over boxes instead of both, of `--prove`
     formulas.py               formulas over boxes, with derivatives
     headway_reference.py      the network
 
@@ -30,6 +31,7 @@ import sys
 
 import numpy as np
 
+import check_proof
 import formulas
 import headway_reference as reference
 from certificate_bounds import SLACK, bound_of
@@ -54,8 +56,13 @@ def verify(path):
     check_texts(folder)
     check_points(folder)
     lines = [f"ok   words: {certificate['target']}; {certificate['domain']}"]
-    from_rounding = check_rounding(folder)
-    lines.append(f"ok   rounding: {rounding:.4g} claimed, {from_rounding:.4g} follows")
+    is_proved_by_boxes = "proof" in certificate
+    if is_proved_by_boxes:
+        lines.append(check_proof.verify(path))
+        from_rounding = rounding
+    else:
+        from_rounding = check_rounding(folder)
+        lines.append(f"ok   rounding: {rounding:.4g} claimed, {from_rounding:.4g} follows")
     scored = folder.points["scored"] > 0
     x = folder.inputs()
     wanted, source = target(folder, x), "from the task"
@@ -77,6 +84,8 @@ def verify(path):
         said = f"{np.dtype(dtype)}: the largest error is said to be {stated:.4g}, but a stored point shows {shown:.4g}"
         check(shown <= stated + 2 * rounding, said)
         lines.append(f"ok   {np.dtype(dtype)}: largest error {error:.4g}, bound with rounding {allowed:.4g}")
+    if is_proved_by_boxes:
+        return [*lines, *on_trust(folder)]
     follows = bound_of(folder)
     check(bound >= follows * (1 - SLACK) - 1e-12, f"a bound of {bound:.4g} is claimed where {follows:.4g} follows")
     lines.append(f"ok   bound: {bound:.4g} claimed, {follows:.4g} follows")
@@ -103,7 +112,7 @@ def main():
     args = parser.parse_args()
     try:
         print("\n".join(verify(args.checkpoint)))
-    except Problem as problem:
+    except (Problem, check_proof.Problem) as problem:
         sys.exit(f"FAIL {problem}")
     except (OSError, KeyError, ValueError, formulas.FormulaError, reference.CheckpointError, reference.InputError) as problem:
         sys.exit(f"error: {args.checkpoint}: {problem!r}")

@@ -468,6 +468,20 @@ def rates():
     return table(["figure", "grows", "from, to", "largest error", "power found", "expected"], rows)
 
 
+def proofs():
+    """Certificates that rest on boxes: what was seen, what is proved, and what no values of the anchors could do better than."""
+    rows = []
+    for name, certificate in result("theory-proofs")["values"].items():
+        if name.startswith("printed"):
+            continue
+        least = re.search(r"no values have an error below (\S+)", certificate["temperature"]["reason"])
+        proof = certificate["proof"]
+        numbers = [proof["seen"], certificate["bound"]["value"], certificate["rounding"]["value"], certificate["float32"]["error"]]
+        rows.append([name, *map(digits, numbers), digits(float(least[1])) if least else "", f"{proof['boxes']:,}"])
+    header = ["", "error seen", "proved, exact", "float32 adds at most", "measured in float32", "no values below", "boxes"]
+    return table(header, rows)
+
+
 def columns(name, index, wanted, rows=None):
     """Some columns of a table that was printed, and the rows that begin with these words, or all."""
     lines = printed(name, index)
@@ -651,6 +665,7 @@ TABLES = {
     "decided": decided,
     "activity": activity,
     "position-lengths": position_lengths,
+    "theory-proofs": proofs,
     "theory-rates": rates,
     "in-context": in_context,
     "rank-collapse": rank_collapse,

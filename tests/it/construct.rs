@@ -218,6 +218,143 @@ fn numpy_finds_the_certificate_true() {
     assert!(output.status.code() == Some(1) && said.contains("`scores` is missing"), "{said}");
 }
 
+/// What is proved over boxes, in one, two and three variables.
+const PROVED: &[(&str, &[&str])] = &[
+    ("activation", &["--function", "gelu", "--intervals", "22"]),
+    ("activation", &["--function", "abs(x1 - 0.1)", "--intervals", "12", "--values", "function"]),
+    ("truncated-linear", &["--seq-len", "3", "--d-in", "2", "--intervals", "10"]),
+    ("max-affine", &["--function", "sin(2*x1)*x2", "--function", "x1^2/(1 + x2)", "--per-axis", "5"]),
+    (
+        "seq2seq",
+        &["--d-in", "1", "--seq-len", "3", "--function", "max(x1_1, x2_1*x3_1)", "--method", "grid", "--cells", "4"],
+    ),
+];
+
+/// Proofs are checked by numpy alone, which notices a smaller bound, a box that is missing, another weight and another
+/// formula.
+#[test]
+fn proofs_hold_and_damage_is_noticed() {
+    let lab = Lab::new();
+    let made = PROVED.iter().enumerate().map(|(at, (name, options))| {
+        let out = format!("proved-{at}");
+        let words =
+            [&["construct", name][..], options, &["--prove", "--out", &out, "--device", "cpu", "--json"]].concat();
+        let certificate = lab.headway(&words).succeed().json();
+        let value = |path: &str| certificate.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path}"));
+        // The bound is near an error that was seen, which is there.
+        let (bound, seen) = (value("/bound/value"), value("/proof/seen"));
+        assert!(seen <= bound && bound < 1.2 * seen, "{certificate:#}");
+        let measured = value("/float64/error");
+        assert!(measured <= bound * 1.001 && measured > 0.7 * bound, "{certificate:#}");
+        assert_eq!(certificate["verdict"], "proved");
+        lab.path(&out)
+    });
+    let made: Vec<_> = made.collect();
+    if !there_is("numpy") {
+        return;
+    }
+    let check = |folder: &Path| {
+        let output = python().arg("check_proof.py").arg(folder).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    for folder in &made {
+        let (code, said) = check(folder);
+        assert!(code == Some(0) && said.starts_with("ok   proof: "), "{}: {said}", folder.display());
+    }
+    let whole = python().arg("check_certificate.py").arg(&made[0]).output().unwrap();
+    assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
+
+    let folder = &made[0];
+    let damaged = |file: &str, with: &dyn Fn(Vec<u8>) -> Vec<u8>, words: &str| {
+        let path = folder.join(file);
+        let sound = fs::read(&path).unwrap();
+        fs::write(&path, with(sound.clone())).unwrap();
+        let (code, said) = check(folder);
+        fs::write(&path, sound).unwrap();
+        assert!(code == Some(1) && said.contains(words), "{file}: {said}");
+    };
+    let proof: Value = serde_json::from_slice(&fs::read(folder.join("proof.json")).unwrap()).unwrap();
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut proof = proof.clone();
+        change(&mut proof);
+        proof.to_string().into_bytes()
+    };
+    let tree = proof["parts"][0]["tree"].as_str().unwrap().to_owned();
+    let less = |proof: &mut Value| proof["bound"] = (0.99 * proof["bound"].as_f64().unwrap()).into();
+    damaged("proof.json", &|_| with(&less), "claims something else than its proof");
+    let short = |proof: &mut Value| proof["parts"][0]["tree"] = tree[..tree.len() - 1].into();
+    damaged("proof.json", &|_| with(&short), "uncovered");
+    let fewer = |proof: &mut Value| proof["parts"][0]["positions"].as_array_mut().unwrap().truncate(7);
+    damaged("proof.json", &|_| with(&fewer), "name each position once");
+    let other = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace("gelu(x1)", "silu(x1)").into_bytes();
+    damaged("train.toml", &other, "the bound does not follow");
+    // One value of an anchor in the middle, off by a thousandth.
+    let weight = |mut bytes: Vec<u8>| {
+        let start = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+        let header: Value = serde_json::from_slice(&bytes[8..start]).unwrap();
+        let entry = &header["layers.0.map.position"];
+        let number = |value: &Value| usize::try_from(value.as_u64().unwrap()).unwrap();
+        let (at, rows) = (number(&entry["data_offsets"][0]), number(&entry["shape"][0]));
+        let place = start + at + 4 * (5 * (rows - 12) + 4);
+        let value = f32::from_le_bytes(bytes[place..place + 4].try_into().unwrap());
+        bytes[place..place + 4].copy_from_slice(&(value * 1.001).to_le_bytes());
+        bytes
+    };
+    damaged("model.safetensors", &weight, "the bound does not follow");
+    // The same claim in both files.
+    let certificate = fs::read(folder.join("certificate.json")).unwrap();
+    let mut smaller: Value = serde_json::from_slice(&certificate).unwrap();
+    smaller["bound"]["value"] = (0.99 * smaller["bound"]["value"].as_f64().unwrap()).into();
+    fs::write(folder.join("certificate.json"), smaller.to_string()).unwrap();
+    damaged("proof.json", &|_| with(&less), "the bound does not follow");
+}
+
+#[test]
+fn what_cannot_be_proved_is_refused() {
+    let lab = Lab::new();
+    for (words, texts) in [
+        (&["in-context-gd", "--tolerance", "1"][..], &["--prove: goes by boxes over one layer", "activation"][..]),
+        (
+            &["max-affine", "--function", "x1*x2*x3*x4", "--d-in", "4", "--per-axis", "2"],
+            &["at most 3 input numbers, and here are 4"],
+        ),
+        (
+            &[
+                "seq2seq",
+                "--d-in",
+                "1",
+                "--seq-len",
+                "3",
+                "--function",
+                "x1_1*x2_1*x3_1",
+                "--method",
+                "grid",
+                "--cells",
+                "40",
+            ],
+            &["minutes at least; --prove-minutes", "keys can be proved in this time"],
+        ),
+        (&["activation", "--function", "gelu", "--tolerance", "1e-9"], &["out of reach", "the smallest reachable is"]),
+        (&["activation", "--function", "gelu", "--intervals", "4000"], &["--intervals: must be from 1 to 512"]),
+    ] {
+        lab.headway(&[&["construct"], words, &["--prove", "--out", "x", "--device", "cpu"]].concat()).fail(2, texts);
+        assert!(!lab.path("x").exists(), "{words:?} left something behind");
+    }
+    lab.headway(&[
+        "construct",
+        "activation",
+        "--function",
+        "gelu",
+        "--values",
+        "linear-program",
+        "--intervals",
+        "9",
+        "--out",
+        "x",
+    ])
+    .fail(2, &["--prove"]);
+}
+
 #[test]
 fn what_cannot_be_built_is_refused_before_any_work() {
     let lab = Lab::new();

@@ -45,6 +45,13 @@ pub struct Common {
     /// Largest number of parameters; more is refused before any work.
     #[arg(long, default_value_t = 50_000_000, value_name = "N")]
     pub max_params: usize,
+    /// Prove the error over the whole domain by branch and bound on the weights as the file holds them, of functions of up
+    /// to three numbers: a bound near the true error, and boxes in proof.json that python/check_proof.py checks.
+    #[arg(long)]
+    pub prove: bool,
+    /// Longest time for the proof; when it is over, the bound reached by then is taken.
+    #[arg(long, default_value_t = 5.0, value_name = "M", requires = "prove")]
+    pub prove_minutes: f64,
     /// Device to measure on: auto, or a name that `headway devices` lists.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
@@ -179,10 +186,23 @@ pub struct Activation {
     /// p, number of intervals between anchors. Default: about the fewest that meet the tolerance.
     #[arg(long, value_name = "P")]
     pub intervals: Option<usize>,
+    /// Where the values of the anchors come from; linear-program needs --prove. Default: linear-program with --prove, else
+    /// function.
+    #[arg(long, value_name = "FROM", requires_if("linear-program", "prove"))]
+    pub values: Option<AnchorValues>,
     #[command(flatten)]
     pub smoothness: Smoothness,
     #[command(flatten)]
     pub common: Common,
+}
+
+/// Where the values of anchors come from.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum AnchorValues {
+    /// The function at the anchor.
+    Function,
+    /// The values with the smallest largest error.
+    LinearProgram,
 }
 
 /// Bounds on a function's derivatives.
@@ -490,6 +510,12 @@ impl From<&Activation> for activation::Config {
             high: args.high,
             mode: args.mode.map(Mode::from),
             intervals: args.intervals,
+            values: match args.values {
+                Some(AnchorValues::Function) => activation::Values::Function,
+                Some(AnchorValues::LinearProgram) => activation::Values::LinearProgram,
+                None if args.common.prove => activation::Values::LinearProgram,
+                None => activation::Values::Function,
+            },
             smoothness: (&args.smoothness).into(),
         }
     }

@@ -2,13 +2,18 @@
 
 pub mod args;
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use crate::error::Error;
+use headway_model::{Model, weights};
 use headway_report::certificate::{self, likely, sizes};
 use headway_theory::{
-    Bound, Certificate, Effort, Verdict, certify,
+    self as theory, Bound, Certificate, Effort, Verdict, certify,
     construct::options::{File, Given},
+    prove::{Proof, prove, search::Progress},
 };
 use headway_trainer::{bounded_read, checkpoint::Checkpoint, experiment::Experiment, run_dir::NewRun};
 
@@ -35,7 +40,6 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     let seed = planned.seed;
     let (construction, task) = planned.build(request)?;
     let (bound, rounding) = (construction.bound.value, construction.rounding.value);
-    let tolerance = common.tolerance.unwrap_or(bound + rounding);
     output::note(format!(
         "{}: {}; {} parameters; bound {} + rounding {}",
         construction.name,
@@ -47,13 +51,28 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     // Done before the model is made, since it checks sizes that no model may have.
     let experiment = Experiment::of_construction(task, construction.network.model_config(), seed)?;
     let model = construction.network.assemble(&device.device);
+    let (construction, proof) = if common.prove {
+        let proof = proof(&construction, &model, common.prove_minutes)?;
+        (proof.applied(construction), Some(proof))
+    } else {
+        (construction, None)
+    };
+    let tolerance = common.tolerance.unwrap_or(construction.bound.value + construction.rounding.value);
     let named = format!("{} ({})", device.spec, device.name);
     let certificate = certify(&construction, tolerance, &model, &device.device, &named, Effort::default());
     certificate.check()?;
     let hardest = certificate.hardest_arrays(&construction);
     // The page is written before the folder gets its final name, so that a complete folder has its page.
     let page = |half: &Checkpoint| certificate::write(half, &common.out).map(drop);
-    let checkpoint = Checkpoint::write_constructed(place.path()?, &experiment, &model, &certificate, &hardest, page)?;
+    let checkpoint = Checkpoint::write_constructed(
+        place.path()?,
+        &experiment,
+        &model,
+        &certificate,
+        &hardest,
+        proof.as_ref(),
+        page,
+    )?;
     if common.json {
         output::json(&certificate);
     } else {
@@ -75,6 +94,33 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
         output::line(why);
     }
     Ok(ExitCode::from(NOT_CERTIFIED))
+}
+
+/// The proof over boxes, with a line on standard error now and then.
+fn proof(construction: &theory::construct::Construction, model: &Model, minutes: f64) -> Result<Proof, Error> {
+    let time = Duration::try_from_secs_f64(60.0 * minutes).map_err(|_| {
+        headway_trainer::Error::argument(format!("--prove-minutes {minutes}"), "give a number of minutes from 0 on")
+    })?;
+    let (start, mut said) = (Instant::now(), Instant::now());
+    let proof = prove(construction, &weights::arrays(model), time, |progress| {
+        if said.elapsed() > Duration::from_secs(5) {
+            said = Instant::now();
+            let Progress { examined, left, seen, bound } = progress;
+            let (bound, seen) = (number(bound), number(seen));
+            output::note(format!(
+                "proof: {examined} boxes examined, {left} to be split; bound {bound}, error seen {seen}"
+            ));
+        }
+    })?;
+    let Proof { bound, rounding, seen, boxes, .. } = &proof;
+    output::note(format!(
+        "proof: bound {} + rounding {}, {} seen; {boxes} boxes, {:.1} s",
+        number(*bound),
+        number(*rounding),
+        number(*seen),
+        start.elapsed().as_secs_f64()
+    ));
+    Ok(proof)
 }
 
 /// Exit code if a folder was written but nothing is certified about it.
@@ -110,6 +156,7 @@ fn summary(certificate: &Certificate, asked: Option<f64>) {
         ("float32", measured(float32)),
         ("float64", measured(float64)),
         ("certified", format!("  {}", conclusion(certificate, asked))),
+        ("rests on", certificate.proof.as_ref().map_or_else(String::new, |proof| format!("  {}", proof.rests_on))),
     ] {
         if !text.is_empty() {
             output::line(format!("{name:<12}{text}"));

@@ -143,7 +143,7 @@ impl Network {
     }
 
     /// The model's parameters by name, in the orientation of files.
-    fn arrays(&self) -> BTreeMap<String, Array> {
+    pub(crate) fn arrays(&self) -> BTreeMap<String, Array> {
         let layers = self.layers.iter().enumerate();
         let layers = layers.flat_map(|(at, layer)| layer.arrays(&format!("layers.{at}")));
         layers.chain(readout_arrays(&self.readout)).collect()

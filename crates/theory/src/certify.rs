@@ -17,6 +17,7 @@ use crate::{
     bound::{Basis, Bound},
     construct::{Construction, Temperature},
     domain::Path,
+    prove::Summary,
 };
 
 /// What is known about a construction's error, measured as the largest difference of any output number.
@@ -46,6 +47,9 @@ pub struct Certificate {
     /// is much smaller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding_likely: Option<Bound>,
+    /// The proof over boxes that bound and rounding come from, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Summary>,
     /// Error of the model in float32 with the weights of the checkpoint.
     pub float32: Measured,
     /// Error of the same network in double precision.
@@ -354,7 +358,8 @@ pub fn certify(
 
     let bounds = construction.bound.value + construction.rounding.value;
     // The network in double precision has rounding errors too, which matter if the bound is zero.
-    let double_roundoff = construction.rounding.value * 1e-6;
+    // A proof is about the weights in the file, of which those in double precision differ by a rounding.
+    let double_roundoff = construction.rounding.value * if construction.proof.is_some() { 1.0 } else { 1e-6 };
     let holds = !construction.bound.rests_on(Basis::Measured)
         && float32.error <= bounds
         && float64.error <= construction.bound.value + double_roundoff
@@ -371,6 +376,7 @@ pub fn certify(
         bound: construction.bound.clone(),
         rounding: construction.rounding.clone(),
         rounding_likely: construction.likely.clone(),
+        proof: construction.proof.clone(),
         hardest: worst_first(&misses).into_iter().take(KEPT).map(|at| points[at].hardest()).collect(),
         line: bench.line(model, device, &float32, batch, (effort.flops / flops).clamp(101, 801)),
         float32,

@@ -19,6 +19,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use headway_tasks::{
@@ -39,9 +40,11 @@ use crate::{
     domain::Domain,
     enclosure::Bracket,
     interpolation::{F32_ROUNDOFF, Mode},
-    refusal::Refusal,
+    minimax::{Best, best_values},
+    prove::{self, Provable, Variables},
+    refusal::{Limit, Refusal},
     smoothness::{self, Constant},
-    target::Target,
+    target::{Enclosure, Target},
 };
 
 /// Options of [`Activation`].
@@ -64,6 +67,8 @@ pub struct Config {
     pub mode: Option<Mode>,
     /// p, intervals between anchors; if `None`, about the fewest that meet the tolerance.
     pub intervals: Option<usize>,
+    /// Where the anchors' values come from. Default: from the function.
+    pub values: Values,
     /// Bounds on the derivatives of g. Default: only what its formula implies.
     pub smoothness: smoothness::Given,
 }
@@ -79,6 +84,7 @@ impl Default for Config {
             high: 3.0,
             mode: None,
             intervals: None,
+            values: Values::default(),
             smoothness: smoothness::Given::default(),
         }
     }
@@ -94,7 +100,7 @@ impl Options for Config {
     }
 
     fn plan(&self, given: Option<Given>, max_parameters: usize) -> Result<Planned, Refusal> {
-        let &Self { seq_len, low, high, mode, intervals, .. } = self;
+        let &Self { seq_len, low, high, mode, intervals, values, .. } = self;
         let domain = Ends { low, high }.cube()?;
         ensure_size("seq-len", &[seq_len], max_parameters)?;
         let (function, config) = if let Some(path) = &self.table {
@@ -113,7 +119,7 @@ impl Options for Config {
             (Scalar::written(&written.text, written.per_position()?, kinks), written.config)
         };
         let smoothness::Given { lipschitz, curvature } = self.smoothness;
-        let construction = Activation { seq_len, function, low, high, mode, intervals, lipschitz, curvature };
+        let construction = Activation { seq_len, function, low, high, mode, intervals, values, lipschitz, curvature };
         Ok(Planned::new(TaskConfig::Function(config), 0, move |request| construction.build(request)))
     }
 }
@@ -149,6 +155,18 @@ pub fn table(bytes: &[u8], path: &Path) -> Result<Table, Refusal> {
 
 /// Largest number of characters of a line of a table.
 const LONGEST_LINE: usize = 1000;
+
+/// Where the anchors' values come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Values {
+    /// V_k = g(L_k).
+    #[default]
+    Function,
+    /// Those with the smallest largest error, by a linear program ([`crate::minimax`]). The bound is a proof over boxes, since
+    /// no formula gives it; the fewest intervals are found by bisection.
+    LinearProgram,
+}
 
 /// A function of one number, to be approximated.
 #[derive(Clone)]
@@ -191,6 +209,16 @@ impl Scalar {
             function: Arc::new(move |x| function.evaluate(&[x]).first().copied().unwrap_or(f64::NAN)),
             kinks,
             enclosure: Some(Arc::new(enclosure)),
+        }
+    }
+
+    /// The function of one number as a target.
+    fn target(&self) -> Target {
+        let (function, enclosure) = (self.function.clone(), self.enclosure.clone());
+        Target {
+            text: self.text.clone(),
+            function: Arc::new(move |x| vec![function(x[0])]),
+            enclosure: enclosure.map(|of| -> Enclosure { Arc::new(move |x| vec![of(x[0].clone())]) }),
         }
     }
 
@@ -334,6 +362,8 @@ pub struct Activation {
     pub mode: Option<Mode>,
     /// p, the number of intervals; if `None`, about the smallest that meets the tolerance.
     pub intervals: Option<usize>,
+    /// Where the anchors' values come from.
+    pub values: Values,
     /// sup |g'| on [a, b], used if the formula of g is unknown or implies less.
     pub lipschitz: Option<f64>,
     /// sup |g''| on [a, b] outside the listed kinks, used likewise.
@@ -342,6 +372,19 @@ pub struct Activation {
 
 /// Largest number of intervals that is tried; up to here squares of anchors are exact in float32.
 const MOST_INTERVALS: usize = 4000;
+
+/// Temperatures that are tried for values by linear program: the smallest has the smallest ripple, the largest the smallest
+/// rounding of kinks.
+const BEST: [f64; 3] = [0.8, 1.2, 2.4];
+
+/// Largest number of intervals for values by linear program.
+const MOST_BEST: usize = 512;
+
+/// Points per interval at which values by linear program are best.
+const PER_CELL: usize = 12;
+
+/// Longest time for the proof of one size.
+const PROOF_TIME: Duration = Duration::from_secs(60);
 
 /// Weights of the head at u = t Δ after an anchor, which are the same in every cell.
 struct Kernel {
@@ -397,6 +440,15 @@ struct ActivationPlan {
     intervals: usize,
 }
 
+/// The head of one size.
+struct Built {
+    intervals: usize,
+    c: f64,
+    padding: usize,
+    values: Vec<f64>,
+    reason: String,
+}
+
 /// What is known of g besides its values.
 struct Known<'a> {
     pieces: Option<&'a Pieces<'a>>,
@@ -420,6 +472,9 @@ impl Activation {
     /// [`Refusal`]
     pub fn build(&self, request: Request) -> Result<Construction, Refusal> {
         self.check()?;
+        if self.values == Values::LinearProgram {
+            return self.build_best(request);
+        }
         let pieces = Pieces::of(&self.function, self.low, self.high);
         let known = self.known(pieces.as_ref())?;
         let modes = self.mode.map_or(vec![Mode::Minimax, Mode::Smooth], |mode| vec![mode]);
@@ -630,7 +685,13 @@ impl Activation {
     fn write(&self, plan: &ActivationPlan, kernel: &Kernel, known: &Known) -> Construction {
         let Study { bound, rounding } = self.study(plan, kernel, known);
         let ActivationPlan { mode, intervals } = *plan;
-        let (c, padding) = (kernel.c, kernel.padding);
+        let values = self.values(intervals, kernel.padding);
+        let built = Built { intervals, c: kernel.c, padding: kernel.padding, values, reason: mode.reason().to_owned() };
+        self.construction(built, bound, rounding)
+    }
+
+    fn construction(&self, built: Built, bound: Bound, rounding: Bound) -> Construction {
+        let Built { intervals, c, padding, values, reason } = built;
         let keys: Vec<f64> =
             (0..=intervals + 2 * padding).map(|j| j as f64 - padding as f64 - (intervals / 2) as f64).collect();
         let spacing = self.spacing(intervals);
@@ -640,7 +701,7 @@ impl Activation {
             sharpness: c,
             slopes: keys.iter().map(|k| vec![2.0 * k]).collect(),
             offsets: keys.iter().map(|k| -k * k).collect(),
-            values: self.values(intervals, padding).into_iter().map(|value| vec![value]).collect(),
+            values: values.into_iter().map(|value| vec![value]).collect(),
             // The nearest anchor's score is −c/4 at least.
             nobody: -0.25 - 60.0 / c,
         };
@@ -660,12 +721,112 @@ impl Activation {
                 ("padding".to_owned(), padding as f64),
                 ("rows".to_owned(), rows),
             ],
-            temperature: Temperature { beta: c / spacing.powi(2), reason: mode.reason().to_owned() },
+            temperature: Temperature { beta: c / spacing.powi(2), reason },
             bound,
             rounding,
             likely: None,
+            provable: Some(Provable { function: self.function.target(), variables: Variables::Token }),
+            proof: None,
             hard: self.hard(intervals),
         }
+    }
+
+    /// The head with the best values: at the given size, or at the smallest that meets the tolerance, found by bisection, with
+    /// the best of several temperatures.
+    fn build_best(&self, request: Request) -> Result<Construction, Refusal> {
+        let Request { tolerance: wanted, max_parameters: allowed } = request;
+        if !(wanted > 0.0) {
+            return Err(Refusal::invalid("tolerance", format!("must be a positive number, not {wanted}")));
+        }
+        let error = |built: &Construction| built.bound.value + built.rounding.value;
+        let padding = |c: f64| (6.0 / c.sqrt()).ceil() as usize;
+        let parameters =
+            |p: usize| cells::parameters(self.seq_len, 1, 1, p + 2 * padding(BEST[0]) + 1, Attention::SelfAttention);
+        let most = (1..=MOST_BEST).rev().find(|p| parameters(*p) <= allowed as f64);
+        let Some(most) = most.filter(|most| self.intervals.is_none_or(|p| p <= *most)) else {
+            let needed = parameters(self.intervals.unwrap_or(1));
+            return match self.intervals.filter(|p| *p > MOST_BEST) {
+                Some(_) => Err(Refusal::invalid(
+                    "intervals",
+                    format!("must be from 1 to {MOST_BEST} for values by linear program"),
+                )),
+                None => Err(Refusal::TooLarge { wanted, needed, allowed, reachable: f64::INFINITY }),
+            };
+        };
+        if let Some(intervals) = self.intervals {
+            let built = self.best_of_size(intervals)?;
+            let reachable = error(&built);
+            let unreachable = Refusal::Unreachable {
+                wanted,
+                reachable,
+                with_more: reachable,
+                allowed,
+                why: Limit::Given,
+                hint: String::new(),
+            };
+            return if reachable <= wanted { built.in_float32("low", "low") } else { Err(unreachable) };
+        }
+        // Twice as many until it is met, then between the last two.
+        let (mut below, mut size, mut reachable, mut found) = (0, 4.min(most), f64::INFINITY, None);
+        while found.is_none() {
+            let built = self.best_of_size(size)?;
+            reachable = reachable.min(error(&built));
+            if error(&built) <= wanted {
+                found = Some(built);
+            } else if size == most || error(&built) > 4.0 * reachable {
+                let why = if size == most { Limit::Largest } else { Limit::Rounding };
+                let hint = "; a shorter interval has finer anchors".to_owned();
+                return Err(Refusal::Unreachable { wanted, reachable, with_more: reachable, allowed, why, hint });
+            } else {
+                (below, size) = (size, (2 * size).min(most));
+            }
+        }
+        while size > below + 1 {
+            let middle = usize::midpoint(below, size);
+            let built = self.best_of_size(middle)?;
+            if error(&built) <= wanted { (size, found) = (middle, Some(built)) } else { below = middle }
+        }
+        found.map_or_else(
+            || Err(Refusal::invalid("intervals", "could not be chosen")),
+            |found| found.in_float32("low", "low"),
+        )
+    }
+
+    /// The head with the best values at one size, at the best of several temperatures, with its proof.
+    fn best_of_size(&self, intervals: usize) -> Result<Construction, Refusal> {
+        let sharpness = self.mode.map_or_else(|| BEST.to_vec(), |mode| vec![mode.sharpness()]);
+        let mut best: Option<Construction> = None;
+        for c in sharpness {
+            let padding = (6.0 / c.sqrt()).ceil() as usize;
+            let start = self.values(intervals, padding);
+            let spacing = self.spacing(intervals);
+            let place = |x: f64| (x, (self.function.function)(x));
+            let lattice =
+                (0..=intervals * PER_CELL).map(|at| (self.low + spacing * at as f64 / PER_CELL as f64).min(self.high));
+            let kinks = self.function.kinks.iter().copied().filter(|kink| (self.low..=self.high).contains(kink));
+            let points: Vec<(f64, f64)> =
+                lattice.chain(kinks).map(place).map(|(x, y)| ((x - self.low) / spacing + padding as f64, y)).collect();
+            let largest = points.iter().map(|(_, y)| y.abs()).chain(start.iter().map(|v| v.abs())).fold(0.0, f64::max);
+            let Some(Best { values, least }) = best_values(c, &points, &start, 1.5 * largest) else { continue };
+            let reason = format!(
+                "c = beta Delta^2 = {c}, with values by linear program: at this c and with these anchors no values have an error below {least:.3e}"
+            );
+            let empty = Bound::default().and("range", "not yet proved", f64::MAX / 4.0);
+            let built = self.construction(Built { intervals, c, padding, values, reason }, empty.clone(), empty);
+            let arrays = built.network.arrays();
+            let proof = prove::prove(&built, &arrays, PROOF_TIME, |_| {})?;
+            let built = proof.applied(built);
+            let error = |built: &Construction| built.bound.value + built.rounding.value;
+            if best.as_ref().is_none_or(|best| error(&built) < error(best)) {
+                best = Some(built);
+            }
+        }
+        best.ok_or_else(|| {
+            Refusal::invalid(
+                "values",
+                "by linear program cannot be had here: it is too badly conditioned; give --values function",
+            )
+        })
     }
 
     /// Points where errors are large: either side of every break of the formula, the given kinks, both ends, and points

@@ -41,6 +41,7 @@ use crate::{
     },
     domain::{Domain, Partition},
     interpolation::{F32_ROUNDOFF, Mode, Moments},
+    prove::{Provable, Variables},
     refusal::Refusal,
     smoothness::{Given, Smoothness},
     target::{Enclosure, Target},
@@ -480,6 +481,8 @@ impl Grid {
             bound: bounds.0,
             rounding: bounds.1,
             likely: None,
+            provable: Some(Provable { function: self.function.clone(), variables: Variables::Token }),
+            proof: None,
             hard: self.hard(whole, per_axis),
         })
     }
@@ -635,6 +638,8 @@ impl GivenCells {
             bound,
             rounding,
             likely: None,
+            provable: None,
+            proof: None,
             hard: hard_points(&domain),
             domain: Domain::Partition(domain),
         }

@@ -21,6 +21,7 @@ use crate::{
     bound::Bound,
     domain::Domain,
     network::Network,
+    prove::{Provable, Summary},
     refusal::{Limit, Refusal},
     target::Target,
 };
@@ -147,6 +148,10 @@ pub struct Construction {
     /// The same bound if roundings are independent of each other; exceeded in one case in two million. `None` unless it
     /// is much smaller.
     pub likely: Option<Bound>,
+    /// What a proof over the whole domain is about; `None` if boxes cannot reach it.
+    pub provable: Option<Provable>,
+    /// The proof that the bounds come from; `None` if they come from formulas.
+    pub proof: Option<Summary>,
     /// Inputs known to be hard, by kind: kinks, seams, ties, corners. `[seq_len · d_in]`
     pub hard: Vec<(&'static str, Vec<Vec<f64>>)>,
 }

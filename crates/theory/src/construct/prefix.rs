@@ -431,6 +431,8 @@ impl Prefix {
             bound: bounds.0,
             rounding: bounds.1,
             likely: None,
+            provable: None,
+            proof: None,
             hard: self.hard(&points),
         })
     }

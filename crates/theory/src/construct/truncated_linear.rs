@@ -37,6 +37,7 @@ use crate::{
     domain::Domain,
     interpolation::{Anchors, F32_ROUNDOFF, Mode, Profile, profile, tail},
     network::{Layer, Network},
+    prove::{self, Provable, Variables},
     refusal::Refusal,
     space::Space,
     target::Target,
@@ -233,6 +234,13 @@ impl Clamp {
         })
     }
 
+    /// The clamp of the forms less m, as a function of one number.
+    fn provable(&self, m: f64) -> Provable {
+        let offsets = self.offsets.iter().map(|t| t - m).collect();
+        let variables = Variables::Form { weights: self.weights.clone(), offsets };
+        Provable { function: prove::clamp(self.low, self.high, m), variables }
+    }
+
     /// The bound, reduced to b − a: an output within [a, b] cannot be off by more.
     pub(crate) fn no_more_than_range(&self, bound: Bound) -> Bound {
         bound.at_most(self.high - self.low, "range", "b - a: values and target both lie within")
@@ -404,6 +412,8 @@ impl TruncatedLinear {
             bound: self.bound(intervals, profile),
             rounding: self.rounding(intervals, profile),
             likely: None,
+            provable: Some(self.clamp.provable(m)),
+            proof: None,
             hard: hard_points(&self.clamp, &[anchors]),
         }
     }

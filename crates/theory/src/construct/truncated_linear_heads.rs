@@ -227,6 +227,8 @@ impl TruncatedLinearHeads {
             bound: self.bound(heads, profile),
             rounding: self.rounding(heads, profile),
             likely: None,
+            provable: None,
+            proof: None,
             hard: hard_points(&self.clamp, &parts),
         }
     }

@@ -6,7 +6,7 @@ use headway_theory::{
     Refusal, Verdict,
     construct::{
         Request,
-        activation::{Activation, Scalar},
+        activation::{Activation, Scalar, Values},
     },
     interpolation::Mode,
 };
@@ -25,7 +25,17 @@ fn relu() -> Scalar {
 }
 
 fn on(function: Scalar, [low, high]: [f64; 2]) -> Activation {
-    Activation { seq_len: 7, function, low, high, mode: None, intervals: None, lipschitz: None, curvature: None }
+    Activation {
+        seq_len: 7,
+        function,
+        low,
+        high,
+        mode: None,
+        intervals: None,
+        values: Values::default(),
+        lipschitz: None,
+        curvature: None,
+    }
 }
 
 fn table() -> Scalar {

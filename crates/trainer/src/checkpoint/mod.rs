@@ -97,6 +97,8 @@ impl Checkpoint {
     const OPTIM: &str = "optim.safetensors";
     const STATE: &str = "state.json";
     const CERTIFICATE: &str = "certificate.json";
+    /// The boxes of a proof that a certificate rests on.
+    const PROOF: &str = "proof.json";
     const LINEAGE: &str = "lineage.json";
     const HARDEST: &str = "hardest.safetensors";
     /// The experiment of constructed weights, to train the same network on the same task.
@@ -106,13 +108,14 @@ impl Checkpoint {
     /// Length and digest of the run's metrics file.
     pub(crate) const METRICS: &str = "metrics.json";
     /// Every file that a manifest lists. Other files in the folder, such as pages, are not part of the checkpoint.
-    const FILES: [&str; 13] = [
+    const FILES: [&str; 14] = [
         Self::MODEL,
         Self::CONFIG,
         Self::OPTIM,
         Self::STATE,
         Self::METRICS,
         Self::CERTIFICATE,
+        Self::PROOF,
         Self::HARDEST,
         Self::TRAIN,
         Self::LINEAGE,

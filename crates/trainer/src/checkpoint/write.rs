@@ -61,7 +61,7 @@ impl Checkpoint {
         })
     }
 
-    /// Writes constructed weights, with their certificate and their hardest points, as a checkpoint into a new or empty
+    /// Writes constructed weights, with their certificate, its proof if there is one, and their hardest points, as a checkpoint into a new or empty
     /// folder. `page` adds its files before the folder gets its final name.
     ///
     /// # Errors
@@ -72,12 +72,16 @@ impl Checkpoint {
         model: &Model,
         certificate: &impl Serialize,
         hardest: &BTreeMap<String, Array>,
+        proof: Option<&impl Serialize>,
         page: impl FnOnce(&Self) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let weights = weights::arrays(model);
         let mut files = Self::files(&CheckpointConfig::of(experiment), &weights, None, None, Vec::new())?;
         files.push((Self::CERTIFICATE, json::file(certificate)?));
         files.push((Self::HARDEST, safetensors(arrays_to_bytes(hardest))?));
+        if let Some(proof) = proof {
+            files.push((Self::PROOF, json::file(proof)?));
+        }
         files.push((Self::TRAIN, experiment.to_toml().into_bytes()));
         Self::write_new(path, &files, page)
     }

@@ -185,6 +185,8 @@ impl MirrorPlan {
             bound: self.bound(gd),
             rounding: self.rounding(gd),
             likely: None,
+            provable: None,
+            proof: None,
             hard: gd.hard(),
         }
     }

@@ -349,6 +349,8 @@ impl SquaresPlan {
             bound: self.bound(gd),
             rounding: self.rounding(gd),
             likely: None,
+            provable: None,
+            proof: None,
             hard: gd.hard().into_iter().chain([("ties", self.ties(gd))]).collect(),
         }
     }

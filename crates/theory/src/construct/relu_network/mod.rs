@@ -293,6 +293,8 @@ trait FormPlan {
             bound: self.bound(size),
             rounding: self.rounding(size, Roundings::Any),
             likely: Some(self.rounding(size, Roundings::Independent)),
+            provable: None,
+            proof: None,
             hard: units.hard_points(&values),
         })
     }

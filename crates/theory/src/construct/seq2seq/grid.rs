@@ -25,6 +25,7 @@ use crate::{
     enclosure::Suprema,
     interpolation::{F32_ROUNDOFF, Mode, Moments},
     network::{Layer, Network},
+    prove::{Provable, Variables},
     refusal::Refusal,
     smoothness::{Constant, SPARSE_SAFETY},
     space::Space,
@@ -252,6 +253,8 @@ impl GridPlan<'_> {
             bound: self.bound(cells),
             rounding: self.rounding(cells),
             likely: None,
+            provable: Some(Provable { function: self.target.clone(), variables: Variables::Sequence }),
+            proof: None,
             hard: self.hard_points(cells),
         })
     }
