@@ -469,15 +469,15 @@ def rates():
 
 
 def proofs():
-    """Certificates that rest on boxes: what was seen, what is proved, and what no values of the anchors could do better than."""
+    """Certificates of `--prove`: what was seen, what is proved, and what no values of the anchors could do better than."""
     rows = []
     for name, certificate in result("theory-proofs")["values"].items():
         if name.startswith("printed"):
             continue
         least = re.search(r"no values have an error below (\S+)", certificate["temperature"]["reason"])
-        proof = certificate["proof"]
-        numbers = [proof["seen"], certificate["bound"]["value"], certificate["rounding"]["value"], certificate["float32"]["error"]]
-        rows.append([name, *map(digits, numbers), digits(float(least[1])) if least else "", f"{proof['boxes']:,}"])
+        proof = certificate.get("proof")
+        numbers = [proof["seen"] if proof else certificate["float64"]["error"], certificate["bound"]["value"], certificate["rounding"]["value"], certificate["float32"]["error"]]
+        rows.append([name, *map(digits, numbers), digits(float(least[1])) if least else "", f"{proof['boxes']:,}" if proof else "by formula"])
     header = ["", "error seen", "proved, exact", "float32 adds at most", "measured in float32", "no values below", "boxes"]
     return table(header, rows)
 

@@ -774,7 +774,7 @@ impl Activation {
             if error(&built) <= wanted {
                 found = Some(built);
             } else if size == most || error(&built) > 4.0 * reachable {
-                let why = if size == most { Limit::Largest } else { Limit::Rounding };
+                let why = if error(&built) <= reachable { Limit::Largest } else { Limit::Rounding };
                 let hint = "; a shorter interval has finer anchors".to_owned();
                 return Err(Refusal::Unreachable { wanted, reachable, with_more: reachable, allowed, why, hint });
             } else {
