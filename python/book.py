@@ -7,7 +7,7 @@ mdBook starts it (docs/book.toml) with the book as JSON on standard input, and r
 - Links between pages lead to chapters; a README.md is the index.html of its folder.
 - A link to a file that is no page, such as an experiment, becomes the path of the file: on the site there is no such file.
 
-Needs Python 3.10.
+Needs Python 3.10 and mdBook 0.5.
 """
 
 import json
@@ -34,8 +34,12 @@ OUTSIDE = {
 def place(path):
     """Where a page of the repository stands on the site; None if it is no page there."""
     if path in OUTSIDE:
-        return f"repository/{path}"
-    return path.removeprefix("docs/") if path.startswith("docs/") else None
+        found = f"repository/{path}"
+    elif path.startswith("docs/"):
+        found = path.removeprefix("docs/")
+    else:
+        return None
+    return re.sub(r"(^|/)README\.md$", r"\1index.md", found)
 
 
 def moved(text, path):
@@ -48,10 +52,8 @@ def moved(text, path):
         target = os.path.normpath(here / address)
         on_site = place(target)
         if on_site is None:
-            words = match[1] if target in match[1].strip("`") else f"{match[1]} (`{target}`)"
-            replaced = words
+            replaced = match[1] if target in match[1].strip("`") else f"{match[1]} (`{target}`)"
         else:
-            on_site = re.sub(r"(^|/)README\.md$", r"\1index.md", on_site)
             link = os.path.relpath(on_site, PurePosixPath(place(path)).parent)
             replaced = f"[{match[1]}]({link}{'#' * bool(anchor)}{anchor})"
         out += [text[end : match.start()], replaced]

@@ -61,7 +61,7 @@ class Site(unittest.TestCase):
         answer = json.loads(subprocess.run(script, input=asked, capture_output=True, text=True, check=True).stdout)
         chapters = list(book.chapters(answer["items"]))
         self.assertEqual([part["content"] for part in chapters[:2]], ["[c](../repository/CONTRIBUTING.md)", "[t](../tasks.md)"])
-        self.assertEqual([part["path"] for part in chapters[2:]], [f"repository/{path}" for path in book.OUTSIDE])
+        self.assertEqual([part["path"] for part in chapters[2:]], ["repository/index.md", *(f"repository/{name}.md" for name in ("ARCHITECTURE", "CONTRIBUTING", "CHANGELOG")), "repository/checkpoints/index.md", "repository/datasets/index.md"])
         self.assertEqual(subprocess.run([*script, "supports", "html"]).returncode, 0)
 
 

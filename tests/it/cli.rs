@@ -174,9 +174,9 @@ mod train {
         // Version and start, then a line for each step, as REGRESSION validates after each.
         assert_eq!((events(0), events(saved)), (2 + 4, 2 + 6 - saved));
         assert_eq!(lab.read("run/metrics.jsonl"), lab.read("straight/metrics.jsonl"));
-        let files =
+        let mut files =
             fs::read_dir(lab.path("straight")).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
-        assert!(files.into_iter().all(|name| !name.contains("tfevents")));
+        assert!(files.all(|name| !name.contains("tfevents")));
     }
 
     #[test]

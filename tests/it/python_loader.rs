@@ -55,9 +55,9 @@ print(json.dumps({
     let by_hand: Vec<&Value> = (0..4).map(|points| &ridge[format!("test/mse[points={points}]")]).collect();
     assert_eq!(read["slices"], json!(by_hand));
     assert_eq!(read["steps"], json!([1, 2, 3, 4, 5, 6]));
-    let best = lab.headway(&["eval", "runs/one", "--json"]).succeed().json()["checkpoint"].to_string();
-    assert!(best.contains(read["best"].as_str().unwrap()), "{best}: {read}");
-    assert_eq!(read["runs"], json!(["transformer"; 5]));
+    let state: Value = serde_json::from_str(&lab.read("runs/one/checkpoints/step-00000006/state.json")).unwrap();
+    assert_eq!(read["best"], format!("step-{:08}", state["best"]["step"].as_u64().unwrap()));
+    assert_eq!(read["runs"], json!(vec!["transformer"; 5]));
     let line = &compared["blocks"][0]["lines"][1];
     assert_eq!(read["difference"], line["difference"]["estimate"]["mean"]);
     assert_eq!((&read["rows"], &read["seeds"]), (&json!(["t: -a, b", "t: c"]), &json!([0, 1])));

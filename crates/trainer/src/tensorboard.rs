@@ -21,7 +21,10 @@ use std::{
     time::SystemTime,
 };
 
-use crate::{disk, error::Error, log::Line};
+use crate::{disk, error::Error, log::Line, presence};
+
+/// What the names of event files begin with.
+pub(crate) const FIRST_PART: &str = "events.out.tfevents.";
 
 /// The event file of one session.
 pub(crate) struct Events {
@@ -29,12 +32,19 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Begins the file of a session that goes on from `step`, in place of one that began there too.
+    /// Begins the file of a session that goes on from `step`, in place of those that began there or later.
     ///
     /// # Errors
     /// [`Error::Io`]
     pub(crate) fn begin(root: &Path, step: u64) -> Result<Self, Error> {
-        let path = root.join(format!("events.out.tfevents.{step:010}.headway"));
+        let name = format!("{FIRST_PART}{step:010}.headway");
+        for later in presence::list(root)?.unwrap_or_default() {
+            // Padded, numbers are in the order of their digits.
+            if presence::name(&later).starts_with(FIRST_PART) && presence::name(&later) > name {
+                disk::remove_file(&later)?;
+            }
+        }
+        let path = root.join(name);
         let version = bytes(3, b"brain.Event:2");
         let start = bytes(7, &number(1, 1));
         let now = wall_time();
@@ -116,6 +126,8 @@ fn crc32c(data: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
     use super::*;
 
     /// RFC 3720, appendix B.4.
@@ -152,6 +164,8 @@ mod tests {
     #[test]
     fn a_session_begins_its_file_anew() {
         let folder = tempfile::tempdir().unwrap();
+        drop(Events::begin(folder.path(), 3).unwrap());
+        drop(Events::begin(folder.path(), 1000).unwrap());
         let line = Line { step: 8, values: [("train/loss".to_owned(), 0.25)].into() };
         for _ in 0..2 {
             let events = Events::begin(folder.path(), 7).unwrap();
@@ -161,6 +175,7 @@ mod tests {
         // Around each event 12 and 4 bytes; in the first two time, step and what they are.
         let head = 16 + (9 + 2 + 15) + 16 + (9 + 2 + 4);
         assert_eq!(written.len(), head + scalars(0.0, &line).len());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let there = presence::list(folder.path()).unwrap().unwrap_or_default();
+        assert_eq!(there.len(), 2, "those of steps 3 and 7");
     }
 }
