@@ -153,6 +153,27 @@ mod train {
     }
 
     #[test]
+    fn of_the_checkpoints_those_stay_that_are_to_be_kept() {
+        let lab = Lab::with(REGRESSION);
+        let kept = |run: &str, keep: &str| {
+            lab.train(run, &["-s", &format!("train.keep_last={keep}"), "-s", "train.checkpoint_every=1"]).succeed();
+            whole_checkpoints(&lab.path(run))
+        };
+        assert_eq!(kept("all", "all"), [0, 1, 2, 3, 4, 5, 6]);
+        assert!(lab.read("all/experiment.toml").contains("keep_last = \"all\""));
+        let best = lab.headway(&["eval", "all", "--json"]).succeed().json();
+        let [step] = kept("best", "0")[..] else { panic!("not the best alone") };
+        assert!(step < 6, "the best of this run is not its newest");
+        assert_eq!(lab.headway(&["eval", "best", "--json"]).succeed().json()["metrics"], best["metrics"]);
+        // What is complete stays as it is.
+        lab.resume("best").succeed();
+        assert_eq!(whole_checkpoints(&lab.path("best")), [step]);
+        // Without validation there is no best.
+        lab.train("last", &["-s", "train.keep_last=0", "-s", "train.eval_every=0"]).succeed();
+        assert_eq!(whole_checkpoints(&lab.path("last")), [6]);
+    }
+
+    #[test]
     fn event_files_hold_the_lines_of_metrics_of_their_session() {
         let lab = Lab::with(REGRESSION);
         let set = ["-s", "train.tensorboard=true"];

@@ -21,12 +21,12 @@ use headway_model::{Model, weights};
 use headway_tasks::{Source, Split};
 
 use crate::{
-    checkpoint::{CheckpointConfig, Resumable, TrainState},
+    checkpoint::{Checkpoint, CheckpointConfig, Resumable, TrainState},
     device::OpenDevice,
     error::Error,
     evaluate,
     event::OnEvent,
-    experiment::Experiment,
+    experiment::{Experiment, KeepLast},
     freeze, json, lengths,
     loader::{Evaluation, Training},
     machine,
@@ -116,11 +116,22 @@ impl Finished {
     /// The error with which the run ended: [`Error::Diverged`], or [`Error::NotFinite`] for scores; or [`Error::Io`]
     pub fn conclude(self) -> Result<Summary, Error> {
         save_record(&self.dir, &self.record)?;
-        match self.error {
-            Some(error) => Err(error),
-            None => Ok(summary(&self.dir, self.record)),
+        if let Some(error) = self.error {
+            return Err(error);
         }
+        if self.record.status.is_final() && self.experiment.train.keep_last == KeepLast::Newest(0) {
+            keep_the_best(&self.dir)?;
+        }
+        Ok(summary(&self.dir, self.record))
     }
+}
+
+/// Deletes every checkpoint of a run but the best, or the newest of one that was never validated, and those that are being read.
+fn keep_the_best(dir: &RunDir) -> Result<(), Error> {
+    let best = Checkpoint::find(dir.root())?;
+    let mut others = dir.checkpoints()?.into_iter().filter(|checkpoint| checkpoint.path != best.path);
+    others
+        .try_for_each(|checkpoint| if checkpoint.is_being_read() { Ok(()) } else { dir.delete_checkpoint(&checkpoint) })
 }
 
 /// Trains until the last step or until there is a reason to stop, and evaluates.

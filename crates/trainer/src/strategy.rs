@@ -377,7 +377,7 @@ impl TrainLoop<'_> {
 
     fn forget_old_checkpoints(&self) -> Result<(), Error> {
         let all = self.plan.dir.checkpoints()?;
-        let old = all.len().saturating_sub(self.plan.config.experiment.train.keep_last);
+        let old = self.plan.config.experiment.train.keep_last.forgets(all.len());
         let best = self.state.best.map(|best| best.step);
         let forgotten = all[..old].iter().filter(|checkpoint| checkpoint.step != best);
         // A checkpoint that is being read will be deleted next time.

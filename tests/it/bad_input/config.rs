@@ -127,7 +127,7 @@ fn sizes_of_nothing_and_rules_across_tables() {
         ("d_model = 8", "d_model = 9999998", "model.transformer.d_model: must be at most"),
         ("batch_size = 3", "batch_size = 0", "train.batch_size: must be at least 1"),
         ("steps = 4", "steps = 0", "train.steps: must be at least 1"),
-        ("steps = 4", "keep_last = 0", "train.keep_last: must be at least 1"),
+        ("steps = 4", "keep_last = \"some\"", "a number of checkpoints from 0 up, or \"all\""),
         ("test = 5", "test = 0", "data.fresh.test: 0 is too few; give 1 or more"),
         ("steps = 4", "clip_norm = nan", "train.clip_norm: must be positive; leave it out for no clipping"),
         ("[train]", "[schedule.cosine]\nwarmup_steps = 5\n[train]", "warmup_steps is longer than train.steps"),

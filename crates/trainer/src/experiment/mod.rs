@@ -3,6 +3,7 @@
 mod choice;
 mod doubt;
 mod form;
+mod keep;
 mod keys;
 mod leak;
 mod length;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::{digest::digest, error::Error, loss::Loss, optimizer::OptimizerConfig, schedule::Schedule};
 
 pub use crate::problem::{ExperimentError, Problem, ValueSource};
+pub use keep::KeepLast;
 pub use keys::{key_called, leaves, merge, take};
 pub use load::{Loaded, UNSET, from_table, from_text, load, load_to_train, parse, place_data};
 pub use mode::{FinetuneConfig, MODES};
@@ -95,8 +97,9 @@ pub struct TrainConfig {
     pub eval_every: u64,
     /// Steps between checkpoints; 0 to save only the last. Default 500.
     pub checkpoint_every: u64,
-    /// Number of newest checkpoints to keep, besides the best one. Default 2.
-    pub keep_last: usize,
+    /// Number of newest checkpoints to keep, besides the best one; 0 to keep the best alone once the run has ended, `"all"` to keep
+    /// every one. Default 2.
+    pub keep_last: KeepLast,
     /// Stop when validation stops improving. Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<EarlyStopping>,
@@ -127,7 +130,7 @@ impl Default for TrainConfig {
             log_every: 50,
             eval_every: 250,
             checkpoint_every: 500,
-            keep_last: 2,
+            keep_last: KeepLast::Newest(2),
             early_stopping: None,
             test_lengths: Vec::new(),
             tensorboard: false,
@@ -374,7 +377,6 @@ impl Experiment {
             ("train.batch_size", train.batch_size as u64),
             ("train.accumulate", train.accumulate),
             ("train.log_every", train.log_every),
-            ("train.keep_last", train.keep_last as u64),
         ] {
             if value == 0 {
                 refuse(key, "must be at least 1");

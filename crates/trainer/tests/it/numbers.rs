@@ -73,8 +73,8 @@ fn problems(text: &str, set: &[String]) -> Option<Vec<Problem>> {
 }
 
 /// Integers that may be 0.
-const MAY_BE_ZERO: [&str; 7] =
-    ["seed", "validation", "eval_every", "checkpoint_every", "warmup_steps", "n_anchors", "time"];
+const MAY_BE_ZERO: [&str; 8] =
+    ["seed", "validation", "eval_every", "checkpoint_every", "keep_last", "warmup_steps", "n_anchors", "time"];
 /// Integers that may be arbitrarily large: frequencies, sizes limited only by the machine's memory, and growth steps.
 const MAY_BE_HUGE: [&str; 10] = [
     "seed",
