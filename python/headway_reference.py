@@ -173,11 +173,14 @@ def combiner_pattern(q, k, hidden, blocks, segment):
 
     K_t and Q_t are the largest entries of the keys and the queries of block t, zero where it has no queries. fixed: single keys of the own
     segment, other segments as blocks. logn: the own key, and for each set bit of the place the block of that many keys before it; without
-    a mask also those of the sequence read from its end. The last query stands at the last key.
+    a mask also those of the sequence read from its end. axial: a table of places, segment in a row; single keys of the own row, other rows as
+    blocks, whose query is the one in the same column and mixes their keys too, for K_t. mixture: single keys of the own row and column, of the
+    others the blocks before and behind where they cross. The last query stands at the last key.
     """
     q_len, length = hidden.shape
     missing, d, causal = length - q_len, q.shape[-1], bool(hidden.any())
     pattern = np.zeros((*q.shape[:3], length), q.dtype)
+    cells = [divmod(j, segment) for j in range(length)]
 
     def before(place):
         bits = [level for level in range(place.bit_length()) if place >> level & 1]
@@ -185,7 +188,21 @@ def combiner_pattern(q, k, hidden, blocks, segment):
 
     for i in range(q_len):
         place = i + missing
-        if blocks == "fixed":
+        row, column = divmod(place, segment)
+        if blocks == "axial":
+            single = [j for j in range(length) if cells[j][0] == row and not hidden[i, j]]
+            far = [[j for j in range(length) if cells[j][0] == t] for t in range(cells[-1][0] + 1) if t != row]
+            far = [block for block in far if not hidden[i, block[0]]]
+        elif blocks == "mixture":
+            single = [j for j in range(length) if (cells[j][0] == row or cells[j][1] == column) and not hidden[i, j]]
+            far = []
+            for side in (-1, 1):
+                for t in range(cells[-1][0] + 1):
+                    far.append([j for j, (r, c) in enumerate(cells) if r == t != row and side * (c - column) > 0])
+                for u in range(segment):
+                    far.append([j for j, (r, c) in enumerate(cells) if c == u != column and side * (r - row) > 0])
+            far = [block for block in far if block and not hidden[i, block[0]]]
+        elif blocks == "fixed":
             own = range(place // segment * segment, min(length, (place // segment + 1) * segment))
             single = [j for j in own if not hidden[i, j]]
             far = [range(t, min(length, t + segment)) for t in range(0, length, segment) if t != own.start]
@@ -194,15 +211,23 @@ def combiner_pattern(q, k, hidden, blocks, segment):
             single, far = [place], before(place)
             if not causal:
                 far += [range(length - block.stop, length - block.start) for block in before(length - 1 - place)]
-        tops = [k[:, :, j] for j in single] + [k[:, :, list(block)].max(axis=2) for block in far]
+        within = []
+        for block in far:
+            queries = [j - missing for j in block if j >= missing]
+            if blocks == "axial":
+                queries = [j - missing for j in [block[0] + column] if missing <= j < length]
+            pooled = q[:, :, queries].max(axis=2) if queries else np.zeros_like(q[:, :, 0])
+            within.append(softmax((pooled[:, :, None] * k[:, :, list(block)]).sum(axis=-1) / math.sqrt(d)))
+        of_blocks = [
+            (weights[..., None] * k[:, :, list(block)]).sum(axis=2) if blocks == "axial" else k[:, :, list(block)].max(axis=2)
+            for block, weights in zip(far, within)
+        ]
+        tops = [k[:, :, j] for j in single] + of_blocks
         outer = softmax(np.stack([(q[:, :, i] * top).sum(axis=-1) for top in tops], axis=-1) / math.sqrt(d))
         for n, j in enumerate(single):
             pattern[:, :, i, j] = outer[..., n]
         for n, block in enumerate(far):
-            queries = [j - missing for j in block if j >= missing]
-            pooled = q[:, :, queries].max(axis=2) if queries else np.zeros_like(q[:, :, 0])
-            inner = softmax((pooled[:, :, None] * k[:, :, list(block)]).sum(axis=-1) / math.sqrt(d))
-            pattern[:, :, i, list(block)] = outer[..., len(single) + n, None] * inner
+            pattern[:, :, i, list(block)] += outer[..., len(single) + n, None] * within[n]
     return pattern
 
 
@@ -268,7 +293,7 @@ def attention_kernel(weights, name, config, d_key):
             directions, features = weights.take(f"{name}.kernel.features", n_features, d_key), rest.get("features", "positive")
             # No scheme gives it a bias, nor has it weights of tokens: a config that would is refused.
             return lambda q, k, hidden, bias=0.0, share=None: favor_pattern(q, k, hidden, directions, epsilon, features)
-        case {"combiner": {"blocks": blocks, "segment": segment, **rest}} if not rest and blocks in ("fixed", "logn"):
+        case {"combiner": {"blocks": blocks, "segment": segment, **rest}} if not rest and blocks in ("fixed", "logn", "axial", "mixture"):
             return lambda q, k, hidden, bias=0.0, share=None: combiner_pattern(q, k, hidden, blocks, segment)
         case {"temperature": {"temperature": temperature, **rest}} if not rest:
             return lambda q, k, hidden, bias=0.0, share=None: softmax_pattern(q / temperature, k, hidden, bias, share)

@@ -28,6 +28,8 @@ fn kernels_are_those_of_pytorch() {
     let cosines = FavorConfig { n_features: 61, epsilon: 1e-9, ..favor(FavorFeatures::Trigonometric) };
     let fixed = CombinerConfig { segment: 3, ..CombinerConfig::default() };
     let logn = CombinerConfig { blocks: CombinerBlocks::Logn, ..CombinerConfig::default() };
+    let [axial, mixture] =
+        [CombinerBlocks::Axial, CombinerBlocks::Mixture].map(|blocks| CombinerConfig { blocks, ..fixed });
     for (name, kernel, tolerance) in [
         ("linear", KernelKind::Linear, 1e-5),
         ("favor_relu", relu.into(), 1e-5),
@@ -37,6 +39,10 @@ fn kernels_are_those_of_pytorch() {
         ("combiner_logn", logn.into(), 1e-5),
         ("combiner_fixed_long", fixed.into(), 1e-5),
         ("combiner_logn_long", logn.into(), 1e-5),
+        ("combiner_axial", axial.into(), 1e-5),
+        ("combiner_mixture", mixture.into(), 1e-5),
+        ("combiner_axial_long", axial.into(), 1e-5),
+        ("combiner_mixture_long", mixture.into(), 1e-5),
     ] {
         agrees(name, &PositionKind::None, &kernel, tolerance);
         agrees(&format!("{name}_all"), &PositionKind::None, &kernel, tolerance);
@@ -150,7 +156,11 @@ fn combiner_has_full_support_at_every_length() {
     let device = Device::flex();
     let fixed = CombinerConfig { segment: 6, ..CombinerConfig::default() };
     let logn = CombinerConfig { blocks: CombinerBlocks::Logn, ..CombinerConfig::default() };
-    for (config, length) in [fixed, logn].into_iter().flat_map(|config| (1..=67).map(move |length| (config, length))) {
+    let [axial, mixture] =
+        [CombinerBlocks::Axial, CombinerBlocks::Mixture].map(|blocks| CombinerConfig { blocks, ..fixed });
+    for (config, length) in
+        [fixed, logn, axial, mixture].into_iter().flat_map(|config| (1..=67).map(move |length| (config, length)))
+    {
         let kernel = KernelKind::from(config).init(3, &mut ChaCha8Rng::seed_from_u64(1), &device);
         let rows = |seed| tensor(&headway_testkit::numbers(seed, 3 * length), [1, 1, length, 3], &device);
         for mask in [Mask::Full, Mask::Causal] {
@@ -175,8 +185,14 @@ fn combiner_of_one_segment_is_softmax() {
         to_host(kernel.mix(rows(1), rows(2), rows(3), &mask.clone().into()))
     };
     for mask in [Mask::Full, Mask::Causal] {
-        let one = CombinerConfig { segment: 11, ..CombinerConfig::default() };
-        assert_close(&format!("{mask:?}"), &mix(one.into(), &mask), &mix(KernelKind::Softmax, &mask), 1e-5);
+        for blocks in [CombinerBlocks::Fixed, CombinerBlocks::Axial, CombinerBlocks::Mixture] {
+            let one = CombinerConfig { segment: 11, blocks };
+            let name = format!("{blocks:?}, {mask:?}");
+            assert_close(&name, &mix(one.into(), &mask), &mix(KernelKind::Softmax, &mask), 1e-5);
+        }
+        // A table of one column has no blocks but the parts of its one column.
+        let column = CombinerConfig { segment: 1, blocks: CombinerBlocks::Axial };
+        assert_close(&format!("{mask:?}"), &mix(column.into(), &mask), &mix(KernelKind::Softmax, &mask), 1e-5);
     }
 }
 
@@ -187,8 +203,15 @@ fn combiner_makes_few_scores() {
     let scores = |config: CombinerConfig| config.flops(&sizes) / 2.0;
     let fixed = CombinerConfig { segment: 32, ..CombinerConfig::default() };
     let logn = CombinerConfig { blocks: CombinerBlocks::Logn, ..CombinerConfig::default() };
-    // And those within blocks, once, or once for each level.
-    for (config, want) in [(fixed, 1024.0 * (64.0 + 1.0)), (logn, 1024.0 * (11.0 + 10.0))] {
+    let [axial, mixture] =
+        [CombinerBlocks::Axial, CombinerBlocks::Mixture].map(|blocks| CombinerConfig { blocks, ..fixed });
+    // And those within blocks: once, or once for each level; of axial the mixtures of keys instead; of mixture rows from both ends, and columns.
+    for (config, want) in [
+        (fixed, 1024.0 * (64.0 + 1.0)),
+        (logn, 1024.0 * (11.0 + 10.0)),
+        (axial, 1024.0 * (64.0 + 32.0)),
+        (mixture, 1024.0 * (5.0 * 32.0 + 3.0 * 32.0)),
+    ] {
         assert!((scores(config) - want).abs() < 0.5, "{} is not {want}", scores(config));
     }
 }

@@ -1,5 +1,7 @@
 //! Combiner: near keys one by one and far keys through their blocks, so that every key counts at less than quadratic cost.
 
+mod table;
+
 use burn::{
     module::Module,
     tensor::{Bool, FloatDType, Tensor, TensorData},
@@ -21,11 +23,19 @@ use crate::{
 ///
 /// p(j) and p(t) are one softmax over q_i·k_j / sqrt(d) and q_i·K_t / sqrt(d), K_t the largest entries of the keys of the block, and
 /// p(j|t) is the softmax over the block of Q_t·k_j / sqrt(d), Q_t the largest entries of its queries. Every key that is not hidden is in
-/// one place:
+/// one block or by itself, in `mixture` in up to three:
 ///
 /// - fixed: the keys of the query's own segment by themselves, every other segment as a block;
 /// - logn: the query's own key by itself, and for each bit l of its place that is set the block of 2^l keys that ends where the bits
-///   below l are zero. Without a causal mask also the blocks of the sequence read from its end.
+///   below l are zero. Without a causal mask also the blocks of the sequence read from its end;
+/// - axial: of the places written row by row, `segment` in a row, the keys of the query's own row by themselves, every other row as a block,
+///   with the query that stands there in the same column for Q_t and Σ_j p(j|t) k_j for K_t;
+/// - mixture: the keys of the query's own row and column by themselves, and of every other row and every other column the block before and
+///   the block behind the place at which it crosses the query's column or row.
+///
+/// With a causal mask a query sees its row up to its own place, earlier rows, and of columns what stands above its row. Reading without one
+/// is published for fixed alone, and here by symmetry for the others; the code for axial has learned maps and a norm in its K_t, of which
+/// this is the form without parameters that is also there.
 ///
 /// Places count keys, the last query standing at the last key. A block with keys but no queries takes zero for Q_t, the mean of its
 /// values. The reference gives logn too few levels for a length of 2^l + 1, whose last query then sees itself alone; here there are
@@ -36,9 +46,10 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CombinerConfig {
-    /// Which blocks: `fixed` or `logn`. Default `fixed`.
+    /// Which blocks: `fixed`, `logn`, `axial` or `mixture`. Default `fixed`.
     pub blocks: CombinerBlocks,
-    /// Number of keys in a segment of `fixed`. Default 64. Costs are least at the square root of the length.
+    /// Number of keys in a segment of `fixed`, in a row of `axial` and `mixture`. Default 64. Costs are least at about the square root of the
+    /// length.
     pub segment: usize,
 }
 
@@ -51,6 +62,10 @@ pub enum CombinerBlocks {
     Fixed,
     /// Segments of all powers of two.
     Logn,
+    /// Rows of a table of places.
+    Axial,
+    /// Parts of the rows and columns of a table of places.
+    Mixture,
 }
 
 impl Default for CombinerConfig {
@@ -268,6 +283,8 @@ impl Combiner {
         match self.blocks {
             CombinerBlocks::Fixed => fixed([q, k, v], self.segment, causal, view),
             CombinerBlocks::Logn => logn([q, k, v], causal, view),
+            CombinerBlocks::Axial => table::axial([q, k, v], self.segment, causal, view),
+            CombinerBlocks::Mixture => table::mixture([q, k, v], self.segment, causal, view),
         }
     }
 }
@@ -298,11 +315,16 @@ struct Counts {
 impl CombinerConfig {
     fn counts(&self, sizes: &KernelSizes) -> Counts {
         let length = sizes.k_len as usize;
+        let count = length.div_ceil(self.segment.max(1));
+        let (rows, [count, segment]) = ((count * self.segment) as f64, [count, self.segment].map(|n| n as f64));
         match self.blocks {
-            CombinerBlocks::Fixed => {
-                let count = length.div_ceil(self.segment.max(1));
-                let rows = (count * self.segment) as f64;
-                Counts { rows, scores: (self.segment + count) as f64, pooled: rows }
+            CombinerBlocks::Fixed => Counts { rows, scores: segment + count, pooled: rows },
+            // The scores of single keys are those within blocks too, where keys are mixed beside values.
+            CombinerBlocks::Axial => Counts { rows, scores: segment + count, pooled: rows * segment },
+            CombinerBlocks::Mixture => {
+                let ways = if sizes.causal { 1.0 } else { 2.0 };
+                let scores = (1.0 + ways) * segment + 3.0 * count;
+                Counts { rows, scores, pooled: rows * (2.0 * segment + ways * count) }
             }
             CombinerBlocks::Logn => {
                 let (levels, ways) = (f64::from(levels(length.max(1))), if sizes.causal { 1.0 } else { 2.0 });
@@ -320,7 +342,7 @@ impl KernelSpec for CombinerConfig {
             problems.push(ConfigError::new("segment", format!("must be from 1 to {LARGEST_WIDTH}")));
         }
         if self.blocks == CombinerBlocks::Logn && self.segment != Self::default().segment {
-            problems.push(ConfigError::new("segment", "belongs to fixed blocks; leave it out"));
+            problems.push(ConfigError::new("segment", "belongs to the other blocks; leave it out"));
         }
         problems
     }
@@ -337,7 +359,10 @@ impl KernelSpec for CombinerConfig {
     }
 
     fn lacks(&self) -> &'static [Law] {
-        &[Law::AnyOrder, Law::QueriesApart, Law::Smooth]
+        match self.blocks {
+            CombinerBlocks::Axial => &[Law::AnyOrder, Law::QueriesApart],
+            _ => &[Law::AnyOrder, Law::QueriesApart, Law::Smooth],
+        }
     }
 
     /// Scores and mixing of single keys and of blocks, and the same of the keys within blocks.
@@ -349,10 +374,11 @@ impl KernelSpec for CombinerConfig {
 
     /// Of fixed blocks the softmax of all scores, and for each block its pooled queries and keys, which rows they come from, and its value.
     /// Of logn for each level the queries that have a block, its scores and weights, and for all levels together what is pooled and the
-    /// rows in whole blocks.
+    /// rows in whole blocks. Of axial and mixture every softmax, and copies of what is read column by column; of mixture for each way in which a
+    /// line is read also what is pooled, and the blocks.
     fn kept_floats(&self, sizes: &KernelSizes) -> f64 {
         let KernelSizes { n_heads, d_key, d_value, causal, .. } = *sizes;
-        let Counts { rows, scores, .. } = self.counts(sizes);
+        let Counts { rows, scores, pooled } = self.counts(sizes);
         match self.blocks {
             CombinerBlocks::Fixed => {
                 let count = rows / self.segment.max(1) as f64;
@@ -361,6 +387,13 @@ impl KernelSpec for CombinerConfig {
             CombinerBlocks::Logn => {
                 let (ways, levels) = (if causal { 1.0 } else { 2.0 }, rows.log2());
                 n_heads * ways * rows * (levels * (0.5 * d_key + 6.0) + 4.0 * d_key + 2.0 * d_value)
+            }
+            CombinerBlocks::Axial => n_heads * (3.0 * (rows * scores + pooled) + rows * (2.0 * d_key + d_value)),
+            CombinerBlocks::Mixture => {
+                let ways = if causal { 3.0 } else { 4.0 };
+                // Less what rows that are read as they lie have in common.
+                let of_ways = ways * (6.0 * d_key + 2.0 * d_value) - 1.5 * d_key;
+                n_heads * (3.0 * (rows * scores + pooled) + rows * of_ways)
             }
         }
     }
@@ -372,6 +405,7 @@ impl KernelSpec for CombinerConfig {
     fn examples(&self) -> Vec<KernelKind> {
         let fixed = Self { segment: 3, ..Self::default() };
         let logn = Self { blocks: CombinerBlocks::Logn, ..Self::default() };
-        [fixed, logn].map(KernelKind::Combiner).into()
+        let [axial, mixture] = [CombinerBlocks::Axial, CombinerBlocks::Mixture].map(|blocks| Self { blocks, ..fixed });
+        [fixed, logn, axial, mixture].map(KernelKind::Combiner).into()
     }
 }
