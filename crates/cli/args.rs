@@ -14,7 +14,7 @@ use headway_trainer::{
 
 use crate::{
     error::Error,
-    values::{overrides, parse_duration, parse_seed, parse_share, parse_temperature},
+    values::{overrides, parse_duration, parse_seed, parse_share, parse_temperature, parse_tolerance},
 };
 
 /// Train, evaluate and fine-tune attention-only transformers.
@@ -69,6 +69,9 @@ pub enum Verb {
     Report(Report),
     /// Score a checkpoint and the task's classical predictors on the test set.
     Eval(Eval),
+    /// Run a network of softmax attention under other kernels: its scores, the error of its patterns, and how many steps of
+    /// fine-tuning bring it back.
+    Swap(Swap),
     /// Answer the examples of a file with a checkpoint's network, in the units of its data.
     Predict(Predict),
     /// Continue a text with the network of a run on text, token by token.
@@ -426,6 +429,69 @@ pub struct Eval {
 }
 
 impl Eval {
+    /// All changes to the experiment.
+    pub fn overrides(&self) -> Vec<String> {
+        overrides(&self.unset, &self.set, None)
+    }
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+The weights stay as they are; what mixes values by queries and keys is another kernel.
+Patterns are compared on the queries and keys of the network under softmax attention:
+  total variation      mean over queries of half the sum over keys of |P' - P|, from 0 to 1
+  relative Frobenius   root of the sum of all (P' - P)^2 over the sum of all P^2
+Random features are drawn --draws times; numbers are means with 95 % intervals. Kernels that
+form no scores (favor, linear) or one for many keys (combiner) cannot keep a bias of the
+position scheme, and are then refused.
+
+With --finetune the network is trained on under each kernel, with the optimiser and schedule
+of its experiment (-s changes them), and the validation set is scored 20 times: `steps back`
+is the first time at which the loss is within the tolerance. Each is a run in DIR/runs.
+
+  headway swap checkpoints/copy --kernel window --kernel combiner
+  headway swap checkpoints/copy --kernel '{ window = { size = 20 } }'
+
+Try:  headway swap checkpoints/icl_linear_d5 --kernel favor --m 64,128,256 --out runs/swap")]
+pub struct Swap {
+    /// Checkpoint folder, or run folder (its best checkpoint, else its newest), of a network of softmax attention.
+    pub checkpoint: PathBuf,
+    /// Kernel as a config file writes it: its name, or a table of its settings; may be given several times.
+    #[arg(long, value_name = "KERNEL", required = true)]
+    pub kernel: Vec<String>,
+    /// Numbers of random features, of kernels that have some. Default: that of the kernel.
+    #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    pub m: Vec<u32>,
+    /// Number of draws of the random features.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub draws: u64,
+    /// Number of test examples whose patterns are compared.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub sequences: u16,
+    /// Fine-tune under each kernel for this number of steps.
+    #[arg(long, value_name = "STEPS", requires = "out", value_parser = clap::value_parser!(u64).range(1..))]
+    pub finetune: Option<u64>,
+    /// Share by which the loss may exceed that under softmax attention to count as back.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, requires = "finetune", value_parser = parse_tolerance)]
+    pub within: f64,
+    /// Change the experiment that the checkpoint was trained on, as in `-s data.test=5000`.
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Reset a value of that experiment to its default before anything is set.
+    #[arg(long, value_name = "KEY")]
+    pub unset: Vec<String>,
+    /// Device to compute on: auto, or a name that `headway devices` lists.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Also write a page with figures to DIR/report.html, and every value to DIR/results.json.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON document on standard output instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Swap {
     /// All changes to the experiment.
     pub fn overrides(&self) -> Vec<String> {
         overrides(&self.unset, &self.set, None)

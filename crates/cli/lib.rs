@@ -31,6 +31,7 @@ mod show;
 mod signals;
 mod stop;
 mod study;
+mod swap;
 mod sweep;
 mod train;
 mod values;
@@ -62,6 +63,7 @@ pub fn main() -> ExitCode {
             Verb::Reproduce(args) => reproduce::run(args),
             Verb::Report(args) => report::run(args),
             Verb::Eval(args) => eval::run(args),
+            Verb::Swap(args) => swap::run(args),
             Verb::Predict(args) => predict::run(args),
             Verb::Generate(args) => generate::run(args),
             Verb::Analyze(args) => analyze::run(args),

@@ -29,6 +29,12 @@ pub fn parse_share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| format!("`{text}` is no probability; give a number above 0 and at most 1"))
 }
 
+/// Parses a share by which something may be exceeded.
+pub fn parse_tolerance(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0);
+    share.ok_or_else(|| format!("`{text}` is no share; give a number from 0 up, as 0.05 for 5 %"))
+}
+
 /// Parses a duration: `90s`, `30m`, `2h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time; write 90s, 30m or 2h");

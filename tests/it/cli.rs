@@ -780,6 +780,7 @@ mod texts {
             &["reproduce"],
             &["report"],
             &["eval"],
+            &["swap"],
             &["predict"],
             &["generate"],
             &["analyze"],

@@ -26,4 +26,5 @@ mod python_loader;
 mod python_reference;
 mod resume;
 mod studies;
+mod swap;
 mod tutorials;

@@ -86,6 +86,14 @@ pub enum Error {
         /// Names of tasks that do.
         suited: Vec<&'static str>,
     },
+    /// A network whose kernel is not softmax attention.
+    #[error("swap compares with softmax attention; {}", not_softmax(.model, .kernel.as_deref()))]
+    NotSoftmax {
+        /// Name of the model.
+        model: &'static str,
+        /// Name of its kernel; `None` if its config chooses none.
+        kernel: Option<String>,
+    },
     /// A network without a table of tokens.
     #[error("{task} is a task of numbers, and embedding looks at the learned rows of tokens; give a network of tokens")]
     NoTable {
@@ -98,6 +106,13 @@ pub enum Error {
     /// What no network of ours lacks.
     #[error("{0}")]
     Fault(&'static str),
+}
+
+fn not_softmax(model: &str, kernel: Option<&str>) -> String {
+    match kernel {
+        Some(kernel) => format!("this network attends by {kernel}: train one with kernel = \"softmax\""),
+        None => format!("the attention of {model} is fixed, and no kernel can take its place"),
+    }
 }
 
 fn not_plain(reason: &NoPlainForm) -> String {
@@ -127,6 +142,7 @@ impl VerbError for Error {
             | Self::TooManyPaths { .. }
             | Self::Option { .. }
             | Self::NotInContext { .. }
+            | Self::NotSoftmax { .. }
             | Self::NoTable { .. } => ErrorKind::Usage,
         }
     }

@@ -8,6 +8,8 @@
 //! [`Subject`]: a checkpoint, or an experiment with its initial weights, as a plain network together with hidden states
 //! of its own test set. [`Parts`] switches parts of that network on and off.
 //!
+//! [`swap()`] runs a network under other kernels than its softmax attention, and compares their patterns.
+//!
 //! [`robust()`] takes no network: it runs classical estimators alone, on agents some of whom lie.
 
 #![warn(clippy::disallowed_methods)]
@@ -23,6 +25,7 @@ mod paths;
 mod patterns;
 mod rank;
 mod robust;
+mod swap;
 mod wording;
 
 use std::path::PathBuf;
@@ -43,6 +46,7 @@ pub use paths::{Largest, Length, MOST_PATHS, Paths, paths};
 pub use patterns::{PatternHead, PatternLayer, PatternScores, Patterns, Which, patterns};
 pub use rank::{Curve, Method, Rank, RankLayer, combinations, rank};
 pub use robust::{After, Ending, OneEstimator, Outcome, Robust, RobustRequest, RobustRow, robust};
+pub use swap::{Back, Drawn, Estimate, PatternError, Swap, SwapRequest, Swapped, swap};
 pub use wording::counted;
 
 use headway_trainer::{build, device::OpenDevice, loss};

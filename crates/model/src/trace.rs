@@ -2,6 +2,8 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
+use crate::attention::kernel::AttentionKernel;
+
 /// The last `rows` rows of every sequence.
 ///
 /// # Shapes
@@ -76,12 +78,15 @@ impl Kept {
     }
 }
 
-/// Records a [`Trace`] of a forward pass, or replaces outputs of heads, or keeps keys and values, or does nothing. In the last
-/// two cases attention may use fused operations, and in the last nothing is copied.
+/// Records a [`Trace`] of a forward pass, or patterns of other kernels beside the network's, or replaces outputs of heads, or keeps keys and
+/// values, or does nothing. In the last two cases attention may use fused operations, and in the last nothing is copied.
 #[derive(Default)]
 pub struct Recorder<'a> {
     on: bool,
     replacements: &'a [Replacement],
+    /// Kernels whose patterns are recorded beside those of the network, of its attention layers in turn.
+    kernels_beside: &'a [AttentionKernel],
+    beside: Vec<[Tensor<4>; 2]>,
     /// Number of positions, from the last, of which the prediction is asked for; `None` for all.
     asked: Option<usize>,
     /// Rows among those, over all sequences, if the prediction is asked for at few of them.
@@ -104,6 +109,24 @@ impl<'a> Recorder<'a> {
 
     pub(crate) fn replacing(replacements: &'a [Replacement]) -> Self {
         Self { replacements, ..Self::default() }
+    }
+
+    pub(crate) fn comparing(kernels_beside: &'a [AttentionKernel]) -> Self {
+        Self { kernels_beside, ..Self::default() }
+    }
+
+    /// The kernel whose pattern is recorded beside that of the attention which comes next.
+    pub(crate) fn kernel_beside(&self) -> Option<&'a AttentionKernel> {
+        self.kernels_beside.get(self.beside.len())
+    }
+
+    /// Records two patterns of the same queries and keys.
+    pub(crate) fn beside(&mut self, patterns: [Tensor<4>; 2]) {
+        self.beside.push(patterns);
+    }
+
+    pub(crate) fn compared(self) -> Vec<[Tensor<4>; 2]> {
+        self.beside
     }
 
     pub(crate) fn keeping(kept: &'a mut Kept) -> Self {
@@ -184,7 +207,7 @@ impl<'a> Recorder<'a> {
 
     /// Whether heads pass unseen and as they are.
     pub(crate) fn lets_pass(&self) -> bool {
-        !self.on && self.replacements.is_empty() && self.kept.is_none()
+        !self.on && self.replacements.is_empty() && self.kernels_beside.is_empty() && self.kept.is_none()
     }
 
     /// Records the state before the first attention layer.

@@ -25,6 +25,7 @@ pub mod robust;
 pub mod run;
 pub mod scores;
 pub mod shifts;
+pub mod swap;
 pub mod sweep;
 
 use std::collections::BTreeSet;

@@ -150,7 +150,11 @@ pub fn load(path: &Path, overrides: &[String], device: &OpenDevice) -> Result<(M
     Ok((model, experiment, checkpoint))
 }
 
-fn experiment_of(path: &Path, overrides: &[String]) -> Result<(Experiment, Checkpoint), Error> {
+/// A checkpoint and its experiment, which overrides may change.
+///
+/// # Errors
+/// as [`evaluate`]
+pub fn experiment_of(path: &Path, overrides: &[String]) -> Result<(Experiment, Checkpoint), Error> {
     let checkpoint = Checkpoint::find(path)?;
     let config = checkpoint.config()?;
     let (path, text) = (checkpoint.path.join("config.json"), config.experiment.to_toml());
@@ -167,12 +171,51 @@ fn experiment_of(path: &Path, overrides: &[String]) -> Result<(Experiment, Check
 pub(crate) fn results(model: &Model, experiment: &Experiment, source: &Source, device: &Device) -> Vec<Row> {
     let loss = experiment.train.loss;
     let (batches, fit_set) = (source.evaluation(Split::Test), source.fit_set());
+    let (network, model_width) = of_network(model, loss, source, (&batches, &fit_set), device);
+    std::iter::once(network).chain(classical(loss, source, (&batches, &fit_set), model_width)).collect()
+}
+
+/// Result row of a network alone, on the test set.
+///
+/// # Errors
+/// [`Error::Device`] when there is no room
+pub fn network(model: &Model, experiment: &Experiment, source: &Source, device: &OpenDevice) -> Result<Row, Error> {
+    let data = (source.evaluation(Split::Test), source.fit_set());
+    let data = (data.0.as_slice(), &data.1);
+    within(experiment, device, || Ok(of_network(model, experiment.train.loss, source, data, &device.device).0))
+}
+
+/// Loss of a network on the validation set; `None` if there is none.
+///
+/// # Errors
+/// [`Error::Device`] when there is no room
+pub fn validation_loss(
+    model: &Model,
+    experiment: &Experiment,
+    source: &Source,
+    device: &OpenDevice,
+) -> Result<Option<f64>, Error> {
+    let batches = source.evaluation(Split::Validation);
+    let empty = empty(experiment.train.loss, source.task());
+    let scores =
+        within(experiment, device, || Ok::<_, Error>(score(&model.valid(), &empty, &batches, &device.device)))?;
+    Ok(scores.values().get("loss").copied().filter(|loss| !batches.is_empty() && loss.is_finite()))
+}
+
+/// The row of a network, and the width of its output.
+fn of_network(
+    model: &Model,
+    loss: Loss,
+    source: &Source,
+    (batches, fit_set): (&[Batch], &Batch),
+    device: &Device,
+) -> (Row, usize) {
     let model = model.valid();
     let mut scores = empty(loss, source.task());
-    let mut doubter = Doubter::new(loss, source, &fit_set);
+    let mut doubter = Doubter::new(loss, source, fit_set);
     let mut confusion = Confusion::of(source.task());
     let mut model_width = 0;
-    for batch in &batches {
+    for batch in batches {
         let (prediction, width) = answers(&model, batch, device);
         scores.add(batch, &prediction, width, width);
         confuse(confusion.as_mut(), batch, &prediction, width);
@@ -185,7 +228,7 @@ pub(crate) fn results(model: &Model, experiment: &Experiment, source: &Source, d
         network.doubts = doubter.doubts(&network.metrics);
         network.confusion = confusion;
     }
-    std::iter::once(network).chain(classical(loss, source, (&batches, &fit_set), model_width)).collect()
+    (network, model_width)
 }
 
 /// Result rows of a network that diverged: it has no scores, while the classical predictors keep theirs.

@@ -309,7 +309,7 @@ impl MultiHeadAttention {
             (Target::Value, self.value.place()),
             (Target::Output, self.output.place()),
         ];
-        AttentionPlace { projections, prefix: &mut self.prefix }
+        AttentionPlace { projections, prefix: &mut self.prefix, kernel: &mut self.kernel }
     }
 }
 
@@ -329,6 +329,10 @@ pub(crate) fn attend(
     let mixed = if recorder.is_on() {
         let pattern = kernel.pattern(q, k, view); // [batch, n_heads, q_len, k_len]
         recorder.pattern(&pattern);
+        view.product(pattern, Precision::F32.cast(v))
+    } else if let Some(other) = recorder.kernel_beside() {
+        let [pattern, beside] = [kernel, other].map(|kernel| kernel.pattern(q.clone(), k.clone(), view));
+        recorder.beside([pattern.clone(), beside]);
         view.product(pattern, Precision::F32.cast(v))
     } else {
         kernel.mix(q, k, v, view)

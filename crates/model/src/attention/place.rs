@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::prefix::Prefix;
+use super::{kernel::AttentionKernel, prefix::Prefix};
 use crate::linear::ProjectionPlace;
 
 /// A projection of attention.
@@ -30,4 +30,6 @@ pub struct AttentionPlace<'a> {
     pub projections: [(Target, ProjectionPlace<'a>); 4],
     /// Its learned keys and values.
     pub prefix: &'a mut Option<Prefix>,
+    /// Its kernel.
+    pub kernel: &'a mut AttentionKernel,
 }

@@ -16,7 +16,7 @@ use rand::Rng;
 
 use crate::{
     attention::{
-        kernel::{Draw, KernelKind, Redraw},
+        kernel::{AttentionKernel, Draw, KernelKind, Redraw},
         place::{AttentionPlace, Target},
     },
     budget::{Budget, Count},
@@ -406,6 +406,26 @@ impl Model {
     /// If the input is of another kind than the model was built for.
     pub fn forward(&self, input: Input) -> Tensor<3> {
         self.network().forward(input)
+    }
+
+    /// The kernels of its attention layers, or of groups of heads if a layer has several, in the network's order.
+    pub fn kernels(&self) -> Vec<AttentionKernel> {
+        let mut model = self.clone();
+        model.network_mut().attentions().into_iter().map(|place| place.kernel.clone()).collect()
+    }
+
+    /// The patterns of every attention layer, each with that of another kernel on the same queries and keys: `kernels` are those of
+    /// [`Model::kernels`] of a network that has others. A layer whose heads differ in size is one for each of them.
+    ///
+    /// # Shapes
+    /// `[batch, n_heads, q_len, k_len]`
+    ///
+    /// # Panics
+    /// as [`Model::forward`]
+    pub fn patterns_beside(&self, input: Input, kernels: &[AttentionKernel]) -> Vec<[Tensor<4>; 2]> {
+        let mut recorder = Recorder::comparing(kernels);
+        self.network().run(input, &mut recorder);
+        recorder.compared()
     }
 
     /// The model with other numbers in the buffers of its kernels, drawn layer by layer in the order of their names.

@@ -183,6 +183,10 @@ impl KernelSpec for FavorConfig {
         KernelKind::Favor(Self { redraw_every: 0, ..*self })
     }
 
+    fn with_features(&self, n_features: usize) -> Option<KernelKind> {
+        Some(Self { n_features, ..*self }.into())
+    }
+
     fn redraw(&self) -> Option<Redraw> {
         let directions = self.directions;
         let every = NonZeroU64::new(self.redraw_every)?;

@@ -138,6 +138,11 @@ pub trait KernelSpec {
     /// return themselves.
     fn function(&self) -> KernelKind;
 
+    /// The same kernel with another number of random features; `None` if it has none.
+    fn with_features(&self, _n_features: usize) -> Option<KernelKind> {
+        None
+    }
+
     /// How its buffers are drawn anew while training; `None` if they are drawn once.
     fn redraw(&self) -> Option<Redraw> {
         None

@@ -230,7 +230,7 @@ impl HeadGroup {
             (Target::Value, self.value.place()),
             (Target::Output, self.output.place()),
         ];
-        AttentionPlace { projections, prefix: &mut self.prefix }
+        AttentionPlace { projections, prefix: &mut self.prefix, kernel: &mut self.kernel }
     }
 }
 
