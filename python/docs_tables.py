@@ -304,6 +304,32 @@ def language():
     )
 
 
+def swap():
+    of = values("swap", "swap")
+    tuned = {mean["kernel"]: mean["back"] for mean in values("swap", "back")["means"]}
+
+    def steps(label):
+        back = tuned.get(label)
+        return "" if back is None else f"more than {back['steps']:,}" if back["reached"] is None else f"{back['reached']:,}"
+
+    own = of["swap"]["softmax"]["metrics"]["test/loss"]
+    return table(
+        ["kernel", "test loss", "total variation", "relative Frobenius", "FLOPs", "steps back"],
+        [["`softmax`", digits(own), "0", "0", "1", ""]]
+        + [
+            [
+                f"`{mean['kernel']}`",
+                with_interval(mean["scores"]["test/loss"]),
+                with_interval(mean["total_variation"]),
+                with_interval(mean["frobenius"]),
+                digits(mean["flops"]),
+                steps(mean["kernel"]),
+            ]
+            for mean in of["means"]
+        ],
+    )
+
+
 def proteins():
     made = values("checkpoints", "proteins")
     rows = [("four layers of attention alone by FAVOR+, 272,666 parameters", made["metrics"])]
@@ -659,6 +685,7 @@ TABLES = {
     "language": language,
     "proteins": proteins,
     "linear-cost": linear_cost,
+    "swap": swap,
     "language-lengths": language_lengths,
     "forecast": forecast,
     "robust-mean": robust_mean,
