@@ -382,7 +382,7 @@ pub enum SweepAction {
         #[arg(long, hide = true)]
         led: bool,
     },
-    /// Print the state of every run, read from its folder.
+    /// Print how many runs are done, which are at work and how long the rest takes, read from their folders.
     Status {
         /// Sweep or comparison: its file or its folder.
         study: PathBuf,
@@ -391,7 +391,13 @@ pub enum SweepAction {
         /// Folder of the sweep. Default: runs/NAME, with the file's name and the profile's.
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
-        /// Print one JSON document on standard output.
+        /// Also print a line for every run.
+        #[arg(long, conflicts_with = "failed")]
+        all: bool,
+        /// Also print why runs failed.
+        #[arg(long)]
+        failed: bool,
+        /// Print one JSON document about every run on standard output.
         #[arg(long)]
         json: bool,
     },
@@ -587,6 +593,9 @@ pub struct Check {
     /// Device that must be available.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceSpec,
+    /// Also take a few steps, to tell how long training takes on this machine; of a sweep or a comparison, steps of its first run.
+    #[arg(long, conflicts_with = "json")]
+    pub time: bool,
     /// Print one JSON document on standard output.
     #[arg(long)]
     pub json: bool,
@@ -639,15 +648,8 @@ pub struct Runs {
 
 #[derive(Subcommand)]
 pub enum RunsAction {
-    /// Print one line per run in a folder.
-    List {
-        /// Folder that contains the runs.
-        #[arg(default_value = "runs")]
-        folder: PathBuf,
-        /// Print one JSON document on standard output.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Print one line per run in a folder, and one per sweep and comparison.
+    List(RunsList),
     /// Print the record of one run: device, versions, status, results.
     Show {
         /// Folder of the run.
@@ -656,6 +658,57 @@ pub enum RunsAction {
         #[arg(long)]
         json: bool,
     },
+    /// Print in what two runs differ: settings, circumstances, scores.
+    Diff {
+        /// Folders of the two runs.
+        #[arg(num_args = 2, required = true, value_name = "RUN_DIR")]
+        runs: Vec<PathBuf>,
+        /// Print one JSON document on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete runs, sweeps or comparisons with all that they hold; without --yes, print what that would be.
+    Rm {
+        /// Folders of runs, sweeps or comparisons. If one of them is something else or in use, none is deleted.
+        #[arg(required = true)]
+        folders: Vec<PathBuf>,
+        /// Delete them for good.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(ClapArgs)]
+pub struct RunsList {
+    /// Folder that contains the runs.
+    #[arg(default_value = "runs")]
+    pub folder: PathBuf,
+    /// Only runs on this task, see `headway list tasks`.
+    #[arg(long, value_name = "NAME")]
+    pub task: Option<String>,
+    /// Only runs of this model, see `headway list models`.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Only runs with this status: running, killed, complete, stopped_early, stopped or diverged.
+    #[arg(long, value_name = "STATUS")]
+    pub status: Option<String>,
+    /// Order: by name, or those first that are the newest, took the most steps, the longest time or the most parameters, or have
+    /// the best score.
+    #[arg(long, value_enum, default_value = "name")]
+    pub sort: RunsOrder,
+    /// Print one JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum RunsOrder {
+    Name,
+    Date,
+    Steps,
+    Time,
+    Parameters,
+    Score,
 }
 
 #[derive(ClapArgs)]

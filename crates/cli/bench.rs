@@ -23,7 +23,7 @@ use headway_trainer::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{args::Bench, device, output};
+use crate::{args::Bench, device, output, tables};
 
 /// One line of the table.
 #[derive(Serialize)]
@@ -327,7 +327,7 @@ fn table(measured: &[Measured]) -> String {
         }
         row
     });
-    output::table(&header, rows)
+    tables::table(&header, rows)
 }
 
 /// Takes many steps, and shows the memory on the way.
@@ -350,7 +350,7 @@ fn soak(args: &Bench, benches: &[Benchmark], device: &OpenDevice, steps: u64) ->
         };
         moments.iter().map(cells)
     });
-    output::line(output::table(&["", "steps", "memory MB", "device MB"], rows));
+    output::line(tables::table(&["", "steps", "memory MB", "device MB"], rows));
     Ok(ExitCode::SUCCESS)
 }
 

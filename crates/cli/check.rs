@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use crate::error::Error;
-use headway_study::{Study, file::Changes};
-use headway_trainer::{device::OpenDevice, experiment::Loaded, memory, train};
+use headway_study::{Study, dir::StudyDir, file::Changes};
+use headway_trainer::{bench, device::OpenDevice, experiment::Loaded, memory, train};
 use serde_json::json;
 
 use crate::{
@@ -24,6 +24,11 @@ pub fn run(args: &Check) -> Result<ExitCode, Error> {
     let device = device::open(args.device)?;
     train::check(&loaded.experiment, &device)?.iter().for_each(output::note);
     report(&loaded, &device, args.json);
+    if args.time {
+        let steps = loaded.experiment.train.steps * loaded.experiment.train.accumulate;
+        let seconds = bench::steps_of(&loaded.experiment, &device, REPEATS)?.best() * steps as f64;
+        output::line(format!("  about {} of training at the speed of a few steps here", output::time(seconds)));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -32,8 +37,9 @@ fn study(args: &Check) -> Result<ExitCode, Error> {
     let ExperimentArgs { experiment: path, set, unset, seed } = &args.experiment;
     let seeds = seed.map(|seed| vec![seed]);
     let changes = Changes { profile: args.profile.clone(), unset: unset.clone(), set: set.clone(), seeds };
-    let cost = Study::read(path, &changes)?.cost();
-    device::open(args.device)?;
+    let study = Study::read(path, &changes)?;
+    let cost = study.cost();
+    let device = device::open(args.device)?;
     if args.json {
         output::json(&json!({ "ok": true, "runs": cost.runs, "training_flops": cost.flops }));
         return Ok(ExitCode::SUCCESS);
@@ -45,8 +51,19 @@ fn study(args: &Check) -> Result<ExitCode, Error> {
     } else {
         output::line(format!("  {least} runs at least and {most} at most, {low:.1} to {high:.1} GFLOP of training"));
     }
+    let plan = study.plan(&StudyDir::at(Study::place(path, &changes)?))?;
+    if let Some(first) = plan.runs().first().filter(|_| args.time) {
+        let timing = bench::steps_of(&first.experiment, &device, REPEATS)?;
+        let time = |flops: f64| output::time(flops / timing.flops * timing.best());
+        let [least, most] = cost.flops.map(time);
+        let time = if least == most { least } else { format!("{least} to {most}") };
+        output::line(format!("  about {time} for all of them at the speed of the first run here"));
+    }
     Ok(ExitCode::SUCCESS)
 }
+
+/// Samples of a few steps, of which the fastest counts.
+const REPEATS: usize = 3;
 
 /// Prints what a valid experiment would do, and its cost.
 pub fn report(loaded: &Loaded, device: &OpenDevice, as_json: bool) {

@@ -8,11 +8,7 @@ use headway_report::PageDir;
 use headway_theory::convergence::RATES;
 use headway_trainer::quote;
 
-use crate::{
-    args::Reproduce,
-    device,
-    output::{self, cells},
-};
+use crate::{args::Reproduce, device, output, tables};
 
 /// Its name beside the paper's experiments.
 pub const ID: &str = "theory";
@@ -47,7 +43,7 @@ pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
     if args.jobs.json {
         output::json(&page.json);
     } else {
-        output::line(cells(&page.table.header, &page.table.rows));
+        output::line(tables::cells(&page.table.header, &page.table.rows));
         output::line(format!("report: {}", dir.report().display()));
     }
     Ok(if page.verdict == Some(false) { ExitCode::from(7) } else { ExitCode::SUCCESS })

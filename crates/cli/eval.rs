@@ -11,7 +11,7 @@ use headway_trainer::{
     provenance::{Row, Status},
 };
 
-use crate::{args::Eval, device, output};
+use crate::{args::Eval, device, output, tables};
 
 pub fn run(args: &Eval) -> Result<ExitCode, Error> {
     let device = device::open(args.device)?;
@@ -25,7 +25,7 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
         if args.json {
             output::json(&page.json);
         } else {
-            output::line(output::cells(&page.table.header, &page.table.rows));
+            output::line(tables::cells(&page.table.header, &page.table.rows));
             page.findings.iter().for_each(output::line);
             output::line(format!("report: {}", folder.join("report.html").display()));
         }
@@ -41,7 +41,8 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
     if args.json {
         output::json(&summary);
     } else {
-        output::line(output::results(&summary.rows()));
+        output::line(tables::results(&summary.rows()));
+        tables::slices(&summary.rows()).iter().for_each(output::line);
         output::line(format!("step {}, evaluated in {:.1} s", summary.step, summary.seconds));
     }
     ended(summary.status == Status::Complete, args)
@@ -64,7 +65,7 @@ fn at_lengths(args: &Eval, device: &OpenDevice) -> Result<ExitCode, Error> {
     if args.json {
         output::json(&page.json);
     } else {
-        output::line(output::cells(&page.table.header, &page.table.rows));
+        output::line(tables::cells(&page.table.header, &page.table.rows));
         page.findings.iter().for_each(output::line);
         if let Some(place) = &place {
             output::line(format!("report: {}", place.report().display()));

@@ -33,6 +33,7 @@ mod stop;
 mod study;
 mod swap;
 mod sweep;
+mod tables;
 mod train;
 mod values;
 mod words;

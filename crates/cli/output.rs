@@ -1,4 +1,4 @@
-//! Output for users: progress, tables, errors.
+//! Output for users: lines, progress, errors.
 
 use std::{
     any::Any,
@@ -10,21 +10,19 @@ use std::{
 };
 
 use crate::error::Error;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 pub use headway_draw::number;
-use headway_report::scores::{remarks, shown};
 use headway_trainer::{
     VerbError,
     event::{Event, OnEvent},
     experiment::{ExperimentError, ValueSource},
     no_threads,
-    provenance::{self, Row, Summary},
+    provenance::Summary,
     quote::{self, printable, printable_in_place},
 };
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde::Serialize;
 
-use crate::stop;
+use crate::{stop, tables};
 
 /// Whether the last line on standard error is one that the next may take the place of. Whatever is written goes through this
 /// file, and nothing that a terminal would obey goes through it unseen.
@@ -78,7 +76,7 @@ pub fn renews() -> bool {
 pub fn progress_line(text: &str, unfinished: bool) {
     let text = printable(text);
     // A line that wraps could not be replaced.
-    let text = if unfinished { fitting(&text, width()) } else { &text };
+    let text = if unfinished { fitting(&text, tables::width()) } else { &text };
     let mut was_unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
     let clear = if *was_unfinished { "\r\x1b[2K" } else { "" };
     let end = if unfinished { "" } else { "\n" };
@@ -109,56 +107,6 @@ pub fn json(value: &impl Serialize) {
     }
 }
 
-/// A table with a header; numbers are aligned to the right.
-pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = plain(header, rows);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.to_string()
-}
-
-/// Width of the terminal in columns; 100 if there is none, or none that knows its width and says 0.
-pub fn width() -> usize {
-    Table::new().width().filter(|width| *width > 0).map_or(100, usize::from).max(2)
-}
-
-/// A table of texts, wrapped to the width of the terminal, or to 100 columns if there is none.
-pub fn prose_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = plain(header, rows);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(u16::try_from(width()).unwrap_or(u16::MAX));
-    table.to_string()
-}
-
-fn plain(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
-    for row in rows {
-        table.add_row(row);
-    }
-    table
-}
-
-/// The table of a page, formatted for a terminal.
-pub fn cells(header: &[String], rows: &[Vec<Option<String>>]) -> String {
-    let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    table(&header, rows.iter().map(|row| row.iter().map(|cell| cell.clone().unwrap_or_default()).collect()))
-}
-
-/// Result rows as a table, the network first, followed by what is wrong with the scores. Scores of slices are only in
-/// the report.
-pub fn results(rows: &[Row]) -> String {
-    let names = provenance::totals(rows);
-    let header: Vec<&str> = std::iter::once("").chain(names.iter().map(|name| name.as_str())).collect();
-    let cells = |row: &Row| {
-        let values = names.iter().map(|name| shown(row, name).unwrap_or_default());
-        std::iter::once(row.name.clone()).chain(values).collect()
-    };
-    let table = table(&header, rows.iter().map(cells));
-    std::iter::once(table).chain(rows.iter().flat_map(remarks)).collect::<Vec<_>>().join("\n")
-}
-
 /// Prints the result of a training session, for a person or as JSON.
 pub fn summary(summary: &Summary, as_json: bool) {
     if as_json {
@@ -166,7 +114,7 @@ pub fn summary(summary: &Summary, as_json: bool) {
         return;
     }
     if !summary.metrics.is_empty() {
-        line(results(&summary.rows()));
+        line(tables::results(&summary.rows()));
     }
     let run = summary.run_dir.display();
     line(format!("{} steps in {:.1} s of training", summary.step, summary.seconds));

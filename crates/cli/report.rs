@@ -18,7 +18,7 @@ use headway_trainer::{
     run_dir::{RunDir, read_experiment, read_record, runs_below},
 };
 
-use crate::{args::Report, device, output, study};
+use crate::{args::Report, device, output, study, tables};
 
 pub fn run(args: &Report) -> Result<ExitCode, Error> {
     if let ([folder], None) = (args.folders.as_slice(), &args.out) {
@@ -57,7 +57,7 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
     let folders: Vec<String> = args.folders.iter().map(quote::shell_path).collect();
     let page = headway_report::groups::page(&groups, &format!("headway report {}", folders.join(" ")))?;
     page.write(&dir)?;
-    output::line(output::cells(&page.table.header, &page.table.rows));
+    output::line(tables::cells(&page.table.header, &page.table.rows));
     page.findings.iter().for_each(output::line);
     output::line(format!("report: {}", dir.report().display()));
     Ok(study::ended(groups.iter().any(|group| !group.diverged().is_empty())))

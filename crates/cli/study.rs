@@ -22,7 +22,7 @@ use headway_trainer::{ErrorKind, Interrupter, provenance::Failure, quote};
 
 use crate::{
     args::{ChangeArgs, JobArgs},
-    device, output, signals, stop,
+    device, output, signals, stop, tables,
 };
 
 /// A study, its folder, and every run known so far.
@@ -124,7 +124,7 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
             failure.message.lines().next().unwrap_or_default().to_owned(),
         ]
     });
-    output::note(output::prose_table(&["failed", "exit code", "why"], rows));
+    output::note(tables::prose_table(&["failed", "exit code", "why"], rows));
     output::note(format!("{} of {} runs failed; --retry tries them again", failures.len(), plan.runs().len()));
     Ok(ExitCode::from(PART_FAILED))
 }
@@ -151,7 +151,7 @@ fn finish(study: &Study, dir: &StudyDir, as_json: bool) -> Result<bool, Error> {
     if as_json {
         output::json(&page.json);
     } else {
-        output::line(output::cells(&page.table.header, &page.table.rows));
+        output::line(tables::cells(&page.table.header, &page.table.rows));
         page.findings.iter().for_each(output::line);
         output::line(format!("report: {}", dir.report().display()));
     }

@@ -15,12 +15,12 @@ use headway_study::{
     dir::StudyDir,
     plan::{self, Plan, RunState},
 };
-use headway_trainer::{Interrupter, beside, event::Event, session::Options};
+use headway_trainer::{Interrupter, beside, event::Event, run_dir, session::Options};
 use serde_json::json;
 
 use crate::{
     args::{RunArgs, Sweep, SweepAction},
-    output, signals, study, train,
+    output, signals, study, tables, train,
 };
 
 pub fn run(args: &Sweep) -> Result<ExitCode, Error> {
@@ -48,9 +48,9 @@ pub fn run(args: &Sweep) -> Result<ExitCode, Error> {
             }
             Ok(signals::exit_code(summary.status))
         }
-        Some(SweepAction::Status { study, changes, out, json }) => {
+        Some(SweepAction::Status { study, changes, out, all, failed, json }) => {
             let (_, dir, plan) = study::open(study, changes, out.as_ref())?;
-            status(&dir, &plan, *json)?;
+            status(&dir, &plan, [*all, *failed], *json)?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -93,7 +93,7 @@ fn list(plan: &Plan, write: Option<&Path>, as_json: bool) -> Result<ExitCode, Er
     Ok(ExitCode::SUCCESS)
 }
 
-fn status(dir: &StudyDir, plan: &Plan, as_json: bool) -> Result<(), Error> {
+fn status(dir: &StudyDir, plan: &Plan, [all, failed]: [bool; 2], as_json: bool) -> Result<(), Error> {
     let states = plan.runs().iter().map(|run| plan::run_state(&dir.run(&run.run_id)));
     let states = states.collect::<Result<Vec<(RunState, u64)>, _>>()?;
     let lines = || plan.runs().iter().zip(&states).enumerate();
@@ -107,17 +107,59 @@ fn status(dir: &StudyDir, plan: &Plan, as_json: bool) -> Result<(), Error> {
         output::json(&runs.collect::<Vec<_>>());
         return Ok(());
     }
-    let rows = lines().map(|(index, (run, (state, step)))| {
+    let is_shown = |state: &RunState| all || *state == RunState::Running;
+    let shown = lines().filter(|(_, (_, (state, _)))| is_shown(state));
+    let rows = shown.map(|(index, (run, (state, step)))| {
         let step = format!("{step}/{}", run.experiment.train.steps);
         vec![run.label.clone(), index.to_string(), word(state).to_owned(), step, run.run_id.clone()]
     });
-    output::line(output::table(&["run", "index", "standing", "step", "folder"], rows));
+    let rows: Vec<_> = rows.collect();
+    if !rows.is_empty() {
+        output::line(tables::table(&["run", "index", "standing", "step", "folder"], rows));
+    }
+    if failed {
+        let rows = lines().filter_map(|(_, (run, (state, _)))| match state {
+            RunState::Failed(failure) => {
+                let why = failure.message.lines().next().unwrap_or_default().to_owned();
+                Some(vec![run.label.clone(), failure.exit_code.to_string(), why, run.run_id.clone()])
+            }
+            _ => None,
+        });
+        output::line(tables::prose_table(&["failed", "exit code", "why", "folder"], rows));
+    }
     let counts = ["complete", "running", "stopped", "waiting", "failed"].map(|name| {
         let count = states.iter().filter(|(state, _)| word(state) == name).count();
         format!("{count} {name}")
     });
-    output::line(format!("{} in {}", counts.join(", "), dir.root().display()));
+    let left = match left(dir, plan, &states)? {
+        Some((seconds, 1)) => format!("; {} left", output::time(seconds)),
+        Some((seconds, at_once)) => format!("; {} left, {at_once} at once", output::time(seconds)),
+        None => String::new(),
+    };
+    output::line(format!("{} in {}{left}", counts.join(", "), dir.root().display()));
     Ok(())
+}
+
+/// Seconds of what is left at the speed of the runs that are complete, and how many runs are at work, at least one. `None` if nothing
+/// is left, or if no run is complete.
+fn left(dir: &StudyDir, plan: &Plan, states: &[(RunState, u64)]) -> Result<Option<(f64, usize)>, Error> {
+    let (mut seconds, mut done, mut left, mut at_work) = (0.0, 0.0, 0.0, 0);
+    for (run, (state, step)) in plan.runs().iter().zip(states) {
+        let flops = run.experiment.training_flops();
+        match state {
+            RunState::Complete => {
+                seconds += run_dir::read_record(&dir.run(&run.run_id))?.seconds;
+                done += flops;
+            }
+            RunState::Failed(_) => {}
+            RunState::Waiting | RunState::Running | RunState::Stopped => {
+                left += flops * (1.0 - *step as f64 / run.experiment.train.steps as f64);
+                at_work += usize::from(*state == RunState::Running);
+            }
+        }
+    }
+    let at_once = at_work.max(1);
+    Ok((left > 0.0 && done > 0.0).then(|| (left * seconds / done / at_once as f64, at_once)))
 }
 
 fn word(state: &RunState) -> &'static str {

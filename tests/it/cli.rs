@@ -553,7 +553,8 @@ mod look {
     #[test]
     fn check_says_what_a_run_would_cost() {
         let lab = Lab::with(REGRESSION);
-        let said = lab.headway(&["check", "experiment.toml", "--device", "cpu"]).succeed().stdout;
+        let said = lab.headway(&["check", "experiment.toml", "--device", "cpu", "--time"]).succeed().stdout;
+        assert!(said.ends_with(" of training at the speed of a few steps here\n"), "{said}");
         for text in
             ["experiment.toml: sound", "transformer on icl_linear", " parameters", "GFLOP a step", "6 steps on cpu"]
         {
@@ -685,8 +686,25 @@ mod look {
             .filter(|words: &Vec<&str>| words.first().is_some_and(|word| word.starts_with("many/")))
             .collect();
         assert_eq!(rows.len(), 2, "{list}");
-        assert_eq!(rows[0][..3], ["many/a", "running", "2"], "killed: its newest checkpoint says how far it came");
-        assert_eq!(rows[1][..3], ["many/b", "complete", "3"]);
+        // Between the number of parameters and the status: day, minute, UTC.
+        let parameters = record(&lab, "many/b")["parameters"].to_string();
+        for (row, name, end) in [
+            // Its newest checkpoint says how far it came.
+            (&rows[0], "many/a", ["killed", "2"]),
+            (&rows[1], "many/b", ["complete", "3"]),
+        ] {
+            assert_eq!(row[..4], [name, "copy", "transformer", &parameters]);
+            assert_eq!(row[7..9], end);
+        }
+        let first = |words: &[&str]| {
+            let list = lab.headway(&[&["runs", "list", "many"], words].concat()).succeed().stdout;
+            list.split_whitespace().find(|word| word.starts_with("many/")).map(str::to_owned)
+        };
+        assert_eq!(first(&["--sort", "steps"]).as_deref(), Some("many/b"));
+        assert_eq!(first(&["--sort", "score"]).as_deref(), Some("many/b"), "the other one has none");
+        assert_eq!(first(&["--status", "killed"]).as_deref(), Some("many/a"));
+        assert_eq!(first(&["--task", "copy", "--model", "transformer"]).as_deref(), Some("many/a"));
+        assert_eq!(first(&["--task", "mqar"]), None);
         let document = lab.headway(&["runs", "list", "many", "--json"]).succeed().json();
         assert_eq!(document.as_array().unwrap().len(), 2);
         assert_eq!(document[1]["run_dir"], "many/b");
@@ -703,7 +721,60 @@ mod look {
             assert!(shown.contains(text), "{text}: {shown}");
         }
         assert_eq!(lab.headway(&["runs", "show", "many/b", "--json"]).succeed().json(), record(&lab, "many/b"));
-        assert!(lab.headway(&["runs", "show", "many/a"]).succeed().stdout.contains("running at step 2"));
+        assert!(lab.headway(&["runs", "show", "many/a"]).succeed().stdout.contains("killed at step 2"));
+    }
+
+    #[test]
+    fn runs_are_told_apart_and_deleted() {
+        let lab = Lab::with(COPY);
+        lab.train("many/a", &[]).succeed();
+        lab.train("many/b", &["-s", "train.steps=4"]).succeed();
+        let told = lab.headway(&["runs", "diff", "many/a", "many/b", "--json"]).succeed().json();
+        assert_eq!(told["settings"], json!({ "train.steps": ["3", "4"] }));
+        assert_eq!(told["circumstances"], json!({ "step": ["3", "4"] }));
+        let scores = ["many/a", "many/b"].map(|run| record(&lab, run)["results"][0]["metrics"]["test/loss"].clone());
+        assert_eq!(told["scores"]["test/loss"], json!(scores));
+        let shown = lab.headway(&["runs", "diff", "many/a", "many/b"]).succeed().stdout;
+        assert!(shown.contains("train.steps") && !shown.contains("train.batch_size"), "{shown}");
+
+        lab.write("sweep.toml", "experiment = \"experiment.toml\"\n[grid]\nmodel.n_heads = [1, 2]\n");
+        lab.headway(&["sweep", "exec", "sweep.toml", "--index", "1", "--device", "cpu", "--out", "many/study"])
+            .succeed();
+        let list = lab.headway(&["runs", "list", "many"]).succeed().stdout;
+        let study = list.lines().find(|line| line.contains("many/study")).unwrap();
+        assert!(study.contains("sweep") && study.contains("1 of 2 runs done"), "{list}");
+        // All or none.
+        fs::create_dir(lab.path("many/notes")).unwrap();
+        let rm = |words: &[&str]| lab.headway(&[&["runs", "rm"], words].concat());
+        rm(&["many/a", "many/notes", "--yes"]).fail(2, &["many/notes is no run, sweep or comparison"]);
+        let said = rm(&["many/a", "many/study"]).succeed();
+        assert!(said.stdout.contains("many/a: 1 run, ") && said.said().contains("nothing is deleted"), "{said:?}");
+        assert!(lab.path("many/a").is_dir());
+        rm(&["many/a", "many/study", "--yes"]).succeed();
+        let mut left: Vec<_> =
+            fs::read_dir(lab.path("many")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["b", "notes"]);
+    }
+
+    #[test]
+    fn a_study_says_how_it_stands() {
+        let lab = Lab::with(COPY);
+        lab.write(
+            "sweep.toml",
+            "experiment = \"experiment.toml\"\n[grid]\noptimizer.adam.learning_rate = [1e-2, 1e30, 2e-2]\n",
+        );
+        let exec = |index: &str| {
+            lab.headway(&["sweep", "exec", "sweep.toml", "--index", index, "--device", "cpu", "--out", "out"])
+        };
+        exec("0").succeed();
+        let status = |words: &[&str]| lab.headway(&[&["sweep", "status", "out"], words].concat()).succeed().stdout;
+        let plain = status(&[]);
+        assert!(plain.starts_with("1 complete, 0 running, 0 stopped, 2 waiting, 0 failed in out; "), "{plain}");
+        assert!(plain.ends_with(" left\n") && !plain.contains("learning_rate"), "{plain}");
+        assert_eq!(status(&["--all"]).matches("waiting").count(), 3, "two runs and the sum");
+        exec("1").fail(5, &["diverged"]);
+        assert!(status(&["--failed"]).contains("diverged"));
     }
 }
 
@@ -797,6 +868,8 @@ mod texts {
             &["devices"],
             &["runs"],
             &["runs", "list"],
+            &["runs", "diff"],
+            &["runs", "rm"],
             &["runs", "show"],
             &["bench"],
             &["construct"],

@@ -9,7 +9,7 @@ use headway_report::Page;
 use headway_report::PageDir;
 use headway_trainer::{device::OpenDevice, evaluate};
 
-use crate::{device, output};
+use crate::{device, output, tables};
 use args::{Ablate, Action, Analyze, InContext, LogitLens, Output, Paths, Patterns, Rank, Robust, Subject, Target};
 
 pub fn run(args: &Analyze) -> Result<ExitCode, Error> {
@@ -45,7 +45,7 @@ fn paths(args: &Paths) -> Result<ExitCode, Error> {
         &args.subject.target.output,
         &headway_report::paths::page(&paths),
         &heading,
-        &[output::cells(&largest.header, &largest.rows)],
+        &[tables::cells(&largest.header, &largest.rows)],
     )
 }
 
@@ -131,7 +131,7 @@ fn show(args: &Output, page: &Page, before: &[String], after: &[String]) -> Resu
         return Ok(ExitCode::SUCCESS);
     }
     before.iter().for_each(output::line);
-    output::line(output::cells(&page.table.header, &page.table.rows));
+    output::line(tables::cells(&page.table.header, &page.table.rows));
     after.iter().chain(&page.findings).for_each(output::line);
     if let Some(folder) = &args.out {
         output::line(format!("report: {}", folder.join("report.html").display()));

@@ -51,21 +51,34 @@ fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// One row per group and predictor, with its seeds and every score that is not about a slice.
-pub(super) fn scores(groups: &[Group], first_column: &str) -> Table {
-    let totals: BTreeSet<String> = groups.iter().flat_map(Group::totals).collect();
+/// One row per group and predictor, with its seeds, every score that is not about a slice, and the one that was `asked` for. A
+/// classical predictor whose scores are the same in all groups has one row, below.
+pub(super) fn scores(groups: &[Group], first_column: &str, asked: Option<&str>) -> Table {
+    let mut shown: BTreeSet<String> = groups.iter().flat_map(Group::totals).collect();
+    let metrics = |group: &Group| group.metrics();
+    shown.extend(asked.filter(|asked| groups.iter().any(|group| metrics(group).contains(*asked))).map(str::to_owned));
     let mut header = strings(&[first_column, "predictor", "seeds"]);
-    header.extend(totals.iter().cloned());
-    let rows = groups.iter().flat_map(|group| {
-        let totals = &totals;
-        group.predictors().into_iter().map(move |predictor| {
-            let count = totals.iter().map(|metric| group.all_values(&predictor, metric).len()).max().unwrap_or(0);
-            let seeds = Some(group.seeds(count));
-            let scores: Vec<_> = totals.iter().map(|metric| cell(group, &predictor, metric)).collect();
-            [Some(group.name.clone()), Some(predictor), seeds].into_iter().chain(scores).collect()
-        })
-    });
-    Table { header, rows: rows.collect() }
+    header.extend(shown.iter().cloned());
+    let cells = |group: &Group, predictor: &str| -> Vec<Option<String>> {
+        let count = shown.iter().map(|metric| group.all_values(predictor, metric).len()).max().unwrap_or(0);
+        let scores = shown.iter().map(|metric| cell(group, predictor, metric));
+        [Some(predictor.to_owned()), Some(group.seeds(count))].into_iter().chain(scores).collect()
+    };
+    let mut rows: Vec<(&str, Vec<Option<String>>)> = Vec::new();
+    for group in groups {
+        rows.extend(group.predictors().iter().map(|predictor| (group.name.as_str(), cells(group, predictor))));
+    }
+    let is_same = |row: &Vec<Option<String>>| {
+        let alike = rows.iter().filter(|(_, other)| other == row).count();
+        groups.len() > 1 && row[0].as_deref() != Some(NETWORK) && alike == groups.len()
+    };
+    let (same, own): (Vec<_>, Vec<_>) = rows.iter().partition(|(_, row)| is_same(row));
+    let once: BTreeSet<&Vec<Option<String>>> = same.iter().map(|(_, row)| row).collect();
+    let line = |name: &str, row: &[Option<String>]| {
+        std::iter::once(Some(name.to_owned())).chain(row.iter().cloned()).collect()
+    };
+    let rows = own.into_iter().map(|(name, row)| line(name, row));
+    Table { header, rows: rows.chain(once.into_iter().map(|row| line("each", row))).collect() }
 }
 
 /// One score of the network, with one column per seed.
@@ -368,7 +381,7 @@ pub(super) fn to_json(groups: &[Group]) -> serde_json::Value {
 pub fn page(groups: &[Group], command: &str) -> Result<Page, Error> {
     const FIRST: &str = "config";
     let mut builder = Builder::default();
-    let table = scores(groups, FIRST);
+    let table = scores(groups, FIRST, None);
     let findings = remarks(groups);
     builder.prose("What to know", &findings);
     let note = "Means over seeds with 95 % bootstrap intervals (BCa), on test examples that training never saw.";

@@ -27,7 +27,7 @@ pub(super) fn page(sweep: &Sweep, dir: &StudyDir, command: &str) -> Result<Page,
     let mut all = Vec::new();
     for point in &sweep.points {
         let runs: Vec<_> = point.runs.iter().map(|index| &sweep.plan.runs()[*index]).collect();
-        let name = if point.label.is_empty() { "all" } else { &point.label };
+        let name = if point.label.is_empty() { "as given" } else { &point.label };
         all.push(Group::read(dir, name, point.settings.clone(), &runs)?);
     }
     let curves = curves(sweep, &all);
@@ -46,7 +46,7 @@ pub(super) fn page(sweep: &Sweep, dir: &StudyDir, command: &str) -> Result<Page,
     let mut builder = Builder::default();
     builder.prose("What was found", &findings);
     let first = sweep.x_label().to_owned();
-    let table = groups::scores(&all, "point");
+    let table = groups::scores(&all, "point", Some(&config.metric));
     let note = "Means over seeds with 95 % bootstrap intervals (BCa), on test examples that training never saw; the baselines \
                 are scored on the same examples.";
     builder.table("Results", note, table.clone());

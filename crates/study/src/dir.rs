@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::Error;
+use crate::{COMPARISON, SWEEP, error::Error};
 use headway_trainer::{beside, lock::FolderLock, presence};
 
 /// The folder of a sweep or a comparison.
@@ -62,6 +62,28 @@ impl StudyDir {
     /// [`Error::Trainer`]
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         Ok(beside::write_if_changed(&self.file(name), bytes)?)
+    }
+
+    /// The folders of sweeps and comparisons directly below a folder, sorted by name.
+    ///
+    /// # Errors
+    /// [`Error::Trainer`] when it cannot be read
+    pub fn all_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+        let mut all = Vec::new();
+        for path in presence::list(folder)?.unwrap_or_default() {
+            if presence::is_file(&path.join(SWEEP))? || presence::is_file(&path.join(COMPARISON))? {
+                all.push(path);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Deletes the folder with all its runs.
+    ///
+    /// # Errors
+    /// [`Error::Trainer`]; part of it may be deleted in this case
+    pub fn delete(self) -> Result<(), Error> {
+        Ok(fs::remove_dir_all(&self.root).map_err(headway_trainer::Error::io("cannot delete", &self.root))?)
     }
 
     /// Refuses a folder that holds something else than this study.

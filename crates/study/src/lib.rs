@@ -135,6 +135,14 @@ impl Study {
         Ok(bounded_read::read_if_there(&dir.file(name))?.is_some_and(|there| there != text.as_bytes()))
     }
 
+    /// `sweep` or `comparison`, and its title.
+    pub fn kind_and_title(&self) -> (&'static str, &str) {
+        match self {
+            Self::Sweep(sweep) => ("sweep", &sweep.config.title),
+            Self::Comparison(comparison) => ("comparison", &comparison.config.title),
+        }
+    }
+
     /// Whether a run may diverge without harm: one that a comparison makes only to choose by, or of a row that a claim expects behind.
     pub fn may_diverge(&self, run: &PlannedRun) -> bool {
         matches!(self, Self::Comparison(comparison) if comparison.config.only_tries(run.experiment.seed) || comparison.is_claimed_behind(run))

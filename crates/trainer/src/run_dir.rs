@@ -455,6 +455,29 @@ impl RunDir {
         disk::rename(&checkpoint.path, &hidden)?;
         disk::remove_dir(&hidden)
     }
+
+    /// Deletes the run, all of it.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; part of it may be deleted in this case.
+    pub fn delete(self) -> Result<(), Error> {
+        disk::remove_dir(&self.root)
+    }
+}
+
+/// Bytes of all files in a folder.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read.
+pub fn size(folder: &Path) -> Result<u64, Error> {
+    let mut bytes = 0;
+    for path in presence::list(folder)?.unwrap_or_default() {
+        bytes += match presence::is_folder(&path)? {
+            true => size(&path)?,
+            false => path.symlink_metadata().map_err(Error::unread(&path))?.len(),
+        };
+    }
+    Ok(bytes)
 }
 
 /// Name of a checkpoint while it is being written or deleted.

@@ -31,6 +31,8 @@ fn every_verb_works() {
     (0..20).for_each(|_| drop(lab.headway(&["eval", "run", "--device", "cpu"]).succeed()));
     assert!(lab.read("run/report.html").contains("One run, seed 0"));
     lab.resume("run").fail(2, &["run is in use by another process"]);
+    lab.headway(&["runs", "rm", "base", "run", "--yes"]).fail(2, &["run is in use by another process"]);
+    assert!(lab.path("base").is_dir(), "nothing is deleted if one is in use");
     process.signal("TERM");
     assert_eq!(process.wait().status.code(), Some(143));
 }

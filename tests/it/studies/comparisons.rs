@@ -407,7 +407,8 @@ fn what_a_study_costs_is_told_before_it_begins() {
     // Of attention three rates with two seeds, of each feed-forward row two; and the third seed of each.
     assert_eq!(cost("compare.toml"), json!([3 * 2 + 2 * 2 * 2 + 3, 3 * 2 + 2 * 2 * 2 + 3]));
     assert_eq!(cost("sweep.toml"), json!([6, 6]));
-    assert!(lab.headway(&["check", "sweep.toml"]).succeed().stdout.contains("6 runs, "));
+    let said = lab.headway(&["check", "sweep.toml", "--time"]).succeed().stdout;
+    assert!(said.contains("6 runs, ") && said.contains(" for all of them at the speed of the first run"), "{said}");
     lab.write("compare.toml", DECIDED);
     assert_eq!(cost("compare.toml"), json!([16, 28]));
     lab.write("depth.toml", DECIDED.replace("reference =", "match = \"depth\"\nreference ="));
