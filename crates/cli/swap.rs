@@ -9,7 +9,7 @@ use headway_trainer::{event::Event, finetune, provenance::Status, run_dir::NewRu
 
 use crate::{
     args::{RunArgs, Swap},
-    device, output, signals, train,
+    device, output, signals, tables, train,
 };
 
 pub fn run(args: &Swap) -> Result<ExitCode, Error> {
@@ -71,7 +71,7 @@ pub fn run(args: &Swap) -> Result<ExitCode, Error> {
         return Ok(ExitCode::SUCCESS);
     }
     output::line(found.subject.sentence());
-    output::line(output::cells(&page.table.header, &page.table.rows));
+    output::line(tables::cells(&page.table.header, &page.table.rows));
     page.findings.iter().for_each(output::line);
     if let Some(place) = &place {
         output::line(format!("report: {}", place.report().display()));

@@ -31,8 +31,11 @@ pub fn run(folders: &[PathBuf], yes: bool) -> Result<ExitCode, Error> {
         let (bytes, runs) = (run_dir::size(folder)?, doomed.runs());
         let what = format!("{}: {}, {:.1} MB", folder.display(), counted(runs, "run"), bytes as f64 / 1e6);
         if yes {
-            doomed.delete()?;
+            let left = doomed.delete()?;
             output::line(format!("deleted {what}"));
+            for path in left {
+                output::note(format!("warning: {} is not of the run and stays", path.display()));
+            }
         } else {
             output::line(what);
         }
@@ -74,13 +77,20 @@ impl Doomed {
         }
     }
 
-    fn delete(self) -> Result<(), Error> {
+    /// Deletes what Headway wrote; returns what is not of the runs and stays.
+    fn delete(self) -> Result<Vec<PathBuf>, Error> {
         match self {
             Self::Run(run) => Ok(run.delete()?),
             Self::Study(dir, runs, led) => {
-                dir.delete()?;
-                drop((runs, led));
-                Ok(())
+                let mut left = Vec::new();
+                for run in runs {
+                    left.extend(run.delete()?);
+                }
+                drop(led);
+                if left.is_empty() {
+                    dir.delete()?;
+                }
+                Ok(left)
             }
         }
     }

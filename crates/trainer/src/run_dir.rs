@@ -32,7 +32,7 @@ use crate::{
     log::{self, Line},
     notice, presence,
     provenance::{Failure, Record, Status},
-    quote,
+    quote, tensorboard,
 };
 
 /// Where a new run is placed.
@@ -456,12 +456,26 @@ impl RunDir {
         disk::remove_dir(&hidden)
     }
 
-    /// Deletes the run, all of it.
+    /// Deletes whatever a run writes, and the folder if nothing else is in it. Returns what is left there.
     ///
     /// # Errors
     /// [`Error::Io`]; part of it may be deleted in this case.
-    pub fn delete(self) -> Result<(), Error> {
-        disk::remove_dir(&self.root)
+    pub fn delete(self) -> Result<Vec<PathBuf>, Error> {
+        let is_ours = |path: &PathBuf| {
+            let name = presence::name(path);
+            [EXPERIMENT, RECORD, METRICS, FAILURE, REPORT, CHECKPOINTS, FIGURES, FolderLock::LOCK]
+                .contains(&name.as_str())
+                || ["aside-", "run.json.aside-", tensorboard::FIRST_PART].iter().any(|first| name.starts_with(first))
+        };
+        let (ours, left): (Vec<_>, Vec<_>) =
+            presence::list(&self.root)?.unwrap_or_default().into_iter().partition(is_ours);
+        for path in ours {
+            if presence::is_folder(&path)? { disk::remove_dir(&path)? } else { disk::remove_file(&path)? }
+        }
+        if left.is_empty() {
+            disk::remove_dir(&self.root)?;
+        }
+        Ok(left)
     }
 }
 
