@@ -69,7 +69,7 @@ impl Sizes {
             if renamed.is_rotary && renamed.head_is_embedding == Some(true) {
                 sizes.shown.push(("tie_embedding", "true".to_owned()));
             }
-            let is_bias = |name: &String| name.ends_with(".bias") && !name.contains("norm");
+            let is_bias = |name: &String| name.rsplit('.').next() == Some("bias") && !name.contains("norm");
             if renamed.fills.zero_biases && !arrays.keys().any(is_bias) {
                 sizes.shown.push(("bias", "false".to_owned()));
             }
