@@ -155,10 +155,9 @@ impl Claim {
         let [first, last] = [judge(*best, *first), judge(*best, *last)];
         let ahead = |judgement: &Judgement| judgement.ahead.unwrap_or(f64::INFINITY);
         Some(match first.agreement.cmp(&last.agreement) {
-            Ordering::Less => last,
             Ordering::Greater => first,
             Ordering::Equal if ahead(&first) <= ahead(&last) => first,
-            Ordering::Equal => last,
+            Ordering::Less | Ordering::Equal => last,
         })
     }
 
