@@ -151,7 +151,7 @@ def mixture(head, low, high):
         middle, spread = (mean(v - centre[:, None], *ends, rest * 2 * largest, share) for ends in (at, (down, up)))
         around = lambda x, centre=centre, own=own: I(centre) + x + own  # noqa: E731
         both = [mean(s * (v - centre[:, None]), down, up, rest * 2 * w * largest, share) for s, w in zip(slopes, widest)]
-        noise = [4 * head["units"] * (head["sizes"][1][:, j].max() + w) * size for j, w in enumerate(widest)]
+        noise = [4 * head["units"] * (head["sizes"][1][:, j].max() + w) * (size + head["value_size"]) for j, w in enumerate(widest)]
         slope = [b - s * spread + I(-e, e) for b, s, e in zip(both, shifts, noise)]
         over = around(spread)
         moved = (p * gamma * np.maximum(np.abs(v - over.low[:, None]), np.abs(v - over.high[:, None]))).sum(-1)

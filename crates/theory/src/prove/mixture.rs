@@ -246,9 +246,10 @@ impl Head {
                 let product = |i: usize| (self.slope(kept[i], j) - a) * (values[kept[i]] - v);
                 let guess = mean(&product);
                 let both = over.mean(product, guess, steepest * size);
-                // Slopes themselves are rounded, by this share of the largest.
-                let error =
-                    Interval::point((self.roundings + 8.0) * U64 * (self.steepest_size(j) + steepest) * 2.0 * size);
+                // Slopes and values themselves are rounded, by these shares of the largest.
+                let of_slopes = (self.roundings + 8.0) * (self.steepest_size(j) + steepest) * size;
+                let of_values = self.value_roundings * steepest * (size + self.value_size);
+                let error = Interval::point(4.0 * U64 * (of_slopes + of_values));
                 both - *shift * spread + error * Interval::new(-1.0, 1.0)
             });
             Enclosed {

@@ -220,7 +220,12 @@ impl File<'_> {
         let groups = self.config.layers[0].heads.iter().enumerate().map(|(at, heads)| {
             let map = |part: &str| self.weight(&format!("layers.0.heads.{at}.{part}.weight"));
             let maps = [map("query")?, map("key")?, map("value")?, map("output")?];
-            Ok(Group { count: heads.count, maps, readout: readout.clone() })
+            // The bias counts once.
+            let readout = readout.clone().map(|(weight, bias)| {
+                let none = vec![0.0; bias.len()];
+                (weight, if at == 0 { bias } else { none })
+            });
+            Ok(Group { count: heads.count, maps, readout })
         });
         groups.collect()
     }
@@ -331,7 +336,7 @@ fn questions(
                 let off = sum(&|at| (row.linear[0][at] - own(at)).abs()) + (row.constant[0] - offsets[position]).abs();
                 shift = shift.max(off * (1.0 + 1e-12) + 4.0 * f64::EPSILON * (size + offsets[position].abs()));
                 noise = noise.max(row.error[0].offset + sum(&|at| row.error[0].factors[at]));
-                if row.constant[1..] != rows[0].constant[1..] && row.linear[1..].iter().flatten().any(|w| *w != 0.0) {
+                if row.linear[1..].iter().flatten().any(|w| *w != 0.0) {
                     return Err(refused("needs rows that differ in their forms alone"));
                 }
             }
