@@ -12,7 +12,7 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> St
     let rows: Vec<Vec<String>> = rows.into_iter().collect();
     let widths: Vec<usize> =
         plain(header, rows.iter().cloned()).column_max_content_widths().into_iter().map(usize::from).collect();
-    let parts = terminal_width().map_or_else(|| vec![1..header.len()], |width| parts(&widths, width));
+    let parts = parts(&widths, terminal_width().unwrap_or(usize::MAX));
     let part = |columns: Range<usize>| {
         let of = |cells: &[String]| cells.iter().take(1).chain(&cells[columns.clone()]).cloned().collect::<Vec<_>>();
         let header: Vec<&str> = header.iter().take(1).chain(&header[columns.clone()]).copied().collect();
@@ -127,11 +127,14 @@ mod tests {
 
     #[test]
     fn a_wide_table_is_divided_between_columns() {
+        let ends = |widths: &[usize], width| -> Vec<[usize; 2]> {
+            parts(widths, width).into_iter().map(|part| [part.start, part.end]).collect()
+        };
         // The first column takes 5 in each part.
-        assert_eq!(parts(&[3, 4, 4, 4], 17), [1..3, 3..4]);
-        assert_eq!(parts(&[3, 4, 4, 4], 23), [1..4]);
-        assert_eq!(parts(&[3, 40, 4], 10), [1..2, 2..3]);
-        assert_eq!(parts(&[3], 1), [1..1]);
+        assert_eq!(ends(&[3, 4, 4, 4], 17), [[1, 3], [3, 4]]);
+        assert_eq!(ends(&[3, 4, 4, 4], 23), [[1, 4]]);
+        assert_eq!(ends(&[3, 40, 4], 10), [[1, 2], [2, 3]]);
+        assert_eq!(ends(&[3], 1), [[1, 1]]);
     }
 
     #[test]

@@ -511,10 +511,9 @@ impl From<&Activation> for activation::Config {
             mode: args.mode.map(Mode::from),
             intervals: args.intervals,
             values: match args.values {
-                Some(AnchorValues::Function) => activation::Values::Function,
                 Some(AnchorValues::LinearProgram) => activation::Values::LinearProgram,
                 None if args.common.prove => activation::Values::LinearProgram,
-                None => activation::Values::Function,
+                Some(AnchorValues::Function) | None => activation::Values::Function,
             },
             smoothness: (&args.smoothness).into(),
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -19,15 +19,15 @@ use crate::{error::Error, output, tables};
 /// What is known about a run, in words, by its name.
 struct Facts {
     settings: BTreeMap<String, String>,
-    facts: BTreeMap<String, String>,
+    circumstances: BTreeMap<String, String>,
     scores: BTreeMap<String, f64>,
 }
 
 /// Prints in what two runs differ: settings, circumstances, scores of their networks.
 pub fn run(runs: &[PathBuf], as_json: bool) -> Result<ExitCode, Error> {
-    let both = runs.iter().map(read).collect::<Result<Vec<Facts>, _>>()?;
+    let both = runs.iter().map(|path| read(path)).collect::<Result<Vec<Facts>, _>>()?;
     let settings = differing(both.iter().map(|run| &run.settings));
-    let facts = differing(both.iter().map(|run| &run.facts));
+    let facts = differing(both.iter().map(|run| &run.circumstances));
     let scores: BTreeSet<&String> = both.iter().flat_map(|run| run.scores.keys()).collect();
     let score = |name: &String| both.iter().map(|run| run.scores.get(name).copied()).collect::<Vec<_>>();
     if as_json {
@@ -61,7 +61,7 @@ pub fn run(runs: &[PathBuf], as_json: bool) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &PathBuf) -> Result<Facts, Error> {
+fn read(path: &Path) -> Result<Facts, Error> {
     let (record, experiment) = (read_record(path)?, read_experiment(path)?);
     let settings =
         leaves("", &experiment.to_table()).into_iter().map(|(key, value)| (key, value.to_string())).collect();
@@ -76,7 +76,7 @@ fn read(path: &PathBuf) -> Result<Facts, Error> {
         ("parameters", record.parameters.to_string()),
     ];
     let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Ok(Facts { settings, facts, scores: scores(&record) })
+    Ok(Facts { settings, circumstances: facts, scores: scores(&record) })
 }
 
 /// Scores of the network that are not about a slice.

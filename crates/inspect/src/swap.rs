@@ -128,8 +128,8 @@ const SCORED: u64 = 20;
 pub fn swap(request: &SwapRequest, device: &OpenDevice, mut done: impl FnMut(&Swapped)) -> Result<Swap, Error> {
     let LoadedModel { model, experiment, provenance } = open(&request.source, &request.overrides, device)?;
     let of = experiment.model.family();
-    let is_softmax = |kernel: &&KernelKind| kernel.spec().function() == KernelKind::Softmax;
-    if of.kernel().filter(is_softmax).is_none() {
+    let is_softmax = |kernel: &KernelKind| kernel.spec().function() == KernelKind::Softmax;
+    if !of.kernel().is_some_and(is_softmax) {
         let kernel = of.kernel().map(|kernel| kernel.name().to_owned());
         return Err(Error::NotSoftmax { model: experiment.model.name(), kernel });
     }
@@ -262,7 +262,7 @@ fn pattern_errors(model: &Model, other: &Model, batches: &[Batch], device: &Open
         let mut start = 0;
         while start < batch.size {
             // The first pass has a single sequence, which shows how much memory a sequence needs.
-            let size = if weights_each == 0 { 1 } else { (MOST_WEIGHTS / weights_each).max(1) };
+            let size = MOST_WEIGHTS.checked_div(weights_each).unwrap_or(1).max(1);
             let part = batch.part(start..start + size);
             let layers = model.patterns_beside(loss::inputs(&part, &device.device), &kernels);
             weights_each = layers.iter().map(|[softmax, _]| softmax.dims().iter().product::<usize>()).sum();
@@ -330,6 +330,7 @@ mod tests {
         assert!((error.total_variation - 0.625).abs() < 1e-12, "{error:?}");
         assert!((error.frobenius - (2.125_f64 / 1.5).sqrt()).abs() < 1e-12, "{error:?}");
         let twice = Sums::total(&[sums, sums]).error();
-        assert!((twice.frobenius - error.frobenius).abs() < 1e-12 && twice.total_variation == error.total_variation);
+        assert!((twice.frobenius - error.frobenius).abs() < 1e-12, "{twice:?}");
+        assert!((twice.total_variation - error.total_variation).abs() < 1e-12, "{twice:?}");
     }
 }

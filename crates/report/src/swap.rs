@@ -28,11 +28,8 @@ pub fn page(swap: &Swap) -> Page {
     let findings = findings(swap);
     builder.prose("What to know", &findings);
     let softmax = swap.softmax.metrics.get(LOSS).copied();
-    let of_patterns: [(&str, fn(&Drawn) -> Option<f64>); 2] = [
-        ("total variation", |drawn| Some(drawn.patterns.total_variation)),
-        ("relative Frobenius", |drawn| Some(drawn.patterns.frobenius)),
-    ];
-    for (name, of) in of_patterns {
+    for (index, name) in ["total variation", "relative Frobenius"].into_iter().enumerate() {
+        let of = |drawn: &Drawn| Some([drawn.patterns.total_variation, drawn.patterns.frobenius][index]);
         let file = format!("error-{}", name.replace(' ', "-").to_lowercase());
         add(&mut builder, &file, &format!("Error of patterns: {name}"), against_features(swap, name, &of, None));
     }

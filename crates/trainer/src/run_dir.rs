@@ -486,9 +486,10 @@ impl RunDir {
 pub fn size(folder: &Path) -> Result<u64, Error> {
     let mut bytes = 0;
     for path in presence::list(folder)?.unwrap_or_default() {
-        bytes += match presence::is_folder(&path)? {
-            true => size(&path)?,
-            false => path.symlink_metadata().map_err(Error::unread(&path))?.len(),
+        bytes += if presence::is_folder(&path)? {
+            size(&path)?
+        } else {
+            path.symlink_metadata().map_err(Error::unread(&path))?.len()
         };
     }
     Ok(bytes)

@@ -384,7 +384,7 @@ const MOST_BEST: usize = 512;
 const PER_CELL: usize = 12;
 
 /// Longest time for the proof of one size.
-const PROOF_TIME: Duration = Duration::from_secs(60);
+const PROOF_TIME: Duration = Duration::from_mins(1);
 
 /// Weights of the head at u = t Δ after an anchor, which are the same in every cell.
 struct Kernel {
@@ -735,7 +735,7 @@ impl Activation {
     /// the best of several temperatures.
     fn build_best(&self, request: Request) -> Result<Construction, Refusal> {
         let Request { tolerance: wanted, max_parameters: allowed } = request;
-        if !(wanted > 0.0) {
+        if wanted.is_nan() || wanted <= 0.0 {
             return Err(Refusal::invalid("tolerance", format!("must be a positive number, not {wanted}")));
         }
         let error = |built: &Construction| built.bound.value + built.rounding.value;

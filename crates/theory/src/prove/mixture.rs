@@ -142,9 +142,9 @@ impl Weights {
         for ((v, low), high) in values.iter().zip(&self.low).zip(&self.high) {
             let over = v - t;
             if over > 0.0 {
-                above += high * over
+                above += high * over;
             } else {
-                below -= low * over
+                below -= low * over;
             }
             least += low;
         }

@@ -263,15 +263,15 @@ fn questions(
     let file = File { arrays, config: network.config() };
     let layer = &file.config.layers[0];
     let n_keys = layer.keys.unwrap_or(layer.rows);
-    let per_axis = (n_keys as f64).powf(1.0 / d as f64);
-    let seconds =
-        (4.0 * per_axis).powi(d as i32) * n_keys as f64 * SECONDS_PER_KEY / rayon::current_num_threads() as f64;
+    // Four boxes between two keys, along each axis.
+    let boxes = 4.0_f64.powf(d as f64) * n_keys as f64;
+    let seconds = boxes * n_keys as f64 * SECONDS_PER_KEY / rayon::current_num_threads() as f64;
     if seconds > time.as_secs_f64() {
         let keys = ((time.as_secs_f64() / seconds).sqrt() * n_keys as f64).floor();
         let problem = format!(
             "would examine {:.1e} boxes of {n_keys} keys, {:.0} minutes at least; --prove-minutes {:.0} allows it, and about {keys} keys \
              can be proved in this time",
-            (4.0 * per_axis).powi(d as i32),
+            boxes,
             (seconds / 60.0).ceil(),
             (seconds / 60.0).ceil()
         );
@@ -297,9 +297,9 @@ fn questions(
         }
         Variables::Token => {
             let mut kinds: Vec<(Vec<usize>, Question)> = Vec::new();
-            for position in 0..network.seq_len {
+            for (position, row) in rows[..network.seq_len].iter().enumerate() {
                 let sides: Vec<Interval> = (position * d..(position + 1) * d).map(side).collect();
-                let heads = heads(&rows[position], keys)?;
+                let heads = heads(row, keys)?;
                 match kinds.iter_mut().find(|(_, known)| known.heads == heads && known.sides == sides) {
                     Some((positions, _)) => positions.push(position),
                     None => {
@@ -313,50 +313,54 @@ fn questions(
         Variables::Form { weights, offsets } => {
             let n = network.seq_len;
             let reach: Vec<f64> = low.iter().zip(high).map(|(low, high)| low.abs().max(high.abs())).collect();
-            // A query's row with its form as the one variable.
-            let one = |row: &Row, is_query: bool| {
-                let of = |column: usize| vec![if column == 0 && is_query { 1.0 } else { 0.0 }];
-                let linear: Vec<Vec<f64>> = (0..row.constant.len()).map(of).collect();
-                let mut constant = row.constant.clone();
-                constant[0] = if is_query { 0.0 } else { constant[0] };
-                let error = vec![Affine { offset: 0.0, factors: vec![0.0] }; constant.len()];
-                Row { linear, constant, error }
-            };
-            let (mut ends, mut shift, mut noise) = ((f64::INFINITY, f64::NEG_INFINITY), 0.0_f64, 0.0_f64);
-            for (position, row) in rows[..n].iter().enumerate() {
-                let sum = |of: &dyn Fn(usize) -> f64| (0..reach.len()).map(|at| of(at) * reach[at]).sum::<f64>();
-                let own = |at: usize| {
-                    at.checked_sub(position * network.d_in)
-                        .and_then(|at| weights[position].get(at))
-                        .copied()
-                        .unwrap_or(0.0)
-                };
-                let size = sum(&|at| row.linear[0][at].abs()) * (1.0 + 1e-12) + 1e-12;
-                ends = (ends.0.min(row.constant[0] - size), ends.1.max(row.constant[0] + size));
-                let off = sum(&|at| (row.linear[0][at] - own(at)).abs()) + (row.constant[0] - offsets[position]).abs();
-                shift = shift.max(off * (1.0 + 1e-12) + 4.0 * f64::EPSILON * (size + offsets[position].abs()));
-                noise = noise.max(row.error[0].offset + sum(&|at| row.error[0].factors[at]));
-                if row.linear[1..].iter().flatten().any(|w| *w != 0.0) {
-                    return Err(refused("needs rows that differ in their forms alone"));
-                }
-            }
-            let mut query = one(&rows[0], true);
-            query.error[0].offset = noise;
-            let keys: Vec<Row> = keys.iter().map(|row| one(row, false)).collect();
-            // Columns that hold forms must not be read by keys, which the check of heads sees in the first of them.
-            let mut seen = keys.clone();
-            if let Some(first) = seen.first_mut() {
-                first.linear[0][0] = 1.0;
-            }
-            let question = Question {
-                heads: heads(&query, &seen)?,
-                target: target.clone(),
-                sides: vec![Interval::new(ends.0, ends.1)],
-                shift,
-            };
+            let (query, keys, side, shift) = by_form(&rows[..n], keys, (weights, offsets), &reach)?;
+            let question = Question { heads: heads(&query, &keys)?, target: target.clone(), sides: vec![side], shift };
             Ok(vec![((0..n).collect(), question)])
         }
     }
+}
+
+/// All positions as one, whose variable is the linear form in a row's first column: the query's row, the keys' rows, where the form lies, and
+/// how far the file's form is from the one that was asked for. `reach` is the largest size of each input number.
+fn by_form(
+    rows: &[Row],
+    keys: &[Row],
+    (weights, offsets): (&[Vec<f64>], &[f64]),
+    reach: &[f64],
+) -> Result<(Row, Vec<Row>, Interval, f64), Refusal> {
+    // A row with its form as the one variable.
+    let one = |row: &Row, is_query: bool| {
+        let of = |column: usize| vec![if column == 0 && is_query { 1.0 } else { 0.0 }];
+        let linear: Vec<Vec<f64>> = (0..row.constant.len()).map(of).collect();
+        let mut constant = row.constant.clone();
+        constant[0] = if is_query { 0.0 } else { constant[0] };
+        let error = vec![Affine { offset: 0.0, factors: vec![0.0] }; constant.len()];
+        Row { linear, constant, error }
+    };
+    let d_in = reach.len() / rows.len();
+    let (mut ends, mut shift, mut noise) = ((f64::INFINITY, f64::NEG_INFINITY), 0.0_f64, 0.0_f64);
+    for (position, row) in rows.iter().enumerate() {
+        let sum = |of: &dyn Fn(usize) -> f64| (0..reach.len()).map(|at| of(at) * reach[at]).sum::<f64>();
+        let own = |at: usize| {
+            at.checked_sub(position * d_in).and_then(|at| weights[position].get(at)).copied().unwrap_or(0.0)
+        };
+        let size = sum(&|at| row.linear[0][at].abs()) * (1.0 + 1e-12) + 1e-12;
+        ends = (ends.0.min(row.constant[0] - size), ends.1.max(row.constant[0] + size));
+        let off = sum(&|at| (row.linear[0][at] - own(at)).abs()) + (row.constant[0] - offsets[position]).abs();
+        shift = shift.max(off * (1.0 + 1e-12) + 4.0 * f64::EPSILON * (size + offsets[position].abs()));
+        noise = noise.max(row.error[0].offset + sum(&|at| row.error[0].factors[at]));
+        if row.linear[1..].iter().flatten().any(|w| *w != 0.0) {
+            return Err(refused("needs rows that differ in their forms alone"));
+        }
+    }
+    let mut query = one(&rows[0], true);
+    query.error[0].offset = noise;
+    let mut keys: Vec<Row> = keys.iter().map(|row| one(row, false)).collect();
+    // Columns that hold forms must not be read by keys, which the check of heads sees in the first of them.
+    if let Some(first) = keys.first_mut() {
+        first.linear[0][0] = 1.0;
+    }
+    Ok((query, keys, Interval::new(ends.0, ends.1), shift))
 }
 
 /// clamp(u + centre, low, high) of one variable u.

@@ -93,7 +93,7 @@ fn look(question: &Question, sides: &[Interval]) -> Look {
             let radius = (side.high - side.middle()).max(side.middle() - side.low).next_up();
             let part = (slopes[j] - over.gradient[j]).magnitude() * radius;
             let part = if part.is_nan() { f64::INFINITY } else { part };
-            if part > steepest || (part == steepest && side.width() > sides[axis].width()) {
+            if part > steepest || (part >= steepest && side.width() > sides[axis].width()) {
                 (axis, steepest) = (j, part);
             }
             most = (most + part.next_up()).next_up();

@@ -115,7 +115,7 @@ fn the_bound_is_near_the_error() {
         vec![x[0].clone().times(&number(0.25)).plus(&number(0.5))]
     });
     let question = Question { heads: vec![sigmoid], target, sides: vec![Interval::new(-2.0, 2.0)], shift: 0.0 };
-    let limit = Limit { time: Duration::from_secs(60), boxes: 1 << 16, gap: 0.01 };
+    let limit = Limit { time: Duration::from_mins(1), boxes: 1 << 16, gap: 0.01 };
     let found = search(&question, limit, |_| {});
     let truth = 1.0 - 1.0 / (1.0 + (-2.0_f64).exp());
     assert!(found.ended && truth <= found.bound && found.bound < 1.02 * truth, "{found:?}, not {truth}");

@@ -90,114 +90,123 @@ fn roundings(weights: &[f64]) -> f64 {
 impl Group {
     /// The heads as mixtures for the query of one row; `None` if a key or a value depends on the variables.
     pub fn heads(&self, query: &Row, keys: &[Row], d: usize) -> Option<Vec<Head>> {
-        let [by_query, by_key, by_value, by_output] = &self.maps;
-        let (d_key, d_value) = (by_key.rows() / self.count, by_value.rows() / self.count);
+        let [_, by_key, by_value, _] = &self.maps;
         // A column of a key's row that depends on the variables must not be read.
         let reads = |map: &Weight, column: usize| (0..map.rows()).any(|row| map.row(row)[column] != 0.0);
         let varies = |column: usize| keys.iter().any(|key| key.linear[column].iter().any(|w| *w != 0.0));
         if (0..by_key.columns).any(|column| varies(column) && (reads(by_key, column) || reads(by_value, column))) {
             return None;
         }
+        Some((0..self.count).map(|head| self.head(head, query, keys, d)).collect())
+    }
+
+    fn head(&self, head: usize, query: &Row, keys: &[Row], d: usize) -> Head {
+        let [by_query, by_key, ..] = &self.maps;
+        let d_key = by_key.rows() / self.count;
         let scale = 1.0 / (d_key as f64).sqrt();
         let scaled = if (d_key as f64).log2() % 2.0 == 0.0 { 0.0 } else { 2.0 };
-        let heads = (0..self.count).map(|head| {
-            let mut all = Head {
-                d,
-                slopes: vec![0.0; keys.len() * d],
-                offsets: vec![0.0; keys.len()],
-                sizes: (vec![0.0; keys.len() * d], vec![0.0; keys.len()]),
-                roundings: 8.0 + d_key as f64,
-                values: Vec::new(),
-                value_size: 0.0,
-                value_roundings: 8.0,
-                float32: Float32 { queries: Vec::new(), keys: Vec::new(), product: 0.0, values: 0.0, scale, scaled },
-            };
-            let (mut most_of_query, mut most_of_key) = (0.0_f64, 0.0_f64);
-            for j in head * d_key..(head + 1) * d_key {
-                let (q, k) = (by_query.row(j), by_key.row(j));
-                let found: Vec<f64> = keys.iter().map(|key| dot(k, &key.constant)).collect();
-                if count(q) == 0.0 || count(&found) == 0.0 {
-                    continue;
-                }
-                let offset = dot(q, &query.constant);
-                let column = |at: usize| query.linear.iter().map(|w| w[at]).collect::<Vec<f64>>();
-                let slopes: Vec<f64> = (0..d).map(|at| dot(q, &column(at))).collect();
-                let size = Affine {
-                    offset: dot_sizes(q, &query.constant),
-                    factors: (0..d).map(|at| dot_sizes(q, &column(at))).collect(),
-                };
-                for (at, key) in found.iter().enumerate() {
-                    let key_size = dot_sizes(k, &keys[at].constant);
-                    all.offsets[at] += scale * offset * key;
-                    all.sizes.1[at] += scale * size.offset * key_size;
-                    for (axis, slope) in slopes.iter().enumerate() {
-                        all.slopes[at * d + axis] += scale * slope * key;
-                        all.sizes.0[at * d + axis] += scale * size.factors[axis] * key_size;
-                    }
-                }
-                // In float32: what the row is off by, the sum itself, and a factor on queries.
-                let by = (roundings(q) + 2.0) * U32;
-                let through = |of: &dyn Fn(&Affine) -> f64| {
-                    q.iter().zip(&query.error).map(|(q, error)| q.abs() * of(error)).sum::<f64>()
-                };
-                let error = Affine {
-                    offset: (through(&|error| error.offset) + by * size.offset) * 1.001,
-                    factors: (0..d)
-                        .map(|at| {
-                            (through(&|error| error.factors.get(at).copied().unwrap_or(0.0)) + by * size.factors[at])
-                                * 1.001
-                        })
-                        .collect(),
-                };
-                all.float32.queries.push((size, error));
-                all.float32.keys.push(found);
-                (most_of_query, most_of_key) = (most_of_query.max(count(q)), most_of_key.max(count(k)));
-                all.float32.product = all.float32.product.max(roundings(k));
+        let mut all = Head {
+            d,
+            slopes: vec![0.0; keys.len() * d],
+            offsets: vec![0.0; keys.len()],
+            sizes: (vec![0.0; keys.len() * d], vec![0.0; keys.len()]),
+            roundings: 8.0 + d_key as f64,
+            values: Vec::new(),
+            value_size: 0.0,
+            value_roundings: 8.0,
+            float32: Float32 { queries: Vec::new(), keys: Vec::new(), product: 0.0, values: 0.0, scale, scaled },
+        };
+        let (mut most_of_query, mut most_of_key) = (0.0_f64, 0.0_f64);
+        for j in head * d_key..(head + 1) * d_key {
+            let (q, k) = (by_query.row(j), by_key.row(j));
+            let found: Vec<f64> = keys.iter().map(|key| dot(k, &key.constant)).collect();
+            if count(q) == 0.0 || count(&found) == 0.0 {
+                continue;
             }
-            all.float32.product += all.float32.queries.len() as f64;
-            all.roundings += most_of_query + most_of_key + d as f64;
-            let values: Vec<Vec<f64>> = (head * d_value..(head + 1) * d_value)
-                .map(|row| keys.iter().map(|key| dot(by_value.row(row), &key.constant)).collect())
-                .collect();
-            let of_values = (0..d_value).map(|row| roundings(by_value.row(head * d_value + row))).fold(0.0, f64::max);
-            let of_output = (0..by_output.rows())
-                .map(|row| roundings(&by_output.row(row)[head * d_value..(head + 1) * d_value]))
-                .fold(0.0, f64::max);
-            let mut outputs: Vec<Vec<f64>> = (0..by_output.rows())
+            let offset = dot(q, &query.constant);
+            let column = |at: usize| query.linear.iter().map(|w| w[at]).collect::<Vec<f64>>();
+            let slopes: Vec<f64> = (0..d).map(|at| dot(q, &column(at))).collect();
+            let size = Affine {
+                offset: dot_sizes(q, &query.constant),
+                factors: (0..d).map(|at| dot_sizes(q, &column(at))).collect(),
+            };
+            for (at, key) in found.iter().enumerate() {
+                let key_size = dot_sizes(k, &keys[at].constant);
+                all.offsets[at] += scale * offset * key;
+                all.sizes.1[at] += scale * size.offset * key_size;
+                for (axis, slope) in slopes.iter().enumerate() {
+                    all.slopes[at * d + axis] += scale * slope * key;
+                    all.sizes.0[at * d + axis] += scale * size.factors[axis] * key_size;
+                }
+            }
+            // In float32: what the row is off by, the sum itself, and a factor on queries.
+            let by = (roundings(q) + 2.0) * U32;
+            let through = |of: &dyn Fn(&Affine) -> f64| {
+                q.iter().zip(&query.error).map(|(q, error)| q.abs() * of(error)).sum::<f64>()
+            };
+            let error = Affine {
+                offset: (through(&|error| error.offset) + by * size.offset) * 1.001,
+                factors: (0..d)
+                    .map(|at| {
+                        (through(&|error| error.factors.get(at).copied().unwrap_or(0.0)) + by * size.factors[at])
+                            * 1.001
+                    })
+                    .collect(),
+            };
+            all.float32.queries.push((size, error));
+            all.float32.keys.push(found);
+            (most_of_query, most_of_key) = (most_of_query.max(count(q)), most_of_key.max(count(k)));
+            all.float32.product = all.float32.product.max(roundings(k));
+        }
+        all.float32.product += all.float32.queries.len() as f64;
+        all.roundings += most_of_query + most_of_key + d as f64;
+        self.read_values(head, keys, &mut all);
+        all
+    }
+
+    /// What a head answers for each key, and how far float32 is from it.
+    fn read_values(&self, head: usize, keys: &[Row], all: &mut Head) {
+        let [_, _, by_value, by_output] = &self.maps;
+        let d_value = by_value.rows() / self.count;
+        let values: Vec<Vec<f64>> = (head * d_value..(head + 1) * d_value)
+            .map(|row| keys.iter().map(|key| dot(by_value.row(row), &key.constant)).collect())
+            .collect();
+        let of_values = (0..d_value).map(|row| roundings(by_value.row(head * d_value + row))).fold(0.0, f64::max);
+        let of_output = (0..by_output.rows())
+            .map(|row| roundings(&by_output.row(row)[head * d_value..(head + 1) * d_value]))
+            .fold(0.0, f64::max);
+        let mut outputs: Vec<Vec<f64>> = (0..by_output.rows())
+            .map(|row| {
+                let w = &by_output.row(row)[head * d_value..(head + 1) * d_value];
+                (0..keys.len()).map(|k| w.iter().zip(&values).map(|(w, values)| w * values[k]).sum()).collect()
+            })
+            .collect();
+        let most = |map: &Weight, rows: std::ops::Range<usize>, of: &dyn Fn(&[f64]) -> f64| {
+            rows.map(|row| of(map.row(row))).fold(0.0, f64::max)
+        };
+        let value_size = most(by_value, head * d_value..(head + 1) * d_value, &|w| {
+            keys.iter().map(|key| dot_sizes(w, &key.constant)).fold(0.0, f64::max)
+        });
+        let total = |w: &[f64]| w.iter().map(|w| w.abs()).sum::<f64>();
+        all.value_size =
+            value_size * most(by_output, 0..by_output.rows(), &|w| total(&w[head * d_value..(head + 1) * d_value]));
+        all.float32.values = of_values + of_output;
+        if let Some((weight, bias)) = &self.readout {
+            let first = if head == 0 { 1.0 } else { 0.0 };
+            outputs = (0..weight.rows())
                 .map(|row| {
-                    let w = &by_output.row(row)[head * d_value..(head + 1) * d_value];
-                    (0..keys.len()).map(|k| w.iter().zip(&values).map(|(w, values)| w * values[k]).sum()).collect()
+                    let of = |k: usize| {
+                        let sum: f64 = weight.row(row).iter().zip(&outputs).map(|(w, values)| w * values[k]).sum();
+                        sum + first * bias[row]
+                    };
+                    (0..keys.len()).map(of).collect()
                 })
                 .collect();
-            let most = |map: &Weight, rows: std::ops::Range<usize>, of: &dyn Fn(&[f64]) -> f64| {
-                rows.map(|row| of(map.row(row))).fold(0.0, f64::max)
-            };
-            let value_size = most(by_value, head * d_value..(head + 1) * d_value, &|w| {
-                keys.iter().map(|key| dot_sizes(w, &key.constant)).fold(0.0, f64::max)
-            });
-            let total = |w: &[f64]| w.iter().map(|w| w.abs()).sum::<f64>();
-            all.value_size =
-                value_size * most(by_output, 0..by_output.rows(), &|w| total(&w[head * d_value..(head + 1) * d_value]));
-            all.float32.values = of_values + of_output;
-            if let Some((weight, bias)) = &self.readout {
-                let first = if head == 0 { 1.0 } else { 0.0 };
-                outputs = (0..weight.rows())
-                    .map(|row| {
-                        let of = |k: usize| {
-                            let sum: f64 = weight.row(row).iter().zip(&outputs).map(|(w, values)| w * values[k]).sum();
-                            sum + first * bias[row]
-                        };
-                        (0..keys.len()).map(of).collect()
-                    })
-                    .collect();
-                all.value_size = all.value_size * most(weight, 0..weight.rows(), &total) + largest(bias);
-                let of_readout = (0..weight.rows()).map(|row| roundings(weight.row(row))).fold(0.0, f64::max);
-                all.float32.values += of_readout + if bias.iter().any(|bias| *bias != 0.0) { 1.0 } else { 0.0 };
-            }
-            all.value_roundings += (d_value + by_value.columns + by_output.rows()) as f64;
-            all.values = outputs;
-            all
-        });
-        Some(heads.collect())
+            all.value_size = all.value_size * most(weight, 0..weight.rows(), &total) + largest(bias);
+            let of_readout = (0..weight.rows()).map(|row| roundings(weight.row(row))).fold(0.0, f64::max);
+            all.float32.values += of_readout + if bias.iter().any(|bias| *bias != 0.0) { 1.0 } else { 0.0 };
+        }
+        all.value_roundings += (d_value + by_value.columns + by_output.rows()) as f64;
+        all.values = outputs;
     }
 }

@@ -51,7 +51,7 @@ impl Fixture {
         let parameters = self.pair(prefix);
         let [d_out, d_in]: [usize; 2] = parameters["weight"].shape.clone().try_into().unwrap();
         let nn::Linear { weight, bias } = nn::LinearConfig::new(d_in, d_out).init(&device.clone().autodiff());
-        let linear = Linear { weight: weight.into(), bias: bias.unwrap(), low_rank: None, precision: Precision::F32 };
+        let linear = Linear { weight: weight.into(), bias, low_rank: None, precision: Precision::F32 };
         weights::load(linear, parameters).unwrap().0
     }
 
