@@ -37,7 +37,7 @@ impl Initialization {
 
 /// Makes parameters in the order in which a model is built: either draws them, or only declares their shapes.
 ///
-/// Linear maps begin as PyTorch's do and have a bias, if [`Self::with_maps`] does not say otherwise.
+/// Linear maps begin as PyTorch's do and have a bias, unless a family says otherwise.
 pub struct Initializer<'a> {
     /// `None` if parameters are only declared.
     rng: Option<&'a mut dyn Rng>,

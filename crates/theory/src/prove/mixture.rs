@@ -15,7 +15,7 @@
 //!
 //! # Float32
 //!
-//! [`Head::rounding`] bounds how far the output of the same weights, computed in float32, is from h(x), for any order of
+//! `Head::rounding` bounds how far the output of the same weights, computed in float32, is from h(x), for any order of
 //! every sum, with or without fused multiply-add, with subnormal numbers kept or flushed, with scores scaled before or
 //! after the product and exponentials to base e or 2, each exponential within [`EXP_ROUNDINGS`] roundings. A query that
 //! is off by e moves every score by e · `key_k`; what is common to all keys cancels in softmax, so that only e · (`key_k` −
