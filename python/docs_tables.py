@@ -458,6 +458,26 @@ def decided():
     return table(["attention alone", "seeds", "difference to feed-forward, `test/mse`", "interval that decides", "verdict"], rows)
 
 
+def san():
+    rows = []
+    for made in values("san", "study")["claims"]:
+        judgement = made["judgement"]
+        decision, (first, second) = judgement["decision"], judgement["rows"]
+        ends = decision["interval"]
+        ahead = digits(judgement["ahead"]) if judgement["ahead"] is not None else ""
+        if judgement["second_diverged"]:
+            ahead = f"{second} diverged"
+        rows.append([
+            made["claim"]["name"],
+            made["comparison"],
+            f"{first} / {second}",
+            ahead + (f" [{digits(ends[0])}, {digits(ends[1])}]" if ends and not judgement["second_diverged"] else ""),
+            digits(decision["floor"]) if decision["floor"] is not None else "",
+            judgement["agreement"],
+        ])
+    return table(["claim", "comparison", "rows", "ahead [95 %]", "margin", "verdict"], rows)
+
+
 def position_lengths():
     groups = values("compare-positions", "study")["groups"]
     lengths = ["test/bits_per_character", *(f"test_{times}x/bits_per_character" for times in (2, 4, 8, 16))]
@@ -690,6 +710,7 @@ TABLES = {
     "forecast": forecast,
     "robust-mean": robust_mean,
     "decided": decided,
+    "san": san,
     "activity": activity,
     "position-lengths": position_lengths,
     "theory-proofs": proofs,
