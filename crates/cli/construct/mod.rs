@@ -13,7 +13,7 @@ use headway_report::certificate::{self, likely, sizes};
 use headway_theory::{
     self as theory, Bound, Certificate, Effort, Verdict, certify,
     construct::options::{File, Given},
-    prove::{Proof, prove, search::Progress},
+    prove::{Proof, search::Progress},
 };
 use headway_trainer::{bounded_read, checkpoint::Checkpoint, experiment::Experiment, run_dir::NewRun};
 
@@ -53,7 +53,7 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     let model = construction.network.assemble(&device.device);
     let (construction, proof) = if common.prove {
         let proof = proof(&construction, &model, common.prove_minutes)?;
-        (proof.applied(construction), Some(proof))
+        (construction.proved(&proof), Some(proof))
     } else {
         (construction, None)
     };
@@ -102,7 +102,7 @@ fn proof(construction: &theory::construct::Construction, model: &Model, minutes:
         headway_trainer::Error::argument(format!("--prove-minutes {minutes}"), "give a number of minutes from 0 on")
     })?;
     let (start, mut said) = (Instant::now(), Instant::now());
-    let proof = prove(construction, &weights::arrays(model), time, |progress| {
+    let proof = construction.prove(&weights::arrays(model), time, |progress| {
         if said.elapsed() > Duration::from_secs(5) {
             said = Instant::now();
             let Progress { examined, left, seen, bound } = progress;

@@ -45,9 +45,9 @@ pub mod parameters;
 pub mod plain;
 mod pool;
 mod registry;
-mod trace;
 pub mod weights;
 
+pub use attention::trace::{Kept, LayerTrace, Recorder, Replacement, Trace, last_rows};
 pub use attention::{
     AttentionConfig, MultiHeadAttention,
     aware::AwareAttention,
@@ -87,4 +87,3 @@ pub use norm::{LAYER_NORM_EPSILON, LayerNorm, NormKind, RmsNorm, StateNorm};
 pub use parameter::{Buffer, Matrix};
 pub use pool::{Pool, PoolKind, TensorPool, TensorPoolConfig};
 pub use registry::{Listed, RegisterError, Registered};
-pub use trace::{Kept, LayerTrace, Recorder, Replacement, Trace, last_rows};

@@ -13,12 +13,12 @@ use super::{
     weighting::{holes, weighted},
 };
 use crate::{
+    attention::trace::Recorder,
     budget::{Count, size},
     init::Initializer,
     linear::Linear,
     mask::Mask,
     norm::{NormKind, StateNorm, normalise},
-    trace::Recorder,
 };
 
 /// Two reads of a sequence with the same scores, one for what is known of it and one for what is not:

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::trace::Recorder;
+use super::trace::Recorder;
 
 /// An axis of `[batch, first, second, d_model]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

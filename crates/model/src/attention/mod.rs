@@ -9,6 +9,7 @@ pub mod position;
 pub mod prefix;
 pub mod qk_norm;
 pub mod temperature;
+pub mod trace;
 pub mod value_residual;
 pub mod view;
 pub mod weighting;
@@ -25,7 +26,6 @@ use crate::{
     linear::Linear,
     mask::Mask,
     norm::{RMS_EPSILON, RmsNorm},
-    trace::Recorder,
 };
 use gate::{Gate, OutputGate};
 use kernel::{AttentionKernel, Kernel, KernelKind, KernelSizes};
@@ -34,6 +34,7 @@ use position::Position;
 use prefix::Prefix;
 use qk_norm::{QkNorm, normed};
 use temperature::HeadTemperature;
+use trace::Recorder;
 use value_residual::{ValueMix, ValueResidual};
 use view::{Layout, View};
 use weighting::TokenWeight;

@@ -15,6 +15,7 @@ use burn::tensor::{Device, Int, Tensor};
 use rand::Rng;
 
 use crate::{
+    attention::trace::{Kept, LayerTrace, Recorder, Replacement, Trace, last_rows, picked_rows},
     attention::{
         kernel::{AttentionKernel, Draw, KernelKind, Redraw},
         place::{AttentionPlace, Target},
@@ -26,7 +27,6 @@ use crate::{
     parameters::{Key, Keys, Rule, keys_of},
     plain::{NoPlainForm, Parameters},
     registry::open_list,
-    trace::{Kept, LayerTrace, Recorder, Replacement, Trace, last_rows, picked_rows},
     weights::{Array, load_partial, shapes},
 };
 

@@ -41,7 +41,7 @@ use crate::{
     enclosure::Bracket,
     interpolation::{F32_ROUNDOFF, Mode},
     minimax::{Best, best_values},
-    prove::{self, Provable, Variables},
+    prove::{Provable, Variables},
     refusal::{Limit, Refusal},
     smoothness::{self, Constant},
     target::{Enclosure, Target},
@@ -814,8 +814,8 @@ impl Activation {
             let empty = Bound::default().and("range", "not yet proved", f64::MAX / 4.0);
             let built = self.construction(Built { intervals, c, padding, values, reason }, empty.clone(), empty);
             let arrays = built.network.arrays();
-            let proof = prove::prove(&built, &arrays, PROOF_TIME, |_| {})?;
-            let built = proof.applied(built);
+            let proof = built.prove(&arrays, PROOF_TIME, |_| {})?;
+            let built = built.proved(&proof);
             let error = |built: &Construction| built.bound.value + built.rounding.value;
             if best.as_ref().is_none_or(|best| error(&built) < error(best)) {
                 best = Some(built);

@@ -15,13 +15,16 @@ pub mod truncated_linear;
 pub mod truncated_linear_heads;
 mod written;
 
+use std::{collections::BTreeMap, time::Duration};
+
+use headway_model::weights::Array;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     bound::Bound,
     domain::Domain,
     network::Network,
-    prove::{Provable, Summary},
+    prove::{self, Proof, Provable, Summary, search::Progress},
     refusal::{Limit, Refusal},
     target::Target,
 };
@@ -160,6 +163,29 @@ impl Construction {
     /// Whether the outputs at a position count.
     pub fn is_scored(&self, position: usize) -> bool {
         self.scored.as_ref().is_none_or(|scored| scored[position])
+    }
+
+    /// Proves the error over the whole domain; `arrays` are the parameters of its model.
+    ///
+    /// # Errors
+    /// as [`prove::prove`]
+    pub fn prove(
+        &self,
+        arrays: &BTreeMap<String, Array>,
+        time: Duration,
+        progress: impl FnMut(Progress),
+    ) -> Result<Proof, Refusal> {
+        prove::prove(&self.network, (&self.domain, self.provable.as_ref()), arrays, time, progress)
+    }
+
+    /// The construction with the bounds of a proof in the place of those from formulas, if they are smaller.
+    pub fn proved(mut self, proof: &Proof) -> Self {
+        if proof.bound + proof.rounding <= self.bound.value + self.rounding.value {
+            [self.bound, self.rounding] = proof.bounds();
+            self.likely = None;
+            self.proof = Some(proof.summary());
+        }
+        self
     }
 }
 

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bound::Bound,
-    construct::Construction,
     domain::Domain,
+    network::Network,
     refusal::Refusal,
     target::{Enclosure, Target},
 };
@@ -109,38 +109,38 @@ const RESTS_ON: &str = "IEEE arithmetic rounded to nearest; float32 exponentials
                         in proof.json, checked by python/check_proof.py";
 
 impl Proof {
-    /// The construction with the bounds of the proof in the place of those from formulas, if they are smaller.
-    pub fn applied(&self, mut construction: Construction) -> Construction {
-        if self.bound + self.rounding <= construction.bound.value + construction.rounding.value {
-            let formula = format!(
-                "max over {} boxes of |h(m) - f(m)| + sum_j sup |dh/dx_j - df/dx_j| r_j, h with the weights of the file; {:.4e} seen",
-                self.boxes, self.seen
-            );
-            construction.bound = Bound::default().and("proof by boxes", formula, self.bound);
-            construction.rounding = Bound::default().and(
-                "float32",
-                "max over the same boxes of sum_k P_k (exp(gamma_k) - 1) |V_k - h| and of what values and sums add, in any order",
-                self.rounding,
-            );
-            construction.likely = None;
-            construction.proof = Some(Summary { boxes: self.boxes, seen: self.seen, rests_on: self.rests_on.clone() });
-        }
-        construction
+    /// The bound on the error in exact arithmetic, and that on what float32 adds, with what they rest on.
+    pub fn bounds(&self) -> [Bound; 2] {
+        let formula = format!(
+            "max over {} boxes of |h(m) - f(m)| + sum_j sup |dh/dx_j - df/dx_j| r_j, h with the weights of the file; {:.4e} seen",
+            self.boxes, self.seen
+        );
+        let rounding = "max over the same boxes of sum_k P_k (exp(gamma_k) - 1) |V_k - h| and of what values and sums add, in any order";
+        [
+            Bound::default().and("proof by boxes", formula, self.bound),
+            Bound::default().and("float32", rounding, self.rounding),
+        ]
+    }
+
+    /// What a certificate keeps of it.
+    pub fn summary(&self) -> Summary {
+        Summary { boxes: self.boxes, seen: self.seen, rests_on: self.rests_on.clone() }
     }
 }
 
-/// Proves the error of a construction whose model has these parameters.
+/// Proves the error of a network over a domain; `arrays` are the parameters of its model.
 ///
 /// # Errors
 /// [`Refusal::Invalid`] naming the option `prove` if the construction, the number of variables or the size is out of reach; it says
 /// what could be proved.
 pub fn prove(
-    construction: &Construction,
+    network: &Network,
+    (domain, provable): (&Domain, Option<&Provable>),
     arrays: &BTreeMap<String, Array>,
     time: Duration,
     mut progress: impl FnMut(Progress),
 ) -> Result<Proof, Refusal> {
-    let questions = questions(construction, arrays, time)?;
+    let questions = questions(network, (domain, provable), arrays, time)?;
     let mut proof = Proof {
         format: 1,
         bound: 0.0,
@@ -233,12 +233,12 @@ impl File<'_> {
 
 /// What is to be proved, for each kind of position.
 fn questions(
-    construction: &Construction,
+    network: &Network,
+    (domain, provable): (&Domain, Option<&Provable>),
     arrays: &BTreeMap<String, Array>,
     time: Duration,
 ) -> Result<Vec<(Vec<usize>, Question)>, Refusal> {
-    let network = &construction.network;
-    let Some(Provable { function, variables }) = &construction.provable else {
+    let Some(Provable { function, variables }) = provable else {
         let problem = "goes by boxes over one layer of attention: truncated-linear, activation, max-affine on a grid, and seq2seq \
                        with --method grid can be proved; the bound from formulas needs no --prove";
         return Err(refused(problem));
@@ -246,7 +246,7 @@ fn questions(
     let Some(target) = &function.enclosure else {
         return Err(refused("needs a formula or a table, from which slopes over boxes follow"));
     };
-    let Domain::Box { low, high } = &construction.domain else {
+    let Domain::Box { low, high } = domain else {
         return Err(refused("needs a box of inputs"));
     };
     let d = match variables {

@@ -1,8 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-use headway_tasks::{Interval, Order};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use headway_tasks::{Interval, Order, Probe, SampleRng, Seed};
+use rand::RngExt;
 
 use super::{
     mixture::{Enclosed, Float32, Head, enclose},
@@ -10,7 +9,7 @@ use super::{
 };
 
 /// A head with random scores and values; nothing of float32.
-fn head(rng: &mut ChaCha8Rng, keys: usize, d: usize) -> Head {
+fn head(rng: &mut SampleRng, keys: usize, d: usize) -> Head {
     let mut numbers = |count: usize, size: f64| -> Vec<f64> {
         (0..count).map(|_| size * (2.0 * rng.random::<f64>() - 1.0)).collect()
     };
@@ -33,7 +32,7 @@ fn value(head: &Head, x: &[f64], output: usize) -> f64 {
 /// nearly what is true.
 #[test]
 fn mixtures_are_held() {
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut rng = Seed(1).probe(Probe::Certificate);
     for (keys, d) in [(1, 1), (2, 1), (7, 1), (13, 2), (31, 3)] {
         for size in [1e-7, 1e-3, 0.1, 1.0] {
             let heads = [head(&mut rng, keys, d), head(&mut rng, keys, d)];
@@ -69,7 +68,7 @@ fn mixtures_are_held() {
 /// The largest mean over a box of weights is attained where weights are at their ends: all 2^keys of them are tried.
 #[test]
 fn ranges_of_mixtures_are_exact() {
-    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let mut rng = Seed(2).probe(Probe::Certificate);
     for _ in 0..50 {
         let keys = 6;
         // Slopes alone differ, so that scores over [-1, 1] are independent boxes only in the enclosure.

@@ -9,6 +9,7 @@ use headway_kernels::Precision;
 
 use super::{AttentionStackConfig, StackLayer, StackMap, StackReadout};
 use crate::{
+    attention::trace::Recorder,
     attention::{
         attend,
         kernel::{AttentionKernel, KernelKind},
@@ -25,7 +26,6 @@ use crate::{
     init::Initializer,
     linear::{Linear, Projection},
     mask::Mask,
-    trace::Recorder,
 };
 
 /// Attention layers one after the other, then the readout:

@@ -4,6 +4,7 @@ use burn::{module::Module, tensor::Tensor};
 
 use super::config::{ACTIVATION, CsformerConfig, Rows};
 use crate::{
+    attention::trace::Recorder,
     attention::{MultiHeadAttention, axis::Axis, place::AttentionPlace, position::Position, view::Layout},
     config::IoDims,
     embed::Input,
@@ -13,7 +14,6 @@ use crate::{
     linear::{Linear, Projection},
     mask::Mask,
     norm::LayerNorm,
-    trace::Recorder,
 };
 
 /// h_(c,t) = x_(t,c) ν + position_t for every channel c and time t; then in every block, with the attention of both stages the same,

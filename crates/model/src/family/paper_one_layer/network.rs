@@ -7,6 +7,7 @@ use burn::{
 
 use super::{PaperOneLayerConfig, Readout};
 use crate::{
+    attention::trace::Recorder,
     attention::{AttentionConfig, MultiHeadAttention, place::AttentionPlace},
     config::IoDims,
     embed::Input,
@@ -14,7 +15,6 @@ use crate::{
     init::Initializer,
     input_map::InputMap,
     mask::Mask,
-    trace::Recorder,
 };
 
 /// Input map, one softmax attention over all p rows, of which the first n rows are kept.

@@ -11,13 +11,13 @@ use headway_kernels::{Precision, matmul};
 
 use super::PaperSetKeysConfig;
 use crate::{
+    attention::trace::Recorder,
     attention::{AttentionConfig, MultiHeadAttention, kernel::KernelKind, place::AttentionPlace},
     config::IoDims,
     embed::Input,
     family::Network,
     init::Initializer,
     input_map::InputMap,
-    trace::Recorder,
 };
 
 /// Input map A, one head of softmax attention over all p rows, of which the first n rows are kept.

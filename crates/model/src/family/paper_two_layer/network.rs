@@ -4,6 +4,7 @@ use burn::{module::Module, tensor::Tensor};
 
 use super::PaperTwoLayerConfig;
 use crate::{
+    attention::trace::Recorder,
     attention::{AttentionConfig, MultiHeadAttention, place::AttentionPlace},
     config::IoDims,
     embed::Input,
@@ -12,7 +13,6 @@ use crate::{
     input_map::InputMap,
     linear::Linear,
     mask::Mask,
-    trace::Recorder,
 };
 
 /// Input map, attention, affine map, attention, of which the first n rows are kept, and a linear readout.

@@ -7,11 +7,11 @@ use burn::{
 
 use super::TransformerConfig;
 use crate::{
+    attention::trace::Recorder,
     attention::{MultiHeadAttention, view::Layout},
     ffn::{Ffn, StateMixer},
     init::Initializer,
     norm::{StateNorm, normalise},
-    trace::Recorder,
 };
 
 /// Attention, then optionally a feed-forward network, each with its norms and residual connection:

@@ -7,6 +7,7 @@ use headway_kernels::Precision;
 
 use super::{Block, TransformerConfig};
 use crate::{
+    attention::trace::Recorder,
     attention::{
         aware::AwareAttention,
         place::AttentionPlace,
@@ -23,7 +24,6 @@ use crate::{
     mask::Mask,
     norm::{StateNorm, normalise},
     pool::Pool,
-    trace::Recorder,
 };
 
 /// h = embed(x) + position; h = `block_l`(h) for each layer; output = head(norm(h)), or head(pool(norm(h))) at every position. The head

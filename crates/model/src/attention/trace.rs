@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::attention::kernel::AttentionKernel;
+use super::kernel::AttentionKernel;
 
 /// The last `rows` rows of every sequence.
 ///
