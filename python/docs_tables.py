@@ -458,9 +458,10 @@ def decided():
     return table(["attention alone", "seeds", "difference to feed-forward, `test/mse`", "interval that decides", "verdict"], rows)
 
 
-def san():
+def claims(name):
+    """The claims of a comparison, and what its runs say about them."""
     rows = []
-    for made in values("san", "study")["claims"]:
+    for made in values(name, "study")["claims"]:
         judgement = made["judgement"]
         decision, (first, second) = judgement["decision"], judgement["rows"]
         ends = decision["interval"]
@@ -476,6 +477,19 @@ def san():
             judgement["agreement"],
         ])
     return table(["claim", "comparison", "rows", "ahead [95 %]", "margin", "verdict"], rows)
+
+
+def rival():
+    """Scores by family: both networks, then the best classical predictor."""
+    rows = []
+    for block in values("rival", "study")["blocks"]:
+        lines = {line["name"]: line for line in block["lines"]}
+        ours, theirs = (with_interval(lines[name]["estimate"]) for name in ("attention alone", "with feed-forward"))
+        classical = min((line for line in lines.values() if line["parameters"] is None), key=lambda line: line["estimate"]["mean"])
+        best = f"{classical['name'].replace('_', ' ')}: {digits(classical['estimate']['mean'])}"
+        [agreement] = [made["judgement"]["agreement"] for made in values("rival", "study")["claims"] if made["comparison"].startswith(block["task"] + ",")]
+        rows.append([block["task"], ours, theirs, best, agreement])
+    return table(["family", "attention alone", "with feed-forward", "best classical predictor", "attention alone is ahead"], rows)
 
 
 def position_lengths():
@@ -710,7 +724,8 @@ TABLES = {
     "forecast": forecast,
     "robust-mean": robust_mean,
     "decided": decided,
-    "san": san,
+    "san": lambda: claims("san"),
+    "rival": rival,
     "activity": activity,
     "position-lengths": position_lengths,
     "theory-proofs": proofs,
