@@ -170,13 +170,12 @@ def compare_ffn():
     ]
     rows = []
     for task, label, is_accuracy in shown:
-        for match in ("parameters", "flops"):
+        for match in [block["match"] for block in study["blocks"] if block["task"] == task]:
             lines = lines_of(study, task, match)
             alone, ffn = lines["attention-only"], lines["with feed-forward"]
             difference = ffn["difference"]
             cells = [with_interval(line["estimate"]) for line in (alone, ffn)]
-            low, high = difference["estimate"]["interval"]
-            if low * high > 0:
+            if judged(ffn)[0] == "finding":
                 best = (difference["estimate"]["mean"] < 0) != is_accuracy
                 mean, interval = cells[best].split(" ", 1)
                 cells[best] = f"**{mean}** {interval}"
@@ -186,12 +185,20 @@ def compare_ffn():
                     {"parameters": "parameters", "flops": "FLOPs"}[match],
                     f"{cells[0]}, at {rate(alone)}",
                     f"{cells[1]}, at {rate(ffn)}",
-                    with_interval(difference["estimate"], two_places),
-                    f"{difference['p_value']:.4g}",
+                    digits(difference["estimate"]["mean"]),
+                    judged(ffn)[1],
+                    f"{judged(ffn)[0]}, {difference['estimate']['seeds']} seeds",
                 ]
             )
-    header = ["task, score", "at equal", "attention-only", "with feed-forward", "difference", "p"]
+    header = ["task, score", "at equal", "attention-only", "with feed-forward", "difference", "interval that decides", "verdict"]
     return table(header, rows)
+
+
+def judged(line):
+    """The verdict on a row's difference to the reference, and the interval that it rests on."""
+    decision = line["judged"]["decision"]
+    ends = decision["interval"]
+    return decision["verdict"], f"[{digits(ends[0])}, {digits(ends[1])}]" if ends else ""
 
 
 FINETUNED = {
@@ -774,7 +781,7 @@ def printed_number(name, index, label):
     return digits(float(next(line for line in printed(name, index) if line.startswith(f"{label} ")).split()[1]))
 
 
-def judged():
+def agreeing():
     """How many means of the paper's experiments agree with the authors', of those that could disagree, and how many could not."""
     checks = [check for name in names() if name.startswith("reproduce-") for check in values(name, "study")["checks"]]
     told = [check for check in checks if check["can_tell"] or not check["agrees"]]
@@ -796,14 +803,17 @@ FACTS = {
     "decided.p": lambda: digits(lines_of(values("compare-depth", "study"), match="parameters")["attention alone"]["difference"]["p_value"]),
     "regression.attention-only": lambda: regression("attention-only"),
     "regression.feed-forward": lambda: regression("with feed-forward"),
+    "regression.verdict": lambda: "{0}, difference {2} {1}".format(
+        *judged(lines_of(values("compare-ffn", "study"), "regression, d = 5", "parameters")["with feed-forward"]),
+        digits(lines_of(values("compare-ffn", "study"), "regression, d = 5", "parameters")["with feed-forward"]["difference"]["estimate"]["mean"]),
+    ),
     "regression.ridge": lambda: regression("ridge"),
     "regression.descent": lambda: regression("gradient_descent"),
     "regression.averaging": lambda: regression("averaging"),
     "mqar.solved": lambda: WORDS[len(recalled())],
-    "mqar.solved-range": lambda: f"{min(recalled()):.2f} to {max(recalled()):.2f}",
     "mqar.guessing": lambda: digits(lines_of(values("compare-ffn", "study"), "MQAR", "parameters")["seen_in_context"]["estimate"]["mean"]),
-    "reproduced.agree": lambda: "{} of {}".format(*judged()),
-    "reproduced.unknown": lambda: WORDS[judged()[2]],
+    "reproduced.agree": lambda: "{} of {}".format(*agreeing()),
+    "reproduced.unknown": lambda: WORDS[agreeing()[2]],
     "anchors.60": lambda: seeds_below("reproduce-anchors", 60, 0.03),
     "anchors.70": lambda: seeds_below("reproduce-anchors", 70, 0.03),
     "converged.5000": lambda: law(values("converged-seq2seq-heads-5000", "study")),
