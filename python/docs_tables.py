@@ -370,6 +370,25 @@ def linear_cost():
     )
 
 
+def linear_lengths():
+    of = {(row["attention_kernel"], row["attention_length"]): row for row in values("linear-lengths", "bench") if row["threads"] == 2}
+    lengths = [512, 4096, 16384, 65536]
+
+    def cell(kernel, length):
+        row = of.get((kernel, length))
+        return f"{row['ms_per_step']:,.1f} ms, {row['peak_mb']:,.0f} MB" if row else ""
+
+    def power(kernel):
+        [of] = [row for row in values("linear-lengths", "growth") if (row["kernel"], row["quantity"], row["threads"]) == (kernel, "time", 1)]
+        return f"{of['exponent']:.2f} [{of['interval'][0]:.2f}, {of['interval'][1]:.2f}]"
+
+    labels = {"softmax": "softmax", "favor": "FAVOR+, 256 features", "combiner": "Combiner"}
+    return table(
+        ["two threads", *(f"{length:,}" for length in lengths), "time grows by the power, one thread"],
+        [[label, *(cell(kernel, length) for length in lengths), power(kernel)] for kernel, label in labels.items()],
+    )
+
+
 def image():
     of = result("image")["values"]
 
@@ -734,6 +753,7 @@ TABLES = {
     "san": lambda: claims("san"),
     "rival": rival,
     "activity": activity,
+    "linear-lengths": linear_lengths,
     "position-lengths": position_lengths,
     "theory-proofs": proofs,
     "theory-rates": rates,
