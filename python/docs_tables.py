@@ -389,8 +389,9 @@ def linear_lengths():
     )
 
 
-def image():
+def image(data=None):
     of = result("image")["values"]
+    of = of[data] if data else of
 
     def row(name, runs, strong=False):
         mse, psnr, mae = ([run[score] for run in runs] for score in ("mse", "psnr", "mae"))
@@ -400,13 +401,14 @@ def image():
         return [name, f"**{cells[0]}**" if strong else cells[0], *cells[1:]]
 
     mean = lambda scores: sum(scores) / len(scores)
+    is_ahead = mean([run["mse"] for run in of["network"]]) < of["ridge"][0]["mse"]
     return table(
         ["predictor", "mean squared error", "PSNR, dB", "mean absolute error"],
         [
             row("the mean picture", of["mean_picture"]),
             row("the nearest picture by what is visible", of["nearest_picture"]),
-            row("ridge from what is visible", of["ridge"]),
-            row(f"four layers of attention, and the attention-aware one, {of['parameters']:,} parameters", of["network"], strong=True),
+            row("ridge from what is visible", of["ridge"], strong=not is_ahead),
+            row(f"four layers of attention, and the attention-aware one, {of['parameters']:,} parameters", of["network"], strong=is_ahead),
         ],
     )
 
@@ -742,6 +744,8 @@ TABLES = {
     "training-steps": training_steps,
     "gpu-h100": on_h100,
     "image": image,
+    "image-photos": lambda: image("photos"),
+    "image-textures": lambda: image("textures"),
     "language": language,
     "proteins": proteins,
     "linear-cost": linear_cost,
