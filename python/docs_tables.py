@@ -413,6 +413,20 @@ def image(data=None):
     )
 
 
+def compare_image():
+    rows = []
+    for line in values("compare-image", "study")["blocks"][0]["lines"]:
+        difference = line["difference"]
+        is_network = line["parameters"] is not None
+        rows.append([
+            line["name"].replace("_", " "),
+            with_interval(line["estimate"]) if is_network else digits(line["estimate"]["mean"]),
+            with_interval(difference["estimate"]) if difference and is_network else "",
+            f"{line['parameters']:,.0f}" if is_network else "",
+        ])
+    return table(["row", "PSNR, dB", "difference to plain", "parameters"], rows)
+
+
 def language_lengths():
     of = result("language")["values"]["lengths"]
     rows = [
@@ -744,6 +758,7 @@ TABLES = {
     "training-steps": training_steps,
     "gpu-h100": on_h100,
     "image": image,
+    "compare-image": compare_image,
     "image-photos": lambda: image("photos"),
     "image-textures": lambda: image("textures"),
     "language": language,
