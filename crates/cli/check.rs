@@ -68,7 +68,7 @@ const REPEATS: usize = 3;
 /// Prints what a valid experiment would do, and its cost.
 pub fn report(loaded: &Loaded, device: &OpenDevice, as_json: bool) {
     let experiment = &loaded.experiment;
-    let budget = experiment.model.budget(&experiment.dims());
+    let budget = experiment.budget();
     let (flops, bytes) = (experiment.step_flops(), budget.step_activation_bytes(experiment.micro_batch()));
     if as_json {
         output::json(&json!({

@@ -145,7 +145,7 @@ pub fn swap(request: &SwapRequest, device: &OpenDevice, mut done: impl FnMut(&Sw
     let test = first(source.evaluation(Split::Test), request.sequences);
     let mut kernels = Vec::new();
     for (kernel, features, there) in all {
-        let flops = |experiment: &Experiment| experiment.model.budget(&experiment.dims()).forward_flops as f64;
+        let flops = |experiment: &Experiment| experiment.budget().forward_flops as f64;
         let mut draws = Vec::new();
         for draw in 0..request.draws {
             let seed = (experiment.seed + draw) & (i64::MAX as u64);

@@ -40,6 +40,8 @@ pub struct Count {
     pub floats: f64,
     /// Whether the affine maps that are added have no bias.
     pub unbiased: bool,
+    /// Number of positions whose prediction is read, for a network that computes it there alone; `None` for all.
+    pub read: Option<f64>,
 }
 
 impl Count {

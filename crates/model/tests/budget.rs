@@ -172,6 +172,26 @@ fn operations_by_hand() {
 }
 
 #[test]
+fn a_head_that_is_read_at_few_positions_costs_those() {
+    let _alone = ALONE.lock();
+    let config = TransformerConfig { d_model: 4, n_heads: 2, n_layers: 3, ..TransformerConfig::default() };
+    let dims = IoDims::tokens(5, 6);
+    let read = |config: &TransformerConfig, positions| ModelConfig::from(config.clone()).budget_at(&dims, positions);
+    let all = ModelConfig::from(config.clone()).budget(&dims);
+    assert_eq!(read(&config, 5.0), all);
+    // Of 5 rows of the head, 2·4·6 operations each, and of the norm and the head, which keep 4 numbers each, 1.5 remain.
+    let few = read(&config, 1.5);
+    assert_eq!(few.parameters, all.parameters);
+    assert_eq!(all.forward_flops - few.forward_flops, 7 * 2 * 4 * 6 / 2);
+    assert_eq!(all.activation_bytes - few.activation_bytes, 7 * 4 * 2 * 4 / 2);
+    let tied = TransformerConfig { tie_embedding: true, ..config.clone() };
+    assert_eq!(read(&tied, 1.5), Budget { parameters: read(&tied, 5.0).parameters, ..few });
+    // A mean over all positions is read once, whichever are asked for.
+    let pooled = TransformerConfig { pool: PoolKind::Mean, causal: false, ..config };
+    assert_eq!(read(&pooled, 1.0), read(&pooled, 5.0));
+}
+
+#[test]
 fn operations_of_a_stack_by_hand() {
     let _alone = ALONE.lock();
     // 5 tokens of 3 numbers to width 4: 2·5·3·4 = 120. Of 9 rows 5 ask and 7 answer: queries 2·5·4·(2·3) = 240,

@@ -102,7 +102,7 @@ pub(super) fn by_seed(groups: &[Group], metric: &str, first_column: &str) -> Tab
 pub(super) fn budgets(groups: &[Group], first_column: &str) -> Table {
     let header = strings(&[first_column, "parameters", "steps", "training GFLOP", "seconds a run"]);
     let rows = groups.iter().map(|group| {
-        let budget = group.experiment.model.budget(&group.experiment.dims());
+        let budget = group.experiment.budget();
         vec![
             Some(group.name.clone()),
             Some(budget.parameters.to_string()),
@@ -364,7 +364,7 @@ pub(super) fn to_json(groups: &[Group]) -> serde_json::Value {
         json!({
             "name": group.name,
             "settings": group.settings.iter().cloned().collect::<BTreeMap<_, _>>(),
-            "parameters": group.experiment.model.budget(&group.experiment.dims()).parameters,
+            "parameters": group.experiment.budget().parameters,
             "training_flops": group.experiment.training_flops(),
             "runs": runs.collect::<Vec<_>>(),
             "means": means,

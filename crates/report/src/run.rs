@@ -210,7 +210,7 @@ pub(super) fn slices(rows: &[Row]) -> Option<Figure> {
 }
 
 fn budget(experiment: &Experiment) -> Section {
-    let budget = experiment.model.budget(&experiment.dims());
+    let budget = experiment.budget();
     let facts = [
         ("parameters", budget.parameters.to_string()),
         ("GFLOP of a training step", number(experiment.step_flops() / 1e9)),

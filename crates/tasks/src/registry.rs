@@ -307,6 +307,11 @@ impl TaskConfig {
         self.spec().asked()
     }
 
+    /// Mean number of positions of a training example that are scored.
+    pub fn scored(&self) -> f64 {
+        self.spec().scored()
+    }
+
     /// Bytes that its classical predictors need at once beside the examples, where they are many; 0 where they are few.
     pub fn baseline_bytes(&self) -> f64 {
         self.spec().baseline_bytes()

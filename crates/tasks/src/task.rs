@@ -254,6 +254,12 @@ pub trait TaskSpec {
         self.dims().seq_len
     }
 
+    /// Mean number of positions of a training example that are scored, at most [`TaskSpec::asked`], which is the default unless one
+    /// alone is. A task whose examples have few must say how many: what a network costs follows from it.
+    fn scored(&self) -> f64 {
+        if self.asks_once() { 1.0 } else { self.asked() as f64 }
+    }
+
     /// Bytes that its classical predictors need at once beside the examples, where they are many.
     fn baseline_bytes(&self) -> f64 {
         0.0

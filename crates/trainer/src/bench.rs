@@ -432,7 +432,7 @@ fn train_steps<T>(
     let mut optimizer = Optimizer::new(experiment.optimizer.clone());
     let mut capture = Capture::new(experiment, &device.device);
     let (rate, clip_norm) = (experiment.optimizer.learning_rate(), experiment.train.clip_norm);
-    let flops = experiment.model.budget(&experiment.dims()).step_flops(experiment.micro_batch()) as f64;
+    let flops = experiment.budget().step_flops(experiment.micro_batch()) as f64;
     let mut batches = training.batches();
     if training.waits().is_none() {
         let made: Vec<_> = batches.take(BATCHES).filter_map(Result::ok).collect();
@@ -587,7 +587,7 @@ mod tests {
             // Two operations for each multiply–add, and the backward pass has twice those of the forward pass.
             let want = 3.0 * 2.0 * batch * rows * (ends + layers * (attention + ffn));
             let Ok(Recipe::Steps(experiment)) = Bench::find(name).and_then(Bench::recipe) else { panic!("{name}") };
-            let got = experiment.model.budget(&experiment.dims()).step_flops(experiment.micro_batch()) as f64;
+            let got = experiment.budget().step_flops(experiment.micro_batch()) as f64;
             assert!((got / want - 1.0).abs() < 1e-12, "{name}: {got:e}, not {want:e}");
         }
     }

@@ -288,7 +288,12 @@ pub(crate) fn counts(batch: &Batch, rows: Range<usize>) -> [usize; 2] {
 
 /// Whether so few of some positions are scored that it pays to take them out.
 pub(crate) fn are_few(scored: usize, of: usize) -> bool {
-    scored > 0 && scored.saturating_mul(4) <= of
+    scored > 0 && pays_to_pick(scored as f64, of as f64)
+}
+
+/// The rule of [`are_few`], for numbers of positions on average.
+pub(crate) fn pays_to_pick(scored: f64, of: f64) -> bool {
+    4.0 * scored <= of
 }
 
 /// Indices of scored positions.

@@ -283,9 +283,18 @@ impl ModelConfig {
         self.family().capabilities().contains(&capability)
     }
 
-    /// Parameters, operations and activation memory, computed from the sizes alone.
+    /// Parameters, operations and activation memory, computed from the sizes alone, of predictions at all positions.
     pub fn budget(&self, dims: &IoDims) -> Budget {
-        let mut count = Count::default();
+        self.counted(dims, Count::default())
+    }
+
+    /// [`ModelConfig::budget`] of predictions at `positions` of a sequence alone, on average: of [`Model::forward_last`] and
+    /// [`Model::forward_picked`].
+    pub fn budget_at(&self, dims: &IoDims, positions: f64) -> Budget {
+        self.counted(dims, Count { read: Some(positions), ..Count::default() })
+    }
+
+    fn counted(&self, dims: &IoDims, mut count: Count) -> Budget {
         self.family().budget(dims, &mut count);
         count.finish()
     }

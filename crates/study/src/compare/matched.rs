@@ -82,5 +82,5 @@ pub(super) fn layers(experiment: &Experiment) -> usize {
 
 /// Trainable parameters.
 pub(super) fn parameters(experiment: &Experiment) -> f64 {
-    experiment.model.budget(&experiment.dims()).parameters as f64
+    experiment.budget().parameters as f64
 }

@@ -248,6 +248,12 @@ impl TaskSpec for ProteinsConfig {
         Ok(Box::new(Proteins { config: Self { held: Held::default(), ..self.clone() }, sequences }))
     }
 
+    /// As in windows that no sequence ends in and that have no other letters.
+    fn scored(&self) -> f64 {
+        let asked = self.asked() as f64;
+        if self.masking == Masking::None { asked } else { (self.rate * asked).max(1.0) }
+    }
+
     fn answers_ahead(&self) -> Option<&'static str> {
         (self.masking == Masking::None).then_some("every residue stands right after the place where it is asked for")
     }

@@ -108,6 +108,10 @@ impl TaskSpec for MqarConfig {
         problems.into_iter().flatten().collect()
     }
 
+    fn scored(&self) -> f64 {
+        self.n_pairs.iter().sum::<usize>() as f64 / self.n_pairs.len().max(1) as f64
+    }
+
     fn open(&self, _: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
         Ok(Box::new(Mqar { config: self.clone() }))
     }

@@ -64,6 +64,10 @@ impl TaskSpec for SelectiveCopyingConfig {
             .collect()
     }
 
+    fn scored(&self) -> f64 {
+        self.n_data as f64
+    }
+
     fn open(&self, _: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
         Ok(Box::new(SelectiveCopying { config: self.clone() }))
     }

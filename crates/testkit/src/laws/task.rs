@@ -8,6 +8,7 @@ const SEED: Seed = Seed(7);
 pub fn all(config: &TaskConfig, files: &Files) {
     the_config_is_valid_and_knows_the_sizes(config, files);
     examples_have_the_sizes_that_dims_name(config, files);
+    few_scored_positions_are_told(config, files);
     unscored_targets_are_zero(config, files);
     slices_are_named_and_hold_scored_positions(config, files);
     slices_share_one_key(config, files);
@@ -89,6 +90,21 @@ pub fn examples_have_the_sizes_that_dims_name(config: &TaskConfig, files: &Files
     assert_eq!(example.loss_mask.len(), config.asked(), "{name}");
     assert!(config.asked() <= dims.seq_len, "{name}");
     assert!(example.loss_mask.contains(&true), "{name}: nothing is scored");
+}
+
+/// A task that scores fewer than a quarter of its positions, where a head is applied to those alone, says how many: not fewer than it
+/// scores, up to chance, and at most twice as many, since sequences may be shorter.
+pub fn few_scored_positions_are_told(config: &TaskConfig, files: &Files) {
+    let (name, task) = (config.name(), opened(config, files));
+    let examples = batch(&*task, Split::Train, 101);
+    let scored = examples.loss_mask.iter().filter(|scored| **scored).count() as f64 / 101.0;
+    let (told, asked) = (config.scored(), config.asked() as f64);
+    assert!(told >= 1.0 && told <= asked, "{name}: {told} of {asked}");
+    if told < asked || 4.0 * scored <= asked {
+        // Of counts below their mean m, the variance is at most m: four standard errors.
+        let chance = 4.0 * (told / 101.0).sqrt();
+        assert!(scored <= told + chance && told <= 2.0 * scored, "{name}: {told} told, {scored} scored");
+    }
 }
 
 /// Targets that are not scored are zero.

@@ -17,11 +17,13 @@ mod single;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use headway_model::{ConfigError, InputDims, IoDims, ModelConfig, Precision, weights};
+use headway_model::{Budget, ConfigError, InputDims, IoDims, ModelConfig, Precision, weights};
 use headway_tasks::{DataConfig, LARGEST_SEED, Split, TaskConfig, TaskDims, TaskError, TaskInput};
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::digest, error::Error, loss::Loss, optimizer::OptimizerConfig, schedule::Schedule};
+use crate::{
+    digest::digest, error::Error, loss::Loss, on_device::pays_to_pick, optimizer::OptimizerConfig, schedule::Schedule,
+};
 
 pub use crate::problem::{ExperimentError, Problem, ValueSource};
 pub use keep::KeepLast;
@@ -279,8 +281,7 @@ impl Experiment {
 
     /// Lower bounds on the memory that training needs. On the CPU all of it is memory of the machine.
     pub fn memory(&self) -> Memory {
-        let dims = self.dims();
-        let budget = self.model.budget(&dims);
+        let (dims, budget) = (self.dims(), self.budget());
         // Targets beside tokens are classes, one number each.
         let (width, target) = match dims.input {
             InputDims::Continuous { d_in } => (d_in, dims.d_out),
@@ -312,16 +313,22 @@ impl Experiment {
         self.optimizer.learning_rate() * self.schedule.factor(step, self.train.steps)
     }
 
+    /// Cost of the model, whose predictions are computed where the loss looks alone.
+    pub fn budget(&self) -> Budget {
+        let (asked, scored) = (self.task.asked() as f64, self.task.scored());
+        self.model.budget_at(&self.dims(), if pays_to_pick(scored, asked) { scored } else { asked })
+    }
+
     /// Floating-point operations of one update with full micro-batches, by the model's budget.
     pub fn step_flops(&self) -> f64 {
-        let budget = self.model.budget(&self.dims());
+        let budget = self.budget();
         budget.step_flops(self.micro_batch()) as f64 * self.train.accumulate as f64
     }
 
     /// Floating-point operations of all training steps, by the model's budget.
     pub fn training_flops(&self) -> f64 {
         let batches = self.train.steps.saturating_mul(self.train.accumulate);
-        self.model.budget(&self.dims()).step_flops(1) as f64 * self.data.examples_of(batches, self.train.batch_size)
+        self.budget().step_flops(1) as f64 * self.data.examples_of(batches, self.train.batch_size)
     }
 
     /// Whether a validation set is scored during training.

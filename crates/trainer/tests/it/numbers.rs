@@ -219,3 +219,19 @@ fn cost_counts_no_more_examples_than_there_are() {
         assert_eq!(cost, (step * flops, all * flops, f64::from(train.min(100)) * activations), "{train}");
     }
 }
+
+#[test]
+fn a_step_costs_the_head_where_the_loss_looks() {
+    let budget = |task: &str| {
+        let text = format!("[task.{task}\n[model.transformer]\nd_model = 8\nn_heads = 2\n");
+        let experiment = from_text(Path::new("experiment.toml"), text, &[]).unwrap().experiment;
+        let all = experiment.model.budget(&experiment.dims()).forward_flops;
+        all - experiment.budget().forward_flops
+    };
+    // 4 of 64 positions are scored, or 2 and 6 alternately: 60 heads of 2·8·101 operations are left out.
+    assert_eq!(budget("mqar]\nvocab = 101\nseq_len = 64\nn_pairs = [4]"), 60 * 2 * 8 * 101);
+    assert_eq!(budget("mqar]\nvocab = 101\nseq_len = 64\nn_pairs = [2, 6]"), 60 * 2 * 8 * 101);
+    assert_eq!(budget("mqar]\nvocab = 101\nseq_len = 64\nn_pairs = [16]"), 48 * 2 * 8 * 101);
+    // Where half are, the head is applied to all.
+    assert_eq!(budget("copy]"), 0);
+}

@@ -158,14 +158,16 @@ impl Family for TransformerConfig {
         if let Some(n_heads) = self.aware() {
             AwareAttention::count(n, self.d_model, n_heads, self.norm_before(), count);
         }
+        // A pooling head reads all positions, whichever are asked for.
+        let read = count.read.filter(|_| self.pool.is_default()).unwrap_or(n);
         if let Some(kind) = self.norm_before() {
-            kind.count(n, self.d_model, count);
+            kind.count(read, self.d_model, count);
         }
         if self.tie_embedding {
-            count.flops += 2.0 * n * d * size(dims.d_out);
-            count.keep(n * d);
+            count.flops += 2.0 * read * d * size(dims.d_out);
+            count.keep(read * d);
         } else {
-            self.pool.count(n, d, size(dims.d_out), count);
+            self.pool.count(read, d, size(dims.d_out), count);
         }
     }
 
