@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Checks pages that Headway wrote: valid, of reasonable size, free of scripts, and complete without a network.
+"""Checks pages that Headway wrote: valid, of reasonable size, complete without a network, and readable on any screen.
 
     python check_page.py runs/first/report.html …        # exit code 0: all is well, 1: what is wrong, on standard output
     python check_page.py --no-browser report.html        # only what can be read off the file
 
 A page passes when
   - html5lib finds nothing to correct in it, as a strict parser would demand;
-  - it has no script, no event handler, nothing that embeds or redirects, and less than 2 MB;
+  - it has no script but those whose digest its policy names, no event handler, nothing that embeds or redirects, and less than 2 MB;
   - what it refers to is beside it, inside it (#anchor) or part of it (data:image/…), in attributes and in styles;
   - its content security policy forbids everything else: default-src 'none';
-  - Chromium, without a network, opens it and writes nothing to the console, where a refused request would be told.
+  - Chromium, without a network, opens it and writes nothing to the console, where a refused request would be told;
+  - there, at three widths, light and dark, it is no wider than the screen, no table and no text of a drawing is cut, and text
+    stands out from what is behind it by a contrast of 4.5 or more (WCAG 2.2, 1.4.3).
 
 Chromium is what HEADWAY_CHROMIUM names, or `chromium`, `chromium-browser` or `google-chrome` on the path. Where there is none
 the last check is not made, which is said.
@@ -18,12 +20,17 @@ Needs Python 3.10 and html5lib (Debian: python3-html5lib).
 """
 
 import argparse
+import base64
+import hashlib
+import json
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import html5lib
@@ -33,7 +40,12 @@ LARGEST = 2_000_000
 
 BROWSER_SECONDS = 120
 
-FORBIDDEN = {"script", "link", "base", "iframe", "frame", "object", "embed", "foreignObject", "form"}
+WIDTHS = (390, 820, 1440)
+"""CSS pixels of a phone, a tablet and a desktop."""
+
+SCHEMES = ("light", "dark")
+
+FORBIDDEN = {"link", "base", "iframe", "frame", "object", "embed", "foreignObject", "form"}
 
 ADDRESSES = {"href", "src", "srcset", "data", "poster", "action", "formaction", "background", "ping"}
 
@@ -64,11 +76,18 @@ def style_problems(style):
             yield f"a style refers to {address}"
 
 
-def element_problems(element):
+def digest(script):
+    """A script as a policy names it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def element_problems(element, scripts):
     """What is wrong with one element, its content aside."""
     name = local_name(element.tag)
     if name in FORBIDDEN:
         yield f"<{name}> has no place in a page"
+    if name == "script" and (element.get("src") is not None or digest(element.text or "") not in scripts):
+        yield "<script> is none that the policy names"
     if name == "style":
         yield from style_problems(element.text or "")
     if name == "meta" and element.get("http-equiv", "").lower() == "refresh":
@@ -83,13 +102,24 @@ def element_problems(element):
             yield f"<{name} {key}> refers to {value[:80]}"
 
 
-def policy_problems(tree):
-    policies = [
+def policies(tree):
+    return [
         element.get("content", "")
         for element in tree.iter()
         if isinstance(element.tag, str) and element.get("http-equiv", "").lower() == "content-security-policy"
     ]
-    if not any("default-src 'none'" in policy for policy in policies):
+
+
+def allowed_scripts(tree):
+    """Digests of the scripts that all policies allow; none if one of them allows scripts in another way."""
+    named = [re.search(r"script-src ([^;]*)", policy) for policy in policies(tree)]
+    sources = [set(found.group(1).split()) if found else set() for found in named]
+    both = set.intersection(*sources) if sources else set()
+    return both if all(re.fullmatch(r"'sha256-[A-Za-z0-9+/=]+'", source) for source in both) else set()
+
+
+def policy_problems(tree):
+    if not any("default-src 'none'" in policy for policy in policies(tree)):
         yield "no content security policy with default-src 'none'"
 
 
@@ -101,9 +131,10 @@ def file_problems(content):
     tree = parser.parse(content, transport_encoding="utf-8")
     for (line, column), code, values in parser.errors:
         yield f"line {line}, column {column}: {html5lib.constants.E.get(code, code) % values}"
+    scripts = allowed_scripts(tree)
     for element in tree.iter():
         if isinstance(element.tag, str):
-            yield from element_problems(element)
+            yield from element_problems(element, scripts)
     yield from policy_problems(tree)
 
 
@@ -118,37 +149,163 @@ def find_browser():
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def browser_problems(browser, path):
-    """What Chromium says while it opens a page without a network."""
-    with tempfile.TemporaryDirectory() as profile:
+LOOK = r"""
+(() => {
+  const found = [];
+  const short = (node) => node.textContent.trim().slice(0, 40);
+  const page = document.documentElement;
+  if (page.scrollWidth > page.clientWidth) found.push(`the page is ${page.scrollWidth} wide`);
+  for (const table of document.querySelectorAll("table")) {
+    const frame = table.parentNode;
+    if (innerWidth < 640 && frame.scrollWidth > frame.clientWidth + 1) found.push(`a table is cut: ${short(table)}`);
+  }
+  for (const text of document.querySelectorAll("svg text")) {
+    if (short(text) === "") continue;
+    const [inside, all] = [text.getBoundingClientRect(), text.closest("svg").getBoundingClientRect()];
+    if (inside.left < all.left - 1 || inside.right > all.right + 1 || inside.top < all.top - 1 || inside.bottom > all.bottom + 1)
+      found.push(`a text of a drawing is cut: ${short(text)}`);
+  }
+  const parts = (colour) => (colour.match(/[\d.]+/g) || [0, 0, 0, 0]).map(Number);
+  const light = (colour) => {
+    const [r, g, b] = parts(colour).slice(0, 3).map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if ((parts(colour)[3] ?? 1) > 0) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const faint = new Set();
+  for (const node of document.querySelectorAll("h1, h2, p, a, li, th, td, pre, figcaption, span, button, input, svg text")) {
+    if (short(node) === "" || node.getClientRects().length === 0) continue;
+    const style = getComputedStyle(node);
+    const of = node.closest("svg") ? style.fill : style.color;
+    const [a, b] = [light(of), light(behind(node))].sort((x, y) => y - x);
+    if ((a + 0.05) / (b + 0.05) < 4.5) faint.add(`${node.tagName.toLowerCase()} ${of} on ${behind(node)}`);
+  }
+  return found.concat([...faint].map((what) => `text is faint: ${what}`));
+})()
+"""
+"""What a reader would miss, as a list of texts, by the browser's own layout."""
+
+
+class Browser:
+    """Chromium without a network, asked by its DevTools protocol over a pair of pipes."""
+
+    def __init__(self, program, profile):
         command = [
-            browser,
+            program,
             "--headless=new",
+            "--remote-debugging-pipe",
             "--disable-gpu",
             "--no-first-run",
             "--disable-background-networking",
             "--disable-component-update",
+            "--disable-sync",
             # Nothing listens there: whatever is asked for stays unanswered.
             "--proxy-server=127.0.0.1:9",
-            "--enable-logging=stderr",
             f"--user-data-dir={profile}",
-            "--dump-dom",
-            path.resolve().as_uri(),
         ]
         if os.geteuid() == 0:
             # Chromium refuses to run as root with its sandbox.
             command.insert(1, "--no-sandbox")
+        reads, self.to = os.pipe()
+        self.of, writes = os.pipe()
+        # It reads descriptor 3 and writes 4, which these may be themselves until they are moved out of the way.
+        reads, writes = (os.dup2(end, free) for end, free in ((reads, 63), (writes, 64)))
+        script = 'exec 3<&63 4>&64 63<&- 64>&-; exec "$@"'
+        self.process = subprocess.Popen(
+            ["bash", "-c", script, "bash", *command],
+            pass_fds=(reads, writes),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(reads)
+        os.close(writes)
+        self.asked, self.unread, self.events = 0, b"", []
+        self.ends = time.monotonic() + BROWSER_SECONDS
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        self.session = None
+        self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for part in ("Page", "Runtime", "Log"):
+            self.ask(f"{part}.enable")
+
+    def ask(self, method, **parameters):
+        self.asked += 1
+        message = {"id": self.asked, "method": method, "params": parameters}
+        if getattr(self, "session", None):
+            message["sessionId"] = self.session
+        os.write(self.to, json.dumps(message).encode() + b"\0")
+        return self.wait(lambda answer: answer.get("id") == self.asked)
+
+    def wait(self, is_wanted):
+        """The first message that is wanted; events before it are kept."""
+        while True:
+            while b"\0" not in self.unread:
+                left = self.ends - time.monotonic()
+                if left <= 0 or not select.select([self.of], [], [], left)[0]:
+                    raise TimeoutError(f"no answer in {BROWSER_SECONDS} s")
+                more = os.read(self.of, 1 << 16)
+                if not more:
+                    raise ConnectionError("it ended")
+                self.unread += more
+            text, self.unread = self.unread.split(b"\0", 1)
+            message = json.loads(text)
+            if is_wanted(message):
+                if "error" in message:
+                    raise ConnectionError(message["error"]["message"])
+                return message.get("result", message)
+            self.events.append(message)
+
+    def problems(self, path):
+        """What is wrong with a page as it is shown."""
+        self.events.clear()
+        self.ends = time.monotonic() + BROWSER_SECONDS
+        self.ask("Page.navigate", url=path.resolve().as_uri())
+        self.wait(lambda message: message.get("method") == "Page.loadEventFired")
+        for width in WIDTHS:
+            for scheme in SCHEMES:
+                size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 640}
+                self.ask("Emulation.setDeviceMetricsOverride", **size)
+                self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+                answer = self.ask("Runtime.evaluate", expression=LOOK, returnByValue=True)
+                if "exceptionDetails" in answer:
+                    raise ConnectionError(answer["exceptionDetails"]["exception"]["description"])
+                for problem in answer["result"]["value"]:
+                    yield f"at {width} pixels, {scheme}: {problem}"
+        for event in self.events:
+            if event.get("method") == "Log.entryAdded":
+                yield f"on the browser's console: {event['params']['entry']['text']}"
+            if event.get("method") in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown"):
+                yield f"on the browser's console: {json.dumps(event['params'])[:300]}"
+
+    def close(self):
+        os.close(self.to)
+        os.close(self.of)
+        self.process.kill()
+        self.process.wait()
+
+
+def shown_problems(program, paths):
+    """What is wrong with pages as Chromium shows them, by page."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         try:
-            ran = subprocess.run(command, capture_output=True, timeout=BROWSER_SECONDS, check=False)
-        except subprocess.TimeoutExpired:
-            yield f"not open in {browser} after {BROWSER_SECONDS} s"
-            return
-    log = ran.stderr.decode(errors="replace")
-    if ran.returncode != 0 or b"<main" not in ran.stdout:
-        yield f"{browser} did not show it, exit code {ran.returncode}: {log[-500:]}"
-    for line in log.splitlines():
-        if "CONSOLE" in line:
-            yield f"on the browser's console: {line.split(']', 1)[-1].strip()}"
+            browser = Browser(program, profile)
+        except (TimeoutError, OSError) as error:
+            return {path: [f"{program} does not start: {error}"] for path in paths}
+        problems = {}
+        try:
+            for path in paths:
+                try:
+                    problems[path] = list(browser.problems(path))
+                except (TimeoutError, OSError) as error:
+                    problems[path] = [f"{program} did not show it: {error}"]
+        finally:
+            browser.close()
+        return problems
 
 
 def main():
@@ -157,11 +314,10 @@ def main():
     arguments.add_argument("--no-browser", action="store_true", help="do not open the pages in Chromium")
     options = arguments.parse_args()
     browser = None if options.no_browser else find_browser()
+    shown = shown_problems(browser, options.pages) if browser else {}
     is_well = True
     for path in options.pages:
-        problems = list(file_problems(path.read_bytes()))
-        if browser:
-            problems.extend(browser_problems(browser, path))
+        problems = list(file_problems(path.read_bytes())) + shown.get(path, [])
         for problem in problems:
             print(f"{path}: {problem}")
         if not problems:

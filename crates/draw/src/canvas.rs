@@ -15,7 +15,7 @@ use crate::{
     axis::Axis,
     escape::one_line,
     ink::{MID_GREY, ink, themed},
-    svg::{Anchor, Element, FONT_SIZE, MARGIN, PIXEL, WIDTH, document, text, text_width},
+    svg::{Anchor, Element, FONT_SIZE, MARGIN, PIXEL, WIDTH, document, shortened, text, text_width},
     tooltips,
 };
 
@@ -77,15 +77,18 @@ pub(crate) fn width_beside(axis: &Axis) -> i32 {
 
 /// Axes with their names, ticks and grid; a vertical axis without a name, as that of rows, has no grid.
 pub(crate) fn draw_axes(chart: &mut Chart<'_, '_>, x_name: &str, y_name: Option<&str>) -> Result<(), DrawError> {
+    // A name that is too long is cut at the ends of its axis.
+    let (width, height) = chart.plotting_area().dim_in_pixel();
+    let cut = |name: &str, length: u32| shortened(&one_line(name), i32::try_from(length).unwrap_or(i32::MAX));
     let mut mesh = chart.configure_mesh();
-    mesh.x_desc(one_line(x_name))
+    mesh.x_desc(cut(x_name, width))
         .axis_style(MID_GREY.stroke_width(PIXEL as u32))
         .bold_line_style(MID_GREY.mix(0.25).stroke_width(PIXEL as u32))
         .label_style(ink())
         .axis_desc_style(ink())
         .set_all_tick_mark_size(TICK);
     match y_name {
-        Some(name) => mesh.y_desc(one_line(name)),
+        Some(name) => mesh.y_desc(cut(name, height)),
         None => mesh.disable_y_mesh(),
     };
     mesh.draw()

@@ -74,6 +74,9 @@ pub struct Figure {
     pub y_log: bool,
     /// Series in the order in which they are drawn.
     pub series: Vec<Series>,
+    /// Labels in the order of their colours, for figures of one page that show the same things; others come after them. Empty: in order
+    /// of first appearance.
+    pub colours: Vec<String>,
 }
 
 type Plot<'svg> = Area<'svg, Cartesian2d<Axis, Axis>>;
@@ -106,11 +109,11 @@ impl Figure {
             }
             let (notes, rest) = rest.split_vertically(notes_height);
             legend::draw_notes(&covered, &notes)?;
-            self.draw_plot(&rest)
+            self.draw_plot(&rest, [self.x_axis(), self.y_axis()])
         })
     }
 
-    fn draw_entry(&self, entry: &Entry<'_>, area: &Area<'_>) -> Result<(), DrawError> {
+    pub(crate) fn draw_entry(&self, entry: &Entry<'_>, area: &Area<'_>) -> Result<(), DrawError> {
         let series: Vec<&Series> = self.series.iter().filter(|series| series.label == entry.label).collect();
         let has_intervals = series.iter().any(|series| !series.intervals.is_empty());
         let style = series.first().map_or(Style::Line, |series| series.style);
@@ -133,8 +136,7 @@ impl Figure {
     }
 
     /// Draws the plot and returns the elements that show a text when pointed at.
-    fn draw_plot(&self, area: &Area<'_>) -> Result<Vec<Element>, DrawError> {
-        let (x, y) = (self.x_axis(), self.y_axis());
+    pub(crate) fn draw_plot(&self, area: &Area<'_>, [x, y]: [Axis; 2]) -> Result<Vec<Element>, DrawError> {
         let mut chart = chart(area, width_beside(&y) + 3 * FONT_SIZE / 2, x, y)?;
         draw_axes(&mut chart, &self.x_label, Some(&self.y_label))?;
         let plot = chart.plotting_area();
@@ -198,13 +200,13 @@ impl Figure {
         Element::new("g").titled(&series.label).holding(lines).holding(runs.iter().flatten().map(mark))
     }
 
-    fn x_axis(&self) -> Axis {
+    pub(crate) fn x_axis(&self) -> Axis {
         let scale = Scale::new(self.x_log);
         let points = self.visible_points().map(|(x, _)| x);
         Axis::covering(scale, points.chain(self.visible_intervals().map(|(x, _, _)| x)))
     }
 
-    fn y_axis(&self) -> Axis {
+    pub(crate) fn y_axis(&self) -> Axis {
         let scale = Scale::new(self.y_log);
         let points = self.visible_points().map(|(_, y)| y);
         Axis::covering(scale, points.chain(self.visible_intervals().flat_map(|(_, low, high)| [low, high])))
@@ -228,7 +230,7 @@ impl Figure {
     }
 
     /// Each label once, in order of first appearance.
-    fn labels(&self) -> Vec<&str> {
+    pub(crate) fn labels(&self) -> Vec<&str> {
         let mut labels = Vec::new();
         for series in &self.series {
             if !labels.contains(&series.label.as_str()) {
@@ -243,7 +245,11 @@ impl Figure {
         let is_reference =
             |label: &str| self.series.iter().filter(|s| s.label == label).all(|s| s.style == Style::Reference);
         let alike = |other: &&str| is_reference(other) == (style == Style::Reference);
-        let place = self.labels().into_iter().filter(alike).take_while(|known| *known != label).count();
+        let further = |other: &&str| !self.colours.iter().any(|known| known == other);
+        // References are grey, and take none of the colours.
+        let fixed = self.colours.iter().map(String::as_str).filter(|_| style != Style::Reference);
+        let all = fixed.chain(self.labels().into_iter().filter(alike).filter(further));
+        let place = all.take_while(|known| *known != label).count();
         if style == Style::Reference { Pen::reference(place) } else { Pen::new(place, style == Style::Dashed) }
     }
 

@@ -38,6 +38,8 @@ pub struct Forest {
     pub log: bool,
     /// A value to compare with, drawn as a dotted line: the best baseline, or 1 for ratios.
     pub reference: Option<f64>,
+    /// How far from the reference a value may lie by noise alone: a grey band.
+    pub floor: Option<f64>,
     /// Rows from top to bottom.
     pub rows: Vec<ForestRow>,
 }
@@ -86,6 +88,14 @@ impl Forest {
         draw_axes(&mut chart, &self.value_label, None)?;
         let rows_hovered = (0..).zip(&self.rows).map(|(index, row)| row_hover(&chart, f64::from(index), row));
         let mut hovered: Vec<Element> = rows_hovered.collect();
+        if let Some((ends, floor)) = self.band().zip(self.floor) {
+            let rows = self.rows.len().max(1) as f64;
+            let corners = [(ends[0], 0.0), (ends[1], 0.0), (ends[1], rows), (ends[0], rows)];
+            Pen::reference(0).band(chart.plotting_area(), &corners)?;
+            let [(left, top), (right, bottom)] = [corners[0], corners[2]].map(|corner| chart.backend_coord(&corner));
+            let band = rectangle(left, top, (right - left).max(1), bottom - top);
+            hovered.push(band.titled(&format!("noise floor: ± {}", number(floor))));
+        }
         if let Some((value, place)) = self.reference.and_then(|value| Some((value, self.place(value)?))) {
             let ends = [(place, 0.0), (place, self.rows.len().max(1) as f64)];
             Pen::reference(0).line(chart.plotting_area(), &ends)?;
@@ -118,6 +128,16 @@ impl Forest {
             pen.mark(plot, mean)?;
         }
         Ok(hovered)
+    }
+
+    /// Ends of the band that noise alone explains, within the axis.
+    fn band(&self) -> Option<[f64; 2]> {
+        let (reference, floor) = (self.reference?, self.floor.filter(|floor| floor.is_finite())?);
+        let high = self.place(reference + floor)?;
+        // On a log axis the lower end may lie below everything.
+        let lowest = self.numbers().filter_map(|value| self.place(value)).fold(f64::INFINITY, f64::min);
+        let low = self.place(reference - floor).map_or(lowest, |low| low.max(lowest));
+        (low < high).then_some([low, high])
     }
 
     fn place(&self, value: f64) -> Option<f64> {

@@ -13,6 +13,8 @@ const ROW: i32 = 22 * PIXEL;
 const SPACE: i32 = 8 * PIXEL;
 /// Width of the sample that represents a series.
 const SWATCH: i32 = 24 * PIXEL;
+/// Rows are no wider, so that a phone, where a drawing scrolls, shows them whole.
+const WIDEST: i32 = 460 * PIXEL;
 
 /// One label and its place.
 #[derive(Clone, Debug)]
@@ -28,7 +30,7 @@ pub(crate) fn arranged<'a>(labels: impl Iterator<Item = &'a str>) -> Vec<Entry<'
     let (mut row, mut left) = (0, 0);
     let place = |label| {
         let width = SWATCH + SPACE + text_width(&visible(label));
-        if left > 0 && left + width > WIDTH - 2 * MARGIN {
+        if left > 0 && left + width > WIDEST {
             (row, left) = (row + 1, 0);
         }
         let entry = Entry { label, row, left };
@@ -57,7 +59,7 @@ pub(crate) fn draw_notes(notes: &[String], area: &Area<'_>) -> Result<(), DrawEr
 }
 
 fn visible(label: &str) -> String {
-    shortened(&one_line(label), WIDTH - 2 * MARGIN - SWATCH - SPACE)
+    shortened(&one_line(label), WIDEST - SWATCH - SPACE)
 }
 
 impl Entry<'_> {

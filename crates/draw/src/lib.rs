@@ -25,6 +25,7 @@
 //!     summary: "One seed, 100 steps.".into(),
 //!     command: "headway train experiments/quickstart.toml".into(),
 //!     sections: vec![Section::Figure { title: figure.title.clone(), note: String::new(), svg: figure.to_svg() }],
+//!     ..Report::default()
 //! };
 //! assert!(report.to_html().starts_with("<!DOCTYPE html>"));
 //! ```
@@ -39,6 +40,7 @@ mod heatmap;
 mod ink;
 mod legend;
 mod number;
+mod panels;
 mod pattern;
 mod pictures;
 mod raster;
@@ -53,6 +55,7 @@ pub use figure::{Figure, Series, Style};
 pub use forest::{Forest, ForestRow};
 pub use heatmap::Heatmap;
 pub use number::{number, number_within};
+pub use panels::Panels;
 pub use pattern::{Pattern, PatternError, Patterns};
 pub use pictures::{Picture, Pictures};
 pub use report::{File, Report, Section};

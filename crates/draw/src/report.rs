@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+use sha2::{Digest, Sha256};
+
 use crate::{escape::escape, table::table};
 
 /// A page of results.
@@ -9,8 +12,12 @@ use crate::{escape::escape, table::table};
 pub struct Report {
     /// Heading of the page.
     pub title: String,
+    /// The answer, in one sentence on top; may be empty.
+    pub verdict: String,
     /// What was done and what came out; an empty line starts a new paragraph.
     pub summary: String,
+    /// The day of the results, as people write it; may be empty.
+    pub date: String,
     /// Command line that makes this report again.
     pub command: String,
     /// Sections in the order of the page.
@@ -80,9 +87,12 @@ const MOST_UNLISTED: usize = 4;
 
 /// Style sheet of the page.
 const STYLE: &str = include_str!("report.css");
+/// What long tables can do. The page's policy names its digest, so that no other script runs.
+const SCRIPT: &str = include_str!("report.js");
 
 impl Report {
-    /// The report as one self-contained HTML5 document: no scripts, no downloads, light or dark as the reader prefers.
+    /// The report as one self-contained HTML5 document: no downloads, light or dark as the reader prefers, complete without its
+    /// script, by which long tables are searched and sorted.
     ///
     /// The anchor of a section is its title in lower case with words joined by hyphens; a second section with the same
     /// title gets `-2`.
@@ -91,13 +101,15 @@ impl Report {
         let anchors = anchors(self.sections.iter().map(Section::title));
         let sections: String =
             self.sections.iter().zip(&anchors).map(|(section, anchor)| section.to_html(anchor)).collect();
+        let script = format!("\n{SCRIPT}");
+        let digest = STANDARD.encode(Sha256::digest(&script));
         // Elements without content end in `/>`, so that the page is well-formed XML too.
         format!(
             r#"<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8"/>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"/>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"/>
 <meta name="viewport" content="width=device-width, initial-scale=1"/>
 <meta name="color-scheme" content="light dark"/>
 <title>{title}</title>
@@ -108,11 +120,14 @@ impl Report {
 <main>
 <header>
 <h1>{title}</h1>
-{}{}{}</header>
+{}{}{}{}{}</header>
 {sections}</main>
+<script>{script}</script>
 </body>
 </html>
 "#,
+            element(r#"p class="verdict""#, &self.verdict),
+            element(r#"p class="date""#, &self.date),
             paragraphs(&self.summary),
             command(&self.command),
             self.contents(&anchors)

@@ -2,7 +2,11 @@
 
 use crate::escape::escape;
 
-/// The table as HTML, in its own frame, which scrolls if the page is too narrow.
+/// A table with more rows than this can be searched and sorted.
+const MOST_UNSEARCHED: usize = 12;
+
+/// The table as HTML, in its own frame, which scrolls if the page is too narrow. On a phone each row is a list of its cells, with the names
+/// of their columns.
 ///
 /// Columns of numbers only are aligned to the right. The first column, if it is not one of these, holds the row
 /// headings.
@@ -13,16 +17,20 @@ pub(crate) fn table(label: &str, header: &[String], rows: &[Vec<Option<String>>]
         None | Some("") => EMPTY.to_owned(),
         Some(name) => cell("th", r#" scope="col""#, numeric[column], name),
     }));
+    let named = |column: usize| match header.get(column).map(String::as_str) {
+        None | Some("") => String::new(),
+        Some(name) => format!(" data-label=\"{}\"", escape(name)),
+    };
     let body = rows.iter().map(|cells| {
         row((0..width).map(|column| match cells.get(column).and_then(Option::as_deref) {
             None => EMPTY.to_owned(),
             Some(name) if column == 0 && !numeric[0] => cell("th", r#" scope="row""#, false, name),
-            Some(text) => cell("td", "", numeric[column], text),
+            Some(text) => cell("td", &named(column), numeric[column], text),
         }))
     });
     format!(
         r#"<div class="scroll" role="group" aria-label="{}" tabindex="0">
-<table>
+<table{}>
 <thead>
 {head}</thead>
 <tbody>
@@ -31,6 +39,7 @@ pub(crate) fn table(label: &str, header: &[String], rows: &[Vec<Option<String>>]
 </div>
 "#,
         escape(label),
+        if rows.len() > MOST_UNSEARCHED { r#" class="long""# } else { "" },
         body.collect::<String>()
     )
 }

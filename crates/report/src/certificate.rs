@@ -64,7 +64,7 @@ fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figu
     let proved = bound.value + rounding.value;
     let claim = claim(certificate);
     let summary = format!(
-        "These weights were not trained but written down, by the construction {}. {claim} The largest error found is {}.\n\nTarget: \
+        "These weights were not trained but written down, by the construction {}. The largest error found is {}.\n\nTarget: \
          {}. Domain: {}.",
         certificate.construction,
         number(float32.error),
@@ -149,9 +149,11 @@ fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figu
             Verdict::NotCertified => format!("{}: {}", certificate.verdict, certificate.construction),
             Verdict::Proved | Verdict::Given => format!("Certificate: {}", certificate.construction),
         },
+        verdict: claim,
         summary,
         command: format!("headway report {place}"),
         sections,
+        ..Report::default()
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     Builder, FLOOR, FLOOR_NOTE, Page, Table, Write, exact,
     groups::{self, closing, file_name, shown},
-    lengths, scores,
+    lengths, scores, words,
 };
 use crate::error::Error;
 use headway_inspect::counted;
@@ -85,6 +85,8 @@ pub(super) fn page(comparison: &Comparison, dir: &StudyDir, command: &str) -> Re
     let tables: Vec<_> = groups::tables(&everything).into_iter().chain(further).collect();
     let (sections, figures) = builder.finish(&tables);
     let report = Report {
+        verdict: findings.first().cloned().unwrap_or_default(),
+        date: groups::day(&everything),
         title: format!("{}{profile}", config.title),
         summary: [config.question.as_str(), &counts].join("\n\n").trim().to_owned(),
         command: command.to_owned(),
@@ -566,21 +568,27 @@ fn section(builder: &mut Builder, part: &Part<'_>, config: &CompareConfig, table
     }
     note += &judgement(config, part);
     builder.table(title.clone(), note, table);
-    if let Some(forest) = forest(block, lines, reference, &title) {
+    if let Some(forest) = forest(part, reference, &title) {
         let floor = if forest.log { FLOOR_NOTE } else { "" };
-        let note =
-            format!("Each seed, the mean and its 95 % interval; the dotted line is the reference's mean. {floor}");
+        let band = if forest.floor.is_some() { " The grey band around it is ± the noise floor." } else { "" };
+        let note = format!(
+            "Each seed, the mean and its 95 % interval; the dotted line is the reference's mean.{band} {floor}"
+        );
         builder.figure(name.clone(), format!("{title}: {}", block.metric), note, forest.to_svg());
     }
     let groups: Vec<Group> = all.iter().map(|(_, group)| group.clone()).collect();
-    let bands = "Bands are 95 % intervals over seeds.";
     if let Some(figure) = groups::by_slice(&groups) {
         let note = groups::slice_note(&figure);
         builder.figure(format!("{name}-slices"), format!("{title}: by slice"), note, figure.to_svg());
     }
     lengths::of_groups(builder, &title, &block.metric, &groups);
     if let Some(figure) = groups::learning(&groups) {
-        builder.figure(format!("{name}-learning"), format!("{title}: learning curves"), bands, figure.to_svg());
+        builder.figure(
+            format!("{name}-learning"),
+            format!("{title}: learning curves"),
+            groups::LEARNING_NOTE,
+            figure.to_svg(),
+        );
     }
     let tried = block.rows.iter().zip(all).flat_map(|(row, (runs, _))| tries(row, runs, number));
     let header = TRIED.map(str::to_owned).into();
@@ -590,7 +598,8 @@ fn section(builder: &mut Builder, part: &Part<'_>, config: &CompareConfig, table
 }
 
 /// The forest plot of a block's table.
-fn forest(block: &Block, lines: &[Line], reference: &str, title: &str) -> Option<Forest> {
+fn forest(part: &Part<'_>, reference: &str, title: &str) -> Option<Forest> {
+    let Part { block, lines, .. } = part;
     let all = || lines.iter().flat_map(|line| &line.values).copied();
     let log = !metric::larger_is_better(&block.metric) && all().all(|value| value > 0.0);
     let floor = if log { FLOOR * all().fold(0.0, f64::max) } else { f64::NEG_INFINITY };
@@ -606,8 +615,9 @@ fn forest(block: &Block, lines: &[Line], reference: &str, title: &str) -> Option
     let reference = lines.iter().find(|line| line.is_row && line.name == reference)?;
     Some(Forest {
         title: format!("{title}: {}", block.metric),
-        value_label: block.metric.clone(),
+        value_label: words::score(&block.metric),
         log,
+        floor: part.floor(),
         reference: reference.estimate.as_ref().map(|estimate| estimate.mean),
         rows: rows.collect(),
     })

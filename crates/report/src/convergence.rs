@@ -121,5 +121,6 @@ fn report(table: &Table, figures: &[(&Rate, String)], command: &str) -> Report {
         summary: "Nothing here was trained: at each size the weights are written down, and their error is measured beside its bound.".to_owned(),
         command: command.to_owned(),
         sections,
+        ..Report::default()
     }
 }

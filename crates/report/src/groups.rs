@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headway_draw::{Figure, Report, Series, Style, number, number_within};
 use serde_json::json;
 
-use super::{Builder, FLOOR_NOTE, Page, Table, cut_at_floor, machines, patterns, scores};
+use super::{Builder, FLOOR_NOTE, Page, Table, cut_at_floor, machines, patterns, scores, words};
 use crate::error::Error;
 use headway_study::{
     results::{Estimate, FinishedRun, Group, counted_seeds},
@@ -181,16 +181,60 @@ pub(super) fn learning(groups: &[Group]) -> Option<Figure> {
     let name = ["validation/loss", "train/loss"]
         .into_iter()
         .find(|name| !begun.is_empty() && begun.iter().all(|group| group.logs(name)))?;
-    let curves = begun.iter().map(|group| series(&group.label(), Style::Line, &group.curve(name)));
+    let curves: Vec<Series> =
+        begun.iter().map(|group| series(&named(groups, group), Style::Line, &group.curve(name))).collect();
+    let last = curves.iter().flat_map(|curve| &curve.points).map(|(step, _)| *step).fold(0.0, f64::max);
+    let classical = everywhere(groups, "test/loss").into_iter().map(|(label, loss)| Series {
+        label,
+        points: vec![(0.0, loss), (last, loss)],
+        style: Style::Dashed,
+        ..Series::default()
+    });
+    let mut series: Vec<Series> = curves.iter().cloned().chain(classical).collect();
+    cut_at_floor(&mut series);
     Some(Figure {
         title: "Learning curves".to_owned(),
         x_label: "step".to_owned(),
-        y_label: name.to_owned(),
+        y_label: words::score(name),
         y_log: true,
-        series: curves.collect(),
+        series,
+        colours: colours(groups),
         ..Figure::default()
     })
 }
+
+/// Classical predictors whose mean over seeds is the same in every group, with that mean: those that no setting changes.
+fn everywhere(groups: &[Group], metric: &str) -> Vec<(String, f64)> {
+    let scored: Vec<&Group> = groups.iter().filter(|group| !group.runs.is_empty()).collect();
+    let mean = |group: &Group, name: &str| {
+        Estimate::of(&group.values(name, metric).into_values().collect::<Vec<_>>()).map(|estimate| estimate.mean)
+    };
+    let Some((first, others)) = scored.split_first() else { return Vec::new() };
+    let of_all = |name: String| {
+        let loss = mean(first, &name)?;
+        others
+            .iter()
+            .all(|group| mean(group, &name).is_some_and(|other| other.total_cmp(&loss).is_eq()))
+            .then_some((name, loss))
+    };
+    first.predictors().into_iter().skip(1).take(MOST_CURVES).filter_map(of_all).collect()
+}
+
+/// The network of a group, as figures call it.
+fn named(groups: &[Group], group: &Group) -> String {
+    if groups.len() == 1 { NETWORK.to_owned() } else { group.label() }
+}
+
+/// Networks and classical predictors in the order of their colours, the same in every figure of a page.
+fn colours(groups: &[Group]) -> Vec<String> {
+    let begun: Vec<&Group> = groups.iter().filter(|group| !group.runs.is_empty()).collect();
+    let classical = begun.first().map(|group| group.predictors()).unwrap_or_default();
+    let networks = begun.iter().take(MOST_CURVES).map(|group| named(groups, group));
+    networks.chain(classical.into_iter().skip(1)).collect()
+}
+
+/// Caption of learning curves.
+pub(super) const LEARNING_NOTE: &str = "Bands are 95 % intervals over seeds. Dashed are the test losses of the classical predictors that are the same everywhere.";
 
 /// Caption of a figure of slices.
 pub(super) fn slice_note(figure: &Figure) -> String {
@@ -206,9 +250,8 @@ pub(super) fn by_slice(groups: &[Group]) -> Option<Figure> {
     // Groups with another score, or with slices of another kind, do not fit these axes.
     let alike = groups.iter().filter(|group| group.sliced().is_some_and(|of| of == (score.clone(), axis.clone())));
     let networks = alike.take(MOST_CURVES).filter_map(|group| {
-        let name = if groups.len() == 1 { NETWORK.to_owned() } else { group.label() };
         let points = group.by_slice(NETWORK);
-        (!points.is_empty()).then(|| series(&name, Style::Line, &points))
+        (!points.is_empty()).then(|| series(&named(groups, group), Style::Line, &points))
     });
     let classical = first.predictors().into_iter().skip(1);
     let classical = classical.map(|name| series(&name, Style::Dashed, &first.by_slice(&name)));
@@ -219,10 +262,11 @@ pub(super) fn by_slice(groups: &[Group]) -> Option<Figure> {
     }
     Some(Figure {
         title: "Score by slice".to_owned(),
-        x_label: axis,
-        y_label: score,
+        x_label: words::slices(&axis),
+        y_label: words::score(&score),
         y_log,
         series,
+        colours: colours(groups),
         ..Figure::default()
     })
 }
@@ -266,6 +310,11 @@ pub(super) fn closing(
     let records = groups.iter().flat_map(|group| group.runs.iter().map(|run| &run.record));
     builder.table("Machine and versions", "", machines(records));
     Ok(())
+}
+
+/// The day of the latest of their runs.
+pub(super) fn day(groups: &[Group]) -> String {
+    super::day(groups.iter().flat_map(|group| group.runs.iter().map(|run| &run.record)))
 }
 
 /// The name reduced to characters that a file name can have.
@@ -390,7 +439,7 @@ pub fn page(groups: &[Group], command: &str) -> Result<Page, Error> {
         builder.figure("slices", "Score by slice", slice_note(&figure), figure.to_svg());
     }
     if let Some(figure) = learning(groups) {
-        builder.figure("learning", "Learning curves", "Bands are 95 % intervals over seeds.", figure.to_svg());
+        builder.figure("learning", "Learning curves", LEARNING_NOTE, figure.to_svg());
     }
     closing(&mut builder, groups, None, FIRST)?;
     let runs: usize = groups.iter().map(|group| group.finished().count()).sum();
@@ -399,6 +448,8 @@ pub fn page(groups: &[Group], command: &str) -> Result<Page, Error> {
     let report = Report {
         title: "Runs side by side".to_owned(),
         summary: format!("{runs} finished runs of {} configs.", groups.len()),
+        verdict: findings.first().cloned().unwrap_or_default(),
+        date: day(groups),
         command: command.to_owned(),
         sections,
     };

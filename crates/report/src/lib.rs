@@ -27,6 +27,7 @@ pub mod scores;
 pub mod shifts;
 pub mod swap;
 pub mod sweep;
+mod words;
 
 use std::collections::BTreeSet;
 
@@ -157,7 +158,15 @@ impl Builder {
         tables: Vec<(&'static str, Table)>,
     ) -> Page {
         let (sections, figures) = self.finish(&tables);
-        let report = Report { title: title.to_owned(), summary, command: command_line(), sections };
+        let verdict = findings.first().cloned().unwrap_or_default();
+        let report = Report {
+            title: title.to_owned(),
+            verdict,
+            summary,
+            command: command_line(),
+            sections,
+            ..Report::default()
+        };
         Page { report, table, findings, verdict: None, json, figures, tables }
     }
 
@@ -229,6 +238,14 @@ fn exact(value: f64) -> String {
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// The day of the latest of some runs, as people write it, in UTC: `29 November 2026`.
+fn day<'a>(records: impl IntoIterator<Item = &'a Record>) -> String {
+    let latest = records.into_iter().map(|record| record.started.saturating_add(record.seconds as u64)).max();
+    let time = latest.and_then(|seconds| i64::try_from(seconds).ok());
+    let time = time.and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
+    time.map_or_else(String::new, |at| format!("{} {} {}", at.day(), at.month(), at.year()))
 }
 
 /// Versions, devices, precisions and threads of some runs, each combination once.

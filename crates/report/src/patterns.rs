@@ -2,11 +2,11 @@
 
 use burn::{module::Module, tensor::Device};
 use headway_draw::{Pattern, Patterns};
-use headway_model::{Model, weights};
-use headway_tasks::{Source, Split, Vocabulary};
+use headway_model::{LayerRows, Model, weights};
+use headway_tasks::{Source, Split};
 
 use crate::error::Error;
-use headway_trainer::loss;
+use headway_trainer::{experiment::Experiment, loss};
 
 /// Name of the figure in a run folder.
 pub(crate) const NAME: &str = "patterns";
@@ -20,14 +20,15 @@ const LONGEST: usize = 320;
 /// Largest total number of heads that is drawn.
 const MOST_HEADS: usize = 64;
 
-/// The picture as SVG, with the names of tokens of text; `None` if it would be too large to draw.
+/// The picture as SVG, with the names of tokens: those of a text, x1 y1 x2 … of a prompt, and of learned rows what they are; `None` if it
+/// would be too large to draw.
 ///
 /// # Errors
 /// [`Error::Pattern`] when it cannot be drawn.
 pub(crate) fn draw(
     model: &Model,
     source: &Source,
-    vocabulary: Option<&Vocabulary>,
+    experiment: &Experiment,
     device: &Device,
 ) -> Result<Option<String>, Error> {
     let batch = source.evaluation(Split::Test).remove(0).part(0..1);
@@ -49,9 +50,35 @@ pub(crate) fn draw(
         return Ok(None);
     }
     let title = "Attention patterns on the first test example".to_owned();
-    let tokens = vocabulary.map(|vocabulary| vocabulary.names(&batch.inputs)).unwrap_or_default();
-    // Learned keys stand before those of the tokens.
-    let has_tokens_alone = layers.iter().flatten().all(|pattern| pattern.k_len == tokens.len());
-    let key_labels = if has_tokens_alone { tokens.clone() } else { Vec::new() };
-    Ok(Some(Patterns { title, layers, query_labels: tokens, key_labels }.to_svg()?))
+    let of_text = experiment.task.vocabulary().map(|vocabulary| vocabulary.names(&batch.inputs));
+    let of_prompt = || source.task().prompt_layout().map(|layout| layout.names(batch.dims.seq_len));
+    let tokens = of_text.or_else(of_prompt).unwrap_or_default();
+    let rows = experiment.model.family().layer_rows(&experiment.dims());
+    let [query_labels, key_labels] = labels(tokens, &rows, layers.iter().flatten());
+    Ok(Some(Patterns { title, layers, query_labels, key_labels }.to_svg()?))
+}
+
+/// Names of queries and of keys; none where rows are something else from layer to layer.
+fn labels<'a>(
+    tokens: Vec<String>,
+    rows: &[LayerRows],
+    patterns: impl Iterator<Item = &'a Pattern> + Clone,
+) -> [Vec<String>; 2] {
+    let Some((first, others)) = rows.split_first() else { return [Vec::new(), Vec::new()] };
+    let alike = others.iter().all(|other| other == first);
+    let of_positions = first.has_positions && first.read >= tokens.len();
+    if tokens.is_empty() || !alike || !of_positions {
+        return [Vec::new(), Vec::new()];
+    }
+    let learned = (first.read..first.rows).map(|row| format!("anchor {}", row - first.read + 1));
+    let named: Vec<String> = tokens.into_iter().chain(learned).collect();
+    let keys = &named[first.first_key.min(named.len())..];
+    let fits = |length: fn(&Pattern) -> usize, names: &[String]| patterns.clone().all(|one| length(one) == names.len());
+    // What fine-tuning learned stands before the keys of the rows.
+    let before = patterns.clone().next().map_or(0, |pattern| pattern.k_len.saturating_sub(keys.len()));
+    let keys: Vec<String> = (1..=before).map(|index| format!("learned {index}")).chain(keys.iter().cloned()).collect();
+    [
+        if fits(|pattern| pattern.q_len, &named) { named } else { Vec::new() },
+        if fits(|pattern| pattern.k_len, &keys) { keys } else { Vec::new() },
+    ]
 }

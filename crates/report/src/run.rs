@@ -6,8 +6,9 @@ use burn::tensor::Device;
 use headway_draw::{Figure, Heatmap, Report, Section, Series, Style, number};
 
 use super::{
-    FLOOR_NOTE, cut_at_floor, patterns, pictures,
+    FLOOR_NOTE, cut_at_floor, day, patterns, pictures,
     scores::{self, shown},
+    words,
 };
 use crate::error::Error;
 use headway_model::Model;
@@ -46,7 +47,7 @@ fn draw(dir: &RunDir, model: &Model, experiment: &Experiment, source: &Source, d
     if let Some(svg) = pictures::draw(model, source, device)? {
         dir.write(&dir.figure(pictures::NAME), svg.as_bytes())?;
     }
-    if let Some(svg) = patterns::draw(model, source, experiment.task.vocabulary().as_ref(), device)? {
+    if let Some(svg) = patterns::draw(model, source, experiment, device)? {
         dir.write(&dir.figure(patterns::NAME), svg.as_bytes())?;
     }
     Ok(())
@@ -88,7 +89,14 @@ pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(
     sections.push(Section::Text { title: "Settings".to_owned(), body: experiment.to_toml() });
     sections.push(machine(record));
     let title = format!("{} on {}", experiment.model.name(), experiment.task.name());
-    let report = Report { title, summary: summary(record), command: record.command.clone(), sections };
+    let report = Report {
+        title,
+        date: day([record]),
+        summary: summary(record),
+        command: record.command.clone(),
+        sections,
+        ..Report::default()
+    };
     Ok(dir.write(&dir.report(), report.to_html().as_bytes())?)
 }
 
@@ -149,7 +157,14 @@ fn learning_curve(lines: &[Line], rows: &[Row]) -> Figure {
         x_log: false,
         y_log: true,
         series: series.into_iter().chain(baselines).collect(),
+        colours: std::iter::once("validation/loss".to_owned()).chain(predictors(rows).skip(1)).collect(),
     }
+}
+
+/// The network and the classical predictors that are drawn, whose colours are those of this order in every figure of the page. Where
+/// training is drawn, the network is its validation.
+fn predictors(rows: &[Row]) -> impl Iterator<Item = String> {
+    rows.iter().take(MOST_PREDICTORS).map(|row| row.name.clone())
 }
 
 fn heatmap(Confusion { classes, counts }: &Confusion) -> Heatmap {
@@ -201,11 +216,12 @@ pub(super) fn slices(rows: &[Row]) -> Option<Figure> {
     }
     Some(Figure {
         title: "Score by slice".to_owned(),
-        x_label: axis.to_owned(),
-        y_label: score.to_owned(),
+        x_label: words::slices(axis),
+        y_label: words::score(score),
         x_log: false,
         y_log,
         series,
+        colours: predictors(rows).collect(),
     })
 }
 

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
+use headway_draw::Panels;
 use serde_json::json;
 
 use super::{
     Builder, Page, Table,
-    groups::{VALUES, file_name},
+    groups::VALUES,
     run::{slice_note, slices},
     scores::{remarks, shown},
-    sentence,
 };
 use headway_trainer::{evaluate::Shifted, provenance::Row};
 
@@ -23,12 +23,12 @@ pub fn page(checkpoint: &Path, shifted: Vec<Shifted>) -> Page {
     builder.table("Scores under each shift", note, table.clone());
     let findings = findings(&shifted);
     builder.prose("What to know", &findings);
-    for shift in &shifted {
-        if let Some(figure) = slices(&shift.rows) {
-            let note = slice_note(&sentence(shift.summary), &figure);
-            let svg = figure.to_svg();
-            builder.figure(format!("shift-{}", file_name(shift.name)), shift.name, note, svg);
-        }
+    let sliced = shifted.iter().filter_map(|shift| Some((shift, slices(&shift.rows)?)));
+    let panels: Vec<_> = sliced.map(|(shift, figure)| (format!("{}: {}", shift.name, shift.summary), figure)).collect();
+    if let Some((_, first)) = panels.first() {
+        let note = slice_note("A panel for each shift, all over the same axes", first);
+        let panels = Panels { title: "Score by slice under each shift".to_owned(), panels };
+        builder.figure("shifts", "Under each shift", note, panels.to_svg());
     }
     let tables = vec![(VALUES, every_score(&shifted))];
     let checkpoint = checkpoint.display();

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{
     Builder, Page, Table,
     groups::{self, closing, series, shown},
+    words,
 };
 use crate::error::Error;
 use headway_inspect::counted;
@@ -63,7 +64,7 @@ pub(super) fn page(sweep: &Sweep, dir: &StudyDir, command: &str) -> Result<Page,
         builder.figure("slices", "Score by slice", groups::slice_note(&figure), figure.to_svg());
     }
     if let Some(figure) = groups::learning(&all) {
-        builder.figure("learning", "Learning curves", "Bands are 95 % intervals over seeds.", figure.to_svg());
+        builder.figure("learning", "Learning curves", groups::LEARNING_NOTE, figure.to_svg());
     }
     builder.table(
         format!("{} by seed", config.metric),
@@ -89,6 +90,8 @@ pub(super) fn page(sweep: &Sweep, dir: &StudyDir, command: &str) -> Result<Page,
     let tables = groups::tables(&all);
     let (sections, figures) = builder.finish(&tables);
     let report = Report {
+        verdict: findings.first().cloned().unwrap_or_default(),
+        date: groups::day(&all),
         title: format!("{}{profile}", config.title),
         summary: [config.question.as_str(), &counts, &changed].join("\n\n").trim().to_owned(),
         command: command.to_owned(),
@@ -191,10 +194,11 @@ fn figure(sweep: &Sweep, curves: &[Curve], laws: &[(String, Estimate)]) -> Optio
     Some(Figure {
         title: format!("{} against {}", sweep.config.metric, sweep.x_label()),
         x_label: sweep.x_label().to_owned(),
-        y_label: sweep.config.metric.clone(),
+        y_label: words::score(&sweep.config.metric),
         x_log,
         y_log,
         series: all,
+        colours: Vec::new(),
     })
 }
 

@@ -108,3 +108,16 @@ fn what_tells_a_number_lies_on_its_seed() {
         assert!((number(row, "y")..number(row, "y") + number(row, "height")).contains(&y), "{index}");
     }
 }
+
+#[test]
+fn the_band_of_noise_lies_around_the_reference() {
+    let rows = || vec![row("a", &[1.0, 9.0], None)];
+    let with = |floor, log| Forest { reference: Some(4.0), floor, log, ..forest(rows()) }.to_svg();
+    let says = |svg: &str| svg.contains("noise floor: ± 0.5");
+    assert!(says(&with(Some(0.5), false)) && says(&with(Some(0.5), true)));
+    assert!(!says(&with(None, false)));
+    // A band that reaches below a log axis, or over everything, is cut at its ends.
+    assert!(with(Some(5.0), true).contains("noise floor: ± 5"));
+    assert!(!with(Some(f64::NAN), false).contains("noise floor"));
+    assert!(!Forest { floor: Some(1.0), ..forest(rows()) }.to_svg().contains("noise floor"));
+}

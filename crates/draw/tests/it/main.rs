@@ -6,5 +6,6 @@ mod figure;
 mod forest;
 mod heatmap;
 mod page;
+mod panels;
 mod pattern;
 mod report;

@@ -56,7 +56,15 @@ fn curves(label: &str) -> Figure {
         Series { label: format!("{label} {index}"), points, style: *style, intervals }
     });
     let [title, x_label, y_label] = [label; 3].map(str::to_owned);
-    Figure { title, x_label, y_label, x_log: true, y_log: true, series: series.collect() }
+    Figure {
+        title,
+        x_label,
+        y_label,
+        x_log: true,
+        y_log: true,
+        series: series.collect(),
+        colours: vec![format!("{label} 3")],
+    }
 }
 
 fn forest(label: &str) -> Forest {
@@ -66,7 +74,7 @@ fn forest(label: &str) -> Forest {
         interval: Some([f64::from(1 + index), f64::from(4 * (1 + index))]),
     };
     let [title, value_label] = [label; 2].map(str::to_owned);
-    Forest { title, value_label, log: true, reference: Some(3.0), rows: (0..6).map(row).collect() }
+    Forest { title, value_label, log: true, reference: Some(3.0), floor: Some(0.5), rows: (0..6).map(row).collect() }
 }
 
 /// Causal patterns in which all weights differ, so that images compress badly.
@@ -98,7 +106,13 @@ fn page(text: &str) -> String {
             title: text.to_owned(),
             note: text.to_owned(),
             header: vec![text.to_owned(); 3],
-            rows: vec![row; 3],
+            rows: vec![row.clone(); 3],
+        },
+        Section::Table {
+            title: text.to_owned(),
+            note: String::new(),
+            header: vec![text.to_owned()],
+            rows: vec![row; 40],
         },
         figure(forest(text).to_svg()),
         figure(curves(text).to_svg()),
@@ -110,7 +124,8 @@ fn page(text: &str) -> String {
         },
         Section::Text { title: text.to_owned(), body: format!("\n{text}\n") },
     ];
-    Report { title: text.to_owned(), summary: text.to_owned(), command: text.to_owned(), sections }.to_html()
+    let [title, verdict, summary, date, command] = [text; 5].map(str::to_owned);
+    Report { title, verdict, summary, date, command, sections }.to_html()
 }
 
 #[test]
@@ -151,7 +166,9 @@ fn faults_are_found() {
         (in_body("<a href=\" https://example.org\">x</a>"), "<a href> refers to"),
         (in_body("<svg><image href=\"data:text/html,x\"/></svg>"), "<image href> refers to"),
         (in_body("<svg><image xlink:href=\"http://example.org\"/></svg>"), "<image href> refers to"),
-        (in_body("<script></script>"), "<script> has no place"),
+        (in_body("<script></script>"), "<script> is none"),
+        (html.replace("const search", "const find"), "<script> is none"),
+        (html.replace("script-src ", "script-src 'unsafe-inline' "), "<script> is none"),
         (in_body("<p onclick=\"x()\">x</p>"), "event handler"),
         (in_body("<p style=\"background: url('//example.org')\">x</p>"), "a style refers to"),
         (html.replace("</style>", "p { background: URL(x.png) }</style>"), "a style refers to"),
@@ -161,6 +178,46 @@ fn faults_are_found() {
     ] {
         assert_ne!(page, html);
         let (passes, said) = check("fault.html", &page, &["--no-browser"]);
+        assert!(!passes && said.contains(wanted), "{wanted}: {said}");
+    }
+}
+
+/// Whether there is a browser to open pages in; without one a test says so and passes.
+fn there_is_chromium() -> bool {
+    let found = ["chromium", "chromium-browser", "google-chrome"]
+        .iter()
+        .any(|name| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success()));
+    if !found {
+        writeln!(std::io::stderr(), "NOT RUN: what readers see needs Chromium").unwrap();
+    }
+    found
+}
+
+#[test]
+fn what_a_reader_would_miss_is_found() {
+    if !there_is_html5lib() || !there_is_chromium() {
+        return;
+    }
+    let table = Section::Table {
+        title: "T".into(),
+        note: String::new(),
+        header: vec!["a".into(), "b".into()],
+        rows: vec![vec![Some("one".into()), Some("2".into())]; 3],
+    };
+    let svg = curves("loss").to_svg();
+    let figure = Section::Figure { title: "F".into(), note: String::new(), svg };
+    let html = Report { title: "A".into(), summary: "B".into(), sections: vec![table, figure], ..Report::default() };
+    let html = html.to_html();
+    let wide = "<p style=\"width: 500px; max-width: none\">x</p></main>";
+    for (name, page, wanted) in [
+        ("wide.html", html.replace("</main>", wide), "at 390 pixels, light: the page is 5"),
+        ("table.html", html.replace("<td", "<td style=\"min-width: 30rem\""), "at 390 pixels, dark: a table is cut"),
+        ("text.html", html.replace("viewBox=\"0 0 7200", "viewBox=\"0 0 4000"), "a text of a drawing is cut"),
+        ("faint.html", html.replace("--ink: #e4e4e6", "--ink: #404040"), "at 1440 pixels, dark: text is faint"),
+        ("broken.html", html.replace("default-src 'none'; style-src 'unsafe-inline'", "default-src 'none'"), "console"),
+    ] {
+        assert_ne!(page, html, "{name}");
+        let (passes, said) = check(name, &page, &[]);
         assert!(!passes && said.contains(wanted), "{wanted}: {said}");
     }
 }

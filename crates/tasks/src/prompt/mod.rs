@@ -87,6 +87,16 @@ impl Layout {
         };
         (0..seq_len).map(role).collect()
     }
+
+    /// What each position of a sequence is called: x1 y1 x2 y2 …, or by the number of its example, the query by `query`.
+    pub fn names(self, seq_len: usize) -> Vec<String> {
+        let name = |position: usize| match self {
+            Self::Alternating => format!("{}{}", ["x", "y"][position % 2], position / 2 + 1),
+            Self::Rows if position + 1 == seq_len => "query".to_owned(),
+            Self::Rows => format!("{}", position + 1),
+        };
+        (0..seq_len).map(name).collect()
+    }
 }
 
 /// Replaces the query at a position.
@@ -124,6 +134,7 @@ mod tests {
         let changed = Layout::Alternating.questions(&batch);
         assert_eq!((&changed[0], changed[1][1].query.as_slice()), (&questions[0], &[-1.0, -2.0][..]));
         assert_eq!(Layout::Alternating.roles(5), ["x", "y", "x", "y", "x"]);
+        assert_eq!(Layout::Alternating.names(5), ["x1", "y1", "x2", "y2", "x3"]);
 
         let example = rows::write(&x, &DVector::from_vec(vec![7.0, 8.0]), &[9.0]);
         let dims = TaskDims { seq_len: 3, input: TaskInput::Continuous { d_in: 3 }, d_out: 1 };
@@ -131,5 +142,6 @@ mod tests {
         let [only] = &questions[0][..] else { panic!("{questions:?}") };
         assert_eq!((only.position, only.y.as_slice(), only.query.as_slice()), (2, &[7.0, 8.0][..], &[3.0, 6.0][..]));
         assert_eq!(Layout::Rows.roles(3), ["example", "example", "query"]);
+        assert_eq!(Layout::Rows.names(3), ["1", "2", "query"]);
     }
 }
