@@ -227,6 +227,7 @@ fn save(measured: &[Measured], folder: &Path) -> Result<(), Error> {
             x_log: true,
             y_log: true,
             series: series.collect(),
+            ..Figure::default()
         };
         if figure.series.is_empty() {
             continue;

@@ -18,14 +18,6 @@ pub fn open(spec: DeviceSpec) -> Result<OpenDevice, Error> {
     if output::renews() {
         explain_waiting();
     }
-    open_silently(spec)
-}
-
-/// [`open`] for whoever has the terminal to itself.
-///
-/// # Errors
-/// as [`DeviceSpec::open`]
-pub fn open_silently(spec: DeviceSpec) -> Result<OpenDevice, Error> {
     let (device, warning) = spec.open()?;
     if let Some(warning) = warning {
         output::note(format!("warning: {warning}"));

@@ -12,6 +12,7 @@ mod check;
 mod compare;
 mod construct;
 mod convergence;
+mod dashboard;
 mod device;
 mod devices;
 mod error;

@@ -22,7 +22,7 @@ use headway_trainer::{
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use serde::Serialize;
 
-use crate::{stop, tables};
+use crate::{dashboard, stop, tables};
 
 /// Whether the last line on standard error is one that the next may take the place of. Whatever is written goes through this
 /// file, and nothing that a terminal would obey goes through it unseen.
@@ -30,6 +30,7 @@ static UNFINISHED: Mutex<bool> = Mutex::new(false);
 
 /// Prints a line on standard output.
 pub fn line(text: impl AsRef<str>) {
+    dashboard::close();
     finish_line();
     if let Err(error) = writeln!(std::io::stdout(), "{}", printable(text.as_ref())) {
         let _ = unwritten(&error);
@@ -62,6 +63,9 @@ pub fn note(text: impl AsRef<str>) {
 
 /// [`note`] for a text that may contain our colours and is printable otherwise.
 fn styled_note(text: &str) {
+    if dashboard::note(text) {
+        return;
+    }
     finish_line();
     let _ = writeln!(std::io::stderr(), "{text}");
 }
@@ -74,6 +78,9 @@ pub fn renews() -> bool {
 /// Prints a line of progress on standard error, replacing an unfinished one; an `unfinished` line may be replaced by the
 /// next.
 pub fn progress_line(text: &str, unfinished: bool) {
+    if dashboard::is_open() {
+        return;
+    }
     let text = printable(text);
     // A line that wraps could not be replaced.
     let text = if unfinished { fitting(&text, tables::width()) } else { &text };
@@ -144,7 +151,7 @@ pub fn progress() -> OnEvent {
                 let shown: Vec<String> = shown.map(|(name, value)| format!("{name} {}", number(*value))).collect();
                 format!("step {step:>7}  validation: {}", shown.join("  "))
             }
-            Event::Saved { .. } => return,
+            Event::Begun { .. } | Event::Saved { .. } => return,
         };
         let is_passing = matches!(event, Event::Logged { step, steps, .. } if step < steps);
         progress_line(&text, renews && is_passing);
@@ -162,6 +169,7 @@ pub fn time(seconds: f64) -> String {
 
 /// Prints an error and returns its exit code.
 pub fn failure(error: &Error) -> ExitCode {
+    dashboard::close();
     match error.experiment() {
         Some(problems) => experiment_problems(problems),
         None => note(format!("error: {error}")),
@@ -187,18 +195,13 @@ fn experiment_problems(error: &ExperimentError) {
     }
 }
 
-/// Message of the panic of burn-train's dashboard when its user asks it to kill the program.
-const DASHBOARD_KILL: &str = "Killing training from user input.";
-
 /// Runs a verb. A panic inside a device driver or a library becomes an error message with an exit code.
 pub fn catching_panics(verb: impl FnOnce() -> ExitCode) -> ExitCode {
     std::panic::set_hook(Box::new(|_| ()));
-    catch_unwind(AssertUnwindSafe(verb)).unwrap_or_else(|panic| {
+    let ended = catch_unwind(AssertUnwindSafe(verb));
+    dashboard::close();
+    ended.unwrap_or_else(|panic| {
         let message = panic_message(panic.as_ref());
-        if message == DASHBOARD_KILL {
-            note("killed from the dashboard; `headway resume` goes on from the newest checkpoint");
-            return ExitCode::from(130);
-        }
         // Messages of the standard library and rayon if a thread cannot be started.
         let no_thread = ["failed to spawn thread", "global thread pool", "Resource temporarily unavailable"];
         if no_thread.iter().any(|words| message.contains(words)) {

@@ -16,7 +16,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{output, stop};
+use crate::{dashboard, output, stop};
 
 /// Makes signals stop training through `interrupter` and request a checkpoint through `save_now`.
 ///
@@ -38,6 +38,7 @@ pub fn listen(interrupter: Interrupter, save_now: Arc<AtomicBool>) -> Result<(),
             }
             // A closing terminal sends SIGHUP more than once, and the end of a session sends SIGTERM as well.
             if signal != SIGHUP && std::mem::replace(&mut asked, true) {
+                dashboard::close();
                 std::process::exit(128 + signal);
             }
             if stop::by(signal) {
@@ -56,27 +57,6 @@ fn is_ignored(signal: i32) -> bool {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
     ignored >> (signal - 1) & 1 == 1
-}
-
-/// Makes Ctrl-C a signal again, which burn-train's dashboard disables shortly after it opens.
-///
-/// # Errors
-/// [`Error::NoThread`](headway_trainer::Error::NoThread) when there is no thread to wait for that moment.
-pub fn keep_ctrl_c() -> Result<(), Error> {
-    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-    let wait = || {
-        let terminal = std::io::stdout();
-        while let Ok(mut modes) = tcgetattr(&terminal) {
-            if !modes.local_modes.contains(LocalModes::ISIG) {
-                modes.local_modes.insert(LocalModes::ISIG);
-                let _ = tcsetattr(&terminal, OptionalActions::Now, &modes);
-                return;
-            }
-            thread::sleep(std::time::Duration::from_millis(20));
-        }
-    };
-    thread::Builder::new().spawn(wait).map_err(headway_trainer::Error::NoThread)?;
-    Ok(())
 }
 
 /// Makes a write beyond the file size limit (`ulimit -f`) fail with an error that names the file, instead of a signal.

@@ -73,7 +73,7 @@ fn led_options(args: &RunArgs) -> Result<Options, Error> {
     };
     thread::Builder::new().spawn(wait).map_err(headway_trainer::Error::NoThread)?;
     let on_event = Arc::new(|_: &Event| ());
-    Ok(Options { device, dashboard: false, max_time: args.max_time, interrupter, save_now, on_event })
+    Ok(Options { device, max_time: args.max_time, interrupter, save_now, on_event })
 }
 
 fn list(plan: &Plan, write: Option<&Path>, as_json: bool) -> Result<ExitCode, Error> {

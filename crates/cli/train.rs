@@ -10,6 +10,7 @@ use std::{
 use crate::error::Error;
 use headway_trainer::{
     Interrupter,
+    event::OnEvent,
     experiment::Loaded,
     run_dir::NewRun,
     session::Options,
@@ -18,7 +19,7 @@ use headway_trainer::{
 
 use crate::{
     args::{OutArgs, RunArgs, Train},
-    check, device, output, signals,
+    check, dashboard, device, output, signals,
 };
 
 pub fn run(args: &Train) -> Result<ExitCode, Error> {
@@ -42,25 +43,23 @@ pub fn place(args: &OutArgs, experiment: &Path) -> NewRun {
     args.out.clone().map_or_else(numbered, NewRun::At)
 }
 
-/// Opens the device, listens to signals, and sets up progress messages.
+/// Opens the device, listens to signals, and sets up progress messages or the dashboard.
 pub fn options(args: &RunArgs) -> Result<Options, Error> {
-    let dashboard = args.tui && std::io::stdout().is_terminal() && !args.json;
-    let device = if dashboard { device::open_silently(args.device)? } else { device::open(args.device)? };
-    if args.tui && !dashboard {
-        output::note("warning: --tui needs a terminal and no --json; showing plain progress");
-    }
+    let device = device::open(args.device)?;
     let (interrupter, save_now) = (Interrupter::new(), Arc::default());
     signals::listen(interrupter.clone(), Arc::clone(&save_now))?;
-    if dashboard {
-        signals::keep_ctrl_c()?;
+    Ok(Options { device, max_time: args.max_time, interrupter, save_now, on_event: progress(args) })
+}
+
+/// The dashboard where it was asked for and can be shown, else plain progress.
+fn progress(args: &RunArgs) -> OnEvent {
+    if !args.tui {
+        return output::progress();
     }
-    Ok(Options {
-        device,
-        dashboard,
-        max_time: args.max_time,
-        interrupter,
-        save_now,
-        on_event: if dashboard { Arc::new(|_| ()) } else { output::progress() },
+    let opened = if std::io::stdout().is_terminal() && !args.json { dashboard::open().ok() } else { None };
+    opened.unwrap_or_else(|| {
+        output::note("warning: --tui needs a terminal and no --json; showing plain progress");
+        output::progress()
     })
 }
 

@@ -138,7 +138,6 @@ fn no_step() -> Options {
 fn options() -> Options {
     Options {
         device: cpu(),
-        dashboard: false,
         max_time: None,
         interrupter: Interrupter::new(),
         save_now: Arc::default(),

@@ -362,7 +362,7 @@ fn a_sweep_passes_the_warning_on() {
     assert_eq!(process.wait().status.code(), Some(143));
 }
 
-/// The dashboard reads keys itself, in a terminal mode in which no key causes a signal.
+/// The dashboard takes the terminal without its echo, and leaves Ctrl-C a signal.
 #[test]
 fn the_dashboard_stops_at_ctrl_c() {
     const TERMINAL: &str = r#"

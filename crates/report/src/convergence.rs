@@ -95,6 +95,7 @@ fn figure(Measurements { rate, points }: &Measurements) -> Figure {
         x_log: true,
         y_log: true,
         series: all,
+        ..Figure::default()
     }
 }
 

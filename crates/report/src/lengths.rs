@@ -102,6 +102,7 @@ fn figure(all: &[AtLength], score: &str, key: &str) -> Figure {
         x_log: true,
         y_log: false,
         series: series.filter(|series| !series.points.is_empty()).collect(),
+        ..Figure::default()
     }
 }
 
@@ -150,6 +151,7 @@ pub(super) fn of_groups(builder: &mut Builder, title: &str, metric: &str, groups
         x_log: true,
         y_log: false,
         series: series.filter(|series| !series.points.is_empty()).collect(),
+        ..Figure::default()
     };
     let name = format!("{}-lengths", file_name(title));
     builder.figure(

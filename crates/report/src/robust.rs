@@ -125,6 +125,7 @@ fn figure(found: &Robust, lies: &str, of: fn(&RobustRow) -> &Ending) -> Figure {
         x_log: true,
         y_log: true,
         series: series.collect(),
+        ..Figure::default()
     }
 }
 

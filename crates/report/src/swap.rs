@@ -167,6 +167,7 @@ fn against_features(swap: &Swap, name: &str, of: &dyn Fn(&Drawn) -> Option<f64>,
         x_log: true,
         y_log: true,
         series,
+        ..Figure::default()
     }
 }
 
@@ -200,6 +201,7 @@ fn way_back(swap: &Swap) -> Figure {
         x_log: false,
         y_log: true,
         series,
+        ..Figure::default()
     }
 }
 

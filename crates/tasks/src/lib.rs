@@ -22,6 +22,7 @@ pub mod image;
 mod interval;
 mod jet;
 pub mod language;
+pub mod limits;
 pub mod linear_program;
 mod measure;
 mod picture;

@@ -13,7 +13,7 @@ use crate::{
     error::TaskError,
     file,
     files::Files,
-    forecast, icl, image, language, proteins, recall,
+    forecast, icl, image, language, limits, proteins, recall,
     registered::{self, Entry, Listed, RegisterError, RegisteredTask},
     robust_mean,
     seed::{Seed, Stream},
@@ -167,6 +167,16 @@ tasks! {
         "in-context recall with some pairs replaced by two noise tokens";
     "selective_copying" = SelectiveCopying(recall::selective_copying::SelectiveCopyingConfig),
         "symbols among blanks, COPY, then blanks where the symbols are to be given back in order";
+    "parity" = Parity(limits::parity::ParityConfig),
+        "the sum of fair bits modulo 2, asked for behind the last: no part of them tells anything";
+    "max_of_k" = MaxOfK(limits::max_of_k::MaxOfKConfig),
+        "the largest of k tokens, asked for at the last";
+    "kth_largest" = KthLargest(limits::kth_largest::KthLargestConfig),
+        "the k-th largest of real numbers, asked for at the last";
+    "inverse_permutation" = InversePermutation(limits::inverse_permutation::InversePermutationConfig),
+        "where each element of a permutation stands, asked for at the permutation or at blanks behind it";
+    "d_retrieval" = DRetrieval(limits::d_retrieval::DRetrievalConfig),
+        "y = sum_i max_t a_i . x_t: several maxima over a sequence at once";
     "file" = File(file::FileConfig),
         "your own data: inputs and targets from a .csv or .npz file, or from .npy files";
     "language" = Language(language::LanguageConfig),

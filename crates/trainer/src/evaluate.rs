@@ -248,6 +248,22 @@ pub(crate) fn without_network(
     Ok(std::iter::once(Row::new(NETWORK, BTreeMap::new())).chain(classical).collect())
 }
 
+/// Losses of the classical predictors on the validation set, one after the other, by name; of none if there is no such set.
+pub fn classical_losses(experiment: &Experiment, source: &Source) -> impl Iterator<Item = (String, f64)> {
+    let (batches, fit_set) = (source.evaluation(Split::Validation), source.fit_set());
+    let (loss, width) = (experiment.train.loss, experiment.model.shape(&experiment.dims()).width);
+    let task = source.task();
+    let baselines = if batches.is_empty() { Vec::new() } else { task.baselines() };
+    baselines.into_iter().filter_map(move |mut baseline| {
+        baseline.fit(&fit_set);
+        let mut scores = empty(loss, task);
+        for batch in &batches {
+            scores.add(batch, &baseline.predict(batch), batch.dims.d_out, width);
+        }
+        Some((baseline.name().to_owned(), scores.values().get("loss").copied()?))
+    })
+}
+
 fn classical(loss: Loss, source: &Source, (batches, fit_set): (&[Batch], &Batch), model_width: usize) -> Vec<Row> {
     let of = |mut baseline: Box<dyn Baseline>| {
         baseline.fit(fit_set);

@@ -2,16 +2,31 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use headway_tasks::Source;
+
+use crate::experiment::Experiment;
+
 /// A listener to [`Event`]s.
 pub type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// Something that happened in a run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Event {
     /// The initial weights are in place.
     Prepared {
         /// Notes about them for the user.
         notes: Vec<String>,
+    },
+    /// Training begins.
+    Begun {
+        /// Folder of the run.
+        root: PathBuf,
+        /// What is trained.
+        experiment: Arc<Experiment>,
+        /// Its examples.
+        source: Arc<Source>,
+        /// Steps that earlier sessions took.
+        step: u64,
     },
     /// A training loss was logged.
     Logged {

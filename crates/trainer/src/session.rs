@@ -11,10 +11,7 @@ use burn::{
     optim::SgdConfig,
     tensor::Device,
     train::{
-        Interrupter, Learner, SupervisedTraining, TrainingStrategy,
-        logger::InMemoryMetricLogger,
-        metric::LossMetric,
-        renderer::{MetricsRenderer, tui::TuiMetricsRendererWrapper},
+        Interrupter, Learner, SupervisedTraining, TrainingStrategy, logger::InMemoryMetricLogger, metric::LossMetric,
     },
 };
 use headway_model::{Model, weights};
@@ -25,7 +22,7 @@ use crate::{
     device::OpenDevice,
     error::Error,
     evaluate,
-    event::OnEvent,
+    event::{Event, OnEvent},
     experiment::{Experiment, KeepLast},
     freeze, json, lengths,
     loader::{Evaluation, Training},
@@ -43,8 +40,6 @@ use crate::{
 pub struct Options {
     /// Device to train on.
     pub device: OpenDevice,
-    /// Whether to show burn-train's dashboard instead of plain progress.
-    pub dashboard: bool,
     /// Time after which to save a checkpoint and stop; `None` for no limit.
     pub max_time: Option<Duration>,
     /// Stops training after the current micro-batch; an unfinished update is dropped.
@@ -60,7 +55,6 @@ impl Options {
     pub fn new(device: OpenDevice) -> Self {
         Self {
             device,
-            dashboard: false,
             max_time: None,
             interrupter: Interrupter::new(),
             save_now: Arc::default(),
@@ -183,6 +177,12 @@ fn run_in_room(
         moments: BTreeMap::new(),
     });
     let source = Arc::new(start.source);
+    (options.on_event)(&Event::Begun {
+        root: dir.root().to_owned(),
+        experiment: Arc::new(experiment.clone()),
+        source: Arc::clone(&source),
+        step: resumable.state.step,
+    });
     let began = Instant::now();
     let outcome = train(experiment, &dir, options, model, (resumable, saved, lineage), &source);
     record.seconds += began.elapsed().as_secs_f64();
@@ -251,11 +251,6 @@ fn train(
         lineage,
         outcome: Mutex::new(None),
     });
-    let renderer: Box<dyn MetricsRenderer> = if options.dashboard {
-        Box::new(TuiMetricsRendererWrapper::new(options.interrupter.clone(), None))
-    } else {
-        Box::new(Quiet)
-    };
     // The learner's own optimiser is never used; see the top of `strategy.rs`.
     let learner = Learner::new(trainable, SgdConfig::new().init(), 0.0);
     let result = SupervisedTraining::new(
@@ -268,7 +263,7 @@ fn train(
     .with_application_logger(None)
     .with_interrupter(options.interrupter.clone())
     .metric_train_numeric(LossMetric::new())
-    .renderer(renderer)
+    .renderer(Box::new(Quiet))
     .launch(learner);
     let outcome = strategy.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (result.error, outcome) {
@@ -321,7 +316,7 @@ pub(crate) fn summary(dir: &RunDir, record: Record) -> Summary {
     Summary::new(dir.root(), record.status, record.step, record.seconds, record.results)
 }
 
-/// A renderer that draws nothing, since plain progress is shown by [`Event`]s.
+/// A renderer that draws nothing, since progress is shown by [`Event`]s.
 struct Quiet;
 
 mod quiet {

@@ -10,6 +10,7 @@ pub mod gaussian_process;
 pub mod geometric_median;
 pub mod gradient_descent;
 pub mod in_context;
+pub mod inverse_so_far;
 pub mod knn;
 pub mod l1;
 pub mod lasso;

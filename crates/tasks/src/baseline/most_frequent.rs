@@ -27,6 +27,6 @@ impl Baseline for MostFrequent {
 
     fn predict(&self, batch: &Batch) -> Vec<f32> {
         assert_eq!(self.logits.len(), batch.dims.d_out, "fit to examples of these classes first");
-        self.logits.repeat(batch.size * batch.dims.seq_len)
+        self.logits.repeat(batch.loss_mask.len())
     }
 }

@@ -11,6 +11,7 @@ mod given;
 mod icl;
 mod image;
 mod language;
+mod limits;
 mod proteins;
 mod recall;
 mod regression;

@@ -51,6 +51,7 @@ macro_rules! hold {
 hold! {
     the_config_is_valid_and_knows_the_sizes,
     examples_have_the_sizes_that_dims_name,
+    few_scored_positions_are_told,
     unscored_targets_are_zero,
     slices_are_named_and_hold_scored_positions,
     slices_share_one_key,
