@@ -112,7 +112,8 @@ pub(super) const CLAIMS: &str = "claims";
 const CLAIMS_NOTE: &str = "How far the first row is ahead of the second, in units of the score, positive where it is better. A claim that a row is better holds \
      where the interval lies above the margin, or where runs of the other row alone diverged, and is contradicted where it lies within ± the margin or below; \
      that two are equal holds within, and is contradicted outside; that the best lies inside, that the best row between the first and the last is better than \
-     both, of which the nearer one is shown. What is undecided is no contradiction.";
+     both, of which the nearer one is shown. What is undecided is no contradiction. A limit is at best consistent with its runs: a network that \
+     fails to learn proves nothing.";
 
 /// A claim, and what a block's runs say about it.
 struct Claimed {
@@ -144,6 +145,7 @@ impl Claimed {
 fn agreement(agreement: Agreement) -> &'static str {
     match agreement {
         Agreement::Holds => "holds",
+        Agreement::Consistent => "is consistent with the runs",
         Agreement::Contradicted => "is contradicted",
         Agreement::Undecided => "is undecided",
     }

@@ -31,6 +31,10 @@ pub struct Claim {
     /// How far apart rows may be that are equal, in units of the score. Default: the noise floor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<f64>,
+    /// Whether it follows from a theorem about what the second row cannot do. Runs that agree are consistent with it and confirm nothing, since
+    /// a network may also fail to learn what it could do. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_limit: bool,
     /// Who says so. Default: nobody.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
@@ -54,6 +58,8 @@ pub enum Says {
 pub enum Agreement {
     /// They do.
     Holds,
+    /// They do, with a limit, of which they are no proof.
+    Consistent,
     /// The interval is not clear of the margin, or runs are missing.
     Undecided,
     /// They are decided, for something else.
@@ -178,11 +184,12 @@ impl Claim {
         let decision = Decision::of(differences, margin, grows);
         let second_diverged = second.diverged && !first.diverged && !first.scores.is_empty();
         let is_equal = self.says == Says::Equal;
+        let holds = if self.is_limit { Agreement::Consistent } else { Agreement::Holds };
         let agreement = match decision.verdict {
-            _ if second_diverged && !is_equal => Agreement::Holds,
+            _ if second_diverged && !is_equal => holds,
             Verdict::Undecided => Agreement::Undecided,
-            Verdict::Finding if !is_equal && ahead.is_some_and(|ahead| ahead > 0.0) => Agreement::Holds,
-            Verdict::Tie if is_equal => Agreement::Holds,
+            Verdict::Finding if !is_equal && ahead.is_some_and(|ahead| ahead > 0.0) => holds,
+            Verdict::Tie if is_equal => holds,
             Verdict::Finding | Verdict::Tie => Agreement::Contradicted,
         };
         let rows = [first, second].map(|row| row.name.to_owned());
@@ -196,6 +203,10 @@ mod tests {
 
     /// Losses of three seeds around these means; the margin is 0.1.
     fn judged(says: Says, means: &[f64], diverged: &[usize]) -> Option<(Agreement, [String; 2])> {
+        judged_as(false, says, means, diverged)
+    }
+
+    fn judged_as(is_limit: bool, says: Says, means: &[f64], diverged: &[usize]) -> Option<(Agreement, [String; 2])> {
         let names: Vec<String> = (0..means.len()).map(|row| row.to_string()).collect();
         let scores: Vec<BTreeMap<u64, f64>> = means
             .iter()
@@ -205,7 +216,7 @@ mod tests {
         let known = |row: usize| Known { name: &names[row], scores: &scores[row], diverged: diverged.contains(&row) };
         let rows: Vec<Known<'_>> = (0..means.len()).map(known).collect();
         let (name, source, rows_of) = (String::new(), String::new(), names.clone());
-        let claim = Claim { name, rows: rows_of, says, tasks: None, matched: None, within: None, source };
+        let claim = Claim { name, rows: rows_of, says, tasks: None, matched: None, within: None, is_limit, source };
         let judgement = claim.judge("test/loss", &rows, Some(0.1), false)?;
         Some((judgement.agreement, judgement.rows))
     }
@@ -236,5 +247,16 @@ mod tests {
         assert_eq!(says(Says::Better, &[2.0, 1.0], &[1]), Some(Holds));
         assert_eq!(says(Says::Equal, &[1.0, 1.01], &[]), Some(Holds));
         assert_eq!(says(Says::Equal, &[1.0, 2.0], &[1]), Some(Contradicted));
+    }
+
+    #[test]
+    fn runs_that_agree_with_a_limit_are_consistent_with_it_and_confirm_nothing() {
+        use Agreement::{Consistent, Contradicted, Undecided};
+        let limit =
+            |means: &[f64], diverged: &[usize]| judged_as(true, Says::Better, means, diverged).map(|judged| judged.0);
+        assert_eq!(limit(&[1.0, 2.0], &[]), Some(Consistent));
+        assert_eq!(limit(&[2.0, 3.0], &[1]), Some(Consistent));
+        assert_eq!(limit(&[2.0, 1.0], &[]), Some(Contradicted));
+        assert_eq!(limit(&[1.0, 1.11], &[]), Some(Undecided));
     }
 }
