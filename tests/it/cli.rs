@@ -88,6 +88,8 @@ mod train {
             "nearest_neighbours",
             "averaging",
             "gradient_descent",
+            // Who wins.
+            "least_squares",
             "6",
             "report:",
         ];

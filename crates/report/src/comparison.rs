@@ -9,6 +9,7 @@ use super::{
     Builder, FLOOR, FLOOR_NOTE, Page, Table, Write, exact,
     groups::{self, closing, file_name, shown},
     lengths, scores,
+    verdict::{self, Outcome},
 };
 use crate::error::Error;
 use headway_inspect::counted;
@@ -348,8 +349,10 @@ fn word(verdict: Verdict) -> &'static str {
 struct Line {
     name: String,
     is_row: bool,
-    /// Scores by seed.
+    /// Scores in the order of the seeds.
     values: Vec<f64>,
+    /// Those of runs that came through.
+    by_seed: BTreeMap<u64, f64>,
     /// Number of seeds, as `5` or `3 of 5`.
     seeds: String,
     /// The mean as the table shows it, or the reason why there is none.
@@ -383,6 +386,7 @@ impl Line {
             estimate: group.estimate(predictor, metric),
             difference: Difference::between(&group.values(predictor, metric), reference),
             values: values.into_values().collect(),
+            by_seed: group.values(predictor, metric),
             judged: None,
             parameters: None,
             trained: None,
@@ -613,6 +617,38 @@ fn forest(block: &Block, lines: &[Line], reference: &str, title: &str) -> Option
     })
 }
 
+/// Who of the rows wins, with the classical predictor that is better still, if there is one. `None` if fewer than two rows have scores.
+fn verdict(comparison: &Comparison, block: &Block, lines: &[Line]) -> Option<String> {
+    let config = &comparison.config;
+    let rank = |line: &&Line| {
+        let mean = line.estimate.as_ref().map_or(f64::INFINITY, |estimate| estimate.mean);
+        if metric::larger_is_better(&block.metric) { -mean } else { mean }
+    };
+    // The second row of a noise floor is the first one written in another way.
+    let is_copy = |line: &Line| config.noise_floor.as_ref().is_some_and(|[_, second]| *second == line.name);
+    let scored = |is_row: bool| {
+        let of = lines.iter().filter(move |line| line.is_row == is_row && line.estimate.is_some() && !is_copy(line));
+        let mut all: Vec<&Line> = of.collect();
+        all.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
+        all
+    };
+    let rows = scored(true);
+    let [first, second] = *rows.first_chunk()?;
+    let outcome = match [first, second].map(|line| (line.name == config.reference, &line.judged)) {
+        [(true, _), (_, Some(judged))] | [(_, Some(judged)), (true, _)] => match judged.decision.verdict {
+            Verdict::Finding => Outcome::Apart,
+            Verdict::Tie => Outcome::Tie,
+            Verdict::Undecided => Outcome::Untold,
+        },
+        _ => Outcome::of(Difference::between(&first.by_seed, &second.by_seed).as_ref()),
+    };
+    let means = [(first.name.as_str(), first.estimate.as_ref()?), (second.name.as_str(), second.estimate.as_ref()?)];
+    let sentence = verdict::sentence(&block.metric, means, outcome);
+    let better = scored(false).into_iter().find(|line| rank(line) < rank(&first));
+    let better = better.map(|line| format!(" {} is better than every row: {}.", line.name, line.sentence()));
+    Some(format!("{}: {sentence}{}", heading(block), better.unwrap_or_default()))
+}
+
 /// Findings about a block, one sentence each.
 fn findings(comparison: &Comparison, Part { block, all, lines }: &Part<'_>) -> Vec<String> {
     let Some(reference) = lines.iter().find(|line| line.name == comparison.config.reference) else { return Vec::new() };
@@ -656,5 +692,9 @@ fn findings(comparison: &Comparison, Part { block, all, lines }: &Part<'_>) -> V
         })
     });
     let remarks = at_edge.chain(all.iter().flat_map(|(_, group)| scores::of_group(group)));
-    std::iter::once(finding).chain(remarks.map(|remark| format!("{}: {remark}", heading(block)))).collect()
+    verdict(comparison, block, lines)
+        .into_iter()
+        .chain([finding])
+        .chain(remarks.map(|remark| format!("{}: {remark}", heading(block))))
+        .collect()
 }

@@ -8,6 +8,7 @@ use headway_draw::{Figure, Heatmap, Report, Section, Series, Style, number};
 use super::{
     FLOOR_NOTE, cut_at_floor, patterns, pictures,
     scores::{self, shown},
+    verdict,
 };
 use crate::error::Error;
 use headway_model::Model;
@@ -58,7 +59,7 @@ fn draw(dir: &RunDir, model: &Model, experiment: &Experiment, source: &Source, d
 /// [`Error::Trainer`]; [`Error::Pattern`] when a figure cannot be drawn.
 pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(), Error> {
     let lines = log::read(&dir.metrics())?;
-    let mut sections = vec![results(&record.results)];
+    let mut sections = vec![results(&record.results, experiment)];
     let learning = learning_curve(&lines, &record.results);
     let amiss =
         log::verify(dir.root())?.map(|amiss| format!(" The curve is not to be trusted, metrics.jsonl: {amiss}."));
@@ -109,10 +110,11 @@ fn summary(record: &Record) -> String {
         record.device,
     );
     let remarks = network.map(scores::remarks).unwrap_or_default().into_iter().map(|remark| format!("{remark}."));
-    std::iter::once(run).chain(remarks).collect::<Vec<_>>().join("\n\n")
+    let verdict = verdict::of_rows(&record.results);
+    verdict.into_iter().chain([run]).chain(remarks).collect::<Vec<_>>().join("\n\n")
 }
 
-fn results(rows: &[Row]) -> Section {
+fn results(rows: &[Row], experiment: &Experiment) -> Section {
     let totals = provenance::totals(rows);
     let header = std::iter::once("predictor".to_owned()).chain(totals.iter().map(|name| (*name).clone())).collect();
     let cells = |row: &Row| {
@@ -121,7 +123,11 @@ fn results(rows: &[Row]) -> Section {
     };
     Section::Table {
         title: "Results".to_owned(),
-        note: "On test examples that training never saw.".to_owned(),
+        note: ["On test examples that training never saw.".to_owned()]
+            .into_iter()
+            .chain(evaluate::padding(experiment, rows))
+            .collect::<Vec<_>>()
+            .join(" "),
         header,
         rows: rows.iter().map(cells).collect(),
     }

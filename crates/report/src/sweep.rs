@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{
     Builder, Page, Table,
     groups::{self, closing, series, shown},
+    verdict,
 };
 use crate::error::Error;
 use headway_inspect::counted;
@@ -305,6 +306,10 @@ fn verdict_table(checks: &[Check], x: &str) -> Table {
 fn findings(sweep: &Sweep, all: &[Group], laws: &[(String, Estimate)], checks: &[Check]) -> Vec<String> {
     let metric = &sweep.config.metric;
     let mut findings = Vec::new();
+    findings.extend(match all {
+        [one] => verdict::of_group(one, metric),
+        all => verdict::of_points(all, metric),
+    });
     for (label, law) in laws {
         let interval = law.interval.map_or(String::new(), |[low, high]| format!(" [{low:.2}, {high:.2}]"));
         let measured = format!(
