@@ -597,7 +597,7 @@ mod look {
     #[test]
     fn list_names_what_a_config_can_name() {
         let lab = Lab::new();
-        for what in ["tasks", "models", "kernels", "positions", "optimizers", "reproductions"] {
+        for what in ["tasks", "models", "kernels", "positions", "optimizers", "schedules", "reproductions"] {
             let plain = lab.headway(&["list", what]).succeed().stdout;
             insta::assert_snapshot!(format!("list-{what}"), plain);
             let entries = lab.headway(&["list", what, "--json"]).succeed().json();
@@ -866,7 +866,11 @@ mod texts {
             &["analyze", "robust"],
             &["check"],
             &["show"],
+            &["new"],
             &["list"],
+            &["explain"],
+            &["schema"],
+            &["completions"],
             &["devices"],
             &["runs"],
             &["runs", "list"],
