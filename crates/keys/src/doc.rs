@@ -75,10 +75,18 @@ pub(crate) fn claimed(doc: &str) -> Option<(usize, &str)> {
 
 /// Whether a word names a value.
 fn names(claim: &str, value: &Value) -> bool {
+    let is_empty = match value {
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Table(table) => table.is_empty(),
+        _ => false,
+    };
     let number = |text: &str| text.replace('−', "-").replace('_', "").parse::<f64>().ok();
     match value {
-        Value::String(text) => text == claim || (text.is_empty() && claim == "none"),
-        Value::Array(values) if values.is_empty() => claim == "none",
+        _ if is_empty => ["none", "nothing", "nobody"].contains(&claim),
+        // A variant with its keys.
+        Value::Table(table) if table.len() == 1 => table.contains_key(claim),
+        Value::String(text) => text == claim,
         value => inline(value) == claim || number(&inline(value)).is_some_and(|value| number(claim) == Some(value)),
     }
 }
@@ -133,6 +141,9 @@ mod tests {
         assert_eq!(claimed("Rate. Default 1e-3."), Some((6, "1e-3")));
         assert!(
             names("1e-3", &Value::Float(0.001)) && names("−3", &Value::Float(-3.0)) && names("0", &Value::Float(0.0))
+        );
+        assert!(
+            names("none", &Value::Array(Vec::new())) && names("nothing", &"".into()) && !names("none", &"a".into())
         );
         assert!(names("pre", &"pre".into()) && !names("post", &"pre".into()) && !names("2", &Value::Integer(1)));
     }

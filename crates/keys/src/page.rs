@@ -101,13 +101,14 @@ impl Page {
                 Fallback::Required => "required".to_owned(),
                 Fallback::Nothing => String::new(),
             };
-            let takes = self.takes(&key.form);
+            let takes = self.takes(key);
             let _ = writeln!(self.text, "| `{name}` | {default} | {}{takes} |", cell(&meaning(key)));
         }
     }
 
     /// What may be written, with a link to the choice that it is.
-    fn takes(&mut self, form: &Form) -> String {
+    fn takes(&mut self, key: &Key) -> String {
+        let form = &key.form;
         let mut links = Vec::new();
         for choice in form.choices() {
             if !self.choices.contains(choice) {
@@ -115,10 +116,17 @@ impl Page {
             }
             links.push(format!("[{0}](#{1})", choice.name, choice.name.to_lowercase()));
         }
-        match (links.is_empty(), form) {
-            (false, _) => format!(" See {}.", links.join(", ")),
-            (true, Form::Table(_) | Form::Flag | Form::Any) => String::new(),
-            (true, form) => format!(" Takes {}.", forms(form)),
+        // A default shows what a value looks like.
+        let is_shown = |value: &toml::Value| value.as_array().is_none_or(|values| !values.is_empty());
+        match (&key.fallback, form) {
+            _ if !links.is_empty() => format!(" See {}.", links.join(", ")),
+            (_, Form::Table(_) | Form::Any) => String::new(),
+            (Fallback::Value(value), Form::Flag | Form::Count | Form::Number | Form::Text | Form::List(..))
+                if is_shown(value) =>
+            {
+                String::new()
+            }
+            (_, form) => format!(" Takes {}.", forms(form)),
         }
     }
 }
@@ -162,4 +170,56 @@ fn escaped(text: &str) -> String {
         escaped.push(letter);
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::File;
+
+    #[test]
+    fn a_page_has_a_row_for_each_key_and_a_section_for_each_choice_once() {
+        let kernel = || {
+            let near = Form::table("", vec![Key::new("size", "How near | far.", Form::Count, Fallback::of(&3_u64))]);
+            Form::choice(
+                "Kernel",
+                "How to mix.",
+                vec![Variant::new("plain", "Plain.", None), Variant::new("near", "Near.", Some(near))],
+            )
+        };
+        let sizes = Form::table("", vec![Key::new("width", "Its width.", Form::Count, Fallback::Required)]);
+        let key = |name: &str, form| Key::new(name, "It is <1.", form, Fallback::Nothing);
+        let model = Form::choice(
+            "Model",
+            "",
+            vec![Variant::new(
+                "one",
+                "One layer.",
+                Some(Form::table(
+                    "",
+                    vec![
+                        key("kernel", kernel()),
+                        key("other", kernel()),
+                        key("layers", Form::List(Box::new(sizes), None)),
+                    ],
+                )),
+            )],
+        );
+        let form = Form::table("", vec![key("seed", Form::Count), key("model", model)]);
+        let page = Book { files: vec![File { name: "experiment", form }] }.page("# Every key\n");
+        for line in [
+            "# Every key",
+            "## Keys of an experiment",
+            "| `seed` |  | It is \\<1. Takes a whole number. |",
+            "### `[model]`",
+            "#### `one`",
+            "| `kernel` |  | It is \\<1. See [Kernel](#kernel). |",
+            "| `layers.width` | required | Its width. Takes a whole number. |",
+            "### Kernel",
+            "| `plain` | Plain. |",
+            "| `size` | `3` | How near \\| far. |",
+        ] {
+            assert_eq!(page.lines().filter(|found| *found == line).count(), 1, "{line}\n{page}");
+        }
+    }
 }

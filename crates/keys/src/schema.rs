@@ -110,3 +110,60 @@ fn with(schema: Value, key: &str, text: &str) -> Value {
     }
     Value::Object(schema)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Variant;
+
+    fn book() -> Book {
+        let kernel = Form::listed(
+            "kernels",
+            "",
+            vec![
+                Variant::new("plain", "Plain.", None),
+                Variant::new(
+                    "near",
+                    "Near keys.",
+                    Some(Form::table("", vec![Key::new("size", "How near.", Form::Count, Fallback::of(&3_u64))])),
+                ),
+            ],
+        );
+        let keys = || {
+            vec![
+                Key::new("kernel", "Which.", kernel.clone(), Fallback::of(&"plain")),
+                Key::new("ends", "Both ends.", Form::List(Box::new(Form::Number), Some(2)), Fallback::Required),
+            ]
+        };
+        Book {
+            files: vec![
+                File { name: EXPERIMENT, form: Form::table("", keys()) },
+                File { name: "sweep", form: Form::table("", keys()) },
+            ],
+        }
+    }
+
+    #[test]
+    fn tables_lists_and_choices_have_their_schema() {
+        let schema = book().schema(Some(EXPERIMENT));
+        assert_eq!(schema["required"], json!(["ends"]));
+        assert_eq!(
+            schema["properties"]["ends"],
+            json!({
+                "type": "array", "items": { "type": "number" }, "minItems": 2, "maxItems": 2, "description": "Both ends.",
+            })
+        );
+        let kernel = &schema["properties"]["kernel"];
+        assert_eq!((&kernel["default"], &kernel["anyOf"][0]["enum"]), (&json!("plain"), &json!(["plain", "near"])));
+        assert_eq!(kernel["anyOf"][1]["properties"]["near"]["properties"]["size"]["default"], json!(3));
+        assert_eq!(schema["additionalProperties"], json!(false));
+    }
+
+    #[test]
+    fn any_file_is_one_of_all_and_a_study_has_profiles() {
+        let schema = book().schema(None);
+        assert_eq!(schema["anyOf"], json!([{ "$ref": "#/definitions/experiment" }, { "$ref": "#/definitions/sweep" }]));
+        let has_profiles = |file: &str| schema["definitions"][file]["properties"].get("profiles").is_some();
+        assert!(has_profiles("sweep") && !has_profiles("experiment"));
+    }
+}

@@ -85,7 +85,8 @@ impl Template<'_> {
 
     /// One key with its meaning.
     fn line(&self, key: &Key, value: Option<Value>, path: &str, text: &mut String) {
-        if !text.is_empty() && !text.ends_with("]\n") {
+        let is_first = text.lines().next_back().is_none_or(|line| line.starts_with('['));
+        if !is_first {
             text.push('\n');
         }
         self.comment(&key.doc, text);
@@ -94,7 +95,7 @@ impl Template<'_> {
         text.push_str(&match value {
             Some(value) if !is_left_out => format!("{name} = {}\n", inline(&value)),
             Some(value) => format!("# {name} = {}\n", inline(&value)),
-            None => format!("# {name} = <{}>\n", shape(&key.form)),
+            None => format!("# {name} = {}\n", shape(&key.form)),
         });
     }
 
@@ -103,9 +104,9 @@ impl Template<'_> {
     }
 }
 
-/// What takes the place of a value; of a table, its keys.
+/// What stands in the place of a value: what it may be; of a table, its keys.
 fn shape(form: &Form) -> String {
-    let Form::Table(table) = form else { return forms(form) };
+    let Form::Table(table) = form else { return format!("<{}>", forms(form)) };
     let key = |key: &Key| match &key.fallback {
         Fallback::Value(value) => format!("{} = {}", key.name, inline(value)),
         Fallback::Required | Fallback::Nothing => format!("{} = <{}>", key.name, forms(&key.form)),
@@ -125,6 +126,8 @@ mod tests {
     struct Stop {
         /// Number of evaluations.
         patience: u32,
+        /// Where to look. Default none.
+        at: Vec<u32>,
         /// Least improvement. Default 0.
         least: f64,
     }
@@ -168,7 +171,7 @@ mod tests {
         let values: Values = "task.linear.lines = 3".parse().unwrap_or_else(|error| panic!("{error}"));
         let text = Template { values: &values, left_out: &["stop.least"], width: 60 }.text(&table);
         let wanted = "# A number of seeds.\nseed = 0\n\n# Lines.\n[task.linear]\n# Their number.\nlines = 3\n\n# Their end.\n\
-            # end = <a number>\n\n# When to stop.\n[stop]\n# Number of evaluations.\npatience = 0\n\n# Least improvement.\n# least = 0.0\n";
+            # end = <a number>\n\n# When to stop.\n[stop]\n# Number of evaluations.\npatience = 0\n\n# Where to look.\nat = []\n\n# Least improvement.\n# least = 0.0\n";
         assert_eq!(text, wanted);
         let read: Whole = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}"));
         assert!(matches!(read.task, Task::Linear { lines: 3, end: None }));

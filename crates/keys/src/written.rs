@@ -27,35 +27,55 @@ pub fn forms(form: &Form) -> String {
         Form::Count => "a whole number".to_owned(),
         Form::Number => "a number".to_owned(),
         Form::Text => "a text".to_owned(),
-        Form::List(of, None) => format!("a list: {}", forms(of)),
-        Form::List(of, Some(count)) => format!("a list of {count}: {}", forms(of)),
-        Form::Table(_) => "a table".to_owned(),
+        Form::List(of, None) => format!("a list of {}", several(of)),
+        Form::List(of, Some(count)) => format!("a list of {count} {}", several(of)),
+        Form::Table(_) | Form::Map => "a table".to_owned(),
         Form::Choice(Choice { list: Some(list), .. }) => format!("one of `headway list {list}`"),
         Form::Choice(choice) => {
             let names: Vec<String> = choice.variants.iter().map(|variant| format!("`{}`", variant.name)).collect();
             match names.as_slice() {
                 [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-                names => names.join(""),
+                names => names.concat(),
             }
         }
-        Form::Either(forms_of) => {
-            let mut words: Vec<String> = Vec::new();
-            for alternative in forms_of {
-                let word = forms(&alternative.form);
-                if !words.contains(&word) {
-                    words.push(word);
-                }
-            }
-            words.join(", or ")
+        Form::Either(all) => {
+            let words: Vec<String> = all.iter().map(|alternative| forms(&alternative.form)).collect();
+            let new = words.iter().enumerate().filter(|(index, word)| !words[..*index].contains(word));
+            new.map(|(_, word)| word.as_str()).collect::<Vec<_>>().join(", or ")
         }
-        Form::Map => "a table".to_owned(),
         Form::Any => "any value".to_owned(),
+    }
+}
+
+/// Several of a form, in a few words.
+fn several(form: &Form) -> String {
+    match form {
+        Form::Flag => "flags".to_owned(),
+        Form::Count => "whole numbers".to_owned(),
+        Form::Number => "numbers".to_owned(),
+        Form::Text => "texts".to_owned(),
+        Form::List(of, None) => format!("lists of {}", several(of)),
+        Form::List(of, Some(count)) => format!("lists of {count} {}", several(of)),
+        Form::Table(_) | Form::Map => "tables".to_owned(),
+        Form::Choice(_) | Form::Either(_) => format!("any of {}", forms(form)),
+        Form::Any => "values".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Alternative, Table};
+
+    #[test]
+    fn forms_are_told_in_words() {
+        let list = |of| Form::List(Box::new(of), None);
+        assert_eq!(forms(&list(list(Form::Number))), "a list of lists of numbers");
+        assert_eq!(forms(&Form::List(Box::new(Form::Count), Some(2))), "a list of 2 whole numbers");
+        let either = [Form::Text, Form::Map, Form::Table(Table { doc: String::new(), keys: Vec::new() })];
+        let either = either.into_iter().map(|form| Alternative { doc: String::new(), form }).collect();
+        assert_eq!(forms(&Form::Either(either)), "a text, or a table");
+    }
 
     #[test]
     fn values_are_read_back_as_they_were() {
