@@ -187,7 +187,8 @@ def differences(write=False):
                 found.append(f"{place}: shows what `{command}` printed, and not the command")
         for line in re.findall(r"^ *<!--=.*", new, re.MULTILINE):
             found.append(f"{place}: a line that begins with a mark is HTML to Markdown; break it elsewhere: {line}")
-        for line in undrawn(new):
+        # Every key with its default: the program writes that page, and a test compares.
+        for line in undrawn(new) if place.as_posix() != "docs/keys.md" else []:
             found.append(f"{place}: a table of measured numbers that no result is behind: {line}")
     index = (ROOT / "docs/README.md").read_text()
     for page in sorted((ROOT / "docs").glob("*.md")):

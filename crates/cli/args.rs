@@ -84,8 +84,16 @@ pub enum Verb {
     Check(Check),
     /// Print the resolved config, with the origin of each value.
     Show(Show),
-    /// List the names that a config file can use.
+    /// Write a complete experiment for a task on standard output, every key with what it means.
+    New(New),
+    /// List what a config file can name, or tell of one entry: its keys, their defaults, what they mean.
     List(List),
+    /// Tell what a key of a config file means, what it takes and what its default is.
+    Explain(Explain),
+    /// Print the JSON schema of config files, by which editors complete and check them.
+    Schema(Schema),
+    /// Print what completes verbs and options in a shell.
+    Completions(Completions),
     /// List the devices that this build can use.
     Devices(Devices),
     /// List runs, or show the record of one.
@@ -611,9 +619,43 @@ pub struct Show {
 }
 
 #[derive(ClapArgs)]
+#[command(after_help = "\
+The experiment begins with the values of one that ships for the task, or with the defaults of
+the task and a transformer. Tasks with files name data that comes with the source of Headway,
+unless -s names others.
+
+  headway new icl_linear -s model.n_layers=6 > deep.toml
+  headway new copy -s model.kernel=favor > copy.toml
+  headway new file -s task.path=mine.npz > mine.toml
+
+Try:  headway new icl_linear > my.toml
+      headway train my.toml")]
+pub struct New {
+    /// Task to learn, see `headway list tasks`.
+    pub task: String,
+    /// Write another value, as in `-s train.steps=100`.
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Leave a value at its default before anything is set.
+    #[arg(long, value_name = "KEY")]
+    pub unset: Vec<String>,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+A list alone is a line for each entry:
+
+  headway list                             # the lists
+  headway list tasks                       # the tasks, a line each
+  headway list kernels favor               # one kernel with its keys
+  headway list constructions relu-network  # one construction with its options
+
+Try:  headway list tasks icl_linear")]
 pub struct List {
-    /// What to list.
-    pub what: Listed,
+    /// What to list. Default: the lists.
+    pub what: Option<Listed>,
+    /// Entry to tell of.
+    pub name: Option<String>,
     /// Print one JSON document on standard output.
     #[arg(long)]
     pub json: bool,
@@ -621,16 +663,92 @@ pub struct List {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Listed {
+    /// What a network can learn.
     Tasks,
+    /// Networks.
     Models,
+    /// How attention mixes values by queries and keys.
     Kernels,
+    /// How attention knows where tokens stand.
     Positions,
+    /// Rules by which weights are updated.
     Optimizers,
+    /// How the learning rate changes.
+    Schedules,
+    /// What fine-tuning trains.
     Modes,
+    /// Experiments of papers with their settings.
     Reproductions,
+    /// Weights from theorems.
     Constructions,
+    /// Functions that formulas and constructions know by name.
     Functions,
+    /// Programs whose weights are read and written.
     Conventions,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+A key is given whole (model.transformer.n_heads), without the name of a variant (model.n_heads),
+or by its end (n_heads); a variant like a key (task.icl_linear, favor). Keys of sweeps and
+comparisons are told too (grid, rows.free).
+
+Try:  headway explain train.loss")]
+pub struct Explain {
+    /// Key or variant of a config file.
+    #[arg(required_unless_present = "page")]
+    pub key: Option<String>,
+    /// Print all keys as a page of Markdown instead.
+    #[arg(long, conflicts_with_all = ["key", "json"])]
+    pub page: bool,
+    /// Print one JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+Editors with a TOML language server (Even Better TOML in VS Code, taplo) complete keys and show
+what they mean, if a file begins with a line that names the schema:
+
+  #:schema ./headway.schema.json
+
+Try:  headway schema > headway.schema.json")]
+pub struct Schema {
+    /// Kind of file. Default: any of them.
+    pub file: Option<SchemaFile>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum SchemaFile {
+    Experiment,
+    Sweep,
+    Comparison,
+}
+
+impl SchemaFile {
+    /// Its name among the kinds of files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Experiment => "experiment",
+            Self::Sweep => "sweep",
+            Self::Comparison => "comparison",
+        }
+    }
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+Where shells look for it:
+
+  bash  headway completions bash > ~/.local/share/bash-completion/completions/headway
+  zsh   headway completions zsh > ~/.zfunc/_headway          # with ~/.zfunc in fpath
+  fish  headway completions fish > ~/.config/fish/completions/headway.fish
+
+Try:  source <(headway completions bash)")]
+pub struct Completions {
+    /// Shell to write for.
+    pub shell: clap_complete::Shell,
 }
 
 #[derive(ClapArgs)]

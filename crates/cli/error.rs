@@ -30,6 +30,19 @@ pub enum Error {
     /// A construction whose error is to be measured cannot be built.
     #[error(transparent)]
     NotBuilt(#[from] NotBuilt),
+    /// A name of no key.
+    #[error(transparent)]
+    NoSuchKey(#[from] headway_keys::NoSuchKey),
+    /// A name that a list does not have.
+    #[error("`headway list {list}` has no `{name}`{}", meant(.like))]
+    NoEntry {
+        /// The list.
+        list: String,
+        /// The name.
+        name: String,
+        /// Names like it.
+        like: Vec<String>,
+    },
     /// A name of no reproduction.
     #[error("no reproduction is called `{id}`; there are {}", .known.join(", "))]
     NoReproduction {
@@ -62,6 +75,12 @@ pub enum Error {
     NoProgram(io::Error),
 }
 
+/// What may have been meant.
+fn meant(like: &[String]) -> String {
+    let like: Vec<String> = like.iter().map(|name| format!("`{name}`")).collect();
+    if like.is_empty() { String::new() } else { format!("; did you mean {}?", like.join(" or ")) }
+}
+
 /// Keys of a construction are its options.
 fn refused(refusal: &Refusal) -> String {
     let dashes = if matches!(refusal, Refusal::Invalid { .. }) { "--" } else { "" };
@@ -80,6 +99,8 @@ impl VerbError for Error {
             Self::Objection(Objection::NotFinite { .. } | Objection::Refuted { .. })
             | Self::Refused(_)
             | Self::NoReproduction { .. }
+            | Self::NoSuchKey(_)
+            | Self::NoEntry { .. }
             | Self::TrainsNothing
             | Self::NamesOfGpt2
             | Self::OneBenchmark => ErrorKind::Usage,

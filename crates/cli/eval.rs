@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::error::Error;
-use headway_report::PageDir;
+use headway_report::{PageDir, verdict};
 use headway_trainer::{
     device::OpenDevice,
     evaluate,
@@ -43,6 +43,8 @@ pub fn run(args: &Eval) -> Result<ExitCode, Error> {
     } else {
         output::line(tables::results(&summary.rows()));
         tables::slices(&summary.rows()).iter().for_each(output::line);
+        verdict::of_rows(&summary.rows()).iter().for_each(output::line);
+        summary.remarks.iter().for_each(output::line);
         output::line(format!("step {}, evaluated in {:.1} s", summary.step, summary.seconds));
     }
     ended(summary.status == Status::Complete, args)

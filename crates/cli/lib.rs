@@ -10,6 +10,7 @@ mod args;
 mod bench;
 mod check;
 mod compare;
+mod completions;
 mod construct;
 mod convergence;
 mod dashboard;
@@ -18,16 +19,20 @@ mod devices;
 mod error;
 mod eval;
 mod exchange;
+mod explain;
 mod finetune;
 mod generate;
+mod keys;
 mod list;
 mod merge;
+mod new;
 mod output;
 mod predict;
 mod report;
 mod reproduce;
 mod resume;
 mod runs;
+mod schema;
 mod show;
 mod signals;
 mod stop;
@@ -71,7 +76,11 @@ pub fn main() -> ExitCode {
             Verb::Analyze(args) => analyze::run(args),
             Verb::Check(args) => check::run(args),
             Verb::Show(args) => show::run(args),
-            Verb::List(args) => Ok(list::run(args)),
+            Verb::New(args) => new::run(args),
+            Verb::List(args) => list::run(args),
+            Verb::Explain(args) => explain::run(args),
+            Verb::Schema(args) => Ok(schema::run(args)),
+            Verb::Completions(args) => Ok(completions::run(args)),
             Verb::Devices(args) => Ok(devices::run(args)),
             Verb::Runs(args) => runs::run(args),
             Verb::Bench(args) => bench::run(args),

@@ -11,6 +11,7 @@ use std::{
 
 use crate::error::Error;
 pub use headway_draw::number;
+use headway_report::verdict;
 use headway_trainer::{
     VerbError,
     event::{Event, OnEvent},
@@ -35,6 +36,11 @@ pub fn line(text: impl AsRef<str>) {
     if let Err(error) = writeln!(std::io::stdout(), "{}", printable(text.as_ref())) {
         let _ = unwritten(&error);
     }
+}
+
+/// Prints lines on standard output.
+pub fn text(text: &str) {
+    text.lines().for_each(line);
 }
 
 /// Prints a piece of a line on standard output at once. Stops if the reader has gone away.
@@ -122,6 +128,8 @@ pub fn summary(summary: &Summary, as_json: bool) {
     }
     if !summary.metrics.is_empty() {
         line(tables::results(&summary.rows()));
+        verdict::of_rows(&summary.rows()).iter().for_each(line);
+        summary.remarks.iter().for_each(line);
     }
     let run = summary.run_dir.display();
     line(format!("{} steps in {:.1} s of training", summary.step, summary.seconds));

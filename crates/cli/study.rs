@@ -1,10 +1,12 @@
 //! Leading the runs of a sweep or a comparison, and showing their progress.
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
 };
 
 use crate::error::Error;
@@ -15,10 +17,10 @@ use headway_study::{
     compare::Next,
     dir::StudyDir,
     file::Changes,
-    jobs::{self, Jobs, Progress},
+    jobs::{self, Jobs, News, Progress, Running},
     plan::{self, Plan, PlannedRun, RunState},
 };
-use headway_trainer::{ErrorKind, Interrupter, provenance::Failure, quote};
+use headway_trainer::{ErrorKind, Interrupter, provenance::Failure, quote, run_dir};
 
 use crate::{
     args::{ChangeArgs, JobArgs},
@@ -69,7 +71,8 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
         command.args(["--device", &devices[device].spec.to_string()]).args(args.retry.then_some("--retry"));
         command
     };
-    let view = view();
+    let metrics = study.metrics();
+    let view = view(dir, &metrics);
     let mut failures: Vec<(String, Failure)> = Vec::new();
     let mut seen = BTreeSet::new();
     // What a comparison chooses or decides by results adds runs when the first ones are done.
@@ -79,10 +82,10 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
         if new.is_empty() {
             break plan;
         }
-        let (count, mut open) = (new.len(), Vec::new());
+        let (count, mut open, mut complete) = (new.len(), Vec::new(), Vec::new());
         for run in new {
             match plan::run_state(&dir.run(&run.run_id))?.0 {
-                RunState::Complete => {}
+                RunState::Complete => complete.push(run),
                 RunState::Failed(failure) if !args.retry => failures.push((run.label.clone(), failure)),
                 _ => open.push(run),
             }
@@ -101,6 +104,7 @@ pub fn lead(study: &Study, dir: &StudyDir, args: &JobArgs) -> Result<ExitCode, E
             command: &command,
             interrupter: interrupter.clone(),
             save_now: save_now.clone(),
+            pace: pace(dir, &complete)?,
             on_progress: &view,
         };
         failures.extend(jobs::run(dir, &open, &jobs)?);
@@ -183,27 +187,62 @@ const PART_FAILED: u8 = 6;
 /// Exit code if a reproduction is outside its tolerance.
 const OUTSIDE: u8 = 7;
 
-/// Progress on standard error: one line that renews itself in a terminal, a line per run that ends elsewhere.
-fn view() -> impl Fn(&Progress<'_>) {
+/// Seconds for a floating-point operation of one run, at the speed of the runs that are complete; `None` if none is.
+///
+/// # Errors
+/// as [`run_dir::read_record`]
+pub fn pace(dir: &StudyDir, complete: &[&PlannedRun]) -> Result<Option<f64>, Error> {
+    let (mut seconds, mut done) = (0.0, 0.0);
+    for run in complete {
+        seconds += run_dir::read_record(&dir.run(&run.run_id))?.seconds;
+        done += run.experiment.training_flops();
+    }
+    Ok((done > 0.0).then(|| seconds / done))
+}
+
+/// Time between two lines of progress where a line cannot be renewed and no run ends.
+const STILL_HERE: Duration = Duration::from_mins(1);
+
+/// Progress on standard error: one line that renews itself in a terminal; elsewhere a line per run that ends, and one from time to time.
+fn view<'a>(dir: &'a StudyDir, metrics: &'a [&'a str]) -> impl Fn(&Progress<'_>) + 'a {
     let renews = output::renews();
+    let told = Cell::new(None::<Instant>);
     move |progress| {
-        let left = progress.seconds_left.map(|left| format!("  {} left", output::time(left))).unwrap_or_default();
+        let left = progress
+            .seconds_left
+            .map_or_else(|| "  time left not known yet".to_owned(), |left| format!("  {} left", output::time(left)));
+        let left = if progress.ended == progress.total { String::new() } else { left };
         let count = format!("{}/{}", progress.ended, progress.total);
-        if let Some((label, end, said)) = progress.news {
-            let end = match end {
-                RunState::Complete => "done".to_owned(),
+        if let Some(News { run, state, said }) = progress.news {
+            let end = match state {
+                RunState::Complete => format!("done{}", score(dir, run, metrics)),
                 RunState::Failed(failure) => format!("failed: {}", failure.message.lines().next().unwrap_or_default()),
                 RunState::Waiting | RunState::Running | RunState::Stopped => "stopped, and saved".to_owned(),
             };
-            output::progress_line(&format!("{count:>9}  {label}  {end}{left}"), false);
+            output::progress_line(&format!("{count:>9}  {}  {end}{left}", run.label), false);
             if !said.is_empty() {
                 output::note(said);
             }
-        } else if renews {
-            let running: Vec<String> =
-                progress.running.iter().map(|(label, step, steps)| format!("{label} {step}/{steps}")).collect();
+        } else if renews || told.get().is_none_or(|told| told.elapsed() > STILL_HERE) {
+            let loss = |loss: f64| format!(" loss {}", output::number(loss));
+            let running = progress.running.iter().map(|Running { label, step, steps, loss: newest }| {
+                format!("{label} {step}/{steps}{}", newest.map(loss).unwrap_or_default())
+            });
+            let running: Vec<String> = running.collect();
             let failed = if progress.failed > 0 { format!("  {} failed", progress.failed) } else { String::new() };
-            output::progress_line(&format!("{count:>9}{failed}{left}  {}", running.join("  ")), true);
+            output::progress_line(&format!("{count:>9}{failed}{left}  {}", running.join("  ")), renews);
+        } else {
+            return;
         }
+        told.set(Some(Instant::now()));
     }
+}
+
+/// The first of some scores that the network of a run has; empty where it has none.
+fn score(dir: &StudyDir, run: &PlannedRun, metrics: &[&str]) -> String {
+    // Only the display of progress needs it.
+    let record = run_dir::read_record(&dir.run(&run.run_id)).ok();
+    let network = record.as_ref().and_then(|record| record.results.first());
+    let found = network.and_then(|row| metrics.iter().find_map(|name| Some((name, row.metrics.get(*name)?))));
+    found.map(|(name, value)| format!("  {name} {}", output::number(*value))).unwrap_or_default()
 }

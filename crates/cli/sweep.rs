@@ -15,7 +15,7 @@ use headway_study::{
     dir::StudyDir,
     plan::{self, Plan, RunState},
 };
-use headway_trainer::{Interrupter, beside, event::Event, run_dir, session::Options};
+use headway_trainer::{Interrupter, beside, event::Event, session::Options};
 use serde_json::json;
 
 use crate::{
@@ -143,23 +143,20 @@ fn status(dir: &StudyDir, plan: &Plan, [all, failed]: [bool; 2], as_json: bool) 
 /// Seconds of what is left at the speed of the runs that are complete, and how many runs are at work, at least one. `None` if nothing
 /// is left, or if no run is complete.
 fn left(dir: &StudyDir, plan: &Plan, states: &[(RunState, u64)]) -> Result<Option<(f64, usize)>, Error> {
-    let (mut seconds, mut done, mut left, mut at_work) = (0.0, 0.0, 0.0, 0);
+    let (mut complete, mut left, mut at_work) = (Vec::new(), 0.0, 0);
     for (run, (state, step)) in plan.runs().iter().zip(states) {
-        let flops = run.experiment.training_flops();
         match state {
-            RunState::Complete => {
-                seconds += run_dir::read_record(&dir.run(&run.run_id))?.seconds;
-                done += flops;
-            }
+            RunState::Complete => complete.push(run),
             RunState::Failed(_) => {}
             RunState::Waiting | RunState::Running | RunState::Stopped => {
-                left += flops * (1.0 - *step as f64 / run.experiment.train.steps as f64);
+                left += run.experiment.training_flops() * (1.0 - *step as f64 / run.experiment.train.steps as f64);
                 at_work += usize::from(*state == RunState::Running);
             }
         }
     }
     let at_once = at_work.max(1);
-    Ok((left > 0.0 && done > 0.0).then(|| (left * seconds / done / at_once as f64, at_once)))
+    let pace = study::pace(dir, &complete)?.filter(|_| left > 0.0);
+    Ok(pace.map(|pace| (left * pace / at_once as f64, at_once)))
 }
 
 fn word(state: &RunState) -> &'static str {

@@ -88,6 +88,8 @@ mod train {
             "nearest_neighbours",
             "averaging",
             "gradient_descent",
+            // Who wins.
+            "least_squares",
             "6",
             "report:",
         ];
@@ -595,7 +597,7 @@ mod look {
     #[test]
     fn list_names_what_a_config_can_name() {
         let lab = Lab::new();
-        for what in ["tasks", "models", "kernels", "positions", "optimizers", "reproductions"] {
+        for what in ["tasks", "models", "kernels", "positions", "optimizers", "schedules", "reproductions"] {
             let plain = lab.headway(&["list", what]).succeed().stdout;
             insta::assert_snapshot!(format!("list-{what}"), plain);
             let entries = lab.headway(&["list", what, "--json"]).succeed().json();
@@ -864,7 +866,11 @@ mod texts {
             &["analyze", "robust"],
             &["check"],
             &["show"],
+            &["new"],
             &["list"],
+            &["explain"],
+            &["schema"],
+            &["completions"],
             &["devices"],
             &["runs"],
             &["runs", "list"],

@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 /// Crates that each crate may depend on. The root package, `headway`, is the command line.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     (
         "headway",
         &[
@@ -25,6 +25,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "headway-plain",
             "headway-model",
             "headway-tasks",
+            "headway-keys",
         ],
     ),
     (
@@ -40,16 +41,18 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "headway-tasks",
         ],
     ),
-    ("headway-study", &["headway-trainer", "headway-plain", "headway-tasks"]),
+    ("headway-study", &["headway-trainer", "headway-plain", "headway-tasks", "headway-keys"]),
     ("headway-inspect", &["headway-trainer", "headway-plain", "headway-model", "headway-tasks"]),
-    ("headway-trainer", &["headway-kernels", "headway-model", "headway-tasks", "headway-exchange"]),
+    ("headway-trainer", &["headway-kernels", "headway-model", "headway-tasks", "headway-exchange", "headway-keys"]),
     ("headway-theory", &["headway-model", "headway-plain", "headway-tasks"]),
     ("headway-exchange", &["headway-model"]),
     ("headway-draw", &[]),
     ("headway-plain", &[]),
-    ("headway-model", &["headway-kernels", "headway-plain"]),
-    ("headway-kernels", &[]),
-    ("headway-tasks", &[]),
+    ("headway-model", &["headway-kernels", "headway-plain", "headway-keys"]),
+    ("headway-kernels", &["headway-keys"]),
+    ("headway-tasks", &["headway-keys"]),
+    ("headway-keys", &["headway-keys-derive"]),
+    ("headway-keys-derive", &[]),
     ("headway-testkit", &["headway-kernels", "headway-model", "headway-plain", "headway-tasks"]),
 ];
 

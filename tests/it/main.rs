@@ -17,6 +17,7 @@ mod forecast;
 mod harness;
 mod image;
 mod kept;
+mod keys;
 mod language;
 mod modules;
 mod pages;

@@ -4,6 +4,7 @@ use burn::{
     backend::DispatchDevice,
     tensor::{Device, FloatDType, Tensor},
 };
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 /// How many bits of its operands a product of matrices sees, in an affine map or inside attention.
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Only operands are rounded: the products of their entries are summed in f32, and weights, moments, norms, losses and everything
 /// else stay in f32. What a product's gradients are made of is rounded in the same way, since those are products too. There is no
 /// loss scaling: in f16, gradients below 6e-8 vanish.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// Nothing is rounded: 24 bits of significand. No device may use fewer.

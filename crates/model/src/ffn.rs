@@ -4,12 +4,13 @@ use burn::{
     module::Module,
     tensor::{Tensor, activation},
 };
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::{budget::Count, init::Initializer, linear::Linear};
 
 /// What follows attention in a block. `none` makes the transformer attention-only; `ffn` makes it an ordinary one.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum StateMixer {
     /// Nothing: the block is attention alone.
@@ -26,7 +27,7 @@ pub enum StateMixer {
 }
 
 /// Nonlinearity of a feed-forward network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// x Φ(x) with the exact error function.

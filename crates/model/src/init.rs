@@ -6,6 +6,7 @@ use burn::{
     tensor::{Device, Shape, Tensor, TensorData},
 };
 use headway_kernels::Precision;
+use headway_keys::Described;
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Normal};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// How weights and biases of linear maps begin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Initialization {
     /// PyTorch's default: weight and bias from U(−k, k), k = 1/sqrt(`d_in`).

@@ -4,6 +4,7 @@ use burn::{
     module::{Module, Param},
     tensor::Tensor,
 };
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -82,7 +83,7 @@ impl RmsNorm {
 }
 
 /// Kinds of norms of the hidden state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
     /// [`LayerNorm`].

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use headway_keys::{Form, Variant};
 use serde::{
     Serialize, Serializer,
     de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, Visitor},
@@ -19,6 +20,12 @@ pub trait Listed: Any + fmt::Debug + Default + PartialEq + Serialize + Deseriali
     const NAME: &'static str;
     /// One line about it, for `headway list`.
     const SUMMARY: &'static str;
+
+    /// Its keys, for `headway list` and `headway explain`; `None` if it has none. Those of its default, without what they mean; a type that
+    /// derives `headway_keys::Described` gives `Some(<Self as Described>::form())`.
+    fn keys() -> Option<Form> {
+        Form::of(&Self::default())
+    }
 }
 
 /// Why a type cannot be added to a list.
@@ -116,6 +123,7 @@ struct Added<S: ?Sized> {
 pub(crate) struct Entry<S: ?Sized> {
     name: &'static str,
     summary: &'static str,
+    keys: fn() -> Option<Form>,
     default: Arc<dyn Fn() -> Registered<S> + Send + Sync>,
     read: Arc<Read<S>>,
 }
@@ -125,8 +133,8 @@ type Read<S> =
 
 impl<S: ?Sized> Clone for Entry<S> {
     fn clone(&self) -> Self {
-        let Self { name, summary, default, read } = self;
-        Self { name, summary, default: Arc::clone(default), read: Arc::clone(read) }
+        let Self { name, summary, keys, default, read } = self;
+        Self { name, summary, keys: *keys, default: Arc::clone(default), read: Arc::clone(read) }
     }
 }
 
@@ -135,6 +143,7 @@ impl<S: ?Sized + 'static> Entry<S> {
         Self {
             name: C::NAME,
             summary: C::SUMMARY,
+            keys: C::keys,
             default: Arc::new(move || Registered::new(C::default(), view)),
             read: Arc::new(move |value| Ok(Registered::new(erased_serde::deserialize::<C>(value)?, view))),
         }
@@ -172,6 +181,11 @@ impl<S: ?Sized> Registry<S> {
     pub(crate) fn list(&self) -> Vec<(&'static str, &'static str)> {
         let registered = self.registered().into_iter().map(|entry| (entry.name, entry.summary));
         self.built_in.iter().copied().chain(registered).collect()
+    }
+
+    /// Every registered type with its keys.
+    pub(crate) fn variants(&self) -> impl Iterator<Item = Variant> {
+        self.registered().into_iter().map(|entry| Variant::new(entry.name, entry.summary, (entry.keys)()))
     }
 
     /// Every registered type with all its settings at their defaults.
@@ -290,6 +304,13 @@ macro_rules! open_list {
             }
         }
 
+        impl headway_keys::Described for $config {
+            fn form() -> headway_keys::Form {
+                let built_in = [$(headway_keys::Variant::new($name, $summary, open_list!(@keys $($inner)?))),+];
+                headway_keys::Form::listed(stringify!($list), "", built_in.into_iter().chain(REGISTRY.variants()).collect())
+            }
+        }
+
         impl serde::Serialize for $config {
             fn serialize<W: serde::Serializer>(&self, serializer: W) -> Result<W::Ok, W::Error> {
                 const ENUM: &str = stringify!($config);
@@ -361,6 +382,8 @@ macro_rules! open_list {
     (@pattern $bound:ident $variant:ident $inner:ident) => { Self::$variant($bound) };
     (@spec $bound:ident as $unit:ident) => { &$unit };
     (@spec $bound:ident $inner:ident) => { $bound };
+    (@keys) => { None };
+    (@keys $inner:ident) => { Some(<$inner as headway_keys::Described>::form()) };
     (@default $variant:ident) => { Self::$variant };
     (@default $variant:ident $inner:ident) => { Self::$variant($inner::default()) };
     (@serialize $serializer:ident $enum:ident $name:literal $bound:ident) => { $serializer.serialize_unit_variant($enum, 0, $name) };

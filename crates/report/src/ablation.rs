@@ -14,7 +14,7 @@ pub fn page(ablation: &Ablation) -> Page {
     let table = self::table(ablation, number);
     let findings = findings(ablation);
     let mut builder = Builder::default();
-    builder.prose("What was found", &findings);
+    builder.prose("What was found", findings.get(1..).unwrap_or_default());
     for with in withs(ablation) {
         let note = format!(
             "By how much the loss rises when what a head mixes from the values, before the output projection, is replaced by {}. Orange \

@@ -37,7 +37,7 @@ pub fn page(patterns: &Patterns) -> Result<Page, Error> {
     let of_roles = |scores: &PatternScores, name: &str| scores.roles.get(name).copied();
     let findings = findings(&patterns.layers);
     let mut builder = Builder::default();
-    builder.prose("What was found", &findings);
+    builder.prose("What was found", findings.get(1..).unwrap_or_default());
     let (picture, side) = picture(patterns);
     let coarse = if side > 1 {
         format!(" Each point is the mean of {side} x {side} weights, whose first indices stand beside the maps.")

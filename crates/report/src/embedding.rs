@@ -17,7 +17,7 @@ pub fn page(embedding: &Embedding) -> Page {
     let table = self::table(embedding, number);
     let findings = findings(embedding);
     let mut builder = Builder::default();
-    builder.prose("What was found", &findings);
+    builder.prose("What was found", findings.get(1..).unwrap_or_default());
     if let Some(known) = &embedding.known {
         let title = format!("Learned similarity against {}", known.name);
         let note =

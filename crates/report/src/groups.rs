@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headway_draw::{Figure, Report, Series, Style, number, number_within};
 use serde_json::json;
 
-use super::{Builder, FLOOR_NOTE, Page, Table, cut_at_floor, machines, patterns, scores, words};
+use super::{Builder, FLOOR_NOTE, Page, Table, cut_at_floor, machines, patterns, scores, verdict, words};
 use crate::error::Error;
 use headway_study::{
     results::{Estimate, FinishedRun, Group, counted_seeds},
@@ -423,6 +423,12 @@ pub(super) fn to_json(groups: &[Group]) -> serde_json::Value {
     groups.iter().map(group).collect()
 }
 
+/// Who wins in each group, by the loss.
+fn won(groups: &[Group]) -> Vec<String> {
+    let sentence = |group: &Group| Some(format!("{}: {}", group.label(), verdict::of_group(group, verdict::LOSS)?));
+    groups.iter().filter_map(sentence).collect()
+}
+
 /// A page that shows any runs side by side.
 ///
 /// # Errors
@@ -431,7 +437,7 @@ pub fn page(groups: &[Group], command: &str) -> Result<Page, Error> {
     const FIRST: &str = "config";
     let mut builder = Builder::default();
     let table = scores(groups, FIRST, None);
-    let findings = remarks(groups);
+    let findings: Vec<String> = won(groups).into_iter().chain(remarks(groups)).collect();
     builder.prose("What to know", &findings);
     let note = "Means over seeds with 95 % bootstrap intervals (BCa), on test examples that training never saw.";
     builder.table("Results", note, table.clone());

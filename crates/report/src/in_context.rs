@@ -17,7 +17,7 @@ pub fn page(found: &InContext) -> Page {
     let (table, linear) = (distances(found, number), linear(found, number));
     let findings = findings(found);
     let mut builder = Builder::default();
-    builder.prose("What was found", &findings);
+    builder.prose("What was found", findings.get(1..).unwrap_or_default());
     let note = format!(
         "Mean of (network - predictor)^2 / d over {}, d = {}; bars and bands are two standard errors over prompts. {FLOOR_NOTE}",
         counted(found.prompts, "test prompt"),

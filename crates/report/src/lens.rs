@@ -17,7 +17,7 @@ pub fn page(lens: &Lens) -> Page {
     let table = self::table(lens, number);
     let findings = findings(lens);
     let mut builder = Builder::default();
-    builder.prose("What was found", &findings);
+    builder.prose("What was found", findings.get(1..).unwrap_or_default());
     let note = format!(
         "The network's own head on the state after so many layers, 0 being before the first, and the best affine map of that state, ridge \
          regression fitted to {} of other data.",

@@ -27,6 +27,7 @@ pub mod scores;
 pub mod shifts;
 pub mod swap;
 pub mod sweep;
+pub mod verdict;
 mod words;
 
 use std::collections::BTreeSet;

@@ -16,7 +16,7 @@ pub fn page(paths: &Paths) -> Page {
     let findings = findings(paths);
     let table = lengths(paths, number);
     let mut builder = Builder::default();
-    builder.prose("What was found", &findings);
+    builder.prose("What was found", findings.get(1..).unwrap_or_default());
     let note = "A path passes at each layer through one head or, where there is a skip, past all of them. Sizes are geometric means of the \
                 largest column sum and the largest row sum of absolute values; medians over sequences.";
     builder.figure(NAME, "Contributions by the number of heads on a path", note, figure(paths).to_svg());

@@ -26,7 +26,7 @@ pub fn page(rank: &Rank) -> Page {
         findings.push(PLAINLY.to_owned());
     }
     let mut builder = Builder::default();
-    builder.prose("What was found", &findings);
+    builder.prose("What was found", findings.get(1..).unwrap_or_default());
     let end = if plain { PLAINLY } else { "A curve ends where the residual falls below 1e-300." };
     let note = "res(X) is the hidden state X less its mean row, and the size of a matrix the geometric mean of its largest column sum and its \
                 largest row sum of absolute values. Medians over sequences; bars reach from the smallest to the largest.";

@@ -15,7 +15,7 @@ pub fn page(found: &Robust) -> Page {
     let table = threshold(found);
     let findings = findings(found);
     let mut builder = Builder::default();
-    builder.prose("What was found", &findings);
+    builder.prose("What was found", findings.get(1..).unwrap_or_default());
     let note = "Error is the distance |x - μ| of the stochastic l1 algorithm, the median over runs. Liars collude: they are the agents with the \
                 worst ratio, and report as if μ were a point in the direction of that ratio.";
     builder.figure(NAME, "Error against steps", note, figure(found, "colluding", |row| &row.colluding).to_svg());

@@ -8,7 +8,7 @@ use headway_draw::{Figure, Heatmap, Report, Section, Series, Style, number};
 use super::{
     FLOOR_NOTE, cut_at_floor, day, patterns, pictures,
     scores::{self, shown},
-    words,
+    verdict, words,
 };
 use crate::error::Error;
 use headway_model::Model;
@@ -59,7 +59,7 @@ fn draw(dir: &RunDir, model: &Model, experiment: &Experiment, source: &Source, d
 /// [`Error::Trainer`]; [`Error::Pattern`] when a figure cannot be drawn.
 pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(), Error> {
     let lines = log::read(&dir.metrics())?;
-    let mut sections = vec![results(&record.results)];
+    let mut sections = vec![results(&record.results, experiment)];
     let learning = learning_curve(&lines, &record.results);
     let amiss =
         log::verify(dir.root())?.map(|amiss| format!(" The curve is not to be trusted, metrics.jsonl: {amiss}."));
@@ -91,6 +91,7 @@ pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(
     let title = format!("{} on {}", experiment.model.name(), experiment.task.name());
     let report = Report {
         title,
+        verdict: verdict::of_rows(&record.results).unwrap_or_default(),
         date: day([record]),
         summary: summary(record),
         command: record.command.clone(),
@@ -120,7 +121,7 @@ fn summary(record: &Record) -> String {
     std::iter::once(run).chain(remarks).collect::<Vec<_>>().join("\n\n")
 }
 
-fn results(rows: &[Row]) -> Section {
+fn results(rows: &[Row], experiment: &Experiment) -> Section {
     let totals = provenance::totals(rows);
     let header = std::iter::once("predictor".to_owned()).chain(totals.iter().map(|name| (*name).clone())).collect();
     let cells = |row: &Row| {
@@ -129,7 +130,11 @@ fn results(rows: &[Row]) -> Section {
     };
     Section::Table {
         title: "Results".to_owned(),
-        note: "On test examples that training never saw.".to_owned(),
+        note: ["On test examples that training never saw.".to_owned()]
+            .into_iter()
+            .chain(evaluate::padding(experiment, rows))
+            .collect::<Vec<_>>()
+            .join(" "),
         header,
         rows: rows.iter().map(cells).collect(),
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     Builder, Page, Table,
     groups::{self, closing, series, shown},
-    words,
+    verdict, words,
 };
 use crate::error::Error;
 use headway_inspect::counted;
@@ -45,7 +45,7 @@ pub(super) fn page(sweep: &Sweep, dir: &StudyDir, command: &str) -> Result<Page,
     let findings = findings(sweep, &all, &laws, &checks);
 
     let mut builder = Builder::default();
-    builder.prose("What was found", &findings);
+    builder.prose("What was found", findings.get(1..).unwrap_or_default());
     let first = sweep.x_label().to_owned();
     let table = groups::scores(&all, "point", Some(&config.metric));
     let note = "Means over seeds with 95 % bootstrap intervals (BCa), on test examples that training never saw; the baselines \
@@ -309,6 +309,10 @@ fn verdict_table(checks: &[Check], x: &str) -> Table {
 fn findings(sweep: &Sweep, all: &[Group], laws: &[(String, Estimate)], checks: &[Check]) -> Vec<String> {
     let metric = &sweep.config.metric;
     let mut findings = Vec::new();
+    findings.extend(match all {
+        [one] => verdict::of_group(one, metric),
+        all => verdict::of_points(all, metric),
+    });
     for (label, law) in laws {
         let interval = law.interval.map_or(String::new(), |[low, high]| format!(" [{low:.2}, {high:.2}]"));
         let measured = format!(

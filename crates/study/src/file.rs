@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use headway_keys::Described;
 use headway_tasks::LARGEST_SEED;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
@@ -338,7 +339,7 @@ pub(super) fn is_same(a: &str, b: &str) -> bool {
 }
 
 /// Seeds of a study.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(
     untagged,
     deny_unknown_fields,
@@ -367,7 +368,7 @@ pub enum Seeds {
 }
 
 /// What ends the seeds of a comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Until {
     /// Every difference to the reference is a finding or a tie.

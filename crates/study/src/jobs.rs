@@ -40,7 +40,9 @@ pub struct Jobs<'a> {
     pub interrupter: Interrupter,
     /// Set to request a checkpoint of every run that is active.
     pub save_now: Arc<AtomicBool>,
-    /// Called from time to time, and whenever a run ends, with the progress of the plan.
+    /// Seconds for a floating-point operation of one run, from runs that ended before; `None` if none did.
+    pub pace: Option<f64>,
+    /// Called at the start, from time to time, and whenever a run ends, with the progress of the plan.
     pub on_progress: &'a dyn Fn(&Progress<'_>),
 }
 
@@ -52,12 +54,35 @@ pub struct Progress<'a> {
     pub failed: usize,
     /// Number of all runs.
     pub total: usize,
-    /// The active runs: label, steps taken, and steps in all.
-    pub running: Vec<(&'a str, u64, u64)>,
-    /// The run that has just ended: label, state, and the last message of its process.
-    pub news: Option<(&'a str, &'a RunState, &'a str)>,
+    /// The active runs.
+    pub running: Vec<Running<'a>>,
+    /// The run that has just ended.
+    pub news: Option<News<'a>>,
     /// Estimated seconds until the end; `None` while there is no estimate.
     pub seconds_left: Option<f64>,
+}
+
+/// An active run.
+pub struct Running<'a> {
+    /// Its label.
+    pub label: &'a str,
+    /// Steps that it has logged.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Its newest training loss; `None` before the first.
+    pub loss: Option<f64>,
+}
+
+/// A run that has just ended.
+#[derive(Clone, Copy)]
+pub struct News<'a> {
+    /// The run.
+    pub run: &'a PlannedRun,
+    /// How it ended.
+    pub state: &'a RunState,
+    /// The last message of its process.
+    pub said: &'a str,
 }
 
 /// A process and the run that it executes.
@@ -93,7 +118,7 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
     let mut active: Vec<Job<'_>> = Vec::new();
     let mut failed = Vec::new();
     let mut ended = 0;
-    let mut told = Instant::now();
+    let mut told: Option<Instant> = None;
     let mut work_ended = 0.0;
     while !(waiting.is_empty() && active.is_empty()) {
         if jobs.interrupter.should_stop() {
@@ -148,16 +173,23 @@ pub fn run(dir: &StudyDir, chosen: &[&PlannedRun], jobs: &Jobs<'_>) -> Result<Ve
                 }
                 RunState::Waiting | RunState::Running | RunState::Stopped => {}
             }
-            let left = left(began, work_ended + under_way(dir, &active), at_first, all);
+            let left = left(jobs, began, work_ended + under_way(dir, &active), at_first, all);
             // A successful run may have written something that is not a reason.
             let said = if status.success() { said.trim() } else { "" };
-            tell(dir, jobs, &active, (ended, failed.len(), chosen.len()), Some((&job.run.label, &end, said)), left);
-            told = Instant::now();
+            tell(
+                dir,
+                jobs,
+                &active,
+                (ended, failed.len(), chosen.len()),
+                Some(News { run: job.run, state: &end, said }),
+                left,
+            );
+            told = Some(Instant::now());
         }
-        if told.elapsed() > TELL_EVERY {
-            let left = left(began, work_ended + under_way(dir, &active), at_first, all);
+        if told.is_none_or(|told| told.elapsed() > TELL_EVERY) {
+            let left = left(jobs, began, work_ended + under_way(dir, &active), at_first, all);
             tell(dir, jobs, &active, (ended, failed.len(), chosen.len()), None, left);
-            told = Instant::now();
+            told = Some(Instant::now());
         }
         thread::sleep(Duration::from_millis(20));
     }
@@ -178,10 +210,11 @@ fn under_way(dir: &StudyDir, active: &[Job<'_>]) -> f64 {
     active.iter().map(|job| work(job.run) * share(dir, job.run)).sum()
 }
 
-/// Estimated seconds left if work continues at its rate so far.
-fn left(began: Instant, done: f64, at_first: f64, all: f64) -> Option<f64> {
-    let new = done - at_first;
-    (new > 0.0).then(|| began.elapsed().as_secs_f64() * (all - done).max(0.0) / new)
+/// Estimated seconds left if work continues at its rate so far, or at first at that of runs that ended before.
+fn left(jobs: &Jobs<'_>, began: Instant, done: f64, at_first: f64, all: f64) -> Option<f64> {
+    let (new, open) = (done - at_first, (all - done).max(0.0));
+    let before = || jobs.pace.map(|pace| pace * open / jobs.at_once.max(1) as f64);
+    if new > 0.0 { Some(began.elapsed().as_secs_f64() * open / new) } else { before() }
 }
 
 fn tell<'a>(
@@ -189,11 +222,15 @@ fn tell<'a>(
     jobs: &Jobs<'_>,
     active: &[Job<'a>],
     (ended, failed, total): (usize, usize, usize),
-    news: Option<(&'a str, &RunState, &str)>,
+    news: Option<News<'_>>,
     seconds_left: Option<f64>,
 ) {
-    let step = |job: &Job<'a>| (job.run.label.as_str(), steps(dir, job.run), job.run.experiment.train.steps);
-    let running = active.iter().map(step).collect();
+    let of = |job: &Job<'a>| {
+        let newest = newest(dir, job.run);
+        let (step, steps) = (newest.map_or(0, |(step, _)| step), job.run.experiment.train.steps);
+        Running { label: &job.run.label, step, steps, loss: newest.map(|(_, loss)| loss) }
+    };
+    let running = active.iter().map(of).collect();
     (jobs.on_progress)(&Progress { ended, failed, total, running, news, seconds_left });
 }
 
@@ -209,9 +246,13 @@ fn share(dir: &StudyDir, run: &PlannedRun) -> f64 {
 
 /// Number of steps that a run has logged.
 fn steps(dir: &StudyDir, run: &PlannedRun) -> u64 {
+    newest(dir, run).map_or(0, |(step, _)| step)
+}
+
+/// The newest step that a run has logged, with its training loss.
+fn newest(dir: &StudyDir, run: &PlannedRun) -> Option<(u64, f64)> {
     // Errors are ignored, since only the progress display needs this.
-    let newest = log::newest(&RunDir::metrics_of(&dir.run(&run.run_id)), "train/loss").ok().flatten();
-    newest.map_or(0, |(step, _)| step)
+    log::newest(&RunDir::metrics_of(&dir.run(&run.run_id)), "train/loss").ok().flatten()
 }
 
 fn start(run: &PlannedRun, device: usize, mut command: Command, threads: usize) -> Result<Job<'_>, Error> {

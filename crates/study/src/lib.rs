@@ -13,7 +13,10 @@ pub mod reproduce;
 pub mod results;
 pub mod sweep;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 pub use error::Error;
 
@@ -133,6 +136,17 @@ impl Study {
     pub fn differs(&self, dir: &StudyDir) -> Result<bool, Error> {
         let (name, text) = self.file();
         Ok(bounded_read::read_if_there(&dir.file(name))?.is_some_and(|there| there != text.as_bytes()))
+    }
+
+    /// The scores that it is about.
+    pub fn metrics(&self) -> Vec<&str> {
+        match self {
+            Self::Sweep(sweep) => vec![&sweep.config.metric],
+            Self::Comparison(comparison) => {
+                let all: BTreeSet<&str> = comparison.blocks.iter().map(|block| block.metric.as_str()).collect();
+                all.into_iter().collect()
+            }
+        }
     }
 
     /// `sweep` or `comparison`, and its title.

@@ -1,5 +1,6 @@
 //! A sweep: one experiment at every point of a grid, of a list, or of several lists in step, each with several seeds.
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -14,7 +15,7 @@ use headway_trainer::{
 };
 
 /// Content of `sweep.toml`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct SweepConfig {
     /// Heading of the report. Default: the name of the file.
@@ -24,9 +25,11 @@ pub struct SweepConfig {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub question: String,
     /// Profile that was merged in; written by Headway itself.
+    #[described(found)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
     /// Changes from the command line, for the page; written by Headway itself.
+    #[described(found)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
     /// The score of figures and verdicts, one of those that a run reports. Default `test/loss`.
@@ -65,7 +68,7 @@ pub(super) fn default_metric() -> String {
 }
 
 /// Settings of the figure of the score against a swept value.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct Plot {
     /// The swept key along x, or one number per point. Default: the first key, in alphabetical order, whose values are
@@ -84,7 +87,7 @@ pub struct Plot {
 }
 
 /// A power law x^exponent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct PowerLaw {
     /// The exponent.
@@ -94,7 +97,7 @@ pub struct PowerLaw {
 }
 
 /// Positions of the points along x.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(untagged, expecting = "a swept key, or a list of numbers, one for each point")]
 pub enum XAxis {
     /// The values of this key.
@@ -104,7 +107,7 @@ pub enum XAxis {
 }
 
 /// A mean that someone else measured, with which the sweep's mean must agree.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
     /// Position of the point along x.

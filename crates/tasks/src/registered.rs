@@ -6,6 +6,7 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
+use headway_keys::{Form, Variant};
 use serde::{
     Serialize, Serializer,
     de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _},
@@ -22,6 +23,12 @@ pub trait Listed:
     const NAME: &'static str;
     /// One line about it, for `headway list tasks`.
     const SUMMARY: &'static str;
+
+    /// Its keys, for `headway list` and `headway explain`; `None` if it has none. Those of its default, without what they mean; a type that
+    /// derives `headway_keys::Described` gives `Some(<Self as Described>::form())`.
+    fn keys() -> Option<Form> {
+        Form::of(&Self::default())
+    }
 }
 
 /// Why a task cannot be added to the list.
@@ -110,6 +117,7 @@ impl Serialize for RegisteredTask {
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
     pub(crate) summary: &'static str,
+    keys: fn() -> Option<Form>,
     pub(crate) default: fn() -> RegisteredTask,
     read: fn(&mut dyn erased_serde::Deserializer<'_>) -> Result<RegisteredTask, erased_serde::Error>,
 }
@@ -132,6 +140,11 @@ pub(crate) fn entries() -> Vec<Entry> {
     ENTRIES.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
+/// Every registered type with its keys.
+pub(crate) fn variants() -> impl Iterator<Item = Variant> {
+    entries().into_iter().map(|entry| Variant::new(entry.name, entry.summary, (entry.keys)()))
+}
+
 /// Adds a type; `built_in` are the names that are taken.
 pub(crate) fn register<C: Listed>(built_in: &[&'static str]) -> Result<(), RegisterError> {
     let is_bare = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -146,6 +159,7 @@ pub(crate) fn register<C: Listed>(built_in: &[&'static str]) -> Result<(), Regis
     entries.push(Entry {
         name: C::NAME,
         summary: C::SUMMARY,
+        keys: C::keys,
         default: || RegisteredTask::new(C::default()),
         read: |value| Ok(RegisteredTask::new(erased_serde::deserialize::<C>(value)?)),
     });

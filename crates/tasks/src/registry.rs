@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
+use headway_keys::{Described, Form, Variant};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{EnumAccess, VariantAccess, Visitor},
@@ -68,6 +69,13 @@ macro_rules! tasks {
                     $(Self::$variant(config) => config,)+
                     Self::Registered(config) => config.spec_mut(),
                 }
+            }
+        }
+
+        impl Described for TaskConfig {
+            fn form() -> Form {
+                let built_in = [$(Variant::new($name, $summary, Some(<$config>::form()))),+];
+                Form::listed("tasks", "", built_in.into_iter().chain(registered::variants()).collect())
             }
         }
 

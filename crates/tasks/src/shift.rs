@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use headway_keys::Described;
 use nalgebra::{DMatrix, DVector};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use crate::{distribution::Distribution, error::TaskError, prompt::Size, seed::Sa
 /// # References
 /// Garg et al. 2022, arXiv 2208.01066. There the directions of half_subspace and skewed are drawn once, here for every
 /// prompt; there noisy answers are divided by their standard deviation over a batch, here by its exact value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Shift {
     /// The context lies in one random orthant, s_j |x_j| with random signs s; the query is unrestricted.

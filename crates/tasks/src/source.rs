@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use headway_keys::Described;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Where training examples come from, and how many are held out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum DataConfig {
     /// New examples at every step.

@@ -2,12 +2,13 @@
 
 use std::{borrow::Cow, collections::BTreeSet, fmt, path::PathBuf};
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::{batch::Inputs, tokenizer::Tokenizer};
 
 /// What a token of a text is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Tokens {
     /// A character: a code point of UTF-8 text, one of those in the training texts.
@@ -20,7 +21,7 @@ pub enum Tokens {
 }
 
 /// What happens to characters that are in no training text, or for which a tokenizer has no token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Unknown {
     /// They are refused.

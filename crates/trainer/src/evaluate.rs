@@ -46,7 +46,22 @@ pub fn evaluate(path: &Path, overrides: &[String], device: &OpenDevice) -> Resul
         None => experiment.train.steps,
     };
     let status = if rows[0].is_scored() { Status::Complete } else { Status::Diverged };
-    Ok(Summary::new(path, status, step, began.elapsed().as_secs_f64(), rows))
+    let padding = padding(&experiment, &rows);
+    Ok(Summary::new(path, status, step, began.elapsed().as_secs_f64(), rows).remarked(padding))
+}
+
+/// Why the loss is another number than the squared error, in a sentence, where targets are padded and results have both.
+pub fn padding(experiment: &Experiment, results: &[Row]) -> Option<String> {
+    let dims = experiment.dims();
+    let [width, d_out] = [experiment.model.shape(&dims).width, dims.d_out];
+    let has_both = || results.iter().any(|row| row.metrics.contains_key("test/mse"));
+    (experiment.train.loss == Loss::Padded && width > d_out && has_both()).then(|| {
+        format!(
+            "test/loss is the padded one of the paper's code: the mean over all {width} channels of the output, of which targets have \
+             {d_out} and the others should be 0. test/mse is over the targets alone, about {:.0} times as much.",
+            width as f64 / d_out as f64
+        )
+    })
 }
 
 /// [`Error::NotFinite`] for a checkpoint whose experiment was changed by `key=value` overrides: its weights are not

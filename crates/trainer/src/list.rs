@@ -16,6 +16,13 @@ macro_rules! list {
         /// The name of every entry in a config file, with a one-line summary.
         pub const $list: &[(&str, &str)] = &[$(($name, $summary),)+];
 
+        impl headway_keys::Described for $config {
+            fn form() -> headway_keys::Form {
+                let variants = vec![$(headway_keys::Variant::new($name, $summary, list!(@keys $($inner)?))),+];
+                headway_keys::Form::listed(stringify!($list), "", variants)
+            }
+        }
+
         impl $config {
             /// Name in a config file.
             pub fn name(&self) -> &'static str {
@@ -23,6 +30,8 @@ macro_rules! list {
             }
         }
     };
+    (@keys) => { None };
+    (@keys $inner:ty) => { Some(<$inner as headway_keys::Described>::form()) };
 }
 
 pub(crate) use list;

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use headway_kernels::{cross_entropy, squared_error};
+use headway_keys::Described;
 use headway_model::Input;
 use headway_tasks::Batch;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::on_device::{self, OnDevice, Target};
 
 /// The objective to minimise, over the numbers that have a target. If targets are classes it is always the cross-entropy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
     /// Mean squared error over scored positions and the task's d_out channels.

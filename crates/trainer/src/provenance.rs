@@ -307,6 +307,9 @@ pub struct Summary {
     pub confusion: Option<Confusion>,
     /// The same scores of classical predictors.
     pub baselines: Vec<Row>,
+    /// What to know to read the scores, in sentences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 impl Summary {
@@ -316,7 +319,14 @@ impl Summary {
         let network = rows.next().unwrap_or_else(|| Row::new(NETWORK, BTreeMap::new()));
         let Row { metrics, doubts, confusion, .. } = network;
         let baselines = rows.collect();
-        Self { run_dir: run_dir.to_owned(), status, step, seconds, metrics, doubts, confusion, baselines }
+        let remarks = Vec::new();
+        Self { run_dir: run_dir.to_owned(), status, step, seconds, metrics, doubts, confusion, baselines, remarks }
+    }
+
+    /// The summary with a remark.
+    pub(crate) fn remarked(mut self, remark: Option<String>) -> Self {
+        self.remarks.extend(remark);
+        self
     }
 
     /// The result rows of this summary.

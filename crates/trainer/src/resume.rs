@@ -59,7 +59,7 @@ pub fn resume_in(dir: RunDir, options: &Options) -> Result<Resumed, Error> {
     let Some((newest, earlier)) = checkpoints.split_last() else {
         let record = record?;
         if record.status.is_final() {
-            return Ok(Resumed::Complete(session::summary(&dir, record)));
+            return Ok(Resumed::Complete(session::summary(&dir, record, &experiment)));
         }
         let start = from_the_start(&dir, &experiment, options, record)?;
         dir.truncate_metrics(0)?;
@@ -81,7 +81,9 @@ pub fn resume_in(dir: RunDir, options: &Options) -> Result<Resumed, Error> {
     }
     dir.note_amiss(log::verify(root)?);
     let record = match record {
-        Ok(record) if record.status.is_final() => return Ok(Resumed::Complete(session::summary(&dir, record))),
+        Ok(record) if record.status.is_final() => {
+            return Ok(Resumed::Complete(session::summary(&dir, record, &experiment)));
+        }
         record => record,
     };
     let model = build::load_model(&experiment, newest, &options.device).map_err(damaged)?;

@@ -2,10 +2,11 @@
 
 use std::f64::consts::PI;
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate changes: rate(step) = base · warmup · decay, with a linear warm-up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
     /// The base rate at all steps.

@@ -116,7 +116,7 @@ impl Finished {
         if self.record.status.is_final() && self.experiment.train.keep_last == KeepLast::Newest(0) {
             keep_the_best(&self.dir)?;
         }
-        Ok(summary(&self.dir, self.record))
+        Ok(summary(&self.dir, self.record, &self.experiment))
     }
 }
 
@@ -312,8 +312,9 @@ fn save_record(dir: &RunDir, record: &Record) -> Result<(), Error> {
 }
 
 /// The summary of a run, from its record.
-pub(crate) fn summary(dir: &RunDir, record: Record) -> Summary {
-    Summary::new(dir.root(), record.status, record.step, record.seconds, record.results)
+pub(crate) fn summary(dir: &RunDir, record: Record, experiment: &Experiment) -> Summary {
+    let padding = evaluate::padding(experiment, &record.results);
+    Summary::new(dir.root(), record.status, record.step, record.seconds, record.results).remarked(padding)
 }
 
 /// A renderer that draws nothing, since progress is shown by [`Event`]s.

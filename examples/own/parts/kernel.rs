@@ -4,6 +4,7 @@ use burn::{
     module::Module,
     tensor::{FloatDType, Tensor},
 };
+use headway_keys::{Described, Form};
 use headway_model::{
     AttentionKernel, Buffer, ConfigError, Demand, Initializer, Kernel, KernelKind, KernelSizes, KernelSpec, View,
     parameters::{Key, Rule},
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// The pattern of a query is proportional to 1 + s + s²/2, Taylor's beginning of exp(s), with s = Σ_c g_c q_c k_c / sqrt(d) + bias and
 /// gains g drawn once.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct Taylor {
     /// How far gains are drawn from 1, from 0 to below 1. Default 0.5.
@@ -29,6 +30,11 @@ impl Default for Taylor {
 impl headway_model::Listed for Taylor {
     const NAME: &'static str = "taylor";
     const SUMMARY: &'static str = "1 + s + s^2/2 in the place of exp(s)";
+
+    /// By the doc comments above.
+    fn keys() -> Option<Form> {
+        Some(Self::form())
+    }
 }
 
 /// What is built from [`Taylor`].

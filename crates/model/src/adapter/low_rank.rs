@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Which projections get low-rank parts, and of which size.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct LowRankConfig {
     /// Columns of A and rows of B; no more than the width of a projection. Default 8.

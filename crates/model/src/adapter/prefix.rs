@@ -1,5 +1,6 @@
 //! Prefix tuning: learned keys and values that every query sees.
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use super::{Adapter, prompt::length_problem};
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// Settings of a prefix.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrefixConfig {
     /// Number of learned keys and values in each attention layer. Default 8.

@@ -1,5 +1,6 @@
 //! Prompt tuning: learned rows before the sequence at the first layer.
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use super::Adapter;
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// Settings of a prompt.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct PromptConfig {
     /// Number of learned rows. Default 8.

@@ -4,12 +4,13 @@ use burn::{
     module::Module,
     tensor::{Tensor, activation},
 };
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::{budget::Count, init::Initializer, linear::Projection};
 
 /// What the heads' mixtures are multiplied by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
     /// Nothing.

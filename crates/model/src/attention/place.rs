@@ -1,12 +1,13 @@
 //! The parts of a layer that can be changed without knowing its type, as adapters do.
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use super::{kernel::AttentionKernel, prefix::Prefix};
 use crate::linear::ProjectionPlace;
 
 /// A projection of attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// Computes queries.

@@ -1,6 +1,7 @@
 //! Norms of queries and keys, before positions turn them.
 
 use burn::tensor::Tensor;
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::{budget::Count, init::Initializer, norm::RmsNorm};
@@ -11,7 +12,7 @@ use crate::{budget::Count, init::Initializer, norm::RmsNorm};
 /// # References
 /// Henry et al. 2020, arXiv 2010.04245, by lengths, and Dehghani et al. 2023, arXiv 2302.05442, by layer norm; by root mean square, with
 /// gains of the width of a head, as in Qwen3 (arXiv 2505.09388).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum QkNorm {
     /// Nothing.

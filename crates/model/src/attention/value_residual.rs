@@ -4,12 +4,13 @@ use burn::{
     module::{Module, Param},
     tensor::Tensor,
 };
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::{budget::Count, init::Initializer};
 
 /// Which share the values of the first layer have in those of each later layer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum ValueResidual {
     /// None.

@@ -1,10 +1,11 @@
 //! Tokens of which only a share is known, which count less as keys.
 
 use burn::tensor::Tensor;
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 /// Whether keys count by a weight of their token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenWeight {
     /// All count alike.

@@ -4,6 +4,7 @@ mod power;
 mod tensor;
 
 use burn::{module::Module, tensor::Tensor};
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 pub use tensor::{TensorPool, TensorPoolConfig};
@@ -11,7 +12,7 @@ pub use tensor::{TensorPool, TensorPoolConfig};
 use crate::{budget::Count, config::ConfigError, init::Initializer};
 
 /// What the last map reads.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PoolKind {
     /// The hidden state at each position, for a prediction of its own.

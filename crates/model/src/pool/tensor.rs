@@ -5,6 +5,7 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use headway_kernels::{Precision, matmul};
+use headway_keys::Described;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// Sizes and powers of a [`TensorPool`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct TensorPoolConfig {
     /// Number of factors of an outer product, 2 or 3. Default 2.

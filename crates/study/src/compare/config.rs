@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -20,7 +21,7 @@ use crate::{
 use headway_trainer::experiment::{Override, lost};
 
 /// Content of `compare.toml`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct CompareConfig {
     /// Heading of the report. Default: the name of the file.
@@ -30,6 +31,7 @@ pub struct CompareConfig {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub question: String,
     /// Profile that was merged in; written by Headway itself.
+    #[described(found)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
     /// Seeds of every row: a list, `{ first = 0, count = 5 }`, or as many as it takes to decide, `{ until = "decided",
@@ -179,7 +181,7 @@ impl CompareConfig {
 }
 
 /// A task of a comparison.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct TaskPart {
     /// Name in tables.
@@ -195,7 +197,7 @@ pub struct TaskPart {
 }
 
 /// A row of a comparison.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct RowPart {
     /// Name in tables.
@@ -239,7 +241,7 @@ impl RowPart {
 }
 
 /// Learning rates that a row chooses from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(untagged, expecting = "a list of learning rates, or \"search\"")]
 pub enum Rates {
     /// The listed rates; none to keep the row's own.
@@ -249,7 +251,7 @@ pub enum Rates {
 }
 
 /// The word for a search.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Search {
     /// Until the best is inside.
@@ -278,7 +280,7 @@ impl Rates {
 }
 
 /// Sizes of a row that are not as its file says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(
     untagged,
     expecting = "the key of a size, or two keys, of which the first is searched and the second solved for"

@@ -1,10 +1,11 @@
 //! What rows have in common.
 
+use headway_keys::Described;
 use headway_trainer::experiment::Experiment;
 use serde::{Deserialize, Serialize};
 
 /// What the rows of a table have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Match {
     /// The number of trainable parameters.
@@ -18,7 +19,7 @@ pub enum Match {
 }
 
 /// One [`Match`] or several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(untagged, expecting = "`parameters`, `flops`, `depth` or `none`, or a list of them")]
 pub enum Matches {
     /// A single one.

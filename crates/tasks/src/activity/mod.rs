@@ -4,6 +4,7 @@ mod recordings;
 
 use std::{path::PathBuf, sync::Arc};
 
+use headway_keys::Described;
 use rand::{RngExt, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ use crate::{
 use recordings::{Recording, Recordings};
 
 /// Recordings, and how they are divided among people and into windows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct ActivityConfig {
     /// Samples of all recordings, one after the other: an IDX file of whole numbers `[samples, channels]`, which may be
@@ -58,6 +59,7 @@ pub struct ActivityConfig {
     /// true.
     pub scale: bool,
     /// What was found in the files when they were first read; not to be set by hand.
+    #[described(found)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<FoundRecordings>,
     /// The recordings, once they have been read.
@@ -87,7 +89,7 @@ impl Default for ActivityConfig {
 }
 
 /// Content of the files: what a model and a record of it need to know. A network can be used without the files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct FoundRecordings {
     /// Sha256 of the samples as unpacked, and of the table, joined by `+`.
@@ -101,7 +103,7 @@ pub struct FoundRecordings {
 }
 
 /// The recordings of one person.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct FoundPerson {
     /// Number of the person.

@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -29,7 +30,7 @@ use split::FEWEST;
 pub use split::{FileSplit, Ranges};
 
 /// A file of examples, and how it is split.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct FileConfig {
     /// A `.csv` or `.npz` file, a packed `.csv.gz`, or a folder of `.npy` files; relative to the file that names it.
@@ -66,6 +67,7 @@ pub struct FileConfig {
     /// in the data's own units either way. Default true.
     pub scale: bool,
     /// What was found in the file when it was first read; not to be set by hand.
+    #[described(found)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<FoundData>,
     /// Content of the file, once it has been read.
@@ -93,7 +95,7 @@ impl Default for FileConfig {
 }
 
 /// Whether numbers are ids, that is tokens or classes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(untagged, expecting = "give true, false, or how many there are")]
 pub enum Ids {
     /// Whether they are ids, as many as the largest id requires.
@@ -109,7 +111,7 @@ impl Ids {
 }
 
 /// Content of a file of examples: its digest, and the sizes that a model needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct FoundData {
     /// Sha256 of the file's bytes.

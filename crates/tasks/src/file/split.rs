@@ -1,12 +1,13 @@
 //! Splitting the examples of a file.
 
+use headway_keys::Described;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::{error::TaskError, seed::SampleRng};
 
 /// Which examples of a file are for training, validation and test.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(
     untagged,
     expecting = "give shares, as in [0.8, 0.1, 0.1], or ranges, as in { train = [0, 800], validation = [800, 900], test = [900, 1000] }"
@@ -19,7 +20,7 @@ pub enum FileSplit {
 }
 
 /// Ranges of examples by their index in the file, from 0; the second index of a pair is exclusive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct Ranges {
     /// For training.

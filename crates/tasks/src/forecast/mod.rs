@@ -4,6 +4,7 @@ mod series;
 
 use std::{path::PathBuf, sync::Arc};
 
+use headway_keys::Described;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,7 @@ use crate::{
 use series::Series;
 
 /// A table of series, and what is forecast from what.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct ForecastConfig {
     /// A `.csv` file, which may be packed as `.csv.gz`, with a line for each time, oldest or newest first; relative to the
@@ -57,6 +58,7 @@ pub struct ForecastConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scored: Option<Vec<String>>,
     /// What was found in the file when it was first read; not to be set by hand.
+    #[described(found)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<FoundSeries>,
     /// The series, once they have been read.
@@ -87,7 +89,7 @@ impl Default for ForecastConfig {
 }
 
 /// Which times are for training, validation and test: the first, those after them, and the last.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(
     untagged,
     expecting = "give shares, as in [0.7, 0.1, 0.2], or times, as in { validation = \"2013-09-12\", test = \"2013-10-18\" }"
@@ -100,7 +102,7 @@ pub enum TimeSplit {
 }
 
 /// Times at which parts begin, written as in the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct Begins {
     /// The first time of validation; `None` for no validation.
@@ -111,7 +113,7 @@ pub struct Begins {
 }
 
 /// Content of a table of series: what a model and a record of it need to know. A network can be used without the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct FoundSeries {
     /// Sha256 of the file as unpacked.

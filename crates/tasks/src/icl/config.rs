@@ -55,7 +55,7 @@ pub trait PromptConfig {
 macro_rules! prompt_config {
     ($(#[$doc:meta])* $config:ident { $($(#[$own_doc:meta])* $own:ident: $type:ty = $default:expr,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, headway_keys::Described)]
         #[serde(deny_unknown_fields, default)]
         pub struct $config {
             /// Dimension of x. Default 5.

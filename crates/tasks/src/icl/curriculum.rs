@@ -1,5 +1,6 @@
 //! Curricula: training prompts that grow.
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::{error::TaskError, prompt::Size};
@@ -11,7 +12,7 @@ use crate::{error::TaskError, prompt::Size};
 /// # References
 /// Garg et al. 2022, arXiv 2208.01066; the defaults are their settings for linear functions in 20 dimensions with 41
 /// points.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct Curriculum {
     /// Number of active dimensions at the start. Default 5.

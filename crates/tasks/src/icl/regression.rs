@@ -1,5 +1,6 @@
 //! Linear regression in context with an example per row, as [`rows`] lays it out.
 
+use headway_keys::Described;
 use nalgebra::{DMatrix, DVector};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// Sizes and distributions of [`Regression`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegressionConfig {
     /// Dimension of x. Default 5.
@@ -37,7 +38,7 @@ pub struct RegressionConfig {
 }
 
 /// Gradient descent on sum_i (w . x_i - y_i)^2 / (2 N) from w = 0.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct Descent {
     /// Number of steps. Default 10.

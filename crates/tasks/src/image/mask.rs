@@ -1,12 +1,13 @@
 //! Which pixels of a picture are hidden.
 
+use headway_keys::Described;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::seed::SampleRng;
 
 /// What is hidden of a picture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Mask {
     /// A square in the middle, the same of every picture.

@@ -5,6 +5,7 @@ mod read;
 
 use std::{path::PathBuf, sync::Arc};
 
+use headway_keys::Described;
 use rand::{RngExt, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ use mask::Holes;
 pub use mask::Mask;
 
 /// Pictures, and what is hidden of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageConfig {
     /// Pictures to train on, an IDX file of bytes, which may be packed as `.gz`; relative to the file that names it.
@@ -53,6 +54,7 @@ pub struct ImageConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boxes: Option<usize>,
     /// What was found in the files when they were first read; not to be set by hand.
+    #[described(found)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<FoundPictures>,
     /// The files, once they have been read.
@@ -79,7 +81,7 @@ impl Default for ImageConfig {
 }
 
 /// Content of the files: what a model and a record of it need to know. A network can be used without them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct FoundPictures {
     /// Sha256 of each file as unpacked, training pictures first, joined by `+`.

@@ -5,6 +5,7 @@ mod window;
 
 use std::{path::PathBuf, sync::Arc};
 
+use headway_keys::Described;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,7 @@ use texts::{Texts, read_tokenizer};
 use window::{Window, Windows, first};
 
 /// Texts, and how they are read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct LanguageConfig {
     /// Texts to train on, each a file, which may be packed as `.gz`; relative to the file that names them.
@@ -54,6 +55,7 @@ pub struct LanguageConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_tokens: Option<usize>,
     /// What was found in the files when they were first read; not to be set by hand.
+    #[described(found)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<FoundTexts>,
     /// The texts, once they have been read.
@@ -84,7 +86,7 @@ impl Default for LanguageConfig {
 }
 
 /// Content of the texts: what a model and a record of it need to know. A network can be used without the files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct FoundTexts {
     /// Sha256 of each file as unpacked, training texts first and a tokenizer last, joined by `+`.

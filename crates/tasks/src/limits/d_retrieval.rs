@@ -1,5 +1,6 @@
 //! Several maxima over a sequence at once.
 
+use headway_keys::Described;
 use nalgebra::{DMatrix, DVectorView};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// Sizes of [`DRetrieval`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct DRetrievalConfig {
     /// Number of tokens, T. Default 16.

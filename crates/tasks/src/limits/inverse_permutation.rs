@@ -1,5 +1,6 @@
 //! Inverting a permutation: every answer may depend on every token.
 
+use headway_keys::Described;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Sizes of [`InversePermutation`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct InversePermutationConfig {
     /// Number of elements, n. Default 8.

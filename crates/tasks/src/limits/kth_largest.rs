@@ -1,5 +1,6 @@
 //! The k-th largest of some real numbers.
 
+use headway_keys::Described;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Sizes of [`KthLargest`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct KthLargestConfig {
     /// Number of numbers, T. Default 8.

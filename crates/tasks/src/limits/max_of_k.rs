@@ -1,5 +1,6 @@
 //! The largest of some numbers that are tokens.
 
+use headway_keys::Described;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Sizes of [`MaxOfK`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaxOfKConfig {
     /// Number of numbers, k. Default 4.

@@ -1,5 +1,6 @@
 //! Parity: the function of which no part of the input tells anything.
 
+use headway_keys::Described;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Size of [`Parity`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct ParityConfig {
     /// Number of bits, L. Default 8.

@@ -1,5 +1,6 @@
 //! Which residues of a window are hidden, and how.
 
+use headway_keys::Described;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +8,7 @@ use super::{LETTERS, MASK, is_residue};
 use crate::seed::SampleRng;
 
 /// What a network is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Masking {
     /// Residues chosen at random, of which 80 % become a mask, 10 % another residue and 10 % stay.

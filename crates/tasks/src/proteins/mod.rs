@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use headway_keys::Described;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +59,7 @@ fn written(token: usize) -> char {
 }
 
 /// Sequences, and what is asked about them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProteinsConfig {
     /// A FASTA file, which may be packed as `.gz`, relative to the file that names it. A word `split=NAME` in the header of a
@@ -77,6 +78,7 @@ pub struct ProteinsConfig {
     /// Probability that a residue is hidden, above 0 and below 1. Default 0.15.
     pub rate: f64,
     /// What was found in the file when it was first read; not to be set by hand.
+    #[described(found)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<FoundProteins>,
     /// The sequences, once they have been read.
@@ -102,7 +104,7 @@ impl Default for ProteinsConfig {
 }
 
 /// Content of the file: what a record of a run needs to know. A network can be used without it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct FoundProteins {
     /// Sha256 of the file as unpacked.

@@ -1,5 +1,6 @@
 //! In-context recall: keys are repeated, each with the value that it had before.
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use super::pairs::Pairs;
@@ -26,7 +27,7 @@ use crate::{
 /// # References
 /// Poli et al. 2024, arXiv 2403.17844. There training predicts every next token of the sequence, and only the test is
 /// scored as here; here training is too. Accuracy is over scored positions; there it is averaged over classes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct InContextRecallConfig {
     /// Number of tokens, half of them keys and half values. Default 16, as in the source.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
+use headway_keys::Described;
 use rand::{
     RngExt,
     seq::{IndexedRandom, index},
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// Sizes of [`Mqar`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct MqarConfig {
     /// Number of tokens V: 0 is filler, those below V/2 are keys, the rest are values. Default 64; the source has 8192.

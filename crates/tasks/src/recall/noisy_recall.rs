@@ -1,5 +1,6 @@
 //! Noisy recall: in-context recall among meaningless tokens.
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use super::pairs::Pairs;
@@ -28,7 +29,7 @@ use crate::{
 /// Poli et al. 2024, arXiv 2403.17844. There training predicts every next token of the sequence, and only the test is
 /// scored as here; here training is too. Accuracy is over scored positions; there it is averaged over classes. There
 /// the pair that is never noise may be the last one, so that all other pairs may be noise; here it is an earlier one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct NoisyRecallConfig {
     /// Total number of tokens: keys, values and noise. Default 32, as in the source.

@@ -1,5 +1,6 @@
 //! Selective copying: repeat the symbols in order, without the blanks between them.
 
+use headway_keys::Described;
 use rand::{RngExt, seq::index};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Sizes of [`SelectiveCopying`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelectiveCopyingConfig {
     /// Total number of tokens V: V-2 data symbols, the blank V-2, and COPY, V-1. Default 16, as in the source.

@@ -1,5 +1,6 @@
 //! What liars report, and how much the worst of them can do.
 
+use headway_keys::Described;
 use nalgebra::{DMatrix, DVector};
 use rand::{RngExt, seq::index};
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{distribution::Distribution, seed::SampleRng, subsets::subsets};
 
 /// What liars report in the place of a_i · μ; noise is added as to the truth.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Attack {
     /// The agents that can do most harm together report a_i · p with p at this distance from μ, in the direction in which

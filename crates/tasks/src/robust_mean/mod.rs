@@ -2,6 +2,7 @@
 
 pub mod attack;
 
+use headway_keys::Described;
 use nalgebra::DVector;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ use crate::{
 use attack::{Attack, directions, reports};
 
 /// Sizes and distributions of [`RobustMean`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct RobustMeanConfig {
     /// Dimension of μ. Default 3.
@@ -49,7 +50,7 @@ pub struct RobustMeanConfig {
 }
 
 /// How many agents lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Liars {
     /// The same number in every example.

@@ -1,5 +1,6 @@
 //! Copying: the smallest task that attention solves by looking back at a single position.
 
+use headway_keys::Described;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Sizes of [`CopyTask`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct CopyConfig {
     /// Number of data symbols; the model's vocabulary has one more, the separator. Default 16.

@@ -1,5 +1,6 @@
 //! A function given by formulas or a table, for example the target of a construction.
 
+use headway_keys::Described;
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,7 @@ use crate::{
 /// outputs = ["x1*x2 + x3^2/i", "max(x1_1, x2_3)"]
 /// domain = "sphere"
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(from = "Written")]
 pub struct FunctionConfig {
     /// Number of positions. Default 8.
@@ -78,7 +79,7 @@ impl Default for FunctionConfig {
 
 /// A piecewise linear function of one number, given by its values at some points; constant before the first and after
 /// the last.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
     /// The points, in increasing order.
@@ -153,7 +154,7 @@ impl Table {
 }
 
 /// Distribution of the inputs of a function.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Domain {
     /// Every number is U(low, high).

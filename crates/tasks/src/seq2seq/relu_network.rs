@@ -1,5 +1,6 @@
 //! A random two-layer ReLU network of the whole sequence: a target that mixes positions.
 
+use headway_keys::Described;
 use nalgebra::{DMatrix, DVector};
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// Sizes of [`ReluNetwork`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReluNetworkConfig {
     /// Number of positions. Default 20.
@@ -37,7 +38,7 @@ pub struct ReluNetworkConfig {
 }
 
 /// The constants of a [`ReluNetwork`] in double precision; the task rounds them to single precision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct GivenNetwork {
     /// W1. `[d_hidden][seq_len * d]`

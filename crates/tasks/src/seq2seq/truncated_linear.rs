@@ -1,5 +1,6 @@
 //! Truncated linear: the target that one layer of softmax attention is proved to approximate.
 
+use headway_keys::Described;
 use nalgebra::{DMatrix, DVector, DVectorView};
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// Sizes of [`TruncatedLinear`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct TruncatedLinearConfig {
     /// Number of positions. Default 50.
@@ -36,7 +37,7 @@ pub struct TruncatedLinearConfig {
 }
 
 /// The constants of a [`TruncatedLinear`] in double precision; the task rounds them to single precision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct GivenForms {
     /// Rows w_i. `[seq_len][d_in]`

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use headway_keys::{Alternative, Described, Form, Variant};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, Unexpected, Visitor},
@@ -23,6 +24,13 @@ impl KeepLast {
             Self::Newest(count) => saved.saturating_sub(count.max(1)),
             Self::All => 0,
         }
+    }
+}
+
+impl Described for KeepLast {
+    fn form() -> Form {
+        let all = Form::choice("KeepLast", "", vec![Variant::new("all", "Every one that was saved.", None)]);
+        Form::Either(vec![Alternative::new("This many.", Form::Count), Alternative::new("", all)])
     }
 }
 

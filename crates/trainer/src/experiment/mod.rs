@@ -17,6 +17,7 @@ mod single;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
+use headway_keys::Described;
 use headway_model::{Budget, ConfigError, InputDims, IoDims, ModelConfig, Precision, weights};
 use headway_tasks::{DataConfig, LARGEST_SEED, Split, TaskConfig, TaskDims, TaskError, TaskInput};
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,7 @@ pub use reader::{Purpose, of_form, read_as};
 pub use single::lost;
 
 /// A whole experiment with every default filled in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
     /// Seed of all randomness: weights, data, order; at most 2^63 − 1. Default 0.
@@ -68,7 +69,7 @@ pub struct Experiment {
 }
 
 /// Length and frequencies of training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// Optimiser updates. Default 1000.
@@ -141,7 +142,7 @@ impl Default for TrainConfig {
 }
 
 /// Whether steps are captured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum CaptureConfig {
     /// Where the device can.
@@ -168,7 +169,7 @@ impl Experiment {
 }
 
 /// When to stop before the last step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStopping {
     /// Number of consecutive evaluations without improvement after which training ends.

@@ -7,6 +7,7 @@ use headway_kernels::{
     AdamStep, MuonStep,
     update::{DescentStep, Rule},
 };
+use headway_keys::Described;
 use headway_model::{IoDims, ModelConfig, parameters::matches, weights};
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +34,7 @@ impl Default for OptimizerConfig {
 ///
 /// # References
 /// Kingma, Ba 2014, arXiv 1412.6980.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdamConfig {
     /// Base learning rate η. Default 1e-3.
@@ -61,7 +62,7 @@ impl Default for AdamConfig {
 ///
 /// # References
 /// Loshchilov, Hutter 2017, arXiv 1711.05101.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdamWConfig {
     /// Base learning rate η. Default 1e-3.
@@ -87,7 +88,7 @@ impl Default for AdamWConfig {
 }
 
 /// b ← momentum · b + g, w ← w − η b, where g includes `weight_decay` · w.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct SgdConfig {
     /// Base learning rate η. Default 0.01.
@@ -113,7 +114,7 @@ impl Default for SgdConfig {
 ///
 /// # References
 /// Jordan et al. 2024, <https://kellerjordan.github.io/posts/muon/>; momentum and decay as in PyTorch's `torch.optim.Muon`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct MuonConfig {
     /// Base learning rate η of matrices. Default 0.02.
@@ -153,7 +154,7 @@ impl Default for MuonConfig {
 }
 
 /// Factor of Muon's update of a matrix `[d_out, d_in]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum MuonScale {
     /// sqrt(max(1, `d_out` / `d_in`)), as its authors have it.
@@ -165,7 +166,7 @@ pub enum MuonScale {
 }
 
 /// [`AdamWConfig`] for the parameters that Muon leaves, at a learning rate that follows the same schedule.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct MuonRest {
     /// Base learning rate. Default 1e-3.
@@ -187,7 +188,7 @@ impl Default for MuonRest {
 }
 
 /// Parameters with settings of their own. A parameter belongs to the first group that names it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct ParameterGroup {
     /// Their names, `*` standing for any text, such as `"*.bias"` or `"blocks.0.*"`.

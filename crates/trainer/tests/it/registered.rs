@@ -6,6 +6,7 @@ mod parts;
 
 use std::{path::Path, sync::Once, time::Duration};
 
+use headway_keys::{Described, Fallback, Form, Key};
 use headway_model::{KernelKind, ModelConfig, weights};
 use headway_tasks::{Files, TaskConfig};
 use headway_testkit::laws;
@@ -93,6 +94,24 @@ fn lists_and_messages_know_what_is_registered_and_no_name_is_taken_twice() {
     assert!(stray[0].message.ends_with("no such key; there is `spread`"), "{stray:?}");
     let wide = problems(&TRANSFORMER.replace("spread = 0.25", "spread = 2.0"));
     assert_eq!(wide[0].message, "model.transformer.kernel: taylor.spread must be from 0 to below 1");
+}
+
+/// A type that says nothing of its keys is told of by its default; one that derives its keys, by its doc comments.
+#[test]
+fn its_keys_are_told_beside_those_that_are_built_in() {
+    register();
+    let key = |form: Form, variant: &str| -> Key {
+        let Form::Choice(choice) = form else { panic!("a list is a choice") };
+        let found = choice.variants.into_iter().find(|found| found.name == variant);
+        let Some(Form::Table(table)) = found.and_then(|found| found.form) else { panic!("{variant} has keys") };
+        table.keys.into_iter().next().unwrap()
+    };
+    let seq_len = key(TaskConfig::form(), "running_mean");
+    assert_eq!((seq_len.name.as_str(), seq_len.doc.as_str()), ("seq_len", ""));
+    assert_eq!(seq_len.fallback, Fallback::Value(6.into()));
+    let spread = key(KernelKind::form(), "taylor");
+    assert_eq!((spread.name.as_str(), spread.fallback), ("spread", Fallback::Value(0.5.into())));
+    assert!(!spread.doc.is_empty() && !key(KernelKind::form(), "favor").doc.is_empty());
 }
 
 #[test]

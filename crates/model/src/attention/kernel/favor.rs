@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 
 use burn::{module::Module, tensor::Tensor};
 use headway_kernels::FeatureMap;
+use headway_keys::Described;
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,7 @@ use crate::{
 /// Choromanski et al. 2020, arXiv 2009.14794, lemma 1 and section 2.4. Their orthogonal blocks come from a QR
 /// decomposition with arbitrary signs, which is not uniform over orthogonal matrices and is biased for narrow heads;
 /// `orthogonal` gives R a positive diagonal, and `plain_qr` is theirs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct FavorConfig {
     /// Number of random directions m per head, the rows of W. Default 256. There are as many features, or twice as many if they are
@@ -59,7 +60,7 @@ fn is_zero(steps: &u64) -> bool {
 }
 
 /// The features of FAVOR+.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum FavorFeatures {
     /// Exponentials.
@@ -79,7 +80,7 @@ impl FavorFeatures {
 }
 
 /// How the rows of W are drawn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Directions {
     /// Blocks of `d_key` orthogonal rows with the lengths of independent ones: the same mean and at most the same

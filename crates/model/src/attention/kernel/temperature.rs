@@ -1,6 +1,7 @@
 //! Softmax attention at another temperature.
 
 use burn::{module::Module, tensor::Tensor};
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use super::{AttentionKernel, Demand, Kernel, KernelKind, KernelSizes, KernelSpec, Softmax};
@@ -11,7 +12,7 @@ use crate::{attention::view::View, config::ConfigError, init::Initializer};
 ///
 /// # References
 /// Hinton, Vinyals, Dean 2015, arXiv 1503.02531, equation 1, where it softens the softmax of predictions.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct TemperatureConfig {
     /// T, from 0.001 to 1000. Default 1, which is softmax attention.

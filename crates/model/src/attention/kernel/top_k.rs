@@ -4,6 +4,7 @@ use burn::{
     module::Module,
     tensor::{Bool, Tensor},
 };
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -19,7 +20,7 @@ use crate::{attention::view::View, config::ConfigError, init::Initializer};
 ///
 /// # References
 /// Gupta et al. 2021, arXiv 2106.06899, section 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopKConfig {
     /// K, at least 1. Default 8. With as many as there are keys it is softmax attention.

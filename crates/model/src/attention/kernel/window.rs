@@ -4,6 +4,7 @@ use burn::{
     module::Module,
     tensor::{Bool, Device, FloatDType, Tensor, TensorData},
 };
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -20,7 +21,7 @@ use crate::{attention::view::View, config::ConfigError, init::Initializer, mask:
 ///
 /// # References
 /// Beltagy, Peters, Cohan 2020, arXiv 2004.05150, section 3.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct WindowConfig {
     /// w: the number of keys that a causal query sees, itself included; at least 1. Default 128.

@@ -6,6 +6,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -35,7 +36,7 @@ use crate::{
 ///
 /// # References
 /// Gao 2024, arXiv 2403.17698; formulas and initial values as in the author's code, which merges these kernels of the ones it has.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct MepConfig {
     /// The learned form, with these buckets (`learned = {}`: T5's own). Default: the form without parameters.
@@ -46,7 +47,7 @@ pub struct MepConfig {
 }
 
 /// How the mean of kernels is computed where they are too small for f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
     /// By its logarithm, which is finite at every distance.

@@ -6,6 +6,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},
 };
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use super::{Hand, Position, PositionKind, PositionSizes, PositionSpec, Scheme};
@@ -20,7 +21,7 @@ use crate::{config::ConfigError, init::Initializer};
 ///
 /// # References
 /// Su et al. 2021, arXiv 2104.09864, section 3.2.2; a part of the channels: Black et al. 2022 (GPT-NeoX), arXiv 2204.06745, section 2.1.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct RopeConfig {
     /// θ, above 1: the slowest pair of channels rotates by about 1/θ radians per position. Default 10000.

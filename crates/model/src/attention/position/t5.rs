@@ -4,6 +4,7 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Int, Tensor},
 };
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use super::{Hand, Position, PositionKind, PositionSizes, PositionSpec, Scheme, distance::ByDistance};
@@ -25,7 +26,7 @@ use crate::{
 ///
 /// # References
 /// Raffel et al. 2020, arXiv 1910.10683, section 2.1; the buckets as in the authors' code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct T5Config {
     /// Number of buckets, even, at least 4. Default 32.

@@ -1,11 +1,12 @@
 //! Sizes of a stack of attention layers.
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::{attention::kernel::KernelKind, config::IoDims};
 
 /// Sizes of a stack of attention layers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct AttentionStackConfig {
     /// Layers, first to last. Default: one sequence-wise layer of 32 rows and width 32 with one head.
@@ -23,7 +24,7 @@ impl Default for AttentionStackConfig {
 }
 
 /// Sizes of one layer: an affine map to `rows` rows of `width` numbers, then attention among them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct StackLayer {
     /// Kind of map: `token_wise` or `sequence_wise`. Default `sequence_wise`.
@@ -77,7 +78,7 @@ impl StackLayer {
 }
 
 /// The affine map before attention.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum StackMap {
     /// z_i = x_i W + p_i for each row; if there are more output rows than input rows, the others are p_i alone.
@@ -88,7 +89,7 @@ pub enum StackMap {
 }
 
 /// Heads of the same size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct Heads {
     /// Number of heads. Default 1.
@@ -105,7 +106,7 @@ fn one() -> usize {
 }
 
 /// How the prediction is computed from the last layer's rows H.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum StackReadout {
     /// The first `seq_len` rows are the prediction.

@@ -1,5 +1,6 @@
 //! Sizes of a CSformer.
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// A network that forecasts several series at once: attention over channels, then over time, with the same weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct CsformerConfig {
     /// Width of the hidden state of one number. Default 32.

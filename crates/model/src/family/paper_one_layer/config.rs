@@ -1,11 +1,12 @@
 //! Sizes of the one-layer model.
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::attention::kernel::KernelKind;
 
 /// How the prediction is computed from the output of attention.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Readout {
     /// From all `d_model` channels, the first `d_out` of which are the prediction.
@@ -16,7 +17,7 @@ pub enum Readout {
 }
 
 /// Sizes of the paper's one-layer model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct PaperOneLayerConfig {
     /// Width of the hidden state, the authors' hidden size. Default 32.

@@ -1,9 +1,10 @@
 //! Sizes and constants of the model with set keys.
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 /// Sizes of [`PaperSetKeys`](super::PaperSetKeys).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct PaperSetKeysConfig {
     /// Width of the hidden state, the authors' hidden size; at least 2. Default 11.

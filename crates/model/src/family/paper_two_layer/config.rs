@@ -1,11 +1,12 @@
 //! Sizes of the two-layer model.
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::attention::kernel::KernelKind;
 
 /// Sizes of the paper's two-layer model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct PaperTwoLayerConfig {
     /// Width of the hidden state, the authors' hidden size. Default 32.

@@ -1,5 +1,6 @@
 //! Sizes of a transformer.
 
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// Positions of norms.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum Norm {
     /// Before attention, before the feed-forward network, and once before the head.
@@ -47,7 +48,7 @@ impl Norm {
 }
 
 /// A transformer; with `state_mixer = "none"`, the default, an attention-only one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub struct TransformerConfig {

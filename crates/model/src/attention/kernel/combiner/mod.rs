@@ -6,6 +6,7 @@ use burn::{
     module::Module,
     tensor::{Bool, FloatDType, Tensor, TensorData},
 };
+use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -43,7 +44,7 @@ use crate::{
 ///
 /// # References
 /// Ren et al. 2021, arXiv 2107.05768, sections 3.2 and 4; the pooling by largest entries is that of its code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct CombinerConfig {
     /// Which blocks: `fixed`, `logn`, `axial` or `mixture`. Default `fixed`.
@@ -54,7 +55,7 @@ pub struct CombinerConfig {
 }
 
 /// The blocks of Combiner.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(rename_all = "snake_case")]
 pub enum CombinerBlocks {
     /// Segments of one length.
