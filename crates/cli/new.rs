@@ -19,7 +19,6 @@ const SHIPPED: &[(&str, &str)] = &[
     ("icl_two_layer_net", include_str!("../../experiments/icl_two_layer_net.toml")),
     ("icl_sine", include_str!("../../experiments/icl_sine.toml")),
     ("icl_tree", include_str!("../../experiments/icl_tree.toml")),
-    ("in_context_regression", include_str!("../../experiments/noisy_regression.toml")),
     ("robust_mean", include_str!("../../experiments/robust_mean.toml")),
     ("copy", include_str!("../../experiments/copy.toml")),
     ("mqar", include_str!("../../experiments/mqar.toml")),

@@ -6,6 +6,7 @@ mod rm;
 
 use std::{path::Path, process::ExitCode};
 
+use headway_report::verdict;
 use headway_trainer::{
     provenance::{Record, Status},
     run_dir::{RunDir, read_record},
@@ -49,6 +50,7 @@ fn show(path: &Path, as_json: bool) -> Result<ExitCode, Error> {
     if !record.results.is_empty() {
         output::line(tables::results(&record.results));
         tables::slices(&record.results).iter().for_each(output::line);
+        verdict::of_rows(&record.results).iter().for_each(output::line);
     }
     Ok(ExitCode::SUCCESS)
 }
