@@ -851,6 +851,7 @@ mod texts {
             &["reproduce"],
             &["report"],
             &["eval"],
+            &["certify"],
             &["swap"],
             &["predict"],
             &["generate"],
