@@ -14,7 +14,7 @@ use headway_trainer::{
 
 use crate::{
     error::Error,
-    values::{overrides, parse_duration, parse_seed, parse_share, parse_temperature, parse_tolerance},
+    values::{overrides, parse_duration, parse_minutes, parse_seed, parse_share, parse_temperature, parse_tolerance},
 };
 
 /// Train, evaluate and fine-tune attention-only transformers.
@@ -56,6 +56,9 @@ pub enum Verb {
     Compare(Compare),
     /// Build weights from a theorem instead of training, with a certificate that the error is below a bound.
     Construct(crate::construct::args::Construct),
+    /// Bound the largest error of a trained network over a whole domain: no error is above the one number, some error is at the
+    /// other.
+    Certify(Certify),
     /// Make a checkpoint from weights saved by PyTorch or TransformerLens, or show what such a file contains.
     Import(crate::exchange::args::Import),
     /// Write a checkpoint's weights as safetensors, as a PyTorch state dict, or for numpy.
@@ -506,6 +509,72 @@ pub struct Swap {
 }
 
 impl Swap {
+    /// All changes to the experiment.
+    pub fn overrides(&self) -> Vec<String> {
+        overrides(&self.unset, &self.set, None)
+    }
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+A loss is a mean over examples; this is the worst case. The network is followed through all
+its layers over boxes of inputs, and the worst box is halved again and again:
+  upper  no input of the domain has a larger error, proved
+  lower  the error at a point that was found
+The search ends when they are --gap apart, after --minutes, or on Ctrl-C; what is printed then
+holds, and the same command goes on. At most three input numbers can vary, named as in formulas
+(x2_1 is number 1 of position 2); others are fixed. Networks with softmax attention: the paper's
+models, attention_stack, and transformers with or without feed-forward networks.
+
+  headway certify runs/first --target 'sin(3*x1)' --domain -1,1 --out runs/bound
+  headway certify runs/first --free x1_1,x1_2 --fix 0 --out runs/slice   # all others at 0
+
+Try:  headway train experiments/truncated_linear.toml -s task.seq_len=3 -s task.d_in=1 --out runs/clamp
+      headway certify runs/clamp --minutes 1 --out runs/clamp-bound")]
+pub struct Certify {
+    /// Checkpoint folder, or run folder (its best checkpoint, else its newest); an experiment file for its first weights.
+    pub checkpoint: PathBuf,
+    /// Formula of the target at every position, once for each number that the network answers there. Default: the task's own
+    /// function, of tasks that have one (function, truncated_linear, relu_network).
+    #[arg(long, value_name = "FORMULA", allow_hyphen_values = true)]
+    pub target: Vec<String>,
+    /// Ends of the domain, once for all free numbers or once for each. Default: those between which the task draws its inputs.
+    #[arg(long, value_name = "LOW,HIGH", allow_hyphen_values = true)]
+    pub domain: Vec<String>,
+    /// Input numbers that vary, as in x1_1,x2_1. Default: all that are not fixed.
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub free: Vec<String>,
+    /// Input numbers that do not vary, as in x3_1=0.5; a value alone is that of all numbers that --free leaves out.
+    #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', allow_hyphen_values = true)]
+    pub fix: Vec<String>,
+    /// Stop after this time; the bounds that are reached hold.
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0, value_parser = parse_minutes)]
+    pub minutes: f64,
+    /// Stop when the upper bound exceeds the lower one by this share.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = parse_tolerance)]
+    pub gap: f64,
+    /// Let the upper bound also cover every evaluation of the network in float32, in any order of sums. Default: it is about the
+    /// function of the weights in real numbers.
+    #[arg(long)]
+    pub float32: bool,
+    /// Folder of the page, the gap against time and the state of the search; if it holds the same search, that goes on.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Change the experiment that the checkpoint was trained on, as in `-s train.precision=f32`.
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Reset a value of that experiment to its default before anything is set.
+    #[arg(long, value_name = "KEY")]
+    pub unset: Vec<String>,
+    /// Device of the model that is run at the worst point: auto, or a name that `headway devices` lists.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceSpec,
+    /// Print one JSON document on standard output instead of lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Certify {
     /// All changes to the experiment.
     pub fn overrides(&self) -> Vec<String> {
         overrides(&self.unset, &self.set, None)

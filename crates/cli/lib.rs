@@ -8,6 +8,7 @@
 mod analyze;
 mod args;
 mod bench;
+mod certify;
 mod check;
 mod compare;
 mod completions;
@@ -63,6 +64,7 @@ pub fn main() -> ExitCode {
             Verb::Merge(args) => merge::run(args),
             Verb::Sweep(args) => sweep::run(args),
             Verb::Construct(args) => construct::run(args),
+            Verb::Certify(args) => certify::run(args),
             Verb::Import(args) => exchange::import::run(args),
             Verb::Export(args) => exchange::export::run(args),
             Verb::Card(args) => exchange::card::run(args),

@@ -23,6 +23,14 @@ use crate::{dashboard, output, stop};
 /// # Errors
 /// [`Error::NoThread`](headway_trainer::Error::NoThread) when there is no thread to wait for them.
 pub fn listen(interrupter: Interrupter, save_now: Arc<AtomicBool>) -> Result<(), Error> {
+    listen_between(interrupter, save_now, "this micro-batch")
+}
+
+/// [`listen`] for work that can stop after each of its pieces; `piece` names the one under way.
+///
+/// # Errors
+/// as [`listen`]
+pub fn listen_between(interrupter: Interrupter, save_now: Arc<AtomicBool>, piece: &'static str) -> Result<(), Error> {
     let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGUSR1].into_iter().chain(hangup)) else {
         output::note("warning: signals cannot be caught here; Ctrl-C will not save");
@@ -32,7 +40,7 @@ pub fn listen(interrupter: Interrupter, save_now: Arc<AtomicBool>) -> Result<(),
         let mut asked = false;
         for signal in signals.forever() {
             if signal == SIGUSR1 {
-                output::note("saving after this micro-batch, then going on");
+                output::note(format!("saving after {piece}, then going on"));
                 save_now.store(true, Ordering::SeqCst);
                 continue;
             }
@@ -43,7 +51,7 @@ pub fn listen(interrupter: Interrupter, save_now: Arc<AtomicBool>) -> Result<(),
             }
             if stop::by(signal) {
                 interrupter.stop(Some("signal"));
-                output::note("finishing this micro-batch, then saving; Ctrl-C once more stops at once");
+                output::note(format!("finishing {piece}, then saving; Ctrl-C once more stops at once"));
             }
         }
     };

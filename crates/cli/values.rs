@@ -35,6 +35,12 @@ pub fn parse_tolerance(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| format!("`{text}` is no share; give a number from 0 up, as 0.05 for 5 %"))
 }
 
+/// Parses a number of minutes.
+pub fn parse_minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.parse().ok().filter(|value: &f64| value.is_finite() && (0.0..=1e9).contains(value));
+    minutes.ok_or_else(|| format!("`{text}` is no number of minutes; give one from 0 up, as 0.5 for 30 seconds"))
+}
+
 /// Parses a duration: `90s`, `30m`, `2h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time; write 90s, 30m or 2h");

@@ -853,6 +853,7 @@ mod texts {
             &["reproduce"],
             &["report"],
             &["eval"],
+            &["certify"],
             &["swap"],
             &["predict"],
             &["generate"],

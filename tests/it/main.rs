@@ -6,6 +6,7 @@
 mod activity;
 mod analyze;
 mod bad_input;
+mod certify;
 mod cli;
 mod construct;
 mod crate_edges;

@@ -41,6 +41,15 @@ pub enum Error {
     /// A model without a plain form of its layers.
     #[error("{}", not_plain(.0))]
     NotPlain(NoPlainForm),
+    /// A model without a plain form from input to answer.
+    #[error("a bound follows {0}")]
+    NotBounded(NoPlainForm),
+    /// Learned keys or rows beside those of the sequence.
+    #[error("a bound follows networks without learned rows before their own; this one was fine-tuned with a {0}")]
+    LearnedRows(&'static str),
+    /// Data of tokens.
+    #[error("a bound holds over boxes of input numbers; this network reads tokens")]
+    Tokens,
     /// A learned prefix.
     #[error("rank and paths follow layers whose keys are their own rows; this network has a learned prefix")]
     Prefix,
@@ -132,11 +141,17 @@ impl VerbError for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Trainer(error) => error.kind(),
-            Self::Merge(_) | Self::Fault(_) | Self::NotPlain(NoPlainForm::Missing(_)) => ErrorKind::Failed,
+            Self::Merge(_)
+            | Self::Fault(_)
+            | Self::NotPlain(NoPlainForm::Missing(_))
+            | Self::NotBounded(NoPlainForm::Missing(_)) => ErrorKind::Failed,
             Self::Layers { .. }
             | Self::Sequence { .. }
             | Self::NoPiece { .. }
             | Self::NotPlain(_)
+            | Self::NotBounded(_)
+            | Self::LearnedRows(_)
+            | Self::Tokens
             | Self::Prefix
             | Self::FeedForward
             | Self::TooManyPaths { .. }

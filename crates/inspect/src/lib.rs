@@ -41,6 +41,7 @@ pub use embedding::{Embedding, Known, embedding};
 pub use error::Error;
 pub use in_context::{AfterExamples, InContext, LinearFit, Nearest, Predictor, in_context};
 pub use lens::{Distance, Lens, LensLayer, Reading, lens};
+pub use network::function;
 pub use opened::{LoadedModel, Measured, Provenance, open};
 pub use paths::{Largest, Length, MOST_PATHS, Paths, paths};
 pub use patterns::{PatternHead, PatternLayer, PatternScores, Patterns, Which, patterns};

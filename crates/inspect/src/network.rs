@@ -1,10 +1,30 @@
 //! From a model and its named arrays to the plain network that is analysed.
 
-use headway_model::{Model, ModelConfig, adapter::merge, plain::Parameters, weights};
-use headway_plain::network::Network;
+use headway_model::{InputDims, Model, ModelConfig, adapter::merge, plain::Parameters, weights};
+use headway_plain::{function::Function, network::Network};
 use headway_trainer::experiment::FinetuneConfig;
 
-use crate::error::Error;
+use crate::{error::Error, opened::LoadedModel};
+
+/// The whole network from the numbers of a sequence to its prediction.
+///
+/// # Errors
+/// [`Error::Tokens`], [`Error::LearnedRows`], [`Error::NotBounded`]; [`Error::Merge`]
+pub fn function(loaded: &LoadedModel) -> Result<Function, Error> {
+    let LoadedModel { model, experiment, .. } = loaded;
+    let dims = experiment.dims();
+    if matches!(dims.input, InputDims::Tokens { .. }) {
+        return Err(Error::Tokens);
+    }
+    let arrays = weights::arrays(model);
+    let arrays = match &experiment.finetune {
+        FinetuneConfig::Lora(lora) => merge(arrays, |_| (lora.rank, lora.scale()))?,
+        FinetuneConfig::Prefix(_) => return Err(Error::LearnedRows("prefix")),
+        FinetuneConfig::Prompt(_) => return Err(Error::LearnedRows("prompt")),
+        FinetuneConfig::Full | FinetuneConfig::Head | FinetuneConfig::Freeze(_) => arrays,
+    };
+    experiment.model.family().plain_function(&Parameters::from(arrays), &dims).map_err(Error::NotBounded)
+}
 
 /// The model's layers, from the state before the first to the state after the last. What comes before and after them is
 /// left out: embedding and positions, final norm and head.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headway_plain::network::{Affine, Head, Layer, LayerNorm, Matrix, Row};
+use headway_plain::network::{Affine, Head, InputMap, Layer, LayerNorm, Linear, Matrix, Row};
 use thiserror::Error;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         qk_norm::QkNorm,
         weighting::TokenWeight,
     },
-    norm,
+    norm::{self, NormKind},
     weights::Array,
 };
 
@@ -124,10 +124,46 @@ impl Parameters {
         Ok(Matrix::from_vec(d_in, d_out, values))
     }
 
-    /// The norm `name.weight`, `name.bias`.
-    pub fn layer_norm(&self, name: &str) -> Result<LayerNorm, NoPlainForm> {
-        let [gain, bias] = [self.row(&format!("{name}.weight"))?, self.row(&format!("{name}.bias"))?];
-        Ok(LayerNorm { gain, bias, epsilon: norm::LAYER_NORM_EPSILON })
+    /// The norm `name.weight`, and `name.bias` if its kind has one; `rms_epsilon` is that of norms without a mean.
+    pub fn norm(&self, name: &str, kind: NormKind, rms_epsilon: f64) -> Result<LayerNorm, NoPlainForm> {
+        let gain = self.row(&format!("{name}.weight"))?;
+        Ok(match kind {
+            NormKind::Layer => {
+                let (bias, epsilon) = (self.row(&format!("{name}.bias"))?, norm::LAYER_NORM_EPSILON);
+                LayerNorm { centres: true, gain, bias, epsilon }
+            }
+            NormKind::Rms | NormKind::ZeroCentredRms => {
+                let one = if kind == NormKind::Rms { 0.0 } else { 1.0 };
+                let bias = Row::zeros(gain.len());
+                LayerNorm { centres: false, gain: gain.add_scalar(one), bias, epsilon: rms_epsilon }
+            }
+        })
+    }
+
+    /// The map before the paper's models, (x_i W + b) ⊙ m_i and then the anchors, in its general form: the products of its float32
+    /// numbers are exact in f64.
+    pub fn input_map(&self, name: &str) -> Result<InputMap, NoPlainForm> {
+        let Affine { weight, bias } = self.affine(&format!("{name}.project"))?;
+        let matrix = |array: &Array| {
+            let values: Vec<f64> = array.values.iter().copied().map(f64::from).collect();
+            Matrix::from_row_slice(array.shape[0], array.shape[1], &values)
+        };
+        let gain = matrix(self.array(&format!("{name}.modulation"))?);
+        let anchors = self.array(&format!("{name}.anchors")).map_or_else(|_| Matrix::zeros(0, gain.ncols()), matrix);
+        let ([seq_len, d_model], d_in) = (gain.shape().into(), weight.nrows());
+        let rows = seq_len + anchors.nrows();
+        let mut linear = Matrix::zeros(seq_len * d_in, rows * d_model);
+        let mut constant = Matrix::zeros(rows, d_model);
+        for i in 0..seq_len {
+            for c in 0..d_model {
+                constant[(i, c)] = bias[c] * gain[(i, c)];
+                for j in 0..d_in {
+                    linear[(i * d_in + j, i * d_model + c)] = weight[(j, c)] * gain[(i, c)];
+                }
+            }
+        }
+        constant.rows_mut(seq_len, anchors.nrows()).copy_from(&anchors);
+        Ok(InputMap { linear: Linear::SequenceWise(linear), constant, queries: rows, keys: rows })
     }
 
     /// All values of `name`, row-major.

@@ -1,5 +1,5 @@
 //! Computations in f64 on the host, without any device. From the weights alone, as a plain [`network`], come its
-//! [`rank`] collapse and its [`paths`]. From its patterns comes what [`attention`] attends to; from its predictions,
+//! [`rank`] collapse and its [`paths`], and from input to answer the [`function`] that it computes. From its patterns comes what [`attention`] attends to; from its predictions,
 //! which [`linear_rule`] they follow; and from its hidden states, what a [`Ridge`] regression can read off them.
 //! [`statistics`] say how far to trust a few runs, [`sequential`] when they are enough, and [`convergence`] how fast one
 //! quantity falls with another.
@@ -17,6 +17,7 @@
 
 pub mod attention;
 pub mod convergence;
+pub mod function;
 pub mod linear_rule;
 pub mod network;
 pub mod paths;

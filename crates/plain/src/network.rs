@@ -20,9 +20,12 @@ pub struct Affine {
     pub bias: Row,
 }
 
-/// Layer normalisation of each row, y = (x − mean(x)) / sqrt(var(x) + ε) ⊙ g + b.
+/// Layer normalisation of each row, y = (x − mean(x)) / sqrt(var(x) + ε) ⊙ g + b; without the mean it is the RMS norm, y =
+/// x / sqrt(mean(x²) + ε) ⊙ g + b.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNorm {
+    /// Whether the mean is taken away first.
+    pub centres: bool,
     /// g. `[d_model]`
     pub gain: Row,
     /// b. `[d_model]`
@@ -263,7 +266,7 @@ impl InputMap {
 impl LayerNorm {
     /// Normalises each row.
     pub fn forward(&self, x: &Matrix) -> Matrix {
-        let mut y = centred(x);
+        let mut y = self.centred(x);
         for (mut row, deviation) in y.row_iter_mut().zip(self.deviations(x)) {
             row /= deviation;
             row.component_mul_assign(&self.gain);
@@ -272,18 +275,20 @@ impl LayerNorm {
         y
     }
 
+    /// What is divided by its length: each row minus its own mean, or the row itself.
+    pub(crate) fn centred(&self, x: &Matrix) -> Matrix {
+        let mut y = x.clone();
+        if self.centres {
+            y.row_iter_mut().for_each(|mut row| row.add_scalar_mut(-row.mean()));
+        }
+        y
+    }
+
     /// sqrt(var(x) + ε) of each row.
     pub(crate) fn deviations(&self, x: &Matrix) -> Vec<f64> {
         let variance = |row: Row| row.norm_squared() / row.len() as f64;
-        centred(x).row_iter().map(|row| (variance(row.into_owned()) + self.epsilon).sqrt()).collect()
+        self.centred(x).row_iter().map(|row| (variance(row.into_owned()) + self.epsilon).sqrt()).collect()
     }
-}
-
-/// Each row minus its own mean.
-pub(crate) fn centred(x: &Matrix) -> Matrix {
-    let mut y = x.clone();
-    y.row_iter_mut().for_each(|mut row| row.add_scalar_mut(-row.mean()));
-    y
 }
 
 impl Activation {

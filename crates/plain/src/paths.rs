@@ -174,8 +174,10 @@ fn freeze<'a>(network: &'a Network, index: usize, x: &Matrix) -> Frozen<'a> {
         if let Some(norm) = &layer.norm {
             constant += &norm.bias * &right;
             right.row_iter_mut().zip(norm.gain.iter()).for_each(|(mut row, gain)| row *= *gain);
-            let mean = right.row_mean();
-            right = plus_row(right, &-mean); // C W = W − 1 (mean row of W)
+            if norm.centres {
+                let mean = right.row_mean();
+                right = plus_row(right, &-mean); // C W = W − 1 (mean row of W)
+            }
             let deviations = norm.deviations(&layer.keys(&z));
             left.column_iter_mut().zip(deviations).for_each(|(mut column, sigma)| column /= sigma);
         }

@@ -199,9 +199,9 @@ fn softmax_change(s: &[f64], e: &[f64]) -> (Vec<f64>, Vec<f64>) {
 }
 
 fn after_norm(norm: Option<&LayerNorm>, state: &Deflated) -> Deflated {
-    let Some(LayerNorm { gain, bias, epsilon }) = norm else { return state.clone() };
+    let Some(LayerNorm { centres, gain, bias, epsilon }) = norm else { return state.clone() };
     let d_model = state.common.len() as f64;
-    let centred = |row: &Row| row.add_scalar(-row.mean());
+    let centred = |row: &Row| if *centres { row.add_scalar(-row.mean()) } else { row.clone() };
     let deviation = |row: &Row| (row.norm_squared() / d_model + epsilon).sqrt();
     let u = centred(&state.common);
     let sigma = deviation(&u);

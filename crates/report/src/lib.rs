@@ -25,6 +25,7 @@ pub mod robust;
 pub mod run;
 pub mod scores;
 pub mod shifts;
+pub mod supremum;
 pub mod swap;
 pub mod sweep;
 pub mod verdict;
@@ -187,6 +188,7 @@ fn table_note(name: &str) -> &'static str {
         comparison::CLAIMS => "what was claimed, and what the runs say",
         comparison::TUNING => "what every row was tried with",
         rank::NAME => "the residual of every sequence after every layer",
+        supremum::NAME => "both bounds at every moment",
         robust::NAME => "every error of the stochastic algorithm",
         paths::LENGTHS => "contributions by the number of heads on a path",
         paths::NAME => "the largest paths",

@@ -255,7 +255,8 @@ fn meets(x: Interval, phase: f64, period: f64) -> bool {
 /// Functions of formulas by name, with their derivatives. At a kink the first derivative covers both one-sided
 /// derivatives and all numbers between, and the second is unbounded; at a jump both are unbounded; outside its domain a
 /// function is undefined.
-pub(crate) mod functions {
+#[allow(missing_docs, reason = "each is the function of its name")]
+pub mod functions {
     use std::f64::consts::{FRAC_2_SQRT_PI, FRAC_PI_2, LN_2, LN_10, PI, SQRT_2, TAU};
 
     use super::{Derivatives, Interval, around, constant, falling, meets, rising};

@@ -66,6 +66,8 @@ pub enum Probe {
     Inside = 0x9a9,
     /// Walls of a partition.
     Wall = 0xa11,
+    /// Starting points of the search for the largest error of a network with any weights.
+    Supremum = 0x5_0b0,
 }
 
 impl Probe {

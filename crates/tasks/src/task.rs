@@ -7,6 +7,7 @@ use crate::{
     batch::{Example, TaskDims},
     error::TaskError,
     files::Files,
+    known::Known,
     measure::Measure,
     picture::Patches,
     prompt::Layout,
@@ -68,6 +69,12 @@ pub trait Task: Send + Sync {
     /// returns NaN at scored positions where it is not known; `None` if it is known nowhere, or would just return the
     /// target.
     fn best_possible(&self) -> Option<Box<dyn Baseline>> {
+        None
+    }
+
+    /// The function that its targets are of its inputs; `None` if they are no function of them, or none that is known over
+    /// boxes.
+    fn known(&self) -> Option<Known> {
         None
     }
 

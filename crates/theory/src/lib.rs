@@ -44,6 +44,7 @@ pub mod prove;
 mod refusal;
 pub mod smoothness;
 mod space;
+pub mod supremum;
 mod target;
 
 pub use bound::{Basis, Bound, Term};

@@ -125,6 +125,18 @@ pub trait Family {
     /// [`NoPlainForm`] if the network has no plain form, with the reason.
     fn plain(&self, parameters: &Parameters) -> Result<headway_plain::network::Network, NoPlainForm>;
 
+    /// The whole network in f64 on the host, from the numbers of a sequence to the prediction; for data of vectors.
+    ///
+    /// # Errors
+    /// [`NoPlainForm`] if the network has no such form, with the reason.
+    fn plain_function(
+        &self,
+        _parameters: &Parameters,
+        _dims: &IoDims,
+    ) -> Result<headway_plain::function::Function, NoPlainForm> {
+        Err(NoPlainForm::Other("networks that are plain from input to answer; this family is not among them"))
+    }
+
     /// Number of heads in every layer; `None` if layers differ.
     fn n_heads(&self) -> Option<usize>;
 

@@ -77,6 +77,8 @@ impl Parts {
         let (d_head, d_value, d_ffn) = (5, 3, 11);
         let norm = |random: &mut Random| {
             self.norm.then(|| LayerNorm {
+                // Both kinds, as the draws come.
+                centres: random.normal() > 0.0,
                 gain: random.row(d_model, 0.3).add_scalar(1.0),
                 bias: random.row(d_model, bias),
                 epsilon: 1e-5,

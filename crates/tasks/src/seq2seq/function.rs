@@ -1,5 +1,7 @@
 //! A function given by formulas or a table, for example the target of a construction.
 
+use std::sync::Arc;
+
 use headway_keys::Described;
 use rand::RngExt;
 use rand_distr::StandardNormal;
@@ -14,6 +16,7 @@ use crate::{
     files::Files,
     interval::{Derivatives, Interval},
     jet::Jet,
+    known::Known,
     seed::{SampleRng, Seed, Stream},
     task::{Split, Task, TaskSpec},
 };
@@ -579,6 +582,14 @@ impl Task for FunctionTask {
                 return Example { inputs, targets, loss_mask, slices };
             }
         }
+    }
+
+    fn known(&self) -> Option<Known> {
+        let function = self.function.clone();
+        let FunctionConfig { outputs, table, domain, .. } = &self.config;
+        let text = if table.is_some() { "the task's table".to_owned() } else { outputs.join(", ") };
+        let ends = domain.distribution().and_then(|law| law.ends());
+        Some(Known { text, enclosure: Arc::new(move |x| function.enclose(x)), ends })
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

@@ -1,5 +1,7 @@
 //! A random two-layer ReLU network of the whole sequence: a target that mixes positions.
 
+use std::sync::Arc;
+
 use headway_keys::Described;
 use nalgebra::{DMatrix, DVector};
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,8 @@ use crate::{
     distribution::Distribution,
     error::TaskError,
     files::Files,
+    jet::Jet,
+    known::{self, Known},
     seed::SampleRng,
     task::{Split, Task, TaskSpec},
 };
@@ -203,6 +207,20 @@ impl Task for ReluNetwork {
         let targets = Targets::Continuous(self.targets(&inputs));
         let (loss_mask, slices) = (vec![true; seq_len], vec![None; seq_len]);
         Example { inputs: Inputs::Continuous(inputs), targets, loss_mask, slices }
+    }
+
+    fn known(&self) -> Option<Known> {
+        let (network, scale) = (self.clone(), self.config.target_scale as f32);
+        let enclosure = move |x: &[Jet]| {
+            let rows = network.weights_in.row_iter().zip(&network.bias_in);
+            let hidden = rows.map(|(w, b)| known::relu(known::affine(w.iter().copied(), x, *b)));
+            let hidden: Vec<Jet> = hidden.collect();
+            let rows = network.weights_out.row_iter().zip(&network.bias_out);
+            let answers = rows.map(|(w, b)| known::affine(w.iter().copied(), &hidden, *b));
+            answers.map(|y| known::affine([scale].into_iter(), &[y], 0.0)).collect()
+        };
+        let text = format!("the task's ReLU network of {} units", self.config.d_hidden);
+        Some(Known { text, enclosure: Arc::new(enclosure), ends: self.config.input.ends() })
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

@@ -1,5 +1,7 @@
 //! Truncated linear: the target that one layer of softmax attention is proved to approximate.
 
+use std::sync::Arc;
+
 use headway_keys::Described;
 use nalgebra::{DMatrix, DVector, DVectorView};
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,8 @@ use crate::{
     distribution::Distribution,
     error::TaskError,
     files::Files,
+    jet::Jet,
+    known::{self, Known},
     seed::SampleRng,
     task::{Split, Task, TaskSpec},
 };
@@ -170,6 +174,20 @@ impl Task for TruncatedLinear {
         let targets = Targets::Continuous(self.targets(&inputs));
         let (loss_mask, slices) = (vec![true; seq_len], vec![None; seq_len]);
         Example { inputs: Inputs::Continuous(inputs), targets, loss_mask, slices }
+    }
+
+    fn known(&self) -> Option<Known> {
+        let TruncatedLinearConfig { d_in, low, high, ref input, target_scale, .. } = self.config;
+        let (ends, scale) = ([low as f32, high as f32], target_scale as f32);
+        let (weights, offsets) = (self.weights.clone(), self.offsets.clone());
+        let enclosure = move |x: &[Jet]| {
+            let tokens = x.chunks_exact(d_in).zip(weights.column_iter()).zip(&offsets);
+            let forms = tokens.map(|((x, w), t)| known::affine(w.iter().copied(), x, *t));
+            forms.map(|form| known::affine([scale].into_iter(), &[known::clamp(form, ends)], 0.0)).collect()
+        };
+        let times = if scale.to_bits() == 1.0_f32.to_bits() { String::new() } else { format!("{scale} ") };
+        let text = format!("{times}clamp(w_i . x_i + t_i, {low}, {high}) with the task's w and t");
+        Some(Known { text, enclosure: Arc::new(enclosure), ends: input.ends() })
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {

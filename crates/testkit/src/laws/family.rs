@@ -33,6 +33,7 @@ pub fn all(family: &dyn Family) {
         parameters_follow_what_the_rules_name(&config, &dims);
         the_head_is_a_part_of_the_network(&config, &dims);
         plain_layers_are_those_of_the_network(&config, &dims);
+        the_plain_function_is_that_of_the_network(&config, &dims);
         reading_on_is_reading_at_once(&config, &dims);
     }
 }
@@ -352,6 +353,27 @@ pub fn plain_layers_are_those_of_the_network(config: &ModelConfig, dims: &IoDims
             let name = format!("layer {number} of {config:?} on {}", on.name);
             assert_close(&name, &found, &to_host(layer.hidden), on.tolerance);
         }
+    }
+}
+
+/// If there is a plain form from input to answer, it answers what the network answers.
+pub fn the_plain_function_is_that_of_the_network(config: &ModelConfig, dims: &IoDims) {
+    if matches!(dims.input, InputDims::Tokens { .. }) {
+        return;
+    }
+    for on in devices() {
+        let model = build(config, dims, 1, &on.device);
+        let function = match config.family().plain_function(&Parameters::from(arrays(&model)), dims) {
+            Ok(function) => function,
+            Err(reason @ NoPlainForm::Missing(_)) => panic!("{config:?}: {reason}"),
+            Err(_) => return,
+        };
+        let x = input(dims, 2, &on.device).vectors();
+        let values: Vec<f64> = to_host(x.clone()).into_iter().map(f64::from).collect();
+        let found = values.chunks_exact(dims.seq_len * dims.vector_width()).flat_map(|x| function.forward(x));
+        let found: Vec<f32> = found.map(|y| y as f32).collect();
+        let answer = to_host(model.forward(Input::Continuous(x)).narrow(2, 0, dims.d_out));
+        assert_close(&format!("the function of {config:?} on {}", on.name), &found, &answer, on.tolerance);
     }
 }
 

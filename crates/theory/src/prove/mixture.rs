@@ -161,6 +161,19 @@ impl Weights {
     }
 }
 
+/// The range of Σ w_k v_k / Σ w_k over a box of weights and values, each between two ends; weights are not negative.
+///
+/// # Shapes
+/// `[keys]` each
+pub fn range_of_mixture(low: &[f64], high: &[f64], values: &[Interval]) -> Interval {
+    let weights =
+        Weights { kept: (0..low.len()).collect(), low: low.to_vec(), high: high.to_vec(), away: Vec::new(), rest: 0.0 };
+    let middle = values.iter().map(|value| value.middle()).sum::<f64>() / values.len() as f64;
+    let most = weights.most(|k| values[k].high, middle, 0.0);
+    let least = -weights.most(|k| -values[k].low, -middle, 0.0);
+    if least <= most { Interval::new(least, most) } else { Interval::ENTIRE }
+}
+
 fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |top, v| top.max(v.abs()))
 }

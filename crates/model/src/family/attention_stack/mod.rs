@@ -161,6 +161,14 @@ impl Family for AttentionStackConfig {
         self.plain_network(parameters)
     }
 
+    fn plain_function(
+        &self,
+        parameters: &Parameters,
+        dims: &IoDims,
+    ) -> Result<headway_plain::function::Function, NoPlainForm> {
+        self.whole(parameters, dims)
+    }
+
     fn layer_rows(&self, dims: &IoDims) -> Vec<LayerRows> {
         let (mut coming, mut has_positions) = (dims.seq_len, true);
         let rows = self.layers.iter().map(|layer| {

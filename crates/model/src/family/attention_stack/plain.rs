@@ -1,9 +1,16 @@
 //! An attention stack as plain matrices. The map before a layer belongs to that layer.
 
-use headway_plain::network::{Affine, Head, InputMap, Layer, Linear, Matrix, Network, Row};
+use headway_plain::{
+    Readout,
+    function::{Exit, Function},
+    network::{Affine, Head, InputMap, Layer, Linear, Matrix, Network, Row},
+};
 
-use super::{AttentionStackConfig, StackLayer, StackMap};
-use crate::plain::{NoPlainForm, Parameters, is_softmax};
+use super::{AttentionStackConfig, StackLayer, StackMap, StackReadout};
+use crate::{
+    config::IoDims,
+    plain::{NoPlainForm, Parameters, is_softmax},
+};
 
 impl AttentionStackConfig {
     pub(super) fn plain_network(&self, parameters: &Parameters) -> Result<Network, NoPlainForm> {
@@ -11,6 +18,36 @@ impl AttentionStackConfig {
         let layers = self.layers.iter().enumerate();
         let layers = layers.map(|(index, layer)| layer.plain_layer(parameters, &format!("layers.{index}")));
         Ok(Network { layers: layers.collect::<Result<_, _>>()?, causal: false })
+    }
+
+    pub(super) fn whole(&self, parameters: &Parameters, dims: &IoDims) -> Result<Function, NoPlainForm> {
+        let flat = || {
+            let Affine { weight, bias } = parameters.affine("readout.project")?;
+            let bias = Matrix::from_row_slice(1, bias.len(), bias.as_slice());
+            Ok::<_, NoPlainForm>((weight, bias))
+        };
+        let readout = match self.readout {
+            StackReadout::Rows => Readout::Rows,
+            StackReadout::Affine => {
+                let (weight, bias) = flat()?;
+                Readout::Affine { weight, bias }
+            }
+            StackReadout::Softmax { .. } => {
+                let Affine { weight: scores, bias } = parameters.affine("readout.softmax.scores")?;
+                let scores_bias = Matrix::from_row_slice(1, bias.len(), bias.as_slice());
+                let values = parameters.weight("readout.softmax.values")?;
+                let (weight, bias) = flat()?;
+                Readout::Softmax { scores, scores_bias, values, weight, bias }
+            }
+        };
+        Ok(Function {
+            seq_len: dims.seq_len,
+            d_in: dims.vector_width(),
+            d_out: dims.d_out,
+            enter: None,
+            network: self.plain_network(parameters)?,
+            exit: Exit::Stack(readout),
+        })
     }
 }
 

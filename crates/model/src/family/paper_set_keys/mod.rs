@@ -69,6 +69,14 @@ impl Family for PaperSetKeysConfig {
         self.plain_network(parameters)
     }
 
+    fn plain_function(
+        &self,
+        parameters: &Parameters,
+        dims: &IoDims,
+    ) -> Result<headway_plain::function::Function, NoPlainForm> {
+        self.whole(parameters, dims)
+    }
+
     fn n_heads(&self) -> Option<usize> {
         Some(1)
     }

@@ -63,11 +63,9 @@ impl PaperSetKeys {
     /// The channels of keys and values that are set. `[batch, rows, 1]` each
     fn set(&self, [batch, rows, _]: [usize; 3], device: &Device) -> [Tensor<3>; 2] {
         let made = || {
-            let points = self.points(rows);
-            let key = |(k, point): (usize, &f32)| k as f32 * (point + points[0] - 2.0 * self.shift);
-            let keys: Vec<f32> = points.iter().enumerate().map(key).collect();
             let device = device.clone().inner();
-            [keys, points].map(|values| Tensor::from_data(TensorData::new(values, [1, rows, 1]), &device))
+            channels([self.low, self.high], self.shift, rows)
+                .map(|values| Tensor::from_data(TensorData::new(values, [1, rows, 1]), &device))
         };
         // The number of rows is the model's.
         self.set.get_or_init(made).clone().map(|channel: Tensor<3>| {
@@ -75,12 +73,14 @@ impl PaperSetKeys {
             channel.expand([batch, rows, 1])
         })
     }
+}
 
-    /// The interpolation points L_0 … L_(rows − 1).
-    fn points(&self, rows: usize) -> Vec<f32> {
-        let gap = (self.high - self.low) / (rows.max(2) - 1) as f64;
-        (0..rows).map(|k| (self.low + gap * k as f64) as f32).collect()
-    }
+/// The last channel of the keys, and the first of the values: the interpolation points L_0 … L_(rows − 1). `[rows]` each
+pub(super) fn channels([low, high]: [f64; 2], shift: f32, rows: usize) -> [Vec<f32>; 2] {
+    let gap = (high - low) / (rows.max(2) - 1) as f64;
+    let points: Vec<f32> = (0..rows).map(|k| (low + gap * k as f64) as f32).collect();
+    let key = |(k, point): (usize, &f32)| k as f32 * (point + points[0] - 2.0 * shift);
+    [points.iter().enumerate().map(key).collect(), points]
 }
 
 impl Network for PaperSetKeys {

@@ -1,9 +1,16 @@
 //! The model with set keys as plain matrices.
 
-use headway_plain::network::{InputMap, Linear, Matrix, Network};
+use headway_plain::{
+    Readout,
+    function::{Exit, Function},
+    network::{InputMap, Linear, Matrix, Network},
+};
 
-use super::PaperSetKeysConfig;
-use crate::plain::{NoPlainForm, Parameters};
+use super::{PaperSetKeysConfig, network::channels};
+use crate::{
+    config::IoDims,
+    plain::{NoPlainForm, Parameters},
+};
 
 impl PaperSetKeysConfig {
     /// The set keys and values are two columns of a map that puts them beside the tokens.
@@ -31,5 +38,25 @@ impl PaperSetKeysConfig {
         let linear = Linear::TokenWise(Matrix::identity(d_model, d_model + 2));
         layer.map = Some(InputMap { linear, constant, queries: rows, keys: rows });
         Ok(Network { layers: vec![layer], causal: false })
+    }
+
+    pub(super) fn whole(&self, parameters: &Parameters, dims: &IoDims) -> Result<Function, NoPlainForm> {
+        let mut network = self.plain_network(parameters)?;
+        // What is set, as the network has it in single precision.
+        for map in network.layers.iter_mut().filter_map(|layer| layer.map.as_mut()) {
+            let set = channels([self.low, self.high], self.shift as f32, map.keys);
+            for (column, values) in set.into_iter().enumerate() {
+                let values = values.into_iter().map(f64::from);
+                map.constant.column_mut(self.d_model + column).iter_mut().zip(values).for_each(|(to, from)| *to = from);
+            }
+        }
+        Ok(Function {
+            seq_len: dims.seq_len,
+            d_in: dims.vector_width(),
+            d_out: dims.d_out,
+            enter: Some(parameters.input_map("input_map")?),
+            network,
+            exit: Exit::Stack(Readout::Rows),
+        })
     }
 }

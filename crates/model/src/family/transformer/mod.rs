@@ -194,6 +194,14 @@ impl Family for TransformerConfig {
         self.plain_network(parameters)
     }
 
+    fn plain_function(
+        &self,
+        parameters: &Parameters,
+        dims: &IoDims,
+    ) -> Result<headway_plain::function::Function, NoPlainForm> {
+        self.whole(parameters, dims)
+    }
+
     fn n_heads(&self) -> Option<usize> {
         self.aware().is_none_or(|n_heads| n_heads == self.n_heads).then_some(self.n_heads)
     }

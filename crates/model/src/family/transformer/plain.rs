@@ -1,13 +1,17 @@
 //! A transformer as plain matrices.
 
-use headway_plain::network::{Activation, FeedForward, Layer, Network};
+use headway_plain::{
+    function::{Exit, Function},
+    network::{Activation, FeedForward, InputMap, Layer, LayerNorm, Linear, Matrix, Network},
+};
 
 use super::{Norm, TransformerConfig};
 use crate::{
     attention::value_residual::ValueResidual,
+    config::IoDims,
     ffn::{Activation as OwnActivation, StateMixer},
-    norm::NormKind,
     plain::{NoPlainForm, Parameters, is_bare, is_before_the_layers, is_softmax},
+    pool::PoolKind,
 };
 
 impl TransformerConfig {
@@ -20,10 +24,55 @@ impl TransformerConfig {
         Ok(Network { layers: layers.collect::<Result<_, _>>()?, causal: self.causal })
     }
 
+    pub(super) fn whole(&self, parameters: &Parameters, dims: &IoDims) -> Result<Function, NoPlainForm> {
+        let network = self.plain_network(parameters)?;
+        if self.aware().is_some() {
+            return Err(NoPlainForm::Other(
+                "blocks alone; this network has another layer behind them (attention_aware)",
+            ));
+        }
+        let pooled = match self.pool {
+            PoolKind::None => false,
+            PoolKind::Mean => true,
+            PoolKind::Tensor(_) => {
+                return Err(NoPlainForm::Other(
+                    "heads that read rows or their mean; this network's reads products (pool)",
+                ));
+            }
+        };
+        let embed = parameters.affine("embed")?;
+        let rows = dims.seq_len;
+        // A table that is not learned is no parameter.
+        let table = match self.position.spec().fixed_table(rows, self.d_model) {
+            Some(table) => table,
+            None => parameters.array("position.weight").map_or_else(|_| Vec::new(), |array| array.values.clone()),
+        };
+        let position =
+            |row: usize, column: usize| table.get(row * self.d_model + column).copied().map_or(0.0, f64::from);
+        let constant = Matrix::from_fn(rows, self.d_model, |row, column| embed.bias[column] + position(row, column));
+        let linear = Linear::TokenWise(embed.weight);
+        Ok(Function {
+            seq_len: rows,
+            d_in: dims.vector_width(),
+            d_out: dims.d_out,
+            enter: Some(InputMap { linear, constant, queries: rows, keys: rows }),
+            network,
+            exit: Exit::Rows {
+                norm: self.plain_norm(parameters, "final_norm")?,
+                pooled,
+                map: parameters.affine("head")?,
+            },
+        })
+    }
+
+    /// The norm of this name before a part, if there are norms.
+    fn plain_norm(&self, parameters: &Parameters, name: &str) -> Result<Option<LayerNorm>, NoPlainForm> {
+        self.norm_before().map(|kind| parameters.norm(name, kind, self.rms_epsilon())).transpose()
+    }
+
     fn has_plain_blocks(&self) -> Result<(), NoPlainForm> {
         let is_gated = matches!(self.state_mixer, StateMixer::Ffn { activation, .. } if activation.is_gated());
         let others = [
-            (self.norm_kind != NormKind::Layer, "blocks with layer norms; this network has others (norm_kind)"),
             (self.norm == Norm::Sandwich, "blocks with one norm before each part; this network has a second (norm)"),
             (self.residual_gate, "blocks that add what they compute; this network gates it (residual_gate)"),
             (self.head_temperature, "heads of one temperature; in this network it is learned (head_temperature)"),
@@ -40,14 +89,11 @@ impl TransformerConfig {
     }
 
     fn plain_block(&self, parameters: &Parameters, name: &str) -> Result<Layer, NoPlainForm> {
-        let layer_norm = |part: &str| match self.norm {
-            Norm::Pre | Norm::Sandwich => parameters.layer_norm(&format!("{name}.{part}")).map(Some),
-            Norm::None => Ok(None),
-        };
+        let norm = |part: &str| self.plain_norm(parameters, &format!("{name}.{part}"));
         let feed_forward = match self.state_mixer {
             StateMixer::None => None,
             StateMixer::Ffn { activation, .. } => Some(FeedForward {
-                norm: layer_norm("ffn_norm")?,
+                norm: norm("ffn_norm")?,
                 expand: parameters.affine(&format!("{name}.ffn.expand"))?,
                 contract: parameters.affine(&format!("{name}.ffn.contract"))?,
                 activation: match activation {
@@ -59,7 +105,7 @@ impl TransformerConfig {
             }),
         };
         Ok(Layer {
-            norm: layer_norm("attention_norm")?,
+            norm: norm("attention_norm")?,
             feed_forward,
             skip: self.residual,
             ..parameters.attention(&format!("{name}.attention"), self.n_heads)?
