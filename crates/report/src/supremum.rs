@@ -120,7 +120,13 @@ pub fn page(found: &Searched<'_>) -> Page {
     });
     let summary =
         format!("The largest |network - target| over {}: proved from above, attained from below.", found.domain);
-    builder.page("Largest error over a domain", summary, table, lines, json, vec![(NAME, moments(history))])
+    let mut page =
+        builder.page("Largest error over a domain", summary, table, lines, json, vec![(NAME, moments(history))]);
+    page.report.verdict = match found.upper() {
+        Some(upper) => format!("No error is larger than {}, and one is {}.", above(upper), number(*lower)),
+        None => format!("No bound is proved yet; one error is {}.", number(*lower)),
+    };
+    page
 }
 
 fn figure(history: &[Moment]) -> Figure {
@@ -144,6 +150,7 @@ fn figure(history: &[Moment]) -> Figure {
             ),
             curve("attained", Style::Dashed, |moment| moment.lower),
         ],
+        ..Figure::default()
     }
 }
 
