@@ -66,6 +66,8 @@ pub enum Probe {
     Inside = 0x9a9,
     /// Walls of a partition.
     Wall = 0xa11,
+    /// Corners, kinks and ties of the nodes of a formula.
+    Formula = 0xf0f,
 }
 
 impl Probe {
