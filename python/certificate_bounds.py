@@ -29,6 +29,7 @@ from certificate_folder import (
     target,
     within_range,
 )
+from certificate_formula import bound_of_formula
 
 SLACK = 0.03
 """A claim may be this much below what is derived here: suprema are known to a hundredth on either side."""
@@ -345,12 +346,13 @@ BOUNDS = {
     "max-affine": bound_of_max_affine,
     "prefix": bound_of_prefix,
     "in-context-gd": bound_of_descent,
+    "formula": bound_of_formula,
 }
 
 
 def is_grid(folder):
-    """Whether a function of a sequence was looked up on a grid, by one layer; what was fitted takes three."""
-    return folder.name == "seq2seq" and len(folder.layers) == 1
+    """Whether a function of a sequence was looked up on a grid, by one layer; what was fitted takes more, or a softmax after it."""
+    return folder.name == "seq2seq" and len(folder.layers) == 1 and folder.models[np.float64].network.softmax is None
 
 
 def bound_of(folder):

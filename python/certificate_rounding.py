@@ -42,6 +42,7 @@ from certificate_folder import (
     suprema,
     within_range,
 )
+from certificate_formula import of_formula
 
 CLOSE = 1e-4
 """A term may be this much of itself below what is derived here: weights are read as float32 rounded them, by 6e-8 of themselves, which
@@ -316,6 +317,7 @@ ROUNDINGS = {
     "max-affine": of_max_affine,
     "prefix": of_prefix,
     "in-context-gd": of_descent,
+    "formula": of_formula,
 }
 
 

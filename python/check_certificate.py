@@ -16,6 +16,7 @@ rounding. This script shares no code with Headway. What it is made of:
     certificate_folder.py     the folder, its target, its words, what its weights say
     certificate_bounds.py     bounds in exact arithmetic
     certificate_rounding.py   what float32 adds
+    certificate_formula.py    both, of a compiled formula
     check_proof.py            a proof over boxes instead of both, of `--prove`
     formulas.py               formulas over boxes, with derivatives
     headway_reference.py      the network

@@ -587,6 +587,21 @@ def proofs():
     return table(header, rows)
 
 
+def compiled_formulas():
+    """Sizes of compiled formulas against the tolerance."""
+    rows = []
+    for name, certificate in result("theory-formula")["values"].items():
+        if name.startswith("printed"):
+            continue
+        formula, tolerance = name.rsplit(", ", 1)
+        sizes = [str(int(certificate["sizes"][size])) for size in ("layers", "heads", "anchors")]
+        numbers = [certificate["bound"]["value"], certificate["rounding"]["value"], certificate["float32"]["error"]]
+        formula = formula.replace("*", "\\*")
+        rows.append([formula, tolerance, *sizes, f"{certificate['parameters']:,}", *map(digits, numbers)])
+    header = ["formula, numbers in [−1, 1]", "tolerance", "layers", "heads", "anchors", "parameters", "bound", "float32 adds at most", "largest error found"]
+    return table(header, rows)
+
+
 def columns(name, index, wanted, rows=None):
     """Some columns of a table that was printed, and the rows that begin with these words, or all."""
     lines = printed(name, index)
@@ -777,6 +792,7 @@ TABLES = {
     "activity": activity,
     "linear-lengths": linear_lengths,
     "position-lengths": position_lengths,
+    "theory-formula": compiled_formulas,
     "theory-proofs": proofs,
     "theory-rates": rates,
     "in-context": in_context,

@@ -102,8 +102,9 @@ class Parser:
             arguments.append(self.sum())
         self.expect(")")
         if name in ("min", "max") and len(arguments) > 1:
-            for argument in arguments[1:]:
-                tree = (name, tree, argument)
+            tree = arguments.pop()
+            while arguments:
+                tree = (name, arguments.pop(), tree)
             return tree
         if (name in FUNCTIONS and len(arguments) == 1) or (name == "atan2" and len(arguments) == 2):
             return (name, *arguments)
@@ -228,13 +229,15 @@ def tanh(x):
 
 def silu(x):
     value, first, second = sigmoid(x)
-    return x * value, value + x * first, TWO * first + x * second
+    # Its minimum is −0.27846…
+    return (x * value).within(-0.27847, np.inf), value + x * first, TWO * first + x * second
 
 
 def gelu(x):
     law = rising(lambda x: (1 + erf(x / math.sqrt(2))) / 2, x)
     density = constant(1 / math.sqrt(2 * math.pi)) * exponential(-(HALF * x.square()))
-    return x * law, law + x * density, density * (TWO - x.square())
+    # Its minimum is −0.16997…
+    return (x * law).within(-0.16998, np.inf), law + x * density, density * (TWO - x.square())
 
 
 def error_function(x):

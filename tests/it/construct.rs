@@ -22,6 +22,10 @@ const CASES: &[(&str, &[&str], f64)] = &[
     ("relu-network", &["--seq-len", "2", "--d", "2", "--hidden", "3", "--form", "s"], 0.05),
     ("seq2seq", &["--function", "x1*x1_2 + sin(x2_1)", "--method", "fit", "--units", "64"], 0.2),
     ("seq2seq", &["--function", "x1_1 - x2_1/2", "--seq-len", "2", "--d-in", "1", "--method", "grid"], 0.1),
+    ("seq2seq", &["--function", "x1_1 - x2_1^2/2", "--seq-len", "2", "--d-in", "1", "--form", "t1"], 0.1),
+    ("seq2seq", &["--function", "x1_1 - x2_1^2/2", "--seq-len", "2", "--d-in", "1", "--form", "s"], 0.1),
+    ("formula", &["x1*x1_2 + sin(x2_1)/(1+abs(x3))", "--low", "-1"], 1e-3),
+    ("formula", &["exp(-x1*x2)", "min(x1_1, i*x2/3) - (x1 + 2)^-0.5", "--seq-len", "3"], 1e-4),
     ("in-context-gd", &["--points", "4", "--d", "2", "--steps", "3"], 1e-3),
     ("in-context-gd", &["--points", "4", "--d", "2", "--steps", "2", "--form", "e2"], 0.05),
     ("max-affine", &["--function", "kink", "--seq-len", "2"], 0.1),
@@ -389,6 +393,20 @@ fn what_cannot_be_built_is_refused_before_any_work() {
         (&["activation", "--tolerance", "0.1", "--function", "x1*i", "--out", "x"], &["--function: ", "alike"]),
         (&["activation", "--tolerance", "0.1", "--function", "gleu", "--out", "x"], &["--function: ", "gelu"]),
         (&["max-affine", "--tolerance", "0.1", "--function", "x1_1", "--out", "x"], &["--function: ", "alike"]),
+        (
+            &["formula", "x1 + (x2", "--tolerance", "0.1", "--out", "x"],
+            &["the formula: `x1 + (x2`, column 9: `)` is missing"],
+        ),
+        (
+            &["formula", "x2/(x1 - 0.3)", "--tolerance", "0.1", "--out", "x"],
+            &["a division by x1 - 0.3, which may be 0"],
+        ),
+        (&["formula", "x1*x2", "--tolerance", "1e-9", "--out", "x"], &["out of reach", "the smallest reachable is"]),
+        (
+            &["formula", "x1*x2", "--tolerance", "0.1", "--max-params", "100", "--out", "x"],
+            &["--max-params allows 100"],
+        ),
+        (&["formula", "x1*x2", "--out", "x"], &["--tolerance: give the largest error allowed"]),
         (
             &["relu-network", "--tolerance", "0.1", "--mode", "hard", "--out", "x"],
             &["--mode: is an option of forms t1 and s alone"],

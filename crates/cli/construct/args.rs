@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use headway_theory::{
     cells::Attention,
     construct::{
-        ConstructionConfig, activation, in_context_gd, max_affine, options, prefix, relu_network, seq2seq,
+        ConstructionConfig, activation, formula, in_context_gd, max_affine, options, prefix, relu_network, seq2seq,
         truncated_linear::{self, ClampConfig},
         truncated_linear_heads,
     },
@@ -73,6 +73,8 @@ pub enum Construction {
     ReluNetwork(ReluNetwork),
     /// Any continuous function of the whole sequence: by a grid, or by fitting a ReLU network and compiling it.
     Seq2seq(Seq2seq),
+    /// A formula of the whole sequence: every operation becomes heads, layers follow its depth, and errors are pushed through.
+    Formula(Formula),
     /// Steps of gradient descent on the linear regression problem in a prompt.
     InContextGd(InContextGd),
     /// One head that divides space into cells by the largest of several affine scores, and gives each cell its value.
@@ -306,12 +308,34 @@ pub struct Seq2seq {
     /// G, number of cells per input number of a grid. Default: the fewest that meet the tolerance.
     #[arg(long, value_name = "G")]
     pub cells: Option<usize>,
+    /// Form of the network that a fit is compiled to, as for relu-network; giving one asks for a fit. Default: t2.
+    #[arg(long, value_name = "FORM")]
+    pub form: Option<ReluForm>,
     /// Number of hidden units of a fit. Default: doubled from 8 until the tolerance is met.
     #[arg(long, value_name = "N")]
     pub units: Option<usize>,
     /// Seed of sampled points and random directions.
     #[arg(long, default_value_t = seq2seq::Config::default().seed, value_name = "N", value_parser = parse_seed)]
     pub seed: u64,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of `formula`.
+#[derive(Args)]
+pub struct Formula {
+    /// A formula per output number of a position, in x1 … (the position's own numbers), x1_1 … (number 1 of position 1, …) and i
+    /// (the position), such as "x1*x1_2 + sin(x2_1)/(1 + abs(x3))"; or a built-in (see `headway list functions`).
+    #[arg(value_name = "FORMULA", required = true)]
+    pub function: Vec<String>,
+    /// Number of positions. Default: as many as the formulas name.
+    #[arg(long, value_name = "N")]
+    pub seq_len: Option<usize>,
+    /// Numbers per position. Default: as many as the formulas name.
+    #[arg(long, value_name = "N")]
+    pub d_in: Option<usize>,
+    #[command(flatten)]
+    pub ends: Ends,
     #[command(flatten)]
     pub common: Common,
 }
@@ -455,6 +479,7 @@ impl Construction {
             Self::Activation(args) => (&args.common, ConstructionConfig::Activation(args.into())),
             Self::ReluNetwork(args) => (&args.common, ConstructionConfig::ReluNetwork(args.into())),
             Self::Seq2seq(args) => (&args.common, ConstructionConfig::Seq2seq(args.into())),
+            Self::Formula(args) => (&args.common, ConstructionConfig::Formula(args.into())),
             Self::InContextGd(args) => (&args.common, ConstructionConfig::InContextGd(args.into())),
             Self::MaxAffine(args) => (&args.common, ConstructionConfig::MaxAffine(args.into())),
             Self::Prefix(args) => (&args.common, ConstructionConfig::Prefix(args.into())),
@@ -520,6 +545,16 @@ impl From<&Activation> for activation::Config {
     }
 }
 
+impl From<ReluForm> for relu_network::Form {
+    fn from(form: ReluForm) -> Self {
+        match form {
+            ReluForm::T1 => Self::T1,
+            ReluForm::T2 => Self::T2,
+            ReluForm::S => Self::S,
+        }
+    }
+}
+
 impl From<&ReluNetwork> for relu_network::Config {
     fn from(args: &ReluNetwork) -> Self {
         Self {
@@ -528,11 +563,7 @@ impl From<&ReluNetwork> for relu_network::Config {
             d: args.d,
             hidden: args.hidden,
             seed: args.seed,
-            form: match args.form {
-                ReluForm::T1 => relu_network::Form::T1,
-                ReluForm::T2 => relu_network::Form::T2,
-                ReluForm::S => relu_network::Form::S,
-            },
+            form: args.form.into(),
             ends: (&args.ends).into(),
             mode: args.mode.map(Mode::from),
             intervals: args.intervals,
@@ -557,9 +588,16 @@ impl From<&Seq2seq> for seq2seq::Config {
             },
             lipschitz: args.lipschitz,
             cells: args.cells,
+            form: args.form.map(relu_network::Form::from),
             units: args.units,
             seed: args.seed,
         }
+    }
+}
+
+impl From<&Formula> for formula::Config {
+    fn from(args: &Formula) -> Self {
+        Self { function: args.function.clone(), seq_len: args.seq_len, d_in: args.d_in, ends: (&args.ends).into() }
     }
 }
 

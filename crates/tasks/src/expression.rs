@@ -34,6 +34,7 @@ pub struct Unary {
 /// A function of two numbers.
 #[derive(Debug)]
 struct Binary {
+    operation: Operation,
     value: fn(f64, f64) -> f64,
     enclose: fn(Jet, Jet) -> Jet,
 }
@@ -67,17 +68,17 @@ pub static FUNCTIONS: &[Unary] = &[
 ];
 
 static NEGATE: Unary = Unary { name: "-", value: |a| -a, enclose: functions::negate };
-static PLUS: Binary = Binary { value: |a, b| a + b, enclose: |a, b| a.plus(&b) };
-static MINUS: Binary = Binary { value: |a, b| a - b, enclose: |a, b| a.minus(&b) };
-static TIMES: Binary = Binary { value: |a, b| a * b, enclose: |a, b| a.times(&b) };
-static OVER: Binary = Binary { value: |a, b| a / b, enclose: Jet::over };
-static POWER: Binary = Binary { value: f64::powf, enclose: Jet::power };
+static PLUS: Binary = Binary { operation: Operation::Sum, value: |a, b| a + b, enclose: |a, b| a.plus(&b) };
+static MINUS: Binary = Binary { operation: Operation::Difference, value: |a, b| a - b, enclose: |a, b| a.minus(&b) };
+static TIMES: Binary = Binary { operation: Operation::Product, value: |a, b| a * b, enclose: |a, b| a.times(&b) };
+static OVER: Binary = Binary { operation: Operation::Quotient, value: |a, b| a / b, enclose: Jet::over };
+static POWER: Binary = Binary { operation: Operation::Power, value: f64::powf, enclose: Jet::power };
 
 /// Functions of more than one number.
 static OF_SEVERAL: [(&str, Binary); 3] = [
-    ("atan2", Binary { value: f64::atan2, enclose: Jet::angle }),
-    ("max", Binary { value: greatest, enclose: Jet::greatest }),
-    ("min", Binary { value: least, enclose: Jet::least }),
+    ("atan2", Binary { operation: Operation::Angle, value: f64::atan2, enclose: Jet::angle }),
+    ("max", Binary { operation: Operation::Greatest, value: greatest, enclose: Jet::greatest }),
+    ("min", Binary { operation: Operation::Least, value: least, enclose: Jet::least }),
 ];
 
 /// Named constants.
@@ -164,6 +165,40 @@ enum Instruction<V> {
     One(&'static Unary),
     /// Replaces the top two numbers by a function of them; the upper one is the second argument.
     Two(&'static Binary),
+}
+
+/// An operation on two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// a + b
+    Sum,
+    /// a - b
+    Difference,
+    /// a * b
+    Product,
+    /// a / b
+    Quotient,
+    /// a ^ b
+    Power,
+    /// atan2(a, b)
+    Angle,
+    /// max(a, b)
+    Greatest,
+    /// min(a, b)
+    Least,
+}
+
+/// A step of a formula in postfix order: operands first, then what is done with the last one or the last two values.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<V> {
+    /// A number.
+    Number(f64),
+    /// A variable.
+    Variable(V),
+    /// A function of the last value; the sign of a negation is called `-`.
+    One(&'static Unary),
+    /// A function of the last two values.
+    Two(Operation),
 }
 
 impl<V: PartialEq> PartialEq for Instruction<V> {
@@ -253,6 +288,16 @@ impl<V: Copy> Expression<V> {
             stack.push((jet, from));
         }
         stack.pop().map_or_else(nothing, |(jet, _)| jet)
+    }
+
+    /// The steps of the formula, in postfix order.
+    pub fn steps(&self) -> impl Iterator<Item = Step<V>> + '_ {
+        self.program.iter().map(|instruction| match *instruction {
+            Instruction::Number(number) => Step::Number(number),
+            Instruction::Variable(variable) => Step::Variable(variable),
+            Instruction::One(function) => Step::One(function),
+            Instruction::Two(function) => Step::Two(function.operation),
+        })
     }
 
     /// Number of operations needed for one value.

@@ -68,6 +68,8 @@ pub enum Probe {
     Wall = 0xa11,
     /// Starting points of the search for the largest error of a network with any weights.
     Supremum = 0x5_0b0,
+    /// Corners, kinks and ties of the nodes of a formula.
+    Formula = 0xf0f,
 }
 
 impl Probe {

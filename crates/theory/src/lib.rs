@@ -40,6 +40,7 @@ pub mod interpolation;
 pub mod minimax;
 pub mod mixing;
 mod network;
+mod places;
 pub mod prove;
 mod refusal;
 pub mod smoothness;

@@ -19,6 +19,12 @@ pub enum Refusal {
         /// What is wrong, and what would be right.
         problem: String,
     },
+    /// A formula that is to be compiled is none, or has a part that cannot be.
+    #[error("the formula: {problem}")]
+    Formula {
+        /// The part, and what is wrong with it.
+        problem: String,
+    },
     /// A file named by an option does not hold what it should.
     #[error("{}: {problem}", .path.display())]
     File {
@@ -139,6 +145,14 @@ impl Refusal {
     pub(crate) fn or_blame_function(self, problem: &str) -> Self {
         match self {
             Self::Unreachable { with_more, .. } if with_more.is_infinite() => Self::invalid("function", problem),
+            other => other,
+        }
+    }
+
+    /// The same refusal, of a formula that is no option but what the command is about.
+    pub(crate) fn of_formula(self) -> Self {
+        match self {
+            Self::Invalid { key, problem } if key == "function" => Self::Formula { problem },
             other => other,
         }
     }

@@ -306,7 +306,7 @@ impl TaskSpec for FunctionConfig {
 
 /// A variable of a formula.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Variable {
+pub enum Variable {
     /// `x1`, `x2`, …: a number of the position itself, with its index from 0.
     Own(usize),
     /// `x1_1`, `x1_2`, …: a number of the whole sequence, with its index from 0.
@@ -341,6 +341,31 @@ impl Variable {
             _ => format!("x1 to x{d_in}, x1_1 to x{seq_len}_{d_in}, i"),
         }
     }
+}
+
+/// Largest number of positions, and of numbers of one, that [`named`] reads.
+const MOST_NAMED: usize = 1 << 20;
+
+/// The fewest positions, and the fewest numbers per position, with which formulas have all variables that they name.
+///
+/// # Errors
+/// A formula that cannot be parsed whatever the sizes, with the position.
+pub fn named(outputs: &[String]) -> Result<[usize; 2], TaskError> {
+    let read = |name: &str| Variable::read(name, MOST_NAMED, MOST_NAMED);
+    let mut sizes = [1, 1];
+    for output in outputs {
+        let formula = Expression::parse(output, &read, "x1, x2, ..., x1_1, x2_1, ..., i")
+            .map_err(|problem| TaskError::Key { key: "outputs", problem: format!("`{output}`, {problem}") })?;
+        for variable in formula.variables() {
+            let [position, number] = match variable {
+                Variable::Own(at) => [1, at + 1],
+                Variable::Any(at) => [at / MOST_NAMED + 1, at % MOST_NAMED + 1],
+                Variable::Position => [1, 1],
+            };
+            sizes = [sizes[0].max(position), sizes[1].max(number)];
+        }
+    }
+    Ok(sizes)
 }
 
 /// A function of sequences, read from a [`FunctionConfig`] once and evaluated in double precision any number of times.
@@ -466,6 +491,14 @@ impl Function {
         match &self.rule {
             Rule::Outputs(outputs) => outputs.len(),
             Rule::Table(_) => self.d_in,
+        }
+    }
+
+    /// The formulas, one per output number of a position; none for a table.
+    pub fn formulas(&self) -> &[Expression<Variable>] {
+        match &self.rule {
+            Rule::Outputs(outputs) => outputs,
+            Rule::Table(_) => &[],
         }
     }
 

@@ -28,7 +28,6 @@ pub mod squares;
 
 use std::f64::consts::SQRT_2;
 
-use headway_plain::network::{Head, InputMap};
 use headway_tasks::{
     Distribution, Probe, TaskConfig,
     icl::regression::{Descent, RegressionConfig},
@@ -44,7 +43,6 @@ use crate::{
     },
     domain::Domain,
     refusal::Refusal,
-    space::Space,
     target::Target,
 };
 
@@ -173,8 +171,6 @@ impl Default for InContextGd {
 const MOST_ROWS: usize = 1024;
 /// Largest number of steps: each takes at most two layers, and a model has at most 10 000.
 const MOST_STEPS: usize = 1000;
-/// Lead in score of the row that is attended to over all others, e⁻⁶⁰ = 9e-27.
-const GAP: f64 = 60.0;
 
 impl InContextGd {
     /// Name on the command line.
@@ -381,54 +377,4 @@ fn power(base: f64, exponent: usize) -> f64 {
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// A token-wise map that keeps the columns that both spaces have under the same name.
-fn keeping(from: &Space, to: &Space, names: &[&str], rows: usize) -> InputMap {
-    let mut map = InputMap::token_wise(from.width(), rows, to.width());
-    let weight = map.linear.weight_mut();
-    for name in names {
-        for (from, to) in from.part(name).zip(to.part(name)) {
-            weight[(from, to)] = 1.0;
-        }
-    }
-    map
-}
-
-/// Gives every row its place, counted from the middle, and the square of it.
-fn mark_places(map: &mut InputMap, z: &Space, places: &[f64]) {
-    for (row, place) in places.iter().enumerate() {
-        map.constant[(row, z.at("one"))] = 1.0;
-        map.constant[(row, z.at("place"))] = *place;
-        map.constant[(row, z.at("square"))] = place * place;
-    }
-}
-
-/// Places 0, 1, …, shifted so that their middle is 0.
-fn places(rows: usize) -> Vec<f64> {
-    (0..rows).map(|row| row as f64 - (rows as f64 - 1.0) / 2.0).collect()
-}
-
-/// A head with which every row copies the columns `names`, times `sign`, from the row whose place is in its column
-/// `target`: scores are −60 (target − place)², up to a term that all scores of a row share.
-fn carrying(z: &Space, out: &Space, target: &str, names: &[&str], sign: f64) -> Head {
-    let width = names.iter().map(|name| z.part(name).len()).sum();
-    let mut head = Head::zeros(z.width(), 2, width, out.width());
-    head.query.weight[(z.at(target), 0)] = 2.0 * GAP;
-    head.query.weight[(z.at("one"), 1)] = GAP;
-    head.key.weight[(z.at("place"), 0)] = 1.0;
-    head.key.weight[(z.at("square"), 1)] = -1.0;
-    let columns = names.iter().flat_map(|name| z.part(name).zip(out.part(name)));
-    for (at, (from, to)) in columns.enumerate() {
-        head.value.weight[(from, at)] = 1.0;
-        head.output[(at, to)] = sign;
-    }
-    head
-}
-
-/// Number of parameters of a token-wise layer that reads `d_in` numbers per row; heads are given as count, d_key and
-/// d_value.
-fn layer_size(d_in: usize, [rows, width, d_out]: [usize; 3], heads: &[[usize; 3]]) -> f64 {
-    let heads = heads.iter().map(|[count, d_key, d_value]| count * (width * (2 * d_key + d_value) + d_value * d_out));
-    (d_in * width + rows * width + heads.sum::<usize>()) as f64
 }

@@ -5,6 +5,7 @@
 //! takes the smallest size that meets the tolerance ([`choose`]). Only then does it write weights.
 
 pub mod activation;
+pub mod formula;
 pub mod in_context_gd;
 pub mod max_affine;
 pub mod options;
@@ -30,6 +31,7 @@ use crate::{
 };
 
 use activation::Activation;
+use formula::Formula;
 use in_context_gd::InContextGd;
 use max_affine::MaxAffine;
 use options::{File, Given, Options, Planned};
@@ -77,6 +79,8 @@ constructions! {
         "a two-layer ReLU network of the whole sequence: gather, gates, scatter, error 0.28 S / beta";
     Seq2seq(seq2seq::Config),
         "any continuous function of the whole sequence, or samples of it: by a grid, or by a fitted ReLU network";
+    Formula(formula::Config),
+        "a formula of the whole sequence: an operation a head, layers by depth, errors pushed through by derivatives";
     InContextGd(in_context_gd::Config),
         "k steps of gradient descent on the regression that a prompt holds, linear or by squares";
     MaxAffine(max_affine::Config),

@@ -4,9 +4,9 @@ use headway_theory::{
     Refusal,
     construct::{
         Construction, Request,
-        in_context_gd::{Form, InContextGd, squares::Ripple},
+        in_context_gd::{Form, InContextGd},
     },
-    interpolation::Moments,
+    interpolation::{Moments, Ripple},
 };
 
 use crate::stages::{certificates, holds, slope};

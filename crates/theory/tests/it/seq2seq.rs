@@ -4,6 +4,7 @@ use headway_theory::{
     Basis, Refusal, Target, Verdict,
     construct::{
         Construction, Request,
+        relu_network::Form,
         seq2seq::{Method, Seq2seq, Source},
     },
 };
@@ -96,6 +97,22 @@ fn what_is_proved_and_what_is_measured() {
     assert_eq!(holds(&fit, 0.1).verdict, Verdict::Proved);
     let fit = build(Seq2seq { method: Method::Fit, ..opaque });
     assert!(term(&fit, "fit").starts_with("measured, not proved"), "{:?}", fit.bound);
+}
+
+/// A fit compiles to the paper's two layers and to one layer with a softmax as it does to three layers.
+#[test]
+#[cfg_attr(feature = "wgpu", ignore = "runs on the CPU alone, in this suite without the feature")]
+fn a_fit_takes_every_form() {
+    for (form, layers) in [(Form::T1, 2), (Form::T2, 3), (Form::S, 1)] {
+        let options = Seq2seq { form: Some(form), ..Seq2seq::new(waves(), 2, 1, 1) };
+        let built = options.build(Request { tolerance: 0.1, ..SIZE }).unwrap();
+        assert_eq!(built.network.layers.len(), layers, "{form:?}");
+        assert!(!term(&built, "fit").is_empty(), "{form:?}: {:?}", built.bound);
+        assert_eq!(holds(&built, 0.1).verdict, Verdict::Proved);
+        // One parameter too few is named before anything is built.
+        let refusal = options.build(Request { tolerance: 0.1, max_parameters: built.network.parameters() - 1 });
+        assert!(matches!(refusal, Err(Refusal::TooLarge { .. })), "{form:?}: {refusal:?}");
+    }
 }
 
 /// A spike between the points at which slopes would be measured.

@@ -26,10 +26,11 @@ use crate::{
     bound::Bound,
     construct::{
         Construction, Cost, Request, Temperature, choose,
-        in_context_gd::{GAP, InContextGd, carrying, keeping, layer_size, mark_places, places, power},
+        in_context_gd::{InContextGd, power},
     },
     interpolation::F32_ROUNDOFF,
     network::{Layer, Network},
+    places::{GAP, carrying, keeping, layer_size, mark_places, places},
     refusal::Refusal,
     space::Space,
 };

@@ -29,8 +29,6 @@
 //! Products by anchors that hold L_k w: the constructions behind arXiv 2508.17550. There nothing cancels; here the bias
 //! does.
 
-use std::f64::consts::PI;
-
 use headway_plain::{
     Readout,
     network::{Head, InputMap},
@@ -38,12 +36,10 @@ use headway_plain::{
 
 use crate::{
     bound::Bound,
-    construct::{
-        Construction, Cost, Request, Temperature, choose,
-        in_context_gd::{GAP, InContextGd, carrying, keeping, layer_size, mark_places, places},
-    },
-    interpolation::{Anchors, F32_ROUNDOFF, tail},
+    construct::{Construction, Cost, Request, Temperature, choose, in_context_gd::InContextGd},
+    interpolation::{Anchors, F32_ROUNDOFF, Ripple},
     network::{Layer, Network},
+    places::{GAP, carrying, keeping, layer_size, mark_places, places},
     refusal::Refusal,
     space::Space,
 };
@@ -55,45 +51,6 @@ const SHARPNESS: [f64; 7] = [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 const SHARPNESS_ENDS: [f64; 2] = [0.25, 1e4];
 /// Largest number of intervals that is tried.
 const MOST_INTERVALS: usize = 900;
-
-/// Bounds on how far attention to evenly spaced anchors is from its ideal mean and mean square, in units of Δ and Δ².
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ripple {
-    /// sup |E k − u|.
-    pub mean: f64,
-    /// sup |E (k − u)² − 1/(2c)|.
-    pub square: f64,
-}
-
-impl Ripple {
-    /// With θ(u) = 1 + 2 Σ q^{m²} cos(2π m u), q = e^{−π²/c}, the weights e^{−c (u − k)²} sum to θ √(π/c), so that E k
-    /// − u = θ'/(2 c θ) and E (k − u)² = 1/(2c) + θ''/(4 c² θ). For c above 4 the bound for hard attention is smaller:
-    /// the two nearest anchors, and the tail. Anchors end `padding` beyond u; the missing ones add their weight, at
-    /// most e^{−c (t² − 1/4)} for one at distance t.
-    pub fn of(sharpness: f64, padding: usize) -> Self {
-        let c = sharpness;
-        let (mut mean, mut square) = if c <= 4.0 {
-            let q = |m: i32| (-PI.powi(2) * f64::from(m * m) / c).exp();
-            let sum = |power: i32| (1..30).map(|m| f64::from(m).powi(power) * q(m)).sum::<f64>();
-            let theta = 1.0 - 2.0 * sum(0);
-            (2.0 * PI / c * sum(1) / theta, 2.0 * (PI / c).powi(2) * sum(2) / theta)
-        } else {
-            let far = |m: i32| {
-                let m = f64::from(m);
-                let beyond = if m >= 2.0 { m * m * (-c * (m * m - m)).exp() } else { 0.0 };
-                (m + 0.5).powi(2) * (-c * m * m).exp() + beyond
-            };
-            (0.5 + tail(c), 0.5 + (1..60).map(far).sum::<f64>())
-        };
-        for m in 1..60 {
-            let t = (padding + m) as f64;
-            let weight = 2.0 * (-c * (t * t - 0.25)).exp();
-            mean += weight * (t + 2.0);
-            square += weight * (t * t + 2.0);
-        }
-        Self { mean, square }
-    }
-}
 
 /// Sizes, and the errors that follow from them.
 #[derive(Clone, Copy)]

@@ -18,7 +18,7 @@ use crate::{
     bound::{Basis, Bound, Term},
     construct::{
         Construction, Request,
-        relu_network::{ReluNetwork, ReluWeights},
+        relu_network::{Form, ReluNetwork, ReluWeights},
     },
     domain::Domain,
     interpolation::F32_ROUNDOFF,
@@ -78,8 +78,10 @@ pub(super) fn build(options: &Seq2seq, request: Request) -> Result<(Construction
         let mut compile = ReluNetwork::new(fitted.network.clone());
         compile.low.clone_from(&options.low);
         compile.high.clone_from(&options.high);
+        compile.form = options.form.unwrap_or_default();
         let needed = compile.parameters();
-        if needed > allowed as f64 {
+        // The other forms find theirs for a tolerance.
+        if compile.form == Form::T2 && needed > allowed as f64 {
             return Err(Refusal::TooLarge { wanted, needed, allowed, reachable: reached.0 });
         }
         // If the fit alone uses up the tolerance, compile anyway to report what would be reached.
@@ -102,6 +104,9 @@ pub(super) fn build(options: &Seq2seq, request: Request) -> Result<(Construction
                 if total < reached.0 {
                     reached = (total, units);
                 }
+            }
+            Err(Refusal::TooLarge { needed, .. }) => {
+                return Err(Refusal::TooLarge { wanted, needed, allowed, reachable: reached.0 });
             }
             // The problem is in a network that the user has not given.
             Err(Refusal::Invalid { problem, .. }) => return Err(Refusal::invalid("low", problem)),

@@ -4,7 +4,8 @@
 //! - **grid**: one head looks the function up on a grid of G^{n d} points; mathematically exact, but hopeless beyond a
 //!   few input numbers;
 //! - **fit**: a two-layer ReLU network is fitted to the function, or to samples of it, and
-//!   [compiled](super::relu_network).
+//!   [compiled](super::relu_network), by any of its forms: three layers with token-wise maps, the paper's two layers, or one layer
+//!   followed by a softmax.
 //!
 //! They differ in what is proved. The grid's bound depends on a Lipschitz constant, from the formula or given. The
 //! error of compiling a fit is always proved; the error of the fit itself is bounded by branch and bound over the box
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Construction, ReluWeights, Request,
     options::{Ends, File, Given, Options, Planned, ensure_size, ensure_unused, rows},
+    relu_network::Form,
     written::{Sizes, WrittenDown},
 };
 use crate::{bound::Basis, refusal::Refusal, target::Target};
@@ -56,6 +58,8 @@ pub struct Config {
     pub lipschitz: Option<f64>,
     /// G, cells per input number of a grid; if `None`, the fewest that meet the tolerance.
     pub cells: Option<usize>,
+    /// How the network of a fit is compiled, which asks for a fit; if `None`, by form t2.
+    pub form: Option<Form>,
     /// Hidden units of a fit; if `None`, doubled from 8 until the tolerance is met.
     pub units: Option<usize>,
     /// Seed of sampled points and random directions. Default 0.
@@ -78,9 +82,10 @@ impl Options for Config {
         ensure_unused("cells", fit && self.cells.is_some(), "the grid")?;
         ensure_unused("lipschitz", fit && self.lipschitz.is_some(), "the grid")?;
         ensure_unused("units", grid && self.units.is_some(), "the fit")?;
+        ensure_unused("form", grid && self.form.is_some(), "the fit")?;
         let asked = [self.seq_len, self.d_in].map(|size| size.unwrap_or(2));
         ensure_size("seq-len x --d-in", &asked, max_parameters)?;
-        let &Self { method, lipschitz, cells, units, seed, .. } = self;
+        let &Self { method, lipschitz, cells, form, units, seed, .. } = self;
         let of = |source, [seq_len, d_in, d_out]: [usize; 3]| Seq2seq {
             source,
             seq_len,
@@ -91,6 +96,7 @@ impl Options for Config {
             method,
             lipschitz,
             cells,
+            form,
             units,
             seed,
         };
@@ -190,6 +196,8 @@ pub struct Seq2seq {
     pub lipschitz: Option<f64>,
     /// G, for the grid; if `None`, the fewest that meet the tolerance.
     pub cells: Option<usize>,
+    /// How the network of a fit is compiled, which asks for a fit; if `None`, by form t2.
+    pub form: Option<Form>,
     /// Hidden units, for the fit; if `None`, doubled from 8 to 1024 until the tolerance is met.
     pub units: Option<usize>,
     /// Seed of sampled points and random directions.
@@ -218,6 +226,7 @@ impl Seq2seq {
             method: Method::Auto,
             lipschitz: None,
             cells: None,
+            form: None,
             units: None,
             seed: 0,
         }
@@ -246,7 +255,9 @@ impl Seq2seq {
             (Method::Grid, Source::Samples { .. }) => {
                 Err(Refusal::invalid("method", "grid needs a function; samples are fitted"))
             }
-            (Method::Auto, Source::Function(target)) if self.flat_in() <= FEW && self.units.is_none() => {
+            (Method::Auto, Source::Function(target))
+                if self.flat_in() <= FEW && self.units.is_none() && self.form.is_none() =>
+            {
                 // Continue only if the grid is out of reach, or so large that a fit that is proved as well may be
                 // smaller.
                 match grid::build(self, target, request) {
