@@ -238,7 +238,8 @@ mod tests {
                 assert!(expect(&|k| head.values[k].abs()) <= head.mass);
             }
             assert!(error <= head.error && slope <= head.slope, "{curve:?}: {error}, {slope} of {head:?}");
-            assert!(slope > 0.8 * head.slope, "{curve:?}: {slope} of {head:?}");
+            // The head was studied half a step beyond the range as well, where that of a root is steeper.
+            assert!(slope > 0.6 * head.slope, "{curve:?}: {slope} of {head:?}");
             if head.error > 1e-4 {
                 assert!(error > 0.5 * head.error, "{curve:?}: {error} of {head:?}");
             }
