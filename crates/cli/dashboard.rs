@@ -83,7 +83,9 @@ pub fn close() {
     // Nothing can be done for a terminal that has gone away.
     let _ = execute!(stdout(), LeaveAlternateScreen, cursor::Show);
     let _ = tcsetattr(stdout(), OptionalActions::Now, &modes);
-    notes.iter().for_each(|note| eprintln!("{note}"));
+    for note in notes {
+        eprintln!("{note}");
+    }
 }
 
 /// Whether the terminal is taken.
@@ -109,7 +111,9 @@ fn draw() {
 
 fn hear(event: &Event) {
     if let Event::Prepared { notes } = event {
-        notes.iter().for_each(|text| _ = note(text));
+        for text in notes {
+            note(text);
+        }
     }
     if let Event::Begun { experiment, source, .. } = event {
         let (experiment, source) = (Arc::clone(experiment), Arc::clone(source));
@@ -192,7 +196,7 @@ impl Shown {
     /// `1,250 of 5,000 steps   25 %   3 min left`
     fn progress(&self) -> String {
         let (step, steps) = (self.step, self.steps());
-        let percent = if steps == 0 { 0 } else { 100 * step / steps };
+        let percent = (100 * step).checked_div(steps).unwrap_or(0);
         let left = match self.pace {
             _ if steps > 0 && step >= steps => "scoring test examples".to_owned(),
             // From the moment when the pace was told, time has gone on.
@@ -299,6 +303,7 @@ fn add(curve: &mut Vec<(f64, f64)>, point: (f64, f64)) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops where something is missing")]
 mod tests {
     use std::path::{Path, PathBuf};
 
@@ -381,7 +386,10 @@ mod tests {
         let mut curve = Vec::new();
         for step in 0..20_000 {
             add(&mut curve, (f64::from(step), 1.0));
-            assert!(curve.len() <= MOST_POINTS && curve.last().is_some_and(|(last, _)| *last == f64::from(step)));
+            assert!(
+                curve.len() <= MOST_POINTS
+                    && curve.last().is_some_and(|(last, _)| last.total_cmp(&f64::from(step)).is_eq())
+            );
         }
         assert!(curve.len() > MOST_POINTS / 4 && curve.is_sorted_by(|a, b| a.0 < b.0));
     }

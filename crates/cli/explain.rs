@@ -53,7 +53,7 @@ fn alike(found: &[Entry]) -> Vec<Vec<&Entry>> {
     for entry in found {
         let same =
             |other: &&Entry| (&other.doc, &other.form, &other.fallback) == (&entry.doc, &entry.form, &entry.fallback);
-        match groups.iter_mut().find(|group| group.first().is_some_and(|first| same(first))) {
+        match groups.iter_mut().find(|group| group.first().is_some_and(same)) {
             Some(group) => group.push(entry),
             None => groups.push(vec![entry]),
         }

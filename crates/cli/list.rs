@@ -205,7 +205,7 @@ impl Opened {
         let mut lines = wrapped(&format!("baselines: {}{best}", self.baselines.join(", ")), tables::width());
         match self.slices.as_slice() {
             [] => {}
-            [all @ ..] if all.len() <= MOST_SLICES => lines.push(format!("scores of slices too: {}", all.join(", "))),
+            all if all.len() <= MOST_SLICES => lines.push(format!("scores of slices too: {}", all.join(", "))),
             [first, second, .., last] => lines.push(format!("scores of slices too: {first}, {second}, …, {last}")),
             [..] => {}
         }

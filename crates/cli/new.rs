@@ -4,7 +4,10 @@ use std::{path::Path, process::ExitCode};
 
 use headway_keys::{Described, Form, Template, like, wrapped};
 use headway_tasks::TaskConfig;
-use headway_trainer::experiment::{self, Experiment};
+use headway_trainer::{
+    experiment::{self, Experiment},
+    presence,
+};
 use toml::{Table, Value};
 
 use crate::{args::New, error::Error, output, values::overrides};
@@ -50,7 +53,7 @@ pub fn run(args: &New) -> Result<ExitCode, Error> {
     };
     // Somebody with a file has columns or arrays of other names.
     let text = if name == "file" && !args.set.is_empty() { of_defaults(&task) } else { beginning(&task) };
-    if text.contains(DATA) && !Path::new(DATA).is_dir() && args.set.is_empty() {
+    if text.contains(DATA) && !presence::is_folder(Path::new(DATA))? && args.set.is_empty() {
         output::note(format!(
             "note: the new experiment reads {DATA}, which comes with the source of Headway and is not here; name your own data \
              with -s, as `headway explain task.{name}` tells"
@@ -103,7 +106,10 @@ fn written(experiment: &Experiment) -> String {
         "{summary}.\nEvery key of this experiment with what it means. Keys in comments are left to Headway: write them without # to set \
          them. `headway explain KEY` says more, `headway check FILE` checks it and tells its cost, `headway train FILE` trains."
     );
-    let mut text: String = wrapped(&about, WIDTH - 2).iter().map(|line| format!("# {line}\n")).collect();
+    let mut text = String::new();
+    for line in wrapped(&about, WIDTH - 2) {
+        text.extend(["# ", line.as_str(), "\n"]);
+    }
     if let Form::Table(table) = Experiment::form() {
         text.push('\n');
         text.push_str(&Template { values: &values, left_out: &left_out, width: WIDTH }.text(&table));

@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
-use crate::{args::Schema, keys, output};
+use crate::{
+    args::{Schema, SchemaFile},
+    keys, output,
+};
 
 pub fn run(args: &Schema) -> ExitCode {
-    output::json(&keys::book().schema(args.file.map(|file| file.name())));
+    output::json(&keys::book().schema(args.file.map(SchemaFile::name)));
     ExitCode::SUCCESS
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::harness::{Headway, Lab};
 
 /// The paper's clamp on two positions of one number each, learned for a moment.
-const EXPERIMENT: &str = r#"
+const EXPERIMENT: &str = r"
 [task.truncated_linear]
 seq_len = 2
 d_in = 1
@@ -27,7 +27,7 @@ n_anchors = 3
 [train]
 steps = 60
 batch_size = 16
-"#;
+";
 
 fn lab() -> Lab {
     let lab = Lab::with(EXPERIMENT);

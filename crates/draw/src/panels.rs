@@ -21,6 +21,7 @@ pub struct Panels {
     pub panels: Vec<(String, Figure)>,
 }
 
+/// Headings are cut to half the width.
 const COLUMNS: usize = 2;
 const HEIGHT: i32 = 250 * PIXEL;
 const HEADING: i32 = 24 * PIXEL;
@@ -41,7 +42,7 @@ impl Panels {
             let (mut hovered, middle) = (Vec::new(), ink().pos(Pos::new(HPos::Left, VPos::Center)));
             for ((heading, figure), area) in self.panels.iter().zip(rest.split_evenly((rows, COLUMNS))) {
                 let (above, plot) = area.margin(0, MARGIN, 0, MARGIN).split_vertically(HEADING);
-                let widest = WIDTH / COLUMNS as i32 - 2 * MARGIN;
+                let widest = WIDTH / 2 - 2 * MARGIN;
                 above.draw_text(&shortened(&one_line(heading), widest), &middle, (0, HEADING / 3))?;
                 let figure = Figure { colours: whole.colours.clone(), ..figure.clone() };
                 hovered.extend(figure.draw_plot(&plot, [whole.x_axis(), whole.y_axis()])?);

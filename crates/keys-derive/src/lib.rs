@@ -263,7 +263,7 @@ impl Item {
         let one = |variant: &Variant| {
             let holds = match &variant.holds {
                 Holds::Nothing => None,
-                Holds::One(of) => Some(filled("<P0 as ::headway_keys::Described>::form()", &[of.clone()])),
+                Holds::One(of) => Some(filled("<P0 as ::headway_keys::Described>::form()", std::slice::from_ref(of))),
                 Holds::Fields(fields) => {
                     let text = variant.attributes.text();
                     Some(filled("::headway_keys::Form::table(P0, P1)", &[text, keys(fields, false)]))
@@ -300,7 +300,7 @@ fn keys(fields: &[Field], has_defaults: bool) -> TokenStream {
         let ident: TokenStream = TokenTree::from(field.name.clone()).into();
         let name = match attributes.given("rename") {
             Some(name) => name.clone().into(),
-            None => filled("::core::stringify!(P0)", &[ident.clone()]),
+            None => filled("::core::stringify!(P0)", std::slice::from_ref(&ident)),
         };
         let of = field.of.clone();
         let fallback = if has_defaults {
@@ -309,9 +309,12 @@ fn keys(fields: &[Field], has_defaults: bool) -> TokenStream {
             let path: TokenStream = function.to_string().trim_matches('"').parse().unwrap_or_default();
             filled("::headway_keys::Fallback::of(&P0())", &[path])
         } else if attributes.has("default") {
-            filled("::headway_keys::Fallback::of(&<P0 as ::core::default::Default>::default())", &[of.clone()])
+            filled(
+                "::headway_keys::Fallback::of(&<P0 as ::core::default::Default>::default())",
+                std::slice::from_ref(&of),
+            )
         } else {
-            filled("::headway_keys::Fallback::of_missing::<P0>()", &[of.clone()])
+            filled("::headway_keys::Fallback::of_missing::<P0>()", std::slice::from_ref(&of))
         };
         let key = filled(
             "::headway_keys::Key::new(P0, P1, <P2 as ::headway_keys::Described>::form(), P3)",

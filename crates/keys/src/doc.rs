@@ -33,18 +33,15 @@ fn unlinked(text: &str) -> String {
         plain.push_str(before);
         // A link is named in backticks, or has a target; other brackets are lists of numbers.
         let end = from.find(']').filter(|end| from[1..*end].starts_with('`') || from[end + 1..].starts_with('('));
-        match end {
-            Some(end) => {
-                let name = &from[1..end];
-                plain.push_str(&name.replace("crate::", "").replace("headway_kernels::", ""));
-                let after = &from[end + 1..];
-                let target = after.strip_prefix('(').and_then(|target| target.find(')'));
-                rest = target.map_or(after, |close| &after[close + 2..]);
-            }
-            None => {
-                plain.push('[');
-                rest = &from[1..];
-            }
+        if let Some(end) = end {
+            let name = &from[1..end];
+            plain.push_str(&name.replace("crate::", "").replace("headway_kernels::", ""));
+            let after = &from[end + 1..];
+            let target = after.strip_prefix('(').and_then(|target| target.find(')'));
+            rest = target.map_or(after, |close| &after[close + 2..]);
+        } else {
+            plain.push('[');
+            rest = &from[1..];
         }
     }
     plain + rest

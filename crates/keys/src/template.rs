@@ -65,7 +65,7 @@ impl Template<'_> {
     fn section(&self, doc: &str, table: &Table, values: &Values, path: &str, text: &mut String) {
         text.push('\n');
         self.comment(doc, text);
-        text.push_str(&format!("[{path}]\n"));
+        text.extend(["[", path, "]\n"]);
         self.keys(table, values, path, text);
     }
 
@@ -92,15 +92,18 @@ impl Template<'_> {
         self.comment(&key.doc, text);
         let name = &key.name;
         let is_left_out = self.left_out.contains(&joined(path, name).as_str());
-        text.push_str(&match value {
-            Some(value) if !is_left_out => format!("{name} = {}\n", inline(&value)),
-            Some(value) => format!("# {name} = {}\n", inline(&value)),
-            None => format!("# {name} = {}\n", shape(&key.form)),
-        });
+        let (mark, shown) = match value {
+            Some(value) if !is_left_out => ("", inline(&value)),
+            Some(value) => ("# ", inline(&value)),
+            None => ("# ", shape(&key.form)),
+        };
+        text.extend([mark, name.as_str(), " = ", shown.as_str(), "\n"]);
     }
 
     fn comment(&self, doc: &str, text: &mut String) {
-        wrapped(doc, self.width - 2).iter().for_each(|line| text.push_str(&format!("# {line}\n")));
+        for line in wrapped(doc, self.width - 2) {
+            text.extend(["# ", line.as_str(), "\n"]);
+        }
     }
 }
 

@@ -96,7 +96,6 @@ pub fn write(dir: &RunDir, experiment: &Experiment, record: &Record) -> Result<(
         summary: summary(record),
         command: record.command.clone(),
         sections,
-        ..Report::default()
     };
     Ok(dir.write(&dir.report(), report.to_html().as_bytes())?)
 }

@@ -139,9 +139,10 @@ fn one<const D: usize>(shares: &Shares<D>, values: &[&[Form<D>]], column: usize,
         rest += p * b;
         for a in 0..D {
             slopes[a] += p * (v.slopes[a] + b * key.slopes[a]);
-            for c in 0..D {
-                let product = (v.slopes[a] + 0.5 * b * key.slopes[a]) * key.slopes[c];
-                quadratic[a][c] += p * (v.bends[a][c] + b * key.bends[a][c] + product);
+            let along = v.slopes[a] + 0.5 * b * key.slopes[a];
+            let bends = v.bends[a].iter().zip(&key.bends[a]).zip(&key.slopes);
+            for (to, ((own, bend), slope)) in quadratic[a].iter_mut().zip(bends) {
+                *to += p * (own + b * bend + along * slope);
             }
         }
         let Key { error: e, reach, bulge, radius, cubic, .. } = *key;

@@ -88,12 +88,10 @@ pub(super) fn bulge<const D: usize>(quadratic: &Quadratic<D>) -> f64 {
 /// Σ_ab q_ab ε_a ε_b lies within the second number of the first: squares lie between 0 and 1, other products between −1 and 1.
 fn settled<const D: usize>(quadratic: &Quadratic<D>) -> (f64, f64) {
     let (mut shift, mut spread) = (0.0, 0.0);
-    for a in 0..D {
-        shift += 0.5 * quadratic[a][a];
-        spread += 0.5 * quadratic[a][a].abs();
-        for b in 0..a {
-            spread += (quadratic[a][b] + quadratic[b][a]).abs();
-        }
+    for (a, row) in quadratic.iter().enumerate() {
+        shift += 0.5 * row[a];
+        spread += 0.5 * row[a].abs();
+        spread += row[..a].iter().zip(quadratic).map(|(below, other)| (below + other[a]).abs()).sum::<f64>();
     }
     (shift, spread)
 }

@@ -104,7 +104,7 @@ impl Inputs {
         let fixed: Vec<(usize, f64)> = fixed.map(|(at, value)| (at, *value)).collect();
         let rest = match fixed.as_slice() {
             [] => String::new(),
-            [(_, first), ..] if fixed.len() > 3 && fixed.iter().all(|(_, value)| value == first) => {
+            [(_, first), ..] if fixed.len() > 3 && fixed.iter().all(|(_, value)| value.total_cmp(first).is_eq()) => {
                 format!("; the other {} at {first}", fixed.len())
             }
             all => {

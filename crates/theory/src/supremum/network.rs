@@ -165,7 +165,9 @@ impl Pass {
     fn norm_of<const D: usize>(&self, norm: &LayerNorm, x: &[Form<D>]) -> Vec<Form<D>> {
         let n = x.len() as f64;
         let mut sum = Sum::default();
-        x.iter().for_each(|x| sum.add(-1.0 / n, x));
+        for x in x {
+            sum.add(-1.0 / n, x);
+        }
         let mean = sum.finish(0.0, self.arithmetic);
         let centred: Vec<Form<D>> =
             if norm.centres { x.iter().map(|x| x.plus(&mean, self.arithmetic)).collect() } else { x.to_vec() };
@@ -206,7 +208,9 @@ impl Pass {
                 if *pooled {
                     let mean = |column: usize| {
                         let mut sum = Sum::default();
-                        h.iter().for_each(|row| sum.add(1.0 / seq_len as f64, &row[column]));
+                        for row in &h {
+                            sum.add(1.0 / seq_len as f64, &row[column]);
+                        }
                         sum.finish(0.0, self.arithmetic)
                     };
                     let mean: Vec<Form<D>> = (0..map.weight.nrows()).map(mean).collect();

@@ -164,7 +164,9 @@ fn fit(curve: impl Fn(f64) -> f64, intervals: usize, anchors: usize) -> Vec<f64>
         let miss = curve(u) - pattern.iter().map(|(k, weight)| weight * start[*k]).sum::<f64>();
         for (k, weight) in &pattern {
             right[*k] += weight * miss;
-            pattern.iter().for_each(|(j, other)| normal[(*k, *j)] += weight * other);
+            for (j, other) in &pattern {
+                normal[(*k, *j)] += weight * other;
+            }
         }
     }
     match normal.cholesky() {

@@ -70,8 +70,8 @@ struct Account {
 /// Bound and rounding of the outputs. `means` says how each node is computed, `rows` is the number of rows of the longest layer.
 pub(super) fn bounds(nodes: &Nodes, schedule: &Schedule, means: &[Means], rows: usize) -> [Bound; 2] {
     let mut accounts: Vec<Account> = Vec::with_capacity(nodes.all.len());
-    for node in 0..nodes.all.len() {
-        let account = account(nodes, schedule, &accounts, node, means[node]);
+    for (node, means) in means.iter().enumerate() {
+        let account = account(nodes, schedule, &accounts, node, *means);
         accounts.push(account);
     }
     let largest = accounts.iter().map(|account| account.size).fold(1.0, f64::max);
@@ -162,10 +162,10 @@ fn account(nodes: &Nodes, schedule: &Schedule, before: &[Account], at: usize, me
         (Kind::Product([a, b]), Means::Anchors(head)) => {
             let half = head.intervals as f64 / 2.0;
             let scale = a * b / (half * half);
-            let apart = (off[0] / a + off[1] / b) / 2.0 * half;
+            let apart = f64::midpoint(off[0] / a, off[1] / b) * half;
             account.own = if apart <= 0.5 { a * b * head.error } else { f64::INFINITY };
             account.through = [b + off[1], a];
-            let arguments = (argument(0, 0.0) / a + argument(1, 0.0) / b) / 2.0 * half;
+            let arguments = f64::midpoint(argument(0, 0.0) / a, argument(1, 0.0) / b) * half;
             account.noise[0] = 2.0 * scale * head.slope * arguments;
             [account.noise[1], account.noise[2]] = of_head(head).map(|noise| 2.0 * scale * noise);
         }

@@ -62,7 +62,7 @@ impl Schedule {
             let later = |node: &usize| layer < depth && last_use[*node] > layer;
             let carried: Vec<usize> = incoming.iter().copied().filter(later).collect();
             let computed: Vec<usize> = all().filter(|node| levels[*node] == layer).collect();
-            let outgoing = carried.iter().chain(computed.iter().filter(|node| later(*node))).copied().collect();
+            let outgoing = carried.iter().chain(computed.iter().filter(|node| later(node))).copied().collect();
             stages.push(Stage { incoming, carried, computed, outgoing });
         }
         Self { stages, levels, last_use }
