@@ -42,7 +42,7 @@ pub fn run(args: &Certify) -> Result<ExitCode, Error> {
     signals::listen_between(interrupter.clone(), Arc::default(), "these boxes")?;
     let mut state = match begun(&place, &asked)? {
         Some(state) => {
-            output::note(format!("going on after {} boxes and {}", state.boxes, output::time(state.seconds)));
+            output::note(format!("going on after {} boxes and {}", state.boxes, output::duration(state.seconds)));
             state
         }
         None => State::new(&question, asked),
@@ -160,6 +160,6 @@ fn save(place: &PageDir, state: &State) -> Result<(), Error> {
 fn line(Progress { now, open }: Progress) -> String {
     let upper = if now.upper < f64::MAX { number(now.upper) } else { "none".to_owned() };
     let gap = 100.0 * (now.upper / now.lower - 1.0);
-    let (lower, time) = (number(now.lower), output::time(now.seconds));
+    let (lower, time) = (number(now.lower), output::duration(now.seconds));
     format!("{:>9} boxes, {open} open  upper {upper}  lower {lower}  gap {gap:.2} %  {time}", now.boxes)
 }

@@ -27,7 +27,7 @@ pub fn run(args: &Check) -> Result<ExitCode, Error> {
     if args.time {
         let steps = loaded.experiment.train.steps * loaded.experiment.train.accumulate;
         let seconds = bench::steps_of(&loaded.experiment, &device, REPEATS)?.best() * steps as f64;
-        output::line(format!("  about {} of training at the speed of a few steps here", output::time(seconds)));
+        output::line(format!("  about {} of training at the speed of a few steps here", output::duration(seconds)));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -54,7 +54,7 @@ fn study(args: &Check) -> Result<ExitCode, Error> {
     let plan = study.plan(&StudyDir::at(Study::place(path, &changes)?))?;
     if let Some(first) = plan.runs().first().filter(|_| args.time) {
         let timing = bench::steps_of(&first.experiment, &device, REPEATS)?;
-        let time = |flops: f64| output::time(flops / timing.flops * timing.best());
+        let time = |flops: f64| output::duration(flops / timing.flops * timing.best());
         let [least, most] = cost.flops.map(time);
         let time = if least == most { least } else { format!("{least} to {most}") };
         output::line(format!("  about {time} for all of them at the speed of the first run here"));

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use headway_draw::number;
+use headway_draw::{duration, number};
 use headway_tasks::Source;
 use headway_trainer::{
     evaluate,
@@ -32,8 +32,6 @@ use ratatui::{
     widgets::{Axis, Chart, Dataset, Gauge, GraphType, LegendPosition, Paragraph},
 };
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-
-use crate::output::time;
 
 /// Pause between two pictures.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -202,7 +200,7 @@ impl Shown {
             // From the moment when the pace was told, time has gone on.
             Some((pace, told)) if pace > 0.0 => {
                 let left = steps.saturating_sub(step) as f64 / pace - told.elapsed().as_secs_f64();
-                format!("{} left", time(left.max(0.0)))
+                format!("{} left", duration(left.max(0.0)))
             }
             _ => "waiting for the first steps".to_owned(),
         };
@@ -347,12 +345,12 @@ mod tests {
         let screen = screen(&shown, &["a".to_owned(), "warning: b".to_owned(), "c".to_owned()]);
         let wanted = [
             "runs/first   paper_one_layer on truncated_linear, seed 7",
-            "training 0.125",
-            "validation 0.300, best 0.250 at step 500",
-            "10.0 steps/s",
+            "training 0.1250",
+            "validation 0.3000, best 0.2500 at step 500",
+            "10.00 steps/s",
             "1000 of 4000 steps   25 %",
             "5 min left",
-            "mean 0.750",
+            "mean 0.7500",
             "warning: b",
             "Ctrl-C saves",
             "2000",

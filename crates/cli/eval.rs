@@ -56,7 +56,7 @@ fn at_lengths(args: &Eval, device: &OpenDevice) -> Result<ExitCode, Error> {
     place.as_ref().map_or(Ok(()), PageDir::ensure_free)?;
     let done = |at: &AtLength| {
         let of = format!("{} = {} (x{})", at.key, at.length, at.times);
-        output::progress_line(&format!("{of}: scored in {}", output::time(at.seconds)), false);
+        output::progress_line(&format!("{of}: scored in {}", output::duration(at.seconds)), false);
     };
     let all = lengths::of_checkpoint(&args.checkpoint, &args.overrides(), &args.lengths, device, done)?;
     let is_finite = all.iter().all(|at| at.rows.first().is_some_and(Row::is_scored));

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::error::Error;
-pub use headway_draw::number;
+pub use headway_draw::{duration, number};
 use headway_report::verdict;
 use headway_trainer::{
     VerbError,
@@ -151,7 +151,7 @@ pub fn progress() -> OnEvent {
                 format!(
                     "step {step:>7}/{steps}  loss {:<10} {steps_per_second:.0} steps/s  {} left",
                     number(*loss),
-                    time(left)
+                    duration(left)
                 )
             }
             Event::Validated { step, scores } => {
@@ -164,15 +164,6 @@ pub fn progress() -> OnEvent {
         let is_passing = matches!(event, Event::Logged { step, steps, .. } if step < steps);
         progress_line(&text, renews && is_passing);
     })
-}
-
-/// A duration as people write it.
-pub fn time(seconds: f64) -> String {
-    match seconds {
-        s if s < 99.5 => format!("{s:.0} s"),
-        s if s < 5940.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
 }
 
 /// Prints an error and returns its exit code.

@@ -208,9 +208,10 @@ fn view<'a>(dir: &'a StudyDir, metrics: &'a [&'a str]) -> impl Fn(&Progress<'_>)
     let renews = output::renews();
     let told = Cell::new(None::<Instant>);
     move |progress| {
-        let left = progress
-            .seconds_left
-            .map_or_else(|| "  time left not known yet".to_owned(), |left| format!("  {} left", output::time(left)));
+        let left = progress.seconds_left.map_or_else(
+            || "  time left not known yet".to_owned(),
+            |left| format!("  {} left", output::duration(left)),
+        );
         let left = if progress.ended == progress.total { String::new() } else { left };
         let count = format!("{}/{}", progress.ended, progress.total);
         if let Some(News { run, state, said }) = progress.news {

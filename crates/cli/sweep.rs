@@ -132,8 +132,8 @@ fn status(dir: &StudyDir, plan: &Plan, [all, failed]: [bool; 2], as_json: bool) 
         format!("{count} {name}")
     });
     let left = match left(dir, plan, &states)? {
-        Some((seconds, 1)) => format!("; {} left", output::time(seconds)),
-        Some((seconds, at_once)) => format!("; {} left, {at_once} at once", output::time(seconds)),
+        Some((seconds, 1)) => format!("; {} left", output::duration(seconds)),
+        Some((seconds, at_once)) => format!("; {} left, {at_once} at once", output::duration(seconds)),
         None => String::new(),
     };
     output::line(format!("{} in {}{left}", counts.join(", "), dir.root().display()));

@@ -62,7 +62,7 @@ impl Listed {
             self.status.clone(),
             record.step.to_string(),
             // Written at the end of a session.
-            if record.seconds > 0.0 { output::time(record.seconds) } else { String::new() },
+            if record.seconds > 0.0 { output::duration(record.seconds) } else { String::new() },
             score(record).map(|(name, value)| format!("{name} {}", output::number(value))).unwrap_or_default(),
         ]
     }

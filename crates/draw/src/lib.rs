@@ -54,7 +54,7 @@ pub use csv::csv;
 pub use figure::{Figure, Series, Style};
 pub use forest::{Forest, ForestRow};
 pub use heatmap::Heatmap;
-pub use number::{number, number_within};
+pub use number::{duration, number, number_within};
 pub use panels::Panels;
 pub use pattern::{Pattern, PatternError, Patterns};
 pub use pictures::{Picture, Pictures};

@@ -17,9 +17,23 @@ pub fn number_within(value: f64, interval: Option<[f64; 2]>) -> String {
     }
 }
 
+/// A duration in seconds as people write it: `42 s`, `12 min`, `3.5 h`.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 99.5 => format!("{s:.0} s"),
+        s if s < 5940.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{number, number_within};
+    use super::{duration, number, number_within};
+
+    #[test]
+    fn durations_in_the_unit_that_suits() {
+        assert_eq!([0.4, 99.0, 100.0, 5900.0, 12_600.0].map(duration), ["0 s", "99 s", "2 min", "98 min", "3.5 h"]);
+    }
 
     #[test]
     fn four_digits_wherever_the_point_is() {
