@@ -162,11 +162,13 @@ fn findings(found: &InContext) -> Vec<String> {
     let known = found.predictors.iter().filter_map(|predictor| Some((predictor, predictor.distance.value?)));
     if let Some((nearest, distance)) = known.min_by(|a, b| a.1.total_cmp(&b.1)) {
         let rule = nearest.rule.as_ref().map(|rule| format!(" ({rule})")).unwrap_or_default();
-        findings.push(format!(
-            "Over all queries with examples before them it is nearest to {}{rule}: {}.",
+        // What it is like as a whole comes first.
+        let whole = format!(
+            "Over all queries with examples before them the network is nearest to {}{rule}: {}.",
             nearest.name,
             number(distance)
-        ));
+        );
+        findings.insert(0, whole);
     }
     for predictor in &found.predictors {
         if let (Some(rule), Some(distance)) = (&predictor.rule, predictor.distance.value) {

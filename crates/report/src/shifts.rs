@@ -10,6 +10,7 @@ use super::{
     groups::VALUES,
     run::{slice_note, slices},
     scores::{remarks, shown},
+    sentence,
 };
 use headway_trainer::{evaluate::Shifted, provenance::Row};
 
@@ -24,12 +25,19 @@ pub fn page(checkpoint: &Path, shifted: Vec<Shifted>) -> Page {
     let findings = findings(&shifted);
     builder.prose("What to know", &findings);
     let sliced = shifted.iter().filter_map(|shift| Some((shift, slices(&shift.rows)?)));
-    let panels: Vec<_> = sliced.map(|(shift, figure)| (format!("{}: {}", shift.name, shift.summary), figure)).collect();
+    let panels: Vec<_> = sliced.map(|(shift, figure)| (shift.name.to_owned(), figure)).collect();
     if let Some((_, first)) = panels.first() {
         let note = slice_note("A panel for each shift, all over the same axes", first);
         let panels = Panels { title: "Score by slice under each shift".to_owned(), panels };
         builder.figure("shifts", "Under each shift", note, panels.to_svg());
     }
+    let meaning = |shift: &Shifted| vec![Some(shift.name.to_owned()), Some(sentence(shift.summary))];
+    let rows = shifted.iter().map(meaning).collect();
+    builder.table(
+        "What each shift is",
+        "",
+        Table { header: ["shift", "what it changes"].map(str::to_owned).into(), rows },
+    );
     let tables = vec![(VALUES, every_score(&shifted))];
     let checkpoint = checkpoint.display();
     let summary =
