@@ -14,6 +14,9 @@ use crate::{
     task::{Split, Task, TaskSpec},
 };
 
+/// Largest number of maxima; more must be a typing error.
+const MOST_FEATURES: usize = 1 << 16;
+
 /// Sizes of [`DRetrieval`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
@@ -39,7 +42,8 @@ impl TaskSpec for DRetrievalConfig {
 
     fn validate(&self) -> Vec<TaskError> {
         let sizes = [("seq_len", self.seq_len), ("d_in", self.d_in), ("n_features", self.n_features)];
-        sizes.into_iter().filter_map(|(key, size)| TaskError::below(key, size, 1)).collect()
+        let too_few = sizes.into_iter().filter_map(|(key, size)| TaskError::below(key, size, 1));
+        too_few.chain(TaskError::above("n_features", self.n_features, MOST_FEATURES)).collect()
     }
 
     fn open(&self, _: &Files, rng: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
