@@ -416,9 +416,10 @@ def image(data=None):
     )
 
 
-def compare_image():
+def compared(name, score, reference):
+    """The lines of a comparison with one block, against its reference."""
     rows = []
-    for line in values("compare-image", "study")["blocks"][0]["lines"]:
+    for line in values(name, "study")["blocks"][0]["lines"]:
         difference = line["difference"]
         is_network = line["parameters"] is not None
         rows.append([
@@ -427,7 +428,38 @@ def compare_image():
             with_interval(difference["estimate"]) if difference and is_network else "",
             f"{line['parameters']:,.0f}" if is_network else "",
         ])
-    return table(["row", "PSNR, dB", "difference to plain", "parameters"], rows)
+    return table(["row", score, f"difference to {reference}", "parameters"], rows)
+
+
+def path_scores():
+    """Accuracy of paths of each length, alone and with all shorter ones."""
+    sort, hull = (values("rank-paths", task)["lengths"] for task in ("sort", "hull"))
+    share = lambda reading: f"{100 * reading['quality']:.1f} %" if reading else ""
+    rows = [
+        [str(one["heads"]), *(cell for length in (one, other) for cell in (f"{length['paths']:,.0f}", share(length["alone"]), share(length["up_to"])))]
+        for one, other in zip(sort, hull)
+    ]
+    header = ["heads", "sorting: paths", "alone", "up to", "hulls: paths", "alone", "up to"]
+    return table(header, rows)
+
+
+def limits():
+    """Scores of the tasks of the limits, row by row, with the best classical predictor."""
+    rows = []
+    for block in values("limits", "study")["blocks"]:
+        metric = block["metric"].removeprefix("test/")
+        for line in block["lines"]:
+            if line["estimate"]:
+                rows.append([block["task"], metric, line["name"].replace("_", " "), with_interval(line["estimate"])])
+    return table(["task", "score", "row", "mean [95 %]"], rows)
+
+
+def without_skips():
+    """Accuracies of the tasks of rank collapse, row by row."""
+    blocks = values("reproduce-rank", "study")["blocks"]
+    names = [line["name"] for line in blocks[0]["lines"]]
+    cell = lambda block, name: next((with_interval(line["estimate"]) for line in block["lines"] if line["name"] == name and line["estimate"]), "")
+    return table(["row", *(f"{block['task']}, accuracy" for block in blocks)], [[name.replace("_", " "), *(cell(block, name) for block in blocks)] for name in names])
 
 
 def language_lengths():
@@ -776,7 +808,9 @@ TABLES = {
     "training-steps": training_steps,
     "gpu-h100": on_h100,
     "image": image,
-    "compare-image": compare_image,
+    "compare-image": lambda: compared("compare-image", "PSNR, dB", "plain"),
+    "compare-language": lambda: compared("compare-language", "bits per character", "attention-only"),
+    "compare-proteins": lambda: compared("compare-proteins", "nats, both parts", "favor"),
     "image-photos": lambda: image("photos"),
     "image-textures": lambda: image("textures"),
     "language": language,
@@ -797,6 +831,10 @@ TABLES = {
     "theory-rates": rates,
     "in-context": in_context,
     "rank-collapse": rank_collapse,
+    "limits": lambda: claims("limits"),
+    "limits-scores": limits,
+    "rank-paths": path_scores,
+    "reproduce-rank": without_skips,
     "constructed-vs-trained": mean_square,
     "largest-errors": largest_errors,
     "scaled-temperatures": scaled,

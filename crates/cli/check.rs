@@ -3,8 +3,15 @@
 use std::process::ExitCode;
 
 use crate::error::Error;
+use headway_inspect::counted;
 use headway_study::{Study, dir::StudyDir, file::Changes};
-use headway_trainer::{bench, device::OpenDevice, experiment::Loaded, memory, train};
+use headway_tasks::TaskInput;
+use headway_trainer::{
+    bench,
+    device::OpenDevice,
+    experiment::{Experiment, Loaded},
+    memory, train,
+};
 use serde_json::json;
 
 use crate::{
@@ -62,6 +69,26 @@ fn study(args: &Check) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a network reads and what it is asked, in words.
+fn examples(experiment: &Experiment) -> String {
+    let (dims, asked) = (experiment.task.dims(), experiment.task.asked());
+    let input = match dims.input {
+        TaskInput::Continuous { d_in } => counted(d_in, "number"),
+        TaskInput::Tokens { vocab } => format!("one of {}", counted(vocab, "token")),
+    };
+    let places = match asked {
+        1 => "the last".to_owned(),
+        all if all == dims.seq_len => "each".to_owned(),
+        some => format!("the last {some}"),
+    };
+    let sizes = match experiment.task.held_examples() {
+        Some([train, validation, test]) => format!("{train} examples to train on, {validation} and {test} to judge by"),
+        None => "examples".to_owned(),
+    };
+    let (positions, outputs) = (counted(dims.seq_len, "position"), counted(dims.d_out, "output"));
+    format!("{sizes}: {positions} with {input} each, and {outputs} at {places}")
+}
+
 /// Samples of a few steps, of which the fastest counts.
 const REPEATS: usize = 3;
 
@@ -84,6 +111,7 @@ pub fn report(loaded: &Loaded, device: &OpenDevice, as_json: bool) {
     }
     output::line(format!("{}: sound", loaded.path.display()));
     output::line(format!("  {} on {}", experiment.model.name(), experiment.task.name()));
+    output::line(format!("  {}", examples(experiment)));
     output::line(format!("  {} parameters", budget.parameters));
     output::line(format!("  {:.3} GFLOP a step, about {:.1} MB of activations", flops / 1e9, bytes as f64 / 1e6));
     output::line(format!("  {} steps on {} ({})", experiment.train.steps, device.spec, device.name));

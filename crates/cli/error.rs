@@ -34,7 +34,7 @@ pub enum Error {
     #[error(transparent)]
     NoSuchKey(#[from] headway_keys::NoSuchKey),
     /// A name that a list does not have.
-    #[error("`headway list {list}` has no `{name}`{}", meant(.like))]
+    #[error("`headway list {list}` has no `{name}`{}", meant_or_listed(.like))]
     NoEntry {
         /// The list.
         list: String,
@@ -79,6 +79,11 @@ pub enum Error {
 fn meant(like: &[String]) -> String {
     let like: Vec<String> = like.iter().map(|name| format!("`{name}`")).collect();
     if like.is_empty() { String::new() } else { format!("; did you mean {}?", like.join(" or ")) }
+}
+
+/// [`meant`], or where all names are.
+fn meant_or_listed(like: &[String]) -> String {
+    if like.is_empty() { "; without a name it shows all".to_owned() } else { meant(like) }
 }
 
 /// Keys of a construction are its options.

@@ -42,6 +42,9 @@ const SHIPPED: &[(&str, &str)] = &[
 /// The folder of data that comes with the source.
 const DATA: &str = "datasets/";
 
+/// How often a training is validated that is shorter than the time between two validations of the experiment that ships.
+const VALIDATIONS: u64 = 8;
+
 /// Longest line of a comment.
 const WIDTH: usize = 120;
 
@@ -54,12 +57,20 @@ pub fn run(args: &New) -> Result<ExitCode, Error> {
     // Somebody with a file has columns or arrays of other names.
     let text = if name == "file" && !args.set.is_empty() { of_defaults(&task) } else { beginning(&task) };
     if text.contains(DATA) && !presence::is_folder(Path::new(DATA))? && args.set.is_empty() {
-        output::note(format!(
-            "note: the new experiment reads {DATA}, which comes with the source of Headway and is not here; name your own data \
-             with -s, as `headway explain task.{name}` tells"
-        ));
+        let problem = format!(
+            "begins with {DATA}, which comes with the source of Headway and is not here; name your own data with -s, as in `headway new file \
+             -s task.path=mine.csv -s 'task.inputs=[\"a\"]' -s 'task.targets=[\"y\"]'`: `headway explain task.{name}` tells its keys"
+        );
+        return Err(headway_trainer::Error::argument(name.clone(), problem).into());
     }
-    let loaded = experiment::from_text(Path::new(FILE), text, &overrides(&args.unset, &args.set, None))?;
+    let mut changes = overrides(&args.unset, &args.set, None);
+    let mut loaded = experiment::from_text(Path::new(FILE), text.clone(), &changes)?;
+    let train = &loaded.experiment.train;
+    // Fewer steps than the experiment that ships has would end before they are looked at.
+    if train.eval_every > train.steps && !args.set.iter().any(|set| set.starts_with("train.eval_every")) {
+        changes.push(format!("train.eval_every={}", (train.steps / VALIDATIONS).max(1)));
+        loaded = experiment::from_text(Path::new(FILE), text, &changes)?;
+    }
     output::text(&written(&loaded.experiment));
     Ok(ExitCode::SUCCESS)
 }

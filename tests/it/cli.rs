@@ -113,7 +113,9 @@ mod train {
     fn json_is_one_document_with_the_agreed_keys() {
         let lab = Lab::with(REGRESSION);
         let summary = lab.train("run", &["--json"]).succeed().json();
-        assert_eq!(keys(&summary), BTreeSet::from(["baselines", "metrics", "run_dir", "seconds", "status", "step"]));
+        // A remark, since the best checkpoint is not the last.
+        let agreed = ["baselines", "metrics", "remarks", "run_dir", "seconds", "status", "step"];
+        assert_eq!(keys(&summary), BTreeSet::from(agreed));
         assert_eq!(
             (&summary["run_dir"], &summary["status"], &summary["step"]),
             (&json!("run"), &json!("complete"), &json!(6))
@@ -164,6 +166,13 @@ mod train {
         assert_eq!(kept("all", "all"), [0, 1, 2, 3, 4, 5, 6]);
         assert!(lab.read("all/experiment.toml").contains("keep_last = \"all\""));
         let best = lab.headway(&["eval", "all", "--json"]).succeed().json();
+        // Training shows scores of its last step, and says that others take another.
+        let said = lab.train("again", &[]).succeed().stdout;
+        let other = format!(
+            "scores of the last step, 6; `eval`, `predict` and `analyze` take the best by validation, step {}.",
+            best["step"]
+        );
+        assert!(said.contains(&other), "{said}");
         let [step] = kept("best", "0")[..] else { panic!("not the best alone") };
         assert!(step < 6, "the best of this run is not its newest");
         assert_eq!(lab.headway(&["eval", "best", "--json"]).succeed().json()["metrics"], best["metrics"]);
@@ -476,7 +485,10 @@ mod evaluate {
             lab.headway(&[&["eval", what, "--device", "cpu", "--json"], more].concat()).succeed().json()
         };
         let last = eval("run/checkpoints/step-00000006", &[]);
-        assert_eq!(keys(&last), keys(&trained));
+        // Training remarks that its last step is not the best.
+        let mut shared = keys(&trained);
+        assert!(shared.remove("remarks"));
+        assert_eq!(keys(&last), shared);
         assert_eq!((&last["metrics"], &last["baselines"]), (&trained["metrics"], &trained["baselines"]));
         assert_eq!(last["step"], 6);
         // A run folder stands for its best checkpoint by validation loss, which the metrics show.

@@ -113,6 +113,18 @@ fn arrays_of_numpy_hold_vectors_or_tokens() {
     assert!(found.contains("vocab = 7") && found.contains("d_out = 5") && found.contains("examples = 30"), "{found}");
     let record = record(&lab, "tokens");
     assert!((score(&record, "chance", "test/loss") - 5.0_f64.ln()).abs() < 1e-5);
+    // Numbers of whole sequences that may be meant one by one.
+    let doubted = "warning: targets [30, 3] are read as 3 numbers of each whole sequence";
+    for (targets, asked, is_doubted) in
+        [(&[30, 3][..], "3 outputs at the last", true), (&[30, 3, 1], "1 output at each", false)]
+    {
+        write(array(&[30, 3, 2], |at| at % 7), array(targets, |at| at % 5));
+        let said = lab.headway(&["check", "experiment.toml", "-s", "task.inputs=[\"a\"]", "--device", "cpu"]).succeed();
+        assert_eq!(said.stderr.contains(doubted), is_doubted, "{}", said.stderr);
+        let read =
+            format!("24 examples to train on, 3 and 3 to judge by: 3 positions with 2 numbers each, and {asked}");
+        assert!(said.stdout.contains(&read), "{}", said.stdout);
+    }
     write(array(&[30, 3], |at| at % 7), array(&[29], |at| at % 5));
     train("wrong").fail(2, &["inputs [30, 3] and targets [29] do not go together"]);
 }

@@ -49,6 +49,17 @@ cannot be included; leave them out with --ffn off.
 Which paths through a trained network carry its output:
   headway analyze paths checkpoints/icl_linear_d5 --top 5")]
     Paths(Paths),
+    /// What the network would answer by its short paths alone.
+    #[command(after_help = "\
+As in analyze paths, the last hidden state is a sum over paths through the heads; here
+the network's own head (final norm and head, channels, or readout) is applied to the sum
+over paths with k heads on them, and to that over all paths with at most k heads. Sums
+are exact for any number of paths (Dong, Cordonnier, Loukas 2021 draw some at random).
+Feed-forward networks are refused, since they have no paths.
+
+How long the paths are that a trained network needs:
+  headway analyze path-scores checkpoints/icl_linear_d5")]
+    PathScores(PathScores),
     /// Attention patterns: a map per layer and head, and what each head attends to.
     #[command(after_help = "\
 For each head: the entropy of its patterns, and the share of attention on the first
@@ -164,6 +175,15 @@ pub struct Subject {
     /// The causal mask; off removes it. Default: as in the model.
     #[arg(long, value_name = "ON|OFF", hide_possible_values = true)]
     pub causal: Option<Switch>,
+}
+
+#[derive(ClapArgs)]
+pub struct PathScores {
+    #[command(flatten)]
+    pub target: Target,
+    /// Largest number of test examples to score.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub sequences: u16,
 }
 
 #[derive(ClapArgs)]

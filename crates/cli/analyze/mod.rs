@@ -10,12 +10,15 @@ use headway_report::PageDir;
 use headway_trainer::{device::OpenDevice, evaluate};
 
 use crate::{device, output, tables};
-use args::{Ablate, Action, Analyze, InContext, LogitLens, Output, Paths, Patterns, Rank, Robust, Subject, Target};
+use args::{
+    Ablate, Action, Analyze, InContext, LogitLens, Output, PathScores, Paths, Patterns, Rank, Robust, Subject, Target,
+};
 
 pub fn run(args: &Analyze) -> Result<ExitCode, Error> {
     match &args.action {
         Action::Rank(args) => rank(args),
         Action::Paths(args) => paths(args),
+        Action::PathScores(args) => path_scores(args),
         Action::Patterns(args) => patterns(args),
         Action::Ablate(args) => ablate(args),
         Action::LogitLens(args) => logit_lens(args),
@@ -47,6 +50,14 @@ fn paths(args: &Paths) -> Result<ExitCode, Error> {
         &heading,
         &[tables::cells(&largest.header, &largest.rows)],
     )
+}
+
+fn path_scores(args: &PathScores) -> Result<ExitCode, Error> {
+    let (opened, device) = open(&args.target)?;
+    let look = || headway_inspect::path_scores(&opened, args.sequences.into(), &device);
+    let scores = within(&opened, &device, look)?;
+    let heading = [opened.provenance.sentence(), scores.name.clone()];
+    show(&args.target.output, &headway_report::path_scores::page(&scores), &heading, &[])
 }
 
 fn patterns(args: &Patterns) -> Result<ExitCode, Error> {

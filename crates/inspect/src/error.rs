@@ -55,7 +55,7 @@ pub enum Error {
     Prefix,
     /// Feed-forward networks.
     #[error(
-        "the model's feed-forward networks mix all heads, so no sum over paths holds them; --ffn off leaves them out"
+        "the model's feed-forward networks mix all heads, so no sum over paths holds them; analyze paths --ffn off leaves them out"
     )]
     FeedForward,
     /// More paths than can be walked.

@@ -366,7 +366,9 @@ fn listed(source: &Source, test: &[Batch], asked: &[Answer]) -> Vec<(String, Opt
         let of = |one: &Answer| f64::from(predictions[one.prompt][one.question.position]);
         (baseline.name().to_owned(), None, asked.iter().map(of).collect())
     };
-    source.task().baselines().into_iter().map(answers).collect()
+    // The distance from zero is the size of the network's predictions, which is told for all of them.
+    let of_zero = |baseline: &Box<dyn headway_tasks::baseline::Baseline>| baseline.name() == "zero";
+    source.task().baselines().into_iter().filter(|baseline| !of_zero(baseline)).map(answers).collect()
 }
 
 /// The two predictors with the smallest distances.

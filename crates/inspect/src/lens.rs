@@ -313,17 +313,18 @@ impl Fitting<'_> {
 }
 
 /// The test examples on which read-outs are scored.
-struct Judge<'a> {
-    loss: Loss,
-    batches: &'a [Batch],
+pub(super) struct Judge<'a> {
+    pub loss: Loss,
+    pub batches: &'a [Batch],
     /// Number of channels of the network's output.
-    width: usize,
+    pub width: usize,
     /// The network's own prediction, one per batch. `[batch, asked, width]`
-    prediction: &'a [Vec<f32>],
+    pub prediction: &'a [Vec<f32>],
 }
 
 impl Judge<'_> {
-    fn reading(&self, read: &[Vec<f32>], width: usize) -> Reading {
+    /// Scores of a read-out with this number of channels.
+    pub fn reading(&self, read: &[Vec<f32>], width: usize) -> Reading {
         let batches = self.batches.iter().zip(read);
         let examples: Vec<ExampleScore> =
             batches.flat_map(|(batch, read)| by_example(self.loss, batch, read, width, self.width)).collect();

@@ -1,7 +1,7 @@
 //! Analyses of what is inside a network.
 //!
 //! A [`LoadedModel`] is run on test examples: its attention [`patterns()`], the effect of ablating heads
-//! ([`ablate()`]), what can be read after each layer ([`lens()`]), and which classical predictor it resembles
+//! ([`ablate()`]), what can be read after each layer ([`lens()`]) and of paths of a length ([`path_scores()`]), and which classical predictor it resembles
 //! ([`in_context()`]). The learned rows of tokens are compared with one another ([`embedding()`]).
 //!
 //! From the weights alone, in f64 on the host, come [`rank()`] collapse and the [`paths()`] through heads. They take a
@@ -21,6 +21,7 @@ mod in_context;
 mod lens;
 mod network;
 mod opened;
+mod path_scores;
 mod paths;
 mod patterns;
 mod rank;
@@ -43,6 +44,7 @@ pub use in_context::{AfterExamples, InContext, LinearFit, Nearest, Predictor, in
 pub use lens::{Distance, Lens, LensLayer, Reading, lens};
 pub use network::function;
 pub use opened::{LoadedModel, Measured, Provenance, open};
+pub use path_scores::{LengthScores, PathScores, path_scores};
 pub use paths::{Largest, Length, MOST_PATHS, Paths, paths};
 pub use patterns::{PatternHead, PatternLayer, PatternScores, Patterns, Which, patterns};
 pub use rank::{Curve, Method, Rank, RankLayer, combinations, rank};

@@ -152,13 +152,20 @@ const MOST_LIKE: usize = 3;
 /// The longest name that is compared with others.
 const LONGEST: usize = 100;
 
+/// The shortest beginning of a name that tells which is meant.
+const SHORTEST: usize = 3;
+
 /// The names that are most like one that is not among them, the likest first; none if all are too far.
 pub fn like(names: impl IntoIterator<Item = String>, name: &str) -> Vec<String> {
     if name.len() > LONGEST {
         return Vec::new();
     }
     let far = name.chars().count().max(3) / 2;
-    let distances = names.into_iter().map(|other| (strsim::damerau_levenshtein(name, &other), other));
+    // Names that begin alike are meant, however long they are.
+    let begins = |other: &String| name.len() >= SHORTEST && other.starts_with(name);
+    let distances = names
+        .into_iter()
+        .map(|other| (if begins(&other) { 1 } else { strsim::damerau_levenshtein(name, &other) }, other));
     let near: BTreeSet<(usize, String)> = distances.filter(|(away, _)| *away <= far).collect();
     let nearest = near.first().map_or(0, |(away, _)| *away);
     near.into_iter().filter(|(away, _)| *away <= nearest + 1).map(|(_, name)| name).take(MOST_LIKE).collect()

@@ -213,7 +213,16 @@ impl Form {
         match self {
             Self::Choice(choice) => vec![choice],
             Self::List(of, _) => of.choices(),
-            Self::Either(forms) => forms.iter().flat_map(|alternative| alternative.form.choices()).collect(),
+            Self::Either(forms) => {
+                let mut all: Vec<&Choice> = Vec::new();
+                for choice in forms.iter().flat_map(|alternative| alternative.form.choices()) {
+                    // Of one of them or a list of them, once.
+                    if !all.contains(&choice) {
+                        all.push(choice);
+                    }
+                }
+                all
+            }
             _ => Vec::new(),
         }
     }

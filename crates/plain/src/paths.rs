@@ -52,6 +52,57 @@ pub fn count(network: &Network) -> f64 {
     choices(network).map(|n| n as f64).product()
 }
 
+/// Sums over all paths with one number of heads on them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sums {
+    /// The sum of the contributions of paths with k heads, k = 0 … layers; zero where there are none.
+    pub lengths: Vec<Matrix>,
+    /// Number of these paths, exact up to 2^53.
+    pub counts: Vec<f64>,
+    /// What the biases contribute.
+    pub bias: Matrix,
+}
+
+/// The sums over paths by their number of heads. A path with k heads behind a layer had k before it and took the skip connection, or k − 1 and
+/// took a head, so that the cost grows with the square of the number of layers and not with the number of paths.
+///
+/// # Shapes
+/// x `[rows, d_model]`
+///
+/// # Panics
+/// If the network has a feed-forward network, or if x has another width.
+pub fn sums(network: &Network, x: &Matrix) -> Sums {
+    assert!(!network.has_feed_forward(), "a feed-forward network has no paths");
+    let states = network.forward(x);
+    let layers: Vec<Frozen<'_>> = (0..network.layers.len()).map(|l| freeze(network, l, &states[l])).collect();
+    let (mut lengths, mut counts) = (vec![x.clone()], vec![1.0]);
+    for frozen in &layers {
+        let (skip, heads) = (frozen.layer.skip, frozen.heads.len() as f64);
+        let by_heads: Vec<Matrix> = lengths.iter().map(|sum| frozen.by_heads(sum)).collect();
+        let past = |k: usize| lengths.get(k).filter(|_| skip).cloned();
+        let next = |k: usize| match (past(k), k.checked_sub(1).map(|before| by_heads[before].clone())) {
+            (Some(past), Some(through)) => past + through,
+            (Some(sum), None) | (None, Some(sum)) => sum,
+            (None, None) => &by_heads[0] * 0.0,
+        };
+        lengths = (0..=by_heads.len()).map(next).collect();
+        let count = |k: usize| {
+            let past = counts.get(k).filter(|_| skip).copied().unwrap_or_default();
+            past + heads * k.checked_sub(1).map_or(0.0, |before| counts[before])
+        };
+        counts = (0..=by_heads.len()).map(count).collect();
+    }
+    Sums { lengths, counts, bias: bias(&layers, x) }
+}
+
+/// What the biases of all layers contribute to the state after the last.
+fn bias(layers: &[Frozen<'_>], x: &Matrix) -> Matrix {
+    layers.iter().fold(x * 0.0, |bias, frozen| {
+        let ways = &frozen.bias + frozen.by_heads(&bias);
+        if frozen.layer.skip { ways + bias } else { ways }
+    })
+}
+
 /// Number of ways through each layer: its heads, plus one if it has a skip connection.
 fn choices(network: &Network) -> impl Iterator<Item = usize> {
     network.layers.iter().map(|layer| layer.heads.len() + usize::from(layer.skip))
@@ -88,6 +139,12 @@ impl Frozen<'_> {
             Some(map) => self.layer.keys(&map.linear(x)),
             None => x.clone(),
         }
+    }
+
+    /// The contribution after all heads of the layer together.
+    fn by_heads(&self, x: &Matrix) -> Matrix {
+        let entered = self.enter(x);
+        self.heads.iter().fold(&self.bias * 0.0, |sum, (left, right)| sum + left * &entered * right)
     }
 
     /// The contribution after one way through the layer, from the result of [`Self::enter`]. A layer with a map has no
@@ -129,11 +186,7 @@ pub fn decompose(network: &Network, x: &Matrix) -> Decomposition {
         }
         sizes.push(size);
     });
-    let bias = layers.iter().fold(x * 0.0, |bias, frozen| {
-        let entered = frozen.enter(&bias);
-        let ways = frozen.heads.iter().fold(frozen.bias.clone(), |sum, (left, right)| sum + left * &entered * right);
-        if frozen.layer.skip { ways + bias } else { ways }
-    });
+    let bias = bias(&layers, x);
     let total = by_heads.iter().fold(bias.clone(), |total, sum| total + &sum.matrix);
     let lengths = by_heads.iter().enumerate().filter(|(_, sum)| sum.paths > 0).map(|(heads, sum)| Length {
         heads,

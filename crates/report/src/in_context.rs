@@ -122,6 +122,25 @@ fn figure(found: &InContext) -> Figure {
     }
 }
 
+/// Share of a network's mean square up to which it is the same as a predictor for most purposes.
+const SAME: f64 = 0.01;
+/// Share from which on it is like none.
+const UNLIKE: f64 = 0.1;
+
+/// What a distance over all queries with examples before them means.
+fn likeness(found: &InContext, distance: f64) -> Option<String> {
+    let sizes: Vec<f64> = found.seen.iter().filter(|seen| seen.examples > 0).filter_map(|seen| seen.size).collect();
+    let share = distance / (sizes.iter().sum::<f64>() / sizes.len() as f64);
+    let means = match share {
+        share if share <= SAME => "nearly the same function",
+        share if share < UNLIKE => "alike, and not the same",
+        share if share.is_finite() => "it behaves like none of these predictors",
+        _ => return None,
+    };
+    let percent = number(100.0 * share);
+    Some(format!(", {percent} % of the mean square of its own predictions: {means}"))
+}
+
 fn findings(found: &InContext) -> Vec<String> {
     let mut findings = Vec::new();
     // Consecutive numbers of examples with the same nearest predictor are merged into one sentence.
@@ -164,9 +183,10 @@ fn findings(found: &InContext) -> Vec<String> {
         let rule = nearest.rule.as_ref().map(|rule| format!(" ({rule})")).unwrap_or_default();
         // What it is like as a whole comes first.
         let whole = format!(
-            "Over all queries with examples before them the network is nearest to {}{rule}: {}.",
+            "Over all queries with examples before them the network is nearest to {}{rule}: {}{}.",
             nearest.name,
-            number(distance)
+            number(distance),
+            likeness(found, distance).unwrap_or_default()
         );
         findings.insert(0, whole);
     }

@@ -17,6 +17,7 @@ pub mod in_context;
 pub mod lengths;
 pub mod lens;
 mod page_dir;
+pub mod path_scores;
 pub mod paths;
 pub mod patterns;
 pub mod pictures;

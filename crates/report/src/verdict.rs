@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use headway_draw::number;
 use headway_inspect::counted;
 use headway_study::results::{Difference, Estimate, Group};
+use headway_tasks::baseline::BLIND;
 use headway_trainer::{
     metric::larger_is_better,
     provenance::{self, NETWORK, Row},
@@ -47,13 +48,15 @@ pub fn of_rows(rows: &[Row]) -> Option<String> {
     let score = |row: &Row| row.metrics.get(metric).copied();
     let of = |row: &Row| Some((row.name.clone(), BTreeMap::from([(0, score(row)?)])));
     let best = best(metric, classical().filter_map(of))?;
-    between(metric, [of(network)?, best])
+    let blind = best_blind(metric, classical().filter_map(of));
+    with_blind(metric, [of(network)?, best], blind)
 }
 
 /// Who has the best mean score of a group of runs: its network, or the best of its classical predictors.
 pub(super) fn of_group(group: &Group, metric: &str) -> Option<String> {
     let [network, best] = contenders(group, metric)?;
-    between(metric, [network, best])
+    let blind = best_blind(metric, group.predictors().into_iter().map(|name| scored(group, name, metric)));
+    with_blind(metric, [network, best], blind)
 }
 
 /// At how many of several points the network is better than every classical predictor, and where it is not, who is. `None` if no point
@@ -90,12 +93,39 @@ pub(super) fn of_points(groups: &[Group], metric: &str) -> Option<String> {
 /// A name with a score for each seed.
 type Contender = (String, BTreeMap<u64, f64>);
 
+fn scored(group: &Group, name: String, metric: &str) -> Contender {
+    let values = group.values(&name, metric);
+    (name, values)
+}
+
+/// The best of the predictors that answer every input alike.
+fn best_blind(metric: &str, all: impl Iterator<Item = Contender>) -> Option<Contender> {
+    best(metric, all.filter(|(name, _)| BLIND.contains(&name.as_str())))
+}
+
+/// The verdict between a network and the best predictor, and whether the network has learned anything, which a predictor that answers
+/// every input alike tells.
+fn with_blind(metric: &str, [network, best]: [Contender; 2], blind: Option<Contender>) -> Option<String> {
+    let learned = blind.and_then(|blind| {
+        let ([first, second], told) = (in_order(metric, [network.clone(), blind.clone()])?, number(mean(&blind)?));
+        let outcome = Outcome::of(Difference::between(&first.1, &second.1).as_ref());
+        if first.0 == NETWORK && outcome == Outcome::Apart {
+            // The verdict names it already.
+            return (blind.0 != best.0).then(|| format!(" {}, which sees nothing of the input, has {told}.", blind.0));
+        }
+        let is = if outcome == Outcome::Apart { "is worse than" } else { "is no better than" };
+        Some(format!(
+            " The network {is} {}, which sees nothing of the input ({told}): it has learned nothing.",
+            blind.0
+        ))
+    });
+    let verdict = between(metric, [network, best])?;
+    Some(format!("{verdict}{}", learned.unwrap_or_default()))
+}
+
 /// The network of a group and the best of its classical predictors.
 fn contenders(group: &Group, metric: &str) -> Option<[Contender; 2]> {
-    let of = |name: String| {
-        let values = group.values(&name, metric);
-        (name, values)
-    };
+    let of = |name: String| scored(group, name, metric);
     let network = of(NETWORK.to_owned());
     let best = best(metric, group.predictors().into_iter().filter(|name| name != NETWORK).map(of))?;
     (!network.1.is_empty()).then_some([network, best])
@@ -157,19 +187,33 @@ mod tests {
     fn a_run_is_won_by_the_network_or_by_the_best_predictor() {
         let rows =
             |network| [row(NETWORK, &[(LOSS, network)]), row("mean", &[(LOSS, 9.0)]), row("ridge", &[(LOSS, 2.2)])];
-        assert_eq!(
-            of_rows(&rows(3.2)).as_deref(),
-            Some("ridge wins: test/loss 2.200 against 3.200 of the network, 1 seed.")
-        );
-        assert_eq!(
-            of_rows(&rows(1.5)).as_deref(),
-            Some("The network wins: test/loss 1.500 against 2.200 of ridge, 1 seed.")
-        );
+        let blind = "mean, which sees nothing of the input, has 9.000.";
+        let wins = format!("ridge wins: test/loss 2.200 against 3.200 of the network, 1 seed. {blind}");
+        assert_eq!(of_rows(&rows(3.2)), Some(wins));
+        let wins = format!("The network wins: test/loss 1.500 against 2.200 of ridge, 1 seed. {blind}");
+        assert_eq!(of_rows(&rows(1.5)), Some(wins));
         let equal = of_rows(&rows(2.2)).unwrap_or_default();
         assert!(equal.contains("cannot be told apart"), "{equal}");
         assert_eq!(of_rows(&rows(3.2)[..1]), None);
         // A network that diverged has no scores.
         assert_eq!(of_rows(&[row(NETWORK, &[]), row("mean", &[(LOSS, 1.0)])]), None);
+    }
+
+    #[test]
+    fn a_network_that_learned_nothing_is_told_so() {
+        let rows =
+            |network| [row(NETWORK, &[(LOSS, network)]), row("zero", &[(LOSS, 9.0)]), row("ridge", &[(LOSS, 2.2)])];
+        let worse = of_rows(&rows(9.5)).unwrap_or_default();
+        assert!(worse.ends_with(
+            "The network is worse than zero, which sees nothing of the input (9.000): it has learned nothing."
+        ));
+        let equal = of_rows(&rows(9.0)).unwrap_or_default();
+        assert!(equal.ends_with(
+            "The network is no better than zero, which sees nothing of the input (9.000): it has learned nothing."
+        ));
+        // Beaten by the network, and named by the verdict.
+        let only = [row(NETWORK, &[(LOSS, 1.0)]), row("zero", &[(LOSS, 9.0)])];
+        assert_eq!(of_rows(&only).as_deref(), Some("The network wins: test/loss 1.000 against 9.000 of zero, 1 seed."));
     }
 
     #[test]

@@ -185,6 +185,10 @@ tasks! {
         "where each element of a permutation stands, asked for at the permutation or at blanks behind it";
     "d_retrieval" = DRetrieval(limits::d_retrieval::DRetrievalConfig),
         "y = sum_i max_t a_i . x_t: several maxima over a sequence at once";
+    "sort" = Sort(limits::sort::SortConfig),
+        "tokens in their order: position i asks for the i-th smallest";
+    "convex_hull" = ConvexHull(limits::convex_hull::ConvexHullConfig),
+        "which points in the plane are corners of their convex hull";
     "file" = File(file::FileConfig),
         "your own data: inputs and targets from a .csv or .npz file, or from .npy files";
     "language" = Language(language::LanguageConfig),
@@ -296,6 +300,12 @@ impl TaskConfig {
     /// Sha256 of the data, for settled tasks that read it from files; `None` for others.
     pub fn data_sha256(&self) -> Option<&str> {
         self.spec().data_sha256()
+    }
+
+    /// What in its files may be meant otherwise than it was read, and how to say so; `None` where there is no doubt, or where they are
+    /// not read yet.
+    pub fn doubt(&self) -> Option<String> {
+        self.spec().doubt()
     }
 
     /// Names of the data in its files; `None` for tasks without files.

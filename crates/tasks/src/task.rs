@@ -236,6 +236,12 @@ pub trait TaskSpec {
         None
     }
 
+    /// What in its files may be meant otherwise than it was read, and how to say so; `None` where there is no doubt, or where they are
+    /// not read yet.
+    fn doubt(&self) -> Option<String> {
+        None
+    }
+
     /// Names of the data in its files; `None` for tasks without files.
     fn data_names(&self) -> Option<DataNames<'_>> {
         None

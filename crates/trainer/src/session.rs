@@ -314,7 +314,19 @@ fn save_record(dir: &RunDir, record: &Record) -> Result<(), Error> {
 /// The summary of a run, from its record.
 pub(crate) fn summary(dir: &RunDir, record: Record, experiment: &Experiment) -> Summary {
     let padding = evaluate::padding(experiment, &record.results);
-    Summary::new(dir.root(), record.status, record.step, record.seconds, record.results).remarked(padding)
+    let other = another_is_best(dir, &record);
+    Summary::new(dir.root(), record.status, record.step, record.seconds, record.results)
+        .remarked(padding)
+        .remarked(other)
+}
+
+/// That other verbs take another step than the one whose scores are shown, where they do.
+fn another_is_best(dir: &RunDir, record: &Record) -> Option<String> {
+    let best = Checkpoint::find(dir.root()).ok()?.step?;
+    let step = record.step;
+    (record.status.is_final() && !record.results.is_empty() && best != step).then(|| {
+        format!("These are scores of the last step, {step}; `eval`, `predict` and `analyze` take the best by validation, step {best}.")
+    })
 }
 
 /// A renderer that draws nothing, since progress is shown by [`Event`]s.

@@ -361,7 +361,7 @@ print(json.dumps(list(np.median(sizes, 0))))
         lab.headway(&deep).fail(2, &texts);
         lab.headway(&[&deep[..], &["--layers", "3"]].concat()).succeed();
         let ffn = ["analyze", "paths", "experiment.toml", "-s", "model.state_mixer={ ffn = { d_ffn = 4 } }"];
-        lab.headway(&ffn).fail(2, &["no sum over paths holds them; --ffn off leaves them out"]);
+        lab.headway(&ffn).fail(2, &["no sum over paths holds them; analyze paths --ffn off leaves them out"]);
         lab.headway(&[&ffn[..], &["--ffn", "off"]].concat()).succeed();
     }
 }
@@ -393,4 +393,30 @@ fn wrong_words_end_with_the_agreed_codes() {
     bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(&path, bytes).unwrap();
     rank(&[CHECKPOINT]).fail(3, &["MANIFEST"]);
+}
+
+/// The sum over all paths is the last hidden state, so that its scores are those of the network; a feed-forward network has no paths.
+#[test]
+fn all_paths_together_answer_as_the_network_does() {
+    for model in ["norm = \"none\"\n", "n_layers = 3\n", "residual = false\n"] {
+        let lab = trained(&format!("[model.transformer]\nd_model = 8\nn_heads = 2\n{model}"));
+        let found = analyze(&lab, &["path-scores", CHECKPOINT]);
+        let evaluated = lab.headway(&["eval", "run", "--device", "cpu", "--json"]).succeed().json();
+        let (whole, lengths) = (&found["whole"], found["lengths"].as_array().unwrap());
+        let close = |a: f64, b: f64| (a - b).abs() <= 1e-5 * b.abs();
+        assert!(close(number(&whole["loss"]), number(&evaluated["metrics"]["test/loss"])), "{model}: {whole}");
+        let all = &lengths.last().unwrap()["up_to"];
+        assert!(close(number(&all["loss"]), number(&whole["loss"])), "{model}: {all}, {whole}");
+        assert!(number(&all["distance"]) <= 1e-10 * number(&whole["quality"]), "{model}: {all}");
+        // The skip connections alone are one path, which is not there without them.
+        let first = &lengths[0];
+        assert_eq!(first["alone"], first["up_to"]);
+        assert_eq!(number(&first["paths"]) > 0.0, !model.contains("residual"));
+        assert_eq!(first["alone"].is_null(), model.contains("residual"));
+        // A part of the paths is another function.
+        let is_part = lengths.len() > 2 && !model.contains("residual");
+        assert!(!is_part || !close(number(&lengths[1]["up_to"]["loss"]), number(&whole["loss"])), "{model}");
+    }
+    let lab = trained("[model.transformer]\nd_model = 8\nn_heads = 2\nstate_mixer = { ffn = { d_ffn = 5 } }\n");
+    lab.headway(&["analyze", "path-scores", CHECKPOINT]).fail(2, &["feed-forward"]);
 }

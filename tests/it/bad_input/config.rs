@@ -275,6 +275,23 @@ fn files_that_are_missing_or_no_toml() {
     refused("[task.copy]\n", &["model is missing", "add a table [model.NAME]; `headway list models` shows the names"]);
 }
 
+/// A setting of a variant takes the place of a bare name, on a command line and in a table of a study without quotes.
+#[test]
+fn a_setting_of_a_variant_chooses_it() {
+    let lab = Lab::new();
+    lab.write("experiment.toml", SOUND);
+    let set = ["check", "experiment.toml", "--json", "--device", "cpu", "-s", "model.state_mixer.ffn.d_ffn=64"];
+    let d_ffn =
+        &lab.headway(&set).succeed().json()["experiment"]["model"]["transformer"]["state_mixer"]["ffn"]["d_ffn"];
+    assert_eq!(*d_ffn, 64);
+    lab.write(
+        "sweep.toml",
+        "experiment = \"experiment.toml\"\nseeds = [0]\n[set]\nmodel.state_mixer = { ffn = { d_ffn = 64 } }\n",
+    );
+    lab.headway(&["check", "sweep.toml", "--device", "cpu"]).succeed();
+    refused_with(SOUND, &["-s", "model.state_mixer.fnn.d_ffn=64"], &["no such choice `fnn`", "did you mean `ffn`?"]);
+}
+
 #[test]
 fn overrides_are_checked_like_the_file() {
     for (set, texts) in [

@@ -69,6 +69,10 @@ fn a_misspelt_name_is_answered_by_what_is_like_it() {
     lab.headway(&["explain", "model.n_haeds"]).fail(2, &["did you mean `model.n_heads`"]);
     lab.headway(&["explain", "\u{1b}[2J"]).fail(2, &["no key or variant"]);
     lab.headway(&["list", "tasks", "icl_liner"]).fail(2, &["`headway list tasks` has no `icl_liner`", "`icl_linear`"]);
+    lab.headway(&["list", "kernels", "soft"]).fail(2, &["did you mean `softmax`?"]);
+    lab.headway(&["list", "kernels", "zzzzzz"]).fail(2, &["has no `zzzzzz`; without a name it shows all"]);
+    let explained = lab.headway(&["explain", "match"]).succeed().stdout;
+    assert_eq!(explained.matches("The number of trainable parameters.").count(), 1, "{explained}");
     lab.headway(&["new", "copi"]).fail(2, &["did you mean `copy`?"]);
     lab.headway(&["new", "copy", "-s", "train.stesp=3"]).fail(2, &["did you mean `steps`"]);
 }
@@ -151,6 +155,9 @@ fn a_new_experiment_has_the_values_of_the_one_that_ships() {
     lab.write("new.toml", lab.headway(&["new", "copy", "-s", "model.n_layers=5", "-s", "seed=3"]).succeed().stdout);
     let changed = show("new.toml");
     assert_eq!((&changed["model"]["transformer"]["n_layers"], &changed["seed"]), (&5.into(), &3.into()));
+    // A short training is validated too.
+    lab.write("new.toml", lab.headway(&["new", "icl_linear", "-s", "train.steps=800"]).succeed().stdout);
+    assert_eq!(show("new.toml")["train"]["eval_every"], 100);
 }
 
 #[test]
@@ -162,7 +169,9 @@ fn the_users_own_file_is_read_where_it_is() {
     assert!(lab.read("my.toml").contains("path = \"table.csv\""));
     lab.headway(&["check", "my.toml", "--device", "cpu"]).succeed();
     // What comes with the source is not here.
-    let finished = lab.headway(&["new", "language"]).fail(2, &["datasets/", "comes with the source of Headway"]);
+    let finished = lab
+        .headway(&["new", "language"])
+        .fail(2, &["error: language: begins with datasets/", "comes with the source of Headway"]);
     assert_eq!(finished.stdout, "");
 }
 

@@ -184,7 +184,10 @@ fn faults_are_found() {
 
 /// Whether there is a browser to open pages in; without one a test says so and passes.
 fn there_is_chromium() -> bool {
-    let found = ["chromium", "chromium-browser", "google-chrome"]
+    let named = std::env::var("HEADWAY_CHROMIUM").ok();
+    let usual = || ["chromium", "chromium-browser", "google-chrome"].map(str::to_owned).to_vec();
+    let found = named
+        .map_or_else(usual, |named| vec![named])
         .iter()
         .any(|name| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success()));
     if !found {

@@ -3,7 +3,7 @@
 use crate::random::{Parts, REACHES, Random, stack};
 use headway_plain::{
     network::{Affine, Head, InputMap, Layer, Linear, Matrix, Network, Row, norm_1_inf},
-    paths::{count, decompose, path},
+    paths::{count, decompose, path, sums},
 };
 
 /// Heads whose pattern is uniform and whose value is the token times a factor.
@@ -42,6 +42,31 @@ fn the_sum_over_paths_is_the_output() {
             assert_eq!((lengths, paths), (vec![3], vec![27]));
         }
         assert_eq!((found.sizes.len() as f64).to_bits(), count(&network).to_bits());
+    }
+}
+
+/// The sums by length are those of the paths one by one, and with the biases they are the output.
+#[test]
+fn sums_by_length_need_no_walk() {
+    for (seed, parts) in (0..).zip(Parts::all()) {
+        if parts.activation.is_some() {
+            continue;
+        }
+        let random = &mut Random(seed);
+        let parts = Parts { n_heads: 3, ..parts };
+        let network = parts.network(random);
+        let x = random.matrix(5, parts.d_model, 1.0);
+        let (walked, found) = (decompose(&network, &x), sums(&network, &x));
+        for (heads, (sum, count)) in found.lengths.iter().zip(&found.counts).enumerate() {
+            let wanted = walked.lengths.iter().find(|length| length.heads == heads);
+            let (paths, size) = wanted.map_or((0, 0.0), |length| (length.paths, length.sum));
+            assert_eq!(paths as f64, *count, "{parts:?}");
+            assert!((norm_1_inf(sum) - size).abs() <= 1e-12 * walked.output, "{parts:?}: {heads}");
+        }
+        assert!((norm_1_inf(&found.bias) - walked.bias).abs() <= 1e-12 * walked.output);
+        let output = network.forward(&x).pop().unwrap();
+        let total = found.lengths.iter().fold(found.bias.clone(), |total, sum| total + sum);
+        assert!((total - &output).amax() <= 1e-13 * output.amax(), "{parts:?}");
     }
 }
 

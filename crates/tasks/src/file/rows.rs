@@ -35,6 +35,18 @@ impl Rows {
     pub fn asked(&self) -> usize {
         if self.answer.is_some() { 1 } else { self.seq_len }
     }
+
+    /// That numbers of a whole sequence are as many as it has positions, so that they may be meant one by one.
+    pub fn doubt(&self) -> Option<String> {
+        let (n, seq_len) = (self.n, self.seq_len);
+        let is_numbers = matches!(self.targets, Targets::Continuous(_));
+        (is_numbers && seq_len > 1 && self.answer == Some(vec![seq_len])).then(|| {
+            format!(
+                "targets [{n}, {seq_len}] are read as {seq_len} numbers of each whole sequence, given at its last position; give \
+                 [{n}, {seq_len}, 1] if each of the {seq_len} positions has one of its own"
+            )
+        })
+    }
 }
 
 /// The examples in arrays: inputs with three axes are numbers, with two they are tokens unless the config says

@@ -4,7 +4,7 @@ use nalgebra::{DMatrix, DVector};
 
 use super::config::{PromptConfig, Prompts};
 use crate::{
-    baseline::{Baseline, in_context::InContext, unbeatable::Unbeatable},
+    baseline::{Baseline, in_context::InContext, unbeatable::Unbeatable, zero::Zero},
     batch::{Example, TaskDims},
     error::TaskError,
     files::Files,
@@ -41,7 +41,7 @@ pub trait Family: PromptConfig + Clone + Send + Sync + 'static {
     /// families.
     fn mean_square(&self) -> f64;
 
-    /// Classical predictors for these functions.
+    /// Classical predictors for these functions, beside [`Zero`].
     fn baselines(&self) -> Vec<Box<dyn Baseline>>;
 
     /// E[y | examples, x] for evaluation prompts; `None` if no formula is known. Without examples it is 0, since the
@@ -136,7 +136,11 @@ impl<F: Family> Task for InContextTask<F> {
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {
-        self.config.baselines()
+        let zero: Option<Box<dyn Baseline>> = match F::ANSWERS {
+            AnswerKind::Number => Some(Box::new(Zero)),
+            AnswerKind::Sign => None,
+        };
+        self.config.baselines().into_iter().chain(zero).collect()
     }
 
     fn best_possible(&self) -> Option<Box<dyn Baseline>> {

@@ -73,6 +73,43 @@ impl Holes {
     }
 }
 
+impl Holes {
+    /// Mean number of patches with a hidden pixel, by boxes that are drawn one by one; that a box which would hide all is left out is not
+    /// counted.
+    pub fn touched(&self, patch: usize) -> f64 {
+        let [rows, columns] = [self.height, self.width].map(|size| size / patch);
+        let fixed = self.fixed();
+        if !fixed.is_empty() {
+            let is_touched = |hidden: &[bool], at: usize| {
+                let (top, left) = (at / columns * patch, at % columns * patch);
+                (top..top + patch).any(|row| hidden[row * self.width + left..][..patch].contains(&true))
+            };
+            let count = |hidden: &Vec<bool>| (0..rows * columns).filter(|at| is_touched(hidden, *at)).count();
+            return fixed.iter().map(count).sum::<usize>() as f64 / fixed.len() as f64;
+        }
+        // Rows and columns of a box are drawn independently of each other.
+        let of = |size: usize, count: usize| -> Vec<f64> {
+            (0..count).map(|at| self.meets(size, at * patch, patch)).collect()
+        };
+        let (by_row, by_column) = (of(self.height, rows), of(self.width, columns));
+        let none =
+            |row: &f64| by_column.iter().map(|column| 1.0 - (1.0 - row * column).powf(self.boxes as f64)).sum::<f64>();
+        by_row.iter().map(none).sum()
+    }
+
+    /// Probability that the side of a box, drawn along an axis of `size` pixels, meets the `patch` pixels from `first` on.
+    fn meets(&self, size: usize, first: usize, patch: usize) -> f64 {
+        let lengths = self.edge.div_ceil(2)..=self.edge;
+        let count = lengths.clone().count() as f64;
+        let meeting = |length: usize| {
+            // Begins from which it meets: behind those that end before the patch, up to the patch's last pixel.
+            let (from, to) = ((first + 1).saturating_sub(length), (first + patch - 1).min(size - length));
+            (to + 1).saturating_sub(from) as f64 / (size - length + 1) as f64
+        };
+        lengths.map(meeting).sum::<f64>() / count
+    }
+}
+
 /// Hides a rectangle with this upper left corner.
 fn hide(hidden: &mut [bool], width: usize, [top, left]: [usize; 2], [high, wide]: [usize; 2]) {
     for row in hidden.chunks_exact_mut(width).skip(top).take(high) {

@@ -276,6 +276,11 @@ impl TaskSpec for ImageConfig {
         None
     }
 
+    fn scored(&self) -> f64 {
+        let shape = self.found.as_ref().map(|found| found.shape).filter(|_| self.patch > 0);
+        shape.map_or(1.0, |shape| self.holes(shape).touched(self.patch).clamp(1.0, self.asked() as f64))
+    }
+
     fn clues_ahead(&self) -> Option<&'static str> {
         Some("what tells of a hidden pixel lies on all sides of it")
     }

@@ -68,6 +68,10 @@ impl TaskSpec for InContextRecallConfig {
         Ok(Box::new(self.pairs()))
     }
 
+    fn scored(&self) -> f64 {
+        self.pairs().scored()
+    }
+
     fn answers_ahead(&self) -> Option<&'static str> {
         self.pairs().answers_ahead()
     }

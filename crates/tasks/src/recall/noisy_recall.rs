@@ -93,6 +93,10 @@ impl TaskSpec for NoisyRecallConfig {
         Ok(Box::new(self.pairs()))
     }
 
+    fn scored(&self) -> f64 {
+        self.pairs().scored()
+    }
+
     fn answers_ahead(&self) -> Option<&'static str> {
         self.pairs().answers_ahead()
     }

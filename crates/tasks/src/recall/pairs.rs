@@ -73,6 +73,17 @@ impl Pairs {
         slots
     }
 
+    /// Mean number of scored positions of a sequence. Of m = n − 1 slots 1 + B are pairs, with B from a binomial distribution of m − 1 trials
+    /// and probability 1 − ν of a pair. Of their K possible keys those that occur are not scored once, and the last slot always is:
+    /// E = 1 + E[1 + B] − K (1 − E[(1 − 1/K)^(1 + B)]).
+    pub fn scored(&self) -> f64 {
+        let (others, keys) = (self.n_slots.saturating_sub(2) as f64, self.keys().len().max(1) as f64);
+        let (pair, missed) = (1.0 - self.noise, 1.0 - 1.0 / keys);
+        // E[z^B] = (ν + (1 − ν) z)^(m − 1).
+        let never = missed * (self.noise + pair * missed).powf(others);
+        2.0 + others * pair - keys * (1.0 - never)
+    }
+
     /// Where answers appear later in the input, in words: after every repeated key except the last.
     pub fn answers_ahead(&self) -> Option<&'static str> {
         (self.n_slots > 2).then_some("the value of a key that comes back stands right after it, where it is asked for")

@@ -130,6 +130,34 @@ fn boxes_and_halves_are_drawn_for_every_picture() {
     assert!(2 * hidden(&holes("mask = \"boxes\"\nhole = 3\nboxes = 3")) > 3 * hidden(&boxes));
 }
 
+#[test]
+fn scored_patches_are_counted_on_average() {
+    // The pictures have 4 × 6 pixels; a box of at most half of them never hides the last one.
+    for keys in [
+        "mask = \"centre\"\nhole = 2",
+        "mask = \"halves\"",
+        "mask = \"boxes\"\nhole = 2\nboxes = 1",
+        "mask = \"boxes\"\nhole = 2\nboxes = 2",
+    ] {
+        for patch in [1, 2] {
+            let keys = format!("train = \"numbered\"\npatch = {patch}\n{keys}");
+            let (told, source) = (settled(&keys, &files()).expect("sound").scored(), source(&keys, &files()));
+            let counts: Vec<f64> = (0..40)
+                .flat_map(|number| {
+                    let batch = source.train_batch(number);
+                    let asked = batch.asked();
+                    let of = |one: &[bool]| one.iter().filter(|scored| **scored).count() as f64;
+                    batch.loss_mask.chunks_exact(asked).map(of).collect::<Vec<_>>()
+                })
+                .collect();
+            let n = counts.len() as f64;
+            let mean = counts.iter().sum::<f64>() / n;
+            let error = (counts.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / n / n).sqrt();
+            assert!((told - mean).abs() <= 4.5 * error + 1e-12, "{keys}: {told} told, {mean} +- {error}");
+        }
+    }
+}
+
 /// Tokens are restrictive: a pixel is in one of them, and a hidden one in none.
 #[test]
 fn changing_a_pixel_changes_one_token_and_a_hidden_one_none() {

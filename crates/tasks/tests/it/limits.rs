@@ -4,11 +4,13 @@ use headway_tasks::{
     Batch, Inputs, Seed, Split, Stream, Targets, Task, TaskSpec,
     baseline::Baseline,
     limits::{
+        convex_hull::{ConvexHull, ConvexHullConfig},
         d_retrieval::{DRetrieval, DRetrievalConfig},
         inverse_permutation::{InversePermutation, InversePermutationConfig},
         kth_largest::{KthLargest, KthLargestConfig},
         max_of_k::MaxOfK,
         parity::{Parity, ParityConfig},
+        sort::Sort,
     },
 };
 
@@ -90,4 +92,35 @@ fn maxima_are_taken_for_each_direction_by_itself() {
     task.directions.copy_from_slice(&[1.0, 0.0, 0.0, -1.0]);
     // The first coordinate is largest at the second token, the second smallest at the third.
     assert_eq!(task.target(&[0.5, 1.0, 2.0, 0.0, -1.0, -3.0]).to_bits(), 5.0_f32.to_bits());
+}
+
+#[test]
+fn sorting_by_hand() {
+    assert_eq!(Sort::sequence(vec![7, 2, 2, 0]).targets, Targets::Classes(vec![0, 2, 2, 7]));
+}
+
+/// By hand, and by Caratheodory: a point is no corner if three others make a triangle around it.
+#[test]
+fn corners_of_a_hull() {
+    let square = [[0.0, 0.0], [1.0, 0.0], [0.5, 0.5], [1.0, 1.0], [0.0, 1.0], [0.5, 0.0]];
+    assert_eq!(ConvexHull::sequence(&square).targets, Targets::Classes(vec![1, 1, 0, 1, 1, 0]));
+    let task = ConvexHull { config: ConvexHullConfig::default() };
+    let drawn = batch(&task, 200);
+    let points: Vec<[f64; 2]> =
+        drawn.inputs.continuous().chunks_exact(2).map(|point| [f64::from(point[0]), f64::from(point[1])]).collect();
+    for (example, classes) in points.chunks_exact(10).zip(drawn.targets.classes().chunks_exact(10)) {
+        for (at, point) in example.iter().enumerate() {
+            let others: Vec<&[f64; 2]> = example.iter().filter(|other| *other != point).collect();
+            let side = |[ax, ay]: &[f64; 2], [bx, by]: &[f64; 2]| {
+                (bx - ax) * (point[1] - ay) - (by - ay) * (point[0] - ax) > 0.0
+            };
+            let is_around = |[a, b, c]: [usize; 3]| {
+                let [a, b, c] = [others[a], others[b], others[c]];
+                let first = side(a, b);
+                first == side(b, c) && first == side(c, a)
+            };
+            let triangles = (0..9).flat_map(|a| (0..a).flat_map(move |b| (0..b).map(move |c| [a, b, c])));
+            assert_eq!(classes[at] == 0, triangles.into_iter().any(is_around), "{at} of {example:?}");
+        }
+    }
 }

@@ -366,3 +366,20 @@ fn guesses_are_right_as_often_as_their_choices_are_few() {
     let (hits, total) = hits(&*baselines[2], &batch);
     assert_share(hits, total, 1.0 / 32.0, "chance");
 }
+
+#[test]
+fn scored_positions_are_counted_on_average() {
+    for (n_slots, n_paired, n_noise, noise) in [(32, 16, 0, 0.0), (9, 100, 0, 0.0), (32, 16, 16, 0.9), (2, 3, 4, 0.5)] {
+        let task = Pairs { n_slots, n_paired, n_noise, noise };
+        let examples = draw(&task, 4000);
+        let counts = examples.iter().map(|example| example.loss_mask.iter().filter(|scored| **scored).count() as f64);
+        let (sum, squares) = counts.fold((0.0, 0.0), |(sum, squares), count| (sum + count, squares + count * count));
+        let mean = sum / 4000.0;
+        let error = ((squares / 4000.0 - mean * mean) / 4000.0).sqrt();
+        assert!(
+            (task.scored() - mean).abs() <= 4.5 * error + 1e-12,
+            "{task:?}: {} told, {mean} +- {error}",
+            task.scored()
+        );
+    }
+}

@@ -105,7 +105,7 @@ impl ConstructionConfig {
             let sizes: Vec<String> = sizes.iter().map(|(option, _)| format!("--{option}")).collect();
             let or_size =
                 if sizes.is_empty() { String::new() } else { format!(", or a size with {}", sizes.join(" or ")) };
-            let problem = format!("give the largest error allowed{or_size}");
+            let problem = format!("give the largest error allowed, as in --tolerance 1e-3{or_size}");
             return Err(Refusal::invalid("tolerance", problem));
         }
         Ok(Request { tolerance: tolerance.unwrap_or(f64::MAX), max_parameters })

@@ -76,9 +76,12 @@ impl Inputs {
             }
         }
         if free.len() > MOST_FREE {
+            let unbounded = choice.domain.is_empty() && ends.is_none();
+            let domain =
+                if unbounded { ", and where, as in --domain -3,3: the task draws its inputs from no box" } else { "" };
             let problem = format!(
                 "a bound goes by boxes of at most {MOST_FREE} input numbers, and this network reads {}; name those that vary, as in \
-                 --free x1_1,x1_2 --fix 0, which fixes all others at 0",
+                 --free x1_1,x1_2 --fix 0, which fixes all others at 0{domain}",
                 free.len()
             );
             return Err(Refusal::invalid("free", problem));

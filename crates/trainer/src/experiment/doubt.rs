@@ -5,7 +5,12 @@ use super::Experiment;
 impl Experiment {
     /// Warnings about what is possible, and hardly meant. Model and task must be valid.
     pub fn doubts(&self) -> Vec<String> {
-        [self.hidden_clues(), self.one_answer_for_many()].into_iter().flatten().collect()
+        [self.data(), self.hidden_clues(), self.one_answer_for_many()].into_iter().flatten().collect()
+    }
+
+    /// Data that may be meant otherwise than it was read.
+    fn data(&self) -> Option<String> {
+        self.task.doubt().map(|doubt| format!("warning: {doubt}"))
     }
 
     /// A network that sees earlier positions alone, where later ones tell as much of an answer.

@@ -112,9 +112,12 @@ impl Override {
         for (part, next) in parts.iter().zip(parts.iter().skip(1).chain([&last])) {
             at = join(&at, part);
             let entry = current.entry(part.as_str()).or_insert_with(|| Value::Table(Table::new()));
-            // A bare name is the table of its variant, of which a setting follows: `ffn` before `ffn.d_ffn`.
+            // A bare name is the table of its variant, of which a setting follows: `ffn` before `ffn.d_ffn`. A setting of another variant
+            // takes the place of a name: `ffn.d_ffn` that of `none`.
             if entry.as_str() == Some(next) {
                 *entry = with_defaults(next);
+            } else if entry.is_str() {
+                *entry = Value::Table(Table::new());
             }
             let Value::Table(below) = entry else {
                 return Err(Error::argument(format!("-s {}", self.text), format!("{at} is a value, not a table")));
