@@ -17,6 +17,8 @@ rounding. This script shares no code with Headway. What it is made of:
     certificate_bounds.py     bounds in exact arithmetic
     certificate_rounding.py   what float32 adds
     certificate_formula.py    both, of a compiled formula
+    certificate_descent.py    both, of gradient descent in context
+    certificate_anchors.py    attention to anchors
     check_proof.py            a proof over boxes instead of both, of `--prove`
     formulas.py               formulas over boxes, with derivatives
     headway_reference.py      the network

@@ -602,6 +602,19 @@ def compiled_formulas():
     return table(header, rows)
 
 
+def statistical_models():
+    """Certificates of the statistical models in context."""
+    rows = []
+    for name, certificate in result("theory-statistical-models")["values"].items():
+        if name.startswith("printed"):
+            continue
+        numbers = [certificate["bound"]["value"], certificate["rounding"]["value"], certificate["float32"]["error"]]
+        layers, parameters = int(certificate["sizes"]["layers"]), f"{certificate['parameters']:,}"
+        rows.append([name, layers, parameters, digits(certificate["sizes"]["delta"]), *map(digits, numbers), certificate["float32"]["worst_kind"]])
+    header = ["model", "layers", "parameters", "δ", "bound", "float32 adds at most", "largest error found", "at"]
+    return table(header, rows)
+
+
 def columns(name, index, wanted, rows=None):
     """Some columns of a table that was printed, and the rows that begin with these words, or all."""
     lines = printed(name, index)
@@ -795,6 +808,7 @@ TABLES = {
     "theory-formula": compiled_formulas,
     "theory-proofs": proofs,
     "theory-rates": rates,
+    "theory-statistical-models": statistical_models,
     "in-context": in_context,
     "rank-collapse": rank_collapse,
     "constructed-vs-trained": mean_square,

@@ -28,6 +28,17 @@ const CASES: &[(&str, &[&str], f64)] = &[
     ("formula", &["exp(-x1*x2)", "min(x1_1, i*x2/3) - (x1 + 2)^-0.5", "--seq-len", "3"], 1e-4),
     ("in-context-gd", &["--points", "4", "--d", "2", "--steps", "3"], 1e-3),
     ("in-context-gd", &["--points", "4", "--d", "2", "--steps", "2", "--form", "e2"], 0.05),
+    ("in-context-gd", &["--points", "4", "--d", "2", "--steps", "2", "--ridge", "0.3"], 2e-3),
+    (
+        "in-context-gd",
+        &["--points", "5", "--d", "3", "--steps", "2", "--loss", "huber", "--threshold", "0.3", "--lasso", "0.05"],
+        2e-3,
+    ),
+    (
+        "in-context-gd",
+        &["--points", "3", "--d", "2", "--steps", "3", "--loss", "logistic", "--rate", "1.5", "--lasso", "0.02"],
+        5e-3,
+    ),
     ("max-affine", &["--function", "kink", "--seq-len", "2"], 0.1),
     ("max-affine", &["--function", "waves", "--seq-len", "2", "--attention", "cross", "--mode", "smooth"], 0.1),
     ("prefix", &["--function", "circle_smooth"], 0.1),
@@ -414,6 +425,18 @@ fn what_cannot_be_built_is_refused_before_any_work() {
         (
             &["in-context-gd", "--tolerance", "0.1", "--form", "e2", "--delta", "0.1", "--out", "x"],
             &["--delta: is an option of form e1"],
+        ),
+        (
+            &["in-context-gd", "--tolerance", "0.1", "--form", "e2", "--lasso", "0.1", "--out", "x"],
+            &["--lasso: is an option of form e1"],
+        ),
+        (
+            &["in-context-gd", "--tolerance", "0.1", "--threshold", "0.2", "--out", "x"],
+            &["--threshold: is an option of loss huber"],
+        ),
+        (
+            &["in-context-gd", "--tolerance", "1e-5", "--loss", "huber", "--out", "x"],
+            &["out of reach", "the smallest reachable is"],
         ),
         (
             &["seq2seq", "--tolerance", "0.1", "--function", "mixing", "--d-in", "3", "--out", "x"],

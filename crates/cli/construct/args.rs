@@ -75,7 +75,7 @@ pub enum Construction {
     Seq2seq(Seq2seq),
     /// A formula of the whole sequence: every operation becomes heads, layers follow its depth, and errors are pushed through.
     Formula(Formula),
-    /// Steps of gradient descent on the linear regression problem in a prompt.
+    /// Gradient descent in a prompt: least squares, ridge, Lasso, logistic, Huber.
     InContextGd(InContextGd),
     /// One head that divides space into cells by the largest of several affine scores, and gives each cell its value.
     MaxAffine(MaxAffine),
@@ -340,6 +340,17 @@ pub struct Formula {
     pub common: Common,
 }
 
+/// Loss of one example.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum GdLoss {
+    /// (w . x - y)^2 / 2: least squares.
+    Squared,
+    /// The cross-entropy of a class that is 1 with probability (1 + y) / 2: logistic regression for labels 1 and -1.
+    Logistic,
+    /// Squared near 0, linear beyond --threshold: robust regression.
+    Huber,
+}
+
 /// How residuals are multiplied with inputs in a step of gradient descent.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum GdForm {
@@ -361,9 +372,21 @@ pub struct InContextGd {
     /// Number of steps of gradient descent.
     #[arg(long, default_value_t = in_context_gd::Config::default().steps, value_name = "K")]
     pub steps: usize,
-    /// Learning rate of a step, at most 2 / (d x_max^2).
+    /// Learning rate of a step, at most 2 / (d x_max^2 + ridge), for the logistic loss 2 / (d x_max^2 / 4 + ridge).
     #[arg(long, default_value_t = in_context_gd::Config::default().rate, value_name = "ETA")]
     pub rate: f64,
+    /// Loss of one example, whose mean is descended on; other than squared with form e1.
+    #[arg(long, default_value = "squared", value_name = "LOSS")]
+    pub loss: GdLoss,
+    /// Size of residuals from which on Huber's loss is linear. Default: 0.5.
+    #[arg(long, value_name = "KAPPA")]
+    pub threshold: Option<f64>,
+    /// Factor on |w|^2 / 2, added to the mean loss: ridge regression (e1).
+    #[arg(long, default_value_t = in_context_gd::Config::default().ridge, value_name = "LAMBDA")]
+    pub ridge: f64,
+    /// Factor on |w|_1, added to the mean loss: the Lasso, each step of which ends with a soft threshold, as in ISTA (e1).
+    #[arg(long, default_value_t = in_context_gd::Config::default().lasso, value_name = "LAMBDA")]
+    pub lasso: f64,
     /// Input numbers lie within plus or minus this.
     #[arg(long, default_value_t = in_context_gd::Config::default().x_max, value_name = "X")]
     pub x_max: f64,
@@ -608,6 +631,14 @@ impl From<&InContextGd> for in_context_gd::Config {
             d: args.d,
             steps: args.steps,
             rate: args.rate,
+            loss: match args.loss {
+                GdLoss::Squared => in_context_gd::LossName::Squared,
+                GdLoss::Logistic => in_context_gd::LossName::Logistic,
+                GdLoss::Huber => in_context_gd::LossName::Huber,
+            },
+            threshold: args.threshold,
+            ridge: args.ridge,
+            lasso: args.lasso,
             x_max: args.x_max,
             y_max: args.y_max,
             form: match args.form {

@@ -82,7 +82,7 @@ constructions! {
     Formula(formula::Config),
         "a formula of the whole sequence: an operation a head, layers by depth, errors pushed through by derivatives";
     InContextGd(in_context_gd::Config),
-        "k steps of gradient descent on the regression that a prompt holds, linear or by squares";
+        "k steps of gradient descent on the regression that a prompt holds: squares, ridge, Lasso, logistic, Huber";
     MaxAffine(max_affine::Config),
         "one head: the value of the cell that the largest of affine scores picks, error L sqrt(d) / (2 G)";
     Prefix(prefix::Config),

@@ -10,4 +10,5 @@ mod prefix;
 mod relu_network;
 mod seq2seq;
 mod stages;
+mod statistics;
 mod truncated_linear;

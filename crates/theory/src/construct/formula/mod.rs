@@ -44,7 +44,9 @@ use super::{
 };
 use crate::{domain::Domain, refusal::Refusal, target::Target};
 
-use anchored::SHARPNESS;
+pub(in crate::construct) use anchored::{Head, SHARPNESS};
+pub(in crate::construct) use layout::{KEY, NOBODY};
+pub(in crate::construct) use nodes::{Curve, Rule};
 use plan::{Heads, Plan};
 use schedule::Schedule;
 

@@ -69,13 +69,13 @@ pub(super) struct Argument {
 
 /// A function of one number, less a constant that puts the middle of its values at 0.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Curve {
+pub(in crate::construct) struct Curve {
     pub rule: Rule,
     pub shift: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Rule {
+pub(in crate::construct) enum Rule {
     Named(&'static Unary),
     /// u^b, 1/u among them.
     Power(f64),
