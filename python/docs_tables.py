@@ -602,6 +602,41 @@ def compiled_formulas():
     return table(header, rows)
 
 
+def sizes_against_tolerance():
+    """Parameters of every construction and of other networks, by tolerance."""
+    rows, names = values("theory-sizes", "rows")["rows"], {}
+    for row in rows:
+        names.setdefault(row["id"], []).append(row)
+    shown = {"refused": "refused", "planned": " (planned)"}
+
+    def parameters(row):
+        if row["parameters"] is None:
+            return shown[row["how"]]
+        count = row["parameters"]
+        return (f"{count:,.0f}" if count < 1e9 else digits(count)) + (shown["planned"] if row["how"] == "planned" else "")
+
+    yes = lambda value: "" if value is None else "yes" if value else "no"  # noqa: E731
+    tolerances = sorted({row["tolerance"] for row in rows}, reverse=True)
+    header = ["network", "target", "token-wise", "causal", *(f"ε = {tolerance:g}" for tolerance in tolerances)]
+    target, lines = None, []
+    for name, found in names.items():
+        known = next((row for row in found if row["token_wise"] is not None), found[0])
+        same, target = found[0]["target"] == target, found[0]["target"]
+        lines.append([name, "" if same else target, yes(known["token_wise"]), yes(known["causal"]), *map(parameters, found)])
+    return table(header, lines)
+
+
+def sizes_at_a_hundredth():
+    """What parameters are made of, at one tolerance."""
+    rows = []
+    for row in values("theory-sizes", "rows")["rows"]:
+        if row["tolerance"] == 0.01 and row["layers"] is not None:
+            counts = [f"{row[key]:,.0f}" if row[key] is not None else "" for key in ("length", "width", "heads", "layers", "parameters")]
+            reals = [digits(row[key]) if row[key] is not None else "" for key in ("largest_weight", "beta")]
+            rows.append([row["id"], *counts, *reals])
+    return table(["network, ε = 0.01", "length", "width", "heads", "layers", "parameters", "largest weight", "β"], rows)
+
+
 def statistical_models():
     """Certificates of the statistical models in context."""
     rows = []
@@ -808,6 +843,8 @@ TABLES = {
     "theory-formula": compiled_formulas,
     "theory-proofs": proofs,
     "theory-rates": rates,
+    "theory-sizes": sizes_against_tolerance,
+    "theory-sizes-parts": sizes_at_a_hundredth,
     "theory-statistical-models": statistical_models,
     "in-context": in_context,
     "rank-collapse": rank_collapse,

@@ -22,7 +22,7 @@ use crate::{
     args::{Args, List, Listed},
     convergence,
     error::Error,
-    keys, new, output, tables,
+    keys, new, output, sizes, tables,
 };
 
 #[derive(Serialize)]
@@ -89,7 +89,7 @@ fn rows(what: Listed) -> Vec<(String, String)> {
         }
         Listed::Reproductions => {
             let trained = REPRODUCTIONS.iter().map(|reproduction| (reproduction.id, reproduction.summary));
-            trained.chain([(convergence::ID, convergence::SUMMARY)]).map(owned).collect()
+            trained.chain([(convergence::ID, convergence::SUMMARY), (sizes::ID, sizes::SUMMARY)]).map(owned).collect()
         }
         Listed::Tasks => TaskConfig::list().into_iter().map(owned).collect(),
         Listed::Models => ModelConfig::list().into_iter().map(owned).collect(),

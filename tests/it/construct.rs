@@ -167,6 +167,35 @@ fn slope(points: &[(f64, f64)]) -> f64 {
     product / logs.iter().map(|point| (point.0 - x).powi(2)).sum::<f64>()
 }
 
+/// Every construction is measured at every tolerance, or refused with a reason; other networks stand beside them.
+#[test]
+fn sizes_are_drawn() {
+    let lab = Lab::new();
+    lab.headway(&["reproduce", "sizes", "--quick"]).fail(2, &["trains nothing"]);
+    let found = lab.headway(&["reproduce", "sizes", "--out", "sizes", "--json"]).succeed().json();
+    let rows = found["rows"].as_array().unwrap();
+    for entry in lab.headway(&["list", "constructions", "--json"]).succeed().json().as_array().unwrap() {
+        let name = entry["name"].as_str().unwrap();
+        let known = |row: &&Value| row["id"].as_str().unwrap().split(',').next() == Some(name);
+        let of_name: Vec<&Value> = rows.iter().filter(known).collect();
+        assert!(of_name.len() >= 4, "{name} has {} rows", of_name.len());
+        // What is refused says why and what can be had instead.
+        for row in of_name {
+            let why = row["why"].as_str().unwrap_or_default();
+            assert_eq!(row["parameters"].is_null(), why.contains("reach"), "{row:#}");
+        }
+    }
+    // A tenth of the tolerance never takes fewer parameters.
+    for pair in rows.windows(2).filter(|pair| pair[0]["id"] == pair[1]["id"]) {
+        if let (Some(more), Some(less)) = (pair[0]["parameters"].as_f64(), pair[1]["parameters"].as_f64()) {
+            assert!(less >= more, "{pair:#?}");
+        }
+    }
+    assert!(rows.iter().any(|row| row["how"] == "by formula" && row["parameters"].as_f64().unwrap() > 1e8));
+    assert_eq!(lab.read("sizes/results.csv").lines().count(), rows.len() + 1);
+    assert!(lab.path("sizes/figures/sizes-4.svg").is_file());
+}
+
 /// All rates of the report: certificates hold, errors fall as they should, and the command says so.
 #[test]
 fn rates_are_drawn_and_judged() {

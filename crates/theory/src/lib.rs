@@ -43,6 +43,7 @@ mod network;
 mod places;
 pub mod prove;
 mod refusal;
+pub mod sizes;
 pub mod smoothness;
 mod space;
 pub mod supremum;
