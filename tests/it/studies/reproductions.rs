@@ -7,7 +7,7 @@ fn every_one_is_sound_in_every_profile() {
     let lab = Lab::new();
     let listed = lab.headway(&["list", "reproductions", "--json"]).succeed().json();
     let ids: Vec<&str> = listed.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
-    // The two before the last are comparisons, and the last one trains nothing.
+    // Behind the sweeps stand comparisons, and two that train nothing.
     assert_eq!(ids[..6], ["heads", "range", "anchors", "seq2seq-heads", "seq2seq-anchors", "attention-map"]);
     assert_eq!(ids[6..], ["rival", "limits", "san", "theory", "sizes"]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/reproduce");
