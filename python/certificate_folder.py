@@ -36,7 +36,7 @@ def check(condition, message):
 
 class Folder:
     def __init__(self, path):
-        path = Path(path)
+        self.path = path = Path(path)
         self.certificate = json.loads((path / "certificate.json").read_text(encoding="utf-8"))
         experiment = tomllib.loads((path / "train.toml").read_text(encoding="utf-8"))
         ((self.kind, self.task),) = experiment["task"].items()

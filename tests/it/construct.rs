@@ -26,6 +26,7 @@ const CASES: &[(&str, &[&str], f64)] = &[
     ("seq2seq", &["--function", "x1_1 - x2_1^2/2", "--seq-len", "2", "--d-in", "1", "--form", "s"], 0.1),
     ("formula", &["x1*x1_2 + sin(x2_1)/(1+abs(x3))", "--low", "-1"], 1e-3),
     ("formula", &["exp(-x1*x2)", "min(x1_1, i*x2/3) - (x1 + 2)^-0.5", "--seq-len", "3"], 1e-4),
+    ("program", &["dyck", "--length", "6"], 1e-3),
     ("in-context-gd", &["--points", "4", "--d", "2", "--steps", "3"], 1e-3),
     ("in-context-gd", &["--points", "4", "--d", "2", "--steps", "2", "--form", "e2"], 0.05),
     ("max-affine", &["--function", "kink", "--seq-len", "2"], 0.1),

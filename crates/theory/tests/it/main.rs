@@ -7,6 +7,7 @@ mod formula;
 mod in_context_gd;
 mod max_affine;
 mod prefix;
+mod program;
 mod relu_network;
 mod seq2seq;
 mod stages;

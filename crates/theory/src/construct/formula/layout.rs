@@ -18,10 +18,10 @@
 use super::{
     anchored::SHARPNESS,
     nodes::{Form, Kind, Nodes},
-    schedule::Stage,
 };
 use crate::{
     places::{GAP, layer_size},
+    schedule::Stage,
     space::Space,
 };
 

@@ -188,6 +188,7 @@ impl MirrorPlan {
             likely: None,
             provable: None,
             proof: None,
+            truth: None,
             hard: gd.hard(),
         }
     }
