@@ -11,6 +11,8 @@ import numpy as np
 
 import formulas
 import headway_reference as reference
+from certificate_anchors import chain, moments
+from certificate_descent import bound_of_descent
 from certificate_folder import (
     Cells,
     Grid,
@@ -22,7 +24,6 @@ from certificate_folder import (
     form_of,
     gap_of,
     has_given_cells,
-    largest_label,
     names_of,
     network_of,
     suprema,
@@ -36,31 +37,6 @@ SLACK = 0.03
 
 HALVINGS = 16
 """Halvings of a step over which a formula is steep without bound, as at the end of a root."""
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Attention to anchors, in units of their distance.
-
-
-def moments(u, anchors, c):
-    """Mean and variance of the anchor that softmax(−c (u − k)²) picks among 0 … anchors − 1, for every u."""
-    k = np.arange(anchors)
-    weights = reference.softmax(-c * (u[:, None] - k) ** 2)
-    mean = weights @ k
-    return mean, weights @ k**2 - mean**2
-
-
-def chain(c, intervals, heads):
-    """Heads in a row, in units of the distance: sup |Σ_h head_h(u) − clamp(u)|, and sup Σ_h E |k − E k|, which noise in scores multiplies."""
-    heads, intervals = min(heads, 4), min(intervals, 24)
-    u = np.arange(-6 * 512, (heads * intervals + 6) * 512) / 512
-    found, spread, k = 0.0, 0.0, np.arange(intervals + 1)
-    for h in range(heads):
-        weights = reference.softmax(-c * (u[:, None] - h * intervals - k) ** 2)
-        mean = weights @ k
-        found += mean
-        spread += (weights * np.abs(k - mean[:, None])).sum(axis=1)
-    return np.abs(found - np.clip(u, 0, heads * intervals)).max(), spread.max()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -256,86 +232,6 @@ def bound_of_prefix(folder):
     if any(term["name"] == "curvature" for term in folder.certificate["bound"]["terms"]):
         return min(by_slope, prefix.slope * prefix.ripple + prefix.curve * prefix.square / 2)
     return by_slope
-
-
-class Descent:
-    """Steps of gradient descent on N examples (x, y), and how far errors of steps may carry w. All examples within ± x and ± y."""
-
-    def __init__(self, folder):
-        task = folder.task
-        self.d, self.n, self.steps, self.rate = task["d"], task["n_points"], *map(task["gradient_descent"].get, ("steps", "rate"))
-        self.x, self.y = task["input"]["uniform"]["high"], largest_label(folder)
-        self.curvature = self.d * self.x**2
-        self.input_norm = math.sqrt(self.curvature)
-        time, fast = self.rate * self.steps, math.sqrt(2) if self.rate * self.curvature > 1 else 1
-        self.weight_norm = self.y * min(time * self.input_norm, fast * math.sqrt(time))
-        # Rows of the first layer are (x, y) alone by E1, and hold w and products as well by E2.
-        self.is_linear = folder.layers[0].heads[0].output.shape[0] == self.d + 1
-
-    def largest_residual(self, steps):
-        """Above every |w · x_i − y_i| after so many steps, for η λ ≤ 2."""
-        base = 1 - self.rate * self.curvature
-        low = 0.0 if base < 0 and steps > 0 and steps % 2 == 0 else base**steps
-        return ((1 + low) / 2 + (1 - low) / 2 * math.sqrt(self.n)) * self.y
-
-    def drift_of_linear(self, delta):
-        """E_k of E1."""
-        rate, lam = self.rate, self.curvature
-        gains, each, drift = [], [], 0.0
-        for s in range(self.steps):
-            at = [rate * math.sqrt(h) * abs(1 - rate * h) ** s for h in (lam, min(lam, 1 / (rate * (2 * s + 1))))]
-            gains.append(max(at))
-        for t in range(self.steps + 1):
-            drift = sum(v * gain for v, gain in zip(reversed(each), gains))
-            largest = self.largest_residual(t) + self.input_norm * drift
-            mean = self.y + self.input_norm * drift
-            each.append(mean * delta**2 * max(largest**2 / 6, mean**2 / 2) * math.cosh(delta * largest))
-        return drift
-
-
-class Linear:
-    """Off the weights of E1: δ, by which a step's output is −η/δ, and δ', by which that of the readout is 3/δ'."""
-
-    def __init__(self, folder, descent):
-        self.delta = -descent.rate / folder.layers[1].heads[-1].output[descent.d + 1, 0]
-        self.readout = 3 / folder.layers[-1].heads[0].output[0, 0]
-        self.drift = descent.drift_of_linear(self.delta)
-
-
-class Squares:
-    """Off the weights of E2: anchors on [−R, R], the part ± U of it that is used, balance α, stretch σ, and ripples of c = β Δ²."""
-
-    def __init__(self, folder, descent):
-        d, layer = descent.d, folder.layers[0]
-        heads, anchor = layer.heads[1], 2 * d + 1
-        anchors = folder.weights["layers.0.map.position"][descent.n + 2 :, anchor]
-        self.intervals, self.end = len(anchors) - 1, anchors.max()
-        self.spacing = 2 * self.end / self.intervals
-        self.beta = heads.query[d + 1, anchor + 3] / math.sqrt(d + 2)
-        self.sharpness = c = self.beta * self.spacing**2
-        # What is missing beyond the ends weighs 1e-16 at most.
-        padding = max(math.ceil(math.sqrt(37 / c + 0.25) - 1e-6) - 1, 1)
-        self.reach = self.end - self.spacing * padding
-        self.balance = abs(heads.key[d, anchor]) / 2
-        self.stretch = 1 / folder.layers[-1].heads[0].output[0, 0]
-        residual = max(map(descent.largest_residual, range(descent.steps)))
-        # The reach is what residuals need that have drifted.
-        self.drift = max(((self.reach - descent.x / self.balance) / self.balance - residual) / descent.input_norm, 0.0)
-        u = np.linspace(0, 1, 4097)
-        mean, variance = moments(u + 40, 81, c)
-        self.mean, self.square = np.abs(mean - u - 40).max(), np.abs(variance + (mean - u - 40) ** 2 - 1 / (2 * c)).max()
-
-
-def bound_of_descent(folder):
-    """E1: softmax at scores of scale δ is linear up to δ². E2: two squares per product, interpolated between anchors."""
-    descent = Descent(folder)
-    if descent.is_linear:
-        return descent.input_norm * Linear(folder, descent).drift
-    plan = Squares(folder, descent)
-    # Errors of products that the anchors' reach must hold, which depends on them.
-    product = plan.reach * plan.spacing * plan.mean + plan.spacing**2 * plan.square / 2
-    drift = descent.rate * descent.steps * math.sqrt(descent.d) * product
-    return descent.input_norm * drift + plan.spacing * plan.mean / plan.stretch
 
 
 BOUNDS = {

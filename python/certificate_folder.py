@@ -36,7 +36,7 @@ def check(condition, message):
 
 class Folder:
     def __init__(self, path):
-        path = Path(path)
+        self.path = path = Path(path)
         self.certificate = json.loads((path / "certificate.json").read_text(encoding="utf-8"))
         experiment = tomllib.loads((path / "train.toml").read_text(encoding="utf-8"))
         ((self.kind, self.task),) = experiment["task"].items()
@@ -115,7 +115,7 @@ def target(folder, x):
         case "relu_network" if "given" in task:
             return relu_network(x, *given_network(task))
         case "in_context_regression":
-            return descent(x, task["gradient_descent"]["steps"], task["gradient_descent"]["rate"])
+            return descent(x, task["gradient_descent"])
     return None
 
 
@@ -141,16 +141,42 @@ def relu_network(x, weights_in, bias_in, weights_out, bias_out):
     return y.reshape(len(x), x.shape[1], -1)
 
 
-def descent(x, steps, rate):
-    """w · x_q at the last position after steps of gradient descent on 1/(2N) Σ (w · x_i − y_i)²; 0 elsewhere."""
+def loss_of(options):
+    """Name of the loss that is descended on, and the threshold of Huber's."""
+    loss = options.get("loss", "squared")
+    return (loss, None) if isinstance(loss, str) else ("huber", loss["huber"].get("threshold", 0.5))
+
+
+def descent(x, options):
+    """w · x_q at the last position after steps of proximal gradient descent on the mean loss of the examples with penalties; 0 elsewhere."""
     inputs, labels, query = x[:, :-1, :-1], x[:, :-1, -1], x[:, -1, :-1]
+    rate, (loss, threshold) = options["rate"], loss_of(options)
+    slope = {
+        "squared": lambda z: z - labels,
+        "logistic": lambda z: 1 / (1 + np.exp(-z)) - (1 + labels) / 2,
+        "huber": lambda z: np.clip(z - labels, -threshold, threshold),
+    }[loss]
     w = np.zeros_like(query)
-    for _ in range(steps):
-        residuals = np.einsum("bnd,bd->bn", inputs, w) - labels
-        w -= rate * np.einsum("bnd,bn->bd", inputs, residuals) / inputs.shape[1]
+    for _ in range(options["steps"]):
+        slopes = slope(np.einsum("bnd,bd->bn", inputs, w))
+        w = w - rate * (np.einsum("bnd,bn->bd", inputs, slopes) / inputs.shape[1] + options.get("ridge", 0.0) * w)
+        w = np.sign(w) * np.maximum(np.abs(w) - rate * options.get("lasso", 0.0), 0)
     y = np.zeros((*x.shape[:2], 1))
     y[:, -1, 0] = (w * query).sum(axis=-1)
     return y
+
+
+def words_of_descent(options):
+    loss, threshold = loss_of(options)
+    ridge, lasso = options.get("ridge", 0.0), options.get("lasso", 0.0)
+    mean = {
+        "squared": "1/(2N) sum (w . x_i - y_i)^2",
+        "logistic": "1/N sum (ln(1 + exp(w . x_i)) - (1 + y_i) w . x_i / 2)",
+        "huber": f"1/N sum huber(w . x_i - y_i), linear beyond {threshold}",
+    }[loss]
+    proximal = "proximal " if lasso else ""
+    penalties = (f" + {ridge} |w|^2/2" if ridge else "") + (f" + {lasso} |w|_1" if lasso else "")
+    return f"w . x_q after {options['steps']} steps of {proximal}gradient descent from 0 at rate {options['rate']} on {mean}{penalties}"
 
 
 def largest_label(folder):
@@ -397,8 +423,7 @@ def expected_target(folder):
         case "truncated_linear":
             return f"y_i = clamp(w_i . x_i + t_i, {task['low']}, {task['high']})"
         case "in_context_regression":
-            steps, rate = task["gradient_descent"]["steps"], task["gradient_descent"]["rate"]
-            return f"w . x_q after {steps} steps of gradient descent from 0 at rate {rate} on 1/(2N) sum (w . x_i - y_i)^2"
+            return words_of_descent(task["gradient_descent"])
         case "relu_network":
             units = len(task["given"]["bias_in"]) if "given" in task else task["d_hidden"]
             return f"Y = W2 relu(W1 vec(X) + b1) + b2 with {units} hidden units" + misses_of_samples(folder)

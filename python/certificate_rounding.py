@@ -13,18 +13,9 @@ import math
 
 import numpy as np
 
-from certificate_bounds import (
-    Descent,
-    Linear,
-    Prefix,
-    Squares,
-    beta_of_gates,
-    chain,
-    is_grid,
-    mean_square,
-    moments,
-    moments_of_axis,
-)
+from certificate_anchors import chain, moments
+from certificate_bounds import Prefix, beta_of_gates, is_grid, mean_square, moments_of_axis
+from certificate_descent import rounding_of_descent
 from certificate_folder import (
     ROUNDOFF,
     Cells,
@@ -260,55 +251,6 @@ def of_relu_network(folder):
     }
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Gradient descent.
-
-
-def of_descent(folder):
-    descent = Descent(folder)
-    return of_linear(folder, descent) if descent.is_linear else of_squares(folder, descent)
-
-
-def of_linear(folder, descent):
-    plan = Linear(folder, descent)
-    d, n, k = descent.d, descent.n, descent.steps
-    reach = descent.input_norm * (descent.weight_norm + plan.drift)
-    steps = k * descent.rate * descent.curvature * ROUNDOFF
-    return {
-        "mean of mirrored inputs": steps * (n / 2 + 10) / plan.delta,
-        "scores": steps * (d + 12) * (reach + descent.y),
-        "state": (4 * k + d + 8) * ROUNDOFF * reach,
-        "readout": 12 * ROUNDOFF / plan.readout,
-    }
-
-
-def of_squares(folder, descent):
-    plan = Squares(folder, descent)
-    d, n, k, x, y, root = descent.d, descent.n, descent.steps, descent.x, descent.y, math.sqrt(descent.d)
-    weight, reach = descent.weight_norm + plan.drift, plan.reach
-    data, input_norm = x * y, descent.input_norm
-    # Root mean square distance of attention from u.
-    width = plan.spacing * math.sqrt(0.5 / plan.sharpness + plan.square)
-    near, terms = reach + 1.4 * width, min(2 * math.sqrt(16.7 / plan.sharpness) + 1, plan.intervals + 1) + 8
-    # What L_k w is off by on its row: logarithms, exponentials, the mean of N.
-    copies = 14 * weight + (n + 14) * descent.rate * root * data
-
-    def noise(form, factor):
-        at = lambda l: (d + 6) * (2 * l * form + l**2) + 2 * factor * input_norm * plan.end * copies  # noqa: E731, E741
-        return plan.beta * ROUNDOFF * at(near) * math.exp(2 * plan.beta * ROUNDOFF * at(plan.end))
-
-    products = noise(plan.balance * (input_norm * weight + y) + x / plan.balance, plan.balance)
-    readout = noise(plan.stretch * input_norm * weight, plan.stretch)
-    gain = input_norm * k * descent.rate * root
-    return {
-        "scores of products": gain * (reach * width + 0.9 * width**2) * products,
-        "sums of squares": gain * 2 * terms * ROUNDOFF * (reach + width) ** 2 / 4,
-        "averages": gain * (n + 14) * ROUNDOFF * data,
-        "state": 14 * k * ROUNDOFF * input_norm * weight,
-        "prediction": (width * readout + terms * ROUNDOFF * (reach + width)) / plan.stretch,
-    }
-
-
 ROUNDINGS = {
     "truncated-linear": of_clamp,
     "truncated-linear-heads": of_clamp,
@@ -316,7 +258,7 @@ ROUNDINGS = {
     "relu-network": of_relu_network,
     "max-affine": of_max_affine,
     "prefix": of_prefix,
-    "in-context-gd": of_descent,
+    "in-context-gd": rounding_of_descent,
     "formula": of_formula,
 }
 

@@ -17,6 +17,9 @@ rounding. This script shares no code with Headway. What it is made of:
     certificate_bounds.py     bounds in exact arithmetic
     certificate_rounding.py   what float32 adds
     certificate_formula.py    both, of a compiled formula
+    certificate_program.py    a compiled program, tried on all words, and its ground truth
+    certificate_descent.py    both, of gradient descent in context
+    certificate_anchors.py    attention to anchors
     check_proof.py            a proof over boxes instead of both, of `--prove`
     formulas.py               formulas over boxes, with derivatives
     headway_reference.py      the network
@@ -32,6 +35,7 @@ import sys
 
 import numpy as np
 
+import certificate_program
 import check_proof
 import formulas
 import headway_reference as reference
@@ -54,6 +58,8 @@ def verify(path):
     verdict = "given" if "given" in bases else "proved"
     check(certificate.get("verdict", verdict) == verdict, f"the verdict is said to be `{certificate.get('verdict')}`, not `{verdict}`")
     check(bound + rounding <= certificate["tolerance"] * (1 + 1e-9), "the bound is beyond the tolerance")
+    if folder.kind == "program":
+        return list(certificate_program.verify(folder))
     check_texts(folder)
     check_points(folder)
     lines = [f"ok   words: {certificate['target']}; {certificate['domain']}"]

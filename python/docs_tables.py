@@ -316,7 +316,7 @@ def language():
 
 def swap():
     of = values("swap", "swap")
-    tuned = {mean["kernel"]: mean["back"] for mean in values("swap", "back")["means"]}
+    tuned = {mean["kernel"]: mean["back"] for tried in ("back", "favor") for mean in values("swap", tried)["means"]}
 
     def steps(label):
         back = tuned.get(label)
@@ -634,6 +634,54 @@ def compiled_formulas():
     return table(header, rows)
 
 
+def sizes_against_tolerance():
+    """Parameters of every construction and of other networks, by tolerance."""
+    rows, names = values("theory-sizes", "rows")["rows"], {}
+    for row in rows:
+        names.setdefault(row["id"], []).append(row)
+    shown = {"refused": "refused", "planned": " (planned)"}
+
+    def parameters(row):
+        if row["parameters"] is None:
+            return shown[row["how"]]
+        count = row["parameters"]
+        return (f"{count:,.0f}" if count < 1e9 else digits(count)) + (shown["planned"] if row["how"] == "planned" else "")
+
+    yes = lambda value: "" if value is None else "yes" if value else "no"  # noqa: E731
+    tolerances = sorted({row["tolerance"] for row in rows}, reverse=True)
+    header = ["network", "target", "token-wise", "causal", *(f"ε = {tolerance:g}" for tolerance in tolerances)]
+    target, lines = None, []
+    for name, found in names.items():
+        known = next((row for row in found if row["token_wise"] is not None), found[0])
+        same, target = found[0]["target"] == target, found[0]["target"]
+        lines.append([name, "" if same else target, yes(known["token_wise"]), yes(known["causal"]), *map(parameters, found)])
+    return table(header, lines)
+
+
+def sizes_at_a_hundredth():
+    """What parameters are made of, at one tolerance."""
+    rows = []
+    for row in values("theory-sizes", "rows")["rows"]:
+        if row["tolerance"] == 0.01 and row["layers"] is not None:
+            counts = [f"{row[key]:,.0f}" if row[key] is not None else "" for key in ("length", "width", "heads", "layers", "parameters")]
+            reals = [digits(row[key]) if row[key] is not None else "" for key in ("largest_weight", "beta")]
+            rows.append([row["id"], *counts, *reals])
+    return table(["network, ε = 0.01", "length", "width", "heads", "layers", "parameters", "largest weight", "β"], rows)
+
+
+def statistical_models():
+    """Certificates of the statistical models in context."""
+    rows = []
+    for name, certificate in result("theory-statistical-models")["values"].items():
+        if name.startswith("printed"):
+            continue
+        numbers = [certificate["bound"]["value"], certificate["rounding"]["value"], certificate["float32"]["error"]]
+        layers, parameters = int(certificate["sizes"]["layers"]), f"{certificate['parameters']:,}"
+        rows.append([name, layers, parameters, digits(certificate["sizes"]["delta"]), *map(digits, numbers), certificate["float32"]["worst_kind"]])
+    header = ["model", "layers", "parameters", "δ", "bound", "float32 adds at most", "largest error found", "at"]
+    return table(header, rows)
+
+
 def columns(name, index, wanted, rows=None):
     """Some columns of a table that was printed, and the rows that begin with these words, or all."""
     lines = printed(name, index)
@@ -829,6 +877,9 @@ TABLES = {
     "theory-formula": compiled_formulas,
     "theory-proofs": proofs,
     "theory-rates": rates,
+    "theory-sizes": sizes_against_tolerance,
+    "theory-sizes-parts": sizes_at_a_hundredth,
+    "theory-statistical-models": statistical_models,
     "in-context": in_context,
     "rank-collapse": rank_collapse,
     "limits": lambda: claims("limits"),

@@ -5,6 +5,7 @@
 `HEADWAY_MADE` names their folders. Nothing finds these tests without it: the command line's own tests make the folders and call this.
 """
 
+import json
 import os
 
 import check_certificate
@@ -18,11 +19,35 @@ class Made(Folders):
             name = self.certificate()["construction"]
             with self.subTest(name, folder=folder):
                 lines = check_certificate.verify(self.place)
+                if name == "program":
+                    self.assert_a_program_is_looked_at(lines)
+                    continue
                 self.assertEqual(sum(line.startswith("ok ") for line in lines), 6, lines)
                 self.assert_every_smaller_rounding_is_noticed()
                 self.assert_other_words_are_noticed()
                 self.assert_noticed_if(lambda c: c["bound"]["terms"][0].update(basis="measured"), "NOT CERTIFIED")
                 self.assert_noticed_if(self.smaller_bound, "")
+
+    def assert_a_program_is_looked_at(self, lines):
+        self.assertEqual([line.split()[0] for line in lines], ["ok"] * 4, lines)
+        self.assert_noticed_if(lambda c: c.update(rounding={"value": 0.0, "terms": []}), "is beyond")
+        self.assert_noticed_if(lambda c: c["tried"].update(words=c["tried"]["words"] - 1), "are said to be all")
+        self.assert_noticed_if(lambda c: c.update(domain=c["domain"].replace("words of", "words of 1")), "the domain")
+        path = self.place / "ground_truth.json"
+        whole = path.read_text(encoding="utf-8")
+        for change, message in (
+            (lambda truth: truth["variables"][0].update(constant=1.0), "is not in the columns"),
+            (lambda truth: next(head for head in truth["heads"] if "window" in head).update(window="j < i"), "is no count"),
+            (lambda truth: next(head for head in truth["heads"] if head["role"] == "threshold").update(role="carry"), "is no carry"),
+        ):
+            truth = json.loads(whole)
+            change(truth)
+            path.write_text(json.dumps(truth), encoding="utf-8")
+            self.assert_noticed(message)
+        path.write_text(whole, encoding="utf-8")
+        task = self.place / "train.toml"
+        task.write_text(task.read_text(encoding="utf-8").replace("closed > opened", "closed >= opened"), encoding="utf-8")
+        self.assert_noticed("")
 
     @staticmethod
     def smaller_bound(certificate):

@@ -6,7 +6,7 @@ use crate::error::Error;
 use headway_draw::number;
 use headway_report::PageDir;
 use headway_theory::convergence::RATES;
-use headway_trainer::quote;
+use headway_trainer::{device::DeviceSpec, quote};
 
 use crate::{args::Reproduce, device, output, tables};
 
@@ -16,17 +16,22 @@ pub const ID: &str = "theory";
 pub const SUMMARY: &str =
     "constructed weights: error against the number of anchors, heads, positions and cells, beside bounds";
 
-pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
+/// Refuses options of training, and more devices than one.
+pub fn ensure_unchanged(args: &Reproduce) -> Result<DeviceSpec, Error> {
     let changed = args.quick
         || args.changes.profile.is_some()
         || !args.changes.set.is_empty()
         || !args.changes.seeds.is_empty()
         || args.jobs.jobs.is_some()
         || args.jobs.retry;
-    let [device] = args.jobs.device[..] else { return Err(Error::TrainsNothing) };
-    if changed {
-        return Err(Error::TrainsNothing);
+    match args.jobs.device[..] {
+        [device] if !changed => Ok(device),
+        _ => Err(Error::TrainsNothing),
     }
+}
+
+pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
+    let device = ensure_unchanged(args)?;
     let dir = PageDir::at(args.out.clone().unwrap_or_else(|| PathBuf::from("runs/reproduce-theory")));
     dir.ensure_free()?;
     let device = device::open(device)?;

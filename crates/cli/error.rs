@@ -52,7 +52,7 @@ pub enum Error {
         known: Vec<&'static str>,
     },
     /// Options of runs for what trains nothing.
-    #[error("reproduce theory trains nothing: it has no profiles, settings, seeds or jobs to change")]
+    #[error("this reproduction trains nothing: it has no profiles, settings, seeds or jobs to change")]
     TrainsNothing,
     /// Names of another program for a folder that has its own.
     #[error("a folder of hugging-face has the names of GPT-2 or Llama; leave --names out")]

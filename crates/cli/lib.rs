@@ -36,6 +36,7 @@ mod runs;
 mod schema;
 mod show;
 mod signals;
+mod sizes;
 mod stop;
 mod study;
 mod swap;

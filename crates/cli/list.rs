@@ -7,7 +7,11 @@ use headway_exchange::names::CONVENTIONS;
 use headway_keys::{Described, Form, Variant, like, wrapped};
 use headway_model::{KernelKind, ModelConfig, PositionKind};
 use headway_study::reproduce::REPRODUCTIONS;
-use headway_tasks::{Seed, Task, TaskConfig, seq2seq::function::BUILT_INS};
+use headway_tasks::{
+    Seed, Task, TaskConfig,
+    program::{Shipped, ZOO},
+    seq2seq::function::BUILT_INS,
+};
 use headway_theory::construct::CONSTRUCTIONS;
 use headway_trainer::{
     data,
@@ -22,7 +26,7 @@ use crate::{
     args::{Args, List, Listed},
     convergence,
     error::Error,
-    keys, new, output, tables,
+    keys, new, output, sizes, tables,
 };
 
 #[derive(Serialize)]
@@ -84,12 +88,13 @@ fn rows(what: Listed) -> Vec<(String, String)> {
     match what {
         Listed::Constructions => CONSTRUCTIONS.iter().copied().map(owned).collect(),
         Listed::Functions => BUILT_INS.iter().map(|function| owned((function.name, function.summary))).collect(),
+        Listed::Programs => ZOO.iter().map(|shipped| owned((shipped.name, shipped.summary))).collect(),
         Listed::Conventions => {
             CONVENTIONS.iter().map(|convention| owned((convention.name, convention.summary))).collect()
         }
         Listed::Reproductions => {
             let trained = REPRODUCTIONS.iter().map(|reproduction| (reproduction.id, reproduction.summary));
-            trained.chain([(convergence::ID, convergence::SUMMARY)]).map(owned).collect()
+            trained.chain([(convergence::ID, convergence::SUMMARY), (sizes::ID, sizes::SUMMARY)]).map(owned).collect()
         }
         Listed::Tasks => TaskConfig::list().into_iter().map(owned).collect(),
         Listed::Models => ModelConfig::list().into_iter().map(owned).collect(),
@@ -120,7 +125,9 @@ fn choice(what: Listed) -> Option<(Form, &'static str)> {
         Listed::Modes => Some((FinetuneConfig::form(), "finetune")),
         Listed::Optimizers => Some((OptimizerConfig::form(), "optimizer")),
         Listed::Schedules => Some((Schedule::form(), "schedule")),
-        Listed::Constructions | Listed::Functions | Listed::Conventions | Listed::Reproductions => None,
+        Listed::Constructions | Listed::Functions | Listed::Programs | Listed::Conventions | Listed::Reproductions => {
+            None
+        }
     }
 }
 
@@ -131,6 +138,7 @@ fn tell(what: Listed, name: &str, summary: &str, as_json: bool) {
         Some((variant.form, place))
     });
     let opened = matches!(what, Listed::Tasks).then(|| Opened::of(name)).flatten();
+    let shipped = matches!(what, Listed::Programs).then(|| Shipped::find(name)).flatten();
     let options = if matches!(what, Listed::Constructions) { options(name) } else { Vec::new() };
     if as_json {
         output::json(&json!({
@@ -142,7 +150,13 @@ fn tell(what: Listed, name: &str, summary: &str, as_json: bool) {
             })).collect::<Vec<_>>(),
             "baselines": opened.as_ref().map(|opened| &opened.baselines),
             "slices": opened.as_ref().map(|opened| &opened.slices),
+            "text": shipped.map(|shipped| shipped.text),
         }));
+        return;
+    }
+    // Nothing else, so that it can be written to a file.
+    if let Some(shipped) = shipped {
+        output::line(shipped.text.trim_end());
         return;
     }
     output::line(format!("{name}: {summary}"));

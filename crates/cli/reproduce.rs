@@ -8,7 +8,7 @@ use headway_study::{
     reproduce::{REPRODUCTIONS, Reproduction},
 };
 
-use crate::{args::Reproduce, convergence, study};
+use crate::{args::Reproduce, convergence, sizes, study};
 
 /// Name of the profile for a laptop.
 const QUICK: &str = "quick";
@@ -17,12 +17,16 @@ pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
     if args.id == convergence::ID {
         return convergence::run(args);
     }
+    if args.id == sizes::ID {
+        return sizes::run(args);
+    }
     let mut changes = study::changes(&args.changes);
     if args.quick {
         changes.profile = Some(QUICK.to_owned());
     }
     let Some(reproduction) = Reproduction::find(&args.id) else {
-        let known = REPRODUCTIONS.iter().map(|reproduction| reproduction.id).chain([convergence::ID]).collect();
+        let known =
+            REPRODUCTIONS.iter().map(|reproduction| reproduction.id).chain([convergence::ID, sizes::ID]).collect();
         return Err(Error::NoReproduction { id: args.id.clone(), known });
     };
     let study = reproduction.study(&changes)?;

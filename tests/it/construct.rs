@@ -26,8 +26,20 @@ const CASES: &[(&str, &[&str], f64)] = &[
     ("seq2seq", &["--function", "x1_1 - x2_1^2/2", "--seq-len", "2", "--d-in", "1", "--form", "s"], 0.1),
     ("formula", &["x1*x1_2 + sin(x2_1)/(1+abs(x3))", "--low", "-1"], 1e-3),
     ("formula", &["exp(-x1*x2)", "min(x1_1, i*x2/3) - (x1 + 2)^-0.5", "--seq-len", "3"], 1e-4),
+    ("program", &["dyck", "--length", "6"], 1e-3),
     ("in-context-gd", &["--points", "4", "--d", "2", "--steps", "3"], 1e-3),
     ("in-context-gd", &["--points", "4", "--d", "2", "--steps", "2", "--form", "e2"], 0.05),
+    ("in-context-gd", &["--points", "4", "--d", "2", "--steps", "2", "--ridge", "0.3"], 2e-3),
+    (
+        "in-context-gd",
+        &["--points", "5", "--d", "3", "--steps", "2", "--loss", "huber", "--threshold", "0.3", "--lasso", "0.05"],
+        2e-3,
+    ),
+    (
+        "in-context-gd",
+        &["--points", "3", "--d", "2", "--steps", "3", "--loss", "logistic", "--rate", "1.5", "--lasso", "0.02"],
+        5e-3,
+    ),
     ("max-affine", &["--function", "kink", "--seq-len", "2"], 0.1),
     ("max-affine", &["--function", "waves", "--seq-len", "2", "--attention", "cross", "--mode", "smooth"], 0.1),
     ("prefix", &["--function", "circle_smooth"], 0.1),
@@ -154,6 +166,35 @@ fn slope(points: &[(f64, f64)]) -> f64 {
     let (x, y) = logs.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0 / n, y + point.1 / n));
     let product: f64 = logs.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
     product / logs.iter().map(|point| (point.0 - x).powi(2)).sum::<f64>()
+}
+
+/// Every construction is measured at every tolerance, or refused with a reason; other networks stand beside them.
+#[test]
+fn sizes_are_drawn() {
+    let lab = Lab::new();
+    lab.headway(&["reproduce", "sizes", "--quick"]).fail(2, &["trains nothing"]);
+    let found = lab.headway(&["reproduce", "sizes", "--out", "sizes", "--json"]).succeed().json();
+    let rows = found["rows"].as_array().unwrap();
+    for entry in lab.headway(&["list", "constructions", "--json"]).succeed().json().as_array().unwrap() {
+        let name = entry["name"].as_str().unwrap();
+        let known = |row: &&Value| row["id"].as_str().unwrap().split(',').next() == Some(name);
+        let of_name: Vec<&Value> = rows.iter().filter(known).collect();
+        assert!(of_name.len() >= 4, "{name} has {} rows", of_name.len());
+        // What is refused says why and what can be had instead.
+        for row in of_name {
+            let why = row["why"].as_str().unwrap_or_default();
+            assert_eq!(row["parameters"].is_null(), why.contains("reach"), "{row:#}");
+        }
+    }
+    // A tenth of the tolerance never takes fewer parameters.
+    for pair in rows.windows(2).filter(|pair| pair[0]["id"] == pair[1]["id"]) {
+        if let (Some(more), Some(less)) = (pair[0]["parameters"].as_f64(), pair[1]["parameters"].as_f64()) {
+            assert!(less >= more, "{pair:#?}");
+        }
+    }
+    assert!(rows.iter().any(|row| row["how"] == "by formula" && row["parameters"].as_f64().unwrap() > 1e8));
+    assert_eq!(lab.read("sizes/results.csv").lines().count(), rows.len() + 1);
+    assert!(lab.path("sizes/figures/sizes-4.svg").is_file());
 }
 
 /// All rates of the report: certificates hold, errors fall as they should, and the command says so.
@@ -414,6 +455,18 @@ fn what_cannot_be_built_is_refused_before_any_work() {
         (
             &["in-context-gd", "--tolerance", "0.1", "--form", "e2", "--delta", "0.1", "--out", "x"],
             &["--delta: is an option of form e1"],
+        ),
+        (
+            &["in-context-gd", "--tolerance", "0.1", "--form", "e2", "--lasso", "0.1", "--out", "x"],
+            &["--lasso: is an option of form e1"],
+        ),
+        (
+            &["in-context-gd", "--tolerance", "0.1", "--threshold", "0.2", "--out", "x"],
+            &["--threshold: is an option of loss huber"],
+        ),
+        (
+            &["in-context-gd", "--tolerance", "1e-5", "--loss", "huber", "--out", "x"],
+            &["out of reach", "the smallest reachable is"],
         ),
         (
             &["seq2seq", "--tolerance", "0.1", "--function", "mixing", "--d-in", "3", "--out", "x"],

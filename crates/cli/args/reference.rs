@@ -91,7 +91,9 @@ pub enum Listed {
     Constructions,
     /// Functions that formulas and constructions know by name.
     Functions,
-    /// Programs whose weights are read and written.
+    /// Programs in C-RASP that can be constructed by name.
+    Programs,
+    /// Software whose weights are read and written.
     Conventions,
 }
 

@@ -7,7 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use headway_theory::{
     cells::Attention,
     construct::{
-        ConstructionConfig, activation, formula, in_context_gd, max_affine, options, prefix, relu_network, seq2seq,
+        ConstructionConfig, activation, formula, in_context_gd, max_affine, options, prefix, program, relu_network,
+        seq2seq,
         truncated_linear::{self, ClampConfig},
         truncated_linear_heads,
     },
@@ -75,7 +76,9 @@ pub enum Construction {
     Seq2seq(Seq2seq),
     /// A formula of the whole sequence: every operation becomes heads, layers follow its depth, and errors are pushed through.
     Formula(Formula),
-    /// Steps of gradient descent on the linear regression problem in a prompt.
+    /// A program in C-RASP: Boolean circuits, automata and counts, compiled to attention alone and tried on every word.
+    Program(Program),
+    /// Gradient descent in a prompt: least squares, ridge, Lasso, logistic, Huber.
     InContextGd(InContextGd),
     /// One head that divides space into cells by the largest of several affine scores, and gives each cell its value.
     MaxAffine(MaxAffine),
@@ -340,6 +343,58 @@ pub struct Formula {
     pub common: Common,
 }
 
+/// Options of `program`.
+#[derive(Args)]
+#[command(after_help = "\
+A program says what every position of a word returns. Truth values and integers are all it knows:
+
+  alphabet ( )                          the symbols, one of which stands at every position
+  opened = #[j <= i] '('                a count: at how many positions j up to this one, i
+  closed = #[j <= i] ')'
+  behind = closed > opened              a comparison of linear combinations: <, <=, =, !=, >=, >
+  return closed = opened and #[j <= i] behind = 0
+
+  'a'                  whether a stands here            not p, p and q, p or q
+  #[j < i] p  #[j] p   counts of earlier, of all        x + y, 2 * x, x mod 2, x div 2
+  p[3], p[i-1], p[n]   at the third, previous, last     min(x, y), max(x, y), if p then x else y
+  i, n                 this position, how many          // a comment; indented lines go on
+
+  cups = automaton                      rows of states, the first of which is the start
+    left:  'x' -> right, 'y' -> left
+    right: 'x' -> left,  'y' -> right
+  return cups.right
+
+Truth values are made by attention to a position or to an empty row, so that every answer is
+right by a margin. Where all words of the length can be tried, they are; the folder then holds
+ground_truth.json: which head computes which variable, and which columns hold it.
+
+Try:  headway list programs
+      headway list programs dyck > mine.crasp
+      headway construct program dyck --length 10 --out runs/dyck
+      headway construct program mine.crasp --out runs/mine
+      python3 python/check_certificate.py runs/dyck")]
+pub struct Program {
+    /// A program that ships (see `headway list programs`), or a file with one.
+    #[arg(value_name = "NAME|FILE")]
+    pub program: String,
+    /// Number of positions, 63 at most. Default: that of a program that ships, else 8.
+    #[arg(long, value_name = "N")]
+    pub length: Option<usize>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Loss of one example.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum GdLoss {
+    /// (w . x - y)^2 / 2: least squares.
+    Squared,
+    /// The cross-entropy of a class that is 1 with probability (1 + y) / 2: logistic regression for labels 1 and -1.
+    Logistic,
+    /// Squared near 0, linear beyond --threshold: robust regression.
+    Huber,
+}
+
 /// How residuals are multiplied with inputs in a step of gradient descent.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum GdForm {
@@ -361,9 +416,21 @@ pub struct InContextGd {
     /// Number of steps of gradient descent.
     #[arg(long, default_value_t = in_context_gd::Config::default().steps, value_name = "K")]
     pub steps: usize,
-    /// Learning rate of a step, at most 2 / (d x_max^2).
+    /// Learning rate of a step, at most 2 / (d x_max^2 + ridge), for the logistic loss 2 / (d x_max^2 / 4 + ridge).
     #[arg(long, default_value_t = in_context_gd::Config::default().rate, value_name = "ETA")]
     pub rate: f64,
+    /// Loss of one example, whose mean is descended on; other than squared with form e1.
+    #[arg(long, default_value = "squared", value_name = "LOSS")]
+    pub loss: GdLoss,
+    /// Size of residuals from which on Huber's loss is linear. Default: 0.5.
+    #[arg(long, value_name = "KAPPA")]
+    pub threshold: Option<f64>,
+    /// Factor on |w|^2 / 2, added to the mean loss: ridge regression (e1).
+    #[arg(long, default_value_t = in_context_gd::Config::default().ridge, value_name = "LAMBDA")]
+    pub ridge: f64,
+    /// Factor on |w|_1, added to the mean loss: the Lasso, each step of which ends with a soft threshold, as in ISTA (e1).
+    #[arg(long, default_value_t = in_context_gd::Config::default().lasso, value_name = "LAMBDA")]
+    pub lasso: f64,
     /// Input numbers lie within plus or minus this.
     #[arg(long, default_value_t = in_context_gd::Config::default().x_max, value_name = "X")]
     pub x_max: f64,
@@ -480,6 +547,10 @@ impl Construction {
             Self::ReluNetwork(args) => (&args.common, ConstructionConfig::ReluNetwork(args.into())),
             Self::Seq2seq(args) => (&args.common, ConstructionConfig::Seq2seq(args.into())),
             Self::Formula(args) => (&args.common, ConstructionConfig::Formula(args.into())),
+            Self::Program(args) => (
+                &args.common,
+                ConstructionConfig::Program(program::Config { program: args.program.clone(), length: args.length }),
+            ),
             Self::InContextGd(args) => (&args.common, ConstructionConfig::InContextGd(args.into())),
             Self::MaxAffine(args) => (&args.common, ConstructionConfig::MaxAffine(args.into())),
             Self::Prefix(args) => (&args.common, ConstructionConfig::Prefix(args.into())),
@@ -608,6 +679,14 @@ impl From<&InContextGd> for in_context_gd::Config {
             d: args.d,
             steps: args.steps,
             rate: args.rate,
+            loss: match args.loss {
+                GdLoss::Squared => in_context_gd::LossName::Squared,
+                GdLoss::Logistic => in_context_gd::LossName::Logistic,
+                GdLoss::Huber => in_context_gd::LossName::Huber,
+            },
+            threshold: args.threshold,
+            ridge: args.ridge,
+            lasso: args.lasso,
             x_max: args.x_max,
             y_max: args.y_max,
             form: match args.form {

@@ -71,6 +71,7 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
         &certificate,
         &hardest,
         proof.as_ref(),
+        construction.truth.as_ref(),
         page,
     )?;
     if common.json {
@@ -130,6 +131,7 @@ const NOT_CERTIFIED: u8 = 7;
 fn read(file: File<'_>) -> Result<Given, Error> {
     Ok(match file {
         File::Table(path) => Given::Table(bounded_read::read_given(path)?),
+        File::Text(path) => Given::Text(bounded_read::read_given(path)?),
         File::Arrays(path) => Given::Arrays(bounded_read::read_arrays(path)?),
     })
 }
@@ -155,6 +157,7 @@ fn summary(certificate: &Certificate, asked: Option<f64>) {
         ("likely", certificate.rounding_likely.as_ref().map_or_else(String::new, likely)),
         ("float32", measured(float32)),
         ("float64", measured(float64)),
+        ("tried", certificate.tried.as_ref().map_or_else(String::new, |tried| format!("  {tried}"))),
         ("certified", format!("  {}", conclusion(certificate, asked))),
         ("rests on", certificate.proof.as_ref().map_or_else(String::new, |proof| format!("  {}", proof.rests_on))),
     ] {

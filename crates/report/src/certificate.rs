@@ -89,6 +89,7 @@ fn page(certificate: &Certificate, place: &str, figures: Vec<(&'static str, Figu
         cells(vec!["measured on".to_owned(), certificate.device.clone()]),
     ]
     .into_iter()
+    .chain(certificate.tried.iter().map(|tried| cells(vec!["tried".to_owned(), tried.to_string()])))
     .chain(likely)
     .collect();
     let terms = |bound: &Bound| {

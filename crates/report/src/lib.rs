@@ -1,6 +1,6 @@
 //! All pages: about one [`run`], and about many, in [`groups`] of runs that differ only in the seed (a [`sweep`], a
 //! [`comparison`], or any runs side by side). Each kind of analysis has a page of its own, as have a network (its
-//! [`card`]), a constructed network (its [`certificate`]) and the [`convergence`] of constructions.
+//! [`card`]), a constructed network (its [`certificate`]) and the [`convergence`] and the [`sizes`] of constructions.
 
 #![warn(clippy::disallowed_methods)]
 
@@ -26,6 +26,7 @@ pub mod robust;
 pub mod run;
 pub mod scores;
 pub mod shifts;
+pub mod sizes;
 pub mod supremum;
 pub mod swap;
 pub mod sweep;

@@ -27,6 +27,7 @@ pub mod limits;
 pub mod linear_program;
 mod measure;
 mod picture;
+pub mod program;
 pub mod prompt;
 pub mod proteins;
 pub mod recall;

@@ -14,7 +14,7 @@ use crate::{
     error::TaskError,
     file,
     files::Files,
-    forecast, icl, image, language, limits, proteins, recall,
+    forecast, icl, image, language, limits, program, proteins, recall,
     registered::{self, Entry, Listed, RegisterError, RegisteredTask},
     robust_mean,
     seed::{Seed, Stream},
@@ -145,6 +145,8 @@ tasks! {
         "y = W2 relu(W1 vec(x) + b1) + b2: a random two-layer ReLU network of the whole sequence";
     "function" = Function(seq2seq::function::FunctionConfig),
         "y = f(x) with f written down, as formulas or as a table: the targets that weights can be constructed for";
+    "program" = Program(program::ProgramConfig),
+        "what a program in C-RASP returns at every position of a word: counts, comparisons, automata";
     "icl_linear" = IclLinear(icl::linear::LinearConfig),
         "x_1, y_1, x_2, y_2, ... with y = w . x and a new w in every prompt: linear regression in context";
     "icl_sparse" = IclSparse(icl::sparse::SparseConfig),

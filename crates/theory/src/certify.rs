@@ -18,6 +18,7 @@ use crate::{
     construct::{Construction, Temperature},
     domain::Path,
     prove::Summary,
+    words::{Tried, Words},
 };
 
 /// What is known about a construction's error, measured as the largest difference of any output number.
@@ -54,6 +55,9 @@ pub struct Certificate {
     pub float32: Measured,
     /// Error of the same network in double precision.
     pub float64: Measured,
+    /// How many of all inputs were tried, of a construction whose inputs can be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Tried>,
     /// Device on which the float32 model was run.
     pub device: String,
     /// Target and model along a line through the worst point.
@@ -264,6 +268,10 @@ const MOST_PIECES: usize = 16;
 const DOUBLE_FLOPS: usize = 1_500_000_000;
 /// Least number of points in double precision, however large the network.
 const FEWEST_DOUBLES: usize = 12;
+/// Largest number of words that are tried.
+const MOST_WORDS: usize = 1 << 17;
+/// Operations spent on words, in terms of those spent on random points: to try all of them is worth more.
+const WORTH_OF_ALL: usize = 20;
 /// Least number of points from which the error is climbed, however large the network.
 const FEWEST_CLIMBERS: usize = 4;
 
@@ -294,6 +302,8 @@ struct Miss {
 /// through the middle of the domain and the worst points, and once more through some of the places found, since breaks
 /// may cross.
 ///
+/// Where inputs are [`Words`], it measures at all of them instead, or at random ones where they are too many.
+///
 /// Points are rounded to float32 first, so that all stages see the same points. `model` is the construction's model on
 /// `device`.
 pub fn certify(
@@ -309,43 +319,24 @@ pub fn certify(
     let budget = network.model_config().budget(&network.dims());
     let flops = budget.forward_flops.max(1);
     let batch = (BATCH_BYTES / budget.activation_bytes.max(1)).clamp(1, 512);
-    let mut rng = Probe::Certificate.rng();
-    let hard = construction.hard.iter().enumerate();
-    // If there are many hard points, each kind gets an equal share.
-    let n_hard: usize = construction.hard.iter().map(|(_, points)| points.len()).sum();
-    let stride = n_hard.div_ceil((4 * effort.flops / flops).max(FEWEST_HARD)).max(1);
-    let hard = hard.flat_map(|(kind, (_, points))| points.iter().step_by(stride).map(move |x| (kind + 2, x.clone())));
-    let n_random = effort.random.min((effort.flops / flops).max(64));
-    let random = (0..n_random).map(|_| (0, construction.domain.sample(&mut rng)));
-    let mut points: Vec<Point> = bench.points(hard.chain(random).collect());
-    let mut misses = bench.run(model, device, &points, batch);
-    // One step costs a forward pass and two backward passes.
-    let memory = CLIMB_BYTES / (3 * budget.activation_bytes.max(1));
-    let climbers =
-        effort.climbers.min(memory).min((effort.flops / (3 * flops * (effort.climb + 1))).max(FEWEST_CLIMBERS));
-    let starts = worst_first(&misses).into_iter().take(climbers).collect::<Vec<_>>();
-    let climbed = bench.climb(&starts.iter().map(|at| points[*at].x.clone()).collect::<Vec<_>>(), device, effort.climb);
-    let climbed = bench.points(climbed.into_iter().map(|x| (1, x.into_iter().map(f64::from).collect())).collect());
-    misses.extend(bench.run(model, device, &climbed, batch));
-    points.extend(climbed);
-    let mut broken = 0; // how many of the last points are at breaks
-    for _ in 0..2 {
-        let worst = worst_first(&misses).into_iter().take(CROSSED).map(|at| &points[at]);
-        // Neighbouring points lie at the same break, so only some are used.
-        let last = points[points.len() - broken..].iter().step_by((broken / CROSSED_AGAIN).max(1));
-        let through = worst.chain(last).map(|point| point.x.as_slice());
-        let found = bench.breaks(through, (effort.flops / flops).max(FEWEST_HARD));
-        misses.extend(bench.run(model, device, &found, batch));
-        broken = found.len();
-        points.extend(found);
-    }
+    let words = construction.domain.words();
+    let (points, misses) = match words {
+        Some(words) => {
+            let points = bench.points(some_of(words, WORTH_OF_ALL * effort.flops / flops));
+            let misses = bench.run(model, device, &points, batch);
+            (points, misses)
+        }
+        None => bench.search(model, device, effort, [flops, batch]),
+    };
     let float32 = bench.measured(&points, &misses);
 
     // Hard and climbed points come first: they are fewer and matter more.
     let in_double = (DOUBLE_FLOPS / flops).clamp(FEWEST_DOUBLES, points.len().max(FEWEST_DOUBLES));
     let mut order: Vec<usize> = worst_first(&misses);
     order.sort_by_key(|at| points[*at].kind == 0);
-    order.truncate(in_double);
+    if words.is_none() {
+        order.truncate(in_double);
+    }
     let doubles: Vec<&Point> = order.iter().map(|at| &points[*at]).collect();
     let found: Vec<Miss> = doubles
         .par_iter()
@@ -355,6 +346,12 @@ pub fn certify(
         })
         .collect();
     let float64 = bench.measured(&doubles, &found);
+    let tried = words.map(|words| Tried {
+        words: points.len(),
+        of: words.count(),
+        all: points.len() as f64 >= words.count(),
+        margin: 0.5 - float32.error,
+    });
 
     let bounds = construction.bound.value + construction.rounding.value;
     // The network in double precision has rounding errors too, which matter if the bound is zero.
@@ -381,10 +378,21 @@ pub fn certify(
         line: bench.line(model, device, &float32, batch, (effort.flops / flops).clamp(101, 801)),
         float32,
         float64,
+        tried,
         device: device_name.to_owned(),
         holds,
         verdict: Verdict::of(&construction.bound, holds),
     }
+}
+
+/// All words if there are `most` at most, else so many, drawn; within bounds on either.
+fn some_of(words: &Words, most: usize) -> Vec<(usize, Vec<f64>)> {
+    let most = most.clamp(FEWEST_HARD, MOST_WORDS);
+    if words.count() <= most as f64 {
+        return (0..words.count() as usize).map(|index| (0, words.nth(index))).collect();
+    }
+    let mut rng = Probe::Certificate.rng();
+    (0..most).map(|_| (0, words.sample(&mut rng))).collect()
 }
 
 /// Indices of the points, largest error first.
@@ -408,6 +416,9 @@ impl Construction {
     }
 
     fn kinds(&self) -> Vec<String> {
+        if self.domain.words().is_some() {
+            return vec!["words".to_owned()];
+        }
         let hard = self.hard.iter().map(|(kind, _)| (*kind).to_owned());
         ["random", "ascent"].map(str::to_owned).into_iter().chain(hard).chain(["breaks".to_owned()]).collect()
     }
@@ -419,6 +430,51 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// Points where the error may be large, and the errors there.
+    fn search(
+        &self,
+        model: &Model,
+        device: &Device,
+        effort: Effort,
+        [flops, batch]: [usize; 2],
+    ) -> (Vec<Point>, Vec<Miss>) {
+        let network = &self.construction.network;
+        let budget = network.model_config().budget(&network.dims());
+        let mut rng = Probe::Certificate.rng();
+        let hard = self.construction.hard.iter().enumerate();
+        // If there are many hard points, each kind gets an equal share.
+        let n_hard: usize = self.construction.hard.iter().map(|(_, points)| points.len()).sum();
+        let stride = n_hard.div_ceil((4 * effort.flops / flops).max(FEWEST_HARD)).max(1);
+        let hard =
+            hard.flat_map(|(kind, (_, points))| points.iter().step_by(stride).map(move |x| (kind + 2, x.clone())));
+        let n_random = effort.random.min((effort.flops / flops).max(64));
+        let random = (0..n_random).map(|_| (0, self.construction.domain.sample(&mut rng)));
+        let mut points: Vec<Point> = self.points(hard.chain(random).collect());
+        let mut misses = self.run(model, device, &points, batch);
+        // One step costs a forward pass and two backward passes.
+        let memory = CLIMB_BYTES / (3 * budget.activation_bytes.max(1));
+        let climbers =
+            effort.climbers.min(memory).min((effort.flops / (3 * flops * (effort.climb + 1))).max(FEWEST_CLIMBERS));
+        let starts = worst_first(&misses).into_iter().take(climbers).collect::<Vec<_>>();
+        let climbed =
+            self.climb(&starts.iter().map(|at| points[*at].x.clone()).collect::<Vec<_>>(), device, effort.climb);
+        let climbed = self.points(climbed.into_iter().map(|x| (1, x.into_iter().map(f64::from).collect())).collect());
+        misses.extend(self.run(model, device, &climbed, batch));
+        points.extend(climbed);
+        let mut broken = 0; // how many of the last points are at breaks
+        for _ in 0..2 {
+            let worst = worst_first(&misses).into_iter().take(CROSSED).map(|at| &points[at]);
+            // Neighbouring points lie at the same break, so only some are used.
+            let last = points[points.len() - broken..].iter().step_by((broken / CROSSED_AGAIN).max(1));
+            let through = worst.chain(last).map(|point| point.x.as_slice());
+            let found = self.breaks(through, (effort.flops / flops).max(FEWEST_HARD));
+            misses.extend(self.run(model, device, &found, batch));
+            broken = found.len();
+            points.extend(found);
+        }
+        (points, misses)
+    }
+
     fn points(&self, points: Vec<(usize, Vec<f64>)>) -> Vec<Point> {
         let points = points.into_par_iter().map(|(kind, x)| {
             let x: Vec<f32> = x.into_iter().map(|value| value as f32).collect();

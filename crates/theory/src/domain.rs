@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use crate::interpolation::F32_ROUNDOFF;
+use crate::{interpolation::F32_ROUNDOFF, words::Words};
 
 /// A set of inputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,8 @@ pub enum Domain {
     /// Every position is a point of a cube at which one of several affine scores a_k · x + b_k clearly exceeds all
     /// others.
     Partition(Partition),
+    /// Every position is one of a few symbols.
+    Words(Words),
 }
 
 /// The points of [low, high]^d whose largest score a_k · x + b_k exceeds all other scores by at least `gap`.
@@ -164,7 +166,7 @@ impl Path {
 
 impl Domain {
     /// Paths through a point of the domain, one per input number: in a box, along its axis; on a sphere, the great
-    /// circle towards it. Empty for a partition, whose boundaries are walls.
+    /// circle towards it. Empty for a partition, whose boundaries are walls, and for words.
     pub fn paths(&self, x: &[f64]) -> Vec<Path> {
         let through = |way| Path { through: x.to_vec(), way };
         match self {
@@ -185,7 +187,7 @@ impl Domain {
                 });
                 ways.map(through).collect()
             }
-            Self::Partition(_) => Vec::new(),
+            Self::Partition(_) | Self::Words(_) => Vec::new(),
         }
     }
 
@@ -218,6 +220,7 @@ impl Domain {
                 self.project(&mut x);
                 x
             }
+            Self::Words(words) => words.sample(rng),
         }
     }
 
@@ -248,6 +251,7 @@ impl Domain {
                     }
                 }
             }
+            Self::Words(words) => x.copy_from_slice(&words.written(&words.read(x))),
         }
     }
 
@@ -258,7 +262,7 @@ impl Domain {
         match self {
             // The same as `project`, for one number.
             Self::Box { low, high } => x[i] = x[i].clamp(low[i], high[i]),
-            Self::Sphere { .. } | Self::Partition(_) => self.project(&mut x),
+            Self::Sphere { .. } | Self::Partition(_) | Self::Words(_) => self.project(&mut x),
         }
         x
     }
@@ -276,6 +280,7 @@ impl Domain {
                 let middle = f64::midpoint(*low, *high);
                 x.iter().map(|x| middle + t * (x - middle)).collect()
             }
+            Self::Words(_) => x.iter().map(|x| 0.5 + t * (x - 0.5)).collect(),
             Self::Sphere { d, .. } => {
                 let (sin, cos) = ((t - 1.0) * std::f64::consts::FRAC_PI_2).sin_cos();
                 let across = |token: &[f64], j: usize| {
@@ -292,11 +297,16 @@ impl Domain {
         point
     }
 
+    /// The words, if it consists of words.
+    pub fn words(&self) -> Option<&Words> {
+        if let Self::Words(words) = self { Some(words) } else { None }
+    }
+
     /// The largest absolute value of any input number.
     pub fn reach(&self) -> f64 {
         match self {
             Self::Box { low, high } => low.iter().chain(high).fold(0.0, |top, end| f64::max(top, end.abs())),
-            Self::Sphere { .. } => 1.0,
+            Self::Sphere { .. } | Self::Words(_) => 1.0,
             Self::Partition(Partition { low, high, .. }) => low.abs().max(high.abs()),
         }
     }
@@ -307,6 +317,7 @@ impl Domain {
             Self::Box { low, high } => low.iter().zip(high).fold(0.0, |top, (low, high)| f64::max(top, high - low)),
             Self::Sphere { .. } => 2.0,
             Self::Partition(Partition { low, high, .. }) => high - low,
+            Self::Words(_) => 1.0,
         }
     }
 }
@@ -324,6 +335,7 @@ impl fmt::Display for Domain {
                     write!(f, "a box of {} input numbers within [{least}, {largest}]", low.len())
                 }
             }
+            Self::Words(words) => write!(f, "{words}"),
             Self::Sphere { d: 2, .. } => write!(f, "every position a point of the unit circle"),
             Self::Sphere { d, .. } => write!(f, "every position a unit vector of {d} numbers"),
             Self::Partition(Partition { low, high, inside, gap, .. }) => write!(

@@ -43,10 +43,13 @@ mod network;
 mod places;
 pub mod prove;
 mod refusal;
+mod schedule;
+pub mod sizes;
 pub mod smoothness;
 mod space;
 pub mod supremum;
 mod target;
+mod words;
 
 pub use bound::{Basis, Bound, Term};
 pub use certify::{Certificate, Effort, Hardest, Line, Measured, Objection, Verdict, certify};
@@ -55,3 +58,4 @@ pub use network::{Layer, Network};
 pub use refusal::{Limit, Refusal};
 pub use space::Space;
 pub use target::{Enclosure, Function, Target};
+pub use words::{Tried, Words};

@@ -51,7 +51,8 @@ impl Layer {
         self.heads[0].output.ncols()
     }
 
-    fn forward(&self, x: &Matrix) -> Matrix {
+    /// What comes out of it. `[rows_in, d_in]` -> `[queries, d_out]`
+    pub(crate) fn forward(&self, x: &Matrix) -> Matrix {
         let z = self.map.forward(x); // [rows, width]
         attend(&self.heads, &self.map.queries(&z), &self.map.keys(&z), false, self.d_out())
     }

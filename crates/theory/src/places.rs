@@ -43,15 +43,33 @@ pub(crate) fn carrying(z: &Space, out: &Space, target: &str, names: &[&str], sig
     let width = names.iter().map(|name| z.part(name).len()).sum();
     let mut head = Head::zeros(z.width(), 2, width, out.width());
     head.query.weight[(z.at(target), 0)] = 2.0 * GAP;
-    head.query.weight[(z.at("one"), 1)] = GAP;
-    head.key.weight[(z.at("place"), 0)] = 1.0;
-    head.key.weight[(z.at("square"), 1)] = -1.0;
+    by_square(&mut head, z);
     let columns = names.iter().flat_map(|name| z.part(name).zip(out.part(name)));
     for (at, (from, to)) in columns.enumerate() {
         head.value.weight[(from, at)] = 1.0;
         head.output[(at, to)] = sign;
     }
     head
+}
+
+/// Keys of a head that asks for a place t by its first query, 120 t: the score of the row at p is −60 (t − p)², up to a term that all
+/// scores of a row share.
+pub(crate) fn by_square(head: &mut Head, z: &Space) {
+    head.query.weight[(z.at("one"), 1)] = GAP;
+    head.key.weight[(z.at("place"), 0)] = 1.0;
+    head.key.weight[(z.at("square"), 1)] = -1.0;
+}
+
+/// Keys of a gate, whose first query is a score s: s at the position itself, s − 60 (p − q)² at the position with place q, and 0 at an
+/// empty row, all of whose columns are 0. Keys have four columns.
+pub(crate) fn gated(head: &mut Head, z: &Space) {
+    head.key.weight[(z.at("one"), 0)] = 1.0;
+    head.query.weight[(z.at("place"), 1)] = 2.0 * GAP;
+    head.key.weight[(z.at("place"), 1)] = 1.0;
+    head.query.weight[(z.at("one"), 2)] = GAP;
+    head.key.weight[(z.at("square"), 2)] = -1.0;
+    head.query.weight[(z.at("square"), 3)] = -GAP;
+    head.key.weight[(z.at("one"), 3)] = 1.0;
 }
 
 /// Number of parameters of a token-wise layer that reads `d_in` numbers per row; heads are given as count, d_key and

@@ -7,9 +7,9 @@ fn every_one_is_sound_in_every_profile() {
     let lab = Lab::new();
     let listed = lab.headway(&["list", "reproductions", "--json"]).succeed().json();
     let ids: Vec<&str> = listed.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
-    // The two before the last are comparisons, and the last one trains nothing.
+    // Behind the sweeps stand comparisons, and two that train nothing.
     assert_eq!(ids[..6], ["heads", "range", "anchors", "seq2seq-heads", "seq2seq-anchors", "attention-map"]);
-    assert_eq!(ids[6..], ["rival", "limits", "rank", "san", "theory"]);
+    assert_eq!(ids[6..], ["rival", "limits", "rank", "san", "theory", "sizes"]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/reproduce");
     for (id, [paper, quick, converged]) in
         ids.iter().zip([[55, 15, 25], [55, 15, 15], [77, 21, 21], [42, 12, 18], [18, 6, 18], [3, 3, 3]])

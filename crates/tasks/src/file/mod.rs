@@ -376,7 +376,7 @@ impl TaskSpec for FileConfig {
 
     fn doubt(&self) -> Option<String> {
         let is_array = self.ending() != "csv";
-        self.held.get().filter(|_| is_array).and_then(|rows| rows.doubt())
+        self.held.get().filter(|_| is_array).and_then(Rows::doubt)
     }
 
     fn asked(&self) -> usize {

@@ -6,8 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     baseline::{
-        Baseline, averaging::Averaging, gradient_descent::FixedRateDescent, least_squares::LeastSquares, mean::Mean,
-        ridge::Ridge, rows::Rows,
+        Baseline,
+        averaging::Averaging,
+        gradient_descent::{ExampleLoss, FixedRateDescent},
+        least_squares::LeastSquares,
+        mean::Mean,
+        ridge::Ridge,
+        rows::Rows,
     },
     batch::{Example, TaskDims, TaskInput},
     distribution::Distribution,
@@ -37,19 +42,56 @@ pub struct RegressionConfig {
     pub gradient_descent: Descent,
 }
 
-/// Gradient descent on sum_i (w . x_i - y_i)^2 / (2 N) from w = 0.
+/// Proximal gradient descent from w = 0 on the mean loss of the examples, with penalties on w.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
 #[serde(deny_unknown_fields, default)]
 pub struct Descent {
     /// Number of steps. Default 10.
     pub steps: usize,
-    /// Learning rate; descent converges if it is below 2 / (largest eigenvalue of sum_i x_i x_i^T / N). Default 0.3.
+    /// Learning rate; descent on squares converges if it is below 2 / (largest eigenvalue of sum_i x_i x_i^T / N).
+    /// Default 0.3.
     pub rate: f64,
+    /// Loss of one example. Default squared.
+    #[serde(skip_serializing_if = "ExampleLoss::is_squared")]
+    pub loss: ExampleLoss,
+    /// Factor on |w|^2 / 2, as in ridge regression. Default 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ridge: f64,
+    /// Factor on |w|_1, as in the Lasso; every step then ends with a soft threshold at rate times this. Default 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lasso: f64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_zero(factor: &f64) -> bool {
+    *factor == 0.0
 }
 
 impl Default for Descent {
     fn default() -> Self {
-        Self { steps: 10, rate: 0.3 }
+        Self { steps: 10, rate: 0.3, loss: ExampleLoss::Squared, ridge: 0.0, lasso: 0.0 }
+    }
+}
+
+impl Descent {
+    /// The predictor that it describes.
+    pub fn rule(&self) -> FixedRateDescent {
+        let Self { steps, rate, loss, ridge, lasso } = *self;
+        FixedRateDescent { steps, rate, loss, ridge, lasso }
+    }
+
+    fn bad_penalty(key: &'static str, factor: f64) -> Option<TaskError> {
+        let problem = || format!("{factor} must be finite and not negative; 0 is no penalty");
+        (!(factor.is_finite() && factor >= 0.0)).then(|| TaskError::Key { key, problem: problem() })
+    }
+
+    fn bad_threshold(&self) -> Option<TaskError> {
+        match self.loss {
+            ExampleLoss::Huber { threshold } => {
+                TaskError::not_positive("gradient_descent.loss.huber.threshold", threshold)
+            }
+            ExampleLoss::Squared | ExampleLoss::Logistic => None,
+        }
     }
 }
 
@@ -92,6 +134,9 @@ impl TaskSpec for RegressionConfig {
             TaskError::below("gradient_descent.steps", self.gradient_descent.steps, 1),
             TaskError::above("gradient_descent.steps", self.gradient_descent.steps, MOST_STEPS),
             TaskError::not_positive("gradient_descent.rate", self.gradient_descent.rate),
+            self.gradient_descent.bad_threshold(),
+            Descent::bad_penalty("gradient_descent.ridge", self.gradient_descent.ridge),
+            Descent::bad_penalty("gradient_descent.lasso", self.gradient_descent.lasso),
         ];
         let mut problems: Vec<TaskError> = problems.into_iter().flatten().collect();
         if problems.is_empty() {
@@ -149,9 +194,8 @@ impl Task for Regression {
     }
 
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {
-        let Descent { steps, rate } = self.config.gradient_descent;
         let mut baselines: Vec<Box<dyn Baseline>> = vec![
-            Box::new(Rows(FixedRateDescent { steps, rate })),
+            Box::new(Rows(self.config.gradient_descent.rule())),
             Box::new(Rows(LeastSquares)),
             Box::new(Rows(Averaging)),
             Box::new(Mean::default()),

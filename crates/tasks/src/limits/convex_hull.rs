@@ -120,7 +120,9 @@ fn corners(points: &[[f32; 2]]) -> Vec<bool> {
             }
             chain.push(next);
         }
-        chain.into_iter().for_each(|corner| is_corner[corner] = true);
+        for corner in chain {
+            is_corner[corner] = true;
+        }
     };
     walk(&mut order.iter().copied());
     walk(&mut order.iter().rev().copied());

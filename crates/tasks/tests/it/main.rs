@@ -12,6 +12,7 @@ mod icl;
 mod image;
 mod language;
 mod limits;
+mod program;
 mod proteins;
 mod recall;
 mod regression;

@@ -2,7 +2,12 @@
 
 use headway_tasks::{
     Batch, Distribution, Seed, Split, Stream, TaskConfig,
-    baseline::{gradient_descent::gradient_descent, in_context::InContext, least_squares::LeastSquares, ridge::Ridge},
+    baseline::{
+        gradient_descent::{ExampleLoss, FixedRateDescent, gradient_descent},
+        in_context::InContext,
+        least_squares::LeastSquares,
+        ridge::Ridge,
+    },
     icl::regression::RegressionConfig,
     prompt::rows::{read, write},
 };
@@ -135,6 +140,49 @@ fn ridge_shrinks_by_the_ratio_of_noise_and_weights() {
     }
 }
 
+const PLAIN: FixedRateDescent =
+    FixedRateDescent { steps: 1, rate: 0.5, loss: ExampleLoss::Squared, ridge: 0.0, lasso: 0.0 };
+
+/// Two points on axes, so that coordinates do not mix: gradients are means over both.
+#[test]
+fn steps_of_other_models_by_hand() {
+    let x = DMatrix::from_row_slice(2, 2, &[2.0, 0.0, 0.0, 4.0]);
+    let y = DVector::from_vec(vec![2.0, 1.0]);
+    let after = |rule: FixedRateDescent| rule.weights(x.as_view(), y.as_view());
+    // Slopes −2 and −1: the mean gradient is −(2·2, 1·4)/2.
+    assert_eq!(after(PLAIN).as_slice(), [1.0, 1.0]);
+    // From (1, 1): slopes 0 and 3, the gradient (0, 6) and half the ridge.
+    assert_eq!(after(FixedRateDescent { steps: 2, ridge: 0.5, ..PLAIN }).as_slice(), [0.75, -2.25]);
+    // The soft threshold takes half of 1.5 away.
+    assert_eq!(after(FixedRateDescent { lasso: 1.5, ..PLAIN }).as_slice(), [0.25, 0.25]);
+    assert_eq!(after(FixedRateDescent { lasso: 3.0, ..PLAIN }).as_slice(), [0.0, 0.0]);
+    // Slopes beyond the threshold are cut.
+    let huber = ExampleLoss::Huber { threshold: 1.5 };
+    assert_eq!(after(FixedRateDescent { loss: huber, ..PLAIN }).as_slice(), [0.75, 1.0]);
+    // At w = 0 the logistic slope is −y/2.
+    assert_eq!(after(FixedRateDescent { loss: ExampleLoss::Logistic, ..PLAIN }).as_slice(), [0.5, 0.5]);
+}
+
+#[test]
+fn slopes_are_those_of_losses_and_the_objective_falls() {
+    let losses = [ExampleLoss::Squared, ExampleLoss::Logistic, ExampleLoss::Huber { threshold: 0.7 }];
+    for loss in losses {
+        for (z, y) in [(0.0, 1.0), (-3.0, 0.25), (0.3, -0.2), (40.0, -1.0), (-800.0, 1.0)] {
+            let slope = (loss.value(z + 1e-4, y) - loss.value(z - 1e-4, y)) / 2e-4;
+            // Central differences of smooth functions, of values up to 3e5.
+            assert!((slope - loss.slope(z, y)).abs() < 1e-6, "{loss:?} at {z}, {y}: {slope}");
+        }
+        let x = DMatrix::from_row_slice(2, 3, &[1.0, -0.5, 0.25, 0.5, 1.0, -1.0]);
+        let y = DVector::from_vec(vec![1.0, -1.0, 0.5]);
+        let objective = |steps| {
+            let rule = FixedRateDescent { steps, rate: 0.9, loss, ridge: 0.1, lasso: 0.05 };
+            rule.objective(x.as_view(), y.as_view(), rule.weights(x.as_view(), y.as_view()).as_view())
+        };
+        let values: Vec<f64> = (0..12).map(objective).collect();
+        assert!(values.windows(2).all(|pair| pair[1] < pair[0]), "{loss:?}: {values:?}");
+    }
+}
+
 #[test]
 fn what_makes_no_sense_is_refused_by_key() {
     for (text, keys) in [
@@ -145,6 +193,11 @@ fn what_makes_no_sense_is_refused_by_key() {
         ),
         ("gradient_descent = { steps = 0, rate = 0 }", vec!["gradient_descent.steps", "gradient_descent.rate"]),
         ("gradient_descent.rate = inf", vec!["gradient_descent.rate"]),
+        (
+            "gradient_descent = { ridge = -1, lasso = nan, loss = { huber = { threshold = 0 } } }",
+            vec!["gradient_descent.loss.huber.threshold", "gradient_descent.ridge", "gradient_descent.lasso"],
+        ),
+        ("gradient_descent = { ridge = 0.1, lasso = 0.2, loss = \"logistic\" }", vec![]),
         ("d = 1\nn_points = 1\nnoise = 0", vec![]),
     ] {
         let found: Vec<_> = parse(text).validate().into_iter().map(|error| error.into_parts().0).collect();
@@ -152,6 +205,9 @@ fn what_makes_no_sense_is_refused_by_key() {
     }
     let typo = toml::from_str::<TaskConfig>("[in_context_regression]\ngradient_descent.step = 3");
     assert!(typo.expect_err("a typo").to_string().contains("step"));
-    let changed = parse("d = 2\ngradient_descent.steps = 3");
+    // A key with its default value is not written, so that old runs keep their ids.
+    let plain = toml::to_string(&parse("d = 2")).expect("a table");
+    assert!(["loss", "ridge", "lasso"].iter().all(|key| !plain.contains(key)), "{plain}");
+    let changed = parse("d = 2\ngradient_descent = { steps = 3, lasso = 0.1, loss = { huber = {} } }");
     assert_eq!(toml::from_str::<TaskConfig>(&toml::to_string(&changed).expect("a table")), Ok(changed));
 }

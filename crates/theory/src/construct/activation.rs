@@ -727,6 +727,7 @@ impl Activation {
             likely: None,
             provable: Some(Provable { function: self.function.target(), variables: Variables::Token }),
             proof: None,
+            truth: None,
             hard: self.hard(intervals),
         }
     }

@@ -3,37 +3,39 @@
 //! The prompt holds N examples (x_i, y_i) and, last, (x_q, 0). At the last position the network predicts ŷ = w_k · x_q,
 //! where
 //!
-//! w_0 = 0,  w_{t+1} = w_t − η ∇L(w_t),  L(w) = 1/(2N) Σ_i (w · x_i − y_i)².
+//! w_0 = 0,  w_{t+1} = S(w_t − η (1/N Σ_i ℓ'(w_t · x_i, y_i) x_i + λ₂ w_t)),  S(u) = u − clamp(u, −η λ₁, η λ₁)
 //!
-//! A step needs the products of residuals r_i = w · x_i − y_i with inputs. Two forms compute them, each in its own
-//! file: [`linear`] (E1) uses softmax at small scores, where it is linear: one head per step, error O(δ²). [`squares`]
-//! (E2) uses r x = ((r + x)² − (r − x)²)/4 with squares interpolated between anchors: 2d heads per step. Every map is
-//! token-wise. There is no skip connection; heads that attend to a single row carry prompt and state from layer to
-//! layer.
+//! are steps of proximal gradient descent on F(w) = 1/N Σ_i ℓ(w · x_i, y_i) + λ₂/2 |w|² + λ₁ |w|₁. With squares, ℓ = (w · x −
+//! y)²/2, that is gradient descent on a regression, ridge regression for λ₂ > 0 and the Lasso by ISTA for λ₁ > 0; other losses
+//! are the logistic one and Huber's.
 //!
-//! # What both bounds are based on
-//! For |x_ij| ≤ x and |y_i| ≤ y, the curvature H = XᵀX/N has eigenvalues in [0, λ], λ = d x². If η λ ≤ 2, a step is a
-//! contraction,
-//! 1 − η h| ≤ 1, so the root mean square of residuals stays below y, and the errors of steps at most add up.
-//! - One residual may grow: r_t = −P y with P = (I − η XXᵀ/N)^t symmetric, eigenvalues in \[l, 1\]; a row of P − (1 + l)/2 has length
-//!   (1 − l)/2 at most, hence |r_i| ≤ ((1 + l)/2 + (1 − l)/2 √N) y.
-//! - |w_t| ≤ y max_h |1 − (1 − η h)^t| / √h ≤ y min(η t √λ, √(η t)), with 2 η t under the root where η λ > 1.
+//! A step needs the products of slopes ℓ' with inputs. Two forms compute them, each in its own file: [`linear`] (E1) uses softmax
+//! at small scores, where it is linear: one head per step, error O(δ²); [`slopes`] puts slopes of other losses into a column first,
+//! and [`threshold`] is S. [`squares`] (E2) is for squares alone and uses r x = ((r + x)² − (r − x)²)/4 with squares interpolated
+//! between anchors: 2d heads per step. Every map is token-wise. There is no skip connection; heads that attend to a single row carry
+//! prompt and state from layer to layer.
+//!
+//! What bounds are based on, [`iterates`] says.
 //!
 //! # References
-//! Hu et al. 2025, arXiv 2504.15956, whose appendix runs gradient descent in context by interpolation; the two forms,
-//! their bounds, and carrying without a skip connection are specific to this crate.
+//! Hu et al. 2025, arXiv 2504.15956, whose appendix runs gradient descent in context by interpolation, for convex losses in its
+//! Theorem 4.1; the two forms, their bounds, and carrying without a skip connection are specific to this crate.
 
+mod hard;
+mod iterates;
 pub mod linear;
+mod readout;
+mod slopes;
 pub mod squares;
-
-use std::f64::consts::SQRT_2;
+mod steps;
+mod threshold;
 
 use headway_tasks::{
-    Distribution, Probe, TaskConfig,
+    Distribution, TaskConfig,
+    baseline::gradient_descent::{ExampleLoss, FixedRateDescent, HUBER_THRESHOLD},
     icl::regression::{Descent, RegressionConfig},
 };
 use nalgebra::{DMatrix, DVector};
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -56,8 +58,16 @@ pub struct Config {
     pub d: usize,
     /// k, number of steps of gradient descent. Default 10.
     pub steps: usize,
-    /// η, learning rate of a step, at most 2 / (d x²). Default 0.2.
+    /// η, learning rate of a step, at most 2 / (sup ℓ'' d x² + ridge). Default 0.2.
     pub rate: f64,
+    /// ℓ, the loss of one example; other than squared with e1 alone. Default squared.
+    pub loss: LossName,
+    /// Where Huber's loss becomes linear; if `None`, at 0.5.
+    pub threshold: Option<f64>,
+    /// λ₂, factor on |w|²/2 (e1). Default 0.
+    pub ridge: f64,
+    /// λ₁, factor on |w|₁ (e1). Default 0.
+    pub lasso: f64,
     /// Input numbers lie within ± this. Default 1.
     pub x_max: f64,
     /// Labels lie within ± this. Default 1.
@@ -68,6 +78,19 @@ pub struct Config {
     pub delta: Option<f64>,
     /// p, intervals between anchors (e2); if `None`, the fewest that meet the tolerance.
     pub intervals: Option<usize>,
+}
+
+/// An [`ExampleLoss`], by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LossName {
+    /// [`ExampleLoss::Squared`].
+    #[default]
+    Squared,
+    /// [`ExampleLoss::Logistic`].
+    Logistic,
+    /// [`ExampleLoss::Huber`].
+    Huber,
 }
 
 /// A [`Form`], by name.
@@ -83,8 +106,10 @@ pub enum FormName {
 
 impl Default for Config {
     fn default() -> Self {
-        let InContextGd { points, d, steps, rate, x_max, y_max, form: _ } = InContextGd::default();
-        Self { points, d, steps, rate, x_max, y_max, form: FormName::default(), delta: None, intervals: None }
+        let InContextGd { points, d, steps, rate, loss: _, ridge, lasso, x_max, y_max, form: _ } =
+            InContextGd::default();
+        let (loss, threshold, form, delta, intervals) = (LossName::default(), None, FormName::default(), None, None);
+        Self { points, d, steps, rate, loss, threshold, ridge, lasso, x_max, y_max, form, delta, intervals }
     }
 }
 
@@ -94,26 +119,36 @@ impl Options for Config {
     }
 
     fn plan(&self, _: Option<Given>, max_parameters: usize) -> Result<Planned, Refusal> {
-        let &Self { points, d, steps, rate, x_max, y_max, form, delta, intervals } = self;
+        let &Self { points, d, steps, rate, loss, threshold, ridge, lasso, x_max, y_max, form, delta, intervals } =
+            self;
         let linear = form == FormName::E1;
+        ensure_unused("loss", !linear && loss != LossName::Squared, "form e1")?;
+        ensure_unused("ridge", !linear && ridge != 0.0, "form e1")?;
+        ensure_unused("lasso", !linear && lasso != 0.0, "form e1")?;
+        ensure_unused("threshold", loss != LossName::Huber && threshold.is_some(), "loss huber")?;
         ensure_unused("delta", !linear && delta.is_some(), "form e1")?;
         ensure_unused("intervals", linear && intervals.is_some(), "form e2")?;
         ensure_size("points x --d", &[points, d], max_parameters)?;
         // Labels of the task stay within y_max: |w · x| is at most 0.8 of it, and the noise a thirtieth.
         let size = 0.8 * y_max / (d as f64 * x_max);
+        let loss = match loss {
+            LossName::Squared => ExampleLoss::Squared,
+            LossName::Logistic => ExampleLoss::Logistic,
+            LossName::Huber => ExampleLoss::Huber { threshold: threshold.unwrap_or(HUBER_THRESHOLD) },
+        };
         let task = TaskConfig::InContextRegression(RegressionConfig {
             d,
             n_points: points,
             noise: y_max / 30.0,
             input: Distribution::Uniform { low: -x_max, high: x_max },
             weights: Distribution::Uniform { low: -size, high: size },
-            gradient_descent: Descent { steps, rate },
+            gradient_descent: Descent { steps, rate, loss, ridge, lasso },
         });
         let form = match form {
             FormName::E1 => Form::Linear { delta },
             FormName::E2 => Form::Squares { intervals, sharpness: None },
         };
-        let construction = InContextGd { points, d, steps, rate, x_max, y_max, form };
+        let construction = InContextGd { points, d, steps, rate, loss, ridge, lasso, x_max, y_max, form };
         Ok(Planned::new(task, 0, move |request| construction.build(request)))
     }
 }
@@ -127,8 +162,14 @@ pub struct InContextGd {
     pub d: usize,
     /// k, number of steps of gradient descent. Default 10.
     pub steps: usize,
-    /// η, learning rate, at most 2 / (d x²). Default 0.2.
+    /// η, learning rate, at most 2 / (sup ℓ'' d x² + ridge). Default 0.2.
     pub rate: f64,
+    /// ℓ, the loss of one example. Default squared.
+    pub loss: ExampleLoss,
+    /// λ₂, factor on |w|²/2. Default 0.
+    pub ridge: f64,
+    /// λ₁, factor on |w|₁. Default 0.
+    pub lasso: f64,
     /// Input numbers lie within ± this. Default 1.
     pub x_max: f64,
     /// Labels lie within ± this. Default 1.
@@ -162,14 +203,15 @@ impl Default for Form {
 
 impl Default for InContextGd {
     fn default() -> Self {
-        Self { points: 20, d: 5, steps: 10, rate: 0.2, x_max: 1.0, y_max: 1.0, form: Form::default() }
+        let (loss, ridge, lasso, form) = (ExampleLoss::Squared, 0.0, 0.0, Form::default());
+        Self { points: 20, d: 5, steps: 10, rate: 0.2, loss, ridge, lasso, x_max: 1.0, y_max: 1.0, form }
     }
 }
 
 /// Largest number of rows of a layer: positions are distinguished by squared distances, which float32 cannot hold
 /// exactly beyond it.
 const MOST_ROWS: usize = 1024;
-/// Largest number of steps: each takes at most two layers, and a model has at most 10 000.
+/// Largest number of steps: each takes at most four layers, and a model has at most 10 000.
 const MOST_STEPS: usize = 1000;
 
 impl InContextGd {
@@ -180,8 +222,8 @@ impl InContextGd {
     ///
     /// # Errors
     /// [`Refusal::Invalid`] if a size is zero or above the limits of this file, if a number is not positive and finite,
-    /// or if the rate is above 2 / (d x²), where gradient descent may diverge; and whatever [`choose`](super::choose)
-    /// refuses.
+    /// or if the rate is above 2 / (sup ℓ'' d x² + λ₂), where gradient descent may diverge; for loss or penalties that the
+    /// form does not have; and whatever [`choose`](super::choose) refuses.
     pub fn build(&self, request: Request) -> Result<Construction, Refusal> {
         self.check()?;
         match self.form {
@@ -203,11 +245,34 @@ impl InContextGd {
                 return Err(Refusal::invalid(key, format!("must be a positive number, not {value}")));
             }
         }
-        let stable = 2.0 / self.curvature();
+        for (key, value) in [("ridge", self.ridge), ("lasso", self.lasso)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(Refusal::invalid(key, format!("must be a number from 0 on, not {value}")));
+            }
+        }
+        match self.loss {
+            ExampleLoss::Logistic if self.y_max > 1.0 => {
+                let problem = format!(
+                    "must be at most 1 with the logistic loss, not {}: (1 + y) / 2 is the probability of a class",
+                    self.y_max
+                );
+                return Err(Refusal::invalid("y-max", problem));
+            }
+            ExampleLoss::Huber { threshold } if !(threshold > 0.0 && threshold.is_finite()) => {
+                return Err(Refusal::invalid("threshold", format!("must be a positive number, not {threshold}")));
+            }
+            _ => {}
+        }
+        if matches!(self.form, Form::Squares { .. }) && !self.descent().is_plain() {
+            return Err(Refusal::invalid("form", "e2 is for the squared loss without ridge and lasso"));
+        }
+        let stable = 2.0 / self.smoothness();
         if self.rate > stable * (1.0 + 1e-12) {
+            let quarter = if self.loss == ExampleLoss::Logistic { " / 4" } else { "" };
+            let ridge = if self.ridge > 0.0 { " + ridge" } else { "" };
             let problem = format!(
-                "must be at most 2 / (d x_max^2) = {stable}, not {}: the curvature of some prompt is d x_max^2, where larger \
-                 steps diverge, and no bound holds",
+                "must be at most 2 / (d x_max^2{quarter}{ridge}) = {stable}, not {}: the curvature of some prompt is d x_max^2{quarter}{ridge}, \
+                 where larger steps diverge, and no bound holds",
                 self.rate
             );
             return Err(Refusal::invalid("rate", problem));
@@ -224,44 +289,23 @@ impl InContextGd {
         Ok(())
     }
 
-    /// λ = d x², an upper bound on the eigenvalues of XᵀX/N.
-    fn curvature(&self) -> f64 {
-        self.d as f64 * self.x_max.powi(2)
+    /// The iteration in double precision.
+    pub fn descent(&self) -> FixedRateDescent {
+        let Self { steps, rate, loss, ridge, lasso, .. } = *self;
+        FixedRateDescent { steps, rate, loss, ridge, lasso }
     }
 
-    /// √d x, an upper bound on the length of every input.
-    fn input_norm(&self) -> f64 {
-        self.curvature().sqrt()
+    /// Inputs and labels of a prompt. `[d, points]`, `[points]`
+    fn examples(&self, prompt: &[f64]) -> (DMatrix<f64>, DVector<f64>) {
+        let width = self.d + 1;
+        let x = DMatrix::from_fn(self.d, self.points, |j, i| prompt[i * width + j]);
+        (x, DVector::from_fn(self.points, |i, _| prompt[i * width + self.d]))
     }
 
-    /// Upper bound on every |r_i| of step t.
-    fn largest_residual(&self, t: usize) -> f64 {
-        let base = 1.0 - self.rate * self.curvature();
-        // l: the minimum of (1 − η h)^t over η h from 0 to η λ; if that reaches beyond 1, even powers go down to 0.
-        let low = if base < 0.0 && t > 0 && t.is_multiple_of(2) { 0.0 } else { power(base, t) };
-        (f64::midpoint(1.0, low) + (1.0 - low) / 2.0 * (self.points as f64).sqrt()) * self.y_max
-    }
-
-    /// Upper bound on |w_t| for all t up to k.
-    fn weight_norm(&self) -> f64 {
-        let time = self.rate * self.steps as f64;
-        let fast = if self.rate * self.curvature() > 1.0 { SQRT_2 } else { 1.0 };
-        self.y_max * (time * self.input_norm()).min(fast * time.sqrt())
-    }
-
-    /// w_k of gradient descent on a prompt. `[d]`
+    /// w_k of the iteration on a prompt. `[d]`
     fn descend(&self, prompt: &[f64]) -> Vec<f64> {
-        let mut w = vec![0.0; self.d];
-        for _ in 0..self.steps {
-            let mut gradient = vec![0.0; self.d];
-            for example in prompt.chunks(self.d + 1).take(self.points) {
-                let (x, y) = example.split_at(self.d);
-                let residual = dot(&w, x) - y[0];
-                gradient.iter_mut().zip(x).for_each(|(sum, x)| *sum += residual * x);
-            }
-            w.iter_mut().zip(gradient).for_each(|(w, sum)| *w -= self.rate / self.points as f64 * sum);
-        }
-        w
+        let (x, y) = self.examples(prompt);
+        self.descent().weights(x.as_view(), y.as_view()).as_slice().to_vec()
     }
 
     /// ŷ of the last position: k steps of gradient descent in double precision.
@@ -278,10 +322,8 @@ impl InContextGd {
     /// # Shapes
     /// `[(points + 1) · (d + 1)]`, row by row
     pub fn least_squares_gap(&self, prompt: &[f64]) -> f64 {
-        let width = self.d + 1;
-        let x = DMatrix::from_fn(self.points, self.d, |i, j| prompt[i * width + j]);
-        let y = DVector::from_fn(self.points, |i, _| prompt[i * width + self.d]);
-        let svd = x.svd(true, true);
+        let (x, y) = self.examples(prompt);
+        let svd = x.transpose().svd(true, true);
         let cut = 1e-12 * svd.singular_values.max() * self.points.max(self.d) as f64;
         // Both factors were requested, so there is a solution.
         let limit = svd.solve(&y, cut).map_or(f64::NAN, |w| dot(w.as_slice(), self.query(prompt)));
@@ -294,9 +336,18 @@ impl InContextGd {
 
     fn target(&self) -> Target {
         let this = self.clone();
-        let Self { steps, rate, .. } = self;
+        let Self { steps, rate, ridge, lasso, .. } = self;
+        let mean = match self.loss {
+            ExampleLoss::Squared => "1/(2N) sum (w . x_i - y_i)^2".to_owned(),
+            ExampleLoss::Logistic => "1/N sum (ln(1 + exp(w . x_i)) - (1 + y_i) w . x_i / 2)".to_owned(),
+            ExampleLoss::Huber { threshold } => format!("1/N sum huber(w . x_i - y_i), linear beyond {threshold}"),
+        };
+        let penalty = |factor: f64, of: &str| if factor > 0.0 { format!(" + {factor} {of}") } else { String::new() };
+        let proximal = if *lasso > 0.0 { "proximal " } else { "" };
         let text = format!(
-            "w . x_q after {steps} steps of gradient descent from 0 at rate {rate} on 1/(2N) sum (w . x_i - y_i)^2"
+            "w . x_q after {steps} steps of {proximal}gradient descent from 0 at rate {rate} on {mean}{}{}",
+            penalty(*ridge, "|w|^2/2"),
+            penalty(*lasso, "|w|_1")
         );
         Target::opaque(text, move |prompt| {
             let mut y = vec![0.0; this.points + 1];
@@ -322,52 +373,6 @@ impl InContextGd {
     fn prompt(&self, example: impl FnMut(usize) -> (Vec<f64>, f64), query: Vec<f64>) -> Vec<f64> {
         let examples = (0..self.points).map(example).flat_map(|(x, y)| x.into_iter().chain([y]));
         examples.chain(query).chain([0.0]).collect()
-    }
-
-    /// Prompts that are hard for either form: labels of a linear function; corners with labels that drive w as far as
-    /// possible; identical examples (errors do not average out); one large example among small ones (its residual
-    /// grows); and all zeros.
-    fn hard(&self) -> Vec<(&'static str, Vec<Vec<f64>>)> {
-        let Self { points, d, x_max, y_max, .. } = *self;
-        let mut rng = Probe::Prompt.rng();
-        let mut signs =
-            |count: usize| -> Vec<f64> { (0..count).map(|_| if rng.random::<bool>() { 1.0 } else { -1.0 }).collect() };
-        let (mut corners, mut outliers) = (Vec::new(), Vec::new());
-        for _ in 0..48 {
-            let w = signs(d);
-            let xs: Vec<Vec<f64>> = (0..points).map(|_| signs(d).iter().map(|s| s * x_max).collect()).collect();
-            let query: Vec<f64> = w.iter().map(|s| s * x_max).collect();
-            corners.push(self.prompt(|i| (xs[i].clone(), y_max * dot(&w, &xs[i]).signum()), query.clone()));
-            let small = 1.0 / (points as f64).sqrt();
-            let labels = signs(points);
-            let outlier = |i: usize| {
-                let size = if i == 0 { 1.0 } else { small };
-                (
-                    w.iter().map(|s| s * size * labels[i] * x_max).collect(),
-                    if i == 0 { -1.0 } else { 1.0 } * y_max * labels[i],
-                )
-            };
-            outliers.push(self.prompt(outlier, query));
-        }
-        let mut random =
-            |count: usize, size: f64| -> Vec<f64> { (0..count).map(|_| size * rng.random_range(-1.0..=1.0)).collect() };
-        let linear = (0..48).map(|_| {
-            let w = random(d, y_max / (d as f64 * x_max));
-            let xs: Vec<Vec<f64>> = (0..points).map(|_| random(d, x_max)).collect();
-            let query = random(d, x_max);
-            self.prompt(|i| (xs[i].clone(), dot(&w, &xs[i])), query)
-        });
-        let linear: Vec<Vec<f64>> = linear.collect();
-        let steps = [-1.0, -0.83, -0.5, -0.31, -0.11, 0.07, 0.29, 0.5, 0.71, 0.9, 1.0];
-        let alike = steps.iter().flat_map(|y| steps.iter().map(move |x| (x * x_max, y * y_max)));
-        let alike = alike.map(|(x, y)| self.prompt(|_| (vec![x; d], y), vec![x_max; d]));
-        vec![
-            ("linear", linear),
-            ("corners", corners),
-            ("outlier", outliers),
-            ("alike", alike.collect()),
-            ("nothing", vec![self.prompt(|_| (vec![0.0; d], 0.0), vec![0.0; d])]),
-        ]
     }
 }
 

@@ -483,6 +483,7 @@ impl Grid {
             likely: None,
             provable: Some(Provable { function: self.function.clone(), variables: Variables::Token }),
             proof: None,
+            truth: None,
             hard: self.hard(whole, per_axis),
         })
     }
@@ -640,6 +641,7 @@ impl GivenCells {
             likely: None,
             provable: None,
             proof: None,
+            truth: None,
             hard: hard_points(&domain),
             domain: Domain::Partition(domain),
         }

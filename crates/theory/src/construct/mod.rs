@@ -10,6 +10,7 @@ pub mod in_context_gd;
 pub mod max_affine;
 pub mod options;
 pub mod prefix;
+pub mod program;
 pub mod relu_network;
 pub mod seq2seq;
 pub mod truncated_linear;
@@ -36,6 +37,7 @@ use in_context_gd::InContextGd;
 use max_affine::MaxAffine;
 use options::{File, Given, Options, Planned};
 use prefix::Prefix;
+use program::{GroundTruth, Program};
 use relu_network::{ReluNetwork, ReluWeights};
 use seq2seq::Seq2seq;
 use truncated_linear::TruncatedLinear;
@@ -81,8 +83,10 @@ constructions! {
         "any continuous function of the whole sequence, or samples of it: by a grid, or by a fitted ReLU network";
     Formula(formula::Config),
         "a formula of the whole sequence: an operation a head, layers by depth, errors pushed through by derivatives";
+    Program(program::Config),
+        "a program in C-RASP: counts, comparisons and automata, every word of a length right";
     InContextGd(in_context_gd::Config),
-        "k steps of gradient descent on the regression that a prompt holds, linear or by squares";
+        "k steps of gradient descent on the regression that a prompt holds: squares, ridge, Lasso, logistic, Huber";
     MaxAffine(max_affine::Config),
         "one head: the value of the cell that the largest of affine scores picks, error L sqrt(d) / (2 G)";
     Prefix(prefix::Config),
@@ -159,6 +163,8 @@ pub struct Construction {
     pub provable: Option<Provable>,
     /// The proof that the bounds come from; `None` if they come from formulas.
     pub proof: Option<Summary>,
+    /// Which head computes which variable; `None` unless it was compiled from a program.
+    pub truth: Option<GroundTruth>,
     /// Inputs known to be hard, by kind: kinks, seams, ties, corners. `[seq_len · d_in]`
     pub hard: Vec<(&'static str, Vec<Vec<f64>>)>,
 }

@@ -34,6 +34,8 @@ pub enum File<'a> {
     Table(&'a Path),
     /// A file of named arrays.
     Arrays(&'a Path),
+    /// A text.
+    Text(&'a Path),
 }
 
 /// Content of a [`File`].
@@ -43,6 +45,8 @@ pub enum Given {
     Table(Vec<u8>),
     /// The arrays of a [`File::Arrays`], by name.
     Arrays(BTreeMap<String, Array>),
+    /// The bytes of a [`File::Text`].
+    Text(Vec<u8>),
 }
 
 impl Given {
@@ -51,6 +55,14 @@ impl Given {
         match given {
             Some(Self::Table(bytes)) => Ok(bytes),
             _ => Err(Refusal::invalid("table", "was not read")),
+        }
+    }
+
+    /// The bytes of the text that an option names.
+    pub(super) fn text(given: Option<Self>) -> Result<Vec<u8>, Refusal> {
+        match given {
+            Some(Self::Text(bytes)) => Ok(bytes),
+            _ => Err(Refusal::invalid("program", "was not read")),
         }
     }
 

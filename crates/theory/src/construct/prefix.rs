@@ -433,6 +433,7 @@ impl Prefix {
             likely: None,
             provable: None,
             proof: None,
+            truth: None,
             hard: self.hard(&points),
         })
     }

@@ -414,6 +414,7 @@ impl TruncatedLinear {
             likely: None,
             provable: Some(self.clamp.provable(m)),
             proof: None,
+            truth: None,
             hard: hard_points(&self.clamp, &[anchors]),
         }
     }

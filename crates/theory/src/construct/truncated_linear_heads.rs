@@ -229,6 +229,7 @@ impl TruncatedLinearHeads {
             likely: None,
             provable: None,
             proof: None,
+            truth: None,
             hard: hard_points(&self.clamp, &parts),
         }
     }

@@ -99,6 +99,8 @@ impl Checkpoint {
     const CERTIFICATE: &str = "certificate.json";
     /// The boxes of a proof that a certificate rests on.
     const PROOF: &str = "proof.json";
+    /// Which head of a compiled program computes which variable.
+    const TRUTH: &str = "ground_truth.json";
     const LINEAGE: &str = "lineage.json";
     const HARDEST: &str = "hardest.safetensors";
     /// The experiment of constructed weights, to train the same network on the same task.
@@ -108,7 +110,7 @@ impl Checkpoint {
     /// Length and digest of the run's metrics file.
     pub(crate) const METRICS: &str = "metrics.json";
     /// Every file that a manifest lists. Other files in the folder, such as pages, are not part of the checkpoint.
-    const FILES: [&str; 14] = [
+    const FILES: [&str; 15] = [
         Self::MODEL,
         Self::CONFIG,
         Self::OPTIM,
@@ -116,6 +118,7 @@ impl Checkpoint {
         Self::METRICS,
         Self::CERTIFICATE,
         Self::PROOF,
+        Self::TRUTH,
         Self::HARDEST,
         Self::TRAIN,
         Self::LINEAGE,

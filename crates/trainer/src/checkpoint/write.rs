@@ -61,8 +61,8 @@ impl Checkpoint {
         })
     }
 
-    /// Writes constructed weights, with their certificate, its proof if there is one, and their hardest points, as a checkpoint into a new or empty
-    /// folder. `page` adds its files before the folder gets its final name.
+    /// Writes constructed weights, with their certificate, its proof and the ground truth of a program if there are such, and their hardest
+    /// points, as a checkpoint into a new or empty folder. `page` adds its files before the folder gets its final name.
     ///
     /// # Errors
     /// [`Error::Io`]
@@ -73,6 +73,7 @@ impl Checkpoint {
         certificate: &impl Serialize,
         hardest: &BTreeMap<String, Array>,
         proof: Option<&impl Serialize>,
+        truth: Option<&impl Serialize>,
         page: impl FnOnce(&Self) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let weights = weights::arrays(model);
@@ -81,6 +82,9 @@ impl Checkpoint {
         files.push((Self::HARDEST, safetensors(arrays_to_bytes(hardest))?));
         if let Some(proof) = proof {
             files.push((Self::PROOF, json::file(proof)?));
+        }
+        if let Some(truth) = truth {
+            files.push((Self::TRUTH, json::file(truth)?));
         }
         files.push((Self::TRAIN, experiment.to_toml().into_bytes()));
         Self::write_new(path, &files, page)

@@ -12,7 +12,7 @@ use super::nodes::Curve;
 use crate::interpolation::Ripple;
 
 /// c.
-pub(super) const SHARPNESS: f64 = 0.5;
+pub(in crate::construct) const SHARPNESS: f64 = 0.5;
 /// Anchors beyond either end of a curve.
 pub(super) const BEYOND: usize = 4;
 /// Anchors beyond either end of squares: those that are missing weigh below 1e-16, half a step beyond the end too.
@@ -28,7 +28,7 @@ const REACH: usize = 10;
 
 /// A head with its values, and what it does over its range and half a step beyond either end, in units of anchors.
 #[derive(Clone, Debug)]
-pub(super) struct Head {
+pub(in crate::construct) struct Head {
     /// Number of intervals between anchors that the range of the argument covers.
     pub intervals: usize,
     /// V, a value per anchor.
@@ -47,11 +47,21 @@ impl Head {
     /// The head for a curve over a range, on K = `anchors` − 1 intervals in all.
     pub fn of_curve(curve: Curve, range: Interval, anchors: usize) -> Self {
         let intervals = anchors - 1 - 2 * BEYOND;
-        let place = |u: f64| {
-            let x = range.low + (u - BEYOND as f64) / intervals as f64 * (range.high - range.low);
-            x.clamp(range.low, range.high)
-        };
+        let place = place(range, intervals);
         let values = fit(|u| curve.value(place(u)), intervals, anchors);
+        Self::with_values(curve, range, values)
+    }
+
+    /// The head for an odd curve over a range with 0 in its middle, on which so many intervals lie: values are odd, so that the head is.
+    pub fn odd(curve: Curve, range: Interval, intervals: usize) -> Self {
+        let even = Self::of_curve(curve, range, intervals + 1 + 2 * BEYOND).values;
+        let values = even.iter().zip(even.iter().rev()).map(|(one, other)| (one - other) / 2.0).collect();
+        Self::with_values(curve, range, values)
+    }
+
+    fn with_values(curve: Curve, range: Interval, values: Vec<f64>) -> Self {
+        let intervals = values.len() - 1 - 2 * BEYOND;
+        let place = place(range, intervals);
         let mut error = 0.0_f64;
         let shape = study(&values, BEYOND, intervals, |u, found| {
             let miss = (found - curve.value(place(u))).abs();
@@ -74,6 +84,14 @@ impl Head {
         let reach = 1.0 + spacing / 2.0;
         let error = 2.0 * (2.0 * reach * spacing * ripple.mean + spacing.powi(2) * ripple.square);
         Self { intervals, values, error, slope: shape.slope, noise: shape.noise, mass: shape.mass }
+    }
+}
+
+/// The number of a range at which an argument in units of anchors stands, or the end next to it.
+fn place(range: Interval, intervals: usize) -> impl Fn(f64) -> f64 {
+    move |u| {
+        let x = range.low + (u - BEYOND as f64) / intervals as f64 * (range.high - range.low);
+        x.clamp(range.low, range.high)
     }
 }
 

@@ -9,7 +9,6 @@ use super::{
     anchored::{Head, SHARPNESS},
     budgets::backwards,
     nodes::{Kind, Nodes},
-    schedule::Schedule,
 };
 use crate::{
     bound::Bound,
@@ -17,6 +16,7 @@ use crate::{
     interpolation::F32_ROUNDOFF,
     mixing::any_order,
     places::GAP,
+    schedule::Schedule,
 };
 
 /// sup_t t σ(−t): the largest difference between max(u, 0) and u σ(β u), times β.

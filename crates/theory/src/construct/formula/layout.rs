@@ -18,18 +18,18 @@
 use super::{
     anchored::SHARPNESS,
     nodes::{Form, Kind, Nodes},
-    schedule::Stage,
 };
 use crate::{
     places::{GAP, layer_size},
+    schedule::Stage,
     space::Space,
 };
 
 /// Width of keys of gates and of heads over anchors: attention divides scores by its square root, which is exact.
-pub(super) const KEY: usize = 4;
+pub(in crate::construct) const KEY: usize = 4;
 
 /// Score, before the factor c, of rows that are not anchors: below that of the nearest anchor by 60.
-pub(super) const NOBODY: f64 = -0.25 - GAP / SHARPNESS;
+pub(in crate::construct) const NOBODY: f64 = -0.25 - GAP / SHARPNESS;
 
 /// One layer.
 #[derive(Clone, Debug)]

@@ -28,7 +28,6 @@ mod layout;
 mod nodes;
 mod plan;
 mod reading;
-mod schedule;
 mod weights;
 
 use headway_tasks::{
@@ -42,11 +41,12 @@ use super::{
     options::{Ends, Given, Options, Planned, ensure_size},
     written::{Sizes, WrittenDown},
 };
-use crate::{domain::Domain, refusal::Refusal, target::Target};
+use crate::{domain::Domain, refusal::Refusal, schedule::Schedule, target::Target};
 
-use anchored::SHARPNESS;
+pub(in crate::construct) use anchored::{Head, SHARPNESS};
+pub(in crate::construct) use layout::{KEY, NOBODY};
+pub(in crate::construct) use nodes::{Curve, Rule};
 use plan::{Heads, Plan};
-use schedule::Schedule;
 
 /// Options of [`Formula`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -167,6 +167,7 @@ impl Formula {
             likely: None,
             provable: None,
             proof: None,
+            truth: None,
         }
         .in_float32("function", "low")
     }

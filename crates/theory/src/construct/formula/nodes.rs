@@ -3,62 +3,10 @@
 //! Sums, differences and products with numbers are no nodes: they are affine forms, which the maps before attention compute. A
 //! node is an input number, or something that is not affine: a curve g(u), a product, max(u, 0) or |u|.
 
-use std::collections::BTreeMap;
-
 use headway_tasks::{Derivatives, Interval, Jet, Order, expression::Unary};
 
-/// Σ_j w_j v_j + constant over nodes j.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Form {
-    /// w_j, none of which is 0.
-    pub terms: BTreeMap<usize, f64>,
-    pub constant: f64,
-}
-
-impl Form {
-    pub fn number(constant: f64) -> Self {
-        Self { terms: BTreeMap::new(), constant }
-    }
-
-    pub fn node(node: usize) -> Self {
-        Self { terms: BTreeMap::from([(node, 1.0)]), constant: 0.0 }
-    }
-
-    /// This form plus a multiple of another.
-    pub fn plus(&self, factor: f64, other: &Self) -> Self {
-        let mut sum = self.clone();
-        sum.constant += factor * other.constant;
-        for (node, weight) in &other.terms {
-            *sum.terms.entry(*node).or_default() += factor * weight;
-        }
-        sum.terms.retain(|_, weight| *weight != 0.0);
-        sum
-    }
-
-    pub fn times(&self, factor: f64) -> Self {
-        Self::default().plus(factor, self)
-    }
-
-    /// Its value, if it depends on no node.
-    pub fn as_number(&self) -> Option<f64> {
-        self.terms.is_empty().then_some(self.constant)
-    }
-
-    pub fn value(&self, of: impl Fn(usize) -> f64) -> f64 {
-        self.constant + self.terms.iter().map(|(node, weight)| weight * of(*node)).sum::<f64>()
-    }
-
-    /// Σ_j |w_j| e_j for sizes e_j of the nodes.
-    pub fn spread(&self, of: impl Fn(usize) -> f64) -> f64 {
-        // Weights of 0 are not kept, so that what is infinite counts only where it is used.
-        self.terms.iter().map(|(node, weight)| weight.abs() * of(*node)).sum()
-    }
-
-    pub fn range(&self, of: impl Fn(usize) -> Interval) -> Interval {
-        let start = Interval::point(self.constant);
-        self.terms.iter().fold(start, |sum, (node, weight)| sum + Interval::point(*weight) * of(*node))
-    }
-}
+pub(super) use crate::schedule::Form;
+use crate::schedule::Graph;
 
 /// A form, and the interval in which its values lie.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,13 +17,13 @@ pub(super) struct Argument {
 
 /// A function of one number, less a constant that puts the middle of its values at 0.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Curve {
+pub(in crate::construct) struct Curve {
     pub rule: Rule,
     pub shift: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Rule {
+pub(in crate::construct) enum Rule {
     Named(&'static Unary),
     /// u^b, 1/u among them.
     Power(f64),
@@ -186,5 +134,31 @@ impl Nodes {
             });
         }
         values
+    }
+}
+
+impl Graph for Nodes {
+    fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    fn given(&self, node: usize) -> Option<usize> {
+        match self.all[node].kind {
+            Kind::Own(_) | Kind::Index => Some(0),
+            Kind::Other { .. } => Some(1),
+            Kind::Curve(_) | Kind::Product(_) | Kind::Relu | Kind::Abs => None,
+        }
+    }
+
+    fn is_constant(&self, node: usize) -> bool {
+        self.all[node].kind == Kind::Index
+    }
+
+    fn arguments(&self, node: usize) -> impl Iterator<Item = &Form> {
+        self.all[node].arguments.iter().map(|argument| &argument.form)
+    }
+
+    fn outputs(&self) -> &[Form] {
+        &self.outputs
     }
 }

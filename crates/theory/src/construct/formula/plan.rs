@@ -8,9 +8,8 @@ use super::{
     errors::{self, Means},
     layout::Layout,
     nodes::{Kind, Nodes},
-    schedule::Schedule,
 };
-use crate::{bound::Bound, construct::Cost};
+use crate::{bound::Bound, construct::Cost, schedule::Schedule};
 
 /// Numbers of intervals on the range of a curve that are tried.
 const INTERVALS: [usize; 17] = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];

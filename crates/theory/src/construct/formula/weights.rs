@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     network::{Layer, Network},
-    places::GAP,
+    places::{GAP, by_square, gated},
     space::Space,
 };
 
@@ -153,7 +153,7 @@ impl<'a> Writer<'a> {
         }
         let mut head = self.empty(2, self.layout.carried.len());
         head.query.weight[(self.z.at("place"), 0)] = 2.0 * GAP;
-        self.by_place(&mut head);
+        by_square(&mut head, &self.z);
         for (at, form) in self.layout.carried.iter().enumerate() {
             let column = self.z.nth("carried", at);
             self.express(column, form, 0.0, 1.0);
@@ -161,13 +161,6 @@ impl<'a> Writer<'a> {
             head.output[(at, at)] = 1.0;
         }
         self.heads.push(head);
-    }
-
-    /// Keys of heads that ask for a place.
-    fn by_place(&self, head: &mut Attention) {
-        head.query.weight[(self.z.at("one"), 1)] = GAP;
-        head.key.weight[(self.z.at("place"), 0)] = 1.0;
-        head.key.weight[(self.z.at("square"), 1)] = -1.0;
     }
 
     /// Every position takes numbers of another one: its query is the same everywhere.
@@ -178,7 +171,7 @@ impl<'a> Writer<'a> {
         for (position, picked) in &self.layout.picked {
             let mut head = self.empty(2, picked.len());
             head.query.weight[(self.z.at("one"), 0)] = 2.0 * GAP * (position + 1) as f64;
-            self.by_place(&mut head);
+            by_square(&mut head, &self.z);
             for (value, node) in picked.iter().enumerate() {
                 let Kind::Other { number, .. } = self.nodes.all[*node].kind else { continue };
                 let at = self.layout.numbers.iter().position(|there| *there == number).unwrap_or(0);
@@ -235,14 +228,7 @@ impl<'a> Writer<'a> {
         for sign in signs {
             let mut head = self.empty(KEY, 1);
             head.query.weight[(column, 0)] = sign * beta;
-            head.key.weight[(self.z.at("one"), 0)] = 1.0;
-            // −60 (p − q)² at the position with place q, 0 at the empty row.
-            head.query.weight[(self.z.at("place"), 1)] = 2.0 * GAP;
-            head.key.weight[(self.z.at("place"), 1)] = 1.0;
-            head.query.weight[(self.z.at("one"), 2)] = GAP;
-            head.key.weight[(self.z.at("square"), 2)] = -1.0;
-            head.query.weight[(self.z.at("square"), 3)] = -GAP;
-            head.key.weight[(self.z.at("one"), 3)] = 1.0;
+            gated(&mut head, &self.z);
             head.value.weight[(column, 0)] = *sign;
             self.write(&mut head, 0, node, 1.0);
             self.heads.push(head);

@@ -308,6 +308,7 @@ impl SquaresPlan {
             likely: None,
             provable: None,
             proof: None,
+            truth: None,
             hard: gd.hard().into_iter().chain([("ties", self.ties(gd))]).collect(),
         }
     }

@@ -295,6 +295,7 @@ trait FormPlan {
             likely: Some(self.rounding(size, Roundings::Independent)),
             provable: None,
             proof: None,
+            truth: None,
             hard: units.hard_points(&values),
         })
     }

@@ -255,6 +255,7 @@ impl GridPlan<'_> {
             likely: None,
             provable: Some(Provable { function: self.target.clone(), variables: Variables::Sequence }),
             proof: None,
+            truth: None,
             hard: self.hard_points(cells),
         })
     }
