@@ -251,7 +251,11 @@ impl Lowering<'_> {
                 let before = row.iter().map(|cell| self.sum_over(window, cell)).collect::<Result<Vec<_>, _>>()?;
                 let mut cells = Vec::with_capacity(states);
                 for (q, alone) in row.iter().enumerate() {
-                    let mut cell = self.gate(alone.plus(-1.0, &is_preceded))?;
+                    // What leads from another state than the first is asked for behind other symbols alone.
+                    let mut cell = Form::number(0.0);
+                    if p == 0 {
+                        cell = self.gate(alone.plus(-1.0, &is_preceded))?;
+                    }
                     for (r, before) in before.iter().enumerate() {
                         let through = self.at_least(&before.plus(1.0, &table[r][q]), 2.0)?;
                         cell = cell.plus(1.0, &through);
