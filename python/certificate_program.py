@@ -109,13 +109,16 @@ class Program:
             self.compositions(name, states, step)
 
     def compositions(self, name, states, step):
-        """Whether the last symbols, `span` of them or all that there are, lead from a state to another."""
+        """Whether the last `span` symbols lead from a state to another; from the first state, or all that there are if they are fewer."""
         span = 1
         while span < self.n:
             span *= 2
             for number, start in enumerate(states):
                 ends = []
                 for at in range(self.n):
+                    if number > 0 and at + 1 < span:
+                        ends.append(np.full(len(self.words), -1))
+                        continue
                     state = np.full(len(self.words), number)
                     for place in range(max(0, at - span + 1), at + 1):
                         state = step[state, self.words[:, place]]

@@ -682,6 +682,23 @@ def statistical_models():
     return table(header, rows)
 
 
+def compiled_programs():
+    """Sizes of the programs that ship, and the largest error at any word."""
+    rows = []
+    for name, certificate in result("theory-programs")["values"].items():
+        if name.startswith("printed"):
+            continue
+        sizes = [str(int(certificate["sizes"][size])) for size in ("positions", "layers", "heads", "gates")]
+        tried = certificate["tried"]
+        words = f"all {tried['words']:,}" if tried["all"] else f"{tried['words']:,} of {digits(tried['of'])}"
+        bound = certificate["bound"]["value"] + certificate["rounding"]["value"]
+        what = certificate["target"].split(": ", 1)[1]
+        numbers = [bound, certificate["float32"]["error"]]
+        rows.append([f"`{name}`", what, *sizes, f"{certificate['parameters']:,}", words, *map(digits, numbers)])
+    header = ["program", "returns", "positions", "layers", "heads", "of them gates", "parameters", "words tried", "bound, float32", "largest error"]
+    return table(header, rows)
+
+
 def columns(name, index, wanted, rows=None):
     """Some columns of a table that was printed, and the rows that begin with these words, or all."""
     lines = printed(name, index)
@@ -875,6 +892,7 @@ TABLES = {
     "linear-lengths": linear_lengths,
     "position-lengths": position_lengths,
     "theory-formula": compiled_formulas,
+    "theory-programs": compiled_programs,
     "theory-proofs": proofs,
     "theory-rates": rates,
     "theory-sizes": sizes_against_tolerance,

@@ -8,8 +8,17 @@
 import json
 import os
 
+import numpy as np
+
 import check_certificate
+import headway_reference as reference
 from test_check_certificate import Folders, smaller
+
+
+def turn(matrix):
+    """The last number that is not 0 gets the other sign."""
+    at = tuple(place[-1] for place in np.nonzero(matrix))
+    matrix[at] = -matrix[at]
 
 
 class Made(Folders):
@@ -30,7 +39,9 @@ class Made(Folders):
 
     def assert_a_program_is_looked_at(self, lines):
         self.assertEqual([line.split()[0] for line in lines], ["ok"] * 4, lines)
-        self.assert_noticed_if(lambda c: c.update(rounding={"value": 0.0, "terms": []}), "is beyond")
+        # Of all words none is off by more than e^-60 or so: a bound is too small only below that.
+        nothing = {"value": 0.0, "terms": []}
+        self.assert_noticed_if(lambda c: c.update(bound=nothing, rounding=nothing), "is beyond")
         self.assert_noticed_if(lambda c: c["tried"].update(words=c["tried"]["words"] - 1), "are said to be all")
         self.assert_noticed_if(lambda c: c.update(domain=c["domain"].replace("words of", "words of 1")), "the domain")
         path = self.place / "ground_truth.json"
@@ -45,9 +56,16 @@ class Made(Folders):
             path.write_text(json.dumps(truth), encoding="utf-8")
             self.assert_noticed(message)
         path.write_text(whole, encoding="utf-8")
+        weights = reference.read_safetensors(self.place / "model.safetensors")
+        outputs = [name for name in weights if name.endswith("output.weight")]
+        # A count or a gate with the other sign, in every group of heads.
+        for name in outputs:
+            self.rewrite("model.safetensors", lambda weights: turn(weights[name]))  # noqa: B023
+            self.assert_noticed("a wrong answer at")
+            self.rewrite("model.safetensors", lambda weights: turn(weights[name]))  # noqa: B023
         task = self.place / "train.toml"
         task.write_text(task.read_text(encoding="utf-8").replace("closed > opened", "closed >= opened"), encoding="utf-8")
-        self.assert_noticed("")
+        self.assert_noticed("stored targets are not those")
 
     @staticmethod
     def smaller_bound(certificate):

@@ -105,6 +105,18 @@ class Folders(unittest.TestCase):
         change(certificate)
         (self.place / "certificate.json").write_text(json.dumps(certificate), encoding="utf-8")
 
+    def rewrite(self, name, change):
+        """A safetensors file with other numbers."""
+        tensors = {k: np.array(v, np.float32) for k, v in reference.read_safetensors(self.place / name).items()}
+        change(tensors)
+        header, data = {}, b""
+        for key, array in tensors.items():
+            array = np.ascontiguousarray(array, dtype="<f4")
+            header[key] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [len(data), len(data) + array.nbytes]}
+            data += array.tobytes()
+        text = json.dumps(header).encode()
+        (self.place / name).write_bytes(len(text).to_bytes(8, "little") + text + data)
+
     def assert_noticed(self, message):
         with self.assertRaises(check_certificate.Problem) as found:
             check_certificate.verify(self.place)
@@ -229,18 +241,6 @@ class Certificates(Folders):
         # A weight of the other sign.
         path.write_text(re.sub(r"(weights = \[\s*\[\s*)(-?)", lambda found: found[1] + ("" if found[2] else "-"), whole))
         self.assert_noticed("stored targets are off")
-
-    def rewrite(self, name, change):
-        """A safetensors file with other numbers."""
-        tensors = {k: np.array(v, np.float32) for k, v in reference.read_safetensors(self.place / name).items()}
-        change(tensors)
-        header, data = {}, b""
-        for key, array in tensors.items():
-            array = np.ascontiguousarray(array, dtype="<f4")
-            header[key] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [len(data), len(data) + array.nbytes]}
-            data += array.tobytes()
-        text = json.dumps(header).encode()
-        (self.place / name).write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
 if __name__ == "__main__":

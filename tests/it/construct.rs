@@ -405,6 +405,7 @@ fn what_cannot_be_built_is_refused_before_any_work() {
     let lab = Lab::new();
     fs::create_dir(lab.path("full")).unwrap();
     lab.write("full/note", "");
+    lab.write("wrong.crasp", "alphabet a b\nreturn 'c'");
     for (words, texts) in [
         (
             &["truncated-linear", "--tolerance", "1e-4", "--out", "x"][..],
@@ -498,11 +499,29 @@ fn what_cannot_be_built_is_refused_before_any_work() {
             &["activation", "--tolerance", "0.1", "--function", "relu", "--seq-len", "2000000", "--out", "x"],
             &["--seq-len: 2000000 positions", "are too many; give 1048576 numbers at most"],
         ),
+        (&["program", "dykc", "--out", "x"], &["dykc: no program that ships has this name", "dyck"]),
+        (&["program", "none.crasp", "--out", "x"], &["cannot read none.crasp"]),
+        (&["program", "wrong.crasp", "--out", "x"], &["wrong.crasp: line 2: 'c' is not in the alphabet, which is a b"]),
+        (&["program", "parity", "--length", "64", "--out", "x"], &["--length: must be from 1 to 63"]),
         (&["no-such-thing", "--tolerance", "0.1", "--out", "x"], &["no-such-thing"]),
     ] {
         lab.headway(&[&["construct"], words].concat()).fail(2, texts);
         assert!(!lab.path("x").exists(), "{words:?} left something behind");
     }
+}
+
+/// A program that ships is printed as a file of one's own has it, and the ground truth is part of the folder.
+#[test]
+fn a_program_is_listed_and_constructed() {
+    let lab = Lab::new();
+    let text = lab.headway(&["list", "programs", "dyck"]).succeed().stdout;
+    lab.write("mine.crasp", &text);
+    let certificate = construct(&lab, "program", &["mine.crasp", "--length", "5"], 1e-3, "made");
+    assert_eq!((&certificate["tried"]["words"], &certificate["tried"]["all"]), (&32.into(), &true.into()));
+    let truth: Value = serde_json::from_str(&lab.read("made/ground_truth.json")).unwrap();
+    assert!(lab.read("made/MANIFEST").contains("ground_truth.json"));
+    let named: Vec<&str> = truth["variables"].as_array().unwrap().iter().filter_map(|v| v["name"].as_str()).collect();
+    assert_eq!(named, ["opened", "closed", "behind", "return 1"]);
 }
 
 #[test]

@@ -15,7 +15,12 @@ use headway_theory::{
     construct::options::{File, Given},
     prove::{Proof, search::Progress},
 };
-use headway_trainer::{bounded_read, checkpoint::Checkpoint, experiment::Experiment, run_dir::NewRun};
+use headway_trainer::{
+    bounded_read,
+    checkpoint::{Checkpoint, Evidence},
+    experiment::Experiment,
+    run_dir::NewRun,
+};
 
 use crate::{
     device,
@@ -64,16 +69,13 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     let hardest = certificate.hardest_arrays(&construction);
     // The page is written before the folder gets its final name, so that a complete folder has its page.
     let page = |half: &Checkpoint| certificate::write(half, &common.out).map(drop);
-    let checkpoint = Checkpoint::write_constructed(
-        place.path()?,
-        &experiment,
-        &model,
-        &certificate,
-        &hardest,
-        proof.as_ref(),
-        construction.truth.as_ref(),
-        page,
-    )?;
+    let evidence = Evidence {
+        certificate: &certificate,
+        hardest: &hardest,
+        proof: proof.as_ref(),
+        truth: construction.truth.as_ref(),
+    };
+    let checkpoint = Checkpoint::write_constructed(place.path()?, &experiment, &model, &evidence, page)?;
     if common.json {
         output::json(&certificate);
     } else {

@@ -83,15 +83,15 @@ impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { words, of, all, margin } = self;
         if *all {
-            write!(
-                f,
-                "all {words} words, in float32 and float64: every answer right, by a margin of {margin:.7} of 1/2"
-            )
+            write!(f, "all {words} words, in float32 and float64: ")?;
         } else {
-            write!(
-                f,
-                "{words} of {of:.3e} words, drawn: all answers right, by a margin of {margin:.7} of 1/2; by itself this proves nothing"
-            )
+            write!(f, "{words} of {of:.3e} words, drawn: ")?;
         }
+        if *margin > 0.0 {
+            write!(f, "every answer right, by a margin of {margin:.7} of 1/2")?;
+        } else {
+            f.write_str("not every answer is right")?;
+        }
+        if *all { Ok(()) } else { f.write_str("; by itself this proves nothing") }
     }
 }

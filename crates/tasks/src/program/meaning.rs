@@ -26,23 +26,17 @@ impl Program {
         (0..word.len()).flat_map(|at| columns.iter().map(move |column| column[at])).collect()
     }
 
-    /// Whether it looks at positions on the right of the one that it answers.
-    pub fn looks_ahead(&self) -> bool {
+    /// Whether it looks at positions on the right of the one that it answers, in words of n positions.
+    pub fn looks_ahead(&self, n: usize) -> bool {
         let all = self.definitions.iter().map(|(_, value)| value).chain(&self.returns);
         all.into_iter().any(|value| {
             value.any(&|part| match part {
-                // Two positions show every window but for those of a place far from the start.
-                Expression::Count(window, _) | Expression::At(window, _) => {
-                    (1..=FAR).any(|i| (i + 1..=FAR).any(|j| window.holds(j, i, FAR)))
-                }
+                Expression::Count(window, _) | Expression::At(window, _) => window.looks_ahead(n),
                 _ => false,
             })
         })
     }
 }
-
-/// A length at which a window shows whether it looks ahead.
-const FAR: usize = 64;
 
 impl Expression {
     /// Whether it, or a part of it, is one of these.

@@ -39,6 +39,9 @@ pub struct ProgramConfig {
     pub seq_len: usize,
 }
 
+/// Longest word.
+const MOST_POSITIONS: usize = 1024;
+
 impl Default for ProgramConfig {
     fn default() -> Self {
         Self { source: "parity".to_owned(), seq_len: 8 }
@@ -72,7 +75,14 @@ impl TaskSpec for ProgramConfig {
             Err(error) => Some(error.to_string()),
         };
         let problem = problem.map(|problem| TaskError::Key { key: "source", problem });
-        problem.into_iter().chain(TaskError::below("seq_len", self.seq_len, 1)).collect()
+        let long = (self.seq_len > MOST_POSITIONS).then(|| TaskError::Key {
+            key: "seq_len",
+            problem: format!(
+                "{} must be at most {MOST_POSITIONS}: a count looks at every position from every other",
+                self.seq_len
+            ),
+        });
+        problem.into_iter().chain(TaskError::below("seq_len", self.seq_len, 1)).chain(long).collect()
     }
 
     fn open(&self, _: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
@@ -85,7 +95,7 @@ impl TaskSpec for ProgramConfig {
     }
 
     fn clues_ahead(&self) -> Option<&'static str> {
-        let looks_ahead = self.program().is_ok_and(|program| program.looks_ahead());
+        let looks_ahead = self.program().is_ok_and(|program| program.looks_ahead(self.seq_len));
         looks_ahead.then_some("the program counts at later positions, or looks at one of them")
     }
 }

@@ -10,12 +10,17 @@ const RESERVED: [&str; 15] =
     ["alphabet", "and", "automaton", "div", "else", "if", "i", "j", "max", "min", "mod", "n", "not", "or", "return"];
 /// Largest number that may be written.
 const LARGEST: i64 = 10_000;
-/// Deepest nesting.
-const DEEPEST: usize = 64;
+/// Deepest nesting of brackets and counts.
+const DEEPEST: usize = 32;
+/// Most operations of a kind one behind the other, as in `x mod 6 div 2`, each of which is nested in the next.
+const LONGEST_CHAIN: usize = 8;
 /// Longest text, in bytes.
 const LONGEST: usize = 1 << 16;
 /// Largest number of symbols, of states, and of returned numbers.
 const MOST: usize = 64;
+
+/// Largest number of definitions.
+const MOST_DEFINITIONS: usize = 512;
 
 type Read<T> = Result<T, ProgramError>;
 
@@ -29,7 +34,13 @@ impl Program {
             let problem = format!("a program has {LONGEST} bytes at most, and this one has {}", text.len());
             return Err(ProgramError { line: 1, problem });
         }
-        let program = Self { alphabet: Vec::new(), automata: Vec::new(), definitions: Vec::new(), returns: Vec::new() };
+        let program = Self {
+            alphabet: Vec::new(),
+            automata: Vec::new(),
+            definitions: Vec::new(),
+            truths: Vec::new(),
+            returns: Vec::new(),
+        };
         let mut reader = Reader { program, tokens: Vec::new(), at: 0, line: 1, depth: 0 };
         for statement in scan(text)? {
             reader.statement(statement)?;
@@ -112,6 +123,10 @@ impl Reader {
                 self.program.automata.push(automaton);
             } else {
                 let value = self.expression()?;
+                if self.program.definitions.len() >= MOST_DEFINITIONS {
+                    return Err(self.wrong(format!("a program has {MOST_DEFINITIONS} names at most")));
+                }
+                self.program.truths.push(self.program.is_truth(&value));
                 self.program.definitions.push((name, value));
             }
         }
@@ -249,11 +264,13 @@ impl Reader {
         while self.take("not") {
             negations += 1;
         }
-        let mut found = self.comparison()?;
-        for _ in 0..negations {
-            found = Expression::Not(Box::new(self.truth(found)?));
+        let found = self.comparison()?;
+        if negations == 0 {
+            return Ok(found);
         }
-        Ok(found)
+        // Two of them are none.
+        let found = self.truth(found)?;
+        Ok(if negations % 2 == 1 { Expression::Not(Box::new(found)) } else { found })
     }
 
     fn relation(&mut self) -> Option<Relation> {
@@ -287,7 +304,7 @@ impl Reader {
 
     fn product(&mut self) -> Read<Expression> {
         let mut found = self.placed()?;
-        loop {
+        for _ in 0..=LONGEST_CHAIN {
             if self.take("*") {
                 let other = self.placed()?;
                 found = match (found, other) {
@@ -308,6 +325,9 @@ impl Reader {
                 return Ok(found);
             }
         }
+        Err(self.wrong(format!(
+            "more than {LONGEST_CHAIN} of *, mod and div in a row go deeper than is read; give parts of it names"
+        )))
     }
 
     fn divisor(&mut self) -> Read<i64> {
@@ -332,7 +352,14 @@ impl Reader {
     /// An atom, perhaps at another place: p[i-1].
     fn placed(&mut self) -> Read<Expression> {
         let mut found = self.atom()?;
+        let mut places = 0;
         while self.take("[") {
+            places += 1;
+            if places > LONGEST_CHAIN {
+                return Err(self.wrong(format!(
+                    "more than {LONGEST_CHAIN} places in a row go deeper than is read; give parts of it names"
+                )));
+            }
             let place = self.place()?;
             self.expect("]")?;
             found = Expression::At(Window(Some((Relation::Equal, place))), Box::new(found));

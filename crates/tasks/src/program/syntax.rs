@@ -39,6 +39,8 @@ pub struct Program {
     pub automata: Vec<Automaton>,
     /// Named expressions, each in terms of earlier ones.
     pub definitions: Vec<(String, Expression)>,
+    /// Whether each of them is a truth value.
+    pub truths: Vec<bool>,
     /// What it returns, one number per position each.
     pub returns: Vec<Expression>,
 }
@@ -189,6 +191,26 @@ impl Window {
     }
 }
 
+impl Window {
+    /// Whether a position of n looks at a later one.
+    pub fn looks_ahead(self, n: usize) -> bool {
+        // What a position looks at are all before, at or behind a place, or all but it: its neighbours, the end and those around the place show
+        // whether any is later.
+        let around = |i: usize| {
+            let place = self.0.map_or(0, |(_, Place { from, offset })| match from {
+                From::Start => offset,
+                From::Own => i64::try_from(i).unwrap_or(i64::MAX).saturating_add(offset),
+                From::End => i64::try_from(n).unwrap_or(i64::MAX).saturating_add(offset),
+            });
+            [-1, 0, 1].map(|by| usize::try_from(place.saturating_add(by)).unwrap_or(0))
+        };
+        (1..n).any(|i| {
+            let [before, at, behind] = around(i);
+            [i + 1, n, before, at, behind].into_iter().any(|j| j > i && j <= n && self.holds(j, i, n))
+        })
+    }
+}
+
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -223,7 +245,7 @@ impl Program {
             | Expression::And(_)
             | Expression::Or(_)
             | Expression::Compare(..) => true,
-            Expression::Defined(at) => self.is_truth(&self.definitions[*at].1),
+            Expression::Defined(at) => self.truths[*at],
             Expression::At(_, of) => self.is_truth(of),
             Expression::If(parts) => self.is_truth(&parts[1]) && self.is_truth(&parts[2]),
             Expression::Number(_)

@@ -110,12 +110,12 @@ fn corners_of_a_hull() {
         drawn.inputs.continuous().chunks_exact(2).map(|point| [f64::from(point[0]), f64::from(point[1])]).collect();
     for (example, classes) in points.chunks_exact(10).zip(drawn.targets.classes().chunks_exact(10)) {
         for (at, point) in example.iter().enumerate() {
-            let others: Vec<&[f64; 2]> = example.iter().filter(|other| *other != point).collect();
+            let others = [&example[..at], &example[at + 1..]].concat();
             let side = |[ax, ay]: &[f64; 2], [bx, by]: &[f64; 2]| {
                 (bx - ax) * (point[1] - ay) - (by - ay) * (point[0] - ax) > 0.0
             };
             let is_around = |[a, b, c]: [usize; 3]| {
-                let [a, b, c] = [others[a], others[b], others[c]];
+                let [a, b, c] = [&others[a], &others[b], &others[c]];
                 let first = side(a, b);
                 first == side(b, c) && first == side(c, a)
             };

@@ -6,7 +6,11 @@ use headway_tasks::{
 };
 
 fn program(text: &str) -> Program {
-    Program::read(text).unwrap()
+    Program::read(text).expect(text)
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).expect("a small one")
 }
 
 /// All words of a length.
@@ -30,9 +34,9 @@ fn wanted(name: &str, word: &[usize]) -> Vec<i64> {
         "majority" => each(&|i| ones(&word[..i]) > i - ones(&word[..i])),
         "adder" => {
             let sum = 2 * (word[0] + word[2]) + word[1] + word[3];
-            word.iter().flat_map(|_| [sum >> 2 & 1, sum >> 1 & 1, sum & 1]).map(|bit| bit as i64).collect()
+            word.iter().flat_map(|_| [sum >> 2 & 1, sum >> 1 & 1, sum & 1]).map(number).collect()
         }
-        "multiplexer" => vec![word[2 + 2 * word[0] + word[1]] as i64; word.len()],
+        "multiplexer" => vec![number(word[2 + 2 * word[0] + word[1]]); word.len()],
         "cups" => {
             let mut cups = [1, 0, 0];
             let swaps = word.iter().flat_map(|swap| {
@@ -44,9 +48,9 @@ fn wanted(name: &str, word: &[usize]) -> Vec<i64> {
         "sort" => {
             let mut sorted = word.to_vec();
             sorted.sort_unstable();
-            sorted.into_iter().map(|token| token as i64).collect()
+            sorted.into_iter().map(number).collect()
         }
-        "histogram" => word.iter().map(|token| word.iter().filter(|other| *other == token).count() as i64).collect(),
+        "histogram" => word.iter().map(|token| number(word.iter().filter(|other| *other == token).count())).collect(),
         "nearest" => (0..word.len()).map(|i| nearest(word, i)).collect(),
         "dyck" => {
             let heights = |i: usize| {
@@ -132,20 +136,30 @@ fn mistakes_are_told_by_line() {
         ("alphabet a\ns = automaton\n  q: 'a' -> q\nreturn s.r", "s has no state r"),
         ("alphabet a\nreturn s.r", "s is not defined before"),
     ] {
-        let error = Program::read(text).unwrap_err().to_string();
+        let error = Program::read(text).expect_err(text).to_string();
         assert!(error.contains(words), "{text:?}: {error}");
     }
     let deep = format!("alphabet a\nreturn {}'a'{}", "(".repeat(5000), ")".repeat(5000));
-    assert!(Program::read(&deep).unwrap_err().to_string().contains("deeper"));
+    assert!(Program::read(&deep).is_err_and(|error| error.to_string().contains("deeper")));
     let deep = format!("alphabet a\nreturn {}'a'", "#[j] ".repeat(5000));
-    assert!(Program::read(&deep).unwrap_err().to_string().contains("deeper"));
+    assert!(Program::read(&deep).is_err_and(|error| error.to_string().contains("deeper")));
+    // Each nests in the next, though no bracket shows it.
+    for (start, link) in [("1", " * 1"), ("i", " mod 3"), ("'a'", "[i]")] {
+        let deep = format!("alphabet a\nreturn {start}{}", link.repeat(9000));
+        assert!(Program::read(&deep).is_err_and(|error| error.to_string().contains("deeper")), "{link}");
+    }
+    let not = format!("alphabet a\nreturn {}'a'", "not ".repeat(9001));
+    assert_eq!(Program::read(&not), Program::read("alphabet a\nreturn not 'a'"));
+    // What a name is, is known of it: 2^500 ways to ask would take forever.
+    let chain: String = (1..500).map(|at| format!("x{at} = if x{0} then x{0} else x{0}\n", at - 1)).collect();
+    assert!(Program::read(&format!("alphabet a\nx0 = 'a'\n{chain}return x499")).is_ok());
     let deep = format!("alphabet a\nreturn {} 1", "if 'a' then 1 else ".repeat(3000));
-    assert!(Program::read(&deep).unwrap_err().to_string().contains("deeper"));
+    assert!(Program::read(&deep).is_err_and(|error| error.to_string().contains("deeper")));
 }
 
 #[test]
 fn looking_ahead_is_known() {
-    let looks_ahead = |name: &str| program(Shipped::find(name).unwrap().text).looks_ahead();
+    let looks_ahead = |name: &str| program(Shipped::find(name).expect(name).text).looks_ahead(12);
     assert!(!["parity", "majority", "cups", "dyck", "anbn"].into_iter().any(looks_ahead));
     assert!(["adder", "multiplexer", "sort", "histogram", "nearest"].into_iter().all(looks_ahead));
 }
@@ -156,4 +170,12 @@ fn words_are_one_hot() {
     let example = words.sequence(&[1, 2]);
     assert!(matches!(example.inputs, Inputs::Continuous(x) if x == [0.0, 1.0, 0.0, 0.0, 0.0, 1.0]));
     assert!(matches!(example.targets, Targets::Continuous(y) if y == [1.0, 1.0, 0.0, 2.0]));
+}
+
+#[test]
+fn windows_far_from_the_start_look_ahead_in_long_words() {
+    for (text, shown) in [("'b'[100]", 100), ("#[j >= 90] 'b'", 90), ("'b'[i+70]", 71), ("'b'[n-63]", 65)] {
+        let program = program(&format!("alphabet a b\nreturn {text}"));
+        assert!(program.looks_ahead(shown) && !program.looks_ahead(shown - 1), "{text}");
+    }
 }

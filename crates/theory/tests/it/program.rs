@@ -126,7 +126,9 @@ fn a_damaged_network_is_found_out() {
             let (model, _) = weights::load(construction.network.assemble(&on.device), damaged).unwrap();
             let certificate =
                 certify(&construction, promised(&construction), &model, &on.device, on.name, Effort::default());
-            assert!(!certificate.holds && certificate.tried.as_ref().unwrap().margin < 0.0, "{name}: {weight}");
+            let tried = certificate.tried.as_ref().unwrap();
+            assert!(!certificate.holds && tried.margin < 0.0, "{name}: {weight}");
+            assert!(tried.to_string().ends_with("not every answer is right"), "{tried}");
             assert!(matches!(certificate.check(), Err(Objection::Fault { .. })), "{name}: {weight}");
             assert_eq!(certificate.verdict, Verdict::NotCertified);
             touched += 1;

@@ -49,6 +49,7 @@ use crate::{
 };
 
 pub use state::{Best, Resumable, TrainState, Written};
+pub use write::Evidence;
 pub(crate) use write::write;
 
 /// A checkpoint folder on disk.

@@ -25,6 +25,18 @@ use crate::{
     provenance::{Import, Lineage},
 };
 
+/// What stands beside constructed weights.
+pub struct Evidence<'a, C, P, T> {
+    /// What is certified, and what was measured.
+    pub certificate: &'a C,
+    /// The points with the largest errors.
+    pub hardest: &'a BTreeMap<String, Array>,
+    /// A proof over boxes, if there is one.
+    pub proof: Option<&'a P>,
+    /// Which head computes what, of a program.
+    pub truth: Option<&'a T>,
+}
+
 impl Checkpoint {
     /// The bytes of a checkpoint's files, including those of an adapter. Optimiser and state are included only if
     /// training can be resumed from it.
@@ -61,8 +73,8 @@ impl Checkpoint {
         })
     }
 
-    /// Writes constructed weights, with their certificate, its proof and the ground truth of a program if there are such, and their hardest
-    /// points, as a checkpoint into a new or empty folder. `page` adds its files before the folder gets its final name.
+    /// Writes constructed weights and their evidence as a checkpoint into a new or empty folder. `page` adds its files before the folder gets
+    /// its final name.
     ///
     /// # Errors
     /// [`Error::Io`]
@@ -70,12 +82,10 @@ impl Checkpoint {
         path: PathBuf,
         experiment: &Experiment,
         model: &Model,
-        certificate: &impl Serialize,
-        hardest: &BTreeMap<String, Array>,
-        proof: Option<&impl Serialize>,
-        truth: Option<&impl Serialize>,
+        evidence: &Evidence<'_, impl Serialize, impl Serialize, impl Serialize>,
         page: impl FnOnce(&Self) -> Result<(), Error>,
     ) -> Result<Self, Error> {
+        let Evidence { certificate, hardest, proof, truth } = *evidence;
         let weights = weights::arrays(model);
         let mut files = Self::files(&CheckpointConfig::of(experiment), &weights, None, None, Vec::new())?;
         files.push((Self::CERTIFICATE, json::file(certificate)?));

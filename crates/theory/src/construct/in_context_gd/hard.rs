@@ -67,7 +67,9 @@ impl InContextGd {
             kinks.push(threshold);
         }
         if self.loss == ExampleLoss::Logistic {
-            kinks.iter_mut().for_each(|kink| *kink *= 2.0);
+            for kink in &mut kinks {
+                *kink *= 2.0;
+            }
         }
         let near = [-1e-2, -1e-3, -1e-4, -1e-6, 0.0, 1e-6, 1e-4, 1e-3, 1e-2];
         labels.extend(kinks.iter().flat_map(|kink| near.map(|part| kink * (1.0 + part))));
@@ -76,7 +78,7 @@ impl InContextGd {
         let alike = |y: &f64| self.prompt(|_| (vec![x_max; d], *y), query());
         let one_hot = |y: &f64| {
             let input = |i: usize| (0..d).map(|j| if j == i % d { x_max } else { 0.0 }).collect::<Vec<f64>>();
-            let sign = |i: usize| if i % d % 2 == 0 { 1.0 } else { -1.0 };
+            let sign = |i: usize| if (i % d).is_multiple_of(2) { 1.0 } else { -1.0 };
             let query = (0..d).map(|j| sign(j) * x_max).collect();
             self.prompt(|i| (input(i), sign(i) * y), query)
         };

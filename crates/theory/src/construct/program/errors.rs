@@ -3,7 +3,7 @@
 //! - A **gate** whose argument u is off by e ≤ 1/4 has scores β (u − 1/2 ± e) and 0, and is off by at most exp(−β (1/2 − e)), and by what
 //!   other rows get, n exp(−60). So errors do not add up along a path: every gate begins anew.
 //! - A **count** over at most m positions is off by m times what it counts is off by, and by m exp(−60) per row beyond the window.
-//! - In **float32** forms of t terms add γ_{t + 4} (Σ |w| |v| + |t|), counts m ε (n + 12 + 4 ln m) |u|, gates 8 ε, numbers that are
+//! - In **float32** forms of t terms add γ_{t + 4} (Σ |w| |v| + |t|), counts m ε (2 n + 24 + 4 ln m) |u|, gates 8 ε, numbers that are
 //!   handed on 8 ε |v| per layer; a score is off by ε (720 n² + 16) besides. Everything else is an integer that float32 holds.
 
 use super::nodes::{Kind, Nodes};
@@ -33,7 +33,7 @@ pub(super) fn bounds(nodes: &Nodes, schedule: &Schedule) -> Result<[Bound; 2], f
     );
     let rounding = Bound::default().and(
         "float32",
-        "the same with gamma_(t + 4) (sum |w| |v| + |t|) for a form of t terms, m eps (n + 12 + 4 ln m) |u| for a count, 8 eps for a gate, 8 eps |v| for each layer that hands a number on",
+        "the same with gamma_(t + 4) (sum |w| |v| + |t|) for a form of t terms, m eps (2 n + 24 + 4 ln m) |u| for a count, 8 eps for a gate, 8 eps |v| for each layer that hands a number on",
         rounded - exact,
     );
     Ok([bound, rounding])
@@ -57,7 +57,7 @@ impl Errors<'_> {
                 (Kind::Count(window), Some(u)) => {
                     let most = nodes.widths(window).into_iter().max().unwrap_or(1).max(1) as f64;
                     let size = errors.size(u);
-                    most * (errors.form(u) + size * (eps * (n + 12.0 + 4.0 * most.ln()) + stray))
+                    most * (errors.form(u) + size * (eps * (2.0 * n + 24.0 + 4.0 * most.ln()) + stray))
                 }
                 (Kind::Gate, Some(u)) => {
                     let off = errors.form(u);

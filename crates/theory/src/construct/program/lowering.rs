@@ -241,7 +241,7 @@ impl Lowering<'_> {
         let index = Form::node(self.program.alphabet.len());
         let mut span = 1;
         while span < self.nodes.seq_len {
-            let back = Place { from: From::Own, offset: -(span as i64) };
+            let back = Place { from: From::Own, offset: -i64::try_from(span).unwrap_or(i64::MAX) };
             let window = Window(Some((Relation::Equal, back)));
             // Where fewer symbols precede, the table tells of all of them already.
             let is_preceded = self.at_least(&index, span as f64 + 1.0)?;
@@ -251,7 +251,11 @@ impl Lowering<'_> {
                 let before = row.iter().map(|cell| self.sum_over(window, cell)).collect::<Result<Vec<_>, _>>()?;
                 let mut cells = Vec::with_capacity(states);
                 for (q, alone) in row.iter().enumerate() {
-                    let mut cell = self.gate(alone.plus(-1.0, &is_preceded))?;
+                    // What leads from another state than the first is asked for behind other symbols alone.
+                    let mut cell = Form::number(0.0);
+                    if p == 0 {
+                        cell = self.gate(alone.plus(-1.0, &is_preceded))?;
+                    }
                     for (r, before) in before.iter().enumerate() {
                         let through = self.at_least(&before.plus(1.0, &table[r][q]), 2.0)?;
                         cell = cell.plus(1.0, &through);

@@ -212,12 +212,12 @@ impl Texts<'_> {
                 (false, true) => " - ",
             };
             let size = weight.abs();
-            text += sign;
-            text += &match name {
+            let term = match name {
                 Some(name) if (size - 1.0).abs() < f64::EPSILON => name,
                 Some(name) => format!("{size} {name}"),
                 None => size.to_string(),
             };
+            text.extend([sign, &term]);
         };
         // What is added comes before what is taken away.
         for sign in [1.0, -1.0] {
