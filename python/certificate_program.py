@@ -8,6 +8,7 @@ with what the program says of its variables, at the same words.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -44,7 +45,7 @@ class Program:
         self.statements, self.alphabet = [], None
         for line in text.splitlines():
             if line.split()[:1] == ["alphabet"]:
-                self.alphabet = line.split("//")[0].split()[1:] if "//" in line.split() else line.split()[1:]
+                self.alphabet = list(itertools.takewhile(lambda symbol: not symbol.startswith("//"), line.split()[1:]))
                 continue
             tokens = scan(line)
             if tokens and line[0] in " \t" and self.statements:
@@ -255,7 +256,7 @@ def verify(folder):
     tried = certificate["tried"]
     is_all = tried["words"] == tried["of"] == symbols**n
     check(tried["all"] == is_all, f"{tried['words']} words of {symbols**n} are said to be all" if tried["all"] else "all words are said not to be all")
-    yield f"ok   words: {certificate['target']}; {certificate['domain']}"
+    yield f"ok   words: {certificate['domain']}, by the program in the task; it is called `{certificate['target']}`"
     # A float64 network is slow; half as many words do where not all can be tried.
     words, all_here = some_words(symbols, n, MOST_WORDS if is_all else BATCH)
     wanted = program.run(words)

@@ -456,7 +456,7 @@ def limits():
 
 def without_skips():
     """Accuracies of the tasks of rank collapse, row by row."""
-    blocks = values("reproduce-rank", "study")["blocks"]
+    blocks = values("rank-skips", "study")["blocks"]
     names = [line["name"] for line in blocks[0]["lines"]]
     cell = lambda block, name: next((with_interval(line["estimate"]) for line in block["lines"] if line["name"] == name and line["estimate"]), "")
     return table(["row", *(f"{block['task']}, accuracy" for block in blocks)], [[name.replace("_", " "), *(cell(block, name) for block in blocks)] for name in names])
@@ -903,7 +903,7 @@ TABLES = {
     "limits": lambda: claims("limits"),
     "limits-scores": limits,
     "rank-paths": path_scores,
-    "reproduce-rank": without_skips,
+    "rank-skips": without_skips,
     "constructed-vs-trained": mean_square,
     "largest-errors": largest_errors,
     "scaled-temperatures": scaled,

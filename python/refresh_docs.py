@@ -221,7 +221,7 @@ def undrawn(text):
             yield rows.splitlines()[0]
 
 
-STATED = ["| statement | where it is from |", "| `[optimizer.…]` | Update |", "| chapter | what is built | error |", "| form | layers | ReLU by | error |", "| start | weights |", "| from | convention |", "| where | for `vulkan` and `wgpu` | for `cuda` |", "| | `f32` | `tf32` | `bf16` |"]
+STATED = ["| task | asks for | source |", "| statement | where it is from |", "| `[optimizer.…]` | Update |", "| chapter | what is built | error |", "| form | layers | ReLU by | error |", "| start | weights |", "| from | convention |", "| where | for `vulkan` and `wgpu` | for `cuda` |", "| | `f32` | `tf32` | `bf16` |"]
 """Headers of tables whose decimals are part of formulas and settings."""
 
 

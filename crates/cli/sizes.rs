@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use headway_report::{PageDir, sizes::Row};
 use headway_theory::sizes::{SUBJECTS, TOLERANCES};
-use headway_trainer::quote;
+use headway_trainer::{device::DeviceSpec, quote};
 
 use crate::{args::Reproduce, convergence, error::Error, output, tables};
 
@@ -14,7 +14,10 @@ pub const ID: &str = "sizes";
 pub const SUMMARY: &str = "constructed weights: length, width, heads, layers and parameters for tolerances 0.1 to 1e-4, beside ReLU networks and FFN transformers";
 
 pub fn run(args: &Reproduce) -> Result<ExitCode, Error> {
-    convergence::ensure_unchanged(args)?;
+    if !matches!(convergence::ensure_unchanged(args)?, DeviceSpec::Auto | DeviceSpec::Cpu) {
+        let problem = "sizes are counted, and no device computes anything; leave it out";
+        return Err(headway_trainer::Error::argument("--device", problem).into());
+    }
     let dir = PageDir::at(args.out.clone().unwrap_or_else(|| PathBuf::from("runs/reproduce-sizes")));
     dir.ensure_free()?;
     let mut rows = Vec::new();

@@ -7,15 +7,18 @@ use headway_report::scores::{remarks, shown};
 use headway_trainer::provenance::{self, Row};
 
 /// A table with a header; numbers are aligned to the right. In a terminal that is narrower it is divided between columns, and
-/// each part begins with the first of them.
+/// each part begins with the first of them, or with the first two where one does not tell rows apart.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = rows.into_iter().collect();
     let widths: Vec<usize> =
         plain(header, rows.iter().cloned()).column_max_content_widths().into_iter().map(usize::from).collect();
-    let parts = parts(&widths, terminal_width().unwrap_or(usize::MAX));
+    let firsts: BTreeSet<&String> = rows.iter().filter_map(|row| row.first()).collect();
+    let names = if firsts.len() < rows.len() && header.len() > 2 { 2 } else { 1 };
+    let parts = parts(&widths, names, terminal_width().unwrap_or(usize::MAX));
     let part = |columns: Range<usize>| {
-        let of = |cells: &[String]| cells.iter().take(1).chain(&cells[columns.clone()]).cloned().collect::<Vec<_>>();
-        let header: Vec<&str> = header.iter().take(1).chain(&header[columns.clone()]).copied().collect();
+        let of =
+            |cells: &[String]| cells.iter().take(names).chain(&cells[columns.clone()]).cloned().collect::<Vec<_>>();
+        let header: Vec<&str> = header.iter().take(names).chain(&header[columns.clone()]).copied().collect();
         let mut table = plain(&header, rows.iter().map(|row| of(row)));
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -25,16 +28,17 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> St
     parts.into_iter().map(part).collect::<Vec<_>>().join("\n")
 }
 
-/// Columns behind the first one, in parts that fit into `width` columns of a terminal beside it; a part has one at least.
-fn parts(widths: &[usize], width: usize) -> Vec<Range<usize>> {
+/// Columns behind the first ones, which name rows, in parts that fit into `width` columns of a terminal beside them; a part has one at least.
+fn parts(widths: &[usize], names: usize, width: usize) -> Vec<Range<usize>> {
     // A cell has a space on either side.
     let wide = |column: usize| widths[column] + 2;
-    let (mut parts, mut start) = (Vec::new(), 1);
-    let mut used = wide(0);
-    for column in 1..widths.len() {
+    let (mut parts, mut start) = (Vec::new(), names);
+    let beside: usize = (0..names).map(wide).sum();
+    let mut used = beside;
+    for column in names..widths.len() {
         if column > start && used + wide(column) > width {
             parts.push(start..column);
-            (start, used) = (column, wide(0));
+            (start, used) = (column, beside);
         }
         used += wide(column);
     }
@@ -128,13 +132,15 @@ mod tests {
     #[test]
     fn a_wide_table_is_divided_between_columns() {
         let ends = |widths: &[usize], width| -> Vec<[usize; 2]> {
-            parts(widths, width).into_iter().map(|part| [part.start, part.end]).collect()
+            parts(widths, 1, width).into_iter().map(|part| [part.start, part.end]).collect()
         };
         // The first column takes 5 in each part.
         assert_eq!(ends(&[3, 4, 4, 4], 17), [[1, 3], [3, 4]]);
         assert_eq!(ends(&[3, 4, 4, 4], 23), [[1, 4]]);
         assert_eq!(ends(&[3, 40, 4], 10), [[1, 2], [2, 3]]);
         assert_eq!(ends(&[3], 1), [[1, 1]]);
+        // The first two take 11.
+        assert_eq!(parts(&[3, 4, 4, 4], 2, 17), [2..3, 3..4]);
     }
 
     #[test]

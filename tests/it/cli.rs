@@ -132,7 +132,7 @@ mod train {
         assert_eq!(keys(&summary["metrics"]), BTreeSet::from(metrics));
         let names: Vec<&str> =
             summary["baselines"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["least_squares", "ridge", "nearest_neighbours", "averaging", "gradient_descent"]);
+        assert_eq!(names, ["least_squares", "ridge", "nearest_neighbours", "averaging", "gradient_descent", "zero"]);
         for row in summary["baselines"].as_array().unwrap() {
             assert_eq!(keys(&row["metrics"]), keys(&summary["metrics"]), "{row}");
         }

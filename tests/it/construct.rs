@@ -177,6 +177,10 @@ fn sizes_are_drawn() {
     let rows = found["rows"].as_array().unwrap();
     for entry in lab.headway(&["list", "constructions", "--json"]).succeed().json().as_array().unwrap() {
         let name = entry["name"].as_str().unwrap();
+        // A program is computed or it is not, whatever the tolerance.
+        if name == "program" {
+            continue;
+        }
         let known = |row: &&Value| row["id"].as_str().unwrap().split(',').next() == Some(name);
         let of_name: Vec<&Value> = rows.iter().filter(known).collect();
         assert!(of_name.len() >= 4, "{name} has {} rows", of_name.len());
@@ -401,6 +405,7 @@ fn what_cannot_be_proved_is_refused() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a line for every refusal")]
 fn what_cannot_be_built_is_refused_before_any_work() {
     let lab = Lab::new();
     fs::create_dir(lab.path("full")).unwrap();

@@ -373,6 +373,7 @@ Try:  headway list programs
       headway construct program dyck --length 10 --out runs/dyck
       headway construct program mine.crasp --out runs/mine
       python3 python/check_certificate.py runs/dyck")]
+#[allow(clippy::struct_field_names, reason = "a program is what the command is about")]
 pub struct Program {
     /// A program that ships (see `headway list programs`), or a file with one.
     #[arg(value_name = "NAME|FILE")]

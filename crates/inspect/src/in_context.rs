@@ -367,8 +367,7 @@ fn listed(source: &Source, test: &[Batch], asked: &[Answer]) -> Vec<(String, Opt
         (baseline.name().to_owned(), None, asked.iter().map(of).collect())
     };
     // The distance from zero is the size of the network's predictions, which is told for all of them.
-    let of_zero = |baseline: &Box<dyn headway_tasks::baseline::Baseline>| baseline.name() == "zero";
-    source.task().baselines().into_iter().filter(|baseline| !of_zero(baseline)).map(answers).collect()
+    source.task().baselines().into_iter().filter(|baseline| baseline.name() != "zero").map(answers).collect()
 }
 
 /// The two predictors with the smallest distances.

@@ -42,6 +42,12 @@ fn findings(scores: &PathScores) -> Vec<String> {
         scores.lengths.iter().find(|length| length.up_to.as_ref().is_some_and(|up_to| is_like(scores, up_to)));
     let deepest = scores.lengths.len().saturating_sub(1);
     let first = match reached {
+        Some(length) if length.heads == 0 => {
+            format!(
+                "Without any head answers are as good, to {} %: attention adds nothing to the network's {own}.",
+                number(100.0 * REACHED)
+            )
+        }
         Some(length) if length.heads < deepest => format!(
             "Paths through at most {} are enough for the network's own {own}, to {} %; the longest have {deepest}.",
             counted(length.heads, "head"),
@@ -53,7 +59,8 @@ fn findings(scores: &PathScores) -> Vec<String> {
         let of = |length: &LengthScores| length.alone.as_ref().map_or(f64::NAN, |alone| alone.loss);
         of(a).total_cmp(&of(b))
     };
-    let best = scores.lengths.iter().filter(|length| length.alone.is_some()).min_by(|a, b| better(a, b));
+    let several: Vec<&LengthScores> = scores.lengths.iter().filter(|length| length.alone.is_some()).collect();
+    let best = several.iter().min_by(|a, b| better(a, b)).filter(|_| several.len() > 1);
     let alone = best.and_then(|length| {
         let alone = length.alone.as_ref()?;
         Some(format!(
@@ -90,7 +97,8 @@ fn figure(scores: &PathScores) -> Figure {
 
 fn table(scores: &PathScores, write: Write) -> Table {
     let cell = |reading: &Option<Reading>, of: fn(&Reading) -> f64| reading.as_ref().map(|reading| write(of(reading)));
-    let rows = scores.lengths.iter().map(|length| {
+    // Constructed networks have paths of one length alone.
+    let rows = scores.lengths.iter().filter(|length| length.up_to.is_some()).map(|length| {
         let counts = [Some(length.heads.to_string()), Some(write_count(length.paths))];
         let readings = [
             cell(&length.alone, |reading| reading.metric),

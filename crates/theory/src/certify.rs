@@ -270,6 +270,8 @@ const DOUBLE_FLOPS: usize = 1_500_000_000;
 const FEWEST_DOUBLES: usize = 12;
 /// Largest number of words that are tried.
 const MOST_WORDS: usize = 1 << 17;
+/// Memory for them.
+const WORD_BYTES: usize = 1 << 28;
 /// Operations spent on words, in terms of those spent on random points: to try all of them is worth more.
 const WORTH_OF_ALL: usize = 20;
 /// Least number of points from which the error is climbed, however large the network.
@@ -334,7 +336,8 @@ pub fn certify(
     let in_double = (DOUBLE_FLOPS / flops).clamp(FEWEST_DOUBLES, points.len().max(FEWEST_DOUBLES));
     let mut order: Vec<usize> = worst_first(&misses);
     order.sort_by_key(|at| points[*at].kind == 0);
-    if words.is_none() {
+    // All words are a proof, some of them are points like others.
+    if words.is_none_or(|words| (points.len() as f64) < words.count()) {
         order.truncate(in_double);
     }
     let doubles: Vec<&Point> = order.iter().map(|at| &points[*at]).collect();
@@ -387,7 +390,8 @@ pub fn certify(
 
 /// All words if there are `most` at most, else so many, drawn; within bounds on either.
 fn some_of(words: &Words, most: usize) -> Vec<(usize, Vec<f64>)> {
-    let most = most.clamp(FEWEST_HARD, MOST_WORDS);
+    let bytes = 12 * words.seq_len * words.alphabet.len();
+    let most = most.min(WORD_BYTES / bytes.max(1)).clamp(FEWEST_HARD, MOST_WORDS);
     if words.count() <= most as f64 {
         return (0..words.count() as usize).map(|index| (0, words.nth(index))).collect();
     }

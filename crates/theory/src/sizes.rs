@@ -371,18 +371,4 @@ mod tests {
         let Outcome::Refused(why) = of("in-context-gd, logistic").at(1e-9) else { panic!("reached") };
         assert!(why.contains("out of reach"), "{why}");
     }
-
-    /// Three units give the hat of a node, and the hats of a grid add up to 1.
-    #[test]
-    fn hats_of_a_grid() {
-        let relu = |u: f64| u.max(0.0);
-        let hat = |s: f64, t: f64| {
-            let apart = relu(s - t); // max(s, t) = t + apart, min(s, t) = s − apart
-            relu(1.0 - relu(t + apart) - relu(apart - s))
-        };
-        for (u, v) in [(0.3, 0.8), (0.71, 0.2), (0.5, 0.5), (0.0, 0.99)] {
-            let sum: f64 = (-2..4).flat_map(|i| (-2..4).map(move |j| hat(u - f64::from(i), v - f64::from(j)))).sum();
-            assert!((sum - 1.0).abs() < 1e-12, "{sum}");
-        }
-    }
 }

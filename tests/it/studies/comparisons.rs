@@ -38,7 +38,7 @@ fn rows_cost_the_same_and_choose_their_rates_by_validation() {
     for (block, key) in page["blocks"].as_array().unwrap().iter().zip(["parameters", "training_gflop"]) {
         let lines = block["lines"].as_array().unwrap();
         let names: Vec<&str> = lines.iter().map(|line| line["name"].as_str().unwrap()).collect();
-        let classical = ["least_squares", "ridge", "nearest_neighbours", "averaging", "gradient_descent"];
+        let classical = ["least_squares", "ridge", "nearest_neighbours", "averaging", "gradient_descent", "zero"];
         assert_eq!(names, [&["attention", "ffn"][..], &classical].concat());
         let [attention, ffn] = [&lines[0][key], &lines[1][key]].map(|value| value.as_f64().unwrap());
         assert!((ffn - attention).abs() <= 0.05 * attention, "{block}: {attention} {ffn}");

@@ -6,6 +6,7 @@ use headway_study::{
     compare::{Block, Comparison, Ends, Verdict},
     results::Difference,
 };
+use headway_tasks::baseline::BLIND;
 use headway_trainer::metric;
 
 use super::{Part, heading, lines::Line};
@@ -38,13 +39,20 @@ pub(super) fn verdict(comparison: &Comparison, block: &Block, lines: &[Line]) ->
             Verdict::Tie => Outcome::Tie,
             Verdict::Undecided => Outcome::Untold,
         },
-        _ => Outcome::of(Difference::between(&first.by_seed, &second.by_seed).as_ref()),
+        // What fewer than three seeds say is no more than a range.
+        _ => match Difference::between(&first.by_seed, &second.by_seed) {
+            Some(difference) if difference.estimate.seeds >= 3 => Outcome::of(Some(&difference)),
+            _ => Outcome::Untold,
+        },
     };
     let means = [(first.name.as_str(), first.estimate.as_ref()?), (second.name.as_str(), second.estimate.as_ref()?)];
     let sentence = verdict::sentence(&block.metric, means, outcome);
     let better = scored(false).into_iter().find(|line| rank(line) < rank(&first));
     let better = better.map(|line| format!(" {} is better than every row: {}.", line.name, line.sentence()));
-    Some(format!("{}: {sentence}{}", heading(block), better.unwrap_or_default()))
+    let blind =
+        scored(false).into_iter().find(|line| BLIND.contains(&line.name.as_str()) && rank(line) <= rank(&first));
+    let blind = blind.map(|line| format!(" {} sees nothing of the input: no row has learned anything.", line.name));
+    Some(format!("{}: {sentence}{}{}", heading(block), better.unwrap_or_default(), blind.unwrap_or_default()))
 }
 
 /// Findings about a block, one sentence each.

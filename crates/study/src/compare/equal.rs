@@ -129,6 +129,11 @@ impl Maker<'_> {
         if let Some((free, target)) = free {
             if self.base.unchecked(&[settings.clone(), vec![Override::new(free, Value::Integer(1))]].concat()).is_none()
             {
+                if !free.contains('.') {
+                    let problem =
+                        format!("`{free}` is no key of an experiment; name it with its table, as in model.{free}");
+                    return Err(self.file.problem(&format!("rows.{index}.free"), &problem));
+                }
                 // Building it reports what is wrong with the key.
                 let wrong = [settings.clone(), vec![Override::new(free, Value::Integer(1))]].concat();
                 self.file.experiment(&self.base, &wrong, &places)?;

@@ -43,7 +43,7 @@ impl Rows {
         (is_numbers && seq_len > 1 && self.answer == Some(vec![seq_len])).then(|| {
             format!(
                 "targets [{n}, {seq_len}] are read as {seq_len} numbers of each whole sequence, given at its last position; give \
-                 [{n}, {seq_len}, 1] if each of the {seq_len} positions has one of its own"
+                 [{n}, {seq_len}, 1] if each of the {seq_len} positions has one of its own, or classes = true if they are classes"
             )
         })
     }
@@ -85,7 +85,10 @@ pub(super) fn of_arrays(x: Numbers, y: Numbers, group: Option<Numbers>, config: 
         return Err(unfit());
     }
     ensure_numbers("inputs", &x, has_tokens)?;
-    ensure_numbers("targets", &y, has_classes)?;
+    ensure_numbers("targets", &y, has_classes).map_err(|problem| {
+        let guessed = has_classes && config.classes.is_none();
+        if guessed { format!("{problem}; targets of this shape are classes unless classes = false") } else { problem }
+    })?;
     let (input, inputs) = if has_tokens {
         let (tokens, vocab) = ids(x.values, "tokens", config.tokens)?;
         (TaskInput::Tokens { vocab }, Inputs::Tokens(tokens))

@@ -70,7 +70,11 @@ impl TaskSpec for ProgramConfig {
             // A single word that is no program was meant as a name.
             Err(_) if self.source.split_whitespace().count() == 1 => {
                 let names: Vec<&str> = ZOO.iter().map(|shipped| shipped.name).collect();
-                Some(format!("no program is called {}; those that ship are {}", self.source, names.join(", ")))
+                Some(format!(
+                    "no program is called {}; those that ship are {}, and the text of another stands here itself, not the name of its file",
+                    self.source,
+                    names.join(", ")
+                ))
             }
             Err(error) => Some(error.to_string()),
         };

@@ -89,7 +89,7 @@ fn tokens(line: &str, at: usize) -> Result<Vec<Mark>, ProgramError> {
         } else {
             let stranger: String = rest.chars().take(1).collect();
             return Err(wrong(format!(
-                "`{stranger}` means nothing here; symbols stand between quotes, as in '{stranger}'"
+                "`{stranger}` means nothing here; symbols stand between single quotes, as in 'a'"
             )));
         };
         marks.push(Mark { token, line: at });

@@ -151,8 +151,9 @@ fn mistakes_are_told_by_line() {
     let not = format!("alphabet a\nreturn {}'a'", "not ".repeat(9001));
     assert_eq!(Program::read(&not), Program::read("alphabet a\nreturn not 'a'"));
     // What a name is, is known of it: 2^500 ways to ask would take forever.
-    let chain: String = (1..500).map(|at| format!("x{at} = if x{0} then x{0} else x{0}\n", at - 1)).collect();
-    assert!(Program::read(&format!("alphabet a\nx0 = 'a'\n{chain}return x499")).is_ok());
+    let chain: Vec<String> = (1..500).map(|at| format!("x{at} = if x{0} then x{0} else x{0}", at - 1)).collect();
+    let chain = chain.join("\n");
+    assert!(Program::read(&format!("alphabet a\nx0 = 'a'\n{chain}\nreturn x499")).is_ok());
     let deep = format!("alphabet a\nreturn {} 1", "if 'a' then 1 else ".repeat(3000));
     assert!(Program::read(&deep).is_err_and(|error| error.to_string().contains("deeper")));
 }

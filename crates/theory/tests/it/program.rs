@@ -44,7 +44,11 @@ fn every_word_of_every_program_that_ships() {
         assert_eq!(certificate.verdict, Verdict::Proved);
         let tried = certificate.tried.unwrap();
         let symbols = construction.network.d_in as f64;
-        assert!(tried.all && tried.words as f64 == symbols.powf(length as f64), "{}: {tried:?}", program.name);
+        assert!(
+            tried.all && (tried.words as f64 - symbols.powf(length as f64)).abs() < 0.5,
+            "{}: {tried:?}",
+            program.name
+        );
         // Rounding alone: 6e-8 per operation, on numbers up to twelve or so.
         assert!(tried.margin > 0.499 && promised(&construction) < 0.01, "{}: {tried:?}", program.name);
     }
@@ -88,7 +92,7 @@ fn sizes_are_those_of_the_literature() {
     };
     let majority = shipped("majority", None);
     // A count, then a comparison.
-    assert_eq!([size(&majority, "layers"), size(&majority, "heads")], [2.0, 2.0]);
+    assert!(["layers", "heads"].iter().all(|name| (size(&majority, name) - 2.0).abs() < 0.5));
     // Doubling: two layers per round, as many rounds as the logarithm of the length.
     for (length, layers) in [(2, 2.0), (4, 4.0), (8, 6.0), (16, 8.0), (31, 10.0)] {
         assert!((size(&shipped("cups", Some(length)), "layers") - layers).abs() < 0.5, "{length}");
@@ -211,4 +215,23 @@ fn the_task_is_the_program() {
     assert!(task.source.contains("alphabet 0 1 2 3") && task.seq_len == 4);
     let word = construction.domain.words().unwrap().written(&[3, 1, 0, 1]);
     assert_eq!((construction.target.function)(&word), [0.0, 1.0, 1.0, 3.0]);
+}
+
+/// Numbers that float32 does not tell apart, and stairs without end, are refused before anything is built.
+#[test]
+fn numbers_beyond_reach_are_refused() {
+    let huge = "10000*10000*10000*10000";
+    for (returned, seq_len, words) in [
+        (format!("{huge} div 1"), 6, "in size is the most"),
+        (format!("'a'*{huge}*10000"), 6, "in size is the most"),
+        (format!("1 + {huge}"), 6, "in size is the most"),
+        ("max(10000*'a' - 5000, i)".to_owned(), 6, "has more than 4096 parts"),
+        ("1000*#[j <= i] 'a'".to_owned(), 63, "integers are told apart"),
+    ] {
+        let text = Text::read(&format!("alphabet a b\nreturn {returned}")).unwrap();
+        let refused = Program { name: String::new(), text, seq_len }
+            .build(Request { tolerance: f64::MAX, max_parameters: 50_000_000 });
+        let said = refused.map(|built| format!("{}", built.rounding.value)).unwrap_err().to_string();
+        assert!(said.contains(words), "{returned}: {said}");
+    }
 }

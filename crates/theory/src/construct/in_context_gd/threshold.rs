@@ -14,7 +14,7 @@ use headway_plain::network::{Head, InputMap};
 use crate::{
     interpolation::F32_ROUNDOFF,
     network::Layer,
-    places::{GAP, carrying, keeping, layer_size, mark_places},
+    places::{carrying, gated, keeping, layer_size, mark_places},
     space::Space,
 };
 
@@ -24,7 +24,7 @@ const GATE: f64 = 0.278_465;
 const SHARPEST: f64 = 4e6;
 /// Width of keys of gates: attention divides scores by its square root, which is exact.
 const KEY: usize = 4;
-/// Largest number of rows: the noise γ of scores stays well below [`GAP`].
+/// Largest number of rows: the noise γ of scores stays well below [`GAP`](crate::places::GAP).
 pub(super) const MOST_ROWS: usize = 260;
 
 /// The soft threshold, of numbers within ± `reach`.
@@ -58,14 +58,7 @@ impl SoftThreshold {
         [(above, 1.0), (below, -1.0)].map(|(column, sign)| {
             let mut head = Head::zeros(z.width(), KEY, 1, d_out);
             head.query.weight[(column, 0)] = self.beta;
-            head.key.weight[(z.at("one"), 0)] = 1.0;
-            // −60 (p − q)² at the row with place q, 0 at the empty row.
-            head.query.weight[(z.at("place"), 1)] = 2.0 * GAP;
-            head.key.weight[(z.at("place"), 1)] = 1.0;
-            head.query.weight[(z.at("one"), 2)] = GAP;
-            head.key.weight[(z.at("square"), 2)] = -1.0;
-            head.query.weight[(z.at("square"), 3)] = -GAP;
-            head.key.weight[(z.at("one"), 3)] = 1.0;
+            gated(&mut head, z);
             head.value.weight[(column, 0)] = 1.0;
             head.output[(0, to)] = factor * sign;
             head

@@ -56,21 +56,30 @@ struct Lowering<'a> {
     definitions: Vec<Form>,
 }
 
+fn ensure_small([low, high]: [f64; 2]) -> Result<(), Refusal> {
+    if low >= -LARGEST && high <= LARGEST {
+        return Ok(());
+    }
+    let problem = format!("has numbers from {low} to {high}; {LARGEST} in size is the most");
+    Err(Refusal::invalid("program", problem))
+}
+
+fn too_many() -> Refusal {
+    let problem = format!(
+        "has more than {MOST_NODES} parts at this length; give a smaller --length, or fewer stairs (min, max, mod, div, if of numbers)"
+    );
+    Refusal::invalid("program", problem)
+}
+
 impl Lowering<'_> {
     fn call(&mut self, name: String, form: &Form) {
         self.nodes.variables.push(Variable { name, form: form.clone() });
     }
 
     fn node(&mut self, kind: Kind, argument: Option<Form>, range: [f64; 2]) -> Result<Form, Refusal> {
-        if range[0] < -LARGEST || range[1] > LARGEST {
-            let problem = format!("has numbers from {} to {}; {LARGEST} in size is the most", range[0], range[1]);
-            return Err(Refusal::invalid("program", problem));
-        }
+        ensure_small(range)?;
         if self.nodes.all.len() >= MOST_NODES {
-            let problem = format!(
-                "has more than {MOST_NODES} parts at this length; give a smaller --length, or fewer stairs (min, max, mod, div, if of numbers)"
-            );
-            return Err(Refusal::invalid("program", problem));
+            return Err(too_many());
         }
         let at = *self.known.entry(format!("{kind:?} {argument:?}")).or_insert(self.nodes.all.len());
         if at == self.nodes.all.len() {
@@ -120,6 +129,9 @@ impl Lowering<'_> {
     /// Σ [u ≥ step k] over all k with first ≤ k and step k ≤ the largest value of u.
     fn stairs(&mut self, u: &Form, step: f64, first: f64) -> Result<Form, Refusal> {
         let last = (self.nodes.range(u)[1] / step).floor();
+        if last - first >= MOST_NODES as f64 {
+            return Err(too_many());
+        }
         let mut sum = Form::number(0.0);
         let mut k = first;
         while k <= last {
@@ -157,7 +169,14 @@ impl Lowering<'_> {
         }
     }
 
+    /// The form of an expression, no larger than integers are told apart.
     fn form(&mut self, expression: &Expression) -> Result<Form, Refusal> {
+        let form = self.unchecked(expression)?;
+        ensure_small(self.nodes.range(&form))?;
+        Ok(form)
+    }
+
+    fn unchecked(&mut self, expression: &Expression) -> Result<Form, Refusal> {
         let one = Form::number(1.0);
         match expression {
             Expression::Number(number) => Ok(Form::number(*number as f64)),

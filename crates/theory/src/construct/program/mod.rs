@@ -141,6 +141,13 @@ impl Program {
             let problem = format!("compares numbers that are off by {off:.2e} in float32, and 0.25 is the most; smaller numbers can be had");
             Refusal::invalid("program", problem)
         })?;
+        let off = bound.value + rounding.value;
+        if off >= 0.5 {
+            let problem = format!(
+                "answers are off by up to {off:.2e} in float32, and integers are told apart below 0.5; smaller numbers can be had"
+            );
+            return Err(Refusal::invalid("program", problem));
+        }
         let parameters = layouts.iter().map(Layout::parameters).sum();
         choose(request, [()], |()| Cost::of(&bound, &rounding, parameters), "; a smaller --length needs less")?;
         let network = weights::network(&nodes, &layouts);
