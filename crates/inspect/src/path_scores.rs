@@ -59,7 +59,7 @@ type State = Vec<Vec<f32>>;
 /// network's forward pass; the final norm is that of the sum.
 ///
 /// # Errors
-/// [`Error::FeedForward`]; as [`network::plain`]; [`Error::NotFinite`](headway_trainer::Error::NotFinite) for a network whose answers are not
+/// [`Error::FeedForward`], [`Error::NotPlain`], [`Error::Prefix`], [`Error::LearnedRows`]; [`Error::Merge`]; [`Error::NotFinite`](headway_trainer::Error::NotFinite) for a network whose answers are not
 /// finite.
 pub fn path_scores(opened: &LoadedModel, examples: usize, device: &OpenDevice) -> Result<PathScores, Error> {
     let LoadedModel { model, experiment, provenance } = opened;

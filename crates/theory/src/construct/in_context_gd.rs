@@ -10,12 +10,12 @@
 //! are the logistic one and Huber's.
 //!
 //! A step needs the products of slopes ℓ' with inputs. Two forms compute them, each in its own file: [`linear`] (E1) uses softmax
-//! at small scores, where it is linear: one head per step, error O(δ²); [`slopes`] puts slopes of other losses into a column first,
-//! and [`threshold`] is S. [`squares`] (E2) is for squares alone and uses r x = ((r + x)² − (r − x)²)/4 with squares interpolated
+//! at small scores, where it is linear: one head per step, error O(δ²); `slopes.rs` puts slopes of other losses into a column first,
+//! and `threshold.rs` is S. [`squares`] (E2) is for squares alone and uses r x = ((r + x)² − (r − x)²)/4 with squares interpolated
 //! between anchors: 2d heads per step. Every map is token-wise. There is no skip connection; heads that attend to a single row carry
 //! prompt and state from layer to layer.
 //!
-//! What bounds are based on, [`iterates`] says.
+//! What bounds are based on, `iterates.rs` says.
 //!
 //! # References
 //! Hu et al. 2025, arXiv 2504.15956, whose appendix runs gradient descent in context by interpolation, for convex losses in its

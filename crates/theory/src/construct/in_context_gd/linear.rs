@@ -6,15 +6,15 @@
 //!
 //! Σ_j x_j 2 sinh(δ r_j) / Σ_j 2 cosh(δ r_j) = δ (mean of r x) (1 + O(δ²)),   W_O = −η/δ.
 //!
-//! The query [reads the state](super::readout) at the end. There are k + 2 layers. A penalty λ₂ makes the head that carries w give (1 − η λ₂) w.
-//! Other losses need [two layers](super::slopes) before that of a step, whose state then has the query δ for keys ℓ'; the
-//! Lasso takes [one layer](super::threshold) after it.
+//! The query reads the state (`readout.rs`) at the end. There are k + 2 layers. A penalty λ₂ makes the head that carries w give (1 − η λ₂) w.
+//! Other losses need two layers (`slopes.rs`) before that of a step, whose state then has the query δ for keys ℓ'; the
+//! Lasso takes one layer (`threshold.rs`) after it.
 //!
 //! # Bound
 //! With f = sinh(z)/z − 1 ≤ z² cosh(z)/6 at z = δ r_j and D = mean of cosh(δ r_j) − 1 ≤ δ² ρ² cosh(δ M)/2, the error of one step is η Xᵀv/N
 //! with |v_j| ≤ |r_j| max(f, D), so that |v|/√N ≤ V = ρ δ² max(M²/6, ρ²/2) cosh(δ M); M bounds the slopes and ρ their root mean square,
 //! both for the actual state, error included. After s further steps its length is at most V g_s: with g_s the maximum of η √h |1 − η (h + λ₂)|^s
-//! over h ≤ λ for squares, and η √λ q^s else ([`iterates`](super::iterates)). So |w̃_t − w_t| ≤ E_t = Σ_s V_{t−1−s} g_s, which is computed step by
+//! over h ≤ λ for squares, and η √λ q^s else (`iterates.rs`). So |w̃_t − w_t| ≤ E_t = Σ_s V_{t−1−s} g_s, which is computed step by
 //! step; what slopes are off by joins V, and what S is off by, times √d, joins with q^s.
 
 use headway_plain::Readout;
