@@ -42,7 +42,7 @@ pub mod zero;
 use crate::batch::Batch;
 
 /// Names of predictors that answer every input alike. A network that is no better than the best of them has learned nothing of its inputs.
-pub const BLIND: [&str; 6] = ["zero", "mean", "mean_picture", "chance", "most_frequent", "residue_frequencies"];
+pub const BLIND: [&str; 5] = ["zero", "mean", "mean_picture", "chance", "most_frequent"];
 
 /// Applies a predictor to each sequence of tokens by itself, and concatenates the results.
 fn by_sequence(batch: &Batch, answers: impl Fn(&[u32]) -> Vec<f32>) -> Vec<f32> {
