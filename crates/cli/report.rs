@@ -50,7 +50,8 @@ pub fn run(args: &Report) -> Result<ExitCode, Error> {
     }
     let dir = PageDir::at(args.out.clone().unwrap_or_else(|| PathBuf::from("runs/report")));
     dir.ensure_free()?;
-    let groups = side_by_side(&args.folders)?;
+    let mut groups = side_by_side(&args.folders)?;
+    headway_report::groups::name_by_settings(&mut groups);
     for (seed, why) in groups.iter().flat_map(|group| &group.missing) {
         output::note(format!("warning: seed {seed} is left out: {why}"));
     }

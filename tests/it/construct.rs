@@ -527,6 +527,14 @@ fn a_program_is_listed_and_constructed() {
     assert!(lab.read("made/MANIFEST").contains("ground_truth.json"));
     let named: Vec<&str> = truth["variables"].as_array().unwrap().iter().filter_map(|v| v["name"].as_str()).collect();
     assert_eq!(named, ["opened", "closed", "behind", "return 1"]);
+    // The same file in an experiment, which then holds the text and needs the file no more.
+    lab.write("folder/learned.toml", "[task.program]\npath = \"../mine.crasp\"\nseq_len = 5\n[model.transformer]\n");
+    let resolved = lab.headway(&["check", "folder/learned.toml", "--resolved"]).succeed().stdout;
+    assert!(resolved.contains("behind = closed > opened") && !resolved.contains("mine.crasp"), "{resolved}");
+    let both = ["check", "folder/learned.toml", "-s", "task.source=dyck"];
+    lab.headway(&both).fail(2, &["task.program.path: a program is given by its source or by the path of its file"]);
+    let none = ["check", "folder/learned.toml", "-s", "task.path=none.crasp"];
+    lab.headway(&none).fail(2, &["task.program.path: ", "none.crasp"]);
 }
 
 #[test]

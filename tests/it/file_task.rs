@@ -76,6 +76,27 @@ fn scores_are_in_the_units_of_the_data_and_other_data_is_another_run() {
 }
 
 /// In the order of the file the last tenth is the test set, and the error of the mean there can be computed by hand.
+/// What depends linearly on other positions is what least squares of the whole sequence find, and those of each position don't.
+#[test]
+fn running_sums_are_linear_in_the_whole_sequence() {
+    let lab = Lab::with(EXPERIMENT);
+    let mut text = "example,a,b,y\n".to_owned();
+    for example in 0..60_u32 {
+        let mut sum = 0.0;
+        for position in 0..4_u32 {
+            let [a, b] =
+                [f64::from((example * example * 7 + position * 5) % 23), f64::from((example * 11 + position * 3) % 29)];
+            sum += a - b;
+            writeln!(text, "{example},{a},{b},{sum}").unwrap();
+        }
+    }
+    lab.write("data.csv", text);
+    lab.train("run", &[]).succeed();
+    let found = record(&lab, "run");
+    assert!(score(&found, "flattened_least_squares", "test/mae") < 0.01);
+    assert!(score(&found, "per_position_least_squares", "test/mae") > 1.0);
+}
+
 #[test]
 fn errors_of_the_mean_are_those_by_hand() {
     let lab = Lab::with(EXPERIMENT);

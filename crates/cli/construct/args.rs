@@ -40,9 +40,9 @@ pub struct Common {
     /// --intervals or --heads is given; the certificate then states the error of that size.
     #[arg(long, value_name = "EPS")]
     pub tolerance: Option<f64>,
-    /// Folder of the checkpoint; must be empty or new.
+    /// Folder of the checkpoint; must be empty or new. Default: runs/NAME-K, with the construction's name and the first free K.
     #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    pub out: Option<PathBuf>,
     /// Largest number of parameters; more is refused before any work.
     #[arg(long, default_value_t = 50_000_000, value_name = "N")]
     pub max_params: usize,

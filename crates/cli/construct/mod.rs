@@ -31,13 +31,14 @@ use args::Construct;
 
 pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     let (common, config) = args.what.parts();
-    let place = NewRun::At(common.out.clone());
-    if common.out.file_name().is_none() {
-        let argument = format!("--out {}", common.out.display());
-        return Err(headway_trainer::Error::argument(argument, "give a folder by its name").into());
-    }
     // A wrong folder or device must be noticed before the work.
-    place.path()?;
+    if let Some(out) = &common.out {
+        if out.file_name().is_none() {
+            let argument = format!("--out {}", out.display());
+            return Err(headway_trainer::Error::argument(argument, "give a folder by its name").into());
+        }
+        NewRun::At(out.clone()).path()?;
+    }
     let device = device::open(common.device)?;
     let request = config.request(common.tolerance, common.max_params)?;
     let given = config.file().map(read).transpose()?;
@@ -68,14 +69,16 @@ pub fn run(args: &Construct) -> Result<ExitCode, Error> {
     certificate.check()?;
     let hardest = certificate.hardest_arrays(&construction);
     // The page is written before the folder gets its final name, so that a complete folder has its page.
-    let page = |half: &Checkpoint| certificate::write(half, &common.out).map(drop);
+    let numbered = || NewRun::Numbered { parent: "runs".into(), name: construction.name.to_owned() };
+    let folder = common.out.clone().map_or_else(numbered, NewRun::At).path()?;
+    let page = |half: &Checkpoint| certificate::write(half, &folder).map(drop);
     let evidence = Evidence {
         certificate: &certificate,
         hardest: &hardest,
         proof: proof.as_ref(),
         truth: construction.truth.as_ref(),
     };
-    let checkpoint = Checkpoint::write_constructed(place.path()?, &experiment, &model, &evidence, page)?;
+    let checkpoint = Checkpoint::write_constructed(folder.clone(), &experiment, &model, &evidence, page)?;
     if common.json {
         output::json(&certificate);
     } else {

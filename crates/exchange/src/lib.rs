@@ -1,9 +1,4 @@
-//! Weights from and for other programs: files of tensors, and the naming conventions of programs.
-//!
-//! [`read`] reads a file of tensors from any source, without executing any of it and within a bound on memory. A
-//! [`names::Convention`] converts tensors to Headway's names and layout. [`pickle`], [`npz`] and safetensors files are
-//! written. [`peft`] reads the config of an adapter.
-
+#![doc = include_str!("../README.md")]
 #![warn(clippy::disallowed_methods)]
 
 pub mod disk;

@@ -1,17 +1,4 @@
-//! Analyses of what is inside a network.
-//!
-//! A [`LoadedModel`] is run on test examples: its attention [`patterns()`], the effect of ablating heads
-//! ([`ablate()`]), what can be read after each layer ([`lens()`]) and of paths of a length ([`path_scores()`]), and which classical predictor it resembles
-//! ([`in_context()`]). The learned rows of tokens are compared with one another ([`embedding()`]).
-//!
-//! From the weights alone, in f64 on the host, come [`rank()`] collapse and the [`paths()`] through heads. They take a
-//! [`Subject`]: a checkpoint, or an experiment with its initial weights, as a plain network together with hidden states
-//! of its own test set. [`Parts`] switches parts of that network on and off.
-//!
-//! [`swap()`] runs a network under other kernels than its softmax attention, and compares their patterns.
-//!
-//! [`robust()`] takes no network: it runs classical estimators alone, on agents some of whom lie.
-
+#![doc = include_str!("../README.md")]
 #![warn(clippy::disallowed_methods)]
 
 mod ablate;

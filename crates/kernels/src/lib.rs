@@ -1,11 +1,4 @@
-//! Backend extensions for operations that burn does not run fast under autodiff: attention that never stores its
-//! pattern, affine maps that write their result once, and layer normalisation, the GELU and Adam in one pass each.
-//!
-//! This is the only crate of the product with `unsafe` code; each block states why it is sound. It knows tensors, not
-//! models. Affine maps, layer norm, GELU and Adam run on every device: on devices without a kernel in this crate they
-//! are composed of burn's own operations. [`is_supported`] says on which devices attention runs; attention by features runs on the CPU alone. On the CPU the work is
-//! split by sizes only, never by the number of threads, so results do not depend on that number.
-
+#![doc = include_str!("../README.md")]
 #![allow(
     unsafe_code,
     reason = "the one crate where loops are worth it: disjoint writes from many threads, and unchecked vectors"

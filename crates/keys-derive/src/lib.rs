@@ -1,9 +1,4 @@
-//! `#[derive(Described)]` for the types of config files: their keys with the doc comments, types and defaults that the type itself
-//! has. It reads what serde reads (`rename`, `rename_all`, `default`, `skip`, `untagged`, `from`), so that the two cannot differ.
-//!
-//! A field with `#[described(found)]` is written by Headway itself: files may hold it, and nobody has to know it.
-//!
-//! It works on tokens alone, without a parser of Rust: a config is a struct with named fields, or an enum.
+#![doc = include_str!("../README.md")]
 
 use proc_macro::{Delimiter, Group, Ident, Literal, TokenStream, TokenTree};
 

@@ -1,24 +1,4 @@
-//! What a config file may say: every key with its meaning, its form and its default, taken from the types that the file becomes.
-//!
-//! A type of a config derives [`Described`], which reads its doc comments, its fields and serde's attributes. So the meaning of a
-//! key is written once, in the doc comment of its field, and what a program shows of it cannot be out of date.
-//!
-//! ```
-//! use headway_keys::{Described, Fallback, Form};
-//!
-//! /// How to stop.
-//! #[derive(Default, serde::Serialize, headway_keys::Described)]
-//! #[serde(default)]
-//! struct Stopping {
-//!     /// Number of evaluations without improvement.
-//!     patience: u32,
-//! }
-//!
-//! let Form::Table(table) = Stopping::form() else { panic!("a struct is a table") };
-//! assert_eq!(table.keys[0].name, "patience");
-//! assert_eq!(table.keys[0].doc, "Number of evaluations without improvement.");
-//! assert_eq!(table.keys[0].fallback, Fallback::Value(0.into()));
-//! ```
+#![doc = include_str!("../README.md")]
 
 // The derive macro names this crate from outside.
 #[cfg(test)]

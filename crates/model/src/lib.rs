@@ -1,30 +1,4 @@
-//! The networks: attention-only transformers, the paper's own models, and the same stack with a feed-forward block.
-//!
-//! No task and no training loop lives here. A network is a plain [`ModelConfig`] plus the [`IoDims`] of the data:
-//!
-//! ```
-//! use headway_model::{Input, IoDims, ModelConfig};
-//! use burn::tensor::{Device, Tensor};
-//! use rand::SeedableRng;
-//!
-//! let config = ModelConfig::PaperOneLayer(headway_model::PaperOneLayerConfig::default());
-//! let dims = IoDims::continuous(50, 10, 1);
-//! let model = config.init(&dims, &mut rand_chacha::ChaCha8Rng::seed_from_u64(0), &Device::flex())?;
-//! let output = model.forward(Input::Continuous(Tensor::zeros([4, 50, 10], &Device::flex())));
-//! assert_eq!(output.dims(), [4, 50, 32]);
-//! # Ok::<(), headway_model::ConfigError>(())
-//! ```
-//!
-//! # Axes
-//!
-//! `batch`, `seq_len` (`q_len` and `k_len` where they differ), `d_model`, `d_head`, `d_in`, `d_out`, `d_ffn`, `n_heads`,
-//! `n_layers`, `n_anchors` (the paper's p − n: learned interpolation tokens appended to the sequence).
-//!
-//! # Symbols
-//!
-//! `scores` are the inputs of the softmax, `pattern` is its output (rows sum to one, or to zero if no
-//! key is visible), `weights` are parameters only.
-//! The paper's X is `[d, n]` with tokens as columns; here tokens are rows, so its `W X` is `x W` with `x [seq_len, d_in]`.
+#![doc = include_str!("../README.md")]
 
 pub mod adapter;
 mod attention;

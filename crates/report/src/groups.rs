@@ -136,8 +136,52 @@ fn amiss(groups: &[Group], first_column: &str) -> Table {
     Table { header: strings(&[first_column, "seed", "metrics.jsonl"]), rows: rows.collect() }
 }
 
+/// Most settings in a name.
+const MOST_IN_NAME: usize = 3;
+
+/// Gives groups names for people: model and task, and where that does not tell them apart, the settings in which those of one model and
+/// task differ. A group keeps its name if these are many or none.
+pub fn name_by_settings(groups: &mut [Group]) {
+    let kind = |group: &Group| format!("{} on {}", group.experiment.model.name(), group.experiment.task.name());
+    let kinds: Vec<String> = groups.iter().map(kind).collect();
+    let mut names: Vec<Option<String>> = vec![None; groups.len()];
+    for first in 0..groups.len() {
+        let alike: Vec<usize> = (0..groups.len()).filter(|other| kinds[*other] == kinds[first]).collect();
+        if alike[0] != first {
+            continue;
+        }
+        let settings = differences_of(&alike.iter().map(|at| &groups[*at]).collect::<Vec<_>>());
+        let told: Vec<String> = (0..alike.len())
+            .map(|at| {
+                let set = settings
+                    .iter()
+                    .filter_map(|(key, values)| Some(format!("{}={}", key.rsplit('.').next()?, values[at].as_ref()?)));
+                std::iter::once(kinds[first].clone()).chain(set).collect::<Vec<_>>().join(", ")
+            })
+            .collect();
+        let is_clear = told.iter().collect::<BTreeSet<_>>().len() == told.len();
+        if is_clear && settings.len() <= MOST_IN_NAME {
+            alike.into_iter().zip(told).for_each(|(at, name)| names[at] = Some(name));
+        }
+    }
+    for (group, name) in groups.iter_mut().zip(names) {
+        group.name = name.unwrap_or_else(|| group.name.clone());
+    }
+}
+
 /// Keys whose values differ between groups, one column per key.
 pub(super) fn differences(groups: &[Group], first_column: &str) -> Table {
+    let found = differences_of(&groups.iter().collect::<Vec<_>>());
+    let header = std::iter::once(first_column.to_owned()).chain(found.iter().map(|(key, _)| key.clone())).collect();
+    let row = |(at, group): (usize, &Group)| {
+        std::iter::once(Some(group.name.clone())).chain(found.iter().map(|(_, values)| values[at].clone())).collect()
+    };
+    let rows = if found.is_empty() { Vec::new() } else { groups.iter().enumerate().map(row).collect() };
+    Table { header, rows }
+}
+
+/// Keys whose values differ between groups, each with its value in every group.
+fn differences_of(groups: &[&Group]) -> Vec<(String, Vec<Option<String>>)> {
     let settings: Vec<Vec<(String, toml::Value)>> =
         groups.iter().map(|group| leaves("", &group.experiment.to_table())).collect();
     let mut keys: Vec<&String> = Vec::new();
@@ -148,19 +192,13 @@ pub(super) fn differences(groups: &[Group], first_column: &str) -> Table {
     }
     let value = |settings: &Vec<(String, toml::Value)>, key: &str| {
         let found = settings.iter().find(|(name, _)| name == key)?;
-        Some(found.1.as_str().map_or_else(|| found.1.to_string(), str::to_owned))
+        Some(plain(&found.1))
     };
-    keys.retain(|key| {
-        let mut values = settings.iter().map(|settings| value(settings, key));
-        let first = values.next();
-        values.any(|value| Some(value) != first)
+    let all = keys.into_iter().map(|key| {
+        let values: Vec<Option<String>> = settings.iter().map(|settings| value(settings, key)).collect();
+        (key.clone(), values)
     });
-    let header = std::iter::once(first_column.to_owned()).chain(keys.iter().map(|key| (*key).clone())).collect();
-    let row = |(group, settings): (&Group, &Vec<(String, toml::Value)>)| {
-        std::iter::once(Some(group.name.clone())).chain(keys.iter().map(|key| value(settings, key))).collect()
-    };
-    let rows = if keys.is_empty() { Vec::new() } else { groups.iter().zip(&settings).map(row).collect() };
-    Table { header, rows }
+    all.filter(|(_, values)| values.iter().any(|value| *value != values[0])).collect()
 }
 
 /// Means and intervals as a series of a figure.

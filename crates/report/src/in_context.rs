@@ -143,10 +143,15 @@ fn likeness(found: &InContext, distance: f64) -> Option<String> {
 
 fn findings(found: &InContext) -> Vec<String> {
     let mut findings = Vec::new();
-    // Consecutive numbers of examples with the same nearest predictor are merged into one sentence.
+    let share = |seen: &AfterExamples| Some(seen.distances[seen.nearest?.predictor].value? / seen.size?);
+    // The nearest predictor, if the network is like it at all.
+    let like = |seen: &AfterExamples| {
+        seen.nearest.filter(|_| share(seen).is_none_or(|share| share < UNLIKE)).map(|nearest| nearest.predictor)
+    };
+    // Consecutive numbers of examples with the same nearest predictor, or like none, are merged into one sentence.
     let with_examples: Vec<&AfterExamples> =
         found.seen.iter().filter(|seen| seen.examples > 0 && seen.nearest.is_some()).collect();
-    for run in with_examples.chunk_by(|a, b| a.nearest.map(|n| n.predictor) == b.nearest.map(|n| n.predictor)) {
+    for run in with_examples.chunk_by(|a, b| like(a) == like(b)) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
         let Some(nearest) = first.nearest else { continue };
         let name = &found.predictors[nearest.predictor].name;
@@ -155,8 +160,15 @@ fn findings(found: &InContext) -> Vec<String> {
         } else {
             format!("{} to {} examples", first.examples, last.examples)
         };
-        let share = |seen: &AfterExamples| Some(seen.distances[nearest.predictor].value? / seen.size?);
         let shares: Vec<f64> = run.iter().filter_map(|seen| share(seen)).collect();
+        if like(first).is_none() {
+            let least = shares.iter().copied().fold(f64::INFINITY, f64::min);
+            let least = number(100.0 * least);
+            findings.push(format!(
+                "After {range} the network is like none of them: the nearest is {least} % or more of its prediction's mean square away."
+            ));
+            continue;
+        }
         let (least, most) =
             (shares.iter().copied().fold(f64::INFINITY, f64::min), shares.iter().copied().fold(0.0, f64::max));
         let shares = if shares.len() > 1 { format!("{} to {}", number(least), number(most)) } else { number(most) };

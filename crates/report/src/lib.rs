@@ -1,7 +1,4 @@
-//! All pages: about one [`run`], and about many, in [`groups`] of runs that differ only in the seed (a [`sweep`], a
-//! [`comparison`], or any runs side by side). Each kind of analysis has a page of its own, as have a network (its
-//! [`card`]), a constructed network (its [`certificate`]) and the [`convergence`] and the [`sizes`] of constructions.
-
+#![doc = include_str!("../README.md")]
 #![warn(clippy::disallowed_methods)]
 
 pub mod ablation;

@@ -1,6 +1,4 @@
-//! Many runs that answer one question: a [`sweep`] over settings, or a comparison of rows ([`compare`]). Both make a
-//! [`plan`] of ordinary runs, which [`jobs`] executes side by side and [`plan::exec`] one at a time.
-
+#![doc = include_str!("../README.md")]
 #![warn(clippy::disallowed_methods)]
 
 pub mod compare;

@@ -1,7 +1,4 @@
-//! Tasks, which generate examples, and the classical predictors for the same examples. No model is in this crate.
-//!
-//! Every example is a pure function of (seed, stream, index), see [`Seed`]. A [`Task`] draws one example from one
-//! generator; a [`Source`] turns a task and a seed into training batches and evaluation sets.
+#![doc = include_str!("../README.md")]
 
 pub mod activity;
 pub mod baseline;

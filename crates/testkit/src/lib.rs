@@ -1,6 +1,4 @@
-//! Tools shared by several test suites: devices to test on, comparisons that say where they fail, and the laws that every entry of a list obeys.
-//! A development dependency only.
-
+#![doc = include_str!("../README.md")]
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 pub mod laws;

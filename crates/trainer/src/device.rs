@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use headway_kernels::backend::{self, Adapter, Backend};
 use headway_model::Precision;
 
-use crate::error::Error;
+use crate::{error::Error, machine};
 
 /// A device as requested on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -268,10 +268,11 @@ fn ndarray() -> OpenDevice {
 }
 
 fn cpu() -> OpenDevice {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = machine::threads();
+    let plural = if threads == 1 { "" } else { "s" };
     OpenDevice {
         spec: DeviceSpec::Cpu,
-        name: format!("burn-flex, {threads} threads"),
+        name: format!("burn-flex, {threads} thread{plural}"),
         software: false,
         compiler: None,
         cache: None,

@@ -40,14 +40,29 @@ pub fn evaluate(path: &Path, overrides: &[String], device: &OpenDevice) -> Resul
     let (model, experiment, checkpoint) = load(path, overrides, device)?;
     let source = build::build_source(&experiment)?;
     let rows = results_on(&model, &experiment, &source, device)?;
+    let certificate = checkpoint.certificate()?;
     let step = match checkpoint.state()? {
         Some(state) => state.step,
-        None if checkpoint.certificate()?.is_some() || checkpoint.import()?.is_some() => 0,
+        None if certificate.is_some() || checkpoint.import()?.is_some() => 0,
         None => experiment.train.steps,
     };
     let status = if rows[0].is_scored() { Status::Complete } else { Status::Diverged };
     let padding = padding(&experiment, &rows);
-    Ok(Summary::new(path, status, step, began.elapsed().as_secs_f64(), rows).remarked(padding))
+    let constructed = certificate.as_ref().filter(|_| step == 0).and_then(constructed);
+    Ok(Summary::new(path, status, step, began.elapsed().as_secs_f64(), rows).remarked(padding).remarked(constructed))
+}
+
+/// What a constructed network is to be judged by, in a sentence: not the answers of the task but the function that it was built for.
+fn constructed(certificate: &serde_json::Value) -> Option<String> {
+    let number = |path: &str| certificate.pointer(path)?.as_f64();
+    let [bound, rounding] = [number("/bound/value")?, number("/rounding/value")?];
+    Some(format!(
+        "It was constructed, not trained, to compute {}: largest error found {:.2e}, bound {:.2e} (certificate.json). That is its \
+         measure; the verdict compares it with the task's answers.",
+        certificate["target"].as_str()?,
+        number("/float32/error")?,
+        bound + rounding
+    ))
 }
 
 /// Why the loss is another number than the squared error, in a sentence, where targets are padded and results have both.

@@ -1,15 +1,4 @@
-//! One run: from the text of an experiment to trained weights with a record of them.
-//!
-//! An [`experiment::Experiment`] is one TOML file with every default filled in and every rule checked. A
-//! [`run_dir::RunDir`] owns the files of one run, a [`checkpoint::Checkpoint`] those of one state of it. The verbs
-//! [`mod@train`], [`resume`] and [`finetune`] each decide where the weights come from, and pass them to [`session`],
-//! the only place that builds loader, optimiser and schedule. It returns a [`session::Finished`] run; the caller makes
-//! the run's page before the record is written.
-//! `examples/train.rs` at the top of the repository is all of this in twenty lines.
-//!
-//! Every item has one path, that of its module, and modules depend on each other in one direction only. On the CPU, the
-//! same binary, config and seed give the same bits for any number of threads and any resume point.
-
+#![doc = include_str!("../README.md")]
 #![warn(clippy::disallowed_methods)]
 
 mod adapter;

@@ -208,7 +208,13 @@ fn a_network_whose_scores_are_not_finite_has_failed_wherever_it_is_met() {
     lab.headway(&["report", &run, "--device", "cpu"]).fail(5, &["the network of this run diverged"]);
     let html = lab.read(&format!("{run}/report.html"));
     assert!(html.contains("It failed: the network diverged") && html.contains("least_squares"), "{html}");
-    lab.headway(&["report", &run, "out", "--out", "both"]).fail(6, &["seed 0 is left out"]);
+    let both = lab.headway(&["report", &run, "out", "--out", "both"]).fail(6, &["seed 0 is left out"]);
+    // What tells them apart is in their names.
+    assert!(
+        ["0.001", "1e25"].iter().all(|rate| both.stdout.contains(&format!(", learning_rate={rate}"))),
+        "{}",
+        both.stdout
+    );
     lab.resume(&run).fail(5, &["a test score of the network is not finite"]);
     // A run that an older program recorded as complete is a failure all the same.
     let record = lab.read(&format!("{run}/run.json"));

@@ -173,6 +173,9 @@ pub(super) fn lines(comparison: &Comparison, block: &Block, all: &[(&RowRuns, Gr
 /// Why a row has no final runs.
 pub(super) const NO_RATE: &str = "nothing that it was tried with could be scored";
 
+/// The first column about costs.
+const PARAMETERS: &str = "parameters";
+
 pub(super) fn table(block: &Block, lines: &[Line]) -> Table {
     let metric = format!("{}, mean [95 %]", block.metric);
     // This column is shown only if some row freezes part of its weights.
@@ -180,7 +183,7 @@ pub(super) fn table(block: &Block, lines: &[Line]) -> Table {
     let decides = lines.iter().any(|line| line.judged.is_some());
     let mut header = vec!["row", "seeds", &metric, "difference to the reference", "p"];
     header.extend(decides.then_some(["interval that decides", "verdict"]).into_iter().flatten());
-    header.push("parameters");
+    header.push(PARAMETERS);
     header.extend(keeps.then_some("of these trained"));
     header.extend(["training GFLOP", "seconds a run", "learning rate", "sizes chosen"]);
     let count = |count: Option<f64>| count.map(|count| format!("{count:.0}"));
@@ -208,6 +211,19 @@ pub(super) fn table(block: &Block, lines: &[Line]) -> Table {
         cells
     });
     Table { header: header.into_iter().map(str::to_owned).collect(), rows: rows.collect() }
+}
+
+/// The columns of a [`table`] about scores, and those about costs and choices, of the rows that have any.
+pub(super) fn scores_and_choices(table: &Table) -> (Table, Table) {
+    let at = table.header.iter().position(|name| name == PARAMETERS).unwrap_or(table.header.len());
+    let part = |cells: &[Option<String>]| [&cells[..1], &cells[at..]].concat();
+    let header = [&table.header[..1], &table.header[at..]].concat();
+    let costly = table.rows.iter().filter(|row| row[at..].iter().any(Option::is_some));
+    let scores = table.rows.iter().map(|row| row[..at].to_vec());
+    (
+        Table { header: table.header[..at].to_vec(), rows: scores.collect() },
+        Table { header, rows: costly.map(|row| part(row)).collect() },
+    )
 }
 
 /// The sizes that were chosen for a row.

@@ -208,7 +208,10 @@ fn section(builder: &mut Builder, part: &Part<'_>, config: &CompareConfig, table
         let _ = write!(note, " With {seeds} seeds no p below {least} is possible.");
     }
     note += &judgement(config, part);
-    builder.table(title.clone(), note, table);
+    // Side by side they would be wider than a page.
+    let (scored, chosen) = lines::scores_and_choices(&table);
+    builder.table(title.clone(), note, scored);
+    builder.table(format!("{title}: costs, and what was chosen"), "", chosen);
     if let Some(forest) = forest(part, reference, &title) {
         let floor = if forest.log { FLOOR_NOTE } else { "" };
         let band = if forest.floor.is_some() { " The grey band around it is ± the noise floor." } else { "" };

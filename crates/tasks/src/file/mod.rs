@@ -15,7 +15,10 @@ use headway_keys::Described;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    baseline::{Baseline, chance::Chance, mean::Mean, nearest_example::NearestExample, per_position::PerPosition},
+    baseline::{
+        Baseline, chance::Chance, flattened::Flattened, mean::Mean, nearest_example::NearestExample,
+        per_position::PerPosition,
+    },
     batch::{Example, Inputs, Targets, TaskDims, TaskInput},
     error::TaskError,
     files::Files,
@@ -406,6 +409,18 @@ pub struct FileTask {
     scale: Scale,
 }
 
+/// Widest sequence that is fitted as a whole, in numbers.
+const WIDEST: usize = 512;
+/// Most numbers of all sequences that are fitted as a whole; least squares then take seconds.
+const MOST_NUMBERS: usize = 1 << 23;
+
+/// Whether least squares are fitted to whole sequences, which of a single position are those by position.
+fn fits_whole(dims: TaskDims, examples: usize) -> bool {
+    let TaskInput::Continuous { d_in } = dims.input else { return false };
+    let width = dims.seq_len * d_in;
+    dims.seq_len > 1 && width <= WIDEST && examples.saturating_mul(width) <= MOST_NUMBERS
+}
+
 impl Task for FileTask {
     fn dims(&self) -> TaskDims {
         self.dims
@@ -446,7 +461,11 @@ impl Task for FileTask {
     fn baselines(&self) -> Vec<Box<dyn Baseline>> {
         match (&self.rows.inputs, &self.rows.targets) {
             (Inputs::Continuous(_), Targets::Continuous(_)) => {
-                vec![Box::<PerPosition>::default(), Box::<NearestExample>::default(), Box::<Mean>::default()]
+                let by_position: [Box<dyn Baseline>; 3] =
+                    [Box::<PerPosition>::default(), Box::<NearestExample>::default(), Box::<Mean>::default()];
+                let of_all: Option<Box<dyn Baseline>> =
+                    fits_whole(self.dims, self.rows.n).then(|| Box::<Flattened>::default() as _);
+                of_all.into_iter().chain(by_position).collect()
             }
             (Inputs::Tokens(_), Targets::Continuous(_)) => vec![Box::<Mean>::default()],
             (_, Targets::Classes(_)) => vec![Box::new(Chance { possible: 0..self.dims.d_out })],

@@ -6,6 +6,8 @@ mod scanner;
 mod syntax;
 mod zoo;
 
+use std::path::{Path, PathBuf};
+
 use headway_keys::Described;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -35,6 +37,9 @@ use crate::{
 pub struct ProgramConfig {
     /// The text of a program, or the name of one that ships, see `headway list programs`. Default `parity`.
     pub source: String,
+    /// A file with the text of a program, in place of `source`. A run keeps the text, so the file is read once.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub path: PathBuf,
     /// Number of positions. Default 8.
     pub seq_len: usize,
 }
@@ -44,8 +49,12 @@ const MOST_POSITIONS: usize = 1024;
 
 impl Default for ProgramConfig {
     fn default() -> Self {
-        Self { source: "parity".to_owned(), seq_len: 8 }
+        Self { source: "parity".to_owned(), path: PathBuf::new(), seq_len: 8 }
     }
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
 }
 
 impl ProgramConfig {
@@ -71,7 +80,7 @@ impl TaskSpec for ProgramConfig {
             Err(_) if self.source.split_whitespace().count() == 1 => {
                 let names: Vec<&str> = ZOO.iter().map(|shipped| shipped.name).collect();
                 Some(format!(
-                    "no program is called {}; those that ship are {}, and the text of another stands here itself, not the name of its file",
+                    "no program is called {}; those that ship are {}, and the text of another stands here itself; the name of its file is `path`",
                     self.source,
                     names.join(", ")
                 ))
@@ -92,6 +101,27 @@ impl TaskSpec for ProgramConfig {
     fn open(&self, _: &Files, _: &mut SampleRng) -> Result<Box<dyn Task>, TaskError> {
         let wrong = |error: ProgramError| TaskError::Key { key: "source", problem: error.to_string() };
         Ok(Box::new(Words { program: self.program().map_err(wrong)?, seq_len: self.seq_len }))
+    }
+
+    fn settle(&mut self, files: &Files) -> Result<(), TaskError> {
+        if is_empty(&self.path) {
+            return Ok(());
+        }
+        let wrong = |problem| TaskError::Key { key: "path", problem };
+        if self.source != Self::default().source {
+            return Err(wrong("a program is given by its source or by the path of its file, not by both".to_owned()));
+        }
+        let path = std::mem::take(&mut self.path);
+        let told = |problem: &dyn std::fmt::Display| wrong(format!("{}: {problem}", path.display()));
+        let content = files.read(&path).map_err(|error| told(&error))?;
+        let text = String::from_utf8(content.bytes).map_err(|_| told(&"it is no text in UTF-8"))?;
+        Program::read(&text).map_err(|error| told(&error))?;
+        self.source = text;
+        Ok(())
+    }
+
+    fn places_mut(&mut self) -> Vec<(&'static str, &mut PathBuf)> {
+        vec![("path", &mut self.path)]
     }
 
     fn answers_ahead(&self) -> Option<&'static str> {

@@ -1,6 +1,8 @@
 //! Laws that hold for every task of the list: a new row in the registry is tested here without further work.
 
-use headway_tasks::{Seed, TASKS, TaskConfig};
+use std::collections::BTreeSet;
+
+use headway_tasks::{Seed, TASKS, TaskConfig, baseline::BLIND};
 use headway_testkit::laws;
 
 use crate::{PICTURES, PROTEINS, RECORDINGS, TABLE, TEXT, files};
@@ -58,9 +60,20 @@ hold! {
     an_example_is_a_function_of_seed_stream_and_index,
     baselines_predict_a_finite_value_for_everything,
     baselines_treat_examples_one_by_one,
+    blind_baselines_answer_every_input_alike,
     answers_further_on_in_the_input_are_told,
     a_single_answer_is_told,
     no_baseline_beats_the_best_possible,
+}
+
+/// Names of predictors that none has would be names that a verdict never finds.
+#[test]
+fn every_blind_predictor_belongs_to_a_task() {
+    let named: BTreeSet<&str> = every_task()
+        .filter_map(|config| config.open(&files(), Seed(1)).ok())
+        .flat_map(|task| task.baselines().iter().map(|baseline| baseline.name()).collect::<Vec<_>>())
+        .collect();
+    assert!(BLIND.iter().all(|name| named.contains(name)), "{BLIND:?} of {named:?}");
 }
 
 #[test]

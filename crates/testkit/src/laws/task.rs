@@ -1,6 +1,8 @@
 //! Laws that every task obeys.
 
-use headway_tasks::{Batch, Example, Files, Inputs, Seed, Split, Stream, Targets, Task, TaskConfig, TaskInput};
+use headway_tasks::{
+    Batch, Example, Files, Inputs, Seed, Split, Stream, Targets, Task, TaskConfig, TaskInput, baseline::BLIND,
+};
 
 const SEED: Seed = Seed(7);
 
@@ -15,6 +17,7 @@ pub fn all(config: &TaskConfig, files: &Files) {
     an_example_is_a_function_of_seed_stream_and_index(config, files);
     baselines_predict_a_finite_value_for_everything(config, files);
     baselines_treat_examples_one_by_one(config, files);
+    blind_baselines_answer_every_input_alike(config, files);
     answers_further_on_in_the_input_are_told(config, files);
     a_single_answer_is_told(config, files);
     no_baseline_beats_the_best_possible(config, files);
@@ -197,6 +200,20 @@ pub fn baselines_treat_examples_one_by_one(config: &TaskConfig, files: &Files) {
         let together = baseline.predict(&test);
         let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * a.abs().max(1.0);
         assert!(alone.iter().zip(&together).all(close), "{name}: {}", baseline.name());
+    }
+}
+
+/// A baseline that [`BLIND`] names answers every input alike, unless the task counts its answers from the last value of the input.
+pub fn blind_baselines_answer_every_input_alike(config: &TaskConfig, files: &Files) {
+    let (name, task) = (config.name(), opened(config, files));
+    let (train, test) = (batch(&*task, Split::Train, 23), batch(&*task, Split::Test, 3));
+    let blind = task.baselines().into_iter().filter(|baseline| BLIND.contains(&baseline.name()));
+    for mut baseline in blind.filter(|_| !config.answers_count_from_last()) {
+        baseline.fit(&train);
+        let predictions = baseline.predict(&test);
+        let mut answers = predictions.chunks_exact(predictions.len() / 3);
+        let first = answers.next().expect("three examples");
+        assert!(answers.all(|answer| answer == first), "{name}: {}", baseline.name());
     }
 }
 

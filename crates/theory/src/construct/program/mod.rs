@@ -98,7 +98,7 @@ impl Options for Config {
         let problem = |error: &dyn std::fmt::Display| Refusal::file(Path::new(&self.program), error.to_string());
         let text = Text::read(&source).map_err(|error| problem(&error))?;
         let construction = Program { name, text, seq_len };
-        let task = TaskConfig::Program(ProgramConfig { source, seq_len });
+        let task = TaskConfig::Program(ProgramConfig { source, seq_len, ..ProgramConfig::default() });
         let path = PathBuf::from(&self.program);
         // The program is no option but what the command is about.
         let named = move |refusal| match refusal {
