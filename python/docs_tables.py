@@ -669,6 +669,19 @@ def sizes_at_a_hundredth():
     return table(["network, ε = 0.01", "length", "width", "heads", "layers", "parameters", "largest weight", "β"], rows)
 
 
+def accuracies():
+    """What strategies prove of networks that name the largest token, beside trying every word."""
+    rows = []
+    for name, found in result("accuracy")["values"].items():
+        share = lambda proved: f"{int(1e4 * proved['accuracy']) / 100:.2f} %"  # noqa: E731
+        cost = lambda proved: f"{share(proved)}, {proved['operations']:.0e}, {digits(proved['seconds'])} s"  # noqa: E731
+        by_name = {proved["name"]: proved for proved in found["proved"]}
+        cells = [cost(by_name[key]) for key in ("ranges", "mixtures", "bounded mixtures", "every word")]
+        rows.append([name.replace("-", " "), f"{found['vocab']}^{found['k']}", *cells])
+    header = ["network", "words", "ranges", "mixtures", "bounded mixtures", "every word"]
+    return table(header, rows)
+
+
 def statistical_models():
     """Certificates of the statistical models in context."""
     rows = []
@@ -891,6 +904,7 @@ TABLES = {
     "activity": activity,
     "linear-lengths": linear_lengths,
     "position-lengths": position_lengths,
+    "theory-accuracy": accuracies,
     "theory-formula": compiled_formulas,
     "theory-programs": compiled_programs,
     "theory-proofs": proofs,

@@ -120,8 +120,15 @@ holds, and the same command goes on. At most three input numbers can vary, named
 (x2_1 is number 1 of position 2); others are fixed. Networks with softmax attention: the paper's
 models, attention_stack, and transformers with or without feed-forward networks.
 
+Of a network that was trained on max_of_k its accuracy over all words is bounded from below
+instead, by three strategies that try no word, and by trying every word where these are at
+most 2^24. The network has one layer of attention alone.
+
   headway certify runs/first --target 'sin(3*x1)' --domain -1,1 --out runs/bound
   headway certify runs/first --free x1_1,x1_2 --fix 0 --out runs/slice   # all others at 0
+
+  headway train experiments/max_of_k.toml --out runs/max
+  headway certify runs/max --out runs/max-proved
 
 Try:  headway train experiments/truncated_linear.toml -s task.seq_len=3 -s task.d_in=1 --out runs/clamp
       headway certify runs/clamp --minutes 1 --out runs/clamp-bound")]

@@ -48,7 +48,9 @@ pub enum Error {
     #[error("a bound follows networks without learned rows before their own; this one was fine-tuned with a {0}")]
     LearnedRows(&'static str),
     /// Data of tokens.
-    #[error("a bound holds over boxes of input numbers; this network reads tokens")]
+    #[error(
+        "a bound holds over boxes of input numbers; this network reads tokens, of which accuracies on max_of_k alone are proved"
+    )]
     Tokens,
     /// A learned prefix.
     #[error("rank and paths follow layers whose keys are their own rows; this network has a learned prefix")]

@@ -29,7 +29,7 @@ pub use embedding::{Embedding, Known, embedding};
 pub use error::Error;
 pub use in_context::{AfterExamples, InContext, LinearFit, Nearest, Predictor, in_context};
 pub use lens::{Distance, Lens, LensLayer, Reading, lens};
-pub use network::function;
+pub use network::{function, function_of_vectors};
 pub use opened::{LoadedModel, Measured, Provenance, open};
 pub use path_scores::{LengthScores, PathScores, path_scores};
 pub use paths::{Largest, Length, MOST_PATHS, Paths, paths};

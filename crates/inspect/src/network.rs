@@ -11,11 +11,19 @@ use crate::{error::Error, opened::LoadedModel};
 /// # Errors
 /// [`Error::Tokens`], [`Error::LearnedRows`], [`Error::NotBounded`]; [`Error::Merge`]
 pub fn function(loaded: &LoadedModel) -> Result<Function, Error> {
-    let LoadedModel { model, experiment, .. } = loaded;
-    let dims = experiment.dims();
-    if matches!(dims.input, InputDims::Tokens { .. }) {
+    if matches!(loaded.experiment.dims().input, InputDims::Tokens { .. }) {
         return Err(Error::Tokens);
     }
+    function_of_vectors(loaded)
+}
+
+/// The same of a network that may read tokens: each is a vector with a single 1.
+///
+/// # Errors
+/// [`Error::LearnedRows`], [`Error::NotBounded`]; [`Error::Merge`]
+pub fn function_of_vectors(loaded: &LoadedModel) -> Result<Function, Error> {
+    let LoadedModel { model, experiment, .. } = loaded;
+    let dims = experiment.dims();
     let arrays = weights::arrays(model);
     let arrays = match &experiment.finetune {
         FinetuneConfig::Lora(lora) => merge(arrays, |_| (lora.rank, lora.scale()))?,

@@ -2,6 +2,7 @@
 #![warn(clippy::disallowed_methods)]
 
 pub mod ablation;
+pub mod accuracy;
 pub mod attention;
 pub mod card;
 pub mod certificate;
@@ -187,6 +188,7 @@ fn table_note(name: &str) -> &'static str {
         comparison::CLAIMS => "what was claimed, and what the runs say",
         comparison::TUNING => "what every row was tried with",
         rank::NAME => "the residual of every sequence after every layer",
+        accuracy::NAME => "what every strategy proves, and its cost",
         supremum::NAME => "both bounds at every moment",
         robust::NAME => "every error of the stochastic algorithm",
         paths::LENGTHS => "contributions by the number of heads on a path",

@@ -5,6 +5,7 @@
     reason = "formulas have their letters, and an option that is given or not reads best as a match"
 )]
 
+pub mod accuracy;
 mod assemble;
 mod bound;
 pub mod cells;

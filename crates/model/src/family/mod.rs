@@ -125,7 +125,7 @@ pub trait Family {
     /// [`NoPlainForm`] if the network has no plain form, with the reason.
     fn plain(&self, parameters: &Parameters) -> Result<headway_plain::network::Network, NoPlainForm>;
 
-    /// The whole network in f64 on the host, from the numbers of a sequence to the prediction; for data of vectors.
+    /// The whole network in f64 on the host, from the numbers of a sequence to the prediction; a token is a vector with a single 1.
     ///
     /// # Errors
     /// [`NoPlainForm`] if the network has no such form, with the reason.

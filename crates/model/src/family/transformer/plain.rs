@@ -2,13 +2,13 @@
 
 use headway_plain::{
     function::{Exit, Function},
-    network::{Activation, FeedForward, InputMap, Layer, LayerNorm, Linear, Matrix, Network},
+    network::{Activation, Affine, FeedForward, InputMap, Layer, LayerNorm, Linear, Matrix, Network},
 };
 
 use super::{Norm, TransformerConfig};
 use crate::{
     attention::value_residual::ValueResidual,
-    config::IoDims,
+    config::{InputDims, IoDims},
     ffn::{Activation as OwnActivation, StateMixer},
     plain::{NoPlainForm, Parameters, is_bare, is_before_the_layers, is_softmax},
     pool::PoolKind,
@@ -40,7 +40,11 @@ impl TransformerConfig {
                 ));
             }
         };
-        let embed = parameters.affine("embed")?;
+        let (d_in, embed) = match dims.input {
+            InputDims::Continuous { d_in } => (d_in, parameters.affine("embed")?),
+            // A token is a vector with a single 1.
+            InputDims::Tokens { vocab } => (vocab, Affine::linear(parameters.weight("embed")?.transpose())),
+        };
         let rows = dims.seq_len;
         // A table that is not learned is no parameter.
         let table = match self.position.spec().fixed_table(rows, self.d_model) {
@@ -53,14 +57,18 @@ impl TransformerConfig {
         let linear = Linear::TokenWise(embed.weight);
         Ok(Function {
             seq_len: rows,
-            d_in: dims.vector_width(),
+            d_in,
             d_out: dims.d_out,
             enter: Some(InputMap { linear, constant, queries: rows, keys: rows }),
             network,
             exit: Exit::Rows {
                 norm: self.plain_norm(parameters, "final_norm")?,
                 pooled,
-                map: parameters.affine("head")?,
+                map: if self.tie_embedding {
+                    Affine::linear(parameters.weight("embed")?)
+                } else {
+                    parameters.affine("head")?
+                },
             },
         })
     }

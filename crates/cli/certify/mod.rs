@@ -1,5 +1,7 @@
 //! `headway certify`
 
+mod accuracy;
+
 use std::{
     ops::ControlFlow,
     process::ExitCode,
@@ -10,6 +12,7 @@ use std::{
 use headway_inspect::{LoadedModel, function, open};
 use headway_model::{Precision, weights};
 use headway_report::{PageDir, supremum};
+use headway_tasks::TaskConfig;
 use headway_theory::{
     Refusal, Target,
     supremum::{Arithmetic, Choice, End, Inputs, Limit, Progress, Question, State, search},
@@ -32,6 +35,9 @@ pub fn run(args: &Certify) -> Result<ExitCode, Error> {
     place.ensure_free()?;
     let device = device::open(args.device)?;
     let loaded = open(&args.checkpoint, &args.overrides(), &device)?;
+    if let TaskConfig::MaxOfK(task) = &loaded.experiment.task {
+        return accuracy::run(args, &loaded, [task.vocab, task.k], &device, &place);
+    }
     let (question, target) = question(args, &loaded)?;
     let domain = question.inputs.text();
     let arithmetic = if args.float32 { "float32" } else { "exact" };
