@@ -682,6 +682,16 @@ def accuracies():
     return table(header, rows)
 
 
+def worst_boxes():
+    """Bounds on the largest error and test errors after training on, with examples from the worst boxes and without."""
+    rows = []
+    for key, what in [("first", "1,500 steps"), ("more", "1,500 more"), ("fed", "1,500 more, half of the examples from the worst boxes")]:
+        bounds = [values("worst-boxes", f"{key} {seed}") for seed in range(3)]
+        errors = [values("worst-boxes", f"{key} {seed} trained")["metrics"]["test/mse"] for seed in range(3)]
+        rows.append([what, ", ".join(f"{digits(found['lower'])} to {digits(found['upper'])}" for found in bounds), ", ".join(map(digits, errors))])
+    return table(["training", "largest error, seeds 0, 1, 2", "test mean square error"], rows)
+
+
 def statistical_models():
     """Certificates of the statistical models in context."""
     rows = []
@@ -906,6 +916,7 @@ TABLES = {
     "position-lengths": position_lengths,
     "theory-accuracy": accuracies,
     "theory-formula": compiled_formulas,
+    "worst-boxes": worst_boxes,
     "theory-programs": compiled_programs,
     "theory-proofs": proofs,
     "theory-rates": rates,

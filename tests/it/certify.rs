@@ -70,6 +70,44 @@ fn the_largest_error_of_a_trained_network_lies_between_both_bounds() {
     assert!(number(&far["lower"]) > 25.0, "{far}");
 }
 
+/// Training takes examples from where the bound is worst, keeps the boxes, and needs the folder no more.
+#[test]
+fn the_worst_boxes_are_fed_back() {
+    let lab = lab();
+    certify(&lab, &["--gap", "0.2", "--out", "bound"]).succeed();
+    let worst: Value = serde_json::from_str(&lab.read("bound/boxes.json")).unwrap();
+    let (boxes, bounds) = (worst["boxes"].as_array().unwrap(), worst["bounds"].as_array().unwrap());
+    // A twentieth of 32 x 32, the worst first; each has a side for each input number.
+    assert_eq!((boxes.len(), bounds.len(), &worst["of"]), (52, 52, &1024.into()));
+    assert!(bounds.is_sorted_by(|a, b| number(a) >= number(b)));
+    let sides: Vec<[f64; 2]> = serde_json::from_value(boxes[0].clone()).unwrap();
+    assert!(sides.len() == 2 && sides.iter().all(|[low, high]| (high - low - 4.0 / 32.0).abs() < 1e-12), "{sides:?}");
+    let fresh = ["--unset", "data", "-s", "data.fresh={ validation = 0, test = 8 }"];
+    let more = [&fresh[..], &["-s", "train.worst_boxes=bound", "-s", "train.worst_share=0.5"]].concat();
+    lab.train("fed", &[&more[..], &["-s", "train.checkpoint_every=30", "-s", "train.keep_last=all"]].concat())
+        .succeed();
+    fs::rename(lab.path("bound"), lab.path("elsewhere")).unwrap();
+    assert!(lab.read("fed/experiment.toml").contains("worst_boxes = [[["), "{}", lab.read("fed/experiment.toml"));
+    // The same bits after a stop, without the folder.
+    let weights = |run: &str| fs::read(lab.path(run).join("checkpoints/step-00000060/model.safetensors")).unwrap();
+    let whole = weights("fed");
+    fs::remove_dir_all(lab.path("fed/checkpoints/step-00000060")).unwrap();
+    lab.resume("fed").succeed();
+    assert!(weights("fed") == whole);
+    // Boxes change what is learned.
+    lab.train("plain", &fresh).succeed();
+    assert!(weights("plain") != whole);
+    lab.headway(&[&["check", "experiment.toml"], &more[..]].concat()).fail(
+        2,
+        &["train.worst_boxes: ", "bound/boxes.json is not there; give the folder that `headway certify` has written"],
+    );
+    let fixed = ["check", "experiment.toml", "-s", "train.worst_boxes=elsewhere"];
+    lab.headway(&fixed).fail(2, &["train.worst_boxes: are for examples that are drawn anew"]);
+    let longer =
+        [&["check", "experiment.toml", "-s", "task.seq_len=3", "-s", "train.worst_boxes=elsewhere"], &fresh[..]];
+    lab.headway(&longer.concat()).fail(2, &["has boxes of 2 input numbers, and this task gives 3"]);
+}
+
 #[test]
 fn a_search_goes_on_in_its_folder_and_refuses_another() {
     let lab = lab();

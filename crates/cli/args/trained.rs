@@ -120,6 +120,9 @@ holds, and the same command goes on. At most three input numbers can vary, named
 (x2_1 is number 1 of position 2); others are fixed. Networks with softmax attention: the paper's
 models, attention_stack, and transformers with or without feed-forward networks.
 
+Where the error is worst is written to DIR/boxes.json, and train.worst_boxes=DIR takes a quarter of
+the training examples from there.
+
 Of a network that was trained on max_of_k its accuracy over all words is bounded from below
 instead, by three strategies that try no word, and by trying every word where these are at
 most 2^24. The network has one layer of attention alone.

@@ -13,7 +13,7 @@ use headway_theory::{
 };
 use headway_trainer::{device::OpenDevice, evaluate};
 
-use crate::{args::Certify, error::Error, output};
+use crate::{args::Certify, error::Error, output, tables};
 
 pub fn run(
     args: &Certify,
@@ -72,7 +72,7 @@ pub fn run(
     if args.json {
         output::json(&page.json);
     } else {
-        output::line(crate::tables::cells(&page.table.header, &page.table.rows));
+        output::line(tables::cells(&page.table.header, &page.table.rows));
         page.findings.iter().for_each(output::line);
         output::line(format!("report: {}", place.report().display()));
     }

@@ -12,12 +12,12 @@ use std::{
 use headway_inspect::{LoadedModel, function, open};
 use headway_model::{Precision, weights};
 use headway_report::{PageDir, supremum};
-use headway_tasks::TaskConfig;
+use headway_tasks::{Boxes, TaskConfig};
 use headway_theory::{
     Refusal, Target,
     supremum::{Arithmetic, Choice, End, Inputs, Limit, Progress, Question, State, search},
 };
-use headway_trainer::{Interrupter, bounded_read, build, digest::digest, json, provenance::Status};
+use headway_trainer::{Interrupter, bounded_read, build, digest::digest, experiment::Worst, json, provenance::Status};
 
 use crate::{args::Certify, device, error::Error, output, output::number, signals};
 
@@ -72,6 +72,7 @@ pub fn run(args: &Certify) -> Result<ExitCode, Error> {
     });
     unsaved.map_or(Ok(()), Err)?;
     save(&place, &state)?;
+    place.write(Worst::FILE, &json::file(&worst(&question))?)?;
     let found = supremum::Searched {
         network: &loaded.provenance,
         target: &target,
@@ -96,6 +97,16 @@ pub fn run(args: &Certify) -> Result<ExitCode, Error> {
         (_, Some(_)) => ExitCode::SUCCESS,
         (_, None) => ExitCode::from(NO_BOUND),
     })
+}
+
+/// Share of the domain that is written down for training to take more examples from.
+const WORST: f64 = 0.05;
+
+/// Where the error is bounded worst, for `train.worst_boxes`.
+fn worst(question: &Question) -> Worst {
+    let (cells, of) = question.worst(WORST);
+    let bounds = cells.iter().map(|cell| cell.bound).collect();
+    Worst { of, bounds, boxes: Boxes(cells.into_iter().map(|cell| cell.sides).collect()) }
 }
 
 /// What is to be bounded, with its target in words.

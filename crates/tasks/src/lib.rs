@@ -3,6 +3,7 @@
 pub mod activity;
 pub mod baseline;
 mod batch;
+mod boxes;
 mod breaks;
 mod distribution;
 mod error;
@@ -42,6 +43,7 @@ mod tokenizer;
 mod vocabulary;
 
 pub use batch::{Batch, Example, Inputs, Targets, TaskDims, TaskInput};
+pub use boxes::Boxes;
 pub use breaks::breaks;
 pub use distribution::Distribution;
 pub use error::TaskError;

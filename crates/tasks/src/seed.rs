@@ -34,6 +34,8 @@ pub enum Stream {
     Generate = 10,
     /// Directions of attention kernels that are drawn anew while training, by the number of the drawing.
     Redraw = 11,
+    /// Training examples from boxes, by index.
+    Boxes = 12,
 }
 
 /// The largest seed: the largest integer of a TOML file, which records the seed of every run.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     batch::{Batch, Example, Targets, TaskDims, TaskInput},
+    boxes::{Boxes, FromBoxes},
     error::TaskError,
     seed::{Seed, Stream},
     task::{Split, Task},
@@ -104,6 +105,8 @@ pub struct Source {
     batch_size: usize,
     /// The fixed training set; empty if training examples are fresh.
     fixed: Vec<Example>,
+    /// Where some training examples come from instead; `None` for no boxes.
+    boxes: Option<FromBoxes>,
     /// The newest epoch of a fixed set, with the order of its examples.
     order: Mutex<Option<(u64, Arc<[u32]>)>>,
 }
@@ -129,7 +132,14 @@ impl Source {
             }
             DataConfig::Fresh { .. } | DataConfig::Whole {} => Vec::new(),
         };
-        Self { task, seed, data, batch_size, fixed, order: Mutex::default() }
+        Self { task, seed, data, batch_size, fixed, boxes: None, order: Mutex::default() }
+    }
+
+    /// The source with a share of its fresh training examples drawn from boxes; `None` if the task's targets are no known function of its
+    /// inputs. All other examples stay as they are.
+    pub fn with_boxes(mut self, boxes: Boxes, share: f64) -> Option<Self> {
+        self.boxes = Some(FromBoxes::new(boxes, share, self.task.as_ref())?);
+        Some(self)
     }
 
     /// The task that the examples come from.
@@ -142,7 +152,9 @@ impl Source {
         match self.data {
             DataConfig::Fresh { .. } | DataConfig::Whole {} => {
                 let first = number * self.batch_size as u64;
-                let draw = |i| self.task.training_example(number, i, &mut self.seed.rng(Stream::Train, i));
+                let own = |i| self.task.training_example(number, i, &mut self.seed.rng(Stream::Train, i));
+                let from_boxes = |i| self.boxes.as_ref().and_then(|boxes| boxes.example(self.seed, i));
+                let draw = |i| from_boxes(i).unwrap_or_else(|| own(i));
                 self.stack((first..first + self.batch_size as u64).map(draw))
             }
             DataConfig::Fixed { .. } => self.stack(self.chosen(number).iter().map(|&i| self.fixed[i as usize].clone())),

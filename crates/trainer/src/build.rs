@@ -8,7 +8,14 @@ use headway_model::{
 };
 use headway_tasks::{Seed, Source, Stream, Task, TaskError};
 
-use crate::{checkpoint::Checkpoint, data, device::OpenDevice, error::Error, experiment::Experiment, fit};
+use crate::{
+    checkpoint::Checkpoint,
+    data,
+    device::OpenDevice,
+    error::Error,
+    experiment::{Experiment, WORST_SHARE, WorstBoxes},
+    fit,
+};
 
 /// Fresh weights for an experiment, including the adapter of its mode of fine-tuning; the same on every device.
 ///
@@ -94,7 +101,15 @@ fn in_precision<'a>(init: Initializer<'a>, experiment: &Experiment) -> Initializ
 /// as [`open_task`]
 pub fn build_source(experiment: &Experiment) -> Result<Source, Error> {
     let (seed, data) = (Seed(experiment.seed), experiment.examples());
-    Ok(Source::new(open_task(experiment)?, seed, data, experiment.train.batch_size))
+    let source = Source::new(open_task(experiment)?, seed, data, experiment.train.batch_size);
+    let Some(WorstBoxes::Boxes(boxes)) = &experiment.train.worst_boxes else { return Ok(source) };
+    let share = experiment.train.worst_share.unwrap_or(WORST_SHARE);
+    source.with_boxes(boxes.clone(), share).ok_or_else(|| {
+        let name = experiment.task.name();
+        let help =
+            format!("the targets of {name} are no known function of its inputs, so examples from boxes have none");
+        Error::argument("train.worst_boxes", help)
+    })
 }
 
 /// Opens the task of an experiment, which reads the task's files.

@@ -1,6 +1,6 @@
 //! Batches and evaluation sets are functions of the seed only.
 
-use headway_tasks::{Batch, DataConfig, Seed, Source, Split, Stream, TaskConfig};
+use headway_tasks::{Batch, Boxes, DataConfig, Seed, Source, Split, Stream, TaskConfig};
 use rand::Rng;
 
 use crate::files;
@@ -50,6 +50,40 @@ fn a_training_batch_does_not_depend_on_those_before_it() {
         assert_ne!(up[0], up[1]);
         assert_ne!(up[0], source(2, FRESH, 4).train_batch(0));
     }
+}
+
+/// Examples from boxes lie in them and have the task's own targets; all others are what they are without boxes.
+#[test]
+fn a_share_of_the_examples_comes_from_boxes() {
+    let of = || {
+        let text = "[function]\nseq_len = 2\nd_in = 1\noutputs = [\"x1_1 * x2_1 + i\"]";
+        let config: TaskConfig = toml::from_str(text).expect(text);
+        Source::new(config.open(&files(), Seed(3)).expect("no file is read"), Seed(3), FRESH, 400)
+    };
+    let boxes = Boxes(vec![vec![[0.25, 0.5], [-0.75, -0.75]], vec![[0.25, 0.5], [0.5, 0.5]]]);
+    let plain = of().train_batch(2);
+    let mixed = of().with_boxes(boxes, 0.25).expect("a known function").train_batch(2);
+    let (x, y) = (mixed.inputs.continuous(), mixed.targets.continuous());
+    let mut count = [0, 0];
+    for (at, x) in x.chunks_exact(2).enumerate() {
+        if x == &plain.inputs.continuous()[2 * at..][..2] {
+            assert_eq!(y[2 * at..][..2], plain.targets.continuous()[2 * at..][..2]);
+            continue;
+        }
+        assert!((0.25..=0.5).contains(&x[0]) && [-0.75, 0.5].contains(&x[1]), "{x:?}");
+        count[usize::from(x[1] > 0.0)] += 1;
+        let product = x[0] * x[1];
+        let off = (y[2 * at] - product - 1.0).abs() + (y[2 * at + 1] - product - 2.0).abs();
+        assert!(off < 1e-6, "{x:?}");
+    }
+    // 100 expected, half in each box: five deviations are 43 and 35.
+    assert!(
+        (57..=143).contains(&(count[0] + count[1])) && count.iter().all(|count| (15..=85).contains(count)),
+        "{count:?}"
+    );
+    let config = TaskConfig::with_defaults("icl_linear").expect("a row of the list");
+    let unknown = Source::new(config.open(&files(), Seed(0)).expect("no file is read"), Seed(0), FRESH, 4);
+    assert!(unknown.with_boxes(Boxes(vec![vec![[0.0, 1.0]]]), 0.5).is_none());
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! another to check.
 
 mod attention;
+mod division;
 mod form;
 mod inputs;
 mod network;
@@ -19,6 +20,7 @@ use headway_model::{Input, Model, weights};
 use headway_plain::function::Function;
 use headway_tasks::{Interval, Jet, Order};
 
+pub use division::Cell;
 pub use form::Arithmetic;
 pub use inputs::{Choice, Inputs};
 pub use search::{End, Limit, Moment, Progress, State, search};

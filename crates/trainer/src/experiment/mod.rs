@@ -13,6 +13,7 @@ mod origin;
 mod overrides;
 mod reader;
 mod single;
+mod worst;
 
 use std::path::PathBuf;
 
@@ -35,6 +36,7 @@ pub use origin::Places;
 pub use overrides::Override;
 pub use reader::{Purpose, of_form, read_as};
 pub use single::lost;
+pub use worst::{WORST_SHARE, Worst, WorstBoxes};
 
 /// A whole experiment with every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Described)]
@@ -109,6 +111,13 @@ pub struct TrainConfig {
     /// Multiples of the task's length at which the trained network is tested too, such as `[2, 4]`. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub test_lengths: Vec<usize>,
+    /// Draw some training examples from where the error of a network is bounded worst: the folder that `headway certify` has written about it.
+    /// The run keeps the boxes. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worst_boxes: Option<WorstBoxes>,
+    /// Share of the training examples that come from these boxes. Default 0.25, with boxes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worst_share: Option<f64>,
     /// Whether what is logged is written for TensorBoard too, into event files in the run's folder. Default `false`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tensorboard: bool,
@@ -136,6 +145,8 @@ impl Default for TrainConfig {
             keep_last: KeepLast::Newest(2),
             early_stopping: None,
             test_lengths: Vec::new(),
+            worst_boxes: None,
+            worst_share: None,
             tensorboard: false,
         }
     }
@@ -414,6 +425,18 @@ impl Experiment {
         if train.early_stopping.as_ref().is_some_and(|early| !(early.min_delta >= 0.0 && early.min_delta.is_finite())) {
             refuse("train.early_stopping.min_delta", "must be 0 or more");
         }
+        if train.worst_share.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
+            refuse("train.worst_share", "must be above 0 and at most 1");
+        }
+        if train.worst_share.is_some() && train.worst_boxes.is_none() {
+            refuse("train.worst_share", "is the share of train.worst_boxes, which is not given");
+        }
+        if train.worst_boxes.is_some() && !matches!(self.data, DataConfig::Fresh { .. }) {
+            refuse(
+                "train.worst_boxes",
+                "are for examples that are drawn anew; with a fixed training set, leave them out",
+            );
+        }
         for (at, &times) in train.test_lengths.iter().enumerate() {
             if times < 2 || train.test_lengths[..at].contains(&times) {
                 refuse(
@@ -438,6 +461,11 @@ impl Experiment {
             .extend(optimizer.map(|(key, problem)| (format!("optimizer.{}.{key}", self.optimizer.name()), problem)));
         let task = self.task.validate();
         let sound = task.is_empty();
+        if let (Some(WorstBoxes::Boxes(boxes)), true) = (&self.train.worst_boxes, sound) {
+            let TaskDims { seq_len, input, .. } = self.task.dims();
+            let width = if let TaskInput::Continuous { d_in } = input { seq_len * d_in } else { 0 };
+            problems.extend(boxes.problem(width).map(|problem| ("train.worst_boxes".to_owned(), problem)));
+        }
         if let Some(end) = self.task.curriculum_end().filter(|_| sound) {
             let key = format!("task.{}.curriculum", self.task.name());
             let batches = train.steps.saturating_mul(train.accumulate);

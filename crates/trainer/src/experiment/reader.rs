@@ -127,6 +127,14 @@ impl Reader {
                 *place = if is_given { &here } else { &folder }.join(&*place);
             }
         }
+        if let Some(worst) = &mut experiment.train.worst_boxes {
+            let key = "train.worst_boxes";
+            let is_given = self.overridden.keys().any(|set| is_same_or_below(key, set));
+            if let Err(problem) = worst.settle(if is_given { &here } else { &folder }) {
+                let origin = self.origin_of_value(key);
+                return Some(Problem { message: format!("{key}: {problem}"), help: None, origin, key: key.to_owned() });
+            }
+        }
         let files = data::files(here);
         let (key, problem) = experiment.task.settle(&files).err()?.into_parts();
         let key = join(&table, key);
