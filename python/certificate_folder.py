@@ -191,8 +191,9 @@ def forms_of(folder):
     if "given" in folder.task:
         return tuple(np.array(folder.task["given"][name]) for name in ("weights", "offsets"))
     if folder.name == "truncated-linear":
-        weight = folder.weights["layers.0.map.project.weight"].reshape(-1, 4, n, d)
-        bias = folder.weights["layers.0.map.project.bias"].reshape(-1, 4)
+        width = folder.weights["layers.0.heads.0.query.weight"].shape[1]
+        weight = folder.weights["layers.0.map.project.weight"].reshape(-1, width, n, d)
+        bias = folder.weights["layers.0.map.project.bias"].reshape(-1, width)
         return np.array([weight[i, 0, i] for i in range(n)]), bias[:n, 0] + (low + high) / 2
     # Head 0: 2 β w by the columns of x, 2 β (t − m) and β by those of positions, all times √2.
     query = folder.weights["layers.0.heads.0.query.weight"]
@@ -243,7 +244,7 @@ def anchors_of_clamp(folder):
         beta = query[1, -1] / math.sqrt(2)
     else:
         beta, heads = query[1, 1] / math.sqrt(2), 1
-        anchors = folder.weights["layers.0.map.project.bias"].reshape(-1, 4)[:, 2]
+        anchors = folder.weights["layers.0.map.project.bias"].reshape(-1, query.shape[1])[:, 2]
         intervals = round((high - low) / (anchors[1] - anchors[0]))
         even = np.linspace(low - high, high - low, intervals + 1) / 2
         check(np.allclose(anchors[: intervals + 1], even, rtol=0, atol=1e-6 * (high - low)), "the anchors are not evenly spaced")

@@ -20,7 +20,7 @@ rounding. This script shares no code with Headway. What it is made of:
     certificate_program.py    a compiled program, tried on all words, and its ground truth
     certificate_descent.py    both, of gradient descent in context
     certificate_anchors.py    attention to anchors
-    check_proof.py            a proof over boxes instead of both, of `--prove`
+    check_proof.py            a proof over boxes instead of both, or a chain of inequalities beside them, of `--prove`
     formulas.py               formulas over boxes, with derivatives
     headway_reference.py      the network
 
@@ -63,9 +63,10 @@ def verify(path):
     check_texts(folder)
     check_points(folder)
     lines = [f"ok   words: {certificate['target']}; {certificate['domain']}"]
-    is_proved_by_boxes = "proof" in certificate
-    if is_proved_by_boxes:
+    is_proved_by_boxes = "boxes" in certificate.get("proof", {})
+    if "proof" in certificate:
         lines.append(check_proof.verify(path))
+    if is_proved_by_boxes:
         from_rounding = rounding
     else:
         from_rounding = check_rounding(folder)

@@ -47,7 +47,8 @@ pub struct Common {
     #[arg(long, default_value_t = 50_000_000, value_name = "N")]
     pub max_params: usize,
     /// Prove the error over the whole domain by branch and bound on the weights as the file holds them, of functions of up
-    /// to three numbers: a bound near the true error, and boxes in proof.json that python/check_proof.py checks.
+    /// to three numbers: a bound near the true error, and boxes in proof.json that python/check_proof.py checks. relu-network (t2) and
+    /// in-context-gd (e1, squares) write the inequalities of their bound there, as exact rationals.
     #[arg(long)]
     pub prove: bool,
     /// Longest time for the proof; when it is over, the bound reached by then is taken.
@@ -134,6 +135,10 @@ pub struct TruncatedLinear {
     /// p, number of intervals between anchors. Default: the fewest that meet the tolerance.
     #[arg(long, value_name = "P")]
     pub intervals: Option<usize>,
+    /// Where the values of the anchors come from: the anchors themselves, or a linear program, with an error of 0.046 (high - low) / p, which
+    /// needs --prove. Default: linear-program with --prove, else function.
+    #[arg(long, value_name = "FROM", requires_if("linear-program", "prove"))]
+    pub values: Option<AnchorValues>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -534,6 +539,7 @@ impl Construction {
                 ConstructionConfig::TruncatedLinear(truncated_linear::Config {
                     clamp: (&args.clamp).into(),
                     intervals: args.intervals,
+                    values: chosen(args.values, args.common.prove),
                 }),
             ),
             Self::TruncatedLinearHeads(args) => (
@@ -556,6 +562,15 @@ impl Construction {
             Self::MaxAffine(args) => (&args.common, ConstructionConfig::MaxAffine(args.into())),
             Self::Prefix(args) => (&args.common, ConstructionConfig::Prefix(args.into())),
         }
+    }
+}
+
+/// The values that were asked for: by linear program where nothing was said and a proof bounds them.
+fn chosen(values: Option<AnchorValues>, prove: bool) -> activation::Values {
+    match values {
+        Some(AnchorValues::LinearProgram) => activation::Values::LinearProgram,
+        None if prove => activation::Values::LinearProgram,
+        Some(AnchorValues::Function) | None => activation::Values::Function,
     }
 }
 
@@ -607,11 +622,7 @@ impl From<&Activation> for activation::Config {
             high: args.high,
             mode: args.mode.map(Mode::from),
             intervals: args.intervals,
-            values: match args.values {
-                Some(AnchorValues::LinearProgram) => activation::Values::LinearProgram,
-                None if args.common.prove => activation::Values::LinearProgram,
-                Some(AnchorValues::Function) | None => activation::Values::Function,
-            },
+            values: chosen(args.values, args.common.prove),
             smoothness: (&args.smoothness).into(),
         }
     }

@@ -29,6 +29,7 @@
 )]
 
 mod assemble;
+pub mod attacks;
 mod bound;
 pub mod cells;
 mod certify;
@@ -52,7 +53,7 @@ mod target;
 mod words;
 
 pub use bound::{Basis, Bound, Term};
-pub use certify::{Certificate, Effort, Hardest, Line, Measured, Objection, Verdict, certify};
+pub use certify::{Attack, Certificate, Effort, Hardest, Line, Measured, Objection, Verdict, attack, certify};
 pub use domain::{Domain, Partition, Path};
 pub use network::{Layer, Network};
 pub use refusal::{Limit, Refusal};

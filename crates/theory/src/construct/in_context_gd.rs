@@ -21,6 +21,7 @@
 //! Hu et al. 2025, arXiv 2504.15956, whose appendix runs gradient descent in context by interpolation, for convex losses in its
 //! Theorem 4.1; the two forms, their bounds, and carrying without a skip connection are specific to this crate.
 
+mod chain;
 mod hard;
 mod iterates;
 pub mod linear;

@@ -188,10 +188,16 @@ impl Construction {
         prove::prove(&self.network, (&self.domain, self.provable.as_ref()), arrays, time, progress)
     }
 
-    /// The construction with the bounds of a proof in the place of those from formulas, if they are smaller.
+    /// The construction with the bounds of a proof in the place of those from formulas, if they are smaller or exact rationals.
     pub fn proved(mut self, proof: &Proof) -> Self {
-        if proof.bound + proof.rounding <= self.bound.value + self.rounding.value {
-            [self.bound, self.rounding] = proof.bounds();
+        let bounds = match &self.provable {
+            // The terms are the same, rounded up.
+            Some(Provable::Chain(chain)) => Some([chain.bound.clone(), chain.rounding.clone()]),
+            _ if proof.bound + proof.rounding <= self.bound.value + self.rounding.value => Some(proof.bounds()),
+            _ => None,
+        };
+        if let Some(bounds) = bounds {
+            [self.bound, self.rounding] = bounds;
             self.likely = None;
             self.proof = Some(proof.summary());
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod activation;
+mod attacks;
 mod formula;
 mod in_context_gd;
 mod max_affine;
