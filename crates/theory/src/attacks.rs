@@ -1,7 +1,7 @@
 //! Constructions whose bounds are attacked: every one of them, in networks, sizes and functions that a seed decides.
 //!
-//! A bound is refuted by one error above it. `cargo bench --bench bounds` looks for one at a million points that are made to be hard, over many
-//! seeds; the tests of this crate look at a few.
+//! A bound is refuted by one error above it. `cargo bench --bench bounds` looks for one at a million points, nearly all made to be hard, over
+//! several seeds; the tests of this crate look at a few.
 
 use crate::{
     construct::{
