@@ -19,6 +19,7 @@ rounding. This script shares no code with Headway. What it is made of:
     certificate_formula.py    both, of a compiled formula
     certificate_program.py    a compiled program, tried on all words, and its ground truth
     certificate_descent.py    both, of gradient descent in context
+    certificate_interpreter.py  all of it, of one network that executes the algorithms of its prompts
     certificate_anchors.py    attention to anchors
     check_proof.py            a proof over boxes instead of both, of `--prove`
     formulas.py               formulas over boxes, with derivatives
@@ -41,12 +42,15 @@ import formulas
 import headway_reference as reference
 from certificate_bounds import SLACK, bound_of
 from certificate_folder import ROUNDOFF, Folder, Problem, check, check_points, check_texts, misses_of_samples, target, target_of_weights
+from certificate_interpreter import Interpreter
 from certificate_rounding import check_rounding
 
 
 def verify(path):
     """Lines about a folder; raises Problem where something is not as claimed."""
     folder = Folder(path)
+    if folder.kind == "in_context_algorithm":
+        folder.interpreter = Interpreter(folder)
     certificate = folder.certificate
     bound, rounding = folder.claimed()
     for part in ("bound", "rounding"):

@@ -40,6 +40,7 @@ const CASES: &[(&str, &[&str], f64)] = &[
         &["--points", "3", "--d", "2", "--steps", "3", "--loss", "logistic", "--rate", "1.5", "--lasso", "0.02"],
         5e-3,
     ),
+    ("interpreter", &["--points", "4", "--d", "2", "--steps", "2"], 0.05),
     ("max-affine", &["--function", "kink", "--seq-len", "2"], 0.1),
     ("max-affine", &["--function", "waves", "--seq-len", "2", "--attention", "cross", "--mode", "smooth"], 0.1),
     ("prefix", &["--function", "circle_smooth"], 0.1),
@@ -91,6 +92,36 @@ fn a_constructed_checkpoint_is_an_ordinary_one() {
         let kept = fs::read_to_string(lab.path("made/certificate.json")).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), certificate, "{name}");
     }
+}
+
+/// One network, many prompts: each answer is within the certificate of what the algorithm says, and prompts are ordinary examples.
+#[test]
+fn prompts_pick_the_algorithm() {
+    let lab = Lab::new();
+    let options = ["--points", "5", "--d", "2", "--steps", "3", "--algorithms", "gd,lasso,logistic"];
+    let certificate = construct(&lab, "interpreter", &options, 0.05, "made");
+    let value = |at: &str| certificate.pointer(at).unwrap().as_f64().unwrap();
+    let proved = value("/bound/value") + value("/rounding/value");
+    let common = ["prompt", "made", "--device", "cpu", "--problems", "3"];
+    let found = lab.headway(&[&common[..], &["--json", "--out", "prompts.npy"]].concat()).succeed().json();
+    let prompts = found["prompts"].as_array().unwrap();
+    assert_eq!(prompts.len(), 9);
+    for prompt in prompts {
+        let [network, exact] = ["network", "exact"].map(|key| prompt[key].as_f64().unwrap());
+        assert!((network - exact).abs() <= proved, "{prompt} beyond {proved}");
+    }
+    // Algorithms differ on the same problem by more than the network is off.
+    let exact = |at: usize| prompts[at]["exact"].as_f64().unwrap();
+    assert!((exact(0) - exact(1)).abs() > 1e-4 && (exact(0) - exact(2)).abs() > 1e-3, "{found:#}");
+    // The file holds them for any other verb.
+    lab.headway(&["predict", "made", "--inputs", "prompts.npy", "--out", "answers.npy", "--device", "cpu"]).succeed();
+    let text = lab.headway(&[&common[..], &["--algorithm", "lasso"]].concat()).succeed().stdout;
+    assert!(text.contains("lasso") && !text.contains("logistic") && text.contains("largest difference"), "{text}");
+    // What the network was not made for, and networks that are none.
+    lab.headway(&["prompt", "made", "--algorithm", "huber"]).fail(2, &["made for gd, lasso, logistic", "--algorithms"]);
+    lab.headway(&["prompt", "made", "--algorithm", "adam"]).fail(2, &["sparse_logistic"]);
+    construct(&lab, "in-context-gd", &["--points", "3", "--d", "1", "--steps", "1"], 0.05, "other");
+    lab.headway(&["prompt", "other"]).fail(2, &["in_context_algorithm", "headway construct interpreter"]);
 }
 
 #[test]

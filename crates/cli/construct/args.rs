@@ -4,11 +4,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use headway_tasks::icl::algorithm::Algorithm;
 use headway_theory::{
     cells::Attention,
     construct::{
-        ConstructionConfig, activation, formula, in_context_gd, max_affine, options, prefix, program, relu_network,
-        seq2seq,
+        ConstructionConfig, activation, formula, in_context_gd, interpreter, max_affine, options, prefix, program,
+        relu_network, seq2seq,
         truncated_linear::{self, ClampConfig},
         truncated_linear_heads,
     },
@@ -17,7 +18,7 @@ use headway_theory::{
 };
 use headway_trainer::device::DeviceSpec;
 
-use crate::values::parse_seed;
+use crate::values::{algorithms, parse_seed};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -80,6 +81,8 @@ pub enum Construction {
     Program(Program),
     /// Gradient descent in a prompt: least squares, ridge, Lasso, logistic, Huber.
     InContextGd(InContextGd),
+    /// One frozen network that executes the algorithm in its prompt: `headway prompt` writes such prompts.
+    Interpreter(Interpreter),
     /// One head that divides space into cells by the largest of several affine scores, and gives each cell its value.
     MaxAffine(MaxAffine),
     /// A prefix with which a frozen head computes a function on the circle or the sphere.
@@ -451,6 +454,58 @@ pub struct InContextGd {
     pub common: Common,
 }
 
+/// Options of `interpreter`.
+#[derive(Args)]
+#[command(after_help = "\
+The certificate is about every algorithm of --algorithms and all examples within the box. What the
+prompt holds of an algorithm are numbers: slopes of the loss at anchors, where anchors stand, how sharply
+they are attended to, what a step does to every weight, the learning rate. More anchors, a smaller error.
+
+Try:  headway construct interpreter --tolerance 1e-2 --out runs/interpreter
+      headway prompt runs/interpreter
+      python3 python/check_certificate.py runs/interpreter")]
+pub struct Interpreter {
+    /// N, number of examples of a prompt.
+    #[arg(long, default_value_t = interpreter::Config::default().points, value_name = "N")]
+    pub points: usize,
+    /// d, dimension of an input.
+    #[arg(long, default_value_t = interpreter::Config::default().d, value_name = "N")]
+    pub d: usize,
+    /// Number of steps.
+    #[arg(long, default_value_t = interpreter::Config::default().steps, value_name = "K")]
+    pub steps: usize,
+    /// Learning rate of a step, at most 2 / (d x_max^2 + ridge); logistic losses take four times as much.
+    #[arg(long, default_value_t = interpreter::Config::default().rate, value_name = "ETA")]
+    pub rate: f64,
+    /// Factor on |w|^2 / 2 of ridge.
+    #[arg(long, default_value_t = interpreter::Config::default().ridge, value_name = "LAMBDA")]
+    pub ridge: f64,
+    /// Factor on |w|_1 of lasso and sparse_logistic.
+    #[arg(long, default_value_t = interpreter::Config::default().lasso, value_name = "LAMBDA")]
+    pub lasso: f64,
+    /// Size of residuals from which on Huber's loss is linear.
+    #[arg(long, default_value_t = interpreter::Config::default().threshold, value_name = "KAPPA")]
+    pub threshold: f64,
+    /// Algorithms that are certified, separated by commas. Default: all.
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', value_parser = algorithms())]
+    pub algorithms: Vec<Algorithm>,
+    /// Input numbers lie within plus or minus this.
+    #[arg(long, default_value_t = interpreter::Config::default().x_max, value_name = "X")]
+    pub x_max: f64,
+    /// Labels lie within plus or minus this.
+    #[arg(long, default_value_t = interpreter::Config::default().y_max, value_name = "Y")]
+    pub y_max: f64,
+    /// p, number of intervals between anchors of a table, an even one from 20 to 256. Default: the fewest that meet the
+    /// tolerance.
+    #[arg(long, value_name = "P")]
+    pub intervals: Option<usize>,
+    /// Scale of scores of a mean. Default: the one with the smallest error.
+    #[arg(long, value_name = "DELTA")]
+    pub delta: Option<f64>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// Which rows tokens attend to.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum AttentionKind {
@@ -553,6 +608,7 @@ impl Construction {
                 ConstructionConfig::Program(program::Config { program: args.program.clone(), length: args.length }),
             ),
             Self::InContextGd(args) => (&args.common, ConstructionConfig::InContextGd(args.into())),
+            Self::Interpreter(args) => (&args.common, ConstructionConfig::Interpreter(args.into())),
             Self::MaxAffine(args) => (&args.common, ConstructionConfig::MaxAffine(args.into())),
             Self::Prefix(args) => (&args.common, ConstructionConfig::Prefix(args.into())),
         }
@@ -670,6 +726,26 @@ impl From<&Seq2seq> for seq2seq::Config {
 impl From<&Formula> for formula::Config {
     fn from(args: &Formula) -> Self {
         Self { function: args.function.clone(), seq_len: args.seq_len, d_in: args.d_in, ends: (&args.ends).into() }
+    }
+}
+
+impl From<&Interpreter> for interpreter::Config {
+    fn from(args: &Interpreter) -> Self {
+        let all = Self::default().algorithms;
+        Self {
+            points: args.points,
+            d: args.d,
+            steps: args.steps,
+            rate: args.rate,
+            ridge: args.ridge,
+            lasso: args.lasso,
+            threshold: args.threshold,
+            algorithms: if args.algorithms.is_empty() { all } else { args.algorithms.clone() },
+            x_max: args.x_max,
+            y_max: args.y_max,
+            intervals: args.intervals,
+            delta: args.delta,
+        }
     }
 }
 

@@ -610,12 +610,19 @@ impl Bench<'_> {
         let Construction { domain, target, .. } = self.construction;
         let h = 1e-4 * domain.scale();
         let x: Vec<f64> = x.iter().copied().map(f64::from).collect();
+        let domain = domain.around(&x);
         let slope = |i: usize| {
+            if domain.is_fixed(i) {
+                return 0.0;
+            }
             // Stay inside the domain: outside it the target may be undefined.
             let [above, below] = [h, -h].map(|step| domain.beside(&x, i, step));
             let distance = above[i] - below[i];
-            let rise = (target.function)(&above)[output] - (target.function)(&below)[output];
-            let rise = if distance > 0.0 { rise / distance } else { 0.0 };
+            let rise = if distance > 0.0 {
+                ((target.function)(&above)[output] - (target.function)(&below)[output]) / distance
+            } else {
+                0.0
+            };
             let slope = f64::from(model[i]) - sign * rise;
             if slope.is_finite() { slope } else { 0.0 }
         };

@@ -24,7 +24,7 @@
 mod hard;
 mod iterates;
 pub mod linear;
-mod readout;
+pub(super) mod readout;
 mod slopes;
 pub mod squares;
 mod steps;
@@ -233,7 +233,7 @@ impl InContextGd {
         .in_float32("x-max", "x-max")
     }
 
-    fn check(&self) -> Result<(), Refusal> {
+    pub(super) fn check(&self) -> Result<(), Refusal> {
         let sizes = [("points", self.points, MOST_ROWS), ("d", self.d, MOST_ROWS), ("steps", self.steps, MOST_STEPS)];
         for (key, size, most) in sizes {
             if !(1..=most).contains(&size) {
@@ -376,7 +376,7 @@ impl InContextGd {
     }
 }
 
-fn power(base: f64, exponent: usize) -> f64 {
+pub(super) fn power(base: f64, exponent: usize) -> f64 {
     base.powi(i32::try_from(exponent).unwrap_or(i32::MAX))
 }
 

@@ -5,6 +5,7 @@
 mod activation;
 mod formula;
 mod in_context_gd;
+mod interpreter;
 mod max_affine;
 mod prefix;
 mod program;
