@@ -167,7 +167,7 @@ class Interpreter:
     def check_points(self):
         x = self.folder.points["inputs"].astype(float)
         for (low, high), is_one in zip(self.boxes(), (self.which(x) == np.arange(len(self.algorithms))[:, None])):
-            flat = x[is_one].reshape(is_one.sum(), -1)
+            flat = x.reshape(len(x), -1)[is_one]
             slack = 1e-5 * np.maximum(np.abs(low), np.abs(high)) + 1e-9
             check(((low - slack <= flat) & (flat <= high + slack)).all(), "stored points lie outside the domain")
 
