@@ -199,7 +199,7 @@ class Interpreter:
         """δ and δ' off the outputs of the first step's heads."""
         layers, n = self.folder.layers, self.n
         check(len(layers) == 4 * self.folder.task["steps"] + 1, f"so many steps take {4 * self.folder.task['steps'] + 1} layers, not {len(layers)}")
-        mean = -layers[2].heads[1].output[0].min()
+        mean = np.abs(layers[2].heads[1].output).max()
         return 8 / 12 * (math.exp(NULL) + n) / (n * mean), 3 / layers[-1].heads[0].output[0, 0]
 
     def executed(self):
